@@ -1,0 +1,153 @@
+//! The command line: the one source of flags and help.
+
+use crate::{
+    discover::Source,
+    spec::{Format, NameStyle},
+};
+use clap::{Args, Parser, Subcommand, builder::styling};
+use mig_cdi_model::cdi::{Kind, Version};
+use std::path::PathBuf;
+
+const STYLES: styling::Styles = styling::Styles::styled()
+    .header(styling::AnsiColor::Green.on_default().bold())
+    .usage(styling::AnsiColor::Green.on_default().bold())
+    .literal(styling::AnsiColor::Cyan.on_default());
+
+const EXAMPLES: &str = "\
+Examples:
+  mig-cdi list                                  every MIG device of this node
+  mig-cdi generate                              write /var/run/cdi/nvidia.com-mig.json
+  podman run --rm --device nvidia.com/mig=0:2g.20gb:0 IMAGE nvidia-smi -L
+  mig-cdi show 0:2g.20gb:0                      what such a container gets, and from which facts
+
+No GPU here? Simulate a node:
+  mig-cdi list --node hgx-h100
+  mig-cdi generate --node a100-80gb --output -
+
+Exit codes:
+  0  done
+  1  an operation failed; the message names it
+  2  wrong command line, configuration or node description
+  3  incomplete: something on the node could not be established and was left out
+  4  no driver to ask
+  5  refused: writing would be unsafe or would break an engine; nothing was written";
+
+/// Gives slices of NVIDIA GPUs (MIG devices) to containers, through the Container Device Interface.
+#[derive(Debug, Parser)]
+#[command(name = "mig-cdi", version, styles = STYLES, after_help = EXAMPLES, max_term_width = 100)]
+#[command(propagate_version = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Say more of what is found and done, on standard error
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+
+    /// Read settings from FILE instead of /etc/mig-cdi/config.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write the CDI spec of this node's MIG devices
+    ///
+    /// The file appears whole or not at all, and is not touched when it is true already. On a node
+    /// without a MIG device it is removed: CDI knows no empty spec. A device that is not certain in
+    /// every number is left out, and the exit code is then 3.
+    Generate(GenerateArgs),
+    /// Show every GPU and MIG device of this node
+    List(ListArgs),
+    /// Show what a container gets with a device, and from which facts
+    Show(ShowArgs),
+}
+
+/// Which machine is looked at.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which node")]
+pub(crate) struct NodeArgs {
+    /// Simulate a node: a100-80gb, dgx-a100, hgx-h100, b200, a30, rtx-pro-6000, or a description in
+    /// FILE (- for standard input)
+    #[arg(long, global = true, value_name = "NAME|FILE")]
+    pub node: Option<PathBuf>,
+
+    /// Whom to ask
+    #[arg(long, global = true, value_enum, default_value = "nvml")]
+    pub source: Source,
+
+    /// Root of the driver's libraries, for a driver that lives in a container [default: /]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub driver_root: Option<PathBuf>,
+
+    /// Directory that holds dev [default: /]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub dev_root: Option<PathBuf>,
+
+    /// Directory that holds proc [default: /]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub proc_root: Option<PathBuf>,
+}
+
+/// What the devices are called and what they bring along.
+#[derive(Debug, Args)]
+pub(crate) struct SpecArgs {
+    /// How devices are named; each gets all of these names [default: uuid,slot]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "STYLE,…")]
+    pub names: Vec<NameStyle>,
+
+    /// CDI kind of the devices [default: nvidia.com/mig]
+    #[arg(long, value_name = "VENDOR/CLASS")]
+    pub kind: Option<Kind>,
+
+    /// Set CUDA_VISIBLE_DEVICES too. Of two devices asked for by name the last one's value wins, so
+    /// this is for containers with one slice, or with all
+    #[arg(long)]
+    pub cuda_env: bool,
+
+    /// Add GPU UUID, instance ids, profile, memory and start to each device, for readers of the spec
+    /// (needs CDI 0.6.0)
+    #[arg(long)]
+    pub annotations: bool,
+
+    /// Refuse to write what needs a newer CDI than this [default: 0.5.0]
+    #[arg(long, value_name = "VERSION")]
+    pub max_cdi_version: Option<Version>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// Write to PATH, or to standard output with - [default: /var/run/cdi/nvidia.com-mig.json]
+    #[arg(short, long, value_name = "PATH")]
+    pub output: Option<PathBuf>,
+
+    /// json or yaml [default: by the suffix of PATH, else json]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+
+    /// Write nothing unless every device is complete and has every name
+    #[arg(long)]
+    pub strict: bool,
+
+    #[command(flatten)]
+    pub spec: SpecArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// A name of a MIG device, with or without nvidia.com/mig=
+    pub name: String,
+
+    #[command(flatten)]
+    pub spec: SpecArgs,
+}

@@ -1,0 +1,180 @@
+//! One file per command, and what they share: settings, the machine, the discovery.
+
+mod generate;
+mod list;
+mod show;
+mod table;
+
+use crate::{
+    Exit, Failure,
+    cli::{Cli, Command, NodeArgs, SpecArgs},
+    console::Console,
+    discover::{self, Discovery, Source},
+    spec::{NameStyle, Options},
+};
+use clap::ValueEnum;
+use mig_cdi_config::Settings;
+use mig_cdi_sim::{Node, PRESETS, SimulatedMachine, preset};
+use mig_cdi_sys::{Host, Machine, Roots, read_named};
+use std::path::Path;
+
+/// Far above any configuration or node description.
+const TEXT_LIMIT: usize = 1 << 20;
+
+/// What a command did.
+pub(crate) struct Done {
+    /// For standard output.
+    pub stdout: String,
+    /// How it ended.
+    pub exit: Exit,
+}
+
+/// Does what the command line asks.
+pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Failure> {
+    let settings = settings(cli.config.as_deref())?;
+    let context = Context {
+        node: &cli.node,
+        settings: &settings,
+        console,
+    };
+    match &cli.command {
+        Command::Generate(args) => generate::run(&context, args),
+        Command::List(args) => list::run(&context, args),
+        Command::Show(args) => show::run(&context, args),
+    }
+}
+
+fn settings(path: Option<&Path>) -> Result<Settings, Failure> {
+    let file = path.unwrap_or(Path::new(mig_cdi_config::PATH));
+    let text = match read_named(file, TEXT_LIMIT) {
+        Ok(bytes) => utf8(bytes, file)?,
+        Err(error) if path.is_none() && error.is_absent() => String::new(),
+        Err(error) => return Err(Failure::new(Exit::Usage, error.to_string())),
+    };
+    Settings::parse(&text).map_err(|e| usage(format!("read {}: {e}", file.display())))
+}
+
+fn utf8(bytes: Vec<u8>, path: &Path) -> Result<String, Failure> {
+    String::from_utf8(bytes).map_err(|_| usage(format!("read {}: not valid utf-8", path.display())))
+}
+
+fn usage(message: String) -> Failure {
+    Failure::new(Exit::Usage, message)
+}
+
+/// What every command needs.
+struct Context<'a> {
+    node: &'a NodeArgs,
+    settings: &'a Settings,
+    console: &'a Console,
+}
+
+impl Context<'_> {
+    /// The machine that runs this, by its roots.
+    fn host(&self) -> Result<Host, Failure> {
+        let settings = self.settings;
+        let pick = |flag: &Option<_>, set: &std::path::PathBuf| {
+            flag.clone().unwrap_or_else(|| set.clone())
+        };
+        let roots = Roots {
+            driver: pick(&self.node.driver_root, &settings.driver_root),
+            dev: pick(&self.node.dev_root, &settings.dev_root),
+            proc: pick(&self.node.proc_root, &settings.proc_root),
+        };
+        Ok(Host::open(&roots)?)
+    }
+
+    /// The machine that is asked: this one, or a simulated one.
+    fn machine(&self) -> Result<Box<dyn Machine>, Failure> {
+        match &self.node.node {
+            None => Ok(Box::new(self.host()?)),
+            Some(name) => Ok(Box::new(SimulatedMachine::new(simulated(name)?))),
+        }
+    }
+
+    /// Discovers, and says what is missing.
+    fn discover(&self) -> Result<Discovery, Failure> {
+        let source = self.node.source;
+        let machine = self.machine()?;
+        let discovery = discover::discover(machine.as_ref(), source)?;
+        if source == Source::Proc {
+            let message = "without nvml there are no uuids and no profiles; devices are named by gpu minor, \
+                           gpu instance and compute instance";
+            self.console.warn(message);
+        }
+        for problem in &discovery.problems {
+            self.console.error(&problem.to_string());
+        }
+        let driver = &discovery.topology.driver_version;
+        let devices = discovery.topology.mig_devices().count();
+        let gpus = discovery.topology.gpus.len();
+        self.console.detail(&format!(
+            "driver {driver}, {gpus} gpus, {devices} mig devices"
+        ));
+        Ok(discovery)
+    }
+
+    /// Flags over settings.
+    fn options(&self, args: &SpecArgs) -> Result<Options, Failure> {
+        let source = self.node.source;
+        if source == Source::Proc && !args.names.is_empty() {
+            let message =
+                "--names needs nvml: with --source proc devices are named gpu minor:gi:ci";
+            return Err(usage(message.to_owned()));
+        }
+        let mut names = args.names.clone();
+        if names.is_empty() {
+            let set = self.settings.names.iter();
+            let parse = |name: &String| {
+                NameStyle::from_str(name, false).map_err(|_| {
+                    usage(format!(
+                        "read the configuration: names: {name:?} is not uuid, slot or index"
+                    ))
+                })
+            };
+            names = set.map(parse).collect::<Result<_, _>>()?;
+        }
+        let mut seen = Vec::new();
+        names.retain(|name| {
+            !seen.contains(name) && {
+                seen.push(*name);
+                true
+            }
+        });
+        Ok(Options {
+            kind: args
+                .kind
+                .clone()
+                .unwrap_or_else(|| self.settings.kind.clone()),
+            names,
+            source,
+            cuda_env: args.cuda_env,
+            annotations: args.annotations,
+            max_version: args
+                .max_cdi_version
+                .unwrap_or(self.settings.max_cdi_version),
+        })
+    }
+}
+
+fn simulated(name: &Path) -> Result<Node, Failure> {
+    let text = match name.to_str().and_then(preset) {
+        Some(text) => text.to_owned(),
+        None => {
+            let bytes = read_named(name, TEXT_LIMIT).map_err(|error| {
+                let known: Vec<_> = PRESETS.iter().map(|(name, _)| *name).collect();
+                usage(format!("{error}; built-in nodes are {}", known.join(", ")))
+            })?;
+            utf8(bytes, name)?
+        }
+    };
+    Node::parse(&text).map_err(|e| usage(format!("read node {}: {e}", name.display())))
+}
+
+fn exit(complete: bool) -> Exit {
+    if complete {
+        Exit::Success
+    } else {
+        Exit::Incomplete
+    }
+}

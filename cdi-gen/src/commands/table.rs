@@ -1,0 +1,46 @@
+//! Plain columns, two spaces apart.
+
+/// Lines up rows under a head; every line ends without trailing space.
+pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+    let mut widths = head.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &[String; N]| {
+        let padded = cells
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    std::iter::once(line(&head.map(str::to_owned)))
+        .chain(rows.iter().map(line))
+        .collect()
+}
+
+/// The value, or a dash.
+pub(super) fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// MiB as GiB with up to two decimals: `9.5 GiB`.
+pub(super) fn gib(mib: u64) -> String {
+    let hundredths = (mib * 100 + 512) / 1024;
+    let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
+    format!("{} GiB", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_printed_as_nvidia_smi_prints_it() {
+        assert_eq!(gib(9728), "9.5 GiB");
+        assert_eq!(gib(40192), "39.25 GiB");
+        assert_eq!(gib(81920), "80 GiB");
+        assert_eq!(gib(102_400), "100 GiB");
+    }
+}

@@ -1,0 +1,109 @@
+//! From the driver to a [`Topology`]: two views are read, `/proc` and NVML, and a MIG device is
+//! believed when both agree on it.
+//!
+//! NVML names devices, `/proc` says which exist and with which numbers. What they disagree on is
+//! left out and said, with both views.
+
+mod agree;
+mod nodes;
+mod proc_view;
+
+use crate::{Exit, Failure};
+use mig_cdi_model::Topology;
+use mig_cdi_sys::{Machine, nvml};
+
+/// Whom to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Source {
+    /// NVML and /proc, which must agree.
+    Nvml,
+    /// /proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance.
+    Proc,
+}
+
+/// Something that could not be established, and was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What is left out: `gpu 0 gi 7 ci 0`.
+    pub subject: String,
+    /// Why, with the cure where there is one.
+    pub reason: String,
+    /// The two views may only have been read at two moments.
+    transient: bool,
+}
+
+impl Problem {
+    pub(crate) fn new(subject: impl Into<String>, reason: impl Into<String>) -> Problem {
+        Problem {
+            subject: subject.into(),
+            reason: reason.into(),
+            transient: false,
+        }
+    }
+
+    fn disagreement(subject: impl Into<String>, reason: impl Into<String>) -> Problem {
+        Problem {
+            transient: true,
+            ..Problem::new(subject, reason)
+        }
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.subject, self.reason)
+    }
+}
+
+/// What was found, and what was not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discovery {
+    /// The GPUs and MIG devices that are certain.
+    pub topology: Topology,
+    /// What is missing from it.
+    pub problems: Vec<Problem>,
+}
+
+/// Asks a machine.
+///
+/// MIG can change between the two readings; a disagreement is read again once before it is believed.
+///
+/// # Errors
+/// When nothing at all can be said: no driver, an unreadable table, NVML that does not start.
+pub fn discover(machine: &dyn Machine, source: Source) -> Result<Discovery, Failure> {
+    let first = read(machine, source)?;
+    let moved = first.problems.iter().any(|problem| problem.transient);
+    if moved {
+        read(machine, source)
+    } else {
+        Ok(first)
+    }
+}
+
+fn read(machine: &dyn Machine, source: Source) -> Result<Discovery, Failure> {
+    let proc = proc_view::read(machine)?;
+    let mut discovery = match source {
+        Source::Proc => agree::proc_alone(&proc),
+        Source::Nvml => agree::agree(&proc, &machine.nvml().map_err(explain)?)?,
+    };
+    nodes::look(machine, &mut discovery);
+    Ok(discovery)
+}
+
+/// The cure for an NVML that cannot be asked.
+fn explain(failure: nvml::Failure) -> Failure {
+    let cure = match failure {
+        nvml::Failure::NoLibrary { .. } => {
+            "install the driver's libnvidia-ml, name its root with --driver-root, or use --source proc"
+        }
+        nvml::Failure::Unusable { .. } => "use the driver's own library, or --source proc",
+        nvml::Failure::NotLoaded { .. } => {
+            "run modprobe nvidia, and see dmesg when that fails; --node simulates a machine without one"
+        }
+        nvml::Failure::VersionMismatch { .. } => {
+            "a driver update is half done: reboot, or unload and load the nvidia modules"
+        }
+        nvml::Failure::Call(_) => "see dmesg for the driver's own message, or use --source proc",
+    };
+    Failure::new(Exit::NoDriver, format!("ask nvml: {failure}; {cure}"))
+}

@@ -1,0 +1,82 @@
+//! What the host has at the paths of the device nodes, and the DRI nodes of graphics profiles.
+
+use super::{Discovery, Problem};
+use mig_cdi_model::{DeviceNode, Gpu, HostNode, PciAddress, Profile};
+use mig_cdi_sys::{Machine, NodeStat};
+
+/// Looks at every node on the host, and finds the DRI nodes of GPUs with graphics slices.
+pub(super) fn look(machine: &dyn Machine, discovery: &mut Discovery) {
+    let Discovery { topology, problems } = discovery;
+    for gpu in &mut topology.gpus {
+        if gpu
+            .gpu_instances
+            .iter()
+            .any(|gi| gi.profile.as_ref().is_some_and(Profile::has_graphics))
+        {
+            find_dri(machine, gpu, problems);
+        }
+    }
+    topology.for_each_node(|node| node.host = host(machine, node));
+}
+
+fn host(machine: &dyn Machine, node: &DeviceNode) -> HostNode {
+    match machine.node(&node.path) {
+        Ok(Some(stat)) if stat.is_char && stat.major == node.major && stat.minor == node.minor => {
+            HostNode::Ok
+        }
+        Ok(Some(_)) => HostNode::Wrong,
+        Ok(None) | Err(_) => HostNode::Missing,
+    }
+}
+
+/// The DRI nodes are udev's, by PCI address. Without them a slice with graphics would be half a
+/// device: it is left out.
+fn find_dri(machine: &dyn Machine, gpu: &mut Gpu, problems: &mut Vec<Problem>) {
+    let card = dri_node(machine, gpu.pci, "card");
+    let render = dri_node(machine, gpu.pci, "render");
+    if let (Ok(card), Ok(render)) = (&card, &render) {
+        gpu.dri = vec![card.clone(), render.clone()];
+        return;
+    }
+    let reason = card.err().or(render.err()).unwrap_or_default();
+    for gi in &mut gpu.gpu_instances {
+        if gi.profile.as_ref().is_some_and(Profile::has_graphics) {
+            let subject = format!("gpu minor {} gi {}", gpu.minor, gi.id);
+            problems.push(Problem::new(
+                subject,
+                format!("{reason}; run modprobe nvidia-drm"),
+            ));
+            gi.compute_instances.clear();
+        }
+    }
+}
+
+/// The kernel names DRI nodes by their minors: `card1` is 226:1, `renderD128` is 226:128.
+fn dri_node(machine: &dyn Machine, pci: PciAddress, kind: &str) -> Result<DeviceNode, String> {
+    let link = format!("/dev/dri/by-path/pci-{pci}-{kind}");
+    match machine.node(&link) {
+        Ok(Some(NodeStat {
+            is_char: true,
+            major,
+            minor,
+            mode,
+            uid,
+            gid,
+        })) => {
+            let name = if kind == "card" { "card" } else { "renderD" };
+            let path = format!("/dev/dri/{name}{minor}");
+            Ok(DeviceNode {
+                path,
+                major,
+                minor,
+                mode,
+                uid,
+                gid,
+                host: HostNode::Missing,
+            })
+        }
+        Ok(Some(_)) => Err(format!("stat {link}: no character device")),
+        Ok(None) => Err(format!("stat {link}: not there")),
+        Err(error) => Err(error.to_string()),
+    }
+}

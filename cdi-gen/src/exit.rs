@@ -1,0 +1,57 @@
+//! Exit codes. The numbers are a promise to scripts.
+
+use mig_cdi_sys::Error;
+use std::process::ExitCode;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything asked for was done.
+    Success = 0,
+    /// An operation failed; the message names it.
+    Failed = 1,
+    /// The command line, the configuration or the node description is wrong.
+    Usage = 2,
+    /// Something on the node could not be established and was left out; the rest was done.
+    Incomplete = 3,
+    /// There is no driver to ask, or it cannot be asked.
+    NoDriver = 4,
+    /// Writing would have been unsafe or would have broken an engine; nothing was written.
+    Refused = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// A run that ended early: one line for people, a code for scripts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// The code.
+    pub exit: Exit,
+    /// The line: operation, path, cause, cure.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure with its line.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
+        Failure {
+            exit,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let exit = match error {
+            Error::UnsafeDir { .. } => Exit::Refused,
+            _ => Exit::Failed,
+        };
+        Failure::new(exit, error.to_string())
+    }
+}

@@ -1,0 +1,57 @@
+//! The command `mig-cdi`. Data flows one way: discover → topology → spec → write.
+//!
+//! [`discover`] is the only stage that asks the machine, [`spec`] is pure and knows no path,
+//! [`write`] is the only one that changes anything.
+
+mod cli;
+mod commands;
+mod console;
+pub mod discover;
+mod exit;
+pub mod spec;
+pub mod write;
+
+pub use exit::{Exit, Failure};
+
+use clap::Parser;
+use console::Console;
+use std::{ffi::OsString, io::Write, process::ExitCode};
+
+/// Parses the command line, does what it asks and turns the result into an exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match cli::Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Success
+            };
+            // Nothing is left to tell when the terminal is gone.
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    let console = Console::new(cli.verbose);
+    let exit = commands::run(&cli, &console).and_then(|done| {
+        print(&done.stdout)?;
+        Ok(done.exit)
+    });
+    exit.unwrap_or_else(|failure| {
+        console.error(&failure.message);
+        failure.exit
+    })
+    .into()
+}
+
+/// Writes to standard output. A reader that has gone, as `head` does, is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
+            Exit::Failed,
+            format!("write to standard output: {e}"),
+        )),
+        _ => Ok(()),
+    }
+}

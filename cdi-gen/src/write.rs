@@ -1,0 +1,97 @@
+//! The one stage that changes the machine: a whole spec replaces the old one, or nothing happens.
+
+mod conflict;
+
+use crate::{Exit, Failure};
+use mig_cdi_model::cdi::{Kind, Spec};
+use mig_cdi_sys::{Outcome, SpecDir};
+use std::path::{Path, PathBuf};
+
+/// Far above any spec: a node of 448 devices in three styles has 1 MB.
+const SPEC_LIMIT: usize = 16 << 20;
+
+/// The file of a spec and the directories that engines read.
+#[derive(Debug, Clone)]
+pub struct Target {
+    dir: PathBuf,
+    name: String,
+    spec_dirs: Vec<PathBuf>,
+}
+
+impl Target {
+    /// A spec at `path`, beside whatever is in `spec_dirs`.
+    ///
+    /// # Errors
+    /// When `path` names no file or engines would not read a file of this suffix.
+    pub fn new(path: &Path, suffix: &str, spec_dirs: &[PathBuf]) -> Result<Target, Failure> {
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .ok_or_else(|| {
+                let message = format!("write {}: not the name of a file", path.display());
+                Failure::new(Exit::Usage, message)
+            })?;
+        if Path::new(name)
+            .extension()
+            .is_none_or(|extension| extension != suffix)
+            || name.starts_with('.')
+        {
+            let message = format!(
+                "write {}: engines read only files named *.json and *.yaml, and this one is to be {suffix}; \
+                 name it NAME.{suffix} or choose --format",
+                path.display()
+            );
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        let dir = match path.parent() {
+            Some(dir) if dir != Path::new("") => dir.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        Ok(Target {
+            dir,
+            name: name.to_owned(),
+            spec_dirs: spec_dirs.to_vec(),
+        })
+    }
+
+    /// The path as it was given.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.dir.join(&self.name)
+    }
+
+    /// Puts a spec there, whole.
+    ///
+    /// # Errors
+    /// When the directory is unsafe, another file defines one of the devices, or a step fails. The
+    /// old spec is then as it was.
+    pub fn install(&self, spec: &Spec, text: &str) -> Result<Outcome, Failure> {
+        let dir = SpecDir::open_or_make(&self.dir)?;
+        conflict::check(spec, &dir, self)?;
+        Ok(dir.replace(&self.name, text.as_bytes())?)
+    }
+
+    /// Takes a spec of this kind away, since there is no device to put into it.
+    ///
+    /// # Errors
+    /// When the file is something else, or cannot be removed.
+    pub fn clear(&self, kind: &Kind) -> Result<Outcome, Failure> {
+        let Some(dir) = SpecDir::open_existing(&self.dir)? else {
+            return Ok(Outcome::Unchanged);
+        };
+        let Some(old) = dir.read(&self.name, SPEC_LIMIT)? else {
+            return Ok(Outcome::Unchanged);
+        };
+        match conflict::parse(&old) {
+            Some(foreign) if foreign.kind == kind.to_string() => Ok(dir.remove(&self.name)?),
+            _ => {
+                let path = self.path();
+                let message = format!(
+                    "remove {}: it is no spec of {kind}; remove it yourself",
+                    path.display()
+                );
+                Err(Failure::new(Exit::Refused, message))
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! `/etc/mig-cdi/config.toml`: what an administrator sets once instead of giving flags every time.
+//! A flag wins over the file, the file over the defaults. Pure: text in, values out.
+
+use mig_cdi_model::cdi::{Kind, Version};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// Where the file is looked for.
+pub const PATH: &str = "/etc/mig-cdi/config.toml";
+
+/// The file as it is shipped: every key with its default, commented out.
+pub const SHIPPED: &str = include_str!("../config.toml");
+
+/// Checked settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// CDI kind of the devices.
+    pub kind: Kind,
+    /// Directories that the engines of this machine read, lowest priority first. Specs are written
+    /// into the last one.
+    pub spec_dirs: Vec<PathBuf>,
+    /// The highest CDI version that every engine of this machine takes.
+    pub max_cdi_version: Version,
+    /// Names of devices: uuid, slot, index.
+    pub names: Vec<String>,
+    /// Root of the driver's libraries.
+    pub driver_root: PathBuf,
+    /// Root of `/dev`.
+    pub dev_root: PathBuf,
+    /// Root of `/proc`.
+    pub proc_root: PathBuf,
+}
+
+/// A file that is not a configuration of mig-cdi.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadConfig(String);
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    kind: String,
+    spec_dirs: Vec<PathBuf>,
+    max_cdi_version: String,
+    names: Vec<String>,
+    driver_root: PathBuf,
+    dev_root: PathBuf,
+    proc_root: PathBuf,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        File {
+            kind: "nvidia.com/mig".to_owned(),
+            spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
+            max_cdi_version: "0.5.0".to_owned(),
+            names: vec!["uuid".to_owned(), "slot".to_owned()],
+            driver_root: "/".into(),
+            dev_root: "/".into(),
+            proc_root: "/".into(),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the text of the file; the empty text gives the defaults.
+    ///
+    /// # Errors
+    /// When a key is unknown or a value is not of its form; the line is named.
+    pub fn parse(text: &str) -> Result<Settings, BadConfig> {
+        let file: File = toml::from_str(text).map_err(|error| {
+            let line = error
+                .span()
+                .map_or(1, |span| text[..span.start].lines().count().max(1));
+            BadConfig(format!(
+                "line {line}: {}",
+                error.message().replace('\n', " ")
+            ))
+        })?;
+        let bad = |key: &str, e: &dyn std::fmt::Display| BadConfig(format!("{key}: {e}"));
+        if file.spec_dirs.is_empty() {
+            return Err(bad("spec-dirs", &"name at least one directory"));
+        }
+        Ok(Settings {
+            kind: file.kind.parse().map_err(|e| bad("kind", &e))?,
+            spec_dirs: file.spec_dirs,
+            max_cdi_version: file
+                .max_cdi_version
+                .parse()
+                .map_err(|e| bad("max-cdi-version", &e))?,
+            names: file.names,
+            driver_root: file.driver_root,
+            dev_root: file.dev_root,
+            proc_root: file.proc_root,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The shipped file says nothing that is not so: with its comment signs taken away it gives the
+    /// defaults, and it names every key.
+    #[test]
+    fn the_shipped_file_shows_the_defaults() {
+        let defaults = Settings::parse("").unwrap();
+        assert_eq!(Settings::parse(SHIPPED).unwrap(), defaults);
+        let keys: Vec<&str> = SHIPPED
+            .lines()
+            .filter_map(|line| line.strip_prefix('#'))
+            .filter(|l| !l.starts_with(' ') && !l.is_empty())
+            .collect();
+        assert_eq!(keys.len(), 7, "one line for each key");
+        assert_eq!(Settings::parse(&keys.join("\n")).unwrap(), defaults);
+    }
+
+    #[test]
+    fn bad_files_name_the_place() {
+        for (text, message) in [
+            ("kindd = 'a'", "line 1: unknown field"),
+            ("\nkind = 1", "line 2: invalid type"),
+            ("kind = 'nvidia.com/m'", "kind: \"nvidia.com/m\" is not"),
+            ("max-cdi-version = '9'", "max-cdi-version: \"9\" is not"),
+            ("spec-dirs = []", "spec-dirs: name at least one"),
+        ] {
+            let error = Settings::parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
+        }
+    }
+}

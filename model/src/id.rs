@@ -1,0 +1,198 @@
+//! Checked identifiers. Two numbers that mean different things never share a type: the GPU index of
+//! nvidia-smi and the minor of `/dev/nvidiaN` are both small integers and often differ.
+
+use serde::Serialize;
+use std::{fmt, str::FromStr};
+
+/// A text that is not the identifier it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not {what}")]
+pub struct BadId {
+    what: &'static str,
+    text: String,
+}
+
+impl BadId {
+    fn new(what: &'static str, text: &str) -> Self {
+        let text = text.chars().take(64).collect();
+        BadId { what, text }
+    }
+}
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(pub u32);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number!(
+    /// The number of a GPU in NVML and nvidia-smi: its rank by PCI address.
+    GpuIndex
+);
+number!(
+    /// The `N` of `/dev/nvidiaN` and of `/proc/driver/nvidia/capabilities/gpuN`.
+    GpuMinor
+);
+number!(
+    /// The number of a MIG device below its GPU in NVML. It shifts when other instances come and go.
+    MigIndex
+);
+number!(
+    /// The id of a GPU instance; the `M` of `gpuN/mig/giM`.
+    GiId
+);
+number!(
+    /// The id of a compute instance within its GPU instance; the `C` of `giM/ciC`.
+    CiId
+);
+number!(
+    /// The major number of a character device, as `/proc/devices` gives it.
+    Major
+);
+number!(
+    /// The minor number of a character device; below `/dev/nvidia-caps` it is the capability minor.
+    Minor
+);
+
+/// A PCI address. The driver's files print a domain of four digits, NVML one of eight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PciAddress {
+    domain: u32,
+    bus: u8,
+    device: u8,
+    function: u8,
+}
+
+impl FromStr for PciAddress {
+    type Err = BadId;
+
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        let hex = |s: &str, digits: std::ops::RangeInclusive<usize>| {
+            let plain = s.bytes().all(|b| b.is_ascii_hexdigit()) && digits.contains(&s.len());
+            plain.then(|| u32::from_str_radix(s, 16).ok()).flatten()
+        };
+        let parse = || {
+            let (domain, rest) = text.split_once(':')?;
+            let (bus, rest) = rest.split_once(':')?;
+            let (device, function) = rest.split_once('.')?;
+            Some(PciAddress {
+                domain: hex(domain, 4..=8)?,
+                bus: u8::try_from(hex(bus, 2..=2)?).ok()?,
+                device: u8::try_from(hex(device, 2..=2)?).ok()?,
+                function: u8::try_from(hex(function, 1..=1)?).ok()?,
+            })
+        };
+        parse().ok_or_else(|| BadId::new("a PCI address such as 0000:07:00.0", text))
+    }
+}
+
+impl fmt::Display for PciAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PciAddress {
+            domain,
+            bus,
+            device,
+            function,
+        } = self;
+        write!(f, "{domain:04x}:{bus:02x}:{device:02x}.{function:x}")
+    }
+}
+
+impl Serialize for PciAddress {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+/// True for `8-4-4-4-12` hexadecimal digits.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(i, b)| match i {
+            8 | 13 | 18 | 23 => b == b'-',
+            _ => b.is_ascii_hexdigit(),
+        })
+}
+
+macro_rules! uuid {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl FromStr for $name {
+            type Err = BadId;
+
+            fn from_str(text: &str) -> Result<Self, BadId> {
+                match text.strip_prefix($prefix).is_some_and(is_uuid) {
+                    true => Ok($name(text.to_owned())),
+                    false => Err(BadId::new($what, text)),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+uuid!(
+    /// `GPU-` and a UUID.
+    GpuUuid, "GPU-", "a GPU UUID such as GPU-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
+);
+uuid!(
+    /// `MIG-` and a UUID. It is a name and no proof of identity: the driver derives it from the GPU,
+    /// the GPU instance id and the engine, so an instance that is made anew can carry the old one.
+    MigUuid, "MIG-", "a MIG UUID such as MIG-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx (driver R470 or newer)"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pci_addresses_of_both_spellings_are_equal() {
+        let proc: PciAddress = "0000:07:00.0".parse().unwrap();
+        let nvml: PciAddress = "00000000:07:00.0".parse().unwrap();
+        assert_eq!(proc, nvml);
+        assert_eq!(nvml.to_string(), "0000:07:00.0");
+        for bad in [
+            "",
+            "07:00.0",
+            "0000:7:00.0",
+            "0000:07:00",
+            "0000:07:00.00",
+            "0000:+7:00.0",
+        ] {
+            assert!(bad.parse::<PciAddress>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn legacy_and_masked_uuids_are_refused() {
+        assert!(
+            "MIG-f90f1469-d6ae-5e14-aea1-2c400795f903"
+                .parse::<MigUuid>()
+                .is_ok()
+        );
+        let legacy = "MIG-GPU-2e4159a0-dab5-1747-e7b7-b3396fab58b4/7/0";
+        assert!(legacy.parse::<MigUuid>().is_err());
+        assert!(
+            "GPU-????????-????-????-????-????????????"
+                .parse::<GpuUuid>()
+                .is_err()
+        );
+    }
+}

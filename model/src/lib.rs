@@ -1,0 +1,18 @@
+//! The values that mig-cdi speaks of, and the rules that hold between them.
+//!
+//! This crate never touches the machine: no file, no clock, no environment. Everything in it can be
+//! built from literals in a test.
+
+mod id;
+mod profile;
+mod topology;
+
+pub mod cdi;
+
+pub use id::{
+    BadId, CiId, GiId, GpuIndex, GpuMinor, GpuUuid, Major, MigIndex, MigUuid, Minor, PciAddress,
+};
+pub use profile::{BadProfile, Placement, Profile};
+pub use topology::{
+    ComputeInstance, DeviceNode, Gpu, GpuInstance, HostNode, MigDevice, MigMode, Topology,
+};

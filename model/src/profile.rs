@@ -1,0 +1,265 @@
+//! Profile names as the driver and its users write them, and placements.
+
+use serde::Serialize;
+use std::{fmt, str::FromStr};
+
+/// Where an instance sits: `size` slices from slice `start` on.
+///
+/// Memory slices for a GPU instance, compute slices of its GPU instance for a compute instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Placement {
+    /// First slice, from 0.
+    pub start: u32,
+    /// Number of slices.
+    pub size: u32,
+}
+
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.start, self.size)
+    }
+}
+
+/// A text that is not a MIG profile name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a MIG profile name such as 1g.10gb, 1c.3g.40gb or 1g.10gb+me")]
+pub struct BadProfile(String);
+
+/// The name of a MIG profile: `2g.20gb`, `1c.3g.40gb`, `1g.10gb+me`, `1g.24gb-me`.
+///
+/// The name is kept as it was given; the driver's spelling is the truth.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Profile {
+    name: String,
+    #[serde(skip)]
+    compute: Option<u32>,
+    #[serde(skip)]
+    slices: u32,
+}
+
+impl FromStr for Profile {
+    type Err = BadProfile;
+
+    fn from_str(text: &str) -> Result<Self, BadProfile> {
+        let parse = || {
+            let (first, rest) = text.split_once('.')?;
+            let (compute, slices, rest) = match first.strip_suffix('c') {
+                Some(compute) => {
+                    let (slices, rest) = rest.split_once('.')?;
+                    (Some(count(compute)?), slices, rest)
+                }
+                None => (None, first, rest),
+            };
+            let slices = count(slices.strip_suffix('g')?)?;
+            let (memory, attributes) = rest.split_once("gb")?;
+            // Thor's integrated GPU has profiles of 0gb: its memory is not divided.
+            (memory == "0" || count(memory).is_some()).then_some(())?;
+            is_attributes(attributes).then_some(())?;
+            Some(Profile {
+                name: text.to_owned(),
+                compute,
+                slices,
+            })
+        };
+        parse().ok_or_else(|| BadProfile(text.chars().take(64).collect()))
+    }
+}
+
+/// A positive number of at most four digits without a sign or a leading zero.
+fn count(text: &str) -> Option<u32> {
+    let plain =
+        !text.starts_with('0') && text.len() <= 4 && text.bytes().all(|b| b.is_ascii_digit());
+    plain.then(|| text.parse().ok()).flatten()
+}
+
+/// Nothing, or `+me`, `-me`, `+me.all`, `+gfx` and what may follow them.
+fn is_attributes(text: &str) -> bool {
+    let word = |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric());
+    match text.strip_prefix(['+', '-']) {
+        Some(words) => words.split(['+', '-', '.']).all(word),
+        None => text.is_empty(),
+    }
+}
+
+impl Profile {
+    /// The profile that the driver names in the name of a MIG device:
+    /// `NVIDIA A100-SXM4-80GB MIG 1c.3g.40gb`.
+    #[must_use]
+    pub fn of_device_name(name: &str) -> Option<Profile> {
+        name.rsplit_once(" MIG ")?.1.trim().parse().ok()
+    }
+
+    /// The name computed from sizes, for a driver that offers no name: slices of the compute
+    /// instance and of its GPU instance, memory of the slice and of the whole GPU.
+    ///
+    /// The rounding is the one of NVIDIA/go-nvlib `mig_profile.go`, `getMigMemorySizeGB`: the
+    /// fraction of the GPU up to the next eighth, of the GPU's memory in whole GiB. Attributes such
+    /// as `+me` cannot be computed.
+    #[must_use]
+    pub fn of_sizes(compute: u32, slices: u32, memory_mib: u64, gpu_bytes: u64) -> Option<Profile> {
+        let eighths = (memory_mib << 20)
+            .checked_mul(8)?
+            .checked_add(gpu_bytes)?
+            .checked_sub(1)?
+            .checked_div(gpu_bytes)?;
+        let gib = gpu_bytes.div_ceil(1 << 30);
+        let gb = (eighths.checked_mul(gib)? + 4) / 8;
+        let prefix = if compute == slices {
+            String::new()
+        } else {
+            format!("{compute}c.")
+        };
+        format!("{prefix}{slices}g.{gb}gb").parse().ok()
+    }
+
+    /// The name as the driver writes it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of the profile of the GPU instance: without the `1c.` of a compute instance that
+    /// does not span it.
+    #[must_use]
+    pub fn of_gpu_instance(&self) -> Profile {
+        match (self.compute, self.name.split_once("c.")) {
+            (Some(_), Some((_, rest))) => Profile {
+                name: rest.to_owned(),
+                compute: None,
+                slices: self.slices,
+            },
+            _ => self.clone(),
+        }
+    }
+
+    /// Number of compute slices of a compute instance of this name.
+    #[must_use]
+    pub fn compute_slices(&self) -> u32 {
+        self.compute.unwrap_or(self.slices)
+    }
+
+    /// Number of compute slices of the GPU instance.
+    #[must_use]
+    pub fn gpu_slices(&self) -> u32 {
+        self.slices
+    }
+
+    /// True when the name says that the compute instance is smaller than its GPU instance.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.compute.is_some()
+    }
+
+    /// True for profiles that can render: `+gfx`.
+    #[must_use]
+    pub fn has_graphics(&self) -> bool {
+        self.name
+            .split(['+', '-'])
+            .skip(1)
+            .any(|attribute| attribute == "gfx")
+    }
+
+    /// The name with every character that CDI forbids replaced: `1g.10gb+me` is `1g.10gb.me`.
+    #[must_use]
+    pub fn cdi_safe(&self) -> String {
+        self.name.replace('+', ".")
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_every_generation_are_read() {
+        for name in [
+            "1g.5gb",
+            "7g.80gb",
+            "1c.3g.40gb",
+            "1g.10gb+me",
+            "1g.24gb+me.all",
+            "1g.24gb-me",
+            "4g.96gb+gfx",
+            "7g.278gb",
+            "3g.0gb+gfx",
+        ] {
+            assert_eq!(name.parse::<Profile>().unwrap().as_str(), name);
+        }
+        for bad in [
+            "",
+            "g.5gb",
+            "1g",
+            "1g.5",
+            "1g.5gbx",
+            "0g.5gb",
+            "1g.5gb+",
+            "1g.5gb++me",
+            "+1g.5gb",
+            "01g.5gb",
+            "1c.1g",
+            "c.1g.5gb",
+            "1g.5gb me",
+            "1g.99999gb",
+            "1g.5gb.me",
+            "1g.5gb+me.",
+        ] {
+            assert!(bad.parse::<Profile>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn parts_of_a_name() {
+        let profile: Profile = "1c.3g.40gb".parse().unwrap();
+        assert_eq!((profile.compute_slices(), profile.gpu_slices()), (1, 3));
+        assert!(profile.is_partial());
+        assert_eq!(profile.of_gpu_instance(), "3g.40gb".parse().unwrap());
+        let media: Profile = "1g.24gb+me.all".parse().unwrap();
+        assert_eq!(media.cdi_safe(), "1g.24gb.me.all");
+        assert!(!media.has_graphics());
+        assert!("4g.96gb+gfx".parse::<Profile>().unwrap().has_graphics());
+    }
+
+    #[test]
+    fn device_names_give_the_profile() {
+        let of = |name| Profile::of_device_name(name).map(|p| p.to_string());
+        assert_eq!(
+            of("NVIDIA A100-SXM4-80GB MIG 1c.3g.40gb").as_deref(),
+            Some("1c.3g.40gb")
+        );
+        assert_eq!(of("GRID A100D-1-10C MIG 1g.9gb").as_deref(), Some("1g.9gb"));
+        assert_eq!(of("NVIDIA A100-SXM4-80GB"), None);
+    }
+
+    /// The sizes that nvidia-smi prints for an A100 80GB and an A30 give the names it prints.
+    #[test]
+    fn sizes_give_the_names_of_nvidia_smi() {
+        let gib = |g: f64| (g * 1024.0) as u64;
+        let a100 = 81_920 << 20;
+        for (c, g, mem, name) in [
+            (1, 1, 9.5, "1g.10gb"),
+            (2, 2, 19.5, "2g.20gb"),
+            (3, 3, 39.25, "3g.40gb"),
+            (1, 3, 39.25, "1c.3g.40gb"),
+            (7, 7, 79.0, "7g.80gb"),
+        ] {
+            assert_eq!(
+                Profile::of_sizes(c, g, gib(mem), a100).unwrap().as_str(),
+                name
+            );
+        }
+        assert_eq!(
+            Profile::of_sizes(1, 1, gib(5.81), 24_576 << 20)
+                .unwrap()
+                .as_str(),
+            "1g.6gb"
+        );
+        assert_eq!(Profile::of_sizes(1, 1, 1, 0), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! A simulated node as a machine that discovery can ask.
+
+use crate::{Gpu, Node, NvmlFault, Tree};
+use mig_cdi_sys::{Error, Machine, NodeStat, Result, nvml};
+
+/// A simulated node as a machine.
+#[derive(Debug, Clone)]
+pub struct SimulatedMachine {
+    node: Node,
+    tree: Tree,
+}
+
+impl SimulatedMachine {
+    /// The machine of a node.
+    #[must_use]
+    pub fn new(node: Node) -> Self {
+        SimulatedMachine {
+            tree: Tree::of(&node),
+            node,
+        }
+    }
+}
+
+impl Machine for SimulatedMachine {
+    fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>> {
+        match self.tree.files.get(path) {
+            Some(file) if file.len() > limit => Err(Error::TooLarge {
+                path: path.into(),
+                limit,
+            }),
+            file => Ok(file.cloned()),
+        }
+    }
+
+    fn list(&self, path: &str) -> Result<Option<Vec<String>>> {
+        Ok(self.tree.list(path))
+    }
+
+    fn node(&self, path: &str) -> Result<Option<NodeStat>> {
+        Ok(self.tree.nodes.get(path).copied())
+    }
+
+    fn nvml(&self) -> std::result::Result<nvml::Report, nvml::Failure> {
+        let path = "libnvidia-ml.so.1 of the simulated node".to_owned();
+        match self.node.nvml_fault {
+            Some(NvmlFault::DriverNotLoaded) => Err(nvml::Failure::NotLoaded { path }),
+            Some(NvmlFault::VersionMismatch) => Err(nvml::Failure::VersionMismatch { path }),
+            None => Ok(nvml::Report {
+                driver_version: self.node.driver.clone(),
+                gpus: self.node.gpus.iter().map(gpu).collect(),
+            }),
+        }
+    }
+}
+
+fn gpu(gpu: &Gpu) -> std::result::Result<nvml::Gpu, nvml::CallError> {
+    if gpu.lost {
+        return Err(nvml::CallError::gpu_lost("nvmlDeviceGetHandleByIndex_v2"));
+    }
+    Ok(nvml::Gpu {
+        pci: format!("0000{}", gpu.pci),
+        uuid: gpu.uuid.to_string(),
+        minor: gpu.minor,
+        model: gpu.model.product.to_owned(),
+        mig: (!gpu.model.profiles.is_empty()).then_some(gpu.mig),
+        devices: (0..).zip(gpu.mig_devices().map(Ok)).collect(),
+    })
+}
+
+impl Gpu {
+    /// The MIG devices that NVML lists, in the order of their indices.
+    pub fn mig_devices(&self) -> impl Iterator<Item = nvml::MigDevice> + '_ {
+        self.instances.iter().flat_map(move |gi| {
+            gi.compute
+                .iter()
+                .filter(|ci| !ci.hidden)
+                .map(move |ci| nvml::MigDevice {
+                    gi: gi.id,
+                    ci: ci.id,
+                    uuid: ci.uuid.to_string(),
+                    name: format!("{} MIG {}", self.model.product, ci.profile),
+                    sizes: Some(nvml::Sizes {
+                        gpu_slices: gi.profile.slices,
+                        compute_slices: ci.placement.size,
+                        memory_mib: gi.profile.memory_mib,
+                        gpu_bytes: None,
+                    }),
+                    gi_placement: Some(gi.placement),
+                    ci_placement: Some(ci.placement),
+                })
+        })
+    }
+}

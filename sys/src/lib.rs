@@ -1,0 +1,49 @@
+//! The fence: every system call, every call into the driver's library and every path that mig-cdi
+//! reads or writes goes through here. It knows how, never why: no policy.
+//!
+//! `unsafe` is allowed in [`nvml`] alone, for calls that nvml-wrapper has no safe form of.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod error;
+mod host;
+mod publish;
+mod root;
+
+pub mod nvml;
+pub mod text;
+
+pub use error::{Error, Result};
+pub use host::{Host, Machine, NodeStat, Roots};
+pub use publish::{Outcome, SpecDir};
+pub use root::Root;
+
+use nix::{dir::Dir, fcntl::OFlag, sys::stat::Mode, unistd::geteuid};
+use std::path::Path;
+
+/// True when the process acts as root: NVML then tells placements.
+#[must_use]
+pub fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+/// The whole of a file that the user named, `-` for standard input. At most `limit` bytes.
+///
+/// # Errors
+/// When it cannot be read or is larger.
+pub fn read_named(path: &Path, limit: usize) -> Result<Vec<u8>> {
+    if path.as_os_str() == "-" {
+        return root::read_all(std::io::stdin(), path, limit);
+    }
+    let file = std::fs::File::open(path).map_err(|e| Error::io("open", path, &e))?;
+    root::read_all(file, path, limit)
+}
+
+/// The sorted names in a directory that the user named, or `None` when it is not there.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn list_named(path: &Path) -> Result<Option<Vec<String>>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let names = root::names(Dir::open(path, flags, Mode::empty()));
+    error::optional(names.map_err(|errno| Error::call("list", path, errno)))
+}

@@ -1,0 +1,139 @@
+//! NVML, asked once: load `libnvidia-ml.so.1` of the driver, enumerate, shut down.
+//!
+//! nvml-wrapper does what it can; the calls that it has no safe form of are in [`raw`]. Nothing is
+//! kept open: on Ampere an open NVML client holds a change of MIG mode up.
+
+#[cfg(feature = "nvml")]
+mod enumerate;
+#[cfg(feature = "nvml")]
+mod library;
+#[cfg(feature = "nvml")]
+mod raw;
+
+#[cfg(feature = "nvml")]
+pub(crate) use enumerate::report;
+#[cfg(feature = "nvml")]
+pub use raw::SYMBOLS as RAW_SYMBOLS;
+
+#[cfg(not(feature = "nvml"))]
+pub(crate) fn report(_: &crate::Root) -> Result<Report, Failure> {
+    Err(Failure::NoLibrary {
+        searched: "nothing: built without NVML".to_owned(),
+    })
+}
+
+use mig_cdi_model::Placement;
+
+/// Everything that NVML says, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Driver version.
+    pub driver_version: String,
+    /// One entry per GPU index, from 0.
+    pub gpus: Vec<Result<Gpu, CallError>>,
+}
+
+/// A GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gpu {
+    /// `00000000:07:00.0`.
+    pub pci: String,
+    /// `GPU-…`.
+    pub uuid: String,
+    /// The number of its device node.
+    pub minor: u32,
+    /// Product name.
+    pub model: String,
+    /// `None` on a GPU that cannot be divided.
+    pub mig: Option<bool>,
+    /// By MIG index; indices that hold no device are left out.
+    pub devices: Vec<(u32, Result<MigDevice, CallError>)>,
+}
+
+/// A MIG device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigDevice {
+    /// GPU instance id.
+    pub gi: u32,
+    /// Compute instance id.
+    pub ci: u32,
+    /// `MIG-…`.
+    pub uuid: String,
+    /// Product and profile: `NVIDIA A100-SXM4-80GB MIG 1c.3g.40gb`.
+    pub name: String,
+    /// Slices and memory, where NVML tells them.
+    pub sizes: Option<Sizes>,
+    /// Memory slices of the GPU instance. `None` when not permitted.
+    pub gi_placement: Option<Placement>,
+    /// Compute slices within the GPU instance. `None` when not permitted.
+    pub ci_placement: Option<Placement>,
+}
+
+/// How large a MIG device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Slices of the GPU instance.
+    pub gpu_slices: u32,
+    /// Slices of the compute instance.
+    pub compute_slices: u32,
+    /// Memory of the GPU instance, in MiB.
+    pub memory_mib: u64,
+    /// Memory of the whole GPU, in bytes; asked only when the driver names no profile.
+    pub gpu_bytes: Option<u64>,
+}
+
+/// An NVML call that failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{call}: {reason}")]
+pub struct CallError {
+    /// The C name of the call.
+    pub call: &'static str,
+    /// What NVML said and, where there is one, the cure.
+    pub reason: String,
+}
+
+impl CallError {
+    /// The answer for a GPU that has fallen off the bus.
+    #[must_use]
+    pub fn gpu_lost(call: &'static str) -> CallError {
+        let reason = "the gpu has fallen off the bus; reset it or reboot, and see dmesg for Xid 79";
+        CallError {
+            call,
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+/// NVML could not be asked at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// There is no library.
+    #[error("libnvidia-ml.so.1 not found in {searched}")]
+    NoLibrary {
+        /// Where it was looked for.
+        searched: String,
+    },
+    /// There is a file, and it is no NVML that this process can use.
+    #[error("load {path}: {reason}")]
+    Unusable {
+        /// Which file.
+        path: String,
+        /// What the dynamic loader said.
+        reason: String,
+    },
+    /// The kernel module is not loaded.
+    #[error("{path} says that the NVIDIA kernel module is not loaded")]
+    NotLoaded {
+        /// Which library.
+        path: String,
+    },
+    /// Kernel module and library are of two versions.
+    #[error("{path} and the loaded kernel module are of different driver versions")]
+    VersionMismatch {
+        /// Which library.
+        path: String,
+    },
+    /// Anything else.
+    #[error(transparent)]
+    Call(CallError),
+}

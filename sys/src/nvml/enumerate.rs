@@ -1,0 +1,126 @@
+//! Asking NVML, call by call.
+
+use super::{CallError, Failure, Gpu, MigDevice, Report, Sizes, library, raw};
+use crate::Root;
+use nvml_wrapper::{Device, Nvml, error::NvmlError};
+
+/// Loads NVML of the driver below `root`, enumerates and shuts it down.
+pub(crate) fn report(root: &Root) -> Result<Report, Failure> {
+    let path = library::find(root)?;
+    let nvml = Nvml::builder()
+        .lib_path(path.as_ref())
+        .init()
+        .map_err(|e| start(&path, e))?;
+    let version = nvml.sys_driver_version();
+    let count = nvml.device_count();
+    let fatal = |call, e: &NvmlError| Failure::Call(failed(call, e));
+    Ok(Report {
+        driver_version: version.map_err(|e| fatal("nvmlSystemGetDriverVersion", &e))?,
+        gpus: (0..count.map_err(|e| fatal("nvmlDeviceGetCount_v2", &e))?)
+            .map(|index| gpu(&nvml, index))
+            .collect(),
+    })
+}
+
+fn start(path: &str, error: NvmlError) -> Failure {
+    let path = path.to_owned();
+    match error {
+        NvmlError::LibloadingError(_) if path == library::NAME => Failure::NoLibrary {
+            searched: "the directories that the dynamic loader knows".to_owned(),
+        },
+        NvmlError::DriverNotLoaded => Failure::NotLoaded { path },
+        NvmlError::LibRmVersionMismatch => Failure::VersionMismatch { path },
+        NvmlError::LibloadingError(e) => Failure::Unusable {
+            path,
+            reason: e.to_string(),
+        },
+        NvmlError::FailedToLoadSymbol(reason) => Failure::Unusable { path, reason },
+        error => Failure::Call(failed("nvmlInit_v2", &error)),
+    }
+}
+
+/// An error with NVML's words in lower case and the cure where there is one.
+pub(super) fn failed(call: &'static str, error: &NvmlError) -> CallError {
+    let reason = match error {
+        NvmlError::GpuLost => return CallError::gpu_lost(call),
+        NvmlError::ResetRequired => "the gpu needs a reset; run nvidia-smi --gpu-reset".to_owned(),
+        error => error.to_string(),
+    };
+    CallError { call, reason }
+}
+
+fn gpu(nvml: &Nvml, index: u32) -> Result<Gpu, CallError> {
+    let device = ask("nvmlDeviceGetHandleByIndex_v2", nvml.device_by_index(index))?;
+    let mig = match device.mig_mode() {
+        Ok(mode) => Some(mode.current == 1),
+        Err(NvmlError::NotSupported | NvmlError::FailedToLoadSymbol(_)) => None,
+        Err(error) => return Err(failed("nvmlDeviceGetMigMode", &error)),
+    };
+    Ok(Gpu {
+        pci: ask("nvmlDeviceGetPciInfo_v3", device.pci_info())?.bus_id,
+        uuid: ask("nvmlDeviceGetUUID", device.uuid())?,
+        minor: ask("nvmlDeviceGetMinorNumber", device.minor_number())?,
+        model: ask("nvmlDeviceGetName", device.name())?,
+        mig,
+        devices: if mig == Some(true) {
+            mig_devices(nvml, &device)?
+        } else {
+            Vec::new()
+        },
+    })
+}
+
+fn ask<T>(call: &'static str, answer: Result<T, NvmlError>) -> Result<T, CallError> {
+    answer.map_err(|error| failed(call, &error))
+}
+
+/// MIG devices sit at any index below the maximum, with holes.
+fn mig_devices(
+    nvml: &Nvml,
+    gpu: &Device<'_>,
+) -> Result<Vec<(u32, Result<MigDevice, CallError>)>, CallError> {
+    let mut devices = Vec::new();
+    for index in 0..ask("nvmlDeviceGetMaxMigDeviceCount", gpu.mig_device_count())? {
+        match gpu.mig_device_by_index(index) {
+            Ok(mig) => devices.push((index, mig_device(nvml, gpu, &mig))),
+            Err(NvmlError::NotFound) => {}
+            Err(error) => {
+                devices.push((
+                    index,
+                    Err(failed("nvmlDeviceGetMigDeviceHandleByIndex", &error)),
+                ));
+            }
+        }
+    }
+    Ok(devices)
+}
+
+fn mig_device(nvml: &Nvml, gpu: &Device<'_>, mig: &Device<'_>) -> Result<MigDevice, CallError> {
+    let (gi, ci) = raw::instance_ids(nvml, mig)?;
+    let (gi_placement, ci_placement) = raw::placements(nvml, gpu, gi, ci)?;
+    let name = ask("nvmlDeviceGetName", mig.name())?;
+    Ok(MigDevice {
+        gi,
+        ci,
+        uuid: ask("nvmlDeviceGetUUID", mig.uuid())?,
+        sizes: sizes(gpu, mig, name.contains(" MIG ")),
+        name,
+        gi_placement,
+        ci_placement,
+    })
+}
+
+/// Sizes are for people; a driver that does not tell them loses no device.
+fn sizes(gpu: &Device<'_>, mig: &Device<'_>, named: bool) -> Option<Sizes> {
+    let attributes = mig.attributes().ok()?;
+    Some(Sizes {
+        gpu_slices: attributes.gpu_instance_slice_count,
+        compute_slices: attributes.compute_instance_slice_count,
+        memory_mib: attributes.memory_size_mb,
+        gpu_bytes: if named {
+            None
+        } else {
+            gpu.memory_info().ok().map(|memory| memory.total)
+        },
+    })
+}

@@ -1,0 +1,234 @@
+//! Replacing a file so that a reader sees the old one or the new one, whole, and nothing between;
+//! and the directory that such a file may stand in.
+
+use crate::{Error, Result, error::optional, root::read_all};
+use nix::{
+    errno::Errno,
+    fcntl::{AtFlags, OFlag, openat, renameat},
+    sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat},
+    unistd::{UnlinkatFlags, fsync, geteuid, unlinkat},
+};
+use std::{
+    fs::File,
+    io::Write,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+/// Whether anything had to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The file is as it was.
+    Unchanged,
+    /// The file is new, replaced or removed.
+    Changed,
+}
+
+/// A directory that nobody but root and ourselves can change, held open.
+#[derive(Debug)]
+pub struct SpecDir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl SpecDir {
+    /// Opens `path`, and makes it (0755) when it is missing and its parent is there.
+    ///
+    /// # Errors
+    /// [`Error::UnsafeDir`] when it is a symbolic link, writable by its group or by others, or
+    /// somebody else's.
+    pub fn open_or_make(path: &Path) -> Result<SpecDir> {
+        let opened = match Self::open(path) {
+            Err(error) if error.is_absent() => {
+                make(path)?;
+                Self::open(path)
+            }
+            opened => opened,
+        };
+        let dir = opened?;
+        dir.check()?;
+        Ok(dir)
+    }
+
+    /// Opens `path` for a change, or `None` when it is not there.
+    ///
+    /// # Errors
+    /// As [`SpecDir::open_or_make`].
+    pub fn open_existing(path: &Path) -> Result<Option<SpecDir>> {
+        let dir = optional(Self::open(path))?;
+        dir.map(|dir| dir.check().map(|()| dir)).transpose()
+    }
+
+    fn open(path: &Path) -> Result<SpecDir> {
+        // A trailing slash would make the kernel follow a link in spite of O_NOFOLLOW.
+        let path: PathBuf = path.components().collect();
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        match nix::fcntl::open(&path, flags, Mode::empty()) {
+            Ok(fd) => Ok(SpecDir { fd, path }),
+            Err(errno @ (Errno::ENOTDIR | Errno::ELOOP)) => {
+                Err(not_a_directory(&path).unwrap_or_else(|| Error::call("open", &path, errno)))
+            }
+            Err(errno) => Err(Error::call("open", &path, errno)),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let stat = fstat(&self.fd).map_err(|errno| Error::call("stat", &self.path, errno))?;
+        match unsafe_reason(&stat, geteuid().as_raw()) {
+            Some(reason) => Err(Error::UnsafeDir {
+                path: self.path.clone(),
+                reason,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Path of a file in it, for messages.
+    #[must_use]
+    pub fn show(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The whole of a regular file in it, or `None`. Links are not followed.
+    ///
+    /// # Errors
+    /// When it cannot be read or is larger than `limit` bytes.
+    pub fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>> {
+        match optional(self.open_file(name))? {
+            Some(file) => read_all(file, &self.show(name), limit).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn open_file(&self, name: &str) -> Result<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let fd = openat(&self.fd, name, flags, Mode::empty());
+        fd.map(File::from)
+            .map_err(|errno| Error::call("open", self.show(name), errno))
+    }
+
+    /// Gives `name` this content and mode 0644. Nothing is written when it has both already.
+    ///
+    /// The new file is complete and on disk before it takes the name, in the same directory: the
+    /// engines' watchers notice a rename and no other way of appearing
+    /// (container-device-interface `pkg/cdi/cache.go`, watch mask without create).
+    ///
+    /// # Errors
+    /// When a step fails; the old file is then as it was.
+    pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<Outcome> {
+        if self.has(name, bytes) {
+            return Ok(Outcome::Unchanged);
+        }
+        let temporary = format!(".{name}.{}.tmp", std::process::id());
+        let done = self
+            .write_new(&temporary, bytes)
+            .and_then(|()| self.rename(&temporary, name));
+        if done.is_err() {
+            // The error that matters is the first one.
+            let _ = unlinkat(&self.fd, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+        done.map(|()| Outcome::Changed)
+    }
+
+    fn has(&self, name: &str, bytes: &[u8]) -> bool {
+        let same = || {
+            let file = self.open_file(name).ok()?;
+            let stat = fstat(&file).ok()?;
+            let right = stat.st_mode == SFlag::S_IFREG.bits() | 0o644
+                && usize::try_from(stat.st_size) == Ok(bytes.len());
+            right
+                .then(|| read_all(file, &self.path, bytes.len()).ok())
+                .flatten()
+        };
+        same().is_some_and(|old| old == bytes)
+    }
+
+    fn write_new(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fail = |op| move |errno| Error::call(op, self.show(name), errno);
+        let create = || openat(&self.fd, name, flags, Mode::from_bits_truncate(0o600));
+        let fd = match create() {
+            // Left by a process of our number that was killed.
+            Err(Errno::EEXIST) => {
+                unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir).map_err(fail("remove"))?;
+                create()
+            }
+            created => created,
+        };
+        let mut file = File::from(fd.map_err(fail("create"))?);
+        file.write_all(bytes)
+            .map_err(|e| Error::io("write", self.show(name), &e))?;
+        fchmod(&file, Mode::from_bits_truncate(0o644)).map_err(fail("chmod"))?;
+        fsync(&file).map_err(fail("sync"))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        renameat(&self.fd, from, &self.fd, to)
+            .map_err(|errno| Error::call("rename to", self.show(to), errno))?;
+        fsync(&self.fd).map_err(|errno| Error::call("sync", &self.path, errno))
+    }
+
+    /// Removes a file; one that is not there is no error.
+    ///
+    /// # Errors
+    /// When it is there and cannot be removed.
+    pub fn remove(&self, name: &str) -> Result<Outcome> {
+        match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) => fsync(&self.fd)
+                .map(|()| Outcome::Changed)
+                .map_err(|errno| Error::call("sync", &self.path, errno)),
+            Err(Errno::ENOENT) => Ok(Outcome::Unchanged),
+            Err(errno) => Err(Error::call("remove", self.show(name), errno)),
+        }
+    }
+
+    /// True when `path` leads to this directory.
+    #[must_use]
+    pub fn is_at(&self, path: &Path) -> bool {
+        match (fstat(&self.fd), nix::sys::stat::stat(path)) {
+            (Ok(a), Ok(b)) => (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino),
+            _ => false,
+        }
+    }
+}
+
+/// Makes one directory, 0755 whatever the umask: engines of other users read it.
+fn make(path: &Path) -> Result<()> {
+    let fail = |errno| Error::call("create directory", path, errno);
+    mkdirat(nix::fcntl::AT_FDCWD, path, Mode::from_bits_truncate(0o755)).map_err(fail)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let fd = nix::fcntl::open(path, flags, Mode::empty()).map_err(fail)?;
+    fchmod(&fd, Mode::from_bits_truncate(0o755)).map_err(fail)
+}
+
+/// Says what stands in a directory's place, when something does.
+fn not_a_directory(path: &Path) -> Option<Error> {
+    let stat =
+        nix::sys::stat::fstatat(nix::fcntl::AT_FDCWD, path, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+    let is_link = stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFLNK.bits();
+    let reason = match is_link {
+        true => "it is a symbolic link; name the directory itself",
+        false => "it is not a directory",
+    };
+    Some(Error::UnsafeDir {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    })
+}
+
+fn unsafe_reason(stat: &FileStat, me: u32) -> Option<String> {
+    let mode = stat.st_mode & 0o7777;
+    if mode & 0o022 != 0 {
+        return Some(format!(
+            "mode {mode:04o} lets others write to it; run chmod go-w"
+        ));
+    }
+    let foreign = stat.st_uid != 0 && stat.st_uid != me;
+    foreign.then(|| {
+        format!(
+            "it belongs to user {}, not to root or user {me}",
+            stat.st_uid
+        )
+    })
+}

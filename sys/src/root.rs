@@ -1,0 +1,133 @@
+//! A directory that stands for `/`: paths below it are resolved as if it were the root of the file
+//! system, so that a driver container's absolute links lead to its own files.
+
+use crate::{Error, Result, error::optional};
+use nix::{
+    dir::Dir,
+    errno::Errno,
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2},
+    sys::stat::Mode,
+};
+use std::{
+    fs::File,
+    io::Read,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+/// An open directory that stands for `/`.
+#[derive(Debug)]
+pub struct Root {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Root {
+    /// Opens `path`, which must be a directory.
+    ///
+    /// # Errors
+    /// When it is not there or is no directory.
+    pub fn open(path: &Path) -> Result<Root> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = nix::fcntl::open(path, flags, Mode::empty());
+        let fd = fd.map_err(|errno| Error::call("open", path, errno))?;
+        Ok(Root {
+            fd,
+            path: path.to_owned(),
+        })
+    }
+
+    /// True for the machine's own root, where plain path resolution is enough.
+    pub(crate) fn is_real(&self) -> bool {
+        self.path == Path::new("/")
+    }
+
+    /// The path of `below` for a message, root included.
+    #[must_use]
+    pub fn show(&self, below: &str) -> PathBuf {
+        self.path.join(below.trim_start_matches('/'))
+    }
+
+    /// Opens a path below the root. Links are followed and cannot leave it (openat2, Linux 5.6).
+    pub(crate) fn open_below(&self, below: &str, flags: OFlag) -> Result<OwnedFd> {
+        let relative = match below.trim_start_matches('/') {
+            "" => ".",
+            relative => relative,
+        };
+        let flags = flags | OFlag::O_CLOEXEC;
+        let opened = match self.is_real() {
+            true => openat(&self.fd, relative, flags, Mode::empty()),
+            false => {
+                let how = OpenHow::new()
+                    .flags(flags)
+                    .resolve(ResolveFlag::RESOLVE_IN_ROOT);
+                openat2(&self.fd, relative, how)
+            }
+        };
+        opened.map_err(|errno| Error::call("open", self.show(below), errno))
+    }
+
+    /// The whole of a file, or `None` when there is none. At most `limit` bytes.
+    ///
+    /// # Errors
+    /// When it cannot be read or is larger.
+    pub fn read(&self, below: &str, limit: usize) -> Result<Option<Vec<u8>>> {
+        let Some(fd) = optional(self.open_below(below, OFlag::O_RDONLY | OFlag::O_NONBLOCK))?
+        else {
+            return Ok(None);
+        };
+        read_all(File::from(fd), &self.show(below), limit).map(Some)
+    }
+
+    /// The names in a directory, sorted, or `None` when there is none. Names that are no UTF-8 are
+    /// given with replacement characters: no driver makes such names, and none will match.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn list(&self, below: &str) -> Result<Option<Vec<String>>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        let Some(fd) = optional(self.open_below(below, flags))? else {
+            return Ok(None);
+        };
+        let fail = |errno: Errno| Error::call("list", self.show(below), errno);
+        names(Dir::from_fd(fd)).map(Some).map_err(fail)
+    }
+
+    /// Where a path below the root leads once every link is followed, as a path of the machine.
+    ///
+    /// # Errors
+    /// When it leads nowhere.
+    pub fn resolve(&self, below: &str) -> Result<PathBuf> {
+        use std::os::fd::AsRawFd;
+        let fd = self.open_below(below, OFlag::O_PATH)?;
+        let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        std::fs::read_link(&link).map_err(|e| Error::io("resolve", self.show(below), &e))
+    }
+}
+
+/// The sorted names in an open directory.
+pub(crate) fn names(dir: nix::Result<Dir>) -> nix::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in dir?.iter() {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Reads to the end, or fails at `limit`. Starts with a small buffer: most driver files are tiny.
+pub(crate) fn read_all(mut from: impl Read, path: &Path, limit: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(1024.min(limit + 1));
+    let read = from.by_ref().take(limit as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|e| Error::io("read", path, &e))?;
+    match bytes.len() > limit {
+        true => Err(Error::TooLarge {
+            path: path.to_owned(),
+            limit,
+        }),
+        false => Ok(bytes),
+    }
+}

@@ -1,0 +1,396 @@
+//! Parsers of the text files of the NVIDIA driver and of `/proc/devices`. Pure: bytes in, values
+//! out, never a panic. Formats are those that NVIDIA/open-gpu-kernel-modules prints in
+//! `kernel-open/nvidia/nv-procfs.c` and `nv-caps.c` (595.45.04).
+
+use mig_cdi_model::{CiId, GiId, GpuMinor, GpuUuid, Major, Minor, PciAddress};
+use std::collections::HashMap;
+
+/// A file that does not say what its writer always says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// It is not text.
+    #[error("not valid UTF-8")]
+    NotText,
+    /// A line is not of the file's form.
+    #[error("line {line} is {text:?}, expected {expected}")]
+    Line {
+        /// From 1.
+        line: usize,
+        /// The start of it.
+        text: String,
+        /// The form.
+        expected: &'static str,
+    },
+    /// A line that is always there is not.
+    #[error("no line {0:?}")]
+    Missing(&'static str),
+    /// Nothing in it at all.
+    #[error("empty")]
+    Empty,
+}
+
+type Parsed<T> = Result<T, Malformed>;
+
+fn text(bytes: &[u8]) -> Parsed<&str> {
+    std::str::from_utf8(bytes).map_err(|_| Malformed::NotText)
+}
+
+fn bad_line(index: usize, line: &str, expected: &'static str) -> Malformed {
+    Malformed::Line {
+        line: index + 1,
+        text: line.chars().take(60).collect(),
+        expected,
+    }
+}
+
+/// A number of digits alone: no sign, no space.
+fn number(text: &str) -> Option<u32> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}
+
+/// The value of the first line `key: value`, trimmed.
+fn field<'a>(text: &'a str, key: &'static str) -> Parsed<&'a str> {
+    let value = |line: &'a str| line.strip_prefix(key)?.trim_start().strip_prefix(':');
+    text.lines()
+        .find_map(value)
+        .map(str::trim)
+        .ok_or(Malformed::Missing(key))
+}
+
+/// Like [`field`], for a decimal number.
+fn number_field(text: &str, key: &'static str) -> Parsed<u32> {
+    let value = field(text, key)?;
+    number(value).ok_or_else(|| {
+        let line = text
+            .lines()
+            .position(|line| line.starts_with(key))
+            .unwrap_or(0);
+        bad_line(line, value, "a decimal number")
+    })
+}
+
+/// The version in `/proc/driver/nvidia/version`: the first word of its `NVRM version` line that is
+/// numbers and dots.
+///
+/// # Errors
+/// When there is none.
+pub fn driver_version(bytes: &[u8]) -> Parsed<String> {
+    let line = field(text(bytes)?, "NVRM version")?;
+    let is_version =
+        |word: &&str| word.contains('.') && word.split('.').all(|part| number(part).is_some());
+    let version = line.split_ascii_whitespace().find(is_version);
+    version
+        .map(str::to_owned)
+        .ok_or_else(|| bad_line(0, line, "a version such as 580.105.08"))
+}
+
+/// The character devices of `/proc/devices`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CharDevices(Vec<(Major, String)>);
+
+impl CharDevices {
+    /// The major number of the driver of exactly this name. `nvidia-caps` is also the beginning of
+    /// `nvidia-caps-imex-channels`.
+    #[must_use]
+    pub fn major(&self, name: &str) -> Option<Major> {
+        self.0
+            .iter()
+            .find(|(_, n)| n == name)
+            .map(|(major, _)| *major)
+    }
+
+    /// The names registered under a major number.
+    pub fn names(&self, major: Major) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .filter(move |(m, _)| *m == major)
+            .map(|(_, name)| name.as_str())
+    }
+}
+
+/// Parses `/proc/devices`.
+///
+/// # Errors
+/// When it has no section of character devices or a line in it is no number and name.
+pub fn char_devices(bytes: &[u8]) -> Parsed<CharDevices> {
+    const HEADER: &str = "Character devices:";
+    let mut lines = text(bytes)?.lines().enumerate();
+    lines
+        .find(|(_, line)| *line == HEADER)
+        .ok_or(Malformed::Missing(HEADER))?;
+    let mut devices = Vec::new();
+    for (i, line) in lines.take_while(|(_, line)| !line.is_empty()) {
+        let pair = line.trim_start().split_once(' ');
+        let (major, name) = pair
+            .and_then(|(major, name)| Some((Major(number(major)?), name)))
+            .ok_or_else(|| bad_line(i, line, "a major number and a name"))?;
+        devices.push((major, name.to_owned()));
+    }
+    Ok(CharDevices(devices))
+}
+
+/// Who may open the nodes that the driver's tools make: `/proc/driver/nvidia/params`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Params {
+    /// `DeviceFileUID`.
+    pub uid: u32,
+    /// `DeviceFileGID`.
+    pub gid: u32,
+    /// `DeviceFileMode`, which the file prints in decimal: 438 is 0666.
+    pub mode: u32,
+}
+
+impl Default for Params {
+    /// The driver's own defaults: `NVreg_DeviceFile{UID,GID,Mode}` in `nv-reg.h`.
+    fn default() -> Self {
+        Params {
+            uid: 0,
+            gid: 0,
+            mode: 0o666,
+        }
+    }
+}
+
+/// Parses `/proc/driver/nvidia/params`.
+///
+/// # Errors
+/// When one of the three lines is missing or no number.
+pub fn params(bytes: &[u8]) -> Parsed<Params> {
+    let text = text(bytes)?;
+    Ok(Params {
+        uid: number_field(text, "DeviceFileUID")?,
+        gid: number_field(text, "DeviceFileGID")?,
+        mode: mode(text)?,
+    })
+}
+
+fn mode(text: &str) -> Parsed<u32> {
+    match number_field(text, "DeviceFileMode")? {
+        mode @ 0..=0o777 => Ok(mode),
+        mode => Err(bad_line(
+            0,
+            &mode.to_string(),
+            "a decimal DeviceFileMode of at most 511 (0777)",
+        )),
+    }
+}
+
+/// `/proc/driver/nvidia/gpus/<pci>/information`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Information {
+    /// Product name.
+    pub model: String,
+    /// Absent, or all question marks, while the GPU is not initialised.
+    pub uuid: Option<GpuUuid>,
+    /// Where it is plugged in.
+    pub pci: PciAddress,
+    /// The number of its node.
+    pub minor: GpuMinor,
+    /// Set aside by the administrator; NVML does not list it.
+    pub excluded: bool,
+}
+
+/// Parses `/proc/driver/nvidia/gpus/<pci>/information`.
+///
+/// # Errors
+/// When it is empty (the GPU cannot be woken) or a line that is always there is missing.
+pub fn information(bytes: &[u8]) -> Parsed<Information> {
+    let text = text(bytes)?;
+    if text.trim().is_empty() {
+        return Err(Malformed::Empty);
+    }
+    let pci = field(text, "Bus Location")?;
+    Ok(Information {
+        model: field(text, "Model")?.to_owned(),
+        uuid: field(text, "GPU UUID")
+            .ok()
+            .and_then(|uuid| uuid.parse().ok()),
+        pci: pci
+            .parse()
+            .map_err(|_| bad_line(0, pci, "a Bus Location such as 0000:07:00.0"))?,
+        minor: GpuMinor(number_field(text, "Device Minor")?),
+        excluded: field(text, "GPU Excluded").is_ok_and(|value| value == "Yes"),
+    })
+}
+
+/// A capability file: `…/giM/access` or `…/ciC/access`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Minor number below the major of `nvidia-caps`.
+    pub minor: Minor,
+    /// Permission bits; the file prints them in decimal: 292 is 0444.
+    pub mode: u32,
+}
+
+/// Parses a capability file.
+///
+/// # Errors
+/// [`Malformed::Empty`] is the sign of R450's proc mode, in which the file itself is the token.
+pub fn access(bytes: &[u8]) -> Parsed<Access> {
+    let text = text(bytes)?;
+    if text.trim().is_empty() {
+        return Err(Malformed::Empty);
+    }
+    Ok(Access {
+        minor: Minor(number_field(text, "DeviceFileMinor")?),
+        mode: mode(text)?,
+    })
+}
+
+/// `/proc/driver/nvidia-caps/mig-minors`: the minor of every instance that could exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigMinors(HashMap<(GpuMinor, GiId, Option<CiId>), Minor>);
+
+impl MigMinors {
+    /// The minor of a GPU instance, or with `ci` of a compute instance.
+    #[must_use]
+    pub fn get(&self, gpu: GpuMinor, gi: GiId, ci: Option<CiId>) -> Option<Minor> {
+        self.0.get(&(gpu, gi, ci)).copied()
+    }
+}
+
+/// Parses `/proc/driver/nvidia-caps/mig-minors`: `gpu0/gi7/ci0/access 67`, and first `config 1` and
+/// `monitor 2`, which no container needs.
+///
+/// # Errors
+/// When a line is not of this form.
+pub fn mig_minors(bytes: &[u8]) -> Parsed<MigMinors> {
+    // One line per instance that could exist, 4,322 of about 24 bytes.
+    let mut minors = HashMap::with_capacity(bytes.len() / 20);
+    for (i, line) in text(bytes)?.lines().enumerate() {
+        let parse = || {
+            let (name, minor) = line.split_once(' ')?;
+            let minor = Minor(number(minor)?);
+            if matches!(name, "config" | "monitor") {
+                return Some(None);
+            }
+            let mut parts = name.strip_suffix("/access")?.split('/');
+            let gpu = GpuMinor(number(parts.next()?.strip_prefix("gpu")?)?);
+            let gi = GiId(number(parts.next()?.strip_prefix("gi")?)?);
+            let ci = match parts.next() {
+                Some(ci) => Some(CiId(number(ci.strip_prefix("ci")?)?)),
+                None => None,
+            };
+            parts
+                .next()
+                .is_none()
+                .then_some(Some(((gpu, gi, ci), minor)))
+        };
+        match parse() {
+            Some(Some((key, minor))) => drop(minors.insert(key, minor)),
+            Some(None) => {}
+            None => {
+                return Err(bad_line(
+                    i,
+                    line,
+                    "gpuN/giM/access MINOR or gpuN/giM/ciC/access MINOR",
+                ));
+            }
+        }
+    }
+    match minors.is_empty() {
+        true => Err(Malformed::Empty),
+        false => Ok(MigMinors(minors)),
+    }
+}
+
+/// The number behind a prefix in a directory name: 3 of `gi3`.
+#[must_use]
+pub fn numbered(name: &str, prefix: &str) -> Option<u32> {
+    number(name.strip_prefix(prefix)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_both_module_flavours() {
+        let open = b"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.105.08  Release Build\nGCC version:  gcc 12.2.0\n";
+        let closed = b"NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.54.03  Tue Jun  6 22:20:39 UTC 2023\n";
+        assert_eq!(driver_version(open).unwrap(), "580.105.08");
+        assert_eq!(driver_version(closed).unwrap(), "535.54.03");
+        assert!(driver_version(b"NVRM version: none\n").is_err());
+        assert!(driver_version(b"").is_err());
+    }
+
+    #[test]
+    fn majors_match_whole_names_of_character_devices() {
+        let devices = char_devices(
+            b"Character devices:\n  1 mem\n195 nvidia\n508 nvidia-caps-imex-channels\n511 nvidia-caps\n\nBlock devices:\n510 nvidia-uvm\n",
+        )
+        .unwrap();
+        assert_eq!(devices.major("nvidia-caps"), Some(Major(511)));
+        assert_eq!(devices.major("nvidia"), Some(Major(195)));
+        assert_eq!(
+            devices.major("nvidia-uvm"),
+            None,
+            "block devices do not count"
+        );
+        assert_eq!(devices.names(Major(1)).collect::<Vec<_>>(), ["mem"]);
+        assert!(char_devices(b"Block devices:\n").is_err());
+        assert!(char_devices(b"Character devices:\nx mem\n").is_err());
+    }
+
+    #[test]
+    fn modes_are_decimal() {
+        let file = b"DeviceFileMinor: 12\nDeviceFileMode: 292\nDeviceFileModify: 1\n";
+        assert_eq!(
+            access(file).unwrap(),
+            Access {
+                minor: Minor(12),
+                mode: 0o444
+            }
+        );
+        assert_eq!(access(b""), Err(Malformed::Empty));
+        assert_eq!(
+            access(b"DeviceFileMinor: 12\n"),
+            Err(Malformed::Missing("DeviceFileMode"))
+        );
+        assert!(access(b"DeviceFileMinor: -1\nDeviceFileMode: 292\n").is_err());
+        assert!(access(b"DeviceFileMinor: 12\nDeviceFileMode: 2920\n").is_err());
+        assert_eq!(
+            params(b"DeviceFileUID: 0\nDeviceFileGID: 44\nDeviceFileMode: 432\n")
+                .unwrap()
+                .mode,
+            0o660
+        );
+    }
+
+    #[test]
+    fn minors_of_published_samples() {
+        let file = b"config 1\nmonitor 2\ngpu3/gi3/ci3/access 439\ngpu6/gi11/ci7/access 920\ngpu0/gi1/access 12\n";
+        let minors = mig_minors(file).unwrap();
+        assert_eq!(
+            minors.get(GpuMinor(3), GiId(3), Some(CiId(3))),
+            Some(Minor(439))
+        );
+        assert_eq!(minors.get(GpuMinor(0), GiId(1), None), Some(Minor(12)));
+        assert_eq!(minors.get(GpuMinor(0), GiId(1), Some(CiId(0))), None);
+        for bad in [
+            &b"gpu0/gi1/ac"[..],
+            b"gpu0/gi1/access",
+            b"gpu0/gi1/ci0/x/access 1\n",
+            b"",
+            b"\xff",
+        ] {
+            assert!(mig_minors(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn information_of_a_sleeping_gpu() {
+        let file = "Model: \t\t NVIDIA A30\nIRQ:   \t\t 1\nGPU UUID: \t GPU-????????-????-????-????-????????????\nBus Location: \t 0000:07:00.0\nDevice Minor: \t 3\nGPU Excluded:\t No\n";
+        let info = information(file.as_bytes()).unwrap();
+        assert_eq!(
+            (info.uuid, info.minor, info.excluded),
+            (None, GpuMinor(3), false)
+        );
+        assert_eq!(information(b""), Err(Malformed::Empty));
+        assert_eq!(
+            information(b"Model: x\n"),
+            Err(Malformed::Missing("Bus Location"))
+        );
+    }
+}
