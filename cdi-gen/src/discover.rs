@@ -41,7 +41,10 @@ impl Problem {
         }
     }
 
-    fn disagreement(subject: impl Into<String>, reason: impl Into<String>) -> Problem {
+    /// The two views differ, and did so again at a second look.
+    fn disagreement(subject: impl Into<String>, reason: impl std::fmt::Display) -> Problem {
+        let reason =
+            format!("{reason}; run it again once no mig change is under way, and see dmesg");
         Problem {
             transient: true,
             ..Problem::new(subject, reason)

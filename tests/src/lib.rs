@@ -1,1 +1,228 @@
+//! What the tests share: the built binaries, and a fake host made of files, device nodes and a fake
+//! `libnvidia-ml.so.1`, all fed by one node description.
 
+pub mod podman;
+
+use mig_cdi_sim::{Node, Tree};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
+use tempfile::TempDir;
+
+/// The root of the project's tree.
+#[must_use]
+pub fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ is below the project")
+        .to_owned()
+}
+
+/// The directory of the built binaries and of the fake driver.
+///
+/// `MIG_CDI_BIN_DIR` names another one: an installed package.
+pub fn build_dir() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args([
+            "build",
+            "--quiet",
+            "--package=mig-cdi",
+            "--package=mig-cdi-hook",
+            "--package=fake-nvml",
+        ]);
+        let built = build.current_dir(project()).status().expect("cargo runs");
+        assert!(built.success(), "cargo build of the binaries failed");
+        let exe = std::env::current_exe().expect("a test has a path");
+        exe.ancestors()
+            .nth(2)
+            .expect("target/debug/deps/test")
+            .to_owned()
+    })
+}
+
+/// A built or installed program.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let built = build_dir().join(name);
+    std::env::var_os("MIG_CDI_BIN_DIR").map_or(built, |dir| Path::new(&dir).join(name))
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Exit code; 128 and more for a signal.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// When it cannot be started or prints what is no UTF-8.
+pub fn run(command: &mut Command) -> Run {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|e| panic!("start {command:?}: {e}"));
+    let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
+    Run {
+        code: output.status.code().unwrap_or(128),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
+}
+
+/// `mig-cdi` with these arguments and nothing else: no fake host, no configuration of this machine.
+#[must_use]
+pub fn mig_cdi<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(program("mig-cdi"));
+    command.env_clear().args(args);
+    command
+}
+
+/// A fake host below a temporary directory.
+#[derive(Debug)]
+pub struct FakeHost {
+    dir: TempDir,
+}
+
+impl FakeHost {
+    /// Makes the host of a node description.
+    ///
+    /// # Panics
+    /// When the description is impossible, or when device nodes cannot be made for want of root.
+    #[must_use]
+    pub fn new(description: &str) -> FakeHost {
+        let node = Node::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
+        let host = FakeHost {
+            dir: tempfile::tempdir().expect("a temporary directory"),
+        };
+        host.write(&Tree::of(&node));
+        fs::write(host.dir.path().join("node.toml"), description).expect("write the description");
+        fs::create_dir(host.out()).expect("make the output directory");
+        let lib = host.root().join("usr/lib/x86_64-linux-gnu");
+        fs::create_dir_all(&lib).expect("make the library directory");
+        let fake = build_dir().join("libfake_nvml.so");
+        fs::copy(&fake, lib.join("libnvidia-ml.so.1"))
+            .unwrap_or_else(|e| panic!("copy {fake:?}: {e}"));
+        host
+    }
+
+    fn write(&self, tree: &Tree) {
+        for dir in ["/dev", "/proc"]
+            .map(str::to_owned)
+            .iter()
+            .chain(&tree.dirs)
+        {
+            fs::create_dir_all(self.path(dir)).expect("make a directory");
+        }
+        for (path, content) in &tree.files {
+            let path = self.path(path);
+            fs::create_dir_all(path.parent().expect("a file has a parent"))
+                .expect("make a directory");
+            fs::write(path, content).expect("write a file");
+        }
+        for (path, node) in &tree.nodes {
+            let path = self.path(path);
+            fs::create_dir_all(path.parent().expect("a node has a parent"))
+                .expect("make a directory");
+            let numbers = makedev(node.major.0.into(), node.minor.0.into());
+            let made = mknod(
+                &path,
+                SFlag::S_IFCHR,
+                Mode::from_bits_truncate(node.mode),
+                numbers,
+            );
+            made.unwrap_or_else(|e| {
+                panic!("mknod {path:?}: {e}; run the tests as root: tests/run")
+            });
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(node.mode);
+            fs::set_permissions(path, mode).expect("set a node's mode");
+        }
+    }
+
+    /// The directory that stands for `/`.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("root")
+    }
+
+    /// A path of the host.
+    #[must_use]
+    pub fn path(&self, absolute: &str) -> PathBuf {
+        self.root().join(absolute.trim_start_matches('/'))
+    }
+
+    /// A directory for specs.
+    #[must_use]
+    pub fn out(&self) -> PathBuf {
+        self.dir.path().join("cdi")
+    }
+
+    /// The spec in that directory.
+    #[must_use]
+    pub fn spec(&self) -> PathBuf {
+        self.out().join("nvidia.com-mig.json")
+    }
+
+    /// The flags that make a program look at this host.
+    #[must_use]
+    pub fn flags(&self) -> Vec<String> {
+        let root = self.root().display().to_string();
+        ["driver", "dev", "proc"]
+            .iter()
+            .map(|kind| format!("--{kind}-root={root}"))
+            .collect()
+    }
+
+    /// What the fake driver needs in the environment.
+    #[must_use]
+    pub fn env(&self) -> (&'static str, PathBuf) {
+        ("FAKE_NVML_NODE", self.dir.path().join("node.toml"))
+    }
+
+    /// `mig-cdi` on this host.
+    #[must_use]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let (key, value) = self.env();
+        let mut command = mig_cdi(args);
+        command.args(self.flags()).env(key, value);
+        command
+    }
+
+    /// Runs `mig-cdi` on this host; the temporary path is written as `TMP` in what it says.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn run(&self, args: &[&str]) -> Run {
+        let run = run(&mut self.command(args));
+        let tidy = |text: String| text.replace(&self.dir.path().display().to_string(), "TMP");
+        Run {
+            code: run.code,
+            stdout: tidy(run.stdout),
+            stderr: tidy(run.stderr),
+        }
+    }
+
+    /// `generate` into [`FakeHost::spec`].
+    #[must_use]
+    pub fn generate(&self, args: &[&str]) -> Run {
+        let output = format!("--output={}", self.spec().display());
+        self.run(&[&["generate", &output], args].concat())
+    }
+
+    /// The spec as it is now.
+    #[must_use]
+    pub fn read_spec(&self) -> Option<String> {
+        fs::read_to_string(self.spec()).ok()
+    }
+}

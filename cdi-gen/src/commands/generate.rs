@@ -109,24 +109,26 @@ fn warn_of_host_nodes(context: &Context<'_>, topology: &Topology) {
             list.push(node.path.as_str());
         }
     }
-    for (list, what) in [
-        (missing, "missing"),
-        (wrong, "not the device that the driver names"),
-    ] {
-        if let Some(first) = list.first() {
-            let others = match list.len() {
-                1 => String::new(),
-                n => format!(" and {} more", n - 1),
-            };
-            context.console.warn(&format!(
-                "{first}{others} on the host: {what}; the spec does not need it, rootless engines do: run \
-                 nvidia-modprobe or nvidia-smi as root"
-            ));
-            list.iter()
-                .skip(1)
-                .for_each(|path| context.console.detail(&format!("{path}: {what}")));
-        }
-    }
+    warn_of(context, "missing on the host", &missing);
+    warn_of(context, "on the host with other numbers", &wrong);
+}
+
+fn warn_of(context: &Context<'_>, what: &str, paths: &[&str]) {
+    let Some((first, others)) = paths.split_first() else {
+        return;
+    };
+    let more = if others.is_empty() {
+        String::new()
+    } else {
+        format!(" and {} more", others.len())
+    };
+    context.console.warn(&format!(
+        "{what}: {first}{more}; engines that make nodes do not mind, rootless ones take the host's: run \
+         nvidia-smi as root"
+    ));
+    others
+        .iter()
+        .for_each(|path| context.console.detail(&format!("{what}: {path}")));
 }
 
 /// A simulated node has made-up numbers. Where a driver of this machine answers to one of them, a

@@ -85,7 +85,14 @@ fn required(machine: &dyn Machine, path: &str, limit: usize) -> Result<Vec<u8>, 
 }
 
 fn parsed<T>(path: &str, result: Result<T, Malformed>) -> Result<T, Failure> {
-    result.map_err(|e| Failure::new(Exit::Failed, format!("parse {path}: {e}")))
+    result.map_err(|e| Failure::new(Exit::Failed, unknown_form(path, &e)))
+}
+
+/// The cure for a file of the driver that cannot be read is ours to find.
+fn unknown_form(path: &str, error: &Malformed) -> String {
+    format!(
+        "parse {path}: {error}; mig-cdi does not know this form, please report it with the file"
+    )
 }
 
 /// The driver registered its GPUs as `nvidia-frontend` before R550 and as `nvidia` since.
@@ -129,7 +136,7 @@ fn information(machine: &dyn Machine, pci: PciAddress, path: &str) -> Result<Inf
         Malformed::Empty => {
             format!("read {path}: empty; the driver cannot wake the gpu, see dmesg")
         }
-        e => format!("parse {path}: {e}"),
+        e => unknown_form(path, &e),
     })?;
     match information.pci == pci {
         true => Ok(information),
@@ -243,7 +250,7 @@ fn access(
     let access = match text::access(&bytes) {
         Ok(access) => access,
         Err(Malformed::Empty) => return Err(proc_mode(&format!("read {path}: empty"))),
-        Err(error) => return Ok(Err(format!("parse {path}: {error}"))),
+        Err(error) => return Ok(Err(unknown_form(path, &error))),
     };
     Ok(match table.get(gpu, gi, ci) {
         Some(minor) if minor == access.minor => Ok(access),

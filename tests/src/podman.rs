@@ -1,0 +1,140 @@
+//! A real podman of the machine, with its own storage, in a private mount namespace.
+
+use crate::{FakeHost, Run, program, project, run};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tempfile::TempDir;
+
+/// OCI runtime and cgroup version: `("runc", "v1")`.
+pub type Variant = (&'static str, &'static str);
+
+/// Every pair that is run.
+pub const VARIANTS: [Variant; 4] = [
+    ("runc", "v1"),
+    ("runc", "v2"),
+    ("crun", "v1"),
+    ("crun", "v2"),
+];
+
+/// A podman with a root file system to run.
+#[derive(Debug)]
+pub struct Podman {
+    dir: TempDir,
+    variant: Variant,
+}
+
+impl Podman {
+    /// Prepares storage and a busybox root file system.
+    ///
+    /// # Panics
+    /// When a tool is missing: `tests/setup.sh` installs them.
+    #[must_use]
+    pub fn new(variant: Variant) -> Podman {
+        for tool in ["podman", "runc", "crun", "conmon", "busybox", "unshare"] {
+            let found = std::env::split_paths("/usr/bin:/usr/sbin:/bin:/sbin")
+                .any(|dir| dir.join(tool).exists());
+            assert!(found, "{tool} is not installed; run tests/setup.sh");
+        }
+        let podman = Podman {
+            dir: tempfile::tempdir().expect("a temporary directory"),
+            variant,
+        };
+        podman.make_rootfs();
+        if variant == ("crun", "v2") {
+            podman.make_memlock();
+        }
+        podman
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn make_rootfs(&self) {
+        let rootfs = self.path("rootfs");
+        for dir in ["bin", "dev", "etc", "proc", "sys", "tmp", "run"] {
+            fs::create_dir_all(rootfs.join(dir)).expect("make a directory");
+        }
+        fs::copy("/bin/busybox", rootfs.join("bin/busybox")).expect("copy busybox");
+        for applet in [
+            "sh", "head", "find", "stat", "env", "grep", "sort", "sed", "mknod", "rm", "ls",
+            "sleep",
+        ] {
+            symlink("busybox", rootfs.join("bin").join(applet)).expect("link an applet");
+        }
+        fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n").expect("write passwd");
+        let probe = rootfs.join("bin/probe");
+        fs::copy(project().join("tests/engines/probe.sh"), &probe).expect("copy the probe");
+        fs::set_permissions(&probe, fs::Permissions::from_mode(0o755)).expect("make it a program");
+    }
+
+    /// See `memlock.c`.
+    fn make_memlock(&self) {
+        let library = self.path("memlock.so");
+        let source = project().join("tests/engines/memlock.c");
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(&library)
+            .arg(source);
+        let built = run(&mut cc);
+        assert_eq!(built.code, 0, "{}", built.stderr);
+        let wrapper = self.path("crun");
+        let script = format!(
+            "#!/bin/sh\nLD_PRELOAD={} exec /usr/bin/crun \"$@\"\n",
+            library.display()
+        );
+        fs::write(&wrapper, script).expect("write the wrapper");
+        fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))
+            .expect("make it a program");
+    }
+
+    fn runtime(&self) -> PathBuf {
+        let (runtime, _) = self.variant;
+        let wrapper = self.path(runtime);
+        if wrapper.exists() {
+            wrapper
+        } else {
+            Path::new("/usr/bin").join(runtime)
+        }
+    }
+
+    /// Writes the spec of `host` into /var/run/cdi, as a user would, then runs a script in which
+    /// `$PODMAN` is podman and `$ROOTFS` a root file system.
+    #[must_use]
+    pub fn script(&self, host: &FakeHost, script: &str) -> Run {
+        let (_, cgroup) = self.variant;
+        let text = |path: PathBuf| path.display().to_string();
+        let podman = format!(
+            "podman --root {} --runroot {} --tmpdir {} --storage-driver vfs --runtime {}",
+            text(self.path("root")),
+            text(self.path("runroot")),
+            text(self.path("tmp")),
+            text(self.runtime())
+        );
+        let (key, value) = host.env();
+        let mut command = Command::new("sh");
+        command
+            .arg(project().join("tests/engines/ns.sh"))
+            .args([cgroup, "sh", "-euc", script]);
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/usr/sbin:/bin:/sbin")
+            .env("HOME", self.dir.path());
+        command.env(
+            "CONTAINERS_CONF",
+            project().join("tests/engines/containers.conf"),
+        );
+        command
+            .env("MIG_CDI", text(program("mig-cdi")))
+            .env("FLAGS", host.flags().join(" "))
+            .env(key, value);
+        command
+            .env("PODMAN", podman)
+            .env("ROOTFS", self.path("rootfs"));
+        run(&mut command)
+    }
+}

@@ -1,0 +1,155 @@
+//! The spec of a fake host through the podman of the machine, with runc and crun, on cgroup v1 and
+//! v2. What a container sees is asserted from inside it.
+//!
+//! The majors have no driver here: a node that the device cgroup allows opens with ENXIO, one that it
+//! does not with EPERM.
+
+use mig_cdi_sim::preset;
+use mig_cdi_tests::{
+    FakeHost, Run,
+    podman::{Podman, VARIANTS},
+};
+
+const SHARED: &str = "\
+node /dev/nvidia-uvm 666 511:0 ENXIO
+node /dev/nvidia-uvm-tools 666 511:1 ENXIO
+node /dev/nvidia0 666 195:0 ENXIO
+node /dev/nvidiactl 666 195:255 ENXIO
+";
+/// `0:2g.20gb:0` and `0:2g.20gb:2` of the preset a100-80gb: GPU instances 3 and 4.
+const FIRST: &str = "MIG-b3c02e6f-4949-5c5e-80cc-f09e85bd7e98";
+const SECOND: &str = "MIG-7e3b1aad-b6b6-508b-bb58-981e2752708b";
+
+/// Runs a script on a fake a100-80gb in every variant.
+fn everywhere(script: &str, check: impl Fn(Run)) {
+    let host = FakeHost::new(preset("a100-80gb").unwrap());
+    for variant in VARIANTS {
+        println!("{variant:?}");
+        check(Podman::new(variant).script(&host, script));
+    }
+}
+
+fn passed(run: &Run) -> &str {
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    &run.stdout
+}
+
+#[test]
+fn a_container_gets_its_slice_and_no_other() {
+    let script = "
+        $MIG_CDI generate $FLAGS
+        $PODMAN run --rm --cap-add MKNOD --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS \
+            probe 508:30 508:39 508:40 508:1 195:1";
+    let expected = format!(
+        "node /dev/nvidia-caps/nvidia-cap30 444 508:30 ENXIO
+node /dev/nvidia-caps/nvidia-cap31 444 508:31 ENXIO
+{SHARED}env MIG_CDI_DEVICE_0_3_0={FIRST},2g.20gb
+env NVIDIA_VISIBLE_DEVICES=void
+made 508:30 ENXIO
+made 508:39 EPERM
+made 508:40 EPERM
+made 508:1 EPERM
+made 195:1 EPERM
+"
+    );
+    everywhere(script, |run| {
+        similar_asserts::assert_eq!(passed(&run), expected)
+    });
+}
+
+#[test]
+fn two_devices_in_one_container_keep_their_nodes_and_variables() {
+    let script = format!(
+        "$MIG_CDI generate $FLAGS
+        $PODMAN run --rm --cap-add MKNOD --device nvidia.com/mig={SECOND} --device nvidia.com/mig=0:2g.20gb:0 \
+            --rootfs $ROOTFS probe 508:39 508:48"
+    );
+    let expected = format!(
+        "node /dev/nvidia-caps/nvidia-cap30 444 508:30 ENXIO
+node /dev/nvidia-caps/nvidia-cap31 444 508:31 ENXIO
+node /dev/nvidia-caps/nvidia-cap39 444 508:39 ENXIO
+node /dev/nvidia-caps/nvidia-cap40 444 508:40 ENXIO
+{SHARED}env MIG_CDI_DEVICE_0_3_0={FIRST},2g.20gb
+env MIG_CDI_DEVICE_0_4_0={SECOND},2g.20gb
+env NVIDIA_VISIBLE_DEVICES=void
+made 508:39 ENXIO
+made 508:48 EPERM
+"
+    );
+    everywhere(&script, |run| {
+        similar_asserts::assert_eq!(passed(&run), expected)
+    });
+}
+
+#[test]
+fn all_is_every_slice_and_the_environment_of_the_spec_wins() {
+    let script = "
+        $MIG_CDI generate --cuda-env $FLAGS
+        $PODMAN run --rm -e NVIDIA_VISIBLE_DEVICES=all --device nvidia.com/mig=all --rootfs $ROOTFS probe";
+    everywhere(script, |run| {
+        let out = passed(&run);
+        let caps = out
+            .lines()
+            .filter(|l| l.starts_with("node /dev/nvidia-caps/") && l.ends_with(" ENXIO"));
+        assert_eq!(caps.count(), 8, "{out}");
+        assert!(out.contains("env NVIDIA_VISIBLE_DEVICES=void\n"), "{out}");
+        assert!(
+            out.contains(&format!("env CUDA_VISIBLE_DEVICES={FIRST},{SECOND},MIG-")),
+            "{out}"
+        );
+    });
+}
+
+#[test]
+fn unknown_names_are_refused() {
+    for name in [
+        "0:2g.20gb:6",
+        "0:0",
+        "MIG-00000000-0000-0000-0000-000000000000",
+    ] {
+        let script = format!(
+            "$MIG_CDI generate $FLAGS
+            $PODMAN run --rm --device nvidia.com/mig={name} --rootfs $ROOTFS probe"
+        );
+        everywhere(&script, |run| {
+            assert_ne!(run.code, 0, "{}", run.stdout);
+            assert_eq!(run.stdout, "", "no container ran");
+            assert!(
+                run.stderr.contains("unresolvable CDI devices"),
+                "{}",
+                run.stderr
+            );
+        });
+    }
+}
+
+/// A slice that is gone cannot be asked for any more, with no restart of anything.
+#[test]
+fn a_new_spec_is_the_truth_at_the_next_start() {
+    let script = "
+        $MIG_CDI generate $FLAGS
+        $PODMAN run --rm --device nvidia.com/mig=0:1g.10gb:6 --rootfs $ROOTFS ls /dev/nvidia-caps
+        for file in $GONE; do rm -r $file; done
+        $MIG_CDI generate $FLAGS || [ $? = 3 ]
+        ! $PODMAN run --rm --device nvidia.com/mig=0:1g.10gb:6 --rootfs $ROOTFS ls /dev/nvidia-caps 2>/dev/null
+        $PODMAN run --rm --device nvidia.com/mig=0:2g.20gb:4 --rootfs $ROOTFS ls /dev/nvidia-caps";
+    for variant in VARIANTS {
+        let host = FakeHost::new(preset("a100-80gb").unwrap());
+        let gone = host.path("/proc/driver/nvidia/capabilities/gpu0/mig/gi7");
+        let script = script.replace("$GONE", &gone.display().to_string());
+        let run = Podman::new(variant).script(&host, &script);
+        let expected = "nvidia-cap66\nnvidia-cap67\nnvidia-cap48\nnvidia-cap49\n";
+        assert_eq!(passed(&run), expected, "{variant:?}");
+    }
+}
+
+/// The same on a simulated node, where no driver is: what the README shows.
+#[test]
+fn a_simulated_node_is_enough_to_try_it() {
+    let script = "
+        $MIG_CDI generate --node a100-80gb
+        $PODMAN run --rm --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS ls /dev/nvidia-caps";
+    everywhere(script, |run| {
+        assert_eq!(passed(&run), "nvidia-cap30\nnvidia-cap31\n")
+    });
+}
