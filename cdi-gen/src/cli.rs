@@ -103,7 +103,7 @@ pub(crate) struct SpecArgs {
     #[arg(long, value_name = "VENDOR/CLASS")]
     pub kind: Option<Kind>,
 
-    /// Set CUDA_VISIBLE_DEVICES too. Of two devices asked for by name the last one's value wins, so
+    /// Set `CUDA_VISIBLE_DEVICES` too. Of two devices asked for by name the last one's value wins, so
     /// this is for containers with one slice, or with all
     #[arg(long)]
     pub cuda_env: bool,

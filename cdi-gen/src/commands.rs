@@ -32,11 +32,7 @@ pub(crate) struct Done {
 /// Does what the command line asks.
 pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Failure> {
     let settings = settings(cli.config.as_deref())?;
-    let context = Context {
-        node: &cli.node,
-        settings: &settings,
-        console,
-    };
+    let context = Context { node: &cli.node, settings: &settings, console };
     match &cli.command {
         Command::Generate(args) => generate::run(&context, args),
         Command::List(args) => list::run(&context, args),
@@ -108,9 +104,7 @@ impl Context<'_> {
         let driver = &discovery.topology.driver_version;
         let devices = discovery.topology.mig_devices().count();
         let gpus = discovery.topology.gpus.len();
-        self.console.detail(&format!(
-            "driver {driver}, {gpus} gpus, {devices} mig devices"
-        ));
+        self.console.detail(&format!("driver {driver}, {gpus} gpus, {devices} mig devices"));
         Ok(discovery)
     }
 
@@ -142,17 +136,12 @@ impl Context<'_> {
             }
         });
         Ok(Options {
-            kind: args
-                .kind
-                .clone()
-                .unwrap_or_else(|| self.settings.kind.clone()),
+            kind: args.kind.clone().unwrap_or_else(|| self.settings.kind.clone()),
             names,
             source,
             cuda_env: args.cuda_env,
             annotations: args.annotations,
-            max_version: args
-                .max_cdi_version
-                .unwrap_or(self.settings.max_cdi_version),
+            max_version: args.max_cdi_version.unwrap_or(self.settings.max_cdi_version),
         })
     }
 }
@@ -172,9 +161,5 @@ fn simulated(name: &Path) -> Result<Node, Failure> {
 }
 
 fn exit(complete: bool) -> Exit {
-    if complete {
-        Exit::Success
-    } else {
-        Exit::Incomplete
-    }
+    if complete { Exit::Success } else { Exit::Incomplete }
 }

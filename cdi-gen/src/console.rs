@@ -14,11 +14,7 @@ impl Console {
     pub(crate) fn new(verbose: bool) -> Console {
         let terminal = std::io::stderr().is_terminal();
         let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Console {
-            verbose,
-            color,
-            terminal,
-        }
+        Console { verbose, color, terminal }
     }
 
     pub(crate) fn error(&self, message: &str) {
@@ -49,10 +45,8 @@ impl Console {
 
     fn line(&self, label: &str, color: &str, message: &str) {
         // Texts from files and from the driver end up here: no control character reaches a terminal.
-        let message: String = message
-            .chars()
-            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-            .collect();
+        let message: String =
+            message.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
         match self.color {
             true => put(&format!("\x1b[{color}m{label}:\x1b[0m {message}\n")),
             false => put(&format!("{label}: {message}\n")),

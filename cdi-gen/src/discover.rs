@@ -34,21 +34,14 @@ pub struct Problem {
 
 impl Problem {
     pub(crate) fn new(subject: impl Into<String>, reason: impl Into<String>) -> Problem {
-        Problem {
-            subject: subject.into(),
-            reason: reason.into(),
-            transient: false,
-        }
+        Problem { subject: subject.into(), reason: reason.into(), transient: false }
     }
 
     /// The two views differ, and did so again at a second look.
     fn disagreement(subject: impl Into<String>, reason: impl std::fmt::Display) -> Problem {
         let reason =
             format!("{reason}; run it again once no mig change is under way, and see dmesg");
-        Problem {
-            transient: true,
-            ..Problem::new(subject, reason)
-        }
+        Problem { transient: true, ..Problem::new(subject, reason) }
     }
 }
 
@@ -76,11 +69,7 @@ pub struct Discovery {
 pub fn discover(machine: &dyn Machine, source: Source) -> Result<Discovery, Failure> {
     let first = read(machine, source)?;
     let moved = first.problems.iter().any(|problem| problem.transient);
-    if moved {
-        read(machine, source)
-    } else {
-        Ok(first)
-    }
+    if moved { read(machine, source) } else { Ok(first) }
 }
 
 fn read(machine: &dyn Machine, source: Source) -> Result<Discovery, Failure> {

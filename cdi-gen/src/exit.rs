@@ -39,10 +39,7 @@ pub struct Failure {
 impl Failure {
     /// A failure with its line.
     pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
-        Failure {
-            exit,
-            message: message.into(),
-        }
+        Failure { exit, message: message.into() }
     }
 }
 

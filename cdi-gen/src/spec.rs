@@ -57,19 +57,12 @@ pub struct Built {
 pub fn build(topology: &Topology, options: &Options) -> Result<Built, Failure> {
     let mut naming = names::name_all(topology, options);
     naming.problems.extend(naming.left_out.iter().map(|device| {
-        Problem::new(
-            label(device),
-            "none of the names asked for can be given to it; see --names",
-        )
+        Problem::new(label(device), "none of the names asked for can be given to it; see --names")
     }));
     let edits = Edits { options };
     let devices = naming.named.iter().map(|(name, device)| Device {
         name: name.clone(),
-        annotations: if options.annotations {
-            annotations(device)
-        } else {
-            BTreeMap::new()
-        },
+        annotations: if options.annotations { annotations(device) } else { BTreeMap::new() },
         container_edits: edits.of(&[*device]),
     });
     let mut devices: Vec<Device> = devices.collect();
@@ -78,11 +71,7 @@ pub fn build(topology: &Topology, options: &Options) -> Result<Built, Failure> {
         check_common(topology)?;
         let name = "all".parse().expect("a device name");
         let container_edits = edits.of(&distinct);
-        devices.push(Device {
-            name,
-            annotations: BTreeMap::new(),
-            container_edits,
-        });
+        devices.push(Device { name, annotations: BTreeMap::new(), container_edits });
     }
     let cdi_version = version(&options.kind, &devices, options.max_version)?;
     let spec = (!devices.is_empty()).then(|| Spec {
@@ -91,15 +80,8 @@ pub fn build(topology: &Topology, options: &Options) -> Result<Built, Failure> {
         devices,
         container_edits: edits.common(topology),
     });
-    let names::Naming {
-        problems, warnings, ..
-    } = naming;
-    Ok(Built {
-        spec,
-        devices: distinct.len(),
-        problems,
-        warnings,
-    })
+    let names::Naming { problems, warnings, .. } = naming;
+    Ok(Built { spec, devices: distinct.len(), problems, warnings })
 }
 
 /// The edits of one device and the names it has, for a person who asks what a container would get.
@@ -112,11 +94,7 @@ pub fn preview<'a>(
     let naming = names::name_all(topology, options);
     let same = |a: &MigDevice<'_>, b: &MigDevice<'_>| std::ptr::eq(a.ci, b.ci);
     let (_, device) = naming.named.iter().find(|(n, _)| n.as_str() == name)?;
-    let others = naming
-        .named
-        .iter()
-        .filter(|(_, d)| same(d, device))
-        .map(|(n, _)| n.clone());
+    let others = naming.named.iter().filter(|(_, d)| same(d, device)).map(|(n, _)| n.clone());
     let names = others.collect();
     Some((*device, names, Edits { options }.of(&[*device])))
 }
@@ -130,11 +108,7 @@ pub fn common_edits(topology: &Topology, options: &Options) -> ContainerEdits {
 /// Every name that can be asked for.
 #[must_use]
 pub fn all_names(topology: &Topology, options: &Options) -> Vec<DeviceName> {
-    names::name_all(topology, options)
-        .named
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect()
+    names::name_all(topology, options).named.into_iter().map(|(name, _)| name).collect()
 }
 
 /// The first name that a person would type for each device, slot before UUID.
@@ -154,11 +128,7 @@ pub(crate) fn label(device: &MigDevice<'_>) -> String {
 
 /// A slice without unified memory opens and runs no CUDA program: half a device.
 fn check_common(topology: &Topology) -> Result<(), Failure> {
-    if topology
-        .common
-        .iter()
-        .any(|node| node.path == "/dev/nvidia-uvm")
-    {
+    if topology.common.iter().any(|node| node.path == "/dev/nvidia-uvm") {
         return Ok(());
     }
     let message = "read /proc/devices: no character device \"nvidia-uvm\", which every cuda program \
@@ -170,11 +140,7 @@ fn check_common(topology: &Topology) -> Result<(), Failure> {
 fn distinct<'a>(named: &[(DeviceName, MigDevice<'a>)]) -> Vec<MigDevice<'a>> {
     let mut seen = BTreeSet::new();
     let key = |d: &MigDevice<'_>| (d.gpu.minor, d.gi.id, d.ci.id);
-    named
-        .iter()
-        .map(|(_, device)| *device)
-        .filter(|device| seen.insert(key(device)))
-        .collect()
+    named.iter().map(|(_, device)| *device).filter(|device| seen.insert(key(device))).collect()
 }
 
 /// The least version that the content needs.
@@ -206,7 +172,5 @@ fn annotations(device: &MigDevice<'_>) -> BTreeMap<String, String> {
         ("start", gi.placement.and_then(|v| text(&v.start))),
     ];
     let facts = facts.into_iter();
-    facts
-        .filter_map(|(key, value)| Some((format!("mig-cdi/{key}"), value?)))
-        .collect()
+    facts.filter_map(|(key, value)| Some((format!("mig-cdi/{key}"), value?))).collect()
 }

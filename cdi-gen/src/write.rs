@@ -24,16 +24,11 @@ impl Target {
     /// # Errors
     /// When `path` names no file or engines would not read a file of this suffix.
     pub fn new(path: &Path, suffix: &str, spec_dirs: &[PathBuf]) -> Result<Target, Failure> {
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .ok_or_else(|| {
-                let message = format!("write {}: not the name of a file", path.display());
-                Failure::new(Exit::Usage, message)
-            })?;
-        if Path::new(name)
-            .extension()
-            .is_none_or(|extension| extension != suffix)
+        let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
+            let message = format!("write {}: not the name of a file", path.display());
+            Failure::new(Exit::Usage, message)
+        })?;
+        if Path::new(name).extension().is_none_or(|extension| extension != suffix)
             || name.starts_with('.')
         {
             let message = format!(
@@ -47,11 +42,7 @@ impl Target {
             Some(dir) if dir != Path::new("") => dir.to_owned(),
             _ => PathBuf::from("."),
         };
-        Ok(Target {
-            dir,
-            name: name.to_owned(),
-            spec_dirs: spec_dirs.to_vec(),
-        })
+        Ok(Target { dir, name: name.to_owned(), spec_dirs: spec_dirs.to_vec() })
     }
 
     /// The path as it was given.

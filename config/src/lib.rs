@@ -69,13 +69,8 @@ impl Settings {
     /// When a key is unknown or a value is not of its form; the line is named.
     pub fn parse(text: &str) -> Result<Settings, BadConfig> {
         let file: File = toml::from_str(text).map_err(|error| {
-            let line = error
-                .span()
-                .map_or(1, |span| text[..span.start].lines().count().max(1));
-            BadConfig(format!(
-                "line {line}: {}",
-                error.message().replace('\n', " ")
-            ))
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            BadConfig(format!("line {line}: {}", error.message().replace('\n', " ")))
         })?;
         let bad = |key: &str, e: &dyn std::fmt::Display| BadConfig(format!("{key}: {e}"));
         if file.spec_dirs.is_empty() {

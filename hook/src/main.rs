@@ -9,9 +9,7 @@ use std::{
 };
 
 fn main() -> ExitCode {
-    let version = std::env::args_os()
-        .nth(1)
-        .is_some_and(|arg| arg == "--version");
+    let version = std::env::args_os().nth(1).is_some_and(|arg| arg == "--version");
     if version {
         let line = concat!("mig-cdi-hook ", env!("CARGO_PKG_VERSION"), "\n");
         return match io::stdout().write_all(line.as_bytes()) {

@@ -80,9 +80,7 @@ impl FromStr for Version {
     type Err = BadName;
 
     fn from_str(text: &str) -> Result<Self, BadName> {
-        let known = Version::ALL
-            .into_iter()
-            .find(|version| version.as_str() == text);
+        let known = Version::ALL.into_iter().find(|version| version.as_str() == text);
         known.ok_or_else(|| BadName::new("a CDI version from 0.3.0 to 1.1.0", text))
     }
 }
@@ -97,10 +95,7 @@ pub struct BadName {
 
 impl BadName {
     fn new(what: &'static str, text: &str) -> Self {
-        BadName {
-            what,
-            text: text.chars().take(80).collect(),
-        }
+        BadName { what, text: text.chars().take(80).collect() }
     }
 }
 
@@ -138,18 +133,16 @@ impl FromStr for Kind {
     /// every engine shipped so far (container-device-interface issue 320).
     fn from_str(text: &str) -> Result<Self, BadName> {
         let part = |s: &str| {
-            let inner = s
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+            let inner =
+                s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
             let first = s.bytes().next().is_some_and(|b| b.is_ascii_alphabetic());
             let last = s.bytes().last().is_some_and(|b| b.is_ascii_alphanumeric());
             inner && first && last && s.len() > 1
         };
         match text.split_once('/') {
-            Some((vendor, class)) if part(vendor) && part(class) => Ok(Kind {
-                vendor: vendor.to_owned(),
-                class: class.to_owned(),
-            }),
+            Some((vendor, class)) if part(vendor) && part(class) => {
+                Ok(Kind { vendor: vendor.to_owned(), class: class.to_owned() })
+            }
             _ => Err(BadName::new(
                 "a CDI kind: vendor/class, each of two or more letters, digits, '_', '-' or '.', \
                  a letter first and a letter or digit last",
@@ -191,9 +184,7 @@ impl FromStr for DeviceName {
         let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':');
         let ends = [text.bytes().next(), text.bytes().last()];
         let good = text.bytes().all(inner)
-            && ends
-                .iter()
-                .all(|b| b.is_some_and(|b| b.is_ascii_alphanumeric()));
+            && ends.iter().all(|b| b.is_some_and(|b| b.is_ascii_alphanumeric()));
         match good {
             true => Ok(DeviceName(text.to_owned())),
             false => Err(BadName::new(
@@ -286,31 +277,18 @@ pub struct Need {
 /// The need of the highest version in a document; a document without any needs 0.3.0.
 #[must_use]
 pub fn highest_need(kind: &Kind, devices: &[Device]) -> Option<Need> {
-    let digit = devices
-        .iter()
-        .find(|d| d.name.0.starts_with(|c: char| c.is_ascii_digit()));
+    let digit = devices.iter().find(|d| d.name.0.starts_with(|c: char| c.is_ascii_digit()));
     let annotated = devices.iter().find(|d| !d.annotations.is_empty());
     let need = |version, what| Need { version, what };
-    let name = digit.map(|d| {
-        need(
-            Version::V0_5_0,
-            format!("the device name {} starts with a digit", d.name),
-        )
-    });
+    let name = digit
+        .map(|d| need(Version::V0_5_0, format!("the device name {} starts with a digit", d.name)));
     let dots = kind
         .class
         .contains('.')
         .then(|| need(Version::V0_6_0, format!("the class of {kind} has a dot")));
-    let annotations = annotated.map(|d| {
-        need(
-            Version::V0_6_0,
-            format!("device {} has annotations", d.name),
-        )
-    });
-    [name, dots, annotations]
-        .into_iter()
-        .flatten()
-        .max_by_key(|need| need.version)
+    let annotations =
+        annotated.map(|d| need(Version::V0_6_0, format!("device {} has annotations", d.name)));
+    [name, dots, annotations].into_iter().flatten().max_by_key(|need| need.version)
 }
 
 #[cfg(test)]
@@ -319,10 +297,7 @@ mod tests {
 
     #[test]
     fn kinds_that_stop_engines_are_refused() {
-        assert_eq!(
-            "nvidia.com/mig".parse::<Kind>().unwrap().to_string(),
-            "nvidia.com/mig"
-        );
+        assert_eq!("nvidia.com/mig".parse::<Kind>().unwrap().to_string(), "nvidia.com/mig");
         for bad in [
             "",
             "nvidia.com",
@@ -345,14 +320,7 @@ mod tests {
 
     #[test]
     fn device_names_follow_cdi() {
-        for good in [
-            "0",
-            "0:1",
-            "0:1c.3g.40gb:4:1",
-            "MIG-f90f1469",
-            "all",
-            "0:1g.24gb-me:3",
-        ] {
+        for good in ["0", "0:1", "0:1c.3g.40gb:4:1", "MIG-f90f1469", "all", "0:1g.24gb-me:3"] {
             assert_eq!(good.parse::<DeviceName>().unwrap().as_str(), good);
         }
         for bad in ["", "-a", "a-", ":a", "1g.10gb+me", "a/b", "a b", "a=b", "é"] {
@@ -364,27 +332,15 @@ mod tests {
     fn the_highest_need_decides() {
         let device = |name: &str, annotated: bool| Device {
             name: name.parse().unwrap(),
-            annotations: annotated
-                .then(|| ("a".into(), "b".into()))
-                .into_iter()
-                .collect(),
+            annotations: annotated.then(|| ("a".into(), "b".into())).into_iter().collect(),
             container_edits: ContainerEdits::default(),
         };
         let version = |kind: &str, devices: &[Device]| {
             highest_need(&kind.parse().unwrap(), devices).map(|need| need.version)
         };
         assert_eq!(version("nvidia.com/mig", &[device("MIG-1", false)]), None);
-        assert_eq!(
-            version("nvidia.com/mig", &[device("0:1", false)]),
-            Some(Version::V0_5_0)
-        );
-        assert_eq!(
-            version("nvidia.com/mig.x", &[device("0:1", false)]),
-            Some(Version::V0_6_0)
-        );
-        assert_eq!(
-            version("nvidia.com/mig", &[device("0:1", true)]),
-            Some(Version::V0_6_0)
-        );
+        assert_eq!(version("nvidia.com/mig", &[device("0:1", false)]), Some(Version::V0_5_0));
+        assert_eq!(version("nvidia.com/mig.x", &[device("0:1", false)]), Some(Version::V0_6_0));
+        assert_eq!(version("nvidia.com/mig", &[device("0:1", true)]), Some(Version::V0_6_0));
     }
 }

@@ -97,12 +97,7 @@ impl FromStr for PciAddress {
 
 impl fmt::Display for PciAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PciAddress {
-            domain,
-            bus,
-            device,
-            function,
-        } = self;
+        let PciAddress { domain, bus, device, function } = self;
         write!(f, "{domain:04x}:{bus:02x}:{device:02x}.{function:x}")
     }
 }
@@ -168,31 +163,16 @@ mod tests {
         let nvml: PciAddress = "00000000:07:00.0".parse().unwrap();
         assert_eq!(proc, nvml);
         assert_eq!(nvml.to_string(), "0000:07:00.0");
-        for bad in [
-            "",
-            "07:00.0",
-            "0000:7:00.0",
-            "0000:07:00",
-            "0000:07:00.00",
-            "0000:+7:00.0",
-        ] {
+        for bad in ["", "07:00.0", "0000:7:00.0", "0000:07:00", "0000:07:00.00", "0000:+7:00.0"] {
             assert!(bad.parse::<PciAddress>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn legacy_and_masked_uuids_are_refused() {
-        assert!(
-            "MIG-f90f1469-d6ae-5e14-aea1-2c400795f903"
-                .parse::<MigUuid>()
-                .is_ok()
-        );
+        assert!("MIG-f90f1469-d6ae-5e14-aea1-2c400795f903".parse::<MigUuid>().is_ok());
         let legacy = "MIG-GPU-2e4159a0-dab5-1747-e7b7-b3396fab58b4/7/0";
         assert!(legacy.parse::<MigUuid>().is_err());
-        assert!(
-            "GPU-????????-????-????-????-????????????"
-                .parse::<GpuUuid>()
-                .is_err()
-        );
+        assert!("GPU-????????-????-????-????-????????????".parse::<GpuUuid>().is_err());
     }
 }

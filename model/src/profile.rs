@@ -56,11 +56,7 @@ impl FromStr for Profile {
             // Thor's integrated GPU has profiles of 0gb: its memory is not divided.
             (memory == "0" || count(memory).is_some()).then_some(())?;
             is_attributes(attributes).then_some(())?;
-            Some(Profile {
-                name: text.to_owned(),
-                compute,
-                slices,
-            })
+            Some(Profile { name: text.to_owned(), compute, slices })
         };
         parse().ok_or_else(|| BadProfile(text.chars().take(64).collect()))
     }
@@ -105,11 +101,7 @@ impl Profile {
             .checked_div(gpu_bytes)?;
         let gib = gpu_bytes.div_ceil(1 << 30);
         let gb = (eighths.checked_mul(gib)? + 4) / 8;
-        let prefix = if compute == slices {
-            String::new()
-        } else {
-            format!("{compute}c.")
-        };
+        let prefix = if compute == slices { String::new() } else { format!("{compute}c.") };
         format!("{prefix}{slices}g.{gb}gb").parse().ok()
     }
 
@@ -124,11 +116,9 @@ impl Profile {
     #[must_use]
     pub fn of_gpu_instance(&self) -> Profile {
         match (self.compute, self.name.split_once("c.")) {
-            (Some(_), Some((_, rest))) => Profile {
-                name: rest.to_owned(),
-                compute: None,
-                slices: self.slices,
-            },
+            (Some(_), Some((_, rest))) => {
+                Profile { name: rest.to_owned(), compute: None, slices: self.slices }
+            }
             _ => self.clone(),
         }
     }
@@ -154,10 +144,7 @@ impl Profile {
     /// True for profiles that can render: `+gfx`.
     #[must_use]
     pub fn has_graphics(&self) -> bool {
-        self.name
-            .split(['+', '-'])
-            .skip(1)
-            .any(|attribute| attribute == "gfx")
+        self.name.split(['+', '-']).skip(1).any(|attribute| attribute == "gfx")
     }
 
     /// The name with every character that CDI forbids replaced: `1g.10gb+me` is `1g.10gb.me`.
@@ -229,10 +216,7 @@ mod tests {
     #[test]
     fn device_names_give_the_profile() {
         let of = |name| Profile::of_device_name(name).map(|p| p.to_string());
-        assert_eq!(
-            of("NVIDIA A100-SXM4-80GB MIG 1c.3g.40gb").as_deref(),
-            Some("1c.3g.40gb")
-        );
+        assert_eq!(of("NVIDIA A100-SXM4-80GB MIG 1c.3g.40gb").as_deref(), Some("1c.3g.40gb"));
         assert_eq!(of("GRID A100D-1-10C MIG 1g.9gb").as_deref(), Some("1g.9gb"));
         assert_eq!(of("NVIDIA A100-SXM4-80GB"), None);
     }
@@ -249,17 +233,9 @@ mod tests {
             (1, 3, 39.25, "1c.3g.40gb"),
             (7, 7, 79.0, "7g.80gb"),
         ] {
-            assert_eq!(
-                Profile::of_sizes(c, g, gib(mem), a100).unwrap().as_str(),
-                name
-            );
+            assert_eq!(Profile::of_sizes(c, g, gib(mem), a100).unwrap().as_str(), name);
         }
-        assert_eq!(
-            Profile::of_sizes(1, 1, gib(5.81), 24_576 << 20)
-                .unwrap()
-                .as_str(),
-            "1g.6gb"
-        );
+        assert_eq!(Profile::of_sizes(1, 1, gib(5.81), 24_576 << 20).unwrap().as_str(), "1g.6gb");
         assert_eq!(Profile::of_sizes(1, 1, 1, 0), None);
     }
 }

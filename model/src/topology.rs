@@ -137,15 +137,8 @@ impl MigDevice<'_> {
     /// The device nodes that are this device's own, in the order in which a program opens them: the
     /// GPU, for graphics its DRI nodes, the GPU instance, the compute instance.
     pub fn nodes(&self) -> impl Iterator<Item = &DeviceNode> {
-        let dri = if self.has_graphics() {
-            &self.gpu.dri[..]
-        } else {
-            &[]
-        };
-        [&self.gpu.node]
-            .into_iter()
-            .chain(dri)
-            .chain([&self.gi.cap, &self.ci.cap])
+        let dri = if self.has_graphics() { &self.gpu.dri[..] } else { &[] };
+        [&self.gpu.node].into_iter().chain(dri).chain([&self.gi.cap, &self.ci.cap])
     }
 
     /// True when the driver says that the profile can render.
@@ -160,9 +153,7 @@ impl Topology {
     pub fn mig_devices(&self) -> impl Iterator<Item = MigDevice<'_>> {
         self.gpus.iter().flat_map(|gpu| {
             gpu.gpu_instances.iter().flat_map(move |gi| {
-                gi.compute_instances
-                    .iter()
-                    .map(move |ci| MigDevice { gpu, gi, ci })
+                gi.compute_instances.iter().map(move |ci| MigDevice { gpu, gi, ci })
             })
         })
     }
@@ -175,9 +166,7 @@ impl Topology {
             gpu.dri.iter_mut().for_each(&mut visit);
             for gi in &mut gpu.gpu_instances {
                 visit(&mut gi.cap);
-                gi.compute_instances
-                    .iter_mut()
-                    .for_each(|ci| visit(&mut ci.cap));
+                gi.compute_instances.iter_mut().for_each(|ci| visit(&mut ci.cap));
             }
         }
     }

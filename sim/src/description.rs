@@ -41,12 +41,7 @@ pub struct Majors {
 impl Default for Majors {
     /// 195 and 226 are fixed in the kernel's list; the others are drawn when the module loads.
     fn default() -> Self {
-        Majors {
-            nvidia: 195,
-            nvidia_caps: 508,
-            nvidia_uvm: 511,
-            drm: 226,
-        }
+        Majors { nvidia: 195, nvidia_caps: 508, nvidia_uvm: 511, drm: 226 }
     }
 }
 
@@ -131,9 +126,7 @@ pub struct FileFault {
 pub(crate) fn parse(toml: &str) -> Result<Description, Error> {
     toml::from_str(toml).map_err(|error| {
         // toml's own display is a drawing of several lines; ours is one.
-        let line = error
-            .span()
-            .map(|span| toml[..span.start].lines().count().max(1));
+        let line = error.span().map(|span| toml[..span.start].matches('\n').count() + 1);
         let message = error.message().replace('\n', " ");
         Error::Syntax(match line {
             Some(line) => format!("line {line}: {message}"),

@@ -75,51 +75,41 @@ impl Model {
     }
 }
 
-/// The seven profiles of GPUs with eight memory slices: 1g, 1g+me, 1g with double memory, 2g, 3g,
-/// 4g, 7g. Memory in hundredths of a GiB for one, two, four and eight slices.
+/// The seven shapes of GPUs with eight memory slices: 1g, 1g+me, 1g with double memory, 2g, 3g, 4g,
+/// 7g.
+const EIGHTHS: [ProfileRow; 7] = [
+    shape(19, 7, 1, 1, &[0, 1, 2, 3, 4, 5, 6]),
+    shape(20, 1, 1, 1, &[0, 1, 2, 3, 4, 5, 6]),
+    shape(15, 4, 1, 2, &[0, 2, 4, 6]),
+    shape(14, 3, 2, 2, &[0, 2, 4]),
+    shape(9, 2, 3, 4, &[0, 4]),
+    shape(5, 1, 4, 4, &[0]),
+    shape(0, 1, 7, 8, &[0]),
+];
+
+const fn shape(id: u32, max: u32, slices: u32, size: u32, starts: &'static [u32]) -> ProfileRow {
+    let (name, memory_mib, decoders, ofa) = ("", 0, 0, 0);
+    ProfileRow { name, id, max, slices, size, starts, memory_mib, decoders, ofa }
+}
+
+/// The shapes with a model's names, memory in hundredths of a GiB for one, two, four and eight
+/// slices, and decoders.
 const fn eighths(
     names: [&'static str; 7],
     centi_gib: [u64; 4],
     decoders: [u32; 7],
 ) -> [ProfileRow; 7] {
-    const ROWS: [(u32, u32, u32, u32, &[u32], usize); 7] = [
-        (19, 7, 1, 1, &[0, 1, 2, 3, 4, 5, 6], 0),
-        (20, 1, 1, 1, &[0, 1, 2, 3, 4, 5, 6], 0),
-        (15, 4, 1, 2, &[0, 2, 4, 6], 1),
-        (14, 3, 2, 2, &[0, 2, 4], 1),
-        (9, 2, 3, 4, &[0, 4], 2),
-        (5, 1, 4, 4, &[0], 2),
-        (0, 1, 7, 8, &[0], 3),
-    ];
-    let mut rows = [row(names[0], ROWS[0], centi_gib, decoders[0]); 7];
-    let mut i = 1;
+    let mut rows = EIGHTHS;
+    let mut i = 0;
     while i < 7 {
-        rows[i] = row(names[i], ROWS[i], centi_gib, decoders[i]);
+        rows[i].name = names[i];
+        rows[i].memory_mib = centi_gib[rows[i].size.trailing_zeros() as usize] * 1024 / 100;
+        rows[i].decoders = decoders[i];
         i += 1;
     }
     rows[1].ofa = 1;
     rows[6].ofa = 1;
     rows
-}
-
-const fn row(
-    name: &'static str,
-    (id, max, slices, size, starts, memory): (u32, u32, u32, u32, &'static [u32], usize),
-    centi_gib: [u64; 4],
-    decoders: u32,
-) -> ProfileRow {
-    let memory_mib = centi_gib[memory] * 1024 / 100;
-    ProfileRow {
-        name,
-        id,
-        max,
-        slices,
-        size,
-        starts,
-        memory_mib,
-        decoders,
-        ofa: 0,
-    }
 }
 
 /// A row of a GPU with four memory slices, which are also its compute slices.
@@ -150,68 +140,28 @@ const A100_ENGINES: [u32; 7] = [0, 1, 1, 1, 2, 2, 5];
 const H100_ENGINES: [u32; 7] = [1, 1, 1, 2, 3, 4, 7];
 
 const A100_40: [ProfileRow; 7] = eighths(
-    [
-        "1g.5gb",
-        "1g.5gb+me",
-        "1g.10gb",
-        "2g.10gb",
-        "3g.20gb",
-        "4g.20gb",
-        "7g.40gb",
-    ],
+    ["1g.5gb", "1g.5gb+me", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb"],
     [475, 962, 1950, 3925],
     A100_ENGINES,
 );
 const A100_80: [ProfileRow; 7] = eighths(
-    [
-        "1g.10gb",
-        "1g.10gb+me",
-        "1g.20gb",
-        "2g.20gb",
-        "3g.40gb",
-        "4g.40gb",
-        "7g.80gb",
-    ],
+    ["1g.10gb", "1g.10gb+me", "1g.20gb", "2g.20gb", "3g.40gb", "4g.40gb", "7g.80gb"],
     [950, 1950, 3925, 7900],
     A100_ENGINES,
 );
 const H100_80: [ProfileRow; 7] = eighths(
-    [
-        "1g.10gb",
-        "1g.10gb+me",
-        "1g.20gb",
-        "2g.20gb",
-        "3g.40gb",
-        "4g.40gb",
-        "7g.80gb",
-    ],
+    ["1g.10gb", "1g.10gb+me", "1g.20gb", "2g.20gb", "3g.40gb", "4g.40gb", "7g.80gb"],
     [975, 1962, 3950, 7925],
     H100_ENGINES,
 );
 const H200: [ProfileRow; 7] = eighths(
-    [
-        "1g.18gb",
-        "1g.18gb+me",
-        "1g.35gb",
-        "2g.35gb",
-        "3g.71gb",
-        "4g.71gb",
-        "7g.141gb",
-    ],
+    ["1g.18gb", "1g.18gb+me", "1g.35gb", "2g.35gb", "3g.71gb", "4g.71gb", "7g.141gb"],
     [1600, 3225, 6950, 13975],
     H100_ENGINES,
 );
 /// Memory of 3g, 4g and 7g is not in any public log; it is twice and four times that of 2g.
 const B200: [ProfileRow; 7] = eighths(
-    [
-        "1g.23gb",
-        "1g.23gb+me",
-        "1g.45gb",
-        "2g.45gb",
-        "3g.90gb",
-        "4g.90gb",
-        "7g.180gb",
-    ],
+    ["1g.23gb", "1g.23gb+me", "1g.45gb", "2g.45gb", "3g.90gb", "4g.90gb", "7g.180gb"],
     [2200, 4425, 8850, 17700],
     H100_ENGINES,
 );
@@ -246,48 +196,15 @@ const fn model(
     profiles: &'static [ProfileRow],
 ) -> Model {
     let (compute_slices, memory_slices) = slices;
-    Model {
-        key,
-        product,
-        chip,
-        memory_mib,
-        compute_slices,
-        memory_slices,
-        decoders,
-        profiles,
-    }
+    Model { key, product, chip, memory_mib, compute_slices, memory_slices, decoders, profiles }
 }
 
 /// What can be simulated.
 pub const MODELS: [Model; 8] = [
     model("a30", "NVIDIA A30", 0x170, 24_576, (4, 4), 4, &A30),
-    model(
-        "a100-40gb",
-        "NVIDIA A100-SXM4-40GB",
-        0x170,
-        40_960,
-        (7, 8),
-        5,
-        &A100_40,
-    ),
-    model(
-        "a100-80gb",
-        "NVIDIA A100-SXM4-80GB",
-        0x170,
-        81_920,
-        (7, 8),
-        5,
-        &A100_80,
-    ),
-    model(
-        "h100-80gb",
-        "NVIDIA H100 80GB HBM3",
-        0x180,
-        81_559,
-        (7, 8),
-        7,
-        &H100_80,
-    ),
+    model("a100-40gb", "NVIDIA A100-SXM4-40GB", 0x170, 40_960, (7, 8), 5, &A100_40),
+    model("a100-80gb", "NVIDIA A100-SXM4-80GB", 0x170, 81_920, (7, 8), 5, &A100_80),
+    model("h100-80gb", "NVIDIA H100 80GB HBM3", 0x180, 81_559, (7, 8), 7, &H100_80),
     model("h200", "NVIDIA H200", 0x180, 143_771, (7, 8), 7, &H200),
     model("b200", "NVIDIA B200", 0x1a0, 183_359, (7, 8), 7, &B200),
     model(

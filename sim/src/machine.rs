@@ -14,20 +14,14 @@ impl SimulatedMachine {
     /// The machine of a node.
     #[must_use]
     pub fn new(node: Node) -> Self {
-        SimulatedMachine {
-            tree: Tree::of(&node),
-            node,
-        }
+        SimulatedMachine { tree: Tree::of(&node), node }
     }
 }
 
 impl Machine for SimulatedMachine {
     fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>> {
         match self.tree.files.get(path) {
-            Some(file) if file.len() > limit => Err(Error::TooLarge {
-                path: path.into(),
-                limit,
-            }),
+            Some(file) if file.len() > limit => Err(Error::TooLarge { path: path.into(), limit }),
             file => Ok(file.cloned()),
         }
     }
@@ -71,23 +65,20 @@ impl Gpu {
     /// The MIG devices that NVML lists, in the order of their indices.
     pub fn mig_devices(&self) -> impl Iterator<Item = nvml::MigDevice> + '_ {
         self.instances.iter().flat_map(move |gi| {
-            gi.compute
-                .iter()
-                .filter(|ci| !ci.hidden)
-                .map(move |ci| nvml::MigDevice {
-                    gi: gi.id,
-                    ci: ci.id,
-                    uuid: ci.uuid.to_string(),
-                    name: format!("{} MIG {}", self.model.product, ci.profile),
-                    sizes: Some(nvml::Sizes {
-                        gpu_slices: gi.profile.slices,
-                        compute_slices: ci.placement.size,
-                        memory_mib: gi.profile.memory_mib,
-                        gpu_bytes: None,
-                    }),
-                    gi_placement: Some(gi.placement),
-                    ci_placement: Some(ci.placement),
-                })
+            gi.compute.iter().filter(|ci| !ci.hidden).map(move |ci| nvml::MigDevice {
+                gi: gi.id,
+                ci: ci.id,
+                uuid: ci.uuid.to_string(),
+                name: format!("{} MIG {}", self.model.product, ci.profile),
+                sizes: Some(nvml::Sizes {
+                    gpu_slices: gi.profile.slices,
+                    compute_slices: ci.placement.size,
+                    memory_mib: gi.profile.memory_mib,
+                    gpu_bytes: None,
+                }),
+                gi_placement: Some(gi.placement),
+                ci_placement: Some(ci.placement),
+            })
         })
     }
 }

@@ -13,8 +13,5 @@ pub const PRESETS: [(&str, &str); 6] = [
 /// The text of a preset.
 #[must_use]
 pub fn preset(name: &str) -> Option<&'static str> {
-    PRESETS
-        .iter()
-        .find(|(preset, _)| *preset == name)
-        .map(|(_, text)| *text)
+    PRESETS.iter().find(|(preset, _)| *preset == name).map(|(_, text)| *text)
 }

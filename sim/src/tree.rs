@@ -37,8 +37,7 @@ impl Tree {
         for fault in &node.files {
             tree.apply(fault);
         }
-        tree.nodes
-            .retain(|path, _| !node.missing_nodes.contains(path));
+        tree.nodes.retain(|path, _| !node.missing_nodes.contains(path));
         tree
     }
 
@@ -72,14 +71,8 @@ impl Tree {
             "/proc/driver/nvidia/params",
             "ResmanDebugLevel: 4294967295\nModifyDeviceFiles: 1\nDeviceFileUID: 0\nDeviceFileGID: 0\nDeviceFileMode: 438\n".into(),
         );
-        self.file(
-            "/proc/driver/nvidia/capabilities/mig/config",
-            access(1, 0o400),
-        );
-        self.file(
-            "/proc/driver/nvidia/capabilities/mig/monitor",
-            access(2, 0o444),
-        );
+        self.file("/proc/driver/nvidia/capabilities/mig/config", access(1, 0o400));
+        self.file("/proc/driver/nvidia/capabilities/mig/monitor", access(2, 0o444));
         self.file("/proc/driver/nvidia-caps/mig-minors", mig_minors());
         self.dirs.insert("/proc/driver/nvidia/gpus".into());
         self.node("/dev/nvidiactl", majors.nvidia, 255, 0o666);
@@ -92,34 +85,21 @@ impl Tree {
     fn gpu(&mut self, node: &Node, gpu: &Gpu) {
         let Gpu { minor, pci, .. } = gpu;
         let majors = node.majors;
-        self.file(
-            format!("/proc/driver/nvidia/gpus/{pci}/information"),
-            information(node, gpu),
-        );
+        self.file(format!("/proc/driver/nvidia/gpus/{pci}/information"), information(node, gpu));
         self.node(format!("/dev/nvidia{minor}"), majors.nvidia, *minor, 0o666);
         if let Some(dri) = gpu.dri {
-            for (name, link, minor) in [
-                ("card", "card", dri.card),
-                ("renderD", "render", dri.render),
-            ] {
+            for (name, link, minor) in
+                [("card", "card", dri.card), ("renderD", "render", dri.render)]
+            {
                 self.node(format!("/dev/dri/{name}{minor}"), majors.drm, minor, 0o660);
-                self.node(
-                    format!("/dev/dri/by-path/pci-{pci}-{link}"),
-                    majors.drm,
-                    minor,
-                    0o660,
-                );
+                self.node(format!("/dev/dri/by-path/pci-{pci}-{link}"), majors.drm, minor, 0o660);
             }
         }
         let caps = node.stale_caps_major.unwrap_or(majors.nvidia_caps);
         let tree = format!("/proc/driver/nvidia/capabilities/gpu{minor}/mig");
         self.dirs.insert(tree.clone());
         for gi in &gpu.instances {
-            self.cap(
-                &format!("{tree}/gi{}", gi.id),
-                caps,
-                cap_minor(*minor, gi.id, None),
-            );
+            self.cap(&format!("{tree}/gi{}", gi.id), caps, cap_minor(*minor, gi.id, None));
             for ci in &gi.compute {
                 let path = format!("{tree}/gi{}/ci{}", gi.id, ci.id);
                 self.cap(&path, caps, cap_minor(*minor, gi.id, Some(ci.id)));
@@ -129,21 +109,14 @@ impl Tree {
 
     fn cap(&mut self, dir: &str, major: u32, minor: u32) {
         self.file(format!("{dir}/access"), access(minor, 0o444));
-        self.node(
-            format!("/dev/nvidia-caps/nvidia-cap{minor}"),
-            major,
-            minor,
-            0o444,
-        );
+        self.node(format!("/dev/nvidia-caps/nvidia-cap{minor}"), major, minor, 0o444);
     }
 
     fn apply(&mut self, fault: &FileFault) {
         let below = format!("{}/", fault.path);
         if fault.remove {
-            self.files
-                .retain(|path, _| *path != fault.path && !path.starts_with(&below));
-            self.dirs
-                .retain(|path| *path != fault.path && !path.starts_with(&below));
+            self.files.retain(|path, _| *path != fault.path && !path.starts_with(&below));
+            self.dirs.retain(|path| *path != fault.path && !path.starts_with(&below));
             return;
         }
         let file = self.files.entry(fault.path.clone()).or_default();
@@ -166,13 +139,7 @@ impl Tree {
     pub fn list(&self, path: &str) -> Option<Vec<String>> {
         let below = format!("{path}/");
         let paths = self.files.keys().chain(&self.dirs);
-        let name = |entry: &str| {
-            entry
-                .strip_prefix(&below)?
-                .split('/')
-                .next()
-                .map(str::to_owned)
-        };
+        let name = |entry: &str| entry.strip_prefix(&below)?.split('/').next().map(str::to_owned);
         let names: BTreeSet<_> = paths.filter_map(|entry| name(entry)).collect();
         let there = !names.is_empty() || self.dirs.contains(path);
         there.then(|| names.into_iter().collect())
@@ -216,10 +183,7 @@ fn devices(node: &Node) -> String {
     }
     lines.retain(|(major, _)| *major != 0);
     lines.sort_by_key(|(major, _)| *major);
-    let lines: String = lines
-        .iter()
-        .map(|(major, name)| format!("{major:3} {name}\n"))
-        .collect();
+    let lines: String = lines.iter().map(|(major, name)| format!("{major:3} {name}\n")).collect();
     format!("Character devices:\n{lines}\nBlock devices:\n  8 sd\n")
 }
 

@@ -21,27 +21,20 @@ pub fn mig_uuid(chip: u16, gpu: &GpuUuid, gi: u32, syspipe: u32) -> MigUuid {
     message.extend_from_slice(b"\x0bSMC");
     message.extend_from_slice(&gi.to_le_bytes());
     message.extend_from_slice(&syspipe.to_le_bytes());
-    format!("MIG-{}", format_v5(&message))
-        .parse()
-        .expect("formatted as a UUID")
+    format!("MIG-{}", format_v5(&message)).parse().expect("formatted as a UUID")
 }
 
 /// A UUID for a GPU that the description gives none.
 pub(crate) fn gpu_uuid(pci: PciAddress) -> GpuUuid {
     let message = format!("simulated gpu {pci}");
-    format!("GPU-{}", format_v5(message.as_bytes()))
-        .parse()
-        .expect("formatted as a UUID")
+    format!("GPU-{}", format_v5(message.as_bytes())).parse().expect("formatted as a UUID")
 }
 
 /// The first eight bytes of the GPU's UUID: the seed in a vGPU guest. A bare-metal driver takes a
 /// number of the chip that is published nowhere.
 fn seed(gpu: &GpuUuid) -> [u8; 8] {
     let text = gpu.to_string();
-    let mut digits = text
-        .bytes()
-        .skip(4)
-        .filter_map(|b| char::from(b).to_digit(16));
+    let mut digits = text.bytes().skip(4).filter_map(|b| char::from(b).to_digit(16));
     std::array::from_fn(|_| {
         let mut digit = || digits.next().map_or(0, |d| u8::try_from(d).unwrap_or(0));
         digit() << 4 | digit()
@@ -52,18 +45,8 @@ fn format_v5(message: &[u8]) -> String {
     let mut hash = Sha1::digest(message);
     hash[6] = hash[6] & 0x0f | 0x50;
     hash[8] = hash[8] & 0x3f | 0x80;
-    let hex: String = hash[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
+    let hex: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
 #[cfg(test)]
@@ -84,10 +67,7 @@ mod tests {
                 "MIG-f18b0103-eb03-5c3b-9d21-351f1a8f5549",
             ),
         ] {
-            assert_eq!(
-                mig_uuid(0x180, &gpu.parse().unwrap(), 0, 0).to_string(),
-                mig
-            );
+            assert_eq!(mig_uuid(0x180, &gpu.parse().unwrap(), 0, 0).to_string(), mig);
         }
     }
 }

@@ -39,11 +39,7 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn call(op: &'static str, path: impl AsRef<Path>, errno: Errno) -> Self {
-        Error::Call {
-            op,
-            path: path.as_ref().to_owned(),
-            errno,
-        }
+        Error::Call { op, path: path.as_ref().to_owned(), errno }
     }
 
     pub(crate) fn io(op: &'static str, path: impl AsRef<Path>, error: &std::io::Error) -> Self {
@@ -53,13 +49,7 @@ impl Error {
     /// True when the thing asked for is not there.
     #[must_use]
     pub fn is_absent(&self) -> bool {
-        matches!(
-            self,
-            Error::Call {
-                errno: Errno::ENOENT | Errno::ENOTDIR,
-                ..
-            }
-        )
+        matches!(self, Error::Call { errno: Errno::ENOENT | Errno::ENOTDIR, .. })
     }
 }
 

@@ -79,11 +79,7 @@ impl Host {
     /// When one is no directory.
     pub fn open(roots: &Roots) -> Result<Host> {
         let open = |path: &Path| Root::open(path);
-        Ok(Host {
-            driver: open(&roots.driver)?,
-            dev: open(&roots.dev)?,
-            proc: open(&roots.proc)?,
-        })
+        Ok(Host { driver: open(&roots.driver)?, dev: open(&roots.dev)?, proc: open(&roots.proc)? })
     }
 }
 

@@ -17,9 +17,7 @@ pub use raw::SYMBOLS as RAW_SYMBOLS;
 
 #[cfg(not(feature = "nvml"))]
 pub(crate) fn report(_: &crate::Root) -> Result<Report, Failure> {
-    Err(Failure::NoLibrary {
-        searched: "nothing: built without NVML".to_owned(),
-    })
+    Err(Failure::NoLibrary { searched: "nothing: built without NVML".to_owned() })
 }
 
 use mig_cdi_model::Placement;
@@ -97,10 +95,7 @@ impl CallError {
     #[must_use]
     pub fn gpu_lost(call: &'static str) -> CallError {
         let reason = "the gpu has fallen off the bus; reset it or reboot, and see dmesg for Xid 79";
-        CallError {
-            call,
-            reason: reason.to_owned(),
-        }
+        CallError { call, reason: reason.to_owned() }
     }
 }
 
@@ -122,7 +117,7 @@ pub enum Failure {
         reason: String,
     },
     /// The kernel module is not loaded.
-    #[error("{path} says that the NVIDIA kernel module is not loaded")]
+    #[error("{path} says that the nvidia kernel module is not loaded")]
     NotLoaded {
         /// Which library.
         path: String,

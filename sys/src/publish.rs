@@ -75,10 +75,7 @@ impl SpecDir {
     fn check(&self) -> Result<()> {
         let stat = fstat(&self.fd).map_err(|errno| Error::call("stat", &self.path, errno))?;
         match unsafe_reason(&stat, geteuid().as_raw()) {
-            Some(reason) => Err(Error::UnsafeDir {
-                path: self.path.clone(),
-                reason,
-            }),
+            Some(reason) => Err(Error::UnsafeDir { path: self.path.clone(), reason }),
             None => Ok(()),
         }
     }
@@ -103,8 +100,7 @@ impl SpecDir {
     fn open_file(&self, name: &str) -> Result<File> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let fd = openat(&self.fd, name, flags, Mode::empty());
-        fd.map(File::from)
-            .map_err(|errno| Error::call("open", self.show(name), errno))
+        fd.map(File::from).map_err(|errno| Error::call("open", self.show(name), errno))
     }
 
     /// Gives `name` this content and mode 0644. Nothing is written when it has both already.
@@ -120,9 +116,7 @@ impl SpecDir {
             return Ok(Outcome::Unchanged);
         }
         let temporary = format!(".{name}.{}.tmp", std::process::id());
-        let done = self
-            .write_new(&temporary, bytes)
-            .and_then(|()| self.rename(&temporary, name));
+        let done = self.write_new(&temporary, bytes).and_then(|()| self.rename(&temporary, name));
         if done.is_err() {
             // The error that matters is the first one.
             let _ = unlinkat(&self.fd, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
@@ -136,9 +130,7 @@ impl SpecDir {
             let stat = fstat(&file).ok()?;
             let right = stat.st_mode == SFlag::S_IFREG.bits() | 0o644
                 && usize::try_from(stat.st_size) == Ok(bytes.len());
-            right
-                .then(|| read_all(file, &self.path, bytes.len()).ok())
-                .flatten()
+            right.then(|| read_all(file, &self.path, bytes.len()).ok()).flatten()
         };
         same().is_some_and(|old| old == bytes)
     }
@@ -157,8 +149,7 @@ impl SpecDir {
             created => created,
         };
         let mut file = File::from(fd.map_err(fail("create"))?);
-        file.write_all(bytes)
-            .map_err(|e| Error::io("write", self.show(name), &e))?;
+        file.write_all(bytes).map_err(|e| Error::io("write", self.show(name), &e))?;
         fchmod(&file, Mode::from_bits_truncate(0o644)).map_err(fail("chmod"))?;
         fsync(&file).map_err(fail("sync"))
     }
@@ -211,24 +202,14 @@ fn not_a_directory(path: &Path) -> Option<Error> {
         true => "it is a symbolic link; name the directory itself",
         false => "it is not a directory",
     };
-    Some(Error::UnsafeDir {
-        path: path.to_owned(),
-        reason: reason.to_owned(),
-    })
+    Some(Error::UnsafeDir { path: path.to_owned(), reason: reason.to_owned() })
 }
 
 fn unsafe_reason(stat: &FileStat, me: u32) -> Option<String> {
     let mode = stat.st_mode & 0o7777;
     if mode & 0o022 != 0 {
-        return Some(format!(
-            "mode {mode:04o} lets others write to it; run chmod go-w"
-        ));
+        return Some(format!("mode {mode:04o} lets others write to it; run chmod go-w"));
     }
     let foreign = stat.st_uid != 0 && stat.st_uid != me;
-    foreign.then(|| {
-        format!(
-            "it belongs to user {}, not to root or user {me}",
-            stat.st_uid
-        )
-    })
+    foreign.then(|| format!("it belongs to user {}, not to root or user {me}", stat.st_uid))
 }

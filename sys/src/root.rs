@@ -31,10 +31,7 @@ impl Root {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = nix::fcntl::open(path, flags, Mode::empty());
         let fd = fd.map_err(|errno| Error::call("open", path, errno))?;
-        Ok(Root {
-            fd,
-            path: path.to_owned(),
-        })
+        Ok(Root { fd, path: path.to_owned() })
     }
 
     /// True for the machine's own root, where plain path resolution is enough.
@@ -58,9 +55,7 @@ impl Root {
         let opened = match self.is_real() {
             true => openat(&self.fd, relative, flags, Mode::empty()),
             false => {
-                let how = OpenHow::new()
-                    .flags(flags)
-                    .resolve(ResolveFlag::RESOLVE_IN_ROOT);
+                let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
                 openat2(&self.fd, relative, how)
             }
         };
@@ -124,10 +119,7 @@ pub(crate) fn read_all(mut from: impl Read, path: &Path, limit: usize) -> Result
     let read = from.by_ref().take(limit as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|e| Error::io("read", path, &e))?;
     match bytes.len() > limit {
-        true => Err(Error::TooLarge {
-            path: path.to_owned(),
-            limit,
-        }),
+        true => Err(Error::TooLarge { path: path.to_owned(), limit }),
         false => Ok(bytes),
     }
 }

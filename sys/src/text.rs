@@ -27,20 +27,24 @@ pub enum Malformed {
     /// Nothing in it at all.
     #[error("empty")]
     Empty,
+    /// Its last line has no end. What is cut in the middle of a number is another number.
+    #[error("cut short: the last line has no end")]
+    CutShort,
 }
 
 type Parsed<T> = Result<T, Malformed>;
 
+/// Every file here is text of whole lines; an empty one is left to its parser.
 fn text(bytes: &[u8]) -> Parsed<&str> {
-    std::str::from_utf8(bytes).map_err(|_| Malformed::NotText)
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.is_empty() || text.ends_with('\n') => Ok(text),
+        Ok(_) => Err(Malformed::CutShort),
+        Err(_) => Err(Malformed::NotText),
+    }
 }
 
 fn bad_line(index: usize, line: &str, expected: &'static str) -> Malformed {
-    Malformed::Line {
-        line: index + 1,
-        text: line.chars().take(60).collect(),
-        expected,
-    }
+    Malformed::Line { line: index + 1, text: line.chars().take(60).collect(), expected }
 }
 
 /// A number of digits alone: no sign, no space.
@@ -52,20 +56,14 @@ fn number(text: &str) -> Option<u32> {
 /// The value of the first line `key: value`, trimmed.
 fn field<'a>(text: &'a str, key: &'static str) -> Parsed<&'a str> {
     let value = |line: &'a str| line.strip_prefix(key)?.trim_start().strip_prefix(':');
-    text.lines()
-        .find_map(value)
-        .map(str::trim)
-        .ok_or(Malformed::Missing(key))
+    text.lines().find_map(value).map(str::trim).ok_or(Malformed::Missing(key))
 }
 
 /// Like [`field`], for a decimal number.
 fn number_field(text: &str, key: &'static str) -> Parsed<u32> {
     let value = field(text, key)?;
     number(value).ok_or_else(|| {
-        let line = text
-            .lines()
-            .position(|line| line.starts_with(key))
-            .unwrap_or(0);
+        let line = text.lines().position(|line| line.starts_with(key)).unwrap_or(0);
         bad_line(line, value, "a decimal number")
     })
 }
@@ -80,9 +78,7 @@ pub fn driver_version(bytes: &[u8]) -> Parsed<String> {
     let is_version =
         |word: &&str| word.contains('.') && word.split('.').all(|part| number(part).is_some());
     let version = line.split_ascii_whitespace().find(is_version);
-    version
-        .map(str::to_owned)
-        .ok_or_else(|| bad_line(0, line, "a version such as 580.105.08"))
+    version.map(str::to_owned).ok_or_else(|| bad_line(0, line, "a version such as 580.105.08"))
 }
 
 /// The character devices of `/proc/devices`.
@@ -94,18 +90,12 @@ impl CharDevices {
     /// `nvidia-caps-imex-channels`.
     #[must_use]
     pub fn major(&self, name: &str) -> Option<Major> {
-        self.0
-            .iter()
-            .find(|(_, n)| n == name)
-            .map(|(major, _)| *major)
+        self.0.iter().find(|(_, n)| n == name).map(|(major, _)| *major)
     }
 
     /// The names registered under a major number.
     pub fn names(&self, major: Major) -> impl Iterator<Item = &str> {
-        self.0
-            .iter()
-            .filter(move |(m, _)| *m == major)
-            .map(|(_, name)| name.as_str())
+        self.0.iter().filter(move |(m, _)| *m == major).map(|(_, name)| name.as_str())
     }
 }
 
@@ -116,9 +106,7 @@ impl CharDevices {
 pub fn char_devices(bytes: &[u8]) -> Parsed<CharDevices> {
     const HEADER: &str = "Character devices:";
     let mut lines = text(bytes)?.lines().enumerate();
-    lines
-        .find(|(_, line)| *line == HEADER)
-        .ok_or(Malformed::Missing(HEADER))?;
+    lines.find(|(_, line)| *line == HEADER).ok_or(Malformed::Missing(HEADER))?;
     let mut devices = Vec::new();
     for (i, line) in lines.take_while(|(_, line)| !line.is_empty()) {
         let pair = line.trim_start().split_once(' ');
@@ -144,11 +132,7 @@ pub struct Params {
 impl Default for Params {
     /// The driver's own defaults: `NVreg_DeviceFile{UID,GID,Mode}` in `nv-reg.h`.
     fn default() -> Self {
-        Params {
-            uid: 0,
-            gid: 0,
-            mode: 0o666,
-        }
+        Params { uid: 0, gid: 0, mode: 0o666 }
     }
 }
 
@@ -168,11 +152,9 @@ pub fn params(bytes: &[u8]) -> Parsed<Params> {
 fn mode(text: &str) -> Parsed<u32> {
     match number_field(text, "DeviceFileMode")? {
         mode @ 0..=0o777 => Ok(mode),
-        mode => Err(bad_line(
-            0,
-            &mode.to_string(),
-            "a decimal DeviceFileMode of at most 511 (0777)",
-        )),
+        mode => {
+            Err(bad_line(0, &mode.to_string(), "a decimal DeviceFileMode of at most 511 (0777)"))
+        }
     }
 }
 
@@ -203,12 +185,8 @@ pub fn information(bytes: &[u8]) -> Parsed<Information> {
     let pci = field(text, "Bus Location")?;
     Ok(Information {
         model: field(text, "Model")?.to_owned(),
-        uuid: field(text, "GPU UUID")
-            .ok()
-            .and_then(|uuid| uuid.parse().ok()),
-        pci: pci
-            .parse()
-            .map_err(|_| bad_line(0, pci, "a Bus Location such as 0000:07:00.0"))?,
+        uuid: field(text, "GPU UUID").ok().and_then(|uuid| uuid.parse().ok()),
+        pci: pci.parse().map_err(|_| bad_line(0, pci, "a Bus Location such as 0000:07:00.0"))?,
         minor: GpuMinor(number_field(text, "Device Minor")?),
         excluded: field(text, "GPU Excluded").is_ok_and(|value| value == "Yes"),
     })
@@ -232,10 +210,7 @@ pub fn access(bytes: &[u8]) -> Parsed<Access> {
     if text.trim().is_empty() {
         return Err(Malformed::Empty);
     }
-    Ok(Access {
-        minor: Minor(number_field(text, "DeviceFileMinor")?),
-        mode: mode(text)?,
-    })
+    Ok(Access { minor: Minor(number_field(text, "DeviceFileMinor")?), mode: mode(text)? })
 }
 
 /// `/proc/driver/nvidia-caps/mig-minors`: the minor of every instance that could exist.
@@ -272,10 +247,7 @@ pub fn mig_minors(bytes: &[u8]) -> Parsed<MigMinors> {
                 Some(ci) => Some(CiId(number(ci.strip_prefix("ci")?)?)),
                 None => None,
             };
-            parts
-                .next()
-                .is_none()
-                .then_some(Some(((gpu, gi, ci), minor)))
+            parts.next().is_none().then_some(Some(((gpu, gi, ci), minor)))
         };
         match parse() {
             Some(Some((key, minor))) => drop(minors.insert(key, minor)),
@@ -323,11 +295,7 @@ mod tests {
         .unwrap();
         assert_eq!(devices.major("nvidia-caps"), Some(Major(511)));
         assert_eq!(devices.major("nvidia"), Some(Major(195)));
-        assert_eq!(
-            devices.major("nvidia-uvm"),
-            None,
-            "block devices do not count"
-        );
+        assert_eq!(devices.major("nvidia-uvm"), None, "block devices do not count");
         assert_eq!(devices.names(Major(1)).collect::<Vec<_>>(), ["mem"]);
         assert!(char_devices(b"Block devices:\n").is_err());
         assert!(char_devices(b"Character devices:\nx mem\n").is_err());
@@ -336,24 +304,14 @@ mod tests {
     #[test]
     fn modes_are_decimal() {
         let file = b"DeviceFileMinor: 12\nDeviceFileMode: 292\nDeviceFileModify: 1\n";
-        assert_eq!(
-            access(file).unwrap(),
-            Access {
-                minor: Minor(12),
-                mode: 0o444
-            }
-        );
+        assert_eq!(access(file).unwrap(), Access { minor: Minor(12), mode: 0o444 });
         assert_eq!(access(b""), Err(Malformed::Empty));
-        assert_eq!(
-            access(b"DeviceFileMinor: 12\n"),
-            Err(Malformed::Missing("DeviceFileMode"))
-        );
+        assert_eq!(access(b"DeviceFileMinor: 12\n"), Err(Malformed::Missing("DeviceFileMode")));
+        assert_eq!(access(b"DeviceFileMinor: 12\nDeviceFileMode: 29"), Err(Malformed::CutShort));
         assert!(access(b"DeviceFileMinor: -1\nDeviceFileMode: 292\n").is_err());
         assert!(access(b"DeviceFileMinor: 12\nDeviceFileMode: 2920\n").is_err());
         assert_eq!(
-            params(b"DeviceFileUID: 0\nDeviceFileGID: 44\nDeviceFileMode: 432\n")
-                .unwrap()
-                .mode,
+            params(b"DeviceFileUID: 0\nDeviceFileGID: 44\nDeviceFileMode: 432\n").unwrap().mode,
             0o660
         );
     }
@@ -362,19 +320,12 @@ mod tests {
     fn minors_of_published_samples() {
         let file = b"config 1\nmonitor 2\ngpu3/gi3/ci3/access 439\ngpu6/gi11/ci7/access 920\ngpu0/gi1/access 12\n";
         let minors = mig_minors(file).unwrap();
-        assert_eq!(
-            minors.get(GpuMinor(3), GiId(3), Some(CiId(3))),
-            Some(Minor(439))
-        );
+        assert_eq!(minors.get(GpuMinor(3), GiId(3), Some(CiId(3))), Some(Minor(439)));
         assert_eq!(minors.get(GpuMinor(0), GiId(1), None), Some(Minor(12)));
         assert_eq!(minors.get(GpuMinor(0), GiId(1), Some(CiId(0))), None);
-        for bad in [
-            &b"gpu0/gi1/ac"[..],
-            b"gpu0/gi1/access",
-            b"gpu0/gi1/ci0/x/access 1\n",
-            b"",
-            b"\xff",
-        ] {
+        for bad in
+            [&b"gpu0/gi1/ac"[..], b"gpu0/gi1/access", b"gpu0/gi1/ci0/x/access 1\n", b"", b"\xff"]
+        {
             assert!(mig_minors(bad).is_err());
         }
     }
@@ -383,14 +334,8 @@ mod tests {
     fn information_of_a_sleeping_gpu() {
         let file = "Model: \t\t NVIDIA A30\nIRQ:   \t\t 1\nGPU UUID: \t GPU-????????-????-????-????-????????????\nBus Location: \t 0000:07:00.0\nDevice Minor: \t 3\nGPU Excluded:\t No\n";
         let info = information(file.as_bytes()).unwrap();
-        assert_eq!(
-            (info.uuid, info.minor, info.excluded),
-            (None, GpuMinor(3), false)
-        );
+        assert_eq!((info.uuid, info.minor, info.excluded), (None, GpuMinor(3), false));
         assert_eq!(information(b""), Err(Malformed::Empty));
-        assert_eq!(
-            information(b"Model: x\n"),
-            Err(Malformed::Missing("Bus Location"))
-        );
+        assert_eq!(information(b"Model: x\n"), Err(Malformed::Missing("Bus Location")));
     }
 }

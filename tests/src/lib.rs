@@ -16,10 +16,7 @@ use tempfile::TempDir;
 /// The root of the project's tree.
 #[must_use]
 pub fn project() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests/ is below the project")
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is below the project").to_owned()
 }
 
 /// The directory of the built binaries and of the fake driver.
@@ -40,10 +37,7 @@ pub fn build_dir() -> &'static Path {
         let built = build.current_dir(project()).status().expect("cargo runs");
         assert!(built.success(), "cargo build of the binaries failed");
         let exe = std::env::current_exe().expect("a test has a path");
-        exe.ancestors()
-            .nth(2)
-            .expect("target/debug/deps/test")
-            .to_owned()
+        exe.ancestors().nth(2).expect("target/debug/deps/test").to_owned()
     })
 }
 
@@ -102,9 +96,7 @@ impl FakeHost {
     #[must_use]
     pub fn new(description: &str) -> FakeHost {
         let node = Node::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
-        let host = FakeHost {
-            dir: tempfile::tempdir().expect("a temporary directory"),
-        };
+        let host = FakeHost { dir: tempfile::tempdir().expect("a temporary directory") };
         host.write(&Tree::of(&node));
         fs::write(host.dir.path().join("node.toml"), description).expect("write the description");
         fs::create_dir(host.out()).expect("make the output directory");
@@ -117,11 +109,7 @@ impl FakeHost {
     }
 
     fn write(&self, tree: &Tree) {
-        for dir in ["/dev", "/proc"]
-            .map(str::to_owned)
-            .iter()
-            .chain(&tree.dirs)
-        {
+        for dir in ["/dev", "/proc"].map(str::to_owned).iter().chain(&tree.dirs) {
             fs::create_dir_all(self.path(dir)).expect("make a directory");
         }
         for (path, content) in &tree.files {
@@ -135,12 +123,7 @@ impl FakeHost {
             fs::create_dir_all(path.parent().expect("a node has a parent"))
                 .expect("make a directory");
             let numbers = makedev(node.major.0.into(), node.minor.0.into());
-            let made = mknod(
-                &path,
-                SFlag::S_IFCHR,
-                Mode::from_bits_truncate(node.mode),
-                numbers,
-            );
+            let made = mknod(&path, SFlag::S_IFCHR, Mode::from_bits_truncate(node.mode), numbers);
             made.unwrap_or_else(|e| {
                 panic!("mknod {path:?}: {e}; run the tests as root: tests/run")
             });
@@ -177,10 +160,7 @@ impl FakeHost {
     #[must_use]
     pub fn flags(&self) -> Vec<String> {
         let root = self.root().display().to_string();
-        ["driver", "dev", "proc"]
-            .iter()
-            .map(|kind| format!("--{kind}-root={root}"))
-            .collect()
+        ["driver", "dev", "proc"].iter().map(|kind| format!("--{kind}-root={root}")).collect()
     }
 
     /// What the fake driver needs in the environment.
@@ -206,11 +186,7 @@ impl FakeHost {
     pub fn run(&self, args: &[&str]) -> Run {
         let run = run(&mut self.command(args));
         let tidy = |text: String| text.replace(&self.dir.path().display().to_string(), "TMP");
-        Run {
-            code: run.code,
-            stdout: tidy(run.stdout),
-            stderr: tidy(run.stderr),
-        }
+        Run { code: run.code, stdout: tidy(run.stdout), stderr: tidy(run.stderr) }
     }
 
     /// `generate` into [`FakeHost::spec`].

@@ -13,12 +13,7 @@ use tempfile::TempDir;
 pub type Variant = (&'static str, &'static str);
 
 /// Every pair that is run.
-pub const VARIANTS: [Variant; 4] = [
-    ("runc", "v1"),
-    ("runc", "v2"),
-    ("crun", "v1"),
-    ("crun", "v2"),
-];
+pub const VARIANTS: [Variant; 4] = [("runc", "v1"), ("runc", "v2"), ("crun", "v1"), ("crun", "v2")];
 
 /// A podman with a root file system to run.
 #[derive(Debug)]
@@ -39,10 +34,7 @@ impl Podman {
                 .any(|dir| dir.join(tool).exists());
             assert!(found, "{tool} is not installed; run tests/setup.sh");
         }
-        let podman = Podman {
-            dir: tempfile::tempdir().expect("a temporary directory"),
-            variant,
-        };
+        let podman = Podman { dir: tempfile::tempdir().expect("a temporary directory"), variant };
         podman.make_rootfs();
         if variant == ("crun", "v2") {
             podman.make_memlock();
@@ -77,16 +69,12 @@ impl Podman {
         let library = self.path("memlock.so");
         let source = project().join("tests/engines/memlock.c");
         let mut cc = Command::new("cc");
-        cc.args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(&library)
-            .arg(source);
+        cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source);
         let built = run(&mut cc);
         assert_eq!(built.code, 0, "{}", built.stderr);
         let wrapper = self.path("crun");
-        let script = format!(
-            "#!/bin/sh\nLD_PRELOAD={} exec /usr/bin/crun \"$@\"\n",
-            library.display()
-        );
+        let script =
+            format!("#!/bin/sh\nLD_PRELOAD={} exec /usr/bin/crun \"$@\"\n", library.display());
         fs::write(&wrapper, script).expect("write the wrapper");
         fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))
             .expect("make it a program");
@@ -95,11 +83,7 @@ impl Podman {
     fn runtime(&self) -> PathBuf {
         let (runtime, _) = self.variant;
         let wrapper = self.path(runtime);
-        if wrapper.exists() {
-            wrapper
-        } else {
-            Path::new("/usr/bin").join(runtime)
-        }
+        if wrapper.exists() { wrapper } else { Path::new("/usr/bin").join(runtime) }
     }
 
     /// Writes the spec of `host` into /var/run/cdi, as a user would, then runs a script in which
@@ -117,24 +101,17 @@ impl Podman {
         );
         let (key, value) = host.env();
         let mut command = Command::new("sh");
-        command
-            .arg(project().join("tests/engines/ns.sh"))
-            .args([cgroup, "sh", "-euc", script]);
+        command.arg(project().join("tests/engines/ns.sh")).args([cgroup, "sh", "-euc", script]);
         command
             .env_clear()
             .env("PATH", "/usr/bin:/usr/sbin:/bin:/sbin")
             .env("HOME", self.dir.path());
-        command.env(
-            "CONTAINERS_CONF",
-            project().join("tests/engines/containers.conf"),
-        );
+        command.env("CONTAINERS_CONF", project().join("tests/engines/containers.conf"));
         command
             .env("MIG_CDI", text(program("mig-cdi")))
             .env("FLAGS", host.flags().join(" "))
             .env(key, value);
-        command
-            .env("PODMAN", podman)
-            .env("ROOTFS", self.path("rootfs"));
+        command.env("PODMAN", podman).env("ROOTFS", self.path("rootfs"));
         run(&mut command)
     }
 }

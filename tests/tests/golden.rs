@@ -19,14 +19,8 @@ fn output(description: &str) -> Files {
     let generated = host.generate(&[]);
     let listed = host.run(&["list"]);
     let mut files = Files::new();
-    files.insert(
-        "exit.txt".into(),
-        format!("generate {}\nlist {}\n", generated.code, listed.code),
-    );
-    files.insert(
-        "generate.txt".into(),
-        format!("{}{}", generated.stdout, generated.stderr),
-    );
+    files.insert("exit.txt".into(), format!("generate {}\nlist {}\n", generated.code, listed.code));
+    files.insert("generate.txt".into(), format!("{}{}", generated.stdout, generated.stderr));
     files.insert("list.txt".into(), listed.stdout + &listed.stderr);
     for entry in fs::read_dir(host.out()).unwrap() {
         let entry = entry.unwrap();
@@ -63,12 +57,7 @@ fn check(dir: &Path, description: &str) {
     }
     let expected = read(dir);
     let names = |files: &Files| files.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(
-        names(&found),
-        names(&expected),
-        "files of {}",
-        dir.display()
-    );
+    assert_eq!(names(&found), names(&expected), "files of {}", dir.display());
     for (name, content) in &found {
         similar_asserts::assert_eq!(content, &expected[name], "{}", dir.join(name).display());
     }
@@ -77,22 +66,16 @@ fn check(dir: &Path, description: &str) {
 /// The expected files; the description itself is input.
 fn read(dir: &Path) -> Files {
     let entries = fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
-    let files = entries
-        .map(|entry| entry.unwrap())
-        .filter(|entry| entry.file_name() != "node.toml");
+    let files =
+        entries.map(|entry| entry.unwrap()).filter(|entry| entry.file_name() != "node.toml");
     let content = |path: PathBuf| fs::read_to_string(path).unwrap();
-    files
-        .map(|f| (f.file_name().into_string().unwrap(), content(f.path())))
-        .collect()
+    files.map(|f| (f.file_name().into_string().unwrap(), content(f.path()))).collect()
 }
 
 #[test]
 fn presets() {
     for (name, description) in PRESETS {
-        check(
-            &project().join("tests/golden/presets").join(name),
-            description,
-        );
+        check(&project().join("tests/golden/presets").join(name), description);
     }
 }
 

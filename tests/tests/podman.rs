@@ -52,9 +52,7 @@ made 508:1 EPERM
 made 195:1 EPERM
 "
     );
-    everywhere(script, |run| {
-        similar_asserts::assert_eq!(passed(&run), expected)
-    });
+    everywhere(script, |run| similar_asserts::assert_eq!(passed(&run), expected));
 }
 
 #[test]
@@ -76,9 +74,7 @@ made 508:39 ENXIO
 made 508:48 EPERM
 "
     );
-    everywhere(&script, |run| {
-        similar_asserts::assert_eq!(passed(&run), expected)
-    });
+    everywhere(&script, |run| similar_asserts::assert_eq!(passed(&run), expected));
 }
 
 #[test]
@@ -93,20 +89,13 @@ fn all_is_every_slice_and_the_environment_of_the_spec_wins() {
             .filter(|l| l.starts_with("node /dev/nvidia-caps/") && l.ends_with(" ENXIO"));
         assert_eq!(caps.count(), 8, "{out}");
         assert!(out.contains("env NVIDIA_VISIBLE_DEVICES=void\n"), "{out}");
-        assert!(
-            out.contains(&format!("env CUDA_VISIBLE_DEVICES={FIRST},{SECOND},MIG-")),
-            "{out}"
-        );
+        assert!(out.contains(&format!("env CUDA_VISIBLE_DEVICES={FIRST},{SECOND},MIG-")), "{out}");
     });
 }
 
 #[test]
 fn unknown_names_are_refused() {
-    for name in [
-        "0:2g.20gb:6",
-        "0:0",
-        "MIG-00000000-0000-0000-0000-000000000000",
-    ] {
+    for name in ["0:2g.20gb:6", "0:0", "MIG-00000000-0000-0000-0000-000000000000"] {
         let script = format!(
             "$MIG_CDI generate $FLAGS
             $PODMAN run --rm --device nvidia.com/mig={name} --rootfs $ROOTFS probe"
@@ -114,11 +103,7 @@ fn unknown_names_are_refused() {
         everywhere(&script, |run| {
             assert_ne!(run.code, 0, "{}", run.stdout);
             assert_eq!(run.stdout, "", "no container ran");
-            assert!(
-                run.stderr.contains("unresolvable CDI devices"),
-                "{}",
-                run.stderr
-            );
+            assert!(run.stderr.contains("unresolvable CDI devices"), "{}", run.stderr);
         });
     }
 }
@@ -149,7 +134,5 @@ fn a_simulated_node_is_enough_to_try_it() {
     let script = "
         $MIG_CDI generate --node a100-80gb
         $PODMAN run --rm --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS ls /dev/nvidia-caps";
-    everywhere(script, |run| {
-        assert_eq!(passed(&run), "nvidia-cap30\nnvidia-cap31\n")
-    });
+    everywhere(script, |run| assert_eq!(passed(&run), "nvidia-cap30\nnvidia-cap31\n"));
 }

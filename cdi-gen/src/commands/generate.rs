@@ -40,10 +40,7 @@ pub(super) fn run(context: &Context<'_>, args: &GenerateArgs) -> Result<Done, Fa
         }
         (None, target) => clear(context, target.as_ref(), &options)?,
     };
-    Ok(Done {
-        stdout,
-        exit: exit(complete),
-    })
+    Ok(Done { stdout, exit: exit(complete) })
 }
 
 fn text_of(spec: &Spec, format: Format) -> Result<String, Failure> {
@@ -67,9 +64,7 @@ fn destination(
     let spec_dirs = &context.settings.spec_dirs;
     let default = || {
         let file = format!("{}.{}", options.kind.file_stem(), format.suffix());
-        spec_dirs
-            .last()
-            .map_or_else(PathBuf::new, |dir| dir.join(file))
+        spec_dirs.last().map_or_else(PathBuf::new, |dir| dir.join(file))
     };
     let path = args.output.clone().unwrap_or_else(default);
     Target::new(&path, format.suffix(), spec_dirs).map(|target| (format, Some(target)))
@@ -87,16 +82,9 @@ fn report(context: &Context<'_>, built: &Built) {
 /// The spec carries the numbers, so engines that make nodes need none on the host. Rootless ones
 /// bind the host's: a missing node fails there, and a stale one is another device.
 fn warn_of_host_nodes(context: &Context<'_>, topology: &Topology) {
-    let gpus = topology
-        .gpus
-        .iter()
-        .filter(|gpu| !gpu.gpu_instances.is_empty());
+    let gpus = topology.gpus.iter().filter(|gpu| !gpu.gpu_instances.is_empty());
     let devices = topology.mig_devices().flat_map(|d| [&d.gi.cap, &d.ci.cap]);
-    let nodes = topology
-        .common
-        .iter()
-        .chain(gpus.map(|gpu| &gpu.node))
-        .chain(devices);
+    let nodes = topology.common.iter().chain(gpus.map(|gpu| &gpu.node)).chain(devices);
     let mut missing = Vec::new();
     let mut wrong = Vec::new();
     for node in nodes {
@@ -117,18 +105,13 @@ fn warn_of(context: &Context<'_>, what: &str, paths: &[&str]) {
     let Some((first, others)) = paths.split_first() else {
         return;
     };
-    let more = if others.is_empty() {
-        String::new()
-    } else {
-        format!(" and {} more", others.len())
-    };
+    let more =
+        if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
     context.console.warn(&format!(
         "{what}: {first}{more}; engines that make nodes do not mind, rootless ones take the host's: run \
          nvidia-smi as root"
     ));
-    others
-        .iter()
-        .for_each(|path| context.console.detail(&format!("{what}: {path}")));
+    others.iter().for_each(|path| context.console.detail(&format!("{what}: {path}")));
 }
 
 /// A simulated node has made-up numbers. Where a driver of this machine answers to one of them, a
@@ -144,9 +127,7 @@ fn refuse_real_majors(context: &Context<'_>, topology: &Topology) -> Result<(), 
     let fail = |message: String| Failure::new(Exit::Refused, message);
     let devices = text::char_devices(&bytes).map_err(|e| fail(format!("parse {PATH}: {e}")))?;
     let mut majors: Vec<Major> = Vec::new();
-    topology
-        .clone()
-        .for_each_node(|node| majors.push(node.major));
+    topology.clone().for_each_node(|node| majors.push(node.major));
     for major in majors {
         if let Some(driver) = devices.names(major).next() {
             return Err(fail(format!(
@@ -170,16 +151,11 @@ fn say_written(
         Outcome::Unchanged => "unchanged",
     };
     let (path, version) = (target.path(), spec.cdi_version);
-    let message = format!(
-        "{done} {}: {} mig devices, cdi {version}",
-        path.display(),
-        built.devices
-    );
+    let message =
+        format!("{done} {}: {} mig devices, cdi {version}", path.display(), built.devices);
     context.console.status(&message);
     let names = spec.devices.iter().map(|device| device.name.as_str());
-    let shortest = names
-        .filter(|name| *name != "all")
-        .min_by_key(|name| name.len());
+    let shortest = names.filter(|name| *name != "all").min_by_key(|name| name.len());
     if let Some(name) = shortest {
         let kind = &spec.kind;
         context.console.hint(&format!(
@@ -196,18 +172,15 @@ fn clear(
 ) -> Result<String, Failure> {
     let nothing = "no mig device on this node";
     let Some(target) = target else {
-        context.console.status(&format!(
-            "{nothing}: nothing to print, cdi knows no empty spec"
-        ));
+        context.console.status(&format!("{nothing}: nothing to print, cdi knows no empty spec"));
         return Ok(String::new());
     };
     let path = target.path();
     let message = match target.clear(&options.kind)? {
         Outcome::Changed => format!("{nothing}: removed {}", path.display()),
-        Outcome::Unchanged => format!(
-            "{nothing}: {} is not written, cdi knows no empty spec",
-            path.display()
-        ),
+        Outcome::Unchanged => {
+            format!("{nothing}: {} is not written, cdi knows no empty spec", path.display())
+        }
     };
     context.console.status(&message);
     Ok(String::new())

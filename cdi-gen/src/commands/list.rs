@@ -11,11 +11,7 @@ use serde::Serialize;
 pub(super) fn run(context: &Context<'_>, args: &ListArgs) -> Result<Done, Failure> {
     let discovery = context.discover()?;
     let exit = exit(discovery.problems.is_empty());
-    let stdout = if args.json {
-        json(&discovery)?
-    } else {
-        text(context, &discovery.topology)
-    };
+    let stdout = if args.json { json(&discovery)? } else { text(context, &discovery.topology) };
     Ok(Done { stdout, exit })
 }
 
@@ -28,33 +24,21 @@ struct Document<'a> {
 
 fn json(discovery: &Discovery) -> Result<String, Failure> {
     let problems = discovery.problems.iter().map(ToString::to_string).collect();
-    let document = Document {
-        topology: &discovery.topology,
-        problems,
-    };
+    let document = Document { topology: &discovery.topology, problems };
     let text = serde_json::to_string_pretty(&document);
-    text.map(|text| text + "\n")
-        .map_err(|e| Failure::new(Exit::Failed, format!("write json: {e}")))
+    text.map(|text| text + "\n").map_err(|e| Failure::new(Exit::Failed, format!("write json: {e}")))
 }
 
 fn text(context: &Context<'_>, topology: &Topology) -> String {
     let gpus: Vec<_> = topology.gpus.iter().map(gpu_row).collect();
     let head = ["GPU", "NODE", "PCI", "MIG", "INSTANCES", "MODEL"];
-    let gpus = if gpus.is_empty() {
-        "no GPU\n".to_owned()
-    } else {
-        table(head, &gpus)
-    };
-    let devices: Vec<_> = topology
-        .mig_devices()
-        .map(|device| device_row(context, &device))
-        .collect();
+    let gpus = if gpus.is_empty() { "no GPU\n".to_owned() } else { table(head, &gpus) };
+    let devices: Vec<_> =
+        topology.mig_devices().map(|device| device_row(context, &device)).collect();
     if devices.is_empty() {
         return format!("{gpus}\nno MIG device\n");
     }
-    let head = [
-        "DEVICE", "PROFILE", "MEMORY", "GPU", "GI", "CI", "CAPS", "UUID",
-    ];
+    let head = ["DEVICE", "PROFILE", "MEMORY", "GPU", "GI", "CI", "CAPS", "UUID"];
     format!("{gpus}\n{}", table(head, &devices))
 }
 

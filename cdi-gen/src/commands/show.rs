@@ -28,25 +28,17 @@ pub(super) fn run(context: &Context<'_>, args: &ShowArgs) -> Result<Done, Failur
         nodes(topology, &device, &common, &edits),
         environment(&common, &edits),
     ];
-    Ok(Done {
-        stdout: stdout.join("\n"),
-        exit: exit(discovery.problems.is_empty()),
-    })
+    Ok(Done { stdout: stdout.join("\n"), exit: exit(discovery.problems.is_empty()) })
 }
 
 fn unknown(topology: &Topology, options: &Options, name: &str) -> Failure {
-    let known: Vec<String> = spec::all_names(topology, options)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let known: Vec<String> =
+        spec::all_names(topology, options).iter().map(ToString::to_string).collect();
     let known = match known.len() {
         0 => "there is no mig device on this node".to_owned(),
         _ => format!("known are {}", known.join(", ")),
     };
-    Failure::new(
-        Exit::Failed,
-        format!("show {name:?}: no such device; {known}"),
-    )
+    Failure::new(Exit::Failed, format!("show {name:?}: no such device; {known}"))
 }
 
 fn heading(device: &MigDevice<'_>, options: &Options, name: &str, names: &[DeviceName]) -> String {
@@ -105,10 +97,7 @@ fn nodes(
 /// The file of the driver that a node's numbers come from.
 fn source(device: &MigDevice<'_>, path: &str) -> String {
     let MigDevice { gpu, gi, ci } = device;
-    let tree = format!(
-        "/proc/driver/nvidia/capabilities/gpu{}/mig/gi{}",
-        gpu.minor, gi.id
-    );
+    let tree = format!("/proc/driver/nvidia/capabilities/gpu{}/mig/gi{}", gpu.minor, gi.id);
     match path {
         _ if path == gi.cap.path => format!("{tree}/access"),
         _ if path == ci.cap.path => format!("{tree}/ci{}/access", ci.id),
@@ -120,7 +109,5 @@ fn source(device: &MigDevice<'_>, path: &str) -> String {
 
 fn environment(common: &ContainerEdits, edits: &ContainerEdits) -> String {
     let variables = common.env.iter().chain(&edits.env);
-    std::iter::once("ENVIRONMENT\n".to_owned())
-        .chain(variables.map(|v| format!("{v}\n")))
-        .collect()
+    std::iter::once("ENVIRONMENT\n".to_owned()).chain(variables.map(|v| format!("{v}\n"))).collect()
 }

@@ -9,15 +9,10 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
         }
     }
     let line = |cells: &[String; N]| {
-        let padded = cells
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
+        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
     };
-    std::iter::once(line(&head.map(str::to_owned)))
-        .chain(rows.iter().map(line))
-        .collect()
+    std::iter::once(line(&head.map(str::to_owned))).chain(rows.iter().map(line)).collect()
 }
 
 /// The value, or a dash.

@@ -29,19 +29,15 @@ pub(super) fn agree(proc: &ProcView, nvml: &nvml::Report) -> Result<Discovery, F
     let mut gpus = Vec::new();
     let mut seen = BTreeSet::new();
     for (index, entry) in (0..).map(GpuIndex).zip(&nvml.gpus) {
-        let gpu = entry
-            .as_ref()
-            .map_err(|e| Problem::new(format!("gpu {index}"), format!("nvml {e}")));
+        let gpu =
+            entry.as_ref().map_err(|e| Problem::new(format!("gpu {index}"), format!("nvml {e}")));
         match gpu.and_then(|report| one_gpu(proc, index, report, &mut seen, &mut problems)) {
             Ok(gpu) => gpus.push(gpu),
             Err(problem) => problems.push(problem),
         }
     }
     problems.extend(unlisted(proc, &seen));
-    Ok(Discovery {
-        topology: topology(proc, gpus),
-        problems,
-    })
+    Ok(Discovery { topology: topology(proc, gpus), problems })
 }
 
 /// The topology of `/proc` alone: no index, no UUID, no profile.
@@ -61,16 +57,9 @@ pub(super) fn proc_alone(proc: &ProcView) -> Discovery {
         let none = Instances::new();
         let instances = proc.instances.get(&minor).unwrap_or(&none);
         let mut gpu = gpu_of(proc, None, information);
-        gpu.mig = if instances.is_empty() {
-            MigMode::Unknown
-        } else {
-            MigMode::Enabled
-        };
+        gpu.mig = if instances.is_empty() { MigMode::Unknown } else { MigMode::Enabled };
         for (&gi, instance) in instances {
-            let named = |ci: CiId| Named {
-                ci,
-                ..Named::default()
-            };
+            let named = |ci: CiId| Named { ci, ..Named::default() };
             let found = instance.compute.keys().map(|&ci| (ci, named(ci))).collect();
             gpu.gpu_instances.extend(gpu_instance(
                 proc,
@@ -83,10 +72,7 @@ pub(super) fn proc_alone(proc: &ProcView) -> Discovery {
         }
         gpus.push(gpu);
     }
-    Discovery {
-        topology: topology(proc, gpus),
-        problems,
-    }
+    Discovery { topology: topology(proc, gpus), problems }
 }
 
 fn topology(proc: &ProcView, gpus: Vec<Gpu>) -> Topology {
@@ -98,24 +84,12 @@ fn topology(proc: &ProcView, gpus: Vec<Gpu>) -> Topology {
         common.push(node("/dev/nvidia-uvm", uvm, 0));
         common.push(node("/dev/nvidia-uvm-tools", uvm, 1));
     }
-    Topology {
-        driver_version: proc.driver_version.clone(),
-        common,
-        gpus,
-    }
+    Topology { driver_version: proc.driver_version.clone(), common, gpus }
 }
 
 fn device_node(path: String, major: Major, minor: Minor, params: Params) -> DeviceNode {
     let Params { uid, gid, mode } = params;
-    DeviceNode {
-        path,
-        major,
-        minor,
-        mode,
-        uid,
-        gid,
-        host: HostNode::Missing,
-    }
+    DeviceNode { path, major, minor, mode, uid, gid, host: HostNode::Missing }
 }
 
 fn gpu_of(proc: &ProcView, index: Option<GpuIndex>, information: &Information) -> Gpu {
@@ -161,15 +135,8 @@ fn one_gpu(
         );
         return Err(Problem::disagreement(subject, reason));
     }
-    let uuid = report
-        .uuid
-        .parse()
-        .map_err(|e| fail(format!("nvml: {e}")))?;
-    if information
-        .uuid
-        .as_ref()
-        .is_some_and(|known| *known != uuid)
-    {
+    let uuid = report.uuid.parse().map_err(|e| fail(format!("nvml: {e}")))?;
+    if information.uuid.as_ref().is_some_and(|known| *known != uuid) {
         let reason = format!(
             "nvml says {pci} is {uuid}, /proc/driver/nvidia/gpus/{pci}/information does not"
         );
@@ -188,8 +155,7 @@ fn one_gpu(
     let listed = listed(&subject, gpu.minor, tree, report, problems);
     for (&gi, instance) in tree {
         let found = listed.get(&gi).cloned().unwrap_or_default();
-        gpu.gpu_instances
-            .extend(gpu_instance(proc, &subject, gi, instance, found, problems));
+        gpu.gpu_instances.extend(gpu_instance(proc, &subject, gi, instance, found, problems));
     }
     Ok(gpu)
 }
@@ -226,9 +192,7 @@ fn listed(
         };
         let (gi, ci) = (GiId(device.gi), CiId(device.ci));
         let subject = format!("{subject} gi {gi} ci {ci}");
-        let in_tree = tree
-            .get(&gi)
-            .is_some_and(|instance| instance.compute.contains_key(&ci));
+        let in_tree = tree.get(&gi).is_some_and(|instance| instance.compute.contains_key(&ci));
         if !in_tree {
             let reason = format!(
                 "nvml lists it, /proc/driver/nvidia/capabilities/gpu{minor}/mig/gi{gi}/ci{ci} is not there"
@@ -241,17 +205,13 @@ fn listed(
             Err(reason) => problems.push(Problem::new(subject, reason)),
         }
     }
-    let missing = tree
-        .iter()
-        .flat_map(|(gi, instance)| instance.compute.keys().map(move |ci| (*gi, *ci)));
+    let missing =
+        tree.iter().flat_map(|(gi, instance)| instance.compute.keys().map(move |ci| (*gi, *ci)));
     let known: BTreeSet<_> = report
         .devices
         .iter()
         .filter_map(|(_, device)| {
-            device
-                .as_ref()
-                .ok()
-                .map(|device| (GiId(device.gi), CiId(device.ci)))
+            device.as_ref().ok().map(|device| (GiId(device.gi), CiId(device.ci)))
         })
         .collect();
     // A device that NVML could not describe has been reported already.
@@ -260,10 +220,7 @@ fn listed(
             let reason = format!(
                 "/proc/driver/nvidia/capabilities/gpu{minor}/mig/gi{gi}/ci{ci} is there, nvml does not list it"
             );
-            problems.push(Problem::disagreement(
-                format!("{subject} gi {gi} ci {ci}"),
-                reason,
-            ));
+            problems.push(Problem::disagreement(format!("{subject} gi {gi} ci {ci}"), reason));
         }
     }
     listed
@@ -327,7 +284,7 @@ fn gpu_instance(
                 cap: cap(access),
             }),
             Some(Err(reason)) => {
-                problems.push(Problem::new(format!("{gpu} gi {gi} ci {ci}"), reason))
+                problems.push(Problem::new(format!("{gpu} gi {gi} ci {ci}"), reason));
             }
             None => {}
         }

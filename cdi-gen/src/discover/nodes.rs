@@ -8,10 +8,7 @@ use mig_cdi_sys::{Machine, NodeStat};
 pub(super) fn look(machine: &dyn Machine, discovery: &mut Discovery) {
     let Discovery { topology, problems } = discovery;
     for gpu in &mut topology.gpus {
-        if gpu
-            .gpu_instances
-            .iter()
-            .any(|gi| gi.profile.as_ref().is_some_and(Profile::has_graphics))
+        if gpu.gpu_instances.iter().any(|gi| gi.profile.as_ref().is_some_and(Profile::has_graphics))
         {
             find_dri(machine, gpu, problems);
         }
@@ -42,10 +39,7 @@ fn find_dri(machine: &dyn Machine, gpu: &mut Gpu, problems: &mut Vec<Problem>) {
     for gi in &mut gpu.gpu_instances {
         if gi.profile.as_ref().is_some_and(Profile::has_graphics) {
             let subject = format!("gpu minor {} gi {}", gpu.minor, gi.id);
-            problems.push(Problem::new(
-                subject,
-                format!("{reason}; run modprobe nvidia-drm"),
-            ));
+            problems.push(Problem::new(subject, format!("{reason}; run modprobe nvidia-drm")));
             gi.compute_instances.clear();
         }
     }
@@ -55,25 +49,10 @@ fn find_dri(machine: &dyn Machine, gpu: &mut Gpu, problems: &mut Vec<Problem>) {
 fn dri_node(machine: &dyn Machine, pci: PciAddress, kind: &str) -> Result<DeviceNode, String> {
     let link = format!("/dev/dri/by-path/pci-{pci}-{kind}");
     match machine.node(&link) {
-        Ok(Some(NodeStat {
-            is_char: true,
-            major,
-            minor,
-            mode,
-            uid,
-            gid,
-        })) => {
+        Ok(Some(NodeStat { is_char: true, major, minor, mode, uid, gid })) => {
             let name = if kind == "card" { "card" } else { "renderD" };
             let path = format!("/dev/dri/{name}{minor}");
-            Ok(DeviceNode {
-                path,
-                major,
-                minor,
-                mode,
-                uid,
-                gid,
-                host: HostNode::Missing,
-            })
+            Ok(DeviceNode { path, major, minor, mode, uid, gid, host: HostNode::Missing })
         }
         Ok(Some(_)) => Err(format!("stat {link}: no character device")),
         Ok(None) => Err(format!("stat {link}: not there")),

@@ -70,13 +70,7 @@ pub(super) fn read(machine: &dyn Machine) -> Result<ProcView, Failure> {
     };
     let gpus = gpus(machine)?;
     let instances = instances(machine, majors)?;
-    Ok(ProcView {
-        driver_version,
-        majors,
-        params,
-        gpus,
-        instances,
-    })
+    Ok(ProcView { driver_version, majors, params, gpus, instances })
 }
 
 fn required(machine: &dyn Machine, path: &str, limit: usize) -> Result<Vec<u8>, Failure> {
@@ -97,9 +91,7 @@ fn unknown_form(path: &str, error: &Malformed) -> String {
 
 /// The driver registered its GPUs as `nvidia-frontend` before R550 and as `nvidia` since.
 fn majors(devices: &CharDevices) -> Result<Majors, Failure> {
-    let gpu = devices
-        .major("nvidia")
-        .or_else(|| devices.major("nvidia-frontend"));
+    let gpu = devices.major("nvidia").or_else(|| devices.major("nvidia-frontend"));
     let gpu = gpu.ok_or_else(|| {
         let message =
             format!("read {DEVICES}: no character device \"nvidia\"; run modprobe nvidia");
@@ -120,10 +112,7 @@ fn gpus(
     for name in machine.list(GPUS)?.unwrap_or_default() {
         // The driver makes no other entries; what is no PCI address is no GPU.
         if let Ok(pci) = name.parse::<PciAddress>() {
-            gpus.insert(
-                pci,
-                information(machine, pci, &format!("{GPUS}/{name}/information")),
-            );
+            gpus.insert(pci, information(machine, pci, &format!("{GPUS}/{name}/information")));
         }
     }
     Ok(gpus)
@@ -140,10 +129,7 @@ fn information(machine: &dyn Machine, pci: PciAddress, path: &str) -> Result<Inf
     })?;
     match information.pci == pci {
         true => Ok(information),
-        false => Err(format!(
-            "parse {path}: it says Bus Location {}",
-            information.pci
-        )),
+        false => Err(format!("parse {path}: it says Bus Location {}", information.pci)),
     }
 }
 
@@ -160,10 +146,7 @@ fn instances(
         };
         let mig = format!("{CAPABILITIES}/{name}/mig");
         let gis = machine.list(&mig)?.unwrap_or_default();
-        let gis: Vec<_> = gis
-            .into_iter()
-            .filter(|gi| numbered(gi, "gi").is_some())
-            .collect();
+        let gis: Vec<_> = gis.into_iter().filter(|gi| numbered(gi, "gi").is_some()).collect();
         if !gis.is_empty() {
             gpus.insert(GpuMinor(minor), (mig, gis));
         }
@@ -179,10 +162,7 @@ fn instances(
             let Some(gi) = numbered(&name, "gi").map(GiId) else {
                 continue;
             };
-            instances.insert(
-                gi,
-                instance(machine, &table, minor, gi, &format!("{mig}/{name}"))?,
-            );
+            instances.insert(gi, instance(machine, &table, minor, gi, &format!("{mig}/{name}"))?);
         }
         tree.insert(minor, instances);
     }
@@ -193,9 +173,7 @@ fn instances(
 /// mode, where the capability files themselves are the tokens; no container engine can use those.
 fn minors_table(machine: &dyn Machine, majors: Majors) -> Result<MigMinors, Failure> {
     let table = machine.read(MIG_MINORS, LARGE)?.ok_or_else(|| {
-        proc_mode(&format!(
-            "read {MIG_MINORS}: not there although there are mig instances"
-        ))
+        proc_mode(&format!("read {MIG_MINORS}: not there although there are mig instances"))
     })?;
     if majors.caps.is_none() {
         let message = format!(
@@ -241,9 +219,7 @@ fn access(
     let bytes = match machine.read(path, SMALL) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => {
-            return Ok(Err(format!(
-                "read {path}: not there; the instance may just have gone"
-            )));
+            return Ok(Err(format!("read {path}: not there; the instance may just have gone")));
         }
         Err(error) => return Ok(Err(error.to_string())),
     };
@@ -254,13 +230,9 @@ fn access(
     };
     Ok(match table.get(gpu, gi, ci) {
         Some(minor) if minor == access.minor => Ok(access),
-        Some(minor) => Err(format!(
-            "{path} says minor {}, {MIG_MINORS} says {minor}",
-            access.minor
-        )),
-        None => Err(format!(
-            "{path} says minor {}, {MIG_MINORS} does not list it",
-            access.minor
-        )),
+        Some(minor) => {
+            Err(format!("{path} says minor {}, {MIG_MINORS} says {minor}", access.minor))
+        }
+        None => Err(format!("{path} says minor {}, {MIG_MINORS} does not list it", access.minor)),
     })
 }

@@ -25,18 +25,12 @@ impl Edits<'_> {
     pub fn of(&self, devices: &[MigDevice<'_>]) -> ContainerEdits {
         let mut seen = BTreeSet::new();
         let nodes = devices.iter().flat_map(MigDevice::nodes);
-        let nodes = nodes
-            .filter(|node| seen.insert(node.path.clone()))
-            .map(node)
-            .collect();
+        let nodes = nodes.filter(|node| seen.insert(node.path.clone())).map(node).collect();
         let mut env: Vec<String> = devices.iter().filter_map(variable).collect();
         if self.options.cuda_env {
             env.extend(cuda_visible_devices(devices));
         }
-        ContainerEdits {
-            env,
-            device_nodes: nodes,
-        }
+        ContainerEdits { env, device_nodes: nodes }
     }
 }
 
@@ -59,17 +53,12 @@ fn node(node: &DeviceNode) -> Node {
 fn variable(device: &MigDevice<'_>) -> Option<String> {
     let MigDevice { gpu, gi, ci } = device;
     let (uuid, profile) = (ci.uuid.as_ref()?, ci.profile.as_ref()?);
-    Some(format!(
-        "MIG_CDI_DEVICE_{}_{}_{}={uuid},{profile}",
-        gpu.minor, gi.id, ci.id
-    ))
+    Some(format!("MIG_CDI_DEVICE_{}_{}_{}={uuid},{profile}", gpu.minor, gi.id, ci.id))
 }
 
 /// One variable for the container: of several devices asked for one by one, the last wins.
 fn cuda_visible_devices(devices: &[MigDevice<'_>]) -> Option<String> {
-    let uuids: Vec<_> = devices
-        .iter()
-        .filter_map(|d| Some(d.ci.uuid.as_ref()?.to_string()))
-        .collect();
+    let uuids: Vec<_> =
+        devices.iter().filter_map(|d| Some(d.ci.uuid.as_ref()?.to_string())).collect();
     (!uuids.is_empty()).then(|| format!("CUDA_VISIBLE_DEVICES={}", uuids.join(",")))
 }

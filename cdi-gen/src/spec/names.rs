@@ -61,10 +61,8 @@ pub(super) fn name_all<'a>(topology: &'a Topology, options: &Options) -> Naming<
             naming.left_out.push(device);
         }
     }
-    naming.warnings = unnamed
-        .into_iter()
-        .map(|(style, count)| unnamed_warning(style, count))
-        .collect();
+    naming.warnings =
+        unnamed.into_iter().map(|(style, count)| unnamed_warning(style, count)).collect();
     drop_shared(&mut naming);
     naming
 }
@@ -86,10 +84,7 @@ fn drop_shared(naming: &mut Naming<'_>) {
     holders.retain(|_, labels| labels.len() > 1);
     naming.named.retain(|(name, _)| !holders.contains_key(name));
     let shared = holders.into_iter().map(|(name, labels)| {
-        let reason = format!(
-            "{} have the same name; it is given to none",
-            labels.join(" and ")
-        );
+        let reason = format!("{} have the same name; it is given to none", labels.join(" and "));
         Problem::new(name.as_str(), reason)
     });
     naming.problems.extend(shared);
@@ -102,12 +97,7 @@ fn name(device: &MigDevice<'_>, style: NameStyle) -> Option<DeviceName> {
         NameStyle::Index => format!("{}:{}", gpu.index?, ci.index?),
         NameStyle::Slot => {
             let profile = ci.profile.as_ref()?;
-            let slot = format!(
-                "{}:{}:{}",
-                gpu.index?,
-                profile.cdi_safe(),
-                gi.placement?.start
-            );
+            let slot = format!("{}:{}:{}", gpu.index?, profile.cdi_safe(), gi.placement?.start);
             match profile.is_partial() {
                 true => format!("{slot}:{}", ci.placement?.start),
                 false => slot,

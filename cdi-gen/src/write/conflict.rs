@@ -23,26 +23,16 @@ pub(super) struct ForeignDevice {
 
 /// A spec in JSON or YAML; `None` for what is neither, which engines pass over as well.
 pub(super) fn parse(bytes: &[u8]) -> Option<Foreign> {
-    serde_json::from_slice(bytes)
-        .ok()
-        .or_else(|| yaml_serde::from_slice(bytes).ok())
+    serde_json::from_slice(bytes).ok().or_else(|| yaml_serde::from_slice(bytes).ok())
 }
 
 /// Refuses when another file defines a device of `spec`.
 pub(super) fn check(spec: &Spec, dir: &SpecDir, target: &Target) -> Result<(), Failure> {
-    let ours: BTreeSet<&str> = spec
-        .devices
-        .iter()
-        .map(|device| device.name.as_str())
-        .collect();
+    let ours: BTreeSet<&str> = spec.devices.iter().map(|device| device.name.as_str()).collect();
     let kind = spec.kind.to_string();
     // A file outside the directories that engines read hides nothing and is hidden by nothing.
     let is_read = target.spec_dirs.iter().any(|path| dir.is_at(path));
-    let dirs = if is_read {
-        &target.spec_dirs[..]
-    } else {
-        std::slice::from_ref(&target.dir)
-    };
+    let dirs = if is_read { &target.spec_dirs[..] } else { std::slice::from_ref(&target.dir) };
     for path in dirs {
         for name in list_named(path)?.unwrap_or_default() {
             if !is_spec(&name) || (name == target.name && dir.is_at(path)) {
@@ -50,17 +40,11 @@ pub(super) fn check(spec: &Spec, dir: &SpecDir, target: &Target) -> Result<(), F
             }
             let file = path.join(name);
             // One that cannot be read does not define anything to an engine either.
-            let foreign = read_named(&file, SPEC_LIMIT)
-                .ok()
-                .and_then(|bytes| parse(&bytes));
+            let foreign = read_named(&file, SPEC_LIMIT).ok().and_then(|bytes| parse(&bytes));
             let Some(foreign) = foreign.filter(|foreign| foreign.kind == kind) else {
                 continue;
             };
-            if let Some(same) = foreign
-                .devices
-                .iter()
-                .find(|d| ours.contains(d.name.as_str()))
-            {
+            if let Some(same) = foreign.devices.iter().find(|d| ours.contains(d.name.as_str())) {
                 return Err(refused(target, &format!("{kind}={}", same.name), &file));
             }
         }
@@ -70,8 +54,7 @@ pub(super) fn check(spec: &Spec, dir: &SpecDir, target: &Target) -> Result<(), F
 
 fn is_spec(name: &str) -> bool {
     let path = Path::new(name);
-    path.extension()
-        .is_some_and(|extension| extension == "json" || extension == "yaml")
+    path.extension().is_some_and(|extension| extension == "json" || extension == "yaml")
 }
 
 fn refused(target: &Target, device: &str, culprit: &Path) -> Failure {

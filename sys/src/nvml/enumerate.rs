@@ -7,10 +7,7 @@ use nvml_wrapper::{Device, Nvml, error::NvmlError};
 /// Loads NVML of the driver below `root`, enumerates and shuts it down.
 pub(crate) fn report(root: &Root) -> Result<Report, Failure> {
     let path = library::find(root)?;
-    let nvml = Nvml::builder()
-        .lib_path(path.as_ref())
-        .init()
-        .map_err(|e| start(&path, e))?;
+    let nvml = Nvml::builder().lib_path(path.as_ref()).init().map_err(|e| start(&path, e))?;
     let version = nvml.sys_driver_version();
     let count = nvml.device_count();
     let fatal = |call, e: &NvmlError| Failure::Call(failed(call, e));
@@ -30,10 +27,7 @@ fn start(path: &str, error: NvmlError) -> Failure {
         },
         NvmlError::DriverNotLoaded => Failure::NotLoaded { path },
         NvmlError::LibRmVersionMismatch => Failure::VersionMismatch { path },
-        NvmlError::LibloadingError(e) => Failure::Unusable {
-            path,
-            reason: e.to_string(),
-        },
+        NvmlError::LibloadingError(e) => Failure::Unusable { path, reason: e.to_string() },
         NvmlError::FailedToLoadSymbol(reason) => Failure::Unusable { path, reason },
         error => Failure::Call(failed("nvmlInit_v2", &error)),
     }
@@ -62,11 +56,7 @@ fn gpu(nvml: &Nvml, index: u32) -> Result<Gpu, CallError> {
         minor: ask("nvmlDeviceGetMinorNumber", device.minor_number())?,
         model: ask("nvmlDeviceGetName", device.name())?,
         mig,
-        devices: if mig == Some(true) {
-            mig_devices(nvml, &device)?
-        } else {
-            Vec::new()
-        },
+        devices: if mig == Some(true) { mig_devices(nvml, &device)? } else { Vec::new() },
     })
 }
 
@@ -74,21 +64,18 @@ fn ask<T>(call: &'static str, answer: Result<T, NvmlError>) -> Result<T, CallErr
     answer.map_err(|error| failed(call, &error))
 }
 
+/// A MIG index and what is there.
+type Entry = (u32, Result<MigDevice, CallError>);
+
 /// MIG devices sit at any index below the maximum, with holes.
-fn mig_devices(
-    nvml: &Nvml,
-    gpu: &Device<'_>,
-) -> Result<Vec<(u32, Result<MigDevice, CallError>)>, CallError> {
+fn mig_devices(nvml: &Nvml, gpu: &Device<'_>) -> Result<Vec<Entry>, CallError> {
     let mut devices = Vec::new();
     for index in 0..ask("nvmlDeviceGetMaxMigDeviceCount", gpu.mig_device_count())? {
         match gpu.mig_device_by_index(index) {
             Ok(mig) => devices.push((index, mig_device(nvml, gpu, &mig))),
             Err(NvmlError::NotFound) => {}
             Err(error) => {
-                devices.push((
-                    index,
-                    Err(failed("nvmlDeviceGetMigDeviceHandleByIndex", &error)),
-                ));
+                devices.push((index, Err(failed("nvmlDeviceGetMigDeviceHandleByIndex", &error))));
             }
         }
     }
@@ -117,10 +104,6 @@ fn sizes(gpu: &Device<'_>, mig: &Device<'_>, named: bool) -> Option<Sizes> {
         gpu_slices: attributes.gpu_instance_slice_count,
         compute_slices: attributes.compute_instance_slice_count,
         memory_mib: attributes.memory_size_mb,
-        gpu_bytes: if named {
-            None
-        } else {
-            gpu.memory_info().ok().map(|memory| memory.total)
-        },
+        gpu_bytes: if named { None } else { gpu.memory_info().ok().map(|memory| memory.total) },
     })
 }

@@ -71,13 +71,7 @@ pub(super) fn placements(
         // SAFETY: all zeroes is a value of this structure of integers and pointers, and NVML has
         // filled it.
         let placement = unsafe { info.assume_init() }.placement;
-        Ok((
-            handle,
-            Placement {
-                start: placement.start,
-                size: placement.size,
-            },
-        ))
+        Ok((handle, Placement { start: placement.start, size: placement.size }))
     };
     let Some((handle, gi_placement)) = permitted("nvmlGpuInstanceGetInfo", gpu_instance())? else {
         return Ok((None, None));
@@ -94,10 +88,7 @@ pub(super) fn placements(
         nvml_try(unsafe { get_info(instance, info.as_mut_ptr()) })?;
         // SAFETY: as for the GPU instance.
         let placement = unsafe { info.assume_init() }.placement;
-        Ok(Placement {
-            start: placement.start,
-            size: placement.size,
-        })
+        Ok(Placement { start: placement.start, size: placement.size })
     };
     let ci_placement = permitted("nvmlComputeInstanceGetInfo_v2", compute_instance())?;
     Ok((Some(gi_placement), ci_placement))

@@ -74,17 +74,13 @@ impl Handle {
 
 fn gpu_at(index: usize) -> Result<&'static Gpu, Code> {
     let gpu = node()?.gpus.get(index).ok_or(INVALID_ARGUMENT)?;
-    if gpu.lost {
-        Err(nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST)
-    } else {
-        Ok(gpu)
-    }
+    if gpu.lost { Err(nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST) } else { Ok(gpu) }
 }
 
+type Mig = (&'static Instance, &'static Compute);
+
 /// The GPU of a device handle, and the MIG device when it is one.
-fn device(
-    handle: nvmlDevice_t,
-) -> Result<(&'static Gpu, Option<(&'static Instance, &'static Compute)>), Code> {
+fn device(handle: nvmlDevice_t) -> Result<(&'static Gpu, Option<Mig>), Code> {
     match Handle::decode(handle as usize).ok_or(INVALID_ARGUMENT)? {
         Handle::Gpu(gpu) => Ok((gpu_at(gpu)?, None)),
         Handle::Mig(index, mig) => {
@@ -104,9 +100,7 @@ fn mig_device(
 
 fn visible(gpu: &'static Gpu) -> impl Iterator<Item = (&'static Instance, &'static Compute)> {
     let instances = gpu.instances.iter();
-    instances
-        .flat_map(|gi| gi.compute.iter().map(move |ci| (gi, ci)))
-        .filter(|(_, ci)| !ci.hidden)
+    instances.flat_map(|gi| gi.compute.iter().map(move |ci| (gi, ci))).filter(|(_, ci)| !ci.hidden)
 }
 
 fn code(result: Result<(), Code>) -> Code {
@@ -227,10 +221,8 @@ pub unsafe extern "C" fn nvmlDeviceGetName(
 ) -> Code {
     code(device(handle).and_then(|(gpu, mig)| {
         let product = gpu.model.product;
-        let name = mig.map_or_else(
-            || product.to_owned(),
-            |(_, ci)| format!("{product} MIG {}", ci.profile),
-        );
+        let name = mig
+            .map_or_else(|| product.to_owned(), |(_, ci)| format!("{product} MIG {}", ci.profile));
         unsafe { put_text(text, length, &name) }
     }))
 }
@@ -338,17 +330,8 @@ pub unsafe extern "C" fn nvmlDeviceGetGpuInstanceById(
         let Some(Handle::Gpu(position)) = Handle::decode(handle as usize) else {
             return Err(INVALID_ARGUMENT);
         };
-        let found = gpu
-            .instances
-            .iter()
-            .position(|gi| gi.id == id)
-            .ok_or(NOT_FOUND)?;
-        unsafe {
-            put(
-                instance,
-                Handle::GpuInstance(position, found).encode() as nvmlGpuInstance_t,
-            )
-        }
+        let found = gpu.instances.iter().position(|gi| gi.id == id).ok_or(NOT_FOUND)?;
+        unsafe { put(instance, Handle::GpuInstance(position, found).encode() as nvmlGpuInstance_t) }
     }))
 }
 
@@ -369,20 +352,13 @@ pub unsafe extern "C" fn nvmlGpuInstanceGetInfo(
 ) -> Code {
     code(gpu_instance(handle).and_then(|(gpu, _, gi)| {
         privileged()?;
-        let placement = nvmlGpuInstancePlacement_t {
-            start: gi.placement.start,
-            size: gi.placement.size,
-        };
+        let placement =
+            nvmlGpuInstancePlacement_t { start: gi.placement.start, size: gi.placement.size };
         let device = Handle::Gpu(gpu).encode() as nvmlDevice_t;
         unsafe {
             put(
                 info,
-                nvmlGpuInstanceInfo_t {
-                    device,
-                    id: gi.id,
-                    profileId: gi.profile.id,
-                    placement,
-                },
+                nvmlGpuInstanceInfo_t { device, id: gi.id, profileId: gi.profile.id, placement },
             )
         }
     }))
@@ -396,11 +372,7 @@ pub unsafe extern "C" fn nvmlGpuInstanceGetComputeInstanceById(
 ) -> Code {
     code(gpu_instance(handle).and_then(|(gpu, position, gi)| {
         privileged()?;
-        let found = gi
-            .compute
-            .iter()
-            .position(|ci| ci.id == id)
-            .ok_or(NOT_FOUND)?;
+        let found = gi.compute.iter().position(|ci| ci.id == id).ok_or(NOT_FOUND)?;
         let handle = Handle::ComputeInstance(gpu, position, found).encode();
         unsafe { put(instance, handle as nvmlComputeInstance_t) }
     }))

@@ -1,0 +1,185 @@
+//! Everything that is written is held against the CDI project's own Rust library: it parses, it
+//! validates, it has the devices we say, and no older version of CDI would do.
+
+use container_device_interface::{spec::read_spec, version::minimum_required_version};
+use mig_cdi::{
+    discover::{Source, discover},
+    spec::{Built, Format, NameStyle, Options, build, to_text},
+};
+use mig_cdi_model::cdi::{Device, Spec, Version};
+use mig_cdi_sim::{Node, PRESETS, SimulatedMachine};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+fn options() -> Options {
+    Options {
+        kind: "nvidia.com/mig".parse().unwrap(),
+        names: vec![NameStyle::Uuid, NameStyle::Slot],
+        source: Source::Nvml,
+        cuda_env: false,
+        annotations: false,
+        max_version: Version::V0_5_0,
+    }
+}
+
+fn built(description: &str, options: &Options) -> Result<Built, String> {
+    let node = Node::parse(description).map_err(|e| e.to_string())?;
+    let discovery =
+        discover(&SimulatedMachine::new(node), options.source).map_err(|e| e.message)?;
+    let mut built = build(&discovery.topology, options).map_err(|e| e.message)?;
+    built.problems.extend(discovery.problems);
+    Ok(built)
+}
+
+fn conforms(spec: &Spec, format: Format) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(format!("spec.{}", format.suffix()));
+    std::fs::write(&path, to_text(spec, format).unwrap()).unwrap();
+    let read = read_spec(&path, 0).unwrap_or_else(|e| panic!("{format:?}: {e:#}"));
+    let names =
+        |devices: &[Device]| devices.iter().map(|d| d.name.to_string()).collect::<BTreeSet<_>>();
+    assert_eq!(read.devices.keys().cloned().collect::<BTreeSet<_>>(), names(&spec.devices));
+    let least = minimum_required_version(&read.cdi_spec).unwrap();
+    assert_eq!(least.to_string().trim_start_matches('v'), spec.cdi_version);
+}
+
+#[test]
+fn presets_conform_in_every_style() {
+    let all = vec![NameStyle::Index, NameStyle::Slot, NameStyle::Uuid];
+    let annotated = Options { annotations: true, max_version: Version::V0_6_0, ..options() };
+    let variants = [
+        options(),
+        Options { names: all, cuda_env: true, ..options() },
+        Options { names: vec![NameStyle::Uuid], ..options() },
+        Options { source: Source::Proc, ..options() },
+        Options { kind: "example.org/gpu-slice.v2".parse().unwrap(), ..annotated.clone() },
+        annotated,
+    ];
+    for (preset, description) in PRESETS {
+        for options in &variants {
+            let built = built(description, options).unwrap();
+            assert_eq!(built.problems, [], "{preset}");
+            let spec = built.spec.unwrap();
+            conforms(&spec, Format::Json);
+            conforms(&spec, Format::Yaml);
+        }
+    }
+}
+
+/// A GPU of some model with whatever still fits of a list of wishes.
+fn gpu() -> impl Strategy<Value = String> {
+    let wishes = prop::collection::vec((any::<prop::sample::Index>(), 0u32..3), 0..9);
+    (prop::sample::select(&mig_cdi_sim::MODELS[..]), wishes).prop_map(|(model, wishes)| {
+        let dri = "dri = { card = 1, render = 128 }\n";
+        let head = format!("[[gpu]]\nmodel = \"{}\"\n{dri}instances = [", model.key);
+        let mut text = head + "]\n";
+        for (profile, split) in wishes.iter().filter(|_| !model.profiles.is_empty()) {
+            let profile = profile.get(model.profiles).name;
+            let compute =
+                ["", ", compute = [\"1c\"]", ", compute = [\"1c\", \"1c\"]"][*split as usize];
+            let wish = format!("{{ profile = \"{profile}\"{compute} }}, ]\n");
+            let longer = text.trim_end().trim_end_matches(']').to_owned() + &wish;
+            if Node::parse(&longer).is_ok() {
+                text = longer;
+            }
+        }
+        text
+    })
+}
+
+fn node() -> impl Strategy<Value = String> {
+    (prop::collection::vec(gpu(), 1..6), any::<prop::sample::Index>()).prop_map(|(gpus, rotate)| {
+        // Minors that are not indices.
+        let n = gpus.len();
+        let gpus = gpus.iter().enumerate().map(|(i, gpu)| {
+            let minor = (i + rotate.index(n)) % n;
+            gpu.replacen(
+                "[[gpu]]\n",
+                &format!("[[gpu]]\nminor = {minor}\npci = \"0000:{:02x}:00.0\"\n", i + 1),
+                1,
+            )
+            .replace("card = 1, render = 128", &format!("card = {i}, render = {}", 128 + i))
+        });
+        gpus.collect()
+    })
+}
+
+/// A damage that leaves no file saying another valid thing: taken away, cut, or garbage.
+fn damage() -> impl Strategy<Value = (prop::sample::Index, u8, prop::sample::Index)> {
+    (any::<prop::sample::Index>(), 0u8..4, any::<prop::sample::Index>())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_topology_conforms_and_is_complete(description in node()) {
+        let built = built(&description, &options()).unwrap();
+        prop_assert_eq!(&built.problems, &[]);
+        let node = Node::parse(&description).unwrap();
+        let expected: Vec<_> = node.gpus.iter().flat_map(|gpu| {
+            gpu.instances.iter().flat_map(move |gi| gi.compute.iter().map(move |ci| (gpu, gi, ci)))
+        }).collect();
+        prop_assert_eq!(built.devices, expected.len());
+        let Some(spec) = built.spec else {
+            prop_assert!(expected.is_empty());
+            return Ok(());
+        };
+        conforms(&spec, Format::Json);
+        conforms(&spec, Format::Yaml);
+        for (gpu, gi, ci) in expected {
+            let cap = 3 + 135 * gpu.minor + 9 * gi.id;
+            let mut numbers = vec![(195, gpu.minor), (508, cap), (508, cap + 1 + ci.id)];
+            if gi.profile.name.contains("+gfx") {
+                let dri = gpu.dri.unwrap();
+                numbers.extend([(226, dri.card), (226, dri.render)]);
+            }
+            numbers.sort_unstable();
+            let uuid = ci.uuid.to_string();
+            let entries = spec.devices.iter().filter(|device| {
+                device.container_edits.env.iter().any(|v| v.contains(&uuid)) && device.name.as_str() != "all"
+            });
+            let mut count = 0;
+            for entry in entries {
+                let nodes = &entry.container_edits.device_nodes;
+                let mut found: Vec<_> = nodes.iter().map(|n| (n.major, n.minor)).collect();
+                found.sort_unstable();
+                prop_assert_eq!(&found, &numbers);
+                prop_assert!(nodes.iter().all(|n| n.kind == "c" && n.permissions == "rw"));
+                count += 1;
+            }
+            prop_assert_eq!(count, 2, "one entry by uuid, one by slot");
+        }
+    }
+
+    /// Complete or nothing: whatever is wrong with the driver's files, a device that is written is
+    /// the device that would have been written were all well.
+    #[test]
+    fn damage_never_changes_a_device(description in node(), damages in prop::collection::vec(damage(), 1..4)) {
+        let whole = built(&description, &options()).unwrap();
+        let tree = mig_cdi_sim::Tree::of(&Node::parse(&description).unwrap());
+        let paths: Vec<_> = tree.files.keys().collect();
+        let mut damaged = description.clone();
+        for (path, how, place) in damages {
+            let path = path.get(&paths);
+            let cut = place.index(tree.files[*path].len());
+            let how = match how {
+                0 => "remove = true".to_owned(),
+                1 => "bytes = [255, 254]".to_owned(),
+                2 => "size = 2000000".to_owned(),
+                _ => format!("truncate = {cut}"),
+            };
+            damaged += &format!("\n[[faults.files]]\npath = \"{path}\"\n{how}\n");
+        }
+        let good = whole.spec.iter().flat_map(|spec| &spec.devices).filter(|d| d.name.as_str() != "all");
+        let good: Vec<&Device> = good.collect();
+        if let Ok(built) = built(&damaged, &options()) {
+            for device in built.spec.iter().flat_map(|s| &s.devices).filter(|d| d.name.as_str() != "all") {
+                prop_assert!(good.contains(&device), "{} is new or changed", device.name);
+            }
+            if built.devices < whole.devices {
+                prop_assert!(!built.problems.is_empty(), "a device is missing and nothing was said");
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Discovery on a machine that changes while it is looked at.
+
+use mig_cdi::discover::{Source, discover};
+use mig_cdi_sim::{Node, SimulatedMachine};
+use mig_cdi_sys::{Machine, NodeStat, Result, nvml};
+use std::cell::Cell;
+
+const BEFORE: &str = "[[gpu]]\nmodel = \"a100-80gb\"\ninstances = [{ profile = \"3g.40gb\" }]\n";
+const AFTER: &str = "[[gpu]]\nmodel = \"a100-80gb\"\ninstances = [{ profile = \"3g.40gb\" }, { profile = \"2g.20gb\" }]\n";
+
+/// An instance is made between the reading of /proc and the answers of NVML; with `restless`, at
+/// every look.
+struct Changing {
+    before: SimulatedMachine,
+    after: SimulatedMachine,
+    looks: Cell<u32>,
+    restless: bool,
+}
+
+impl Changing {
+    fn new(restless: bool) -> Changing {
+        let machine = |text| SimulatedMachine::new(Node::parse(text).unwrap());
+        Changing { before: machine(BEFORE), after: machine(AFTER), looks: Cell::new(0), restless }
+    }
+
+    fn now(&self) -> &SimulatedMachine {
+        if self.looks.get() == 0 || self.restless { &self.before } else { &self.after }
+    }
+}
+
+impl Machine for Changing {
+    fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>> {
+        self.now().read(path, limit)
+    }
+
+    fn list(&self, path: &str) -> Result<Option<Vec<String>>> {
+        self.now().list(path)
+    }
+
+    fn node(&self, path: &str) -> Result<Option<NodeStat>> {
+        self.now().node(path)
+    }
+
+    fn nvml(&self) -> std::result::Result<nvml::Report, nvml::Failure> {
+        self.looks.set(self.looks.get() + 1);
+        self.after.nvml()
+    }
+}
+
+#[test]
+fn a_change_in_between_is_seen_whole_at_the_second_look() {
+    let machine = Changing::new(false);
+    let discovery = discover(&machine, Source::Nvml).unwrap();
+    assert_eq!(machine.looks.get(), 2);
+    assert_eq!(discovery.problems, []);
+    assert_eq!(discovery.topology.mig_devices().count(), 2);
+}
+
+#[test]
+fn views_that_stay_apart_are_an_error_with_both_and_cost_one_device() {
+    let machine = Changing::new(true);
+    let discovery = discover(&machine, Source::Nvml).unwrap();
+    assert_eq!(machine.looks.get(), 2, "a second look, and no third");
+    assert_eq!(discovery.topology.mig_devices().count(), 1);
+    let said: Vec<_> = discovery.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 1);
+    assert!(said[0].starts_with("gpu 0 gi 3 ci 0: nvml lists it, /proc/driver/nvidia/capabilities/gpu0/mig/gi3/ci0 is not there"), "{said:?}");
+}

@@ -1,0 +1,82 @@
+//! NVIDIA's own `libnvidia-ml.so.1`, unpacked from Debian's package; there is no driver behind it.
+
+use mig_cdi_sim::preset;
+use mig_cdi_tests::{FakeHost, mig_cdi, project, run};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// What is bound through nvml-wrapper's safe calls; the others are in the list of the code.
+const WRAPPED: [&str; 14] = [
+    "nvmlInit_v2",
+    "nvmlShutdown",
+    "nvmlSystemGetDriverVersion",
+    "nvmlDeviceGetCount_v2",
+    "nvmlDeviceGetHandleByIndex_v2",
+    "nvmlDeviceGetPciInfo_v3",
+    "nvmlDeviceGetUUID",
+    "nvmlDeviceGetName",
+    "nvmlDeviceGetMinorNumber",
+    "nvmlDeviceGetMigMode",
+    "nvmlDeviceGetMaxMigDeviceCount",
+    "nvmlDeviceGetMigDeviceHandleByIndex",
+    "nvmlDeviceGetAttributes_v2",
+    "nvmlDeviceGetMemoryInfo_v2",
+];
+
+fn root() -> PathBuf {
+    let root = project().join("target/test-deps/libnvidia-ml");
+    assert!(root.join("usr").is_dir(), "{} is not there; run tests/setup.sh", root.display());
+    root
+}
+
+fn symbols(library: &Path) -> Vec<String> {
+    let listed = run(Command::new("nm").args(["-D", "--defined-only"]).arg(library));
+    assert_eq!(listed.code, 0, "{}", listed.stderr);
+    let name = |line: &str| {
+        line.split_whitespace().last().map(|s| s.split('@').next().unwrap_or(s).to_owned())
+    };
+    listed.stdout.lines().filter_map(name).collect()
+}
+
+#[test]
+fn every_symbol_that_we_bind_is_there() {
+    let library = root().join("usr/lib/x86_64-linux-gnu/nvidia/current/libnvidia-ml.so.1");
+    let there = symbols(&library);
+    assert!(there.len() > 200, "{} symbols", there.len());
+    for symbol in WRAPPED.iter().chain(&mig_cdi_sys::nvml::RAW_SYMBOLS) {
+        assert!(there.iter().any(|s| s == symbol), "{symbol}");
+    }
+}
+
+/// The fake has what the code binds, and nothing that the real library does not have: a test that
+/// passes with the fake asks nothing unreal.
+#[test]
+fn the_fake_is_a_part_of_the_real_one() {
+    let real = symbols(&root().join("usr/lib/x86_64-linux-gnu/nvidia/current/libnvidia-ml.so.1"));
+    let fake = symbols(&mig_cdi_tests::build_dir().join("libfake_nvml.so"));
+    let fake: Vec<_> = fake.iter().filter(|s| s.starts_with("nvml")).collect();
+    assert!(fake.len() >= 20, "{fake:?}");
+    for symbol in fake {
+        assert!(real.contains(symbol), "{symbol}");
+    }
+}
+
+/// /proc shows a driver and the real library finds none: its own answer, in our words, with the cure.
+#[test]
+fn no_driver_behind_it_is_our_own_message() {
+    let host = FakeHost::new(preset("a100-80gb").unwrap());
+    let root = root();
+    let at = host.root();
+    let flags = [("driver", &root), ("dev", &at), ("proc", &at)];
+    let flags = flags.map(|(kind, path)| format!("--{kind}-root={}", path.display()));
+    for command in ["list", "generate"] {
+        let mut command = mig_cdi([command]);
+        let run = run(command.args(&flags));
+        assert_eq!((run.code, run.stdout.as_str()), (4, ""), "{}", run.stderr);
+        assert!(run.stderr.starts_with("error: ask nvml: "), "{}", run.stderr);
+        assert!(run.stderr.contains("libnvidia-ml.so.550.163.01 says that the nvidia kernel module is not loaded; run modprobe nvidia"), "{}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 1);
+    }
+}

@@ -1,0 +1,282 @@
+//! What happens to the file: whole or not at all, never where others can reach it, never beside a
+//! spec that it would disable.
+
+use mig_cdi_sim::preset;
+use mig_cdi_tests::{FakeHost, Run, run};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
+    process::{Command, Stdio},
+};
+
+fn host() -> FakeHost {
+    FakeHost::new(preset("a100-80gb").unwrap())
+}
+
+fn mode(path: &std::path::Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn refused(run: &Run, words: &[&str]) {
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    for word in words {
+        assert!(run.stderr.contains(word), "{word:?} in {}", run.stderr);
+    }
+}
+
+fn names(host: &FakeHost) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(host.out())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_file_is_readable_by_all_and_alone() {
+    let host = host();
+    assert_eq!(host.generate(&[]).code, 0);
+    assert_eq!(fs::metadata(host.spec()).unwrap().mode() & 0o7777, 0o644);
+    assert_eq!(names(&host), ["nvidia.com-mig.json"]);
+}
+
+#[test]
+fn nothing_is_written_when_nothing_changed() {
+    let host = host();
+    assert!(host.generate(&[]).stderr.starts_with("wrote "));
+    let before = fs::metadata(host.spec()).unwrap();
+    assert!(host.generate(&[]).stderr.starts_with("unchanged "));
+    let after = fs::metadata(host.spec()).unwrap();
+    assert_eq!((before.ino(), before.mtime_nsec()), (after.ino(), after.mtime_nsec()));
+    // A file that others may not read is not what was asked for, though its bytes are.
+    mode(&host.spec(), 0o600);
+    assert!(host.generate(&[]).stderr.starts_with("wrote "));
+    assert_eq!(fs::metadata(host.spec()).unwrap().mode() & 0o7777, 0o644);
+}
+
+#[test]
+fn a_missing_directory_is_made_whatever_the_umask() {
+    for umask in ["000", "077"] {
+        let host = host();
+        fs::remove_dir(host.out()).unwrap();
+        let generate = host.command(&["generate", "-o", host.spec().to_str().unwrap()]);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("umask {umask}; exec \"$@\""), "sh"]);
+        command
+            .arg(generate.get_program())
+            .args(generate.get_args())
+            .env(host.env().0, host.env().1);
+        assert_eq!(run(&mut command).code, 0);
+        assert_eq!(fs::metadata(host.out()).unwrap().mode() & 0o7777, 0o755);
+        assert_eq!(fs::metadata(host.spec()).unwrap().mode() & 0o7777, 0o644);
+    }
+}
+
+#[test]
+fn directories_that_others_can_change_are_refused() {
+    for (bits, cure) in [(0o775, "mode 0775"), (0o757, "mode 0757"), (0o1777, "mode 1777")] {
+        let host = host();
+        mode(&host.out(), bits);
+        refused(&host.generate(&[]), &["write into TMP/cdi", cure, "chmod go-w"]);
+        assert_eq!(names(&host), [""; 0]);
+    }
+    let host = host();
+    chown(host.out(), Some(1234), None).unwrap();
+    refused(&host.generate(&[]), &["TMP/cdi", "belongs to user 1234"]);
+}
+
+#[test]
+fn a_linked_directory_is_refused() {
+    let host = host();
+    let real = host.root().join("real");
+    fs::create_dir(&real).unwrap();
+    fs::remove_dir(host.out()).unwrap();
+    symlink(&real, host.out()).unwrap();
+    refused(&host.generate(&[]), &["TMP/cdi", "symbolic link"]);
+    let slash = format!("{}//nvidia.com-mig.json", host.out().display());
+    refused(&host.run(&["generate", "-o", &slash]), &["symbolic link"]);
+    assert_eq!(fs::read_dir(&real).unwrap().count(), 0);
+}
+
+/// The file's own name may be a link: it is replaced, and what it leads to is not touched.
+#[test]
+fn a_link_in_place_of_the_file_is_replaced() {
+    let host = host();
+    let victim = host.root().join("victim");
+    fs::write(&victim, "mine").unwrap();
+    symlink(&victim, host.spec()).unwrap();
+    assert_eq!(host.generate(&[]).code, 0);
+    assert_eq!(fs::read_to_string(victim).unwrap(), "mine");
+    assert!(fs::symlink_metadata(host.spec()).unwrap().is_file());
+}
+
+#[test]
+fn a_spec_that_defines_the_same_device_is_named_and_nothing_is_written() {
+    let json = r#"{"cdiVersion":"0.5.0","kind":"nvidia.com/mig","devices":[{"name":"0:2g.20gb:4","containerEdits":{"env":["A=1"]}}]}"#;
+    let yaml = "cdiVersion: 0.5.0\nkind: nvidia.com/mig\ndevices:\n- name: all\n  containerEdits:\n    env: [A=1]\n";
+    for (name, text, device) in [("a.json", json, "0:2g.20gb:4"), ("b.yaml", yaml, "all")] {
+        let host = host();
+        fs::write(host.out().join(name), text).unwrap();
+        let culprit = format!("TMP/cdi/{name} defines nvidia.com/mig={device} too");
+        refused(&host.generate(&[]), &["write TMP/cdi/nvidia.com-mig.json", &culprit]);
+        assert_eq!(host.read_spec(), None);
+        // Under another kind the same names are no conflict.
+        assert_eq!(host.generate(&["--kind=example.com/slice"]).code, 0);
+    }
+}
+
+#[test]
+fn the_other_directories_of_the_engines_count_too() {
+    let host = host();
+    let etc = host.root().join("etc-cdi");
+    fs::create_dir(&etc).unwrap();
+    fs::write(
+        etc.join("old.json"),
+        r#"{"cdiVersion":"0.5.0","kind":"nvidia.com/mig","devices":[{"name":"all"}]}"#,
+    )
+    .unwrap();
+    let config = host.root().join("config.toml");
+    let dirs = format!("spec-dirs = [{:?}, {:?}]\n", etc, host.out());
+    fs::write(&config, dirs).unwrap();
+    let config = config.to_str().unwrap();
+    let generate = || host.run(&["generate", "--config", config]);
+    refused(&generate(), &["TMP/root/etc-cdi/old.json defines nvidia.com/mig=all"]);
+    // What no engine reads, or cannot, is no conflict.
+    fs::rename(etc.join("old.json"), etc.join("old.json.bak")).unwrap();
+    fs::write(etc.join("broken.json"), "{").unwrap();
+    fs::write(etc.join("list.yaml"), "- 1\n").unwrap();
+    assert_eq!(generate().code, 0);
+    assert!(host.read_spec().is_some(), "the last directory is written to");
+}
+
+#[test]
+fn no_slice_means_no_spec() {
+    let host = host();
+    assert_eq!(host.generate(&[]).code, 0);
+    fs::write(host.env().1, "[[gpu]]\nmodel = \"a100-80gb\"\n").unwrap();
+    fs::remove_dir_all(host.path("/proc/driver/nvidia/capabilities/gpu0/mig")).unwrap();
+    let gone = host.generate(&[]);
+    assert_eq!((gone.code, host.read_spec()), (0, None));
+    assert!(
+        gone.stderr.contains("no mig device on this node: removed TMP/cdi/nvidia.com-mig.json"),
+        "{}",
+        gone.stderr
+    );
+    // What is no spec of ours is not ours to remove.
+    for foreign in ["not a spec", "{\"kind\":\"nvidia.com/gpu\",\"devices\":[]}"] {
+        fs::write(host.spec(), foreign).unwrap();
+        refused(&host.generate(&[]), &["remove TMP/cdi/nvidia.com-mig.json"]);
+        assert_eq!(host.read_spec().as_deref(), Some(foreign));
+    }
+}
+
+#[test]
+fn failures_keep_the_old_spec() {
+    let host = host();
+    assert_eq!(host.generate(&[]).code, 0);
+    let old = host.read_spec();
+    let access = host.path("/proc/driver/nvidia/capabilities/gpu0/mig/gi7/access");
+    let whole = fs::read(&access).unwrap();
+    fs::write(&access, &whole[..5]).unwrap();
+    let strict = host.generate(&["--strict"]);
+    assert_eq!((strict.code, host.read_spec()), (3, old.clone()), "{}", strict.stderr);
+    assert!(strict.stderr.contains("gpu 0 gi 7"), "{}", strict.stderr);
+    let fatal = host.path("/proc/driver/nvidia-caps/mig-minors");
+    fs::rename(&fatal, host.root().join("kept")).unwrap();
+    assert_eq!(host.generate(&[]).code, 1);
+    assert_eq!(host.read_spec(), old);
+    fs::rename(host.root().join("kept"), &fatal).unwrap();
+    let partial = host.generate(&[]);
+    assert_eq!(partial.code, 3);
+    assert!(!host.read_spec().unwrap().contains("1g.10gb"), "the good devices are written");
+}
+
+/// A process that is killed while it writes leaves the old file, and nothing that engines read.
+#[test]
+fn a_writer_that_dies_half_way_leaves_the_old_spec() {
+    let host = host();
+    assert_eq!(host.generate(&["--names=uuid"]).code, 0);
+    let old = host.read_spec();
+    let generate = host.command(&["generate", "-o", host.spec().to_str().unwrap()]);
+    let mut command = Command::new("prlimit");
+    command
+        .args(["--fsize=1000", "--core=0"])
+        .arg(generate.get_program())
+        .args(generate.get_args());
+    let died = run(command.env(host.env().0, host.env().1));
+    assert_ne!(died.code, 0);
+    assert_eq!(host.read_spec(), old);
+    let left = names(&host);
+    assert!(
+        left.iter().all(|name| name == "nvidia.com-mig.json" || name.ends_with(".tmp")),
+        "{left:?}"
+    );
+    assert_eq!(host.generate(&[]).code, 0);
+    assert_ne!(host.read_spec(), old);
+}
+
+/// The watch of CDI's Go library has no create in its mask: only a rename within the directory wakes
+/// an engine that runs already.
+#[test]
+fn engines_that_watch_the_directory_see_the_change() {
+    let host = host();
+    let inotify = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+    let mask = AddWatchFlags::IN_MOVED_FROM | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MODIFY;
+    inotify.add_watch(&host.out(), mask).unwrap();
+    assert_eq!(host.generate(&[]).code, 0);
+    let events = inotify.read_events().unwrap();
+    assert!(
+        events.iter().any(|event| event.mask.contains(AddWatchFlags::IN_MOVED_FROM)),
+        "{events:?}"
+    );
+}
+
+/// Many writers of different specs at once: a reader sees one or the other, whole.
+#[test]
+fn readers_never_see_half_a_file() {
+    let host = host();
+    assert_eq!(host.generate(&[]).code, 0);
+    let long = host.read_spec().unwrap();
+    assert_eq!(host.generate(&["--names=uuid"]).code, 0);
+    let short = host.read_spec().unwrap();
+    let spec = host.spec();
+    let mut writers: Vec<_> = (0..40)
+        .map(|i| {
+            let names = if i % 2 == 0 { "--names=uuid" } else { "--names=uuid,slot" };
+            let mut command = host.command(&["generate", "-o", spec.to_str().unwrap(), names]);
+            command.stderr(Stdio::null()).spawn().unwrap()
+        })
+        .collect();
+    while !writers.is_empty() {
+        let seen = host.read_spec().expect("there is a file at every moment");
+        assert!(seen == long || seen == short, "half a file: {} bytes", seen.len());
+        writers.retain_mut(|writer| match writer.try_wait().unwrap() {
+            None => true,
+            Some(status) => {
+                assert!(status.success());
+                false
+            }
+        });
+    }
+    assert_eq!(names(&host), ["nvidia.com-mig.json"]);
+}
+
+#[test]
+fn file_names_that_no_engine_reads_are_refused() {
+    let host = host();
+    for name in ["spec", "spec.yml", ".json", ".hidden.json", "..", "spec.yaml/"] {
+        let path = format!("{}/{name}", host.out().display());
+        let run = host.run(&["generate", "--format=json", "-o", &path]);
+        assert_eq!(run.code, 2, "{name}: {}", run.stderr);
+    }
+    let yaml = format!("{}/spec.yaml", host.out().display());
+    assert_eq!(host.run(&["generate", "-o", &yaml]).code, 0, "the suffix chooses the format");
+    assert!(fs::read_to_string(yaml).unwrap().starts_with("cdiVersion: \"0.5.0\"\n"));
+    let nowhere = format!("{}/a/b/spec.json", host.out().display());
+    let run = host.run(&["generate", "-o", &nowhere]);
+    assert_eq!(run.code, 1);
+    assert!(run.stderr.contains("create directory TMP/cdi/a/b: no such file"), "{}", run.stderr);
+}
