@@ -11,6 +11,9 @@ use crate::{
 use mig_cdi_model::{GpuUuid, MigUuid, PciAddress, Placement};
 use std::collections::BTreeSet;
 
+/// Larger than any limit that a reader of driver files has.
+const MAX_FILE: usize = 16 << 20;
+
 /// A simulated node. GPUs stand in the order of their index in nvidia-smi.
 #[derive(Debug, Clone)]
 pub struct Node {
@@ -90,6 +93,10 @@ impl Node {
                 "{} gpus; the driver knows 32 at most",
                 gpus.len()
             )));
+        }
+        if let Some(size) = files.iter().filter_map(|file| file.size).find(|size| *size > MAX_FILE)
+        {
+            return Err(Error::Impossible(format!("a file of {size} bytes; {MAX_FILE} at most")));
         }
         let gpus = gpus.into_iter().enumerate();
         let gpus = gpus.map(|(index, entry)| {

@@ -135,6 +135,10 @@ fn impossible_descriptions_are_refused_with_the_reason() {
             gpu("") + "[faults]\nhidden-from-nvml = [\"gpu0/gi1/ci0\"]\n",
             "hidden-from-nvml names \"gpu0/gi1/ci0\"",
         ),
+        (
+            gpu("") + "[[faults.files]]\npath = \"/proc/devices\"\nsize = 99999999999\n",
+            "a file of 99999999999 bytes; 16777216 at most",
+        ),
         (gpu("colour = \"red\""), "line 3: unknown field `colour`"),
         ("gpu = 1".to_owned(), "line 1: invalid type"),
         ("[[gpu]".to_owned(), "line 1: "),

@@ -194,6 +194,26 @@ fn failures_keep_the_old_spec() {
     assert!(!host.read_spec().unwrap().contains("1g.10gb"), "the good devices are written");
 }
 
+/// Files of others are input like any other: neither a deep one nor one that grows without end stops
+/// us, and what engines cannot read is no conflict.
+#[test]
+fn monstrous_specs_of_others_do_no_harm() {
+    let host = host();
+    let mut bomb = String::from("a0: &a0 [x]\n");
+    for i in 1..40 {
+        bomb += &format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(","));
+    }
+    bomb += "kind: nvidia.com/mig\ndevices: *a39\n";
+    fs::write(host.out().join("bomb.yaml"), bomb).unwrap();
+    for (name, open) in
+        [("deep.json", "["), ("deep.yaml", "["), ("deeper.yaml", "- "), ("map.json", "{\"a\":")]
+    {
+        fs::write(host.out().join(name), open.repeat(200_000)).unwrap();
+    }
+    let run = host.generate(&[]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+}
+
 /// A process that is killed while it writes leaves the old file, and nothing that engines read.
 #[test]
 fn a_writer_that_dies_half_way_leaves_the_old_spec() {

@@ -23,7 +23,22 @@ pub(super) struct ForeignDevice {
 
 /// A spec in JSON or YAML; `None` for what is neither, which engines pass over as well.
 pub(super) fn parse(bytes: &[u8]) -> Option<Foreign> {
-    serde_json::from_slice(bytes).ok().or_else(|| yaml_serde::from_slice(bytes).ok())
+    let yaml = || if nests_deeply(bytes) { None } else { yaml_serde::from_slice(bytes).ok() };
+    serde_json::from_slice(bytes).ok().or_else(yaml)
+}
+
+/// A spec nests six deep. libyaml's time grows with the square of the depth of brackets. One
+/// in a quoted string counts too, which no real spec has 64 of.
+fn nests_deeply(bytes: &[u8]) -> bool {
+    let mut depth = 0_u32;
+    bytes.iter().any(|byte| {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > 64
+    })
 }
 
 /// Refuses when another file defines a device of `spec`.
