@@ -70,7 +70,8 @@ impl Model {
             0 | 1 => 0..=0,
             2 | 3 => 1..=2,
             4..=7 => 3..=6,
-            _ => 7..=14,
+            8..=15 => 7..=14,
+            _ => 1..=14,
         }
     }
 }
@@ -186,6 +187,12 @@ const RTX_PRO_6000: [ProfileRow; 11] = [
     quarter("4g.96gb+gfx", 32, 1, 4, 9500, (4, 1)),
 ];
 
+const LIMIT: [ProfileRow; 1] = [ProfileRow {
+    name: "1g.1gb",
+    memory_mib: 1024,
+    ..shape(19, 14, 1, 1, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13])
+}];
+
 const fn model(
     key: &'static str,
     product: &'static str,
@@ -200,7 +207,7 @@ const fn model(
 }
 
 /// What can be simulated.
-pub const MODELS: [Model; 8] = [
+pub const MODELS: [Model; 9] = [
     model("a30", "NVIDIA A30", 0x170, 24_576, (4, 4), 4, &A30),
     model("a100-40gb", "NVIDIA A100-SXM4-40GB", 0x170, 40_960, (7, 8), 5, &A100_40),
     model("a100-80gb", "NVIDIA A100-SXM4-80GB", 0x170, 81_920, (7, 8), 5, &A100_80),
@@ -217,5 +224,7 @@ pub const MODELS: [Model; 8] = [
         &RTX_PRO_6000,
     ),
     // A GPU that cannot be divided, for nodes that mix.
+    // No product: as many instances as there are capability minors for, for measurements.
+    model("limit", "Largest GPU", 0, 16_384, (14, 16), 0, &LIMIT),
     model("l40s", "NVIDIA L40S", 0x192, 46_068, (0, 0), 3, &[]),
 ];

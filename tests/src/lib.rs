@@ -34,10 +34,14 @@ pub fn build_dir() -> &'static Path {
             "--package=mig-cdi-hook",
             "--package=fake-nvml",
         ]);
+        let exe = std::env::current_exe().expect("a test has a path");
+        let dir = exe.ancestors().nth(2).expect("target/debug/deps/test");
+        if dir.ends_with("release") {
+            build.arg("--release");
+        }
         let built = build.current_dir(project()).status().expect("cargo runs");
         assert!(built.success(), "cargo build of the binaries failed");
-        let exe = std::env::current_exe().expect("a test has a path");
-        exe.ancestors().nth(2).expect("target/debug/deps/test").to_owned()
+        dir.to_owned()
     })
 }
 
