@@ -10,7 +10,7 @@ use crate::{
     cli::{Cli, Command, NodeArgs, SpecArgs},
     console::Console,
     discover::{self, Discovery, Source},
-    spec::{NameStyle, Options},
+    spec::{Built, NameStyle, Options},
 };
 use clap::ValueEnum;
 use mig_cdi_config::Settings;
@@ -106,6 +106,16 @@ impl Context<'_> {
         let gpus = discovery.topology.gpus.len();
         self.console.detail(&format!("driver {driver}, {gpus} gpus, {devices} mig devices"));
         Ok(discovery)
+    }
+
+    /// Says what the document lacks.
+    fn report(&self, built: &Built) {
+        for problem in &built.problems {
+            self.console.error(&problem.to_string());
+        }
+        for warning in &built.warnings {
+            self.console.warn(warning);
+        }
     }
 
     /// Flags over settings.

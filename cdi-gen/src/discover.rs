@@ -5,6 +5,7 @@
 //! left out and said, with both views.
 
 mod agree;
+mod assemble;
 mod nodes;
 mod proc_view;
 

@@ -45,10 +45,12 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        let exit = match error {
-            Error::UnsafeDir { .. } => Exit::Refused,
-            _ => Exit::Failed,
-        };
-        Failure::new(exit, error.to_string())
+        match error {
+            Error::UnsafeDir { .. } => Failure::new(Exit::Refused, error.to_string()),
+            _ if error.is_denied() => {
+                Failure::new(Exit::Failed, format!("{error}; run it as root"))
+            }
+            _ => Failure::new(Exit::Failed, error.to_string()),
+        }
     }
 }

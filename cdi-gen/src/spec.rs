@@ -16,7 +16,7 @@ use crate::{
 use edits::Edits;
 use mig_cdi_model::{
     MigDevice, Topology,
-    cdi::{ContainerEdits, Device, DeviceName, Kind, Spec, Version, highest_need},
+    cdi::{Device, DeviceName, Kind, Spec, Version, highest_need},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -84,33 +84,6 @@ pub fn build(topology: &Topology, options: &Options) -> Result<Built, Failure> {
     Ok(Built { spec, devices: distinct.len(), problems, warnings })
 }
 
-/// The edits of one device and the names it has, for a person who asks what a container would get.
-#[must_use]
-pub fn preview<'a>(
-    topology: &'a Topology,
-    options: &Options,
-    name: &str,
-) -> Option<(MigDevice<'a>, Vec<DeviceName>, ContainerEdits)> {
-    let naming = names::name_all(topology, options);
-    let same = |a: &MigDevice<'_>, b: &MigDevice<'_>| std::ptr::eq(a.ci, b.ci);
-    let (_, device) = naming.named.iter().find(|(n, _)| n.as_str() == name)?;
-    let others = naming.named.iter().filter(|(_, d)| same(d, device)).map(|(n, _)| n.clone());
-    let names = others.collect();
-    Some((*device, names, Edits { options }.of(&[*device])))
-}
-
-/// The edits that every container with a device of this node gets.
-#[must_use]
-pub fn common_edits(topology: &Topology, options: &Options) -> ContainerEdits {
-    Edits { options }.common(topology)
-}
-
-/// Every name that can be asked for.
-#[must_use]
-pub fn all_names(topology: &Topology, options: &Options) -> Vec<DeviceName> {
-    names::name_all(topology, options).named.into_iter().map(|(name, _)| name).collect()
-}
-
 /// The first name that a person would type for each device, slot before UUID.
 #[must_use]
 pub fn handy_name(device: &MigDevice<'_>, source: Source) -> Option<DeviceName> {
@@ -119,11 +92,7 @@ pub fn handy_name(device: &MigDevice<'_>, source: Source) -> Option<DeviceName> 
 
 /// How a device is called in messages.
 pub(crate) fn label(device: &MigDevice<'_>) -> String {
-    let gpu = match device.gpu.index {
-        Some(index) => format!("gpu {index}"),
-        None => format!("gpu minor {}", device.gpu.minor),
-    };
-    format!("{gpu} gi {} ci {}", device.gi.id, device.ci.id)
+    format!("{} gi {} ci {}", device.gpu.label(), device.gi.id, device.ci.id)
 }
 
 /// A slice without unified memory opens and runs no CUDA program: half a device.

@@ -88,6 +88,17 @@ pub struct Gpu {
     pub gpu_instances: Vec<GpuInstance>,
 }
 
+impl Gpu {
+    /// How messages call it: `gpu 0` by its index, `gpu minor 0` when that is not known.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match self.index {
+            Some(index) => format!("gpu {index}"),
+            None => format!("gpu minor {}", self.minor),
+        }
+    }
+}
+
 /// A slice of memory and engines of a GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GpuInstance {

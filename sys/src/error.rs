@@ -51,6 +51,12 @@ impl Error {
     pub fn is_absent(&self) -> bool {
         matches!(self, Error::Call { errno: Errno::ENOENT | Errno::ENOTDIR, .. })
     }
+
+    /// True when another user might be allowed it.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Error::Call { errno: Errno::EACCES | Errno::EPERM, .. })
+    }
 }
 
 /// `None` for a thing that is not there.

@@ -333,6 +333,9 @@ fn an_ordinary_user_gets_uuids_and_is_told_about_slots() {
     let slots = as_nobody(&["generate", "--output=-", "--names=slot"]);
     assert_eq!((slots.code, slots.stdout.as_str()), (3, ""), "{}", slots.stderr);
     assert_eq!(as_nobody(&["generate", "--output=-", "--strict"]).code, 3);
+    let denied = as_nobody(&["generate", "-o", host.out().join("spec.json").to_str().unwrap()]);
+    assert_eq!(denied.code, 1);
+    assert!(denied.stderr.contains("permission denied; run it as root"), "{}", denied.stderr);
 }
 
 /// A simulated device must not be a real one: its made-up major may have a driver on this machine.

@@ -4,7 +4,6 @@ use super::{Context, Done, exit};
 use crate::{
     Exit, Failure,
     cli::GenerateArgs,
-    discover::Problem,
     spec::{self, Built, Format, Options, to_text},
     write::Target,
 };
@@ -17,7 +16,7 @@ pub(super) fn run(context: &Context<'_>, args: &GenerateArgs) -> Result<Done, Fa
     let (format, target) = destination(context, args, &options)?;
     let discovery = context.discover()?;
     let built = spec::build(&discovery.topology, &options)?;
-    report(context, &built);
+    context.report(&built);
     let complete = discovery.problems.is_empty() && built.problems.is_empty();
     if args.strict && !(complete && built.warnings.is_empty()) {
         let message = "write nothing: the node is incomplete and --strict was given";
@@ -68,15 +67,6 @@ fn destination(
     };
     let path = args.output.clone().unwrap_or_else(default);
     Target::new(&path, format.suffix(), spec_dirs).map(|target| (format, Some(target)))
-}
-
-fn report(context: &Context<'_>, built: &Built) {
-    for problem in &built.problems {
-        context.console.error(&Problem::to_string(problem));
-    }
-    for warning in &built.warnings {
-        context.console.warn(warning);
-    }
 }
 
 /// The spec carries the numbers, so engines that make nodes need none on the host. Rootless ones

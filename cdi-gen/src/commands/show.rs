@@ -7,11 +7,11 @@ use super::{
 use crate::{
     Exit, Failure,
     cli::ShowArgs,
-    spec::{self, Options, label},
+    spec::{self, label},
 };
 use mig_cdi_model::{
-    HostNode, MigDevice, Topology,
-    cdi::{ContainerEdits, DeviceName, Node},
+    DeviceNode, HostNode, MigDevice, Topology,
+    cdi::{Device, Node, Spec},
 };
 
 pub(super) fn run(context: &Context<'_>, args: &ShowArgs) -> Result<Done, Failure> {
@@ -20,94 +20,107 @@ pub(super) fn run(context: &Context<'_>, args: &ShowArgs) -> Result<Done, Failur
     let name = args.name.strip_prefix(&prefix).unwrap_or(&args.name);
     let discovery = context.discover()?;
     let topology = &discovery.topology;
-    let (device, names, edits) =
-        spec::preview(topology, &options, name).ok_or_else(|| unknown(topology, &options, name))?;
-    let common = spec::common_edits(topology, &options);
-    let stdout = [
-        heading(&device, &options, name, &names),
-        nodes(topology, &device, &common, &edits),
-        environment(&common, &edits),
-    ];
-    Ok(Done { stdout: stdout.join("\n"), exit: exit(discovery.problems.is_empty()) })
+    let built = spec::build(topology, &options)?;
+    context.report(&built);
+    let spec = built.spec.ok_or_else(|| {
+        Failure::new(Exit::Failed, format!("show {name:?}: there is no mig device on this node"))
+    })?;
+    let entry = spec.devices.iter().find(|device| device.name.as_str() == name);
+    let entry = entry.ok_or_else(|| unknown(&spec, name))?;
+    let stdout =
+        [heading(topology, &spec, entry), nodes(topology, &spec, entry), environment(&spec, entry)];
+    let complete = discovery.problems.is_empty() && built.problems.is_empty();
+    Ok(Done { stdout: stdout.join("\n"), exit: exit(complete) })
 }
 
-fn unknown(topology: &Topology, options: &Options, name: &str) -> Failure {
-    let known: Vec<String> =
-        spec::all_names(topology, options).iter().map(ToString::to_string).collect();
-    let known = match known.len() {
-        0 => "there is no mig device on this node".to_owned(),
-        _ => format!("known are {}", known.join(", ")),
-    };
-    Failure::new(Exit::Failed, format!("show {name:?}: no such device; {known}"))
+fn unknown(spec: &Spec, name: &str) -> Failure {
+    let known: Vec<_> = spec.devices.iter().map(|device| device.name.as_str()).collect();
+    let message = format!("show {name:?}: no such device; known are {}", known.join(", "));
+    Failure::new(Exit::Failed, message)
 }
 
-fn heading(device: &MigDevice<'_>, options: &Options, name: &str, names: &[DeviceName]) -> String {
+/// The names of the entry, and the MIG devices that are in it.
+fn heading(topology: &Topology, spec: &Spec, entry: &Device) -> String {
+    let kind = &spec.kind;
+    let same = spec.devices.iter().filter(|d| d.container_edits == entry.container_edits);
+    let mut text = format!("{kind}={}\n", entry.name);
+    for other in same.filter(|other| other.name != entry.name) {
+        text += &format!("{kind}={}\n", other.name);
+    }
+    let nodes = &entry.container_edits.device_nodes;
+    let has = |device: &MigDevice<'_>| nodes.iter().any(|node| node.path == device.ci.cap.path);
+    topology.mig_devices().filter(has).for_each(|device| text += &facts(&device));
+    text
+}
+
+fn facts(device: &MigDevice<'_>) -> String {
     let MigDevice { gpu, gi, ci } = device;
-    let kind = &options.kind;
-    let mut lines = vec![format!("{kind}={name}"), format!("  {}", label(device))];
-    lines.push(format!("  on {} at {}", gpu.model, gpu.pci));
+    let mut line = format!("  {}", label(device));
     if let Some(profile) = &ci.profile {
-        let memory = ci.memory_mib.map(|mib| format!(", {} of memory", gib(mib)));
-        lines.push(format!("  profile {profile}{}", memory.unwrap_or_default()));
+        line += &format!(": {profile}");
+    }
+    if let Some(mib) = ci.memory_mib {
+        line += &format!(", {}", gib(mib));
     }
     if let Some(slices) = gi.placement {
-        lines.push(format!(
-            "  memory slices {} to {}",
-            slices.start,
-            slices.start + slices.size.max(1) - 1
-        ));
+        let last = slices.start + slices.size.max(1) - 1;
+        line += &format!(", memory slices {} to {last}", slices.start);
     }
-    for other in names.iter().filter(|other| other.as_str() != name) {
-        lines.push(format!("  also named {kind}={other}"));
-    }
-    lines.join("\n") + "\n"
+    format!("{line}, on {} at {}\n", gpu.model, gpu.pci)
 }
 
-fn nodes(
-    topology: &Topology,
-    device: &MigDevice<'_>,
-    common: &ContainerEdits,
-    edits: &ContainerEdits,
-) -> String {
-    let host = |path: &str| {
-        let mut nodes = topology.common.iter().chain(device.nodes());
-        match nodes.find(|node| node.path == path).map(|node| node.host) {
-            Some(HostNode::Ok) => "same",
-            Some(HostNode::Wrong) => "other",
-            Some(HostNode::Missing) | None => "none",
-        }
-    };
+fn nodes(topology: &Topology, spec: &Spec, entry: &Device) -> String {
     let row = |node: &Node| {
+        let (host, source) = origin(topology, &node.path);
         [
             node.path.clone(),
             format!("{} {}:{}", node.kind, node.major, node.minor),
             format!("{:04o}", node.file_mode),
             node.permissions.to_owned(),
-            host(&node.path).to_owned(),
-            source(device, &node.path),
+            host.to_owned(),
+            source,
         ]
     };
-    let nodes = common.device_nodes.iter().chain(&edits.device_nodes);
-    table(
-        ["DEVICE NODE", "NUMBERS", "MODE", "MAY", "HOST HAS", "FROM"],
-        &nodes.map(row).collect::<Vec<_>>(),
-    )
+    let nodes = spec.container_edits.device_nodes.iter().chain(&entry.container_edits.device_nodes);
+    let rows: Vec<_> = nodes.map(row).collect();
+    table(["DEVICE NODE", "NUMBERS", "MODE", "MAY", "HOST HAS", "FROM"], &rows)
 }
 
-/// The file of the driver that a node's numbers come from.
-fn source(device: &MigDevice<'_>, path: &str) -> String {
-    let MigDevice { gpu, gi, ci } = device;
-    let tree = format!("/proc/driver/nvidia/capabilities/gpu{}/mig/gi{}", gpu.minor, gi.id);
-    match path {
-        _ if path == gi.cap.path => format!("{tree}/access"),
-        _ if path == ci.cap.path => format!("{tree}/ci{}/access", ci.id),
-        _ if path == gpu.node.path => format!("/proc/driver/nvidia/gpus/{}/information", gpu.pci),
-        _ if path.starts_with("/dev/dri/") => format!("/dev/dri/by-path/pci-{}-*", gpu.pci),
-        _ => "/proc/devices".to_owned(),
+/// What the host has at a node's path, and the file that the node's numbers come from.
+fn origin(topology: &Topology, path: &str) -> (&'static str, String) {
+    const TREE: &str = "/proc/driver/nvidia/capabilities";
+    let mut found = ("none", "/proc/devices".to_owned());
+    let mut look = |node: &DeviceNode, source: &dyn Fn() -> String| {
+        if node.path == path {
+            found = (host(node.host), source());
+        }
+    };
+    topology.common.iter().for_each(|node| look(node, &|| "/proc/devices".to_owned()));
+    for gpu in &topology.gpus {
+        look(&gpu.node, &|| format!("/proc/driver/nvidia/gpus/{}/information", gpu.pci));
+        gpu.dri
+            .iter()
+            .for_each(|node| look(node, &|| format!("/dev/dri/by-path/pci-{}-*", gpu.pci)));
+        for gi in &gpu.gpu_instances {
+            let dir = format!("{TREE}/gpu{}/mig/gi{}", gpu.minor, gi.id);
+            look(&gi.cap, &|| format!("{dir}/access"));
+            gi.compute_instances
+                .iter()
+                .for_each(|ci| look(&ci.cap, &|| format!("{dir}/ci{}/access", ci.id)));
+        }
+    }
+    found
+}
+
+fn host(node: HostNode) -> &'static str {
+    match node {
+        HostNode::Ok => "same",
+        HostNode::Wrong => "other",
+        HostNode::Missing => "none",
     }
 }
 
-fn environment(common: &ContainerEdits, edits: &ContainerEdits) -> String {
-    let variables = common.env.iter().chain(&edits.env);
+fn environment(spec: &Spec, entry: &Device) -> String {
+    let variables = spec.container_edits.env.iter().chain(&entry.container_edits.env);
     std::iter::once("ENVIRONMENT\n".to_owned()).chain(variables.map(|v| format!("{v}\n"))).collect()
 }

@@ -35,10 +35,11 @@ fn find_dri(machine: &dyn Machine, gpu: &mut Gpu, problems: &mut Vec<Problem>) {
         gpu.dri = vec![card.clone(), render.clone()];
         return;
     }
+    let label = gpu.label();
     let reason = card.err().or(render.err()).unwrap_or_default();
     for gi in &mut gpu.gpu_instances {
         if gi.profile.as_ref().is_some_and(Profile::has_graphics) {
-            let subject = format!("gpu minor {} gi {}", gpu.minor, gi.id);
+            let subject = format!("{label} gi {}", gi.id);
             problems.push(Problem::new(subject, format!("{reason}; run modprobe nvidia-drm")));
             gi.compute_instances.clear();
         }
