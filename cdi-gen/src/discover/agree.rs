@@ -172,20 +172,26 @@ fn named(index: MigIndex, device: &nvml::MigDevice) -> Result<Named, String> {
     })
 }
 
-/// GPUs of `/proc` that NVML does not list. One that NVML lists without saying which it is, because
-/// it is lost, has been reported already, and is named here with its address.
+/// GPUs of `/proc` that NVML does not list. NVML does not say which GPU is behind an index that it
+/// cannot answer for, so those are named here by their addresses.
 fn unlisted(proc: &ProcView, nvml: &nvml::Report) -> Vec<Problem> {
     let listed = nvml.gpus.iter().flatten().filter_map(|gpu| gpu.pci.parse().ok());
     let listed: BTreeSet<PciAddress> = listed.collect();
+    let some_failed = nvml.gpus.iter().any(Result::is_err);
     let mut problems = Vec::new();
     for (pci, gpu) in proc.gpus.iter().filter(|(pci, _)| !listed.contains(pci)) {
         let subject = match gpu {
             Ok(information) if information.excluded => continue,
             Ok(information) => format!("/dev/nvidia{}", information.minor),
-            Err(_) => format!("gpu {pci}"),
+            Err(_) => "gpu".to_owned(),
         };
-        let reason = format!("/proc/driver/nvidia/gpus has {pci}, nvml does not answer for it");
-        problems.push(Problem::disagreement(subject, reason));
+        problems.push(match some_failed {
+            true => Problem::new(subject, format!("nvml does not answer for the gpu at {pci}")),
+            false => {
+                let reason = format!("/proc/driver/nvidia/gpus has {pci}, nvml does not list it");
+                Problem::disagreement(subject, reason)
+            }
+        });
     }
     problems
 }
