@@ -12,7 +12,7 @@ as_root() {
 
 missing=
 for pair in podman:podman runc:runc crun:crun conmon:conmon busybox:busybox-static cc:gcc c++:g++ \
-    strace:strace nm:binutils make:make setpriv:util-linux time:time; do
+    strace:strace nm:binutils make:make script:bsdutils setpriv:util-linux time:time; do
     PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
 done
 # The shell has a builtin of this name.

@@ -101,11 +101,24 @@ impl Context<'_> {
         for problem in &discovery.problems {
             self.console.error(&problem.to_string());
         }
-        let driver = &discovery.topology.driver_version;
-        let devices = discovery.topology.mig_devices().count();
-        let gpus = discovery.topology.gpus.len();
-        self.console.detail(&format!("driver {driver}, {gpus} gpus, {devices} mig devices"));
+        self.detail(&discovery);
         Ok(discovery)
+    }
+
+    fn detail(&self, discovery: &Discovery) {
+        let Discovery { topology, library, .. } = discovery;
+        let driver = &topology.driver_version;
+        let asked = library.as_deref().unwrap_or("/proc alone");
+        self.console.detail(&format!("driver {driver}, asked {asked}"));
+        for gpu in &topology.gpus {
+            let devices =
+                gpu.gpu_instances.iter().map(|gi| gi.compute_instances.len()).sum::<usize>();
+            let (label, node, instances) = (gpu.label(), &gpu.node.path, gpu.gpu_instances.len());
+            self.console.detail(&format!(
+                "{label} at {} is {node}: {instances} gpu instances, {devices} mig devices",
+                gpu.pci
+            ));
+        }
     }
 
     /// Says what the document lacks.

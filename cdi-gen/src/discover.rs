@@ -59,6 +59,8 @@ pub struct Discovery {
     pub topology: Topology,
     /// What is missing from it.
     pub problems: Vec<Problem>,
+    /// The library of NVML that was asked, if any.
+    pub library: Option<String>,
 }
 
 /// Asks a machine.

@@ -89,6 +89,7 @@ pub(crate) struct InstanceEntry {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Faults {
     pub nvml: Option<NvmlFault>,
+    pub names_without_profile: bool,
     pub hidden_from_nvml: Vec<String>,
     pub missing_nodes: Vec<String>,
     pub stale_caps_major: Option<u32>,

@@ -40,6 +40,7 @@ impl Machine for SimulatedMachine {
             Some(NvmlFault::DriverNotLoaded) => Err(nvml::Failure::NotLoaded { path }),
             Some(NvmlFault::VersionMismatch) => Err(nvml::Failure::VersionMismatch { path }),
             None => Ok(nvml::Report {
+                library: path,
                 driver_version: self.node.driver.clone(),
                 gpus: self.node.gpus.iter().map(gpu).collect(),
             }),
@@ -69,12 +70,13 @@ impl Gpu {
                 gi: gi.id,
                 ci: ci.id,
                 uuid: ci.uuid.to_string(),
-                name: format!("{} MIG {}", self.model.product, ci.profile),
+                name: ci.name.clone(),
                 sizes: Some(nvml::Sizes {
                     gpu_slices: gi.profile.slices,
                     compute_slices: ci.placement.size,
                     memory_mib: gi.profile.memory_mib,
-                    gpu_bytes: None,
+                    gpu_bytes: (ci.name == self.model.product)
+                        .then_some(self.model.memory_mib << 20),
                 }),
                 gi_placement: Some(gi.placement),
                 ci_placement: Some(ci.placement),

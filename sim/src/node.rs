@@ -73,6 +73,8 @@ pub struct Compute {
     pub placement: Placement,
     /// `1c.3g.40gb`, or the name of the GPU instance's profile when it spans it.
     pub profile: String,
+    /// The name that NVML gives the MIG device: product and profile.
+    pub name: String,
     /// Its UUID.
     pub uuid: MigUuid,
     /// NVML does not list it, though the capability tree has it.
@@ -86,7 +88,8 @@ impl Node {
     /// When it is no description, or when no GPU could be divided in this way; the reason is said.
     pub fn parse(toml: &str) -> Result<Node, Error> {
         let Description { _about, driver, majors, gpus, faults } = description::parse(toml)?;
-        let Faults { nvml, hidden_from_nvml, missing_nodes, stale_caps_major, files } = faults;
+        let Faults { nvml, names_without_profile, hidden_from_nvml, .. } = faults;
+        let Faults { missing_nodes, stale_caps_major, files, .. } = faults;
         // Capability minors are numbered for 32 GPUs (nv-caps.c l.57-148).
         if gpus.len() > 32 {
             return Err(Error::Impossible(format!(
@@ -104,6 +107,7 @@ impl Node {
         });
         let mut gpus = gpus.collect::<Result<Vec<_>, _>>()?;
         unique(&gpus)?;
+        name(&mut gpus, names_without_profile);
         hide(&mut gpus, &hidden_from_nvml)?;
         let missing_nodes = missing_nodes.into_iter().collect();
         Ok(Node { driver, majors, gpus, nvml_fault: nvml, missing_nodes, stale_caps_major, files })
@@ -124,6 +128,18 @@ fn unique(gpus: &[Gpu]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+fn name(gpus: &mut [Gpu], without_profile: bool) {
+    for gpu in gpus {
+        let product = gpu.model.product;
+        for ci in gpu.instances.iter_mut().flat_map(|gi| &mut gi.compute) {
+            ci.name = match without_profile {
+                true => product.to_owned(),
+                false => format!("{product} MIG {}", ci.profile),
+            };
+        }
+    }
 }
 
 fn hide(gpus: &mut [Gpu], hidden: &[String]) -> Result<(), Error> {

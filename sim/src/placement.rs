@@ -154,7 +154,8 @@ fn compute_instances(row: &ProfileRow, wishes: Option<&[String]>) -> Result<Vec<
             if size == row.slices { row.name.to_owned() } else { format!("{size}c.{}", row.name) };
         let placement = Placement { start, size };
         let uuid = "MIG-00000000-0000-0000-0000-000000000000".parse().expect("a UUID");
-        instances.push(Compute { id: id as u32, placement, profile, uuid, hidden: false });
+        let (id, name) = (id as u32, String::new());
+        instances.push(Compute { id, placement, profile, name, uuid, hidden: false });
         start += size;
     }
     Ok(instances)

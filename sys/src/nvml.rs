@@ -25,6 +25,8 @@ use mig_cdi_model::Placement;
 /// Everything that NVML says, in its own words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
+    /// Which library was asked.
+    pub library: String,
     /// Driver version.
     pub driver_version: String,
     /// One entry per GPU index, from 0.

@@ -349,6 +349,18 @@ fn a_simulated_spec_never_names_a_real_device() {
         "{}",
         refused.stderr
     );
+    // A simulated node without a slice does not take the spec of the real ones away.
+    let real = "{\"kind\":\"nvidia.com/mig\",\"devices\":[]}";
+    fs::write(machine.spec(), real).unwrap();
+    let empty = machine.root().join("empty.toml");
+    fs::write(&empty, "[majors]\nnvidia = 180\n[[gpu]]\nmodel = \"a30\"\n").unwrap();
+    let refused = machine.generate(&["--node", empty.to_str().unwrap()]);
+    assert_eq!(
+        (refused.code, machine.read_spec().as_deref()),
+        (5, Some(real)),
+        "{}",
+        refused.stderr
+    );
     let printed = machine.run(&["generate", "--node=a100-80gb", "--output=-"]);
     assert_eq!(printed.code, 0, "printing harms nobody: {}", printed.stderr);
     let machine = FakeHost::new("[majors]\nnvidia = 180\nnvidia-caps = 181\nnvidia-uvm = 182\n");
@@ -359,11 +371,12 @@ fn a_simulated_spec_never_names_a_real_device() {
 fn verbose_says_more_and_texts_of_others_cannot_drive_the_terminal() {
     let host = host("a30");
     let run = host.run(&["list", "-v"]);
-    assert!(
-        run.stderr.contains("detail: driver 550.163.01, 2 gpus, 7 mig devices"),
-        "{}",
-        run.stderr
-    );
+    for line in [
+        "detail: driver 550.163.01, asked TMP/root/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1\n",
+        "detail: gpu 1 at 0000:65:00.0 is /dev/nvidia1: 3 gpu instances, 3 mig devices\n",
+    ] {
+        assert!(run.stderr.contains(line), "{line} in {}", run.stderr);
+    }
     let minors = host.path("/proc/driver/nvidia-caps/mig-minors");
     fs::write(minors, "\x1b[2J\x07 1\n").unwrap();
     let run = host.run(&["list"]);
@@ -388,4 +401,20 @@ fn the_hook_refuses() {
     let run = run(&mut Command::new(program("mig-cdi-hook")));
     assert_eq!((run.code, run.stdout.as_str()), (1, ""));
     assert!(run.stderr.contains("this version injects nothing"), "{}", run.stderr);
+}
+
+/// Colour is for a terminal, and not for one whose owner does not want it.
+#[test]
+fn colour_only_on_a_terminal() {
+    let said = |no_color: &str| {
+        let line = format!("{} list --node=nowhere", program("mig-cdi").display());
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--command", &line, "/dev/null"]).env_clear();
+        run(script.env("NO_COLOR", no_color).env("TERM", "xterm").env("PATH", "/usr/bin:/bin"))
+            .stdout
+    };
+    assert!(said("").starts_with("\x1b[31merror:\x1b[0m "), "{:?}", said(""));
+    assert!(said("1").starts_with("error: "), "{:?}", said("1"));
+    let piped = simulated(&["list", "--node=nowhere"]);
+    assert!(piped.stderr.starts_with("error: "), "{:?}", piped.stderr);
 }

@@ -23,10 +23,12 @@ pub(super) fn run(context: &Context<'_>, args: &GenerateArgs) -> Result<Done, Fa
         return Err(Failure::new(Exit::Incomplete, message));
     }
     warn_of_host_nodes(context, &discovery.topology);
+    if target.is_some() {
+        refuse_real_majors(context, &discovery.topology)?;
+    }
     let stdout = match (&built.spec, &target) {
         (Some(spec), None) => text_of(spec, format)?,
         (Some(spec), Some(target)) => {
-            refuse_real_majors(context, &discovery.topology)?;
             let outcome = target.install(spec, &text_of(spec, format)?)?;
             say_written(context, target, spec, &built, outcome);
             String::new()

@@ -42,7 +42,8 @@ pub(super) fn agree(proc: &ProcView, nvml: &nvml::Report) -> Result<Discovery, F
         }
     }
     problems.extend(unlisted(proc, nvml));
-    Ok(Discovery { topology: topology(proc, gpus), problems })
+    let library = Some(nvml.library.clone());
+    Ok(Discovery { topology: topology(proc, gpus), problems, library })
 }
 
 /// The topology of `/proc` alone: no index, no UUID, no profile.
@@ -66,7 +67,7 @@ pub(super) fn proc_alone(proc: &ProcView) -> Discovery {
             Err(reason) => problems.push(Problem::new(format!("gpu {pci}"), reason)),
         }
     }
-    Discovery { topology: topology(proc, gpus), problems }
+    Discovery { topology: topology(proc, gpus), problems, library: None }
 }
 
 /// The compute instances in the capability tree of a GPU.

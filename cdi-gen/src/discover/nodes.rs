@@ -6,7 +6,7 @@ use mig_cdi_sys::{Machine, NodeStat};
 
 /// Looks at every node on the host, and finds the DRI nodes of GPUs with graphics slices.
 pub(super) fn look(machine: &dyn Machine, discovery: &mut Discovery) {
-    let Discovery { topology, problems } = discovery;
+    let Discovery { topology, problems, .. } = discovery;
     for gpu in &mut topology.gpus {
         if gpu.gpu_instances.iter().any(|gi| gi.profile.as_ref().is_some_and(Profile::has_graphics))
         {

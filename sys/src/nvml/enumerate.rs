@@ -12,6 +12,7 @@ pub(crate) fn report(root: &Root) -> Result<Report, Failure> {
     let count = nvml.device_count();
     let fatal = |call, e: &NvmlError| Failure::Call(failed(call, e));
     Ok(Report {
+        library: path,
         driver_version: version.map_err(|e| fatal("nvmlSystemGetDriverVersion", &e))?,
         gpus: (0..count.map_err(|e| fatal("nvmlDeviceGetCount_v2", &e))?)
             .map(|index| gpu(&nvml, index))

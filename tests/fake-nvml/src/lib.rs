@@ -220,10 +220,8 @@ pub unsafe extern "C" fn nvmlDeviceGetName(
     length: c_uint,
 ) -> Code {
     code(device(handle).and_then(|(gpu, mig)| {
-        let product = gpu.model.product;
-        let name = mig
-            .map_or_else(|| product.to_owned(), |(_, ci)| format!("{product} MIG {}", ci.profile));
-        unsafe { put_text(text, length, &name) }
+        let name = mig.map_or(gpu.model.product, |(_, ci)| &ci.name);
+        unsafe { put_text(text, length, name) }
     }))
 }
 
