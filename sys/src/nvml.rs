@@ -101,6 +101,18 @@ impl CallError {
     }
 }
 
+/// An error with NVML's words in lower case and the cure where there is one.
+#[cfg(feature = "nvml")]
+fn failed(call: &'static str, error: &nvml_wrapper::error::NvmlError) -> CallError {
+    use nvml_wrapper::error::NvmlError;
+    let reason = match error {
+        NvmlError::GpuLost => return CallError::gpu_lost(call),
+        NvmlError::ResetRequired => "the gpu needs a reset; run nvidia-smi --gpu-reset".to_owned(),
+        error => error.to_string(),
+    };
+    CallError { call, reason }
+}
+
 /// NVML could not be asked at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {

@@ -1,6 +1,6 @@
 //! Asking NVML, call by call.
 
-use super::{CallError, Failure, Gpu, MigDevice, Report, Sizes, library, raw};
+use super::{CallError, Failure, Gpu, MigDevice, Report, Sizes, failed, library, raw};
 use crate::Root;
 use nvml_wrapper::{Device, Nvml, error::NvmlError};
 
@@ -32,16 +32,6 @@ fn start(path: &str, error: NvmlError) -> Failure {
         NvmlError::FailedToLoadSymbol(reason) => Failure::Unusable { path, reason },
         error => Failure::Call(failed("nvmlInit_v2", &error)),
     }
-}
-
-/// An error with NVML's words in lower case and the cure where there is one.
-pub(super) fn failed(call: &'static str, error: &NvmlError) -> CallError {
-    let reason = match error {
-        NvmlError::GpuLost => return CallError::gpu_lost(call),
-        NvmlError::ResetRequired => "the gpu needs a reset; run nvidia-smi --gpu-reset".to_owned(),
-        error => error.to_string(),
-    };
-    CallError { call, reason }
 }
 
 fn gpu(nvml: &Nvml, index: u32) -> Result<Gpu, CallError> {

@@ -6,8 +6,7 @@
 //! is to a local that outlives the call.
 #![allow(unsafe_code)]
 
-use super::CallError;
-use super::enumerate::failed;
+use super::{CallError, failed};
 use mig_cdi_model::Placement;
 use nvml_wrapper::{
     Device, Nvml,

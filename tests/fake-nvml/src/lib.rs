@@ -1,14 +1,17 @@
 //! A `libnvidia-ml.so.1` for tests: the C ABI of nvml.h, answered from the node description that the
 //! environment variable `FAKE_NVML_NODE` names. It returns the codes that nvml.h documents.
 //!
-//! `unsafe` is what a C ABI is made of: callers hand over pointers that must be valid, as nvml.h
-//! demands. Handles are numbers in pointer clothing and are never followed.
-#![allow(unsafe_code, non_snake_case, clippy::missing_safety_doc)]
+//! Out parameters are `Option<&mut MaybeUninit<T>>`, which is C's pointer that may be null. Handles are
+//! numbers in pointer clothing and are never followed. What is left of `unsafe` is the export of the
+//! names (sound because this library takes NVML's place and is never linked with it), and the one place
+//! where a caller's buffer and its length meet.
+#![allow(unsafe_code, non_snake_case)]
 
 use mig_cdi_sim::{Compute, Gpu, Instance, Node, NvmlFault};
 use nvml_wrapper_sys::bindings::*;
 use std::{
     ffi::{c_char, c_uint},
+    mem::MaybeUninit,
     ptr,
     sync::OnceLock,
 };
@@ -107,31 +110,25 @@ fn code(result: Result<(), Code>) -> Code {
     result.err().unwrap_or(OK)
 }
 
-/// Stores an answer where the caller wants it.
-///
-/// # Safety
-/// `at` is null or valid for a write.
-unsafe fn put<T>(at: *mut T, value: T) -> Result<(), Code> {
-    if at.is_null() {
-        return Err(INVALID_ARGUMENT);
-    }
-    // SAFETY: not null, and the caller vouches for the rest.
-    unsafe { ptr::write(at, value) };
+/// Where the caller wants an answer.
+type Out<'a, T> = Option<&'a mut MaybeUninit<T>>;
+
+/// Stores an answer.
+fn put<T>(at: Out<'_, T>, value: T) -> Result<(), Code> {
+    at.ok_or(INVALID_ARGUMENT)?.write(value);
     Ok(())
 }
 
-/// Stores a C string.
-///
-/// # Safety
-/// `at` is null or valid for `length` bytes.
-unsafe fn put_text(at: *mut c_char, length: c_uint, text: &str) -> Result<(), Code> {
+/// Stores a C string in a buffer of `length` bytes.
+fn put_text(at: *mut c_char, length: c_uint, text: &str) -> Result<(), Code> {
     if at.is_null() {
         return Err(INVALID_ARGUMENT);
     }
     if text.len() >= length as usize {
         return Err(nvmlReturn_enum_NVML_ERROR_INSUFFICIENT_SIZE);
     }
-    // SAFETY: the text and its end fit, as just checked.
+    // SAFETY: nvml.h obliges the caller to give a buffer of `length` bytes, and the text and its end
+    // fit, as just checked.
     unsafe {
         ptr::copy_nonoverlapping(text.as_ptr().cast(), at, text.len());
         ptr::write(at.add(text.len()), 0);
@@ -160,121 +157,115 @@ pub extern "C" fn nvmlShutdown() -> Code {
     code(node().map(drop))
 }
 
-// SAFETY, for every function below: callers pass pointers that nvml.h asks for; `put` and `put_text`
-// refuse null.
-
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlSystemGetDriverVersion(version: *mut c_char, length: c_uint) -> Code {
-    code(node().and_then(|node| unsafe { put_text(version, length, &node.driver) }))
+pub extern "C" fn nvmlSystemGetDriverVersion(version: *mut c_char, length: c_uint) -> Code {
+    code(node().and_then(|node| put_text(version, length, &node.driver)))
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetCount_v2(count: *mut c_uint) -> Code {
-    code(node().and_then(|node| unsafe { put(count, node.gpus.len() as c_uint) }))
+pub extern "C" fn nvmlDeviceGetCount_v2(count: Out<'_, c_uint>) -> Code {
+    code(node().and_then(|node| put(count, node.gpus.len() as c_uint)))
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetHandleByIndex_v2(
+pub extern "C" fn nvmlDeviceGetHandleByIndex_v2(
     index: c_uint,
-    handle: *mut nvmlDevice_t,
+    handle: Out<'_, nvmlDevice_t>,
 ) -> Code {
     let index = index as usize;
-    code(
-        gpu_at(index)
-            .and_then(|_| unsafe { put(handle, Handle::Gpu(index).encode() as nvmlDevice_t) }),
-    )
+    code(gpu_at(index).and_then(|_| put(handle, Handle::Gpu(index).encode() as nvmlDevice_t)))
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetPciInfo_v3(
+pub extern "C" fn nvmlDeviceGetPciInfo_v3(
     handle: nvmlDevice_t,
-    info: *mut nvmlPciInfo_t,
+    info: Out<'_, nvmlPciInfo_t>,
 ) -> Code {
     code(device(handle).and_then(|(gpu, _)| {
-        // SAFETY: a structure of integers and byte arrays.
-        let mut pci: nvmlPciInfo_t = unsafe { std::mem::zeroed() };
-        let text = format!("0000{}", gpu.pci);
-        for (to, from) in pci.busId.iter_mut().zip(text.bytes()) {
-            *to = from as c_char;
-        }
-        unsafe { put(info, pci) }
+        let text = format!("0000{}\0", gpu.pci);
+        let mut text = text.bytes().map(|byte| byte as c_char);
+        let pci = nvmlPciInfo_t {
+            busIdLegacy: [0; 16],
+            domain: 0,
+            bus: 0,
+            device: 0,
+            pciDeviceId: 0,
+            pciSubSystemId: 0,
+            busId: std::array::from_fn(|_| text.next().unwrap_or_default()),
+        };
+        put(info, pci)
     }))
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetUUID(
+pub extern "C" fn nvmlDeviceGetUUID(
     handle: nvmlDevice_t,
     text: *mut c_char,
     length: c_uint,
 ) -> Code {
     code(device(handle).and_then(|(gpu, mig)| {
         let uuid = mig.map_or_else(|| gpu.uuid.to_string(), |(_, ci)| ci.uuid.to_string());
-        unsafe { put_text(text, length, &uuid) }
+        put_text(text, length, &uuid)
     }))
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetName(
+pub extern "C" fn nvmlDeviceGetName(
     handle: nvmlDevice_t,
     text: *mut c_char,
     length: c_uint,
 ) -> Code {
     code(device(handle).and_then(|(gpu, mig)| {
         let name = mig.map_or(gpu.model.product, |(_, ci)| &ci.name);
-        unsafe { put_text(text, length, name) }
+        put_text(text, length, name)
     }))
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetMinorNumber(
-    handle: nvmlDevice_t,
-    minor: *mut c_uint,
-) -> Code {
-    code(device(handle).and_then(|(gpu, _)| unsafe { put(minor, gpu.minor) }))
+pub extern "C" fn nvmlDeviceGetMinorNumber(handle: nvmlDevice_t, minor: Out<'_, c_uint>) -> Code {
+    code(device(handle).and_then(|(gpu, _)| put(minor, gpu.minor)))
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(
+pub extern "C" fn nvmlDeviceGetMemoryInfo_v2(
     handle: nvmlDevice_t,
-    memory: *mut nvmlMemory_v2_t,
+    memory: Out<'_, nvmlMemory_v2_t>,
 ) -> Code {
     code(device(handle).and_then(|(gpu, _)| {
-        // SAFETY: a structure of integers.
-        let mut answer: nvmlMemory_v2_t = unsafe { std::mem::zeroed() };
-        answer.total = gpu.model.memory_mib << 20;
-        answer.free = answer.total;
-        unsafe { put(memory, answer) }
+        let total = gpu.model.memory_mib << 20;
+        let answer = nvmlMemory_v2_t { version: 0, total, reserved: 0, free: total, used: 0 };
+        put(memory, answer)
     }))
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetMigMode(
+pub extern "C" fn nvmlDeviceGetMigMode(
     handle: nvmlDevice_t,
-    current: *mut c_uint,
-    pending: *mut c_uint,
+    current: Out<'_, c_uint>,
+    pending: Out<'_, c_uint>,
 ) -> Code {
     code(device(handle).and_then(|(gpu, _)| {
         if gpu.model.profiles.is_empty() {
             return Err(NOT_SUPPORTED);
         }
         let mode = c_uint::from(gpu.mig);
-        unsafe { put(current, mode).and_then(|()| put(pending, mode)) }
+        put(current, mode).and_then(|()| put(pending, mode))
     }))
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetMaxMigDeviceCount(
+pub extern "C" fn nvmlDeviceGetMaxMigDeviceCount(
     handle: nvmlDevice_t,
-    count: *mut c_uint,
+    count: Out<'_, c_uint>,
 ) -> Code {
-    code(device(handle).and_then(|(gpu, _)| unsafe { put(count, gpu.model.compute_slices) }))
+    code(device(handle).and_then(|(gpu, _)| put(count, gpu.model.compute_slices)))
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetMigDeviceHandleByIndex(
+pub extern "C" fn nvmlDeviceGetMigDeviceHandleByIndex(
     handle: nvmlDevice_t,
     index: c_uint,
-    mig: *mut nvmlDevice_t,
+    mig: Out<'_, nvmlDevice_t>,
 ) -> Code {
     code(device(handle).and_then(|(gpu, _)| {
         let Some(Handle::Gpu(position)) = Handle::decode(handle as usize) else {
@@ -285,43 +276,49 @@ pub unsafe extern "C" fn nvmlDeviceGetMigDeviceHandleByIndex(
         }
         visible(gpu).nth(index as usize).ok_or(NOT_FOUND)?;
         let found = Handle::Mig(position, index as usize).encode();
-        unsafe { put(mig, found as nvmlDevice_t) }
+        put(mig, found as nvmlDevice_t)
     }))
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetGpuInstanceId(handle: nvmlDevice_t, id: *mut c_uint) -> Code {
-    code(mig_device(handle).and_then(|(_, gi, _)| unsafe { put(id, gi.id) }))
+pub extern "C" fn nvmlDeviceGetGpuInstanceId(handle: nvmlDevice_t, id: Out<'_, c_uint>) -> Code {
+    code(mig_device(handle).and_then(|(_, gi, _)| put(id, gi.id)))
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetComputeInstanceId(
+pub extern "C" fn nvmlDeviceGetComputeInstanceId(
     handle: nvmlDevice_t,
-    id: *mut c_uint,
+    id: Out<'_, c_uint>,
 ) -> Code {
-    code(mig_device(handle).and_then(|(_, _, ci)| unsafe { put(id, ci.id) }))
+    code(mig_device(handle).and_then(|(_, _, ci)| put(id, ci.id)))
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetAttributes_v2(
+pub extern "C" fn nvmlDeviceGetAttributes_v2(
     handle: nvmlDevice_t,
-    attributes: *mut nvmlDeviceAttributes_t,
+    attributes: Out<'_, nvmlDeviceAttributes_t>,
 ) -> Code {
     code(mig_device(handle).and_then(|(_, gi, ci)| {
-        // SAFETY: a structure of integers.
-        let mut answer: nvmlDeviceAttributes_t = unsafe { std::mem::zeroed() };
-        answer.gpuInstanceSliceCount = gi.profile.slices;
-        answer.computeInstanceSliceCount = ci.placement.size;
-        answer.memorySizeMB = gi.profile.memory_mib;
-        unsafe { put(attributes, answer) }
+        let answer = nvmlDeviceAttributes_t {
+            multiprocessorCount: 0,
+            sharedCopyEngineCount: 0,
+            sharedDecoderCount: gi.profile.decoders,
+            sharedEncoderCount: 0,
+            sharedJpegCount: 0,
+            sharedOfaCount: gi.profile.ofa,
+            gpuInstanceSliceCount: gi.profile.slices,
+            computeInstanceSliceCount: ci.placement.size,
+            memorySizeMB: gi.profile.memory_mib,
+        };
+        put(attributes, answer)
     }))
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetGpuInstanceById(
+pub extern "C" fn nvmlDeviceGetGpuInstanceById(
     handle: nvmlDevice_t,
     id: c_uint,
-    instance: *mut nvmlGpuInstance_t,
+    instance: Out<'_, nvmlGpuInstance_t>,
 ) -> Code {
     code(device(handle).and_then(|(gpu, _)| {
         privileged()?;
@@ -329,7 +326,7 @@ pub unsafe extern "C" fn nvmlDeviceGetGpuInstanceById(
             return Err(INVALID_ARGUMENT);
         };
         let found = gpu.instances.iter().position(|gi| gi.id == id).ok_or(NOT_FOUND)?;
-        unsafe { put(instance, Handle::GpuInstance(position, found).encode() as nvmlGpuInstance_t) }
+        put(instance, Handle::GpuInstance(position, found).encode() as nvmlGpuInstance_t)
     }))
 }
 
@@ -344,42 +341,37 @@ fn gpu_instance(handle: nvmlGpuInstance_t) -> Result<(usize, usize, &'static Ins
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlGpuInstanceGetInfo(
+pub extern "C" fn nvmlGpuInstanceGetInfo(
     handle: nvmlGpuInstance_t,
-    info: *mut nvmlGpuInstanceInfo_t,
+    info: Out<'_, nvmlGpuInstanceInfo_t>,
 ) -> Code {
     code(gpu_instance(handle).and_then(|(gpu, _, gi)| {
         privileged()?;
         let placement =
             nvmlGpuInstancePlacement_t { start: gi.placement.start, size: gi.placement.size };
         let device = Handle::Gpu(gpu).encode() as nvmlDevice_t;
-        unsafe {
-            put(
-                info,
-                nvmlGpuInstanceInfo_t { device, id: gi.id, profileId: gi.profile.id, placement },
-            )
-        }
+        put(info, nvmlGpuInstanceInfo_t { device, id: gi.id, profileId: gi.profile.id, placement })
     }))
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlGpuInstanceGetComputeInstanceById(
+pub extern "C" fn nvmlGpuInstanceGetComputeInstanceById(
     handle: nvmlGpuInstance_t,
     id: c_uint,
-    instance: *mut nvmlComputeInstance_t,
+    instance: Out<'_, nvmlComputeInstance_t>,
 ) -> Code {
     code(gpu_instance(handle).and_then(|(gpu, position, gi)| {
         privileged()?;
         let found = gi.compute.iter().position(|ci| ci.id == id).ok_or(NOT_FOUND)?;
         let handle = Handle::ComputeInstance(gpu, position, found).encode();
-        unsafe { put(instance, handle as nvmlComputeInstance_t) }
+        put(instance, handle as nvmlComputeInstance_t)
     }))
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlComputeInstanceGetInfo_v2(
+pub extern "C" fn nvmlComputeInstanceGetInfo_v2(
     handle: nvmlComputeInstance_t,
-    info: *mut nvmlComputeInstanceInfo_t,
+    info: Out<'_, nvmlComputeInstanceInfo_t>,
 ) -> Code {
     let answer = || {
         let Some(Handle::ComputeInstance(gpu, gi, ci)) = Handle::decode(handle as usize) else {
@@ -401,7 +393,7 @@ pub unsafe extern "C" fn nvmlComputeInstanceGetInfo_v2(
             profileId: 0,
             placement,
         };
-        unsafe { put(info, answer) }
+        put(info, answer)
     };
     code(answer())
 }
