@@ -19,7 +19,7 @@ pub(super) fn run(context: &Context<'_>, args: &GenerateArgs) -> Result<Done, Fa
     context.report(&built);
     let complete = discovery.problems.is_empty() && built.problems.is_empty();
     if args.strict && !(complete && built.warnings.is_empty()) {
-        let message = "write nothing: the node is incomplete and --strict was given";
+        let message = "nothing is written: the node is incomplete and --strict was given";
         return Err(Failure::new(Exit::Incomplete, message));
     }
     warn_of_host_nodes(context, &discovery.topology);
@@ -113,10 +113,9 @@ fn refuse_real_majors(context: &Context<'_>, topology: &Topology) -> Result<(), 
     if context.node.node.is_none() {
         return Ok(());
     }
-    let Some(bytes) = context.host()?.read(PATH, 1 << 20)? else {
-        return Ok(());
-    };
     let fail = |message: String| Failure::new(Exit::Refused, message);
+    let bytes = context.host()?.read(PATH, 1 << 20)?;
+    let bytes = bytes.ok_or_else(|| fail(format!("read {PATH}: not there; mount /proc")))?;
     let devices = text::char_devices(&bytes).map_err(|e| fail(format!("parse {PATH}: {e}")))?;
     let mut majors: Vec<Major> = Vec::new();
     topology.clone().for_each_node(|node| majors.push(node.major));
