@@ -1,11 +1,8 @@
 //! What discovery may ask of a machine, and the real machine's answers.
 
-use crate::{Error, Result, Root, error::optional, nvml};
+use crate::{Result, Root, error::optional, nvml};
 use mig_cdi_model::{Major, Minor};
-use nix::{
-    fcntl::OFlag,
-    sys::stat::{SFlag, fstat, major, minor},
-};
+use nix::sys::stat::{SFlag, major, minor};
 use std::path::{Path, PathBuf};
 
 /// A device node as it stands in the file system.
@@ -93,18 +90,17 @@ impl Machine for Host {
     }
 
     fn node(&self, path: &str) -> Result<Option<NodeStat>> {
-        let Some(fd) = optional(self.dev.open_below(path, OFlag::O_PATH))? else {
-            return Ok(None);
-        };
-        let stat = fstat(&fd).map_err(|errno| Error::call("stat", self.dev.show(path), errno))?;
-        let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-        Ok(Some(NodeStat {
-            is_char: kind == SFlag::S_IFCHR,
-            major: Major(u32::try_from(major(stat.st_rdev)).unwrap_or(u32::MAX)),
-            minor: Minor(u32::try_from(minor(stat.st_rdev)).unwrap_or(u32::MAX)),
-            mode: stat.st_mode & 0o7777,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
+        let stat = optional(self.dev.stat(path))?;
+        Ok(stat.map(|stat| {
+            let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+            NodeStat {
+                is_char: kind == SFlag::S_IFCHR,
+                major: Major(u32::try_from(major(stat.st_rdev)).unwrap_or(u32::MAX)),
+                minor: Minor(u32::try_from(minor(stat.st_rdev)).unwrap_or(u32::MAX)),
+                mode: stat.st_mode & 0o7777,
+                uid: stat.st_uid,
+                gid: stat.st_gid,
+            }
         }))
     }
 

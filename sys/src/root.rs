@@ -5,8 +5,8 @@ use crate::{Error, Result, error::optional};
 use nix::{
     dir::Dir,
     errno::Errno,
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2},
-    sys::stat::Mode,
+    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2},
+    sys::stat::{FileStat, Mode, fstat, fstatat},
 };
 use std::{
     fs::File,
@@ -62,6 +62,15 @@ impl Root {
         opened.map_err(|errno| Error::call("open", self.show(below), errno))
     }
 
+    /// What is at a path below the root, links followed.
+    pub(crate) fn stat(&self, below: &str) -> Result<FileStat> {
+        let fail = |errno| Error::call("stat", self.show(below), errno);
+        if self.is_real() {
+            return fstatat(&self.fd, below, AtFlags::empty()).map_err(fail);
+        }
+        fstat(self.open_below(below, OFlag::O_PATH)?).map_err(fail)
+    }
+
     /// The whole of a file, or `None` when there is none. At most `limit` bytes.
     ///
     /// # Errors
@@ -103,7 +112,7 @@ impl Root {
 /// The sorted names in an open directory.
 pub(crate) fn names(dir: nix::Result<Dir>) -> nix::Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in dir?.iter() {
+    for entry in dir? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if name != "." && name != ".." {
             names.push(name);

@@ -138,7 +138,9 @@ fn put_text(at: *mut c_char, length: c_uint, text: &str) -> Result<(), Code> {
 
 /// nvml.h: "Requires privileged user".
 fn privileged() -> Result<(), Code> {
-    match nix::unistd::geteuid().is_root() {
+    // Asked once, so that a count of system calls is that of the caller.
+    static ROOT: OnceLock<bool> = OnceLock::new();
+    match ROOT.get_or_init(|| nix::unistd::geteuid().is_root()) {
         true => Ok(()),
         false => Err(nvmlReturn_enum_NVML_ERROR_NO_PERMISSION),
     }
