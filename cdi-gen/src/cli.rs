@@ -5,7 +5,10 @@ use crate::{
     spec::{Format, NameStyle},
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
-use mig_cdi_model::cdi::{Kind, Version};
+use mig_cdi_model::{
+    Capabilities,
+    cdi::{Kind, Version},
+};
 use std::path::PathBuf;
 
 const STYLES: styling::Styles = styling::Styles::styled()
@@ -83,6 +86,10 @@ pub(crate) struct NodeArgs {
     #[arg(long, global = true, value_name = "DIR")]
     pub driver_root: Option<PathBuf>,
 
+    /// Look for the driver's libraries in DIR, below the driver root, before all other places
+    #[arg(long, global = true, value_name = "DIR")]
+    pub library_search_path: Vec<PathBuf>,
+
     /// Directory that holds dev [default: /]
     #[arg(long, global = true, value_name = "DIR")]
     pub dev_root: Option<PathBuf>,
@@ -102,6 +109,16 @@ pub(crate) struct SpecArgs {
     /// CDI kind of the devices [default: nvidia.com/mig]
     #[arg(long, value_name = "VENDOR/CLASS")]
     pub kind: Option<Kind>,
+
+    /// Files of the driver in the container, by what programs need: compute, utility, video, graphics,
+    /// display, ngx, compat32 (a list), all, or none [default: compute,utility]
+    #[arg(long, value_name = "CLASS,…")]
+    pub capabilities: Option<Capabilities>,
+
+    /// Directories of the container for the driver's libraries: those that its loader searches
+    /// without a cache [default: /usr/lib/ARCH-linux-gnu,/usr/lib64]
+    #[arg(long, value_name = "DIR,…", value_delimiter = ',')]
+    pub library_dirs: Vec<String>,
 
     /// Set `CUDA_VISIBLE_DEVICES` too. Of two devices asked for by name the last one's value wins, so
     /// this is for containers with one slice, or with all

@@ -14,6 +14,7 @@ use crate::{
 };
 use clap::ValueEnum;
 use mig_cdi_config::Settings;
+use mig_cdi_model::{DriverFile, Topology};
 use mig_cdi_sim::{Node, PRESETS, SimulatedMachine, preset};
 use mig_cdi_sys::{Host, Machine, Roots, read_named};
 use std::path::Path;
@@ -74,6 +75,10 @@ impl Context<'_> {
         };
         let roots = Roots {
             driver: pick(&self.node.driver_root, &settings.driver_root),
+            library_search_path: either(
+                &self.node.library_search_path,
+                &settings.library_search_path,
+            ),
             dev: pick(&self.node.dev_root, &settings.dev_root),
             proc: pick(&self.node.proc_root, &settings.proc_root),
         };
@@ -89,10 +94,9 @@ impl Context<'_> {
     }
 
     /// Discovers, and says what is missing.
-    fn discover(&self) -> Result<Discovery, Failure> {
+    fn discover(&self, machine: &dyn Machine) -> Result<Discovery, Failure> {
         let source = self.node.source;
-        let machine = self.machine()?;
-        let discovery = discover::discover(machine.as_ref(), source)?;
+        let discovery = discover::discover(machine, source)?;
         if source == Source::Proc {
             let message = "without nvml there are no uuids and no profiles; devices are named by gpu minor, \
                            gpu instance and compute instance";
@@ -119,6 +123,26 @@ impl Context<'_> {
                 gpu.pci
             ));
         }
+    }
+
+    /// The files of the driver that containers shall have. A simulated node has none to give.
+    fn driver_files(
+        &self,
+        machine: &dyn Machine,
+        topology: &Topology,
+        args: &SpecArgs,
+    ) -> Result<Vec<DriverFile>, Failure> {
+        let capabilities = args.capabilities.as_ref().unwrap_or(&self.settings.capabilities);
+        let root = machine.driver().filter(|_| topology.mig_devices().next().is_some());
+        let Some(root) = root else { return Ok(Vec::new()) };
+        let found = discover::find_files(root, &topology.driver_version, capabilities)?;
+        for warning in &found.warnings {
+            self.console.warn(warning);
+        }
+        for file in &found.files {
+            self.console.detail(&format!("mount {}", file.host_path));
+        }
+        Ok(found.files)
     }
 
     /// Says what the document lacks.
@@ -151,6 +175,12 @@ impl Context<'_> {
             };
             names = set.map(parse).collect::<Result<_, _>>()?;
         }
+        let library_dirs = either(&args.library_dirs, &self.settings.library_dirs);
+        if let Some(dir) = library_dirs.iter().find(|dir| !is_plain_directory(dir)) {
+            return Err(usage(format!(
+                "--library-dirs: {dir:?} is no absolute path of a directory below the container's root"
+            )));
+        }
         let mut seen = Vec::new();
         names.retain(|name| {
             !seen.contains(name) && {
@@ -162,11 +192,23 @@ impl Context<'_> {
             kind: args.kind.clone().unwrap_or_else(|| self.settings.kind.clone()),
             names,
             source,
+            library_dirs,
             cuda_env: args.cuda_env,
             annotations: args.annotations,
             max_version: args.max_cdi_version.unwrap_or(self.settings.max_cdi_version),
         })
     }
+}
+
+fn is_plain_directory(path: &str) -> bool {
+    let names = path.strip_prefix('/').unwrap_or_default();
+    names.split('/').all(|name| !name.is_empty() && name != "." && name != "..")
+        && !path.chars().any(char::is_control)
+}
+
+/// The flag's list when there is one.
+fn either<T: Clone>(flag: &[T], setting: &[T]) -> Vec<T> {
+    if flag.is_empty() { setting.to_vec() } else { flag.to_vec() }
 }
 
 fn simulated(name: &Path) -> Result<Node, Failure> {

@@ -6,8 +6,12 @@
 
 mod agree;
 mod assemble;
+mod files;
 mod nodes;
 mod proc_view;
+mod table;
+
+pub use files::{DriverFiles, find as find_files};
 
 use crate::{Exit, Failure};
 use mig_cdi_model::Topology;
@@ -89,7 +93,8 @@ fn read(machine: &dyn Machine, source: Source) -> Result<Discovery, Failure> {
 fn explain(failure: nvml::Failure) -> Failure {
     let cure = match failure {
         nvml::Failure::NoLibrary { .. } => {
-            "install the driver's libnvidia-ml, name its root with --driver-root, or use --source proc"
+            "install the driver's libnvidia-ml, name its place with --driver-root or --library-search-path, or \
+             use --source proc"
         }
         nvml::Failure::Unusable { .. } => "use the driver's own library, or --source proc",
         nvml::Failure::NotLoaded { .. } => {

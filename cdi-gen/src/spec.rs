@@ -15,7 +15,7 @@ use crate::{
 };
 use edits::Edits;
 use mig_cdi_model::{
-    MigDevice, Topology,
+    DriverFile, MigDevice, Topology,
     cdi::{Device, DeviceName, Kind, Spec, Version, highest_need},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +29,8 @@ pub struct Options {
     pub names: Vec<NameStyle>,
     /// Which view the topology comes from; `/proc` alone gives other names.
     pub source: Source,
+    /// Where the loader of a container looks for libraries without a cache.
+    pub library_dirs: Vec<String>,
     /// Set `CUDA_VISIBLE_DEVICES`.
     pub cuda_env: bool,
     /// Add the facts of each device for readers of the document.
@@ -54,12 +56,16 @@ pub struct Built {
 ///
 /// # Errors
 /// When the content needs a newer CDI than allowed, or when the node lacks what every device needs.
-pub fn build(topology: &Topology, options: &Options) -> Result<Built, Failure> {
+pub fn build(
+    topology: &Topology,
+    files: &[DriverFile],
+    options: &Options,
+) -> Result<Built, Failure> {
     let mut naming = names::name_all(topology, options);
     naming.problems.extend(naming.left_out.iter().map(|device| {
         Problem::new(label(device), "none of the names asked for can be given to it; see --names")
     }));
-    let edits = Edits { options };
+    let edits = Edits { options, files };
     let devices = naming.named.iter().map(|(name, device)| Device {
         name: name.clone(),
         annotations: if options.annotations { annotations(device) } else { BTreeMap::new() },

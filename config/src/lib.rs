@@ -1,12 +1,22 @@
 //! `/etc/mig-cdi/config.toml`: what an administrator sets once instead of giving flags every time.
 //! A flag wins over the file, the file over the defaults. Pure: text in, values out.
 
-use mig_cdi_model::cdi::{Kind, Version};
+use mig_cdi_model::{
+    Capabilities,
+    cdi::{Kind, Version},
+};
 use serde::Deserialize;
 use std::path::PathBuf;
 
 /// Where the file is looked for.
 pub const PATH: &str = "/etc/mig-cdi/config.toml";
+
+/// Where Debian's loader looks for libraries of this machine.
+const DEBIAN_LIBRARIES: &str = if cfg!(target_arch = "aarch64") {
+    "/usr/lib/aarch64-linux-gnu"
+} else {
+    "/usr/lib/x86_64-linux-gnu"
+};
 
 /// The file as it is shipped: every key with its default, commented out.
 pub const SHIPPED: &str = include_str!("../config.toml");
@@ -23,8 +33,14 @@ pub struct Settings {
     pub max_cdi_version: Version,
     /// Names of devices: uuid, slot, index.
     pub names: Vec<String>,
+    /// Files of the driver in the container, by class.
+    pub capabilities: Capabilities,
+    /// Directories of the container for the driver's libraries.
+    pub library_dirs: Vec<String>,
     /// Root of the driver's libraries.
     pub driver_root: PathBuf,
+    /// Directories below it to look for libraries in before all others.
+    pub library_search_path: Vec<PathBuf>,
     /// Root of `/dev`.
     pub dev_root: PathBuf,
     /// Root of `/proc`.
@@ -43,7 +59,10 @@ struct File {
     spec_dirs: Vec<PathBuf>,
     max_cdi_version: String,
     names: Vec<String>,
+    capabilities: String,
+    library_dirs: Vec<String>,
     driver_root: PathBuf,
+    library_search_path: Vec<PathBuf>,
     dev_root: PathBuf,
     proc_root: PathBuf,
 }
@@ -55,7 +74,10 @@ impl Default for File {
             spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
             max_cdi_version: "0.5.0".to_owned(),
             names: vec!["uuid".to_owned(), "slot".to_owned()],
+            capabilities: Capabilities::default().to_string(),
+            library_dirs: vec![DEBIAN_LIBRARIES.to_owned(), "/usr/lib64".to_owned()],
             driver_root: "/".into(),
+            library_search_path: Vec::new(),
             dev_root: "/".into(),
             proc_root: "/".into(),
         }
@@ -84,7 +106,10 @@ impl Settings {
                 .parse()
                 .map_err(|e| bad("max-cdi-version", &e))?,
             names: file.names,
+            capabilities: file.capabilities.parse().map_err(|e| bad("capabilities", &e))?,
+            library_dirs: file.library_dirs,
             driver_root: file.driver_root,
+            library_search_path: file.library_search_path,
             dev_root: file.dev_root,
             proc_root: file.proc_root,
         })
@@ -106,7 +131,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|l| !l.starts_with(' ') && !l.is_empty())
             .collect();
-        assert_eq!(keys.len(), 7, "one line for each key");
+        assert_eq!(keys.len(), 10, "one line for each key");
         assert_eq!(Settings::parse(&keys.join("\n")).unwrap(), defaults);
     }
 

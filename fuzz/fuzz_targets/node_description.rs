@@ -17,11 +17,12 @@ fuzz_target!(|text: &str| {
             kind: "nvidia.com/mig".parse().expect("a kind"),
             names: vec![NameStyle::Uuid, NameStyle::Slot, NameStyle::Index],
             source,
+            library_dirs: Vec::new(),
             cuda_env: true,
             annotations: true,
             max_version: "1.1.0".parse().expect("a version"),
         };
-        let Ok(built) = build(&discovery.topology, &options) else { continue };
+        let Ok(built) = build(&discovery.topology, &[], &options) else { continue };
         for spec in built.spec.iter() {
             let mut names: Vec<_> = spec.devices.iter().map(|device| &device.name).collect();
             names.sort();

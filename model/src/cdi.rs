@@ -238,6 +238,21 @@ pub struct ContainerEdits {
     /// Made in the container and allowed in its device cgroup.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub device_nodes: Vec<Node>,
+    /// Bound into the container.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
+}
+
+/// A file of the host in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mount {
+    /// On the host.
+    pub host_path: String,
+    /// In the container.
+    pub container_path: String,
+    /// As mount(8) has them.
+    pub options: &'static [&'static str],
 }
 
 /// A device node with all that an engine would otherwise look up on the host.

@@ -3,12 +3,14 @@
 //! This crate never touches the machine: no file, no clock, no environment. Everything in it can be
 //! built from literals in a test.
 
+mod driver_file;
 mod id;
 mod profile;
 mod topology;
 
 pub mod cdi;
 
+pub use driver_file::{BadCapabilities, Capabilities, Capability, DriverFile, Place};
 pub use id::{
     BadId, CiId, GiId, GpuIndex, GpuMinor, GpuUuid, Major, MigIndex, MigUuid, Minor, PciAddress,
 };

@@ -1,7 +1,7 @@
 //! A simulated node as a machine that discovery can ask.
 
 use crate::{Gpu, Node, NvmlFault, Tree};
-use mig_cdi_sys::{Error, Machine, NodeStat, Result, nvml};
+use mig_cdi_sys::{DriverRoot, Error, Machine, NodeStat, Result, nvml};
 
 /// A simulated node as a machine.
 #[derive(Debug, Clone)]
@@ -32,6 +32,10 @@ impl Machine for SimulatedMachine {
 
     fn node(&self, path: &str) -> Result<Option<NodeStat>> {
         Ok(self.tree.nodes.get(path).copied())
+    }
+
+    fn driver(&self) -> Option<&DriverRoot> {
+        None
     }
 
     fn nvml(&self) -> std::result::Result<nvml::Report, nvml::Failure> {

@@ -1,6 +1,6 @@
 //! What discovery may ask of a machine, and the real machine's answers.
 
-use crate::{Result, Root, error::optional, nvml};
+use crate::{DriverRoot, Result, Root, error::optional, nvml};
 use mig_cdi_model::{Major, Minor};
 use nix::sys::stat::{SFlag, major, minor};
 use std::path::{Path, PathBuf};
@@ -48,6 +48,9 @@ pub trait Machine {
     /// # Errors
     /// When NVML cannot be loaded or refuses to start.
     fn nvml(&self) -> std::result::Result<nvml::Report, nvml::Failure>;
+
+    /// The tree with the driver's files; a simulated node has none.
+    fn driver(&self) -> Option<&DriverRoot>;
 }
 
 /// Where the parts of a machine are found. Each is a directory that stands for `/`.
@@ -55,6 +58,8 @@ pub trait Machine {
 pub struct Roots {
     /// Holds the driver's libraries.
     pub driver: PathBuf,
+    /// Directories below it to look into before all others.
+    pub library_search_path: Vec<PathBuf>,
     /// Holds `dev`.
     pub dev: PathBuf,
     /// Holds `proc`.
@@ -64,7 +69,7 @@ pub struct Roots {
 /// The machine itself.
 #[derive(Debug)]
 pub struct Host {
-    driver: Root,
+    driver: DriverRoot,
     dev: Root,
     proc: Root,
 }
@@ -76,7 +81,8 @@ impl Host {
     /// When one is no directory.
     pub fn open(roots: &Roots) -> Result<Host> {
         let open = |path: &Path| Root::open(path);
-        Ok(Host { driver: open(&roots.driver)?, dev: open(&roots.dev)?, proc: open(&roots.proc)? })
+        let driver = DriverRoot::open(&roots.driver, &roots.library_search_path)?;
+        Ok(Host { driver, dev: open(&roots.dev)?, proc: open(&roots.proc)? })
     }
 }
 
@@ -106,5 +112,9 @@ impl Machine for Host {
 
     fn nvml(&self) -> std::result::Result<nvml::Report, nvml::Failure> {
         nvml::report(&self.driver)
+    }
+
+    fn driver(&self) -> Option<&DriverRoot> {
+        Some(&self.driver)
     }
 }

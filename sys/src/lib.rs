@@ -4,16 +4,22 @@
 //! `unsafe` is allowed in [`nvml`] alone, for calls that nvml-wrapper has no safe form of.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod driver_root;
 mod error;
 mod host;
+mod library_dirs;
 mod publish;
 mod root;
 
+pub mod elf;
+pub mod ldcache;
 pub mod nvml;
 pub mod text;
 
+pub use driver_root::{DriverRoot, Examined};
 pub use error::{Error, Result};
 pub use host::{Host, Machine, NodeStat, Roots};
+pub use library_dirs::LibraryDirs;
 pub use publish::{Outcome, SpecDir};
 pub use root::Root;
 

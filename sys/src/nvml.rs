@@ -16,7 +16,7 @@ pub(crate) use enumerate::report;
 pub use raw::SYMBOLS as RAW_SYMBOLS;
 
 #[cfg(not(feature = "nvml"))]
-pub(crate) fn report(_: &crate::Root) -> Result<Report, Failure> {
+pub(crate) fn report(_: &crate::DriverRoot) -> Result<Report, Failure> {
     Err(Failure::NoLibrary { searched: "nothing: built without NVML".to_owned() })
 }
 

@@ -1,8 +1,10 @@
 //! What the tests share: the built binaries, and a fake host made of files, device nodes and a fake
 //! `libnvidia-ml.so.1`, all fed by one node description.
 
+pub mod driver;
 pub mod podman;
 
+use driver::Layout;
 use mig_cdi_sim::{Node, Tree};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use std::{
@@ -86,6 +88,16 @@ pub fn mig_cdi<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> 
     command
 }
 
+/// A temporary directory that nobody but root can reach into: the driver's files are taken from no
+/// other.
+fn trusted_tempdir() -> TempDir {
+    const BASE: &str = "/var/lib/mig-cdi-tests";
+    let made = fs::create_dir_all(BASE).and_then(|()| tempfile::tempdir_in(BASE));
+    made.unwrap_or_else(|e| {
+        panic!("make a directory in {BASE}: {e}; run the tests as root: tests/run")
+    })
+}
+
 /// A fake host below a temporary directory.
 #[derive(Debug)]
 pub struct FakeHost {
@@ -100,16 +112,41 @@ impl FakeHost {
     #[must_use]
     pub fn new(description: &str) -> FakeHost {
         let node = Node::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
-        let host = FakeHost { dir: tempfile::tempdir().expect("a temporary directory") };
+        let host = FakeHost { dir: trusted_tempdir() };
         host.write(&Tree::of(&node));
         fs::write(host.dir.path().join("node.toml"), description).expect("write the description");
         fs::create_dir(host.out()).expect("make the output directory");
-        let lib = host.root().join("usr/lib/x86_64-linux-gnu");
-        fs::create_dir_all(&lib).expect("make the library directory");
-        let fake = build_dir().join("libfake_nvml.so");
-        fs::copy(&fake, lib.join("libnvidia-ml.so.1"))
-            .unwrap_or_else(|e| panic!("copy {fake:?}: {e}"));
+        host.put_nvml("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1");
+        fs::write(host.config(), "capabilities = \"none\"\n").expect("write the configuration");
         host
+    }
+
+    /// Makes the host of a node description with the files of its driver, laid out in some way.
+    ///
+    /// # Panics
+    /// As [`FakeHost::new`].
+    #[must_use]
+    pub fn with_driver(description: &str, layout: Layout) -> FakeHost {
+        let host = FakeHost::new(description);
+        fs::remove_file(host.path("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1")).expect("there");
+        let version = Node::parse(description).expect("it was parsed").driver;
+        driver::install(&host.root(), layout, &version);
+        host.put_nvml(&format!("{}/libnvidia-ml.so.{version}", driver::library_dir(layout)));
+        fs::write(host.config(), "").expect("write the configuration");
+        host
+    }
+
+    /// Puts the fake NVML at a path of the host.
+    fn put_nvml(&self, path: &str) {
+        let (fake, path) = (build_dir().join("libfake_nvml.so"), self.path(path));
+        fs::create_dir_all(path.parent().expect("a file has a parent")).expect("make a directory");
+        fs::copy(&fake, path).unwrap_or_else(|e| panic!("copy {fake:?}: {e}"));
+    }
+
+    /// The configuration that programs on this host read.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("config.toml")
     }
 
     fn write(&self, tree: &Tree) {
@@ -164,7 +201,8 @@ impl FakeHost {
     #[must_use]
     pub fn flags(&self) -> Vec<String> {
         let root = self.root().display().to_string();
-        ["driver", "dev", "proc"].iter().map(|kind| format!("--{kind}-root={root}")).collect()
+        let roots = ["driver", "dev", "proc"].iter().map(|kind| format!("--{kind}-root={root}"));
+        roots.chain([format!("--config={}", self.config().display())]).collect()
     }
 
     /// What the fake driver needs in the environment.
@@ -178,7 +216,10 @@ impl FakeHost {
     pub fn command(&self, args: &[&str]) -> Command {
         let (key, value) = self.env();
         let mut command = mig_cdi(args);
-        command.args(self.flags()).env(key, value);
+        let own_config = args.contains(&"--config");
+        let flags =
+            self.flags().into_iter().filter(|flag| !(own_config && flag.starts_with("--config")));
+        command.args(flags).env(key, value);
         command
     }
 

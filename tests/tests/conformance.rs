@@ -16,6 +16,7 @@ fn options() -> Options {
         kind: "nvidia.com/mig".parse().unwrap(),
         names: vec![NameStyle::Uuid, NameStyle::Slot],
         source: Source::Nvml,
+        library_dirs: Vec::new(),
         cuda_env: false,
         annotations: false,
         max_version: Version::V0_5_0,
@@ -26,7 +27,7 @@ fn built(description: &str, options: &Options) -> Result<Built, String> {
     let node = Node::parse(description).map_err(|e| e.to_string())?;
     let discovery =
         discover(&SimulatedMachine::new(node), options.source).map_err(|e| e.message)?;
-    let mut built = build(&discovery.topology, options).map_err(|e| e.message)?;
+    let mut built = build(&discovery.topology, &[], options).map_err(|e| e.message)?;
     built.problems.extend(discovery.problems);
     Ok(built)
 }

@@ -2,7 +2,7 @@
 
 use mig_cdi::discover::{Source, discover};
 use mig_cdi_sim::{Node, SimulatedMachine};
-use mig_cdi_sys::{Machine, NodeStat, Result, nvml};
+use mig_cdi_sys::{DriverRoot, Machine, NodeStat, Result, nvml};
 use std::cell::Cell;
 
 const BEFORE: &str = "[[gpu]]\nmodel = \"a100-80gb\"\ninstances = [{ profile = \"3g.40gb\" }]\n";
@@ -39,6 +39,10 @@ impl Machine for Changing {
 
     fn node(&self, path: &str) -> Result<Option<NodeStat>> {
         self.now().node(path)
+    }
+
+    fn driver(&self) -> Option<&DriverRoot> {
+        None
     }
 
     fn nvml(&self) -> std::result::Result<nvml::Report, nvml::Failure> {

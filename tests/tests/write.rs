@@ -139,7 +139,7 @@ fn the_other_directories_of_the_engines_count_too() {
     )
     .unwrap();
     let config = host.root().join("config.toml");
-    let dirs = format!("spec-dirs = [{:?}, {:?}]\n", etc, host.out());
+    let dirs = format!("capabilities = \"none\"\nspec-dirs = [{:?}, {:?}]\n", etc, host.out());
     fs::write(&config, dirs).unwrap();
     let config = config.to_str().unwrap();
     let generate = || host.run(&["generate", "--config", config]);

@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 pub(super) fn run(context: &Context<'_>, args: &GenerateArgs) -> Result<Done, Failure> {
     let options = context.options(&args.spec)?;
     let (format, target) = destination(context, args, &options)?;
-    let discovery = context.discover()?;
-    let built = spec::build(&discovery.topology, &options)?;
+    let machine = context.machine()?;
+    let discovery = context.discover(machine.as_ref())?;
+    let files = context.driver_files(machine.as_ref(), &discovery.topology, &args.spec)?;
+    let built = spec::build(&discovery.topology, &files, &options)?;
     context.report(&built);
     let complete = discovery.problems.is_empty() && built.problems.is_empty();
     if args.strict && !(complete && built.warnings.is_empty()) {

@@ -9,7 +9,8 @@ use mig_cdi_model::{Gpu, MigDevice, MigMode, Topology};
 use serde::Serialize;
 
 pub(super) fn run(context: &Context<'_>, args: &ListArgs) -> Result<Done, Failure> {
-    let discovery = context.discover()?;
+    let machine = context.machine()?;
+    let discovery = context.discover(machine.as_ref())?;
     let exit = exit(discovery.problems.is_empty());
     let stdout = if args.json { json(&discovery)? } else { text(context, &discovery.topology) };
     Ok(Done { stdout, exit })

@@ -18,9 +18,11 @@ pub(super) fn run(context: &Context<'_>, args: &ShowArgs) -> Result<Done, Failur
     let options = context.options(&args.spec)?;
     let prefix = format!("{}=", options.kind);
     let name = args.name.strip_prefix(&prefix).unwrap_or(&args.name);
-    let discovery = context.discover()?;
+    let machine = context.machine()?;
+    let discovery = context.discover(machine.as_ref())?;
     let topology = &discovery.topology;
-    let built = spec::build(topology, &options)?;
+    let files = context.driver_files(machine.as_ref(), topology, &args.spec)?;
+    let built = spec::build(topology, &files, &options)?;
     context.report(&built);
     let spec = built.spec.ok_or_else(|| {
         Failure::new(Exit::Failed, format!("show {name:?}: there is no mig device on this node"))

@@ -2,13 +2,21 @@
 
 use super::Options;
 use mig_cdi_model::{
-    DeviceNode, MigDevice, Topology,
-    cdi::{ContainerEdits, Node},
+    DeviceNode, DriverFile, MigDevice, Place, Topology,
+    cdi::{ContainerEdits, Mount, Node},
 };
 use std::collections::BTreeSet;
 
+/// Nobody in a container changes the driver's files, and no device node or setuid bit among them
+/// would count.
+const READ_ONLY: &[&str] = &["ro", "nosuid", "nodev", "rbind", "rprivate"];
+
+/// Where 32-bit loaders look without a cache: Debian's and the others'.
+const DIRS_32: [&str; 2] = ["/usr/lib/i386-linux-gnu", "/usr/lib"];
+
 pub(super) struct Edits<'a> {
     pub options: &'a Options,
+    pub files: &'a [DriverFile],
 }
 
 impl Edits<'_> {
@@ -18,7 +26,32 @@ impl Edits<'_> {
         ContainerEdits {
             env: vec!["NVIDIA_VISIBLE_DEVICES=void".to_owned()],
             device_nodes: topology.common.iter().map(node).collect(),
+            mounts: self.mounts(|file| !file.graphics_only),
         }
+    }
+
+    fn mounts(&self, wanted: impl Fn(&DriverFile) -> bool) -> Vec<Mount> {
+        let dirs = &self.options.library_dirs;
+        let dirs_32 = DIRS_32.map(str::to_owned);
+        let in_each = |dirs: &[String], names: &[String]| {
+            let paths =
+                dirs.iter().flat_map(|dir| names.iter().map(move |name| format!("{dir}/{name}")));
+            paths.collect::<Vec<_>>()
+        };
+        let mounts = self.files.iter().filter(|file| wanted(file)).flat_map(|file| {
+            let paths = match &file.place {
+                Place::Library(names) => in_each(dirs, names),
+                Place::Library32(names) => in_each(&dirs_32, names),
+                Place::At(path) => vec![path.clone()],
+            };
+            let mount = |container_path| Mount {
+                host_path: file.host_path.clone(),
+                container_path,
+                options: READ_ONLY,
+            };
+            paths.into_iter().map(mount)
+        });
+        mounts.collect()
     }
 
     /// For a container with these devices: their nodes, each once, and their variables.
@@ -30,7 +63,9 @@ impl Edits<'_> {
         if self.options.cuda_env {
             env.extend(cuda_visible_devices(devices));
         }
-        ContainerEdits { env, device_nodes: nodes }
+        let renders = devices.iter().any(MigDevice::has_graphics);
+        let mounts = self.mounts(|file| renders && file.graphics_only);
+        ContainerEdits { env, device_nodes: nodes, mounts }
     }
 }
 

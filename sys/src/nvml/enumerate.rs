@@ -1,11 +1,11 @@
 //! Asking NVML, call by call.
 
 use super::{CallError, Failure, Gpu, MigDevice, Report, Sizes, failed, library, raw};
-use crate::Root;
+use crate::DriverRoot;
 use nvml_wrapper::{Device, Nvml, error::NvmlError};
 
 /// Loads NVML of the driver below `root`, enumerates and shuts it down.
-pub(crate) fn report(root: &Root) -> Result<Report, Failure> {
+pub(crate) fn report(root: &DriverRoot) -> Result<Report, Failure> {
     let path = library::find(root)?;
     let nvml = Nvml::builder().lib_path(path.as_ref()).init().map_err(|e| start(&path, e))?;
     let version = nvml.sys_driver_version();

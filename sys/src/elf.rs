@@ -1,0 +1,223 @@
+//! As much of ELF as tells whether a file is a shared library of this machine, and under which name
+//! the dynamic loader knows it. Little-endian, 32 and 64 bits. Reads three small pieces of the file,
+//! never the whole: a libcuda has 80 MB.
+
+use std::io;
+
+/// What a library says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elf {
+    /// 32 or 64.
+    pub bits: u8,
+    /// `e_machine`: 62 is x86-64, 183 is aarch64, 3 is i386.
+    pub machine: u16,
+    /// `DT_SONAME`, when it has one.
+    pub soname: Option<String>,
+}
+
+/// The `e_machine` of the libraries that this build of mig-cdi looks for.
+pub const MACHINE: u16 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
+
+/// Why a file is not a shared library.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadElf {
+    /// No ELF, or one that is cut short or contradicts itself.
+    #[error("not a shared library: {0}")]
+    Malformed(&'static str),
+    /// The file could not be read.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+/// A file that can be read at an offset.
+pub trait ReadAt {
+    /// Fills `buffer` from `offset` on as far as the file goes, and says how far that was.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+}
+
+impl ReadAt for [u8] {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(self.len());
+        let length = buffer.len().min(self.len() - from);
+        buffer[..length].copy_from_slice(&self[from..from + length]);
+        Ok(length)
+    }
+}
+
+impl ReadAt for std::fs::File {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(self, buffer, offset)
+    }
+}
+
+const PT_LOAD: u64 = 1;
+const PT_DYNAMIC: u64 = 2;
+const DT_STRTAB: u64 = 5;
+const DT_SONAME: u64 = 14;
+
+/// The head and the program headers of the files in question fit in this.
+const HEAD: usize = 2048;
+/// A dynamic section has some thirty entries of sixteen bytes.
+const DYNAMIC: usize = 8192;
+
+/// Reads what a shared library says of itself.
+///
+/// # Errors
+/// When it is none.
+pub fn read(file: &(impl ReadAt + ?Sized)) -> Result<Elf, BadElf> {
+    let head = Piece::read(file, 0, HEAD)?;
+    if head.bytes.get(..4) != Some(b"\x7fELF") {
+        return Err(BadElf::Malformed("no ELF header"));
+    }
+    let wide = match (head.bytes.get(4), head.bytes.get(5)) {
+        (Some(1), Some(1)) => false,
+        (Some(2), Some(1)) => true,
+        _ => return Err(BadElf::Malformed("neither 32 nor 64 bits, or big-endian")),
+    };
+    let layout = Layout { wide };
+    let machine = head.number(18, 2)?;
+    let segments = layout.segments(&head)?;
+    let soname = match segments.iter().find(|segment| segment.kind == PT_DYNAMIC) {
+        Some(dynamic) => layout.soname(file, dynamic, &segments)?,
+        None => return Err(BadElf::Malformed("no dynamic section")),
+    };
+    Ok(Elf { bits: if wide { 64 } else { 32 }, machine: machine as u16, soname })
+}
+
+/// Some bytes of the file.
+struct Piece {
+    bytes: Vec<u8>,
+}
+
+impl Piece {
+    fn read(file: &(impl ReadAt + ?Sized), offset: u64, length: usize) -> Result<Piece, BadElf> {
+        let mut bytes = vec![0; length];
+        let read = file.read_at(&mut bytes, offset);
+        let read = read.map_err(|e| BadElf::Unreadable(format!("read: {e}")))?;
+        bytes.truncate(read);
+        Ok(Piece { bytes })
+    }
+
+    /// A little-endian number of `size` bytes.
+    fn number(&self, at: usize, size: usize) -> Result<u64, BadElf> {
+        let bytes = at.checked_add(size).and_then(|end| self.bytes.get(at..end));
+        let bytes = bytes.ok_or(BadElf::Malformed("cut short"))?;
+        Ok(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+}
+
+struct Segment {
+    kind: u64,
+    offset: u64,
+    address: u64,
+    size: u64,
+}
+
+/// The two word sizes of ELF.
+struct Layout {
+    wide: bool,
+}
+
+impl Layout {
+    fn word(&self) -> usize {
+        if self.wide { 8 } else { 4 }
+    }
+
+    fn segments(&self, head: &Piece) -> Result<Vec<Segment>, BadElf> {
+        let (table, entry_size, count) = match self.wide {
+            true => (head.number(32, 8)?, head.number(54, 2)?, head.number(56, 2)?),
+            false => (head.number(28, 4)?, head.number(42, 2)?, head.number(44, 2)?),
+        };
+        let expected = if self.wide { 56 } else { 32 };
+        if entry_size != expected || count > 32 {
+            return Err(BadElf::Malformed("unusual program headers"));
+        }
+        // Offset, virtual address and size in the file within an entry (elf.h, Elf64_Phdr, Elf32_Phdr).
+        let [offset, address, size] = if self.wide { [8, 16, 32] } else { [4, 8, 16] };
+        let table = usize::try_from(table).unwrap_or(usize::MAX);
+        (0..count as usize)
+            .map(|i| {
+                let at = table.saturating_add(i * expected as usize);
+                let field = |offset: usize| head.number(at.saturating_add(offset), self.word());
+                Ok(Segment {
+                    kind: head.number(at, 4)?,
+                    offset: field(offset)?,
+                    address: field(address)?,
+                    size: field(size)?,
+                })
+            })
+            .collect()
+    }
+
+    fn soname(
+        &self,
+        file: &(impl ReadAt + ?Sized),
+        dynamic: &Segment,
+        segments: &[Segment],
+    ) -> Result<Option<String>, BadElf> {
+        let length = usize::try_from(dynamic.size).unwrap_or(usize::MAX).min(DYNAMIC);
+        let entries = Piece::read(file, dynamic.offset, length)?;
+        let word = self.word();
+        let value_of = |tag: u64| {
+            let mut pairs = (0..entries.bytes.len() / (2 * word)).map(|i| {
+                let at = 2 * word * i;
+                Some((entries.number(at, word).ok()?, entries.number(at + word, word).ok()?))
+            });
+            pairs.find_map(|pair| pair.filter(|(found, _)| *found == tag)).map(|(_, value)| value)
+        };
+        let Some(name) = value_of(DT_SONAME) else {
+            return Ok(None);
+        };
+        let strings = value_of(DT_STRTAB).ok_or(BadElf::Malformed("no string table"))?;
+        let address = strings.checked_add(name).ok_or(BadElf::Malformed("address too large"))?;
+        let load = segments.iter().filter(|segment| segment.kind == PT_LOAD);
+        let mut load = load.filter_map(|segment| {
+            let into = address.checked_sub(segment.address)?;
+            (into < segment.size).then(|| segment.offset.checked_add(into))?
+        });
+        let offset = load.next().ok_or(BadElf::Malformed("string table outside of the file"))?;
+        let text = Piece::read(file, offset, 256)?;
+        let name = text.bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        let plain = |b: &u8| b.is_ascii_graphic() && *b != b'/';
+        match !name.is_empty() && name.len() < text.bytes.len() && name.iter().all(plain) {
+            true => Ok(Some(String::from_utf8_lossy(name).into_owned())),
+            false => Err(BadElf::Malformed("the soname is no file name")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_c_library_of_this_machine_names_itself() {
+        let paths = [
+            "/lib/x86_64-linux-gnu/libc.so.6",
+            "/lib/aarch64-linux-gnu/libc.so.6",
+            "/lib64/libc.so.6",
+        ];
+        let file =
+            paths.iter().find_map(|path| std::fs::File::open(path).ok()).expect("a C library");
+        let elf = read(&file).unwrap();
+        assert_eq!(elf, Elf { bits: 64, machine: MACHINE, soname: Some("libc.so.6".into()) });
+    }
+
+    /// Cut anywhere, a library is either refused or says nothing wrong.
+    #[test]
+    fn whatever_is_cut_off_nothing_wrong_is_said() {
+        let path = std::env::current_exe().unwrap();
+        let whole = std::fs::read(path).unwrap();
+        let right = read(&whole[..]).unwrap();
+        for length in (0..whole.len().min(8192)).chain([whole.len() / 2]) {
+            if let Ok(elf) = read(&whole[..length]) {
+                assert_eq!((elf.bits, elf.machine), (right.bits, right.machine));
+            }
+        }
+        assert!(read(&b"#!/bin/sh\n"[..]).is_err());
+        assert!(read(&[][..]).is_err());
+    }
+}

@@ -1,0 +1,396 @@
+//! The driver's files in a spec: those of the asked classes and no other, of the loaded version and
+//! no other, under the names that loaders know, from places that only root can change.
+
+use mig_cdi_sim::preset;
+use mig_cdi_tests::{
+    FakeHost, Run,
+    driver::{DATA, LAYOUTS, LIBRARIES, Layout, PROGRAMS, library_dir, soname, stub},
+};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::{PermissionsExt, chown, symlink},
+    path::Path,
+};
+
+const VERSION: &str = "580.105.08";
+const DIRS: [&str; 2] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64"];
+
+fn host(layout: Layout) -> FakeHost {
+    FakeHost::with_driver(preset("a100-80gb").unwrap(), layout)
+}
+
+fn spec(run: &Run) -> Value {
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    serde_json::from_str(&run.stdout).unwrap()
+}
+
+fn generate(host: &FakeHost, args: &[&str]) -> Run {
+    host.run(&[&["generate", "--output=-"], args].concat())
+}
+
+/// Container path to host path.
+fn mounts(edits: &Value) -> BTreeMap<String, String> {
+    let text = |mount: &Value, key: &str| mount[key].as_str().unwrap().to_owned();
+    let mounts = edits["mounts"].as_array().into_iter().flatten();
+    mounts.map(|m| (text(m, "containerPath"), text(m, "hostPath"))).collect()
+}
+
+/// The container paths that some classes lead to.
+fn expected(classes: &[&str]) -> BTreeSet<String> {
+    let asked = |of: &str| of.split(' ').any(|class| classes.contains(&class));
+    let mut paths = BTreeSet::new();
+    for (_, stem, suffix) in LIBRARIES.iter().filter(|(of, ..)| asked(of)) {
+        let mut names = vec![soname(stem, suffix, VERSION)];
+        match *stem {
+            "libcuda.so" | "libnvidia-ml.so" | "libnvidia-opticalflow.so" => {
+                names.push((*stem).into())
+            }
+            "libGLX_nvidia.so" => names.push("libGLX_indirect.so.0".into()),
+            _ => {}
+        }
+        let dirs = |name: &String| DIRS.map(|dir| format!("{dir}/{name}"));
+        paths.extend(names.iter().flat_map(dirs));
+    }
+    let programs = PROGRAMS.iter().filter(|(of, _)| asked(of));
+    paths.extend(programs.map(|(_, name)| format!("/usr/bin/{name}")));
+    let data = DATA.iter().filter(|(of, _)| asked(of));
+    paths.extend(data.map(|(_, path)| path.replace("VERSION", VERSION)));
+    paths
+}
+
+#[test]
+fn each_class_brings_its_files_and_no_other_in_every_layout() {
+    let of_tree = LIBRARIES.len() * 2 + PROGRAMS.len() + DATA.len();
+    assert!(of_tree >= 60, "{of_tree} files");
+    for layout in LAYOUTS {
+        let host = host(layout);
+        for classes in [
+            &["compute", "utility"][..],
+            &["utility"],
+            &["compute"],
+            &["video"],
+            &["ngx"],
+            &["utility", "video"],
+        ] {
+            let list = format!("--capabilities={}", classes.join(","));
+            let found = mounts(&spec(&generate(&host, &[&list]))["containerEdits"]);
+            let found: BTreeSet<_> = found.into_keys().collect();
+            similar_asserts::assert_eq!(found, expected(classes), "{layout:?} {classes:?}");
+        }
+        let none = spec(&generate(&host, &["--capabilities=none"]));
+        assert!(!none.to_string().contains("mounts"));
+    }
+}
+
+#[test]
+fn mounts_are_read_only_and_lead_to_the_file_itself() {
+    for layout in LAYOUTS {
+        let host = host(layout);
+        let spec = spec(&generate(&host, &[]));
+        let options = serde_json::json!(["ro", "nosuid", "nodev", "rbind", "rprivate"]);
+        let edits = &spec["containerEdits"];
+        assert!(
+            edits["mounts"].as_array().unwrap().iter().all(|mount| mount["options"] == options)
+        );
+        let mounts = mounts(edits);
+        let dir = library_dir(layout);
+        let cuda = format!("TMP/root{dir}/libcuda.so.{VERSION}");
+        for dir in DIRS {
+            for name in ["libcuda.so.1", "libcuda.so"] {
+                assert_eq!(mounts[&format!("{dir}/{name}")], cuda, "one file under both names");
+            }
+        }
+        for path in mounts.values() {
+            let real = host.root().join(path.strip_prefix("TMP/root/").unwrap());
+            assert_eq!(real.canonicalize().unwrap(), real, "no link is left in {path}");
+        }
+        assert!(spec["containerEdits"].get("hooks").is_none());
+    }
+}
+
+#[test]
+fn graphics_are_for_slices_that_render() {
+    let host = FakeHost::with_driver(preset("rtx-pro-6000").unwrap(), Layout::Fedora);
+    let spec = spec(&generate(&host, &["--capabilities=all", "--names=slot"]));
+    let common: BTreeSet<_> = mounts(&spec["containerEdits"]).into_keys().collect();
+    let graphics = expected(&["graphics"]);
+    let shared = expected(&["compute", "utility", "video", "ngx"]);
+    similar_asserts::assert_eq!(
+        common,
+        shared,
+        "what compute shares with graphics is there, the rest is not"
+    );
+    for device in spec["devices"].as_array().unwrap() {
+        let own: BTreeSet<_> = mounts(&device["containerEdits"]).into_keys().collect();
+        match device["name"].as_str().unwrap() {
+            "0:1g.24gb-me:3" => assert_eq!(own, BTreeSet::new()),
+            name => similar_asserts::assert_eq!(own, &graphics - &shared, "{name}"),
+        }
+    }
+    let unasked = generate(&host, &[]);
+    assert!(!unasked.stdout.contains("libEGL_nvidia"), "graphics only when asked for");
+}
+
+#[test]
+fn libraries_of_32_bits_come_when_asked_for() {
+    for layout in LAYOUTS {
+        let host = host(layout);
+        let plain = mounts(&spec(&generate(&host, &["--capabilities=all"]))["containerEdits"]);
+        assert!(!plain.contains_key("/usr/lib/i386-linux-gnu/libcuda.so.1"));
+        let both =
+            mounts(&spec(&generate(&host, &["--capabilities=compute,compat32"]))["containerEdits"]);
+        let narrow = both["/usr/lib/i386-linux-gnu/libcuda.so.1"].clone();
+        assert_eq!(both["/usr/lib/libcuda.so.1"], narrow);
+        assert_ne!(both["/usr/lib/x86_64-linux-gnu/libcuda.so.1"], narrow, "{layout:?}");
+    }
+}
+
+#[test]
+fn directories_of_the_container_can_be_chosen() {
+    let host = host(Layout::Fedora);
+    let run = generate(&host, &["--library-dirs=/opt/a,/opt/b", "--capabilities=utility"]);
+    let mounts = mounts(&spec(&run)["containerEdits"]);
+    assert!(
+        mounts.contains_key("/opt/a/libnvidia-ml.so.1")
+            && mounts.contains_key("/opt/b/libnvidia-ml.so")
+    );
+    assert!(!mounts.keys().any(|path| path.starts_with("/usr/lib")));
+    for bad in ["lib", "/a/../b", "/", ""] {
+        let run = generate(&host, &[&format!("--library-dirs={bad}")]);
+        assert_eq!(run.code, 2, "{bad:?}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_search_path_comes_first() {
+    let host = host(Layout::Fedora);
+    let dir = host.path("/mine");
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join(format!("libcuda.so.{VERSION}")), stub(64, "libcuda.so.1")).unwrap();
+    let spec = spec(&generate(&host, &["--library-search-path=/mine"]));
+    let mounts = mounts(&spec["containerEdits"]);
+    assert_eq!(mounts["/usr/lib64/libcuda.so.1"], format!("TMP/root/mine/libcuda.so.{VERSION}"));
+    assert_eq!(
+        mounts["/usr/lib64/libnvidia-ml.so.1"],
+        format!("TMP/root/usr/lib64/libnvidia-ml.so.{VERSION}")
+    );
+}
+
+/// What is left of another driver is not taken, and when nothing else is there it is named.
+#[test]
+fn files_of_another_version_are_never_mixed_in() {
+    for layout in LAYOUTS {
+        let host = host(layout);
+        let dir = host.path(library_dir(layout));
+        for (_, stem, suffix) in LIBRARIES {
+            let old = soname(stem, suffix, "535.54.03");
+            fs::write(dir.join(format!("{stem}.535.54.03")), stub(64, &old)).unwrap();
+        }
+        let run = generate(&host, &["--capabilities=all"]);
+        assert!(!spec(&run).to_string().contains("535.54.03"));
+        fs::remove_file(dir.join(format!("libcuda.so.{VERSION}"))).unwrap();
+        let half = generate(&host, &[]);
+        assert_eq!((half.code, half.stdout.as_str()), (4, ""));
+        let said = format!(
+            "find libcuda.so.{VERSION}: driver {VERSION} is loaded and TMP/root{}",
+            if layout == Layout::Nixos { "/run/opengl-driver/lib" } else { library_dir(layout) }
+        );
+        assert!(half.stderr.contains(&said), "{layout:?}: {}", half.stderr);
+        assert!(
+            half.stderr.contains("has the files of 535.54.03; a driver update is half done"),
+            "{}",
+            half.stderr
+        );
+    }
+}
+
+#[test]
+fn what_is_required_must_be_there_and_the_rest_need_not() {
+    let host = host(Layout::Fedora);
+    let lib = |name: &str| host.path(&format!("/usr/lib64/{name}.{VERSION}"));
+    fs::remove_file(lib("libcudadebugger.so")).unwrap();
+    fs::remove_file(host.path("/usr/bin/nvidia-smi")).unwrap();
+    assert_eq!(generate(&host, &[]).code, 0, "an optional file");
+    fs::remove_file(lib("libcuda.so")).unwrap();
+    let run = generate(&host, &[]);
+    assert_eq!(run.code, 4);
+    assert!(
+        run.stderr.contains(&format!("find libcuda.so.{VERSION}: not in the usual directories")),
+        "{}",
+        run.stderr
+    );
+    assert!(run.stderr.contains("or use --capabilities none"), "{}", run.stderr);
+    assert_eq!(generate(&host, &["--capabilities=utility"]).code, 0, "CUDA was not asked for");
+}
+
+#[test]
+fn files_that_others_could_exchange_are_refused() {
+    let version = |name: &str| format!("{name}.{VERSION}");
+    let refused = |host: &FakeHost, path: &str, reason: &str| {
+        let run = host.generate(&[]);
+        assert_eq!((run.code, host.read_spec()), (5, None), "{}", run.stderr);
+        assert!(run.stderr.contains(path) && run.stderr.contains(reason), "{}", run.stderr);
+    };
+    let mode =
+        |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let lib = |host: &FakeHost| host.path(&format!("/usr/lib64/{}", version("libcuda.so")));
+
+    let open_file = host(Layout::Fedora);
+    mode(&lib(&open_file), 0o666);
+    refused(&open_file, &version("TMP/root/usr/lib64/libcuda.so"), "has mode 0666");
+
+    let open_dir = host(Layout::Fedora);
+    mode(&open_dir.path("/usr"), 0o1777);
+    refused(&open_dir, "TMP/root/usr has mode 1777", "chmod go-w");
+
+    let foreign = host(Layout::Fedora);
+    chown(lib(&foreign), Some(1000), None).unwrap();
+    refused(&foreign, "libcuda.so", "belongs to user 1000");
+
+    // Where a link leads is what counts.
+    let linked = host(Layout::Fedora);
+    let home = linked.path("/home/mallory");
+    fs::create_dir_all(&home).unwrap();
+    fs::rename(lib(&linked), home.join("lib")).unwrap();
+    chown(&home, Some(1000), None).unwrap();
+    symlink("/home/mallory/lib", lib(&linked)).unwrap();
+    refused(
+        &linked,
+        "TMP/root/home/mallory belongs to user 1000",
+        "mount TMP/root/home/mallory/lib",
+    );
+
+    // A daemon's socket in /tmp could be anybody's: the rest is written.
+    let socket = host(Layout::Fedora);
+    fs::create_dir_all(socket.path("/tmp/nvidia-mps")).unwrap();
+    mode(&socket.path("/tmp"), 0o1777);
+    let run = socket.generate(&[]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(
+        run.stderr.contains("/tmp/nvidia-mps is left out: TMP/root/tmp has mode 1777"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn sockets_of_daemons_are_mounted_where_they_are() {
+    let host = host(Layout::Fedora);
+    let dir = host.path("/run/nvidia-persistenced");
+    fs::create_dir_all(&dir).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(dir.join("socket")).unwrap();
+    let mounts = mounts(&spec(&generate(&host, &[]))["containerEdits"]);
+    assert_eq!(
+        mounts["/run/nvidia-persistenced/socket"],
+        "TMP/root/run/nvidia-persistenced/socket"
+    );
+}
+
+#[test]
+fn broken_files_are_left_out_with_a_word_or_stop_everything() {
+    let cases: [(&str, Vec<u8>, &str); 6] = [
+        ("no soname", stub(64, ""), "it has no soname"),
+        ("text", b"hello\n".to_vec(), "not a shared library: no ELF header"),
+        ("empty", Vec::new(), "not a shared library: no ELF header"),
+        (
+            "cut short",
+            stub(64, "libcudadebugger.so.1")[..100].to_vec(),
+            "not a shared library: cut short",
+        ),
+        ("a path as soname", stub(64, "../../etc/passwd"), "the soname is no file name"),
+        ("a control character", stub(64, "lib\x1b[2J.so"), "the soname is no file name"),
+    ];
+    for (case, bytes, reason) in cases {
+        let host = host(Layout::Debian);
+        let file =
+            |stem: &str| host.path(&format!("{}/{stem}.{VERSION}", library_dir(Layout::Debian)));
+        fs::write(file("libcudadebugger.so"), &bytes).unwrap();
+        let optional = generate(&host, &[]);
+        assert_eq!(optional.code, 0, "{case}: {}", optional.stderr);
+        assert!(
+            optional.stderr.contains("libcudadebugger.so.580.105.08 is left out: "),
+            "{case}: {}",
+            optional.stderr
+        );
+        assert!(optional.stderr.contains(reason), "{case}: {}", optional.stderr);
+        fs::write(file("libcuda.so"), &bytes).unwrap();
+        let required = generate(&host, &[]);
+        assert_eq!(
+            (required.code, required.stdout.as_str()),
+            (4, ""),
+            "{case}: {}",
+            required.stderr
+        );
+    }
+    // A library of another machine is passed over in silence: directories hold several.
+    let host = host(Layout::Fedora);
+    fs::write(
+        host.path(&format!("/usr/lib64/libcudadebugger.so.{VERSION}")),
+        stub(32, "libcudadebugger.so.1"),
+    )
+    .unwrap();
+    let run = generate(&host, &[]);
+    assert_eq!(run.code, 0);
+    assert!(!run.stdout.contains("libcudadebugger"));
+    // Loops and links to nowhere are nothing.
+    let dir = host.path("/usr/lib64");
+    for (name, to) in [
+        ("libnvidia-nvvm.so", format!("libnvidia-nvvm.so.{VERSION}")),
+        ("libnvidia-cfg.so", "/nowhere".into()),
+    ] {
+        let at = dir.join(format!("{name}.{VERSION}"));
+        fs::remove_file(&at).unwrap();
+        symlink(to, at).unwrap();
+    }
+    let run = generate(&host, &[]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("libnvidia-nvvm.so.580.105.08: too many"), "{}", run.stderr);
+    assert!(!run.stdout.contains("libnvidia-nvvm.so") && !run.stdout.contains("libnvidia-cfg.so"));
+}
+
+#[test]
+fn a_cache_that_cannot_be_read_is_said_and_not_believed() {
+    let whole =
+        mig_cdi_tests::driver::cache(&[(0x0303, "libcuda.so.1", "/usr/lib64/libcuda.so.1".into())]);
+    let mut far = whole.clone();
+    far[52..56].copy_from_slice(&u32::MAX.to_le_bytes());
+    let random: Vec<u8> =
+        (0..5000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    for (case, bytes) in [
+        ("random", random),
+        ("offset past its end", far),
+        ("cut", whole[..60].to_vec()),
+        ("empty", Vec::new()),
+    ] {
+        let host = host(Layout::Fedora);
+        fs::write(host.path("/etc/ld.so.cache"), bytes).unwrap();
+        let run = generate(&host, &[]);
+        assert_eq!(run.code, 0, "{case}: {}", run.stderr);
+        assert!(run.stderr.contains("parse TMP/root/etc/ld.so.cache: "), "{case}: {}", run.stderr);
+    }
+    let host = host(Layout::Fedora);
+    let file = fs::File::create(host.path("/etc/ld.so.cache")).unwrap();
+    file.set_len(1 << 30).unwrap();
+    let run = generate(&host, &[]);
+    assert_eq!(run.code, 0, "a gigabyte: {}", run.stderr);
+    assert!(run.stderr.contains("ld.so.cache: larger than 16777216 bytes"), "{}", run.stderr);
+}
+
+/// A driver upgrade: the next spec has nothing of the old version.
+#[test]
+fn after_an_upgrade_nothing_of_the_old_driver_is_left() {
+    let host = host(Layout::Debian);
+    assert_eq!(host.generate(&[]).code, 0);
+    let description = preset("a100-80gb").unwrap().replace(VERSION, "590.44.01");
+    let new = FakeHost::with_driver(&description, Layout::Debian);
+    for dir in ["usr", "lib", "proc"] {
+        fs::remove_dir_all(host.root().join(dir)).unwrap();
+        fs::rename(new.root().join(dir), host.root().join(dir)).unwrap();
+    }
+    fs::write(host.env().1, &description).unwrap();
+    assert_eq!(host.generate(&[]).code, 0);
+    let spec = host.read_spec().unwrap();
+    assert!(spec.contains("590.44.01") && !spec.contains(VERSION));
+}
