@@ -24,20 +24,36 @@ if [ -n "$missing" ]; then
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
 fi
 
-# NVIDIA's own libnvidia-ml.so.1, from Debian trixie's non-free, unpacked and not installed: the loader
-# has to cope with a library that is not ours. There is no driver behind it.
-if [ ! -d "$deps/libnvidia-ml/usr" ]; then
-    apt=$deps/apt
-    mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/empty"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie non-free" \
+# fetch NAME SUITE COMPONENT ARCHITECTURE PACKAGE…: unpacks packages into $deps/NAME without installing
+# them.
+fetch() {
+    name=$1 suite=$2 component=$3 architecture=$4
+    shift 4
+    [ ! -d "$deps/$name" ] || return 0
+    apt=$PWD/$deps/apt-$name
+    mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/empty" "$apt/root"
+    : >"$apt/status"
+    echo "deb [arch=$architecture signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $suite $component" \
         >"$apt/sources.list"
-    options="-o Dir::State::Lists=$PWD/$apt/lists -o Dir::Cache=$PWD/$apt -o Dir::Etc::SourceList=$PWD/$apt/sources.list
-        -o Dir::Etc::SourceParts=$PWD/$apt/empty -o APT::Sandbox::User= -o APT::Architecture=amd64"
+    options="-q -o Dir::State::Lists=$apt/lists -o Dir::State::Status=$apt/status -o Dir::Cache=$apt
+        -o Dir::Etc::SourceList=$apt/sources.list -o Dir::Etc::SourceParts=$apt/empty -o APT::Sandbox::User=
+        -o APT::Architecture=$architecture -o APT::Architectures=$architecture"
     # shellcheck disable=SC2086
-    apt-get $options update -q
+    apt-get $options update
     # shellcheck disable=SC2086
-    (cd "$apt" && apt-get $options download -q libnvidia-ml1)
-    dpkg-deb -x "$apt"/libnvidia-ml1_*.deb "$deps/libnvidia-ml.new"
+    (cd "$apt" && apt-get $options download "$@")
+    for package in "$apt"/*.deb; do
+        dpkg-deb -x "$package" "$apt/root"
+    done
+    mv "$apt/root" "$deps/$name"
     rm -rf "$apt"
-    mv "$deps/libnvidia-ml.new" "$deps/libnvidia-ml"
-fi
+}
+
+# NVIDIA's own user-space files: the loader has to cope with libraries that are not ours. There is no
+# driver behind them.
+fetch nvidia trixie non-free amd64 libnvidia-ml1 libcuda1 libnvidia-ptxjitcompiler1 libnvidia-nvvm4 \
+    libnvidia-cfg1 libnvidia-pkcs11-openssl3 libcudadebugger1 nvidia-smi
+# What a loader needs in two kinds of containers: Debian's, and one whose loader searches /lib64 and
+# /usr/lib64, as those of RPM distributions do. Debian builds such a one for its 32-bit port.
+fetch debian-root bookworm main amd64 libc6 libgcc-s1
+fetch lib64-root bookworm main i386 libc6-amd64 lib64gcc-s1

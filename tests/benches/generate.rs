@@ -3,7 +3,7 @@
 //! The figures to quote are the ratios: to `cat` of the same driver files on the same machine, and
 //! from one size to the next. Absolute times are those of the machine.
 
-use mig_cdi_tests::FakeHost;
+use mig_cdi_tests::{FakeHost, driver::Layout};
 use std::{
     collections::BTreeMap,
     fs,
@@ -44,7 +44,7 @@ fn measure(gpus: u32, devices: u32) -> Figures {
             i + 1
         )
     };
-    let host = FakeHost::new(&(0..gpus).map(gpu).collect::<String>());
+    let host = FakeHost::with_driver(&(0..gpus).map(gpu).collect::<String>(), Layout::Debian);
     let spec = host.spec().display().to_string();
     let generate = || {
         let mut command = host.command(&["generate", "-o", &spec]);

@@ -136,6 +136,23 @@ impl FakeHost {
         host
     }
 
+    /// Makes the host of a node description with the driver's real files, which Debian ships and
+    /// `tests/setup.sh` unpacks. There is no driver behind them.
+    ///
+    /// # Panics
+    /// As [`FakeHost::new`].
+    #[must_use]
+    pub fn with_real_driver(description: &str) -> FakeHost {
+        let host = FakeHost::new(description);
+        fs::remove_dir_all(host.path("/usr")).expect("there");
+        podman::copy(&project().join("target/test-deps/nvidia/usr"), &host.path("/usr"));
+        // They belong to whoever ran the script; on a real host they are root's.
+        let owned = run(Command::new("chown").args(["-R", "0:0"]).arg(host.path("/usr")));
+        assert_eq!(owned.code, 0, "{}", owned.stderr);
+        fs::write(host.config(), "").expect("write the configuration");
+        host
+    }
+
     /// Puts the fake NVML at a path of the host.
     fn put_nvml(&self, path: &str) {
         let (fake, path) = (build_dir().join("libfake_nvml.so"), self.path(path));

@@ -29,12 +29,31 @@ impl Podman {
     /// When a tool is missing: `tests/setup.sh` installs them.
     #[must_use]
     pub fn new(variant: Variant) -> Podman {
+        Podman::with_root(variant, None)
+    }
+
+    /// The same with a C library in the root file system: `debian-root` or `lib64-root` of
+    /// `tests/setup.sh`, and a program `loader` that opens libraries by name.
+    ///
+    /// # Panics
+    /// As [`Podman::new`].
+    #[must_use]
+    pub fn with_c_library(variant: Variant, root: &str) -> Podman {
+        let podman = Podman::with_root(variant, Some(root));
+        compile("loader.c", &podman.path("rootfs/bin/loader"), &[]);
+        podman
+    }
+
+    fn with_root(variant: Variant, root: Option<&str>) -> Podman {
         for tool in ["podman", "runc", "crun", "conmon", "busybox", "unshare"] {
             let found = std::env::split_paths("/usr/bin:/usr/sbin:/bin:/sbin")
                 .any(|dir| dir.join(tool).exists());
             assert!(found, "{tool} is not installed; run tests/setup.sh");
         }
         let podman = Podman { dir: tempfile::tempdir().expect("a temporary directory"), variant };
+        if let Some(root) = root {
+            copy(&project().join("target/test-deps").join(root), &podman.path("rootfs"));
+        }
         podman.make_rootfs();
         if variant == ("crun", "v2") {
             podman.make_memlock();
@@ -67,11 +86,7 @@ impl Podman {
     /// See `memlock.c`.
     fn make_memlock(&self) {
         let library = self.path("memlock.so");
-        let source = project().join("tests/engines/memlock.c");
-        let mut cc = Command::new("cc");
-        cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source);
-        let built = run(&mut cc);
-        assert_eq!(built.code, 0, "{}", built.stderr);
+        compile("memlock.c", &library, &["-shared", "-fPIC"]);
         let wrapper = self.path("crun");
         let script =
             format!("#!/bin/sh\nLD_PRELOAD={} exec /usr/bin/crun \"$@\"\n", library.display());
@@ -100,6 +115,7 @@ impl Podman {
             text(self.runtime())
         );
         let (key, value) = host.env();
+        let node = value.clone();
         let mut command = Command::new("sh");
         command.arg(project().join("tests/engines/ns.sh")).args([cgroup, "sh", "-euc", script]);
         command
@@ -111,7 +127,28 @@ impl Podman {
             .env("MIG_CDI", text(program("mig-cdi")))
             .env("FLAGS", host.flags().join(" "))
             .env(key, value);
-        command.env("PODMAN", podman).env("ROOTFS", self.path("rootfs"));
+        command.env("PODMAN", podman).env("ROOTFS", self.path("rootfs")).env("NODE", node);
         run(&mut command)
     }
+}
+
+/// Compiles a C file of `tests/engines`.
+///
+/// # Panics
+/// When the compiler does not take it.
+pub fn compile(source: &str, to: &Path, flags: &[&str]) {
+    let mut cc = Command::new("cc");
+    cc.args(["-O1", "-Wall", "-Werror", "-o"]).arg(to).args(flags);
+    let built = run(cc.arg(project().join("tests/engines").join(source)));
+    assert_eq!(built.code, 0, "{}", built.stderr);
+}
+
+/// Copies a tree as it is.
+///
+/// # Panics
+/// When it is not there.
+pub fn copy(from: &Path, to: &Path) {
+    assert!(from.is_dir(), "{} is not there; run tests/setup.sh", from.display());
+    let copied = run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(from).arg(to));
+    assert_eq!(copied.code, 0, "{}", copied.stderr);
 }

@@ -394,3 +394,34 @@ fn after_an_upgrade_nothing_of_the_old_driver_is_left() {
     let spec = host.read_spec().unwrap();
     assert!(spec.contains("590.44.01") && !spec.contains(VERSION));
 }
+
+/// The real files of Debian's packages, in Debian's own layout, by the names that they give
+/// themselves.
+#[test]
+fn real_libraries_are_mounted_under_their_real_names() {
+    let description = preset("a100-80gb").unwrap().replace(VERSION, "550.163.01");
+    let host = FakeHost::with_real_driver(&description);
+    let run = generate(&host, &["--source=proc", "--capabilities=all"]);
+    let mounts = mounts(&spec(&run)["containerEdits"]);
+    let current = "TMP/root/usr/lib/x86_64-linux-gnu/nvidia/current";
+    for (name, path) in [
+        ("libcuda.so.1", format!("{current}/libcuda.so.550.163.01")),
+        ("libcudadebugger.so.1", format!("{current}/libcudadebugger.so.550.163.01")),
+        ("libnvidia-ml.so.1", format!("{current}/libnvidia-ml.so.550.163.01")),
+        ("libnvidia-cfg.so.1", format!("{current}/libnvidia-cfg.so.550.163.01")),
+        ("libnvidia-nvvm.so.4", format!("{current}/libnvidia-nvvm.so.550.163.01")),
+        (
+            "libnvidia-ptxjitcompiler.so.1",
+            format!("{current}/libnvidia-ptxjitcompiler.so.550.163.01"),
+        ),
+        (
+            "libnvidia-pkcs11-openssl3.so.550.163.01",
+            "TMP/root/usr/lib/x86_64-linux-gnu/libnvidia-pkcs11-openssl3.so.550.163.01".to_owned(),
+        ),
+    ] {
+        for dir in DIRS {
+            assert_eq!(mounts.get(&format!("{dir}/{name}")), Some(&path), "{dir}/{name}");
+        }
+    }
+    assert_eq!(mounts["/usr/bin/nvidia-smi"], "TMP/root/usr/lib/nvidia/current/nvidia-smi");
+}

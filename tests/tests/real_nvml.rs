@@ -26,7 +26,7 @@ const WRAPPED: [&str; 14] = [
 ];
 
 fn root() -> PathBuf {
-    let root = project().join("target/test-deps/libnvidia-ml");
+    let root = project().join("target/test-deps/nvidia");
     assert!(root.join("usr").is_dir(), "{} is not there; run tests/setup.sh", root.display());
     root
 }

@@ -1,0 +1,114 @@
+//! Programs in containers load the driver's libraries with no hook and with no cache of the loader
+//! made: in a container like Debian's and in one like those of RPM distributions.
+
+use mig_cdi_sim::preset;
+use mig_cdi_tests::{
+    FakeHost, Run,
+    driver::{Layout, library_dir},
+    podman::{Podman, VARIANTS, compile},
+};
+
+/// A root file system and the directory in which its loader finds the libraries.
+const ROOTS: [(&str, &str); 2] =
+    [("debian-root", "/usr/lib/x86_64-linux-gnu"), ("lib64-root", "/usr/lib64")];
+
+const VERSION: &str = "580.105.08";
+
+fn passed(run: &Run) -> &str {
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    &run.stdout
+}
+
+/// A host with a libcuda that can be loaded and an nvidia-smi that runs.
+fn host(layout: Layout) -> FakeHost {
+    let host = FakeHost::with_driver(preset("a100-80gb").unwrap(), layout);
+    let cuda = host.path(&format!("{}/libcuda.so.{VERSION}", library_dir(layout)));
+    compile("fake-libcuda.c", &cuda, &["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1"]);
+    let smi = if layout == Layout::Debian { "/usr/lib/nvidia/current" } else { "/usr/bin" };
+    compile("fake-nvidia-smi.c", &host.path(&format!("{smi}/nvidia-smi")), &[]);
+    host
+}
+
+#[test]
+fn programs_load_cuda_and_nvml_and_nvidia_smi_runs() {
+    let script = "
+        [ ! -e $ROOTFS/etc/ld.so.cache ]
+        $MIG_CDI generate $FLAGS
+        $PODMAN run --rm --device nvidia.com/mig=0:2g.20gb:0 -e FAKE_NVML_NODE=/node.toml -v $NODE:/node.toml:ro \
+            --rootfs $ROOTFS sh -c 'loader libcuda.so.1 libcuda.so libnvidia-ml.so.1 libnvidia-ml.so && nvidia-smi'
+        [ ! -e $ROOTFS/etc/ld.so.cache ]";
+    for layout in [Layout::Debian, Layout::Fedora] {
+        let host = host(layout);
+        for variant in VARIANTS {
+            for (root, dir) in ROOTS {
+                let expected = format!(
+                    "libcuda.so.1 {dir}/libcuda.so.1
+libcuda.so {dir}/libcuda.so.1 is libcuda.so.1
+libnvidia-ml.so.1 {dir}/libnvidia-ml.so.1
+libnvidia-ml.so {dir}/libnvidia-ml.so.1 is libnvidia-ml.so.1
+cuInit 100
+driver {VERSION}
+"
+                );
+                let run = Podman::with_c_library(variant, root).script(&host, script);
+                similar_asserts::assert_eq!(
+                    passed(&run),
+                    expected,
+                    "{layout:?} {variant:?} {root}"
+                );
+            }
+        }
+    }
+}
+
+/// A container cannot change the driver's files, nor can root in it.
+#[test]
+fn the_files_cannot_be_written_from_inside() {
+    let host = host(Layout::Fedora);
+    let script = "
+        $MIG_CDI generate $FLAGS
+        $PODMAN run --rm --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS \
+            sh -c 'echo x >> /usr/lib64/libcuda.so.1' 2>&1 || echo refused";
+    for variant in VARIANTS {
+        let run = Podman::with_c_library(variant, "lib64-root").script(&host, script);
+        let out = passed(&run);
+        assert!(
+            out.contains("Read-only file system") && out.ends_with("refused\n"),
+            "{variant:?}: {out}"
+        );
+    }
+}
+
+/// NVIDIA's own libcuda and nvidia-smi: found in Debian's own layout, loaded in the container, and
+/// their answer is about the driver, not about a library.
+#[test]
+fn the_real_files_load_and_say_that_there_is_no_driver() {
+    let description = preset("a100-80gb").unwrap().replace(VERSION, "550.163.01");
+    let host = FakeHost::with_real_driver(&description);
+    // The real NVML says that no driver is loaded, so /proc alone is asked.
+    let script = "
+        $MIG_CDI generate --source proc $FLAGS
+        $PODMAN run --rm --device nvidia.com/mig=0:3:0 --rootfs $ROOTFS sh -c \
+            'loader libcuda.so.1 libcuda.so libnvidia-ml.so.1 libnvidia-ptxjitcompiler.so.1 libnvidia-cfg.so.1; nvidia-smi'";
+    for (root, dir) in ROOTS {
+        let run = Podman::with_c_library(("runc", "v2"), root).script(&host, script);
+        let out = &run.stdout;
+        for line in [
+            format!("libcuda.so.1 {dir}/libcuda.so.1"),
+            format!("libcuda.so {dir}/libcuda.so.1 is libcuda.so.1"),
+            format!("libnvidia-ml.so.1 {dir}/libnvidia-ml.so.1"),
+            format!("libnvidia-ptxjitcompiler.so.1 {dir}/libnvidia-ptxjitcompiler.so.1"),
+            format!("libnvidia-cfg.so.1 {dir}/libnvidia-cfg.so.1"),
+        ] {
+            assert!(out.lines().any(|l| l == line), "{line} in {out}{}", run.stderr);
+        }
+        // CUDA_ERROR_NO_DEVICE.
+        assert!(out.contains("cuInit 100\n"), "{out}");
+        assert!(
+            out.contains(
+                "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver"
+            ),
+            "{out}"
+        );
+    }
+}
