@@ -2,7 +2,7 @@
 
 use crate::{
     discover::Source,
-    spec::{Format, NameStyle},
+    spec::{Admin, Format, NameStyle},
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
 use mig_cdi_model::{
@@ -120,6 +120,11 @@ pub(crate) struct SpecArgs {
     #[arg(long, value_name = "DIR,…", value_delimiter = ',')]
     pub library_dirs: Vec<String>,
 
+    /// Offer nvidia.com/mig=config or =monitor too, each one capability over all slices of the node:
+    /// for containers that partition or watch GPUs
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "CAPABILITY,…")]
+    pub admin: Vec<Admin>,
+
     /// Set `CUDA_VISIBLE_DEVICES` too. Of two devices asked for by name the last one's value wins, so
     /// this is for containers with one slice, or with all
     #[arg(long)]
@@ -144,6 +149,11 @@ pub(crate) struct GenerateArgs {
     /// json or yaml [default: by the suffix of PATH, else json]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
+
+    /// Write the GPUs that are not in MIG mode too, as nvidia.com/gpu=INDEX and =UUID, into a file of
+    /// their own in the same directory
+    #[arg(long)]
+    pub gpus: bool,
 
     /// Write nothing unless every device is complete and has every name
     #[arg(long)]

@@ -14,7 +14,7 @@ use crate::{
 };
 use clap::ValueEnum;
 use mig_cdi_config::Settings;
-use mig_cdi_model::{DriverFile, Topology};
+use mig_cdi_model::{Capabilities, Capability, DriverFile, Topology};
 use mig_cdi_sim::{Node, PRESETS, SimulatedMachine, preset};
 use mig_cdi_sys::{Host, Machine, Roots, read_named};
 use std::path::Path;
@@ -125,6 +125,10 @@ impl Context<'_> {
         }
     }
 
+    fn capabilities<'b>(&'b self, args: &'b SpecArgs) -> &'b Capabilities {
+        args.capabilities.as_ref().unwrap_or(&self.settings.capabilities)
+    }
+
     /// The files of the driver that containers shall have. A simulated node has none to give.
     fn driver_files(
         &self,
@@ -132,7 +136,7 @@ impl Context<'_> {
         topology: &Topology,
         args: &SpecArgs,
     ) -> Result<Vec<DriverFile>, Failure> {
-        let capabilities = args.capabilities.as_ref().unwrap_or(&self.settings.capabilities);
+        let capabilities = self.capabilities(args);
         let root = machine.driver().filter(|_| topology.mig_devices().next().is_some());
         let Some(root) = root else { return Ok(Vec::new()) };
         let found = discover::find_files(root, &topology.driver_version, capabilities)?;
@@ -193,11 +197,17 @@ impl Context<'_> {
             names,
             source,
             library_dirs,
+            graphics: draws(self.capabilities(args)),
+            admin: args.admin.clone(),
             cuda_env: args.cuda_env,
             annotations: args.annotations,
             max_version: args.max_cdi_version.unwrap_or(self.settings.max_cdi_version),
         })
     }
+}
+
+fn draws(capabilities: &Capabilities) -> bool {
+    capabilities.has(Capability::Graphics) || capabilities.has(Capability::Display)
 }
 
 fn is_plain_directory(path: &str) -> bool {

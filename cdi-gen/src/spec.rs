@@ -5,8 +5,9 @@
 mod edits;
 mod names;
 mod text;
+mod units;
 
-pub use names::NameStyle;
+pub use names::{NameStyle, handy_name};
 pub use text::{Format, to_text};
 
 use crate::{
@@ -18,7 +19,8 @@ use mig_cdi_model::{
     DriverFile, MigDevice, Topology,
     cdi::{Device, DeviceName, Kind, Spec, Version, highest_need},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use units::{Unit, Units};
 
 /// What the document shall be like.
 #[derive(Debug, Clone)]
@@ -31,6 +33,10 @@ pub struct Options {
     pub source: Source,
     /// Where the loader of a container looks for libraries without a cache.
     pub library_dirs: Vec<String>,
+    /// Whole GPUs shall be able to draw.
+    pub graphics: bool,
+    /// Capabilities of administrators to offer too.
+    pub admin: Vec<Admin>,
     /// Set `CUDA_VISIBLE_DEVICES`.
     pub cuda_env: bool,
     /// Add the facts of each device for readers of the document.
@@ -39,12 +45,49 @@ pub struct Options {
     pub max_version: Version,
 }
 
+impl Options {
+    /// The kind of whole GPUs: `nvidia.com/gpu` beside `nvidia.com/mig`.
+    #[must_use]
+    pub fn gpu_kind(&self) -> Kind {
+        self.kind.with_class_gpu()
+    }
+}
+
+/// A capability that lets a container act on every slice of the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Admin {
+    /// Create and destroy GPU instances and compute instances.
+    Config,
+    /// See processes, memory and events of all instances.
+    Monitor,
+}
+
+impl Admin {
+    /// Its name in a document, and of its file in the capability tree.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Admin::Config => "config",
+            Admin::Monitor => "monitor",
+        }
+    }
+}
+
+/// What a document describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// MIG devices, and the capabilities of administrators.
+    Mig,
+    /// GPUs that are not divided.
+    Gpus,
+}
+
 /// A document, or none when there is no device, and what was left out of it.
 #[derive(Debug, Clone)]
 pub struct Built {
     /// CDI knows no empty document.
     pub spec: Option<Spec>,
-    /// Number of MIG devices in it.
+    /// Number of devices in it, each counted once whatever its names.
     pub devices: usize,
     /// Devices left out.
     pub problems: Vec<Problem>,
@@ -59,24 +102,43 @@ pub struct Built {
 pub fn build(
     topology: &Topology,
     files: &[DriverFile],
+    content: Content,
     options: &Options,
 ) -> Result<Built, Failure> {
-    let mut naming = names::name_all(topology, options);
-    naming.problems.extend(naming.left_out.iter().map(|device| {
-        Problem::new(label(device), "none of the names asked for can be given to it; see --names")
+    let Units { units, mut problems, warnings } = match content {
+        Content::Mig => units::of_mig(topology, options),
+        Content::Gpus => units::of_gpus(topology, options),
+    };
+    let (units, unnamed): (Vec<_>, Vec<_>) = units.into_iter().partition(|u| !u.names.is_empty());
+    problems.extend(unnamed.iter().map(|unit| {
+        Problem::new(&unit.label, "none of the names asked for can be given to it; see --names")
+    }));
+    let shared = shared_names(&units);
+    problems.extend(shared.iter().map(|(name, labels)| {
+        let reason = format!("{} have the same name; it is given to none", labels.join(" and "));
+        Problem::new(name.as_str(), reason)
     }));
     let edits = Edits { options, files };
-    let devices = naming.named.iter().map(|(name, device)| Device {
-        name: name.clone(),
-        annotations: if options.annotations { annotations(device) } else { BTreeMap::new() },
-        container_edits: edits.of(&[*device]),
-    });
-    let mut devices: Vec<Device> = devices.collect();
-    let distinct = distinct(&naming.named);
+    let mut devices: Vec<Device> = Vec::new();
+    for unit in &units {
+        let names = unit.names.iter().filter(|name| !shared.contains_key(name));
+        devices.extend(names.map(|name| Device {
+            name: name.clone(),
+            annotations: if options.annotations {
+                unit.annotations.clone()
+            } else {
+                BTreeMap::new()
+            },
+            container_edits: edits.of(&[unit]),
+        }));
+    }
+    let all: Vec<&Unit<'_>> = units.iter().filter(|unit| unit.in_all).collect();
     if !devices.is_empty() {
         check_common(topology)?;
+    }
+    if !all.is_empty() && !devices.is_empty() {
         let name = "all".parse().expect("a device name");
-        let container_edits = edits.of(&distinct);
+        let container_edits = edits.of(&all);
         devices.push(Device { name, annotations: BTreeMap::new(), container_edits });
     }
     let cdi_version = version(&options.kind, &devices, options.max_version)?;
@@ -86,14 +148,19 @@ pub fn build(
         devices,
         container_edits: edits.common(topology),
     });
-    let names::Naming { problems, warnings, .. } = naming;
-    Ok(Built { spec, devices: distinct.len(), problems, warnings })
+    Ok(Built { spec, devices: units.len(), problems, warnings })
 }
 
-/// The first name that a person would type for each device, slot before UUID.
-#[must_use]
-pub fn handy_name(device: &MigDevice<'_>, source: Source) -> Option<DeviceName> {
-    names::handy(device, source)
+/// Names that two units have, with both. A container would be given one of them by chance.
+fn shared_names<'a>(units: &'a [Unit<'_>]) -> BTreeMap<&'a DeviceName, Vec<&'a str>> {
+    let mut holders: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for unit in units {
+        for name in &unit.names {
+            holders.entry(name).or_default().push(unit.label.as_str());
+        }
+    }
+    holders.retain(|_, labels| labels.len() > 1);
+    holders
 }
 
 /// How a device is called in messages.
@@ -111,13 +178,6 @@ fn check_common(topology: &Topology) -> Result<(), Failure> {
     Err(Failure::new(Exit::Failed, message))
 }
 
-/// The devices behind the names, each once.
-fn distinct<'a>(named: &[(DeviceName, MigDevice<'a>)]) -> Vec<MigDevice<'a>> {
-    let mut seen = BTreeSet::new();
-    let key = |d: &MigDevice<'_>| (d.gpu.minor, d.gi.id, d.ci.id);
-    named.iter().map(|(_, device)| *device).filter(|device| seen.insert(key(device))).collect()
-}
-
 /// The least version that the content needs.
 fn version(kind: &Kind, devices: &[Device], max: Version) -> Result<Version, Failure> {
     match highest_need(kind, devices) {
@@ -133,19 +193,4 @@ fn version(kind: &Kind, devices: &[Device], max: Version) -> Result<Version, Fai
             Err(Failure::new(Exit::Refused, message))
         }
     }
-}
-
-fn annotations(device: &MigDevice<'_>) -> BTreeMap<String, String> {
-    let MigDevice { gpu, gi, ci } = device;
-    let text = |value: &dyn std::fmt::Display| Some(value.to_string());
-    let facts = [
-        ("gpu-uuid", gpu.uuid.as_ref().and_then(|v| text(v))),
-        ("gpu-instance", text(&gi.id)),
-        ("compute-instance", text(&ci.id)),
-        ("profile", ci.profile.as_ref().and_then(|v| text(v))),
-        ("memory-mib", ci.memory_mib.and_then(|v| text(&v))),
-        ("start", gi.placement.and_then(|v| text(&v.start))),
-    ];
-    let facts = facts.into_iter();
-    facts.filter_map(|(key, value)| Some((format!("mig-cdi/{key}"), value?))).collect()
 }

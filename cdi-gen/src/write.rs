@@ -45,6 +45,21 @@ impl Target {
         Ok(Target { dir, name: name.to_owned(), spec_dirs: spec_dirs.to_vec() })
     }
 
+    /// The file of another kind in the same directory.
+    ///
+    /// # Errors
+    /// When it would be the same file.
+    pub fn beside(&self, kind: &Kind) -> Result<Target, Failure> {
+        let suffix = if self.name.ends_with(".yaml") { "yaml" } else { "json" };
+        let name = format!("{}.{suffix}", kind.file_stem());
+        if name == self.name {
+            let message =
+                format!("write {}: it is the file of {kind}; name another", self.path().display());
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        Ok(Target { name, ..self.clone() })
+    }
+
     /// The path as it was given.
     #[must_use]
     pub fn path(&self) -> PathBuf {

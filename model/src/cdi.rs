@@ -119,6 +119,12 @@ impl Kind {
         &self.class
     }
 
+    /// The same vendor with the class `gpu`.
+    #[must_use]
+    pub fn with_class_gpu(&self) -> Kind {
+        Kind { vendor: self.vendor.clone(), class: "gpu".to_owned() }
+    }
+
     /// The file name, without suffix, that engines and administrators expect for this kind.
     #[must_use]
     pub fn file_stem(&self) -> String {

@@ -16,5 +16,6 @@ pub use id::{
 };
 pub use profile::{BadProfile, Placement, Profile};
 pub use topology::{
-    ComputeInstance, DeviceNode, Gpu, GpuInstance, HostNode, MigDevice, MigMode, Topology,
+    AdminNode, ComputeInstance, DeviceNode, Gpu, GpuInstance, HostNode, MigDevice, MigMode,
+    Topology,
 };

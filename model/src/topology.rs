@@ -63,6 +63,17 @@ pub struct Topology {
     pub common: Vec<DeviceNode>,
     /// The GPUs that both views of the driver agree on.
     pub gpus: Vec<Gpu>,
+    /// Capabilities over all instances of the node, where the driver has them.
+    pub admin: Vec<AdminNode>,
+}
+
+/// A capability over all instances of the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AdminNode {
+    /// `config` or `monitor`.
+    pub name: &'static str,
+    /// Capability node.
+    pub node: DeviceNode,
 }
 
 /// One GPU.
@@ -144,10 +155,10 @@ pub struct MigDevice<'a> {
     pub ci: &'a ComputeInstance,
 }
 
-impl MigDevice<'_> {
+impl<'a> MigDevice<'a> {
     /// The device nodes that are this device's own, in the order in which a program opens them: the
     /// GPU, for graphics its DRI nodes, the GPU instance, the compute instance.
-    pub fn nodes(&self) -> impl Iterator<Item = &DeviceNode> {
+    pub fn nodes(&self) -> impl Iterator<Item = &'a DeviceNode> + use<'a> {
         let dri = if self.has_graphics() { &self.gpu.dri[..] } else { &[] };
         [&self.gpu.node].into_iter().chain(dri).chain([&self.gi.cap, &self.ci.cap])
     }
@@ -172,6 +183,7 @@ impl Topology {
     /// Visits every device node, each once.
     pub fn for_each_node(&mut self, mut visit: impl FnMut(&mut DeviceNode)) {
         self.common.iter_mut().for_each(&mut visit);
+        self.admin.iter_mut().for_each(|admin| visit(&mut admin.node));
         for gpu in &mut self.gpus {
             visit(&mut gpu.node);
             gpu.dri.iter_mut().for_each(&mut visit);

@@ -71,8 +71,12 @@ impl Tree {
             "/proc/driver/nvidia/params",
             "ResmanDebugLevel: 4294967295\nModifyDeviceFiles: 1\nDeviceFileUID: 0\nDeviceFileGID: 0\nDeviceFileMode: 438\n".into(),
         );
-        self.file("/proc/driver/nvidia/capabilities/mig/config", access(1, 0o400));
-        self.file("/proc/driver/nvidia/capabilities/mig/monitor", access(2, 0o444));
+        let caps = node.stale_caps_major.unwrap_or(majors.nvidia_caps);
+        for (name, minor, mode) in [("config", 1, 0o400), ("monitor", 2, 0o444)] {
+            let path = format!("/proc/driver/nvidia/capabilities/mig/{name}");
+            self.file(path, access(minor, mode));
+            self.node(format!("/dev/nvidia-caps/nvidia-cap{minor}"), caps, minor, mode);
+        }
         self.file("/proc/driver/nvidia-caps/mig-minors", mig_minors());
         self.dirs.insert("/proc/driver/nvidia/gpus".into());
         self.node("/dev/nvidiactl", majors.nvidia, 255, 0o666);

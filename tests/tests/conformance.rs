@@ -4,7 +4,7 @@
 use container_device_interface::{spec::read_spec, version::minimum_required_version};
 use mig_cdi::{
     discover::{Source, discover},
-    spec::{Built, Format, NameStyle, Options, build, to_text},
+    spec::{Built, Content, Format, NameStyle, Options, build, to_text},
 };
 use mig_cdi_model::cdi::{Device, Spec, Version};
 use mig_cdi_sim::{Node, PRESETS, SimulatedMachine};
@@ -17,6 +17,8 @@ fn options() -> Options {
         names: vec![NameStyle::Uuid, NameStyle::Slot],
         source: Source::Nvml,
         library_dirs: Vec::new(),
+        graphics: true,
+        admin: Vec::new(),
         cuda_env: false,
         annotations: false,
         max_version: Version::V0_5_0,
@@ -27,7 +29,8 @@ fn built(description: &str, options: &Options) -> Result<Built, String> {
     let node = Node::parse(description).map_err(|e| e.to_string())?;
     let discovery =
         discover(&SimulatedMachine::new(node), options.source).map_err(|e| e.message)?;
-    let mut built = build(&discovery.topology, &[], options).map_err(|e| e.message)?;
+    let mut built =
+        build(&discovery.topology, &[], Content::Mig, options).map_err(|e| e.message)?;
     built.problems.extend(discovery.problems);
     Ok(built)
 }

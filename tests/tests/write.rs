@@ -161,7 +161,8 @@ fn no_slice_means_no_spec() {
     let gone = host.generate(&[]);
     assert_eq!((gone.code, host.read_spec()), (0, None));
     assert!(
-        gone.stderr.contains("no mig device on this node: removed TMP/cdi/nvidia.com-mig.json"),
+        gone.stderr
+            .contains("no nvidia.com/mig device on this node: removed TMP/cdi/nvidia.com-mig.json"),
         "{}",
         gone.stderr
     );

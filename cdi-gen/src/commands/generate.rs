@@ -4,46 +4,91 @@ use super::{Context, Done, exit};
 use crate::{
     Exit, Failure,
     cli::GenerateArgs,
-    spec::{self, Built, Format, Options, to_text},
+    spec::{self, Built, Content, Format, Options, to_text},
     write::Target,
 };
-use mig_cdi_model::{HostNode, Major, Topology, cdi::Spec};
+use mig_cdi_model::{
+    HostNode, Major, Topology,
+    cdi::{Kind, Spec},
+};
 use mig_cdi_sys::{Machine, Outcome, text};
 use std::path::{Path, PathBuf};
 
 pub(super) fn run(context: &Context<'_>, args: &GenerateArgs) -> Result<Done, Failure> {
     let options = context.options(&args.spec)?;
-    let (format, target) = destination(context, args, &options)?;
+    let (format, target) = destination(context, args, &options.kind)?;
+    let gpus = gpus_destination(args, &options, target.as_ref())?;
     let machine = context.machine()?;
     let discovery = context.discover(machine.as_ref())?;
-    let files = context.driver_files(machine.as_ref(), &discovery.topology, &args.spec)?;
-    let built = spec::build(&discovery.topology, &files, &options)?;
-    context.report(&built);
-    let complete = discovery.problems.is_empty() && built.problems.is_empty();
-    if args.strict && !(complete && built.warnings.is_empty()) {
+    let topology = &discovery.topology;
+    let files = context.driver_files(machine.as_ref(), topology, &args.spec)?;
+    let mut documents =
+        vec![(spec::build(topology, &files, Content::Mig, &options)?, &options, target)];
+    if let Some((options, target)) = &gpus {
+        let built = spec::build(topology, &files, Content::Gpus, options)?;
+        documents.push((built, options, Some(target.clone())));
+    }
+    documents.iter().for_each(|(built, ..)| context.report(built));
+    let problems = documents.iter().any(|(built, ..)| !built.problems.is_empty());
+    let complete = discovery.problems.is_empty() && !problems;
+    let warnings = documents.iter().any(|(built, ..)| !built.warnings.is_empty());
+    if args.strict && (!complete || warnings) {
         let message = "nothing is written: the node is incomplete and --strict was given";
         return Err(Failure::new(Exit::Incomplete, message));
     }
-    warn_of_host_nodes(context, &discovery.topology);
-    if target.is_some() {
-        refuse_real_majors(context, &discovery.topology)?;
+    warn_of_host_nodes(context, topology);
+    if documents.iter().any(|(_, _, target)| target.is_some()) {
+        refuse_real_majors(context, topology)?;
     }
-    let stdout = match (&built.spec, &target) {
-        (Some(spec), None) => text_of(spec, format)?,
+    let mut stdout = String::new();
+    for (built, options, target) in &documents {
+        stdout += &put(context, built, options, target.as_ref(), (format, complete))?;
+    }
+    Ok(Done { stdout, exit: exit(complete) })
+}
+
+/// Writes one document, prints it, or takes an old one away.
+fn put(
+    context: &Context<'_>,
+    built: &Built,
+    options: &Options,
+    target: Option<&Target>,
+    (format, complete): (Format, bool),
+) -> Result<String, Failure> {
+    match (&built.spec, target) {
+        (Some(spec), None) => text_of(spec, format),
         (Some(spec), Some(target)) => {
             let outcome = target.install(spec, &text_of(spec, format)?)?;
-            say_written(context, target, spec, &built, outcome);
-            String::new()
+            say_written(context, target, spec, built, outcome);
+            Ok(String::new())
         }
         (None, _) if !complete => {
-            let message =
-                "no device is certain; nothing was written and an older spec stays as it is";
-            context.console.status(message);
-            String::new()
+            let kind = &options.kind;
+            context.console.status(&format!(
+                "no {kind} device is certain; nothing was written and an older spec stays as it is"
+            ));
+            Ok(String::new())
         }
-        (None, target) => clear(context, target.as_ref(), &options)?,
-    };
-    Ok(Done { stdout, exit: exit(complete) })
+        (None, target) => clear(context, target, options),
+    }
+}
+
+/// Whole GPUs have a kind, and so a file, of their own, beside the other.
+fn gpus_destination(
+    args: &GenerateArgs,
+    options: &Options,
+    target: Option<&Target>,
+) -> Result<Option<(Options, Target)>, Failure> {
+    if !args.gpus {
+        return Ok(None);
+    }
+    let target = target.ok_or_else(|| {
+        let message = "--gpus writes a second file: it does not go with --output -";
+        Failure::new(Exit::Usage, message)
+    })?;
+    let kind = options.gpu_kind();
+    let target = target.beside(&kind)?;
+    Ok(Some((Options { kind, ..options.clone() }, target)))
 }
 
 fn text_of(spec: &Spec, format: Format) -> Result<String, Failure> {
@@ -54,7 +99,7 @@ fn text_of(spec: &Spec, format: Format) -> Result<String, Failure> {
 fn destination(
     context: &Context<'_>,
     args: &GenerateArgs,
-    options: &Options,
+    kind: &Kind,
 ) -> Result<(Format, Option<Target>), Failure> {
     let by_suffix = || match args.output.as_ref()?.extension()?.to_str()? {
         "yaml" => Some(Format::Yaml),
@@ -66,7 +111,7 @@ fn destination(
     }
     let spec_dirs = &context.settings.spec_dirs;
     let default = || {
-        let file = format!("{}.{}", options.kind.file_stem(), format.suffix());
+        let file = format!("{}.{}", kind.file_stem(), format.suffix());
         spec_dirs.last().map_or_else(PathBuf::new, |dir| dir.join(file))
     };
     let path = args.output.clone().unwrap_or_else(default);
@@ -143,9 +188,13 @@ fn say_written(
         Outcome::Changed => "wrote",
         Outcome::Unchanged => "unchanged",
     };
-    let (path, version) = (target.path(), spec.cdi_version);
-    let message =
-        format!("{done} {}: {} mig devices, cdi {version}", path.display(), built.devices);
+    let simulated = if context.node.node.is_some() { " of a simulated node" } else { "" };
+    let (path, kind, version) = (target.path(), &spec.kind, spec.cdi_version);
+    let message = format!(
+        "{done} {}: {} {kind} devices{simulated}, cdi {version}",
+        path.display(),
+        built.devices
+    );
     context.console.status(&message);
     let names = spec.devices.iter().map(|device| device.name.as_str());
     let shortest = names.filter(|name| *name != "all").min_by_key(|name| name.len());
@@ -163,7 +212,7 @@ fn clear(
     target: Option<&Target>,
     options: &Options,
 ) -> Result<String, Failure> {
-    let nothing = "no mig device on this node";
+    let nothing = format!("no {} device on this node", options.kind);
     let Some(target) = target else {
         context.console.status(&format!("{nothing}: nothing to print, cdi knows no empty spec"));
         return Ok(String::new());

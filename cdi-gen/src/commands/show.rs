@@ -7,38 +7,76 @@ use super::{
 use crate::{
     Exit, Failure,
     cli::ShowArgs,
-    spec::{self, label},
+    discover::Source,
+    spec::{self, Built, Content, label},
 };
 use mig_cdi_model::{
-    DeviceNode, HostNode, MigDevice, Topology,
+    DeviceNode, Gpu, HostNode, MigDevice, MigMode, Topology,
     cdi::{Device, Node, Spec},
 };
 
 pub(super) fn run(context: &Context<'_>, args: &ShowArgs) -> Result<Done, Failure> {
-    let options = context.options(&args.spec)?;
-    let prefix = format!("{}=", options.kind);
-    let name = args.name.strip_prefix(&prefix).unwrap_or(&args.name);
+    let mut options = context.options(&args.spec)?;
+    let mut content = Content::Mig;
+    let mut name = args.name.as_str();
+    if let Some((kind, device)) = name.split_once('=') {
+        name = device;
+        if kind == options.gpu_kind().to_string() {
+            options.kind = options.gpu_kind();
+            content = Content::Gpus;
+        } else if kind != options.kind.to_string() {
+            return Err(Failure::new(
+                Exit::Failed,
+                format!("show {:?}: not of our kinds", args.name),
+            ));
+        }
+    }
     let machine = context.machine()?;
     let discovery = context.discover(machine.as_ref())?;
     let topology = &discovery.topology;
     let files = context.driver_files(machine.as_ref(), topology, &args.spec)?;
-    let built = spec::build(topology, &files, &options)?;
+    let built = spec::build(topology, &files, content, &options)?;
     context.report(&built);
-    let spec = built.spec.ok_or_else(|| {
-        Failure::new(Exit::Failed, format!("show {name:?}: there is no mig device on this node"))
-    })?;
-    let entry = spec.devices.iter().find(|device| device.name.as_str() == name);
-    let entry = entry.ok_or_else(|| unknown(&spec, name))?;
-    let stdout =
-        [heading(topology, &spec, entry), nodes(topology, &spec, entry), environment(&spec, entry)];
+    let entries = built.spec.iter().flat_map(|spec| spec.devices.iter().map(move |d| (spec, d)));
+    let mut found = entries.filter(|(_, device)| device.name.as_str() == name);
+    let (spec, entry) = found.next().ok_or_else(|| unknown(topology, &built, content, name))?;
+    let stdout = [
+        heading(topology, spec, entry),
+        nodes(topology, spec, entry),
+        environment(spec, entry),
+        mounts(spec, entry),
+    ];
     let complete = discovery.problems.is_empty() && built.problems.is_empty();
     Ok(Done { stdout: stdout.join("\n"), exit: exit(complete) })
 }
 
-fn unknown(spec: &Spec, name: &str) -> Failure {
-    let known: Vec<_> = spec.devices.iter().map(|device| device.name.as_str()).collect();
-    let message = format!("show {name:?}: no such device; known are {}", known.join(", "));
-    Failure::new(Exit::Failed, message)
+/// Names what could be meant. A GPU in MIG mode is asked for by its slices.
+fn unknown(topology: &Topology, built: &Built, content: Content, name: &str) -> Failure {
+    let called = |gpu: &&Gpu| {
+        let index = gpu.index.map(|index| index.to_string());
+        let uuid = gpu.uuid.as_ref().map(ToString::to_string);
+        content == Content::Gpus && [index, uuid].iter().flatten().any(|known| known == name)
+    };
+    let divided = topology.gpus.iter().find(called);
+    let known: Vec<String> = match divided {
+        Some(gpu) => {
+            let slices = topology.mig_devices().filter(|device| std::ptr::eq(device.gpu, gpu));
+            slices
+                .filter_map(|d| spec::handy_name(&d, Source::Nvml))
+                .map(|n| n.to_string())
+                .collect()
+        }
+        None => built.spec.iter().flat_map(|s| &s.devices).map(|d| d.name.to_string()).collect(),
+    };
+    let list = match known.len() {
+        0 => "there is none".to_owned(),
+        _ => format!("known are {}", known.join(", ")),
+    };
+    let what = match divided {
+        Some(gpu) => format!("{} is in mig mode, ask for one of its slices", gpu.label()),
+        None => "no such device".to_owned(),
+    };
+    Failure::new(Exit::Failed, format!("show {name:?}: {what}; {list}"))
 }
 
 /// The names of the entry, and the MIG devices that are in it.
@@ -52,6 +90,11 @@ fn heading(topology: &Topology, spec: &Spec, entry: &Device) -> String {
     let nodes = &entry.container_edits.device_nodes;
     let has = |device: &MigDevice<'_>| nodes.iter().any(|node| node.path == device.ci.cap.path);
     topology.mig_devices().filter(has).for_each(|device| text += &facts(&device));
+    let whole =
+        |gpu: &&Gpu| gpu.mig != MigMode::Enabled && nodes.iter().any(|n| n.path == gpu.node.path);
+    for gpu in topology.gpus.iter().filter(whole) {
+        text += &format!("  {}, {} at {}\n", gpu.label(), gpu.model, gpu.pci);
+    }
     text
 }
 
@@ -98,6 +141,9 @@ fn origin(topology: &Topology, path: &str) -> (&'static str, String) {
         }
     };
     topology.common.iter().for_each(|node| look(node, &|| "/proc/devices".to_owned()));
+    for admin in &topology.admin {
+        look(&admin.node, &|| format!("{TREE}/mig/{}", admin.name));
+    }
     for gpu in &topology.gpus {
         look(&gpu.node, &|| format!("/proc/driver/nvidia/gpus/{}/information", gpu.pci));
         gpu.dri
@@ -125,4 +171,14 @@ fn host(node: HostNode) -> &'static str {
 fn environment(spec: &Spec, entry: &Device) -> String {
     let variables = spec.container_edits.env.iter().chain(&entry.container_edits.env);
     std::iter::once("ENVIRONMENT\n".to_owned()).chain(variables.map(|v| format!("{v}\n"))).collect()
+}
+
+/// The driver's files, each line a file with where it appears in the container.
+fn mounts(spec: &Spec, entry: &Device) -> String {
+    let mounts = spec.container_edits.mounts.iter().chain(&entry.container_edits.mounts);
+    let rows: Vec<_> = mounts.map(|m| [m.container_path.clone(), m.host_path.clone()]).collect();
+    if rows.is_empty() {
+        return "no file of the driver\n".to_owned();
+    }
+    table(["FILE", "FROM"], &rows)
 }

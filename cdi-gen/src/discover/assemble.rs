@@ -5,8 +5,8 @@ use super::{
     proc_view::{Instance, ProcView},
 };
 use mig_cdi_model::{
-    CiId, ComputeInstance, DeviceNode, GiId, Gpu, GpuIndex, GpuInstance, HostNode, Major, MigIndex,
-    MigMode, MigUuid, Minor, Placement, Profile, Topology,
+    AdminNode, CiId, ComputeInstance, DeviceNode, GiId, Gpu, GpuIndex, GpuInstance, HostNode,
+    Major, MigIndex, MigMode, MigUuid, Minor, Placement, Profile, Topology,
 };
 use mig_cdi_sys::text::{Access, Information, Params};
 use std::collections::BTreeMap;
@@ -34,7 +34,11 @@ pub(super) fn topology(proc: &ProcView, gpus: Vec<Gpu>) -> Topology {
         common.push(node("/dev/nvidia-uvm", uvm, 0));
         common.push(node("/dev/nvidia-uvm-tools", uvm, 1));
     }
-    Topology { driver_version: proc.driver_version.clone(), common, gpus }
+    let admin = proc.admin.iter().zip(proc.majors.caps.iter().cycle());
+    let admin =
+        admin.map(|((name, access), caps)| AdminNode { name, node: cap_node(*caps, access) });
+    let driver_version = proc.driver_version.clone();
+    Topology { driver_version, common, gpus, admin: admin.collect() }
 }
 
 fn device_node(path: String, major: Major, minor: u32, params: Params) -> DeviceNode {

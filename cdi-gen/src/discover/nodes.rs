@@ -1,16 +1,20 @@
 //! What the host has at the paths of the device nodes, and the DRI nodes of graphics profiles.
 
 use super::{Discovery, Problem};
-use mig_cdi_model::{DeviceNode, Gpu, HostNode, PciAddress, Profile};
+use mig_cdi_model::{DeviceNode, Gpu, GpuInstance, HostNode, MigMode, PciAddress, Profile};
 use mig_cdi_sys::{Machine, NodeStat};
 
 /// Looks at every node on the host, and finds the DRI nodes of GPUs with graphics slices.
 pub(super) fn look(machine: &dyn Machine, discovery: &mut Discovery) {
     let Discovery { topology, problems, .. } = discovery;
     for gpu in &mut topology.gpus {
-        if gpu.gpu_instances.iter().any(|gi| gi.profile.as_ref().is_some_and(Profile::has_graphics))
-        {
+        let renders = |gi: &GpuInstance| gi.profile.as_ref().is_some_and(Profile::has_graphics);
+        if gpu.gpu_instances.iter().any(renders) {
             find_dri(machine, gpu, problems);
+        } else if matches!(gpu.mig, MigMode::Disabled | MigMode::Unsupported) {
+            // A whole GPU computes without them.
+            let nodes = ["card", "render"].map(|kind| dri_node(machine, gpu.pci, kind));
+            gpu.dri = nodes.into_iter().collect::<Result<_, _>>().unwrap_or_default();
         }
     }
     topology.for_each_node(|node| node.host = host(machine, node));

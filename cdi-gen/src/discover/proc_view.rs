@@ -29,6 +29,8 @@ pub(super) struct ProcView {
     /// By PCI address, which is the order of NVML's indices.
     pub gpus: BTreeMap<PciAddress, Result<Information, String>>,
     pub instances: BTreeMap<GpuMinor, Instances>,
+    /// The capabilities of administrators that can be read.
+    pub admin: Vec<(&'static str, Access)>,
 }
 
 /// GPU instances of one GPU.
@@ -70,7 +72,17 @@ pub(super) fn read(machine: &dyn Machine) -> Result<ProcView, Failure> {
     };
     let gpus = gpus(machine)?;
     let instances = instances(machine, majors)?;
-    Ok(ProcView { driver_version, majors, params, gpus, instances })
+    let admin = admin(machine);
+    Ok(ProcView { driver_version, majors, params, gpus, instances, admin })
+}
+
+/// Nobody but who asks for one of these misses it.
+fn admin(machine: &dyn Machine) -> Vec<(&'static str, Access)> {
+    let access = |name: &'static str| {
+        let bytes = machine.read(&format!("{CAPABILITIES}/mig/{name}"), SMALL).ok()??;
+        Some((name, text::access(&bytes).ok()?))
+    };
+    ["config", "monitor"].into_iter().filter_map(access).collect()
 }
 
 fn required(machine: &dyn Machine, path: &str, limit: usize) -> Result<Vec<u8>, Failure> {

@@ -1,8 +1,8 @@
 //! What a container with one or more MIG devices gets.
 
-use super::Options;
+use super::{Options, units::Unit};
 use mig_cdi_model::{
-    DeviceNode, DriverFile, MigDevice, Place, Topology,
+    DeviceNode, DriverFile, Place, Topology,
     cdi::{ContainerEdits, Mount, Node},
 };
 use std::collections::BTreeSet;
@@ -54,16 +54,16 @@ impl Edits<'_> {
         mounts.collect()
     }
 
-    /// For a container with these devices: their nodes, each once, and their variables.
-    pub fn of(&self, devices: &[MigDevice<'_>]) -> ContainerEdits {
+    /// For a container with these units: their nodes, each once, and their variables.
+    pub fn of(&self, units: &[&Unit<'_>]) -> ContainerEdits {
         let mut seen = BTreeSet::new();
-        let nodes = devices.iter().flat_map(MigDevice::nodes);
-        let nodes = nodes.filter(|node| seen.insert(node.path.clone())).map(node).collect();
-        let mut env: Vec<String> = devices.iter().filter_map(variable).collect();
+        let nodes = units.iter().flat_map(|unit| unit.nodes.iter().copied());
+        let nodes = nodes.filter(|node| seen.insert(node.path.as_str())).map(node).collect();
+        let mut env: Vec<String> = units.iter().filter_map(|unit| unit.variable.clone()).collect();
         if self.options.cuda_env {
-            env.extend(cuda_visible_devices(devices));
+            env.extend(cuda_visible_devices(units));
         }
-        let renders = devices.iter().any(MigDevice::has_graphics);
+        let renders = units.iter().any(|unit| unit.renders);
         let mounts = self.mounts(|file| renders && file.graphics_only);
         ContainerEdits { env, device_nodes: nodes, mounts }
     }
@@ -83,17 +83,8 @@ fn node(node: &DeviceNode) -> Node {
     }
 }
 
-/// `MIG_CDI_DEVICE_<gpu minor>_<gi>_<ci>=<uuid>,<profile>`. The numbers are in the name, so that two
-/// devices in one container never overwrite each other's variable.
-fn variable(device: &MigDevice<'_>) -> Option<String> {
-    let MigDevice { gpu, gi, ci } = device;
-    let (uuid, profile) = (ci.uuid.as_ref()?, ci.profile.as_ref()?);
-    Some(format!("MIG_CDI_DEVICE_{}_{}_{}={uuid},{profile}", gpu.minor, gi.id, ci.id))
-}
-
 /// One variable for the container: of several devices asked for one by one, the last wins.
-fn cuda_visible_devices(devices: &[MigDevice<'_>]) -> Option<String> {
-    let uuids: Vec<_> =
-        devices.iter().filter_map(|d| Some(d.ci.uuid.as_ref()?.to_string())).collect();
+fn cuda_visible_devices(units: &[&Unit<'_>]) -> Option<String> {
+    let uuids: Vec<_> = units.iter().filter_map(|unit| unit.uuid.as_deref()).collect();
     (!uuids.is_empty()).then(|| format!("CUDA_VISIBLE_DEVICES={}", uuids.join(",")))
 }

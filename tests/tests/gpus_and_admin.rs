@@ -1,0 +1,166 @@
+//! Whole GPUs, in a file of their own and only when asked for, and the capabilities of
+//! administrators.
+
+use mig_cdi_sim::preset;
+use mig_cdi_tests::{
+    FakeHost,
+    driver::Layout,
+    mig_cdi,
+    podman::{Podman, VARIANTS},
+    run,
+};
+use serde_json::Value;
+use std::fs;
+
+fn read(host: &FakeHost, name: &str) -> Option<Value> {
+    let text = fs::read_to_string(host.out().join(name)).ok()?;
+    Some(serde_json::from_str(&text).unwrap())
+}
+
+fn names(spec: &Value) -> Vec<&str> {
+    spec["devices"].as_array().unwrap().iter().map(|d| d["name"].as_str().unwrap()).collect()
+}
+
+fn paths(device: &Value) -> Vec<&str> {
+    let nodes = device["containerEdits"]["deviceNodes"].as_array().unwrap();
+    nodes.iter().map(|node| node["path"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn gpus_that_are_not_divided_have_a_file_of_their_own() {
+    let host = FakeHost::with_driver(preset("hgx-h100").unwrap(), Layout::Fedora);
+    assert_eq!(host.generate(&[]).code, 0);
+    assert!(read(&host, "nvidia.com-gpu.json").is_none(), "only when asked for");
+    let run = host.generate(&["--gpus"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let gpus = read(&host, "nvidia.com-gpu.json").unwrap();
+    assert_eq!(gpus["kind"], "nvidia.com/gpu");
+    // GPU 2 alone is not in MIG mode, and its minor is 1.
+    assert_eq!(names(&gpus), ["2", "GPU-d8fce788-c17f-5ca3-9664-10ced58317ed", "all"]);
+    for device in gpus["devices"].as_array().unwrap() {
+        assert_eq!(paths(device), ["/dev/nvidia1"]);
+    }
+    assert!(gpus["containerEdits"]["mounts"].as_array().unwrap().len() > 10);
+    // The last one goes into MIG mode: its file goes.
+    let description = preset("hgx-h100").unwrap().replace("mig = false\n", "");
+    fs::write(host.env().1, description).unwrap();
+    let run = host.generate(&["--gpus"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(read(&host, "nvidia.com-gpu.json").is_none(), "{}", run.stderr);
+}
+
+#[test]
+fn names_of_another_spec_are_never_taken() {
+    let host = FakeHost::new(preset("hgx-h100").unwrap());
+    let theirs = "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n- name: \"2\"\n  containerEdits:\n    env: [A=1]\n";
+    fs::write(host.out().join("nvidia.yaml"), theirs).unwrap();
+    let run = host.generate(&["--gpus"]);
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    assert!(
+        run.stderr.contains("TMP/cdi/nvidia.yaml defines nvidia.com/gpu=2 too"),
+        "{}",
+        run.stderr
+    );
+    assert!(read(&host, "nvidia.com-gpu.json").is_none());
+    assert_eq!(host.generate(&[]).code, 0, "slices are not in its way");
+    let run = host.run(&["generate", "--gpus", "--output=-"]);
+    assert_eq!(run.code, 2, "two documents go to no one stream");
+}
+
+#[test]
+fn a_gpu_in_mig_mode_is_asked_for_by_its_slices() {
+    let show = |name: &str| run(&mut mig_cdi(["show", name, "--node=hgx-h100"]));
+    let divided = show("nvidia.com/gpu=0");
+    assert_eq!(divided.code, 1);
+    assert!(
+        divided.stderr.contains(
+            "gpu 0 is in mig mode, ask for one of its slices; known are 0:1c.3g.40gb:4:0, "
+        ),
+        "{}",
+        divided.stderr
+    );
+    let empty = show("nvidia.com/gpu=3");
+    assert!(
+        empty.stderr.contains("gpu 3 is in mig mode, ask for one of its slices; there is none"),
+        "{}",
+        empty.stderr
+    );
+    let whole = show("nvidia.com/gpu=2");
+    assert_eq!(whole.code, 0);
+    assert!(
+        whole.stdout.contains("gpu 2, NVIDIA H100 80GB HBM3 at 0000:4c:00.0"),
+        "{}",
+        whole.stdout
+    );
+    assert_eq!(show("amd.com/gpu=2").code, 1);
+}
+
+#[test]
+fn administrators_get_one_capability_each_when_they_ask() {
+    let host = FakeHost::new(preset("a30").unwrap());
+    assert_eq!(host.generate(&[]).code, 0);
+    let plain = host.read_spec().unwrap();
+    assert!(!plain.contains("nvidia-cap1\"") && !plain.contains("nvidia-cap2\""));
+    assert_eq!(host.generate(&["--admin=config,monitor"]).code, 0);
+    let spec = read(&host, "nvidia.com-mig.json").unwrap();
+    let entry = |name: &str| {
+        spec["devices"].as_array().unwrap().iter().find(|d| d["name"] == name).unwrap()
+    };
+    assert_eq!(
+        paths(entry("config")),
+        ["/dev/nvidia0", "/dev/nvidia1", "/dev/nvidia-caps/nvidia-cap1"]
+    );
+    assert_eq!(
+        paths(entry("monitor")),
+        ["/dev/nvidia0", "/dev/nvidia1", "/dev/nvidia-caps/nvidia-cap2"]
+    );
+    let node = &entry("config")["containerEdits"]["deviceNodes"][2];
+    assert_eq!(
+        (&node["major"], &node["minor"], &node["fileMode"]),
+        (&508.into(), &1.into(), &0o400.into())
+    );
+    let all = paths(entry("all"));
+    assert!(
+        !all.contains(&"/dev/nvidia-caps/nvidia-cap1")
+            && !all.contains(&"/dev/nvidia-caps/nvidia-cap2")
+    );
+    // Whoever partitions an empty node needs it most.
+    let empty = FakeHost::new("[[gpu]]\nmodel = \"a30\"\n");
+    assert_eq!(empty.generate(&["--admin=config"]).code, 0);
+    assert_eq!(names(&read(&empty, "nvidia.com-mig.json").unwrap()), ["config"]);
+    // A driver without it: said, and nothing made up.
+    fs::remove_file(empty.path("/proc/driver/nvidia/capabilities/mig/config")).unwrap();
+    let run = empty.generate(&["--admin=config"]);
+    assert_eq!(run.code, 3);
+    assert!(
+        run.stderr.contains("config: read /proc/driver/nvidia/capabilities/mig/config: not there"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn a_container_with_config_opens_it_and_no_slice() {
+    let host = FakeHost::new(preset("a100-80gb").unwrap());
+    let script = "
+        $MIG_CDI generate --admin config $FLAGS
+        $PODMAN run --rm --cap-add MKNOD --device nvidia.com/mig=config --rootfs $ROOTFS probe 508:2 508:30";
+    for variant in VARIANTS {
+        let run = Podman::new(variant).script(&host, script);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let caps: Vec<_> = run
+            .stdout
+            .lines()
+            .filter(|l| l.contains("nvidia-caps") || l.starts_with("made"))
+            .collect();
+        assert_eq!(
+            caps,
+            [
+                "node /dev/nvidia-caps/nvidia-cap1 400 508:1 ENXIO",
+                "made 508:2 EPERM",
+                "made 508:30 EPERM"
+            ],
+            "{variant:?}"
+        );
+    }
+}
