@@ -33,7 +33,8 @@ Exit codes:
   2  wrong command line, configuration or node description
   3  incomplete: something on the node could not be established and was left out
   4  no driver to ask
-  5  refused: writing would be unsafe or would break an engine; nothing was written";
+  5  refused: writing would be unsafe or would break an engine; nothing was written
+  6  stale: a spec on disk does not say what the node is now";
 
 /// Gives slices of NVIDIA GPUs (MIG devices) to containers, through the Container Device Interface.
 #[derive(Debug, Parser)]
@@ -63,6 +64,15 @@ pub(crate) enum Command {
     /// without a MIG device it is removed: CDI knows no empty spec. A device that is not certain in
     /// every number is left out, and the exit code is then 3.
     Generate(GenerateArgs),
+    /// Say whether the spec on disk still tells the truth
+    ///
+    /// The spec is built anew in memory, with the flags that generate was given, and held against the
+    /// file. Every difference is a line; the exit code is then 6.
+    Check(GenerateArgs),
+    /// Show what a spec of another tool gives a slice that ours does not, and the reverse
+    ///
+    /// Slices are matched by their capability nodes, files by where they are on the host.
+    Compare(CompareArgs),
     /// Show every GPU and MIG device of this node
     List(ListArgs),
     /// Show what a container gets with a device, and from which facts
@@ -158,6 +168,19 @@ pub(crate) struct GenerateArgs {
     /// Write nothing unless every device is complete and has every name
     #[arg(long)]
     pub strict: bool,
+
+    #[command(flatten)]
+    pub spec: SpecArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// The other spec, JSON or YAML
+    pub file: PathBuf,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 
     #[command(flatten)]
     pub spec: SpecArgs,

@@ -1,5 +1,7 @@
 //! One file per command, and what they share: settings, the machine, the discovery.
 
+mod check;
+mod compare;
 mod generate;
 mod list;
 mod show;
@@ -36,6 +38,8 @@ pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Failure> {
     let context = Context { node: &cli.node, settings: &settings, console };
     match &cli.command {
         Command::Generate(args) => generate::run(&context, args),
+        Command::Check(args) => check::run(&context, args),
+        Command::Compare(args) => compare::run(&context, args),
         Command::List(args) => list::run(&context, args),
         Command::Show(args) => show::run(&context, args),
     }
@@ -137,7 +141,7 @@ impl Context<'_> {
         args: &SpecArgs,
     ) -> Result<Vec<DriverFile>, Failure> {
         let capabilities = self.capabilities(args);
-        let root = machine.driver().filter(|_| topology.mig_devices().next().is_some());
+        let root = machine.driver().filter(|_| !topology.gpus.is_empty());
         let Some(root) = root else { return Ok(Vec::new()) };
         let found = discover::find_files(root, &topology.driver_version, capabilities)?;
         for warning in &found.warnings {

@@ -12,6 +12,7 @@ mod proc_view;
 mod table;
 
 pub use files::{DriverFiles, find as find_files};
+pub use table::class_of;
 
 use crate::{Exit, Failure};
 use mig_cdi_model::Topology;

@@ -18,6 +18,8 @@ pub enum Exit {
     NoDriver = 4,
     /// Writing would have been unsafe or would have broken an engine; nothing was written.
     Refused = 5,
+    /// The files on disk do not say what the node is now.
+    Stale = 6,
 }
 
 impl From<Exit> for ExitCode {

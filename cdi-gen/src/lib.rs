@@ -9,6 +9,7 @@ mod console;
 pub mod discover;
 mod exit;
 pub mod spec;
+pub mod spec_file;
 pub mod write;
 
 pub use exit::{Exit, Failure};

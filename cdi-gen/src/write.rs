@@ -2,9 +2,9 @@
 
 mod conflict;
 
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, spec_file::SpecFile};
 use mig_cdi_model::cdi::{Kind, Spec};
-use mig_cdi_sys::{Outcome, SpecDir};
+use mig_cdi_sys::{Outcome, SpecDir, read_named};
 use std::path::{Path, PathBuf};
 
 /// Far above any spec: a node of 448 devices in three styles has 1 MB.
@@ -77,6 +77,18 @@ impl Target {
         Ok(dir.replace(&self.name, text.as_bytes())?)
     }
 
+    /// The file as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(&self) -> Result<Option<Vec<u8>>, Failure> {
+        match read_named(&self.path(), SPEC_LIMIT) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Takes a spec of this kind away, since there is no device to put into it.
     ///
     /// # Errors
@@ -88,7 +100,7 @@ impl Target {
         let Some(old) = dir.read(&self.name, SPEC_LIMIT)? else {
             return Ok(Outcome::Unchanged);
         };
-        match conflict::parse(&old) {
+        match SpecFile::parse(&old) {
             Some(foreign) if foreign.kind == kind.to_string() => Ok(dir.remove(&self.name)?),
             _ => {
                 let path = self.path();

@@ -15,46 +15,74 @@ use mig_cdi_sys::{Machine, Outcome, text};
 use std::path::{Path, PathBuf};
 
 pub(super) fn run(context: &Context<'_>, args: &GenerateArgs) -> Result<Done, Failure> {
+    let Plan { topology, documents, format, complete } = plan(context, args)?;
+    let warnings = documents.iter().any(|document| !document.built.warnings.is_empty());
+    if args.strict && (!complete || warnings) {
+        let message = "nothing is written: the node is incomplete and --strict was given";
+        return Err(Failure::new(Exit::Incomplete, message));
+    }
+    warn_of_host_nodes(context, &topology);
+    if documents.iter().any(|document| document.target.is_some()) {
+        refuse_real_majors(context, &topology)?;
+    }
+    let mut stdout = String::new();
+    for document in &documents {
+        stdout += &put(context, document, (format, complete))?;
+    }
+    Ok(Done { stdout, exit: exit(complete) })
+}
+
+/// All that is to be written, before anything is.
+pub(super) struct Plan {
+    topology: Topology,
+    pub documents: Vec<Document>,
+    pub format: Format,
+    /// Nothing was left out.
+    pub complete: bool,
+}
+
+/// One document and its place; `None` is standard output.
+pub(super) struct Document {
+    pub built: Built,
+    pub kind: Kind,
+    pub target: Option<Target>,
+}
+
+/// Discovers and builds.
+pub(super) fn plan(context: &Context<'_>, args: &GenerateArgs) -> Result<Plan, Failure> {
     let options = context.options(&args.spec)?;
     let (format, target) = destination(context, args, &options.kind)?;
     let gpus = gpus_destination(args, &options, target.as_ref())?;
     let machine = context.machine()?;
     let discovery = context.discover(machine.as_ref())?;
-    let topology = &discovery.topology;
-    let files = context.driver_files(machine.as_ref(), topology, &args.spec)?;
-    let mut documents =
-        vec![(spec::build(topology, &files, Content::Mig, &options)?, &options, target)];
-    if let Some((options, target)) = &gpus {
-        let built = spec::build(topology, &files, Content::Gpus, options)?;
-        documents.push((built, options, Some(target.clone())));
+    let topology = discovery.topology;
+    let wanted =
+        args.gpus || !args.spec.admin.is_empty() || topology.mig_devices().next().is_some();
+    let files = match wanted {
+        true => context.driver_files(machine.as_ref(), &topology, &args.spec)?,
+        false => Vec::new(),
+    };
+    let document = |content, options: &Options, target| -> Result<Document, Failure> {
+        let built = spec::build(&topology, &files, content, options)?;
+        context.report(&built);
+        Ok(Document { built, kind: options.kind.clone(), target })
+    };
+    let mut documents = vec![document(Content::Mig, &options, target)?];
+    if let Some((options, target)) = gpus {
+        documents.push(document(Content::Gpus, &options, Some(target))?);
     }
-    documents.iter().for_each(|(built, ..)| context.report(built));
-    let problems = documents.iter().any(|(built, ..)| !built.problems.is_empty());
+    let problems = documents.iter().any(|document| !document.built.problems.is_empty());
     let complete = discovery.problems.is_empty() && !problems;
-    let warnings = documents.iter().any(|(built, ..)| !built.warnings.is_empty());
-    if args.strict && (!complete || warnings) {
-        let message = "nothing is written: the node is incomplete and --strict was given";
-        return Err(Failure::new(Exit::Incomplete, message));
-    }
-    warn_of_host_nodes(context, topology);
-    if documents.iter().any(|(_, _, target)| target.is_some()) {
-        refuse_real_majors(context, topology)?;
-    }
-    let mut stdout = String::new();
-    for (built, options, target) in &documents {
-        stdout += &put(context, built, options, target.as_ref(), (format, complete))?;
-    }
-    Ok(Done { stdout, exit: exit(complete) })
+    Ok(Plan { topology, documents, format, complete })
 }
 
 /// Writes one document, prints it, or takes an old one away.
 fn put(
     context: &Context<'_>,
-    built: &Built,
-    options: &Options,
-    target: Option<&Target>,
+    document: &Document,
     (format, complete): (Format, bool),
 ) -> Result<String, Failure> {
+    let Document { built, kind, target } = document;
     match (&built.spec, target) {
         (Some(spec), None) => text_of(spec, format),
         (Some(spec), Some(target)) => {
@@ -63,13 +91,12 @@ fn put(
             Ok(String::new())
         }
         (None, _) if !complete => {
-            let kind = &options.kind;
             context.console.status(&format!(
                 "no {kind} device is certain; nothing was written and an older spec stays as it is"
             ));
             Ok(String::new())
         }
-        (None, target) => clear(context, target, options),
+        (None, target) => clear(context, target.as_ref(), kind),
     }
 }
 
@@ -91,7 +118,7 @@ fn gpus_destination(
     Ok(Some((Options { kind, ..options.clone() }, target)))
 }
 
-fn text_of(spec: &Spec, format: Format) -> Result<String, Failure> {
+pub(super) fn text_of(spec: &Spec, format: Format) -> Result<String, Failure> {
     to_text(spec, format).map_err(|e| Failure::new(Exit::Failed, format!("write the spec: {e}")))
 }
 
@@ -207,18 +234,14 @@ fn say_written(
 }
 
 /// No slice is a state of the node and no failure: the spec goes.
-fn clear(
-    context: &Context<'_>,
-    target: Option<&Target>,
-    options: &Options,
-) -> Result<String, Failure> {
-    let nothing = format!("no {} device on this node", options.kind);
+fn clear(context: &Context<'_>, target: Option<&Target>, kind: &Kind) -> Result<String, Failure> {
+    let nothing = format!("no {kind} device on this node");
     let Some(target) = target else {
         context.console.status(&format!("{nothing}: nothing to print, cdi knows no empty spec"));
         return Ok(String::new());
     };
     let path = target.path();
-    let message = match target.clear(&options.kind)? {
+    let message = match target.clear(kind)? {
         Outcome::Changed => format!("{nothing}: removed {}", path.display()),
         Outcome::Unchanged => {
             format!("{nothing}: {} is not written, cdi knows no empty spec", path.display())

@@ -121,3 +121,16 @@ pub(super) const TABLE: &[Row] = &[
     library("libnvidia-ngx.so", &[Ngx]),
     row(What::Program("nvidia-ngx-updater"), &[Ngx]),
 ];
+
+/// The classes that a file name of the driver belongs to, as users write them.
+#[must_use]
+pub fn class_of(name: &str) -> Option<String> {
+    let is = |row: &&Row| match row.what {
+        What::Versioned(stem) => name.starts_with(stem),
+        What::Named(stem) | What::Program(stem) => name == stem,
+        What::Data(path) | What::Socket(path) => path.ends_with(&format!("/{name}")),
+        What::Firmware => name.starts_with("gsp_"),
+    };
+    let row = TABLE.iter().find(is)?;
+    Some(row.for_.iter().map(|class| class.as_str()).collect::<Vec<_>>().join(" or "))
+}

@@ -2,44 +2,10 @@
 //! two directories one hides the other (container-device-interface `pkg/cdi/cache.go` l.172-213).
 
 use super::{SPEC_LIMIT, Target};
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, spec_file::SpecFile};
 use mig_cdi_model::cdi::Spec;
 use mig_cdi_sys::{SpecDir, list_named, read_named};
-use serde::Deserialize;
 use std::{collections::BTreeSet, path::Path};
-
-/// As much of a spec as tells which devices it defines.
-#[derive(Debug, Deserialize)]
-pub(super) struct Foreign {
-    pub kind: String,
-    #[serde(default)]
-    pub devices: Vec<ForeignDevice>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct ForeignDevice {
-    name: String,
-}
-
-/// A spec in JSON or YAML; `None` for what is neither, which engines pass over as well.
-pub(super) fn parse(bytes: &[u8]) -> Option<Foreign> {
-    let yaml = || if nests_deeply(bytes) { None } else { yaml_serde::from_slice(bytes).ok() };
-    serde_json::from_slice(bytes).ok().or_else(yaml)
-}
-
-/// A spec nests six deep. libyaml's time grows with the square of the depth of brackets. One
-/// in a quoted string counts too, which no real spec has 64 of.
-fn nests_deeply(bytes: &[u8]) -> bool {
-    let mut depth = 0_u32;
-    bytes.iter().any(|byte| {
-        match byte {
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        depth > 64
-    })
-}
 
 /// Refuses when another file defines a device of `spec`.
 pub(super) fn check(spec: &Spec, dir: &SpecDir, target: &Target) -> Result<(), Failure> {
@@ -55,7 +21,8 @@ pub(super) fn check(spec: &Spec, dir: &SpecDir, target: &Target) -> Result<(), F
             }
             let file = path.join(name);
             // One that cannot be read does not define anything to an engine either.
-            let foreign = read_named(&file, SPEC_LIMIT).ok().and_then(|bytes| parse(&bytes));
+            let foreign =
+                read_named(&file, SPEC_LIMIT).ok().and_then(|bytes| SpecFile::parse(&bytes));
             let Some(foreign) = foreign.filter(|foreign| foreign.kind == kind) else {
                 continue;
             };

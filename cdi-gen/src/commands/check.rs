@@ -1,0 +1,84 @@
+//! `mig-cdi check`: the files on disk against the node as it is now.
+
+use super::{
+    Context, Done,
+    generate::{Document, plan, text_of},
+};
+use crate::{
+    Exit, Failure,
+    cli::GenerateArgs,
+    spec::Format,
+    spec_file::{Facts, SpecFile},
+};
+use std::collections::BTreeMap;
+
+pub(super) fn run(context: &Context<'_>, args: &GenerateArgs) -> Result<Done, Failure> {
+    let plan = plan(context, args)?;
+    let mut differences = Vec::new();
+    for document in &plan.documents {
+        differences.extend(check(document)?);
+    }
+    let exit = match (differences.is_empty(), plan.complete) {
+        (false, _) => Exit::Stale,
+        (true, false) => Exit::Incomplete,
+        (true, true) => Exit::Success,
+    };
+    Ok(Done { stdout: differences.into_iter().map(|line| line + "\n").collect(), exit })
+}
+
+/// Every difference of one file, as a line.
+fn check(document: &Document) -> Result<Vec<String>, Failure> {
+    let target = document
+        .target
+        .as_ref()
+        .ok_or_else(|| Failure::new(Exit::Usage, "check reads a file: --output - names none"))?;
+    let path = target.path();
+    let path = path.display();
+    let truth = document.built.spec.as_ref().map(|spec| text_of(spec, Format::Json)).transpose()?;
+    let truth = truth.and_then(|text| SpecFile::parse(text.as_bytes()));
+    let stale = |line: String| Ok(vec![format!("{path}: {line}; run mig-cdi generate")]);
+    let (bytes, truth) = match (target.read()?, truth) {
+        (None, None) => return Ok(Vec::new()),
+        (None, Some(_)) => return stale("not there, and the node has devices".to_owned()),
+        (Some(_), None) => {
+            return stale(format!("it is there, and the node has no {} device", document.kind));
+        }
+        (Some(bytes), Some(truth)) => (bytes, truth),
+    };
+    let Some(file) = SpecFile::parse(&bytes) else {
+        return stale("it is no spec that an engine can read".to_owned());
+    };
+    if file.kind != truth.kind {
+        return stale(format!("its kind is {}, not {}", file.kind, truth.kind));
+    }
+    let mut lines = compare("every container", &file.common(), &truth.common());
+    let by_name = |spec: &SpecFile| -> BTreeMap<String, Facts> {
+        spec.devices.iter().map(|device| (device.name.clone(), device.own())).collect()
+    };
+    let (ours, theirs) = (by_name(&truth), by_name(&file));
+    for (name, facts) in &theirs {
+        match ours.get(name) {
+            Some(true_facts) => lines.extend(compare(name, facts, true_facts)),
+            None => lines.push(format!("device {name}: the node has no such device any more")),
+        }
+    }
+    let missing = ours.keys().filter(|name| !theirs.contains_key(*name));
+    lines.extend(missing.map(|name| format!("device {name}: not in the file")));
+    Ok(lines.into_iter().map(|line| format!("{path}: {line}")).collect())
+}
+
+fn compare(subject: &str, file: &Facts, truth: &Facts) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (fact, particulars) in file {
+        match truth.get(fact) {
+            Some(true_ones) if true_ones == particulars => {}
+            Some(true_ones) => {
+                lines.push(format!("{subject}: {fact} is {particulars}, should be {true_ones}"));
+            }
+            None => lines.push(format!("{subject}: {fact} should not be there")),
+        }
+    }
+    let missing = truth.keys().filter(|fact| !file.contains_key(fact));
+    lines.extend(missing.map(|fact| format!("{subject}: {fact} is missing")));
+    lines
+}

@@ -1,0 +1,193 @@
+//! Specs as they stand in files, whoever wrote them: read as far as they can be compared.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// A spec. Fields that say nothing of what a container gets are passed over.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpecFile {
+    /// `vendor/class`.
+    pub kind: String,
+    /// In the order of the file.
+    #[serde(default)]
+    pub devices: Vec<DeviceEntry>,
+    #[serde(default)]
+    container_edits: Edits,
+}
+
+/// A device of a spec.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceEntry {
+    /// Its name.
+    pub name: String,
+    #[serde(default)]
+    container_edits: Edits,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Edits {
+    env: Vec<String>,
+    device_nodes: Vec<NodeEntry>,
+    mounts: Vec<MountEntry>,
+    hooks: Vec<HookEntry>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeEntry {
+    path: String,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    major: Option<i64>,
+    minor: Option<i64>,
+    file_mode: Option<u32>,
+    permissions: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MountEntry {
+    host_path: String,
+    container_path: String,
+    #[serde(default)]
+    options: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HookEntry {
+    hook_name: String,
+    path: String,
+    #[serde(default)]
+    args: Vec<String>,
+}
+
+/// One thing that a container gets. The order is that of output.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fact {
+    /// A device node at this path.
+    Node(String),
+    /// A file at this path of the container.
+    Mount(String),
+    /// This file of the host, wherever it appears.
+    File(String),
+    /// This variable.
+    Variable(String),
+    /// A program that runs at this point, with these words.
+    Hook(String),
+}
+
+impl std::fmt::Display for Fact {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (what, text) = match self {
+            Fact::Node(path) => ("node", path),
+            Fact::Mount(path) => ("mount", path),
+            Fact::File(path) => ("file", path),
+            Fact::Variable(name) => ("variable", name),
+            Fact::Hook(words) => ("hook", words),
+        };
+        write!(f, "{what} {text}")
+    }
+}
+
+/// What a container gets, each with its particulars.
+pub type Facts = BTreeMap<Fact, String>;
+
+impl SpecFile {
+    /// Reads JSON or YAML; `None` for what is no spec, which engines pass over as well.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<SpecFile> {
+        let yaml = || if nests_deeply(bytes) { None } else { yaml_serde::from_slice(bytes).ok() };
+        serde_json::from_slice(bytes).ok().or_else(yaml)
+    }
+
+    /// What every container with any of the devices gets.
+    #[must_use]
+    pub fn common(&self) -> Facts {
+        self.container_edits.facts(Mounts::ByPlace)
+    }
+
+    /// All that a container with this device gets, files by where they are on the host.
+    #[must_use]
+    pub fn whole(&self, device: &DeviceEntry) -> Facts {
+        let mut facts = self.container_edits.facts(Mounts::ByFile);
+        facts.extend(device.container_edits.facts(Mounts::ByFile));
+        facts
+    }
+}
+
+impl DeviceEntry {
+    /// What is this device's own.
+    #[must_use]
+    pub fn own(&self) -> Facts {
+        self.container_edits.facts(Mounts::ByPlace)
+    }
+
+    /// The paths of its capability nodes, which say which slice it is.
+    #[must_use]
+    pub fn capability_nodes(&self) -> Vec<&str> {
+        let paths = self.container_edits.device_nodes.iter().map(|node| node.path.as_str());
+        let mut paths: Vec<_> = paths.filter(|path| path.contains("/nvidia-caps/")).collect();
+        paths.sort_unstable();
+        paths
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mounts {
+    ByPlace,
+    ByFile,
+}
+
+impl Edits {
+    fn facts(&self, mounts: Mounts) -> Facts {
+        let variables = self.env.iter().map(|variable| {
+            let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+            (Fact::Variable(name.to_owned()), value.to_owned())
+        });
+        let nodes = self.device_nodes.iter().map(|n| (Fact::Node(n.path.clone()), n.particulars()));
+        let mounts = self.mounts.iter().map(|mount| match mounts {
+            Mounts::ByPlace => {
+                let particulars = format!("{} {}", mount.host_path, mount.options.join(","));
+                (Fact::Mount(mount.container_path.clone()), particulars)
+            }
+            Mounts::ByFile => (Fact::File(mount.host_path.clone()), String::new()),
+        });
+        let hooks = self.hooks.iter().map(|hook| {
+            let words = format!("{} {} {}", hook.hook_name, hook.path, hook.args.join(" "));
+            (Fact::Hook(words), String::new())
+        });
+        variables.chain(nodes).chain(mounts).chain(hooks).collect()
+    }
+}
+
+impl NodeEntry {
+    fn particulars(&self) -> String {
+        let number = |n: Option<i64>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
+        let mode = self.file_mode.map_or_else(|| "?".to_owned(), |mode| format!("{mode:04o}"));
+        format!(
+            "{} {}:{} {mode} {}",
+            self.kind.as_deref().unwrap_or("?"),
+            number(self.major),
+            number(self.minor),
+            self.permissions.as_deref().unwrap_or("?")
+        )
+    }
+}
+
+/// A spec nests six deep. libyaml's time grows with the square of the depth of brackets. One in a
+/// quoted string counts too, which no real spec has 64 of.
+fn nests_deeply(bytes: &[u8]) -> bool {
+    let mut depth = 0_u32;
+    bytes.iter().any(|byte| {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > 64
+    })
+}

@@ -1,0 +1,215 @@
+//! `check`: does the file on disk still tell the truth? `compare`: what does another tool's spec give
+//! a slice that ours does not, and why?
+
+use mig_cdi_sim::preset;
+use mig_cdi_tests::{FakeHost, Run, driver::Layout};
+use serde_json::Value;
+use std::fs;
+
+const VERSION: &str = "580.105.08";
+
+fn host() -> FakeHost {
+    FakeHost::with_driver(preset("a100-80gb").unwrap(), Layout::Fedora)
+}
+
+fn check(host: &FakeHost, args: &[&str]) -> Run {
+    let output = format!("--output={}", host.spec().display());
+    host.run(&[&["check", &output], args].concat())
+}
+
+fn stale(run: &Run, lines: &[&str]) {
+    assert_eq!(run.code, 6, "{}{}", run.stdout, run.stderr);
+    for line in lines {
+        assert!(
+            run.stdout.lines().any(|l| l == format!("TMP/cdi/nvidia.com-mig.json: {line}")),
+            "{line} in {}",
+            run.stdout
+        );
+    }
+}
+
+#[test]
+fn a_fresh_spec_is_true_and_is_not_touched() {
+    let host = host();
+    stale(&check(&host, &[]), &["not there, and the node has devices; run mig-cdi generate"]);
+    assert_eq!(host.generate(&[]).code, 0);
+    let before = host.read_spec();
+    let run = check(&host, &[]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, ""), "{}", run.stderr);
+    assert_eq!(host.read_spec(), before);
+    // The same in YAML, with the flags that it was written with.
+    let yaml = format!("--output={}/spec.yaml", host.out().display());
+    fs::remove_file(host.spec()).unwrap();
+    assert_eq!(host.run(&["generate", &yaml, "--names=index"]).code, 0);
+    assert_eq!(host.run(&["check", &yaml, "--names=index"]).code, 0);
+    assert_eq!(host.run(&["check", &yaml]).code, 6);
+}
+
+#[test]
+fn what_changed_on_the_node_is_named() {
+    let host = host();
+    assert_eq!(host.generate(&[]).code, 0);
+    // The driver was loaded again: other majors.
+    let devices = host.path("/proc/devices");
+    let text = fs::read_to_string(&devices).unwrap();
+    fs::write(&devices, text.replace("508 nvidia-caps\n", "234 nvidia-caps\n")).unwrap();
+    stale(
+        &check(&host, &[]),
+        &[
+            "0:2g.20gb:0: node /dev/nvidia-caps/nvidia-cap30 is c 508:30 0444 rw, should be c 234:30 0444 rw",
+        ],
+    );
+    fs::write(&devices, text).unwrap();
+    assert_eq!(check(&host, &[]).code, 0);
+    // A slice went, by whatever tool.
+    fs::remove_dir_all(host.path("/proc/driver/nvidia/capabilities/gpu0/mig/gi7")).unwrap();
+    let description =
+        preset("a100-80gb").unwrap().replace("    { profile = \"1g.10gb\", start = 6 },\n", "");
+    fs::write(host.env().1, description).unwrap();
+    stale(&check(&host, &[]), &["device 0:1g.10gb:6: the node has no such device any more"]);
+    assert_eq!(host.generate(&[]).code, 0);
+    assert_eq!(check(&host, &[]).code, 0);
+    // The last one too.
+    fs::remove_dir_all(host.path("/proc/driver/nvidia/capabilities/gpu0/mig")).unwrap();
+    fs::write(host.env().1, "[[gpu]]\nmodel = \"a100-80gb\"\n").unwrap();
+    stale(
+        &check(&host, &[]),
+        &["it is there, and the node has no nvidia.com/mig device; run mig-cdi generate"],
+    );
+}
+
+#[test]
+fn driver_files_that_went_or_changed_are_named() {
+    let host = host();
+    assert_eq!(host.generate(&[]).code, 0);
+    let lib = |name: &str| host.path(&format!("/usr/lib64/{name}.{VERSION}"));
+    fs::remove_file(lib("libcudadebugger.so")).unwrap();
+    stale(
+        &check(&host, &[]),
+        &["every container: mount /usr/lib64/libcudadebugger.so.1 should not be there"],
+    );
+    // Exchanged for one in another place.
+    fs::create_dir(host.path("/mine")).unwrap();
+    fs::rename(lib("libnvidia-cfg.so"), host.path("/mine/lib")).unwrap();
+    std::os::unix::fs::symlink("/mine/lib", lib("libnvidia-cfg.so")).unwrap();
+    let line = format!(
+        "every container: mount /usr/lib64/libnvidia-cfg.so.1 is TMP/root/usr/lib64/libnvidia-cfg.so.{VERSION} \
+         ro,nosuid,nodev,rbind,rprivate, should be TMP/root/mine/lib ro,nosuid,nodev,rbind,rprivate"
+    );
+    stale(&check(&host, &[]), &[&line]);
+    // A required one: nothing can be said but that.
+    fs::remove_file(lib("libcuda.so")).unwrap();
+    let run = check(&host, &[]);
+    assert_eq!(run.code, 4);
+    assert!(run.stderr.contains(&format!("find libcuda.so.{VERSION}: ")), "{}", run.stderr);
+}
+
+#[test]
+fn files_that_are_no_spec_are_stale_and_standard_output_is_no_file() {
+    let host = host();
+    for (text, line) in [
+        ("{", "it is no spec that an engine can read; run mig-cdi generate"),
+        (
+            "{\"kind\":\"nvidia.com/gpu\"}",
+            "its kind is nvidia.com/gpu, not nvidia.com/mig; run mig-cdi generate",
+        ),
+    ] {
+        fs::write(host.spec(), text).unwrap();
+        stale(&check(&host, &[]), &[line]);
+    }
+    assert_eq!(host.run(&["check", "--output=-"]).code, 2);
+}
+
+/// As nvidia-ctk writes a slice: path-only nodes, files under their own names, six hooks.
+fn other_tool(host: &FakeHost) -> String {
+    let lib = |name: &str| {
+        let file = format!("{}/{name}.{VERSION}", host.path("/usr/lib64").display());
+        format!(
+            "  - {{hostPath: {file}, containerPath: /usr/lib64/{name}.{VERSION}, options: [ro]}}\n"
+        )
+    };
+    let hook = |name: &str| {
+        format!(
+            "  - {{hookName: createContainer, path: /usr/bin/nvidia-cdi-hook, args: [nvidia-cdi-hook, {name}]}}\n"
+        )
+    };
+    format!(
+        "cdiVersion: 0.7.0
+kind: nvidia.com/gpu
+devices:
+- name: \"0:0\"
+  containerEdits:
+    deviceNodes: [{{path: /dev/nvidia0}}, {{path: /dev/nvidia-caps/nvidia-cap30}}, {{path: /dev/nvidia-caps/nvidia-cap31}}]
+- name: \"0:9\"
+  containerEdits:
+    deviceNodes: [{{path: /dev/nvidia0}}, {{path: /dev/nvidia-caps/nvidia-cap12}}, {{path: /dev/nvidia-caps/nvidia-cap13}}]
+containerEdits:
+  env: [NVIDIA_VISIBLE_DEVICES=void]
+  deviceNodes: [{{path: /dev/nvidiactl}}, {{path: /dev/nvidia-modeset}}, {{path: /dev/nvidia-uvm}}, {{path: /dev/nvidia-uvm-tools}}]
+  hooks:
+{}{}  mounts:
+{}{}{}",
+        hook("create-symlinks"),
+        hook("update-ldcache"),
+        lib("libcuda.so"),
+        lib("libnvidia-ml.so"),
+        lib("libnvidia-glcore.so"),
+    )
+}
+
+#[test]
+fn every_difference_to_another_tool_has_a_reason() {
+    let host = host();
+    let file = host.root().join("nvidia.yaml");
+    fs::write(&file, other_tool(&host)).unwrap();
+    let file = file.to_str().unwrap();
+    let json = host.run(&["compare", file, "--json"]);
+    assert_eq!(json.code, 0, "{}", json.stderr);
+    let rows: Vec<Value> = serde_json::from_str(&json.stdout).unwrap();
+    let find = |what: &str| rows.iter().find(|row| row["what"].as_str().unwrap().contains(what));
+    for (what, device, side, reason) in [
+        ("node /dev/nvidia-modeset", "every", "theirs", "for displays"),
+        ("update-ldcache", "every", "theirs", "without a cache"),
+        ("create-symlinks", "every", "theirs", "under every name"),
+        (
+            "libnvidia-glcore.so",
+            "every",
+            "theirs",
+            "of class graphics or display: see --capabilities",
+        ),
+        ("libnvidia-ptxjitcompiler.so", "every", "ours", "of class compute"),
+        ("variable MIG_CDI_DEVICE_0_3_0", "every", "ours", "which slice"),
+        ("the device", "0:9", "theirs", "no such slice is on this node now"),
+    ] {
+        let row = find(what).unwrap_or_else(|| panic!("{what} in {}", json.stdout));
+        assert_eq!(
+            (row["device"].as_str(), row["only_in"].as_str()),
+            (Some(device), Some(side)),
+            "{what}"
+        );
+        assert!(row["reason"].as_str().unwrap().contains(reason), "{row}");
+    }
+    for same in [
+        "libcuda.so",
+        "libnvidia-ml.so",
+        "/dev/nvidiactl",
+        "NVIDIA_VISIBLE_DEVICES",
+        "nvidia-cap30",
+    ] {
+        assert!(find(same).is_none(), "{same} is in both: {}", json.stdout);
+    }
+    assert_eq!(
+        rows.iter().filter(|row| row["what"] == "the slice").count(),
+        3,
+        "slices that the other does not know"
+    );
+    let table = host.run(&["compare", file]);
+    assert!(table.stdout.starts_with("DEVICE"), "{}", table.stdout);
+    // Our own spec has no difference to itself.
+    assert_eq!(host.generate(&[]).code, 0);
+    let same = host.run(&["compare", host.spec().to_str().unwrap()]);
+    assert_eq!((same.code, same.stdout.as_str()), (0, "no difference\n"), "{}", same.stderr);
+    for (bad, code) in [("/no/such/file", 1), ("/dev/null", 1)] {
+        assert_eq!(host.run(&["compare", bad]).code, code);
+    }
+}
