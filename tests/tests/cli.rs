@@ -114,7 +114,7 @@ fn every_style_names_every_device() {
 fn the_version_is_the_least_that_will_do() {
     let version = |args: &[&str]| {
         let run = simulated(&[&["generate", "--output=-", "--node=a30"], args].concat());
-        let version = run.stdout.lines().find_map(|line| line.strip_prefix("  \"cdiVersion\": "));
+        let version = run.stdout.lines().find_map(|line| line.strip_prefix("{\"cdiVersion\":"));
         (run.code, version.map(|v| v.trim_matches(['"', ',']).to_owned()), run.stderr)
     };
     assert_eq!(version(&[]).1.as_deref(), Some("0.5.0"));
@@ -185,7 +185,7 @@ fn the_kind_names_the_file() {
     let run = host.run(&["generate", "--config", config.to_str().unwrap()]);
     assert!(run.stderr.contains("wrote TMP/cdi/example.com-slice.json"), "{}", run.stderr);
     let text = fs::read_to_string(host.out().join("example.com-slice.json")).unwrap();
-    assert!(text.contains("\"kind\": \"example.com/slice\""));
+    assert!(text.contains("\"kind\":\"example.com/slice\""));
     assert_eq!(names(&text)[0], "0:0");
     // A flag wins over the file.
     let run = host.run(&[

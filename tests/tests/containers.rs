@@ -35,7 +35,7 @@ fn programs_load_cuda_and_nvml_and_nvidia_smi_runs() {
         [ ! -e $ROOTFS/etc/ld.so.cache ]
         $MIG_CDI generate $FLAGS
         $PODMAN run --rm --device nvidia.com/mig=0:2g.20gb:0 -e FAKE_NVML_NODE=/node.toml -v $NODE:/node.toml:ro \
-            --rootfs $ROOTFS sh -c 'loader libcuda.so.1 libcuda.so libnvidia-ml.so.1 libnvidia-ml.so && nvidia-smi'
+            --rootfs $ROOTFS sh -c 'loader libcuda.so.1 libcuda.so libnvidia-ml.so.1 && nvidia-smi'
         [ ! -e $ROOTFS/etc/ld.so.cache ]";
     for layout in [Layout::Debian, Layout::Fedora] {
         let host = host(layout);
@@ -45,7 +45,6 @@ fn programs_load_cuda_and_nvml_and_nvidia_smi_runs() {
                     "libcuda.so.1 {dir}/libcuda.so.1
 libcuda.so {dir}/libcuda.so.1 is libcuda.so.1
 libnvidia-ml.so.1 {dir}/libnvidia-ml.so.1
-libnvidia-ml.so {dir}/libnvidia-ml.so.1 is libnvidia-ml.so.1
 cuInit 100
 driver {VERSION}
 "
@@ -109,6 +108,50 @@ fn the_real_files_load_and_say_that_there_is_no_driver() {
                 "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver"
             ),
             "{out}"
+        );
+    }
+}
+
+/// The same with the driver in the machine's own root, where no flag names a place.
+#[test]
+fn the_machine_s_own_root_needs_no_flag() {
+    let host = host(Layout::Debian);
+    let script = "
+        mount -t overlay overlay -o lowerdir=$FAKE/usr/lib:/usr/lib /usr/lib
+        $MIG_CDI generate --proc-root=$FAKE --dev-root=$FAKE
+        grep -o '\"hostPath\":\"[^\"]*libcuda.so[^\"]*\"' /var/run/cdi/nvidia.com-mig.json | sort -u
+        $PODMAN run --rm --device nvidia.com/mig=0:2g.20gb:0 -e FAKE_NVML_NODE=/node.toml -v $NODE:/node.toml:ro \
+            --rootfs $ROOTFS sh -c 'loader libcuda.so.1 libnvidia-ml.so.1 && nvidia-smi'";
+    let script = script.replace("$FAKE", &host.root().display().to_string());
+    let expected = format!(
+        "\"hostPath\":\"/usr/lib/x86_64-linux-gnu/nvidia/current/libcuda.so.{VERSION}\"
+libcuda.so.1 /usr/lib64/libcuda.so.1
+libnvidia-ml.so.1 /usr/lib64/libnvidia-ml.so.1
+cuInit 100
+driver {VERSION}
+"
+    );
+    let run = Podman::with_c_library(("runc", "v2"), "lib64-root").script(&host, &script);
+    similar_asserts::assert_eq!(passed(&run), expected);
+}
+
+/// Why `/proc/driver/nvidia/params` is not bound over from a spec: no runtime lets a mount into
+/// `/proc`. docs/spec.md says what does the job instead.
+#[test]
+fn no_runtime_mounts_into_proc() {
+    let host = host(Layout::Fedora);
+    let script = r#"
+        mkdir -p /var/run/cdi
+        echo '{"cdiVersion":"0.5.0","kind":"example.com/params","devices":[{"name":"all","containerEdits":{"mounts":[
+            {"hostPath":"/etc/hostname","containerPath":"/proc/driver/nvidia/params","options":["ro","bind"]}]}}]}' \
+            > /var/run/cdi/params.json
+        $PODMAN run --rm --device example.com/params=all --rootfs $ROOTFS sh -c true 2>&1 && echo started"#;
+    for variant in VARIANTS {
+        let run = Podman::with_c_library(variant, "debian-root").script(&host, script);
+        assert!(
+            run.code != 0 && run.stdout.contains("/proc/driver"),
+            "{variant:?}: {}",
+            run.stdout
         );
     }
 }

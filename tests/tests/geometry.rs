@@ -32,7 +32,7 @@ fn an_a100_80gb_holds_what_nvidia_smi_says() {
     {
         let full = generate(max, profile);
         assert_eq!(full.code, 0, "{}", full.stderr);
-        let found = full.stdout.matches(&format!("\"name\": \"0:{profile}:")).count();
+        let found = full.stdout.matches(&format!("\"name\":\"0:{profile}:")).count();
         assert_eq!(found, max as usize, "{profile}");
         let more = generate(max + 1, profile);
         assert_eq!(more.code, 2);

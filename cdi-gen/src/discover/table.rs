@@ -73,7 +73,7 @@ pub(super) const TABLE: &[Row] = &[
     library("libnvidia-gpucomp.so", &[Compute, Graphics, Display]),
     library("libnvidia-allocator.so", &[Compute, Graphics, Display]),
     // Management.
-    Row { required: true, also: &["libnvidia-ml.so"], ..library("libnvidia-ml.so", UTILITY) },
+    Row { required: true, ..library("libnvidia-ml.so", UTILITY) },
     library("libnvidia-cfg.so", UTILITY),
     library("libnvidia-nscq.so", UTILITY),
     library("libnvidia-sandboxutils.so", UTILITY),

@@ -1,6 +1,6 @@
 //! The document as text. The same document is the same bytes, always.
 
-use mig_cdi_model::cdi::Spec;
+use mig_cdi_model::cdi::{ContainerEdits, Spec};
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -30,13 +30,41 @@ impl Format {
 /// Never for a document that was built here; serde's signature.
 pub fn to_text(spec: &Spec, format: Format) -> serde_json::Result<String> {
     match format {
-        Format::Json => Ok(serde_json::to_string_pretty(spec)? + "\n"),
+        Format::Json => lines(spec),
         Format::Yaml => {
             let mut text = String::new();
             block(&serde_json::to_value(spec)?, 0, &mut text);
             Ok(text)
         }
     }
+}
+
+/// JSON with one line for each device and for each file. Engines read every spec at every start of a
+/// container, most of them through a YAML parser: white space costs them time, and a line for each
+/// number costs a reader's.
+fn lines(spec: &Spec) -> serde_json::Result<String> {
+    fn list<T: serde::Serialize>(items: &[T]) -> serde_json::Result<String> {
+        let items = items.iter().map(serde_json::to_string);
+        Ok(format!("[\n{}\n]", items.collect::<Result<Vec<_>, _>>()?.join(",\n")))
+    }
+    let Spec { cdi_version, kind, devices, container_edits } = spec;
+    let ContainerEdits { env, device_nodes, mounts } = container_edits;
+    let mut edits = Vec::new();
+    if !env.is_empty() {
+        edits.push(format!("\"env\":{}", list(env)?));
+    }
+    if !device_nodes.is_empty() {
+        edits.push(format!("\"deviceNodes\":{}", list(device_nodes)?));
+    }
+    if !mounts.is_empty() {
+        edits.push(format!("\"mounts\":{}", list(mounts)?));
+    }
+    Ok(format!(
+        "{{\"cdiVersion\":\"{cdi_version}\",\n\"kind\":\"{kind}\",\n\"devices\":{},\n\
+         \"containerEdits\":{{\n{}}}}}\n",
+        list(devices)?,
+        edits.join(",\n")
+    ))
 }
 
 /// Block style YAML in which every string is a JSON string. Plain YAML 1.1 strings are a trap that

@@ -1,0 +1,75 @@
+//! What a device costs when a container starts: podman with runc, without a device and with one, in
+//! turn: `cargo bench -p mig-cdi-tests --bench start`. The medians of differences within a pair are
+//! what counts: the machine's speed drifts.
+
+use mig_cdi_sim::preset;
+use mig_cdi_tests::{FakeHost, driver::Layout, podman::Podman};
+
+const ROUNDS: usize = 31;
+
+/// Node, flags of `generate`, what that is.
+const CASES: [(&str, &str, &str); 5] = [
+    ("a100-80gb", "--capabilities=none", "4 slices, nodes alone"),
+    ("a100-80gb", "--library-dirs=/usr/lib64", "4 slices, files in one directory"),
+    ("a100-80gb", "", "4 slices, files in two directories (default)"),
+    ("dgx-a100", "--capabilities=none", "56 slices, nodes alone"),
+    ("dgx-a100", "", "56 slices, files in two directories (default)"),
+];
+
+fn main() {
+    println!("container start, podman with runc, {ROUNDS} pairs each: medians in ms");
+    println!("no device | device | difference | ratio | mounts | spec bytes | what");
+    for (node, flags, what) in CASES {
+        let host = FakeHost::with_driver(preset(node).unwrap_or_default(), Layout::Debian);
+        let mut pairs = pairs(&host, flags);
+        let spec = host
+            .run(
+                &[
+                    &["generate", "--output=-"],
+                    flags.split_whitespace().collect::<Vec<_>>().as_slice(),
+                ]
+                .concat(),
+            )
+            .stdout;
+        let median = |mut values: Vec<f64>| {
+            values.sort_by(f64::total_cmp);
+            values[values.len() / 2]
+        };
+        let none = median(pairs.iter().map(|(none, _)| *none).collect());
+        let device = median(pairs.iter().map(|(_, device)| *device).collect());
+        let difference = median(pairs.drain(..).map(|(none, device)| device - none).collect());
+        println!(
+            "{none:9.1} | {device:6.1} | {difference:10.1} | {:5.3} | {:6} | {:10} | {what}",
+            device / none,
+            spec.matches("containerPath").count(),
+            spec.len()
+        );
+    }
+}
+
+/// Start times in milliseconds, without a device and with one.
+fn pairs(host: &FakeHost, flags: &str) -> Vec<(f64, f64)> {
+    let podman = Podman::with_c_library(("runc", "v2"), "debian-root");
+    let script = format!(
+        "$MIG_CDI generate $FLAGS {flags} 2>/dev/null
+        device=$(grep -o 'MIG-[0-9a-f-]*' /var/run/cdi/nvidia.com-mig.json | head -1)
+        time_of() {{
+            start=$(date +%s%N)
+            $PODMAN run --rm $1 --rootfs $ROOTFS sh -c :
+            echo $((($(date +%s%N) - start) / 1000))
+        }}
+        time_of --device=nvidia.com/mig=$device >/dev/null
+        for round in $(seq {ROUNDS}); do
+            time_of --
+            time_of --device=nvidia.com/mig=$device
+        done"
+    );
+    let script = script
+        .replace("$1 --rootfs", "${1#--} --rootfs")
+        .replace("time_of --device=", "time_of ----device=");
+    let run = podman.script(host, &script);
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    let times: Vec<f64> =
+        run.stdout.lines().map(|us| us.parse::<f64>().expect("a number") / 1e3).collect();
+    times.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect()
+}
