@@ -165,6 +165,12 @@ pub(crate) struct GenerateArgs {
     #[arg(long)]
     pub gpus: bool,
 
+    /// Bind a copy of the driver's parameters that forbids its libraries to make device nodes over
+    /// /proc/driver/nvidia/params. For engines with crun alone: runc starts no container with a mount
+    /// in /proc
+    #[arg(long)]
+    pub mask_params: bool,
+
     /// Write nothing unless every device is complete and has every name
     #[arg(long)]
     pub strict: bool,

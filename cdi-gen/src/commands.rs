@@ -201,6 +201,7 @@ impl Context<'_> {
             names,
             source,
             library_dirs,
+            params_file: None,
             graphics: draws(self.capabilities(args)),
             admin: args.admin.clone(),
             cuda_env: args.cuda_env,

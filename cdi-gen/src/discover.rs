@@ -66,6 +66,8 @@ pub struct Discovery {
     pub problems: Vec<Problem>,
     /// The library of NVML that was asked, if any.
     pub library: Option<String>,
+    /// `/proc/driver/nvidia/params` with the making of device nodes switched off.
+    pub masked_params: Option<String>,
 }
 
 /// Asks a machine.

@@ -33,6 +33,8 @@ pub struct Options {
     pub source: Source,
     /// Where the loader of a container looks for libraries without a cache.
     pub library_dirs: Vec<String>,
+    /// A file to bind over `/proc/driver/nvidia/params`.
+    pub params_file: Option<String>,
     /// Whole GPUs shall be able to draw.
     pub graphics: bool,
     /// Capabilities of administrators to offer too.

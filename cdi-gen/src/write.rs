@@ -4,7 +4,7 @@ mod conflict;
 
 use crate::{Exit, Failure, spec_file::SpecFile};
 use mig_cdi_model::cdi::{Kind, Spec};
-use mig_cdi_sys::{Outcome, SpecDir, read_named};
+use mig_cdi_sys::{Outcome, SpecDir, absolute, exchangeable, read_named};
 use std::path::{Path, PathBuf};
 
 /// Far above any spec: a node of 448 devices in three styles has 1 MB.
@@ -77,6 +77,40 @@ impl Target {
         Ok(dir.replace(&self.name, text.as_bytes())?)
     }
 
+    /// The path, from `/` on, of a file that goes with this one, that containers are given, and that
+    /// no engine takes for a spec.
+    ///
+    /// # Errors
+    /// When somebody but root could exchange it.
+    pub fn companion(&self) -> Result<String, Failure> {
+        let dir = absolute(&self.dir)?;
+        let path = dir.join(self.companion_name());
+        let path = path.to_string_lossy().into_owned();
+        match exchangeable(&dir) {
+            None => Ok(path),
+            Some(reason) => {
+                let message = format!(
+                    "mount {path}: {reason}, so somebody but root could put another file there; name a \
+                     directory of root's with --output"
+                );
+                Err(Failure::new(Exit::Refused, message))
+            }
+        }
+    }
+
+    fn companion_name(&self) -> String {
+        format!("{}.params", self.name)
+    }
+
+    /// Puts the companion there, whole.
+    ///
+    /// # Errors
+    /// As [`Target::install`].
+    pub fn install_companion(&self, text: &str) -> Result<Outcome, Failure> {
+        let dir = SpecDir::open_or_make(&self.dir)?;
+        Ok(dir.replace(&self.companion_name(), text.as_bytes())?)
+    }
+
     /// The file as it is now.
     ///
     /// # Errors
@@ -101,7 +135,11 @@ impl Target {
             return Ok(Outcome::Unchanged);
         };
         match SpecFile::parse(&old) {
-            Some(foreign) if foreign.kind == kind.to_string() => Ok(dir.remove(&self.name)?),
+            Some(foreign) if foreign.kind == kind.to_string() => {
+                let removed = dir.remove(&self.name)?;
+                dir.remove(&self.companion_name())?;
+                Ok(removed)
+            }
             _ => {
                 let path = self.path();
                 let message = format!(

@@ -18,6 +18,7 @@ fuzz_target!(|text: &str| {
             names: vec![NameStyle::Uuid, NameStyle::Slot, NameStyle::Index],
             source,
             library_dirs: Vec::new(),
+            params_file: None,
             graphics: true,
             admin: vec![Admin::Config, Admin::Monitor],
             cuda_env: true,

@@ -9,7 +9,7 @@ use crate::{
 };
 use nix::{
     fcntl::OFlag,
-    sys::stat::{FileStat, SFlag, fstat, lstat},
+    sys::stat::{FileStat, SFlag, fstat, stat},
 };
 use std::{
     cell::{OnceCell, RefCell},
@@ -137,12 +137,24 @@ impl DriverRoot {
             return known.clone();
         }
         let above = dir.parent().and_then(|parent| self.directory_weakness(parent));
-        let found = above.or_else(|| match lstat(dir) {
-            Ok(stat) => weakness(&stat).map(|reason| format!("{} {reason}", dir.display())),
-            Err(errno) => Some(format!("{} cannot be looked at: {errno}", dir.display())),
-        });
+        let found = above.or_else(|| own_weakness(dir));
         self.directories.borrow_mut().insert(dir.to_owned(), found.clone());
         found
+    }
+}
+
+/// Why somebody but root could change a directory or one above it; `None` when nobody could, or when
+/// it is still to be made below such ones.
+#[must_use]
+pub fn exchangeable(dir: &Path) -> Option<String> {
+    let above = dir.parent().and_then(exchangeable);
+    above.or_else(|| if dir.exists() { own_weakness(dir) } else { None })
+}
+
+fn own_weakness(dir: &Path) -> Option<String> {
+    match stat(dir) {
+        Ok(stat) => weakness(&stat).map(|reason| format!("{} {reason}", dir.display())),
+        Err(errno) => Some(format!("{} cannot be looked at: {errno}", dir.display())),
     }
 }
 

@@ -16,7 +16,7 @@ pub mod ldcache;
 pub mod nvml;
 pub mod text;
 
-pub use driver_root::{DriverRoot, Examined};
+pub use driver_root::{DriverRoot, Examined, exchangeable};
 pub use error::{Error, Result};
 pub use host::{Host, Machine, NodeStat, Roots};
 pub use library_dirs::LibraryDirs;
@@ -42,6 +42,14 @@ pub fn read_named(path: &Path, limit: usize) -> Result<Vec<u8>> {
     }
     let file = std::fs::File::open(path).map_err(|e| Error::io("open", path, &e))?;
     root::read_all(file, path, limit)
+}
+
+/// The same path from `/` on. Nothing on it need be there.
+///
+/// # Errors
+/// When the working directory is gone.
+pub fn absolute(path: &Path) -> Result<std::path::PathBuf> {
+    std::path::absolute(path).map_err(|e| Error::io("resolve", path, &e))
 }
 
 /// The sorted names in a directory that the user named, or `None` when it is not there.

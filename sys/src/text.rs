@@ -149,6 +149,22 @@ pub fn params(bytes: &[u8]) -> Parsed<Params> {
     })
 }
 
+/// The same file with `ModifyDeviceFiles: 0`: the driver's libraries make no device nodes where they
+/// read this.
+///
+/// # Errors
+/// When it has no such line.
+pub fn params_without_node_making(bytes: &[u8]) -> Parsed<String> {
+    const KEY: &str = "ModifyDeviceFiles";
+    let text = text(bytes)?;
+    number_field(text, KEY)?;
+    let line = |line: &str| {
+        let is_it = line.strip_prefix(KEY).is_some_and(|rest| rest.trim_start().starts_with(':'));
+        if is_it { format!("{KEY}: 0\n") } else { format!("{line}\n") }
+    };
+    Ok(text.lines().map(line).collect())
+}
+
 fn mode(text: &str) -> Parsed<u32> {
     match number_field(text, "DeviceFileMode")? {
         mode @ 0..=0o777 => Ok(mode),
@@ -314,6 +330,14 @@ mod tests {
             params(b"DeviceFileUID: 0\nDeviceFileGID: 44\nDeviceFileMode: 432\n").unwrap().mode,
             0o660
         );
+    }
+
+    #[test]
+    fn node_making_is_switched_off_and_nothing_else() {
+        let file = b"A: 1\nModifyDeviceFiles: 1\nDeviceFileUID: 0\nModifyDeviceFilesX: 1\n";
+        let masked = params_without_node_making(file).unwrap();
+        assert_eq!(masked, "A: 1\nModifyDeviceFiles: 0\nDeviceFileUID: 0\nModifyDeviceFilesX: 1\n");
+        assert!(params_without_node_making(b"A: 1\n").is_err());
     }
 
     #[test]

@@ -17,6 +17,7 @@ fn options() -> Options {
         names: vec![NameStyle::Uuid, NameStyle::Slot],
         source: Source::Nvml,
         library_dirs: Vec::new(),
+        params_file: None,
         graphics: true,
         admin: Vec::new(),
         cuda_env: false,

@@ -135,23 +135,25 @@ driver {VERSION}
     similar_asserts::assert_eq!(passed(&run), expected);
 }
 
-/// Why `/proc/driver/nvidia/params` is not bound over from a spec: no runtime lets a mount into
-/// `/proc`. docs/spec.md says what does the job instead.
+/// Why `/proc/driver/nvidia/params` is bound over only when that is asked for: crun takes a mount in
+/// `/proc`, runc starts no container with one. A file that every kernel has stands in for the driver's.
 #[test]
-fn no_runtime_mounts_into_proc() {
+fn crun_takes_a_mount_in_proc_and_runc_does_not() {
     let host = host(Layout::Fedora);
     let script = r#"
         mkdir -p /var/run/cdi
+        echo masked > /run/masked
         echo '{"cdiVersion":"0.5.0","kind":"example.com/params","devices":[{"name":"all","containerEdits":{"mounts":[
-            {"hostPath":"/etc/hostname","containerPath":"/proc/driver/nvidia/params","options":["ro","bind"]}]}}]}' \
+            {"hostPath":"/run/masked","containerPath":"/proc/version","options":["ro","nosuid","nodev","rbind","rprivate"]}]}}]}' \
             > /var/run/cdi/params.json
-        $PODMAN run --rm --device example.com/params=all --rootfs $ROOTFS sh -c true 2>&1 && echo started"#;
+        $PODMAN run --rm --device example.com/params=all --rootfs $ROOTFS grep masked /proc/version 2>&1"#;
     for variant in VARIANTS {
         let run = Podman::with_c_library(variant, "debian-root").script(&host, script);
-        assert!(
-            run.code != 0 && run.stdout.contains("/proc/driver"),
-            "{variant:?}: {}",
-            run.stdout
-        );
+        match variant.0 {
+            "crun" => {
+                assert_eq!((run.code, run.stdout.as_str()), (0, "masked\n"), "{}", run.stderr)
+            }
+            _ => assert!(run.code != 0 && run.stdout.contains("inside /proc"), "{}", run.stdout),
+        }
     }
 }

@@ -423,3 +423,46 @@ fn real_libraries_are_mounted_under_their_real_names() {
     }
     assert_eq!(mounts["/usr/bin/nvidia-smi"], "TMP/root/usr/lib/nvidia/current/nvidia-smi");
 }
+
+/// The copy of the driver's parameters that forbids making nodes, and the mount that shows it.
+#[test]
+fn parameters_are_masked_on_request() {
+    let host = host(Layout::Fedora);
+    assert_eq!(host.generate(&[]).code, 0);
+    assert!(!host.read_spec().unwrap().contains("/proc/driver/nvidia/params"));
+    let run = host.generate(&["--mask-params"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let spec: Value = serde_json::from_str(&host.read_spec().unwrap()).unwrap();
+    let copy = host.out().join("nvidia.com-mig.json.params");
+    assert_eq!(
+        mounts(&spec["containerEdits"])["/proc/driver/nvidia/params"],
+        copy.to_str().unwrap()
+    );
+    let original = fs::read_to_string(host.path("/proc/driver/nvidia/params")).unwrap();
+    assert!(original.contains("ModifyDeviceFiles: 1\n"));
+    let expected = original.replace("ModifyDeviceFiles: 1\n", "ModifyDeviceFiles: 0\n");
+    assert_eq!(fs::read_to_string(&copy).unwrap(), expected);
+    let output = format!("--output={}", host.spec().display());
+    assert_eq!(host.run(&["check", &output, "--mask-params"]).code, 0);
+    assert_eq!(host.run(&["check", &output]).code, 6);
+    assert_eq!(generate(&host, &["--mask-params"]).code, 2, "there is no place for the copy");
+    // A container is given the copy: it must be root's like every other file.
+    let open = tempfile::tempdir().unwrap();
+    let spec = open.path().join("spec.json");
+    let run = host.run(&["generate", "--mask-params", "-o", spec.to_str().unwrap()]);
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    assert!(run.stderr.contains("/tmp has mode 1777"), "{}", run.stderr);
+    // It goes with the spec.
+    fs::remove_dir_all(host.path("/proc/driver/nvidia/capabilities/gpu0/mig")).unwrap();
+    fs::write(host.env().1, "[[gpu]]\nmodel = \"a100-80gb\"\n").unwrap();
+    assert_eq!(host.generate(&[]).code, 0);
+    assert!(host.read_spec().is_none() && !copy.exists());
+    let host = self::host(Layout::Fedora);
+    fs::write(
+        host.path("/proc/driver/nvidia/params"),
+        "DeviceFileUID: 0\nDeviceFileGID: 0\nDeviceFileMode: 438\n",
+    )
+    .unwrap();
+    assert_eq!(host.generate(&["--mask-params"]).code, 1);
+    assert_eq!(host.generate(&[]).code, 0);
+}

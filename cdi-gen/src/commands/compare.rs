@@ -149,7 +149,7 @@ fn hook_reason(words: &str) -> &'static str {
         ),
         (
             "disable-device-node-modification",
-            "see docs/spec.md: NVreg_ModifyDeviceFiles=0 on the host does it",
+            "--mask-params does it with crun, NVreg_ModifyDeviceFiles=0 on the host with all",
         ),
         ("chmod", "nodes are made with the driver's modes"),
     ];

@@ -15,7 +15,7 @@ use mig_cdi_sys::{Machine, Outcome, text};
 use std::path::{Path, PathBuf};
 
 pub(super) fn run(context: &Context<'_>, args: &GenerateArgs) -> Result<Done, Failure> {
-    let Plan { topology, documents, format, complete } = plan(context, args)?;
+    let Plan { topology, documents, format, complete, params } = plan(context, args)?;
     let warnings = documents.iter().any(|document| !document.built.warnings.is_empty());
     if args.strict && (!complete || warnings) {
         let message = "nothing is written: the node is incomplete and --strict was given";
@@ -27,6 +27,12 @@ pub(super) fn run(context: &Context<'_>, args: &GenerateArgs) -> Result<Done, Fa
     }
     let mut stdout = String::new();
     for document in &documents {
+        // What a spec names must be there before it.
+        if let (Some(target), Some(_), Some(text)) =
+            (&document.target, &document.built.spec, &params)
+        {
+            target.install_companion(text)?;
+        }
         stdout += &put(context, document, (format, complete))?;
     }
     Ok(Done { stdout, exit: exit(complete) })
@@ -39,6 +45,8 @@ pub(super) struct Plan {
     pub format: Format,
     /// Nothing was left out.
     pub complete: bool,
+    /// A file that the documents bind into containers, to be written beside each.
+    params: Option<String>,
 }
 
 /// One document and its place; `None` is standard output.
@@ -62,18 +70,38 @@ pub(super) fn plan(context: &Context<'_>, args: &GenerateArgs) -> Result<Plan, F
         true => context.driver_files(machine.as_ref(), &topology, &args.spec)?,
         false => Vec::new(),
     };
-    let document = |content, options: &Options, target| -> Result<Document, Failure> {
-        let built = spec::build(&topology, &files, content, options)?;
-        context.report(&built);
-        Ok(Document { built, kind: options.kind.clone(), target })
-    };
+    let params = masked_params(args, discovery.masked_params)?;
+    let document =
+        |content, options: &Options, target: Option<Target>| -> Result<Document, Failure> {
+            let mut options = options.clone();
+            if let (Some(target), Some(_)) = (&target, &params) {
+                options.params_file = Some(target.companion()?);
+            }
+            let built = spec::build(&topology, &files, content, &options)?;
+            context.report(&built);
+            Ok(Document { built, kind: options.kind.clone(), target })
+        };
     let mut documents = vec![document(Content::Mig, &options, target)?];
     if let Some((options, target)) = gpus {
         documents.push(document(Content::Gpus, &options, Some(target))?);
     }
     let problems = documents.iter().any(|document| !document.built.problems.is_empty());
     let complete = discovery.problems.is_empty() && !problems;
-    Ok(Plan { topology, documents, format, complete })
+    Ok(Plan { topology, documents, format, complete, params })
+}
+
+/// The text to bind over `/proc/driver/nvidia/params`, when that is asked for.
+fn masked_params(args: &GenerateArgs, masked: Option<String>) -> Result<Option<String>, Failure> {
+    if !args.mask_params {
+        return Ok(None);
+    }
+    if args.output.as_deref() == Some(Path::new("-")) {
+        let message = "--mask-params writes a second file: it does not go with --output -";
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let missing = "read /proc/driver/nvidia/params: no line ModifyDeviceFiles to switch off; leave \
+                   --mask-params out";
+    masked.map(Some).ok_or_else(|| Failure::new(Exit::Failed, missing))
 }
 
 /// Writes one document, prints it, or takes an old one away.

@@ -43,7 +43,8 @@ pub(super) fn agree(proc: &ProcView, nvml: &nvml::Report) -> Result<Discovery, F
     }
     problems.extend(unlisted(proc, nvml));
     let library = Some(nvml.library.clone());
-    Ok(Discovery { topology: topology(proc, gpus), problems, library })
+    let masked_params = proc.masked_params.clone();
+    Ok(Discovery { topology: topology(proc, gpus), problems, library, masked_params })
 }
 
 /// The topology of `/proc` alone: no index, no UUID, no profile.
@@ -67,7 +68,8 @@ pub(super) fn proc_alone(proc: &ProcView) -> Discovery {
             Err(reason) => problems.push(Problem::new(format!("gpu {pci}"), reason)),
         }
     }
-    Discovery { topology: topology(proc, gpus), problems, library: None }
+    let masked_params = proc.masked_params.clone();
+    Discovery { topology: topology(proc, gpus), problems, library: None, masked_params }
 }
 
 /// The compute instances in the capability tree of a GPU.

@@ -26,6 +26,8 @@ pub(super) struct ProcView {
     pub driver_version: String,
     pub majors: Majors,
     pub params: Params,
+    /// The file of these, with the making of nodes switched off.
+    pub masked_params: Option<String>,
     /// By PCI address, which is the order of NVML's indices.
     pub gpus: BTreeMap<PciAddress, Result<Information, String>>,
     pub instances: BTreeMap<GpuMinor, Instances>,
@@ -66,14 +68,16 @@ pub(super) fn read(machine: &dyn Machine) -> Result<ProcView, Failure> {
     let driver_version = parsed(VERSION, text::driver_version(&version))?;
     let devices = required(machine, DEVICES, LARGE)?;
     let majors = majors(&parsed(DEVICES, text::char_devices(&devices))?)?;
-    let params = match machine.read(PARAMS, SMALL)? {
-        Some(bytes) => parsed(PARAMS, text::params(&bytes))?,
-        None => Params::default(),
+    let (params, masked_params) = match machine.read(PARAMS, SMALL)? {
+        Some(bytes) => {
+            (parsed(PARAMS, text::params(&bytes))?, text::params_without_node_making(&bytes).ok())
+        }
+        None => (Params::default(), None),
     };
     let gpus = gpus(machine)?;
     let instances = instances(machine, majors)?;
     let admin = admin(machine);
-    Ok(ProcView { driver_version, majors, params, gpus, instances, admin })
+    Ok(ProcView { driver_version, majors, params, masked_params, gpus, instances, admin })
 }
 
 /// Nobody but who asks for one of these misses it.

@@ -26,8 +26,14 @@ impl Edits<'_> {
         ContainerEdits {
             env: vec!["NVIDIA_VISIBLE_DEVICES=void".to_owned()],
             device_nodes: topology.common.iter().map(node).collect(),
-            mounts: self.mounts(|file| !file.graphics_only),
+            mounts: self.params().into_iter().chain(self.mounts(|f| !f.graphics_only)).collect(),
         }
+    }
+
+    fn params(&self) -> Option<Mount> {
+        let host_path = self.options.params_file.clone()?;
+        let container_path = "/proc/driver/nvidia/params".to_owned();
+        Some(Mount { host_path, container_path, options: READ_ONLY })
     }
 
     fn mounts(&self, wanted: impl Fn(&DriverFile) -> bool) -> Vec<Mount> {
