@@ -4,6 +4,7 @@ mod check;
 mod compare;
 mod generate;
 mod list;
+mod plan;
 mod show;
 mod table;
 

@@ -66,6 +66,17 @@ impl Target {
         self.dir.join(&self.name)
     }
 
+    /// Refuses what [`Target::install`] would refuse, and changes nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check(&self, spec: &Spec) -> Result<(), Failure> {
+        match SpecDir::open_existing(&self.dir)? {
+            Some(dir) => conflict::check(spec, &dir, self),
+            None => Ok(()),
+        }
+    }
+
     /// Puts a spec there, whole.
     ///
     /// # Errors

@@ -61,7 +61,11 @@ fn names_of_another_spec_are_never_taken() {
         "{}",
         run.stderr
     );
-    assert!(read(&host, "nvidia.com-gpu.json").is_none());
+    assert_eq!(
+        (read(&host, "nvidia.com-gpu.json"), host.read_spec()),
+        (None, None),
+        "all or nothing"
+    );
     assert_eq!(host.generate(&[]).code, 0, "slices are not in its way");
     let run = host.run(&["generate", "--gpus", "--output=-"]);
     assert_eq!(run.code, 2, "two documents go to no one stream");

@@ -2,7 +2,7 @@
 
 use super::{
     Context, Done,
-    generate::{Document, plan, text_of},
+    plan::{Document, plan, text_of},
 };
 use crate::{
     Exit, Failure,

@@ -1,6 +1,6 @@
 //! `mig-cdi compare FILE`: another tool's spec against ours, slice by slice, with reasons.
 
-use super::{Context, Done, exit, generate::text_of, table::table};
+use super::{Context, Done, exit, plan::text_of, table::table};
 use crate::{
     Exit, Failure,
     cli::CompareArgs,
