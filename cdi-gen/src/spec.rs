@@ -1,6 +1,6 @@
 //! From a [`Topology`] to a CDI document. Pure: no path of this machine, no clock, no environment.
 //!
-//! The document has no hooks: a MIG device is device nodes and environment, and CDI says both.
+//! The document has no hooks: a MIG device is device nodes, files and environment, and CDI says all three.
 
 mod edits;
 mod names;
@@ -107,38 +107,22 @@ pub fn build(
     content: Content,
     options: &Options,
 ) -> Result<Built, Failure> {
-    let Units { units, mut problems, warnings } = match content {
+    let Units { mut units, mut problems, warnings } = match content {
         Content::Mig => units::of_mig(topology, options),
         Content::Gpus => units::of_gpus(topology, options),
     };
+    problems.extend(drop_shared_names(&mut units));
     let (units, unnamed): (Vec<_>, Vec<_>) = units.into_iter().partition(|u| !u.names.is_empty());
     problems.extend(unnamed.iter().map(|unit| {
         Problem::new(&unit.label, "none of the names asked for can be given to it; see --names")
     }));
-    let shared = shared_names(&units);
-    problems.extend(shared.iter().map(|(name, labels)| {
-        let reason = format!("{} have the same name; it is given to none", labels.join(" and "));
-        Problem::new(name.as_str(), reason)
-    }));
-    let edits = Edits { options, files };
-    let mut devices: Vec<Device> = Vec::new();
-    for unit in &units {
-        let names = unit.names.iter().filter(|name| !shared.contains_key(name));
-        devices.extend(names.map(|name| Device {
-            name: name.clone(),
-            annotations: if options.annotations {
-                unit.annotations.clone()
-            } else {
-                BTreeMap::new()
-            },
-            container_edits: edits.of(&[unit]),
-        }));
-    }
-    let all: Vec<&Unit<'_>> = units.iter().filter(|unit| unit.in_all).collect();
-    if !devices.is_empty() {
+    if !units.is_empty() {
         check_common(topology)?;
     }
-    if !all.is_empty() && !devices.is_empty() {
+    let edits = Edits { options, files };
+    let mut devices: Vec<Device> = units.iter().flat_map(|unit| edits.entries(unit)).collect();
+    let all: Vec<&Unit<'_>> = units.iter().filter(|unit| unit.in_all).collect();
+    if !all.is_empty() {
         let name = "all".parse().expect("a device name");
         let container_edits = edits.of(&all);
         devices.push(Device { name, annotations: BTreeMap::new(), container_edits });
@@ -153,16 +137,23 @@ pub fn build(
     Ok(Built { spec, devices: units.len(), problems, warnings })
 }
 
-/// Names that two units have, with both. A container would be given one of them by chance.
-fn shared_names<'a>(units: &'a [Unit<'_>]) -> BTreeMap<&'a DeviceName, Vec<&'a str>> {
-    let mut holders: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for unit in units {
+/// A name that two units have names neither: a container would be given one of them by chance.
+fn drop_shared_names(units: &mut [Unit<'_>]) -> Vec<Problem> {
+    let mut holders: BTreeMap<DeviceName, Vec<String>> = BTreeMap::new();
+    for unit in units.iter() {
         for name in &unit.names {
-            holders.entry(name).or_default().push(unit.label.as_str());
+            holders.entry(name.clone()).or_default().push(unit.label.clone());
         }
     }
     holders.retain(|_, labels| labels.len() > 1);
-    holders
+    for unit in units {
+        unit.names.retain(|name| !holders.contains_key(name));
+    }
+    let problem = |(name, labels): (DeviceName, Vec<String>)| {
+        let reason = format!("{} have the same name; it is given to none", labels.join(" and "));
+        Problem::new(name.as_str(), reason)
+    };
+    holders.into_iter().map(problem).collect()
 }
 
 /// How a device is called in messages.

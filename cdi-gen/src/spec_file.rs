@@ -1,7 +1,35 @@
 //! Specs as they stand in files, whoever wrote them: read as far as they can be compared.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use std::collections::BTreeMap;
+
+/// The names that a spec defines, and nothing else of it: what an engine would refuse for some other
+/// reason, or what we do not know, hides no name.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Names {
+    /// `vendor/class`.
+    pub kind: String,
+    #[serde(default)]
+    devices: Option<Vec<Name>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Name {
+    name: Option<String>,
+}
+
+impl Names {
+    /// Reads JSON or YAML; `None` for what is no spec, which engines pass over as well.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Names> {
+        parse(bytes)
+    }
+
+    /// The names of its devices.
+    pub fn devices(&self) -> impl Iterator<Item = &str> {
+        self.devices.iter().flatten().filter_map(|device| device.name.as_deref())
+    }
+}
 
 /// A spec. Fields that say nothing of what a container gets are passed over.
 #[derive(Debug, Clone, Deserialize)]
@@ -10,10 +38,22 @@ pub struct SpecFile {
     /// `vendor/class`.
     pub kind: String,
     /// In the order of the file.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub devices: Vec<DeviceEntry>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     container_edits: Edits,
+}
+
+/// Go writes an empty list as null, and reads both alike.
+fn or_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    from: D,
+) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let yaml = || if nests_deeply(bytes) { None } else { yaml_serde::from_slice(bytes).ok() };
+    serde_json::from_slice(bytes).ok().or_else(yaml)
 }
 
 /// A device of a spec.
@@ -22,16 +62,20 @@ pub struct SpecFile {
 pub struct DeviceEntry {
     /// Its name.
     pub name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     container_edits: Edits,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Edits {
+    #[serde(deserialize_with = "or_empty")]
     env: Vec<String>,
+    #[serde(deserialize_with = "or_empty")]
     device_nodes: Vec<NodeEntry>,
+    #[serde(deserialize_with = "or_empty")]
     mounts: Vec<MountEntry>,
+    #[serde(deserialize_with = "or_empty")]
     hooks: Vec<HookEntry>,
 }
 
@@ -52,7 +96,7 @@ struct NodeEntry {
 struct MountEntry {
     host_path: String,
     container_path: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     options: Vec<String>,
 }
 
@@ -61,7 +105,7 @@ struct MountEntry {
 struct HookEntry {
     hook_name: String,
     path: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     args: Vec<String>,
 }
 
@@ -100,8 +144,7 @@ impl SpecFile {
     /// Reads JSON or YAML; `None` for what is no spec, which engines pass over as well.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<SpecFile> {
-        let yaml = || if nests_deeply(bytes) { None } else { yaml_serde::from_slice(bytes).ok() };
-        serde_json::from_slice(bytes).ok().or_else(yaml)
+        parse(bytes)
     }
 
     /// What every container with any of the devices gets.

@@ -2,9 +2,9 @@
 
 mod conflict;
 
-use crate::{Exit, Failure, spec_file::SpecFile};
+use crate::{Exit, Failure, spec_file::Names};
 use mig_cdi_model::cdi::{Kind, Spec};
-use mig_cdi_sys::{Outcome, SpecDir, absolute, exchangeable, read_named};
+use mig_cdi_sys::{Outcome, SpecDir, absolute, exchangeable, read_regular};
 use std::path::{Path, PathBuf};
 
 /// Far above any spec: a node of 448 devices in three styles has 1 MB.
@@ -127,7 +127,7 @@ impl Target {
     /// # Errors
     /// When it cannot be read.
     pub fn read(&self) -> Result<Option<Vec<u8>>, Failure> {
-        match read_named(&self.path(), SPEC_LIMIT) {
+        match read_regular(&self.path(), SPEC_LIMIT) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.is_absent() => Ok(None),
             Err(error) => Err(error.into()),
@@ -145,7 +145,7 @@ impl Target {
         let Some(old) = dir.read(&self.name, SPEC_LIMIT)? else {
             return Ok(Outcome::Unchanged);
         };
-        match SpecFile::parse(&old) {
+        match Names::parse(&old) {
             Some(foreign) if foreign.kind == kind.to_string() => {
                 let removed = dir.remove(&self.name)?;
                 dir.remove(&self.companion_name())?;

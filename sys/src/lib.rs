@@ -23,7 +23,7 @@ pub use library_dirs::LibraryDirs;
 pub use publish::{Outcome, SpecDir};
 pub use root::Root;
 
-use nix::{dir::Dir, fcntl::OFlag, sys::stat::Mode, unistd::geteuid};
+use nix::{dir::Dir, errno::Errno, fcntl::OFlag, sys::stat::Mode, unistd::geteuid};
 use std::path::Path;
 
 /// True when the process acts as root: NVML then tells placements.
@@ -42,6 +42,21 @@ pub fn read_named(path: &Path, limit: usize) -> Result<Vec<u8>> {
     }
     let file = std::fs::File::open(path).map_err(|e| Error::io("open", path, &e))?;
     root::read_all(file, path, limit)
+}
+
+/// The whole of a regular file, links followed. A pipe in its place does not hold us up.
+///
+/// # Errors
+/// When it cannot be read, is larger than `limit` bytes, or is no regular file.
+pub fn read_regular(path: &Path, limit: usize) -> Result<Vec<u8>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let fd = nix::fcntl::open(path, flags, Mode::empty());
+    let file = std::fs::File::from(fd.map_err(|errno| Error::call("open", path, errno))?);
+    match file.metadata() {
+        Ok(metadata) if metadata.is_file() => root::read_all(file, path, limit),
+        Ok(_) => Err(Error::call("read", path, Errno::EINVAL)),
+        Err(error) => Err(Error::io("stat", path, &error)),
+    }
 }
 
 /// The same path from `/` on. Nothing on it need be there.

@@ -117,7 +117,12 @@ fn a_link_in_place_of_the_file_is_replaced() {
 fn a_spec_that_defines_the_same_device_is_named_and_nothing_is_written() {
     let json = r#"{"cdiVersion":"0.5.0","kind":"nvidia.com/mig","devices":[{"name":"0:2g.20gb:4","containerEdits":{"env":["A=1"]}}]}"#;
     let yaml = "cdiVersion: 0.5.0\nkind: nvidia.com/mig\ndevices:\n- name: all\n  containerEdits:\n    env: [A=1]\n";
-    for (name, text, device) in [("a.json", json, "0:2g.20gb:4"), ("b.yaml", yaml, "all")] {
+    // As Go's libraries write and read them: null for empty, fields that we do not know, and one that an
+    // engine may yet refuse. The name is taken all the same.
+    let nulls = "cdiVersion: 9.9.9\nkind: nvidia.com/mig\ncontainerEdits: null\nannotations:\n  a: 1\ndevices:\n- name: all\n  containerEdits:\n    env: null\n    deviceNodes: [{major: x}]\n    netDevices: []\n";
+    for (name, text, device) in
+        [("a.json", json, "0:2g.20gb:4"), ("b.yaml", yaml, "all"), ("c.yaml", nulls, "all")]
+    {
         let host = host();
         fs::write(host.out().join(name), text).unwrap();
         let culprit = format!("TMP/cdi/{name} defines nvidia.com/mig={device} too");
@@ -211,6 +216,9 @@ fn monstrous_specs_of_others_do_no_harm() {
     {
         fs::write(host.out().join(name), open.repeat(200_000)).unwrap();
     }
+    // Nor does a pipe that nobody writes to.
+    let pipe = host.out().join("pipe.json");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
     let run = host.generate(&[]);
     assert_eq!(run.code, 0, "{}", run.stderr);
 }

@@ -3,9 +3,9 @@
 use super::{Options, units::Unit};
 use mig_cdi_model::{
     DeviceNode, DriverFile, Place, Topology,
-    cdi::{ContainerEdits, Mount, Node},
+    cdi::{ContainerEdits, Device, DeviceName, Mount, Node},
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Nobody in a container changes the driver's files, and no device node or setuid bit among them
 /// would count.
@@ -58,6 +58,21 @@ impl Edits<'_> {
             paths.into_iter().map(mount)
         });
         mounts.collect()
+    }
+
+    /// The entries of a unit, one for each name.
+    pub fn entries(&self, unit: &Unit<'_>) -> Vec<Device> {
+        let annotations = match self.options.annotations {
+            true => unit.annotations.clone(),
+            false => BTreeMap::new(),
+        };
+        let container_edits = self.of(&[unit]);
+        let entry = |name: &DeviceName| Device {
+            name: name.clone(),
+            annotations: annotations.clone(),
+            container_edits: container_edits.clone(),
+        };
+        unit.names.iter().map(entry).collect()
     }
 
     /// For a container with these units: their nodes, each once, and their variables.

@@ -2,9 +2,9 @@
 //! two directories one hides the other (container-device-interface `pkg/cdi/cache.go` l.172-213).
 
 use super::{SPEC_LIMIT, Target};
-use crate::{Exit, Failure, spec_file::SpecFile};
+use crate::{Exit, Failure, spec_file::Names};
 use mig_cdi_model::cdi::Spec;
-use mig_cdi_sys::{SpecDir, list_named, read_named};
+use mig_cdi_sys::{SpecDir, list_named, read_regular};
 use std::{collections::BTreeSet, path::Path};
 
 /// Refuses when another file defines a device of `spec`.
@@ -21,13 +21,13 @@ pub(super) fn check(spec: &Spec, dir: &SpecDir, target: &Target) -> Result<(), F
             }
             let file = path.join(name);
             // One that cannot be read does not define anything to an engine either.
-            let foreign =
-                read_named(&file, SPEC_LIMIT).ok().and_then(|bytes| SpecFile::parse(&bytes));
+            let foreign = read_regular(&file, SPEC_LIMIT).ok();
+            let foreign = foreign.and_then(|bytes| Names::parse(&bytes));
             let Some(foreign) = foreign.filter(|foreign| foreign.kind == kind) else {
                 continue;
             };
-            if let Some(same) = foreign.devices.iter().find(|d| ours.contains(d.name.as_str())) {
-                return Err(refused(target, &format!("{kind}={}", same.name), &file));
+            if let Some(same) = foreign.devices().find(|name| ours.contains(name)) {
+                return Err(refused(target, &format!("{kind}={same}"), &file));
             }
         }
     }
