@@ -4,9 +4,9 @@ use crate::{Root, ldcache};
 use std::path::PathBuf;
 
 /// Where distributions put 64-bit libraries: Ubuntu, Debian (which links from the first to the
-/// second when the package is configured), Fedora and SUSE, Arch, Talos, images with a private copy,
-/// NixOS.
-const WIDE: [&str; 12] = [
+/// second when the package is configured), Fedora and SUSE, Arch, Talos, Flatcar (older ones without
+/// `usr`), images with a private copy, NixOS.
+const WIDE: [&str; 14] = [
     "/usr/lib/x86_64-linux-gnu",
     "/usr/lib/x86_64-linux-gnu/nvidia/current",
     "/usr/lib/aarch64-linux-gnu",
@@ -17,6 +17,8 @@ const WIDE: [&str; 12] = [
     "/lib",
     "/usr/local/lib",
     "/usr/local/glibc/usr/lib",
+    "/opt/nvidia/current/usr/lib64",
+    "/opt/nvidia/current/lib64",
     "/usr/local/nvidia/lib64",
     "/run/opengl-driver/lib",
 ];

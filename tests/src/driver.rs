@@ -12,12 +12,17 @@ pub enum Layout {
     Fedora,
     /// `/run/opengl-driver/lib`, a link into the store.
     Nixos,
+    /// `/usr/local/glibc/usr/lib`, programs in `/usr/local/bin`.
+    Talos,
+    /// `/opt/nvidia/current`, a link to the version, programs in `/opt/bin`.
+    Flatcar,
     /// A directory that nothing but the loader's cache knows.
     Cache,
 }
 
 /// All of them.
-pub const LAYOUTS: [Layout; 4] = [Layout::Debian, Layout::Fedora, Layout::Nixos, Layout::Cache];
+pub const LAYOUTS: [Layout; 6] =
+    [Layout::Debian, Layout::Fedora, Layout::Nixos, Layout::Talos, Layout::Flatcar, Layout::Cache];
 
 /// Classes, file name without version, and version of the SONAME; empty where it is the driver's.
 pub const LIBRARIES: [(&str, &str, &str); 41] = [
@@ -116,6 +121,8 @@ pub fn install(root: &Path, layout: Layout, version: &str) {
             "/nix/store/def-driver32/lib",
             "/nix/store/abc-driver/bin",
         ),
+        Layout::Talos => ("/usr/local/glibc/usr/lib", "/usr/lib32", "/usr/local/bin"),
+        Layout::Flatcar => ("/opt/nvidia/580/usr/lib64", "/usr/lib32", "/opt/bin"),
         Layout::Cache => ("/opt/vendor/lib", "/opt/vendor/lib32", "/usr/bin"),
     };
     for (_, stem, suffix) in LIBRARIES {
@@ -142,7 +149,8 @@ pub fn install(root: &Path, layout: Layout, version: &str) {
             link(&format!("{programs}/nvidia-smi"), &at("/etc/alternatives/nvidia-smi"));
             link("/etc/alternatives/nvidia-smi", &at("/usr/bin/nvidia-smi"));
         }
-        Layout::Fedora => {}
+        Layout::Fedora | Layout::Talos => {}
+        Layout::Flatcar => link("580", &at("/opt/nvidia/current")),
         Layout::Nixos => {
             link("/nix/store/abc-driver", &at("/run/opengl-driver"));
             link("/nix/store/def-driver32", &at("/run/opengl-driver-32"));
@@ -164,6 +172,8 @@ pub fn library_dir(layout: Layout) -> &'static str {
         Layout::Debian => "/usr/lib/x86_64-linux-gnu/nvidia/current",
         Layout::Fedora => "/usr/lib64",
         Layout::Nixos => "/nix/store/abc-driver/lib",
+        Layout::Talos => "/usr/local/glibc/usr/lib",
+        Layout::Flatcar => "/opt/nvidia/580/usr/lib64",
         Layout::Cache => "/opt/vendor/lib",
     }
 }

@@ -193,7 +193,11 @@ fn files_of_another_version_are_never_mixed_in() {
         assert_eq!((half.code, half.stdout.as_str()), (4, ""));
         let said = format!(
             "find libcuda.so.{VERSION}: driver {VERSION} is loaded and TMP/root{}",
-            if layout == Layout::Nixos { "/run/opengl-driver/lib" } else { library_dir(layout) }
+            match layout {
+                Layout::Nixos => "/run/opengl-driver/lib",
+                Layout::Flatcar => "/opt/nvidia/current/usr/lib64",
+                _ => library_dir(layout),
+            }
         );
         assert!(half.stderr.contains(&said), "{layout:?}: {}", half.stderr);
         assert!(

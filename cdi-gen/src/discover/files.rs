@@ -12,14 +12,15 @@ use mig_cdi_sys::{
 };
 use std::collections::BTreeSet;
 
-/// Where distributions put programs; the last is Debian's.
-const PROGRAMS: [&str; 7] = [
+/// Where distributions put programs; the last three are NixOS's, Flatcar's and Debian's.
+const PROGRAMS: [&str; 8] = [
     "/usr/bin",
     "/usr/sbin",
     "/bin",
     "/sbin",
     "/usr/local/bin",
     "/run/current-system/sw/bin",
+    "/opt/bin",
     "/usr/lib/nvidia/current",
 ];
 
