@@ -29,13 +29,9 @@ pub fn build_dir() -> &'static Path {
     DIR.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        build.args([
-            "build",
-            "--quiet",
-            "--package=mig-cdi",
-            "--package=mig-cdi-hook",
-            "--package=fake-nvml",
-        ]);
+        // The whole workspace, as tests/run has built it: a choice of packages would choose other
+        // features of what they share, and build that anew.
+        build.args(["build", "--quiet", "--workspace"]);
         let exe = std::env::current_exe().expect("a test has a path");
         let dir = exe.ancestors().nth(2).expect("target/debug/deps/test");
         if dir.ends_with("release") {
