@@ -32,7 +32,7 @@ Exit codes:
   1  an operation failed; the message names it
   2  wrong command line, configuration or node description
   3  incomplete: something on the node could not be established and was left out
-  4  no driver to ask
+  4  no driver to ask, or not all of it
   5  refused: writing would be unsafe or would break an engine; nothing was written
   6  stale: a spec on disk does not say what the node is now";
 
@@ -111,6 +111,8 @@ pub(crate) struct NodeArgs {
 
 /// What the devices are called and what they bring along.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "What is in the spec")]
+#[allow(clippy::doc_markdown)] // These are help texts.
 pub(crate) struct SpecArgs {
     /// How devices are named; each gets all of these names [default: uuid,slot]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "STYLE,…")]
@@ -135,7 +137,7 @@ pub(crate) struct SpecArgs {
     #[arg(long, value_enum, value_delimiter = ',', value_name = "CAPABILITY,…")]
     pub admin: Vec<Admin>,
 
-    /// Set `CUDA_VISIBLE_DEVICES` too. Of two devices asked for by name the last one's value wins, so
+    /// Set CUDA_VISIBLE_DEVICES too. Of two devices asked for by name the last one's value wins, so
     /// this is for containers with one slice, or with all
     #[arg(long)]
     pub cuda_env: bool,
@@ -152,7 +154,8 @@ pub(crate) struct SpecArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct GenerateArgs {
-    /// Write to PATH, or to standard output with - [default: /var/run/cdi/nvidia.com-mig.json]
+    /// The file to write or to check; with - generate prints to standard output [default:
+    /// /var/run/cdi/nvidia.com-mig.json]
     #[arg(short, long, value_name = "PATH")]
     pub output: Option<PathBuf>,
 

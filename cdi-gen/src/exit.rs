@@ -14,7 +14,7 @@ pub enum Exit {
     Usage = 2,
     /// Something on the node could not be established and was left out; the rest was done.
     Incomplete = 3,
-    /// There is no driver to ask, or it cannot be asked.
+    /// There is no driver to ask, it cannot be asked, or a required file of it is missing.
     NoDriver = 4,
     /// Writing would have been unsafe or would have broken an engine; nothing was written.
     Refused = 5,
