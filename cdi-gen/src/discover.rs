@@ -43,11 +43,15 @@ impl Problem {
         Problem { subject: subject.into(), reason: reason.into(), transient: false }
     }
 
+    /// Something that a second look may see otherwise.
+    fn transient(subject: impl Into<String>, reason: impl Into<String>) -> Problem {
+        Problem { transient: true, ..Problem::new(subject, reason) }
+    }
+
     /// The two views differ, and did so again at a second look.
     fn disagreement(subject: impl Into<String>, reason: impl std::fmt::Display) -> Problem {
-        let reason =
-            format!("{reason}; run it again once no mig change is under way, and see dmesg");
-        Problem { transient: true, ..Problem::new(subject, reason) }
+        let cure = "run it again once no mig change is under way, and see dmesg";
+        Problem::transient(subject, format!("{reason}; {cure}"))
     }
 }
 

@@ -70,3 +70,38 @@ fn views_that_stay_apart_are_an_error_with_both_and_cost_one_device() {
     assert_eq!(said.len(), 1);
     assert!(said[0].starts_with("gpu 0 gi 3 ci 0: nvml lists it, /proc/driver/nvidia/capabilities/gpu0/mig/gi3/ci0 is not there"), "{said:?}");
 }
+
+/// An instance whose file is gone between its directory being listed and the file being read.
+struct Vanishing(SimulatedMachine, Cell<u32>);
+
+impl Machine for Vanishing {
+    fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>> {
+        let first = self.1.get() == 0 && path.ends_with("/gi1/ci0/access");
+        if first { Ok(None) } else { self.0.read(path, limit) }
+    }
+
+    fn list(&self, path: &str) -> Result<Option<Vec<String>>> {
+        self.0.list(path)
+    }
+
+    fn node(&self, path: &str) -> Result<Option<NodeStat>> {
+        self.0.node(path)
+    }
+
+    fn driver(&self) -> Option<&DriverRoot> {
+        None
+    }
+
+    fn nvml(&self) -> std::result::Result<nvml::Report, nvml::Failure> {
+        self.1.set(self.1.get() + 1);
+        self.0.nvml()
+    }
+}
+
+#[test]
+fn a_file_that_is_gone_at_the_first_look_gets_a_second() {
+    let machine = Vanishing(SimulatedMachine::new(Node::parse(BEFORE).unwrap()), Cell::new(0));
+    let discovery = discover(&machine, Source::Nvml).unwrap();
+    assert_eq!((machine.1.get(), discovery.problems.len()), (2, 0));
+    assert_eq!(discovery.topology.mig_devices().count(), 1);
+}

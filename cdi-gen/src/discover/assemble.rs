@@ -81,7 +81,8 @@ pub(super) fn add_instances(
                     compute_instances: compute,
                 });
             }
-            Err(reason) => problems.push(Problem::new(label, reason)),
+            // The instance may be going at this moment.
+            Err(reason) => problems.push(Problem::transient(label, reason)),
         }
     }
 }
@@ -106,7 +107,7 @@ fn compute_instances(
                 cap: cap_node(caps, access),
             }),
             (Some(_), Err(reason)) => {
-                problems.push(Problem::new(format!("{label} ci {ci}"), reason));
+                problems.push(Problem::transient(format!("{label} ci {ci}"), reason));
             }
             // The views differ on it, and that has been said.
             (None, _) => {}
