@@ -168,6 +168,10 @@ fn weakness(stat: &FileStat) -> Option<String> {
     if stat.st_uid != 0 {
         return Some(format!("belongs to user {}", stat.st_uid));
     }
-    let by_group = mode & 0o020 != 0 && stat.st_gid != 0;
+    // In a directory with the sticky bit a group adds entries and exchanges none: /nix/store has mode
+    // 1775 and belongs to the group of Nix's builders. One that all can write to is refused all the
+    // same: whoever comes first after a reboot makes the entry.
+    let sticky = kind(stat) == SFlag::S_IFDIR && mode & 0o1000 != 0;
+    let by_group = mode & 0o020 != 0 && stat.st_gid != 0 && !sticky;
     (mode & 0o002 != 0 || by_group).then(|| format!("has mode {mode:04o}"))
 }

@@ -1,7 +1,11 @@
 //! The driver's user-space files as distributions lay them out, made of stubs: each library is an ELF
 //! file that says its name and nothing else, unless a test puts a real one there.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown, symlink},
+    path::Path,
+};
 
 /// Where a distribution puts the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,6 +159,10 @@ pub fn install(root: &Path, layout: Layout, version: &str) {
             link("/nix/store/abc-driver", &at("/run/opengl-driver"));
             link("/nix/store/def-driver32", &at("/run/opengl-driver-32"));
             link("/nix/store/abc-driver/bin", &at("/run/current-system/sw/bin"));
+            // As Nix makes it: the group of its builders may add to it.
+            let store = at("/nix/store");
+            chown(&store, Some(0), Some(30_000)).expect("give the store to its group");
+            fs::set_permissions(store, fs::Permissions::from_mode(0o1775)).expect("open the store");
         }
         Layout::Cache => {
             let wide = format!("{libs}/libcuda.so.1");

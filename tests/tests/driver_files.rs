@@ -247,6 +247,11 @@ fn files_that_others_could_exchange_are_refused() {
     mode(&open_dir.path("/usr"), 0o1777);
     refused(&open_dir, "TMP/root/usr has mode 1777", "chmod go-w");
 
+    let by_group = host(Layout::Fedora);
+    chown(by_group.path("/usr/lib64"), None, Some(1000)).unwrap();
+    mode(&by_group.path("/usr/lib64"), 0o775);
+    refused(&by_group, "TMP/root/usr/lib64 has mode 0775", "chmod go-w");
+
     let foreign = host(Layout::Fedora);
     chown(lib(&foreign), Some(1000), None).unwrap();
     refused(&foreign, "libcuda.so", "belongs to user 1000");
