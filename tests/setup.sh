@@ -24,10 +24,11 @@ if [ -n "$missing" ]; then
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
 fi
 
-# The mirror that this machine takes Debian's packages from.
-mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
-    awk '$3 == "main" && $2 !~ /-/ { print $1; exit }')
-[ -n "$mirror" ] || { echo "setup.sh: apt has no mirror of Debian" >&2; exit 1; }
+# The mirror that this machine takes Debian's packages from. apt knows it once it has its lists.
+mirror() {
+    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
+        awk '$3 == "main" && $2 !~ /-/ { print $1; exit }'
+}
 
 # fetch NAME SUITE COMPONENT ARCHITECTURE PACKAGE…: unpacks packages into $deps/NAME without installing
 # them.
@@ -35,10 +36,11 @@ fetch() {
     name=$1 suite=$2 component=$3 architecture=$4
     shift 4
     [ ! -d "$deps/$name" ] || return 0
+    [ -n "$(mirror)" ] || as_root apt-get update -q
     apt=$PWD/$deps/apt-$name
     mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/empty" "$apt/root"
     : >"$apt/status"
-    echo "deb [arch=$architecture signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite $component" \
+    echo "deb [arch=$architecture signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(mirror) $suite $component" \
         >"$apt/sources.list"
     options="-q -o Dir::State::Lists=$apt/lists -o Dir::State::Status=$apt/status -o Dir::Cache=$apt
         -o Dir::Etc::SourceList=$apt/sources.list -o Dir::Etc::SourceParts=$apt/empty -o APT::Sandbox::User=
