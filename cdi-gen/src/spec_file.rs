@@ -35,6 +35,8 @@ impl Names {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SpecFile {
+    /// What an engine must know to read it.
+    pub cdi_version: Option<String>,
     /// `vendor/class`.
     pub kind: String,
     /// In the order of the file.
@@ -89,6 +91,8 @@ struct NodeEntry {
     minor: Option<i64>,
     file_mode: Option<u32>,
     permissions: Option<String>,
+    uid: Option<u32>,
+    gid: Option<u32>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -212,11 +216,13 @@ impl NodeEntry {
         let number = |n: Option<i64>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
         let mode = self.file_mode.map_or_else(|| "?".to_owned(), |mode| format!("{mode:04o}"));
         format!(
-            "{} {}:{} {mode} {}",
+            "{} {}:{} {mode} {} of {}:{}",
             self.kind.as_deref().unwrap_or("?"),
             number(self.major),
             number(self.minor),
-            self.permissions.as_deref().unwrap_or("?")
+            self.permissions.as_deref().unwrap_or("?"),
+            self.uid.unwrap_or(0),
+            self.gid.unwrap_or(0)
         )
     }
 }

@@ -107,18 +107,6 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// The part before the slash.
-    #[must_use]
-    pub fn vendor(&self) -> &str {
-        &self.vendor
-    }
-
-    /// The part behind the slash.
-    #[must_use]
-    pub fn class(&self) -> &str {
-        &self.class
-    }
-
     /// The same vendor with the class `gpu`.
     #[must_use]
     pub fn with_class_gpu(&self) -> Kind {

@@ -32,10 +32,9 @@ pub struct BadProfile(String);
 #[serde(transparent)]
 pub struct Profile {
     name: String,
+    /// The name of a compute instance that is smaller than its GPU instance.
     #[serde(skip)]
-    compute: Option<u32>,
-    #[serde(skip)]
-    slices: u32,
+    partial: bool,
 }
 
 impl FromStr for Profile {
@@ -44,19 +43,20 @@ impl FromStr for Profile {
     fn from_str(text: &str) -> Result<Self, BadProfile> {
         let parse = || {
             let (first, rest) = text.split_once('.')?;
-            let (compute, slices, rest) = match first.strip_suffix('c') {
+            let (partial, slices, rest) = match first.strip_suffix('c') {
                 Some(compute) => {
+                    count(compute)?;
                     let (slices, rest) = rest.split_once('.')?;
-                    (Some(count(compute)?), slices, rest)
+                    (true, slices, rest)
                 }
-                None => (None, first, rest),
+                None => (false, first, rest),
             };
-            let slices = count(slices.strip_suffix('g')?)?;
+            count(slices.strip_suffix('g')?)?;
             let (memory, attributes) = rest.split_once("gb")?;
             // Thor's integrated GPU has profiles of 0gb: its memory is not divided.
             (memory == "0" || count(memory).is_some()).then_some(())?;
             is_attributes(attributes).then_some(())?;
-            Some(Profile { name: text.to_owned(), compute, slices })
+            Some(Profile { name: text.to_owned(), partial })
         };
         parse().ok_or_else(|| BadProfile(text.chars().take(64).collect()))
     }
@@ -100,7 +100,7 @@ impl Profile {
             .checked_sub(1)?
             .checked_div(gpu_bytes)?;
         let gib = gpu_bytes.div_ceil(1 << 30);
-        let gb = (eighths.checked_mul(gib)? + 4) / 8;
+        let gb = eighths.checked_mul(gib)?.checked_add(4)? / 8;
         let prefix = if compute == slices { String::new() } else { format!("{compute}c.") };
         format!("{prefix}{slices}g.{gb}gb").parse().ok()
     }
@@ -115,30 +115,16 @@ impl Profile {
     /// does not span it.
     #[must_use]
     pub fn of_gpu_instance(&self) -> Profile {
-        match (self.compute, self.name.split_once("c.")) {
-            (Some(_), Some((_, rest))) => {
-                Profile { name: rest.to_owned(), compute: None, slices: self.slices }
-            }
+        match self.name.split_once("c.") {
+            Some((_, rest)) if self.partial => Profile { name: rest.to_owned(), partial: false },
             _ => self.clone(),
         }
-    }
-
-    /// Number of compute slices of a compute instance of this name.
-    #[must_use]
-    pub fn compute_slices(&self) -> u32 {
-        self.compute.unwrap_or(self.slices)
-    }
-
-    /// Number of compute slices of the GPU instance.
-    #[must_use]
-    pub fn gpu_slices(&self) -> u32 {
-        self.slices
     }
 
     /// True when the name says that the compute instance is smaller than its GPU instance.
     #[must_use]
     pub fn is_partial(&self) -> bool {
-        self.compute.is_some()
+        self.partial
     }
 
     /// True for profiles that can render: `+gfx`.
@@ -204,7 +190,6 @@ mod tests {
     #[test]
     fn parts_of_a_name() {
         let profile: Profile = "1c.3g.40gb".parse().unwrap();
-        assert_eq!((profile.compute_slices(), profile.gpu_slices()), (1, 3));
         assert!(profile.is_partial());
         assert_eq!(profile.of_gpu_instance(), "3g.40gb".parse().unwrap());
         let media: Profile = "1g.24gb+me.all".parse().unwrap();
@@ -237,5 +222,7 @@ mod tests {
         }
         assert_eq!(Profile::of_sizes(1, 1, gib(5.81), 24_576 << 20).unwrap().as_str(), "1g.6gb");
         assert_eq!(Profile::of_sizes(1, 1, 1, 0), None);
+        assert_eq!(Profile::of_sizes(1, 1, u64::MAX >> 23, 1), None);
+        assert_eq!(Profile::of_sizes(1, 1, u64::MAX, u64::MAX), None);
     }
 }

@@ -23,14 +23,8 @@ pub use library_dirs::LibraryDirs;
 pub use publish::{Outcome, SpecDir};
 pub use root::Root;
 
-use nix::{dir::Dir, errno::Errno, fcntl::OFlag, sys::stat::Mode, unistd::geteuid};
+use nix::{dir::Dir, errno::Errno, fcntl::OFlag, sys::stat::Mode};
 use std::path::Path;
-
-/// True when the process acts as root: NVML then tells placements.
-#[must_use]
-pub fn is_root() -> bool {
-    geteuid().is_root()
-}
 
 /// The whole of a file that the user named, `-` for standard input. At most `limit` bytes.
 ///

@@ -56,10 +56,27 @@ fn what_changed_on_the_node_is_named() {
     stale(
         &check(&host, &[]),
         &[
-            "0:2g.20gb:0: node /dev/nvidia-caps/nvidia-cap30 is c 508:30 0444 rw, should be c 234:30 0444 rw",
+            "0:2g.20gb:0: node /dev/nvidia-caps/nvidia-cap30 is c 508:30 0444 rw of 0:0, should be c 234:30 0444 rw of 0:0",
         ],
     );
     fs::write(&devices, text).unwrap();
+    assert_eq!(check(&host, &[]).code, 0);
+    // The administrator keeps the nodes for a group.
+    let params = host.path("/proc/driver/nvidia/params");
+    let text = fs::read_to_string(&params).unwrap();
+    fs::write(&params, text.replace("DeviceFileGID: 0\n", "DeviceFileGID: 44\n")).unwrap();
+    stale(
+        &check(&host, &[]),
+        &[
+            "every container: node /dev/nvidiactl is c 195:255 0666 rw of 0:0, should be c 195:255 0666 rw of 0:44",
+        ],
+    );
+    fs::write(&params, text).unwrap();
+    // A version that an engine of this machine does not know.
+    let spec = host.read_spec().unwrap();
+    fs::write(host.spec(), spec.replace("0.5.0", "1.0.0")).unwrap();
+    stale(&check(&host, &[]), &["its cdiVersion is 1.0.0, should be 0.5.0"]);
+    fs::write(host.spec(), spec).unwrap();
     assert_eq!(check(&host, &[]).code, 0);
     // A slice went, by whatever tool.
     fs::remove_dir_all(host.path("/proc/driver/nvidia/capabilities/gpu0/mig/gi7")).unwrap();

@@ -330,6 +330,9 @@ fn broken_files_are_left_out_with_a_word_or_stop_everything() {
             "{case}: {}",
             required.stderr
         );
+        let named = format!("libcuda.so.{VERSION}: TMP/root");
+        assert!(required.stderr.contains(&named), "{case}: {}", required.stderr);
+        assert_eq!(required.stderr.matches(reason).count(), 1, "{case}: {}", required.stderr);
     }
     // A library of another machine is passed over in silence: directories hold several.
     let host = host(Layout::Fedora);

@@ -67,6 +67,13 @@ fn names_of_another_spec_are_never_taken() {
         "all or nothing"
     );
     assert_eq!(host.generate(&[]).code, 0, "slices are not in its way");
+    // Two files of one kind would both define "all".
+    let run = host.generate(&["--gpus", "--kind=example.com/gpu"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.contains("example.com/gpu is the kind of the slices too"), "{}", run.stderr);
+    let run = host.run(&["show", "example.com/gpu=all", "--kind=example.com/gpu"]);
+    assert_eq!(run.code, 0, "a kind of slices is one of slices: {}", run.stderr);
+    assert!(run.stdout.contains("nvidia-cap417"), "{}", run.stdout);
     let run = host.run(&["generate", "--gpus", "--output=-"]);
     assert_eq!(run.code, 2, "two documents go to no one stream");
 }

@@ -51,7 +51,13 @@ fn check(document: &Document) -> Result<Vec<String>, Failure> {
     if file.kind != truth.kind {
         return stale(format!("its kind is {}, not {}", file.kind, truth.kind));
     }
-    let mut lines = compare("every container", &file.common(), &truth.common());
+    let mut lines = Vec::new();
+    if file.cdi_version != truth.cdi_version {
+        let version =
+            |spec: &SpecFile| spec.cdi_version.clone().unwrap_or_else(|| "none".to_owned());
+        lines.push(format!("its cdiVersion is {}, should be {}", version(&file), version(&truth)));
+    }
+    lines.extend(compare("every container", &file.common(), &truth.common()));
     let by_name = |spec: &SpecFile| -> BTreeMap<String, Facts> {
         spec.devices.iter().map(|device| (device.name.clone(), device.own())).collect()
     };

@@ -147,10 +147,10 @@ fn say_written(
         built.devices
     );
     context.console.status(&message);
-    let names = spec.devices.iter().map(|device| device.name.as_str());
-    let shortest = names.filter(|name| *name != "all").min_by_key(|name| name.len());
-    if let Some(name) = shortest {
-        let kind = &spec.kind;
+    // Slices alone have a variable of their own.
+    let slices = spec.devices.iter().filter(|device| !device.container_edits.env.is_empty());
+    let names = slices.map(|device| device.name.as_str()).filter(|name| *name != "all");
+    if let Some(name) = names.min_by_key(|name| name.len()) {
         context.console.hint(&format!(
             "try: podman run --rm --device {kind}={name} IMAGE ls /dev/nvidia-caps"
         ));

@@ -99,6 +99,11 @@ fn gpus_destination(
         Failure::new(Exit::Usage, message)
     })?;
     let kind = options.gpu_kind();
+    if kind == options.kind {
+        let message =
+            format!("--gpus: {kind} is the kind of the slices too; choose another --kind");
+        return Err(Failure::new(Exit::Usage, message));
+    }
     let target = target.beside(&kind)?;
     Ok(Some((Options { kind, ..options.clone() }, target)))
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 use mig_cdi_model::{
     DeviceNode, Gpu, HostNode, MigDevice, MigMode, Topology,
-    cdi::{Device, Node, Spec},
+    cdi::{Device, Kind, Node, Spec},
 };
 
 pub(super) fn run(context: &Context<'_>, args: &ShowArgs) -> Result<Done, Failure> {
@@ -21,14 +21,14 @@ pub(super) fn run(context: &Context<'_>, args: &ShowArgs) -> Result<Done, Failur
     let mut name = args.name.as_str();
     if let Some((kind, device)) = name.split_once('=') {
         name = device;
-        if kind == options.gpu_kind().to_string() {
+        let is = |known: Kind| kind == known.to_string();
+        if !is(options.kind.clone()) {
             options.kind = options.gpu_kind();
             content = Content::Gpus;
-        } else if kind != options.kind.to_string() {
-            return Err(Failure::new(
-                Exit::Failed,
-                format!("show {:?}: not of our kinds", args.name),
-            ));
+            if !is(options.kind.clone()) {
+                let message = format!("show {:?}: not of our kinds", args.name);
+                return Err(Failure::new(Exit::Failed, message));
+            }
         }
     }
     let machine = context.machine()?;

@@ -118,6 +118,7 @@ impl Search<'_> {
             What::Named(name) => name.to_owned(),
             _ => return Ok(()),
         };
+        let before = self.found.warnings.len();
         for (dir, _) in listings.iter().filter(|(_, names)| names.contains(&name)) {
             let path = format!("{dir}/{name}");
             // A link may lead nowhere; a directory may hold libraries of several machines.
@@ -136,7 +137,14 @@ impl Search<'_> {
                 }
             }
         }
-        if row.required { Err(self.missing(row, listings)) } else { Ok(()) }
+        match (row.required, self.found.warnings.get(before)) {
+            (false, _) => Ok(()),
+            (true, Some(broken)) => {
+                let message = format!("find {name}: {broken}; install the driver's libraries anew");
+                Err(Failure::new(Exit::NoDriver, message))
+            }
+            (true, None) => Err(self.missing(row, listings)),
+        }
     }
 
     /// A required library is not there: its other versions tell why.
