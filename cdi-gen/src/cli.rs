@@ -6,7 +6,7 @@ use crate::{
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
 use mig_cdi_model::{
-    Capabilities,
+    Capabilities, Claim,
     cdi::{Kind, Version},
 };
 use std::path::PathBuf;
@@ -77,6 +77,9 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Show what a container gets with a device, and from which facts
     Show(ShowArgs),
+    /// Say whether slices still are what a spec claims of them: run by mig-cdi-hook
+    #[command(hide = true)]
+    Verify(VerifyArgs),
 }
 
 /// Which machine is looked at.
@@ -147,9 +150,32 @@ pub(crate) struct SpecArgs {
     #[arg(long)]
     pub annotations: bool,
 
+    /// Look again when a container starts, by a hook outside it: are the slices still there with these
+    /// numbers, on the same GPU? With full NVML is asked too: with the same profile, placement and
+    /// UUID? If not, the container does not start
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true,
+        default_missing_value = "proc")]
+    pub verify: Option<Verify>,
+
     /// Refuse to write what needs a newer CDI than this [default: 0.5.0]
     #[arg(long, value_name = "VERSION")]
     pub max_cdi_version: Option<Version>,
+}
+
+/// How much is looked at when a container starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Verify {
+    /// What /proc tells, in less than a millisecond.
+    Proc,
+    /// What NVML tells too, which takes as long as a run of mig-cdi.
+    Full,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// What the spec says of each slice
+    #[arg(required = true)]
+    pub claims: Vec<Claim>,
 }
 
 #[derive(Debug, Args)]

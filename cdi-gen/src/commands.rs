@@ -7,20 +7,23 @@ mod list;
 mod plan;
 mod show;
 mod table;
+mod verify;
 
 use crate::{
     Exit, Failure,
-    cli::{Cli, Command, NodeArgs, SpecArgs},
+    cli::{Cli, Command, NodeArgs, SpecArgs, Verify},
     console::Console,
     discover::{self, Discovery, Source},
-    spec::{Built, NameStyle, Options},
+    spec::{Built, NameStyle, Options, VerifyHook},
 };
 use clap::ValueEnum;
 use mig_cdi_config::Settings;
 use mig_cdi_model::{Capabilities, Capability, DriverFile, Topology};
 use mig_cdi_sim::{Node, PRESETS, SimulatedMachine, preset};
-use mig_cdi_sys::{Host, Machine, Roots, read_named};
-use std::path::Path;
+use mig_cdi_sys::{
+    Host, Machine, Roots, absolute, exchangeable, is_program, own_program, read_named,
+};
+use std::path::{Path, PathBuf};
 
 /// Far above any configuration or node description.
 const TEXT_LIMIT: usize = 1 << 20;
@@ -36,13 +39,15 @@ pub(crate) struct Done {
 /// Does what the command line asks.
 pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Failure> {
     let settings = settings(cli.config.as_deref())?;
-    let context = Context { node: &cli.node, settings: &settings, console };
+    let config = cli.config.as_deref();
+    let context = Context { node: &cli.node, config, settings: &settings, console };
     match &cli.command {
         Command::Generate(args) => generate::run(&context, args),
         Command::Check(args) => check::run(&context, args),
         Command::Compare(args) => compare::run(&context, args),
         Command::List(args) => list::run(&context, args),
         Command::Show(args) => show::run(&context, args),
+        Command::Verify(args) => verify::run(&context, args),
     }
 }
 
@@ -67,6 +72,7 @@ fn usage(message: String) -> Failure {
 /// What every command needs.
 struct Context<'a> {
     node: &'a NodeArgs,
+    config: Option<&'a Path>,
     settings: &'a Settings,
     console: &'a Console,
 }
@@ -74,20 +80,19 @@ struct Context<'a> {
 impl Context<'_> {
     /// The machine that runs this, by its roots.
     fn host(&self) -> Result<Host, Failure> {
-        let settings = self.settings;
-        let pick = |flag: &Option<_>, set: &std::path::PathBuf| {
-            flag.clone().unwrap_or_else(|| set.clone())
-        };
-        let roots = Roots {
-            driver: pick(&self.node.driver_root, &settings.driver_root),
-            library_search_path: either(
-                &self.node.library_search_path,
-                &settings.library_search_path,
-            ),
-            dev: pick(&self.node.dev_root, &settings.dev_root),
-            proc: pick(&self.node.proc_root, &settings.proc_root),
-        };
-        Ok(Host::open(&roots)?)
+        Ok(Host::open(&self.roots())?)
+    }
+
+    fn roots(&self) -> Roots {
+        let (node, settings) = (self.node, self.settings);
+        let pick =
+            |flag: &Option<PathBuf>, set: &PathBuf| flag.clone().unwrap_or_else(|| set.clone());
+        Roots {
+            driver: pick(&node.driver_root, &settings.driver_root),
+            library_search_path: either(&node.library_search_path, &settings.library_search_path),
+            dev: pick(&node.dev_root, &settings.dev_root),
+            proc: pick(&node.proc_root, &settings.proc_root),
+        }
     }
 
     /// The machine that is asked: this one, or a simulated one.
@@ -207,8 +212,57 @@ impl Context<'_> {
             admin: args.admin.clone(),
             cuda_env: args.cuda_env,
             annotations: args.annotations,
+            verify: args.verify.map(|how| self.verify_hook(how)).transpose()?,
             max_version: args.max_cdi_version.unwrap_or(self.settings.max_cdi_version),
         })
+    }
+}
+
+impl Context<'_> {
+    /// The hook is installed beside this program, and looks where this run looks.
+    fn verify_hook(&self, how: Verify) -> Result<VerifyHook, Failure> {
+        if self.node.node.is_some() {
+            let message =
+                "--verify looks at the driver when a container starts: a simulated node has none";
+            return Err(usage(message.to_owned()));
+        }
+        let program = own_program()?;
+        let hook = program.with_file_name("mig-cdi-hook");
+        trusted(&hook)?;
+        let text = |path: &Path| {
+            let path = absolute(path)?;
+            path.to_str()
+                .map(str::to_owned)
+                .ok_or_else(|| usage(format!("--verify: {} is not valid utf-8", path.display())))
+        };
+        let Roots { driver, library_search_path, dev, proc } = self.roots();
+        let mut options = vec![format!("--proc-root={}", text(&proc)?)];
+        if how == Verify::Full {
+            trusted(&program)?;
+            options.push(format!("--full={}", text(&program)?));
+            options.push(format!("--driver-root={}", text(&driver)?));
+            options.push(format!("--dev-root={}", text(&dev)?));
+            for dir in &library_search_path {
+                options.push(format!("--library-search-path={}", dir.display()));
+            }
+            if let Some(config) = self.config {
+                options.push(format!("--config={}", text(config)?));
+            }
+        }
+        let timeout = if how == Verify::Full { 20 } else { 5 };
+        Ok(VerifyHook { path: text(&hook)?, options, timeout })
+    }
+}
+
+/// Engines run it as root, so nobody else may be able to put another in its place.
+fn trusted(program: &Path) -> Result<(), Failure> {
+    let fail = |why: String| {
+        Err(Failure::new(Exit::Refused, format!("use {} for --verify: {why}", program.display())))
+    };
+    match (is_program(program), exchangeable(program)) {
+        (false, _) => fail("no such program; install mig-cdi-hook beside mig-cdi".to_owned()),
+        (true, Some(why)) => fail(format!("{why}, and the hook runs as root; install it as root")),
+        (true, None) => Ok(()),
     }
 }
 

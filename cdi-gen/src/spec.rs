@@ -1,6 +1,7 @@
 //! From a [`Topology`] to a CDI document. Pure: no path of this machine, no clock, no environment.
 //!
-//! The document has no hooks: a MIG device is device nodes, files and environment, and CDI says all three.
+//! The document has no hooks unless `--verify` asks for one: a MIG device is device nodes, files and
+//! environment, and CDI says all three.
 
 mod edits;
 mod names;
@@ -9,6 +10,7 @@ mod units;
 
 pub use names::{NameStyle, handy_name};
 pub use text::{Format, to_text};
+pub(crate) use units::claim;
 
 use crate::{
     Exit, Failure,
@@ -43,6 +45,8 @@ pub struct Options {
     pub cuda_env: bool,
     /// Add the facts of each device for readers of the document.
     pub annotations: bool,
+    /// Look again when a container starts.
+    pub verify: Option<VerifyHook>,
     /// The highest version of CDI that may be used.
     pub max_version: Version,
 }
@@ -53,6 +57,17 @@ impl Options {
     pub fn gpu_kind(&self) -> Kind {
         self.kind.with_class_gpu()
     }
+}
+
+/// The hook that looks again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyHook {
+    /// Where it is installed.
+    pub path: String,
+    /// What it is told besides the slices.
+    pub options: Vec<String>,
+    /// Seconds that it may take.
+    pub timeout: u32,
 }
 
 /// A capability that lets a container act on every slice of the node.

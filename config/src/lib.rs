@@ -1,6 +1,10 @@
 //! `/etc/mig-cdi/config.toml`: what an administrator sets once instead of giving flags every time.
 //! A flag wins over the file, the file over the defaults. Pure: text in, values out.
 
+mod hook;
+
+pub use hook::{Environment, Hook, Pattern};
+
 use mig_cdi_model::{
     Capabilities,
     cdi::{Kind, Version},
@@ -45,6 +49,8 @@ pub struct Settings {
     pub dev_root: PathBuf,
     /// Root of `/proc`.
     pub proc_root: PathBuf,
+    /// What containers may ask the hook for.
+    pub hook: Hook,
 }
 
 /// A file that is not a configuration of mig-cdi.
@@ -65,6 +71,7 @@ struct File {
     library_search_path: Vec<PathBuf>,
     dev_root: PathBuf,
     proc_root: PathBuf,
+    hook: hook::Table,
 }
 
 impl Default for File {
@@ -80,6 +87,7 @@ impl Default for File {
             library_search_path: Vec::new(),
             dev_root: "/".into(),
             proc_root: "/".into(),
+            hook: hook::Table::default(),
         }
     }
 }
@@ -112,6 +120,7 @@ impl Settings {
             library_search_path: file.library_search_path,
             dev_root: file.dev_root,
             proc_root: file.proc_root,
+            hook: file.hook.check().map_err(|(key, e)| bad(&format!("hook.{key}"), &e))?,
         })
     }
 }
@@ -131,7 +140,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|l| !l.starts_with(' ') && !l.is_empty())
             .collect();
-        assert_eq!(keys.len(), 10, "one line for each key");
+        assert_eq!(keys.len(), 10 + 1 + 6, "one line for each key and for the table");
         assert_eq!(Settings::parse(&keys.join("\n")).unwrap(), defaults);
     }
 
@@ -143,6 +152,10 @@ mod tests {
             ("kind = 'nvidia.com/m'", "kind: \"nvidia.com/m\" is not"),
             ("max-cdi-version = '9'", "max-cdi-version: \"9\" is not"),
             ("spec-dirs = []", "spec-dirs: name at least one"),
+            ("[hook]\nenvironment = 'yes'", "line 2: unknown variant"),
+            ("[hook]\nannotations = ['a*b']", "hook.annotations: \"a*b\" is not"),
+            ("[hook]\nruntimes = ['runc']", "hook.runtimes: \"runc\" is not"),
+            ("[hook]\nlog = 'here'", "hook.log: \"here\" is not"),
         ] {
             let error = Settings::parse(text).unwrap_err().to_string();
             assert!(error.starts_with(message), "{error}");

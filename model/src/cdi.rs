@@ -235,6 +235,26 @@ pub struct ContainerEdits {
     /// Bound into the container.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
+    /// Run when a container starts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
+}
+
+/// A program that the engine runs when a container starts; when it fails, so does the start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hook {
+    /// When: `createRuntime`.
+    pub hook_name: &'static str,
+    /// Absolute path on the host.
+    pub path: String,
+    /// From the program's own name on.
+    pub args: Vec<String>,
+    /// Never empty: without one runc before 1.3 gives a hook the environment of the container's image
+    /// (CVE-2025-23266), and an empty list does not survive Go's `omitempty`.
+    pub env: [&'static str; 1],
+    /// Seconds after which the start has failed.
+    pub timeout: u32,
 }
 
 /// A file of the host in a container.

@@ -59,6 +59,7 @@ impl DriverRoot {
         self.dirs.get_or_init(|| library_dirs::find(&self.root, &self.search_path))
     }
 
+    #[cfg(feature = "nvml")]
     pub(crate) fn root(&self) -> &Root {
         &self.root
     }

@@ -27,6 +27,16 @@ pub enum Error {
         /// The bound.
         limit: usize,
     },
+    /// What is there is not what may be used.
+    #[error("{op} {path}: {reason}")]
+    Refused {
+        /// What was to be done.
+        op: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// A directory is not fit to hold a spec.
     #[error("write into {path}: {reason}")]
     UnsafeDir {
@@ -40,6 +50,14 @@ pub enum Error {
 impl Error {
     pub(crate) fn call(op: &'static str, path: impl AsRef<Path>, errno: Errno) -> Self {
         Error::Call { op, path: path.as_ref().to_owned(), errno }
+    }
+
+    pub(crate) fn refused(
+        op: &'static str,
+        path: impl AsRef<Path>,
+        reason: impl Into<String>,
+    ) -> Self {
+        Error::Refused { op, path: path.as_ref().to_owned(), reason: reason.into() }
     }
 
     pub(crate) fn io(op: &'static str, path: impl AsRef<Path>, error: &std::io::Error) -> Self {

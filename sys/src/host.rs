@@ -1,8 +1,7 @@
 //! What discovery may ask of a machine, and the real machine's answers.
 
-use crate::{DriverRoot, Result, Root, error::optional, nvml};
+use crate::{DriverRoot, Result, Root, nvml};
 use mig_cdi_model::{Major, Minor};
-use nix::sys::stat::{SFlag, major, minor};
 use std::path::{Path, PathBuf};
 
 /// A device node as it stands in the file system.
@@ -96,18 +95,7 @@ impl Machine for Host {
     }
 
     fn node(&self, path: &str) -> Result<Option<NodeStat>> {
-        let stat = optional(self.dev.stat(path))?;
-        Ok(stat.map(|stat| {
-            let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-            NodeStat {
-                is_char: kind == SFlag::S_IFCHR,
-                major: Major(u32::try_from(major(stat.st_rdev)).unwrap_or(u32::MAX)),
-                minor: Minor(u32::try_from(minor(stat.st_rdev)).unwrap_or(u32::MAX)),
-                mode: stat.st_mode & 0o7777,
-                uid: stat.st_uid,
-                gid: stat.st_gid,
-            }
-        }))
+        self.dev.node(path)
     }
 
     fn nvml(&self) -> std::result::Result<nvml::Report, nvml::Failure> {

@@ -1,13 +1,20 @@
 //! The fence: every system call, every call into the driver's library and every path that mig-cdi
 //! reads or writes goes through here. It knows how, never why: no policy.
 //!
-//! `unsafe` is allowed in [`nvml`] alone, for calls that nvml-wrapper has no safe form of.
+//! `unsafe` is allowed in two places: `nvml/raw.rs`, for calls that nvml-wrapper has no safe form of,
+//! and `kernel/`, for system calls that nix has no safe form of.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod bundle;
+mod container;
+mod device_cgroup;
 mod driver_root;
 mod error;
 mod host;
+mod kernel;
 mod library_dirs;
+mod log;
+mod process;
 mod publish;
 mod root;
 
@@ -16,10 +23,15 @@ pub mod ldcache;
 pub mod nvml;
 pub mod text;
 
+pub use bundle::Bundle;
+pub use container::{Container, NewNode, Source};
+pub use device_cgroup::{Change, DeviceCgroup};
 pub use driver_root::{DriverRoot, Examined, exchangeable};
 pub use error::{Error, Result};
 pub use host::{Host, Machine, NodeStat, Roots};
 pub use library_dirs::LibraryDirs;
+pub use log::{Log, Severity};
+pub use process::{Powers, Ran, become_program, isolate, run};
 pub use publish::{Outcome, SpecDir};
 pub use root::Root;
 
@@ -51,6 +63,24 @@ pub fn read_regular(path: &Path, limit: usize) -> Result<Vec<u8>> {
         Ok(_) => Err(Error::call("read", path, Errno::EINVAL)),
         Err(error) => Err(Error::io("stat", path, &error)),
     }
+}
+
+/// Where the program that runs this is.
+///
+/// # Errors
+/// When /proc does not tell.
+pub fn own_program() -> Result<std::path::PathBuf> {
+    std::env::current_exe().map_err(|e| Error::io("resolve", "/proc/self/exe", &e))
+}
+
+/// True for a regular file that can be run, links followed.
+#[must_use]
+pub fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let is = |metadata: std::fs::Metadata| {
+        metadata.is_file() && metadata.permissions().mode() & 0o111 != 0
+    };
+    std::fs::metadata(path).is_ok_and(is)
 }
 
 /// The same path from `/` on. Nothing on it need be there.

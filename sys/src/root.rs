@@ -1,12 +1,16 @@
 //! A directory that stands for `/`: paths below it are resolved as if it were the root of the file
 //! system, so that a driver container's absolute links lead to its own files.
 
-use crate::{Error, Result, error::optional};
+use crate::{Error, NodeStat, Result, error::optional};
+use mig_cdi_model::{Major, Minor};
 use nix::{
     dir::Dir,
     errno::Errno,
     fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2},
-    sys::stat::{FileStat, Mode, fstat, fstatat},
+    sys::{
+        stat::{FileStat, Mode, SFlag, fstat, fstatat, major, minor},
+        statfs::{PROC_SUPER_MAGIC, fstatfs},
+    },
 };
 use std::{
     fs::File,
@@ -69,6 +73,43 @@ impl Root {
             return fstatat(&self.fd, below, AtFlags::empty()).map_err(fail);
         }
         fstat(self.open_below(below, OFlag::O_PATH)?).map_err(fail)
+    }
+
+    /// What is at a path of a device node, links followed.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn node(&self, below: &str) -> Result<Option<NodeStat>> {
+        let stat = optional(self.stat(below))?;
+        Ok(stat.map(|stat| {
+            let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+            NodeStat {
+                is_char: kind == SFlag::S_IFCHR,
+                major: Major(u32::try_from(major(stat.st_rdev)).unwrap_or(u32::MAX)),
+                minor: Minor(u32::try_from(minor(stat.st_rdev)).unwrap_or(u32::MAX)),
+                mode: stat.st_mode & 0o7777,
+                uid: stat.st_uid,
+                gid: stat.st_gid,
+            }
+        }))
+    }
+
+    /// Refuses a `/proc` of the machine that is not the kernel's: whoever may mount over it could say
+    /// anything there (CVE-2025-52881). Another root was named by an administrator.
+    ///
+    /// # Errors
+    /// When it is not there or no procfs.
+    pub fn check_proc(&self) -> Result<()> {
+        const PROC: &str = "/proc";
+        if !self.is_real() {
+            return Ok(());
+        }
+        let system = fstatfs(self.open_below(PROC, OFlag::O_PATH)?)
+            .map_err(|errno| Error::call("stat", PROC, errno))?;
+        match system.filesystem_type() == PROC_SUPER_MAGIC {
+            true => Ok(()),
+            false => Err(Error::refused("read", PROC, "it is no procfs")),
+        }
     }
 
     /// The whole of a file, or `None` when there is none. At most `limit` bytes.

@@ -2,6 +2,7 @@
 //! `libnvidia-ml.so.1`, all fed by one node description.
 
 pub mod driver;
+pub mod hook;
 pub mod podman;
 
 use driver::Layout;
@@ -43,10 +44,28 @@ pub fn build_dir() -> &'static Path {
     })
 }
 
+/// The hook as it is shipped: static, and optimised whatever the tests are built as.
+fn built_hook() -> &'static Path {
+    static HOOK: OnceLock<PathBuf> = OnceLock::new();
+    HOOK.get_or_init(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--package=mig-cdi-hook", "--profile=hook", "--target"]);
+        let built = build.arg(&target).current_dir(project()).status().expect("cargo runs");
+        assert!(built.success(), "cargo build of the hook failed; run tests/setup.sh");
+        let targets = build_dir().parent().expect("target/debug is below target");
+        targets.join(target).join("hook/mig-cdi-hook")
+    })
+}
+
 /// A built or installed program.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
-    let built = build_dir().join(name);
+    let built = match name {
+        "mig-cdi-hook" => built_hook().to_owned(),
+        _ => build_dir().join(name),
+    };
     std::env::var_os("MIG_CDI_BIN_DIR").map_or(built, |dir| Path::new(&dir).join(name))
 }
 
@@ -156,6 +175,23 @@ impl FakeHost {
         fs::copy(&fake, path).unwrap_or_else(|e| panic!("copy {fake:?}: {e}"));
     }
 
+    /// Installs the programs as a package does: root's, beside each other. Gives their directory.
+    ///
+    /// # Panics
+    /// When they cannot be copied.
+    pub fn install(&self) -> PathBuf {
+        let bin = self.dir.path().join("bin");
+        if !bin.exists() {
+            fs::create_dir(&bin).expect("make a directory");
+            for name in ["mig-cdi", "mig-cdi-hook"] {
+                fs::copy(program(name), bin.join(name))
+                    .unwrap_or_else(|e| panic!("copy {name}: {e}"));
+            }
+            std::os::unix::fs::symlink("mig-cdi-hook", bin.join("mig-cdi-runtime")).expect("link");
+        }
+        bin
+    }
+
     /// The configuration that programs on this host read.
     #[must_use]
     pub fn config(&self) -> PathBuf {
@@ -229,6 +265,11 @@ impl FakeHost {
     pub fn command(&self, args: &[&str]) -> Command {
         let (key, value) = self.env();
         let mut command = mig_cdi(args);
+        let installed = self.dir.path().join("bin/mig-cdi");
+        if installed.exists() {
+            command = Command::new(installed);
+            command.env_clear().args(args);
+        }
         let own_config = args.contains(&"--config");
         let flags =
             self.flags().into_iter().filter(|flag| !(own_config && flag.starts_with("--config")));

@@ -73,7 +73,7 @@ impl Podman {
         fs::copy("/bin/busybox", rootfs.join("bin/busybox")).expect("copy busybox");
         for applet in [
             "sh", "head", "find", "stat", "env", "grep", "sort", "sed", "mknod", "rm", "ls",
-            "sleep",
+            "sleep", "mv",
         ] {
             symlink("busybox", rootfs.join("bin").join(applet)).expect("link an applet");
         }
@@ -95,7 +95,9 @@ impl Podman {
             .expect("make it a program");
     }
 
-    fn runtime(&self) -> PathBuf {
+    /// The OCI runtime of this variant.
+    #[must_use]
+    pub fn runtime(&self) -> PathBuf {
         let (runtime, _) = self.variant;
         let wrapper = self.path(runtime);
         if wrapper.exists() { wrapper } else { Path::new("/usr/bin").join(runtime) }

@@ -395,14 +395,6 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(0), ""));
 }
 
-/// The hook has no door yet. It must not look as if it had one.
-#[test]
-fn the_hook_refuses() {
-    let run = run(&mut Command::new(program("mig-cdi-hook")));
-    assert_eq!((run.code, run.stdout.as_str()), (1, ""));
-    assert!(run.stderr.contains("this version injects nothing"), "{}", run.stderr);
-}
-
 /// Colour is for a terminal, and not for one whose owner does not want it.
 #[test]
 fn colour_only_on_a_terminal() {

@@ -22,6 +22,7 @@ fn options() -> Options {
         admin: Vec::new(),
         cuda_env: false,
         annotations: false,
+        verify: None,
         max_version: Version::V0_5_0,
     }
 }

@@ -19,6 +19,7 @@ node /dev/nvidiactl 666 195:255 ENXIO
 /// `0:2g.20gb:0` and `0:2g.20gb:2` of the preset a100-80gb: GPU instances 3 and 4.
 const FIRST: &str = "MIG-b3c02e6f-4949-5c5e-80cc-f09e85bd7e98";
 const SECOND: &str = "MIG-7e3b1aad-b6b6-508b-bb58-981e2752708b";
+const GPU: &str = "GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4";
 
 /// Runs a script on a fake a100-80gb in every variant.
 fn everywhere(script: &str, check: impl Fn(Run)) {
@@ -43,7 +44,7 @@ fn a_container_gets_its_slice_and_no_other() {
     let expected = format!(
         "node /dev/nvidia-caps/nvidia-cap30 444 508:30 ENXIO
 node /dev/nvidia-caps/nvidia-cap31 444 508:31 ENXIO
-{SHARED}env MIG_CDI_DEVICE_0_3_0={FIRST},2g.20gb
+{SHARED}env MIG_CDI_DEVICE_0_3_0={FIRST},2g.20gb,{GPU}
 env NVIDIA_VISIBLE_DEVICES=void
 made 508:30 ENXIO
 made 508:39 EPERM
@@ -67,8 +68,8 @@ fn two_devices_in_one_container_keep_their_nodes_and_variables() {
 node /dev/nvidia-caps/nvidia-cap31 444 508:31 ENXIO
 node /dev/nvidia-caps/nvidia-cap39 444 508:39 ENXIO
 node /dev/nvidia-caps/nvidia-cap40 444 508:40 ENXIO
-{SHARED}env MIG_CDI_DEVICE_0_3_0={FIRST},2g.20gb
-env MIG_CDI_DEVICE_0_4_0={SECOND},2g.20gb
+{SHARED}env MIG_CDI_DEVICE_0_3_0={FIRST},2g.20gb,{GPU}
+env MIG_CDI_DEVICE_0_4_0={SECOND},2g.20gb,{GPU}
 env NVIDIA_VISIBLE_DEVICES=void
 made 508:39 ENXIO
 made 508:48 EPERM

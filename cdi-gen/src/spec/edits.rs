@@ -3,7 +3,7 @@
 use super::{Options, units::Unit};
 use mig_cdi_model::{
     DeviceNode, DriverFile, Place, Topology,
-    cdi::{ContainerEdits, Device, DeviceName, Mount, Node},
+    cdi::{ContainerEdits, Device, DeviceName, Hook, Mount, Node},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +27,7 @@ impl Edits<'_> {
             env: vec!["NVIDIA_VISIBLE_DEVICES=void".to_owned()],
             device_nodes: topology.common.iter().map(node).collect(),
             mounts: self.params().into_iter().chain(self.mounts(|f| !f.graphics_only)).collect(),
+            hooks: Vec::new(),
         }
     }
 
@@ -86,7 +87,26 @@ impl Edits<'_> {
         }
         let renders = units.iter().any(|unit| unit.renders);
         let mounts = self.mounts(|file| renders && file.graphics_only);
-        ContainerEdits { env, device_nodes: nodes, mounts }
+        let hooks = self.verify(units).into_iter().collect();
+        ContainerEdits { env, device_nodes: nodes, mounts, hooks }
+    }
+
+    /// `createRuntime` runs outside the container, before anything of it does.
+    fn verify(&self, units: &[&Unit<'_>]) -> Option<Hook> {
+        let verify = self.options.verify.as_ref()?;
+        let claims: Vec<_> =
+            units.iter().filter_map(|unit| unit.claim.as_ref()).map(ToString::to_string).collect();
+        if claims.is_empty() {
+            return None;
+        }
+        let own = ["mig-cdi-hook".to_owned(), "verify".to_owned()];
+        Some(Hook {
+            hook_name: "createRuntime",
+            path: verify.path.clone(),
+            args: own.into_iter().chain(verify.options.iter().cloned()).chain(claims).collect(),
+            env: ["MIG_CDI_HOOK=verify"],
+            timeout: verify.timeout,
+        })
     }
 }
 

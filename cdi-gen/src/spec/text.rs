@@ -48,7 +48,7 @@ fn lines(spec: &Spec) -> serde_json::Result<String> {
         Ok(format!("[\n{}\n]", items.collect::<Result<Vec<_>, _>>()?.join(",\n")))
     }
     let Spec { cdi_version, kind, devices, container_edits } = spec;
-    let ContainerEdits { env, device_nodes, mounts } = container_edits;
+    let ContainerEdits { env, device_nodes, mounts, hooks } = container_edits;
     let mut edits = Vec::new();
     if !env.is_empty() {
         edits.push(format!("\"env\":{}", list(env)?));
@@ -58,6 +58,9 @@ fn lines(spec: &Spec) -> serde_json::Result<String> {
     }
     if !mounts.is_empty() {
         edits.push(format!("\"mounts\":{}", list(mounts)?));
+    }
+    if !hooks.is_empty() {
+        edits.push(format!("\"hooks\":{}", list(hooks)?));
     }
     Ok(format!(
         "{{\"cdiVersion\":\"{cdi_version}\",\n\"kind\":\"{kind}\",\n\"devices\":{},\n\

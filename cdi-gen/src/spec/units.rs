@@ -3,7 +3,9 @@
 
 use super::{Options, names};
 use crate::discover::Problem;
-use mig_cdi_model::{DeviceNode, Gpu, MigDevice, MigMode, Topology, cdi::DeviceName};
+use mig_cdi_model::{
+    Claim, DeviceNode, Gpu, MigDevice, MigMode, SliceId, Topology, Variable, cdi::DeviceName,
+};
 use std::collections::BTreeMap;
 
 /// Something that has entries of its own in a document.
@@ -16,6 +18,8 @@ pub(super) struct Unit<'a> {
     pub nodes: Vec<&'a DeviceNode>,
     /// `NAME=value` that no other unit sets.
     pub variable: Option<String>,
+    /// What must still be so when a container starts.
+    pub claim: Option<Claim>,
     /// What CUDA calls it.
     pub uuid: Option<String>,
     /// It can draw.
@@ -59,22 +63,42 @@ pub(super) fn of_mig<'a>(topology: &'a Topology, options: &Options) -> Units<'a>
 }
 
 fn mig<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> Unit<'a> {
-    let MigDevice { gpu, gi, ci } = *device;
+    let MigDevice { gpu, ci, .. } = *device;
     let uuid = ci.uuid.as_ref().map(ToString::to_string);
-    // The numbers are in the variable's name, so that two devices in one container never overwrite
-    // each other's.
-    let variable = uuid.as_ref().zip(ci.profile.as_ref()).map(|(uuid, profile)| {
-        format!("MIG_CDI_DEVICE_{}_{}_{}={uuid},{profile}", gpu.minor, gi.id, ci.id)
-    });
+    let claim = claim(device);
+    let variable = Variable {
+        id: claim.id,
+        uuid: ci.uuid.clone(),
+        profile: ci.profile.clone(),
+        gpu: gpu.uuid.clone(),
+    };
     Unit {
         label: super::label(device),
         names,
         nodes: device.nodes().collect(),
-        variable,
+        variable: Some(variable.to_string()),
+        claim: Some(claim),
         uuid,
         renders: device.has_graphics(),
         annotations: annotations(device),
         in_all: true,
+    }
+}
+
+/// What the device is known by.
+pub(crate) fn claim(device: &MigDevice<'_>) -> Claim {
+    let MigDevice { gpu, gi, ci } = *device;
+    Claim {
+        id: SliceId { gpu: gpu.minor, gi: gi.id, ci: ci.id },
+        gpu_major: gpu.node.major,
+        caps_major: gi.cap.major,
+        gi_cap: gi.cap.minor,
+        ci_cap: ci.cap.minor,
+        gpu: gpu.uuid.clone(),
+        mig: ci.uuid.clone(),
+        profile: ci.profile.clone(),
+        placement: gi.placement,
+        ci_placement: ci.placement,
     }
 }
 
@@ -101,6 +125,7 @@ fn administrator<'a>(topology: &'a Topology, name: &str, node: &'a DeviceNode) -
         names: name.parse().into_iter().collect(),
         nodes: divided.map(|gpu| &gpu.node).chain([node]).collect(),
         variable: None,
+        claim: None,
         uuid: None,
         renders: false,
         annotations: BTreeMap::new(),
@@ -135,6 +160,7 @@ fn whole<'a>(gpu: &'a Gpu, options: &Options) -> Unit<'a> {
         names: [index, uuid.clone()].into_iter().flatten().flat_map(|name| name.parse()).collect(),
         nodes: [&gpu.node].into_iter().chain(dri).collect(),
         variable: None,
+        claim: None,
         uuid,
         renders: true,
         annotations,

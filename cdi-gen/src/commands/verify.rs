@@ -1,0 +1,46 @@
+//! `mig-cdi verify`: what a spec claims of slices against the node as it is now, NVML included. The hook
+//! of `generate --verify=full` runs it when a container starts; people have `check`.
+
+use super::{Context, Done};
+use crate::{Exit, Failure, cli::VerifyArgs, spec};
+use mig_cdi_model::{Claim, Topology};
+
+pub(super) fn run(context: &Context<'_>, args: &VerifyArgs) -> Result<Done, Failure> {
+    let machine = context.machine()?;
+    let discovery = context.discover(machine.as_ref())?;
+    match args.claims.iter().find_map(|claim| difference(claim, &discovery.topology)) {
+        None => Ok(Done { stdout: String::new(), exit: Exit::Success }),
+        Some(line) => Err(Failure::new(Exit::Stale, format!("{line}; run mig-cdi generate"))),
+    }
+}
+
+/// The first fact of a claim that is not so, or that nobody can confirm.
+fn difference(claim: &Claim, topology: &Topology) -> Option<String> {
+    let devices = topology.mig_devices().map(|device| spec::claim(&device));
+    let Some(now) = devices.into_iter().find(|now| now.id == claim.id) else {
+        return Some(format!("{}: gone, or not certain any more", claim.id));
+    };
+    let text = |value: Option<&dyn std::fmt::Display>| value.map(ToString::to_string);
+    macro_rules! fact {
+        ($field:ident) => {
+            (text(claim.$field.as_ref().map(|v| v as _)), text(now.$field.as_ref().map(|v| v as _)))
+        };
+    }
+    let nodes = |claim: &Claim| {
+        let Claim { gpu_major, caps_major, gi_cap, ci_cap, .. } = claim;
+        Some(format!("{gpu_major}:{caps_major}:{gi_cap}:{ci_cap}"))
+    };
+    let facts = [
+        ("node numbers", (nodes(claim), nodes(&now))),
+        ("gpu uuid", fact!(gpu)),
+        ("profile", fact!(profile)),
+        ("placement", fact!(placement)),
+        ("placement of the compute instance", fact!(ci_placement)),
+        ("uuid", fact!(mig)),
+    ];
+    facts.into_iter().find_map(|(what, (claimed, now))| {
+        let claimed = claimed?;
+        let now = now.unwrap_or_else(|| "not told".to_owned());
+        (claimed != now).then(|| format!("{}: {what} is {now}, the spec says {claimed}", claim.id))
+    })
+}

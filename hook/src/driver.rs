@@ -1,0 +1,164 @@
+//! What the driver says now, from `/proc` alone.
+
+use crate::Failure;
+use mig_cdi_model::{GpuMinor, Major, Minor, PciAddress, SliceId};
+use mig_cdi_sys::{
+    Root,
+    text::{self, CharDevices, Information},
+};
+use std::path::Path;
+
+const DEVICES: &str = "/proc/devices";
+const GPUS: &str = "/proc/driver/nvidia/gpus";
+const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
+/// Far above what the kernel prints.
+const LIMIT: usize = 64 << 10;
+
+/// The driver of this machine.
+#[derive(Debug)]
+pub struct Driver {
+    proc: Root,
+    dev: Root,
+    devices: CharDevices,
+}
+
+/// A GPU by its PCI address as the driver writes it, with what is said of it or why that cannot be read.
+pub type Gpu = (String, Result<Information, String>);
+
+/// Capability minors of a slice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caps {
+    /// Of its GPU instance.
+    pub gi: Minor,
+    /// Of its compute instance.
+    pub ci: Minor,
+}
+
+impl Driver {
+    /// Opens the `/proc` and the `/dev` that are below directories.
+    ///
+    /// # Errors
+    /// When there is none, or when that of the machine is not the kernel's.
+    pub fn open(proc_root: &Path, dev_root: &Path) -> Result<Driver, Failure> {
+        let proc = Root::open(proc_root)?;
+        proc.check_proc()?;
+        let bytes = proc.read(DEVICES, LIMIT)?;
+        let bytes = bytes
+            .ok_or_else(|| Failure::refused(format!("read {DEVICES}: not there; mount /proc")))?;
+        let devices = text::char_devices(&bytes)
+            .map_err(|e| Failure::refused(format!("parse {DEVICES}: {e}")))?;
+        Ok(Driver { proc, dev: Root::open(dev_root)?, devices })
+    }
+
+    /// The major number of a driver: `nvidia-caps`, `nvidia-uvm`.
+    ///
+    /// # Errors
+    /// When it has none, for want of its module.
+    pub fn major(&self, name: &str) -> Result<Major, String> {
+        self.devices.major(name).ok_or_else(|| {
+            format!("{DEVICES} has no character device {name:?}: is the nvidia driver loaded?")
+        })
+    }
+
+    /// The major number of GPUs, which was registered as `nvidia-frontend` before R550.
+    ///
+    /// # Errors
+    /// When no driver is loaded.
+    pub fn gpu_major(&self) -> Result<Major, String> {
+        self.major("nvidia").or_else(|e| self.major("nvidia-frontend").map_err(|_| e))
+    }
+
+    /// The major number of `/dev/nvidiactl`.
+    ///
+    /// # Errors
+    /// When no driver is loaded.
+    pub fn control_major(&self) -> Result<Major, String> {
+        self.major("nvidiactl").or_else(|_| self.gpu_major())
+    }
+
+    /// The capability minors of a slice that is there.
+    ///
+    /// # Errors
+    /// When it is not, or the driver does not say it in a known form.
+    pub fn caps(&self, id: SliceId) -> Result<Caps, String> {
+        let SliceId { gpu, gi, ci } = id;
+        let gi = format!("gpu{gpu}/mig/gi{gi}");
+        let ci = self.access(&format!("{gi}/ci{ci}"));
+        // Without its GPU instance a compute instance is gone too: name what is missing first.
+        Ok(Caps { gi: self.access(&gi)?, ci: ci? })
+    }
+
+    /// The capability minor of a directory of the capability tree, or of `mig/config`.
+    ///
+    /// # Errors
+    /// As [`Driver::caps`].
+    pub fn access(&self, dir: &str) -> Result<Minor, String> {
+        let file = if dir.starts_with("mig/") { "" } else { "/access" };
+        let path = format!("{CAPABILITIES}/{dir}{file}");
+        let bytes = self.proc.read(&path, LIMIT).map_err(|e| e.to_string())?;
+        let bytes = bytes.ok_or_else(|| format!("{path} is gone"))?;
+        text::access(&bytes).map(|access| access.minor).map_err(|e| format!("parse {path}: {e}"))
+    }
+
+    /// Every GPU with its PCI address as the driver writes it.
+    ///
+    /// # Errors
+    /// When the list cannot be read.
+    pub fn gpus(&self) -> Result<Vec<Gpu>, String> {
+        let names = self.proc.list(GPUS).map_err(|e| e.to_string())?.unwrap_or_default();
+        let names = names.into_iter().filter(|name| name.parse::<PciAddress>().is_ok());
+        Ok(names
+            .map(|name| {
+                let information = self.information(&name);
+                (name, information)
+            })
+            .collect())
+    }
+
+    fn information(&self, pci: &str) -> Result<Information, String> {
+        let path = format!("{GPUS}/{pci}/information");
+        let bytes = self.proc.read(&path, LIMIT).map_err(|e| e.to_string())?;
+        let bytes = bytes.ok_or_else(|| format!("{path} is gone"))?;
+        text::information(&bytes).map_err(|e| format!("parse {path}: {e}"))
+    }
+
+    /// The GPU behind a minor number.
+    ///
+    /// # Errors
+    /// When no GPU has it, or a GPU that might cannot be read.
+    pub fn gpu(&self, minor: GpuMinor) -> Result<Information, String> {
+        let mut unknown = None;
+        for (_, information) in self.gpus()? {
+            match information {
+                Ok(information) if information.minor == minor => return Ok(information),
+                Ok(_) => {}
+                Err(error) => unknown = Some(error),
+            }
+        }
+        Err(unknown.unwrap_or_else(|| format!("no gpu has minor {minor}")))
+    }
+
+    /// The nodes with which a GPU draws, by udev's links: path, major and minor number.
+    ///
+    /// # Errors
+    /// When one is not there.
+    pub fn dri(&self, gpu: GpuMinor) -> Result<[(String, u32, u32); 2], String> {
+        let pci = self.gpu(gpu)?.pci;
+        let node = |kind: &str, name: &str| {
+            let link = format!("/dev/dri/by-path/pci-{pci}-{kind}");
+            let stat = self.dev.node(&link).map_err(|e| e.to_string())?;
+            let stat = stat.filter(|stat| stat.is_char).ok_or_else(|| format!("{link} is gone"))?;
+            Ok::<_, String>((format!("/dev/dri/{name}{}", stat.minor), stat.major.0, stat.minor.0))
+        };
+        Ok([node("card", "card")?, node("render", "renderD")?])
+    }
+
+    /// The names below a directory of the capability tree.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn capabilities(&self, dir: &str) -> Result<Vec<String>, String> {
+        let names = self.proc.list(&format!("{CAPABILITIES}/{dir}"));
+        Ok(names.map_err(|e| e.to_string())?.unwrap_or_default())
+    }
+}

@@ -1,0 +1,366 @@
+//! The inside of a container that has been made and not started: nodes in its `/dev`, files of the
+//! machine bound into it, in its mount namespace and nowhere else.
+//!
+//! Every path of the container is resolved below a handle of its root by openat2, every node and every
+//! mount is made by descriptor, and all that was made can be taken back.
+
+use crate::{Error, Result, kernel::mount as kernel};
+use mig_cdi_model::{Major, Minor};
+use nix::{
+    errno::Errno,
+    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2},
+    sched::{CloneFlags, setns},
+    sys::{
+        stat::{FileStat, Mode, SFlag, fstat, makedev, mkdirat, mknodat},
+        statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs},
+    },
+    unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat},
+};
+use std::{
+    fs::File,
+    io::Write,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+/// Where the kernel says what processes are.
+const PROC: &str = "/proc";
+
+/// A file of the machine, ready to be bound: opened, and detached from its path, before the container
+/// is entered.
+#[derive(Debug)]
+pub struct Source {
+    mount: OwnedFd,
+    is_dir: bool,
+}
+
+impl Source {
+    /// Opens a path of the machine on which there is no link: `generate` wrote where links lead.
+    ///
+    /// # Errors
+    /// When it is not there, or leads through a link.
+    pub fn open(path: &Path) -> Result<Source> {
+        let fail = |op| move |errno| Error::call(op, path, errno);
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let fd = openat2(nix::fcntl::AT_FDCWD, path, how).map_err(fail("open"))?;
+        let is_dir = kind(&fstat(&fd).map_err(fail("stat"))?) == SFlag::S_IFDIR;
+        let mount = kernel::detached_bind(fd.as_fd()).map_err(fail("clone the mount of"))?;
+        kernel::protect(mount.as_fd()).map_err(fail("make read-only"))?;
+        Ok(Source { mount, is_dir })
+    }
+
+    /// A directory with one file in it, which nobody changes.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn file(name: &str, content: &str) -> Result<Source> {
+        let fail = |op| move |errno| Error::call(op, name, errno);
+        let mount = kernel::detached_tmpfs().map_err(fail("make a tmpfs for"))?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let file = openat(&mount, name, flags, Mode::from_bits_truncate(0o444));
+        let mut file = File::from(file.map_err(fail("create"))?);
+        file.write_all(content.as_bytes()).map_err(|e| Error::io("write", name, &e))?;
+        drop(file);
+        kernel::protect(mount.as_fd()).map_err(fail("make read-only"))?;
+        Ok(Source { mount, is_dir: true })
+    }
+}
+
+/// A device node to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct NewNode<'a> {
+    /// Below `/dev`.
+    pub path: &'a str,
+    /// Major number.
+    pub major: Major,
+    /// Minor number.
+    pub minor: Minor,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner and group.
+    pub owner: (u32, u32),
+}
+
+/// Something that was made, by its directory and name.
+#[derive(Debug)]
+struct Made {
+    parent: OwnedFd,
+    name: String,
+    flag: UnlinkatFlags,
+}
+
+/// A container whose mount namespace this process is in.
+#[derive(Debug)]
+pub struct Container {
+    outside: OwnedFd,
+    root: OwnedFd,
+    path: PathBuf,
+    dev: OwnedFd,
+    /// Its `/dev` is the machine's own: nothing is made there.
+    dev_is_ours: bool,
+    made: Vec<Made>,
+}
+
+impl Container {
+    /// Enters the mount namespace of a container that the process `pid` is about to become, whose root
+    /// is at `root` there. The process must have one thread.
+    ///
+    /// # Errors
+    /// When the container has no mount namespace or no `/dev` of its own, or has a user namespace, in
+    /// which no device node opens.
+    pub fn enter(pid: u32, root: &Path) -> Result<Container> {
+        let outside = namespace("self", "mnt")?;
+        let inside = namespace(&pid.to_string(), "mnt")?;
+        let refuse = |reason: &str| Err(Error::refused("enter", root, reason));
+        if same(&outside, &inside)? {
+            return refuse("the container has no mount namespace of its own");
+        }
+        if !same(&namespace("self", "user")?, &namespace(&pid.to_string(), "user")?)? {
+            return refuse(
+                "the container has a user namespace, in which no new node opens; use cdi",
+            );
+        }
+        if root == Path::new("/")
+            || !root.is_absolute()
+            || root.components().any(|c| c == std::path::Component::ParentDir)
+        {
+            return refuse("this is no path of a container's root");
+        }
+        let our_dev = device(&open(Path::new("/dev"), OFlag::O_PATH | OFlag::O_DIRECTORY)?)?;
+        set_namespace(&inside)?;
+        let entered = Container::open(&outside, root, our_dev);
+        if entered.is_err() {
+            set_namespace(&outside)?;
+        }
+        entered
+    }
+
+    fn open(outside: &OwnedFd, path: &Path, our_dev: u64) -> Result<Container> {
+        let root = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+        let shown = path.join("dev");
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let dev = openat2(&root, "dev", how).map_err(|errno| Error::call("open", &shown, errno))?;
+        if device(&dev)? == device(&root)? {
+            let reason = "it is a directory of the image; the container needs a /dev of its own";
+            return Err(Error::refused("use", shown, reason));
+        }
+        let dev_is_ours = device(&dev)? == our_dev;
+        let outside = outside.try_clone().map_err(|e| Error::io("keep", PROC, &e))?;
+        Ok(Container { outside, root, path: path.to_owned(), dev, dev_is_ours, made: Vec::new() })
+    }
+
+    /// Makes a node, or finds that the right one is there. Gives a handle of it.
+    ///
+    /// # Errors
+    /// When there is something else, or it cannot be made.
+    pub fn node(&mut self, node: &NewNode<'_>) -> Result<OwnedFd> {
+        let shown = self.path.join("dev").join(node.path);
+        let fail = |op| {
+            let shown = shown.clone();
+            move |errno| Error::call(op, &shown, errno)
+        };
+        let (parent, name) = match node.path.rsplit_once('/') {
+            Some((dir, name)) => (self.dev_dir(dir, &shown)?, name),
+            None => (clone(&self.dev)?, node.path),
+        };
+        let numbers = makedev(node.major.0.into(), node.minor.0.into());
+        let mode = Mode::from_bits_truncate(node.mode);
+        let made = match self.dev_is_ours {
+            true => Err(Errno::EEXIST),
+            false => mknodat(&parent, name, SFlag::S_IFCHR, mode, numbers),
+        };
+        match made {
+            Ok(()) => self.remember(&parent, name, UnlinkatFlags::NoRemoveDir)?,
+            Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(fail("make node")(errno)),
+        }
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd = openat(&parent, name, flags, Mode::empty()).map_err(fail("open"))?;
+        let stat = fstat(&fd).map_err(fail("stat"))?;
+        if kind(&stat) != SFlag::S_IFCHR || stat.st_rdev != numbers {
+            let reason = format!(
+                "the container has something else there, not the character device {}:{}",
+                node.major, node.minor
+            );
+            return Err(Error::refused("use", shown, reason));
+        }
+        if made.is_ok() && node.owner != (0, 0) {
+            let (uid, gid) = (Uid::from_raw(node.owner.0), Gid::from_raw(node.owner.1));
+            fchownat(&fd, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)
+                .map_err(fail("chown"))?;
+        }
+        Ok(fd)
+    }
+
+    /// A directory below `/dev`, made when it is missing.
+    fn dev_dir(&mut self, path: &str, shown: &Path) -> Result<OwnedFd> {
+        let mut dir = clone(&self.dev)?;
+        for name in path.split('/') {
+            if !self.dev_is_ours {
+                self.make_dir(&dir, name, shown)?;
+            }
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            dir = openat(&dir, name, flags, Mode::empty())
+                .map_err(|e| Error::call("open", shown, e))?;
+        }
+        Ok(dir)
+    }
+
+    fn make_dir(&mut self, parent: &OwnedFd, name: &str, shown: &Path) -> Result<()> {
+        match mkdirat(parent, name, Mode::from_bits_truncate(0o755)) {
+            Ok(()) => self.remember(parent, name, UnlinkatFlags::RemoveDir),
+            Err(Errno::EEXIST) => Ok(()),
+            Err(errno) => Err(Error::call("make directory", shown, errno)),
+        }
+    }
+
+    /// Mounts a source on a path of the container. What is missing on the way is made.
+    ///
+    /// # Errors
+    /// When the path leads out of the container or to something of another kind, or cannot be made.
+    pub fn mount(&mut self, source: &Source, path: &str) -> Result<()> {
+        let shown = self.path.join(path.trim_start_matches('/'));
+        let target = match self.resolve(path) {
+            Err(Errno::ENOENT) => self.make_target(path, source.is_dir, &shown)?,
+            opened => opened.map_err(|errno| Error::call("open", &shown, errno))?,
+        };
+        let fail = |op| {
+            let shown = shown.clone();
+            move |errno| Error::call(op, &shown, errno)
+        };
+        let found = kind(&fstat(&target).map_err(fail("stat"))?);
+        let wanted = match source.is_dir {
+            true => found == SFlag::S_IFDIR,
+            false => found == SFlag::S_IFREG || found == SFlag::S_IFSOCK,
+        };
+        if !wanted {
+            return Err(Error::refused(
+                "mount on",
+                shown,
+                "the container has something else there",
+            ));
+        }
+        let system = fstatfs(&target).map_err(fail("stat"))?.filesystem_type();
+        if system == PROC_SUPER_MAGIC || system == SYSFS_MAGIC {
+            return Err(Error::refused("mount on", shown, "nothing is mounted in /proc or /sys"));
+        }
+        kernel::attach(source.mount.as_fd(), target.as_fd()).map_err(fail("mount on"))
+    }
+
+    /// Opens a path of the container, links followed below its root. The kernel asks for another try
+    /// when something on the way moves (openat2(2), `EAGAIN`).
+    fn resolve(&self, path: &str) -> nix::Result<OwnedFd> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let path = match path.trim_matches('/') {
+            "" => ".",
+            path => path,
+        };
+        let tries = (0..64).map(|_| openat2(&self.root, path, how));
+        let mut opened = tries.skip_while(|opened| matches!(opened, Err(Errno::EAGAIN)));
+        opened.next().unwrap_or(Err(Errno::EAGAIN))
+    }
+
+    /// Makes a mount point, and the directories above it.
+    fn make_target(&mut self, path: &str, is_dir: bool, shown: &Path) -> Result<OwnedFd> {
+        let fail = |op| move |errno| Error::call(op, shown, errno);
+        let (dir, name) = path.trim_end_matches('/').rsplit_once('/').unwrap_or(("", path));
+        let parent = match self.resolve(dir) {
+            Err(Errno::ENOENT) if !dir.is_empty() => self.make_target(dir, true, shown)?,
+            opened => opened.map_err(fail("open"))?,
+        };
+        if is_dir {
+            self.make_dir(&parent, name, shown)?;
+        } else {
+            // A link that leads nowhere is here too.
+            let flags = OFlag::O_RDONLY
+                | OFlag::O_CREAT
+                | OFlag::O_EXCL
+                | OFlag::O_NOFOLLOW
+                | OFlag::O_CLOEXEC;
+            let file = openat(&parent, name, flags, Mode::from_bits_truncate(0o644));
+            drop(file.map_err(fail("create"))?);
+            self.remember(&parent, name, UnlinkatFlags::NoRemoveDir)?;
+        }
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&parent, name, flags, Mode::empty()).map_err(fail("open"))
+    }
+
+    fn remember(&mut self, parent: &OwnedFd, name: &str, flag: UnlinkatFlags) -> Result<()> {
+        let parent = clone(parent)?;
+        self.made.push(Made { parent, name: name.to_owned(), flag });
+        Ok(())
+    }
+
+    /// Goes back to the mount namespace of the machine. What was made can still be taken back.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn leave(&self) -> Result<()> {
+        set_namespace(&self.outside)
+    }
+
+    /// Leaves, and takes back all that was made. In the machine's namespace no file is a mount point, so
+    /// each can be removed; its mounts in the container go with it (Linux 3.18).
+    ///
+    /// # Errors
+    /// The first step that failed; the others are done all the same.
+    pub fn undo(self) -> Result<()> {
+        let mut done = self.leave();
+        for Made { parent, name, flag } in self.made.iter().rev() {
+            let removed = unlinkat(parent, name.as_str(), *flag);
+            // A directory in which something else has been made meanwhile stays.
+            if let Err(errno) = removed
+                && errno != Errno::ENOTEMPTY
+                && done.is_ok()
+            {
+                done = Err(Error::call("remove", self.path.join(name), errno));
+            }
+        }
+        done
+    }
+}
+
+fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
+}
+
+fn clone(fd: &OwnedFd) -> Result<OwnedFd> {
+    fd.try_clone().map_err(|e| Error::io("keep", "a directory of the container", &e))
+}
+
+fn device(fd: &OwnedFd) -> Result<u64> {
+    fstat(fd).map(|stat| stat.st_dev).map_err(|errno| Error::call("stat", "/dev", errno))
+}
+
+fn open(path: &Path, flags: OFlag) -> Result<OwnedFd> {
+    nix::fcntl::open(path, flags | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(|errno| Error::call("open", path, errno))
+}
+
+/// A namespace of a process, from a `/proc` that is the kernel's.
+fn namespace(pid: &str, which: &str) -> Result<OwnedFd> {
+    let path = Path::new(PROC).join(pid).join("ns").join(which);
+    let proc = open(Path::new(PROC), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    let system = fstatfs(&proc).map_err(|errno| Error::call("stat", PROC, errno))?;
+    if system.filesystem_type() != PROC_SUPER_MAGIC {
+        return Err(Error::refused("read", PROC, "it is no procfs"));
+    }
+    open(&path, OFlag::O_RDONLY)
+}
+
+fn same(a: &OwnedFd, b: &OwnedFd) -> Result<bool> {
+    let stat = |fd| fstat(fd).map_err(|errno| Error::call("stat", PROC, errno));
+    let (a, b) = (stat(a)?, stat(b)?);
+    Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+}
+
+fn set_namespace(namespace: &OwnedFd) -> Result<()> {
+    setns(namespace, CloneFlags::CLONE_NEWNS)
+        .map_err(|errno| Error::call("enter", "a mount namespace", errno))
+}

@@ -1,0 +1,470 @@
+//! The device cgroup of a process: to allow devices, to take that back, and to prove what is allowed.
+//!
+//! A cgroup that this process is in itself is left alone, and so is every cgroup above a container's
+//! systemd unit: what they allow, others would be allowed too.
+
+mod list;
+mod locate;
+mod program;
+
+use crate::{
+    Error, Result, Root,
+    kernel::bpf::{self, Program},
+    root::read_all,
+};
+use locate::{Mount, Version};
+use mig_cdi_model::{Major, Minor};
+use nix::{
+    errno::Errno,
+    fcntl::{AtFlags, OFlag, openat},
+    sys::stat::Mode,
+    unistd::{AccessFlags, faccessat, write},
+};
+use std::{
+    fs::File,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+/// More than the largest list of mounts, processes or rules.
+const LIMIT: usize = 16 << 20;
+const PROCESSES: &str = "cgroup.procs";
+/// The name of systemd's own programs (`src/core/bpf-devices.c`).
+const SYSTEMD: &[u8] = b"sd_devices";
+
+/// The device cgroup of a process.
+#[derive(Debug)]
+pub struct DeviceCgroup {
+    version: Version,
+    group: String,
+    dir: Rc<Dir>,
+    /// The cgroup of this process in the same hierarchy.
+    own: Dir,
+    /// What may be changed: the cgroup and those above it that are of the same unit.
+    subjects: Vec<Rc<Dir>>,
+}
+
+/// What [`DeviceCgroup::allow`] did. When it is dropped, that stays.
+#[derive(Debug, Default)]
+#[must_use = "undo it, or drop it to let it stay"]
+pub struct Change(Vec<Step>);
+
+#[derive(Debug)]
+enum Step {
+    Rule { dir: Rc<Dir>, text: String },
+    Program(Swap),
+}
+
+/// A program that another takes the place of.
+#[derive(Debug)]
+struct Swap {
+    dir: Rc<Dir>,
+    flags: u32,
+    old: OwnedFd,
+    new: OwnedFd,
+}
+
+impl DeviceCgroup {
+    /// Finds the device cgroup of a process: in the hierarchy of the `devices` controller if there is
+    /// one, else in the unified one. `proc` is the directory that has `/proc`.
+    ///
+    /// # Errors
+    /// When there is no such process, or no mount shows its cgroup or ours.
+    pub fn of(proc: &Root, pid: u32) -> Result<DeviceCgroup> {
+        let text = |path: &str| -> Result<String> {
+            let absent = || Error::call("open", proc.show(path), Errno::ENOENT);
+            let bytes = proc.read(path, LIMIT)?.ok_or_else(absent)?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let path = format!("/proc/{pid}/cgroup");
+        let (theirs, ours) = (text(&path)?, text("/proc/self/cgroup")?);
+        let mountinfo = text("/proc/self/mountinfo")?;
+        for version in [Version::V1, Version::V2] {
+            let mounts = locate::mounts(&mountinfo, version);
+            let groups = (locate::group(&theirs, version), locate::group(&ours, version));
+            if let (false, (Some(group), Some(own_group))) = (mounts.is_empty(), groups) {
+                let (dir, depth) = find(&mounts, group, pid)?;
+                let (own, _) = find(&mounts, own_group, std::process::id())?;
+                let dir = Rc::new(dir);
+                let subjects = subjects(&dir, depth, version, group, own_group)?;
+                return Ok(DeviceCgroup { version, group: group.to_owned(), dir, own, subjects });
+            }
+        }
+        Err(Error::refused(
+            "find the device cgroup in",
+            proc.show(&path),
+            "its hierarchy is not mounted",
+        ))
+    }
+
+    /// The systemd unit that it is or is part of, if any: the nearest `.scope` or `.service`.
+    #[must_use]
+    pub fn unit(&self) -> Option<&str> {
+        locate::unit(&self.group).map(|(_, name)| name)
+    }
+
+    /// Its directory, for messages.
+    #[must_use]
+    pub fn show(&self) -> &Path {
+        &self.dir.path
+    }
+
+    /// Allows reading and writing of these character devices, and nothing else. When a step fails,
+    /// what was done before it is undone.
+    ///
+    /// With `systemd_told`, programs of systemd are left alone: it changes them itself.
+    ///
+    /// # Errors
+    /// When a cgroup above does not allow a device (version 1), or when a program cannot be read back
+    /// and loaded again (version 2).
+    pub fn allow(&self, devices: &[(Major, Minor)], systemd_told: bool) -> Result<Change> {
+        let mut change = Change::default();
+        let done = match self.version {
+            Version::V1 => self.add_rules(devices, &mut change),
+            Version::V2 => self.replace_programs(devices, systemd_told, &mut change),
+        };
+        match done {
+            Ok(()) => Ok(change),
+            Err(error) => {
+                let _ = change.undo();
+                Err(error)
+            }
+        }
+    }
+
+    fn add_rules(&self, devices: &[(Major, Minor)], change: &mut Change) -> Result<()> {
+        for dir in &self.subjects {
+            for &(major, minor) in devices {
+                if let Some(text) = list::missing(&dir.read("devices.list")?, major, minor) {
+                    dir.write("write", "devices.allow", &text)?;
+                    change.0.push(Step::Rule { dir: dir.clone(), text });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A program decides alone for its cgroup, and all of them must allow: so each is replaced by
+    /// itself with a rule in front. All are loaded before the first is replaced.
+    fn replace_programs(
+        &self,
+        devices: &[(Major, Minor)],
+        systemd_told: bool,
+        change: &mut Change,
+    ) -> Result<()> {
+        let rule = program::rule(devices);
+        let mut swaps = Vec::new();
+        for dir in &self.subjects {
+            let fail = |op| move |errno| Error::call(op, &dir.path, errno);
+            let (ids, flags) = bpf::attached(&dir.fd).map_err(fail("list device programs of"))?;
+            for id in ids {
+                let old = bpf::open(id).map_err(fail("open the device program of"))?;
+                let mut program = bpf::read(&old).map_err(fail("read the device program of"))?;
+                let name = program.name.split(|&byte| byte == 0).next();
+                if systemd_told && name == Some(SYSTEMD) {
+                    continue;
+                }
+                if let Some(reason) = program::obstacle(&program.instructions) {
+                    return Err(Error::refused("extend the device program of", &dir.path, reason));
+                }
+                let instructions = [&rule[..], &program.instructions].concat();
+                program = Program { instructions, ..program };
+                let new = bpf::load(&program).map_err(fail("load a device program for"))?;
+                swaps.push(Swap { dir: dir.clone(), flags, old, new });
+            }
+        }
+        for swap in swaps {
+            let done = bpf::replace(&swap.dir.fd, &swap.old, &swap.new, swap.flags);
+            done.map_err(|e| Error::call("replace the device program of", &swap.dir.path, e))?;
+            change.0.push(Step::Program(swap));
+        }
+        Ok(())
+    }
+
+    /// The first of these device nodes that the cgroup denies reading and writing of, asked from
+    /// within: this process, which must have one thread, moves into the cgroup and back. No device is
+    /// opened: the kernel consults the cgroup when it is asked for permission (`inode_permission` in
+    /// `fs/namei.c`). The descriptors may be of `O_PATH`.
+    ///
+    /// # Errors
+    /// When the process cannot move in or back, or is denied a node for another reason.
+    pub fn denies(&self, nodes: &[impl AsFd]) -> Result<Option<usize>> {
+        let back = || self.own.write("return to", PROCESSES, "0");
+        back()?; // It is open: a cgroup may hold processes and take none.
+        self.dir.write("enter", PROCESSES, "0")?;
+        let denied = first_denied(nodes);
+        back()?;
+        denied
+    }
+}
+
+impl Change {
+    /// True when there was nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Puts everything back as it was, the last step first, and carries on when a step fails.
+    ///
+    /// # Errors
+    /// The first that came up.
+    pub fn undo(self) -> Result<()> {
+        let undo = |step: &Step| match step {
+            Step::Rule { dir, text } => dir.write("write", "devices.deny", text),
+            Step::Program(Swap { dir, flags, old, new }) => bpf::replace(&dir.fd, new, old, *flags)
+                .map_err(|e| Error::call("restore the device program of", &dir.path, e)),
+        };
+        self.0.iter().rev().map(undo).fold(Ok(()), Result::and)
+    }
+}
+
+/// An open cgroup.
+#[derive(Debug)]
+struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Dir {
+    fn open(path: &Path) -> Result<Dir> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = nix::fcntl::open(path, flags, Mode::empty());
+        let fd = fd.map_err(|errno| Error::call("open", path, errno))?;
+        Ok(Dir { fd, path: path.to_owned() })
+    }
+
+    fn file(&self, op: &'static str, name: &str, flags: OFlag) -> Result<OwnedFd> {
+        let fd = openat(&self.fd, name, flags | OFlag::O_CLOEXEC, Mode::empty());
+        fd.map_err(|errno| Error::call(op, self.path.join(name), errno))
+    }
+
+    fn read(&self, name: &str) -> Result<String> {
+        let fd = self.file("open", name, OFlag::O_RDONLY)?;
+        let bytes = read_all(File::from(fd), &self.path.join(name), LIMIT)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn write(&self, op: &'static str, name: &str, text: &str) -> Result<()> {
+        let fd = self.file(op, name, OFlag::O_WRONLY)?;
+        let written = write(fd, text.as_bytes());
+        written.map(drop).map_err(|errno| Error::call(op, self.path.join(name), errno))
+    }
+}
+
+/// The directory of a cgroup, known by a process in it (another mount may hide what is sought), and
+/// how far below its mount point it is.
+fn find(mounts: &[Mount], group: &str, pid: u32) -> Result<(Dir, usize)> {
+    let pid = pid.to_string();
+    for mount in mounts {
+        let Some(path) = locate::directory(mount, group) else { continue };
+        let Ok(dir) = Dir::open(&path) else { continue };
+        if dir.read(PROCESSES).is_ok_and(|pids| pids.lines().any(|line| line == pid)) {
+            let depth = path.components().count() - Path::new(&mount.point).components().count();
+            return Ok((dir, depth));
+        }
+    }
+    let reason = format!("no mount shows it with process {pid} in it");
+    Err(Error::refused("find the cgroup", group, reason))
+}
+
+/// The cgroups to change; see the head of this file. In version 1 only a cgroup's own rules count,
+/// which those above it must allow.
+fn subjects(
+    dir: &Rc<Dir>,
+    depth: usize,
+    version: Version,
+    group: &str,
+    own_group: &str,
+) -> Result<Vec<Rc<Dir>>> {
+    let height = match (version, locate::unit(group)) {
+        (Version::V2, Some((height, _))) => height.min(depth),
+        _ => 0,
+    };
+    let shared = |group: &Path| Path::new(own_group).starts_with(group);
+    let paths = dir.path.ancestors().zip(Path::new(group).ancestors()).take(height + 1);
+    let paths = paths.take_while(|(_, group)| !shared(group)).map(|(path, _)| path);
+    paths
+        .map(|path| match path == dir.path {
+            true => Ok(dir.clone()),
+            false => Dir::open(path).map(Rc::new),
+        })
+        .collect()
+}
+
+fn first_denied(nodes: &[impl AsFd]) -> Result<Option<usize>> {
+    for (index, node) in nodes.iter().enumerate() {
+        match faccessat(node, c"", AccessFlags::R_OK | AccessFlags::W_OK, AtFlags::AT_EMPTY_PATH) {
+            Ok(()) => {}
+            Err(Errno::EPERM) => return Ok(Some(index)),
+            Err(errno) => {
+                let link = format!("/proc/self/fd/{}", node.as_fd().as_raw_fd());
+                let path = std::fs::read_link(&link).unwrap_or_else(|_| link.into());
+                return Err(Error::call("access", path, errno));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// With programs of our own, in cgroups of our own; `tests/tests/device_cgroup.rs` has those of
+/// container runtimes. Needs root and a mounted unified hierarchy.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::bpf::Insn;
+    use std::fs;
+
+    const NULL: [(Major, Minor); 1] = [(Major(1), Minor(3))];
+
+    /// A cgroup `…/a.slice/b.scope/c`, and its directories from the leaf up.
+    struct Scratch(Vec<PathBuf>, DeviceCgroup);
+
+    impl Scratch {
+        fn new(name: &str) -> Scratch {
+            let read = |path| fs::read_to_string(path).unwrap();
+            let mounts = locate::mounts(&read("/proc/self/mountinfo"), Version::V2);
+            assert!(nix::unistd::geteuid().is_root(), "run the tests as root: tests/run");
+            let mount = mounts.first().expect("a mounted unified hierarchy of cgroups");
+            let slice = format!("mig-cdi-{name}-{}.slice", std::process::id());
+            let group = format!("/{slice}/b.scope/c");
+            let path = Path::new(&mount.point).join(&group[1..]);
+            fs::create_dir_all(&path).unwrap();
+            let dir = Rc::new(Dir::open(&path).unwrap());
+            let groups = read("/proc/self/cgroup");
+            let own_group = locate::group(&groups, Version::V2).unwrap();
+            let (own, _) = find(&mounts, own_group, std::process::id()).unwrap();
+            let subjects = subjects(&dir, 3, Version::V2, &group, own_group).unwrap();
+            let dirs = path.ancestors().take(3).map(Path::to_owned).collect();
+            let cgroup = DeviceCgroup { version: Version::V2, group, dir, own, subjects };
+            Scratch(dirs, cgroup)
+        }
+
+        /// Attaches a program that denies everything, or calls a function first.
+        fn attach(&self, level: usize, name: &[u8], flags: u32, call: bool) {
+            let insn = |code, imm| Insn { code, imm, ..Insn::default() };
+            // bpf_get_prandom_u32(), r0 = 0, exit.
+            let mut instructions = vec![insn(0x85, 7), insn(0xb7, 0), insn(0x95, 0)];
+            instructions.drain(..usize::from(!call));
+            let mut program = Program { name: [0; 16], instructions };
+            program.name[..name.len()].copy_from_slice(name);
+            let dir = Dir::open(&self.0[level]).unwrap();
+            bpf::attach(&dir.fd, bpf::load(&program).unwrap(), flags, 0).unwrap();
+        }
+
+        fn attached(&self, level: usize) -> (Vec<u32>, u32) {
+            bpf::attached(&Dir::open(&self.0[level]).unwrap().fd).unwrap()
+        }
+
+        fn all(&self) -> Vec<(Vec<u32>, u32)> {
+            (0..3).map(|level| self.attached(level)).collect()
+        }
+
+        /// Which of /dev/null and /dev/zero is denied.
+        fn denied(&self) -> Option<usize> {
+            let nodes = ["/dev/null", "/dev/zero"]
+                .map(|path| nix::fcntl::open(path, OFlag::O_PATH, Mode::empty()).unwrap());
+            self.1.denies(&nodes).unwrap()
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            for dir in &self.0 {
+                let _ = fs::remove_dir(dir);
+            }
+        }
+    }
+
+    /// One test: the process moves, and must not be moved by two.
+    #[test]
+    fn programs_are_extended_and_restored() {
+        extends_each_kind_of_attachment();
+        extends_all_programs_of_the_unit_and_none_above();
+        refuses_what_it_cannot_reload();
+        undoes_the_steps_before_a_failure();
+    }
+
+    fn extends_each_kind_of_attachment() {
+        for flags in 0..=2 {
+            let scratch = Scratch::new("kind");
+            let cgroup = &scratch.1;
+            assert!(cgroup.allow(&NULL, false).unwrap().is_empty());
+            assert_eq!(scratch.denied(), None);
+            scratch.attach(0, SYSTEMD, flags, false);
+            assert!(cgroup.allow(&NULL, true).unwrap().is_empty(), "left to systemd");
+            assert_eq!(scratch.denied(), Some(0));
+            let before = scratch.attached(0);
+            let change = cgroup.allow(&NULL, false).unwrap();
+            assert_eq!(scratch.denied(), Some(1));
+            let between = scratch.attached(0);
+            assert_eq!((between.0.len(), between.1), (1, flags));
+            let program = bpf::read(bpf::open(between.0[0]).unwrap()).unwrap();
+            assert!(program.name.starts_with(b"sd_devices\0"));
+            assert_eq!(program.instructions.len(), 9 + 2);
+            change.undo().unwrap();
+            assert_eq!(scratch.denied(), Some(0));
+            assert_eq!(scratch.attached(0), before);
+        }
+    }
+
+    fn extends_all_programs_of_the_unit_and_none_above() {
+        let scratch = Scratch::new("unit");
+        for level in [0, 0, 1, 2] {
+            scratch.attach(level, b"a", 2, false);
+        }
+        let before = scratch.all();
+        let change = scratch.1.allow(&NULL, false).unwrap();
+        let between = scratch.all();
+        assert_eq!(change.0.len(), 3);
+        assert!(between[0].0.iter().all(|id| !before[0].0.contains(id)));
+        assert_ne!(between[1], before[1]);
+        assert_eq!(between[2], before[2]);
+        assert_eq!(scratch.denied(), Some(0), "by the slice");
+        change.undo().unwrap();
+        assert_eq!(scratch.all(), before);
+    }
+
+    fn refuses_what_it_cannot_reload() {
+        let scratch = Scratch::new("call");
+        scratch.attach(0, b"a", 2, false);
+        scratch.attach(1, b"b", 2, true);
+        let before = scratch.all();
+        let error = scratch.1.allow(&NULL, false).unwrap_err().to_string();
+        assert!(error.starts_with("extend the device program of /"), "{error}");
+        assert!(error.ends_with("b.scope: it calls a function"), "{error}");
+        assert_eq!(scratch.all(), before);
+    }
+
+    fn undoes_the_steps_before_a_failure() {
+        let mut scratch = Scratch::new("undo");
+        scratch.attach(0, b"a", 2, false);
+        let before = scratch.all();
+        // What is to be replaced for the second time is no longer there.
+        scratch.1.subjects = vec![scratch.1.dir.clone(); 2];
+        let error = scratch.1.allow(&NULL, false).unwrap_err();
+        assert!(error.to_string().starts_with("replace the device program of"), "{error}");
+        assert_eq!(scratch.all(), before);
+        assert_eq!(scratch.denied(), Some(0));
+    }
+
+    #[test]
+    fn a_cgroup_that_we_are_in_is_no_subject() {
+        let path = Path::new("/proc/self/fdinfo");
+        let dir = Rc::new(Dir::open(path).unwrap());
+        let count =
+            |version, group: &str, own: &str| subjects(&dir, 2, version, group, own).unwrap().len();
+        let (v1, v2) = (Version::V1, Version::V2);
+        assert_eq!(count(v2, "/a.service/b", "/"), 2);
+        assert_eq!(count(v2, "/a.service/b", "/a.service/c"), 1);
+        assert_eq!(count(v2, "/a.service/b", "/a.service/b"), 0);
+        assert_eq!(count(v2, "/a.service/b", "/a.service/b/c"), 0);
+        assert_eq!(count(v2, "/a.service/b", "/a.service/bc"), 1);
+        assert_eq!(count(v2, "/a/b.scope/c/d/e", "/x"), 3);
+        assert_eq!(count(v2, "/a/b", "/x"), 1);
+        assert_eq!(count(v2, "/", "/"), 0);
+        assert_eq!(count(v1, "/a.service/b", "/"), 1);
+        assert_eq!(count(v1, "/a", "/a"), 0);
+    }
+}

@@ -1,0 +1,120 @@
+//! Mounting by descriptor (Linux 5.12): no path is looked up twice.
+//!
+//! Common to all: descriptors are borrowed for the call, strings are `CStr`s that outlive it, and what
+//! comes back is a descriptor that nobody else owns.
+#![allow(unsafe_code)]
+
+use nix::{Result, errno::Errno};
+use std::{
+    ffi::{CStr, c_int, c_uint},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    ptr,
+};
+
+/// `OPEN_TREE_CLONE`, `FSCONFIG_*`, `FSMOUNT_CLOEXEC` … of `include/uapi/linux/mount.h`.
+mod uapi {
+    use std::ffi::c_uint;
+    pub(super) const OPEN_TREE_CLONE: c_uint = 1;
+    pub(super) const OPEN_TREE_CLOEXEC: c_uint = libc::O_CLOEXEC as c_uint;
+    pub(super) const MOVE_MOUNT_F_EMPTY_PATH: c_uint = 0x4;
+    pub(super) const MOVE_MOUNT_T_EMPTY_PATH: c_uint = 0x40;
+    pub(super) const FSOPEN_CLOEXEC: c_uint = 1;
+    pub(super) const FSMOUNT_CLOEXEC: c_uint = 1;
+    pub(super) const FSCONFIG_SET_STRING: c_uint = 1;
+    pub(super) const FSCONFIG_CMD_CREATE: c_uint = 6;
+    pub(super) const MOUNT_ATTR_RDONLY: u64 = 0x1;
+    pub(super) const MOUNT_ATTR_NOSUID: u64 = 0x2;
+    pub(super) const MOUNT_ATTR_NODEV: u64 = 0x4;
+}
+
+const EMPTY: &CStr = c"";
+
+/// What a system call returned, as a descriptor.
+fn descriptor(returned: i64) -> Result<OwnedFd> {
+    let number = Errno::result(c_int::try_from(returned).unwrap_or(-1))?;
+    // SAFETY: the call made it for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// A mount of what `source` is open on, and of nothing below it, attached nowhere yet.
+pub(crate) fn detached_bind(source: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH as c_uint;
+    // SAFETY: see the head of this file.
+    descriptor(unsafe {
+        libc::syscall(libc::SYS_open_tree, source.as_raw_fd(), EMPTY.as_ptr(), flags)
+    })
+}
+
+/// A new, empty tmpfs of at most 64 kB, attached nowhere yet.
+pub(crate) fn detached_tmpfs() -> Result<OwnedFd> {
+    // SAFETY: see the head of this file.
+    let context = descriptor(unsafe {
+        libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), uapi::FSOPEN_CLOEXEC)
+    })?;
+    for (key, value) in [(c"size", c"64k"), (c"mode", c"0755")] {
+        configure(&context, uapi::FSCONFIG_SET_STRING, Some((key, value)))?;
+    }
+    configure(&context, uapi::FSCONFIG_CMD_CREATE, None)?;
+    // SAFETY: as above.
+    descriptor(unsafe {
+        libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), uapi::FSMOUNT_CLOEXEC, 0)
+    })
+}
+
+fn configure(context: &OwnedFd, command: c_uint, pair: Option<(&CStr, &CStr)>) -> Result<()> {
+    let (key, value) =
+        pair.map_or((ptr::null(), ptr::null()), |(key, value)| (key.as_ptr(), value.as_ptr()));
+    // SAFETY: see the head of this file; the command takes no key and no value when they are null.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key, value, 0)
+    })
+    .map(drop)
+}
+
+/// Makes a detached mount one that nobody changes: read-only, without setuid, device nodes and
+/// propagation.
+pub(crate) fn protect(mount: BorrowedFd<'_>) -> Result<()> {
+    /// `struct mount_attr`.
+    #[repr(C)]
+    struct Attributes {
+        set: u64,
+        clear: u64,
+        propagation: u64,
+        user_namespace: u64,
+    }
+    let attributes = Attributes {
+        set: uapi::MOUNT_ATTR_RDONLY | uapi::MOUNT_ATTR_NOSUID | uapi::MOUNT_ATTR_NODEV,
+        clear: 0,
+        propagation: libc::MS_PRIVATE,
+        user_namespace: 0,
+    };
+    // SAFETY: see the head of this file; the structure and its size are those of the kernel's first
+    // version of this call.
+    Errno::result(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            EMPTY.as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<Attributes>(),
+        )
+    })
+    .map(drop)
+}
+
+/// Attaches a detached mount on what `target` is open on, in the mount namespace of this process.
+pub(crate) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: see the head of this file.
+    Errno::result(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            mount.as_raw_fd(),
+            EMPTY.as_ptr(),
+            target.as_raw_fd(),
+            EMPTY.as_ptr(),
+            uapi::MOVE_MOUNT_F_EMPTY_PATH | uapi::MOVE_MOUNT_T_EMPTY_PATH,
+        )
+    })
+    .map(drop)
+}

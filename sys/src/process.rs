@@ -1,0 +1,140 @@
+//! A process that cleans itself before it does anything as root, and the programs that it hands over to.
+
+use crate::{Error, Result, kernel::process as kernel};
+use caps::{CapSet, Capability, CapsHashSet};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{prctl, stat::Mode},
+};
+use std::{
+    ffi::{OsStr, OsString},
+    io::Read,
+    os::{fd::AsFd, unix::process::CommandExt},
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// What a program that was run said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// It ended with exit code 0.
+    pub success: bool,
+    /// The start of its standard error.
+    pub stderr: String,
+}
+
+/// What this process may still do once it is clean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Powers {
+    /// Read what root can read.
+    None,
+    /// Ask NVML what it tells to administrators.
+    AskNvml,
+    /// Enter a container that is being made, make nodes and mounts in it, and change its cgroup.
+    Inject,
+}
+
+impl Powers {
+    fn capabilities(self) -> CapsHashSet {
+        let list: &[Capability] = match self {
+            Powers::None => &[],
+            Powers::AskNvml => &[Capability::CAP_SYS_ADMIN],
+            Powers::Inject => &[
+                Capability::CAP_CHOWN,
+                Capability::CAP_DAC_OVERRIDE,
+                Capability::CAP_MKNOD,
+                Capability::CAP_SYS_ADMIN,
+                Capability::CAP_SYS_CHROOT,
+                Capability::CAP_SYS_PTRACE,
+            ],
+        };
+        list.iter().copied().collect()
+    }
+}
+
+/// Lets go of all that a caller may have handed down: descriptors but the first three, environment,
+/// working directory, umask, capabilities beyond `powers`, and the means to be looked into or to gain
+/// more.
+///
+/// # Errors
+/// When the kernel refuses a step.
+pub fn isolate(powers: Powers) -> Result<()> {
+    let fail = |op| move |errno| Error::call(op, "this process", errno);
+    kernel::close_from(3).map_err(fail("close descriptors of"))?;
+    kernel::clear_environment();
+    nix::unistd::chdir("/").map_err(|errno| Error::call("change to", "/", errno))?;
+    nix::sys::stat::umask(Mode::empty());
+    prctl::set_dumpable(false).map_err(fail("hide"))?;
+    prctl::set_no_new_privs().map_err(fail("set no-new-privileges of"))?;
+    drop_capabilities(powers).map_err(|_| fail("drop capabilities of")(Errno::EPERM))
+}
+
+/// With no-new-privileges nothing that we run gains what is not permitted here: the bounding set needs
+/// no change.
+fn drop_capabilities(powers: Powers) -> std::result::Result<(), caps::errors::CapsError> {
+    let permitted = caps::read(None, CapSet::Permitted)?;
+    let keep: CapsHashSet = powers.capabilities().intersection(&permitted).copied().collect();
+    caps::clear(None, CapSet::Ambient)?;
+    caps::set(None, CapSet::Effective, &keep)?;
+    caps::set(None, CapSet::Permitted, &keep)?;
+    caps::clear(None, CapSet::Inheritable)
+}
+
+/// Runs a program of this machine with an empty environment and waits for it, for so long.
+///
+/// # Errors
+/// When it cannot be started or does not end in time; it is killed then.
+pub fn run(program: &Path, args: &[String], limit: Duration) -> Result<Ran> {
+    let fail = |e: &std::io::Error| Error::io("run", program, e);
+    let mut command = Command::new(program);
+    command.args(args).env_clear().current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| fail(&e))?;
+    let said = match child.stderr.take() {
+        Some(stderr) => read_until(stderr, Instant::now() + limit),
+        None => Ok(String::new()),
+    };
+    match said {
+        Ok(stderr) => {
+            let status = child.wait().map_err(|e| fail(&e))?;
+            Ok(Ran { success: status.success(), stderr })
+        }
+        Err(errno) => {
+            // It is gone, or goes now.
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(Error::call("wait for", program, errno))
+        }
+    }
+}
+
+/// All that comes until the other end is closed. What is more than 4 kB is passed over.
+fn read_until(mut from: impl Read + AsFd, end: Instant) -> nix::Result<String> {
+    let mut said = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(from.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) => return Err(Errno::ETIMEDOUT),
+            Ok(_) => {}
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(errno),
+        }
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(String::from_utf8_lossy(&said).into_owned()),
+            Ok(read) if said.len() < buffer.len() => said.extend_from_slice(&buffer[..read]),
+            Ok(_) => {}
+            Err(e) => return Err(Errno::from_raw(e.raw_os_error().unwrap_or(0))),
+        }
+    }
+}
+
+/// Becomes another program with these arguments, the same environment and the same descriptors.
+/// Returns only when that fails.
+pub fn become_program(program: &Path, args: impl IntoIterator<Item = OsString>) -> Error {
+    let error = Command::new(program).arg0(OsStr::new(program)).args(args).exec();
+    Error::io("run", program, &error)
+}

@@ -1,0 +1,144 @@
+//! Running the hook: its configuration, what runtimes tell it, and an OCI configuration to change.
+
+use crate::{FakeHost, Run, project};
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// Runs a command with this on its standard input.
+///
+/// # Panics
+/// When it cannot be started or prints what is no UTF-8.
+pub fn feed(command: &mut Command, input: &[u8]) -> Run {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("start {command:?}: {e}"));
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let input = input.to_vec();
+    // A reader that goes before all is written is for the test to notice.
+    let writer = std::thread::spawn(move || stdin.write_all(&input).is_ok());
+    let output = child.wait_with_output().expect("it ends");
+    assert!(writer.join().expect("no panic"), "{command:?} did not read its input to the end");
+    let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
+    Run {
+        code: output.status.code().unwrap_or(128),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
+}
+
+/// The state of a container as runc tells it to a hook.
+#[must_use]
+pub fn runc_state(pid: u32, bundle: &Path) -> String {
+    format!(
+        r#"{{"ociVersion":"1.0.2-dev","id":"test","status":"creating","pid":{pid},"bundle":"{}"}}"#,
+        bundle.display()
+    )
+}
+
+/// The same as crun tells it.
+#[must_use]
+pub fn crun_state(pid: u32, bundle: &Path) -> String {
+    let bundle = bundle.display().to_string().replace('/', "\\/");
+    format!(
+        r#"{{ "ociVersion": "1.0", "id": "test", "pid": {pid}, "root": "rootfs", "bundle": "{bundle}", "status": "created" }}"#
+    )
+}
+
+impl FakeHost {
+    /// Writes a configuration with which the hook finds this host, and this table of policy.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn configure_hook(&self, policy: &str) {
+        let root = self.root().display().to_string();
+        let text = format!(
+            "capabilities = \"none\"\nspec-dirs = [\"{}\"]\nproc-root = \"{root}\"\ndev-root = \"{root}\"\n\
+             driver-root = \"{root}\"\n[hook]\nlog = \"{}\"\n{policy}\n",
+            self.out().display(),
+            self.log().display()
+        );
+        fs::write(self.config(), text).expect("write the configuration");
+    }
+
+    /// The file that the hook logs to.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.out().with_file_name("hook.log")
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn read_log(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    /// The installed hook with these words, in an empty environment.
+    #[must_use]
+    pub fn hook(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(self.install().join("mig-cdi-hook"));
+        command.env_clear().args(args);
+        command
+    }
+
+    /// The shipped file of hooks.d for a door, alone in a directory, with this host's paths in it.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn hooks_dir(&self, door: &str) -> PathBuf {
+        let name = format!("mig-cdi-{door}.json");
+        let text = fs::read_to_string(project().join("config/hooks.d").join(&name));
+        let hook = self.install().join("mig-cdi-hook");
+        let config = format!("{door:?}, \"--config={}\"]", self.config().display());
+        let text = text
+            .expect("it is shipped")
+            .replace("/usr/bin/mig-cdi-hook", &hook.display().to_string())
+            .replace(&format!("{door:?}],\n        \"env"), &format!("{config},\n        \"env"));
+        assert!(text.contains("--config="), "{text}");
+        let dir = self.out().with_file_name(format!("hooks-{door}"));
+        fs::create_dir_all(&dir).expect("make a directory");
+        fs::write(dir.join(name), text).expect("write the file");
+        dir
+    }
+
+    /// The door `runtime` as a program of its own, with this host's configuration.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn runtime(&self) -> PathBuf {
+        let (hook, config) = (self.install().join("mig-cdi-hook"), self.config());
+        let path = self.out().with_file_name("runtime");
+        let (hook, config) = (hook.display(), config.display());
+        let script = format!("#!/bin/sh\nexec {hook} runtime --config={config} -- \"$@\"\n");
+        fs::write(&path, script).expect("write the wrapper");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("make it a program");
+        path
+    }
+
+    /// The door `precreate` with this configuration.
+    #[must_use]
+    pub fn precreate(&self, config: &str, args: &[&str]) -> Run {
+        let mut command = self.hook(&["precreate"]);
+        command.arg(format!("--config={}", self.config().display())).args(args);
+        feed(&mut command, config.as_bytes())
+    }
+}
+
+/// An OCI configuration as engines write it, with this in its environment and these annotations.
+#[must_use]
+pub fn oci_config(env: &[&str], annotations: &[(&str, &str)], privileged: bool) -> String {
+    let list = |items: Vec<String>| items.join(",");
+    let env = list(env.iter().map(|entry| format!("{entry:?}")).collect());
+    let annotations =
+        list(annotations.iter().map(|(key, value)| format!("{key:?}:{value:?}")).collect());
+    let capability = if privileged { r#""CAP_CHOWN","CAP_SYS_ADMIN""# } else { r#""CAP_CHOWN""# };
+    format!(
+        r#"{{"ociVersion":"1.0.2","process":{{"terminal":false,"user":{{"uid":0,"gid":0}},"args":["sh"],"env":["PATH=/bin"{}{env}],"cwd":"/","capabilities":{{"bounding":[{capability}]}},"x-unknown":{{"number":1.50}}}},"root":{{"path":"rootfs"}},"mounts":[{{"destination":"/proc","type":"proc","source":"proc"}}],"annotations":{{{annotations}}},"linux":{{"resources":{{"devices":[{{"allow":false,"access":"rwm"}}],"unified":{{"a":"b"}}}},"maskedPaths":["/proc/kcore"],"namespaces":[{{"type":"mount"}}]}},"x-large":12345678901234567890123}}"#,
+        if env.is_empty() { "" } else { "," }
+    )
+}

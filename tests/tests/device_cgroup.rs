@@ -1,0 +1,82 @@
+//! Devices allowed in the device cgroup of a running container, with runc and crun, on cgroup v1 and
+//! v2. What that allows is asserted from inside it.
+//!
+//! The majors have no driver here: a node that the device cgroup allows opens with ENXIO, one that it
+//! does not with EPERM.
+
+use mig_cdi_sim::preset;
+use mig_cdi_tests::{
+    FakeHost, build_dir,
+    podman::{Podman, VARIANTS},
+    project,
+};
+use std::{path::PathBuf, process::Command};
+
+/// `sys/examples/device_cgroup.rs`, built.
+fn example() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet", "--workspace", "--example", "device_cgroup"]);
+    if build_dir().ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.current_dir(project()).status().expect("cargo runs").success());
+    build_dir().join("examples/device_cgroup")
+}
+
+/// Runs a script in every variant and compares what it prints.
+fn everywhere(script: &str, expected: &str) {
+    let host = FakeHost::new(preset("a100-80gb").unwrap());
+    let script = script.replace("$EXAMPLE", &example().display().to_string());
+    for variant in VARIANTS {
+        println!("{variant:?}");
+        let run = Podman::new(variant).script(&host, &script);
+        assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+        similar_asserts::assert_eq!(run.stdout, expected, "{}", run.stderr);
+    }
+}
+
+/// Asks inside for two devices, for their neighbours in each number, and for the block device.
+const ASK: &str = "
+cat >$HOME/ask <<'END'
+$PODMAN exec $id probe 511:22 195:7 511:21 511:23 510:22 195:22 511:7
+$PODMAN exec $id sh -c 'mknod /tmp/block b 511 22; head -c 1 /tmp/block; rm /tmp/block' 2>&1
+cat /sys/fs/cgroup/devices/*/$id/devices.list >$HOME/$1 2>/dev/null || true
+END
+";
+const DENIED: &str = "\
+made 511:22 EPERM
+made 195:7 EPERM
+made 511:21 EPERM
+made 511:23 EPERM
+made 510:22 EPERM
+made 195:22 EPERM
+made 511:7 EPERM
+head: /tmp/block: Operation not permitted
+";
+
+#[test]
+fn a_running_container_may_read_and_write_what_was_allowed_and_nothing_else() {
+    let script = format!(
+        "{ASK}
+        export id=$($PODMAN run -d --cap-add MKNOD --rootfs $ROOTFS sleep 1000)
+        trap '$PODMAN rm -f -t 0 $id >/dev/null' EXIT
+        cd $HOME
+        sh ask before
+        $EXAMPLE $($PODMAN inspect -f '{{{{.State.Pid}}}}' $id) 511:22 195:7 -- sh ask between
+        sh ask after
+        cmp before after
+        ! [ -s before ] || [ \"$(grep -vxFf before between | tr '\\n' ,)\" = 'c 511:22 rw,c 195:7 rw,' ]"
+    );
+    let allowed =
+        DENIED.replace("511:22 EPERM", "511:22 ENXIO").replace("195:7 EPERM", "195:7 ENXIO");
+    let expected = format!(
+        "{DENIED}unit none
+before Some(0)
+changed true None
+{allowed}done Some(0)
+after Some(0)
+{DENIED}"
+    );
+    everywhere(&script, &expected);
+}
