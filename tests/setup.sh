@@ -24,6 +24,16 @@ if [ -n "$missing" ]; then
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
 fi
 
+# The hook is a static program.
+target=$(uname -m)-unknown-linux-musl
+if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
+    command -v rustup >/dev/null || {
+        echo "tests/setup.sh: no rustup to add the target $target; install the one of your Rust" >&2
+        exit 1
+    }
+    rustup target add "$target"
+fi
+
 # The mirror that this machine takes Debian's packages from. apt knows it once it has its lists.
 mirror() {
     apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |

@@ -172,7 +172,9 @@ impl FakeHost {
     fn put_nvml(&self, path: &str) {
         let (fake, path) = (build_dir().join("libfake_nvml.so"), self.path(path));
         fs::create_dir_all(path.parent().expect("a file has a parent")).expect("make a directory");
-        fs::copy(&fake, path).unwrap_or_else(|e| panic!("copy {fake:?}: {e}"));
+        fs::copy(&fake, &path).unwrap_or_else(|e| panic!("copy {fake:?}: {e}"));
+        let description = format!("{}.toml", path.display());
+        std::os::unix::fs::symlink(self.dir.path().join("node.toml"), description).expect("link");
     }
 
     /// Installs the programs as a package does: root's, beside each other. Gives their directory.
@@ -190,6 +192,19 @@ impl FakeHost {
             std::os::unix::fs::symlink("mig-cdi-hook", bin.join("mig-cdi-runtime")).expect("link");
         }
         bin
+    }
+
+    /// Changes the node: `/proc`, `/dev` and the answers of NVML are those of another description.
+    ///
+    /// # Panics
+    /// As [`FakeHost::new`].
+    pub fn become_node(&self, description: &str) {
+        let node = Node::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
+        for dir in ["/proc", "/dev"] {
+            fs::remove_dir_all(self.path(dir)).expect("there");
+        }
+        self.write(&Tree::of(&node));
+        fs::write(self.dir.path().join("node.toml"), description).expect("write the description");
     }
 
     /// The configuration that programs on this host read.

@@ -4,7 +4,8 @@
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost, Run,
-    podman::{Podman, VARIANTS, Variant},
+    driver::{Layout, library_dir},
+    podman::{Podman, VARIANTS, Variant, compile},
 };
 
 const SHARED: &str = "\
@@ -30,12 +31,17 @@ fn host(podman: &Podman) -> FakeHost {
 fn script(door: &str, variant: Variant, script: &str) -> (Run, String) {
     let podman = Podman::new(variant);
     let host = host(&podman);
+    let run = podman.script(&host, &through(door, &host, script));
+    (run, host.read_log())
+}
+
+/// The script with podman using a door.
+fn through(door: &str, host: &FakeHost, script: &str) -> String {
     let flag = match door {
         "runtime" => format!("--runtime {}", host.runtime().display()),
         door => format!("--hooks-dir {}", host.hooks_dir(door).display()),
     };
-    let run = podman.script(&host, &script.replace("$PODMAN", &format!("$PODMAN {flag}")));
-    (run, host.read_log())
+    script.replace("$PODMAN", &format!("$PODMAN {flag}"))
 }
 
 fn passed(run: &Run, log: &str, what: &str) -> String {
@@ -127,5 +133,157 @@ fn a_container_that_asks_for_what_is_not_there_does_not_start() {
             let shown = door == "runtime" || (door == "create-runtime" && variant.0 == "runc");
             assert!(!shown || run.stderr.contains("has no such device"), "{door}: {}", run.stderr);
         }
+    }
+}
+
+/// The driver's files come along, also into a container whose root is read-only, and nobody in it can
+/// change them.
+#[test]
+fn programs_in_the_container_load_the_driver_s_libraries() {
+    let script = "
+        $PODMAN run --rm --read-only --annotation mig-cdi/devices=0:2g.20gb:0 -e FAKE_NVML_NODE=/node.toml \
+            -v $NODE:/node.toml:ro --rootfs $ROOTFS sh -c 'loader libcuda.so.1 libcuda.so libnvidia-ml.so.1 && nvidia-smi'
+        $PODMAN run --rm --annotation mig-cdi/devices=0:2g.20gb:0 --rootfs $ROOTFS \
+            sh -c 'echo x >> /usr/lib/x86_64-linux-gnu/libcuda.so.1' 2>&1 || echo refused";
+    let expected = "\
+libcuda.so.1 /usr/lib/x86_64-linux-gnu/libcuda.so.1
+libcuda.so /usr/lib/x86_64-linux-gnu/libcuda.so.1 is libcuda.so.1
+libnvidia-ml.so.1 /usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1
+cuInit 100
+driver 580.105.08
+sh: can't create /usr/lib/x86_64-linux-gnu/libcuda.so.1: Read-only file system
+refused
+";
+    let host = FakeHost::with_driver(preset("a100-80gb").unwrap(), Layout::Fedora);
+    let cuda = host.path(&format!("{}/libcuda.so.580.105.08", library_dir(Layout::Fedora)));
+    compile("fake-libcuda.c", &cuda, &["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1"]);
+    compile("fake-nvidia-smi.c", &host.path("/usr/bin/nvidia-smi"), &[]);
+    for door in DOORS {
+        for variant in VARIANTS {
+            let podman = Podman::with_c_library(variant, "debian-root");
+            host.configure_hook(&format!("runtimes = [{:?}]", podman.runtime()));
+            assert_eq!(host.generate(&["--capabilities=compute,utility"]).code, 0);
+            let run = podman.script(&host, &through(door, &host, script));
+            let log = host.read_log();
+            similar_asserts::assert_eq!(passed(&run, &log, door), expected, "{door} {variant:?}");
+        }
+    }
+}
+
+/// Of the driver's capability tree a container sees its own slice. A tree of files stands in for the
+/// driver's, mounted into the container's /proc as only crun does it.
+#[test]
+fn the_slices_of_others_are_hidden() {
+    let podman = Podman::new(("crun", "v2"));
+    let host = host(&podman);
+    let script = "
+        $PODMAN run --rm --annotation mig-cdi/devices=0:2g.20gb:2 -v $TREE:/proc/driver:ro --rootfs $ROOTFS \
+            sh -c 'cd /proc/driver/nvidia/capabilities; find . -name access | sort; ls mig; find ../gpus -type f'";
+    let tree = host.path("/proc/driver").display().to_string();
+    for door in ["precreate", "runtime"] {
+        let run = podman.script(&host, &through(door, &host, &script.replace("$TREE", &tree)));
+        let expected =
+            "./gpu0/mig/gi4/access\n./gpu0/mig/gi4/ci0/access\n../gpus/0000:07:00.0/information\n";
+        similar_asserts::assert_eq!(passed(&run, &host.read_log(), door), expected);
+    }
+}
+
+/// The name alone makes it a runtime, which finds its settings in /etc.
+#[test]
+fn under_its_other_name_it_is_a_runtime() {
+    for variant in VARIANTS {
+        let podman = Podman::new(variant);
+        let host = host(&podman);
+        let etc = host.path("/etc-of-this-test");
+        std::fs::create_dir_all(etc.join("mig-cdi")).unwrap();
+        std::fs::copy(host.config(), etc.join("mig-cdi/config.toml")).unwrap();
+        let script = format!(
+            "mount -t overlay overlay -o lowerdir={}:/etc /etc
+            $PODMAN --runtime {}/mig-cdi-runtime run --rm --annotation mig-cdi/devices=0:2g.20gb:2 --rootfs $ROOTFS ls /dev/nvidia-caps",
+            etc.display(),
+            host.install().display()
+        );
+        let run = podman.script(&host, &script);
+        assert_eq!(passed(&run, &host.read_log(), "runtime"), "nvidia-cap39\nnvidia-cap40\n");
+    }
+}
+
+/// A device that the spec and the driver agree on, and that a cgroup above the container denies, is no
+/// device: what was made is taken back, and the container does not start.
+#[test]
+fn what_a_cgroup_above_denies_is_not_given() {
+    // All that a container has, and the GPU, but not its slices.
+    let script = "
+        group=/sys/fs/cgroup/devices/mig-cdi-test
+        mkdir -p $group
+        echo a > $group/devices.deny
+        for rule in 'c *:* m' 'b *:* m' 'c 1:* rwm' 'c 5:* rwm' 'c 10:* rwm' 'c 136:* rwm' 'c 195:* rw' 'c 511:* rw'; do
+            echo \"$rule\" > $group/devices.allow
+        done
+        status=0
+        $PODMAN run --rm --cgroup-parent /mig-cdi-test --annotation mig-cdi/devices=0:2g.20gb:0 --rootfs $ROOTFS ls /dev \
+            2>/dev/null || status=$?
+        [ ! -e $ROOTFS/run/mig-cdi ]
+        until find /sys/fs/cgroup/*/mig-cdi-test -depth -type d -exec rmdir {} + 2>/dev/null; do sleep 0.1; done
+        [ $status != 0 ]";
+    for variant in [("runc", "v1"), ("crun", "v1")] {
+        let podman = Podman::new(variant);
+        let host = host(&podman);
+        let run = podman.script(&host, &through("create-runtime", &host, script));
+        assert_eq!(passed(&run, &host.read_log(), "denied"), "");
+        let log = host.read_log();
+        assert!(log.contains("/devices.allow: operation not permitted"), "{variant:?}: {log}");
+    }
+}
+
+/// Where systemd runs the machine and the container is in a unit of it, systemd is told. There is no
+/// systemd here: a program in its tool's place writes down what it was told, and with which environment.
+#[test]
+fn systemd_is_told_of_the_devices_of_a_unit() {
+    let script = "
+        mkdir -p /run/systemd/system $TOOLS
+        printf '#!/bin/sh\\n%s' \"$SYSTEMCTL\" > $TOOLS/systemctl
+        chmod 755 $TOOLS/systemctl
+        mount -t overlay overlay -o lowerdir=$TOOLS:/usr/bin /usr/bin
+        $PODMAN run --rm --cgroup-parent /mig-cdi-test-$$.scope --annotation mig-cdi/devices=0:2g.20gb:0 --rootfs $ROOTFS \\
+            probe 2>/dev/null || true
+        until find /sys/fs/cgroup/mig-cdi-test-$$.scope /sys/fs/cgroup/*/mig-cdi-test-$$.scope -depth -type d \
+            -exec rmdir {} + 2>/dev/null || ! ls -d /sys/fs/cgroup/*/mig-cdi-test-$$.scope; do sleep 0.1; done >/dev/null 2>&1
+        sed \"s/$$/PID/\" /run/told";
+    let told = "\
+set-property
+--runtime
+--
+mig-cdi-test-PID.scope
+DeviceAllow=/dev/char/195:255 rw
+DeviceAllow=/dev/char/511:0 rw
+DeviceAllow=/dev/char/511:1 rw
+DeviceAllow=/dev/char/195:0 rw
+DeviceAllow=/dev/char/508:30 rw
+DeviceAllow=/dev/char/508:31 rw
+PWD=/
+";
+    for variant in VARIANTS {
+        let podman = Podman::new(variant);
+        let host = host(&podman);
+        let tools = host.path("/tools").display().to_string();
+        let run = |systemctl: &str| {
+            let script = script.replace("$TOOLS", &tools).replace(
+                "$SYSTEMCTL",
+                &format!("printf '%s\\n' \\\"\\$@\\\" > /run/told; env >> /run/told; {systemctl}"),
+            );
+            podman.script(&host, &through("create-runtime", &host, &script))
+        };
+        let out = passed(&run("exit 0"), &host.read_log(), "systemd");
+        assert!(
+            out.contains("node /dev/nvidia-caps/nvidia-cap30 444 508:30 ENXIO\n"),
+            "{variant:?}: {out}"
+        );
+        assert!(out.ends_with(told), "{variant:?}: {out}");
+        let out = passed(&run("echo no such unit >&2; exit 1"), &host.read_log(), "systemd");
+        assert_eq!(out, told, "no container ran");
+        let log = host.read_log();
+        assert!(log.contains("tell systemd of the devices of mig-cdi-test-"), "{log}");
+        assert!(log.trim_end().ends_with("no such unit"), "{log}");
     }
 }

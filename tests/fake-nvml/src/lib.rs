@@ -1,5 +1,6 @@
 //! A `libnvidia-ml.so.1` for tests: the C ABI of nvml.h, answered from the node description that the
-//! environment variable `FAKE_NVML_NODE` names. It returns the codes that nvml.h documents.
+//! environment variable `FAKE_NVML_NODE` names, or that stands beside the library with `.toml` after its
+//! name. It returns the codes that nvml.h documents.
 //!
 //! Out parameters are `Option<&mut MaybeUninit<T>>`, which is C's pointer that may be null. Handles are
 //! numbers in pointer clothing and are never followed. What is left of `unsafe` is the export of the
@@ -25,7 +26,8 @@ const NOT_SUPPORTED: Code = nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED;
 static NODE: OnceLock<Result<Node, Code>> = OnceLock::new();
 
 fn load() -> Result<Node, Code> {
-    let path = std::env::var_os("FAKE_NVML_NODE").ok_or(nvmlReturn_enum_NVML_ERROR_UNKNOWN)?;
+    let named = std::env::var_os("FAKE_NVML_NODE");
+    let path = named.or_else(beside).ok_or(nvmlReturn_enum_NVML_ERROR_UNKNOWN)?;
     let text = std::fs::read_to_string(path).map_err(|_| nvmlReturn_enum_NVML_ERROR_UNKNOWN)?;
     let node = Node::parse(&text).map_err(|_| nvmlReturn_enum_NVML_ERROR_UNKNOWN)?;
     match node.nvml_fault {
@@ -33,6 +35,13 @@ fn load() -> Result<Node, Code> {
         Some(NvmlFault::VersionMismatch) => Err(nvmlReturn_enum_NVML_ERROR_LIB_RM_VERSION_MISMATCH),
         None => Ok(node),
     }
+}
+
+/// For a program that runs with an empty environment.
+fn beside() -> Option<std::ffi::OsString> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let library = maps.split_ascii_whitespace().find(|word| word.contains("/libnvidia-ml.so"))?;
+    Some(format!("{library}.toml").into())
 }
 
 fn node() -> Result<&'static Node, Code> {

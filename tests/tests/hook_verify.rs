@@ -1,0 +1,237 @@
+//! The door `verify`: a spec that was true when it was written, and a node that has changed since.
+
+use mig_cdi_sim::preset;
+use mig_cdi_tests::{
+    FakeHost, Run,
+    hook::{crun_state, feed, runc_state},
+    podman::{Podman, VARIANTS},
+};
+use serde_json::Value;
+use std::path::Path;
+
+/// Two A100, the first with two slices. GPU instance 2 has the capability minors 21 and 22.
+const BEFORE: &str = r#"
+driver = "580.105.08"
+[[gpu]]
+model = "a100-80gb"
+pci = "0000:07:00.0"
+instances = [{ profile = "3g.40gb", start = 4, id = 2 }, { profile = "1g.10gb", start = 0, id = 9 }]
+[[gpu]]
+model = "a100-80gb"
+pci = "0000:0f:00.0"
+"#;
+
+fn host(how: &str) -> FakeHost {
+    let host = FakeHost::new(BEFORE);
+    host.install();
+    let run = host.generate(&[how]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    host
+}
+
+/// The hook of a device of the spec: its words and its environment.
+fn hook_of(host: &FakeHost, name: &str) -> Value {
+    let spec: Value = serde_json::from_str(&host.read_spec().unwrap()).unwrap();
+    let devices = spec["devices"].as_array().unwrap();
+    let device = devices.iter().find(|device| device["name"] == name).expect("the device");
+    assert_eq!(device["containerEdits"]["hooks"].as_array().unwrap().len(), 1);
+    device["containerEdits"]["hooks"][0].clone()
+}
+
+fn words(hook: &Value) -> Vec<&str> {
+    hook["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap()).collect()
+}
+
+fn verify(host: &FakeHost, name: &str) -> Run {
+    let hook = hook_of(host, name);
+    let mut command = host.hook(&words(&hook)[1..]);
+    feed(&mut command, runc_state(1, Path::new("/bundle")).as_bytes())
+}
+
+/// What becomes of a container whose spec was written before a change, by what is looked at when it
+/// starts. `docs/hook.md` has this table in words.
+#[test]
+fn the_stale_story() {
+    let gone = "refused: verify a slice: gpu minor 0 gi 2 ci 0: /proc/driver/nvidia/capabilities/gpu0/mig/gi2";
+    let swapped = BEFORE.replace("[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:07", "[[gpu]]\nminor = 1\nmodel = \"a100-80gb\"\npci = \"0000:07")
+        .replace("[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:0f:00.0\"", "[[gpu]]\nminor = 0\nmodel = \"a100-80gb\"\npci = \"0000:0f:00.0\"\ninstances = [{ profile = \"3g.40gb\", start = 4, id = 2 }]");
+    let replaced = BEFORE.replace(
+        "pci = \"0000:07:00.0\"",
+        "pci = \"0000:07:00.0\"\nuuid = \"GPU-00000000-1111-2222-3333-444444444444\"",
+    );
+    let profile = BEFORE
+        .replace("3g.40gb\", start = 4", "4g.40gb\", start = 0")
+        .replace(", { profile = \"1g.10gb\", start = 0, id = 9 }", "");
+    let placement = BEFORE
+        .replace("3g.40gb\", start = 4", "3g.40gb\", start = 0")
+        .replace("1g.10gb\", start = 0", "1g.10gb\", start = 4");
+    for (what, after, plain, full) in [
+        ("nothing", BEFORE.to_owned(), "", ""),
+        ("another slice is gone", BEFORE.replace(", { profile = \"1g.10gb\", start = 0, id = 9 }", ""), "", ""),
+        ("the GPU instance is gone", BEFORE.replace("{ profile = \"3g.40gb\", start = 4, id = 2 }, ", ""), gone, gone),
+        ("its compute instance is gone", BEFORE.replace("start = 4, id = 2", "start = 4, id = 2, compute = []"), gone, gone),
+        ("a smaller compute instance", BEFORE.replace("start = 4, id = 2", "start = 4, id = 2, compute = [\"1c.3g.40gb\"]"), "", "profile is 1c.3g.40gb, the spec says 3g.40gb"),
+        ("the major has moved", format!("{BEFORE}\n[majors]\nnvidia-caps = 241\n"), "the major of nvidia-caps is 241, the spec says 508", "the major of nvidia-caps"),
+        ("the minors have moved", swapped, "the gpu behind /dev/nvidia0 is GPU-", "the gpu behind /dev/nvidia0 is GPU-"),
+        ("another GPU is in its place", replaced, "the gpu behind /dev/nvidia0 is GPU-0000", "the gpu behind"),
+        ("the same id, another profile", profile, "", "profile is 4g.40gb, the spec says 3g.40gb"),
+        ("the same id, another placement", placement, "", "placement is 0:4, the spec says 4:4"),
+        ("MIG is off", "driver = \"580.105.08\"\n[[gpu]]\nmodel = \"a100-80gb\"\nmig = false\npci = \"0000:07:00.0\"\n".to_owned(), gone, gone),
+        ("made again just so", BEFORE.to_owned(), "", ""),
+    ] {
+        for (how, expected) in [("--verify", plain), ("--verify=full", full)] {
+            let host = host(how);
+            host.become_node(&after);
+            let run = verify(&host, "0:3g.40gb:4");
+            let code = i32::from(!expected.is_empty());
+            assert_eq!((run.code, run.stdout.as_str()), (code, ""), "{what} {how}: {}", run.stderr);
+            let expected = expected.trim_start_matches("refused: ");
+            assert!(run.stderr.contains(expected), "{what} {how}: {}", run.stderr);
+            if code != 0 {
+                assert!(run.stderr.contains("run mig-cdi generate"), "{}", run.stderr);
+                assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+            }
+        }
+    }
+}
+
+/// The driver is unloaded: there is nothing to look at, and that is no reason to go on.
+#[test]
+fn without_a_driver_nothing_starts() {
+    let host = host("--verify");
+    std::fs::remove_dir_all(host.path("/proc/driver")).unwrap();
+    assert!(verify(&host, "all").stderr.contains("gi2"), "{}", verify(&host, "all").stderr);
+    std::fs::write(host.path("/proc/devices"), "Character devices:\n  1 mem\n\n").unwrap();
+    assert_eq!(verify(&host, "0:3g.40gb:4").code, 1);
+    std::fs::remove_file(host.path("/proc/devices")).unwrap();
+    let run = verify(&host, "0:3g.40gb:4");
+    assert!(run.code == 1 && run.stderr.contains("mount /proc"), "{}", run.stderr);
+}
+
+#[test]
+fn a_device_of_several_slices_is_verified_as_a_whole() {
+    let host = host("--verify");
+    assert_eq!(verify(&host, "all").code, 0);
+    std::fs::remove_dir_all(host.path("/proc/driver/nvidia/capabilities/gpu0/mig/gi9")).unwrap();
+    assert!(verify(&host, "all").stderr.contains("gpu minor 0 gi 9 ci 0"));
+    assert_eq!(verify(&host, "0:3g.40gb:4").code, 0);
+}
+
+/// Go writes an empty environment as none, and one that is not there is that of the container's image
+/// (CVE-2025-23266). A hook that engines do not find stops every container.
+#[test]
+fn every_hook_of_a_spec_has_an_environment_and_is_there() {
+    for how in ["--verify", "--verify=full"] {
+        let host = host(how);
+        let spec: Value = serde_json::from_str(&host.read_spec().unwrap()).unwrap();
+        let devices = spec["devices"].as_array().unwrap();
+        assert_eq!(spec["containerEdits"].get("hooks"), None);
+        for device in devices {
+            let hook = hook_of(&host, device["name"].as_str().unwrap());
+            assert_eq!(hook["hookName"], "createRuntime");
+            assert_eq!(hook["env"], serde_json::json!(["MIG_CDI_HOOK=verify"]));
+            assert!(Path::new(hook["path"].as_str().unwrap()).is_file());
+            assert!(hook["timeout"].as_u64().unwrap() > 0);
+            // It verifies its own slices and no others.
+            let claims = words(&hook).iter().filter(|word| word.contains(",nodes=")).count();
+            assert_eq!(claims, if device["name"] == "all" { 2 } else { 1 });
+        }
+        assert_eq!(
+            host.run(&["check", &format!("--output={}", host.spec().display()), how]).code,
+            0
+        );
+    }
+}
+
+#[test]
+fn a_hook_that_others_could_change_is_refused() {
+    let host = FakeHost::new(BEFORE);
+    let bin = host.install();
+    let hook = bin.join("mig-cdi-hook");
+    let mode =
+        |mode| std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(mode));
+    mode(0o777).unwrap();
+    let run = host.generate(&["--verify"]);
+    assert_eq!((run.code, host.read_spec()), (5, None), "{}", run.stderr);
+    assert!(run.stderr.contains("has mode 0777"), "{}", run.stderr);
+    std::fs::remove_file(&hook).unwrap();
+    let run = host.generate(&["--verify"]);
+    assert!(run.code == 5 && run.stderr.contains("no such program"), "{}", run.stderr);
+    let run = host.run(&["generate", "--node=a30", "--output=-", "--verify"]);
+    assert!(run.code == 2 && run.stderr.contains("simulated"), "{}", run.stderr);
+}
+
+/// NVML is asked by `mig-cdi`, which the hook runs by its path; when that cannot be done, nothing
+/// starts.
+#[test]
+fn what_nvml_cannot_be_asked_is_not_so() {
+    let host = host("--verify=full");
+    let library = host.path("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1");
+    std::fs::rename(&library, library.with_extension("gone")).unwrap();
+    let run = verify(&host, "0:3g.40gb:4");
+    assert!(run.code == 1 && run.stderr.contains("ask nvml"), "{}", run.stderr);
+    std::fs::remove_file(host.install().join("mig-cdi")).unwrap();
+    let run = verify(&host, "0:3g.40gb:4");
+    assert!(run.code == 1 && run.stderr.contains("bin/mig-cdi: no such file"), "{}", run.stderr);
+}
+
+/// A program that does not answer is killed, and the container does not start.
+#[test]
+fn a_program_that_hangs_is_not_waited_for() {
+    let host = host("--verify=full");
+    let program = host.install().join("mig-cdi");
+    std::fs::write(&program, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+    let run = verify(&host, "0:3g.40gb:4");
+    assert!(run.code == 1 && run.stderr.contains("wait for"), "{}", run.stderr);
+}
+
+#[test]
+fn both_shapes_of_state_are_read() {
+    let host = host("--verify");
+    let hook = hook_of(&host, "0:3g.40gb:4");
+    let run = |state: &str| feed(&mut host.hook(&words(&hook)[1..]), state.as_bytes());
+    assert_eq!(run(&crun_state(0, Path::new("/bundle"))).code, 0);
+    assert_eq!(run(&runc_state(1, Path::new("/bundle"))).code, 0);
+    let empty = run("");
+    assert!(empty.code == 1 && empty.stderr.contains("this is a hook"), "{}", empty.stderr);
+}
+
+#[test]
+fn a_dry_run_prints_what_would_be_looked_at() {
+    let host = host("--verify=full");
+    let hook = hook_of(&host, "0:3g.40gb:4");
+    let mut words = words(&hook);
+    words.push("--dry-run");
+    let run = feed(&mut host.hook(&words[1..]), b"");
+    let printed: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(printed["door"], "verify");
+    assert!(
+        printed["slices"][0].as_str().unwrap().starts_with("0:2:0,nodes=195:508:21:22,gpu=GPU-")
+    );
+    assert!(printed["full"].as_str().unwrap().ends_with("/bin/mig-cdi"));
+}
+
+/// The engines that take the spec run the hook, and start nothing when it refuses.
+#[test]
+fn podman_starts_what_is_verified_and_nothing_else() {
+    let script = "
+        $BIN/mig-cdi generate --verify $FLAGS
+        $PODMAN run --rm --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS ls /dev/nvidia-caps
+        rm -r $GONE
+        ! $PODMAN run --rm --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS ls /dev/nvidia-caps
+        $PODMAN run --rm --device nvidia.com/mig=0:2g.20gb:2 --rootfs $ROOTFS ls /dev/nvidia-caps";
+    for variant in VARIANTS {
+        let host = FakeHost::new(preset("a100-80gb").unwrap());
+        let gone = host.path("/proc/driver/nvidia/capabilities/gpu0/mig/gi3");
+        let script = script
+            .replace("$GONE", &gone.display().to_string())
+            .replace("$BIN", &host.install().display().to_string());
+        let run = Podman::new(variant).script(&host, &script);
+        assert_eq!(run.code, 0, "{variant:?}: {}{}", run.stdout, run.stderr);
+        let expected = "nvidia-cap30\nnvidia-cap31\nnvidia-cap39\nnvidia-cap40\n";
+        assert_eq!(run.stdout, expected, "{variant:?}");
+        let cause =
+            "gpu minor 0 gi 3 ci 0: /proc/driver/nvidia/capabilities/gpu0/mig/gi3/access is gone";
+        assert!(variant.0 == "crun" || run.stderr.contains(cause), "{variant:?}: {}", run.stderr);
+    }
+}
