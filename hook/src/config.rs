@@ -1,9 +1,12 @@
 //! The OCI configuration of a container: what it says that we need, and the same with a plan written
 //! into it. What we do not know survives as it was.
 
-use crate::{Failure, json::Object, plan::Plan};
+use crate::{
+    Failure,
+    json::{List, Object, Value},
+    plan::{Mount, Plan},
+};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// The largest configuration that is read. A container of a pod has some tens of kilobytes.
@@ -12,6 +15,7 @@ pub const LIMIT: usize = 1 << 20;
 /// A configuration.
 #[derive(Debug, Clone)]
 pub struct Config<'a> {
+    size: usize,
     top: Object<'a>,
     process: Object<'a>,
     linux: Object<'a>,
@@ -53,9 +57,6 @@ struct Rule {
     access: &'static str,
 }
 
-/// A list of which the entries are not looked into, but added to.
-type List<'a> = Vec<Cow<'a, RawValue>>;
-
 impl<'a> Config<'a> {
     /// Reads a configuration.
     ///
@@ -87,6 +88,7 @@ impl<'a> Config<'a> {
         });
         process.read::<Vec<String>>("args")?.ok_or_else(|| missing("it has no process.args"))?;
         Ok(Config {
+            size: bytes.len(),
             env: process.read("env")?.unwrap_or_default(),
             annotations: annotations.collect::<serde_json::Result<_>>()?,
             privileged: bounding.iter().any(|capability| capability == "CAP_SYS_ADMIN"),
@@ -110,19 +112,13 @@ impl<'a> Config<'a> {
     ///
     /// # Errors
     /// When a part that is to be changed is not of its form.
-    pub fn with(&self, plan: &Plan) -> Result<String, Failure> {
+    pub fn with(self, plan: &Plan) -> Result<String, Failure> {
         self.edited(plan)
             .map_err(|e| Failure::refused(format!("change the oci configuration: {e}")))
     }
 
-    fn edited(&self, plan: &Plan) -> serde_json::Result<String> {
-        let Config { mut top, mut process, mut linux, mut resources, mut env, .. } = self.clone();
-        for variable in &plan.env {
-            let name = variable.split('=').next().unwrap_or_default();
-            env.retain(|entry| entry.split('=').next() != Some(name));
-            env.push(variable.clone());
-        }
-        process.set("env", &env)?;
+    fn edited(self, plan: &Plan) -> serde_json::Result<String> {
+        let Config { size, mut top, mut process, mut linux, mut resources, mut env, .. } = self;
         let devices = plan.nodes.iter().map(|node| Device {
             path: &node.path,
             kind: "c",
@@ -144,27 +140,34 @@ impl<'a> Config<'a> {
         let rules = appended(resources.part("devices")?, rules)?;
         let destinations: Vec<&str> =
             plan.mounts.iter().map(|mount| mount.container_path.as_str()).collect();
-        let mounts = replaced(
-            top.part("mounts")?,
-            "destination",
-            &destinations,
-            plan.mounts.iter().map(|m| m.oci()),
-        )?;
-        resources.set("devices", &rules)?;
-        linux.set("devices", &devices)?;
-        linux.set("resources", &resources)?;
+        let mounts = plan.mounts.iter().map(Mount::oci);
+        let mounts = replaced(top.part("mounts")?, "destination", &destinations, mounts)?;
+        let names: Vec<&str> = plan.env.iter().map(|variable| name(variable)).collect();
+        env.retain(|variable| !names.contains(&name(variable)));
+        env.extend(plan.env.iter().cloned());
+        process.set("env", Value::Strings(env));
+        resources.set("devices", Value::List(rules));
+        linux.set("devices", Value::List(devices));
+        linux.set("resources", Value::Object(resources));
         if !plan.hide.is_empty() {
-            let mut masked: Vec<String> = linux.read("maskedPaths")?.unwrap_or_default();
-            masked.extend(
-                plan.hide.iter().filter(|path| !masked.contains(path)).cloned().collect::<Vec<_>>(),
-            );
-            linux.set("maskedPaths", &masked)?;
+            let mut masked: Vec<String> = linux.part("maskedPaths")?;
+            let new = plan.hide.iter().filter(|path| !masked.contains(path)).cloned();
+            masked.extend(new.collect::<Vec<_>>());
+            linux.set("maskedPaths", Value::Strings(masked));
         }
-        top.set("process", &process)?;
-        top.set("linux", &linux)?;
-        top.set("mounts", &mounts)?;
-        serde_json::to_string(&top)
+        top.set("process", Value::Object(process));
+        top.set("linux", Value::Object(linux));
+        top.set("mounts", Value::List(mounts));
+        // A slice comes to a kilobyte, and ten with the driver's files.
+        let mut text = Vec::with_capacity(size + (16 << 10));
+        serde_json::to_writer(&mut text, &top)?;
+        String::from_utf8(text).map_err(serde::de::Error::custom)
     }
+}
+
+/// That of `NAME=value`.
+fn name(variable: &str) -> &str {
+    variable.split_once('=').map_or(variable, |(name, _)| name)
 }
 
 /// The list without the entries that have one of these values, then the new ones.

@@ -6,7 +6,10 @@ use mig_cdi_sys::{
     Root,
     text::{self, CharDevices, Information},
 };
-use std::path::Path;
+use std::{
+    cell::OnceCell,
+    path::{Path, PathBuf},
+};
 
 const DEVICES: &str = "/proc/devices";
 const GPUS: &str = "/proc/driver/nvidia/gpus";
@@ -14,16 +17,22 @@ const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
 /// Far above what the kernel prints.
 const LIMIT: usize = 64 << 10;
 
-/// The driver of this machine.
+/// The driver of this machine. What it says of a GPU is read once, and not before it is needed.
 #[derive(Debug)]
 pub struct Driver {
     proc: Root,
-    dev: Root,
+    dev: PathBuf,
     devices: CharDevices,
+    gpus: OnceCell<Vec<Gpu>>,
 }
 
-/// A GPU by its PCI address as the driver writes it, with what is said of it or why that cannot be read.
-pub type Gpu = (String, Result<Information, String>);
+/// A GPU.
+#[derive(Debug)]
+pub struct Gpu {
+    /// Its PCI address, as the driver writes it.
+    pub pci: String,
+    information: OnceCell<Result<Information, String>>,
+}
 
 /// Capability minors of a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +44,10 @@ pub struct Caps {
 }
 
 impl Driver {
-    /// Opens the `/proc` and the `/dev` that are below directories.
+    /// Opens the `/proc` that is below a directory. Below the other is `/dev`.
     ///
     /// # Errors
-    /// When there is none, or when that of the machine is not the kernel's.
+    /// When it is not there, or when that of the machine is not the kernel's.
     pub fn open(proc_root: &Path, dev_root: &Path) -> Result<Driver, Failure> {
         let proc = Root::open(proc_root)?;
         proc.check_proc()?;
@@ -47,7 +56,7 @@ impl Driver {
             .ok_or_else(|| Failure::refused(format!("read {DEVICES}: not there; mount /proc")))?;
         let devices = text::char_devices(&bytes)
             .map_err(|e| Failure::refused(format!("parse {DEVICES}: {e}")))?;
-        Ok(Driver { proc, dev: Root::open(dev_root)?, devices })
+        Ok(Driver { proc, dev: dev_root.to_owned(), devices, gpus: OnceCell::new() })
     }
 
     /// The major number of a driver: `nvidia-caps`, `nvidia-uvm`.
@@ -100,36 +109,42 @@ impl Driver {
         text::access(&bytes).map(|access| access.minor).map_err(|e| format!("parse {path}: {e}"))
     }
 
-    /// Every GPU with its PCI address as the driver writes it.
+    /// Every GPU.
     ///
     /// # Errors
     /// When the list cannot be read.
-    pub fn gpus(&self) -> Result<Vec<Gpu>, String> {
+    pub fn gpus(&self) -> Result<&[Gpu], String> {
+        if let Some(gpus) = self.gpus.get() {
+            return Ok(gpus);
+        }
         let names = self.proc.list(GPUS).map_err(|e| e.to_string())?.unwrap_or_default();
         let names = names.into_iter().filter(|name| name.parse::<PciAddress>().is_ok());
-        Ok(names
-            .map(|name| {
-                let information = self.information(&name);
-                (name, information)
-            })
-            .collect())
+        let gpus = names.map(|pci| Gpu { pci, information: OnceCell::new() });
+        Ok(self.gpus.get_or_init(|| gpus.collect()))
     }
 
-    fn information(&self, pci: &str) -> Result<Information, String> {
-        let path = format!("{GPUS}/{pci}/information");
-        let bytes = self.proc.read(&path, LIMIT).map_err(|e| e.to_string())?;
-        let bytes = bytes.ok_or_else(|| format!("{path} is gone"))?;
-        text::information(&bytes).map_err(|e| format!("parse {path}: {e}"))
+    /// What the driver says of a GPU.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn information<'d>(&'d self, gpu: &'d Gpu) -> Result<&'d Information, String> {
+        let read = || {
+            let path = format!("{GPUS}/{}/information", gpu.pci);
+            let bytes = self.proc.read(&path, LIMIT).map_err(|e| e.to_string())?;
+            let bytes = bytes.ok_or_else(|| format!("{path} is gone"))?;
+            text::information(&bytes).map_err(|e| format!("parse {path}: {e}"))
+        };
+        gpu.information.get_or_init(read).as_ref().map_err(Clone::clone)
     }
 
     /// The GPU behind a minor number.
     ///
     /// # Errors
     /// When no GPU has it, or a GPU that might cannot be read.
-    pub fn gpu(&self, minor: GpuMinor) -> Result<Information, String> {
+    pub fn gpu(&self, minor: GpuMinor) -> Result<&Information, String> {
         let mut unknown = None;
-        for (_, information) in self.gpus()? {
-            match information {
+        for gpu in self.gpus()? {
+            match self.information(gpu) {
                 Ok(information) if information.minor == minor => return Ok(information),
                 Ok(_) => {}
                 Err(error) => unknown = Some(error),
@@ -143,10 +158,11 @@ impl Driver {
     /// # Errors
     /// When one is not there.
     pub fn dri(&self, gpu: GpuMinor) -> Result<[(String, u32, u32); 2], String> {
-        let pci = self.gpu(gpu)?.pci;
+        let pci = &self.gpu(gpu)?.pci;
+        let dev = Root::open(&self.dev).map_err(|e| e.to_string())?;
         let node = |kind: &str, name: &str| {
             let link = format!("/dev/dri/by-path/pci-{pci}-{kind}");
-            let stat = self.dev.node(&link).map_err(|e| e.to_string())?;
+            let stat = dev.node(&link).map_err(|e| e.to_string())?;
             let stat = stat.filter(|stat| stat.is_char).ok_or_else(|| format!("{link} is gone"))?;
             Ok::<_, String>((format!("/dev/dri/{name}{}", stat.minor), stat.major.0, stat.minor.0))
         };

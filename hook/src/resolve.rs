@@ -6,11 +6,12 @@ use crate::{
     driver::Driver,
     plan::Plan,
     request::{self, Wish},
-    spec::{self, Device, Spec},
+    spec::{self, Device, Edits, Spec},
     verify,
 };
 use mig_cdi_config::Settings;
 use mig_cdi_model::{SliceId, Variable};
+use mig_cdi_sys::text::{Information, numbered};
 
 const CURE: &str = "run mig-cdi generate and start the container again";
 
@@ -29,16 +30,17 @@ pub fn plan(config: &Config<'_>, settings: &Settings) -> Result<Option<Plan>, Fa
     let (mut slices, mut admin) = (Vec::new(), Vec::new());
     for wish in &wishes {
         let (spec, device) = find(wish, &specs, &driver)?;
-        let own = slices_of(device, spec)?;
+        let unreadable =
+            |why: String| Failure::refused(format!("read {}: {why}; {CURE}", spec.path.display()));
+        let edits = device.edits().map_err(|e| unreadable(format!("{}: {e}", device.name)))?;
+        let own = edits.slices().map_err(|e| unreadable(e.to_string()))?;
         check_policy(wish, device, spec, &own, settings)?;
         if own.is_empty() {
             admin.push(administrator(wish, device)?);
         }
         plan.devices.push(wish.to_string());
-        for edits in [&spec.document.container_edits, &device.container_edits] {
-            plan.add(&edits.env, &edits.device_nodes, &edits.mounts).map_err(|why| {
-                Failure::refused(format!("read {}: {why}; {CURE}", spec.path.display()))
-            })?;
+        for Edits { env, device_nodes, mounts, .. } in [&spec.document.container_edits, &edits] {
+            plan.add(env, device_nodes, mounts).map_err(unreadable)?;
         }
         slices.extend(own.into_iter().filter(|slice| !slices.contains(slice)).collect::<Vec<_>>());
     }
@@ -65,7 +67,7 @@ fn find<'s>(
         }
         Wish::Legacy(uuid, gi, ci) => {
             let gpus = driver.gpus().map_err(Failure::refused)?;
-            let mut gpus = gpus.into_iter().filter_map(|(_, information)| information.ok());
+            let mut gpus = gpus.iter().filter_map(|gpu| driver.information(gpu).ok());
             let gpu = gpus.find(|gpu| gpu.uuid.as_ref() == Some(uuid));
             let gpu = gpu.ok_or_else(|| {
                 Failure::refused(format!("give the container {wish}: no gpu is {uuid}"))
@@ -84,11 +86,6 @@ fn find<'s>(
     })
 }
 
-fn slices_of(device: &Device, spec: &Spec) -> Result<Vec<Variable>, Failure> {
-    let slices: Result<Vec<_>, _> = device.slices().collect();
-    slices.map_err(|e| Failure::refused(format!("read {}: {e}; {CURE}", spec.path.display())))
-}
-
 /// A device may be asked for when one of its names may, whichever is used.
 fn check_policy(
     wish: &Wish,
@@ -98,8 +95,8 @@ fn check_policy(
     settings: &Settings,
 ) -> Result<(), Failure> {
     let same = slices.first().filter(|_| slices.len() == 1).map(|slice| slice.id);
-    let names = same.into_iter().flat_map(|id| spec.document.named(id)).chain([device]);
-    let names = names.map(|device| device.name.as_str());
+    let others = same.into_iter().flat_map(|id| spec.document.named(id));
+    let names = [device].into_iter().chain(others).map(|device| device.name.as_str());
     if request::allowed(names, &settings.hook.devices) {
         return Ok(());
     }
@@ -138,10 +135,10 @@ fn others(driver: &Driver, slices: &[Variable], admin: &[&str]) -> Result<Vec<St
         return Ok(Vec::new());
     }
     let mut hide = vec![format!("{DRIVER}/capabilities/mig")];
-    for (pci, gpu) in driver.gpus()? {
-        let own = gpu.is_ok_and(|gpu| slices.iter().any(|slice| slice.id.gpu == gpu.minor));
-        if !own {
-            hide.push(format!("{DRIVER}/gpus/{pci}"));
+    for gpu in driver.gpus()? {
+        let is_ours = |gpu: &Information| slices.iter().any(|slice| slice.id.gpu == gpu.minor);
+        if !driver.information(gpu).is_ok_and(is_ours) {
+            hide.push(format!("{DRIVER}/gpus/{}", gpu.pci));
         }
     }
     // At each depth of the tree: is the directory on the way to a slice of ours?
@@ -154,8 +151,7 @@ fn others(driver: &Driver, slices: &[Variable], admin: &[&str]) -> Result<Vec<St
     while let Some(dir) = look.pop() {
         for name in driver.capabilities(&dir)? {
             let path = if dir.is_empty() { name.clone() } else { format!("{dir}/{name}") };
-            let instance =
-                ["gpu", "gi", "ci"].iter().any(|p| mig_cdi_sys::text::numbered(&name, p).is_some());
+            let instance = ["gpu", "gi", "ci"].iter().any(|p| numbered(&name, p).is_some());
             if !instance {
                 continue;
             }

@@ -9,6 +9,7 @@ use mig_cdi_config::Settings;
 use mig_cdi_model::{BadClaim, SliceId, Variable};
 use mig_cdi_sys::SpecDir;
 use serde::{Deserialize, de::IgnoredAny};
+use serde_json::value::RawValue;
 use std::path::PathBuf;
 
 /// A node of 32 GPUs with seven slices each comes to 300 kB.
@@ -35,7 +36,7 @@ pub struct Document {
     pub container_edits: Edits,
 }
 
-/// A device.
+/// A device. What a container with it gets is read when one asks for it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Device {
@@ -43,8 +44,7 @@ pub struct Device {
     pub name: String,
     #[serde(default, rename = "annotations")]
     _annotations: IgnoredAny,
-    /// What a container with it gets.
-    pub container_edits: Edits,
+    container_edits: Box<RawValue>,
 }
 
 /// What is done to a container.
@@ -90,18 +90,30 @@ impl Document {
     /// The entries of one slice alone, one for each of its names.
     pub fn named(&self, id: SliceId) -> impl Iterator<Item = &Device> {
         let is = move |device: &&Device| {
-            let mut slices = device.slices();
-            slices.next().is_some_and(|slice| slice.is_ok_and(|slice| slice.id == id))
-                && slices.next().is_none()
+            let slices = device.edits().map(|edits| edits.slices());
+            matches!(slices, Ok(Ok(slices)) if matches!(slices[..], [Variable { id: own, .. }] if own == id))
         };
         self.devices.iter().filter(is)
     }
 }
 
 impl Device {
-    /// The slices that it is, from its variables.
-    pub fn slices(&self) -> impl Iterator<Item = Result<Variable, BadClaim>> {
-        self.container_edits.env.iter().filter_map(|variable| Variable::parse(variable))
+    /// What a container with it gets.
+    ///
+    /// # Errors
+    /// When that is not of the form in which `mig-cdi generate` writes it.
+    pub fn edits(&self) -> serde_json::Result<Edits> {
+        serde_json::from_str(self.container_edits.get())
+    }
+}
+
+impl Edits {
+    /// The slices that a device is, from its variables.
+    ///
+    /// # Errors
+    /// When one of them does not say what a slice is.
+    pub fn slices(&self) -> Result<Vec<Variable>, BadClaim> {
+        self.env.iter().filter_map(|variable| Variable::parse(variable)).collect()
     }
 }
 

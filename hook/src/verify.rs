@@ -29,8 +29,9 @@ fn same<T: PartialEq + std::fmt::Display>(what: &str, now: T, claimed: T) -> Res
 
 fn gpu(driver: &Driver, id: SliceId, claimed: Option<&GpuUuid>) -> Result<(), String> {
     let claimed = claimed.ok_or("the spec does not say which gpu it is on")?;
-    let now = driver.gpu(id.gpu)?.uuid.ok_or("the driver does not tell the uuid of its gpu")?;
-    same(&format!("the gpu behind /dev/nvidia{}", id.gpu), &now, claimed)
+    let now = driver.gpu(id.gpu)?.uuid.as_ref();
+    let now = now.ok_or("the driver does not tell the uuid of its gpu")?;
+    same(&format!("the gpu behind /dev/nvidia{}", id.gpu), now, claimed)
 }
 
 /// Holds the nodes of a plan against the driver: there is each node that its slices need, and none that

@@ -6,7 +6,7 @@ use mig_cdi_model::{Major, Minor};
 use nix::{
     dir::Dir,
     errno::Errno,
-    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2},
+    fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2},
     sys::{
         stat::{FileStat, Mode, SFlag, fstat, fstatat, major, minor},
         statfs::{PROC_SUPER_MAGIC, fstatfs},
@@ -14,7 +14,7 @@ use nix::{
 };
 use std::{
     fs::File,
-    io::Read,
+    io::{ErrorKind, Read},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
@@ -33,7 +33,7 @@ impl Root {
     /// When it is not there or is no directory.
     pub fn open(path: &Path) -> Result<Root> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let fd = nix::fcntl::open(path, flags, Mode::empty());
+        let fd = openat(AT_FDCWD, path, flags, Mode::empty());
         let fd = fd.map_err(|errno| Error::call("open", path, errno))?;
         Ok(Root { fd, path: path.to_owned() })
     }
@@ -163,11 +163,24 @@ pub(crate) fn names(dir: nix::Result<Dir>) -> nix::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Reads to the end, or fails at `limit`. Starts with a small buffer: most driver files are tiny.
-pub(crate) fn read_all(mut from: impl Read, path: &Path, limit: usize) -> Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(1024.min(limit + 1));
-    let read = from.by_ref().take(limit as u64 + 1).read_to_end(&mut bytes);
-    read.map_err(|e| Error::io("read", path, &e))?;
+/// Reads to the end, or fails at `limit`. Most files are small: they are read into the stack, and cost
+/// one allocation of their size.
+pub(crate) fn read_all(from: impl Read, path: &Path, limit: usize) -> Result<Vec<u8>> {
+    let fail = |e| Error::io("read", path, &e);
+    let (mut buffer, mut bytes) = ([0; 4096], Vec::new());
+    let mut from = from.take(limit as u64 + 1);
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => bytes.extend_from_slice(&buffer[..read]),
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            Err(e) => return Err(fail(e)),
+        }
+        if bytes.len() >= buffer.len() {
+            from.read_to_end(&mut bytes).map_err(fail)?;
+            break;
+        }
+    }
     match bytes.len() > limit {
         true => Err(Error::TooLarge { path: path.to_owned(), limit }),
         false => Ok(bytes),

@@ -26,8 +26,9 @@ pub(super) fn run(options: &Options) -> Result<String, Failure> {
             return String::from_utf8(bytes)
                 .map_err(|_| Failure::refused("read the oci configuration: not valid utf-8"));
         };
+        let name = config.variable("HOSTNAME").unwrap_or_default().to_owned();
         let text = config.with(&plan)?;
-        say_given(&log, DOOR, config.variable("HOSTNAME").unwrap_or_default(), &plan, "");
+        say_given(&log, DOOR, &name, &plan, "");
         Ok(text)
     })
 }
