@@ -1,11 +1,17 @@
-//! A node description through the whole pipeline: no panic, and a document that keeps CDI's rules.
+//! A node description through the whole pipeline: no panic, and a document that keeps CDI's rules and
+//! that the hook understands, its own command line in it included.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use mig_cdi::{
     discover::{Source, discover},
-    spec::{Admin, Content, Format, NameStyle, Options, build, to_text},
+    spec::{Admin, Content, Format, NameStyle, Options, VerifyHook, build, to_text},
 };
+use mig_cdi_hook::{
+    cli::{self, Command},
+    spec::Document,
+};
+use mig_cdi_model::cdi::{Hook, Spec};
 use mig_cdi_sim::{Node, SimulatedMachine};
 
 fuzz_target!(|text: &str| {
@@ -23,6 +29,11 @@ fuzz_target!(|text: &str| {
             admin: vec![Admin::Config, Admin::Monitor],
             cuda_env: true,
             annotations: true,
+            verify: Some(VerifyHook {
+                path: "/usr/bin/mig-cdi-hook".to_owned(),
+                options: vec!["--proc-root=/".to_owned()],
+                timeout: 5,
+            }),
             max_version: "1.1.0".parse().expect("a version"),
         };
         let build = |content| build(&discovery.topology, &[], content, &options).ok();
@@ -36,6 +47,19 @@ fuzz_target!(|text: &str| {
             for format in [Format::Json, Format::Yaml] {
                 to_text(&spec, format).expect("a document can be written");
             }
+            the_hook_reads(&spec);
         }
     }
 });
+
+fn the_hook_reads(spec: &Spec) {
+    let text = to_text(spec, Format::Json).expect("a document can be written");
+    let document = Document::parse(text.as_bytes(), &spec.kind.to_string()).expect("our document");
+    for device in &spec.devices {
+        assert!(document.device(device.name.as_str()).is_some(), "{}", device.name);
+        for Hook { args, .. } in &device.container_edits.hooks {
+            let command = cli::parse(args.iter().map(Into::into).collect());
+            assert!(matches!(command, Ok(Command::Verify(_))), "{args:?}: {command:?}");
+        }
+    }
+}

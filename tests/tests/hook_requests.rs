@@ -20,6 +20,8 @@ fn host(policy: &str) -> FakeHost {
 
 fn changed(run: &Run) -> Value {
     assert_eq!(run.code, 0, "{}", run.stderr);
+    let spec = serde_json::from_str::<oci_spec::runtime::Spec>(&run.stdout);
+    assert!(spec.is_ok(), "{spec:?}: {}", run.stdout);
     serde_json::from_str(&run.stdout).unwrap()
 }
 

@@ -1,0 +1,207 @@
+//! What else the hook is told, each parser on the same bytes: the state of a container, a command line,
+//! a runtime's command line, claims and variables, a spec, and requests.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mig_cdi_config::{Environment, Settings};
+use mig_cdi_hook::{
+    Failure,
+    cli::{self, Command},
+    config::Config,
+    request,
+    runtime_args::{self, Asked},
+    spec::Document,
+    state::State,
+};
+use mig_cdi_model::{Claim, Variable};
+use serde_json::{Value, json};
+use std::{
+    ffi::OsString,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    sync::LazyLock,
+};
+
+static SETTINGS: LazyLock<[Settings; 3]> = LazyLock::new(|| {
+    let policy = |word| Settings::parse(&format!("[hook]\nenvironment = \"{word}\"\n"));
+    ["ignore", "privileged", "all"].map(|word| policy(word).expect("settings"))
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    state(bytes);
+    spec(bytes);
+    let separator = |b: &u8| b.is_ascii_whitespace() || *b == 0;
+    let words = bytes.split(separator).filter(|word| !word.is_empty());
+    let words: Vec<_> = words.map(|word| OsString::from_vec(word.to_vec())).collect();
+    arguments(&words);
+    runtime_arguments(&words);
+    for word in words.iter().filter_map(|word| word.to_str()) {
+        slice(word);
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        requests(text);
+    }
+});
+
+/// One line, whatever was in the input.
+fn one_line(failure: &Failure) {
+    assert!(!failure.to_string().contains(char::is_control), "{failure:?}");
+}
+
+/// A state is whole, and names a container and its bundle.
+fn state(bytes: &[u8]) {
+    match State::read(bytes) {
+        Ok(state) => {
+            assert!(!state.id.is_empty() && state.bundle.starts_with('/'));
+            let text = bytes.trim_ascii_end();
+            assert!(State::read(&text[..text.len() - 1]).is_err(), "cut short");
+            assert!(State::read([bytes, b"0".as_slice()].concat().as_slice()).is_err(), "more");
+        }
+        Err(failure) => one_line(&failure),
+    }
+}
+
+/// A name is that of one device, and each device is found by its name.
+fn spec(bytes: &[u8]) {
+    const KIND: &str = "nvidia.com/mig";
+    let Ok(document) = Document::parse(bytes, KIND) else { return };
+    // Numbers that we pass over may be too large for others.
+    let Ok(value) = serde_json::from_slice::<Value>(bytes) else { return };
+    assert_eq!(value["kind"], KIND);
+    let devices = value["devices"].as_array().expect("a list");
+    for device in devices {
+        let name = device["name"].as_str().expect("a name");
+        assert_eq!(devices.iter().filter(|other| other["name"] == name).count(), 1, "{name}");
+        let found = document.device(name).expect("a device of the document");
+        assert_eq!(found.name, name);
+        let slices = found.edits().map(|edits| edits.slices());
+        if let Ok(Ok(slices)) = slices
+            && let [Variable { id, .. }] = slices[..]
+        {
+            assert!(document.named(id).any(|device| device.name == name), "{name}");
+        }
+    }
+}
+
+/// What was understood can be said again and means the same; what follows `--` is the runtime's.
+fn arguments(words: &[OsString]) {
+    match cli::parse(words.to_vec()) {
+        Ok(Command::Verify(verify)) => {
+            assert!(!verify.claims.is_empty());
+            let dry_run = verify.dry_run.then(|| "--dry-run".into());
+            let full = verify.full.iter().map(|program| format!("--full={}", program.display()));
+            let claims = verify.claims.iter().map(ToString::to_string);
+            let said = verify.pass.iter().cloned().chain(full).chain(claims).chain(dry_run);
+            let door = ["mig-cdi-hook", "verify"].map(OsString::from);
+            let again = cli::parse(door.into_iter().chain(said.map(Into::into)).collect());
+            assert_eq!(again, Ok(Command::Verify(verify)));
+        }
+        Ok(_) => {}
+        Err(failure) => {
+            assert_eq!(failure.exit, 2);
+            one_line(&failure);
+        }
+    }
+    let runtime = ["mig-cdi-hook", "runtime", "--"].map(OsString::from);
+    for program in [&["/usr/bin/mig-cdi-runtime".into()], &runtime[..]] {
+        let options = cli::Options::default();
+        let command = cli::parse([program, words].concat());
+        assert_eq!(command, Ok(Command::Runtime { options, args: words.to_vec() }));
+    }
+}
+
+/// The command decides, whatever global options stand before it and whatever stands behind.
+fn runtime_arguments(words: &[OsString]) {
+    let with = |first: &[&str]| {
+        let first = first.iter().map(OsString::from);
+        runtime_args::parse(&first.chain(words.iter().cloned()).collect::<Vec<_>>())
+    };
+    for command in ["state", "start", "kill", "delete", "exec", "features", "list"] {
+        assert_eq!(with(&[command]), Ok(Asked::Other));
+        assert_eq!(with(&["--systemd-cgroup", "--root", "create", command]), Ok(Asked::Other));
+    }
+    for command in ["create", "run"] {
+        assert!(matches!(with(&[command]), Err(_) | Ok(Asked::NewContainer(_))));
+        assert_eq!(with(&[command, "--"]), Ok(Asked::NewContainer(None)));
+    }
+    let asked = with(&[]);
+    for global in [
+        &["--root", "create"][..],
+        &["--root=create"],
+        &["--log-format", "json", "--log", "delete"],
+        &["--log-level=debug", "--cgroup-manager", "systemd"],
+    ] {
+        assert_eq!(with(global), asked, "{global:?}");
+    }
+    if let Ok(Asked::NewContainer(Some(bundle))) = asked {
+        let bundle = bundle.as_os_str().as_bytes();
+        assert!(words.iter().any(|word| word.as_bytes().ends_with(bundle)), "from nowhere");
+    }
+}
+
+fn slice(word: &str) {
+    if let Ok(claim) = word.parse::<Claim>() {
+        assert_eq!(claim.to_string().parse().as_ref(), Ok(&claim));
+    }
+    if let Some(Ok(variable)) = Variable::parse(word) {
+        assert_eq!(Variable::parse(&variable.to_string()), Some(Ok(variable)));
+    }
+}
+
+/// Lines `key: value` are annotations, the others the environment.
+fn requests(text: &str) {
+    let (mut env, mut annotations) = (Vec::new(), Vec::new());
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        match line.split_once(": ") {
+            Some((key, value)) if annotations.iter().all(|(other, _)| *other != key) => {
+                annotations.push((key, value));
+            }
+            _ => env.push(line),
+        }
+    }
+    let policy = |policy: &Settings, env: &[&str], annotations: &[(&str, &str)], capability| {
+        let text = configuration(env, annotations, capability);
+        let config = Config::parse(text.as_bytes()).expect("a configuration");
+        request::read(&config, &policy.hook, &policy.kind.to_string())
+    };
+    for settings in &*SETTINGS {
+        let environment = settings.hook.environment;
+        for capability in ["CAP_CHOWN", "CAP_SYS_ADMIN"] {
+            let believed = match environment {
+                Environment::Ignore => false,
+                Environment::Privileged => capability == "CAP_SYS_ADMIN",
+                Environment::All => true,
+            };
+            match policy(settings, &env, &[], capability) {
+                Ok(wishes) => assert!(wishes.is_empty() || believed, "{wishes:?}"),
+                Err(failure) => {
+                    assert!(environment != Environment::Ignore, "{failure}");
+                    one_line(&failure);
+                }
+            }
+            let wishes = match policy(settings, &env, &annotations, capability) {
+                Ok(wishes) if !wishes.is_empty() => wishes,
+                Ok(_) => continue,
+                Err(failure) => {
+                    one_line(&failure);
+                    continue;
+                }
+            };
+            // Said again, they are the same; and where an annotation asks, no variable is read.
+            let said: Vec<_> = wishes.iter().map(ToString::to_string).collect();
+            let ask = [("mig-cdi/devices", &*said.join(","))];
+            let variable = ["NVIDIA_VISIBLE_DEVICES=all"];
+            assert_eq!(policy(settings, &variable, &ask, capability), Ok(wishes));
+        }
+    }
+}
+
+fn configuration(env: &[&str], annotations: &[(&str, &str)], capability: &str) -> String {
+    let annotations = annotations.iter().map(|(key, value)| (*key, Value::from(*value)));
+    json!({
+        "ociVersion": "1.0.2",
+        "process": {"args": ["sh"], "env": env, "capabilities": {"bounding": [capability]}},
+        "root": {"path": "rootfs"},
+        "annotations": Value::Object(annotations.map(|(k, v)| (k.to_owned(), v)).collect()),
+    })
+    .to_string()
+}
