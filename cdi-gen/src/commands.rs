@@ -212,7 +212,7 @@ impl Context<'_> {
             admin: args.admin.clone(),
             cuda_env: args.cuda_env,
             annotations: args.annotations,
-            verify: args.verify.map(|how| self.verify_hook(how)).transpose()?,
+            verify: args.verify.map(|how| self.verify_hook(how, source)).transpose()?,
             max_version: args.max_cdi_version.unwrap_or(self.settings.max_cdi_version),
         })
     }
@@ -220,10 +220,14 @@ impl Context<'_> {
 
 impl Context<'_> {
     /// The hook is installed beside this program, and looks where this run looks.
-    fn verify_hook(&self, how: Verify) -> Result<VerifyHook, Failure> {
+    fn verify_hook(&self, how: Verify, source: Source) -> Result<VerifyHook, Failure> {
         if self.node.node.is_some() {
             let message =
                 "--verify looks at the driver when a container starts: a simulated node has none";
+            return Err(usage(message.to_owned()));
+        }
+        if (how, source) == (Verify::Full, Source::Proc) {
+            let message = "--verify=full asks NVML what --source=proc leaves out: take one of them";
             return Err(usage(message.to_owned()));
         }
         let program = own_program()?;

@@ -159,6 +159,8 @@ fn a_hook_that_others_could_change_is_refused() {
     assert!(run.code == 5 && run.stderr.contains("no such program"), "{}", run.stderr);
     let run = host.run(&["generate", "--node=a30", "--output=-", "--verify"]);
     assert!(run.code == 2 && run.stderr.contains("simulated"), "{}", run.stderr);
+    let run = host.generate(&["--source=proc", "--verify=full"]);
+    assert!(run.code == 2 && run.stderr.contains("take one of them"), "{}", run.stderr);
 }
 
 /// NVML is asked by `mig-cdi`, which the hook runs by its path; when that cannot be done, nothing

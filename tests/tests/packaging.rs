@@ -1,6 +1,6 @@
 //! `make install`: the files are where a distribution expects them, and the installed program runs.
 
-use mig_cdi_tests::{build_dir, project, run};
+use mig_cdi_tests::{build_dir, program, project, run};
 use std::{fs, os::unix::fs::MetadataExt, path::Path, process::Command};
 
 fn install(destination: &Path) {
@@ -11,7 +11,8 @@ fn install(destination: &Path) {
         "PREFIX=/usr",
     ]);
     make.arg(format!("DESTDIR={}", destination.display()))
-        .arg(format!("BUILD={}", build_dir().display()));
+        .arg(format!("BUILD={}", build_dir().display()))
+        .arg(format!("HOOK={}", program("mig-cdi-hook").display()));
     let made = run(&mut make);
     assert_eq!(made.code, 0, "{}", made.stderr);
 }
@@ -23,7 +24,12 @@ fn installed_files_and_program() {
     for (path, mode) in [
         ("usr/bin/mig-cdi", 0o755),
         ("etc/mig-cdi/config.toml", 0o644),
+        ("usr/bin/mig-cdi-hook", 0o755),
+        ("usr/bin/mig-cdi-runtime", 0o755),
+        ("usr/share/mig-cdi/hooks.d/mig-cdi-precreate.json", 0o644),
+        ("usr/share/mig-cdi/hooks.d/mig-cdi-create-runtime.json", 0o644),
         ("usr/share/doc/mig-cdi/spec.md", 0o644),
+        ("usr/share/doc/mig-cdi/hook.md", 0o644),
     ] {
         let metadata =
             fs::metadata(dir.path().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
@@ -35,6 +41,10 @@ fn installed_files_and_program() {
         .arg(dir.path().join("etc/mig-cdi/config.toml"));
     let listed = run(program.env_clear());
     assert_eq!(listed.code, 0, "{}", listed.stderr);
+    let hook = run(Command::new(dir.path().join("usr/bin/mig-cdi-hook")).arg("--version"));
+    assert_eq!(hook.stdout, concat!("mig-cdi-hook ", env!("CARGO_PKG_VERSION"), "\n"));
+    let link = fs::read_link(dir.path().join("usr/bin/mig-cdi-runtime")).unwrap();
+    assert_eq!(link, Path::new("mig-cdi-hook"));
     // What the administrator has written survives the next installation.
     fs::write(dir.path().join("etc/mig-cdi/config.toml"), "kind = \"example.com/mine\"\n").unwrap();
     install(dir.path());
