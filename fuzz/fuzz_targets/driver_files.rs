@@ -1,13 +1,35 @@
 //! The loader's cache and the heads of libraries, from the same bytes: no panic, no time without
-//! bound, and no SONAME that is a path.
+//! bound, and no SONAME that is a path. What is added to a cache is in it, and the rest stays.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use mig_cdi::spec_file::SpecFile;
-use mig_cdi_sys::{elf, ldcache};
+use mig_cdi_sys::{
+    elf,
+    ldcache::{self, Entry},
+};
+
+/// Adds a library whose name no cache of the corpus has.
+fn merge(bytes: &[u8]) {
+    let (name, path) = ("libfuzz.so.1".to_owned(), "/fuzz/libfuzz.so.1".to_owned());
+    let ours = Entry { flags: ldcache::WIDE, name, path };
+    let Ok(merged) = ldcache::merge(bytes, std::slice::from_ref(&ours)) else { return };
+    let Ok(merged) = ldcache::parse(&merged) else { return };
+    assert!(merged.contains(&ours));
+    // The extension may lead into the strings; without one they are as they were.
+    if let Ok(entries) = ldcache::parse(bytes)
+        && bytes.starts_with(b"glibc")
+        && bytes[32..36] == [0; 4]
+    {
+        let kept: Vec<_> = merged.iter().filter(|entry| **entry != ours).collect();
+        let mut entries = entries.iter();
+        assert!(kept.iter().all(|kept| entries.any(|entry| entry == *kept)));
+    }
+}
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = ldcache::parse(bytes);
+    merge(bytes);
     if let Ok(elf) = elf::read(bytes) {
         assert!(elf.soname.is_none_or(|name| !name.is_empty() && !name.contains('/')));
     }

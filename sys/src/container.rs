@@ -4,6 +4,8 @@
 //! Every path of the container is resolved below a handle of its root by openat2, every node and every
 //! mount is made by descriptor, and all that was made can be taken back.
 
+mod cover;
+
 use crate::{Error, Result, kernel::mount as kernel};
 use mig_cdi_model::{Major, Minor};
 use nix::{
@@ -57,12 +59,7 @@ impl Source {
     /// When the kernel refuses.
     pub fn file(name: &str, content: &str) -> Result<Source> {
         let fail = |op| move |errno| Error::call(op, name, errno);
-        let mount = kernel::detached_tmpfs().map_err(fail("make a tmpfs for"))?;
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-        let file = openat(&mount, name, flags, Mode::from_bits_truncate(0o444));
-        let mut file = File::from(file.map_err(fail("create"))?);
-        file.write_all(content.as_bytes()).map_err(|e| Error::io("write", name, &e))?;
-        drop(file);
+        let mount = tmpfs_with(name, content.as_bytes())?;
         kernel::protect(mount.as_fd()).map_err(fail("make read-only"))?;
         Ok(Source { mount, is_dir: true })
     }
@@ -122,13 +119,8 @@ impl Container {
                 "the container has a user namespace, in which no new node opens; use cdi",
             );
         }
-        if root == Path::new("/")
-            || !root.is_absolute()
-            || root.components().any(|c| c == std::path::Component::ParentDir)
-        {
-            return refuse("this is no path of a container's root");
-        }
-        let our_dev = device(&open(Path::new("/dev"), OFlag::O_PATH | OFlag::O_DIRECTORY)?)?;
+        check_root(root)?;
+        let our_dev = our_dev()?;
         set_namespace(&inside)?;
         let entered = Container::open(&outside, root, our_dev);
         if entered.is_err() {
@@ -228,27 +220,7 @@ impl Container {
             Err(Errno::ENOENT) => self.make_target(path, source.is_dir, &shown)?,
             opened => opened.map_err(|errno| Error::call("open", &shown, errno))?,
         };
-        let fail = |op| {
-            let shown = shown.clone();
-            move |errno| Error::call(op, &shown, errno)
-        };
-        let found = kind(&fstat(&target).map_err(fail("stat"))?);
-        let wanted = match source.is_dir {
-            true => found == SFlag::S_IFDIR,
-            false => found == SFlag::S_IFREG || found == SFlag::S_IFSOCK,
-        };
-        if !wanted {
-            return Err(Error::refused(
-                "mount on",
-                shown,
-                "the container has something else there",
-            ));
-        }
-        let system = fstatfs(&target).map_err(fail("stat"))?.filesystem_type();
-        if system == PROC_SUPER_MAGIC || system == SYSFS_MAGIC {
-            return Err(Error::refused("mount on", shown, "nothing is mounted in /proc or /sys"));
-        }
-        kernel::attach(source.mount.as_fd(), target.as_fd()).map_err(fail("mount on"))
+        attach(source, &target, &shown)
     }
 
     /// Opens a path of the container, links followed below its root. The kernel asks for another try
@@ -326,6 +298,54 @@ impl Container {
     }
 }
 
+/// Mounts a source on what is open, if that is of its kind.
+fn attach(source: &Source, target: &OwnedFd, shown: &Path) -> Result<()> {
+    let fail = |op| move |errno| Error::call(op, shown, errno);
+    let found = kind(&fstat(target).map_err(fail("stat"))?);
+    let wanted = match source.is_dir {
+        true => found == SFlag::S_IFDIR,
+        false => found == SFlag::S_IFREG || found == SFlag::S_IFSOCK,
+    };
+    if !wanted {
+        return Err(Error::refused("mount on", shown, "the container has something else there"));
+    }
+    if is_of_kernel(target, shown)? {
+        return Err(Error::refused("mount on", shown, "nothing is mounted in /proc or /sys"));
+    }
+    kernel::attach(source.mount.as_fd(), target.as_fd()).map_err(fail("mount on"))
+}
+
+/// What is open is not a file of anybody, but a word with the kernel.
+fn is_of_kernel(target: &OwnedFd, shown: &Path) -> Result<bool> {
+    let system = fstatfs(target).map_err(|errno| Error::call("stat", shown, errno))?;
+    Ok([PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&system.filesystem_type()))
+}
+
+/// A tmpfs with one file, attached nowhere yet.
+fn tmpfs_with(name: &str, content: &[u8]) -> Result<OwnedFd> {
+    let fail = |op| move |errno| Error::call(op, name, errno);
+    let mount =
+        kernel::detached_tmpfs(content.len() + (64 << 10)).map_err(fail("make a tmpfs for"))?;
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let file = openat(&mount, name, flags, Mode::from_bits_truncate(0o444));
+    let mut file = File::from(file.map_err(fail("create"))?);
+    file.write_all(content).map_err(|e| Error::io("write", name, &e))?;
+    Ok(mount)
+}
+
+fn check_root(root: &Path) -> Result<()> {
+    let up = root.components().any(|c| c == std::path::Component::ParentDir);
+    match root == Path::new("/") || !root.is_absolute() || up {
+        true => Err(Error::refused("enter", root, "this is no path of a container's root")),
+        false => Ok(()),
+    }
+}
+
+/// The file system of the machine's `/dev`.
+fn our_dev() -> Result<u64> {
+    device(&open(Path::new("/dev"), OFlag::O_PATH | OFlag::O_DIRECTORY)?)
+}
+
 fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
@@ -345,13 +365,18 @@ fn open(path: &Path, flags: OFlag) -> Result<OwnedFd> {
 
 /// A namespace of a process, from a `/proc` that is the kernel's.
 fn namespace(pid: &str, which: &str) -> Result<OwnedFd> {
-    let path = Path::new(PROC).join(pid).join("ns").join(which);
+    open_proc(&Path::new(pid).join("ns").join(which), OFlag::O_RDONLY)
+}
+
+/// A file of a `/proc` that is the kernel's. `/proc/self/fd` leads to what is open.
+fn open_proc(path: &Path, flags: OFlag) -> Result<OwnedFd> {
     let proc = open(Path::new(PROC), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
     let system = fstatfs(&proc).map_err(|errno| Error::call("stat", PROC, errno))?;
     if system.filesystem_type() != PROC_SUPER_MAGIC {
         return Err(Error::refused("read", PROC, "it is no procfs"));
     }
-    open(&path, OFlag::O_RDONLY)
+    openat(&proc, path, flags | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(|errno| Error::call("open", Path::new(PROC).join(path), errno))
 }
 
 fn same(a: &OwnedFd, b: &OwnedFd) -> Result<bool> {

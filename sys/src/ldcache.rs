@@ -3,6 +3,8 @@
 //! Format: glibc `sysdeps/generic/dl-cache.h`. The new format, alone (glibc 2.32 and later) or behind
 //! the old one, which is passed over. Pure: bytes in, values out, never a panic.
 
+use std::{cmp::Ordering, ffi::c_char};
+
 /// A library that the loader knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -18,6 +20,8 @@ pub struct Entry {
 pub const X86_64: u32 = 0x0303;
 /// Flags of libraries for aarch64: `FLAG_AARCH64_LIB64 | FLAG_ELF_LIBC6`.
 pub const AARCH64: u32 = 0x0a03;
+/// Flags of the libraries of this machine's word size.
+pub const WIDE: u32 = if cfg!(target_arch = "aarch64") { AARCH64 } else { X86_64 };
 /// Flags of 32-bit libraries for x86: `FLAG_ELF_LIBC6`.
 pub const I386: u32 = 0x0003;
 
@@ -33,6 +37,9 @@ pub enum BadCache {
     /// Ends early, or an offset leads past its end.
     #[error("cut short, or an offset past its end")]
     CutShort,
+    /// An extension other than glibc 2.33 brought: what it says of other parts could not be kept true.
+    #[error("with an extension that is not known here")]
+    Extension,
 }
 
 const OLD: &[u8] = b"ld.so-1.7.0";
@@ -41,6 +48,8 @@ const OLD_HEAD: usize = 16;
 const OLD_ENTRY: usize = 12;
 const NEW_HEAD: usize = 48;
 const NEW_ENTRY: usize = 24;
+/// The longest name that a file has.
+const NAME_MAX: usize = 255;
 
 /// Parses a whole cache.
 ///
@@ -48,6 +57,20 @@ const NEW_ENTRY: usize = 24;
 /// When a part of it is not as the format says: such a cache is believed in nothing.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, BadCache> {
     let cache = new_format(bytes)?;
+    let (count, _) = table(cache)?;
+    let entry = |i: usize| {
+        let at = NEW_HEAD + i * NEW_ENTRY;
+        Ok(Entry {
+            flags: number(cache, at)?,
+            name: text(cache, number(cache, at + 4)? as usize)?,
+            path: text(cache, number(cache, at + 8)? as usize)?,
+        })
+    };
+    (0..count).map(entry).collect()
+}
+
+/// The number of entries, and where their table ends.
+fn table(cache: &[u8]) -> Result<(usize, usize), BadCache> {
     // Offset 28 says the byte order: 2 little, 3 big, 0 by glibc before 2.33, which did not say.
     let order = cache.get(28).ok_or(BadCache::CutShort)? & 3;
     match order {
@@ -58,18 +81,179 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, BadCache> {
     }
     let count = number(cache, NEW.len())? as usize;
     let end = count.checked_mul(NEW_ENTRY).and_then(|size| size.checked_add(NEW_HEAD));
-    if end.is_none_or(|end| end > cache.len()) {
-        return Err(BadCache::CutShort);
+    match end {
+        Some(end) if end <= cache.len() => Ok((count, end)),
+        _ => Err(BadCache::CutShort),
     }
-    let entry = |i: usize| {
-        let at = NEW_HEAD + i * NEW_ENTRY;
-        Ok(Entry {
-            flags: number(cache, at)?,
-            name: text(cache, number(cache, at + 4)? as usize)?,
-            path: text(cache, number(cache, at + 8)? as usize)?,
-        })
+}
+
+/// A row of the table: a name with what follows it, and the words of its entry.
+struct Row<'a> {
+    name: &'a [u8],
+    words: [u32; 6],
+}
+
+/// The cache with these libraries in it, in the new format alone. An entry whose name the loader takes
+/// for that of one of them, of the same kind, gives way; all else is kept. No bytes are a cache without
+/// entries. Of a name 255 bytes are looked at, so the time is that of entries times `add`, whatever they
+/// say.
+///
+/// # Errors
+/// When it is not as the format says.
+pub fn merge(bytes: &[u8], add: &[Entry]) -> Result<Vec<u8>, BadCache> {
+    let old = if bytes.is_empty() { empty() } else { new_format(bytes)?.to_vec() };
+    let (_, old_end) = table(&old)?;
+    let mut rows = old[NEW_HEAD..old_end]
+        .chunks_exact(NEW_ENTRY)
+        .map(|entry| row(&old, old_end, entry))
+        .collect::<Result<Vec<_>, _>>()?;
+    let gives_way = |row: &Row<'_>| {
+        let same = |entry: &Entry| compare(row.name, entry.name.as_bytes()).is_eq();
+        add.iter().any(|entry| entry.flags == row.words[0] && same(entry))
     };
-    (0..count).map(entry).collect()
+    rows.retain(|row| !gives_way(row));
+    let new_end = NEW_HEAD + (rows.len() + add.len()) * NEW_ENTRY;
+    let mut strings = Vec::new();
+    let mut put = |text: &str| {
+        let at = offset(new_end + strings.len());
+        strings.extend(text.bytes().chain([0]));
+        at
+    };
+    let added = add.iter().map(|entry| {
+        let words = [entry.flags, put(&entry.name)?, put(&entry.path)?, 0, 0, 0];
+        Ok(Row { name: entry.name.as_bytes(), words })
+    });
+    let added = added.collect::<Result<Vec<_>, _>>()?;
+    strings.resize(strings.len().next_multiple_of(8), 0);
+    // What was behind the table moves by so much, forwards or backwards.
+    let moved = offset(new_end + strings.len())?.wrapping_sub(offset(old_end)?);
+    for row in &mut rows {
+        row.words[1] = row.words[1].wrapping_add(moved);
+        row.words[2] = row.words[2].wrapping_add(moved);
+    }
+    for new in added {
+        // As ldconfig sorts, the greatest first; the loader halves the table.
+        let before = |row: &Row<'_>| {
+            compare(row.name, new.name).then(row.words[0].cmp(&new.words[0])).is_gt()
+        };
+        rows.insert(rows.partition_point(before), new);
+    }
+    let mut merged = old[..NEW_HEAD].to_vec();
+    set(&mut merged, NEW.len(), offset(rows.len())?);
+    let length = number(&old, NEW.len() + 4)?.wrapping_add(offset(strings.len())?);
+    set(&mut merged, NEW.len() + 4, length);
+    merged.extend(rows.iter().flat_map(|row| row.words).flat_map(u32::to_ne_bytes));
+    merged.extend(strings);
+    merged.extend(&old[old_end..]);
+    // Whatever string is not ended in the file ends here.
+    merged.push(0);
+    move_extensions(&old, old_end, &mut merged, moved)?;
+    Ok(merged)
+}
+
+/// A cache without entries.
+fn empty() -> Vec<u8> {
+    let mut head = NEW.to_vec();
+    head.resize(NEW_HEAD, 0);
+    head[28] = if cfg!(target_endian = "little") { 2 } else { 3 };
+    head
+}
+
+fn row<'a>(cache: &'a [u8], table_end: usize, entry: &[u8]) -> Result<Row<'a>, BadCache> {
+    let mut words = [0; 6];
+    for (i, word) in words.iter_mut().enumerate() {
+        *word = number(entry, i * 4)?;
+    }
+    let (name, path) = (words[1] as usize, words[2] as usize);
+    match cache.get(name..) {
+        Some(text) if name.min(path) >= table_end && path <= cache.len() => {
+            Ok(Row { name: &text[..text.len().min(NAME_MAX)], words })
+        }
+        _ => Err(BadCache::CutShort),
+    }
+}
+
+/// `cache_extension` of glibc 2.33: magic and count, then tag, flags, offset and size of each section.
+/// Its offsets follow what they lead to.
+fn move_extensions(
+    old: &[u8],
+    table_end: usize,
+    merged: &mut [u8],
+    moved: u32,
+) -> Result<(), BadCache> {
+    const START: usize = 32;
+    const MAGIC: u32 = 0xeaa4_2174;
+    // Who wrote the cache: text. And the subdirectories that entries count: offsets of their names.
+    const GENERATOR: u32 = 0;
+    const HWCAPS: u32 = 1;
+    let start = number(old, START)? as usize;
+    if start == 0 {
+        return Ok(());
+    }
+    let count = number(old, start.saturating_add(4))?;
+    if number(old, start)? != MAGIC || count > 2 {
+        return Err(BadCache::Extension);
+    }
+    let mut shift = |at: usize| {
+        if at < table_end {
+            return Err(BadCache::CutShort);
+        }
+        let new = offset(at)?.wrapping_add(moved) as usize;
+        set(merged, new, number(old, at)?.wrapping_add(moved));
+        Ok(())
+    };
+    for section in (0..count as usize).map(|i| start + 8 + 16 * i) {
+        let [tag, at, size] = [0, 8, 12].map(|field| number(old, section + field));
+        let (at, size) = (at? as usize, size? as usize);
+        shift(section + 8)?;
+        match tag? {
+            GENERATOR => {}
+            HWCAPS => (0..size / 4).try_for_each(|i| shift(at.saturating_add(4 * i)))?,
+            _ => return Err(BadCache::Extension),
+        }
+    }
+    set(merged, START, offset(start)?.wrapping_add(moved));
+    Ok(())
+}
+
+fn set(bytes: &mut [u8], at: usize, number: u32) {
+    if let Some(four) = at.checked_add(4).and_then(|end| bytes.get_mut(at..end)) {
+        four.copy_from_slice(&number.to_ne_bytes());
+    }
+}
+
+fn offset(at: usize) -> Result<u32, BadCache> {
+    u32::try_from(at).map_err(|_| BadCache::CutShort)
+}
+
+/// How the loader orders names, `_dl_cache_libcmp`: runs of digits by their value, all else by byte. What
+/// is behind a zero byte does not count.
+fn compare(a: &[u8], b: &[u8]) -> Ordering {
+    let at = |text: &[u8], i: usize| text.get(i).copied().unwrap_or(0);
+    let value = |text: &[u8], i: &mut usize| {
+        let mut value = 0_i32;
+        while let digit @ b'0'..=b'9' = at(text, *i) {
+            value = value.wrapping_mul(10).wrapping_add(i32::from(digit - b'0'));
+            *i += 1;
+        }
+        value
+    };
+    let (mut i, mut j) = (0, 0);
+    loop {
+        let (x, y) = (at(a, i), at(b, j));
+        match (x.is_ascii_digit(), y.is_ascii_digit()) {
+            (true, true) => match value(a, &mut i).wrapping_sub(value(b, &mut j)).cmp(&0) {
+                Ordering::Equal => {}
+                differ => return differ,
+            },
+            (true, false) => return Ordering::Greater,
+            // The loader looks no further than the end of the first.
+            (false, true) if x != 0 => return Ordering::Less,
+            // Bytes have the sign that C gives them on this machine.
+            _ if x != y || x == 0 => return (x as c_char).cmp(&(y as c_char)),
+            _ => (i, j) = (i + 1, j + 1),
+        }
+    }
 }
 
 /// The part in the new format; its offsets count from its own beginning.
@@ -150,6 +334,127 @@ mod tests {
     fn the_cache_of_this_machine_is_read() {
         let entries = parse(&std::fs::read("/etc/ld.so.cache").unwrap()).unwrap();
         assert!(entries.iter().any(|e| e.name == "libc.so.6" && e.path.starts_with('/')));
+    }
+
+    fn library(flags: u32, name: &str, path: &str) -> Entry {
+        Entry { flags, name: name.to_owned(), path: path.to_owned() }
+    }
+
+    #[test]
+    fn names_are_ordered_as_the_loader_does() {
+        use Ordering::{Equal, Greater, Less};
+        for (a, b, order) in [
+            ("libc.so.6", "libc.so.6", Equal),
+            ("libc.so.6", "libc.so.10", Less),
+            ("libc.so.06", "libc.so.6", Equal),
+            ("lib1", "liba", Greater),
+            ("liba", "lib1", Less),
+            ("lib", "lib1", Less),
+            ("lib", "liba", Less),
+            ("lib1", "lib", Greater),
+            ("liba1b2", "liba1b10", Less),
+            ("lib_a", "libBa", Greater),
+            ("lib4294967297", "lib1", Equal),
+            ("", "", Equal),
+            ("", "9", Less),
+        ] {
+            assert_eq!(compare(a.as_bytes(), b.as_bytes()), order, "{a} {b}");
+        }
+        assert_eq!(compare(b"lib\0x", b"lib\0"), Equal);
+        let signed = if cfg!(target_arch = "x86_64") { Less } else { Greater };
+        assert_eq!(compare(b"lib\xff", b"liba"), signed);
+    }
+
+    #[test]
+    fn the_cache_of_this_machine_is_in_that_order_and_survives() {
+        let old = std::fs::read("/etc/ld.so.cache").unwrap();
+        let entries = parse(&old).unwrap();
+        let ours = [
+            library(WIDE, "libcuda.so", "/opt/libcuda.so"),
+            library(WIDE, "libc.so.6", "/opt/libc.so.6"),
+            library(WIDE, "libzzz.so.999", "/opt/libzzz.so.999"),
+            library(WIDE, "000", "/opt/000"),
+        ];
+        let merged = merge(&old, &ours).unwrap();
+        let sorted = parse(&merged).unwrap();
+        let order = |e: &[Entry]| compare(e[0].name.as_bytes(), e[1].name.as_bytes()).is_ge();
+        assert!(entries.windows(2).all(order) && sorted.windows(2).all(order));
+        let (new, kept): (Vec<_>, Vec<_>) = sorted.into_iter().partition(|e| ours.contains(e));
+        assert_eq!(new.len(), ours.len());
+        let others = entries.into_iter().filter(|e| (e.flags, &*e.name) != (WIDE, "libc.so.6"));
+        assert_eq!(kept, others.collect::<Vec<_>>());
+        // Once more changes nothing but the strings that nobody names any more.
+        assert_eq!(parse(&merge(&merged, &ours).unwrap()), parse(&merged));
+    }
+
+    #[test]
+    fn libraries_of_the_same_name_and_kind_give_way() {
+        let ours = [library(X86_64, "libcuda.so.1", "/opt/libcuda.so.1")];
+        let merged = parse(&merge(&cache(&ENTRIES), &ours).unwrap()).unwrap();
+        let narrow = library(I386, "libcuda.so.1", "/usr/lib/libcuda.so.1");
+        assert_eq!(merged, [ours[0].clone(), narrow]);
+        assert_eq!(parse(&merge(b"", &ours).unwrap()).unwrap(), ours);
+        assert!(parse(&merge(b"", &[]).unwrap()).unwrap().is_empty());
+        let fewer = [library(X86_64, "libcuda.so.01", "/x")];
+        let many = cache(&[ENTRIES[0], ENTRIES[0], ENTRIES[0], (I386, "liba", "/liba")]);
+        let merged = parse(&merge(&many, &fewer).unwrap()).unwrap();
+        assert_eq!(merged, [fewer[0].clone(), library(I386, "liba", "/liba")]);
+    }
+
+    /// A cache with a glibc-hwcaps subdirectory, as glibc 2.33 writes it.
+    fn extended(tag: u32) -> Vec<u8> {
+        let mut bytes = cache(&ENTRIES);
+        let name = bytes.len() as u32;
+        bytes.extend(b"x86-64-v3\0");
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        let start = bytes.len() as u32;
+        let sections = [
+            0xeaa4_2174,
+            2,
+            0,
+            0,
+            start + 40,
+            4,
+            tag,
+            0,
+            start + 44,
+            4,
+            u32::from_ne_bytes(*b"ldco"),
+            name,
+        ];
+        bytes.extend(sections.map(u32::to_ne_bytes).concat());
+        set(&mut bytes, 32, start);
+        bytes
+    }
+
+    #[test]
+    fn extensions_move_with_their_strings() {
+        let ours =
+            [library(X86_64, "libcuda.so.1", "/opt/libcuda.so.1"), library(X86_64, "a", "/a")];
+        for add in [&ours[..], &ours[..1], &[]] {
+            let merged = merge(&extended(1), add).unwrap();
+            let at = |at: usize| number(&merged, at).unwrap() as usize;
+            let start = at(32);
+            assert_eq!((at(start), at(start + 4)), (0xeaa4_2174, 2));
+            assert_eq!(&merged[at(start + 16)..][..at(start + 20)], b"ldco");
+            assert_eq!(text(&merged, at(at(start + 32))).unwrap(), "x86-64-v3");
+        }
+        assert_eq!(merge(&extended(7), &ours), Err(BadCache::Extension));
+        let good = extended(1);
+        for length in 1..good.len() {
+            assert!(merge(&good[..length], &ours).is_err(), "cut at {length}");
+        }
+        for at in (48..good.len() - 3).step_by(4) {
+            for number in [0, 1, 47, u32::MAX, u32::MAX / 2] {
+                let mut bad = good.clone();
+                set(&mut bad, at, number);
+                // No panic, and what comes of it still has ours.
+                if let Ok(merged) = merge(&bad, &ours) {
+                    let merged = parse(&merged).unwrap();
+                    assert!(ours.iter().all(|entry| merged.contains(entry)), "{number} at {at}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -60,7 +60,6 @@ pub(crate) fn find(root: &Root, search_path: &[PathBuf]) -> LibraryDirs {
         },
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
-    let arch = if cfg!(target_arch = "aarch64") { ldcache::AARCH64 } else { ldcache::X86_64 };
     let cached = |flags: u32| {
         let of_driver =
             |name: &str| name.starts_with("libcuda.so") || name.starts_with("libnvidia-");
@@ -70,7 +69,7 @@ pub(crate) fn find(root: &Root, search_path: &[PathBuf]) -> LibraryDirs {
     let named = || search_path.iter().map(|dir| dir.to_string_lossy().into_owned());
     let usual = |dirs: &'static [&str]| dirs.iter().map(|dir| (*dir).to_owned());
     LibraryDirs {
-        wide: distinct(named().chain(cached(arch)).chain(usual(&WIDE))),
+        wide: distinct(named().chain(cached(ldcache::WIDE)).chain(usual(&WIDE))),
         narrow: distinct(named().chain(cached(ldcache::I386)).chain(usual(&NARROW))),
         cache_problem,
     }

@@ -34,6 +34,8 @@ pub enum Powers {
     AskNvml,
     /// Enter a container that is being made, make nodes and mounts in it, and change its cgroup.
     Inject,
+    /// Make a file and a mount in a container that is being made, from inside.
+    Mount,
 }
 
 impl Powers {
@@ -45,6 +47,13 @@ impl Powers {
                 Capability::CAP_CHOWN,
                 Capability::CAP_DAC_OVERRIDE,
                 Capability::CAP_MKNOD,
+                Capability::CAP_SYS_ADMIN,
+                Capability::CAP_SYS_CHROOT,
+                Capability::CAP_SYS_PTRACE,
+            ],
+            // ptrace: to tell the container's mount namespace from that of the machine's first process.
+            Powers::Mount => &[
+                Capability::CAP_DAC_OVERRIDE,
                 Capability::CAP_SYS_ADMIN,
                 Capability::CAP_SYS_CHROOT,
                 Capability::CAP_SYS_PTRACE,

@@ -6,7 +6,7 @@
 
 use nix::{Result, errno::Errno};
 use std::{
-    ffi::{CStr, c_int, c_uint},
+    ffi::{CStr, CString, c_int, c_uint},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr,
 };
@@ -45,13 +45,14 @@ pub(crate) fn detached_bind(source: BorrowedFd<'_>) -> Result<OwnedFd> {
     })
 }
 
-/// A new, empty tmpfs of at most 64 kB, attached nowhere yet.
-pub(crate) fn detached_tmpfs() -> Result<OwnedFd> {
+/// A new, empty tmpfs of at most so many bytes, attached nowhere yet.
+pub(crate) fn detached_tmpfs(size: usize) -> Result<OwnedFd> {
+    let size = CString::new(size.to_string()).map_err(|_| Errno::EINVAL)?;
     // SAFETY: see the head of this file.
     let context = descriptor(unsafe {
         libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), uapi::FSOPEN_CLOEXEC)
     })?;
-    for (key, value) in [(c"size", c"64k"), (c"mode", c"0755")] {
+    for (key, value) in [(c"size", size.as_c_str()), (c"mode", c"0755")] {
         configure(&context, uapi::FSCONFIG_SET_STRING, Some((key, value)))?;
     }
     configure(&context, uapi::FSCONFIG_CMD_CREATE, None)?;
