@@ -157,6 +157,12 @@ pub(crate) struct SpecArgs {
         default_missing_value = "proc")]
     pub verify: Option<Verify>,
 
+    /// Tell the loader of each container where the libraries are, by a hook that mounts a changed copy of
+    /// its /etc/ld.so.cache: for images whose loader searches none of --library-dirs. The first of
+    /// these is what it is told
+    #[arg(long)]
+    pub ldcache_hook: bool,
+
     /// Refuse to write what needs a newer CDI than this [default: 0.5.0]
     #[arg(long, value_name = "VERSION")]
     pub max_cdi_version: Option<Version>,

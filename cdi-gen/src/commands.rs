@@ -213,36 +213,39 @@ impl Context<'_> {
             cuda_env: args.cuda_env,
             annotations: args.annotations,
             verify: args.verify.map(|how| self.verify_hook(how, source)).transpose()?,
+            ldcache: args.ldcache_hook.then(|| self.hook("--ldcache-hook")).transpose()?,
             max_version: args.max_cdi_version.unwrap_or(self.settings.max_cdi_version),
         })
     }
 }
 
 impl Context<'_> {
-    /// The hook is installed beside this program, and looks where this run looks.
-    fn verify_hook(&self, how: Verify, source: Source) -> Result<VerifyHook, Failure> {
+    /// The hook that a flag asks for is installed beside this program.
+    fn hook(&self, flag: &str) -> Result<String, Failure> {
         if self.node.node.is_some() {
             let message =
-                "--verify looks at the driver when a container starts: a simulated node has none";
-            return Err(usage(message.to_owned()));
+                format!("{flag} is for containers with the driver: a simulated node has none");
+            return Err(usage(message));
         }
+        let hook = own_program()?.with_file_name("mig-cdi-hook");
+        trusted(&hook, flag)?;
+        text(&hook, flag)
+    }
+
+    /// The hook looks where this run looks.
+    fn verify_hook(&self, how: Verify, source: Source) -> Result<VerifyHook, Failure> {
+        const FLAG: &str = "--verify";
         if (how, source) == (Verify::Full, Source::Proc) {
             let message = "--verify=full asks NVML what --source=proc leaves out: take one of them";
             return Err(usage(message.to_owned()));
         }
+        let path = self.hook(FLAG)?;
+        let text = |path: &Path| text(path, FLAG);
         let program = own_program()?;
-        let hook = program.with_file_name("mig-cdi-hook");
-        trusted(&hook)?;
-        let text = |path: &Path| {
-            let path = absolute(path)?;
-            path.to_str()
-                .map(str::to_owned)
-                .ok_or_else(|| usage(format!("--verify: {} is not valid utf-8", path.display())))
-        };
         let Roots { driver, library_search_path, dev, proc } = self.roots();
         let mut options = vec![format!("--proc-root={}", text(&proc)?)];
         if how == Verify::Full {
-            trusted(&program)?;
+            trusted(&program, FLAG)?;
             options.push(format!("--full={}", text(&program)?));
             options.push(format!("--driver-root={}", text(&driver)?));
             options.push(format!("--dev-root={}", text(&dev)?));
@@ -254,20 +257,27 @@ impl Context<'_> {
             }
         }
         let timeout = if how == Verify::Full { 20 } else { 5 };
-        Ok(VerifyHook { path: text(&hook)?, options, timeout })
+        Ok(VerifyHook { path, options, timeout })
     }
 }
 
 /// Engines run it as root, so nobody else may be able to put another in its place.
-fn trusted(program: &Path) -> Result<(), Failure> {
+fn trusted(program: &Path, flag: &str) -> Result<(), Failure> {
     let fail = |why: String| {
-        Err(Failure::new(Exit::Refused, format!("use {} for --verify: {why}", program.display())))
+        Err(Failure::new(Exit::Refused, format!("use {} for {flag}: {why}", program.display())))
     };
     match (is_program(program), exchangeable(program)) {
         (false, _) => fail("no such program; install mig-cdi-hook beside mig-cdi".to_owned()),
         (true, Some(why)) => fail(format!("{why}, and the hook runs as root; install it as root")),
         (true, None) => Ok(()),
     }
+}
+
+/// An absolute path for the spec.
+fn text(path: &Path, flag: &str) -> Result<String, Failure> {
+    let path = absolute(path)?;
+    let text = path.to_str().map(str::to_owned);
+    text.ok_or_else(|| usage(format!("{flag}: {} is not valid utf-8", path.display())))
 }
 
 fn draws(capabilities: &Capabilities) -> bool {

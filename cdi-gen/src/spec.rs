@@ -1,7 +1,7 @@
 //! From a [`Topology`] to a CDI document. Pure: no path of this machine, no clock, no environment.
 //!
-//! The document has no hooks unless `--verify` asks for one: a MIG device is device nodes, files and
-//! environment, and CDI says all three.
+//! The document has no hooks unless `--verify` or `--ldcache-hook` asks for one: a MIG device is device
+//! nodes, files and environment, and CDI says all three.
 
 mod edits;
 mod names;
@@ -47,6 +47,8 @@ pub struct Options {
     pub annotations: bool,
     /// Look again when a container starts.
     pub verify: Option<VerifyHook>,
+    /// Tell the loader where libraries are, by the program that is installed here.
+    pub ldcache: Option<String>,
     /// The highest version of CDI that may be used.
     pub max_version: Version,
 }

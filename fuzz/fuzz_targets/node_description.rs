@@ -34,6 +34,7 @@ fuzz_target!(|text: &str| {
                 options: vec!["--proc-root=/".to_owned()],
                 timeout: 5,
             }),
+            ldcache: None,
             max_version: "1.1.0".parse().expect("a version"),
         };
         let build = |content| build(&discovery.topology, &[], content, &options).ok();

@@ -22,6 +22,8 @@ Doors:
                           container that is made already. Also called prestart
   verify SLICE…           an OCI hook that mig-cdi generate --verify puts into a spec: are the slices
                           still what the spec says?
+  ldcache NAME…           an OCI hook (createContainer) that mig-cdi generate --ldcache-hook puts into a
+                          spec: mounts a cache of the loader that knows these libraries
   runtime [--] ARGUMENTS  an OCI runtime: changes the configuration of a new container, then becomes
                           the real runtime. Under the name mig-cdi-runtime it is always this door
 
@@ -34,6 +36,8 @@ Of verify alone, which reads no settings:
   --proc-root DIR         directory that holds proc
   --full PROGRAM          ask NVML too: PROGRAM is mig-cdi, which is given --config, --driver-root,
                           --dev-root, --proc-root and --library-search-path
+Of ldcache alone, which reads no settings:
+  --dir DIR               directory of the container that holds the libraries
 
 Exit codes:
   0  done, or nothing to do
@@ -62,6 +66,8 @@ pub enum Command {
     },
     /// `verify`.
     Verify(Verify),
+    /// `ldcache`.
+    Ldcache(Ldcache),
 }
 
 /// What the doors that inject may be told.
@@ -88,6 +94,17 @@ pub struct Verify {
     pub claims: Vec<Claim>,
 }
 
+/// What `ldcache` is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ldcache {
+    /// Of the container, absolute.
+    pub dir: String,
+    /// Of libraries in it.
+    pub names: Vec<String>,
+    /// Print the plan.
+    pub dry_run: bool,
+}
+
 /// Reads the command line, program name first.
 ///
 /// # Errors
@@ -108,6 +125,7 @@ pub fn parse(args: Vec<OsString>) -> Result<Command, Failure> {
         Some("precreate") => options(&mut args).map(Command::Precreate),
         Some("create-runtime" | "prestart") => options(&mut args).map(Command::CreateRuntime),
         Some("verify") => verify(&mut args).map(Command::Verify),
+        Some("ldcache") => ldcache(&mut args).map(Command::Ldcache),
         Some("runtime") => runtime(args),
         _ => Err(usage(format!("{} is no door", door.display()))),
     }
@@ -241,6 +259,27 @@ fn verify(args: &mut Args) -> Result<Verify, Failure> {
     }
 }
 
+fn ldcache(args: &mut Args) -> Result<Ldcache, Failure> {
+    let mut ldcache = Ldcache::default();
+    while let Some(word) = args.next()? {
+        match word {
+            Word::Option(option, None) if option == "--dry-run" => ldcache.dry_run = true,
+            Word::Option(option, value) if option == "--dir" => {
+                ldcache.dir = args.value(&option, value)?;
+            }
+            Word::Option(option, _) => return Err(unknown(&option)),
+            Word::Plain(name) if name.is_empty() || name.contains('/') => {
+                return Err(usage(format!("{name:?} is no name of a library")));
+            }
+            Word::Plain(name) => ldcache.names.push(name),
+        }
+    }
+    match ldcache.dir.starts_with('/') && !ldcache.names.is_empty() {
+        true => Ok(ldcache),
+        false => Err(usage("ldcache needs --dir, an absolute path, and a name of a library")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,6 +302,11 @@ mod tests {
             "mig-cdi-hook verify 0:3:0",
             "mig-cdi-hook verify --full= 0:3:0,nodes=1:2:3:4",
             "mig-cdi-hook verify 0:3:0,nodes=1:2:3:4 --quiet",
+            "mig-cdi-hook ldcache",
+            "mig-cdi-hook ldcache --dir=/usr/lib64",
+            "mig-cdi-hook ldcache --dir=lib libcuda.so.1",
+            "mig-cdi-hook ldcache --dir=/usr/lib64 ../libcuda.so.1",
+            "mig-cdi-hook ldcache --dir=/usr/lib64 --config=x libcuda.so.1",
         ] {
             assert_eq!(parse_words(words).unwrap_err().exit, 2, "{words}");
         }

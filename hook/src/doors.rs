@@ -1,6 +1,7 @@
 //! One file per door, and what they share.
 
 mod create_runtime;
+mod ldcache;
 mod precreate;
 mod runtime;
 mod verify;
@@ -15,7 +16,7 @@ use crate::{
 use mig_cdi_config::Settings;
 use mig_cdi_sys::{Log, Severity, read_regular};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 /// Does what the command line asks. Gives what is for standard output.
 pub(crate) fn run(command: Command) -> Result<String, Failure> {
@@ -25,6 +26,7 @@ pub(crate) fn run(command: Command) -> Result<String, Failure> {
         Command::CreateRuntime(options) => create_runtime::run(&options),
         Command::Runtime { options, args } => runtime::run(&options, args),
         Command::Verify(options) => verify::run(&options),
+        Command::Ldcache(options) => ldcache::run(&options),
     }
 }
 
@@ -72,6 +74,20 @@ fn say_given(log: &Log, door: &str, id: &str, plan: &Plan, more: &str) {
 /// The plan for a container of this configuration, if it asks for something.
 fn plan(config: &Config<'_>, settings: &Settings) -> Result<Option<Plan>, Failure> {
     resolve::plan(config, settings)
+}
+
+/// The root of the container: absolute, or below the bundle. The state of runc does not say it, that of
+/// crun as the configuration does.
+fn root(bundle: &Path, root: &str) -> Result<PathBuf, Failure> {
+    let path = bundle.join(root);
+    let plain =
+        path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    match plain && !root.is_empty() && path.parent().is_some() {
+        true => Ok(path),
+        false => Err(Failure::refused(format!(
+            "read the oci configuration: root.path {root:?} is no path of a container's root"
+        ))),
+    }
 }
 
 /// What `--dry-run` prints.

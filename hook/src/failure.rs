@@ -21,6 +21,15 @@ impl Failure {
     pub fn usage(message: impl Into<String>) -> Failure {
         Failure { exit: 2, message: message.into() }
     }
+
+    /// The same once what was done before it has been taken back.
+    #[must_use]
+    pub fn after(self, undone: mig_cdi_sys::Result<()>) -> Failure {
+        match undone {
+            Ok(()) => self,
+            Err(error) => Failure { message: format!("{self}; and then: {error}"), ..self },
+        }
+    }
 }
 
 impl fmt::Display for Failure {

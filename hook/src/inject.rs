@@ -36,10 +36,7 @@ pub fn inject(plan: &Plan, pid: u32, root: &Path, user: (u32, u32)) -> Result<()
         container.leave()?;
         allow(&cgroup, plan, &nodes)
     });
-    allowed.map_err(|failure| match container.undo() {
-        Ok(()) => failure,
-        Err(error) => Failure { message: format!("{failure}; and then: {error}"), ..failure },
-    })
+    allowed.map_err(|failure| failure.after(container.undo()))
 }
 
 /// Everything of the machine, opened before the container is entered.
@@ -100,10 +97,7 @@ fn allow(cgroup: &DeviceCgroup, plan: &Plan, nodes: &[OwnedFd]) -> Result<(), Fa
         }
         Err(error) => error.into(),
     };
-    match change.undo() {
-        Ok(()) => Err(denied),
-        Err(error) => Err(Failure { message: format!("{denied}; and then: {error}"), ..denied }),
-    }
+    Err(denied.after(change.undo()))
 }
 
 /// What systemd does not know of, it takes away at its next daemon-reload.

@@ -244,7 +244,7 @@ pub struct ContainerEdits {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hook {
-    /// When: `createRuntime`.
+    /// When: `createRuntime`, `createContainer`.
     pub hook_name: &'static str,
     /// Absolute path on the host.
     pub path: String,

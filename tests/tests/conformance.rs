@@ -23,6 +23,7 @@ fn options() -> Options {
         cuda_env: false,
         annotations: false,
         verify: None,
+        ldcache: None,
         max_version: Version::V0_5_0,
     }
 }

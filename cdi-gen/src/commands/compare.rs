@@ -138,11 +138,13 @@ fn reason(side: &str, fact: &Fact) -> String {
     }
 }
 
-/// Why a hook of nvidia-ctk has no counterpart.
+/// Why a hook of nvidia-ctk, or of ours, has no counterpart.
 fn hook_reason(words: &str) -> &'static str {
     let known = [
         ("create-symlinks", "libraries are mounted under every name that programs open"),
         ("update-ldcache", "libraries are in directories that the loader searches without a cache"),
+        ("ldcache", "for a loader that searches elsewhere: --ldcache-hook"),
+        ("verify", "looks again when a container starts: --verify"),
         (
             "enable-cuda-compat",
             "files of the image are not run as root; set LD_LIBRARY_PATH in the image",

@@ -27,7 +27,7 @@ impl Edits<'_> {
             env: vec!["NVIDIA_VISIBLE_DEVICES=void".to_owned()],
             device_nodes: topology.common.iter().map(node).collect(),
             mounts: self.params().into_iter().chain(self.mounts(|f| !f.graphics_only)).collect(),
-            hooks: Vec::new(),
+            hooks: self.ldcache(|f| !f.graphics_only).into_iter().collect(),
         }
     }
 
@@ -86,8 +86,9 @@ impl Edits<'_> {
             env.extend(cuda_visible_devices(units));
         }
         let renders = units.iter().any(|unit| unit.renders);
-        let mounts = self.mounts(|file| renders && file.graphics_only);
-        let hooks = self.verify(units).into_iter().collect();
+        let drawing = |file: &DriverFile| renders && file.graphics_only;
+        let mounts = self.mounts(drawing);
+        let hooks = self.verify(units).into_iter().chain(self.ldcache(drawing)).collect();
         ContainerEdits { env, device_nodes: nodes, mounts, hooks }
     }
 
@@ -106,6 +107,26 @@ impl Edits<'_> {
             args: own.into_iter().chain(verify.options.iter().cloned()).chain(claims).collect(),
             env: ["MIG_CDI_HOOK=verify"],
             timeout: verify.timeout,
+        })
+    }
+    /// `createContainer` runs in the container's mount namespace, when its mounts are there and its root
+    /// is still the machine's.
+    fn ldcache(&self, wanted: impl Fn(&DriverFile) -> bool) -> Option<Hook> {
+        let path = self.options.ldcache.clone()?;
+        let dir = self.options.library_dirs.first()?;
+        let names =
+            self.files.iter().filter(|file| wanted(file)).flat_map(|file| match &file.place {
+                Place::Library(names) => names.as_slice(),
+                Place::Library32(_) | Place::At(_) => &[],
+            });
+        let own = ["mig-cdi-hook".to_owned(), "ldcache".to_owned(), format!("--dir={dir}")];
+        let args: Vec<_> = own.iter().chain(names).cloned().collect();
+        (args.len() > own.len()).then_some(Hook {
+            hook_name: "createContainer",
+            path,
+            args,
+            env: ["MIG_CDI_HOOK=ldcache"],
+            timeout: 5,
         })
     }
 }

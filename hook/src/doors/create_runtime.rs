@@ -1,6 +1,6 @@
 //! An OCI hook that gives a container its slices after the runtime has read its configuration.
 
-use super::{logged, plan, printed, say_given, settings};
+use super::{logged, plan, printed, root, say_given, settings};
 use crate::{
     Failure,
     cli::Options,
@@ -10,10 +10,7 @@ use crate::{
 };
 use mig_cdi_config::Settings;
 use mig_cdi_sys::{Bundle, Log, Powers, isolate};
-use std::{
-    io,
-    path::{Component, Path, PathBuf},
-};
+use std::{io, path::Path};
 
 const DOOR: &str = "create-runtime";
 
@@ -44,18 +41,4 @@ fn work(state: &State, settings: &Settings, log: &Log, dry_run: bool) -> Result<
         );
     }
     Ok(String::new())
-}
-
-/// The root of the container: absolute, or below the bundle. The state of runc does not say it, that of
-/// crun as the configuration does.
-fn root(bundle: &Path, root: &str) -> Result<PathBuf, Failure> {
-    let path = bundle.join(root);
-    let plain =
-        path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    match plain && !root.is_empty() && path.parent().is_some() {
-        true => Ok(path),
-        false => Err(Failure::refused(format!(
-            "read the oci configuration: root.path {root:?} is no path of a container's root"
-        ))),
-    }
 }
