@@ -109,6 +109,7 @@ impl Edits<'_> {
             timeout: verify.timeout,
         })
     }
+
     /// `createContainer` runs in the container's mount namespace, when its mounts are there and its root
     /// is still the machine's.
     fn ldcache(&self, wanted: impl Fn(&DriverFile) -> bool) -> Option<Hook> {
