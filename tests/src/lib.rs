@@ -185,10 +185,11 @@ impl FakeHost {
         let bin = self.dir.path().join("bin");
         if !bin.exists() {
             fs::create_dir(&bin).expect("make a directory");
-            for name in ["mig-cdi", "mig-cdi-hook"] {
-                fs::copy(program(name), bin.join(name))
-                    .unwrap_or_else(|e| panic!("copy {name}: {e}"));
-            }
+            // By another process: what this one has open for writing, another thread's child could hold,
+            // and then it does not run (ETXTBSY).
+            let programs = ["mig-cdi", "mig-cdi-hook"].map(program);
+            let copied = run(Command::new("cp").args(programs).arg(&bin));
+            assert_eq!(copied.code, 0, "{}", copied.stderr);
             std::os::unix::fs::symlink("mig-cdi-hook", bin.join("mig-cdi-runtime")).expect("link");
         }
         bin
