@@ -4,6 +4,7 @@
 pub mod driver;
 pub mod hook;
 pub mod podman;
+pub mod victim;
 
 use driver::Layout;
 use mig_cdi_sim::{Node, Tree};

@@ -1,0 +1,676 @@
+//! What images, containers and their users have done to tools like this one, done to the hook.
+//! `docs/attacks.md` is the register: each test names the entries that it stands for. What others may
+//! not have is in canaries outside of the container's root; every run holds them against what they were.
+
+use mig_cdi_tests::{
+    FakeHost, Run,
+    hook::{feed, oci_config, runc_state},
+    podman::compile,
+    run,
+    victim::{ENGINE, SECRET, Victim, host, names, tree},
+};
+use nix::{
+    sys::stat::{Mode, SFlag, makedev, mknod},
+    unistd::mkfifo,
+};
+use std::{
+    collections::BTreeSet,
+    fs::{self, Permissions},
+    io::Write,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, symlink},
+        net::UnixListener,
+    },
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+const LIBRARY: &str = "usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1";
+/// A claim that the host of [`host`] makes true: `0:2g.20gb:0`.
+const CLAIM: &str = "0:3:0,nodes=195:508:30:31,gpu=GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4";
+
+fn refused(run: &Run, why: &str) {
+    assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{}", run.stderr);
+    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    assert!(run.stderr.contains(why), "{why:?} is not in {}", run.stderr);
+}
+
+fn verify(host: &FakeHost, more: &[&str]) -> Command {
+    let mut command = host.hook(&["verify", &format!("--proc-root={}", host.root().display())]);
+    command.args(more).arg(CLAIM);
+    command
+}
+
+/// A program of the host's, for `verify --full`.
+fn program(host: &FakeHost, script: &str) -> PathBuf {
+    let path = host.root().join("program");
+    // Written by another process, as FakeHost::install does it.
+    let mut install = Command::new("install");
+    install.args(["-m", "755", "/dev/stdin"]).arg(&path);
+    let written = feed(&mut install, format!("#!/bin/sh\n{script}\n").as_bytes());
+    assert_eq!(written.code, 0, "{}", written.stderr);
+    path
+}
+
+/// The command under strace, which writes to a file.
+fn traced(command: &Command, log: &Path, flags: &[&str]) -> Command {
+    let mut strace = Command::new("strace");
+    strace.env_clear().args(["-f", "-y", "-o"]).arg(log).args(flags).arg("--");
+    strace.arg(command.get_program()).args(command.get_args());
+    strace
+}
+
+fn asks_for_nothing() -> String {
+    oci_config(&[], &[], false)
+}
+
+fn replace_by_link(path: &Path, to: impl AsRef<Path>) {
+    if let Ok(meta) = fs::symlink_metadata(path) {
+        let removed = if meta.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        removed.unwrap();
+    }
+    symlink(to, path).unwrap();
+}
+
+/// S1, CVE-2025-23266: the environment and the directory of an image.
+#[test]
+fn no_library_of_an_image_is_loaded() {
+    let host = host();
+    let victim = Victim::new().start(ENGINE);
+    let (evil, canary) = (victim.rootfs().join("evil.so"), host.root().join("loaded"));
+    let define = format!("-DCANARY=\"{}\"", canary.display());
+    compile("evil.c", &evil, &["-shared", "-fPIC", &define]);
+    let hostile = |mut command: Command, input: &str| {
+        for name in ["LD_PRELOAD", "LD_AUDIT", "GCONV_PATH", "LOCPATH", "NLSPATH", "MALLOC_TRACE"] {
+            command.env(name, "./evil.so");
+        }
+        for name in ["LD_LIBRARY_PATH", "PATH", "TMPDIR", "HOME"] {
+            command.env(name, victim.rootfs());
+        }
+        command.env("GLIBC_TUNABLES", "glibc.malloc.check=3").env("IFS", "/");
+        command.env("RUST_BACKTRACE", "full").env("RUST_LOG", "trace");
+        feed(command.current_dir(victim.rootfs()), input.as_bytes())
+    };
+    assert_eq!(hostile(Command::new("/bin/true"), "").code, 0);
+    fs::remove_file(&canary).expect("the library works");
+    let state = victim.state();
+    let full = program(&host, "exec /bin/true");
+    let config = format!("--config={}", host.config().display());
+    let runtime =
+        host.hook(&["runtime", &config, "--dry-run", "--", "create", "-b", "/nowhere", "a"]);
+    for (command, input, code) in [
+        (host.create_runtime(), state.as_str(), 0),
+        (host.hook(&["precreate", &config]), &asks_for_nothing(), 0),
+        (verify(&host, &[]), &state, 0),
+        (verify(&host, &["--full", full.to_str().unwrap()]), &state, 0),
+        (verify(&host, &["--full", "./evil.so"]), &state, 2),
+        (runtime, "", 1),
+        (host.hook(&["--help"]), "", 0),
+    ] {
+        let said = format!("{command:?}");
+        let run = hostile(command, input);
+        assert_eq!(run.code, code, "{said}: {}", run.stderr);
+        assert!(run.stderr.lines().count() <= 1, "no backtrace, no trace: {}", run.stderr);
+        assert!(!canary.exists(), "{said} has loaded a library of the image");
+    }
+    victim.assert_nothing_outside_changed("a hostile environment");
+}
+
+/// S1: there is no loader that could be told to load something.
+#[test]
+fn the_hook_needs_no_loader() {
+    let hook = mig_cdi_tests::program("mig-cdi-hook");
+    let said = run(Command::new("readelf").args(["-ldW"]).arg(hook)).stdout;
+    assert!(said.contains("LOAD"), "{said}");
+    assert!(!said.contains("INTERP") && !said.contains("(NEEDED)"), "{said}");
+}
+
+/// S3, S4, S8, CVE-2024-0132, CVE-2025-23267: nothing of the container is run or read. Between entering
+/// its mount namespace and leaving, what is there is held by `O_PATH`, and what is opened otherwise is
+/// made by that very call.
+#[test]
+fn no_file_of_a_container_is_run_or_read() {
+    let host = host();
+    let victim = Victim::new();
+    let root = victim.rootfs();
+    mkfifo(&root.join("etc/ld.so.conf"), Mode::from_bits_truncate(0o644)).unwrap();
+    symlink(victim.canary().join("file"), root.join("etc/ld.so.cache")).unwrap();
+    fs::create_dir_all(root.join("usr/local/cuda")).unwrap();
+    symlink("/", root.join("usr/local/cuda/compat")).unwrap();
+    fs::File::create(root.join("etc/huge")).unwrap().set_len(1 << 30).unwrap();
+    symlink("huge", root.join("etc/ld.so.preload")).unwrap();
+    let ran = host.root().join("ran");
+    for name in ["ldconfig", "nvidia-smi", "systemctl", "bin/ldconfig", "bin/sh", "bin/systemctl"] {
+        let path = root.join(name);
+        fs::write(&path, format!("#!/bin/sh\n: > {}\n", ran.display())).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    }
+    let victim = victim.start(ENGINE);
+    let log = host.root().join("strace");
+    let calls = "trace=open,openat,openat2,execve,execveat,setns,read";
+    let path = format!("PATH={}", root.display());
+    let mut command = traced(&host.create_runtime(), &log, &["-E", &path, "-e", calls]);
+    let run = feed(command.current_dir(&root), victim.state().as_bytes());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let said = fs::read_to_string(log).unwrap();
+    assert_eq!(said.matches("execve").count(), 1, "nothing but the hook is run: {said}");
+    let mut parts = said.split("setns(");
+    let inside = parts.nth(1).expect("it enters");
+    assert_eq!(parts.count(), 1, "and leaves: {said}");
+    let opened: Vec<_> = inside.lines().filter(|line| line.contains("open")).collect();
+    assert!(opened.len() > 20, "{inside}");
+    for line in &opened {
+        assert!(line.contains("O_PATH") || line.contains("O_CREAT|O_EXCL"), "{line}");
+    }
+    assert!(!inside.contains(" read("), "{inside}");
+    assert!(!ran.exists());
+    victim.assert_nothing_outside_changed("programs of the container");
+}
+
+/// Where a link leads.
+type Link<'a> = &'a dyn Fn(&Victim) -> String;
+
+/// S4, S5, CVE-2024-0133, CVE-2024-0134, CVE-2024-45310, CVE-2026-41579: on the way to what the hook makes,
+/// a directory of the image is a link.
+#[test]
+fn no_linked_directory_leads_out_of_a_container() {
+    let host = host();
+    let canary = |victim: &Victim| victim.canary().join("dir").display().to_string();
+    let ways: [(&str, Link<'_>); 9] = [
+        ("absolute", &canary),
+        ("relative", &|v| format!("../../../../../../../../../../../..{}", canary(v))),
+        ("beside the root", &|_| "../../../../canary/dir".to_owned()),
+        ("/proc/self/root", &|v| format!("/proc/self/root{}", canary(v))),
+        ("/proc/1/root", &|v| format!("/proc/1/root{}", canary(v))),
+        ("/proc/self/cwd", &|v| format!("/proc/self/cwd{}", canary(v))),
+        ("/proc/self/fd/3", &|_| "/proc/self/fd/3".to_owned()),
+        ("/proc/PID/cwd", &|v| format!("/proc/{}/cwd{}", std::process::id(), canary(v))),
+        ("itself", &|_| "x86_64-linux-gnu".to_owned()),
+    ];
+    for parent in ["usr", "usr/lib", LIBRARIES, "usr/bin", "run"] {
+        for (way, to) in &ways {
+            let victim = Victim::new();
+            replace_by_link(&victim.rootfs().join(parent), to(&victim));
+            let victim = victim.start(ENGINE);
+            refused(&victim.attack(&host, &format!("{parent}: {way}")), parent);
+        }
+        let victim = Victim::new();
+        let chain = |i: usize| victim.rootfs().join(format!("etc/{i}"));
+        (0..50).for_each(|i| symlink(format!("/etc/{}", i + 1), chain(i)).unwrap());
+        symlink(canary(&victim), chain(50)).unwrap();
+        replace_by_link(&victim.rootfs().join(parent), "/etc/0");
+        let victim = victim.start(ENGINE);
+        refused(&victim.attack(&host, &format!("{parent}: a chain")), "too many");
+    }
+}
+
+/// The same where the link has a target within: that is what is given, and the machine's is not.
+#[test]
+fn links_lead_to_what_the_container_has_there() {
+    let host = host();
+    for to in ["/etc", "../../../../../../../../etc", "/run/../etc"] {
+        let victim = Victim::new();
+        replace_by_link(&victim.rootfs().join(LIBRARIES), to);
+        let victim = victim.start(ENGINE);
+        let run = victim.attack(&host, to);
+        assert_eq!(run.code, 0, "{to}: {}", run.stderr);
+        let given = victim.rootfs().join("etc/libnvidia-ml.so.1").display().to_string();
+        assert!(victim.new_mounts().contains(&given), "{:?}", victim.new_mounts());
+    }
+}
+
+/// What an attacker puts in the place of something that the hook makes.
+type Obstacle<'a> = (&'a str, &'a dyn Fn(&Victim, &Path));
+
+fn obstacles<'a>() -> Vec<Obstacle<'a>> {
+    vec![
+        ("link to a file", &|v, at| symlink(v.canary().join("file"), at).unwrap()),
+        ("link to a directory", &|v, at| symlink(v.canary().join("dir"), at).unwrap()),
+        ("relative link", &|_, at| symlink("../../../../canary/file", at).unwrap()),
+        ("dangling link", &|v, at| symlink(v.canary().join("new"), at).unwrap()),
+        ("link to itself", &|_, at| symlink(at.file_name().unwrap(), at).unwrap()),
+        ("magic link", &|_, at| symlink("/proc/self/exe", at).unwrap()),
+        ("magic link to the machine", &|v, at| {
+            let to = format!("/proc/1/root{}", v.canary().join("file").display());
+            symlink(to, at).unwrap();
+        }),
+        ("link to a sysctl", &|_, at| symlink("/proc/sys/kernel/core_pattern", at).unwrap()),
+        ("link to sysfs", &|_, at| symlink("/sys/kernel/uevent_seqnum", at).unwrap()),
+        ("link to proc", &|_, at| symlink("/proc", at).unwrap()),
+        ("pipe", &|_, at| mkfifo(at, Mode::from_bits_truncate(0o666)).unwrap()),
+        ("device", &|_, at| {
+            mknod(at, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 5)).unwrap();
+        }),
+    ]
+}
+
+/// S4, S5, CVE-2024-0132, CVE-2025-23359: the last component is not what it should be, in the root file
+/// system and in `/dev`.
+#[test]
+fn nothing_is_mounted_on_or_made_through_what_is_something_else() {
+    let host = host();
+    let file: Obstacle<'_> = ("file", &|_, at| fs::write(at, "").unwrap());
+    let dir: Obstacle<'_> = ("directory", &|_, at| fs::create_dir(at).unwrap());
+    let places = [
+        (LIBRARY, &dir),
+        ("usr/bin/nvidia-smi", &dir),
+        ("run/mig-cdi", &file),
+        ("dev/nvidia0", &file),
+        ("dev/nvidia-caps", &file),
+    ];
+    for (place, other) in places {
+        for (what, make) in obstacles().iter().chain([other]) {
+            // A /dev of the container's own is a directory that only the mount namespace sees.
+            let victim = Victim::new().start(&format!("{ENGINE}; mount -t sysfs sysfs sys"));
+            make(&victim, &victim.inside().join(place));
+            refused(&victim.attack(&host, &format!("{place}: {what}")), place);
+        }
+    }
+    // Mounting on a socket is allowed: engines mount sockets.
+    let victim = Victim::new();
+    let _socket = UnixListener::bind(victim.rootfs().join(LIBRARY)).unwrap();
+    let victim = victim.start(ENGINE);
+    assert_eq!(victim.attack(&host, "socket").code, 0);
+}
+
+/// S10, CVE-2025-31133, CVE-2025-52565, CVE-2026-41579: the container's `/dev` is a link, or is the
+/// image's, or has links in it.
+#[test]
+fn no_dev_but_the_container_s_own_is_used() {
+    let host = host();
+    let sysctl = || fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    let (pattern, dev) = (sysctl(), names_of("/dev"));
+    for to in ["/dev", "../../../../dev", "/proc/1/root/dev", "../canary/dir", "etc"] {
+        let victim = Victim::new();
+        replace_by_link(&victim.rootfs().join("dev"), to);
+        let victim = victim.start("mount -t proc proc proc");
+        refused(&victim.attack(&host, to), "rootfs/dev");
+    }
+    let image = Victim::new().start("mount -t proc proc proc");
+    refused(&image.attack(&host, "a /dev of the image"), "needs a /dev of its own");
+    let bound = Victim::new().start("mount --bind /dev dev");
+    refused(&bound.attack(&host, "the machine's /dev"), "rootfs/dev/nvidia");
+    let links = "ln -s /proc/sys/kernel/core_pattern dev/null; ln -s /proc/sys/kernel/core_pattern dev/zero";
+    let victim = Victim::new().start(&format!("{ENGINE}; {links}"));
+    let log = host.root().join("strace");
+    let mut command = traced(&host.create_runtime(), &log, &["-e", "trace=%file,%desc,mount"]);
+    let run = feed(&mut command, victim.state().as_bytes());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let said = fs::read_to_string(log).unwrap();
+    assert!(said.contains("nvidiactl"), "{said}");
+    for word in ["core_pattern", "\"null\"", "\"zero\"", "/dev/zero", "rootfs/dev/null"] {
+        assert!(!said.contains(word), "{word} in {said}");
+    }
+    assert_eq!((sysctl(), names_of("/dev")), (pattern, dev));
+}
+
+fn names_of(dir: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// S11, CVE-2025-52881, CVE-2025-62161: what the container has in its `/proc` is no fact.
+#[test]
+fn the_driver_is_not_asked_through_a_container_s_proc() {
+    let host = host();
+    let fake = "mount -t tmpfs tmpfs proc; mkdir -p proc/self/attr proc/driver/nvidia/capabilities/gpu0/mig/gi3/ci0;
+        for file in driver/nvidia/capabilities/gpu0/mig/gi3/access driver/nvidia/capabilities/gpu0/mig/gi3/ci0/access; do
+            printf 'DeviceFileMinor: 99\\nDeviceFileMode: 292\\nDeviceFileModify: 1\\n' > proc/$file
+        done; : > proc/self/attr/exec; : > proc/mounts; printf 'Character devices:\\n 240 nvidia-caps\\n' > proc/devices";
+    let victim = Victim::new().start(&format!("mount -t tmpfs -o mode=755 tmpfs dev; {fake}"));
+    let before = tree(&victim.inside().join("proc"));
+    let run = victim.attack(&host, "a fake /proc");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(tree(&victim.inside().join("proc")), before);
+    let node = |name: &str| fs::metadata(victim.inside().join("dev").join(name)).map(|m| m.rdev());
+    assert_eq!(node("nvidia-caps/nvidia-cap30").unwrap(), makedev(508, 30));
+    assert!(node("nvidia-caps/nvidia-cap99").is_err());
+}
+
+/// S11: and where the machine's own `/proc` is not the kernel's, nothing is believed and nothing entered.
+#[test]
+fn a_proc_that_is_not_the_kernel_s_is_not_believed() {
+    let host = host();
+    let victim = Victim::new().start(ENGINE);
+    let over = |command: &Command| {
+        let script = "mkdir -p $TMP; mount -t proc proc $TMP; mount -t tmpfs tmpfs /proc; mkdir /proc/self /proc/$PID;
+            for pid in self $PID; do cp -r $TMP/$pid/cgroup $TMP/$pid/mountinfo /proc/$pid; done;
+            cp $TMP/devices /proc/devices; exec \"$@\"";
+        let mut shell = Command::new("unshare");
+        shell.args(["--mount", "sh", "-c", script, "sh"]);
+        shell.arg(command.get_program()).args(command.get_args());
+        shell.env("PID", victim.pid().to_string()).env("TMP", host.root().join("realproc"));
+        feed(&mut shell, victim.state().as_bytes())
+    };
+    refused(&over(&host.hook(&["verify", CLAIM])), "/proc: it is no procfs");
+    let run = over(&host.create_runtime());
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert_eq!(victim.new_mounts(), [""; 0]);
+    victim.assert_nothing_outside_changed("a /proc that is no procfs");
+}
+
+/// S12, CVE-2024-21626: descriptors that a runtime has left open, a handle of the machine's root among
+/// them, also where the kernel has no `close_range`.
+#[test]
+fn no_inherited_descriptor_is_reachable_from_a_child() {
+    let host = host();
+    let seen = host.root().join("seen");
+    let full = program(&host, &format!("exec ls -l /proc/self/fd > {}", seen.display()));
+    let hook = verify(&host, &["--full", full.to_str().unwrap()]);
+    let log = host.root().join("strace");
+    let old = ["-e", "trace=close_range", "-e", "inject=close_range:error=ENOSYS"];
+    let many = |command: &Command| {
+        let open = "for i in {10..510}; do eval \"exec $i</\"; done; exec \"$@\"";
+        let mut bash = Command::new("bash");
+        bash.args(["-c", open, "bash"]).arg(command.get_program()).args(command.get_args());
+        let run = feed(&mut bash, runc_state(1, Path::new("/bundle")).as_bytes());
+        let said = fs::read_to_string(&seen).unwrap_or_default();
+        fs::remove_file(&seen).expect("the program ran");
+        (run, said.lines().filter(|line| line.contains(" -> ")).count(), said)
+    };
+    let (_, count, _) = many(&Command::new(&full));
+    assert!(count > 500, "without the hook they are inherited");
+    for command in [hook, traced(&verify(&host, &["--full", full.to_str().unwrap()]), &log, &old)] {
+        let (run, count, said) = many(&command);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        // Its own three, and that with which ls reads the directory.
+        assert_eq!(count, 4, "{said}");
+        assert!(!said.lines().any(|line| line.ends_with("-> /")), "{said}");
+    }
+    assert!(fs::read_to_string(log).unwrap().contains("(INJECTED)"));
+}
+
+/// S9, CVE-2024-0135, CVE-2019-5736: the program of a hook that runs can be neither written, nor so much
+/// as opened by a process that has its user and no more rights than it.
+#[test]
+fn a_hook_that_runs_cannot_be_changed() {
+    let host = host();
+    let path = host.install().join("mig-cdi-hook");
+    let before = tree(path.parent().unwrap());
+    let bare = |program: &Path| {
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set=-all", "--inh-caps=-all"]).arg(program);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let reads = |pid: u32| {
+        let open = format!("exec 3</proc/{pid}/exe");
+        bare(Path::new("sh")).args(["-c", &open]).status().unwrap().success()
+    };
+    let mut other = bare(Path::new("cat")).spawn().unwrap();
+    let mut hook = bare(&path);
+    let words: Vec<_> = verify(&host, &[]).get_args().map(ToOwned::to_owned).collect();
+    let mut hook = hook.args(words).spawn().unwrap();
+    let start = Instant::now();
+    let hidden =
+        || fs::metadata(format!("/proc/{}/exe", hook.id())).is_ok_and(|_| !reads(hook.id()));
+    while !hidden() {
+        assert!(start.elapsed() < Duration::from_secs(20), "its program can be opened");
+    }
+    assert!(reads(other.id()), "that of another process with the same rights can be");
+    let exe = format!("/proc/{}/exe", hook.id());
+    assert_eq!(fs::read_link(&exe).unwrap(), path, "it is the hook that runs");
+    let written = fs::OpenOptions::new().write(true).open(&exe);
+    assert_eq!(written.unwrap_err().raw_os_error(), Some(26), "ETXTBSY");
+    drop(other.stdin.take());
+    hook.stdin.take().unwrap().write_all(runc_state(1, Path::new("/b")).as_bytes()).unwrap();
+    assert!(hook.wait().unwrap().success() && other.wait().unwrap().success());
+    assert_eq!(tree(path.parent().unwrap()), before);
+}
+
+/// A container that is none, or not one that a node can be made for.
+#[test]
+fn what_is_no_container_is_not_entered() {
+    let host = host();
+    let of_the_machine = Victim::new().start_in(&["--uts"], "true");
+    refused(&of_the_machine.attack(&host, "the machine's"), "no mount namespace of its own");
+    let user = Victim::new()
+        .start_in(&["--user", "--map-root-user", "--mount"], "mount -t tmpfs tmpfs dev");
+    refused(&user.attack(&host, "a user namespace"), "user namespace");
+    let victim = Victim::new().start(ENGINE);
+    let mut gone = Command::new("true").spawn().unwrap();
+    gone.wait().unwrap();
+    for (pid, why) in [(0, "no process"), (1, "no process"), (gone.id(), "/proc/")] {
+        let state = runc_state(pid, victim.bundle());
+        refused(&feed(&mut host.create_runtime(), state.as_bytes()), why);
+    }
+    victim.assert_nothing_outside_changed("no container");
+    assert_eq!(names_of(victim.inside().join("dev").to_str().unwrap()).len(), 0);
+}
+
+/// The last of all mounts fails: nodes, mount points and mounts of before are gone.
+#[test]
+fn nothing_of_a_failure_half_way_is_left() {
+    let host = host();
+    let victim = Victim::new();
+    fs::remove_dir_all(victim.rootfs().join("usr")).unwrap();
+    mkfifo(&victim.rootfs().join("run/mig-cdi"), Mode::from_bits_truncate(0o644)).unwrap();
+    let victim = victim.start(ENGINE);
+    let log = host.root().join("strace");
+    let mut command =
+        traced(&host.create_runtime(), &log, &["-e", "trace=mknodat,mknod,move_mount"]);
+    refused(
+        &feed(&mut command, victim.state().as_bytes()),
+        "run/mig-cdi: the container has something",
+    );
+    let said = fs::read_to_string(log).unwrap();
+    let done = |call: &str| said.lines().filter(|l| l.contains(call) && l.ends_with("= 0")).count();
+    assert_eq!(done("mknod"), 6, "{said}");
+    assert!(done("move_mount(") >= 7, "{said}");
+    // It compares all that is in the container before and after.
+    refused(&victim.attack(&host, "a pipe at the end"), "run/mig-cdi");
+    assert!(!victim.inside().join("usr").exists());
+    assert_eq!(names(&victim.inside().join("dev")), [""; 0].map(PathBuf::from));
+}
+
+/// S13: the words of the command line, at every door.
+#[test]
+fn words_that_are_not_known_stop_a_container() {
+    let host = host();
+    let input = vec![b' '; 1 << 20];
+    for words in [
+        &[][..],
+        &["poststop"],
+        &["create_runtime"],
+        &["verify"],
+        &["verify", "--warn-only", CLAIM],
+        &["verify", "0:3:0"],
+        &["precreate", "--quiet"],
+        &["precreate", "word"],
+        &["precreate", "--config"],
+        &["precreate", "--config=/nowhere"],
+        &["create-runtime", "--config=/nowhere"],
+        &["prestart", "--config="],
+        &["runtime", "--config=/nowhere", "create", "a"],
+    ] {
+        // A door that reads at all has read all when it ends; of the runtime the input is another's.
+        let run = match words.first() {
+            Some(&"runtime") => run(&mut host.hook(words)),
+            _ => feed(&mut host.hook(words), &input),
+        };
+        let said = (run.code, run.stdout.as_str(), run.stderr.lines().count());
+        assert_eq!(said, (2, "", 1), "{words:?}: {}", run.stderr);
+    }
+}
+
+/// S13: what is no state is no reason to let a container start.
+#[test]
+fn what_is_no_state_stops_a_container() {
+    let host = host();
+    let victim = Victim::new().start(ENGINE);
+    let state = victim.state();
+    let bundle = victim.bundle().display().to_string();
+    let change = |from: &str, to: &str| state.replace(from, to).into_bytes();
+    let mut no_text = state.clone().into_bytes();
+    let id = state.find("test").unwrap();
+    no_text[id] = 0xff;
+    let huge = format!("\"annotations\":{{\"a\":\"{}\"}},\"pid\"", "x".repeat(17 << 20));
+    for (what, input) in [
+        ("nothing", Vec::new()),
+        ("no state", b"{}".to_vec()),
+        ("a list", b"[]".to_vec()),
+        ("cut off", state.as_bytes()[..state.len() - 1].to_vec()),
+        ("two", [state.as_bytes(), state.as_bytes()].concat()),
+        ("an id twice", change("\"id\"", "\"id\":\"x\",\"id\"")),
+        ("a pid twice", change("\"pid\"", "\"pid\":1,\"pid\"")),
+        ("a bundle twice", change("\"bundle\"", "\"bundle\":\"/\",\"bundle\"")),
+        ("no number", change(&format!("\"pid\":{}", victim.pid()), "\"pid\":\"1\"")),
+        ("below nothing", change("\"pid\":", "\"pid\":-")),
+        ("too large", change("\"pid\"", &huge)),
+        ("a mark", change("{\"oci", "\u{feff}{\"oci")),
+        ("no text", no_text),
+        ("UTF-16", state.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+        ("a bundle from here", change(&bundle, "rootfs")),
+        ("deep", b"{\"annotations\":".repeat(100_000)),
+    ] {
+        for mut command in [host.create_runtime(), verify(&host, &[])] {
+            let run = feed(&mut command, &input);
+            println!("{what}");
+            refused(&run, "read the container's state");
+        }
+    }
+    refused(&feed(&mut host.create_runtime(), &change(&bundle, "/nowhere")), "open the bundle");
+    victim.assert_nothing_outside_changed("no state");
+    assert_eq!(victim.new_mounts(), [""; 0]);
+    assert_eq!(names_of(victim.inside().join("dev").to_str().unwrap()).len(), 0);
+}
+
+/// S13: nor is a configuration that cannot be relied on, or a root that is none, at any door.
+#[test]
+fn what_is_no_configuration_stops_a_container() {
+    let host = host();
+    let victim = Victim::new().start(ENGINE);
+    let started = host.root().join("started");
+    let real = program(&host, &format!(": > {}", started.display()));
+    host.configure_hook(&format!("runtimes = [{:?}]", real.to_str().unwrap()));
+    let good = oci_config(&[], &[("mig-cdi/devices", "0:2g.20gb:0")], false);
+    let change = |from: &str, to: &str| good.replace(from, to).into_bytes();
+    let root = |path: &str| change("\"rootfs\"", &format!("{path:?}"));
+    let bad_text = good.replace("x-unknown", "x\u{1}").into_bytes();
+    let bad_text = bad_text.into_iter().map(|byte| if byte == 1 { 0xff } else { byte }).collect();
+    let everywhere: [(&str, Vec<u8>); 9] = [
+        ("nothing", Vec::new()),
+        ("cut off", good.as_bytes()[..good.len() - 1].to_vec()),
+        ("two", [good.as_bytes(), good.as_bytes()].concat()),
+        ("annotations twice", change("\"annotations\"", "\"annotations\":{},\"annotations\"")),
+        (
+            "one twice",
+            change("\"mig-cdi/devices\"", "\"mig-cdi/devices\":\"\",\"mig-cdi/devices\""),
+        ),
+        ("a mark", change("{\"ociVersion\"", "\u{feff}{\"ociVersion\"")),
+        ("no text", bad_text),
+        (
+            "too large",
+            change("\"x-large\"", &format!("\"x\":\"{}\",\"x-large\"", "x".repeat(1 << 20))),
+        ),
+        ("deep", b"{\"process\":".repeat(90_000)),
+    ];
+    let roots = ["/", "", "..", ".", "rootfs/..", "../rootfs", "/nowhere", "/.."];
+    let roots = roots.map(|path| (path, root(path)));
+    let config = format!("--config={}", host.config().display());
+    for (what, input) in &everywhere {
+        refused(&feed(&mut host.hook(&["precreate", &config]), input), "read ");
+        victim.configure(input);
+        let bundle = victim.bundle().to_str().unwrap();
+        let mut runtime = host.hook(&["runtime", &config, "--", "create", "-b", bundle, "a"]);
+        refused(&run(&mut runtime), "");
+        assert!(!started.exists(), "{what}: the runtime has started");
+        assert_eq!(fs::read(victim.bundle().join("config.json")).unwrap(), *input);
+    }
+    for (what, input) in everywhere.iter().chain(&roots) {
+        victim.configure(input);
+        refused(&victim.attack(&host, what), "");
+    }
+    let path = victim.bundle().join("config.json");
+    for make in [obstacles()[0].1, obstacles()[10].1] {
+        fs::remove_file(&path).unwrap();
+        make(&victim, &path);
+        refused(&victim.attack(&host, "a link or a pipe"), "config.json");
+    }
+    assert_eq!(names_of(victim.inside().join("dev").to_str().unwrap()).len(), 0);
+}
+
+/// S14: words of a container's are names of slices that it may have, or data that nobody acts on.
+#[test]
+fn words_of_a_container_are_data() {
+    let host = host();
+    let other = "MIG-7e3b1aad-b6b6-508b-bb58-981e2752708b";
+    let victim = Victim::new().start(ENGINE);
+    for value in
+        ["0:2g.20gb:0\n0:2g.20gb:2", "0:2g.20gb:0\0", "../../0:2g.20gb:0", "*", "\u{1b}[2J", other]
+    {
+        let policy = if value == other { "devices = [\"0:2g.20gb:0\"]" } else { "" };
+        host.configure_hook(policy);
+        let json = serde_json::to_string(value).unwrap();
+        let config =
+            oci_config(&[], &[("mig-cdi/devices", "WORD")], false).replace("\"WORD\"", &json);
+        victim.configure(&config);
+        refused(&victim.attack(&host, value), "");
+        refused(&host.precreate(&config, &[]), "");
+        let config = oci_config(&["WORD"], &[], true).replace(
+            "\"WORD\"",
+            &serde_json::to_string(&format!("NVIDIA_VISIBLE_DEVICES={value}")).unwrap(),
+        );
+        victim.configure(&config);
+        refused(&victim.attack(&host, value), "");
+    }
+    let lines = host.read_log().lines().count();
+    assert_eq!(lines, 6 * 3, "{}", host.read_log());
+    assert!(!host.read_log().contains(['\u{1b}', '\0']));
+    // Variables and annotations that look like those of a spec give nothing.
+    host.configure_hook("");
+    let env = [&format!("MIG_CDI_DEVICE_0_5_0={other},2g.20gb,GPU-x"), "MIG_CDI_X=a'\n$(reboot)"];
+    let config = oci_config(
+        &env.map(|entry| entry),
+        &[("x", other), ("mig-cdi/devices", "0:2g.20gb:0")],
+        false,
+    );
+    victim.configure(&config);
+    assert_eq!(victim.attack(&host, "variables").code, 0);
+    let caps = names_of(victim.inside().join("dev/nvidia-caps").to_str().unwrap());
+    assert_eq!(caps.into_iter().collect::<Vec<_>>(), ["nvidia-cap30", "nvidia-cap31"]);
+    let given = fs::read_to_string(victim.inside().join("run/mig-cdi/environment")).unwrap();
+    assert!(!given.contains(other) && !given.contains("reboot"), "{given}");
+    // What is verified is what the spec says, whatever a state says.
+    let annotations = format!("\"annotations\":{{\"mig-cdi/devices\":\"{other}\"}},\"pid\"");
+    for state in [
+        victim.state().replace("\"pid\"", &annotations),
+        victim.state().replace("test", "a\\n\\u0000../b"),
+    ] {
+        assert_eq!(feed(&mut verify(&host, &[]), state.as_bytes()).code, 0);
+    }
+}
+
+/// S16: crun fails a container whose hook has not read its input when it ends.
+#[test]
+fn a_large_state_on_a_slow_pipe_is_read_to_its_end() {
+    let host = host();
+    let victim = Victim::new();
+    victim.configure(asks_for_nothing());
+    let victim = victim.start(ENGINE);
+    let pad = format!("\"annotations\":{{\"a\":\"{}\"}},\"pid\"", "x".repeat(10 << 20));
+    let state = victim.state().replace("\"pid\"", &pad);
+    for (mut command, code) in [
+        (host.create_runtime(), 0),
+        (verify(&host, &[]), 0),
+        (host.hook(&["create-runtime", "--unknown"]), 2),
+        (host.hook(&["verify", "--config=/nowhere"]), 2),
+        (host.hook(&["create-runtime", "--config=/nowhere"]), 2),
+    ] {
+        command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        for part in state.as_bytes().chunks(1 << 20) {
+            stdin.write_all(part).unwrap_or_else(|e| panic!("{command:?}: {e}"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(stdin);
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{command:?}: {said}");
+    }
+    assert_eq!(victim.new_mounts(), [""; 0]);
+    assert_eq!(fs::read_to_string(victim.canary().join("file")).unwrap(), SECRET);
+}
