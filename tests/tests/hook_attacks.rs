@@ -118,6 +118,22 @@ fn no_library_of_an_image_is_loaded() {
     victim.assert_nothing_outside_changed("a hostile environment");
 }
 
+/// S2, CVE-2025-23266: a hook without an environment is run with that of the image. Those of a spec are in
+/// `hook_verify.rs`; these are installed for engines to find.
+#[test]
+fn no_installed_hook_is_without_an_environment() {
+    let dir = mig_cdi_tests::project().join("config/hooks.d");
+    let files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!files.is_empty());
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let hook = serde_json::from_str::<serde_json::Value>(&text).unwrap()["hook"].take();
+        let env = hook["env"].as_array().expect("it is there");
+        assert!(env.iter().any(|entry| entry.as_str().unwrap().contains('=')), "{file:?}: {env:?}");
+        assert!(hook["path"].as_str().unwrap().starts_with('/'), "{file:?}");
+    }
+}
+
 /// S1: there is no loader that could be told to load something.
 #[test]
 fn the_hook_needs_no_loader() {

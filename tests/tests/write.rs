@@ -247,6 +247,24 @@ fn a_writer_that_dies_half_way_leaves_the_old_spec() {
     assert_ne!(host.read_spec(), old);
 }
 
+/// Nor does a writer for whose file there is no room: the directory is on a disk of 8 kB.
+#[test]
+fn a_full_disk_keeps_the_old_spec() {
+    let host = host();
+    assert_eq!(host.generate(&["--names=uuid"]).code, 0);
+    let out = host.out();
+    let script = "old=$1; dir=$2; shift 2; cp \"$dir/$old\" \"$dir/../$old\"
+        mount -t tmpfs -o size=8k,mode=755 tmpfs \"$dir\"; cp \"$dir/../$old\" \"$dir\"
+        \"$@\"; echo $?; cmp \"$dir/../$old\" \"$dir/$old\"; ls -A \"$dir\"";
+    let generate = host.command(&["generate", "-o", host.spec().to_str().unwrap()]);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh", "nvidia.com-mig.json"]).arg(out);
+    command.arg(generate.get_program()).args(generate.get_args());
+    let run = run(command.env(host.env().0, host.env().1));
+    assert!(run.stderr.contains("no space left on device"), "{}", run.stderr);
+    assert_eq!(run.stdout, "1\nnvidia.com-mig.json\n", "{}", run.stderr);
+}
+
 /// The watch of CDI's Go library has no create in its mask: only a rename within the directory wakes
 /// an engine that runs already.
 #[test]
