@@ -30,6 +30,18 @@ pub fn feed(command: &mut Command, input: &[u8]) -> Run {
     }
 }
 
+/// Makes a program of a shell script. Another process writes it, as [`FakeHost::install`] does: a child that
+/// is forked meanwhile would hold ours open, and a program that is open for writing cannot be run.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn script_program(path: &Path, script: &str) {
+    let mut install = Command::new("install");
+    install.args(["-m", "755", "/dev/stdin"]).arg(path);
+    let written = feed(&mut install, format!("#!/bin/sh\n{script}\n").as_bytes());
+    assert_eq!(written.code, 0, "{}", written.stderr);
+}
+
 /// The state of a container as runc tells it to a hook.
 #[must_use]
 pub fn runc_state(pid: u32, bundle: &Path) -> String {

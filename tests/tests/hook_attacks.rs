@@ -4,7 +4,7 @@
 
 use mig_cdi_tests::{
     FakeHost, Run,
-    hook::{feed, oci_config, runc_state},
+    hook::{feed, oci_config, runc_state, script_program},
     podman::compile,
     run,
     victim::{ENGINE, SECRET, Victim, host, names, tree},
@@ -46,11 +46,7 @@ fn verify(host: &FakeHost, more: &[&str]) -> Command {
 /// A program of the host's, for `verify --full`.
 fn program(host: &FakeHost, script: &str) -> PathBuf {
     let path = host.root().join("program");
-    // Written by another process, as FakeHost::install does it.
-    let mut install = Command::new("install");
-    install.args(["-m", "755", "/dev/stdin"]).arg(&path);
-    let written = feed(&mut install, format!("#!/bin/sh\n{script}\n").as_bytes());
-    assert_eq!(written.code, 0, "{}", written.stderr);
+    script_program(&path, script);
     path
 }
 

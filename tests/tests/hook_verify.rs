@@ -3,7 +3,7 @@
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost, Run,
-    hook::{crun_state, feed, runc_state},
+    hook::{crun_state, feed, runc_state, script_program},
     podman::{Podman, VARIANTS},
 };
 use serde_json::Value;
@@ -182,7 +182,7 @@ fn what_nvml_cannot_be_asked_is_not_so() {
 fn a_program_that_hangs_is_not_waited_for() {
     let host = host("--verify=full");
     let program = host.install().join("mig-cdi");
-    std::fs::write(&program, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+    script_program(&program, "exec sleep 1000");
     let run = verify(&host, "0:3g.40gb:4");
     assert!(run.code == 1 && run.stderr.contains("wait for"), "{}", run.stderr);
 }
