@@ -77,6 +77,14 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Show what a container gets with a device, and from which facts
     Show(ShowArgs),
+    /// Keep the spec true while MIG changes, until it is told to stop
+    ///
+    /// Whatever changes MIG, the spec on disk is the new truth within a second, and typically in a tenth of
+    /// one. A driver that cannot be asked leaves the spec as it is, but for devices that are gone or were
+    /// made anew. SIGHUP has the settings read again. Under systemd it is a service of Type=notify.
+    Watch(WatchArgs),
+    /// Show what watch did last, and what it knows
+    Status(StatusArgs),
     /// Say whether slices still are what a spec claims of them: run by mig-cdi-hook
     #[command(hide = true)]
     Verify(VerifyArgs),
@@ -212,6 +220,49 @@ pub(crate) struct GenerateArgs {
 
     #[command(flatten)]
     pub spec: SpecArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    pub generate: GenerateArgs,
+
+    #[command(flatten)]
+    pub state: StateArgs,
+
+    /// Write figures for Prometheus into FILE, for the textfile collector of its node exporter
+    #[arg(long, value_name = "FILE")]
+    pub metrics_file: Option<PathBuf>,
+
+    /// Look at the driver's capability tree every so many milliseconds
+    #[arg(long, value_name = "MS", default_value = "125", value_parser = clap::value_parser!(u64).range(10..=10_000))]
+    pub interval: u64,
+
+    /// Ask NVML anew after so many seconds although nothing seems to have changed: it alone tells that a
+    /// GPU is lost
+    #[arg(long, value_name = "S", default_value = "300", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub resync: u64,
+
+    /// What watch runs for each refresh
+    #[arg(long, hide = true)]
+    pub refresh: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StateArgs {
+    /// Where watch says what it did, for status
+    #[arg(long, value_name = "DIR", default_value = "/run/mig-cdi")]
+    pub state_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub state: StateArgs,
 }
 
 #[derive(Debug, Args)]

@@ -6,8 +6,10 @@ mod generate;
 mod list;
 mod plan;
 mod show;
+mod status;
 mod table;
 mod verify;
+mod watch;
 
 use crate::{
     Exit, Failure,
@@ -18,7 +20,7 @@ use crate::{
 };
 use clap::ValueEnum;
 use mig_cdi_config::Settings;
-use mig_cdi_model::{Capabilities, Capability, DriverFile, Topology};
+use mig_cdi_model::{Capabilities, Capability, DriverFile, Topology, cdi::Kind};
 use mig_cdi_sim::{Node, PRESETS, SimulatedMachine, preset};
 use mig_cdi_sys::{
     Host, Machine, Roots, absolute, exchangeable, is_program, own_program, read_named,
@@ -47,6 +49,8 @@ pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Failure> {
         Command::Compare(args) => compare::run(&context, args),
         Command::List(args) => list::run(&context, args),
         Command::Show(args) => show::run(&context, args),
+        Command::Watch(args) => watch::run(&context, args),
+        Command::Status(args) => status::run(&context, args),
         Command::Verify(args) => verify::run(&context, args),
     }
 }
@@ -169,6 +173,10 @@ impl Context<'_> {
         }
     }
 
+    fn kind<'b>(&'b self, args: &'b SpecArgs) -> &'b Kind {
+        args.kind.as_ref().unwrap_or(&self.settings.kind)
+    }
+
     /// Flags over settings.
     fn options(&self, args: &SpecArgs) -> Result<Options, Failure> {
         let source = self.node.source;
@@ -203,7 +211,7 @@ impl Context<'_> {
             }
         });
         Ok(Options {
-            kind: args.kind.clone().unwrap_or_else(|| self.settings.kind.clone()),
+            kind: self.kind(args).clone(),
             names,
             source,
             library_dirs,

@@ -10,6 +10,7 @@ pub mod discover;
 mod exit;
 pub mod spec;
 pub mod spec_file;
+mod watch;
 pub mod write;
 
 pub use exit::{Exit, Failure};

@@ -1,5 +1,6 @@
 //! Specs as they stand in files, whoever wrote them: read as far as they can be compared.
 
+use mig_cdi_model::Variable;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use std::collections::BTreeMap;
 
@@ -30,6 +31,9 @@ impl Names {
         self.devices.iter().flatten().filter_map(|device| device.name.as_deref())
     }
 }
+
+/// A device node by path, major and minor number.
+pub type NodeId<'a> = (&'a str, Option<i64>, Option<i64>);
 
 /// A spec. Fields that say nothing of what a container gets are passed over.
 #[derive(Debug, Clone, Deserialize)]
@@ -151,6 +155,11 @@ impl SpecFile {
         parse(bytes)
     }
 
+    /// The device nodes that every container with any of the devices gets.
+    pub fn common_nodes(&self) -> impl Iterator<Item = NodeId<'_>> {
+        self.container_edits.nodes()
+    }
+
     /// What every container with any of the devices gets.
     #[must_use]
     pub fn common(&self) -> Facts {
@@ -173,6 +182,17 @@ impl DeviceEntry {
         self.container_edits.facts(Mounts::ByPlace)
     }
 
+    /// Its own device nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId<'_>> {
+        self.container_edits.nodes()
+    }
+
+    /// The slices that it is, by the variables that mig-cdi gives them.
+    pub fn slices(&self) -> impl Iterator<Item = Variable> {
+        let variables = self.container_edits.env.iter();
+        variables.filter_map(|variable| Variable::parse(variable)?.ok())
+    }
+
     /// The paths of its capability nodes, which say which slice it is.
     #[must_use]
     pub fn capability_nodes(&self) -> Vec<&str> {
@@ -190,6 +210,10 @@ enum Mounts {
 }
 
 impl Edits {
+    fn nodes(&self) -> impl Iterator<Item = NodeId<'_>> {
+        self.device_nodes.iter().map(|node| (node.path.as_str(), node.major, node.minor))
+    }
+
     fn facts(&self, mounts: Mounts) -> Facts {
         let variables = self.env.iter().map(|variable| {
             let (name, value) = variable.split_once('=').unwrap_or((variable, ""));

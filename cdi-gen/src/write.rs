@@ -4,8 +4,11 @@ mod conflict;
 
 use crate::{Exit, Failure, spec_file::Names};
 use mig_cdi_model::cdi::{Kind, Spec};
-use mig_cdi_sys::{Outcome, SpecDir, absolute, exchangeable, read_regular};
-use std::path::{Path, PathBuf};
+use mig_cdi_sys::{Lock, Outcome, SpecDir, absolute, exchangeable, read_regular};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Far above any spec: a node of 448 devices in three styles has 1 MB.
 const SPEC_LIMIT: usize = 16 << 20;
@@ -66,6 +69,14 @@ impl Target {
         self.dir.join(&self.name)
     }
 
+    /// Makes others that write here wait until the lock is dropped.
+    ///
+    /// # Errors
+    /// When the directory is unsafe, or another run does not end.
+    pub fn lock(&self) -> Result<Lock, Failure> {
+        Ok(SpecDir::open_or_make(&self.dir)?.lock(Duration::from_secs(10))?)
+    }
+
     /// Refuses what [`Target::install`] would refuse, and changes nothing.
     ///
     /// # Errors
@@ -120,6 +131,21 @@ impl Target {
     pub fn install_companion(&self, text: &str) -> Result<Outcome, Failure> {
         let dir = SpecDir::open_or_make(&self.dir)?;
         Ok(dir.replace(&self.companion_name(), text.as_bytes())?)
+    }
+
+    /// Puts another text of the same spec there, whole.
+    ///
+    /// # Errors
+    /// As [`Target::install`].
+    pub fn rewrite(&self, text: &str) -> Result<Outcome, Failure> {
+        let dir = SpecDir::open_or_make(&self.dir)?;
+        Ok(dir.replace(&self.name, text.as_bytes())?)
+    }
+
+    /// The directory as it was given.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The file as it is now.

@@ -113,7 +113,7 @@ fn tell_systemd(cgroup: &DeviceCgroup, devices: &[(Major, Minor)]) -> Result<boo
         devices.iter().map(|(major, minor)| format!("DeviceAllow=/dev/char/{major}:{minor} rw"));
     let ran =
         run(systemctl, &set.into_iter().chain(allow).collect::<Vec<_>>(), Duration::from_secs(10))?;
-    match ran.success {
+    match ran.code == Some(0) {
         true => Ok(true),
         false => Err(Failure::refused(format!(
             "tell systemd of the devices of {unit}: {}",

@@ -10,10 +10,13 @@ mod container;
 mod device_cgroup;
 mod driver_root;
 mod error;
+mod events;
+mod fingerprint;
 mod host;
 mod kernel;
 mod library_dirs;
 mod log;
+mod notify;
 mod process;
 mod publish;
 mod root;
@@ -28,11 +31,14 @@ pub use container::{Container, NewNode, Source};
 pub use device_cgroup::{Change, DeviceCgroup};
 pub use driver_root::{DriverRoot, Examined, exchangeable};
 pub use error::{Error, Result};
+pub use events::{Events, Woken};
+pub use fingerprint::Fingerprint;
 pub use host::{Host, Machine, NodeStat, Roots};
 pub use library_dirs::LibraryDirs;
 pub use log::{Log, Severity};
+pub use notify::Manager;
 pub use process::{Powers, Ran, become_program, isolate, run};
-pub use publish::{Outcome, SpecDir};
+pub use publish::{Lock, Outcome, SpecDir};
 pub use root::Root;
 
 use nix::{dir::Dir, errno::Errno, fcntl::OFlag, sys::stat::Mode};
@@ -81,6 +87,22 @@ pub fn is_program(path: &Path) -> bool {
         metadata.is_file() && metadata.permissions().mode() & 0o111 != 0
     };
     std::fs::metadata(path).is_ok_and(is)
+}
+
+/// What tells a file from another at the same path, and from itself once it has been written: inode, size
+/// and time, which alone stands still for some milliseconds. `None` when it cannot be told.
+#[must_use]
+pub fn file_mark(path: &Path) -> Option<[u64; 4]> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    let time = [metadata.mtime(), metadata.mtime_nsec()].map(i64::cast_unsigned);
+    Some([metadata.ino(), metadata.size(), time[0], time[1]])
+}
+
+/// True while there is a process of this number.
+#[must_use]
+pub fn is_running(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
 }
 
 /// The same path from `/` on. Nothing on it need be there.

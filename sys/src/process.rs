@@ -9,19 +9,25 @@ use nix::{
 };
 use std::{
     ffi::{OsStr, OsString},
+    fs::File,
     io::Read,
-    os::{fd::AsFd, unix::process::CommandExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::process::CommandExt,
+    },
     path::Path,
-    process::{Command, Stdio},
+    process::{ChildStderr, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
 
 /// What a program that was run said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ran {
-    /// It ended with exit code 0.
-    pub success: bool,
-    /// The start of its standard error.
+    /// Its exit code; none when a signal ended it.
+    pub code: Option<i32>,
+    /// The start of its standard output: a megabyte.
+    pub stdout: String,
+    /// The start of its standard error: a megabyte.
     pub stderr: String,
 }
 
@@ -99,16 +105,13 @@ pub fn run(program: &Path, args: &[String], limit: Duration) -> Result<Ran> {
     let fail = |e: &std::io::Error| Error::io("run", program, e);
     let mut command = Command::new(program);
     command.args(args).env_clear().current_dir("/");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|e| fail(&e))?;
-    let said = match child.stderr.take() {
-        Some(stderr) => read_until(stderr, Instant::now() + limit),
-        None => Ok(String::new()),
-    };
+    let said = read_until(child.stdout.take(), child.stderr.take(), Instant::now() + limit);
     match said {
-        Ok(stderr) => {
+        Ok([stdout, stderr]) => {
             let status = child.wait().map_err(|e| fail(&e))?;
-            Ok(Ran { success: status.success(), stderr })
+            Ok(Ran { code: status.code(), stdout, stderr })
         }
         Err(errno) => {
             // It is gone, or goes now.
@@ -119,26 +122,39 @@ pub fn run(program: &Path, args: &[String], limit: Duration) -> Result<Ran> {
     }
 }
 
-/// All that comes until the other end is closed. What is more than 4 kB is passed over.
-fn read_until(mut from: impl Read + AsFd, end: Instant) -> nix::Result<String> {
-    let mut said = Vec::new();
+/// All that comes until the other ends are closed. What is more than a megabyte is passed over.
+fn read_until(
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    end: Instant,
+) -> nix::Result<[String; 2]> {
+    const LIMIT: usize = 1 << 20;
+    let pipe = |fd: Option<OwnedFd>| (fd.map(File::from), Vec::new());
+    let mut pipes = [pipe(stdout.map(OwnedFd::from)), pipe(stderr.map(OwnedFd::from))];
     let mut buffer = [0; 4096];
-    loop {
+    while pipes.iter().any(|(pipe, _)| pipe.is_some()) {
         let left = end.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(from.as_fd(), PollFlags::POLLIN)], timeout) {
+        let open = pipes.iter().filter_map(|(pipe, _)| pipe.as_ref());
+        let mut fds: Vec<_> = open.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+        match poll(&mut fds, timeout) {
             Ok(0) => return Err(Errno::ETIMEDOUT),
             Ok(_) => {}
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno),
         }
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok(String::from_utf8_lossy(&said).into_owned()),
-            Ok(read) if said.len() < buffer.len() => said.extend_from_slice(&buffer[..read]),
-            Ok(_) => {}
-            Err(e) => return Err(Errno::from_raw(e.raw_os_error().unwrap_or(0))),
+        let ready: Vec<_> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
+        let open = pipes.iter_mut().filter(|(pipe, _)| pipe.is_some());
+        for ((pipe, said), _) in open.zip(ready).filter(|(_, ready)| *ready) {
+            match pipe.as_mut().map_or(Ok(0), |pipe| pipe.read(&mut buffer)) {
+                Ok(0) => *pipe = None,
+                Ok(read) if said.len() < LIMIT => said.extend_from_slice(&buffer[..read]),
+                Ok(_) => {}
+                Err(e) => return Err(Errno::from_raw(e.raw_os_error().unwrap_or(0))),
+            }
         }
     }
+    Ok(pipes.map(|(_, said)| String::from_utf8_lossy(&said).into_owned()))
 }
 
 /// Becomes another program with these arguments, the same environment and the same descriptors.

@@ -1,10 +1,15 @@
 //! Replacing a file so that a reader sees the old one or the new one, whole, and nothing between;
 //! and the directory that such a file may stand in.
 
-use crate::{Error, Result, error::optional, root::read_all};
+use crate::{
+    Error, Result,
+    error::optional,
+    root::{names, read_all},
+};
 use nix::{
+    dir::Dir,
     errno::Errno,
-    fcntl::{AtFlags, OFlag, openat, renameat},
+    fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat},
     sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat},
     unistd::{UnlinkatFlags, fsync, geteuid, unlinkat},
 };
@@ -13,6 +18,7 @@ use std::{
     io::Write,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 /// Whether anything had to be done.
@@ -22,6 +28,12 @@ pub enum Outcome {
     Unchanged,
     /// The file is new, replaced or removed.
     Changed,
+}
+
+/// While it is held, no other process that takes it writes into the directory.
+#[derive(Debug)]
+pub struct Lock {
+    _file: Flock<File>,
 }
 
 /// A directory that nobody but root and ourselves can change, held open.
@@ -78,6 +90,49 @@ impl SpecDir {
             Some(reason) => Err(Error::UnsafeDir { path: self.path.clone(), reason }),
             None => Ok(()),
         }
+    }
+
+    /// Takes the directory's lock, and waits for it so long. What writers that were killed have left is
+    /// taken away. The lock is on a file that nobody else can open: anyone could hold the directory's.
+    ///
+    /// # Errors
+    /// When another process keeps the lock.
+    pub fn lock(&self, limit: Duration) -> Result<Lock> {
+        const NAME: &str = ".mig-cdi.lock";
+        let end = Instant::now() + limit;
+        let fail = |op| move |errno| Error::call(op, self.show(NAME), errno);
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = openat(&self.fd, NAME, flags, Mode::from_bits_truncate(0o600));
+        let mut file = File::from(file.map_err(fail("open"))?);
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(held) => {
+                    self.sweep().map_err(fail("remove what is left over beside"))?;
+                    return Ok(Lock { _file: held });
+                }
+                Err((same, Errno::EWOULDBLOCK)) if Instant::now() < end => file = same,
+                Err((_, Errno::EWOULDBLOCK)) => {
+                    let why = format!("another mig-cdi has been at work for {} s", limit.as_secs());
+                    return Err(Error::refused("lock", self.show(NAME), why));
+                }
+                Err((_, errno)) => return Err(fail("lock")(errno)),
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Removes temporary files of [`SpecDir::replace`]. Whoever holds the lock knows that nobody is at work
+    /// on one.
+    fn sweep(&self) -> nix::Result<()> {
+        let list = openat(&self.fd, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
+        for name in names(Dir::from_fd(list))? {
+            let ours = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
+            let number = ours.and_then(|ours| ours.rsplit_once('.')).map(|(_, number)| number);
+            if number.is_some_and(|number| number.bytes().all(|b| b.is_ascii_digit())) {
+                unlinkat(&self.fd, name.as_str(), UnlinkatFlags::NoRemoveDir)?;
+            }
+        }
+        Ok(())
     }
 
     /// Path of a file in it, for messages.

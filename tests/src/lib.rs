@@ -5,6 +5,7 @@ pub mod driver;
 pub mod hook;
 pub mod podman;
 pub mod victim;
+pub mod watch;
 
 use driver::Layout;
 use mig_cdi_sim::{Node, Tree};

@@ -26,10 +26,12 @@ fn refused(run: &Run, words: &[&str]) {
     }
 }
 
+/// What is in the directory of specs, but for the lock.
 fn names(host: &FakeHost) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(host.out())
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != ".mig-cdi.lock")
         .collect();
     names.sort();
     names
@@ -262,7 +264,7 @@ fn a_full_disk_keeps_the_old_spec() {
     command.arg(generate.get_program()).args(generate.get_args());
     let run = run(command.env(host.env().0, host.env().1));
     assert!(run.stderr.contains("no space left on device"), "{}", run.stderr);
-    assert_eq!(run.stdout, "1\nnvidia.com-mig.json\n", "{}", run.stderr);
+    assert_eq!(run.stdout, "1\n.mig-cdi.lock\nnvidia.com-mig.json\n", "{}", run.stderr);
 }
 
 /// The watch of CDI's Go library has no create in its mask: only a rename within the directory wakes

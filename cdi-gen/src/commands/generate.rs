@@ -2,7 +2,7 @@
 
 use super::{
     Context, Done, exit,
-    plan::{Document, Plan, plan, text_of},
+    plan::{Document, Plan, destination, plan, text_of},
 };
 use crate::{
     Exit, Failure,
@@ -17,32 +17,43 @@ use mig_cdi_model::{
 use mig_cdi_sys::{Machine, Outcome, text};
 
 pub(super) fn run(context: &Context<'_>, args: &GenerateArgs) -> Result<Done, Failure> {
-    let Plan { topology, documents, format, complete, params } = plan(context, args)?;
+    let (stdout, plan) = apply(context, args)?;
+    Ok(Done { stdout, exit: exit(plan.complete) })
+}
+
+/// Discovers and writes. Gives what is for standard output.
+pub(super) fn apply(context: &Context<'_>, args: &GenerateArgs) -> Result<(String, Plan), Failure> {
+    let (_, target) = destination(context, args, context.kind(&args.spec))?;
+    // From before the driver is asked: of two runs the later one is to win.
+    let _lock = target.map(|target| target.lock()).transpose()?;
+    let plan = plan(context, args)?;
+    let Plan { topology, documents, format, complete, params, .. } = &plan;
+    let (format, complete) = (*format, *complete);
     let warnings = documents.iter().any(|document| !document.built.warnings.is_empty());
     if args.strict && (!complete || warnings) {
         let message = "nothing is written: the node is incomplete and --strict was given";
         return Err(Failure::new(Exit::Incomplete, message));
     }
-    warn_of_host_nodes(context, &topology);
+    warn_of_host_nodes(context, topology);
     if documents.iter().any(|document| document.target.is_some()) {
-        refuse_real_majors(context, &topology)?;
+        refuse_real_majors(context, topology)?;
     }
-    for document in &documents {
+    for document in documents {
         if let (Some(target), Some(spec)) = (&document.target, &document.built.spec) {
             target.check(spec)?;
         }
     }
     let mut stdout = String::new();
-    for document in &documents {
+    for document in documents {
         // What a spec names must be there before it.
         if let (Some(target), Some(_), Some(text)) =
-            (&document.target, &document.built.spec, &params)
+            (&document.target, &document.built.spec, params)
         {
             target.install_companion(text)?;
         }
         stdout += &put(context, document, (format, complete))?;
     }
-    Ok(Done { stdout, exit: exit(complete) })
+    Ok((stdout, plan))
 }
 
 /// Writes one document, prints it, or takes an old one away.

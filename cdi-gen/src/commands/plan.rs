@@ -23,6 +23,8 @@ pub(super) struct Plan {
     pub format: Format,
     /// Nothing was left out.
     pub complete: bool,
+    /// How many things were.
+    pub left_out: usize,
     /// A file that the documents bind into containers, to be written beside each.
     pub params: Option<String>,
 }
@@ -66,9 +68,9 @@ pub(super) fn plan(context: &Context<'_>, args: &GenerateArgs) -> Result<Plan, F
     if let Some((options, target)) = gpus {
         documents.push(document(Content::Gpus, &options, Some(target))?);
     }
-    let problems = documents.iter().any(|document| !document.built.problems.is_empty());
-    let complete = discovery.problems.is_empty() && !problems;
-    Ok(Plan { topology, documents, format, complete, params })
+    let problems = documents.iter().map(|document| document.built.problems.len());
+    let left_out = discovery.problems.len() + problems.sum::<usize>();
+    Ok(Plan { topology, documents, format, complete: left_out == 0, left_out, params })
 }
 
 /// The text to bind over `/proc/driver/nvidia/params`, when that is asked for.
@@ -109,7 +111,7 @@ fn gpus_destination(
 }
 
 /// Where to write, and how. `None` is standard output.
-fn destination(
+pub(super) fn destination(
     context: &Context<'_>,
     args: &GenerateArgs,
     kind: &Kind,

@@ -52,7 +52,7 @@ fn ask(program: &Path, options: &Verify) -> Result<(), Failure> {
         return Err(Failure::usage(format!("--full {}: no absolute path", program.display())));
     }
     let ran = run_program(program, &args, LIMIT)?;
-    if ran.success {
+    if ran.code == Some(0) {
         return Ok(());
     }
     let last = ran

@@ -1,0 +1,292 @@
+//! `mig-cdi watch`: a refresh whenever something has changed, each in a process of its own, so that a
+//! driver that hangs or crashes takes no watch with it and no memory of it stays.
+
+use super::{
+    Context, Done, exit,
+    generate::apply,
+    plan::{Plan, destination},
+};
+use crate::{
+    Exit, Failure,
+    cli::WatchArgs,
+    spec::handy_name,
+    watch::{
+        metrics,
+        prune::{Truth, prune},
+        status::{LastError, Mark, Report, Slice, State, Status, now},
+        wait::{Due, Waiter},
+    },
+    write::Target,
+};
+use mig_cdi_model::cdi::Kind;
+use mig_cdi_sys::{Fingerprint, Manager, Ran, Root, file_mark, own_program, run as run_program};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// NVML on a large machine without persistence takes seconds.
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub(super) fn run(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failure> {
+    if args.refresh {
+        return refresh(context, args);
+    }
+    if context.node.node.is_some() {
+        let message = "watch follows a driver: a simulated node never changes";
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let mut watch = Watch::new(context, args)?;
+    watch.manager.tell("STATUS=looking at the node for the first time\n");
+    let done = watch.follow();
+    watch.manager.tell("STOPPING=1\n");
+    watch.status.state = State::Stopped;
+    watch.publish();
+    done.map(|()| Done { stdout: String::new(), exit: Exit::Success })
+}
+
+/// One refresh: what `generate` does, with a report for watch on standard output.
+fn refresh(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failure> {
+    let (_, plan) = apply(context, &args.generate)?;
+    let report = report(context, &plan);
+    let stdout = serde_json::to_string(&report)
+        .map_err(|e| Failure::new(Exit::Failed, format!("write the report: {e}")))?;
+    Ok(Done { stdout, exit: exit(plan.complete) })
+}
+
+fn report(context: &Context<'_>, plan: &Plan) -> Report {
+    let text = |value: Option<&dyn std::fmt::Display>| value.map(ToString::to_string);
+    let slice = |device: &mig_cdi_model::MigDevice<'_>| Slice {
+        name: text(handy_name(device, context.node.source).as_ref().map(|name| name as _)),
+        uuid: text(device.ci.uuid.as_ref().map(|uuid| uuid as _)),
+        profile: text(device.ci.profile.as_ref().map(|profile| profile as _)),
+    };
+    let specs = plan.documents.iter().filter_map(|document| document.built.spec.as_ref());
+    let mounts = specs.flat_map(|spec| &spec.container_edits.mounts);
+    let dirs: BTreeSet<_> =
+        mounts.filter_map(|mount| Some(Path::new(&mount.host_path).parent()?.to_owned())).collect();
+    Report {
+        devices: plan.topology.mig_devices().map(|device| slice(&device)).collect(),
+        left_out: plan.left_out,
+        file_dirs: dirs.into_iter().collect(),
+        marks: plan
+            .documents
+            .iter()
+            .map(|document| file_mark(&document.target.as_ref()?.path()))
+            .collect(),
+    }
+}
+
+/// A watch at work.
+struct Watch<'a> {
+    context: &'a Context<'a>,
+    args: &'a WatchArgs,
+    proc: Root,
+    waiter: Waiter,
+    manager: Manager,
+    targets: Vec<(Kind, Target)>,
+    status: Status,
+    /// What the node was like when the specs were written.
+    good: Option<Fingerprint>,
+    /// The specs as we left them.
+    own: Vec<Mark>,
+    /// What could not be said to others is said once.
+    said: BTreeSet<String>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(context: &'a Context<'a>, args: &'a WatchArgs) -> Result<Watch<'a>, Failure> {
+        let options = context.options(&args.generate.spec)?;
+        let (_, target) = destination(context, &args.generate, &options.kind)?;
+        let target = target.ok_or_else(|| {
+            Failure::new(Exit::Usage, "watch writes a file: it does not go with --output -")
+        })?;
+        let mut targets = vec![(options.kind.clone(), target)];
+        if args.generate.gpus {
+            let kind = options.gpu_kind();
+            targets.push((kind.clone(), targets[0].1.beside(&kind)?));
+        }
+        let (interval, resync) = (args.interval, args.resync);
+        let waiter = Waiter::new(Duration::from_millis(interval), Duration::from_secs(resync))?;
+        Ok(Watch {
+            context,
+            args,
+            proc: Root::open(&context.roots().proc)?,
+            waiter,
+            manager: Manager::find(),
+            status: Status::new(targets[0].1.path()),
+            targets,
+            good: None,
+            own: Vec::new(),
+            said: BTreeSet::new(),
+        })
+    }
+
+    fn follow(&mut self) -> Result<(), Failure> {
+        loop {
+            let before = Fingerprint::take(&self.proc);
+            self.refresh(&before);
+            self.publish();
+            self.manager.tell(&format!("READY=1\nSTATUS={}\n", self.summary()));
+            // Meanwhile something has changed, or somebody has put another file there.
+            if !before.holds(&self.proc) || self.marks() != self.own {
+                continue;
+            }
+            let is_foreign = |path: &Path| is_foreign(path, &self.targets, &self.own);
+            match self.waiter.wait(&before, &self.proc, &self.manager, is_foreign)? {
+                Due::Refresh => {}
+                Due::Reload => self.manager.tell_reloading(),
+                Due::Stop => return Ok(()),
+            }
+        }
+    }
+
+    /// One refresh, and what comes of it.
+    fn refresh(&mut self, before: &Fingerprint) {
+        let begin = Instant::now();
+        self.listen();
+        let files = self.marks();
+        let ran = self.child();
+        self.status.refreshes += 1;
+        self.status.refreshed = Some(now());
+        let report: Option<Report> =
+            ran.as_ref().ok().and_then(|ran| serde_json::from_str(&ran.stdout).ok());
+        let good = match (&ran, report) {
+            (Ok(Ran { code: Some(0 | 3), .. }), Some(report)) => {
+                self.own = report.marks.clone();
+                self.succeeded(report, before);
+                true
+            }
+            (ran, _) => {
+                let failure = describe(ran);
+                self.failed(failure, before);
+                self.own = self.marks();
+                false
+            }
+        };
+        if self.own != files {
+            self.status.changes += 1;
+            self.status.changed = Some(now());
+        }
+        self.status.seconds = begin.elapsed().as_secs_f64();
+        self.waiter.refreshed(good);
+    }
+
+    /// Files that matter: those in the directories of specs, and of the driver's libraries.
+    fn listen(&mut self) {
+        let spec_dirs = self.context.settings.spec_dirs.iter().map(PathBuf::as_path);
+        let targets = self.targets.iter().map(|(_, target)| target.dir());
+        let libraries = self.status.report.file_dirs.iter().map(PathBuf::as_path);
+        spec_dirs.chain(targets).chain(libraries).for_each(|dir| self.waiter.listen(dir));
+    }
+
+    /// The program itself, with the words that it was given.
+    fn child(&self) -> mig_cdi_sys::Result<Ran> {
+        let args = std::env::args().skip(1).chain(["--refresh".to_owned()]);
+        run_program(&own_program()?, &args.collect::<Vec<_>>(), LIMIT)
+    }
+
+    fn succeeded(&mut self, report: Report, before: &Fingerprint) {
+        self.status.state = if report.left_out == 0 { State::Ok } else { State::Incomplete };
+        self.status.succeeded = self.status.refreshed;
+        let nothing_written = report.devices.is_empty() && report.left_out > 0;
+        self.status.report = report;
+        if nothing_written {
+            self.prune(before);
+            self.own = self.marks();
+        } else {
+            self.good = Some(before.clone());
+        }
+    }
+
+    /// The specs of before stay, without what is no longer so.
+    fn failed(&mut self, failure: LastError, before: &Fingerprint) {
+        self.status.failures += 1;
+        let is_new = self.status.state != State::Failing
+            || self.status.error.as_ref().map(|old| &old.message) != Some(&failure.message);
+        if is_new {
+            self.context.console.error(&failure.message);
+        }
+        self.status.state = State::Failing;
+        self.status.error = Some(failure);
+        self.prune(before);
+    }
+
+    fn prune(&mut self, before: &Fingerprint) {
+        if let Err(failure) = self.try_prune(before) {
+            self.say_once(&failure.message);
+        }
+    }
+
+    fn try_prune(&self, before: &Fingerprint) -> Result<(), Failure> {
+        let machine = self.context.machine()?;
+        let truth = Truth::read(machine.as_ref(), before.clone());
+        for (kind, target) in &self.targets {
+            let gone = prune(&truth, self.good.as_ref(), target, kind)?;
+            if gone > 0 {
+                let path = target.path();
+                self.context.console.status(&format!(
+                    "took {gone} {kind} devices out of {}: they are gone, or may be others",
+                    path.display()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn marks(&self) -> Vec<Mark> {
+        self.targets.iter().map(|(_, target)| file_mark(&target.path())).collect()
+    }
+
+    /// Tells everybody who asked.
+    fn publish(&mut self) {
+        self.status.wakeups = self.waiter.wakeups;
+        let written = self.status.write(&self.args.state.state_dir);
+        let metrics = self.args.metrics_file.as_deref();
+        let metrics = metrics.map_or(Ok(()), |path| metrics::write(&self.status, path));
+        for failure in [written.err(), metrics.err()].into_iter().flatten() {
+            self.say_once(&failure.message);
+        }
+    }
+
+    fn say_once(&mut self, message: &str) {
+        if self.said.insert(message.to_owned()) {
+            self.context.console.warn(message);
+        }
+    }
+
+    fn summary(&self) -> String {
+        let devices = self.status.report.devices.len();
+        match (&self.status.state, &self.status.error) {
+            (State::Failing, Some(error)) => format!("failing: {}", error.message),
+            (State::Incomplete, _) => {
+                format!("{devices} slices, {} left out", self.status.report.left_out)
+            }
+            _ => format!("{devices} slices"),
+        }
+    }
+}
+
+/// What a refresh that failed says of itself, on one line.
+fn describe(ran: &mig_cdi_sys::Result<Ran>) -> LastError {
+    let (exit, message) = match ran {
+        Ok(Ran { code, stderr, .. }) => {
+            let line = stderr.lines().rfind(|line| line.starts_with("error: "));
+            let line = line.map(|line| line.trim_start_matches("error: ").to_owned());
+            (*code, line.unwrap_or_else(|| "the refresh was killed; see dmesg".to_owned()))
+        }
+        Err(error) => (None, error.to_string()),
+    };
+    LastError { time: now(), exit, message }
+}
+
+/// A spec of ours that is as we left it, and what is on the way to become a file, are of no interest.
+fn is_foreign(path: &Path, targets: &[(Kind, Target)], own: &[Mark]) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let ours = targets.iter().position(|(_, target)| path == target.path());
+    match ours {
+        Some(index) => own.get(index) != Some(&file_mark(path)),
+        None => !name.starts_with('.') && !name.ends_with(".params"),
+    }
+}

@@ -1,0 +1,67 @@
+//! Figures for Prometheus, in its text format, for the textfile collector of its node exporter.
+
+use super::status::{State, Status};
+use crate::{Exit, Failure};
+use mig_cdi_sys::SpecDir;
+use std::{fmt::Write, path::Path};
+
+/// The text.
+pub(crate) fn text(status: &Status) -> String {
+    let mut text = String::new();
+    let mut metric = |name: &str, kind: &str, help: &str, values: &[(String, f64)]| {
+        // Writing into a text does not fail.
+        let _ = writeln!(text, "# HELP mig_cdi_{name} {help}\n# TYPE mig_cdi_{name} {kind}");
+        for (labels, value) in values {
+            let _ = writeln!(text, "mig_cdi_{name}{labels} {value}");
+        }
+    };
+    let one = |value: f64| [(String::new(), value)];
+    let count = |value: u64| one(value as f64);
+    let profiles: Vec<_> = status
+        .profiles()
+        .into_iter()
+        .map(|(profile, count)| (format!("{{profile=\"{profile}\"}}"), count as f64))
+        .collect();
+    metric("slices", "gauge", "MIG devices of this node.", &profiles);
+    let left_out = "What could not be established on this node and is left out of the spec.";
+    metric("incomplete", "gauge", left_out, &one(status.report.left_out as f64));
+    let stale = "1 while the spec is that of an earlier refresh, since the last one failed.";
+    let failing = f64::from(u8::from(status.state == State::Failing));
+    metric("spec_stale", "gauge", stale, &one(failing));
+    metric(
+        "refreshes_total",
+        "counter",
+        "How often the node was looked at.",
+        &count(status.refreshes),
+    );
+    metric(
+        "spec_changes_total",
+        "counter",
+        "Refreshes that changed a spec.",
+        &count(status.changes),
+    );
+    metric("refresh_failures_total", "counter", "Refreshes that failed.", &count(status.failures));
+    metric("refresh_seconds", "gauge", "How long the last refresh took.", &one(status.seconds));
+    let times = [
+        ("last_refresh", "the last refresh", status.refreshed),
+        ("last_success", "the last refresh that did not fail", status.succeeded),
+        ("last_change", "the last refresh that changed a spec", status.changed),
+    ];
+    for (name, what, time) in times {
+        let name = format!("{name}_timestamp_seconds");
+        metric(&name, "gauge", &format!("Time of {what}."), &one(time.unwrap_or(0.0)));
+    }
+    text
+}
+
+/// Puts them into a file, whole.
+pub(crate) fn write(status: &Status, path: &Path) -> Result<(), Failure> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let (Some(dir), Some(name)) = (path.parent(), name) else {
+        let message = format!("write {}: not the name of a file", path.display());
+        return Err(Failure::new(Exit::Usage, message));
+    };
+    let dir = if dir == Path::new("") { Path::new(".") } else { dir };
+    SpecDir::open_or_make(dir)?.replace(name, text(status).as_bytes())?;
+    Ok(())
+}

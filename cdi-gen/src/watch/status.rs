@@ -1,0 +1,153 @@
+//! What watch says of itself: a file that `mig-cdi status` reads.
+
+use crate::{Exit, Failure};
+use mig_cdi_sys::{SpecDir, read_regular};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+const NAME: &str = "status.json";
+const LIMIT: usize = 1 << 20;
+
+/// How things are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    /// Nothing has been looked at yet.
+    #[default]
+    Starting,
+    /// The spec is true and whole.
+    Ok,
+    /// It is true, and something of the node could not be established and is left out.
+    Incomplete,
+    /// The last refresh failed: the spec is that of an earlier one, without devices that are gone.
+    Failing,
+    /// Watch was told to stop.
+    Stopped,
+}
+
+/// What one refresh found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// The MIG devices.
+    pub devices: Vec<Slice>,
+    /// Things that could not be established.
+    pub left_out: usize,
+    /// Directories of the driver's files.
+    pub file_dirs: Vec<PathBuf>,
+    /// The specs as they were left.
+    pub marks: Vec<Mark>,
+}
+
+/// What tells a file from another. `None` for one that is not there.
+pub(crate) type Mark = Option<[u64; 4]>;
+
+/// A MIG device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Slice {
+    /// The name that says what it is.
+    pub name: Option<String>,
+    /// From NVML.
+    pub uuid: Option<String>,
+    /// From NVML.
+    pub profile: Option<String>,
+}
+
+/// Times are seconds since 1970.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// Of mig-cdi.
+    pub version: String,
+    /// Of watch.
+    pub pid: u32,
+    /// When it began.
+    pub started: f64,
+    /// How things are.
+    pub state: State,
+    /// The file.
+    pub spec: PathBuf,
+    /// The last refresh.
+    pub refreshed: Option<f64>,
+    /// The last that did not fail.
+    pub succeeded: Option<f64>,
+    /// The last that changed a file.
+    pub changed: Option<f64>,
+    /// How long the last one took.
+    pub seconds: f64,
+    /// All refreshes.
+    pub refreshes: u64,
+    /// Those that changed a file.
+    pub changes: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// How often watch woke up.
+    pub wakeups: u64,
+    /// The last failure, for as long as watch runs.
+    pub error: Option<LastError>,
+    /// What was found.
+    #[serde(flatten)]
+    pub report: Report,
+}
+
+/// A failure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LastError {
+    /// When.
+    pub time: f64,
+    /// Exit code of the refresh; none when it was killed.
+    pub exit: Option<i32>,
+    /// What it said.
+    pub message: String,
+}
+
+impl Status {
+    /// Of a watch that begins.
+    pub(crate) fn new(spec: PathBuf) -> Status {
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: now(),
+            spec,
+            ..Status::default()
+        }
+    }
+
+    /// How many MIG devices there are of each profile.
+    pub(crate) fn profiles(&self) -> BTreeMap<&str, usize> {
+        let mut profiles = BTreeMap::new();
+        for slice in &self.report.devices {
+            *profiles.entry(slice.profile.as_deref().unwrap_or("unknown")).or_default() += 1;
+        }
+        profiles
+    }
+
+    /// Leaves it for others to read.
+    pub(crate) fn write(&self, dir: &Path) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|e| Failure::new(Exit::Failed, format!("write the status: {e}")))?;
+        SpecDir::open_or_make(dir)?.replace(NAME, (text + "\n").as_bytes())?;
+        Ok(())
+    }
+
+    /// What the last watch said, if there was one.
+    pub(crate) fn read(dir: &Path) -> Result<Option<Status>, Failure> {
+        let path = dir.join(NAME);
+        let bytes = match read_regular(&path, LIMIT) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_absent() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        serde_json::from_slice(&bytes).map(Some).map_err(|e| {
+            let message = format!("read {}: {e}; start mig-cdi watch again", path.display());
+            Failure::new(Exit::Failed, message)
+        })
+    }
+}
+
+/// The time of day.
+pub(crate) fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}

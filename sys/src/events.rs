@@ -1,0 +1,107 @@
+//! What a resident process waits for: signals, changes in directories, and time.
+
+use crate::{Error, Result};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor},
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+    },
+};
+use std::{
+    collections::HashMap,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Open sources of events.
+#[derive(Debug)]
+pub struct Events {
+    signals: SignalFd,
+    inotify: Inotify,
+    dirs: HashMap<WatchDescriptor, PathBuf>,
+}
+
+/// What has happened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Woken {
+    /// SIGTERM or SIGINT.
+    pub stop: bool,
+    /// SIGHUP.
+    pub reload: bool,
+    /// Paths that came, went or were written.
+    pub files: Vec<PathBuf>,
+}
+
+impl Events {
+    /// From now on the signals SIGTERM, SIGINT and SIGHUP are events; programs that this process runs
+    /// have them as before.
+    ///
+    /// # Errors
+    /// When the kernel has no more descriptors for us.
+    pub fn new() -> Result<Events> {
+        let fail = |op| move |errno| Error::call(op, "this process", errno);
+        let signals: SigSet =
+            [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
+        signals.thread_block().map_err(fail("block signals of"))?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let signals = SignalFd::with_flags(&signals, flags).map_err(fail("wait for signals of"))?;
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
+            .map_err(fail("wait for changes of files in"))?;
+        Ok(Events { signals, inotify, dirs: HashMap::new() })
+    }
+
+    /// Waits for changes of what is in a directory as well. One that is not there is passed over.
+    pub fn watch(&mut self, dir: &Path) {
+        let flags = AddWatchFlags::IN_CLOSE_WRITE
+            | AddWatchFlags::IN_MOVE
+            | AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_ONLYDIR;
+        if let Ok(descriptor) = self.inotify.add_watch(dir, flags) {
+            self.dirs.insert(descriptor, dir.to_owned());
+        }
+    }
+
+    /// Waits for the first event, for so long at most.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn wait(&mut self, limit: Duration) -> Result<Woken> {
+        let fail = |errno| Error::call("wait for", "events", errno);
+        let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        let mut fds = [&self.signals.as_fd(), &self.inotify.as_fd()]
+            .map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
+        match poll(&mut fds, timeout) {
+            Ok(0) | Err(Errno::EINTR) => return Ok(Woken::default()),
+            Ok(_) => {}
+            Err(errno) => return Err(fail(errno)),
+        }
+        let mut woken = Woken::default();
+        while let Some(signal) = self.signals.read_signal().map_err(fail)? {
+            let reload = i32::try_from(signal.ssi_signo) == Ok(Signal::SIGHUP as i32);
+            woken.reload |= reload;
+            woken.stop |= !reload;
+        }
+        loop {
+            match self.inotify.read_events() {
+                Ok(events) => {
+                    for event in events {
+                        let dir = self.dirs.get(&event.wd);
+                        // An overflow of the queue has no directory: anything may have changed.
+                        let dir = dir.map_or(Path::new(""), PathBuf::as_path);
+                        woken.files.push(dir.join(event.name.unwrap_or_default()));
+                        if event.mask.contains(AddWatchFlags::IN_IGNORED) {
+                            self.dirs.remove(&event.wd);
+                        }
+                    }
+                }
+                Err(Errno::EAGAIN) => return Ok(woken),
+                Err(errno) => return Err(fail(errno)),
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Whether the driver's capability tree is still the one that was looked at. procfs tells nobody of a
+//! change, so it has to be asked again and again, as cheaply as that can be done.
+
+use crate::{Root, error::optional};
+use nix::{
+    fcntl::{AtFlags, OFlag},
+    sys::stat::fstatat,
+};
+use std::os::fd::OwnedFd;
+
+const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
+const GPUS: &str = "/proc/driver/nvidia/gpus";
+const DEVICES: &str = "/proc/devices";
+const VERSION: &str = "/proc/driver/nvidia/version";
+/// Far above what the driver prints.
+const LIMIT: usize = 64 << 10;
+
+/// What shows that a node has changed: the directories of GPU instances and compute instances, the
+/// numbers of drivers, the GPUs and the driver's version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Directories below [`CAPABILITIES`], those of GPU instances and above first.
+    dirs: Vec<(String, Option<Mark>)>,
+    /// How many of them are not compute instances.
+    upper: usize,
+    /// The texts of the other files, or why they cannot be read.
+    texts: Vec<(String, Text)>,
+}
+
+type Text = Result<Option<Vec<u8>>, String>;
+
+/// One directory at one time. In procfs the number of links tells how many directories are in it, and a
+/// directory that is made again has another time: the kernel gives numbers and inodes of removed ones
+/// to new ones (`proc_alloc_inum` in `fs/proc/generic.c`), but no inode outlives its entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    inode: u64,
+    links: u64,
+    time: (i64, i64),
+}
+
+impl Fingerprint {
+    /// Takes the fingerprint of a node.
+    #[must_use]
+    pub fn take(proc: &Root) -> Fingerprint {
+        let tree = open(proc);
+        let (mut dirs, mut lower) = (vec![String::new()], Vec::new());
+        for gpu in below(proc, "", "gpu") {
+            let mig = format!("{gpu}/mig");
+            for gi in below(proc, &mig, "gi") {
+                lower.extend(below(proc, &gi, "ci"));
+                dirs.push(gi);
+            }
+            dirs.push(mig);
+        }
+        let upper = dirs.len();
+        dirs.append(&mut lower);
+        let mark = |dir: String| {
+            let mark = tree.as_ref().and_then(|tree| mark(tree, &dir));
+            (dir, mark)
+        };
+        Fingerprint { dirs: dirs.into_iter().map(mark).collect(), upper, texts: texts(proc) }
+    }
+
+    /// True when no GPU instance came or went, and no compute instance that is not in place of another:
+    /// one system call for each GPU and each GPU instance.
+    #[must_use]
+    pub fn holds_at_a_glance(&self, proc: &Root) -> bool {
+        self.marks_hold(proc, &self.dirs[..self.upper])
+    }
+
+    /// True when nothing has changed.
+    #[must_use]
+    pub fn holds(&self, proc: &Root) -> bool {
+        self.marks_hold(proc, &self.dirs) && self.texts == texts(proc)
+    }
+
+    /// True when a directory below `/proc/driver/nvidia/capabilities` is the one that it was in `other`.
+    #[must_use]
+    pub fn has_the_same(&self, other: &Fingerprint, dir: &str) -> bool {
+        let mark = |of: &Fingerprint| {
+            of.dirs.iter().find(|(name, _)| name == dir).and_then(|(_, mark)| *mark)
+        };
+        let identity = |mark: Mark| (mark.inode, mark.time);
+        mark(self).is_some_and(|now| mark(other).map(identity) == Some(identity(now)))
+    }
+
+    /// True when drivers have their numbers, and GPUs their places, as in `other`.
+    #[must_use]
+    pub fn has_the_same_drivers(&self, other: &Fingerprint) -> bool {
+        self.texts == other.texts
+    }
+
+    fn marks_hold(&self, proc: &Root, dirs: &[(String, Option<Mark>)]) -> bool {
+        let tree = open(proc);
+        dirs.iter().all(|(dir, old)| *old == tree.as_ref().and_then(|tree| mark(tree, dir)))
+    }
+}
+
+fn open(proc: &Root) -> Option<OwnedFd> {
+    optional(proc.open_below(CAPABILITIES, OFlag::O_PATH | OFlag::O_DIRECTORY)).ok().flatten()
+}
+
+fn mark(tree: &OwnedFd, dir: &str) -> Option<Mark> {
+    let flags = AtFlags::AT_EMPTY_PATH | AtFlags::AT_SYMLINK_NOFOLLOW;
+    let stat = fstatat(tree, dir, flags).ok()?;
+    #[allow(clippy::useless_conversion, reason = "the types are others on other machines")]
+    Some(Mark {
+        inode: stat.st_ino.into(),
+        links: stat.st_nlink.into(),
+        time: (stat.st_mtime.into(), stat.st_mtime_nsec.into()),
+    })
+}
+
+/// The directories `prefix` with a number in a directory of the tree.
+fn below(proc: &Root, dir: &str, prefix: &str) -> Vec<String> {
+    let names = proc.list(&format!("{CAPABILITIES}/{dir}")).ok().flatten().unwrap_or_default();
+    let numbered = names.into_iter().filter(|name| crate::text::numbered(name, prefix).is_some());
+    numbered.map(|name| if dir.is_empty() { name } else { format!("{dir}/{name}") }).collect()
+}
+
+fn texts(proc: &Root) -> Vec<(String, Text)> {
+    let gpus = proc.list(GPUS).ok().flatten().unwrap_or_default();
+    let information = gpus.into_iter().map(|gpu| format!("{GPUS}/{gpu}/information"));
+    let paths = [DEVICES, VERSION].map(str::to_owned).into_iter().chain(information);
+    let read = |path: &str| proc.read(path, LIMIT).map_err(|e| e.to_string());
+    paths.map(|path| (path.clone(), read(&path))).collect()
+}

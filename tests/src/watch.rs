@@ -1,0 +1,183 @@
+//! A running `mig-cdi watch`, and a fake host that changes under it as a driver changes.
+
+use crate::FakeHost;
+use mig_cdi_sim::{Node, Tree};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// What no machine is too slow for.
+const FOREVER: Duration = Duration::from_secs(30);
+
+/// A watch; dropping it kills it.
+#[derive(Debug)]
+pub struct Watch {
+    child: Child,
+    state: PathBuf,
+}
+
+impl Watch {
+    /// Starts it on a host, writing [`FakeHost::spec`].
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(host: &FakeHost, args: &[&str]) -> Watch {
+        Watch::run(host, args, |_| ())
+    }
+
+    /// The same, prepared in some way.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn run(host: &FakeHost, args: &[&str], prepare: impl Fn(&mut Command)) -> Watch {
+        let state = host.out().with_file_name("state");
+        let own = [
+            format!("--output={}", host.spec().display()),
+            format!("--state-dir={}", state.display()),
+        ];
+        let words: Vec<&str> =
+            ["watch"].into_iter().chain(own.iter().map(String::as_str)).collect();
+        let mut command = host.command(&[&words, args].concat());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        prepare(&mut command);
+        Watch { child: command.spawn().expect("watch starts"), state }
+    }
+
+    /// Where it says what it did.
+    #[must_use]
+    pub fn state_dir(&self) -> &Path {
+        &self.state
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a pid")
+    }
+
+    /// The file that it leaves for others.
+    #[must_use]
+    pub fn status(&self) -> String {
+        fs::read_to_string(self.state.join("status.json")).unwrap_or_default()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// When it has gone.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).expect("it runs");
+    }
+
+    /// Tells it to stop and gives its exit code.
+    ///
+    /// # Panics
+    /// When it has gone.
+    pub fn stop(mut self) -> Option<i32> {
+        self.signal(Signal::SIGTERM);
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until something is so; gives how long that took.
+///
+/// # Panics
+/// When it never comes to be so.
+pub fn until(what: &str, mut so: impl FnMut() -> bool) -> Duration {
+    let begin = Instant::now();
+    while !so() {
+        assert!(begin.elapsed() < FOREVER, "this never came to be: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    begin.elapsed()
+}
+
+impl FakeHost {
+    /// Changes the node as a driver does, one thing after the other: NVML first, then what goes from
+    /// `/proc`, then what comes. Nodes in `/dev` stay as they are, as the driver makes none.
+    ///
+    /// # Panics
+    /// When the description is impossible.
+    pub fn morph(&self, description: &str) {
+        let node = Node::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
+        let tree = Tree::of(&node);
+        self.put_whole(&self.out().with_file_name("node.toml"), description.as_bytes());
+        let proc = self.path("/proc");
+        let dirs = tree.dirs.iter().map(|dir| self.path(dir));
+        let parents = tree.files.keys().flat_map(|path| {
+            self.path(path).ancestors().skip(1).map(Path::to_owned).collect::<Vec<_>>()
+        });
+        let files = tree.files.keys().map(|path| self.path(path));
+        let wanted: BTreeSet<_> = dirs.chain(parents).chain(files).collect();
+        let trash = self.out().with_file_name("trash");
+        for path in below(&proc) {
+            if !wanted.contains(&path) && path.exists() {
+                fs::rename(&path, &trash).expect("take it away");
+                match trash.is_dir() {
+                    true => fs::remove_dir_all(&trash).expect("remove it"),
+                    false => fs::remove_file(&trash).expect("remove it"),
+                }
+            }
+        }
+        tree.dirs.iter().for_each(|dir| fs::create_dir_all(self.path(dir)).expect("make it"));
+        for (path, content) in &tree.files {
+            let path = self.path(path);
+            if fs::read(&path).ok().as_deref() != Some(content.as_slice()) {
+                fs::create_dir_all(path.parent().expect("it has one")).expect("make it");
+                self.put_whole(&path, content);
+            }
+        }
+    }
+
+    fn put_whole(&self, path: &Path, content: &[u8]) {
+        let new = self.out().with_file_name("new");
+        fs::write(&new, content).expect("write it");
+        fs::rename(new, path).expect("put it there");
+    }
+
+    /// The spec that `generate` writes now, on the side; `None` when there is nothing to write.
+    ///
+    /// # Panics
+    /// When it fails for another reason than that there is no driver.
+    #[must_use]
+    pub fn truth(&self) -> Option<String> {
+        let dir = self.out().with_file_name("truth");
+        fs::create_dir_all(&dir).expect("make it");
+        let file = dir.join("nvidia.com-mig.json");
+        let run = self.run(&["generate", &format!("--output={}", file.display())]);
+        assert!([0, 3, 4].contains(&run.code), "{}", run.stderr);
+        let text = fs::read_to_string(&file).ok();
+        // An older one stays when a run fails; here it would be no truth.
+        let _ = fs::remove_file(&file);
+        text
+    }
+}
+
+/// All paths below a directory, parents first.
+fn below(dir: &Path) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let inner = if path.is_dir() { below(&path) } else { Vec::new() };
+        paths.push(path);
+        paths.extend(inner);
+    }
+    paths
+}

@@ -1,0 +1,270 @@
+//! `mig-cdi watch` on a fake host that changes: the spec on disk is the truth, whatever happens.
+
+use mig_cdi_tests::{
+    FakeHost,
+    watch::{Watch, until},
+};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::{
+    fs,
+    os::unix::{fs::MetadataExt, net::UnixDatagram},
+    path::Path,
+};
+
+const GPU: &str = "[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:07:00.0\"\n";
+
+fn node(instances: &str) -> String {
+    format!("{GPU}instances = [{instances}]\n")
+}
+
+fn host(instances: &str) -> FakeHost {
+    let host = FakeHost::new(&node(instances));
+    host.install();
+    host
+}
+
+fn status(watch: &Watch) -> Value {
+    serde_json::from_str(&watch.status()).unwrap_or_default()
+}
+
+/// Waits until the spec is what `generate` would write.
+fn follows(host: &FakeHost, what: &str) {
+    let truth = host.truth();
+    until(what, || host.read_spec() == truth);
+}
+
+#[test]
+fn the_spec_follows_every_change() {
+    let host = host("{ profile = \"2g.20gb\" }");
+    let watch = Watch::start(&host, &["--resync=1"]);
+    follows(&host, "the first spec");
+    let two = "{ profile = \"2g.20gb\" }, { profile = \"3g.40gb\" }";
+    for (what, description) in [
+        ("an instance more", node(two)),
+        (
+            "another compute instance in place of one",
+            node(&two.replace("3g.40gb\"", "3g.40gb\", compute = [\"1c\"]")),
+        ),
+        (
+            "two compute instances",
+            node(&two.replace("3g.40gb\"", "3g.40gb\", compute = [\"1c\", \"2c\"]")),
+        ),
+        ("the same id with another placement", node("{ profile = \"2g.20gb\", start = 2 }")),
+        ("no compute instance", node("{ profile = \"2g.20gb\", compute = [] }")),
+        ("back", node(two)),
+        ("no instance", node("")),
+        ("mig off", format!("{GPU}mig = false\n")),
+        ("mig on", node(two)),
+        (
+            "the module was loaded anew",
+            format!("{}\n[majors]\nnvidia-caps = 241\n", node("{ profile = \"1g.10gb\" }")),
+        ),
+        ("another driver version", format!("driver = \"590.48.01\"\n{}", node(two))),
+        (
+            "another gpu",
+            format!(
+                "{}{}",
+                node(two),
+                "[[gpu]]\nmodel = \"h100-80gb\"\ninstances = [{ profile = \"7g.80gb\" }]\n"
+            ),
+        ),
+        (
+            "a gpu is lost",
+            format!(
+                "{GPU}lost = true\ninstances = [{two}]\n[[gpu]]\nmodel = \"h100-80gb\"\ninstances = [{{ profile = \"7g.80gb\" }}]\n"
+            ),
+        ),
+        ("it is back", node(two)),
+    ] {
+        host.morph(&description);
+        follows(&host, what);
+    }
+    // No driver: no spec.
+    host.morph("driver = \"580.105.08\"\n[majors]\nnvidia = 0\nnvidia-caps = 0\nnvidia-uvm = 0\n[faults]\nnvml = \"driver-not-loaded\"\n");
+    until("no spec without a driver", || host.read_spec().is_none());
+    until("it says so", || status(&watch)["state"] == "failing");
+    host.morph(&node(two));
+    follows(&host, "the driver is back");
+    assert_eq!(watch.stop(), Some(0));
+    assert!(host.read_spec().is_some(), "stopping is no reason to take it away");
+}
+
+/// While nothing changes, nothing is written, and the driver is left in peace.
+#[test]
+fn without_a_change_nothing_is_done() {
+    let host = host("{ profile = \"2g.20gb\" }");
+    let watch = Watch::start(&host, &[]);
+    follows(&host, "the first spec");
+    until("it has said so", || status(&watch)["refreshes"] == 1);
+    let inode = fs::metadata(host.spec()).unwrap().ino();
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    watch.signal(Signal::SIGHUP);
+    until("a reload is a refresh", || status(&watch)["refreshes"] == 2);
+    assert_eq!(status(&watch)["changes"], 1);
+    assert_eq!(fs::metadata(host.spec()).unwrap().ino(), inode);
+}
+
+/// The driver cannot be asked: what is still there stays, what is gone or was made anew goes.
+#[test]
+fn a_driver_that_cannot_be_asked_keeps_what_is_still_there() {
+    let host = host("{ profile = \"2g.20gb\", start = 0 }, { profile = \"3g.40gb\", start = 4 }");
+    let watch = Watch::start(&host, &[]);
+    follows(&host, "the first spec");
+    let broken = "\n[faults]\nnvml = \"version-mismatch\"\n";
+    let names = || {
+        let spec: Value = serde_json::from_str(&host.read_spec()?).ok()?;
+        let devices = spec["devices"].as_array()?;
+        Some(
+            devices
+                .iter()
+                .filter_map(|d| d["name"].as_str().map(str::to_owned))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let all = names().unwrap();
+    // It is noticed by the version of the module, and nothing else has changed.
+    host.morph(&format!(
+        "driver = \"590.48.01\"\n{}{broken}",
+        node("{ profile = \"2g.20gb\", start = 0 }, { profile = \"3g.40gb\", start = 4 }")
+    ));
+    until("it says so", || status(&watch)["state"] == "failing");
+    assert!(status(&watch)["error"]["message"].as_str().unwrap().contains("half done"));
+    assert_eq!(names().unwrap(), all);
+    // One goes: its devices and `all` go with it, the other stays.
+    host.morph(&format!(
+        "driver = \"590.48.01\"\n{}{broken}",
+        node("{ profile = \"3g.40gb\", start = 4 }")
+    ));
+    until("the device is gone", || names().is_some_and(|names| names.len() == 2));
+    assert!(names().unwrap().contains(&"0:3g.40gb:4".to_owned()), "{:?}", names());
+    // The other is made anew: the same nodes, and nobody can say whether it is the same slice.
+    let dir = host.path("/proc/driver/nvidia/capabilities/gpu0/mig");
+    let gi = fs::read_dir(&dir).unwrap().next().unwrap().unwrap().path();
+    let away = host.out().with_file_name("away");
+    fs::rename(&gi, &away).unwrap();
+    assert!(
+        std::process::Command::new("cp").arg("-r").arg(&away).arg(&gi).status().unwrap().success()
+    );
+    until("no device is left", || host.read_spec().is_none());
+    host.morph(&node("{ profile = \"2g.20gb\" }"));
+    follows(&host, "the driver answers again");
+    until("it says so", || status(&watch)["state"] == "ok");
+}
+
+/// Somebody removes or spoils the file.
+#[test]
+fn a_spec_that_others_change_is_put_right() {
+    let host = host("{ profile = \"2g.20gb\" }");
+    let _watch = Watch::start(&host, &[]);
+    follows(&host, "the first spec");
+    fs::remove_file(host.spec()).unwrap();
+    follows(&host, "it is there again");
+    fs::write(host.spec(), "{}").unwrap();
+    follows(&host, "it is right again");
+}
+
+/// What `systemd` is told, and what is left when it stops.
+#[test]
+fn systemd_is_told() {
+    let host = host("{ profile = \"2g.20gb\" }");
+    let path = host.out().with_file_name("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    let next = |what: &str| {
+        let mut bytes = [0; 4096];
+        loop {
+            let length = socket.recv(&mut bytes).unwrap_or_else(|e| panic!("{what}: {e}"));
+            let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            if text.contains(what) {
+                return text;
+            }
+        }
+    };
+    let watch = Watch::run(&host, &[], |command| {
+        command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
+    });
+    assert_eq!(next("READY=1"), "READY=1\nSTATUS=1 slices\n");
+    next("WATCHDOG=1");
+    watch.signal(Signal::SIGHUP);
+    assert!(next("RELOADING=1").contains("MONOTONIC_USEC="));
+    next("READY=1");
+    assert_eq!(watch.stop(), Some(0));
+    next("STOPPING=1");
+}
+
+#[test]
+fn status_and_metrics_say_what_there_is() {
+    let host =
+        host("{ profile = \"2g.20gb\" }, { profile = \"2g.20gb\" }, { profile = \"1g.10gb\" }");
+    let metrics = host.out().with_file_name("metrics.prom");
+    fs::create_dir(host.out().with_file_name("textfile")).unwrap();
+    let watch = Watch::start(&host, &[&format!("--metrics-file={}", metrics.display())]);
+    until("it has looked", || status(&watch)["state"] == "ok");
+    let state = format!("--state-dir={}", watch.state_dir().display());
+    let run = host.run(&["status", &state]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    for line in [
+        "state      ok",
+        "slices     1 of 1g.10gb, 2 of 2g.20gb",
+        "last error none",
+        "slice      0:2g.20gb:0",
+    ] {
+        assert!(run.stdout.contains(line), "{line}: {}", run.stdout);
+    }
+    let json: Value =
+        serde_json::from_str(&host.run(&["status", "--json", &state]).stdout).unwrap();
+    assert_eq!(
+        (&json["running"], &json["refreshes"], &json["failures"]),
+        (&true.into(), &1.into(), &0.into())
+    );
+    let text = fs::read_to_string(&metrics).unwrap();
+    for line in [
+        "mig_cdi_slices{profile=\"2g.20gb\"} 2",
+        "mig_cdi_spec_stale 0",
+        "mig_cdi_refreshes_total 1",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line}: {text}");
+    }
+    assert_eq!(watch.stop(), Some(0));
+    let run = host.run(&["status", &state]);
+    assert!(run.code == 1 && run.stdout.starts_with("state      not running"), "{}", run.stdout);
+    let none = host.run(&["status", "--state-dir=/nonexistent"]);
+    assert!(none.code == 1 && none.stderr.contains("watch has not run"), "{}", none.stderr);
+}
+
+/// A refresh that hangs in the driver is killed, and the next one is tried: the driver's library sleeps.
+#[test]
+fn what_cannot_be_watched_is_refused() {
+    let host = host("{ profile = \"2g.20gb\" }");
+    for (args, why) in [
+        (&["watch", "--output=-"][..], "writes a file"),
+        (&["watch", "--node=a30"], "never changes"),
+        (&["watch", "--interval=1"], "10..=10000"),
+        (&["watch", "--output=/nowhere/a.txt"], "name it NAME.json"),
+    ] {
+        let run = host.run(args);
+        assert!(run.code == 2 && run.stderr.contains(why), "{args:?}: {}", run.stderr);
+    }
+}
+
+/// No room, or no right to write: the old spec stays, and all is well again by itself.
+#[test]
+fn a_directory_that_cannot_be_written_recovers() {
+    let host = host("{ profile = \"2g.20gb\" }");
+    let watch = Watch::start(&host, &[]);
+    follows(&host, "the first spec");
+    let old = host.read_spec();
+    let mode = |mode| {
+        fs::set_permissions(host.out(), std::os::unix::fs::PermissionsExt::from_mode(mode))
+            .unwrap();
+    };
+    mode(0o777);
+    host.morph(&node("{ profile = \"2g.20gb\" }, { profile = \"2g.20gb\" }"));
+    until("it says so", || status(&watch)["state"] == "failing");
+    assert!(status(&watch)["error"]["message"].as_str().unwrap().contains("chmod go-w"));
+    assert_eq!(host.read_spec(), old);
+    mode(0o755);
+    follows(&host, "it tries again by itself");
+    assert!(Path::new(&host.spec()).exists());
+}
