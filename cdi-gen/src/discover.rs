@@ -12,10 +12,11 @@ mod proc_view;
 mod table;
 
 pub use files::{DriverFiles, find as find_files};
+pub use proc_view::capabilities_of_instances;
 pub use table::class_of;
 
 use crate::{Exit, Failure};
-use mig_cdi_model::Topology;
+use mig_cdi_model::{Major, Topology};
 use mig_cdi_sys::{Machine, nvml};
 
 /// Whom to ask.
@@ -72,6 +73,8 @@ pub struct Discovery {
     pub library: Option<String>,
     /// `/proc/driver/nvidia/params` with the making of device nodes switched off.
     pub masked_params: Option<String>,
+    /// The major of capability nodes. A driver that cannot divide any GPU may have none.
+    pub caps: Option<Major>,
 }
 
 /// Asks a machine.

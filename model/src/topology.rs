@@ -37,6 +37,9 @@ pub struct DeviceNode {
     pub gid: u32,
     /// What the host has at this path.
     pub host: HostNode,
+    /// The driver lets tools make it on the host; if not, that is the administrator's.
+    #[serde(skip)]
+    pub modify: bool,
 }
 
 /// Whether a GPU is divided.

@@ -2,6 +2,7 @@
 
 use crate::{DriverRoot, Result, Root, nvml};
 use mig_cdi_model::{Major, Minor};
+use nix::sys::stat::{FileStat, SFlag, major, minor};
 use std::path::{Path, PathBuf};
 
 /// A device node as it stands in the file system.
@@ -19,6 +20,20 @@ pub struct NodeStat {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+}
+
+impl NodeStat {
+    pub(crate) fn of(stat: &FileStat) -> NodeStat {
+        let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+        NodeStat {
+            is_char: kind == SFlag::S_IFCHR,
+            major: Major(u32::try_from(major(stat.st_rdev)).unwrap_or(u32::MAX)),
+            minor: Minor(u32::try_from(minor(stat.st_rdev)).unwrap_or(u32::MAX)),
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+        }
+    }
 }
 
 /// The narrow interface to a driver: text files, directories, device nodes, and NVML. The real

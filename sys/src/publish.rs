@@ -260,7 +260,7 @@ fn not_a_directory(path: &Path) -> Option<Error> {
     Some(Error::UnsafeDir { path: path.to_owned(), reason: reason.to_owned() })
 }
 
-fn unsafe_reason(stat: &FileStat, me: u32) -> Option<String> {
+pub(crate) fn unsafe_reason(stat: &FileStat, me: u32) -> Option<String> {
     let mode = stat.st_mode & 0o7777;
     if mode & 0o022 != 0 {
         return Some(format!("mode {mode:04o} lets others write to it; run chmod go-w"));

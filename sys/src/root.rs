@@ -2,13 +2,12 @@
 //! system, so that a driver container's absolute links lead to its own files.
 
 use crate::{Error, NodeStat, Result, error::optional};
-use mig_cdi_model::{Major, Minor};
 use nix::{
     dir::Dir,
     errno::Errno,
     fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2},
     sys::{
-        stat::{FileStat, Mode, SFlag, fstat, fstatat, major, minor},
+        stat::{FileStat, Mode, fstat, fstatat},
         statfs::{PROC_SUPER_MAGIC, fstatfs},
     },
 };
@@ -81,17 +80,7 @@ impl Root {
     /// When it cannot be told.
     pub fn node(&self, below: &str) -> Result<Option<NodeStat>> {
         let stat = optional(self.stat(below))?;
-        Ok(stat.map(|stat| {
-            let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-            NodeStat {
-                is_char: kind == SFlag::S_IFCHR,
-                major: Major(u32::try_from(major(stat.st_rdev)).unwrap_or(u32::MAX)),
-                minor: Minor(u32::try_from(minor(stat.st_rdev)).unwrap_or(u32::MAX)),
-                mode: stat.st_mode & 0o7777,
-                uid: stat.st_uid,
-                gid: stat.st_gid,
-            }
-        }))
+        Ok(stat.map(|stat| NodeStat::of(&stat)))
     }
 
     /// Refuses a `/proc` of the machine that is not the kernel's: whoever may mount over it could say

@@ -127,12 +127,15 @@ pub struct Params {
     pub gid: u32,
     /// `DeviceFileMode`, which the file prints in decimal: 438 is 0666.
     pub mode: u32,
+    /// `ModifyDeviceFiles`: tools may make the nodes. Otherwise the administrator does.
+    pub modify: bool,
 }
 
 impl Default for Params {
-    /// The driver's own defaults: `NVreg_DeviceFile{UID,GID,Mode}` in `nv-reg.h`.
+    /// The driver's own defaults: `NVreg_DeviceFile{UID,GID,Mode}` and `NVreg_ModifyDeviceFiles` in
+    /// `nv-reg.h`.
     fn default() -> Self {
-        Params { uid: 0, gid: 0, mode: 0o666 }
+        Params { uid: 0, gid: 0, mode: 0o666, modify: true }
     }
 }
 
@@ -146,8 +149,14 @@ pub fn params(bytes: &[u8]) -> Parsed<Params> {
         uid: number_field(text, "DeviceFileUID")?,
         gid: number_field(text, "DeviceFileGID")?,
         mode: mode(text)?,
+        modify: match number_field(text, MODIFY_FILES) {
+            Err(Malformed::Missing(_)) => true,
+            modify => modify == Ok(1),
+        },
     })
 }
+
+const MODIFY_FILES: &str = "ModifyDeviceFiles";
 
 /// The same file with `ModifyDeviceFiles: 0`: the driver's libraries make no device nodes where they
 /// read this.
@@ -155,12 +164,12 @@ pub fn params(bytes: &[u8]) -> Parsed<Params> {
 /// # Errors
 /// When it has no such line.
 pub fn params_without_node_making(bytes: &[u8]) -> Parsed<String> {
-    const KEY: &str = "ModifyDeviceFiles";
     let text = text(bytes)?;
-    number_field(text, KEY)?;
+    number_field(text, MODIFY_FILES)?;
     let line = |line: &str| {
-        let is_it = line.strip_prefix(KEY).is_some_and(|rest| rest.trim_start().starts_with(':'));
-        if is_it { format!("{KEY}: 0\n") } else { format!("{line}\n") }
+        let rest = line.strip_prefix(MODIFY_FILES);
+        let is_it = rest.is_some_and(|rest| rest.trim_start().starts_with(':'));
+        if is_it { format!("{MODIFY_FILES}: 0\n") } else { format!("{line}\n") }
     };
     Ok(text.lines().map(line).collect())
 }
@@ -215,6 +224,8 @@ pub struct Access {
     pub minor: Minor,
     /// Permission bits; the file prints them in decimal: 292 is 0444.
     pub mode: u32,
+    /// `DeviceFileModify`: tools may make the node. nvidia-modprobe does at 1 and nothing else.
+    pub modify: bool,
 }
 
 /// Parses a capability file.
@@ -226,7 +237,11 @@ pub fn access(bytes: &[u8]) -> Parsed<Access> {
     if text.trim().is_empty() {
         return Err(Malformed::Empty);
     }
-    Ok(Access { minor: Minor(number_field(text, "DeviceFileMinor")?), mode: mode(text)? })
+    Ok(Access {
+        minor: Minor(number_field(text, "DeviceFileMinor")?),
+        mode: mode(text)?,
+        modify: number_field(text, "DeviceFileModify") == Ok(1),
+    })
 }
 
 /// `/proc/driver/nvidia-caps/mig-minors`: the minor of every instance that could exist.
@@ -238,6 +253,11 @@ impl MigMinors {
     #[must_use]
     pub fn get(&self, gpu: GpuMinor, gi: GiId, ci: Option<CiId>) -> Option<Minor> {
         self.0.get(&(gpu, gi, ci)).copied()
+    }
+
+    /// Every minor of an instance, with its GPU.
+    pub fn instances(&self) -> impl Iterator<Item = (GpuMinor, Minor)> {
+        self.0.iter().map(|(&(gpu, ..), &minor)| (gpu, minor))
     }
 }
 
@@ -320,16 +340,22 @@ mod tests {
     #[test]
     fn modes_are_decimal() {
         let file = b"DeviceFileMinor: 12\nDeviceFileMode: 292\nDeviceFileModify: 1\n";
-        assert_eq!(access(file).unwrap(), Access { minor: Minor(12), mode: 0o444 });
+        let known = Access { minor: Minor(12), mode: 0o444, modify: true };
+        assert_eq!(access(file).unwrap(), known);
+        for left in ["DeviceFileModify: 0\n", "DeviceFileModify: x\n", ""] {
+            let file = format!("DeviceFileMinor: 12\nDeviceFileMode: 292\n{left}");
+            assert_eq!(access(file.as_bytes()).unwrap(), Access { modify: false, ..known });
+        }
         assert_eq!(access(b""), Err(Malformed::Empty));
         assert_eq!(access(b"DeviceFileMinor: 12\n"), Err(Malformed::Missing("DeviceFileMode")));
         assert_eq!(access(b"DeviceFileMinor: 12\nDeviceFileMode: 29"), Err(Malformed::CutShort));
         assert!(access(b"DeviceFileMinor: -1\nDeviceFileMode: 292\n").is_err());
         assert!(access(b"DeviceFileMinor: 12\nDeviceFileMode: 2920\n").is_err());
-        assert_eq!(
-            params(b"DeviceFileUID: 0\nDeviceFileGID: 44\nDeviceFileMode: 432\n").unwrap().mode,
-            0o660
-        );
+        let file = b"DeviceFileUID: 0\nDeviceFileGID: 44\nDeviceFileMode: 432\n";
+        let known = Params { uid: 0, gid: 44, mode: 0o660, modify: true };
+        assert_eq!(params(file).unwrap(), known);
+        let file = [&file[..], b"ModifyDeviceFiles: 0\n"].concat();
+        assert_eq!(params(&file).unwrap(), Params { modify: false, ..known });
     }
 
     #[test]

@@ -6,7 +6,9 @@ use super::{
     proc_view::{Instances, ProcView},
 };
 use crate::{Exit, Failure};
-use mig_cdi_model::{CiId, GiId, GpuIndex, GpuUuid, MigIndex, MigMode, PciAddress, Profile};
+use mig_cdi_model::{
+    CiId, GiId, Gpu, GpuIndex, GpuMinor, GpuUuid, MigIndex, MigMode, PciAddress, Profile,
+};
 use mig_cdi_sys::{nvml, text::Information};
 use std::collections::BTreeSet;
 
@@ -44,7 +46,8 @@ pub(super) fn agree(proc: &ProcView, nvml: &nvml::Report) -> Result<Discovery, F
     problems.extend(unlisted(proc, nvml));
     let library = Some(nvml.library.clone());
     let masked_params = proc.masked_params.clone();
-    Ok(Discovery { topology: topology(proc, gpus), problems, library, masked_params })
+    let caps = proc.majors.caps;
+    Ok(Discovery { topology: topology(proc, gpus), problems, library, masked_params, caps })
 }
 
 /// The topology of `/proc` alone: no index, no UUID, no profile.
@@ -68,8 +71,25 @@ pub(super) fn proc_alone(proc: &ProcView) -> Discovery {
             Err(reason) => problems.push(Problem::new(format!("gpu {pci}"), reason)),
         }
     }
+    problems.extend(without_gpu(proc, &gpus));
     let masked_params = proc.masked_params.clone();
-    Discovery { topology: topology(proc, gpus), problems, library: None, masked_params }
+    let caps = proc.majors.caps;
+    Discovery { topology: topology(proc, gpus), problems, library: None, masked_params, caps }
+}
+
+/// Instances of a GPU that is not known. One whose file cannot be read has been named already.
+fn without_gpu(proc: &ProcView, gpus: &[Gpu]) -> Vec<Problem> {
+    let known = |minor: &GpuMinor| gpus.iter().any(|gpu| gpu.minor == *minor);
+    let lost = proc.instances.keys().filter(|minor| !known(minor));
+    if proc.gpus.values().any(Result::is_err) {
+        return Vec::new();
+    }
+    let problem = |minor: &GpuMinor| {
+        let tree = format!("/proc/driver/nvidia/capabilities/gpu{minor}");
+        let reason = format!("{tree} has instances, /proc/driver/nvidia/gpus has no such gpu");
+        Problem::disagreement(format!("/dev/nvidia{minor}"), reason)
+    };
+    lost.map(problem).collect()
 }
 
 /// The compute instances in the capability tree of a GPU.

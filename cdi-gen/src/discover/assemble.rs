@@ -42,8 +42,8 @@ pub(super) fn topology(proc: &ProcView, gpus: Vec<Gpu>) -> Topology {
 }
 
 fn device_node(path: String, major: Major, minor: u32, params: Params) -> DeviceNode {
-    let Params { uid, gid, mode } = params;
-    DeviceNode { path, major, minor: Minor(minor), mode, uid, gid, host: HostNode::Missing }
+    let Params { uid, gid, mode, modify } = params;
+    DeviceNode { path, major, minor: Minor(minor), mode, uid, gid, host: HostNode::Missing, modify }
 }
 
 /// A GPU as `/proc` knows it, without instances.
@@ -117,7 +117,7 @@ fn compute_instances(
 }
 
 fn cap_node(caps: Major, access: &Access) -> DeviceNode {
-    let Access { minor, mode } = *access;
+    let Access { minor, mode, modify } = *access;
     let path = format!("/dev/nvidia-caps/nvidia-cap{minor}");
-    DeviceNode { path, major: caps, minor, mode, uid: 0, gid: 0, host: HostNode::Missing }
+    DeviceNode { path, major: caps, minor, mode, uid: 0, gid: 0, host: HostNode::Missing, modify }
 }

@@ -57,7 +57,8 @@ fn dri_node(machine: &dyn Machine, pci: PciAddress, kind: &str) -> Result<Device
         Ok(Some(NodeStat { is_char: true, major, minor, mode, uid, gid })) => {
             let name = if kind == "card" { "card" } else { "renderD" };
             let path = format!("/dev/dri/{name}{minor}");
-            Ok(DeviceNode { path, major, minor, mode, uid, gid, host: HostNode::Missing })
+            let host = HostNode::Missing;
+            Ok(DeviceNode { path, major, minor, mode, uid, gid, host, modify: false })
         }
         Ok(Some(_)) => Err(format!("stat {link}: no character device")),
         Ok(None) => Err(format!("stat {link}: not there")),

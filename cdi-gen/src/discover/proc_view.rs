@@ -1,12 +1,13 @@
 //! The view of `/proc`: which GPUs there are, which instances live on them, and with which numbers.
 
+use super::Problem;
 use crate::{Exit, Failure};
-use mig_cdi_model::{CiId, GiId, GpuMinor, Major, PciAddress};
+use mig_cdi_model::{CiId, GiId, GpuMinor, Major, Minor, PciAddress, Topology};
 use mig_cdi_sys::{
     Machine,
     text::{self, Access, CharDevices, Information, Malformed, MigMinors, Params, numbered},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const DEVICES: &str = "/proc/devices";
 const VERSION: &str = "/proc/driver/nvidia/version";
@@ -199,6 +200,35 @@ fn minors_table(machine: &dyn Machine, majors: Majors) -> Result<MigMinors, Fail
         return Err(Failure::new(Exit::Failed, message));
     }
     parsed(MIG_MINORS, text::mig_minors(&table))
+}
+
+/// The minors of all instances that could be, each with whether the tree tells if it is: true for those
+/// of a GPU whose part of the tree is there, and of no GPU at all. The driver makes that part when it
+/// wakes the GPU, and keeps it.
+///
+/// # Errors
+/// When the tree or the table of minors is not there or cannot be read.
+pub fn capabilities_of_instances(
+    machine: &dyn Machine,
+    topology: &Topology,
+) -> Result<BTreeMap<Minor, bool>, Problem> {
+    let problem = |reason: String| Problem::new("nodes of vanished instances", reason);
+    let there = |path: String| machine.list(&path).map(|names| names.is_some());
+    let absent = |path: &str| problem(format!("read {path}: not there; they are left"));
+    let failed = |e: mig_cdi_sys::Error| problem(e.to_string());
+    if !there(CAPABILITIES.to_owned()).map_err(failed)? {
+        return Err(absent(CAPABILITIES));
+    }
+    let mut asleep = BTreeSet::new();
+    for gpu in &topology.gpus {
+        if !there(format!("{CAPABILITIES}/gpu{}/mig", gpu.minor)).map_err(failed)? {
+            asleep.insert(gpu.minor);
+        }
+    }
+    let table = machine.read(MIG_MINORS, LARGE).map_err(failed)?;
+    let table = text::mig_minors(&table.ok_or_else(|| absent(MIG_MINORS))?);
+    let table = table.map_err(|e| problem(unknown_form(MIG_MINORS, &e)))?;
+    Ok(table.instances().map(|(gpu, minor)| (minor, !asleep.contains(&gpu))).collect())
 }
 
 fn proc_mode(what: &str) -> Failure {
