@@ -22,6 +22,7 @@ Examples:
   mig-cdi generate                              write /var/run/cdi/nvidia.com-mig.json
   podman run --rm --device nvidia.com/mig=0:2g.20gb:0 IMAGE nvidia-smi -L
   mig-cdi show 0:2g.20gb:0                      what such a container gets, and from which facts
+  mig-cdi nodes                                 the device nodes that rootless engines take from the host
 
 No GPU here? Simulate a node:
   mig-cdi list --node hgx-h100
@@ -85,6 +86,13 @@ pub(crate) enum Command {
     Watch(WatchArgs),
     /// Show what watch did last, and what it knows
     Status(StatusArgs),
+    /// Make what is missing or wrong of the host's device nodes
+    ///
+    /// Engines that make nodes in containers need none on the host; rootless ones take the host's. Made
+    /// are the driver's nodes and those of every slice, with the numbers, mode and owner that the driver
+    /// says, and the links in /dev/char by which systemd finds them. Nodes of slices that are gone are
+    /// removed. NVML is not asked, and no program is run.
+    Nodes(NodesArgs),
     /// Say whether slices still are what a spec claims of them: run by mig-cdi-hook
     #[command(hide = true)]
     Verify(VerifyArgs),
@@ -280,6 +288,17 @@ pub(crate) struct CompareArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodesArgs {
+    /// Print what is to be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
     /// Print JSON
     #[arg(long)]
     pub json: bool,

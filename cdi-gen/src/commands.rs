@@ -4,6 +4,7 @@ mod check;
 mod compare;
 mod generate;
 mod list;
+mod nodes;
 mod plan;
 mod show;
 mod status;
@@ -51,6 +52,7 @@ pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Failure> {
         Command::Show(args) => show::run(&context, args),
         Command::Watch(args) => watch::run(&context, args),
         Command::Status(args) => status::run(&context, args),
+        Command::Nodes(args) => nodes::run(&context, args),
         Command::Verify(args) => verify::run(&context, args),
     }
 }

@@ -1,7 +1,7 @@
 //! The command `mig-cdi`. Data flows one way: discover → topology → spec → write.
 //!
 //! [`discover`] is the only stage that asks the machine, [`spec`] is pure and knows no path,
-//! [`write`] is the only one that changes anything.
+//! [`write`] is the only one that changes anything. The command `nodes` changes device nodes of the host.
 
 mod cli;
 mod commands;

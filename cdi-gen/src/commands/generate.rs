@@ -110,7 +110,7 @@ fn warn_of(context: &Context<'_>, what: &str, paths: &[&str]) {
         if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
     context.console.warn(&format!(
         "{what}: {first}{more}; engines that make nodes do not mind, rootless ones take the host's: run \
-         nvidia-smi as root"
+         mig-cdi nodes as root"
     ));
     others.iter().for_each(|path| context.console.detail(&format!("{what}: {path}")));
 }
