@@ -37,6 +37,7 @@ fn help_teaches() {
         "generate",
         "list",
         "show",
+        "nodes",
     ] {
         assert!(help.stdout.contains(word), "{word}");
     }
@@ -72,6 +73,7 @@ fn wrong_command_lines_end_with_2() {
         &["list", "--node=/"],
         &["list", "--config=/no/such/file", "--node=a30"],
         &["show", "--node=a30"],
+        &["nodes", "--node=a30"],
         &["frobnicate"],
         &[],
     ] {
