@@ -242,6 +242,10 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "FILE")]
     pub metrics_file: Option<PathBuf>,
 
+    /// Leave the host's device nodes as they are; as root, watch makes them as mig-cdi nodes does
+    #[arg(long)]
+    pub leave_nodes: bool,
+
     /// Look at the driver's capability tree every so many milliseconds
     #[arg(long, value_name = "MS", default_value = "125", value_parser = clap::value_parser!(u64).range(10..=10_000))]
     pub interval: u64,

@@ -90,6 +90,33 @@ fn the_spec_follows_every_change() {
     assert!(host.read_spec().is_some(), "stopping is no reason to take it away");
 }
 
+/// As `mig-cdi nodes` makes them: for a new slice at once, and no longer than it is there.
+#[test]
+fn device_nodes_of_the_host_follow() {
+    let host = host("{ profile = \"2g.20gb\" }");
+    let nodes = || {
+        let entries = fs::read_dir(host.path("/dev/nvidia-caps")).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let two = node("{ profile = \"2g.20gb\" }, { profile = \"2g.20gb\" }");
+    let before = nodes();
+    let watch = Watch::start(&host, &[]);
+    follows(&host, "the first spec");
+    host.morph(&two);
+    until("nodes of the second", || nodes().len() == before.len() + 2);
+    host.morph(&node("{ profile = \"2g.20gb\" }"));
+    until("they are gone", || nodes() == before);
+    assert_eq!(watch.stop(), Some(0));
+    let watch = Watch::start(&host, &["--leave-nodes"]);
+    host.morph(&two);
+    follows(&host, "a spec");
+    assert_eq!(nodes(), before);
+    assert_eq!(watch.stop(), Some(0));
+}
+
 /// While nothing changes, nothing is written, and the driver is left in peace.
 #[test]
 fn without_a_change_nothing_is_done() {

@@ -4,12 +4,13 @@
 use super::{
     Context, Done, exit,
     generate::apply,
-    plan::{Plan, destination},
+    nodes,
+    plan::{Document, Plan, destination, text_of},
 };
 use crate::{
     Exit, Failure,
     cli::WatchArgs,
-    spec::handy_name,
+    spec::{Format, handy_name},
     watch::{
         metrics,
         prune::{Truth, prune},
@@ -19,7 +20,9 @@ use crate::{
     write::Target,
 };
 use mig_cdi_model::cdi::Kind;
-use mig_cdi_sys::{Fingerprint, Manager, Ran, Root, file_mark, own_program, run as run_program};
+use mig_cdi_sys::{
+    Fingerprint, Manager, Ran, Root, file_mark, is_root, own_program, run as run_program,
+};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -46,10 +49,19 @@ pub(super) fn run(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failu
     done.map(|()| Done { stdout: String::new(), exit: Exit::Success })
 }
 
-/// One refresh: what `generate` does, with a report for watch on standard output.
+/// One refresh: what `nodes` and `generate` do, with a report for watch on standard output.
 fn refresh(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failure> {
+    let nodes = (is_root() && !args.leave_nodes).then(|| nodes::apply(context, false));
     let (_, plan) = apply(context, &args.generate)?;
-    let report = report(context, &plan);
+    let mut report = report(context, &plan);
+    match nodes {
+        Some(Ok(changes)) => {
+            report.nodes = changes.changes.iter().map(ToString::to_string).collect();
+            report.complaints = changes.problems;
+        }
+        Some(Err(failure)) => report.complaints.push(failure.message),
+        None => {}
+    }
     let stdout = serde_json::to_string(&report)
         .map_err(|e| Failure::new(Exit::Failed, format!("write the report: {e}")))?;
     Ok(Done { stdout, exit: exit(plan.complete) })
@@ -70,11 +82,21 @@ fn report(context: &Context<'_>, plan: &Plan) -> Report {
         devices: plan.topology.mig_devices().map(|device| slice(&device)).collect(),
         left_out: plan.left_out,
         file_dirs: dirs.into_iter().collect(),
-        marks: plan
-            .documents
-            .iter()
-            .map(|document| file_mark(&document.target.as_ref()?.path()))
-            .collect(),
+        marks: plan.documents.iter().map(|document| mark(document, plan.format)).collect(),
+        ..Report::default()
+    }
+}
+
+/// What tells the file that we have written. When another has taken its place since then, it is the mark of
+/// no file: the mark is taken first, and the content is read after it.
+fn mark(document: &Document, format: Format) -> Mark {
+    const NO_FILE: Mark = Some([0; 4]);
+    let target = document.target.as_ref()?;
+    let mark = file_mark(&target.path());
+    let Some(spec) = &document.built.spec else { return mark };
+    match (target.read(), text_of(spec, format)) {
+        (Ok(Some(found)), Ok(text)) if found == text.as_bytes() => mark,
+        _ => NO_FILE,
     }
 }
 
@@ -187,9 +209,15 @@ impl<'a> Watch<'a> {
         run_program(&own_program()?, &args.collect::<Vec<_>>(), LIMIT)
     }
 
-    fn succeeded(&mut self, report: Report, before: &Fingerprint) {
+    fn succeeded(&mut self, mut report: Report, before: &Fingerprint) {
         self.status.state = if report.left_out == 0 { State::Ok } else { State::Incomplete };
         self.status.succeeded = self.status.refreshed;
+        for change in report.nodes.drain(..) {
+            self.context.console.status(&format!("device nodes: {change}"));
+        }
+        for complaint in report.complaints.drain(..) {
+            self.say_once(&complaint);
+        }
         let nothing_written = report.devices.is_empty() && report.left_out > 0;
         self.status.report = report;
         if nothing_written {

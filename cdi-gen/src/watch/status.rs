@@ -40,6 +40,12 @@ pub(crate) struct Report {
     pub file_dirs: Vec<PathBuf>,
     /// The specs as they were left.
     pub marks: Vec<Mark>,
+    /// Changes of the host's device nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
+    /// What kept some from being made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub complaints: Vec<String>,
 }
 
 /// What tells a file from another. `None` for one that is not there.
