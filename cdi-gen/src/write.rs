@@ -69,12 +69,14 @@ impl Target {
         self.dir.join(&self.name)
     }
 
-    /// Makes others that write here wait until the lock is dropped.
+    /// Makes others that write here wait until the lock is dropped. A directory that is not there yet is
+    /// not made for it.
     ///
     /// # Errors
     /// When the directory is unsafe, or another run does not end.
-    pub fn lock(&self) -> Result<Lock, Failure> {
-        Ok(SpecDir::open_or_make(&self.dir)?.lock(Duration::from_secs(10))?)
+    pub fn lock(&self) -> Result<Option<Lock>, Failure> {
+        let dir = SpecDir::open_existing(&self.dir)?;
+        Ok(dir.map(|dir| dir.lock(Duration::from_secs(10))).transpose()?)
     }
 
     /// Refuses what [`Target::install`] would refuse, and changes nothing.

@@ -19,10 +19,8 @@ const LIMIT: usize = 64 << 10;
 /// numbers of drivers, the GPUs and the driver's version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// Directories below [`CAPABILITIES`], those of GPU instances and above first.
-    dirs: Vec<(String, Option<Mark>)>,
-    /// How many of them are not compute instances.
-    upper: usize,
+    /// Directories below [`CAPABILITIES`]: of GPUs, of GPU instances, of compute instances.
+    dirs: [Vec<(String, Option<Mark>)>; 3],
     /// The texts of the other files, or why they cannot be read.
     texts: Vec<(String, Text)>,
 }
@@ -44,42 +42,39 @@ impl Fingerprint {
     #[must_use]
     pub fn take(proc: &Root) -> Fingerprint {
         let tree = open(proc);
-        let (mut dirs, mut lower) = (vec![String::new()], Vec::new());
-        for gpu in below(proc, "", "gpu") {
-            let mig = format!("{gpu}/mig");
-            for gi in below(proc, &mig, "gi") {
-                lower.extend(below(proc, &gi, "ci"));
-                dirs.push(gi);
-            }
-            dirs.push(mig);
-        }
-        let upper = dirs.len();
-        dirs.append(&mut lower);
+        let migs = below(proc, "", "gpu").into_iter().map(|gpu| format!("{gpu}/mig"));
+        let gpus: Vec<_> = [String::new()].into_iter().chain(migs).collect();
+        let gis: Vec<_> = gpus[1..].iter().flat_map(|mig| below(proc, mig, "gi")).collect();
+        let cis: Vec<_> = gis.iter().flat_map(|gi| below(proc, gi, "ci")).collect();
         let mark = |dir: String| {
             let mark = tree.as_ref().and_then(|tree| mark(tree, &dir));
             (dir, mark)
         };
-        Fingerprint { dirs: dirs.into_iter().map(mark).collect(), upper, texts: texts(proc) }
+        let dirs = [gpus, gis, cis].map(|dirs| dirs.into_iter().map(mark).collect());
+        Fingerprint { dirs, texts: texts(proc) }
     }
 
-    /// True when no GPU instance came or went, and no compute instance that is not in place of another:
-    /// one system call for each GPU and each GPU instance.
+    /// True when no GPU instance came or went, as far as a glance tells: one system call for each GPU, and
+    /// for each GPU instance at every fourth turn, which shows its compute instances.
     #[must_use]
-    pub fn holds_at_a_glance(&self, proc: &Root) -> bool {
-        self.marks_hold(proc, &self.dirs[..self.upper])
+    pub fn holds_at_a_glance(&self, proc: &Root, turn: u64) -> bool {
+        let [gpus, gis, _] = &self.dirs;
+        let due = (0..4).map(|n| n == turn % 4).cycle();
+        let gis = gis.iter().zip(due).filter(|(_, due)| *due).map(|(gi, _)| gi);
+        marks_hold(proc, gpus.iter().chain(gis))
     }
 
     /// True when nothing has changed.
     #[must_use]
     pub fn holds(&self, proc: &Root) -> bool {
-        self.marks_hold(proc, &self.dirs) && self.texts == texts(proc)
+        marks_hold(proc, self.dirs.iter().flatten()) && self.texts == texts(proc)
     }
 
     /// True when a directory below `/proc/driver/nvidia/capabilities` is the one that it was in `other`.
     #[must_use]
     pub fn has_the_same(&self, other: &Fingerprint, dir: &str) -> bool {
         let mark = |of: &Fingerprint| {
-            of.dirs.iter().find(|(name, _)| name == dir).and_then(|(_, mark)| *mark)
+            of.dirs.iter().flatten().find(|(name, _)| name == dir).and_then(|(_, mark)| *mark)
         };
         let identity = |mark: Mark| (mark.inode, mark.time);
         mark(self).is_some_and(|now| mark(other).map(identity) == Some(identity(now)))
@@ -90,11 +85,11 @@ impl Fingerprint {
     pub fn has_the_same_drivers(&self, other: &Fingerprint) -> bool {
         self.texts == other.texts
     }
+}
 
-    fn marks_hold(&self, proc: &Root, dirs: &[(String, Option<Mark>)]) -> bool {
-        let tree = open(proc);
-        dirs.iter().all(|(dir, old)| *old == tree.as_ref().and_then(|tree| mark(tree, dir)))
-    }
+fn marks_hold<'d>(proc: &Root, mut dirs: impl Iterator<Item = &'d (String, Option<Mark>)>) -> bool {
+    let tree = open(proc);
+    dirs.all(|(dir, old)| *old == tree.as_ref().and_then(|tree| mark(tree, dir)))
 }
 
 fn open(proc: &Root) -> Option<OwnedFd> {

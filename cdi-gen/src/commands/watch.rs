@@ -21,7 +21,7 @@ use crate::{
 };
 use mig_cdi_model::cdi::Kind;
 use mig_cdi_sys::{
-    Fingerprint, Manager, Ran, Root, file_mark, is_root, own_program, run as run_program,
+    Fingerprint, Manager, Outcome, Ran, Root, file_mark, is_root, own_program, run as run_program,
 };
 use std::{
     collections::BTreeSet,
@@ -113,6 +113,8 @@ struct Watch<'a> {
     good: Option<Fingerprint>,
     /// The specs as we left them.
     own: Vec<Mark>,
+    /// There are devices, and none was certain at the last look.
+    doubt: bool,
     /// What could not be said to others is said once.
     said: BTreeSet<String>,
 }
@@ -141,6 +143,7 @@ impl<'a> Watch<'a> {
             targets,
             good: None,
             own: Vec::new(),
+            doubt: false,
             said: BTreeSet::new(),
         })
     }
@@ -177,8 +180,7 @@ impl<'a> Watch<'a> {
         let good = match (&ran, report) {
             (Ok(Ran { code: Some(0 | 3), .. }), Some(report)) => {
                 self.own = report.marks.clone();
-                self.succeeded(report, before);
-                true
+                self.succeeded(report, before)
             }
             (ran, _) => {
                 let failure = describe(ran);
@@ -209,7 +211,8 @@ impl<'a> Watch<'a> {
         run_program(&own_program()?, &args.collect::<Vec<_>>(), LIMIT)
     }
 
-    fn succeeded(&mut self, mut report: Report, before: &Fingerprint) {
+    /// False when nothing was certain, so that another look is due soon.
+    fn succeeded(&mut self, mut report: Report, before: &Fingerprint) -> bool {
         self.status.state = if report.left_out == 0 { State::Ok } else { State::Incomplete };
         self.status.succeeded = self.status.refreshed;
         for change in report.nodes.drain(..) {
@@ -221,11 +224,17 @@ impl<'a> Watch<'a> {
         let nothing_written = report.devices.is_empty() && report.left_out > 0;
         self.status.report = report;
         if nothing_written {
-            self.prune(before);
+            // The two views may have been read in the middle of a change. Twice, it is no change.
+            match std::mem::replace(&mut self.doubt, true) {
+                false => self.prune(before),
+                true => self.take_all_away(),
+            }
             self.own = self.marks();
         } else {
+            self.doubt = false;
             self.good = Some(before.clone());
         }
+        !nothing_written
     }
 
     /// The specs of before stay, without what is no longer so.
@@ -261,6 +270,21 @@ impl<'a> Watch<'a> {
             }
         }
         Ok(())
+    }
+
+    /// No device is certain, and a spec promises some.
+    fn take_all_away(&mut self) {
+        let (kind, target) = &self.targets[0];
+        let cleared = target.lock().and_then(|_lock| target.clear(kind));
+        match cleared {
+            Ok(Outcome::Changed) => {
+                let path = target.path();
+                let message = format!("removed {}: no {kind} device is certain", path.display());
+                self.context.console.status(&message);
+            }
+            Ok(Outcome::Unchanged) => {}
+            Err(failure) => self.say_once(&failure.message),
+        }
     }
 
     fn marks(&self) -> Vec<Mark> {

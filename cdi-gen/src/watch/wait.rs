@@ -8,6 +8,8 @@ use std::{
 
 /// Of so many looks at the tree one is thorough.
 const THOROUGH: u64 = 8;
+/// After a refresh every look is thorough for so long.
+const RESTLESS: Duration = Duration::from_secs(2);
 /// A change is over when the tree holds for so long; one command of nvidia-smi makes several instances.
 const CALM: Duration = Duration::from_millis(10);
 /// But nobody waits longer than this.
@@ -85,9 +87,12 @@ impl Waiter {
             if files.iter().map(PathBuf::as_path).any(&is_foreign) {
                 due = due.min(Instant::now().max(self.refreshed + CROWD));
             }
-            let holds = match self.wakeups % THOROUGH {
-                0 => seen.holds(proc),
-                _ => seen.holds_at_a_glance(proc),
+            // A change seldom comes alone: a GPU instance, and then what is in it.
+            let thorough =
+                self.wakeups.is_multiple_of(THOROUGH) || self.refreshed.elapsed() < RESTLESS;
+            let holds = match thorough {
+                true => seen.holds(proc),
+                false => seen.holds_at_a_glance(proc, self.wakeups),
             };
             if !holds {
                 settle(proc);

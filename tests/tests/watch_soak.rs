@@ -1,0 +1,286 @@
+//! `mig-cdi watch` under a node that changes at random for a long time, with readers that look at all
+//! times, and writers that are killed at any moment. A failure prints the seed: SOAK_SEED runs it again.
+
+use container_device_interface::spec::read_spec;
+use mig_cdi_tests::{
+    FakeHost,
+    podman::{Podman, VARIANTS},
+    watch::{Watch, until},
+};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::Stdio,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+const STEPS: usize = 500;
+const KILLS: usize = 200;
+
+/// xorshift: chances that a seed brings back.
+struct Chance(u64);
+
+impl Chance {
+    fn new() -> Chance {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+        let seed = std::env::var("SOAK_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or(u64::try_from(now % 1_000_000_007).unwrap() + 1);
+        println!("SOAK_SEED={seed}");
+        Chance(seed)
+    }
+
+    /// A number below `limit`.
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// Two GPUs that can be cut into four 1g.10gb and one 3g.40gb each.
+#[derive(Clone, Default)]
+struct Machine {
+    unloaded: bool,
+    caps_major: u64,
+    gpus: [Gpu; 2],
+}
+
+#[derive(Clone, Default)]
+struct Gpu {
+    whole: bool,
+    lost: bool,
+    slots: [bool; 5],
+}
+
+impl Machine {
+    fn description(&self) -> String {
+        if self.unloaded {
+            return "driver = \"580.105.08\"\n[majors]\nnvidia = 0\nnvidia-caps = 0\nnvidia-uvm = 0\n\
+                    [faults]\nnvml = \"driver-not-loaded\"\n"
+                .to_owned();
+        }
+        let mut text = format!("[majors]\nnvidia-caps = {}\n", 508 - self.caps_major);
+        for (index, Gpu { whole, lost, slots }) in self.gpus.iter().enumerate() {
+            let instance = |slot: usize| match slot {
+                4 => "{ profile = \"3g.40gb\", start = 4, id = 2 },".to_owned(),
+                _ => format!("{{ profile = \"1g.10gb\", start = {slot}, id = {} }},", 7 + slot),
+            };
+            let instances: String = (0..5).filter(|slot| slots[*slot]).map(instance).collect();
+            let pci = 7 + index;
+            text += &format!(
+                "[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:{pci:02x}:00.0\"\nmig = {}\nlost = {lost}\n",
+                !whole
+            );
+            text += &format!("instances = [{}]\n", if *whole { "" } else { &instances });
+        }
+        text
+    }
+
+    /// What administrators, tools and hardware do.
+    fn change(&mut self, chance: &mut Chance) {
+        if self.unloaded {
+            *self = Machine { caps_major: chance.below(4), ..Machine::default() };
+            return;
+        }
+        let gpu = &mut self.gpus[usize::try_from(chance.below(2)).unwrap()];
+        match chance.below(50) {
+            0 => self.unloaded = true,
+            1 => gpu.lost = !gpu.lost,
+            2 | 3 => *gpu = Gpu { whole: !gpu.whole, ..Gpu::default() },
+            4 => *self = Machine { caps_major: (self.caps_major + 1) % 4, ..Machine::default() },
+            _ => {
+                let slot = &mut gpu.slots[usize::try_from(chance.below(5)).unwrap()];
+                *slot = !*slot;
+            }
+        }
+    }
+}
+
+/// The capability minors of an instance, from the driver's own table.
+fn table(host: &FakeHost) -> BTreeMap<String, u64> {
+    let text = fs::read_to_string(host.path("/proc/driver/nvidia-caps/mig-minors")).unwrap();
+    let row = |line: &str| {
+        let (name, minor) = line.split_once(' ').unwrap();
+        (name.to_owned(), minor.parse().unwrap())
+    };
+    text.lines().map(row).collect()
+}
+
+/// What no reader may ever see: half a device, or nodes that are not the slice's.
+fn check(text: &str, table: &BTreeMap<String, u64>, copy: &Path) {
+    fs::write(copy, text).unwrap();
+    read_spec(&copy.to_owned(), 0).unwrap_or_else(|e| panic!("{e:#}: {text}"));
+    let spec: Value = serde_json::from_str(text).unwrap();
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let common = list(&spec["containerEdits"]["deviceNodes"]);
+    assert_eq!(common.len(), 3, "{text}");
+    for device in list(&spec["devices"]) {
+        let edits = &device["containerEdits"];
+        let mut nodes = vec![];
+        for variable in list(&edits["env"]) {
+            let name = variable.as_str().unwrap().split('=').next().unwrap();
+            let id: Vec<_> = name.trim_start_matches("MIG_CDI_DEVICE_").split('_').collect();
+            let gi = format!("gpu{}/gi{}", id[0], id[1]);
+            nodes.push(format!("/dev/nvidia{}", id[0]));
+            nodes.push(cap(table[&format!("{gi}/access")]));
+            nodes.push(cap(table[&format!("{gi}/ci{}/access", id[2])]));
+        }
+        let path = |node: &Value| node["path"].as_str().unwrap().to_owned();
+        let mut found: Vec<_> = list(&edits["deviceNodes"]).iter().map(path).collect();
+        for list in [&mut nodes, &mut found] {
+            list.sort();
+            list.dedup();
+        }
+        assert_eq!(found, nodes, "{device}");
+    }
+}
+
+fn cap(minor: u64) -> String {
+    format!("/dev/nvidia-caps/nvidia-cap{minor}")
+}
+
+fn read(host: &FakeHost) -> Option<String> {
+    match fs::read_to_string(host.spec()) {
+        Ok(text) => Some(text),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        Err(e) => panic!("{e}"),
+    }
+}
+
+/// Stops the readers, also when the test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+#[test]
+fn whatever_happens_the_spec_is_true() {
+    let mut chance = Chance::new();
+    let mut machine = Machine::default();
+    let host = FakeHost::new(&machine.description());
+    host.install();
+    let (table, copy) = (table(&host), host.out().with_file_name("copy.json"));
+    let (stop, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let watch = Watch::start(&host, &["--resync=1"]);
+    std::thread::scope(|scope| {
+        let _stop = Stop(&stop);
+        scope.spawn(|| {
+            let mut last = None;
+            while !stop.load(Relaxed) {
+                let now = read(&host);
+                if let (Some(text), true) = (&now, now != last) {
+                    check(text, &table, &copy);
+                }
+                last = now;
+                reads.fetch_add(1, Relaxed);
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        let containers = scope.spawn(|| start_containers(&host, &stop));
+        for step in 0..STEPS {
+            for _ in 0..=chance.below(3) {
+                machine.change(&mut chance);
+                host.morph(&machine.description());
+                std::thread::sleep(Duration::from_millis(chance.below(30)));
+            }
+            let truth = host.truth();
+            until(&format!("step {step}: {}", machine.description()), || read(&host) == truth);
+        }
+        stop.store(true, Relaxed);
+        let (started, refused) = containers.join().unwrap();
+        println!("{} reads, {started} containers, {refused} refused", reads.load(Relaxed));
+        assert!(started > 0 && reads.load(Relaxed) > STEPS);
+    });
+    assert_eq!(watch.stop(), Some(0));
+    assert_eq!(files(&host), [".mig-cdi.lock", "nvidia.com-mig.json"][..files(&host).len()]);
+}
+
+/// Containers with a slice of the moment, one after the other: each has its whole slice, or it does not
+/// start, since the slice has gone.
+fn start_containers(host: &FakeHost, stop: &AtomicBool) -> (usize, usize) {
+    let podman = Podman::new(VARIANTS[1]);
+    let script = format!(
+        "mkdir -p /var/run/cdi
+        mount --bind {} /var/run/cdi
+        name=$(grep -o 'MIG-[0-9a-f-]*\"' /var/run/cdi/nvidia.com-mig.json | head -1 | tr -d '\"') || exit 3
+        $PODMAN run --rm --device nvidia.com/mig=$name --rootfs $ROOTFS probe || exit 4",
+        host.out().display()
+    );
+    let (mut started, mut refused) = (0, 0);
+    while !stop.load(Relaxed) {
+        let run = podman.script(host, &script);
+        let nodes = run.stdout.matches("ENXIO").count();
+        match run.code {
+            0 => {
+                assert_eq!(
+                    (nodes, run.stdout.matches("/dev/nvidia-caps/").count()),
+                    (6, 2),
+                    "{}",
+                    run.stdout
+                );
+                started += 1;
+            }
+            3 => {}
+            _ => {
+                let gone = ["unresolvable CDI devices", "no such file"];
+                assert!(gone.iter().any(|why| run.stderr.contains(why)), "{}", run.stderr);
+                refused += 1;
+            }
+        }
+    }
+    (started, refused)
+}
+
+fn files(host: &FakeHost) -> Vec<String> {
+    let entries = fs::read_dir(host.out()).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_writer_that_is_killed_leaves_the_old_spec_or_the_new() {
+    let mut chance = Chance::new();
+    let mut machine = Machine::default();
+    machine.gpus[0].slots = [true, true, false, false, true];
+    let host = FakeHost::new(&machine.description());
+    host.install();
+    let output = format!("--output={}", host.spec().display());
+    let mut truths = [None, None];
+    for truth in &mut truths {
+        machine.gpus[0].slots[2] ^= true;
+        host.morph(&machine.description());
+        *truth = host.truth();
+    }
+    assert_eq!(host.generate(&[]).code, 0);
+    let (mut old, mut new) = (0, 0);
+    for kill in 0..KILLS {
+        machine.gpus[0].slots[2] ^= true;
+        host.morph(&machine.description());
+        let before = read(&host);
+        let mut command = host.command(&["generate", &output]);
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(chance.below(60_000)));
+        // It may have ended.
+        let _ = child.kill();
+        child.wait().unwrap();
+        let now = read(&host);
+        assert!(truths.contains(&now) && now.is_some(), "kill {kill}: {now:?}");
+        if now == before { old += 1 } else { new += 1 }
+    }
+    println!("{KILLS} kills: {old} times the old spec, {new} times the new");
+    // Whoever starts next takes away what is left over.
+    let watch = Watch::start(&host, &[]);
+    let truth = host.truth();
+    until("a true spec", || read(&host) == truth);
+    until("no stray file", || files(&host) == [".mig-cdi.lock", "nvidia.com-mig.json"]);
+    assert_eq!(watch.stop(), Some(0));
+}
