@@ -8,8 +8,10 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::{
     fs,
+    io::Write,
     os::unix::{fs::MetadataExt, net::UnixDatagram},
-    path::Path,
+    path::{Path, PathBuf},
+    process::Command,
 };
 
 const GPU: &str = "[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:07:00.0\"\n";
@@ -260,7 +262,6 @@ fn status_and_metrics_say_what_there_is() {
     assert!(none.code == 1 && none.stderr.contains("watch has not run"), "{}", none.stderr);
 }
 
-/// A refresh that hangs in the driver is killed, and the next one is tried: the driver's library sleeps.
 #[test]
 fn what_cannot_be_watched_is_refused() {
     let host = host("{ profile = \"2g.20gb\" }");
@@ -294,4 +295,57 @@ fn a_directory_that_cannot_be_written_recovers() {
     mode(0o755);
     follows(&host, "it tries again by itself");
     assert!(Path::new(&host.spec()).exists());
+}
+
+/// The directory of specs is a file system of its own, seen through the process that watches.
+#[test]
+fn a_full_or_a_read_only_disk_recovers() {
+    let host = host("{ profile = \"2g.20gb\" }");
+    let out = host.out();
+    let out = out.display();
+    let watch = Watch::run(&host, &[], |command| {
+        let script = format!("mount -t tmpfs -o size=64k,mode=755 tmpfs {out} && exec \"$@\"");
+        let mut outer = Command::new("unshare");
+        outer.args(["--mount", "sh", "-c", &script, "sh"]);
+        outer.arg(command.get_program()).args(command.get_args()).env_clear();
+        outer.env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin").env(host.env().0, host.env().1);
+        *command = outer;
+    });
+    let dir = PathBuf::from(format!("/proc/{}/root{out}", watch.pid()));
+    let spec = || fs::read_to_string(dir.join("nvidia.com-mig.json")).ok();
+    until("the first spec", || spec().is_some());
+    let full = dir.join("full");
+    let remount = |how: &str| {
+        let mut mount = Command::new("nsenter");
+        mount.args(["--mount", "--target", &watch.pid().to_string()]);
+        mount.args(["mount", "-o", &format!("remount,{how}")]).arg(host.out());
+        assert!(mount.status().unwrap().success());
+    };
+    for (why, slices, spoil, mend) in [
+        (
+            "no space left",
+            "{ profile = \"3g.40gb\" }",
+            &(|| fill(&full)) as &dyn Fn(),
+            &(|| fs::remove_file(&full).unwrap()) as &dyn Fn(),
+        ),
+        ("read-only file system", "{ profile = \"1g.10gb\" }", &|| remount("ro"), &|| {
+            remount("rw")
+        }),
+    ] {
+        let old = spec();
+        let slices = format!("{{ profile = \"2g.20gb\" }}, {slices}");
+        spoil();
+        host.morph(&node(&slices));
+        until(why, || status(&watch)["error"]["message"].as_str().is_some_and(|e| e.contains(why)));
+        assert_eq!(spec(), old, "{why}");
+        mend();
+        let truth = host.truth();
+        until("it is right by itself", || spec() == truth);
+    }
+    assert_eq!(watch.stop(), Some(0));
+}
+
+fn fill(path: &Path) {
+    let mut file = fs::File::create(path).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
 }
