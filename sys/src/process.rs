@@ -101,7 +101,7 @@ fn drop_capabilities(powers: Powers) -> std::result::Result<(), caps::errors::Ca
 ///
 /// # Errors
 /// When it cannot be started or does not end in time; it is killed then.
-pub fn run(program: &Path, args: &[String], limit: Duration) -> Result<Ran> {
+pub fn run(program: &Path, args: &[impl AsRef<OsStr>], limit: Duration) -> Result<Ran> {
     let fail = |e: &std::io::Error| Error::io("run", program, e);
     let mut command = Command::new(program);
     command.args(args).env_clear().current_dir("/");

@@ -128,10 +128,37 @@ fn without_a_change_nothing_is_done() {
     until("it has said so", || status(&watch)["refreshes"] == 1);
     let inode = fs::metadata(host.spec()).unwrap().ino();
     std::thread::sleep(std::time::Duration::from_secs(3));
-    watch.signal(Signal::SIGHUP);
-    until("a reload is a refresh", || status(&watch)["refreshes"] == 2);
-    assert_eq!(status(&watch)["changes"], 1);
+    assert_eq!(status(&watch)["refreshes"], 1);
     assert_eq!(fs::metadata(host.spec()).unwrap().ino(), inode);
+}
+
+/// The same process with other settings; with wrong ones it goes on as it was.
+#[test]
+fn a_reload_has_the_settings_read_again() {
+    let host = host("{ profile = \"2g.20gb\" }");
+    let watch = Watch::start(&host, &[]);
+    follows(&host, "the first spec");
+    let names = |names: &str| {
+        let text = format!("capabilities = \"none\"\nnames = [{names}]\n");
+        fs::write(host.config(), text).unwrap();
+        watch.signal(Signal::SIGHUP);
+    };
+    let pid = watch.pid();
+    let started = || status(&watch)["started"].clone();
+    until("it has said so", || status(&watch)["refreshes"] == 1);
+    let first = started();
+    names("\"slot\"");
+    until("one name", || host.read_spec().is_some_and(|spec| !spec.contains("\"name\":\"MIG-")));
+    until("it has begun anew", || started() != first && status(&watch)["state"] == "ok");
+    let before = started();
+    names("\"nonsense\"");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!((started(), watch.pid()), (before, pid));
+    names("\"index\"");
+    until("another name", || {
+        host.read_spec().is_some_and(|spec| spec.contains("\"name\":\"0:0\""))
+    });
+    assert_eq!(watch.stop(), Some(0));
 }
 
 /// The driver cannot be asked: what is still there stays, what is gone or was made anew goes.

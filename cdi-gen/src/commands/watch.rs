@@ -21,10 +21,12 @@ use crate::{
 };
 use mig_cdi_model::cdi::Kind;
 use mig_cdi_sys::{
-    Fingerprint, Manager, Outcome, Ran, Root, file_mark, is_root, own_program, run as run_program,
+    Fingerprint, Manager, Outcome, Ran, Root, become_program, file_mark, is_root, own_program,
+    run as run_program,
 };
 use std::{
     collections::BTreeSet,
+    convert::Infallible,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -161,7 +163,7 @@ impl<'a> Watch<'a> {
             let is_foreign = |path: &Path| is_foreign(path, &self.targets, &self.own);
             match self.waiter.wait(&before, &self.proc, &self.manager, is_foreign)? {
                 Due::Refresh => {}
-                Due::Reload => self.manager.tell_reloading(),
+                Due::Reload => self.reload(),
                 Due::Stop => return Ok(()),
             }
         }
@@ -207,8 +209,27 @@ impl<'a> Watch<'a> {
 
     /// The program itself, with the words that it was given.
     fn child(&self) -> mig_cdi_sys::Result<Ran> {
-        let args = std::env::args().skip(1).chain(["--refresh".to_owned()]);
+        let args = std::env::args_os().skip(1).chain(["--refresh".into()]);
         run_program(&own_program()?, &args.collect::<Vec<_>>(), LIMIT)
+    }
+
+    /// Begins anew with the settings as they are now, and with the program as it is now. Settings that are
+    /// wrong leave things as they are. Returns only then.
+    fn reload(&self) {
+        self.manager.tell_reloading();
+        let failure = match self.try_reload() {
+            Ok(never) => match never {},
+            Err(failure) => failure,
+        };
+        self.context.console.error(&format!("{}; the old settings stay", failure.message));
+    }
+
+    fn try_reload(&self) -> Result<Infallible, Failure> {
+        let settings = super::settings(self.context.config)?;
+        let context = Context { settings: &settings, ..*self.context };
+        let options = context.options(&self.args.generate.spec)?;
+        destination(&context, &self.args.generate, &options.kind)?;
+        Err(become_program(&own_program()?, std::env::args_os().skip(1)).into())
     }
 
     /// False when nothing was certain, so that another look is due soon.
