@@ -16,7 +16,7 @@ use std::{
         unix::process::CommandExt,
     },
     path::Path,
-    process::{ChildStderr, ChildStdout, Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -107,12 +107,11 @@ pub fn run(program: &Path, args: &[impl AsRef<OsStr>], limit: Duration) -> Resul
     command.args(args).env_clear().current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|e| fail(&e))?;
-    let said = read_until(child.stdout.take(), child.stderr.take(), Instant::now() + limit);
-    match said {
-        Ok([stdout, stderr]) => {
-            let status = child.wait().map_err(|e| fail(&e))?;
-            Ok(Ran { code: status.code(), stdout, stderr })
-        }
+    let pipes = [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)];
+    let end = Instant::now() + limit;
+    let ended = read_until(pipes, end).and_then(|said| Ok((said, wait_until(&mut child, end)?)));
+    match ended {
+        Ok(([stdout, stderr], code)) => Ok(Ran { code, stdout, stderr }),
         Err(errno) => {
             // It is gone, or goes now.
             let _ = child.kill();
@@ -122,36 +121,47 @@ pub fn run(program: &Path, args: &[impl AsRef<OsStr>], limit: Duration) -> Resul
     }
 }
 
-/// All that comes until the other ends are closed. What is more than a megabyte is passed over.
-fn read_until(
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
-    end: Instant,
-) -> nix::Result<[String; 2]> {
+/// All that comes until the other ends are closed. What is more than a megabyte of each is passed over.
+fn read_until(pipes: [Option<OwnedFd>; 2], end: Instant) -> nix::Result<[String; 2]> {
     const LIMIT: usize = 1 << 20;
-    let pipe = |fd: Option<OwnedFd>| (fd.map(File::from), Vec::new());
-    let mut pipes = [pipe(stdout.map(OwnedFd::from)), pipe(stderr.map(OwnedFd::from))];
+    let pipes = pipes.into_iter().enumerate();
+    let mut pipes: Vec<_> = pipes.filter_map(|(i, pipe)| Some((i, File::from(pipe?)))).collect();
+    let mut said = [Vec::new(), Vec::new()];
     let mut buffer = [0; 4096];
-    while pipes.iter().any(|(pipe, _)| pipe.is_some()) {
+    while !pipes.is_empty() {
+        let fds = pipes.iter().map(|(_, pipe)| PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
+        let mut fds: Vec<_> = fds.collect();
         let left = end.saturating_duration_since(Instant::now());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        let open = pipes.iter().filter_map(|(pipe, _)| pipe.as_ref());
-        let mut fds: Vec<_> = open.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
-        match poll(&mut fds, timeout) {
+        match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
             Ok(0) => return Err(Errno::ETIMEDOUT),
             Ok(_) => {}
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno),
         }
-        let ready: Vec<_> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
-        let open = pipes.iter_mut().filter(|(pipe, _)| pipe.is_some());
-        for ((pipe, said), _) in open.zip(ready).filter(|(_, ready)| *ready) {
-            match pipe.as_mut().map_or(Ok(0), |pipe| pipe.read(&mut buffer)) {
-                Ok(0) => *pipe = None,
-                Ok(read) if said.len() < LIMIT => said.extend_from_slice(&buffer[..read]),
-                Ok(_) => {}
-                Err(e) => return Err(Errno::from_raw(e.raw_os_error().unwrap_or(0))),
+        let ready: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
+        let mut ready = ready.into_iter();
+        pipes.retain_mut(|(i, pipe)| {
+            if ready.next() != Some(true) {
+                return true;
             }
+            let read = pipe.read(&mut buffer).unwrap_or(0);
+            if said[*i].len() < LIMIT {
+                said[*i].extend_from_slice(&buffer[..read]);
+            }
+            read > 0
+        });
+    }
+    Ok(said.map(|said| String::from_utf8_lossy(&said).into_owned()))
+}
+
+/// A program may close its ends and stay.
+fn wait_until(child: &mut Child, end: Instant) -> nix::Result<Option<i32>> {
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Ok(status.code()),
+            Ok(None) if Instant::now() >= end => return Err(Errno::ETIMEDOUT),
+            Ok(None) => std::thread::sleep(Duration::from_millis(1)),
+            Err(e) => return Err(Errno::from_raw(e.raw_os_error().unwrap_or(0))),
         }
     }
     Ok(pipes.map(|(_, said)| String::from_utf8_lossy(&said).into_owned()))

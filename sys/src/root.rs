@@ -5,7 +5,7 @@ use crate::{Error, NodeStat, Result, error::optional};
 use nix::{
     dir::Dir,
     errno::Errno,
-    fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2},
+    fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat},
     sys::{
         stat::{FileStat, Mode, fstat, fstatat},
         statfs::{PROC_SUPER_MAGIC, fstatfs},
@@ -125,6 +125,25 @@ impl Root {
         };
         let fail = |errno: Errno| Error::call("list", self.show(below), errno);
         names(Dir::from_fd(fd)).map(Some).map_err(fail)
+    }
+
+    /// The text of a link itself; that of a namespace in `/proc` says which it is.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no link.
+    pub fn link(&self, below: &str) -> Result<String> {
+        let fd = self.open_below(below, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+        let text = readlinkat(&fd, "").map_err(|e| Error::call("read", self.show(below), e))?;
+        Ok(text.to_string_lossy().into_owned())
+    }
+
+    /// Which file system and file a path leads to: two paths with the same are one thing. `None` when
+    /// nothing is there.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn identity(&self, below: &str) -> Result<Option<(u64, u64)>> {
+        Ok(optional(self.stat(below))?.map(|stat| (stat.st_dev, stat.st_ino)))
     }
 
     /// Where a path below the root leads once every link is followed, as a path of the machine.
