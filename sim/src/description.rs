@@ -54,6 +54,8 @@ pub(crate) struct GpuEntry {
     pub uuid: Option<String>,
     #[serde(default = "yes")]
     pub mig: bool,
+    #[serde(rename = "mig-pending")]
+    pub mig_pending: Option<bool>,
     #[serde(default)]
     pub lost: bool,
     pub dri: Option<Dri>,

@@ -62,6 +62,7 @@ fn gpu(gpu: &Gpu) -> std::result::Result<nvml::Gpu, nvml::CallError> {
         minor: gpu.minor,
         model: gpu.model.product.to_owned(),
         mig: (!gpu.model.profiles.is_empty()).then_some(gpu.mig),
+        mig_pending: (!gpu.model.profiles.is_empty()).then_some(gpu.mig_pending),
         devices: (0..).zip(gpu.mig_devices().map(Ok)).collect(),
     })
 }

@@ -43,6 +43,8 @@ pub struct Gpu {
     pub uuid: GpuUuid,
     /// Divided or not.
     pub mig: bool,
+    /// What it becomes at the next reset.
+    pub mig_pending: bool,
     /// Fallen off the bus: NVML says so, `/proc` still has it.
     pub lost: bool,
     /// Its DRI nodes.
@@ -188,5 +190,7 @@ fn gpu(index: usize, entry: GpuEntry) -> Result<Gpu, String> {
             ci.uuid = uuid::mig_uuid(model.chip, &uuid, gi.id, syspipe);
         }
     }
-    Ok(Gpu { model, minor, pci, uuid, mig, lost: entry.lost, dri: entry.dri, instances })
+    let (lost, dri) = (entry.lost, entry.dri);
+    let mig_pending = entry.mig_pending.unwrap_or(mig);
+    Ok(Gpu { model, minor, pci, uuid, mig, mig_pending, lost, dri, instances })
 }

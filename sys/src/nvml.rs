@@ -46,6 +46,8 @@ pub struct Gpu {
     pub model: String,
     /// `None` on a GPU that cannot be divided.
     pub mig: Option<bool>,
+    /// What it becomes at the next reset of the GPU, where that is something else or the same.
+    pub mig_pending: Option<bool>,
     /// By MIG index; indices that hold no device are left out.
     pub devices: Vec<(u32, Result<MigDevice, CallError>)>,
 }

@@ -36,9 +36,9 @@ fn start(path: &str, error: NvmlError) -> Failure {
 
 fn gpu(nvml: &Nvml, index: u32) -> Result<Gpu, CallError> {
     let device = ask("nvmlDeviceGetHandleByIndex_v2", nvml.device_by_index(index))?;
-    let mig = match device.mig_mode() {
-        Ok(mode) => Some(mode.current == 1),
-        Err(NvmlError::NotSupported | NvmlError::FailedToLoadSymbol(_)) => None,
+    let (mig, mig_pending) = match device.mig_mode() {
+        Ok(mode) => (Some(mode.current == 1), Some(mode.pending == 1)),
+        Err(NvmlError::NotSupported | NvmlError::FailedToLoadSymbol(_)) => (None, None),
         Err(error) => return Err(failed("nvmlDeviceGetMigMode", &error)),
     };
     Ok(Gpu {
@@ -47,6 +47,7 @@ fn gpu(nvml: &Nvml, index: u32) -> Result<Gpu, CallError> {
         minor: ask("nvmlDeviceGetMinorNumber", device.minor_number())?,
         model: ask("nvmlDeviceGetName", device.name())?,
         mig,
+        mig_pending,
         devices: if mig == Some(true) { mig_devices(nvml, &device)? } else { Vec::new() },
     })
 }

@@ -259,8 +259,8 @@ pub extern "C" fn nvmlDeviceGetMigMode(
         if gpu.model.profiles.is_empty() {
             return Err(NOT_SUPPORTED);
         }
-        let mode = c_uint::from(gpu.mig);
-        put(current, mode).and_then(|()| put(pending, mode))
+        put(current, c_uint::from(gpu.mig))?;
+        put(pending, c_uint::from(gpu.mig_pending))
     }))
 }
 
