@@ -72,9 +72,10 @@ pub struct DeviceEntry {
     container_edits: Edits,
 }
 
+/// What is done to a container.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Edits {
+pub struct Edits {
     #[serde(deserialize_with = "or_empty")]
     env: Vec<String>,
     #[serde(deserialize_with = "or_empty")]
@@ -157,7 +158,40 @@ impl SpecFile {
 
     /// The device nodes that every container with any of the devices gets.
     pub fn common_nodes(&self) -> impl Iterator<Item = NodeId<'_>> {
-        self.container_edits.nodes()
+        self.container_edits.numbers()
+    }
+
+    /// Each difference from the spec that the node would get now, as a line.
+    #[must_use]
+    pub fn differences(&self, truth: &SpecFile) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.cdi_version != truth.cdi_version {
+            let version =
+                |spec: &SpecFile| spec.cdi_version.clone().unwrap_or_else(|| "none".to_owned());
+            let (ours, should) = (version(self), version(truth));
+            lines.push(format!("its cdiVersion is {ours}, should be {should}"));
+        }
+        lines.extend(differences("every container", &self.common(), &truth.common()));
+        let by_name = |spec: &SpecFile| -> BTreeMap<String, Facts> {
+            spec.devices.iter().map(|device| (device.name.clone(), device.own())).collect()
+        };
+        let (ours, theirs) = (by_name(truth), by_name(self));
+        for (name, facts) in &theirs {
+            match ours.get(name) {
+                Some(true_facts) => lines.extend(differences(name, facts, true_facts)),
+                None => lines.push(format!("device {name}: the node has no such device any more")),
+            }
+        }
+        let missing = ours.keys().filter(|name| !theirs.contains_key(*name));
+        lines.extend(missing.map(|name| format!("device {name}: not in the file")));
+        lines
+    }
+
+    /// What stands for all devices, then each device with its name.
+    pub fn parts(&self) -> impl Iterator<Item = (Option<&str>, &Edits)> {
+        let devices = self.devices.iter();
+        let devices = devices.map(|device| (Some(device.name.as_str()), &device.container_edits));
+        std::iter::once((None, &self.container_edits)).chain(devices)
     }
 
     /// What every container with any of the devices gets.
@@ -175,6 +209,22 @@ impl SpecFile {
     }
 }
 
+fn differences(subject: &str, file: &Facts, truth: &Facts) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (fact, particulars) in file {
+        match truth.get(fact) {
+            Some(true_ones) if true_ones == particulars => {}
+            Some(true_ones) => {
+                lines.push(format!("{subject}: {fact} is {particulars}, should be {true_ones}"));
+            }
+            None => lines.push(format!("{subject}: {fact} should not be there")),
+        }
+    }
+    let missing = truth.keys().filter(|fact| !file.contains_key(fact));
+    lines.extend(missing.map(|fact| format!("{subject}: {fact} is missing")));
+    lines
+}
+
 impl DeviceEntry {
     /// What is this device's own.
     #[must_use]
@@ -184,7 +234,7 @@ impl DeviceEntry {
 
     /// Its own device nodes.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId<'_>> {
-        self.container_edits.nodes()
+        self.container_edits.numbers()
     }
 
     /// The slices that it is, by the variables that mig-cdi gives them.
@@ -210,8 +260,19 @@ enum Mounts {
 }
 
 impl Edits {
-    fn nodes(&self) -> impl Iterator<Item = NodeId<'_>> {
+    /// The nodes, each with its path and the numbers that it states.
+    pub fn numbers(&self) -> impl Iterator<Item = NodeId<'_>> {
         self.device_nodes.iter().map(|node| (node.path.as_str(), node.major, node.minor))
+    }
+
+    /// The files of the host that are mounted.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        self.mounts.iter().map(|mount| mount.host_path.as_str())
+    }
+
+    /// The programs of the host that run.
+    pub fn programs(&self) -> impl Iterator<Item = &str> {
+        self.hooks.iter().map(|hook| hook.path.as_str())
     }
 
     fn facts(&self, mounts: Mounts) -> Facts {

@@ -73,12 +73,6 @@ pub fn read_regular(path: &Path, limit: usize) -> Result<Vec<u8>> {
     }
 }
 
-/// True when this process is root's.
-#[must_use]
-pub fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
-}
-
 /// Where the program that runs this is.
 ///
 /// # Errors

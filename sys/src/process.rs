@@ -164,7 +164,6 @@ fn wait_until(child: &mut Child, end: Instant) -> nix::Result<Option<i32>> {
             Err(e) => return Err(Errno::from_raw(e.raw_os_error().unwrap_or(0))),
         }
     }
-    Ok(pipes.map(|(_, said)| String::from_utf8_lossy(&said).into_owned()))
 }
 
 /// Becomes another program with these arguments, the same environment and the same descriptors.

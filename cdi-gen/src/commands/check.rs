@@ -4,13 +4,7 @@ use super::{
     Context, Done,
     plan::{Document, plan, text_of},
 };
-use crate::{
-    Exit, Failure,
-    cli::GenerateArgs,
-    spec::Format,
-    spec_file::{Facts, SpecFile},
-};
-use std::collections::BTreeMap;
+use crate::{Exit, Failure, cli::GenerateArgs, spec::Format, spec_file::SpecFile};
 
 pub(super) fn run(context: &Context<'_>, args: &GenerateArgs) -> Result<Done, Failure> {
     let plan = plan(context, args)?;
@@ -51,40 +45,6 @@ fn check(document: &Document) -> Result<Vec<String>, Failure> {
     if file.kind != truth.kind {
         return stale(format!("its kind is {}, not {}", file.kind, truth.kind));
     }
-    let mut lines = Vec::new();
-    if file.cdi_version != truth.cdi_version {
-        let version =
-            |spec: &SpecFile| spec.cdi_version.clone().unwrap_or_else(|| "none".to_owned());
-        lines.push(format!("its cdiVersion is {}, should be {}", version(&file), version(&truth)));
-    }
-    lines.extend(compare("every container", &file.common(), &truth.common()));
-    let by_name = |spec: &SpecFile| -> BTreeMap<String, Facts> {
-        spec.devices.iter().map(|device| (device.name.clone(), device.own())).collect()
-    };
-    let (ours, theirs) = (by_name(&truth), by_name(&file));
-    for (name, facts) in &theirs {
-        match ours.get(name) {
-            Some(true_facts) => lines.extend(compare(name, facts, true_facts)),
-            None => lines.push(format!("device {name}: the node has no such device any more")),
-        }
-    }
-    let missing = ours.keys().filter(|name| !theirs.contains_key(*name));
-    lines.extend(missing.map(|name| format!("device {name}: not in the file")));
+    let lines = file.differences(&truth);
     Ok(lines.into_iter().map(|line| format!("{path}: {line}")).collect())
-}
-
-fn compare(subject: &str, file: &Facts, truth: &Facts) -> Vec<String> {
-    let mut lines = Vec::new();
-    for (fact, particulars) in file {
-        match truth.get(fact) {
-            Some(true_ones) if true_ones == particulars => {}
-            Some(true_ones) => {
-                lines.push(format!("{subject}: {fact} is {particulars}, should be {true_ones}"));
-            }
-            None => lines.push(format!("{subject}: {fact} should not be there")),
-        }
-    }
-    let missing = truth.keys().filter(|fact| !file.contains_key(fact));
-    lines.extend(missing.map(|fact| format!("{subject}: {fact} is missing")));
-    lines
 }
