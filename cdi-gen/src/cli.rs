@@ -23,6 +23,7 @@ Examples:
   podman run --rm --device nvidia.com/mig=0:2g.20gb:0 IMAGE nvidia-smi -L
   mig-cdi show 0:2g.20gb:0                      what such a container gets, and from which facts
   mig-cdi nodes                                 the device nodes that rootless engines take from the host
+  mig-cdi doctor                                why does it not work, and what cures it
 
 No GPU here? Simulate a node:
   mig-cdi list --node hgx-h100
@@ -30,7 +31,7 @@ No GPU here? Simulate a node:
 
 Exit codes:
   0  done
-  1  an operation failed; the message names it
+  1  an operation failed; the message names it. Of doctor: there is an error
   2  wrong command line, configuration or node description
   3  incomplete: something on the node could not be established and was left out
   4  no driver to ask, or not all of it
@@ -74,6 +75,12 @@ pub(crate) enum Command {
     ///
     /// Slices are matched by their capability nodes, files by where they are on the host.
     Compare(CompareArgs),
+    /// Say why it does not work: a verdict on a line, what was seen, and what cures it
+    ///
+    /// Looks from the driver to the containers that run, and changes nothing. What cannot be looked at
+    /// is said too; root sees most. Engines are asked for their version by `--version`. The exit code is
+    /// 1 when there is an error, and 0 with warnings and notes alone.
+    Doctor(DoctorArgs),
     /// Show every GPU and MIG device of this node
     List(ListArgs),
     /// Show what a container gets with a device, and from which facts
@@ -129,7 +136,7 @@ pub(crate) struct NodeArgs {
 }
 
 /// What the devices are called and what they bring along.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "What is in the spec")]
 #[allow(clippy::doc_markdown)] // These are help texts.
 pub(crate) struct SpecArgs {
@@ -288,6 +295,20 @@ pub(crate) struct CompareArgs {
 
     #[command(flatten)]
     pub spec: SpecArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Explain one name of a device, with or without its kind: who defines it, who sees it
+    pub name: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// Look for engines, their configuration and the processes below DIR
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub host_root: PathBuf,
 }
 
 #[derive(Debug, Args)]

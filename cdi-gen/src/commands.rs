@@ -2,6 +2,7 @@
 
 mod check;
 mod compare;
+mod doctor;
 mod generate;
 mod list;
 mod nodes;
@@ -41,13 +42,20 @@ pub(crate) struct Done {
 
 /// Does what the command line asks.
 pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Failure> {
-    let settings = settings(cli.config.as_deref())?;
+    let (settings, broken) = match settings(cli.config.as_deref()) {
+        // The doctor says what is wrong with them.
+        Err(failure) if matches!(cli.command, Command::Doctor(_)) => {
+            (Settings::parse("").map_err(|e| usage(e.to_string()))?, Some(failure))
+        }
+        read => (read?, None),
+    };
     let config = cli.config.as_deref();
     let context = Context { node: &cli.node, config, settings: &settings, console };
     match &cli.command {
         Command::Generate(args) => generate::run(&context, args),
         Command::Check(args) => check::run(&context, args),
         Command::Compare(args) => compare::run(&context, args),
+        Command::Doctor(args) => doctor::run(&context, args, broken),
         Command::List(args) => list::run(&context, args),
         Command::Show(args) => show::run(&context, args),
         Command::Watch(args) => watch::run(&context, args),

@@ -100,7 +100,7 @@ fn read(machine: &dyn Machine, source: Source) -> Result<Discovery, Failure> {
 }
 
 /// The cure for an NVML that cannot be asked.
-fn explain(failure: nvml::Failure) -> Failure {
+pub(crate) fn explain(failure: nvml::Failure) -> Failure {
     let cure = match failure {
         nvml::Failure::NoLibrary { .. } => {
             "install the driver's libnvidia-ml, name its place with --driver-root or --library-search-path, or \

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Everything asked for was done.
     Success = 0,
-    /// An operation failed; the message names it.
+    /// An operation failed; the message names it. Of the doctor: it found an error.
     Failed = 1,
     /// The command line, the configuration or the node description is wrong.
     Usage = 2,

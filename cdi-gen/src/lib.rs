@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod console;
 pub mod discover;
+mod doctor;
 mod exit;
 pub mod spec;
 pub mod spec_file;
