@@ -25,7 +25,7 @@ use mig_cdi_config::Settings;
 use mig_cdi_model::{Capabilities, Capability, DriverFile, Topology, cdi::Kind};
 use mig_cdi_sim::{Node, PRESETS, SimulatedMachine, preset};
 use mig_cdi_sys::{
-    Host, Machine, Roots, absolute, exchangeable, is_program, own_program, read_named,
+    Host, Machine, Roots, absolute, exchangeable, is_program, own_program, read_named, read_regular,
 };
 use std::path::{Path, PathBuf};
 
@@ -42,9 +42,10 @@ pub(crate) struct Done {
 
 /// Does what the command line asks.
 pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Failure> {
-    let (settings, broken) = match settings(cli.config.as_deref()) {
+    let is_doctor = matches!(cli.command, Command::Doctor(_));
+    let (settings, broken) = match settings(cli.config.as_deref(), is_doctor) {
         // The doctor says what is wrong with them.
-        Err(failure) if matches!(cli.command, Command::Doctor(_)) => {
+        Err(failure) if is_doctor => {
             (Settings::parse("").map_err(|e| usage(e.to_string()))?, Some(failure))
         }
         read => (read?, None),
@@ -65,9 +66,11 @@ pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Failure> {
     }
 }
 
-fn settings(path: Option<&Path>) -> Result<Settings, Failure> {
+/// A file that the user names may be a pipe, but the doctor waits for no writer.
+fn settings(path: Option<&Path>, is_doctor: bool) -> Result<Settings, Failure> {
     let file = path.unwrap_or(Path::new(mig_cdi_config::PATH));
-    let text = match read_named(file, TEXT_LIMIT) {
+    let read = if is_doctor || path.is_none() { read_regular } else { read_named };
+    let text = match read(file, TEXT_LIMIT) {
         Ok(bytes) => utf8(bytes, file)?,
         Err(error) if path.is_none() && error.is_absent() => String::new(),
         Err(error) => return Err(Failure::new(Exit::Usage, error.to_string())),

@@ -3,7 +3,7 @@
 use super::{Facts, Verdict, error, note, ok, some, warning};
 use crate::spec_file::{Edits, SpecFile};
 use mig_cdi_model::cdi::{Kind, Version};
-use mig_cdi_sys::is_program;
+use mig_cdi_sys::{is_program, is_root};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -41,8 +41,12 @@ pub(super) fn specs(facts: &Facts<'_>) -> Vec<Verdict> {
     let files = facts.dirs.iter().flat_map(super::facts::Dir::all);
     let verdict = |file: &super::facts::File| {
         let subject = show(&file.path);
+        let closed = mode(facts, &file.path).filter(|mode| mode & 0o004 == 0);
         let spec = match &file.spec {
             Ok(spec) => spec,
+            Err(reason) if !is_root() && closed.is_some() => {
+                return warning(subject, reason, "run it as root");
+            }
             Err(reason) => {
                 let evidence = format!("{reason}, and engines pass it over without a word");
                 return error(subject, evidence, "correct it, or remove it");
@@ -54,9 +58,9 @@ pub(super) fn specs(facts: &Facts<'_>) -> Vec<Verdict> {
             let evidence = format!("kind: {bad}; engines refuse it or stop at it");
             return error(subject, evidence, "remove it, or give it a kind of longer parts");
         }
-        match mode(facts, &file.path) {
+        match closed {
             _ if count == 0 => error(subject, "no device: engines refuse it", "remove it"),
-            Some(mode) if mode & 0o004 == 0 => {
+            Some(mode) => {
                 let evidence = format!("mode {mode:04o}: rootless engines cannot read it");
                 warning(subject, evidence, format!("chmod o+r {}", file.path.display()))
             }

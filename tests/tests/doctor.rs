@@ -1,0 +1,1290 @@
+//! `mig-cdi doctor`: a healthy host, on which nothing is wrong, and one case for each verdict: the fault
+//! is made, and the line is there that the healthy host does not have.
+
+use mig_cdi_sim::preset;
+use mig_cdi_tests::{FakeHost, Run, driver::Layout, run};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use serde_json::Value;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+const PODMAN: &str = "/etc/containers/containers.conf";
+const CONTAINERD: &str = "/etc/containerd/config.toml";
+const DOCKER: &str = "/etc/docker/daemon.json";
+const CRIO: &str = "/etc/crio/crio.conf.d/10-cdi.conf";
+const HOOKS: &str = "/usr/share/containers/oci/hooks.d";
+const ID: &str = "4f08cd7afbc62678a165825ab3df561e4f08cd7afbc62678a165825ab3df561e";
+const UUID: &str = "MIG-b3c02e6f-4949-5c5e-80cc-f09e85bd7e98";
+/// An instance that the node does not have: gpu 0 gi 9.
+const GONE: (u32, u32) = (508, 84);
+
+/// A host on which nothing is wrong.
+struct Healthy {
+    host: FakeHost,
+}
+
+impl Healthy {
+    fn new() -> Healthy {
+        Healthy::of(preset("a100-80gb").unwrap())
+    }
+
+    fn of(description: &str) -> Healthy {
+        let host = Healthy { host: FakeHost::with_driver(description, Layout::Fedora) };
+        let etc = host.dir().join("etc-cdi");
+        fs::create_dir(&etc).unwrap();
+        let dirs = format!("[{etc:?}, {:?}]", host.host.out());
+        fs::write(host.host.config(), format!("spec-dirs = {dirs}\n")).unwrap();
+        let made = host.host.generate(&[]);
+        assert_eq!(made.code, 0, "{}", made.stderr);
+        host.engine("podman", "podman version 5.8.6");
+        host.engine("containerd", "containerd github.com/containerd/containerd v2.1.9 0123abc");
+        host.engine("dockerd", "Docker version 28.5.2, build ecc6942");
+        host.engine("crio", "crio version 1.36.0\nVersion: 1.36.0");
+        host.engine("runc", "runc version 1.3.6\ncommit: x");
+        host.engine("crun", "crun version 1.28\ncommit: x");
+        host.write(PODMAN, &format!("[engine]\ncdi_spec_dirs = {dirs}\n"));
+        let plugin = "[plugins.\"io.containerd.cri.v1.runtime\"]";
+        host.write(CONTAINERD, &format!("version = 3\n{plugin}\ncdi_spec_dirs = {dirs}\n"));
+        host.write(DOCKER, &format!("{{\"cdi-spec-dirs\": {dirs}}}"));
+        host.write(CRIO, &format!("[crio.runtime]\ncdi_spec_dirs = {dirs}\n"));
+        host.write("/usr/bin/good-hook", "#!/bin/sh\n");
+        let good = r#"{"version":"1.0.0","hook":{"path":"/usr/bin/good-hook"},"when":{"always":true},"stages":["createContainer"]}"#;
+        host.write(&format!("{HOOKS}/good.json"), good);
+        host.write("/sys/fs/cgroup/cgroup.controllers", "cpu\n");
+        fs::create_dir_all(host.host.path("/run/systemd/system")).unwrap();
+        host.links();
+        host.process(1, "mnt:[1]", "0::/init.scope\n", &[]);
+        host
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.host.out().parent().unwrap().to_owned()
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.host.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// A program that says its version, and nothing when it has an environment.
+    fn engine(&self, name: &str, says: &str) {
+        let path = format!("/usr/bin/{name}");
+        self.write(
+            &path,
+            &format!("#!/bin/sh\n[ -z \"$HOME$LANG\" ] && printf '%s\\n' '{says}'\n"),
+        );
+        fs::set_permissions(self.host.path(&path), Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// `/dev/char`, as nvidia-modprobe makes it.
+    fn links(&self) {
+        let dir = self.host.path("/dev/char");
+        fs::create_dir_all(&dir).unwrap();
+        let spec: Value = serde_json::from_str(&self.host.read_spec().unwrap()).unwrap();
+        let edits = spec["devices"].as_array().unwrap().iter().map(|d| &d["containerEdits"]);
+        for edits in edits.chain([&spec["containerEdits"]]) {
+            for node in edits["deviceNodes"].as_array().into_iter().flatten() {
+                let path = node["path"].as_str().unwrap().trim_start_matches("/dev");
+                let link = dir.join(format!("{}:{}", node["major"], node["minor"]));
+                let _ = symlink(format!("..{path}"), link);
+            }
+        }
+    }
+
+    /// A process below the fake `/proc`.
+    fn process(&self, pid: u32, namespace: &str, cgroup: &str, environ: &[&str]) {
+        let proc = format!("/proc/{pid}");
+        self.write(&format!("{proc}/cgroup"), cgroup);
+        self.write(&format!("{proc}/environ"), &environ.join("\0"));
+        fs::create_dir_all(self.host.path(&format!("{proc}/ns"))).unwrap();
+        fs::create_dir_all(self.host.path(&format!("{proc}/root"))).unwrap();
+        symlink(namespace, self.host.path(&format!("{proc}/ns/mnt"))).unwrap();
+    }
+
+    /// A container that holds a capability node and says what it was given.
+    fn container(&self, (major, minor): (u32, u32), environ: &[&str]) {
+        let cgroup = format!("0::/machine.slice/libpod-{ID}.scope\n");
+        self.process(77, "mnt:[2]", &cgroup, environ);
+        let dir = self.host.path("/proc/77/root/dev/nvidia-caps");
+        fs::create_dir_all(&dir).unwrap();
+        node(&dir.join(format!("nvidia-cap{minor}")), major, minor);
+    }
+
+    fn remove(&self, path: &str) {
+        let path = self.host.path(path);
+        if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+    }
+
+    fn replace(&self, path: &Path, from: &str, to: &str) {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.contains(from), "{from} in {text}");
+        fs::write(path, text.replace(from, to)).unwrap();
+    }
+
+    /// Another spec of one device, beside ours.
+    fn spec(&self, name: &str, kind: &str, device: &str, edits: &str) {
+        let edits = if edits.is_empty() { r#""env":["A=b"]"# } else { edits };
+        let text = format!(
+            r#"{{"cdiVersion":"0.5.0","kind":"{kind}","devices":[{{"name":"{device}","containerEdits":{{{edits}}}}}]}}"#
+        );
+        fs::write(self.dir().join(name), text).unwrap();
+    }
+
+    /// The same, ended after some seconds: it must not wait for anything.
+    fn bounded(&self) -> Run {
+        let root = format!("--host-root={}", self.host.root().display());
+        let doctor = self.host.command(&["doctor", &root]);
+        let mut command = Command::new("timeout");
+        command.env_clear().arg("10").arg(doctor.get_program()).args(doctor.get_args());
+        let (key, value) = self.host.env();
+        run(command.env(key, value))
+    }
+
+    fn doctor(&self, args: &[&str]) -> Run {
+        let root = format!("--host-root={}", self.host.root().display());
+        self.host.run(&[&["doctor", &root], args].concat())
+    }
+}
+
+fn node(path: &Path, major: u32, minor: u32) {
+    let numbers = makedev(major.into(), minor.into());
+    mknod(path, SFlag::S_IFCHR, Mode::from_bits_truncate(0o444), numbers).unwrap();
+}
+
+const HEALTHY: &str = "\
+ok       settings      spec directories TMP/etc-cdi, TMP/cdi
+ok       driver        580.105.08, module and libraries agree
+ok       capabilities  device nodes, major 508
+ok       nvml          TMP/root/usr/lib64/libnvidia-ml.so.580.105.08, 1 gpus
+ok       mig           gpu 0: mig mode is on, 4 mig devices
+ok       devices       4 mig devices, all certain
+ok       nodes         12 nodes, with the driver's numbers and modes
+ok       links         /dev/char leads to 12 nodes
+ok       directories   TMP/etc-cdi: 0 spec files
+ok       directories   TMP/cdi: 1 spec files
+ok       specs         TMP/cdi/nvidia.com-mig.json: nvidia.com/mig, 9 devices, cdi 0.5.0
+ok       versions      every engine here takes every spec, as far as is known
+ok       names         9 names, each defined once
+ok       stale         no spec names a node that is not the driver's now
+ok       drift         TMP/cdi/nvidia.com-mig.json: it is what mig-cdi generate would write now
+ok       files         every file and program that a spec names is there
+ok       engines       podman: podman 5.8.6 at /usr/bin/podman, takes cdi up to 1.0.0
+ok       engines       containerd: containerd 2.1.9 at /usr/bin/containerd, takes cdi up to 1.0.0
+ok       engines       docker: docker 28.5.2 at /usr/bin/dockerd, takes cdi up to 1.0.0
+ok       engines       crio: crio 1.36.0 at /usr/bin/crio, takes cdi up to 1.1.0
+ok       engines       runc: runc 1.3.6 at /usr/bin/runc, which sees no spec
+ok       engines       crun: crun 1.28.0 at /usr/bin/crun, which sees no spec
+ok       config        podman: it reads TMP/etc-cdi, TMP/cdi
+ok       config        containerd: it reads TMP/etc-cdi, TMP/cdi
+ok       config        docker: it reads TMP/etc-cdi, TMP/cdi
+ok       config        crio: it reads TMP/etc-cdi, TMP/cdi
+ok       hooks         1 files in hooks.d, none that breaks an engine
+ok       host          cgroup: version 2
+ok       host          systemd: runs
+ok       host          selinux: off
+ok       containers    0 hold slices, all of which there are
+ok       privilege     root sees everything
+";
+
+#[test]
+fn nothing_is_wrong_with_a_healthy_host() {
+    let host = Healthy::new();
+    let before = run(Command::new("find").arg(host.dir()).args(["-printf", "%p %T@ %m\n"]));
+    let run_ = host.doctor(&[]);
+    similar_asserts::assert_eq!(run_.stdout, HEALTHY);
+    assert_eq!((run_.code, run_.stderr.as_str()), (0, "0 errors, 0 warnings, 0 notes\n"));
+    let after = run(Command::new("find").arg(host.dir()).args(["-printf", "%p %T@ %m\n"]));
+    assert_eq!(before, after, "it changes nothing");
+    let json: Value = serde_json::from_str(&host.doctor(&["--json"]).stdout).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), HEALTHY.lines().count());
+    assert_eq!(json[1]["check"], "driver");
+    assert_eq!(json[1]["severity"], "ok");
+    assert_eq!(json[1]["cure"], Value::Null);
+}
+
+/// What is done to the healthy host, and what is said then: severity, check, and a part of the line. The
+/// line below it is a cure for warnings and errors.
+type Case = (&'static str, fn(&Healthy), &'static str, &'static str, &'static str);
+
+fn check(cases: &[Case]) {
+    for (name, fault, severity, check, part) in cases {
+        let host = Healthy::new();
+        fault(&host);
+        expect(&host, name, (severity, check, part));
+    }
+}
+
+fn expect(host: &Healthy, name: &str, (severity, check, part): (&str, &str, &str)) {
+    let run = host.doctor(&[]);
+    let start = format!("{severity:<7}  {check:<12}  ");
+    let is = |line: &&str| line.starts_with(&start) && line.contains(part);
+    assert!(!HEALTHY.lines().any(|line| is(&line)), "{name}: healthy says it too");
+    let mut lines = run.stdout.lines().skip_while(|line| !is(line));
+    assert!(lines.next().is_some(), "{name}: {start}…{part} in\n{}{}", run.stdout, run.stderr);
+    let cured = lines.next().is_some_and(|line| line.starts_with("         cure: "));
+    assert_eq!(cured, matches!(severity, "warning" | "error"), "{name}: {}", run.stdout);
+    let errors = run.stdout.lines().any(|line| line.starts_with("error"));
+    assert_eq!(run.code, i32::from(errors), "{name}: {}", run.stderr);
+    assert!(run.stderr.ends_with(" notes\n"), "{name}: {}", run.stderr);
+}
+
+#[test]
+fn faults_of_the_driver() {
+    check(&[
+        (
+            "no driver",
+            |h| h.remove("/proc/driver"),
+            "error",
+            "driver",
+            "no nvidia driver is loaded",
+        ),
+        ("no driver: nvml", |h| h.remove("/proc/driver"), "note", "nvml", "not asked: there is no"),
+        ("no driver: devices", |h| h.remove("/proc/driver"), "note", "devices", "without a driver"),
+        ("no driver: nodes", |h| h.remove("/proc/driver"), "note", "nodes", "without a driver"),
+        ("no driver: mig", |h| h.remove("/proc/driver"), "note", "mig", "not known without nvml"),
+        ("no driver: stale", |h| h.remove("/proc/driver"), "note", "stale", "without a driver"),
+        ("no driver: drift", |h| h.remove("/proc/driver"), "note", "drift", "cannot be told"),
+        (
+            "no driver: containers",
+            |h| h.remove("/proc/driver"),
+            "note",
+            "containers",
+            "cannot be told",
+        ),
+        (
+            "no driver: capabilities",
+            |h| h.remove("/proc/driver"),
+            "note",
+            "capabilities",
+            "no gpu is awake",
+        ),
+        (
+            "not registered",
+            |h| h.replace(&h.host.path("/proc/devices"), "195 nvidia\n", ""),
+            "error",
+            "driver",
+            "no character device \"nvidia\"",
+        ),
+        (
+            "half updated",
+            |h| {
+                let (old, new) =
+                    ("/usr/lib64/libcuda.so.580.105.08", "/usr/lib64/libcuda.so.590.1.1");
+                fs::rename(h.host.path(old), h.host.path(new)).unwrap();
+            },
+            "error",
+            "driver",
+            "driver 580.105.08 is loaded and TMP/root/usr/lib64 has the files of 590.1.1",
+        ),
+        (
+            "a library that is none",
+            |h| h.write("/usr/lib64/libnvidia-nvvm.so.580.105.08", "garbage"),
+            "warning",
+            "driver",
+            "is left out",
+        ),
+        (
+            "no libraries wanted",
+            |h| h.replace(&h.host.config(), "spec-dirs", "capabilities = \"none\"\nspec-dirs"),
+            "ok",
+            "driver",
+            "capabilities is none",
+        ),
+        (
+            "empty capability files",
+            |h| h.write("/proc/driver/nvidia/capabilities/gpu0/mig/gi3/access", ""),
+            "error",
+            "capabilities",
+            "the driver is in the old proc mode: /proc/driver/nvidia/capabilities/gpu0/mig/gi3/access is empty",
+        ),
+        (
+            "no table of minors",
+            |h| h.remove("/proc/driver/nvidia-caps/mig-minors"),
+            "error",
+            "capabilities",
+            "old proc mode: /proc/driver/nvidia-caps/mig-minors is not there",
+        ),
+        (
+            "no major",
+            |h| h.replace(&h.host.path("/proc/devices"), "508 nvidia-caps\n", ""),
+            "error",
+            "capabilities",
+            "no character device nvidia-caps",
+        ),
+        (
+            "two versions in memory",
+            |h| h.replace(&h.host.path("/proc/driver/nvidia/version"), "580.105.08", "580.95.05"),
+            "error",
+            "devices",
+            "/proc/driver/nvidia/version says driver 580.95.05, nvml says 580.105.08",
+        ),
+        (
+            "no nvml",
+            |h| {
+                for dir in ["/usr/lib64", "/usr/lib", "/usr/lib/x86_64-linux-gnu"] {
+                    for name in ["libnvidia-ml.so.580.105.08", "libnvidia-ml.so.1"] {
+                        let _ = fs::remove_file(h.host.path(&format!("{dir}/{name}")));
+                    }
+                }
+            },
+            "error",
+            "nvml",
+            "libnvidia-ml.so.1 not found",
+        ),
+    ]);
+}
+
+/// The healthy host, and then another node on it.
+fn becomes(description: &str, expected: (&str, &str, &str)) {
+    let host = Healthy::new();
+    host.host.become_node(description);
+    expect(&host, description, expected);
+}
+
+#[test]
+fn faults_of_the_node() {
+    const A100: &str = "[[gpu]]\nmodel = \"a100-80gb\"\n";
+    becomes("", ("warning", "mig", "nvml lists no gpu"));
+    becomes(&format!("{A100}lost = true"), ("error", "mig", "gpu 0: nvml"));
+    becomes(
+        &format!("{A100}mig = false"),
+        ("note", "mig", "mig mode is off; nvidia-smi -i 0 -mig 1"),
+    );
+    becomes(A100, ("note", "mig", "mig mode is on, without a mig device"));
+    becomes("[[gpu]]\nmodel = \"l40s\"", ("note", "mig", "cannot be divided"));
+    let pending = format!("{A100}mig = false\nmig-pending = true");
+    becomes(&pending, ("warning", "mig", "mig mode is off, and on after a reset"));
+    let two = format!("{A100}instances = [{{ profile = \"2g.20gb\" }}]\n");
+    let hidden = format!("faults.hidden-from-nvml = [\"gpu0/gi3/ci0\"]\n{two}");
+    becomes(&hidden, ("error", "devices", "nvml does not list it"));
+    becomes(&two, ("error", "stale", "/dev/nvidia-caps/nvidia-cap39 is of no instance"));
+    becomes(A100, ("error", "drift", "the node has no nvidia.com/mig device"));
+    let moved = format!("majors.nvidia-caps = 234\n{two}");
+    becomes(&moved, ("error", "stale", "nvidia-cap30 has major 508, the driver has 234"));
+    let uncertain = format!(
+        "{two}[[faults.files]]\npath = \"/proc/driver/nvidia/capabilities/gpu0/mig/gi3/access\"\ntext = \"x\"\n"
+    );
+    becomes(&uncertain, ("note", "stale", "while instances are not certain"));
+    becomes(&uncertain, ("note", "containers", "while the instances are not certain"));
+    becomes(
+        &format!("majors.nvidia-uvm = 0\n{two}"),
+        ("warning", "nodes", "nvidia-uvm is not loaded"),
+    );
+    let no_driver = format!("faults.nvml = \"version-mismatch\"\n{two}");
+    becomes(&no_driver, ("error", "nvml", "different driver versions"));
+}
+
+#[test]
+fn faults_of_nodes_and_links() {
+    const NODE: &str = "/dev/nvidia-caps/nvidia-cap30";
+    check(&[
+        (
+            "missing",
+            |h| h.remove(NODE),
+            "warning",
+            "nodes",
+            "not there: /dev/nvidia-caps/nvidia-cap30",
+        ),
+        (
+            "of an earlier load",
+            |h| {
+                h.remove(NODE);
+                node(&h.host.path(NODE), 510, 30);
+            },
+            "error",
+            "nodes",
+            "nvidia-cap30 is 510:30, should be 508:30",
+        ),
+        (
+            "a file",
+            |h| {
+                h.remove(NODE);
+                h.write(NODE, "");
+            },
+            "error",
+            "nodes",
+            "nvidia-cap30 is no character device",
+        ),
+        (
+            "closed",
+            |h| fs::set_permissions(h.host.path(NODE), Permissions::from_mode(0o400)).unwrap(),
+            "warning",
+            "nodes",
+            "nvidia-cap30 is 0400 of 0:0, the driver says 0444 of 0:0",
+        ),
+        (
+            "a loop of links",
+            |h| {
+                h.remove(NODE);
+                symlink("nvidia-cap30", h.host.path(NODE)).unwrap();
+            },
+            "warning",
+            "nodes",
+            "too many",
+        ),
+        (
+            "no link",
+            |h| h.remove("/dev/char/508:30"),
+            "warning",
+            "links",
+            "missing or wrong: /dev/char/508:30; systemd needs them",
+        ),
+        (
+            "a link elsewhere",
+            |h| {
+                h.remove("/dev/char/508:30");
+                symlink("../nvidia0", h.host.path("/dev/char/508:30")).unwrap();
+            },
+            "warning",
+            "links",
+            "missing or wrong: /dev/char/508:30",
+        ),
+        (
+            "no link, no systemd",
+            |h| {
+                h.remove("/dev/char/508:30");
+                h.remove("/run/systemd/system");
+            },
+            "ok",
+            "links",
+            "nothing needs /dev/char",
+        ),
+    ]);
+}
+
+#[test]
+fn faults_of_specs() {
+    check(&[
+        (
+            "no directory",
+            |h| fs::remove_dir(h.dir().join("etc-cdi")).unwrap(),
+            "note",
+            "directories",
+            "not there",
+        ),
+        (
+            "a file for a directory",
+            |h| {
+                fs::remove_dir(h.dir().join("etc-cdi")).unwrap();
+                symlink("etc-cdi", h.dir().join("etc-cdi")).unwrap();
+            },
+            "error",
+            "directories",
+            "etc-cdi",
+        ),
+        (
+            "a closed directory",
+            |h| fs::set_permissions(h.host.out(), Permissions::from_mode(0o750)).unwrap(),
+            "warning",
+            "directories",
+            "TMP/cdi: mode 0750: rootless",
+        ),
+        (
+            "a closed file",
+            |h| fs::set_permissions(h.host.spec(), Permissions::from_mode(0o640)).unwrap(),
+            "warning",
+            "specs",
+            "mode 0640: rootless",
+        ),
+        (
+            "no spec",
+            |h| fs::remove_file(h.host.spec()).unwrap(),
+            "note",
+            "specs",
+            "there is no spec file",
+        ),
+        (
+            "no spec of ours",
+            |h| fs::remove_file(h.host.spec()).unwrap(),
+            "error",
+            "drift",
+            "the node has devices",
+        ),
+        (
+            "no json",
+            |h| fs::write(h.host.spec(), "{").unwrap(),
+            "error",
+            "specs",
+            "nvidia.com-mig.json: it is no cdi spec in json or yaml",
+        ),
+        (
+            "no device",
+            |h| {
+                fs::write(
+                    h.dir().join("cdi/a.yaml"),
+                    "cdiVersion: 0.5.0\nkind: a.com/bb\ndevices: []\n",
+                )
+                .unwrap();
+            },
+            "error",
+            "specs",
+            "a.yaml: no device",
+        ),
+        (
+            "a short kind",
+            |h| h.spec("cdi/a.json", "nvidia.com/m", "x", ""),
+            "error",
+            "specs",
+            "\"nvidia.com/m\" is not",
+        ),
+        (
+            "too new",
+            |h| h.replace(&h.host.spec(), "\"0.5.0\"", "\"1.1.0\""),
+            "error",
+            "versions",
+            "cdi 1.1.0, and podman 5.8.6 takes up to 1.0.0",
+        ),
+        (
+            "too new for an old podman",
+            |h| {
+                h.engine("podman", "podman version 4.3.1");
+                h.replace(&h.host.spec(), "\"0.5.0\"", "\"0.6.0\"");
+            },
+            "error",
+            "versions",
+            "cdi 0.6.0, and podman 4.3.1 takes up to 0.5.0",
+        ),
+        (
+            "no version",
+            |h| h.replace(&h.host.spec(), "\"0.5.0\"", "\"5\""),
+            "error",
+            "versions",
+            "cdiVersion \"5\" is no version",
+        ),
+        (
+            "twice",
+            |h| {
+                fs::copy(h.host.spec(), h.dir().join("cdi/b.json")).unwrap();
+            },
+            "error",
+            "names",
+            "defined twice, by TMP/cdi/b.json, TMP/cdi/nvidia.com-mig.json and so disable each other",
+        ),
+        (
+            "hidden",
+            |h| {
+                fs::copy(h.host.spec(), h.dir().join("etc-cdi/b.json")).unwrap();
+            },
+            "note",
+            "names",
+            "TMP/etc-cdi/b.json: hidden by TMP/cdi/nvidia.com-mig.json",
+        ),
+        (
+            "stale, of another tool",
+            |h| {
+                let caps = r#""deviceNodes":[{"path":"/dev/nvidia-caps/nvidia-cap84"}]"#;
+                h.spec("cdi/nvidia.json", "nvidia.com/gpu", "0:9", caps);
+            },
+            "error",
+            "stale",
+            "TMP/cdi/nvidia.json: /dev/nvidia-caps/nvidia-cap84 is of no instance that there is",
+        ),
+        (
+            "stale minor",
+            |h| h.replace(&h.host.spec(), "\"minor\":30", "\"minor\":32"),
+            "error",
+            "stale",
+            "nvidia-cap30 has minor 32, the driver has 30",
+        ),
+        (
+            "drifted",
+            |h| {
+                h.replace(&h.host.spec(), "NVIDIA_VISIBLE_DEVICES=void", "NVIDIA_VISIBLE_DEVICES=x")
+            },
+            "warning",
+            "drift",
+            "variable NVIDIA_VISIBLE_DEVICES is x, should be void",
+        ),
+        (
+            "drifted much",
+            |h| h.replace(&h.host.spec(), "0:2g.20gb:", "0:3g.20gb:"),
+            "warning",
+            "drift",
+            "more differences",
+        ),
+        (
+            "a file that went",
+            |h| {
+                h.spec(
+                    "cdi/a.json",
+                    "a.com/bb",
+                    "x",
+                    r#""mounts":[{"hostPath":"/no/such","containerPath":"/a"}]"#,
+                )
+            },
+            "error",
+            "files",
+            "TMP/cdi/a.json: it mounts what is not there, and no container starts: /no/such",
+        ),
+        (
+            "a hook that went",
+            |h| {
+                h.spec(
+                    "cdi/a.json",
+                    "a.com/bb",
+                    "x",
+                    r#""hooks":[{"hookName":"prestart","path":"/no/such"}]"#,
+                )
+            },
+            "error",
+            "files",
+            "TMP/cdi/a.json: it runs what is not there, and no container starts: /no/such",
+        ),
+        (
+            "settings",
+            |h| fs::write(h.host.config(), "kindd = 1").unwrap(),
+            "error",
+            "settings",
+            "unknown field `kindd`",
+        ),
+    ]);
+}
+
+#[test]
+fn faults_of_engines() {
+    const OLD: &str = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\n";
+    check(&[
+        (
+            "none",
+            |h| {
+                ["podman", "containerd", "dockerd", "crio", "runc", "crun"]
+                    .iter()
+                    .for_each(|name| h.remove(&format!("/usr/bin/{name}")))
+            },
+            "note",
+            "engines",
+            "none in /usr/bin, /usr/sbin, /usr/local/bin",
+        ),
+        (
+            "none to configure",
+            |h| {
+                ["podman", "containerd", "dockerd", "crio", "runc", "crun"]
+                    .iter()
+                    .for_each(|name| h.remove(&format!("/usr/bin/{name}")))
+            },
+            "note",
+            "config",
+            "no engine with cdi",
+        ),
+        (
+            "no cdi",
+            |h| h.engine("containerd", "containerd x 1.6.20~ds1"),
+            "warning",
+            "engines",
+            "containerd 1.6.20 at /usr/bin/containerd knows no cdi",
+        ),
+        (
+            "not measured",
+            |h| h.engine("crio", "crio version 1.30.0"),
+            "note",
+            "engines",
+            "which cdi it takes is not known",
+        ),
+        (
+            "says nothing",
+            |h| h.engine("podman", "hello"),
+            "warning",
+            "engines",
+            "it names no version",
+        ),
+        (
+            "hangs",
+            |h| h.write("/usr/bin/podman", "#!/bin/sh\nexec sleep 600\n"),
+            "warning",
+            "engines",
+            "podman: its version is not known: wait for",
+        ),
+        (
+            "hangs with its ends closed",
+            |h| h.write("/usr/bin/podman", "#!/bin/sh\nexec sleep 600 >&- 2>&-\n"),
+            "warning",
+            "engines",
+            "podman: its version is not known: wait for",
+        ),
+        (
+            "somebody else's",
+            |h| {
+                fs::set_permissions(h.host.path("/usr/bin/podman"), Permissions::from_mode(0o777))
+                    .unwrap()
+            },
+            "warning",
+            "engines",
+            "its version is not known: not run: ",
+        ),
+        (
+            "no program",
+            |h| {
+                h.remove("/usr/bin/podman");
+                fs::create_dir(h.host.path("/usr/bin/podman")).unwrap();
+            },
+            "warning",
+            "engines",
+            "podman: its version is not known: run",
+        ),
+        (
+            "podman 5.5",
+            |h| {
+                h.engine("podman", "podman version 5.5.2");
+                h.remove(PODMAN);
+            },
+            "warning",
+            "config",
+            "podman: it reads /etc/cdi, and not TMP/cdi",
+        ),
+        (
+            "podman 5.6",
+            |h| h.remove(PODMAN),
+            "warning",
+            "config",
+            "podman: it reads /etc/cdi, /var/run/cdi, and not TMP/cdi",
+        ),
+        (
+            "podman 4.3 knows no key",
+            |h| h.engine("podman", "podman version 4.3.1"),
+            "warning",
+            "config",
+            "podman: it reads /etc/cdi, /var/run/cdi, and not TMP/cdi",
+        ),
+        (
+            "a drop-in of podman",
+            |h| {
+                h.write("/etc/containers/containers.conf.d/a.conf", "engine.cdi_spec_dirs = ['/x']")
+            },
+            "warning",
+            "config",
+            "podman: it reads /x, and not TMP/cdi",
+        ),
+        (
+            "no toml",
+            |h| h.write(PODMAN, "="),
+            "warning",
+            "config",
+            "podman: parse /etc/containers/containers.conf:",
+        ),
+        (
+            "no json",
+            |h| h.write(DOCKER, "{"),
+            "warning",
+            "config",
+            "docker: parse /etc/docker/daemon.json:",
+        ),
+        (
+            "docker 26",
+            |h| h.engine("dockerd", "Docker version 26.1.5"),
+            "warning",
+            "config",
+            "docker: features.cdi is not on",
+        ),
+        (
+            "docker without",
+            |h| h.write(DOCKER, r#"{"features":{"cdi":false}}"#),
+            "warning",
+            "config",
+            "docker: features.cdi is not on",
+        ),
+        (
+            "docker 26 with",
+            |h| {
+                h.engine("dockerd", "Docker version 26.1.5");
+                h.write(DOCKER, r#"{"features":{"cdi":true},"cdi-spec-dirs":["/x"]}"#);
+            },
+            "warning",
+            "config",
+            "docker: it reads /x, and not",
+        ),
+        (
+            "containerd 1.7",
+            |h| {
+                h.engine("containerd", "containerd x 1.7.24");
+                h.write(CONTAINERD, OLD);
+            },
+            "warning",
+            "config",
+            "containerd: enable_cdi is not true",
+        ),
+        (
+            "containerd 1.7 with",
+            |h| {
+                h.engine("containerd", "containerd x 1.7.24");
+                h.write(CONTAINERD, &format!("{OLD}enable_cdi = true\n"));
+            },
+            "warning",
+            "config",
+            "containerd: it reads /etc/cdi, /var/run/cdi, and not TMP/cdi",
+        ),
+        (
+            "containerd 2 without",
+            |h| {
+                h.replace(
+                    &h.host.path(CONTAINERD),
+                    "cdi_spec_dirs",
+                    "enable_cdi = false\ncdi_spec_dirs",
+                )
+            },
+            "warning",
+            "config",
+            "containerd: enable_cdi is false",
+        ),
+        (
+            "containerd without cri",
+            |h| h.write(CONTAINERD, "disabled_plugins = [\"cri\"]\n"),
+            "note",
+            "config",
+            "containerd: its cri plugin is disabled",
+        ),
+        (
+            "imports",
+            |h| {
+                h.replace(
+                    &h.host.path(CONTAINERD),
+                    "version = 3",
+                    "version = 3\nimports = [\"/etc/x\"]",
+                )
+            },
+            "note",
+            "config",
+            "imports files, which are not looked at",
+        ),
+        (
+            "cri-o",
+            |h| h.remove(CRIO),
+            "warning",
+            "config",
+            "crio: it reads /etc/cdi, /var/run/cdi, and not TMP/cdi",
+        ),
+    ]);
+}
+
+#[test]
+fn faults_of_hooks_and_the_machine() {
+    check(&[
+        (
+            "no json",
+            |h| h.write(&format!("{HOOKS}/a.json"), "{"),
+            "error",
+            "hooks",
+            "a.json: it is no json",
+        ),
+        (
+            "precreate where cri-o reads",
+            |h| {
+                h.write(
+                    &format!("{HOOKS}/a.json"),
+                    r#"{"hook":{"path":"/usr/bin/good-hook"},"stages":["precreate"]}"#,
+                )
+            },
+            "error",
+            "hooks",
+            "a.json: stage precreate is podman's own",
+        ),
+        (
+            "unknown stage",
+            |h| {
+                h.write(
+                    &format!("{HOOKS}/a.json"),
+                    r#"{"hook":{"path":"/usr/bin/good-hook"},"stages":["start"]}"#,
+                )
+            },
+            "error",
+            "hooks",
+            "a.json: unknown stage \"start\"",
+        ),
+        (
+            "no path",
+            |h| h.write(&format!("{HOOKS}/a.json"), "{}"),
+            "error",
+            "hooks",
+            "a.json: it names no hook.path",
+        ),
+        (
+            "no program",
+            |h| {
+                h.write(
+                    &format!("{HOOKS}/a.json"),
+                    r#"{"hook":{"path":"/no/such"},"stages":["prestart"]}"#,
+                )
+            },
+            "warning",
+            "hooks",
+            "a.json: its hook /no/such is not there",
+        ),
+        (
+            "a directory for a file",
+            |h| fs::create_dir(h.host.path(&format!("{HOOKS}/a.json"))).unwrap(),
+            "error",
+            "hooks",
+            "a.json: read TMP/root/usr/share/containers/oci/hooks.d/a.json: is a directory",
+        ),
+        (
+            "a loop for a directory",
+            |h| {
+                h.remove(HOOKS);
+                symlink("hooks.d", h.host.path(HOOKS)).unwrap();
+            },
+            "warning",
+            "hooks",
+            "hooks.d: open TMP",
+        ),
+        (
+            "cgroup v1",
+            |h| {
+                h.remove("/sys/fs/cgroup/cgroup.controllers");
+                h.write("/sys/fs/cgroup/devices/x", "");
+            },
+            "ok",
+            "host",
+            "cgroup: version 1",
+        ),
+        (
+            "hybrid",
+            |h| {
+                h.remove("/sys/fs/cgroup/cgroup.controllers");
+                h.write("/sys/fs/cgroup/unified/x", "");
+            },
+            "warning",
+            "host",
+            "where crun starts nothing",
+        ),
+        ("no cgroup", |h| h.remove("/sys/fs/cgroup"), "note", "host", "neither version 1 nor 2"),
+        ("no systemd", |h| h.remove("/run/systemd"), "ok", "host", "systemd: does not run"),
+        (
+            "enforcing",
+            |h| h.write("/sys/fs/selinux/enforce", "1"),
+            "note",
+            "host",
+            "setsebool -P container_use_devices on",
+        ),
+        (
+            "permissive",
+            |h| h.write("/sys/fs/selinux/enforce", "0"),
+            "ok",
+            "host",
+            "selinux: permissive",
+        ),
+        ("odd", |h| h.write("/sys/fs/selinux/enforce", "?"), "note", "host", "neither 0 nor 1"),
+        (
+            "unreadable",
+            |h| fs::create_dir_all(h.host.path("/sys/fs/selinux/enforce")).unwrap(),
+            "note",
+            "host",
+            "is a directory",
+        ),
+    ]);
+}
+
+#[test]
+fn other_sources_are_said() {
+    let host = Healthy::new();
+    let proc = host.doctor(&["--source=proc"]);
+    for line in
+        ["note     nvml          not asked, by --source", "note     mig  ", "note     drift  "]
+    {
+        assert!(proc.stdout.contains(line), "{line} in {}", proc.stdout);
+    }
+    assert_eq!(proc.code, 0, "{}", proc.stdout);
+    let simulated = host.doctor(&["--node=a100-80gb"]);
+    for line in [
+        "note     driver        580.105.08; a simulated node has no libraries",
+        "note     links         a simulated node has none",
+    ] {
+        assert!(simulated.stdout.contains(line), "{line} in {}", simulated.stdout);
+    }
+    fs::remove_file(host.host.spec()).unwrap();
+    host.host.become_node("[[gpu]]\nmodel = \"a100-80gb\"\n");
+    let run = host.doctor(&[]);
+    let line = "ok       drift         no nvidia.com/mig device, and no spec of one";
+    assert!(run.stdout.contains(line), "{}", run.stdout);
+}
+
+/// precreate is podman's: without CRI-O the same file is right.
+#[test]
+fn precreate_is_right_without_crio() {
+    let host = Healthy::new();
+    host.remove("/usr/bin/crio");
+    let hook = r#"{"hook":{"path":"/usr/bin/good-hook"},"stages":["precreate"]}"#;
+    host.write(&format!("{HOOKS}/a.json"), hook);
+    let run = host.doctor(&[]);
+    assert!(run.stdout.contains("2 files in hooks.d, none that breaks"), "{}", run.stdout);
+    assert_eq!(run.code, 0);
+}
+
+#[test]
+fn containers_that_hold_what_is_gone() {
+    const GPU: &str = "GPU-00000000-0000-0000-0000-000000000000";
+    let said = format!("MIG_CDI_DEVICE_0_3_0={UUID},3g.40gb,");
+    let other = format!("MIG_CDI_DEVICE_0_3_0=MIG-{},2g.20gb,", &GPU[4..]);
+    let moved = format!("MIG_CDI_DEVICE_0_3_0={UUID},2g.20gb,{GPU}");
+    for (numbers, variable, severity, part) in [
+        (
+            GONE,
+            "A=b",
+            "error",
+            "container 4f08cd7afbc6: it holds what is of no instance that there is: /dev/nvidia-caps/nvidia-cap84 508:84",
+        ),
+        ((510, 31), "A=b", "error", "/dev/nvidia-caps/nvidia-cap31 510:31"),
+        (
+            (508, 31),
+            &said,
+            "error",
+            "gi 3 ci 0 has become another slice: profile is 2g.20gb, the container was given 3g.40gb",
+        ),
+        ((508, 31), &other, "error", "has become another slice: uuid is MIG-b3c02e6f"),
+        ((508, 31), &moved, "error", "has become another slice: gpu is"),
+    ] {
+        let host = Healthy::new();
+        host.container(numbers, &["PATH=/bin", variable, "\u{fffd}=x"]);
+        expect(&host, variable, (severity, "containers", part));
+    }
+    // What is right: the slice, the capabilities of no instance, a service with the host's /dev.
+    let right = format!("MIG_CDI_DEVICE_0_3_0={UUID},2g.20gb,");
+    for (minor, variable) in [(31, &*right), (1, "A=b"), (31, "MIG_CDI_DEVICE_0_3_0=?")] {
+        let host = Healthy::new();
+        host.container((508, minor), &[variable]);
+        let run = host.doctor(&[]);
+        let line = "ok       containers    1 hold slices, all of which there are\n";
+        assert!(run.stdout.contains(line), "{}", run.stdout);
+    }
+    let host = Healthy::new();
+    host.process(78, "mnt:[3]", "", &[]);
+    host.remove("/proc/78/root");
+    symlink("../..", host.host.path("/proc/78/root")).unwrap();
+    node(&host.host.path("/dev/nvidia-caps/nvidia-cap84"), 508, 84);
+    assert_eq!(host.doctor(&[]).stdout, HEALTHY);
+    host.remove("/proc/1/ns");
+    expect(&host, "no namespaces", ("note", "containers", "/proc does not show the processes"));
+}
+
+/// A real process in a mount namespace of its own, killed in the end.
+struct Real(Child);
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_real_process_is_looked_into() {
+    let host = Healthy::new();
+    let dir = host.dir().join("inside");
+    fs::create_dir_all(dir.join("dev")).unwrap();
+    // Its own root, as a container has it: the node is at no path that others see.
+    let script = "mount -t tmpfs tmpfs \"$1\"/dev && mkdir \"$1\"/dev/nvidia-caps && \
+        mknod \"$1\"/dev/nvidia-caps/nvidia-cap84 c 508 84 && mkdir \"$1\"/bin && \
+        cp \"$2\" \"$1\"/bin/busybox && : > \"$1\"/dev/ready && touch \"$1\"/../ready && \
+        exec chroot \"$1\" /bin/busybox sleep 600";
+    let busybox =
+        ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
+    let busybox = busybox.expect("busybox-static is there: run tests/setup.sh");
+    let mut command = Command::new("unshare");
+    command.args(["-m", "--propagation", "private", "sh", "-c", script, "sh"]);
+    command.arg(&dir).arg(busybox).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.env("MIG_CDI_DEVICE_0_3_0", format!("{UUID},3g.40gb,"));
+    let real = Real(command.stdin(Stdio::null()).spawn().unwrap());
+    let end = Instant::now() + Duration::from_secs(10);
+    while !host.dir().join("ready").exists() {
+        assert!(Instant::now() < end, "the process is there");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // It may still be between touch and chroot.
+    let comm = format!("/proc/{}/comm", real.0.id());
+    while fs::read_to_string(&comm).unwrap().trim() != "busybox" {
+        assert!(Instant::now() < end, "the process is there");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let run = host.host.run(&["doctor"]);
+    let gone =
+        "it holds what is of no instance that there is: /dev/nvidia-caps/nvidia-cap84 508:84";
+    let line = run.stdout.lines().find(|line| line.contains(gone));
+    let line = line.unwrap_or_else(|| panic!("{}{}", run.stdout, run.stderr));
+    assert!(line.starts_with("error    containers  "), "{line}");
+    let become_ = "has become another slice: profile is 2g.20gb, the container was given 3g.40gb";
+    assert!(run.stdout.contains(become_), "{}", run.stdout);
+}
+
+#[test]
+fn a_name_is_explained() {
+    let host = Healthy::new();
+    for name in ["0:2g.20gb:0", "nvidia.com/mig=0:2g.20gb:0"] {
+        let run = host.doctor(&[name]);
+        let expected = "\
+ok       name  TMP/cdi/nvidia.com-mig.json: defines nvidia.com/mig, cdi 0.5.0
+ok       name  podman: podman 5.8.6 sees it
+ok       name  containerd: containerd 2.1.9 sees it
+ok       name  docker: docker 28.5.2 sees it
+ok       name  crio: crio 1.36.0 sees it
+";
+        similar_asserts::assert_eq!(run.stdout, expected);
+        assert_eq!(run.code, 0);
+    }
+    type Fault = fn(&Healthy);
+    let cases: [(Fault, &str, i32, &str); 9] = [
+        (|_| (), "0:2g.20gb:9", 1, "ask for one of the nearest: nvidia.com/mig=0:2g.20gb:0, "),
+        (
+            |_| (),
+            "nvidia.com/gpu=0:2g.20gb:0",
+            1,
+            "no spec file defines it, and the node has no such device",
+        ),
+        (
+            |h| fs::remove_file(h.host.spec()).unwrap(),
+            "0:2g.20gb:0",
+            1,
+            "the node has it, no spec file defines it",
+        ),
+        (
+            |h| {
+                fs::copy(h.host.spec(), h.dir().join("cdi/b.json")).unwrap();
+            },
+            "0:2g.20gb:0",
+            1,
+            "in the same directory defines it too: engines know neither",
+        ),
+        (
+            |h| {
+                fs::copy(h.host.spec(), h.dir().join("etc-cdi/b.json")).unwrap();
+            },
+            "0:2g.20gb:0",
+            0,
+            "note     name  TMP/etc-cdi/b.json: defines it, and TMP/cdi/nvidia.com-mig.json hides that",
+        ),
+        (
+            |h| h.replace(&h.host.path("/proc/devices"), "508 nvidia-caps", "234 nvidia-caps"),
+            "0:2g.20gb:0",
+            1,
+            "nvidia-cap30 has major 508, the driver has 234",
+        ),
+        (
+            |h| h.engine("podman", "podman version 4.0.0"),
+            "0:2g.20gb:0",
+            0,
+            "podman: does not see it: podman 4.0.0 knows no cdi",
+        ),
+        (
+            |h| h.remove(PODMAN),
+            "0:2g.20gb:0",
+            0,
+            "podman: does not see it: it does not read TMP/cdi",
+        ),
+        (
+            |h| h.replace(&h.host.spec(), "\"0.5.0\"", "\"1.1.0\""),
+            "0:2g.20gb:0",
+            1,
+            "podman: does not take cdi 1.1.0: podman 5.8.6 takes up to 1.0.0",
+        ),
+    ];
+    for (fault, name, code, part) in cases {
+        let host = Healthy::new();
+        assert!(!host.doctor(&["0:2g.20gb:0"]).stdout.contains(part));
+        fault(&host);
+        let run = host.doctor(&[name]);
+        assert!(run.stdout.contains(part), "{part} in {}", run.stdout);
+        assert_eq!(run.code, code, "{}", run.stdout);
+    }
+    let empty =
+        Healthy::of("[[gpu]]\nmodel = \"a100-80gb\"\ninstances = [{ profile = \"2g.20gb\" }]\n");
+    empty.host.become_node("");
+    fs::remove_file(empty.host.spec()).unwrap();
+    assert!(empty.doctor(&["x"]).stdout.contains("no device has a name"));
+}
+
+/// Whatever stands in the place of a file that is read: a verdict for each check, no panic and no wait.
+#[test]
+fn bad_input_is_a_verdict() {
+    let garbage: [(&str, fn(&Path)); 5] = [
+        ("garbage", |path| fs::write(path, [0xff, 0, b'{', b'=', 0x1b, b'\n']).unwrap()),
+        ("a directory", |path| fs::create_dir(path).unwrap()),
+        ("a pipe", |path| nix::unistd::mkfifo(path, Mode::from_bits_truncate(0o644)).unwrap()),
+        ("a loop", |path| symlink(path.file_name().unwrap(), path).unwrap()),
+        ("64 MiB", |path| fs::File::create(path).unwrap().set_len(64 << 20).unwrap()),
+    ];
+    let host = Healthy::new();
+    host.container((508, 31), &["A=b"]);
+    host.write("/sys/fs/selinux/enforce", "0");
+    let capabilities = "/proc/driver/nvidia/capabilities";
+    let files = [
+        PODMAN,
+        CONTAINERD,
+        DOCKER,
+        CRIO,
+        "/usr/bin/podman",
+        "/sys/fs/selinux/enforce",
+        "/proc/devices",
+        "/proc/driver/nvidia/version",
+        "/proc/driver/nvidia/params",
+        "/proc/driver/nvidia-caps/mig-minors",
+        "/proc/77/environ",
+        "/proc/77/cgroup",
+    ];
+    let more = [
+        format!("{HOOKS}/good.json"),
+        format!("{capabilities}/mig/config"),
+        format!("{capabilities}/gpu0/mig/gi3/access"),
+        format!("{capabilities}/gpu0/mig/gi3/ci0/access"),
+        "/proc/driver/nvidia/gpus/0000:07:00.0/information".to_owned(),
+        "/usr/lib64/libcuda.so.580.105.08".to_owned(),
+        "/usr/lib64/libnvidia-ml.so.580.105.08".to_owned(),
+    ];
+    let paths = files.map(str::to_owned).into_iter().chain(more).map(|path| host.host.path(&path));
+    let paths: Vec<PathBuf> = paths.chain([host.host.spec(), host.host.config()]).collect();
+    let aside = host.dir().join("aside");
+    for path in &paths {
+        fs::rename(path, &aside).unwrap();
+        for (what, put) in garbage {
+            put(path);
+            let start = Instant::now();
+            let run = host.bounded();
+            assert!(start.elapsed() < Duration::from_secs(9), "{what} at {path:?}");
+            assert!(matches!(run.code, 0 | 1), "{what} at {path:?}: {}", run.stderr);
+            assert!(run.stderr.ends_with(" notes\n"), "{what} at {path:?}: {}", run.stderr);
+            assert!(!run.stdout.contains('\x1b'), "{what} at {path:?}");
+            for check in ["settings", "stale", "containers", "privilege"] {
+                let found = run.stdout.lines().any(|line| line[9..].starts_with(check));
+                assert!(found, "{what} at {path:?}: {check} in {}", run.stdout);
+            }
+            if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) }.unwrap();
+        }
+        fs::rename(&aside, path).unwrap();
+    }
+}
+
+#[test]
+fn without_root_it_says_what_it_did_not_see() {
+    let host = Healthy::new();
+    host.spec("cdi/closed.json", "a.com/bb", "x", "");
+    let closed = host.dir().join("cdi/closed.json");
+    fs::set_permissions(closed, Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(host.dir(), Permissions::from_mode(0o755)).unwrap();
+    let program = host.host.install().join("mig-cdi");
+    let root = format!("--host-root={}", host.host.root().display());
+    let (key, value) = host.host.env();
+    let mut command = Command::new("setpriv");
+    command.env_clear().args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
+    let mut real = command_like(&command);
+    command.args(["doctor", &root]).args(host.host.flags()).env(key, value);
+    let real = run(real.arg("doctor").args(host.host.flags()));
+    assert!(
+        real.stdout.contains("processes were not looked into: run it as root"),
+        "{}",
+        real.stdout
+    );
+    let run = run(&mut command);
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("note     privilege     without root, "), "{}", run.stdout);
+    assert!(run.stdout.contains("takes cdi up to 1.0.0"), "{}", run.stdout);
+    let closed = "cdi/closed.json: permission denied\n         cure: run it as root\n";
+    assert!(run.stdout.contains(closed), "{}", run.stdout);
+}
+
+fn command_like(command: &Command) -> Command {
+    let mut like = Command::new(command.get_program());
+    like.env_clear().args(command.get_args());
+    like
+}
