@@ -38,6 +38,7 @@ fn help_teaches() {
         "list",
         "show",
         "nodes",
+        "doctor",
     ] {
         assert!(help.stdout.contains(word), "{word}");
     }

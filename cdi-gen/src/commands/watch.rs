@@ -225,7 +225,7 @@ impl<'a> Watch<'a> {
     }
 
     fn try_reload(&self) -> Result<Infallible, Failure> {
-        let settings = super::settings(self.context.config)?;
+        let settings = super::settings(self.context.config, false)?;
         let context = Context { settings: &settings, ..*self.context };
         let options = context.options(&self.args.generate.spec)?;
         destination(&context, &self.args.generate, &options.kind)?;
