@@ -1002,6 +1002,16 @@ fn other_sources_are_said() {
     assert!(run.stdout.contains(line), "{}", run.stdout);
 }
 
+/// The package podman-docker puts podman in docker's place.
+#[test]
+fn a_docker_that_is_podman_is_none() {
+    let host = Healthy::new();
+    host.engine("dockerd", "podman version 4.3.1");
+    let run = host.doctor(&[]);
+    assert!(!run.stdout.contains("docker"), "{}", run.stdout);
+    assert_eq!(run.code, 0, "{}", run.stdout);
+}
+
 /// precreate is podman's: without CRI-O the same file is right.
 #[test]
 fn precreate_is_right_without_crio() {
@@ -1198,7 +1208,8 @@ ok       name  crio: crio 1.36.0 sees it
 /// Whatever stands in the place of a file that is read: a verdict for each check, no panic and no wait.
 #[test]
 fn bad_input_is_a_verdict() {
-    let garbage: [(&str, fn(&Path)); 5] = [
+    type Put = fn(&Path);
+    let garbage: [(&str, Put); 5] = [
         ("garbage", |path| fs::write(path, [0xff, 0, b'{', b'=', 0x1b, b'\n']).unwrap()),
         ("a directory", |path| fs::create_dir(path).unwrap()),
         ("a pipe", |path| nix::unistd::mkfifo(path, Mode::from_bits_truncate(0o644)).unwrap()),

@@ -121,7 +121,15 @@ fn engine(host: &Root, known: &Known) -> Option<Engine> {
     let paths = names.flat_map(|name| BIN.map(|dir| format!("{dir}/{name}")));
     let mut found = paths.filter_map(|path| host.resolve(&path).ok().map(|real| (path, real)));
     let (path, real) = found.next()?;
-    let release = ask(&real);
+    let said = ask(&real);
+    // The package podman-docker: a docker that is podman.
+    if known.name == "docker" && said.as_ref().is_ok_and(|said| said.contains("podman")) {
+        return None;
+    }
+    let release = said.and_then(|said| {
+        let release = said.split_whitespace().find_map(release);
+        release.ok_or_else(|| format!("run {path} --version: it names no version"))
+    });
     // An engine of unknown version is taken for a new one.
     let of = *release.as_ref().unwrap_or(&(u32::MAX, 0, 0));
     let taken = known.takes.iter().rev().find(|(since, _)| *since <= of);
@@ -131,13 +139,12 @@ fn engine(host: &Root, known: &Known) -> Option<Engine> {
 }
 
 /// Nobody but root may be able to put another program in its place: this may be root.
-fn ask(program: &Path) -> Result<Release, String> {
+fn ask(program: &Path) -> Result<String, String> {
     if let Some(why) = exchangeable(program) {
         return Err(format!("not run: {why}"));
     }
     let ran = run(program, &["--version".to_owned()], LIMIT).map_err(|error| error.to_string())?;
-    let release = ran.stdout.split_whitespace().find_map(release);
-    release.ok_or_else(|| format!("run {} --version: it names no version", program.display()))
+    Ok(ran.stdout)
 }
 
 /// `1.7.24~ds1` and `v2.1.9` and `5.8.6,`.
