@@ -2,7 +2,7 @@
 //! is made, and the line is there that the healthy host does not have.
 
 use mig_cdi_sim::preset;
-use mig_cdi_tests::{FakeHost, Run, driver::Layout, run};
+use mig_cdi_tests::{FakeHost, Run, driver::Layout, podman::Podman, run};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::Value;
 use std::{
@@ -250,12 +250,13 @@ fn faults_of_the_driver() {
         ("no driver: mig", |h| h.remove("/proc/driver"), "note", "mig", "not known without nvml"),
         ("no driver: stale", |h| h.remove("/proc/driver"), "note", "stale", "without a driver"),
         ("no driver: drift", |h| h.remove("/proc/driver"), "note", "drift", "cannot be told"),
+        ("no driver: links", |h| h.remove("/proc/driver"), "note", "links", "without a driver"),
         (
             "no driver: containers",
             |h| h.remove("/proc/driver"),
             "note",
             "containers",
-            "cannot be told",
+            "cannot be told without a driver",
         ),
         (
             "no driver: capabilities",
@@ -371,7 +372,7 @@ fn faults_of_the_node() {
         "{two}[[faults.files]]\npath = \"/proc/driver/nvidia/capabilities/gpu0/mig/gi3/access\"\ntext = \"x\"\n"
     );
     becomes(&uncertain, ("note", "stale", "while instances are not certain"));
-    becomes(&uncertain, ("note", "containers", "while the instances are not certain"));
+    becomes(&uncertain, ("note", "containers", "while instances are not certain"));
     becomes(
         &format!("majors.nvidia-uvm = 0\n{two}"),
         ("warning", "nodes", "nvidia-uvm is not loaded"),
@@ -1123,6 +1124,29 @@ fn a_real_process_is_looked_into() {
     assert!(line.starts_with("error    containers  "), "{line}");
     let become_ = "has become another slice: profile is 2g.20gb, the container was given 3g.40gb";
     assert!(run.stdout.contains(become_), "{}", run.stdout);
+}
+
+/// A container of the real podman, by the id that podman gives it.
+#[test]
+fn a_real_container_is_named_by_its_id() {
+    let host = FakeHost::new(preset("a100-80gb").unwrap());
+    let instance = host.path("/proc/driver/nvidia/capabilities/gpu0/mig/gi3");
+    let script = format!(
+        "$MIG_CDI generate $FLAGS >&2
+        id=$($PODMAN run -d --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS sleep 600)
+        trap '$PODMAN rm -f -t 0 $id >&2' EXIT
+        short=${{id%${{id#????????????}}}}
+        $MIG_CDI doctor $FLAGS | grep -c \"container $short\" || :
+        rm -r {}
+        $MIG_CDI doctor $FLAGS | grep -A1 \"container $short\" | sed \"s/container $short/ID/\"",
+        instance.display()
+    );
+    let run = Podman::new(("runc", "v1")).script(&host, &script);
+    let (before, after) = run.stdout.split_once('\n').unwrap_or_default();
+    assert_eq!(before, "0", "{}{}", run.stdout, run.stderr);
+    let gone = "ID: it holds what is of no instance that there is: /dev/nvidia-caps/nvidia-cap30 508:30, \
+        /dev/nvidia-caps/nvidia-cap31 508:31\n         cure: stop it, and start it anew with a slice";
+    assert!(after.contains(gone), "{}{}", run.stdout, run.stderr);
 }
 
 #[test]

@@ -14,7 +14,9 @@ const CURE: &str = "stop it, and start it anew with a slice that there is";
 pub(super) fn containers(facts: &Facts<'_>) -> Vec<Verdict> {
     let certain = facts.tree.as_ref().ok().filter(|tree| tree.problems.is_empty());
     let Some(tree) = certain else {
-        return vec![note("", "cannot be told while the instances are not certain")];
+        let why =
+            if facts.tree.is_ok() { "while instances are not certain" } else { "without a driver" };
+        return vec![note("", format!("cannot be told {why}"))];
     };
     let namespace = |pid: &str| facts.host.link(&format!("/proc/{pid}/ns/mnt"));
     let (Ok(own), Ok(Some(pids))) =

@@ -191,6 +191,9 @@ pub(super) fn links(facts: &Facts<'_>) -> Vec<Verdict> {
         return vec![note("", "a simulated node has none")];
     }
     let nodes = facts.nodes();
+    if nodes.is_empty() {
+        return vec![note("", "cannot be told without a driver")];
+    }
     let lacks = |node: &&&DeviceNode| {
         let link = format!("/dev/char/{}:{}", node.major, node.minor);
         let leads = |stat: mig_cdi_sys::NodeStat| {
