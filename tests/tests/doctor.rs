@@ -816,7 +816,14 @@ fn faults_of_engines() {
             },
             "warning",
             "config",
-            "containerd: enable_cdi is false",
+            "containerd: enable_cdi is not true",
+        ),
+        (
+            "the first form of containerd's file",
+            |h| h.write(CONTAINERD, "[plugins.cri]\ncdi_spec_dirs = [\"/x\"]\n"),
+            "warning",
+            "config",
+            "containerd: it reads /x, and not TMP/cdi",
         ),
         (
             "containerd without cri",

@@ -336,24 +336,26 @@ fn containerd(host: &Root, release: Release) -> Config {
     const FILE: &str = "/etc/containerd/config.toml";
     let mut config = Config::default();
     let values: Vec<_> = read(host, FILE, &mut config).into_iter().collect();
-    let version = values.first().and_then(|value| at(value, &["version"])?.as_i64()).unwrap_or(2);
-    let plugin =
-        if version >= 3 { "io.containerd.cri.v1.runtime" } else { "io.containerd.grpc.v1.cri" };
+    // A file without a version is of the first; without a file the table is that of 1.7.
+    let version = values
+        .first()
+        .map_or(2, |file| at(file, &["version"]).and_then(Value::as_i64).unwrap_or(1));
+    let (plugin, cure) = match version {
+        3.. => (
+            "io.containerd.cri.v1.runtime",
+            "set enable_cdi = true below [plugins.\"io.containerd.cri.v1.runtime\"] in /etc/containerd/config.toml",
+        ),
+        2 => (
+            "io.containerd.grpc.v1.cri",
+            "set enable_cdi = true below [plugins.\"io.containerd.grpc.v1.cri\"] in /etc/containerd/config.toml",
+        ),
+        _ => ("cri", "set enable_cdi = true below [plugins.cri] in /etc/containerd/config.toml"),
+    };
     config.dirs = last(&values, &["plugins", plugin, "cdi_spec_dirs"], &BOTH);
     let set =
         values.first().and_then(|value| at(value, &["plugins", plugin, "enable_cdi"])?.as_bool());
-    let (off, cure) = match version {
-        3.. => (
-            "enable_cdi is false",
-            "set enable_cdi = true below [plugins.\"io.containerd.cri.v1.runtime\"] in /etc/containerd/config.toml",
-        ),
-        _ => (
-            "enable_cdi is not true",
-            "set enable_cdi = true below [plugins.\"io.containerd.grpc.v1.cri\"] in /etc/containerd/config.toml",
-        ),
-    };
     let on = set.unwrap_or(release >= (2, 0, 0));
-    config.off = (!on).then_some((off, cure));
+    config.off = (!on).then_some(("enable_cdi is not true", cure));
     config.cure = "in /etc/containerd/config.toml, beside enable_cdi, set cdi_spec_dirs";
     let disabled = values.first().and_then(|value| list(value, &["disabled_plugins"]));
     if disabled.is_some_and(|list| list.iter().any(|name| name == "cri" || name == plugin)) {
