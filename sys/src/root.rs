@@ -18,6 +18,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// How often openat2 is asked before its "try again" is taken for an answer.
+const AGAIN: usize = 128;
+
 /// An open directory that stands for `/`.
 #[derive(Debug)]
 pub struct Root {
@@ -59,7 +62,12 @@ impl Root {
             true => openat(&self.fd, relative, flags, Mode::empty()),
             false => {
                 let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
-                openat2(&self.fd, relative, how)
+                // It gives up on a `..` while anything on the machine is renamed or mounted: ask again.
+                let ask = || openat2(&self.fd, relative, how);
+                (0..AGAIN)
+                    .map(|_| ask())
+                    .find(|got| !matches!(got, Err(Errno::EAGAIN)))
+                    .unwrap_or_else(ask)
             }
         };
         opened.map_err(|errno| Error::call("open", self.show(below), errno))

@@ -1336,3 +1336,30 @@ fn command_like(command: &Command) -> Command {
     like.env_clear().args(command.get_args());
     like
 }
+
+/// The kernel gives up on a `..` below a root while anything on the machine is renamed (openat2(2),
+/// `EAGAIN`): that is no answer.
+#[test]
+fn links_upwards_are_followed_while_others_rename() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("a")).unwrap();
+    fs::write(dir.path().join("there"), "").unwrap();
+    symlink("../there", dir.path().join("a/link")).unwrap();
+    let root = mig_cdi_sys::Root::open(dir.path()).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (from, to) = (dir.path().join("x"), dir.path().join("y"));
+            fs::write(&from, "").unwrap();
+            while !done.load(Ordering::Relaxed) {
+                fs::rename(&from, &to).unwrap();
+                fs::rename(&to, &from).unwrap();
+            }
+        });
+        let looks = (0..20_000).map(|_| root.identity("/a/link"));
+        let failed: Vec<_> = looks.filter(|look| !matches!(look, Ok(Some(_)))).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(failed.is_empty(), "{} of 20000, such as {:?}", failed.len(), failed[0]);
+    });
+}
