@@ -156,7 +156,7 @@ pub(super) fn nodes(facts: &Facts<'_>) -> Vec<Verdict> {
             Ok(Some(_)) => {}
         }
     }
-    let modprobe = "run nvidia-smi as root, which makes them anew";
+    let modprobe = "run mig-cdi nodes as root";
     let mut verdicts = Vec::new();
     if !missing.is_empty() {
         let evidence = format!("not there: {}; rootless engines bind the host's", some(&missing));
