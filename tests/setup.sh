@@ -12,7 +12,7 @@ as_root() {
 
 missing=
 for pair in podman:podman runc:runc crun:crun conmon:conmon busybox:busybox-static cc:gcc c++:g++ \
-    strace:strace nm:binutils make:make script:bsdutils setpriv:util-linux time:time; do
+    strace:strace nm:binutils make:make script:bsdutils setpriv:util-linux time:time curl:curl; do
     PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
 done
 # The shell has a builtin of this name.
@@ -74,3 +74,5 @@ fetch nvidia trixie non-free amd64 libnvidia-ml1 libcuda1 libnvidia-ptxjitcompil
 # /usr/lib64, as those of RPM distributions do. Debian builds such a one for its 32-bit port.
 fetch debian-root bookworm main amd64 libc6 libgcc-s1
 fetch lib64-root bookworm main i386 libc6-amd64 lib64gcc-s1
+# The containerd of Debian 12 knows no CDI. This one runs there as it is.
+fetch containerd trixie main "$(dpkg --print-architecture)" containerd

@@ -54,7 +54,7 @@ impl Podman {
         if let Some(root) = root {
             copy(&project().join("target/test-deps").join(root), &podman.path("rootfs"));
         }
-        podman.make_rootfs();
+        make_rootfs(&podman.path("rootfs"));
         if variant == ("crun", "v2") {
             podman.make_memlock();
         }
@@ -63,24 +63,6 @@ impl Podman {
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
-    }
-
-    fn make_rootfs(&self) {
-        let rootfs = self.path("rootfs");
-        for dir in ["bin", "dev", "etc", "proc", "sys", "tmp", "run"] {
-            fs::create_dir_all(rootfs.join(dir)).expect("make a directory");
-        }
-        fs::copy("/bin/busybox", rootfs.join("bin/busybox")).expect("copy busybox");
-        for applet in [
-            "sh", "head", "find", "stat", "env", "grep", "sort", "sed", "mknod", "rm", "ls",
-            "sleep", "mv",
-        ] {
-            symlink("busybox", rootfs.join("bin").join(applet)).expect("link an applet");
-        }
-        fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n").expect("write passwd");
-        let probe = rootfs.join("bin/probe");
-        fs::copy(project().join("tests/engines/probe.sh"), &probe).expect("copy the probe");
-        fs::set_permissions(&probe, fs::Permissions::from_mode(0o755)).expect("make it a program");
     }
 
     /// See `memlock.c`.
@@ -132,6 +114,24 @@ impl Podman {
         command.env("PODMAN", podman).env("ROOTFS", self.path("rootfs")).env("NODE", node);
         run(&mut command)
     }
+}
+
+/// Makes a root file system of busybox with the probe, or makes one of what is there.
+pub(crate) fn make_rootfs(rootfs: &Path) {
+    for dir in ["bin", "dev", "etc", "proc", "sys", "tmp", "run"] {
+        fs::create_dir_all(rootfs.join(dir)).expect("make a directory");
+    }
+    fs::copy("/bin/busybox", rootfs.join("bin/busybox")).expect("copy busybox");
+    for applet in [
+        "sh", "head", "find", "stat", "env", "grep", "sort", "sed", "mknod", "rm", "ls", "sleep",
+        "mv",
+    ] {
+        symlink("busybox", rootfs.join("bin").join(applet)).expect("link an applet");
+    }
+    fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n").expect("write passwd");
+    let probe = rootfs.join("bin/probe");
+    fs::copy(project().join("tests/engines/probe.sh"), &probe).expect("copy the probe");
+    fs::set_permissions(&probe, fs::Permissions::from_mode(0o755)).expect("make it a program");
 }
 
 /// Compiles a C file of `tests/engines`.

@@ -1,0 +1,161 @@
+//! A real containerd, which is asked as kubelet asks it: by CRI. That is gRPC, and Debian has no client
+//! for it; curl speaks HTTP/2, and the messages are few. The numbers of their fields are those of CRI's
+//! `api.proto`.
+
+use crate::{FakeHost, podman::make_rootfs, project, run, watch::until};
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+use tempfile::TempDir;
+
+/// A containerd that runs; dropping it ends it and all its containers.
+#[derive(Debug)]
+pub struct Containerd {
+    dir: TempDir,
+    child: Child,
+    numbers: AtomicU32,
+}
+
+impl Containerd {
+    /// Starts it on the directory of specs of a host, with cgroup `v1` or `v2`.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start(host: &FakeHost, cgroup: &str) -> Containerd {
+        let bin = project().join("target/test-deps/containerd/usr/bin");
+        assert!(bin.is_dir(), "{} is not there; run tests/setup.sh", bin.display());
+        let dir = tempfile::Builder::new().prefix("mig-cdi-").tempdir().expect("a directory");
+        make_rootfs(&dir.path().join("rootfs"));
+        let engines = project().join("tests/engines");
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "sh"]);
+        command.arg(engines.join("ns.sh")).args([cgroup, "sh"]);
+        command.arg(engines.join("containerd.sh")).arg(dir.path()).arg(host.out());
+        let path = format!("{}:/usr/bin:/usr/sbin:/bin:/sbin", bin.display());
+        command.env_clear().env("PATH", path).stdin(Stdio::piped());
+        let child = command.spawn().expect("unshare starts");
+        let mut containerd = Containerd { dir, child, numbers: AtomicU32::new(0) };
+        let (ready, child) = (containerd.dir.path().join("ready"), &mut containerd.child);
+        let ended = |child: &mut Child| child.try_wait().expect("its state").is_some();
+        until("containerd is up", || ready.exists() || ended(child));
+        assert!(ready.exists(), "containerd did not come up: {}", containerd.log());
+        containerd
+    }
+
+    /// What it said.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Runs the probe with these CDI devices, in a pod of its own: what it printed.
+    ///
+    /// # Errors
+    /// How containerd refuses.
+    ///
+    /// # Panics
+    /// When containerd has gone.
+    pub fn probe(&self, devices: &[&str], args: &[&str]) -> Result<String, String> {
+        let name = self.fresh("pod");
+        let pod = self.pod(&name);
+        let id = self.call("RunPodSandbox", &field(1, &pod))?;
+        let said = self.container(&name, &[&id, &field(3, &pod)[..]].concat(), devices, args);
+        self.call("StopPodSandbox", &id)?;
+        self.call("RemovePodSandbox", &id)?;
+        said
+    }
+
+    /// A `PodSandboxConfig` with the network of the host, so that no plugin for networks is needed.
+    fn pod(&self, name: &str) -> Vec<u8> {
+        let group = self.dir.path().file_name().expect("it has a name").to_string_lossy();
+        let metadata = [field(1, name), field(2, name), field(3, "default")].concat();
+        let network = [varint(1 << 3), varint(2)].concat();
+        let linux = [field(1, format!("/{group}")), field(2, field(1, network))].concat();
+        let logs = self.dir.path().join(name).display().to_string();
+        [field(1, metadata), field(3, logs), field(8, linux)].concat()
+    }
+
+    /// Runs a container to its end in a pod, whose identifier and configuration are in `pod`.
+    ///
+    /// The only field of an answer with an identifier has the number that it has in a request.
+    fn container(
+        &self,
+        name: &str,
+        pod: &[u8],
+        devices: &[&str],
+        args: &[&str],
+    ) -> Result<String, String> {
+        let command = ["sh", "-c", "probe \"$@\"; echo end", "sh"].iter().chain(args);
+        let config = [
+            field(1, field(1, "probe")),
+            field(2, field(1, "localhost/probe:1")),
+            command.flat_map(|word| field(3, word)).collect(),
+            field(11, "log"),
+            field(15, field(2, field(1, field(1, "MKNOD")))),
+            devices.iter().flat_map(|device| field(17, field(1, device))).collect(),
+        ];
+        let id = self.call("CreateContainer", &[pod, &field(2, config.concat())].concat())?;
+        self.call("StartContainer", &id)?;
+        let log = self.dir.path().join(name).join("log");
+        // Before each line are the time, the stream, and whether the line is whole.
+        let read = || {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            let lines = text.lines().filter_map(|line| line.splitn(4, ' ').nth(3));
+            lines.map(|line| format!("{line}\n")).collect::<String>()
+        };
+        until("the probe ends", || read().ends_with("end\n"));
+        Ok(read().trim_end_matches("end\n").to_owned())
+    }
+
+    /// Calls a method; gives the message that it answers.
+    fn call(&self, method: &str, message: &[u8]) -> Result<Vec<u8>, String> {
+        let file = |kind| self.dir.path().join(self.fresh(kind));
+        let (request, answer) = (file("request"), file("answer"));
+        // Not compressed, and this long.
+        let length = u32::try_from(message.len()).expect("a small message").to_be_bytes();
+        fs::write(&request, [&[0], &length[..], message].concat()).expect("write the request");
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--max-time", "60", "--http2-prior-knowledge"]);
+        curl.args(["--header", "content-type: application/grpc", "--header", "te: trailers"]);
+        curl.arg("--unix-socket").arg(self.dir.path().join("socket"));
+        curl.args(["--dump-header", "-", "--output"]).arg(&answer);
+        curl.arg("--data-binary").arg(format!("@{}", request.display()));
+        let run = run(curl.arg(format!("http://localhost/runtime.v1.RuntimeService/{method}")));
+        assert_eq!(run.code, 0, "{method}: {}{}", run.stderr, self.log());
+        let header =
+            |name: &str| run.stdout.lines().find_map(|l| l.strip_prefix(name)).map(str::trim);
+        match header("grpc-status:") {
+            Some("0") => Ok(fs::read(&answer).expect("an answer")[5..].to_vec()),
+            _ => Err(format!("{method}: {}", header("grpc-message:").unwrap_or(&run.stdout))),
+        }
+    }
+
+    fn fresh(&self, kind: &str) -> String {
+        format!("{kind}{}", self.numbers.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        // The end of its input is what the script waits for.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// A field of a protobuf message that is a text or a message.
+fn field(number: usize, content: impl AsRef<[u8]>) -> Vec<u8> {
+    let content = content.as_ref();
+    [varint(number << 3 | 2), varint(content.len()), content.to_vec()].concat()
+}
+
+fn varint(value: usize) -> Vec<u8> {
+    let low = u8::try_from(value & 0x7f).expect("seven bits");
+    match value >> 7 {
+        0 => vec![low],
+        rest => [vec![low | 0x80], varint(rest)].concat(),
+    }
+}

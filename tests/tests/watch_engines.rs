@@ -1,0 +1,149 @@
+//! What `mig-cdi watch` is for, in real engines: a slice that is made is usable at once and with no
+//! restart of anything, and one that is gone is refused. What a container sees is asserted from inside it.
+//!
+//! The majors have no driver here: a node that the device cgroup allows opens with ENXIO, one that it
+//! does not with EPERM.
+
+use mig_cdi_tests::{
+    FakeHost,
+    containerd::Containerd,
+    podman::{Podman, VARIANTS},
+    watch::{Watch, until},
+};
+use std::time::{Duration, Instant};
+
+/// Two slices: where they start on the GPU, which is the last part of their names, and the numbers of
+/// their nodes.
+const FIRST: (u32, [u32; 2]) = (0, [30, 31]);
+const SECOND: (u32, [u32; 2]) = (2, [39, 40]);
+type Slice = (u32, [u32; 2]);
+
+fn name(slice: Slice) -> String {
+    format!("0:2g.20gb:{}", slice.0)
+}
+
+/// A GPU with these slices.
+fn node(slices: &[Slice]) -> String {
+    let instances = slices.iter().map(|(start, _)| {
+        format!("{{ profile = \"2g.20gb\", start = {start}, id = {} }}", 3 + start / 2)
+    });
+    let instances = instances.collect::<Vec<_>>().join(", ");
+    format!("[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:07:00.0\"\ninstances = [{instances}]\n")
+}
+
+/// What the probe prints in a container that has one slice, and tries to make the other's nodes too.
+fn said(given: Slice, other: Slice) -> String {
+    let nodes = given
+        .1
+        .map(|minor| format!("node /dev/nvidia-caps/nvidia-cap{minor} 444 508:{minor} ENXIO\n"));
+    let made = given.1.map(|minor| format!("made 508:{minor} ENXIO\n")).concat()
+        + &other.1.map(|minor| format!("made 508:{minor} EPERM\n")).concat();
+    format!(
+        "{}node /dev/nvidia-uvm 666 511:0 ENXIO
+node /dev/nvidia-uvm-tools 666 511:1 ENXIO
+node /dev/nvidia0 666 195:0 ENXIO
+node /dev/nvidiactl 666 195:255 ENXIO
+{made}",
+        nodes.concat()
+    )
+}
+
+/// Changes the slices under a running watch, and waits for the spec, and for it alone.
+fn change(host: &FakeHost, slices: &[Slice]) {
+    host.morph(&node(slices));
+    until("the spec names the slices that there are", || {
+        let spec = host.read_spec().unwrap_or_default();
+        let named = |slice| spec.contains(&format!("\"{}\"", name(slice)));
+        [FIRST, SECOND].iter().all(|&slice| named(slice) == slices.contains(&slice))
+    });
+}
+
+/// Asks an engine for a container with a device until the answer is as it should be, or until it had its
+/// time to notice that the spec is another.
+fn ask(
+    engine: &impl Fn(&str, [u32; 4]) -> Result<String, String>,
+    time: Duration,
+    (given, other): (Slice, Slice),
+    should: impl Fn(&Result<String, String>) -> bool,
+) -> Result<String, String> {
+    let minors = [given.1[0], given.1[1], other.1[0], other.1[1]];
+    let begin = Instant::now();
+    loop {
+        let answer = engine(&format!("nvidia.com/mig={}", name(given)), minors);
+        if should(&answer) || begin.elapsed() >= time {
+            println!("{} after {:?}", name(given), begin.elapsed());
+            return answer;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A slice comes and another goes, while one watch and one engine run.
+fn slices_come_and_go(
+    host: &FakeHost,
+    time: Duration,
+    engine: &impl Fn(&str, [u32; 4]) -> Result<String, String>,
+) {
+    let given = |slice: Slice, other: Slice| {
+        let answer = ask(engine, time, (slice, other), Result::is_ok);
+        // Variables have a test of their own.
+        let answer = answer.unwrap_or_else(|e| panic!("{} is refused: {e}", name(slice)));
+        let nodes: String =
+            answer.split_inclusive('\n').filter(|l| !l.starts_with("env ")).collect();
+        similar_asserts::assert_eq!(nodes, said(slice, other));
+    };
+    let refused = |slice: Slice, other: Slice| {
+        let answer = ask(engine, time, (slice, other), Result::is_err);
+        let why = answer.expect_err("it is not there");
+        assert!(why.contains("unresolvable CDI devices"), "{why}");
+    };
+    change(host, &[FIRST]);
+    given(FIRST, SECOND);
+    refused(SECOND, FIRST);
+    change(host, &[FIRST, SECOND]);
+    given(SECOND, FIRST);
+    given(FIRST, SECOND);
+    change(host, &[SECOND]);
+    refused(FIRST, SECOND);
+    given(SECOND, FIRST);
+}
+
+#[test]
+fn podman_follows_at_once() {
+    for variant in VARIANTS {
+        println!("{variant:?}");
+        let host = FakeHost::new(&node(&[]));
+        let watch = Watch::start(&host, &[]);
+        let podman = Podman::new(variant);
+        slices_come_and_go(&host, Duration::ZERO, &|device, minors| {
+            let minors = minors.map(|minor| format!("508:{minor}")).join(" ");
+            let run = podman.script(
+                &host,
+                &format!(
+                    "mkdir -p /var/run/cdi
+                    mount --bind {} /var/run/cdi
+                    $PODMAN run --rm --cap-add MKNOD --device {device} --rootfs $ROOTFS probe {minors}",
+                    host.out().display()
+                ),
+            );
+            if run.code == 0 { Ok(run.stdout) } else { Err(run.stderr) }
+        });
+        assert_eq!(watch.stop(), Some(0));
+    }
+}
+
+/// It watches the directory itself, and is given its time for that.
+#[test]
+fn containerd_follows_without_a_restart() {
+    for cgroup in ["v1", "v2"] {
+        let host = FakeHost::new(&node(&[]));
+        let watch = Watch::start(&host, &[]);
+        let containerd = Containerd::start(&host, cgroup);
+        // It watches the directory itself, and has its time to notice.
+        slices_come_and_go(&host, Duration::from_secs(10), &|device, minors| {
+            let minors = minors.map(|minor| format!("508:{minor}"));
+            containerd.probe(&[device], &minors.each_ref().map(String::as_str))
+        });
+        assert_eq!(watch.stop(), Some(0));
+    }
+}
