@@ -74,5 +74,5 @@ fetch nvidia trixie non-free amd64 libnvidia-ml1 libcuda1 libnvidia-ptxjitcompil
 # /usr/lib64, as those of RPM distributions do. Debian builds such a one for its 32-bit port.
 fetch debian-root bookworm main amd64 libc6 libgcc-s1
 fetch lib64-root bookworm main i386 libc6-amd64 lib64gcc-s1
-# The containerd of Debian 12 knows no CDI. This one runs there as it is.
-fetch containerd trixie main "$(dpkg --print-architecture)" containerd
+# Engines that know CDI: containerd and Docker of Debian 12 do not. These run there as they are.
+fetch engines trixie main "$(dpkg --print-architecture)" containerd docker.io docker-cli

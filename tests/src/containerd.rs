@@ -2,19 +2,17 @@
 //! for it; curl speaks HTTP/2, and the messages are few. The numbers of their fields are those of CRI's
 //! `api.proto`.
 
-use crate::{FakeHost, podman::make_rootfs, project, run, watch::until};
+use crate::{FakeHost, daemon::Daemon, run, watch::until};
 use std::{
     fs,
-    process::{Child, Command, Stdio},
+    process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
-use tempfile::TempDir;
 
-/// A containerd that runs; dropping it ends it and all its containers.
+/// A containerd that runs.
 #[derive(Debug)]
 pub struct Containerd {
-    dir: TempDir,
-    child: Child,
+    daemon: Daemon,
     numbers: AtomicU32,
 }
 
@@ -24,31 +22,8 @@ impl Containerd {
     /// # Panics
     /// When it does not come up.
     #[must_use]
-    pub fn start(host: &FakeHost, cgroup: &str) -> Containerd {
-        let bin = project().join("target/test-deps/containerd/usr/bin");
-        assert!(bin.is_dir(), "{} is not there; run tests/setup.sh", bin.display());
-        let dir = tempfile::Builder::new().prefix("mig-cdi-").tempdir().expect("a directory");
-        make_rootfs(&dir.path().join("rootfs"));
-        let engines = project().join("tests/engines");
-        let mut command = Command::new("unshare");
-        command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "sh"]);
-        command.arg(engines.join("ns.sh")).args([cgroup, "sh"]);
-        command.arg(engines.join("containerd.sh")).arg(dir.path()).arg(host.out());
-        let path = format!("{}:/usr/bin:/usr/sbin:/bin:/sbin", bin.display());
-        command.env_clear().env("PATH", path).stdin(Stdio::piped());
-        let child = command.spawn().expect("unshare starts");
-        let mut containerd = Containerd { dir, child, numbers: AtomicU32::new(0) };
-        let (ready, child) = (containerd.dir.path().join("ready"), &mut containerd.child);
-        let ended = |child: &mut Child| child.try_wait().expect("its state").is_some();
-        until("containerd is up", || ready.exists() || ended(child));
-        assert!(ready.exists(), "containerd did not come up: {}", containerd.log());
-        containerd
-    }
-
-    /// What it said.
-    #[must_use]
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    pub fn start(cgroup: &str, host: &FakeHost) -> Containerd {
+        Containerd { daemon: Daemon::start("containerd", cgroup, host), numbers: AtomicU32::new(0) }
     }
 
     /// Runs the probe with these CDI devices, in a pod of its own: what it printed.
@@ -70,11 +45,11 @@ impl Containerd {
 
     /// A `PodSandboxConfig` with the network of the host, so that no plugin for networks is needed.
     fn pod(&self, name: &str) -> Vec<u8> {
-        let group = self.dir.path().file_name().expect("it has a name").to_string_lossy();
+        let group = self.daemon.dir().file_name().expect("it has a name").to_string_lossy();
         let metadata = [field(1, name), field(2, name), field(3, "default")].concat();
         let network = [varint(1 << 3), varint(2)].concat();
         let linux = [field(1, format!("/{group}")), field(2, field(1, network))].concat();
-        let logs = self.dir.path().join(name).display().to_string();
+        let logs = self.daemon.dir().join(name).display().to_string();
         [field(1, metadata), field(3, logs), field(8, linux)].concat()
     }
 
@@ -99,7 +74,7 @@ impl Containerd {
         ];
         let id = self.call("CreateContainer", &[pod, &field(2, config.concat())].concat())?;
         self.call("StartContainer", &id)?;
-        let log = self.dir.path().join(name).join("log");
+        let log = self.daemon.dir().join(name).join("log");
         // Before each line are the time, the stream, and whether the line is whole.
         let read = || {
             let text = fs::read_to_string(&log).unwrap_or_default();
@@ -112,7 +87,7 @@ impl Containerd {
 
     /// Calls a method; gives the message that it answers.
     fn call(&self, method: &str, message: &[u8]) -> Result<Vec<u8>, String> {
-        let file = |kind| self.dir.path().join(self.fresh(kind));
+        let file = |kind| self.daemon.dir().join(self.fresh(kind));
         let (request, answer) = (file("request"), file("answer"));
         // Not compressed, and this long.
         let length = u32::try_from(message.len()).expect("a small message").to_be_bytes();
@@ -120,11 +95,11 @@ impl Containerd {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--max-time", "60", "--http2-prior-knowledge"]);
         curl.args(["--header", "content-type: application/grpc", "--header", "te: trailers"]);
-        curl.arg("--unix-socket").arg(self.dir.path().join("socket"));
+        curl.arg("--unix-socket").arg(self.daemon.dir().join("socket"));
         curl.args(["--dump-header", "-", "--output"]).arg(&answer);
         curl.arg("--data-binary").arg(format!("@{}", request.display()));
         let run = run(curl.arg(format!("http://localhost/runtime.v1.RuntimeService/{method}")));
-        assert_eq!(run.code, 0, "{method}: {}{}", run.stderr, self.log());
+        assert_eq!(run.code, 0, "{method}: {}{}", run.stderr, self.daemon.log());
         let header =
             |name: &str| run.stdout.lines().find_map(|l| l.strip_prefix(name)).map(str::trim);
         match header("grpc-status:") {
@@ -135,14 +110,6 @@ impl Containerd {
 
     fn fresh(&self, kind: &str) -> String {
         format!("{kind}{}", self.numbers.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-impl Drop for Containerd {
-    fn drop(&mut self) {
-        // The end of its input is what the script waits for.
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
     }
 }
 

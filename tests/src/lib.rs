@@ -2,6 +2,8 @@
 //! `libnvidia-ml.so.1`, all fed by one node description.
 
 pub mod containerd;
+pub mod daemon;
+pub mod docker;
 pub mod driver;
 pub mod hook;
 pub mod podman;

@@ -7,6 +7,7 @@
 use mig_cdi_tests::{
     FakeHost,
     containerd::Containerd,
+    docker::Docker,
     podman::{Podman, VARIANTS},
     watch::{Watch, until},
 };
@@ -133,17 +134,30 @@ fn podman_follows_at_once() {
 }
 
 /// It watches the directory itself, and is given its time for that.
-#[test]
-fn containerd_follows_without_a_restart() {
+/// The same with one daemon, which watches the directory itself and has some time to notice.
+fn daemon_follows<E>(
+    start: impl Fn(&str, &FakeHost) -> E,
+    probe: impl Fn(&E, &[&str], &[&str]) -> Result<String, String>,
+) {
     for cgroup in ["v1", "v2"] {
+        println!("{cgroup}");
         let host = FakeHost::new(&node(&[]));
         let watch = Watch::start(&host, &[]);
-        let containerd = Containerd::start(&host, cgroup);
-        // It watches the directory itself, and has its time to notice.
+        let engine = start(cgroup, &host);
         slices_come_and_go(&host, Duration::from_secs(10), &|device, minors| {
-            let minors = minors.map(|minor| format!("508:{minor}"));
-            containerd.probe(&[device], &minors.each_ref().map(String::as_str))
+            let numbers = minors.map(|minor| format!("508:{minor}"));
+            probe(&engine, &[device], &numbers.each_ref().map(String::as_str))
         });
         assert_eq!(watch.stop(), Some(0));
     }
+}
+
+#[test]
+fn containerd_follows_without_a_restart() {
+    daemon_follows(Containerd::start, Containerd::probe);
+}
+
+#[test]
+fn docker_follows_without_a_restart() {
+    daemon_follows(Docker::start, Docker::probe);
 }

@@ -1,0 +1,93 @@
+#!/bin/sh
+# daemon.sh containerd|docker DIR SPECS: an engine with all that it writes in DIR, which takes CDI specs from
+# SPECS and has the root file system DIR/rootfs as its only image. It runs until standard input ends,
+# which is when the test ends, however it ends. For the first process of a pid namespace, in what ns.sh
+# makes.
+set -eu
+[ $$ = 1 ] || { echo "daemon.sh: ends all processes that it sees, so it runs only as the first" >&2; exit 2; }
+engine=$1 dir=$2 specs=$3
+name=$(basename "$dir")
+groups=/sys/fs/cgroup
+
+# All but this process. What a group held may take a moment to be gone.
+end() {
+    kill -KILL -1 2>/dev/null || true
+    [ ! -e $groups/cgroup.procs ] || echo 0 >$groups/cgroup.procs
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        left=$(find $groups -depth -type d -path "*/$name*" -print -exec rmdir {} \; 2>/dev/null || true)
+        [ -n "$left" ] || break
+        sleep 0.1
+    done
+}
+trap end EXIT
+
+# On cgroup v2 pods have no limits, as not every machine gives controllers to this version, and then no
+# parent either: runc puts them beside its own group.
+no_limits=false
+if [ -e $groups/cgroup.procs ]; then
+    no_limits=true
+    mkdir -p "$groups/$name/engine"
+    echo 0 >"$groups/$name/engine/cgroup.procs"
+fi
+
+# Where there is AppArmor, an engine would leave its profile in the kernel. They see none.
+[ ! -d /sys/kernel/security ] || mount -t tmpfs tmpfs /sys/kernel/security
+
+# The format of docker save: one layer, a configuration, and a list of both. containerd also takes it to
+# hold a pod open.
+make_image() {
+    mkdir "$dir/image"
+    cd "$dir/image"
+    tar -C "$dir/rootfs" -cf layer.tar .
+    cat >config.json <<END
+{"architecture":"$(dpkg --print-architecture)","os":"linux","config":{"Entrypoint":["sleep","1000000"],"Env":["PATH=/bin"]},
+ "rootfs":{"type":"layers","diff_ids":["sha256:$(sha256sum <layer.tar | cut -d ' ' -f 1)"]}}
+END
+    echo '[{"Config":"config.json","RepoTags":["localhost/probe:1"],"Layers":["layer.tar"]}]' >manifest.json
+    tar -cf ../image.tar config.json manifest.json layer.tar
+}
+
+# The native snapshotter asks nothing of the file system below. Less likely to be killed for memory a
+# process becomes only with CAP_SYS_RESOURCE.
+start_containerd() {
+    cat >"$dir/config" <<END
+version = 2
+root = "$dir/root"
+state = "/run/containerd"
+[grpc]
+address = "$dir/socket"
+[plugins."io.containerd.grpc.v1.cri"]
+enable_cdi = true
+cdi_spec_dirs = ["$specs"]
+sandbox_image = "localhost/probe:1"
+disable_cgroup = $no_limits
+restrict_oom_score_adj = true
+[plugins."io.containerd.grpc.v1.cri".containerd]
+snapshotter = "native"
+END
+    containerd --config "$dir/config" >"$dir/log" 2>&1 </dev/null &
+    client="ctr --address $dir/socket"
+    load="$client --namespace k8s.io images import --snapshotter native"
+}
+
+# It starts a containerd of its own.
+start_docker() {
+    cat >"$dir/config" <<END
+{"features": {"cdi": true}, "cdi-spec-dirs": ["$specs"], "hosts": ["unix://$dir/socket"], "data-root": "$dir/root",
+ "storage-driver": "vfs", "cgroup-parent": "/$name", "exec-opts": ["native.cgroupdriver=cgroupfs"],
+ "bridge": "none", "iptables": false, "ip6tables": false, "ip-forward": false}
+END
+    dockerd --config-file "$dir/config" >"$dir/log" 2>&1 </dev/null &
+    client="docker --host unix://$dir/socket"
+    load="$client load --input"
+}
+
+make_image
+"start_$engine"
+until $client version >/dev/null 2>&1; do
+    kill -0 $! || exit 1
+    sleep 0.1
+done
+$load "$dir/image.tar" >>"$dir/log" 2>&1
+: >"$dir/ready"
+cat >/dev/null
