@@ -240,7 +240,7 @@ fn systemd_is_told() {
     let watch = Watch::run(&host, &[], |command| {
         command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
     });
-    assert_eq!(next("READY=1"), "READY=1\nSTATUS=1 slices\n");
+    assert_eq!(next("READY=1"), "READY=1\nWATCHDOG=1\nSTATUS=1 slices\n");
     next("WATCHDOG=1");
     watch.signal(Signal::SIGHUP);
     assert!(next("RELOADING=1").contains("MONOTONIC_USEC="));

@@ -155,7 +155,8 @@ impl<'a> Watch<'a> {
             let before = Fingerprint::take(&self.proc);
             self.refresh(&before);
             self.publish();
-            self.manager.tell(&format!("READY=1\nSTATUS={}\n", self.summary()));
+            // One refresh may follow another without a wait between.
+            self.manager.tell(&format!("READY=1\nWATCHDOG=1\nSTATUS={}\n", self.summary()));
             // Meanwhile something has changed, or somebody has put another file there.
             if !before.holds(&self.proc) || self.marks() != self.own {
                 continue;
