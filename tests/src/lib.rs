@@ -74,6 +74,21 @@ pub fn program(name: &str) -> PathBuf {
     std::env::var_os("MIG_CDI_BIN_DIR").map_or(built, |dir| Path::new(&dir).join(name))
 }
 
+/// `make install` of the built programs below a directory, for a prefix such as `/usr`.
+///
+/// # Panics
+/// When it fails.
+pub fn make_install(destination: &Path, prefix: &str) {
+    let mut make = Command::new("make");
+    make.arg("-C").arg(project().join("packaging")).args(["--no-print-directory", "install"]);
+    make.arg(format!("PREFIX={prefix}"))
+        .arg(format!("DESTDIR={}", destination.display()))
+        .arg(format!("BUILD={}", build_dir().display()))
+        .arg(format!("HOOK={}", program("mig-cdi-hook").display()));
+    let made = run(&mut make);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {

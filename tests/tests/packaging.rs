@@ -1,26 +1,12 @@
 //! `make install`: the files are where a distribution expects them, and the installed program runs.
 
-use mig_cdi_tests::{build_dir, program, project, run};
+use mig_cdi_tests::{make_install, run};
 use std::{fs, os::unix::fs::MetadataExt, path::Path, process::Command};
-
-fn install(destination: &Path) {
-    let mut make = Command::new("make");
-    make.arg("-C").arg(project().join("packaging")).args([
-        "--no-print-directory",
-        "install",
-        "PREFIX=/usr",
-    ]);
-    make.arg(format!("DESTDIR={}", destination.display()))
-        .arg(format!("BUILD={}", build_dir().display()))
-        .arg(format!("HOOK={}", program("mig-cdi-hook").display()));
-    let made = run(&mut make);
-    assert_eq!(made.code, 0, "{}", made.stderr);
-}
 
 #[test]
 fn installed_files_and_program() {
     let dir = tempfile::tempdir().unwrap();
-    install(dir.path());
+    make_install(dir.path(), "/usr");
     for (path, mode) in [
         ("usr/bin/mig-cdi", 0o755),
         ("etc/mig-cdi/config.toml", 0o644),
@@ -28,7 +14,12 @@ fn installed_files_and_program() {
         ("usr/bin/mig-cdi-runtime", 0o755),
         ("usr/share/mig-cdi/hooks.d/mig-cdi-precreate.json", 0o644),
         ("usr/share/mig-cdi/hooks.d/mig-cdi-create-runtime.json", 0o644),
+        ("usr/lib/systemd/system/mig-cdi.service", 0o644),
+        ("usr/lib/systemd/system/mig-cdi-refresh.service", 0o644),
+        ("usr/lib/udev/rules.d/60-mig-cdi.rules", 0o644),
+        ("usr/lib/tmpfiles.d/mig-cdi.conf", 0o644),
         ("usr/share/doc/mig-cdi/spec.md", 0o644),
+        ("usr/share/doc/mig-cdi/watch.md", 0o644),
         ("usr/share/doc/mig-cdi/hook.md", 0o644),
         ("usr/share/doc/mig-cdi/attacks.md", 0o644),
         ("usr/share/doc/mig-cdi/doctor.md", 0o644),
@@ -49,7 +40,26 @@ fn installed_files_and_program() {
     assert_eq!(link, Path::new("mig-cdi-hook"));
     // What the administrator has written survives the next installation.
     fs::write(dir.path().join("etc/mig-cdi/config.toml"), "kind = \"example.com/mine\"\n").unwrap();
-    install(dir.path());
+    make_install(dir.path(), "/usr");
     let kept = fs::read_to_string(dir.path().join("etc/mig-cdi/config.toml")).unwrap();
     assert_eq!(kept, "kind = \"example.com/mine\"\n");
+}
+
+/// What is installed elsewhere names what is installed there, and nothing is switched on.
+#[test]
+fn another_prefix() {
+    let dir = tempfile::tempdir().unwrap();
+    make_install(dir.path(), "/usr/local");
+    let read = |path: &str| fs::read_to_string(dir.path().join("usr/local").join(path)).unwrap();
+    for (path, names) in [
+        ("share/mig-cdi/hooks.d/mig-cdi-precreate.json", "\"/usr/local/bin/mig-cdi-hook\""),
+        ("lib/systemd/system/mig-cdi.service", "ExecStart=/usr/local/bin/mig-cdi watch\n"),
+        ("lib/systemd/system/mig-cdi-refresh.service", "ExecStart=/usr/local/bin/mig-cdi generate"),
+        ("lib/systemd/system/mig-cdi.service", "file:///usr/local/share/doc/mig-cdi/watch.md"),
+    ] {
+        let text = read(path);
+        assert!(text.contains(names) && !text.contains("/usr/bin/mig-cdi"), "{path}: {text}");
+    }
+    let links = run(Command::new("find").arg(dir.path()).args(["-type", "l", "-printf", "%f\n"]));
+    assert_eq!(links.stdout, "mig-cdi-runtime\n", "no unit is enabled");
 }
