@@ -1,5 +1,6 @@
 #!/bin/sh
 # setup.sh: installs what the tests need on Debian 12 with Rust, and nothing that is there already.
+# Of systemd its tools are needed: the package makes it no machine's init, which is systemd-sysv.
 # Needs root for the packages. What it fetches besides goes below target/test-deps.
 set -eu
 cd "$(dirname "$0")/.."
@@ -12,7 +13,8 @@ as_root() {
 
 missing=
 for pair in podman:podman runc:runc crun:crun conmon:conmon busybox:busybox-static cc:gcc c++:g++ \
-    strace:strace nm:binutils make:make script:bsdutils setpriv:util-linux time:time curl:curl; do
+    strace:strace nm:binutils make:make script:bsdutils setpriv:util-linux time:time curl:curl \
+    systemd-analyze:systemd systemd-tmpfiles:systemd; do
     PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
 done
 # The shell has a builtin of this name.

@@ -39,6 +39,17 @@ impl Watch {
     /// # Panics
     /// When it cannot be started.
     pub fn run(host: &FakeHost, args: &[&str], prepare: impl Fn(&mut Command)) -> Watch {
+        Watch::by(host, args, |mut command| {
+            prepare(&mut command);
+            command
+        })
+    }
+
+    /// The same by a program that becomes the one that it is given.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn by(host: &FakeHost, args: &[&str], wrap: impl Fn(Command) -> Command) -> Watch {
         let state = host.out().with_file_name("state");
         let own = [
             format!("--output={}", host.spec().display()),
@@ -46,9 +57,8 @@ impl Watch {
         ];
         let words: Vec<&str> =
             ["watch"].into_iter().chain(own.iter().map(String::as_str)).collect();
-        let mut command = host.command(&[&words, args].concat());
+        let mut command = wrap(host.command(&[&words, args].concat()));
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        prepare(&mut command);
         Watch { child: command.spawn().expect("watch starts"), state }
     }
 

@@ -1,0 +1,380 @@
+//! The services as they are installed: systemd takes them, and what they forbid is nothing that the program
+//! does. No systemd runs here: what the kernel is to forbid is forbidden by other means, or looked for.
+
+use mig_cdi_tests::{
+    FakeHost, make_install, run,
+    watch::{Watch, until},
+};
+use nix::sys::signal::Signal;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::{
+        fs::{FileTypeExt, MetadataExt, symlink},
+        net::UnixDatagram,
+    },
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tempfile::TempDir;
+
+const UNITS: [&str; 2] = ["mig-cdi.service", "mig-cdi-refresh.service"];
+
+/// What is installed, with as much of a distribution around it as the services name.
+fn installed() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    make_install(dir.path(), "/usr");
+    symlink("usr/bin", dir.path().join("bin")).unwrap();
+    symlink("usr/lib", dir.path().join("lib")).unwrap();
+    for (from, to) in [
+        ("/lib/systemd/system/.", "usr/lib/systemd/system"),
+        ("/bin/kill", "usr/bin"),
+        ("/usr/bin/systemd-tmpfiles", "usr/bin"),
+    ] {
+        let copied = run(Command::new("cp").args(["-a", "-n", from]).arg(dir.path().join(to)));
+        assert_eq!(copied.code, 0, "{}; run tests/setup.sh", copied.stderr);
+    }
+    dir
+}
+
+fn root(dir: &TempDir) -> String {
+    format!("--root={}", dir.path().display())
+}
+
+fn unit(name: &str) -> String {
+    let path = mig_cdi_tests::project().join("config/systemd").join(name);
+    fs::read_to_string(path).unwrap()
+}
+
+/// The words of a setting of a unit, of all its lines.
+fn words<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+    let values = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    values.flat_map(str::split_whitespace).collect()
+}
+
+#[test]
+fn systemd_has_nothing_to_say_against_them() {
+    let dir = installed();
+    let verified =
+        run(Command::new("systemd-analyze").args(["verify", "--man=no", &root(&dir)]).args(UNITS));
+    assert_eq!((verified.code, verified.stdout.as_str(), verified.stderr.as_str()), (0, "", ""));
+    // It does look: a word that it does not know is one too many.
+    let path = dir.path().join("usr/lib/systemd/system/mig-cdi.service");
+    fs::write(&path, unit("mig-cdi.service").replace("ProtectHome", "ProtectHouse")).unwrap();
+    let mut verify = Command::new("systemd-analyze");
+    let verified = run(verify.args(["verify", "--man=no", &root(&dir), UNITS[0]]));
+    assert!(verified.stderr.contains("ProtectHouse"), "{}", verified.stderr);
+}
+
+#[test]
+fn they_are_exposed_to_little() {
+    let dir = installed();
+    for name in UNITS {
+        let security = |threshold: &str| {
+            let mut analyze = Command::new("systemd-analyze");
+            analyze.args(["security", "--offline=yes", "--no-pager", &root(&dir), name]);
+            run(analyze.arg(format!("--threshold={threshold}")))
+        };
+        let found = security("30");
+        assert_eq!(found.code, 0, "{name}: {}{}", found.stdout, found.stderr);
+        assert_ne!(security("10").code, 0, "{name}: a threshold means nothing here");
+    }
+}
+
+/// One sandbox for both.
+#[test]
+fn they_forbid_the_same() {
+    let sandbox = |name| {
+        let unit = unit(name);
+        let begin = unit.find("# What follows is the same").expect("it says where it begins");
+        let lines = unit[begin..].lines().take_while(|line| !line.is_empty());
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let [watch, refresh] = UNITS.map(sandbox);
+    assert!(watch.len() > 20);
+    assert_eq!(watch, refresh);
+    // Each of these would deny what the program is for: docs/watch.md.
+    for key in ["PrivateDevices", "DevicePolicy", "DeviceAllow", "ProtectClock", "ProcSubset"] {
+        assert!(!watch.iter().any(|line| line.starts_with(key)), "{key}");
+    }
+}
+
+/// The pause of a refresh that hangs is no reason to kill watch.
+#[test]
+fn the_watchdog_outlasts_a_refresh() {
+    let unit = unit("mig-cdi.service");
+    let minutes = |key| match words(&unit, key)[..] {
+        [value] => value.strip_suffix("min").unwrap().parse::<u64>().unwrap() * 60,
+        _ => panic!("{key} of one word"),
+    };
+    let refresh = 60;
+    let watchdog = minutes("WatchdogSec");
+    assert!(watchdog > watchdog / 2 + refresh + 10);
+    assert!(minutes("TimeoutStartSec") > refresh + 10);
+}
+
+#[test]
+fn the_directory_of_specs_is_made() {
+    let dir = installed();
+    let create = || {
+        let mut tmpfiles = Command::new("systemd-tmpfiles");
+        let made = run(tmpfiles.args(["--create", &root(&dir), "mig-cdi.conf"]));
+        assert_eq!((made.code, made.stderr.as_str()), (0, ""));
+    };
+    create();
+    let cdi = dir.path().join("run/cdi");
+    let metadata = fs::metadata(&cdi).unwrap();
+    assert_eq!((metadata.mode(), metadata.uid(), metadata.gid()), (0o40755, 0, 0));
+    fs::write(cdi.join("others.json"), "{}").unwrap();
+    create();
+    assert!(cdi.join("others.json").exists());
+    for name in UNITS {
+        assert_eq!(words(&unit(name), "ReadWritePaths"), ["/run/cdi"]);
+        let makes = ["+/usr/bin/systemd-tmpfiles", "--create", "mig-cdi.conf"];
+        assert_eq!(words(&unit(name), "ExecStartPre"), makes);
+    }
+}
+
+/// The rule makes the unit that the oneshot is enabled for, and starts nothing by itself.
+#[test]
+fn the_rule_makes_a_unit_of_the_module() {
+    let path = mig_cdi_tests::project().join("config/udev/60-mig-cdi.rules");
+    let text = fs::read_to_string(path).unwrap();
+    let rules: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(
+        rules,
+        ["ACTION!=\"remove\", SUBSYSTEM==\"module\", KERNEL==\"nvidia_uvm\", TAG+=\"systemd\""]
+    );
+    let mut escape = Command::new("systemd-escape");
+    let device = run(escape.args(["--path", "--suffix=device", "/sys/module/nvidia_uvm"]));
+    assert_eq!(words(&unit("mig-cdi-refresh.service"), "WantedBy"), [device.stdout.trim()]);
+}
+
+/// Arguments: a file for the trace, the capabilities, a number of directories, these directories, and the
+/// command. What it becomes can write in these directories alone, as with ProtectSystem=strict.
+const SANDBOX: &str = r#"
+set -eu
+trace=$1 capabilities=$2 count=$3
+shift 3
+umask 077
+mount --make-rprivate /
+writable=
+while [ "$count" -gt 0 ]; do
+    mount --bind "$1" "$1"
+    writable="$writable $1 "
+    count=$((count - 1))
+    shift
+done
+while read -r _ _ _ _ target _; do
+    case $target in /proc | /proc/* | /sys | /sys/* | /dev | /dev/*) continue ;; esac
+    case $writable in *" $target "*) continue ;; esac
+    mount -o remount,bind,ro "$target"
+done </proc/self/mountinfo
+# The tracer is a grandchild: the process stays the one that was started.
+exec strace -D -f -o "$trace" setpriv --no-new-privs --inh-caps=-all --bounding-set="$capabilities" "$@"
+"#;
+
+/// A command as a service runs it, and what it asks of the kernel.
+struct Sandbox<'a> {
+    host: &'a FakeHost,
+    unit: String,
+}
+
+impl Sandbox<'_> {
+    fn trace(&self) -> PathBuf {
+        self.host.out().with_file_name("trace").join("calls")
+    }
+
+    fn wrap(&self, command: &Command) -> Command {
+        let state = self.host.out().with_file_name("state");
+        let trace = self.trace();
+        let dirs = [self.host.out(), state, self.host.path("/dev"), trace.parent().unwrap().into()];
+        dirs.iter().for_each(|dir| fs::create_dir_all(dir).unwrap());
+        let capabilities = words(&self.unit, "CapabilityBoundingSet").into_iter();
+        let capabilities = capabilities.map(|cap| cap.strip_prefix("CAP_").unwrap().to_lowercase());
+        let set = capabilities.fold("-all".to_owned(), |set, cap| format!("{set},+{cap}"));
+        let mut sandbox = Command::new("unshare");
+        sandbox.args(["--mount", "--net", "sh", "-c", SANDBOX, "sandbox"]).arg(trace);
+        sandbox.arg(set).arg(dirs.len().to_string()).args(dirs);
+        sandbox.arg(command.get_program()).args(command.get_args()).env_clear();
+        let given = command.get_envs().filter_map(|(key, value)| Some((key, value?)));
+        sandbox.envs(given).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        sandbox
+    }
+
+    /// The names of the system calls, once all is traced, and the whole trace.
+    fn calls(&self) -> (BTreeSet<String>, String) {
+        let read = || fs::read_to_string(self.trace()).unwrap_or_default();
+        let first = read().split_whitespace().next().expect("a trace").to_owned();
+        let end = format!("{first} +++ exited with ");
+        until("the trace is whole", || {
+            read()
+                .lines()
+                .any(|l| l.split_whitespace().collect::<Vec<_>>().join(" ").starts_with(&end))
+        });
+        let text = read();
+        let name = |line: &str| {
+            let call = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
+            let call = call.strip_prefix("<... ").unwrap_or(call);
+            let length = call.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))?;
+            let is_call = length > 0 && matches!(call.as_bytes()[length], b'(' | b' ');
+            is_call.then(|| call[..length].to_owned())
+        };
+        (text.lines().filter_map(name).collect(), text)
+    }
+
+    /// Holds what was done against what the service may do.
+    fn check(&self) {
+        let (calls, text) = self.calls();
+        assert!(["execve", "mknodat", "fchownat"].iter().all(|c| calls.contains(*c)), "{calls:?}");
+        let filter = words(&self.unit, "SystemCallFilter");
+        let allowed = expand(&filter);
+        let denied: Vec<_> = calls.difference(&allowed).collect();
+        assert!(denied.is_empty(), "{filter:?} denies {denied:?}");
+        let sockets = text.lines().filter(|line| line.contains(" socket("));
+        for line in sockets {
+            assert!(line.contains("socket(AF_UNIX"), "{line}");
+        }
+        assert_eq!(words(&self.unit, "RestrictAddressFamilies"), ["AF_UNIX"]);
+        // What MemoryDenyWriteExecute would deny: docs/watch.md says that it is not for our own sake.
+        let maps = text.lines().filter(|line| line.contains("PROT_EXEC"));
+        assert!(
+            !maps.clone().any(|line| line.contains("PROT_WRITE") || line.contains("mprotect("))
+        );
+        for refused in ["CLONE_NEW", "S_ISUID", "S_ISGID"] {
+            assert!(!text.contains(refused), "{refused}");
+        }
+    }
+}
+
+/// The system calls of a filter, sets and sets of sets resolved.
+fn expand(filter: &[&str]) -> BTreeSet<String> {
+    let said = run(Command::new("systemd-analyze").args(["--no-pager", "syscall-filter"]));
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let mut sets: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut set = String::new();
+    for line in said.stdout.lines() {
+        match line.strip_prefix("    ") {
+            None => set = line.to_owned(),
+            Some(word) if word.starts_with('#') => {}
+            Some(word) => sets.entry(set.clone()).or_default().push(word.to_owned()),
+        }
+    }
+    // The manager adds what a program needs to start at all: systemd.exec(5).
+    let mut left: Vec<String> = filter.iter().map(|word| (*word).to_owned()).collect();
+    left.push("@default".to_owned());
+    let mut calls = BTreeSet::new();
+    while let Some(word) = left.pop() {
+        match word.starts_with('@') {
+            true => left.extend(sets.remove(&word).unwrap_or_default()),
+            false => _ = calls.insert(word),
+        }
+    }
+    calls
+}
+
+const GPU: &str = "[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:07:00.0\"\n";
+
+fn node(instances: &str) -> String {
+    format!("{GPU}instances = [{instances}]\n")
+}
+
+fn is_node(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_char_device())
+}
+
+/// A host without a device node, whose driver wants its nodes to be of a group: they have to be given away.
+fn host() -> FakeHost {
+    let host = FakeHost::new(&node("{ profile = \"2g.20gb\" }"));
+    host.install();
+    fs::remove_dir_all(host.path("/dev")).unwrap();
+    fs::create_dir(host.path("/dev")).unwrap();
+    let params = host.path("/proc/driver/nvidia/params");
+    let text = fs::read_to_string(&params).unwrap();
+    let of_group = text.replace("GID: 0\nDeviceFileMode: 438", "GID: 44\nDeviceFileMode: 432");
+    assert_ne!(text, of_group);
+    fs::write(params, of_group).unwrap();
+    host
+}
+
+/// Watch lives its whole life in the sandbox: nodes are made and removed, a spec is written, pruned and
+/// removed, systemd is told, a reload comes, and an end.
+#[test]
+fn watch_does_nothing_that_its_service_forbids() {
+    let host = host();
+    let sandbox = Sandbox { host: &host, unit: unit("mig-cdi.service") };
+    assert_eq!(words(&sandbox.unit, "RuntimeDirectory"), ["mig-cdi"]);
+    let path = host.out().with_file_name("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    let watch = Watch::by(&host, &[], |mut command| {
+        command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
+        sandbox.wrap(&command)
+    });
+    let status = |what: &str| watch.status().contains(what);
+    let follows = |what: &str| {
+        let truth = host.truth();
+        until(what, || host.read_spec() == truth);
+    };
+    let cap = |minor: u32| is_node(&host.path(&format!("/dev/nvidia-caps/nvidia-cap{minor}")));
+    until("the first spec", || status("\"state\": \"ok\""));
+    follows("the first spec");
+    assert!(
+        is_node(&host.path("/dev/nvidiactl")) && cap(1),
+        "made with the service's capabilities"
+    );
+    assert_eq!(fs::metadata(host.spec()).unwrap().mode(), 0o100_644);
+    let refreshes = |n: u32| format!("\"refreshes\": {n},");
+    assert!(status(&refreshes(1)));
+    watch.signal(Signal::SIGHUP);
+    until("a reload", || status(&refreshes(2)));
+    host.morph(&node("{ profile = \"2g.20gb\" }, { profile = \"3g.40gb\" }"));
+    follows("a slice more");
+    host.morph(&format!(
+        "driver = \"590.48.01\"\n{}\n[faults]\nnvml = \"version-mismatch\"\n",
+        node("{ profile = \"3g.40gb\", start = 4 }")
+    ));
+    until("a failure", || status("\"state\": \"failing\""));
+    until("what is gone is pruned", || {
+        host.read_spec().is_some_and(|spec| !spec.contains("2g.20gb"))
+    });
+    host.morph(&node(""));
+    until("no spec", || host.read_spec().is_none());
+    host.morph(&node("{ profile = \"1g.10gb\" }"));
+    follows("a slice");
+    assert_eq!(watch.stop(), Some(0));
+    let mut bytes = [0; 64];
+    assert!(socket.recv(&mut bytes).is_ok(), "the socket of systemd can be reached");
+    sandbox.check();
+}
+
+#[test]
+fn the_oneshot_does_nothing_that_its_service_forbids() {
+    let host = host();
+    let sandbox = Sandbox { host: &host, unit: unit("mig-cdi-refresh.service") };
+    assert_eq!(
+        words(&sandbox.unit, "ExecStart"),
+        ["-/usr/bin/mig-cdi", "nodes", "/usr/bin/mig-cdi", "generate"]
+    );
+    let nodes = run(&mut sandbox.wrap(&host.command(&["nodes"])));
+    assert_eq!(nodes.code, 0, "{}", nodes.stderr);
+    sandbox.check();
+    let output = format!("--output={}", host.spec().display());
+    let generate = run(&mut sandbox.wrap(&host.command(&["generate", &output])));
+    assert_eq!(generate.code, 0, "{}", generate.stderr);
+    let (calls, _) = sandbox.calls();
+    let denied: Vec<_> = calls.difference(&expand(&["@system-service"])).cloned().collect();
+    assert_eq!(denied, Vec::<String>::new());
+    // Slot names are in it: NVML, who tells placements to administrators, was not stopped.
+    assert!(host.read_spec().unwrap().contains("0:2g.20gb:0"));
+    // The imitation does forbid what it should.
+    for (command, what) in [
+        (vec!["touch".to_owned(), host.path("/etc").display().to_string()], "Read-only"),
+        (vec!["chroot".to_owned(), "/".to_owned()], "not permitted"),
+    ] {
+        let mut refused = Command::new(&command[0]);
+        refused.args(&command[1..]);
+        let refused = run(&mut sandbox.wrap(&refused));
+        assert!(refused.code != 0 && refused.stderr.contains(what), "{}", refused.stderr);
+    }
+}
