@@ -97,14 +97,15 @@ fn drop_capabilities(powers: Powers) -> std::result::Result<(), caps::errors::Ca
     caps::clear(None, CapSet::Inheritable)
 }
 
-/// Runs a program of this machine with an empty environment and waits for it, for so long.
+/// Runs a program of this machine with an empty environment, where this process is, and waits for it, for so
+/// long.
 ///
 /// # Errors
 /// When it cannot be started or does not end in time; it is killed then.
 pub fn run(program: &Path, args: &[impl AsRef<OsStr>], limit: Duration) -> Result<Ran> {
     let fail = |e: &std::io::Error| Error::io("run", program, e);
     let mut command = Command::new(program);
-    command.args(args).env_clear().current_dir("/");
+    command.args(args).env_clear();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|e| fail(&e))?;
     let pipes = [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)];

@@ -57,7 +57,25 @@ impl Watch {
         ];
         let words: Vec<&str> =
             ["watch"].into_iter().chain(own.iter().map(String::as_str)).collect();
-        let mut command = wrap(host.command(&[&words, args].concat()));
+        Watch::of(&mut wrap(host.command(&[&words, args].concat())), state)
+    }
+
+    /// Starts it without a word on where to write.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn unnamed(host: &FakeHost) -> Watch {
+        let state = host.out().with_file_name("state");
+        let word = format!("--state-dir={}", state.display());
+        Watch::of(&mut host.command(&["watch", &word]), state)
+    }
+
+    /// Starts a command that leaves its status in a directory.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn of(command: &mut Command, state: PathBuf) -> Watch {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         Watch { child: command.spawn().expect("watch starts"), state }
     }

@@ -376,3 +376,17 @@ fn fill(path: &Path) {
     let mut file = fs::File::create(path).unwrap();
     while file.write_all(&[0; 4096]).is_ok() {}
 }
+
+/// Paths on the command line are below the directory in which watch was started.
+#[test]
+fn relative_paths_are_followed() {
+    let host = host("{ profile = \"2g.20gb\" }");
+    let state = host.out().with_file_name("state");
+    let args = ["watch", "--output=nvidia.com-mig.json", "--state-dir=../state"];
+    let watch = Watch::of(host.command(&args).current_dir(host.out()), state);
+    follows(&host, "the spec");
+    host.morph(&node("{ profile = \"3g.40gb\" }"));
+    follows(&host, "another");
+    until("it says so", || status(&watch)["refreshes"] == 2);
+    assert_eq!(watch.stop(), Some(0));
+}
