@@ -132,35 +132,6 @@ fn without_a_change_nothing_is_done() {
     assert_eq!(fs::metadata(host.spec()).unwrap().ino(), inode);
 }
 
-/// The same process with other settings; with wrong ones it goes on as it was.
-#[test]
-fn a_reload_has_the_settings_read_again() {
-    let host = host("{ profile = \"2g.20gb\" }");
-    let watch = Watch::start(&host, &[]);
-    follows(&host, "the first spec");
-    let names = |names: &str| {
-        let text = format!("capabilities = \"none\"\nnames = [{names}]\n");
-        fs::write(host.config(), text).unwrap();
-        watch.signal(Signal::SIGHUP);
-    };
-    let pid = watch.pid();
-    let started = || status(&watch)["started"].clone();
-    until("it has said so", || status(&watch)["refreshes"] == 1);
-    let first = started();
-    names("\"slot\"");
-    until("one name", || host.read_spec().is_some_and(|spec| !spec.contains("\"name\":\"MIG-")));
-    until("it has begun anew", || started() != first && status(&watch)["state"] == "ok");
-    let before = started();
-    names("\"nonsense\"");
-    std::thread::sleep(std::time::Duration::from_secs(1));
-    assert_eq!((started(), watch.pid()), (before, pid));
-    names("\"index\"");
-    until("another name", || {
-        host.read_spec().is_some_and(|spec| spec.contains("\"name\":\"0:0\""))
-    });
-    assert_eq!(watch.stop(), Some(0));
-}
-
 /// The driver cannot be asked: what is still there stays, what is gone or was made anew goes.
 #[test]
 fn a_driver_that_cannot_be_asked_keeps_what_is_still_there() {
@@ -377,6 +348,43 @@ fn fill(path: &Path) {
     while file.write_all(&[0; 4096]).is_ok() {}
 }
 
+/// A setting that changes moves the spec: the new file follows, the old one is taken away, and then there is
+/// peace.
+#[test]
+fn settings_that_change_are_followed() {
+    let host = host("{ profile = \"2g.20gb\" }");
+    let set = |kind: &str| {
+        let text = format!(
+            "kind = \"{kind}\"\nspec-dirs = [{:?}]\ncapabilities = \"none\"\n",
+            host.out().display().to_string()
+        );
+        fs::write(host.config(), text).unwrap();
+    };
+    set("nvidia.com/mig");
+    let watch = Watch::unnamed(&host);
+    until("the first spec", || host.spec().exists());
+    set("example.com/mig");
+    watch.signal(Signal::SIGHUP);
+    until("the new spec", || host.out().join("example.com-mig.json").exists());
+    until("the old one is gone", || !host.spec().exists());
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    // The second time for the settings, the third for the file that went.
+    assert!(status(&watch)["refreshes"].as_u64().unwrap() <= 3);
+    // Settings that are wrong are said, and the spec follows as before.
+    fs::write(host.config(), "kind = 7\n").unwrap();
+    watch.signal(Signal::SIGHUP);
+    until("it says so", || {
+        status(&watch)["error"]["message"]
+            .as_str()
+            .is_some_and(|said| said.contains("invalid type"))
+    });
+    assert!(host.out().join("example.com-mig.json").exists());
+    set("nvidia.com/mig");
+    follows(&host, "the old name again");
+    assert!(!host.out().join("example.com-mig.json").exists());
+    assert_eq!(watch.stop(), Some(0));
+}
+
 /// Paths on the command line are below the directory in which watch was started.
 #[test]
 fn relative_paths_are_followed() {
@@ -389,4 +397,22 @@ fn relative_paths_are_followed() {
     follows(&host, "another");
     until("it says so", || status(&watch)["refreshes"] == 2);
     assert_eq!(watch.stop(), Some(0));
+}
+
+/// Two that want different things in the same place do not drive each other mad.
+#[test]
+fn a_quarrel_is_slow() {
+    let host = host("{ profile = \"2g.20gb\" }");
+    let one = Watch::start(&host, &[]);
+    follows(&host, "the first spec");
+    let state = host.out().with_file_name("other-state");
+    let path = format!("--output={}", host.spec().display());
+    let state_dir = format!("--state-dir={}", state.display());
+    let args = ["watch", "--annotations", "--max-cdi-version=0.6.0", &path, &state_dir];
+    let other = Watch::of(&mut host.command(&args), state);
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    for watch in [&one, &other] {
+        let refreshes = status(watch)["refreshes"].as_u64().unwrap();
+        assert!((2..=6).contains(&refreshes), "{refreshes}");
+    }
 }

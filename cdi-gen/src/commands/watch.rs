@@ -6,6 +6,7 @@ use super::{
     generate::apply,
     nodes,
     plan::{Document, Plan, destination, text_of},
+    settings,
 };
 use crate::{
     Exit, Failure,
@@ -19,14 +20,13 @@ use crate::{
     },
     write::Target,
 };
+use mig_cdi_config::Settings;
 use mig_cdi_model::cdi::Kind;
 use mig_cdi_sys::{
-    Fingerprint, Manager, Outcome, Ran, Root, become_program, file_mark, is_root, own_program,
-    run as run_program,
+    Fingerprint, Manager, Outcome, Ran, Root, file_mark, is_root, own_program, run as run_program,
 };
 use std::{
     collections::BTreeSet,
-    convert::Infallible,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -104,8 +104,10 @@ fn mark(document: &Document, format: Format) -> Mark {
 
 /// A watch at work.
 struct Watch<'a> {
-    context: &'a Context<'a>,
+    /// As it was when watch began; [`Watch::context`] is that of now.
+    begun: &'a Context<'a>,
     args: &'a WatchArgs,
+    settings: Settings,
     proc: Root,
     waiter: Waiter,
     manager: Manager,
@@ -123,21 +125,13 @@ struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     fn new(context: &'a Context<'a>, args: &'a WatchArgs) -> Result<Watch<'a>, Failure> {
-        let options = context.options(&args.generate.spec)?;
-        let (_, target) = destination(context, &args.generate, &options.kind)?;
-        let target = target.ok_or_else(|| {
-            Failure::new(Exit::Usage, "watch writes a file: it does not go with --output -")
-        })?;
-        let mut targets = vec![(options.kind.clone(), target)];
-        if args.generate.gpus {
-            let kind = options.gpu_kind();
-            targets.push((kind.clone(), targets[0].1.beside(&kind)?));
-        }
+        let targets = targets(context, args)?;
         let (interval, resync) = (args.interval, args.resync);
         let waiter = Waiter::new(Duration::from_millis(interval), Duration::from_secs(resync))?;
         Ok(Watch {
-            context,
+            begun: context,
             args,
+            settings: context.settings.clone(),
             proc: Root::open(&context.roots().proc)?,
             waiter,
             manager: Manager::find(),
@@ -152,22 +146,64 @@ impl<'a> Watch<'a> {
 
     fn follow(&mut self) -> Result<(), Failure> {
         loop {
+            self.read_settings();
             let before = Fingerprint::take(&self.proc);
             self.refresh(&before);
             self.publish();
             // One refresh may follow another without a wait between.
             self.manager.tell(&format!("READY=1\nWATCHDOG=1\nSTATUS={}\n", self.summary()));
-            // Meanwhile something has changed, or somebody has put another file there.
-            if !before.holds(&self.proc) || self.marks() != self.own {
+            // Meanwhile the node has changed, or somebody has put another file there.
+            if !before.holds(&self.proc) {
                 continue;
+            }
+            if self.marks() != self.own {
+                self.waiter.hurry();
             }
             let is_foreign = |path: &Path| is_foreign(path, &self.targets, &self.own);
             match self.waiter.wait(&before, &self.proc, &self.manager, is_foreign)? {
                 Due::Refresh => {}
-                Due::Reload => self.reload(),
+                Due::Reload => self.manager.tell_reloading(),
                 Due::Stop => return Ok(()),
             }
         }
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context { settings: &self.settings, ..*self.begun }
+    }
+
+    /// A refresh reads the settings of now, so that watch has to know them as well. When they are wrong, the
+    /// refresh says so, and those of before hold here.
+    fn read_settings(&mut self) {
+        let Ok(settings) = settings(self.begun.config, false) else { return };
+        if settings == self.settings {
+            return;
+        }
+        let context = Context { settings: &settings, ..*self.begun };
+        let (Ok(targets), Ok(proc)) =
+            (targets(&context, self.args), Root::open(&context.roots().proc))
+        else {
+            return;
+        };
+        // Nobody would keep the old ones true, and they could define the same devices.
+        for (kind, target) in &self.targets {
+            let stays = targets.iter().any(|(_, new)| new.path() == target.path());
+            if !stays && target.read().is_ok_and(|found| found.is_some()) {
+                let path = target.path();
+                match target.lock().and_then(|_lock| target.clear(kind)) {
+                    Ok(_) => self.begun.console.status(&format!(
+                        "removed {}: by the settings of now it is another file",
+                        path.display()
+                    )),
+                    Err(failure) => self.begun.console.warn(&failure.message),
+                }
+            }
+        }
+        if settings.proc_root != self.settings.proc_root {
+            self.good = None;
+        }
+        self.status.spec = targets[0].1.path();
+        (self.targets, self.proc, self.settings) = (targets, proc, settings);
     }
 
     /// One refresh, and what comes of it.
@@ -202,7 +238,7 @@ impl<'a> Watch<'a> {
 
     /// Files that matter: those in the directories of specs, and of the driver's libraries.
     fn listen(&mut self) {
-        let spec_dirs = self.context.settings.spec_dirs.iter().map(PathBuf::as_path);
+        let spec_dirs = self.settings.spec_dirs.iter().map(PathBuf::as_path);
         let targets = self.targets.iter().map(|(_, target)| target.dir());
         let libraries = self.status.report.file_dirs.iter().map(PathBuf::as_path);
         spec_dirs.chain(targets).chain(libraries).for_each(|dir| self.waiter.listen(dir));
@@ -214,31 +250,12 @@ impl<'a> Watch<'a> {
         run_program(&own_program()?, &args.collect::<Vec<_>>(), LIMIT)
     }
 
-    /// Begins anew with the settings as they are now, and with the program as it is now. Settings that are
-    /// wrong leave things as they are. Returns only then.
-    fn reload(&self) {
-        self.manager.tell_reloading();
-        let failure = match self.try_reload() {
-            Ok(never) => match never {},
-            Err(failure) => failure,
-        };
-        self.context.console.error(&format!("{}; the old settings stay", failure.message));
-    }
-
-    fn try_reload(&self) -> Result<Infallible, Failure> {
-        let settings = super::settings(self.context.config, false)?;
-        let context = Context { settings: &settings, ..*self.context };
-        let options = context.options(&self.args.generate.spec)?;
-        destination(&context, &self.args.generate, &options.kind)?;
-        Err(become_program(&own_program()?, std::env::args_os().skip(1)).into())
-    }
-
     /// False when nothing was certain, so that another look is due soon.
     fn succeeded(&mut self, mut report: Report, before: &Fingerprint) -> bool {
         self.status.state = if report.left_out == 0 { State::Ok } else { State::Incomplete };
         self.status.succeeded = self.status.refreshed;
         for change in report.nodes.drain(..) {
-            self.context.console.status(&format!("device nodes: {change}"));
+            self.begun.console.status(&format!("device nodes: {change}"));
         }
         for complaint in report.complaints.drain(..) {
             self.say_once(&complaint);
@@ -265,7 +282,7 @@ impl<'a> Watch<'a> {
         let is_new = self.status.state != State::Failing
             || self.status.error.as_ref().map(|old| &old.message) != Some(&failure.message);
         if is_new {
-            self.context.console.error(&failure.message);
+            self.begun.console.error(&failure.message);
         }
         self.status.state = State::Failing;
         self.status.error = Some(failure);
@@ -279,13 +296,13 @@ impl<'a> Watch<'a> {
     }
 
     fn try_prune(&self, before: &Fingerprint) -> Result<(), Failure> {
-        let machine = self.context.machine()?;
+        let machine = self.context().machine()?;
         let truth = Truth::read(machine.as_ref(), before.clone());
         for (kind, target) in &self.targets {
             let gone = prune(&truth, self.good.as_ref(), target, kind)?;
             if gone > 0 {
                 let path = target.path();
-                self.context.console.status(&format!(
+                self.begun.console.status(&format!(
                     "took {gone} {kind} devices out of {}: they are gone, or may be others",
                     path.display()
                 ));
@@ -302,7 +319,7 @@ impl<'a> Watch<'a> {
             Ok(Outcome::Changed) => {
                 let path = target.path();
                 let message = format!("removed {}: no {kind} device is certain", path.display());
-                self.context.console.status(&message);
+                self.begun.console.status(&message);
             }
             Ok(Outcome::Unchanged) => {}
             Err(failure) => self.say_once(&failure.message),
@@ -326,7 +343,7 @@ impl<'a> Watch<'a> {
 
     fn say_once(&mut self, message: &str) {
         if self.said.insert(message.to_owned()) {
-            self.context.console.warn(message);
+            self.begun.console.warn(message);
         }
     }
 
@@ -340,6 +357,21 @@ impl<'a> Watch<'a> {
             _ => format!("{devices} slices"),
         }
     }
+}
+
+/// The files that are written, that of MIG devices first.
+fn targets(context: &Context<'_>, args: &WatchArgs) -> Result<Vec<(Kind, Target)>, Failure> {
+    let options = context.options(&args.generate.spec)?;
+    let (_, target) = destination(context, &args.generate, &options.kind)?;
+    let target = target.ok_or_else(|| {
+        Failure::new(Exit::Usage, "watch writes a file: it does not go with --output -")
+    })?;
+    let mut targets = vec![(options.kind.clone(), target)];
+    if args.generate.gpus {
+        let kind = options.gpu_kind();
+        targets.push((kind.clone(), targets[0].1.beside(&kind)?));
+    }
+    Ok(targets)
 }
 
 /// What a refresh that failed says of itself, on one line.

@@ -40,6 +40,7 @@ pub(crate) struct Waiter {
     pub wakeups: u64,
     refreshed: Instant,
     failures: u32,
+    hurry: bool,
     told: Instant,
 }
 
@@ -47,7 +48,17 @@ impl Waiter {
     pub(crate) fn new(interval: Duration, resync: Duration) -> Result<Waiter> {
         let now = Instant::now();
         let events = Events::new()?;
-        Ok(Waiter { events, interval, resync, wakeups: 0, refreshed: now, failures: 0, told: now })
+        let (failures, hurry) = (0, false);
+        Ok(Waiter {
+            events,
+            interval,
+            resync,
+            wakeups: 0,
+            refreshed: now,
+            failures,
+            hurry,
+            told: now,
+        })
     }
 
     /// Changes in this directory count from now on.
@@ -59,6 +70,11 @@ impl Waiter {
     pub(crate) fn refreshed(&mut self, good: bool) {
         self.refreshed = Instant::now();
         self.failures = if good { 0 } else { self.failures.saturating_add(1) };
+    }
+
+    /// The next one is due as after a change of files.
+    pub(crate) fn hurry(&mut self) {
+        self.hurry = true;
     }
 
     /// Waits for the next refresh. `is_foreign` tells whether a file that has changed is none of our own.
@@ -74,6 +90,9 @@ impl Waiter {
             n => RETRY.saturating_mul(1 << (n - 1).min(6)).min(RETRY_MOST).min(self.resync),
         };
         let mut due = self.refreshed + retry;
+        if std::mem::take(&mut self.hurry) {
+            due = due.min(self.refreshed + CROWD);
+        }
         loop {
             self.tell_alive(manager);
             let Woken { stop, reload, files } = self.events.wait(self.interval)?;
