@@ -21,10 +21,12 @@ const LIMIT: usize = 64 << 10;
 pub struct Fingerprint {
     /// Directories below [`CAPABILITIES`]: of GPUs, of GPU instances, of compute instances.
     dirs: [Vec<(String, Option<Mark>)>; 3],
-    /// The texts of the other files, or why they cannot be read.
-    texts: Vec<(String, Text)>,
+    texts: Texts,
 }
 
+/// [`DEVICES`], [`VERSION`] and the names in [`GPUS`], or why they cannot be read. A GPU with another minor
+/// has another directory of capabilities.
+type Texts = (Text, Text, Result<Option<Vec<String>>, String>);
 type Text = Result<Option<Vec<u8>>, String>;
 
 /// One directory at one time. In procfs the number of links tells how many directories are in it, and a
@@ -79,12 +81,6 @@ impl Fingerprint {
         let identity = |mark: Mark| (mark.inode, mark.time);
         mark(self).is_some_and(|now| mark(other).map(identity) == Some(identity(now)))
     }
-
-    /// True when drivers have their numbers, and GPUs their places, as in `other`.
-    #[must_use]
-    pub fn has_the_same_drivers(&self, other: &Fingerprint) -> bool {
-        self.texts == other.texts
-    }
 }
 
 fn marks_hold<'d>(proc: &Root, mut dirs: impl Iterator<Item = &'d (String, Option<Mark>)>) -> bool {
@@ -114,10 +110,7 @@ fn below(proc: &Root, dir: &str, prefix: &str) -> Vec<String> {
     numbered.map(|name| if dir.is_empty() { name } else { format!("{dir}/{name}") }).collect()
 }
 
-fn texts(proc: &Root) -> Vec<(String, Text)> {
-    let gpus = proc.list(GPUS).ok().flatten().unwrap_or_default();
-    let information = gpus.into_iter().map(|gpu| format!("{GPUS}/{gpu}/information"));
-    let paths = [DEVICES, VERSION].map(str::to_owned).into_iter().chain(information);
-    let read = |path: &str| proc.read(path, LIMIT).map_err(|e| e.to_string());
-    paths.map(|path| (path.clone(), read(&path))).collect()
+fn texts(proc: &Root) -> Texts {
+    let read = |path| proc.read(path, LIMIT).map_err(|e| e.to_string());
+    (read(DEVICES), read(VERSION), proc.list(GPUS).map_err(|e| e.to_string()))
 }

@@ -75,7 +75,7 @@ fn latency(host: &FakeHost, states: [&str; 2]) {
         until("a new spec", || mark() != old && mark().is_some());
         times.push(begin.elapsed().as_secs_f64() * 1e3);
         // So that changes come at every moment of the interval.
-        std::thread::sleep(Duration::from_millis(300 + (round as u64 * 37) % 125));
+        std::thread::sleep(Duration::from_millis(300 + (round as u64 * 37) % 160));
     }
     times.sort_by(f64::total_cmp);
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];

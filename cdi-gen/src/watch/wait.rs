@@ -7,11 +7,11 @@ use std::{
 };
 
 /// Of so many looks at the tree one is thorough.
-const THOROUGH: u64 = 8;
+const THOROUGH: u64 = 6;
 /// After a refresh every look is thorough for so long.
 const RESTLESS: Duration = Duration::from_secs(2);
 /// A change is over when the tree holds for so long; one command of nvidia-smi makes several instances.
-const CALM: Duration = Duration::from_millis(10);
+const CALM: Duration = Duration::from_millis(5);
 /// But nobody waits longer than this.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Files come in crowds, as when a package is installed.
