@@ -57,6 +57,20 @@ fn idle(watch: &Watch) {
     println!(
         "idle: {share:.3} % of a core, {rate:.1} wakeups per second, {resident:.1} MiB resident"
     );
+    println!("for scale, a thread that wakes as often and does nothing: {:.3} %", sleeper(rate));
+}
+
+/// What waking up costs on this machine.
+fn sleeper(rate: f64) -> f64 {
+    let busy = || -> f64 {
+        let text = fs::read_to_string("/proc/thread-self/schedstat").expect("it runs");
+        text.split(' ').next().and_then(|ns| ns.parse().ok()).expect("nanoseconds")
+    };
+    let (before, begin) = (busy(), Instant::now());
+    while begin.elapsed() < IDLE {
+        std::thread::sleep(Duration::from_secs_f64(1.0 / rate));
+    }
+    (busy() - before) / 1e9 / begin.elapsed().as_secs_f64() * 100.0
 }
 
 fn resident(watch: &Watch) -> f64 {
