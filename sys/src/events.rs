@@ -54,13 +54,14 @@ impl Events {
         Ok(Events { signals, inotify, dirs: HashMap::new() })
     }
 
-    /// Waits for changes of what is in a directory as well. One that is not there is passed over.
-    pub fn watch(&mut self, dir: &Path) {
-        let flags = AddWatchFlags::IN_CLOSE_WRITE
-            | AddWatchFlags::IN_MOVE
+    /// Waits for what comes into a directory and goes from it as well, and when `written` for what is
+    /// written in it; in `/dev` that would be all the time. One that is not there is passed over.
+    pub fn watch(&mut self, dir: &Path, written: bool) {
+        let mut flags = AddWatchFlags::IN_MOVE
             | AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_DELETE
             | AddWatchFlags::IN_ONLYDIR;
+        flags.set(AddWatchFlags::IN_CLOSE_WRITE, written);
         if let Ok(descriptor) = self.inotify.add_watch(dir, flags) {
             self.dirs.insert(descriptor, dir.to_owned());
         }

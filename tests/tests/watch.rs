@@ -109,6 +109,15 @@ fn device_nodes_of_the_host_follow() {
     follows(&host, "the first spec");
     host.morph(&two);
     until("nodes of the second", || nodes().len() == before.len() + 2);
+    let both = nodes();
+    fs::remove_file(host.path("/dev/nvidia-caps").join(both.last().unwrap())).unwrap();
+    until("it is there again", || nodes() == both);
+    fs::remove_file(host.path("/dev/nvidiactl")).unwrap();
+    until("so is this", || host.path("/dev/nvidiactl").exists());
+    // What watch makes itself is no news to it.
+    until("it has said so", || status(&watch)["refreshes"] == 4);
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(status(&watch)["refreshes"], 4, "{}", watch.status());
     host.morph(&node("{ profile = \"2g.20gb\" }"));
     until("they are gone", || nodes() == before);
     assert_eq!(watch.stop(), Some(0));

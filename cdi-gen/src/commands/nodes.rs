@@ -68,7 +68,13 @@ pub(super) enum Change {
 }
 
 impl Change {
-    fn path(&self) -> &str {
+    /// True when nothing is left at the path.
+    pub(super) fn removes(&self) -> bool {
+        matches!(self, Change::Remove { .. })
+    }
+
+    /// Of what is changed, on the host.
+    pub(super) fn path(&self) -> &str {
         match self {
             Change::Make(node) | Change::Replace(node) => &node.path,
             Change::Directory { path } | Change::Link { path, .. } | Change::Remove { path } => {

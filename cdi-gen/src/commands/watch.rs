@@ -4,7 +4,7 @@
 use super::{
     Context, Done, exit,
     generate::apply,
-    nodes,
+    nodes::{self, Change},
     plan::{Document, Plan, destination, text_of},
     settings,
 };
@@ -26,7 +26,7 @@ use mig_cdi_sys::{
     Fingerprint, Manager, Outcome, Ran, Root, file_mark, is_root, own_program, run as run_program,
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -59,6 +59,14 @@ fn refresh(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failure> {
     match nodes {
         Some(Ok(changes)) => {
             report.nodes = changes.changes.iter().map(ToString::to_string).collect();
+            let dev = context.roots().dev;
+            let left = |change: &Change| {
+                let path = below(&dev, change.path());
+                // One that is made and has gone since then is not as it was left.
+                let mark = file_mark(&path).or((!change.removes()).then_some(NO_FILE_S));
+                (path, mark)
+            };
+            report.node_marks = changes.changes.iter().map(left).collect();
             report.complaints = changes.problems;
         }
         Some(Err(failure)) => report.complaints.push(failure.message),
@@ -89,16 +97,18 @@ fn report(context: &Context<'_>, plan: &Plan) -> Report {
     }
 }
 
+/// The mark that no file has.
+const NO_FILE_S: [u64; 4] = [0; 4];
+
 /// What tells the file that we have written. When another has taken its place since then, it is the mark of
 /// no file: the mark is taken first, and the content is read after it.
 fn mark(document: &Document, format: Format) -> Mark {
-    const NO_FILE: Mark = Some([0; 4]);
     let target = document.target.as_ref()?;
     let mark = file_mark(&target.path());
     let Some(spec) = &document.built.spec else { return mark };
     match (target.read(), text_of(spec, format)) {
         (Ok(Some(found)), Ok(text)) if found == text.as_bytes() => mark,
-        _ => NO_FILE,
+        _ => Some(NO_FILE_S),
     }
 }
 
@@ -117,6 +127,8 @@ struct Watch<'a> {
     good: Option<Fingerprint>,
     /// The specs as we left them.
     own: Vec<Mark>,
+    /// The device nodes that the last refresh has changed, as it left them.
+    own_nodes: BTreeMap<PathBuf, Mark>,
     /// There are devices, and none was certain at the last look.
     doubt: bool,
     /// What could not be said to others is said once.
@@ -139,6 +151,7 @@ impl<'a> Watch<'a> {
             targets,
             good: None,
             own: Vec::new(),
+            own_nodes: BTreeMap::new(),
             doubt: false,
             said: BTreeSet::new(),
         })
@@ -159,7 +172,11 @@ impl<'a> Watch<'a> {
             if self.marks() != self.own {
                 self.waiter.hurry();
             }
-            let is_foreign = |path: &Path| is_foreign(path, &self.targets, &self.own);
+            let dev = below(&self.context().roots().dev, "/dev");
+            let is_foreign = |path: &Path| match path.strip_prefix(&dev) {
+                Ok(name) => is_foreign_node(name, path, &self.own_nodes),
+                Err(_) => is_foreign(path, &self.targets, &self.own),
+            };
             match self.waiter.wait(&before, &self.proc, &self.manager, is_foreign)? {
                 Due::Refresh => {}
                 Due::Reload => self.manager.tell_reloading(),
@@ -241,7 +258,12 @@ impl<'a> Watch<'a> {
         let spec_dirs = self.settings.spec_dirs.iter().map(PathBuf::as_path);
         let targets = self.targets.iter().map(|(_, target)| target.dir());
         let libraries = self.status.report.file_dirs.iter().map(PathBuf::as_path);
-        spec_dirs.chain(targets).chain(libraries).for_each(|dir| self.waiter.listen(dir));
+        spec_dirs.chain(targets).chain(libraries).for_each(|dir| self.waiter.listen(dir, true));
+        if is_root() && !self.args.leave_nodes {
+            for dir in ["/dev", "/dev/nvidia-caps"] {
+                self.waiter.listen(&below(&self.context().roots().dev, dir), false);
+            }
+        }
     }
 
     /// The program itself, with the words that it was given.
@@ -260,6 +282,7 @@ impl<'a> Watch<'a> {
         for complaint in report.complaints.drain(..) {
             self.say_once(&complaint);
         }
+        self.own_nodes = report.node_marks.drain(..).collect();
         let nothing_written = report.devices.is_empty() && report.left_out > 0;
         self.status.report = report;
         if nothing_written {
@@ -385,6 +408,18 @@ fn describe(ran: &mig_cdi_sys::Result<Ran>) -> LastError {
         Err(error) => (None, error.to_string()),
     };
     LastError { time: now(), exit, message }
+}
+
+/// A path of the machine below a directory that stands for its `/`.
+fn below(root: &Path, path: &str) -> PathBuf {
+    root.join(path.trim_start_matches('/'))
+}
+
+/// A node of the driver that came or went by another hand than ours.
+fn is_foreign_node(name: &Path, path: &Path, own: &BTreeMap<PathBuf, Mark>) -> bool {
+    let is_driver_s =
+        name.to_str().is_some_and(|name| name.starts_with("nvidia") && !name.contains("/."));
+    is_driver_s && own.get(path) != Some(&file_mark(path))
 }
 
 /// A spec of ours that is as we left it, and what is on the way to become a file, are of no interest.

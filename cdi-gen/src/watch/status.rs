@@ -43,6 +43,9 @@ pub(crate) struct Report {
     /// Changes of the host's device nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<String>,
+    /// Those nodes and links, as they were left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_marks: Vec<(PathBuf, Mark)>,
     /// What kept some from being made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub complaints: Vec<String>,

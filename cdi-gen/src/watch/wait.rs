@@ -61,9 +61,9 @@ impl Waiter {
         })
     }
 
-    /// Changes in this directory count from now on.
-    pub(crate) fn listen(&mut self, dir: &Path) {
-        self.events.watch(dir);
+    /// Changes in this directory count from now on, those of content when `written`.
+    pub(crate) fn listen(&mut self, dir: &Path, written: bool) {
+        self.events.watch(dir, written);
     }
 
     /// A refresh has ended.
