@@ -6,7 +6,7 @@ use nix::{
     fcntl::{AtFlags, OFlag},
     sys::stat::fstatat,
 };
-use std::os::fd::OwnedFd;
+use std::{os::fd::OwnedFd, rc::Rc};
 
 const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
 const GPUS: &str = "/proc/driver/nvidia/gpus";
@@ -17,8 +17,10 @@ const LIMIT: usize = 64 << 10;
 
 /// What shows that a node has changed: the directories of GPU instances and compute instances, the
 /// numbers of drivers, the GPUs and the driver's version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Fingerprint {
+    /// [`CAPABILITIES`], held open: the driver that takes it away takes all that is in it.
+    tree: Option<Rc<OwnedFd>>,
     /// Directories below [`CAPABILITIES`]: of GPUs, of GPU instances, of compute instances.
     dirs: [Vec<(String, Option<Mark>)>; 3],
     texts: Texts,
@@ -43,7 +45,7 @@ impl Fingerprint {
     /// Takes the fingerprint of a node.
     #[must_use]
     pub fn take(proc: &Root) -> Fingerprint {
-        let tree = open(proc);
+        let tree = open(proc).map(Rc::new);
         let migs = below(proc, "", "gpu").into_iter().map(|gpu| format!("{gpu}/mig"));
         let gpus: Vec<_> = [String::new()].into_iter().chain(migs).collect();
         let gis: Vec<_> = gpus[1..].iter().flat_map(|mig| below(proc, mig, "gi")).collect();
@@ -53,23 +55,23 @@ impl Fingerprint {
             (dir, mark)
         };
         let dirs = [gpus, gis, cis].map(|dirs| dirs.into_iter().map(mark).collect());
-        Fingerprint { dirs, texts: texts(proc) }
+        Fingerprint { tree, dirs, texts: texts(proc) }
     }
 
     /// True when no GPU instance came or went, as far as a glance tells: one system call for each GPU, and
     /// for each GPU instance at every fourth turn, which shows its compute instances.
     #[must_use]
-    pub fn holds_at_a_glance(&self, proc: &Root, turn: u64) -> bool {
+    pub fn holds_at_a_glance(&self, turn: u64) -> bool {
         let [gpus, gis, _] = &self.dirs;
         let due = (0..4).map(|n| n == turn % 4).cycle();
         let gis = gis.iter().zip(due).filter(|(_, due)| *due).map(|(gi, _)| gi);
-        marks_hold(proc, gpus.iter().chain(gis))
+        marks_hold(self.tree.as_deref(), gpus.iter().chain(gis))
     }
 
     /// True when nothing has changed.
     #[must_use]
     pub fn holds(&self, proc: &Root) -> bool {
-        marks_hold(proc, self.dirs.iter().flatten()) && self.texts == texts(proc)
+        marks_hold(open(proc).as_ref(), self.dirs.iter().flatten()) && self.texts == texts(proc)
     }
 
     /// True when a directory below `/proc/driver/nvidia/capabilities` is the one that it was in `other`.
@@ -83,9 +85,11 @@ impl Fingerprint {
     }
 }
 
-fn marks_hold<'d>(proc: &Root, mut dirs: impl Iterator<Item = &'d (String, Option<Mark>)>) -> bool {
-    let tree = open(proc);
-    dirs.all(|(dir, old)| *old == tree.as_ref().and_then(|tree| mark(tree, dir)))
+fn marks_hold<'d>(
+    tree: Option<&OwnedFd>,
+    mut dirs: impl Iterator<Item = &'d (String, Option<Mark>)>,
+) -> bool {
+    dirs.all(|(dir, old)| *old == tree.and_then(|tree| mark(tree, dir)))
 }
 
 fn open(proc: &Root) -> Option<OwnedFd> {

@@ -111,7 +111,7 @@ impl Waiter {
                 self.wakeups.is_multiple_of(THOROUGH) || self.refreshed.elapsed() < RESTLESS;
             let holds = match thorough {
                 true => seen.holds(proc),
-                false => seen.holds_at_a_glance(proc, self.wakeups),
+                false => seen.holds_at_a_glance(self.wakeups),
             };
             if !holds {
                 settle(proc);
