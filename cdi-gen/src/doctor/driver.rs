@@ -5,6 +5,8 @@ use mig_cdi_model::DeviceNode;
 use mig_cdi_sys::text::numbered;
 
 const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
+/// It makes nodes and links, with numbers, mode and owner.
+const NODES: &str = "run mig-cdi nodes as root";
 /// Far above any of these files.
 const LIMIT: usize = 1 << 20;
 
@@ -156,17 +158,16 @@ pub(super) fn nodes(facts: &Facts<'_>) -> Vec<Verdict> {
             Ok(Some(_)) => {}
         }
     }
-    let modprobe = "run mig-cdi nodes as root";
     let mut verdicts = Vec::new();
     if !missing.is_empty() {
         let evidence = format!("not there: {}; rootless engines bind the host's", some(&missing));
-        verdicts.push(warning("", evidence, modprobe));
+        verdicts.push(warning("", evidence, NODES));
     }
     if !wrong.is_empty() {
-        verdicts.push(error("", some(&wrong), modprobe));
+        verdicts.push(error("", some(&wrong), NODES));
     }
     if !closed.is_empty() {
-        verdicts.push(warning("", some(&closed), "set mode and owner with chmod and chown"));
+        verdicts.push(warning("", some(&closed), NODES));
     }
     if !unknown.is_empty() {
         verdicts.push(warning("", some(&unknown), "run it as root"));
@@ -208,14 +209,9 @@ pub(super) fn links(facts: &Facts<'_>) -> Vec<Verdict> {
         Some(_) if !super::host::systemd(facts) => {
             ok("", "systemd does not run: nothing needs /dev/char")
         }
-        Some(first) => {
+        Some(_) => {
             let links: Vec<_> = lacking.iter().map(|node| link(node)).collect();
-            let target = first.path.trim_start_matches("/dev");
-            let cure = format!(
-                "run nvidia-ctk system create-dev-char-symlinks --create-all, or ln -sf ..{target} {} and so for each",
-                link(first)
-            );
-            warning("", format!("missing or wrong: {}; systemd needs them", some(&links)), cure)
+            warning("", format!("missing or wrong: {}; systemd needs them", some(&links)), NODES)
         }
     }]
 }
