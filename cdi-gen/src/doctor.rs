@@ -88,7 +88,7 @@ fn some<T: std::fmt::Display>(things: &[T]) -> String {
 type Check = fn(&Facts<'_>) -> Vec<Verdict>;
 
 /// Every check, in the order of output: from the driver to the containers.
-const CHECKS: [(&str, Check); 21] = [
+const CHECKS: [(&str, Check); 22] = [
     ("settings", host::settings),
     ("driver", driver::driver),
     ("capabilities", driver::capabilities),
@@ -104,6 +104,7 @@ const CHECKS: [(&str, Check); 21] = [
     ("stale", specs::stale),
     ("drift", specs::drift),
     ("files", specs::files),
+    ("watch", host::watch),
     ("engines", engines::engines),
     ("config", engines::config),
     ("hooks", hooks::hooks),

@@ -59,6 +59,7 @@ impl Healthy {
         fs::create_dir_all(host.host.path("/run/systemd/system")).unwrap();
         host.links();
         host.process(1, "mnt:[1]", "0::/init.scope\n", &[]);
+        host.watch("ok", 1);
         host
     }
 
@@ -114,6 +115,17 @@ impl Healthy {
         let dir = self.host.path("/proc/77/root/dev/nvidia-caps");
         fs::create_dir_all(&dir).unwrap();
         node(&dir.join(format!("nvidia-cap{minor}")), major, minor);
+    }
+
+    /// What a watch has said of itself.
+    fn watch(&self, state: &str, pid: u32) {
+        let error = r#"{"time":1,"exit":4,"message":"ask nvml: no"}"#;
+        let text = format!(
+            r#"{{"version":"0.1.0","pid":{pid},"started":1,"state":"{state}","spec":"/x","refreshed":1,
+                "succeeded":1,"changed":1,"seconds":0.01,"refreshes":1,"changes":1,"failures":0,"wakeups":1,
+                "error":{error},"devices":[],"left_out":0,"file_dirs":[],"marks":[]}}"#
+        );
+        self.write("/run/mig-cdi/status.json", &text);
     }
 
     fn remove(&self, path: &str) {
@@ -174,6 +186,7 @@ ok       names         9 names, each defined once
 ok       stale         no spec names a node that is not the driver's now
 ok       drift         TMP/cdi/nvidia.com-mig.json: it is what mig-cdi generate would write now
 ok       files         every file and program that a spec names is there
+ok       watch         pid 1 keeps the spec true, 0 slices
 ok       engines       podman: podman 5.8.6 at /usr/bin/podman, takes cdi up to 1.0.0
 ok       engines       containerd: containerd 2.1.9 at /usr/bin/containerd, takes cdi up to 1.0.0
 ok       engines       docker: docker 28.5.2 at /usr/bin/dockerd, takes cdi up to 1.0.0
@@ -232,6 +245,29 @@ fn expect(host: &Healthy, name: &str, (severity, check, part): (&str, &str, &str
     let errors = run.stdout.lines().any(|line| line.starts_with("error"));
     assert_eq!(run.code, i32::from(errors), "{name}: {}", run.stderr);
     assert!(run.stderr.ends_with(" notes\n"), "{name}: {}", run.stderr);
+}
+
+#[test]
+fn faults_of_watch() {
+    check(&[
+        ("never", |h| h.remove("/run/mig-cdi/status.json"), "note", "watch", "it has not run"),
+        ("stopped", |h| h.watch("stopped", 1), "warning", "watch", "it ran, and does not"),
+        ("killed", |h| h.watch("ok", 4_000_000), "warning", "watch", "it ran, and does not"),
+        (
+            "failing",
+            |h| h.watch("failing", 1),
+            "error",
+            "watch",
+            "its last refresh failed: ask nvml: no",
+        ),
+        (
+            "garbage",
+            |h| h.write("/run/mig-cdi/status.json", "{"),
+            "warning",
+            "watch",
+            "parse /run/mig-cdi",
+        ),
+    ]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The machine around it, and who is asking.
 
-use super::{Facts, Verdict, note, ok, warning, with_cure};
+use super::{Facts, Verdict, error, note, ok, warning, with_cure};
+use crate::watch::status::{State, Status};
 
 /// The file of our own.
 pub(super) fn settings(facts: &Facts<'_>) -> Vec<Verdict> {
@@ -48,6 +49,35 @@ pub(super) fn host(facts: &Facts<'_>) -> Vec<Verdict> {
         Some(Err(reason)) => note("selinux", reason),
     };
     vec![cgroup, systemd, selinux]
+}
+
+/// Does the spec follow, by what watch says of itself.
+pub(super) fn watch(facts: &Facts<'_>) -> Vec<Verdict> {
+    const STATUS: &str = "/run/mig-cdi/status.json";
+    const START: &str = "run systemctl restart mig-cdi";
+    let status = match facts.text(STATUS) {
+        None => {
+            let evidence = "it has not run: a spec is as true as the last mig-cdi generate";
+            return vec![note("", evidence)];
+        }
+        Some(text) => text.and_then(|text| {
+            serde_json::from_str::<Status>(&text).map_err(|e| format!("parse {STATUS}: {e}"))
+        }),
+    };
+    let runs =
+        |pid: u32| facts.host.identity(&format!("/proc/{pid}")).is_ok_and(|found| found.is_some());
+    vec![match status {
+        Err(reason) => warning("", reason, START),
+        Ok(status) if status.state == State::Stopped || !runs(status.pid) => {
+            warning("", "it ran, and does not: no spec follows mig", START)
+        }
+        Ok(Status { state: State::Failing, error: Some(last), .. }) => {
+            error("", format!("its last refresh failed: {}", last.message), "run mig-cdi status")
+        }
+        Ok(Status { pid, report, .. }) => {
+            ok("", format!("pid {pid} keeps the spec true, {} slices", report.devices.len()))
+        }
+    }]
 }
 
 /// What others do not see.
