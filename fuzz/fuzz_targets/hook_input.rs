@@ -123,6 +123,12 @@ fn runtime_arguments(words: &[OsString]) {
         assert!(matches!(with(&[command]), Err(_) | Ok(Asked::NewContainer(_))));
         assert_eq!(with(&[command, "--"]), Ok(Asked::NewContainer(None)));
     }
+    let log = |words: &[OsString]| runtime_args::log(words).map(|log| (log.path, log.json));
+    let at_the_end = [OsString::from("create")].into_iter().chain(words.iter().cloned());
+    assert_eq!(log(&at_the_end.collect::<Vec<_>>()), None, "options of the command");
+    let named =
+        ["--log=/log", "create"].map(OsString::from).into_iter().chain(words.iter().cloned());
+    assert_eq!(log(&named.collect::<Vec<_>>()), Some(("/log".into(), false)));
     let asked = with(&[]);
     for global in [
         &["--root", "create"][..],

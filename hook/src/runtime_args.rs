@@ -65,6 +65,39 @@ pub enum Asked {
     Other,
 }
 
+/// Where an engine wants to read why its runtime failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineLog {
+    /// A file.
+    pub path: PathBuf,
+    /// A line is an object, as containerd and Docker want it.
+    pub json: bool,
+}
+
+/// The file for messages that the words name: `--log`, which crun may also be told as `file:PATH`.
+#[must_use]
+pub fn log(args: &[OsString]) -> Option<EngineLog> {
+    let (mut path, mut json) = (None, false);
+    let mut words = args.iter();
+    while let Some(word) = words.next() {
+        let (option, value) = split(word);
+        if !option.starts_with(b"-") {
+            break;
+        }
+        let takes = GLOBAL.iter().any(|known| known.as_bytes() == option);
+        let value =
+            if takes { value.or_else(|| words.next().map(OsString::as_os_str)) } else { None };
+        match option {
+            b"--log" => path = value,
+            b"--log-format" => json = value == Some(OsStr::new("json")),
+            _ => {}
+        }
+    }
+    let path = path?.as_bytes();
+    let path = path.strip_prefix(b"file:").unwrap_or(path);
+    path.starts_with(b"/").then(|| EngineLog { path: OsStr::from_bytes(path).into(), json })
+}
+
 /// Reads the words after the runtime's own name.
 ///
 /// # Errors
@@ -159,6 +192,23 @@ mod tests {
             assert_eq!(asked(words), from("/b"), "{words}");
         }
         assert_eq!(asked("create id"), Asked::NewContainer(None));
+    }
+
+    #[test]
+    fn where_engines_read_of_failures() {
+        let log =
+            |words: &str| log(&words.split_whitespace().map(OsString::from).collect::<Vec<_>>());
+        let at = |path: &str, json| Some(EngineLog { path: path.into(), json });
+        assert_eq!(
+            log("--root r --log /b/log.json --log-format json create id"),
+            at("/b/log.json", true)
+        );
+        assert_eq!(log("--systemd-cgroup --log=file:/l create --log /x id"), at("/l", false));
+        for words in
+            ["create --log /x id", "--log", "--log journald:x create id", "--log l create id", ""]
+        {
+            assert_eq!(log(words), None, "{words}");
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub use events::{Events, Woken};
 pub use fingerprint::Fingerprint;
 pub use host::{Host, Machine, NodeStat, Roots};
 pub use library_dirs::LibraryDirs;
-pub use log::{Log, Severity};
+pub use log::{Log, Severity, append_line};
 pub use node_dir::{Entry, NodeDir, is_root};
 pub use notify::Manager;
 pub use process::{Powers, Ran, become_program, isolate, run};

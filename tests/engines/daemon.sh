@@ -1,11 +1,11 @@
 #!/bin/sh
-# daemon.sh containerd|docker DIR SPECS: an engine with all that it writes in DIR, which takes CDI specs from
-# SPECS and has the root file system DIR/rootfs as its only image. It runs until standard input ends,
+# daemon.sh containerd|docker DIR SPECS RUNTIME: an engine with all that it writes in DIR, which takes CDI specs
+# from SPECS, knows the OCI runtime RUNTIME as mig, and has the root file system DIR/rootfs as its only image. It runs until standard input ends,
 # which is when the test ends, however it ends. For the first process of a pid namespace, in what ns.sh
 # makes.
 set -eu
 [ $$ = 1 ] || { echo "daemon.sh: ends all processes that it sees, so it runs only as the first" >&2; exit 2; }
-engine=$1 dir=$2 specs=$3
+engine=$1 dir=$2 specs=$3 runtime=$4
 name=$(basename "$dir")
 groups=/sys/fs/cgroup
 
@@ -64,6 +64,13 @@ disable_cgroup = $no_limits
 restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "native"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.mig]
+runtime_type = "io.containerd.runc.v2"
+container_annotations = ["mig-cdi/*"]
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.mig.options]
+BinaryName = "$runtime"
 END
     containerd --config "$dir/config" >"$dir/log" 2>&1 </dev/null &
     client="ctr --address $dir/socket"
@@ -75,7 +82,7 @@ start_docker() {
     cat >"$dir/config" <<END
 {"features": {"cdi": true}, "cdi-spec-dirs": ["$specs"], "hosts": ["unix://$dir/socket"], "data-root": "$dir/root",
  "storage-driver": "vfs", "cgroup-parent": "/$name", "exec-opts": ["native.cgroupdriver=cgroupfs"],
- "bridge": "none", "iptables": false, "ip6tables": false, "ip-forward": false}
+ "runtimes": {"mig": {"path": "$runtime"}}, "bridge": "none", "iptables": false, "ip6tables": false, "ip-forward": false}
 END
     dockerd --config-file "$dir/config" >"$dir/log" 2>&1 </dev/null &
     client="docker --host unix://$dir/socket"

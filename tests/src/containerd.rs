@@ -34,10 +34,28 @@ impl Containerd {
     /// # Panics
     /// When containerd has gone.
     pub fn probe(&self, devices: &[&str], args: &[&str]) -> Result<String, String> {
+        let devices = devices.iter().flat_map(|device| field(17, field(1, device)));
+        self.run("", &devices.collect::<Vec<_>>(), args)
+    }
+
+    /// The same with the handler `mig`, and this annotation in the place of devices.
+    ///
+    /// # Errors
+    /// How containerd refuses.
+    ///
+    /// # Panics
+    /// When containerd has gone.
+    pub fn probe_by_runtime(&self, ask: &str, args: &[&str]) -> Result<String, String> {
+        let annotation = [field(1, "mig-cdi/devices"), field(2, ask)].concat();
+        self.run("mig", &field(10, annotation), args)
+    }
+
+    /// A pod of a handler, with one container that has more in its configuration than others.
+    fn run(&self, handler: &str, more: &[u8], args: &[&str]) -> Result<String, String> {
         let name = self.fresh("pod");
         let pod = self.pod(&name);
-        let id = self.call("RunPodSandbox", &field(1, &pod))?;
-        let said = self.container(&name, &[&id, &field(3, &pod)[..]].concat(), devices, args);
+        let id = self.call("RunPodSandbox", &[field(1, &pod), field(2, handler)].concat())?;
+        let said = self.container(&name, &[&id, &field(3, &pod)[..]].concat(), more, args);
         self.call("StopPodSandbox", &id)?;
         self.call("RemovePodSandbox", &id)?;
         said
@@ -60,7 +78,7 @@ impl Containerd {
         &self,
         name: &str,
         pod: &[u8],
-        devices: &[&str],
+        more: &[u8],
         args: &[&str],
     ) -> Result<String, String> {
         let command = ["sh", "-c", "probe \"$@\"; echo end", "sh"].iter().chain(args);
@@ -70,7 +88,7 @@ impl Containerd {
             command.flat_map(|word| field(3, word)).collect(),
             field(11, "log"),
             field(15, field(2, field(1, field(1, "MKNOD")))),
-            devices.iter().flat_map(|device| field(17, field(1, device))).collect(),
+            more.to_vec(),
         ];
         let id = self.call("CreateContainer", &[pod, &field(2, config.concat())].concat())?;
         self.call("StartContainer", &id)?;

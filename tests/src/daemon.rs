@@ -17,7 +17,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts `containerd` or `docker` on the directory of specs of a host, with cgroup `v1` or `v2`.
+    /// Starts `containerd` or `docker` on the directory of specs of a host, with cgroup `v1` or `v2`. Its
+    /// runtime `mig` is [`FakeHost::runtime`].
     ///
     /// # Panics
     /// When it does not come up.
@@ -29,7 +30,8 @@ impl Daemon {
         let mut command = command("unshare", dir.path());
         command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--net", "sh"]);
         command.arg(engines.join("ns.sh")).args([cgroup, "sh"]);
-        command.arg(engines.join("daemon.sh")).arg(engine).arg(dir.path()).arg(host.out());
+        command.arg(engines.join("daemon.sh")).arg(engine).arg(dir.path());
+        command.arg(host.out()).arg(host.runtime());
         let child = command.stdin(Stdio::piped()).spawn().expect("unshare starts");
         let mut daemon = Daemon { dir, child };
         let (ready, child) = (daemon.dir.path().join("ready"), &mut daemon.child);

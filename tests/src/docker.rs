@@ -21,10 +21,24 @@ impl Docker {
     /// # Errors
     /// How Docker refuses.
     pub fn probe(&self, devices: &[&str], args: &[&str]) -> Result<String, String> {
+        let devices = devices.iter().map(|device| format!("--device={device}"));
+        self.run(&devices.collect::<Vec<_>>(), args)
+    }
+
+    /// The same with the runtime `mig`, and this annotation in the place of devices.
+    ///
+    /// # Errors
+    /// How Docker refuses.
+    pub fn probe_by_runtime(&self, ask: &str, args: &[&str]) -> Result<String, String> {
+        let ask = ["--runtime=mig".to_owned(), format!("--annotation=mig-cdi/devices={ask}")];
+        self.run(&ask, args)
+    }
+
+    fn run(&self, options: &[String], args: &[&str]) -> Result<String, String> {
         let mut docker = self.0.command("docker");
         docker.arg(format!("--host=unix://{}/socket", self.0.dir().display()));
         docker.args(["run", "--rm", "--network=none", "--cap-add=MKNOD", "--entrypoint=probe"]);
-        docker.args(devices.iter().map(|device| format!("--device={device}")));
+        docker.args(options);
         let run = run(docker.arg("localhost/probe:1").args(args));
         if run.code == 0 { Ok(run.stdout) } else { Err(run.stderr) }
     }

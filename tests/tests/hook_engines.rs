@@ -4,6 +4,8 @@
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost, Run,
+    containerd::Containerd,
+    docker::Docker,
     driver::{Layout, library_dir},
     podman::{Podman, VARIANTS, Variant, compile},
 };
@@ -286,4 +288,44 @@ PWD=/
         assert!(log.contains("tell systemd of the devices of mig-cdi-test-"), "{log}");
         assert!(log.trim_end().ends_with("no such unit"), "{log}");
     }
+}
+
+/// The door `runtime` in engines that are daemons: as a runtime of Docker, and as a handler of containerd.
+/// Whoever asks for what is not there reads why from the engine.
+fn a_daemon_s_runtime<E>(
+    start: impl Fn(&str, &FakeHost) -> E,
+    probe: impl Fn(&E, &str, &[&str]) -> Result<String, String>,
+) {
+    for cgroup in ["v1", "v2"] {
+        let host = FakeHost::new(preset("a100-80gb").unwrap());
+        host.configure_hook("runtimes = [\"/usr/bin/runc\", \"/usr/sbin/runc\"]");
+        assert_eq!(host.generate(&[]).code, 0);
+        let engine = start(cgroup, &host);
+        let numbers = ["508:30", "508:31", "508:39", "508:40"];
+        let said = probe(&engine, "0:2g.20gb:0", &numbers);
+        let said = said.unwrap_or_else(|e| panic!("{cgroup}: {e}{}", host.read_log()));
+        let expected = format!(
+            "node /dev/nvidia-caps/nvidia-cap30 444 508:30 ENXIO
+node /dev/nvidia-caps/nvidia-cap31 444 508:31 ENXIO
+{SHARED}{}made 508:30 ENXIO
+made 508:31 ENXIO
+made 508:39 EPERM
+made 508:40 EPERM
+",
+            variables("runtime")
+        );
+        similar_asserts::assert_eq!(said, expected, "{cgroup}");
+        let refused = probe(&engine, "0:2g.20gb:6", &numbers).expect_err("it is not there");
+        assert!(refused.contains("has no such device"), "{cgroup}: {refused}");
+    }
+}
+
+#[test]
+fn docker_gives_a_slice_by_its_runtime() {
+    a_daemon_s_runtime(Docker::start, Docker::probe_by_runtime);
+}
+
+#[test]
+fn containerd_gives_a_slice_by_its_handler() {
+    a_daemon_s_runtime(Containerd::start, Containerd::probe_by_runtime);
 }

@@ -133,7 +133,6 @@ fn podman_follows_at_once() {
     }
 }
 
-/// It watches the directory itself, and is given its time for that.
 /// The same with one daemon, which watches the directory itself and has some time to notice.
 fn daemon_follows<E>(
     start: impl Fn(&str, &FakeHost) -> E,

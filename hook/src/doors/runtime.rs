@@ -10,10 +10,10 @@ use crate::{
     cli::Options,
     config::{Config, LIMIT},
     plan::Plan,
-    runtime_args::{self, Asked},
+    runtime_args::{self, Asked, EngineLog},
 };
 use mig_cdi_config::Settings;
-use mig_cdi_sys::{Bundle, Log, become_program, is_program};
+use mig_cdi_sys::{Bundle, Log, append_line, become_program, is_program};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -22,6 +22,24 @@ use std::{
 const DOOR: &str = "runtime";
 
 pub(super) fn run(options: &Options, args: Vec<OsString>) -> Result<String, Failure> {
+    let log = runtime_args::log(&args);
+    let done = work(options, args);
+    if let (Err(failure), Some(log)) = (&done, log) {
+        tell_engine(failure, &log);
+    }
+    done
+}
+
+/// containerd and Docker show what a runtime writes there, and nothing of its standard error.
+fn tell_engine(failure: &Failure, log: &EngineLog) {
+    let line = match log.json {
+        true => serde_json::json!({"level": "error", "msg": failure.to_string()}).to_string(),
+        false => failure.to_string(),
+    };
+    append_line(&log.path, &line);
+}
+
+fn work(options: &Options, args: Vec<OsString>) -> Result<String, Failure> {
     let settings = settings(options)?;
     let asked = runtime_args::parse(&args).map_err(Failure::usage)?;
     let runtime = real(&settings.hook.runtimes)?;
