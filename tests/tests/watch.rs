@@ -256,6 +256,7 @@ fn status_and_metrics_say_what_there_is() {
         (&json["running"], &json["refreshes"], &json["failures"]),
         (&true.into(), &1.into(), &0.into())
     );
+    until("the figures are written", || metrics.exists());
     let text = fs::read_to_string(&metrics).unwrap();
     for line in [
         "mig_cdi_slices{profile=\"2g.20gb\"} 2",
