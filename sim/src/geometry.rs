@@ -27,6 +27,21 @@ pub struct ProfileRow {
     pub ofa: u32,
 }
 
+impl ProfileRow {
+    /// Slices of the compute instances that it can hold (nvidia-smi mig -lcip: 3 slices on no 4g, 5
+    /// and 6 on no 7g).
+    #[must_use]
+    pub fn compute_sizes(&self) -> &'static [u32] {
+        match self.slices {
+            7 => &[1, 2, 3, 4, 7],
+            4 => &[1, 2, 4],
+            3 => &[1, 2, 3],
+            2 => &[1, 2],
+            _ => &[1],
+        }
+    }
+}
+
 /// A product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Model {

@@ -11,6 +11,7 @@ mod description;
 mod geometry;
 mod machine;
 mod node;
+mod offer;
 mod placement;
 mod presets;
 mod tree;

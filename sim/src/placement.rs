@@ -161,20 +161,12 @@ fn compute_instances(row: &ProfileRow, wishes: Option<&[String]>) -> Result<Vec<
     Ok(instances)
 }
 
-/// Slices of `1c`, `1c.3g.40gb` or `3g.40gb` in a GPU instance that has such a profile
-/// (nvidia-smi mig -lcip: 3 slices on no 4g, 5 and 6 on no 7g).
+/// Slices of `1c`, `1c.3g.40gb` or `3g.40gb` in a GPU instance that has such a profile.
 fn compute_slices(row: &ProfileRow, wish: &str) -> Option<u32> {
     if wish == row.name {
         return Some(row.slices);
     }
     let prefix = wish.strip_suffix(row.name).map_or(wish, |rest| rest.trim_end_matches('.'));
     let size: u32 = prefix.strip_suffix('c')?.parse().ok()?;
-    let offered: &[u32] = match row.slices {
-        7 => &[1, 2, 3, 4, 7],
-        4 => &[1, 2, 4],
-        3 => &[1, 2, 3],
-        2 => &[1, 2],
-        _ => &[1],
-    };
-    offered.contains(&size).then_some(size)
+    row.compute_sizes().contains(&size).then_some(size)
 }

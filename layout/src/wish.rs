@@ -1,0 +1,218 @@
+//! How a GPU is to be divided, as its users write it.
+//!
+//! ```text
+//! wish    = "none" | item *( "," item )
+//! item    = [ count "x" ] profile [ "@" start ] [ "(" compute *( "," compute ) ")" ]
+//! profile = a name, 3g.40gb; or an id as nvidia-smi shows it, 9
+//! compute = [ count "x" ] slices "c"
+//! ```
+//!
+//! `3x2g.20gb,1g.10gb` is three GPU instances and one. `3g.40gb@4` is one from memory slice 4 on.
+//! `3g.40gb(1c,2c)` is one with two compute instances; `1c.3g.40gb` is `3g.40gb(1c)`. An item without
+//! compute instances has one that spans it. Blanks around words do not matter.
+
+use mig_cdi_model::Profile;
+use std::str::FromStr;
+
+/// A text that is not a wish.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{word:?}: {cure}")]
+pub struct BadWish {
+    /// The part that cannot be read, cut at 64 characters.
+    pub word: String,
+    /// What to write.
+    pub cure: &'static str,
+}
+
+fn bad(word: &str, cure: &'static str) -> BadWish {
+    BadWish { word: word.chars().take(64).collect(), cure }
+}
+
+/// A profile as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProfileWord {
+    /// By its name.
+    Name(Profile),
+    /// By the id that nvidia-smi shows.
+    Id(u32),
+}
+
+/// A GPU instance that is wished for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// As it was written, without its count.
+    pub word: String,
+    /// What it is to be.
+    pub profile: ProfileWord,
+    /// The memory slice at which it has to start.
+    pub start: Option<u32>,
+    /// Compute slices of each of its compute instances, largest first; `None` for one that spans it.
+    pub compute: Option<Vec<u32>>,
+}
+
+/// Everything that a GPU is to hold, and nothing else.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// One entry for each GPU instance.
+    pub items: Vec<Item>,
+}
+
+const COUNT: &str = "write a count from 1 to 64, such as 3x2g.20gb";
+const ITEM: &str = "write a profile such as 2g.20gb, its id, or none for an empty GPU";
+const BRACKET: &str = "write compute instances in one pair of brackets, such as 3g.40gb(1c,2c)";
+const COMPUTE: &str = "write compute instances as 1c or 2x1c; a whole one needs no brackets";
+
+impl FromStr for Wish {
+    type Err = BadWish;
+
+    /// # Errors
+    /// A word that the grammar does not know, with what to write.
+    fn from_str(text: &str) -> Result<Wish, BadWish> {
+        let mut items = Vec::new();
+        if text.trim() == "none" {
+            return Ok(Wish { items });
+        }
+        for word in split(text)? {
+            let (count, word) = counted(word)?;
+            let item = item(word)?;
+            items.extend(std::iter::repeat_n(item, count));
+        }
+        Ok(Wish { items })
+    }
+}
+
+/// The parts between commas that are not within brackets.
+fn split(text: &str) -> Result<Vec<&str>, BadWish> {
+    let (mut parts, mut from, mut inside) = (Vec::new(), 0, false);
+    for (at, character) in text.char_indices() {
+        match character {
+            '(' | ')' if inside == (character == '(') => return Err(bad(text, BRACKET)),
+            '(' | ')' => inside = !inside,
+            ',' if !inside => {
+                parts.push(text[from..at].trim());
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(text[from..].trim());
+    if inside { Err(bad(text, BRACKET)) } else { Ok(parts) }
+}
+
+/// A number in digits only.
+fn number(text: &str) -> Option<u32> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// `3x…` as 3 and the rest; 1 without a count.
+fn counted(word: &str) -> Result<(usize, &str), BadWish> {
+    let digits = word.trim_start_matches(|c: char| c.is_ascii_digit());
+    let Some(rest) = digits.trim_start().strip_prefix('x') else {
+        return Ok((1, word));
+    };
+    match number(&word[..word.len() - digits.len()]) {
+        Some(count @ 1..=64) => Ok((count as usize, rest.trim())),
+        _ => Err(bad(word, COUNT)),
+    }
+}
+
+fn item(word: &str) -> Result<Item, BadWish> {
+    let (head, compute) = match word.split_once('(') {
+        Some((head, rest)) => {
+            let list = rest.strip_suffix(')').ok_or_else(|| bad(word, BRACKET))?;
+            (head, Some(sizes(list)?))
+        }
+        None => (word, None),
+    };
+    let (name, start) = match head.split_once('@') {
+        Some((name, start)) => {
+            let start = number(start.trim());
+            let cure = "write a memory slice after @, such as 3g.40gb@4";
+            (name.trim(), Some(start.ok_or_else(|| bad(word, cure))?))
+        }
+        None => (head.trim(), None),
+    };
+    let word = word.to_owned();
+    if let Some(id) = number(name) {
+        return Ok(Item { word, profile: ProfileWord::Id(id), start, compute });
+    }
+    let name: Profile = name.parse().map_err(|_| bad(&word, ITEM))?;
+    let compute = match (name.is_partial(), compute) {
+        (false, compute) => compute,
+        (true, None) => {
+            name.as_str().split_once("c.").and_then(|(c, _)| number(c)).map(|c| vec![c])
+        }
+        (true, Some(_)) => return Err(bad(&word, COMPUTE)),
+    };
+    Ok(Item { word, profile: ProfileWord::Name(name.of_gpu_instance()), start, compute })
+}
+
+/// Compute slices of each of `1c,2x2c`, largest first.
+fn sizes(list: &str) -> Result<Vec<u32>, BadWish> {
+    let mut sizes = Vec::new();
+    for word in list.split(',') {
+        let (count, slices) = counted(word.trim())?;
+        let slices = slices.strip_suffix('c').and_then(number).ok_or_else(|| bad(word, COMPUTE))?;
+        sizes.extend(std::iter::repeat_n(slices, count));
+    }
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(sizes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_is_read() {
+        let read = |text: &str| {
+            let items = text.parse::<Wish>().unwrap().items;
+            let show = |item: Item| {
+                let profile = match item.profile {
+                    ProfileWord::Name(name) => name.to_string(),
+                    ProfileWord::Id(id) => format!("#{id}"),
+                };
+                format!("{profile}{:?}{:?}", item.start, item.compute.unwrap_or_default())
+            };
+            items.into_iter().map(show).collect::<Vec<_>>().join(" ")
+        };
+        for (text, means) in [
+            ("none", ""),
+            ("2x2g.20gb, 1g.10gb", "2g.20gbNone[] 2g.20gbNone[] 1g.10gbNone[]"),
+            ("9,9,19", "#9None[] #9None[] #19None[]"),
+            ("2x19@3", "#19Some(3)[] #19Some(3)[]"),
+            ("1g.10gb+me", "1g.10gb+meNone[]"),
+            ("1c.3g.40gb@4", "3g.40gbSome(4)[1]"),
+            ("3g.40gb@0(1c,2c)", "3g.40gbSome(0)[2, 1]"),
+            ("7g.80gb( 2x1c , 3c )", "7g.80gbNone[3, 1, 1]"),
+            ("2x1g.24gb+gfx", "1g.24gb+gfxNone[] 1g.24gb+gfxNone[]"),
+        ] {
+            assert_eq!(read(text), means, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_wish_is_named_with_the_cure() {
+        for (text, word, cure) in [
+            ("", "", ITEM),
+            ("1g.10gb,,19", "", ITEM),
+            ("1g.10gb,2g", "2g", ITEM),
+            ("1g.10gb,none", "none", ITEM),
+            ("0x19", "0x19", COUNT),
+            ("65x19", "65x19", COUNT),
+            ("x19", "x19", COUNT),
+            ("-1x19", "-1x19", ITEM),
+            ("3g.40gb(1c", "3g.40gb(1c", BRACKET),
+            ("3g.40gb)1c(", "3g.40gb)1c(", BRACKET),
+            ("3g.40gb((1c))", "3g.40gb((1c))", BRACKET),
+            ("3g.40gb(1c)@4", "3g.40gb(1c)@4", BRACKET),
+            ("3g.40gb()", "", COMPUTE),
+            ("3g.40gb(3g)", "3g", COMPUTE),
+            ("1c.3g.40gb(2c)", "1c.3g.40gb(2c)", COMPUTE),
+        ] {
+            assert_eq!(text.parse::<Wish>().unwrap_err(), bad(word, cure), "{text}");
+        }
+        let error = "3g.40gb@-1".parse::<Wish>().unwrap_err().to_string();
+        assert_eq!(error, "\"3g.40gb@-1\": write a memory slice after @, such as 3g.40gb@4");
+    }
+}

@@ -1,0 +1,665 @@
+//! What `mig_cdi_layout::plan` does, held against every geometry that a simulated GPU accepts.
+//!
+//! The geometries are not computed here: they are all that `Node::parse` lets through, found by
+//! trying. A plan is right when trying all of them finds none that is better.
+
+use mig_cdi_layout::{Action, Compute, Home, Impossible, Instance, Offer, Plan, Wish, plan};
+use mig_cdi_model::{CiId, GiId, Placement};
+use mig_cdi_sim::{MODELS, Model, Node, ProfileRow};
+use proptest::{prelude::*, test_runner::TestRunner};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, HashSet},
+    fmt::Write as _,
+    sync::OnceLock,
+};
+
+/// A row of the model and a start.
+type Spot = (usize, u32);
+
+/// Every geometry of a model. One is a set of spots, as bits.
+struct World {
+    model: &'static Model,
+    offer: Offer,
+    spots: Vec<Spot>,
+    layouts: Vec<u32>,
+    known: HashSet<u32>,
+    /// By how many there are of each row.
+    by_counts: BTreeMap<Vec<usize>, Vec<u32>>,
+}
+
+impl World {
+    fn of(key: &str) -> World {
+        let model = Model::find(key).unwrap();
+        let rows = model.profiles.iter().enumerate();
+        let spots: Vec<Spot> =
+            rows.flat_map(|(i, row)| row.starts.iter().map(move |&start| (i, start))).collect();
+        let mut layouts = vec![0u32];
+        let mut next = 0;
+        // Whatever the hardware accepts, it accepts a part of: adding in one order reaches all.
+        while next < layouts.len() {
+            let from = layouts[next];
+            for spot in (32 - from.leading_zeros()) as usize..spots.len() {
+                let layout = from | 1 << spot;
+                let parts = members(layout).map(|i| part(model, spots[i], None));
+                if accepted(model, &parts.collect::<Vec<_>>()) {
+                    layouts.push(layout);
+                }
+            }
+            next += 1;
+        }
+        let known = layouts.iter().copied().collect();
+        let mut world = World {
+            offer: model.offer(),
+            by_counts: BTreeMap::new(),
+            model,
+            spots,
+            layouts,
+            known,
+        };
+        for &layout in &world.layouts {
+            let counts = world.counts(layout);
+            world.by_counts.entry(counts).or_default().push(layout);
+        }
+        world
+    }
+
+    fn counts(&self, layout: u32) -> Vec<usize> {
+        let mut counts = vec![0; self.model.profiles.len()];
+        members(layout).for_each(|i| counts[self.spots[i].0] += 1);
+        counts
+    }
+
+    fn row(&self, spot: usize) -> &'static ProfileRow {
+        &self.model.profiles[self.spots[spot].0]
+    }
+
+    fn spot(&self, profile: u32, placement: Placement) -> usize {
+        let is = |spot: &Spot| {
+            let row = &self.model.profiles[spot.0];
+            row.id == profile && Placement { start: spot.1, size: row.size } == placement
+        };
+        self.spots.iter().position(is).expect("a placement that the model has")
+    }
+
+    /// The GPU as a driver would report it; each instance with one compute instance. Ids are spots.
+    fn instances(&self, layout: u32, used: u32) -> Vec<Instance> {
+        let instance = |spot: usize| {
+            let row = self.row(spot);
+            let holder = (used >> spot & 1 == 1).then(|| format!("holder-{spot}"));
+            let placement = Placement { start: 0, size: row.slices };
+            Instance {
+                id: GiId(spot as u32),
+                profile: row.id,
+                placement: Placement { start: self.spots[spot].1, size: row.size },
+                holder: None,
+                compute: vec![Compute { id: CiId(0), placement, holder }],
+            }
+        };
+        members(layout).map(instance).collect()
+    }
+
+    fn wish(&self, counts: &[usize]) -> Wish {
+        let rows = self.model.profiles.iter().zip(counts).filter(|(_, count)| **count > 0);
+        let words: Vec<_> = rows.map(|(row, count)| format!("{count}x{}", row.name)).collect();
+        let text = if words.is_empty() { "none".to_owned() } else { words.join(",") };
+        text.parse().unwrap()
+    }
+
+    /// Takes the steps that concern GPU instances, each to a known geometry.
+    fn follow(&self, from: u32, plan: &Plan) -> u32 {
+        let mut now = from;
+        for step in &plan.steps {
+            match step.action {
+                Action::DestroyGpu { gi } => {
+                    assert_eq!(now >> gi.0 & 1, 1, "{gi} is there");
+                    now &= !(1 << gi.0);
+                }
+                Action::CreateGpu { profile, placement, .. } => {
+                    now |= 1 << self.spot(profile, placement);
+                }
+                _ => {}
+            }
+            assert!(self.known.contains(&now), "{now:b} after {}", step.action);
+        }
+        now
+    }
+}
+
+fn world(key: &'static str) -> &'static World {
+    static WORLDS: [OnceLock<World>; 3] = [const { OnceLock::new() }; 3];
+    let index = ["a100-80gb", "h100-80gb", "a30"].iter().position(|k| *k == key).unwrap();
+    WORLDS[index].get_or_init(|| World::of(key))
+}
+
+fn members(layout: u32) -> impl Iterator<Item = usize> {
+    (0..32).filter(move |i| layout >> i & 1 == 1)
+}
+
+/// An instance of a node description.
+fn part(model: &Model, (row, start): Spot, compute: Option<&[Placement]>) -> String {
+    let mut text = format!("{{ profile = \"{}\", start = {start}", model.profiles[row].name);
+    if let Some(compute) = compute {
+        let names: Vec<_> = compute.iter().map(|place| format!("\"{}c\"", place.size)).collect();
+        write!(text, ", compute = [{}]", names.join(",")).unwrap();
+    }
+    text + " }"
+}
+
+fn accepted(model: &Model, parts: &[String]) -> bool {
+    let (key, parts) = (model.key, parts.join(","));
+    Node::parse(&format!("[[gpu]]\nmodel = \"{key}\"\ninstances = [{parts}]\n")).is_ok()
+}
+
+/// A small generator; its seed is printed.
+fn roll(state: &mut u64) -> u32 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*state >> 32) as u32
+}
+
+/// The fewest instances that must go, by trying every geometry with these counts.
+fn fewest(targets: &[u32], from: u32, used: u32) -> Option<u32> {
+    let reachable = targets.iter().filter(|target| used & !**target == 0);
+    reachable.map(|target| (from & !target).count_ones()).min()
+}
+
+/// From every geometry to every multiset of profiles, with nothing in use; a quarter of them again
+/// with some in use.
+fn every_pair(key: &'static str) {
+    let world = world(key);
+    let mut seed = 7;
+    let (mut pairs, mut possible, mut destroyed, mut all) = (0u64, 0u64, 0u64, 0u64);
+    let mut blocked = 0u64;
+    for (counts, targets) in &world.by_counts {
+        let wish = world.wish(counts);
+        for &from in &world.layouts {
+            let used = from & roll(&mut seed) & roll(&mut seed);
+            let runs = if roll(&mut seed).is_multiple_of(4) { 2 } else { 1 };
+            for used in [0, used].into_iter().take(runs) {
+                pairs += 1;
+                let best = fewest(targets, from, used);
+                match plan(&world.offer, &world.instances(from, used), &wish) {
+                    Ok(plan) => {
+                        let to = world.follow(from, &plan);
+                        assert!(targets.contains(&to), "the wish is met");
+                        assert_eq!(used & !to, 0, "what is in use stays");
+                        assert_eq!(plan.destroyed() as u32, (from & !to).count_ones());
+                        assert_eq!(Some(plan.destroyed() as u32), best, "{from:b} to {counts:?}");
+                        assert_eq!(plan.created() as u32, (to & !from).count_ones());
+                        possible += 1;
+                        destroyed += plan.destroyed() as u64;
+                        all += u64::from(from.count_ones());
+                    }
+                    Err(Impossible::InUse { blockers, .. }) => {
+                        assert_eq!(best, None, "{from:b} {used:b} to {counts:?}");
+                        let some = blockers.iter().fold(0, |mask, b| mask | 1 << b.gi.0);
+                        assert_eq!(some & !used, 0, "only what is in use blocks");
+                        let rest = used & !some;
+                        assert!(fewest(targets, from, rest).is_some(), "no others block");
+                        for gi in members(some) {
+                            assert_eq!(fewest(targets, from, rest | 1 << gi), None, "each blocks");
+                        }
+                        blocked += 1;
+                    }
+                    Err(other) => panic!("{from:b} to {counts:?}: {other}"),
+                }
+            }
+        }
+    }
+    println!(
+        "{key}: {} geometries, {} wishes, {pairs} plans (seed 7): {possible} possible, {blocked} \
+         blocked by use; {destroyed} GPU instances destroyed, {all} by destroying everything",
+        world.layouts.len(),
+        world.by_counts.len(),
+    );
+}
+
+#[test]
+fn every_geometry_of_an_a100_leads_to_every_wish_with_the_fewest_destroyed() {
+    every_pair("a100-80gb");
+}
+
+#[test]
+fn every_geometry_of_an_a30_leads_to_every_wish_with_the_fewest_destroyed() {
+    every_pair("a30");
+}
+
+/// Of all multisets of up to four of a profile, those that are no geometry are refused.
+#[test]
+fn a_wish_is_refused_exactly_when_no_geometry_has_it() {
+    for key in ["a100-80gb", "a30"] {
+        let world = world(key);
+        let (mut yes, mut no) = (0, 0);
+        let mut counts = vec![0; world.model.profiles.len()];
+        loop {
+            let i = (0..counts.len()).find(|&i| {
+                counts[i] =
+                    (counts[i] + 1) % if world.model.profiles[i].slices > 2 { 4 } else { 5 };
+                counts[i] != 0
+            });
+            if i.is_none() {
+                break;
+            }
+            let found = plan(&world.offer, &[], &world.wish(&counts));
+            assert_eq!(
+                found.is_ok(),
+                world.by_counts.contains_key(&counts),
+                "{counts:?} {found:?}"
+            );
+            *(if found.is_ok() { &mut yes } else { &mut no }) += 1;
+        }
+        println!("{key}: {yes} wishes possible, {no} refused");
+    }
+}
+
+/// What follows from the driver's maxima is what the tables say.
+#[test]
+fn offers_of_all_models_have_the_limits_of_the_tables() {
+    for model in MODELS.iter().filter(|model| model.key != "limit") {
+        assert_eq!(model.offer().memory_slices(), model.memory_slices, "{}", model.key);
+        for row in model.profiles {
+            let fits = |count| {
+                let wish = format!("{count}x{}", row.name).parse().unwrap();
+                plan(&model.offer(), &[], &wish)
+            };
+            assert!(fits(row.max).is_ok(), "{} {}", model.key, row.name);
+            assert!(fits(row.max + 1).is_err(), "{} {}", model.key, row.name);
+        }
+    }
+}
+
+/// Carries out a plan step by step as a driver would. After each step the GPU has to be one that a
+/// description can describe. New instances get ids from 100 up.
+fn carry_out(model: &Model, current: &[Instance], plan: &Plan) -> Vec<Instance> {
+    let mut now = current.to_vec();
+    for (step, id) in plan.steps.iter().zip(100..) {
+        match &step.action {
+            Action::DestroyCompute { gi, ci } => {
+                let there = now.iter_mut().find(|there| there.id == *gi).unwrap();
+                let at = there.compute.iter().position(|c| c.id == *ci).unwrap();
+                assert_eq!(there.holder, None);
+                assert_eq!(there.compute.remove(at).holder, None);
+            }
+            Action::DestroyGpu { gi } => {
+                let at = now.iter().position(|there| there.id == *gi).unwrap();
+                let gone = now.remove(at);
+                assert!(!gone.in_use() && gone.compute.is_empty(), "{gone:?}");
+            }
+            Action::CreateGpu { profile, placement, .. } => {
+                let (profile, placement) = (*profile, *placement);
+                let id = GiId(id);
+                now.push(Instance { id, profile, placement, holder: None, compute: vec![] });
+            }
+            Action::CreateCompute { home, profile, placement } => {
+                let is_home = |there: &&mut Instance| match home {
+                    Home::Kept(gi) => there.id == *gi,
+                    Home::Made(place) => there.placement == *place,
+                };
+                let there = now.iter_mut().find(is_home).unwrap();
+                let apart = |c: &Compute| disjoint(c.placement, *placement);
+                assert!(there.compute.iter().all(apart), "{there:?} {placement}");
+                let offer = model.offer();
+                let offer = &offer.by_id(there.profile).unwrap().compute;
+                let offer = offer.iter().find(|offer| offer.id == *profile).unwrap();
+                assert!(offer.placements.contains(placement));
+                there.compute.push(Compute { id: CiId(id), placement: *placement, holder: None });
+            }
+        }
+        assert!(accepted(model, &describe(model, &now)), "after {}: {now:?}", step.action);
+    }
+    now
+}
+
+fn describe(model: &Model, instances: &[Instance]) -> Vec<String> {
+    let describe = |there: &Instance| {
+        let row = model.profiles.iter().position(|row| row.id == there.profile).unwrap();
+        let compute: Vec<_> = there.compute.iter().map(|c| c.placement).collect();
+        part(model, (row, there.placement.start), Some(&compute))
+    };
+    instances.iter().map(describe).collect()
+}
+
+fn disjoint(a: Placement, b: Placement) -> bool {
+    a.start + a.size <= b.start || b.start + b.size <= a.start
+}
+
+/// Every way to put compute instances of the row's sizes from a slice on.
+fn compute_layouts(row: &ProfileRow, from: u32) -> Vec<Vec<Placement>> {
+    if from >= row.slices {
+        return vec![vec![]];
+    }
+    let mut all = compute_layouts(row, from + 1);
+    for &size in row.compute_sizes().iter().filter(|size| from + **size <= row.slices) {
+        for mut rest in compute_layouts(row, from + size) {
+            rest.insert(0, Placement { start: from, size });
+            all.push(rest);
+        }
+    }
+    all
+}
+
+fn sizes(layout: &[Placement]) -> Vec<u32> {
+    let mut sizes: Vec<_> = layout.iter().map(|place| place.size).collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    sizes
+}
+
+/// A GPU instance that is wished for: row, start, sizes of its compute instances.
+type Wanted = (usize, Option<u32>, Vec<u32>);
+
+/// A GPU as it is, and a wish, from dice.
+struct Case {
+    from: u32,
+    current: Vec<Instance>,
+    wanted: Vec<Wanted>,
+    text: String,
+}
+
+impl Case {
+    fn roll(world: &World, dice: &[u32]) -> Case {
+        let mut dice = dice.iter().cycle();
+        let mut roll = |sides: usize| *dice.next().unwrap() as usize % sides;
+        let from = world.layouts[roll(world.layouts.len())];
+        let mut current = world.instances(from, 0);
+        for there in &mut current {
+            let layouts = compute_layouts(world.row(there.id.0 as usize), 0);
+            let layout = &layouts[roll(layouts.len())];
+            let holder = |n: usize| (n == 0).then(|| "somebody".to_owned());
+            let compute = layout.iter().zip(0..);
+            there.compute = compute
+                .map(|(&placement, id)| Compute {
+                    id: CiId(id),
+                    placement,
+                    holder: holder(roll(5)),
+                })
+                .collect();
+            there.holder = holder(roll(9));
+        }
+        let used = used(&current);
+        let mut to = roll(world.layouts.len());
+        if roll(3) > 0 {
+            while used & !world.layouts[to] != 0 {
+                to = (to + 1) % world.layouts.len();
+            }
+        }
+        let mut wanted: Vec<Wanted> = Vec::new();
+        for spot in members(world.layouts[to]) {
+            let (row, start) = world.spots[spot];
+            let layouts = compute_layouts(world.row(spot), 0);
+            let there = current.iter().find(|there| there.id.0 == spot as u32);
+            let mut compute = sizes(&layouts[roll(layouts.len())]);
+            if let Some(there) = there.filter(|_| roll(4) > 0) {
+                compute = sizes(&there.compute.iter().map(|c| c.placement).collect::<Vec<_>>());
+            }
+            if compute.is_empty() {
+                compute = vec![world.row(spot).slices];
+            }
+            wanted.push((row, (roll(4) == 0).then_some(start), compute));
+        }
+        if roll(5) == 0 {
+            wanted.push((roll(world.model.profiles.len()), None, vec![1]));
+        }
+        let words: Vec<_> = wanted.iter().map(|wanted| word(world, wanted)).collect();
+        let text = if words.is_empty() { "none".to_owned() } else { words.join(",") };
+        Case { from, current, wanted, text }
+    }
+
+    /// The fewest destroyed GPU instances of any way, by trying all geometries and who is where.
+    fn best(&self, world: &World) -> Option<u32> {
+        let mut counts = vec![0; world.model.profiles.len()];
+        self.wanted.iter().for_each(|wanted| counts[wanted.0] += 1);
+        let used = used(&self.current);
+        let targets = world.by_counts.get(&counts)?.iter();
+        let targets = targets.filter(|t| used & !**t == 0 && self.assign(world, 0, **t));
+        targets.map(|target| (self.from & !target).count_ones()).min()
+    }
+
+    fn assign(&self, world: &World, next: usize, free: u32) -> bool {
+        let Some((row, start, compute)) = self.wanted.get(next) else { return true };
+        members(free).any(|spot| {
+            let (row_there, start_there) = world.spots[spot];
+            let there = self.current.iter().find(|there| there.id.0 == spot as u32);
+            row_there == *row
+                && start.is_none_or(|start| start == start_there)
+                && there.is_none_or(|there| serves(world.row(spot), there, compute))
+                && self.assign(world, next + 1, free & !(1 << spot))
+        })
+    }
+}
+
+fn used(current: &[Instance]) -> u32 {
+    current.iter().filter(|there| there.in_use()).fold(0, |mask, there| mask | 1 << there.id.0)
+}
+
+fn word(world: &World, (row, start, compute): &Wanted) -> String {
+    let start = start.map_or(String::new(), |start| format!("@{start}"));
+    let compute: Vec<_> = compute.iter().map(|size| format!("{size}c")).collect();
+    format!("{}{start}({})", world.model.profiles[*row].name, compute.join(","))
+}
+
+/// Whether compute instances of these sizes can be had with those in use where they are.
+fn serves(row: &ProfileRow, there: &Instance, compute: &[u32]) -> bool {
+    let held = |c: &&Compute| there.holder.is_some() || c.holder.is_some();
+    let held: Vec<_> = there.compute.iter().filter(held).map(|c| c.placement).collect();
+    let has = |layout: &Vec<Placement>| held.iter().all(|place| layout.contains(place));
+    compute_layouts(row, 0).iter().any(|layout| sizes(layout) == compute && has(layout))
+}
+
+fn check(world: &World, dice: &[u32]) -> Result<bool, TestCaseError> {
+    let case = Case::roll(world, dice);
+    let wish: Wish = case.text.parse().unwrap();
+    let best = case.best(world);
+    let plan = match plan(&world.offer, &case.current, &wish) {
+        Ok(plan) => plan,
+        Err(reason) => {
+            prop_assert_eq!(best, None, "{} of {:?}: {}", case.text, case.current, reason);
+            return Ok(false);
+        }
+    };
+    prop_assert_eq!(Some(plan.destroyed() as u32), best, "{} {:?}", case.text, case.current);
+    let after = carry_out(world.model, &case.current, &plan);
+    for there in &case.current {
+        for held in there.compute.iter().filter(|c| c.holder.is_some() || there.holder.is_some()) {
+            let same = |a: &&Instance| a.id == there.id && a.placement == there.placement;
+            prop_assert!(after.iter().find(same).unwrap().compute.contains(held));
+        }
+    }
+    let mut left: Vec<_> = after.iter().collect();
+    let mut wanted = case.wanted.clone();
+    wanted.sort_by_key(|(_, start, _)| start.is_none());
+    for (row, start, compute) in wanted {
+        let meets = |there: &&Instance| {
+            let places: Vec<_> = there.compute.iter().map(|c| c.placement).collect();
+            there.profile == world.model.profiles[row].id
+                && start.is_none_or(|start| start == there.placement.start)
+                && sizes(&places) == compute
+        };
+        let at = left.iter().position(meets);
+        prop_assert!(at.is_some(), "{} is met by {:?}", case.text, after);
+        left.remove(at.unwrap());
+    }
+    prop_assert!(left.is_empty());
+    let again = mig_cdi_layout::plan(&world.offer, &after, &wish).unwrap();
+    prop_assert!(again.steps.is_empty(), "{} again: {:?}", case.text, again);
+    Ok(true)
+}
+
+/// Compute instances, pins, holders of parts and of wholes: a plan exists when trying all finds one,
+/// destroys no more, and leads there through states that the hardware accepts.
+#[test]
+fn random_plans_are_the_best_and_can_be_carried_out() {
+    let config = ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() };
+    for key in ["a100-80gb", "h100-80gb", "a30"] {
+        let mut runner = TestRunner::new(config.clone());
+        let (possible, all) = (Cell::new(0), Cell::new(0));
+        let dice = prop::collection::vec(any::<u32>(), 61);
+        let tried = runner.run(&dice, |dice| {
+            possible.set(possible.get() + usize::from(check(world(key), &dice)?));
+            all.set(all.get() + 1);
+            Ok(())
+        });
+        tried.unwrap_or_else(|error| panic!("{key}: {error}"));
+        println!("{key}: {} of {} random wishes possible", possible.get(), all.get());
+    }
+}
+
+/// The GPU that a wish leads to, with the compute instances of these numbers in use.
+fn gpu(key: &str, wish: &str, held: &[usize]) -> Vec<Instance> {
+    let model = Model::find(key).unwrap();
+    let steps = plan(&model.offer(), &[], &wish.parse().unwrap()).unwrap();
+    let mut gpu = carry_out(model, &[], &steps);
+    for (i, there) in gpu.iter_mut().enumerate() {
+        there.id = GiId(i as u32 + 1);
+    }
+    for (i, compute) in gpu.iter_mut().flat_map(|there| &mut there.compute).enumerate() {
+        compute.id = CiId(i as u32);
+        compute.holder = held.contains(&i).then(|| format!("web-{i}"));
+    }
+    gpu
+}
+
+#[test]
+fn reasons_have_the_numbers_and_the_cure() {
+    let a100 = "a100-80gb";
+    for (key, current, held, wish, reason) in [
+        (
+            a100,
+            "none",
+            &[][..],
+            "1g.10gb,2g.10gb",
+            "2g.10gb is no profile of this GPU; it has 1g.10gb (19), 1g.10gb+me (20), 1g.20gb (15), 2g.20gb (14), 3g.40gb (9), 4g.40gb (5), 7g.80gb (0)",
+        ),
+        ("l40s", "none", &[], "19", "19 is no profile of this GPU; it has none; turn MIG mode on"),
+        (
+            a100,
+            "none",
+            &[],
+            "3x3g.40gb",
+            "3 x 3g.40gb needs 12 memory slices of 8; did you mean 2g.20gb (profile 14)?",
+        ),
+        (a100, "none", &[], "8x19", "8 x 1g.10gb needs 8 compute slices of 7; wish for fewer"),
+        (
+            a100,
+            "none",
+            &[],
+            "2x4g.40gb",
+            "2 x 4g.40gb needs 8 compute slices of 7; did you mean 3g.40gb (profile 9)?",
+        ),
+        (
+            a100,
+            "none",
+            &[],
+            "2x1g.10gb+me",
+            "2 x 1g.10gb+me needs 2 optical flow engines of 1; did you mean 1g.10gb (profile 19)?",
+        ),
+        (
+            a100,
+            "none",
+            &[],
+            "2x3g.40gb,2g.20gb",
+            "3g.40gb + 3g.40gb + 2g.20gb need 10 memory slices of 8; 2g.20gb (profile 14) in the place of 3g.40gb would fit",
+        ),
+        (
+            "rtx-pro-6000",
+            "none",
+            &[],
+            "1g.24gb+me.all,1g.24gb",
+            "1g.24gb+me.all + 1g.24gb need 5 decoders of 4; 1g.24gb (profile 14) in the place of 1g.24gb+me.all would fit",
+        ),
+        (a100, "none", &[], "3g.40gb@2", "3g.40gb@2 cannot start there; it can at 0, 4"),
+        (
+            a100,
+            "none",
+            &[],
+            "3g.40gb@0,1g.10gb,2g.20gb@2",
+            "no placement is left for 3g.40gb@0 + 2g.20gb@2 side by side: 3g.40gb@0 takes 4 from 0, 2g.20gb@2 takes 2 from 2; without their @ all would fit",
+        ),
+        (
+            a100,
+            "none",
+            &[],
+            "4g.40gb(3c)",
+            "4g.40gb(3c) has no such compute instance; it has those of 1, 2, 4 slices",
+        ),
+        (
+            a100,
+            "none",
+            &[],
+            "3g.40gb(2x2c)",
+            "the compute instances of 3g.40gb(2x2c) need 4 compute slices side by side of 3; wish for fewer",
+        ),
+        (
+            a100,
+            "3g.40gb@4,1g.10gb",
+            &[0],
+            "7g.80gb",
+            "gpu instance 1 (3g.40gb at 4:4) is in use by web-0, which the wish has no place for; wait until it ends, or wish for less",
+        ),
+        (
+            a100,
+            "3g.40gb@4,1g.10gb",
+            &[0],
+            "4g.40gb",
+            "gpu instance 1 (3g.40gb at 4:4) is in use by web-0, which the wish has no place for; add 3g.40gb@4 to the wish, or wait until it ends",
+        ),
+        (
+            a100,
+            "3g.40gb@0(1c,2c),1g.10gb@6",
+            &[0, 2],
+            "none",
+            "gpu instance 1 (3g.40gb at 0:4) is in use by web-0, gpu instance 2 (1g.10gb at 6:1) is in use by web-2, which the wish has no place for; add 3g.40gb@0(2c,1c),1g.10gb@6 to the wish, or wait until it ends",
+        ),
+    ] {
+        let offer = Model::find(key).unwrap().offer();
+        let refused = plan(&offer, &gpu_or_none(key, current, held), &wish.parse().unwrap());
+        assert_eq!(refused.unwrap_err().to_string(), reason);
+    }
+    let mut offer = Model::find(a100).unwrap().offer();
+    offer.profiles[3].max = 1;
+    let refused = plan(&offer, &[], &"2x2g.20gb".parse().unwrap()).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "2 x 2g.20gb, but the GPU holds 1 at most; did you mean 1g.20gb (profile 15)?"
+    );
+}
+
+fn gpu_or_none(key: &str, wish: &str, held: &[usize]) -> Vec<Instance> {
+    if wish == "none" { Vec::new() } else { gpu(key, wish, held) }
+}
+
+#[test]
+fn steps_are_in_order_and_say_why() {
+    for (current, held, wish, steps) in [
+        ("3g.40gb,1g.10gb", &[][..], "19,9", vec![]),
+        (
+            "3g.40gb@0(2c,1c),3g.40gb@4",
+            &[0],
+            "3g.40gb(2c),2x1g.10gb",
+            vec![
+                "destroy compute instance 2 of gpu instance 2: in the way of 1g.10gb",
+                "destroy gpu instance 2: in the way of 1g.10gb",
+                "destroy compute instance 1 of gpu instance 1: in the way of 3g.40gb(2c)",
+                "create gpu instance 1g.10gb at 4:1: wished as 1g.10gb",
+                "create compute instance 0:1 in the gpu instance at 4:1: wished as 1g.10gb",
+                "create gpu instance 1g.10gb at 5:1: wished as 1g.10gb",
+                "create compute instance 0:1 in the gpu instance at 5:1: wished as 1g.10gb",
+            ],
+        ),
+        (
+            "3g.40gb@4",
+            &[],
+            "3g.40gb(1c,2c)",
+            vec![
+                "destroy compute instance 0 of gpu instance 1: in the way of 3g.40gb(1c,2c)",
+                "create compute instance 0:2 in gpu instance 1: wished as 3g.40gb(1c,2c)",
+                "create compute instance 2:1 in gpu instance 1: wished as 3g.40gb(1c,2c)",
+            ],
+        ),
+    ] {
+        let offer = Model::find("a100-80gb").unwrap().offer();
+        let plan = plan(&offer, &gpu("a100-80gb", current, held), &wish.parse().unwrap());
+        let steps_of = plan.unwrap().steps;
+        let said: Vec<_> = steps_of.iter().map(|s| format!("{}: {}", s.action, s.why)).collect();
+        assert_eq!(said, steps, "{current} to {wish}");
+    }
+}
