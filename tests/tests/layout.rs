@@ -503,6 +503,21 @@ fn random_plans_are_the_best_and_can_be_carried_out() {
     }
 }
 
+proptest! {
+    /// Whatever is written, the answer is a plan or one line.
+    #[test]
+    fn no_text_is_too_odd(text in "([1-9]x)?([0-9]|1[459]|[1-47]g\\.[1248]0gb|1c\\.3g\\.40gb)?[@(),0-9cx+]{0,6}") {
+        let world = world("a30");
+        for offer in [Model::find("a100-80gb").unwrap().offer(), world.offer.clone(), Offer::default()] {
+            let said = match text.parse::<Wish>() {
+                Err(error) => error.to_string(),
+                Ok(wish) => plan(&offer, &[], &wish).map_or_else(|e| e.to_string(), |_| "yes".into()),
+            };
+            prop_assert!(!said.is_empty() && said.lines().count() == 1, "{}", said);
+        }
+    }
+}
+
 /// The GPU that a wish leads to, with the compute instances of these numbers in use.
 fn gpu(key: &str, wish: &str, held: &[usize]) -> Vec<Instance> {
     let model = Model::find(key).unwrap();
