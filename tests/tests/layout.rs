@@ -504,6 +504,8 @@ fn random_plans_are_the_best_and_can_be_carried_out() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Whatever is written, the answer is a plan or one line.
     #[test]
     fn no_text_is_too_odd(text in "([1-9]x)?([0-9]|1[459]|[1-47]g\\.[1248]0gb|1c\\.3g\\.40gb)?[@(),0-9cx+]{0,6}") {
