@@ -32,8 +32,8 @@ impl Piece {
     }
 }
 
-/// The cheapest choice for every piece such that `held` of them keep something in use; of equally
-/// cheap ones the first. `None` proves that there is none: every combination is tried or excluded by
+/// The cheapest choice for every piece such that `held` of them keep something in use, which is all
+/// of it, so that nothing else can take its place; of equally cheap ones the first. `None` proves that there is none: every combination is tried or excluded by
 /// its cost.
 pub(crate) fn cheapest(pieces: &[Piece], held: usize) -> Option<Vec<Choice>> {
     let mut search = Search { pieces, chosen: Vec::new(), best: None };

@@ -3,7 +3,7 @@
 use crate::{
     Compute, ComputeOffer, Impossible, Instance, Offer, ProfileOffer, ProfileWord, Wish,
     offer::RESOURCES,
-    search::{Choice, Piece, cheapest, overlap},
+    search::{Choice, Piece, cheapest},
 };
 use mig_cdi_model::Placement;
 
@@ -78,15 +78,12 @@ pub(crate) fn compute_choices(
 ) -> Option<Vec<Choice>> {
     let choice = |&place: &Placement| {
         let keeps = now.iter().position(|there| there.placement == place);
-        let blocked =
-            |(i, c): (usize, &Compute)| keeps != Some(i) && held(c) && overlap(c.placement, place);
         let held = keeps.is_some_and(|i| held(&now[i]));
-        let blocked = now.iter().enumerate().any(blocked);
-        (!blocked).then_some(Choice { place, keeps, held, cost: u32::from(keeps.is_none()) })
+        Choice { place, keeps, held, cost: u32::from(keeps.is_none()) }
     };
     let piece = |(i, want): (usize, &&ComputeOffer)| {
         let twin = i > 0 && wants[i - 1].id == want.id;
-        Piece::new(want.placements.iter().filter_map(choice), twin)
+        Piece::new(want.placements.iter().map(choice), twin)
     };
     let pieces: Vec<_> = wants.iter().enumerate().map(piece).collect();
     cheapest(&pieces, now.iter().filter(|compute| held(compute)).count())
@@ -149,10 +146,6 @@ pub(crate) fn solve(wants: &[Want], current: &[Instance], held: &[bool]) -> Opti
 fn choice(want: &Want, place: Placement, current: &[Instance], held: &[bool]) -> Option<Choice> {
     let is_it = |there: &Instance| there.profile == want.profile.id && there.placement == place;
     let keeps = current.iter().position(is_it);
-    let mut others = current.iter().enumerate().filter(|(i, _)| keeps != Some(*i));
-    if others.any(|(i, there)| held[i] && overlap(there.placement, place)) {
-        return None;
-    }
     let Some(i) = keeps else {
         return Some(Choice { place, keeps, held: false, cost: CREATED });
     };
