@@ -182,9 +182,12 @@ fn words_of(host: &FakeHost, name: &str) -> Vec<String> {
 
 /// A configuration that asks for slices and is as long as a pod's with many variables.
 fn large_config(size: usize) -> String {
-    let variables: Vec<_> = (0..size / 100).map(|i| format!("SERVICE_{i}={:064}", i)).collect();
+    // With quotes and a comma each is 100 bytes.
+    let variables: Vec<_> = (0..size / 100).map(|i| format!("SERVICE_{i:05}={i:083}")).collect();
     let env: Vec<_> = variables.iter().map(String::as_str).collect();
-    oci_config(&env, &[("mig-cdi/devices", SLICES)], false)
+    let text = oci_config(&env, &[("mig-cdi/devices", SLICES)], false);
+    assert!(text.len() >= size, "{} bytes", text.len());
+    text
 }
 
 /// Medians of pairs.
