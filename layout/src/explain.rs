@@ -1,7 +1,7 @@
 //! What stands in the way of a wish, and what could be wished for instead.
 
 use crate::{
-    Blocker, Impossible, Instance, Offer, ProfileOffer, Wish,
+    Blocker, Impossible, Instance, Item, Offer, ProfileOffer, Wish,
     impossible::list,
     want::{Want, limits, resolve, solve, words},
 };
@@ -76,7 +76,7 @@ pub(crate) fn no_place(
     let starts = |want: &Want| {
         let all = want.profile.placements.iter().map(|place| place.start);
         let starts: Vec<_> = all.filter(|s| want.start.is_none_or(|start| start == *s)).collect();
-        format!("{} takes {} from {}", want.word, want.profile.size(), list(&starts))
+        format!("{} takes {} from {}", want.word, want.profile.size(), list(&starts, ", "))
     };
     let starts: Vec<_> = least.iter().map(starts).collect();
     let loose: Vec<_> = wants.iter().map(|want| Want { start: None, ..want.clone() }).collect();
@@ -102,13 +102,13 @@ fn in_use(offer: &Offer, wants: &[Want], current: &[Instance], held: &[bool]) ->
         placement: gi.placement,
         holder: gi.holders(),
     };
-    let more: Vec<_> = blocking().map(|gi| item(offer, gi)).collect();
-    let added = more.join(",").parse::<Wish>().ok().and_then(|wish| {
-        let both = [wants.to_vec(), resolve(offer, &wish).ok()?].concat();
+    let more = Wish { items: blocking().map(|gi| Item::of(offer, gi).loose()).collect() };
+    let added = resolve(offer, &more).ok().and_then(|more| {
+        let both = [wants.to_vec(), more].concat();
         (limits(offer, &both).is_ok() && solve(&both, current, held).is_some()).then_some(())
     });
     let cure = match added {
-        Some(()) => format!("add {} to the wish, or wait until it ends", more.join(",")),
+        Some(()) => format!("add {more} to the wish, or wait until it ends"),
         None => "wait until it ends, or wish for less".to_owned(),
     };
     Impossible::InUse { blockers: blocking().map(blocker).collect(), cure }
@@ -117,16 +117,4 @@ fn in_use(offer: &Offer, wants: &[Want], current: &[Instance], held: &[bool]) ->
 pub(crate) fn name(offer: &Offer, gi: &Instance) -> String {
     let known = offer.by_id(gi.profile);
     known.map_or_else(|| format!("profile {}", gi.profile), |profile| profile.name.to_string())
-}
-
-/// The item of a wish that the instance meets as it is.
-fn item(offer: &Offer, gi: &Instance) -> String {
-    let sizes: Vec<_> = gi.compute.iter().map(|c| c.placement.size).collect();
-    let whole = offer.by_id(gi.profile).is_some_and(|profile| sizes == [profile.slices]);
-    let compute: Vec<_> = sizes.iter().map(|size| format!("{size}c")).collect();
-    let compute = match whole || compute.is_empty() {
-        true => String::new(),
-        false => format!("({})", compute.join(",")),
-    };
-    format!("{}@{}{compute}", name(offer, gi), gi.placement.start)
 }

@@ -36,7 +36,7 @@ pub enum Impossible {
         has: String,
     },
     /// The profile never starts there.
-    #[error("{word} cannot start there; it can at {}", list(starts))]
+    #[error("{word} cannot start there; it can at {}", list(starts, ", "))]
     Start {
         /// As wished.
         word: String,
@@ -44,12 +44,30 @@ pub enum Impossible {
         starts: Vec<u32>,
     },
     /// The profile has no compute instances of this size.
-    #[error("{word} has no such compute instance; it has those of {} slices", list(has))]
+    #[error("{word} has no such compute instance; it has those of {} slices", list(has, ", "))]
     UnknownCompute {
         /// As wished.
         word: String,
         /// Sizes in compute slices.
         has: Vec<u32>,
+    },
+    /// Compute instances of this size never start there.
+    #[error("{word} cannot have its {slices}c at {start}; it can start at {}", list(starts, ", "))]
+    ComputeStart {
+        /// As wished.
+        word: String,
+        /// Compute slices.
+        slices: u32,
+        /// The compute slice at which it was to start.
+        start: u32,
+        /// Compute slices at which it can start.
+        starts: Vec<u32>,
+    },
+    /// The compute instances would fit, but not with each at its start.
+    #[error("the compute instances of {word} do not fit side by side; without their @ they would")]
+    ComputePlaces {
+        /// As wished.
+        word: String,
     },
     /// The compute instances do not fit into their GPU instance.
     #[error(
@@ -100,7 +118,7 @@ pub enum Impossible {
         cure: String,
     },
     /// It would fit if these were not in use; if any one of them still is, it does not.
-    #[error("{}, which the wish has no place for; {cure}", list(blockers))]
+    #[error("{}, which the wish has no place for; {cure}", list(blockers, ", "))]
     InUse {
         /// What stands in the way.
         blockers: Vec<Blocker>,
@@ -113,11 +131,12 @@ impl Impossible {
     pub(crate) fn unknown(word: &str, offer: &Offer) -> Impossible {
         let has = offer.profiles.iter().map(|profile| format!("{} ({})", profile.name, profile.id));
         let has: Vec<_> = has.collect();
-        let has = if has.is_empty() { "none; turn MIG mode on".to_owned() } else { list(&has) };
+        let has =
+            if has.is_empty() { "none; turn MIG mode on".to_owned() } else { list(&has, ", ") };
         Impossible::Unknown { word: word.to_owned(), has }
     }
 }
 
-pub(crate) fn list(parts: &[impl ToString]) -> String {
-    parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+pub(crate) fn list(parts: &[impl ToString], between: &str) -> String {
+    parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
 }

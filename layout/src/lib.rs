@@ -8,6 +8,7 @@
 mod explain;
 mod impossible;
 mod offer;
+mod pinned;
 mod plan;
 mod search;
 mod want;
@@ -16,4 +17,4 @@ mod wish;
 pub use impossible::{Blocker, Impossible};
 pub use offer::{ComputeOffer, Engines, Offer, ProfileOffer};
 pub use plan::{Action, Compute, Home, Instance, Kept, Plan, Step, Why, plan};
-pub use wish::{BadWish, Item, ProfileWord, Wish};
+pub use wish::{BadWish, ComputeItem, Item, ProfileWord, Wish};

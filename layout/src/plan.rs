@@ -5,7 +5,7 @@ use crate::{
     explain::{no_place, with_cure},
     impossible::list,
     search::{Choice, overlap},
-    want::{Want, compute_choices, limits, resolve, solve},
+    want::{Part, Want, compute_choices, limits, resolve, solve},
 };
 use mig_cdi_model::{CiId, GiId, Placement, Profile};
 use std::fmt;
@@ -52,7 +52,7 @@ impl Instance {
         let mut holders: Vec<_> = self.holder.iter().chain(compute).collect();
         holders.sort_unstable();
         holders.dedup();
-        list(&holders)
+        list(&holders, ", ")
     }
 }
 
@@ -256,8 +256,8 @@ fn create(want: &Want, placement: Placement) -> Vec<Step> {
 
 fn create_compute(want: &Want, choices: &[Choice], home: Home) -> Vec<Step> {
     let new = want.compute.iter().zip(choices).filter(|(_, choice)| choice.keeps.is_none());
-    let step = |(offer, choice): (&&crate::ComputeOffer, &Choice)| Step {
-        action: Action::CreateCompute { home, profile: offer.id, placement: choice.place },
+    let step = |(part, choice): (&Part, &Choice)| Step {
+        action: Action::CreateCompute { home, profile: part.offer.id, placement: choice.place },
         why: Why::Wished(want.word.clone()),
     };
     new.map(step).collect()

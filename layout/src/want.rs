@@ -1,7 +1,8 @@
 //! A wish held against an offer: what is known, what is too much, where it could sit.
 
 use crate::{
-    Compute, ComputeOffer, Impossible, Instance, Offer, ProfileOffer, ProfileWord, Wish,
+    Compute, ComputeItem, ComputeOffer, Impossible, Instance, Offer, ProfileOffer, ProfileWord,
+    Wish,
     offer::RESOURCES,
     search::{Choice, Piece, cheapest},
 };
@@ -16,13 +17,29 @@ pub(crate) struct Want<'a> {
     pub word: String,
     pub profile: &'a ProfileOffer,
     pub start: Option<u32>,
-    pub compute: Vec<&'a ComputeOffer>,
+    pub compute: Vec<Part<'a>>,
+}
+
+/// A compute instance of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub offer: &'a ComputeOffer,
+    pub start: Option<u32>,
+}
+
+impl Part<'_> {
+    fn same(&self, other: &Part) -> bool {
+        self.offer.id == other.offer.id && self.start == other.start
+    }
 }
 
 impl Want<'_> {
     fn same(&self, other: &Want) -> bool {
-        let ids = |want: &Want| want.compute.iter().map(|offer| offer.id).collect::<Vec<_>>();
-        self.profile.id == other.profile.id && self.start == other.start && ids(self) == ids(other)
+        let (mine, others) = (&self.compute, &other.compute);
+        self.profile.id == other.profile.id
+            && self.start == other.start
+            && mine.len() == others.len()
+            && mine.iter().zip(others).all(|(a, b)| a.same(b))
     }
 }
 
@@ -41,8 +58,8 @@ pub(crate) fn resolve<'a>(offer: &'a Offer, wish: &Wish) -> Result<Vec<Want<'a>>
                 starts: profile.placements.iter().map(|p| p.start).collect(),
             });
         }
-        let whole = vec![profile.slices];
-        let compute = compute(profile, &item.word, item.compute.as_ref().unwrap_or(&whole))?;
+        let whole = [ComputeItem { slices: profile.slices, start: None }];
+        let compute = compute(profile, &item.word, item.compute.as_deref().unwrap_or(&whole))?;
         let want = Want { word: item.word.clone(), profile, start: item.start, compute };
         let after =
             wants.iter().rposition(|other| other.same(&want)).map_or(wants.len(), |i| i + 1);
@@ -54,25 +71,38 @@ pub(crate) fn resolve<'a>(offer: &'a Offer, wish: &Wish) -> Result<Vec<Want<'a>>
 fn compute<'a>(
     profile: &'a ProfileOffer,
     word: &str,
-    sizes: &[u32],
-) -> Result<Vec<&'a ComputeOffer>, Impossible> {
-    let of_size = |size: &u32| profile.compute.iter().find(|offer| offer.slices == *size);
-    let Some(offers) = sizes.iter().map(of_size).collect::<Option<Vec<_>>>() else {
-        let has = profile.compute.iter().map(|offer| offer.slices).collect();
-        return Err(Impossible::UnknownCompute { word: word.to_owned(), has });
-    };
-    let count = |id| offers.iter().filter(|offer| offer.id == id).count();
-    let many = offers.iter().any(|offer| count(offer.id) > offer.max as usize);
-    if many || compute_choices(&offers, &[], |_| false).is_none() {
-        let needs = sizes.iter().sum();
+    items: &[ComputeItem],
+) -> Result<Vec<Part<'a>>, Impossible> {
+    let mut parts: Vec<Part> = Vec::new();
+    for &ComputeItem { slices, start } in items {
+        let Some(offer) = profile.compute.iter().find(|offer| offer.slices == slices) else {
+            let has = profile.compute.iter().map(|offer| offer.slices).collect();
+            return Err(Impossible::UnknownCompute { word: word.to_owned(), has });
+        };
+        let starts = || offer.placements.iter().map(|place| place.start);
+        if let Some(start) = start.filter(|start| starts().all(|there| there != *start)) {
+            let (word, starts) = (word.to_owned(), starts().collect());
+            return Err(Impossible::ComputeStart { word, slices, start, starts });
+        }
+        parts.push(Part { offer, start });
+    }
+    let count = |id| parts.iter().filter(|part| part.offer.id == id).count();
+    let many = parts.iter().any(|part| count(part.offer.id) > part.offer.max as usize);
+    let fits = |parts: &[Part]| compute_choices(parts, &[], |_| false).is_some();
+    let loose: Vec<_> = parts.iter().map(|part| Part { start: None, ..*part }).collect();
+    if many || !fits(&loose) {
+        let needs = items.iter().fold(0, |sum: u32, item| sum.saturating_add(item.slices));
         return Err(Impossible::Compute { word: word.to_owned(), needs, has: profile.slices });
     }
-    Ok(offers)
+    if !fits(&parts) {
+        return Err(Impossible::ComputePlaces { word: word.to_owned() });
+    }
+    Ok(parts)
 }
 
 /// Where compute instances sit in a GPU instance that has those of `now`, changing the fewest.
 pub(crate) fn compute_choices(
-    wants: &[&ComputeOffer],
+    wants: &[Part],
     now: &[Compute],
     held: impl Fn(&Compute) -> bool,
 ) -> Option<Vec<Choice>> {
@@ -81,9 +111,10 @@ pub(crate) fn compute_choices(
         let held = keeps.is_some_and(|i| held(&now[i]));
         Choice { place, keeps, held, cost: u32::from(keeps.is_none()) }
     };
-    let piece = |(i, want): (usize, &&ComputeOffer)| {
-        let twin = i > 0 && wants[i - 1].id == want.id;
-        Piece::new(want.placements.iter().map(choice), twin)
+    let piece = |(i, want): (usize, &Part)| {
+        let pinned = |place: &&Placement| want.start.is_none_or(|start| start == place.start);
+        let twin = i > 0 && wants[i - 1].same(want);
+        Piece::new(want.offer.placements.iter().filter(pinned).map(choice), twin)
     };
     let pieces: Vec<_> = wants.iter().enumerate().map(piece).collect();
     cheapest(&pieces, now.iter().filter(|compute| held(compute)).count())

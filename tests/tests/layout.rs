@@ -338,14 +338,25 @@ fn compute_layouts(row: &ProfileRow, from: u32) -> Vec<Vec<Placement>> {
     all
 }
 
-fn sizes(layout: &[Placement]) -> Vec<u32> {
-    let mut sizes: Vec<_> = layout.iter().map(|place| place.size).collect();
-    sizes.sort_unstable_by(|a, b| b.cmp(a));
-    sizes
+/// A GPU instance that is wished for: row, start, sizes and starts of its compute instances.
+type Wanted = (usize, Option<u32>, Vec<(u32, Option<u32>)>);
+
+/// Some of the places pinned, by dice; largest first, pins first.
+fn pin_some(layout: &[Placement], mut pin: impl FnMut() -> bool) -> Vec<(u32, Option<u32>)> {
+    let mut parts: Vec<_> =
+        layout.iter().map(|place| (place.size, pin().then_some(place.start))).collect();
+    parts.sort_by_key(|(size, start)| (u32::MAX - size, start.is_none(), *start));
+    parts
 }
 
-/// A GPU instance that is wished for: row, start, sizes of its compute instances.
-type Wanted = (usize, Option<u32>, Vec<u32>);
+/// Whether the places are the parts, each pinned one where it is pinned.
+fn is_split(places: &[Placement], parts: &[(u32, Option<u32>)]) -> bool {
+    let Some(((size, start), rest)) = parts.split_first() else { return places.is_empty() };
+    (0..places.len()).any(|i| {
+        let fits = places[i].size == *size && start.is_none_or(|start| start == places[i].start);
+        fits && is_split(&[&places[..i], &places[i + 1..]].concat(), rest)
+    })
+}
 
 /// A GPU as it is, and a wish, from dice.
 struct Case {
@@ -387,17 +398,15 @@ impl Case {
             let (row, start) = world.spots[spot];
             let layouts = compute_layouts(world.row(spot), 0);
             let there = current.iter().find(|there| there.id.0 == spot as u32);
-            let mut compute = sizes(&layouts[roll(layouts.len())]);
+            let mut split = layouts[roll(layouts.len())].clone();
             if let Some(there) = there.filter(|_| roll(4) > 0) {
-                compute = sizes(&there.compute.iter().map(|c| c.placement).collect::<Vec<_>>());
+                split = there.compute.iter().map(|c| c.placement).collect();
             }
-            if compute.is_empty() {
-                compute = vec![world.row(spot).slices];
-            }
+            let compute = pin_some(&split, || roll(3) == 0);
             wanted.push((row, (roll(4) == 0).then_some(start), compute));
         }
         if roll(5) == 0 {
-            wanted.push((roll(world.model.profiles.len()), None, vec![1]));
+            wanted.push((roll(world.model.profiles.len()), None, vec![(1, None)]));
         }
         let words: Vec<_> = wanted.iter().map(|wanted| word(world, wanted)).collect();
         let text = if words.is_empty() { "none".to_owned() } else { words.join(",") };
@@ -433,16 +442,43 @@ fn used(current: &[Instance]) -> u32 {
 
 fn word(world: &World, (row, start, compute): &Wanted) -> String {
     let start = start.map_or(String::new(), |start| format!("@{start}"));
-    let compute: Vec<_> = compute.iter().map(|size| format!("{size}c")).collect();
-    format!("{}{start}({})", world.model.profiles[*row].name, compute.join(","))
+    let at = |start: &Option<u32>| start.map_or(String::new(), |start| format!("@{start}"));
+    let parts: Vec<_> = compute.iter().map(|(size, pin)| format!("{size}c{}", at(pin))).collect();
+    let parts = if parts.is_empty() { "none".to_owned() } else { parts.join(",") };
+    format!("{}{start}({parts})", world.model.profiles[*row].name)
 }
 
-/// Whether compute instances of these sizes can be had with those in use where they are.
-fn serves(row: &ProfileRow, there: &Instance, compute: &[u32]) -> bool {
+/// Whether these compute instances can be had with those in use where they are.
+fn serves(row: &ProfileRow, there: &Instance, compute: &[(u32, Option<u32>)]) -> bool {
     let held = |c: &&Compute| there.holder.is_some() || c.holder.is_some();
     let held: Vec<_> = there.compute.iter().filter(held).map(|c| c.placement).collect();
     let has = |layout: &Vec<Placement>| held.iter().all(|place| layout.contains(place));
-    compute_layouts(row, 0).iter().any(|layout| sizes(layout) == compute && has(layout))
+    compute_layouts(row, 0).iter().any(|layout| is_split(layout, compute) && has(layout))
+}
+
+/// A GPU written down is a wish that reads back, changes nothing, and makes the same from nothing.
+fn stays_as_written(world: &World, there: &[Instance]) -> Result<(), TestCaseError> {
+    let wish = Wish::of(&world.offer, there);
+    let text = wish.to_string();
+    prop_assert_eq!(text.parse::<Wish>(), Ok(wish.clone()), "{}", text);
+    let none = plan(&world.offer, there, &wish).map(|plan| plan.steps);
+    prop_assert_eq!(none, Ok(vec![]), "{}", text);
+    let anew = plan(&world.offer, &[], &wish).unwrap();
+    let anew = carry_out(world.model, &[], &anew);
+    prop_assert_eq!(shape(&anew), shape(there), "{}", text);
+    Ok(())
+}
+
+/// What is where, without ids and holders.
+fn shape(gpu: &[Instance]) -> Vec<(Placement, u32, Vec<Placement>)> {
+    let shape = |there: &Instance| {
+        let mut compute: Vec<_> = there.compute.iter().map(|c| c.placement).collect();
+        compute.sort_unstable();
+        (there.placement, there.profile, compute)
+    };
+    let mut shapes: Vec<_> = gpu.iter().map(shape).collect();
+    shapes.sort_unstable();
+    shapes
 }
 
 fn check(world: &World, dice: &[u32]) -> Result<bool, TestCaseError> {
@@ -472,13 +508,16 @@ fn check(world: &World, dice: &[u32]) -> Result<bool, TestCaseError> {
             let places: Vec<_> = there.compute.iter().map(|c| c.placement).collect();
             there.profile == world.model.profiles[row].id
                 && start.is_none_or(|start| start == there.placement.start)
-                && sizes(&places) == compute
+                && is_split(&places, &compute)
         };
         let at = left.iter().position(meets);
         prop_assert!(at.is_some(), "{} is met by {:?}", case.text, after);
         left.remove(at.unwrap());
     }
     prop_assert!(left.is_empty());
+    for there in [&after, &case.current] {
+        stays_as_written(world, there)?;
+    }
     let again = mig_cdi_layout::plan(&world.offer, &after, &wish).unwrap();
     prop_assert!(again.steps.is_empty(), "{} again: {:?}", case.text, again);
     Ok(true)
@@ -607,6 +646,34 @@ fn reasons_have_the_numbers_and_the_cure() {
         ),
         (
             a100,
+            "none",
+            &[],
+            "3g.40gb(2c@2)",
+            "3g.40gb(2c@2) cannot have its 2c at 2; it can start at 0, 1",
+        ),
+        (
+            a100,
+            "none",
+            &[],
+            "3g.40gb(1c@1,2c)",
+            "the compute instances of 3g.40gb(1c@1,2c) do not fit side by side; without their @ they would",
+        ),
+        (
+            a100,
+            "none",
+            &[],
+            "7g.80gb(2x1c@3)",
+            "the compute instances of 7g.80gb(2x1c@3) do not fit side by side; without their @ they would",
+        ),
+        (
+            a100,
+            "3g.40gb@4(2c@1)",
+            &[0],
+            "3g.40gb@4(2c@0)",
+            "gpu instance 1 (3g.40gb at 4:4) is in use by web-0, which the wish has no place for; wait until it ends, or wish for less",
+        ),
+        (
+            a100,
             "3g.40gb@4,1g.10gb",
             &[0],
             "7g.80gb",
@@ -670,6 +737,16 @@ fn steps_are_in_order_and_say_why() {
                 "destroy compute instance 0 of gpu instance 1: in the way of 3g.40gb(1c,2c)",
                 "create compute instance 0:2 in gpu instance 1: wished as 3g.40gb(1c,2c)",
                 "create compute instance 2:1 in gpu instance 1: wished as 3g.40gb(1c,2c)",
+            ],
+        ),
+        (
+            "3g.40gb@4(1c@0,1c@2),1g.10gb@0",
+            &[1],
+            "3g.40gb(1c@1,1c),1g.10gb@0(none)",
+            vec![
+                "destroy compute instance 0 of gpu instance 1: in the way of 3g.40gb(1c@1,1c)",
+                "destroy compute instance 2 of gpu instance 2: in the way of 1g.10gb@0(none)",
+                "create compute instance 1:1 in gpu instance 1: wished as 3g.40gb(1c@1,1c)",
             ],
         ),
     ] {
