@@ -1,7 +1,11 @@
 //! The format of a node description, as serde reads it. `docs/node-description.md` explains it.
 
 use crate::Error;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use std::fmt;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -9,7 +13,7 @@ use serde::Deserialize;
 pub(crate) struct Description {
     /// For people.
     #[serde(default, rename = "description")]
-    pub _about: String,
+    pub about: String,
     #[serde(default = "default_driver")]
     pub driver: String,
     #[serde(default)]
@@ -58,9 +62,13 @@ pub(crate) struct GpuEntry {
     pub mig_pending: Option<bool>,
     #[serde(default)]
     pub lost: bool,
+    #[serde(default)]
+    pub held: bool,
     pub dri: Option<Dri>,
     #[serde(default)]
     pub instances: Vec<InstanceEntry>,
+    #[serde(default)]
+    pub processes: Vec<Process>,
 }
 
 fn yes() -> bool {
@@ -83,7 +91,81 @@ pub(crate) struct InstanceEntry {
     pub profile: String,
     pub start: Option<u32>,
     pub id: Option<u32>,
-    pub compute: Option<Vec<String>>,
+    pub compute: Option<Vec<ComputeEntry>>,
+}
+
+/// A compute instance: `"1c"`, `"1c@2"`, or a table of these keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ComputeEntry {
+    pub profile: String,
+    pub start: Option<u32>,
+    pub id: Option<u32>,
+}
+
+impl<'de> Deserialize<'de> for ComputeEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ComputeVisitor)
+    }
+}
+
+/// Not an untagged enum: its errors would not say which key is wrong.
+struct ComputeVisitor;
+
+impl<'de> Visitor<'de> for ComputeVisitor {
+    type Value = ComputeEntry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a compute instance such as \"1c\", \"1c@2\" or { profile = \"1c\", start = 2, id = 0 }")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ComputeEntry, E> {
+        let Some((profile, start)) = text.split_once('@') else {
+            return Ok(ComputeEntry { profile: text.to_owned(), start: None, id: None });
+        };
+        let start =
+            start.parse().map_err(|_| E::custom(format!("no slice after the @ of {text:?}")))?;
+        Ok(ComputeEntry { profile: profile.to_owned(), start: Some(start), id: None })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ComputeEntry, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            profile: String,
+            start: Option<u32>,
+            id: Option<u32>,
+        }
+        let Table { profile, start, id } = Table::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(ComputeEntry { profile, start, id })
+    }
+}
+
+/// A process that NVML reports on a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// The GPU instance that it runs on; without one it has the whole GPU.
+    pub gi: Option<u32>,
+    /// The compute instance that it runs on.
+    pub ci: Option<u32>,
+    /// What it does there.
+    #[serde(default)]
+    pub kind: ProcessKind,
+}
+
+/// Which of NVML's three lists of processes has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProcessKind {
+    /// A CUDA context.
+    #[default]
+    Compute,
+    /// OpenGL, Vulkan.
+    Graphics,
+    /// A client of a CUDA MPS server.
+    Mps,
 }
 
 /// What is broken on the node.

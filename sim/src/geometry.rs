@@ -25,9 +25,63 @@ pub struct ProfileRow {
     pub decoders: u32,
     /// Optical flow and JPEG engines.
     pub ofa: u32,
+    /// Its compute instance is NVML's `1_SLICE_REV1`, as nvidia-smi shows it on a GH200's 1g.24gb.
+    pub compute_rev1: bool,
 }
 
+/// How many kinds of GPU instances NVML of the 580 series knows (nvml.h
+/// `NVML_GPU_INSTANCE_PROFILE_COUNT`).
+pub const GPU_PROFILE_KINDS: u32 = 17;
+/// How many kinds of compute instances (nvml.h `NVML_COMPUTE_INSTANCE_PROFILE_COUNT`).
+pub const COMPUTE_PROFILE_KINDS: u32 = 8;
+
 impl ProfileRow {
+    /// Which `NVML_GPU_INSTANCE_PROFILE_*` it is; that is not its id.
+    #[must_use]
+    pub fn kind(&self) -> u32 {
+        let suffix = self.name.find(['+', '-']).map_or("", |at| &self.name[at..]);
+        match (self.slices, suffix) {
+            (1, "") if self.size == 2 => 9,
+            (2, "") => 1,
+            (3, "") => 2,
+            (4, "") => 3,
+            (7, "") => 4,
+            (2, "+me") => 8,
+            (_, "+me") => 7,
+            (2, "+gfx") => 11,
+            (4, "+gfx") => 12,
+            (_, "+gfx") => 10,
+            (2, "-me") => 14,
+            (_, "-me") => 13,
+            (2, "+me.all") => 16,
+            (_, "+me.all") => 15,
+            _ => 0,
+        }
+    }
+
+    /// The id of its compute instances of `size` slices, which is also their
+    /// `NVML_COMPUTE_INSTANCE_PROFILE_*`.
+    #[must_use]
+    pub fn compute_id(&self, size: u32) -> u32 {
+        match size {
+            1 if self.compute_rev1 => 7,
+            7 => 4,
+            size => size - 1,
+        }
+    }
+
+    /// Slices of its compute instances of an id.
+    #[must_use]
+    pub fn compute_size(&self, id: u32) -> Option<u32> {
+        self.compute_sizes().iter().copied().find(|size| self.compute_id(*size) == id)
+    }
+
+    /// The name of a compute instance: that of the profile when it spans the GPU instance.
+    #[must_use]
+    pub fn compute_name(&self, size: u32) -> String {
+        if size == self.slices { self.name.to_owned() } else { format!("{size}c.{}", self.name) }
+    }
+
     /// Slices of the compute instances that it can hold (nvidia-smi mig -lcip: 3 slices on no 4g, 5
     /// and 6 on no 7g).
     #[must_use]
@@ -51,6 +105,10 @@ pub struct Model {
     pub product: &'static str,
     /// Architecture and implementation, an input of MIG UUIDs.
     pub chip: u16,
+    /// PCI device and vendor, as NVML packs them: `0xDDDDVVVV`.
+    pub pci_device: u32,
+    /// PCI subsystem, packed alike. It differs between boards of one product.
+    pub pci_subsystem: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
     /// Compute slices.
@@ -74,6 +132,18 @@ impl Model {
     #[must_use]
     pub fn profile(&self, name: &str) -> Option<&'static ProfileRow> {
         self.profiles.iter().find(|row| row.name == name)
+    }
+
+    /// The row of an id.
+    #[must_use]
+    pub fn profile_by_id(&self, id: u32) -> Option<&'static ProfileRow> {
+        self.profiles.iter().find(|row| row.id == id)
+    }
+
+    /// Changes MIG mode without a reset: Hopper and later (NVIDIA's MIG guide; NVML field 184).
+    #[must_use]
+    pub fn is_resetless(&self) -> bool {
+        self.chip >= 0x180
     }
 
     /// The ids that the driver draws from for instances of `size` memory slices: 0 for the whole
@@ -104,8 +174,8 @@ const EIGHTHS: [ProfileRow; 7] = [
 ];
 
 const fn shape(id: u32, max: u32, slices: u32, size: u32, starts: &'static [u32]) -> ProfileRow {
-    let (name, memory_mib, decoders, ofa) = ("", 0, 0, 0);
-    ProfileRow { name, id, max, slices, size, starts, memory_mib, decoders, ofa }
+    let (name, memory_mib, decoders, ofa, compute_rev1) = ("", 0, 0, 0, false);
+    ProfileRow { name, id, max, slices, size, starts, memory_mib, decoders, ofa, compute_rev1 }
 }
 
 /// The shapes with a model's names, memory in hundredths of a GiB for one, two, four and eight
@@ -148,6 +218,7 @@ const fn quarter(
         memory_mib: centi_gib * 1024 / 100,
         decoders: engines.0,
         ofa: engines.1,
+        compute_rev1: false,
     }
 }
 
@@ -181,6 +252,15 @@ const B200: [ProfileRow; 7] = eighths(
     [2200, 4425, 8850, 17700],
     H100_ENGINES,
 );
+const GH200_96: [ProfileRow; 7] = {
+    let mut rows = eighths(
+        ["1g.12gb", "1g.12gb+me", "1g.24gb", "2g.24gb", "3g.48gb", "4g.48gb", "7g.96gb"],
+        [1100, 2300, 4650, 9300],
+        H100_ENGINES,
+    );
+    rows[2].compute_rev1 = true;
+    rows
+};
 const A30: [ProfileRow; 5] = [
     quarter("1g.6gb", 14, 4, 1, 581, (1, 0)),
     quarter("1g.6gb+me", 21, 1, 1, 581, (1, 1)),
@@ -218,17 +298,43 @@ const fn model(
     profiles: &'static [ProfileRow],
 ) -> Model {
     let (compute_slices, memory_slices) = slices;
-    Model { key, product, chip, memory_mib, compute_slices, memory_slices, decoders, profiles }
+    let (pci_device, pci_subsystem) = (0, 0);
+    Model {
+        key,
+        product,
+        chip,
+        pci_device,
+        pci_subsystem,
+        memory_mib,
+        compute_slices,
+        memory_slices,
+        decoders,
+        profiles,
+    }
+}
+
+impl Model {
+    /// With PCI ids of NVIDIA's; device ids as mig-parted's device filters list them.
+    const fn pci(mut self, device: u32, subsystem: u32) -> Model {
+        self.pci_device = device << 16 | 0x10de;
+        self.pci_subsystem = subsystem << 16 | 0x10de;
+        self
+    }
 }
 
 /// What can be simulated.
-pub const MODELS: [Model; 9] = [
-    model("a30", "NVIDIA A30", 0x170, 24_576, (4, 4), 4, &A30),
-    model("a100-40gb", "NVIDIA A100-SXM4-40GB", 0x170, 40_960, (7, 8), 5, &A100_40),
-    model("a100-80gb", "NVIDIA A100-SXM4-80GB", 0x170, 81_920, (7, 8), 5, &A100_80),
-    model("h100-80gb", "NVIDIA H100 80GB HBM3", 0x180, 81_559, (7, 8), 7, &H100_80),
-    model("h200", "NVIDIA H200", 0x180, 143_771, (7, 8), 7, &H200),
-    model("b200", "NVIDIA B200", 0x1a0, 183_359, (7, 8), 7, &B200),
+pub const MODELS: [Model; 10] = [
+    model("a30", "NVIDIA A30", 0x170, 24_576, (4, 4), 4, &A30).pci(0x20b7, 0x1532),
+    model("a100-40gb", "NVIDIA A100-SXM4-40GB", 0x170, 40_960, (7, 8), 5, &A100_40)
+        .pci(0x20b0, 0x134f),
+    model("a100-80gb", "NVIDIA A100-SXM4-80GB", 0x170, 81_920, (7, 8), 5, &A100_80)
+        .pci(0x20b2, 0x1463),
+    model("h100-80gb", "NVIDIA H100 80GB HBM3", 0x180, 81_559, (7, 8), 7, &H100_80)
+        .pci(0x2330, 0x16c1),
+    model("gh200-96gb", "NVIDIA GH200 480GB", 0x180, 97_871, (7, 8), 7, &GH200_96)
+        .pci(0x2342, 0x16eb),
+    model("h200", "NVIDIA H200", 0x180, 143_771, (7, 8), 7, &H200).pci(0x2335, 0x18be),
+    model("b200", "NVIDIA B200", 0x1a0, 183_359, (7, 8), 7, &B200).pci(0x2901, 0x1999),
     model(
         "rtx-pro-6000",
         "NVIDIA RTX PRO 6000 Blackwell Server Edition",
@@ -237,9 +343,10 @@ pub const MODELS: [Model; 9] = [
         (4, 4),
         4,
         &RTX_PRO_6000,
-    ),
-    // A GPU that cannot be divided, for nodes that mix.
+    )
+    .pci(0x2bb5, 0x204e),
     // No product: as many instances as there are capability minors for, for measurements.
     model("limit", "Largest GPU", 0, 16_384, (14, 16), 0, &LIMIT),
-    model("l40s", "NVIDIA L40S", 0x192, 46_068, (0, 0), 3, &[]),
+    // A GPU that cannot be divided, for nodes that mix.
+    model("l40s", "NVIDIA L40S", 0x192, 46_068, (0, 0), 3, &[]).pci(0x26b9, 0x1851),
 ];

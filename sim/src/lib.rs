@@ -7,6 +7,7 @@
 //! Tables of profiles and placements stand here and nowhere else: on a real machine the driver is
 //! asked.
 
+mod change;
 mod description;
 mod geometry;
 mod machine;
@@ -16,9 +17,11 @@ mod placement;
 mod presets;
 mod tree;
 mod uuid;
+mod write;
 
-pub use description::{Dri, FileFault, Majors, NvmlFault};
-pub use geometry::{MODELS, Model, ProfileRow};
+pub use change::Refusal;
+pub use description::{Dri, FileFault, Majors, NvmlFault, Process, ProcessKind};
+pub use geometry::{COMPUTE_PROFILE_KINDS, GPU_PROFILE_KINDS, MODELS, Model, ProfileRow};
 pub use machine::SimulatedMachine;
 pub use node::{Compute, Gpu, Instance, Node};
 pub use presets::{PRESETS, preset};

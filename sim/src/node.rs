@@ -2,7 +2,7 @@
 //! reason.
 
 use crate::{
-    Dri, Error, FileFault, Majors, Model, NvmlFault, ProfileRow,
+    Dri, Error, FileFault, Majors, Model, NvmlFault, Process, ProfileRow,
     description::{self, Description, Faults, GpuEntry},
     geometry::MODELS,
     placement::place,
@@ -15,8 +15,10 @@ use std::collections::BTreeSet;
 const MAX_FILE: usize = 16 << 20;
 
 /// A simulated node. GPUs stand in the order of their index in nvidia-smi.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
+    /// For people.
+    pub about: String,
     /// Driver version.
     pub driver: String,
     /// Major numbers.
@@ -25,13 +27,14 @@ pub struct Node {
     pub gpus: Vec<Gpu>,
     /// NVML does not start.
     pub nvml_fault: Option<NvmlFault>,
+    pub(crate) names_without_profile: bool,
     pub(crate) missing_nodes: BTreeSet<String>,
     pub(crate) stale_caps_major: Option<u32>,
     pub(crate) files: Vec<FileFault>,
 }
 
 /// A GPU of a simulated node.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gpu {
     /// What it is.
     pub model: &'static Model,
@@ -47,14 +50,18 @@ pub struct Gpu {
     pub mig_pending: bool,
     /// Fallen off the bus: NVML says so, `/proc` still has it.
     pub lost: bool,
+    /// Somebody has it open, though no process is reported: a monitor, a persistence daemon.
+    pub held: bool,
     /// Its DRI nodes.
     pub dri: Option<Dri>,
     /// By GPU instance id.
     pub instances: Vec<Instance>,
+    /// What NVML reports to run on it.
+    pub processes: Vec<Process>,
 }
 
 /// A GPU instance of a simulated node.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
     /// Its id.
     pub id: u32,
@@ -67,7 +74,7 @@ pub struct Instance {
 }
 
 /// A compute instance of a simulated node.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compute {
     /// Its id.
     pub id: u32,
@@ -89,7 +96,7 @@ impl Node {
     /// # Errors
     /// When it is no description, or when no GPU could be divided in this way; the reason is said.
     pub fn parse(toml: &str) -> Result<Node, Error> {
-        let Description { _about, driver, majors, gpus, faults } = description::parse(toml)?;
+        let Description { about, driver, majors, gpus, faults } = description::parse(toml)?;
         let Faults { nvml, names_without_profile, hidden_from_nvml, .. } = faults;
         let Faults { missing_nodes, stale_caps_major, files, .. } = faults;
         // Capability minors are numbered for 32 GPUs (nv-caps.c l.57-148).
@@ -109,10 +116,22 @@ impl Node {
         });
         let mut gpus = gpus.collect::<Result<Vec<_>, _>>()?;
         unique(&gpus)?;
-        name(&mut gpus, names_without_profile);
+        for gpu in &mut gpus {
+            gpu.name(names_without_profile);
+        }
         hide(&mut gpus, &hidden_from_nvml)?;
         let missing_nodes = missing_nodes.into_iter().collect();
-        Ok(Node { driver, majors, gpus, nvml_fault: nvml, missing_nodes, stale_caps_major, files })
+        Ok(Node {
+            about,
+            driver,
+            majors,
+            gpus,
+            nvml_fault: nvml,
+            names_without_profile,
+            missing_nodes,
+            stale_caps_major,
+            files,
+        })
     }
 }
 
@@ -132,15 +151,29 @@ fn unique(gpus: &[Gpu]) -> Result<(), Error> {
     Ok(())
 }
 
-fn name(gpus: &mut [Gpu], without_profile: bool) {
-    for gpu in gpus {
-        let product = gpu.model.product;
-        for ci in gpu.instances.iter_mut().flat_map(|gi| &mut gi.compute) {
-            ci.name = match without_profile {
-                true => product.to_owned(),
-                false => format!("{product} MIG {}", ci.profile),
-            };
+impl Gpu {
+    /// Gives every compute instance the UUID and the name that NVML gives its MIG device.
+    pub(crate) fn name(&mut self, without_profile: bool) {
+        let Gpu { model, uuid, .. } = self;
+        for gi in &mut self.instances {
+            for ci in &mut gi.compute {
+                let syspipe = gi.placement.start + ci.placement.start;
+                ci.uuid = uuid::mig_uuid(model.chip, uuid, gi.id, syspipe);
+                ci.name = match without_profile {
+                    true => model.product.to_owned(),
+                    false => format!("{} MIG {}", model.product, ci.profile),
+                };
+            }
         }
+    }
+}
+
+impl Compute {
+    /// One that has yet to be named.
+    pub(crate) fn unnamed(row: &ProfileRow, id: u32, placement: Placement) -> Compute {
+        let uuid = "MIG-00000000-0000-0000-0000-000000000000".parse().expect("a UUID");
+        let (profile, name) = (row.compute_name(placement.size), String::new());
+        Compute { id, placement, profile, name, uuid, hidden: false }
     }
 }
 
@@ -184,13 +217,26 @@ fn gpu(index: usize, entry: GpuEntry) -> Result<Gpu, String> {
     }
     let mut instances = place(model, &entry.instances)?;
     instances.sort_by_key(|instance| instance.id);
-    for gi in &mut instances {
-        for ci in &mut gi.compute {
-            let syspipe = gi.placement.start + ci.placement.start;
-            ci.uuid = uuid::mig_uuid(model.chip, &uuid, gi.id, syspipe);
-        }
-    }
-    let (lost, dri) = (entry.lost, entry.dri);
+    let processes = entry.processes;
+    processes.iter().try_for_each(|process| check_process(process, &instances))?;
+    let GpuEntry { lost, held, dri, .. } = entry;
     let mig_pending = entry.mig_pending.unwrap_or(mig);
-    Ok(Gpu { model, minor, pci, uuid, mig, mig_pending, lost, dri, instances })
+    Ok(Gpu { model, minor, pci, uuid, mig, mig_pending, lost, held, dri, instances, processes })
+}
+
+fn check_process(process: &Process, instances: &[Instance]) -> Result<(), String> {
+    let Process { pid, gi, ci, .. } = *process;
+    let there = |gi| instances.iter().find(|there| there.id == gi);
+    let has = |gi: &Instance, ci| gi.compute.iter().any(|there| there.id == ci);
+    match (gi, ci) {
+        (None, None) => Ok(()),
+        (None, Some(ci)) => Err(format!("process {pid} has ci {ci} and no gi")),
+        (Some(gi), _) if there(gi).is_none() => {
+            Err(format!("process {pid} is in gpu instance {gi}, which is not there"))
+        }
+        (Some(gi), Some(ci)) if !there(gi).is_some_and(|there| has(there, ci)) => Err(format!(
+            "process {pid} is in compute instance {ci} of gpu instance {gi}, which is not there"
+        )),
+        _ => Ok(()),
+    }
 }

@@ -26,10 +26,13 @@ impl ProfileRow {
         }
     }
 
-    /// Compute instances may sit anywhere; ids are those of NVML's enumeration.
     fn compute_offer(&self, size: u32) -> ComputeOffer {
-        let id = if size == 7 { 4 } else { size - 1 };
-        let places = (0..=self.slices - size).map(|start| Placement { start, size });
-        ComputeOffer { id, slices: size, max: self.slices / size, placements: places.collect() }
+        let (id, max) = (self.compute_id(size), self.slices / size);
+        ComputeOffer { id, slices: size, max, placements: self.compute_places(size).collect() }
+    }
+
+    /// Where compute instances of `size` slices may sit: anywhere in the GPU instance.
+    pub(crate) fn compute_places(&self, size: u32) -> impl Iterator<Item = Placement> + use<> {
+        (0..=self.slices - size).map(move |start| Placement { start, size })
     }
 }

@@ -1,6 +1,9 @@
 //! Where instances sit on a GPU and which ids they get, or why they cannot be.
 
-use crate::{Compute, Instance, Model, ProfileRow, description::InstanceEntry};
+use crate::{
+    Compute, Instance, Model, ProfileRow,
+    description::{ComputeEntry, InstanceEntry},
+};
 use mig_cdi_model::Placement;
 use std::collections::BTreeSet;
 
@@ -73,7 +76,7 @@ fn slices_of(model: &Model, rows: &[&ProfileRow]) -> String {
 }
 
 /// What does not depend on where instances sit.
-fn check_counts(model: &Model, rows: &[&ProfileRow]) -> Result<(), String> {
+pub(crate) fn check_counts(model: &Model, rows: &[&ProfileRow]) -> Result<(), String> {
     for row in rows {
         let count = rows.iter().filter(|other| other.name == row.name).count();
         if count > row.max as usize {
@@ -129,36 +132,89 @@ fn search(rows: &[&ProfileRow], starts: &mut [Option<u32>], used: u32) -> bool {
     false
 }
 
-fn mask(start: u32, size: u32) -> u32 {
+pub(crate) fn mask(start: u32, size: u32) -> u32 {
     ((1 << size) - 1) << start
 }
 
-/// Compute instances side by side in the order given; one that spans the GPU instance when none is
-/// given.
-fn compute_instances(row: &ProfileRow, wishes: Option<&[String]>) -> Result<Vec<Compute>, String> {
-    let whole = [row.name.to_owned()];
-    let mut start = 0;
-    let mut instances = Vec::new();
-    for (id, wish) in wishes.unwrap_or(&whole).iter().enumerate() {
-        let size = compute_slices(row, wish).ok_or_else(|| {
-            format!("{wish:?} is no compute instance of {}; write 1c or 1c.{}", row.name, row.name)
-        })?;
-        if start + size > row.slices {
-            let wanted = start + size;
-            return Err(format!(
-                "compute instances of {} need {wanted} slices of {}",
-                row.name, row.slices
-            ));
-        }
-        let profile =
-            if size == row.slices { row.name.to_owned() } else { format!("{size}c.{}", row.name) };
-        let placement = Placement { start, size };
-        let uuid = "MIG-00000000-0000-0000-0000-000000000000".parse().expect("a UUID");
-        let (id, name) = (id as u32, String::new());
-        instances.push(Compute { id, placement, profile, name, uuid, hidden: false });
-        start += size;
+/// The most compute instances of a GPU instance: those that capability minors are numbered for
+/// (nv-caps.c l.57-148).
+pub(crate) const MAX_COMPUTE: u32 = 8;
+
+/// Compute instances where they are wished, the others side by side in the order given; one that
+/// spans the GPU instance when none is given.
+fn compute_instances(
+    row: &ProfileRow,
+    wishes: Option<&[ComputeEntry]>,
+) -> Result<Vec<Compute>, String> {
+    let whole = [ComputeEntry { profile: row.name.to_owned(), start: None, id: None }];
+    let wishes = wishes.unwrap_or(&whole);
+    let sizes = wishes.iter().map(|wish| {
+        compute_slices(row, &wish.profile).ok_or_else(|| {
+            let (wish, name) = (&wish.profile, row.name);
+            format!("{wish:?} is no compute instance of {name}; write 1c or 1c.{name}")
+        })
+    });
+    let sizes = sizes.collect::<Result<Vec<_>, _>>()?;
+    let (wanted, there) = (sizes.iter().sum::<u32>(), row.slices);
+    if wanted > there {
+        return Err(format!("compute instances of {} need {wanted} slices of {there}", row.name));
     }
+    let places = compute_places(row, wishes, &sizes)?;
+    let ids = compute_ids(row, wishes)?;
+    let mut instances: Vec<_> =
+        ids.into_iter().zip(places).map(|(id, place)| Compute::unnamed(row, id, place)).collect();
+    instances.sort_by_key(|instance| instance.id);
     Ok(instances)
+}
+
+fn compute_places(
+    row: &ProfileRow,
+    wishes: &[ComputeEntry],
+    sizes: &[u32],
+) -> Result<Vec<Placement>, String> {
+    let mut used = 0;
+    for (wish, &size) in wishes.iter().zip(sizes) {
+        let Some(start) = wish.start else { continue };
+        if !row.compute_places(size).any(|place| place.start == start) {
+            let (wish, name) = (&wish.profile, row.name);
+            return Err(format!("compute instance {wish:?} of {name} cannot start at {start}"));
+        }
+        if used & mask(start, size) != 0 {
+            return Err(format!("two compute instances of {} have slice {start}", row.name));
+        }
+        used |= mask(start, size);
+    }
+    let place = |(wish, &size): (&ComputeEntry, &u32)| {
+        let is_free = |place: &Placement| used & mask(place.start, size) == 0;
+        let free = || row.compute_places(size).find(is_free);
+        let place = match wish.start {
+            Some(start) => Placement { start, size },
+            None => free()
+                .ok_or_else(|| format!("no {size} slices side by side are left in {}", row.name))?,
+        };
+        used |= mask(place.start, size);
+        Ok(place)
+    };
+    wishes.iter().zip(sizes).map(place).collect()
+}
+
+fn compute_ids(row: &ProfileRow, wishes: &[ComputeEntry]) -> Result<Vec<u32>, String> {
+    let mut taken = BTreeSet::new();
+    for id in wishes.iter().filter_map(|wish| wish.id) {
+        if id >= MAX_COMPUTE {
+            return Err(format!("no compute instance has id {id}; the last one is 7"));
+        }
+        if !taken.insert(id) {
+            return Err(format!("two compute instances of {} have id {id}", row.name));
+        }
+    }
+    let id = |wish: &ComputeEntry| {
+        let free = || (0..MAX_COMPUTE).find(|id| !taken.contains(id));
+        let id = wish.id.or_else(free).ok_or_else(|| format!("no id is left in {}", row.name))?;
+        taken.insert(id);
+        Ok(id)
+    };
+    wishes.iter().map(id).collect()
 }
 
 /// Slices of `1c`, `1c.3g.40gb` or `3g.40gb` in a GPU instance that has such a profile.

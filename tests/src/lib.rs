@@ -5,6 +5,7 @@ pub mod containerd;
 pub mod daemon;
 pub mod docker;
 pub mod driver;
+pub mod geometries;
 pub mod hook;
 pub mod podman;
 pub mod victim;

@@ -5,17 +5,14 @@
 
 use mig_cdi_layout::{Action, Compute, Home, Impossible, Instance, Offer, Plan, Wish, plan};
 use mig_cdi_model::{CiId, GiId, Placement};
-use mig_cdi_sim::{MODELS, Model, Node, ProfileRow};
+use mig_cdi_sim::{MODELS, Model, ProfileRow};
+use mig_cdi_tests::geometries::{Geometries, Spot, accepted, members, part};
 use proptest::{prelude::*, test_runner::TestRunner};
 use std::{
     cell::Cell,
     collections::{BTreeMap, HashSet},
-    fmt::Write as _,
     sync::OnceLock,
 };
-
-/// A row of the model and a start.
-type Spot = (usize, u32);
 
 /// Every geometry of a model. One is a set of spots, as bits.
 struct World {
@@ -31,23 +28,7 @@ struct World {
 impl World {
     fn of(key: &str) -> World {
         let model = Model::find(key).unwrap();
-        let rows = model.profiles.iter().enumerate();
-        let spots: Vec<Spot> =
-            rows.flat_map(|(i, row)| row.starts.iter().map(move |&start| (i, start))).collect();
-        let mut layouts = vec![0u32];
-        let mut next = 0;
-        // Whatever the hardware accepts, it accepts a part of: adding in one order reaches all.
-        while next < layouts.len() {
-            let from = layouts[next];
-            for spot in (32 - from.leading_zeros()) as usize..spots.len() {
-                let layout = from | 1 << spot;
-                let parts = members(layout).map(|i| part(model, spots[i], None));
-                if accepted(model, &parts.collect::<Vec<_>>()) {
-                    layouts.push(layout);
-                }
-            }
-            next += 1;
-        }
+        let Geometries { spots, layouts } = Geometries::of(model);
         let known = layouts.iter().copied().collect();
         let mut world = World {
             offer: model.offer(),
@@ -130,25 +111,6 @@ fn world(key: &'static str) -> &'static World {
     static WORLDS: [OnceLock<World>; 3] = [const { OnceLock::new() }; 3];
     let index = ["a100-80gb", "h100-80gb", "a30"].iter().position(|k| *k == key).unwrap();
     WORLDS[index].get_or_init(|| World::of(key))
-}
-
-fn members(layout: u32) -> impl Iterator<Item = usize> {
-    (0..32).filter(move |i| layout >> i & 1 == 1)
-}
-
-/// An instance of a node description.
-fn part(model: &Model, (row, start): Spot, compute: Option<&[Placement]>) -> String {
-    let mut text = format!("{{ profile = \"{}\", start = {start}", model.profiles[row].name);
-    if let Some(compute) = compute {
-        let names: Vec<_> = compute.iter().map(|place| format!("\"{}c\"", place.size)).collect();
-        write!(text, ", compute = [{}]", names.join(",")).unwrap();
-    }
-    text + " }"
-}
-
-fn accepted(model: &Model, parts: &[String]) -> bool {
-    let (key, parts) = (model.key, parts.join(","));
-    Node::parse(&format!("[[gpu]]\nmodel = \"{key}\"\ninstances = [{parts}]\n")).is_ok()
 }
 
 /// A small generator; its seed is printed.

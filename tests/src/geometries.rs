@@ -1,0 +1,66 @@
+//! Every way in which the GPU instances of a simulated GPU can lie: all that `Node::parse` lets
+//! through, found by trying.
+
+use mig_cdi_model::Placement;
+use mig_cdi_sim::{Model, Node};
+use std::fmt::Write as _;
+
+/// A row of the model and a start.
+pub type Spot = (usize, u32);
+
+/// All geometries of a model. One is a set of spots, as bits.
+#[derive(Debug)]
+pub struct Geometries {
+    /// What the bits stand for.
+    pub spots: Vec<Spot>,
+    /// The geometries, the empty one first.
+    pub layouts: Vec<u32>,
+}
+
+impl Geometries {
+    /// Tries them all.
+    #[must_use]
+    pub fn of(model: &Model) -> Geometries {
+        let rows = model.profiles.iter().enumerate();
+        let spots: Vec<Spot> =
+            rows.flat_map(|(i, row)| row.starts.iter().map(move |&start| (i, start))).collect();
+        let mut layouts = vec![0u32];
+        let mut next = 0;
+        // Whatever the hardware accepts, it accepts a part of: adding in one order reaches all.
+        while next < layouts.len() {
+            let from = layouts[next];
+            for spot in (32 - from.leading_zeros()) as usize..spots.len() {
+                let layout = from | 1 << spot;
+                let parts = members(layout).map(|i| part(model, spots[i], None));
+                if accepted(model, &parts.collect::<Vec<_>>()) {
+                    layouts.push(layout);
+                }
+            }
+            next += 1;
+        }
+        Geometries { spots, layouts }
+    }
+}
+
+/// The bits of a set.
+pub fn members(layout: u32) -> impl Iterator<Item = usize> {
+    (0..32).filter(move |i| layout >> i & 1 == 1)
+}
+
+/// An instance of a node description.
+#[must_use]
+pub fn part(model: &Model, (row, start): Spot, compute: Option<&[Placement]>) -> String {
+    let mut text = format!("{{ profile = \"{}\", start = {start}", model.profiles[row].name);
+    if let Some(compute) = compute {
+        let names: Vec<_> = compute.iter().map(|place| format!("\"{}c\"", place.size)).collect();
+        let _ = write!(text, ", compute = [{}]", names.join(","));
+    }
+    text + " }"
+}
+
+/// Whether a GPU can hold these instances of a node description.
+#[must_use]
+pub fn accepted(model: &Model, parts: &[String]) -> bool {
+    let (key, parts) = (model.key, parts.join(","));
+    Node::parse(&format!("[[gpu]]\nmodel = \"{key}\"\ninstances = [{parts}]\n")).is_ok()
+}
