@@ -1,7 +1,9 @@
+//! The files that administrators write: [`layouts`], and
 //! `/etc/mig-cdi/config.toml`: what an administrator sets once instead of giving flags every time.
 //! A flag wins over the file, the file over the defaults. Pure: text in, values out.
 
 mod hook;
+pub mod layouts;
 
 pub use hook::{Environment, Hook, Pattern};
 

@@ -141,7 +141,10 @@ impl fmt::Display for Wish {
     }
 }
 
+/// More than any GPU holds: what is beyond is a mistake.
+const MOST: usize = 64;
 const COUNT: &str = "write a count from 1 to 64, such as 3x2g.20gb";
+const TOO_MANY: &str = "write at most 64 instances; no GPU holds more";
 const ITEM: &str = "write a profile such as 2g.20gb, its id, or none for an empty GPU";
 const BRACKET: &str = "write compute instances in one pair of brackets, such as 3g.40gb(1c,2c)";
 const COMPUTE: &str =
@@ -160,6 +163,9 @@ impl FromStr for Wish {
         for word in split(text)? {
             let (count, word) = counted(word)?;
             let item = item(word)?;
+            if items.len() + count > MOST {
+                return Err(bad(word, TOO_MANY));
+            }
             items.extend(std::iter::repeat_n(item, count));
         }
         Ok(Wish { items })
@@ -196,7 +202,7 @@ fn counted(word: &str) -> Result<(usize, &str), BadWish> {
         return Ok((1, word));
     };
     match number(&word[..word.len() - digits.len()]) {
-        Some(count @ 1..=64) => Ok((count as usize, rest.trim())),
+        Some(count) if (1..=MOST).contains(&(count as usize)) => Ok((count as usize, rest.trim())),
         _ => Err(bad(word, COUNT)),
     }
 }
@@ -249,6 +255,9 @@ fn compute(list: &str) -> Result<Vec<ComputeItem>, BadWish> {
         let (Some(slices), None | Some(Some(_))) = (slices, start) else {
             return Err(bad(word, COMPUTE));
         };
+        if compute.len() + count > MOST {
+            return Err(bad(word, TOO_MANY));
+        }
         compute.extend(std::iter::repeat_n(ComputeItem { slices, start: start.flatten() }, count));
     }
     Ok(sorted(compute))
@@ -307,6 +316,8 @@ mod tests {
             ("1g.10gb,none", "none", ITEM),
             ("0x19", "0x19", COUNT),
             ("65x19", "65x19", COUNT),
+            ("64x19,20", "20", TOO_MANY),
+            ("7g.80gb(64x1c,2x1c)", "2x1c", TOO_MANY),
             ("x19", "x19", COUNT),
             ("-1x19", "-1x19", ITEM),
             ("3g.40gb(1c", "3g.40gb(1c", BRACKET),
