@@ -4,7 +4,7 @@ use mig_cdi_config::layouts::{
     Assignment, BadLayouts, Candidate, GpuWord, Layout, Layouts, Selected, mig_parted_yaml,
     pinned_yaml,
 };
-use mig_cdi_layout::{Instance, Item, Wish, plan};
+use mig_cdi_layout::{Item, plan};
 use mig_cdi_model::GpuIndex;
 use mig_cdi_sim::Model;
 use proptest::prelude::*;
@@ -133,4 +133,381 @@ fn additions_name_cards_and_places() {
         ]
     );
     assert_eq!(select("short").len(), 2);
+}
+
+/// A file with one configuration `a` of one entry with these fields.
+fn entry(fields: &str) -> String {
+    let fields = fields.replace('\n', "\n      ");
+    format!("version: v1\nmig-configs:\n  a:\n    - {fields}\n")
+}
+
+const ON: &str = "devices: all\nmig-enabled: true\nmig-devices";
+
+#[test]
+fn files_that_are_not_of_the_format_are_refused_with_the_line() {
+    for (text, message) in [
+        ("", "line 1: an empty file; begin with version: v1"),
+        ("# nothing\n", "line 1: an empty file; begin with version: v1"),
+        ("a", "line 1: the file is \"a\"; write version, mig-configs"),
+        ("mig-configs: {a: []}", "line 1: no version; write version: v1"),
+        ("\nversion: v2", "line 2: version \"v2\"; write version: v1"),
+        ("version: v1\n", "line 1: no mig-configs; write at least one"),
+        (
+            "version: v1\nmig-configs: {}",
+            "line 2: no configuration in mig-configs; write at least one",
+        ),
+        ("version: v1\nmig-configs: a", "line 2: mig-configs is \"a\"; write a name for each list"),
+        (
+            "version: v1\nmig-configs:\n  a: []",
+            "line 3: \"a\" is no list of entries; begin each with - devices:",
+        ),
+        (
+            "version: v1\nhooks: x",
+            "line 2: unknown field \"hooks\"; the file has version, mig-configs",
+        ),
+        ("version: v1\nversion: v1", "line 2: \"version\" again, after line 1"),
+        ("version: v1\n---\nversion: v1", "line 2: a second document; write one per file"),
+        ("version: [", "line 1: not YAML: "),
+        ("version: v1\n\tmig-configs: {}", "line 1: not YAML: "),
+        ("? [a]\n: b", "line 1: a list as a key; write a name"),
+        ("version: !!str v1", "line 1: a tag; leave it out"),
+        ("a: &a [*a]", "line 1: an alias within what it stands for; write it out"),
+        ("a: *b", "line 1: not YAML: "),
+        ("a: &a {b: c}\nd:\n  <<: *a", "line 3: a merge key; write out what it stands for"),
+    ] {
+        let said = refused(text, "a");
+        assert!(said.starts_with(message) && said.lines().count() == 1, "{text:?}: {said}");
+    }
+}
+
+#[test]
+fn entries_that_are_not_of_the_format_are_refused_with_the_line() {
+    for (fields, message) in [
+        ("devices: all", "line 4: no mig-enabled; an entry needs it"),
+        ("mig-enabled: false", "line 4: no devices; an entry needs it"),
+        (
+            "devices: all\nmig-enabled: true",
+            "line 4: no mig-devices; write {} for mig mode on and no instance",
+        ),
+        (
+            "devices: all\nmig-enabled: false\nmig-devices:\n  1g.10gb: 7",
+            "line 7: mig-devices with mig-enabled false; leave out one of the two",
+        ),
+        (
+            "devices: all\nmig-enabled: maybe",
+            "line 5: mig-enabled is \"maybe\"; write true or false",
+        ),
+        ("devices: all\nmig-enabled: \"true\"", "line 5: mig-enabled is \"true\"; write true or"),
+        (
+            "devices: all\nmig-enable: true",
+            "line 5: unknown field \"mig-enable\"; an entry has device-filter, devices, mig-enabled, mig-devices",
+        ),
+        ("devices: 0\nmig-enabled: false", "line 4: write devices: [0]"),
+        ("devices: [all]\nmig-enabled: false", "line 4: all in a list; write devices: all"),
+        (
+            "devices: [0,\n -1]\nmig-enabled: false",
+            "line 5: \"-1\" is no gpu; write its number, its UUID (GPU-...), its PCI address (0000:07:00.0) or all",
+        ),
+        ("devices: {0: 1}\nmig-enabled: false", "line 4: a map in devices"),
+        ("devices: [GPU-1]\nmig-enabled: false", "line 4: \"GPU-1\" is no gpu"),
+        ("devices:\nmig-enabled: false", "line 4: \"\" is no gpu"),
+        ("devices: [1, 9]\nmig-enabled: false", "line 4: no gpu 9 on this node; it has 0, 1, 2, 3"),
+        (
+            "devices: [GPU-00000009-0000-4000-8000-000000000000]\nmig-enabled: false",
+            "line 4: no gpu GPU-00000009-0000-4000-8000-000000000000 on this node; it has GPU-00000000-",
+        ),
+        (
+            "devices: [0000:99:00.0]\nmig-enabled: false",
+            "line 4: no gpu 0000:99:00.0 on this node; it has 0000:07:00.0, ",
+        ),
+        (
+            "devices: [0, 0]\nmig-enabled: false",
+            "line 4: gpu 0 (GPU-00000000-0000-4000-8000-000000000000) is selected by line 4 too; select it once",
+        ),
+        (
+            "devices: [2]\nmig-enabled: false\n# again\ndevice-filter: 0x20B2",
+            "line 7: \"0x20B2\" is no filter; write device and vendor such as 0x20B210DE",
+        ),
+        (
+            "devices: all\nmig-enabled: false\ndevice-filter: [0x10DE20B2]",
+            "line 6: \"0x10DE20B2\" is",
+        ),
+        (
+            "devices: all\nmig-enabled: false\ndevice-filter: [[]]",
+            "line 6: a list in device-filter",
+        ),
+        (
+            "devices: [0000:07:00.0]\nmig-enabled: false\ndevice-filter: 0x233010DE",
+            "line 4: 0000:07:00.0 is a 0x20B210DE, which the device-filter excludes; drop one of them",
+        ),
+    ] {
+        let said = refused(&entry(fields), "a");
+        assert!(said.starts_with(message) && said.lines().count() == 1, "{fields:?}: {said}");
+    }
+}
+
+#[test]
+fn devices_that_no_gpu_can_have_are_refused_with_the_line() {
+    for (devices, message) in [
+        (
+            " all",
+            "line 6: mig-devices is \"all\"; write a count for each profile, or a list of words",
+        ),
+        ("\n  1g.10gb: -1", "line 7: \"-1\" of \"1g.10gb\"; write a count from 0 to 64"),
+        ("\n  1g.10gb: 65", "line 7: \"65\" of \"1g.10gb\"; write a count from 0 to 64"),
+        ("\n  1g.10gb: 99999999999999999999", "line 7: \"99999999999999999999\" of"),
+        ("\n  1g.10gb: 1.5", "line 7: \"1.5\" of"),
+        ("\n  1g.10gb: 010", "line 7: \"010\" of"),
+        ("\n  1g.10gb: \"1\"", "line 7: \"1\" of"),
+        ("\n  1g.10gb: [1]", "line 7: a list of \"1g.10gb\"; write a count"),
+        ("\n  1g.10gb:", "line 7: \"\" of"),
+        ("\n  1g.10gb: 40\n  2g.20gb: 40", "line 8: more than 64 instances; no gpu holds so many"),
+        ("\n  1g.10gb: 1\n  1g.10gb: 1", "line 8: \"1g.10gb\" again, after line 7"),
+        ("\n  1g.10gb: 0", "line 7: all counts are 0; write {} for no instance"),
+        ("\n  1g.10gb.me: 1", "line 7: \"1g.10gb.me\": write a profile such as 2g.20gb"),
+        ("\n  2x1g.10gb: 1", "line 7: \"2x1g.10gb\": write a profile"),
+        ("\n  all-1g: 1", "line 7: \"all-1g\": write a profile"),
+        ("\n  1c.3g.40gb@4: 2", "line 7: \"1c.3g.40gb@4\" counts what? write 3g.40gb@4(1c)"),
+        ("\n  - 3g.40gb\n  - 1g", "line 8: \"1g\": write a profile such as 2g.20gb"),
+        ("\n  - [3g.40gb]", "line 7: a list in a list of words such as 3g.40gb@4"),
+        (
+            " [3g.40gb(1c,2c)]",
+            "line 6: \"3g.40gb(1c\": write compute instances in one pair of brackets, such as 3g.40gb(1c,2c); a word with a comma needs quotes",
+        ),
+        (" [64x1g.10gb, 1g.10gb]", "line 6: more than 64 instances; no gpu holds so many"),
+    ] {
+        let said = refused(&entry(&format!("{ON}:{devices}")), "a");
+        assert!(said.starts_with(message) && said.lines().count() == 1, "{devices:?}: {said}");
+    }
+}
+
+#[test]
+fn names_and_gpus_that_are_not_there_or_twice_are_said() {
+    let text = file("well-known");
+    let said = refused(&text, "all-balancd");
+    assert!(said.starts_with(
+        "line 4: no configuration \"all-balancd\"; did you mean \"all-balanced\"? there is \"all-disabled\", \"all-enabled\", "
+    ), "{said}");
+    let two = "version: v1\nmig-configs:\n  a:\n    - devices: [1]\n      mig-enabled: false\n    - \
+               devices: all\n      mig-enabled: false\n";
+    assert_eq!(
+        refused(two, "a"),
+        "line 6: gpu 1 (GPU-00000001-0000-4000-8000-000000000000) is selected by line 4 too; select it once"
+    );
+    // A filter for other nodes: the numbers are those of other nodes too.
+    let other = entry("device-filter: 0x290110DE\ndevices: [0, 7]\nmig-enabled: false");
+    assert_eq!(Layouts::parse(&other).unwrap().select("a", &node()), Ok(vec![]));
+    // What nobody speaks of stays.
+    let none = entry("devices: []\nmig-enabled: false\nmig-devices: null");
+    assert_eq!(Layouts::parse(&none).unwrap().select("a", &node()), Ok(vec![]));
+}
+
+/// What would take the memory or the time of the machine is refused in a moment.
+#[test]
+fn bombs_are_refused() {
+    let mut laughs = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for i in 1..12 {
+        let before = format!("*a{},", i - 1).repeat(9);
+        laughs += &format!("a{i}: &a{i} [{before}]\n");
+    }
+    let long = format!("a: &a {}\nb: [{}]", "x".repeat(500_000), "*a,".repeat(100_000));
+    for (bomb, message) in [
+        (laughs, "too much in one file, with aliases written out; split it"),
+        (long, "too much in one file"),
+        ("[".repeat(1 << 20), "not YAML: recursion limit exceeded"),
+        ("- ".repeat(1 << 19), "more than 16 lists and maps within each other"),
+        ("{a: ".repeat(1 << 18), "not YAML: recursion limit exceeded"),
+        ("? ".repeat(1 << 19), "more than 16 lists and maps within each other"),
+        (format!("[{}]", "x,".repeat(1 << 19)), "too much in one file"),
+        (entry(&format!("{ON}: [{}]", "64x1g.10gb,".repeat(9_000))), "more than 64 instances"),
+        (
+            entry(&format!("{ON}: [\"{}1g.10gb\"]", "64x1g.10gb,".repeat(9_000))),
+            "\"1g.10gb\": write at most 64 instances",
+        ),
+    ] {
+        let start = std::time::Instant::now();
+        let said = refused(&bomb, "a");
+        assert!(said.contains(message), "{said}");
+        println!("{message}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn words_of_the_command_line_say_what_files_say() {
+    let assign = |words: &[&str]| -> Result<Vec<Selected>, BadLayouts> {
+        let words: Result<Vec<Assignment>, _> = words.iter().map(|word| word.parse()).collect();
+        Assignment::select(&words?, &node())
+    };
+    let words = ["2=3x2g.20gb,1g.10gb", "0=off", "GPU-00000003-0000-4000-8000-000000000000=none"];
+    assert_eq!(
+        said(&assign(&words).unwrap()),
+        [
+            "0=off \"0=off\"",
+            "2=2g.20gb,2g.20gb,2g.20gb,1g.10gb \"2=3x2g.20gb,1g.10gb\"",
+            "3=none \"GPU-00000003-0000-4000-8000-000000000000=none\"",
+        ]
+    );
+    let all = assign(&["all=7g.80gb"]).unwrap();
+    assert!(all.len() == 4 && all.iter().all(|s| !s.named && s.layout == wish("7g.80gb")));
+    let pci: Assignment = "00000000:0b:00.0=3g.40gb@4(1c,2c@0)".parse().unwrap();
+    assert_eq!(pci.gpu, GpuWord::Pci(node()[1].pci));
+    assert_eq!(pci.layout, wish("3g.40gb@4(1c,2c@0)"));
+    for (words, message) in [
+        (
+            &["7g.80gb"][..],
+            "\"7g.80gb\": write a gpu and what it is to be, such as 0=3x2g.20gb,1g.10gb",
+        ),
+        (
+            &["0="],
+            "\"0=\": \"\": write a profile such as 2g.20gb, its id, or none for an empty GPU, or off",
+        ),
+        (&["=off"], "\"=off\": \"\" is no gpu; write its number"),
+        (&["0-3=off"], "\"0-3=off\": \"0-3\" is no gpu"),
+        (&["4=off"], "\"4=off\": no gpu 4 on this node; it has 0, 1, 2, 3"),
+        (
+            &["all=off", "1=none"],
+            "\"1=none\": gpu 1 (GPU-00000001-0000-4000-8000-000000000000) is selected by \"all=off\" too",
+        ),
+    ] {
+        let said = assign(words).unwrap_err().to_string();
+        assert!(said.starts_with(message), "{said}");
+    }
+}
+
+/// A wish of a few words from dice; what it would come to does not matter.
+fn any_layout() -> impl Strategy<Value = Layout> {
+    let name = "[1-7]g\\.(10|40)gb(\\+me(\\.all)?|-me|\\+gfx)?";
+    let parts = "\\((none|[1-4]c(@[0-6])?(,[1-3]c(@[0-6])?){0,2})\\)";
+    let word = format!("({name}|[0-9]{{1,2}})(@[0-7])?({parts})?");
+    let wish =
+        prop::collection::vec(prop::string::string_regex(&word).unwrap(), 0..6).prop_map(|words| {
+            let text = if words.is_empty() { "none".to_owned() } else { words.join(",") };
+            Layout::Divided(text.parse().unwrap())
+        });
+    prop_oneof![1 => Just(Layout::Off), 9 => wish]
+}
+
+/// What mig-parted's format keeps of a layout: how many of what, in any order.
+fn kinds(layout: &Layout) -> Option<Vec<String>> {
+    let Layout::Divided(wish) = layout else { return None };
+    let kind = |item: &Item| {
+        let name = item.profile.to_string();
+        let slices = name.split('g').next().unwrap().parse::<u32>();
+        let parts = item.compute.as_ref();
+        let parts: Option<Vec<_>> = parts.map(|all| all.iter().map(|part| part.slices).collect());
+        format!("{name} {:?}", parts.filter(|parts| slices != Ok(parts[0])))
+    };
+    let mut kinds: Vec<_> = wish.items.iter().map(kind).collect();
+    kinds.sort();
+    Some(kinds)
+}
+
+fn read_back(text: &str, name: &str) -> Vec<Selected> {
+    let layouts = Layouts::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    assert_eq!(layouts.names().collect::<Vec<_>>(), [name]);
+    layouts.select(name, &node()).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_checkpoint_reads_back_as_it_was(
+        name in "\\PC{1,8}|[a\"\\\\\n\t\u{feff}\u{2028}#: -]{1,4}",
+        layouts in prop::collection::vec(any_layout(), 0..4),
+    ) {
+        let gpus: Vec<_> = node().into_iter().map(|gpu| gpu.uuid).zip(layouts.clone()).collect();
+        let back = read_back(&pinned_yaml(&name, &gpus), &name);
+        prop_assert_eq!(back.into_iter().map(|s| s.layout).collect::<Vec<_>>(), layouts);
+    }
+
+    #[test]
+    fn an_export_reads_back_or_says_why_not(layouts in prop::collection::vec(any_layout(), 0..4)) {
+        let gpus: Vec<_> = (0..).map(GpuIndex).zip(layouts.clone()).collect();
+        match mig_parted_yaml("now", &gpus) {
+            Ok(text) => {
+                let back = read_back(&text, "now");
+                let back: Vec<_> = back.iter().map(|s| kinds(&s.layout)).collect();
+                prop_assert_eq!(back, layouts.iter().map(kinds).collect::<Vec<_>>(), "{}", text);
+            }
+            Err(said) => {
+                // Alone, the GPU at fault has the same fault; and it cannot be written at all.
+                let layout = layouts[said.gpu.0 as usize].clone();
+                prop_assert!(mig_parted_yaml("now", &[(said.gpu, layout)]).is_err());
+                prop_assert!(!said.item.is_empty() && said.to_string().lines().count() == 1);
+            }
+        }
+    }
+
+    /// Whatever is written, the answer is a value or one line.
+    #[test]
+    fn no_file_is_too_odd(text in "version: v1\nmig-configs:\n  a:\n    - ((devices|mig-enabled|mig-devices|device-filter): ?([0a]|all|true|\\[[0,-]{0,3}\\]|\\{3g\\.40gb: [0-9-]{1,2}\\})\n      ){0,4}") {
+        if let Err(error) = Layouts::parse(&text).and_then(|layouts| layouts.select("a", &node())) {
+            prop_assert_eq!(error.to_string().lines().count(), 1);
+            prop_assert!(error.origin.line().is_some());
+        }
+    }
+}
+
+#[test]
+fn an_export_is_mig_parteds_own_format() {
+    let layouts = ["3g.40gb@4,1g.10gb@0,1g.10gb@1", "1g.10gb,3g.40gb,1g.10gb", "none"].map(wish);
+    let mut gpus: Vec<_> = (0..).map(GpuIndex).zip(layouts).collect();
+    gpus.push((GpuIndex(5), Layout::Off));
+    gpus.push((GpuIndex(6), wish("3g.40gb@0(2c@0,1c@2),4g.40gb(4c)")));
+    assert_eq!(
+        mig_parted_yaml("current", &gpus).unwrap(),
+        "version: v1
+mig-configs:
+  \"current\":
+    - devices: [0, 1]
+      mig-enabled: true
+      mig-devices:
+        \"1g.10gb\": 2
+        \"3g.40gb\": 1
+    - devices: [2]
+      mig-enabled: true
+      mig-devices: {}
+    - devices: [5]
+      mig-enabled: false
+    - devices: [6]
+      mig-enabled: true
+      mig-devices:
+        \"1c.3g.40gb\": 1
+        \"2c.3g.40gb\": 1
+        \"4g.40gb\": 1
+"
+    );
+    for (words, said) in [
+        ("9", "gpu 3: 9: mig-parted knows profiles by name only; a checkpoint can hold it"),
+        (
+            "1g.10gb,3g.40gb(none)",
+            "gpu 3: 3g.40gb(none): mig-parted knows no gpu instance without compute instances; a checkpoint can hold it",
+        ),
+        (
+            "3g.40gb(1c),3g.40gb(1c@1)",
+            "gpu 3: 3g.40gb(1c): mig-parted would put its compute instances together with others; a checkpoint can hold it",
+        ),
+    ] {
+        let error = mig_parted_yaml("current", &[(GpuIndex(3), wish(words))]).unwrap_err();
+        assert_eq!(error.to_string(), said);
+    }
+}
+
+#[test]
+fn a_checkpoint_pins_everything() {
+    let uuid = node()[0].uuid.clone();
+    let gpus = [(uuid, wish("3g.40gb@4(1c@0,2c@1),1g.10gb@0(none)"))];
+    assert_eq!(
+        pinned_yaml("checkpoint", &gpus),
+        "version: v1
+mig-configs:
+  \"checkpoint\":
+    - devices: [GPU-00000000-0000-4000-8000-000000000000]
+      mig-enabled: true
+      mig-devices:
+        - \"3g.40gb@4(1c@0,2c@1)\"
+        - \"1g.10gb@0(none)\"
+"
+    );
 }

@@ -15,13 +15,13 @@ impl Layouts {
     pub fn parse(text: &str) -> Result<Layouts, BadLayouts> {
         let root =
             yaml::read(text)?.ok_or_else(|| bad(1, "an empty file; begin with version: v1"))?;
-        let top = fields(&root, "the file", ["version", "mig-configs"])?;
-        let [version, configs] = top;
-        let version = version.ok_or_else(|| root.bad("no version; write version: v1"))?;
+        let [version, configs] = fields(&root, "the file", ["version", "mig-configs"])?;
+        let version = &version.ok_or_else(|| root.bad("no version; write version: v1"))?.value;
         if !matches!(&version.value, Value::Text { text, .. } if text == "v1") {
             return Err(version.bad(format!("version {}; write version: v1", version.kind())));
         }
-        let node = configs.ok_or_else(|| root.bad("no mig-configs; write at least one"))?;
+        let configs = configs.ok_or_else(|| root.bad("no mig-configs; write at least one"))?;
+        let (line, node) = (configs.line, &configs.value);
         let Value::Map(map) = &node.value else {
             let kind = node.kind();
             return Err(node.bad(format!("mig-configs is {kind}; write a name for each list")));
@@ -30,7 +30,7 @@ impl Layouts {
             return Err(node.bad("no configuration in mig-configs; write at least one"));
         }
         let configs = map.iter().map(|field| Ok((field.key.clone(), entries(field)?)));
-        Ok(Layouts { line: node.line, configs: configs.collect::<Result<_, BadLayouts>>()? })
+        Ok(Layouts { line, configs: configs.collect::<Result<_, BadLayouts>>()? })
     }
 
     /// The names of the configurations, in the order of the file.
@@ -39,23 +39,23 @@ impl Layouts {
     }
 }
 
-/// The values of these keys, and no others.
+/// The fields of these keys, and no others.
 fn fields<'a, const N: usize>(
     node: &'a Node,
     what: &str,
     keys: [&str; N],
-) -> Result<[Option<&'a Node>; N], BadLayouts> {
+) -> Result<[Option<&'a Field>; N], BadLayouts> {
     let Value::Map(map) = &node.value else {
         let kind = node.kind();
         return Err(node.bad(format!("{what} is {kind}; write {}", keys.join(", "))));
     };
     let mut found = [None; N];
-    for Field { key, line, value } in map {
-        let Some(at) = keys.iter().position(|known| known == key) else {
-            let (key, known) = (shown(key), keys.join(", "));
-            return Err(bad(*line, format!("unknown field {key}; {what} has {known}")));
+    for field in map {
+        let Some(at) = keys.iter().position(|known| *known == field.key) else {
+            let (key, known) = (shown(&field.key), keys.join(", "));
+            return Err(bad(field.line, format!("unknown field {key}; {what} has {known}")));
         };
-        found[at] = Some(value);
+        found[at] = Some(field);
     }
     Ok(found)
 }
@@ -75,7 +75,8 @@ fn entries(field: &Field) -> Result<Vec<Entry>, BadLayouts> {
 
 fn entry(node: &Node) -> Result<Entry, BadLayouts> {
     let keys = ["device-filter", "devices", "mig-enabled", "mig-devices"];
-    let [filter, gpus, enabled, instances] = fields(node, "an entry", keys)?;
+    let [filter, gpus, enabled, instances] =
+        fields(node, "an entry", keys)?.map(|field| field.map(|field| &field.value));
     let need = |field: &str| node.bad(format!("no {field}; an entry needs it"));
     let enabled = truth(enabled.ok_or_else(|| need("mig-enabled"))?)?;
     let empty = |node: &&Node| match &node.value {

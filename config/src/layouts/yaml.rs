@@ -75,7 +75,9 @@ pub(super) fn read(text: &str) -> Result<Option<Node>, BadLayouts> {
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
             let what = error.info().replace(char::is_control, " ");
-            bad(error.marker().line(), format!("not YAML: {what}"))
+            // What is missing at the end is found missing behind it.
+            let line = error.marker().line().min(text.lines().count()).max(1);
+            bad(line, format!("not YAML: {what}"))
         })?;
         tree.take(event, span)?;
     }

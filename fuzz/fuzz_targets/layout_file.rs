@@ -1,0 +1,63 @@
+//! A layout file, and the same bytes as words of the command line: no panic, errors of one line, and
+//! what is selected can be written down and read back as it was.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mig_cdi_config::layouts::{
+    Assignment, Candidate, Layout, Layouts, mig_parted_yaml, pinned_yaml,
+};
+use mig_cdi_model::{GpuIndex, GpuUuid};
+
+fuzz_target!(|text: &str| {
+    let gpus = [gpu(0, 0x20b2_10de), gpu(1, 0x2330_10de)];
+    let words: Result<Vec<Assignment>, _> = text.split_whitespace().map(str::parse).collect();
+    match words.and_then(|words| Assignment::select(&words, &gpus)) {
+        Ok(selected) => selected.into_iter().for_each(|s| write_and_read(&s.layout)),
+        Err(error) => assert_eq!(error.to_string().lines().count(), 1, "{error:?}"),
+    }
+    let layouts = match Layouts::parse(text) {
+        Ok(layouts) => layouts,
+        Err(error) => {
+            let line = error.origin.line().expect("files have lines");
+            assert!((1..=text.lines().count().max(1)).contains(&line), "{error:?}");
+            assert_eq!(error.to_string().lines().count(), 1, "{error:?}");
+            return;
+        }
+    };
+    for name in layouts.names() {
+        match layouts.select(name, &gpus) {
+            Ok(selected) => selected.into_iter().for_each(|s| write_and_read(&s.layout)),
+            Err(error) => assert_eq!(error.to_string().lines().count(), 1, "{error:?}"),
+        }
+    }
+    assert!(layouts.select("no such name, surely", &gpus).is_err());
+});
+
+fn gpu(index: u32, device_id: u32) -> Candidate {
+    let pci = format!("0000:0{index}:00.0").parse().expect("an address");
+    Candidate {
+        index: GpuIndex(index),
+        uuid: uuid(index),
+        pci,
+        device_id,
+        subsystem_id: 0x1463_10de,
+    }
+}
+
+fn uuid(index: u32) -> GpuUuid {
+    format!("GPU-0000000{index}-0000-4000-8000-000000000000").parse().expect("a UUID")
+}
+
+fn write_and_read(layout: &Layout) {
+    let gpus = [gpu(0, 0)];
+    let read = |text: &str| {
+        let layouts = Layouts::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        layouts.select("now", &gpus).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    };
+    let back = read(&pinned_yaml("now", &[(uuid(0), layout.clone())]));
+    assert!(back.len() == 1 && back[0].layout == *layout, "{layout:?} came back as {back:?}");
+    if let Ok(text) = mig_parted_yaml("now", &[(GpuIndex(0), layout.clone())]) {
+        let again = mig_parted_yaml("now", &[(GpuIndex(0), read(&text)[0].layout.clone())]);
+        assert_eq!(again, Ok(text));
+    }
+}
