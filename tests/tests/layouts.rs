@@ -511,3 +511,22 @@ mig-configs:
 "
     );
 }
+
+/// The examples of the documentation are files that are read, and its wishes are wishes.
+#[test]
+fn the_documentation_shows_what_is_read() {
+    let path = format!("{}/../docs/layouts.md", env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(path).unwrap();
+    let files: Vec<_> = text.split("```yaml\n").skip(1).collect();
+    assert_eq!(files.len(), 2);
+    for file in files {
+        Layouts::parse(file.split("```").next().unwrap()).unwrap();
+    }
+    let wishes = text.split("| wish | means |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let wishes: Vec<_> = wishes.lines().filter_map(|line| line.split('`').nth(1)).collect();
+    assert_eq!(wishes.len(), 8);
+    let offer = Model::find("a100-80gb").unwrap().offer();
+    for wish in wishes {
+        plan(&offer, &[], &wish.parse().unwrap()).unwrap_or_else(|e| panic!("{wish}: {e}"));
+    }
+}
