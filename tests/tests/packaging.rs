@@ -16,6 +16,7 @@ fn installed_files_and_program() {
         ("usr/share/mig-cdi/hooks.d/mig-cdi-create-runtime.json", 0o644),
         ("usr/lib/systemd/system/mig-cdi.service", 0o644),
         ("usr/lib/systemd/system/mig-cdi-refresh.service", 0o644),
+        ("usr/lib/systemd/system/mig-cdi-restore.service", 0o644),
         ("usr/lib/udev/rules.d/60-mig-cdi.rules", 0o644),
         ("usr/lib/tmpfiles.d/mig-cdi.conf", 0o644),
         ("usr/share/doc/mig-cdi/spec.md", 0o644),
@@ -56,6 +57,10 @@ fn another_prefix() {
         ("share/mig-cdi/hooks.d/mig-cdi-precreate.json", "\"/usr/local/bin/mig-cdi-hook\""),
         ("lib/systemd/system/mig-cdi.service", "ExecStart=/usr/local/bin/mig-cdi watch\n"),
         ("lib/systemd/system/mig-cdi-refresh.service", "ExecStart=/usr/local/bin/mig-cdi generate"),
+        (
+            "lib/systemd/system/mig-cdi-restore.service",
+            "ExecStart=/usr/local/bin/mig-cdi restore\n",
+        ),
         ("lib/systemd/system/mig-cdi.service", "file:///usr/local/share/doc/mig-cdi/watch.md"),
     ] {
         let text = read(path);

@@ -18,7 +18,10 @@ use std::{
 };
 use tempfile::TempDir;
 
-const UNITS: [&str; 2] = ["mig-cdi.service", "mig-cdi-refresh.service"];
+const UNITS: [&str; 3] = [WATCH, REFRESH, RESTORE];
+const WATCH: &str = "mig-cdi.service";
+const REFRESH: &str = "mig-cdi-refresh.service";
+const RESTORE: &str = "mig-cdi-restore.service";
 
 /// What is installed, with as much of a distribution around it as the services name.
 fn installed() -> TempDir {
@@ -81,7 +84,7 @@ fn they_are_exposed_to_little() {
     }
 }
 
-/// One sandbox for both.
+/// One sandbox for all.
 #[test]
 fn they_forbid_the_same() {
     let sandbox = |name| {
@@ -90,13 +93,38 @@ fn they_forbid_the_same() {
         let lines = unit[begin..].lines().take_while(|line| !line.is_empty());
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
-    let [watch, refresh] = UNITS.map(sandbox);
+    let [watch, refresh, restore] = UNITS.map(sandbox);
     assert!(watch.len() > 20);
     assert_eq!(watch, refresh);
+    assert_eq!(watch, restore);
     // Each of these would deny what the program is for: docs/watch.md.
     for key in ["PrivateDevices", "DevicePolicy", "DeviceAllow", "ProtectClock", "ProcSubset"] {
         assert!(!watch.iter().any(|line| line.starts_with(key)), "{key}");
     }
+}
+
+/// The GPUs are divided before anybody may take one whole, and before a spec says what there is.
+#[test]
+fn what_is_restored_is_there_before_it_is_needed() {
+    let restore = unit(RESTORE);
+    let before = words(&restore, "Before");
+    let engines = unit(WATCH);
+    for unit in words(&engines, "Before").into_iter().chain([WATCH, REFRESH]) {
+        assert!(before.contains(&unit), "{unit}");
+    }
+    for driver in words(&engines, "After") {
+        assert!(words(&restore, "After").contains(&driver), "{driver}");
+    }
+    assert_eq!(
+        words(&restore, "ExecStart"),
+        ["-/usr/bin/mig-cdi", "nodes", "/usr/bin/mig-cdi", "restore"]
+    );
+    // Where no file is given, the checkpoint is this file, and the sandbox lets it be written.
+    let conditions = words(&restore, "ConditionPathExists");
+    assert_eq!(conditions, ["/var/lib/mig-cdi/layout.yaml", "/proc/driver/nvidia/version"]);
+    assert_eq!(words(&restore, "StateDirectory"), ["mig-cdi"]);
+    let module = words(&unit(REFRESH), "WantedBy")[0].to_owned();
+    assert_eq!(words(&restore, "WantedBy"), ["multi-user.target", module.as_str()]);
 }
 
 /// The pause of a refresh that hangs is no reason to kill watch.
