@@ -41,6 +41,30 @@ impl Tree {
         tree
     }
 
+    /// The directories of a GPU's capability tree, parents first, each with its `access` file: what
+    /// changes when the GPU is divided.
+    #[must_use]
+    pub fn capabilities(node: &Node, gpu: &Gpu) -> BTreeMap<String, Option<Vec<u8>>> {
+        let mut tree = Tree::default();
+        tree.gpu(node, gpu);
+        for fault in &node.files {
+            tree.apply(fault);
+        }
+        let root = format!("/proc/driver/nvidia/capabilities/gpu{}/mig", gpu.minor);
+        let mut dirs = BTreeMap::new();
+        for (path, content) in tree.files {
+            let Some(dir) = path.strip_suffix("/access").filter(|dir| dir.starts_with(&root))
+            else {
+                continue;
+            };
+            for (end, _) in dir.match_indices('/').filter(|(end, _)| *end > root.len()) {
+                dirs.entry(dir[..end].to_owned()).or_insert(None);
+            }
+            dirs.insert(dir.to_owned(), Some(content));
+        }
+        dirs
+    }
+
     fn file(&mut self, path: impl Into<String>, text: String) {
         self.files.insert(path.into(), text.into_bytes());
     }

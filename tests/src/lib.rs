@@ -7,6 +7,8 @@ pub mod docker;
 pub mod driver;
 pub mod geometries;
 pub mod hook;
+pub mod nvml_call;
+pub mod partition;
 pub mod podman;
 pub mod victim;
 pub mod watch;

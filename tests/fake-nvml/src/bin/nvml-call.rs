@@ -1,0 +1,410 @@
+//! Calls an NVML library as it is told, for tests: `nvml-call LIBRARY`, then a line for each call on
+//! standard input. The answer is a line: the code, then what was given. GPUs are indices, instances are
+//! ids; a handle is fetched when it is first needed and kept, so that one can be used after its instance
+//! is gone.
+#![allow(unsafe_code)]
+
+use libloading::Library;
+use nvml_wrapper_sys::bindings::*;
+use std::{
+    collections::HashMap,
+    ffi::{CStr, c_char, c_uint},
+    io::{BufRead, Write, stdin, stdout},
+    mem::zeroed,
+    ptr::{null, null_mut},
+};
+
+type Code = nvmlReturn_t;
+type Answer = Result<String, Code>;
+
+struct Caller {
+    nvml: NvmlLib,
+    plain: Library,
+    gpu_instances: HashMap<(u32, u32), nvmlGpuInstance_t>,
+    compute_instances: HashMap<(u32, u32, u32), nvmlComputeInstance_t>,
+}
+
+/// A call with its out parameters at the end.
+///
+/// SAFETY: the function is of the library, of the type that nvml.h gives it; handles are such as it has
+/// given or null, and the out parameters are large enough for what nvml.h says it stores.
+macro_rules! ask {
+    ($self:ident.$function:ident($($argument:expr),*)) => {
+        match unsafe { $self.nvml.$function($($argument),*) } {
+            0 => Ok(()),
+            code => Err(code),
+        }
+    };
+}
+
+/// A structure of integers and pointers, for the library to fill.
+macro_rules! empty {
+    // SAFETY: all zeroes is a value of each of them.
+    () => {
+        unsafe { zeroed() }
+    };
+}
+
+fn main() {
+    let library = std::env::args_os().nth(1).expect("nvml-call LIBRARY");
+    // SAFETY: a library that a test has built; its initialisers are those of Rust's runtime.
+    let (nvml, plain) = unsafe { (NvmlLib::new(&library), Library::new(&library)) };
+    let mut caller = Caller {
+        nvml: nvml.expect("the library loads"),
+        plain: plain.expect("the library loads"),
+        gpu_instances: HashMap::new(),
+        compute_instances: HashMap::new(),
+    };
+    for line in stdin().lock().lines() {
+        let line = line.expect("a line of UTF-8");
+        let mut words = line.split_whitespace();
+        let verb = words.next().unwrap_or_default();
+        let words: Vec<_> = words.collect();
+        let said = match verb {
+            "every" => caller.every(&words),
+            _ => {
+                let numbers: Vec<_> = words.iter().map(|word| word.parse()).collect();
+                let numbers: Result<Vec<u32>, _> = numbers.into_iter().collect();
+                caller.call(verb, &numbers.expect("numbers"))
+            }
+        };
+        let (code, said) = said.map_or_else(|code| (code, String::new()), |said| (0, said));
+        let mut out = stdout().lock();
+        writeln!(out, "{code} {said}").and_then(|()| out.flush()).expect("somebody listens");
+    }
+}
+
+impl Caller {
+    fn call(&mut self, verb: &str, n: &[u32]) -> Answer {
+        match (verb, n) {
+            ("init", []) => ask!(self.nvmlInit_v2()).map(|()| String::new()),
+            ("shutdown", []) => ask!(self.nvmlShutdown()).map(|()| String::new()),
+            ("mode", [gpu]) => self.mode(*gpu),
+            ("set-mode", [gpu, mode]) => self.set_mode(*gpu, *mode),
+            ("pci", [gpu]) => self.pci(*gpu),
+            ("mig", [gpu, index]) => self.mig(*gpu, *index),
+            ("processes", [gpu, kind, room]) => {
+                let device = self.device(*gpu)?;
+                self.processes(device, *kind, *room)
+            }
+            ("mig-processes", [gpu, index, kind, room]) => {
+                let mut mig = null_mut();
+                let device = self.device(*gpu)?;
+                ask!(self.nvmlDeviceGetMigDeviceHandleByIndex(device, *index, &mut mig))?;
+                self.processes(mig, *kind, *room)
+            }
+            ("profile", [gpu, kind]) => self.profile(*gpu, *kind),
+            ("profile", [gpu, kind, version]) => self.profile_version(*gpu, *kind, *version),
+            ("places", [gpu, profile]) => self.places(*gpu, *profile),
+            ("remaining", [gpu, profile]) => {
+                let (device, mut count) = (self.device(*gpu)?, 0);
+                ask!(self.nvmlDeviceGetGpuInstanceRemainingCapacity(device, *profile, &mut count))?;
+                Ok(count.to_string())
+            }
+            ("list", [gpu, profile]) => self.list(*gpu, *profile),
+            ("info", [gpu, gi]) => self.info(*gpu, *gi),
+            ("create", [gpu, profile, place @ ..]) => self.create(*gpu, *profile, place),
+            ("destroy", [gpu, gi]) => {
+                let instance = self.gpu_instance(*gpu, *gi)?;
+                ask!(self.nvmlGpuInstanceDestroy(instance)).map(|()| String::new())
+            }
+            (verb, [gpu, gi, rest @ ..]) => self.call_compute(verb, (*gpu, *gi), rest),
+            _ => panic!("{verb} {n:?} is no call"),
+        }
+    }
+
+    fn call_compute(&mut self, verb: &str, at: (u32, u32), n: &[u32]) -> Answer {
+        match (verb, n) {
+            ("ci-profile", [kind, engines]) => self.compute_profile(at, *kind, *engines),
+            ("ci-profile", [kind, engines, version]) => {
+                self.compute_profile_version(at, *kind, *engines, *version)
+            }
+            ("ci-places", [profile]) => self.compute_places(at, *profile),
+            ("ci-remaining", [profile]) => {
+                let (instance, mut count) = (self.gpu_instance(at.0, at.1)?, 0);
+                ask!(self.nvmlGpuInstanceGetComputeInstanceRemainingCapacity(
+                    instance, *profile, &mut count
+                ))?;
+                Ok(count.to_string())
+            }
+            ("ci-list", [profile]) => self.compute_list(at, *profile),
+            ("ci-info", [ci]) => self.compute_info(at, *ci),
+            ("ci-create", [profile, place @ ..]) => self.create_compute(at, *profile, place),
+            ("ci-destroy", [ci]) => {
+                let instance = self.compute_instance(at, *ci)?;
+                ask!(self.nvmlComputeInstanceDestroy(instance)).map(|()| String::new())
+            }
+            _ => panic!("{verb} {n:?} is no call"),
+        }
+    }
+
+    /// Calls each of these functions with nothing but nulls and zeroes; gives their codes.
+    fn every(&self, names: &[&str]) -> Answer {
+        type Any = unsafe extern "C" fn(usize, usize, usize, usize, usize, usize) -> Code;
+        let codes = names.iter().map(|name| {
+            // SAFETY: an NVML function takes six arguments at most, each an integer or a pointer; in
+            // the calling conventions of x86-64 and AArch64 more than it takes do no harm. A null
+            // pointer is one that it has to bear.
+            let code = unsafe {
+                let function = self.plain.get::<Any>(name.as_bytes()).expect("it is exported");
+                function(0, 0, 0, 0, 0, 0)
+            };
+            code.to_string()
+        });
+        Ok(codes.collect::<Vec<_>>().join(" "))
+    }
+
+    fn device(&self, gpu: u32) -> Result<nvmlDevice_t, Code> {
+        let mut device = null_mut();
+        ask!(self.nvmlDeviceGetHandleByIndex_v2(gpu, &mut device))?;
+        Ok(device)
+    }
+
+    fn gpu_instance(&mut self, gpu: u32, gi: u32) -> Result<nvmlGpuInstance_t, Code> {
+        if let Some(known) = self.gpu_instances.get(&(gpu, gi)) {
+            return Ok(*known);
+        }
+        let (device, mut instance) = (self.device(gpu)?, null_mut());
+        ask!(self.nvmlDeviceGetGpuInstanceById(device, gi, &mut instance))?;
+        self.gpu_instances.insert((gpu, gi), instance);
+        Ok(instance)
+    }
+
+    fn compute_instance(&mut self, at: (u32, u32), ci: u32) -> Result<nvmlComputeInstance_t, Code> {
+        if let Some(known) = self.compute_instances.get(&(at.0, at.1, ci)) {
+            return Ok(*known);
+        }
+        let (gpu_instance, mut instance) = (self.gpu_instance(at.0, at.1)?, null_mut());
+        ask!(self.nvmlGpuInstanceGetComputeInstanceById(gpu_instance, ci, &mut instance))?;
+        self.compute_instances.insert((at.0, at.1, ci), instance);
+        Ok(instance)
+    }
+
+    fn mode(&self, gpu: u32) -> Answer {
+        let (device, mut current, mut pending) = (self.device(gpu)?, 0, 0);
+        ask!(self.nvmlDeviceGetMigMode(device, &mut current, &mut pending))?;
+        Ok(format!("{current} {pending}"))
+    }
+
+    fn set_mode(&self, gpu: u32, mode: u32) -> Answer {
+        let (device, mut activation) = (self.device(gpu)?, 0);
+        ask!(self.nvmlDeviceSetMigMode(device, mode, &mut activation))?;
+        Ok(activation.to_string())
+    }
+
+    fn pci(&self, gpu: u32) -> Answer {
+        let (device, mut info): (_, nvmlPciInfo_t) = (self.device(gpu)?, empty!());
+        ask!(self.nvmlDeviceGetPciInfo_v3(device, &mut info))?;
+        let (bus_id, subsystem) = (text(&info.busId), info.pciSubSystemId);
+        Ok(format!("{:#010X} {subsystem:#010X} {} {bus_id}", info.pciDeviceId, info.bus))
+    }
+
+    fn mig(&self, gpu: u32, index: u32) -> Answer {
+        let (device, mut mig) = (self.device(gpu)?, null_mut());
+        ask!(self.nvmlDeviceGetMigDeviceHandleByIndex(device, index, &mut mig))?;
+        let (mut gi, mut ci, mut uuid) = (0, 0, [0; 96]);
+        ask!(self.nvmlDeviceGetGpuInstanceId(mig, &mut gi))?;
+        ask!(self.nvmlDeviceGetComputeInstanceId(mig, &mut ci))?;
+        ask!(self.nvmlDeviceGetUUID(mig, uuid.as_mut_ptr(), 96))?;
+        Ok(format!("{gi} {ci} {}", text(&uuid)))
+    }
+
+    fn processes(&self, device: nvmlDevice_t, kind: u32, room: u32) -> Answer {
+        let mut infos: Vec<nvmlProcessInfo_t> = (0..room).map(|_| empty!()).collect();
+        let at = if room == 0 { null_mut() } else { infos.as_mut_ptr() };
+        let mut count = room;
+        match kind {
+            0 => ask!(self.nvmlDeviceGetComputeRunningProcesses_v3(device, &mut count, at)),
+            1 => ask!(self.nvmlDeviceGetGraphicsRunningProcesses_v3(device, &mut count, at)),
+            _ => ask!(self.nvmlDeviceGetMPSComputeRunningProcesses_v3(device, &mut count, at)),
+        }
+        // The number that is needed is an answer too.
+        .or_else(|code| if count == room { Err(code) } else { Ok(()) })?;
+        if count > room {
+            return Ok(format!("{count} needed"));
+        }
+        let infos = infos.iter().take(count as usize);
+        let said = infos.map(|p| {
+            format!("{}:{}:{}", p.pid, p.gpuInstanceId as i32, p.computeInstanceId as i32)
+        });
+        Ok(said.collect::<Vec<_>>().join(" "))
+    }
+
+    fn profile(&self, gpu: u32, kind: u32) -> Answer {
+        let mut info: nvmlGpuInstanceProfileInfo_t = empty!();
+        let device = self.device(gpu)?;
+        ask!(self.nvmlDeviceGetGpuInstanceProfileInfo(device, kind, &mut info))?;
+        let (id, slices, max) = (info.id, info.sliceCount, info.instanceCount);
+        Ok(format!("{id} {slices} {max} {}", info.memorySizeMB))
+    }
+
+    fn profile_version(&self, gpu: u32, kind: u32, version: u32) -> Answer {
+        let device = self.device(gpu)?;
+        let mut info: nvmlGpuInstanceProfileInfo_v3_t = empty!();
+        let size = match version {
+            2 => size_of::<nvmlGpuInstanceProfileInfo_v2_t>(),
+            _ => size_of::<nvmlGpuInstanceProfileInfo_v3_t>(),
+        };
+        info.version = version << 24 | size as c_uint;
+        let at: *mut nvmlGpuInstanceProfileInfo_v3_t = &mut info;
+        ask!(self.nvmlDeviceGetGpuInstanceProfileInfoV(device, kind, at.cast()))?;
+        if version == 2 {
+            // SAFETY: version 3 has the size of version 2 and more, and both are integers only.
+            let info = unsafe { &*at.cast::<nvmlGpuInstanceProfileInfo_v2_t>() };
+            return Ok(format!("{} {} {}", info.id, info.instanceCount, text(&info.name)));
+        }
+        let (id, max, name) = (info.id, info.instanceCount, text(&info.name));
+        Ok(format!("{id} {max} {name} {}", info.capabilities))
+    }
+
+    fn places(&self, gpu: u32, profile: u32) -> Answer {
+        let (device, mut count) = (self.device(gpu)?, 0);
+        ask!(self.nvmlDeviceGetGpuInstancePossiblePlacements_v2(
+            device,
+            profile,
+            null_mut(),
+            &mut count
+        ))?;
+        let mut places: Vec<nvmlGpuInstancePlacement_t> = (0..count).map(|_| empty!()).collect();
+        let at = places.as_mut_ptr();
+        ask!(self.nvmlDeviceGetGpuInstancePossiblePlacements_v2(device, profile, at, &mut count))?;
+        Ok(places.iter().map(|p| format!("{}:{} ", p.start, p.size)).collect())
+    }
+
+    fn list(&self, gpu: u32, profile: u32) -> Answer {
+        let (device, mut count, mut found) = (self.device(gpu)?, 0, [null_mut(); 16]);
+        let at = found.as_mut_ptr();
+        ask!(self.nvmlDeviceGetGpuInstances(device, profile, at, &mut count))?;
+        let ids = found.iter().take(count as usize).map(|instance| {
+            let mut info: nvmlGpuInstanceInfo_t = empty!();
+            ask!(self.nvmlGpuInstanceGetInfo(*instance, &mut info)).map(|()| info.id.to_string())
+        });
+        Ok(ids.collect::<Result<Vec<_>, _>>()?.join(" "))
+    }
+
+    fn info(&mut self, gpu: u32, gi: u32) -> Answer {
+        let mut info: nvmlGpuInstanceInfo_t = empty!();
+        let instance = self.gpu_instance(gpu, gi)?;
+        ask!(self.nvmlGpuInstanceGetInfo(instance, &mut info))?;
+        let (id, profile, place) = (info.id, info.profileId, info.placement);
+        Ok(format!("{id} {profile} {}:{}", place.start, place.size))
+    }
+
+    fn create(&mut self, gpu: u32, profile: u32, place: &[u32]) -> Answer {
+        let (device, mut instance) = (self.device(gpu)?, null_mut());
+        match *place {
+            [start, size] => {
+                let place = nvmlGpuInstancePlacement_t { start, size };
+                ask!(self.nvmlDeviceCreateGpuInstanceWithPlacement(
+                    device,
+                    profile,
+                    &place,
+                    &mut instance
+                ))?;
+            }
+            _ => ask!(self.nvmlDeviceCreateGpuInstance(device, profile, &mut instance))?,
+        }
+        let mut info: nvmlGpuInstanceInfo_t = empty!();
+        ask!(self.nvmlGpuInstanceGetInfo(instance, &mut info))?;
+        self.gpu_instances.insert((gpu, info.id), instance);
+        Ok(info.id.to_string())
+    }
+
+    fn compute_profile(&mut self, at: (u32, u32), kind: u32, engines: u32) -> Answer {
+        let mut info: nvmlComputeInstanceProfileInfo_t = empty!();
+        let instance = self.gpu_instance(at.0, at.1)?;
+        ask!(
+            self.nvmlGpuInstanceGetComputeInstanceProfileInfo(instance, kind, engines, &mut info)
+        )?;
+        Ok(format!("{} {} {}", info.id, info.sliceCount, info.instanceCount))
+    }
+
+    fn compute_profile_version(
+        &mut self,
+        at: (u32, u32),
+        kind: u32,
+        engines: u32,
+        version: u32,
+    ) -> Answer {
+        let instance = self.gpu_instance(at.0, at.1)?;
+        let mut info: nvmlComputeInstanceProfileInfo_v3_t = empty!();
+        let size = match version {
+            2 => size_of::<nvmlComputeInstanceProfileInfo_v2_t>(),
+            _ => size_of::<nvmlComputeInstanceProfileInfo_v3_t>(),
+        };
+        info.version = version << 24 | size as c_uint;
+        let into: *mut nvmlComputeInstanceProfileInfo_v3_t = &mut info;
+        ask!(self.nvmlGpuInstanceGetComputeInstanceProfileInfoV(
+            instance,
+            kind,
+            engines,
+            into.cast()
+        ))?;
+        // Version 3 is version 2 with one field more at the end.
+        Ok(format!("{} {} {}", info.id, info.sliceCount, text(&info.name)))
+    }
+
+    fn compute_places(&mut self, at: (u32, u32), profile: u32) -> Answer {
+        let (instance, mut count) = (self.gpu_instance(at.0, at.1)?, 0);
+        ask!(self.nvmlGpuInstanceGetComputeInstancePossiblePlacements(
+            instance,
+            profile,
+            null_mut(),
+            &mut count
+        ))?;
+        let mut places: Vec<nvmlComputeInstancePlacement_t> =
+            (0..count).map(|_| empty!()).collect();
+        let into = places.as_mut_ptr();
+        ask!(self.nvmlGpuInstanceGetComputeInstancePossiblePlacements(
+            instance, profile, into, &mut count
+        ))?;
+        Ok(places.iter().map(|p| format!("{}:{} ", p.start, p.size)).collect())
+    }
+
+    fn compute_list(&mut self, at: (u32, u32), profile: u32) -> Answer {
+        let mut found = [null_mut(); 16];
+        let (instance, mut count, into) = (self.gpu_instance(at.0, at.1)?, 0, found.as_mut_ptr());
+        ask!(self.nvmlGpuInstanceGetComputeInstances(instance, profile, into, &mut count))?;
+        let ids = found.iter().take(count as usize).map(|instance| {
+            let mut info: nvmlComputeInstanceInfo_t = empty!();
+            ask!(self.nvmlComputeInstanceGetInfo_v2(*instance, &mut info))
+                .map(|()| info.id.to_string())
+        });
+        Ok(ids.collect::<Result<Vec<_>, _>>()?.join(" "))
+    }
+
+    fn compute_info(&mut self, at: (u32, u32), ci: u32) -> Answer {
+        let mut info: nvmlComputeInstanceInfo_t = empty!();
+        let instance = self.compute_instance(at, ci)?;
+        ask!(self.nvmlComputeInstanceGetInfo_v2(instance, &mut info))?;
+        let (id, profile, place) = (info.id, info.profileId, info.placement);
+        Ok(format!("{id} {profile} {}:{}", place.start, place.size))
+    }
+
+    fn create_compute(&mut self, at: (u32, u32), profile: u32, place: &[u32]) -> Answer {
+        let (gi, mut instance) = (self.gpu_instance(at.0, at.1)?, null_mut());
+        match *place {
+            [start, size] => {
+                let place = nvmlComputeInstancePlacement_t { start, size };
+                ask!(self.nvmlGpuInstanceCreateComputeInstanceWithPlacement(
+                    gi,
+                    profile,
+                    &place,
+                    &mut instance
+                ))?;
+            }
+            _ => ask!(self.nvmlGpuInstanceCreateComputeInstance(gi, profile, &mut instance))?,
+        }
+        let mut info: nvmlComputeInstanceInfo_t = empty!();
+        ask!(self.nvmlComputeInstanceGetInfo_v2(instance, &mut info))?;
+        self.compute_instances.insert((at.0, at.1, info.id), instance);
+        Ok(info.id.to_string())
+    }
+}
+
+fn text(bytes: &[c_char]) -> String {
+    debug_assert!(bytes.contains(&0));
+    let start = if bytes.is_empty() { null() } else { bytes.as_ptr() };
+    // SAFETY: NVML ends its texts with a zero within the field.
+    unsafe { CStr::from_ptr(start) }.to_string_lossy().into_owned()
+}

@@ -1,0 +1,131 @@
+//! The capability tree of the fake host, `root/proc/driver/nvidia/capabilities` beside the node
+//! description. Instances come and go there as in the real `/proc`: each directory in one piece.
+//! `/dev` is nobody's business here; a driver does not make nodes.
+
+use mig_cdi_sim::{Gpu, Node, Tree};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
+
+/// Directories with their `access` files.
+type Dirs = BTreeMap<String, Option<Vec<u8>>>;
+
+/// Takes the tree from one node to the next.
+pub(crate) fn follow(description: &Path, from: &Node, to: &Node) -> io::Result<()> {
+    let Some(host) = Host::of(description) else { return Ok(()) };
+    for (before, after) in from.gpus.iter().zip(&to.gpus) {
+        if before.instances != after.instances {
+            let dirs = (Tree::capabilities(from, before), Tree::capabilities(to, after));
+            host.change(&dirs.0, &dirs.1)?;
+        }
+    }
+    host.done()
+}
+
+/// Makes the tree what the node says, whatever it is.
+pub(crate) fn mend(description: &Path, node: &Node) -> io::Result<()> {
+    let Some(host) = Host::of(description) else { return Ok(()) };
+    host.done()?;
+    for gpu in &node.gpus {
+        host.change(&host.found(gpu)?, &Tree::capabilities(node, gpu))?;
+    }
+    host.done()
+}
+
+struct Host {
+    root: PathBuf,
+    /// On the same file system, and where nobody looks.
+    scratch: PathBuf,
+}
+
+impl Host {
+    fn of(description: &Path) -> Option<Host> {
+        let dir = description.parent()?;
+        let (root, scratch) = (dir.join("root"), dir.join("capabilities.new"));
+        root.is_dir().then_some(Host { root, scratch })
+    }
+
+    /// What is there of a GPU.
+    fn found(&self, gpu: &Gpu) -> io::Result<Dirs> {
+        let mut found = Dirs::new();
+        let mut todo = vec![format!("/proc/driver/nvidia/capabilities/gpu{}/mig", gpu.minor)];
+        while let Some(dir) = todo.pop() {
+            let entries = match fs::read_dir(self.path(&dir)) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                entries => entries?,
+            };
+            for entry in entries {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    let path = format!("{dir}/{}", entry.file_name().to_string_lossy());
+                    found.insert(path.clone(), fs::read(entry.path().join("access")).ok());
+                    todo.push(path);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn change(&self, from: &Dirs, to: &Dirs) -> io::Result<()> {
+        // Children before their parents, and parents before their children.
+        for dir in from.keys().rev().filter(|dir| !to.contains_key(*dir)) {
+            self.remove(dir)?;
+        }
+        for (dir, access) in to {
+            match (from.get(dir), access) {
+                (None, _) => self.add(dir, access.as_deref())?,
+                (Some(before), _) if before == access => {}
+                (_, Some(access)) => self.write(dir, access)?,
+                (_, None) => fs::remove_file(self.path(dir).join("access"))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&self, dir: &str, access: Option<&[u8]>) -> io::Result<()> {
+        let (new, place) = (self.scratch.join("dir"), self.path(dir));
+        fs::create_dir_all(&new)?;
+        access.map_or(Ok(()), |access| fs::write(new.join("access"), access))?;
+        match fs::rename(&new, &place) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                fs::create_dir_all(place.parent().unwrap_or(&place))?;
+                fs::rename(&new, &place)
+            }
+            renamed => renamed,
+        }
+    }
+
+    fn write(&self, dir: &str, access: &[u8]) -> io::Result<()> {
+        fs::create_dir_all(&self.scratch)?;
+        let new = self.scratch.join("access");
+        fs::write(&new, access)?;
+        fs::rename(new, self.path(dir).join("access"))
+    }
+
+    fn remove(&self, dir: &str) -> io::Result<()> {
+        fs::create_dir_all(&self.scratch)?;
+        let gone = self.scratch.join("gone");
+        match fs::rename(self.path(dir), &gone) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            renamed => renamed.and_then(|()| fs::remove_dir_all(gone)),
+        }
+    }
+
+    /// Takes away what is left of the work.
+    fn done(&self) -> io::Result<()> {
+        match fs::remove_dir(&self.scratch) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+                fs::remove_dir_all(&self.scratch)
+            }
+            removed => removed,
+        }
+    }
+
+    fn path(&self, absolute: &str) -> PathBuf {
+        self.root.join(absolute.trim_start_matches('/'))
+    }
+}

@@ -1,0 +1,216 @@
+//! What a GPU or a MIG device is, and MIG mode.
+
+use super::{
+    Code, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, OK, Out, call, change,
+    handles::{Handle, device, gpu_at, mig_device, visible, whole_gpu},
+    privileged, put, put_text, read, text_field,
+};
+use nvml_wrapper_sys::bindings::{
+    NVML_DEVICE_MIG_DISABLE, NVML_DEVICE_MIG_ENABLE, nvmlDevice_t, nvmlDeviceAttributes_t,
+    nvmlMemory_v2_t, nvmlPciInfo_t, nvmlReturn_t,
+};
+use std::ffi::{c_char, c_uint};
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetCount_v2(count: Out<'_, c_uint>) -> Code {
+    call("nvmlDeviceGetCount_v2", || read(|node| put(count, node.gpus.len() as c_uint)))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetHandleByIndex_v2(
+    index: c_uint,
+    handle: Out<'_, nvmlDevice_t>,
+) -> Code {
+    call("nvmlDeviceGetHandleByIndex_v2", || {
+        let index = index as usize;
+        read(|node| gpu_at(node, index).and_then(|_| put(handle, Handle::Gpu(index).encode())))
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetPciInfo_v3(
+    handle: nvmlDevice_t,
+    info: Out<'_, nvmlPciInfo_t>,
+) -> Code {
+    call("nvmlDeviceGetPciInfo_v3", || {
+        read(|node| {
+            let (gpu, _) = device(node, handle)?;
+            let address = gpu.pci.to_string();
+            let mut numbers = address.split([':', '.']).map(|hex| u32::from_str_radix(hex, 16));
+            let mut number = || numbers.next().and_then(Result::ok).unwrap_or_default();
+            let pci = nvmlPciInfo_t {
+                domain: number(),
+                bus: number(),
+                device: number(),
+                pciDeviceId: gpu.model.pci_device,
+                pciSubSystemId: gpu.model.pci_subsystem,
+                busIdLegacy: text_field(&address),
+                busId: text_field(&format!("0000{address}")),
+            };
+            put(info, pci)
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetUUID(
+    handle: nvmlDevice_t,
+    text: *mut c_char,
+    length: c_uint,
+) -> Code {
+    call("nvmlDeviceGetUUID", || {
+        read(|node| {
+            let (gpu, mig) = device(node, handle)?;
+            let uuid = mig.map_or_else(|| gpu.uuid.to_string(), |(_, ci)| ci.uuid.to_string());
+            put_text(text, length, &uuid)
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetName(
+    handle: nvmlDevice_t,
+    text: *mut c_char,
+    length: c_uint,
+) -> Code {
+    call("nvmlDeviceGetName", || {
+        read(|node| {
+            let (gpu, mig) = device(node, handle)?;
+            put_text(text, length, mig.map_or(gpu.model.product, |(_, ci)| &ci.name))
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetMinorNumber(handle: nvmlDevice_t, minor: Out<'_, c_uint>) -> Code {
+    call("nvmlDeviceGetMinorNumber", || {
+        read(|node| device(node, handle).and_then(|(gpu, _)| put(minor, gpu.minor)))
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetMemoryInfo_v2(
+    handle: nvmlDevice_t,
+    memory: Out<'_, nvmlMemory_v2_t>,
+) -> Code {
+    call("nvmlDeviceGetMemoryInfo_v2", || {
+        read(|node| {
+            let total = device(node, handle)?.0.model.memory_mib << 20;
+            put(memory, nvmlMemory_v2_t { version: 0, total, reserved: 0, free: total, used: 0 })
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetMigMode(
+    handle: nvmlDevice_t,
+    current: Out<'_, c_uint>,
+    pending: Out<'_, c_uint>,
+) -> Code {
+    call("nvmlDeviceGetMigMode", || {
+        read(|node| {
+            let (gpu, _) = device(node, handle)?;
+            if gpu.model.profiles.is_empty() {
+                return Err(NOT_SUPPORTED);
+            }
+            put(current, c_uint::from(gpu.mig))?;
+            put(pending, c_uint::from(gpu.mig_pending))
+        })
+    })
+}
+
+/// nvml.h: the mode is set, and `activation` says why it is not yet in force. Where it is refused
+/// altogether the call fails with the same code.
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceSetMigMode(
+    handle: nvmlDevice_t,
+    mode: c_uint,
+    activation: Out<'_, nvmlReturn_t>,
+) -> Code {
+    call("nvmlDeviceSetMigMode", || {
+        let (gpu, _) = read(|node| whole_gpu(node, handle).map(|(index, gpu)| (index, gpu.minor)))?;
+        privileged()?;
+        let on = match mode {
+            NVML_DEVICE_MIG_DISABLE => false,
+            NVML_DEVICE_MIG_ENABLE => true,
+            _ => return Err(INVALID_ARGUMENT),
+        };
+        let activation = activation.ok_or(INVALID_ARGUMENT)?;
+        let answer = change(|node| node.set_mig_mode(gpu, on));
+        activation.write(match answer {
+            Ok(true) => OK,
+            Ok(false) => super::IN_USE,
+            Err(code) => code,
+        });
+        answer.map(drop)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetMaxMigDeviceCount(
+    handle: nvmlDevice_t,
+    count: Out<'_, c_uint>,
+) -> Code {
+    call("nvmlDeviceGetMaxMigDeviceCount", || {
+        read(|node| device(node, handle).and_then(|(gpu, _)| put(count, gpu.model.compute_slices)))
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetMigDeviceHandleByIndex(
+    handle: nvmlDevice_t,
+    index: c_uint,
+    mig: Out<'_, nvmlDevice_t>,
+) -> Code {
+    call("nvmlDeviceGetMigDeviceHandleByIndex", || {
+        read(|node| {
+            let (position, gpu) = whole_gpu(node, handle)?;
+            if index >= gpu.model.compute_slices {
+                return Err(INVALID_ARGUMENT);
+            }
+            let (gi, ci) = visible(gpu).nth(index as usize).ok_or(NOT_FOUND)?;
+            put(mig, Handle::Mig(position, gi.id, ci.id).encode())
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetGpuInstanceId(handle: nvmlDevice_t, id: Out<'_, c_uint>) -> Code {
+    call("nvmlDeviceGetGpuInstanceId", || {
+        read(|node| mig_device(node, handle).and_then(|(gi, _)| put(id, gi.id)))
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetComputeInstanceId(
+    handle: nvmlDevice_t,
+    id: Out<'_, c_uint>,
+) -> Code {
+    call("nvmlDeviceGetComputeInstanceId", || {
+        read(|node| mig_device(node, handle).and_then(|(_, ci)| put(id, ci.id)))
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetAttributes_v2(
+    handle: nvmlDevice_t,
+    attributes: Out<'_, nvmlDeviceAttributes_t>,
+) -> Code {
+    call("nvmlDeviceGetAttributes_v2", || {
+        read(|node| {
+            let (gi, ci) = mig_device(node, handle)?;
+            let answer = nvmlDeviceAttributes_t {
+                multiprocessorCount: 0,
+                sharedCopyEngineCount: 0,
+                sharedDecoderCount: gi.profile.decoders,
+                sharedEncoderCount: 0,
+                sharedJpegCount: 0,
+                sharedOfaCount: gi.profile.ofa,
+                gpuInstanceSliceCount: gi.profile.slices,
+                computeInstanceSliceCount: ci.placement.size,
+                memorySizeMB: gi.profile.memory_mib,
+            };
+            put(attributes, answer)
+        })
+    })
+}

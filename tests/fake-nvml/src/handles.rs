@@ -1,0 +1,119 @@
+//! Handles: kind and ids in a number, so that they outlive the destruction of others.
+
+use super::{Code, GPU_IS_LOST, INVALID_ARGUMENT, NOT_FOUND};
+use mig_cdi_sim::{Compute, Gpu, Instance, Node};
+use nvml_wrapper_sys::bindings::{nvmlComputeInstance_t, nvmlDevice_t, nvmlGpuInstance_t};
+
+/// What a handle stands for: the index of a GPU, then ids.
+#[derive(Clone, Copy)]
+pub(crate) enum Handle {
+    Gpu(usize),
+    Mig(usize, u32, u32),
+    GpuInstance(usize, u32),
+    ComputeInstance(usize, u32, u32),
+}
+
+impl Handle {
+    pub(crate) fn encode<T>(self) -> *mut T {
+        let (kind, gpu, gi, ci) = match self {
+            Handle::Gpu(gpu) => (1, gpu, 0, 0),
+            Handle::Mig(gpu, gi, ci) => (2, gpu, gi, ci),
+            Handle::GpuInstance(gpu, gi) => (3, gpu, gi, 0),
+            Handle::ComputeInstance(gpu, gi, ci) => (4, gpu, gi, ci),
+        };
+        (kind << 24 | gpu << 16 | (gi as usize) << 8 | ci as usize) as *mut T
+    }
+
+    fn decode<T>(handle: *mut T) -> Option<Handle> {
+        let code = handle as usize;
+        let (gpu, gi, ci) = (code >> 16 & 0xff, (code >> 8 & 0xff) as u32, (code & 0xff) as u32);
+        match code >> 24 {
+            1 => Some(Handle::Gpu(gpu)),
+            2 => Some(Handle::Mig(gpu, gi, ci)),
+            3 => Some(Handle::GpuInstance(gpu, gi)),
+            4 => Some(Handle::ComputeInstance(gpu, gi, ci)),
+            _ => None,
+        }
+    }
+}
+
+/// A GPU instance that a handle stands for.
+pub(crate) struct GpuInstance<'a> {
+    pub gpu: usize,
+    pub gi: &'a Instance,
+}
+
+/// A compute instance that a handle stands for.
+pub(crate) struct ComputeInstance<'a> {
+    pub gpu: usize,
+    pub gi: &'a Instance,
+    pub ci: &'a Compute,
+}
+
+pub(crate) fn gpu_at(node: &Node, index: usize) -> Result<&Gpu, Code> {
+    let gpu = node.gpus.get(index).ok_or(INVALID_ARGUMENT)?;
+    if gpu.lost { Err(GPU_IS_LOST) } else { Ok(gpu) }
+}
+
+/// A MIG device: the compute instance and its GPU instance.
+type Mig<'a> = (&'a Instance, &'a Compute);
+
+/// The GPU of a device handle, and the MIG device when it is one.
+pub(crate) fn device(node: &Node, handle: nvmlDevice_t) -> Result<(&Gpu, Option<Mig<'_>>), Code> {
+    match Handle::decode(handle).ok_or(INVALID_ARGUMENT)? {
+        Handle::Gpu(gpu) => Ok((gpu_at(node, gpu)?, None)),
+        Handle::Mig(index, gi, ci) => {
+            let gpu = gpu_at(node, index)?;
+            let mut visible = visible(gpu);
+            let found = visible.find(|mig| (mig.0.id, mig.1.id) == (gi, ci));
+            Ok((gpu, Some(found.ok_or(INVALID_ARGUMENT)?)))
+        }
+        _ => Err(INVALID_ARGUMENT),
+    }
+}
+
+/// A device that is no MIG device: its index and itself.
+pub(crate) fn whole_gpu(node: &Node, handle: nvmlDevice_t) -> Result<(usize, &Gpu), Code> {
+    match Handle::decode(handle) {
+        Some(Handle::Gpu(index)) => Ok((index, gpu_at(node, index)?)),
+        _ => Err(INVALID_ARGUMENT),
+    }
+}
+
+pub(crate) fn mig_device(node: &Node, handle: nvmlDevice_t) -> Result<Mig<'_>, Code> {
+    device(node, handle)?.1.ok_or(INVALID_ARGUMENT)
+}
+
+pub(crate) fn visible(gpu: &Gpu) -> impl Iterator<Item = Mig<'_>> {
+    let instances = gpu.instances.iter();
+    instances.flat_map(|gi| gi.compute.iter().map(move |ci| (gi, ci))).filter(|(_, ci)| !ci.hidden)
+}
+
+pub(crate) fn gpu_instance(
+    node: &Node,
+    handle: nvmlGpuInstance_t,
+) -> Result<GpuInstance<'_>, Code> {
+    let Some(Handle::GpuInstance(gpu, gi)) = Handle::decode(handle) else {
+        return Err(INVALID_ARGUMENT);
+    };
+    let found = gpu_at(node, gpu)?.instances.iter().find(|there| there.id == gi);
+    Ok(GpuInstance { gpu, gi: found.ok_or(INVALID_ARGUMENT)? })
+}
+
+pub(crate) fn compute_instance(
+    node: &Node,
+    handle: nvmlComputeInstance_t,
+) -> Result<ComputeInstance<'_>, Code> {
+    let Some(Handle::ComputeInstance(gpu, gi, ci)) = Handle::decode(handle) else {
+        return Err(INVALID_ARGUMENT);
+    };
+    let found = gpu_at(node, gpu)?.instances.iter().find(|there| there.id == gi);
+    let gi = found.ok_or(INVALID_ARGUMENT)?;
+    let ci = gi.compute.iter().find(|there| there.id == ci).ok_or(INVALID_ARGUMENT)?;
+    Ok(ComputeInstance { gpu, gi, ci })
+}
+
+/// The code for a handle whose instance another process has destroyed since this one looked.
+pub(crate) fn gone(code: Code) -> Code {
+    if code == NOT_FOUND { INVALID_ARGUMENT } else { code }
+}

@@ -1,0 +1,76 @@
+//! What runs on a GPU or a MIG device.
+
+use super::{
+    Code, INSUFFICIENT_SIZE, INVALID_ARGUMENT, call, handles::device, privileged, put_list, read,
+};
+use mig_cdi_sim::ProcessKind;
+use nvml_wrapper_sys::bindings::{NVML_VALUE_NOT_AVAILABLE, nvmlDevice_t, nvmlProcessInfo_t};
+use std::ffi::{c_uint, c_ulonglong};
+
+/// The id of an instance that a process does not have (nvml.h at `nvmlProcessInfo_v2_t`).
+const NO_INSTANCE: c_uint = 0xffff_ffff;
+
+/// nvml.h: the number of entries goes in and out; a buffer that is too small is told what it needs.
+fn processes(
+    kind: ProcessKind,
+    handle: nvmlDevice_t,
+    count: Option<&mut c_uint>,
+    infos: *mut nvmlProcessInfo_t,
+) -> Result<(), Code> {
+    read(|node| {
+        let (gpu, mig) = device(node, handle)?;
+        let count = count.ok_or(INVALID_ARGUMENT)?;
+        if gpu.mig && mig.is_none() {
+            privileged()?;
+        }
+        let here = mig.map(|(gi, ci)| (Some(gi.id), Some(ci.id)));
+        let found = gpu.processes.iter().filter(|process| process.kind == kind);
+        let found = found.filter(|process| here.is_none_or(|ids| ids == (process.gi, process.ci)));
+        let info = |process: &mig_cdi_sim::Process| nvmlProcessInfo_t {
+            pid: process.pid,
+            usedGpuMemory: NVML_VALUE_NOT_AVAILABLE as c_ulonglong,
+            gpuInstanceId: process.gi.unwrap_or(NO_INSTANCE),
+            computeInstanceId: process.ci.unwrap_or(NO_INSTANCE),
+        };
+        let found: Vec<_> = found.map(info).collect();
+        let room = std::mem::replace(count, found.len() as c_uint);
+        match found.len() {
+            0 => Ok(()),
+            needed if needed > room as usize => Err(INSUFFICIENT_SIZE),
+            _ => put_list(infos, &found),
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
+    handle: nvmlDevice_t,
+    count: Option<&mut c_uint>,
+    infos: *mut nvmlProcessInfo_t,
+) -> Code {
+    call("nvmlDeviceGetComputeRunningProcesses_v3", || {
+        processes(ProcessKind::Compute, handle, count, infos)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetGraphicsRunningProcesses_v3(
+    handle: nvmlDevice_t,
+    count: Option<&mut c_uint>,
+    infos: *mut nvmlProcessInfo_t,
+) -> Code {
+    call("nvmlDeviceGetGraphicsRunningProcesses_v3", || {
+        processes(ProcessKind::Graphics, handle, count, infos)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetMPSComputeRunningProcesses_v3(
+    handle: nvmlDevice_t,
+    count: Option<&mut c_uint>,
+    infos: *mut nvmlProcessInfo_t,
+) -> Code {
+    call("nvmlDeviceGetMPSComputeRunningProcesses_v3", || {
+        processes(ProcessKind::Mps, handle, count, infos)
+    })
+}

@@ -1,0 +1,289 @@
+//! What a GPU can be divided into, and what is left.
+
+use super::{
+    Code, INVALID_ARGUMENT, NOT_SUPPORTED, Out, call,
+    handles::{gpu_instance, whole_gpu},
+    privileged, put, put_list, put_version, read, refused, struct_version, text_field, version_of,
+};
+use mig_cdi_model::Placement;
+use mig_cdi_sim::{COMPUTE_PROFILE_KINDS, GPU_PROFILE_KINDS, Instance, Model, ProfileRow};
+use nvml_wrapper_sys::bindings::*;
+use std::ffi::c_uint;
+
+const VERSION_MISMATCH: Code = nvmlReturn_enum_NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+
+/// nvml.h: beyond the kinds that NVML knows is an invalid argument, a kind that this GPU does not have is
+/// not supported.
+fn of_kind(model: &Model, kind: c_uint) -> Result<&'static ProfileRow, Code> {
+    if kind >= GPU_PROFILE_KINDS {
+        return Err(INVALID_ARGUMENT);
+    }
+    model.profiles.iter().find(|row| row.kind() == kind).ok_or(NOT_SUPPORTED)
+}
+
+/// nvml.h says of this form that the device has to support MIG; of the next, that MIG mode is on.
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetGpuInstanceProfileInfo(
+    handle: nvmlDevice_t,
+    kind: c_uint,
+    info: Out<'_, nvmlGpuInstanceProfileInfo_t>,
+) -> Code {
+    call("nvmlDeviceGetGpuInstanceProfileInfo", || {
+        read(|node| {
+            let (_, gpu) = whole_gpu(node, handle)?;
+            let row = of_kind(gpu.model, kind)?;
+            let answer = nvmlGpuInstanceProfileInfo_t {
+                id: row.id,
+                isP2pSupported: 0,
+                sliceCount: row.slices,
+                instanceCount: row.max,
+                multiprocessorCount: 0,
+                copyEngineCount: 0,
+                decoderCount: row.decoders,
+                encoderCount: 0,
+                jpegCount: 0,
+                ofaCount: row.ofa,
+                memorySizeMB: row.memory_mib,
+            };
+            put(info, answer)
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetGpuInstanceProfileInfoV(
+    handle: nvmlDevice_t,
+    kind: c_uint,
+    info: *mut nvmlGpuInstanceProfileInfo_v2_t,
+) -> Code {
+    const V2: c_uint = struct_version::<nvmlGpuInstanceProfileInfo_v2_t>(2);
+    const V3: c_uint = struct_version::<nvmlGpuInstanceProfileInfo_v3_t>(3);
+    call("nvmlDeviceGetGpuInstanceProfileInfoV", || {
+        read(|node| {
+            let (_, gpu) = whole_gpu(node, handle)?;
+            let version = version_of(info)?;
+            if !gpu.mig {
+                return Err(NOT_SUPPORTED);
+            }
+            let row = of_kind(gpu.model, kind)?;
+            match version {
+                V2 => put_version(info, info_v2(row, V2)),
+                V3 => put_version(info, info_v3(row, V3)),
+                _ => Err(VERSION_MISMATCH),
+            }
+        })
+    })
+}
+
+fn info_v2(row: &ProfileRow, version: c_uint) -> nvmlGpuInstanceProfileInfo_v2_t {
+    nvmlGpuInstanceProfileInfo_v2_t {
+        version,
+        id: row.id,
+        isP2pSupported: 0,
+        sliceCount: row.slices,
+        instanceCount: row.max,
+        multiprocessorCount: 0,
+        copyEngineCount: 0,
+        decoderCount: row.decoders,
+        encoderCount: 0,
+        jpegCount: 0,
+        ofaCount: row.ofa,
+        memorySizeMB: row.memory_mib,
+        name: text_field(&format!("MIG {}", row.name)),
+    }
+}
+
+fn info_v3(row: &ProfileRow, version: c_uint) -> nvmlGpuInstanceProfileInfo_v3_t {
+    let graphics = row.name.ends_with("+gfx");
+    nvmlGpuInstanceProfileInfo_v3_t {
+        version,
+        id: row.id,
+        sliceCount: row.slices,
+        instanceCount: row.max,
+        multiprocessorCount: 0,
+        copyEngineCount: 0,
+        decoderCount: row.decoders,
+        encoderCount: 0,
+        jpegCount: 0,
+        ofaCount: row.ofa,
+        memorySizeMB: row.memory_mib,
+        name: text_field(&format!("MIG {}", row.name)),
+        capabilities: if graphics { NVML_GPU_INSTANCE_PROFILE_CAPS_GFX } else { 0 },
+    }
+}
+
+/// nvml.h: all that are possible, whatever is there and whether MIG is on. Their number alone when there
+/// is no buffer.
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetGpuInstancePossiblePlacements_v2(
+    handle: nvmlDevice_t,
+    profile: c_uint,
+    placements: *mut nvmlGpuInstancePlacement_t,
+    count: Out<'_, c_uint>,
+) -> Code {
+    call("nvmlDeviceGetGpuInstancePossiblePlacements_v2", || {
+        read(|node| {
+            let (gpu, _) = whole_gpu(node, handle)?;
+            privileged()?;
+            let possible = node.possible(gpu, profile).map_err(refused)?.into_iter();
+            let place = |Placement { start, size }| nvmlGpuInstancePlacement_t { start, size };
+            let possible: Vec<_> = possible.map(place).collect();
+            put(count, possible.len() as c_uint)?;
+            if placements.is_null() { Ok(()) } else { put_list(placements, &possible) }
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetGpuInstanceRemainingCapacity(
+    handle: nvmlDevice_t,
+    profile: c_uint,
+    count: Out<'_, c_uint>,
+) -> Code {
+    call("nvmlDeviceGetGpuInstanceRemainingCapacity", || {
+        read(|node| {
+            let (gpu, _) = whole_gpu(node, handle)?;
+            privileged()?;
+            put(count, node.remaining(gpu, profile).map_err(refused)?)
+        })
+    })
+}
+
+/// Slices of a kind of compute instances. There is one kind of engines, the shared ones.
+fn of_compute_kind(gi: &Instance, kind: c_uint, engines: c_uint) -> Result<u32, Code> {
+    if kind >= COMPUTE_PROFILE_KINDS || engines != NVML_COMPUTE_INSTANCE_ENGINE_PROFILE_SHARED {
+        return Err(INVALID_ARGUMENT);
+    }
+    gi.profile.compute_size(kind).ok_or(NOT_SUPPORTED)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlGpuInstanceGetComputeInstanceProfileInfo(
+    handle: nvmlGpuInstance_t,
+    kind: c_uint,
+    engines: c_uint,
+    info: Out<'_, nvmlComputeInstanceProfileInfo_t>,
+) -> Code {
+    call("nvmlGpuInstanceGetComputeInstanceProfileInfo", || {
+        read(|node| {
+            let row = gpu_instance(node, handle)?.gi.profile;
+            let size = of_compute_kind(gpu_instance(node, handle)?.gi, kind, engines)?;
+            let answer = nvmlComputeInstanceProfileInfo_t {
+                id: kind,
+                sliceCount: size,
+                instanceCount: row.slices / size,
+                multiprocessorCount: 0,
+                sharedCopyEngineCount: 0,
+                sharedDecoderCount: row.decoders,
+                sharedEncoderCount: 0,
+                sharedJpegCount: 0,
+                sharedOfaCount: row.ofa,
+            };
+            put(info, answer)
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlGpuInstanceGetComputeInstanceProfileInfoV(
+    handle: nvmlGpuInstance_t,
+    kind: c_uint,
+    engines: c_uint,
+    info: *mut nvmlComputeInstanceProfileInfo_v2_t,
+) -> Code {
+    const V2: c_uint = struct_version::<nvmlComputeInstanceProfileInfo_v2_t>(2);
+    const V3: c_uint = struct_version::<nvmlComputeInstanceProfileInfo_v3_t>(3);
+    call("nvmlGpuInstanceGetComputeInstanceProfileInfoV", || {
+        read(|node| {
+            let gi = gpu_instance(node, handle)?.gi;
+            let version = version_of(info)?;
+            let size = of_compute_kind(gi, kind, engines)?;
+            match version {
+                V2 => put_version(info, compute_v2(gi.profile, kind, size, V2)),
+                V3 => put_version(info, compute_v3(gi.profile, kind, size, V3)),
+                _ => Err(VERSION_MISMATCH),
+            }
+        })
+    })
+}
+
+fn compute_v2(
+    row: &ProfileRow,
+    id: c_uint,
+    size: u32,
+    version: c_uint,
+) -> nvmlComputeInstanceProfileInfo_v2_t {
+    nvmlComputeInstanceProfileInfo_v2_t {
+        version,
+        id,
+        sliceCount: size,
+        instanceCount: row.slices / size,
+        multiprocessorCount: 0,
+        sharedCopyEngineCount: 0,
+        sharedDecoderCount: row.decoders,
+        sharedEncoderCount: 0,
+        sharedJpegCount: 0,
+        sharedOfaCount: row.ofa,
+        name: text_field(&format!("MIG {}", row.compute_name(size))),
+    }
+}
+
+fn compute_v3(
+    row: &ProfileRow,
+    id: c_uint,
+    size: u32,
+    version: c_uint,
+) -> nvmlComputeInstanceProfileInfo_v3_t {
+    let graphics = row.name.ends_with("+gfx");
+    nvmlComputeInstanceProfileInfo_v3_t {
+        version,
+        id,
+        sliceCount: size,
+        instanceCount: row.slices / size,
+        multiprocessorCount: 0,
+        sharedCopyEngineCount: 0,
+        sharedDecoderCount: row.decoders,
+        sharedEncoderCount: 0,
+        sharedJpegCount: 0,
+        sharedOfaCount: row.ofa,
+        name: text_field(&format!("MIG {}", row.compute_name(size))),
+        capabilities: if graphics { NVML_COMPUTE_INSTANCE_PROFILE_CAPS_GFX } else { 0 },
+    }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlGpuInstanceGetComputeInstancePossiblePlacements(
+    handle: nvmlGpuInstance_t,
+    profile: c_uint,
+    placements: *mut nvmlComputeInstancePlacement_t,
+    count: Out<'_, c_uint>,
+) -> Code {
+    call("nvmlGpuInstanceGetComputeInstancePossiblePlacements", || {
+        read(|node| {
+            let found = gpu_instance(node, handle)?;
+            privileged()?;
+            let possible = node.possible_compute(found.gpu, found.gi.id, profile);
+            let possible = possible.map_err(refused)?.into_iter();
+            let place = |Placement { start, size }| nvmlComputeInstancePlacement_t { start, size };
+            let possible: Vec<_> = possible.map(place).collect();
+            put(count, possible.len() as c_uint)?;
+            if placements.is_null() { Ok(()) } else { put_list(placements, &possible) }
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlGpuInstanceGetComputeInstanceRemainingCapacity(
+    handle: nvmlGpuInstance_t,
+    profile: c_uint,
+    count: Out<'_, c_uint>,
+) -> Code {
+    call("nvmlGpuInstanceGetComputeInstanceRemainingCapacity", || {
+        read(|node| {
+            let found = gpu_instance(node, handle)?;
+            privileged()?;
+            let left = node.remaining_compute(found.gpu, found.gi.id, profile);
+            put(count, left.map_err(refused)?)
+        })
+    })
+}

@@ -1,0 +1,213 @@
+//! The node: its description is the state, shared by all processes.
+//!
+//! Who changes it takes the lock file beside it, reads it again when another process has written it,
+//! and puts the new description in its place, then the fake host's capability tree. The lock file holds
+//! how many changes there were and whether one is under way; so what a killed process has left half done
+//! is seen, and mended, by the next.
+
+use super::{Code, UNKNOWN, capabilities, refused};
+use mig_cdi_sim::{Node, NvmlFault, Refusal};
+use nvml_wrapper_sys::bindings::{
+    nvmlReturn_enum_NVML_ERROR_DRIVER_NOT_LOADED,
+    nvmlReturn_enum_NVML_ERROR_LIB_RM_VERSION_MISMATCH, nvmlReturn_enum_NVML_ERROR_UNINITIALIZED,
+};
+use std::{
+    fs::{self, File, Metadata},
+    io,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// nvml.h: initialisations are counted.
+struct Library {
+    clients: u32,
+    state: Option<State>,
+}
+
+struct State {
+    path: PathBuf,
+    stamp: Stamp,
+    changes: u64,
+    node: Arc<Node>,
+}
+
+/// Tells one file from another that has taken its place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp([i64; 5]);
+
+fn library() -> MutexGuard<'static, Library> {
+    static LIBRARY: Mutex<Library> = Mutex::new(Library { clients: 0, state: None });
+    LIBRARY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn init() -> Result<(), Code> {
+    let mut library = library();
+    if library.clients == 0 {
+        let before = library.state.take();
+        let state = State::now(path().ok_or(UNKNOWN)?, before).map_err(|_| UNKNOWN)?;
+        let fault = state.node.nvml_fault;
+        library.state = Some(state);
+        match fault {
+            Some(NvmlFault::DriverNotLoaded) => {
+                return Err(nvmlReturn_enum_NVML_ERROR_DRIVER_NOT_LOADED);
+            }
+            Some(NvmlFault::VersionMismatch) => {
+                return Err(nvmlReturn_enum_NVML_ERROR_LIB_RM_VERSION_MISMATCH);
+            }
+            None => {}
+        }
+    }
+    library.clients += 1;
+    Ok(())
+}
+
+pub(crate) fn shutdown() -> Result<(), Code> {
+    let mut library = library();
+    let left = library.clients.checked_sub(1);
+    library.clients = left.ok_or(nvmlReturn_enum_NVML_ERROR_UNINITIALIZED)?;
+    Ok(())
+}
+
+/// The node as this process saw it last: when it began, or when it changed it.
+pub(crate) fn node() -> Result<Arc<Node>, Code> {
+    let library = library();
+    let state = library.state.as_ref().filter(|_| library.clients > 0);
+    Ok(state.ok_or(nvmlReturn_enum_NVML_ERROR_UNINITIALIZED)?.node.clone())
+}
+
+/// Answers from the node.
+pub(crate) fn read<T>(answer: impl FnOnce(&Node) -> Result<T, Code>) -> Result<T, Code> {
+    answer(&*node()?)
+}
+
+/// Changes the node, for all processes.
+pub(crate) fn change<T>(change: impl FnOnce(&mut Node) -> Result<T, Refusal>) -> Result<T, Code> {
+    node()?;
+    let mut library = library();
+    let state = library.state.as_mut().ok_or(UNKNOWN)?;
+    let lock = Lock::take(&state.path).map_err(|_| UNKNOWN)?;
+    state.refresh(&lock).map_err(|_| UNKNOWN)?;
+    let mut node = (*state.node).clone();
+    let answer = change(&mut node).map_err(refused)?;
+    if node != *state.node {
+        state.write(&lock, node).map_err(|_| UNKNOWN)?;
+    }
+    Ok(answer)
+}
+
+impl State {
+    fn read(path: PathBuf, changes: u64) -> io::Result<State> {
+        let stamp = Stamp::of(&fs::metadata(&path)?);
+        let node = Node::parse(&fs::read_to_string(&path)?).map_err(io::Error::other)?;
+        Ok(State { path, stamp, changes, node: Arc::new(node) })
+    }
+
+    /// What others have done is seen, and what they have left half done mended where that is
+    /// permitted.
+    fn now(path: PathBuf, before: Option<State>) -> io::Result<State> {
+        let (changes, under_way) = Lock::peek(&path);
+        let same = |state: &State| state.path == path && state.is_of(changes).unwrap_or(false);
+        let mut state = match before.filter(same) {
+            Some(state) => state,
+            None => State::read(path, changes)?,
+        };
+        if under_way && let Ok(lock) = Lock::take(&state.path) {
+            state.refresh(&lock)?;
+        }
+        Ok(state)
+    }
+
+    /// Whether nobody has written the description since.
+    fn is_of(&self, changes: u64) -> io::Result<bool> {
+        Ok(changes == self.changes && Stamp::of(&fs::metadata(&self.path)?) == self.stamp)
+    }
+
+    fn refresh(&mut self, lock: &Lock) -> io::Result<()> {
+        let (changes, half_done) = lock.read();
+        if !self.is_of(changes)? {
+            *self = State::read(self.path.clone(), changes)?;
+        }
+        if half_done {
+            let _ = fs::remove_file(beside(&self.path, ".new"));
+            capabilities::mend(&self.path, &self.node)?;
+            lock.write(changes, false)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, lock: &Lock, node: Node) -> io::Result<()> {
+        lock.write(self.changes + 1, true)?;
+        let new = beside(&self.path, ".new");
+        fs::write(&new, node.to_toml())?;
+        fs::rename(&new, &self.path)?;
+        let before = std::mem::replace(&mut self.node, Arc::new(node));
+        self.changes += 1;
+        self.stamp = Stamp::of(&fs::metadata(&self.path)?);
+        capabilities::follow(&self.path, &before, &self.node)?;
+        lock.write(self.changes, false)
+    }
+}
+
+impl Stamp {
+    fn of(file: &Metadata) -> Stamp {
+        let (inode, size) = (file.ino() as i64, file.size() as i64);
+        Stamp([inode, size, file.mtime(), file.mtime_nsec(), file.ctime_nsec()])
+    }
+}
+
+/// The lock file, locked: until the process closes it or dies.
+struct Lock(File);
+
+impl Lock {
+    fn take(path: &Path) -> io::Result<Lock> {
+        let lock = beside(path, ".lock");
+        let file =
+            File::options().read(true).write(true).create(true).truncate(false).open(lock)?;
+        file.lock()?;
+        Ok(Lock(file))
+    }
+
+    /// The number of changes and whether one is under way, or was when its process died.
+    fn read(&self) -> (u64, bool) {
+        let mut bytes = [0; 9];
+        let read = self.0.read_at(&mut bytes, 0).unwrap_or(0);
+        let [count @ .., under_way] = bytes;
+        if read == bytes.len() { (u64::from_le_bytes(count), under_way == 1) } else { (0, false) }
+    }
+
+    fn peek(path: &Path) -> (u64, bool) {
+        File::open(beside(path, ".lock")).map_or((0, false), |file| Lock(file).read())
+    }
+
+    fn write(&self, changes: u64, under_way: bool) -> io::Result<()> {
+        let mut bytes = [0; 9];
+        bytes[..8].copy_from_slice(&changes.to_le_bytes());
+        bytes[8] = under_way.into();
+        self.0.write_all_at(&bytes, 0)
+    }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// The description: what stands beside it is found beside the file and not beside a link to it.
+fn path() -> Option<PathBuf> {
+    let named = std::env::var_os("FAKE_NVML_NODE").map(PathBuf::from);
+    let mut path = named.or_else(beside_library)?;
+    for _ in 0..8 {
+        let Ok(target) = fs::read_link(&path) else { return Some(path) };
+        path = path.parent()?.join(target);
+    }
+    None
+}
+
+/// For a program that runs with an empty environment.
+fn beside_library() -> Option<PathBuf> {
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    let library = maps.split_ascii_whitespace().find(|word| word.contains("/libnvidia-ml.so"))?;
+    Some(format!("{library}.toml").into())
+}

@@ -1,0 +1,84 @@
+//! Calls of the fake driver's C functions, each from a process that one can kill.
+
+use crate::{FakeHost, build_dir};
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Child, ChildStdout, Command, Stdio},
+};
+
+/// A process that calls the fake driver of a host; see `tests/fake-nvml/src/bin/nvml-call.rs`.
+#[derive(Debug)]
+pub struct Caller {
+    child: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Caller {
+    /// One that has called `nvmlInit_v2`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn new(host: &FakeHost) -> Caller {
+        let mut caller = Caller::with(host, &[]);
+        assert_eq!(caller.call("init"), Some((0, String::new())));
+        caller
+    }
+
+    /// One with these variables in its environment, which has called nothing.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn with(host: &FakeHost, environment: &[(&str, &str)]) -> Caller {
+        let mut command = Command::new(build_dir().join("nvml-call"));
+        let (key, value) = host.env();
+        command.env_clear().arg(build_dir().join("libfake_nvml.so")).env(key, value);
+        command.envs(environment.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("start {command:?}: {e}"));
+        let answers = BufReader::new(child.stdout.take().expect("a pipe"));
+        Caller { child, answers }
+    }
+
+    /// Makes a call: the code and what was given, or nothing when the process died of it.
+    pub fn call(&mut self, line: &str) -> Option<(u32, String)> {
+        let stdin = self.child.stdin.as_mut().expect("a pipe");
+        let mut answer = String::new();
+        // A process that died takes no line and gives none.
+        let _ = writeln!(stdin, "{line}").and_then(|()| self.answers.read_line(&mut answer));
+        let (code, said) = answer.trim_end_matches('\n').split_once(' ')?;
+        Some((code.parse().expect("a code"), said.trim_end().to_owned()))
+    }
+
+    /// What a call that succeeds gives.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn get(&mut self, line: &str) -> String {
+        match self.call(line) {
+            Some((0, said)) => said,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    /// The code of a call.
+    ///
+    /// # Panics
+    /// When the process dies of it.
+    pub fn code(&mut self, line: &str) -> u32 {
+        self.call(line).unwrap_or_else(|| panic!("{line}: died")).0
+    }
+
+    /// The id of the process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

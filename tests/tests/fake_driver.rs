@@ -1,0 +1,458 @@
+//! The fake driver through its C functions: nvml.h's codes, its state shared by processes, the faults
+//! that one can ask for. The rules themselves are tested in `changes.rs`.
+
+use mig_cdi_sim::{Node, Tree};
+use mig_cdi_tests::{FakeHost, build_dir, nvml_call::Caller, run};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+const INVALID_ARGUMENT: u32 = 2;
+const NOT_SUPPORTED: u32 = 3;
+const NO_PERMISSION: u32 = 4;
+const NOT_FOUND: u32 = 6;
+const GPU_IS_LOST: u32 = 15;
+const IN_USE: u32 = 19;
+const INSUFFICIENT_RESOURCES: u32 = 23;
+const VERSION_MISMATCH: u32 = 25;
+
+fn gpu(model: &str, keys: &str) -> String {
+    format!("[[gpu]]\nmodel = \"{model}\"\n{keys}\n")
+}
+
+fn node(host: &FakeHost) -> Node {
+    let text = fs::read_to_string(host.env().1).unwrap();
+    Node::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// The capability tree of the host: directories, and files with their content.
+fn capabilities(host: &FakeHost) -> BTreeMap<String, Option<Vec<u8>>> {
+    fn walk(root: &Path, dir: &Path, found: &mut BTreeMap<String, Option<Vec<u8>>>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let name = format!("/{}", path.strip_prefix(root).unwrap().display());
+            if path.is_dir() {
+                found.insert(name, None);
+                walk(root, &path, found);
+            } else {
+                found.insert(name, Some(fs::read(&path).unwrap()));
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(&host.root(), &host.path("/proc/driver/nvidia/capabilities"), &mut found);
+    found
+}
+
+/// The host's tree is the one of its description, and nothing is left beside it.
+fn assert_in_step(host: &FakeHost) {
+    let tree = Tree::of(&node(host));
+    let mut expected = BTreeMap::new();
+    let files = tree.files.iter().map(|(path, content)| (path, Some(content.clone())));
+    for (path, content) in files.chain(tree.dirs.iter().map(|dir| (dir, None))) {
+        let Some(rest) = path.strip_prefix("/proc/driver/nvidia/capabilities/") else { continue };
+        for (end, _) in rest.match_indices('/') {
+            let dir = &path[..path.len() - rest.len() + end];
+            expected.entry(dir.to_owned()).or_insert(None);
+        }
+        expected.insert(path.clone(), content);
+    }
+    similar_asserts::assert_eq!(capabilities(host), expected);
+    let beside = fs::read_dir(host.root().parent().unwrap()).unwrap();
+    let mut names: Vec<_> =
+        beside.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| !["cdi", "config.toml", "root"].contains(&name.as_str()));
+    names.sort();
+    assert!(names == ["node.toml", "node.toml.lock"] || names == ["node.toml"], "{names:?}");
+    let lock = fs::read(format!("{}.lock", host.env().1.display())).unwrap_or_default();
+    assert!(lock.is_empty() || lock[8] == 0, "no change is under way");
+}
+
+/// A small generator.
+fn roll(state: &mut u64, sides: u32) -> u32 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*state >> 33) as u32 % sides
+}
+
+/// A call that changes something, or is refused.
+fn any_change(seed: &mut u64, gpus: u32) -> String {
+    let (gpu, ci, start) = (roll(seed, gpus), roll(seed, 2), roll(seed, 7));
+    let gi = [1, 2, 3, 4, 7, 8, 9][roll(seed, 7) as usize];
+    let (profile, size) = [(19, 1), (14, 2), (9, 4), (5, 4), (15, 2)][roll(seed, 5) as usize];
+    match roll(seed, 21) {
+        0..=3 => format!("create {gpu} {profile}"),
+        4..=5 => format!("create {gpu} {profile} {start} {size}"),
+        6..=10 => format!("ci-create {gpu} {gi} {}", roll(seed, 3)),
+        11..=15 => format!("ci-destroy {gpu} {gi} {ci}"),
+        16..=19 => format!("destroy {gpu} {gi}"),
+        _ => format!("set-mode {gpu} {}", u32::from(roll(seed, 4) > 0)),
+    }
+}
+
+#[test]
+fn profiles_and_places_are_told_as_nvml_tells_them() {
+    let gpus =
+        [gpu("a100-80gb", ""), gpu("rtx-pro-6000", ""), gpu("a30", "mig = false"), gpu("l40s", "")];
+    let host = FakeHost::new(&gpus.concat());
+    let mut nvml = Caller::new(&host);
+    for (line, answer) in [
+        ("profile 0 0", "19 1 7 9728"),
+        ("profile 0 9", "15 1 4 19968"),
+        ("profile 0 0 2", "19 7 MIG 1g.10gb"),
+        ("profile 0 7 3", "20 1 MIG 1g.10gb+me 0"),
+        ("profile 0 2 3", "9 2 MIG 3g.40gb 0"),
+        ("profile 1 10 3", "47 4 MIG 1g.24gb+gfx 2"),
+        ("profile 1 16 3", "64 1 MIG 2g.48gb+me.all 0"),
+        ("profile 2 1", "5 2 2 11970"),
+        ("places 0 9", "0:4 4:4"),
+        ("places 2 14", "0:1 1:1 2:1 3:1"),
+        ("remaining 0 14", "3"),
+        ("pci 0", "0x20B210DE 0x146310DE 7 00000000:07:00.0"),
+        ("pci 3", "0x26B910DE 0x185110DE 31 00000000:1f:00.0"),
+        ("mode 2", "0 0"),
+    ] {
+        assert_eq!(nvml.get(line), answer, "{line}");
+    }
+    for (line, code) in [
+        ("profile 0 17", INVALID_ARGUMENT),
+        ("profile 0 10", NOT_SUPPORTED),
+        ("profile 0 0 1", VERSION_MISMATCH),
+        ("profile 0 0 4", VERSION_MISMATCH),
+        ("profile 2 0 3", NOT_SUPPORTED),
+        ("profile 3 0", NOT_SUPPORTED),
+        ("places 0 7", NOT_SUPPORTED),
+        ("remaining 2 14", NOT_SUPPORTED),
+        ("remaining 9 14", INVALID_ARGUMENT),
+        ("list 2 14", NOT_SUPPORTED),
+        ("list 0 1", INVALID_ARGUMENT),
+        ("create 2 14", NOT_SUPPORTED),
+        ("create 0 1", INVALID_ARGUMENT),
+        ("create 0 9 2 4", INVALID_ARGUMENT),
+        ("create 0 9 0 3", INVALID_ARGUMENT),
+        ("info 0 1", NOT_FOUND),
+        ("info 2 1", NOT_SUPPORTED),
+        ("set-mode 3 1", NOT_SUPPORTED),
+        ("set-mode 0 2", INVALID_ARGUMENT),
+    ] {
+        assert_eq!(nvml.code(line), code, "{line}");
+    }
+}
+
+#[test]
+fn instances_are_made_listed_and_destroyed() {
+    let host = FakeHost::new(&gpu("a100-80gb", ""));
+    let mut nvml = Caller::new(&host);
+    for (line, answer) in [
+        ("create 0 9", Ok("1")),
+        ("create 0 19 0 1", Ok("7")),
+        ("create 0 9", Err(INSUFFICIENT_RESOURCES)),
+        ("create 0 19 0 1", Err(INSUFFICIENT_RESOURCES)),
+        ("remaining 0 19", Ok("3")),
+        ("list 0 19", Ok("7")),
+        ("list 0 14", Ok("")),
+        ("info 0 1", Ok("1 9 4:4")),
+        ("ci-profile 0 1 1 0", Ok("1 2 1")),
+        ("ci-profile 0 1 1 0 2", Ok("1 2 MIG 2c.3g.40gb")),
+        ("ci-profile 0 1 2 0 3", Ok("2 3 MIG 3g.40gb")),
+        ("ci-profile 0 1 3 0", Err(NOT_SUPPORTED)),
+        ("ci-profile 0 1 8 0", Err(INVALID_ARGUMENT)),
+        ("ci-profile 0 1 0 1", Err(INVALID_ARGUMENT)),
+        ("ci-profile 0 1 0 0 4", Err(VERSION_MISMATCH)),
+        ("ci-places 0 1 1", Ok("0:2 1:2")),
+        ("ci-places 0 1 3", Err(NOT_SUPPORTED)),
+        ("ci-remaining 0 1 0", Ok("3")),
+        ("ci-create 0 1 0 2 1", Ok("0")),
+        ("ci-create 0 1 1", Ok("1")),
+        ("ci-create 0 1 0", Err(INSUFFICIENT_RESOURCES)),
+        ("ci-create 0 1 3", Err(NOT_SUPPORTED)),
+        ("ci-create 0 1 0 3 1", Err(INVALID_ARGUMENT)),
+        ("ci-list 0 1 1", Ok("1")),
+        ("ci-info 0 1 1", Ok("1 1 0:2")),
+        ("ci-info 0 1 5", Err(NOT_FOUND)),
+        ("destroy 0 1", Err(IN_USE)),
+        ("set-mode 0 0", Err(IN_USE)),
+        ("ci-destroy 0 1 0", Ok("")),
+        // Its handle is known, and stands for nothing.
+        ("ci-destroy 0 1 0", Err(INVALID_ARGUMENT)),
+        ("ci-info 0 1 1", Ok("1 1 0:2")),
+        ("destroy 0 7", Ok("")),
+        ("destroy 0 7", Err(INVALID_ARGUMENT)),
+        ("ci-destroy 0 1 1", Ok("")),
+        ("destroy 0 1", Ok("")),
+        ("set-mode 0 0", Ok("0")),
+        ("mode 0", Ok("0 0")),
+    ] {
+        let (code, said) = nvml.call(line).unwrap();
+        let said = if code == 0 { Ok(said.as_str()) } else { Err(code) };
+        assert_eq!(said, answer, "{line}");
+        assert_in_step(&host);
+    }
+    assert_eq!(nvml.get("shutdown"), "");
+    assert_eq!(nvml.code("mode 0"), 1, "uninitialized");
+}
+
+#[test]
+fn what_is_held_lost_or_not_permitted_is_told_so() {
+    let instances = "instances = [{ profile = \"1g.10gb\" }, { profile = \"3g.40gb\", compute = [\"1c\", \"1c\"] }]";
+    let processes = "processes = [{ pid = 11, gi = 1, ci = 1 }, { pid = 12, gi = 7, ci = 0 }, \
+                     { pid = 13, gi = 1, kind = \"graphics\" }, { pid = 14, gi = 1, ci = 1 }]";
+    let gpus = [
+        gpu("a100-80gb", &format!("{instances}\n{processes}")),
+        gpu("a100-80gb", "lost = true"),
+        gpu("a100-80gb", "held = true"),
+    ];
+    let host = FakeHost::new(&gpus.concat());
+    let mut nvml = Caller::new(&host);
+    for (line, answer) in [
+        ("processes 0 0 0", Ok("3 needed")),
+        ("processes 0 0 2", Ok("3 needed")),
+        ("processes 0 0 9", Ok("11:1:1 12:7:0 14:1:1")),
+        ("processes 0 1 9", Ok("13:1:-1")),
+        ("processes 0 2 0", Ok("")),
+        ("mig-processes 0 1 0 9", Ok("11:1:1 14:1:1")),
+        ("mig-processes 0 0 0 9", Ok("")),
+        ("ci-destroy 0 1 1", Err(IN_USE)),
+        ("ci-destroy 0 1 0", Ok("")),
+        ("destroy 0 7", Err(IN_USE)),
+        ("mode 1", Err(GPU_IS_LOST)),
+        ("create 1 9", Err(GPU_IS_LOST)),
+        // Pending until whoever has it open lets go: nvml.h's activation status.
+        ("set-mode 2 0", Ok("19")),
+        ("mode 2", Ok("1 0")),
+    ] {
+        let (code, said) = nvml.call(line).unwrap();
+        let said = if code == 0 { Ok(said.as_str()) } else { Err(code) };
+        assert_eq!(said, answer, "{line}");
+    }
+    assert_in_step(&host);
+}
+
+/// Without root: the calls that nvml.h keeps for a privileged user.
+#[test]
+fn a_user_is_not_permitted() {
+    let dir = tempfile::tempdir_in("/tmp").unwrap();
+    let file = dir.path().join("node.toml");
+    fs::write(&file, gpu("a100-80gb", "instances = [{ profile = \"3g.40gb\" }]")).unwrap();
+    for name in ["nvml-call", "libfake_nvml.so"] {
+        fs::copy(build_dir().join(name), dir.path().join(name)).unwrap();
+    }
+    let mode: fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(dir.path(), mode).unwrap();
+    let mut user = Command::new("setpriv");
+    user.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+    user.arg(dir.path().join("nvml-call")).arg(dir.path().join("libfake_nvml.so"));
+    user.env("FAKE_NVML_NODE", &file).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = user.spawn().unwrap();
+    let lines = "init\nmode 0\nprofile 0 0\ncreate 0 19\nset-mode 0 0\nprocesses 0 0 0\nplaces 0 19\ninfo 0 1\n";
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let codes: Vec<u32> =
+        said.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(codes[..3], [0, 0, 0], "{said}");
+    assert_eq!(codes[3..], [NO_PERMISSION; 5], "{said}");
+}
+
+#[test]
+fn processes_see_what_others_have_changed() {
+    let host = FakeHost::new(&gpu("a100-80gb", "").repeat(2));
+    let (mut one, mut two) = (Caller::new(&host), Caller::new(&host));
+    assert_eq!(one.get("create 0 9 0 4"), "1");
+    assert_eq!(one.get("ci-create 0 1 2"), "0");
+    // The other has not looked since; when it changes something, it sees all.
+    assert_eq!(two.code("info 0 1"), NOT_FOUND);
+    assert_eq!(two.code("create 0 9 0 4"), INSUFFICIENT_RESOURCES);
+    assert_eq!(two.get("create 0 9"), "2");
+    assert_eq!(two.get("info 0 1"), "1 9 0:4");
+    assert_eq!(two.get("ci-destroy 0 1 0"), "");
+    assert_eq!(two.get("destroy 0 1"), "");
+    // A handle of what the other has destroyed.
+    assert_eq!(one.code("destroy 0 1"), INVALID_ARGUMENT);
+    assert_eq!(one.get("shutdown") + &one.get("init") + &one.get("list 0 9"), "2");
+    // Written by hand, as a test does.
+    host.become_node(&gpu("a30", ""));
+    assert_eq!(two.code("create 0 9"), INVALID_ARGUMENT);
+    assert_eq!(two.get("create 0 14"), "3");
+    assert_in_step(&host);
+}
+
+/// All at once, each as fast as it can: no change is lost, and none is done twice.
+#[test]
+fn processes_that_change_at_once_do_not_lose_a_change() {
+    let host = FakeHost::new(&gpu("a100-80gb", "").repeat(4));
+    std::thread::scope(|scope| {
+        for gpu in 0..4 {
+            let host = &host;
+            scope.spawn(move || {
+                let mut nvml = Caller::new(host);
+                for _ in 0..6 {
+                    let ids: Vec<_> =
+                        (0..7).map(|_| nvml.get(&format!("create {gpu} 19"))).collect();
+                    for id in &ids {
+                        nvml.get(&format!("ci-create {gpu} {id} 0"));
+                    }
+                    for id in ids {
+                        nvml.get(&format!("ci-destroy {gpu} {id} 0"));
+                        nvml.get(&format!("destroy {gpu} {id}"));
+                    }
+                }
+                nvml.get(&format!("create {gpu} 0"));
+            });
+        }
+    });
+    let profiles: Vec<_> =
+        node(&host).gpus.iter().map(|gpu| gpu.instances[0].profile.name).collect();
+    assert_eq!(profiles, ["7g.80gb"; 4]);
+    assert_in_step(&host);
+}
+
+#[test]
+fn description_and_tree_stay_in_step() {
+    let mut seed = 3;
+    let host =
+        FakeHost::new(&[gpu("a100-80gb", "minor = 4"), gpu("h100-80gb", "minor = 2")].concat());
+    let mut callers = [Caller::new(&host), Caller::new(&host)];
+    let (mut done, mut tried) = (0, 0);
+    while done < 500 {
+        let line = any_change(&mut seed, 2);
+        done += u32::from(callers[roll(&mut seed, 2) as usize].code(&line) == 0);
+        tried += 1;
+        if tried % 20 == 0 {
+            assert_in_step(&host);
+        }
+    }
+    assert_in_step(&host);
+    println!("{done} changes of {tried} tried (seed 3)");
+}
+
+/// Killed at any time: the description can be read, and whoever comes next sets the tree right.
+#[test]
+fn a_killed_process_leaves_what_the_next_one_mends() {
+    let mut seed = 5;
+    let host = FakeHost::new(&gpu("a100-80gb", "").repeat(2));
+    let mut half_done = 0;
+    for turn in 0..60 {
+        let mut lines = String::from("init\n");
+        (0..4000).for_each(|_| lines += &(any_change(&mut seed, 2) + "\n"));
+        let mut command = Command::new(build_dir().join("nvml-call"));
+        command.env_clear().arg(build_dir().join("libfake_nvml.so")).envs([host.env()]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
+        std::thread::sleep(Duration::from_micros(3000 + u64::from(roll(&mut seed, 20_000))));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        drop(writer.join());
+        drop(node(&host));
+        let lock = fs::read(format!("{}.lock", host.env().1.display())).unwrap_or_default();
+        half_done += u32::from(lock.last() == Some(&1));
+        let mut next = Caller::new(&host);
+        if turn % 2 == 0 {
+            next.call(&any_change(&mut seed, 2)).unwrap();
+        }
+        assert_in_step(&host);
+    }
+    println!("{half_done} of 60 were killed in the middle of a change (seed 5)");
+}
+
+/// What is half done at each of its steps, made by hand.
+#[test]
+fn every_half_done_tree_is_mended() {
+    let host =
+        FakeHost::new(&gpu("a100-80gb", "instances = [{ profile = \"3g.40gb\", start = 0 }]"));
+    drop(Caller::new(&host).get("create 0 19"));
+    let lock = format!("{}.lock", host.env().1.display());
+    let mig = host.path("/proc/driver/nvidia/capabilities/gpu0/mig");
+    let breaks: [&dyn Fn(); 6] = [
+        &|| fs::remove_dir_all(mig.join("gi1")).unwrap(),
+        &|| fs::remove_dir_all(mig.join("gi1/ci0")).unwrap(),
+        &|| fs::create_dir_all(mig.join("gi9/ci3")).unwrap(),
+        &|| fs::write(mig.join("gi1/access"), "").unwrap(),
+        &|| fs::remove_file(mig.join("gi1/ci0/access")).unwrap(),
+        &|| {
+            let scratch = host.root().parent().unwrap().join("capabilities.new/dir");
+            fs::create_dir_all(&scratch).unwrap();
+            fs::write(scratch.join("access"), "half").unwrap();
+        },
+    ];
+    for (turn, damage) in breaks.iter().cycle().take(12).enumerate() {
+        let mut before = Caller::new(&host);
+        damage();
+        let mut bytes = fs::read(&lock).unwrap();
+        bytes[8] = 1;
+        fs::write(&lock, bytes).unwrap();
+        match turn % 2 {
+            0 => drop(Caller::new(&host)),
+            _ => assert_eq!(before.code("create 0 0"), INSUFFICIENT_RESOURCES),
+        }
+        assert_in_step(&host);
+    }
+}
+
+fn exported() -> Vec<String> {
+    let library = build_dir().join("libfake_nvml.so");
+    let listed = run(Command::new("nm").args(["-D", "--defined-only"]).arg(library));
+    assert_eq!(listed.code, 0, "{}", listed.stderr);
+    let names = listed.stdout.lines().filter_map(|line| line.split_whitespace().last());
+    names.filter(|name| name.starts_with("nvml")).map(str::to_owned).collect()
+}
+
+/// Each function bears nulls everywhere, and none passes the faults by.
+#[test]
+fn every_function_is_counted_and_bears_nulls() {
+    let host = FakeHost::new(&gpu("a100-80gb", ""));
+    let trace = host.root().join("trace");
+    let environment = [("FAKE_NVML_TRACE", trace.to_str().unwrap())];
+    let mut nvml = Caller::with(&host, &environment);
+    nvml.get("init");
+    let mut names = exported();
+    assert!(names.len() >= 40, "{names:?}");
+    names.sort_by_key(|name| name == "nvmlShutdown");
+    let codes = nvml.get(&format!("every {}", names.join(" ")));
+    let codes: Vec<_> = codes.split(' ').collect();
+    let traced: Vec<_> =
+        names.iter().zip(&codes).map(|(name, code)| format!("{name} {code}")).collect();
+    let written = fs::read_to_string(&trace).unwrap();
+    similar_asserts::assert_eq!(written, format!("nvmlInit_v2 0\n{}\n", traced.join("\n")));
+    for (name, code) in names.iter().zip(codes) {
+        let bare = ["nvmlInit_v2", "nvmlShutdown"].contains(&name.as_str());
+        assert_eq!(code == "0", bare, "{name} with nothing but nulls gave {code}");
+    }
+}
+
+#[test]
+fn faults_come_when_they_are_asked_for() {
+    let host = FakeHost::new(&gpu("a100-80gb", ""));
+    // Each `create` is three calls: handle, create, info; the first is init.
+    let create = |nvml: &mut Caller| nvml.call("create 0 19").map(|(code, _)| code);
+    let made = |host: &FakeHost| node(host).gpus[0].instances.len();
+    let mut count = 0;
+    for (variable, value, first, second, more) in [
+        ("FAKE_NVML_FAIL", "3:999", Some(999), Some(0), 1),
+        ("FAKE_NVML_FAIL", "3:999,5:23", Some(999), Some(23), 0),
+        ("FAKE_NVML_FAIL", "nvmlDeviceCreateGpuInstance:19", Some(19), Some(0), 1),
+        ("FAKE_NVML_FAIL", "nvmlDeviceCreateGpuInstance:19:2", Some(0), Some(19), 1),
+        ("FAKE_NVML_DIE", "3", None, None, 0),
+        ("FAKE_NVML_DIE", "3+", None, None, 1),
+        ("FAKE_NVML_DIE", "2+", None, None, 0),
+        ("FAKE_NVML_DIE", "6", Some(0), None, 1),
+        ("FAKE_NVML_DIE", "6+", Some(0), None, 2),
+    ] {
+        let mut nvml = Caller::with(&host, &[(variable, value)]);
+        nvml.get("init");
+        assert_eq!((create(&mut nvml), create(&mut nvml)), (first, second), "{variable}={value}");
+        count += more;
+        assert_eq!(made(&host), count, "{variable}={value}");
+        assert_in_step(&host);
+        if count > 4 {
+            host.become_node(&gpu("a100-80gb", ""));
+            count = 0;
+        }
+    }
+    let mut nvml = Caller::with(&host, &[("FAKE_NVML_FAIL", "1:9")]);
+    assert_eq!((nvml.code("init"), nvml.code("mode 0"), nvml.code("init")), (9, 1, 0));
+}
