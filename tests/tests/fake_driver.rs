@@ -367,19 +367,17 @@ fn every_half_done_tree_is_mended() {
     drop(Caller::new(&host).get("create 0 19"));
     let lock = format!("{}.lock", host.env().1.display());
     let mig = host.path("/proc/driver/nvidia/capabilities/gpu0/mig");
-    let breaks: [&dyn Fn(); 6] = [
+    let scratch = host.root().parent().unwrap().join("capabilities.new");
+    let breaks: [&dyn Fn(); 7] = [
         &|| fs::remove_dir_all(mig.join("gi1")).unwrap(),
         &|| fs::remove_dir_all(mig.join("gi1/ci0")).unwrap(),
         &|| fs::create_dir_all(mig.join("gi9/ci3")).unwrap(),
         &|| fs::write(mig.join("gi1/access"), "").unwrap(),
         &|| fs::remove_file(mig.join("gi1/ci0/access")).unwrap(),
-        &|| {
-            let scratch = host.root().parent().unwrap().join("capabilities.new/dir");
-            fs::create_dir_all(&scratch).unwrap();
-            fs::write(scratch.join("access"), "half").unwrap();
-        },
+        &|| fs::create_dir_all(scratch.join("ci0")).unwrap(),
+        &|| fs::write(&scratch, "half").unwrap(),
     ];
-    for (turn, damage) in breaks.iter().cycle().take(12).enumerate() {
+    for (turn, damage) in breaks.iter().cycle().take(14).enumerate() {
         let mut before = Caller::new(&host);
         damage();
         let mut bytes = fs::read(&lock).unwrap();

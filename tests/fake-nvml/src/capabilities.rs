@@ -22,22 +22,25 @@ pub(crate) fn follow(description: &Path, from: &Node, to: &Node) -> io::Result<(
             host.change(&dirs.0, &dirs.1)?;
         }
     }
-    host.done()
+    Ok(())
 }
 
 /// Makes the tree what the node says, whatever it is.
 pub(crate) fn mend(description: &Path, node: &Node) -> io::Result<()> {
     let Some(host) = Host::of(description) else { return Ok(()) };
-    host.done()?;
+    // What is left of another's work: a file, or a directory.
+    if fs::remove_file(&host.scratch).is_err() && host.scratch.exists() {
+        fs::remove_dir_all(&host.scratch)?;
+    }
     for gpu in &node.gpus {
         host.change(&host.found(gpu)?, &Tree::capabilities(node, gpu))?;
     }
-    host.done()
+    Ok(())
 }
 
 struct Host {
     root: PathBuf,
-    /// On the same file system, and where nobody looks.
+    /// What comes or goes, one at a time: on the same file system, and where nobody looks.
     scratch: PathBuf,
 }
 
@@ -86,42 +89,27 @@ impl Host {
     }
 
     fn add(&self, dir: &str, access: Option<&[u8]>) -> io::Result<()> {
-        let (new, place) = (self.scratch.join("dir"), self.path(dir));
-        fs::create_dir_all(&new)?;
+        let (new, place) = (&self.scratch, self.path(dir));
+        fs::create_dir(new)?;
         access.map_or(Ok(()), |access| fs::write(new.join("access"), access))?;
-        match fs::rename(&new, &place) {
+        match fs::rename(new, &place) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 fs::create_dir_all(place.parent().unwrap_or(&place))?;
-                fs::rename(&new, &place)
+                fs::rename(new, &place)
             }
             renamed => renamed,
         }
     }
 
     fn write(&self, dir: &str, access: &[u8]) -> io::Result<()> {
-        fs::create_dir_all(&self.scratch)?;
-        let new = self.scratch.join("access");
-        fs::write(&new, access)?;
-        fs::rename(new, self.path(dir).join("access"))
+        fs::write(&self.scratch, access)?;
+        fs::rename(&self.scratch, self.path(dir).join("access"))
     }
 
     fn remove(&self, dir: &str) -> io::Result<()> {
-        fs::create_dir_all(&self.scratch)?;
-        let gone = self.scratch.join("gone");
-        match fs::rename(self.path(dir), &gone) {
+        match fs::rename(self.path(dir), &self.scratch) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            renamed => renamed.and_then(|()| fs::remove_dir_all(gone)),
-        }
-    }
-
-    /// Takes away what is left of the work.
-    fn done(&self) -> io::Result<()> {
-        match fs::remove_dir(&self.scratch) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
-                fs::remove_dir_all(&self.scratch)
-            }
-            removed => removed,
+            renamed => renamed.and_then(|()| fs::remove_dir_all(&self.scratch)),
         }
     }
 
