@@ -183,19 +183,13 @@ impl Node {
         let gpu = self.there(gpu)?;
         let row = gpu.model.profile_by_id(profile_id).filter(|_| gpu.mig);
         let row = row.ok_or(Refusal::NotSupported)?;
-        let (mut rows, mut used, mut count) = (gpu.rows(), 0, 0);
-        // All are of one size, so the lowest start leaves the most room.
-        for start in gpu.free_starts(row) {
+        let mut rows = gpu.rows();
+        // Places of one profile do not overlap, so the engines and maxima say how many of them.
+        let fits = |_: &u32| {
             rows.push(row);
-            if check_counts(gpu.model, &rows).is_err() {
-                break;
-            }
-            match used & mask(start, row.size) {
-                0 => (used, count) = (used | mask(start, row.size), count + 1),
-                _ => drop(rows.pop()),
-            }
-        }
-        Ok(count)
+            check_counts(gpu.model, &rows).is_ok()
+        };
+        Ok(gpu.free_starts(row).take_while(fits).map(|_| 1).sum())
     }
 
     /// Where GPU instances of a profile may sit, whatever is there now and whether MIG is on.

@@ -280,6 +280,23 @@ fn processes_see_what_others_have_changed() {
     assert_in_step(&host);
 }
 
+/// As a program with an empty environment finds it: through the link beside the library.
+#[test]
+fn what_is_changed_through_a_link_is_changed_behind_it() {
+    let host = FakeHost::new(&gpu("a100-80gb", ""));
+    let library = host.path("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1");
+    let link = format!("{}.toml", library.display());
+    let mut command = Command::new(build_dir().join("nvml-call"));
+    command.env_clear().arg(&library).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"init\ncreate 0 9\nci-create 0 1 2\n").unwrap();
+    let said = child.wait_with_output().unwrap().stdout;
+    assert_eq!(String::from_utf8(said).unwrap(), "0 \n0 1\n0 0\n");
+    assert!(fs::symlink_metadata(link).unwrap().is_symlink());
+    assert_eq!(node(&host).gpus[0].instances[0].compute.len(), 1);
+    assert_in_step(&host);
+}
+
 /// All at once, each as fast as it can: no change is lost, and none is done twice.
 #[test]
 fn processes_that_change_at_once_do_not_lose_a_change() {
@@ -427,6 +444,7 @@ fn faults_come_when_they_are_asked_for() {
     let host = FakeHost::new(&gpu("a100-80gb", ""));
     // Each `create` is three calls: handle, create, info; the first is init.
     let create = |nvml: &mut Caller| nvml.call("create 0 19").map(|(code, _)| code);
+    let trace = host.root().join("trace");
     let made = |host: &FakeHost| node(host).gpus[0].instances.len();
     let mut count = 0;
     for (variable, value, first, second, more) in [
@@ -440,9 +458,15 @@ fn faults_come_when_they_are_asked_for() {
         ("FAKE_NVML_DIE", "6", Some(0), None, 1),
         ("FAKE_NVML_DIE", "6+", Some(0), None, 2),
     ] {
-        let mut nvml = Caller::with(&host, &[(variable, value)]);
+        let mut nvml =
+            Caller::with(&host, &[(variable, value), ("FAKE_NVML_TRACE", trace.to_str().unwrap())]);
         nvml.get("init");
         assert_eq!((create(&mut nvml), create(&mut nvml)), (first, second), "{variable}={value}");
+        if let Some(calls) = value.strip_suffix('+').or(Some(value)).filter(|_| second.is_none()) {
+            let done = calls.parse::<usize>().unwrap() - usize::from(!value.ends_with('+'));
+            assert_eq!(fs::read_to_string(&trace).unwrap().lines().count(), done, "{value}");
+        }
+        fs::remove_file(&trace).unwrap();
         count += more;
         assert_eq!(made(&host), count, "{variable}={value}");
         assert_in_step(&host);
