@@ -168,6 +168,8 @@ fn files_that_are_not_of_the_format_are_refused_with_the_line() {
         ("version: v1\nversion: v1", "line 2: \"version\" again, after line 1"),
         ("version: v1\n---\nversion: v1", "line 2: a second document; write one per file"),
         ("version: [", "line 1: not YAML: "),
+        ("version: v1\r\n? ", "line 2: unknown field \"\"; the file has"),
+        ("version: v1\rhooks: x", "line 2: unknown field \"hooks\"; the file has"),
         ("version: v1\n\tmig-configs: {}", "line 1: not YAML: "),
         ("? [a]\n: b", "line 1: a list as a key; write a name"),
         ("version: !!str v1", "line 1: a tag; leave it out"),

@@ -5,7 +5,7 @@
 //! for together is bounded, as is nesting.
 
 use super::{BadLayouts, Origin};
-use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+use saphyr_parser::{Event, Parser, ScalarStyle};
 use std::collections::HashMap;
 
 /// The weight of a document with its aliases written out: the length of each text, and something for
@@ -71,17 +71,24 @@ pub(super) fn bad(line: usize, message: impl Into<String>) -> BadLayouts {
 
 /// The only document of the text; `None` of a text without any.
 pub(super) fn read(text: &str) -> Result<Option<Node>, BadLayouts> {
+    let last = last_line(text);
     let mut tree = Tree::default();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
             let what = error.info().replace(char::is_control, " ");
-            // What is missing at the end is found missing behind it.
-            let line = error.marker().line().min(text.lines().count()).max(1);
-            bad(line, format!("not YAML: {what}"))
+            bad(error.marker().line().min(last), format!("not YAML: {what}"))
         })?;
-        tree.take(event, span)?;
+        tree.take(event, span.start.line().min(last))?;
     }
     Ok(tree.root)
+}
+
+/// What is missing at the end is found missing behind it, in a line that is not there. To YAML, a
+/// carriage return alone ends a line too.
+fn last_line(text: &str) -> usize {
+    let text = text.replace("\r\n", "\n");
+    let breaks = ['\n', '\r'];
+    text.strip_suffix(breaks).unwrap_or(&text).split(breaks).count()
 }
 
 /// A list or a map of which not all was read.
@@ -103,8 +110,7 @@ struct Tree {
 }
 
 impl Tree {
-    fn take(&mut self, event: Event, span: Span) -> Result<(), BadLayouts> {
-        let line = span.start.line();
+    fn take(&mut self, event: Event, line: usize) -> Result<(), BadLayouts> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 untagged(line, tag.is_some())?;
