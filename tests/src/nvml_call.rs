@@ -6,7 +6,7 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
-/// A process that calls the fake driver of a host; see `tests/fake-nvml/src/bin/nvml-call.rs`.
+/// A process that calls the fake driver of a host; see `tests/fake-nvml/src/bin/nvml-call`.
 #[derive(Debug)]
 pub struct Caller {
     child: Child,

@@ -2,7 +2,7 @@
 //! standard input. The answer is a line: the code, then what was given. GPUs are indices, instances are
 //! ids; a handle is fetched when it is first needed and kept, so that one can be used after its instance
 //! is gone.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, non_upper_case_globals)]
 
 use libloading::Library;
 use nvml_wrapper_sys::bindings::*;
@@ -11,7 +11,7 @@ use std::{
     ffi::{CStr, c_char, c_uint},
     io::{BufRead, Write, stdin, stdout},
     mem::zeroed,
-    ptr::{null, null_mut},
+    ptr::null_mut,
 };
 
 type Code = nvmlReturn_t;
@@ -44,6 +44,8 @@ macro_rules! empty {
         unsafe { zeroed() }
     };
 }
+
+mod compute;
 
 fn main() {
     let library = std::env::args_os().nth(1).expect("nvml-call LIBRARY");
@@ -113,31 +115,6 @@ impl Caller {
         }
     }
 
-    fn call_compute(&mut self, verb: &str, at: (u32, u32), n: &[u32]) -> Answer {
-        match (verb, n) {
-            ("ci-profile", [kind, engines]) => self.compute_profile(at, *kind, *engines),
-            ("ci-profile", [kind, engines, version]) => {
-                self.compute_profile_version(at, *kind, *engines, *version)
-            }
-            ("ci-places", [profile]) => self.compute_places(at, *profile),
-            ("ci-remaining", [profile]) => {
-                let (instance, mut count) = (self.gpu_instance(at.0, at.1)?, 0);
-                ask!(self.nvmlGpuInstanceGetComputeInstanceRemainingCapacity(
-                    instance, *profile, &mut count
-                ))?;
-                Ok(count.to_string())
-            }
-            ("ci-list", [profile]) => self.compute_list(at, *profile),
-            ("ci-info", [ci]) => self.compute_info(at, *ci),
-            ("ci-create", [profile, place @ ..]) => self.create_compute(at, *profile, place),
-            ("ci-destroy", [ci]) => {
-                let instance = self.compute_instance(at, *ci)?;
-                ask!(self.nvmlComputeInstanceDestroy(instance)).map(|()| String::new())
-            }
-            _ => panic!("{verb} {n:?} is no call"),
-        }
-    }
-
     /// Calls each of these functions with nothing but nulls and zeroes; gives their codes.
     fn every(&self, names: &[&str]) -> Answer {
         type Any = unsafe extern "C" fn(usize, usize, usize, usize, usize, usize) -> Code;
@@ -167,16 +144,6 @@ impl Caller {
         let (device, mut instance) = (self.device(gpu)?, null_mut());
         ask!(self.nvmlDeviceGetGpuInstanceById(device, gi, &mut instance))?;
         self.gpu_instances.insert((gpu, gi), instance);
-        Ok(instance)
-    }
-
-    fn compute_instance(&mut self, at: (u32, u32), ci: u32) -> Result<nvmlComputeInstance_t, Code> {
-        if let Some(known) = self.compute_instances.get(&(at.0, at.1, ci)) {
-            return Ok(*known);
-        }
-        let (gpu_instance, mut instance) = (self.gpu_instance(at.0, at.1)?, null_mut());
-        ask!(self.nvmlGpuInstanceGetComputeInstanceById(gpu_instance, ci, &mut instance))?;
-        self.compute_instances.insert((at.0, at.1, ci), instance);
         Ok(instance)
     }
 
@@ -218,8 +185,11 @@ impl Caller {
             1 => ask!(self.nvmlDeviceGetGraphicsRunningProcesses_v3(device, &mut count, at)),
             _ => ask!(self.nvmlDeviceGetMPSComputeRunningProcesses_v3(device, &mut count, at)),
         }
-        // The number that is needed is an answer too.
-        .or_else(|code| if count == room { Err(code) } else { Ok(()) })?;
+        // What is needed is an answer too.
+        .or_else(|code| match code {
+            nvmlReturn_enum_NVML_ERROR_INSUFFICIENT_SIZE if count > room => Ok(()),
+            code => Err(code),
+        })?;
         if count > room {
             return Ok(format!("{count} needed"));
         }
@@ -275,11 +245,12 @@ impl Caller {
         let (device, mut count, mut found) = (self.device(gpu)?, 0, [null_mut(); 16]);
         let at = found.as_mut_ptr();
         ask!(self.nvmlDeviceGetGpuInstances(device, profile, at, &mut count))?;
-        let ids = found.iter().take(count as usize).map(|instance| {
+        let id = |instance: &nvmlGpuInstance_t| {
             let mut info: nvmlGpuInstanceInfo_t = empty!();
-            ask!(self.nvmlGpuInstanceGetInfo(*instance, &mut info)).map(|()| info.id.to_string())
-        });
-        Ok(ids.collect::<Result<Vec<_>, _>>()?.join(" "))
+            ask!(self.nvmlGpuInstanceGetInfo(*instance, &mut info))
+                .map(|()| format!("{} ", info.id))
+        };
+        found.iter().take(count as usize).map(id).collect()
     }
 
     fn info(&mut self, gpu: u32, gi: u32) -> Answer {
@@ -309,102 +280,9 @@ impl Caller {
         self.gpu_instances.insert((gpu, info.id), instance);
         Ok(info.id.to_string())
     }
-
-    fn compute_profile(&mut self, at: (u32, u32), kind: u32, engines: u32) -> Answer {
-        let mut info: nvmlComputeInstanceProfileInfo_t = empty!();
-        let instance = self.gpu_instance(at.0, at.1)?;
-        ask!(
-            self.nvmlGpuInstanceGetComputeInstanceProfileInfo(instance, kind, engines, &mut info)
-        )?;
-        Ok(format!("{} {} {}", info.id, info.sliceCount, info.instanceCount))
-    }
-
-    fn compute_profile_version(
-        &mut self,
-        at: (u32, u32),
-        kind: u32,
-        engines: u32,
-        version: u32,
-    ) -> Answer {
-        let instance = self.gpu_instance(at.0, at.1)?;
-        let mut info: nvmlComputeInstanceProfileInfo_v3_t = empty!();
-        let size = match version {
-            2 => size_of::<nvmlComputeInstanceProfileInfo_v2_t>(),
-            _ => size_of::<nvmlComputeInstanceProfileInfo_v3_t>(),
-        };
-        info.version = version << 24 | size as c_uint;
-        let into: *mut nvmlComputeInstanceProfileInfo_v3_t = &mut info;
-        ask!(self.nvmlGpuInstanceGetComputeInstanceProfileInfoV(
-            instance,
-            kind,
-            engines,
-            into.cast()
-        ))?;
-        // Version 3 is version 2 with one field more at the end.
-        Ok(format!("{} {} {}", info.id, info.sliceCount, text(&info.name)))
-    }
-
-    fn compute_places(&mut self, at: (u32, u32), profile: u32) -> Answer {
-        let (instance, mut count) = (self.gpu_instance(at.0, at.1)?, 0);
-        ask!(self.nvmlGpuInstanceGetComputeInstancePossiblePlacements(
-            instance,
-            profile,
-            null_mut(),
-            &mut count
-        ))?;
-        let mut places: Vec<nvmlComputeInstancePlacement_t> =
-            (0..count).map(|_| empty!()).collect();
-        let into = places.as_mut_ptr();
-        ask!(self.nvmlGpuInstanceGetComputeInstancePossiblePlacements(
-            instance, profile, into, &mut count
-        ))?;
-        Ok(places.iter().map(|p| format!("{}:{} ", p.start, p.size)).collect())
-    }
-
-    fn compute_list(&mut self, at: (u32, u32), profile: u32) -> Answer {
-        let mut found = [null_mut(); 16];
-        let (instance, mut count, into) = (self.gpu_instance(at.0, at.1)?, 0, found.as_mut_ptr());
-        ask!(self.nvmlGpuInstanceGetComputeInstances(instance, profile, into, &mut count))?;
-        let ids = found.iter().take(count as usize).map(|instance| {
-            let mut info: nvmlComputeInstanceInfo_t = empty!();
-            ask!(self.nvmlComputeInstanceGetInfo_v2(*instance, &mut info))
-                .map(|()| info.id.to_string())
-        });
-        Ok(ids.collect::<Result<Vec<_>, _>>()?.join(" "))
-    }
-
-    fn compute_info(&mut self, at: (u32, u32), ci: u32) -> Answer {
-        let mut info: nvmlComputeInstanceInfo_t = empty!();
-        let instance = self.compute_instance(at, ci)?;
-        ask!(self.nvmlComputeInstanceGetInfo_v2(instance, &mut info))?;
-        let (id, profile, place) = (info.id, info.profileId, info.placement);
-        Ok(format!("{id} {profile} {}:{}", place.start, place.size))
-    }
-
-    fn create_compute(&mut self, at: (u32, u32), profile: u32, place: &[u32]) -> Answer {
-        let (gi, mut instance) = (self.gpu_instance(at.0, at.1)?, null_mut());
-        match *place {
-            [start, size] => {
-                let place = nvmlComputeInstancePlacement_t { start, size };
-                ask!(self.nvmlGpuInstanceCreateComputeInstanceWithPlacement(
-                    gi,
-                    profile,
-                    &place,
-                    &mut instance
-                ))?;
-            }
-            _ => ask!(self.nvmlGpuInstanceCreateComputeInstance(gi, profile, &mut instance))?,
-        }
-        let mut info: nvmlComputeInstanceInfo_t = empty!();
-        ask!(self.nvmlComputeInstanceGetInfo_v2(instance, &mut info))?;
-        self.compute_instances.insert((at.0, at.1, info.id), instance);
-        Ok(info.id.to_string())
-    }
 }
 
 fn text(bytes: &[c_char]) -> String {
-    debug_assert!(bytes.contains(&0));
-    let start = if bytes.is_empty() { null() } else { bytes.as_ptr() };
-    // SAFETY: NVML ends its texts with a zero within the field.
-    unsafe { CStr::from_ptr(start) }.to_string_lossy().into_owned()
+    // SAFETY: the bytes are not none, and NVML ends its texts with a zero within the field.
+    unsafe { CStr::from_ptr(bytes.as_ptr()) }.to_string_lossy().into_owned()
 }
