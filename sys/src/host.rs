@@ -98,6 +98,14 @@ impl Host {
         let driver = DriverRoot::open(&roots.driver, &roots.library_search_path)?;
         Ok(Host { driver, dev: open(&roots.dev)?, proc: open(&roots.proc)? })
     }
+
+    /// NVML, open to divide GPUs.
+    ///
+    /// # Errors
+    /// As [`Machine::nvml`].
+    pub fn divider(&self) -> std::result::Result<Box<dyn nvml::Divider>, nvml::Failure> {
+        nvml::divider(&self.driver)
+    }
 }
 
 impl Machine for Host {

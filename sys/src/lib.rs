@@ -39,7 +39,7 @@ pub use library_dirs::LibraryDirs;
 pub use log::{Log, Severity, append_line};
 pub use node_dir::{Entry, NodeDir, is_root};
 pub use notify::Manager;
-pub use process::{Powers, Ran, become_program, isolate, run};
+pub use process::{Powers, Ran, become_program, isolate, run, sleep};
 pub use publish::{Lock, Outcome, SpecDir};
 pub use root::Root;
 

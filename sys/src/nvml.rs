@@ -1,8 +1,11 @@
-//! NVML, asked once: load `libnvidia-ml.so.1` of the driver, enumerate, shut down.
+//! NVML: load `libnvidia-ml.so.1` of the driver, ask or divide, shut down.
 //!
 //! nvml-wrapper does what it can; the calls that it has no safe form of are in [`raw`]. Nothing is
 //! kept open: on Ampere an open NVML client holds a change of MIG mode up.
 
+#[cfg(feature = "nvml")]
+mod divide;
+mod division;
 #[cfg(feature = "nvml")]
 mod enumerate;
 #[cfg(feature = "nvml")]
@@ -10,14 +13,33 @@ mod library;
 #[cfg(feature = "nvml")]
 mod raw;
 
+pub use division::{
+    ComputeInstance, ComputeProfile, Divider, Division, GpuInstance, GpuProfile, ModeChange,
+    Process,
+};
 #[cfg(feature = "nvml")]
 pub(crate) use enumerate::report;
 #[cfg(feature = "nvml")]
 pub use raw::SYMBOLS as RAW_SYMBOLS;
 
+#[cfg(feature = "nvml")]
+pub(crate) fn divider(root: &crate::DriverRoot) -> Result<Box<dyn Divider>, Failure> {
+    Ok(Box::new(divide::Session::open(root)?))
+}
+
 #[cfg(not(feature = "nvml"))]
 pub(crate) fn report(_: &crate::DriverRoot) -> Result<Report, Failure> {
-    Err(Failure::NoLibrary { searched: "nothing: built without NVML".to_owned() })
+    Err(not_built())
+}
+
+#[cfg(not(feature = "nvml"))]
+pub(crate) fn divider(_: &crate::DriverRoot) -> Result<Box<dyn Divider>, Failure> {
+    Err(not_built())
+}
+
+#[cfg(not(feature = "nvml"))]
+fn not_built() -> Failure {
+    Failure::NoLibrary { searched: "nothing: built without NVML".to_owned() }
 }
 
 use mig_cdi_model::Placement;

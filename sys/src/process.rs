@@ -167,6 +167,11 @@ fn wait_until(child: &mut Child, end: Instant) -> nix::Result<Option<i32>> {
     }
 }
 
+/// Does nothing for so long.
+pub fn sleep(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// Becomes another program with these arguments, the same environment and the same descriptors.
 /// Returns only when that fails.
 pub fn become_program(program: &Path, args: impl IntoIterator<Item = OsString>) -> Error {

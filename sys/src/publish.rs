@@ -242,7 +242,11 @@ impl SpecDir {
 /// Makes one directory, 0755 whatever the umask: engines of other users read it.
 fn make(path: &Path) -> Result<()> {
     let fail = |errno| Error::call("create directory", path, errno);
-    mkdirat(nix::fcntl::AT_FDCWD, path, Mode::from_bits_truncate(0o755)).map_err(fail)?;
+    match mkdirat(nix::fcntl::AT_FDCWD, path, Mode::from_bits_truncate(0o755)) {
+        // Another process was first; what it is shows when it is opened.
+        Err(Errno::EEXIST) => return Ok(()),
+        made => made.map_err(fail)?,
+    }
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let fd = nix::fcntl::open(path, flags, Mode::empty()).map_err(fail)?;
     fchmod(&fd, Mode::from_bits_truncate(0o755)).map_err(fail)

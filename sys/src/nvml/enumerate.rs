@@ -6,8 +6,7 @@ use nvml_wrapper::{Device, Nvml, error::NvmlError};
 
 /// Loads NVML of the driver below `root`, enumerates and shuts it down.
 pub(crate) fn report(root: &DriverRoot) -> Result<Report, Failure> {
-    let path = library::find(root)?;
-    let nvml = Nvml::builder().lib_path(path.as_ref()).init().map_err(|e| start(&path, e))?;
+    let (nvml, path) = library::start(root)?;
     let version = nvml.sys_driver_version();
     let count = nvml.device_count();
     let fatal = |call, e: &NvmlError| Failure::Call(failed(call, e));
@@ -20,27 +19,9 @@ pub(crate) fn report(root: &DriverRoot) -> Result<Report, Failure> {
     })
 }
 
-fn start(path: &str, error: NvmlError) -> Failure {
-    let path = path.to_owned();
-    match error {
-        NvmlError::LibloadingError(_) if path == library::NAME => Failure::NoLibrary {
-            searched: "the directories that the dynamic loader knows".to_owned(),
-        },
-        NvmlError::DriverNotLoaded => Failure::NotLoaded { path },
-        NvmlError::LibRmVersionMismatch => Failure::VersionMismatch { path },
-        NvmlError::LibloadingError(e) => Failure::Unusable { path, reason: e.to_string() },
-        NvmlError::FailedToLoadSymbol(reason) => Failure::Unusable { path, reason },
-        error => Failure::Call(failed("nvmlInit_v2", &error)),
-    }
-}
-
 fn gpu(nvml: &Nvml, index: u32) -> Result<Gpu, CallError> {
     let device = ask("nvmlDeviceGetHandleByIndex_v2", nvml.device_by_index(index))?;
-    let (mig, mig_pending) = match device.mig_mode() {
-        Ok(mode) => (Some(mode.current == 1), Some(mode.pending == 1)),
-        Err(NvmlError::NotSupported | NvmlError::FailedToLoadSymbol(_)) => (None, None),
-        Err(error) => return Err(failed("nvmlDeviceGetMigMode", &error)),
-    };
+    let (mig, mig_pending) = modes(&device)?;
     Ok(Gpu {
         pci: ask("nvmlDeviceGetPciInfo_v3", device.pci_info())?.bus_id,
         uuid: ask("nvmlDeviceGetUUID", device.uuid())?,
@@ -52,7 +33,16 @@ fn gpu(nvml: &Nvml, index: u32) -> Result<Gpu, CallError> {
     })
 }
 
-fn ask<T>(call: &'static str, answer: Result<T, NvmlError>) -> Result<T, CallError> {
+/// Whether a GPU is divided, and whether it will be after its next reset; `None` when it cannot be.
+pub(super) fn modes(gpu: &Device<'_>) -> Result<(Option<bool>, Option<bool>), CallError> {
+    match gpu.mig_mode() {
+        Ok(mode) => Ok((Some(mode.current == 1), Some(mode.pending == 1))),
+        Err(NvmlError::NotSupported | NvmlError::FailedToLoadSymbol(_)) => Ok((None, None)),
+        Err(error) => Err(failed("nvmlDeviceGetMigMode", &error)),
+    }
+}
+
+pub(super) fn ask<T>(call: &'static str, answer: Result<T, NvmlError>) -> Result<T, CallError> {
     answer.map_err(|error| failed(call, &error))
 }
 

@@ -1,10 +1,11 @@
-//! The NVML calls that nvml-wrapper 0.13 has no safe form of. This file is the only one with
-//! `unsafe` in the product.
+//! The NVML calls that nvml-wrapper 0.13 has no safe form of. `unsafe` is here and in the file below.
 //!
 //! Common to all: the function pointer comes from the library that `Nvml` keeps loaded for as long
 //! as the `Device` lives, its type is that of nvml.h in nvml-wrapper-sys, and every pointer passed
 //! is to a local that outlives the call.
 #![allow(unsafe_code)]
+
+pub(super) mod divide;
 
 use super::{CallError, failed};
 use mig_cdi_model::Placement;
@@ -12,16 +13,27 @@ use nvml_wrapper::{
     Device, Nvml,
     error::{NvmlError, nvml_sym, nvml_try},
 };
-use std::{mem::MaybeUninit, ptr};
-
 /// What this file binds by name; a library without one of them is answered as "not supported".
-pub const SYMBOLS: [&str; 6] = [
+pub const SYMBOLS: [&str; 19] = [
     "nvmlDeviceGetGpuInstanceId",
     "nvmlDeviceGetComputeInstanceId",
     "nvmlDeviceGetGpuInstanceById",
     "nvmlGpuInstanceGetInfo",
     "nvmlGpuInstanceGetComputeInstanceById",
     "nvmlComputeInstanceGetInfo_v2",
+    "nvmlDeviceGetGpuInstanceProfileInfo",
+    "nvmlDeviceGetGpuInstanceProfileInfoV",
+    "nvmlDeviceGetGpuInstancePossiblePlacements_v2",
+    "nvmlDeviceGetGpuInstanceRemainingCapacity",
+    "nvmlDeviceGetGpuInstances",
+    "nvmlGpuInstanceGetComputeInstanceProfileInfo",
+    "nvmlGpuInstanceGetComputeInstancePossiblePlacements",
+    "nvmlGpuInstanceGetComputeInstances",
+    "nvmlDeviceCreateGpuInstanceWithPlacement",
+    "nvmlGpuInstanceCreateComputeInstanceWithPlacement",
+    "nvmlGpuInstanceCreateComputeInstance",
+    "nvmlGpuInstanceDestroy",
+    "nvmlComputeInstanceDestroy",
 ];
 
 type Answer<T> = Result<T, NvmlError>;
@@ -56,40 +68,16 @@ pub(super) fn placements(
     gi: u32,
     ci: u32,
 ) -> Result<(Option<Placement>, Option<Placement>), CallError> {
-    let lib = nvml.lib();
-    let gpu_instance = || -> Answer<_> {
-        let by_id = nvml_sym(lib.nvmlDeviceGetGpuInstanceById.as_ref())?;
-        let get_info = nvml_sym(lib.nvmlGpuInstanceGetInfo.as_ref())?;
-        let mut handle = ptr::null_mut();
-        // SAFETY: see the head of this file; `gpu` is a live handle of `nvml`.
-        nvml_try(unsafe { by_id(gpu.handle(), gi, &mut handle) })?;
-        let mut info = MaybeUninit::zeroed();
-        // SAFETY: `handle` was just given by NVML; `info` is large enough for the v1 structure,
-        // which has no version field.
-        nvml_try(unsafe { get_info(handle, info.as_mut_ptr()) })?;
-        // SAFETY: all zeroes is a value of this structure of integers and pointers, and NVML has
-        // filled it.
-        let placement = unsafe { info.assume_init() }.placement;
-        Ok((handle, Placement { start: placement.start, size: placement.size }))
-    };
-    let Some((handle, gi_placement)) = permitted("nvmlGpuInstanceGetInfo", gpu_instance())? else {
+    let gpu_instance = divide::gpu_instance(nvml, gpu, gi)
+        .and_then(|handle| Ok((handle, divide::gpu_instance_info(nvml, handle)?.placement)));
+    let Some((handle, place)) = permitted("nvmlGpuInstanceGetInfo", gpu_instance)? else {
         return Ok((None, None));
     };
-    let compute_instance = || -> Answer<_> {
-        let by_id = nvml_sym(lib.nvmlGpuInstanceGetComputeInstanceById.as_ref())?;
-        let get_info = nvml_sym(lib.nvmlComputeInstanceGetInfo_v2.as_ref())?;
-        let mut instance = ptr::null_mut();
-        // SAFETY: `handle` is the live GPU instance from above.
-        nvml_try(unsafe { by_id(handle, ci, &mut instance) })?;
-        let mut info = MaybeUninit::zeroed();
-        // SAFETY: `instance` was just given by NVML; `info` has the size of the v2 structure, which
-        // has no version field.
-        nvml_try(unsafe { get_info(instance, info.as_mut_ptr()) })?;
-        // SAFETY: as for the GPU instance.
-        let placement = unsafe { info.assume_init() }.placement;
-        Ok(Placement { start: placement.start, size: placement.size })
-    };
-    let ci_placement = permitted("nvmlComputeInstanceGetInfo_v2", compute_instance())?;
+    let gi_placement = Placement { start: place.start, size: place.size };
+    let compute_instance = divide::compute_instance(nvml, handle, ci)
+        .and_then(|handle| Ok(divide::compute_instance_info(nvml, handle)?.placement));
+    let place = permitted("nvmlComputeInstanceGetInfo_v2", compute_instance)?;
+    let ci_placement = place.map(|place| Placement { start: place.start, size: place.size });
     Ok((Some(gi_placement), ci_placement))
 }
 
