@@ -9,6 +9,7 @@
 
 mod change;
 mod description;
+mod divide;
 mod geometry;
 mod machine;
 mod node;

@@ -1,6 +1,6 @@
 //! A simulated node as a machine that discovery can ask.
 
-use crate::{Gpu, Node, NvmlFault, Tree};
+use crate::{Gpu, Node, NvmlFault, Tree, divide::Simulated};
 use mig_cdi_sys::{DriverRoot, Error, Machine, NodeStat, Result, nvml};
 
 /// A simulated node as a machine.
@@ -15,6 +15,14 @@ impl SimulatedMachine {
     #[must_use]
     pub fn new(node: Node) -> Self {
         SimulatedMachine { tree: Tree::of(&node), node }
+    }
+
+    /// Whoever divides the node. What he changes is forgotten with him.
+    ///
+    /// # Errors
+    /// As [`Machine::nvml`].
+    pub fn divider(&self) -> std::result::Result<Box<dyn nvml::Divider>, nvml::Failure> {
+        Ok(Box::new(Simulated::start(self.node.clone())?))
     }
 }
 
