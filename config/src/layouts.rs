@@ -17,8 +17,8 @@ pub use gpu::{Candidate, GpuWord};
 pub use write::{Unsayable, mig_parted_yaml, pinned_yaml};
 
 use gpu::DeviceFilter;
-use mig_cdi_layout::Wish;
-use std::fmt;
+use mig_cdi_layout::{BadWish, Wish};
+use std::{fmt, str::FromStr};
 
 /// Where something was declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,29 @@ pub enum Layout {
     Off,
     /// MIG mode on, with the GPU instances of the wish and no others.
     Divided(Wish),
+}
+
+/// `off`, or the wish: written so that it reads back as the same layout.
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Layout::Off => f.write_str("off"),
+            Layout::Divided(wish) => wish.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Layout {
+    type Err = BadWish;
+
+    /// # Errors
+    /// A word that is neither `off` nor of a wish.
+    fn from_str(text: &str) -> Result<Layout, BadWish> {
+        match text.trim() {
+            "off" => Ok(Layout::Off),
+            wish => wish.parse().map(Layout::Divided),
+        }
+    }
 }
 
 /// A GPU for which something is declared.

@@ -28,12 +28,7 @@ impl FromStr for Assignment {
             bad("write a gpu and what it is to be, such as 0=3x2g.20gb,1g.10gb".to_owned())
         })?;
         let gpu = gpu.trim().parse().map_err(bad)?;
-        let layout = match layout.trim() {
-            "off" => Layout::Off,
-            wish => Layout::Divided(
-                wish.parse().map_err(|e| bad(format!("{e}, or off for mig mode off")))?,
-            ),
-        };
+        let layout = layout.parse().map_err(|e| bad(format!("{e}, or off for mig mode off")))?;
         Ok(Assignment { text: text.to_owned(), gpu, layout })
     }
 }

@@ -13,6 +13,26 @@ impl Layouts {
     pub fn select(&self, name: &str, gpus: &[Candidate]) -> Result<Vec<Selected>, BadLayouts> {
         select(self.config(name)?, gpus)
     }
+
+    /// The same of the GPUs that are there, and the words for those that are not: a checkpoint is of
+    /// use although a card is broken.
+    ///
+    /// # Errors
+    /// As [`Layouts::select`], but for GPUs that are absent.
+    pub fn select_present(
+        &self,
+        name: &str,
+        gpus: &[Candidate],
+    ) -> Result<(Vec<Selected>, Vec<GpuWord>), BadLayouts> {
+        let there = |word: &GpuWord| *word == GpuWord::All || gpus.iter().any(|gpu| word.is(gpu));
+        let mut absent = Vec::new();
+        let mut entries = self.config(name)?.to_vec();
+        for entry in &mut entries {
+            let gone = entry.gpus.extract_if(.., |(word, _)| !there(word));
+            absent.extend(gone.map(|(word, _)| word));
+        }
+        Ok((select(&entries, gpus)?, absent))
+    }
 }
 
 impl Assignment {
