@@ -24,6 +24,8 @@ Examples:
   mig-cdi show 0:2g.20gb:0                      what such a container gets, and from which facts
   mig-cdi nodes                                 the device nodes that rootless engines take from the host
   mig-cdi doctor                                why does it not work, and what cures it
+  mig-cdi profiles                              what GPUs can be divided into
+  mig-cdi plan 0=3x2g.20gb,1g.10gb              what dividing GPU 0 so would change; apply does it
 
 No GPU here? Simulate a node:
   mig-cdi list --node hgx-h100
@@ -35,8 +37,8 @@ Exit codes:
   2  wrong command line, configuration or node description
   3  incomplete: something on the node could not be established and was left out
   4  no driver to ask, or not all of it
-  5  refused: writing would be unsafe or would break an engine; nothing was written
-  6  stale: a spec on disk does not say what the node is now";
+  5  refused: writing would be unsafe or would break an engine, or a slice that has to go is in use
+  6  stale: a spec on disk does not say what the node is now; of assert: it is divided otherwise";
 
 /// Gives slices of NVIDIA GPUs (MIG devices) to containers, through the Container Device Interface.
 #[derive(Debug, Parser)]
@@ -100,6 +102,26 @@ pub(crate) enum Command {
     /// says, and the links in /dev/char by which systemd finds them. Nodes of slices that are gone are
     /// removed. NVML is not asked, and no program is run.
     Nodes(NodesArgs),
+    /// Show what each GPU can be divided into, what still fits now, and where
+    Profiles(ProfilesArgs),
+    /// Show what apply would do, in order and with the reasons, and what stays
+    ///
+    /// Nothing is touched. Slices in use stay, and so does every slice that the wish has a use for.
+    Plan(PlanArgs),
+    /// Divide GPUs as wished, without disturbing slices in use
+    ///
+    /// Each GPU ends as wished or stays as it was, and the spec follows at once. A slice that is in use, by
+    /// a program, a container or a lease, is not destroyed: the message names who holds it. No GPU is
+    /// touched that is not named.
+    Apply(ApplyArgs),
+    /// Say whether GPUs are divided as wished; the exit code is 6 when one is not
+    Assert(PlanArgs),
+    /// Print how the GPUs are divided, as a file of layouts
+    Export(ExportArgs),
+    /// Write down how the GPUs are divided, with every placement, for restore
+    Checkpoint(CheckpointArgs),
+    /// Divide the GPUs as a checkpoint says: no instance outlives a restart of the machine
+    Restore(RestoreArgs),
     /// Say whether slices still are what a spec claims of them: run by mig-cdi-hook
     #[command(hide = true)]
     Verify(VerifyArgs),
@@ -207,7 +229,7 @@ pub(crate) struct VerifyArgs {
     pub claims: Vec<Claim>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct GenerateArgs {
     /// The file to write or to check; with - generate prints to standard output [default:
     /// /var/run/cdi/nvidia.com-mig.json]
@@ -282,6 +304,123 @@ pub(crate) struct StatusArgs {
 
     #[command(flatten)]
     pub state: StateArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProfilesArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How GPUs are to be divided.
+#[derive(Debug, Args)]
+pub(crate) struct WishArgs {
+    /// GPU=LAYOUT: the index, UUID or PCI address of a GPU, or all; and 3x2g.20gb,1g.10gb, none for MIG
+    /// mode without instances, or off. Pin with 3g.40gb@4, divide further with 3g.40gb(1c,2c)
+    #[arg(value_name = "GPU=LAYOUT", required_unless_present_any = ["file", "resume"])]
+    pub gpus: Vec<String>,
+
+    /// Take the layouts from FILE, in the format of mig-parted (- for standard input)
+    #[arg(short, long, value_name = "FILE", requires = "layout", conflicts_with = "gpus")]
+    pub file: Option<PathBuf>,
+
+    /// The layout in FILE to take
+    #[arg(
+        short = 'c',
+        long = "layout",
+        value_name = "NAME",
+        requires = "file",
+        visible_alias = "selected-config"
+    )]
+    pub layout: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub wish: WishArgs,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub holders: HoldersArgs,
+
+    #[arg(long, hide = true)]
+    resume: bool,
+}
+
+/// Where it is seen who holds what.
+#[derive(Debug, Args)]
+pub(crate) struct HoldersArgs {
+    /// Look for processes below DIR
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub host_root: PathBuf,
+
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// How GPUs are changed.
+#[derive(Debug, Args)]
+pub(crate) struct ChangeArgs {
+    /// Wait so long for whoever holds a slice that has to go; nobody is stopped
+    #[arg(long, value_name = "SECONDS", default_value = "0")]
+    pub evict: u64,
+
+    /// Leave the spec and the device nodes as they are
+    #[arg(long)]
+    pub no_refresh: bool,
+
+    /// Where it is written down what is done, until it is done
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/mig-cdi")]
+    pub journal_dir: PathBuf,
+
+    #[command(flatten)]
+    pub holders: HoldersArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    #[command(flatten)]
+    pub wish: WishArgs,
+
+    /// End what an apply that was cut off has begun: as it was wished, or else as it was
+    #[arg(long, conflicts_with_all = ["gpus", "file"])]
+    pub resume: bool,
+
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// With every placement, by UUID
+    #[arg(long)]
+    pub pinned: bool,
+
+    /// The name of the layout
+    #[arg(short = 'c', long = "layout", value_name = "NAME", default_value = "current")]
+    pub layout: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckpointArgs {
+    /// The file to write
+    #[arg(value_name = "FILE", default_value = "/var/lib/mig-cdi/layout.yaml")]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The file that checkpoint wrote
+    #[arg(value_name = "FILE", default_value = "/var/lib/mig-cdi/layout.yaml")]
+    pub file: PathBuf,
+
+    #[command(flatten)]
+    pub change: ChangeArgs,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ mod doctor;
 mod generate;
 mod list;
 mod nodes;
+mod partition;
 mod plan;
 mod show;
 mod status;
@@ -62,6 +63,13 @@ pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Failure> {
         Command::Watch(args) => watch::run(&context, args),
         Command::Status(args) => status::run(&context, args),
         Command::Nodes(args) => nodes::run(&context, args),
+        Command::Profiles(args) => partition::profiles(&context, args),
+        Command::Plan(args) => partition::plan(&context, args),
+        Command::Apply(args) => partition::apply(&context, args),
+        Command::Assert(args) => partition::assert(&context, args),
+        Command::Export(args) => partition::export(&context, args),
+        Command::Checkpoint(args) => partition::checkpoint(&context, args),
+        Command::Restore(args) => partition::restore(&context, args),
         Command::Verify(args) => verify::run(&context, args),
     }
 }

@@ -16,9 +16,10 @@ pub enum Exit {
     Incomplete = 3,
     /// There is no driver to ask, it cannot be asked, or a required file of it is missing.
     NoDriver = 4,
-    /// Writing would have been unsafe or would have broken an engine; nothing was written.
+    /// Writing would have been unsafe or would have broken an engine, and nothing was written; or a slice
+    /// that has to go is in use, and nothing was changed.
     Refused = 5,
-    /// The files on disk do not say what the node is now.
+    /// The files on disk do not say what the node is now; or a GPU is not divided as it should be.
     Stale = 6,
 }
 

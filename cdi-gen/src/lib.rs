@@ -6,9 +6,11 @@
 mod cli;
 mod commands;
 mod console;
+mod containers;
 pub mod discover;
 mod doctor;
 mod exit;
+mod partition;
 pub mod spec;
 pub mod spec_file;
 mod watch;

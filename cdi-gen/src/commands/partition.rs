@@ -1,0 +1,175 @@
+//! The commands that divide GPUs, and what they share: the GPUs, the wish, who holds what.
+
+mod apply;
+mod export;
+mod plan;
+mod profiles;
+
+pub(super) use apply::{apply, restore};
+pub(super) use export::{checkpoint, export};
+pub(super) use plan::{assert, plan};
+pub(super) use profiles::profiles;
+
+use super::{Context, TEXT_LIMIT, simulated, usage, utf8};
+use crate::{
+    Exit, Failure,
+    cli::{HoldersArgs, WishArgs},
+    discover::{self, Source},
+    partition::{
+        apply::{Change, label},
+        holders::Holders,
+    },
+};
+use mig_cdi_config::layouts::{Assignment, BadLayouts, Candidate, Layout, Layouts, Selected};
+use mig_cdi_model::GpuIndex;
+use mig_cdi_sim::SimulatedMachine;
+use mig_cdi_sys::{
+    Root,
+    nvml::{Divider, Division},
+    read_named,
+};
+use std::path::Path;
+
+/// The name of the layout in a checkpoint.
+const CHECKPOINT: &str = "checkpoint";
+
+/// A GPU, and how it shall be.
+type Wished<'a> = (&'a Division, Layout);
+
+/// The GPUs of a node, and whoever divides them.
+struct Gpus {
+    divider: Box<dyn Divider>,
+    /// Those that NVML can tell of.
+    all: Vec<Division>,
+    /// How many it cannot.
+    lost: usize,
+}
+
+impl Gpus {
+    fn read(context: &Context<'_>) -> Result<Gpus, Failure> {
+        if context.node.source == Source::Proc {
+            let message = "--source proc: only nvml divides gpus and tells how they are divided";
+            return Err(usage(message.to_owned()));
+        }
+        let divider = match &context.node.node {
+            None => context.host()?.divider(),
+            Some(name) => SimulatedMachine::new(simulated(name)?).divider(),
+        };
+        let divider = divider.map_err(discover::explain)?;
+        let (mut all, mut lost) = (Vec::new(), 0);
+        for (index, gpu) in divider.gpus().map_err(discover::explain)?.into_iter().enumerate() {
+            match gpu {
+                Ok(gpu) => all.push(gpu),
+                Err(error) => {
+                    lost += 1;
+                    context.console.error(&format!("gpu {index}: {error}; it is left out"));
+                }
+            }
+        }
+        match all.is_empty() && lost > 0 {
+            true => Err(Failure::new(Exit::Incomplete, "nvml can tell of no gpu")),
+            false => Ok(Gpus { divider, all, lost }),
+        }
+    }
+
+    fn candidates(&self) -> Result<Vec<Candidate>, Failure> {
+        let candidate = |gpu: &Division| {
+            let bad = |why: String| {
+                Failure::new(Exit::Failed, format!("ask nvml of {}: {why}", label(gpu)))
+            };
+            Ok(Candidate {
+                index: GpuIndex(gpu.index),
+                uuid: gpu.uuid.parse().map_err(|e| bad(format!("{e}")))?,
+                pci: gpu.pci.parse().map_err(|e| bad(format!("{e}")))?,
+                device_id: gpu.device_id,
+                subsystem_id: gpu.subsystem_id,
+            })
+        };
+        self.all.iter().map(candidate).collect()
+    }
+
+    /// What is wished of which GPU.
+    fn goals(&self, args: &WishArgs) -> Result<Vec<Wished<'_>>, Failure> {
+        match (&args.file, &args.layout) {
+            (Some(file), Some(name)) => self.goals_of(file, name),
+            _ => {
+                let fail = |e: BadLayouts| usage(e.to_string());
+                let words = args.gpus.iter().map(|word| word.parse().map_err(fail));
+                let words = words.collect::<Result<Vec<_>, _>>()?;
+                let selected = Assignment::select(&words, &self.candidates()?).map_err(fail)?;
+                Ok(self.found(selected))
+            }
+        }
+    }
+
+    /// The same from a file.
+    fn goals_of(&self, file: &Path, name: &str) -> Result<Vec<Wished<'_>>, Failure> {
+        let selected = layouts(file)?.select(name, &self.candidates()?);
+        Ok(self.found(selected.map_err(|e| unreadable(file, &e))?))
+    }
+
+    /// The same from a checkpoint, and how many of its GPUs are not there.
+    fn goals_back(
+        &self,
+        context: &Context<'_>,
+        file: &Path,
+    ) -> Result<(Vec<Wished<'_>>, usize), Failure> {
+        let selected = layouts(file)?.select_present(CHECKPOINT, &self.candidates()?);
+        let (selected, absent) = selected.map_err(|e| unreadable(file, &e))?;
+        for word in &absent {
+            context.console.error(&format!("gpu {word} is not on this node; it is left out"));
+        }
+        Ok((self.found(selected), absent.len()))
+    }
+
+    /// One that cannot be divided is left out unless it is named.
+    fn found(&self, selected: Vec<Selected>) -> Vec<Wished<'_>> {
+        let gpu = |selected: Selected| {
+            let gpu = self.all.get(selected.gpu)?;
+            (selected.named || gpu.mig.is_some()).then_some((gpu, selected.layout))
+        };
+        selected.into_iter().filter_map(gpu).collect()
+    }
+
+    fn changes(&self, goals: &[Wished<'_>], holders: &Holders) -> Result<Vec<Change>, Failure> {
+        goals.iter().map(|(gpu, goal)| Change::with(gpu, &self.all, holders, goal)).collect()
+    }
+}
+
+fn layouts(file: &Path) -> Result<Layouts, Failure> {
+    let text = utf8(read_named(file, TEXT_LIMIT)?, file)?;
+    Layouts::parse(&text).map_err(|e| unreadable(file, &e))
+}
+
+fn unreadable(file: &Path, why: &BadLayouts) -> Failure {
+    usage(format!("read {}: {why}", file.display()))
+}
+
+/// Who holds what. When `all` must be known, a process that cannot be looked into is a failure.
+fn holders(
+    context: &Context<'_>,
+    gpus: &Gpus,
+    args: &HoldersArgs,
+    all: bool,
+) -> Result<Holders, Failure> {
+    let mut holders = Holders::default();
+    if context.node.node.is_some() {
+        holders.add_processes(&gpus.all, None);
+        return Ok(holders);
+    }
+    let root = Root::open(&args.host_root)?;
+    holders.add_processes(&gpus.all, Some(&root));
+    holders.add_leases(&args.state.state_dir.join("leases"), &gpus.all)?;
+    let topology = discover::discover(&context.host()?, Source::Proc)?.topology;
+    let closed = holders.add_host(&root, &topology)?;
+    if closed > 0 {
+        let message = format!(
+            "look for who holds slices: {closed} processes cannot be looked into; run it as root"
+        );
+        match all {
+            true => return Err(Failure::new(Exit::Failed, message)),
+            false => context.console.warn(&message),
+        }
+    }
+    Ok(holders)
+}

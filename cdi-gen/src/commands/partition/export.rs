@@ -1,0 +1,57 @@
+//! `mig-cdi export` and `mig-cdi checkpoint`: how the GPUs are divided, as a file of layouts.
+
+use super::{
+    super::{Context, Done, exit},
+    CHECKPOINT, Gpus,
+};
+use crate::{
+    Exit, Failure,
+    cli::{CheckpointArgs, ExportArgs},
+    partition::apply::layout_of,
+};
+use mig_cdi_config::layouts::{mig_parted_yaml, pinned_yaml};
+use mig_cdi_model::GpuIndex;
+use mig_cdi_sys::SpecDir;
+use std::path::Path;
+
+pub(in super::super) fn export(context: &Context<'_>, args: &ExportArgs) -> Result<Done, Failure> {
+    let gpus = Gpus::read(context)?;
+    let stdout = match args.pinned {
+        true => pinned(&gpus, &args.layout)?,
+        false => {
+            let divided = gpus.all.iter().filter(|gpu| gpu.mig.is_some());
+            let layouts = divided.map(|gpu| (GpuIndex(gpu.index), layout_of(gpu, &gpus.all)));
+            let text = mig_parted_yaml(&args.layout, &layouts.collect::<Vec<_>>());
+            text.map_err(|e| Failure::new(Exit::Failed, format!("export: {e}")))?
+        }
+    };
+    Ok(Done { stdout, exit: exit(gpus.lost == 0) })
+}
+
+fn pinned(gpus: &Gpus, name: &str) -> Result<String, Failure> {
+    let divided = gpus.candidates()?.into_iter().zip(&gpus.all);
+    let divided = divided.filter(|(_, gpu)| gpu.mig.is_some());
+    let layouts = divided.map(|(names, gpu)| (names.uuid, layout_of(gpu, &gpus.all)));
+    Ok(pinned_yaml(name, &layouts.collect::<Vec<_>>()))
+}
+
+/// A checkpoint that lacks a GPU would restore less than there was.
+pub(in super::super) fn checkpoint(
+    context: &Context<'_>,
+    args: &CheckpointArgs,
+) -> Result<Done, Failure> {
+    let gpus = Gpus::read(context)?;
+    if gpus.lost > 0 {
+        let message = format!("write {}: not all gpus can be told of", args.file.display());
+        return Err(Failure::new(Exit::Incomplete, message));
+    }
+    let text = pinned(&gpus, CHECKPOINT)?;
+    let path = mig_cdi_sys::absolute(&args.file)?;
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
+        return Err(super::usage(format!("write {}: not the path of a file", path.display())));
+    };
+    let dir: &Path = dir;
+    SpecDir::open_or_make(dir)?.replace(name, text.as_bytes())?;
+    context.console.status(&format!("wrote {}", path.display()));
+    Ok(Done { stdout: String::new(), exit: Exit::Success })
+}
