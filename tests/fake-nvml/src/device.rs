@@ -1,7 +1,7 @@
 //! What a GPU or a MIG device is, and MIG mode.
 
 use super::{
-    Code, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, OK, Out, call, change,
+    Code, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, OK, Out, call, change, get_text,
     handles::{Handle, device, gpu_at, mig_device, visible, whole_gpu},
     privileged, put, put_text, read, text_field,
 };
@@ -24,6 +24,31 @@ pub extern "C" fn nvmlDeviceGetHandleByIndex_v2(
     call("nvmlDeviceGetHandleByIndex_v2", || {
         let index = index as usize;
         read(|node| gpu_at(node, index).and_then(|_| put(handle, Handle::Gpu(index).encode())))
+    })
+}
+
+/// Of a whole GPU only: the product asks for no other.
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetHandleByUUID(
+    uuid: *const c_char,
+    handle: Out<'_, nvmlDevice_t>,
+) -> Code {
+    call("nvmlDeviceGetHandleByUUID", || {
+        let uuid = get_text(uuid)?;
+        read(|node| {
+            let index = node.gpus.iter().position(|gpu| gpu.uuid.to_string() == uuid);
+            let index = index.ok_or(NOT_FOUND)?;
+            gpu_at(node, index).and_then(|_| put(handle, Handle::Gpu(index).encode()))
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetIndex(handle: nvmlDevice_t, index: Out<'_, c_uint>) -> Code {
+    call("nvmlDeviceGetIndex", || {
+        read(|node| {
+            whole_gpu(node, handle).and_then(|(position, _)| put(index, position as c_uint))
+        })
     })
 }
 

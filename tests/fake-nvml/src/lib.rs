@@ -25,7 +25,7 @@ use mig_cdi_sim::Refusal;
 use nvml_wrapper_sys::bindings::*;
 use state::{change, read};
 use std::{
-    ffi::{c_char, c_uint},
+    ffi::{CStr, c_char, c_uint},
     mem::MaybeUninit,
     ptr,
     sync::OnceLock,
@@ -48,6 +48,16 @@ type Out<'a, T> = Option<&'a mut MaybeUninit<T>>;
 fn put<T>(at: Out<'_, T>, value: T) -> Result<(), Code> {
     at.ok_or(INVALID_ARGUMENT)?.write(value);
     Ok(())
+}
+
+/// A C string of the caller.
+fn get_text(text: *const c_char) -> Result<String, Code> {
+    if text.is_null() {
+        return Err(INVALID_ARGUMENT);
+    }
+    // SAFETY: nvml.h obliges the caller to give a string that ends, and it is not null.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_str().map(str::to_owned).map_err(|_| INVALID_ARGUMENT)
 }
 
 /// Stores a C string in a buffer of `length` bytes.

@@ -1,0 +1,56 @@
+//! What dividing GPUs costs, whole process, on a fake host of 8 GPUs with 7 slices each, with the refresh of
+//! spec and device nodes: `cargo bench -p mig-cdi-tests --bench partition`.
+//!
+//! The figures to quote are the ratios to `mig-cdi list` on the same host, which asks NVML for every slice
+//! once.
+
+use mig_cdi_tests::{partition::Site, run};
+use std::time::{Duration, Instant};
+
+const RUNS: usize = 15;
+
+fn main() {
+    let site = Site::new(&"[[gpu]]\nmodel = \"a100-80gb\"\n".repeat(8));
+    let file = site.host.path("/layouts.yaml");
+    let text = "version: v1\nmig-configs:\n  all:\n    - devices: all\n      mig-enabled: true\n      mig-devices:\n        1g.10gb: 7\n";
+    std::fs::write(&file, text).expect("write the file of layouts");
+    let file = file.display().to_string();
+    let wish = ["-f", &file, "-c", "all"];
+    let apply = [&["apply"], &wish[..]].concat();
+    let mut made = Vec::new();
+    let mut destroyed = Vec::new();
+    for _ in 0..RUNS {
+        made.push(time(&site, &apply));
+        destroyed.push(time(&site, &["apply", "all=none"]));
+    }
+    site.must(&apply);
+    let base = median((0..RUNS).map(|_| time(&site, &["list"])).collect());
+    let show = |what: &str, times: Vec<Duration>| {
+        let ms = median(times);
+        println!("{what:<40} {ms:7.2} ms  {:5.2} x list", ms / base);
+    };
+    println!("{:<40} {base:7.2} ms", "list");
+    show("apply, 8 x 7 slices made", made);
+    show("apply, 8 x 7 slices destroyed", destroyed);
+    let again = |args: &[&str]| (0..RUNS).map(|_| time(&site, args)).collect();
+    show("apply, nothing to do", again(&apply));
+    show("plan, nothing to do", again(&[&["plan"], &wish[..]].concat()));
+    show("plan, all anew", again(&["plan", "all=7g.80gb"]));
+    show("assert", again(&[&["assert"], &wish[..]].concat()));
+    show("export", again(&["export"]));
+    show("profiles", again(&["profiles"]));
+}
+
+fn time(site: &Site, args: &[&str]) -> Duration {
+    let mut command = site.command(args);
+    let begin = Instant::now();
+    let ended = run(&mut command);
+    let time = begin.elapsed();
+    assert_eq!(ended.code, 0, "{args:?}: {}", ended.stderr);
+    time
+}
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64() * 1e3
+}

@@ -1,0 +1,196 @@
+//! A fake host whose GPUs are divided by the program, and who holds slices there.
+
+use crate::{FakeHost, Run};
+use mig_cdi_sim::Node;
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command};
+
+/// The id of a container.
+pub const CONTAINER: &str = "4f08cd7afbc60000000000000000000000000000000000000000000000000000";
+
+/// Such a host. Its `/proc` has the machine's first process and no others.
+#[derive(Debug)]
+pub struct Site {
+    /// The host.
+    pub host: FakeHost,
+}
+
+impl Site {
+    /// Makes the host of a node description; specs go to [`FakeHost::out`].
+    ///
+    /// # Panics
+    /// As [`FakeHost::new`].
+    #[must_use]
+    pub fn new(description: &str) -> Site {
+        let site = Site { host: FakeHost::new(description) };
+        let config = format!(
+            "capabilities = \"none\"\nspec-dirs = [{:?}]\n",
+            site.host.out().display().to_string()
+        );
+        fs::write(site.host.config(), config).expect("write the configuration");
+        let boot = "2d7a8c1e-0000-4000-8000-000000000001\n";
+        site.write("/proc/sys/kernel/random/boot_id", boot);
+        site.process(1, "mnt:[1]", "0::/init.scope\n", "init");
+        site
+    }
+
+    /// Writes a file of the host.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.host.path(path);
+        fs::create_dir_all(path.parent().expect("a file has a parent")).expect("make a directory");
+        fs::write(path, text).expect("write a file");
+    }
+
+    /// A process below the host's `/proc`.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn process(&self, pid: u32, namespace: &str, cgroup: &str, command: &str) {
+        let proc = format!("/proc/{pid}");
+        self.write(&format!("{proc}/cgroup"), cgroup);
+        self.write(&format!("{proc}/cmdline"), &command.replace(' ', "\0"));
+        self.write(&format!("{proc}/environ"), "");
+        for dir in ["ns", "root", "fd"] {
+            fs::create_dir_all(self.host.path(&format!("{proc}/{dir}"))).expect("a directory");
+        }
+        symlink(namespace, self.host.path(&format!("{proc}/ns/mnt"))).expect("link");
+    }
+
+    /// A container, pid 77, that has capability nodes by minor number.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn container(&self, minors: &[u32]) {
+        let cgroup = format!("0::/machine.slice/libpod-{CONTAINER}.scope\n");
+        self.process(77, "mnt:[2]", &cgroup, "sleep inf");
+        let dir = self.host.path("/proc/77/root/dev/nvidia-caps");
+        fs::create_dir_all(&dir).expect("a directory");
+        for minor in minors {
+            let path = dir.join(format!("nvidia-cap{minor}"));
+            let numbers = makedev(508, (*minor).into());
+            let made = mknod(&path, SFlag::S_IFCHR, Mode::from_bits_truncate(0o444), numbers);
+            made.expect("make a node; run the tests as root: tests/run");
+        }
+    }
+
+    /// A program of the host that has a node open.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn opens(&self, pid: u32, command: &str, node: &str) {
+        self.process(pid, "mnt:[1]", "0::/user.slice\n", command);
+        symlink(node, self.host.path(&format!("/proc/{pid}/fd/3"))).expect("link");
+    }
+
+    /// Takes a process away.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub fn end(&self, pid: u32) {
+        fs::remove_dir_all(self.host.path(&format!("/proc/{pid}"))).expect("there");
+    }
+
+    /// The directory of the journal.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.host.out().with_file_name("journal")
+    }
+
+    /// The directory of leases and of watch's status.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.host.out().with_file_name("state")
+    }
+
+    /// `mig-cdi`, looking at this host for processes.
+    #[must_use]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.host.command(args);
+        let reads = ["plan", "apply", "assert", "restore"].contains(&args[0]);
+        let changes = ["apply", "restore"].contains(&args[0]);
+        if reads {
+            command.arg(format!("--host-root={}", self.host.root().display()));
+            command.arg(format!("--state-dir={}", self.state().display()));
+        }
+        if changes {
+            command.arg(format!("--journal-dir={}", self.journal().display()));
+        }
+        command
+    }
+
+    /// Runs it.
+    ///
+    /// # Panics
+    /// As [`crate::run`].
+    #[must_use]
+    pub fn run(&self, args: &[&str]) -> Run {
+        self.tidy(crate::run(&mut self.command(args)))
+    }
+
+    /// The temporary path written as `TMP`.
+    #[must_use]
+    pub fn tidy(&self, run: Run) -> Run {
+        let path = self.host.out().parent().expect("it is below").display().to_string();
+        let tidy = |text: String| text.replace(&path, "TMP");
+        Run { code: run.code, stdout: tidy(run.stdout), stderr: tidy(run.stderr) }
+    }
+
+    /// Runs it, and panics when it fails.
+    ///
+    /// # Panics
+    /// Then.
+    pub fn must(&self, args: &[&str]) -> Run {
+        let run = self.run(args);
+        assert_eq!(run.code, 0, "{args:?}: {}{}", run.stdout, run.stderr);
+        run
+    }
+
+    /// The node as the fake driver has it.
+    ///
+    /// # Panics
+    /// When its description is broken.
+    #[must_use]
+    pub fn node(&self) -> Node {
+        let (_, path) = self.host.env();
+        let text = fs::read_to_string(path).expect("the description");
+        Node::parse(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+    }
+
+    /// How each GPU is divided: `off`, or the wish that pins it.
+    ///
+    /// # Panics
+    /// As [`Site::node`].
+    #[must_use]
+    pub fn layouts(&self) -> Vec<String> {
+        let gpu = |gpu: &mig_cdi_sim::Gpu| match gpu.mig {
+            false => "off".to_owned(),
+            true => {
+                let mut items: Vec<_> = gpu.instances.iter().map(item).collect();
+                items.sort();
+                let items: Vec<_> = items.into_iter().map(|(_, text)| text).collect();
+                if items.is_empty() { "none".to_owned() } else { items.join(",") }
+            }
+        };
+        self.node().gpus.iter().map(gpu).collect()
+    }
+}
+
+/// Start and word of a GPU instance.
+fn item(gi: &mig_cdi_sim::Instance) -> (u32, String) {
+    let start = gi.placement.start;
+    let whole = gi.compute.len() == 1 && gi.compute[0].placement.size == gi.profile.slices;
+    let compute: Vec<_> = gi
+        .compute
+        .iter()
+        .map(|ci| format!("{}c@{}", ci.placement.size, ci.placement.start))
+        .collect();
+    let brackets = match (whole, compute.is_empty()) {
+        (true, _) => String::new(),
+        (_, true) => "(none)".to_owned(),
+        _ => format!("({})", compute.join(",")),
+    };
+    (start, format!("{}@{start}{brackets}", gi.profile.name))
+}

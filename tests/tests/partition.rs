@@ -1,0 +1,475 @@
+//! `mig-cdi plan`, `apply`, `assert`, `export`, `checkpoint`, `restore` and `profiles`: the built program
+//! against a fake driver that divides as the real one does.
+
+use mig_cdi_tests::{
+    Run, mig_cdi,
+    partition::{CONTAINER, Site},
+    podman::Podman,
+    run,
+    watch::{Watch, until},
+};
+use std::{fs, process::Stdio};
+
+const A100: &str = "[[gpu]]\nmodel = \"a100-80gb\"\n";
+const H100: &str = "[[gpu]]\nmodel = \"h100-80gb\"\n";
+
+/// Two 2g at 0 and 4, 1g at 6, ids as the driver gives them.
+fn divided() -> Site {
+    let site = Site::new(A100);
+    site.must(&["apply", "0=2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
+    site
+}
+
+fn refused(run: &Run, parts: &[&str]) {
+    assert_eq!((run.code, run.stdout.as_str()), (5, ""), "{}", run.stderr);
+    for part in parts {
+        assert!(run.stderr.contains(part), "{part:?} not in {}", run.stderr);
+    }
+}
+
+#[test]
+fn the_command_of_the_tutorial_done_right() {
+    let site = Site::new(A100);
+    let run = site.must(&["apply", "0=3x2g.20gb,1g.10gb"]);
+    assert_eq!(site.layouts(), ["2g.20gb@0,2g.20gb@2,2g.20gb@4,1g.10gb@6"]);
+    assert!(run.stdout.starts_with("GPU  STEP  WHAT"), "{}", run.stdout);
+    let spec = site.host.read_spec().expect("apply refreshes the spec");
+    for name in ["0:2g.20gb:0", "0:2g.20gb:2", "0:2g.20gb:4", "0:1g.10gb:6"] {
+        assert!(spec.contains(&format!("{name:?}")), "{name} in {spec}");
+    }
+    // The nodes are there too.
+    assert!(site.host.path("/dev/nvidia-caps/nvidia-cap30").exists());
+    let again = site.must(&["apply", "0=3x2g.20gb,1g.10gb"]);
+    assert!(again.stdout.contains("nothing to change"), "{}", again.stdout);
+    // What the tutorial says instead.
+    let wrong = site.run(&["apply", "0=9,9,9,19"]);
+    let expected = "error: gpu 0: 3 x 3g.40gb needs 12 memory slices of 8; 2g.20gb (profile 14) in the \
+                    place of 3g.40gb would fit\n";
+    assert_eq!((wrong.code, wrong.stderr.as_str()), (2, expected));
+    assert_eq!(site.layouts(), ["2g.20gb@0,2g.20gb@2,2g.20gb@4,1g.10gb@6"]);
+}
+
+#[test]
+fn plan_says_what_and_why_and_touches_nothing() {
+    let site = divided();
+    site.container(&[30, 31]);
+    let before = (fs::read(site.host.env().1).unwrap(), site.host.read_spec());
+    let run = site.must(&["plan", "0=2g.20gb,3g.40gb"]);
+    let expected = "\
+GPU  STEP  WHAT                                          WHY
+0    keep  gpu instance 3                                2g.20gb, in use by container 4f08cd7afbc6 (pid 77, sleep inf)
+0    1     destroy compute instance 0 of gpu instance 4  in the way of 3g.40gb
+0    2     destroy gpu instance 4                        in the way of 3g.40gb
+0    3     destroy compute instance 0 of gpu instance 7  in the way of 3g.40gb
+0    4     destroy gpu instance 7                        in the way of 3g.40gb
+0    5     create gpu instance 3g.40gb at 4:4            wished as 3g.40gb
+0    6     create compute instance 0:3 in the gpu instance at 4:4  wished as 3g.40gb
+";
+    let squeeze = |text: &str| -> Vec<String> {
+        text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+    similar_asserts::assert_eq!(squeeze(&run.stdout), squeeze(expected));
+    let json: serde_json::Value =
+        serde_json::from_str(&site.must(&["plan", "--json", "0=2g.20gb,3g.40gb"]).stdout).unwrap();
+    assert_eq!(json[0]["is"], "2g.20gb@0,2g.20gb@4,1g.10gb@6");
+    assert_eq!(json[0]["steps"][4]["placement"], serde_json::json!({"start": 4, "size": 4}));
+    assert_eq!(json[0]["keep"][0]["gi"], 3);
+    assert_eq!(before, (fs::read(site.host.env().1).unwrap(), site.host.read_spec()));
+}
+
+/// Whoever holds a slice is named, and nothing is changed; when he is gone it is done.
+#[test]
+fn slices_in_use_are_not_destroyed() {
+    type Case = (&'static str, fn(&Site), fn(&Site));
+    let cases: [Case; 6] = [
+        (
+            "container 4f08cd7afbc6 (pid 77, sleep inf)",
+            |site| site.container(&[30, 31]),
+            |site| site.end(77),
+        ),
+        // Its /dev is the host's, and its cgroup tells.
+        (
+            "container 4f08cd7afbc6 (pid 77, sleep inf)",
+            |site| {
+                site.container(&[]);
+                fs::remove_dir_all(site.host.path("/proc/77/root/dev")).unwrap();
+                let path = format!("/machine.slice/libpod-{CONTAINER}.scope");
+                site.write("/proc/77/cgroup", &format!("0::/\n5:devices:{path}\n"));
+                let list = "c *:* m\nc 136:* rwm\nc 508:30 rw\nc 508:31 rw\n";
+                site.write(&format!("/sys/fs/cgroup/devices{path}/devices.list"), list);
+            },
+            |site| site.end(77),
+        ),
+        // Or what our spec has told it.
+        (
+            "container 4f08cd7afbc6 (pid 77, sleep inf)",
+            |site| {
+                site.container(&[]);
+                site.write("/proc/77/environ", "PATH=/bin\0MIG_CDI_DEVICE_0_3_0=,2g.20gb,\0");
+            },
+            |site| site.end(77),
+        ),
+        (
+            "pid 99, python3 train.py",
+            |site| site.opens(99, "python3 train.py", "/dev/nvidia-caps/nvidia-cap31"),
+            |site| site.end(99),
+        ),
+        (
+            "job 17 (lease mine)",
+            |site| {
+                let uuid = site.node().gpus[0].uuid.to_string();
+                fs::create_dir_all(site.state().join("leases")).unwrap();
+                let text = r#"{"gpu": "UUID", "gi": 3, "holder": "job 17"}"#;
+                fs::write(site.state().join("leases/mine"), text.replace("UUID", &uuid)).unwrap();
+            },
+            |site| fs::remove_file(site.state().join("leases/mine")).unwrap(),
+        ),
+        (
+            "pid 4711, trainer",
+            |site| {
+                site.process(4711, "mnt:[1]", "0::/x\n", "trainer");
+                let mut node = site.node();
+                node.gpus[0].processes.push(mig_cdi_sim::Process {
+                    pid: 4711,
+                    gi: Some(3),
+                    ci: Some(0),
+                    kind: mig_cdi_sim::ProcessKind::Compute,
+                });
+                fs::write(site.host.env().1, node.to_toml()).unwrap();
+            },
+            |site| {
+                let mut node = site.node();
+                node.gpus[0].processes.clear();
+                fs::write(site.host.env().1, node.to_toml()).unwrap();
+            },
+        ),
+    ];
+    for (who, begin, end) in cases {
+        let site = divided();
+        begin(&site);
+        let before = site.layouts();
+        let run = site.run(&["apply", "0=7g.80gb"]);
+        refused(&run, &["gpu 0: gpu instance 3 (2g.20gb at 0:2) is in use by ", who]);
+        assert_eq!(site.layouts(), before);
+        assert!(!site.journal().join("apply.json").exists());
+        // What leaves it alone is done.
+        site.must(&["apply", "0=2g.20gb,3g.40gb"]);
+        assert_eq!(site.layouts(), ["2g.20gb@0,3g.40gb@4"]);
+        assert_eq!(
+            site.node().gpus[0].instances.iter().find(|gi| gi.id == 3).unwrap().placement.start,
+            0
+        );
+        end(&site);
+        site.must(&["apply", "0=7g.80gb"]);
+        assert_eq!(site.layouts(), ["7g.80gb@0"]);
+    }
+}
+
+/// A container that may divide GPUs has the nodes of all slices.
+#[test]
+fn who_may_divide_holds_nothing() {
+    let site = divided();
+    site.container(&[1, 30, 31, 39, 40]);
+    site.must(&["apply", "0=7g.80gb"]);
+}
+
+#[test]
+fn a_lease_that_cannot_be_read_stops_everything_that_destroys() {
+    let site = divided();
+    fs::create_dir_all(site.state().join("leases")).unwrap();
+    fs::write(site.state().join("leases/mine"), "{").unwrap();
+    let run = site.run(&["apply", "0=7g.80gb"]);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert!(run.stderr.contains("TMP/state/leases/mine"), "{}", run.stderr);
+    assert_eq!(site.layouts(), ["2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
+    site.must(&["apply", "0=2g.20gb@0,2g.20gb@2,2g.20gb@4,1g.10gb@6"]);
+}
+
+#[test]
+fn evict_waits_and_stops_nobody() {
+    let site = divided();
+    site.container(&[30, 31]);
+    let mut command = site.command(&["apply", "--evict=60", "0=7g.80gb"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "it waits");
+    assert_eq!(site.layouts(), ["2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
+    site.end(77);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(site.layouts(), ["7g.80gb@0"]);
+}
+
+#[test]
+fn compute_instances_change_alone() {
+    let site = Site::new(A100);
+    site.must(&["apply", "0=3g.40gb@4(1c@2,1c@0)"]);
+    assert_eq!(site.layouts(), ["3g.40gb@4(1c@0,1c@2)"]);
+    let id = site.node().gpus[0].instances[0].id;
+    site.must(&["apply", "0=3g.40gb(3x1c)"]);
+    assert_eq!(site.node().gpus[0].instances[0].id, id, "the GPU instance stayed");
+    site.must(&["apply", "0=3g.40gb(none)"]);
+    assert_eq!(site.layouts(), ["3g.40gb@4(none)"]);
+    site.must(&["apply", "0=3g.40gb"]);
+    assert_eq!(site.layouts(), ["3g.40gb@4"]);
+    // Whether there is such a compute instance only the driver says, once the GPU instance is there.
+    let run = site.run(&["apply", "0=4g.40gb(3c)"]);
+    assert_ne!(run.code, 0);
+    assert!(run.stderr.contains("it is divided as before"), "{}", run.stderr);
+    assert_eq!(site.layouts(), ["3g.40gb@4"]);
+}
+
+#[test]
+fn the_mode_of_one_gpu() {
+    let two = format!("{A100}mig = false\n{A100}mig = false\n");
+    let site = Site::new(&two);
+    let plan = site.must(&["plan", "1=7g.80gb"]);
+    assert!(plan.stdout.contains("turn MIG mode on"), "{}", plan.stdout);
+    // Somebody has the other one open, and this one.
+    site.opens(50, "dcgm", "/dev/nvidia0");
+    site.opens(51, "nvsm", "/dev/nvidia1");
+    let run = site.run(&["apply", "1=7g.80gb"]);
+    refused(&run, &["turn MIG mode on of gpu 1: it needs a reset, and is in use by pid 51, nvsm;"]);
+    assert_eq!(site.layouts(), ["off", "off"]);
+    site.end(51);
+    site.must(&["apply", "1=7g.80gb"]);
+    assert_eq!(site.layouts(), ["off", "7g.80gb@0"]);
+    // A wish that is impossible, or proves to be, leaves it as it was.
+    site.end(50);
+    for wish in ["0=2x7g.80gb", "0=4g.40gb(3c)"] {
+        let run = site.run(&["apply", wish]);
+        assert_ne!(run.code, 0, "{wish}");
+        assert_eq!(site.layouts(), ["off", "7g.80gb@0"], "{}", run.stderr);
+    }
+    assert_eq!(site.layouts(), ["off", "7g.80gb@0"]);
+    site.must(&["apply", "1=off"]);
+    assert_eq!(site.layouts(), ["off", "off"]);
+    assert!(site.host.read_spec().is_none(), "no slice, no spec");
+}
+
+/// NVML says only afterwards that the change is pending; it must not come with the next reset.
+#[test]
+fn a_pending_mode_is_taken_back() {
+    let site = Site::new(&format!("{A100}mig = false\nheld = true\n"));
+    let run = site.run(&["apply", "0=none"]);
+    refused(&run, &["turn MIG mode on of gpu 0", "it would take a reset"]);
+    let gpu = &site.node().gpus[0];
+    assert_eq!((gpu.mig, gpu.mig_pending), (false, false));
+    // On Hopper nobody has to let go.
+    let site = Site::new(&format!("{H100}mig = false\nheld = true\n"));
+    site.opens(50, "dcgm", "/dev/nvidia0");
+    site.must(&["apply", "0=none"]);
+    assert_eq!(site.layouts(), ["none"]);
+}
+
+#[test]
+fn files_of_mig_parted() {
+    let site = Site::new(&format!("{A100}{A100}"));
+    let file = site.host.path("/layouts.yaml");
+    let text = "version: v1\nmig-configs:\n  mixed:\n    - devices: [0]\n      mig-enabled: true\n      \
+                mig-devices:\n        1g.10gb: 2\n        2g.20gb: 1\n        3g.40gb: 1\n    - devices: [1]\n      \
+                mig-enabled: false\n";
+    fs::write(&file, text).unwrap();
+    let file = file.display().to_string();
+    let assert = ["assert", "-f", &file, "-c", "mixed"];
+    let run = site.run(&assert);
+    assert_eq!(run.code, 6, "{}", run.stderr);
+    assert!(
+        run.stdout.contains("gpu 0: is none, not 1g.10gb,1g.10gb,2g.20gb,3g.40gb\n"),
+        "{}",
+        run.stdout
+    );
+    site.must(&["apply", "-f", &file, "-c", "mixed"]);
+    site.must(&assert);
+    assert_eq!(site.layouts()[1], "off");
+    let exported = site.must(&["export", "-c", "mixed"]).stdout;
+    fs::write(&file, &exported).unwrap();
+    site.must(&assert);
+    let run = site.run(&["apply", "-f", &file, "-c", "mixd"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.contains("mixed"), "{}", run.stderr);
+}
+
+#[test]
+fn a_checkpoint_brings_everything_back() {
+    let site = Site::new(&format!("{A100}{H100}{A100}mig = false\n"));
+    site.must(&["apply", "0=3g.40gb@0(1c@2,1c@0),1g.10gb@6,1g.10gb+me@4", "1=2g.20gb@4"]);
+    let before = site.layouts();
+    let file = site.host.out().with_file_name("layout.yaml").display().to_string();
+    site.must(&["checkpoint", &file]);
+    // As after a restart: no instance, on Hopper no mode.
+    site.must(&["apply", "0=none", "1=off"]);
+    site.must(&["restore", &file]);
+    assert_eq!(site.layouts(), before);
+    // A card that is gone keeps none of the others from being divided.
+    let text = fs::read_to_string(&file).unwrap();
+    let gone =
+        "    - devices: [GPU-00000000-0000-4000-8000-000000000000]\n      mig-enabled: false\n";
+    fs::write(&file, text + gone).unwrap();
+    site.must(&["apply", "0=none"]);
+    let run = site.run(&["restore", &file]);
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.stderr.contains("GPU-00000000-0000-4000-8000-000000000000 is not on this node"));
+    assert_eq!(site.layouts(), before);
+    let run = site.run(&["restore", "/nowhere.yaml"]);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+}
+
+#[test]
+fn profiles_say_what_fits_now_and_where() {
+    let site = divided();
+    let text = site.must(&["profiles"]).stdout;
+    let line = |name: &str| {
+        let found = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        found.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(line("2g.20gb").starts_with("2g.20gb 14 1 3 "), "{text}");
+    assert!(line("2g.20gb").ends_with(" 2"), "{text}");
+    assert!(line("7g.80gb").ends_with(" -"), "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(&site.must(&["profiles", "--json"]).stdout).unwrap();
+    let profiles = json[0]["profiles"].as_array().unwrap();
+    let small = profiles.iter().find(|p| p["name"] == "1g.10gb").unwrap();
+    assert_eq!(
+        small["free"],
+        serde_json::json!([{"start": 2, "size": 1}, {"start": 3, "size": 1}])
+    );
+    // The same of a simulated node.
+    let run = run(&mut mig_cdi(["profiles", "--node", "hgx-h100"]));
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    assert!(run.stdout.contains("GPU 7: NVIDIA H100"), "{}", run.stdout);
+}
+
+/// What NVML tells of every model is what its tables say, asked through the C interface.
+#[test]
+fn profiles_through_nvml_are_those_of_the_model() {
+    for model in mig_cdi_sim::MODELS {
+        let description = format!("[[gpu]]\nmodel = {:?}\n", model.key);
+        let site = Site::new(&description);
+        let asked = site.must(&["profiles", "--json"]);
+        let node = site.host.env().1.display().to_string();
+        let told = run(&mut mig_cdi(["profiles", "--json", "--node", &node]));
+        assert_eq!(asked.stdout, told.stdout, "{}", model.key);
+    }
+}
+
+#[test]
+fn a_simulated_node_can_be_tried() {
+    let run = run(&mut mig_cdi(["apply", "--node", "a100-80gb", "0=3x2g.20gb,1g.10gb"]));
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(
+        run.stderr,
+        "warning: the node is simulated: it worked, and nothing of it is kept\n"
+    );
+}
+
+#[test]
+fn words_that_mean_nothing() {
+    let site = divided();
+    let before = site.layouts();
+    for (args, part) in [
+        (&["0"][..], "write a gpu and what it is to be"),
+        (&["5=none"], "no gpu 5 on this node"),
+        (&["0=none", "0=off"], "is selected by"),
+        (&["0=-1x1g.10gb"], "write a profile"),
+        (&["0=5g.50gb"], "5g.50gb is no profile of this GPU; it has"),
+        (&["0=3g.40gb@1"], "3g.40gb@1 cannot start there; it can at 0, 4"),
+        (&["-f", "/nowhere", "-c", "x"], "/nowhere"),
+    ] {
+        let run = site.run(&[&["apply"], args].concat());
+        assert!(run.code == 2 || run.code == 1, "{args:?}: {}", run.stderr);
+        assert!(run.stderr.contains(part), "{args:?}: {}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+        assert_eq!(site.layouts(), before);
+    }
+    let run = site.run(&["apply", "--source=proc", "0=none"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+}
+
+/// It does it with the flags that it was given.
+#[test]
+fn a_watch_that_runs_refreshes_the_spec() {
+    let site = Site::new(A100);
+    let watch = Watch::start(&site.host, &["--names=slot"]);
+    until("the watch looks", || watch.status().contains("\"state\": \"ok\""));
+    site.must(&["apply", "0=3x2g.20gb,1g.10gb"]);
+    until("a spec", || site.host.read_spec().is_some_and(|spec| spec.contains("0:1g.10gb:6")));
+    let spec = site.host.read_spec().expect("it is there");
+    assert!(!spec.contains("\"name\":\"MIG-"), "names as the watch was told: {spec}");
+    assert_eq!(watch.stop(), Some(0));
+}
+
+#[test]
+fn gpus_by_their_names_on_the_board() {
+    let site = Site::new(&format!("{A100}{A100}"));
+    let uuid = site.node().gpus[1].uuid.to_string();
+    site.must(&["apply", &format!("{uuid}=7g.80gb"), "0000:07:00.0=none"]);
+    assert_eq!(site.layouts(), ["none", "7g.80gb@0"]);
+    let run = site.run(&["apply", &format!("{uuid}=none"), "1=7g.80gb"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.contains("is selected by"), "{}", run.stderr);
+}
+
+/// Two at the same time: one after the other.
+#[test]
+fn one_at_a_time() {
+    let site = Site::new(A100);
+    let wishes = ["0=7g.80gb", "0=3x2g.20gb", "0=2x3g.40gb", "0=none"];
+    std::thread::scope(|scope| {
+        for wish in wishes {
+            scope.spawn(|| site.must(&["apply", wish]));
+        }
+    });
+    let end = site.layouts();
+    let whole = ["7g.80gb@0", "2g.20gb@0,2g.20gb@2,2g.20gb@4", "3g.40gb@0,3g.40gb@4", "none"];
+    assert!(whole.contains(&end[0].as_str()), "{end:?}");
+}
+
+/// A podman container runs on a slice; what is done to others leaves it alone, and what would take it
+/// names it.
+#[test]
+fn a_container_that_runs_keeps_its_slice() {
+    let script = r#"
+        apply() { $MIG_CDI apply $FLAGS --journal-dir=$DIR/journal --state-dir=$DIR/state "$@"; }
+        $MIG_CDI generate $FLAGS
+        trap '$PODMAN rm -af -t 0 >/dev/null 2>&1' EXIT
+        id=$($PODMAN run -d --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS sleep 1000)
+        entry() { sed 's/},{"name"/},\n{"name"/g' /var/run/cdi/nvidia.com-mig.json | grep '"0:2g.20gb:0"'; }
+        before=$(entry)
+        apply 0=2g.20gb,3g.40gb
+        [ "$before" = "$(entry)" ]
+        $PODMAN exec $id probe | grep nvidia-caps
+        if apply 0=7g.80gb 2>$DIR/said; then echo destroyed; fi
+        grep -o "in use by container $(echo $id | cut -c1-12)" $DIR/said | cut -d' ' -f1-4
+        $PODMAN rm -f -t 0 $id >/dev/null
+        apply 0=7g.80gb >/dev/null
+        $PODMAN run --rm --device nvidia.com/mig=0:7g.80gb:0 --rootfs $ROOTFS probe | grep nvidia-caps
+    "#;
+    for variant in [("runc", "v1"), ("crun", "v2")] {
+        // A GPU and numbers of their own: containers of other tests hold nothing of this host.
+        let slices = "[{ profile = \"2g.20gb\", start = 0 }, { profile = \"2g.20gb\", start = 2 }, \
+                      { profile = \"1g.10gb\", start = 6 }]";
+        let uuid = "GPU-6f1d3a52-0d1c-4e0a-9b53-0d2f2a7c1e55";
+        let site = Site::new(&format!(
+            "[majors]\nnvidia-caps = 487\n{A100}uuid = {uuid:?}\ninstances = {slices}\n"
+        ));
+        fs::write(site.host.config(), "capabilities = \"none\"\n").unwrap();
+        let dir = site.host.out().parent().unwrap().display().to_string();
+        let script = format!("DIR={dir}\n{script}");
+        let run = Podman::new(variant).script(&site.host, &script);
+        assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+        let lines: Vec<_> = run.stdout.lines().filter(|l| !l.contains("instance")).collect();
+        let expected = [
+            "GPU  STEP",
+            "node /dev/nvidia-caps/nvidia-cap30",
+            "node /dev/nvidia-caps/nvidia-cap31",
+            "in use by container",
+            "node /dev/nvidia-caps/nvidia-cap3 ",
+            "node /dev/nvidia-caps/nvidia-cap4 ",
+        ];
+        assert_eq!(lines.len(), expected.len(), "{variant:?}: {}{}", run.stdout, run.stderr);
+        for (line, expected) in lines.iter().zip(expected) {
+            assert!(line.starts_with(expected), "{variant:?}: {line} {}", run.stderr);
+        }
+        assert_eq!(site.layouts(), ["7g.80gb@0"]);
+    }
+}
