@@ -276,13 +276,22 @@ pub(crate) struct WatchArgs {
     pub leave_nodes: bool,
 
     /// Look at the driver's capability tree every so many milliseconds
-    #[arg(long, value_name = "MS", default_value = "160", value_parser = clap::value_parser!(u64).range(10..=10_000))]
+    #[arg(long, value_name = "MS", default_value = "170", value_parser = clap::value_parser!(u64).range(10..=100_000))]
     pub interval: u64,
 
     /// Ask NVML anew after so many seconds although nothing seems to have changed: it alone tells that a
     /// GPU is lost
     #[arg(long, value_name = "S", default_value = "300", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub resync: u64,
+
+    /// Let the driver tell of changes, where that does no harm: on GPUs whose MIG mode changes without a
+    /// reset. A process then keeps NVML open, and the driver cannot be unloaded while it runs
+    #[arg(long)]
+    pub driver_events: bool,
+
+    /// What watch runs to hear of them
+    #[arg(long, hide = true)]
+    pub listen: bool,
 
     /// What watch runs for each refresh
     #[arg(long, hide = true)]

@@ -51,6 +51,8 @@ pub struct Settings {
     pub dev_root: PathBuf,
     /// Root of `/proc`.
     pub proc_root: PathBuf,
+    /// Whether watch lets the driver tell of changes.
+    pub driver_events: bool,
     /// What containers may ask the hook for.
     pub hook: Hook,
 }
@@ -73,6 +75,7 @@ struct File {
     library_search_path: Vec<PathBuf>,
     dev_root: PathBuf,
     proc_root: PathBuf,
+    driver_events: bool,
     hook: hook::Table,
 }
 
@@ -89,6 +92,7 @@ impl Default for File {
             library_search_path: Vec::new(),
             dev_root: "/".into(),
             proc_root: "/".into(),
+            driver_events: false,
             hook: hook::Table::default(),
         }
     }
@@ -122,6 +126,7 @@ impl Settings {
             library_search_path: file.library_search_path,
             dev_root: file.dev_root,
             proc_root: file.proc_root,
+            driver_events: file.driver_events,
             hook: file.hook.check().map_err(|(key, e)| bad(&format!("hook.{key}"), &e))?,
         })
     }
@@ -142,7 +147,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|l| !l.starts_with(' ') && !l.is_empty())
             .collect();
-        assert_eq!(keys.len(), 10 + 1 + 6, "one line for each key and for the table");
+        assert_eq!(keys.len(), 11 + 1 + 6, "one line for each key and for the table");
         assert_eq!(Settings::parse(&keys.join("\n")).unwrap(), defaults);
     }
 

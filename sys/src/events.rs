@@ -12,7 +12,7 @@ use nix::{
 };
 use std::{
     collections::HashMap,
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -32,13 +32,15 @@ pub struct Woken {
     pub stop: bool,
     /// SIGHUP.
     pub reload: bool,
+    /// The one that was also waited for can be read.
+    pub also: bool,
     /// Paths that came, went or were written.
     pub files: Vec<PathBuf>,
 }
 
 impl Events {
-    /// From now on the signals SIGTERM, SIGINT and SIGHUP are events; programs that this process runs
-    /// have them as before.
+    /// From now on the signals SIGTERM, SIGINT and SIGHUP are events; programs that this process runs begin
+    /// with them blocked.
     ///
     /// # Errors
     /// When the kernel has no more descriptors for us.
@@ -67,21 +69,25 @@ impl Events {
         }
     }
 
-    /// Waits for the first event, for so long at most.
+    /// Waits for the first event, or until `also` can be read, for so long at most.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn wait(&mut self, limit: Duration) -> Result<Woken> {
+    pub fn wait(&mut self, limit: Duration, also: Option<BorrowedFd<'_>>) -> Result<Woken> {
         let fail = |errno| Error::call("wait for", "events", errno);
         let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
-        let mut fds = [&self.signals.as_fd(), &self.inotify.as_fd()]
-            .map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
-        match poll(&mut fds, timeout) {
+        let own = self.signals.as_fd();
+        let mut fds = [own, self.inotify.as_fd(), also.unwrap_or(own)]
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let count = if also.is_some() { 3 } else { 2 };
+        match poll(&mut fds[..count], timeout) {
             Ok(0) | Err(Errno::EINTR) => return Ok(Woken::default()),
             Ok(_) => {}
             Err(errno) => return Err(fail(errno)),
         }
-        let mut woken = Woken::default();
+        // Also when its other end was closed.
+        let also = also.is_some() && fds[2].any() == Some(true);
+        let mut woken = Woken { also, ..Woken::default() };
         while let Some(signal) = self.signals.read_signal().map_err(fail)? {
             let reload = i32::try_from(signal.ssi_signo) == Ok(Signal::SIGHUP as i32);
             woken.reload |= reload;

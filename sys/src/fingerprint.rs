@@ -3,8 +3,8 @@
 
 use crate::{Root, error::optional};
 use nix::{
-    fcntl::{AtFlags, OFlag},
-    sys::stat::fstatat,
+    fcntl::{AtFlags, OFlag, openat},
+    sys::stat::{FileStat, Mode, fstat, fstatat},
 };
 use std::{os::fd::OwnedFd, rc::Rc};
 
@@ -19,11 +19,30 @@ const LIMIT: usize = 64 << 10;
 /// numbers of drivers, the GPUs and the driver's version.
 #[derive(Debug, Clone)]
 pub struct Fingerprint {
-    /// [`CAPABILITIES`], held open: the driver that takes it away takes all that is in it.
-    tree: Option<Rc<OwnedFd>>,
-    /// Directories below [`CAPABILITIES`]: of GPUs, of GPU instances, of compute instances.
-    dirs: [Vec<(String, Option<Mark>)>; 3],
+    /// [`CAPABILITIES`].
+    tree: Option<Held>,
+    gpus: Vec<Gpu>,
     texts: Texts,
+}
+
+/// A directory, held open, and what it was like. A look at what is held costs half of one at a path, but
+/// of a directory that was removed it tells what was so before (`proc_getattr` in `fs/proc/generic.c`
+/// leaves the number of links as it is once the entry has none).
+#[derive(Debug, Clone)]
+struct Held {
+    fd: Rc<OwnedFd>,
+    mark: Mark,
+}
+
+/// A GPU's part of the tree.
+#[derive(Debug, Clone)]
+struct Gpu {
+    /// `gpu0/mig`.
+    name: String,
+    /// `None` when it was gone before it could be opened.
+    held: Option<Held>,
+    /// `gi1` and `gi1/ci0`, below it.
+    instances: Vec<(String, Option<Mark>)>,
 }
 
 /// [`DEVICES`], [`VERSION`] and the names in [`GPUS`], or why they cannot be read. A GPU with another minor
@@ -45,73 +64,126 @@ impl Fingerprint {
     /// Takes the fingerprint of a node.
     #[must_use]
     pub fn take(proc: &Root) -> Fingerprint {
-        let tree = open(proc).map(Rc::new);
-        let migs = below(proc, "", "gpu").into_iter().map(|gpu| format!("{gpu}/mig"));
-        let gpus: Vec<_> = [String::new()].into_iter().chain(migs).collect();
-        let gis: Vec<_> = gpus[1..].iter().flat_map(|mig| below(proc, mig, "gi")).collect();
-        let cis: Vec<_> = gis.iter().flat_map(|gi| below(proc, gi, "ci")).collect();
-        let mark = |dir: String| {
-            let mark = tree.as_ref().and_then(|tree| mark(tree, &dir));
-            (dir, mark)
-        };
-        let dirs = [gpus, gis, cis].map(|dirs| dirs.into_iter().map(mark).collect());
-        Fingerprint { tree, dirs, texts: texts(proc) }
+        let tree = open(proc).and_then(Held::of);
+        let gpus = below(proc, "", "gpu").into_iter().map(|gpu| {
+            let name = format!("{gpu}/mig");
+            let held = tree.as_ref().and_then(|tree| Held::of(open_in(&tree.fd, &name)?));
+            let gis = below(proc, &name, "gi");
+            let cis = gis.iter().flat_map(|gi| {
+                let cis = below(proc, &format!("{name}/{gi}"), "ci").into_iter();
+                cis.map(move |ci| format!("{gi}/{ci}"))
+            });
+            let mark = |dir: String| {
+                let mark = held.as_ref().and_then(|gpu| mark(&gpu.fd, &dir));
+                (dir, mark)
+            };
+            let cis: Vec<_> = cis.collect();
+            let instances = gis.into_iter().chain(cis).map(mark).collect();
+            Gpu { name, held, instances }
+        });
+        let gpus = gpus.collect();
+        Fingerprint { tree, gpus, texts: texts(proc) }
     }
 
-    /// True when no GPU instance came or went, as far as a glance tells: one system call for each GPU, and
-    /// for each GPU instance at every fourth turn, which shows its compute instances.
+    /// True when no GPU instance came or went, as far as a glance tells: one system call for each GPU.
     #[must_use]
-    pub fn holds_at_a_glance(&self, turn: u64) -> bool {
-        let [gpus, gis, _] = &self.dirs;
-        let due = (0..4).map(|n| n == turn % 4).cycle();
-        let gis = gis.iter().zip(due).filter(|(_, due)| *due).map(|(gi, _)| gi);
-        marks_hold(self.tree.as_deref(), gpus.iter().chain(gis))
+    pub fn holds_at_a_glance(&self) -> bool {
+        let Some(tree) = &self.tree else { return true };
+        // The driver that takes the tree away takes all that is in it: one path tells of that.
+        let is_there = self.gpus.first().is_none_or(|gpu| gpu.holds(&tree.fd));
+        is_there && tree.holds() && self.gpus.iter().skip(1).all(|gpu| gpu.held_holds(&tree.fd))
     }
 
     /// True when nothing has changed.
     #[must_use]
     pub fn holds(&self, proc: &Root) -> bool {
-        marks_hold(open(proc).as_ref(), self.dirs.iter().flatten()) && self.texts == texts(proc)
+        let tree = open(proc);
+        if tree.as_ref().and_then(mark_of) != self.tree.as_ref().map(|tree| tree.mark) {
+            return false;
+        }
+        let gpus = tree.is_none_or(|tree| {
+            self.gpus.iter().all(|gpu| gpu.holds(&tree) && gpu.instances_hold())
+        });
+        gpus && self.texts == texts(proc)
     }
 
     /// True when a directory below `/proc/driver/nvidia/capabilities` is the one that it was in `other`.
     #[must_use]
     pub fn has_the_same(&self, other: &Fingerprint, dir: &str) -> bool {
-        let mark = |of: &Fingerprint| {
-            of.dirs.iter().flatten().find(|(name, _)| name == dir).and_then(|(_, mark)| *mark)
-        };
         let identity = |mark: Mark| (mark.inode, mark.time);
-        mark(self).is_some_and(|now| mark(other).map(identity) == Some(identity(now)))
+        self.mark(dir).is_some_and(|now| other.mark(dir).map(identity) == Some(identity(now)))
+    }
+
+    /// Of an instance: `gpu0/mig/gi1/ci0`.
+    fn mark(&self, dir: &str) -> Option<Mark> {
+        self.gpus.iter().find_map(|gpu| {
+            let instance = dir.strip_prefix(&gpu.name)?.strip_prefix('/')?;
+            gpu.instances.iter().find(|(name, _)| name == instance)?.1
+        })
     }
 }
 
-fn marks_hold<'d>(
-    tree: Option<&OwnedFd>,
-    mut dirs: impl Iterator<Item = &'d (String, Option<Mark>)>,
-) -> bool {
-    dirs.all(|(dir, old)| *old == tree.and_then(|tree| mark(tree, dir)))
+impl Held {
+    fn of(fd: OwnedFd) -> Option<Held> {
+        let mark = mark_of(&fd)?;
+        Some(Held { fd: Rc::new(fd), mark })
+    }
+
+    fn holds(&self) -> bool {
+        mark_of(&self.fd) == Some(self.mark)
+    }
+}
+
+impl Gpu {
+    /// As its path says.
+    fn holds(&self, tree: &OwnedFd) -> bool {
+        mark(tree, &self.name) == self.held.as_ref().map(|held| held.mark)
+    }
+
+    /// As long as nobody has taken the whole GPU away.
+    fn held_holds(&self, tree: &OwnedFd) -> bool {
+        self.held.as_ref().map_or_else(|| self.holds(tree), Held::holds)
+    }
+
+    fn instances_hold(&self) -> bool {
+        let now = |dir| self.held.as_ref().and_then(|held| mark(&held.fd, dir));
+        self.instances.iter().all(|(dir, old)| *old == now(dir))
+    }
 }
 
 fn open(proc: &Root) -> Option<OwnedFd> {
     optional(proc.open_below(CAPABILITIES, OFlag::O_PATH | OFlag::O_DIRECTORY)).ok().flatten()
 }
 
-fn mark(tree: &OwnedFd, dir: &str) -> Option<Mark> {
-    let flags = AtFlags::AT_EMPTY_PATH | AtFlags::AT_SYMLINK_NOFOLLOW;
-    let stat = fstatat(tree, dir, flags).ok()?;
+fn open_in(tree: &OwnedFd, dir: &str) -> Option<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(tree, dir, flags, Mode::empty()).ok()
+}
+
+fn mark(dir: &OwnedFd, name: &str) -> Option<Mark> {
+    fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok().as_ref().map(Mark::of)
+}
+
+fn mark_of(fd: &OwnedFd) -> Option<Mark> {
+    fstat(fd).ok().as_ref().map(Mark::of)
+}
+
+impl Mark {
     #[allow(clippy::useless_conversion, reason = "the types are others on other machines")]
-    Some(Mark {
-        inode: stat.st_ino.into(),
-        links: stat.st_nlink.into(),
-        time: (stat.st_mtime.into(), stat.st_mtime_nsec.into()),
-    })
+    fn of(stat: &FileStat) -> Mark {
+        Mark {
+            inode: stat.st_ino.into(),
+            links: stat.st_nlink.into(),
+            time: (stat.st_mtime.into(), stat.st_mtime_nsec.into()),
+        }
+    }
 }
 
 /// The directories `prefix` with a number in a directory of the tree.
 fn below(proc: &Root, dir: &str, prefix: &str) -> Vec<String> {
     let names = proc.list(&format!("{CAPABILITIES}/{dir}")).ok().flatten().unwrap_or_default();
     let numbered = names.into_iter().filter(|name| crate::text::numbered(name, prefix).is_some());
-    numbered.map(|name| if dir.is_empty() { name } else { format!("{dir}/{name}") }).collect()
+    numbered.collect()
 }
 
 fn texts(proc: &Root) -> Texts {

@@ -1,7 +1,8 @@
 //! NVML: load `libnvidia-ml.so.1` of the driver, ask or divide, shut down.
 //!
 //! nvml-wrapper does what it can; the calls that it has no safe form of are in [`raw`]. Nothing is
-//! kept open: on Ampere an open NVML client holds a change of MIG mode up.
+//! kept open: on Ampere an open NVML client holds a change of MIG mode up. Only a process that does nothing
+//! else keeps NVML open: one that listens.
 
 #[cfg(feature = "nvml")]
 mod divide;
@@ -11,6 +12,8 @@ mod enumerate;
 #[cfg(feature = "nvml")]
 mod library;
 #[cfg(feature = "nvml")]
+mod listen;
+#[cfg(feature = "nvml")]
 mod raw;
 
 pub use division::{
@@ -19,6 +22,8 @@ pub use division::{
 };
 #[cfg(feature = "nvml")]
 pub(crate) use enumerate::report;
+#[cfg(feature = "nvml")]
+pub use listen::listen;
 #[cfg(feature = "nvml")]
 pub use raw::SYMBOLS as RAW_SYMBOLS;
 
@@ -43,6 +48,20 @@ fn not_built() -> Failure {
 }
 
 use mig_cdi_model::Placement;
+
+/// What a process hears that listens to NVML.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// No GPU can be listened to, and NVML is closed.
+    Nothing,
+    /// From now on no change is missed.
+    Listening {
+        /// Of no GPU that can be divided.
+        all: bool,
+    },
+    /// The instances of a GPU are others.
+    Change,
+}
 
 /// Everything that NVML says, in its own words.
 #[derive(Debug, Clone, PartialEq, Eq)]

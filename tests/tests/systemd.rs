@@ -335,7 +335,7 @@ fn watch_does_nothing_that_its_service_forbids() {
     let path = host.out().with_file_name("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
-    let watch = Watch::by(&host, &[], |mut command| {
+    let watch = Watch::by(&host, &["--driver-events"], |mut command| {
         command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
         sandbox.wrap(&command)
     });
@@ -370,6 +370,18 @@ fn watch_does_nothing_that_its_service_forbids() {
     until("no spec", || host.read_spec().is_none());
     host.morph(&node("{ profile = \"1g.10gb\" }"));
     follows("a slice");
+    // Of an A100 nobody tells; of this one the driver does.
+    host.morph(
+        &node("{ profile = \"1g.10gb\" }")
+            .replace("a100-80gb\"\npci = \"0000:07", "h100-80gb\"\npci = \"0000:08"),
+    );
+    until("the driver is listened to", || status("\"driver_events\": \"all\""));
+    host.morph(
+        &node("{ profile = \"3g.40gb\" }")
+            .replace("a100-80gb\"\npci = \"0000:07", "h100-80gb\"\npci = \"0000:08"),
+    );
+    follows("a slice that it tells of");
+    assert!(!status("\"told_changes\": 0,"));
     assert_eq!(watch.stop(), Some(0));
     let mut bytes = [0; 64];
     assert!(socket.recv(&mut bytes).is_ok(), "the socket of systemd can be reached");

@@ -4,7 +4,10 @@ use super::{Context, Done};
 use crate::{
     Exit, Failure,
     cli::StatusArgs,
-    watch::status::{State, Status, now},
+    watch::{
+        ear::Hearing,
+        status::{State, Status, now},
+    },
 };
 use mig_cdi_sys::is_running;
 use std::fmt::Write;
@@ -80,6 +83,7 @@ fn text(status: &Status, runs: bool) -> String {
         ("refreshed", format!("{}, in {:.0} ms", ago(status.refreshed), status.seconds * 1e3)),
         ("changed", ago(status.changed)),
         ("count", format!("{refreshes} refreshes, {changes} changes, {failures} failures")),
+        ("told by", told_by(status)),
         ("last error", error),
     ] {
         // Writing into a text does not fail.
@@ -90,6 +94,17 @@ fn text(status: &Status, runs: bool) -> String {
         let _ = writeln!(text, "{:<11}{:<20} {}", "slice", word(&slice.name), word(&slice.uuid));
     }
     text
+}
+
+/// How watch comes to know of a change.
+fn told_by(status: &Status) -> String {
+    let changes = status.told_changes;
+    match status.driver_events {
+        None => "nobody: it looks".to_owned(),
+        Some(Hearing::Nobody) => "nobody: the driver tells of no gpu here".to_owned(),
+        Some(Hearing::Some) => format!("the driver, of some gpus, {changes} times"),
+        Some(Hearing::All) => format!("the driver, of all gpus, {changes} times"),
+    }
 }
 
 /// `12 s`, `3 min`, `5 h`, `2 d`.

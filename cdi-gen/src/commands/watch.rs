@@ -1,22 +1,16 @@
 //! `mig-cdi watch`: a refresh whenever something has changed, each in a process of its own, so that a
 //! driver that hangs or crashes takes no watch with it and no memory of it stays.
 
-use super::{
-    Context, Done, exit,
-    generate::apply,
-    nodes::{self, Change},
-    plan::{Document, Plan, destination, text_of},
-    settings,
-};
+use super::{Context, Done, listen, plan::destination, refresh, settings};
 use crate::{
     Exit, Failure,
     cli::WatchArgs,
-    spec::{Format, handy_name},
     watch::{
+        foreign::{below, is_foreign, is_foreign_node},
         metrics,
         prune::{Truth, prune},
-        status::{LastError, Mark, Report, Slice, State, Status, now},
-        wait::{Due, Waiter},
+        status::{LastError, Mark, Report, State, Status, describe, now},
+        wait::{Due, Waiter, settled},
     },
     write::Target,
 };
@@ -36,7 +30,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) fn run(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failure> {
     if args.refresh {
-        return refresh(context, args);
+        return refresh::run(context, args);
+    }
+    if args.listen {
+        return listen::run(context);
     }
     if context.node.node.is_some() {
         let message = "watch follows a driver: a simulated node never changes";
@@ -49,67 +46,6 @@ pub(super) fn run(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failu
     watch.status.state = State::Stopped;
     watch.publish();
     done.map(|()| Done { stdout: String::new(), exit: Exit::Success })
-}
-
-/// One refresh: what `nodes` and `generate` do, with a report for watch on standard output.
-fn refresh(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failure> {
-    let nodes = (is_root() && !args.leave_nodes).then(|| nodes::apply(context, false));
-    let (_, plan) = apply(context, &args.generate)?;
-    let mut report = report(context, &plan);
-    match nodes {
-        Some(Ok(changes)) => {
-            report.nodes = changes.changes.iter().map(ToString::to_string).collect();
-            let dev = context.roots().dev;
-            let left = |change: &Change| {
-                let path = below(&dev, change.path());
-                // One that is made and has gone since then is not as it was left.
-                let mark = file_mark(&path).or((!change.removes()).then_some(NO_FILE_S));
-                (path, mark)
-            };
-            report.node_marks = changes.changes.iter().map(left).collect();
-            report.complaints = changes.problems;
-        }
-        Some(Err(failure)) => report.complaints.push(failure.message),
-        None => {}
-    }
-    let stdout = serde_json::to_string(&report)
-        .map_err(|e| Failure::new(Exit::Failed, format!("write the report: {e}")))?;
-    Ok(Done { stdout, exit: exit(plan.complete) })
-}
-
-fn report(context: &Context<'_>, plan: &Plan) -> Report {
-    let text = |value: Option<&dyn std::fmt::Display>| value.map(ToString::to_string);
-    let slice = |device: &mig_cdi_model::MigDevice<'_>| Slice {
-        name: text(handy_name(device, context.node.source).as_ref().map(|name| name as _)),
-        uuid: text(device.ci.uuid.as_ref().map(|uuid| uuid as _)),
-        profile: text(device.ci.profile.as_ref().map(|profile| profile as _)),
-    };
-    let specs = plan.documents.iter().filter_map(|document| document.built.spec.as_ref());
-    let mounts = specs.flat_map(|spec| &spec.container_edits.mounts);
-    let dirs: BTreeSet<_> =
-        mounts.filter_map(|mount| Some(Path::new(&mount.host_path).parent()?.to_owned())).collect();
-    Report {
-        devices: plan.topology.mig_devices().map(|device| slice(&device)).collect(),
-        left_out: plan.left_out,
-        file_dirs: dirs.into_iter().collect(),
-        marks: plan.documents.iter().map(|document| mark(document, plan.format)).collect(),
-        ..Report::default()
-    }
-}
-
-/// The mark that no file has.
-const NO_FILE_S: [u64; 4] = [0; 4];
-
-/// What tells the file that we have written. When another has taken its place since then, it is the mark of
-/// no file: the mark is taken first, and the content is read after it.
-fn mark(document: &Document, format: Format) -> Mark {
-    let target = document.target.as_ref()?;
-    let mark = file_mark(&target.path());
-    let Some(spec) = &document.built.spec else { return mark };
-    match (target.read(), text_of(spec, format)) {
-        (Ok(Some(found)), Ok(text)) if found == text.as_bytes() => mark,
-        _ => Some(NO_FILE_S),
-    }
 }
 
 /// A watch at work.
@@ -158,29 +94,53 @@ impl<'a> Watch<'a> {
     }
 
     fn follow(&mut self) -> Result<(), Failure> {
+        let mut goes_on = false;
         loop {
             self.read_settings();
-            let before = Fingerprint::take(&self.proc);
+            self.waiter.begin();
+            let before = match goes_on {
+                false => Fingerprint::take(&self.proc),
+                true => settled(&self.proc),
+            };
             self.refresh(&before);
+            let wanted = self.args.driver_events || self.settings.driver_events;
+            self.waiter.ear.tend(wanted, &self.status.report.divided);
             self.publish();
             // One refresh may follow another without a wait between.
             self.manager.tell(&format!("READY=1\nWATCHDOG=1\nSTATUS={}\n", self.summary()));
             // Meanwhile the node has changed, or somebody has put another file there.
-            if !before.holds(&self.proc) {
+            goes_on = !before.holds(&self.proc);
+            if goes_on {
                 continue;
             }
             if self.marks() != self.own {
-                self.waiter.hurry();
+                self.waiter.hurry(Instant::now());
             }
+            match self.wait(&before)? {
+                Due::Stop => return Ok(()),
+                Due::Reload => {
+                    self.manager.tell_reloading();
+                    self.waiter.ear.stop();
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Until there is something to do.
+    fn wait(&mut self, before: &Fingerprint) -> Result<Due, Failure> {
+        loop {
             let dev = below(&self.context().roots().dev, "/dev");
             let is_foreign = |path: &Path| match path.strip_prefix(&dev) {
                 Ok(name) => is_foreign_node(name, path, &self.own_nodes),
                 Err(_) => is_foreign(path, &self.targets, &self.own),
             };
-            match self.waiter.wait(&before, &self.proc, &self.manager, is_foreign)? {
-                Due::Refresh => {}
-                Due::Reload => self.manager.tell_reloading(),
-                Due::Stop => return Ok(()),
+            match self.waiter.wait(before, &self.proc, &self.manager, is_foreign)? {
+                Due::News(line) => {
+                    self.begun.console.status(&line);
+                    self.publish();
+                }
+                due => return Ok(due),
             }
         }
     }
@@ -219,6 +179,7 @@ impl<'a> Watch<'a> {
         if settings.proc_root != self.settings.proc_root {
             self.good = None;
         }
+        self.waiter.ear.stop();
         self.status.spec = targets[0].1.path();
         (self.targets, self.proc, self.settings) = (targets, proc, settings);
     }
@@ -286,11 +247,14 @@ impl<'a> Watch<'a> {
         let nothing_written = report.devices.is_empty() && report.left_out > 0;
         self.status.report = report;
         if nothing_written {
-            // The two views may have been read in the middle of a change. Twice, it is no change.
-            match std::mem::replace(&mut self.doubt, true) {
+            // The two views may have been read in the middle of a change. Twice, it is no change; nor is it
+            // one that counts while the tree moves.
+            let stands = before.holds(&self.proc);
+            match self.doubt && stands {
                 false => self.prune(before),
                 true => self.take_all_away(),
             }
+            self.doubt |= stands;
             self.own = self.marks();
         } else {
             self.doubt = false;
@@ -355,7 +319,9 @@ impl<'a> Watch<'a> {
 
     /// Tells everybody who asked.
     fn publish(&mut self) {
-        self.status.wakeups = self.waiter.wakeups;
+        let Waiter { wakeups, told_changes, ear, .. } = &self.waiter;
+        (self.status.wakeups, self.status.told_changes) = (*wakeups, *told_changes);
+        (self.status.driver_events, self.status.listener) = (ear.hearing(), ear.pid());
         let written = self.status.write(&self.args.state.state_dir);
         let metrics = self.args.metrics_file.as_deref();
         let metrics = metrics.map_or(Ok(()), |path| metrics::write(&self.status, path));
@@ -395,39 +361,4 @@ fn targets(context: &Context<'_>, args: &WatchArgs) -> Result<Vec<(Kind, Target)
         targets.push((kind.clone(), targets[0].1.beside(&kind)?));
     }
     Ok(targets)
-}
-
-/// What a refresh that failed says of itself, on one line.
-fn describe(ran: &mig_cdi_sys::Result<Ran>) -> LastError {
-    let (exit, message) = match ran {
-        Ok(Ran { code, stderr, .. }) => {
-            let line = stderr.lines().rfind(|line| line.starts_with("error: "));
-            let line = line.map(|line| line.trim_start_matches("error: ").to_owned());
-            (*code, line.unwrap_or_else(|| "the refresh was killed; see dmesg".to_owned()))
-        }
-        Err(error) => (None, error.to_string()),
-    };
-    LastError { time: now(), exit, message }
-}
-
-/// A path of the machine below a directory that stands for its `/`.
-fn below(root: &Path, path: &str) -> PathBuf {
-    root.join(path.trim_start_matches('/'))
-}
-
-/// A node of the driver that came or went by another hand than ours.
-fn is_foreign_node(name: &Path, path: &Path, own: &BTreeMap<PathBuf, Mark>) -> bool {
-    let is_driver_s =
-        name.to_str().is_some_and(|name| name.starts_with("nvidia") && !name.contains("/."));
-    is_driver_s && own.get(path) != Some(&file_mark(path))
-}
-
-/// A spec of ours that is as we left it, and what is on the way to become a file, are of no interest.
-fn is_foreign(path: &Path, targets: &[(Kind, Target)], own: &[Mark]) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let ours = targets.iter().position(|(_, target)| path == target.path());
-    match ours {
-        Some(index) => own.get(index) != Some(&file_mark(path)),
-        None => !name.starts_with('.') && !name.ends_with(".params"),
-    }
 }

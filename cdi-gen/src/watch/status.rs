@@ -1,10 +1,11 @@
 //! What watch says of itself: a file that `mig-cdi status` reads.
 
+use super::ear::Hearing;
 use crate::{Exit, Failure};
-use mig_cdi_sys::{SpecDir, read_regular};
+use mig_cdi_sys::{Ran, SpecDir, read_regular};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -36,6 +37,9 @@ pub(crate) struct Report {
     pub devices: Vec<Slice>,
     /// Things that could not be established.
     pub left_out: usize,
+    /// UUIDs of the GPUs in MIG mode.
+    #[serde(default)]
+    pub divided: BTreeSet<String>,
     /// Directories of the driver's files.
     pub file_dirs: Vec<PathBuf>,
     /// The specs as they were left.
@@ -63,6 +67,19 @@ pub(crate) struct Slice {
     pub uuid: Option<String>,
     /// From NVML.
     pub profile: Option<String>,
+}
+
+/// What a refresh that failed says of itself, on one line.
+pub(crate) fn describe(ran: &mig_cdi_sys::Result<Ran>) -> LastError {
+    let (exit, message) = match ran {
+        Ok(Ran { code, stderr, .. }) => {
+            let line = stderr.lines().rfind(|line| line.starts_with("error: "));
+            let line = line.map(|line| line.trim_start_matches("error: ").to_owned());
+            (*code, line.unwrap_or_else(|| "the refresh was killed; see dmesg".to_owned()))
+        }
+        Err(error) => (None, error.to_string()),
+    };
+    LastError { time: now(), exit, message }
 }
 
 /// Times are seconds since 1970.
@@ -94,6 +111,15 @@ pub(crate) struct Status {
     pub failures: u64,
     /// How often watch woke up.
     pub wakeups: u64,
+    /// Of which GPUs the driver tells changes; absent where nobody asked for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver_events: Option<Hearing>,
+    /// The process that listens to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<u32>,
+    /// How many it told of.
+    #[serde(default)]
+    pub told_changes: u64,
     /// The last failure, for as long as watch runs.
     pub error: Option<LastError>,
     /// What was found.

@@ -1,5 +1,7 @@
-//! When to look again: the driver's tree has changed, or a file, or a signal came, or it is time.
+//! When to look again: the driver's tree has changed, or a file, or the driver says so, or a signal came,
+//! or it is time.
 
+use super::ear::{Ear, Hearing};
 use mig_cdi_sys::{Events, Fingerprint, Manager, Result, Root, Woken};
 use std::{
     path::{Path, PathBuf},
@@ -7,10 +9,15 @@ use std::{
 };
 
 /// Of so many looks at the tree one is thorough.
-const THOROUGH: u64 = 6;
+const THOROUGH: u64 = 5;
 /// After a refresh every look is thorough for so long.
 const RESTLESS: Duration = Duration::from_secs(2);
-/// A change is over when the tree holds for so long; one command of nvidia-smi makes several instances.
+/// While the driver tells of changes, looks are for what it does not tell of: modes, resets.
+const TOLD: Duration = Duration::from_secs(1);
+/// Once it has told of one, looks follow each other so fast, until the tree shows it.
+const ALERT: Duration = Duration::from_millis(10);
+/// A change that goes on under a refresh is over when the tree holds for so long; one command of nvidia-smi
+/// makes several instances.
 const CALM: Duration = Duration::from_millis(5);
 /// But nobody waits longer than this.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -20,11 +27,13 @@ const CROWD: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(60);
 
-/// Why a refresh is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a wait is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// Something has changed, or it is time.
+    /// Something has changed, or it is time: a refresh is due.
     Refresh,
+    /// Nothing is to be done, and this is to be said.
+    News(String),
     /// SIGHUP.
     Reload,
     /// SIGTERM.
@@ -36,27 +45,37 @@ pub(crate) struct Waiter {
     events: Events,
     interval: Duration,
     resync: Duration,
+    /// What the driver says.
+    pub ear: Ear,
     /// How often the process woke up.
     pub wakeups: u64,
+    /// How many changes the driver told of.
+    pub told_changes: u64,
     refreshed: Instant,
     failures: u32,
-    hurry: bool,
+    due: Instant,
+    /// The driver told of a change that is not seen yet; nobody waits for it for longer than this.
+    alert: Option<Instant>,
+    /// To be said before the next wait.
+    news: Option<String>,
     told: Instant,
 }
 
 impl Waiter {
     pub(crate) fn new(interval: Duration, resync: Duration) -> Result<Waiter> {
         let now = Instant::now();
-        let events = Events::new()?;
-        let (failures, hurry) = (0, false);
         Ok(Waiter {
-            events,
+            events: Events::new()?,
             interval,
             resync,
+            ear: Ear::new(),
             wakeups: 0,
+            told_changes: 0,
             refreshed: now,
-            failures,
-            hurry,
+            failures: 0,
+            due: now,
+            alert: None,
+            news: None,
             told: now,
         })
     }
@@ -66,15 +85,25 @@ impl Waiter {
         self.events.watch(dir, written);
     }
 
+    /// A refresh begins: what the driver told of before, it will see.
+    pub(crate) fn begin(&mut self) {
+        self.alert = None;
+    }
+
     /// A refresh has ended.
     pub(crate) fn refreshed(&mut self, good: bool) {
         self.refreshed = Instant::now();
         self.failures = if good { 0 } else { self.failures.saturating_add(1) };
+        let retry = match self.failures {
+            0 => self.resync,
+            n => RETRY.saturating_mul(1 << (n - 1).min(6)).min(RETRY_MOST).min(self.resync),
+        };
+        self.due = self.refreshed + retry;
     }
 
     /// The next one is due as after a change of files.
-    pub(crate) fn hurry(&mut self) {
-        self.hurry = true;
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        self.due = self.due.min(now.max(self.refreshed + CROWD));
     }
 
     /// Waits for the next refresh. `is_foreign` tells whether a file that has changed is none of our own.
@@ -85,18 +114,18 @@ impl Waiter {
         manager: &Manager,
         is_foreign: impl Fn(&Path) -> bool,
     ) -> Result<Due> {
-        let retry = match self.failures {
-            0 => self.resync,
-            n => RETRY.saturating_mul(1 << (n - 1).min(6)).min(RETRY_MOST).min(self.resync),
-        };
-        let mut due = self.refreshed + retry;
-        if std::mem::take(&mut self.hurry) {
-            due = due.min(self.refreshed + CROWD);
-        }
+        let mut now = Instant::now();
         loop {
-            self.tell_alive(manager);
-            let Woken { stop, reload, files } = self.events.wait(self.interval)?;
+            self.tell_alive(manager, now);
+            let line = self.news.take().or_else(|| self.ear.revive(now));
+            if let Some(line) = line {
+                return Ok(Due::News(line));
+            }
+            let limit = self.limit(now);
+            let woken = self.events.wait(limit, self.ear.fd())?;
             self.wakeups += 1;
+            now = Instant::now();
+            let Woken { stop, reload, also, files } = woken;
             if stop {
                 return Ok(Due::Stop);
             }
@@ -104,42 +133,70 @@ impl Waiter {
                 return Ok(Due::Reload);
             }
             if files.iter().map(PathBuf::as_path).any(&is_foreign) {
-                due = due.min(Instant::now().max(self.refreshed + CROWD));
+                self.hurry(now);
             }
-            // A change seldom comes alone: a GPU instance, and then what is in it.
-            let thorough =
-                self.wakeups.is_multiple_of(THOROUGH) || self.refreshed.elapsed() < RESTLESS;
-            let holds = match thorough {
-                true => seen.holds(proc),
-                false => seen.holds_at_a_glance(self.wakeups),
-            };
-            if !holds {
-                settle(proc);
-                return Ok(Due::Refresh);
+            if also {
+                self.hear(now);
             }
-            if Instant::now() >= due {
+            if !self.look(seen, proc, now, also) || now >= self.due {
                 return Ok(Due::Refresh);
             }
         }
     }
 
-    fn tell_alive(&mut self, manager: &Manager) {
-        if manager.watchdog().is_some_and(|every| self.told.elapsed() >= every) {
+    /// What the driver tells of is not yet to be seen in the tree, perhaps.
+    fn hear(&mut self, now: Instant) {
+        let news = self.ear.hear(now);
+        if news.changes > 0 {
+            self.told_changes += news.changes;
+            self.alert = Some(now + RESTLESS);
+        }
+        self.news = news.line.or(self.news.take());
+    }
+
+    /// How long to wait at most.
+    fn limit(&mut self, now: Instant) -> Duration {
+        self.alert = self.alert.filter(|until| now < *until);
+        let is_told = self.ear.hearing() == Some(Hearing::All);
+        match self.alert {
+            Some(_) => self.interval.min(ALERT),
+            None if is_told && !self.is_restless(now) => self.interval.max(TOLD),
+            None => self.interval,
+        }
+    }
+
+    /// A change seldom comes alone: a GPU instance, and then what is in it.
+    fn is_restless(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.refreshed) < RESTLESS
+    }
+
+    /// True when the tree is as it was.
+    fn look(&self, seen: &Fingerprint, proc: &Root, now: Instant, told: bool) -> bool {
+        let is_told = told || self.alert.is_some() || self.ear.hearing() == Some(Hearing::All);
+        match is_told || self.wakeups.is_multiple_of(THOROUGH) || self.is_restless(now) {
+            true => seen.holds(proc),
+            false => seen.holds_at_a_glance(),
+        }
+    }
+
+    fn tell_alive(&mut self, manager: &Manager, now: Instant) {
+        if manager.watchdog().is_some_and(|every| now.duration_since(self.told) >= every) {
             manager.tell("WATCHDOG=1\n");
-            self.told = Instant::now();
+            self.told = now;
         }
     }
 }
 
-/// Lets a change come to its end, within reason.
-fn settle(proc: &Root) {
+/// Lets a change come to its end, within reason, and gives what it has come to.
+pub(crate) fn settled(proc: &Root) -> Fingerprint {
     let begin = Instant::now();
     let mut seen = Fingerprint::take(proc);
     while begin.elapsed() < PATIENCE {
         std::thread::sleep(CALM);
         if seen.holds(proc) {
-            return;
+            break;
         }
         seen = Fingerprint::take(proc);
     }
+    seen
 }

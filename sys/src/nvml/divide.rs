@@ -159,7 +159,7 @@ impl Session {
 }
 
 /// Ampere resets the GPU for a change of its mode.
-fn is_resetless(gpu: &Device<'_>) -> bool {
+pub(super) fn is_resetless(gpu: &Device<'_>) -> bool {
     let fields = gpu.field_values_for(&[FieldId(NVML_FI_DEV_IS_RESETLESS_MIG_SUPPORTED)]);
     let value = fields.ok().and_then(|fields| fields.into_iter().next()?.ok()?.value.ok());
     use nvml_wrapper::enums::device::SampleValue;

@@ -13,6 +13,7 @@
 mod capabilities;
 mod compute;
 mod device;
+mod events;
 mod faults;
 mod handles;
 mod instances;

@@ -77,6 +77,18 @@ pub(crate) fn node() -> Result<Arc<Node>, Code> {
     Ok(state.ok_or(nvmlReturn_enum_NVML_ERROR_UNINITIALIZED)?.node.clone())
 }
 
+/// The node as its description says now.
+pub(crate) fn fresh() -> Result<Node, Code> {
+    let text = fs::read_to_string(description()?).map_err(|_| UNKNOWN)?;
+    let node = Node::parse(&text).map_err(|_| UNKNOWN)?;
+    if node.nvml_fault.is_some() { Err(UNKNOWN) } else { Ok(node) }
+}
+
+/// Where the description is.
+pub(crate) fn description() -> Result<PathBuf, Code> {
+    path().ok_or(UNKNOWN)
+}
+
 /// Answers from the node.
 pub(crate) fn read<T>(answer: impl FnOnce(&Node) -> Result<T, Code>) -> Result<T, Code> {
     answer(&*node()?)

@@ -1,0 +1,206 @@
+//! Events of the fake driver: `nvmlEventMigConfigChange` of a GPU whose instances have become others in the
+//! node description. As the driver does, it tells of no change of MIG mode, and administrators alone.
+
+use super::{
+    Code, GPU_IS_LOST, INVALID_ARGUMENT, NOT_SUPPORTED, OK, Out, UNKNOWN, call,
+    handles::{Handle, whole_gpu},
+    privileged, put,
+    state::{description, fresh},
+};
+use mig_cdi_sim::{Gpu, Instance};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::inotify::{AddWatchFlags, InitFlags, Inotify},
+};
+use nvml_wrapper_sys::bindings::{field_id::NVML_FI_DEV_IS_RESETLESS_MIG_SUPPORTED, *};
+use std::{
+    ffi::{c_int, c_uint, c_ulonglong},
+    os::fd::AsFd,
+    path::Path,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+const MIG_CONFIG_CHANGE: c_ulonglong = nvmlEventMigConfigChange as c_ulonglong;
+
+/// What was registered, and what is known of it.
+struct Set {
+    inotify: Inotify,
+    /// GPUs by index, as they were when they were last told of.
+    gpus: Vec<(usize, Known)>,
+}
+
+/// MIG mode and instances of a GPU.
+type Known = (bool, Vec<(u32, u32, Vec<(u32, u32)>)>);
+
+fn known(gpu: &Gpu) -> Known {
+    let compute = |gi: &Instance| gi.compute.iter().map(|ci| (ci.id, ci.placement.start)).collect();
+    let instances = gpu.instances.iter().map(|gi| (gi.id, gi.placement.start, compute(gi)));
+    (gpu.mig, instances.collect())
+}
+
+/// By handle, from 1. One that was freed leaves its place empty.
+static SETS: Mutex<Vec<Option<Set>>> = Mutex::new(Vec::new());
+
+fn with_set<T>(
+    handle: nvmlEventSet_t,
+    act: impl FnOnce(&mut Set) -> Result<T, Code>,
+) -> Result<T, Code> {
+    let mut sets = SETS.lock().map_err(|_| UNKNOWN)?;
+    let index = (handle as usize).checked_sub(1).ok_or(INVALID_ARGUMENT)?;
+    act(sets.get_mut(index).and_then(Option::as_mut).ok_or(INVALID_ARGUMENT)?)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlEventSetCreate(set: Out<'_, nvmlEventSet_t>) -> Code {
+    let create = || {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC);
+        let inotify = inotify.map_err(|_| UNKNOWN)?;
+        // It is replaced whole, behind a link perhaps.
+        let path = description()?;
+        let flags = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
+        let dir = path.parent().unwrap_or(Path::new("/"));
+        inotify.add_watch(dir, flags).map_err(|_| UNKNOWN)?;
+        let mut sets = SETS.lock().map_err(|_| UNKNOWN)?;
+        sets.push(Some(Set { inotify, gpus: Vec::new() }));
+        put(set, sets.len() as nvmlEventSet_t)
+    };
+    call("nvmlEventSetCreate", create)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlEventSetFree(set: nvmlEventSet_t) -> Code {
+    let free = || {
+        let mut sets = SETS.lock().map_err(|_| UNKNOWN)?;
+        let index = (set as usize).checked_sub(1).ok_or(INVALID_ARGUMENT)?;
+        sets.get_mut(index).and_then(Option::take).map(drop).ok_or(INVALID_ARGUMENT)
+    };
+    call("nvmlEventSetFree", free)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetSupportedEventTypes(
+    handle: nvmlDevice_t,
+    types: Out<'_, c_ulonglong>,
+) -> Code {
+    call("nvmlDeviceGetSupportedEventTypes", || {
+        fresh().and_then(|node| {
+            let (_, gpu) = whole_gpu(&node, handle)?;
+            put(types, if gpu.model.profiles.is_empty() { 0 } else { MIG_CONFIG_CHANGE })
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceRegisterEvents(
+    handle: nvmlDevice_t,
+    types: c_ulonglong,
+    set: nvmlEventSet_t,
+) -> Code {
+    call("nvmlDeviceRegisterEvents", || {
+        fresh().and_then(|node| {
+            let (index, gpu) = whole_gpu(&node, handle)?;
+            if types != MIG_CONFIG_CHANGE || gpu.model.profiles.is_empty() {
+                return Err(NOT_SUPPORTED);
+            }
+            with_set(set, |set| {
+                set.gpus.push((index, known(gpu)));
+                Ok(())
+            })
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlEventSetWait_v2(
+    set: nvmlEventSet_t,
+    data: Out<'_, nvmlEventData_t>,
+    timeout: c_uint,
+) -> Code {
+    let end = Instant::now() + Duration::from_millis(timeout.into());
+    let next = || {
+        let changed = with_set(set, |set| {
+            loop {
+                let changed = next_change(set)?;
+                let left = end.saturating_duration_since(Instant::now());
+                match changed {
+                    Some(index) => return Ok(index),
+                    None if left.is_zero() => return Err(nvmlReturn_enum_NVML_ERROR_TIMEOUT),
+                    None => wait(&set.inotify, left)?,
+                }
+            }
+        })?;
+        let device = Handle::Gpu(changed).encode();
+        let none = c_uint::MAX;
+        let (gpuInstanceId, computeInstanceId) = (none, none);
+        let (eventType, eventData) = (MIG_CONFIG_CHANGE, 0);
+        put(
+            data,
+            nvmlEventData_t { device, eventType, eventData, gpuInstanceId, computeInstanceId },
+        )
+    };
+    call("nvmlEventSetWait_v2", next)
+}
+
+/// The first GPU whose instances have changed. A description that cannot be read has changed nothing.
+fn next_change(set: &mut Set) -> Result<Option<usize>, Code> {
+    let Ok(node) = fresh() else { return Ok(None) };
+    for (index, old) in &mut set.gpus {
+        let Some(gpu) = node.gpus.get(*index) else { continue };
+        if gpu.lost {
+            return Err(GPU_IS_LOST);
+        }
+        let new = known(gpu);
+        let told = new.1 != old.1 && new.0 == old.0 && privileged().is_ok();
+        *old = new;
+        if told {
+            return Ok(Some(*index));
+        }
+    }
+    Ok(None)
+}
+
+/// Until something is written beside the description.
+fn wait(inotify: &Inotify, limit: Duration) -> Result<(), Code> {
+    let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+    let mut fds = [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut fds, timeout) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(_) => return Err(UNKNOWN),
+    }
+    // What it says is known: look again.
+    while inotify.read_events().is_ok() {}
+    Ok(())
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetFieldValues(
+    handle: nvmlDevice_t,
+    count: c_int,
+    values: *mut nvmlFieldValue_t,
+) -> Code {
+    call("nvmlDeviceGetFieldValues", || {
+        fresh().and_then(|node| {
+            let (_, gpu) = whole_gpu(&node, handle)?;
+            let count = usize::try_from(count).map_err(|_| INVALID_ARGUMENT)?;
+            if values.is_null() || count == 0 {
+                return Err(INVALID_ARGUMENT);
+            }
+            // SAFETY: nvml.h obliges the caller to give `count` of them, set up, and nobody else has them
+            // during the call.
+            let values = unsafe { std::slice::from_raw_parts_mut(values, count) };
+            for value in values {
+                value.valueType = nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_INT;
+                value.nvmlReturn = match value.fieldId {
+                    NVML_FI_DEV_IS_RESETLESS_MIG_SUPPORTED => {
+                        value.value.uiVal = c_uint::from(gpu.model.is_resetless());
+                        OK
+                    }
+                    _ => NOT_SUPPORTED,
+                };
+            }
+            Ok(())
+        })
+    })
+}
