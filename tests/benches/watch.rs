@@ -1,11 +1,15 @@
 //! What `mig-cdi watch` costs while nothing happens, and how long it takes from a change to a new spec, on
-//! a node of 8 GPUs with 7 slices each: `cargo bench -p mig-cdi-tests --bench watch`.
+//! a node of 8 GPUs with 7 slices each, by looking and told by the driver: `cargo bench -p mig-cdi-tests --bench watch`.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
-    FakeHost,
+    BASE, FakeHost,
     driver::Layout,
     watch::{Watch, until},
+};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
 };
 use std::{
     fs,
@@ -16,8 +20,29 @@ use std::{
 const CHANGES: usize = 101;
 const IDLE: Duration = Duration::from_secs(30);
 
+/// What watch looks at every so often; changes come at every moment of it.
+const INTERVAL: u64 = 170;
+
 fn main() {
-    let whole = preset("dgx-a100").expect("a preset");
+    in_memory();
+    let looked = preset("dgx-a100").expect("a preset");
+    println!("By looking, on a DGX A100:");
+    measure(looked, &[]);
+    println!("\nTold by the driver, on the same of H100s:");
+    measure(&looked.replace("a100-80gb", "h100-80gb"), &["--driver-events"]);
+}
+
+/// `/run/cdi` and `/proc` are in memory on every machine: here what stands for them is too, and no disk is
+/// waited for that others write to.
+fn in_memory() {
+    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace; run it as root");
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
+    fs::create_dir_all(BASE).expect("make a directory");
+    mount(Some("tmpfs"), BASE, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).expect("tmpfs");
+}
+
+fn measure(whole: &str, args: &[&str]) {
     let (before, after) = whole.rsplit_once("{ profile").expect("an instance");
     let fewer = format!(
         "{before}{}",
@@ -25,26 +50,41 @@ fn main() {
     );
     let host = FakeHost::with_driver(whole, Layout::Debian);
     host.install();
-    let watch = Watch::run(&host, &[], |command| {
+    let watch = Watch::run(&host, args, |command| {
         command.stderr(std::process::Stdio::null());
     });
     until("the first spec", || host.read_spec().is_some());
-    std::thread::sleep(Duration::from_secs(2));
-    idle(&watch);
+    if !args.is_empty() {
+        until("the driver is listened to", || watch.status().contains("\"all\""));
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    let own = u32::try_from(watch.pid()).expect("a pid");
+    let listener = children(own);
+    let rate = idle("watch", own);
+    listener.iter().for_each(|pid| _ = idle("the process that listens", *pid));
+    println!("for scale, a thread that wakes as often and does nothing: {:.3} %", sleeper(rate));
     latency(&host, [&fewer, whole]);
-    println!("resident {:.1} MiB after that", resident(&watch));
+    println!("resident {:.1} MiB after that", resident(own));
     assert_eq!(watch.stop(), Some(0));
 }
 
-fn idle(watch: &Watch) {
-    let file =
-        |name: &str| fs::read_to_string(format!("/proc/{}/{name}", watch.pid())).expect("it runs");
+fn file(pid: u32, name: &str) -> String {
+    fs::read_to_string(format!("/proc/{pid}/{name}")).expect("it runs")
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let text = file(pid, &format!("task/{pid}/children"));
+    text.split_whitespace().map(|pid| pid.parse().expect("a pid")).collect()
+}
+
+/// Says what a process costs, and gives how often it woke in a second.
+fn idle(what: &str, pid: u32) -> f64 {
     let busy = || -> f64 {
-        let text = file("schedstat");
+        let text = file(pid, "schedstat");
         text.split(' ').next().and_then(|ns| ns.parse().ok()).expect("nanoseconds")
     };
     let wakeups = || -> f64 {
-        let text = file("status");
+        let text = file(pid, "status");
         let line = text.lines().find(|line| line.starts_with("voluntary_ctxt"));
         line.and_then(|line| line.split_whitespace().last()?.parse().ok()).expect("a number")
     };
@@ -53,11 +93,11 @@ fn idle(watch: &Watch) {
     let time = begin.elapsed().as_secs_f64();
     let share = (busy() - busy_before) / 1e9 / time * 100.0;
     let rate = (wakeups() - wakeups_before) / time;
-    let resident = resident(watch);
+    let resident = resident(pid);
     println!(
-        "idle: {share:.3} % of a core, {rate:.1} wakeups per second, {resident:.1} MiB resident"
+        "idle, {what}: {share:.3} % of a core, {rate:.1} wakeups per second, {resident:.1} MiB resident"
     );
-    println!("for scale, a thread that wakes as often and does nothing: {:.3} %", sleeper(rate));
+    rate
 }
 
 /// What waking up costs on this machine.
@@ -73,8 +113,8 @@ fn sleeper(rate: f64) -> f64 {
     (busy() - before) / 1e9 / begin.elapsed().as_secs_f64() * 100.0
 }
 
-fn resident(watch: &Watch) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{}/status", watch.pid())).expect("it runs");
+fn resident(pid: u32) -> f64 {
+    let text = file(pid, "status");
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
     line.split_whitespace().next().and_then(|kib| kib.parse::<f64>().ok()).expect("KiB") / 1024.0
 }
@@ -88,8 +128,8 @@ fn latency(host: &FakeHost, states: [&str; 2]) {
         let begin = Instant::now();
         until("a new spec", || mark() != old && mark().is_some());
         times.push(begin.elapsed().as_secs_f64() * 1e3);
-        // So that changes come at every moment of the interval.
-        std::thread::sleep(Duration::from_millis(300 + (round as u64 * 37) % 160));
+        // Primes of each other: changes come at every moment of the interval, each as often.
+        std::thread::sleep(Duration::from_millis(2 * INTERVAL + (round as u64 * 37) % INTERVAL));
     }
     times.sort_by(f64::total_cmp);
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];

@@ -126,10 +126,12 @@ pub fn mig_cdi<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> 
     command
 }
 
+/// Where fake hosts are.
+pub const BASE: &str = "/var/lib/mig-cdi-tests";
+
 /// A temporary directory that nobody but root can reach into: the driver's files are taken from no
 /// other.
 fn trusted_tempdir() -> TempDir {
-    const BASE: &str = "/var/lib/mig-cdi-tests";
     let made = fs::create_dir_all(BASE).and_then(|()| tempfile::tempdir_in(BASE));
     made.unwrap_or_else(|e| {
         panic!("make a directory in {BASE}: {e}; run the tests as root: tests/run")

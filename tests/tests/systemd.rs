@@ -381,7 +381,6 @@ fn watch_does_nothing_that_its_service_forbids() {
             .replace("a100-80gb\"\npci = \"0000:07", "h100-80gb\"\npci = \"0000:08"),
     );
     follows("a slice that it tells of");
-    assert!(!status("\"told_changes\": 0,"));
     assert_eq!(watch.stop(), Some(0));
     let mut bytes = [0; 64];
     assert!(socket.recv(&mut bytes).is_ok(), "the socket of systemd can be reached");
