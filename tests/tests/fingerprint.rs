@@ -1,0 +1,101 @@
+//! What a look at the driver's tree sees, and what a glance does.
+
+use mig_cdi_sys::{Fingerprint, Root};
+use mig_cdi_tests::FakeHost;
+use std::{fs, path::Path};
+
+const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
+
+fn node(first: &str, second: &str) -> String {
+    let gpu = |pci, instances: &str| {
+        format!(
+            "[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:{pci}:00.0\"\ninstances = [{instances}]\n"
+        )
+    };
+    gpu("07", first) + &gpu("0f", second)
+}
+
+/// What a glance and a look say after a change: does the tree hold?
+fn after(change: impl FnOnce(&FakeHost)) -> (bool, bool) {
+    let host = FakeHost::new(&node("{ profile = \"2g.20gb\" }", "{ profile = \"3g.40gb\" }"));
+    let proc = Root::open(&host.root()).unwrap();
+    let seen = Fingerprint::take(&proc);
+    assert!(seen.holds_at_a_glance() && seen.holds(&proc), "before any change");
+    change(&host);
+    (seen.holds_at_a_glance(), seen.holds(&proc))
+}
+
+fn capabilities(host: &FakeHost, below: &str) -> std::path::PathBuf {
+    host.path(&format!("{CAPABILITIES}/{below}"))
+}
+
+/// The same names, other directories.
+fn make_anew(dir: &Path) {
+    let copy = dir.with_file_name("copy");
+    let copied = std::process::Command::new("cp").arg("-r").arg(dir).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    fs::remove_dir_all(dir).unwrap();
+    fs::rename(copy, dir).unwrap();
+}
+
+#[test]
+fn a_glance_sees_gpu_instances_come_and_go() {
+    let one = "{ profile = \"2g.20gb\" }";
+    for (what, description) in [
+        ("one more on the first", node(&format!("{one}, {one}"), "{ profile = \"3g.40gb\" }")),
+        (
+            "one more on the second",
+            node(one, "{ profile = \"3g.40gb\" }, { profile = \"1g.10gb\" }"),
+        ),
+        ("none on the second", node(one, "")),
+    ] {
+        assert_eq!(after(|host| host.morph(&description)), (false, false), "{what}");
+    }
+}
+
+/// A directory that is held open does not tell that it has gone: something else has to.
+#[test]
+fn a_glance_sees_a_gpu_or_the_driver_go() {
+    for below in ["gpu0", "gpu1", ""] {
+        let gone = after(|host| fs::remove_dir_all(capabilities(host, below)).unwrap());
+        assert_eq!(gone, (false, false), "{below:?}");
+    }
+    // As procfs does, where what was held stays as it was.
+    for gone in [&["gpu1"][..], &["gpu0", "gpu1"]] {
+        let away = after(|host| {
+            fs::create_dir(host.path("/away")).unwrap();
+            for gpu in gone {
+                fs::rename(capabilities(host, gpu), host.path("/away").join(gpu)).unwrap();
+            }
+        });
+        assert_eq!(away, (false, false), "{gone:?}");
+    }
+}
+
+#[test]
+fn a_look_sees_what_a_glance_does_not() {
+    let compute = |list: &str| {
+        node(
+            "{ profile = \"2g.20gb\" }",
+            &format!("{{ profile = \"3g.40gb\", compute = [{list}] }}"),
+        )
+    };
+    for list in ["\"1c\", \"2c\"", ""] {
+        assert!(!after(|host| host.morph(&compute(list))).1, "{list}");
+    }
+    for dir in ["gpu0/mig/gi3", "gpu1/mig/gi1/ci0", "gpu1/mig"] {
+        let (_, holds) = after(|host| make_anew(&capabilities(host, dir)));
+        assert!(!holds, "{dir}");
+    }
+    for (path, text) in [
+        ("/proc/devices", "Character devices:\n195 nvidia\n"),
+        ("/proc/driver/nvidia/version", "another\n"),
+    ] {
+        let (glance, holds) = after(|host| fs::write(host.path(path), text).unwrap());
+        assert_eq!((glance, holds), (true, false), "{path}");
+    }
+    let (glance, holds) = after(|host| {
+        fs::remove_dir_all(host.path("/proc/driver/nvidia/gpus/0000:0f:00.0")).unwrap()
+    });
+    assert_eq!((glance, holds), (true, false), "a gpu of the list");
+}
