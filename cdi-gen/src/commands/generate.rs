@@ -17,12 +17,16 @@ use mig_cdi_model::{
 use mig_cdi_sys::{Machine, Outcome, text};
 
 pub(super) fn run(context: &Context<'_>, args: &GenerateArgs) -> Result<Done, Failure> {
-    let (stdout, plan) = apply(context, args)?;
+    let (stdout, plan) = apply(context, args, || ())?;
     Ok(Done { stdout, exit: exit(plan.complete) })
 }
 
-/// Discovers and writes. Gives what is for standard output.
-pub(super) fn apply(context: &Context<'_>, args: &GenerateArgs) -> Result<(String, Plan), Failure> {
+/// Discovers, and writes once `ready` is over. Gives what is for standard output.
+pub(super) fn apply(
+    context: &Context<'_>,
+    args: &GenerateArgs,
+    ready: impl FnOnce(),
+) -> Result<(String, Plan), Failure> {
     let (_, target) = destination(context, args, context.kind(&args.spec))?;
     // From before the driver is asked: of two runs the later one is to win.
     let _lock = target.map(|target| target.lock()).transpose()?;
@@ -43,6 +47,7 @@ pub(super) fn apply(context: &Context<'_>, args: &GenerateArgs) -> Result<(Strin
             target.check(spec)?;
         }
     }
+    ready();
     let mut stdout = String::new();
     for document in documents {
         // What a spec names must be there before it.

@@ -22,8 +22,16 @@ use std::{collections::BTreeSet, path::Path};
 
 /// One refresh.
 pub(super) fn run(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failure> {
-    let nodes = (is_root() && !args.leave_nodes).then(|| nodes::apply(context, false));
-    let (_, plan) = apply(context, &args.generate)?;
+    // While NVML is asked. The nodes that a spec names are there before it is.
+    let (nodes, applied) = std::thread::scope(|scope| {
+        let is_wanted = is_root() && !args.leave_nodes;
+        let nodes = is_wanted.then(|| scope.spawn(|| nodes::apply(context, false)));
+        let mut made = None;
+        let applied =
+            apply(context, &args.generate, || made = nodes.and_then(|nodes| nodes.join().ok()));
+        (made, applied)
+    });
+    let (_, plan) = applied?;
     let mut report = report(context, &plan);
     match nodes {
         Some(Ok(changes)) => {

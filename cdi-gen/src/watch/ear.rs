@@ -45,6 +45,8 @@ pub(crate) struct Ear {
     /// When to try again; never, when there is nothing to listen to.
     retry: Option<Instant>,
     failures: u32,
+    /// What the process said of its end, which comes later.
+    nothing: bool,
     why: String,
 }
 
@@ -71,6 +73,7 @@ impl Ear {
             hearing: Hearing::Nobody,
             retry: None,
             failures: 0,
+            nothing: false,
             why: String::new(),
         }
     }
@@ -125,11 +128,10 @@ impl Ear {
         let mut news = News::default();
         let Some(listener) = &mut self.listener else { return news };
         let (lines, lives) = listener.hear();
-        let mut nothing = false;
         for said in lines {
             match said.as_str() {
                 "change" => news.changes += 1,
-                "nothing" => nothing = true,
+                "nothing" => self.nothing = true,
                 "listening to all" => self.listens(Hearing::All, &mut news),
                 "listening to some" => self.listens(Hearing::Some, &mut news),
                 other => other.strip_prefix(FAILED).unwrap_or_default().clone_into(&mut self.why),
@@ -139,6 +141,7 @@ impl Ear {
             return news;
         }
         self.listener = None;
+        let nothing = std::mem::take(&mut self.nothing);
         if nothing && self.failures == 0 {
             // Another set of GPUs in MIG mode is the next chance.
             let line = "the driver can be listened to on no gpu without keeping it busy";
