@@ -329,7 +329,8 @@ fn a_full_or_a_read_only_disk_recovers() {
         let mut mount = Command::new("nsenter");
         mount.args(["--mount", "--target", &watch.pid().to_string()]);
         mount.args(["mount", "-o", &format!("remount,{how}")]).arg(host.out());
-        assert!(mount.status().unwrap().success());
+        // It is busy while a refresh that has written has not ended.
+        until("it is mounted in another way", || mount.status().unwrap().success());
     };
     for (why, slices, spoil, mend) in [
         (
