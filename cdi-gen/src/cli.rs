@@ -276,7 +276,7 @@ pub(crate) struct WatchArgs {
     pub leave_nodes: bool,
 
     /// Look at the driver's capability tree every so many milliseconds
-    #[arg(long, value_name = "MS", default_value = "160", value_parser = clap::value_parser!(u64).range(10..=100_000))]
+    #[arg(long, value_name = "MS", default_value = "170", value_parser = clap::value_parser!(u64).range(10..=100_000))]
     pub interval: u64,
 
     /// Ask NVML anew after so many seconds although nothing seems to have changed: it alone tells that a

@@ -21,7 +21,7 @@ const CHANGES: usize = 101;
 const IDLE: Duration = Duration::from_secs(30);
 
 /// What watch looks at every so often; changes come at every moment of it.
-const INTERVAL: u64 = 160;
+const INTERVAL: u64 = 170;
 
 fn main() {
     in_memory();
