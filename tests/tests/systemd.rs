@@ -2,7 +2,9 @@
 //! does. No systemd runs here: what the kernel is to forbid is forbidden by other means, or looked for.
 
 use mig_cdi_tests::{
-    FakeHost, make_install, run,
+    FakeHost, make_install,
+    partition::Site,
+    run,
     watch::{Watch, until},
 };
 use nix::sys::signal::Signal;
@@ -206,6 +208,8 @@ exec strace -D -f -o "$trace" setpriv --no-new-privs --inh-caps=-all --bounding-
 struct Sandbox<'a> {
     host: &'a FakeHost,
     unit: String,
+    /// What may be written besides.
+    more: Vec<PathBuf>,
 }
 
 impl Sandbox<'_> {
@@ -217,6 +221,7 @@ impl Sandbox<'_> {
         let state = self.host.out().with_file_name("state");
         let trace = self.trace();
         let dirs = [self.host.out(), state, self.host.path("/dev"), trace.parent().unwrap().into()];
+        let dirs: Vec<_> = dirs.into_iter().chain(self.more.clone()).collect();
         dirs.iter().for_each(|dir| fs::create_dir_all(dir).unwrap());
         let capabilities = words(&self.unit, "CapabilityBoundingSet").into_iter();
         let capabilities = capabilities.map(|cap| cap.strip_prefix("CAP_").unwrap().to_lowercase());
@@ -330,7 +335,7 @@ fn host() -> FakeHost {
 #[test]
 fn watch_does_nothing_that_its_service_forbids() {
     let host = host();
-    let sandbox = Sandbox { host: &host, unit: unit("mig-cdi.service") };
+    let sandbox = Sandbox { host: &host, unit: unit("mig-cdi.service"), more: Vec::new() };
     assert_eq!(words(&sandbox.unit, "RuntimeDirectory"), ["mig-cdi"]);
     let path = host.out().with_file_name("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
@@ -390,7 +395,7 @@ fn watch_does_nothing_that_its_service_forbids() {
 #[test]
 fn the_oneshot_does_nothing_that_its_service_forbids() {
     let host = host();
-    let sandbox = Sandbox { host: &host, unit: unit("mig-cdi-refresh.service") };
+    let sandbox = Sandbox { host: &host, unit: unit("mig-cdi-refresh.service"), more: Vec::new() };
     assert_eq!(
         words(&sandbox.unit, "ExecStart"),
         ["-/usr/bin/mig-cdi", "nodes", "/usr/bin/mig-cdi", "generate"]
@@ -416,4 +421,29 @@ fn the_oneshot_does_nothing_that_its_service_forbids() {
         let refused = run(&mut sandbox.wrap(&refused));
         assert!(refused.code != 0 && refused.stderr.contains(what), "{}", refused.stderr);
     }
+}
+
+/// On GPUs of which one has to be turned on first. The fake driver writes where a kernel would not have to,
+/// and the journal stands beside that.
+#[test]
+fn the_restore_does_nothing_that_its_service_forbids() {
+    let site = Site::new("[[gpu]]\nmodel = \"a100-80gb\"\n[[gpu]]\nmodel = \"h100-80gb\"\n");
+    site.must(&["apply", "0=3g.40gb@4(1c@2,1c@0),2g.20gb", "1=7g.80gb"]);
+    let before = site.layouts();
+    let file = site.host.out().with_file_name("layout.yaml").display().to_string();
+    site.must(&["checkpoint", &file]);
+    site.must(&["apply", "0=none", "1=off"]);
+    let more = vec![site.host.out().parent().unwrap().to_owned()];
+    let sandbox = Sandbox { host: &site.host, unit: unit(RESTORE), more };
+    assert_eq!(
+        words(&sandbox.unit, "ExecStart"),
+        ["-/usr/bin/mig-cdi", "nodes", "/usr/bin/mig-cdi", "restore"]
+    );
+    let restored = run(&mut sandbox.wrap(&site.command(&["restore", &file])));
+    assert_eq!(restored.code, 0, "{}", restored.stderr);
+    assert_eq!(site.layouts(), before);
+    sandbox.check();
+    // The spec and the nodes are there for what starts next.
+    assert!(site.host.read_spec().is_some_and(|spec| spec.contains("1:7g.80gb:0")));
+    assert!(is_node(&site.host.path("/dev/nvidia-caps/nvidia-cap138")));
 }
