@@ -287,6 +287,12 @@ fn files_of_mig_parted() {
     let run = site.run(&["apply", "-f", &file, "-c", "mixd"]);
     assert_eq!(run.code, 2, "{}", run.stderr);
     assert!(run.stderr.contains("mixed"), "{}", run.stderr);
+    // What only the driver knows to be wrong is wrong in a line, too.
+    fs::write(&file, exported.replace("3g.40gb", "5g.50gb")).unwrap();
+    let run = site.run(&assert);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    let expected = "/layouts.yaml: line 4: gpu 0: 5g.50gb is no profile of this GPU; it has ";
+    assert!(run.stderr.contains(expected), "{}", run.stderr);
 }
 
 #[test]

@@ -34,7 +34,25 @@ use std::path::Path;
 const CHECKPOINT: &str = "checkpoint";
 
 /// A GPU, and how it shall be.
-type Wished<'a> = (&'a Division, Layout);
+struct Wished<'a> {
+    gpu: &'a Division,
+    layout: Layout,
+    /// `read layouts.yaml: line 7: `; nothing for a word of the command line.
+    place: String,
+}
+
+impl Wished<'_> {
+    /// What is to happen, by one of [`Change`]'s ways. What is wrong with the wish is wrong where it stands.
+    fn change(
+        &self,
+        plan: impl FnOnce(&Division, &Layout) -> Result<Change, Failure>,
+    ) -> Result<Change, Failure> {
+        plan(self.gpu, &self.layout).map_err(|failure| match failure.exit {
+            Exit::Usage => usage(format!("{}{}", self.place, failure.message)),
+            _ => failure,
+        })
+    }
+}
 
 /// The GPUs of a node, and whoever divides them.
 struct Gpus {
@@ -97,7 +115,7 @@ impl Gpus {
                 let words = args.gpus.iter().map(|word| word.parse().map_err(fail));
                 let words = words.collect::<Result<Vec<_>, _>>()?;
                 let selected = Assignment::select(&words, &self.candidates()?).map_err(fail)?;
-                Ok(self.found(selected))
+                Ok(self.found(selected, None))
             }
         }
     }
@@ -105,7 +123,7 @@ impl Gpus {
     /// The same from a file.
     fn goals_of(&self, file: &Path, name: &str) -> Result<Vec<Wished<'_>>, Failure> {
         let selected = layouts(file)?.select(name, &self.candidates()?);
-        Ok(self.found(selected.map_err(|e| unreadable(file, &e))?))
+        Ok(self.found(selected.map_err(|e| unreadable(file, &e))?, Some(file)))
     }
 
     /// The same from a checkpoint, and how many of its GPUs are not there.
@@ -119,20 +137,26 @@ impl Gpus {
         for word in &absent {
             context.console.error(&format!("gpu {word} is not on this node; it is left out"));
         }
-        Ok((self.found(selected), absent.len()))
+        Ok((self.found(selected, Some(file)), absent.len()))
     }
 
     /// One that cannot be divided is left out unless it is named.
-    fn found(&self, selected: Vec<Selected>) -> Vec<Wished<'_>> {
-        let gpu = |selected: Selected| {
+    fn found(&self, selected: Vec<Selected>, file: Option<&Path>) -> Vec<Wished<'_>> {
+        let wished = |selected: Selected| {
             let gpu = self.all.get(selected.gpu)?;
-            (selected.named || gpu.mig.is_some()).then_some((gpu, selected.layout))
+            let place = |file: &Path| format!("read {}: {}: ", file.display(), selected.origin);
+            let place = file.map(place).unwrap_or_default();
+            let layout = selected.layout;
+            (selected.named || gpu.mig.is_some()).then_some(Wished { gpu, layout, place })
         };
-        selected.into_iter().filter_map(gpu).collect()
+        selected.into_iter().filter_map(wished).collect()
     }
 
     fn changes(&self, goals: &[Wished<'_>], holders: &Holders) -> Result<Vec<Change>, Failure> {
-        goals.iter().map(|(gpu, goal)| Change::with(gpu, &self.all, holders, goal)).collect()
+        let plan = |wished: &Wished<'_>| {
+            wished.change(|gpu, goal| Change::with(gpu, &self.all, holders, goal))
+        };
+        goals.iter().map(plan).collect()
     }
 }
 

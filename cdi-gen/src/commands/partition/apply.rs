@@ -94,7 +94,8 @@ fn attempt(context: &Context<'_>, goal: &Goal<'_>, args: &ChangeArgs) -> Result<
     let (goals, absent) = goal.of(context, &gpus)?;
     let all = &gpus.all;
     let held = Asked::new(|| holders(context, &gpus, &args.holders, true));
-    let change = |(gpu, goal): &Wished<'_>| Change::new(gpu, all, &held, goal);
+    let change =
+        |wished: &Wished<'_>| wished.change(|gpu, goal| Change::new(gpu, all, &held, goal));
     let mut changes = goals.iter().map(change).collect::<Result<Vec<_>, _>>()?;
     let stdout = text(&changes);
     changes.retain(|change| !change.is_empty());
@@ -120,7 +121,8 @@ fn simulated(context: &Context<'_>, goal: &Goal<'_>) -> Result<Done, Failure> {
         holders.add_processes(all, None);
         Ok(holders)
     });
-    let change = |(gpu, goal): &Wished<'_>| Change::new(gpu, all, &held, goal);
+    let change =
+        |wished: &Wished<'_>| wished.change(|gpu, goal| Change::new(gpu, all, &held, goal));
     let changes = goals.iter().map(change).collect::<Result<Vec<_>, _>>()?;
     let divider = gpus.divider.as_ref();
     let worker = Worker { divider, all, holders: &held, host: None, console: context.console };
