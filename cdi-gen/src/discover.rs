@@ -101,19 +101,27 @@ fn read(machine: &dyn Machine, source: Source) -> Result<Discovery, Failure> {
 
 /// The cure for an NVML that cannot be asked.
 pub(crate) fn explain(failure: nvml::Failure) -> Failure {
+    use nvml::Failure::{NotLoaded, VersionMismatch};
+    let no_driver = matches!(failure, NotLoaded { .. } | VersionMismatch { .. });
+    let message = without_nvml(failure).message;
+    let or = if no_driver { "" } else { ", or use --source proc" };
+    Failure::new(Exit::NoDriver, message + or)
+}
+
+/// The same for what nobody but NVML can do.
+pub(crate) fn without_nvml(failure: nvml::Failure) -> Failure {
     let cure = match failure {
         nvml::Failure::NoLibrary { .. } => {
-            "install the driver's libnvidia-ml, name its place with --driver-root or --library-search-path, or \
-             use --source proc"
+            "install the driver's libnvidia-ml, or name its place with --driver-root or --library-search-path"
         }
-        nvml::Failure::Unusable { .. } => "use the driver's own library, or --source proc",
+        nvml::Failure::Unusable { .. } => "use the driver's own library",
         nvml::Failure::NotLoaded { .. } => {
             "run modprobe nvidia, and see dmesg when that fails; --node simulates a machine without one"
         }
         nvml::Failure::VersionMismatch { .. } => {
             "a driver update is half done: reboot, or unload and load the nvidia modules"
         }
-        nvml::Failure::Call(_) => "see dmesg for the driver's own message, or use --source proc",
+        nvml::Failure::Call(_) => "see dmesg for the driver's own message",
     };
     Failure::new(Exit::NoDriver, format!("ask nvml: {failure}; {cure}"))
 }

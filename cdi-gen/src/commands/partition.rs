@@ -73,9 +73,10 @@ impl Gpus {
             None => context.host()?.divider(),
             Some(name) => SimulatedMachine::new(simulated(name)?).divider(),
         };
-        let divider = divider.map_err(discover::explain)?;
+        let divider = divider.map_err(discover::without_nvml)?;
         let (mut all, mut lost) = (Vec::new(), 0);
-        for (index, gpu) in divider.gpus().map_err(discover::explain)?.into_iter().enumerate() {
+        for (index, gpu) in divider.gpus().map_err(discover::without_nvml)?.into_iter().enumerate()
+        {
             match gpu {
                 Ok(gpu) => all.push(gpu),
                 Err(error) => {
@@ -110,6 +111,9 @@ impl Gpus {
     fn goals(&self, args: &WishArgs) -> Result<Vec<Wished<'_>>, Failure> {
         match (&args.file, &args.layout) {
             (Some(file), Some(name)) => self.goals_of(file, name),
+            (None, Some(_)) => {
+                Err(usage("--layout names a layout of a file: give it with --file".to_owned()))
+            }
             _ => {
                 let fail = |e: BadLayouts| usage(e.to_string());
                 let words = args.gpus.iter().map(|word| word.parse().map_err(fail));

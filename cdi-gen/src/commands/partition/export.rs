@@ -11,8 +11,7 @@ use crate::{
 };
 use mig_cdi_config::layouts::{mig_parted_yaml, pinned_yaml};
 use mig_cdi_model::GpuIndex;
-use mig_cdi_sys::SpecDir;
-use std::path::Path;
+use mig_cdi_sys::{Error, SpecDir};
 
 pub(in super::super) fn export(context: &Context<'_>, args: &ExportArgs) -> Result<Done, Failure> {
     let gpus = Gpus::read(context)?;
@@ -50,8 +49,16 @@ pub(in super::super) fn checkpoint(
     let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
         return Err(super::usage(format!("write {}: not the path of a file", path.display())));
     };
-    let dir: &Path = dir;
-    SpecDir::open_or_make(dir)?.replace(name, text.as_bytes())?;
+    let dir = SpecDir::open_or_make(dir).map_err(|error| match error {
+        Error::UnsafeDir { path, .. } => {
+            let path = path.display();
+            let message =
+                format!("write into {path}: others can; name a file where only root writes");
+            Failure::new(Exit::Refused, message)
+        }
+        error => error.into(),
+    })?;
+    dir.replace(name, text.as_bytes())?;
     context.console.status(&format!("wrote {}", path.display()));
     Ok(Done { stdout: String::new(), exit: Exit::Success })
 }
