@@ -141,9 +141,9 @@ impl Worker<'_> {
             let Err(failure) = done else { continue };
             let Err(undone) = self.reach(&entry.gpu, &entry.before()?) else {
                 desk.write(&[])?;
-                let others = match (i, entries.len() - i - 1) {
-                    (_, 0) => String::new(),
-                    (_, left) => format!("; {left} more gpus were not begun"),
+                let others = match entries.len() - i - 1 {
+                    0 => String::new(),
+                    left => format!("; {left} more gpus were not begun"),
                 };
                 let message = format!("{}; it is divided as before{others}", failure.message);
                 return Err(Failure::new(failure.exit, message));
