@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod bundle;
+mod config_file;
 mod container;
 mod device_cgroup;
 mod driver_root;
@@ -29,6 +30,7 @@ pub mod nvml;
 pub mod text;
 
 pub use bundle::Bundle;
+pub use config_file::{ConfigFile, remove_empty_dir};
 pub use container::{Container, NewNode, Source};
 pub use device_cgroup::{Change, DeviceCgroup};
 pub use driver_root::{DriverRoot, Examined, exchangeable};

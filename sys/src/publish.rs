@@ -11,7 +11,7 @@ use nix::{
     errno::Errno,
     fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat},
     sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat},
-    unistd::{UnlinkatFlags, fsync, geteuid, unlinkat},
+    unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, geteuid, unlinkat},
 };
 use std::{
     fs::File,
@@ -28,6 +28,14 @@ pub enum Outcome {
     Unchanged,
     /// The file is new, replaced or removed.
     Changed,
+}
+
+/// What a file that is replaced keeps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Like {
+    pub mode: u32,
+    /// `None` is whoever runs this.
+    pub owner: Option<(Uid, Gid)>,
 }
 
 /// While it is held, no other process that takes it writes into the directory.
@@ -69,6 +77,16 @@ impl SpecDir {
     pub fn open_existing(path: &Path) -> Result<Option<SpecDir>> {
         let dir = optional(Self::open(path))?;
         dir.map(|dir| dir.check().map(|()| dir)).transpose()
+    }
+
+    /// Opens `path` for a change of a file that somebody else reads: for root as strict as
+    /// [`SpecDir::open_or_make`]; another user changes what is in their own hands.
+    pub(crate) fn open_plain(path: &Path) -> Result<SpecDir> {
+        let dir = Self::open(path)?;
+        if geteuid().is_root() {
+            dir.check()?;
+        }
+        Ok(dir)
     }
 
     fn open(path: &Path) -> Result<SpecDir> {
@@ -170,13 +188,20 @@ impl SpecDir {
         if self.has(name, bytes) {
             return Ok(Outcome::Unchanged);
         }
+        self.replace_as(name, bytes, Like { mode: 0o644, owner: None })?;
+        Ok(Outcome::Changed)
+    }
+
+    /// The same with another mode, and perhaps an owner. Always writes.
+    pub(crate) fn replace_as(&self, name: &str, bytes: &[u8], like: Like) -> Result<()> {
         let temporary = format!(".{name}.{}.tmp", std::process::id());
-        let done = self.write_new(&temporary, bytes).and_then(|()| self.rename(&temporary, name));
+        let written = self.write_new(&temporary, bytes, like);
+        let done = written.and_then(|()| self.rename(&temporary, name));
         if done.is_err() {
             // The error that matters is the first one.
             let _ = unlinkat(&self.fd, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
         }
-        done.map(|()| Outcome::Changed)
+        done
     }
 
     fn has(&self, name: &str, bytes: &[u8]) -> bool {
@@ -190,7 +215,7 @@ impl SpecDir {
         same().is_some_and(|old| old == bytes)
     }
 
-    fn write_new(&self, name: &str, bytes: &[u8]) -> Result<()> {
+    fn write_new(&self, name: &str, bytes: &[u8], like: Like) -> Result<()> {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fail = |op| move |errno| Error::call(op, self.show(name), errno);
@@ -205,7 +230,10 @@ impl SpecDir {
         };
         let mut file = File::from(fd.map_err(fail("create"))?);
         file.write_all(bytes).map_err(|e| Error::io("write", self.show(name), &e))?;
-        fchmod(&file, Mode::from_bits_truncate(0o644)).map_err(fail("chmod"))?;
+        if let Some((user, group)) = like.owner {
+            fchown(&file, Some(user), Some(group)).map_err(fail("chown"))?;
+        }
+        fchmod(&file, Mode::from_bits_truncate(like.mode)).map_err(fail("chmod"))?;
         fsync(&file).map_err(fail("sync"))
     }
 
@@ -240,7 +268,7 @@ impl SpecDir {
 }
 
 /// Makes one directory, 0755 whatever the umask: engines of other users read it.
-fn make(path: &Path) -> Result<()> {
+pub(crate) fn make(path: &Path) -> Result<()> {
     let fail = |errno| Error::call("create directory", path, errno);
     match mkdirat(nix::fcntl::AT_FDCWD, path, Mode::from_bits_truncate(0o755)) {
         // Another process was first; what it is shows when it is opened.
