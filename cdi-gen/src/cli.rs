@@ -1,13 +1,18 @@
 //! The command line: the one source of flags and help.
 
+mod configure;
+
+pub(crate) use configure::{ConfigureArgs, Engine};
+
 use crate::{
     discover::Source,
+    engines::Said,
     spec::{Admin, Format, NameStyle},
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
 use mig_cdi_model::{
     Capabilities, Claim,
-    cdi::{Kind, Version},
+    cdi::{Kind, Limit},
 };
 use std::path::PathBuf;
 
@@ -24,6 +29,7 @@ Examples:
   mig-cdi show 0:2g.20gb:0                      what such a container gets, and from which facts
   mig-cdi nodes                                 the device nodes that rootless engines take from the host
   mig-cdi doctor                                why does it not work, and what cures it
+  mig-cdi configure docker --dry-run            how an engine would be told to read the specs
   mig-cdi profiles                              what GPUs can be divided into
   mig-cdi plan 0=3x2g.20gb,1g.10gb              what dividing GPU 0 so would change; apply does it
 
@@ -83,6 +89,12 @@ pub(crate) enum Command {
     /// is said too; root sees most. Engines are asked for their version by `--version`. The exit code is
     /// 1 when there is an error, and 0 with warnings and notes alone.
     Doctor(DoctorArgs),
+    /// Have an engine read the specs: change its configuration, and nothing else of it
+    ///
+    /// What is there stays as it is, with its order and its comments. What a file was before the first change
+    /// is kept beside it, in FILE.mig-cdi-backup. No engine is started, stopped or asked; the message says
+    /// which to restart.
+    Configure(ConfigureArgs),
     /// Show every GPU and MIG device of this node
     List(ListArgs),
     /// Show what a container gets with a device, and from which facts
@@ -208,9 +220,19 @@ pub(crate) struct SpecArgs {
     #[arg(long)]
     pub ldcache_hook: bool,
 
-    /// Refuse to write what needs a newer CDI than this [default: 0.5.0]
-    #[arg(long, value_name = "VERSION")]
-    pub max_cdi_version: Option<Version>,
+    /// Refuse to write what needs a newer CDI than this; with auto, than all engines that are installed
+    /// take [default: 0.5.0]
+    #[arg(long, value_name = "VERSION|auto")]
+    pub max_cdi_version: Option<Limit>,
+
+    /// The engines that will read the spec, as podman=4.3.1,docker=26.1, or none, instead of those installed.
+    /// They are looked at when the spec needs more than CDI 0.5.0, and for --max-cdi-version auto
+    #[arg(long, value_name = "ENGINE=VERSION,…")]
+    pub engines: Option<Said>,
+
+    /// Look for engines below DIR
+    #[arg(long = "engines-root", value_name = "DIR", hide = true)]
+    pub engines_root: Option<PathBuf>,
 }
 
 /// How much is looked at when a container starts.

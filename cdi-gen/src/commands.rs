@@ -2,6 +2,7 @@
 
 mod check;
 mod compare;
+mod configure;
 mod doctor;
 mod generate;
 mod list;
@@ -21,16 +22,24 @@ use crate::{
     cli::{Cli, Command, NodeArgs, SpecArgs, Verify},
     console::Console,
     discover::{self, Discovery, Source},
+    engines::{self, Installed},
     spec::{Built, NameStyle, Options, VerifyHook},
 };
 use clap::ValueEnum;
 use mig_cdi_config::Settings;
-use mig_cdi_model::{Capabilities, Capability, DriverFile, Topology, cdi::Kind};
+use mig_cdi_model::{
+    Capabilities, Capability, DriverFile, Topology,
+    cdi::{Kind, Limit, Version},
+};
 use mig_cdi_sim::{Node, PRESETS, SimulatedMachine, preset};
 use mig_cdi_sys::{
-    Host, Machine, Roots, absolute, exchangeable, is_program, own_program, read_named, read_regular,
+    Host, Machine, Root, Roots, absolute, exchangeable, is_program, own_program, read_named,
+    read_regular,
 };
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 /// Far above any configuration or node description.
 const TEXT_LIMIT: usize = 1 << 20;
@@ -54,12 +63,15 @@ pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Failure> {
         read => (read?, None),
     };
     let config = cli.config.as_deref();
-    let context = Context { node: &cli.node, config, settings: &settings, console };
+    let engines = OnceLock::new();
+    let context =
+        Context { node: &cli.node, config, settings: &settings, console, engines: &engines };
     match &cli.command {
         Command::Generate(args) => generate::run(&context, args),
         Command::Check(args) => check::run(&context, args),
         Command::Compare(args) => compare::run(&context, args),
         Command::Doctor(args) => doctor::run(&context, args, broken),
+        Command::Configure(args) => configure::run(&context, args),
         Command::List(args) => list::run(&context, args),
         Command::Show(args) => show::run(&context, args),
         Command::Watch(args) => watch::run(&context, args),
@@ -102,6 +114,8 @@ struct Context<'a> {
     config: Option<&'a Path>,
     settings: &'a Settings,
     console: &'a Console,
+    /// Once they have been asked.
+    engines: &'a OnceLock<Vec<Installed>>,
 }
 
 impl Context<'_> {
@@ -233,6 +247,7 @@ impl Context<'_> {
                 true
             }
         });
+        let (max_version, limited_by) = self.limit(args)?;
         Ok(Options {
             kind: self.kind(args).clone(),
             names,
@@ -245,8 +260,32 @@ impl Context<'_> {
             annotations: args.annotations,
             verify: args.verify.map(|how| self.verify_hook(how, source)).transpose()?,
             ldcache: args.ldcache_hook.then(|| self.hook("--ldcache-hook")).transpose()?,
-            max_version: args.max_cdi_version.unwrap_or(self.settings.max_cdi_version),
+            max_version,
+            limited_by,
         })
+    }
+
+    /// The highest version that may be used, and which engine says so.
+    fn limit(&self, args: &SpecArgs) -> Result<(Version, Option<String>), Failure> {
+        match args.max_cdi_version.unwrap_or(self.settings.max_cdi_version) {
+            Limit::Is(version) => Ok((version, None)),
+            Limit::Auto => Ok(engines::limit(self.engines(args)?)),
+        }
+    }
+
+    /// The engines that are installed, or that were said. They are asked once.
+    fn engines(&self, args: &SpecArgs) -> Result<&[Installed], Failure> {
+        if let Some(known) = self.engines.get() {
+            return Ok(known);
+        }
+        let engines = match &args.engines {
+            Some(said) => said.0.clone(),
+            None => {
+                let root = args.engines_root.as_deref().unwrap_or(Path::new("/"));
+                engines::installed(&Root::open(root)?)
+            }
+        };
+        Ok(self.engines.get_or_init(|| engines))
     }
 }
 
@@ -258,9 +297,7 @@ impl Context<'_> {
                 format!("{flag} is for containers with the driver: a simulated node has none");
             return Err(usage(message));
         }
-        let hook = own_program()?.with_file_name("mig-cdi-hook");
-        trusted(&hook, flag)?;
-        text(&hook, flag)
+        beside("mig-cdi-hook", flag)
     }
 
     /// The hook looks where this run looks.
@@ -290,6 +327,13 @@ impl Context<'_> {
         let timeout = if how == Verify::Full { 20 } else { 5 };
         Ok(VerifyHook { path, options, timeout })
     }
+}
+
+/// A program that is installed with this one.
+fn beside(name: &str, flag: &str) -> Result<String, Failure> {
+    let program = own_program()?.with_file_name(name);
+    trusted(&program, flag)?;
+    text(&program, flag)
 }
 
 /// Engines run it as root, so nobody else may be able to put another in its place.

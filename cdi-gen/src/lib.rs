@@ -1,14 +1,17 @@
 //! The command `mig-cdi`. Data flows one way: discover → topology → spec → write.
 //!
 //! [`discover`] is the only stage that asks the machine, [`spec`] is pure and knows no path,
-//! [`write`] is the only one that changes anything. The command `nodes` changes device nodes of the host.
+//! [`write`] is the only one that changes anything. The command `nodes` changes device nodes of the host,
+//! and `configure` changes files of engines.
 
 mod cli;
 mod commands;
+mod configure;
 mod console;
 mod containers;
 pub mod discover;
 mod doctor;
+mod engines;
 mod exit;
 mod partition;
 pub mod spec;

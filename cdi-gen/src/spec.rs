@@ -51,6 +51,8 @@ pub struct Options {
     pub ldcache: Option<String>,
     /// The highest version of CDI that may be used.
     pub max_version: Version,
+    /// The engine that takes no more, when that was not set by hand.
+    pub limited_by: Option<String>,
 }
 
 impl Options {
@@ -144,7 +146,7 @@ pub fn build(
         let container_edits = edits.of(&all);
         devices.push(Device { name, annotations: BTreeMap::new(), container_edits });
     }
-    let cdi_version = version(&options.kind, &devices, options.max_version)?;
+    let cdi_version = version(&devices, options)?;
     let spec = (!devices.is_empty()).then(|| Spec {
         cdi_version: cdi_version.as_str(),
         kind: options.kind.clone(),
@@ -189,10 +191,19 @@ fn check_common(topology: &Topology) -> Result<(), Failure> {
 }
 
 /// The least version that the content needs.
-fn version(kind: &Kind, devices: &[Device], max: Version) -> Result<Version, Failure> {
-    match highest_need(kind, devices) {
+fn version(devices: &[Device], options: &Options) -> Result<Version, Failure> {
+    let max = options.max_version;
+    match highest_need(&options.kind, devices) {
         None => Ok(Version::V0_3_0),
         Some(need) if need.version <= max => Ok(need.version),
+        Some(need) if let Some(engine) = &options.limited_by => {
+            let message = format!(
+                "{} and needs cdi {}, and {engine} takes {max} alone; update it, leave out what needs more, or \
+                 say --max-cdi-version {}",
+                need.what, need.version, need.version
+            );
+            Err(Failure::new(Exit::Refused, message))
+        }
         Some(need) => {
             let message = format!(
                 "{} and needs cdi {}, above --max-cdi-version {max}; {} would reject the spec",

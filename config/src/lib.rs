@@ -2,6 +2,7 @@
 //! `/etc/mig-cdi/config.toml`: what an administrator sets once instead of giving flags every time.
 //! A flag wins over the file, the file over the defaults. Pure: text in, values out.
 
+pub mod engines;
 mod hook;
 pub mod layouts;
 
@@ -9,7 +10,7 @@ pub use hook::{Environment, Hook, Pattern};
 
 use mig_cdi_model::{
     Capabilities,
-    cdi::{Kind, Version},
+    cdi::{Kind, Limit},
 };
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ pub struct Settings {
     /// into the last one.
     pub spec_dirs: Vec<PathBuf>,
     /// The highest CDI version that every engine of this machine takes.
-    pub max_cdi_version: Version,
+    pub max_cdi_version: Limit,
     /// Names of devices: uuid, slot, index.
     pub names: Vec<String>,
     /// Files of the driver in the container, by class.

@@ -37,6 +37,7 @@ fuzz_target!(|text: &str| {
             }),
             ldcache: None,
             max_version: "1.1.0".parse().expect("a version"),
+            limited_by: None,
         };
         let build = |content| build(&discovery.topology, &[], content, &options).ok();
         let built = [Content::Mig, Content::Gpus].into_iter().filter_map(build);

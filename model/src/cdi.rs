@@ -85,6 +85,27 @@ impl FromStr for Version {
     }
 }
 
+/// The highest version that a document may need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// What all engines that are installed take.
+    Auto,
+    /// This.
+    Is(Version),
+}
+
+impl FromStr for Limit {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        if text == "auto" {
+            return Ok(Limit::Auto);
+        }
+        let version = text.parse().map(Limit::Is);
+        version.map_err(|_| BadName::new("auto or a CDI version from 0.3.0 to 1.1.0", text))
+    }
+}
+
 /// A name that CDI, or an engine in use, does not take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {what}")]

@@ -1,11 +1,10 @@
 #!/bin/sh
-# daemon.sh containerd|docker DIR SPECS RUNTIME: an engine with all that it writes in DIR, which takes CDI specs
-# from SPECS, knows the OCI runtime RUNTIME as mig, and has the root file system DIR/rootfs as its only image. It runs until standard input ends,
-# which is when the test ends, however it ends. For the first process of a pid namespace, in what ns.sh
-# makes.
+# daemon.sh containerd|docker DIR: an engine with all that it writes in DIR, with the configuration in DIR/host,
+# and with the root file system DIR/rootfs as its only image. It runs until standard input ends, which is when
+# the test ends, however it ends. For the first process of a pid namespace, in what ns.sh makes.
 set -eu
 [ $$ = 1 ] || { echo "daemon.sh: ends all processes that it sees, so it runs only as the first" >&2; exit 2; }
-engine=$1 dir=$2 specs=$3 runtime=$4
+engine=$1 dir=$2
 name=$(basename "$dir")
 groups=/sys/fs/cgroup
 
@@ -23,9 +22,7 @@ trap end EXIT
 
 # On cgroup v2 pods have no limits, as not every machine gives controllers to this version, and then no
 # parent either: runc puts them beside its own group.
-no_limits=false
 if [ -e $groups/cgroup.procs ]; then
-    no_limits=true
     mkdir -p "$groups/$name/engine"
     echo 0 >"$groups/$name/engine/cgroup.procs"
 fi
@@ -47,44 +44,15 @@ END
     tar -cf ../image.tar config.json manifest.json layer.tar
 }
 
-# The native snapshotter asks nothing of the file system below. Less likely to be killed for memory a
-# process becomes only with CAP_SYS_RESOURCE.
 start_containerd() {
-    cat >"$dir/config" <<END
-version = 2
-root = "$dir/root"
-state = "/run/containerd"
-[grpc]
-address = "$dir/socket"
-[plugins."io.containerd.grpc.v1.cri"]
-enable_cdi = true
-cdi_spec_dirs = ["$specs"]
-sandbox_image = "localhost/probe:1"
-disable_cgroup = $no_limits
-restrict_oom_score_adj = true
-[plugins."io.containerd.grpc.v1.cri".containerd]
-snapshotter = "native"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-runtime_type = "io.containerd.runc.v2"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.mig]
-runtime_type = "io.containerd.runc.v2"
-container_annotations = ["mig-cdi/*"]
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.mig.options]
-BinaryName = "$runtime"
-END
-    containerd --config "$dir/config" >"$dir/log" 2>&1 </dev/null &
+    containerd --config "$dir/host/etc/containerd/config.toml" >"$dir/log" 2>&1 </dev/null &
     client="ctr --address $dir/socket"
     load="$client --namespace k8s.io images import --snapshotter native"
 }
 
 # It starts a containerd of its own.
 start_docker() {
-    cat >"$dir/config" <<END
-{"features": {"cdi": true}, "cdi-spec-dirs": ["$specs"], "hosts": ["unix://$dir/socket"], "data-root": "$dir/root",
- "storage-driver": "vfs", "cgroup-parent": "/$name", "exec-opts": ["native.cgroupdriver=cgroupfs"],
- "runtimes": {"mig": {"path": "$runtime"}}, "bridge": "none", "iptables": false, "ip6tables": false, "ip-forward": false}
-END
-    dockerd --config-file "$dir/config" >"$dir/log" 2>&1 </dev/null &
+    dockerd --config-file "$dir/host/etc/docker/daemon.json" >"$dir/log" 2>&1 </dev/null &
     client="docker --host unix://$dir/socket"
     load="$client load --input"
 }

@@ -38,7 +38,7 @@ impl Containerd {
         self.run("", &devices.collect::<Vec<_>>(), args)
     }
 
-    /// The same with the handler `mig`, and this annotation in the place of devices.
+    /// The same with the handler `mig-cdi`, and this annotation in the place of devices.
     ///
     /// # Errors
     /// How containerd refuses.
@@ -47,7 +47,7 @@ impl Containerd {
     /// When containerd has gone.
     pub fn probe_by_runtime(&self, ask: &str, args: &[&str]) -> Result<String, String> {
         let annotation = [field(1, "mig-cdi/devices"), field(2, ask)].concat();
-        self.run("mig", &field(10, annotation), args)
+        self.run("mig-cdi", &field(10, annotation), args)
     }
 
     /// A pod of a handler, with one container that has more in its configuration than others.

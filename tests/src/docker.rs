@@ -25,12 +25,12 @@ impl Docker {
         self.run(&devices.collect::<Vec<_>>(), args)
     }
 
-    /// The same with the runtime `mig`, and this annotation in the place of devices.
+    /// The same with the runtime `mig-cdi`, and this annotation in the place of devices.
     ///
     /// # Errors
     /// How Docker refuses.
     pub fn probe_by_runtime(&self, ask: &str, args: &[&str]) -> Result<String, String> {
-        let ask = ["--runtime=mig".to_owned(), format!("--annotation=mig-cdi/devices={ask}")];
+        let ask = ["--runtime=mig-cdi".to_owned(), format!("--annotation=mig-cdi/devices={ask}")];
         self.run(&ask, args)
     }
 

@@ -132,6 +132,25 @@ impl FakeHost {
         path
     }
 
+    /// A directory with `mig-cdi`, [`FakeHost::runtime`] as its `mig-cdi-runtime`, and settings with the
+    /// directory of this host's specs.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn configured(&self) -> PathBuf {
+        let dir = self.out().with_file_name("configured");
+        fs::create_dir_all(&dir).expect("make a directory");
+        let copied = Command::new("cp").arg(self.install().join("mig-cdi")).arg(&dir).status();
+        assert!(copied.expect("cp runs").success());
+        let mut cp = Command::new("cp");
+        let copied = cp.arg("-a").arg(self.runtime()).arg(dir.join("mig-cdi-runtime")).status();
+        assert!(copied.expect("cp runs").success());
+        let settings = format!("spec-dirs = [{:?}]\n", self.out().display().to_string());
+        fs::write(dir.join("config.toml"), settings).expect("write the settings");
+        dir
+    }
+
     /// The door `precreate` with this configuration.
     #[must_use]
     pub fn precreate(&self, config: &str, args: &[&str]) -> Run {

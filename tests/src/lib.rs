@@ -7,6 +7,7 @@ pub mod docker;
 pub mod driver;
 pub mod geometries;
 pub mod hook;
+pub mod machine;
 pub mod nvml_call;
 pub mod partition;
 pub mod podman;

@@ -25,6 +25,7 @@ fn options() -> Options {
         verify: None,
         ldcache: None,
         max_version: Version::V0_5_0,
+        limited_by: None,
     }
 }
 

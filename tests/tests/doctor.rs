@@ -882,6 +882,18 @@ fn faults_of_engines() {
             "imports files, which are not looked at",
         ),
         (
+            "an import that switches it off",
+            |h| {
+                let path = h.host.path(CONTAINERD);
+                h.replace(&path, "version = 3", "version = 3\nimports = [\"conf.d/*.toml\"]");
+                let table = "[plugins.\"io.containerd.cri.v1.runtime\"]\nenable_cdi = false\n";
+                h.write("/etc/containerd/conf.d/a.toml", &format!("version = 3\n{table}"));
+            },
+            "warning",
+            "config",
+            "containerd: enable_cdi is not true",
+        ),
+        (
             "cri-o",
             |h| h.remove(CRIO),
             "warning",

@@ -8,7 +8,9 @@ use mig_cdi_tests::{
     docker::Docker,
     driver::{Layout, library_dir},
     podman::{Podman, VARIANTS, Variant, compile},
+    project, run,
 };
+use std::{fs, path::Path, process::Command};
 
 const SHARED: &str = "\
 node /dev/nvidia-uvm 666 511:0 ENXIO
@@ -328,4 +330,50 @@ fn docker_gives_a_slice_by_its_runtime() {
 #[test]
 fn containerd_gives_a_slice_by_its_handler() {
     a_daemon_s_runtime(Containerd::start, Containerd::probe_by_runtime);
+}
+
+/// podman as `mig-cdi configure` has configured it: the hook by a drop-in and a directory of its own, and the
+/// runtime by its name.
+#[test]
+fn podman_with_what_configure_wrote() {
+    for variant in VARIANTS {
+        let podman = Podman::new(variant);
+        let host = host(&podman);
+        let root = host.out().with_file_name("machine");
+        let copy = |from: &Path, to: &str| {
+            let to = root.join("etc").join(to);
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(from, to).unwrap();
+        };
+        copy(&project().join("tests/engines/containers.conf"), "containers/containers.conf");
+        copy(&host.config(), "mig-cdi/config.toml");
+        let version = run(Command::new("podman").arg("--version")).stdout;
+        let mut configure = Command::new(host.install().join("mig-cdi"));
+        configure.env_clear().args(["configure", "podman", "--hook", "--runtime"]);
+        configure.arg(format!("--engine-version={}", version.split_whitespace().last().unwrap()));
+        let configured = run(configure.arg(format!("--host-root={}", root.display())));
+        assert_eq!(configured.code, 0, "{}", configured.stderr);
+        for (how, runtime) in [("the hook", ""), ("the runtime", "--runtime mig-cdi")] {
+            let machine = root.join("etc").display().to_string();
+            let script = format!(
+                "mkdir -p /run/upper/x /run/work
+                mount -t overlay overlay -o lowerdir={machine}:/etc,upperdir=/run/upper,workdir=/run/work /etc
+                unset CONTAINERS_CONF
+                {}
+                $PODMAN {runtime} run --rm --cap-add MKNOD --annotation mig-cdi/devices=0:2g.20gb:0 --rootfs $ROOTFS \\
+                    probe 508:30 508:39",
+                if runtime.is_empty() { "" } else { "sed -i /hooks_dir/d /etc/containers/containers.conf.d/50-mig-cdi.conf" }
+            );
+            let run = podman.script(&host, &script);
+            let out = passed(&run, &host.read_log(), how);
+            assert!(
+                out.starts_with("node /dev/nvidia-caps/nvidia-cap30 444 508:30 ENXIO\n"),
+                "{how}: {out}"
+            );
+            assert!(
+                out.ends_with("made 508:30 ENXIO\nmade 508:39 EPERM\n"),
+                "{how} {variant:?}: {out}"
+            );
+        }
+    }
 }

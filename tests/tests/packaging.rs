@@ -19,6 +19,9 @@ fn installed_files_and_program() {
         ("usr/lib/systemd/system/mig-cdi-restore.service", 0o644),
         ("usr/lib/udev/rules.d/60-mig-cdi.rules", 0o644),
         ("usr/lib/tmpfiles.d/mig-cdi.conf", 0o644),
+        ("usr/share/mig-cdi/engines/mig-cdi-example.container", 0o644),
+        ("usr/share/mig-cdi/engines/containerd-1.7/etc/containerd/config.toml", 0o644),
+        ("usr/share/doc/mig-cdi/engines.md", 0o644),
         ("usr/share/doc/mig-cdi/spec.md", 0o644),
         ("usr/share/doc/mig-cdi/watch.md", 0o644),
         ("usr/share/doc/mig-cdi/hook.md", 0o644),
@@ -55,6 +58,10 @@ fn another_prefix() {
     let read = |path: &str| fs::read_to_string(dir.path().join("usr/local").join(path)).unwrap();
     for (path, names) in [
         ("share/mig-cdi/hooks.d/mig-cdi-precreate.json", "\"/usr/local/bin/mig-cdi-hook\""),
+        (
+            "share/mig-cdi/engines/docker-runtime/etc/docker/daemon.json",
+            "\"/usr/local/bin/mig-cdi-runtime\"",
+        ),
         ("lib/systemd/system/mig-cdi.service", "ExecStart=/usr/local/bin/mig-cdi watch\n"),
         ("lib/systemd/system/mig-cdi-refresh.service", "ExecStart=/usr/local/bin/mig-cdi generate"),
         (

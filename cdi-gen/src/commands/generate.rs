@@ -7,12 +7,13 @@ use super::{
 use crate::{
     Exit, Failure,
     cli::GenerateArgs,
+    engines::EVERYBODY,
     spec::{Built, Format},
     write::Target,
 };
 use mig_cdi_model::{
     HostNode, Major, Topology,
-    cdi::{Kind, Spec},
+    cdi::{Kind, Spec, Version},
 };
 use mig_cdi_sys::{Machine, Outcome, text};
 
@@ -38,6 +39,7 @@ pub(super) fn apply(
         let message = "nothing is written: the node is incomplete and --strict was given";
         return Err(Failure::new(Exit::Incomplete, message));
     }
+    warn_of_engines(context, args, documents)?;
     warn_of_host_nodes(context, topology);
     if documents.iter().any(|document| document.target.is_some()) {
         refuse_real_majors(context, topology)?;
@@ -59,6 +61,33 @@ pub(super) fn apply(
         stdout += &put(context, document, (format, complete))?;
     }
     Ok((stdout, plan))
+}
+
+/// An engine that does not take a version says of each device that it cannot be resolved, and no more.
+fn warn_of_engines(
+    context: &Context<'_>,
+    args: &GenerateArgs,
+    documents: &[Document],
+) -> Result<(), Failure> {
+    let specs = documents.iter().filter_map(|document| document.built.spec.as_ref());
+    let versions = specs.filter_map(|spec| spec.cdi_version.parse::<Version>().ok());
+    let Some(version) = versions.max().filter(|version| *version > EVERYBODY) else {
+        return Ok(());
+    };
+    for engine in context.engines(&args.spec)? {
+        let label = engine.label();
+        match engine.takes {
+            Some(takes) if takes < version => context.console.warn(&format!(
+                "{label} takes cdi up to {takes}, and this is {version}: it will know none of these devices; \
+                 update it, or generate with --max-cdi-version {takes}"
+            )),
+            None if engine.has_cdi => context
+                .console
+                .detail(&format!("whether {label} takes cdi {version} is not known")),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Writes one document, prints it, or takes an old one away.

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     Exit, Failure,
     cli::WatchArgs,
+    engines::Said,
     spec::{Format, handy_name},
     watch::{
         foreign::below,
@@ -72,6 +73,7 @@ fn report(context: &Context<'_>, plan: &Plan) -> Report {
         left_out: plan.left_out,
         file_dirs: dirs.into_iter().collect(),
         marks: plan.documents.iter().map(|document| mark(document, plan.format)).collect(),
+        engines: context.engines.get().map(|engines| Said::text(engines)),
         ..Report::default()
     }
 }

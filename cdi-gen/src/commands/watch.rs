@@ -6,6 +6,7 @@ use crate::{
     Exit, Failure,
     cli::WatchArgs,
     watch::{
+        engines::KnownEngines,
         foreign::{below, is_foreign, is_foreign_node},
         metrics,
         prune::{Truth, prune},
@@ -67,6 +68,8 @@ struct Watch<'a> {
     own_nodes: BTreeMap<PathBuf, Mark>,
     /// There are devices, and none was certain at the last look.
     doubt: bool,
+    /// What a refresh has learned of the engines.
+    engines: KnownEngines,
     /// What could not be said to others is said once.
     said: BTreeSet<String>,
 }
@@ -89,6 +92,7 @@ impl<'a> Watch<'a> {
             own: Vec::new(),
             own_nodes: BTreeMap::new(),
             doubt: false,
+            engines: KnownEngines::default(),
             said: BTreeSet::new(),
         })
     }
@@ -228,8 +232,9 @@ impl<'a> Watch<'a> {
     }
 
     /// The program itself, with the words that it was given.
-    fn child(&self) -> mig_cdi_sys::Result<Ran> {
-        let args = std::env::args_os().skip(1).chain(["--refresh".into()]);
+    fn child(&mut self) -> mig_cdi_sys::Result<Ran> {
+        let engines = self.engines.argument(&self.args.generate.spec);
+        let args = std::env::args_os().skip(1).chain(engines).chain(["--refresh".into()]);
         run_program(&own_program()?, &args.collect::<Vec<_>>(), LIMIT)
     }
 
@@ -243,6 +248,7 @@ impl<'a> Watch<'a> {
         for complaint in report.complaints.drain(..) {
             self.say_once(&complaint);
         }
+        self.engines.learn(report.engines.take());
         self.own_nodes = report.node_marks.drain(..).collect();
         let nothing_written = report.devices.is_empty() && report.left_out > 0;
         self.status.report = report;

@@ -2,38 +2,29 @@
 //! makes of it.
 
 use super::{Facts, Verdict, facts::read_text, note, ok, some, warning};
-use mig_cdi_config::Settings;
-use mig_cdi_model::cdi::Version::{
-    self, V0_3_0, V0_4_0, V0_5_0, V0_6_0, V0_7_0, V0_8_0, V1_0_0, V1_1_0,
+use crate::engines::{
+    self, BIN, BOTH, CONTAINERD, HOOKS, Installed, Release, at, cri_plugin, imported, last, list,
 };
-use mig_cdi_sys::{Root, exchangeable, run};
+use mig_cdi_config::Settings;
+use mig_cdi_sys::Root;
 use serde_json::Value;
 use std::{
+    ops::Deref,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-/// Where packages put programs; nothing else is run.
-const BIN: [&str; 3] = ["/usr/bin", "/usr/sbin", "/usr/local/bin"];
-const LIMIT: Duration = Duration::from_secs(5);
-const BOTH: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
-/// Where podman and CRI-O look for hooks unless told otherwise.
-const HOOKS: &str = "/usr/share/containers/oci/hooks.d";
-
-/// Major, minor, patch.
-type Release = (u32, u32, u32);
-
-/// An engine that is installed.
+/// An engine that is installed, and its configuration.
 pub(crate) struct Engine {
-    pub name: &'static str,
-    pub path: String,
-    /// Why it is not known, otherwise.
-    pub release: Result<Release, String>,
-    /// The highest CDI that it is known to take.
-    pub takes: Option<Version>,
-    /// It has CDI at all, and reads specs by itself.
-    pub has_cdi: bool,
+    found: Installed,
     pub config: Config,
+}
+
+impl Deref for Engine {
+    type Target = Installed;
+
+    fn deref(&self) -> &Installed {
+        &self.found
+    }
 }
 
 /// What its configuration makes of it.
@@ -48,125 +39,20 @@ pub(crate) struct Config {
     problems: Vec<Verdict>,
 }
 
-struct Known {
-    name: &'static str,
-    /// The first that is there is asked.
-    programs: &'static [&'static str],
-    /// From which release on which CDI is taken; `None` is not known. Empty for a runtime, which sees
-    /// no spec.
-    takes: &'static [(Release, Option<Version>)],
-    config: fn(&Root, Release) -> Config,
-}
-
-/// Measured: podman 4.3.1 (to 0.5.0), 5.4.2 (0.8.0), 5.8.6 (1.0.0); containerd 1.7.24 (0.8.0), 2.1.9
-/// (1.0.0); Docker 26.1.5 (0.7.0), 28.5.2 (1.0.0); CRI-O main (1.1.0). The others are from the change of
-/// the library in the engine's history: podman 4.2 (nvidia-container-toolkit issue 38), 4.9
-/// (issue 1860), containerd (pull requests 9685, 12664), Docker (moby 47706, 49738).
-const KNOWN: [Known; 6] = [
-    Known {
-        name: "podman",
-        programs: &["podman"],
-        takes: &[
-            ((4, 1, 0), Some(V0_3_0)),
-            ((4, 2, 0), Some(V0_4_0)),
-            ((4, 3, 0), Some(V0_5_0)),
-            ((4, 9, 0), Some(V0_6_0)),
-            ((5, 0, 0), Some(V0_7_0)),
-            ((5, 4, 2), Some(V0_8_0)),
-            ((5, 8, 6), Some(V1_0_0)),
-        ],
-        config: podman,
-    },
-    Known {
-        name: "containerd",
-        programs: &["containerd"],
-        takes: &[
-            ((1, 7, 0), Some(V0_5_0)),
-            ((1, 7, 13), Some(V0_6_0)),
-            ((1, 7, 24), Some(V0_8_0)),
-            ((2, 0, 0), Some(V0_7_0)),
-            ((2, 1, 9), Some(V1_0_0)),
-            ((2, 2, 0), Some(V1_1_0)),
-        ],
-        config: containerd,
-    },
-    Known {
-        name: "docker",
-        programs: &["dockerd", "docker"],
-        takes: &[
-            ((25, 0, 0), Some(V0_6_0)),
-            ((26, 1, 0), Some(V0_7_0)),
-            ((28, 2, 0), Some(V1_0_0)),
-            ((29, 0, 0), Some(V1_1_0)),
-        ],
-        config: docker,
-    },
-    Known {
-        name: "crio",
-        programs: &["crio"],
-        takes: &[((1, 24, 0), None), ((1, 36, 0), Some(V1_1_0))],
-        config: crio,
-    },
-    Known { name: "runc", programs: &["runc"], takes: &[], config: |_, _| Config::default() },
-    Known { name: "crun", programs: &["crun"], takes: &[], config: |_, _| Config::default() },
-];
-
 /// Asks every engine for its version, and reads its configuration.
 pub(super) fn find(host: &Root) -> Vec<Engine> {
-    KNOWN.iter().filter_map(|known| engine(host, known)).collect()
-}
-
-fn engine(host: &Root, known: &Known) -> Option<Engine> {
-    let names = known.programs.iter();
-    let paths = names.flat_map(|name| BIN.map(|dir| format!("{dir}/{name}")));
-    let mut found = paths.filter_map(|path| host.resolve(&path).ok().map(|real| (path, real)));
-    let (path, real) = found.next()?;
-    let said = ask(&real);
-    // The package podman-docker: a docker that is podman.
-    if known.name == "docker" && said.as_ref().is_ok_and(|said| said.contains("podman")) {
-        return None;
-    }
-    let release = said.and_then(|said| {
-        let release = said.split_whitespace().find_map(release);
-        release.ok_or_else(|| format!("run {path} --version: it names no version"))
-    });
-    // An engine of unknown version is taken for a new one.
-    let of = *release.as_ref().unwrap_or(&(u32::MAX, 0, 0));
-    let taken = known.takes.iter().rev().find(|(since, _)| *since <= of);
-    let takes = taken.and_then(|(_, version)| *version).filter(|_| release.is_ok());
-    let config = (known.config)(host, of);
-    Some(Engine { name: known.name, path, release, takes, has_cdi: taken.is_some(), config })
-}
-
-/// Nobody but root may be able to put another program in its place: this may be root.
-fn ask(program: &Path) -> Result<String, String> {
-    if let Some(why) = exchangeable(program) {
-        return Err(format!("not run: {why}"));
-    }
-    let ran = run(program, &["--version".to_owned()], LIMIT).map_err(|error| error.to_string())?;
-    Ok(ran.stdout)
-}
-
-/// `1.7.24~ds1` and `v2.1.9` and `5.8.6,`.
-fn release(word: &str) -> Option<Release> {
-    let word = word.strip_prefix('v').unwrap_or(word);
-    let mut numbers = word.split('.').map(|part| {
-        let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
-        part[..end].parse().ok()
-    });
-    let (major, minor) = (numbers.next()??, numbers.next()??);
-    Some((major, minor, numbers.next().flatten().unwrap_or(0)))
+    let config = |found: &Installed| match found.name {
+        "podman" => podman(host, found.assumed()),
+        "containerd" => containerd(host, found.assumed()),
+        "docker" => docker(host, found.assumed()),
+        "crio" => crio(host),
+        _ => Config::default(),
+    };
+    let found = engines::installed(host).into_iter();
+    found.map(|found| Engine { config: config(&found), found }).collect()
 }
 
 impl Engine {
-    /// `podman 5.8.6`.
-    pub(super) fn label(&self) -> String {
-        match self.release {
-            Ok((major, minor, patch)) => format!("{} {major}.{minor}.{patch}", self.name),
-            Err(_) => self.name.to_owned(),
-        }
-    }
-
     /// It reads the specs of this directory.
     pub(super) fn reads(&self, dir: &Path, root: &Root) -> bool {
         let plain = |path: &Path| match path.strip_prefix("/var/run") {
@@ -240,7 +126,7 @@ pub(super) fn config(facts: &Facts<'_>) -> Vec<Verdict> {
             continue;
         }
         if let Some((why, cure)) = engine.config.off {
-            verdicts.push(warning(engine.name, why, cure));
+            verdicts.push(warning(engine.name, why, configured(engine, cure)));
             continue;
         }
         let dirs = engine.config.dirs.join(", ");
@@ -250,7 +136,7 @@ pub(super) fn config(facts: &Facts<'_>) -> Vec<Verdict> {
             let evidence = format!("it reads {dirs}, and not {}", some(&unread));
             let cure = match engine.config.cure {
                 "" => format!("write the spec with --output into one of {dirs}"),
-                how => format!("{how} = [{}]", quoted(facts.settings)),
+                how => configured(engine, &format!("{how} = [{}]", quoted(facts.settings))),
             };
             verdicts.push(warning(engine.name, evidence, cure));
         }
@@ -263,6 +149,11 @@ pub(super) fn config(facts: &Facts<'_>) -> Vec<Verdict> {
     } else {
         verdicts
     }
+}
+
+/// The cure by our own hand, and by the reader's.
+fn configured(engine: &Engine, by_hand: &str) -> String {
+    format!("run mig-cdi configure {}, or {by_hand}", engine.name)
 }
 
 fn quoted(settings: &Settings) -> String {
@@ -297,22 +188,6 @@ fn read_all(host: &Root, path: &str, config: &mut Config) -> Vec<Value> {
     paths.filter_map(|path| read(host, &path, config)).collect()
 }
 
-fn at<'v>(value: &'v Value, keys: &[&str]) -> Option<&'v Value> {
-    keys.iter().try_fold(value, |value, key| value.get(key))
-}
-
-/// A list of texts; what else is in it is passed over.
-fn list(value: &Value, keys: &[&str]) -> Option<Vec<String>> {
-    let list = at(value, keys)?.as_array()?.iter();
-    Some(list.filter_map(|text| text.as_str().map(str::to_owned)).collect())
-}
-
-/// A list of an engine: the last of the files that has it, or its default.
-fn last(values: &[Value], keys: &[&str], default: &[&str]) -> Vec<String> {
-    let set = values.iter().rev().find_map(|value| list(value, keys));
-    set.unwrap_or_else(|| default.iter().map(|dir| (*dir).to_owned()).collect())
-}
-
 /// Before 5.5 the directories are fixed; 5.5 reads `/etc/cdi` alone unless told (podman issue 26569).
 fn podman(host: &Root, release: Release) -> Config {
     let mut config = Config::default();
@@ -333,27 +208,36 @@ fn podman(host: &Root, release: Release) -> Config {
 
 /// The table of the CRI plugin has a name for each version of the file. CDI is on since 2.0.
 fn containerd(host: &Root, release: Release) -> Config {
-    const FILE: &str = "/etc/containerd/config.toml";
     let mut config = Config::default();
-    let values: Vec<_> = read(host, FILE, &mut config).into_iter().collect();
+    let mut values: Vec<_> = read(host, CONTAINERD, &mut config).into_iter().collect();
     // A file without a version is of the first; without a file the table is that of 1.7.
     let version = values
         .first()
         .map_or(2, |file| at(file, &["version"]).and_then(Value::as_i64).unwrap_or(1));
-    let (plugin, cure) = match version {
-        3.. => (
-            "io.containerd.cri.v1.runtime",
-            "set enable_cdi = true below [plugins.\"io.containerd.cri.v1.runtime\"] in /etc/containerd/config.toml",
-        ),
-        2 => (
-            "io.containerd.grpc.v1.cri",
-            "set enable_cdi = true below [plugins.\"io.containerd.grpc.v1.cri\"] in /etc/containerd/config.toml",
-        ),
-        _ => ("cri", "set enable_cdi = true below [plugins.cri] in /etc/containerd/config.toml"),
+    let plugin = cri_plugin(version);
+    let imported = values.first().map(|root| imported(host, root)).unwrap_or_default();
+    for path in &imported.files {
+        let Some(value) = read(host, path, &mut config) else { continue };
+        // Before 2.0 the table of a plugin takes the place of the whole table before.
+        if release < (2, 0, 0) && at(&value, &["plugins", plugin]).is_some() {
+            values.truncate(1);
+            let plugins = values[0].get_mut("plugins").and_then(Value::as_object_mut);
+            plugins.map(|plugins| plugins.remove(plugin));
+        }
+        values.push(value);
+    }
+    let cure = match version {
+        3.. => {
+            "set enable_cdi = true below [plugins.\"io.containerd.cri.v1.runtime\"] in /etc/containerd/config.toml"
+        }
+        2 => {
+            "set enable_cdi = true below [plugins.\"io.containerd.grpc.v1.cri\"] in /etc/containerd/config.toml"
+        }
+        _ => "set enable_cdi = true below [plugins.cri] in /etc/containerd/config.toml",
     };
     config.dirs = last(&values, &["plugins", plugin, "cdi_spec_dirs"], &BOTH);
-    let set =
-        values.first().and_then(|value| at(value, &["plugins", plugin, "enable_cdi"])?.as_bool());
+    let enabled = |value: &Value| at(value, &["plugins", plugin, "enable_cdi"])?.as_bool();
+    let set = values.iter().rev().find_map(enabled);
     let on = set.unwrap_or(release >= (2, 0, 0));
     config.off = (!on).then_some(("enable_cdi is not true", cure));
     config.cure = "in /etc/containerd/config.toml, beside enable_cdi, set cdi_spec_dirs";
@@ -362,8 +246,10 @@ fn containerd(host: &Root, release: Release) -> Config {
         config.problems.push(note("", "its cri plugin is disabled: kubernetes cannot use it"));
         config.off = None;
     }
-    if values.first().is_some_and(|value| value.get("imports").is_some()) {
-        config.problems.push(note("", format!("{FILE} imports files, which are not looked at")));
+    if imported.unknown {
+        config
+            .problems
+            .push(note("", format!("{CONTAINERD} imports files, which are not looked at")));
     }
     config
 }
@@ -383,34 +269,11 @@ fn docker(host: &Root, release: Release) -> Config {
     config
 }
 
-fn crio(host: &Root, _: Release) -> Config {
+fn crio(host: &Root) -> Config {
     let mut config = Config::default();
     let values = read_all(host, "/etc/crio/crio.conf", &mut config);
     config.dirs = last(&values, &["crio", "runtime", "cdi_spec_dirs"], &BOTH);
     config.hooks = last(&values, &["crio", "runtime", "hooks_dir"], &[HOOKS]);
     config.cure = "in /etc/crio/crio.conf.d/, below [crio.runtime], set cdi_spec_dirs";
     config
-}
-
-#[cfg(test)]
-mod tests {
-    use super::release;
-
-    #[test]
-    fn versions_of_every_engine_are_read() {
-        for (said, wanted) in [
-            ("podman version 5.8.6", (5, 8, 6)),
-            ("containerd github.com/containerd/containerd v2.1.9 0123abc", (2, 1, 9)),
-            ("containerd containerd.io 1.7.24~ds1 1.7.24~ds1-6+b4", (1, 7, 24)),
-            ("Docker version 28.5.2, build ecc6942", (28, 5, 2)),
-            ("crio version 1.36.0-dev\nVersion: 1.36.0", (1, 36, 0)),
-            ("runc version 1.1.5+ds1\ncommit: 1.1.5+ds1-1+b1", (1, 1, 5)),
-            ("crun version 1.28\ncommit: x", (1, 28, 0)),
-        ] {
-            assert_eq!(said.split_whitespace().find_map(release), Some(wanted), "{said}");
-        }
-        for said in ["", "v", "1", "one.two", "..", "99999999999.1", "1.x"] {
-            assert_eq!(release(said), None, "{said}");
-        }
-    }
 }

@@ -53,6 +53,9 @@ pub(crate) struct Report {
     /// What kept some from being made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub complaints: Vec<String>,
+    /// The engines, as `--engines` says them, when they had to be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engines: Option<String>,
 }
 
 /// What tells a file from another. `None` for one that is not there.

@@ -1,0 +1,157 @@
+//! A machine of files alone, for `mig-cdi configure`.
+
+use crate::{Run, run};
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tempfile::TempDir;
+
+/// A machine with engines of which nothing but configuration is there, and the installed programs.
+#[derive(Debug)]
+pub struct Machine {
+    dir: TempDir,
+}
+
+impl Default for Machine {
+    fn default() -> Machine {
+        Machine::new()
+    }
+}
+
+impl Machine {
+    /// Makes it.
+    ///
+    /// # Panics
+    /// When that fails.
+    #[must_use]
+    pub fn new() -> Machine {
+        fs::create_dir_all("/var/lib/mig-cdi-tests").expect("it works");
+        let dir = tempfile::tempdir_in("/var/lib/mig-cdi-tests").expect("it works");
+        for name in ["root/etc", "bin"] {
+            fs::create_dir_all(dir.path().join(name)).expect("it works");
+        }
+        let machine = Machine { dir };
+        let copied = run(Command::new("cp")
+            .arg(crate::program("mig-cdi"))
+            .arg(machine.dir.path().join("bin")));
+        assert_eq!(copied.code, 0, "{}", copied.stderr);
+        for name in ["bin/mig-cdi-hook", "bin/mig-cdi-runtime"] {
+            machine.program(name, "#!/bin/sh\n");
+        }
+        machine
+    }
+
+    /// Puts a program below its directory.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn program(&self, path: &str, text: &str) {
+        let path = self.dir.path().join(path);
+        fs::create_dir_all(path.parent().expect("it works")).expect("it works");
+        fs::write(&path, text).expect("it works");
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("it works");
+    }
+
+    /// The directory that holds all of it.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A path of the machine.
+    #[must_use]
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join("root").join(path.trim_start_matches('/'))
+    }
+
+    /// Writes a file of it.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn put(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().expect("it works")).expect("it works");
+        fs::write(path, text).expect("it works");
+    }
+
+    /// Reads a file of it.
+    ///
+    /// # Panics
+    /// When that fails.
+    #[must_use]
+    pub fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
+    /// `mig-cdi configure` on it, not run yet.
+    #[must_use]
+    pub fn command(&self, args: &str) -> Command {
+        let mut command = Command::new(self.dir.path().join("bin/mig-cdi"));
+        command.env_clear().env("HOME", "/home/u").arg("configure").args(args.split_whitespace());
+        command.arg(format!("--host-root={}", self.dir.path().join("root").display()));
+        command.args(["--config", "/dev/null"]);
+        command
+    }
+
+    /// Says paths as the machine would.
+    #[must_use]
+    pub fn tidy(&self, run: Run) -> Run {
+        let dir = self.dir.path().display().to_string();
+        let tidy = |text: String| text.replace(&format!("{dir}/root"), "").replace(&dir, "TMP");
+        Run { code: run.code, stdout: tidy(run.stdout), stderr: tidy(run.stderr) }
+    }
+
+    /// Runs `mig-cdi configure`.
+    #[must_use]
+    pub fn configure(&self, args: &str) -> Run {
+        self.tidy(run(&mut self.command(args)))
+    }
+
+    /// The same, which has to work.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn done(&self, args: &str) -> Run {
+        let run = self.configure(args);
+        assert_eq!(run.code, 0, "{args}: {}", run.stderr);
+        run
+    }
+
+    /// Every file with its content, every directory, every link.
+    ///
+    /// # Panics
+    /// When that fails.
+    #[must_use]
+    pub fn tree(&self) -> BTreeMap<String, Vec<u8>> {
+        let root = self.dir.path().join("root");
+        let mut tree = BTreeMap::new();
+        let mut todo = vec![root.clone()];
+        while let Some(path) = todo.pop() {
+            let name = path.strip_prefix(&root).expect("it works").display().to_string();
+            let kind = fs::symlink_metadata(&path).expect("it works");
+            if kind.is_dir() {
+                todo.extend(
+                    fs::read_dir(&path)
+                        .expect("it works")
+                        .map(|entry| entry.expect("it works").path()),
+                );
+                // Where it keeps its records.
+                if !matches!(&name[..], "var" | "var/lib" | "var/lib/mig-cdi") {
+                    tree.insert(name, Vec::new());
+                }
+            } else if kind.is_symlink() {
+                tree.insert(
+                    name,
+                    fs::read_link(&path).expect("it works").into_os_string().into_encoded_bytes(),
+                );
+            } else {
+                tree.insert(name, fs::read(&path).expect("it works"));
+            }
+        }
+        tree
+    }
+}

@@ -1,0 +1,562 @@
+//! `mig-cdi configure` on fake hosts: every engine and family of releases, what is written and what is left
+//! alone, and the way back. That real engines take what it writes is shown by `hook_engines` and
+//! `watch_engines`, whose engines are configured by it.
+
+use mig_cdi_tests::{Run, machine::Machine, project, run};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
+    process::Command,
+};
+
+/// The folder of shipped files, and the command that writes the same on an empty machine.
+const SHIPPED: [(&str, &str); 10] = [
+    ("podman-5.5", "podman --engine-version 5.5.2"),
+    ("podman-hook", "podman --engine-version 4.3.1 --hook"),
+    ("containerd-1.7", "containerd --engine-version 1.7.24"),
+    ("containerd-1.7-runtime", "containerd --engine-version 1.7.24 --runtime"),
+    ("containerd-2", "containerd --engine-version 2.1.9"),
+    ("containerd-2-runtime", "containerd --engine-version 2.2.0 --runtime"),
+    ("crio", "crio --engine-version 1.36.0"),
+    ("crio-hook-runtime", "crio --engine-version 1.30.1 --hook --runtime"),
+    ("docker", "docker --engine-version 28.5.2"),
+    ("docker-runtime", "docker --engine-version 26.1 --runtime"),
+];
+
+/// `UPDATE_GOLDEN=1` writes the shipped files anew.
+#[test]
+fn shipped_files_are_what_it_writes() {
+    for (name, args) in SHIPPED {
+        let machine = Machine::new();
+        machine.done(args);
+        let bin = machine.dir().join("bin").display().to_string();
+        let mut written = machine.tree();
+        written.retain(|path, _| machine.path(path).is_file() && !path.starts_with("var/"));
+        let dir = project().join("config/engines").join(name);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            let _ = fs::remove_dir_all(&dir);
+            for (path, text) in &written {
+                let parent = dir.join(path);
+                fs::create_dir_all(parent.parent().unwrap()).unwrap();
+                let text = String::from_utf8(text.clone()).unwrap().replace(&bin, "/usr/bin");
+                fs::write(dir.join(path), text).unwrap();
+            }
+        }
+        assert!(!written.is_empty(), "{name}");
+        for (path, text) in written {
+            let text = String::from_utf8(text).unwrap().replace(&bin, "/usr/bin");
+            let shipped = fs::read_to_string(dir.join(&path));
+            let shipped = shipped.unwrap_or_else(|e| panic!("{name}/{path}: {e}"));
+            similar_asserts::assert_eq!(text, shipped, "{name}/{path}");
+        }
+        let count = run(Command::new("find").arg(&dir).args(["-type", "f"])).stdout.lines().count();
+        assert_eq!(
+            count,
+            machine
+                .tree()
+                .keys()
+                .filter(|p| machine.path(p).is_file() && !p.starts_with("var/"))
+                .count(),
+            "{name}"
+        );
+    }
+}
+
+/// What every engine has in common: nothing is done twice, a dry run does nothing, and the way back leads to
+/// what was there.
+#[test]
+fn twice_dry_and_back() {
+    for (name, args) in SHIPPED {
+        let machine = Machine::new();
+        let engine = args.split(' ').next().unwrap();
+        let empty = machine.tree();
+        let dry = machine.done(&format!("{args} --dry-run"));
+        assert!(dry.stdout.contains("--- /dev/null\n+++ /etc/"), "{name}: {}", dry.stdout);
+        assert_eq!(machine.tree(), empty, "{name}: a dry run changes nothing");
+        let first = machine.done(args);
+        assert!(first.stderr.contains("wrote /etc/"), "{name}: {}", first.stderr);
+        let tree = machine.tree();
+        let again = machine.done(args);
+        assert!(again.stderr.contains("nothing to change\n"), "{name}: {}", again.stderr);
+        assert_eq!(machine.tree(), tree, "{name}: nothing is done twice");
+        assert_eq!(machine.done(&format!("{args} --dry-run")).stdout, "", "{name}");
+        let show = machine.done(&format!("{engine} --undo --dry-run")).stdout;
+        assert!(show.contains("+++ /dev/null\n"), "{name}: {show}");
+        assert_eq!(machine.tree(), tree, "{name}");
+        machine.done(&format!("{engine} --undo"));
+        assert_eq!(machine.tree(), empty, "{name}: back");
+        let nothing = machine.done(&format!("{engine} --undo")).stderr;
+        assert!(nothing.starts_with("nothing to take back"), "{name}: {nothing}");
+    }
+}
+
+const DEBIAN: &str = "\
+# See containerd-config.toml(5)
+version = 2
+
+[plugins]
+  [plugins.\"io.containerd.grpc.v1.cri\"]
+    sandbox_image = \"registry.k8s.io/pause:3.8\"   # pinned
+    [plugins.\"io.containerd.grpc.v1.cri\".cni]
+      bin_dir = \"/usr/lib/cni\"
+    [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]
+      runtime_type = \"io.containerd.runc.v2\"
+      [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]
+        SystemdCgroup = true
+  [plugins.\"io.containerd.internal.v1.opt\"]
+    path = \"/var/lib/containerd\"
+# the end
+";
+
+/// The whole of what changes in files as they are found.
+#[test]
+fn what_is_there_is_added_to() {
+    let machine = Machine::new();
+    machine.put("/etc/containerd/config.toml", DEBIAN);
+    let dry = machine.done("containerd --engine-version 1.7.24 --runtime --dry-run").stdout;
+    let expected = "\
+--- /etc/containerd/config.toml
++++ /etc/containerd/config.toml
+@@ -4,12 +4,22 @@
+ [plugins]
+   [plugins.\"io.containerd.grpc.v1.cri\"]
+     sandbox_image = \"registry.k8s.io/pause:3.8\"   # pinned
++    enable_cdi = true
++    cdi_spec_dirs = [\"/etc/cdi\", \"/var/run/cdi\"]
+     [plugins.\"io.containerd.grpc.v1.cri\".cni]
+       bin_dir = \"/usr/lib/cni\"
+     [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]
+       runtime_type = \"io.containerd.runc.v2\"
+       [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]
+         SystemdCgroup = true
++
++[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.mig-cdi]
++runtime_type = \"io.containerd.runc.v2\"
++container_annotations = [\"mig-cdi/*\"]
++
++[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.mig-cdi.options]
++BinaryName = \"TMP/bin/mig-cdi-runtime\"
++SystemdCgroup = true
+   [plugins.\"io.containerd.internal.v1.opt\"]
+     path = \"/var/lib/containerd\"
+ # the end
+";
+    similar_asserts::assert_eq!(dry, expected);
+    // containerd 2 merges drop-ins, which may not be of a later version than the file that imports them.
+    machine.done("containerd --engine-version 2.1.9");
+    let drop_in = machine.read("/etc/containerd/conf.d/50-mig-cdi.toml");
+    assert!(
+        drop_in.contains("\nversion = 2\n\n[plugins.\"io.containerd.grpc.v1.cri\"]\n"),
+        "{drop_in}"
+    );
+    let main = machine.read("/etc/containerd/config.toml");
+    let imports = "version = 2\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n";
+    assert_eq!(main, DEBIAN.replace("version = 2\n", imports));
+    assert_eq!(machine.read("/etc/containerd/config.toml.mig-cdi-backup"), DEBIAN);
+
+    machine.put("/etc/docker/daemon.json", "{\r\n\t\"features\": {\"buildkit\": true, \"cdi\": false},\r\n\t\"cdi-spec-dirs\": [\"/srv/cdi\"],\r\n\t\"x\": 1e2\r\n}");
+    machine.done("docker --engine-version 26.1 --runtime");
+    assert_eq!(
+        machine
+            .read("/etc/docker/daemon.json")
+            .replace(&machine.dir().display().to_string(), "TMP"),
+        "{\r\n\t\"features\": {\"buildkit\": true, \"cdi\": true},\r\n\t\"cdi-spec-dirs\": [\"/srv/cdi\", \"/etc/cdi\", \"/var/run/cdi\"],\r\n\t\"x\": 1e2,\r\n\t\"runtimes\": {\r\n\t\t\"mig-cdi\": {\r\n\t\t\t\"path\": \"TMP/bin/mig-cdi-runtime\"\r\n\t\t}\r\n\t}\r\n}"
+    );
+}
+
+/// Lists that drop-ins would hide are taken over.
+#[test]
+fn lists_of_other_files_are_not_hidden() {
+    let machine = Machine::new();
+    machine.put(
+        "/etc/containers/containers.conf",
+        "[engine]\ncdi_spec_dirs = [\"/opt/cdi\"]\nhooks_dir = [\"/opt/hooks\"]\n",
+    );
+    machine.done("podman --engine-version 5.8.6 --hook");
+    let text = machine.read("/etc/containers/containers.conf.d/50-mig-cdi.conf");
+    assert!(
+        text.contains("cdi_spec_dirs = [\"/opt/cdi\", \"/etc/cdi\", \"/var/run/cdi\"]\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("hooks_dir = [\"/opt/hooks\", \"/etc/mig-cdi/hooks.d/podman\"]\n"),
+        "{text}"
+    );
+    // CRI-O reads files of any name, the later wins.
+    machine.put(
+        "/etc/crio/crio.conf.d/10-x",
+        "[crio.runtime]\ncdi_spec_dirs = [\"/a\"]\nhooks_dir = [\"/b\"]\n",
+    );
+    machine.done("crio --engine-version 1.36.0 --hook");
+    let text = machine.read("/etc/crio/crio.conf.d/50-mig-cdi.conf");
+    assert!(text.contains("cdi_spec_dirs = [\"/a\", \"/etc/cdi\", \"/var/run/cdi\"]\n"), "{text}");
+    assert!(text.contains("hooks_dir = [\"/b\", \"/etc/mig-cdi/hooks.d/crio\"]\n"), "{text}");
+    // The default directories of podman are named when they are there: one that is missing stops it.
+    let machine = Machine::new();
+    fs::create_dir_all(machine.path("/usr/share/containers/oci/hooks.d")).unwrap();
+    machine.done("podman --engine-version 4.9.3 --hook");
+    let text = machine.read("/etc/containers/containers.conf.d/50-mig-cdi.conf");
+    let dirs = "[\"/usr/share/containers/oci/hooks.d\", \"/etc/mig-cdi/hooks.d/podman\"]";
+    assert!(text.contains(&format!("hooks_dir = {dirs}\n")), "{text}");
+}
+
+#[test]
+fn rootless() {
+    let machine = Machine::new();
+    machine.done("podman --rootless --hook --engine-version 5.5.0");
+    let text = machine.read("/home/u/.config/containers/containers.conf.d/50-mig-cdi.conf");
+    assert!(text.contains("hooks_dir = [\"/home/u/.config/mig-cdi/hooks.d/podman\"]\n"), "{text}");
+    let hook = machine.read("/home/u/.config/mig-cdi/hooks.d/podman/mig-cdi-precreate.json");
+    assert!(hook.contains("\"stages\": [\"precreate\"]"), "{hook}");
+    let run = machine.done("docker --rootless --engine-version 28.0.1");
+    assert!(machine.read("/home/u/.config/docker/daemon.json").contains("\"cdi\": true"));
+    assert!(run.stderr.contains("no dockerd runs"), "{}", run.stderr);
+    assert!(machine.path("/home/u/.local/state/mig-cdi/configure/docker.json").exists());
+    machine.done("docker --rootless --undo");
+    assert!(!machine.path("/home/u/.config/docker").exists());
+    for (args, why) in [
+        ("containerd --rootless", "podman and docker alone are run by users"),
+        ("podman --rootless --runtime", "works as root alone"),
+        ("docker --hook", "reads no hooks.d"),
+        ("crio --quadlet", "podman alone has it"),
+    ] {
+        let run = machine.configure(args);
+        assert_eq!(run.code, 2, "{args}: {}", run.stderr);
+        assert!(run.stderr.contains(why), "{args}: {}", run.stderr);
+    }
+    let nowhere = machine.tidy(run_without_home(&machine));
+    assert_eq!(nowhere.code, 2, "{}", nowhere.stderr);
+    let sudo = mig_cdi_tests::run(machine.command("podman --rootless").env("SUDO_USER", "u"));
+    assert!(sudo.code == 2 && sudo.stderr.contains("run it without"), "{}", sudo.stderr);
+    let quadlet = machine.done("podman --quadlet").stdout;
+    let shipped = project().join("config/engines/mig-cdi-example.container");
+    assert_eq!(quadlet, fs::read_to_string(shipped).unwrap());
+}
+
+fn run_without_home(machine: &Machine) -> Run {
+    run(machine.command("podman --rootless --engine-version 5.5.0").env_remove("HOME"))
+}
+
+/// What is written depends on the release, and what cannot be done is said.
+#[test]
+fn engines_of_every_age() {
+    let old = "it knows no cdi; update it, or use mig-cdi-hook";
+    let untested = "is newer than any that this was tested with";
+    for (args, code, says) in [
+        ("podman --engine-version 4.0.3", 5, old),
+        ("containerd --engine-version 1.6.20", 5, old),
+        ("docker --engine-version 24.0.9", 5, old),
+        ("crio --engine-version 1.23.0", 5, old),
+        (
+            "podman --engine-version 4.3.1",
+            0,
+            "podman 4.3.1 reads /etc/cdi and /var/run/cdi without being told",
+        ),
+        (
+            "podman --engine-version 5.6.0",
+            0,
+            "podman 5.6.0 reads /etc/cdi and /var/run/cdi already",
+        ),
+        ("podman --engine-version 6.0.0", 0, untested),
+        ("containerd --engine-version 3.0.0", 0, untested),
+        ("docker --engine-version 30.0.0", 0, untested),
+        ("crio --engine-version 2.0.0", 0, untested),
+        ("podman", 1, "it is in none of /usr/bin, /usr/sbin, /usr/local/bin; install it"),
+        ("docker --engine-version x", 2, "a release is two or three numbers"),
+    ] {
+        let machine = Machine::new();
+        let run = machine.configure(args);
+        assert_eq!(run.code, code, "{args}: {}", run.stderr);
+        assert!(run.stderr.contains(says), "{args}: {}", run.stderr);
+        if code != 0 {
+            assert_eq!(machine.tree().len(), 2, "{args}: nothing is written");
+        }
+    }
+    // An engine that is installed is asked for its version, and one that hangs or says none is said.
+    let machine = Machine::new();
+    machine.program("root/usr/bin/dockerd", "#!/bin/sh\necho Docker version 24.0.1, build x\n");
+    assert_eq!(machine.configure("docker").code, 5);
+    machine.program("root/usr/bin/dockerd", "#!/bin/sh\necho nothing\n");
+    let unknown = machine.done("docker --dry-run");
+    assert!(unknown.stderr.contains("the version of docker is not known"), "{}", unknown.stderr);
+    // spec-dirs that an engine cannot be told of.
+    let config = machine.dir().join("config.toml");
+    fs::write(&config, "spec-dirs = [\"/srv/cdi\"]\n").unwrap();
+    let command = machine.command("podman --engine-version 5.4.2");
+    let args = command.get_args().map(std::ffi::OsStr::to_owned);
+    let args = args.map(|arg| if arg == "/dev/null" { config.clone().into() } else { arg });
+    let refused = run(Command::new(command.get_program()).env_clear().args(args));
+    assert_eq!(refused.code, 5, "{}", refused.stderr);
+    assert!(refused.stderr.contains("cannot be told otherwise"), "{}", refused.stderr);
+}
+
+/// What is broken is named with its line, and nothing is written.
+#[test]
+fn bad_files_are_named_and_left_alone() {
+    let containerd = "/etc/containerd/config.toml";
+    let daemon = "/etc/docker/daemon.json";
+    for (args, path, text, says) in [
+        (
+            "containerd --engine-version 1.7.24",
+            containerd,
+            "version = 2\n[plugins\n",
+            "config.toml: line 2: ",
+        ),
+        (
+            "containerd --engine-version 2.1.9",
+            containerd,
+            "version = 2\nversion = 2\n",
+            "config.toml: line 2: ",
+        ),
+        (
+            "containerd --engine-version 1.7.24",
+            containerd,
+            "version = 2\nplugins = 3\n",
+            "is no table; add by hand: ",
+        ),
+        ("containerd --engine-version 1.7.24", containerd, "version = 3\n", "reads 1 and 2"),
+        (
+            "containerd --engine-version 2.1.9",
+            containerd,
+            "root = \"/x\"\n",
+            "containerd config migrate",
+        ),
+        ("docker --engine-version 26.1", daemon, "{\n\"a\": 1,\n}\n", "daemon.json: line 3: "),
+        ("docker --engine-version 26.1", daemon, "{\n// no\n}\n", "daemon.json: line 2: "),
+        ("docker --engine-version 26.1", daemon, "[]", "daemon.json: line 1: it is no object"),
+        (
+            "docker --engine-version 26.1",
+            daemon,
+            "{\"features\": []}",
+            "is no table; add by hand: ",
+        ),
+        (
+            "docker --engine-version 26.1",
+            daemon,
+            "{\"cdi-spec-dirs\": {}}",
+            "cdi-spec-dirs is no list",
+        ),
+        (
+            "podman --engine-version 5.5.2",
+            "/etc/containers/containers.conf.d/10.conf",
+            "[engine\n",
+            "10.conf: line 1: ",
+        ),
+        ("crio --engine-version 1.36.0", "/etc/crio/crio.conf", "x = \n", "crio.conf: line 1: "),
+    ] {
+        let machine = Machine::new();
+        machine.put(path, text);
+        let before = machine.tree();
+        for args in [args.to_owned(), format!("{args} --dry-run")] {
+            let run = machine.configure(&args);
+            assert!([1, 5].contains(&run.code), "{args} {text:?}: {}", run.stderr);
+            assert!(
+                run.stderr.starts_with("error: ") && run.stderr.lines().count() == 1,
+                "{}",
+                run.stderr
+            );
+            assert!(run.stderr.contains(says), "{args} {text:?}: {}", run.stderr);
+            assert_eq!(machine.tree(), before, "{args}");
+        }
+    }
+    let machine = Machine::new();
+    fs::create_dir_all(machine.path(daemon)).unwrap();
+    let run = machine.configure("docker --engine-version 26.1");
+    assert!(run.code == 1 && run.stderr.contains("it is no regular file"), "{}", run.stderr);
+    let machine = Machine::new();
+    machine.put(daemon, "");
+    fs::write(machine.path(daemon), b"{\"a\": \"\xff\"}").unwrap();
+    let run = machine.configure("docker --engine-version 26.1");
+    assert!(run.code == 1 && run.stderr.contains("not valid utf-8"), "{}", run.stderr);
+}
+
+/// 1.7 lets an imported file take the whole table.
+#[test]
+fn an_import_that_would_hide_ours_is_refused() {
+    let machine = Machine::new();
+    machine.put(
+        "/etc/containerd/config.toml",
+        "version = 2\nimports = [\"/etc/containerd/x/*.toml\"]\n",
+    );
+    machine.put(
+        "/etc/containerd/x/a.toml",
+        "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/x\"\n",
+    );
+    let run = machine.configure("containerd --engine-version 1.7.24");
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    assert!(run.stderr.contains("it imports /etc/containerd/x/a.toml"), "{}", run.stderr);
+    machine.done("containerd --engine-version 2.0.0");
+    let text = machine.read("/etc/containerd/config.toml");
+    assert!(
+        text.contains("[\"/etc/containerd/x/*.toml\", \"/etc/containerd/conf.d/*.toml\"]"),
+        "{text}"
+    );
+}
+
+/// Nothing is half written where writing fails in the middle.
+#[test]
+fn a_read_only_etc() {
+    for conf_d_is_writable in [false, true] {
+        let machine = Machine::new();
+        machine.put("/etc/containerd/config.toml", DEBIAN);
+        fs::create_dir_all(machine.path("/etc/containerd/conf.d")).unwrap();
+        let before = machine.tree();
+        let mut script = "mount --bind $E $E; mount -o remount,ro,bind $E; ".to_owned();
+        if conf_d_is_writable {
+            // The drop-in can be written, and config.toml after it cannot.
+            script += "mount -t tmpfs -o mode=755 tmpfs $E/containerd/conf.d; ";
+        }
+        script += "\"$@\"; code=$?; ls $E/containerd/conf.d; exit $code";
+        let inner = machine.command("containerd --engine-version 2.1.9");
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--propagation=private", "sh", "-c", &script, "sh"]);
+        unshare.arg(inner.get_program()).args(inner.get_args());
+        let run = machine.tidy(run(unshare.env("E", machine.path("/etc"))));
+        assert_eq!(run.code, 1, "{}", run.stderr);
+        let line = run.stderr.lines().last().unwrap_or_default();
+        assert!(
+            line.starts_with("error: create /etc/containerd/")
+                && line.contains("read-only file system"),
+            "{}",
+            run.stderr
+        );
+        assert_eq!(run.stdout, "", "nothing is left in conf.d");
+        assert_eq!(machine.tree(), before);
+    }
+}
+
+#[test]
+fn links_modes_and_owners() {
+    let machine = Machine::new();
+    machine.put("/srv/dotfiles/daemon.json", "{\"debug\": true}\n");
+    fs::create_dir_all(machine.path("/etc/docker")).unwrap();
+    symlink("../../srv/dotfiles/daemon.json", machine.path("/etc/docker/daemon.json")).unwrap();
+    let target = machine.path("/srv/dotfiles/daemon.json");
+    fs::set_permissions(&target, Permissions::from_mode(0o640)).unwrap();
+    chown(&target, Some(65534), Some(65533)).unwrap();
+    let before = machine.tree();
+    let run = machine.done("docker --engine-version 26.1");
+    assert!(run.stderr.contains("changed /srv/dotfiles/daemon.json"), "{}", run.stderr);
+    assert!(machine.path("/etc/docker/daemon.json").is_symlink(), "the link stays");
+    for name in ["daemon.json", "daemon.json.mig-cdi-backup"] {
+        let metadata = fs::metadata(machine.path("/srv/dotfiles").join(name)).unwrap();
+        assert_eq!(
+            (metadata.mode() & 0o7777, metadata.uid(), metadata.gid()),
+            (0o640, 65534, 65533),
+            "{name}"
+        );
+    }
+    let record = fs::metadata(machine.path("/var/lib/mig-cdi/configure/docker.json")).unwrap();
+    assert_eq!(record.mode() & 0o7777, 0o600, "configuration may hold passwords");
+    machine.done("docker --undo");
+    assert_eq!(machine.tree(), before);
+    let metadata = fs::metadata(&target).unwrap();
+    assert_eq!((metadata.mode() & 0o7777, metadata.uid()), (0o640, 65534));
+    fs::remove_file(&target).unwrap();
+    let run = machine.configure("docker --engine-version 26.1");
+    assert_eq!(run.code, 1);
+    assert!(
+        run.stderr.contains("it is a link to ../../srv/dotfiles/daemon.json, which is not there"),
+        "{}",
+        run.stderr
+    );
+    // As with specs: what others can write into is not written into.
+    let machine = Machine::new();
+    fs::create_dir_all(machine.path("/etc/docker")).unwrap();
+    fs::set_permissions(machine.path("/etc/docker"), Permissions::from_mode(0o777)).unwrap();
+    let run = machine.configure("docker --engine-version 26.1");
+    assert!(run.code == 5 && run.stderr.contains("run chmod go-w"), "{}", run.stderr);
+}
+
+/// What somebody else wrote since is not lost by an undo.
+#[test]
+fn undo_after_others() {
+    let path = "/etc/docker/daemon.json";
+    let machine = Machine::new();
+    machine.put(path, "{\n  \"debug\": true\n}\n");
+    machine.done("docker --engine-version 26.1");
+    machine.put(
+        path,
+        &machine
+            .read(path)
+            .replace("true\n}", "false\n}")
+            .replace("\"debug\": true", "\"debug\": false"),
+    );
+    let before = machine.tree();
+    let run = machine.configure("docker --undo");
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    assert!(run.stderr.contains("somebody else has changed a file since"), "{}", run.stderr);
+    assert!(run.stdout.contains("-  \"debug\": true,\n+  \"debug\": false,\n"), "{}", run.stdout);
+    assert_eq!(machine.tree(), before);
+    // Nor by one after we have added to what they wrote.
+    machine.done("docker --engine-version 26.1 --runtime");
+    let before = machine.tree();
+    assert_eq!(machine.configure("docker --undo").code, 5);
+    assert_eq!(machine.tree(), before);
+    // What is there again as it was before needs no undo.
+    machine.put(path, "{\n  \"debug\": true\n}\n");
+    machine.done("docker --undo");
+    assert_eq!(machine.read(path), "{\n  \"debug\": true\n}\n");
+    // Two changes of ours are taken back together.
+    let machine = Machine::new();
+    machine.put(path, "{}");
+    machine.done("docker --engine-version 26.1");
+    machine.done("docker --engine-version 26.1 --runtime");
+    machine.done("docker --undo");
+    assert_eq!(machine.read(path), "{}");
+    assert!(!machine.path("/etc/docker/daemon.json.mig-cdi-backup").exists());
+}
+
+/// Whether a daemon that runs has it, by the times of both.
+#[test]
+fn a_daemon_that_runs() {
+    let machine = Machine::new();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    machine.put("/proc/stat", &format!("cpu 1\nbtime {}\n", now - 1000));
+    machine.put("/proc/self/status", "Uid:\t0\t0\t0\t0\n");
+    let daemon = |pid: u32, name: &str, seconds: u64, uid: u32| {
+        let fields = "0 ".repeat(18);
+        machine.put(&format!("/proc/{pid}/comm"), &format!("{name}\n"));
+        machine.put(&format!("/proc/{pid}/status"), &format!("Name:\tx\nUid:\t{uid}\t0\t0\t0\n"));
+        machine.put(
+            &format!("/proc/{pid}/stat"),
+            &format!("{pid} (a) b) S {fields}{} 0 0\n", seconds * 100),
+        );
+    };
+    daemon(7, "dockerd", 10, 1000);
+    let says = || machine.done("docker --engine-version 26.1").stderr;
+    assert!(
+        says().ends_with("no dockerd runs: it reads this when it starts\n"),
+        "a user's is another"
+    );
+    daemon(8, "dockerd", 900, 0);
+    let said = says();
+    assert!(
+        said.ends_with(
+            "the dockerd that runs does not have it yet: run systemctl restart docker\n"
+        ),
+        "{said}"
+    );
+    daemon(8, "dockerd", 5000, 0);
+    let said = says();
+    assert!(said.ends_with("the dockerd that runs was started since then, and has it\n"), "{said}");
+    daemon(9, "containerd", 900, 0);
+    let said = machine.done("containerd --engine-version 1.7.24").stderr;
+    assert!(said.ends_with("run systemctl restart containerd\n"), "{said}");
+    let said = machine.done("podman --engine-version 5.5.2").stderr;
+    assert!(said.ends_with("nothing is to be restarted\n"), "{said}");
+}
+
+/// Programs of others are not made root's by way of an engine.
+#[test]
+fn programs_have_to_be_root_s() {
+    let machine = Machine::new();
+    let hook = machine.dir().join("bin/mig-cdi-runtime");
+    fs::set_permissions(&hook, Permissions::from_mode(0o777)).unwrap();
+    let run = machine.configure("docker --engine-version 26.1 --runtime");
+    assert!(run.code == 5 && run.stderr.contains("has mode 0777"), "{}", run.stderr);
+    fs::remove_file(&hook).unwrap();
+    let run = machine.configure("docker --engine-version 26.1 --runtime");
+    assert!(run.code == 5 && run.stderr.contains("no such program"), "{}", run.stderr);
+    assert_eq!(machine.tree().len(), 2);
+}
