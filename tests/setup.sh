@@ -78,3 +78,8 @@ fetch debian-root bookworm main amd64 libc6 libgcc-s1
 fetch lib64-root bookworm main i386 libc6-amd64 lib64gcc-s1
 # Engines that know CDI: containerd and Docker of Debian 12 do not. These run there as they are.
 fetch engines trixie main "$(dpkg --print-architecture)" containerd docker.io docker-cli
+# podman of Debian 13 with its OCI runtimes, and what of its libraries Debian 12 has not or has older. It is laid
+# over /usr in a mount namespace of its own.
+fetch podman trixie main "$(dpkg --print-architecture)" podman conmon crun runc netavark uidmap libc6 libassuan9 \
+    libaudit1 libbsd0 libcap2 libcap-ng0 libglib2.0-0t64 libgpg-error0 libgpgme11t64 libmd0 libpcre2-8-0 libseccomp2 \
+    libselinux1 libsqlite3-0 libsubid5 libsystemd0 libyajl2

@@ -1,7 +1,8 @@
 #!/bin/sh
 # ns.sh v1|v2 COMMAND…: runs a command in a private mount namespace with an empty /run and /etc/cdi
 # and with cgroups laid out as asked, whatever the machine has: v2 is one cgroup2 mount, v1 one mount
-# for each controller that the kernel still gives to version 1. Needs root.
+# for each controller that the kernel still gives to version 1. Needs root. Programs and libraries of the
+# directory OVER, if there is one, hide those of /usr.
 set -eu
 if [ -z "${NS_INSIDE:-}" ]; then
     exec env NS_INSIDE=1 unshare --mount --propagation private sh "$0" "$@"
@@ -26,5 +27,6 @@ v1)
 esac
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/lock
+[ -z "${OVER:-}" ] || mount -t overlay overlay -o "lowerdir=$OVER/usr:/usr" /usr
 [ ! -d /etc/cdi ] || mount -t tmpfs -o mode=755 tmpfs /etc/cdi
 exec "$@"

@@ -34,8 +34,7 @@ impl Containerd {
     /// # Panics
     /// When containerd has gone.
     pub fn probe(&self, devices: &[&str], args: &[&str]) -> Result<String, String> {
-        let devices = devices.iter().flat_map(|device| field(17, field(1, device)));
-        self.run("", &devices.collect::<Vec<_>>(), args)
+        self.run("", &cdi_devices(devices), args)
     }
 
     /// The same with the handler `mig-cdi`, and this annotation in the place of devices.
@@ -50,15 +49,65 @@ impl Containerd {
         self.run("mig-cdi", &field(10, annotation), args)
     }
 
+    /// The same with the annotation that a device plugin gives for CDI devices, instead of their field.
+    ///
+    /// # Errors
+    /// How containerd refuses.
+    ///
+    /// # Panics
+    /// When containerd has gone.
+    pub fn probe_by_annotation(&self, devices: &[&str], args: &[&str]) -> Result<String, String> {
+        self.run("", &annotation(devices), args)
+    }
+
+    /// Makes a container with these CDI devices, by their field or by the annotation, runs the probe in it
+    /// twice, and ends it: what the probe printed, and the containers that are left.
+    ///
+    /// # Errors
+    /// How containerd refuses.
+    ///
+    /// # Panics
+    /// When containerd has gone.
+    pub fn exec(
+        &self,
+        devices: &[&str],
+        annotated: bool,
+        args: &[&str],
+    ) -> Result<[String; 2], String> {
+        let more = if annotated { annotation(devices) } else { cdi_devices(devices) };
+        self.in_a_pod("", |_, pod| {
+            let id = self.start_container(pod, &more, &["sleep", "1000000"])?;
+            let command: Vec<_> =
+                ["probe"].iter().chain(args).flat_map(|word| field(2, word)).collect();
+            let once =
+                || self.call("ExecSync", &[&id[..], &command].concat()).map(|a| first_text(&a));
+            let said = [once()?, once()?];
+            self.call("StopContainer", &id)?;
+            self.call("RemoveContainer", &id)?;
+            let left = self.call("ListContainers", &[])?;
+            assert!(left.is_empty(), "a container is left");
+            Ok(said)
+        })
+    }
+
     /// A pod of a handler, with one container that has more in its configuration than others.
     fn run(&self, handler: &str, more: &[u8], args: &[&str]) -> Result<String, String> {
+        self.in_a_pod(handler, |name, pod| self.container(name, pod, more, args))
+    }
+
+    /// Does something in a pod of its own, by its name and by what requests say of it.
+    fn in_a_pod<T>(
+        &self,
+        handler: &str,
+        work: impl Fn(&str, &[u8]) -> Result<T, String>,
+    ) -> Result<T, String> {
         let name = self.fresh("pod");
         let pod = self.pod(&name);
         let id = self.call("RunPodSandbox", &[field(1, &pod), field(2, handler)].concat())?;
-        let said = self.container(&name, &[&id, &field(3, &pod)[..]].concat(), more, args);
+        let done = work(&name, &[&id, &field(3, &pod)[..]].concat());
         self.call("StopPodSandbox", &id)?;
         self.call("RemovePodSandbox", &id)?;
-        said
+        done
     }
 
     /// A `PodSandboxConfig` with the network of the host, so that no plugin for networks is needed.
@@ -72,8 +121,6 @@ impl Containerd {
     }
 
     /// Runs a container to its end in a pod, whose identifier and configuration are in `pod`.
-    ///
-    /// The only field of an answer with an identifier has the number that it has in a request.
     fn container(
         &self,
         name: &str,
@@ -81,17 +128,9 @@ impl Containerd {
         more: &[u8],
         args: &[&str],
     ) -> Result<String, String> {
-        let command = ["sh", "-c", "probe \"$@\"; echo end", "sh"].iter().chain(args);
-        let config = [
-            field(1, field(1, "probe")),
-            field(2, field(1, "localhost/probe:1")),
-            command.flat_map(|word| field(3, word)).collect(),
-            field(11, "log"),
-            field(15, field(2, field(1, field(1, "MKNOD")))),
-            more.to_vec(),
-        ];
-        let id = self.call("CreateContainer", &[pod, &field(2, config.concat())].concat())?;
-        self.call("StartContainer", &id)?;
+        let command: Vec<_> =
+            ["sh", "-c", "probe \"$@\"; echo end", "sh"].iter().chain(args).copied().collect();
+        self.start_container(pod, more, &command)?;
         let log = self.daemon.dir().join(name).join("log");
         // Before each line are the time, the stream, and whether the line is whole.
         let read = || {
@@ -101,6 +140,27 @@ impl Containerd {
         };
         until("the probe ends", || read().ends_with("end\n"));
         Ok(read().trim_end_matches("end\n").to_owned())
+    }
+
+    /// Starts a container of a command in a pod: its identifier, as requests have it. The only field of
+    /// an answer with an identifier has the number that it has in a request.
+    fn start_container(
+        &self,
+        pod: &[u8],
+        more: &[u8],
+        command: &[&str],
+    ) -> Result<Vec<u8>, String> {
+        let config = [
+            field(1, field(1, "probe")),
+            field(2, field(1, "localhost/probe:1")),
+            command.iter().flat_map(|word| field(3, word)).collect(),
+            field(11, "log"),
+            field(15, field(2, field(1, field(1, "MKNOD")))),
+            more.to_vec(),
+        ];
+        let id = self.call("CreateContainer", &[pod, &field(2, config.concat())].concat())?;
+        self.call("StartContainer", &id)?;
+        Ok(id)
     }
 
     /// Calls a method; gives the message that it answers.
@@ -129,6 +189,30 @@ impl Containerd {
     fn fresh(&self, kind: &str) -> String {
         format!("{kind}{}", self.numbers.fetch_add(1, Ordering::Relaxed))
     }
+}
+
+/// The field of CDI devices in a `ContainerConfig`.
+fn cdi_devices(devices: &[&str]) -> Vec<u8> {
+    devices.iter().flat_map(|device| field(17, field(1, device))).collect()
+}
+
+/// The annotation that stands for it.
+fn annotation(devices: &[&str]) -> Vec<u8> {
+    field(10, [field(1, "cdi.k8s.io/mig-cdi-tests"), field(2, devices.join(","))].concat())
+}
+
+/// The text in the first field of a message, which has it as field 1 or not at all.
+fn first_text(message: &[u8]) -> String {
+    let [10, rest @ ..] = message else { return String::new() };
+    let (mut length, mut at) = (0, 0);
+    loop {
+        length |= usize::from(rest[at] & 0x7f) << (7 * at);
+        at += 1;
+        if rest[at - 1] < 0x80 {
+            break;
+        }
+    }
+    String::from_utf8(rest[at..at + length].to_vec()).expect("output is UTF-8")
 }
 
 /// A field of a protobuf message that is a text or a message.

@@ -115,7 +115,11 @@ fn configure(engine: &str, cgroup: &str, host: &FakeHost, dir: &Path) {
 }
 
 /// A program that `tests/setup.sh` unpacked, or the machine's.
-fn command(program: &str, home: &Path) -> Command {
+///
+/// # Panics
+/// When they are not there.
+#[must_use]
+pub fn command(program: &str, home: &Path) -> Command {
     let engines = project().join("target/test-deps/engines/usr");
     assert!(engines.is_dir(), "{} is not there; run tests/setup.sh", engines.display());
     let engines = engines.display();

@@ -21,8 +21,32 @@ impl Docker {
     /// # Errors
     /// How Docker refuses.
     pub fn probe(&self, devices: &[&str], args: &[&str]) -> Result<String, String> {
-        let devices = devices.iter().map(|device| format!("--device={device}"));
-        self.run(&devices.collect::<Vec<_>>(), args)
+        self.run(&flags(devices), args)
+    }
+
+    /// Makes a container with these CDI devices, runs the probe in it, and after a stop and a start once
+    /// more, and removes it: what the probe printed.
+    ///
+    /// # Errors
+    /// How Docker refuses.
+    ///
+    /// # Panics
+    /// When a container is left.
+    pub fn exec(&self, devices: &[&str], args: &[&str]) -> Result<[String; 2], String> {
+        let make =
+            [&["run", "--detach", "--name=life"], &OPTIONS[..], &["--entrypoint=sleep"]].concat();
+        self.docker(&make, &[flags(devices), vec![IMAGE.into(), "1000000".into()]].concat())?;
+        let probe = || {
+            let args: Vec<_> = args.iter().copied().map(str::to_owned).collect();
+            self.docker(&["exec", "life", "probe"], &args)
+        };
+        let first = probe()?;
+        self.docker(&["stop", "--time=0", "life"], &[])?;
+        self.docker(&["start", "life"], &[])?;
+        let second = probe()?;
+        self.docker(&["rm", "--force", "life"], &[])?;
+        assert_eq!(self.docker(&["ps", "--all", "--quiet"], &[])?, "", "a container is left");
+        Ok([first, second])
     }
 
     /// The same with the runtime `mig-cdi`, and this annotation in the place of devices.
@@ -35,11 +59,23 @@ impl Docker {
     }
 
     fn run(&self, options: &[String], args: &[&str]) -> Result<String, String> {
+        let words = [&["run", "--rm"], &OPTIONS[..], &["--entrypoint=probe"]].concat();
+        let args = args.iter().copied().map(str::to_owned);
+        let args: Vec<_> = options.iter().cloned().chain([IMAGE.to_owned()]).chain(args).collect();
+        self.docker(&words, &args)
+    }
+
+    fn docker(&self, words: &[&str], more: &[String]) -> Result<String, String> {
         let mut docker = self.0.command("docker");
         docker.arg(format!("--host=unix://{}/socket", self.0.dir().display()));
-        docker.args(["run", "--rm", "--network=none", "--cap-add=MKNOD", "--entrypoint=probe"]);
-        docker.args(options);
-        let run = run(docker.arg("localhost/probe:1").args(args));
+        let run = run(docker.args(words).args(more));
         if run.code == 0 { Ok(run.stdout) } else { Err(run.stderr) }
     }
+}
+
+const OPTIONS: [&str; 2] = ["--network=none", "--cap-add=MKNOD"];
+const IMAGE: &str = "localhost/probe:1";
+
+fn flags(devices: &[&str]) -> Vec<String> {
+    devices.iter().map(|device| format!("--device={device}")).collect()
 }

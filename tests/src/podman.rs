@@ -1,4 +1,5 @@
-//! A real podman of the machine, with its own storage, in a private mount namespace.
+//! A real podman, with its own storage, in a private mount namespace: the machine's, Debian 13's, or that
+//! of a user who is not root.
 
 use crate::{FakeHost, Run, program, project, run};
 use std::{
@@ -15,11 +16,28 @@ pub type Variant = (&'static str, &'static str);
 /// Every pair that is run.
 pub const VARIANTS: [Variant; 4] = [("runc", "v1"), ("runc", "v2"), ("crun", "v1"), ("crun", "v2")];
 
+const PATH: &str = "/usr/bin:/usr/sbin:/bin:/sbin";
+
+/// Who runs podman when it is rootless: nobody of the machine's. As `tests/engines/rootless.sh` has it.
+const USER: u32 = 64500;
+
+/// Whose podman.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The machine's: Debian 12 has 4.3.1.
+    Machine,
+    /// Debian 13's, with its OCI runtimes.
+    Debian13,
+    /// The same, run by a user.
+    Rootless,
+}
+
 /// A podman with a root file system to run.
 #[derive(Debug)]
 pub struct Podman {
     dir: TempDir,
     variant: Variant,
+    kind: Kind,
 }
 
 impl Podman {
@@ -29,7 +47,20 @@ impl Podman {
     /// When a tool is missing: `tests/setup.sh` installs them.
     #[must_use]
     pub fn new(variant: Variant) -> Podman {
-        Podman::with_root(variant, None)
+        Podman::of(Kind::Machine, variant)
+    }
+
+    /// The same for another podman.
+    ///
+    /// # Panics
+    /// As [`Podman::new`].
+    #[must_use]
+    pub fn of(kind: Kind, variant: Variant) -> Podman {
+        let podman = Podman::with_root(kind, variant, None);
+        if kind == Kind::Rootless {
+            podman.give_to_user();
+        }
+        podman
     }
 
     /// The same with a C library in the root file system: `debian-root` or `lib64-root` of
@@ -39,23 +70,24 @@ impl Podman {
     /// As [`Podman::new`].
     #[must_use]
     pub fn with_c_library(variant: Variant, root: &str) -> Podman {
-        let podman = Podman::with_root(variant, Some(root));
+        let podman = Podman::with_root(Kind::Machine, variant, Some(root));
         compile("loader.c", &podman.path("rootfs/bin/loader"), &[]);
         podman
     }
 
-    fn with_root(variant: Variant, root: Option<&str>) -> Podman {
+    fn with_root(kind: Kind, variant: Variant, root: Option<&str>) -> Podman {
         for tool in ["podman", "runc", "crun", "conmon", "busybox", "unshare"] {
             let found = std::env::split_paths("/usr/bin:/usr/sbin:/bin:/sbin")
                 .any(|dir| dir.join(tool).exists());
             assert!(found, "{tool} is not installed; run tests/setup.sh");
         }
-        let podman = Podman { dir: tempfile::tempdir().expect("a temporary directory"), variant };
+        let podman =
+            Podman { dir: tempfile::tempdir().expect("a temporary directory"), variant, kind };
         if let Some(root) = root {
             copy(&project().join("target/test-deps").join(root), &podman.path("rootfs"));
         }
         make_rootfs(&podman.path("rootfs"));
-        if variant == ("crun", "v2") {
+        if (kind, variant) == (Kind::Machine, ("crun", "v2")) {
             podman.make_memlock();
         }
         podman
@@ -85,33 +117,66 @@ impl Podman {
         if wrapper.exists() { wrapper } else { Path::new("/usr/bin").join(runtime) }
     }
 
+    /// Lets a user reach what is his, and gives him the root file system.
+    fn give_to_user(&self) {
+        let open = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("change its mode");
+        };
+        open(self.dir.path(), 0o755);
+        let owner = format!("{USER}:{USER}");
+        let given = run(Command::new("chown").args(["-R", &owner]).arg(self.path("rootfs")));
+        assert_eq!(given.code, 0, "{}", given.stderr);
+        let config = project().join("tests/engines/containers.conf");
+        fs::copy(config, self.path("containers.conf")).expect("copy the configuration");
+        open(&self.path("containers.conf"), 0o644);
+    }
+
+    /// The words that run podman.
+    fn podman(&self) -> String {
+        let dir = self.dir.path().display();
+        let runtime = self.runtime().display().to_string();
+        match self.kind {
+            Kind::Rootless => format!(
+                "setpriv --reuid {USER} --regid {USER} --clear-groups env -i PATH=/run/bin:{PATH} HOME={dir}/home \
+                 XDG_RUNTIME_DIR=/run/user/{USER} CONTAINERS_CONF={dir}/containers.conf \
+                 PODMAN_IGNORE_CGROUPSV1_WARNING=1 podman --storage-driver vfs --runtime {runtime}"
+            ),
+            _ => format!(
+                "podman --root {dir}/root --runroot {dir}/runroot --tmpdir {dir}/tmp --storage-driver vfs \
+                 --runtime {runtime}"
+            ),
+        }
+    }
+
     /// Writes the spec of `host` into /var/run/cdi, as a user would, then runs a script in which
-    /// `$PODMAN` is podman and `$ROOTFS` a root file system.
+    /// `$PODMAN` is podman, `$RUNTIME` its OCI runtime and `$ROOTFS` a root file system. Where podman is
+    /// rootless, /dev has the nodes of `host`.
     #[must_use]
     pub fn script(&self, host: &FakeHost, script: &str) -> Run {
         let (_, cgroup) = self.variant;
-        let text = |path: PathBuf| path.display().to_string();
-        let podman = format!(
-            "podman --root {} --runroot {} --tmpdir {} --storage-driver vfs --runtime {}",
-            text(self.path("root")),
-            text(self.path("runroot")),
-            text(self.path("tmp")),
-            text(self.runtime())
-        );
+        let engines = project().join("tests/engines");
+        let mut command = Command::new("sh");
+        command.arg(engines.join("ns.sh")).arg(cgroup);
+        if self.kind == Kind::Rootless {
+            command.arg("sh").arg(engines.join("rootless.sh"));
+            command.arg(self.path("home")).arg(host.path("/dev"));
+        }
+        command.args(["sh", "-euc", script]);
         let (key, value) = host.env();
         let node = value.clone();
-        let mut command = Command::new("sh");
-        command.arg(project().join("tests/engines/ns.sh")).args([cgroup, "sh", "-euc", script]);
+        command.env_clear().env("PATH", PATH).env("HOME", self.dir.path());
+        command.env("CONTAINERS_CONF", engines.join("containers.conf"));
+        if self.kind != Kind::Machine {
+            let over = project().join("target/test-deps/podman");
+            assert!(over.is_dir(), "{} is not there; run tests/setup.sh", over.display());
+            command.env("OVER", over).env("PODMAN_IGNORE_CGROUPSV1_WARNING", "1");
+        }
         command
-            .env_clear()
-            .env("PATH", "/usr/bin:/usr/sbin:/bin:/sbin")
-            .env("HOME", self.dir.path());
-        command.env("CONTAINERS_CONF", project().join("tests/engines/containers.conf"));
-        command
-            .env("MIG_CDI", text(program("mig-cdi")))
+            .env("MIG_CDI", program("mig-cdi"))
             .env("FLAGS", host.flags().join(" "))
             .env(key, value);
-        command.env("PODMAN", podman).env("ROOTFS", self.path("rootfs")).env("NODE", node);
+        command.env("PODMAN", self.podman()).env("RUNTIME", self.runtime());
+        command.env("ROOTFS", self.path("rootfs")).env("NODE", node);
         run(&mut command)
     }
 }
