@@ -48,9 +48,11 @@ impl ByPodman {
     /// The engine reads the directory that the spec is written to. Nodes that a container takes from the
     /// machine are made as an administrator makes them.
     fn script(&self, script: &str) -> Result<String, String> {
+        let dev = self.host.path("/dev");
         let nodes = match self.kind {
-            Kind::Rootless => format!("rm -r {}/nvidia*; $MIG_CDI nodes $FLAGS >&2", "$DEV")
-                .replace("$DEV", &self.host.path("/dev").display().to_string()),
+            Kind::Rootless => {
+                format!("rm -r {}/nvidia*; $MIG_CDI nodes $FLAGS >/dev/null", dev.display())
+            }
             _ => String::new(),
         };
         let out = self.host.out();
