@@ -7,6 +7,7 @@ use std::{
     fs,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
 };
 
 /// A containerd that runs.
@@ -107,9 +108,22 @@ impl Containerd {
         let pod = self.pod(&name);
         let id = self.call("RunPodSandbox", &[field(1, &pod), field(2, handler)].concat())?;
         let done = work(&name, &[&id, &field(3, &pod)[..]].concat());
-        self.call("StopPodSandbox", &id)?;
-        self.call("RemovePodSandbox", &id)?;
+        self.end("StopPodSandbox", &id)?;
+        self.end("RemovePodSandbox", &id)?;
         done
+    }
+
+    /// Calls a method again when it fails, as kubelet does: that a container ends by itself at this very
+    /// moment is an error to containerd ("ttrpc: closed").
+    fn end(&self, method: &str, id: &[u8]) -> Result<Vec<u8>, String> {
+        let begin = Instant::now();
+        loop {
+            let answer = self.call(method, id);
+            if answer.is_ok() || begin.elapsed() > Duration::from_secs(30) {
+                return answer;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// A `PodSandboxConfig` with the network of the host, so that no plugin for networks is needed.
