@@ -355,6 +355,15 @@ fn profiles_through_nvml_are_those_of_the_model() {
         let node = site.host.env().1.display().to_string();
         let told = run(&mut mig_cdi(["profiles", "--json", "--node", &node]));
         assert_eq!(asked.stdout, told.stdout, "{}", model.key);
+        // A driver that knows version 2 of the structure only, and one that knows none: the names are computed.
+        // The largest GPU is nobody's, and neither are its names.
+        for calls in 1..=if model.key == "limit" { 1 } else { 2 } {
+            let name = "nvmlDeviceGetGpuInstanceProfileInfoV:25";
+            let fail: Vec<_> = (1..=calls).map(|n| format!("{name}:{n}")).collect();
+            let mut command = site.command(&["profiles", "--json"]);
+            let older = run(command.env("FAKE_NVML_FAIL", fail.join(",")));
+            assert_eq!(older.stdout, told.stdout, "{} {calls}", model.key);
+        }
     }
 }
 

@@ -178,7 +178,7 @@ pub(crate) fn write(
     }
     let mut done = Undo { made: Vec::new(), written: Vec::new() };
     let mut said = Vec::new();
-    let all = || -> Result<(), Failure> {
+    let mut all = || -> Result<(), Failure> {
         for draft in &drafts {
             done.made.extend(draft.file.make_dirs()?);
         }
@@ -194,7 +194,6 @@ pub(crate) fn write(
         }
         Ok(())
     };
-    let mut all = all;
     match all() {
         Ok(()) => Ok(said),
         Err(failure) => {

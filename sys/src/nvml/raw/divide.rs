@@ -8,8 +8,13 @@ use nvml_wrapper_sys::bindings::{
     nvmlComputeInstance_t, nvmlComputeInstanceInfo_t, nvmlComputeInstancePlacement_t,
     nvmlComputeInstanceProfileInfo_t, nvmlGpuInstance_t, nvmlGpuInstanceInfo_t,
     nvmlGpuInstancePlacement_t, nvmlGpuInstanceProfileInfo_t, nvmlGpuInstanceProfileInfo_v2_t,
+    nvmlGpuInstanceProfileInfo_v3_t,
 };
-use std::{ffi::CStr, mem::MaybeUninit, ptr};
+use std::{
+    ffi::{CStr, c_char},
+    mem::MaybeUninit,
+    ptr,
+};
 
 /// A GPU instance, as long as it is not destroyed. NVML tells a handle that it no longer knows.
 #[derive(Clone, Copy)]
@@ -36,7 +41,7 @@ pub(in crate::nvml) fn gpu_profile(
     Ok(unsafe { info.assume_init() })
 }
 
-/// The name of a profile of GPU instances: `MIG 1g.10gb`.
+/// The name of a profile of GPU instances, `MIG 1g.10gb`, from the newest structure that the driver knows.
 pub(in crate::nvml) fn gpu_profile_name(
     nvml: &Nvml,
     gpu: &Device<'_>,
@@ -44,14 +49,31 @@ pub(in crate::nvml) fn gpu_profile_name(
 ) -> Answer<String> {
     let call = nvml_sym(nvml.lib().nvmlDeviceGetGpuInstanceProfileInfoV.as_ref())?;
     // SAFETY: all zeroes is a value of this structure of integers.
+    let mut info: nvmlGpuInstanceProfileInfo_v3_t = unsafe { MaybeUninit::zeroed().assume_init() };
+    info.version = version::<nvmlGpuInstanceProfileInfo_v3_t>(3);
+    // SAFETY: see the head of raw.rs; the version tells NVML that the structure is that of version 3, as
+    // nvml.h has it for this call, whose parameter is named for version 2.
+    if nvml_try(unsafe { call(gpu.handle(), number, (&raw mut info).cast()) }).is_ok() {
+        return text(&info.name);
+    }
+    // SAFETY: as above.
     let mut info: nvmlGpuInstanceProfileInfo_v2_t = unsafe { MaybeUninit::zeroed().assume_init() };
-    // nvml.h, NVML_STRUCT_VERSION: the size, and the version in the highest byte.
-    info.version = u32::try_from(size_of_val(&info)).unwrap_or(0) | 2 << 24;
-    // SAFETY: see the head of raw.rs; the version says that `info` has the size of version 2.
+    info.version = version::<nvmlGpuInstanceProfileInfo_v2_t>(2);
+    // SAFETY: as above, of version 2.
     nvml_try(unsafe { call(gpu.handle(), number, &raw mut info) })?;
-    let name = info.name.map(|byte| byte.cast_unsigned());
-    let name = CStr::from_bytes_until_nul(&name).map_err(|_| NvmlError::Unknown)?;
-    Ok(name.to_str()?.to_owned())
+    text(&info.name)
+}
+
+/// nvml.h, `NVML_STRUCT_VERSION`: the size, and the version in the highest byte.
+fn version<T>(number: u32) -> u32 {
+    u32::try_from(size_of::<T>()).unwrap_or(0) | number << 24
+}
+
+/// A text that ends before its array does.
+fn text(bytes: &[c_char]) -> Answer<String> {
+    let bytes: Vec<u8> = bytes.iter().map(|byte| byte.cast_unsigned()).collect();
+    let text = CStr::from_bytes_until_nul(&bytes).map_err(|_| NvmlError::Unknown)?;
+    Ok(text.to_str()?.to_owned())
 }
 
 /// Where instances of a profile may sit, by the id within the device, whatever is there now.
