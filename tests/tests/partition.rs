@@ -407,9 +407,15 @@ fn a_watch_that_runs_refreshes_the_spec() {
     let watch = Watch::start(&site.host, &["--names=slot"]);
     until("the watch looks", || watch.status().contains("\"state\": \"ok\""));
     site.must(&["apply", "0=3x2g.20gb,1g.10gb"]);
-    until("a spec", || site.host.read_spec().is_some_and(|spec| spec.contains("0:1g.10gb:6")));
-    let spec = site.host.read_spec().expect("it is there");
+    // Whoever starts a container next finds it.
+    let spec = site.host.read_spec().expect("apply waits for the watch");
+    assert!(spec.contains("0:1g.10gb:6"), "{spec}");
     assert!(!spec.contains("\"name\":\"MIG-"), "names as the watch was told: {spec}");
+    site.must(&["apply", "0=7g.80gb"]);
+    let spec = site.host.read_spec().expect("a spec");
+    assert!(spec.contains("0:7g.80gb:0") && !spec.contains("1g.10gb"), "{spec}");
+    site.must(&["apply", "0=none"]);
+    assert!(site.host.read_spec().is_none(), "no slice, no spec");
     assert_eq!(watch.stop(), Some(0));
 }
 

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     Exit, Failure,
     cli::{ApplyArgs, ChangeArgs, GenerateArgs, RestoreArgs, WishArgs},
+    discover::{self, Source},
     partition::{
         apply::{Change, Worker},
         holders::{Asked, Holders},
@@ -17,12 +18,16 @@ use crate::{
 };
 use mig_cdi_sys::{Root, is_root, is_running};
 use std::{
+    collections::BTreeSet,
     path::Path,
     time::{Duration, Instant},
 };
 
 /// How often it is looked whether holders have let go.
 const AGAIN: Duration = Duration::from_millis(200);
+/// How long a watch is waited for: it follows within a second, unless something is wrong.
+const PATIENCE: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_millis(5);
 
 pub(in super::super) fn apply(context: &Context<'_>, args: &ApplyArgs) -> Result<Done, Failure> {
     match args.resume {
@@ -159,14 +164,40 @@ fn resume(context: &Context<'_>, args: &ChangeArgs) -> Result<Done, Failure> {
     Ok(Done { stdout: String::new(), exit: Exit::Success })
 }
 
-/// Device nodes and spec follow at once. A watch that runs does it with the flags that it was given.
+/// Device nodes and spec follow at once. A watch that runs does it, with the flags that it was given.
 fn refresh(context: &Context<'_>, args: &ChangeArgs) -> Result<(), Failure> {
-    let status = Status::read(&args.holders.state.state_dir).ok().flatten();
-    let watched = status.is_some_and(|s| s.state != State::Stopped && is_running(s.pid));
-    if args.no_refresh || watched {
+    if args.no_refresh || is_followed(context, &args.holders.state.state_dir)? {
         return Ok(());
     }
     let nodes = if is_root() { nodes::apply(context, false).map(drop) } else { Ok(()) };
     generate::apply(context, &GenerateArgs::default(), || ())?;
     nodes
+}
+
+/// Waits until a watch that runs says that it has seen the slices of now: whoever starts a container next
+/// finds them. False when none runs.
+fn is_followed(context: &Context<'_>, state: &Path) -> Result<bool, Failure> {
+    let watch = || {
+        let status = Status::read(state).ok().flatten();
+        status.filter(|status| status.state != State::Stopped && is_running(status.pid))
+    };
+    if watch().is_none() {
+        return Ok(false);
+    }
+    let topology = discover::discover(&context.host()?, Source::Nvml)?.topology;
+    let uuids = topology.mig_devices().filter_map(|device| device.ci.uuid.as_ref());
+    let there: BTreeSet<_> = uuids.map(ToString::to_string).collect();
+    let end = Instant::now() + PATIENCE;
+    while let Some(status) = watch() {
+        let seen = status.report.devices.into_iter().filter_map(|slice| slice.uuid);
+        if seen.collect::<BTreeSet<_>>() == there {
+            return Ok(true);
+        }
+        if Instant::now() >= end {
+            context.console.warn("watch has not followed yet: see mig-cdi status");
+            return Ok(true);
+        }
+        mig_cdi_sys::sleep(SOON);
+    }
+    Ok(false)
 }

@@ -25,11 +25,10 @@ struct Caller {
 }
 
 /// A call with its out parameters at the end.
-///
-/// SAFETY: the function is of the library, of the type that nvml.h gives it; handles are such as it has
-/// given or null, and the out parameters are large enough for what nvml.h says it stores.
 macro_rules! ask {
     ($self:ident.$function:ident($($argument:expr),*)) => {
+        // SAFETY: the function is of the library, of the type that nvml.h gives it; handles are such as it
+        // has given or null, and the out parameters are large enough for what nvml.h says it stores.
         match unsafe { $self.nvml.$function($($argument),*) } {
             0 => Ok(()),
             code => Err(code),
