@@ -1,8 +1,13 @@
 //! The command line: the one source of flags and help.
 
 mod configure;
+mod partition;
 
 pub(crate) use configure::{ConfigureArgs, Engine};
+pub(crate) use partition::{
+    ApplyArgs, ChangeArgs, CheckpointArgs, ExportArgs, HoldersArgs, PlanArgs, ProfilesArgs,
+    RestoreArgs, WishArgs,
+};
 
 use crate::{
     discover::Source,
@@ -335,123 +340,6 @@ pub(crate) struct StatusArgs {
 
     #[command(flatten)]
     pub state: StateArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ProfilesArgs {
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// How GPUs are to be divided.
-#[derive(Debug, Args)]
-pub(crate) struct WishArgs {
-    /// GPU=LAYOUT: the index, UUID or PCI address of a GPU, or all; and 3x2g.20gb,1g.10gb, none for MIG
-    /// mode without instances, or off. Pin with 3g.40gb@4, divide further with 3g.40gb(1c,2c)
-    #[arg(value_name = "GPU=LAYOUT", required_unless_present_any = ["file", "resume"])]
-    pub gpus: Vec<String>,
-
-    /// Take the layouts from FILE, in the format of mig-parted (- for standard input)
-    #[arg(short, long, value_name = "FILE", requires = "layout", conflicts_with = "gpus")]
-    pub file: Option<PathBuf>,
-
-    /// The layout in FILE to take
-    #[arg(
-        short = 'c',
-        long = "layout",
-        value_name = "NAME",
-        requires = "file",
-        visible_alias = "selected-config"
-    )]
-    pub layout: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PlanArgs {
-    #[command(flatten)]
-    pub wish: WishArgs,
-
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-
-    #[command(flatten)]
-    pub holders: HoldersArgs,
-
-    #[arg(long, hide = true)]
-    resume: bool,
-}
-
-/// Where it is seen who holds what.
-#[derive(Debug, Args)]
-pub(crate) struct HoldersArgs {
-    /// Look for processes below DIR
-    #[arg(long, value_name = "DIR", default_value = "/")]
-    pub host_root: PathBuf,
-
-    #[command(flatten)]
-    pub state: StateArgs,
-}
-
-/// How GPUs are changed.
-#[derive(Debug, Args)]
-pub(crate) struct ChangeArgs {
-    /// Wait so long for whoever holds a slice that has to go; nobody is stopped
-    #[arg(long, value_name = "SECONDS", default_value = "0")]
-    pub evict: u64,
-
-    /// Leave the spec and the device nodes as they are
-    #[arg(long)]
-    pub no_refresh: bool,
-
-    /// Where it is written down what is done, until it is done
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/mig-cdi")]
-    pub journal_dir: PathBuf,
-
-    #[command(flatten)]
-    pub holders: HoldersArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ApplyArgs {
-    #[command(flatten)]
-    pub wish: WishArgs,
-
-    /// End what an apply that was cut off has begun: as it was wished, or else as it was
-    #[arg(long, conflicts_with_all = ["gpus", "file"])]
-    pub resume: bool,
-
-    #[command(flatten)]
-    pub change: ChangeArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ExportArgs {
-    /// With every placement, by UUID
-    #[arg(long)]
-    pub pinned: bool,
-
-    /// The name of the layout
-    #[arg(short = 'c', long = "layout", value_name = "NAME", default_value = "current")]
-    pub layout: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CheckpointArgs {
-    /// The file to write
-    #[arg(value_name = "FILE", default_value = "/var/lib/mig-cdi/layout.yaml")]
-    pub file: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RestoreArgs {
-    /// The file that checkpoint wrote
-    #[arg(value_name = "FILE", default_value = "/var/lib/mig-cdi/layout.yaml")]
-    pub file: PathBuf,
-
-    #[command(flatten)]
-    pub change: ChangeArgs,
 }
 
 #[derive(Debug, Args)]

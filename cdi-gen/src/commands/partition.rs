@@ -111,6 +111,11 @@ impl Gpus {
     fn goals(&self, args: &WishArgs) -> Result<Vec<Wished<'_>>, Failure> {
         match (&args.file, &args.layout) {
             (Some(file), Some(name)) => self.goals_of(file, name),
+            (None, None) if args.gpus.is_empty() => {
+                let cure =
+                    "write GPU=LAYOUT, such as 0=3x2g.20gb,1g.10gb, or name a file with --file";
+                Err(usage(format!("no gpu to divide: {cure}")))
+            }
             (None, Some(_)) => {
                 Err(usage("--layout names a layout of a file: give it with --file".to_owned()))
             }
