@@ -320,6 +320,10 @@ pub(crate) struct WatchArgs {
     #[arg(long, hide = true)]
     pub listen: bool,
 
+    /// Have each refresh say what there is to offer
+    #[arg(long, hide = true)]
+    pub inventory: bool,
+
     /// What watch runs for each refresh
     #[arg(long, hide = true)]
     pub refresh: bool,

@@ -18,7 +18,7 @@ mod verify;
 mod watch;
 
 use crate::{
-    Exit, Failure,
+    Exit, Failure, Look,
     cli::{Cli, Command, NodeArgs, SpecArgs, Verify},
     console::Console,
     discover::{self, Discovery, Source},
@@ -37,6 +37,7 @@ use mig_cdi_sys::{
     read_regular,
 };
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -53,7 +54,12 @@ pub(crate) struct Done {
 }
 
 /// Does what the command line asks.
-pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Failure> {
+pub(crate) fn run(
+    cli: &Cli,
+    words: &[OsString],
+    console: &Console,
+    looked: &mut dyn FnMut(Look),
+) -> Result<Done, Failure> {
     let is_doctor = matches!(cli.command, Command::Doctor(_));
     let (settings, broken) = match settings(cli.config.as_deref(), is_doctor) {
         // The doctor says what is wrong with them.
@@ -65,7 +71,7 @@ pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Failure> {
     let config = cli.config.as_deref();
     let engines = OnceLock::new();
     let context =
-        Context { node: &cli.node, config, settings: &settings, console, engines: &engines };
+        Context { node: &cli.node, config, words, settings: &settings, console, engines: &engines };
     match &cli.command {
         Command::Generate(args) => generate::run(&context, args),
         Command::Check(args) => check::run(&context, args),
@@ -74,7 +80,7 @@ pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Failure> {
         Command::Configure(args) => configure::run(&context, args),
         Command::List(args) => list::run(&context, args),
         Command::Show(args) => show::run(&context, args),
-        Command::Watch(args) => watch::run(&context, args),
+        Command::Watch(args) => watch::run(&context, args, looked),
         Command::Status(args) => status::run(&context, args),
         Command::Nodes(args) => nodes::run(&context, args),
         Command::Profiles(args) => partition::profiles(&context, args),
@@ -112,6 +118,8 @@ fn usage(message: String) -> Failure {
 struct Context<'a> {
     node: &'a NodeArgs,
     config: Option<&'a Path>,
+    /// The command line, from the command on.
+    words: &'a [OsString],
     settings: &'a Settings,
     console: &'a Console,
     /// Once they have been asked.

@@ -13,6 +13,7 @@ pub mod discover;
 mod doctor;
 mod engines;
 mod exit;
+pub mod inventory;
 mod partition;
 pub mod spec;
 pub mod spec_file;
@@ -20,6 +21,7 @@ mod watch;
 pub mod write;
 
 pub use exit::{Exit, Failure};
+pub use watch::Look;
 
 use clap::Parser;
 use console::Console;
@@ -27,6 +29,18 @@ use std::{ffi::OsString, io::Write, process::ExitCode};
 
 /// Parses the command line, does what it asks and turns the result into an exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    go(args.into_iter().collect(), &mut |_| {})
+}
+
+/// Does what the command line asks as [`run`] does. When that is `watch`, each look at the node is told as
+/// well. What watch runs is the calling program, with the words from `args[1]` on: it has to hand a command
+/// line that begins with a command to [`run`].
+pub fn follow(args: Vec<OsString>, looked: &mut dyn FnMut(Look)) -> ExitCode {
+    go(args, looked)
+}
+
+fn go(args: Vec<OsString>, looked: &mut dyn FnMut(Look)) -> ExitCode {
+    let words = args.get(1..).unwrap_or_default().to_vec();
     let cli = match cli::Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -37,7 +51,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let console = Console::new(cli.verbose);
-    let exit = commands::run(&cli, &console).and_then(|done| {
+    let exit = commands::run(&cli, &words, &console, looked).and_then(|done| {
         print(&done.stdout)?;
         Ok(done.exit)
     });

@@ -10,6 +10,7 @@ mod units;
 
 pub use names::{NameStyle, handy_name};
 pub use text::{Format, to_text};
+pub use units::Subject;
 pub(crate) use units::claim;
 
 use crate::{
@@ -108,8 +109,8 @@ pub enum Content {
 pub struct Built {
     /// CDI knows no empty document.
     pub spec: Option<Spec>,
-    /// Number of devices in it, each counted once whatever its names.
-    pub devices: usize,
+    /// What its devices are, each once, by the UUID where it has that name.
+    pub devices: Vec<(Subject, DeviceName)>,
     /// Devices left out.
     pub problems: Vec<Problem>,
     /// Names that could not be given to devices which have another.
@@ -153,7 +154,13 @@ pub fn build(
         devices,
         container_edits: edits.common(topology),
     });
-    Ok(Built { spec, devices: units.len(), problems, warnings })
+    let devices = units.iter().filter_map(named).collect();
+    Ok(Built { spec, devices, problems, warnings })
+}
+
+fn named(unit: &Unit<'_>) -> Option<(Subject, DeviceName)> {
+    let uuid = unit.names.iter().find(|name| Some(name.as_str()) == unit.uuid.as_deref());
+    Some((unit.subject, uuid.or(unit.names.first())?.clone()))
 }
 
 /// A name that two units have names neither: a container would be given one of them by chance.

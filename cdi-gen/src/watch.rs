@@ -7,3 +7,22 @@ pub(crate) mod metrics;
 pub(crate) mod prune;
 pub(crate) mod status;
 pub(crate) mod wait;
+
+use crate::inventory::Inventory;
+use std::collections::BTreeSet;
+
+/// What a watch says to the program that it is a part of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// It has begun: from now on SIGTERM, SIGINT and SIGHUP are its own.
+    Begins,
+    /// The specs say what the node is, and this is what they offer.
+    Found(Inventory),
+    /// The node could not be asked.
+    Failed {
+        /// Why, on a line.
+        why: String,
+        /// CDI names that specs of before still have: as far as `/proc` tells, they are what they were.
+        standing: BTreeSet<String>,
+    },
+}

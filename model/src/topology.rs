@@ -3,7 +3,7 @@
 
 use crate::{
     CiId, GiId, GpuIndex, GpuMinor, GpuUuid, Major, MigIndex, MigUuid, Minor, PciAddress,
-    Placement, Profile,
+    Placement, Profile, SliceId,
 };
 use serde::Serialize;
 
@@ -159,6 +159,12 @@ pub struct MigDevice<'a> {
 }
 
 impl<'a> MigDevice<'a> {
+    /// Where it is in the driver's capability tree.
+    #[must_use]
+    pub fn id(&self) -> SliceId {
+        SliceId { gpu: self.gpu.minor, gi: self.gi.id, ci: self.ci.id }
+    }
+
     /// The device nodes that are this device's own, in the order in which a program opens them: the
     /// GPU, for graphics its DRI nodes, the GPU instance, the compute instance.
     pub fn nodes(&self) -> impl Iterator<Item = &'a DeviceNode> + use<'a> {

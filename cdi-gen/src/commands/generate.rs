@@ -189,7 +189,7 @@ fn say_written(
     let message = format!(
         "{done} {}: {} {kind} devices{simulated}, cdi {version}",
         path.display(),
-        built.devices
+        built.devices.len()
     );
     context.console.status(&message);
     // Slices alone have a variable of their own.

@@ -23,8 +23,8 @@ pub(super) struct Plan {
     pub format: Format,
     /// Nothing was left out.
     pub complete: bool,
-    /// How many things were.
-    pub left_out: usize,
+    /// What was, a line each.
+    pub left_out: Vec<String>,
     /// A file that the documents bind into containers, to be written beside each.
     pub params: Option<String>,
 }
@@ -68,9 +68,10 @@ pub(super) fn plan(context: &Context<'_>, args: &GenerateArgs) -> Result<Plan, F
     if let Some((options, target)) = gpus {
         documents.push(document(Content::Gpus, &options, Some(target))?);
     }
-    let problems = documents.iter().map(|document| document.built.problems.len());
-    let left_out = discovery.problems.len() + problems.sum::<usize>();
-    Ok(Plan { topology, documents, format, complete: left_out == 0, left_out, params })
+    let problems = documents.iter().flat_map(|document| &document.built.problems);
+    let left_out: Vec<_> =
+        discovery.problems.iter().chain(problems).map(ToString::to_string).collect();
+    Ok(Plan { topology, documents, format, complete: left_out.is_empty(), left_out, params })
 }
 
 /// The text to bind over `/proc/driver/nvidia/params`, when that is asked for.

@@ -11,6 +11,7 @@ use crate::{
     Exit, Failure,
     cli::WatchArgs,
     engines::Said,
+    inventory::inventory,
     spec::{Format, handy_name},
     watch::{
         foreign::below,
@@ -33,7 +34,7 @@ pub(super) fn run(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failu
         (made, applied)
     });
     let (_, plan) = applied?;
-    let mut report = report(context, &plan);
+    let mut report = report(context, args, &plan);
     match nodes {
         Some(Ok(changes)) => {
             report.nodes = changes.changes.iter().map(ToString::to_string).collect();
@@ -55,7 +56,7 @@ pub(super) fn run(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failu
     Ok(Done { stdout, exit: exit(plan.complete) })
 }
 
-fn report(context: &Context<'_>, plan: &Plan) -> Report {
+fn report(context: &Context<'_>, args: &WatchArgs, plan: &Plan) -> Report {
     let text = |value: Option<&dyn std::fmt::Display>| value.map(ToString::to_string);
     let slice = |device: &mig_cdi_model::MigDevice<'_>| Slice {
         name: text(handy_name(device, context.node.source).as_ref().map(|name| name as _)),
@@ -70,7 +71,11 @@ fn report(context: &Context<'_>, plan: &Plan) -> Report {
     Report {
         divided: divided.filter_map(|gpu| Some(gpu.uuid.as_ref()?.to_string())).collect(),
         devices: plan.topology.mig_devices().map(|device| slice(&device)).collect(),
-        left_out: plan.left_out,
+        left_out: plan.left_out.len(),
+        inventory: args.inventory.then(|| {
+            let built = plan.documents.iter().map(|document| (&document.kind, &document.built));
+            inventory(&plan.topology, built, plan.left_out.clone())
+        }),
         file_dirs: dirs.into_iter().collect(),
         marks: plan.documents.iter().map(|document| mark(document, plan.format)).collect(),
         engines: context.engines.get().map(|engines| Said::text(engines)),

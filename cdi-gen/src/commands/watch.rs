@@ -3,8 +3,9 @@
 
 use super::{Context, Done, listen, plan::destination, refresh, settings};
 use crate::{
-    Exit, Failure,
+    Exit, Failure, Look,
     cli::WatchArgs,
+    spec_file::Names,
     watch::{
         engines::KnownEngines,
         foreign::{below, is_foreign, is_foreign_node},
@@ -29,7 +30,11 @@ use std::{
 /// NVML on a large machine without persistence takes seconds.
 const LIMIT: Duration = Duration::from_secs(60);
 
-pub(super) fn run(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failure> {
+pub(super) fn run(
+    context: &Context<'_>,
+    args: &WatchArgs,
+    looked: &mut dyn FnMut(Look),
+) -> Result<Done, Failure> {
     if args.refresh {
         return refresh::run(context, args);
     }
@@ -40,7 +45,8 @@ pub(super) fn run(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failu
         let message = "watch follows a driver: a simulated node never changes";
         return Err(Failure::new(Exit::Usage, message));
     }
-    let mut watch = Watch::new(context, args)?;
+    let mut watch = Watch::new(context, args, looked)?;
+    (watch.looked)(Look::Begins);
     watch.manager.tell("STATUS=looking at the node for the first time\n");
     let done = watch.follow();
     watch.manager.tell("STOPPING=1\n");
@@ -70,12 +76,18 @@ struct Watch<'a> {
     doubt: bool,
     /// What a refresh has learned of the engines.
     engines: KnownEngines,
+    /// Who else wants to know.
+    looked: &'a mut dyn FnMut(Look),
     /// What could not be said to others is said once.
     said: BTreeSet<String>,
 }
 
 impl<'a> Watch<'a> {
-    fn new(context: &'a Context<'a>, args: &'a WatchArgs) -> Result<Watch<'a>, Failure> {
+    fn new(
+        context: &'a Context<'a>,
+        args: &'a WatchArgs,
+        looked: &'a mut dyn FnMut(Look),
+    ) -> Result<Watch<'a>, Failure> {
         let targets = targets(context, args)?;
         let (interval, resync) = (args.interval, args.resync);
         let waiter = Waiter::new(Duration::from_millis(interval), Duration::from_secs(resync))?;
@@ -93,6 +105,7 @@ impl<'a> Watch<'a> {
             own_nodes: BTreeMap::new(),
             doubt: false,
             engines: KnownEngines::default(),
+            looked,
             said: BTreeSet::new(),
         })
     }
@@ -108,7 +121,7 @@ impl<'a> Watch<'a> {
             };
             self.refresh(&before);
             let wanted = self.args.driver_events || self.settings.driver_events;
-            self.waiter.ear.tend(wanted, &self.status.report.divided);
+            self.waiter.ear.tend(wanted, &self.status.report.divided, self.begun.words);
             self.publish();
             // One refresh may follow another without a wait between.
             self.manager.tell(&format!("READY=1\nWATCHDOG=1\nSTATUS={}\n", self.summary()));
@@ -234,8 +247,9 @@ impl<'a> Watch<'a> {
     /// The program itself, with the words that it was given.
     fn child(&mut self) -> mig_cdi_sys::Result<Ran> {
         let engines = self.engines.argument(&self.args.generate.spec);
-        let args = std::env::args_os().skip(1).chain(engines).chain(["--refresh".into()]);
-        run_program(&own_program()?, &args.collect::<Vec<_>>(), LIMIT)
+        let words = self.begun.words.iter().cloned();
+        let args: Vec<_> = words.chain(engines).chain(["--refresh".into()]).collect();
+        run_program(&own_program()?, &args, LIMIT)
     }
 
     /// False when nothing was certain, so that another look is due soon.
@@ -250,6 +264,7 @@ impl<'a> Watch<'a> {
         }
         self.engines.learn(report.engines.take());
         self.own_nodes = report.node_marks.drain(..).collect();
+        let inventory = report.inventory.take();
         let nothing_written = report.devices.is_empty() && report.left_out > 0;
         self.status.report = report;
         if nothing_written {
@@ -262,8 +277,12 @@ impl<'a> Watch<'a> {
             }
             self.doubt |= stands;
             self.own = self.marks();
+            self.tell_failed("no slice is certain".to_owned());
         } else {
             self.doubt = false;
+            if let Some(inventory) = inventory {
+                (self.looked)(Look::Found(inventory));
+            }
             self.good = Some(before.clone());
         }
         !nothing_written
@@ -278,8 +297,22 @@ impl<'a> Watch<'a> {
             self.begun.console.error(&failure.message);
         }
         self.status.state = State::Failing;
-        self.status.error = Some(failure);
         self.prune(before);
+        self.tell_failed(failure.message.clone());
+        self.status.error = Some(failure);
+    }
+
+    /// What the specs still offer, though the node cannot be asked.
+    fn tell_failed(&mut self, why: String) {
+        let mut standing = BTreeSet::new();
+        for (kind, target) in &self.targets {
+            let Some(names) = target.read().ok().flatten().and_then(|spec| Names::parse(&spec))
+            else {
+                continue;
+            };
+            standing.extend(names.devices().map(|name| format!("{kind}={name}")));
+        }
+        (self.looked)(Look::Failed { why, standing });
     }
 
     fn prune(&mut self, before: &Fingerprint) {

@@ -4,12 +4,26 @@
 use super::{Options, names};
 use crate::discover::Problem;
 use mig_cdi_model::{
-    Claim, DeviceNode, Gpu, MigDevice, MigMode, SliceId, Topology, Variable, cdi::DeviceName,
+    Claim, DeviceNode, Gpu, GpuMinor, MigDevice, MigMode, SliceId, Topology, Variable,
+    cdi::DeviceName,
 };
 use std::collections::BTreeMap;
 
+/// What a container asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A MIG device.
+    Slice(SliceId),
+    /// A whole GPU.
+    Gpu(GpuMinor),
+    /// A capability over all slices.
+    Administration,
+}
+
 /// Something that has entries of its own in a document.
 pub(super) struct Unit<'a> {
+    /// What it is.
+    pub subject: Subject,
     /// How messages call it.
     pub label: String,
     /// At least one, or it is left out.
@@ -73,6 +87,7 @@ fn mig<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> Unit<'a> {
         gpu: gpu.uuid.clone(),
     };
     Unit {
+        subject: Subject::Slice(claim.id),
         label: super::label(device),
         names,
         nodes: device.nodes().collect(),
@@ -89,7 +104,7 @@ fn mig<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> Unit<'a> {
 pub(crate) fn claim(device: &MigDevice<'_>) -> Claim {
     let MigDevice { gpu, gi, ci } = *device;
     Claim {
-        id: SliceId { gpu: gpu.minor, gi: gi.id, ci: ci.id },
+        id: device.id(),
         gpu_major: gpu.node.major,
         caps_major: gi.cap.major,
         gi_cap: gi.cap.minor,
@@ -121,6 +136,7 @@ fn annotations(device: &MigDevice<'_>) -> BTreeMap<String, String> {
 fn administrator<'a>(topology: &'a Topology, name: &str, node: &'a DeviceNode) -> Unit<'a> {
     let divided = topology.gpus.iter().filter(|gpu| gpu.mig == MigMode::Enabled);
     Unit {
+        subject: Subject::Administration,
         label: name.to_owned(),
         names: name.parse().into_iter().collect(),
         nodes: divided.map(|gpu| &gpu.node).chain([node]).collect(),
@@ -156,6 +172,7 @@ fn whole<'a>(gpu: &'a Gpu, options: &Options) -> Unit<'a> {
     let annotations = annotations.collect();
     let dri = if options.graphics { &gpu.dri[..] } else { &[] };
     Unit {
+        subject: Subject::Gpu(gpu.minor),
         label: gpu.label(),
         names: [index, uuid.clone()].into_iter().flatten().flat_map(|name| name.parse()).collect(),
         nodes: [&gpu.node].into_iter().chain(dri).collect(),

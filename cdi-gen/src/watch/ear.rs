@@ -38,6 +38,8 @@ pub(crate) struct News {
 /// Starts the process that listens, again when it ends, and hears it.
 pub(crate) struct Ear {
     wanted: bool,
+    /// The command line of watch.
+    words: Vec<OsString>,
     /// The GPUs in MIG mode: with others there is something else to listen to.
     gpus: BTreeSet<String>,
     listener: Option<Listener>,
@@ -68,6 +70,7 @@ impl Ear {
     pub(crate) fn new() -> Ear {
         Ear {
             wanted: false,
+            words: Vec::new(),
             gpus: BTreeSet::new(),
             listener: None,
             hearing: Hearing::Nobody,
@@ -89,12 +92,12 @@ impl Ear {
     }
 
     /// Listens to these GPUs from now on, when that is wanted.
-    pub(crate) fn tend(&mut self, wanted: bool, gpus: &BTreeSet<String>) {
+    pub(crate) fn tend(&mut self, wanted: bool, gpus: &BTreeSet<String>, words: &[OsString]) {
         if (wanted, gpus) == (self.wanted, &self.gpus) {
             return;
         }
         self.stop();
-        (self.wanted, self.gpus) = (wanted, gpus.clone());
+        (self.wanted, self.gpus, self.words) = (wanted, gpus.clone(), words.to_vec());
         self.retry = (self.wanted && !self.gpus.is_empty()).then(Instant::now);
     }
 
@@ -109,7 +112,7 @@ impl Ear {
             return None;
         }
         self.retry = None;
-        match start() {
+        match start(&self.words) {
             Ok(listener) => {
                 self.listener = Some(listener);
                 None
@@ -173,7 +176,7 @@ impl Ear {
 }
 
 /// The program itself, with the words that it was given.
-fn start() -> Result<Listener> {
-    let args: Vec<OsString> = std::env::args_os().skip(1).chain(["--listen".into()]).collect();
+fn start(words: &[OsString]) -> Result<Listener> {
+    let args: Vec<OsString> = words.iter().cloned().chain(["--listen".into()]).collect();
     Listener::start(&mig_cdi_sys::own_program()?, &args)
 }

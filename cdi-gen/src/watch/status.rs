@@ -1,7 +1,7 @@
 //! What watch says of itself: a file that `mig-cdi status` reads.
 
 use super::ear::Hearing;
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, inventory::Inventory};
 use mig_cdi_sys::{Ran, SpecDir, read_regular};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -53,6 +53,9 @@ pub(crate) struct Report {
     /// What kept some from being made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub complaints: Vec<String>,
+    /// What the node has to offer, when that is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<Inventory>,
     /// The engines, as `--engines` says them, when they had to be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engines: Option<String>,

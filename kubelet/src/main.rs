@@ -1,0 +1,2 @@
+//! `mig-cdi-kubelet`.
+fn main() {}
