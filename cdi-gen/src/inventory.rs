@@ -1,7 +1,13 @@
 //! What a node has to offer to those who hand slices out, by the names that its specs give them.
 
-use crate::spec::{Built, Subject};
-use mig_cdi_model::{Gpu, MigDevice, MigMode, Topology, cdi::Kind};
+use crate::{
+    discover::Source,
+    spec::{Built, Subject, handy_name},
+};
+use mig_cdi_model::{
+    Gpu, MigDevice, MigMode, Topology,
+    cdi::{DeviceName, Kind},
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -40,7 +46,7 @@ pub struct GpuEntry {
 /// A MIG device.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SliceEntry {
-    /// CDI name, as `nvidia.com/mig=MIG-…`.
+    /// CDI name, as `nvidia.com/mig=0:2g.20gb:4`.
     pub name: String,
     /// `MIG-…`.
     pub uuid: Option<String>,
@@ -68,9 +74,9 @@ pub(crate) fn inventory<'a>(
     problems: Vec<String>,
 ) -> Inventory {
     let names = built.flat_map(|(kind, built)| {
-        built.devices.iter().map(move |(subject, name)| (*subject, format!("{kind}={name}")))
+        built.devices.iter().map(move |(subject, names)| (*subject, (kind, &names[..])))
     });
-    let names: BTreeMap<Subject, String> = names.collect();
+    let names: Defined<'_> = names.collect();
     let entry = |gpu: &Gpu| {
         let devices = topology.mig_devices().filter(|device| device.gpu.minor == gpu.minor);
         GpuEntry {
@@ -80,7 +86,10 @@ pub(crate) fn inventory<'a>(
             model: gpu.model.clone(),
             numa: None,
             divided: gpu.mig == MigMode::Enabled,
-            name: names.get(&Subject::Gpu(gpu.minor)).cloned(),
+            name: {
+                let uuid = gpu.uuid.as_ref().and_then(|uuid| uuid.to_string().parse().ok());
+                name(&names, Subject::Gpu(gpu.minor), uuid)
+            },
             slices: devices.filter_map(|device| slice(&device, &names)).collect(),
         }
     };
@@ -91,10 +100,22 @@ pub(crate) fn inventory<'a>(
     }
 }
 
-fn slice(device: &MigDevice<'_>, names: &BTreeMap<Subject, String>) -> Option<SliceEntry> {
+/// The names that specs have.
+type Defined<'a> = BTreeMap<Subject, (&'a Kind, &'a [DeviceName])>;
+
+/// The one of these words, if it is defined, or else the first.
+fn name(names: &Defined<'_>, subject: Subject, wished: Option<DeviceName>) -> Option<String> {
+    let (kind, names) = names.get(&subject)?;
+    let name = wished.filter(|name| names.contains(name)).or_else(|| names.first().cloned())?;
+    Some(format!("{kind}={name}"))
+}
+
+/// Its name is one that ceases to be when the geometry changes, where there is such a one: the UUID of a slice may
+/// come back with another profile.
+fn slice(device: &MigDevice<'_>, names: &Defined<'_>) -> Option<SliceEntry> {
     let MigDevice { gi, ci, .. } = device;
     Some(SliceEntry {
-        name: names.get(&Subject::Slice(device.id()))?.clone(),
+        name: name(names, Subject::Slice(device.id()), handy_name(device, Source::Nvml))?,
         uuid: ci.uuid.as_ref().map(ToString::to_string),
         profile: ci.profile.as_ref().map(ToString::to_string),
         gi: gi.id.0,

@@ -109,8 +109,8 @@ pub enum Content {
 pub struct Built {
     /// CDI knows no empty document.
     pub spec: Option<Spec>,
-    /// What its devices are, each once, by the UUID where it has that name.
-    pub devices: Vec<(Subject, DeviceName)>,
+    /// What its devices are, each once, with its names.
+    pub devices: Vec<(Subject, Vec<DeviceName>)>,
     /// Devices left out.
     pub problems: Vec<Problem>,
     /// Names that could not be given to devices which have another.
@@ -154,13 +154,8 @@ pub fn build(
         devices,
         container_edits: edits.common(topology),
     });
-    let devices = units.iter().filter_map(named).collect();
+    let devices = units.into_iter().map(|unit| (unit.subject, unit.names)).collect();
     Ok(Built { spec, devices, problems, warnings })
-}
-
-fn named(unit: &Unit<'_>) -> Option<(Subject, DeviceName)> {
-    let uuid = unit.names.iter().find(|name| Some(name.as_str()) == unit.uuid.as_deref());
-    Some((unit.subject, uuid.or(unit.names.first())?.clone()))
 }
 
 /// A name that two units have names neither: a container would be given one of them by chance.

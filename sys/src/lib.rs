@@ -23,6 +23,7 @@ mod notify;
 mod process;
 mod publish;
 mod root;
+mod socket;
 
 pub mod elf;
 pub mod ldcache;
@@ -46,6 +47,7 @@ pub use notify::Manager;
 pub use process::{Powers, Ran, become_program, isolate, run, sleep};
 pub use publish::{Lock, Outcome, SpecDir};
 pub use root::Root;
+pub use socket::{listen_at, remove_socket};
 
 use nix::{dir::Dir, errno::Errno, fcntl::OFlag, sys::stat::Mode};
 use std::path::Path;

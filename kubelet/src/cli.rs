@@ -1,0 +1,46 @@
+//! The command line: the one source of flags and help.
+
+use crate::strategy::{Lists, Strategy};
+use clap::Parser;
+use std::{ffi::OsString, path::PathBuf};
+
+const AFTER: &str = "\
+A command line that begins with a command of mig-cdi is done as mig-cdi does it: mig-cdi-kubelet doctor.
+
+Exit codes are those of mig-cdi; see mig-cdi --help.";
+
+/// Offers slices of NVIDIA GPUs (MIG devices) to Kubernetes, and keeps their CDI specs true.
+#[derive(Debug, Parser)]
+#[command(name = "mig-cdi-kubelet", version, after_help = AFTER, max_term_width = 100)]
+pub struct Cli {
+    /// How slices become resources
+    #[arg(
+        long,
+        env = "MIG_STRATEGY",
+        value_enum,
+        default_value = "mixed",
+        value_name = "STRATEGY"
+    )]
+    pub mig_strategy: Strategy,
+
+    /// How the engine is told which devices a container has: one or more of cdi-cri, cdi-annotations, envvar
+    #[arg(
+        long,
+        env = "DEVICE_LIST_STRATEGY",
+        default_value = "cdi-cri,cdi-annotations",
+        value_name = "LIST"
+    )]
+    pub device_list_strategy: Lists,
+
+    /// Do not offer GPUs that are not divided, and write no spec for them: another plugin does
+    #[arg(long)]
+    pub leave_gpus: bool,
+
+    /// The kubelet's directory for device plugins
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet/device-plugins")]
+    pub kubelet_dir: PathBuf,
+
+    /// After --, options of mig-cdi watch
+    #[arg(last = true, value_name = "OPTION OF WATCH")]
+    pub watch: Vec<OsString>,
+}

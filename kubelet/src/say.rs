@@ -1,0 +1,27 @@
+//! What is said to people: lines on standard error, which a service manager or Kubernetes keeps.
+
+use std::{collections::BTreeSet, io::Write};
+
+/// Says a line.
+pub fn say(line: &str) {
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// Says each failure once, until things are well again.
+#[derive(Debug, Default)]
+pub struct Teller(BTreeSet<String>);
+
+impl Teller {
+    /// Says it if it was not said yet.
+    pub fn once(&mut self, failure: &str) {
+        if self.0.insert(failure.to_owned()) {
+            say(&format!("error: {failure}"));
+        }
+    }
+
+    /// All is well: what fails from now on is news.
+    pub fn forget(&mut self) {
+        self.0.clear();
+    }
+}
