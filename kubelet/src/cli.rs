@@ -1,6 +1,6 @@
 //! The command line: the one source of flags and help.
 
-use crate::strategy::{Lists, Strategy};
+use crate::{lists::Lists, strategy::Strategy};
 use clap::Parser;
 use std::{ffi::OsString, path::PathBuf};
 

@@ -6,6 +6,7 @@
 
 pub mod api;
 mod cli;
+pub mod lists;
 pub mod plugin;
 pub mod prefer;
 pub mod roster;

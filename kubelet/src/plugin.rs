@@ -8,9 +8,10 @@ use crate::{
         PreferredAllocationRequest, PreferredAllocationResponse, TopologyInfo, UNHEALTHY,
         service::device_plugin::device_plugin_server::DevicePlugin,
     },
+    lists::{List, Lists},
     prefer::preferred,
     roster::{Entry, Roster},
-    strategy::{List, Lists, Resource},
+    strategy::Resource,
 };
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};

@@ -8,10 +8,11 @@ use crate::{
             registration::registration_client::RegistrationClient,
         },
     },
+    lists::Lists,
     plugin::{OPTIONS, Plugin},
     roster::Roster,
     say::{Teller, say},
-    strategy::{Lists, Resource},
+    strategy::Resource,
 };
 use hyper_util::rt::TokioIo;
 use mig_cdi_sys::{file_mark, listen_at, remove_socket};

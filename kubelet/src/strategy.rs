@@ -1,7 +1,7 @@
 //! Which resources a node offers, and what it does not and why. Pure: from an inventory to offers.
 
 use mig_cdi::inventory::{GpuEntry, Inventory, SliceEntry};
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt};
 
 /// How slices become resources; the names are those of the device plugin that users come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -247,39 +247,112 @@ fn label(gpu: &GpuEntry) -> String {
     }
 }
 
-/// In which ways an allocation names its devices.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lists(Vec<List>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A way to name devices to the engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum List {
-    /// The field `CDI_devices` of the CRI, for kubelets that know it: 1.28 and later.
-    CdiCri,
-    /// The annotation `cdi.k8s.io/…`.
-    CdiAnnotations,
-    /// The variable `NVIDIA_VISIBLE_DEVICES`, for a runtime that reads it.
-    Envvar,
-}
-
-impl Lists {
-    /// True when devices are named so.
-    #[must_use]
-    pub fn has(&self, list: List) -> bool {
-        self.0.contains(&list)
+    fn slice(gi: u32, profile: &str, gib: u64) -> SliceEntry {
+        SliceEntry {
+            name: format!("nvidia.com/mig=0:{}:{gi}", profile.replace('+', ".")),
+            uuid: Some(format!("MIG-{gi}")),
+            profile: (!profile.is_empty()).then(|| profile.to_owned()),
+            gi,
+            memory_mib: Some(gib * 1024),
+            ..SliceEntry::default()
+        }
     }
-}
 
-impl FromStr for Lists {
-    type Err = String;
+    fn gpu(index: u32, divided: bool, slices: Vec<SliceEntry>) -> GpuEntry {
+        GpuEntry {
+            index: Some(index),
+            uuid: Some(format!("GPU-{index}")),
+            pci: format!("00000000:0{index}:00.0"),
+            divided,
+            name: (!divided).then(|| format!("nvidia.com/gpu=GPU-{index}")),
+            slices,
+            ..GpuEntry::default()
+        }
+    }
 
-    fn from_str(text: &str) -> Result<Lists, String> {
-        let one = |word: &str| match word {
-            "cdi-cri" => Ok(List::CdiCri),
-            "cdi-annotations" => Ok(List::CdiAnnotations),
-            "envvar" => Ok(List::Envvar),
-            word => Err(format!("{word:?} is not cdi-cri, cdi-annotations or envvar")),
+    fn node(gpus: Vec<GpuEntry>) -> Inventory {
+        Inventory { gpus, ..Inventory::default() }
+    }
+
+    /// `resource: ids` and then what is withheld, a line each.
+    fn shown(node: &Inventory, strategy: Strategy) -> Vec<String> {
+        let Offers { resources, withheld } = offers(node, strategy);
+        let line = |(resource, offers): (&Resource, &Vec<Offer>)| {
+            let ids: Vec<_> = offers.iter().map(|offer| offer.id.as_str()).collect();
+            format!("{resource}: {}", ids.join(" "))
         };
-        text.split(',').map(str::trim).map(one).collect::<Result<Vec<_>, _>>().map(Lists)
+        let subject = |line: &String| line.split(':').next().unwrap_or_default().to_owned();
+        resources.iter().map(line).chain(withheld.iter().map(subject)).collect()
+    }
+
+    fn a_node_of_everything() -> Inventory {
+        node(vec![
+            gpu(0, true, vec![slice(1, "3g.40gb", 40), slice(2, "1g.10gb", 10)]),
+            gpu(1, true, vec![slice(3, "1g.10gb+me", 10), slice(4, "1c.3g.40gb", 40)]),
+            gpu(2, true, vec![]),
+            gpu(3, false, vec![]),
+        ])
+    }
+
+    #[test]
+    fn none_offers_gpus_that_are_not_divided() {
+        let lines = shown(&a_node_of_everything(), Strategy::None);
+        assert_eq!(lines, ["nvidia.com/gpu: GPU-3", "gpu 0, gpu 1, gpu 2"]);
+    }
+
+    #[test]
+    fn mixed_offers_slices_by_profile_and_the_rest_as_gpus() {
+        let lines = shown(&a_node_of_everything(), Strategy::Mixed);
+        let expected = [
+            "nvidia.com/gpu: GPU-3",
+            "nvidia.com/mig-1c.3g.40gb: MIG-4",
+            "nvidia.com/mig-1g.10gb: MIG-2",
+            "nvidia.com/mig-1g.10gb.me: MIG-3",
+            "nvidia.com/mig-3g.40gb: MIG-1",
+            "gpu 2",
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn single_offers_the_profile_of_most_slices_and_names_the_odd_ones() {
+        let odd = vec![slice(1, "1g.10gb", 10), slice(2, "3g.40gb", 40), slice(3, "1g.10gb", 10)];
+        let node = node(vec![gpu(0, true, odd), gpu(1, true, vec![]), gpu(2, false, vec![])]);
+        let lines = shown(&node, Strategy::Single);
+        let withheld = ["1 slices of 3g.40gb", "gpu 2", "gpu 1"];
+        assert_eq!(lines[0], "nvidia.com/gpu: MIG-1 MIG-3");
+        assert_eq!(lines[1..], withheld);
+    }
+
+    #[test]
+    fn of_two_profiles_with_as_many_slices_single_offers_the_smaller() {
+        let both = vec![slice(1, "3g.40gb", 40), slice(2, "1g.10gb", 10)];
+        assert_eq!(single_profile(&node(vec![gpu(0, true, both)])), Some("1g.10gb"));
+    }
+
+    #[test]
+    fn single_without_a_divided_gpu_offers_gpus() {
+        let node = node(vec![gpu(0, false, vec![]), gpu(1, false, vec![])]);
+        assert_eq!(shown(&node, Strategy::Single), ["nvidia.com/gpu: GPU-0 GPU-1"]);
+    }
+
+    #[test]
+    fn while_slices_are_made_single_offers_no_whole_gpu_in_their_place() {
+        let node = node(vec![gpu(0, true, vec![]), gpu(1, false, vec![])]);
+        assert_eq!(shown(&node, Strategy::Single), ["gpu 1", "gpu 0"]);
+    }
+
+    #[test]
+    fn what_has_no_profile_or_no_name_is_withheld_alone() {
+        let mut plain = gpu(1, false, vec![]);
+        plain.name = None;
+        let slices = vec![slice(1, "", 0), slice(2, "1g.10gb", 10), slice(3, "1g/\u{e9}", 10)];
+        let lines = shown(&node(vec![gpu(0, true, slices), plain]), Strategy::Mixed);
+        assert_eq!(lines[0], "nvidia.com/mig-1g.10gb: MIG-2");
+        assert_eq!(lines.len(), 4, "{lines:?}");
     }
 }

@@ -128,7 +128,7 @@ proptest! {
         let expected: Vec<_> = node.gpus.iter().flat_map(|gpu| {
             gpu.instances.iter().flat_map(move |gi| gi.compute.iter().map(move |ci| (gpu, gi, ci)))
         }).collect();
-        prop_assert_eq!(built.devices, expected.len());
+        prop_assert_eq!(built.devices.len(), expected.len());
         let Some(spec) = built.spec else {
             prop_assert!(expected.is_empty());
             return Ok(());
