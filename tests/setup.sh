@@ -4,12 +4,7 @@
 # Needs root for the packages. What it fetches besides goes below target/test-deps.
 set -eu
 cd "$(dirname "$0")/.."
-deps=target/test-deps
-mkdir -p "$deps"
-
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
-}
+. tests/fetch.sh
 
 missing=
 for pair in podman:podman runc:runc crun:crun conmon:conmon busybox:busybox-static cc:gcc c++:g++ \
@@ -35,38 +30,6 @@ if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
     }
     rustup target add "$target"
 fi
-
-# The mirror that this machine takes Debian's packages from. apt knows it once it has its lists.
-mirror() {
-    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
-        awk '$3 == "main" && $2 !~ /-/ { print $1; exit }'
-}
-
-# fetch NAME SUITE COMPONENT ARCHITECTURE PACKAGE…: unpacks packages into $deps/NAME without installing
-# them.
-fetch() {
-    name=$1 suite=$2 component=$3 architecture=$4
-    shift 4
-    [ ! -d "$deps/$name" ] || return 0
-    [ -n "$(mirror)" ] || as_root apt-get update -q
-    apt=$PWD/$deps/apt-$name
-    mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/empty" "$apt/root"
-    : >"$apt/status"
-    echo "deb [arch=$architecture signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(mirror) $suite $component" \
-        >"$apt/sources.list"
-    options="-q -o Dir::State::Lists=$apt/lists -o Dir::State::Status=$apt/status -o Dir::Cache=$apt
-        -o Dir::Etc::SourceList=$apt/sources.list -o Dir::Etc::SourceParts=$apt/empty -o APT::Sandbox::User=
-        -o APT::Architecture=$architecture -o APT::Architectures=$architecture"
-    # shellcheck disable=SC2086
-    apt-get $options update
-    # shellcheck disable=SC2086
-    (cd "$apt" && apt-get $options download "$@")
-    for package in "$apt"/*.deb; do
-        dpkg-deb -x "$package" "$apt/root"
-    done
-    mv "$apt/root" "$deps/$name"
-    rm -rf "$apt"
-}
 
 # NVIDIA's own user-space files: the loader has to cope with libraries that are not ours. There is no
 # driver behind them.

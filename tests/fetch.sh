@@ -1,0 +1,52 @@
+# fetch.sh: functions that fetch Debian's packages and unpack them below target/test-deps, without installing
+# them. To be sourced in the root of the project.
+# shellcheck shell=sh
+deps=target/test-deps
+mkdir -p "$deps"
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# The mirror that this machine takes Debian's packages from. apt knows it once it has its lists.
+# shellcheck disable=SC2016
+mirror() {
+    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
+        awk '$3 == "main" && $2 !~ /-/ { print $1; exit }'
+}
+
+# fetch NAME SUITE COMPONENT ARCHITECTURE PACKAGE…: unpacks these packages alone into $deps/NAME.
+fetch() {
+    unpack download "$@"
+}
+
+# The same with all that they depend on: a tree in which their programs run.
+fetch_whole() {
+    unpack "install --download-only --no-install-recommends --yes" "$@"
+}
+
+unpack() {
+    how=$1 name=$2 suite=$3 component=$4 architecture=$5
+    shift 5
+    [ ! -d "$deps/$name" ] || return 0
+    [ -n "$(mirror)" ] || as_root apt-get update -q
+    apt=$PWD/$deps/apt-$name
+    rm -rf "$apt"
+    mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/empty" "$apt/root"
+    # As far as apt is told, nothing is installed.
+    : >"$apt/status"
+    echo "deb [arch=$architecture signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(mirror) $suite $component" \
+        >"$apt/sources.list"
+    options="-q -o Dir::State::Lists=$apt/lists -o Dir::State::Status=$apt/status -o Dir::Cache=$apt
+        -o Dir::Etc::SourceList=$apt/sources.list -o Dir::Etc::SourceParts=$apt/empty -o APT::Sandbox::User=
+        -o APT::Architecture=$architecture -o APT::Architectures=$architecture"
+    # shellcheck disable=SC2086
+    apt-get $options update
+    # shellcheck disable=SC2086
+    (cd "$apt/archives" && apt-get $options $how "$@")
+    for package in "$apt"/archives/*.deb; do
+        dpkg-deb -x "$package" "$apt/root"
+    done
+    mv "$apt/root" "$deps/$name"
+    rm -rf "$apt"
+}
