@@ -30,20 +30,6 @@ fi
 # Where there is AppArmor, an engine would leave its profile in the kernel. They see none.
 [ ! -d /sys/kernel/security ] || mount -t tmpfs tmpfs /sys/kernel/security
 
-# The format of docker save: one layer, a configuration, and a list of both. containerd also takes it to
-# hold a pod open.
-make_image() {
-    mkdir "$dir/image"
-    cd "$dir/image"
-    tar -C "$dir/rootfs" -cf layer.tar .
-    cat >config.json <<END
-{"architecture":"$(dpkg --print-architecture)","os":"linux","config":{"Entrypoint":["sleep","1000000"],"Env":["PATH=/bin"]},
- "rootfs":{"type":"layers","diff_ids":["sha256:$(sha256sum <layer.tar | cut -d ' ' -f 1)"]}}
-END
-    echo '[{"Config":"config.json","RepoTags":["localhost/probe:1"],"Layers":["layer.tar"]}]' >manifest.json
-    tar -cf ../image.tar config.json manifest.json layer.tar
-}
-
 start_containerd() {
     containerd --config "$dir/host/etc/containerd/config.toml" >"$dir/log" 2>&1 </dev/null &
     client="ctr --address $dir/socket"
@@ -57,7 +43,7 @@ start_docker() {
     load="$client load --input"
 }
 
-make_image
+sh "$(dirname "$0")/image.sh" "$dir/rootfs" "$dir/image.tar"
 "start_$engine"
 until $client version >/dev/null 2>&1; do
     kill -0 $! || exit 1

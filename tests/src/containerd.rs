@@ -5,6 +5,7 @@
 use crate::{FakeHost, daemon::Daemon, run, watch::until};
 use std::{
     fs,
+    path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
@@ -13,7 +14,9 @@ use std::{
 /// A containerd that runs.
 #[derive(Debug)]
 pub struct Containerd {
-    daemon: Daemon,
+    dir: PathBuf,
+    /// Ends it.
+    daemon: Option<Daemon>,
     numbers: AtomicU32,
 }
 
@@ -24,7 +27,15 @@ impl Containerd {
     /// When it does not come up.
     #[must_use]
     pub fn start(cgroup: &str, host: &FakeHost) -> Containerd {
-        Containerd { daemon: Daemon::start("containerd", cgroup, host), numbers: AtomicU32::new(0) }
+        let daemon = Daemon::start("containerd", cgroup, host);
+        let ours = Containerd::at(daemon.dir());
+        Containerd { daemon: Some(daemon), ..ours }
+    }
+
+    /// One that somebody else has started, with its socket in this directory.
+    #[must_use]
+    pub fn at(dir: &Path) -> Containerd {
+        Containerd { dir: dir.to_owned(), daemon: None, numbers: AtomicU32::new(0) }
     }
 
     /// Runs the probe with these CDI devices, in a pod of its own: what it printed.
@@ -128,11 +139,11 @@ impl Containerd {
 
     /// A `PodSandboxConfig` with the network of the host, so that no plugin for networks is needed.
     fn pod(&self, name: &str) -> Vec<u8> {
-        let group = self.daemon.dir().file_name().expect("it has a name").to_string_lossy();
+        let group = self.dir.file_name().expect("it has a name").to_string_lossy();
         let metadata = [field(1, name), field(2, name), field(3, "default")].concat();
         let network = [varint(1 << 3), varint(2)].concat();
         let linux = [field(1, format!("/{group}")), field(2, field(1, network))].concat();
-        let logs = self.daemon.dir().join(name).display().to_string();
+        let logs = self.dir.join(name).display().to_string();
         [field(1, metadata), field(3, logs), field(8, linux)].concat()
     }
 
@@ -147,7 +158,7 @@ impl Containerd {
         let command: Vec<_> =
             ["sh", "-c", "probe \"$@\"; echo end", "sh"].iter().chain(args).copied().collect();
         self.start_container(pod, more, &command)?;
-        let log = self.daemon.dir().join(name).join("log");
+        let log = self.dir.join(name).join("log");
         // Before each line are the time, the stream, and whether the line is whole.
         let read = || {
             let text = fs::read_to_string(&log).unwrap_or_default();
@@ -181,7 +192,7 @@ impl Containerd {
 
     /// Calls a method; gives the message that it answers.
     fn call(&self, method: &str, message: &[u8]) -> Result<Vec<u8>, String> {
-        let file = |kind| self.daemon.dir().join(self.fresh(kind));
+        let file = |kind| self.dir.join(self.fresh(kind));
         let (request, answer) = (file("request"), file("answer"));
         // Not compressed, and this long.
         let length = u32::try_from(message.len()).expect("a small message").to_be_bytes();
@@ -189,11 +200,12 @@ impl Containerd {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--max-time", "60", "--http2-prior-knowledge"]);
         curl.args(["--header", "content-type: application/grpc", "--header", "te: trailers"]);
-        curl.arg("--unix-socket").arg(self.daemon.dir().join("socket"));
+        curl.arg("--unix-socket").arg(self.dir.join("socket"));
         curl.args(["--dump-header", "-", "--output"]).arg(&answer);
         curl.arg("--data-binary").arg(format!("@{}", request.display()));
         let run = run(curl.arg(format!("http://localhost/runtime.v1.RuntimeService/{method}")));
-        assert_eq!(run.code, 0, "{method}: {}{}", run.stderr, self.daemon.log());
+        let log = || self.daemon.as_ref().map(Daemon::log).unwrap_or_default();
+        assert_eq!(run.code, 0, "{method}: {}{}", run.stderr, log());
         let header =
             |name: &str| run.stdout.lines().find_map(|l| l.strip_prefix(name)).map(str::trim);
         match header("grpc-status:") {
