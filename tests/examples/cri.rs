@@ -1,0 +1,20 @@
+//! `cri DIR DEVICE [MAJOR:MINOR …]`: asks the containerd whose socket is in DIR, by CRI, for a container with a CDI
+//! device, and prints what the probe in it says.
+
+use mig_cdi_tests::containerd::Containerd;
+use std::{path::Path, process::exit};
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let [dir, device, numbers @ ..] = &words[..] else {
+        panic!("cri DIR DEVICE [MAJOR:MINOR …]")
+    };
+    match Containerd::at(Path::new(dir)).probe(&[device], numbers) {
+        Ok(said) => print!("{said}"),
+        Err(why) => {
+            eprintln!("{why}");
+            exit(1);
+        }
+    }
+}
