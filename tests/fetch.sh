@@ -15,7 +15,22 @@ mirror() {
         awk '$3 == "main" && $2 !~ /-/ { print $1; exit }'
 }
 
-# fetch NAME SUITE COMPONENT ARCHITECTURE PACKAGE…: unpacks these packages alone into $deps/NAME.
+# libraries PACKAGE…: the packages of libraries that these need, and those that the libraries need. For fetch, whose
+# options it takes.
+libraries() {
+    known=' ' new=$*
+    while [ -n "$new" ]; do
+        # shellcheck disable=SC2086
+        new=$(apt-cache $options depends --important $new |
+            awk -v known="$known" '$1 ~ /Depends:$/ && $2 ~ /^lib/ && !index(known, " " $2 " ") && !seen[$2]++ { print $2 }')
+        # shellcheck disable=SC2086
+        known="$known$(printf '%s ' $new)"
+    done
+    echo "$known"
+}
+
+# fetch NAME SUITE COMPONENT ARCHITECTURE [--libraries] PACKAGE…: unpacks these packages alone into $deps/NAME. With
+# --libraries also the libraries that they need, by the names that the suite has for them now.
 fetch() {
     unpack download "$@"
 }
@@ -42,6 +57,11 @@ unpack() {
         -o APT::Architecture=$architecture -o APT::Architectures=$architecture"
     # shellcheck disable=SC2086
     apt-get $options update
+    if [ "$1" = --libraries ]; then
+        shift
+        # shellcheck disable=SC2046
+        set -- "$@" $(libraries "$@")
+    fi
     # shellcheck disable=SC2086
     (cd "$apt/archives" && apt-get $options $how "$@")
     for package in "$apt"/archives/*.deb; do
