@@ -1,5 +1,5 @@
 #!/bin/sh
-# daemon.sh containerd|docker DIR: an engine with all that it writes in DIR, with the configuration in DIR/host,
+# daemon.sh containerd|docker|crio DIR: an engine with all that it writes in DIR, with what is in DIR/host over /etc,
 # and with the root file system DIR/rootfs as its only image. It runs until standard input ends, which is when
 # the test ends, however it ends. For the first process of a pid namespace, in what ns.sh makes.
 set -eu
@@ -31,21 +31,31 @@ fi
 [ ! -d /sys/kernel/security ] || mount -t tmpfs tmpfs /sys/kernel/security
 
 start_containerd() {
-    containerd --config "$dir/host/etc/containerd/config.toml" >"$dir/log" 2>&1 </dev/null &
-    client="ctr --address $dir/socket"
-    load="$client --namespace k8s.io images import --snapshotter native"
+    containerd --config /etc/containerd/config.toml >"$dir/log" 2>&1 </dev/null &
+    up="ctr --address $dir/socket version"
+    load="ctr --address $dir/socket --namespace k8s.io images import --no-unpack"
 }
 
 # It starts a containerd of its own.
 start_docker() {
-    dockerd --config-file "$dir/host/etc/docker/daemon.json" >"$dir/log" 2>&1 </dev/null &
-    client="docker --host unix://$dir/socket"
-    load="$client load --input"
+    dockerd --config-file /etc/docker/daemon.json >"$dir/log" 2>&1 </dev/null &
+    up="docker --host unix://$dir/socket version"
+    load="docker --host unix://$dir/socket load --input"
 }
 
+# It sees what podman puts into the storage that they share.
+start_crio() {
+    "$CRIO" --config /etc/crio/crio.conf --config-dir /etc/crio/crio.conf.d >"$dir/log" 2>&1 </dev/null &
+    up="$CRIO status --socket $dir/socket info"
+    load="podman --root $dir/root --runroot /run/crio-storage --storage-driver vfs load --input"
+}
+
+# Some make directories there.
+mkdir /run/etc /run/work
+mount -t overlay overlay -o "lowerdir=$dir/host/etc:/etc,upperdir=/run/etc,workdir=/run/work" /etc
 sh "$(dirname "$0")/image.sh" "$dir/rootfs" "$dir/image.tar"
 "start_$engine"
-until $client version >/dev/null 2>&1; do
+until $up >/dev/null 2>&1; do
     kill -0 $! || exit 1
     sleep 0.1
 done

@@ -1,8 +1,14 @@
-//! A real containerd, which is asked as kubelet asks it: by CRI. That is gRPC, and Debian has no client
+//! A real containerd, or CRI-O, which is asked as kubelet asks it: by CRI. That is gRPC, and Debian has no client
 //! for it; curl speaks HTTP/2, and the messages are few. The numbers of their fields are those of CRI's
 //! `api.proto`.
 
-use crate::{FakeHost, daemon::Daemon, run, watch::until};
+use crate::{
+    FakeHost,
+    daemon::{Daemon, Setting},
+    root::Root,
+    run,
+    watch::until,
+};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -11,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A containerd that runs.
+/// A containerd that runs, or a CRI-O.
 #[derive(Debug)]
 pub struct Containerd {
     dir: PathBuf,
@@ -21,13 +27,23 @@ pub struct Containerd {
 }
 
 impl Containerd {
-    /// Starts it on the directory of specs of a host, with cgroup `v1` or `v2`.
+    /// Starts it on the directory of specs of a host, with runc and cgroup `v1` or `v2`.
     ///
     /// # Panics
     /// When it does not come up.
     #[must_use]
-    pub fn start(cgroup: &str, host: &FakeHost) -> Containerd {
-        let daemon = Daemon::start("containerd", cgroup, host);
+    pub fn start(cgroup: &'static str, host: &FakeHost) -> Containerd {
+        let variant = ("runc", cgroup);
+        Containerd::of(&Setting { engine: "containerd", root: Root::Trixie, variant }, host)
+    }
+
+    /// The same for another one.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn of(setting: &Setting<'_>, host: &FakeHost) -> Containerd {
+        let daemon = Daemon::start(setting, host);
         let ours = Containerd::at(daemon.dir());
         Containerd { daemon: Some(daemon), ..ours }
     }
@@ -137,12 +153,13 @@ impl Containerd {
         }
     }
 
-    /// A `PodSandboxConfig` with the network of the host, so that no plugin for networks is needed.
+    /// A `PodSandboxConfig` with the network of the host, so that no plugin for networks is needed, and as kubelet
+    /// asks for it with processes of each container to themselves.
     fn pod(&self, name: &str) -> Vec<u8> {
         let group = self.dir.file_name().expect("it has a name").to_string_lossy();
         let metadata = [field(1, name), field(2, name), field(3, "default")].concat();
-        let network = [varint(1 << 3), varint(2)].concat();
-        let linux = [field(1, format!("/{group}")), field(2, field(1, network))].concat();
+        let namespaces = [varint(1 << 3), varint(2), varint(2 << 3), varint(1)].concat();
+        let linux = [field(1, format!("/{group}")), field(2, field(1, namespaces))].concat();
         let logs = self.dir.join(name).display().to_string();
         [field(1, metadata), field(3, logs), field(8, linux)].concat()
     }

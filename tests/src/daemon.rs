@@ -1,39 +1,89 @@
 //! Engines that are daemons, in namespaces of their own for mounts, processes and the network: nothing of
 //! them is left when their test ends, also when it is killed.
 
-use crate::{FakeHost, podman::make_rootfs, project, run, watch::until};
+mod files;
+
+use crate::{
+    FakeHost,
+    podman::{Variant, make_rootfs, runtime_program},
+    project,
+    root::{Root, version},
+    run,
+    watch::until,
+};
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 use tempfile::TempDir;
+
+/// Which engine, and what it runs on.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting<'a> {
+    /// `containerd`, `docker` or `crio`.
+    pub engine: &'a str,
+    /// Whose it is, and whose programs it finds.
+    pub root: Root,
+    /// The OCI runtime of containers that ask for none, and the cgroup version.
+    pub variant: Variant,
+}
+
+impl Setting<'_> {
+    /// The version that the engine says it has.
+    ///
+    /// # Panics
+    /// When it is not there.
+    #[must_use]
+    pub fn version(&self) -> String {
+        let program = match self.engine {
+            "docker" => "dockerd".into(),
+            "crio" => self.crio().display().to_string(),
+            other => other.to_owned(),
+        };
+        version(&run(self.root.command(&program).arg("--version")).stdout)
+    }
+
+    /// The CRI-O that whoever runs the tests names: no Debian has one.
+    fn crio(&self) -> PathBuf {
+        PathBuf::from(std::env::var_os("CRIO").expect("CRIO names a CRI-O"))
+    }
+}
 
 /// An engine that runs; dropping it ends it and all its containers.
 #[derive(Debug)]
 pub struct Daemon {
     dir: TempDir,
     child: Child,
+    root: Root,
 }
 
 impl Daemon {
-    /// Starts `containerd` or `docker` on the directory of specs of a host, with cgroup `v1` or `v2`, as
-    /// `mig-cdi configure` has configured it. Its runtime `mig-cdi` is [`FakeHost::runtime`].
+    /// Starts an engine on the directory of specs of a host, as `mig-cdi configure` has configured it. Its runtime
+    /// `mig-cdi` is [`FakeHost::runtime`].
     ///
     /// # Panics
     /// When it does not come up.
     #[must_use]
-    pub fn start(engine: &str, cgroup: &str, host: &FakeHost) -> Daemon {
+    pub fn start(setting: &Setting<'_>, host: &FakeHost) -> Daemon {
+        let Setting { engine, root, variant } = *setting;
         let dir = tempfile::Builder::new().prefix("mig-cdi-").tempdir().expect("a directory");
         make_rootfs(&dir.path().join("rootfs"));
-        configure(engine, cgroup, host, dir.path());
+        configure(setting, host, dir.path());
         let engines = project().join("tests/engines");
-        let mut command = command("unshare", dir.path());
+        let mut command = root.command("unshare");
         command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--net", "sh"]);
-        command.arg(engines.join("ns.sh")).args([cgroup, "sh"]);
+        command.arg(engines.join("ns.sh")).args([variant.1, "sh"]);
         command.arg(engines.join("daemon.sh")).arg(engine).arg(dir.path());
+        command.env("HOME", dir.path());
+        if let Some(over) = root.of_daemons(variant.0).over() {
+            command.env("OVER", over);
+        }
+        if engine == "crio" {
+            command.env("CRIO", setting.crio());
+        }
         let child = command.stdin(Stdio::piped()).spawn().expect("unshare starts");
-        let mut daemon = Daemon { dir, child };
+        let mut daemon = Daemon { dir, child, root };
         let (ready, child) = (daemon.dir.path().join("ready"), &mut daemon.child);
         let ended = |child: &mut Child| child.try_wait().expect("its state").is_some();
         until("the engine is up", || ready.exists() || ended(child));
@@ -56,7 +106,9 @@ impl Daemon {
     /// A program of the engine.
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
-        command(program, self.dir())
+        let mut command = self.root.command(program);
+        command.env("HOME", self.dir());
+        command
     }
 }
 
@@ -69,63 +121,28 @@ impl Drop for Daemon {
 }
 
 /// Writes what the engine has for itself, and has `mig-cdi configure` do the rest.
-fn configure(engine: &str, cgroup: &str, host: &FakeHost, dir: &Path) {
-    let name = dir.file_name().expect("it has a name").to_string_lossy();
-    let dir = dir.display();
-    let (path, text) = match engine {
-        // The native snapshotter asks nothing of the file system below. Less likely to be killed for memory a
-        // process becomes only with CAP_SYS_RESOURCE.
-        "containerd" => (
-            "containerd/config.toml",
-            format!(
-                "# As an administrator wrote it\nversion = 2\nroot = \"{dir}/root\"\nstate = \"/run/containerd\"\n\
-                 [grpc]\n  address = \"{dir}/socket\"\n[plugins.\"io.containerd.grpc.v1.cri\"]\n  \
-                 sandbox_image = \"localhost/probe:1\"  # no registry\n  disable_cgroup = {}\n  \
-                 restrict_oom_score_adj = true\n  [plugins.\"io.containerd.grpc.v1.cri\".containerd]\n    \
-                 snapshotter = \"native\"\n",
-                cgroup == "v2"
-            ),
-        ),
-        _ => (
-            "docker/daemon.json",
-            format!(
-                "{{\"hosts\": [\"unix://{dir}/socket\"], \"data-root\": \"{dir}/root\",\n \
-                 \"storage-driver\": \"vfs\", \"cgroup-parent\": \"/{name}\", \"exec-opts\": \
-                 [\"native.cgroupdriver=cgroupfs\"],\n \"bridge\": \"none\", \"iptables\": false, \"ip6tables\": \
-                 false, \"ip-forward\": false}}\n"
-            ),
-        ),
+fn configure(setting: &Setting<'_>, host: &FakeHost, dir: &Path) {
+    let version = setting.version();
+    // containerd 1.7 can be told to ask for none. What Docker always asks for is nothing to runc.
+    let engine = setting.engine;
+    let limits = match (engine, setting.variant) {
+        ("containerd", (_, "v2")) => version.starts_with("1."),
+        ("docker", ("crun", "v2")) | ("crio", _) => false,
+        _ => true,
     };
-    let root = format!("{dir}/host");
-    let path = Path::new(&root).join("etc").join(path);
+    let runtime =
+        runtime_program(dir, setting.root.of_daemons(setting.variant.0), setting.variant, limits);
+    let (path, text) = files::before(setting, &version, dir, &runtime);
+    let root = dir.join("host");
+    let path = root.join("etc").join(path);
     fs::create_dir_all(path.parent().expect("it has one")).expect("make a directory");
     fs::write(path, text).expect("write the configuration");
     let programs = host.configured();
-    let version = run(command(if engine == "docker" { "dockerd" } else { engine }, Path::new("/"))
-        .arg("--version"));
-    let version = version.stdout.replace([',', '~'], " ");
-    let mut words = version.split_whitespace();
-    let version = words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
     let mut command = Command::new(programs.join("mig-cdi"));
     command.env_clear().args(["configure", engine, "--runtime"]);
-    command.arg(format!("--engine-version={}", version.expect("it says its version")));
+    let release = version.split('~').next().expect("text before it");
+    command.arg(format!("--engine-version={release}"));
     command.arg(format!("--config={}", programs.join("config.toml").display()));
-    let run = run(command.arg(format!("--host-root={root}")));
+    let run = run(command.arg(format!("--host-root={}", root.display())));
     assert_eq!(run.code, 0, "{}", run.stderr);
-}
-
-/// A program that `tests/setup.sh` unpacked, or the machine's.
-///
-/// # Panics
-/// When they are not there.
-#[must_use]
-pub fn command(program: &str, home: &Path) -> Command {
-    let engines = project().join("target/test-deps/engines/usr");
-    assert!(engines.is_dir(), "{} is not there; run tests/setup.sh", engines.display());
-    let engines = engines.display();
-    let path = format!("{engines}/bin:{engines}/sbin:/usr/bin:/usr/sbin:/bin:/sbin");
-    // The path also says where the program itself is looked for.
-    let mut command = Command::new(program);
-    command.env_clear().env("PATH", path).env("HOME", home);
-    command
 }

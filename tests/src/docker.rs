@@ -1,19 +1,36 @@
 //! A real Docker.
 
-use crate::{FakeHost, daemon::Daemon, run};
+use crate::{
+    FakeHost,
+    daemon::{Daemon, Setting},
+    root::Root,
+    run,
+};
 
 /// A Docker that runs.
 #[derive(Debug)]
 pub struct Docker(Daemon);
 
 impl Docker {
-    /// Starts it on the directory of specs of a host, with cgroup `v1` or `v2`.
+    /// Starts it on the directory of specs of a host, with runc and cgroup `v1` or `v2`.
     ///
     /// # Panics
     /// When it does not come up.
     #[must_use]
-    pub fn start(cgroup: &str, host: &FakeHost) -> Docker {
-        Docker(Daemon::start("docker", cgroup, host))
+    pub fn start(cgroup: &'static str, host: &FakeHost) -> Docker {
+        Docker::of(
+            &Setting { engine: "docker", root: Root::Trixie, variant: ("runc", cgroup) },
+            host,
+        )
+    }
+
+    /// The same for another one.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn of(setting: &Setting<'_>, host: &FakeHost) -> Docker {
+        Docker(Daemon::start(setting, host))
     }
 
     /// Runs the probe with these CDI devices: what it printed.

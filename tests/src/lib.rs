@@ -12,6 +12,7 @@ pub mod matrix;
 pub mod nvml_call;
 pub mod partition;
 pub mod podman;
+pub mod root;
 pub mod victim;
 pub mod watch;
 

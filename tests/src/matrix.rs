@@ -4,6 +4,11 @@
 //! The majors have no driver here: a node that the device cgroup allows opens with ENXIO, one that it
 //! does not with EPERM.
 
+mod engines;
+mod table;
+
+pub use table::{Cell, cells, rows, table, wrong};
+
 use crate::FakeHost;
 use mig_cdi_sim::preset;
 use std::time::{Duration, Instant};

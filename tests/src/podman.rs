@@ -1,7 +1,13 @@
 //! A real podman, with its own storage, in a private mount namespace: the machine's, Debian 13's, or that
 //! of a user who is not root.
 
-use crate::{FakeHost, Run, program, project, run};
+use crate::{
+    FakeHost, Run,
+    hook::script_program,
+    program, project,
+    root::{Root, version},
+    run,
+};
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
@@ -21,15 +27,18 @@ const PATH: &str = "/usr/bin:/usr/sbin:/bin:/sbin";
 /// Who runs podman when it is rootless: nobody of the machine's. As `tests/engines/rootless.sh` has it.
 const USER: u32 = 64500;
 
-/// Whose podman.
+/// Whose podman, and who runs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The machine's: Debian 12 has 4.3.1.
-    Machine,
-    /// Debian 13's, with its OCI runtimes.
-    Debian13,
-    /// The same, run by a user.
-    Rootless,
+pub struct Kind {
+    /// Debian 12 has 4.3.1.
+    pub root: Root,
+    /// A user runs it, who is not root.
+    pub rootless: bool,
+}
+
+impl Kind {
+    /// The machine's, run by root.
+    pub const MACHINE: Kind = Kind { root: Root::Machine, rootless: false };
 }
 
 /// A podman with a root file system to run.
@@ -38,6 +47,10 @@ pub struct Podman {
     dir: TempDir,
     variant: Variant,
     kind: Kind,
+    /// The OCI runtime.
+    runtime: PathBuf,
+    /// What lies over /etc/containers, where it is configured.
+    etc: Option<PathBuf>,
 }
 
 impl Podman {
@@ -47,7 +60,7 @@ impl Podman {
     /// When a tool is missing: `tests/setup.sh` installs them.
     #[must_use]
     pub fn new(variant: Variant) -> Podman {
-        Podman::of(Kind::Machine, variant)
+        Podman::of(Kind::MACHINE, variant)
     }
 
     /// The same for another podman.
@@ -57,7 +70,7 @@ impl Podman {
     #[must_use]
     pub fn of(kind: Kind, variant: Variant) -> Podman {
         let podman = Podman::with_root(kind, variant, None);
-        if kind == Kind::Rootless {
+        if kind.rootless {
             podman.give_to_user();
         }
         podman
@@ -70,7 +83,7 @@ impl Podman {
     /// As [`Podman::new`].
     #[must_use]
     pub fn with_c_library(variant: Variant, root: &str) -> Podman {
-        let podman = Podman::with_root(Kind::Machine, variant, Some(root));
+        let podman = Podman::with_root(Kind::MACHINE, variant, Some(root));
         compile("loader.c", &podman.path("rootfs/bin/loader"), &[]);
         podman
     }
@@ -81,15 +94,13 @@ impl Podman {
                 .any(|dir| dir.join(tool).exists());
             assert!(found, "{tool} is not installed; run tests/setup.sh");
         }
-        let podman =
-            Podman { dir: tempfile::tempdir().expect("a temporary directory"), variant, kind };
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let runtime = runtime_program(dir.path(), kind.root, variant, true);
+        let podman = Podman { dir, variant, kind, runtime, etc: None };
         if let Some(root) = root {
             copy(&project().join("target/test-deps").join(root), &podman.path("rootfs"));
         }
         make_rootfs(&podman.path("rootfs"));
-        if (kind, variant) == (Kind::Machine, ("crun", "v2")) {
-            podman.make_memlock();
-        }
         podman
     }
 
@@ -97,24 +108,32 @@ impl Podman {
         self.dir.path().join(name)
     }
 
-    /// See `memlock.c`.
-    fn make_memlock(&self) {
-        let library = self.path("memlock.so");
-        compile("memlock.c", &library, &["-shared", "-fPIC"]);
-        let wrapper = self.path("crun");
-        let script =
-            format!("#!/bin/sh\nLD_PRELOAD={} exec /usr/bin/crun \"$@\"\n", library.display());
-        fs::write(&wrapper, script).expect("write the wrapper");
-        fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))
-            .expect("make it a program");
-    }
-
     /// The OCI runtime of this variant.
     #[must_use]
     pub fn runtime(&self) -> PathBuf {
-        let (runtime, _) = self.variant;
-        let wrapper = self.path(runtime);
-        if wrapper.exists() { wrapper } else { Path::new("/usr/bin").join(runtime) }
+        self.runtime.clone()
+    }
+
+    /// Has `mig-cdi configure` tell it that specs are in this directory, for all scripts from now on.
+    ///
+    /// # Panics
+    /// When configure does not, or finds nothing to tell it.
+    pub fn configure(&mut self, host: &FakeHost, specs: &str) {
+        let (root, settings) = (self.path("machine"), self.path("settings.toml"));
+        let etc = root.join("etc/containers");
+        fs::create_dir_all(&etc).expect("make a directory");
+        let config = project().join("tests/engines/containers.conf");
+        fs::copy(config, etc.join("containers.conf")).expect("copy the configuration");
+        fs::write(&settings, format!("spec-dirs = [{specs:?}]\n")).expect("write the settings");
+        let release = version(&self.script(host, "$PODMAN --version").stdout);
+        let mut configure = Command::new(host.configured().join("mig-cdi"));
+        configure.env_clear().args(["configure", "podman"]);
+        configure.arg(format!("--engine-version={release}"));
+        configure.arg(format!("--config={}", settings.display()));
+        let done = run(configure.arg(format!("--host-root={}", root.display())));
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        assert!(etc.join("containers.conf.d/50-mig-cdi.conf").exists(), "{}", done.stdout);
+        self.etc = Some(etc);
     }
 
     /// Lets a user reach what is his, and gives him the root file system.
@@ -135,13 +154,17 @@ impl Podman {
     fn podman(&self) -> String {
         let dir = self.dir.path().display();
         let runtime = self.runtime().display().to_string();
-        match self.kind {
-            Kind::Rootless => format!(
+        let config = match self.etc {
+            Some(_) => String::new(),
+            None => format!("CONTAINERS_CONF={dir}/containers.conf"),
+        };
+        match self.kind.rootless {
+            true => format!(
                 "setpriv --reuid {USER} --regid {USER} --clear-groups env -i PATH=/run/bin:{PATH} HOME={dir}/home \
-                 XDG_RUNTIME_DIR=/run/user/{USER} CONTAINERS_CONF={dir}/containers.conf \
+                 XDG_RUNTIME_DIR=/run/user/{USER} {config} \
                  PODMAN_IGNORE_CGROUPSV1_WARNING=1 podman --storage-driver vfs --runtime {runtime}"
             ),
-            _ => format!(
+            false => format!(
                 "podman --root {dir}/root --runroot {dir}/runroot --tmpdir {dir}/tmp --storage-driver vfs \
                  --runtime {runtime}"
             ),
@@ -157,18 +180,22 @@ impl Podman {
         let engines = project().join("tests/engines");
         let mut command = Command::new("sh");
         command.arg(engines.join("ns.sh")).arg(cgroup);
-        if self.kind == Kind::Rootless {
+        if self.kind.rootless {
             command.arg("sh").arg(engines.join("rootless.sh"));
             command.arg(self.path("home")).arg(host.path("/dev"));
         }
-        command.args(["sh", "-euc", script]);
+        let etc = self.etc.as_ref().map_or(String::new(), |etc| {
+            let etc = etc.display();
+            format!("mount -t overlay overlay -o lowerdir={etc}:/etc/containers /etc/containers\n")
+        });
+        command.args(["sh", "-euc", &(etc + script)]);
         let (key, value) = host.env();
         let node = value.clone();
         command.env_clear().env("PATH", PATH).env("HOME", self.dir.path());
-        command.env("CONTAINERS_CONF", engines.join("containers.conf"));
-        if self.kind != Kind::Machine {
-            let over = project().join("target/test-deps/podman");
-            assert!(over.is_dir(), "{} is not there; run tests/setup.sh", over.display());
+        if self.etc.is_none() {
+            command.env("CONTAINERS_CONF", engines.join("containers.conf"));
+        }
+        if let Some(over) = self.kind.root.over() {
             command.env("OVER", over).env("PODMAN_IGNORE_CGROUPSV1_WARNING", "1");
         }
         command
@@ -179,6 +206,28 @@ impl Podman {
         command.env("ROOTFS", self.path("rootfs")).env("NODE", node);
         run(&mut command)
     }
+}
+
+/// An OCI runtime as it runs on this machine: the program itself, or a script in a directory that runs it, see
+/// `memlock.c` and `without-limits.sh`.
+pub(crate) fn runtime_program(dir: &Path, root: Root, variant: Variant, limits: bool) -> PathBuf {
+    let program = Path::new("/usr/bin").join(variant.0);
+    let mut words = vec!["exec".to_owned()];
+    if (root, variant) == (Root::Machine, ("crun", "v2")) {
+        let library = dir.join("memlock.so");
+        compile("memlock.c", &library, &["-shared", "-fPIC"]);
+        words.insert(0, format!("LD_PRELOAD={}", library.display()));
+    }
+    if !limits {
+        let script = project().join("tests/engines/without-limits.sh");
+        words.push(format!("sh {}", script.display()));
+    }
+    if words.len() == 1 {
+        return program;
+    }
+    let wrapper = dir.join(variant.0);
+    script_program(&wrapper, &format!("{} {} \"$@\"", words.join(" "), program.display()));
+    wrapper
 }
 
 /// Makes a root file system of busybox with the probe, or makes one of what is there.

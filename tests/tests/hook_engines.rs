@@ -295,7 +295,7 @@ PWD=/
 /// The door `runtime` in engines that are daemons: as a runtime of Docker, and as a handler of containerd.
 /// Whoever asks for what is not there reads why from the engine.
 fn a_daemon_s_runtime<E>(
-    start: impl Fn(&str, &FakeHost) -> E,
+    start: impl Fn(&'static str, &FakeHost) -> E,
     probe: impl Fn(&E, &str, &[&str]) -> Result<String, String>,
 ) {
     for cgroup in ["v1", "v2"] {

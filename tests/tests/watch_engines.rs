@@ -135,7 +135,7 @@ fn podman_follows_at_once() {
 
 /// The same with one daemon, which watches the directory itself and has some time to notice.
 fn daemon_follows<E>(
-    start: impl Fn(&str, &FakeHost) -> E,
+    start: impl Fn(&'static str, &FakeHost) -> E,
     probe: impl Fn(&E, &[&str], &[&str]) -> Result<String, String>,
 ) {
     for cgroup in ["v1", "v2"] {
