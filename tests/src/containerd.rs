@@ -153,13 +153,11 @@ impl Containerd {
         }
     }
 
-    /// A `PodSandboxConfig` with the network of the host, so that no plugin for networks is needed, and as kubelet
-    /// asks for it with processes of each container to themselves.
+    /// A `PodSandboxConfig`.
     fn pod(&self, name: &str) -> Vec<u8> {
         let group = self.dir.file_name().expect("it has a name").to_string_lossy();
         let metadata = [field(1, name), field(2, name), field(3, "default")].concat();
-        let namespaces = [varint(1 << 3), varint(2), varint(2 << 3), varint(1)].concat();
-        let linux = [field(1, format!("/{group}")), field(2, field(1, namespaces))].concat();
+        let linux = [field(1, format!("/{group}")), field(2, field(1, namespaces()))].concat();
         let logs = self.dir.join(name).display().to_string();
         [field(1, metadata), field(3, logs), field(8, linux)].concat()
     }
@@ -199,7 +197,7 @@ impl Containerd {
             field(2, field(1, "localhost/probe:1")),
             command.iter().flat_map(|word| field(3, word)).collect(),
             field(11, "log"),
-            field(15, field(2, field(1, field(1, "MKNOD")))),
+            field(15, field(2, [field(1, field(1, "MKNOD")), field(3, namespaces())].concat())),
             more.to_vec(),
         ];
         let id = self.call("CreateContainer", &[pod, &field(2, config.concat())].concat())?;
@@ -234,6 +232,12 @@ impl Containerd {
     fn fresh(&self, kind: &str) -> String {
         format!("{kind}{}", self.numbers.fetch_add(1, Ordering::Relaxed))
     }
+}
+
+/// A `NamespaceOption`: the network of the host, so that no plugin for networks is needed; and as kubelet asks for it, a
+/// namespace of processes for each container.
+fn namespaces() -> Vec<u8> {
+    [varint(1 << 3), varint(2), varint(2 << 3), varint(1)].concat()
 }
 
 /// The field of CDI devices in a `ContainerConfig`.
