@@ -11,7 +11,7 @@ mod running;
 mod toml;
 mod wish;
 
-pub(crate) use apply::{Record, record_path, write};
+pub(crate) use apply::{Record, lock, record_path, write};
 pub(crate) use running::{Running, running};
 
 use crate::{

@@ -4,7 +4,7 @@
 use crate::{
     Error, Result, Root,
     error::optional,
-    publish::{Like, SpecDir, make},
+    publish::{Like, Lock, SpecDir, make},
     root::read_all,
 };
 use nix::{
@@ -16,6 +16,7 @@ use nix::{
 use std::{
     fs::File,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Such a file, or the place for one.
@@ -124,6 +125,16 @@ impl ConfigFile {
     pub fn remove(&self, suffix: &str) -> Result<()> {
         let (dir, name) = self.dir()?;
         dir.remove(&format!("{name}{suffix}")).map(|_| ())
+    }
+
+    /// Makes others that lock a file of its directory wait until the lock is dropped; the directories that are
+    /// missing are made.
+    ///
+    /// # Errors
+    /// When another process keeps the lock so long, or as [`ConfigFile::replace`].
+    pub fn lock(&self, limit: Duration) -> Result<Lock> {
+        self.make_dirs()?;
+        self.dir()?.0.lock(limit)
     }
 
     fn dir(&self) -> Result<(SpecDir, String)> {

@@ -90,10 +90,16 @@ impl Machine {
     /// `mig-cdi configure` on it, not run yet.
     #[must_use]
     pub fn command(&self, args: &str) -> Command {
+        self.command_with(args, Path::new("/dev/null"))
+    }
+
+    /// The same with settings of its own.
+    #[must_use]
+    pub fn command_with(&self, args: &str, settings: &Path) -> Command {
         let mut command = Command::new(self.dir.path().join("bin/mig-cdi"));
         command.env_clear().env("HOME", "/home/u").arg("configure").args(args.split_whitespace());
         command.arg(format!("--host-root={}", self.dir.path().join("root").display()));
-        command.args(["--config", "/dev/null"]);
+        command.arg("--config").arg(settings);
         command
     }
 
@@ -140,7 +146,7 @@ impl Machine {
                         .map(|entry| entry.expect("it works").path()),
                 );
                 // Where it keeps its records.
-                if !matches!(&name[..], "var" | "var/lib" | "var/lib/mig-cdi") {
+                if name.is_empty() || !"var/lib/mig-cdi/configure".starts_with(&name) {
                     tree.insert(name, Vec::new());
                 }
             } else if kind.is_symlink() {
@@ -148,7 +154,7 @@ impl Machine {
                     name,
                     fs::read_link(&path).expect("it works").into_os_string().into_encoded_bytes(),
                 );
-            } else {
+            } else if name != "var/lib/mig-cdi/configure/.mig-cdi.lock" {
                 tree.insert(name, fs::read(&path).expect("it works"));
             }
         }

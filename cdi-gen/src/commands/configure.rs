@@ -5,7 +5,8 @@ use crate::{
     Exit, Failure,
     cli::{ConfigureArgs, Engine},
     configure::{
-        Draft, Home, LIMIT, Plan, Record, Request, Running, plan, record_path, running, write,
+        Draft, Home, LIMIT, Plan, Record, Request, Running, lock, plan as draft, record_path,
+        running, write,
     },
     engines::{self, BIN, Installed},
 };
@@ -32,7 +33,12 @@ pub(super) fn run(context: &Context<'_>, args: &ConfigureArgs) -> Result<Done, F
         host: &host,
         home,
     };
-    let plan = plan(&request)?;
+    let first = draft(&request)?;
+    // One that finds nothing to change leaves no trace, not even a lock.
+    let writes = !args.dry_run && first.drafts.iter().any(Draft::changes);
+    let _lock = writes.then(|| lock(&host, &record)).transpose()?;
+    // Another may have written while this one waited.
+    let plan = if writes { draft(&request)? } else { first };
     plan.warnings.iter().for_each(|warning| context.console.warn(warning));
     plan.notes.iter().for_each(|note| context.console.status(note));
     let changes = plan.drafts.iter().any(Draft::changes);
@@ -161,6 +167,8 @@ fn undo(
     path: &str,
     dry_run: bool,
 ) -> Result<Done, Failure> {
+    let writes = !dry_run && !Record::read(host, path)?.files.is_empty();
+    let _lock = writes.then(|| lock(host, path)).transpose()?;
     let record = Record::read(host, path)?;
     if record.files.is_empty() {
         context.console.status("nothing to take back: configure has changed nothing here");

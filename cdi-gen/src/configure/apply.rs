@@ -3,9 +3,12 @@
 
 use super::{Draft, LIMIT, diff};
 use crate::{Exit, Failure};
-use mig_cdi_sys::{ConfigFile, Root, remove_empty_dir};
+use mig_cdi_sys::{ConfigFile, Lock, Root, remove_empty_dir};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// What a file was before the first change is beside it, under its name and this.
 const BACKUP: &str = ".mig-cdi-backup";
@@ -56,7 +59,6 @@ impl Record {
         if self.files.is_empty() {
             if file.bytes().is_some() {
                 file.remove("")?;
-                file.path().parent().map_or(Ok(()), remove_empty_dir)?;
             }
             return Ok(());
         }
@@ -164,6 +166,13 @@ fn backup(file: &ConfigFile) -> Result<Option<String>, Failure> {
     }
 }
 
+/// Makes other runs wait until it is dropped: what is drafted or taken back while it is held is written on what was
+/// read. Two that edit one file otherwise lose what the first wrote, or its record.
+pub(crate) fn lock(host: &Root, record_path: &str) -> Result<Lock, Failure> {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    Ok(ConfigFile::open(host, record_path, 4 * LIMIT)?.lock(PATIENCE)?)
+}
+
 /// Writes every draft, or none: what was written before one that fails is taken back.
 pub(crate) fn write(
     drafts: &[Draft],
@@ -187,10 +196,12 @@ pub(crate) fn write(
         record.write(host, record_path)?;
         for draft in &drafts {
             unchanged(draft, host)?;
-            let kept = draft.file.back_up(BACKUP)?;
+            // What an earlier run made was nothing before.
+            let made = record.files.iter().any(|file| file.made && file.path == draft.path);
+            let kept = !made && draft.file.back_up(BACKUP)?;
             done.written.push((draft, kept));
             draft.file.replace(draft.after.as_bytes(), 0o644)?;
-            said.push(say(draft));
+            said.push(say(draft, made));
         }
         Ok(())
     };
@@ -215,10 +226,11 @@ fn unchanged(draft: &Draft, host: &Root) -> Result<(), Failure> {
     Err(Failure::new(Exit::Failed, format!("edit {path}: it has just been changed; run it again")))
 }
 
-fn say(draft: &Draft) -> String {
+fn say(draft: &Draft, made: bool) -> String {
     let path = draft.file.path().display();
     match draft.before {
         None => format!("wrote {path}"),
+        Some(_) if made => format!("changed {path}"),
         Some(_) => format!("changed {path}; as it was before the first change: {path}{BACKUP}"),
     }
 }
