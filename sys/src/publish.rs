@@ -79,6 +79,23 @@ impl SpecDir {
         dir.map(|dir| dir.check().map(|()| dir)).transpose()
     }
 
+    /// Opens `path` to read what root has written, or `None` when it is not there. As strict, but for one thing: in a
+    /// user namespace that does not have the machine's root, as rootless podman makes it, what is root's is
+    /// shown as nobody's (`user_namespaces(7)`, "Unmapped user and group IDs"). It is then somebody's whom the user
+    /// of the namespace cannot be; the path has to be one that root has named.
+    ///
+    /// # Errors
+    /// As [`SpecDir::open_or_make`].
+    pub fn open_to_read(path: &Path) -> Result<Option<SpecDir>> {
+        let Some(dir) = optional(Self::open(path))? else { return Ok(None) };
+        let stat = fstat(&dir.fd).map_err(|errno| Error::call("stat", &dir.path, errno))?;
+        let owner = if is_unmapped(stat.st_uid) { stat.st_uid } else { geteuid().as_raw() };
+        match unsafe_reason(&stat, owner) {
+            Some(reason) => Err(Error::UnsafeDir { path: dir.path, reason }),
+            None => Ok(Some(dir)),
+        }
+    }
+
     /// Opens `path` for a change of a file that somebody else reads: for root as strict as
     /// [`SpecDir::open_or_make`]; another user changes what is in their own hands.
     pub(crate) fn open_plain(path: &Path) -> Result<SpecDir> {
@@ -290,6 +307,14 @@ fn not_a_directory(path: &Path) -> Option<Error> {
         false => "it is not a directory",
     };
     Some(Error::UnsafeDir { path: path.to_owned(), reason: reason.to_owned() })
+}
+
+/// Whether this is how an owner is shown whom our user namespace does not have. The first namespace has all.
+fn is_unmapped(uid: u32) -> bool {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let map = read("/proc/self/uid_map");
+    let all = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    !map.is_empty() && !all && read("/proc/sys/kernel/overflowuid").trim().parse() == Ok(uid)
 }
 
 pub(crate) fn unsafe_reason(stat: &FileStat, me: u32) -> Option<String> {

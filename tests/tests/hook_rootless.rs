@@ -1,0 +1,84 @@
+//! The doors of the hook in a podman that a user runs who is not root: Debian 13's, in namespaces of the user, where all that
+//! is root's is shown as nobody's.
+
+use mig_cdi_sim::preset;
+use mig_cdi_tests::{
+    FakeHost, Run,
+    podman::{Kind, Podman, VARIANTS, Variant},
+    root::Root,
+};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+};
+
+const FIRST: &str = "MIG-b3c02e6f-4949-5c5e-80cc-f09e85bd7e98";
+const GPU: &str = "GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4";
+
+/// Runs the probe in a container that asks a door for a slice: how that ends, and what the hook has logged.
+fn probe(door: &str, variant: Variant, slice: &str) -> (Run, String) {
+    let podman = Podman::of(Kind { root: Root::Trixie, rootless: true }, variant);
+    let host = FakeHost::new(preset("a100-80gb").unwrap());
+    host.configure_hook(&format!("runtimes = [{:?}]", podman.runtime()));
+    let generated = host.generate(&[]);
+    assert_eq!(generated.code, 0, "{}", generated.stderr);
+    let flag = match door {
+        "runtime" => format!("--runtime {}", host.runtime().display()),
+        door => format!("--hooks-dir {}", host.hooks_dir(door).display()),
+    };
+    // The user reads what root has installed and written, and the hook has a log that it may write to.
+    let open = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap()
+    };
+    open(host.out().parent().unwrap(), 0o755);
+    fs::write(host.log(), "").unwrap();
+    open(&host.log(), 0o666);
+    let script = format!(
+        "rm -r {}/nvidia*
+        $MIG_CDI nodes $FLAGS >/dev/null
+        $PODMAN {flag} run --rm --cap-add MKNOD --annotation mig-cdi/devices={slice} --rootfs $ROOTFS probe 508:30 508:39",
+        host.path("/dev").display()
+    );
+    let run = podman.script(&host, &script);
+    (run, host.read_log())
+}
+
+#[test]
+fn a_user_s_container_gets_the_slice_that_it_asked_for() {
+    let expected = format!(
+        "node /dev/nvidia-caps/nvidia-cap30 444 508:30 ENXIO
+node /dev/nvidia-caps/nvidia-cap31 444 508:31 ENXIO
+node /dev/nvidia-uvm 666 511:0 ENXIO
+node /dev/nvidia-uvm-tools 666 511:1 ENXIO
+node /dev/nvidia0 666 195:0 ENXIO
+node /dev/nvidiactl 666 195:255 ENXIO
+env CUDA_VISIBLE_DEVICES={FIRST}
+env MIG_CDI_DEVICE_0_3_0={FIRST},2g.20gb,{GPU}
+env NVIDIA_VISIBLE_DEVICES=void
+made 508:30 FAILED
+made 508:39 FAILED
+"
+    );
+    for door in ["precreate", "runtime"] {
+        for variant in VARIANTS {
+            let (run, log) = probe(door, variant, "0:2g.20gb:0");
+            assert_eq!(run.code, 0, "{door} {variant:?}: {}{log}", run.stderr);
+            similar_asserts::assert_eq!(run.stdout, expected, "{door} {variant:?}");
+            assert!(log.contains("is given 0:2g.20gb:0: 6 device nodes, 0 files"), "{log}");
+            let (run, log) = probe(door, variant, "0:2g.20gb:6");
+            assert!(run.code != 0 && run.stdout.is_empty(), "{door} {variant:?}: {}", run.stdout);
+            assert!(log.contains("has no such device"), "{door} {variant:?}: {log}");
+        }
+    }
+}
+
+/// Nodes that are made in a user's namespace would not open.
+#[test]
+fn create_runtime_refuses_a_user_s_container() {
+    for variant in VARIANTS {
+        let (run, log) = probe("create-runtime", variant, "0:2g.20gb:0");
+        assert!(run.code != 0 && run.stdout.is_empty(), "{variant:?}: {}", run.stdout);
+        assert!(log.contains("is refused: make node "), "{variant:?}: {log}");
+        assert!(log.contains("operation not permitted"), "{variant:?}: {log}");
+    }
+}
