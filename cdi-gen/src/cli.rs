@@ -316,6 +316,11 @@ pub(crate) struct WatchArgs {
     #[arg(long)]
     pub driver_events: bool,
 
+    /// Let the driver tell of critical errors (XIDs) of every GPU as well. A process then keeps NVML open
+    /// on all of them, so that none can be reset while it runs
+    #[arg(long)]
+    pub health: bool,
+
     /// What watch runs to hear of them
     #[arg(long, hide = true)]
     pub listen: bool,

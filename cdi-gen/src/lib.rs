@@ -21,7 +21,7 @@ mod watch;
 pub mod write;
 
 pub use exit::{Exit, Failure};
-pub use watch::Look;
+pub use watch::{Look, Xid};
 
 use clap::Parser;
 use console::Console;

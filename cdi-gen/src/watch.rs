@@ -9,6 +9,7 @@ pub(crate) mod status;
 pub(crate) mod wait;
 
 use crate::inventory::Inventory;
+pub use mig_cdi_sys::nvml::Xid;
 use std::collections::BTreeSet;
 
 /// What a watch says to the program that it is a part of.
@@ -25,4 +26,9 @@ pub enum Look {
         /// CDI names that specs of before still have: as far as `/proc` tells, they are what they were.
         standing: BTreeSet<String>,
     },
+    /// A GPU has an error that the driver calls critical; told with `--health` alone, and at once. What is
+    /// found next was looked at after it.
+    Xid(Xid),
+    /// SIGHUP: what was held against a device may be forgotten. What is found next was looked at after it.
+    Reload,
 }

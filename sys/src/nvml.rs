@@ -50,17 +50,54 @@ fn not_built() -> Failure {
 use mig_cdi_model::Placement;
 
 /// What a process hears that listens to NVML.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
     /// No GPU can be listened to, and NVML is closed.
-    Nothing,
-    /// From now on no change is missed.
+    Nothing {
+        /// Some are left alone, since a change of their MIG mode is pending.
+        spares: bool,
+    },
+    /// From now on nothing is missed.
     Listening {
-        /// Of no GPU that can be divided.
-        all: bool,
+        /// Of which of the GPUs that can be divided changes of their instances are told.
+        changes: Share,
+        /// Of which GPUs errors are told.
+        errors: Share,
+        /// As above.
+        spares: bool,
     },
     /// The instances of a GPU are others.
     Change,
+    /// A GPU has a critical error.
+    Xid(Xid),
+    /// A change of MIG mode waits for us to close NVML, which we do.
+    Pending,
+}
+
+/// How many of some GPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// None.
+    None,
+    /// Some and not all.
+    Some,
+    /// All, and there is one.
+    All,
+}
+
+/// An error that the driver calls critical, by its number in NVIDIA's list of XIDs. Of errors that follow
+/// each other faster than they are waited for, each may come with the number of the last (nvml.h,
+/// `nvmlEventSetWait_v2`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Xid {
+    /// `GPU-…`.
+    pub gpu: String,
+    /// The GPU instance, where the driver tells that it is of one.
+    pub gi: Option<u32>,
+    /// The compute instance within it.
+    pub ci: Option<u32>,
+    /// The number.
+    pub xid: u64,
 }
 
 /// Everything that NVML says, in its own words.

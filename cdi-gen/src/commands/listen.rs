@@ -1,4 +1,4 @@
-//! What watch runs to hear of changes from the driver itself: a process that keeps NVML open and does nothing
+//! What watch runs to hear of changes and errors from the driver itself: a process that keeps NVML open and does nothing
 //! else. It ends with watch, however that ends, and by a signal at once.
 
 use super::{Context, Done};
@@ -9,7 +9,8 @@ use crate::{
 use mig_cdi_sys::{Machine, end_with_parent, nvml};
 use std::io::Write;
 
-pub(super) fn run(context: &Context<'_>) -> Result<Done, Failure> {
+/// Changes, and errors when those are asked for.
+pub(super) fn run(context: &Context<'_>, errors: bool) -> Result<Done, Failure> {
     end_with_parent()?;
     let host = context.host()?;
     let say = |line: &str| {
@@ -19,7 +20,7 @@ pub(super) fn run(context: &Context<'_>) -> Result<Done, Failure> {
     let Some(driver) = host.driver() else {
         return Err(Failure::new(Exit::NoDriver, "listen to the driver: there is none"));
     };
-    nvml::listen(driver, |heard| say(line(heard))).map_err(|failure| {
+    nvml::listen(driver, errors, |heard| say(&line(&heard))).map_err(|failure| {
         say(&format!("{FAILED}{failure}"));
         Failure::new(Exit::NoDriver, failure.to_string())
     })?;

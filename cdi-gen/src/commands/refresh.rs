@@ -18,7 +18,7 @@ use crate::{
         status::{Mark, Report, Slice},
     },
 };
-use mig_cdi_model::MigMode;
+use mig_cdi_model::{Gpu, MigMode};
 use mig_cdi_sys::{file_mark, is_root};
 use std::{collections::BTreeSet, path::Path};
 
@@ -68,7 +68,13 @@ fn report(context: &Context<'_>, args: &WatchArgs, plan: &Plan) -> Report {
     let dirs: BTreeSet<_> =
         mounts.filter_map(|mount| Some(Path::new(&mount.host_path).parent()?.to_owned())).collect();
     let divided = plan.topology.gpus.iter().filter(|gpu| gpu.mig == MigMode::Enabled);
+    let with_mode = |gpu: &Gpu| {
+        let uuid = gpu.uuid.as_ref()?;
+        Some(format!("{uuid}{}", if gpu.mig == MigMode::Enabled { " mig" } else { "" }))
+    };
+    let gpus = plan.topology.gpus.iter().filter(|_| args.health);
     Report {
+        gpus: gpus.filter_map(with_mode).collect(),
         divided: divided.filter_map(|gpu| Some(gpu.uuid.as_ref()?.to_string())).collect(),
         devices: plan.topology.mig_devices().map(|device| slice(&device)).collect(),
         left_out: plan.left_out.len(),

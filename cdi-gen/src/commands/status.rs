@@ -99,11 +99,17 @@ fn text(status: &Status, runs: bool) -> String {
 /// How watch comes to know of a change.
 fn told_by(status: &Status) -> String {
     let changes = status.told_changes;
-    match status.driver_events {
+    let told = match status.driver_events {
         None => "nobody: it looks".to_owned(),
         Some(Hearing::Nobody) => "nobody: the driver tells of no gpu here".to_owned(),
         Some(Hearing::Some) => format!("the driver, of some gpus, {changes} times"),
         Some(Hearing::All) => format!("the driver, of all gpus, {changes} times"),
+    };
+    match status.driver_errors {
+        None => told,
+        Some(Hearing::Nobody) => told + "; errors are told of no gpu",
+        Some(Hearing::Some) => told + "; errors of some gpus",
+        Some(Hearing::All) => told + "; errors of all gpus",
     }
 }
 

@@ -1,6 +1,8 @@
 //! `mig-cdi watch`: a refresh whenever something has changed, each in a process of its own, so that a
 //! driver that hangs or crashes takes no watch with it and no memory of it stays.
 
+mod told;
+
 use super::{Context, Done, listen, plan::destination, refresh, settings};
 use crate::{
     Exit, Failure, Look,
@@ -39,7 +41,7 @@ pub(super) fn run(
         return refresh::run(context, args);
     }
     if args.listen {
-        return listen::run(context);
+        return listen::run(context, args.health);
     }
     if context.node.node.is_some() {
         let message = "watch follows a driver: a simulated node never changes";
@@ -114,14 +116,14 @@ impl<'a> Watch<'a> {
         let mut goes_on = false;
         loop {
             self.read_settings();
+            self.tell_errors();
             self.waiter.begin();
             let before = match goes_on {
                 false => Fingerprint::take(&self.proc),
                 true => settled(&self.proc),
             };
             self.refresh(&before);
-            let wanted = self.args.driver_events || self.settings.driver_events;
-            self.waiter.ear.tend(wanted, &self.status.report.divided, self.begun.words);
+            self.tend();
             self.publish();
             // One refresh may follow another without a wait between.
             self.manager.tell(&format!("READY=1\nWATCHDOG=1\nSTATUS={}\n", self.summary()));
@@ -137,7 +139,9 @@ impl<'a> Watch<'a> {
                 Due::Stop => return Ok(()),
                 Due::Reload => {
                     self.manager.tell_reloading();
+                    self.tell_errors();
                     self.waiter.ear.stop();
+                    (self.looked)(Look::Reload);
                 }
                 _ => {}
             }
@@ -157,6 +161,7 @@ impl<'a> Watch<'a> {
                     self.begun.console.status(&line);
                     self.publish();
                 }
+                Due::Xid(xid) => self.tell_error(xid),
                 due => return Ok(due),
             }
         }
@@ -361,6 +366,7 @@ impl<'a> Watch<'a> {
         let Waiter { wakeups, told_changes, ear, .. } = &self.waiter;
         (self.status.wakeups, self.status.told_changes) = (*wakeups, *told_changes);
         (self.status.driver_events, self.status.listener) = (ear.hearing(), ear.pid());
+        self.status.driver_errors = ear.errors();
         let written = self.status.write(&self.args.state.state_dir);
         let metrics = self.args.metrics_file.as_deref();
         let metrics = metrics.map_or(Ok(()), |path| metrics::write(&self.status, path));

@@ -40,6 +40,9 @@ pub(crate) struct Report {
     /// UUIDs of the GPUs in MIG mode.
     #[serde(default)]
     pub divided: BTreeSet<String>,
+    /// All GPUs by UUID, each with the word `mig` when it is in MIG mode, when errors are asked for.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub gpus: BTreeSet<String>,
     /// Directories of the driver's files.
     pub file_dirs: Vec<PathBuf>,
     /// The specs as they were left.
@@ -120,6 +123,9 @@ pub(crate) struct Status {
     /// Of which GPUs the driver tells changes; absent where nobody asked for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver_events: Option<Hearing>,
+    /// Of which GPUs it tells errors; absent where nobody asked for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver_errors: Option<Hearing>,
     /// The process that listens to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<u32>,

@@ -2,8 +2,9 @@
 //! or it is time.
 
 use super::ear::{Ear, Hearing};
-use mig_cdi_sys::{Events, Fingerprint, Manager, Result, Root, Woken};
+use mig_cdi_sys::{Events, Fingerprint, Manager, Result, Root, Woken, nvml::Xid};
 use std::{
+    collections::VecDeque,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -23,6 +24,8 @@ const CALM: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Files come in crowds, as when a package is installed.
 const CROWD: Duration = Duration::from_secs(1);
+/// The GPU has fallen off the bus (NVIDIA's list of XIDs).
+const OFF_THE_BUS: u64 = 79;
 /// After a failure, and twice as long after each one that follows.
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(60);
@@ -34,6 +37,8 @@ pub(crate) enum Due {
     Refresh,
     /// Nothing is to be done, and this is to be said.
     News(String),
+    /// Nothing is to be done, and a GPU has an error.
+    Xid(Xid),
     /// SIGHUP.
     Reload,
     /// SIGTERM.
@@ -58,6 +63,8 @@ pub(crate) struct Waiter {
     alert: Option<Instant>,
     /// To be said before the next wait.
     news: Option<String>,
+    /// To be told before the next wait.
+    xids: VecDeque<Xid>,
     told: Instant,
 }
 
@@ -76,6 +83,7 @@ impl Waiter {
             due: now,
             alert: None,
             news: None,
+            xids: VecDeque::new(),
             told: now,
         })
     }
@@ -117,6 +125,9 @@ impl Waiter {
         let mut now = Instant::now();
         loop {
             self.tell_alive(manager, now);
+            if let Some(xid) = self.xids.pop_front() {
+                return Ok(Due::Xid(xid));
+            }
             let line = self.news.take().or_else(|| self.ear.revive(now));
             if let Some(line) = line {
                 return Ok(Due::News(line));
@@ -151,7 +162,19 @@ impl Waiter {
             self.told_changes += news.changes;
             self.alert = Some(now + RESTLESS);
         }
+        // That a GPU is lost is seen by asking for it.
+        let lost = news.failed || news.xids.iter().any(|error| error.xid == OFF_THE_BUS);
+        if lost && self.ear.errors().is_some() {
+            self.hurry(now);
+        }
+        self.xids.extend(news.xids);
         self.news = news.line.or(self.news.take());
+    }
+
+    /// Errors that are known and have not been told: whatever is looked at next, it comes after them.
+    pub(crate) fn errors(&mut self) -> Vec<Xid> {
+        self.hear(Instant::now());
+        self.xids.drain(..).collect()
     }
 
     /// How long to wait at most.

@@ -10,11 +10,14 @@ pub(super) mod divide;
 use super::{CallError, failed};
 use mig_cdi_model::Placement;
 use nvml_wrapper::{
-    Device, Nvml,
+    Device, EventSet, Nvml,
+    bitmasks::event::EventTypes,
     error::{NvmlError, nvml_sym, nvml_try},
 };
+use nvml_wrapper_sys::bindings::nvmlEventData_t;
+
 /// What this file binds by name; a library without one of them is answered as "not supported".
-pub const SYMBOLS: [&str; 19] = [
+pub const SYMBOLS: [&str; 20] = [
     "nvmlDeviceGetGpuInstanceId",
     "nvmlDeviceGetComputeInstanceId",
     "nvmlDeviceGetGpuInstanceById",
@@ -34,6 +37,7 @@ pub const SYMBOLS: [&str; 19] = [
     "nvmlGpuInstanceCreateComputeInstance",
     "nvmlGpuInstanceDestroy",
     "nvmlComputeInstanceDestroy",
+    "nvmlEventSetWait_v2",
 ];
 
 type Answer<T> = Result<T, NvmlError>;
@@ -93,4 +97,38 @@ fn permitted<T>(call: &'static str, answer: Answer<T>) -> Result<Option<T>, Call
         ) => Ok(None),
         Err(error) => Err(failed(call, &error)),
     }
+}
+
+/// An event. nvml-wrapper's own form of it leaves out the instances.
+pub(super) struct Event<'a> {
+    pub device: Device<'a>,
+    pub types: EventTypes,
+    /// The XID, of a critical error.
+    pub data: u64,
+    pub gi: Option<u32>,
+    pub ci: Option<u32>,
+}
+
+/// Waits for an event for so many milliseconds at most.
+pub(super) fn wait<'a>(nvml: &'a Nvml, set: &EventSet<'a>, limit: u32) -> Answer<Event<'a>> {
+    let call = nvml_sym(nvml.lib().nvmlEventSetWait_v2.as_ref())?;
+    let mut data = nvmlEventData_t {
+        device: std::ptr::null_mut(),
+        eventType: 0,
+        eventData: 0,
+        gpuInstanceId: u32::MAX,
+        computeInstanceId: u32::MAX,
+    };
+    // SAFETY: see the head of this file; `set` is a live handle of `nvml`, `data` a valid structure.
+    nvml_try(unsafe { call(set.handle(), &mut data, limit) })?;
+    // What is not of an instance has this number (nvml.h, nvmlEventData_t).
+    let instance = |id: u32| (id != u32::MAX).then_some(id);
+    Ok(Event {
+        // SAFETY: NVML has just given this handle, which lives as long as `nvml` does.
+        device: unsafe { Device::new(data.device, nvml) },
+        types: EventTypes::from_bits_truncate(data.eventType),
+        data: data.eventData,
+        gi: instance(data.gpuInstanceId),
+        ci: instance(data.computeInstanceId),
+    })
 }

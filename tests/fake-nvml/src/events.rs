@@ -1,5 +1,7 @@
 //! Events of the fake driver: `nvmlEventMigConfigChange` of a GPU whose instances have become others in the
 //! node description. As the driver does, it tells of no change of MIG mode, and administrators alone.
+//! `nvmlEventTypeXidCriticalError` of the errors in the file beside it that ends in `.xids`: a line each, of
+//! the index of the GPU, the number, and the GPU and compute instance or `-`.
 
 use super::{
     Code, GPU_IS_LOST, INVALID_ARGUMENT, NOT_SUPPORTED, OK, Out, UNKNOWN, call,
@@ -23,12 +25,24 @@ use std::{
 };
 
 const MIG_CONFIG_CHANGE: c_ulonglong = nvmlEventMigConfigChange as c_ulonglong;
+const XID: c_ulonglong = nvmlEventTypeXidCriticalError as c_ulonglong;
 
 /// What was registered, and what is known of it.
 struct Set {
     inotify: Inotify,
-    /// GPUs by index, as they were when they were last told of.
-    gpus: Vec<(usize, Known)>,
+    /// GPUs by index, as they were when they were last told of, and the events that are wanted.
+    gpus: Vec<(usize, Known, c_ulonglong)>,
+    /// So many errors are told, or are of before.
+    xids: usize,
+}
+
+/// An event of a GPU.
+struct Event {
+    gpu: usize,
+    types: c_ulonglong,
+    data: c_ulonglong,
+    gi: c_uint,
+    ci: c_uint,
 }
 
 /// MIG mode and instances of a GPU.
@@ -63,7 +77,7 @@ pub extern "C" fn nvmlEventSetCreate(set: Out<'_, nvmlEventSet_t>) -> Code {
         let dir = path.parent().unwrap_or(Path::new("/"));
         inotify.add_watch(dir, flags).map_err(|_| UNKNOWN)?;
         let mut sets = SETS.lock().map_err(|_| UNKNOWN)?;
-        sets.push(Some(Set { inotify, gpus: Vec::new() }));
+        sets.push(Some(Set { inotify, gpus: Vec::new(), xids: xids()?.len() }));
         put(set, sets.len() as nvmlEventSet_t)
     };
     call("nvmlEventSetCreate", create)
@@ -87,9 +101,13 @@ pub extern "C" fn nvmlDeviceGetSupportedEventTypes(
     call("nvmlDeviceGetSupportedEventTypes", || {
         fresh().and_then(|node| {
             let (_, gpu) = whole_gpu(&node, handle)?;
-            put(types, if gpu.model.profiles.is_empty() { 0 } else { MIG_CONFIG_CHANGE })
+            put(types, supported(gpu))
         })
     })
+}
+
+fn supported(gpu: &Gpu) -> c_ulonglong {
+    XID | if gpu.model.profiles.is_empty() { 0 } else { MIG_CONFIG_CHANGE }
 }
 
 #[unsafe(no_mangle)]
@@ -101,11 +119,11 @@ pub extern "C" fn nvmlDeviceRegisterEvents(
     call("nvmlDeviceRegisterEvents", || {
         fresh().and_then(|node| {
             let (index, gpu) = whole_gpu(&node, handle)?;
-            if types != MIG_CONFIG_CHANGE || gpu.model.profiles.is_empty() {
+            if types == 0 || types & !supported(gpu) != 0 {
                 return Err(NOT_SUPPORTED);
             }
             with_set(set, |set| {
-                set.gpus.push((index, known(gpu)));
+                set.gpus.push((index, known(gpu), types));
                 Ok(())
             })
         })
@@ -120,21 +138,19 @@ pub extern "C" fn nvmlEventSetWait_v2(
 ) -> Code {
     let end = Instant::now() + Duration::from_millis(timeout.into());
     let next = || {
-        let changed = with_set(set, |set| {
+        let Event { gpu, types, data: eventData, gi, ci } = with_set(set, |set| {
             loop {
-                let changed = next_change(set)?;
+                let event = next_event(set)?;
                 let left = end.saturating_duration_since(Instant::now());
-                match changed {
-                    Some(index) => return Ok(index),
+                match event {
+                    Some(event) => return Ok(event),
                     None if left.is_zero() => return Err(nvmlReturn_enum_NVML_ERROR_TIMEOUT),
                     None => wait(&set.inotify, left)?,
                 }
             }
         })?;
-        let device = Handle::Gpu(changed).encode();
-        let none = c_uint::MAX;
-        let (gpuInstanceId, computeInstanceId) = (none, none);
-        let (eventType, eventData) = (MIG_CONFIG_CHANGE, 0);
+        let device = Handle::Gpu(gpu).encode();
+        let (eventType, gpuInstanceId, computeInstanceId) = (types, gi, ci);
         put(
             data,
             nvmlEventData_t { device, eventType, eventData, gpuInstanceId, computeInstanceId },
@@ -143,10 +159,11 @@ pub extern "C" fn nvmlEventSetWait_v2(
     call("nvmlEventSetWait_v2", next)
 }
 
-/// The first GPU whose instances have changed. A description that cannot be read has changed nothing.
-fn next_change(set: &mut Set) -> Result<Option<usize>, Code> {
+/// The first GPU whose instances have changed, or that has an error. A description that cannot be read has
+/// changed nothing.
+fn next_event(set: &mut Set) -> Result<Option<Event>, Code> {
     let Ok(node) = fresh() else { return Ok(None) };
-    for (index, old) in &mut set.gpus {
+    for (index, old, types) in &mut set.gpus {
         let Some(gpu) = node.gpus.get(*index) else { continue };
         if gpu.lost {
             return Err(GPU_IS_LOST);
@@ -154,11 +171,36 @@ fn next_change(set: &mut Set) -> Result<Option<usize>, Code> {
         let new = known(gpu);
         let told = new.1 != old.1 && new.0 == old.0 && privileged().is_ok();
         *old = new;
-        if told {
-            return Ok(Some(*index));
+        if told && *types & MIG_CONFIG_CHANGE != 0 {
+            let none = c_uint::MAX;
+            let types = MIG_CONFIG_CHANGE;
+            return Ok(Some(Event { gpu: *index, types, data: 0, gi: none, ci: none }));
+        }
+    }
+    for event in xids()?.into_iter().skip(set.xids) {
+        set.xids += 1;
+        if set.gpus.iter().any(|(index, _, types)| *index == event.gpu && types & XID != 0) {
+            return Ok(Some(event));
         }
     }
     Ok(None)
+}
+
+/// All errors there have been.
+fn xids() -> Result<Vec<Event>, Code> {
+    let mut path = description()?.into_os_string();
+    path.push(".xids");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let event = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let mut number = || match words.next() {
+            Some("-") => Some(u64::from(c_uint::MAX)),
+            word => word?.parse::<u64>().ok(),
+        };
+        let (gpu, data) = (number()? as usize, number()?);
+        Some(Event { gpu, types: XID, data, gi: number()? as c_uint, ci: number()? as c_uint })
+    };
+    text.lines().map(|line| event(line).ok_or(UNKNOWN)).collect()
 }
 
 /// Until something is written beside the description.

@@ -1,0 +1,160 @@
+//! `mig-cdi watch --health`: the driver tells of errors, of every GPU, with the instance that has them.
+
+use mig_cdi_tests::{
+    FakeHost,
+    watch::{Watch, until},
+};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::PathBuf,
+};
+
+fn gpu(model: &str, pci: &str, rest: &str) -> String {
+    format!("[[gpu]]\nmodel = \"{model}\"\npci = \"0000:{pci}:00.0\"\n{rest}\n")
+}
+
+const SLICES: &str = "instances = [{ profile = \"2g.20gb\" }, { profile = \"3g.40gb\" }]";
+
+fn a100(rest: &str) -> String {
+    gpu("a100-80gb", "0f", rest)
+}
+
+fn h100(rest: &str) -> String {
+    gpu("h100-80gb", "07", rest)
+}
+
+/// A watch that listens, and what it says.
+struct Health {
+    host: FakeHost,
+    watch: Watch,
+    log: PathBuf,
+}
+
+impl Health {
+    fn start(description: &str, args: &[&str]) -> Health {
+        let host = FakeHost::new(description);
+        host.install();
+        let log = host.out().with_file_name("log");
+        let words = [&["--health"], args].concat();
+        let watch = Watch::run(&host, &words, |command| {
+            command.stderr(File::create(&log).unwrap());
+        });
+        Health { host, watch, log }
+    }
+
+    /// An error of the GPU with this index.
+    fn raise(&self, gpu: usize, xid: u64, instance: &str) {
+        let file = self.host.out().with_file_name("node.toml.xids");
+        let mut file = File::options().append(true).create(true).open(file).unwrap();
+        writeln!(file, "{gpu} {xid} {instance}").unwrap();
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    fn says(&self, line: &str) {
+        until(line, || self.log().contains(line));
+    }
+
+    fn status(&self) -> Value {
+        serde_json::from_str(&self.watch.status()).unwrap_or_default()
+    }
+
+    fn hears(&self, of: &str) {
+        until(&format!("it hears errors of {of}"), || self.status()["driver_errors"] == of);
+    }
+
+    fn uuid(&self, pci: &str) -> String {
+        let path = format!("/proc/driver/nvidia/gpus/0000:{pci}:00.0/information");
+        let text = fs::read_to_string(self.host.path(&path)).unwrap();
+        let line = text.lines().find(|line| line.starts_with("GPU UUID")).unwrap();
+        line.split_whitespace().last().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn errors_of_every_gpu_are_told_with_their_instance() {
+    let node = h100(SLICES) + &a100(SLICES) + &gpu("a100-80gb", "47", "mig = false");
+    let health = Health::start(&node, &[]);
+    health.hears("all");
+    let status = health.status();
+    assert_eq!(status["driver_events"], "some", "changes of the H100 alone");
+    let [first, second, third] = ["07", "0f", "47"].map(|pci| health.uuid(pci));
+    health.raise(0, 48, "1 0");
+    health.says(&format!("the driver tells of xid 48 of {first}, gi 1 ci 0; see dmesg"));
+    health.raise(1, 94, "2 -");
+    health.says(&format!("the driver tells of xid 94 of {second}, gi 2; see dmesg"));
+    health.raise(2, 62, "- -");
+    health.says(&format!("the driver tells of xid 62 of {third}; see dmesg"));
+    // A whole burst, of which none is left out.
+    (100..150).for_each(|xid| health.raise(1, xid, "1 0"));
+    (100..150).for_each(|xid| health.says(&format!("xid {xid} of {second}, gi 1 ci 0")));
+    assert_eq!(health.log().matches("the driver tells of xid").count(), 53);
+    let state = format!("--state-dir={}", health.watch.state_dir().display());
+    let run = health.host.run(&["status", &state]);
+    assert!(run.stdout.contains("of some gpus, 0 times; errors of all gpus"), "{}", run.stdout);
+    assert_eq!(health.watch.stop(), Some(0));
+}
+
+/// What an operator wants to reset is let go, and taken again when that is done.
+#[test]
+fn a_gpu_that_waits_for_its_reset_is_let_go() {
+    let (on, off) = (a100(SLICES), a100("mig = false"));
+    let health = Health::start(&(h100(SLICES) + &on), &["--resync=1"]);
+    health.hears("all");
+    let pending = a100(&format!("mig-pending = false\n{SLICES}"));
+    health.host.morph(&(h100(SLICES) + &pending));
+    health.says("is to be reset for another mig mode: it is listened to no more");
+    health.hears("some");
+    health.raise(0, 48, "1 0");
+    health.says("the driver tells of xid 48");
+    health.raise(1, 63, "1 0");
+    health.host.morph(&(h100(SLICES) + &off));
+    health.hears("all");
+    health.raise(1, 64, "- -");
+    health.says("the driver tells of xid 64");
+    assert!(!health.log().contains("xid 63"), "that was while it was let go");
+}
+
+/// When no other is there, nothing is held open at all.
+#[test]
+fn a_gpu_that_waits_for_its_reset_from_the_start_is_never_held() {
+    let pending = a100(&format!("mig-pending = false\n{SLICES}"));
+    let health = Health::start(&pending, &["--resync=1"]);
+    health.says("listened to on no gpu");
+    until("nobody listens", || health.status()["listener"].is_null());
+    assert_eq!(health.status()["driver_errors"], "nobody");
+    health.host.morph(&a100("mig = false"));
+    health.hears("all");
+}
+
+/// That a GPU is lost is no news of the capability tree: the listener's end has it looked for.
+#[test]
+fn a_lost_gpu_is_found_at_once_and_others_are_listened_to() {
+    let node = h100(SLICES) + &a100(SLICES);
+    let health = Health::start(&node, &["--resync=86400"]);
+    health.hears("all");
+    health.host.morph(&(h100(SLICES) + &a100(&format!("lost = true\n{SLICES}"))));
+    let devices = || health.status()["devices"].as_array().map(Vec::len);
+    until("its slices are gone", || devices() == Some(2));
+    health.hears("some");
+    health.raise(0, 48, "1 0");
+    health.says("the driver tells of xid 48");
+}
+
+#[test]
+fn without_the_flag_no_error_is_listened_to() {
+    let host = FakeHost::new(&a100(SLICES));
+    host.install();
+    let watch = Watch::start(&host, &["--driver-events"]);
+    let status = || serde_json::from_str::<Value>(&watch.status()).unwrap_or_default();
+    until("it has tried", || status()["driver_events"] == "nobody");
+    until("nothing is open", || status()["listener"].is_null());
+    assert!(status()["driver_errors"].is_null());
+    watch.signal(Signal::SIGHUP);
+    assert_eq!(watch.stop(), Some(0));
+}
