@@ -1,10 +1,15 @@
 //! What a GPU or a MIG device is, and MIG mode.
 
 use super::{
-    Code, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, OK, Out, call, change, get_text,
+    Code, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, OK, Out, call, change,
+    events::is_listening,
+    get_text,
     handles::{Handle, device, gpu_at, mig_device, visible, whole_gpu},
-    privileged, put, put_text, read, text_field,
+    privileged, put, put_text, read,
+    state::fresh,
+    text_field,
 };
+use mig_cdi_sim::Node;
 use nvml_wrapper_sys::bindings::{
     NVML_DEVICE_MIG_DISABLE, NVML_DEVICE_MIG_ENABLE, nvmlDevice_t, nvmlDeviceAttributes_t,
     nvmlMemory_v2_t, nvmlPciInfo_t, nvmlReturn_t,
@@ -132,15 +137,18 @@ pub extern "C" fn nvmlDeviceGetMigMode(
     current: Out<'_, c_uint>,
     pending: Out<'_, c_uint>,
 ) -> Code {
-    call("nvmlDeviceGetMigMode", || {
-        read(|node| {
-            let (gpu, _) = device(node, handle)?;
-            if gpu.model.profiles.is_empty() {
-                return Err(NOT_SUPPORTED);
-            }
-            put(current, c_uint::from(gpu.mig))?;
-            put(pending, c_uint::from(gpu.mig_pending))
-        })
+    let answer = |node: &Node| {
+        let (gpu, _) = device(node, handle)?;
+        if gpu.model.profiles.is_empty() {
+            return Err(NOT_SUPPORTED);
+        }
+        put(current, c_uint::from(gpu.mig))?;
+        put(pending, c_uint::from(gpu.mig_pending))
+    };
+    // One who listens lives long, and others change the mode meanwhile.
+    call("nvmlDeviceGetMigMode", || match is_listening() {
+        true => fresh().and_then(|node| answer(&node)),
+        false => read(answer),
     })
 }
 

@@ -57,6 +57,11 @@ fn known(gpu: &Gpu) -> Known {
 /// By handle, from 1. One that was freed leaves its place empty.
 static SETS: Mutex<Vec<Option<Set>>> = Mutex::new(Vec::new());
 
+/// Whether this process has a set of events.
+pub(crate) fn is_listening() -> bool {
+    SETS.lock().is_ok_and(|sets| sets.iter().any(Option::is_some))
+}
+
 fn with_set<T>(
     handle: nvmlEventSet_t,
     act: impl FnOnce(&mut Set) -> Result<T, Code>,
