@@ -12,6 +12,7 @@ pub mod prefer;
 pub mod roster;
 pub mod say;
 pub mod server;
+pub mod health;
 pub mod strategy;
 
 use clap::Parser;
