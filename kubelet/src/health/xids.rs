@@ -44,8 +44,8 @@ impl Xids {
                 match word.to_ascii_lowercase().as_str() {
                     "" => {}
                     "all" | "xids" => set.all = true,
-                    word => match word.parse() {
-                        Ok(xid) => drop(set.some.insert(xid)),
+                    word => match word.parse::<u64>() {
+                        Ok(xid) => set.some.extend([xid]),
                         Err(_) => complaints.push(format!(
                             "{variable}: {word:?} is no xid, all or xids; it is passed over"
                         )),
