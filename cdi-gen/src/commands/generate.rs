@@ -18,20 +18,33 @@ use mig_cdi_model::{
 use mig_cdi_sys::{Machine, Outcome, text};
 
 pub(super) fn run(context: &Context<'_>, args: &GenerateArgs) -> Result<Done, Failure> {
-    let (stdout, plan) = apply(context, args, || ())?;
+    let (stdout, plan) = apply(context, args, Yield::No, || ())?;
     Ok(Done { stdout, exit: exit(plan.complete) })
+}
+
+/// What comes of whole GPUs that a file of somebody else defines too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Yield {
+    /// Nothing is written at all.
+    No,
+    /// They are left to that file, and slices are written.
+    Gpus,
 }
 
 /// Discovers, and writes once `ready` is over. Gives what is for standard output.
 pub(super) fn apply(
     context: &Context<'_>,
     args: &GenerateArgs,
+    yields: Yield,
     ready: impl FnOnce(),
 ) -> Result<(String, Plan), Failure> {
     let (_, target) = destination(context, args, context.kind(&args.spec))?;
     // From before the driver is asked: of two runs the later one is to win.
     let _lock = target.map(|target| target.lock()).transpose()?;
-    let plan = plan(context, args)?;
+    let mut plan = plan(context, args)?;
+    if yields == Yield::Gpus {
+        yield_gpus(&mut plan)?;
+    }
     let Plan { topology, documents, format, complete, params, .. } = &plan;
     let (format, complete) = (*format, *complete);
     let warnings = documents.iter().any(|document| !document.built.warnings.is_empty());
@@ -61,6 +74,19 @@ pub(super) fn apply(
         stdout += &put(context, document, (format, complete))?;
     }
     Ok((stdout, plan))
+}
+
+/// Our own file would disable that of the other: it goes.
+fn yield_gpus(plan: &mut Plan) -> Result<(), Failure> {
+    for Document { built, kind, target } in plan.documents.iter_mut().skip(1) {
+        let (Some(target), Some(spec)) = (&*target, &built.spec) else { continue };
+        if let Err(failure) = target.check(spec) {
+            target.clear(kind)?;
+            (built.spec, built.devices) = (None, Vec::new());
+            plan.yielded.push(format!("whole gpus are left out: {}", failure.message));
+        }
+    }
+    Ok(())
 }
 
 /// An engine that does not take a version says of each device that it cannot be resolved, and no more.

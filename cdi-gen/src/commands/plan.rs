@@ -25,6 +25,8 @@ pub(super) struct Plan {
     pub complete: bool,
     /// What was, a line each.
     pub left_out: Vec<String>,
+    /// What is left to files of others, a line each.
+    pub yielded: Vec<String>,
     /// A file that the documents bind into containers, to be written beside each.
     pub params: Option<String>,
 }
@@ -71,7 +73,8 @@ pub(super) fn plan(context: &Context<'_>, args: &GenerateArgs) -> Result<Plan, F
     let problems = documents.iter().flat_map(|document| &document.built.problems);
     let left_out: Vec<_> =
         discovery.problems.iter().chain(problems).map(ToString::to_string).collect();
-    Ok(Plan { topology, documents, format, complete: left_out.is_empty(), left_out, params })
+    let (complete, yielded) = (left_out.is_empty(), Vec::new());
+    Ok(Plan { topology, documents, format, complete, left_out, yielded, params })
 }
 
 /// The text to bind over `/proc/driver/nvidia/params`, when that is asked for.

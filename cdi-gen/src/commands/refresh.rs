@@ -3,7 +3,7 @@
 
 use super::{
     Context, Done, exit,
-    generate::apply,
+    generate::{Yield, apply},
     nodes::{self, Change},
     plan::{Document, Plan, text_of},
 };
@@ -29,8 +29,10 @@ pub(super) fn run(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failu
         let is_wanted = is_root() && !args.leave_nodes;
         let nodes = is_wanted.then(|| scope.spawn(|| nodes::apply(context, false)));
         let mut made = None;
-        let applied =
-            apply(context, &args.generate, || made = nodes.and_then(|nodes| nodes.join().ok()));
+        // Who hands slices out goes on with slices.
+        let yields = if args.inventory { Yield::Gpus } else { Yield::No };
+        let ready = || made = nodes.and_then(|nodes| nodes.join().ok());
+        let applied = apply(context, &args.generate, yields, ready);
         (made, applied)
     });
     let (_, plan) = applied?;
@@ -51,6 +53,7 @@ pub(super) fn run(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failu
         Some(Err(failure)) => report.complaints.push(failure.message),
         None => {}
     }
+    report.complaints.extend(plan.yielded);
     let stdout = serde_json::to_string(&report)
         .map_err(|e| Failure::new(Exit::Failed, format!("write the report: {e}")))?;
     Ok(Done { stdout, exit: exit(plan.complete) })

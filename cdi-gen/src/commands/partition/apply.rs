@@ -170,7 +170,7 @@ fn refresh(context: &Context<'_>, args: &ChangeArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let nodes = if is_root() { nodes::apply(context, false).map(drop) } else { Ok(()) };
-    generate::apply(context, &GenerateArgs::default(), || ())?;
+    generate::apply(context, &GenerateArgs::default(), generate::Yield::No, || ())?;
     nodes
 }
 
