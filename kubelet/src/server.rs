@@ -28,7 +28,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::transport::{Endpoint, Server, Uri};
+use tonic::{
+    Code, Status,
+    transport::{Endpoint, Server, Uri},
+};
 
 /// The kubelet's socket in its directory.
 const KUBELET: &str = "kubelet.sock";
@@ -221,11 +224,23 @@ async fn register(dir: &Path, socket: &Path, resource: &Resource) -> Result<(), 
         let channel = endpoint.connect_with_connector(connector).await;
         let channel = channel.map_err(|e| cause(&e))?;
         let answer = RegistrationClient::new(channel).register(request).await;
-        answer.map_err(|status| format!("refused: {}", status.message()))
+        answer.map_err(|status| refusal(&status))
     };
     match timeout(PATIENCE, asked).await {
         Ok(answer) => answer.map(drop).map_err(fail),
         Err(_) => Err(fail(format!("no answer in {} s", PATIENCE.as_secs()))),
+    }
+}
+
+/// A kubelet of another version answers in words of its own, or does not know the service.
+fn refusal(status: &Status) -> String {
+    let said = status.message();
+    match status.code() == Code::Unimplemented || said.contains("API version") {
+        true => format!(
+            "refused: {said}; it wants another version of the device plugin interface than {VERSION}: take the \
+             mig-cdi-kubelet that is made for it"
+        ),
+        false => format!("refused: {said}"),
     }
 }
 
