@@ -1,0 +1,151 @@
+//! A running `mig-cdi-kubelet` on a fake host, with a directory of its own for the kubelet.
+
+use crate::{FakeHost, program, run, watch::until};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    fs,
+    fs::File,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+/// A plugin; dropping it kills it.
+#[derive(Debug)]
+pub struct Plugin {
+    child: Child,
+    log: PathBuf,
+}
+
+/// The directory of the kubelet on a host.
+#[must_use]
+pub fn kubelet_dir(host: &FakeHost) -> PathBuf {
+    host.out().with_file_name("kubelet")
+}
+
+impl Plugin {
+    /// Starts it with options of its own.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(host: &FakeHost, args: &[&str]) -> Plugin {
+        Plugin::with(host, args, &[], &[])
+    }
+
+    /// Starts it with options of its own, options of watch, and variables.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn with(
+        host: &FakeHost,
+        args: &[&str],
+        watch: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Plugin {
+        let bin = host.install();
+        let program_s = bin.join("mig-cdi-kubelet");
+        if !program_s.exists() {
+            // By another process, as `install` does.
+            let copied = run(Command::new("cp").arg(program("mig-cdi-kubelet")).arg(&bin));
+            assert_eq!(copied.code, 0, "{}", copied.stderr);
+        }
+        let log = host.out().with_file_name("plugin.log");
+        let file = File::options().create(true).append(true).open(&log).expect("a log");
+        let (key, node) = host.env();
+        let mut command = Command::new(program_s);
+        command.env_clear().env(key, node).envs(variables.iter().copied());
+        command.args(args);
+        if !args.iter().any(|arg| arg.starts_with("--kubelet-dir")) {
+            command.arg("--kubelet-dir").arg(kubelet_dir(host));
+        }
+        command.arg("--").args(host.flags());
+        command.arg(format!("--output={}", host.spec().display()));
+        command.arg(format!("--state-dir={}", host.out().with_file_name("state").display()));
+        command.args(watch).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+        Plugin { child: command.spawn().expect("the plugin starts"), log }
+    }
+
+    /// Its process.
+    ///
+    /// # Panics
+    /// Never: a process has a number.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a pid")
+    }
+
+    /// What it, and those before it on this host, said to people.
+    #[must_use]
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until it has said something.
+    ///
+    /// # Panics
+    /// When it never does.
+    pub fn until_said(&self, words: &str) {
+        until(&format!("said {words:?}: {}", self.said()), || self.said().contains(words));
+    }
+
+    /// How often it has said something.
+    #[must_use]
+    pub fn times_said(&self, words: &str) -> usize {
+        self.said().matches(words).count()
+    }
+
+    /// A figure of its memory in KiB, as `VmRSS`.
+    ///
+    /// # Panics
+    /// When it has gone.
+    #[must_use]
+    pub fn memory(&self, name: &str) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = text.lines().find(|line| line.starts_with(name)).expect("a figure");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("KiB")
+    }
+
+    /// How many files it has open.
+    ///
+    /// # Panics
+    /// When it has gone.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
+    }
+
+    /// Kills it without a warning.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Tells it to stop and gives its exit code.
+    ///
+    /// # Panics
+    /// When it has gone.
+    pub fn stop(mut self) -> Option<i32> {
+        kill(Pid::from_raw(self.pid()), Signal::SIGTERM).expect("it runs");
+        self.child.wait().expect("it ends").code()
+    }
+
+    /// Waits for its end and gives its exit code.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub fn ended(mut self) -> Option<i32> {
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,238 @@
+//! `mig-cdi-kubelet` and a strict kubelet of our own: what it offers, what it answers, and what it says to people.
+
+use container_device_interface::{annotations::parse_annotations, spec::read_spec};
+use mig_cdi_sim::preset;
+use mig_cdi_tests::{
+    FakeHost,
+    driver::Layout,
+    kubelet::{Kubelet, is_qualified},
+    plugin::{Plugin, kubelet_dir},
+};
+use std::{collections::BTreeSet, fs};
+
+const GPU: &str = "[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:07:00.0\"\n";
+const WHOLE: &str = "[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:47:00.0\"\nmig = false\n";
+
+fn node(instances: &str) -> String {
+    format!("{GPU}instances = [{instances}]\n")
+}
+
+/// A host with a plugin and a kubelet that know each other.
+fn begin(description: &str, args: &[&str]) -> (FakeHost, Kubelet, Plugin) {
+    let host = FakeHost::with_driver(description, Layout::Debian);
+    let kubelet = Kubelet::start(&kubelet_dir(&host));
+    let plugin = Plugin::start(&host, args);
+    (host, kubelet, plugin)
+}
+
+/// All names that specs on disk define, with their kinds.
+fn defined(host: &FakeHost) -> BTreeSet<String> {
+    let files = fs::read_dir(host.out()).unwrap().map(|entry| entry.unwrap().path());
+    let specs = files.filter(|path| path.extension().is_some_and(|suffix| suffix == "json"));
+    let names = specs.flat_map(|path| {
+        let spec = read_spec(&path, 0).unwrap();
+        let text: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let kind = text["kind"].as_str().unwrap().to_owned();
+        spec.devices.into_keys().map(move |name| format!("{kind}={name}")).collect::<Vec<_>>()
+    });
+    names.collect()
+}
+
+/// Every device that is offered can be given out, by names that specs on disk have.
+fn all_resolve(host: &FakeHost, kubelet: &Kubelet) {
+    let defined = defined(host);
+    for resource in kubelet.alive() {
+        for id in kubelet.healthy(&resource) {
+            let answer = kubelet.allocate(&resource, &[&[&id]]).unwrap();
+            let container = &answer.container_responses[0];
+            assert_eq!(container.cdi_devices.len(), 1, "{container:?}");
+            assert!(defined.contains(&container.cdi_devices[0].name), "{container:?} {defined:?}");
+            let annotations = &container.annotations;
+            assert!(annotations.keys().all(|key| is_qualified(key)), "{annotations:?}");
+            let (_, named) = parse_annotations(annotations).unwrap();
+            assert_eq!(named, [container.cdi_devices[0].name.clone()]);
+            assert!(container.envs.is_empty());
+        }
+    }
+}
+
+#[test]
+fn mixed_offers_each_profile() {
+    for (preset_name, wanted) in [
+        ("dgx-a100", &[("mig-1g.10gb", 56)][..]),
+        (
+            "hgx-h100",
+            &[
+                ("gpu", 1),
+                ("mig-1c.3g.40gb", 1),
+                ("mig-2c.3g.40gb", 1),
+                ("mig-1g.20gb", 1),
+                ("mig-1g.10gb.me", 1),
+                ("mig-1g.10gb", 8),
+                ("mig-1c.7g.80gb", 7),
+                ("mig-3g.40gb", 2),
+                ("mig-2c.4g.40gb", 1),
+                ("mig-1c.4g.40gb", 1),
+                ("mig-7g.80gb", 1),
+            ],
+        ),
+        ("a30", &[("mig-1g.6gb", 5), ("mig-1g.6gb.me", 1), ("mig-2g.12gb", 1)]),
+        ("rtx-pro-6000", &[("mig-2g.48gb.gfx", 1), ("mig-1g.24gb.gfx", 1), ("mig-1g.24gb-me", 1)]),
+    ] {
+        let (host, kubelet, plugin) = begin(preset(preset_name).unwrap(), &[]);
+        kubelet.until_counts(preset_name, wanted);
+        all_resolve(&host, &kubelet);
+        if preset_name == "hgx-h100" {
+            plugin.until_said("gpu 3: in mig mode without a slice; divide it (mig-cdi apply)");
+        }
+        assert_eq!(kubelet.registrations().len(), wanted.len());
+        assert_eq!(kubelet.faults(), [""; 0]);
+        assert_eq!(plugin.stop(), Some(0));
+    }
+}
+
+#[test]
+fn single_offers_the_profile_of_most_slices() {
+    let (host, kubelet, plugin) = begin(preset("a30").unwrap(), &["--mig-strategy=single"]);
+    kubelet.until_counts("one profile", &[("gpu", 5)]);
+    plugin.until_said("1 slices of 2g.12gb: the strategy single offers those of 1g.6gb alone");
+    plugin.until_said("1 slices of 1g.6gb+me: ");
+    all_resolve(&host, &kubelet);
+    let with_whole = format!("{}{WHOLE}", node("{ profile = \"3g.40gb\" }"));
+    let (host, kubelet, plugin) = begin(&with_whole, &["--mig-strategy=single"]);
+    kubelet.until_counts("a slice", &[("gpu", 1)]);
+    plugin.until_said("gpu 1: not in mig mode, and under the strategy single nvidia.com/gpu is a");
+    all_resolve(&host, &kubelet);
+    assert!(kubelet.healthy("nvidia.com/gpu").iter().all(|id| id.starts_with("MIG-")));
+    // Nothing divided: whole GPUs, as ever.
+    let (host, kubelet, _plugin) = begin(WHOLE, &["--mig-strategy=single"]);
+    kubelet.until_counts("a gpu", &[("gpu", 1)]);
+    all_resolve(&host, &kubelet);
+    assert!(kubelet.healthy("nvidia.com/gpu").iter().all(|id| id.starts_with("GPU-")));
+    assert_eq!(kubelet.faults(), [""; 0]);
+}
+
+#[test]
+fn none_offers_whole_gpus_alone() {
+    let both = format!("{}{WHOLE}", node("{ profile = \"3g.40gb\" }"));
+    let (host, kubelet, plugin) = begin(&both, &["--mig-strategy=none"]);
+    kubelet.until_counts("a gpu", &[("gpu", 1)]);
+    plugin.until_said("gpu 0: in mig mode, and the strategy none offers no slices");
+    all_resolve(&host, &kubelet);
+    let (host, kubelet, plugin) = begin(&both, &["--leave-gpus"]);
+    kubelet.until_counts("slices alone", &[("mig-3g.40gb", 1)]);
+    all_resolve(&host, &kubelet);
+    assert!(!host.out().join("nvidia.com-gpu.json").exists());
+    assert_eq!(plugin.stop(), Some(0));
+}
+
+#[test]
+fn devices_are_named_in_the_ways_that_are_asked_for() {
+    let two = "{ profile = \"2g.20gb\" }, { profile = \"2g.20gb\" }, { profile = \"3g.40gb\" }";
+    let (_host, kubelet, _plugin) = begin(&node(two), &["--device-list-strategy=envvar"]);
+    kubelet.until_counts("slices", &[("mig-2g.20gb", 2), ("mig-3g.40gb", 1)]);
+    let ids = Vec::from_iter(kubelet.healthy("nvidia.com/mig-2g.20gb"));
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let answer = kubelet.allocate("nvidia.com/mig-2g.20gb", &[&ids, &ids[..1]]).unwrap();
+    let [both, one] = &answer.container_responses[..] else { panic!("{answer:?}") };
+    assert_eq!(both.envs["NVIDIA_VISIBLE_DEVICES"], ids.join(","));
+    assert_eq!(one.envs["NVIDIA_VISIBLE_DEVICES"], ids[0]);
+    assert!(both.annotations.is_empty() && both.cdi_devices.is_empty());
+    drop((_host, kubelet, _plugin));
+    let words = "--device-list-strategy=cdi-annotations,cdi-cri";
+    let (host, kubelet, _plugin) = begin(&node(two), &[words]);
+    kubelet.until_counts("slices", &[("mig-2g.20gb", 2), ("mig-3g.40gb", 1)]);
+    // A container that has of both: the kubelet merges the annotations, and none may be lost.
+    let ask = |resource: &str| {
+        let ids = Vec::from_iter(kubelet.healthy(resource));
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        kubelet.allocate(resource, &[&ids]).unwrap().container_responses.remove(0).annotations
+    };
+    let mut merged = ask("nvidia.com/mig-2g.20gb");
+    merged.extend(ask("nvidia.com/mig-3g.40gb"));
+    let (keys, names) = parse_annotations(&merged).unwrap();
+    assert_eq!((keys.len(), names.len()), (2, 3), "{merged:?}");
+    assert!(names.iter().all(|name| defined(&host).contains(name)), "{names:?}");
+}
+
+#[test]
+fn what_is_not_there_is_refused_and_what_is_asked_in_vain_does_no_harm() {
+    let two = node("{ profile = \"2g.20gb\" }, { profile = \"2g.20gb\" }");
+    let (host, kubelet, plugin) = begin(&two, &[]);
+    let resource = "nvidia.com/mig-2g.20gb";
+    kubelet.until_counts("slices", &[("mig-2g.20gb", 2)]);
+    let before = kubelet.healthy(resource);
+    for ids in [&["MIG-none"][..], &[""], &["../../etc/shadow"], &["MIG-\u{0}\u{7f}é"]] {
+        let status = kubelet.allocate(resource, &[ids]).unwrap_err();
+        assert_eq!(
+            status.message(),
+            format!(
+                "allocate {} of {resource}: there is no such device any more; create the pod again",
+                ids[0]
+            )
+        );
+    }
+    // Nothing for nobody, and a number of containers that no pod has.
+    assert_eq!(kubelet.allocate(resource, &[]).unwrap().container_responses, []);
+    assert!(kubelet.allocate(resource, &[&[]]).unwrap().container_responses.len() == 1);
+    let id = before.first().unwrap().as_str();
+    let many: Vec<&[&str]> = vec![std::slice::from_ref(&id); 1000];
+    assert_eq!(kubelet.allocate(resource, &many).unwrap().container_responses.len(), 1000);
+    let ids: Vec<&str> = before.iter().map(String::as_str).collect();
+    assert_eq!(kubelet.prefer(resource, (&ids, &[]), 1).unwrap().len(), 1);
+    assert_eq!(kubelet.prefer(resource, (&ids, &["MIG-none"]), i32::MIN).unwrap(), [""; 0]);
+    // A slice goes: it is refused, and the other is given.
+    host.morph(&node("{ profile = \"2g.20gb\" }"));
+    kubelet.until_counts("one has gone", &[("mig-2g.20gb", 1)]);
+    let after = kubelet.healthy(resource);
+    let gone = before.difference(&after).next().unwrap();
+    let status = kubelet.allocate(resource, &[&[gone]]).unwrap_err();
+    assert!(status.message().contains("there is no such device any more"), "{status}");
+    all_resolve(&host, &kubelet);
+    // All go: the resource stays, and is empty.
+    host.morph(&node(""));
+    kubelet.until_counts("none is left", &[("mig-2g.20gb", 0)]);
+    host.morph(&two);
+    kubelet.until_counts("back", &[("mig-2g.20gb", 2)]);
+    assert_eq!(kubelet.healthy(resource), before);
+    host.morph(&node("{ profile = \"3g.40gb\" }"));
+    kubelet.until_counts("another profile", &[("mig-2g.20gb", 0), ("mig-3g.40gb", 1)]);
+    all_resolve(&host, &kubelet);
+    assert_eq!(kubelet.faults(), [""; 0]);
+    assert_eq!(plugin.stop(), Some(0));
+}
+
+/// As nvidia-ctk writes them (`nvidia-ctk cdi generate`): whole GPUs of the name that ours would have.
+const THEIRS: &str = "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n- name: all\n  containerEdits:\n    env: [A=1]\n\
+                      - name: \"1\"\n  containerEdits:\n    env: [A=1]\n";
+
+#[test]
+fn whole_gpus_are_left_to_the_spec_of_another() {
+    let both = format!("{}{WHOLE}", node("{ profile = \"3g.40gb\" }"));
+    let host = FakeHost::with_driver(&both, Layout::Debian);
+    let theirs = host.out().join("nvidia.yaml");
+    fs::write(&theirs, THEIRS).unwrap();
+    let kubelet = Kubelet::start(&kubelet_dir(&host));
+    let plugin = Plugin::start(&host, &[]);
+    kubelet.until_counts("slices", &[("mig-3g.40gb", 1)]);
+    plugin.until_said("whole gpus are left out: ");
+    plugin.until_said("nvidia.yaml defines nvidia.com/gpu=");
+    plugin.until_said("gpu 1: no spec of ours names it");
+    let ours = host.out().join("nvidia.com-gpu.json");
+    assert!(!ours.exists());
+    all_resolve(&host, &kubelet);
+    // Slices follow as ever.
+    host.morph(&format!("{}{WHOLE}", node("{ profile = \"2g.20gb\" }")));
+    kubelet.until_counts("another", &[("mig-3g.40gb", 0), ("mig-2g.20gb", 1)]);
+    fs::remove_file(&theirs).unwrap();
+    let with_gpu = [("mig-3g.40gb", 0), ("mig-2g.20gb", 1), ("gpu", 1)];
+    kubelet.until_counts("the other has gone", &with_gpu);
+    assert!(ours.exists());
+    all_resolve(&host, &kubelet);
+    // It comes while ours is there: both would disable each other, and ours goes.
+    fs::write(&theirs, THEIRS).unwrap();
+    let without = [("mig-3g.40gb", 0), ("mig-2g.20gb", 1), ("gpu", 0)];
+    kubelet.until_counts("the other is back", &without);
+    assert!(!ours.exists());
+    assert_eq!(kubelet.faults(), [""; 0]);
+}
