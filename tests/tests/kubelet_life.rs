@@ -1,0 +1,320 @@
+//! `mig-cdi-kubelet` and a kubelet that comes, goes, refuses, is slow, or speaks another version; and a driver that
+//! cannot be asked.
+
+use mig_cdi_kubelet::api;
+use mig_cdi_sim::preset;
+use mig_cdi_tests::{
+    FakeHost,
+    driver::Layout,
+    kubelet::{Answer, Kubelet, Reading},
+    plugin::{Plugin, kubelet_dir},
+    watch::until,
+};
+use prost::Message;
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+const RESOURCE: &str = "nvidia.com/mig-2g.20gb";
+const SOCKET: &str = "mig-cdi-mig-2g.20gb.sock";
+const ONE: &[(&str, usize)] = &[("mig-2g.20gb", 1)];
+const TWO: &[(&str, usize)] = &[("mig-2g.20gb", 2)];
+
+fn node(slices: usize) -> String {
+    let slice = "{ profile = \"2g.20gb\" },".repeat(slices);
+    format!("[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:07:00.0\"\ninstances = [{slice}]\n")
+}
+
+fn host(slices: usize) -> FakeHost {
+    FakeHost::with_driver(&node(slices), Layout::Debian)
+}
+
+fn begin(host: &FakeHost) -> (Kubelet, Plugin) {
+    let kubelet = Kubelet::start(&kubelet_dir(host));
+    let plugin = Plugin::start(host, &[]);
+    kubelet.until_counts("slices", TWO);
+    (kubelet, plugin)
+}
+
+fn is_alive(kubelet: &Kubelet) -> bool {
+    kubelet.alive().contains(RESOURCE)
+}
+
+#[test]
+fn a_kubelet_that_restarts_is_told_anew() {
+    let host = host(2);
+    let (mut kubelet, plugin) = begin(&host);
+    for round in 2..5 {
+        kubelet.restart();
+        assert!(!is_alive(&kubelet));
+        until("it is told", || kubelet.registrations().len() == round && is_alive(&kubelet));
+    }
+    host.morph(&node(1));
+    kubelet.until_counts("lists go on", ONE);
+    // Gone for a while; meanwhile there is another slice.
+    kubelet.end();
+    fs::remove_file(kubelet_dir(&host).join("kubelet.sock")).unwrap();
+    host.morph(&node(2));
+    std::thread::sleep(Duration::from_secs(2));
+    kubelet.restart();
+    kubelet.until_counts("it knows of both", TWO);
+    // A socket of ours that somebody has removed is made again, and made known.
+    let count = kubelet.registrations().len();
+    fs::remove_file(kubelet_dir(&host).join(SOCKET)).unwrap();
+    until("it is told once more", || kubelet.registrations().len() > count && is_alive(&kubelet));
+    assert_eq!(kubelet.faults(), [""; 0]);
+    assert!(!plugin.said().contains("error:"), "{}", plugin.said());
+    assert_eq!(plugin.stop(), Some(0));
+}
+
+#[test]
+fn a_kubelet_that_refuses_is_asked_again_and_that_is_said_once() {
+    let host = host(2);
+    let kubelet = Kubelet::that(&kubelet_dir(&host), Answer::Refuse("no room for it".to_owned()));
+    let plugin = Plugin::start(&host, &[]);
+    let words = "kubelet.sock: refused: no room for it";
+    until("it has asked three times", || kubelet.registrations().len() >= 3);
+    assert_eq!(plugin.times_said(words), 1, "{}", plugin.said());
+    kubelet.answers(Answer::OtherVersion);
+    plugin.until_said("it wants another version of the device plugin interface than v1beta1");
+    kubelet.answers(Answer::Accept);
+    kubelet.until_counts("it is taken", TWO);
+    plugin.until_said(&format!("registered {RESOURCE} with the kubelet"));
+    assert_eq!(plugin.times_said(words), 1, "{}", plugin.said());
+    assert_eq!(kubelet.faults(), [""; 0]);
+    assert_eq!(plugin.stop(), Some(0));
+}
+
+#[test]
+fn a_kubelet_that_does_not_answer_keeps_no_slice_from_being_true() {
+    let host = host(2);
+    let never = Answer::Late(Duration::from_secs(1000));
+    let mut kubelet = Kubelet::that(&kubelet_dir(&host), never);
+    let plugin = Plugin::start(&host, &[]);
+    until("the spec is there", || host.read_spec().is_some());
+    plugin.until_said("kubelet.sock: no answer in 5 s");
+    host.morph(&node(1));
+    let truth = host.truth();
+    until("the spec follows", || host.read_spec() == truth);
+    // One that is slow is waited for.
+    kubelet.answers(Answer::Late(Duration::from_secs(1)));
+    kubelet.restart();
+    kubelet.until_counts("it is taken", ONE);
+    assert_eq!(kubelet.faults(), [""; 0]);
+    assert_eq!(plugin.stop(), Some(0));
+}
+
+/// What a kubelet does not read does not pile up, and what it reads then is the truth.
+#[test]
+fn a_kubelet_that_reads_slowly_gets_the_newest_list() {
+    let whole = preset("dgx-a100").unwrap();
+    let (before, after) = whole.rsplit_once("{ profile").unwrap();
+    let fewer =
+        format!("{before}{}", &after[after.find('}').unwrap() + 1..].trim_start_matches(','));
+    let host = FakeHost::with_driver(whole, Layout::Debian);
+    let kubelet = Kubelet::start(&kubelet_dir(&host));
+    let plugin = Plugin::start(&host, &[]);
+    let resource = "nvidia.com/mig-1g.10gb";
+    kubelet.until_counts("all", &[("mig-1g.10gb", 56)]);
+    kubelet.reads(Reading::Not);
+    let mut memory = 0;
+    for round in 0..25 {
+        host.morph([&fewer, whole][round % 2]);
+        let truth = host.truth();
+        until("the spec follows", || host.read_spec() == truth);
+        if round == 4 {
+            memory = plugin.memory("VmRSS");
+        }
+    }
+    let grown = plugin.memory("VmRSS").saturating_sub(memory);
+    assert!(grown < 2048, "{grown} KiB more than after 5 changes");
+    let read = kubelet.lists(resource).len();
+    kubelet.reads(Reading::Slowly(Duration::from_millis(200)));
+    kubelet.until_counts("the newest", &[("mig-1g.10gb", 55)]);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(kubelet.healthy(resource).len(), 55);
+    // One under way and one in hand, and none of the twenty others.
+    assert!(kubelet.lists(resource).len() - read <= 5, "{}", kubelet.lists(resource).len());
+    kubelet.reads(Reading::AtOnce);
+    // A stream that is dropped holds nothing, and the next one begins with all.
+    let files = plugin.open_files();
+    for _ in 0..20 {
+        kubelet.drop_stream(resource);
+        let count = kubelet.lists(resource).len();
+        kubelet.listen_again(resource);
+        until("a list", || kubelet.lists(resource).len() > count);
+    }
+    assert!(plugin.open_files() <= files, "{files}");
+    assert_eq!(kubelet.faults(), [""; 0]);
+    assert_eq!(plugin.stop(), Some(0));
+}
+
+#[test]
+fn a_plugin_that_is_killed_begins_anew_and_one_that_is_told_to_stop_tidies_up() {
+    let host = host(2);
+    let (kubelet, plugin) = begin(&host);
+    let socket = kubelet_dir(&host).join(SOCKET);
+    plugin.kill();
+    until("the kubelet sees it", || !is_alive(&kubelet));
+    assert!(socket.exists(), "nobody was left to remove it");
+    host.morph(&node(1));
+    let plugin = Plugin::start(&host, &[]);
+    kubelet.until_counts("the newest", ONE);
+    assert!(is_alive(&kubelet));
+    assert_eq!(plugin.stop(), Some(0));
+    until("the kubelet sees it", || !is_alive(&kubelet));
+    let left: Vec<_> = fs::read_dir(kubelet_dir(&host)).unwrap().flatten().collect();
+    assert_eq!(left.len(), 1, "its own socket is left: {left:?}");
+    assert_eq!(kubelet.faults(), [""; 0]);
+}
+
+#[test]
+fn places_that_are_not_as_they_should_be_are_said_and_recover() {
+    let host = host(2);
+    let dir = kubelet_dir(&host);
+    // The kubelet was never started here.
+    let plugin = Plugin::start(&host, &[]);
+    plugin.until_said(&format!("listen at {}", dir.join(SOCKET).display()));
+    until("the spec is there", || host.read_spec().is_some());
+    let kubelet = Kubelet::start(&dir);
+    kubelet.until_counts("the directory is there", TWO);
+    assert_eq!(plugin.stop(), Some(0));
+    // What is no socket is not ours to remove.
+    let foreign = dir.join(SOCKET);
+    fs::write(&foreign, "precious").unwrap();
+    let count = kubelet.registrations().len();
+    let plugin = Plugin::start(&host, &[]);
+    until("it is said", || plugin.times_said("listen at") >= 2);
+    assert_eq!(fs::read_to_string(&foreign).unwrap(), "precious");
+    fs::remove_file(foreign).unwrap();
+    until("it is served", || kubelet.registrations().len() > count && is_alive(&kubelet));
+    assert_eq!(plugin.stop(), Some(0));
+    // The kernel takes 107 bytes.
+    let long = dir.join("x".repeat(60));
+    fs::create_dir(&long).unwrap();
+    let plugin = Plugin::start(&host, &["--kubelet-dir", long.to_str().unwrap()]);
+    until("it is said", || {
+        plugin.said().lines().any(|line| line.contains("error: listen at") && line.contains("xxx"))
+    });
+    assert_eq!(plugin.stop(), Some(0));
+    assert_eq!(kubelet.faults(), [""; 0]);
+}
+
+/// What stands as far as `/proc` tells stays healthy; what has gone from there is not given to anybody.
+#[test]
+fn a_driver_that_cannot_be_asked_makes_nothing_healthy() {
+    let host = host(2);
+    let kubelet = Kubelet::start(&kubelet_dir(&host));
+    let plugin = Plugin::with(&host, &[], &["--resync=1"], &[]);
+    kubelet.until_counts("slices", TWO);
+    let before = kubelet.healthy(RESOURCE);
+    let fault = "[faults]\nnvml = \"version-mismatch\"\n";
+    host.morph(&format!("{}{fault}", node(2)));
+    until("it cannot be asked", || plugin.said().contains("error: "));
+    assert_eq!(kubelet.healthy(RESOURCE), before);
+    host.morph(&format!("{}{fault}", node(1)));
+    until("one is not healthy", || kubelet.counts()[RESOURCE] == (2, 1));
+    let after = kubelet.healthy(RESOURCE);
+    let sick = before.difference(&after).next().unwrap();
+    let status = kubelet.allocate(RESOURCE, &[&[sick]]).unwrap_err();
+    assert!(status.message().starts_with(&format!("allocate {sick} of {RESOURCE}: ")), "{status}");
+    assert!(!status.message().contains("no such device"), "{status}");
+    kubelet.allocate(RESOURCE, &[&[after.first().unwrap()]]).unwrap();
+    host.morph(&node(2));
+    kubelet.until_counts("it can be asked again", TWO);
+    assert_eq!(kubelet.healthy(RESOURCE), before);
+    assert_eq!(kubelet.faults(), [""; 0]);
+    assert_eq!(plugin.stop(), Some(0));
+}
+
+#[test]
+fn garbage_on_its_socket_harms_nobody() {
+    let host = host(2);
+    let (kubelet, plugin) = begin(&host);
+    let socket = kubelet_dir(&host).join(SOCKET);
+    let files = plugin.open_files();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let settings: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    for (bytes, ends) in [
+        (&b"GET / HTTP/1.0\r\n\r\n"[..], true),
+        (&[0xff; 4096], true),
+        (&[&preface[..], &[0xff; 64]].concat(), true),
+        (&[&preface[..], settings].concat(), false),
+    ] {
+        for _ in 0..10 {
+            send(&socket, bytes, ends);
+        }
+        assert!(kubelet.options(RESOURCE).unwrap().get_preferred_allocation_available);
+    }
+    until("nothing stays open", || plugin.open_files() <= files);
+    host.morph(&node(1));
+    kubelet.until_counts("lists go on", ONE);
+    assert_eq!(plugin.stop(), Some(0));
+}
+
+/// Sends it, and has the other side hang up, if it is to.
+fn send(socket: &Path, bytes: &[u8], ends: bool) {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    // It may have hung up before the last byte.
+    let _ = stream.write_all(bytes);
+    let begin = Instant::now();
+    let mut rest = [0; 4096];
+    while ends {
+        match stream.read(&mut rest) {
+            Ok(0) | Err(_) => break,
+            Ok(_) => assert!(begin.elapsed() < Duration::from_secs(30), "it never hangs up"),
+        }
+    }
+}
+
+/// The bytes of the documented fields (kubernetes, staging/src/k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1/api.proto).
+#[test]
+fn messages_have_the_documented_bytes() {
+    let options = api::DevicePluginOptions {
+        pre_start_required: true,
+        get_preferred_allocation_available: true,
+    };
+    assert_eq!(options.encode_to_vec(), [8, 1, 16, 1]);
+    let request = api::RegisterRequest {
+        version: "v".to_owned(),
+        endpoint: "e".to_owned(),
+        resource_name: "r".to_owned(),
+        options: Some(options),
+    };
+    assert_eq!(request.encode_to_vec(), b"\x0a\x01v\x12\x01e\x1a\x01r\x22\x04\x08\x01\x10\x01");
+    let topology = Some(api::TopologyInfo { nodes: vec![api::NumaNode { id: 3 }] });
+    let device = api::Device { id: "i".to_owned(), health: "h".to_owned(), topology };
+    let list = api::ListAndWatchResponse { devices: vec![device] };
+    assert_eq!(list.encode_to_vec(), b"\x0a\x0c\x0a\x01i\x12\x01h\x1a\x04\x0a\x02\x08\x03");
+    let ids = || vec!["i".to_owned()];
+    let wish = api::ContainerPreferredAllocationRequest {
+        available_device_ids: ids(),
+        must_include_device_ids: vec!["m".to_owned()],
+        allocation_size: 2,
+    };
+    let wish = api::PreferredAllocationRequest { container_requests: vec![wish] };
+    assert_eq!(wish.encode_to_vec(), b"\x0a\x08\x0a\x01i\x12\x01m\x18\x02");
+    let chosen = api::ContainerPreferredAllocationResponse { device_ids: ids() };
+    let chosen = api::PreferredAllocationResponse { container_responses: vec![chosen] };
+    assert_eq!(chosen.encode_to_vec(), b"\x0a\x03\x0a\x01i");
+    let ask = api::ContainerAllocateRequest { device_ids: ids() };
+    let ask = api::AllocateRequest { container_requests: vec![ask] };
+    assert_eq!(ask.encode_to_vec(), b"\x0a\x03\x0a\x01i");
+    let pair = || [("k".to_owned(), "v".to_owned())].into();
+    let answer = api::ContainerAllocateResponse {
+        envs: pair(),
+        annotations: pair(),
+        cdi_devices: vec![api::CdiDevice { name: "c".to_owned() }],
+    };
+    let answer = api::AllocateResponse { container_responses: vec![answer] };
+    let pair = b"\x06\x0a\x01k\x12\x01v";
+    let bytes = [b"\x0a\x15\x0a", &pair[..], b"\x22", &pair[..], b"\x2a\x03\x0a\x01c"].concat();
+    assert_eq!(answer.encode_to_vec(), bytes);
+    let start = api::PreStartContainerRequest { device_ids: ids() };
+    assert_eq!(start.encode_to_vec(), b"\x0a\x01i");
+}
