@@ -1,1 +1,120 @@
-fn main() {}
+//! What `mig-cdi-kubelet` costs on a node of 8 GPUs with 7 slices each: memory, the time that Allocate takes, and the
+//! time from a change to the list that tells of it: `cargo bench -p mig-cdi-tests --bench kubelet`.
+
+use mig_cdi_sim::preset;
+use mig_cdi_tests::{
+    BASE, FakeHost,
+    driver::Layout,
+    kubelet::Kubelet,
+    plugin::{Plugin, kubelet_dir},
+    watch::until,
+};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+const CHANGES: usize = 60;
+const ALLOCATIONS: usize = 2000;
+const RESOURCE: &str = "nvidia.com/mig-1g.10gb";
+
+/// What watch looks at every so often; changes come at every moment of it.
+const INTERVAL: u64 = 170;
+
+fn main() {
+    in_memory();
+    let looked = preset("dgx-a100").expect("a preset");
+    println!("By looking, on a DGX A100:");
+    measure(looked, &[]);
+    println!("\nTold by the driver, on the same of H100s:");
+    measure(&looked.replace("a100-80gb", "h100-80gb"), &["--driver-events"]);
+}
+
+/// As on a machine, where `/run/cdi` and `/proc` are: no disk is waited for that others write to.
+fn in_memory() {
+    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace; run it as root");
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
+    fs::create_dir_all(BASE).expect("make a directory");
+    mount(Some("tmpfs"), BASE, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).expect("tmpfs");
+}
+
+fn measure(whole: &str, watch: &[&str]) {
+    let (before, after) = whole.rsplit_once("{ profile").expect("an instance");
+    let rest = &after[after.find('}').expect("its end") + 1..];
+    let fewer = format!("{before}{}", rest.trim_start_matches(','));
+    let host = FakeHost::with_driver(whole, Layout::Debian);
+    let kubelet = Kubelet::start(&kubelet_dir(&host));
+    let plugin = Plugin::with(&host, &[], watch, &[]);
+    kubelet.until_counts("all", &[("mig-1g.10gb", 56)]);
+    if !watch.is_empty() {
+        let status = host.out().with_file_name("state").join("status.json");
+        let is_told = || fs::read_to_string(&status).is_ok_and(|text| text.contains("\"all\""));
+        until("the driver is listened to", is_told);
+    }
+    std::thread::sleep(Duration::from_secs(5));
+    memory("idle", &plugin);
+    allocate(&kubelet);
+    changes(&host, &kubelet, [&fewer, whole]);
+    memory("after all that", &plugin);
+    assert_eq!(kubelet.faults(), [""; 0]);
+    assert_eq!(plugin.stop(), Some(0));
+}
+
+fn memory(when: &str, plugin: &Plugin) {
+    let mib = |kib: u64| kib as f64 / 1024.0;
+    let rollup =
+        fs::read_to_string(format!("/proc/{}/smaps_rollup", plugin.pid())).expect("it runs");
+    let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).expect("a figure");
+    let pss = pss.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("KiB");
+    let [resident, anonymous, peak] = ["VmRSS", "RssAnon", "VmHWM"].map(|name| plugin.memory(name));
+    println!(
+        "{when}: {:.1} MiB resident (of that {:.1} its own, the rest pages of the program), PSS {:.1}, peak {:.1}",
+        mib(resident),
+        mib(anonymous),
+        mib(pss),
+        mib(peak)
+    );
+}
+
+fn allocate(kubelet: &Kubelet) {
+    let ids = Vec::from_iter(kubelet.healthy(RESOURCE));
+    let ask = |round: usize| {
+        let begin = Instant::now();
+        let answer = kubelet.allocate(RESOURCE, &[&[&ids[round % ids.len()]]]).expect("a slice");
+        assert_eq!(answer.container_responses.len(), 1);
+        begin.elapsed().as_secs_f64() * 1e3
+    };
+    say("Allocate", (0..ALLOCATIONS).map(ask).collect());
+}
+
+fn changes(host: &FakeHost, kubelet: &Kubelet, states: [&str; 2]) {
+    let change = |round: usize| {
+        host.morph(states[round % 2]);
+        let begin = Instant::now();
+        until("the list", || kubelet.healthy(RESOURCE).len() == 55 + round % 2);
+        let time = begin.elapsed().as_secs_f64() * 1e3;
+        // Primes of each other: changes come at every moment of the interval, each as often.
+        std::thread::sleep(Duration::from_millis(2 * INTERVAL + (round as u64 * 37) % INTERVAL));
+        time
+    };
+    say("from a change to the list that tells of it", (0..CHANGES).map(change).collect());
+}
+
+fn say(what: &str, mut times: Vec<f64>) {
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    println!(
+        "{what}, {} times: min {:.2} ms, median {:.2}, p95 {:.2}, p99 {:.2}, max {:.2}",
+        times.len(),
+        at(0.0),
+        at(0.5),
+        at(0.95),
+        at(0.99),
+        at(1.0)
+    );
+}
