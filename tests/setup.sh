@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 missing=
 for pair in podman:podman runc:runc crun:crun conmon:conmon busybox:busybox-static cc:gcc c++:g++ \
     strace:strace nm:binutils make:make script:bsdutils setpriv:util-linux time:time curl:curl \
-    systemd-analyze:systemd systemd-tmpfiles:systemd; do
+    systemd-analyze:systemd systemd-tmpfiles:systemd python3:python3 pip3:python3-pip; do
     PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
 done
 # The shell has a builtin of this name.
@@ -46,3 +46,13 @@ fetch engines trixie main "$(dpkg --print-architecture)" containerd docker.io do
 fetch podman trixie main "$(dpkg --print-architecture)" podman conmon crun runc netavark uidmap libc6 libassuan9 \
     libaudit1 libbsd0 libcap2 libcap-ng0 libglib2.0-0t64 libgpg-error0 libgpgme11t64 libmd0 libpcre2-8-0 libseccomp2 \
     libselinux1 libsqlite3-0 libsubid5 libsystemd0 libyajl2
+
+# Helm as a library, with which tests/helm lints and renders the chart. Debian has no Helm.
+if [ ! -d "$deps/helm" ]; then
+    rm -rf "$deps/helm.new"
+    echo 'helm-python-sdk==0.2.2 \
+        --hash=sha256:28cc13abaf134c3a7e37f070c939be8d9cdc9825c3c8b8b2d35161073bcd4578' >"$deps/helm.txt"
+    python3 -m pip install --quiet --no-deps --only-binary :all: --require-hashes --root-user-action ignore \
+        --target "$deps/helm.new" --requirement "$deps/helm.txt"
+    mv "$deps/helm.new" "$deps/helm"
+fi

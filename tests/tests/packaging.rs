@@ -10,6 +10,7 @@ fn installed_files_and_program() {
     for (path, mode) in [
         ("usr/bin/mig-cdi", 0o755),
         ("etc/mig-cdi/config.toml", 0o644),
+        ("usr/bin/mig-cdi-kubelet", 0o755),
         ("usr/bin/mig-cdi-hook", 0o755),
         ("usr/bin/mig-cdi-runtime", 0o755),
         ("usr/share/mig-cdi/hooks.d/mig-cdi-precreate.json", 0o644),
@@ -17,10 +18,13 @@ fn installed_files_and_program() {
         ("usr/lib/systemd/system/mig-cdi.service", 0o644),
         ("usr/lib/systemd/system/mig-cdi-refresh.service", 0o644),
         ("usr/lib/systemd/system/mig-cdi-restore.service", 0o644),
+        ("usr/lib/systemd/system/mig-cdi-kubelet.service", 0o644),
         ("usr/lib/udev/rules.d/60-mig-cdi.rules", 0o644),
         ("usr/lib/tmpfiles.d/mig-cdi.conf", 0o644),
         ("usr/share/mig-cdi/engines/mig-cdi-example.container", 0o644),
         ("usr/share/mig-cdi/engines/containerd-1.7/etc/containerd/config.toml", 0o644),
+        ("usr/share/mig-cdi/kubernetes/mig-cdi.yaml", 0o644),
+        ("usr/share/doc/mig-cdi/kubernetes.md", 0o644),
         ("usr/share/doc/mig-cdi/engines.md", 0o644),
         ("usr/share/doc/mig-cdi/spec.md", 0o644),
         ("usr/share/doc/mig-cdi/watch.md", 0o644),
@@ -41,6 +45,8 @@ fn installed_files_and_program() {
     assert_eq!(listed.code, 0, "{}", listed.stderr);
     let hook = run(Command::new(dir.path().join("usr/bin/mig-cdi-hook")).arg("--version"));
     assert_eq!(hook.stdout, concat!("mig-cdi-hook ", env!("CARGO_PKG_VERSION"), "\n"));
+    let kubelet = run(Command::new(dir.path().join("usr/bin/mig-cdi-kubelet")).arg("--version"));
+    assert_eq!(kubelet.stdout, concat!("mig-cdi-kubelet ", env!("CARGO_PKG_VERSION"), "\n"));
     let link = fs::read_link(dir.path().join("usr/bin/mig-cdi-runtime")).unwrap();
     assert_eq!(link, Path::new("mig-cdi-hook"));
     // What the administrator has written survives the next installation.
@@ -67,6 +73,10 @@ fn another_prefix() {
         (
             "lib/systemd/system/mig-cdi-restore.service",
             "ExecStart=/usr/local/bin/mig-cdi restore\n",
+        ),
+        (
+            "lib/systemd/system/mig-cdi-kubelet.service",
+            "ExecStart=/usr/local/bin/mig-cdi-kubelet\n",
         ),
         ("lib/systemd/system/mig-cdi.service", "file:///usr/local/share/doc/mig-cdi/watch.md"),
     ] {

@@ -24,6 +24,7 @@ const UNITS: [&str; 3] = [WATCH, REFRESH, RESTORE];
 const WATCH: &str = "mig-cdi.service";
 const REFRESH: &str = "mig-cdi-refresh.service";
 const RESTORE: &str = "mig-cdi-restore.service";
+const KUBELET: &str = "mig-cdi-kubelet.service";
 
 /// What is installed, with as much of a distribution around it as the services name.
 fn installed() -> TempDir {
@@ -34,6 +35,7 @@ fn installed() -> TempDir {
     for (from, to) in [
         ("/lib/systemd/system/.", "usr/lib/systemd/system"),
         ("/bin/kill", "usr/bin"),
+        ("/bin/mkdir", "usr/bin"),
         ("/usr/bin/systemd-tmpfiles", "usr/bin"),
     ] {
         let copied = run(Command::new("cp").args(["-a", "-n", from]).arg(dir.path().join(to)));
@@ -60,8 +62,10 @@ fn words<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
 #[test]
 fn systemd_has_nothing_to_say_against_them() {
     let dir = installed();
-    let verified =
-        run(Command::new("systemd-analyze").args(["verify", "--man=no", &root(&dir)]).args(UNITS));
+    let verified = run(Command::new("systemd-analyze")
+        .args(["verify", "--man=no", &root(&dir)])
+        .args(UNITS)
+        .arg(KUBELET));
     assert_eq!((verified.code, verified.stdout.as_str(), verified.stderr.as_str()), (0, "", ""));
     // It does look: a word that it does not know is one too many.
     let path = dir.path().join("usr/lib/systemd/system/mig-cdi.service");
@@ -74,7 +78,7 @@ fn systemd_has_nothing_to_say_against_them() {
 #[test]
 fn they_are_exposed_to_little() {
     let dir = installed();
-    for name in UNITS {
+    for name in UNITS.into_iter().chain([KUBELET]) {
         let security = |threshold: &str| {
             let mut analyze = Command::new("systemd-analyze");
             analyze.args(["security", "--offline=yes", "--no-pager", &root(&dir), name]);
@@ -96,6 +100,9 @@ fn they_forbid_the_same() {
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
     let [watch, refresh, restore] = UNITS.map(sandbox);
+    // The API server is reached by network.
+    let others = watch.iter().filter(|line| *line != "PrivateNetwork=yes");
+    assert_eq!(others.cloned().collect::<Vec<_>>(), sandbox(KUBELET));
     assert!(watch.len() > 20);
     assert_eq!(watch, refresh);
     assert_eq!(watch, restore);
@@ -103,6 +110,29 @@ fn they_forbid_the_same() {
     for key in ["PrivateDevices", "DevicePolicy", "DeviceAllow", "ProtectClock", "ProcSubset"] {
         assert!(!watch.iter().any(|line| line.starts_with(key)), "{key}");
     }
+}
+
+/// The service for Kubernetes is the one that watches, and sockets for the kubelet besides.
+#[test]
+fn the_one_for_kubernetes_differs_in_what_it_needs() {
+    let (watch, kubelet) = (unit(WATCH), unit(KUBELET));
+    let device_plugins = "/var/lib/kubelet/device-plugins";
+    assert_eq!(words(&kubelet, "ReadWritePaths"), [device_plugins, "/run/cdi"]);
+    assert_eq!(words(&kubelet, "RestrictAddressFamilies"), ["AF_INET", "AF_INET6", "AF_UNIX"]);
+    assert!(words(&kubelet, "ExecStartPre").ends_with(&["-p", "-m", "750", device_plugins]));
+    // One of them follows the node.
+    assert_eq!(words(&kubelet, "Conflicts"), [WATCH]);
+    for key in
+        ["Type", "ExecReload", "WatchdogSec", "TimeoutStartSec", "KillMode", "RuntimeDirectory"]
+    {
+        assert_eq!(words(&kubelet, key), words(&watch, key), "{key}");
+    }
+    for before in words(&kubelet, "Before") {
+        assert!(words(&watch, "Before").contains(&before), "{before}");
+    }
+    // What it says of its own directory is where the program looks for the kubelet.
+    let help = run(Command::new(mig_cdi_tests::program("mig-cdi-kubelet")).arg("--help"));
+    assert!(help.stdout.contains(&format!("[default: {device_plugins}]")), "{}", help.stdout);
 }
 
 /// The GPUs are divided before anybody may take one whole, and before a spec says what there is.
