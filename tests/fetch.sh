@@ -40,23 +40,40 @@ fetch_whole() {
     unpack "install --download-only --no-install-recommends --yes" "$@"
 }
 
-unpack() {
-    how=$1 name=$2 suite=$3 component=$4 architecture=$5
-    shift 5
-    [ ! -d "$deps/$name" ] || return 0
+# fetch_source NAME SUITE COMPONENT PACKAGE: unpacks the source of a package into $deps/NAME, as its authors
+# published it.
+fetch_source() {
+    [ ! -d "$deps/$1" ] || return 0
+    lists "$1" deb-src "$2" "$3" "$(dpkg --print-architecture)"
+    # shellcheck disable=SC2086
+    (cd "$apt" && apt-get $options source --download-only "$4")
+    tar -C "$apt/root" -xf "$apt"/*.orig.tar.*
+    mv "$apt/root" "$deps/$1"
+    rm -rf "$apt"
+}
+
+# lists NAME TYPE SUITE COMPONENT ARCHITECTURE: gives apt lists of its own, of packages (deb) or their sources
+# (deb-src), in the directory $apt; $options make it use them.
+lists() {
     [ -n "$(mirror)" ] || as_root apt-get update -q
-    apt=$PWD/$deps/apt-$name
+    apt=$PWD/$deps/apt-$1
     rm -rf "$apt"
     mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/empty" "$apt/root"
     # As far as apt is told, nothing is installed.
     : >"$apt/status"
-    echo "deb [arch=$architecture signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(mirror) $suite $component" \
-        >"$apt/sources.list"
+    echo "$2 [arch=$5 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(mirror) $3 $4" >"$apt/sources.list"
     options="-q -o Dir::State::Lists=$apt/lists -o Dir::State::Status=$apt/status -o Dir::Cache=$apt
         -o Dir::Etc::SourceList=$apt/sources.list -o Dir::Etc::SourceParts=$apt/empty -o APT::Sandbox::User=
-        -o APT::Architecture=$architecture -o APT::Architectures=$architecture"
+        -o APT::Architecture=$5 -o APT::Architectures=$5"
     # shellcheck disable=SC2086
     apt-get $options update
+}
+
+unpack() {
+    how=$1 name=$2 suite=$3 component=$4 architecture=$5
+    shift 5
+    [ ! -d "$deps/$name" ] || return 0
+    lists "$name" deb "$suite" "$component" "$architecture"
     if [ "$1" = --libraries ]; then
         shift
         # shellcheck disable=SC2046

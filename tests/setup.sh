@@ -56,3 +56,5 @@ if [ ! -d "$deps/helm" ]; then
         --target "$deps/helm.new" --requirement "$deps/helm.txt"
     mv "$deps/helm.new" "$deps/helm"
 fi
+# A Kubernetes node; this takes minutes the first time.
+tests/kubernetes/setup
