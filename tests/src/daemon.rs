@@ -12,6 +12,7 @@ use crate::{
     watch::until,
 };
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -103,6 +104,20 @@ impl Daemon {
         fs::read_to_string(self.dir().join("log")).unwrap_or_default()
     }
 
+    /// A program in the namespaces of the engine, for mounts, processes and the network. It does not
+    /// outlive them.
+    ///
+    /// # Panics
+    /// When the engine has gone.
+    #[must_use]
+    pub fn inside(&self, program: impl AsRef<OsStr>) -> Command {
+        let first = child_of(self.child.id()).expect("the engine runs");
+        let mut inside = self.command("nsenter");
+        inside.arg(format!("--target={first}")).args(["--mount", "--net", "--pid", "--"]);
+        inside.arg(program);
+        inside
+    }
+
     /// A program of the engine.
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
@@ -118,6 +133,14 @@ impl Drop for Daemon {
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
+}
+
+/// The only child of a process: `unshare` and `nsenter` put what they run into a namespace of processes by
+/// a fork, and wait for it.
+#[must_use]
+pub fn child_of(process: u32) -> Option<i32> {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).ok()?;
+    children.trim().parse().ok()
 }
 
 /// Writes what the engine has for itself, and has `mig-cdi configure` do the rest.

@@ -8,6 +8,7 @@ pub mod driver;
 pub mod geometries;
 pub mod hook;
 pub mod kubelet;
+pub mod kubernetes;
 pub mod machine;
 pub mod matrix;
 pub mod nvml_call;

@@ -1,241 +1,95 @@
-//! What is deployed to Kubernetes: the chart by Helm's own library, what it renders to, and the image in
-//! podman. No cluster is asked here.
+//! A real Kubernetes node with slices.
 
-use mig_cdi_tests::{FakeHost, Run, podman::Podman, program, project, run};
-use serde_json::Value;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    process::Command,
+use mig_cdi_tests::{
+    kubernetes::{NAME, Node},
+    matrix,
 };
+use std::{fs, path::Path};
 
-/// Everything that can be switched on.
-const ALL: &str = "
-migStrategy: single
-leaveGpus: true
-driverRoot: /run/nvidia/driver
-labels: nfd
-partitioning: { enabled: true, configMap: mig-layouts }
-deviceNodes: true
-watchArgs: [--interval=500]
-image: { repository: registry.example.com/mig-cdi-kubelet, tag: one }
-runtimeClassName: \"\"
-seLinuxType: spc_t
-";
-
-fn helm(what: &str, values: &str) -> Run {
-    let mut helm = Command::new(project().join("tests/helm"));
-    run(helm.arg(what).arg(project().join("packaging/kubernetes/chart")).arg(values))
-}
-
-fn render(values: &str) -> String {
-    let rendered = helm("render", values);
-    assert_eq!((rendered.code, rendered.stderr.as_str()), (0, ""));
-    rendered.stdout
-}
-
-fn documents(text: &str) -> Vec<Value> {
-    let documents = format!("\n{text}").split("\n---\n").map(str::to_owned).collect::<Vec<_>>();
-    let documents = documents.iter().filter(|text| !text.trim().is_empty());
-    documents.map(|text| yaml_serde::from_str(text).unwrap()).collect()
-}
-
-fn of_kind(text: &str, kind: &str) -> Option<Value> {
-    documents(text).into_iter().find(|document| document["kind"] == kind)
-}
-
-fn pod(text: &str) -> Value {
-    of_kind(text, "DaemonSet").unwrap()["spec"]["template"]["spec"].clone()
-}
-
-fn strings(value: &Value) -> Vec<&str> {
-    value.as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect()
-}
-
-/// Host paths by the place where the container sees them, and whether it can write there.
-fn host_paths(pod: &Value) -> BTreeMap<String, (String, bool)> {
-    let volumes = pod["volumes"].as_array().unwrap();
-    let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
-    assert_eq!(volumes.len(), mounts.len());
-    let found = mounts.iter().filter_map(|mount| {
-        let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).unwrap();
-        let path = volume["hostPath"]["path"].as_str()?;
-        let writes = mount["readOnly"] != true;
-        Some((mount["mountPath"].as_str().unwrap().to_owned(), (path.to_owned(), writes)))
-    });
-    found.collect()
-}
-
+/// The node that the other tests stand on is one: what it does without slices.
 #[test]
-fn helm_has_nothing_to_say_against_the_chart() {
-    for values in ["", ALL, "labels: none"] {
-        let linted = helm("lint", values);
-        assert_eq!((linted.code, linted.stdout.as_str(), linted.stderr.as_str()), (0, "", ""));
-    }
-    // It does look, and values that are none are refused.
-    for (values, why) in [
-        ("migStrategy: all", "'none', 'single', 'mixed'"),
-        ("labls: api", "'labls' not allowed"),
-        ("deviceListStrategy: cdi", "does not match pattern"),
-        ("partitioning: { enabled: true }", "name a ConfigMap with layouts"),
-    ] {
-        let refused = helm("render", values);
-        assert!(refused.code != 0 && refused.stderr.contains(why), "{}", refused.stderr);
-    }
-    // Lint passes over `required`, and does not over the schema.
-    assert_ne!(helm("lint", "migStrategy: all").code, 0);
+fn a_node_without_slices() {
+    let sysctls = sysctls();
+    let host = matrix::host();
+    let mut node = Node::start(&host);
+    pods_run_and_end(&node);
+    a_resource_that_nobody_has_keeps_a_pod_waiting(&node);
+    pods_outlive_kubelet(&mut node);
+
+    let name = node.dir().file_name().expect("it has a name").to_str().expect("text").to_owned();
+    assert!(!processes_of(&name).is_empty() && !groups_of(&name).is_empty(), "the node is {name}");
+    drop(node);
+    assert_eq!(processes_of(&name), [""; 0]);
+    assert_eq!(groups_of(&name), [""; 0]);
+    assert_eq!(sysctls, self::sysctls());
 }
 
-#[test]
-fn the_plain_file_is_the_chart() {
-    let path = project().join("packaging/kubernetes/mig-cdi.yaml");
-    let plain = fs::read_to_string(&path).unwrap();
-    let (namespace, _) = plain.split_once("---\n").unwrap();
-    let expected = format!("{namespace}{}", render(""));
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(&path, &expected).unwrap();
-    }
-    similar_asserts::assert_eq!(plain, expected);
-    let namespace = of_kind(namespace, "Namespace").unwrap();
-    for document in documents(&plain) {
-        let own = &document["metadata"]["namespace"];
-        assert!(own.is_null() || own == "default" || *own == namespace["metadata"]["name"]);
-    }
+fn pods_run_and_end(node: &Node) {
+    node.pod("ends", &[], &["probe", "508:30", "195:0"]);
+    node.pod("fails", &[], &["sh", "-c", "echo why >&2; exit 3"]);
+    node.until_phase("ends", "Succeeded");
+    assert_eq!(node.logs("ends"), "made 508:30 EPERM\nmade 195:0 EPERM\n");
+    node.until_phase("fails", "Failed");
+    assert_eq!(node.logs("fails"), "why\n");
+    node.delete("fails");
+    assert_eq!(node.phase("fails"), "");
 }
 
-/// Nobody is privileged, and each power and each path of the host stands beside its reason.
-#[test]
-fn no_more_than_is_needed() {
-    for (values, capabilities, paths) in [
-        (
-            "",
-            vec!["SYS_ADMIN"],
-            vec!["/etc/cdi", "/run/cdi +", "/run/mig-cdi +", "/var/lib/kubelet/device-plugins +"],
-        ),
-        (
-            ALL,
-            vec!["SYS_ADMIN", "MKNOD", "CHOWN", "SYS_PTRACE"],
-            vec![
-                "/etc/cdi",
-                "/etc/kubernetes/node-feature-discovery/features.d +",
-                "/host/dev +",
-                "/run/cdi +",
-                "/run/mig-cdi +",
-                "/run/nvidia/driver",
-                "/var/lib/kubelet/device-plugins +",
-                "/var/lib/kubelet/pod-resources",
-                "/var/lib/mig-cdi +",
-            ],
-        ),
-    ] {
-        let text = render(values);
-        let pod = pod(&text);
-        for word in ["privileged:", "hostNetwork", "hostIPC", "Unconfined"] {
-            assert!(!text.contains(word), "{word}");
-        }
-        assert_eq!(pod["hostPID"] == true, values == ALL);
-        let containers = pod["containers"].as_array().unwrap();
-        assert!(containers.len() == 1 && pod["initContainers"].is_null());
-        let security = &containers[0]["securityContext"];
-        assert_eq!(strings(&security["capabilities"]["drop"]), ["ALL"]);
-        assert_eq!(strings(&security["capabilities"]["add"]), capabilities);
-        assert_eq!(security["readOnlyRootFilesystem"], true);
-        assert_eq!(security["allowPrivilegeEscalation"], false);
-        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
-        let found = host_paths(&pod);
-        let said = found.iter().map(|(at, (_, writes))| match writes {
-            true => format!("{at} +"),
-            false => at.clone(),
-        });
-        assert_eq!(said.collect::<Vec<_>>(), paths);
-        explained(&text, &pod);
-    }
+fn a_resource_that_nobody_has_keeps_a_pod_waiting(node: &Node) {
+    let allocatable = node.allocatable();
+    assert_eq!(allocatable["pods"], "110");
+    assert!(!allocatable.keys().any(|key| key.contains('/')), "{allocatable:?}");
+    node.pod("asks", &[("nvidia.com/mig-9g.1gb", 1)], &["probe"]);
+    let why = "0/1 nodes are available: 1 Insufficient nvidia.com/mig-9g.1gb.";
+    node.until("the scheduler says why", || node.describe("asks").contains(why));
+    assert_eq!(node.phase("asks"), "Pending");
+    node.delete("asks");
 }
 
-/// A comment stands before each, and the page for users names it.
-fn explained(text: &str, pod: &Value) {
-    let page = fs::read_to_string(project().join("docs/kubernetes.md")).unwrap();
-    let lines: Vec<_> = text.lines().map(str::trim).collect();
-    let mut things = strings(&pod["containers"][0]["securityContext"]["capabilities"]["add"])
-        .into_iter()
-        .map(|name| (format!("- {name}"), format!("CAP_{name}")))
-        .collect::<Vec<_>>();
-    for volume in pod["volumes"].as_array().unwrap() {
-        let name = format!("- name: {}", volume["name"].as_str().unwrap());
-        if let Some(path) = volume["hostPath"]["path"].as_str() {
-            things.push((name, path.to_owned()));
-        }
-    }
-    for (line, word) in things {
-        // Of a volume the last line is its own, the one before is the mount.
-        let at = lines.iter().rposition(|found| *found == line).unwrap();
-        assert!(lines[at - 1].starts_with("# "), "{line} has no reason");
-        assert!(page.contains(&format!("`{word}`")), "docs/kubernetes.md does not name {word}");
-    }
-}
-
-/// Two verbs on nodes, and Events; nothing at all where the API server is not used.
-#[test]
-fn two_verbs() {
-    let text = render("");
-    let rules = |kind| {
-        let rules = of_kind(&text, kind).unwrap()["rules"].clone();
-        let rules = rules.as_array().unwrap().clone();
-        assert_eq!(rules.len(), 1);
-        let words = |key: &str| strings(&rules[0][key]).join(" ");
-        (words("apiGroups"), words("resources"), words("verbs"))
+fn pods_outlive_kubelet(node: &mut Node) {
+    let label = "{.metadata.labels.nvidia\\.com/mig\\.strategy}";
+    let said = node.ask(&["label", "node", NAME, "nvidia.com/mig.strategy=mixed"]);
+    assert!(said.contains("labeled"), "{said}");
+    node.pod("stays", &[], &["sleep", "1000000"]);
+    node.until_phase("stays", "Running");
+    let mark = |command: &str| {
+        let run = node.exec("stays", &["sh", "-c", command]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        run.stdout
     };
-    assert_eq!(rules("ClusterRole"), (String::new(), "nodes".into(), "watch patch".into()));
-    assert_eq!(rules("Role"), (String::new(), "events".into(), "create".into()));
-    assert_eq!(pod(&text)["automountServiceAccountToken"], true);
-    for values in ["labels: nfd", "labels: none"] {
-        let text = render(values);
-        let kinds = documents(&text).iter().map(|d| d["kind"].to_string()).collect::<Vec<_>>();
-        assert_eq!(kinds, ["\"ServiceAccount\"", "\"DaemonSet\""]);
-        assert_eq!(pod(&text)["automountServiceAccountToken"], false);
-    }
+    mark("echo here >/tmp/mark");
+    let failed = node.exec("stays", &["sh", "-c", "exit 7"]);
+    assert_eq!(failed.code, 7, "{}", failed.stderr);
+
+    node.restart_kubelet();
+    node.pod("later", &[], &["probe"]);
+    node.until_phase("later", "Succeeded");
+    assert_eq!(node.phase("stays"), "Running");
+    let run = node.exec("stays", &["head", "-n", "1", "/tmp/mark"]);
+    assert_eq!(run.stdout, "here\n", "{}", run.stderr);
+    assert_eq!(node.of_node(label), "mixed");
 }
 
-/// The words of the container are those of the program: of all, it stumbles over the last alone.
-#[test]
-fn the_program_takes_its_words() {
-    for values in ["", ALL] {
-        let pod = pod(&render(values));
-        let dir = tempfile::tempdir().unwrap();
-        let mut kubelet = Command::new(program("mig-cdi-kubelet"));
-        kubelet.env_clear().arg("--kubelet-dir").arg(dir.path());
-        kubelet.args(strings(&pod["containers"][0]["args"])).arg("--no-such-word");
-        let refused = run(&mut kubelet);
-        assert_eq!(refused.code, 2, "{}", refused.stderr);
-        let unexpected: BTreeSet<_> =
-            refused.stderr.lines().filter(|line| line.contains("unexpected argument")).collect();
-        assert!(
-            unexpected.len() == 1
-                && unexpected.iter().all(|line| line.contains("'--no-such-word'")),
-            "{}",
-            refused.stderr
-        );
-    }
+/// What a kubelet would set for the whole machine.
+fn sysctls() -> String {
+    let names = ["vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops"];
+    let read = |name| fs::read_to_string(Path::new("/proc/sys").join(name)).expect("it is there");
+    names.map(read).concat()
 }
 
-/// The image is made without a registry and holds all that the program loads.
-#[test]
-fn the_image_runs() {
-    let host = FakeHost::new("[[gpu]]\nmodel = \"a100-80gb\"\n");
-    let script = format!(
-        "export PODMAN
-         image=$({} {} example.com/mig-cdi-kubelet:test)
-         run() {{ $PODMAN run --rm --network none --read-only --cap-drop ALL --cap-add SYS_ADMIN \"$image\" \"$@\"; }}
-         run --version
-         run list --node a30
-         run doctor --no-such-word 2>&1 | head -1",
-        project().join("packaging/kubernetes/image").display(),
-        program("mig-cdi-kubelet").display(),
-    );
-    let ran = Podman::new(("runc", "v1")).script(&host, &script);
-    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
-    let version = concat!("mig-cdi-kubelet ", env!("CARGO_PKG_VERSION"), "\n");
-    assert!(ran.stdout.starts_with(version), "{}", ran.stdout);
-    assert!(ran.stdout.contains("MIG"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("--no-such-word"), "{}", ran.stdout);
+/// The command lines that name a node.
+fn processes_of(name: &str) -> Vec<String> {
+    let entries = fs::read_dir("/proc").expect("it is there").flatten();
+    let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    lines
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .filter(|line| line.contains(name))
+        .collect()
+}
+
+/// The cgroups of a node, of each controller.
+fn groups_of(name: &str) -> Vec<String> {
+    let controllers = fs::read_dir("/sys/fs/cgroup").expect("it is there").flatten();
+    let groups = controllers.map(|entry| entry.path().join(name)).filter(|path| path.exists());
+    groups.map(|path| path.display().to_string()).collect()
 }

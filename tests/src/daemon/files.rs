@@ -32,7 +32,8 @@ fn containerd_1(setting: &Setting<'_>, dir: &str, runtime: &str) -> String {
     format!(
         "# As an administrator wrote it\nversion = 2\nroot = \"{dir}/root\"\nstate = \"/run/containerd\"\n\
          [grpc]\n  address = \"{dir}/socket\"\n[{plugin}]\n  sandbox_image = \"localhost/probe:1\"  # no registry\n  \
-         disable_cgroup = {}\n  restrict_oom_score_adj = true\n  [{plugin}.containerd]\n    \
+         disable_cgroup = {}\n  restrict_oom_score_adj = true\n  [{plugin}.cni]\n    \
+         conf_dir = \"{dir}/cni\"\n    bin_dir = \"{dir}/cni\"\n  [{plugin}.containerd]\n    \
          snapshotter = \"native\"\n{}",
         cgroup == "v2",
         containerd_runtime(plugin, name, runtime)

@@ -1,0 +1,393 @@
+//! A node of a real Kubernetes: kubelet, API server, scheduler and etcd, beside a containerd and in its
+//! namespaces. Nothing of them is left when their test ends, also when it is killed.
+
+use crate::{
+    FakeHost, Run,
+    daemon::{Daemon, child_of},
+    project, run,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+/// What the node is called.
+pub const NAME: &str = "node";
+
+/// What no machine is too slow for: five programs start, and others build at the same time.
+const FOREVER: Duration = Duration::from_secs(300);
+
+/// A node that runs; dropping it ends it and all its pods.
+///
+/// Its pods may have the image `localhost/probe:1`: busybox, and `tests/engines/probe.sh` as `probe`.
+#[derive(Debug)]
+pub struct Node {
+    // Dropped in this order: with the engine end the namespaces.
+    kubelet: Option<Process>,
+    others: Vec<Process>,
+    daemon: Daemon,
+    numbers: AtomicU32,
+}
+
+impl Node {
+    /// Starts it, with a containerd on the directory of specs of a host; gives it when it is ready for pods.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start(host: &FakeHost) -> Node {
+        let mut node = Node {
+            kubelet: None,
+            others: Vec::new(),
+            daemon: Daemon::start("containerd", "v1", host),
+            numbers: AtomicU32::new(0),
+        };
+        let mut make = node.inside("sh");
+        let made = run(make.arg(project().join("tests/kubernetes/node.sh")).arg(node.dir()));
+        assert_eq!(made.code, 0, "{}", made.stderr);
+        node.start_api_server();
+        node.start_kubelet();
+        node.until("the node is ready", || {
+            let condition = "{.status.conditions[?(@.type=='Ready')].status}";
+            node.of_node(condition) == "True"
+        });
+        node
+    }
+
+    /// etcd, API server and scheduler. What etcd holds it keeps in memory: it waits for its disk.
+    fn start_api_server(&mut self) {
+        let etcd = "http://127.0.0.1:2379";
+        self.start_other(
+            "etcd",
+            &[
+                "--data-dir=/run/etcd",
+                &format!("--listen-client-urls={etcd}"),
+                &format!("--advertise-client-urls={etcd}"),
+                "--listen-peer-urls=http://127.0.0.1:2380",
+            ],
+        );
+        let pki = self.dir().join("pki").display().to_string();
+        // No controller gives accounts to pods, or takes from a node the mark that it is new.
+        self.start_other(
+            "kube-apiserver",
+            &[
+                &format!("--etcd-servers={etcd}"),
+                "--bind-address=192.0.2.1",
+                "--endpoint-reconciler-type=none",
+                "--service-cluster-ip-range=198.51.100.0/24",
+                &format!("--cert-dir={pki}"),
+                &format!("--token-auth-file={pki}/tokens"),
+                "--authorization-mode=AlwaysAllow",
+                "--allow-privileged",
+                // There is nobody to ask for its name.
+                "--kubelet-preferred-address-types=InternalIP",
+                "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
+                "--service-account-issuer=https://192.0.2.1",
+                &format!("--service-account-key-file={pki}/accounts.key"),
+                &format!("--service-account-signing-key-file={pki}/accounts.key"),
+            ],
+        );
+        self.until("the API server is ready", || {
+            self.kubectl(&["get", "--raw=/readyz"]).stdout == "ok"
+        });
+        let kubeconfig = format!("--kubeconfig={}", self.kubeconfig().display());
+        self.start_other(
+            "kube-scheduler",
+            &[&kubeconfig, "--leader-elect=false", "--port=0", "--secure-port=0"],
+        );
+    }
+
+    fn start_other(&mut self, name: &str, args: &[&str]) {
+        let process = self.start_program(name, args);
+        self.others.push(process);
+    }
+
+    fn start_program(&self, name: &str, args: &[&str]) -> Process {
+        let mut command = self.inside(program(name));
+        command.args(args);
+        self.spawn(name, command)
+    }
+
+    /// Starts kubelet, once more or for the first time.
+    ///
+    /// # Panics
+    /// When it runs.
+    pub fn start_kubelet(&mut self) {
+        assert!(self.kubelet.is_none(), "kubelet runs");
+        let dir = self.dir().display().to_string();
+        let args = [
+            &format!("--config={dir}/kubelet.yaml")[..],
+            &format!("--kubeconfig={dir}/kubeconfig"),
+            &format!("--cert-dir={dir}/pki"),
+            "--container-runtime=remote",
+            &format!("--container-runtime-endpoint=unix://{dir}/socket"),
+            "--pod-infra-container-image=localhost/probe:1",
+            &format!("--hostname-override={NAME}"),
+            "--node-ip=192.0.2.1",
+        ];
+        self.kubelet = Some(self.start_program("kubelet", &args));
+    }
+
+    /// Kills kubelet; its pods go on.
+    pub fn kill_kubelet(&mut self) {
+        self.kubelet = None;
+    }
+
+    /// Kills kubelet and starts it again; returns when it serves device plugins again.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn restart_kubelet(&mut self) {
+        self.kill_kubelet();
+        // Who listens to it is gone; kubelet makes it anew.
+        let socket = self.kubelet_dir().join("device-plugins/kubelet.sock");
+        let _ = fs::remove_file(&socket);
+        self.start_kubelet();
+        self.until("kubelet listens", || socket.exists());
+    }
+
+    /// Where all of it is. The node sees it under the same path.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.daemon.dir()
+    }
+
+    /// What the node sees as `/var/lib/kubelet`, for who looks from outside.
+    #[must_use]
+    pub fn kubelet_dir(&self) -> PathBuf {
+        self.dir().join("kubelet")
+    }
+
+    /// For clients of the API server; they have all rights.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir().join("kubeconfig")
+    }
+
+    /// What a program of the node said: `kubelet`, or one that a test has started.
+    #[must_use]
+    pub fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.dir().join(format!("{name}.log"))).unwrap_or_default()
+    }
+
+    /// A program that is to run on the node.
+    #[must_use]
+    pub fn inside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        self.daemon.inside(program)
+    }
+
+    /// Starts a command that [`Node::inside`] has made; what it says is added to a log of this name.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn spawn(&self, name: &str, mut command: Command) -> Process {
+        let path = self.dir().join(format!("{name}.log"));
+        let log = File::options().create(true).append(true).open(path).expect("make a log");
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
+        Process(command.spawn().expect("it starts"))
+    }
+
+    /// Runs kubectl to its end.
+    #[must_use]
+    pub fn kubectl(&self, args: &[&str]) -> Run {
+        let mut kubectl = self.inside(program("kubectl"));
+        kubectl.arg(format!("--kubeconfig={}", self.kubeconfig().display()));
+        run(kubectl.args(args))
+    }
+
+    /// The same where it has to work: what it printed.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    pub fn ask(&self, args: &[&str]) -> String {
+        let run = self.kubectl(args);
+        assert_eq!(run.code, 0, "kubectl {args:?}: {}", run.stderr);
+        run.stdout
+    }
+
+    /// Has the API server take objects.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn apply(&self, yaml: &str) {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let path = self.dir().join(format!("{number}.yaml"));
+        fs::write(&path, yaml).expect("write the objects");
+        let said = self.ask(&["apply", "--filename", &path.display().to_string()]);
+        assert!(!said.is_empty());
+    }
+
+    /// Makes a pod with one container, which runs a command with so much of some resources. It is not
+    /// started again, and it may make device nodes.
+    ///
+    /// # Panics
+    /// When the API server does not take it.
+    pub fn pod(&self, name: &str, limits: &[(&str, u32)], command: &[&str]) {
+        let limits: Vec<_> = limits.iter().map(|(key, n)| format!("{key}: {n}")).collect();
+        self.apply(&format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  restartPolicy: Never\n  \
+             terminationGracePeriodSeconds: 1\n  containers:\n  - name: main\n    image: \"localhost/probe:1\"\n    \
+             command: {command:?}\n    securityContext: {{capabilities: {{add: [MKNOD]}}}}\n    \
+             resources: {{limits: {{{}}}}}\n",
+            limits.join(", ")
+        ));
+    }
+
+    /// The phase of a pod: `Pending`, `Running`, `Succeeded`, `Failed`; nothing when it is not there.
+    #[must_use]
+    pub fn phase(&self, pod: &str) -> String {
+        self.kubectl(&["get", "pod", pod, "--output=jsonpath={.status.phase}"]).stdout
+    }
+
+    /// Waits until a pod is in a phase.
+    ///
+    /// # Panics
+    /// When it never is, or has ended in another.
+    pub fn until_phase(&self, pod: &str, wanted: &str) {
+        self.until(&format!("pod {pod} is {wanted}"), || {
+            let phase = self.phase(pod);
+            let ended = ["Succeeded", "Failed"].contains(&&phase[..]);
+            assert!(!ended || phase == wanted, "{phase}: {}", self.describe(pod));
+            phase == wanted
+        });
+    }
+
+    /// All that is known of a pod, with its events.
+    #[must_use]
+    pub fn describe(&self, pod: &str) -> String {
+        self.kubectl(&["describe", "pod", pod]).stdout
+    }
+
+    /// What the command of a pod printed.
+    ///
+    /// # Panics
+    /// When there is no such pod.
+    #[must_use]
+    pub fn logs(&self, pod: &str) -> String {
+        self.ask(&["logs", pod])
+    }
+
+    /// Runs a command to its end in a pod that runs.
+    #[must_use]
+    pub fn exec(&self, pod: &str, command: &[&str]) -> Run {
+        self.kubectl(&[&["exec", pod, "--"], command].concat())
+    }
+
+    /// Removes a pod; returns when kubelet has said that nothing of it runs.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn delete(&self, pod: &str) {
+        let said = self.ask(&["delete", "pod", pod]);
+        assert!(said.contains("deleted"), "{said}");
+    }
+
+    /// What the node has for pods: its resources as kubelet told the API server.
+    #[must_use]
+    pub fn allocatable(&self) -> BTreeMap<String, String> {
+        let template = "{{range $key, $value := .status.allocatable}}{{$key}} {{$value}}\n{{end}}";
+        let said = self.ask(&["get", "node", NAME, &format!("--output=go-template={template}")]);
+        let pairs = said.lines().filter_map(|line| line.split_once(' '));
+        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+
+    /// A field of the node, by a JSON path; nothing while there is no node.
+    #[must_use]
+    pub fn of_node(&self, path: &str) -> String {
+        self.kubectl(&["get", "node", NAME, &format!("--output=jsonpath={path}")]).stdout
+    }
+
+    /// Waits until something is so; gives how long that took.
+    ///
+    /// # Panics
+    /// When it never comes to be so; tells what kubelet and the API server said last.
+    pub fn until(&self, what: &str, mut so: impl FnMut() -> bool) -> Duration {
+        let begin = Instant::now();
+        while !so() {
+            if begin.elapsed() > FOREVER || self.ended() {
+                let last = |name| {
+                    let log = self.log(name);
+                    let lines: Vec<_> = log.lines().rev().take(15).collect();
+                    lines
+                        .into_iter()
+                        .rev()
+                        .map(|line| format!("{name}: {line}\n"))
+                        .collect::<String>()
+                };
+                let said: String = ["etcd", "kube-apiserver", "kubelet"].map(last).concat();
+                panic!("this never came to be: {what}\n{said}");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        begin.elapsed()
+    }
+
+    /// Whether a program of the node has ended by itself.
+    fn ended(&self) -> bool {
+        self.others.iter().chain(&self.kubelet).any(|process| !process.runs())
+    }
+}
+
+/// A program that runs on a node; dropping it kills it.
+#[derive(Debug)]
+pub struct Process(Child);
+
+impl Process {
+    /// The program itself: what was started has forked for it.
+    fn pid(&self) -> Option<Pid> {
+        child_of(self.0.id()).map(Pid::from_raw)
+    }
+
+    /// Whether it has not ended.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()));
+        // What has ended stays as a zombie until somebody waits for it.
+        stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with('Z')))
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid().expect("it runs"), signal).expect("it takes signals");
+    }
+
+    /// Waits for its end: its exit code; 128 for a signal.
+    ///
+    /// # Panics
+    /// When that cannot be asked.
+    pub fn wait(mut self) -> i32 {
+        self.0.wait().expect("it ends").code().unwrap_or(128)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may not have been forked yet.
+        while self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
+            if let Some(pid) = self.pid() {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// A program that `tests/kubernetes/setup` has made.
+fn program(name: &str) -> PathBuf {
+    let path = project().join("target/test-deps/kubernetes").join(name);
+    assert!(path.exists(), "{} is not there; run tests/setup.sh", path.display());
+    path
+}
