@@ -111,7 +111,7 @@ impl Node {
     }
 
     fn start_program(&self, name: &str, args: &[&str]) -> Process {
-        let mut command = self.inside(program(name));
+        let mut command = self.inside(made(name));
         command.args(args);
         self.spawn(name, command)
     }
@@ -196,10 +196,24 @@ impl Node {
         Process(command.spawn().expect("it starts"))
     }
 
+    /// Starts `mig-cdi-kubelet` with the slices of a host, which is also where it writes their spec.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn plugin(&self, host: &FakeHost, args: &[&str]) -> Process {
+        let mut plugin = self.inside(crate::program("mig-cdi-kubelet"));
+        let (key, value) = host.env();
+        plugin.env(key, value).args(args).arg("--").args(host.flags());
+        plugin.arg(format!("--output={}", host.spec().display()));
+        plugin.arg(format!("--state-dir={}", self.dir().join("state").display()));
+        self.spawn("mig-cdi-kubelet", plugin)
+    }
+
     /// Runs kubectl to its end.
     #[must_use]
     pub fn kubectl(&self, args: &[&str]) -> Run {
-        let mut kubectl = self.inside(program("kubectl"));
+        let mut kubectl = self.inside(made("kubectl"));
         kubectl.arg(format!("--kubeconfig={}", self.kubeconfig().display()));
         run(kubectl.args(args))
     }
@@ -386,7 +400,7 @@ impl Drop for Process {
 }
 
 /// A program that `tests/kubernetes/setup` has made.
-fn program(name: &str) -> PathBuf {
+fn made(name: &str) -> PathBuf {
     let path = project().join("target/test-deps/kubernetes").join(name);
     assert!(path.exists(), "{} is not there; run tests/setup.sh", path.display());
     path

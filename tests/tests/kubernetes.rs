@@ -4,7 +4,7 @@ use mig_cdi_tests::{
     kubernetes::{NAME, Node},
     matrix,
 };
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 /// The node that the other tests stand on is one: what it does without slices.
 #[test]
@@ -22,6 +22,48 @@ fn a_node_without_slices() {
     assert_eq!(processes_of(&name), [""; 0]);
     assert_eq!(groups_of(&name), [""; 0]);
     assert_eq!(sysctls, self::sysctls());
+}
+
+/// The first of the plugin's: what a pod asks for is what it sees, and nobody else has it.
+#[test]
+fn a_pod_gets_its_slices() {
+    let host = matrix::host();
+    let node = Node::start(&host);
+    let _plugin = node.plugin(&host, &[]);
+    node.until("the node has slices", || {
+        let slices = node.allocatable();
+        let of = |profile: &str| slices.get(&format!("nvidia.com/mig-{profile}")).cloned();
+        (of("2g.20gb"), of("1g.10gb")) == (Some("3".to_owned()), Some("1".to_owned()))
+    });
+    let resource = "nvidia.com/mig-2g.20gb";
+    node.pod("one", &[(resource, 1)], &["sleep", "1000000"]);
+    node.until_phase("one", "Running");
+    let probe = ["probe", "508:30", "508:39", "508:48"];
+    let one = node.exec("one", &probe).stdout;
+    node.pod("two", &[(resource, 2)], &probe);
+    node.until_phase("two", "Succeeded");
+    let two = node.logs("two");
+
+    let (mut minors, others) = (minors(&one), minors(&two));
+    assert_eq!((minors.len(), others.len()), (2, 4), "{one}{two}");
+    minors.extend(others);
+    assert_eq!(minors, BTreeSet::from([30, 31, 39, 40, 48, 49]), "{one}{two}");
+    for (said, own) in [(&one, 1), (&two, 2)] {
+        let made = |how: &str| {
+            said.lines().filter(|line| line.starts_with("made") && line.ends_with(how)).count()
+        };
+        assert_eq!((made("ENXIO"), made("EPERM")), (own, 3 - own), "{said}");
+    }
+    node.pod("four", &[(resource, 4)], &["probe"]);
+    let why = format!("Insufficient {resource}");
+    node.until("the scheduler says why", || node.describe("four").contains(&why));
+}
+
+/// The minors of the nodes of slices that a probe has seen.
+fn minors(said: &str) -> BTreeSet<u32> {
+    let paths =
+        said.lines().filter_map(|line| line.strip_prefix("node /dev/nvidia-caps/nvidia-cap"));
+    paths.filter_map(|rest| rest.split(' ').next()?.parse().ok()).collect()
 }
 
 fn pods_run_and_end(node: &Node) {
