@@ -377,14 +377,6 @@ impl Process {
     pub fn signal(&self, signal: Signal) {
         kill(self.pid().expect("it runs"), signal).expect("it takes signals");
     }
-
-    /// Waits for its end: its exit code; 128 for a signal.
-    ///
-    /// # Panics
-    /// When that cannot be asked.
-    pub fn wait(mut self) -> i32 {
-        self.0.wait().expect("it ends").code().unwrap_or(128)
-    }
 }
 
 impl Drop for Process {
