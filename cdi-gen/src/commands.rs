@@ -68,10 +68,10 @@ pub(crate) fn run(
         }
         read => (read?, None),
     };
-    let config = cli.config.as_deref();
-    let engines = OnceLock::new();
-    let context =
-        Context { node: &cli.node, config, words, settings: &settings, console, engines: &engines };
+    let (node, config) = (&cli.node, cli.config.as_deref());
+    let (settings, engines) = (&settings, &OnceLock::new());
+    let hands_out = matches!(&cli.command, Command::Watch(args) if args.refresh && args.inventory);
+    let context = Context { node, config, words, settings, console, engines, hands_out };
     match &cli.command {
         Command::Generate(args) => generate::run(&context, args),
         Command::Check(args) => check::run(&context, args),
@@ -124,6 +124,8 @@ struct Context<'a> {
     console: &'a Console,
     /// Once they have been asked.
     engines: &'a OnceLock<Vec<Installed>>,
+    /// Somebody hands out what is found, and labels it.
+    hands_out: bool,
 }
 
 impl Context<'_> {
@@ -141,6 +143,7 @@ impl Context<'_> {
             library_search_path: either(&node.library_search_path, &settings.library_search_path),
             dev: pick(&node.dev_root, &settings.dev_root),
             proc: pick(&node.proc_root, &settings.proc_root),
+            cuda: self.hands_out,
         }
     }
 
@@ -318,7 +321,7 @@ impl Context<'_> {
         let path = self.hook(FLAG)?;
         let text = |path: &Path| text(path, FLAG);
         let program = own_program()?;
-        let Roots { driver, library_search_path, dev, proc } = self.roots();
+        let Roots { driver, library_search_path, dev, proc, .. } = self.roots();
         let mut options = vec![format!("--proc-root={}", text(&proc)?)];
         if how == Verify::Full {
             trusted(&program, FLAG)?;

@@ -5,9 +5,10 @@ use crate::{
     spec::{Built, Subject, handy_name},
 };
 use mig_cdi_model::{
-    Gpu, MigDevice, MigMode, Topology,
+    Attributes, Gpu, MigDevice, MigMode, PciAddress, Release, Topology,
     cdi::{DeviceName, Kind},
 };
+use mig_cdi_sys::Machine;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -16,6 +17,10 @@ use std::collections::BTreeMap;
 pub struct Inventory {
     /// Version of the driver.
     pub driver_version: String,
+    /// The newest CUDA that the driver knows, where NVML tells it.
+    pub cuda_version: Option<Release>,
+    /// What the maker of the machine calls it.
+    pub machine: Option<String>,
     /// In the order of nvidia-smi.
     pub gpus: Vec<GpuEntry>,
     /// What was left out, a line each.
@@ -33,8 +38,16 @@ pub struct GpuEntry {
     pub pci: String,
     /// Name of the product.
     pub model: String,
+    /// All its memory, in MiB.
+    pub memory_mib: Option<u64>,
+    /// CUDA compute capability.
+    pub compute_capability: Option<Release>,
+    /// Its PCI class, as 0x030200 of one without displays.
+    pub class: Option<u32>,
     /// Memory domain of the machine that it is plugged in at, where the machine says one.
     pub numa: Option<u32>,
+    /// It can be in MIG mode, where NVML tells that.
+    pub capable: Option<bool>,
     /// It is in MIG mode, with or without slices.
     pub divided: bool,
     /// CDI name of the whole GPU, as `nvidia.com/gpu=GPU-…`, where a spec of ours has one.
@@ -58,6 +71,8 @@ pub struct SliceEntry {
     pub ci: u32,
     /// Memory of the GPU instance, in MiB.
     pub memory_mib: Option<u64>,
+    /// What it has to compute with, where NVML tells it.
+    pub attributes: Option<Attributes>,
 }
 
 impl Inventory {
@@ -67,11 +82,13 @@ impl Inventory {
     }
 }
 
-/// A slice that no spec names is not offered. `built` are the specs of now, each with its kind.
+/// A slice that no spec names is not offered. `built` are the specs of now, each with its kind. What `/sys` of
+/// the machine does not tell is missing, and no more.
 pub(crate) fn inventory<'a>(
     topology: &Topology,
     built: impl Iterator<Item = (&'a Kind, &'a Built)>,
     problems: Vec<String>,
+    machine: &dyn Machine,
 ) -> Inventory {
     let names = built.flat_map(|(kind, built)| {
         built.devices.iter().map(move |(subject, names)| (*subject, (kind, &names[..])))
@@ -84,7 +101,14 @@ pub(crate) fn inventory<'a>(
             uuid: gpu.uuid.as_ref().map(ToString::to_string),
             pci: gpu.pci.to_string(),
             model: gpu.model.clone(),
-            numa: None,
+            memory_mib: gpu.memory_mib,
+            compute_capability: gpu.compute_capability,
+            class: class(machine, gpu.pci),
+            numa: numa(machine, gpu.pci),
+            capable: match gpu.mig {
+                MigMode::Unknown => None,
+                mig => Some(mig != MigMode::Unsupported),
+            },
             divided: gpu.mig == MigMode::Enabled,
             name: {
                 let uuid = gpu.uuid.as_ref().and_then(|uuid| uuid.to_string().parse().ok());
@@ -95,6 +119,8 @@ pub(crate) fn inventory<'a>(
     };
     Inventory {
         driver_version: topology.driver_version.clone(),
+        cuda_version: topology.cuda_version,
+        machine: line(machine, "/sys/class/dmi/id/product_name"),
         gpus: topology.gpus.iter().map(entry).collect(),
         problems,
     }
@@ -121,5 +147,23 @@ fn slice(device: &MigDevice<'_>, names: &Defined<'_>) -> Option<SliceEntry> {
         gi: gi.id.0,
         ci: ci.id.0,
         memory_mib: ci.memory_mib,
+        attributes: ci.attributes,
     })
+}
+
+/// -1 is a GPU, or a machine, without one (kernel, `Documentation/ABI/testing/sysfs-bus-pci`).
+fn numa(machine: &dyn Machine, pci: PciAddress) -> Option<u32> {
+    line(machine, &format!("/sys/bus/pci/devices/{pci}/numa_node"))?.parse().ok()
+}
+
+fn class(machine: &dyn Machine, pci: PciAddress) -> Option<u32> {
+    let text = line(machine, &format!("/sys/bus/pci/devices/{pci}/class"))?;
+    u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
+}
+
+/// A file of one line, which is not empty.
+fn line(machine: &dyn Machine, path: &str) -> Option<String> {
+    let bytes = machine.read(path, 4096).ok()??;
+    let text = String::from_utf8(bytes).ok()?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }

@@ -18,6 +18,6 @@ pub use id::{
 };
 pub use profile::{BadProfile, Placement, Profile};
 pub use topology::{
-    AdminNode, ComputeInstance, DeviceNode, Gpu, GpuInstance, HostNode, MigDevice, MigMode,
-    Topology,
+    AdminNode, Attributes, ComputeInstance, DeviceNode, Gpu, GpuInstance, HostNode, MigDevice,
+    MigMode, Release, Topology,
 };

@@ -5,7 +5,7 @@ use crate::{
     CiId, GiId, GpuIndex, GpuMinor, GpuUuid, Major, MigIndex, MigUuid, Minor, PciAddress,
     Placement, Profile, SliceId,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What the machine has at the path of a device node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -61,6 +61,9 @@ pub enum MigMode {
 pub struct Topology {
     /// Version of the driver.
     pub driver_version: String,
+    /// The newest CUDA that it knows; asked only by who hands devices out.
+    #[serde(skip)]
+    pub cuda_version: Option<Release>,
     /// Nodes that every CUDA program opens: nvidiactl, nvidia-uvm, nvidia-uvm-tools. The last two
     /// are absent when the nvidia-uvm module is not loaded.
     pub common: Vec<DeviceNode>,
@@ -92,6 +95,10 @@ pub struct Gpu {
     pub uuid: Option<GpuUuid>,
     /// Name of the product.
     pub model: String,
+    /// All its memory, in MiB. With MIG on NVML tells it to root only.
+    pub memory_mib: Option<u64>,
+    /// CUDA compute capability.
+    pub compute_capability: Option<Release>,
     /// Whether it is divided.
     pub mig: MigMode,
     /// `/dev/nvidiaN`.
@@ -143,8 +150,41 @@ pub struct ComputeInstance {
     pub placement: Option<Placement>,
     /// Memory of the GPU instance, in MiB.
     pub memory_mib: Option<u64>,
+    /// What it has to compute with, from NVML.
+    pub attributes: Option<Attributes>,
     /// Capability node.
     pub cap: DeviceNode,
+}
+
+/// Two numbers of CUDA: a version, or a compute capability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Release {
+    /// 9 of 9.0.
+    pub major: u32,
+    /// 0 of 9.0.
+    pub minor: u32,
+}
+
+/// What a compute instance has to compute with. The engines are those of its GPU instance, which all
+/// compute instances of that share (nvml.h, `nvmlDeviceAttributes_t`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attributes {
+    /// Streaming multiprocessors; no instance is without, so a driver that says 0 does not tell.
+    pub multiprocessors: Option<u32>,
+    /// Slices of the GPU instance.
+    pub gpu_slices: u32,
+    /// Slices of the compute instance.
+    pub compute_slices: u32,
+    /// Copy engines; as with multiprocessors.
+    pub copy_engines: Option<u32>,
+    /// Video decoders.
+    pub decoders: u32,
+    /// Video encoders.
+    pub encoders: u32,
+    /// JPEG engines.
+    pub jpeg_engines: u32,
+    /// Optical flow engines.
+    pub ofa_engines: u32,
 }
 
 /// A compute instance with the instances it belongs to: one MIG device.

@@ -16,6 +16,8 @@ pub(crate) struct Description {
     pub about: String,
     #[serde(default = "default_driver")]
     pub driver: String,
+    /// What its maker calls it.
+    pub machine: Option<String>,
     #[serde(default)]
     pub majors: Majors,
     #[serde(default, rename = "gpu")]
@@ -56,6 +58,7 @@ pub(crate) struct GpuEntry {
     pub minor: Option<u32>,
     pub pci: Option<String>,
     pub uuid: Option<String>,
+    pub numa: Option<u32>,
     #[serde(default = "yes")]
     pub mig: bool,
     #[serde(rename = "mig-pending")]

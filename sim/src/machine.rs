@@ -1,6 +1,7 @@
 //! A simulated node as a machine that discovery can ask.
 
-use crate::{Gpu, Node, NvmlFault, Tree, divide::Simulated};
+use crate::{Compute, Gpu, Instance, Node, NvmlFault, Tree, divide::Simulated};
+use mig_cdi_model::{Attributes, Release};
 use mig_cdi_sys::{DriverRoot, Error, Machine, NodeStat, Result, nvml};
 
 /// A simulated node as a machine.
@@ -54,6 +55,7 @@ impl Machine for SimulatedMachine {
             None => Ok(nvml::Report {
                 library: path,
                 driver_version: self.node.driver.clone(),
+                cuda_version: self.node.cuda_version(),
                 gpus: self.node.gpus.iter().map(gpu).collect(),
             }),
         }
@@ -69,13 +71,52 @@ fn gpu(gpu: &Gpu) -> std::result::Result<nvml::Gpu, nvml::CallError> {
         uuid: gpu.uuid.to_string(),
         minor: gpu.minor,
         model: gpu.model.product.to_owned(),
+        memory_bytes: Some(gpu.model.memory_mib << 20),
+        compute_capability: gpu.model.compute_capability(),
         mig: (!gpu.model.profiles.is_empty()).then_some(gpu.mig),
         mig_pending: (!gpu.model.profiles.is_empty()).then_some(gpu.mig_pending),
         devices: (0..).zip(gpu.mig_devices().map(Ok)).collect(),
     })
 }
 
+impl Node {
+    /// The newest CUDA that its driver knows: which that is of which branch is in the release notes of CUDA
+    /// (table 3, toolkit and the driver that comes with it).
+    #[must_use]
+    pub fn cuda_version(&self) -> Option<Release> {
+        let (major, minor) = match self.driver.split('.').next()?.parse().ok()? {
+            525 => (12, 0),
+            535 => (12, 2),
+            545 => (12, 3),
+            550 => (12, 4),
+            555 => (12, 5),
+            560 => (12, 6),
+            570 => (12, 8),
+            575 => (12, 9),
+            580 => (13, 0),
+            _ => return None,
+        };
+        Some(Release { major, minor })
+    }
+}
+
 impl Gpu {
+    /// What a compute instance has to compute with.
+    #[must_use]
+    pub fn attributes(&self, gi: &Instance, ci: &Compute) -> Attributes {
+        let row = gi.profile;
+        Attributes {
+            multiprocessors: row.compute_multiprocessors(ci.placement.size),
+            gpu_slices: row.slices,
+            compute_slices: ci.placement.size,
+            copy_engines: row.copy_engines,
+            decoders: row.decoders,
+            encoders: row.encoders,
+            jpeg_engines: row.jpeg,
+            ofa_engines: row.ofa,
+        }
+    }
+
     /// The MIG devices that NVML lists, in the order of their indices.
     pub fn mig_devices(&self) -> impl Iterator<Item = nvml::MigDevice> + '_ {
         self.instances.iter().flat_map(move |gi| {
@@ -85,11 +126,8 @@ impl Gpu {
                 uuid: ci.uuid.to_string(),
                 name: ci.name.clone(),
                 sizes: Some(nvml::Sizes {
-                    gpu_slices: gi.profile.slices,
-                    compute_slices: ci.placement.size,
                     memory_mib: gi.profile.memory_mib,
-                    gpu_bytes: (ci.name == self.model.product)
-                        .then_some(self.model.memory_mib << 20),
+                    attributes: self.attributes(gi, ci),
                 }),
                 gi_placement: Some(gi.placement),
                 ci_placement: Some(ci.placement),

@@ -21,6 +21,8 @@ pub struct Node {
     pub about: String,
     /// Driver version.
     pub driver: String,
+    /// What its maker calls the machine.
+    pub machine: Option<String>,
     /// Major numbers.
     pub majors: Majors,
     /// By index.
@@ -44,6 +46,8 @@ pub struct Gpu {
     pub pci: PciAddress,
     /// Its UUID.
     pub uuid: GpuUuid,
+    /// Memory domain of the machine that it is plugged in at.
+    pub numa: Option<u32>,
     /// Divided or not.
     pub mig: bool,
     /// What it becomes at the next reset.
@@ -96,7 +100,8 @@ impl Node {
     /// # Errors
     /// When it is no description, or when no GPU could be divided in this way; the reason is said.
     pub fn parse(toml: &str) -> Result<Node, Error> {
-        let Description { about, driver, majors, gpus, faults } = description::parse(toml)?;
+        let Description { about, driver, machine, majors, gpus, faults } =
+            description::parse(toml)?;
         let Faults { nvml, names_without_profile, hidden_from_nvml, .. } = faults;
         let Faults { missing_nodes, stale_caps_major, files, .. } = faults;
         // Capability minors are numbered for 32 GPUs (nv-caps.c l.57-148).
@@ -124,6 +129,7 @@ impl Node {
         Ok(Node {
             about,
             driver,
+            machine,
             majors,
             gpus,
             nvml_fault: nvml,
@@ -219,9 +225,22 @@ fn gpu(index: usize, entry: GpuEntry) -> Result<Gpu, String> {
     instances.sort_by_key(|instance| instance.id);
     let processes = entry.processes;
     processes.iter().try_for_each(|process| check_process(process, &instances))?;
-    let GpuEntry { lost, held, dri, .. } = entry;
+    let GpuEntry { numa, lost, held, dri, .. } = entry;
     let mig_pending = entry.mig_pending.unwrap_or(mig);
-    Ok(Gpu { model, minor, pci, uuid, mig, mig_pending, lost, held, dri, instances, processes })
+    Ok(Gpu {
+        model,
+        minor,
+        pci,
+        uuid,
+        numa,
+        mig,
+        mig_pending,
+        lost,
+        held,
+        dri,
+        instances,
+        processes,
+    })
 }
 
 fn check_process(process: &Process, instances: &[Instance]) -> Result<(), String> {

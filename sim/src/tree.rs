@@ -95,6 +95,9 @@ impl Tree {
             "/proc/driver/nvidia/params",
             "ResmanDebugLevel: 4294967295\nModifyDeviceFiles: 1\nDeviceFileUID: 0\nDeviceFileGID: 0\nDeviceFileMode: 438\n".into(),
         );
+        if let Some(machine) = &node.machine {
+            self.file("/sys/class/dmi/id/product_name", format!("{machine}\n"));
+        }
         let caps = node.stale_caps_major.unwrap_or(majors.nvidia_caps);
         for (name, minor, mode) in [("config", 1, 0o400), ("monitor", 2, 0o444)] {
             let path = format!("/proc/driver/nvidia/capabilities/mig/{name}");
@@ -114,6 +117,10 @@ impl Tree {
         let Gpu { minor, pci, .. } = gpu;
         let majors = node.majors;
         self.file(format!("/proc/driver/nvidia/gpus/{pci}/information"), information(node, gpu));
+        let numa = gpu.numa.map_or("-1".to_owned(), |numa| numa.to_string());
+        self.file(format!("/sys/bus/pci/devices/{pci}/numa_node"), format!("{numa}\n"));
+        // A 3D controller: none of these has a display.
+        self.file(format!("/sys/bus/pci/devices/{pci}/class"), "0x030200\n".into());
         self.node(format!("/dev/nvidia{minor}"), majors.nvidia, *minor, 0o666);
         if let Some(dri) = gpu.dri {
             for (name, link, minor) in

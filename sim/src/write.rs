@@ -19,7 +19,9 @@ impl Node {
             writeln!(out, "description = {}", Quoted(&self.about))?;
         }
         let majors = self.majors;
-        writeln!(out, "driver = {}\n\n[majors]", Quoted(&self.driver))?;
+        writeln!(out, "driver = {}", Quoted(&self.driver))?;
+        option(out, "machine", self.machine.as_deref().map(Quoted))?;
+        writeln!(out, "\n[majors]")?;
         writeln!(out, "nvidia = {}\nnvidia-caps = {}", majors.nvidia, majors.nvidia_caps)?;
         writeln!(out, "nvidia-uvm = {}\ndrm = {}", majors.nvidia_uvm, majors.drm)?;
         self.gpus.iter().try_for_each(|gpu| gpu.write(out))?;
@@ -50,6 +52,7 @@ impl Gpu {
         writeln!(out, "\n[[gpu]]\nmodel = {}\nminor = {}", Quoted(self.model.key), self.minor)?;
         writeln!(out, "pci = \"{}\"\nuuid = \"{}\"", self.pci, self.uuid)?;
         writeln!(out, "mig = {}\nmig-pending = {}", self.mig, self.mig_pending)?;
+        option(out, "numa", self.numa)?;
         if self.lost {
             out.push_str("lost = true\n");
         }

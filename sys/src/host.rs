@@ -39,7 +39,7 @@ impl NodeStat {
 /// The narrow interface to a driver: text files, directories, device nodes, and NVML. The real
 /// machine and a simulated one answer it.
 pub trait Machine {
-    /// The whole of a file below `/proc`, or `None` when there is none.
+    /// The whole of a file below `/proc` or `/sys`, or `None` when there is none.
     ///
     /// # Errors
     /// When it cannot be read or is larger than `limit` bytes.
@@ -76,8 +76,10 @@ pub struct Roots {
     pub library_search_path: Vec<PathBuf>,
     /// Holds `dev`.
     pub dev: PathBuf,
-    /// Holds `proc`.
+    /// Holds `proc`, and `sys`.
     pub proc: PathBuf,
+    /// Ask NVML for the version of CUDA too, for which it opens libcuda.
+    pub cuda: bool,
 }
 
 /// The machine itself.
@@ -86,6 +88,7 @@ pub struct Host {
     driver: DriverRoot,
     dev: Root,
     proc: Root,
+    cuda: bool,
 }
 
 impl Host {
@@ -96,7 +99,7 @@ impl Host {
     pub fn open(roots: &Roots) -> Result<Host> {
         let open = |path: &Path| Root::open(path);
         let driver = DriverRoot::open(&roots.driver, &roots.library_search_path)?;
-        Ok(Host { driver, dev: open(&roots.dev)?, proc: open(&roots.proc)? })
+        Ok(Host { driver, dev: open(&roots.dev)?, proc: open(&roots.proc)?, cuda: roots.cuda })
     }
 
     /// NVML, open to divide GPUs.
@@ -122,7 +125,7 @@ impl Machine for Host {
     }
 
     fn nvml(&self) -> std::result::Result<nvml::Report, nvml::Failure> {
-        nvml::report(&self.driver)
+        nvml::report(&self.driver, self.cuda)
     }
 
     fn driver(&self) -> Option<&DriverRoot> {

@@ -33,7 +33,7 @@ pub(crate) fn divider(root: &crate::DriverRoot) -> Result<Box<dyn Divider>, Fail
 }
 
 #[cfg(not(feature = "nvml"))]
-pub(crate) fn report(_: &crate::DriverRoot) -> Result<Report, Failure> {
+pub(crate) fn report(_: &crate::DriverRoot, _: bool) -> Result<Report, Failure> {
     Err(not_built())
 }
 
@@ -47,7 +47,7 @@ fn not_built() -> Failure {
     Failure::NoLibrary { searched: "nothing: built without NVML".to_owned() }
 }
 
-use mig_cdi_model::Placement;
+use mig_cdi_model::{Attributes, Placement, Release};
 
 /// What a process hears that listens to NVML.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +107,8 @@ pub struct Report {
     pub library: String,
     /// Driver version.
     pub driver_version: String,
+    /// The newest CUDA that the driver knows, where that was asked and told.
+    pub cuda_version: Option<Release>,
     /// One entry per GPU index, from 0.
     pub gpus: Vec<Result<Gpu, CallError>>,
 }
@@ -122,6 +124,10 @@ pub struct Gpu {
     pub minor: u32,
     /// Product name.
     pub model: String,
+    /// All its memory, in bytes. With MIG on it is told to root only.
+    pub memory_bytes: Option<u64>,
+    /// CUDA compute capability, where NVML tells it.
+    pub compute_capability: Option<Release>,
     /// `None` on a GPU that cannot be divided.
     pub mig: Option<bool>,
     /// What it becomes at the next reset of the GPU, where that is something else or the same.
@@ -152,14 +158,10 @@ pub struct MigDevice {
 /// How large a MIG device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
-    /// Slices of the GPU instance.
-    pub gpu_slices: u32,
-    /// Slices of the compute instance.
-    pub compute_slices: u32,
     /// Memory of the GPU instance, in MiB.
     pub memory_mib: u64,
-    /// Memory of the whole GPU, in bytes; asked only when the driver names no profile.
-    pub gpu_bytes: Option<u64>,
+    /// Slices, multiprocessors and engines.
+    pub attributes: Attributes,
 }
 
 /// An NVML call that failed.

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// What is bound through nvml-wrapper's safe calls; the others are in the list of the code.
-const WRAPPED: [&str; 14] = [
+const WRAPPED: [&str; 15] = [
     "nvmlInit_v2",
     "nvmlShutdown",
     "nvmlSystemGetDriverVersion",
@@ -22,6 +22,7 @@ const WRAPPED: [&str; 14] = [
     "nvmlDeviceGetMaxMigDeviceCount",
     "nvmlDeviceGetMigDeviceHandleByIndex",
     "nvmlDeviceGetAttributes_v2",
+    "nvmlDeviceGetCudaComputeCapability",
     "nvmlDeviceGetMemoryInfo_v2",
 ];
 

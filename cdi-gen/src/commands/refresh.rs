@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failu
         (made, applied)
     });
     let (_, plan) = applied?;
-    let mut report = report(context, args, &plan);
+    let mut report = report(context, args, &plan)?;
     match nodes {
         Some(Ok(changes)) => {
             report.nodes = changes.changes.iter().map(ToString::to_string).collect();
@@ -59,7 +59,7 @@ pub(super) fn run(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failu
     Ok(Done { stdout, exit: exit(plan.complete) })
 }
 
-fn report(context: &Context<'_>, args: &WatchArgs, plan: &Plan) -> Report {
+fn report(context: &Context<'_>, args: &WatchArgs, plan: &Plan) -> Result<Report, Failure> {
     let text = |value: Option<&dyn std::fmt::Display>| value.map(ToString::to_string);
     let slice = |device: &mig_cdi_model::MigDevice<'_>| Slice {
         name: text(handy_name(device, context.node.source).as_ref().map(|name| name as _)),
@@ -76,20 +76,25 @@ fn report(context: &Context<'_>, args: &WatchArgs, plan: &Plan) -> Report {
         Some(format!("{uuid}{}", if gpu.mig == MigMode::Enabled { " mig" } else { "" }))
     };
     let gpus = plan.topology.gpus.iter().filter(|_| args.health);
-    Report {
+    let inventory = match args.inventory {
+        true => {
+            let built = plan.documents.iter().map(|document| (&document.kind, &document.built));
+            let machine = context.machine()?;
+            Some(inventory(&plan.topology, built, plan.left_out.clone(), &*machine))
+        }
+        false => None,
+    };
+    Ok(Report {
         gpus: gpus.filter_map(with_mode).collect(),
         divided: divided.filter_map(|gpu| Some(gpu.uuid.as_ref()?.to_string())).collect(),
         devices: plan.topology.mig_devices().map(|device| slice(&device)).collect(),
         left_out: plan.left_out.len(),
-        inventory: args.inventory.then(|| {
-            let built = plan.documents.iter().map(|document| (&document.kind, &document.built));
-            inventory(&plan.topology, built, plan.left_out.clone())
-        }),
+        inventory,
         file_dirs: dirs.into_iter().collect(),
         marks: plan.documents.iter().map(|document| mark(document, plan.format)).collect(),
         engines: context.engines.get().map(|engines| Said::text(engines)),
         ..Report::default()
-    }
+    })
 }
 
 /// The mark that no file has.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{Exit, Failure};
 use mig_cdi_model::{
-    CiId, GiId, Gpu, GpuIndex, GpuMinor, GpuUuid, MigIndex, MigMode, PciAddress, Profile,
+    CiId, GiId, Gpu, GpuIndex, GpuMinor, GpuUuid, MigIndex, MigMode, PciAddress, Profile, Topology,
 };
 use mig_cdi_sys::{nvml, text::Information};
 use std::collections::BTreeSet;
@@ -35,6 +35,8 @@ pub(super) fn agree(proc: &ProcView, nvml: &nvml::Report) -> Result<Discovery, F
                 let mut gpu = gpu(proc, Some(index), information);
                 gpu.uuid = Some(uuid);
                 gpu.model.clone_from(&report.model);
+                gpu.memory_mib = report.memory_bytes.map(|bytes| bytes >> 20);
+                gpu.compute_capability = report.compute_capability;
                 gpu.mig = mode(report);
                 let certain = certain(proc, &label, information, report, &mut problems);
                 add_instances(proc, &mut gpu, &certain, &mut problems);
@@ -47,7 +49,8 @@ pub(super) fn agree(proc: &ProcView, nvml: &nvml::Report) -> Result<Discovery, F
     let library = Some(nvml.library.clone());
     let masked_params = proc.masked_params.clone();
     let caps = proc.majors.caps;
-    Ok(Discovery { topology: topology(proc, gpus), problems, library, masked_params, caps })
+    let topology = Topology { cuda_version: nvml.cuda_version, ..topology(proc, gpus) };
+    Ok(Discovery { topology, problems, library, masked_params, caps })
 }
 
 /// The topology of `/proc` alone: no index, no UUID, no profile.
@@ -167,7 +170,7 @@ fn certain(
             problems.push(Problem::disagreement(label_of(key), reason));
             continue;
         }
-        match named(MigIndex(*index), device) {
+        match named(MigIndex(*index), device, report.memory_bytes) {
             Ok(named) => drop(certain.insert(key, named)),
             Err(reason) => problems.push(Problem::new(label_of(key), reason)),
         }
@@ -179,17 +182,22 @@ fn certain(
     certain
 }
 
-fn named(index: MigIndex, device: &nvml::MigDevice) -> Result<Named, String> {
+fn named(
+    index: MigIndex,
+    device: &nvml::MigDevice,
+    gpu_bytes: Option<u64>,
+) -> Result<Named, String> {
     let sizes = device.sizes;
     let by_size = || {
-        let s = sizes?;
-        Profile::of_sizes(s.compute_slices, s.gpu_slices, s.memory_mib, s.gpu_bytes?)
+        let nvml::Sizes { memory_mib, attributes: of } = sizes?;
+        Profile::of_sizes(of.compute_slices, of.gpu_slices, memory_mib, gpu_bytes?)
     };
     Ok(Named {
         index: Some(index),
         uuid: Some(device.uuid.parse().map_err(|e| format!("nvml: {e}"))?),
         profile: Profile::of_device_name(&device.name).or_else(by_size),
         memory_mib: sizes.map(|s| s.memory_mib),
+        attributes: sizes.map(|s| s.attributes),
         gi_placement: device.gi_placement,
         ci_placement: device.ci_placement,
     })

@@ -5,8 +5,8 @@ use super::{
     proc_view::{Instance, ProcView},
 };
 use mig_cdi_model::{
-    AdminNode, CiId, ComputeInstance, DeviceNode, GiId, Gpu, GpuIndex, GpuInstance, HostNode,
-    Major, MigIndex, MigMode, MigUuid, Minor, Placement, Profile, Topology,
+    AdminNode, Attributes, CiId, ComputeInstance, DeviceNode, GiId, Gpu, GpuIndex, GpuInstance,
+    HostNode, Major, MigIndex, MigMode, MigUuid, Minor, Placement, Profile, Topology,
 };
 use mig_cdi_sys::text::{Access, Information, Params};
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ pub(super) struct Named {
     pub uuid: Option<MigUuid>,
     pub profile: Option<Profile>,
     pub memory_mib: Option<u64>,
+    pub attributes: Option<Attributes>,
     pub gi_placement: Option<Placement>,
     pub ci_placement: Option<Placement>,
 }
@@ -38,7 +39,7 @@ pub(super) fn topology(proc: &ProcView, gpus: Vec<Gpu>) -> Topology {
     let admin =
         admin.map(|((name, access), caps)| AdminNode { name, node: cap_node(*caps, access) });
     let driver_version = proc.driver_version.clone();
-    Topology { driver_version, common, gpus, admin: admin.collect() }
+    Topology { driver_version, cuda_version: None, common, gpus, admin: admin.collect() }
 }
 
 fn device_node(path: String, major: Major, minor: u32, params: Params) -> DeviceNode {
@@ -51,7 +52,20 @@ pub(super) fn gpu(proc: &ProcView, index: Option<GpuIndex>, information: &Inform
     let Information { model, uuid, pci, minor, .. } = information.clone();
     let node = device_node(format!("/dev/nvidia{minor}"), proc.majors.gpu, minor.0, proc.params);
     let (mig, dri, gpu_instances) = (MigMode::Unknown, Vec::new(), Vec::new());
-    Gpu { index, minor, pci, uuid, model, mig, node, dri, gpu_instances }
+    let (memory_mib, compute_capability) = (None, None);
+    Gpu {
+        index,
+        minor,
+        pci,
+        uuid,
+        model,
+        memory_mib,
+        compute_capability,
+        mig,
+        node,
+        dri,
+        gpu_instances,
+    }
 }
 
 /// Gives a GPU those of its instances that are certain in every number. A GPU instance whose own
@@ -104,6 +118,7 @@ fn compute_instances(
                 profile: named.profile,
                 placement: named.ci_placement,
                 memory_mib: named.memory_mib,
+                attributes: named.attributes,
                 cap: cap_node(caps, access),
             }),
             (Some(_), Err(reason)) => {

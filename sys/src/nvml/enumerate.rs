@@ -2,10 +2,12 @@
 
 use super::{CallError, Failure, Gpu, MigDevice, Report, Sizes, failed, library, raw};
 use crate::DriverRoot;
+use mig_cdi_model::{Attributes, Release};
 use nvml_wrapper::{Device, Nvml, error::NvmlError};
 
-/// Loads NVML of the driver below `root`, enumerates and shuts it down.
-pub(crate) fn report(root: &DriverRoot) -> Result<Report, Failure> {
+/// Loads NVML of the driver below `root`, enumerates and shuts it down. `cuda` asks for the version of CUDA as
+/// well.
+pub(crate) fn report(root: &DriverRoot, cuda: bool) -> Result<Report, Failure> {
     let (nvml, path) = library::start(root)?;
     let version = nvml.sys_driver_version();
     let count = nvml.device_count();
@@ -13,10 +15,18 @@ pub(crate) fn report(root: &DriverRoot) -> Result<Report, Failure> {
     Ok(Report {
         library: path,
         driver_version: version.map_err(|e| fatal("nvmlSystemGetDriverVersion", &e))?,
+        cuda_version: cuda.then(|| cuda_version(&nvml)).flatten(),
         gpus: (0..count.map_err(|e| fatal("nvmlDeviceGetCount_v2", &e))?)
             .map(|index| gpu(&nvml, index))
             .collect(),
     })
+}
+
+/// NVML opens libcuda for this, or says what it was built for.
+fn cuda_version(nvml: &Nvml) -> Option<Release> {
+    let version = u32::try_from(raw::cuda_version(nvml).ok()?).ok()?;
+    // nvml.h, `NVML_CUDA_DRIVER_VERSION_MAJOR` and `_MINOR`.
+    (version >= 1000).then(|| Release { major: version / 1000, minor: version % 1000 / 10 })
 }
 
 fn gpu(nvml: &Nvml, index: u32) -> Result<Gpu, CallError> {
@@ -27,10 +37,19 @@ fn gpu(nvml: &Nvml, index: u32) -> Result<Gpu, CallError> {
         uuid: ask("nvmlDeviceGetUUID", device.uuid())?,
         minor: ask("nvmlDeviceGetMinorNumber", device.minor_number())?,
         model: ask("nvmlDeviceGetName", device.name())?,
+        memory_bytes: device.memory_info().ok().map(|memory| memory.total),
+        compute_capability: compute_capability(&device),
         mig,
         mig_pending,
         devices: if mig == Some(true) { mig_devices(nvml, &device)? } else { Vec::new() },
     })
+}
+
+/// For people and schedulers, as all that may be missing.
+fn compute_capability(gpu: &Device<'_>) -> Option<Release> {
+    let told = gpu.cuda_compute_capability().ok()?;
+    let (major, minor) = (told.major.try_into().ok()?, told.minor.try_into().ok()?);
+    (major > 0).then_some(Release { major, minor })
 }
 
 /// Whether a GPU is divided, and whether it will be after its next reset; `None` when it cannot be.
@@ -67,25 +86,32 @@ fn mig_devices(nvml: &Nvml, gpu: &Device<'_>) -> Result<Vec<Entry>, CallError> {
 fn mig_device(nvml: &Nvml, gpu: &Device<'_>, mig: &Device<'_>) -> Result<MigDevice, CallError> {
     let (gi, ci) = raw::instance_ids(nvml, mig)?;
     let (gi_placement, ci_placement) = raw::placements(nvml, gpu, gi, ci)?;
-    let name = ask("nvmlDeviceGetName", mig.name())?;
     Ok(MigDevice {
         gi,
         ci,
         uuid: ask("nvmlDeviceGetUUID", mig.uuid())?,
-        sizes: sizes(gpu, mig, name.contains(" MIG ")),
-        name,
+        name: ask("nvmlDeviceGetName", mig.name())?,
+        sizes: sizes(mig),
         gi_placement,
         ci_placement,
     })
 }
 
 /// Sizes are for people; a driver that does not tell them loses no device.
-fn sizes(gpu: &Device<'_>, mig: &Device<'_>, named: bool) -> Option<Sizes> {
-    let attributes = mig.attributes().ok()?;
+fn sizes(mig: &Device<'_>) -> Option<Sizes> {
+    let told = mig.attributes().ok()?;
+    let some = |count: u32| (count > 0).then_some(count);
     Some(Sizes {
-        gpu_slices: attributes.gpu_instance_slice_count,
-        compute_slices: attributes.compute_instance_slice_count,
-        memory_mib: attributes.memory_size_mb,
-        gpu_bytes: if named { None } else { gpu.memory_info().ok().map(|memory| memory.total) },
+        memory_mib: told.memory_size_mb,
+        attributes: Attributes {
+            multiprocessors: some(told.multiprocessor_count),
+            gpu_slices: told.gpu_instance_slice_count,
+            compute_slices: told.compute_instance_slice_count,
+            copy_engines: some(told.shared_copy_engine_count),
+            decoders: told.shared_decoder_count,
+            encoders: told.shared_encoder_count,
+            jpeg_engines: told.shared_jpeg_count,
+            ofa_engines: told.shared_ofa_count,
+        },
     })
 }

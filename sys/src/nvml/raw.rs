@@ -17,7 +17,8 @@ use nvml_wrapper::{
 use nvml_wrapper_sys::bindings::nvmlEventData_t;
 
 /// What this file binds by name; a library without one of them is answered as "not supported".
-pub const SYMBOLS: [&str; 20] = [
+pub const SYMBOLS: [&str; 21] = [
+    "nvmlSystemGetCudaDriverVersion",
     "nvmlDeviceGetGpuInstanceId",
     "nvmlDeviceGetComputeInstanceId",
     "nvmlDeviceGetGpuInstanceById",
@@ -41,6 +42,16 @@ pub const SYMBOLS: [&str; 20] = [
 ];
 
 type Answer<T> = Result<T, NvmlError>;
+
+/// The version of CUDA as one number, 12080 for 12.8. This form, unlike its successor, falls back on what
+/// NVML was built for when there is no libcuda in this process's sight (nvml.h).
+pub(super) fn cuda_version(nvml: &Nvml) -> Answer<i32> {
+    let call = nvml_sym(nvml.lib().nvmlSystemGetCudaDriverVersion.as_ref())?;
+    let mut version = 0;
+    // SAFETY: see the head of this file; `version` is a valid integer.
+    nvml_try(unsafe { call(&raw mut version) })?;
+    Ok(version)
+}
 
 /// Ids of the GPU instance and the compute instance behind a MIG device.
 pub(super) fn instance_ids(nvml: &Nvml, mig: &Device<'_>) -> Result<(u32, u32), CallError> {

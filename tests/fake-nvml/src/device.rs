@@ -14,7 +14,7 @@ use nvml_wrapper_sys::bindings::{
     NVML_DEVICE_MIG_DISABLE, NVML_DEVICE_MIG_ENABLE, nvmlDevice_t, nvmlDeviceAttributes_t,
     nvmlMemory_v2_t, nvmlPciInfo_t, nvmlReturn_t,
 };
-use std::ffi::{c_char, c_uint};
+use std::ffi::{c_char, c_int, c_uint};
 
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlDeviceGetCount_v2(count: Out<'_, c_uint>) -> Code {
@@ -125,8 +125,30 @@ pub extern "C" fn nvmlDeviceGetMemoryInfo_v2(
 ) -> Code {
     call("nvmlDeviceGetMemoryInfo_v2", || {
         read(|node| {
-            let total = device(node, handle)?.0.model.memory_mib << 20;
+            let (gpu, mig) = device(node, handle)?;
+            // nvml.h: of a GPU in MIG mode, with the appropriate privileges.
+            if gpu.mig && mig.is_none() {
+                privileged()?;
+            }
+            let mib = mig.map_or(gpu.model.memory_mib, |(gi, _)| gi.profile.memory_mib);
+            let total = mib << 20;
             put(memory, nvmlMemory_v2_t { version: 0, total, reserved: 0, free: total, used: 0 })
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetCudaComputeCapability(
+    handle: nvmlDevice_t,
+    major: Out<'_, c_int>,
+    minor: Out<'_, c_int>,
+) -> Code {
+    call("nvmlDeviceGetCudaComputeCapability", || {
+        read(|node| {
+            let capability = device(node, handle)?.0.model.compute_capability();
+            let capability = capability.ok_or(NOT_SUPPORTED)?;
+            put(major, capability.major as c_int)?;
+            put(minor, capability.minor as c_int)
         })
     })
 }
@@ -231,16 +253,18 @@ pub extern "C" fn nvmlDeviceGetAttributes_v2(
 ) -> Code {
     call("nvmlDeviceGetAttributes_v2", || {
         read(|node| {
-            let (gi, ci) = mig_device(node, handle)?;
+            let (gpu, mig) = device(node, handle)?;
+            let (gi, ci) = mig.ok_or(INVALID_ARGUMENT)?;
+            let has = gpu.attributes(gi, ci);
             let answer = nvmlDeviceAttributes_t {
-                multiprocessorCount: 0,
-                sharedCopyEngineCount: 0,
-                sharedDecoderCount: gi.profile.decoders,
-                sharedEncoderCount: 0,
-                sharedJpegCount: 0,
-                sharedOfaCount: gi.profile.ofa,
-                gpuInstanceSliceCount: gi.profile.slices,
-                computeInstanceSliceCount: ci.placement.size,
+                multiprocessorCount: has.multiprocessors.unwrap_or(0),
+                sharedCopyEngineCount: has.copy_engines.unwrap_or(0),
+                sharedDecoderCount: has.decoders,
+                sharedEncoderCount: has.encoders,
+                sharedJpegCount: has.jpeg_engines,
+                sharedOfaCount: has.ofa_engines,
+                gpuInstanceSliceCount: has.gpu_slices,
+                computeInstanceSliceCount: has.compute_slices,
                 memorySizeMB: gi.profile.memory_mib,
             };
             put(attributes, answer)

@@ -26,7 +26,7 @@ use mig_cdi_sim::Refusal;
 use nvml_wrapper_sys::bindings::*;
 use state::{change, read};
 use std::{
-    ffi::{CStr, c_char, c_uint},
+    ffi::{CStr, c_char, c_int, c_uint},
     mem::MaybeUninit,
     ptr,
     sync::OnceLock,
@@ -153,4 +153,15 @@ pub extern "C" fn nvmlShutdown() -> Code {
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlSystemGetDriverVersion(version: *mut c_char, length: c_uint) -> Code {
     call("nvmlSystemGetDriverVersion", || read(|node| put_text(version, length, &node.driver)))
+}
+
+/// nvml.h: 1000 for the major number and 10 for the minor one.
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlSystemGetCudaDriverVersion(version: Out<'_, c_int>) -> Code {
+    call("nvmlSystemGetCudaDriverVersion", || {
+        read(|node| {
+            let cuda = node.cuda_version().ok_or(UNKNOWN)?;
+            put(version, (1000 * cuda.major + 10 * cuda.minor) as c_int)
+        })
+    })
 }
