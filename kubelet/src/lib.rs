@@ -13,6 +13,8 @@ pub mod roster;
 pub mod say;
 pub mod server;
 pub mod health;
+pub mod feature_file;
+pub mod labels;
 pub mod strategy;
 
 use clap::Parser;

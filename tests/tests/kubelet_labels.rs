@@ -1,0 +1,308 @@
+//! The labels of a node, from the real binary's inventory of a fake driver, compared with
+//! `tests/golden/labels`; and of any inventory at all. `UPDATE_GOLDEN=1` writes the expected ones anew.
+
+use mig_cdi::inventory::{GpuEntry, Inventory, SliceEntry};
+use mig_cdi_kubelet::{
+    feature_file,
+    labels::labels,
+    strategy::{Offers, Strategy as Mig, offers},
+};
+use mig_cdi_model::{Attributes, Release};
+use mig_cdi_sim::PRESETS;
+use mig_cdi_tests::{FakeHost, project};
+use proptest::{option, prelude::*};
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+};
+
+const STRATEGIES: [Mig; 3] = [Mig::None, Mig::Single, Mig::Mixed];
+
+/// What the program that hands slices out is told of a node.
+fn inventory(description: &str) -> Inventory {
+    let host = FakeHost::new(description);
+    let output = format!("--output={}", host.spec().display());
+    let run = host.run(&["watch", "--refresh", "--inventory", "--leave-nodes", &output]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    serde_json::from_value(report["inventory"].clone()).unwrap()
+}
+
+fn of(inventory: &Inventory, strategy: Mig) -> BTreeMap<String, String> {
+    labels(inventory, strategy, &offers(inventory, strategy))
+}
+
+/// Keys and values, by what comes after `nvidia.com/`.
+fn at<'a>(labels: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    labels.get(&format!("nvidia.com/{name}")).map(String::as_str)
+}
+
+#[test]
+fn labels_of_the_presets_are_as_expected() {
+    let dir = project().join("tests/golden/labels");
+    for (name, description) in PRESETS {
+        let inventory = inventory(description);
+        for strategy in STRATEGIES {
+            let labels = of(&inventory, strategy);
+            let text: String =
+                labels.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+            let path = dir.join(format!("{name}.{}.txt", strategy.as_str()));
+            if std::env::var_os("UPDATE_GOLDEN").is_some() {
+                fs::create_dir_all(&dir).unwrap();
+                fs::write(&path, &text).unwrap();
+            }
+            let expected = fs::read_to_string(&path).unwrap_or_default();
+            similar_asserts::assert_eq!(text, expected, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_memory_domain_is_that_of_the_machine() {
+    let node = "[[gpu]]\nmodel = \"a30\"\nnuma = 1\n[[gpu]]\nmodel = \"a30\"\n";
+    let inventory = inventory(node);
+    let found: Vec<_> = inventory.gpus.iter().map(|gpu| (gpu.numa, gpu.class)).collect();
+    assert_eq!(found, [(Some(1), Some(0x03_0200)), (None, Some(0x03_0200))]);
+}
+
+/// A GPU whose slices are of these profiles.
+fn gpu(index: u32, model: &str, profiles: &[&str]) -> GpuEntry {
+    let slice = |(ci, profile): (u32, &&str)| SliceEntry {
+        name: format!("nvidia.com/mig={index}:{ci}"),
+        profile: Some((*profile).to_owned()),
+        gi: ci,
+        memory_mib: Some(9728),
+        ..SliceEntry::default()
+    };
+    GpuEntry {
+        index: Some(index),
+        model: model.to_owned(),
+        name: Some(format!("nvidia.com/gpu={index}")),
+        memory_mib: Some(81_920),
+        compute_capability: Some(Release { major: 8, minor: 0 }),
+        divided: !profiles.is_empty(),
+        slices: (0..).zip(profiles).map(slice).collect(),
+        ..GpuEntry::default()
+    }
+}
+
+fn node(gpus: Vec<GpuEntry>) -> Inventory {
+    Inventory { driver_version: "580.105.08".into(), gpus, ..Inventory::default() }
+}
+
+#[test]
+fn under_single_the_profile_of_most_slices_is_the_gpu_and_the_rest_is_said() {
+    let mut inventory =
+        node(vec![gpu(0, "NVIDIA A100-SXM4-80GB", &["1g.10gb", "1g.10gb", "2g.20gb"])]);
+    let found = of(&inventory, Mig::Single);
+    assert_eq!(at(&found, "gpu.product"), Some("NVIDIA-A100-SXM4-80GB-MIG-1g.10gb"));
+    assert_eq!(at(&found, "gpu.count"), Some("2"));
+    assert_eq!(at(&found, "gpu.replicas"), Some("1"));
+    assert_eq!(at(&found, "gpu.memory"), Some("9728"));
+    assert_eq!(at(&found, "gpu.family"), Some("ampere"));
+    assert_eq!(at(&found, "mig.strategy"), Some("single"));
+    assert_eq!(at(&found, "mig-cdi.state"), Some("withheld"));
+    for slice in &mut inventory.gpus[0].slices {
+        slice.memory_mib = None;
+    }
+    let found = of(&inventory, Mig::Single);
+    assert_eq!(at(&found, "gpu.memory"), None, "that of the whole gpu is not that of a slice");
+}
+
+#[test]
+fn under_single_without_a_slice_nothing_is_counted() {
+    let mut empty = gpu(0, "NVIDIA A100-SXM4-80GB", &[]);
+    empty.divided = true;
+    let found = of(&node(vec![empty]), Mig::Single);
+    assert_eq!(at(&found, "gpu.product"), Some("NVIDIA-A100-SXM4-80GB-MIG-INVALID"));
+    for name in ["gpu.count", "gpu.replicas", "gpu.memory"] {
+        assert_eq!(at(&found, name), Some("0"), "{name}");
+    }
+    assert_eq!(at(&found, "mig-cdi.state"), Some("withheld"));
+}
+
+#[test]
+fn under_single_a_node_that_is_not_divided_is_as_under_none() {
+    let inventory = node(vec![gpu(0, "NVIDIA A100-SXM4-80GB", &[])]);
+    let mut single = of(&inventory, Mig::Single);
+    assert_eq!(single.remove("nvidia.com/mig.strategy").as_deref(), Some("single"));
+    assert_eq!(single, of(&inventory, Mig::None));
+    assert_eq!(at(&single, "mig-cdi.state"), Some("ok"));
+    assert_eq!(at(&single, "gpu.replicas"), Some("1"));
+}
+
+#[test]
+fn of_several_models_one_that_is_not_divided_speaks_then_that_of_most_then_the_first() {
+    let [a, b, c] = ["NVIDIA A100-SXM4-80GB", "NVIDIA A30", "NVIDIA L40S"];
+    let slices = ["1g.10gb", "2g.20gb"];
+    let gpus = |models: &[(&str, bool)]| {
+        let make = |(index, (model, divided)): (u32, &(&str, bool))| {
+            gpu(index, model, if *divided { &slices } else { &[] })
+        };
+        node((0..).zip(models).map(make).collect())
+    };
+    for (models, product, count) in [
+        (vec![(a, true), (a, true), (b, false)], "NVIDIA-A30", "1"),
+        (vec![(a, false), (b, false), (b, false)], "NVIDIA-A30", "2"),
+        (vec![(c, false), (b, false)], "NVIDIA-L40S", "1"),
+        (vec![(a, true), (a, false)], "NVIDIA-A100-SXM4-80GB", "2"),
+        (vec![(b, true), (a, true)], "NVIDIA-A30", "1"),
+    ] {
+        let inventory = gpus(&models);
+        for strategy in [Mig::None, Mig::Mixed] {
+            let found = of(&inventory, strategy);
+            assert_eq!(at(&found, "gpu.product"), Some(product), "{models:?}");
+            assert_eq!(at(&found, "gpu.count"), Some(count), "{models:?}");
+        }
+    }
+    let mixed = of(&gpus(&[(a, true), (b, true), (c, false)]), Mig::Mixed);
+    assert_eq!(at(&mixed, "mig-1g.10gb.count"), Some("2"));
+    assert_eq!(at(&mixed, "mig-1g.10gb.product"), Some("NVIDIA-A100-SXM4-80GB-MIG-1g.10gb"));
+    assert_eq!(at(&mixed, "mig-2g.20gb.sharing-strategy"), Some("none"));
+    assert_eq!(at(&mixed, "mig.strategy"), Some("mixed"));
+}
+
+#[test]
+fn what_was_left_out_is_withheld_and_a_node_without_a_gpu_has_no_label() {
+    let mut inventory = node(vec![gpu(0, "NVIDIA A30", &[])]);
+    inventory.problems.push("gpu 1: has fallen off the bus".into());
+    assert_eq!(at(&of(&inventory, Mig::Mixed), "mig-cdi.state"), Some("withheld"));
+    assert_eq!(labels(&node(Vec::new()), Mig::Mixed, &Offers::default()), BTreeMap::new());
+}
+
+fn any_slice() -> impl Strategy<Value = SliceEntry> {
+    let profile = prop_oneof![
+        3 => "[1-7]c\\.[1-7]g\\.[0-9]{1,3}gb(\\+me|\\+me\\.all|-me|\\+gfx)?".boxed(),
+        1 => any::<String>().boxed(),
+        1 => "[a-zA-Z0-9.+_-]{40,70}".boxed(),
+    ];
+    let attributes = option::of(any::<[u32; 8]>().prop_map(|n| Attributes {
+        multiprocessors: (n[0] > 9).then_some(n[0]),
+        gpu_slices: n[1],
+        compute_slices: n[2],
+        copy_engines: (n[3] > 9).then_some(n[3]),
+        decoders: n[4],
+        encoders: n[5],
+        jpeg_engines: n[6],
+        ofa_engines: n[7],
+    }));
+    (any::<u16>(), option::weighted(0.9, profile), any::<Option<u64>>(), attributes).prop_map(
+        |(number, profile, memory_mib, attributes)| SliceEntry {
+            name: format!("nvidia.com/mig={number}"),
+            profile,
+            memory_mib,
+            attributes,
+            ..SliceEntry::default()
+        },
+    )
+}
+
+fn any_gpu() -> impl Strategy<Value = GpuEntry> {
+    let release = option::of((any::<u32>(), any::<u32>()))
+        .prop_map(|release| release.map(|(major, minor)| Release { major, minor }));
+    let name = option::of(any::<u8>().prop_map(|number| format!("nvidia.com/gpu={number}")));
+    let slices = prop::collection::vec(any_slice(), 0..6);
+    let model = prop_oneof![any::<String>(), "NVIDIA [A-Z0-9a-z ()/.-]{0,90}"];
+    let rest = (any::<Option<u32>>(), any::<Option<bool>>(), any::<bool>());
+    (model, any::<Option<u64>>(), release, name, slices, rest).prop_map(
+        |(model, memory_mib, compute_capability, name, slices, (class, capable, divided))| {
+            GpuEntry {
+                model,
+                memory_mib,
+                compute_capability,
+                class,
+                capable,
+                divided,
+                name,
+                slices: if divided { slices } else { Vec::new() },
+                ..GpuEntry::default()
+            }
+        },
+    )
+}
+
+fn any_inventory() -> impl Strategy<Value = Inventory> {
+    let version = prop_oneof!["[0-9]{1,3}(\\.[0-9]{1,3}){0,3}", any::<String>()];
+    let gpus = prop::collection::vec(any_gpu(), 0..5);
+    (version, any::<Option<(u32, u32)>>(), any::<Option<String>>(), gpus).prop_map(
+        |(driver_version, cuda, machine, gpus)| Inventory {
+            driver_version,
+            cuda_version: cuda.map(|(major, minor)| Release { major, minor }),
+            machine,
+            gpus,
+            problems: Vec::new(),
+        },
+    )
+}
+
+/// k8s.io/apimachinery, `IsValidLabelValue` and, of what may not be empty, `IsQualifiedName`.
+fn is_valid(value: &str, may_be_empty: bool) -> bool {
+    let (first, last) = (value.chars().next(), value.chars().last());
+    let is_end = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
+    let is_fit = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (may_be_empty || !value.is_empty())
+        && value.len() <= 63
+        && is_end(first)
+        && is_end(last)
+        && value.chars().all(is_fit)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn labels_of_any_inventory_are_labels(inventory in any_inventory()) {
+        for strategy in STRATEGIES {
+            for (key, value) in of(&inventory, strategy) {
+                let name = key.strip_prefix("nvidia.com/");
+                prop_assert!(name.is_some_and(|name| is_valid(name, false)), "{key}");
+                prop_assert!(is_valid(&value, true), "{key}={value}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_feature_file_is_written_when_it_changes_and_goes_with_its_labels() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("features.d");
+    let path = dir.join("mig-cdi");
+    let labels = |count: &str| {
+        BTreeMap::from([
+            ("nvidia.com/gpu.count".to_owned(), count.to_owned()),
+            ("nvidia.com/cuda.driver-version.revision".to_owned(), String::new()),
+        ])
+    };
+    assert!(!feature_file::remove(&path).unwrap(), "not even its directory is there");
+    assert!(feature_file::write(&path, &labels("7")).unwrap());
+    let text = "nvidia.com/cuda.driver-version.revision=\nnvidia.com/gpu.count=7\n";
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o644);
+    let inode = fs::metadata(&path).unwrap().ino();
+    assert!(!feature_file::write(&path, &labels("7")).unwrap());
+    assert_eq!(fs::metadata(&path).unwrap().ino(), inode, "the same file");
+    assert!(feature_file::write(&path, &labels("6")).unwrap());
+    assert_ne!(fs::metadata(&path).unwrap().ino(), inode, "another in its place");
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "nothing is left beside it");
+    assert!(feature_file::write(&path, &BTreeMap::new()).unwrap(), "no labels, no file");
+    assert!(!path.exists());
+    assert!(feature_file::write(&path, &labels("7")).unwrap());
+    assert!(feature_file::remove(&path).unwrap());
+    assert!(!feature_file::remove(&path).unwrap());
+}
+
+#[test]
+fn a_feature_file_that_cannot_be_is_refused_with_the_cure() {
+    let root = tempfile::tempdir().unwrap();
+    let labels = BTreeMap::from([("nvidia.com/gpu.count".to_owned(), "7".to_owned())]);
+    let said = |path: &std::path::Path| feature_file::write(path, &labels).unwrap_err().to_string();
+    assert!(said(&root.path().join(".hidden")).contains("not the name of a feature file"));
+    assert!(said("mig-cdi".as_ref()).contains("not the name of a feature file"));
+    let missing = said(&root.path().join("a/b/mig-cdi"));
+    assert!(missing.contains("a/b") && missing.contains("mounted there"), "{missing}");
+    fs::set_permissions(root.path(), Permissions::from_mode(0o777)).unwrap();
+    let open = said(&root.path().join("mig-cdi"));
+    assert!(open.contains("chmod go-w"), "{open}");
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+}
