@@ -26,7 +26,7 @@ pub(crate) fn report(root: &DriverRoot, cuda: bool) -> Result<Report, Failure> {
 fn cuda_version(nvml: &Nvml) -> Option<Release> {
     let version = u32::try_from(raw::cuda_version(nvml).ok()?).ok()?;
     // nvml.h, `NVML_CUDA_DRIVER_VERSION_MAJOR` and `_MINOR`.
-    (version >= 1000).then(|| Release { major: version / 1000, minor: version % 1000 / 10 })
+    (version >= 1000).then_some(Release { major: version / 1000, minor: version % 1000 / 10 })
 }
 
 fn gpu(nvml: &Nvml, index: u32) -> Result<Gpu, CallError> {
