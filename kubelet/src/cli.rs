@@ -40,6 +40,14 @@ pub struct Cli {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet/device-plugins")]
     pub kubelet_dir: PathBuf,
 
+    /// The kubelet's socket that tells which pods have which devices
+    #[arg(long, value_name = "SOCKET", default_value = crate::pod_resources::SOCKET)]
+    pub pod_resources: PathBuf,
+
+    /// Write the labels of the node to FILE, for Node Feature Discovery; see docs/kubernetes.md
+    #[arg(long, env = "MIG_CDI_FEATURE_FILE", value_name = "FILE")]
+    pub feature_file: Option<PathBuf>,
+
     /// After --, options of mig-cdi watch
     #[arg(last = true, value_name = "OPTION OF WATCH")]
     pub watch: Vec<OsString>,

@@ -1,31 +1,34 @@
 //! Offers MIG devices to Kubernetes: a device plugin of the kubelet, which keeps specs true as
 //! `mig-cdi watch` does.
 //!
-//! The main thread is that watch. What it finds goes through [`strategy`] into a [`roster::Roster`], which the
-//! second thread serves to the kubelet.
+//! The main thread is that watch. What it finds goes to the [`agent::Agent`], which makes a [`roster::Roster`] of it by
+//! [`strategy`] and [`health`]; [`server`] serves that to the kubelet, in the same second thread.
 
+pub mod agent;
 pub mod api;
 mod cli;
+pub mod feature_file;
+pub mod health;
+pub mod labels;
 pub mod lists;
 pub mod plugin;
+pub mod pod_resources;
 pub mod prefer;
 pub mod roster;
 pub mod say;
 pub mod server;
-pub mod health;
-pub mod feature_file;
-pub mod labels;
 pub mod strategy;
 
+use agent::Agent;
 use clap::Parser;
 use cli::Cli;
+use health::{Health, Xids};
 use mig_cdi::{Exit, Look};
-use roster::{Entry, Roster};
-use say::say;
+use roster::Roster;
+use say::{Teller, say};
 use server::{Place, serve};
-use std::{ffi::OsString, process::ExitCode, sync::Arc, thread::JoinHandle};
-use strategy::{Offers, offers};
-use tokio::sync::{oneshot, watch};
+use std::{collections::BTreeSet, ffi::OsString, process::ExitCode, sync::Arc, thread::JoinHandle};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Parses the command line and does what it asks, until it is told to stop.
 #[must_use]
@@ -46,58 +49,64 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
 }
 
 fn follow(cli: &Cli) -> ExitCode {
-    let (roster, rosters) = watch::channel(Arc::new(Roster::default()));
-    let place = Place { dir: cli.kubelet_dir.clone(), lists: cli.device_list_strategy.clone() };
-    let (stop, stopped) = oneshot::channel();
-    let mut begin = Some((place, rosters, stopped));
-    let mut server: Option<JoinHandle<()>> = None;
-    let mut withheld = Vec::new();
-    let exit = mig_cdi::follow(words(cli), &mut |look| match look {
+    let variable = |name| std::env::var(name).ok();
+    let (disable, enable) = ("DP_DISABLE_HEALTHCHECKS", "DP_ENABLE_HEALTHCHECKS");
+    let (xids, complaints) = Xids::parse(variable(disable).as_deref(), variable(enable).as_deref());
+    complaints.iter().for_each(|complaint| say(complaint));
+    let words = words(cli, xids.any());
+    let (looks, seen) = mpsc::unbounded_channel();
+    let mut begin = Some((agent(cli, Health::new(xids)), seen));
+    let mut second: Option<JoinHandle<()>> = None;
+    let exit = mig_cdi::follow(words, &mut |look| match look {
         Look::Begins => {
-            server = begin.take().map(|(place, rosters, stopped)| {
-                std::thread::spawn(move || block(place, rosters, stopped))
-            });
+            let place =
+                Place { dir: cli.kubelet_dir.clone(), lists: cli.device_list_strategy.clone() };
+            second = begin
+                .take()
+                .map(|(agent, seen)| std::thread::spawn(move || block(agent, seen, place)));
         }
-        Look::Found(inventory) => {
-            let Offers { resources, withheld: now } = offers(&inventory, cli.mig_strategy);
-            now.iter().filter(|line| !withheld.contains(*line)).for_each(|line| say(line));
-            withheld = now;
-            let mut next = Roster::default();
-            for resource in roster.borrow().0.keys() {
-                next.0.insert(resource.clone(), Vec::new());
-            }
-            for (resource, offers) in resources {
-                let entries = offers.into_iter().map(|offer| Entry { offer, sick: None });
-                next.0.insert(resource, entries.collect());
-            }
-            roster.send_replace(Arc::new(next));
-        }
-        Look::Failed { why, standing } => {
-            let mut next = Roster::clone(&roster.borrow());
-            for entry in next.0.values_mut().flatten() {
-                entry.sick = (!standing.contains(&entry.offer.name)).then(|| why.clone());
-            }
-            roster.send_replace(Arc::new(next));
-        }
+        // The other end is gone when that thread is, which has said why.
+        look => drop(looks.send(look)),
     });
-    drop(stop);
-    if let Some(server) = server {
-        let _ = server.join();
+    drop(looks);
+    if let Some(second) = second {
+        let _ = second.join();
     }
     exit
 }
 
-/// The command line of the watch.
-fn words(cli: &Cli) -> Vec<OsString> {
-    let own = ["mig-cdi", "watch", "--inventory"].into_iter();
-    let gpus = (!cli.leave_gpus).then_some("--gpus");
-    own.chain(gpus).map(OsString::from).chain(cli.watch.iter().cloned()).collect()
+fn agent(cli: &Cli, health: Health) -> Agent {
+    Agent {
+        strategy: cli.mig_strategy,
+        health,
+        roster: watch::Sender::new(Arc::new(Roster::default())),
+        pod_resources: cli.pod_resources.clone(),
+        feature_file: cli.feature_file.clone(),
+        held: BTreeSet::new(),
+        withheld: Vec::new(),
+        teller: Teller::default(),
+    }
 }
 
-/// One thread serves all: little is asked.
-fn block(place: Place, rosters: watch::Receiver<Arc<Roster>>, stop: oneshot::Receiver<()>) {
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(serve(place, rosters, stop)),
-        Err(error) => say(&format!("error: start the server: {error}")),
-    }
+/// The command line of the watch.
+fn words(cli: &Cli, health: bool) -> Vec<OsString> {
+    let own = ["mig-cdi", "watch", "--inventory"].into_iter();
+    let own = own.chain((!cli.leave_gpus).then_some("--gpus")).chain(health.then_some("--health"));
+    own.map(OsString::from).chain(cli.watch.iter().cloned()).collect()
+}
+
+/// One thread does all: little is asked.
+fn block(agent: Agent, looks: mpsc::UnboundedReceiver<Look>, place: Place) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return say(&format!("error: start the server: {error}")),
+    };
+    let rosters = agent.roster.subscribe();
+    let (stop, stopped) = oneshot::channel();
+    runtime.block_on(async {
+        let server = tokio::spawn(serve(place, rosters, stopped));
+        agent.run(looks).await;
+        drop(stop);
+        let _ = server.await;
+    });
 }

@@ -20,6 +20,13 @@ impl Teller {
         }
     }
 
+    /// Says what can be done without, once.
+    pub fn warn(&mut self, what: &str) {
+        if self.0.insert(what.to_owned()) {
+            say(&format!("warning: {what}"));
+        }
+    }
+
     /// All is well: what fails from now on is news.
     pub fn forget(&mut self) {
         self.0.clear();

@@ -32,7 +32,7 @@ fn divided(gpu: usize, slices: &[(u32, u32, usize)]) -> GpuEntry {
         profile: Some(PROFILES[*profile].to_owned()),
         gi: *gi,
         ci: *ci,
-        memory_mib: None,
+        ..SliceEntry::default()
     };
     GpuEntry { divided: true, slices: slices.iter().map(slice).collect(), ..whole(gpu) }
 }
@@ -47,7 +47,7 @@ fn whole(gpu: usize) -> GpuEntry {
 }
 
 fn node(gpus: Vec<GpuEntry>) -> Inventory {
-    Inventory { driver_version: "580.1".to_owned(), gpus, problems: Vec::new() }
+    Inventory { driver_version: "580.1".to_owned(), gpus, ..Inventory::default() }
 }
 
 fn xid(gpu: usize, gi: Option<u32>, ci: Option<u32>, xid: u64) -> Xid {

@@ -3,8 +3,10 @@
 
 use crate::{
     FakeHost, Run,
-    daemon::{Daemon, child_of},
-    project, run,
+    daemon::{Daemon, Setting, child_of},
+    project,
+    root::Root,
+    run,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -47,7 +49,10 @@ impl Node {
         let mut node = Node {
             kubelet: None,
             others: Vec::new(),
-            daemon: Daemon::start("containerd", "v1", host),
+            daemon: Daemon::start(
+                &Setting { engine: "containerd", root: Root::Trixie, variant: ("runc", "v1") },
+                host,
+            ),
             numbers: AtomicU32::new(0),
         };
         let mut make = node.inside("sh");

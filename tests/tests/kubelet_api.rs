@@ -187,7 +187,7 @@ fn what_is_not_there_is_refused_and_what_is_asked_in_vain_does_no_harm() {
     let after = kubelet.healthy(resource);
     let gone = before.difference(&after).next().unwrap();
     let status = kubelet.allocate(resource, &[&[gone]]).unwrap_err();
-    assert!(status.message().contains("there is no such device any more"), "{status}");
+    assert!(status.message().contains("it is gone: gpu"), "{status}");
     all_resolve(&host, &kubelet);
     // All go: the resource stays, and is empty.
     host.morph(&node(""));

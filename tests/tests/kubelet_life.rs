@@ -264,7 +264,10 @@ fn send(socket: &Path, bytes: &[u8], ends: bool) {
     let _ = stream.write_all(bytes);
     let begin = Instant::now();
     let mut rest = [0; 4096];
-    while ends {
+    if !ends {
+        return;
+    }
+    loop {
         match stream.read(&mut rest) {
             Ok(0) | Err(_) => break,
             Ok(_) => assert!(begin.elapsed() < Duration::from_secs(30), "it never hangs up"),

@@ -15,7 +15,6 @@ migStrategy: single
 leaveGpus: true
 driverRoot: /run/nvidia/driver
 labels: nfd
-partitioning: { enabled: true, configMap: mig-layouts }
 deviceNodes: true
 watchArgs: [--interval=500]
 image: { repository: registry.example.com/mig-cdi-kubelet, tag: one }
@@ -75,14 +74,12 @@ fn helm_has_nothing_to_say_against_the_chart() {
     // It does look, and values that are none are refused.
     for (values, why) in [
         ("migStrategy: all", "'none', 'single', 'mixed'"),
-        ("labls: api", "'labls' not allowed"),
+        ("labls: nfd", "'labls' not allowed"),
         ("deviceListStrategy: cdi", "does not match pattern"),
-        ("partitioning: { enabled: true }", "name a ConfigMap with layouts"),
     ] {
         let refused = helm("render", values);
         assert!(refused.code != 0 && refused.stderr.contains(why), "{}", refused.stderr);
     }
-    // Lint passes over `required`, and does not over the schema.
     assert_ne!(helm("lint", "migStrategy: all").code, 0);
 }
 
@@ -110,11 +107,18 @@ fn no_more_than_is_needed() {
         (
             "",
             vec!["SYS_ADMIN"],
-            vec!["/etc/cdi", "/run/cdi +", "/run/mig-cdi +", "/var/lib/kubelet/device-plugins +"],
+            vec![
+                "/etc/cdi",
+                "/etc/kubernetes/node-feature-discovery/features.d +",
+                "/run/cdi +",
+                "/run/mig-cdi +",
+                "/var/lib/kubelet/device-plugins +",
+                "/var/lib/kubelet/pod-resources",
+            ],
         ),
         (
             ALL,
-            vec!["SYS_ADMIN", "MKNOD", "CHOWN", "SYS_PTRACE"],
+            vec!["SYS_ADMIN", "MKNOD", "CHOWN"],
             vec![
                 "/etc/cdi",
                 "/etc/kubernetes/node-feature-discovery/features.d +",
@@ -124,16 +128,14 @@ fn no_more_than_is_needed() {
                 "/run/nvidia/driver",
                 "/var/lib/kubelet/device-plugins +",
                 "/var/lib/kubelet/pod-resources",
-                "/var/lib/mig-cdi +",
             ],
         ),
     ] {
         let text = render(values);
         let pod = pod(&text);
-        for word in ["privileged:", "hostNetwork", "hostIPC", "Unconfined"] {
+        for word in ["privileged:", "hostNetwork", "hostIPC", "hostPID", "Unconfined"] {
             assert!(!text.contains(word), "{word}");
         }
-        assert_eq!(pod["hostPID"] == true, values == ALL);
         let containers = pod["containers"].as_array().unwrap();
         assert!(containers.len() == 1 && pod["initContainers"].is_null());
         let security = &containers[0]["securityContext"];
@@ -174,21 +176,10 @@ fn explained(text: &str, pod: &Value) {
     }
 }
 
-/// Two verbs on nodes, and Events; nothing at all where the API server is not used.
+/// The plugin talks to its own kubelet, and to nobody in the cluster.
 #[test]
-fn two_verbs() {
-    let text = render("");
-    let rules = |kind| {
-        let rules = of_kind(&text, kind).unwrap()["rules"].clone();
-        let rules = rules.as_array().unwrap().clone();
-        assert_eq!(rules.len(), 1);
-        let words = |key: &str| strings(&rules[0][key]).join(" ");
-        (words("apiGroups"), words("resources"), words("verbs"))
-    };
-    assert_eq!(rules("ClusterRole"), (String::new(), "nodes".into(), "watch patch".into()));
-    assert_eq!(rules("Role"), (String::new(), "events".into(), "create".into()));
-    assert_eq!(pod(&text)["automountServiceAccountToken"], true);
-    for values in ["labels: nfd", "labels: none"] {
+fn nothing_in_the_cluster() {
+    for values in ["", ALL, "labels: none"] {
         let text = render(values);
         let kinds = documents(&text).iter().map(|d| d["kind"].to_string()).collect::<Vec<_>>();
         assert_eq!(kinds, ["\"ServiceAccount\"", "\"DaemonSet\""]);
