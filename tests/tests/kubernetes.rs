@@ -1,6 +1,7 @@
 //! A real Kubernetes node with slices.
 
 use mig_cdi_tests::{
+    FakeHost,
     kubernetes::{NAME, Node},
     matrix,
 };
@@ -57,6 +58,91 @@ fn a_pod_gets_its_slices() {
     node.pod("four", &[(resource, 4)], &["probe"]);
     let why = format!("Insufficient {resource}");
     node.until("the scheduler says why", || node.describe("four").contains(&why));
+}
+
+/// GPU 0 is divided so, and GPU 1 is not.
+fn two_gpus(slices: &str) -> String {
+    format!(
+        "[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:07:00.0\"\ninstances = [{slices}]\n\
+         [[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:08:00.0\"\nmig = false\n"
+    )
+}
+
+/// Waits until the node has so many of each, and none of any other resource of ours.
+fn until_it_offers(node: &Node, what: &str, counts: &[(&str, &str)]) {
+    node.until(what, || {
+        let found = node.allocatable();
+        let ours = found
+            .iter()
+            .filter(|(name, count)| name.starts_with("nvidia.com/") && count.as_str() != "0");
+        let ours: Vec<_> = ours.map(|(name, count)| (name.as_str(), count.as_str())).collect();
+        ours == counts
+    });
+}
+
+/// Whatever happens to the GPU's other slices, to the plugin and to the kubelet.
+#[test]
+fn a_pod_keeps_its_slice() {
+    let first = "{ profile = \"2g.20gb\", start = 0 }";
+    let host =
+        FakeHost::new(&two_gpus(&format!("{first}, {{ profile = \"2g.20gb\", start = 2 }}")));
+    host.install();
+    let mut node = Node::start(&host);
+    let plugin = node.plugin(&host, &[]);
+    let (gpu, slice, other) =
+        ("nvidia.com/gpu", "nvidia.com/mig-2g.20gb", "nvidia.com/mig-1g.10gb");
+    until_it_offers(&node, "two slices and a gpu", &[(gpu, "1"), (slice, "2")]);
+    // Both have a slice; the one that goes is that of the pod that ends.
+    let forever = ["sleep", "1000000"];
+    node.pod("a", &[(slice, 1)], &forever);
+    node.pod("b", &[(slice, 1)], &forever);
+    node.until_phase("a", "Running");
+    node.until_phase("b", "Running");
+    let sees = |node: &Node, pod: &str| minors(&node.exec(pod, &["probe"]).stdout);
+    let is_first = sees(&node, "a") < sees(&node, "b");
+    let (stays, ends) = if is_first { ("a", "b") } else { ("b", "a") };
+    let own = sees(&node, stays);
+    node.delete(ends);
+    host.morph(&two_gpus(&format!("{first}, {{ profile = \"1g.10gb\", start = 2 }}")));
+    until_it_offers(&node, "the idle one is another", &[(gpu, "1"), (other, "1"), (slice, "1")]);
+    assert_eq!((node.phase(stays).as_str(), sees(&node, stays)), ("Running", own.clone()));
+
+    // Killed: what it offered is offered again by the next, and is not given twice.
+    drop(plugin);
+    let plugin = node.plugin(&host, &[]);
+    node.pod("another", &[(other, 1)], &["probe"]);
+    node.until_phase("another", "Succeeded");
+    assert!(minors(&node.logs("another")).is_disjoint(&own));
+    node.restart_kubelet();
+    until_it_offers(&node, "after a restart", &[(gpu, "1"), (other, "1"), (slice, "1")]);
+    node.pod("waits", &[(slice, 1)], &["probe"]);
+    node.until("there is no other", || {
+        node.describe("waits").contains(&format!("Insufficient {slice}"))
+    });
+    node.delete("waits");
+    assert_eq!((node.phase(stays).as_str(), sees(&node, stays)), ("Running", own));
+
+    // Slices are not offered.
+    drop(plugin);
+    let plugin = node.plugin(&host, &["--mig-strategy=none"]);
+    until_it_offers(&node, "the gpu alone", &[(gpu, "1")]);
+    node.pod("whole", &[(gpu, 1)], &["probe", "195:0"]);
+    node.until_phase("whole", "Succeeded");
+    let whole = node.logs("whole");
+    assert!(minors(&whole).is_empty() && whole.contains("195:1 ENXIO"), "{whole}");
+    assert!(whole.contains("made 195:0 EPERM"), "{whole}");
+
+    // The one that is not like the others is not offered, nor is a whole GPU as if it were one.
+    node.delete(stays);
+    drop(plugin);
+    let small = "{ profile = \"1g.10gb\", start = 2 }, { profile = \"1g.10gb\", start = 3 }";
+    host.morph(&two_gpus(&format!("{first}, {small}")));
+    let _plugin = node.plugin(&host, &["--mig-strategy=single"]);
+    until_it_offers(&node, "slices as gpus", &[(gpu, "2")]);
+    node.pod("single", &[(gpu, 2)], &["probe", "195:1"]);
+    node.until_phase("single", "Succeeded");
+    let single = node.logs("single");
+    assert!(minors(&single).len() == 4 && single.contains("made 195:1 EPERM"), "{single}");
 }
 
 /// The minors of the nodes of slices that a probe has seen.
