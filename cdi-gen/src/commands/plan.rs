@@ -114,6 +114,24 @@ fn gpus_destination(
     Ok(Some((Options { kind, ..options.clone() }, target)))
 }
 
+/// The files that watch writes, that of MIG devices first.
+pub(super) fn targets(
+    context: &Context<'_>,
+    args: &GenerateArgs,
+) -> Result<Vec<(Kind, Target)>, Failure> {
+    let options = context.options(&args.spec)?;
+    let (_, target) = destination(context, args, &options.kind)?;
+    let target = target.ok_or_else(|| {
+        Failure::new(Exit::Usage, "watch writes a file: it does not go with --output -")
+    })?;
+    let mut targets = vec![(options.kind.clone(), target)];
+    if args.gpus {
+        let kind = options.gpu_kind();
+        targets.push((kind.clone(), targets[0].1.beside(&kind)?));
+    }
+    Ok(targets)
+}
+
 /// Where to write, and how. `None` is standard output.
 pub(super) fn destination(
     context: &Context<'_>,

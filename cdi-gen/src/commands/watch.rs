@@ -3,7 +3,7 @@
 
 mod told;
 
-use super::{Context, Done, listen, plan::destination, refresh, settings};
+use super::{Context, Done, listen, plan::targets, refresh, settings};
 use crate::{
     Exit, Failure, Look,
     cli::WatchArgs,
@@ -90,7 +90,7 @@ impl<'a> Watch<'a> {
         args: &'a WatchArgs,
         looked: &'a mut dyn FnMut(Look),
     ) -> Result<Watch<'a>, Failure> {
-        let targets = targets(context, args)?;
+        let targets = targets(context, &args.generate)?;
         let (interval, resync) = (args.interval, args.resync);
         let waiter = Waiter::new(Duration::from_millis(interval), Duration::from_secs(resync))?;
         Ok(Watch {
@@ -180,7 +180,7 @@ impl<'a> Watch<'a> {
         }
         let context = Context { settings: &settings, ..*self.begun };
         let (Ok(targets), Ok(proc)) =
-            (targets(&context, self.args), Root::open(&context.roots().proc))
+            (targets(&context, &self.args.generate), Root::open(&context.roots().proc))
         else {
             return;
         };
@@ -391,19 +391,4 @@ impl<'a> Watch<'a> {
             _ => format!("{devices} slices"),
         }
     }
-}
-
-/// The files that are written, that of MIG devices first.
-fn targets(context: &Context<'_>, args: &WatchArgs) -> Result<Vec<(Kind, Target)>, Failure> {
-    let options = context.options(&args.generate.spec)?;
-    let (_, target) = destination(context, &args.generate, &options.kind)?;
-    let target = target.ok_or_else(|| {
-        Failure::new(Exit::Usage, "watch writes a file: it does not go with --output -")
-    })?;
-    let mut targets = vec![(options.kind.clone(), target)];
-    if args.generate.gpus {
-        let kind = options.gpu_kind();
-        targets.push((kind.clone(), targets[0].1.beside(&kind)?));
-    }
-    Ok(targets)
 }
