@@ -4,22 +4,25 @@ use crate::{
     feature_file,
     health::Health,
     labels::labels,
-    pod_resources,
+    pod_resources::{self, Holder},
     roster::{Entry, Roster},
     say::{Teller, say},
-    strategy::{Offers, Strategy, offers},
+    strategy::{Offer, Offers, Resource, Strategy, offers},
 };
 use mig_cdi::{Look, inventory::Inventory};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::{
     sync::{mpsc, watch},
     time::sleep_until,
 };
+
+/// How often the kubelet is asked whether a pod still has what is offered by another name now.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Keeps the roster as the node is.
 pub struct Agent {
@@ -33,8 +36,8 @@ pub struct Agent {
     pub pod_resources: PathBuf,
     /// Where labels go for Node Feature Discovery.
     pub feature_file: Option<PathBuf>,
-    /// What pods have, when that was last asked.
-    pub held: BTreeSet<String>,
+    /// What pods have, when that was last asked; at the first look it is.
+    pub held: Option<BTreeMap<String, Holder>>,
     /// What was said not to be offered.
     pub withheld: Vec<String>,
     /// What failed once.
@@ -45,7 +48,8 @@ impl Agent {
     /// Until there are no more looks.
     pub async fn run(mut self, mut looks: mpsc::UnboundedReceiver<Look>) {
         loop {
-            let deadline = self.health.next_deadline();
+            let again = self.is_held_elsewhere().then(|| Instant::now() + AGAIN);
+            let deadline = self.health.next_deadline().into_iter().chain(again).min();
             let wait = async {
                 match deadline {
                     Some(at) => sleep_until(at.into()).await,
@@ -59,7 +63,7 @@ impl Agent {
                 },
                 () = wait => {
                     self.ask().await;
-                    self.health.settle(&self.held, Instant::now());
+                    self.health.settle(&self.ids(), Instant::now());
                 }
             }
             self.publish();
@@ -74,15 +78,15 @@ impl Agent {
             Look::Begins => {}
             Look::Found(inventory) => {
                 let offers = offers(&inventory, self.strategy);
-                if self.loses(&offers) {
+                if self.held.is_none() || self.loses(&offers) {
                     self.ask().await;
                 }
-                self.health.found(&inventory, &offers, &self.held, Instant::now());
+                self.health.found(&inventory, &offers, &self.ids(), Instant::now());
                 self.tell(&inventory, &offers);
             }
             Look::Failed { why, standing } => {
                 self.ask().await;
-                self.health.failed(&why, &standing, &self.held, Instant::now());
+                self.health.failed(&why, &standing, &self.ids(), Instant::now());
             }
             Look::Xid(xid) => {
                 self.health.xid(&xid, Instant::now());
@@ -104,9 +108,28 @@ impl Agent {
     /// A kubelet that does not answer leaves what it said before.
     async fn ask(&mut self) {
         match pod_resources::held(&self.pod_resources).await {
-            Ok(held) => self.held = held.into_keys().collect(),
+            Ok(held) => self.held = Some(held),
             Err(failure) => self.teller.warn(&failure.to_string()),
         }
+    }
+
+    fn ids(&self) -> BTreeSet<String> {
+        self.held.iter().flatten().map(|(id, _)| id.clone()).collect()
+    }
+
+    /// The kubelet counts each resource by itself: after a change of strategy it would give a second pod what
+    /// one still has by the old name.
+    fn elsewhere(&self, id: &str, resource: &Resource) -> Option<String> {
+        let holder = self.held.as_ref()?.get(id)?;
+        let is_other = holder.resource != resource.as_str();
+        is_other.then(|| format!("{} has it as {}", holder.pod, holder.resource))
+    }
+
+    fn is_held_elsewhere(&self) -> bool {
+        let roster = self.roster.borrow();
+        let mut entries =
+            roster.0.iter().flat_map(|(name, list)| list.iter().map(move |entry| (name, entry)));
+        entries.any(|(resource, entry)| self.elsewhere(&entry.offer.id, resource).is_some())
     }
 
     /// What is not offered is said when that is news; labels follow.
@@ -121,9 +144,13 @@ impl Agent {
     }
 
     fn publish(&mut self) {
+        let entry = |resource, (offer, sick): (&Offer, Option<String>)| Entry {
+            sick: sick.or_else(|| self.elsewhere(&offer.id, resource)),
+            offer: offer.clone(),
+        };
         let entries = |resource| {
             let devices = self.health.devices(resource).into_iter();
-            devices.map(|(offer, sick)| Entry { offer: offer.clone(), sick }).collect()
+            devices.map(|device| entry(resource, device)).collect()
         };
         let next = self.health.resources().map(|resource| (resource.clone(), entries(resource)));
         let next = Roster(next.collect());

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod api;
+mod channel;
 mod cli;
 pub mod feature_file;
 pub mod health;
@@ -27,7 +28,7 @@ use mig_cdi::{Exit, Look};
 use roster::Roster;
 use say::{Teller, say};
 use server::{Place, serve};
-use std::{collections::BTreeSet, ffi::OsString, process::ExitCode, sync::Arc, thread::JoinHandle};
+use std::{ffi::OsString, process::ExitCode, sync::Arc, thread::JoinHandle};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Parses the command line and does what it asks, until it is told to stop.
@@ -82,7 +83,7 @@ fn agent(cli: &Cli, health: Health) -> Agent {
         roster: watch::Sender::new(Arc::new(Roster::default())),
         pod_resources: cli.pod_resources.clone(),
         feature_file: cli.feature_file.clone(),
-        held: BTreeSet::new(),
+        held: None,
         withheld: Vec::new(),
         teller: Teller::default(),
     }

@@ -1,21 +1,15 @@
 //! Which devices the kubelet has given to pods, by its pod-resources API. A pod has its devices from the
 //! moment that it is admitted, long before a process of it could be seen.
 
-use hyper_util::rt::TokioIo;
+use crate::channel::connect;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::{net::UnixStream, time::timeout};
-use tonic::{
-    Request,
-    client::Grpc,
-    codegen::http::{Uri, uri::PathAndQuery},
-    transport::{Channel, Endpoint},
-};
+use tokio::time::timeout;
+use tonic::{Request, client::Grpc, codegen::http::uri::PathAndQuery};
 use tonic_prost::ProstCodec;
-use tower::service_fn;
 
 /// Where the kubelet listens.
 pub const SOCKET: &str = "/var/lib/kubelet/pod-resources/kubelet.sock";
@@ -70,24 +64,34 @@ pub struct Unanswered {
     why: String,
 }
 
-/// Devices of resources `nvidia.com/…` by id, each with the pod that holds it, as `pod default/train`.
+/// Who holds a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// As `pod default/train`.
+    pub pod: String,
+    /// By the name of which resource.
+    pub resource: String,
+}
+
+/// Devices of resources `nvidia.com/…` by id, each with who holds it.
 ///
 /// # Errors
 /// When the kubelet does not answer.
-pub async fn held(socket: &Path) -> Result<BTreeMap<String, String>, Unanswered> {
+pub async fn held(socket: &Path) -> Result<BTreeMap<String, Holder>, Unanswered> {
     let fail = |why: String| Unanswered { path: socket.to_owned(), why };
     let answer = timeout(PATIENCE, list(socket)).await;
     let answer = answer.map_err(|_| fail(format!("no answer within {} s", PATIENCE.as_secs())))?;
     Ok(of_pods(answer.map_err(fail)?))
 }
 
-fn of_pods(answer: messages::ListPodResourcesResponse) -> BTreeMap<String, String> {
+fn of_pods(answer: messages::ListPodResourcesResponse) -> BTreeMap<String, Holder> {
     let mut held = BTreeMap::new();
     for pod in answer.pod_resources {
-        let who = format!("pod {}/{}", pod.namespace, pod.name);
+        let pod_name = format!("pod {}/{}", pod.namespace, pod.name);
         let devices = pod.containers.into_iter().flat_map(|container| container.devices);
         for device in devices.filter(|device| device.resource_name.starts_with("nvidia.com/")) {
-            held.extend(device.device_ids.into_iter().map(|id| (id, who.clone())));
+            let holder = Holder { pod: pod_name.clone(), resource: device.resource_name };
+            held.extend(device.device_ids.into_iter().map(|id| (id, holder.clone())));
         }
     }
     held
@@ -106,20 +110,6 @@ async fn list(socket: &Path) -> Result<messages::ListPodResourcesResponse, Strin
     answer
         .map(tonic::Response::into_inner)
         .map_err(|status| format!("{} ({:?})", status.message(), status.code()))
-}
-
-async fn connect(socket: &Path) -> Result<Channel, String> {
-    let path = socket.to_owned();
-    let connector = service_fn(move |_: Uri| {
-        let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
-    });
-    // The address is of no use to a socket, and tonic wants one.
-    let endpoint = Endpoint::from_static("http://localhost");
-    endpoint.connect_with_connector(connector).await.map_err(|error| {
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        cause.unwrap_or_else(|| error.to_string())
-    })
 }
 
 #[cfg(test)]
@@ -145,8 +135,12 @@ mod tests {
             ],
         };
         let held = of_pods(ListPodResourcesResponse { pod_resources: vec![pod] });
+        let (gpu, slice) = ("nvidia.com/gpu", "nvidia.com/mig-1g.10gb");
         let expected =
-            ["GPU-c", "MIG-a", "MIG-b"].map(|id| (id.to_owned(), "pod default/train".to_owned()));
+            [("GPU-c", gpu), ("MIG-a", slice), ("MIG-b", slice)].map(|(id, resource)| {
+                let (pod, resource) = ("pod default/train".to_owned(), resource.to_owned());
+                (id.to_owned(), Holder { pod, resource })
+            });
         assert_eq!(held, expected.into());
     }
 }

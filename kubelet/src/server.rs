@@ -8,13 +8,13 @@ use crate::{
             registration::registration_client::RegistrationClient,
         },
     },
+    channel::connect,
     lists::Lists,
     plugin::{OPTIONS, Plugin},
     roster::Roster,
     say::{Teller, say},
     strategy::Resource,
 };
-use hyper_util::rt::TokioIo;
 use mig_cdi_sys::{file_mark, listen_at, remove_socket};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,15 +23,12 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::{UnixListener, UnixStream},
+    net::UnixListener,
     sync::{oneshot, watch},
     time::{Instant, sleep, timeout},
 };
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::{
-    Code, Status,
-    transport::{Endpoint, Server, Uri},
-};
+use tonic::{Code, Status, transport::Server};
 
 /// The kubelet's socket in its directory.
 const KUBELET: &str = "kubelet.sock";
@@ -207,13 +204,6 @@ impl Servers {
 async fn register(dir: &Path, socket: &Path, resource: &Resource) -> Result<(), String> {
     let kubelet = dir.join(KUBELET);
     let fail = |why: String| format!("register {resource} at {}: {why}", kubelet.display());
-    let path = kubelet.clone();
-    let connector = tower::service_fn(move |_: Uri| {
-        let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
-    });
-    // The address is not used: there is one place to connect to.
-    let endpoint = Endpoint::from_static("http://kubelet").connect_timeout(PATIENCE);
     let request = RegisterRequest {
         version: VERSION.to_owned(),
         endpoint: socket.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -221,8 +211,7 @@ async fn register(dir: &Path, socket: &Path, resource: &Resource) -> Result<(), 
         options: Some(OPTIONS),
     };
     let asked = async {
-        let channel = endpoint.connect_with_connector(connector).await;
-        let channel = channel.map_err(|e| cause(&e))?;
+        let channel = connect(&kubelet).await?;
         let answer = RegistrationClient::new(channel).register(request).await;
         answer.map_err(|status| refusal(&status))
     };
@@ -242,13 +231,4 @@ fn refusal(status: &Status) -> String {
         ),
         false => format!("refused: {said}"),
     }
-}
-
-/// The innermost cause is what a person can act on.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut inner = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
 }

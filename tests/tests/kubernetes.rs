@@ -132,9 +132,18 @@ fn a_pod_keeps_its_slice() {
     assert!(minors(&whole).is_empty() && whole.contains("195:1 ENXIO"), "{whole}");
     assert!(whole.contains("made 195:0 EPERM"), "{whole}");
 
-    // The one that is not like the others is not offered, nor is a whole GPU as if it were one.
-    node.delete(stays);
+    // What the pod has by its old name is not given to another by the new one, until the pod ends.
     drop(plugin);
+    host.morph(&two_gpus(first));
+    let plugin = node.plugin(&host, &["--mig-strategy=single"]);
+    node.until("the slice that is held is unhealthy", || {
+        node.log("mig-cdi-kubelet").contains(&format!("pod default/{stays} has it as {slice}"))
+    });
+    until_it_offers(&node, "nothing that nobody has", &[]);
+    node.delete(stays);
+    until_it_offers(&node, "the pod has given it back", &[(gpu, "1")]);
+    drop(plugin);
+    // The one that is not like the others is not offered, nor is a whole GPU as if it were one.
     let small = "{ profile = \"1g.10gb\", start = 2 }, { profile = \"1g.10gb\", start = 3 }";
     host.morph(&two_gpus(&format!("{first}, {small}")));
     let _plugin = node.plugin(&host, &["--mig-strategy=single"]);
