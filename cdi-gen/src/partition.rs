@@ -5,4 +5,5 @@
 pub(crate) mod apply;
 pub(crate) mod holders;
 pub(crate) mod journal;
+pub(crate) mod told;
 pub(crate) mod view;

@@ -8,6 +8,7 @@ mod names;
 mod text;
 mod units;
 
+pub(crate) use names::is_called;
 pub use names::{NameStyle, handy_name};
 pub use text::{Format, to_text};
 pub use units::Subject;

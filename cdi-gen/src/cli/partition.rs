@@ -1,6 +1,7 @@
 //! The command lines of the commands that divide GPUs.
 
 use super::StateArgs;
+use crate::partition::told::InUse;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -53,6 +54,11 @@ pub(crate) struct HoldersArgs {
     /// Look for processes below DIR
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub host_root: PathBuf,
+
+    /// Take a slice for used although nothing shows it, as with a pod that is about to start: its UUID or
+    /// another name of it, and by whom. The UUID or index of a GPU is the GPU as a whole
+    #[arg(long, value_name = "SLICE=WHO")]
+    pub in_use: Vec<InUse>,
 
     #[command(flatten)]
     pub state: StateArgs,

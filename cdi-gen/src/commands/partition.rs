@@ -193,7 +193,9 @@ fn holders(
     let root = Root::open(&args.host_root)?;
     holders.add_processes(&gpus.all, Some(&root));
     holders.add_leases(&args.state.state_dir.join("leases"), &gpus.all)?;
-    let topology = discover::discover(&context.host()?, Source::Proc)?.topology;
+    let source = if args.in_use.is_empty() { Source::Proc } else { Source::Nvml };
+    let topology = discover::discover(&context.host()?, source)?.topology;
+    holders.add_told(&args.in_use, &topology)?;
     let closed = holders.add_host(&root, &topology)?;
     if closed > 0 {
         let message = format!(

@@ -4,6 +4,7 @@
 use super::{
     holders::{Asked, Holders, clients},
     journal::{Desk, Entry},
+    told::{InUse, of_gpu},
     view,
 };
 use crate::{Exit, Failure, console::Console};
@@ -117,6 +118,8 @@ pub(crate) struct Worker<'a> {
     /// Every GPU as it was at the beginning: what others of a model offer.
     pub all: &'a [Division],
     pub holders: &'a Asked<'a>,
+    /// What is in use because somebody says so.
+    pub told: &'a [InUse],
     /// Where processes are looked for.
     pub host: Option<&'a Root>,
     pub console: &'a Console,
@@ -237,6 +240,14 @@ impl Worker<'_> {
             );
             Failure::new(Exit::Refused, message)
         };
+        let told = of_gpu(self.told, &gpu.uuid, gpu.index);
+        if !told.is_empty() {
+            let message = format!(
+                "{verb} of {label}: it is in use by {}; stop them and try again",
+                told.join(", ")
+            );
+            return Err(Failure::new(Exit::Refused, message));
+        }
         let changes = gpu.mig != Some(on);
         let open = self.host.filter(|_| changes && !gpu.resetless);
         let open = open.map(|host| clients(host, gpu.minor)).unwrap_or_default();

@@ -23,7 +23,7 @@ const COMMAND: usize = 48;
 const CONFIG: &str = "config";
 
 /// A slice: the minor number of its GPU, its GPU instance, and its compute instance or all of them.
-type Key = (u32, u32, Option<u32>);
+pub(super) type Key = (u32, u32, Option<u32>);
 
 /// Who holds what.
 #[derive(Debug, Default)]
@@ -74,6 +74,14 @@ impl Holders {
         let names = self.slices.get(&(gpu, gi, ci)).into_iter().chain(whole).flatten();
         let names: Vec<_> = names.map(String::as_str).collect();
         (!names.is_empty()).then(|| names.join(", "))
+    }
+
+    pub(super) fn add_gpu(&mut self, minor: u32, who: &str) {
+        self.gpus.entry(minor).or_default().insert(who.to_owned());
+    }
+
+    pub(super) fn add_slice(&mut self, key: Key, who: &str) {
+        self.slices.entry(key).or_default().insert(who.to_owned());
     }
 
     /// What NVML says of programs.

@@ -72,6 +72,13 @@ fn name(device: &MigDevice<'_>, style: NameStyle) -> Option<DeviceName> {
     text.parse().ok()
 }
 
+/// True when that is a name of the device, in whatever style.
+pub(crate) fn is_called(device: &MigDevice<'_>, id: &str) -> bool {
+    let styles = [NameStyle::Uuid, NameStyle::Slot, NameStyle::Index];
+    let mut names = styles.into_iter().filter_map(|style| name(device, style)).chain(ids(device));
+    names.any(|name| name.as_str() == id)
+}
+
 /// `minor:gi:ci`, the numbers of the capability tree: all that is known without NVML.
 fn ids(device: &MigDevice<'_>) -> Option<DeviceName> {
     let MigDevice { gpu, gi, ci } = device;

@@ -105,8 +105,8 @@ fn attempt(context: &Context<'_>, goal: &Goal<'_>, args: &ChangeArgs) -> Result<
     let stdout = text(&changes);
     changes.retain(|change| !change.is_empty());
     let divider = gpus.divider.as_ref();
-    let worker =
-        Worker { divider, all, holders: &held, host: Some(&host), console: context.console };
+    let (told, console) = (&args.holders.in_use, context.console);
+    let worker = Worker { divider, all, holders: &held, told, host: Some(&host), console };
     let done = if changes.is_empty() { Ok(()) } else { worker.run(&changes, &desk) };
     let left_out = gpus.lost + absent;
     drop(held);
@@ -130,7 +130,9 @@ fn simulated(context: &Context<'_>, goal: &Goal<'_>) -> Result<Done, Failure> {
         |wished: &Wished<'_>| wished.change(|gpu, goal| Change::new(gpu, all, &held, goal));
     let changes = goals.iter().map(change).collect::<Result<Vec<_>, _>>()?;
     let divider = gpus.divider.as_ref();
-    let worker = Worker { divider, all, holders: &held, host: None, console: context.console };
+    let told = &[];
+    let worker =
+        Worker { divider, all, holders: &held, told, host: None, console: context.console };
     for change in &changes {
         worker.reach(&change.gpu.uuid, &change.goal)?;
     }
@@ -153,8 +155,8 @@ fn resume(context: &Context<'_>, args: &ChangeArgs) -> Result<Done, Failure> {
     let gpus = Gpus::read(context)?;
     let held = Asked::new(|| holders(context, &gpus, &args.holders, true));
     let (all, divider) = (&gpus.all, gpus.divider.as_ref());
-    let worker =
-        Worker { divider, all, holders: &held, host: Some(&host), console: context.console };
+    let (told, console) = (&args.holders.in_use, context.console);
+    let worker = Worker { divider, all, holders: &held, told, host: Some(&host), console };
     let done = worker.finish(&journal.gpus, &desk);
     drop(held);
     drop(gpus);
