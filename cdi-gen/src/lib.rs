@@ -23,7 +23,7 @@ pub mod write;
 pub use exit::{Exit, Failure};
 pub use watch::{Look, Xid};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser, parser::ValueSource};
 use console::Console;
 use std::{ffi::OsString, io::Write, process::ExitCode};
 
@@ -37,6 +37,33 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// line that begins with a command to [`run`].
 pub fn follow(args: Vec<OsString>, looked: &mut dyn FnMut(Look)) -> ExitCode {
     go(args, looked)
+}
+
+/// The options of a command line that say where things are on the node, as every command that divides GPUs
+/// takes them too.
+///
+/// # Errors
+/// When the command line is wrong: what is wrong with it.
+pub fn node_words(args: &[OsString]) -> Result<Vec<OsString>, String> {
+    let command = cli::Cli::command();
+    let matches = command.clone().try_get_matches_from(args).map_err(|e| e.to_string())?;
+    let Some((_, matches)) = matches.subcommand() else { return Ok(Vec::new()) };
+    let shared = command
+        .get_arguments()
+        .filter(|arg| arg.is_global_set())
+        .map(|arg| (arg.get_id().to_string(), arg.get_long().unwrap_or_default().to_owned()));
+    let shared = shared.chain([("state_dir".to_owned(), "state-dir".to_owned())]);
+    let mut words = Vec::new();
+    for (id, long) in shared.filter(|(id, _)| id != "verbose") {
+        let is_given = matches.value_source(&id) == Some(ValueSource::CommandLine);
+        let values = is_given.then(|| matches.get_raw(&id)).flatten().into_iter().flatten();
+        for value in values {
+            let mut word = OsString::from(format!("--{long}="));
+            word.push(value);
+            words.push(word);
+        }
+    }
+    Ok(words)
 }
 
 fn go(args: Vec<OsString>, looked: &mut dyn FnMut(Look)) -> ExitCode {

@@ -1,18 +1,16 @@
-//! From what the watch sees to what is offered, and what is said of it.
+//! From what the watch sees to what is offered, and what is said of it. It waits for nobody.
 
 use crate::{
-    feature_file,
+    audience::Audience,
     health::Health,
     labels::labels,
-    pod_resources::{self, Holder},
+    pods::Pods,
     roster::{Entry, Roster},
-    say::{Teller, say},
     strategy::{Offer, Offers, Resource, Strategy, offers},
 };
-use mig_cdi::{Look, inventory::Inventory};
+use mig_cdi::Look;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -32,16 +30,10 @@ pub struct Agent {
     pub health: Health,
     /// What is served.
     pub roster: watch::Sender<Arc<Roster>>,
-    /// The kubelet's socket that tells which pods have what.
-    pub pod_resources: PathBuf,
-    /// Where labels go for Node Feature Discovery.
-    pub feature_file: Option<PathBuf>,
-    /// What pods have, when that was last asked; at the first look it is.
-    pub held: Option<BTreeMap<String, Holder>>,
-    /// What was said not to be offered.
-    pub withheld: Vec<String>,
-    /// What failed once.
-    pub teller: Teller,
+    /// Who is told.
+    pub audience: Audience,
+    /// The kubelet's word for which pods have what.
+    pub pods: Pods,
 }
 
 impl Agent {
@@ -50,6 +42,7 @@ impl Agent {
         loop {
             let again = self.is_held_elsewhere().then(|| Instant::now() + AGAIN);
             let deadline = self.health.next_deadline().into_iter().chain(again).min();
+            let deadline = deadline.filter(|_| !self.pods.is_asked());
             let wait = async {
                 match deadline {
                     Some(at) => sleep_until(at.into()).await,
@@ -58,35 +51,35 @@ impl Agent {
             };
             tokio::select! {
                 look = looks.recv() => match look {
-                    Some(look) => self.see(look).await,
+                    Some(look) => self.see(look),
                     None => break,
                 },
-                () = wait => {
-                    self.ask().await;
-                    self.health.settle(&self.ids(), Instant::now());
+                () = self.pods.answered() => {
+                    self.health.settle(&self.pods.ids(), Instant::now());
                 }
+                () = wait => self.pods.ask(),
             }
             self.publish();
         }
-        if let Some(Err(failure)) = self.feature_file.as_deref().map(feature_file::remove) {
-            self.teller.once(&failure.to_string());
-        }
+        self.audience.leave();
     }
 
-    async fn see(&mut self, look: Look) {
+    fn see(&mut self, look: Look) {
         match look {
             Look::Begins => {}
             Look::Found(inventory) => {
                 let offers = offers(&inventory, self.strategy);
-                if self.held.is_none() || self.loses(&offers) {
-                    self.ask().await;
+                if self.pods.held.is_none() || self.loses(&offers) {
+                    self.pods.ask();
                 }
-                self.health.found(&inventory, &offers, &self.ids(), Instant::now());
-                self.tell(&inventory, &offers);
+                self.health.found(&inventory, &offers, &self.maybe_held(), Instant::now());
+                self.audience.labels(&labels(&inventory, self.strategy, &offers));
+                let withheld = inventory.problems.iter().chain(&offers.withheld);
+                self.audience.withheld(withheld.cloned().collect());
             }
             Look::Failed { why, standing } => {
-                self.ask().await;
-                self.health.failed(&why, &standing, &self.ids(), Instant::now());
+                self.pods.ask();
+                self.health.failed(&why, &standing, &self.maybe_held(), Instant::now());
             }
             Look::Xid(xid) => {
                 self.health.xid(&xid, Instant::now());
@@ -105,22 +98,20 @@ impl Agent {
         roster.0.iter().any(|(resource, entries)| !entries.iter().all(|e| stays(e, resource)))
     }
 
-    /// A kubelet that does not answer leaves what it said before.
-    async fn ask(&mut self) {
-        match pod_resources::held(&self.pod_resources).await {
-            Ok(held) => self.held = Some(held),
-            Err(failure) => self.teller.warn(&failure.to_string()),
+    /// Until the kubelet has answered, whatever was offered may be a pod's.
+    fn maybe_held(&self) -> BTreeSet<String> {
+        let mut ids = self.pods.ids();
+        if self.pods.is_asked() {
+            let roster = self.roster.borrow();
+            ids.extend(roster.0.values().flatten().map(|entry| entry.offer.id.clone()));
         }
-    }
-
-    fn ids(&self) -> BTreeSet<String> {
-        self.held.iter().flatten().map(|(id, _)| id.clone()).collect()
+        ids
     }
 
     /// The kubelet counts each resource by itself: after a change of strategy it would give a second pod what
     /// one still has by the old name.
     fn elsewhere(&self, id: &str, resource: &Resource) -> Option<String> {
-        let holder = self.held.as_ref()?.get(id)?;
+        let holder = self.pods.held.as_ref()?.get(id)?;
         let is_other = holder.resource != resource.as_str();
         is_other.then(|| format!("{} has it as {}", holder.pod, holder.resource))
     }
@@ -132,18 +123,11 @@ impl Agent {
         entries.any(|(resource, entry)| self.elsewhere(&entry.offer.id, resource).is_some())
     }
 
-    /// What is not offered is said when that is news; labels follow.
-    fn tell(&mut self, inventory: &Inventory, offers: &Offers) {
-        let now: Vec<String> = inventory.problems.iter().chain(&offers.withheld).cloned().collect();
-        now.iter().filter(|line| !self.withheld.contains(line)).for_each(|line| say(line));
-        self.withheld = now;
-        let Some(path) = &self.feature_file else { return };
-        if let Err(failure) = feature_file::write(path, &labels(inventory, self.strategy, offers)) {
-            self.teller.once(&failure.to_string());
-        }
-    }
-
+    /// Nothing is offered before the kubelet was asked: a pod may have it by another name.
     fn publish(&mut self) {
+        if !self.pods.was_asked() {
+            return;
+        }
         let entry = |resource, (offer, sick): (&Offer, Option<String>)| Entry {
             sick: sick.or_else(|| self.elsewhere(&offer.id, resource)),
             offer: offer.clone(),
@@ -159,13 +143,12 @@ impl Agent {
             return;
         }
         let (old, new) = (sick(&before), sick(&next));
-        for (id, why) in new.iter().filter(|(id, why)| old.get(*id) != Some(*why)) {
-            say(&format!("{id} is unhealthy: {why}"));
-        }
+        let ill = new.iter().filter(|(id, why)| old.get(*id) != Some(*why));
+        let ill = ill.map(|(id, why)| format!("{id} is unhealthy: {why}"));
         let healthy = |id: &str| next.0.values().flatten().any(|entry| entry.offer.id == id);
-        for id in old.keys().filter(|id| !new.contains_key(*id) && healthy(id)) {
-            say(&format!("{id} is healthy again"));
-        }
+        let well = old.keys().filter(|id| !new.contains_key(*id) && healthy(id));
+        let well = well.map(|id| format!("{id} is healthy again"));
+        self.audience.health(&ill.collect::<Vec<_>>(), &well.collect::<Vec<_>>());
         self.roster.send_replace(Arc::new(next));
     }
 }

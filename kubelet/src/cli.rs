@@ -48,6 +48,27 @@ pub struct Cli {
     #[arg(long, env = "MIG_CDI_FEATURE_FILE", value_name = "FILE")]
     pub feature_file: Option<PathBuf>,
 
+    /// The name of this node in the cluster: it is told by Events what is withheld or unhealthy
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+
+    /// Write the labels of the node through the API server
+    #[arg(long, requires = "node_name")]
+    pub node_labels: bool,
+
+    /// Divide GPUs as the node's label nvidia.com/mig.config says, by the layouts in FILE; slices of pods
+    /// stay
+    #[arg(long, env = "MIG_CDI_LAYOUTS", value_name = "FILE", requires = "node_name")]
+    pub layouts_file: Option<PathBuf>,
+
+    /// How the API server is reached, outside a pod
+    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Where it is written down what is divided, until it is done
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/mig-cdi")]
+    pub journal_dir: PathBuf,
+
     /// After --, options of mig-cdi watch
     #[arg(last = true, value_name = "OPTION OF WATCH")]
     pub watch: Vec<OsString>,

@@ -10,10 +10,11 @@ use crate::{
     },
     lists::{List, Lists},
     prefer::preferred,
+    repartition::Dividing,
     roster::{Entry, Roster},
     strategy::Resource,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -25,6 +26,8 @@ pub struct Plugin {
     pub resource: Resource,
     /// How devices are named to the engine.
     pub lists: Lists,
+    /// Whether GPUs are being divided: nothing is given out then.
+    pub dividing: Dividing,
     /// What there is.
     pub roster: watch::Receiver<Arc<Roster>>,
 }
@@ -32,6 +35,10 @@ pub struct Plugin {
 /// What can be done besides.
 pub const OPTIONS: DevicePluginOptions =
     DevicePluginOptions { pre_start_required: false, get_preferred_allocation_available: true };
+
+/// How long a pod waits for GPUs to be divided. The kubelet admits no other meanwhile, and gives an answer all
+/// the time that it takes.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -82,6 +89,8 @@ impl DevicePlugin for Plugin {
     }
 
     async fn allocate(&self, request: Request<AllocateRequest>) -> Answer<AllocateResponse> {
+        // Not before it is over is it known what there is to give out. From here on nothing waits.
+        self.dividing.settled(PATIENCE).await;
         let roster = self.roster.borrow();
         let entries = roster.of(&self.resource);
         let requests = &request.get_ref().container_requests;
@@ -91,6 +100,10 @@ impl DevicePlugin for Plugin {
             Ok(self.answer(&given?))
         });
         let container_responses = answers.collect::<Result<_, Status>>()?;
+        let ids = requests.iter().flat_map(|request| &request.device_ids);
+        self.dividing
+            .hand_out(ids)
+            .map_err(|why| Status::unavailable(format!("allocate of {}: {why}", self.resource)))?;
         Ok(Response::new(AllocateResponse { container_responses }))
     }
 

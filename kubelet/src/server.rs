@@ -11,6 +11,7 @@ use crate::{
     channel::connect,
     lists::Lists,
     plugin::{OPTIONS, Plugin},
+    repartition::Dividing,
     roster::Roster,
     say::{Teller, say},
     strategy::Resource,
@@ -47,6 +48,8 @@ pub struct Place {
     pub dir: PathBuf,
     /// How devices are named to the engine.
     pub lists: Lists,
+    /// Whether GPUs are being divided.
+    pub dividing: Dividing,
 }
 
 /// Serves every resource of the roster until `stop`.
@@ -173,6 +176,7 @@ impl Servers {
         let plugin = Plugin {
             resource: resource.clone(),
             lists: self.place.lists.clone(),
+            dividing: self.place.dividing.clone(),
             roster: self.roster.clone(),
         };
         let (end, ended) = oneshot::channel::<()>();
