@@ -1,22 +1,22 @@
 //! A node of a real Kubernetes: kubelet, API server, scheduler and etcd, beside a containerd and in its
 //! namespaces. Nothing of them is left when their test ends, also when it is killed.
 
+mod process;
+
+pub use process::Process;
+
 use crate::{
     FakeHost, Run,
-    daemon::{Daemon, Setting, child_of},
+    daemon::{Daemon, Setting},
     project,
     root::Root,
     run,
-};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
 };
 use std::{
     collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
@@ -252,9 +252,21 @@ impl Node {
     /// # Panics
     /// When the API server does not take it.
     pub fn pod(&self, name: &str, limits: &[(&str, u32)], command: &[&str]) {
+        self.make_pod(name, "", limits, command);
+    }
+
+    /// The same for one that no scheduler has asked whether it fits.
+    ///
+    /// # Panics
+    /// When the API server does not take it.
+    pub fn bound_pod(&self, name: &str, limit: (&str, u32), command: &[&str]) {
+        self.make_pod(name, &format!("  nodeName: {NAME}\n"), &[limit], command);
+    }
+
+    fn make_pod(&self, name: &str, more: &str, limits: &[(&str, u32)], command: &[&str]) {
         let limits: Vec<_> = limits.iter().map(|(key, n)| format!("{key}: {n}")).collect();
         self.apply(&format!(
-            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  restartPolicy: Never\n  \
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n{more}  restartPolicy: Never\n  \
              terminationGracePeriodSeconds: 1\n  containers:\n  - name: main\n    image: \"localhost/probe:1\"\n    \
              command: {command:?}\n    securityContext: {{capabilities: {{add: [MKNOD]}}}}\n    \
              resources: {{limits: {{{}}}}}\n",
@@ -285,6 +297,12 @@ impl Node {
     #[must_use]
     pub fn describe(&self, pod: &str) -> String {
         self.kubectl(&["describe", "pod", pod]).stdout
+    }
+
+    /// All that is known of the node, with its events.
+    #[must_use]
+    pub fn describe_node(&self) -> String {
+        self.kubectl(&["describe", "node", NAME]).stdout
     }
 
     /// What the command of a pod printed.
@@ -354,45 +372,6 @@ impl Node {
     /// Whether a program of the node has ended by itself.
     fn ended(&self) -> bool {
         self.others.iter().chain(&self.kubelet).any(|process| !process.runs())
-    }
-}
-
-/// A program that runs on a node; dropping it kills it.
-#[derive(Debug)]
-pub struct Process(Child);
-
-impl Process {
-    /// The program itself: what was started has forked for it.
-    fn pid(&self) -> Option<Pid> {
-        child_of(self.0.id()).map(Pid::from_raw)
-    }
-
-    /// Whether it has not ended.
-    #[must_use]
-    pub fn runs(&self) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()));
-        // What has ended stays as a zombie until somebody waits for it.
-        stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with('Z')))
-    }
-
-    /// Sends it a signal.
-    ///
-    /// # Panics
-    /// When it has ended.
-    pub fn signal(&self, signal: Signal) {
-        kill(self.pid().expect("it runs"), signal).expect("it takes signals");
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may not have been forked yet.
-        while self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
-            if let Some(pid) = self.pid() {
-                let _ = kill(pid, Signal::SIGKILL);
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
     }
 }
 

@@ -18,6 +18,7 @@ pub mod plugin;
 pub mod pod_resources;
 pub mod podman;
 pub mod root;
+pub mod town;
 pub mod victim;
 pub mod watch;
 

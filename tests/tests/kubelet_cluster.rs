@@ -1,72 +1,12 @@
-//! The plugin's part in the cluster: labels, Events and repartition by label, against an API server and a
-//! kubelet that fail when they are told to.
+//! The plugin's part in the cluster: labels and Events, against an API server that fails when it is told to.
 
-use mig_cdi_kubelet::{
-    cluster::{self, Cluster, Severity, Timing},
-    repartition::{Dividing, Repartition, Settings},
+use mig_cdi_kubelet::cluster::{self, Cluster, Severity, Timing};
+use mig_cdi_tests::{
+    kube_api::ApiServer,
+    town::{FOREVER, NODE, SOON, Town},
 };
-use mig_cdi_tests::{kube_api::ApiServer, partition::Site, pod_resources::Kubelet, program, run};
 use serde_json::json;
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::PathBuf,
-    process::Command,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
-use tempfile::TempDir;
-use tokio::task::AbortHandle;
-
-const NODE: &str = "node-1";
-const SOON: Duration = Duration::from_millis(20);
-const FOREVER: Duration = Duration::from_secs(60);
-
-type Lines = Arc<Mutex<Vec<String>>>;
-
-/// A cluster of one node, and what was said.
-struct Town {
-    api: ApiServer,
-    dir: TempDir,
-    lines: Lines,
-}
-
-impl Town {
-    fn new() -> Town {
-        let dir = tempfile::tempdir().unwrap();
-        Town { api: ApiServer::start(NODE), dir, lines: Lines::default() }
-    }
-
-    /// The plugin starts. Waits are short, and nothing is written twice in a row without one.
-    async fn connect(&self) -> Cluster {
-        self.connect_for(Duration::from_secs(3600)).await
-    }
-
-    async fn connect_for(&self, watch: Duration) -> Cluster {
-        let timing = Timing { watch, retry: (SOON, SOON * 4), gap: SOON };
-        let kubeconfig = Some(self.api.kubeconfig(self.dir.path()));
-        Cluster::connect(NODE, kubeconfig, timing, self.say())
-    }
-
-    fn say(&self) -> cluster::Say {
-        let lines = self.lines.clone();
-        Arc::new(move |line: &str| lines.lock().unwrap().push(line.to_owned()))
-    }
-
-    fn said(&self, part: &str) -> usize {
-        self.lines.lock().unwrap().iter().filter(|line| line.contains(part)).count()
-    }
-
-    /// Whatever was asked before this has been done: requests go out one by one.
-    async fn fence(&self, cluster: &Cluster, word: &str) {
-        assert!(cluster.written(FOREVER).await);
-        cluster.event("Fence", word, Severity::Normal);
-        let is_there = |api: &ApiServer| {
-            api.requests("POST").iter().any(|request| request.body["message"] == word)
-        };
-        self.api.until("the fence", is_there).await;
-    }
-}
+use std::{collections::BTreeMap, fs, time::Duration};
 
 fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -75,7 +15,7 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 #[tokio::test]
 async fn labels_are_written_where_they_differ() {
     let town = Town::new();
-    let cluster = town.connect().await;
+    let cluster = town.connect();
     let wanted = labels(&[
         ("nvidia.com/gpu.count", "8"),
         ("nvidia.com/mig.strategy", "mixed"),
@@ -100,14 +40,14 @@ async fn labels_are_written_where_they_differ() {
 
     // A start that finds the node as it is writes nothing.
     drop(cluster);
-    let cluster = town.connect().await;
+    let cluster = town.connect();
     cluster.set_labels(&wanted);
     town.fence(&cluster, "second").await;
     assert_eq!(town.api.requests("PATCH").len(), 1);
 
     // One that has less to say takes back what the first has said.
     drop(cluster);
-    let cluster = town.connect().await;
+    let cluster = town.connect();
     cluster.set_labels(&labels(&[("nvidia.com/gpu.count", "7")]));
     town.fence(&cluster, "third").await;
     let expected = json!({"metadata": {
@@ -122,7 +62,7 @@ async fn labels_are_written_where_they_differ() {
 #[tokio::test]
 async fn what_somebody_writes_over_a_label_is_mended() {
     let town = Town::new();
-    let cluster = town.connect().await;
+    let cluster = town.connect();
     cluster.set_labels(&labels(&[("nvidia.com/gpu.count", "8")]));
     town.fence(&cluster, "first").await;
     town.api.set_label("nvidia.com/gpu.count", Some("9"));
@@ -136,7 +76,7 @@ async fn what_somebody_writes_over_a_label_is_mended() {
 async fn writes_that_fail_are_said_once_and_done_later() {
     let town = Town::new();
     town.api.fail("PATCH", &[500, 500, 500, 409, 409, 429, 403]);
-    let cluster = town.connect().await;
+    let cluster = town.connect();
     cluster.set_labels(&labels(&[("nvidia.com/gpu.count", "8")]));
     assert!(cluster.written(FOREVER).await);
     assert_eq!(town.api.requests("PATCH").len(), 8);
@@ -149,7 +89,7 @@ async fn writes_that_fail_are_said_once_and_done_later() {
 #[tokio::test]
 async fn the_watch_goes_on_where_it_was() {
     let town = Town::new();
-    let cluster = town.connect().await;
+    let cluster = town.connect();
     let mut desired = cluster.desired();
     let mut asks = async |config: &str| {
         let asked = desired
@@ -198,7 +138,7 @@ async fn the_watch_goes_on_where_it_was() {
 #[tokio::test]
 async fn a_watch_that_ends_in_time_is_taken_up_again() {
     let town = Town::new();
-    let _cluster = town.connect_for(Duration::from_secs(2)).await;
+    let _cluster = town.connect_for(Duration::from_secs(2));
     town.api.until("three watches", |api| api.requests("WATCH").len() >= 3).await;
     let watches = town.api.requests("WATCH");
     assert!(watches[0].target.ends_with("resourceVersion=0"), "{watches:?}");
@@ -212,7 +152,7 @@ async fn a_watch_that_ends_in_time_is_taken_up_again() {
 async fn events_are_few() {
     let town = Town::new();
     town.api.fail("POST", &[500, 409, 403]);
-    let cluster = town.connect().await;
+    let cluster = town.connect();
     for _ in 0..3 {
         cluster.event("SliceUnhealthy", "MIG-a: xid 94", Severity::Warning);
     }
@@ -252,291 +192,4 @@ async fn a_cluster_that_is_not_there_holds_nothing_up() {
     // When it comes, at another address even, all is written.
     fs::write(&path, config.to_string()).unwrap();
     town.api.until("it is labelled", |api| api.label("nvidia.com/gpu.count").is_some()).await;
-}
-
-const LAYOUTS: &str = r#"version: v1
-mig-configs:
-  balanced:
-    - devices: all
-      mig-enabled: true
-      mig-devices: {"2g.20gb": 2, "1g.10gb": 1}
-  halves:
-    - devices: all
-      mig-enabled: true
-      mig-devices: {"3g.40gb": 2}
-  whole:
-    - devices: all
-      mig-enabled: true
-      mig-devices: {"7g.80gb": 1}
-"#;
-
-/// A node of such a cluster whose GPUs are divided by label.
-struct Farm {
-    town: Town,
-    site: Site,
-    kubelet: Kubelet,
-    dividing: Dividing,
-}
-
-impl Farm {
-    fn new() -> Farm {
-        let (town, site) = (Town::new(), Site::new("[[gpu]]\nmodel = \"a100-80gb\"\n"));
-        let kubelet = Kubelet::start(town.dir.path());
-        let farm = Farm { town, site, kubelet, dividing: Dividing::default() };
-        fs::write(farm.path("layouts.yaml"), LAYOUTS).unwrap();
-        // By another process: what this one has open for writing, a child of another thread could hold, and
-        // then it does not run (ETXTBSY).
-        let script = format!(
-            "#!/bin/sh\necho \"$@\" >>{calls}\nwhile [ -e {hold} ]; do /bin/sleep 0.02; done\nexec {} \"$@\"\n",
-            program("mig-cdi").display(),
-            calls = farm.path("calls").display(),
-            hold = farm.path("hold").display(),
-        );
-        let mut write = Command::new("sh");
-        write.args(["-c", "printf %s \"$0\" >\"$1\" && chmod +x \"$1\"", &script]);
-        assert_eq!(run(write.arg(farm.path("program"))).code, 0);
-        farm
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.town.dir.path().join(name)
-    }
-
-    /// The runs of a command of the program.
-    fn runs(&self, command: &str) -> Vec<String> {
-        let text = fs::read_to_string(self.path("calls")).unwrap_or_default();
-        let wanted = format!("{command} --file=");
-        text.lines().filter(|line| line.starts_with(&wanted)).map(str::to_owned).collect()
-    }
-
-    /// Those that were to divide.
-    fn calls(&self) -> Vec<String> {
-        self.runs("apply")
-    }
-
-    /// The plugin starts. What it runs ends with what is given back.
-    async fn start(&self) -> Running {
-        let cluster = self.town.connect().await;
-        let mut settings = Settings::new(self.path("program"), self.path("layouts.yaml"));
-        settings.words = self.site.host.flags().into_iter().map(Into::into).collect();
-        settings.words.extend([
-            format!("--host-root={}", self.site.host.root().display()).into(),
-            format!("--state-dir={}", self.site.state().display()).into(),
-        ]);
-        settings.change_words =
-            vec![format!("--journal-dir={}", self.site.journal().display()).into()];
-        settings.pod_resources = self.kubelet.socket().to_owned();
-        settings.host_root = self.site.host.root();
-        (settings.look, settings.retry) = (SOON, (FOREVER, FOREVER));
-        let say = self.town.say();
-        let repartition = Repartition::new(cluster.clone(), settings, self.dividing.clone(), say);
-        Running { task: tokio::spawn(repartition.run()).abort_handle(), cluster }
-    }
-
-    async fn until(&self, state: &str) {
-        let is =
-            |api: &ApiServer| api.label(cluster::STATE).as_deref().unwrap_or_default() == state;
-        self.town.api.until(state, is).await;
-    }
-
-    fn ask(&self, config: &str) {
-        self.town.api.set_label(cluster::CONFIG, Some(config));
-    }
-
-    fn reason(&self) -> String {
-        self.town.api.annotation(cluster::REASON).unwrap_or_default()
-    }
-
-    /// Somebody divides GPUs by hand.
-    fn by_hand(&self, wish: &str) {
-        self.site.must(&["apply", wish]);
-    }
-}
-
-struct Running {
-    task: AbortHandle,
-    cluster: Cluster,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-const BALANCED: &str = "2g.20gb@0,2g.20gb@2,1g.10gb@6";
-
-#[tokio::test]
-async fn a_label_divides_gpus() {
-    let farm = Farm::new();
-    let running = farm.start().await;
-    farm.ask("balanced");
-    farm.until("success").await;
-    assert_eq!(farm.town.api.history(cluster::STATE), ["", "pending", "success"]);
-    let layouts = farm.site.layouts();
-    assert_eq!(layouts[0].matches("2g.20gb").count(), 2, "{layouts:?}");
-    let spec = farm.site.host.read_spec().expect("apply refreshes the spec");
-    assert!(spec.contains("2g.20gb"), "{spec}");
-    farm.town.fence(&running.cluster, "end").await;
-    let event = &farm.town.api.requests("POST")[0].body;
-    assert_eq!((&event["reason"], &event["type"]), (&json!("Repartitioned"), &json!("Normal")));
-
-    // The label goes: nothing is said any more, and the GPUs stay.
-    farm.town.api.set_label(cluster::CONFIG, None);
-    farm.until("").await;
-    assert_eq!(farm.town.api.annotation(cluster::LAST), None);
-    assert_eq!(farm.site.layouts(), layouts);
-    // Set again it is looked at again.
-    farm.ask("balanced");
-    farm.until("success").await;
-    assert_eq!((farm.runs("plan").len(), farm.calls().len()), (2, 1));
-}
-
-#[tokio::test]
-async fn what_pods_hold_stays_until_they_end() {
-    let farm = Farm::new();
-    farm.by_hand(&format!("0={BALANCED}"));
-    // The kubelet knows slices by their UUIDs, or by other names of them.
-    let text = farm.site.must(&["list", "--json"]).stdout;
-    let start = text.find("MIG-").expect("a UUID");
-    let uuid = &text[start..start + "MIG-".len() + 36];
-    for id in [uuid, "0:2g.20gb:0"] {
-        farm.kubelet.set(&[("train", id), ("other", "MIG-of-another-time")]);
-        let running = farm.start().await;
-        farm.ask("whole");
-        farm.until("failed").await;
-        let expected = "is in use by pod default/train";
-        assert!(farm.reason().contains(expected), "{}", farm.reason());
-        assert_eq!(farm.site.layouts(), [BALANCED]);
-        farm.town.fence(&running.cluster, id).await;
-        let posts = farm.town.api.requests("POST");
-        let told = posts.iter().any(|post| {
-            post.body["reason"] == "RepartitionFailed"
-                && post.body["message"].as_str().unwrap().contains(expected)
-        });
-        assert!(told, "{posts:?}");
-        // Pods that are not in the way come and go: nothing is tried for that.
-        let (asked, calls) = (farm.kubelet.asked(), farm.calls().len());
-        farm.kubelet.set(&[("train", id)]);
-        farm.town.api.until("it looks", |_| farm.kubelet.asked() > asked + 2).await;
-        assert_eq!(farm.calls().len(), calls);
-        // The one that is in the way ends.
-        farm.kubelet.set(&[]);
-        farm.until("success").await;
-        assert_eq!(farm.site.layouts(), ["7g.80gb@0"]);
-        assert_eq!(farm.reason(), "");
-        farm.town.api.set_label(cluster::CONFIG, None);
-        farm.until("").await;
-        drop(running);
-        farm.by_hand(&format!("0={BALANCED}"));
-    }
-}
-
-#[tokio::test]
-async fn a_label_that_names_nothing_fails_until_something_changes() {
-    let farm = Farm::new();
-    let _running = farm.start().await;
-    farm.ask("quarters");
-    farm.until("failed").await;
-    assert!(farm.reason().contains("quarters"), "{}", farm.reason());
-    assert_eq!(farm.site.layouts(), ["none"]);
-    // The file is mended.
-    fs::write(farm.path("layouts.yaml"), LAYOUTS.replace("halves", "quarters")).unwrap();
-    farm.until("success").await;
-    assert_eq!(farm.site.layouts(), ["3g.40gb@0,3g.40gb@4"]);
-    // Another label is heeded at once.
-    farm.ask("halves");
-    farm.until("failed").await;
-    farm.ask("whole");
-    farm.until("success").await;
-    assert_eq!(farm.site.layouts(), ["7g.80gb@0"]);
-}
-
-#[tokio::test]
-async fn the_newest_label_counts() {
-    let farm = Farm::new();
-    fs::write(farm.path("hold"), "").unwrap();
-    let _running = farm.start().await;
-    farm.ask("balanced");
-    farm.town.api.until("it runs", |_| farm.path("calls").exists()).await;
-    assert!(farm.dividing.is_running());
-    let refused = farm.dividing.hand_out([&"MIG-a".to_owned()].into_iter()).unwrap_err();
-    assert!(refused.contains("balanced"), "{refused}");
-    farm.ask("halves");
-    farm.ask("whole");
-    fs::remove_file(farm.path("hold")).unwrap();
-    farm.until("success").await;
-    assert_eq!(farm.site.layouts(), ["7g.80gb@0"]);
-    // The run that had begun was ended, and is not called a success.
-    assert_eq!(farm.town.api.history(cluster::STATE), ["", "pending", "success"]);
-    let calls = farm.calls();
-    assert_eq!(calls.len(), 2, "{calls:?}");
-    assert!(
-        calls[0].contains("--layout=balanced") && calls[1].contains("--layout=whole"),
-        "{calls:?}"
-    );
-    assert!(farm.dividing.settled(FOREVER).await);
-}
-
-/// What was handed out a moment ago is held, although the kubelet does not list it yet.
-#[tokio::test]
-async fn a_pod_that_starts_is_seen() {
-    let farm = Farm::new();
-    farm.by_hand(&format!("0={BALANCED}"));
-    farm.dividing.hand_out([&"0:2g.20gb:0".to_owned()].into_iter()).unwrap();
-    let _running = farm.start().await;
-    farm.ask("whole");
-    farm.until("failed").await;
-    assert!(farm.reason().contains("in use by a pod that is being started"), "{}", farm.reason());
-    assert_eq!(farm.site.layouts(), [BALANCED]);
-}
-
-#[tokio::test]
-async fn a_start_of_the_plugin_divides_only_what_is_not_done() {
-    let farm = Farm::new();
-    let running = farm.start().await;
-    farm.ask("balanced");
-    farm.until("success").await;
-    drop(running);
-    // Somebody has divided by hand since: his to say.
-    farm.by_hand("0=3g.40gb@0");
-    let running = farm.start().await;
-    farm.town.fence(&running.cluster, "second").await;
-    assert_eq!((farm.runs("plan").len(), farm.site.layouts()), (1, vec!["3g.40gb@0".to_owned()]));
-    drop(running);
-    // It went down in the middle.
-    farm.town.api.set_label(cluster::STATE, Some("pending"));
-    let running = farm.start().await;
-    farm.until("success").await;
-    assert_eq!(farm.calls().len(), 2);
-    drop(running);
-    // The machine was started anew: no instance outlives that.
-    farm.site.write("/proc/sys/kernel/random/boot_id", "another\n");
-    let _running = farm.start().await;
-    farm.town.api.until("it looks", |_| farm.runs("plan").len() == 3).await;
-    farm.until("success").await;
-    let last = farm.town.api.annotation(cluster::LAST);
-    farm.town
-        .api
-        .until("it is written", |api| {
-            api.annotation(cluster::LAST).as_deref() == Some("balanced another")
-        })
-        .await;
-    assert!(last.is_none() || last.as_deref() == Some("balanced another"), "{last:?}");
-}
-
-/// A GPU that a pod has as a whole is not divided under it, even where no program of it runs yet.
-#[test]
-fn gpus_in_use_keep_their_mode() {
-    let site = Site::new("[[gpu]]\nmodel = \"h100-80gb\"\nmig = false\n");
-    let uuid = site.node().gpus[0].uuid.to_string();
-    for id in [uuid.as_str(), "0"] {
-        let run = site.run(&["apply", &format!("--in-use={id}=pod default/train"), "0=7g.80gb"]);
-        assert_eq!(run.code, 5, "{}", run.stderr);
-        assert!(run.stderr.contains("gpu 0: it is in use by pod default/train"), "{}", run.stderr);
-        assert_eq!(site.layouts(), ["off"]);
-    }
-    let run = site.run(&["apply", "--in-use=no-holder", "0=7g.80gb"]);
-    assert_eq!(run.code, 2, "{}", run.stderr);
-    site.must(&["apply", "--in-use=GPU-of-another-node=pod default/train", "0=7g.80gb"]);
 }

@@ -1,0 +1,110 @@
+//! A real cluster of one node, whose labels are written and heeded, and which is told by Events.
+
+use mig_cdi_tests::{
+    FakeHost,
+    kubernetes::{NAME, Node},
+};
+use std::fs;
+
+const LAYOUTS: &str = r#"version: v1
+mig-configs:
+  mixed:
+    - devices: all
+      mig-enabled: true
+      mig-devices: {"2g.20gb": 1, "1g.10gb": 2}
+  whole:
+    - devices: all
+      mig-enabled: true
+      mig-devices: {"7g.80gb": 1}
+"#;
+
+/// A label or an annotation of the node.
+fn of(node: &Node, kind: &str, key: &str) -> String {
+    node.of_node(&format!("{{.metadata.{kind}.{}}}", key.replace('.', "\\.")))
+}
+
+fn state(node: &Node) -> String {
+    of(node, "labels", "nvidia.com/mig.config.state")
+}
+
+fn ask_for(node: &Node, layout: &str) {
+    let label = format!("nvidia.com/mig.config={layout}");
+    let said = node.ask(&["label", "node", NAME, "--overwrite", &label]);
+    assert!(said.contains("labeled"), "{said}");
+}
+
+fn until_it_has(node: &Node, what: &str, wanted: &[(&str, &str)]) {
+    node.until(what, || {
+        let found = node.allocatable();
+        wanted.iter().all(|(profile, count)| {
+            let count_now = found.get(&format!("nvidia.com/mig-{profile}"));
+            count_now.map_or("0", String::as_str) == *count
+        })
+    });
+}
+
+#[test]
+fn a_label_divides_what_no_pod_has() {
+    let host = FakeHost::new(
+        "[[gpu]]\nmodel = \"a100-80gb\"\n\
+         instances = [{ profile = \"2g.20gb\", start = 0 }, { profile = \"2g.20gb\", start = 2 }]\n",
+    );
+    host.install();
+    let node = Node::start(&host);
+    let layouts = node.dir().join("layouts.yaml");
+    fs::write(&layouts, LAYOUTS).expect("write the layouts");
+    let args = [
+        format!("--node-name={NAME}"),
+        format!("--kubeconfig={}", node.kubeconfig().display()),
+        format!("--layouts-file={}", layouts.display()),
+        format!("--journal-dir={}", node.dir().join("journal").display()),
+        "--node-labels".to_owned(),
+    ];
+    let _plugin = node.plugin(&host, &args.each_ref().map(String::as_str));
+    until_it_has(&node, "two slices", &[("2g.20gb", "2")]);
+    let count = |profile: &str| of(&node, "labels", &format!("nvidia.com/mig-{profile}.count"));
+    node.until("it is labelled", || count("2g.20gb") == "2");
+    node.pod("keeps", &[("nvidia.com/mig-2g.20gb", 1)], &["sleep", "1000000"]);
+    node.until_phase("keeps", "Running");
+    let sees = || node.exec("keeps", &["probe"]).stdout;
+    let own = sees();
+    assert!(own.contains("/dev/nvidia-caps/"), "{own}");
+
+    // The idle slice goes and others come. Labels follow.
+    ask_for(&node, "mixed");
+    node.until("it is divided", || state(&node) == "success");
+    until_it_has(&node, "other slices", &[("2g.20gb", "1"), ("1g.10gb", "2")]);
+    node.until("labels follow", || {
+        (count("2g.20gb"), count("1g.10gb")) == ("1".into(), "2".into())
+    });
+    assert_eq!((node.phase("keeps").as_str(), sees()), ("Running", own.clone()));
+
+    // What the pod has is in the way: nothing happens to it, and the node says why.
+    ask_for(&node, "whole");
+    node.until("it fails", || state(&node) == "failed");
+    let why = of(&node, "annotations", "nvidia.com/mig-cdi.config.reason");
+    assert!(why.contains("in use by") && why.contains("pod default/keeps"), "{why}");
+    node.until("an event says it", || {
+        let events = node.ask(&["get", "events", "--field-selector=reason=RepartitionFailed"]);
+        events.contains("pod default/keeps") && events.contains("Warning")
+    });
+    assert!(node.describe_node().contains("RepartitionFailed"));
+    assert_eq!((node.phase("keeps").as_str(), sees()), ("Running", own));
+    until_it_has(
+        &node,
+        "all is as it was",
+        &[("2g.20gb", "1"), ("1g.10gb", "2"), ("7g.80gb", "0")],
+    );
+
+    // It is done when the pod has ended.
+    node.delete("keeps");
+    node.until("it is divided", || state(&node) == "success");
+    until_it_has(&node, "one slice", &[("2g.20gb", "0"), ("1g.10gb", "0"), ("7g.80gb", "1")]);
+    assert_eq!(of(&node, "annotations", "nvidia.com/mig-cdi.config.reason"), "");
+
+    // A pod that was bound to the node for what has gone since is refused, and sees nothing.
+    node.bound_pod("late", ("nvidia.com/mig-2g.20gb", 1), &["probe"]);
+    node.until("it is refused", || node.phase("late") == "Failed");
+    let why = node.describe("late");
+    assert!(why.contains("nvidia.com/mig-2g.20gb"), "{why}");
+}
