@@ -19,7 +19,7 @@ use tokio::{
     time::sleep_until,
 };
 
-/// How often the kubelet is asked whether a pod still has what is offered by another name now.
+/// How often the kubelet is asked whether a pod still has what is gone, or is offered by another name now.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Keeps the roster as the node is.
@@ -40,7 +40,8 @@ impl Agent {
     /// Until there are no more looks.
     pub async fn run(mut self, mut looks: mpsc::UnboundedReceiver<Look>) {
         loop {
-            let again = self.is_held_elsewhere().then(|| Instant::now() + AGAIN);
+            let waits = self.health.waits() || self.is_held_elsewhere();
+            let again = waits.then(|| Instant::now() + AGAIN);
             let deadline = self.health.next_deadline().into_iter().chain(again).min();
             let deadline = deadline.filter(|_| !self.pods.is_asked());
             let wait = async {

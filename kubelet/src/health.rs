@@ -42,6 +42,8 @@ struct Device {
     gone: Option<Gone>,
     /// A pod has it under the name of another resource.
     had_as: Option<Resource>,
+    /// A pod has what was there before, and can open this too: its id.
+    opened_by: Option<String>,
 }
 
 /// A device that is not offered any more.
@@ -74,7 +76,12 @@ impl Health {
     ) {
         self.errors.found(inventory, now);
         let old = std::mem::take(&mut self.resources);
-        let new = |offer: &Offer| Device { offer: offer.clone(), gone: None, had_as: None };
+        let new = |offer: &Offer| Device {
+            offer: offer.clone(),
+            gone: None,
+            had_as: None,
+            opened_by: None,
+        };
         let mut places: BTreeMap<&str, &Resource> = BTreeMap::new();
         for (resource, list) in &offers.resources {
             self.resources.insert(resource.clone(), list.iter().map(new).collect());
@@ -142,6 +149,7 @@ impl Health {
         self.now = Some(now);
         self.errors.settle(now);
         let mut had: BTreeMap<String, Resource> = BTreeMap::new();
+        let mut remains: Vec<Offer> = Vec::new();
         for (resource, devices) in &mut self.resources {
             devices.retain(|device| {
                 let Some(gone) = &device.gone else { return true };
@@ -150,9 +158,13 @@ impl Health {
             });
             let moved = devices.iter().filter(|d| d.gone.as_ref().is_some_and(|gone| gone.moved));
             had.extend(moved.map(|device| (device.offer.id.clone(), resource.clone())));
+            let left = devices.iter().filter(|d| d.gone.is_some() && held.contains(&d.offer.id));
+            remains.extend(left.map(|device| device.offer.clone()));
         }
         for device in self.resources.values_mut().flatten().filter(|d| d.gone.is_none()) {
             device.had_as = had.get(&device.offer.id).cloned();
+            let opens = remains.iter().find(|old| opens(old, &device.offer));
+            device.opened_by = opens.map(|old| old.id.clone());
         }
     }
 
@@ -166,6 +178,12 @@ impl Health {
     pub fn devices(&self, resource: &Resource) -> Vec<(&Offer, Option<String>)> {
         let devices = self.resources.get(resource).into_iter().flatten();
         devices.map(|device| (&device.offer, self.why(device))).collect()
+    }
+
+    /// True while there is what is gone: it leaves the list when no pod has it.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.resources.values().flatten().any(|device| device.gone.is_some())
     }
 
     /// When [`Health::settle`] has something to do, if nothing else happens.
@@ -184,6 +202,11 @@ impl Health {
         if let Some(other) = &device.had_as {
             return Some(format!("a pod still has it as {other}"));
         }
+        if let Some(old) = &device.opened_by {
+            return Some(format!(
+                "a pod that was given {old}, which is gone, can open it too; delete that pod"
+            ));
+        }
         self.errors.of(self.gpus.get(&device.offer.gpu)?, device.offer.instance)
     }
 }
@@ -194,6 +217,13 @@ impl Device {
             self.gone = Some(Gone { why: why(&self.offer), since: now, moved: false });
         }
     }
+}
+
+/// True when whoever was given the one can open the other: capability nodes go by the numbers of the instances,
+/// and a whole GPU by the node that each of its slices needs.
+fn opens(old: &Offer, new: &Offer) -> bool {
+    let is_of_it = new.instance.is_none() || new.instance == old.instance;
+    old.gpu == new.gpu && old.id != new.id && old.instance.is_some() && is_of_it
 }
 
 /// Why the last look did not find it. `gpus` are those of the look before, by PCI address.

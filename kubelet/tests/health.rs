@@ -264,6 +264,25 @@ fn a_device_that_changes_its_resource_is_never_given_twice() {
     assert_eq!((of(&story, 0), of(&story, 1)), (vec![None], vec![]));
 }
 
+/// Capability nodes go by the numbers of the instances, and each slice opens the node of its GPU.
+#[test]
+fn what_a_pod_can_open_is_given_to_nobody_else() {
+    let mut anew = node(vec![divided(0, &[(1, 0, 1), (1, 1, 0), (2, 0, 1)])]);
+    let mut story = Story::new();
+    story.found(&anew);
+    story.held = set(["MIG-0-1-0"]);
+    anew.gpus[0].slices[0].uuid = Some("MIG-new".to_owned());
+    story.found(&anew);
+    assert_eq!(story.healthy(), ["MIG-0-1-1", "MIG-0-2-0"]);
+    let why = "a pod that was given MIG-0-1-0, which is gone, can open it too; delete that pod";
+    assert_eq!(story.why("MIG-new"), why);
+    story.found(&node(vec![whole(0), whole(1)]));
+    assert_eq!((story.healthy(), story.why("GPU-0")), (vec!["GPU-1".to_owned()], why.to_owned()));
+    story.held.clear();
+    story.passes(Duration::ZERO);
+    assert_eq!(story.healthy(), ["GPU-0", "GPU-1"]);
+}
+
 #[test]
 fn the_variables_mean_what_users_know() {
     let xids = |disable, enable| Xids::parse(disable, enable).0;
@@ -406,7 +425,16 @@ impl Model {
     }
 }
 
-fn check(health: &Health, model: &Model) {
+fn check(health: &Health, model: &Model, held: &BTreeSet<String>) {
+    // GPUs of slices that are gone, and that a pod was given.
+    let all = health.resources().flat_map(|resource| {
+        health.devices(resource).into_iter().map(|(offer, _)| (resource.clone(), offer))
+    });
+    let left = all.filter(|(resource, offer)| {
+        let key = (resource.clone(), offer.id.clone());
+        !model.current.contains_key(&key) && offer.instance.is_some() && held.contains(&offer.id)
+    });
+    let left: BTreeSet<String> = left.map(|(_, offer)| offer.gpu.clone()).collect();
     let mut healthy = BTreeMap::new();
     let mut listed = BTreeSet::new();
     for resource in health.resources() {
@@ -425,9 +453,12 @@ fn check(health: &Health, model: &Model) {
                 None => assert_eq!(healthy.insert(offer.id.clone(), resource.clone()), None),
                 Some(why) => {
                     let error = model.ever.iter().any(|error| covers(error, place));
-                    assert!(error || is_twice, "{key:?} is well, and unhealthy: {why}");
+                    let opens = offer.instance.is_none() && left.contains(&offer.gpu);
+                    assert!(error || is_twice || opens, "{key:?} is well, and unhealthy: {why}");
                 }
             }
+            let opens = offer.instance.is_none() && left.contains(&offer.gpu);
+            assert!(!opens || why.is_some(), "{key:?} is open to a pod, and healthy");
             let lasting = model.lasting.iter().find(|error| covers(error, place));
             assert!(lasting.is_none() || why.is_some(), "{key:?} has {lasting:?}, and is healthy");
         }
@@ -488,7 +519,7 @@ proptest! {
                 }
                 Event::Pass(seconds) => story.passes(Duration::from_secs(*seconds)),
             }
-            check(&story.health, &model);
+            check(&story.health, &model, &story.held);
         }
         // Nothing is kept of what is gone, when no pod has it.
         story.held.clear();
