@@ -22,6 +22,12 @@ runtimeClassName: \"\"
 seLinuxType: spc_t
 ";
 
+/// Everything that takes the API server.
+const CLUSTER: &str = "
+labels: api
+partitioning: { enabled: true, configMap: layouts }
+";
+
 fn helm(what: &str, values: &str) -> Run {
     let mut helm = Command::new(project().join("tests/helm"));
     run(helm.arg(what).arg(project().join("packaging/kubernetes/chart")).arg(values))
@@ -67,7 +73,7 @@ fn host_paths(pod: &Value) -> BTreeMap<String, (String, bool)> {
 
 #[test]
 fn helm_has_nothing_to_say_against_the_chart() {
-    for values in ["", ALL, "labels: none"] {
+    for values in ["", ALL, CLUSTER, "labels: api", "labels: none"] {
         let linted = helm("lint", values);
         assert_eq!((linted.code, linted.stdout.as_str(), linted.stderr.as_str()), (0, "", ""));
     }
@@ -76,6 +82,7 @@ fn helm_has_nothing_to_say_against_the_chart() {
         ("migStrategy: all", "'none', 'single', 'mixed'"),
         ("labls: nfd", "'labls' not allowed"),
         ("deviceListStrategy: cdi", "does not match pattern"),
+        ("partitioning: { enabled: true }", "name a ConfigMap with layouts"),
     ] {
         let refused = helm("render", values);
         assert!(refused.code != 0 && refused.stderr.contains(why), "{}", refused.stderr);
@@ -130,12 +137,25 @@ fn no_more_than_is_needed() {
                 "/var/lib/kubelet/pod-resources",
             ],
         ),
+        (
+            CLUSTER,
+            vec!["SYS_ADMIN", "SYS_PTRACE"],
+            vec![
+                "/etc/cdi",
+                "/run/cdi +",
+                "/run/mig-cdi +",
+                "/var/lib/kubelet/device-plugins +",
+                "/var/lib/kubelet/pod-resources",
+                "/var/lib/mig-cdi +",
+            ],
+        ),
     ] {
         let text = render(values);
         let pod = pod(&text);
-        for word in ["privileged:", "hostNetwork", "hostIPC", "hostPID", "Unconfined"] {
+        for word in ["privileged:", "hostNetwork", "hostIPC", "Unconfined"] {
             assert!(!text.contains(word), "{word}");
         }
+        assert_eq!(pod["hostPID"] == true, capabilities.contains(&"SYS_PTRACE"));
         let containers = pod["containers"].as_array().unwrap();
         assert!(containers.len() == 1 && pod["initContainers"].is_null());
         let security = &containers[0]["securityContext"];
@@ -176,7 +196,40 @@ fn explained(text: &str, pod: &Value) {
     }
 }
 
-/// The plugin talks to its own kubelet, and to nobody in the cluster.
+/// What it may do in the cluster: each role's resource and verbs.
+#[test]
+fn no_more_than_it_asks_for() {
+    for values in [CLUSTER, "labels: api", "partitioning: { enabled: true, configMap: layouts }"] {
+        let text = render(values);
+        let all = documents(&text);
+        let kind = |kind: &'static str| all.iter().filter(move |document| document["kind"] == kind);
+        let rules = |wanted| {
+            let roles: Vec<_> = kind(wanted).collect();
+            let rules = roles[0]["rules"].as_array().unwrap();
+            assert_eq!(
+                (roles.len(), rules.len(), strings(&rules[0]["apiGroups"])),
+                (1, 1, vec![""])
+            );
+            (strings(&rules[0]["resources"]), strings(&rules[0]["verbs"]))
+        };
+        assert_eq!(rules("ClusterRole"), (vec!["nodes"], vec!["watch", "patch"]));
+        assert_eq!(rules("Role"), (vec!["events"], vec!["create"]));
+        for name in ["ClusterRoleBinding", "RoleBinding"] {
+            let bindings: Vec<_> = kind(name).collect();
+            assert_eq!(
+                (bindings.len(), &bindings[0]["subjects"][0]["name"]),
+                (1, &"mig-cdi".into())
+            );
+        }
+        let pod = pod(&text);
+        assert_eq!(pod["automountServiceAccountToken"], true);
+        let env = pod["containers"][0]["env"].as_array().unwrap();
+        let node = env.iter().find(|variable| variable["name"] == "NODE_NAME").unwrap();
+        assert_eq!(node["valueFrom"]["fieldRef"]["fieldPath"], "spec.nodeName");
+    }
+}
+
+/// Unless it is asked for, the plugin talks to its own kubelet, and to nobody in the cluster.
 #[test]
 fn nothing_in_the_cluster() {
     for values in ["", ALL, "labels: none"] {
@@ -190,11 +243,11 @@ fn nothing_in_the_cluster() {
 /// The words of the container are those of the program: of all, it stumbles over the last alone.
 #[test]
 fn the_program_takes_its_words() {
-    for values in ["", ALL] {
+    for values in ["", ALL, CLUSTER] {
         let pod = pod(&render(values));
         let dir = tempfile::tempdir().unwrap();
         let mut kubelet = Command::new(program("mig-cdi-kubelet"));
-        kubelet.env_clear().arg("--kubelet-dir").arg(dir.path());
+        kubelet.env_clear().env("NODE_NAME", "node").arg("--kubelet-dir").arg(dir.path());
         kubelet.args(strings(&pod["containers"][0]["args"])).arg("--no-such-word");
         let refused = run(&mut kubelet);
         assert_eq!(refused.code, 2, "{}", refused.stderr);
