@@ -53,14 +53,16 @@ fn a_label_divides_what_no_pod_has() {
     let node = Node::start(&host);
     let layouts = node.dir().join("layouts.yaml");
     fs::write(&layouts, LAYOUTS).expect("write the layouts");
-    let args = [
+    let mut args = vec![
         format!("--node-name={NAME}"),
         format!("--kubeconfig={}", node.kubeconfig().display()),
         format!("--layouts-file={}", layouts.display()),
         format!("--journal-dir={}", node.dir().join("journal").display()),
         "--node-labels".to_owned(),
     ];
-    let _plugin = node.plugin(&host, &args.each_ref().map(String::as_str));
+    let start =
+        |args: &[String]| node.plugin(&host, &args.iter().map(String::as_str).collect::<Vec<_>>());
+    let plugin = start(&args);
     until_it_has(&node, "two slices", &[("2g.20gb", "2")]);
     let count = |profile: &str| of(&node, "labels", &format!("nvidia.com/mig-{profile}.count"));
     node.until("it is labelled", || count("2g.20gb") == "2");
@@ -107,4 +109,16 @@ fn a_label_divides_what_no_pod_has() {
     node.until("it is refused", || node.phase("late") == "Failed");
     let why = node.describe("late");
     assert!(why.contains("nvidia.com/mig-2g.20gb"), "{why}");
+
+    // What the strategy has no use for is said, and labelled.
+    drop(plugin);
+    args.push("--mig-strategy=none".to_owned());
+    let _plugin = start(&args);
+    node.until("an event says what is withheld", || {
+        let events = node.ask(&["get", "events", "--field-selector=reason=Withheld"]);
+        events.contains("the strategy none offers no slices") && events.contains("Warning")
+    });
+    node.until("so does a label", || {
+        of(&node, "labels", "nvidia.com/mig-cdi.state") == "withheld" && count("7g.80gb").is_empty()
+    });
 }
