@@ -5,6 +5,7 @@ use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     BASE, FakeHost,
     driver::Layout,
+    kube_api::ApiServer,
     kubelet::Kubelet,
     plugin::{Plugin, kubelet_dir},
     watch::until,
@@ -29,9 +30,11 @@ fn main() {
     in_memory();
     let looked = preset("dgx-a100").expect("a preset");
     println!("By looking, on a DGX A100:");
-    measure(looked, &[]);
+    measure(looked, &[], false);
     println!("\nTold by the driver, on the same of H100s:");
-    measure(&looked.replace("a100-80gb", "h100-80gb"), &["--driver-events"]);
+    measure(&looked.replace("a100-80gb", "h100-80gb"), &["--driver-events"], false);
+    println!("\nBy looking, and joined to a cluster (by plain HTTP):");
+    measure(looked, &[], true);
 }
 
 /// As on a machine, where `/run/cdi` and `/proc` are: no disk is waited for that others write to.
@@ -43,13 +46,16 @@ fn in_memory() {
     mount(Some("tmpfs"), BASE, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).expect("tmpfs");
 }
 
-fn measure(whole: &str, watch: &[&str]) {
+fn measure(whole: &str, watch: &[&str], joined: bool) {
     let (before, after) = whole.rsplit_once("{ profile").expect("an instance");
     let rest = &after[after.find('}').expect("its end") + 1..];
     let fewer = format!("{before}{}", rest.trim_start_matches(','));
     let host = FakeHost::with_driver(whole, Layout::Debian);
     let kubelet = Kubelet::start(&kubelet_dir(&host));
-    let plugin = Plugin::with(&host, &[], watch, &[]);
+    let file = ApiServer::start("node-1").kubeconfig(host.out().parent().expect("a directory"));
+    let cluster =
+        ["--node-name=node-1", "--node-labels", &format!("--kubeconfig={}", file.display())];
+    let plugin = Plugin::with(&host, if joined { &cluster } else { &[] }, watch, &[]);
     kubelet.until_counts("all", &[("mig-1g.10gb", 56)]);
     if !watch.is_empty() {
         let status = host.out().with_file_name("state").join("status.json");

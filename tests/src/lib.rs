@@ -61,18 +61,34 @@ pub fn build_dir() -> &'static Path {
     })
 }
 
+/// Builds a package as it is shipped, and returns the directory of all that is built.
+fn build_shipped(arguments: &[&str]) -> &'static Path {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet"]).args(arguments).current_dir(project());
+    assert!(build.status().expect("cargo runs").success(), "{build:?} failed; run tests/setup.sh");
+    build_dir().parent().expect("target/debug is below target")
+}
+
 /// The hook as it is shipped: static, and optimised whatever the tests are built as.
 fn built_hook() -> &'static Path {
     static HOOK: OnceLock<PathBuf> = OnceLock::new();
     HOOK.get_or_init(|| {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
-        let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--package=mig-cdi-hook", "--profile=hook", "--target"]);
-        let built = build.arg(&target).current_dir(project()).status().expect("cargo runs");
-        assert!(built.success(), "cargo build of the hook failed; run tests/setup.sh");
-        let targets = build_dir().parent().expect("target/debug is below target");
-        targets.join(target).join("hook/mig-cdi-hook")
+        let how = ["--package=mig-cdi-hook", "--profile=hook", "--target", &target];
+        build_shipped(&how).join(target).join("hook/mig-cdi-hook")
+    })
+}
+
+/// The device plugin: as it is shipped for a benchmark, as the tests are built for a test.
+fn built_kubelet() -> &'static Path {
+    static KUBELET: OnceLock<PathBuf> = OnceLock::new();
+    KUBELET.get_or_init(|| {
+        if build_dir().ends_with("release") {
+            let how = ["--package=mig-cdi-kubelet", "--profile=kubelet"];
+            return build_shipped(&how).join("kubelet/mig-cdi-kubelet");
+        }
+        build_dir().join("mig-cdi-kubelet")
     })
 }
 
@@ -81,6 +97,7 @@ fn built_hook() -> &'static Path {
 pub fn program(name: &str) -> PathBuf {
     let built = match name {
         "mig-cdi-hook" => built_hook().to_owned(),
+        "mig-cdi-kubelet" => built_kubelet().to_owned(),
         _ => build_dir().join(name),
     };
     std::env::var_os("MIG_CDI_BIN_DIR").map_or(built, |dir| Path::new(&dir).join(name))
@@ -96,6 +113,7 @@ pub fn make_install(destination: &Path, prefix: &str) {
     make.arg(format!("PREFIX={prefix}"))
         .arg(format!("DESTDIR={}", destination.display()))
         .arg(format!("BUILD={}", build_dir().display()))
+        .arg(format!("KUBELET={}", program("mig-cdi-kubelet").display()))
         .arg(format!("HOOK={}", program("mig-cdi-hook").display()));
     let made = run(&mut make);
     assert_eq!(made.code, 0, "{}", made.stderr);
