@@ -1,0 +1,168 @@
+//! The DaemonSet in a real cluster of one node. No controller runs there that makes pods of it, so its pod is made
+//! here, of the template that the API server has taken.
+
+use mig_cdi_tests::{FakeHost, kubernetes::Node, podman::Podman, program, project, run};
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, fs, process::Command};
+
+const IMAGE: (&str, &str) = ("example.com/mig-cdi-kubelet", "test");
+
+/// Two slices on one GPU, the second of a profile.
+fn slices(second: &str) -> String {
+    format!(
+        "[[gpu]]\nmodel = \"a100-80gb\"\ninstances = [{{ profile = \"2g.20gb\", start = 0 }}, \
+         {{ profile = \"{second}\", start = 2 }}]\n"
+    )
+}
+
+/// Makes the image as its users do, and gives it to the node's engine.
+fn bring_the_image(node: &Node, host: &FakeHost) {
+    let archive = host.out().with_file_name("image.tar");
+    let script = format!(
+        "export PODMAN
+         image=$({} {} {}:{}) && $PODMAN save --quiet --format docker-archive --output {} \"$image\"",
+        project().join("packaging/kubernetes/image").display(),
+        program("mig-cdi-kubelet").display(),
+        IMAGE.0,
+        IMAGE.1,
+        archive.display(),
+    );
+    let made = Podman::new(("runc", "v1")).script(host, &script);
+    assert_eq!(made.code, 0, "{}{}", made.stdout, made.stderr);
+    let mut import = node.inside("ctr");
+    import.arg(format!("--address={}", node.dir().join("socket").display()));
+    let imported = run(import.args(["--namespace=k8s.io", "images", "import"]).arg(archive));
+    assert_eq!(imported.code, 0, "{}", imported.stderr);
+}
+
+/// The host's directories where the chart looks for them: the specs that the engine reads, and an `/etc` in which
+/// the kubelet can make directories without making them on this machine.
+fn prepare(node: &Node, host: &FakeHost) {
+    let script = "set -e
+        mkdir -p /run/cdi /run/etc
+        mount --bind \"$1\" /run/cdi
+        mount -t tmpfs tmpfs /run/etc
+        mkdir /run/etc/upper /run/etc/work
+        mount -t overlay -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work overlay /etc";
+    fs::create_dir_all(host.out()).expect("make a directory");
+    let prepared = run(node.inside("sh").args(["-c", script, "sh"]).arg(host.out()));
+    assert_eq!(prepared.code, 0, "{}", prepared.stderr);
+}
+
+/// The chart's documents, as an administrator renders them whose driver lives below the root of this host.
+fn rendered(host: &FakeHost) -> Vec<Value> {
+    let driver_root = host.root().display().to_string();
+    let rest: Vec<_> =
+        host.flags().into_iter().filter(|flag| !flag.starts_with("--driver-root")).collect();
+    let values = json!({"image": {"repository": IMAGE.0, "tag": IMAGE.1}, "runtimeClassName": "",
+        "driverRoot": driver_root, "watchArgs": rest});
+    let mut helm = Command::new(project().join("tests/helm"));
+    helm.arg("render").arg(project().join("packaging/kubernetes/chart")).arg(values.to_string());
+    let rendered = run(&mut helm);
+    assert_eq!(rendered.code, 0, "{}", rendered.stderr);
+    let text = format!("\n{}", rendered.stdout);
+    let documents = text.split("\n---\n").filter(|text| !text.trim().is_empty());
+    documents.map(|text| yaml_serde::from_str(text).expect("it is YAML")).collect()
+}
+
+/// A pod of the template, beside what the fake driver answers from.
+fn pod_of(daemon_set: &Value, host: &FakeHost) -> Value {
+    let mut pod = daemon_set["spec"]["template"].clone();
+    let (key, path) = host.env();
+    let dir = path.parent().expect("it has one").to_owned();
+    pod["apiVersion"] = json!("v1");
+    pod["kind"] = json!("Pod");
+    pod["metadata"]["name"] = json!("plugin");
+    pod["metadata"]["namespace"] = daemon_set["metadata"]["namespace"].clone();
+    let add = |list: &mut Value, what: Value| list.as_array_mut().expect("a list").push(what);
+    add(&mut pod["spec"]["volumes"], json!({"name": "fake", "hostPath": {"path": dir}}));
+    let container = &mut pod["spec"]["containers"][0];
+    add(&mut container["env"], json!({"name": key, "value": path}));
+    add(
+        &mut container["volumeMounts"],
+        json!({"name": "fake", "mountPath": dir, "readOnly": true}),
+    );
+    pod
+}
+
+fn until_it_offers(node: &Node, what: &str, wanted: &[(&str, &str)]) {
+    let plugin = || {
+        let namespace = "--namespace=mig-cdi";
+        let described = node.kubectl(&["describe", "pod", "plugin", namespace]).stdout;
+        format!("{described}{}", node.kubectl(&["logs", "plugin", namespace]).stdout)
+    };
+    let begin = std::time::Instant::now();
+    node.until(what, || {
+        assert!(begin.elapsed().as_secs() < 240, "not so: {what}: {}", plugin());
+        let found = node.allocatable();
+        wanted.iter().all(|(profile, count)| {
+            let now = found.get(&format!("nvidia.com/mig-{profile}"));
+            now.map_or("0", String::as_str) == *count
+        })
+    });
+}
+
+fn minors(said: &str) -> BTreeSet<u32> {
+    let words = said.split_whitespace().filter_map(|word| word.rsplit_once("/nvidia-cap"));
+    words.filter_map(|(_, minor)| minor.parse().ok()).collect()
+}
+
+#[test]
+fn one_daemon_set_offers_slices() {
+    let host = FakeHost::new(&slices("2g.20gb"));
+    host.install();
+    let node = Node::start(&host);
+    prepare(&node, &host);
+    bring_the_image(&node, &host);
+
+    // The API server takes all of it, as it is.
+    let plain = project().join("packaging/kubernetes/mig-cdi.yaml");
+    let plain = fs::read_to_string(plain).expect("it is there");
+    node.apply(plain.split_once("---\n").expect("the namespace is first").0);
+    let documents = rendered(&host);
+    for document in &documents {
+        node.apply(&document.to_string());
+    }
+    let daemon_set = documents.iter().find(|document| document["kind"] == "DaemonSet");
+    let pod = pod_of(daemon_set.expect("there is one"), &host).to_string();
+
+    // It stays away from nodes without a GPU of NVIDIA.
+    node.apply(&pod);
+    let get = ["get", "pod", "plugin", "--namespace=mig-cdi", "--output=jsonpath={.status}"];
+    node.until("the scheduler says why", || node.ask(&get).contains("didn't match"));
+    let said = node.ask(&["label", "node", "node", "nvidia.com/gpu.present=true"]);
+    assert!(said.contains("labeled"), "{said}");
+    until_it_offers(&node, "two slices", &[("2g.20gb", "2"), ("1g.10gb", "0")]);
+
+    let resource = "nvidia.com/mig-2g.20gb";
+    node.pod("one", &[(resource, 1)], &["sleep", "1000000"]);
+    node.pod("two", &[(resource, 1)], &["sleep", "1000000"]);
+    node.until_phase("one", "Running");
+    node.until_phase("two", "Running");
+    let sees = |pod: &str| minors(&node.exec(pod, &["probe"]).stdout);
+    let (one, two) = (sees("one"), sees("two"));
+    assert!(one.len() == 2 && two.len() == 2 && one.is_disjoint(&two), "{one:?} {two:?}");
+    let (stays, ends) = if one < two { ("one", "two") } else { ("two", "one") };
+    let own = sees(stays);
+
+    // What no pod has becomes another, and the node says so: to the scheduler, and in its labels.
+    node.delete(ends);
+    host.morph(&slices("1g.10gb"));
+    until_it_offers(&node, "another slice", &[("2g.20gb", "1"), ("1g.10gb", "1")]);
+    let features = "/etc/kubernetes/node-feature-discovery/features.d/mig-cdi";
+    node.until("its labels follow", || {
+        let said = run(node.inside("cat").arg(features)).stdout;
+        said.contains("nvidia.com/mig-1g.10gb.count=1\n")
+    });
+
+    // Another pod of the plugin takes over, as when its image is replaced. Nothing is given twice.
+    let said = node.ask(&["delete", "pod", "plugin", "--namespace=mig-cdi"]);
+    assert!(said.contains("deleted"), "{said}");
+    until_it_offers(&node, "nothing", &[("2g.20gb", "0"), ("1g.10gb", "0")]);
+    node.apply(&pod);
+    until_it_offers(&node, "the same", &[("2g.20gb", "1"), ("1g.10gb", "1")]);
+    node.pod("more", &[(resource, 1)], &["probe"]);
+    let why = format!("Insufficient {resource}");
+    node.until("there is no other", || node.describe("more").contains(&why));
+    assert_eq!((node.phase(stays).as_str(), sees(stays)), ("Running", own));
+}
