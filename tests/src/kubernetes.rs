@@ -13,7 +13,7 @@ use crate::{
     run,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -373,6 +373,14 @@ impl Node {
     fn ended(&self) -> bool {
         self.others.iter().chain(&self.kubelet).any(|process| !process.runs())
     }
+}
+
+/// The minors of the nodes of slices that a probe has seen.
+#[must_use]
+pub fn minors(said: &str) -> BTreeSet<u32> {
+    let paths =
+        said.lines().filter_map(|line| line.strip_prefix("node /dev/nvidia-caps/nvidia-cap"));
+    paths.filter_map(|rest| rest.split(' ').next()?.parse().ok()).collect()
 }
 
 /// A program that `tests/kubernetes/setup` has made.

@@ -1,6 +1,7 @@
 //! What the tests share: the built binaries, and a fake host made of files, device nodes and a fake
 //! `libnvidia-ml.so.1`, all fed by one node description.
 
+pub mod chart;
 pub mod containerd;
 pub mod daemon;
 pub mod docker;

@@ -2,7 +2,7 @@
 
 use mig_cdi_tests::{
     FakeHost,
-    kubernetes::{NAME, Node},
+    kubernetes::{NAME, Node, minors},
     matrix,
 };
 use std::{collections::BTreeSet, fs, path::Path};
@@ -152,13 +152,6 @@ fn a_pod_keeps_its_slice() {
     node.until_phase("single", "Succeeded");
     let single = node.logs("single");
     assert!(minors(&single).len() == 4 && single.contains("made 195:1 EPERM"), "{single}");
-}
-
-/// The minors of the nodes of slices that a probe has seen.
-fn minors(said: &str) -> BTreeSet<u32> {
-    let paths =
-        said.lines().filter_map(|line| line.strip_prefix("node /dev/nvidia-caps/nvidia-cap"));
-    paths.filter_map(|rest| rest.split(' ').next()?.parse().ok()).collect()
 }
 
 fn pods_run_and_end(node: &Node) {

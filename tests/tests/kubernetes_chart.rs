@@ -1,7 +1,12 @@
 //! What is deployed to Kubernetes: the chart by Helm's own library, what it renders to, and the image in
 //! podman. No cluster is asked here.
 
-use mig_cdi_tests::{FakeHost, Run, podman::Podman, program, project, run};
+use mig_cdi_tests::{
+    FakeHost,
+    chart::{documents, helm, render},
+    podman::Podman,
+    program, project, run,
+};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,23 +32,6 @@ const CLUSTER: &str = "
 labels: api
 partitioning: { enabled: true, configMap: layouts }
 ";
-
-fn helm(what: &str, values: &str) -> Run {
-    let mut helm = Command::new(project().join("tests/helm"));
-    run(helm.arg(what).arg(project().join("packaging/kubernetes/chart")).arg(values))
-}
-
-fn render(values: &str) -> String {
-    let rendered = helm("render", values);
-    assert_eq!((rendered.code, rendered.stderr.as_str()), (0, ""));
-    rendered.stdout
-}
-
-fn documents(text: &str) -> Vec<Value> {
-    let documents = format!("\n{text}").split("\n---\n").map(str::to_owned).collect::<Vec<_>>();
-    let documents = documents.iter().filter(|text| !text.trim().is_empty());
-    documents.map(|text| yaml_serde::from_str(text).unwrap()).collect()
-}
 
 fn of_kind(text: &str, kind: &str) -> Option<Value> {
     documents(text).into_iter().find(|document| document["kind"] == kind)

@@ -1,9 +1,15 @@
 //! The DaemonSet in a real cluster of one node. No controller runs there that makes pods of it, so its pod is made
 //! here, of the template that the API server has taken.
 
-use mig_cdi_tests::{FakeHost, kubernetes::Node, podman::Podman, program, project, run};
+use mig_cdi_tests::{
+    FakeHost,
+    chart::{documents, render},
+    kubernetes::{Node, minors},
+    podman::Podman,
+    program, project, run,
+};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, fs, process::Command};
+use std::fs;
 
 const IMAGE: (&str, &str) = ("example.com/mig-cdi-kubelet", "test");
 
@@ -56,13 +62,7 @@ fn rendered(host: &FakeHost) -> Vec<Value> {
         host.flags().into_iter().filter(|flag| !flag.starts_with("--driver-root")).collect();
     let values = json!({"image": {"repository": IMAGE.0, "tag": IMAGE.1}, "runtimeClassName": "",
         "driverRoot": driver_root, "watchArgs": rest});
-    let mut helm = Command::new(project().join("tests/helm"));
-    helm.arg("render").arg(project().join("packaging/kubernetes/chart")).arg(values.to_string());
-    let rendered = run(&mut helm);
-    assert_eq!(rendered.code, 0, "{}", rendered.stderr);
-    let text = format!("\n{}", rendered.stdout);
-    let documents = text.split("\n---\n").filter(|text| !text.trim().is_empty());
-    documents.map(|text| yaml_serde::from_str(text).expect("it is YAML")).collect()
+    documents(&render(&values.to_string()))
 }
 
 /// A pod of the template, beside what the fake driver answers from.
@@ -100,11 +100,6 @@ fn until_it_offers(node: &Node, what: &str, wanted: &[(&str, &str)]) {
             now.map_or("0", String::as_str) == *count
         })
     });
-}
-
-fn minors(said: &str) -> BTreeSet<u32> {
-    let words = said.split_whitespace().filter_map(|word| word.rsplit_once("/nvidia-cap"));
-    words.filter_map(|(_, minor)| minor.parse().ok()).collect()
 }
 
 #[test]
