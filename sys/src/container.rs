@@ -1,16 +1,20 @@
 //! The inside of a container that has been made and not started: nodes in its `/dev`, files of the
 //! machine bound into it, in its mount namespace and nowhere else.
 //!
-//! Every path of the container is resolved below a handle of its root by openat2, every node and every
+//! Every path of the container is resolved below a handle of its root (`within`), every node and every
 //! mount is made by descriptor, and all that was made can be taken back.
 
 mod cover;
 
-use crate::{Error, Result, kernel::mount as kernel};
+use crate::{
+    Error, Result,
+    kernel::mount as kernel,
+    within::{Links, open_within},
+};
 use mig_cdi_model::{Major, Minor};
 use nix::{
     errno::Errno,
-    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2},
+    fcntl::{AtFlags, OFlag, openat},
     sched::{CloneFlags, setns},
     sys::{
         stat::{FileStat, Mode, SFlag, fstat, makedev, mkdirat, mknodat},
@@ -43,10 +47,8 @@ impl Source {
     /// When it is not there, or leads through a link.
     pub fn open(path: &Path) -> Result<Source> {
         let fail = |op| move |errno| Error::call(op, path, errno);
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
-        let fd = openat2(nix::fcntl::AT_FDCWD, path, how).map_err(fail("open"))?;
+        let root = open(Path::new("/"), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+        let fd = open_within(&root, path, OFlag::O_PATH, Links::Refused).map_err(fail("open"))?;
         let is_dir = kind(&fstat(&fd).map_err(fail("stat"))?) == SFlag::S_IFDIR;
         let mount = kernel::detached_bind(fd.as_fd()).map_err(fail("clone the mount of"))?;
         kernel::protect(mount.as_fd()).map_err(fail("make read-only"))?;
@@ -132,10 +134,9 @@ impl Container {
     fn open(outside: &OwnedFd, path: &Path, our_dev: u64) -> Result<Container> {
         let root = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
         let shown = path.join("dev");
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-        let dev = openat2(&root, "dev", how).map_err(|errno| Error::call("open", &shown, errno))?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let dev = open_within(&root, Path::new("dev"), flags, Links::Refused)
+            .map_err(|errno| Error::call("open", &shown, errno))?;
         if device(&dev)? == device(&root)? {
             let reason = "it is a directory of the image; the container needs a /dev of its own";
             return Err(Error::refused("use", shown, reason));
@@ -223,19 +224,10 @@ impl Container {
         attach(source, &target, &shown)
     }
 
-    /// Opens a path of the container, links followed below its root. The kernel asks for another try
-    /// when something on the way moves (openat2(2), `EAGAIN`).
+    /// Opens a path of the container, links followed below its root.
     fn resolve(&self, path: &str) -> nix::Result<OwnedFd> {
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        let path = match path.trim_matches('/') {
-            "" => ".",
-            path => path,
-        };
-        let tries = (0..64).map(|_| openat2(&self.root, path, how));
-        let mut opened = tries.skip_while(|opened| matches!(opened, Err(Errno::EAGAIN)));
-        opened.next().unwrap_or(Err(Errno::EAGAIN))
+        let path = Path::new(path.trim_matches('/'));
+        open_within(&self.root, path, OFlag::O_PATH, Links::Followed)
     }
 
     /// Makes a mount point, and the directories above it.

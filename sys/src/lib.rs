@@ -24,6 +24,7 @@ mod process;
 mod publish;
 mod root;
 mod socket;
+mod within;
 
 pub mod elf;
 pub mod ldcache;

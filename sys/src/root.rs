@@ -1,11 +1,15 @@
 //! A directory that stands for `/`: paths below it are resolved as if it were the root of the file
 //! system, so that a driver container's absolute links lead to its own files.
 
-use crate::{Error, NodeStat, Result, error::optional};
+use crate::{
+    Error, NodeStat, Result,
+    error::optional,
+    within::{Links, open_within},
+};
 use nix::{
     dir::Dir,
     errno::Errno,
-    fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat},
+    fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat},
     sys::{
         stat::{FileStat, Mode, fstat, fstatat},
         statfs::{PROC_SUPER_MAGIC, fstatfs},
@@ -17,9 +21,6 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
-
-/// How often openat2 is asked before its "try again" is taken for an answer.
-const AGAIN: usize = 128;
 
 /// An open directory that stands for `/`.
 #[derive(Debug)]
@@ -51,24 +52,15 @@ impl Root {
         self.path.join(below.trim_start_matches('/'))
     }
 
-    /// Opens a path below the root. Links are followed and cannot leave it (openat2, Linux 5.6).
+    /// Opens a path below the root. Links are followed and cannot leave it.
     pub(crate) fn open_below(&self, below: &str, flags: OFlag) -> Result<OwnedFd> {
         let relative = match below.trim_start_matches('/') {
             "" => ".",
             relative => relative,
         };
-        let flags = flags | OFlag::O_CLOEXEC;
         let opened = match self.is_real() {
-            true => openat(&self.fd, relative, flags, Mode::empty()),
-            false => {
-                let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
-                // It gives up on a `..` while anything on the machine is renamed or mounted: ask again.
-                let ask = || openat2(&self.fd, relative, how);
-                (0..AGAIN)
-                    .map(|_| ask())
-                    .find(|got| !matches!(got, Err(Errno::EAGAIN)))
-                    .unwrap_or_else(ask)
-            }
+            true => openat(&self.fd, relative, flags | OFlag::O_CLOEXEC, Mode::empty()),
+            false => open_within(&self.fd, Path::new(relative), flags, Links::Followed),
         };
         opened.map_err(|errno| Error::call("open", self.show(below), errno))
     }
