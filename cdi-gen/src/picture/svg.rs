@@ -164,7 +164,8 @@ impl Page {
             let (x, y, wide) = (from + 1, self.y, to - from - 2);
             match part {
                 Part::Free(_) => {
-                    self.area(&Area { x, y, wide, high: MEMORY }, "free", &hint(part));
+                    let high = MEMORY + COMPUTE;
+                    self.area(&Area { x, y, wide, high }, "free", &hint(part));
                     self.text(x + 8, y + 18, "dim", "free");
                 }
                 Part::Taken(taken) => {
