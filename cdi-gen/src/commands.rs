@@ -23,7 +23,6 @@ use crate::{
     discover::{self, Discovery, Source},
     engines::{self, Installed},
     spec::{Built, NameStyle, Options, VerifyHook},
-    table,
 };
 use clap::ValueEnum;
 use mig_cdi_config::Settings;

@@ -1,10 +1,14 @@
 //! `mig-cdi list`.
 
-use super::{
-    Context, Done, exit,
+use super::{Context, Done, exit};
+use crate::{
+    Exit, Failure,
+    cli::ListArgs,
+    discover::Discovery,
+    picture::tree,
+    spec::handy_name,
     table::{gib, or_dash, table},
 };
-use crate::{Exit, Failure, cli::ListArgs, discover::Discovery, picture::tree, spec::handy_name};
 use mig_cdi_model::{Gpu, MigDevice, MigMode, Topology};
 use serde::Serialize;
 

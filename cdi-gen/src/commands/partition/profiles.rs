@@ -1,13 +1,15 @@
 //! `mig-cdi profiles`: what GPUs can be divided into.
 
 use super::{
-    super::{
-        Context, Done, exit,
-        table::{gib, or_dash, table},
-    },
+    super::{Context, Done, exit},
     Gpus,
 };
-use crate::{Exit, Failure, cli::ProfilesArgs, partition::view::free};
+use crate::{
+    Exit, Failure,
+    cli::ProfilesArgs,
+    partition::view::free,
+    table::{gib, or_dash, table},
+};
 use mig_cdi_model::{Placement, Profile};
 use mig_cdi_sys::nvml::{Division, GpuProfile};
 use serde::Serialize;
