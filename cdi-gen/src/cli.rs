@@ -6,8 +6,8 @@ mod watch;
 
 pub(crate) use configure::{ConfigureArgs, Engine};
 pub(crate) use partition::{
-    ApplyArgs, ChangeArgs, CheckpointArgs, ExportArgs, HoldersArgs, PlanArgs, ProfilesArgs,
-    RestoreArgs, WishArgs,
+    ApplyArgs, ChangeArgs, CheckpointArgs, ExportArgs, HoldersArgs, MapArgs, PlanArgs,
+    ProfilesArgs, RestoreArgs, WishArgs,
 };
 pub(crate) use watch::{StateArgs, StatusArgs, WatchArgs};
 
@@ -31,6 +31,7 @@ const STYLES: styling::Styles = styling::Styles::styled()
 const EXAMPLES: &str = "\
 Examples:
   mig-cdi list                                  every MIG device of this node
+  mig-cdi map                                   a picture of them: who holds what, what is free
   mig-cdi generate                              write /var/run/cdi/nvidia.com-mig.json
   podman run --rm --device nvidia.com/mig=0:2g.20gb:0 IMAGE nvidia-smi -L
   mig-cdi show 0:2g.20gb:0                      what such a container gets, and from which facts
@@ -104,6 +105,11 @@ pub(crate) enum Command {
     Configure(ConfigureArgs),
     /// Show every GPU and MIG device of this node
     List(ListArgs),
+    /// Draw how each GPU is divided: its slices, who holds them, what is free, what still fits
+    ///
+    /// Nothing is changed. Where an instance lies NVML tells to root only; of a GPU that it does not tell,
+    /// the devices are listed.
+    Map(MapArgs),
     /// Show what a container gets with a device, and from which facts
     Show(ShowArgs),
     /// Keep the spec true while MIG changes, until it is told to stop
@@ -317,6 +323,10 @@ pub(crate) struct DoctorArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
+    /// Print a tree: each GPU, its GPU instances, their compute instances
+    #[arg(long, conflicts_with = "json")]
+    pub tree: bool,
+
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -13,7 +13,6 @@ mod plan;
 mod refresh;
 mod show;
 mod status;
-mod table;
 mod verify;
 mod watch;
 
@@ -79,6 +78,7 @@ pub(crate) fn run(
         Command::Doctor(args) => doctor::run(&context, args, broken),
         Command::Configure(args) => configure::run(&context, args),
         Command::List(args) => list::run(&context, args),
+        Command::Map(args) => partition::map(&context, args),
         Command::Show(args) => show::run(&context, args),
         Command::Watch(args) => watch::run(&context, args, looked),
         Command::Status(args) => status::run(&context, args),

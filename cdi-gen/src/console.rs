@@ -1,6 +1,14 @@
-//! Lines for people, on standard error. Colour only on a terminal, and never with `NO_COLOR`.
+//! Lines for people, on standard error. Colour only on a terminal, and never with `NO_COLOR`. And what the
+//! terminal takes of a picture on standard output.
 
+use crate::picture::Style;
 use std::io::{IsTerminal, Write};
+use terminal_size::{Width, terminal_size_of};
+
+/// How wide pictures are where nobody says.
+const WIDTH: usize = 80;
+/// Wider ones are harder to read, narrower ones show nothing.
+const WIDTHS: std::ops::RangeInclusive<usize> = 40..=120;
 
 /// Where messages go.
 #[derive(Debug)]
@@ -15,6 +23,15 @@ impl Console {
         let terminal = std::io::stderr().is_terminal();
         let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Console { verbose, color, terminal }
+    }
+
+    /// What can be drawn on standard output.
+    pub(crate) fn style(&self) -> Style {
+        let variable = |name: &str| std::env::var(name).ok();
+        let terminal = || terminal_size_of(std::io::stdout()).map(|(Width(width), _)| width.into());
+        let told = variable("COLUMNS").and_then(|text| text.parse().ok()).or_else(terminal);
+        let width = told.unwrap_or(WIDTH).clamp(*WIDTHS.start(), *WIDTHS.end());
+        Style { utf8: is_utf8(variable), width }
     }
 
     pub(crate) fn error(&self, message: &str) {
@@ -57,4 +74,29 @@ impl Console {
 fn put(text: &str) {
     // Nothing is left to tell when standard error is gone.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// The first of these that is set and not empty decides (POSIX, Base Definitions 8.2).
+fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let mut set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(variable);
+    let locale = set.find(|value| !value.is_empty()).unwrap_or_default().to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_utf8;
+
+    #[test]
+    fn the_first_locale_that_is_set_decides() {
+        let with = |set: &[(&str, &str)]| {
+            let found = |name: &str| set.iter().find(|(known, _)| *known == name);
+            is_utf8(|name| found(name).map(|(_, value)| (*value).to_owned()))
+        };
+        assert!(with(&[("LANG", "de_DE.UTF-8")]));
+        assert!(with(&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8"), ("LANG", "C")]));
+        assert!(!with(&[("LC_ALL", "C"), ("LC_CTYPE", "C.UTF-8"), ("LANG", "C.UTF-8")]));
+        assert!(!with(&[("LANG", "de_DE.ISO-8859-1")]));
+        assert!(!with(&[]));
+    }
 }

@@ -15,8 +15,10 @@ mod engines;
 mod exit;
 pub mod inventory;
 mod partition;
+mod picture;
 pub mod spec;
 pub mod spec_file;
+mod table;
 mod watch;
 pub mod write;
 

@@ -109,7 +109,7 @@ impl Site {
     #[must_use]
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = self.host.command(args);
-        let reads = ["plan", "apply", "assert", "restore"].contains(&args[0]);
+        let reads = ["plan", "map", "apply", "assert", "restore"].contains(&args[0]);
         let changes = ["apply", "restore"].contains(&args[0]);
         if reads {
             command.arg(format!("--host-root={}", self.host.root().display()));

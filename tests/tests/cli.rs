@@ -36,6 +36,7 @@ fn help_teaches() {
         "Exit codes:",
         "generate",
         "list",
+        "map",
         "show",
         "nodes",
         "doctor",

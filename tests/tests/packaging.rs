@@ -32,6 +32,7 @@ fn installed_files_and_program() {
         ("usr/share/doc/mig-cdi/attacks.md", 0o644),
         ("usr/share/doc/mig-cdi/doctor.md", 0o644),
         ("usr/share/doc/mig-cdi/layouts.md", 0o644),
+        ("usr/share/doc/mig-cdi/map.md", 0o644),
     ] {
         let metadata =
             fs::metadata(dir.path().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));

@@ -3,6 +3,7 @@
 use super::StateArgs;
 use crate::partition::told::InUse;
 use clap::Args;
+use mig_cdi_config::layouts::GpuWord;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -10,6 +11,20 @@ pub(crate) struct ProfilesArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MapArgs {
+    /// Draw these only: index, UUID or PCI address, or all [default: all]
+    #[arg(value_name = "GPU")]
+    pub gpus: Vec<GpuWord>,
+
+    /// Write the picture as SVG, for documents (- for standard output)
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub holders: HoldersArgs,
 }
 
 /// How GPUs are to be divided.

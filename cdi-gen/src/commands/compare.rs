@@ -1,12 +1,13 @@
 //! `mig-cdi compare FILE`: another tool's spec against ours, slice by slice, with reasons.
 
-use super::{Context, Done, exit, plan::text_of, table::table};
+use super::{Context, Done, exit, plan::text_of};
 use crate::{
     Exit, Failure,
     cli::CompareArgs,
     discover::class_of,
     spec::{self, Content, Format},
     spec_file::{DeviceEntry, Fact, SpecFile},
+    table::table,
 };
 use mig_cdi_sys::read_named;
 use serde::Serialize;

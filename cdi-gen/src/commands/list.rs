@@ -1,10 +1,14 @@
 //! `mig-cdi list`.
 
-use super::{
-    Context, Done, exit,
+use super::{Context, Done, exit};
+use crate::{
+    Exit, Failure,
+    cli::ListArgs,
+    discover::Discovery,
+    picture::tree,
+    spec::handy_name,
     table::{gib, or_dash, table},
 };
-use crate::{Exit, Failure, cli::ListArgs, discover::Discovery, spec::handy_name};
 use mig_cdi_model::{Gpu, MigDevice, MigMode, Topology};
 use serde::Serialize;
 
@@ -12,7 +16,11 @@ pub(super) fn run(context: &Context<'_>, args: &ListArgs) -> Result<Done, Failur
     let machine = context.machine()?;
     let discovery = context.discover(machine.as_ref())?;
     let exit = exit(discovery.problems.is_empty());
-    let stdout = if args.json { json(&discovery)? } else { text(context, &discovery.topology) };
+    let stdout = match (args.json, args.tree) {
+        (true, _) => json(&discovery)?,
+        (_, true) => tree(&discovery.topology, context.node.source, context.console.style()),
+        _ => text(context, &discovery.topology),
+    };
     Ok(Done { stdout, exit })
 }
 

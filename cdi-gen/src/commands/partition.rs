@@ -2,11 +2,13 @@
 
 mod apply;
 mod export;
+mod map;
 mod plan;
 mod profiles;
 
 pub(super) use apply::{apply, restore};
 pub(super) use export::{checkpoint, export};
+pub(super) use map::map;
 pub(super) use plan::{assert, plan};
 pub(super) use profiles::profiles;
 
@@ -24,7 +26,7 @@ use mig_cdi_config::layouts::{Assignment, BadLayouts, Candidate, Layout, Layouts
 use mig_cdi_model::GpuIndex;
 use mig_cdi_sim::SimulatedMachine;
 use mig_cdi_sys::{
-    Root,
+    Error, Root, SpecDir,
     nvml::{Divider, Division},
     read_named,
 };
@@ -65,6 +67,15 @@ struct Gpus {
 
 impl Gpus {
     fn read(context: &Context<'_>) -> Result<Gpus, Failure> {
+        let gpus = Gpus::ask(context, "it is left out")?;
+        match gpus.all.is_empty() && gpus.lost > 0 {
+            true => Err(Failure::new(Exit::Incomplete, "nvml can tell of no gpu")),
+            false => Ok(gpus),
+        }
+    }
+
+    /// The same though there may be none that it can tell of. `then` is what becomes of such a one.
+    fn ask(context: &Context<'_>, then: &str) -> Result<Gpus, Failure> {
         if context.node.source == Source::Proc {
             let message = "--source proc: only nvml divides gpus and tells how they are divided";
             return Err(usage(message.to_owned()));
@@ -81,14 +92,11 @@ impl Gpus {
                 Ok(gpu) => all.push(gpu),
                 Err(error) => {
                     lost += 1;
-                    context.console.error(&format!("gpu {index}: {error}; it is left out"));
+                    context.console.error(&format!("gpu {index}: {error}; {then}"));
                 }
             }
         }
-        match all.is_empty() && lost > 0 {
-            true => Err(Failure::new(Exit::Incomplete, "nvml can tell of no gpu")),
-            false => Ok(Gpus { divider, all, lost }),
-        }
+        Ok(Gpus { divider, all, lost })
     }
 
     fn candidates(&self) -> Result<Vec<Candidate>, Failure> {
@@ -176,6 +184,26 @@ fn layouts(file: &Path) -> Result<Layouts, Failure> {
 
 fn unreadable(file: &Path, why: &BadLayouts) -> Failure {
     usage(format!("read {}: {why}", file.display()))
+}
+
+/// Gives a file that the user names its content, whole or not at all.
+fn write(context: &Context<'_>, file: &Path, text: &str) -> Result<(), Failure> {
+    let path = mig_cdi_sys::absolute(file)?;
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
+        return Err(usage(format!("write {}: not the path of a file", path.display())));
+    };
+    let dir = SpecDir::open_or_make(dir).map_err(|error| match error {
+        Error::UnsafeDir { path, .. } => {
+            let path = path.display();
+            let message =
+                format!("write into {path}: others can; name a file where only root writes");
+            Failure::new(Exit::Refused, message)
+        }
+        error => error.into(),
+    })?;
+    dir.replace(name, text.as_bytes())?;
+    context.console.status(&format!("wrote {}", path.display()));
+    Ok(())
 }
 
 /// Who holds what. When `all` must be known, a process that cannot be looked into is a failure.

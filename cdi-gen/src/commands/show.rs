@@ -1,14 +1,12 @@
 //! `mig-cdi show NAME`.
 
-use super::{
-    Context, Done, exit,
-    table::{gib, table},
-};
+use super::{Context, Done, exit};
 use crate::{
     Exit, Failure,
     cli::ShowArgs,
     discover::Source,
     spec::{self, Built, Content, label},
+    table::{gib, table},
 };
 use mig_cdi_model::{
     DeviceNode, Gpu, HostNode, MigDevice, MigMode, Topology,

@@ -76,6 +76,15 @@ impl Holders {
         (!names.is_empty()).then(|| names.join(", "))
     }
 
+    /// Each of those who hold just this: a GPU as a whole, a GPU instance as a whole, or a compute instance.
+    pub(crate) fn just(&self, gpu: u32, part: Option<(u32, Option<u32>)>) -> Vec<String> {
+        let names = match part {
+            None => self.gpus.get(&gpu),
+            Some((gi, ci)) => self.slices.get(&(gpu, gi, ci)),
+        };
+        names.into_iter().flatten().cloned().collect()
+    }
+
     pub(super) fn add_gpu(&mut self, minor: u32, who: &str) {
         self.gpus.entry(minor).or_default().insert(who.to_owned());
     }

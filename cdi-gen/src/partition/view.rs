@@ -70,3 +70,19 @@ fn compute(
     let holder = holders.of(gpu.minor, gi, Some(ci.id));
     Compute { id: CiId(ci.id), placement: ci.placement, holder }
 }
+
+/// Where one more could be made. A place that no instance overlaps is no good when other slices or engines
+/// are used up, which the driver counts.
+pub(crate) fn free(gpu: &Division, profile: &GpuProfile) -> Vec<Placement> {
+    if profile.remaining == Some(0) {
+        return Vec::new();
+    }
+    let taken = |place: &Placement| {
+        let overlaps = |there: Placement| {
+            place.start < there.start.saturating_add(there.size)
+                && there.start < place.start.saturating_add(place.size)
+        };
+        gpu.instances.iter().any(|instance| overlaps(instance.placement))
+    };
+    profile.placements.iter().filter(|place| !taken(place)).copied().collect()
+}

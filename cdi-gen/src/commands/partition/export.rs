@@ -11,7 +11,6 @@ use crate::{
 };
 use mig_cdi_config::layouts::{mig_parted_yaml, pinned_yaml};
 use mig_cdi_model::GpuIndex;
-use mig_cdi_sys::{Error, SpecDir};
 
 pub(in super::super) fn export(context: &Context<'_>, args: &ExportArgs) -> Result<Done, Failure> {
     let gpus = Gpus::read(context)?;
@@ -45,20 +44,6 @@ pub(in super::super) fn checkpoint(
         return Err(Failure::new(Exit::Incomplete, message));
     }
     let text = pinned(&gpus, CHECKPOINT)?;
-    let path = mig_cdi_sys::absolute(&args.file)?;
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
-        return Err(super::usage(format!("write {}: not the path of a file", path.display())));
-    };
-    let dir = SpecDir::open_or_make(dir).map_err(|error| match error {
-        Error::UnsafeDir { path, .. } => {
-            let path = path.display();
-            let message =
-                format!("write into {path}: others can; name a file where only root writes");
-            Failure::new(Exit::Refused, message)
-        }
-        error => error.into(),
-    })?;
-    dir.replace(name, text.as_bytes())?;
-    context.console.status(&format!("wrote {}", path.display()));
+    super::write(context, &args.file, &text)?;
     Ok(Done { stdout: String::new(), exit: Exit::Success })
 }

@@ -1,13 +1,14 @@
 //! `mig-cdi plan` and `mig-cdi assert`: what a wish would change.
 
 use super::{
-    super::{Context, Done, exit, table::table},
+    super::{Context, Done, exit},
     Gpus, holders,
 };
 use crate::{
     Exit, Failure,
     cli::PlanArgs,
     partition::apply::{Change, label, layout_of},
+    table::table,
 };
 use mig_cdi_layout::{Action, Home, Step};
 use mig_cdi_sys::nvml::Division;

@@ -1,13 +1,15 @@
 //! `mig-cdi profiles`: what GPUs can be divided into.
 
 use super::{
-    super::{
-        Context, Done, exit,
-        table::{gib, or_dash, table},
-    },
+    super::{Context, Done, exit},
     Gpus,
 };
-use crate::{Exit, Failure, cli::ProfilesArgs};
+use crate::{
+    Exit, Failure,
+    cli::ProfilesArgs,
+    partition::view::free,
+    table::{gib, or_dash, table},
+};
 use mig_cdi_model::{Placement, Profile};
 use mig_cdi_sys::nvml::{Division, GpuProfile};
 use serde::Serialize;
@@ -82,21 +84,6 @@ impl<'a> Gpu<'a> {
         let Division { index, uuid, model, mig, profiles, .. } = gpu;
         Gpu { index: *index, uuid, model, mig: *mig, profiles: profiles.iter().map(row).collect() }
     }
-}
-
-/// Where one more could be made. A place that no instance overlaps is no good when other slices or engines
-/// are used up, which the driver counts.
-fn free(gpu: &Division, profile: &GpuProfile) -> Vec<Placement> {
-    if profile.remaining == Some(0) {
-        return Vec::new();
-    }
-    let taken = |place: &Placement| {
-        let overlaps = |there: Placement| {
-            place.start < there.start + there.size && there.start < place.start + place.size
-        };
-        gpu.instances.iter().any(|instance| overlaps(instance.placement))
-    };
-    profile.placements.iter().filter(|place| !taken(place)).copied().collect()
 }
 
 fn text(gpu: &Division) -> String {

@@ -1,7 +1,7 @@
 //! Plain columns, two spaces apart.
 
 /// Lines up rows under a head; every line ends without trailing space.
-pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = head.map(str::len);
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -16,12 +16,12 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
 }
 
 /// The value, or a dash.
-pub(super) fn or_dash(value: Option<impl ToString>) -> String {
+pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
 /// MiB as GiB with up to two decimals: `9.5 GiB`.
-pub(super) fn gib(mib: u64) -> String {
+pub(crate) fn gib(mib: u64) -> String {
     let hundredths = (mib * 100 + 512) / 1024;
     let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
     format!("{} GiB", text.trim_end_matches('0').trim_end_matches('.'))

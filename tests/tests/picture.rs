@@ -1,0 +1,461 @@
+//! `mig-cdi map` and `mig-cdi list --tree`: what is drawn, compared byte for byte and, for layouts by chance,
+//! held against the description that they were made of.
+//!
+//! `UPDATE_GOLDEN=1 cargo test --test picture` writes what is printed now; read the diff.
+
+use mig_cdi_model::Placement;
+use mig_cdi_sim::{Model, PRESETS, preset};
+use mig_cdi_tests::{
+    FakeHost, Run, geometries::accepted, mig_cdi, partition::Site, program, project, run,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Command,
+};
+
+const UTF8: &str = "C.UTF-8";
+const ASCII: &str = "C";
+
+fn shown(args: &[&str], locale: &str) -> Run {
+    run(mig_cdi(args).env("LC_ALL", "").env("LANG", locale))
+}
+
+/// The text, of a run that was complete.
+fn drawn(args: &[&str], locale: &str) -> String {
+    let run = shown(args, locale);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{args:?}");
+    run.stdout
+}
+
+fn is_updated() -> bool {
+    std::env::var_os("UPDATE_GOLDEN").is_some()
+}
+
+/// Holds a file of the tree against what is printed.
+fn same(path: &Path, found: &str) {
+    if is_updated() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, found).unwrap();
+    }
+    let expected = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    similar_asserts::assert_eq!(found, expected, "{}", path.display());
+}
+
+#[test]
+fn pictures() {
+    let dir = project().join("tests/golden/pictures");
+    let mut names: BTreeSet<String> = PRESETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    names
+        .extend(fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()));
+    assert!(names.len() >= 11, "{names:?}");
+    for name in names {
+        let described = dir.join(&name).join("node.toml");
+        let node = if described.exists() { described.to_str().unwrap() } else { &name };
+        for (locale, suffix) in [(UTF8, ""), (ASCII, "-ascii")] {
+            let map = drawn(&["map", "--node", node], locale);
+            let tree = drawn(&["list", "--tree", "--node", node], locale);
+            assert!(map.lines().all(|line| line.chars().count() <= 80), "{map}");
+            assert!(locale != ASCII || map.is_ascii() && tree.is_ascii(), "{map}{tree}");
+            same(&dir.join(&name).join(format!("map{suffix}.txt")), &map);
+            same(&dir.join(&name).join(format!("tree{suffix}.txt")), &tree);
+        }
+    }
+}
+
+#[test]
+fn the_first_locale_that_is_set_decides() {
+    let with = |set: &[(&str, &str)]| {
+        let mut command = mig_cdi(["map", "--node", "a30"]);
+        run(command.envs(set.iter().copied())).stdout.is_ascii()
+    };
+    assert!(with(&[]));
+    assert!(!with(&[("LANG", "de_DE.UTF-8")]));
+    assert!(with(&[("LC_ALL", "POSIX"), ("LC_CTYPE", "C.UTF-8"), ("LANG", "C.UTF-8")]));
+    assert!(!with(&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8"), ("LANG", "C")]));
+}
+
+#[test]
+fn the_documents_show_what_the_program_draws() {
+    let example = drawn(&["map", "6", "--node", "hgx-h100"], UTF8);
+    let path = project().join("docs/map.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let (head, rest) = text.split_once("```\n").unwrap();
+    let (block, tail) = rest.split_once("```\n").unwrap();
+    if is_updated() {
+        fs::write(&path, format!("{head}```\n{example}```\n{tail}")).unwrap();
+    } else {
+        similar_asserts::assert_eq!(block, example, "docs/map.md");
+    }
+    let node = project().join("tests/golden/pictures/in-use/node.toml");
+    let svg = drawn(&["map", "--svg=-", "--node", node.to_str().unwrap()], UTF8);
+    same(&project().join("docs/picture.svg"), &svg);
+}
+
+/// A GPU instance of a description.
+struct Part {
+    profile: &'static str,
+    at: Placement,
+    slices: u32,
+    compute: Vec<Placement>,
+}
+
+impl Part {
+    fn text(&self) -> String {
+        let Part { profile, at, compute, .. } = self;
+        let words: Vec<_> =
+            compute.iter().map(|ci| format!("\"{}c@{}\"", ci.size, ci.start)).collect();
+        let start = at.start;
+        format!("{{ profile = \"{profile}\", start = {start}, compute = [{}] }}", words.join(","))
+    }
+}
+
+/// A small generator.
+struct Roll(u64);
+
+impl Roll {
+    fn below(&mut self, limit: u32) -> u32 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 32) as u32) % limit
+    }
+
+    /// Compute instances that a GPU instance may hold, by start.
+    fn compute(&mut self, slices: u32) -> Vec<Placement> {
+        let mut found = Vec::new();
+        let mut next = 0;
+        while next < slices {
+            let size = 1 + self.below(slices - next);
+            if self.below(4) > 0 {
+                found.push(Placement { start: next, size });
+            }
+            next += size;
+        }
+        found
+    }
+
+    /// Instances that the hardware takes side by side, by start.
+    fn layout(&mut self, model: &'static Model) -> Vec<Part> {
+        let rows = model.profiles.iter();
+        let mut spots: Vec<_> =
+            rows.flat_map(|row| row.starts.iter().map(move |at| (row, *at))).collect();
+        let most = self.below(8);
+        let mut parts: Vec<Part> = Vec::new();
+        while !spots.is_empty() && parts.len() < most as usize {
+            let (row, start) = spots.swap_remove(self.below(spots.len() as u32) as usize);
+            let at = Placement { start, size: row.size };
+            let whole = vec![Placement { start: 0, size: row.slices }];
+            let compute = if self.below(2) == 0 { whole } else { self.compute(row.slices) };
+            parts.push(Part { profile: row.name, at, slices: row.slices, compute });
+            if !accepted(model, &parts.iter().map(Part::text).collect::<Vec<_>>()) {
+                parts.pop();
+            }
+        }
+        parts.sort_by_key(|part| part.at.start);
+        parts
+    }
+}
+
+/// A GPU as it is drawn in ASCII.
+#[derive(Debug)]
+struct Drawn<'a> {
+    /// Left edges of the boxes, and the last right one.
+    edges: Vec<usize>,
+    /// Lines of the two rows.
+    memory: Vec<&'a str>,
+    compute: Vec<&'a str>,
+    /// Device by key.
+    devices: BTreeMap<&'a str, &'a str>,
+    fits: String,
+}
+
+const GUTTER: usize = 7;
+
+fn columns(line: &str, what: char) -> Vec<usize> {
+    let found = line[GUTTER..].char_indices().filter(|(_, c)| *c == what);
+    found.map(|(column, _)| column).collect()
+}
+
+fn read<'a>(block: &'a str) -> Drawn<'a> {
+    let lines: Vec<_> = block.lines().collect();
+    let borders: Vec<_> = (0..lines.len()).filter(|i| lines[*i].starts_with("       +")).collect();
+    let [top, middle, bottom] = borders[..] else { panic!("three borders in {block}") };
+    let below = &lines[bottom + 1..];
+    let rows = below.iter().take_while(|line| !line.starts_with("taken: "));
+    let row = |line: &&'a str| line.split_once(' ').map(|(key, rest)| (key, rest.trim_start()));
+    let devices = rows.filter(|line| !line.starts_with(' ')).filter_map(row);
+    let devices = devices.map(|(key, rest)| (key, rest.split("  ").next().unwrap()));
+    let fits = below.iter().skip_while(|line| !line.starts_with("still fits: "));
+    Drawn {
+        edges: columns(lines[top], '+'),
+        memory: lines[top + 1..middle].to_vec(),
+        compute: lines[middle + 1..bottom].to_vec(),
+        devices: devices.collect(),
+        fits: fits.map(|line| line.trim()).collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// The text between two columns, its lines joined.
+fn inside(lines: &[&str], from: usize, to: usize) -> String {
+    let cut = lines.iter().map(|line| line[GUTTER + from + 1..GUTTER + to].trim());
+    cut.collect::<Vec<_>>().join(" ").trim().to_owned()
+}
+
+/// Holds what is drawn of a GPU against what it was made of.
+fn check(index: usize, block: &str, model: &'static Model, parts: &[Part]) {
+    let drawn = read(block);
+    let ends = model.profiles.iter().flat_map(|row| row.starts.iter().map(|at| at + row.size));
+    let width = ends.max().unwrap();
+    let unit = drawn.edges.last().unwrap() / width as usize;
+    assert_eq!(unit * width as usize, *drawn.edges.last().unwrap(), "{block}");
+    // Every memory slice is in one box: the edges are those of the instances and of each free slice.
+    let mut edges = BTreeSet::from([width]);
+    let mut next = 0;
+    for part in parts {
+        edges.extend(next..=part.at.start);
+        next = part.at.start + part.at.size;
+    }
+    edges.extend(next..width);
+    let edges: Vec<_> = edges.into_iter().map(|slice| slice as usize * unit).collect();
+    assert_eq!(drawn.edges, edges, "{block}");
+    let mut free: BTreeSet<u32> = (0..width).collect();
+    for part in parts {
+        let Placement { start, size } = part.at;
+        let (from, to) = (start as usize * unit, (start + size) as usize * unit);
+        let text = inside(&drawn.memory, from, to);
+        let key = text.split_whitespace().next().unwrap();
+        let tight = text[key.len()..].replace(' ', "");
+        assert_eq!(tight, part.profile, "{block}");
+        check_compute(index, block, &drawn, part, key, (from, to));
+        free.retain(|slice| !(start..start + size).contains(slice));
+    }
+    for slice in free {
+        let (from, to) = (slice as usize * unit, (slice + 1) as usize * unit);
+        assert_eq!(inside(&drawn.memory, from, to), "free", "{block}");
+        assert_eq!(inside(&drawn.compute, from, to), "", "{block}");
+    }
+    // What still fits is what the hardware takes, each alone.
+    let texts: Vec<_> = parts.iter().map(Part::text).collect();
+    let mut listed = BTreeSet::new();
+    for fit in drawn.fits["still fits: ".len()..].split("; ").filter(|fit| fit.contains(" at ")) {
+        let (profile, starts) = fit.split_once(" at ").unwrap();
+        listed.extend(starts.split(',').map(|at| (profile.to_owned(), at.parse::<u32>().unwrap())));
+    }
+    let rows = model.profiles.iter();
+    let spots = rows.flat_map(|row| row.starts.iter().map(move |at| (row.name.to_owned(), *at)));
+    let fits = |(profile, start): &(String, u32)| {
+        let more = format!("{{ profile = \"{profile}\", start = {start} }}");
+        accepted(model, &[&texts[..], &[more]].concat())
+    };
+    assert_eq!(listed, spots.filter(fits).collect(), "{block}");
+}
+
+/// Every compute slice of a GPU instance is drawn once, and its devices are where they are.
+fn check_compute(
+    index: usize,
+    block: &str,
+    drawn: &Drawn<'_>,
+    part: &Part,
+    key: &str,
+    (from, to): (usize, usize),
+) {
+    let edges: Vec<_> =
+        columns(drawn.compute[0], '|').into_iter().filter(|at| (from..=to).contains(at)).collect();
+    let cells: Vec<_> =
+        edges.windows(2).map(|pair| inside(&drawn.compute, pair[0], pair[1])).collect();
+    let (mut expected, mut next, mut number) = (Vec::new(), 0, 0);
+    let profile = part.profile.replace('+', ".");
+    let start = part.at.start;
+    for ci in &part.compute {
+        expected.extend((next..ci.start).map(|_| ".".to_owned()));
+        number += 1;
+        let pips = "#".repeat(ci.size as usize);
+        let (own, name) = match ci.size == part.slices {
+            true => (key.to_owned(), format!("{index}:{profile}:{start}")),
+            false => {
+                let (size, at) = (ci.size, ci.start);
+                (format!("{key}{number}"), format!("{index}:{size}c.{profile}:{start}:{at}"))
+            }
+        };
+        assert_eq!(drawn.devices.get(own.as_str()), Some(&name.as_str()), "{own} in {block}");
+        expected.push(format!("{own} {pips}"));
+        next = ci.start + ci.size;
+    }
+    expected.extend((next..part.slices).map(|_| ".".to_owned()));
+    assert_eq!(cells, expected, "{block}");
+}
+
+#[test]
+fn any_layout_is_drawn_as_it_is() {
+    let mut roll = Roll(11);
+    let dir = tempfile::tempdir().unwrap();
+    let node = dir.path().join("node.toml");
+    for key in ["a100-80gb", "h100-80gb", "b200", "a30", "rtx-pro-6000"] {
+        let model = Model::find(key).unwrap();
+        for _ in 0..4 {
+            let gpus: Vec<_> = (0..16).map(|_| roll.layout(model)).collect();
+            let gpu = |(card, parts): (usize, &Vec<Part>)| {
+                let texts: Vec<_> = parts.iter().map(Part::text).collect();
+                let dri = format!("dri = {{ card = {card}, render = {} }}", 128 + card);
+                let texts = texts.join(",");
+                format!("[[gpu]]\nmodel = \"{key}\"\n{dri}\ninstances = [{texts}]\n")
+            };
+            fs::write(&node, gpus.iter().enumerate().map(gpu).collect::<String>()).unwrap();
+            let node = node.to_str().unwrap();
+            let map = drawn(&["map", "--node", node], ASCII);
+            assert!(map.is_ascii() && map.lines().all(|line| line.len() <= 80), "{map}");
+            let blocks: Vec<_> = map.split("\n\n").filter(|b| b.starts_with("GPU ")).collect();
+            assert_eq!(blocks.len(), gpus.len());
+            for (index, (block, parts)) in blocks.iter().zip(&gpus).enumerate() {
+                check(index, block, model, parts);
+            }
+            check_svg(&drawn(&["map", "--svg=-", "--node", node], ASCII), &map);
+        }
+    }
+}
+
+/// The document is one of XML, needs nothing else, shows the names of the text, and no two boxes overlap.
+fn check_svg(svg: &str, map: &str) {
+    let document = roxmltree::Document::parse(svg).unwrap_or_else(|e| panic!("{e}: {svg}"));
+    let root = document.root_element();
+    let text_of = |name: &str| {
+        let mut found = root.children().filter(|node| node.has_tag_name(name));
+        found.next().and_then(|node| node.text()).unwrap_or_default().to_owned()
+    };
+    // `has_tag_name` of a plain name takes any namespace.
+    assert_eq!(root.tag_name().name(), "svg");
+    assert!(!text_of("title").is_empty() && text_of("desc").contains("GPU 0: "), "{svg}");
+    let described = text_of("desc");
+    assert!(!svg.contains("href") && !svg.contains("url(") && !svg.contains("@import"));
+    let texts: Vec<_> = document
+        .descendants()
+        .filter(|node| node.has_tag_name("text"))
+        .map(|node| node.text().unwrap_or_default())
+        .collect();
+    for block in map.split("\n\n").filter(|b| b.starts_with("GPU ") && b.contains("DEVICE")) {
+        for name in
+            read(block).devices.values().filter(|name| name.contains(':') && !name.ends_with(':'))
+        {
+            assert!(texts.iter().any(|t| t.split_whitespace().any(|w| w == *name)), "{name}");
+            assert!(described.contains(name), "{name} in {described}");
+        }
+    }
+    let side = |node: roxmltree::Node<'_, '_>, name: &str| -> i64 {
+        node.attribute(name).unwrap().parse().unwrap()
+    };
+    let boxes: Vec<_> = document
+        .descendants()
+        .filter(|node| ["free", "taken", "used"].contains(&node.attribute("class").unwrap_or("")))
+        .filter(|node| node.has_tag_name("rect"))
+        .map(|node| ["x", "y", "width", "height"].map(|name| side(node, name)))
+        .collect();
+    for (i, a) in boxes.iter().enumerate() {
+        for b in &boxes[..i] {
+            let apart = |at: usize| a[at] + a[at + 2] <= b[at] || b[at] + b[at + 2] <= a[at];
+            assert!(apart(0) || apart(1), "{a:?} and {b:?}");
+        }
+    }
+}
+
+const A100: &str = "[[gpu]]\nmodel = \"a100-80gb\"\n";
+
+#[test]
+fn holders_are_named_where_they_are() {
+    let site = Site::new(A100);
+    site.must(&["apply", "0=2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
+    site.container(&[30, 31]);
+    let node = site.node();
+    let gi = node.gpus[0].instances.iter().find(|gi| gi.placement.start == 6).unwrap().id;
+    let cap = 3 + 9 * gi + 1;
+    // A command of another's choosing drives neither the terminal nor the document.
+    let evil = "x<b>&\"\x1b[2Jé";
+    site.opens(99, evil, &format!("/dev/nvidia-caps/nvidia-cap{cap}"));
+    let map = site.must(&["map"]).stdout;
+    let lines: Vec<_> = map.lines().collect();
+    let below = |device: &str| {
+        let at = lines.iter().position(|line| line.split_whitespace().nth(1) == Some(device));
+        lines[at.unwrap_or_else(|| panic!("{device} in {map}")) + 1].trim()
+    };
+    let held = "* in use by container 4f08cd7afbc6 (pid 77, sleep inf)";
+    let holder = |start: u32| {
+        node.gpus[0].instances.iter().find(|gi| gi.id == 3).unwrap().placement.start == start
+    };
+    for start in [0, 4] {
+        let told = below(&format!("0:2g.20gb:{start}"));
+        assert_eq!(told == held, holder(start), "{map}");
+    }
+    assert_eq!(below("0:1g.10gb:6"), "* in use by pid 99, x<b>&\"?[2J?", "{map}");
+    assert_eq!(map.matches("| A* 2g").count() + map.matches("| B* 2g").count(), 1, "{map}");
+    assert!(map.is_ascii() && map.contains("* is in use."), "{map}");
+    let svg = site.must(&["map", "--svg=-"]).stdout;
+    check_svg(&svg, &map);
+    assert!(svg.contains("x&lt;b&gt;&amp;&quot;?[2Jé"), "{svg}");
+    assert_eq!(svg.matches("class=\"busy\"").count(), 3, "three compute slices: {svg}");
+    let told = site.must(&["map", "--in-use=0=pod default/train"]).stdout;
+    assert!(told.contains("* in use as a whole by pod default/train\n"), "{told}");
+}
+
+#[test]
+fn the_file_is_written_whole_and_where_only_its_owner_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gpus.svg");
+    let flag = format!("--svg={}", file.display());
+    let args = ["map", "--node=a30", flag.as_str()];
+    let written = shown(&args, ASCII);
+    assert_eq!((written.code, written.stdout.as_str()), (0, ""), "{}", written.stderr);
+    assert_eq!(fs::read_to_string(&file).unwrap(), drawn(&["map", "--node=a30", "--svg=-"], ASCII));
+    fs::remove_file(&file).unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
+    let refused = shown(&args, ASCII);
+    assert_eq!((refused.code, file.exists()), (5, false), "{}", refused.stderr);
+}
+
+#[test]
+fn gpus_are_chosen_as_everywhere() {
+    let heads = |words: &[&str]| {
+        let map = drawn(&[&["map", "--node=hgx-h100"], words].concat(), ASCII);
+        let heads = map.lines().filter_map(|line| line.strip_prefix("GPU ")?.split(':').next());
+        heads.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(heads(&["7", "2"]), ["2", "7"]);
+    assert_eq!(heads(&["0000:19:00.0", "0"]), ["0"]);
+    assert_eq!(heads(&["GPU-348674ea-c9c3-51f7-9cd0-453824902d91"]), ["0"]);
+    assert_eq!(heads(&["all"]).len(), 8);
+    let absent = shown(&["map", "--node=a30", "2"], ASCII);
+    let expected = "error: no gpu 2 on this node; it has gpu 0, gpu 1\n";
+    assert_eq!((absent.code, absent.stderr.as_str()), (2, expected));
+    assert_eq!(shown(&["map", "--node=a30", "first"], ASCII).code, 2);
+}
+
+/// What nobody tells is not drawn, and what is known is said.
+#[test]
+fn what_is_not_told_is_listed() {
+    let host = FakeHost::new(preset("a30").unwrap());
+    let listed = host.run(&["map", "--source=proc"]);
+    assert_eq!(listed.code, 0, "{}", listed.stderr);
+    let whole = "GPU minor 1: NVIDIA A30 at 0000:65:00.0\n";
+    assert!(listed.stdout.contains(whole), "{}", listed.stdout);
+    assert!(
+        listed.stdout.contains("without NVML nobody tells where")
+            && listed.stdout.ends_with("  1:4:0\n")
+    );
+    // NVML tells placements to root only.
+    for dir in host.root().ancestors().take(2) {
+        fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
+    }
+    let copy = host.root().join("mig-cdi");
+    fs::copy(program("mig-cdi"), &copy).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).arg("map");
+    let ordinary = run(command.args(host.flags()).env(host.env().0, host.env().1));
+    assert_eq!(ordinary.code, 3, "{}", ordinary.stderr);
+    assert!(
+        ordinary.stdout.contains("NVML does not tell where its instances lie"),
+        "{}",
+        ordinary.stdout
+    );
+    assert_eq!(ordinary.stdout.matches("  MIG-").count(), 7, "{}", ordinary.stdout);
+    assert!(ordinary.stderr.contains("it is listed, not drawn"), "{}", ordinary.stderr);
+}
