@@ -1,6 +1,6 @@
 //! `make install`: the files are where a distribution expects them, and the installed program runs.
 
-use mig_cdi_tests::{make_install, run};
+use mig_cdi_tests::{make_install, project, run};
 use std::{fs, os::unix::fs::MetadataExt, path::Path, process::Command};
 
 #[test]
@@ -24,19 +24,12 @@ fn installed_files_and_program() {
         ("usr/share/mig-cdi/engines/mig-cdi-example.container", 0o644),
         ("usr/share/mig-cdi/engines/containerd-1.7/etc/containerd/config.toml", 0o644),
         ("usr/share/mig-cdi/kubernetes/mig-cdi.yaml", 0o644),
-        ("usr/share/doc/mig-cdi/kubernetes.md", 0o644),
-        ("usr/share/doc/mig-cdi/engines.md", 0o644),
-        ("usr/share/doc/mig-cdi/spec.md", 0o644),
-        ("usr/share/doc/mig-cdi/watch.md", 0o644),
-        ("usr/share/doc/mig-cdi/hook.md", 0o644),
-        ("usr/share/doc/mig-cdi/attacks.md", 0o644),
-        ("usr/share/doc/mig-cdi/doctor.md", 0o644),
-        ("usr/share/doc/mig-cdi/layouts.md", 0o644),
     ] {
         let metadata =
             fs::metadata(dir.path().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
         assert_eq!(metadata.mode() & 0o7777, mode, "{path}");
     }
+    pages_are_whole(&dir.path().join("usr/share/doc/mig-cdi"));
     let mut program = Command::new(dir.path().join("usr/bin/mig-cdi"));
     program
         .args(["list", "--node=a30", "--config"])
@@ -54,6 +47,17 @@ fn installed_files_and_program() {
     make_install(dir.path(), "/usr");
     let kept = fs::read_to_string(dir.path().join("etc/mig-cdi/config.toml")).unwrap();
     assert_eq!(kept, "kind = \"example.com/mine\"\n");
+}
+
+/// Every page is there as it is.
+fn pages_are_whole(installed: &Path) {
+    let pages = fs::read_dir(project().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    for page in pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")) {
+        let copy = installed.join(page.file_name().unwrap());
+        let metadata = fs::metadata(&copy).unwrap_or_else(|e| panic!("{copy:?}: {e}"));
+        assert_eq!(metadata.mode() & 0o7777, 0o644, "{copy:?}");
+        assert_eq!(fs::read(&copy).unwrap(), fs::read(&page).unwrap(), "{copy:?}");
+    }
 }
 
 /// What is installed elsewhere names what is installed there, and nothing is switched on.
