@@ -90,3 +90,43 @@ fn another_prefix() {
     let links = run(Command::new("find").arg(dir.path()).args(["-type", "l", "-printf", "%f\n"]));
     assert_eq!(links.stdout, "mig-cdi-runtime\n", "no unit is enabled");
 }
+
+/// The file that is shipped shows every key with its default, and no other key is taken.
+#[test]
+fn settings_are_those_of_the_file() {
+    let shipped = fs::read_to_string(project().join("config/config.toml")).unwrap();
+    let is_key =
+        |line: &&str| line.starts_with("#[") || line.contains(" = ") && !line.contains("# ");
+    let keys = shipped.lines().filter(|line| line.starts_with('#')).filter(is_key);
+    let text: String = keys.map(|line| format!("{}\n", &line[1..])).collect();
+    let read = mig_cdi_config::Settings::parse(&text).unwrap();
+    assert_eq!(read, mig_cdi_config::Settings::parse("").unwrap());
+    assert_eq!(text.lines().count(), 18, "{text}");
+    mig_cdi_config::Settings::parse("unknown = 1\n").unwrap_err();
+}
+
+/// What a build makes is what an installation takes.
+#[test]
+fn make_builds_what_it_installs() {
+    let make = |target: &str| {
+        let mut make = Command::new("make");
+        let said = run(make.args(["-n", "-C", "packaging", target]).current_dir(project()));
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        said.stdout
+    };
+    let (build, install) = (make("build"), make("install"));
+    for (package, profile) in
+        [("mig-cdi", "release"), ("mig-cdi-kubelet", "kubelet"), ("mig-cdi-hook", "hook")]
+    {
+        let line = build
+            .lines()
+            .find(|line| format!("{line} ").contains(&format!("--package {package} ")));
+        let line = line.unwrap_or_else(|| panic!("{package} is not built: {build}"));
+        assert!(
+            line.contains("--release") && profile == "release"
+                || line.contains(&format!("--profile {profile}")),
+            "{line}"
+        );
+        assert!(install.contains(&format!("{profile}/{package} ")), "{install}");
+    }
+}
