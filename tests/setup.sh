@@ -41,6 +41,7 @@ fetch debian-root bookworm main amd64 libc6 libgcc-s1
 fetch lib64-root bookworm main i386 libc6-amd64 lib64gcc-s1
 # Engines that know CDI: containerd and Docker of Debian 12 do not. These run there as they are.
 fetch engines trixie main "$(dpkg --print-architecture)" containerd docker.io docker-cli
+fetch compose trixie main "$(dpkg --print-architecture)" docker-compose
 # podman of Debian 13 with its OCI runtimes, and what of its libraries Debian 12 has not or has older. It is laid
 # over /usr in a mount namespace of its own.
 fetch podman trixie main "$(dpkg --print-architecture)" podman conmon crun runc netavark uidmap libc6 libassuan9 \

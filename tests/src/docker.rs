@@ -3,9 +3,11 @@
 use crate::{
     FakeHost,
     daemon::{Daemon, Setting},
+    project,
     root::Root,
     run,
 };
+use std::{fs, process::Command};
 
 /// A Docker that runs.
 #[derive(Debug)]
@@ -73,6 +75,34 @@ impl Docker {
     pub fn probe_by_runtime(&self, ask: &str, args: &[&str]) -> Result<String, String> {
         let ask = ["--runtime=mig-cdi".to_owned(), format!("--annotation=mig-cdi/devices={ask}")];
         self.run(&ask, args)
+    }
+
+    /// Has Debian's compose run the service of a file once, as a container of the probe: what it printed.
+    ///
+    /// # Errors
+    /// How compose or Docker refuses.
+    ///
+    /// # Panics
+    /// When it is not there, or the file cannot be written.
+    pub fn compose(&self, file: &str, service: &str, args: &[&str]) -> Result<String, String> {
+        let program = "target/test-deps/compose/usr/libexec/docker/cli-plugins/docker-compose";
+        let program = project().join(program);
+        assert!(program.exists(), "{} is not there; run tests/setup.sh", program.display());
+        let over = format!(
+            "services: {{ {service}: {{ image: '{IMAGE}', entrypoint: [probe], command: {args:?}, \
+             network_mode: none, cap_add: [MKNOD] }} }}"
+        );
+        let mut compose = Command::new(program);
+        compose.env_clear().env("HOME", self.0.dir());
+        compose.env("DOCKER_HOST", format!("unix://{}/socket", self.0.dir().display()));
+        compose.args(["--progress=quiet", "--project-name=docs"]);
+        for (name, text) in [("compose.yaml", file), ("over.yaml", &over)] {
+            let path = self.0.dir().join(name);
+            fs::write(&path, text).expect("write the file");
+            compose.arg("--file").arg(path);
+        }
+        let run = run(compose.args(["run", "--rm", "--no-TTY", service]));
+        if run.code == 0 { Ok(run.stdout) } else { Err(run.stderr) }
     }
 
     fn run(&self, options: &[String], args: &[&str]) -> Result<String, String> {

@@ -5,6 +5,7 @@ pub mod chart;
 pub mod containerd;
 pub mod daemon;
 pub mod docker;
+pub mod docs;
 pub mod driver;
 pub mod geometries;
 pub mod hook;

@@ -1,6 +1,6 @@
 //! `make install`: the files are where a distribution expects them, and the installed program runs.
 
-use mig_cdi_tests::{make_install, run};
+use mig_cdi_tests::{make_install, project, run};
 use std::{fs, os::unix::fs::MetadataExt, path::Path, process::Command};
 
 #[test]
@@ -24,20 +24,13 @@ fn installed_files_and_program() {
         ("usr/share/mig-cdi/engines/mig-cdi-example.container", 0o644),
         ("usr/share/mig-cdi/engines/containerd-1.7/etc/containerd/config.toml", 0o644),
         ("usr/share/mig-cdi/kubernetes/mig-cdi.yaml", 0o644),
-        ("usr/share/doc/mig-cdi/kubernetes.md", 0o644),
-        ("usr/share/doc/mig-cdi/engines.md", 0o644),
-        ("usr/share/doc/mig-cdi/spec.md", 0o644),
-        ("usr/share/doc/mig-cdi/watch.md", 0o644),
-        ("usr/share/doc/mig-cdi/hook.md", 0o644),
-        ("usr/share/doc/mig-cdi/attacks.md", 0o644),
-        ("usr/share/doc/mig-cdi/doctor.md", 0o644),
-        ("usr/share/doc/mig-cdi/layouts.md", 0o644),
-        ("usr/share/doc/mig-cdi/map.md", 0o644),
+        ("usr/share/doc/mig-cdi/picture.svg", 0o644),
     ] {
         let metadata =
             fs::metadata(dir.path().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
         assert_eq!(metadata.mode() & 0o7777, mode, "{path}");
     }
+    pages_are_whole(&dir.path().join("usr/share/doc/mig-cdi"));
     let mut program = Command::new(dir.path().join("usr/bin/mig-cdi"));
     program
         .args(["list", "--node=a30", "--config"])
@@ -55,6 +48,17 @@ fn installed_files_and_program() {
     make_install(dir.path(), "/usr");
     let kept = fs::read_to_string(dir.path().join("etc/mig-cdi/config.toml")).unwrap();
     assert_eq!(kept, "kind = \"example.com/mine\"\n");
+}
+
+/// Every page is there as it is.
+fn pages_are_whole(installed: &Path) {
+    let pages = fs::read_dir(project().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    for page in pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")) {
+        let copy = installed.join(page.file_name().unwrap());
+        let metadata = fs::metadata(&copy).unwrap_or_else(|e| panic!("{copy:?}: {e}"));
+        assert_eq!(metadata.mode() & 0o7777, 0o644, "{copy:?}");
+        assert_eq!(fs::read(&copy).unwrap(), fs::read(&page).unwrap(), "{copy:?}");
+    }
 }
 
 /// What is installed elsewhere names what is installed there, and nothing is switched on.
@@ -86,4 +90,44 @@ fn another_prefix() {
     }
     let links = run(Command::new("find").arg(dir.path()).args(["-type", "l", "-printf", "%f\n"]));
     assert_eq!(links.stdout, "mig-cdi-runtime\n", "no unit is enabled");
+}
+
+/// The file that is shipped shows every key with its default, and no other key is taken.
+#[test]
+fn settings_are_those_of_the_file() {
+    let shipped = fs::read_to_string(project().join("config/config.toml")).unwrap();
+    let is_key =
+        |line: &&str| line.starts_with("#[") || line.contains(" = ") && !line.contains("# ");
+    let keys = shipped.lines().filter(|line| line.starts_with('#')).filter(is_key);
+    let text: String = keys.map(|line| format!("{}\n", &line[1..])).collect();
+    let read = mig_cdi_config::Settings::parse(&text).unwrap();
+    assert_eq!(read, mig_cdi_config::Settings::parse("").unwrap());
+    assert_eq!(text.lines().count(), 18, "{text}");
+    mig_cdi_config::Settings::parse("unknown = 1\n").unwrap_err();
+}
+
+/// What a build makes is what an installation takes.
+#[test]
+fn make_builds_what_it_installs() {
+    let make = |target: &str| {
+        let mut make = Command::new("make");
+        let said = run(make.args(["-n", "-C", "packaging", target]).current_dir(project()));
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        said.stdout
+    };
+    let (build, install) = (make("build"), make("install"));
+    for (package, profile) in
+        [("mig-cdi", "release"), ("mig-cdi-kubelet", "kubelet"), ("mig-cdi-hook", "hook")]
+    {
+        let line = build
+            .lines()
+            .find(|line| format!("{line} ").contains(&format!("--package {package} ")));
+        let line = line.unwrap_or_else(|| panic!("{package} is not built: {build}"));
+        assert!(
+            line.contains("--release") && profile == "release"
+                || line.contains(&format!("--profile {profile}")),
+            "{line}"
+        );
+        assert!(install.contains(&format!("{profile}/{package} ")), "{install}");
+    }
 }

@@ -1,0 +1,210 @@
+//! The documents as tests read them: links, headings, words in backquotes, and commands.
+
+use crate::project;
+use std::fs;
+
+/// A document.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// Where it is, from the root of the project.
+    pub path: String,
+    /// All of it.
+    pub text: String,
+}
+
+/// Lines that are shown as they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// What a fence says of its language, or nothing.
+    pub language: String,
+    /// The lines, without the indentation of the block.
+    pub lines: Vec<String>,
+}
+
+/// With what a line of shell begins. What begins otherwise is no command.
+const PROGRAMS: [&str; 18] = [
+    "mig-cdi",
+    "mig-cdi-hook",
+    "mig-cdi-kubelet",
+    "mig-cdi-runtime",
+    "podman",
+    "docker",
+    "kubectl",
+    "helm",
+    "systemctl",
+    "journalctl",
+    "make",
+    "cargo",
+    "apt",
+    "dnf",
+    "rpm",
+    "dpkg",
+    "mkdir",
+    ".",
+];
+
+impl Page {
+    /// Reads one.
+    ///
+    /// # Panics
+    /// When it is not there.
+    #[must_use]
+    pub fn read(path: &str) -> Page {
+        let text = fs::read_to_string(project().join(path));
+        let text = text.unwrap_or_else(|e| panic!("{path}: {e}"));
+        Page { path: path.to_owned(), text }
+    }
+
+    /// Every document for users: those at the top, and whatever is in `docs`.
+    ///
+    /// # Panics
+    /// When there are none.
+    #[must_use]
+    pub fn all() -> Vec<Page> {
+        let found = fs::read_dir(project().join("docs")).expect("docs is there");
+        let names = found.map(|entry| entry.expect("an entry").file_name());
+        let mut paths: Vec<_> = names
+            .map(|name| format!("docs/{}", name.to_str().expect("a name in utf-8")))
+            .filter(|path| path.ends_with(".md"))
+            .collect();
+        paths.sort();
+        paths.splice(0..0, ["README.md", "SECURITY.md"].map(str::to_owned));
+        paths.iter().map(|path| Page::read(path)).collect()
+    }
+
+    /// The text without the blocks, and the blocks.
+    #[must_use]
+    pub fn parts(&self) -> (String, Vec<Block>) {
+        let (mut prose, mut blocks) = (String::new(), Vec::new());
+        let (mut open, mut fenced, mut after_blank) = (None::<Block>, false, true);
+        for line in self.text.lines() {
+            let fence = line.strip_prefix("```");
+            let indented = line.strip_prefix("    ");
+            match (&mut open, fence, indented) {
+                (Some(_), Some(_), _) if fenced => {
+                    blocks.extend(open.take());
+                    fenced = false;
+                }
+                (Some(block), _, _) if fenced => block.lines.push(line.to_owned()),
+                (Some(block), _, Some(rest)) => block.lines.push(rest.to_owned()),
+                (None, Some(language), _) => {
+                    open = Some(Block { language: language.to_owned(), lines: Vec::new() });
+                    fenced = true;
+                }
+                (None, _, Some(rest)) if after_blank => {
+                    open = Some(Block { language: String::new(), lines: vec![rest.to_owned()] });
+                }
+                _ => {
+                    blocks.extend(open.take());
+                    prose += line;
+                    prose.push('\n');
+                }
+            }
+            after_blank = line.is_empty();
+        }
+        blocks.extend(open);
+        (prose, blocks)
+    }
+
+    /// What stands in backquotes in the text; a break of the line is a blank.
+    #[must_use]
+    pub fn spans(&self) -> Vec<String> {
+        let (prose, _) = self.parts();
+        prose.split('`').skip(1).step_by(2).map(|span| span.replace('\n', " ")).collect()
+    }
+
+    /// The targets of links.
+    #[must_use]
+    pub fn links(&self) -> Vec<String> {
+        let (prose, _) = self.parts();
+        // Not what stands in backquotes.
+        let text: String = prose.split('`').step_by(2).collect::<Vec<_>>().join("x");
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        targets.map(|(target, _)| target.to_owned()).collect()
+    }
+
+    /// What links to headings say behind `#`.
+    #[must_use]
+    pub fn anchors(&self) -> Vec<String> {
+        let (prose, _) = self.parts();
+        let headings = prose.lines().filter(|line| line.starts_with('#'));
+        headings.map(|line| anchor(line.trim_start_matches('#').trim())).collect()
+    }
+
+    /// The blocks of shell, each as its commands.
+    ///
+    /// # Panics
+    /// When a block is half a shell's.
+    #[must_use]
+    pub fn shell(&self) -> Vec<Vec<String>> {
+        let (_, blocks) = self.parts();
+        blocks.iter().filter_map(|block| self.commands(block)).collect()
+    }
+
+    fn commands(&self, block: &Block) -> Option<Vec<String>> {
+        let named = ["", "sh", "bash", "console"].contains(&block.language.as_str());
+        let first = block.lines.first().map_or("", String::as_str);
+        if !named || !is_command(first) {
+            let ours = block.lines.iter().find(|line| line.starts_with("mig-cdi "));
+            assert!(ours.is_none(), "{}: a command in what is no shell: {ours:?}", self.path);
+            return None;
+        }
+        let lines = block.lines.iter().filter(|line| !line.trim().is_empty());
+        let commands = lines.flat_map(|line| {
+            assert!(is_command(line), "{}: {line:?} in a block of commands", self.path);
+            without_comment(line).split(" && ").flat_map(|part| part.split("; ")).map(plain)
+        });
+        Some(commands.flat_map(|command| choices(&command)).collect())
+    }
+}
+
+/// As GitHub makes it of a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase();
+    let kept = kept.chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+fn is_command(line: &str) -> bool {
+    let word = plain(line).split(' ').next().unwrap_or_default().to_owned();
+    // `make PATH` is what `mig-cdi nodes` says.
+    PROGRAMS.contains(&word.as_str()) && !line.starts_with("make /")
+        || word.starts_with("tests/")
+        || word.starts_with("packaging/")
+}
+
+fn without_comment(line: &str) -> &str {
+    line.split_once(" #").map_or(line, |(command, _)| command).trim()
+}
+
+/// The command without `sudo` and variables in front of it.
+fn plain(command: &str) -> String {
+    let words = command.split(' ').skip_while(|word| *word == "sudo" || word.contains("=/"));
+    words.collect::<Vec<_>>().join(" ").trim().to_owned()
+}
+
+/// `a|b` is two commands.
+fn choices(command: &str) -> Vec<String> {
+    let Some(word) = command.split(' ').find(|word| word.contains('|') && word.len() > 1) else {
+        return vec![command.to_owned()];
+    };
+    word.split('|').map(|choice| command.replace(word, choice)).collect()
+}
+
+/// Whether `FILE::TEST` is a test; `attacks` and `races` stand for `hook_attacks` and `hook_races`, as in
+/// `docs/attacks.md`.
+#[must_use]
+pub fn is_test(name: &str) -> bool {
+    let Some((file, test)) = name.split_once("::") else { return false };
+    let read =
+        |file: &str| fs::read_to_string(project().join("tests/tests").join(format!("{file}.rs")));
+    let Ok(source) = read(file).or_else(|_| read(&format!("hook_{file}"))) else { return false };
+    let lines: Vec<_> = source.lines().map(str::trim).collect();
+    let functions = [format!("fn {test}("), format!("async fn {test}(")];
+    let found = lines.iter().position(|line| functions.iter().any(|f| line.starts_with(f)));
+    // Its attributes are just before it.
+    found.is_some_and(|at| {
+        let mut before = lines[..at].iter().rev().take_while(|line| line.starts_with("#["));
+        before.any(|line| *line == "#[test]" || line.starts_with("#[tokio::test"))
+    })
+}

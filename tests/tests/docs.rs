@@ -1,0 +1,390 @@
+//! The documents are true: links lead somewhere, tests that are named are there, and every command is run or
+//! names the test that runs it. Pages are found by looking, so a new one is held to the same.
+
+use mig_cdi_sim::preset;
+use mig_cdi_tests::{
+    Run,
+    docs::{Page, is_test},
+    hook::{feed, oci_config},
+    machine::Machine,
+    mig_cdi,
+    partition::Site,
+    program, project, run,
+};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
+
+/// Who runs the commands that are not ours, or that do what no test may do to its machine: how such a command begins,
+/// and the test, or the script that the tests are started by.
+const ELSEWHERE: [(&str, &str); 34] = [
+    ("apt install ./mig-cdi_", "docs_engines::podman_is_done_in_three_commands"),
+    (
+        "podman run --rm --device nvidia.com/mig=all docker.io/",
+        "docs_engines::podman_is_done_in_three_commands",
+    ),
+    (
+        "podman run --rm --device nvidia.com/mig=0:2g.20gb:0 docker.io/",
+        "docs_engines::rootless_podman",
+    ),
+    (
+        "podman run --rm --device nvidia.com/mig=0:2g.20gb:0 IMAGE",
+        "podman::a_container_gets_its_slice_and_no_other",
+    ),
+    (
+        "podman --runtime /usr/bin/mig-cdi-runtime run --annotation",
+        "hook_engines::under_its_other_name_it_is_a_runtime",
+    ),
+    ("mkdir -p /etc/containers/systemd", "docs_engines::quadlet"),
+    ("mig-cdi configure podman --quadlet | sudo tee ", "docs_engines::quadlet"),
+    ("systemctl start mig-cdi-example", "docs_engines::quadlet"),
+    ("journalctl -u mig-cdi-example", "docs_engines::quadlet"),
+    ("docker run --rm --device nvidia.com/mig=", "docs_engines::docker_and_compose"),
+    ("docker compose run --rm train", "docs_engines::docker_and_compose"),
+    ("docker run --runtime mig-cdi ", "hook_engines::docker_gives_a_slice_by_its_runtime"),
+    ("systemctl restart docker", "docs_engines::docker_and_compose"),
+    ("systemctl restart containerd", "docs_engines::containerd_by_cri"),
+    ("systemctl daemon-reload", "systemd::systemd_has_nothing_to_say_against_them"),
+    ("systemctl enable --now mig-cdi", "systemd::watch_does_nothing_that_its_service_forbids"),
+    (
+        "systemctl enable mig-cdi-refresh",
+        "systemd::the_oneshot_does_nothing_that_its_service_forbids",
+    ),
+    (
+        "systemctl start mig-cdi-refresh",
+        "systemd::the_oneshot_does_nothing_that_its_service_forbids",
+    ),
+    (
+        "systemctl enable mig-cdi-restore",
+        "systemd::the_restore_does_nothing_that_its_service_forbids",
+    ),
+    (
+        ". /run/mig-cdi/environment",
+        "hook_engines::a_container_gets_the_slice_that_it_asked_for_and_no_other",
+    ),
+    ("make -C packaging build", "packaging::make_builds_what_it_installs"),
+    ("make -C packaging install PREFIX=/usr/local", "packaging::another_prefix"),
+    ("tests/demo", ".ci/run"),
+    ("tests/run", ".ci/run"),
+    ("tests/machine/run", ".ci/run"),
+    (
+        "tests/engines/matrix",
+        "engine_matrix::every_engine_gives_what_is_asked_and_the_document_says_so",
+    ),
+    ("cargo build --profile kubelet", "kubernetes_chart::the_image_runs"),
+    ("packaging/kubernetes/image", "kubernetes_chart::the_image_runs"),
+    (
+        "helm install mig-cdi packaging/",
+        "kubernetes_chart::helm_has_nothing_to_say_against_the_chart",
+    ),
+    ("kubectl get node NODE -o", "kubernetes::a_pod_gets_its_slices"),
+    ("kubectl get nodes -o", "kubernetes_daemonset::one_daemon_set_offers_slices"),
+    ("kubectl label node NODE", "kubernetes_cluster::a_label_divides_what_no_pod_has"),
+    ("kubectl get node NODE -L", "kubernetes_cluster::a_label_divides_what_no_pod_has"),
+    ("mig-cdi status", "watch::status_and_metrics_say_what_there_is"),
+];
+
+/// The same for what packages are built and installed with.
+const PACKAGES: [&str; 10] = [
+    "apt ",
+    "dnf ",
+    "rpm ",
+    "dpkg",
+    "cargo deb",
+    "cargo install ",
+    "cargo generate-rpm",
+    "packaging/",
+    "make -C packaging ",
+    "tests/packages/",
+];
+
+/// Pages that need name no test: what is a promise of people; and two that are written beside this. Once they are
+/// here and name theirs, they are to go from this list.
+const UNTESTED: [&str; 3] = ["SECURITY.md", "docs/map.md", "docs/packages.md"];
+
+#[test]
+fn links_lead_somewhere() {
+    let pages = Page::all().into_iter().chain([Page::read("ARCHITECTURE.md")]);
+    for page in pages {
+        let dir = project().join(Path::new(&page.path).parent().unwrap());
+        for link in page.links().iter().filter(|link| !link.contains("://")) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { project().join(&page.path) } else { dir.join(path) };
+            assert!(target.exists(), "{}: {link} leads nowhere", page.path);
+            if !anchor.is_empty() {
+                let text = fs::read_to_string(&target).unwrap();
+                let anchors = Page { path: link.clone(), text }.anchors();
+                assert!(anchors.iter().any(|a| a == anchor), "{}: {link}: {anchors:?}", page.path);
+            }
+        }
+    }
+}
+
+/// Tests and benchmarks, as documents name them: `file::test`, `file.rs`, `--bench name`. Every page names one.
+#[test]
+fn tests_and_benchmarks_that_are_named_are_there() {
+    let there = |path: &str| project().join(path).exists();
+    for page in Page::all() {
+        let mut named = 0;
+        for span in page.spans() {
+            let path = &page.path;
+            if span.contains("::") && !span.contains(' ') {
+                assert!(is_test(&span), "{path}: {span} is no test");
+                named += 1;
+            } else if span.ends_with(".rs") {
+                let found = there(&span) || there(&format!("tests/tests/{span}"));
+                assert!(found, "{path}: {span} is not there");
+                named += 1;
+            } else if let Some((_, bench)) = span.split_once("--bench ") {
+                assert!(there(&format!("tests/benches/{bench}.rs")), "{path}: {span}");
+                assert!(span.starts_with("cargo bench -p mig-cdi-tests "), "{path}: {span}");
+                named += 1;
+            } else if span.starts_with("tests/") && !span.contains(' ') {
+                assert!(there(&span), "{path}: {span} is not there");
+            }
+        }
+        let may = UNTESTED.contains(&page.path.as_str());
+        assert!(named > 0 || may, "{}: no test is named", page.path);
+    }
+}
+
+/// Commands in blocks are run, those of ours on a fake host; commands of ours in sentences and tables are parsed.
+#[test]
+fn every_command_is_taken_by_its_program() {
+    let mut used = BTreeSet::new();
+    for page in Page::all() {
+        for block in page.shell() {
+            let host = Host::new();
+            for command in &block {
+                println!("{}: {command}", page.path);
+                let known = ELSEWHERE.iter().find(|(begin, _)| command.starts_with(begin));
+                match known {
+                    Some((begin, _)) => drop(used.insert(*begin)),
+                    None if PACKAGES.iter().any(|begin| command.starts_with(begin)) => {
+                        let script = project().join("tests/packages/run");
+                        assert!(script.exists(), "{}: nobody runs {command}", page.path);
+                    }
+                    None => host.run(command),
+                }
+            }
+        }
+        for span in page.spans() {
+            parsed(&page.path, &span);
+        }
+    }
+    for (begin, proof) in ELSEWHERE {
+        assert!(used.contains(begin), "no document has {begin:?}");
+        assert!(is_test(proof) || project().join(proof).exists(), "{begin}: {proof} is no test");
+    }
+}
+
+/// A host for the commands of a block, which follow each other.
+struct Host {
+    site: Site,
+    machine: Machine,
+}
+
+impl Host {
+    /// The GPU of the documents, and another that is not divided.
+    fn new() -> Host {
+        let node = format!(
+            "{}\n[[gpu]]\nmodel = \"a100-80gb\"\nmig = false\n",
+            preset("a100-80gb").unwrap()
+        );
+        let host = Host { site: Site::new(&node), machine: Machine::new() };
+        fs::write(host.file("layouts.yaml"), LAYOUTS).unwrap();
+        let generated = host.site.host.generate(&[]);
+        assert_eq!(generated.code, 0, "{}", generated.stderr);
+        fs::copy(host.site.host.spec(), host.file("nvidia.yaml")).unwrap();
+        host
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.site.host.out().with_file_name(name).display().to_string()
+    }
+
+    fn run(&self, command: &str) {
+        let command = command
+            .replace("/var/run/cdi/nvidia.yaml", &self.file("nvidia.yaml"))
+            .replace("layouts.yaml", &self.file("layouts.yaml"));
+        let mut words: Vec<&str> = command.split_whitespace().collect();
+        let layout = self.file("layout.yaml");
+        if ["checkpoint", "restore"].contains(&words[1]) && words.len() == 2 {
+            words.push(&layout);
+        }
+        let (run, fine): (Run, &[i32]) = match (words[0], words[1]) {
+            ("mig-cdi-hook", _) => (self.hook(&words), &[0]),
+            ("mig-cdi-kubelet", _) | (_, "watch") => return parsed("a block", &command),
+            ("mig-cdi", "configure") => (self.configure(&words[2..]), &[0]),
+            ("mig-cdi", _) if words.contains(&"--node") => (run(&mut mig_cdi(&words[1..])), &[0]),
+            ("mig-cdi", "doctor") => {
+                let root = format!("--host-root={}", self.site.host.root().display());
+                (self.site.run(&[&words[1..], &[&root]].concat()), &[0, 1])
+            }
+            ("mig-cdi", _) => (self.site.run(&words[1..]), &[0]),
+            _ => panic!("nobody runs {command:?}: name the test that does in ELSEWHERE"),
+        };
+        let said = format!("{}{}", run.stdout, run.stderr);
+        assert!(fine.contains(&run.code), "{command}: exit code {}: {said}", run.code);
+    }
+
+    fn hook(&self, words: &[&str]) -> Run {
+        let [_, door, options @ .., "<", _] = words else { panic!("{words:?} reads nothing") };
+        self.site.host.configure_hook("");
+        let config = format!("--config={}", self.site.host.config().display());
+        let mut hook = self.site.host.hook(&[&[*door], options, &[&config]].concat());
+        let asks = oci_config(&[], &[("mig-cdi/devices", "0:2g.20gb:0")], false);
+        feed(&mut hook, asks.as_bytes())
+    }
+
+    fn configure(&self, words: &[&str]) -> Run {
+        let release = match words[0] {
+            "podman" => "5.5.0",
+            "containerd" => "1.7.24",
+            "crio" => "1.36.0",
+            _ => "26.1.5",
+        };
+        let words = format!("{} --engine-version={release}", words.join(" "));
+        run(&mut self.machine.command(&words))
+    }
+}
+
+/// What a layout file of the documents is called has to be there.
+const LAYOUTS: &str = "version: v1
+mig-configs:
+  all-balanced:
+    - devices: all
+      mig-enabled: true
+      mig-devices: { 1g.10gb: 2, 2g.20gb: 1, 3g.40gb: 1 }
+";
+
+/// A command of ours in a sentence: its words are known to the program. What is behind an ellipsis is not said.
+fn parsed(path: &str, span: &str) {
+    let said = span.split(['…', '<']).next().unwrap().trim();
+    let words: Vec<String> = said.split_whitespace().map(instead).collect();
+    let [name, rest @ ..] = &words[..] else { return };
+    if rest.is_empty() || !["mig-cdi", "mig-cdi-hook", "mig-cdi-kubelet"].contains(&name.as_str()) {
+        return;
+    }
+    let mut command = Command::new(program(name));
+    command.env_clear();
+    if name == "mig-cdi-hook" {
+        let help = run(command.arg("--help")).stdout;
+        for word in rest.iter().filter(|word| word.starts_with('-') || *word == &rest[0]) {
+            let word = word.split('=').next().unwrap();
+            assert!(help.contains(word), "{path}: {span}: {word} is unknown");
+        }
+        return;
+    }
+    let run = run(command.args(rest).arg("--help"));
+    assert_eq!(run.code, 0, "{path}: {span}: {}", run.stderr);
+}
+
+/// Something for a placeholder.
+fn instead(word: &str) -> String {
+    match word {
+        "ENGINE" => "docker".to_owned(),
+        word => word.replace("VENDOR/CLASS", "example.com/class"),
+    }
+}
+
+/// All pages are linked from the first, and all commands of the program are in one of them.
+#[test]
+fn nothing_is_left_out() {
+    let pages = Page::all();
+    let links = pages[0].links();
+    for page in &pages[1..] {
+        assert!(links.contains(&page.path), "README.md does not link {}", page.path);
+    }
+    let help = run(&mut mig_cdi(["--help"])).stdout;
+    let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let names: Vec<_> =
+        commands.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert!(names.len() > 10, "{help}");
+    for name in names {
+        let command = format!("mig-cdi {name}");
+        assert!(pages.iter().any(|page| page.text.contains(&command)), "no page has {command}");
+    }
+}
+
+/// The tables are those of the help, and of the source; and the programs do end so.
+#[test]
+fn exit_codes_are_the_programs() {
+    let page = Page::read("docs/exit-codes.md").text;
+    for name in ["mig-cdi", "mig-cdi-hook"] {
+        let help = run(Command::new(program(name)).arg("--help").env_clear()).stdout;
+        let said = help.split("Exit codes:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+        let said: Vec<_> = said.lines().filter_map(|line| line.trim().split_once("  ")).collect();
+        let table = page.split(&format!("## {name}\n")).nth(1).unwrap();
+        let rows = table.lines().skip(1).skip_while(|line| !line.starts_with('|'));
+        let rows = rows.take_while(|line| line.starts_with('|')).skip(2);
+        let cells: Vec<_> = rows.map(|row| row.split(" | ").collect::<Vec<_>>()).collect();
+        let table: Vec<_> =
+            cells.iter().map(|row| (row[0].trim_start_matches("| "), row[1])).collect();
+        assert_eq!(table, said, "{name}");
+        let wrong = run(Command::new(program(name)).args(["--no-such-option"]).env_clear());
+        assert_eq!(wrong.code, 2, "{name}");
+    }
+    let source = fs::read_to_string(project().join("cdi-gen/src/exit.rs")).unwrap();
+    let codes: Vec<_> = source
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = "))
+        .collect();
+    let codes: Vec<_> = codes.iter().map(|(_, code)| *code).collect();
+    assert_eq!(codes, ["0", "1", "2", "3", "4", "5", "6"]);
+    for name in ["mig-cdi-kubelet", "mig-cdi-runtime"] {
+        assert!(page.contains(&format!("## {name}\n")), "{name}");
+    }
+    let kubelet = run(Command::new(program("mig-cdi-kubelet")).arg("--no-such-option").env_clear());
+    assert_eq!(kubelet.code, 2, "{}", kubelet.stderr);
+}
+
+/// What is said to be a message of ours is in the sources, and what is said to be an engine's is in the tests of
+/// engines, or there is a report of it beside it.
+#[test]
+fn messages_are_those_of_the_programs() {
+    let page = Page::read("docs/troubleshooting.md").text;
+    let section = |heading: &str| {
+        let text =
+            page.split(&format!("## {heading}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
+        let rows = text.lines().filter(|line| line.starts_with("| ")).skip(1);
+        rows.map(|row| {
+            let (first, rest) = row[2..].split_once(" | ").unwrap();
+            (first.split('`').nth(1).map(str::to_owned), rest.to_owned())
+        })
+        .collect::<Vec<_>>()
+    };
+    let crates = ["cdi-gen", "hook", "kubelet", "sys", "config", "layout", "model"];
+    let ours: String = crates.map(|name| sources(&project().join(name).join("src"))).concat();
+    let rows = section("mig-cdi says");
+    assert!(rows.len() > 10);
+    for (message, _) in rows {
+        let message = message.expect("a message in backquotes");
+        for part in message.split('…') {
+            assert!(ours.contains(part.trim()), "no program says {part:?}");
+        }
+    }
+    let tests =
+        sources(&project().join("tests/tests")) + &sources(&project().join("tests/src")) + &ours;
+    for (message, rest) in section("The engine says") {
+        let Some(message) = message.filter(|_| !rest.contains("](https://github.com/")) else {
+            continue;
+        };
+        assert!(tests.contains(&message), "{message:?} is neither tested nor reported");
+    }
+}
+
+/// All Rust below a directory, with texts that go on in the next line put together.
+fn sources(dir: &Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(dir).unwrap_or_else(|e| panic!("{dir:?}: {e}")) {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all += &sources(&path);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let mut parts = text.split("\\\n");
+            all += parts.next().unwrap();
+            parts.for_each(|part| all += part.trim_start());
+        }
+    }
+    all
+}

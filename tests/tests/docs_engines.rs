@@ -1,0 +1,176 @@
+//! The quick starts, in the engines that they are about: their commands are taken from the pages.
+
+use mig_cdi_sim::preset;
+use mig_cdi_tests::{
+    FakeHost, Run,
+    containerd::Containerd,
+    docker::Docker,
+    docs::Page,
+    driver::Layout,
+    make_install, matrix,
+    podman::{Kind, Podman, VARIANTS, compile},
+    root::Root,
+};
+
+/// The image of the pages.
+const IMAGE: &str = "nvidia/cuda:13.0.0-base-ubuntu24.04";
+const SMI: &str = "nvidia-smi -L";
+/// What a container is seen to have with the slice of the pages: its nodes, which open, and what comes of
+/// making another's.
+const NODES: [&str; 2] = [
+    "node /dev/nvidia-caps/nvidia-cap30 444 508:30 ENXIO",
+    "node /dev/nvidia-caps/nvidia-cap31 444 508:31 ENXIO",
+];
+
+fn passed(run: &Run) -> &str {
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    &run.stdout
+}
+
+/// The capability nodes that were seen.
+fn caps(said: &str) -> Vec<&str> {
+    said.lines().filter(|line| line.starts_with("node /dev/nvidia-caps/")).collect()
+}
+
+/// A command of a page for [`Podman::script`]: its programs are those of the test, the image is the root
+/// file system, and what runs in it is said here.
+fn script(command: &str, mig_cdi: &str, run: &str, probe: &str) -> String {
+    let image = [format!("docker.io/{IMAGE} {SMI}"), format!("{IMAGE} {SMI}")];
+    let image = image.iter().find(|image| command.contains(*image));
+    match command.strip_prefix("mig-cdi ") {
+        Some(rest) => format!("{mig_cdi} {rest} $FLAGS >/dev/null\n"),
+        None => command
+            .replace("podman run", run)
+            .replace(image.expect("it names the image"), &format!("--rootfs $ROOTFS {probe}")),
+    }
+}
+
+/// The word behind `--device` of a command.
+fn device(command: &str) -> &str {
+    let rest = command.split_once("--device ").expect("it asks for a device").1;
+    rest.split(' ').next().expect("a word")
+}
+
+/// Installed, and on a host whose nvidia-smi runs.
+#[test]
+fn podman_is_done_in_three_commands() {
+    let page = Page::read("docs/quickstart-podman.md");
+    let [install, generate, run] = &page.shell()[0][..] else { panic!("{:?}", page.shell()) };
+    assert!(install.starts_with("apt install ./mig-cdi_"), "{install}");
+    let dir = tempfile::tempdir().unwrap();
+    make_install(dir.path(), "/usr");
+    let installed = dir.path().join("usr/bin/mig-cdi").display().to_string();
+    let host = FakeHost::with_driver(preset("a100-80gb").unwrap(), Layout::Debian);
+    compile("fake-nvidia-smi.c", &host.path("/usr/lib/nvidia/current/nvidia-smi"), &[]);
+    let podman = "$PODMAN run -e FAKE_NVML_NODE=/node.toml -v $NODE:/node.toml:ro";
+    let script: String =
+        [generate, run].iter().map(|line| script(line, &installed, podman, SMI)).collect();
+    for variant in VARIANTS {
+        let run = Podman::with_c_library(variant, "debian-root").script(&host, &script);
+        assert_eq!(passed(&run), "driver 580.105.08\n", "{variant:?}");
+    }
+    // And one slice alone.
+    let one = &page.shell()[1][0];
+    let script = script_of_one(generate, one, "$PODMAN run --cap-add MKNOD");
+    for variant in VARIANTS {
+        let host = FakeHost::new(preset("a100-80gb").unwrap());
+        let run = Podman::new(variant).script(&host, &script);
+        assert_eq!(caps(passed(&run)), NODES, "{variant:?}");
+        assert!(run.stdout.contains("\nmade 508:39 EPERM\n"), "{}", run.stdout);
+    }
+}
+
+fn script_of_one(generate: &str, run: &str, podman: &str) -> String {
+    let of = |line| script(line, "$MIG_CDI", podman, "probe 508:30 508:39");
+    of(generate) + &of(run)
+}
+
+#[test]
+fn rootless_podman() {
+    let page = Page::read("docs/quickstart-podman-rootless.md");
+    let [nodes, generate] = &page.shell()[0][..] else { panic!("{:?}", page.shell()) };
+    let run = &page.shell()[1][0];
+    for variant in VARIANTS {
+        let host = FakeHost::new(preset("a100-80gb").unwrap());
+        let gone = format!("rm -r {}/nvidia*\n", host.path("/dev").display());
+        let of = |line| script(line, "$MIG_CDI", "$PODMAN run", "probe 508:39");
+        let script = gone + &of(nodes) + &of(generate) + &of(run);
+        let run =
+            Podman::of(Kind { root: Root::Trixie, rootless: true }, variant).script(&host, &script);
+        assert_eq!(caps(passed(&run)), NODES, "{variant:?}");
+        assert!(run.stdout.contains("\nmade 508:39 FAILED\n"), "{}", run.stdout);
+    }
+}
+
+/// podman's own generator reads the file, and podman takes the words that it makes of it.
+#[test]
+fn quadlet() {
+    let page = Page::read("docs/quickstart-quadlet.md");
+    let commands = page.shell()[1].clone();
+    let (print, write) = commands[1].split_once(" | ").expect("it is piped");
+    let (unit, dir) = ("mig-cdi-example.container", "/etc/containers/systemd");
+    assert_eq!(write, format!("sudo tee {dir}/{unit}"));
+    assert!(commands[0].ends_with(dir), "{commands:?}");
+    let print = print.replace("mig-cdi ", "$MIG_CDI ");
+    let script = format!(
+        "mkdir /run/quadlet
+        {print} >/run/quadlet/{unit}
+        QUADLET_UNIT_DIRS=/run/quadlet /usr/libexec/podman/quadlet -dryrun 2>/run/said >/run/made
+        grep -q '^After=mig-cdi.service$' /run/made
+        words=$(sed -n 's/^ExecStart=.* -d \\(.*\\) registry.*{SMI}$/\\1/p' /run/made)
+        echo $words
+        $MIG_CDI generate $FLAGS >/dev/null
+        $PODMAN run --rm $words --rootfs $ROOTFS probe"
+    );
+    let asked = "nvidia.com/mig=0:2g.20gb:0";
+    assert!(page.text.contains(&format!("`AddDevice={asked}`")));
+    let host = FakeHost::new(preset("a100-80gb").unwrap());
+    let kind = Kind { root: Root::Trixie, rootless: false };
+    let run = Podman::of(kind, VARIANTS[0]).script(&host, &script);
+    assert!(passed(&run).starts_with(&format!("--device {asked}\n")), "{}", run.stdout);
+    assert_eq!(caps(&run.stdout), NODES);
+}
+
+/// Docker has what `mig-cdi configure docker` wrote.
+#[test]
+fn docker_and_compose() {
+    let page = Page::read("docs/quickstart-docker.md");
+    let commands = page.shell()[0].clone();
+    assert!(commands.contains(&"mig-cdi configure docker".to_owned()), "{commands:?}");
+    let run = commands.last().unwrap();
+    assert!(run.ends_with(&format!("{IMAGE} {SMI}")), "{run}");
+    let (_, blocks) = page.parts();
+    let file = blocks.iter().find(|block| block.language == "yaml").unwrap().lines.join("\n");
+    assert!(file.contains(IMAGE) && page.shell()[1] == ["docker compose run --rm train"]);
+    let host = matrix::host();
+    let docker = Docker::start("v1", &host);
+    let numbers = ["508:30", "508:39"];
+    for said in [docker.probe(&[device(run)], &numbers), docker.compose(&file, "train", &numbers)] {
+        let said = said.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(caps(&said), NODES, "{said}");
+        assert!(said.contains("made 508:39 EPERM"), "{said}");
+    }
+    let other = file.replace("0:2g.20gb:0", "0:2g.20gb:6");
+    let refused = docker.compose(&other, "train", &[]).unwrap_err();
+    assert!(refused.contains("unresolvable CDI devices"), "{refused}");
+}
+
+/// containerd has what `mig-cdi configure containerd` wrote.
+#[test]
+fn containerd_by_cri() {
+    let page = Page::read("docs/quickstart-cri.md");
+    assert!(page.shell()[0].contains(&"mig-cdi configure containerd".to_owned()));
+    let asked: Vec<_> =
+        page.spans().into_iter().filter(|span| span.starts_with("nvidia.com/mig=")).collect();
+    let [asked] = &asked[..] else { panic!("{asked:?}") };
+    let host = matrix::host();
+    let containerd = Containerd::start("v1", &host);
+    let numbers = ["508:30", "508:39"];
+    for said in
+        [containerd.probe(&[asked], &numbers), containerd.probe_by_annotation(&[asked], &numbers)]
+    {
+        let said = said.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(caps(&said), NODES, "{said}");
+        assert!(said.contains("made 508:39 EPERM"), "{said}");
+    }
+}
