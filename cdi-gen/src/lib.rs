@@ -29,6 +29,12 @@ use clap::{CommandFactory, Parser, parser::ValueSource};
 use console::Console;
 use std::{ffi::OsString, io::Write, process::ExitCode};
 
+/// The command line that [`run`] takes: of it the manual pages and the completions are made.
+#[must_use]
+pub fn command() -> clap::Command {
+    cli::Cli::command()
+}
+
 /// Parses the command line, does what it asks and turns the result into an exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     go(args.into_iter().collect(), &mut |_| {})
@@ -47,7 +53,7 @@ pub fn follow(args: Vec<OsString>, looked: &mut dyn FnMut(Look)) -> ExitCode {
 /// # Errors
 /// When the command line is wrong: what is wrong with it.
 pub fn node_words(args: &[OsString]) -> Result<Vec<OsString>, String> {
-    let command = cli::Cli::command();
+    let command = command();
     let matches = command.clone().try_get_matches_from(args).map_err(|e| e.to_string())?;
     let Some((_, matches)) = matches.subcommand() else { return Ok(Vec::new()) };
     let shared = command

@@ -26,7 +26,7 @@ pub mod strategy;
 
 use agent::Agent;
 use audience::Audience;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use cli::Cli;
 use cluster::{Cluster, Timing};
 use health::{Health, Xids};
@@ -44,6 +44,12 @@ use std::{
     thread::JoinHandle,
 };
 use tokio::sync::{mpsc, oneshot, watch};
+
+/// The command line that [`run`] takes: of it the manual page and the completions are made.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
 
 /// Parses the command line and does what it asks, until it is told to stop.
 #[must_use]

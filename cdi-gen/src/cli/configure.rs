@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools)] // Flags are.
 pub(crate) struct ConfigureArgs {
-    /// Which
+    /// The engine
     #[arg(value_enum)]
     pub engine: Engine,
 

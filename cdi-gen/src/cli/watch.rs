@@ -7,9 +7,6 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
     #[command(flatten)]
-    pub generate: GenerateArgs,
-
-    #[command(flatten)]
     pub state: StateArgs,
 
     /// Write figures for Prometheus into FILE, for the textfile collector of its node exporter
@@ -50,6 +47,10 @@ pub(crate) struct WatchArgs {
     /// What watch runs for each refresh
     #[arg(long, hide = true)]
     pub refresh: bool,
+
+    // Last, since what follows it would stand below its heading.
+    #[command(flatten)]
+    pub generate: GenerateArgs,
 }
 
 #[derive(Debug, Args)]
