@@ -9,7 +9,8 @@ cd "$(dirname "$0")/.."
 missing=
 for pair in podman:podman runc:runc crun:crun conmon:conmon busybox:busybox-static cc:gcc c++:g++ \
     strace:strace nm:binutils make:make script:bsdutils setpriv:util-linux time:time curl:curl openssl:openssl \
-    systemd-analyze:systemd systemd-tmpfiles:systemd python3:python3 pip3:python3-pip; do
+    systemd-analyze:systemd systemd-tmpfiles:systemd python3:python3 pip3:python3-pip \
+    mandoc:mandoc zsh:zsh fish:fish; do
     PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
 done
 # The shell has a builtin of this name.

@@ -3,10 +3,11 @@
 //! `UPDATE_GOLDEN=1 cargo test -p mig-cdi-tests --test manual` writes them anew; read the diff.
 
 use mig_cdi_tests::{
+    hook::feed,
     manual::{self, Files},
-    project,
+    program, project, run,
 };
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 /// Files below a directory of `packaging/`, by their path.
 fn committed(dir: &Path) -> Files {
@@ -50,4 +51,89 @@ fn committed_pages_are_what_the_sources_give() {
 #[test]
 fn committed_completions_are_what_the_sources_give() {
     check("completions", &manual::completions());
+}
+
+/// What the programs say of themselves, not what the pages are made of.
+#[test]
+fn pages_name_every_command_and_option_of_the_programs() {
+    let pages = manual::pages();
+    let help = |name: &str, words: &[&str]| {
+        let said = run(Command::new(program(name)).args(words).arg("--help"));
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        said.stdout
+    };
+    let check = |page: &str, help: &str| {
+        let text = pages.get(page).unwrap_or_else(|| panic!("no page {page}")).replace("\\-", "-");
+        let mut options = 0;
+        for line in help.lines().map(str::trim).filter(|line| line.starts_with('-')) {
+            for word in line.split([' ', ',', '=', '[']).filter(|word| word.starts_with("--")) {
+                assert!(text.contains(word), "{page} has no {word}");
+                options += 1;
+            }
+        }
+        options
+    };
+    let main = help("mig-cdi", &[]);
+    let commands = main.split_once("Commands:\n").unwrap().1;
+    let commands = commands.lines().take_while(|line| !line.is_empty());
+    let commands: Vec<_> = commands
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .map(|line| line.split_whitespace().next().unwrap())
+        .collect();
+    assert!(commands.contains(&"generate") && commands.contains(&"map"), "{commands:?}");
+    let options: usize = commands
+        .iter()
+        .map(|name| check(&format!("mig-cdi-{name}.1"), &help("mig-cdi", &[name])))
+        .sum();
+    assert!(options > 100, "{options}");
+    assert!(check("mig-cdi.1", &main) > 3);
+    assert!(check("mig-cdi-kubelet.8", &help("mig-cdi-kubelet", &[])) > 3);
+}
+
+/// mandoc has an opinion on every line; a page has no date of its own, for two builds to be the same.
+#[test]
+fn pages_are_well_formed() {
+    for (name, text) in manual::pages() {
+        let dated: String = text
+            .lines()
+            .map(|line| match line.starts_with(".TH ") {
+                true => line.replacen(" \"\" ", " \"2026-01-01\" ", 1) + "\n",
+                false => format!("{line}\n"),
+            })
+            .collect();
+        let lint =
+            feed(Command::new("mandoc").args(["-T", "lint", "-W", "warning"]), dated.as_bytes());
+        assert_eq!((lint.stdout.as_str(), lint.stderr.as_str()), ("", ""), "{name}");
+    }
+}
+
+#[test]
+fn shells_take_the_completions() {
+    let dir = project().join("packaging/completions");
+    for (shell, flag, names) in [
+        ("bash", "-n", ["mig-cdi", "mig-cdi-kubelet"]),
+        ("zsh", "-n", ["_mig-cdi", "_mig-cdi-kubelet"]),
+        ("fish", "--no-execute", ["mig-cdi.fish", "mig-cdi-kubelet.fish"]),
+    ] {
+        for name in names {
+            let read = run(Command::new(shell).arg(flag).arg(dir.join(shell).join(name)));
+            assert_eq!((read.code, read.stderr.as_str()), (0, ""), "{shell} {name}");
+        }
+    }
+    let complete = |line: &str| {
+        let words: Vec<_> = line.split(' ').collect();
+        let script = format!(
+            "source {}; COMP_WORDS=({line}); COMP_CWORD={}; _mig__cdi mig-cdi '{}' '{}'; echo \"${{COMPREPLY[*]}}\"",
+            dir.join("bash/mig-cdi").display(),
+            words.len() - 1,
+            words[words.len() - 1],
+            words[words.len() - 2],
+        );
+        let said = run(Command::new("bash").args(["-c", &script]));
+        assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{line}");
+        said.stdout
+    };
+    assert_eq!(complete("mig-cdi gen"), "generate\n");
+    assert_eq!(complete("mig-cdi generate --lib"), "--library-dirs --library-search-path\n");
+    assert_eq!(complete("mig-cdi verif"), "\n", "what is hidden is not offered");
 }

@@ -25,6 +25,12 @@ fn installed_files_and_program() {
         ("usr/share/mig-cdi/engines/containerd-1.7/etc/containerd/config.toml", 0o644),
         ("usr/share/mig-cdi/kubernetes/mig-cdi.yaml", 0o644),
         ("usr/share/doc/mig-cdi/picture.svg", 0o644),
+        ("usr/share/man/man1/mig-cdi-generate.1", 0o644),
+        ("usr/share/man/man5/mig-cdi.toml.5", 0o644),
+        ("usr/share/man/man8/mig-cdi-hook.8", 0o644),
+        ("usr/share/bash-completion/completions/mig-cdi", 0o644),
+        ("usr/share/zsh/site-functions/_mig-cdi", 0o644),
+        ("usr/share/fish/vendor_completions.d/mig-cdi.fish", 0o644),
     ] {
         let metadata =
             fs::metadata(dir.path().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
@@ -84,6 +90,7 @@ fn another_prefix() {
             "ExecStart=/usr/local/bin/mig-cdi-kubelet\n",
         ),
         ("lib/systemd/system/mig-cdi.service", "file:///usr/local/share/doc/mig-cdi/watch.md"),
+        ("share/man/man1/mig-cdi-plan.1", "/usr/local/share/doc/mig\\-cdi/partition.md"),
     ] {
         let text = read(path);
         assert!(text.contains(names) && !text.contains("/usr/bin/mig-cdi"), "{path}: {text}");

@@ -41,6 +41,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_needs_command" -f -a "compare" -d 'Show w
 complete -c mig-cdi -n "__fish_mig_cdi_needs_command" -f -a "doctor" -d 'Say why it does not work: a verdict on a line, what was seen, and what cures it'
 complete -c mig-cdi -n "__fish_mig_cdi_needs_command" -f -a "configure" -d 'Have an engine read the specs: change its configuration, and nothing else of it'
 complete -c mig-cdi -n "__fish_mig_cdi_needs_command" -f -a "list" -d 'Show every GPU and MIG device of this node'
+complete -c mig-cdi -n "__fish_mig_cdi_needs_command" -f -a "map" -d 'Draw how each GPU is divided: its slices, who holds them, what is free, what still fits'
 complete -c mig-cdi -n "__fish_mig_cdi_needs_command" -f -a "show" -d 'Show what a container gets with a device, and from which facts'
 complete -c mig-cdi -n "__fish_mig_cdi_needs_command" -f -a "watch" -d 'Keep the spec true while MIG changes, until it is told to stop'
 complete -c mig-cdi -n "__fish_mig_cdi_needs_command" -f -a "status" -d 'Show what watch did last, and what it knows'
@@ -183,10 +184,26 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand list" -l driver-root -d 
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand list" -l library-search-path -d 'Look for the driver\'s libraries in DIR, below the driver root, before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand list" -l dev-root -d 'Directory that holds dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand list" -l proc-root -d 'Directory that holds proc [default: /]' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand list" -l tree -d 'Print a tree: each GPU, its GPU instances, their compute instances'
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand list" -l json -d 'Print JSON'
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand list" -s v -l verbose -d 'Say more of what is found and done, on standard error'
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand list" -s V -l version -d 'Print version'
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -l svg -d 'Write the picture as SVG, for documents (- for standard output)' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -l host-root -d 'Look for processes below DIR' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -l in-use -d 'Take a slice for used although nothing shows it, as with a pod that is about to start: its UUID or another name of it, and by whom. The UUID or index of a GPU is the GPU as a whole' -r
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -l state-dir -d 'Where watch says what it did, for status' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -l config -d 'Read settings from FILE instead of /etc/mig-cdi/config.toml' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -l node -d 'Simulate a node: a100-80gb, dgx-a100, hgx-h100, b200, a30, rtx-pro-6000, or a description in FILE (- for standard input)' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -l source -d 'Whom to ask' -r -f -a "nvml\t'NVML and /proc, which must agree'
+proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -l driver-root -d 'Root of the driver\'s libraries, for a driver that lives in a container [default: /]' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -l library-search-path -d 'Look for the driver\'s libraries in DIR, below the driver root, before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -l dev-root -d 'Directory that holds dev [default: /]' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -l proc-root -d 'Directory that holds proc [default: /]' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -s v -l verbose -d 'Say more of what is found and done, on standard error'
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -s V -l version -d 'Print version'
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand show" -l names -d 'How devices are named; each gets all of these names [default: uuid,slot]' -r -f -a "uuid\t'MIG-… as nvidia-smi -L prints it'
 slot\t'gpu:profile:start, as 0:2g.20gb:4; it vanishes when the geometry changes. A compute instance smaller than its GPU instance adds its own start: 0:1c.3g.40gb:4:1'
 index\t'gpu:mig, as 0:1. It can become another slice when others come and go'"
