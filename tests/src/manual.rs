@@ -45,7 +45,13 @@ pub fn completions() -> Files {
     let mut files = Files::new();
     for command in [mig_cdi::command, mig_cdi_kubelet::command] {
         let name = command().get_name().to_owned();
-        files.insert(format!("bash/{name}"), completion(Bash, command()));
+        // clap_complete 4.6 takes the hyphen of a program's name for the seam between two commands, in one of the
+        // two places that have to agree, and nothing behind a command is then completed.
+        let parts: Vec<_> = name.split('-').collect();
+        let (wrong, right) = (parts.join("__subcmd__"), parts.join("__"));
+        let bash =
+            completion(Bash, command()).replace(&(wrong + "__subcmd__"), &(right + "__subcmd__"));
+        files.insert(format!("bash/{name}"), bash);
         files.insert(format!("fish/{name}.fish"), completion(Fish, command()));
         files.insert(format!("zsh/_{name}"), completion(Zsh, command()));
     }
