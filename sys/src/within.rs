@@ -157,8 +157,8 @@ mod tests {
     /// Every path of up to four of these names, asked of both.
     #[test]
     fn the_walk_ends_where_openat2_does() {
-        let dir = tempfile::tempdir().unwrap();
-        let (outside, root) = (dir.path().join("outside"), dir.path().join("root"));
+        let dir = std::env::temp_dir().join(format!("mig-cdi-within-{}", std::process::id()));
+        let (outside, root) = (dir.join("outside"), dir.join("root"));
         fs::create_dir_all(&outside).unwrap();
         fs::create_dir_all(root.join("d/e")).unwrap();
         for file in [outside.join("f"), root.join("f"), root.join("d/f"), root.join("d/e/f")] {
@@ -215,6 +215,7 @@ mod tests {
             }
         }
         assert!(opened > 5_000, "{opened}");
+        fs::remove_dir_all(dir).unwrap();
     }
 
     /// Of `/proc`, which has links that lead out of any root.
