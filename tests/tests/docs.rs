@@ -388,3 +388,25 @@ fn sources(dir: &Path) -> String {
     }
     all
 }
+
+/// Files and numbers of the table are those of the sources.
+#[test]
+fn the_inventory_of_unsafe_is_whole() {
+    let crates = ["model", "layout", "sys", "sim", "config", "cdi-gen", "hook", "kubelet"];
+    let listed = run(Command::new("find")
+        .current_dir(project())
+        .args(crates)
+        .args(["-name", "*.rs", "-type", "f"]));
+    assert_eq!(listed.code, 0, "{}", listed.stderr);
+    let counted = listed.stdout.lines().filter_map(|path| {
+        let text = std::fs::read_to_string(project().join(path)).ok()?;
+        let forms = ["unsafe {", "unsafe fn ", "unsafe impl ", "unsafe extern "];
+        let count: usize = forms.iter().map(|form| text.matches(form).count()).sum();
+        (count > 0).then(|| format!("| `{path}` | {count} |"))
+    });
+    let page = Page::read("docs/unsafe.md").text;
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let rows: BTreeSet<_> =
+        rows.map(|row| row.rsplitn(3, '|').nth(2).unwrap().to_owned() + "|").collect();
+    assert_eq!(rows, counted.collect());
+}
