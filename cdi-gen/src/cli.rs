@@ -81,7 +81,7 @@ pub(crate) enum Command {
     /// The file appears whole or not at all, and is not touched when it is true already. On a node
     /// without a MIG device it is removed: CDI knows no empty spec. A device that is not certain in
     /// every number is left out, and the exit code is then 3.
-    Generate(GenerateArgs),
+    Generate(WriteArgs),
     /// Say whether the spec on disk still tells the truth
     ///
     /// The spec is built anew in memory, with the flags that generate was given, and held against the
@@ -264,6 +264,17 @@ pub(crate) struct VerifyArgs {
     pub claims: Vec<Claim>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct WriteArgs {
+    #[command(flatten)]
+    pub generate: GenerateArgs,
+
+    /// Take the spec away instead, and with --gpus that of the GPUs: nobody keeps it true from now on.
+    /// The driver is not asked
+    #[arg(long, conflicts_with_all = ["strict", "mask_params"])]
+    pub remove: bool,
+}
+
 #[derive(Debug, Default, Args)]
 pub(crate) struct GenerateArgs {
     /// The file to write or to check; with - generate prints to standard output [default:
@@ -337,6 +348,10 @@ pub(crate) struct NodesArgs {
     /// Print what is to be done, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+
+    /// Make none: remove those that are another device's now, and nothing else
+    #[arg(long)]
+    pub prune: bool,
 
     /// Print JSON
     #[arg(long)]

@@ -237,6 +237,32 @@ fn nodes_of_vanished_instances_go_and_others_stay() {
     assert_eq!(nodes(&host, &[]).stdout, "");
 }
 
+/// Who goes leaves no node that lies, and makes none.
+#[test]
+fn pruned_is_what_lies() {
+    let host = settled();
+    driver_becomes(&host, &without_last());
+    fs::remove_file(host.path("/dev/nvidia-uvm")).unwrap();
+    fs::remove_file(host.path("/dev/char/195:255")).unwrap();
+    node(&host, CAP, (234, 30), 0o444);
+    symlink("../nvidia-caps/nvidia-cap30", host.path("/dev/char/234:30")).unwrap();
+    node(&host, "/dev/nvidia0", (195, 0), 0o600);
+    let run = nodes(&host, &["--prune"]);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    let mut expected = vec![format!("remove {CAP}"), "remove /dev/char/234:30".to_owned()];
+    for minor in gone_caps() {
+        expected.push(format!("remove /dev/char/508:{minor}"));
+        expected.push(format!("remove /dev/nvidia-caps/nvidia-cap{minor}"));
+    }
+    expected.sort();
+    let mut lines: Vec<_> = run.stdout.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, expected);
+    assert_eq!(stat(&host, "/dev/nvidia0").as_deref(), Some("195:0 0600 0:0"), "it is itself");
+    assert_eq!(stat(&host, "/dev/nvidia-uvm"), None);
+    assert_eq!(nodes(&host, &["--prune"]).stdout, "");
+}
+
 /// The capabilities of the slice that [`without_last`] lacks, from the driver's own files.
 fn gone_caps() -> Vec<u32> {
     let caps = |description: &str| {

@@ -181,6 +181,33 @@ fn no_slice_means_no_spec() {
     }
 }
 
+/// Who goes takes it away, whether there is a driver or not; what is not ours stays.
+#[test]
+fn removed_on_request() {
+    let host = host();
+    assert_eq!(host.generate(&["--gpus"]).code, 0);
+    let gpus = host.out().join("nvidia.com-gpu.json");
+    fs::write(&gpus, "{\"kind\":\"nvidia.com/gpu\",\"devices\":[]}").unwrap();
+    fs::remove_dir_all(host.path("/proc")).unwrap();
+    fs::create_dir(host.path("/proc")).unwrap();
+    let removed = host.generate(&["--remove"]);
+    assert_eq!((removed.code, removed.stdout.as_str()), (0, ""), "{}", removed.stderr);
+    assert_eq!(removed.stderr, "removed TMP/cdi/nvidia.com-mig.json\n");
+    assert_eq!(names(&host), ["nvidia.com-gpu.json"], "nobody has asked for that");
+    let removed = host.generate(&["--remove", "--gpus"]);
+    assert_eq!(removed.code, 0, "{}", removed.stderr);
+    assert_eq!(
+        removed.stderr,
+        "nothing to remove: TMP/cdi/nvidia.com-mig.json is not there\nremoved TMP/cdi/nvidia.com-gpu.json\n"
+    );
+    fs::write(host.spec(), "not a spec").unwrap();
+    refused(&host.generate(&["--remove"]), &["remove TMP/cdi/nvidia.com-mig.json"]);
+    assert_eq!(host.read_spec().as_deref(), Some("not a spec"));
+    let printed = host.run(&["generate", "--remove", "--output=-"]);
+    assert_eq!(printed.code, 2);
+    assert!(printed.stderr.contains("--remove takes a file away"), "{}", printed.stderr);
+}
+
 #[test]
 fn failures_keep_the_old_spec() {
     let host = host();

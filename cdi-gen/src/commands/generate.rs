@@ -2,11 +2,11 @@
 
 use super::{
     Context, Done, exit,
-    plan::{Document, Plan, destination, plan, text_of},
+    plan::{Document, Plan, destination, plan, removable, text_of},
 };
 use crate::{
     Exit, Failure,
-    cli::GenerateArgs,
+    cli::{GenerateArgs, WriteArgs},
     engines::EVERYBODY,
     spec::{Built, Format},
     write::Target,
@@ -17,9 +17,25 @@ use mig_cdi_model::{
 };
 use mig_cdi_sys::{Machine, Outcome, text};
 
-pub(super) fn run(context: &Context<'_>, args: &GenerateArgs) -> Result<Done, Failure> {
-    let (stdout, plan) = apply(context, args, Yield::No, || ())?;
+pub(super) fn run(context: &Context<'_>, args: &WriteArgs) -> Result<Done, Failure> {
+    if args.remove {
+        return remove(context, &args.generate);
+    }
+    let (stdout, plan) = apply(context, &args.generate, Yield::No, || ())?;
     Ok(Done { stdout, exit: exit(plan.complete) })
+}
+
+/// Takes the specs away, whatever the node is.
+fn remove(context: &Context<'_>, args: &GenerateArgs) -> Result<Done, Failure> {
+    for (kind, target) in removable(context, args)? {
+        let _lock = target.lock()?;
+        let path = target.path();
+        context.console.status(&match target.clear(&kind)? {
+            Outcome::Changed => format!("removed {}", path.display()),
+            Outcome::Unchanged => format!("nothing to remove: {} is not there", path.display()),
+        });
+    }
+    Ok(Done { stdout: String::new(), exit: Exit::Success })
 }
 
 /// What comes of whole GPUs that a file of somebody else defines too.

@@ -21,7 +21,7 @@ const CAPS: &str = "/dev/nvidia-caps";
 const LINKS: &str = "/dev/char";
 
 pub(super) fn run(context: &Context<'_>, args: &NodesArgs) -> Result<Done, Failure> {
-    let changes = apply(context, args.dry_run)?;
+    let changes = apply(context, args.prune, args.dry_run)?;
     if changes.changes.is_empty() && changes.problems.is_empty() {
         context.console.status("nothing to change: the device nodes are as they should be");
     }
@@ -103,7 +103,11 @@ impl Display for Change {
 ///
 /// # Errors
 /// When nothing was done: no root, no driver, directories that are not root's alone.
-pub(super) fn apply(context: &Context<'_>, dry_run: bool) -> Result<Changes, Failure> {
+pub(super) fn apply(
+    context: &Context<'_>,
+    prune: bool,
+    dry_run: bool,
+) -> Result<Changes, Failure> {
     if context.node.node.is_some() {
         return Err(usage("make device nodes: a simulated node has none; leave out --node".into()));
     }
@@ -135,6 +139,9 @@ pub(super) fn apply(context: &Context<'_>, dry_run: bool) -> Result<Changes, Fai
     if discovery.problems.is_empty() {
         let kept = wanted.iter().map(|node| node.path.as_str()).collect();
         plan.vanished(&machine, &discovery.topology, (caps, &kept), &old)?;
+    }
+    if prune {
+        plan.make_none()?;
     }
     plan.directories();
     Ok(plan.carry_out(dry_run, refused))
@@ -349,6 +356,30 @@ impl Plan<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Leaves of the plan what goes, and has nodes with other numbers go too.
+    fn make_none(&mut self) -> Result<(), Failure> {
+        for steps in std::mem::take(&mut self.steps) {
+            let mut kept = Vec::new();
+            for change in steps {
+                match change {
+                    Change::Remove { .. } => kept.push(change),
+                    Change::Replace(node) if !self.has_numbers_of(&node)? => {
+                        kept.push(Change::Remove { path: node.path });
+                    }
+                    _ => {}
+                }
+            }
+            self.steps.push(kept);
+        }
+        Ok(())
+    }
+
+    fn has_numbers_of(&self, node: &DeviceNode) -> Result<bool, Failure> {
+        let numbers = (node.major, node.minor);
+        let found = self.dirs.entry(&node.path)?;
+        Ok(matches!(found, Entry::Node(found) if (found.major, found.minor) == numbers))
     }
 
     /// Directories that are needed and missing are made before all else.

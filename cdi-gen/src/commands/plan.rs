@@ -119,10 +119,26 @@ pub(super) fn targets(
     context: &Context<'_>,
     args: &GenerateArgs,
 ) -> Result<Vec<(Kind, Target)>, Failure> {
+    files(context, args, "watch writes a file")
+}
+
+/// The files that `generate --remove` takes away, that of MIG devices first.
+pub(super) fn removable(
+    context: &Context<'_>,
+    args: &GenerateArgs,
+) -> Result<Vec<(Kind, Target)>, Failure> {
+    files(context, args, "--remove takes a file away")
+}
+
+fn files(
+    context: &Context<'_>,
+    args: &GenerateArgs,
+    what: &str,
+) -> Result<Vec<(Kind, Target)>, Failure> {
     let options = context.options(&args.spec)?;
     let (_, target) = destination(context, args, &options.kind)?;
     let target = target.ok_or_else(|| {
-        Failure::new(Exit::Usage, "watch writes a file: it does not go with --output -")
+        Failure::new(Exit::Usage, format!("{what}: it does not go with --output -"))
     })?;
     let mut targets = vec![(options.kind.clone(), target)];
     if args.gpus {

@@ -27,7 +27,7 @@ pub(super) fn run(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failu
     // While NVML is asked. The nodes that a spec names are there before it is.
     let (nodes, applied) = std::thread::scope(|scope| {
         let is_wanted = is_root() && !args.leave_nodes;
-        let nodes = is_wanted.then(|| scope.spawn(|| nodes::apply(context, false)));
+        let nodes = is_wanted.then(|| scope.spawn(|| nodes::apply(context, false, false)));
         let mut made = None;
         // Who hands slices out goes on with slices.
         let yields = if args.inventory { Yield::Gpus } else { Yield::No };

@@ -82,6 +82,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand generate" -l strict -d '
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand generate" -l cuda-env -d 'Set CUDA_VISIBLE_DEVICES too. Of two devices asked for by name the last one\'s value wins, so this is for containers with one slice, or with all'
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand generate" -l annotations -d 'Add GPU UUID, instance ids, profile, memory and start to each device, for readers of the spec (needs CDI 0.6.0)'
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand generate" -l ldcache-hook -d 'Tell the loader of each container where the libraries are, by a hook that mounts a changed copy of its /etc/ld.so.cache: for images whose loader searches none of --library-dirs. The first of these is what it is told'
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand generate" -l remove -d 'Take the spec away instead, and with --gpus that of the GPUs: nobody keeps it true from now on. The driver is not asked'
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand generate" -s v -l verbose -d 'Say more of what is found and done, on standard error'
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand generate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand generate" -s V -l version -d 'Print version'
@@ -291,6 +292,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand nodes" -l library-search
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand nodes" -l dev-root -d 'Directory that holds dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand nodes" -l proc-root -d 'Directory that holds proc [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand nodes" -l dry-run -d 'Print what is to be done, and change nothing'
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand nodes" -l prune -d 'Make none: remove those that are another device\'s now, and nothing else'
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand nodes" -l json -d 'Print JSON'
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand nodes" -s v -l verbose -d 'Say more of what is found and done, on standard error'
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand nodes" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -171,7 +171,7 @@ fn refresh(context: &Context<'_>, args: &ChangeArgs) -> Result<(), Failure> {
     if args.no_refresh || is_followed(context, &args.holders.state.state_dir)? {
         return Ok(());
     }
-    let nodes = if is_root() { nodes::apply(context, false).map(drop) } else { Ok(()) };
+    let nodes = if is_root() { nodes::apply(context, false, false).map(drop) } else { Ok(()) };
     generate::apply(context, &GenerateArgs::default(), generate::Yield::No, || ())?;
     nodes
 }
