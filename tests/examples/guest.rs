@@ -1,27 +1,43 @@
-//! `guest DIR`: lays out below DIR what the guest of `tests/machine/run` has of ours: the programs as a package
-//! installs them, the files of the driver of a simulated node with the fake NVML among them, and in `DIR/node`
-//! the node's `/proc` and `/dev`.
+//! `guest DIR`: lays out below DIR the driver's files of a simulated node, the fake NVML among them, as they are below
+//! `/`, and in `DIR/node` the node's `/proc` and `/dev`; for machines and systems that the tests boot. `guest DIR --install`
+//! adds our programs as `make install` puts them; `guest DIR --changes` the node without its last slice, in `DIR/changed`,
+//! with the description that goes beside the fake NVML, `node.toml`.
 
 use mig_cdi_sim::{Node, preset};
 use mig_cdi_tests::{FakeHost, driver, driver::Layout, make_install, podman};
-use std::fs;
+use std::{fs, path::Path};
 
 fn main() {
-    let dir = std::env::args().nth(1).expect("guest DIR");
+    let mut words = std::env::args().skip(1);
+    let dir = words.next().expect("guest DIR");
     let dir = &std::path::absolute(dir).expect("the working directory is there");
     let description = preset("a100-80gb").expect("a known preset");
     let host = FakeHost::with_driver(description, Layout::Debian);
-    fs::create_dir_all(dir.join("node")).expect("make a directory");
-    for (from, to) in
-        [("/usr", ""), ("/lib", "usr"), ("/etc", ""), ("/proc", "node"), ("/dev", "node")]
-    {
-        podman::copy(&host.path(from), &dir.join(to));
-    }
+    copy(&host, dir, &[("/usr", ""), ("/lib", "usr"), ("/etc", "")]);
+    copy(&host, &dir.join("node"), &[("/proc", ""), ("/dev", "")]);
     // Beside the library, in the place of a link to where the host is.
     let version = Node::parse(description).expect("it was parsed").driver;
     let library = driver::library_dir(Layout::Debian).trim_start_matches('/');
     let beside = dir.join(format!("{library}/libnvidia-ml.so.{version}.toml"));
     fs::remove_file(&beside).expect("there");
     fs::write(&beside, description).expect("write the description");
-    make_install(dir, "/usr");
+    match words.next().as_deref() {
+        None => {}
+        Some("--install") => make_install(dir, "/usr"),
+        Some("--changes") => {
+            let changed = description.replace("    { profile = \"1g.10gb\", start = 6 },\n", "");
+            host.become_node(&changed);
+            copy(&host, &dir.join("changed"), &[("/proc", "")]);
+            fs::write(dir.join("changed/node.toml"), changed).expect("write the description");
+        }
+        Some(word) => panic!("{word}: --install or --changes"),
+    }
+}
+
+/// Copies directories of the host to directories below `dir`.
+fn copy(host: &FakeHost, dir: &Path, what: &[(&str, &str)]) {
+    for (from, to) in what {
+        fs::create_dir_all(dir.join(to)).expect("make a directory");
+        podman::copy(&host.path(from), &dir.join(to));
+    }
 }
