@@ -80,12 +80,29 @@ pub fn read_regular(path: &Path, limit: usize) -> Result<Vec<u8>> {
     }
 }
 
-/// Where the program that runs this is.
+/// Where the program that runs this is, or was before another was put in its place.
 ///
 /// # Errors
 /// When /proc does not tell.
 pub fn own_program() -> Result<std::path::PathBuf> {
-    std::env::current_exe().map_err(|e| Error::io("resolve", "/proc/self/exe", &e))
+    let path = std::env::current_exe().map_err(|e| Error::io("resolve", "/proc/self/exe", &e))?;
+    // The kernel's word for it: proc(5).
+    let was = path.to_str().and_then(|path| path.strip_suffix(" (deleted)"));
+    Ok(match was {
+        Some(was) if !path.exists() => was.into(),
+        _ => path,
+    })
+}
+
+/// What to run for this very program once more: a package that is upgraded puts another in its place, and one that is
+/// removed none, before this process is told to end.
+///
+/// # Errors
+/// When /proc does not tell.
+pub fn own_image() -> Result<std::path::PathBuf> {
+    const IMAGE: &str = "/proc/self/exe";
+    let path = std::env::current_exe().map_err(|e| Error::io("resolve", IMAGE, &e))?;
+    Ok(if path.exists() { path } else { IMAGE.into() })
 }
 
 /// True for a regular file that can be run, links followed.

@@ -115,7 +115,7 @@ fn they_forbid_the_same() {
 fn the_one_for_kubernetes_differs_in_what_it_needs() {
     let (watch, kubelet) = (unit(WATCH), unit(KUBELET));
     let device_plugins = "/var/lib/kubelet/device-plugins";
-    assert_eq!(words(&kubelet, "ReadWritePaths"), [device_plugins, "/run/cdi"]);
+    assert_eq!(words(&kubelet, "ReadWritePaths"), [&format!("-{device_plugins}"), "-/run/cdi"]);
     assert_eq!(words(&kubelet, "RestrictAddressFamilies"), ["AF_UNIX"]);
     assert!(words(&kubelet, "ExecStartPre").ends_with(&["-p", "-m", "750", device_plugins]));
     // One of them follows the node.
@@ -187,7 +187,7 @@ fn the_directory_of_specs_is_made() {
     create();
     assert!(cdi.join("others.json").exists());
     for name in UNITS {
-        assert_eq!(words(&unit(name), "ReadWritePaths"), ["/run/cdi"]);
+        assert_eq!(words(&unit(name), "ReadWritePaths"), ["-/run/cdi"]);
         let makes = ["+/usr/bin/systemd-tmpfiles", "--create", "mig-cdi.conf"];
         assert_eq!(words(&unit(name), "ExecStartPre"), makes);
     }

@@ -93,6 +93,26 @@ fn the_spec_follows_every_change() {
 }
 
 /// As `mig-cdi nodes` makes them: for a new slice at once, and no longer than it is there.
+/// A package is upgraded, or removed, while its service still runs.
+#[test]
+fn the_program_is_exchanged_meanwhile() {
+    let host = host("{ profile = \"2g.20gb\" }");
+    let watch = Watch::start(&host, &[]);
+    follows(&host, "the first spec");
+    let program = host.config().with_file_name("bin/mig-cdi");
+    let kept = program.with_extension("kept");
+    fs::copy(&program, &kept).unwrap();
+    fs::remove_file(&program).unwrap();
+    host.morph(&node("{ profile = \"3g.40gb\" }"));
+    until("removed", || host.read_spec().is_some_and(|spec| spec.contains("0:3g.40gb:")));
+    fs::write(&program, "another program\n").unwrap();
+    host.morph(&node("{ profile = \"1g.10gb\" }"));
+    until("exchanged", || host.read_spec().is_some_and(|spec| spec.contains("0:1g.10gb:")));
+    fs::rename(&kept, &program).unwrap();
+    follows(&host, "it is there again");
+    assert_eq!(watch.stop(), Some(0));
+}
+
 #[test]
 fn device_nodes_of_the_host_follow() {
     let host = host("{ profile = \"2g.20gb\" }");

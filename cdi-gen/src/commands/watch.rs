@@ -21,7 +21,7 @@ use crate::{
 use mig_cdi_config::Settings;
 use mig_cdi_model::cdi::Kind;
 use mig_cdi_sys::{
-    Fingerprint, Manager, Outcome, Ran, Root, file_mark, is_root, own_program, run as run_program,
+    Fingerprint, Manager, Outcome, Ran, Root, file_mark, is_root, own_image, run as run_program,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -254,7 +254,7 @@ impl<'a> Watch<'a> {
         let engines = self.engines.argument(&self.args.generate.spec);
         let words = self.begun.words.iter().cloned();
         let args: Vec<_> = words.chain(engines).chain(["--refresh".into()]).collect();
-        run_program(&own_program()?, &args, LIMIT)
+        run_program(&own_image()?, &args, LIMIT)
     }
 
     /// False when nothing was certain, so that another look is due soon.

@@ -287,7 +287,7 @@ impl Ear {
 /// The program itself, with the words that it was given.
 fn start(words: &[OsString]) -> Result<Listener> {
     let args: Vec<OsString> = words.iter().cloned().chain(["--listen".into()]).collect();
-    Listener::start(&mig_cdi_sys::own_program()?, &args)
+    Listener::start(&mig_cdi_sys::own_image()?, &args)
 }
 
 #[cfg(test)]
