@@ -42,6 +42,11 @@ impl fmt::Display for Failure {
 
 impl From<mig_cdi_sys::Error> for Failure {
     fn from(error: mig_cdi_sys::Error) -> Failure {
-        Failure::refused(error.to_string())
+        // Whatever else is missing there is another way (docs/hook.md).
+        let cure = match error.is_unknown_call() {
+            true => "; this door needs linux 5.12, precreate and runtime do not",
+            false => "",
+        };
+        Failure::refused(format!("{error}{cure}"))
     }
 }

@@ -70,6 +70,12 @@ impl Error {
         matches!(self, Error::Call { errno: Errno::ENOENT | Errno::ENOTDIR, .. })
     }
 
+    /// True when the kernel has not the call, or a filter of system calls says so.
+    #[must_use]
+    pub fn is_unknown_call(&self) -> bool {
+        matches!(self, Error::Call { errno: Errno::ENOSYS, .. })
+    }
+
     /// True when another user might be allowed it.
     #[must_use]
     pub fn is_denied(&self) -> bool {

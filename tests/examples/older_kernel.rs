@@ -8,13 +8,19 @@ use nix::libc;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use std::{collections::BTreeMap, error::Error, os::unix::process::CommandExt, process::Command};
 
-/// The number of a system call that is newer than Linux 5.4.
+/// The number of a system call that is newer than Linux 4.18, which is the oldest kernel of a distribution that engines are for.
 fn number(name: &str) -> Result<i64, Box<dyn Error>> {
     match name {
+        "open_tree" => Ok(libc::SYS_open_tree),
+        "move_mount" => Ok(libc::SYS_move_mount),
+        "fsopen" => Ok(libc::SYS_fsopen),
+        "fsconfig" => Ok(libc::SYS_fsconfig),
+        "fsmount" => Ok(libc::SYS_fsmount),
+        "pidfd_open" => Ok(libc::SYS_pidfd_open),
         "openat2" => Ok(libc::SYS_openat2),
+        "faccessat2" => Ok(libc::SYS_faccessat2),
         "close_range" => Ok(libc::SYS_close_range),
         "mount_setattr" => Ok(libc::SYS_mount_setattr),
-        "faccessat2" => Ok(libc::SYS_faccessat2),
         _ => Err(format!("the call {name} is not known").into()),
     }
 }

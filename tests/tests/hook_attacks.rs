@@ -478,6 +478,23 @@ fn nothing_of_a_failure_half_way_is_left() {
     assert_eq!(names(&victim.inside().join("dev")), [""; 0].map(PathBuf::from));
 }
 
+/// A kernel without one of the calls that a door cannot do without: the container does not start with half of it.
+#[test]
+fn a_kernel_that_is_too_old_is_told() {
+    let host = host();
+    for call in ["open_tree", "fsopen", "fsconfig", "fsmount", "mount_setattr", "move_mount"] {
+        let victim = Victim::new();
+        let victim = victim.start(ENGINE);
+        let without = format!("inject={call}:error=ENOSYS");
+        let mut command =
+            traced(&host.create_runtime(), &host.root().join("strace"), &["-e", &without]);
+        refused(&feed(&mut command, victim.state().as_bytes()), "needs linux 5.12");
+        assert_eq!(victim.new_mounts(), [""; 0], "{call}");
+        assert_eq!(names(&victim.inside().join("dev")), [""; 0].map(PathBuf::from), "{call}");
+        victim.assert_nothing_outside_changed(call);
+    }
+}
+
 /// S13: the words of the command line, at every door.
 #[test]
 fn words_that_are_not_known_stop_a_container() {

@@ -71,7 +71,7 @@ fn version<T>(number: u32) -> u32 {
 
 /// A text that ends before its array does.
 fn text(bytes: &[c_char]) -> Answer<String> {
-    let bytes: Vec<u8> = bytes.iter().map(|byte| byte.cast_unsigned()).collect();
+    let bytes: Vec<u8> = bytes.iter().flat_map(|byte| byte.to_ne_bytes()).collect();
     let text = CStr::from_bytes_until_nul(&bytes).map_err(|_| NvmlError::Unknown)?;
     Ok(text.to_str()?.to_owned())
 }
