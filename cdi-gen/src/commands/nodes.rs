@@ -103,11 +103,7 @@ impl Display for Change {
 ///
 /// # Errors
 /// When nothing was done: no root, no driver, directories that are not root's alone.
-pub(super) fn apply(
-    context: &Context<'_>,
-    prune: bool,
-    dry_run: bool,
-) -> Result<Changes, Failure> {
+pub(super) fn apply(context: &Context<'_>, prune: bool, dry_run: bool) -> Result<Changes, Failure> {
     if context.node.node.is_some() {
         return Err(usage("make device nodes: a simulated node has none; leave out --node".into()));
     }
