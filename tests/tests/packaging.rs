@@ -138,3 +138,36 @@ fn make_builds_what_it_installs() {
         assert!(install.contains(&format!("{profile}/{package} ")), "{install}");
     }
 }
+
+/// What is shipped could be put into a registry: each crate says what it asks for, and names the versions of the others. Where
+/// the project lives is not known to it (repository), and nothing is published by mistake.
+#[test]
+fn crates_say_what_a_registry_asks_for() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut metadata = Command::new(cargo);
+    metadata.args(["metadata", "--locked", "--no-deps", "--format-version=1"]);
+    let said = run(metadata.current_dir(project()));
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let said: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    let mut shipped = 0;
+    for package in said["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        assert_eq!(package["publish"], serde_json::json!([]), "{name}");
+        if ["mig-cdi-tests", "fake-nvml"].contains(&name) {
+            continue;
+        }
+        shipped += 1;
+        for key in ["description", "license", "readme", "rust_version"] {
+            assert!(package[key].as_str().is_some_and(|value| !value.is_empty()), "{name}: {key}");
+        }
+        for key in ["keywords", "categories"] {
+            let words = package[key].as_array().unwrap();
+            assert!((1..=5).contains(&words.len()), "{name}: {key}");
+        }
+        let dependencies = package["dependencies"].as_array().unwrap();
+        for dependency in dependencies.iter().filter(|it| it["kind"] != "dev") {
+            assert_ne!(dependency["req"], "*", "{name}: {}", dependency["name"]);
+        }
+    }
+    assert_eq!(shipped, 8);
+}
