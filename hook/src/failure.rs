@@ -43,9 +43,12 @@ impl fmt::Display for Failure {
 impl From<mig_cdi_sys::Error> for Failure {
     fn from(error: mig_cdi_sys::Error) -> Failure {
         // Whatever else is missing there is another way (docs/hook.md).
-        let cure = match error.is_unknown_call() {
-            true => "; this door needs linux 5.12, precreate and runtime do not",
-            false => "",
+        let cure = if error.is_unknown_call() {
+            "; this door needs linux 5.12, precreate and runtime do not"
+        } else if error.is_not_permitted() {
+            "; this door needs root, or the user namespace of an engine without root"
+        } else {
+            ""
         };
         Failure::refused(format!("{error}{cure}"))
     }

@@ -76,6 +76,12 @@ impl Error {
         matches!(self, Error::Call { errno: Errno::ENOSYS, .. })
     }
 
+    /// True when it takes a privilege that the process has not.
+    #[must_use]
+    pub fn is_not_permitted(&self) -> bool {
+        matches!(self, Error::Call { errno: Errno::EPERM, .. })
+    }
+
     /// True when another user might be allowed it.
     #[must_use]
     pub fn is_denied(&self) -> bool {

@@ -495,6 +495,24 @@ fn a_kernel_that_is_too_old_is_told() {
     }
 }
 
+/// Root without one of the privileges that a door takes, as in a container: the container does not start with half of it.
+#[test]
+fn without_a_privilege_nothing_is_half_done() {
+    let host = host();
+    for privilege in ["sys_admin", "sys_chroot", "mknod"] {
+        let victim = Victim::new();
+        let victim = victim.start(ENGINE);
+        let hook = host.create_runtime();
+        let mut command = Command::new("setpriv");
+        command.arg(format!("--bounding-set=-{privilege}")).arg(hook.get_program());
+        command.args(hook.get_args()).env_clear();
+        refused(&feed(&mut command, victim.state().as_bytes()), "this door needs root");
+        assert_eq!(victim.new_mounts(), [""; 0], "{privilege}");
+        assert_eq!(names(&victim.inside().join("dev")), [""; 0].map(PathBuf::from), "{privilege}");
+        victim.assert_nothing_outside_changed(privilege);
+    }
+}
+
 /// S13: the words of the command line, at every door.
 #[test]
 fn words_that_are_not_known_stop_a_container() {
