@@ -4,7 +4,7 @@
 mod files;
 
 use crate::{
-    FakeHost, bare,
+    FakeHost,
     podman::{Variant, make_rootfs, runtime_program},
     project,
     root::{Root, version},
@@ -162,7 +162,7 @@ fn configure(setting: &Setting<'_>, host: &FakeHost, dir: &Path) {
     fs::write(path, text).expect("write the configuration");
     let programs = host.configured();
     let mut command = Command::new(programs.join("mig-cdi"));
-    bare(&mut command).args(["configure", engine, "--runtime"]);
+    command.env_clear().args(["configure", engine, "--runtime"]);
     let release = version.split('~').next().expect("text before it");
     command.arg(format!("--engine-version={release}"));
     command.arg(format!("--config={}", programs.join("config.toml").display()));

@@ -148,17 +148,11 @@ pub fn run(command: &mut Command) -> Run {
     }
 }
 
-/// Takes its environment from a command, but for where a program that counts what it runs writes that (tests/coverage).
-pub fn bare(command: &mut Command) -> &mut Command {
-    const COUNTS: &str = "LLVM_PROFILE_FILE";
-    command.env_clear().envs(std::env::var_os(COUNTS).map(|file| (COUNTS, file)))
-}
-
 /// `mig-cdi` with these arguments and nothing else: no fake host, no configuration of this machine.
 #[must_use]
 pub fn mig_cdi<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(program("mig-cdi"));
-    bare(&mut command).args(args);
+    command.env_clear().args(args);
     command
 }
 
@@ -345,7 +339,7 @@ impl FakeHost {
         let installed = self.dir.path().join("bin/mig-cdi");
         if installed.exists() {
             command = Command::new(installed);
-            bare(&mut command).args(args);
+            command.env_clear().args(args);
         }
         let own_config = args.contains(&"--config");
         let flags =

@@ -2,7 +2,7 @@
 //! of a user who is not root.
 
 use crate::{
-    FakeHost, Run, bare,
+    FakeHost, Run,
     hook::script_program,
     program, project,
     root::{Root, version},
@@ -127,7 +127,7 @@ impl Podman {
         fs::write(&settings, format!("spec-dirs = [{specs:?}]\n")).expect("write the settings");
         let release = version(&self.script(host, "$PODMAN --version").stdout);
         let mut configure = Command::new(host.configured().join("mig-cdi"));
-        bare(&mut configure).args(["configure", "podman"]);
+        configure.env_clear().args(["configure", "podman"]);
         configure.arg(format!("--engine-version={release}"));
         configure.arg(format!("--config={}", settings.display()));
         let done = run(configure.arg(format!("--host-root={}", root.display())));
