@@ -46,7 +46,7 @@ impl From<mig_cdi_sys::Error> for Failure {
         let cure = if error.is_unknown_call() {
             "; this door needs linux 5.12, precreate and runtime do not"
         } else if error.is_not_permitted() {
-            "; this door needs root, or the user namespace of an engine without root"
+            "; this door needs root with its privileges, or the user namespace of an engine without root"
         } else {
             ""
         };

@@ -10,15 +10,15 @@ pub(super) fn run(context: &Context<'_>, args: &VerifyArgs) -> Result<Done, Fail
     let discovery = context.discover(machine.as_ref())?;
     match args.claims.iter().find_map(|claim| difference(claim, &discovery.topology)) {
         None => Ok(Done { stdout: String::new(), exit: Exit::Success }),
-        Some(line) => Err(Failure::new(Exit::Stale, line)),
+        Some(line) => Err(Failure::new(Exit::Stale, format!("{line}; run mig-cdi generate"))),
     }
 }
 
-/// The first fact of a claim that is not so, or that nobody can confirm, and what to do.
+/// The first fact of a claim that is not so, or that nobody can confirm.
 fn difference(claim: &Claim, topology: &Topology) -> Option<String> {
     let devices = topology.mig_devices().map(|device| spec::claim(&device));
     let Some(now) = devices.into_iter().find(|now| now.id == claim.id) else {
-        return Some(format!("{}: gone, or not certain any more; run mig-cdi generate", claim.id));
+        return Some(format!("{}: gone, or not certain any more", claim.id));
     };
     let text = |value: Option<&dyn std::fmt::Display>| value.map(ToString::to_string);
     macro_rules! fact {
@@ -40,15 +40,10 @@ fn difference(claim: &Claim, topology: &Topology) -> Option<String> {
     ];
     facts.into_iter().find_map(|(what, (claimed, now))| {
         let claimed = claimed?;
-        let (now, cure) = match now {
-            // Profiles and placements are for those who may change them (NVML_ERROR_NO_PERMISSION).
-            None => (
-                "not told".to_owned(),
-                "only root is told all: for engines of users, generate --verify",
-            ),
-            Some(now) if now == claimed => return None,
-            Some(now) => (now, "run mig-cdi generate"),
-        };
-        Some(format!("{}: {what} is {now}, the spec says {claimed}; {cure}", claim.id))
+        // Profiles and placements NVML tells to root alone (NVML_ERROR_NO_PERMISSION).
+        let untold =
+            || "not told (to others than root it may not be; --verify asks for less)".to_owned();
+        let now = now.unwrap_or_else(untold);
+        (claimed != now).then(|| format!("{}: {what} is {now}, the spec says {claimed}", claim.id))
     })
 }
