@@ -196,6 +196,8 @@ fn xids() -> Result<Vec<Event>, Code> {
     let mut path = description()?.into_os_string();
     path.push(".xids");
     let text = std::fs::read_to_string(path).unwrap_or_default();
+    // What has no end yet is still being written.
+    let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
     let event = |line: &str| {
         let mut words = line.split_ascii_whitespace();
         let mut number = || match words.next() {
@@ -205,7 +207,7 @@ fn xids() -> Result<Vec<Event>, Code> {
         let (gpu, data) = (number()? as usize, number()?);
         Some(Event { gpu, types: XID, data, gi: number()? as c_uint, ci: number()? as c_uint })
     };
-    text.lines().map(|line| event(line).ok_or(UNKNOWN)).collect()
+    whole.lines().map(|line| event(line).ok_or(UNKNOWN)).collect()
 }
 
 /// Until something is written beside the description.
