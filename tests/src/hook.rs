@@ -1,6 +1,6 @@
 //! Running the hook: its configuration, what runtimes tell it, and an OCI configuration to change.
 
-use crate::{FakeHost, Run, project};
+use crate::{FakeHost, Run, bare, project};
 use std::{
     fs,
     io::Write,
@@ -92,7 +92,7 @@ impl FakeHost {
     #[must_use]
     pub fn hook(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.install().join("mig-cdi-hook"));
-        command.env_clear().args(args);
+        bare(&mut command).args(args);
         command
     }
 

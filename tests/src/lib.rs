@@ -106,6 +106,12 @@ pub fn program(name: &str) -> PathBuf {
     std::env::var_os("MIG_CDI_BIN_DIR").map_or(built, |dir| Path::new(&dir).join(name))
 }
 
+/// The fake driver: that of `MIG_CDI_BIN_DIR` where one is, for programs of another architecture.
+fn fake_nvml() -> PathBuf {
+    let beside = program("libfake_nvml.so");
+    if beside.exists() { beside } else { build_dir().join("libfake_nvml.so") }
+}
+
 /// `make install` of the built programs below a directory, for a prefix such as `/usr`.
 ///
 /// # Panics
@@ -148,11 +154,17 @@ pub fn run(command: &mut Command) -> Run {
     }
 }
 
+/// Clears what a program would be told by the environment, but for where it writes what of it has run (`tests/coverage`).
+pub fn bare(command: &mut Command) -> &mut Command {
+    const PROFILE: &str = "LLVM_PROFILE_FILE";
+    command.env_clear().envs(std::env::var_os(PROFILE).map(|file| (PROFILE, file)))
+}
+
 /// `mig-cdi` with these arguments and nothing else: no fake host, no configuration of this machine.
 #[must_use]
 pub fn mig_cdi<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(program("mig-cdi"));
-    command.env_clear().args(args);
+    bare(&mut command).args(args);
     command
 }
 
@@ -225,7 +237,7 @@ impl FakeHost {
 
     /// Puts the fake NVML at a path of the host.
     fn put_nvml(&self, path: &str) {
-        let (fake, path) = (build_dir().join("libfake_nvml.so"), self.path(path));
+        let (fake, path) = (fake_nvml(), self.path(path));
         fs::create_dir_all(path.parent().expect("a file has a parent")).expect("make a directory");
         fs::copy(&fake, &path).unwrap_or_else(|e| panic!("copy {fake:?}: {e}"));
         let description = format!("{}.toml", path.display());
@@ -339,7 +351,7 @@ impl FakeHost {
         let installed = self.dir.path().join("bin/mig-cdi");
         if installed.exists() {
             command = Command::new(installed);
-            command.env_clear().args(args);
+            bare(&mut command).args(args);
         }
         let own_config = args.contains(&"--config");
         let flags =

@@ -1,6 +1,6 @@
 //! A machine of files alone, for `mig-cdi configure`.
 
-use crate::{Run, run};
+use crate::{Run, bare, run};
 use std::{
     collections::BTreeMap,
     fs::{self, Permissions},
@@ -97,7 +97,7 @@ impl Machine {
     #[must_use]
     pub fn command_with(&self, args: &str, settings: &Path) -> Command {
         let mut command = Command::new(self.dir.path().join("bin/mig-cdi"));
-        command.env_clear().env("HOME", "/home/u").arg("configure").args(args.split_whitespace());
+        bare(&mut command).env("HOME", "/home/u").arg("configure").args(args.split_whitespace());
         command.arg(format!("--host-root={}", self.dir.path().join("root").display()));
         command.arg("--config").arg(settings);
         command

@@ -1,6 +1,6 @@
 //! A running `mig-cdi-kubelet` on a fake host, with a directory of its own for the kubelet.
 
-use crate::{FakeHost, program, run, watch::until};
+use crate::{FakeHost, bare, program, run, watch::until};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -57,7 +57,7 @@ impl Plugin {
         let file = File::options().create(true).append(true).open(&log).expect("a log");
         let (key, node) = host.env();
         let mut command = Command::new(program_s);
-        command.env_clear().env(key, node).envs(variables.iter().copied());
+        bare(&mut command).env(key, node).envs(variables.iter().copied());
         command.args(args);
         if !args.iter().any(|arg| arg.starts_with("--kubelet-dir")) {
             command.arg("--kubelet-dir").arg(kubelet_dir(host));
