@@ -1,11 +1,16 @@
 # fetch.sh: functions that fetch Debian's packages and unpack them below target/test-deps, without installing
-# them. To be sourced in the root of the project.
+# them, and tools of cargo. To be sourced in the root of the project.
 # shellcheck shell=sh
 deps=target/test-deps
 mkdir -p "$deps"
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# tool NAME VERSION: a tool of cargo at the version that the tree was last checked with, compiled in little time.
+tool() {
+    cargo install --list | grep -x "cargo-$1 v$2:" >/dev/null || cargo install --quiet --locked --debug "cargo-$1" --version "$2"
 }
 
 # The mirror that this machine takes Debian's packages from. apt knows it once it has its lists.

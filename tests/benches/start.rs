@@ -6,7 +6,6 @@ use mig_cdi_sim::preset;
 use mig_cdi_tests::{FakeHost, driver::Layout, podman::Podman};
 
 const ROUNDS: usize = 31;
-const VERSION: &str = "580.105.08";
 
 /// Node, flags of `generate`, what that is. `--source=proc` is for the driver that Debian ships, behind which there is none: its
 /// real files, of which there are fewer than in NVIDIA's own installer.
@@ -30,7 +29,7 @@ fn main() {
     for (node, flags, what) in CASES {
         let node = preset(node).unwrap_or_default();
         let host = match flags.starts_with("--source=proc") {
-            true => FakeHost::with_real_driver(&node.replace(VERSION, "550.163.01")),
+            true => FakeHost::with_real_driver(node),
             false => FakeHost::with_driver(node, Layout::Debian),
         };
         let mut pairs = pairs(&host, flags);
@@ -64,7 +63,7 @@ fn pairs(host: &FakeHost, flags: &str) -> Vec<(f64, f64)> {
     let podman = Podman::with_c_library(("runc", "v2"), "debian-root");
     let script = format!(
         "$MIG_CDI generate $FLAGS {flags} 2>/dev/null
-        device=$(grep -o 'MIG-[0-9a-f-]*' /var/run/cdi/nvidia.com-mig.json | head -1)
+        device=$(grep -o '\"name\":\"[^\"]*' /var/run/cdi/nvidia.com-mig.json | head -1 | cut -d'\"' -f4)
         time_of() {{
             start=$(date +%s%N)
             $PODMAN run --rm $1 --rootfs $ROOTFS sh -c :

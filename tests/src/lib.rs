@@ -219,13 +219,14 @@ impl FakeHost {
     }
 
     /// Makes the host of a node description with the driver's real files, which Debian ships and
-    /// `tests/setup.sh` unpacks. There is no driver behind them.
+    /// `tests/setup.sh` unpacks, and with its version. There is no driver behind them.
     ///
     /// # Panics
     /// As [`FakeHost::new`].
     #[must_use]
     pub fn with_real_driver(description: &str) -> FakeHost {
-        let host = FakeHost::new(description);
+        let node = Node::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
+        let host = FakeHost::new(&description.replace(&node.driver, "550.163.01"));
         fs::remove_dir_all(host.path("/usr")).expect("there");
         podman::copy(&project().join("target/test-deps/nvidia/usr"), &host.path("/usr"));
         // They belong to whoever ran the script; on a real host they are root's.

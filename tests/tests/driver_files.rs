@@ -409,8 +409,7 @@ fn after_an_upgrade_nothing_of_the_old_driver_is_left() {
 /// themselves.
 #[test]
 fn real_libraries_are_mounted_under_their_real_names() {
-    let description = preset("a100-80gb").unwrap().replace(VERSION, "550.163.01");
-    let host = FakeHost::with_real_driver(&description);
+    let host = FakeHost::with_real_driver(preset("a100-80gb").unwrap());
     let run = generate(&host, &["--source=proc", "--capabilities=all"]);
     let mounts = mounts(&spec(&run)["containerEdits"]);
     let current = "TMP/root/usr/lib/x86_64-linux-gnu/nvidia/current";
