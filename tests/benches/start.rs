@@ -71,13 +71,10 @@ fn pairs(host: &FakeHost, flags: &str) -> Vec<(f64, f64)> {
         }}
         time_of --device=nvidia.com/mig=$device >/dev/null
         for round in $(seq {ROUNDS}); do
-            time_of --
+            time_of ''
             time_of --device=nvidia.com/mig=$device
         done"
     );
-    let script = script
-        .replace("$1 --rootfs", "${1#--} --rootfs")
-        .replace("time_of --device=", "time_of ----device=");
     let run = podman.script(host, &script);
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     let times: Vec<f64> =
