@@ -1,5 +1,9 @@
 //! `mig-cdi nodes`: the device nodes of the host. What is to be done is planned whole, then done.
 
+mod change;
+
+pub(super) use change::Change;
+
 use super::{Context, Done, exit, usage};
 use crate::{
     Exit, Failure,
@@ -9,11 +13,7 @@ use crate::{
 use mig_cdi_model::{DeviceNode, Major, Minor, Topology};
 use mig_cdi_sys::{Entry, Machine, NodeDir, NodeStat, Root, is_root, text::numbered};
 use serde::Serialize;
-use std::{
-    collections::BTreeSet,
-    fmt::{Display, Formatter},
-    path::Path,
-};
+use std::{collections::BTreeSet, path::Path};
 
 const DEV: &str = "/dev";
 const CAPS: &str = "/dev/nvidia-caps";
@@ -49,54 +49,6 @@ pub(super) struct Changes {
     /// How it ended.
     #[serde(skip)]
     pub exit: Exit,
-}
-
-/// One change.
-#[derive(Debug, Clone, Serialize)]
-#[serde(tag = "action", rename_all = "lowercase")]
-pub(super) enum Change {
-    /// A directory is made.
-    Directory { path: String },
-    /// A node is made.
-    Make(DeviceNode),
-    /// A node is made in the place of a wrong one.
-    Replace(DeviceNode),
-    /// A link is made, or points elsewhere now.
-    Link { path: String, target: String },
-    /// A node or a link goes.
-    Remove { path: String },
-}
-
-impl Change {
-    /// True when nothing is left at the path.
-    pub(super) fn removes(&self) -> bool {
-        matches!(self, Change::Remove { .. })
-    }
-
-    /// Of what is changed, on the host.
-    pub(super) fn path(&self) -> &str {
-        match self {
-            Change::Make(node) | Change::Replace(node) => &node.path,
-            Change::Directory { path } | Change::Link { path, .. } | Change::Remove { path } => {
-                path
-            }
-        }
-    }
-}
-
-impl Display for Change {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        let (action, node) = match self {
-            Change::Directory { path } => return write!(f, "make {path} 0755"),
-            Change::Link { path, target } => return write!(f, "link {path} -> {target}"),
-            Change::Remove { path } => return write!(f, "remove {path}"),
-            Change::Make(node) => ("make", node),
-            Change::Replace(node) => ("replace", node),
-        };
-        let DeviceNode { path, major, minor, mode, uid, gid, .. } = node;
-        write!(f, "{action} {path} {major}:{minor} {mode:04o}")?;
-        if (*uid, *gid) == (0, 0) { Ok(()) } else { write!(f, " of {uid}:{gid}") }
-    }
 }
 
 /// Makes the host's device nodes what the driver says. What cannot be done is said and left out.
