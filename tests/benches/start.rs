@@ -1,15 +1,15 @@
 //! What a device costs when a container starts: podman with runc, without a device and with one, in
-//! turn: `cargo bench -p mig-cdi-tests --bench start`. The medians of differences within a pair are
-//! what counts: the machine's speed drifts.
+//! turn: `cargo bench -p mig-cdi-tests --bench start`. The median of the differences within a pair is
+//! what counts, since the machine's speed drifts; their quartiles tell how much it is worth.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{FakeHost, driver::Layout, podman::Podman};
 
-const ROUNDS: usize = 31;
+const ROUNDS: usize = 101;
 
 /// Node, flags of `generate`, what that is. `--source=proc` is for the driver that Debian ships, behind which there is none: its
 /// real files, of which there are fewer than in NVIDIA's own installer.
-const CASES: [(&str, &str, &str); 7] = [
+const CASES: [(&str, &str, &str); 8] = [
     ("a100-80gb", "--capabilities=none", "4 slices, nodes alone"),
     ("a100-80gb", "--library-dirs=/usr/lib64", "4 slices, files in one directory"),
     ("a100-80gb", "", "4 slices, files in two directories (default)"),
@@ -21,18 +21,25 @@ const CASES: [(&str, &str, &str); 7] = [
     ("a100-80gb", "--source=proc", "4 slices, Debian's driver in two directories (default)"),
     ("dgx-a100", "--capabilities=none", "56 slices, nodes alone"),
     ("dgx-a100", "", "56 slices, files in two directories (default)"),
+    (
+        "dgx-a100",
+        "--names=slot --library-dirs=/usr/lib64",
+        "56 slices, one name each, in one directory",
+    ),
 ];
 
 fn main() {
-    println!("container start, podman with runc, {ROUNDS} pairs each: medians in ms");
-    println!("no device | device | difference | ratio | mounts | spec bytes | what");
+    println!(
+        "container start, podman with runc, {ROUNDS} pairs each: medians in ms, of differences the quartiles"
+    );
+    println!("no device | device |   difference in ms | ratio | mounts | spec bytes | what");
     for (node, flags, what) in CASES {
         let node = preset(node).unwrap_or_default();
         let host = match flags.starts_with("--source=proc") {
             true => FakeHost::with_real_driver(node),
             false => FakeHost::with_driver(node, Layout::Debian),
         };
-        let mut pairs = pairs(&host, flags);
+        let pairs = pairs(&host, flags);
         let spec = host
             .run(
                 &[
@@ -42,15 +49,16 @@ fn main() {
                 .concat(),
             )
             .stdout;
-        let median = |mut values: Vec<f64>| {
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
+        let quartiles = |time: fn(&(f64, f64)) -> f64| {
+            let mut times: Vec<f64> = pairs.iter().map(time).collect();
+            times.sort_by(f64::total_cmp);
+            [1, 2, 3].map(|quarter| times[times.len() * quarter / 4])
         };
-        let none = median(pairs.iter().map(|(none, _)| *none).collect());
-        let device = median(pairs.iter().map(|(_, device)| *device).collect());
-        let difference = median(pairs.drain(..).map(|(none, device)| device - none).collect());
+        let [_, none, _] = quartiles(|(none, _)| *none);
+        let [_, device, _] = quartiles(|(_, device)| *device);
+        let [low, difference, high] = quartiles(|(none, device)| device - none);
         println!(
-            "{none:9.1} | {device:6.1} | {difference:10.1} | {:5.3} | {:6} | {:10} | {what}",
+            "{none:9.1} | {device:6.1} | {low:5.1} {difference:5.1} {high:5.1} | {:5.3} | {:6} | {:10} | {what}",
             device / none,
             spec.matches("containerPath").count(),
             spec.len()
