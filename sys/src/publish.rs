@@ -106,6 +106,19 @@ impl SpecDir {
         Ok(dir)
     }
 
+    /// Opens `path` for a file that nobody has to trust, as a picture is: the directory may be anybody's, and a
+    /// link to it. A file in it is replaced all the same, and no link in its place is followed.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is no directory.
+    pub fn open_shared(path: &Path) -> Result<SpecDir> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        match nix::fcntl::open(path, flags, Mode::empty()) {
+            Ok(fd) => Ok(SpecDir { fd, path: path.to_owned() }),
+            Err(errno) => Err(Error::call("open", path, errno)),
+        }
+    }
+
     fn open(path: &Path) -> Result<SpecDir> {
         // A trailing slash would make the kernel follow a link in spite of O_NOFOLLOW.
         let path: PathBuf = path.components().collect();
@@ -184,6 +197,23 @@ impl SpecDir {
         match optional(self.open_file(name))? {
             Some(file) => read_all(file, &self.show(name), limit).map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// Refuses a name that something else has than a file, which a file is not to take from it: `/dev/null`, and
+    /// `/dev/stdout`, which is a link.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] then.
+    pub fn expect_file(&self, name: &str) -> Result<()> {
+        let fail = |errno| Error::call("look at", self.show(name), errno);
+        let found = nix::sys::stat::fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+        let stat = optional(found.map_err(fail))?;
+        match stat.map(|stat| stat.st_mode & SFlag::S_IFMT.bits()) {
+            Some(kind) if kind != SFlag::S_IFREG.bits() => {
+                Err(Error::refused("write", self.show(name), "it is no regular file; name another"))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -8,10 +8,11 @@ use mig_cdi_sim::{Model, PRESETS, preset};
 use mig_cdi_tests::{
     FakeHost, Run, geometries::accepted, mig_cdi, partition::Site, program, project, run,
 };
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     process::Command,
 };
@@ -397,19 +398,42 @@ fn holders_are_named_where_they_are() {
     assert!(told.contains("* in use as a whole by pod default/train\n"), "{told}");
 }
 
+/// Nobody has to trust a picture, so it may lie anywhere, as where a group writes. A device or a link keeps its name.
 #[test]
-fn the_file_is_written_whole_and_where_only_its_owner_writes() {
+fn a_picture_is_written_as_a_file() {
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("gpus.svg");
-    let flag = format!("--svg={}", file.display());
-    let args = ["map", "--node=a30", flag.as_str()];
-    let written = shown(&args, ASCII);
-    assert_eq!((written.code, written.stdout.as_str()), (0, ""), "{}", written.stderr);
-    assert_eq!(fs::read_to_string(&file).unwrap(), drawn(&["map", "--node=a30", "--svg=-"], ASCII));
-    fs::remove_file(&file).unwrap();
-    fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
-    let refused = shown(&args, ASCII);
-    assert_eq!((refused.code, file.exists()), (5, false), "{}", refused.stderr);
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    symlink(dir.path(), path("linked")).unwrap();
+    let map = |file: &str| shown(&["map", "--node=a30", &format!("--svg={file}")], UTF8);
+    for _ in 0..2 {
+        let run = map(&path("linked/a30.svg"));
+        assert_eq!((run.code, run.stdout.as_str()), (0, ""), "{}", run.stderr);
+        let expected = drawn(&["map", "--node=a30", "--svg=-"], UTF8);
+        assert!(fs::read_to_string(path("a30.svg")).unwrap() == expected);
+        fs::write(path("a30.svg"), "older").unwrap();
+    }
+    fs::remove_file(path("linked")).unwrap();
+    symlink("a30.svg", path("stdout")).unwrap();
+    mkfifo(path("pipe").as_str(), Mode::S_IRWXU).unwrap();
+    for name in ["stdout", "pipe"] {
+        let run = map(&path(name));
+        let expected =
+            format!("error: write {}: it is no regular file; name another\n", path(name));
+        assert_eq!((run.code, run.stderr), (1, expected));
+    }
+    assert_eq!(fs::read_link(path("stdout")).unwrap(), Path::new("a30.svg"));
+    assert_eq!(fs::read_to_string(path("a30.svg")).unwrap(), "older");
+    let kept = fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(kept, 3, "nothing is left over");
+    // What root reads again later is trusted.
+    let run = shown(&["checkpoint", "--node=a30", &path("layout.yaml")], UTF8);
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    assert!(
+        run.stderr.ends_with(": others can; name a file where only root writes\n"),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]

@@ -187,12 +187,17 @@ fn unreadable(file: &Path, why: &BadLayouts) -> Failure {
 }
 
 /// Gives a file that the user names its content, whole or not at all.
-fn write(context: &Context<'_>, file: &Path, text: &str) -> Result<(), Failure> {
+fn write(
+    context: &Context<'_>,
+    file: &Path,
+    text: &str,
+    open: fn(&Path) -> mig_cdi_sys::Result<SpecDir>,
+) -> Result<(), Failure> {
     let path = mig_cdi_sys::absolute(file)?;
     let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
         return Err(usage(format!("write {}: not the path of a file", path.display())));
     };
-    let dir = SpecDir::open_or_make(dir).map_err(|error| match error {
+    let dir = open(dir).map_err(|error| match error {
         Error::UnsafeDir { path, .. } => {
             let path = path.display();
             let message =
@@ -201,6 +206,7 @@ fn write(context: &Context<'_>, file: &Path, text: &str) -> Result<(), Failure> 
         }
         error => error.into(),
     })?;
+    dir.expect_file(name)?;
     dir.replace(name, text.as_bytes())?;
     context.console.status(&format!("wrote {}", path.display()));
     Ok(())

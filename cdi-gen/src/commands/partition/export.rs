@@ -11,6 +11,7 @@ use crate::{
 };
 use mig_cdi_config::layouts::{mig_parted_yaml, pinned_yaml};
 use mig_cdi_model::GpuIndex;
+use mig_cdi_sys::SpecDir;
 
 pub(in super::super) fn export(context: &Context<'_>, args: &ExportArgs) -> Result<Done, Failure> {
     let gpus = Gpus::read(context)?;
@@ -44,6 +45,6 @@ pub(in super::super) fn checkpoint(
         return Err(Failure::new(Exit::Incomplete, message));
     }
     let text = pinned(&gpus, CHECKPOINT)?;
-    super::write(context, &args.file, &text)?;
+    super::write(context, &args.file, &text, SpecDir::open_or_make)?;
     Ok(Done { stdout: String::new(), exit: Exit::Success })
 }

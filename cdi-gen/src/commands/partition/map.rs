@@ -14,7 +14,7 @@ use crate::{
 };
 use mig_cdi_config::layouts::GpuWord;
 use mig_cdi_model::{Gpu, MigDevice, MigMode, PciAddress, Topology};
-use mig_cdi_sys::nvml::Division;
+use mig_cdi_sys::{SpecDir, nvml::Division};
 use std::path::Path;
 
 pub(in super::super) fn map(context: &Context<'_>, args: &MapArgs) -> Result<Done, Failure> {
@@ -41,7 +41,7 @@ pub(in super::super) fn map(context: &Context<'_>, args: &MapArgs) -> Result<Don
         None => text(&picture, context.console.style()),
         Some(file) if file == Path::new("-") => svg(&picture),
         Some(file) => {
-            write(context, file, &svg(&picture))?;
+            write(context, file, &svg(&picture), SpecDir::open_shared)?;
             String::new()
         }
     };
