@@ -44,7 +44,7 @@ pub struct Lock {
     _file: Flock<File>,
 }
 
-/// A directory that nobody but root and ourselves can change, held open.
+/// A directory, held open. Nobody but root and ourselves can change it, unless it was opened as a shared one.
 #[derive(Debug)]
 pub struct SpecDir {
     fd: OwnedFd,
