@@ -186,7 +186,7 @@ fn unreadable(file: &Path, why: &BadLayouts) -> Failure {
     usage(format!("read {}: {why}", file.display()))
 }
 
-/// Gives a file that the user names its content, whole or not at all.
+/// Gives a file that the user names its content, whole or not at all. `open` decides whose the directory may be.
 fn write(
     context: &Context<'_>,
     file: &Path,
