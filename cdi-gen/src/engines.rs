@@ -9,21 +9,21 @@ use serde_json::Value;
 use std::{path::Path, str::FromStr, time::Duration};
 
 /// Where packages put programs; nothing else is run.
-pub(crate) const BIN: [&str; 3] = ["/usr/bin", "/usr/sbin", "/usr/local/bin"];
+pub const BIN: [&str; 3] = ["/usr/bin", "/usr/sbin", "/usr/local/bin"];
 const LIMIT: Duration = Duration::from_secs(5);
 /// The directories of specs that engines read unless told otherwise.
-pub(crate) const BOTH: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
+pub const BOTH: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
 /// Where podman and CRI-O look for hooks unless told otherwise.
-pub(crate) const HOOKS: &str = "/usr/share/containers/oci/hooks.d";
+pub const HOOKS: &str = "/usr/share/containers/oci/hooks.d";
 /// The configuration of containerd.
-pub(crate) const CONTAINERD: &str = "/etc/containerd/config.toml";
+pub const CONTAINERD: &str = "/etc/containerd/config.toml";
 
 /// Major, minor, patch.
-pub(crate) type Release = (u32, u32, u32);
+pub type Release = (u32, u32, u32);
 
 /// An engine that is installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Installed {
+pub struct Installed {
     pub name: &'static str,
     pub path: String,
     /// Why it is not known, otherwise.
@@ -100,11 +100,11 @@ const KNOWN: [Known; 6] = [
 
 /// What every engine in support takes; only podman 4.1 and 4.2, of 2022, take less. A spec that needs no more
 /// is worth no look at the engines, which would take longer than all the rest.
-pub(crate) const EVERYBODY: Version = V0_5_0;
+pub const EVERYBODY: Version = V0_5_0;
 
 /// The highest CDI that all of these take, and which of them takes no more. One of which it is not known is
 /// given what everybody takes, and so are machines without any.
-pub(crate) fn limit(engines: &[Installed]) -> (Version, Option<String>) {
+pub fn limit(engines: &[Installed]) -> (Version, Option<String>) {
     let reading = engines.iter().filter(|engine| engine.has_cdi);
     let takes = reading.map(|engine| (engine.takes.unwrap_or(EVERYBODY), Some(engine.label())));
     let least = takes.min_by_key(|(version, _)| *version);
@@ -112,17 +112,17 @@ pub(crate) fn limit(engines: &[Installed]) -> (Version, Option<String>) {
 }
 
 /// Asks every engine for its version.
-pub(crate) fn installed(host: &Root) -> Vec<Installed> {
+pub fn installed(host: &Root) -> Vec<Installed> {
     KNOWN.iter().filter_map(|known| find(host, known)).collect()
 }
 
 /// Asks one engine.
-pub(crate) fn one(host: &Root, name: &str) -> Option<Installed> {
+pub fn one(host: &Root, name: &str) -> Option<Installed> {
     KNOWN.iter().filter(|known| known.name == name).find_map(|known| find(host, known))
 }
 
 /// The programs that tell which engines are there: they are others when an engine was installed or updated.
-pub(crate) fn programs() -> impl Iterator<Item = String> {
+pub fn programs() -> impl Iterator<Item = String> {
     let programs = KNOWN.iter().filter(|known| !known.takes.is_empty());
     let names = programs.flat_map(|known| known.programs.iter());
     names.flat_map(|name| BIN.map(|dir| format!("{dir}/{name}")))
@@ -155,7 +155,7 @@ fn ask(program: &Path) -> Result<String, String> {
 }
 
 /// `1.7.24~ds1` and `v2.1.9` and `5.8.6,`.
-pub(crate) fn release(word: &str) -> Option<Release> {
+pub fn release(word: &str) -> Option<Release> {
     let word = word.strip_prefix('v').unwrap_or(word);
     let mut numbers = word.split('.').map(|part| {
         let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
@@ -174,25 +174,25 @@ impl Installed {
     }
 
     /// An engine of which somebody says that it is there; `None` for one that is not known.
-    pub(crate) fn said(name: &str, release: Option<Release>) -> Option<Installed> {
+    pub fn said(name: &str, release: Option<Release>) -> Option<Installed> {
         let known = KNOWN.iter().find(|known| known.name == name)?;
         let release = release.ok_or_else(|| "not said".to_owned());
         Some(Installed::new(known, String::new(), release))
     }
 
     /// One of unknown version is taken for a new one.
-    pub(crate) fn assumed(&self) -> Release {
+    pub fn assumed(&self) -> Release {
         *self.release.as_ref().unwrap_or(&NEWEST)
     }
 
     /// Its major version, when that is newer than all that is known here.
-    pub(crate) fn untested(&self) -> Option<u32> {
+    pub fn untested(&self) -> Option<u32> {
         let newest = KNOWN.iter().find(|known| known.name == self.name)?.newest;
         self.release.as_ref().ok().map(|release| release.0).filter(|major| *major > newest)
     }
 
     /// `podman 5.8.6`.
-    pub(crate) fn label(&self) -> String {
+    pub fn label(&self) -> String {
         match self.release {
             Ok((major, minor, patch)) => format!("{} {major}.{minor}.{patch}", self.name),
             Err(_) => self.name.to_owned(),
@@ -204,7 +204,7 @@ const NEWEST: Release = (u32::MAX, 0, 0);
 
 /// Engines as a command line says them: `podman=4.3.1,docker=26.1`, or `none`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Said(pub Vec<Installed>);
+pub struct Said(pub Vec<Installed>);
 
 impl FromStr for Said {
     type Err = String;
@@ -225,9 +225,15 @@ impl FromStr for Said {
     }
 }
 
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&Said::text(&self.0))
+    }
+}
+
 impl Said {
     /// As a command line says it.
-    pub(crate) fn text(engines: &[Installed]) -> String {
+    pub fn text(engines: &[Installed]) -> String {
         let one = |engine: &Installed| match engine.release {
             Ok((major, minor, patch)) => format!("{}={major}.{minor}.{patch}", engine.name),
             Err(_) => engine.name.to_owned(),
@@ -238,7 +244,7 @@ impl Said {
 }
 
 /// The table of containerd's plugin for Kubernetes has a name for each version of the file.
-pub(crate) fn cri_plugin(version: i64) -> &'static str {
+pub fn cri_plugin(version: i64) -> &'static str {
     match version {
         3.. => "io.containerd.cri.v1.runtime",
         2 => "io.containerd.grpc.v1.cri",
@@ -247,7 +253,7 @@ pub(crate) fn cri_plugin(version: i64) -> &'static str {
 }
 
 /// The patterns of files that containerd's `config.toml` imports.
-pub(crate) fn imports(root: &Value) -> Vec<String> {
+pub fn imports(root: &Value) -> Vec<String> {
     let imports = list(root, &["imports"]).unwrap_or_default().into_iter();
     // containerd takes one that is not absolute from the directory of the file.
     let below = |path: String| format!("/etc/containerd/{path}");
@@ -255,7 +261,7 @@ pub(crate) fn imports(root: &Value) -> Vec<String> {
 }
 
 /// A pattern with one `*` in its last part, as patterns here are; others match nothing.
-pub(crate) fn is_import(pattern: &str, path: &str) -> bool {
+pub fn is_import(pattern: &str, path: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == path,
         Some((start, end)) => path
@@ -267,14 +273,14 @@ pub(crate) fn is_import(pattern: &str, path: &str) -> bool {
 
 /// The files that containerd's `config.toml` imports, in their order.
 #[derive(Debug, Default)]
-pub(crate) struct Imported {
+pub struct Imported {
     pub files: Vec<String>,
     /// A pattern names files that cannot be found here.
     pub unknown: bool,
 }
 
 /// Looks for them.
-pub(crate) fn imported(host: &Root, root: &Value) -> Imported {
+pub fn imported(host: &Root, root: &Value) -> Imported {
     let mut imported = Imported::default();
     for pattern in imports(root) {
         let dir = pattern.rsplit_once('/').map_or("/", |(dir, _)| dir);
@@ -289,18 +295,18 @@ pub(crate) fn imported(host: &Root, root: &Value) -> Imported {
 }
 
 /// What is below keys.
-pub(crate) fn at<'v>(value: &'v Value, keys: &[&str]) -> Option<&'v Value> {
+pub fn at<'v>(value: &'v Value, keys: &[&str]) -> Option<&'v Value> {
     keys.iter().try_fold(value, |value, key| value.get(key))
 }
 
 /// A list of texts; what else is in it is passed over.
-pub(crate) fn list(value: &Value, keys: &[&str]) -> Option<Vec<String>> {
+pub fn list(value: &Value, keys: &[&str]) -> Option<Vec<String>> {
     let list = at(value, keys)?.as_array()?.iter();
     Some(list.filter_map(|text| text.as_str().map(str::to_owned)).collect())
 }
 
 /// A list of an engine: the last of the files that has it, or its default.
-pub(crate) fn last(values: &[Value], keys: &[&str], default: &[&str]) -> Vec<String> {
+pub fn last(values: &[Value], keys: &[&str], default: &[&str]) -> Vec<String> {
     let set = values.iter().rev().find_map(|value| list(value, keys));
     set.unwrap_or_else(|| default.iter().map(|dir| (*dir).to_owned()).collect())
 }
