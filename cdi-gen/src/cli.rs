@@ -13,7 +13,7 @@ pub(crate) use watch::{StateArgs, StatusArgs, WatchArgs};
 
 use crate::{
     discover::Source,
-    engines::Said,
+    engines::EngineList,
     spec::{Admin, Format, NameStyle},
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
@@ -241,7 +241,7 @@ pub(crate) struct SpecArgs {
     /// The engines that will read the spec, as podman=4.3.1,docker=26.1, or none, instead of those installed.
     /// They are looked at when the spec needs more than CDI 0.5.0, and for --max-cdi-version auto
     #[arg(long, value_name = "ENGINE=VERSION,…")]
-    pub engines: Option<Said>,
+    pub engines: Option<EngineList>,
 
     /// Look for engines below DIR
     #[arg(long = "engines-root", value_name = "DIR", hide = true)]

@@ -21,7 +21,7 @@ use crate::{
     cli::{Cli, Command, NodeArgs, SpecArgs, Verify},
     console::Console,
     discover::{self, Discovery, Source},
-    engines::{self, Installed},
+    engines::{self, InstalledEngine},
     spec::{Built, NameStyle, Options, VerifyHook},
 };
 use clap::ValueEnum;
@@ -123,7 +123,7 @@ struct Context<'a> {
     settings: &'a Settings,
     console: &'a Console,
     /// Once they have been asked.
-    engines: &'a OnceLock<Vec<Installed>>,
+    engines: &'a OnceLock<Vec<InstalledEngine>>,
     /// Somebody hands out what is found, and labels it.
     hands_out: bool,
 }
@@ -280,12 +280,12 @@ impl Context<'_> {
     fn limit(&self, args: &SpecArgs) -> Result<(Version, Option<String>), Failure> {
         match args.max_cdi_version.unwrap_or(self.settings.max_cdi_version) {
             Limit::Is(version) => Ok((version, None)),
-            Limit::Auto => Ok(engines::limit(self.engines(args)?)),
+            Limit::Auto => Ok(engines::common_cdi_version(self.engines(args)?)),
         }
     }
 
     /// The engines that are installed, or that were said. They are asked once.
-    fn engines(&self, args: &SpecArgs) -> Result<&[Installed], Failure> {
+    fn engines(&self, args: &SpecArgs) -> Result<&[InstalledEngine], Failure> {
         if let Some(known) = self.engines.get() {
             return Ok(known);
         }
@@ -293,7 +293,7 @@ impl Context<'_> {
             Some(said) => said.0.clone(),
             None => {
                 let root = args.engines_root.as_deref().unwrap_or(Path::new("/"));
-                engines::installed(&Root::open(root)?)
+                engines::find_engines(&Root::open(root)?)
             }
         };
         Ok(self.engines.get_or_init(|| engines))

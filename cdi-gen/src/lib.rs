@@ -11,6 +11,7 @@ mod console;
 mod containers;
 pub mod discover;
 mod doctor;
+mod engine_files;
 mod engines;
 mod exit;
 pub mod inventory;

@@ -1,6 +1,6 @@
 //! The command line of `configure`.
 
-use crate::engines::{self, Release};
+use crate::engines::{self, EngineVersion};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -38,7 +38,7 @@ pub(crate) struct ConfigureArgs {
 
     /// Configure for this release, without asking the engine for its version
     #[arg(long, value_name = "VERSION", value_parser = release)]
-    pub engine_version: Option<Release>,
+    pub engine_version: Option<EngineVersion>,
 
     /// Change files below DIR, and look for the engine there
     #[arg(long, value_name = "DIR", default_value = "/")]
@@ -54,6 +54,7 @@ pub(crate) enum Engine {
     Docker,
 }
 
-fn release(text: &str) -> Result<Release, String> {
-    engines::release(text).ok_or_else(|| "a release is two or three numbers, as 5.4.2".to_owned())
+fn release(text: &str) -> Result<EngineVersion, String> {
+    engines::parse_version(text)
+        .ok_or_else(|| "a release is two or three numbers, as 5.4.2".to_owned())
 }

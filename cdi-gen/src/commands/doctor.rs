@@ -4,7 +4,7 @@ use super::{Context, Done};
 use crate::{
     Exit, Failure,
     cli::{DoctorArgs, SpecArgs},
-    doctor::{Facts, Severity, Verdict, examine, explain},
+    doctor::{NodeFacts, Severity, Verdict, examine, explain},
 };
 use mig_cdi_sys::Root;
 
@@ -16,8 +16,8 @@ pub(super) fn run(
     let machine = context.machine()?;
     let host = Root::open(&args.host_root)?;
     let options = context.options(&SpecArgs::default())?;
-    let mut facts = Facts::gather(machine.as_ref(), &host, context.settings, &options)?;
-    facts.broken_settings = broken.map(|failure| failure.message);
+    let mut facts = NodeFacts::gather(machine.as_ref(), &host, context.settings, &options)?;
+    facts.settings_error = broken;
     let verdicts = match &args.name {
         None => examine(&facts),
         Some(name) => explain(&facts, name),

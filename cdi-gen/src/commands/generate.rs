@@ -7,7 +7,7 @@ use super::{
 use crate::{
     Exit, Failure,
     cli::{GenerateArgs, WriteArgs},
-    engines::EVERYBODY,
+    engines::BASELINE_CDI,
     spec::{Built, Format},
     write::Target,
 };
@@ -113,12 +113,12 @@ fn warn_of_engines(
 ) -> Result<(), Failure> {
     let specs = documents.iter().filter_map(|document| document.built.spec.as_ref());
     let versions = specs.filter_map(|spec| spec.cdi_version.parse::<Version>().ok());
-    let Some(version) = versions.max().filter(|version| *version > EVERYBODY) else {
+    let Some(version) = versions.max().filter(|version| *version > BASELINE_CDI) else {
         return Ok(());
     };
     for engine in context.engines(&args.spec)? {
         let label = engine.label();
-        match engine.takes {
+        match engine.max_cdi {
             Some(takes) if takes < version => context.console.warn(&format!(
                 "{label} takes cdi up to {takes}, and this is {version}: it will know none of these devices; \
                  update it, or generate with --max-cdi-version {takes}"

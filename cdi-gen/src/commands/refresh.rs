@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Exit, Failure,
     cli::WatchArgs,
-    engines::Said,
+    engines::EngineList,
     inventory::inventory,
     spec::{Format, handy_name},
     watch::{
@@ -92,7 +92,7 @@ fn report(context: &Context<'_>, args: &WatchArgs, plan: &Plan) -> Result<Report
         inventory,
         file_dirs: dirs.into_iter().collect(),
         marks: plan.documents.iter().map(|document| mark(document, plan.format)).collect(),
-        engines: context.engines.get().map(|engines| Said::text(engines)),
+        engines: context.engines.get().map(|engines| EngineList::to_argument(engines)),
         ..Report::default()
     })
 }

@@ -2,7 +2,7 @@
 //! long as all the rest.
 
 use super::status::Mark;
-use crate::{cli::SpecArgs, engines::programs};
+use crate::{cli::SpecArgs, engines::program_paths};
 use mig_cdi_sys::{Root, file_mark};
 use std::{ffi::OsString, path::Path};
 
@@ -38,5 +38,5 @@ impl KnownEngines {
 fn marks(root: &Path) -> Vec<Mark> {
     let Ok(root) = Root::open(root) else { return Vec::new() };
     let mark = |program: String| file_mark(&root.resolve(&program).ok()?);
-    programs().map(mark).collect()
+    program_paths().map(mark).collect()
 }
