@@ -19,6 +19,7 @@ pub(crate) const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
 /// plugin was renamed with each version of the format.
 pub(crate) fn cri_plugin(version: i64) -> &'static str {
     match version {
+        // containerd 2 split the plugin in two: this half runs containers, the other handles images.
         3.. => "io.containerd.cri.v1.runtime",
         2 => "io.containerd.grpc.v1.cri",
         _ => "cri",

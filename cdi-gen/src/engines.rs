@@ -9,6 +9,7 @@ use std::{fmt, path::Path, str::FromStr, time::Duration};
 
 /// Directories in which packages install programs. No program outside them is run.
 pub(crate) const PROGRAM_DIRS: [&str; 3] = ["/usr/bin", "/usr/sbin", "/usr/local/bin"];
+/// Longest time for `--version` of one engine. A program on a network file system that hangs must not stop the rest.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Version of an engine: major, minor and patch, ordered in that order.
@@ -173,6 +174,8 @@ pub(crate) fn program_paths() -> impl Iterator<Item = String> {
 }
 
 fn find(host: &Root, known: &KnownEngine) -> Option<InstalledEngine> {
+    // A link such as /usr/bin/docker -> /etc/alternatives/docker is resolved below the root of the host, so that the
+    // program of an image is found there and not on this machine.
     let mut resolved =
         known.paths().filter_map(|path| host.resolve(&path).ok().map(|program| (path, program)));
     let (path, program) = resolved.next()?;
@@ -221,6 +224,8 @@ impl InstalledEngine {
         version: Result<EngineVersion, VersionError>,
     ) -> InstalledEngine {
         let assumed = *version.as_ref().unwrap_or(&EngineVersion::NEWEST);
+        // An unknown version counts as the newest, so that a new engine is configured and not refused. The CDI
+        // version that it accepts stays unknown.
         let row = known.max_cdi.iter().rev().find(|(since, _)| *since <= assumed);
         let max_cdi = row.and_then(|(_, limit)| *limit).filter(|_| version.is_ok());
         InstalledEngine { name: known.name, path, version, max_cdi, has_cdi: row.is_some() }

@@ -287,7 +287,11 @@ fn engines_of_every_age() {
     let args = args.map(|arg| if arg == "/dev/null" { config.clone().into() } else { arg });
     let refused = run(Command::new(command.get_program()).env_clear().args(args));
     assert_eq!(refused.code, 5, "{}", refused.stderr);
-    assert!(refused.stderr.contains("it reads only /etc/cdi and /var/run/cdi"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("it reads only /etc/cdi and /var/run/cdi"),
+        "{}",
+        refused.stderr
+    );
 }
 
 /// What is broken is named with its line, and nothing is written.

@@ -250,7 +250,13 @@ fn expect(host: &Healthy, name: &str, (severity, check, part): (&str, &str, &str
 #[test]
 fn faults_of_watch() {
     check(&[
-        ("never", |h| h.remove("/run/mig-cdi/status.json"), "note", "watch", "mig-cdi watch has not run"),
+        (
+            "never",
+            |h| h.remove("/run/mig-cdi/status.json"),
+            "note",
+            "watch",
+            "mig-cdi watch has not run",
+        ),
         ("stopped", |h| h.watch("stopped", 1), "warning", "watch", "mig-cdi watch has stopped"),
         ("killed", |h| h.watch("ok", 4_000_000), "warning", "watch", "mig-cdi watch has stopped"),
         (
@@ -280,7 +286,13 @@ fn faults_of_the_driver() {
             "driver",
             "no nvidia driver is loaded",
         ),
-        ("no driver: nvml", |h| h.remove("/proc/driver"), "note", "nvml", "not queried: the driver"),
+        (
+            "no driver: nvml",
+            |h| h.remove("/proc/driver"),
+            "note",
+            "nvml",
+            "not queried: the driver",
+        ),
         ("no driver: devices", |h| h.remove("/proc/driver"), "note", "devices", "without a driver"),
         ("no driver: nodes", |h| h.remove("/proc/driver"), "note", "nodes", "without a driver"),
         ("no driver: mig", |h| h.remove("/proc/driver"), "note", "mig", "not known without nvml"),

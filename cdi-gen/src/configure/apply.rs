@@ -263,7 +263,7 @@ fn describe(draft: &Draft, created: bool) -> String {
     }
 }
 
-/// What was done so far, to be undone after a failure.
+/// Changes that were made so far, to be undone after a failure.
 #[derive(Default)]
 struct Rollback<'d> {
     created_dirs: Vec<PathBuf>,

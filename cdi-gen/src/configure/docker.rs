@@ -4,6 +4,7 @@ use super::{ConfigPlan, ConfigureRequest, Failure, config_edit::Edit, language::
 
 pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Failure> {
     request.require_cdi()?;
+    // Rootless dockerd reads daemon.json in the configuration directory of its user and runs as a user service.
     let (path, restart) = match &request.user {
         None => ("/etc/docker/daemon.json".to_owned(), "systemctl restart docker"),
         Some(user) => {

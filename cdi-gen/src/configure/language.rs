@@ -39,6 +39,7 @@ pub(super) fn edit(text: &str, language: Language, edits: &[Edit]) -> Result<Str
     for edit in edits {
         edit.apply(&mut expected)?;
     }
+    // No edit is needed: the bytes stay as they are, whatever their form.
     if expected == before {
         return Ok(text.to_owned());
     }

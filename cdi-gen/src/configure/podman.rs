@@ -24,6 +24,7 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Failure
             format!("{}/mig-cdi/hooks.d/podman", user.config),
         ),
     };
+    // In this order a later file overrides an earlier one (containers.conf(5)).
     let mut values = Vec::new();
     for base in ["/usr/share/containers", "/etc/containers"] {
         values.extend(request.values(&format!("{base}/containers.conf"), ".conf")?);
@@ -35,6 +36,7 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Failure
     let mut edits = Vec::new();
     edits.extend(spec_dirs(request, &values, &mut plan)?);
     if let Some(hook) = &request.hook {
+        // Not the default directory: buildah and CRI-O read it too and fail on the stage `precreate`.
         let path = format!("{hooks_dir}/mig-cdi-precreate.json");
         plan.drafts.push(request.whole_file(&path, with_program(PRECREATE, hook))?);
         let keys = ["engine", "hooks_dir"];

@@ -56,6 +56,7 @@ pub(super) fn capabilities(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         return old(&format!("{MINORS} does not exist"));
     }
     for gpu in gpus.iter().filter(|name| numbered(name, "gpu").is_some()) {
+        // The first releases of R450 have empty files here, whose permissions were the capability.
         for gi in list(&format!("{CAPABILITIES}/{gpu}/mig")) {
             let path = format!("{CAPABILITIES}/{gpu}/mig/{gi}/access");
             if facts

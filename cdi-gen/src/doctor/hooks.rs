@@ -36,6 +36,7 @@ pub(super) fn hooks(facts: &NodeFacts<'_>) -> Vec<Verdict> {
                 continue;
             }
         };
+        // Engines load no other suffix.
         for name in names.iter().filter(|name| name.ends_with(".json")) {
             files += 1;
             verdicts.extend(file(facts.host, &format!("{dir}/{name}"), is_read_by_crio(dir)));

@@ -39,6 +39,7 @@ pub(super) fn directories(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         Ok(None) => note(show(&dir.path), "does not exist"),
         Err(e) if e.is_denied() && !is_root() => error(show(&dir.path), e.to_string(), AS_ROOT),
         Err(e) => error(show(&dir.path), e.to_string(), "replace it by a directory with mode 0755"),
+        // Engines of root read everything: only the rights of other users matter.
         Ok(Some(files)) => match mode(facts, &dir.path) {
             Some(mode) if mode & 0o005 != 0o005 => {
                 let evidence = format!("mode {mode:04o}: rootless engines cannot read it");
@@ -271,6 +272,7 @@ fn compared(ours: &LocatedSpec<'_>, expected: &SpecFile) -> Verdict {
 pub(super) fn files(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for LocatedSpec { path, spec, .. } in facts.specs() {
+        // A missing hostPath fails the start of the container, not the load of the spec (measured with podman 4.3.1).
         let is_missing = |source: &&str| matches!(facts.spec_root.identity(source), Ok(None));
         let mounts: BTreeSet<_> =
             spec.parts().flat_map(|(_, edits)| edits.sources()).filter(is_missing).collect();
