@@ -18,9 +18,10 @@ pub use table::class_of;
 use crate::{Exit, Failure};
 use mig_cdi_model::{Major, Topology};
 use mig_cdi_sys::{Machine, nvml};
+use serde::{Deserialize, Serialize};
 
 /// Whom to ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     /// NVML and /proc, which must agree.
     Nvml,
@@ -100,7 +101,7 @@ fn read(machine: &dyn Machine, source: Source) -> Result<Discovery, Failure> {
 }
 
 /// The cure for an NVML that cannot be asked.
-pub(crate) fn explain(failure: nvml::Failure) -> Failure {
+pub fn explain(failure: nvml::Failure) -> Failure {
     use nvml::Failure::{NotLoaded, VersionMismatch};
     let no_driver = matches!(failure, NotLoaded { .. } | VersionMismatch { .. });
     let message = without_nvml(failure).message;
@@ -109,7 +110,7 @@ pub(crate) fn explain(failure: nvml::Failure) -> Failure {
 }
 
 /// The same for what nobody but NVML can do.
-pub(crate) fn without_nvml(failure: nvml::Failure) -> Failure {
+pub fn without_nvml(failure: nvml::Failure) -> Failure {
     let cure = match failure {
         nvml::Failure::NoLibrary { .. } => {
             "install the driver's libnvidia-ml, or name its place with --driver-root or --library-search-path"

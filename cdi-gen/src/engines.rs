@@ -8,13 +8,13 @@ use mig_cdi_sys::{Root, exchangeable, run};
 use std::{fmt, path::Path, str::FromStr, time::Duration};
 
 /// Directories in which packages install programs. No program outside them is run.
-pub(crate) const PROGRAM_DIRS: [&str; 3] = ["/usr/bin", "/usr/sbin", "/usr/local/bin"];
+pub const PROGRAM_DIRS: [&str; 3] = ["/usr/bin", "/usr/sbin", "/usr/local/bin"];
 /// Longest time for `--version` of one engine. A program on a network file system that hangs must not stop the rest.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Version of an engine: major, minor and patch, ordered in that order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct EngineVersion {
+pub struct EngineVersion {
     major: u32,
     minor: u32,
     patch: u32,
@@ -24,7 +24,9 @@ impl EngineVersion {
     /// Stands for a version that is not known: the newest of all.
     const NEWEST: EngineVersion = EngineVersion::new(u32::MAX, 0, 0);
 
-    pub(crate) const fn new(major: u32, minor: u32, patch: u32) -> EngineVersion {
+    /// Version `major.minor.patch`.
+    #[must_use]
+    pub const fn new(major: u32, minor: u32, patch: u32) -> EngineVersion {
         EngineVersion { major, minor, patch }
     }
 }
@@ -37,7 +39,7 @@ impl fmt::Display for EngineVersion {
 
 /// Reason why the version of an engine is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum VersionError {
+pub enum VersionError {
     /// Someone other than root could have replaced the program.
     #[error("not run: {0}")]
     Untrusted(String),
@@ -57,7 +59,7 @@ pub(crate) enum VersionError {
 
 /// An engine that is installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct InstalledEngine {
+pub struct InstalledEngine {
     /// `podman`, `containerd`, `docker`, `crio`, `runc` or `crun`.
     pub name: &'static str,
     /// Path of the program; empty for an engine that the command line names.
@@ -145,11 +147,12 @@ const KNOWN_ENGINES: [KnownEngine; 6] = [
 
 /// CDI version that every supported engine accepts; only podman 4.1 and 4.2, of 2022, accept less. A spec that
 /// needs no more is written without asking the engines, which would take longer than everything else.
-pub(crate) const BASELINE_CDI: Version = V0_5_0;
+pub const BASELINE_CDI: Version = V0_5_0;
 
 /// Returns the highest CDI version that all of these engines accept, and the engine that sets the limit. An
 /// engine whose limit is not known counts as [`BASELINE_CDI`], and so does a machine without engines.
-pub(crate) fn common_cdi_version(engines: &[InstalledEngine]) -> (Version, Option<String>) {
+#[must_use]
+pub fn common_cdi_version(engines: &[InstalledEngine]) -> (Version, Option<String>) {
     let readers = engines.iter().filter(|engine| engine.has_cdi);
     let limits =
         readers.map(|engine| (engine.max_cdi.unwrap_or(BASELINE_CDI), Some(engine.label())));
@@ -158,18 +161,20 @@ pub(crate) fn common_cdi_version(engines: &[InstalledEngine]) -> (Version, Optio
 }
 
 /// Runs `--version` of every installed engine.
-pub(crate) fn find_engines(host: &Root) -> Vec<InstalledEngine> {
+#[must_use]
+pub fn find_engines(host: &Root) -> Vec<InstalledEngine> {
     KNOWN_ENGINES.iter().filter_map(|known| find(host, known)).collect()
 }
 
 /// Runs `--version` of one engine; `None` when it is not installed.
-pub(crate) fn find_engine(host: &Root, name: &str) -> Option<InstalledEngine> {
+#[must_use]
+pub fn find_engine(host: &Root, name: &str) -> Option<InstalledEngine> {
     KNOWN_ENGINES.iter().filter(|known| known.name == name).find_map(|known| find(host, known))
 }
 
 /// Paths at which programs of engines that read specs may be. An engine was installed, updated or removed when
 /// one of these files changes.
-pub(crate) fn program_paths() -> impl Iterator<Item = String> {
+pub fn program_paths() -> impl Iterator<Item = String> {
     KNOWN_ENGINES.iter().filter(|known| !known.max_cdi.is_empty()).flat_map(KnownEngine::paths)
 }
 
@@ -200,7 +205,8 @@ fn run_version(program: &Path) -> Result<String, VersionError> {
 }
 
 /// Parses a word such as `1.7.24~ds1`, `v2.1.9` or `5.8.6,`; a missing patch number is 0.
-pub(crate) fn parse_version(word: &str) -> Option<EngineVersion> {
+#[must_use]
+pub fn parse_version(word: &str) -> Option<EngineVersion> {
     let word = word.strip_prefix('v').unwrap_or(word);
     let mut numbers = word.split('.').map(|part| {
         let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
@@ -232,25 +238,29 @@ impl InstalledEngine {
     }
 
     /// An engine that the command line names; `None` for a name that is not supported.
-    pub(crate) fn named(name: &str, version: Option<EngineVersion>) -> Option<InstalledEngine> {
+    #[must_use]
+    pub fn named(name: &str, version: Option<EngineVersion>) -> Option<InstalledEngine> {
         let known = KNOWN_ENGINES.iter().find(|known| known.name == name)?;
         let version = version.ok_or(VersionError::NotGiven);
         Some(InstalledEngine::new(known, String::new(), version))
     }
 
     /// The version, or the newest one where it is not known.
-    pub(crate) fn assumed_version(&self) -> EngineVersion {
+    #[must_use]
+    pub fn assumed_version(&self) -> EngineVersion {
         *self.version.as_ref().unwrap_or(&EngineVersion::NEWEST)
     }
 
     /// The major version, when it is newer than every version known here.
-    pub(crate) fn untested_major(&self) -> Option<u32> {
+    #[must_use]
+    pub fn untested_major(&self) -> Option<u32> {
         let newest = KNOWN_ENGINES.iter().find(|known| known.name == self.name)?.newest_major;
         self.version.as_ref().ok().map(|version| version.major).filter(|major| *major > newest)
     }
 
     /// Name and version, for messages: `podman 5.8.6`.
-    pub(crate) fn label(&self) -> String {
+    #[must_use]
+    pub fn label(&self) -> String {
         match &self.version {
             Ok(version) => format!("{} {version}", self.name),
             Err(_) => self.name.to_owned(),
@@ -260,12 +270,12 @@ impl InstalledEngine {
 
 /// Engines as the command line names them: `podman=4.3.1,docker=26.1`, or `none`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EngineList(pub Vec<InstalledEngine>);
+pub struct EngineList(pub Vec<InstalledEngine>);
 
 /// An item of [`EngineList`] that is neither an engine nor an engine with its version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{item:?} is not ENGINE=VERSION, as podman=4.3.1; or none")]
-pub(crate) struct EngineListError {
+pub struct EngineListError {
     item: String,
 }
 
@@ -289,9 +299,16 @@ impl FromStr for EngineList {
     }
 }
 
+impl fmt::Display for EngineList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&EngineList::to_argument(&self.0))
+    }
+}
+
 impl EngineList {
     /// Formats engines as [`EngineList::from_str`] reads them. Engines without CDI are omitted.
-    pub(crate) fn to_argument(engines: &[InstalledEngine]) -> String {
+    #[must_use]
+    pub fn to_argument(engines: &[InstalledEngine]) -> String {
         let item = |engine: &InstalledEngine| match &engine.version {
             Ok(version) => format!("{}={version}", engine.name),
             Err(_) => engine.name.to_owned(),

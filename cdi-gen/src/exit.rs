@@ -1,10 +1,11 @@
 //! Exit codes. The numbers are a promise to scripts.
 
 use mig_cdi_sys::Error;
+use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
     /// Everything asked for was done.
     Success = 0,
@@ -30,19 +31,22 @@ impl From<Exit> for ExitCode {
 }
 
 /// A run that ended early: one line for people, a code for scripts.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct Failure {
     /// The code.
     pub exit: Exit,
     /// The line: operation, path, cause, cure.
     pub message: String,
+    /// Programs, containers, pods and leases that are in the way, each as the message names it.
+    #[serde(default)]
+    pub holders: Vec<String>,
 }
 
 impl Failure {
     /// A failure with its line.
     pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
-        Failure { exit, message: message.into() }
+        Failure { exit, message: message.into(), holders: Vec::new() }
     }
 }
 

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mig_cdi::spec_file::SpecFile;
+use mig_cdi_gen::spec_file::SpecFile;
 use mig_cdi_sys::{
     elf,
     ldcache::{self, Entry},

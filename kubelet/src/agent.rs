@@ -8,7 +8,7 @@ use crate::{
     roster::{Entry, Roster},
     strategy::{Offer, Offers, Resource, Strategy, offers},
 };
-use mig_cdi::Look;
+use mig_cdi_gen::watch::WatchEvent;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -38,7 +38,7 @@ pub struct Agent {
 
 impl Agent {
     /// Until there are no more looks.
-    pub async fn run(mut self, mut looks: mpsc::UnboundedReceiver<Look>) {
+    pub async fn run(mut self, mut looks: mpsc::UnboundedReceiver<WatchEvent>) {
         loop {
             let waits = self.health.waits() || self.is_held_elsewhere();
             let again = waits.then(|| Instant::now() + AGAIN);
@@ -65,10 +65,10 @@ impl Agent {
         self.audience.leave();
     }
 
-    fn see(&mut self, look: Look) {
+    fn see(&mut self, look: WatchEvent) {
         match look {
-            Look::Begins => {}
-            Look::Found(inventory) => {
+            WatchEvent::Started => {}
+            WatchEvent::Refreshed(inventory) => {
                 let offers = offers(&inventory, self.strategy);
                 if self.pods.held.is_none() || self.loses(&offers) {
                     self.pods.ask();
@@ -78,14 +78,14 @@ impl Agent {
                 let withheld = inventory.problems.iter().chain(&offers.withheld);
                 self.audience.withheld(withheld.cloned().collect());
             }
-            Look::Failed { why, standing } => {
+            WatchEvent::Failed { cause, standing } => {
                 self.pods.ask();
-                self.health.failed(&why, &standing, &self.maybe_held(), Instant::now());
+                self.health.failed(&cause, &standing, &self.maybe_held(), Instant::now());
             }
-            Look::Xid(xid) => {
+            WatchEvent::Xid(xid) => {
                 self.health.xid(&xid, Instant::now());
             }
-            Look::Reload => self.health.forgive(),
+            WatchEvent::Reload => self.health.forgive(),
         }
     }
 

@@ -1,18 +1,20 @@
 //! The command line: the one source of flags and help.
 
 use crate::{lists::Lists, strategy::Strategy};
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use std::{ffi::OsString, path::PathBuf};
 
-const AFTER: &str = "\
-A command line that begins with a command of mig-cdi is done as mig-cdi does it: mig-cdi-kubelet doctor.
-
-Exit codes are those of mig-cdi; see mig-cdi --help.";
+const AFTER: &str = "Exit codes are those of mig-cdi; see mig-cdi --help.";
 
 /// Offers slices of NVIDIA GPUs (MIG devices) to Kubernetes, and keeps their CDI specs true.
 #[derive(Debug, Parser)]
 #[command(name = "mig-cdi-kubelet", version, after_help = AFTER, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Cli {
+    /// Step that the plugin runs itself with.
+    #[command(subcommand)]
+    pub child: Option<Child>,
+
     /// How slices become resources
     #[arg(
         long,
@@ -72,4 +74,25 @@ pub struct Cli {
     /// After --, options of mig-cdi watch
     #[arg(last = true, value_name = "OPTION OF WATCH")]
     pub watch: Vec<OsString>,
+}
+
+/// A step that runs in a process of its own: a driver that hangs or crashes there leaves the plugin alone.
+#[derive(Debug, Subcommand)]
+pub enum Child {
+    /// Make device nodes and specs current once
+    #[command(hide = true)]
+    Refresh(ChildArgs),
+    /// Report the driver's events
+    #[command(hide = true)]
+    Listen(ChildArgs),
+    /// Partition GPUs
+    #[command(hide = true)]
+    Repartition(ChildArgs),
+}
+
+/// Arguments of a step.
+#[derive(Debug, Args)]
+pub struct ChildArgs {
+    /// Request of the parent process, in JSON
+    pub request: String,
 }

@@ -13,7 +13,7 @@ pub use xids::Xids;
 
 use crate::strategy::{Offer, Offers, Resource};
 use errors::Errors;
-use mig_cdi::{Xid, inventory::Inventory};
+use mig_cdi_gen::{Xid, inventory::Inventory};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},

@@ -4,7 +4,7 @@
 //! Names and forms of values are those of NVIDIA/k8s-device-plugin, `internal/lm`.
 
 use crate::strategy::{Offers, Resource, Strategy};
-use mig_cdi::inventory::{GpuEntry, Inventory, SliceEntry};
+use mig_cdi_gen::inventory::{GpuEntry, Inventory, SliceEntry};
 use mig_cdi_model::Release;
 use std::{
     collections::BTreeMap,

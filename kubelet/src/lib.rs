@@ -27,17 +27,22 @@ pub mod strategy;
 use agent::Agent;
 use audience::Audience;
 use clap::{CommandFactory, Parser};
-use cli::Cli;
+use cli::{Child, Cli};
 use cluster::{Cluster, Timing};
 use health::{Health, Xids};
-use mig_cdi::{Exit, Look};
+use mig_cdi_args::WatchCommandLine;
+use mig_cdi_gen::{
+    Exit, Failure, listen, refresh,
+    watch::{WatchEvent, WatchSetup, run_watch},
+};
 use pods::Pods;
 use repartition::{Dividing, Repartition, Settings};
 use roster::Roster;
-use say::{Teller, say};
+use say::{PluginLog, Teller, say};
 use server::{Place, serve};
 use std::{
     ffi::OsString,
+    io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -54,49 +59,76 @@ pub fn command() -> clap::Command {
 /// Parses the command line and does what it asks, until it is told to stop.
 #[must_use]
 pub fn run(args: Vec<OsString>) -> ExitCode {
-    let is_command = |word: &OsString| !word.as_encoded_bytes().starts_with(b"-");
-    if args.get(1).is_some_and(is_command) {
-        return mig_cdi::run(args);
-    }
-    match Cli::try_parse_from(args) {
-        Ok(cli) => follow(&cli),
-        Err(error) => {
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
-            // Nothing is left to tell when the terminal is gone.
-            let _ = error.print();
-            exit.into()
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let output = match &cli.child {
+        None => return follow(&cli),
+        Some(Child::Refresh(args)) => refresh::run_child(&args.request),
+        Some(Child::Listen(args)) => listen::run_child(&args.request),
+        Some(Child::Repartition(args)) => repartition::child::run_child(&args.request),
+    };
+    // The parent is gone when this fails, and with it the reader.
+    let _ = std::io::stdout().write_all(output.stdout.as_bytes());
+    output.exit.into()
+}
+
+/// Prints the help, or what is wrong with the command line.
+fn usage(error: &clap::Error) -> ExitCode {
+    let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
+    // The terminal is gone when this fails, and with it the reader.
+    let _ = error.print();
+    exit.into()
+}
+
+fn follow(cli: &Cli) -> ExitCode {
+    let command_line = match WatchCommandLine::try_parse_from(&cli.watch) {
+        Ok(command_line) => command_line,
+        Err(error) => return usage(&error),
+    };
+    match try_follow(cli, command_line) {
+        Ok(()) => Exit::Success.into(),
+        Err(failure) => {
+            say(&format!("error: {}", failure.message));
+            failure.exit.into()
         }
     }
 }
 
-fn follow(cli: &Cli) -> ExitCode {
+fn try_follow(cli: &Cli, mut command_line: WatchCommandLine) -> Result<(), Failure> {
     let variable = |name| std::env::var(name).ok();
     let (disable, enable) = ("DP_DISABLE_HEALTHCHECKS", "DP_ENABLE_HEALTHCHECKS");
     let (xids, complaints) = Xids::parse(variable(disable).as_deref(), variable(enable).as_deref());
     complaints.iter().for_each(|complaint| say(complaint));
-    let words = words(cli, xids.any());
-    let (looks, seen) = mpsc::unbounded_channel();
-    let mut begin = match second(cli, Health::new(xids)) {
-        Ok(second) => Some((second, seen)),
-        Err(why) => {
-            say(&format!("error: {why}"));
-            return Exit::Usage.into();
-        }
+    command_line.watch.generate.gpus |= !cli.leave_gpus;
+    command_line.watch.health |= xids.any();
+    let read_setup = || {
+        let mut setup = command_line.setup()?;
+        // Labels of the node name the CUDA version.
+        setup.node.roots.cuda_version = true;
+        Ok(setup)
     };
+    let mut options = command_line.watch.options();
+    options.inventory = true;
+    let (looks, seen) = mpsc::unbounded_channel();
+    let mut begin =
+        Some((second(cli, &options.state_dir, &read_setup()?, Health::new(xids))?, seen));
     let mut thread: Option<JoinHandle<()>> = None;
-    let exit = mig_cdi::follow(words, &mut |look| match look {
-        Look::Begins => {
+    let messages = PluginLog { verbose: command_line.verbose };
+    let ended = run_watch(&options, &read_setup, &messages, &mut |event| match event {
+        WatchEvent::Started => {
             thread =
                 begin.take().map(|(second, seen)| std::thread::spawn(move || second.block(seen)));
         }
         // The other end is gone when that thread is, which has said why.
-        look => drop(looks.send(look)),
+        event => drop(looks.send(event)),
     });
     drop(looks);
     if let Some(thread) = thread {
         let _ = thread.join();
     }
-    exit
+    ended
 }
 
 /// Who runs beside the watch.
@@ -113,7 +145,12 @@ struct Wanted {
     kubeconfig: Option<PathBuf>,
 }
 
-fn second(cli: &Cli, health: Health) -> Result<Second, String> {
+fn second(
+    cli: &Cli,
+    state_dir: &Path,
+    setup: &WatchSetup,
+    health: Health,
+) -> Result<Second, Failure> {
     let agent = Agent {
         strategy: cli.mig_strategy,
         health,
@@ -134,44 +171,27 @@ fn second(cli: &Cli, health: Health) -> Result<Second, String> {
     };
     let node = cli.node_name.clone();
     let cluster = node.map(|node| Wanted { node, kubeconfig: cli.kubeconfig.clone() });
-    let dividing = cli.layouts_file.as_ref().map(|layouts| settings(cli, layouts)).transpose()?;
+    let settings = |layouts: &PathBuf| -> Result<Settings, Failure> {
+        let mut settings =
+            Settings::new(mig_cdi_sys::own_program()?, layouts.clone(), setup, state_dir);
+        settings.journal_dir.clone_from(&cli.journal_dir);
+        settings.pod_resources.clone_from(&cli.pod_resources);
+        Ok(settings)
+    };
+    let dividing = cli.layouts_file.as_ref().map(settings).transpose()?;
     Ok(Second { agent, place, cluster, dividing })
-}
-
-/// How GPUs are divided: by this program, with what the watch was told of the node.
-fn settings(cli: &Cli, layouts: &Path) -> Result<Settings, String> {
-    let program = mig_cdi_sys::own_program().map_err(|error| error.to_string())?;
-    let mut settings = Settings::new(program, layouts.to_owned());
-    settings.words = mig_cdi::node_words(&words(cli, false))?;
-    settings.change_words = vec![option("--journal-dir", &cli.journal_dir)];
-    settings.pod_resources.clone_from(&cli.pod_resources);
-    Ok(settings)
-}
-
-fn option(name: &str, value: &Path) -> OsString {
-    let mut word = OsString::from(name);
-    word.push("=");
-    word.push(value);
-    word
-}
-
-/// The command line of the watch.
-fn words(cli: &Cli, health: bool) -> Vec<OsString> {
-    let own = ["mig-cdi", "watch", "--inventory"].into_iter();
-    let own = own.chain((!cli.leave_gpus).then_some("--gpus")).chain(health.then_some("--health"));
-    own.map(OsString::from).chain(cli.watch.iter().cloned()).collect()
 }
 
 impl Second {
     /// One thread does all: little is asked.
-    fn block(self, looks: mpsc::UnboundedReceiver<Look>) {
+    fn block(self, looks: mpsc::UnboundedReceiver<WatchEvent>) {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(self.run(looks)),
             Err(error) => say(&format!("error: start the server: {error}")),
         }
     }
 
-    async fn run(self, looks: mpsc::UnboundedReceiver<Look>) {
+    async fn run(self, looks: mpsc::UnboundedReceiver<WatchEvent>) {
         let Second { mut agent, place, cluster, dividing } = self;
         let told: cluster::Say = Arc::new(say);
         if let Some(Wanted { node, kubeconfig }) = cluster {

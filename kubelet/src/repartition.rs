@@ -3,6 +3,7 @@
 //! the label says: what cannot be done without them is `failed` with the reason, and is done when they are
 //! gone.
 
+pub mod child;
 mod dividing;
 
 pub use dividing::{Dividing, Running};
@@ -11,12 +12,17 @@ use crate::{
     cluster::{Backoff, Cluster, Desired, Say, Severity, about},
     pod_resources,
 };
-use mig_cdi_sys::{Ran, Root, read_regular, run as run_program};
+use child::{RepartitionRequest, Step};
+use mig_cdi_gen::{Exit, Failure, NodeRoots, generate::GenerateOptions, watch::WatchSetup};
+use mig_cdi_partition::{
+    InUse, LayoutFile,
+    run::{ChangeOptions, HolderOptions},
+};
+use mig_cdi_sys::{Root, read_regular};
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
     hash::{DefaultHasher, Hash, Hasher},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 use tokio::{
@@ -34,18 +40,24 @@ const STARTING: &str = "a pod that is being started";
 /// How GPUs are divided.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The program that takes `apply` and its words.
+    /// The plugin's own program, which takes each step in a child.
     pub program: PathBuf,
     /// The file of layouts.
     pub layouts: PathBuf,
-    /// Words for `plan` and `apply` besides the layout: where things are on the node.
-    pub words: Vec<OsString>,
-    /// Words for `apply` alone.
-    pub change_words: Vec<OsString>,
+    /// Roots of the node.
+    pub roots: NodeRoots,
+    /// Options of the spec that follows a change where no watch runs.
+    pub generate: GenerateOptions,
+    /// Directory of the watch's state.
+    pub state_dir: PathBuf,
+    /// Directory of the journal.
+    pub journal_dir: PathBuf,
     /// The kubelet's socket; see [`pod_resources::SOCKET`].
     pub pod_resources: PathBuf,
-    /// Where the machine's `/proc` is.
+    /// Where the machine's `/proc` is, for the identity of its boot.
     pub host_root: PathBuf,
+    /// Directory that stands for `/` when holders of slices are looked for.
+    pub holders_root: PathBuf,
     /// How long a run may take. It is killed then, and the next one ends what it began.
     pub limit: Duration,
     /// How often it is looked whether what was in the way is gone: the kubelet is asked then, not the API
@@ -56,16 +68,24 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The usual ones for a program and a file.
+    /// The usual settings for a program, a file of layouts, and the watch that the program is.
     #[must_use]
-    pub fn new(program: PathBuf, layouts: PathBuf) -> Settings {
+    pub fn new(
+        program: PathBuf,
+        layouts: PathBuf,
+        setup: &WatchSetup,
+        state_dir: &Path,
+    ) -> Settings {
         Settings {
             program,
             layouts,
-            words: Vec::new(),
-            change_words: Vec::new(),
+            roots: setup.node.roots.clone(),
+            generate: setup.generate.clone(),
+            state_dir: state_dir.to_owned(),
+            journal_dir: "/var/lib/mig-cdi".into(),
             pod_resources: pod_resources::SOCKET.into(),
             host_root: "/".into(),
+            holders_root: "/".into(),
             limit: Duration::from_secs(600),
             look: Duration::from_secs(10),
             retry: (Duration::from_secs(60), Duration::from_secs(900)),
@@ -90,8 +110,8 @@ type Held = BTreeMap<String, String>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Failed {
     reason: String,
-    /// What pods held then, by id.
-    held: Held,
+    /// Slices that pods held then and that had to go, by id, with the pod.
+    in_the_way: Held,
     /// What the file of layouts said then.
     layouts: Option<u64>,
 }
@@ -214,48 +234,56 @@ impl Repartition {
     /// done, holds up no pod.
     async fn attempt(&self, config: &str) -> Result<bool, Failed> {
         let layouts = self.layouts();
-        let fail = |reason, held: &Held| Failed { reason, held: held.clone(), layouts };
-        let mut file = OsString::from("--file=");
-        file.push(&self.settings.layouts);
-        let wish = [file, format!("--layout={config}").into()];
-        let held = self.held().await.map_err(|e| fail(e.to_string(), &Held::new()))?;
+        let fail = |reason, holders: Vec<String>, held: &Held| {
+            let held = held.iter().filter(|(_, who)| holders.contains(who));
+            let in_the_way = held.map(|(id, who)| (id.clone(), who.clone())).collect();
+            Failed { reason, in_the_way, layouts }
+        };
+        let held = self.held().await.map_err(|e| fail(e.to_string(), Vec::new(), &Held::new()))?;
+        let step = |step, held: Held| async move {
+            let reached = self.take(step, config, &held).await;
+            reached.map_err(|failure| fail(failure.message, failure.holders, &held))
+        };
         {
             // What an earlier run began, before this program or the machine went down, is ended first.
             let _running = self.dividing.begin(config);
-            let resumed = self.run_program("apply", &["--resume".into()], &held).await;
-            resumed.map_err(|why| fail(why, &held))?;
+            step(Step::Resume, held.clone()).await?;
         }
-        let plan = self.run_program("plan", &[&wish[..], &["--json".into()]].concat(), &held).await;
-        if is_done(&plan.map_err(|why| fail(why, &held))?) {
+        if step(Step::Plan, held.clone()).await? {
             return Ok(false);
         }
         let _running = self.dividing.begin(config);
-        let held = self.held().await.map_err(|e| fail(e.to_string(), &held))?;
-        self.run_program("apply", &wish, &held).await.map_err(|why| fail(why, &held))?;
+        let held = self.held().await.map_err(|e| fail(e.to_string(), Vec::new(), &held))?;
+        step(Step::Apply, held).await?;
         Ok(true)
     }
 
-    /// Runs a command; gives what it says, or why it failed.
-    async fn run_program(
-        &self,
-        command: &str,
-        wish: &[OsString],
-        held: &Held,
-    ) -> Result<String, String> {
-        let in_use = held.iter().map(|(id, who)| OsString::from(format!("--in-use={id}={who}")));
-        let mut args = vec![OsString::from(command)];
-        args.extend(wish.iter().chain(&self.settings.words).cloned().chain(in_use));
-        if command == "apply" {
-            args.extend(self.settings.change_words.iter().cloned());
-        }
-        let (program, limit) = (self.settings.program.clone(), self.settings.limit);
-        let ran = tokio::task::spawn_blocking(move || run_program(&program, &args, limit)).await;
-        match ran {
-            Ok(Ok(ran)) if ran.code == Some(0) => Ok(ran.stdout),
-            Ok(Ok(ran)) => Err(reason(&ran)),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(error) => Err(format!("run {}: {error}", self.settings.program.display())),
-        }
+    /// Takes a step in a child. Returns whether the layout is reached.
+    async fn take(&self, step: Step, config: &str, held: &Held) -> Result<bool, Failure> {
+        let settings = &self.settings;
+        let in_use = held.iter().map(|(id, who)| InUse { id: id.clone(), who: who.clone() });
+        let holders = HolderOptions {
+            host_root: settings.holders_root.clone(),
+            in_use: in_use.collect(),
+            state_dir: settings.state_dir.clone(),
+        };
+        let request = RepartitionRequest {
+            step,
+            layout: LayoutFile { path: settings.layouts.clone(), layout: config.to_owned() },
+            roots: settings.roots.clone(),
+            options: ChangeOptions {
+                holders,
+                journal_dir: settings.journal_dir.clone(),
+                wait: Duration::ZERO,
+                refresh: Some(settings.generate.clone()),
+            },
+        };
+        let (program, limit) = (settings.program.clone(), settings.limit);
+        let call = move || child::call(&program, &request, limit);
+        tokio::task::spawn_blocking(call).await.unwrap_or_else(|error| {
+            let program = self.settings.program.display();
+            Err(Failure::new(Exit::Failed, format!("run {program}: {error}")))
+        })
     }
 
     /// Waits until it is worth another try: a pod let go of what it held, the file says something else, or it
@@ -283,15 +311,13 @@ impl Repartition {
         }
     }
 
-    /// One that the reason names has not what it had. Of others it does not matter: each try holds up pods.
+    /// Whether a pod that was in the way has let go of its slice. Other pods do not matter: each try holds up Allocate.
     async fn has_let_go(&self, failed: &Failed) -> bool {
-        let named = failed.held.iter().filter(|(_, who)| failed.reason.contains(who.as_str()));
-        let named: Vec<_> = named.collect();
-        if named.is_empty() {
+        if failed.in_the_way.is_empty() {
             return false;
         }
         let held = self.held().await;
-        held.is_ok_and(|held| named.into_iter().any(|(id, who)| held.get(id) != Some(who)))
+        held.is_ok_and(|held| failed.in_the_way.iter().any(|(id, who)| held.get(id) != Some(who)))
     }
 
     /// What pods hold, and what they are just being given.
@@ -315,30 +341,6 @@ impl Repartition {
 
 fn asks(desired: &Receiver<Option<Desired>>, config: &str) -> bool {
     desired.borrow().as_ref().is_some_and(|desired| desired.config.as_deref() == Some(config))
-}
-
-/// True when a plan has no step for any GPU, nor another mode.
-fn is_done(plan: &str) -> bool {
-    let plan: Vec<Planned> = serde_json::from_str(plan).unwrap_or_default();
-    !plan.is_empty() && plan.iter().all(|gpu| gpu.steps.is_empty() && gpu.mode.is_none())
-}
-
-/// Of what `plan --json` says of a GPU.
-#[derive(Debug, serde::Deserialize)]
-struct Planned {
-    steps: Vec<serde::de::IgnoredAny>,
-    mode: Option<String>,
-}
-
-/// What a run that failed says is in the last line of its errors.
-fn reason(ran: &Ran) -> String {
-    let mut lines = ran.stderr.lines().rev().filter_map(|line| line.strip_prefix("error: "));
-    let last = lines.next().or(ran.stderr.lines().next_back()).unwrap_or_default();
-    match (last.is_empty(), ran.code) {
-        (false, _) => last.to_owned(),
-        (true, Some(code)) => format!("mig-cdi apply ended with exit code {code}"),
-        (true, None) => "mig-cdi apply was ended by a signal".to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -374,16 +376,5 @@ mod tests {
         for (desired, done, expected) in cases {
             assert_eq!(next(&desired, done, "boot"), expected, "{desired:?} {done:?}");
         }
-    }
-
-    #[test]
-    fn the_reason_is_the_last_error() {
-        let ran = |code, stderr: &str| {
-            reason(&Ran { code, stdout: String::new(), stderr: stderr.to_owned() })
-        };
-        assert_eq!(ran(Some(5), "warning: x\nerror: gpu 0: in use\n"), "gpu 0: in use");
-        assert_eq!(ran(Some(2), "wrong words\n"), "wrong words");
-        assert_eq!(ran(Some(3), ""), "mig-cdi apply ended with exit code 3");
-        assert_eq!(ran(None, ""), "mig-cdi apply was ended by a signal");
     }
 }

@@ -1,6 +1,6 @@
 //! Which resources a node offers, and what it does not and why. Pure: from an inventory to offers.
 
-use mig_cdi::inventory::{GpuEntry, Inventory, SliceEntry};
+use mig_cdi_gen::inventory::{GpuEntry, Inventory, SliceEntry};
 use std::{collections::BTreeMap, fmt};
 
 /// How slices become resources; the names are those of the device plugin that users come from.

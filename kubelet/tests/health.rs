@@ -1,6 +1,6 @@
 //! Health of slices: what makes one unhealthy, and what ends that.
 
-use mig_cdi::{
+use mig_cdi_gen::{
     Xid,
     inventory::{GpuEntry, Inventory, SliceEntry},
 };

@@ -2,7 +2,7 @@
 //! validates, it has the devices we say, and no older version of CDI would do.
 
 use container_device_interface::{spec::read_spec, version::minimum_required_version};
-use mig_cdi::{
+use mig_cdi_gen::{
     discover::{Source, discover},
     spec::{Built, Content, Format, NameStyle, Options, build, to_text},
 };

@@ -1,6 +1,6 @@
 //! Discovery on a machine that changes while it is looked at.
 
-use mig_cdi::discover::{Source, discover};
+use mig_cdi_gen::discover::{Source, discover};
 use mig_cdi_sim::{Node, SimulatedMachine};
 use mig_cdi_sys::{DriverRoot, Machine, NodeStat, Result, nvml};
 use std::cell::Cell;

@@ -352,7 +352,18 @@ fn messages_are_those_of_the_programs() {
         })
         .collect::<Vec<_>>()
     };
-    let crates = ["cdi-gen", "hook", "kubelet", "sys", "config", "layout", "model"];
+    let crates = [
+        "cdi-gen",
+        "partition",
+        "args",
+        "cli",
+        "hook",
+        "kubelet",
+        "sys",
+        "config",
+        "layout",
+        "model",
+    ];
     let ours: String = crates.map(|name| sources(&project().join(name).join("src"))).concat();
     let rows = section("mig-cdi says");
     assert!(rows.len() > 10);
@@ -392,7 +403,19 @@ fn sources(dir: &Path) -> String {
 /// Files and numbers of the table are those of the sources.
 #[test]
 fn the_inventory_of_unsafe_is_whole() {
-    let crates = ["model", "layout", "sys", "sim", "config", "cdi-gen", "hook", "kubelet"];
+    let crates = [
+        "model",
+        "layout",
+        "sys",
+        "sim",
+        "config",
+        "cdi-gen",
+        "partition",
+        "args",
+        "cli",
+        "hook",
+        "kubelet",
+    ];
     let listed = run(Command::new("find")
         .current_dir(project())
         .args(crates)

@@ -1,7 +1,13 @@
 //! The labels of a node, from the real binary's inventory of a fake driver, compared with
 //! `tests/golden/labels`; and of any inventory at all. `UPDATE_GOLDEN=1` writes the expected ones anew.
 
-use mig_cdi::inventory::{GpuEntry, Inventory, SliceEntry};
+use clap::Parser;
+use mig_cdi_args::WatchCommandLine;
+use mig_cdi_gen::{
+    child,
+    inventory::{GpuEntry, Inventory, SliceEntry},
+    refresh::{RefreshReply, RefreshRequest},
+};
 use mig_cdi_kubelet::{
     feature_file,
     labels::labels,
@@ -9,12 +15,13 @@ use mig_cdi_kubelet::{
 };
 use mig_cdi_model::{Attributes, Release};
 use mig_cdi_sim::PRESETS;
-use mig_cdi_tests::{FakeHost, project};
+use mig_cdi_tests::{FakeHost, bare, program, project, run};
 use proptest::{option, prelude::*};
 use std::{
     collections::BTreeMap,
     fs::{self, Permissions},
     os::unix::fs::{MetadataExt, PermissionsExt},
+    process::Command,
 };
 
 const STRATEGIES: [Mig; 3] = [Mig::None, Mig::Single, Mig::Mixed];
@@ -23,10 +30,26 @@ const STRATEGIES: [Mig; 3] = [Mig::None, Mig::Single, Mig::Mixed];
 fn inventory(description: &str) -> Inventory {
     let host = FakeHost::new(description);
     let output = format!("--output={}", host.spec().display());
-    let run = host.run(&["watch", "--refresh", "--inventory", "--leave-nodes", &output]);
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
-    serde_json::from_value(report["inventory"].clone()).unwrap()
+    let words = host.flags().into_iter().chain([output, "--leave-nodes".to_owned()]);
+    let command_line = WatchCommandLine::try_parse_from(words).unwrap();
+    let mut setup = command_line.setup().unwrap();
+    setup.node.roots.cuda_version = true;
+    let request = RefreshRequest {
+        roots: setup.node.roots,
+        source: setup.node.source,
+        generate: setup.generate,
+        repair_nodes: false,
+        inventory: true,
+        all_gpus: false,
+    };
+    let args = child::args(child::REFRESH, &request).unwrap();
+    let (key, node) = host.env();
+    let run = run(bare(&mut Command::new(program("mig-cdi"))).args(args).env(key, node));
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    match serde_json::from_str(&run.stdout).unwrap() {
+        RefreshReply::Done(report) => report.inventory.unwrap(),
+        RefreshReply::Failed(failure) => panic!("{failure}"),
+    }
 }
 
 fn of(inventory: &Inventory, strategy: Mig) -> BTreeMap<String, String> {

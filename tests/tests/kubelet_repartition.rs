@@ -1,5 +1,7 @@
 //! Repartition by label, against an API server and a kubelet that do as they are told.
 
+use clap::Parser;
+use mig_cdi_args::WatchCommandLine;
 use mig_cdi_kubelet::{
     cluster::{self, Cluster},
     repartition::{Dividing, Repartition, Settings},
@@ -49,7 +51,7 @@ impl Farm {
         // then it does not run (ETXTBSY).
         let script = format!(
             "#!/bin/sh\necho \"$@\" >>{calls}\nwhile [ -e {hold} ]; do /bin/sleep 0.02; done\nexec {} \"$@\"\n",
-            program("mig-cdi").display(),
+            program("mig-cdi-kubelet").display(),
             calls = farm.path("calls").display(),
             hold = farm.path("hold").display(),
         );
@@ -66,7 +68,7 @@ impl Farm {
     /// The runs of a command of the program.
     fn runs(&self, command: &str) -> Vec<String> {
         let text = fs::read_to_string(self.path("calls")).unwrap_or_default();
-        let wanted = format!("{command} --file=");
+        let wanted = format!("repartition {{\"step\":\"{command}\"");
         text.lines().filter(|line| line.starts_with(&wanted)).map(str::to_owned).collect()
     }
 
@@ -78,14 +80,15 @@ impl Farm {
     /// The plugin starts. What it runs ends with what is given back.
     async fn start(&self) -> Running {
         let cluster = self.town.connect();
-        let mut settings = Settings::new(self.path("program"), self.path("layouts.yaml"));
-        settings.words = self.site.host.flags().into_iter().map(Into::into).collect();
-        settings.words.extend([
-            format!("--host-root={}", self.site.host.root().display()).into(),
-            format!("--state-dir={}", self.site.state().display()).into(),
-        ]);
-        settings.change_words =
-            vec![format!("--journal-dir={}", self.site.journal().display()).into()];
+        let watch = WatchCommandLine::try_parse_from(self.site.host.flags()).unwrap();
+        let mut settings = Settings::new(
+            self.path("program"),
+            self.path("layouts.yaml"),
+            &watch.setup().unwrap(),
+            &self.site.state(),
+        );
+        settings.holders_root = self.site.host.root();
+        settings.journal_dir = self.site.journal();
         settings.pod_resources = self.kubelet.socket().to_owned();
         settings.host_root = self.site.host.root();
         (settings.look, settings.retry) = (SOON, (FOREVER, FOREVER));

@@ -24,7 +24,7 @@ pub(crate) fn text(status: &Status) -> String {
         .collect();
     metric("slices", "gauge", "MIG devices of this node.", &profiles);
     let left_out = "What could not be established on this node and is left out of the spec.";
-    metric("incomplete", "gauge", left_out, &one(status.report.left_out as f64));
+    metric("incomplete", "gauge", left_out, &one(status.node.omitted as f64));
     let stale = "1 while the spec is that of an earlier refresh, since the last one failed.";
     let failing = f64::from(u8::from(status.state == State::Failing));
     metric("spec_stale", "gauge", stale, &one(failing));

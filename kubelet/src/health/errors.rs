@@ -1,6 +1,6 @@
 //! Errors that the driver told of, and whether they are over.
 
-use mig_cdi::{Xid, inventory::Inventory};
+use mig_cdi_gen::{Xid, inventory::Inventory};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
