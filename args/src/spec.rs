@@ -6,7 +6,7 @@ use mig_cdi_config::Settings;
 use mig_cdi_gen::{
     Failure, NodeSource,
     discover::Source,
-    engines::Said,
+    engines::EngineList,
     generate::{DeviceOptions, EngineLookup, GenerateOptions, Output},
     spec::{Admin, Format, NameStyle, Options, VerifyHook},
 };
@@ -134,7 +134,7 @@ pub struct SpecArgs {
     /// The engines that will read the spec, as podman=4.3.1,docker=26.1, or none, instead of those installed.
     /// They are looked at when the spec needs more than CDI 0.5.0, and for --max-cdi-version auto
     #[arg(long, value_name = "ENGINE=VERSION,…")]
-    pub engines: Option<Said>,
+    pub engines: Option<EngineList>,
 
     /// Look for engines below DIR
     #[arg(long = "engines-root", value_name = "DIR", hide = true)]

@@ -8,7 +8,7 @@ pub use spec_plan::{PlannedSpec, SpecPlan, SpecTarget, SpecTargets, spec_targets
 
 use crate::{
     Exit, Failure, MessageSink, NodeSource,
-    engines::EVERYBODY,
+    engines::BASELINE_CDI,
     spec::{Built, Format},
     write::Target,
 };
@@ -178,12 +178,12 @@ fn yield_gpus(plan: &mut SpecPlan) -> Result<(), Failure> {
 fn warn_of_engines(devices: &DeviceBuilder<'_>, plan: &SpecPlan) -> Result<(), Failure> {
     let specs = plan.specs().filter_map(|planned| planned.built.spec.as_ref());
     let versions = specs.filter_map(|spec| spec.cdi_version.parse::<Version>().ok());
-    let Some(version) = versions.max().filter(|version| *version > EVERYBODY) else {
+    let Some(version) = versions.max().filter(|version| *version > BASELINE_CDI) else {
         return Ok(());
     };
     for engine in devices.engines()? {
         let label = engine.label();
-        match engine.takes {
+        match engine.max_cdi {
             Some(takes) if takes < version => devices.messages().warn(&format!(
                 "{label} takes cdi up to {takes}, and this is {version}: it will know none of these devices; \
                  update it, or generate with --max-cdi-version {takes}"

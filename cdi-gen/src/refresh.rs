@@ -8,7 +8,7 @@ use crate::{
     child::{self, ChildOutput},
     device_nodes::{self, Change, Changes, NodesMode},
     discover::Source,
-    engines::Said,
+    engines::EngineList,
     generate::{GenerateOptions, Generated, Generator, OnConflict, PlannedSpec, SpecPlan, text_of},
     inventory::{Inventory, inventory},
     node_source::NodeRoots,
@@ -109,7 +109,7 @@ fn refresh(request: &RefreshRequest) -> Result<Box<RefreshReport>, Failure> {
     });
     let Generated { plan, .. } = generated?;
     let mut report = report(request, &node, &plan)?;
-    report.engines = generator.devices().known_engines().map(Said::text);
+    report.engines = generator.devices().known_engines().map(EngineList::to_argument);
     match nodes {
         Some(Ok(changes)) => add_node_changes(&mut report, changes, &request.roots.dev),
         Some(Err(failure)) => report.warnings.push(failure.message),

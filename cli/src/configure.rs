@@ -1,145 +1,146 @@
-//! `mig-cdi configure`: what the files of an engine are to say so that it takes our specs. Each engine has a
-//! module that knows its files; what there is to change is drafted whole before anything is written.
+//! Changes to the configuration of an engine, so that it reads our CDI specs. Each engine has a module that knows
+//! its files. All changes are drafted before anything is written, so that a bad file is found before the first
+//! write. Starts, stops and restarts no engine.
 
 mod apply;
+mod config_edit;
 mod containerd;
 mod crio;
 mod docker;
 mod json;
+mod language;
 mod podman;
 mod running;
 mod toml;
-mod wish;
 
-pub(crate) use apply::{Record, lock, record_path, write};
-pub(crate) use running::{Running, running};
+pub(crate) use apply::{Record, UndoPreview, lock, record_path, write};
+pub(crate) use running::{DaemonState, daemon_state};
 
+use config_edit::{Edit, EditError};
+use language::{Language, edit, parse};
 use mig_cdi_gen::{
     Exit, Failure,
-    engines::{Installed, Release},
+    engines::{EngineVersion, InstalledEngine},
 };
 use mig_cdi_sys::{ConfigFile, Root};
 use serde_json::Value;
 use similar::TextDiff;
 use std::path::Path;
-use wish::{Language, Wish, edit, parse};
 
-/// Far above any configuration of an engine.
+/// Upper bound for a configuration file in bytes, far above that of any engine.
 pub(crate) const LIMIT: usize = 4 << 20;
-/// The header of a file of our own.
+/// First line of a file that is entirely ours.
 const HEADER: &str = "# Written by mig-cdi configure, which takes it away with --undo.\n";
 
-/// What is to be configured.
+/// Request to configure one engine.
 #[derive(Debug)]
-pub(crate) struct Request<'a> {
-    /// Where its files are.
+pub(crate) struct ConfigureRequest<'a> {
+    /// Root directory below which the engine's files are.
     pub host: &'a Root,
-    pub engine: Installed,
-    /// The directories of configuration and of state of a user, for an engine that is not root's.
-    pub home: Option<Home>,
-    /// Directories of specs that it is to read.
+    pub engine: InstalledEngine,
+    /// Directories of the user, for a rootless engine.
+    pub user: Option<UserDirs>,
+    /// Spec directories that the engine has to read.
     pub dirs: Vec<String>,
-    /// The program to make known as a runtime.
+    /// Program to register as an OCI runtime.
     pub runtime: Option<String>,
-    /// The program to make known as a hook.
+    /// Program to register as a hook of every container.
     pub hook: Option<String>,
 }
 
-/// Where a user has configuration and state.
+/// Directories of a user (XDG Base Directory Specification).
 #[derive(Debug)]
-pub(crate) struct Home {
+pub(crate) struct UserDirs {
+    /// `$XDG_CONFIG_HOME`, or `~/.config`.
     pub config: String,
+    /// `$XDG_STATE_HOME`, or `~/.local/state`.
     pub state: String,
 }
 
-/// A file as it is and as it is to be.
+/// A file with its present and its new contents.
 #[derive(Debug)]
 pub(crate) struct Draft {
     pub file: ConfigFile,
-    /// As it was named.
+    /// Path below the root of the host, before links are followed.
     pub path: String,
-    /// `None` when it is not there.
+    /// Present contents; `None` when the file does not exist.
     pub before: Option<String>,
+    /// New contents.
     pub after: String,
 }
 
-/// What there is to do.
+/// Changes that configure one engine.
 #[derive(Debug, Default)]
-pub(crate) struct Plan {
-    /// In the order of writing: a file before the one that leads to it. Those that are as they should be are
-    /// among them.
+pub(crate) struct ConfigPlan {
+    /// Files in the order of writing, a drop-in before the file that imports it. Includes files that need no
+    /// change.
     pub drafts: Vec<Draft>,
-    /// What should be known.
+    /// Information for the user.
     pub notes: Vec<String>,
-    /// What may be wrong.
+    /// Possible problems.
     pub warnings: Vec<String>,
-    /// The process that reads the files when it starts; none when every start of a container reads them.
+    /// Process name of the daemon that reads the files when it starts; `None` for podman, which reads them at
+    /// each start of a container.
     pub daemon: Option<&'static str>,
-    /// How it is made to read them.
+    /// Command that restarts the daemon.
     pub restart: Option<&'static str>,
 }
 
-/// Drafts what an engine's files are to say.
-pub(crate) fn plan(request: &Request<'_>) -> Result<Plan, Failure> {
+/// Drafts the files of an engine.
+///
+/// # Errors
+/// When a file cannot be read, does not parse or cannot be edited, and when the engine has no CDI.
+pub(crate) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Failure> {
     let mut plan = match request.engine.name {
         "podman" => podman::plan(request),
         "containerd" => containerd::plan(request),
         "crio" => crio::plan(request),
         _ => docker::plan(request),
     }?;
-    if let Some(major) = request.engine.untested() {
+    if let Some(major) = request.engine.untested_major() {
         plan.warnings.push(format!(
-            "{} {major} is newer than any that this was tested with: it is configured as the newest known one",
+            "{} {major} is newer than any tested version: it is configured as the newest known one",
             request.engine.name
         ));
     }
     Ok(plan)
 }
 
-impl Request<'_> {
-    fn release(&self) -> Release {
-        self.engine.assumed()
+impl ConfigureRequest<'_> {
+    fn version(&self) -> EngineVersion {
+        self.engine.assumed_version()
     }
 
-    /// Refuses what knows no CDI.
-    fn needs_cdi(&self) -> Result<(), Failure> {
+    /// Refuses an engine without CDI.
+    fn require_cdi(&self) -> Result<(), Failure> {
         if self.engine.has_cdi {
             return Ok(());
         }
         let message = format!(
-            "configure {}: it knows no cdi; update it, or use mig-cdi-hook",
+            "configure {}: this version has no cdi support; update it, or use mig-cdi-hook",
             self.engine.label()
         );
         Err(Failure::new(Exit::Refused, message))
     }
 
-    /// A list of directories that has ours.
-    fn dirs(&self, keys: &[&str], begin: Vec<String>) -> Wish {
-        Wish::new(keys, wish::What::Holds { items: self.dirs.clone(), begin })
+    /// Edit that adds the requested spec directories to a list, which starts with `initial` where it is absent.
+    fn spec_dirs_edit(&self, keys: &[&str], initial: Vec<String>) -> Edit {
+        Edit::contains(keys, self.dirs.clone(), initial)
     }
 
-    /// A file that is to say more.
-    fn draft(&self, path: &str, language: Language, wishes: &[Wish]) -> Result<Draft, Failure> {
+    /// Drafts edits of a file.
+    fn draft(&self, path: &str, language: Language, edits: &[Edit]) -> Result<Draft, Failure> {
         let (file, before) = self.open(path)?;
-        let new = if language == Language::Toml { HEADER } else { "" };
-        let text = before.as_deref().unwrap_or(new);
-        let after = edit(text, language, wishes).map_err(|reason| {
-            let lines = edit("", language, wishes).unwrap_or_default();
-            let lines: Vec<_> = lines.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
-            let by_hand = match reason.starts_with("line ") {
-                true => "correct it; the engine may not start either".to_owned(),
-                false => format!("add by hand: {}", lines.join(" ")),
-            };
-            Failure::new(
-                Exit::Failed,
-                format!("edit {}: {reason}; {by_hand}", file.path().display()),
-            )
-        })?;
+        // JSON has no comments.
+        let empty = if language == Language::Toml { HEADER } else { "" };
+        let text = before.as_deref().unwrap_or(empty);
+        let after = edit(text, language, edits)
+            .map_err(|error| edit_failure(&file, &error, language, edits))?;
         Ok(Draft { file, path: path.to_owned(), before, after })
     }
 
-    /// A file that is all ours.
-    fn whole(&self, path: &str, text: String) -> Result<Draft, Failure> {
+    /// Drafts a file that is entirely ours.
+    fn whole_file(&self, path: &str, text: String) -> Result<Draft, Failure> {
         let (file, before) = self.open(path)?;
         Ok(Draft { file, path: path.to_owned(), before, after: text })
     }
@@ -153,17 +154,18 @@ impl Request<'_> {
         Ok((file, before))
     }
 
-    /// What a file says now, if it is there.
+    /// Parses a file; `None` when it does not exist.
     fn value(&self, path: &str, language: Language) -> Result<Option<Value>, Failure> {
         let (file, text) = self.open(path)?;
-        let bad = |reason| {
-            let message = format!("parse {}: {reason}; correct it", file.path().display());
+        let failure = |error: EditError| {
+            let message = format!("parse {}: {error}; correct the file", file.path().display());
             Failure::new(Exit::Failed, message)
         };
-        text.map(|text| parse(&text, language).map_err(bad)).transpose()
+        text.map(|text| parse(&text, language).map_err(failure)).transpose()
     }
 
-    /// A file in TOML, then those of its directory, in the order in which the later wins.
+    /// Parses a TOML file and the files of its drop-in directory, in the order in which a later one overrides an
+    /// earlier one: podman and CRI-O sort drop-ins by name.
     fn values(&self, path: &str, suffix: &str) -> Result<Vec<Value>, Failure> {
         let dir = format!("{path}.d");
         let names = self.host.list(&dir)?.unwrap_or_default();
@@ -174,19 +176,36 @@ impl Request<'_> {
     }
 }
 
+/// The failure of an edit. A file that parses can be edited by hand: the message shows the lines to add.
+fn edit_failure(
+    file: &ConfigFile,
+    error: &EditError,
+    language: Language,
+    edits: &[Edit],
+) -> Failure {
+    let cure = if error.line().is_some() {
+        "correct it; the engine may not start either".to_owned()
+    } else {
+        let example = edit("", language, edits).unwrap_or_default();
+        let lines: Vec<_> = example.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        format!("add by hand: {}", lines.join(" "))
+    };
+    Failure::new(Exit::Failed, format!("edit {}: {error}; {cure}", file.path().display()))
+}
+
 impl Draft {
-    /// Something is to change.
+    /// True when the file needs a change.
     pub(crate) fn changes(&self) -> bool {
         self.before.as_ref() != Some(&self.after)
     }
 
-    /// What changes, as `diff -u` shows it.
+    /// The change in the form of `diff -u`.
     pub(crate) fn diff(&self) -> String {
         diff(self.file.path(), self.before.as_deref(), Some(&self.after))
     }
 }
 
-/// What tells one text of a file from another, as `diff -u` shows it.
+/// Compares two contents of a file in the form of `diff -u`; `None` stands for a file that does not exist.
 pub(crate) fn diff(path: &Path, old: Option<&str>, new: Option<&str>) -> String {
     let name = |text: Option<&str>| match text {
         Some(_) => path.display().to_string(),

@@ -1,47 +1,51 @@
-//! `mig-cdi doctor`: why does it not work? Each check looks at one thing and says what it saw and what
-//! cures it. Nothing is changed; what cannot be looked at is a verdict like any other.
+//! `mig-cdi doctor`: diagnosis of a node. Each check judges one thing and says what it saw and what cures it.
+//! Changes nothing, and never stops at a source that cannot be read: that is a verdict like any other.
 //!
-//! [`Facts`] are read once; a check is a function from them to verdicts.
+//! [`NodeFacts`] are read once; a check is a pure function from them to verdicts.
 
 mod containers;
 mod driver;
+mod engine_config;
 mod engines;
 mod facts;
 mod hooks;
 mod host;
 mod name;
 mod specs;
+mod text_file;
 
-pub(crate) use facts::Facts;
+pub(crate) use facts::NodeFacts;
 pub(crate) use name::explain;
 
+use mig_cdi_gen::{Failure, discover::Problem};
+use mig_cdi_sys::nvml::CallError;
 use serde::Serialize;
 
-/// How bad it is.
+/// Severity of a verdict, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Severity {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// Worth knowing; nothing to do.
+    /// Information; nothing to do.
     Note,
-    /// Something will not work for somebody.
+    /// Something does not work for some users or containers.
     Warning,
-    /// Something does not work, or gives a container what is not its own.
+    /// Something does not work, or gives a container what belongs to another.
     Error,
 }
 
-/// What one check says of one thing.
+/// Result of one check for one subject. `--json` prints its fields by these names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Verdict {
-    /// Which check.
+    /// Name of the check.
     pub check: &'static str,
     pub severity: Severity,
-    /// Of what: a file, an engine, a container; empty where the check says it.
+    /// File, engine, GPU or container; empty where the name of the check is enough.
     pub subject: String,
-    /// What was seen, in one line.
+    /// Observation, in one line.
     pub evidence: String,
-    /// What to do; warnings and errors have one.
+    /// Command or change that solves the problem; set for every warning and error.
     pub cure: Option<String>,
 }
 
@@ -70,24 +74,51 @@ fn error(
     Verdict { severity: Severity::Error, ..warning(subject, evidence, cure) }
 }
 
-/// The verdict of a message that ends with its cure, as ours do.
-fn with_cure(subject: &str, message: &str) -> Verdict {
-    let (evidence, cure) = message.rsplit_once("; ").unwrap_or((message, "see dmesg"));
+/// An error that a check reports as it is.
+enum CheckError<'a> {
+    /// A stage of `generate` failed.
+    Failure(&'a Failure),
+    /// A GPU or MIG device was omitted.
+    Problem(&'a Problem),
+    /// NVML failed for one GPU.
+    Call(&'a CallError),
+}
+
+/// Splits an error into evidence and cure, `None` where it has no cure. This is the only place that knows how
+/// errors hold their cure: at the end of the message, after the last `; `. An error with a field for the cure is to
+/// be read by the field, here.
+fn evidence_and_cure(error: &CheckError<'_>) -> (String, Option<String>) {
+    let message = match error {
+        CheckError::Failure(failure) => failure.message.clone(),
+        CheckError::Problem(problem) => problem.reason.clone(),
+        CheckError::Call(call) => format!("nvml {call}"),
+    };
+    match message.rsplit_once("; ") {
+        Some((evidence, cure)) => (evidence.to_owned(), Some(cure.to_owned())),
+        None => (message, None),
+    }
+}
+
+/// Verdict of an error. Without a cure of its own it sends the reader to the driver's messages.
+fn from_error(subject: &str, cause: &CheckError<'_>) -> Verdict {
+    let (evidence, cure) = evidence_and_cure(cause);
+    let cure = cure.unwrap_or_else(|| "see dmesg for the driver's own messages".to_owned());
     error(subject, evidence, cure)
 }
 
-/// A few of many.
-fn some<T: std::fmt::Display>(things: &[T]) -> String {
-    let shown: Vec<_> = things.iter().take(3).map(ToString::to_string).collect();
-    match things.len() - shown.len() {
+/// Lists the first few of many items, and the number of the others.
+fn some<T: std::fmt::Display>(items: &[T]) -> String {
+    let shown: Vec<_> = items.iter().take(3).map(ToString::to_string).collect();
+    match items.len() - shown.len() {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 
-type Check = fn(&Facts<'_>) -> Vec<Verdict>;
+type Check = fn(&NodeFacts<'_>) -> Vec<Verdict>;
 
-/// Every check, in the order of output: from the driver to the containers.
+/// Checks in the order of output: from the driver to the containers, so that the first error is often the cause of
+/// those that follow.
 const CHECKS: [(&str, Check); 22] = [
     ("settings", host::settings),
     ("driver", driver::driver),
@@ -113,10 +144,10 @@ const CHECKS: [(&str, Check); 22] = [
     ("privilege", host::privilege),
 ];
 
-/// Everything, in a fixed order.
-pub(crate) fn examine(facts: &Facts<'_>) -> Vec<Verdict> {
-    let of = |(id, check): (&'static str, Check)| {
-        check(facts).into_iter().map(move |verdict| Verdict { check: id, ..verdict })
+/// Runs every check.
+pub(crate) fn examine(facts: &NodeFacts<'_>) -> Vec<Verdict> {
+    let run = |(name, check): (&'static str, Check)| {
+        check(facts).into_iter().map(move |verdict| Verdict { check: name, ..verdict })
     };
-    CHECKS.into_iter().flat_map(of).collect()
+    CHECKS.into_iter().flat_map(run).collect()
 }

@@ -8,6 +8,7 @@ mod commands;
 mod configure;
 mod console;
 mod doctor;
+mod engine_files;
 mod picture;
 mod table;
 

@@ -1,78 +1,83 @@
-//! A picture of how GPUs are divided: memory slices, the compute slices that go with them, who holds what,
-//! what is free and what still fits.
+//! Pictures of how GPUs are partitioned: memory slices, the compute slices that belong to them, who uses them, what
+//! is free and what still fits.
 //!
-//! Values in, text out: no driver is asked here and nothing is written. A [`Strip`] can only be made of
-//! what can be drawn: every memory slice is in one part, and every compute slice of a GPU instance in one cell.
+//! Takes values and returns text; queries no driver and writes nothing. A [`GpuLayout`] can only be made of what can
+//! be drawn: every memory slice is in one region, and every compute slice of a GPU instance in one span.
 
+mod gpu_layout;
 mod legend;
-mod strip;
 mod style;
 mod svg;
 mod text;
 mod tree;
 
-pub(crate) use strip::Strip;
+pub(crate) use gpu_layout::GpuLayout;
 pub(crate) use style::Style;
 pub(crate) use svg::svg;
 pub(crate) use text::text;
 pub(crate) use tree::tree;
 
-use strip::Part;
+use gpu_layout::Region;
 
-/// What is drawn.
+/// Contents of a picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Picture {
-    /// In the order in which they are drawn.
-    pub cards: Vec<Card>,
-    /// The CDI kind of the devices, `nvidia.com/mig`.
+    /// GPUs in the order in which they are drawn.
+    pub gpus: Vec<GpuView>,
+    /// CDI kind of the devices, such as `nvidia.com/mig`.
     pub kind: String,
 }
 
-/// One GPU.
+/// One GPU of a picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Card {
+pub(crate) struct GpuView {
     /// `GPU 0: NVIDIA H100 80GB HBM3 at 0000:19:00.0`.
     pub heading: String,
-    /// Who holds all of it.
+    /// Holders of the GPU as a whole.
     pub holders: Vec<String>,
-    /// How it is divided.
-    pub state: State,
+    /// Partitioning of the GPU.
+    pub state: GpuState,
 }
 
-/// How a GPU is divided.
+/// Partitioning of a GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum State {
-    /// Not at all: why, and what to do about it.
+pub(crate) enum GpuState {
+    /// Not partitioned, for this reason.
     Whole(String),
-    /// So.
-    Divided(Strip),
-    /// Nobody tells where its instances lie: why, and the names of its devices.
-    Untold(String, Vec<String>),
+    /// Partitioned in this way.
+    Partitioned(GpuLayout),
+    /// Partitioned in a way that cannot be drawn.
+    Unknown {
+        /// Reason, as a sentence.
+        reason: String,
+        /// Names of the devices.
+        devices: Vec<String>,
+    },
 }
 
 impl Picture {
-    /// A device that a container could be given.
+    /// Name of a device that a container could request.
     fn example(&self) -> Option<&str> {
-        self.strips().flat_map(Strip::devices).find_map(|device| device.name.as_deref())
+        self.layouts().flat_map(GpuLayout::devices).find_map(|device| device.name.as_deref())
     }
 
-    fn strips(&self) -> impl Iterator<Item = &Strip> {
-        self.cards.iter().filter_map(|card| match &card.state {
-            State::Divided(strip) => Some(strip),
+    fn layouts(&self) -> impl Iterator<Item = &GpuLayout> {
+        self.gpus.iter().filter_map(|gpu| match &gpu.state {
+            GpuState::Partitioned(layout) => Some(layout),
             _ => None,
         })
     }
 
     fn is_in_use(&self) -> bool {
-        self.strips().flat_map(|strip| &strip.parts).any(Part::is_in_use)
+        self.layouts().flat_map(|layout| &layout.regions).any(Region::is_in_use)
     }
 
-    /// A compute slice that no compute instance has.
-    fn has_spare(&self) -> bool {
-        let mut parts = self.strips().flat_map(|strip| &strip.parts);
-        parts.any(|part| match part {
-            Part::Free(_) => false,
-            Part::Taken(taken) => taken.cells.iter().any(|cell| cell.device.is_none()),
+    /// True when a compute slice of a GPU instance belongs to no compute instance.
+    fn has_idle_slice(&self) -> bool {
+        let mut regions = self.layouts().flat_map(|layout| &layout.regions);
+        regions.any(|region| match region {
+            Region::Free(_) => false,
+            Region::Instance(gi) => gi.spans.iter().any(|span| span.device.is_none()),
         })
     }
 }

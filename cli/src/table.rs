@@ -1,8 +1,8 @@
-//! Plain columns, two spaces apart.
+//! Text tables and the formatting of values in them.
 
-/// Lines up rows under a head; every line ends without trailing space.
-pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
-    let mut widths = head.map(str::len);
+/// Formats rows under a header, columns two spaces apart, without trailing spaces.
+pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
+    let mut widths = header.map(str::len);
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
@@ -12,15 +12,15 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
         let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
     };
-    std::iter::once(line(&head.map(str::to_owned))).chain(rows.iter().map(line)).collect()
+    std::iter::once(line(&header.map(str::to_owned))).chain(rows.iter().map(line)).collect()
 }
 
-/// The value, or a dash.
+/// Formats the value, or a dash where there is none.
 pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// MiB as GiB with up to two decimals: `9.5 GiB`.
+/// Formats MiB as GiB with up to two decimals: `9.5 GiB`.
 pub(crate) fn gib(mib: u64) -> String {
     let hundredths = (mib * 100 + 512) / 1024;
     let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);

@@ -123,8 +123,8 @@ impl Holders {
         let major = instances.next().map(|gi| gi.cap.major.0);
         let config = topology.admin.iter().find(|admin| admin.name == CONFIG);
         for container in &scan.containers {
-            let nodes = container.nodes.iter().filter(|node| Some(node.1) == major);
-            let held: BTreeSet<u32> = nodes.map(|node| node.2).collect();
+            let nodes = container.nodes.iter().filter(|node| Some(node.major) == major);
+            let held: BTreeSet<u32> = nodes.map(|node| node.minor).collect();
             if config.is_some_and(|config| held.contains(&config.node.minor.0)) {
                 continue;
             }
@@ -145,7 +145,7 @@ impl Holders {
             }
         }
         self.add_open_files(host, &keys);
-        Ok(scan.closed)
+        Ok(scan.unreadable)
     }
 
     /// The compute instance when its node is among them; the node of a GPU instance alone stands for the
@@ -226,7 +226,7 @@ fn open_nodes(host: &Root) -> Vec<(String, BTreeSet<String>)> {
 
 /// `pid 4711, python3 train.py`, and the container that it is in.
 fn describe(host: Option<&Root>, pid: &str) -> String {
-    let container = host.and_then(|host| containers::of_process(host, pid));
+    let container = host.and_then(|host| containers::container_of_process(host, pid));
     let container = container.map(|name| format!(" of {name}")).unwrap_or_default();
     command(host, pid) + &container
 }

@@ -175,24 +175,24 @@ ok       driver        580.105.08, module and libraries agree
 ok       capabilities  device nodes, major 508
 ok       nvml          TMP/root/usr/lib64/libnvidia-ml.so.580.105.08, 1 gpus
 ok       mig           gpu 0: mig mode is on, 4 mig devices
-ok       devices       4 mig devices, all certain
+ok       devices       4 mig devices, all confirmed
 ok       nodes         12 nodes, with the driver's numbers and modes
 ok       links         /dev/char leads to 12 nodes
 ok       directories   TMP/etc-cdi: 0 spec files
 ok       directories   TMP/cdi: 1 spec files
 ok       specs         TMP/cdi/nvidia.com-mig.json: nvidia.com/mig, 9 devices, cdi 0.5.0
-ok       versions      every engine here takes every spec, as far as is known
+ok       versions      every engine here accepts every spec, as far as is known
 ok       names         9 names, each defined once
-ok       stale         no spec names a node that is not the driver's now
+ok       stale         no spec names a node that the driver does not have
 ok       drift         TMP/cdi/nvidia.com-mig.json: it is what mig-cdi generate would write now
-ok       files         every file and program that a spec names is there
-ok       watch         pid 1 keeps the spec true, 0 slices
-ok       engines       podman: podman 5.8.6 at /usr/bin/podman, takes cdi up to 1.0.0
-ok       engines       containerd: containerd 2.1.9 at /usr/bin/containerd, takes cdi up to 1.0.0
-ok       engines       docker: docker 28.5.2 at /usr/bin/dockerd, takes cdi up to 1.0.0
-ok       engines       crio: crio 1.36.0 at /usr/bin/crio, takes cdi up to 1.1.0
-ok       engines       runc: runc 1.3.6 at /usr/bin/runc, which sees no spec
-ok       engines       crun: crun 1.28.0 at /usr/bin/crun, which sees no spec
+ok       files         every file and program that a spec names exists
+ok       watch         pid 1 keeps the spec current, 0 slices
+ok       engines       podman: podman 5.8.6 at /usr/bin/podman, accepts cdi up to 1.0.0
+ok       engines       containerd: containerd 2.1.9 at /usr/bin/containerd, accepts cdi up to 1.0.0
+ok       engines       docker: docker 28.5.2 at /usr/bin/dockerd, accepts cdi up to 1.0.0
+ok       engines       crio: crio 1.36.0 at /usr/bin/crio, accepts cdi up to 1.1.0
+ok       engines       runc: runc 1.3.6 at /usr/bin/runc, an oci runtime: it reads no specs
+ok       engines       crun: crun 1.28.0 at /usr/bin/crun, an oci runtime: it reads no specs
 ok       config        podman: it reads TMP/etc-cdi, TMP/cdi
 ok       config        containerd: it reads TMP/etc-cdi, TMP/cdi
 ok       config        docker: it reads TMP/etc-cdi, TMP/cdi
@@ -201,8 +201,8 @@ ok       hooks         1 files in hooks.d, none that breaks an engine
 ok       host          cgroup: version 2
 ok       host          systemd: runs
 ok       host          selinux: off
-ok       containers    0 hold slices, all of which there are
-ok       privilege     root sees everything
+ok       containers    0 hold slices, all of which exist
+ok       privilege     root: nothing is hidden
 ";
 
 #[test]
@@ -250,9 +250,15 @@ fn expect(host: &Healthy, name: &str, (severity, check, part): (&str, &str, &str
 #[test]
 fn faults_of_watch() {
     check(&[
-        ("never", |h| h.remove("/run/mig-cdi/status.json"), "note", "watch", "it has not run"),
-        ("stopped", |h| h.watch("stopped", 1), "warning", "watch", "it ran, and does not"),
-        ("killed", |h| h.watch("ok", 4_000_000), "warning", "watch", "it ran, and does not"),
+        (
+            "never",
+            |h| h.remove("/run/mig-cdi/status.json"),
+            "note",
+            "watch",
+            "mig-cdi watch has not run",
+        ),
+        ("stopped", |h| h.watch("stopped", 1), "warning", "watch", "mig-cdi watch has stopped"),
+        ("killed", |h| h.watch("ok", 4_000_000), "warning", "watch", "mig-cdi watch has stopped"),
         (
             "failing",
             |h| h.watch("failing", 1),
@@ -280,26 +286,32 @@ fn faults_of_the_driver() {
             "driver",
             "no nvidia driver is loaded",
         ),
-        ("no driver: nvml", |h| h.remove("/proc/driver"), "note", "nvml", "not asked: there is no"),
+        (
+            "no driver: nvml",
+            |h| h.remove("/proc/driver"),
+            "note",
+            "nvml",
+            "not queried: the driver",
+        ),
         ("no driver: devices", |h| h.remove("/proc/driver"), "note", "devices", "without a driver"),
         ("no driver: nodes", |h| h.remove("/proc/driver"), "note", "nodes", "without a driver"),
         ("no driver: mig", |h| h.remove("/proc/driver"), "note", "mig", "not known without nvml"),
         ("no driver: stale", |h| h.remove("/proc/driver"), "note", "stale", "without a driver"),
-        ("no driver: drift", |h| h.remove("/proc/driver"), "note", "drift", "cannot be told"),
+        ("no driver: drift", |h| h.remove("/proc/driver"), "note", "drift", "not checked"),
         ("no driver: links", |h| h.remove("/proc/driver"), "note", "links", "without a driver"),
         (
             "no driver: containers",
             |h| h.remove("/proc/driver"),
             "note",
             "containers",
-            "cannot be told without a driver",
+            "not checked without a driver",
         ),
         (
             "no driver: capabilities",
             |h| h.remove("/proc/driver"),
             "note",
             "capabilities",
-            "no gpu is awake",
+            "no gpu has been opened",
         ),
         (
             "not registered",
@@ -345,7 +357,7 @@ fn faults_of_the_driver() {
             |h| h.remove("/proc/driver/nvidia-caps/mig-minors"),
             "error",
             "capabilities",
-            "old proc mode: /proc/driver/nvidia-caps/mig-minors is not there",
+            "old proc mode: /proc/driver/nvidia-caps/mig-minors does not exist",
         ),
         (
             "no major",
@@ -394,21 +406,21 @@ fn faults_of_the_node() {
         ("note", "mig", "mig mode is off; nvidia-smi -i 0 -mig 1"),
     );
     becomes(A100, ("note", "mig", "mig mode is on, without a mig device"));
-    becomes("[[gpu]]\nmodel = \"l40s\"", ("note", "mig", "cannot be divided"));
+    becomes("[[gpu]]\nmodel = \"l40s\"", ("note", "mig", "does not support mig"));
     let pending = format!("{A100}mig = false\nmig-pending = true");
-    becomes(&pending, ("warning", "mig", "mig mode is off, and on after a reset"));
+    becomes(&pending, ("warning", "mig", "mig mode is off, and on after a reset of the gpu"));
     let two = format!("{A100}instances = [{{ profile = \"2g.20gb\" }}]\n");
     let hidden = format!("faults.hidden-from-nvml = [\"gpu0/gi3/ci0\"]\n{two}");
     becomes(&hidden, ("error", "devices", "nvml does not list it"));
-    becomes(&two, ("error", "stale", "/dev/nvidia-caps/nvidia-cap39 is of no instance"));
+    becomes(&two, ("error", "stale", "/dev/nvidia-caps/nvidia-cap39 belongs to no instance"));
     becomes(A100, ("error", "drift", "the node has no nvidia.com/mig device"));
     let moved = format!("majors.nvidia-caps = 234\n{two}");
     becomes(&moved, ("error", "stale", "nvidia-cap30 has major 508, the driver has 234"));
     let uncertain = format!(
         "{two}[[faults.files]]\npath = \"/proc/driver/nvidia/capabilities/gpu0/mig/gi3/access\"\ntext = \"x\"\n"
     );
-    becomes(&uncertain, ("note", "stale", "while instances are not certain"));
-    becomes(&uncertain, ("note", "containers", "while instances are not certain"));
+    becomes(&uncertain, ("note", "stale", "while some instances are not confirmed"));
+    becomes(&uncertain, ("note", "containers", "while some instances are not confirmed"));
     becomes(
         &format!("majors.nvidia-uvm = 0\n{two}"),
         ("warning", "nodes", "nvidia-uvm is not loaded"),
@@ -426,7 +438,7 @@ fn faults_of_nodes_and_links() {
             |h| h.remove(NODE),
             "warning",
             "nodes",
-            "not there: /dev/nvidia-caps/nvidia-cap30",
+            "missing: /dev/nvidia-caps/nvidia-cap30",
         ),
         (
             "of an earlier load",
@@ -446,14 +458,14 @@ fn faults_of_nodes_and_links() {
             },
             "error",
             "nodes",
-            "nvidia-cap30 is no character device",
+            "nvidia-cap30 is not a character device",
         ),
         (
             "closed",
             |h| fs::set_permissions(h.host.path(NODE), Permissions::from_mode(0o400)).unwrap(),
             "warning",
             "nodes",
-            "nvidia-cap30 is 0400 of 0:0, the driver says 0444 of 0:0",
+            "nvidia-cap30 has mode 0400 of 0:0, should have 0444 of 0:0",
         ),
         (
             "a loop of links",
@@ -503,7 +515,7 @@ fn faults_of_specs() {
             |h| fs::remove_dir(h.dir().join("etc-cdi")).unwrap(),
             "note",
             "directories",
-            "not there",
+            "does not exist",
         ),
         (
             "a file for a directory",
@@ -548,7 +560,7 @@ fn faults_of_specs() {
             |h| fs::write(h.host.spec(), "{").unwrap(),
             "error",
             "specs",
-            "nvidia.com-mig.json: it is no cdi spec in json or yaml",
+            "nvidia.com-mig.json: not a cdi spec in json or yaml",
         ),
         (
             "no device",
@@ -561,7 +573,7 @@ fn faults_of_specs() {
             },
             "error",
             "specs",
-            "a.yaml: no device",
+            "a.yaml: it has no device",
         ),
         (
             "a short kind",
@@ -575,7 +587,7 @@ fn faults_of_specs() {
             |h| h.replace(&h.host.spec(), "\"0.5.0\"", "\"1.1.0\""),
             "error",
             "versions",
-            "cdi 1.1.0, and podman 5.8.6 takes up to 1.0.0",
+            "cdi 1.1.0, and podman 5.8.6 accepts up to 1.0.0",
         ),
         (
             "too new for an old podman",
@@ -585,14 +597,14 @@ fn faults_of_specs() {
             },
             "error",
             "versions",
-            "cdi 0.6.0, and podman 4.3.1 takes up to 0.5.0",
+            "cdi 0.6.0, and podman 4.3.1 accepts up to 0.5.0",
         ),
         (
             "no version",
             |h| h.replace(&h.host.spec(), "\"0.5.0\"", "\"5\""),
             "error",
             "versions",
-            "cdiVersion \"5\" is no version",
+            "cdiVersion \"5\" is not a version",
         ),
         (
             "twice",
@@ -601,7 +613,7 @@ fn faults_of_specs() {
             },
             "error",
             "names",
-            "defined twice, by TMP/cdi/b.json, TMP/cdi/nvidia.com-mig.json and so disable each other",
+            "defined twice, by TMP/cdi/b.json, TMP/cdi/nvidia.com-mig.json, so that engines resolve neither",
         ),
         (
             "hidden",
@@ -620,7 +632,7 @@ fn faults_of_specs() {
             },
             "error",
             "stale",
-            "TMP/cdi/nvidia.json: /dev/nvidia-caps/nvidia-cap84 is of no instance that there is",
+            "TMP/cdi/nvidia.json: /dev/nvidia-caps/nvidia-cap84 belongs to no instance that exists",
         ),
         (
             "stale minor",
@@ -657,7 +669,7 @@ fn faults_of_specs() {
             },
             "error",
             "files",
-            "TMP/cdi/a.json: it mounts what is not there, and no container starts: /no/such",
+            "TMP/cdi/a.json: it mounts files that do not exist, so that no container starts: /no/such",
         ),
         (
             "a hook that went",
@@ -671,7 +683,7 @@ fn faults_of_specs() {
             },
             "error",
             "files",
-            "TMP/cdi/a.json: it runs what is not there, and no container starts: /no/such",
+            "TMP/cdi/a.json: it runs programs that do not exist, so that no container starts: /no/such",
         ),
         (
             "settings",
@@ -707,28 +719,28 @@ fn faults_of_engines() {
             },
             "note",
             "config",
-            "no engine with cdi",
+            "no engine with cdi support",
         ),
         (
             "no cdi",
             |h| h.engine("containerd", "containerd x 1.6.20~ds1"),
             "warning",
             "engines",
-            "containerd 1.6.20 at /usr/bin/containerd knows no cdi",
+            "containerd 1.6.20 at /usr/bin/containerd has no cdi support",
         ),
         (
             "not measured",
             |h| h.engine("crio", "crio version 1.30.0"),
             "note",
             "engines",
-            "which cdi it takes is not known",
+            "the cdi version it accepts is not known",
         ),
         (
             "says nothing",
             |h| h.engine("podman", "hello"),
             "warning",
             "engines",
-            "it names no version",
+            "its output contains no version",
         ),
         (
             "somebody else's",
@@ -879,7 +891,7 @@ fn faults_of_engines() {
             },
             "note",
             "config",
-            "imports files, which are not looked at",
+            "imports files that are not examined",
         ),
         (
             "an import that switches it off",
@@ -931,7 +943,7 @@ fn faults_of_hooks_and_the_machine() {
             |h| h.write(&format!("{HOOKS}/a.json"), "{"),
             "error",
             "hooks",
-            "a.json: it is no json",
+            "a.json: not valid json",
         ),
         (
             "precreate where cri-o reads",
@@ -943,7 +955,7 @@ fn faults_of_hooks_and_the_machine() {
             },
             "error",
             "hooks",
-            "a.json: stage precreate is podman's own",
+            "a.json: only podman accepts the stage precreate",
         ),
         (
             "unknown stage",
@@ -962,7 +974,7 @@ fn faults_of_hooks_and_the_machine() {
             |h| h.write(&format!("{HOOKS}/a.json"), "{}"),
             "error",
             "hooks",
-            "a.json: it names no hook.path",
+            "a.json: it has no hook.path",
         ),
         (
             "no program",
@@ -974,7 +986,7 @@ fn faults_of_hooks_and_the_machine() {
             },
             "warning",
             "hooks",
-            "a.json: its hook /no/such is not there",
+            "a.json: its hook /no/such does not exist",
         ),
         (
             "a directory for a file",
@@ -1011,7 +1023,7 @@ fn faults_of_hooks_and_the_machine() {
             },
             "warning",
             "host",
-            "where crun starts nothing",
+            "on which crun starts no container",
         ),
         ("no cgroup", |h| h.remove("/sys/fs/cgroup"), "note", "host", "neither version 1 nor 2"),
         ("no systemd", |h| h.remove("/run/systemd"), "ok", "host", "systemd: does not run"),
@@ -1045,7 +1057,7 @@ fn other_sources_are_said() {
     let host = Healthy::new();
     let proc = host.doctor(&["--source=proc"]);
     for line in
-        ["note     nvml          not asked, by --source", "note     mig  ", "note     drift  "]
+        ["note     nvml          not queried, by --source", "note     mig  ", "note     drift  "]
     {
         assert!(proc.stdout.contains(line), "{line} in {}", proc.stdout);
     }
@@ -1097,7 +1109,7 @@ fn containers_that_hold_what_is_gone() {
             GONE,
             "A=b",
             "error",
-            "container 4f08cd7afbc6: it holds what is of no instance that there is: /dev/nvidia-caps/nvidia-cap84 508:84",
+            "container 4f08cd7afbc6: it holds nodes of instances that do not exist: /dev/nvidia-caps/nvidia-cap84 508:84",
         ),
         ((510, 31), "A=b", "error", "/dev/nvidia-caps/nvidia-cap31 510:31"),
         (
@@ -1119,7 +1131,7 @@ fn containers_that_hold_what_is_gone() {
         let host = Healthy::new();
         host.container((508, minor), &[variable]);
         let run = host.doctor(&[]);
-        let line = "ok       containers    1 hold slices, all of which there are\n";
+        let line = "ok       containers    1 hold slices, all of which exist\n";
         assert!(run.stdout.contains(line), "{}", run.stdout);
     }
     let host = Healthy::new();
@@ -1173,7 +1185,7 @@ fn a_real_process_is_looked_into() {
     }
     let run = host.host.run(&["doctor"]);
     let gone =
-        "it holds what is of no instance that there is: /dev/nvidia-caps/nvidia-cap84 508:84";
+        "it holds nodes of instances that do not exist: /dev/nvidia-caps/nvidia-cap84 508:84";
     let line = run.stdout.lines().find(|line| line.contains(gone));
     let line = line.unwrap_or_else(|| panic!("{}{}", run.stdout, run.stderr));
     assert!(line.starts_with("error    containers  "), "{line}");
@@ -1199,8 +1211,8 @@ fn a_real_container_is_named_by_its_id() {
     let run = Podman::new(("runc", "v1")).script(&host, &script);
     let (before, after) = run.stdout.split_once('\n').unwrap_or_default();
     assert_eq!(before, "0", "{}{}", run.stdout, run.stderr);
-    let gone = "ID: it holds what is of no instance that there is: /dev/nvidia-caps/nvidia-cap30 508:30, \
-        /dev/nvidia-caps/nvidia-cap31 508:31\n         cure: stop it, and start it anew with a slice";
+    let gone = "ID: it holds nodes of instances that do not exist: /dev/nvidia-caps/nvidia-cap30 508:30, \
+        /dev/nvidia-caps/nvidia-cap31 508:31\n         cure: stop the container, and start it again with a slice";
     assert!(after.contains(gone), "{}{}", run.stdout, run.stderr);
 }
 
@@ -1221,7 +1233,7 @@ ok       name  crio: crio 1.36.0 sees it
     }
     type Fault = fn(&Healthy);
     let cases: [(Fault, &str, i32, &str); 9] = [
-        (|_| (), "0:2g.20gb:9", 1, "ask for one of the nearest: nvidia.com/mig=0:2g.20gb:0, "),
+        (|_| (), "0:2g.20gb:9", 1, "use one of the nearest names: nvidia.com/mig=0:2g.20gb:0, "),
         (
             |_| (),
             "nvidia.com/gpu=0:2g.20gb:0",
@@ -1240,7 +1252,7 @@ ok       name  crio: crio 1.36.0 sees it
             },
             "0:2g.20gb:0",
             1,
-            "in the same directory defines it too: engines know neither",
+            "in the same directory defines it too: engines resolve neither",
         ),
         (
             |h| {
@@ -1248,7 +1260,7 @@ ok       name  crio: crio 1.36.0 sees it
             },
             "0:2g.20gb:0",
             0,
-            "note     name  TMP/etc-cdi/b.json: defines it, and TMP/cdi/nvidia.com-mig.json hides that",
+            "note     name  TMP/etc-cdi/b.json: defines it, but is hidden by TMP/cdi/nvidia.com-mig.json",
         ),
         (
             |h| h.replace(&h.host.path("/proc/devices"), "508 nvidia-caps", "234 nvidia-caps"),
@@ -1260,7 +1272,7 @@ ok       name  crio: crio 1.36.0 sees it
             |h| h.engine("podman", "podman version 4.0.0"),
             "0:2g.20gb:0",
             0,
-            "podman: does not see it: podman 4.0.0 knows no cdi",
+            "podman: does not see it: podman 4.0.0 has no cdi support",
         ),
         (
             |h| h.remove(PODMAN),
@@ -1272,7 +1284,7 @@ ok       name  crio: crio 1.36.0 sees it
             |h| h.replace(&h.host.spec(), "\"0.5.0\"", "\"1.1.0\""),
             "0:2g.20gb:0",
             1,
-            "podman: does not take cdi 1.1.0: podman 5.8.6 takes up to 1.0.0",
+            "podman: does not accept cdi 1.1.0: podman 5.8.6 accepts up to 1.0.0",
         ),
     ];
     for (fault, name, code, part) in cases {
@@ -1367,15 +1379,15 @@ fn without_root_it_says_what_it_did_not_see() {
     command.args(["doctor", &root]).args(host.host.flags()).env(key, value);
     let real = run(real.arg("doctor").args(host.host.flags()));
     assert!(
-        real.stdout.contains("processes were not looked into: run it as root"),
+        real.stdout.contains("processes could not be examined: run mig-cdi doctor as root"),
         "{}",
         real.stdout
     );
     let run = run(&mut command);
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     assert!(run.stdout.contains("note     privilege     without root, "), "{}", run.stdout);
-    assert!(run.stdout.contains("takes cdi up to 1.0.0"), "{}", run.stdout);
-    let closed = "cdi/closed.json: permission denied\n         cure: run it as root\n";
+    assert!(run.stdout.contains("accepts cdi up to 1.0.0"), "{}", run.stdout);
+    let closed = "cdi/closed.json: permission denied\n         cure: run mig-cdi doctor as root\n";
     assert!(run.stdout.contains(closed), "{}", run.stdout);
 }
 

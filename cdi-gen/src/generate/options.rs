@@ -3,7 +3,7 @@
 use crate::{
     Exit, Failure, MessageSink, NodeSource,
     discover::{self, DriverFiles},
-    engines::{self, Installed, Said},
+    engines::{self, EngineList, InstalledEngine},
     spec::{self, Built, Content, Format, Options},
 };
 use mig_cdi_model::{Capabilities, DriverFile, Topology, cdi::Limit};
@@ -16,7 +16,7 @@ use std::{path::PathBuf, sync::OnceLock};
 pub enum EngineLookup {
     /// A list that the user, or an earlier refresh, has made.
     #[serde(with = "crate::as_text")]
-    Listed(Said),
+    Listed(EngineList),
     /// The engines that are installed below a directory that stands for `/`; each is run with `--version`.
     Installed(PathBuf),
 }
@@ -72,7 +72,7 @@ pub struct DeviceBuilder<'a> {
     request: &'a DeviceOptions,
     messages: &'a dyn MessageSink,
     /// Filled at the first question: `--version` of an engine takes as long as all the rest of a run.
-    engines: OnceLock<Vec<Installed>>,
+    engines: OnceLock<Vec<InstalledEngine>>,
 }
 
 impl<'a> DeviceBuilder<'a> {
@@ -105,7 +105,7 @@ impl<'a> DeviceBuilder<'a> {
     pub fn options(&self) -> Result<Options, Failure> {
         let (max_version, limited_by) = match self.request.cdi_limit {
             Limit::Is(version) => (version, None),
-            Limit::Auto => engines::limit(self.engines()?),
+            Limit::Auto => engines::common_cdi_version(self.engines()?),
         };
         Ok(Options { max_version, limited_by, ..self.request.spec.clone() })
     }
@@ -114,20 +114,20 @@ impl<'a> DeviceBuilder<'a> {
     ///
     /// # Errors
     /// As [`DeviceBuilder::options`].
-    pub fn engines(&self) -> Result<&[Installed], Failure> {
+    pub fn engines(&self) -> Result<&[InstalledEngine], Failure> {
         if let Some(known) = self.engines.get() {
             return Ok(known);
         }
         let engines = match &self.request.engines {
             EngineLookup::Listed(list) => list.0.clone(),
-            EngineLookup::Installed(root) => engines::installed(&Root::open(root)?),
+            EngineLookup::Installed(root) => engines::find_engines(&Root::open(root)?),
         };
         Ok(self.engines.get_or_init(|| engines))
     }
 
     /// Engines, if anything needed them so far.
     #[must_use]
-    pub fn known_engines(&self) -> Option<&[Installed]> {
+    pub fn known_engines(&self) -> Option<&[InstalledEngine]> {
         self.engines.get().map(Vec::as_slice)
     }
 

@@ -1,7 +1,7 @@
 //! Versions of the engines, kept from one refresh to the next: running `ENGINE --version` takes as long as all the rest of one.
 
 use crate::{
-    engines::{Said, programs},
+    engines::{EngineList, program_paths},
     generate::EngineLookup,
     refresh::Mark,
 };
@@ -12,7 +12,7 @@ use std::path::Path;
 #[derive(Debug, Default)]
 pub(crate) struct EngineCache {
     /// List from the last refresh that needed it.
-    list: Option<Said>,
+    list: Option<EngineList>,
     /// Marks of the engines' programs before that refresh.
     marks: Vec<Mark>,
 }
@@ -39,5 +39,5 @@ impl EngineCache {
 fn marks(root: &Path) -> Vec<Mark> {
     let Ok(root) = Root::open(root) else { return Vec::new() };
     let mark = |program: String| file_mark(&root.resolve(&program).ok()?);
-    programs().map(mark).collect()
+    program_paths().map(mark).collect()
 }

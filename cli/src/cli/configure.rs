@@ -1,7 +1,7 @@
 //! The command line of `configure`.
 
 use clap::Args;
-use mig_cdi_gen::engines::{self, Release};
+use mig_cdi_gen::engines::{self, EngineVersion};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -38,7 +38,7 @@ pub(crate) struct ConfigureArgs {
 
     /// Configure for this release, without asking the engine for its version
     #[arg(long, value_name = "VERSION", value_parser = release)]
-    pub engine_version: Option<Release>,
+    pub engine_version: Option<EngineVersion>,
 
     /// Change files below DIR, and look for the engine there
     #[arg(long, value_name = "DIR", default_value = "/")]
@@ -54,6 +54,7 @@ pub(crate) enum Engine {
     Docker,
 }
 
-fn release(text: &str) -> Result<Release, String> {
-    engines::release(text).ok_or_else(|| "a release is two or three numbers, as 5.4.2".to_owned())
+fn release(text: &str) -> Result<EngineVersion, String> {
+    engines::parse_version(text)
+        .ok_or_else(|| "a release is two or three numbers, as 5.4.2".to_owned())
 }

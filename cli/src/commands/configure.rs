@@ -4,8 +4,8 @@ use super::Done;
 use crate::{
     cli::{ConfigureArgs, Engine},
     configure::{
-        Draft, Home, LIMIT, Plan, Record, Request, Running, lock, plan as draft, record_path,
-        running, write,
+        ConfigPlan, ConfigureRequest, DaemonState, Draft, LIMIT, Record, UndoPreview, UserDirs,
+        daemon_state, lock, plan as draft, record_path, write,
     },
     console::Console,
 };
@@ -13,7 +13,7 @@ use mig_cdi_args::{installed_beside, usage};
 use mig_cdi_config::Settings;
 use mig_cdi_gen::{
     Exit, Failure, MessageSink,
-    engines::{self, BIN, Installed},
+    engines::{self, InstalledEngine, PROGRAM_DIRS},
 };
 use mig_cdi_sys::{ConfigFile, Root, is_root};
 
@@ -34,13 +34,13 @@ pub(super) fn run(
     if args.undo {
         return undo(console, &host, name, &record, args.dry_run);
     }
-    let request = Request {
+    let request = ConfigureRequest {
         engine: engine(console, &host, name, args)?,
         dirs: settings.spec_dirs.iter().map(|dir| dir.display().to_string()).collect(),
         runtime: program(args.runtime, "mig-cdi-runtime", "--runtime")?,
         hook: program(args.hook, "mig-cdi-hook", "--hook")?,
         host: &host,
-        home,
+        user: home,
     };
     let first = draft(&request)?;
     // One that finds nothing to change leaves no trace, not even a lock.
@@ -95,7 +95,7 @@ fn check(args: &ConfigureArgs) -> Result<&'static str, Failure> {
 }
 
 /// Where the user who runs this has files.
-fn home() -> Result<Home, Failure> {
+fn home() -> Result<UserDirs, Failure> {
     if is_root() && std::env::var_os("SUDO_USER").is_some() {
         let message =
             "--rootless is of the user who runs this, and sudo makes that root: run it without";
@@ -108,7 +108,7 @@ fn home() -> Result<Home, Failure> {
             usage(format!("--rootless: neither {name} nor HOME names a directory; set HOME"))
         })
     };
-    Ok(Home {
+    Ok(UserDirs {
         config: dir("XDG_CONFIG_HOME", ".config")?,
         state: dir("XDG_STATE_HOME", ".local/state")?,
     })
@@ -120,16 +120,16 @@ fn engine(
     host: &Root,
     name: &'static str,
     args: &ConfigureArgs,
-) -> Result<Installed, Failure> {
-    let said = args.engine_version.and_then(|release| Installed::said(name, Some(release)));
-    let engine = said.or_else(|| engines::one(host, name)).ok_or_else(|| {
+) -> Result<InstalledEngine, Failure> {
+    let said = args.engine_version.and_then(|release| InstalledEngine::named(name, Some(release)));
+    let engine = said.or_else(|| engines::find_engine(host, name)).ok_or_else(|| {
         let message = format!(
             "configure {name}: it is in none of {}; install it, or say its release with --engine-version",
-            BIN.join(", ")
+            PROGRAM_DIRS.join(", ")
         );
         Failure::new(Exit::Failed, message)
     })?;
-    if let Err(reason) = &engine.release {
+    if let Err(reason) = &engine.version {
         console.warn(&format!(
             "the version of {name} is not known: {reason}; it is configured as the newest known one, unless \
              --engine-version says its release"
@@ -150,7 +150,11 @@ fn program(wanted: bool, name: &str, flag: &str) -> Result<Option<String>, Failu
 }
 
 /// What has to be restarted, if anything.
-fn say_restart(console: &Console, plan: &Plan, request: &Request<'_>) -> Result<(), Failure> {
+fn say_restart(
+    console: &Console,
+    plan: &ConfigPlan,
+    request: &ConfigureRequest<'_>,
+) -> Result<(), Failure> {
     let (Some(daemon), Some(restart)) = (plan.daemon, plan.restart) else {
         console.status("each start of a container reads it: nothing is to be restarted");
         return Ok(());
@@ -160,10 +164,14 @@ fn say_restart(console: &Console, plan: &Plan, request: &Request<'_>) -> Result<
         let file = ConfigFile::open(request.host, &draft.path, LIMIT)?;
         changed = changed.max(file.changed().unwrap_or(0));
     }
-    let message = match running(request.host, daemon, request.home.is_some(), changed) {
-        Running::No => format!("no {daemon} runs: it reads this when it starts"),
-        Running::Has => format!("the {daemon} that runs was started since then, and has it"),
-        Running::Lacks => format!("the {daemon} that runs does not have it yet: run {restart}"),
+    let message = match daemon_state(request.host, daemon, request.user.is_some(), changed) {
+        DaemonState::NotRunning => format!("no {daemon} runs: it reads this when it starts"),
+        DaemonState::Current => {
+            format!("the {daemon} that runs was started since then, and has it")
+        }
+        DaemonState::Outdated => {
+            format!("the {daemon} that runs does not have it yet: run {restart}")
+        }
     };
     console.status(&message);
     Ok(())
@@ -183,15 +191,15 @@ fn undo(
         console.status("nothing to take back: configure has changed nothing here");
         return Ok(Done { stdout: String::new(), exit: Exit::Success });
     }
-    match record.diff(host)? {
-        Ok(stdout) if dry_run => Ok(Done { stdout, exit: Exit::Success }),
-        Ok(_) => {
+    match record.preview_undo(host)? {
+        UndoPreview::Clean(stdout) if dry_run => Ok(Done { stdout, exit: Exit::Success }),
+        UndoPreview::Clean(_) => {
             let lines = record.undo(host, path)?;
             lines.iter().for_each(|line| console.status(line));
             console.status(&format!("restart {name} if it is a service and runs"));
             Ok(Done { stdout: String::new(), exit: Exit::Success })
         }
-        Err(stdout) => {
+        UndoPreview::Conflict(stdout) => {
             console.error(&format!(
                 "configure {name} --undo: somebody else has changed a file since; nothing is taken back. Take out \
                  by hand what mig-cdi wrote, or put FILE.mig-cdi-backup back, then remove {}",

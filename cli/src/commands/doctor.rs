@@ -4,7 +4,7 @@ use super::{Done, Resolver, json};
 use crate::{
     cli::DoctorArgs,
     console::Console,
-    doctor::{Facts, Severity, Verdict, examine, explain},
+    doctor::{NodeFacts, Severity, Verdict, examine, explain},
 };
 use mig_cdi_args::SpecArgs;
 use mig_cdi_gen::{Exit, Failure, MessageSink, generate::DeviceBuilder};
@@ -20,8 +20,8 @@ pub(super) fn run(
     let host = Root::open(&args.host_root)?;
     let devices = resolver.devices(&SpecArgs::default())?;
     let options = DeviceBuilder::new(resolver.node, &devices, console).options()?;
-    let mut facts = Facts::gather(machine.as_ref(), &host, resolver.settings, &options)?;
-    facts.broken_settings = broken_settings.map(|failure| failure.message);
+    let mut facts = NodeFacts::gather(machine.as_ref(), &host, resolver.settings, &options)?;
+    facts.settings_error = broken_settings;
     let verdicts = match &args.name {
         None => examine(&facts),
         Some(name) => explain(&facts, name),

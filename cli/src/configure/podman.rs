@@ -1,88 +1,101 @@
-//! podman: a drop-in of containers.conf.
+//! podman: a drop-in of `containers.conf`. podman has no daemon and reads its files, and the specs, at each start
+//! of a container.
 
-use super::{
-    Failure, Plan, Request,
-    wish::{Language, What, Wish},
-};
+use super::{ConfigPlan, ConfigureRequest, Failure, config_edit::Edit, language::Language};
+use crate::engine_files::{ADMIN_HOOKS_DIR, DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS, effective_list};
 use mig_cdi_config::engines::{PRECREATE, with_program};
-use mig_cdi_gen::{
-    Exit,
-    engines::{BOTH, HOOKS, last},
-};
+use mig_cdi_gen::{Exit, engines::EngineVersion};
+use serde_json::Value;
 
-/// The directories are a setting from this release on (podman issue 26569).
-const SETTING: (u32, u32, u32) = (5, 5, 0);
+/// First release in which `cdi_spec_dirs` is a setting.
+const HAS_SPEC_DIRS: EngineVersion = EngineVersion::new(5, 5, 0);
+/// First release that reads `/var/run/cdi` by default again: 5.5 read only `/etc/cdi` (podman issue 26569).
+const READS_RUN_CDI: EngineVersion = EngineVersion::new(5, 6, 0);
 
-pub(super) fn plan(request: &Request<'_>) -> Result<Plan, Failure> {
-    request.needs_cdi()?;
-    let (dir, hooks_dir) = match &request.home {
+pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Failure> {
+    request.require_cdi()?;
+    let (dir, hooks_dir) = match &request.user {
         None => ("/etc/containers".to_owned(), "/etc/mig-cdi/hooks.d/podman".to_owned()),
-        Some(home) => (
-            format!("{}/containers", home.config),
-            format!("{}/mig-cdi/hooks.d/podman", home.config),
+        Some(user) => (
+            format!("{}/containers", user.config),
+            format!("{}/mig-cdi/hooks.d/podman", user.config),
         ),
     };
+    // In this order a later file overrides an earlier one (containers.conf(5)).
     let mut values = Vec::new();
     for base in ["/usr/share/containers", "/etc/containers"] {
         values.extend(request.values(&format!("{base}/containers.conf"), ".conf")?);
     }
-    if request.home.is_some() {
+    if request.user.is_some() {
         values.extend(request.values(&format!("{dir}/containers.conf"), ".conf")?);
     }
-    let mut plan = Plan::default();
-    let mut wishes = Vec::new();
-    wishes.extend(spec_dirs(request, &values, &mut plan)?);
+    let mut plan = ConfigPlan::default();
+    let mut edits = Vec::new();
+    edits.extend(spec_dirs(request, &values, &mut plan)?);
     if let Some(hook) = &request.hook {
+        // Not the default directory: buildah and CRI-O read it too and fail on the stage `precreate`.
         let path = format!("{hooks_dir}/mig-cdi-precreate.json");
-        plan.drafts.push(request.whole(&path, with_program(PRECREATE, hook))?);
-        // One that is named and not there lets no container start. Without a list podman reads those of
-        // its defaults that are there, and for users none (libpod, setupOCIHooks).
-        let defaults = [HOOKS, "/etc/containers/oci/hooks.d"];
-        let there = |dir: &&str| matches!(request.host.list(dir), Ok(Some(_)));
-        let defaults: Vec<&str> = match request.home {
-            None => defaults.into_iter().filter(there).collect(),
-            Some(_) => Vec::new(),
-        };
+        plan.drafts.push(request.whole_file(&path, with_program(PRECREATE, hook))?);
         let keys = ["engine", "hooks_dir"];
-        let begin = last(&values, &keys, &defaults);
-        wishes.push(Wish::new(&keys, What::Holds { items: vec![hooks_dir], begin }));
+        let initial = initial_hooks_dirs(request, &values, &keys);
+        edits.push(Edit::contains(&keys, vec![hooks_dir], initial));
     }
     if let Some(runtime) = &request.runtime {
-        wishes.push(Wish::is(&["engine", "runtimes", "mig-cdi"], vec![runtime.clone()]));
+        edits.push(Edit::set(&["engine", "runtimes", "mig-cdi"], vec![runtime.clone()]));
     }
-    if !wishes.is_empty() {
+    if !edits.is_empty() {
         let path = format!("{dir}/containers.conf.d/50-mig-cdi.conf");
-        plan.drafts.push(request.draft(&path, Language::Toml, &wishes)?);
+        plan.drafts.push(request.draft(&path, Language::Toml, &edits)?);
     }
     Ok(plan)
 }
 
-/// 5.5 forgot `/var/run/cdi`; before, the directories are fixed; after, both are read.
+/// Hooks directories that podman reads so far, which a list of our own has to repeat. Without a list podman reads
+/// those of its default directories that exist, and for a rootless container none (libpod, `setupOCIHooks`). A
+/// directory that the list names and that does not exist lets no container start.
+fn initial_hooks_dirs(
+    request: &ConfigureRequest<'_>,
+    values: &[Value],
+    keys: &[&str],
+) -> Vec<String> {
+    let exists = |dir: &&str| matches!(request.host.list(dir), Ok(Some(_)));
+    let defaults: Vec<&str> = match request.user {
+        None => [DEFAULT_HOOKS_DIR, ADMIN_HOOKS_DIR].into_iter().filter(exists).collect(),
+        Some(_) => Vec::new(),
+    };
+    effective_list(values, keys, &defaults)
+}
+
+/// Edit that adds the spec directories; `None` when podman reads them already. Before 5.5 the directories are
+/// compiled in.
 fn spec_dirs(
-    request: &Request<'_>,
-    values: &[serde_json::Value],
-    plan: &mut Plan,
-) -> Result<Option<Wish>, Failure> {
+    request: &ConfigureRequest<'_>,
+    values: &[Value],
+    plan: &mut ConfigPlan,
+) -> Result<Option<Edit>, Failure> {
     let keys = ["engine", "cdi_spec_dirs"];
     let label = request.engine.label();
-    let missing = |read: &[String]| request.dirs.iter().any(|dir| !read.contains(dir));
-    if request.release() < SETTING {
-        if missing(&BOTH.map(str::to_owned)) {
+    let is_missing = |read: &[String]| request.dirs.iter().any(|dir| !read.contains(dir));
+    if request.version() < HAS_SPEC_DIRS {
+        let fixed = DEFAULT_SPEC_DIRS.join(" and ");
+        if is_missing(&DEFAULT_SPEC_DIRS.map(str::to_owned)) {
             let message = format!(
-                "configure {label}: it reads {} and cannot be told otherwise, and spec-dirs of \
-                 /etc/mig-cdi/config.toml names {}; name one of these there",
-                BOTH.join(" and "),
+                "configure {label}: it reads only {fixed}, and spec-dirs in /etc/mig-cdi/config.toml is {}; set \
+                 spec-dirs to one of the two",
                 request.dirs.join(", ")
             );
             return Err(Failure::new(Exit::Refused, message));
         }
-        plan.notes.push(format!("{label} reads {} without being told", BOTH.join(" and ")));
+        plan.notes.push(format!("{label} reads {fixed} without configuration"));
         return Ok(None);
     }
-    let default = if request.release() < (5, 6, 0) { &BOTH[..1] } else { &BOTH[..] };
-    if !missing(&last(values, &keys, default)) {
+    let default = match request.version() < READS_RUN_CDI {
+        true => &DEFAULT_SPEC_DIRS[..1],
+        false => &DEFAULT_SPEC_DIRS[..],
+    };
+    if !is_missing(&effective_list(values, &keys, default)) {
         plan.notes.push(format!("{label} reads {} already", request.dirs.join(" and ")));
         return Ok(None);
     }
-    Ok(Some(request.dirs(&keys, last(values, &keys, &[]))))
+    Ok(Some(request.spec_dirs_edit(&keys, effective_list(values, &keys, &[]))))
 }

@@ -1,42 +1,46 @@
-//! Adding to TOML.
+//! Edits of TOML text, with `toml_edit`, which keeps comments and spacing. What the library does not keep (line
+//! ends, the spelling of table headers) is restored from the original text line by line.
 
-use super::wish::{Lack, Wish};
+use super::config_edit::{Edit, EditError, MissingValue};
 use serde_json::Value;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 use toml_edit::{
     Array, DocumentMut, InlineTable, Item, RawString, Table, TableLike, Value as Toml,
 };
 
-/// Puts what is lacking where it belongs.
-pub(super) fn edit(text: &str, wishes: &[Wish]) -> Result<String, String> {
-    let mut document: DocumentMut =
-        text.parse().map_err(|e: toml_edit::TomlError| e.to_string())?;
-    // Comments at the end of the file are nobody's; they would end up behind what is new.
+/// Makes each edit in turn.
+pub(super) fn edit(text: &str, edits: &[Edit]) -> Result<String, EditError> {
+    let mut document: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| {
+        let line = e.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        EditError::Syntax { line, cause: e.message().replace('\n', " ") }
+    })?;
+    // toml_edit keeps comments at the end of the file after everything else, so that they would follow a new
+    // table and seem to belong to it. They are put back at their place below.
     let trailing = document.trailing().as_str().unwrap_or_default().to_owned();
     document.set_trailing("");
     let unedited = document.to_string();
-    for wish in wishes {
-        put(document.as_table_mut(), wish)?;
+    for edit in edits {
+        apply(document.as_table_mut(), edit)?;
     }
     let body = text.strip_suffix(&trailing).or_else(|| {
-        // The library gives line ends as it writes them.
+        // toml_edit turns "\r\n" into "\n", so that the trailing text is not a suffix of a file with the former.
+        // Its lines are counted instead.
         let lines = trailing.matches('\n').count();
-        let mut ends = text.match_indices('\n').map(|(at, _)| at + 1).rev();
+        let mut ends = text.match_indices('\n').map(|(end, _)| end + 1).rev();
         if lines == 0 { None } else { text.get(..ends.nth(lines)?) }
     });
-    let body = body.ok_or("its end is not clear")?;
-    let lines = restore(body, &text[body.len()..], &unedited, &document.to_string());
-    lines.ok_or_else(|| "its lines are not clear".to_owned())
+    let body = body.ok_or(EditError::Unsafe)?;
+    restore(body, &text[body.len()..], &unedited, &document.to_string()).ok_or(EditError::Unsafe)
 }
 
-fn put(root: &mut Table, wish: &Wish) -> Result<(), String> {
-    let (last, path) = wish.keys.split_last().ok_or("no key")?;
-    let mut at: &mut dyn TableLike = root;
+fn apply(root: &mut Table, edit: &Edit) -> Result<(), EditError> {
+    let (last, path) = edit.keys.split_last().ok_or(EditError::Unsafe)?;
+    let mut table: &mut dyn TableLike = root;
     for (depth, key) in path.iter().enumerate() {
-        let inline = at.get(key).is_none() && is_inline(at);
-        // The innermost table has keys of its own, and so a header.
+        let is_inline = table.get(key).is_none() && is_inline(table);
+        // A table that holds nothing but tables needs no header of its own; the innermost one has keys.
         let implicit = depth + 1 < path.len();
-        let item = at.entry(key).or_insert_with(|| match inline {
+        let item = table.entry(key).or_insert_with(|| match is_inline {
             true => Item::Value(Toml::InlineTable(InlineTable::new())),
             false => {
                 let mut table = Table::new();
@@ -44,28 +48,30 @@ fn put(root: &mut Table, wish: &Wish) -> Result<(), String> {
                 Item::Table(table)
             }
         });
-        let name = || format!("{key} is no table");
         if let (false, Some(table)) = (implicit, item.as_table_mut()) {
-            // A table that only its subtables have named so far. One of dotted keys gets one more.
+            // So far only the headers of its subtables may have named it: now it needs one itself.
             table.set_implicit(false);
         }
-        at = item.as_table_like_mut().ok_or_else(name)?;
+        table =
+            item.as_table_like_mut().ok_or_else(|| EditError::NotATable { key: key.clone() })?;
     }
-    let now = at.get(last).map(plain).transpose()?;
-    match wish.lacks(now.as_ref())? {
+    let now = table.get(last).map(|item| plain(item, edit)).transpose()?;
+    match edit.missing(now.as_ref())? {
         None => {}
-        Some(Lack::Value(value)) => set(at, last, &value),
-        Some(Lack::Items(items)) => {
-            let list = at.get_mut(last).and_then(Item::as_array_mut).ok_or("it is no list")?;
+        Some(MissingValue::Whole(value)) => set(table, last, &value),
+        Some(MissingValue::Items(items)) => {
+            let list = table.get_mut(last).and_then(Item::as_array_mut);
+            let list = list.ok_or_else(|| EditError::NotAList { key: edit.key() })?;
             items.into_iter().for_each(|item| push(list, item));
         }
     }
     Ok(())
 }
 
-/// Tables with headers cannot stand in one of these.
+/// True for an inline table, which can hold no table with a header (TOML 1.0.0, "Inline Table").
 fn is_inline(table: &mut dyn TableLike) -> bool {
-    // An inline table makes values of all that it is given.
+    // `TableLike` does not tell the two kinds apart, but an inline table turns a table that is inserted into a
+    // value.
     const PROBE: &str = "mig-cdi probe";
     table.insert(PROBE, Item::Table(Table::new()));
     let inline = table.get(PROBE).is_some_and(Item::is_value);
@@ -73,9 +79,10 @@ fn is_inline(table: &mut dyn TableLike) -> bool {
     inline
 }
 
-/// A value keeps what stands around it, and a new key is as far in as the one before.
+/// Sets a value. A present value keeps its spacing and comments, a new key gets the indentation of the key before
+/// it.
 fn set(table: &mut dyn TableLike, key: &str, value: &Value) {
-    let mut new = toml(value);
+    let mut new = to_toml(value);
     if let Some(Item::Value(old)) = table.get_mut(key) {
         *new.decor_mut() = old.decor().clone();
         *old = new;
@@ -93,10 +100,13 @@ fn set(table: &mut dyn TableLike, key: &str, value: &Value) {
     }
 }
 
-/// Behind the last, on a line of its own where that has one. A comment stays behind what it was behind.
+/// Appends an item, on a line of its own where the last item has one. A comment stays after the item that it
+/// follows.
 fn push(list: &mut Array, item: String) {
     let text =
         |raw: Option<&RawString>| raw.and_then(RawString::as_str).unwrap_or_default().to_owned();
+    // toml_edit attributes the text before the bracket to the list when a comma ends the last item, else to the
+    // item.
     let comma = list.trailing_comma();
     let decor = list.iter().last().map(|last| last.decor().clone()).unwrap_or_default();
     let suffix = if comma { String::new() } else { text(decor.suffix()) };
@@ -118,23 +128,24 @@ fn push(list: &mut Array, item: String) {
     list.push_formatted(item);
 }
 
-fn toml(value: &Value) -> Toml {
+fn to_toml(value: &Value) -> Toml {
     match value {
-        Value::Bool(is) => Toml::from(*is),
+        Value::Bool(value) => Toml::from(*value),
         Value::Number(number) => Toml::from(number.as_i64().unwrap_or_default()),
-        Value::Array(list) => Toml::Array(list.iter().map(toml).collect()),
+        Value::Array(list) => Toml::Array(list.iter().map(to_toml).collect()),
         Value::Object(table) => {
-            Toml::InlineTable(table.iter().map(|(key, value)| (key.clone(), toml(value))).collect())
+            let members = table.iter().map(|(key, value)| (key.clone(), to_toml(value)));
+            Toml::InlineTable(members.collect())
         }
         Value::String(text) => Toml::from(text.as_str()),
         Value::Null => Toml::from(""),
     }
 }
 
-/// What a value says, as far as a wish looks.
-fn plain(item: &Item) -> Result<Value, String> {
+/// Converts a value to the type that edits compare. Values that no edit requests become null.
+fn plain(item: &Item, edit: &Edit) -> Result<Value, EditError> {
     let value = match item {
-        Item::Value(Toml::Boolean(is)) => Value::from(*is.value()),
+        Item::Value(Toml::Boolean(value)) => Value::from(*value.value()),
         Item::Value(Toml::Integer(number)) => Value::from(*number.value()),
         Item::Value(Toml::String(text)) => Value::from(text.value().as_str()),
         Item::Value(Toml::Array(list)) => {
@@ -142,14 +153,15 @@ fn plain(item: &Item) -> Result<Value, String> {
             Value::Array(items.collect())
         }
         Item::Value(_) => Value::Null,
-        _ => return Err("it is a table, and should be a value".to_owned()),
+        _ => return Err(EditError::NotAValue { key: edit.key() }),
     };
     Ok(value)
 }
 
-/// The library writes all line ends alike, and the names of a table as they were first written. So what it
-/// writes of the file as it was, line for line, tells which of its lines stand for which of the file's: these
-/// are taken as they are.
+/// Returns the edited text with the unchanged lines of the original file. toml_edit writes one kind of line end,
+/// and the name of a table as it was first spelled. The text that it writes for the unedited file has a line for
+/// each line of the original: where a line of the edited text equals one of the unedited text, the original line
+/// is taken. `None` when the two do not have the same number of lines.
 fn restore(body: &str, trailing: &str, unedited: &str, edited: &str) -> Option<String> {
     let old: Vec<&str> = body.split_inclusive('\n').collect();
     let new: Vec<&str> = edited.split_inclusive('\n').collect();
@@ -158,31 +170,33 @@ fn restore(body: &str, trailing: &str, unedited: &str, edited: &str) -> Option<S
         unedited.split_inclusive('\n').collect::<Vec<_>>().iter().map(bare).collect();
     let bare_new: Vec<_> = new.iter().map(bare).collect();
     (bare_old.len() == old.len()).then_some(())?;
-    let windows = body.find('\n').or(trailing.find('\n')).is_some_and(|at| {
+    // New lines get the line end of the first line.
+    let is_crlf = body.find('\n').or(trailing.find('\n')).is_some_and(|at| {
         let text = if body.contains('\n') { body } else { trailing };
         text[..at].ends_with('\r')
     });
-    let end = if windows { "\r\n" } else { "\n" };
+    let line_end = if is_crlf { "\r\n" } else { "\n" };
     let mut text = String::new();
     let mut trailing = Some(trailing);
     for op in capture_diff_slices(Algorithm::Myers, &bare_old, &bare_new) {
         if let DiffOp::Equal { old_index, len, .. } = op {
-            whole_line(&mut text, end);
+            end_line(&mut text, line_end);
             text += &old[old_index..old_index + len].concat();
             continue;
         }
         let lines = &bare_new[op.new_range()];
         let is_tail = op.old_range().end == old.len() && op.new_range().end == new.len();
-        let table = lines.iter().find(|line| !line.trim().is_empty());
-        let table = table.is_some_and(|line| line.trim_start().starts_with('['));
-        if is_tail && op.old_range().is_empty() && (table || old.is_empty()) {
-            whole_line(&mut text, end);
+        let first = lines.iter().find(|line| !line.trim().is_empty());
+        let is_table = first.is_some_and(|line| line.trim_start().starts_with('['));
+        // A new table goes after the trailing comments, a new key of the last table in front of them.
+        if is_tail && op.old_range().is_empty() && (is_table || old.is_empty()) {
+            end_line(&mut text, line_end);
             text += trailing.take().unwrap_or_default();
         }
         for line in lines {
-            whole_line(&mut text, end);
+            end_line(&mut text, line_end);
             text += line;
-            text += end;
+            text += line_end;
         }
     }
     if let Some(trailing) = trailing.filter(|trailing| !trailing.is_empty()) {
@@ -191,8 +205,9 @@ fn restore(body: &str, trailing: &str, unedited: &str, edited: &str) -> Option<S
     Some(text)
 }
 
-fn whole_line(text: &mut String, end: &str) {
+/// Ends the last line of the text if it has no line end: another one follows it now.
+fn end_line(text: &mut String, line_end: &str) {
     if !text.is_empty() && !text.ends_with('\n') {
-        text.push_str(end);
+        text.push_str(line_end);
     }
 }

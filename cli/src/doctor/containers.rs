@@ -1,61 +1,75 @@
-//! Containers that run, and the slices that they hold: a container keeps its nodes when its slice goes,
-//! and whatever is made in the same place next answers to them (nv-caps.c l.506-559: the numbers alone
-//! are looked at).
+//! Check of the containers that run. A container keeps its nodes when its slice is destroyed, and the next slice
+//! that is created with the same ids answers to them: the driver looks at nothing but the numbers
+//! (nv-caps.c l.506-559).
 
-use super::{Facts, Verdict, error, note, ok, some};
+use super::{NodeFacts, Verdict, error, note, ok, some};
 use mig_cdi_model::{MigDevice, Topology, Variable};
-use mig_cdi_partition::containers::{Container, Scan, scan};
+use mig_cdi_partition::containers::{ContainerScan, RunningContainer, scan};
 use std::collections::BTreeSet;
 
-const CURE: &str = "stop it, and start it anew with a slice that there is";
+const CURE: &str = "stop the container, and start it again with a slice that mig-cdi list shows";
 
-/// Every container against the instances that there are.
-pub(super) fn containers(facts: &Facts<'_>) -> Vec<Verdict> {
-    let certain = facts.tree.as_ref().ok().filter(|tree| tree.problems.is_empty());
-    let Some(tree) = certain else {
-        let why =
-            if facts.tree.is_ok() { "while instances are not certain" } else { "without a driver" };
-        return vec![note("", format!("cannot be told {why}"))];
+/// Nodes of every container, compared with the instances that exist.
+pub(super) fn containers(facts: &NodeFacts<'_>) -> Vec<Verdict> {
+    let confirmed = facts.proc_discovery.as_ref().ok().filter(|found| found.problems.is_empty());
+    let Some(discovery) = confirmed else {
+        let reason = match facts.proc_discovery.is_ok() {
+            true => "while some instances are not confirmed",
+            false => "without a driver",
+        };
+        return vec![note("", format!("not checked {reason}"))];
     };
-    let Some(Scan { containers, closed }) = scan(facts.host) else {
-        return vec![note("", "cannot be told: /proc does not show the processes")];
+    let Some(ContainerScan { containers, unreadable }) = scan(facts.host) else {
+        return vec![note("", "not checked: /proc does not show the processes")];
     };
-    let mut live = standing(facts);
-    tree.topology.clone().for_each_node(|node| {
+    let mut live = standing_nodes(facts);
+    discovery.topology.clone().for_each_node(|node| {
         live.insert((node.major.0, node.minor.0));
     });
     let mut verdicts: Vec<Verdict> = Vec::new();
     for container in &containers {
-        let found = judge(facts, container, &live);
-        verdicts.extend(found.into_iter().filter(|v| !verdicts.contains(v)).collect::<Vec<_>>());
+        // A container of several mount namespaces is found several times.
+        for verdict in judge(facts, container, &live) {
+            if !verdicts.contains(&verdict) {
+                verdicts.push(verdict);
+            }
+        }
     }
     if verdicts.is_empty() {
-        let seen: BTreeSet<_> = containers.iter().map(|container| &container.name).collect();
-        verdicts.push(ok("", format!("{} hold slices, all of which there are", seen.len())));
+        let names: BTreeSet<_> = containers.iter().map(|container| &container.name).collect();
+        verdicts.push(ok("", format!("{} hold slices, all of which exist", names.len())));
     }
-    if closed > 0 {
-        let why = if mig_cdi_sys::is_root() { "the kernel forbids it" } else { "run it as root" };
-        let evidence = format!("{closed} processes were not looked into: {why}");
-        verdicts.push(note("", evidence));
+    if unreadable > 0 {
+        let reason = match mig_cdi_sys::is_root() {
+            true => "the kernel forbids it",
+            false => "run mig-cdi doctor as root",
+        };
+        verdicts.push(note("", format!("{unreadable} processes could not be examined: {reason}")));
     }
     verdicts
 }
 
-/// The capabilities that are of no instance: they stand in the driver's tables without a slash.
-fn standing(facts: &Facts<'_>) -> BTreeSet<(u32, u32)> {
-    facts.standing().into_iter().filter_map(|minor| Some((facts.caps_major()?, minor))).collect()
+/// Major and minor numbers of the capabilities that belong to no instance.
+fn standing_nodes(facts: &NodeFacts<'_>) -> BTreeSet<(u32, u32)> {
+    let minors = facts.standing_capabilities().into_iter();
+    minors.filter_map(|minor| Some((facts.caps_major()?, minor))).collect()
 }
 
-fn judge(facts: &Facts<'_>, container: &Container, live: &BTreeSet<(u32, u32)>) -> Vec<Verdict> {
-    let (subject, nodes) = (container.name.as_str(), &container.nodes);
-    let gone = nodes.iter().filter(|(_, major, minor)| !live.contains(&(*major, *minor)));
-    let gone: Vec<_> = gone.map(|(path, major, minor)| format!("{path} {major}:{minor}")).collect();
+fn judge(
+    facts: &NodeFacts<'_>,
+    container: &RunningContainer,
+    live: &BTreeSet<(u32, u32)>,
+) -> Vec<Verdict> {
+    let subject = container.name.as_str();
+    let gone = container.nodes.iter().filter(|node| !live.contains(&(node.major, node.minor)));
+    let gone: Vec<_> =
+        gone.map(|node| format!("{} {}:{}", node.path, node.major, node.minor)).collect();
     let mut verdicts = Vec::new();
     if !gone.is_empty() {
-        let evidence = format!("it holds what is of no instance that there is: {}", some(&gone));
+        let evidence = format!("it holds nodes of instances that do not exist: {}", some(&gone));
         verdicts.push(error(subject, evidence, CURE));
     }
-    let topology = facts.found.as_ref().ok().map(|found| &found.topology);
+    let topology = facts.discovery.as_ref().ok().map(|discovery| &discovery.topology);
     for variable in &container.variables {
         if let Some(change) = topology.and_then(|topology| change(topology, variable)) {
             let evidence = format!("{} has become another slice: {change}", variable.id);
@@ -65,15 +79,15 @@ fn judge(facts: &Facts<'_>, container: &Container, live: &BTreeSet<(u32, u32)>) 
     verdicts
 }
 
-/// The first fact of a slice that is not what its container was told. A slice that is gone is seen by
-/// its nodes.
+/// First property of a slice that differs from the one that the container was started with. A slice that does
+/// not exist is reported by its nodes instead.
 fn change(topology: &Topology, variable: &Variable) -> Option<String> {
     let id = variable.id;
     let mut devices = topology.mig_devices();
-    let is = |d: &MigDevice<'_>| (d.gpu.minor, d.gi.id, d.ci.id) == (id.gpu, id.gi, id.ci);
-    let MigDevice { gpu, ci, .. } = devices.find(is)?;
+    let is_same = |d: &MigDevice<'_>| (d.gpu.minor, d.gi.id, d.ci.id) == (id.gpu, id.gi, id.ci);
+    let MigDevice { gpu, ci, .. } = devices.find(is_same)?;
     let text = |value: Option<&dyn std::fmt::Display>| value.map(ToString::to_string);
-    let facts = [
+    let properties = [
         (
             "gpu",
             text(variable.gpu.as_ref().map(|v| v as _)),
@@ -90,8 +104,8 @@ fn change(topology: &Topology, variable: &Variable) -> Option<String> {
             text(ci.uuid.as_ref().map(|v| v as _)),
         ),
     ];
-    facts.into_iter().find_map(|(what, was, now)| {
+    properties.into_iter().find_map(|(name, was, now)| {
         let (was, now) = (was?, now?);
-        (was != now).then(|| format!("{what} is {now}, the container was given {was}"))
+        (was != now).then(|| format!("{name} is {now}, the container was given {was}"))
     })
 }

@@ -1,26 +1,27 @@
-//! The picture for documents: one SVG that needs nothing else.
+//! Pictures for documents: one self-contained SVG, without scripts, fonts or links.
 
 use super::{
-    Card, Picture, State, Strip, Style,
+    GpuLayout, GpuState, GpuView, Picture, Style,
+    gpu_layout::{ComputeSpan, InstanceView, Region},
     legend::{legend, notes},
-    strip::{Cell, Part, Taken},
 };
+use mig_cdi_model::Placement;
 use std::fmt::Write as _;
 
-/// Pixels: the width of the picture, its margin, and the boxes in between.
+/// Width of the picture, its margin, and the boxes in between, in pixels.
 const WIDTH: usize = 880;
 const MARGIN: usize = 20;
 const BOXES: usize = WIDTH - 2 * MARGIN;
-/// A line of text, and a row of boxes.
+/// Height of a line of text and of the rows of boxes, in pixels.
 const LINE: usize = 18;
 const MEMORY: usize = 46;
 const COMPUTE: usize = 34;
-/// Texts are broken as for a terminal of so many columns: in 13 pixels that is what the boxes are wide.
+/// Width in which text is wrapped: 104 characters of 13 pixels in height are as wide as the boxes.
 const STYLE: Style = Style { utf8: true, width: 104 };
-/// So much of a pixel is a character of a monospaced font.
+/// Width of a character of a monospaced font in relation to its height.
 const CHARACTER: f64 = 0.62;
 
-/// Colours for light and for dark; a viewer that does not know `@media` shows the light ones.
+/// Colours for light and for dark pages. The light ones come first: a viewer that does not know `@media` uses them.
 const COLOURS: &str = "\
 .page{fill:#ffffff}text{fill:#1f2328;font-family:sans-serif;font-size:13px}.heading{font-size:15px;\
 font-weight:bold}.mono{font-family:monospace}.dim{fill:#57606a}.free{fill:#f6f8fa;stroke:#8c959f;\
@@ -32,60 +33,61 @@ stroke:#656c76}.taken{fill:#12335c;stroke:#4493f8}.used{fill:#4d2d00;stroke:#d29
 stroke:#9198a1}.device{fill:#4493f8;stroke:#0d1117}.busy{fill:#d29922;stroke:#0d1117}.in{fill:#0d1117}}
 ";
 
-/// The whole picture, as a document of XML.
+/// Draws the picture as an XML document.
 pub(crate) fn svg(picture: &Picture) -> String {
     let mut page = Page { y: MARGIN, body: String::new() };
-    for card in &picture.cards {
-        page.card(card);
+    for gpu in &picture.gpus {
+        page.gpu(gpu);
     }
-    if picture.cards.is_empty() {
+    if picture.gpus.is_empty() {
         page.lines(&["no GPU".to_owned()], "heading");
     }
     page.legend(picture);
     let height = page.y + MARGIN - LINE / 2;
-    let described: Vec<_> = picture.cards.iter().map(described).collect();
+    let descriptions: Vec<_> = picture.gpus.iter().map(description).collect();
     let body = page.body;
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
          height=\"{height}\" role=\"img\" aria-labelledby=\"title desc\">\n\
-         <title id=\"title\">How the GPUs of this node are divided</title>\n\
+         <title id=\"title\">Partitioning of the GPUs of this node</title>\n\
          <desc id=\"desc\">{}</desc>\n<style>{COLOURS}</style>\n\
          <rect class=\"page\" width=\"{WIDTH}\" height=\"{height}\"/>\n{body}</svg>\n",
-        escape(&described.join(" ")),
+        escape(&descriptions.join(" ")),
     )
 }
 
-/// A GPU in words, for who does not see the picture.
-fn described(card: &Card) -> String {
-    let what = match &card.state {
-        State::Whole(why) => why.clone(),
-        State::Untold(why, devices) => format!("{why} {}", devices.join(", ")),
-        State::Divided(strip) => {
-            let parts: Vec<_> = strip.parts.iter().map(hint).collect();
-            parts.join("; ")
+/// Describes a GPU in text, for a reader who does not see the picture.
+fn description(gpu: &GpuView) -> String {
+    let state = match &gpu.state {
+        GpuState::Whole(reason) => reason.clone(),
+        GpuState::Unknown { reason, devices } => format!("{reason} {}", devices.join(", ")),
+        GpuState::Partitioned(layout) => {
+            let regions: Vec<_> = layout.regions.iter().map(tooltip).collect();
+            regions.join("; ")
         }
     };
-    format!("{}: {what}.", card.heading)
+    format!("{}: {state}.", gpu.heading)
 }
 
-/// A part of a GPU in words.
-fn hint(part: &Part) -> String {
-    let at = part.at();
-    let last = at.start.saturating_add(at.size).saturating_sub(1);
-    let slices = match at.size {
-        1 => format!("memory slice {}", at.start),
-        _ => format!("memory slices {} to {last}", at.start),
+/// Describes a region of a GPU in text.
+fn tooltip(region: &Region) -> String {
+    let Placement { start, size } = region.placement();
+    let last = start.saturating_add(size).saturating_sub(1);
+    let slices = match size {
+        1 => format!("memory slice {start}"),
+        _ => format!("memory slices {start} to {last}"),
     };
-    let Part::Taken(taken) = part else { return format!("{slices} free") };
-    let names = taken.cells.iter().filter_map(|cell| cell.device.as_ref()?.name.clone());
+    let Region::Instance(gi) = region else { return format!("{slices} free") };
+    let names = gi.spans.iter().filter_map(|span| span.device.as_ref()?.name.clone());
     let names: Vec<_> = names.collect();
     let names = if names.is_empty() { String::new() } else { format!(" as {}", names.join(", ")) };
-    let used = if taken.is_in_use() { ", in use" } else { "" };
-    format!("{slices} are a {}{names}{used}", taken.profile)
+    let used = if gi.is_in_use() { ", in use" } else { "" };
+    format!("{slices} are a {}{names}{used}", gi.profile)
 }
 
-/// What is drawn so far, and how far down.
+/// The elements that are drawn so far.
 struct Page {
+    /// Vertical position of the next element in pixels.
     y: usize,
     body: String,
 }
@@ -96,7 +98,7 @@ impl Page {
         self.body.push('\n');
     }
 
-    /// Text whose baseline is at `y`.
+    /// Draws text with its baseline at `y`.
     fn text(&mut self, x: usize, y: usize, class: &str, text: &str) {
         let text = escape(text);
         self.put(&format!(
@@ -112,109 +114,113 @@ impl Page {
         }
     }
 
-    fn card(&mut self, card: &Card) {
-        self.lines(&STYLE.wrap(&card.heading, 2), "heading");
+    fn gpu(&mut self, gpu: &GpuView) {
+        self.lines(&STYLE.wrap(&gpu.heading, 2), "heading");
         self.y += 4;
-        match &card.state {
-            State::Whole(why) => {
+        match &gpu.state {
+            GpuState::Whole(reason) => {
                 let y = self.y;
-                let area = Area { x: MARGIN, y, wide: BOXES, high: MEMORY };
-                self.area(&area, "free", why);
-                self.text(MARGIN + 10, y + MEMORY / 2 + 5, "", why);
+                let area = Area { x: MARGIN, y, width: BOXES, height: MEMORY };
+                self.area(&area, "free", reason);
+                self.text(MARGIN + 10, y + MEMORY / 2 + 5, "", reason);
                 self.y += MEMORY + 4;
             }
-            State::Divided(strip) => self.strip(strip),
-            State::Untold(why, devices) => {
-                self.lines(&STYLE.wrap(why, 2), "dim");
+            GpuState::Partitioned(layout) => self.layout(layout),
+            GpuState::Unknown { reason, devices } => {
+                self.lines(&STYLE.wrap(reason, 2), "dim");
                 self.lines(devices, "mono");
             }
         }
-        for holder in &card.holders {
+        for holder in &gpu.holders {
             self.lines(&STYLE.wrap(&format!("* in use as a whole by {holder}"), 2), "mono");
         }
-        if let State::Divided(strip) = &card.state {
-            self.lines(&notes(strip, STYLE), "mono");
+        if let GpuState::Partitioned(layout) = &gpu.state {
+            self.lines(&notes(layout, STYLE), "mono");
         }
         self.y += LINE;
     }
 
-    /// A box, and what it says when it is pointed at.
-    fn area(&mut self, area: &Area, class: &str, hint: &str) {
-        let Area { x, y, wide, high } = area;
-        let hint = escape(hint);
+    /// Draws a box with a tooltip: viewers show the `title` of an element when it is pointed at (SVG 2, 5.7).
+    fn area(&mut self, area: &Area, class: &str, tooltip: &str) {
+        let Area { x, y, width, height } = area;
+        let tooltip = escape(tooltip);
         self.put(&format!(
-            "<rect x=\"{x}\" y=\"{y}\" width=\"{wide}\" height=\"{high}\" rx=\"3\" class=\"{class}\">\
-             <title>{hint}</title></rect>"
+            "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"3\" class=\"{class}\">\
+             <title>{tooltip}</title></rect>"
         ));
     }
 
-    fn strip(&mut self, strip: &Strip) {
-        let edge = |slice: u32| MARGIN + slice as usize * BOXES / strip.memory.max(1) as usize;
+    fn layout(&mut self, layout: &GpuLayout) {
+        let slices = layout.memory_slices.max(1) as usize;
+        let edge = |slice: u32| MARGIN + slice as usize * BOXES / slices;
         self.y += LINE;
-        for number in 0..strip.memory {
+        for number in 0..layout.memory_slices {
             let middle = (edge(number) + edge(number + 1)) / 2;
             let y = self.y - 5;
             self.put(&format!(
                 "<text x=\"{middle}\" y=\"{y}\" class=\"dim\" text-anchor=\"middle\">{number}</text>"
             ));
         }
-        for part in &strip.parts {
-            let at = part.at();
-            let (from, to) = (edge(at.start), edge(at.start + at.size));
-            let (x, y, wide) = (from + 1, self.y, to - from - 2);
-            match part {
-                Part::Free(_) => {
-                    let high = MEMORY + COMPUTE;
-                    self.area(&Area { x, y, wide, high }, "free", &hint(part));
+        for region in &layout.regions {
+            let Placement { start, size } = region.placement();
+            let (from, to) = (edge(start), edge(start + size));
+            // A gap of two pixels keeps neighbours apart.
+            let (x, y, width) = (from + 1, self.y, to - from - 2);
+            let area = Area { x, y, width, height: MEMORY + COMPUTE };
+            match region {
+                Region::Free(_) => {
+                    self.area(&area, "free", &tooltip(region));
                     self.text(x + 8, y + 18, "dim", "free");
                 }
-                Part::Taken(taken) => {
-                    let high = MEMORY + COMPUTE;
-                    let class = if taken.is_in_use() { "used" } else { "taken" };
-                    self.area(&Area { x, y, wide, high }, class, &hint(part));
-                    let star = if taken.is_in_use() { " *" } else { "" };
-                    self.text(x + 8, y + 18, "heading", &format!("{}{star}", taken.key));
-                    if fits(&taken.profile, wide - 10) {
-                        self.text(x + 8, y + 36, "", &taken.profile);
+                Region::Instance(gi) => {
+                    let class = if gi.is_in_use() { "used" } else { "taken" };
+                    self.area(&area, class, &tooltip(region));
+                    let star = if gi.is_in_use() { " *" } else { "" };
+                    self.text(x + 8, y + 18, "heading", &format!("{}{star}", gi.key));
+                    // SVG text neither wraps nor clips: one that is too wide would run into the next box.
+                    if fits(&gi.profile, width - 10) {
+                        self.text(x + 8, y + 36, "", &gi.profile);
                     }
-                    self.compute(taken, &Area { x: x + 4, y: y + MEMORY, wide: wide - 8, high: 0 });
+                    let (x, y, width) = (x + 4, y + MEMORY, width - 8);
+                    self.compute(gi, &Area { x, y, width, height: COMPUTE - 6 });
                 }
             }
         }
         self.y += MEMORY + COMPUTE + 6;
     }
 
-    /// The compute slices of a GPU instance, side by side.
-    fn compute(&mut self, taken: &Taken, within: &Area) {
-        let slices = taken.slices.max(1) as usize;
-        let edge = |slice: u32| within.x + slice as usize * within.wide / slices;
-        for Cell { at, device } in &taken.cells {
+    /// Draws the compute slices of a GPU instance side by side.
+    fn compute(&mut self, gi: &InstanceView, area: &Area) {
+        let slices = gi.compute_slices.max(1) as usize;
+        let edge = |slice: u32| area.x + slice as usize * area.width / slices;
+        let (y, height) = (area.y, area.height);
+        for ComputeSpan { placement, device } in &gi.spans {
             let class = match device {
                 None => "slice",
                 Some(device) if device.holders.is_empty() => "device",
                 Some(_) => "busy",
             };
-            for slice in at.start..at.start.saturating_add(at.size) {
-                let (from, to) = (edge(slice), edge(slice + 1));
-                let area = Area { x: from, y: within.y, wide: to - from, high: COMPUTE - 6 };
+            for slice in placement.start..placement.start.saturating_add(placement.size) {
+                let (x, to) = (edge(slice), edge(slice + 1));
                 let name = device.as_ref().and_then(|device| device.name.as_deref());
-                let what = name.unwrap_or(if device.is_some() {
-                    "not certain"
+                let device = name.unwrap_or(if device.is_some() {
+                    "unconfirmed"
                 } else {
                     "no compute instance"
                 });
-                self.area(&area, class, &format!("compute slice {slice}: {what}"));
+                let area = Area { x, y, width: to - x, height };
+                self.area(&area, class, &format!("compute slice {slice}: {device}"));
             }
             if let Some(device) = device {
                 let star = if device.holders.is_empty() { "" } else { " *" };
                 let key = format!("{}{star}", device.key);
-                self.text(edge(at.start) + 6, within.y + 19, "in", &key);
+                self.text(edge(placement.start) + 6, y + 19, "in", &key);
             }
         }
     }
 
     fn legend(&mut self, picture: &Picture) {
-        if picture.strips().next().is_none() {
+        if picture.layouts().next().is_none() {
             return;
         }
         let mut x = MARGIN;
@@ -227,7 +233,7 @@ impl Page {
             ("slice", "compute slice without a compute instance"),
         ];
         for (class, text) in samples {
-            let area = Area { x, y: self.y, wide: 18, high: 14 };
+            let area = Area { x, y: self.y, width: 18, height: 14 };
             self.area(&area, class, text);
             let y = self.y + 12;
             self.text(x + 24, y, "dim", text);
@@ -238,20 +244,20 @@ impl Page {
     }
 }
 
-/// Where something is, in pixels.
+/// A rectangle in pixels.
 struct Area {
     x: usize,
     y: usize,
-    wide: usize,
-    high: usize,
+    width: usize,
+    height: usize,
 }
 
-/// Whether a text of 13 pixels finds room.
-fn fits(text: &str, wide: usize) -> bool {
-    text.chars().count() as f64 * 13.0 * CHARACTER <= wide as f64
+/// True when a text of 13 pixels in height is no wider than this.
+fn fits(text: &str, width: usize) -> bool {
+    text.chars().count() as f64 * 13.0 * CHARACTER <= width as f64
 }
 
-/// Text as text of XML: the driver and programs have named what is drawn.
+/// Escapes text for XML. It contains names from the driver and command lines of processes.
 fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for c in STYLE.plain(text).chars() {

@@ -1,21 +1,22 @@
-//! The picture for a terminal.
+//! Pictures for a terminal, of box-drawing characters or ASCII.
 
 use super::{
-    Card, Picture, State, Strip, Style,
+    GpuLayout, GpuState, GpuView, Picture, Style,
+    gpu_layout::{ComputeSpan, InstanceView, Region},
     legend::{legend, notes},
-    strip::{Cell, Part, Taken},
 };
+use mig_cdi_model::Placement;
 use std::collections::BTreeSet;
 
-/// What stands left of the boxes.
+/// Columns left of the boxes, for the labels of the rows.
 const GUTTER: usize = 7;
 
-/// The whole picture. Lines are no wider than the style says, as long as a slice can be seen at all.
+/// Draws the picture. Lines are no wider than the style, unless a slice would have no column left.
 pub(crate) fn text(picture: &Picture, style: Style) -> String {
-    if picture.cards.is_empty() {
+    if picture.gpus.is_empty() {
         return "no GPU\n".to_owned();
     }
-    let mut blocks: Vec<_> = picture.cards.iter().map(|card| card_lines(card, style)).collect();
+    let mut blocks: Vec<_> = picture.gpus.iter().map(|gpu| gpu_lines(gpu, style)).collect();
     let legend = legend(picture, style);
     if !legend.is_empty() {
         blocks.push(legend);
@@ -26,75 +27,78 @@ pub(crate) fn text(picture: &Picture, style: Style) -> String {
     blocks.iter().map(block).collect::<Vec<_>>().join("\n")
 }
 
-fn card_lines(card: &Card, style: Style) -> Vec<String> {
-    let mut lines = style.wrap(&card.heading, 2);
-    match &card.state {
-        State::Whole(why) => lines.extend(whole(why, style)),
-        State::Divided(strip) => lines.extend(boxes(strip, style)),
-        State::Untold(why, devices) => {
-            lines.extend(style.wrap(why, 2));
+fn gpu_lines(gpu: &GpuView, style: Style) -> Vec<String> {
+    let mut lines = style.wrap(&gpu.heading, 2);
+    match &gpu.state {
+        GpuState::Whole(reason) => lines.extend(whole(reason, style)),
+        GpuState::Partitioned(layout) => lines.extend(boxes(layout, style)),
+        GpuState::Unknown { reason, devices } => {
+            lines.extend(style.wrap(reason, 2));
             lines.extend(devices.iter().map(|name| style.plain(&format!("  {name}"))));
         }
     }
-    for holder in &card.holders {
+    for holder in &gpu.holders {
         lines.extend(style.wrap(&format!("* in use as a whole by {holder}"), 2));
     }
-    if let State::Divided(strip) = &card.state {
-        lines.extend(notes(strip, style));
+    if let GpuState::Partitioned(layout) = &gpu.state {
+        lines.extend(notes(layout, style));
     }
     lines
 }
 
-/// One box that is all of the GPU.
-fn whole(why: &str, style: Style) -> Vec<String> {
+/// Draws a GPU that is not partitioned, as one box.
+fn whole(reason: &str, style: Style) -> Vec<String> {
     let wide = style.width.saturating_sub(GUTTER + 1).max(4);
     let ends = BTreeSet::from([0, wide]);
     let inner = Style { width: wide - 3, ..style };
-    let text = inner.wrap(why, 0);
+    let text = inner.wrap(reason, 0);
     let mut lines = vec![border(&BTreeSet::new(), &ends, style)];
-    lines.extend(row("", &[Drawn { from: 0, to: wide, lines: text }], style));
+    lines.extend(row("", &[Cell { from: 0, to: wide, lines: text }], style));
     lines.push(border(&ends, &BTreeSet::new(), style));
     lines
 }
 
-/// A cell of a row: columns from its left edge to its right one, and what is in it.
-struct Drawn {
+/// A cell of a row of boxes.
+struct Cell {
+    /// Column of the left edge.
     from: usize,
+    /// Column of the right edge.
     to: usize,
     lines: Vec<String>,
 }
 
-impl Drawn {
-    /// Columns between the edges.
+impl Cell {
+    /// Number of columns between the edges.
     fn room(from: usize, to: usize) -> usize {
         to - from - 1
     }
 }
 
-fn boxes(strip: &Strip, style: Style) -> Vec<String> {
-    let unit = unit(strip, style);
-    let memory: Vec<_> = strip.parts.iter().map(|part| of_part(part, unit, style)).collect();
+fn boxes(layout: &GpuLayout, style: Style) -> Vec<String> {
+    let unit = unit(layout, style);
+    let regions = layout.regions.iter();
+    let memory: Vec<_> = regions.map(|region| memory_cell(region, unit, style)).collect();
     let mut compute = Vec::new();
-    for part in &strip.parts {
-        match part {
-            Part::Free(at) => {
-                let (from, to) = columns(at.start, at.size, unit);
-                // Neighbours are one blank.
+    for region in &layout.regions {
+        match region {
+            Region::Free(placement) => {
+                let (from, to) = columns(*placement, unit);
+                // Compute slices belong to no memory slice before there is an instance: one blank for all.
                 match compute.last_mut() {
-                    Some(Drawn { to: end, lines, .. }) if lines.is_empty() => *end = to,
-                    _ => compute.push(Drawn { from, to, lines: Vec::new() }),
+                    Some(Cell { to: end, lines, .. }) if lines.is_empty() => *end = to,
+                    _ => compute.push(Cell { from, to, lines: Vec::new() }),
                 }
             }
-            Part::Taken(taken) => {
-                compute.extend(taken.cells.iter().map(|cell| of_cell(taken, cell, unit, style)));
+            Region::Instance(gi) => {
+                compute.extend(gi.spans.iter().map(|span| compute_cell(gi, span, unit, style)));
             }
         }
     }
-    let edges = |cells: &[Drawn]| -> BTreeSet<usize> {
+    let edges = |cells: &[Cell]| -> BTreeSet<usize> {
         cells.iter().flat_map(|cell| [cell.from, cell.to]).collect()
     };
     let (above, below, none) = (edges(&memory), edges(&compute), BTreeSet::new());
-    let mut lines = vec![numbers(strip.memory, unit)];
+    let mut lines = vec![numbers(layout.memory_slices, unit)];
     lines.push(border(&none, &above, style));
     lines.extend(row("memory", &memory, style));
     lines.push(border(&above, &below, style));
@@ -103,26 +107,28 @@ fn boxes(strip: &Strip, style: Style) -> Vec<String> {
     lines
 }
 
-/// Columns of a memory slice, with one edge: as many as there is room for, but every compute slice is to be
-/// seen.
-fn unit(strip: &Strip, style: Style) -> usize {
-    let room = style.width.saturating_sub(GUTTER + 1) / strip.memory.max(1) as usize;
-    let needed = strip.taken().map(|taken| (2 * taken.slices).div_ceil(taken.at.size) as usize);
+/// Width of a memory slice in columns, with one edge: as wide as there is room for, and at least so wide that
+/// every compute slice of an instance gets a column and an edge.
+fn unit(layout: &GpuLayout, style: Style) -> usize {
+    let room = style.width.saturating_sub(GUTTER + 1) / layout.memory_slices.max(1) as usize;
+    let instances = layout.instances();
+    let needed = instances.map(|gi| (2 * gi.compute_slices).div_ceil(gi.placement.size) as usize);
     needed.max().unwrap_or(0).max(room).max(2)
 }
 
-fn columns(start: u32, size: u32, unit: usize) -> (usize, usize) {
-    let start = start as usize * unit;
-    (start, start + size as usize * unit)
+/// Columns of the left and right edge of memory slices.
+fn columns(placement: Placement, unit: usize) -> (usize, usize) {
+    let start = placement.start as usize * unit;
+    (start, start + placement.size as usize * unit)
 }
 
-/// The numbers of the memory slices, each above the middle of its own.
-fn numbers(memory: u32, unit: usize) -> String {
+/// Line with the numbers of the memory slices, each above the middle of its slice.
+fn numbers(memory_slices: u32, unit: usize) -> String {
     let mut line = format!("{:GUTTER$}", "slice");
-    for number in 0..memory as usize {
+    for number in 0..memory_slices as usize {
         let column = GUTTER + number * unit + unit / 2;
         let text = number.to_string();
-        // Of narrow slices some have no number.
+        // A number that would touch the one before it is omitted.
         if line.chars().count() < column + usize::from(number == 0) || unit > text.len() {
             line = format!("{line:column$}{text}");
         }
@@ -130,68 +136,71 @@ fn numbers(memory: u32, unit: usize) -> String {
     line
 }
 
-fn of_part(part: &Part, unit: usize, style: Style) -> Drawn {
-    let at = part.at();
-    let (from, to) = columns(at.start, at.size, unit);
-    let room = Drawn::room(from, to);
-    let lines = match part {
-        Part::Free(_) => fitting(&["free"], room),
-        Part::Taken(taken) => {
-            let star = if taken.is_in_use() { "*" } else { "" };
-            let key = format!("{}{star}", taken.key);
-            let profile = style.plain(&taken.profile);
-            let together = format!("{key} {profile}");
-            let (base, more) = profile.split_at(profile.find(['+', '-']).unwrap_or(profile.len()));
-            match together.chars().count() < room {
-                true => vec![together],
+fn memory_cell(region: &Region, unit: usize, style: Style) -> Cell {
+    let (from, to) = columns(region.placement(), unit);
+    let room = Cell::room(from, to);
+    let lines = match region {
+        Region::Free(_) => fitting(&["free"], room),
+        Region::Instance(gi) => {
+            let star = if gi.is_in_use() { "*" } else { "" };
+            let key = format!("{}{star}", gi.key);
+            let profile = style.plain(&gi.profile);
+            let one_line = format!("{key} {profile}");
+            // `1g.10gb+me` and `1g.12gb-me`: the attributes of a profile may go to a line of their own.
+            let attributes = profile.find(['+', '-']).unwrap_or(profile.len());
+            let (base, attributes) = profile.split_at(attributes);
+            match one_line.chars().count() < room {
+                true => vec![one_line],
                 false if profile.chars().count() <= room => vec![key, profile],
-                false => fitting(&[&key, base, more], room),
+                false => fitting(&[&key, base, attributes], room),
             }
         }
     };
-    Drawn { from, to, lines }
+    Cell { from, to, lines }
 }
 
-fn of_cell(taken: &Taken, cell: &Cell, unit: usize, style: Style) -> Drawn {
-    let (start, end) = columns(taken.at.start, taken.at.size, unit);
-    let slices = taken.slices.max(1) as usize;
+fn compute_cell(gi: &InstanceView, span: &ComputeSpan, unit: usize, style: Style) -> Cell {
+    let (start, end) = columns(gi.placement, unit);
+    let slices = gi.compute_slices.max(1) as usize;
+    // Compute slices share the width of the instance evenly: 3 of them go with 4 memory slices in a 3g.40gb.
     let edge = |slice: u32| start + (slice as usize * (end - start) + slices / 2) / slices;
-    let (from, to) = (edge(cell.at.start), edge(cell.at.start + cell.at.size));
-    let room = Drawn::room(from, to);
-    let lines = match &cell.device {
-        None => vec![style.spare().to_owned()],
+    let Placement { start: first, size } = span.placement;
+    let (from, to) = (edge(first), edge(first + size));
+    let room = Cell::room(from, to);
+    let lines = match &span.device {
+        None => vec![style.idle_slice().to_owned()],
         Some(device) => {
-            let pips = style.slice().repeat(cell.at.size as usize);
+            let symbols = style.used_slice().repeat(size as usize);
             let star = if device.holders.is_empty() { "" } else { "*" };
-            let together = format!("{}{star} {pips}", device.key);
-            match together.chars().count() <= room {
-                true => vec![together],
+            let one_line = format!("{}{star} {symbols}", device.key);
+            match one_line.chars().count() <= room {
+                true => vec![one_line],
                 false => {
                     let mut lines = fitting(&[&format!("{}{star}", device.key)], room);
-                    lines.push(pips);
+                    lines.push(symbols);
                     lines
                 }
             }
         }
     };
-    Drawn { from, to, lines }
+    Cell { from, to, lines }
 }
 
-/// Those that are not too wide.
-fn fitting(words: &[&str], room: usize) -> Vec<String> {
-    let fit = words.iter().filter(|word| !word.is_empty() && word.chars().count() <= room);
-    fit.map(|word| (*word).to_owned()).collect()
+/// Returns the texts that are neither empty nor too wide.
+fn fitting(texts: &[&str], room: usize) -> Vec<String> {
+    let fit = texts.iter().filter(|text| !text.is_empty() && text.chars().count() <= room);
+    fit.map(|text| (*text).to_owned()).collect()
 }
 
-/// The lines of a row of cells. A text has a space before it where there is room.
-fn row(label: &str, cells: &[Drawn], style: Style) -> Vec<String> {
+/// Formats the lines of a row of cells. A text has a space before it where there is room.
+fn row(label: &str, cells: &[Cell], style: Style) -> Vec<String> {
     let edge = if style.utf8 { '│' } else { '|' };
     let height = cells.iter().map(|cell| cell.lines.len()).max().unwrap_or(0).max(1);
     let line = |number: usize| {
         let label = if number == 0 { label } else { "" };
         let mut line = format!("{label:GUTTER$}{edge}");
         for cell in cells {
-            let room = Drawn::room(cell.from, cell.to);
+            let room = Cell::room(cell.from, cell.to);
             let text = cell.lines.get(number).map_or("", String::as_str);
             let space = if text.chars().count() < room { " " } else { "" };
             line += &format!("{:room$}{edge}", format!("{space}{text}"));
@@ -201,7 +210,7 @@ fn row(label: &str, cells: &[Drawn], style: Style) -> Vec<String> {
     (0..height).map(line).collect()
 }
 
-/// A line between rows, or at the top or bottom: where cells above and below have their edges.
+/// Formats a border between two rows, or at the top or bottom, from the edges of the cells above and below it.
 fn border(above: &BTreeSet<usize>, below: &BTreeSet<usize>, style: Style) -> String {
     let last = above.iter().chain(below).copied().max().unwrap_or(0);
     let corner = |column: usize| {

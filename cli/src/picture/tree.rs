@@ -1,30 +1,30 @@
-//! What is in what: GPUs, GPU instances, compute instances.
+//! GPUs, their GPU instances and their compute instances as an indented tree.
 
 use super::Style;
 use crate::table::gib;
 use mig_cdi_gen::{discover::Source, spec::handy_name};
 use mig_cdi_model::{ComputeInstance, Gpu, GpuInstance, MigDevice, MigMode, Topology};
 
-/// A line for each of them. What nobody tells is left out.
+/// Draws the tree, a line for each item. Omits what is not known.
 pub(crate) fn tree(topology: &Topology, source: Source, style: Style) -> String {
     if topology.gpus.is_empty() {
         return "no GPU\n".to_owned();
     }
     let mut lines = Vec::new();
     for gpu in &topology.gpus {
-        lines.push(of_gpu(gpu));
-        for (at, gi) in gpu.gpu_instances.iter().enumerate() {
-            let last = at + 1 == gpu.gpu_instances.len();
-            lines.push(format!("{}{}", branch(last, style), of_gi(gi)));
+        lines.push(gpu_line(gpu));
+        for (index, gi) in gpu.gpu_instances.iter().enumerate() {
+            let last = index + 1 == gpu.gpu_instances.len();
+            lines.push(format!("{}{}", branch(last, style), gi_line(gi)));
             let stem = stem(last, style);
             if gi.compute_instances.is_empty() {
                 let none = "no compute instance: nothing can run here yet";
                 lines.push(format!("{stem}{}{none}", branch(true, style)));
             }
-            for (at, ci) in gi.compute_instances.iter().enumerate() {
-                let last = at + 1 == gi.compute_instances.len();
+            for (index, ci) in gi.compute_instances.iter().enumerate() {
+                let last = index + 1 == gi.compute_instances.len();
                 let device = MigDevice { gpu, gi, ci };
-                lines.push(format!("{stem}{}{}", branch(last, style), of_ci(&device, source)));
+                lines.push(format!("{stem}{}{}", branch(last, style), ci_line(&device, source)));
             }
         }
     }
@@ -48,7 +48,7 @@ fn stem(last: bool, style: Style) -> &'static str {
     }
 }
 
-fn of_gpu(gpu: &Gpu) -> String {
+fn gpu_line(gpu: &Gpu) -> String {
     let label = gpu.label().replacen("gpu", "GPU", 1);
     let mig = match gpu.mig {
         MigMode::Unsupported => "no MIG",
@@ -57,39 +57,40 @@ fn of_gpu(gpu: &Gpu) -> String {
         MigMode::Enabled => "MIG on",
         MigMode::Unknown => "MIG unknown",
     };
-    let words =
+    let fields =
         [Some(label), Some(gpu.model.clone()), Some(mig.to_owned()), Some(gpu.node.path.clone())];
-    joined(words.into_iter().chain([gpu.uuid.as_ref().map(ToString::to_string)]))
+    join(fields.into_iter().chain([gpu.uuid.as_ref().map(ToString::to_string)]))
 }
 
-fn of_gi(gi: &GpuInstance) -> String {
+fn gi_line(gi: &GpuInstance) -> String {
     let GpuInstance { id, profile, placement, cap, compute_instances } = gi;
+    // NVML reports the memory of a GPU instance with each of its compute instances.
     let memory = compute_instances.iter().find_map(|ci: &ComputeInstance| ci.memory_mib);
-    let slices = placement.map(|at| match at.size {
-        1 => format!("memory slice {}", at.start),
+    let slices = placement.map(|placement| match placement.size {
+        1 => format!("memory slice {}", placement.start),
         size => format!(
             "memory slices {}-{}",
-            at.start,
-            at.start.saturating_add(size).saturating_sub(1)
+            placement.start,
+            placement.start.saturating_add(size).saturating_sub(1)
         ),
     });
     let profile = profile.as_ref().map(ToString::to_string);
-    let words = [Some(format!("GI {id}")), profile, slices, memory.map(gib)];
-    joined(words.into_iter().chain([Some(format!("cap {}", cap.minor))]))
+    let fields = [Some(format!("GI {id}")), profile, slices, memory.map(gib)];
+    join(fields.into_iter().chain([Some(format!("cap {}", cap.minor))]))
 }
 
-fn of_ci(device: &MigDevice<'_>, source: Source) -> String {
+fn ci_line(device: &MigDevice<'_>, source: Source) -> String {
     let ci = device.ci;
-    let words = [
+    let fields = [
         Some(format!("CI {}", ci.id)),
         handy_name(device, source).map(|name| name.to_string()),
         ci.profile.as_ref().map(ToString::to_string),
         Some(format!("cap {}", ci.cap.minor)),
         ci.uuid.as_ref().map(ToString::to_string),
     ];
-    joined(words.into_iter())
+    join(fields.into_iter())
 }
 
-fn joined(words: impl Iterator<Item = Option<String>>) -> String {
-    words.flatten().collect::<Vec<_>>().join("  ")
+fn join(fields: impl Iterator<Item = Option<String>>) -> String {
+    fields.flatten().collect::<Vec<_>>().join("  ")
 }

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     cli::MapArgs,
     console::Console,
-    picture::{Card, Picture, State, Strip, svg, text},
+    picture::{GpuLayout, GpuState, GpuView, Picture, svg, text},
 };
 use mig_cdi_args::usage;
 use mig_cdi_config::layouts::GpuWord;
@@ -37,12 +37,12 @@ pub(in super::super) fn map(
     let divisions = asked.as_ref().map_or(&[][..], |gpus| &gpus.all);
     let found = select(&args.gpus, found(&discovery.topology, divisions))?;
     let cards: Vec<_> = found.iter().map(|gpu| gpu.card(node.source, &held)).collect();
-    let is_drawn = |card: &Card| !matches!(card.state, State::Untold(..));
+    let is_drawn = |gpu: &GpuView| !matches!(gpu.state, GpuState::Unknown { .. });
     // Whoever asks /proc alone knows that it does not tell.
     let drawn = node.source == Source::Proc || cards.iter().all(is_drawn);
     let complete =
         drawn && discovery.problems.is_empty() && asked.is_none_or(|gpus| gpus.lost == 0);
-    let picture = Picture { cards, kind: kind.to_string() };
+    let picture = Picture { gpus: cards, kind: kind.to_string() };
     let stdout = match args.svg.as_deref() {
         None => text(&picture, console.style()),
         Some(file) if file == Path::new("-") => svg(&picture),
@@ -123,7 +123,7 @@ impl Found<'_> {
         }
     }
 
-    fn card(&self, source: Source, holders: &Holders) -> Card {
+    fn card(&self, source: Source, holders: &Holders) -> GpuView {
         let label = match (self.index(), self.gpu) {
             (None, Some(gpu)) => gpu.label(),
             _ => self.label(),
@@ -132,14 +132,14 @@ impl Found<'_> {
         let model = model.or_else(|| self.division.map(|d| d.model.as_str())).unwrap_or_default();
         let place = self.pci().map(|pci| format!(" at {pci}")).unwrap_or_default();
         let minor = self.gpu.map(|gpu| gpu.minor.0).or_else(|| self.division.map(|d| d.minor));
-        Card {
+        GpuView {
             heading: format!("{}: {model}{place}", label.replacen("gpu", "GPU", 1)),
             holders: minor.map(|minor| holders.just(minor, None)).unwrap_or_default(),
             state: self.state(source, holders),
         }
     }
 
-    fn state(&self, source: Source, holders: &Holders) -> State {
+    fn state(&self, source: Source, holders: &Holders) -> GpuState {
         const NEVER: &str = "not divided: this model cannot be (no MIG)";
         const OFF: &str =
             "not divided: MIG mode is off. mig-cdi profiles shows what it can be divided into";
@@ -150,12 +150,13 @@ impl Found<'_> {
             (None, Some(gpu)) => gpu.mig,
             (None, None) => MigMode::Unknown,
         };
-        let untold = |why: &str| State::Untold(why.to_owned(), self.names(source));
+        let untold =
+            |why: &str| GpuState::Unknown { reason: why.to_owned(), devices: self.names(source) };
         match (mig, self.division) {
-            (MigMode::Unsupported, _) => State::Whole(NEVER.to_owned()),
-            (MigMode::Disabled, _) => State::Whole(OFF.to_owned()),
-            (_, Some(division)) => match Strip::of(division, self.gpu, holders) {
-                Ok(strip) => State::Divided(strip),
+            (MigMode::Unsupported, _) => GpuState::Whole(NEVER.to_owned()),
+            (MigMode::Disabled, _) => GpuState::Whole(OFF.to_owned()),
+            (_, Some(division)) => match GpuLayout::new(division, self.gpu, holders) {
+                Ok(strip) => GpuState::Partitioned(strip),
                 Err(why) => untold(&format!("it cannot be drawn: {why}. Its devices:")),
             },
             (MigMode::Unknown, None) => untold("without NVML nobody tells whether it is divided"),
