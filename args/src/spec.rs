@@ -1,10 +1,10 @@
 //! Arguments about the contents of a spec and its file.
 
-use crate::trusted_program::{absolute_text, check_trusted, either, installed_beside, usage};
+use crate::trusted_program::{absolute_text, check_trusted, either, installed_beside};
 use clap::{Args, ValueEnum};
 use mig_cdi_config::Settings;
 use mig_cdi_gen::{
-    Failure, NodeSource,
+    Error, NodeSource, Result,
     discover::Source,
     engines::EngineList,
     generate::{DeviceOptions, EngineLookup, GenerateOptions, Output},
@@ -192,12 +192,12 @@ impl SpecArgs {
         node: &NodeSource,
         settings: &Settings,
         config: Option<&Path>,
-    ) -> Result<DeviceOptions, Failure> {
+    ) -> Result<DeviceOptions> {
         let capabilities = self.capabilities.as_ref().unwrap_or(&settings.capabilities);
         let library_dirs = either(&self.library_dirs, &settings.library_dirs);
         if let Some(dir) = library_dirs.iter().find(|dir| !is_plain_directory(dir)) {
-            return Err(usage(format!(
-                "--library-dirs: {dir:?} is no absolute path of a directory below the container's root"
+            return Err(Error::usage("", "--library-dirs").because(format!(
+                "{dir:?} is no absolute path of a directory below the container's root"
             )));
         }
         let verify = self.verify.map(|level| verify_hook(level, node, config)).transpose()?;
@@ -233,17 +233,18 @@ impl SpecArgs {
     }
 
     /// Styles of the names, each once, in the order in which they are given.
-    fn names(&self, source: Source, settings: &Settings) -> Result<Vec<NameStyle>, Failure> {
+    fn names(&self, source: Source, settings: &Settings) -> Result<Vec<NameStyle>> {
         if source == Source::Proc && !self.names.is_empty() {
-            return Err(usage(
-                "--names needs nvml: with --source proc devices are named gpu minor:gi:ci",
-            ));
+            return Err(Error::usage("", "--names needs nvml")
+                .because("with --source proc devices are named gpu minor:gi:ci"));
         }
         let mut names: Vec<NameStyle> = self.names.iter().copied().map(NameStyle::from).collect();
         if names.is_empty() {
             let parse = |name: &String| {
-                name.parse::<NameStyle>()
-                    .map_err(|e| usage(format!("read the configuration: names: {name:?} is {e}")))
+                name.parse::<NameStyle>().map_err(|e| {
+                    Error::usage("read", "the configuration")
+                        .because(format!("names: {name:?} is {e}"))
+                })
             };
             names = settings.names.iter().map(parse).collect::<Result<_, _>>()?;
         }
@@ -267,7 +268,7 @@ impl GenerateArgs {
         node: &NodeSource,
         settings: &Settings,
         config: Option<&Path>,
-    ) -> Result<GenerateOptions, Failure> {
+    ) -> Result<GenerateOptions> {
         let by_suffix = || match self.output.as_ref()?.extension()?.to_str()? {
             "yaml" => Some(Format::Yaml),
             _ => None,
@@ -291,26 +292,20 @@ impl GenerateArgs {
 }
 
 /// Path of the hook that a flag asks for. It is installed beside this program.
-fn hook(node: &NodeSource, flag: &str) -> Result<String, Failure> {
+fn hook(node: &NodeSource, flag: &str) -> Result<String> {
     if node.is_simulated() {
-        let message =
-            format!("{flag} is for containers with the driver: a simulated node has none");
-        return Err(usage(message));
+        return Err(Error::usage("", format!("{flag} is for containers with the driver"))
+            .because("a simulated node has none"));
     }
     installed_beside("mig-cdi-hook", flag)
 }
 
 /// The hook that checks slices when a container starts. It reads the node from where this run reads it.
-fn verify_hook(
-    level: VerifyLevel,
-    node: &NodeSource,
-    config: Option<&Path>,
-) -> Result<VerifyHook, Failure> {
+fn verify_hook(level: VerifyLevel, node: &NodeSource, config: Option<&Path>) -> Result<VerifyHook> {
     const FLAG: &str = "--verify";
     if (level, node.source) == (VerifyLevel::Full, Source::Proc) {
-        return Err(usage(
-            "--verify=full asks NVML what --source=proc leaves out: take one of them",
-        ));
+        return Err(Error::usage("", "--verify=full asks NVML what --source=proc leaves out")
+            .because("take one of them"));
     }
     let path = hook(node, FLAG)?;
     let text = |path: &Path| absolute_text(path, FLAG);

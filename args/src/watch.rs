@@ -4,7 +4,7 @@ use crate::{GenerateArgs, NodeArgs, node::read_settings};
 use clap::{Args, Parser};
 use mig_cdi_config::Settings;
 use mig_cdi_gen::{
-    Failure,
+    Result,
     watch::{WatchOptions, WatchSetup},
 };
 use std::{
@@ -38,7 +38,7 @@ impl WatchCommandLine {
     ///
     /// # Errors
     /// When the configuration is wrong, or as [`WatchArgs::setup`].
-    pub fn setup(&self) -> Result<WatchSetup, Failure> {
+    pub fn setup(&self) -> Result<WatchSetup> {
         let config = self.config.as_deref();
         self.watch.setup(&self.node, &read_settings(config, false)?, config)
     }
@@ -114,7 +114,7 @@ impl WatchArgs {
         node: &NodeArgs,
         settings: &Settings,
         config: Option<&Path>,
-    ) -> Result<WatchSetup, Failure> {
+    ) -> Result<WatchSetup> {
         let node = node.resolve(settings)?;
         let generate = self.generate.resolve(&node, settings, config)?;
         let driver_events = self.driver_events || settings.driver_events;

@@ -5,7 +5,7 @@ mod change;
 pub use change::Change;
 
 use crate::{
-    Exit, Failure, MessageSink, NodeSource,
+    Error, Exit, MessageSink, NodeSource, Result,
     discover::{self, Source},
     node_source::report_details,
 };
@@ -46,19 +46,17 @@ pub struct Changes {
 ///
 /// # Errors
 /// When nothing was done: no root, no driver, directories that are not root's alone.
-pub fn apply(
-    node: &NodeSource,
-    mode: NodesMode,
-    messages: &dyn MessageSink,
-) -> Result<Changes, Failure> {
+pub fn apply(node: &NodeSource, mode: NodesMode, messages: &dyn MessageSink) -> Result<Changes> {
     let NodesMode { prune, dry_run } = mode;
     if node.is_simulated() {
-        let message = "make device nodes: a simulated node has none; leave out --node";
-        return Err(Failure::new(Exit::Usage, message));
+        return Err(Error::usage("make", "device nodes")
+            .because("a simulated node has none")
+            .cure("leave out --node"));
     }
     if !dry_run && !is_root() {
-        let message = "make device nodes: only root can; run it as root, or with --dry-run";
-        return Err(Failure::new(Exit::Refused, message));
+        return Err(Error::refused("make", "device nodes")
+            .because("only root can")
+            .cure("run it as root, or with --dry-run"));
     }
     let (machine, roots) = (node.host()?, &node.roots);
     Root::open(&roots.proc)?.check_proc()?;
@@ -68,9 +66,9 @@ pub fn apply(
     let discovery = discover::discover(&machine, Source::Proc)?;
     report_details(&discovery, messages);
     let Some(caps) = discovery.caps else {
-        let message =
-            "read /proc/devices: no character device \"nvidia-caps\"; load a driver that knows mig";
-        return Err(Failure::new(Exit::NoDriver, message));
+        return Err(Error::no_driver("read", "/proc/devices")
+            .because("no character device \"nvidia-caps\"")
+            .cure("load a driver that knows mig"));
     };
     let wanted = wanted(&discovery.topology);
     let links = wanted.iter().map(|node| link_path(node.major, node.minor)).collect();
@@ -120,11 +118,12 @@ struct Dirs {
 }
 
 impl Dirs {
-    fn open(root: &Path) -> Result<Dirs, Failure> {
+    fn open(root: &Path) -> Result<Dirs> {
         let dev = NodeDir::open(&Root::open(root)?, DEV)?;
         if !dev.exists() {
-            let message = format!("open {}: not there; see --dev-root", dev.show("").display());
-            return Err(Failure::new(Exit::Failed, message));
+            return Err(Error::failed("open", dev.show("").display())
+                .because("not there")
+                .cure("see --dev-root"));
         }
         Ok(Dirs { caps: dev.child("nvidia-caps")?, links: dev.child("char")?, dev })
     }
@@ -188,7 +187,7 @@ impl Plan<'_> {
     }
 
     /// Removes what a run that was killed did not finish.
-    fn leftovers(&mut self) -> Result<(), Failure> {
+    fn leftovers(&mut self) -> Result<()> {
         let Dirs { dev, caps, links } = &self.dirs;
         for (dir, path) in [(dev, DEV), (caps, CAPS), (links, LINKS)] {
             for name in dir.leftovers()? {
@@ -201,7 +200,7 @@ impl Plan<'_> {
     }
 
     /// Plans a node and its link. False when something else is in its place.
-    fn node(&mut self, node: &DeviceNode) -> Result<bool, Failure> {
+    fn node(&mut self, node: &DeviceNode) -> Result<bool> {
         let (path, wanted) = (&node.path, stat(node));
         let same = |found: &NodeStat| (found.major, found.minor) == (node.major, node.minor);
         let mut steps = Vec::new();
@@ -237,7 +236,7 @@ impl Plan<'_> {
         Ok(true)
     }
 
-    fn link(&self, node: &DeviceNode) -> Result<Option<Change>, Failure> {
+    fn link(&self, node: &DeviceNode) -> Result<Option<Change>> {
         let (path, target) = (link_path(node.major, node.minor), link_target(&node.path));
         Ok(match self.dirs.entry(&path)? {
             Entry::Link(to) if to == target || to == node.path => None,
@@ -253,7 +252,7 @@ impl Plan<'_> {
     }
 
     /// The link of a node that goes, unless it is another's from now on.
-    fn old_link(&self, found: &NodeStat, path: &str) -> Result<Option<Change>, Failure> {
+    fn old_link(&self, found: &NodeStat, path: &str) -> Result<Option<Change>> {
         let link = link_path(found.major, found.minor);
         let is_its = |to: &str| to == path || to == link_target(path);
         Ok(match self.dirs.entry(&link)? {
@@ -272,7 +271,7 @@ impl Plan<'_> {
         topology: &Topology,
         (caps, kept): (Major, &BTreeSet<&str>),
         old: &[String],
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         let minor = |name: &String| {
             let minor = numbered(name, "nvidia-cap").map(Minor)?;
             let path = format!("{CAPS}/nvidia-cap{minor}");
@@ -304,7 +303,7 @@ impl Plan<'_> {
     }
 
     /// Leaves of the plan what goes, and has nodes with other numbers go too.
-    fn make_none(&mut self) -> Result<(), Failure> {
+    fn make_none(&mut self) -> Result<()> {
         for steps in std::mem::take(&mut self.steps) {
             let mut kept = Vec::new();
             for change in steps {
@@ -321,7 +320,7 @@ impl Plan<'_> {
         Ok(())
     }
 
-    fn has_numbers_of(&self, node: &DeviceNode) -> Result<bool, Failure> {
+    fn has_numbers_of(&self, node: &DeviceNode) -> Result<bool> {
         let numbers = (node.major, node.minor);
         let found = self.dirs.entry(&node.path)?;
         Ok(matches!(found, Entry::Node(found) if (found.major, found.minor) == numbers))

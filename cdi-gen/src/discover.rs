@@ -15,7 +15,7 @@ pub use files::{DriverFiles, find as find_files};
 pub use proc_view::capabilities_of_instances;
 pub use table::class_of;
 
-use crate::{Exit, Failure};
+use crate::Failure;
 use mig_cdi_model::{Major, Topology};
 use mig_cdi_sys::{Machine, nvml};
 use serde::{Deserialize, Serialize};
@@ -104,9 +104,9 @@ fn read(machine: &dyn Machine, source: Source) -> Result<Discovery, Failure> {
 pub fn explain(failure: nvml::Failure) -> Failure {
     use nvml::Failure::{NotLoaded, VersionMismatch};
     let no_driver = matches!(failure, NotLoaded { .. } | VersionMismatch { .. });
-    let message = without_nvml(failure).message;
+    let error = without_nvml(failure);
     let or = if no_driver { "" } else { ", or use --source proc" };
-    Failure::new(Exit::NoDriver, message + or)
+    Failure { cure: error.cure.map(|cure| cure + or), ..error }
 }
 
 /// The same for what nobody but NVML can do.
@@ -124,5 +124,5 @@ pub fn without_nvml(failure: nvml::Failure) -> Failure {
         }
         nvml::Failure::Call(_) => "see dmesg for the driver's own message",
     };
-    Failure::new(Exit::NoDriver, format!("ask nvml: {failure}; {cure}"))
+    Failure::no_driver("ask", "nvml").because(failure).cure(cure)
 }

@@ -4,7 +4,7 @@
 //! memory stays: [`RefreshRequest`] is that child's command line, [`RefreshReply`] its standard output.
 
 use crate::{
-    Exit, Failure, NoMessages, NodeSource,
+    Error, Exit, NoMessages, NodeSource, Result,
     child::{self, ChildOutput},
     device_nodes::{self, Change, Changes, NodesMode},
     discover::Source,
@@ -49,7 +49,7 @@ pub enum RefreshReply {
     /// The specs are current, except for what the report says is omitted.
     Done(Box<RefreshReport>),
     /// The specs are as they were.
-    Failed(Failure),
+    Failed(Error),
 }
 
 /// Findings of one refresh.
@@ -86,12 +86,12 @@ pub fn run_child(message: &str) -> ChildOutput {
     let (reply, exit) = match reply {
         Ok(report) if report.omitted > 0 => (RefreshReply::Done(report), Exit::Incomplete),
         Ok(report) => (RefreshReply::Done(report), Exit::Success),
-        Err(failure) => (RefreshReply::Failed(failure.clone()), failure.exit),
+        Err(failure) => (RefreshReply::Failed(failure.clone()), failure.kind.into()),
     };
     ChildOutput { stdout: child::line(&reply), exit }
 }
 
-fn refresh(request: &RefreshRequest) -> Result<Box<RefreshReport>, Failure> {
+fn refresh(request: &RefreshRequest) -> Result<Box<RefreshReport>> {
     let node = NodeSource { roots: request.roots.clone(), source: request.source, simulated: None };
     let generator = Generator::new(&node, &request.generate, &NoMessages);
     // Nodes are repaired while NVML is asked, and joined before a spec that names them is written.
@@ -112,7 +112,7 @@ fn refresh(request: &RefreshRequest) -> Result<Box<RefreshReport>, Failure> {
     report.engines = generator.devices().known_engines().map(EngineList::to_argument);
     match nodes {
         Some(Ok(changes)) => add_node_changes(&mut report, changes, &request.roots.dev),
-        Some(Err(failure)) => report.warnings.push(failure.message),
+        Some(Err(failure)) => report.warnings.push(failure.to_string()),
         None => {}
     }
     report.warnings.extend(plan.yielded);
@@ -131,11 +131,7 @@ fn add_node_changes(report: &mut RefreshReport, changes: Changes, dev_root: &Pat
     report.warnings = changes.problems;
 }
 
-fn report(
-    request: &RefreshRequest,
-    node: &NodeSource,
-    plan: &SpecPlan,
-) -> Result<RefreshReport, Failure> {
+fn report(request: &RefreshRequest, node: &NodeSource, plan: &SpecPlan) -> Result<RefreshReport> {
     let slice = |device: &MigDevice<'_>| Slice {
         name: handy_name(device, request.source).map(|name| name.to_string()),
         uuid: device.ci.uuid.as_ref().map(ToString::to_string),

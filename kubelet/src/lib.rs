@@ -32,7 +32,7 @@ use cluster::{Cluster, Timing};
 use health::{Health, Xids};
 use mig_cdi_args::WatchCommandLine;
 use mig_cdi_gen::{
-    Exit, Failure, listen, refresh,
+    Error, Exit, listen, refresh,
     watch::{WatchEvent, WatchSetup, run_watch},
 };
 use pods::Pods;
@@ -90,13 +90,13 @@ fn follow(cli: &Cli) -> ExitCode {
     match try_follow(cli, command_line) {
         Ok(()) => Exit::Success.into(),
         Err(failure) => {
-            say(&format!("error: {}", failure.message));
-            failure.exit.into()
+            say(&format!("error: {failure}"));
+            Exit::from(failure.kind).into()
         }
     }
 }
 
-fn try_follow(cli: &Cli, mut command_line: WatchCommandLine) -> Result<(), Failure> {
+fn try_follow(cli: &Cli, mut command_line: WatchCommandLine) -> Result<(), Error> {
     let variable = |name| std::env::var(name).ok();
     let (disable, enable) = ("DP_DISABLE_HEALTHCHECKS", "DP_ENABLE_HEALTHCHECKS");
     let (xids, complaints) = Xids::parse(variable(disable).as_deref(), variable(enable).as_deref());
@@ -150,7 +150,7 @@ fn second(
     state_dir: &Path,
     setup: &WatchSetup,
     health: Health,
-) -> Result<Second, Failure> {
+) -> Result<Second, Error> {
     let agent = Agent {
         strategy: cli.mig_strategy,
         health,
@@ -171,7 +171,7 @@ fn second(
     };
     let node = cli.node_name.clone();
     let cluster = node.map(|node| Wanted { node, kubeconfig: cli.kubeconfig.clone() });
-    let settings = |layouts: &PathBuf| -> Result<Settings, Failure> {
+    let settings = |layouts: &PathBuf| -> Result<Settings, Error> {
         let mut settings =
             Settings::new(mig_cdi_sys::own_program()?, layouts.clone(), setup, state_dir);
         settings.journal_dir.clone_from(&cli.journal_dir);

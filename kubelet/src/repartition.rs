@@ -13,7 +13,7 @@ use crate::{
     pod_resources,
 };
 use child::{RepartitionRequest, Step};
-use mig_cdi_gen::{Exit, Failure, NodeRoots, generate::GenerateOptions, watch::WatchSetup};
+use mig_cdi_gen::{Error, NodeRoots, generate::GenerateOptions, watch::WatchSetup};
 use mig_cdi_partition::{
     InUse, LayoutFile,
     run::{ChangeOptions, HolderOptions},
@@ -242,7 +242,7 @@ impl Repartition {
         let held = self.held().await.map_err(|e| fail(e.to_string(), Vec::new(), &Held::new()))?;
         let step = |step, held: Held| async move {
             let reached = self.take(step, config, &held).await;
-            reached.map_err(|failure| fail(failure.message, failure.holders, &held))
+            reached.map_err(|failure| fail(failure.to_string(), failure.holders, &held))
         };
         {
             // What an earlier run began, before this program or the machine went down, is ended first.
@@ -259,7 +259,7 @@ impl Repartition {
     }
 
     /// Takes a step in a child. Returns whether the layout is reached.
-    async fn take(&self, step: Step, config: &str, held: &Held) -> Result<bool, Failure> {
+    async fn take(&self, step: Step, config: &str, held: &Held) -> Result<bool, Error> {
         let settings = &self.settings;
         let in_use = held.iter().map(|(id, who)| InUse { id: id.clone(), who: who.clone() });
         let holders = HolderOptions {
@@ -282,7 +282,7 @@ impl Repartition {
         let call = move || child::call(&program, &request, limit);
         tokio::task::spawn_blocking(call).await.unwrap_or_else(|error| {
             let program = self.settings.program.display();
-            Err(Failure::new(Exit::Failed, format!("run {program}: {error}")))
+            Err(Error::failed("run", program).because(error))
         })
     }
 

@@ -2,7 +2,7 @@
 //! asked for: from a process of ours that keeps NVML open and does nothing else, so that watch itself holds
 //! nothing and survives it.
 
-use crate::{Failure, child, listen::ListenRequest, node_source::NodeRoots};
+use crate::{Result, child, listen::ListenRequest, node_source::NodeRoots};
 use mig_cdi_sys::{
     Listener,
     nvml::{Heard, Share, Xid},
@@ -288,7 +288,7 @@ impl Ear {
 }
 
 /// Starts this program once more, to listen.
-fn start(request: ListenRequest) -> Result<Listener, Failure> {
+fn start(request: ListenRequest) -> Result<Listener> {
     let args = child::args(child::LISTEN, &request)?;
     Ok(Listener::start(&own_image()?, &args)?)
 }

@@ -1,7 +1,7 @@
 //! A step of a repartition, in a process of its own: NVML may hang or crash there, and the plugin kills it then.
 
 use mig_cdi_gen::{
-    Exit, Failure, MessageLevel, MessageSink, NodeRoots, NodeSource,
+    Error, ErrorKind, Exit, MessageLevel, MessageSink, NodeRoots, NodeSource, Result,
     child::{self, ChildOutput},
     discover::Source,
 };
@@ -54,7 +54,7 @@ pub enum RepartitionReply {
         is_reached: bool,
     },
     /// The step could not be taken.
-    Failed(Failure),
+    Failed(Error),
 }
 
 /// Does what the parent's message asks: the body of the hidden subcommand `repartition`.
@@ -63,12 +63,12 @@ pub fn run_child(message: &str) -> ChildOutput {
     let reply = child::parse(message).and_then(|request: RepartitionRequest| take_step(request));
     let (reply, exit) = match reply {
         Ok(is_reached) => (RepartitionReply::Done { is_reached }, Exit::Success),
-        Err(failure) => (RepartitionReply::Failed(failure.clone()), failure.exit),
+        Err(error) => (RepartitionReply::Failed(error.clone()), error.kind.into()),
     };
     ChildOutput { stdout: child::line(&reply), exit }
 }
 
-fn take_step(request: RepartitionRequest) -> Result<bool, Failure> {
+fn take_step(request: RepartitionRequest) -> Result<bool> {
     let RepartitionRequest { step, layout, roots, options } = request;
     // Only NVML partitions GPUs, whatever the watch reads.
     let node = NodeSource { roots, source: Source::Nvml, simulated: None };
@@ -88,7 +88,7 @@ fn take_step(request: RepartitionRequest) -> Result<bool, Failure> {
     };
     match is_complete {
         true => Ok(is_reached),
-        false => Err(Failure::new(Exit::Incomplete, errors.into_text())),
+        false => Err(Error::of(ErrorKind::Incomplete, "", "").because(errors.into_text())),
     }
 }
 
@@ -114,11 +114,7 @@ impl MessageSink for LastError {
 ///
 /// # Errors
 /// When the step could not be taken, or the child did not end within `limit` and was killed.
-pub fn call(
-    program: &Path,
-    request: &RepartitionRequest,
-    limit: Duration,
-) -> Result<bool, Failure> {
+pub fn call(program: &Path, request: &RepartitionRequest, limit: Duration) -> Result<bool> {
     let Ran { code, stdout, .. } = run(program, &child::args(SUBCOMMAND, request)?, limit)?;
     match serde_json::from_str(&stdout) {
         Ok(RepartitionReply::Done { is_reached }) => Ok(is_reached),
@@ -128,7 +124,7 @@ pub fn call(
                 Some(code) => format!("mig-cdi-kubelet repartition ended with exit code {code}"),
                 None => "mig-cdi-kubelet repartition was ended by a signal".to_owned(),
             };
-            Err(Failure::new(Exit::Failed, message))
+            Err(Error::failed("", "").because(message))
         }
     }
 }

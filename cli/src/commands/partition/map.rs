@@ -9,9 +9,8 @@ use crate::{
     console::Console,
     picture::{GpuLayout, GpuState, GpuView, Picture, svg, text},
 };
-use mig_cdi_args::usage;
 use mig_cdi_config::layouts::GpuWord;
-use mig_cdi_gen::{Failure, discover::Source, spec::handy_name};
+use mig_cdi_gen::{Error, discover::Source, spec::handy_name};
 use mig_cdi_model::{Gpu, MigDevice, MigMode, PciAddress, Topology, cdi::Kind};
 use mig_cdi_partition::{Gpus, Holders, run::Partitioning};
 use mig_cdi_sys::{SpecDir, nvml::Division};
@@ -22,7 +21,7 @@ pub(in super::super) fn map(
     kind: &Kind,
     args: &MapArgs,
     console: &Console,
-) -> Result<Done, Failure> {
+) -> Result<Done, Error> {
     let node = partitioning.node;
     let machine = node.machine()?;
     let discovery = node.discover(machine.as_ref(), console)?;
@@ -74,12 +73,14 @@ fn found<'a>(topology: &'a Topology, divisions: &'a [Division]) -> Vec<Found<'a>
 }
 
 /// Those that are asked for, each once.
-fn select<'a>(words: &[GpuWord], all: Vec<Found<'a>>) -> Result<Vec<Found<'a>>, Failure> {
+fn select<'a>(words: &[GpuWord], all: Vec<Found<'a>>) -> Result<Vec<Found<'a>>, Error> {
     for word in words {
         if *word != GpuWord::All && !all.iter().any(|gpu| gpu.is(word)) {
             let there: Vec<_> = all.iter().map(Found::label).collect();
             let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-            return Err(usage(format!("no gpu {word} on this node; it has {there}")));
+            return Err(Error::usage("", "")
+                .because(format!("no gpu {word} on this node"))
+                .cure(format!("it has {there}")));
         }
     }
     let asked = |gpu: &Found<'_>| words.is_empty() || words.iter().any(|word| gpu.is(word));

@@ -5,7 +5,7 @@ use crate::{
     cli::ProfilesArgs,
     table::{gib, or_dash, table},
 };
-use mig_cdi_gen::Failure;
+use mig_cdi_gen::Error;
 use mig_cdi_model::{Placement, Profile};
 use mig_cdi_partition::{Gpus, run::Partitioning, view::free};
 use mig_cdi_sys::nvml::{Division, GpuProfile};
@@ -14,7 +14,7 @@ use serde::Serialize;
 pub(in super::super) fn profiles(
     partitioning: &Partitioning<'_>,
     args: &ProfilesArgs,
-) -> Result<Done, Failure> {
+) -> Result<Done, Error> {
     let gpus = Gpus::read(partitioning.node, partitioning.messages)?;
     let stdout = match args.json {
         true => json(&gpus.all.iter().map(Gpu::of).collect::<Vec<_>>())?,
