@@ -16,6 +16,7 @@ use crate::{
     say::{Teller, say},
     strategy::Resource,
 };
+use mig_cdi_model::Backoff;
 use mig_cdi_sys::{file_mark, listen_at, remove_socket};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -83,7 +84,7 @@ struct Servers {
     kubelet: Option<[u64; 4]>,
     /// How many resources there were at the last look; they never get fewer.
     known: usize,
-    failures: u32,
+    backoff: Backoff,
     teller: Teller,
 }
 
@@ -96,7 +97,7 @@ impl Servers {
             running: BTreeMap::new(),
             kubelet: None,
             known: 0,
-            failures: 0,
+            backoff: Backoff::new(RETRY, RETRY_MOST),
             teller,
         }
     }
@@ -131,7 +132,8 @@ impl Servers {
         if kubelet != self.kubelet {
             // It forgets all plugins when it starts, and empties its directory.
             self.running.values_mut().for_each(|server| server.registered = false);
-            (self.kubelet, self.failures) = (kubelet, 0);
+            self.kubelet = kubelet;
+            self.backoff.reset();
         }
         self.running.retain(|_, server| file_mark(&server.socket) == server.mark);
         let resources: BTreeSet<_> = self.roster.borrow_and_update().0.keys().cloned().collect();
@@ -144,12 +146,10 @@ impl Servers {
             }
         }
         if !failed {
-            self.failures = 0;
+            self.backoff.reset();
             return None;
         }
-        let wait = RETRY.saturating_mul(1 << self.failures.min(6)).min(RETRY_MOST);
-        self.failures = self.failures.saturating_add(1);
-        Some(Instant::now() + wait)
+        Some(Instant::now() + self.backoff.next_wait())
     }
 
     async fn tend_one(&mut self, resource: &Resource) -> Result<(), String> {
