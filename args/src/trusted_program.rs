@@ -1,7 +1,7 @@
 //! Programs that a spec or an engine's configuration names, and small helpers of the resolution.
 
 use mig_cdi_gen::{Exit, Failure};
-use mig_cdi_sys::{absolute, exchangeable, is_program, own_program};
+use mig_cdi_sys::{absolute, is_executable, own_program, replaceable_by_others};
 use std::path::Path;
 
 /// An error of the command line, the configuration or the node description.
@@ -32,7 +32,7 @@ pub(crate) fn check_trusted(program: &Path, flag: &str) -> Result<(), Failure> {
     let fail = |why: String| {
         Err(Failure::new(Exit::Refused, format!("use {} for {flag}: {why}", program.display())))
     };
-    match (is_program(program), exchangeable(program)) {
+    match (is_executable(program), replaceable_by_others(program)) {
         (false, _) => fail("no such program; install mig-cdi-hook beside mig-cdi".to_owned()),
         (true, Some(why)) => fail(format!("{why}, and the hook runs as root; install it as root")),
         (true, None) => Ok(()),

@@ -11,7 +11,7 @@ use mig_cdi_gen::{
 };
 use mig_cdi_model::GpuIndex;
 use mig_cdi_sys::{
-    nvml::{Divider, Division},
+    nvml::{GpuPartitioning, Partitioner},
     read_named,
 };
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ pub enum Goal {
 #[derive(Debug)]
 pub struct DesiredGpu<'a> {
     /// The GPU as it is.
-    pub gpu: &'a Division,
+    pub gpu: &'a GpuPartitioning,
     /// Its desired layout.
     pub layout: Layout,
     /// Prefix of errors that names the place in a file, such as `read layouts.yaml: line 7: `; empty for a command line.
@@ -61,7 +61,7 @@ impl DesiredGpu<'_> {
     /// Those of `plan`.
     pub fn change(
         &self,
-        plan: impl FnOnce(&Division, &Layout) -> Result<Change, Failure>,
+        plan: impl FnOnce(&GpuPartitioning, &Layout) -> Result<Change, Failure>,
     ) -> Result<Change, Failure> {
         plan(self.gpu, &self.layout).map_err(|failure| match failure.exit {
             Exit::Usage => usage(format!("{}{}", self.origin, failure.message)),
@@ -82,9 +82,9 @@ pub struct DesiredGpus<'a> {
 /// The GPUs of a node, and the interface that partitions them.
 pub struct Gpus {
     /// NVML, or a simulated node.
-    pub divider: Box<dyn Divider>,
+    pub partitioner: Box<dyn Partitioner>,
     /// GPUs that NVML can describe.
-    pub all: Vec<Division>,
+    pub all: Vec<GpuPartitioning>,
     /// Number of GPUs that it cannot.
     pub lost: usize,
 }
@@ -115,9 +115,10 @@ impl Gpus {
             let message = "--source proc: only nvml divides gpus and tells how they are divided";
             return Err(usage(message));
         }
-        let divider = node.divider()?.map_err(discover::without_nvml)?;
+        let partitioner = node.partitioner()?.map_err(discover::without_nvml)?;
         let (mut all, mut lost) = (Vec::new(), 0);
-        for (index, gpu) in divider.gpus().map_err(discover::without_nvml)?.into_iter().enumerate()
+        for (index, gpu) in
+            partitioner.gpus().map_err(discover::without_nvml)?.into_iter().enumerate()
         {
             match gpu {
                 Ok(gpu) => all.push(gpu),
@@ -127,7 +128,7 @@ impl Gpus {
                 }
             }
         }
-        Ok(Gpus { divider, all, lost })
+        Ok(Gpus { partitioner, all, lost })
     }
 
     /// The GPUs with the names that a layout can select them by.
@@ -135,7 +136,7 @@ impl Gpus {
     /// # Errors
     /// When NVML gives one a UUID or PCI address of another form.
     pub fn candidates(&self) -> Result<Vec<Candidate>, Failure> {
-        let candidate = |gpu: &Division| {
+        let candidate = |gpu: &GpuPartitioning| {
             let bad = |why: String| {
                 Failure::new(Exit::Failed, format!("ask nvml of {}: {why}", label(gpu)))
             };

@@ -9,7 +9,7 @@ use mig_cdi_partition::{
     Change, Goal, LayoutFile,
     run::{ChangeOptions, Partitioning},
 };
-use mig_cdi_sys::{Ran, run};
+use mig_cdi_sys::{ProgramOutput, run};
 use serde::{Deserialize, Serialize};
 use std::{
     path::Path,
@@ -119,7 +119,8 @@ pub fn call(
     request: &RepartitionRequest,
     limit: Duration,
 ) -> Result<bool, Failure> {
-    let Ran { code, stdout, .. } = run(program, &child::args(SUBCOMMAND, request)?, limit)?;
+    let ProgramOutput { code, stdout, .. } =
+        run(program, &child::args(SUBCOMMAND, request)?, limit)?;
     match serde_json::from_str(&stdout) {
         Ok(RepartitionReply::Done { is_reached }) => Ok(is_reached),
         Ok(RepartitionReply::Failed(failure)) => Err(failure),

@@ -9,7 +9,7 @@ use mig_cdi_config::layouts::{mig_parted_yaml, pinned_yaml};
 use mig_cdi_gen::{Exit, Failure};
 use mig_cdi_model::GpuIndex;
 use mig_cdi_partition::{CHECKPOINT, Gpus, layout_of, run::Partitioning};
-use mig_cdi_sys::SpecDir;
+use mig_cdi_sys::TrustedDir;
 
 pub(in super::super) fn export(
     partitioning: &Partitioning<'_>,
@@ -47,6 +47,6 @@ pub(in super::super) fn checkpoint(
         return Err(Failure::new(Exit::Incomplete, message));
     }
     let text = pinned(&gpus, CHECKPOINT)?;
-    super::write(console, &args.file, &text, SpecDir::open_or_make)?;
+    super::write(console, &args.file, &text, TrustedDir::open_or_make)?;
     Ok(Done { stdout: String::new(), exit: Exit::Success })
 }
