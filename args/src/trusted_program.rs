@@ -1,7 +1,7 @@
 //! Programs that a spec or an engine's configuration names, and small helpers of the resolution.
 
 use mig_cdi_gen::{Error, Result};
-use mig_cdi_sys::{absolute, exchangeable, is_program, own_program};
+use mig_cdi_sys::{absolute, is_executable, own_program, replaceable_by_others};
 use std::path::Path;
 
 /// Text of a file.
@@ -26,7 +26,7 @@ pub fn installed_beside(name: &str, flag: &str) -> Result<String> {
 /// Refuses a program that somebody but root could replace: engines run it as root.
 pub(crate) fn check_trusted(program: &Path, flag: &str) -> Result<()> {
     let refused = Error::refused("use", format!("{} for {flag}", program.display()));
-    match (is_program(program), exchangeable(program)) {
+    match (is_executable(program), replaceable_by_others(program)) {
         (false, _) => {
             Err(refused.because("no such program").cure("install mig-cdi-hook beside mig-cdi"))
         }

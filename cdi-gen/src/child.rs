@@ -5,7 +5,7 @@
 //! are always of one version.
 
 use crate::{Error, Exit, Result};
-use mig_cdi_sys::{Ran, own_image, run};
+use mig_cdi_sys::{ProgramOutput, own_image, run};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{ffi::OsString, time::Duration};
 
@@ -61,7 +61,8 @@ pub fn call<Q: Serialize, R: DeserializeOwned>(
     request: &Q,
     limit: Duration,
 ) -> Result<R> {
-    let Ran { code, stdout, .. } = run(&own_image()?, &args(subcommand, request)?, limit)?;
+    let ProgramOutput { code, stdout, .. } =
+        run(&own_image()?, &args(subcommand, request)?, limit)?;
     serde_json::from_str(&stdout).map_err(|_| {
         let cause = match code {
             Some(code) => format!("the {subcommand} ended with exit code {code} and no report"),

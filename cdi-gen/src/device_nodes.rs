@@ -10,7 +10,7 @@ use crate::{
     node_source::report_details,
 };
 use mig_cdi_model::{DeviceNode, Major, Minor, Topology};
-use mig_cdi_sys::{Entry, Machine, NodeDir, NodeStat, Root, is_root, text::numbered};
+use mig_cdi_sys::{Machine, NodeDir, NodeDirEntry, NodeStat, Root, is_root, text::numbered};
 use serde::Serialize;
 use std::{collections::BTreeSet, path::Path};
 
@@ -138,7 +138,7 @@ impl Dirs {
         }
     }
 
-    fn entry(&self, path: &str) -> mig_cdi_sys::Result<Entry> {
+    fn entry(&self, path: &str) -> mig_cdi_sys::Result<NodeDirEntry> {
         let (dir, name) = self.at(path);
         dir.entry(name)
     }
@@ -191,7 +191,7 @@ impl Plan<'_> {
         let Dirs { dev, caps, links } = &self.dirs;
         for (dir, path) in [(dev, DEV), (caps, CAPS), (links, LINKS)] {
             for name in dir.leftovers()? {
-                if matches!(dir.entry(&name)?, Entry::Node(_) | Entry::Link(_)) {
+                if matches!(dir.entry(&name)?, NodeDirEntry::Node(_) | NodeDirEntry::Link(_)) {
                     self.steps.push(vec![Change::Remove { path: format!("{path}/{name}") }]);
                 }
             }
@@ -205,26 +205,26 @@ impl Plan<'_> {
         let same = |found: &NodeStat| (found.major, found.minor) == (node.major, node.minor);
         let mut steps = Vec::new();
         let other = match self.dirs.entry(path)? {
-            Entry::Node(found) if found == wanted => None,
+            NodeDirEntry::Node(found) if found == wanted => None,
             entry if !node.modify => {
                 let message = format!("{path} is the administrator's to make: the driver says so");
                 self.messages.detail(&message);
-                if !matches!(entry, Entry::Node(found) if same(&found)) {
+                if !matches!(entry, NodeDirEntry::Node(found) if same(&found)) {
                     return Ok(true);
                 }
                 None
             }
-            Entry::Absent => {
+            NodeDirEntry::Absent => {
                 steps.push(Change::Make(node.clone()));
                 None
             }
-            Entry::Node(found) => {
+            NodeDirEntry::Node(found) => {
                 steps.push(Change::Replace(node.clone()));
                 steps.extend(self.old_link(&found, path)?);
                 None
             }
-            Entry::Link(target) => Some(format!("a symbolic link to {target:?}")),
-            Entry::Other(what) => Some(what.to_owned()),
+            NodeDirEntry::Link(target) => Some(format!("a symbolic link to {target:?}")),
+            NodeDirEntry::Other(what) => Some(what.to_owned()),
         };
         if let Some(what) = other {
             let path = self.dirs.show(path);
@@ -239,9 +239,9 @@ impl Plan<'_> {
     fn link(&self, node: &DeviceNode) -> Result<Option<Change>> {
         let (path, target) = (link_path(node.major, node.minor), link_target(&node.path));
         Ok(match self.dirs.entry(&path)? {
-            Entry::Link(to) if to == target || to == node.path => None,
-            Entry::Absent | Entry::Link(_) => Some(Change::Link { path, target }),
-            Entry::Node(_) | Entry::Other(_) => {
+            NodeDirEntry::Link(to) if to == target || to == node.path => None,
+            NodeDirEntry::Absent | NodeDirEntry::Link(_) => Some(Change::Link { path, target }),
+            NodeDirEntry::Node(_) | NodeDirEntry::Other(_) => {
                 let path = self.dirs.show(&path);
                 let message =
                     format!("link {path}: something that is no link is there, and is left");
@@ -256,7 +256,7 @@ impl Plan<'_> {
         let link = link_path(found.major, found.minor);
         let is_its = |to: &str| to == path || to == link_target(path);
         Ok(match self.dirs.entry(&link)? {
-            Entry::Link(to) if is_its(&to) && !self.links.contains(&link) => {
+            NodeDirEntry::Link(to) if is_its(&to) && !self.links.contains(&link) => {
                 Some(Change::Remove { path: link })
             }
             _ => None,
@@ -290,7 +290,7 @@ impl Plan<'_> {
             }
         };
         for (minor, path) in old {
-            if let (Some(told), Entry::Node(found)) =
+            if let (Some(told), NodeDirEntry::Node(found)) =
                 (instances.get(&minor), self.dirs.entry(&path)?)
                 && (*told || found.major != caps)
             {
@@ -323,7 +323,7 @@ impl Plan<'_> {
     fn has_numbers_of(&self, node: &DeviceNode) -> Result<bool> {
         let numbers = (node.major, node.minor);
         let found = self.dirs.entry(&node.path)?;
-        Ok(matches!(found, Entry::Node(found) if (found.major, found.minor) == numbers))
+        Ok(matches!(found, NodeDirEntry::Node(found) if (found.major, found.minor) == numbers))
     }
 
     /// Directories that are needed and missing are made before all else.

@@ -101,8 +101,8 @@ fn read(machine: &dyn Machine, source: Source) -> Result<Discovery, Failure> {
 }
 
 /// The cure for an NVML that cannot be asked.
-pub fn explain(failure: nvml::Failure) -> Failure {
-    use nvml::Failure::{NotLoaded, VersionMismatch};
+pub fn explain(failure: nvml::NvmlError) -> Failure {
+    use nvml::NvmlError::{NotLoaded, VersionMismatch};
     let no_driver = matches!(failure, NotLoaded { .. } | VersionMismatch { .. });
     let error = without_nvml(failure);
     let or = if no_driver { "" } else { ", or use --source proc" };
@@ -110,19 +110,19 @@ pub fn explain(failure: nvml::Failure) -> Failure {
 }
 
 /// The same for what nobody but NVML can do.
-pub fn without_nvml(failure: nvml::Failure) -> Failure {
+pub fn without_nvml(failure: nvml::NvmlError) -> Failure {
     let cure = match failure {
-        nvml::Failure::NoLibrary { .. } => {
+        nvml::NvmlError::NoLibrary { .. } => {
             "install the driver's libnvidia-ml, or name its place with --driver-root or --library-search-path"
         }
-        nvml::Failure::Unusable { .. } => "use the driver's own library",
-        nvml::Failure::NotLoaded { .. } => {
+        nvml::NvmlError::Unusable { .. } => "use the driver's own library",
+        nvml::NvmlError::NotLoaded { .. } => {
             "run modprobe nvidia, and see dmesg when that fails; --node simulates a machine without one"
         }
-        nvml::Failure::VersionMismatch { .. } => {
+        nvml::NvmlError::VersionMismatch { .. } => {
             "a driver update is half done: reboot, or unload and load the nvidia modules"
         }
-        nvml::Failure::Call(_) => "see dmesg for the driver's own message",
+        nvml::NvmlError::Call(_) => "see dmesg for the driver's own message",
     };
     Failure::no_driver("ask", "nvml").because(failure).cure(cure)
 }

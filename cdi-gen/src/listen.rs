@@ -8,7 +8,7 @@ use crate::{
     node_source::NodeRoots,
     watch::driver_events::{FAILED, line},
 };
-use mig_cdi_sys::{Machine, end_with_parent, nvml};
+use mig_cdi_sys::{Machine, die_with_parent, nvml};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 
@@ -30,7 +30,7 @@ pub fn run_child(message: &str) -> ChildOutput {
 }
 
 fn listen(request: &ListenRequest) -> Result<()> {
-    end_with_parent()?;
+    die_with_parent()?;
     let node = NodeSource { roots: request.roots.clone(), source: Source::Nvml, simulated: None };
     let host = node.host()?;
     let write = |line: &str| {

@@ -77,10 +77,10 @@ impl NodeSource {
     ///
     /// # Errors
     /// When one of the roots is not a directory; the inner error when NVML cannot be asked.
-    pub fn divider(&self) -> Result<Result<Box<dyn nvml::Divider>, nvml::Failure>> {
+    pub fn partitioner(&self) -> Result<Result<Box<dyn nvml::Partitioner>, nvml::NvmlError>> {
         match &self.simulated {
-            None => Ok(self.host()?.divider()),
-            Some(node) => Ok(SimulatedMachine::new(node.clone()).divider()),
+            None => Ok(self.host()?.partitioner()),
+            Some(node) => Ok(SimulatedMachine::new(node.clone()).partitioner()),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{
 };
 use engine_cache::EngineCache;
 use external_changes::{below, is_foreign, is_foreign_node};
-use mig_cdi_sys::{Fingerprint, Manager, Outcome, Root, file_mark, is_root, nvml::Xid};
+use mig_cdi_sys::{FileStamp, Fingerprint, Outcome, Root, SdNotify, is_root, nvml::Xid};
 use prune::{Truth, prune};
 use refresh_trigger::{Due, RefreshTrigger, settled};
 use status::{LastError, NodeStatus, State, Status, now};
@@ -112,9 +112,9 @@ pub fn run_watch(
     }
     let mut watch = Watch::new(options, setup, read_setup, messages, on_event)?;
     (watch.on_event)(WatchEvent::Started);
-    watch.manager.tell("STATUS=looking at the node for the first time\n");
+    watch.manager.notify("STATUS=looking at the node for the first time\n");
     let ended = watch.run();
-    watch.manager.tell("STOPPING=1\n");
+    watch.manager.notify("STOPPING=1\n");
     watch.status.state = State::Stopped;
     watch.publish();
     ended
@@ -129,7 +129,7 @@ struct Watch<'a> {
     on_event: &'a mut dyn FnMut(WatchEvent),
     proc: Root,
     trigger: RefreshTrigger,
-    manager: Manager,
+    manager: SdNotify,
     targets: SpecTargets,
     status: Status,
     /// The capability tree when the specs were last written.
@@ -162,7 +162,7 @@ impl<'a> Watch<'a> {
             messages,
             on_event,
             trigger: RefreshTrigger::new(options.interval, options.resync)?,
-            manager: Manager::find(),
+            manager: SdNotify::from_env(),
             status: Status::new(targets.mig.file.path()),
             targets,
             good: None,
@@ -188,9 +188,9 @@ impl<'a> Watch<'a> {
             self.subscribe();
             self.publish();
             // WATCHDOG as well: one refresh may follow another without a wait between them.
-            self.manager.tell(&format!("READY=1\nWATCHDOG=1\nSTATUS={}\n", self.summary()));
+            self.manager.notify(&format!("READY=1\nWATCHDOG=1\nSTATUS={}\n", self.summary()));
             // The node has changed while it was read, or another program has replaced a file.
-            is_changing = !before.holds(&self.proc);
+            is_changing = !before.is_unchanged(&self.proc);
             if is_changing {
                 continue;
             }
@@ -200,7 +200,7 @@ impl<'a> Watch<'a> {
             match self.wait(&before)? {
                 Due::Stop => return Ok(()),
                 Due::Reload => {
-                    self.manager.tell_reloading();
+                    self.manager.notify_reloading();
                     self.report_xids();
                     self.trigger.ear.stop();
                     (self.on_event)(WatchEvent::Reload);
@@ -352,7 +352,7 @@ impl<'a> Watch<'a> {
     /// Handles a refresh that found devices and could confirm none. The two views may have been read in the middle of a change:
     /// only the second time, and only while the tree stands still, is the spec removed.
     fn nothing_certain(&mut self, before: &Fingerprint) {
-        let stands_still = before.holds(&self.proc);
+        let stands_still = before.is_unchanged(&self.proc);
         match self.was_uncertain && stands_still {
             false => self.prune(before),
             true => self.remove_spec(),
@@ -426,7 +426,7 @@ impl<'a> Watch<'a> {
     }
 
     fn marks(&self) -> Vec<Mark> {
-        self.targets.iter().map(|target| file_mark(&target.file.path())).collect()
+        self.targets.iter().map(|target| FileStamp::of(&target.file.path())).collect()
     }
 
     /// Writes `status.json` and the metrics.

@@ -26,7 +26,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-pub(crate) use backoff::{Backoff, about};
+pub(crate) use backoff::about;
 pub(crate) use notes::short;
 
 /// The label that names a layout: the contract of the GPU operator's MIG manager.

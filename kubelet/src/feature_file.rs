@@ -3,7 +3,7 @@
 //!
 //! A label lives as long as its file. A label that outlives the program lies: whoever ends calls [`remove`].
 
-use mig_cdi_sys::{Error, Outcome, SpecDir};
+use mig_cdi_sys::{Error, Outcome, TrustedDir};
 use std::{
     collections::BTreeMap,
     fmt::Write,
@@ -43,7 +43,7 @@ pub fn write(path: &Path, labels: &BTreeMap<String, String>) -> Result<bool, Fai
         // A String takes everything.
         let _ = writeln!(text, "{key}={value}");
     }
-    Ok(SpecDir::open_or_make(dir)?.replace(name, text.as_bytes())? == Outcome::Changed)
+    Ok(TrustedDir::open_or_make(dir)?.replace(name, text.as_bytes())? == Outcome::Changed)
 }
 
 /// Removes the file. True when it was there.
@@ -52,7 +52,7 @@ pub fn write(path: &Path, labels: &BTreeMap<String, String>) -> Result<bool, Fai
 /// [`Failure`].
 pub fn remove(path: &Path) -> Result<bool, Failure> {
     let (dir, name) = split(path)?;
-    match SpecDir::open_existing(dir)? {
+    match TrustedDir::open_existing(dir)? {
         Some(dir) => Ok(dir.remove(name)? == Outcome::Changed),
         None => Ok(false),
     }

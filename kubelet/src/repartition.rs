@@ -9,11 +9,12 @@ mod dividing;
 pub use dividing::{Dividing, Running};
 
 use crate::{
-    cluster::{Backoff, Cluster, Desired, Say, Severity, about},
+    cluster::{Cluster, Desired, Say, Severity, about},
     pod_resources,
 };
 use child::{RepartitionRequest, Step};
 use mig_cdi_gen::{Error, NodeRoots, generate::GenerateOptions, watch::WatchSetup};
+use mig_cdi_model::Backoff;
 use mig_cdi_partition::{
     InUse, LayoutFile,
     run::{ChangeOptions, HolderOptions},
@@ -221,7 +222,7 @@ impl Repartition {
                     }
                     self.cluster.set_state(Some("failed"), Some(&failed.reason), None);
                     self.cluster.event("RepartitionFailed", &failed.reason, Severity::Warning);
-                    let wait = about(backoff.next());
+                    let wait = about(backoff.next_wait());
                     if !self.wait(config, &failed, wait, desired).await {
                         return false;
                     }

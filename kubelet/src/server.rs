@@ -16,7 +16,8 @@ use crate::{
     say::{Teller, say},
     strategy::Resource,
 };
-use mig_cdi_sys::{file_mark, listen_at, remove_socket};
+use mig_cdi_model::Backoff;
+use mig_cdi_sys::{FileStamp, listen_at, remove_socket};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -69,7 +70,7 @@ pub async fn serve(
 /// A resource that is served.
 struct Running {
     socket: PathBuf,
-    mark: Option<[u64; 4]>,
+    mark: Option<FileStamp>,
     /// Dropped, it ends the server.
     _end: oneshot::Sender<()>,
     registered: bool,
@@ -80,10 +81,10 @@ struct Servers {
     roster: watch::Receiver<Arc<Roster>>,
     running: BTreeMap<Resource, Running>,
     /// Which kubelet they are known to.
-    kubelet: Option<[u64; 4]>,
+    kubelet: Option<FileStamp>,
     /// How many resources there were at the last look; they never get fewer.
     known: usize,
-    failures: u32,
+    backoff: Backoff,
     teller: Teller,
 }
 
@@ -96,7 +97,7 @@ impl Servers {
             running: BTreeMap::new(),
             kubelet: None,
             known: 0,
-            failures: 0,
+            backoff: Backoff::new(RETRY, RETRY_MOST),
             teller,
         }
     }
@@ -117,12 +118,12 @@ impl Servers {
     /// True when the kubelet is another one, a socket of ours has gone, or there is a resource more.
     fn has_news(&self) -> bool {
         self.kubelet_now() != self.kubelet
-            || self.running.values().any(|server| file_mark(&server.socket) != server.mark)
+            || self.running.values().any(|server| FileStamp::of(&server.socket) != server.mark)
             || self.roster.borrow().0.len() != self.known
     }
 
-    fn kubelet_now(&self) -> Option<[u64; 4]> {
-        file_mark(&self.place.dir.join(KUBELET))
+    fn kubelet_now(&self) -> Option<FileStamp> {
+        FileStamp::of(&self.place.dir.join(KUBELET))
     }
 
     /// Gives when to try again, after a failure.
@@ -131,9 +132,10 @@ impl Servers {
         if kubelet != self.kubelet {
             // It forgets all plugins when it starts, and empties its directory.
             self.running.values_mut().for_each(|server| server.registered = false);
-            (self.kubelet, self.failures) = (kubelet, 0);
+            self.kubelet = kubelet;
+            self.backoff.reset();
         }
-        self.running.retain(|_, server| file_mark(&server.socket) == server.mark);
+        self.running.retain(|_, server| FileStamp::of(&server.socket) == server.mark);
         let resources: BTreeSet<_> = self.roster.borrow_and_update().0.keys().cloned().collect();
         self.known = resources.len();
         let mut failed = false;
@@ -144,12 +146,10 @@ impl Servers {
             }
         }
         if !failed {
-            self.failures = 0;
+            self.backoff.reset();
             return None;
         }
-        let wait = RETRY.saturating_mul(1 << self.failures.min(6)).min(RETRY_MOST);
-        self.failures = self.failures.saturating_add(1);
-        Some(Instant::now() + wait)
+        Some(Instant::now() + self.backoff.next_wait())
     }
 
     async fn tend_one(&mut self, resource: &Resource) -> Result<(), String> {
@@ -190,14 +190,14 @@ impl Servers {
                 _ = ended => {}
             }
         });
-        let mark = file_mark(&socket);
+        let mark = FileStamp::of(&socket);
         Ok(Running { socket, mark, _end: end, registered: false })
     }
 
     fn end(&mut self) {
         for (_, server) in std::mem::take(&mut self.running) {
             // The kubelet sees that nobody is there.
-            if file_mark(&server.socket) == server.mark {
+            if FileStamp::of(&server.socket) == server.mark {
                 let _ = remove_socket(&server.socket);
             }
         }

@@ -13,14 +13,14 @@ use mig_cdi_layout::{Action, Home, Impossible, Plan, Wish, plan};
 use mig_cdi_model::Placement;
 use mig_cdi_sys::{
     Root,
-    nvml::{CallError, Divider, Division, ModeChange},
+    nvml::{CallError, GpuPartitioning, ModeChange, Partitioner},
 };
 
 /// What is to happen to a GPU.
 #[derive(Debug, Clone)]
 pub struct Change {
     /// As it is.
-    pub gpu: Division,
+    pub gpu: GpuPartitioning,
     /// As it shall be.
     pub goal: Layout,
     /// The MIG mode that it is to be put into.
@@ -32,8 +32,8 @@ pub struct Change {
 impl Change {
     /// Plans it. When nothing goes, it does not matter who holds what.
     pub fn new(
-        gpu: &Division,
-        all: &[Division],
+        gpu: &GpuPartitioning,
+        all: &[GpuPartitioning],
         holders: &Asked<'_>,
         goal: &Layout,
     ) -> Result<Change> {
@@ -45,8 +45,8 @@ impl Change {
 
     /// Plans it, knowing who holds what.
     pub fn with(
-        gpu: &Division,
-        all: &[Division],
+        gpu: &GpuPartitioning,
+        all: &[GpuPartitioning],
         holders: &Holders,
         goal: &Layout,
     ) -> Result<Change> {
@@ -82,12 +82,12 @@ impl Change {
 }
 
 /// `gpu 0`.
-pub fn label(gpu: &Division) -> String {
+pub fn label(gpu: &GpuPartitioning) -> String {
     format!("gpu {}", gpu.index)
 }
 
 /// What a GPU is divided into, so that nothing else is meant.
-pub fn layout_of(gpu: &Division, all: &[Division]) -> Layout {
+pub fn layout_of(gpu: &GpuPartitioning, all: &[GpuPartitioning]) -> Layout {
     match gpu.mig {
         Some(true) => {
             let instances = view::instances(gpu, &Holders::default());
@@ -97,7 +97,12 @@ pub fn layout_of(gpu: &Division, all: &[Division]) -> Layout {
     }
 }
 
-fn steps(gpu: &Division, all: &[Division], holders: &Holders, wish: &Wish) -> Result<Plan> {
+fn steps(
+    gpu: &GpuPartitioning,
+    all: &[GpuPartitioning],
+    holders: &Holders,
+    wish: &Wish,
+) -> Result<Plan> {
     plan(&view::offer(gpu, all), &view::instances(gpu, holders), wish).map_err(|impossible| {
         let kind = match impossible {
             Impossible::InUse { .. } => ErrorKind::Refused,
@@ -109,9 +114,9 @@ fn steps(gpu: &Division, all: &[Division], holders: &Holders, wish: &Wish) -> Re
 
 /// Whoever takes the steps.
 pub struct Worker<'a> {
-    pub divider: &'a dyn Divider,
+    pub partitioner: &'a dyn Partitioner,
     /// Every GPU as it was at the beginning: what others of a model offer.
-    pub all: &'a [Division],
+    pub all: &'a [GpuPartitioning],
     pub holders: &'a Asked<'a>,
     /// What is in use because somebody says so.
     pub told: &'a [InUse],
@@ -158,7 +163,7 @@ impl Worker<'_> {
 
     /// Takes a GPU from wherever it is to a layout, and looks whether it is there.
     pub fn reach(&self, uuid: &str, goal: &Layout) -> Result<()> {
-        let mut gpu = self.divider.gpu(uuid).map_err(|e| called(uuid, &e))?;
+        let mut gpu = self.partitioner.gpu(uuid).map_err(|e| called(uuid, &e))?;
         let mut change = Change::new(&gpu, self.all, self.holders, goal)?;
         if change.mode == Some(true) {
             self.set_mode(&gpu, true)?;
@@ -188,44 +193,44 @@ impl Worker<'_> {
         }
     }
 
-    fn read(&self, gpu: &Division) -> Result<Division> {
-        self.divider.gpu(&gpu.uuid).map_err(|e| called(&label(gpu), &e))
+    fn read(&self, gpu: &GpuPartitioning) -> Result<GpuPartitioning> {
+        self.partitioner.gpu(&gpu.uuid).map_err(|e| called(&label(gpu), &e))
     }
 
     /// One change of NVML. `made` are the GPU instances that this run has made, by placement.
     fn take(
         &self,
-        gpu: &Division,
+        gpu: &GpuPartitioning,
         action: &Action,
         made: &mut Vec<(Placement, u32)>,
     ) -> Result<(), CallError> {
-        let (divider, uuid) = (self.divider, gpu.uuid.as_str());
+        let (partitioner, uuid) = (self.partitioner, gpu.uuid.as_str());
         match *action {
-            Action::DestroyCompute { gi, ci } => divider.destroy_compute_instance(uuid, gi.0, ci.0),
-            Action::DestroyGpu { gi } => divider.destroy_gpu_instance(uuid, gi.0),
+            Action::DestroyCompute { gi, ci } => {
+                partitioner.destroy_compute_instance(uuid, gi.0, ci.0)
+            }
+            Action::DestroyGpu { gi } => partitioner.destroy_gpu_instance(uuid, gi.0),
             Action::CreateGpu { profile, placement, .. } => {
-                made.push((placement, divider.create_gpu_instance(uuid, profile, placement)?));
+                made.push((placement, partitioner.create_gpu_instance(uuid, profile, placement)?));
                 Ok(())
             }
             Action::CreateCompute { home, placement, .. } => {
                 let gi = match home {
                     Home::Kept(gi) => gi.0,
-                    Home::Made(place) => made
-                        .iter()
-                        .find_map(|(at, gi)| (*at == place).then_some(*gi))
-                        .ok_or_else(|| CallError {
-                            call: "nvmlDeviceGetGpuInstanceById",
-                            reason: "it was not made".to_owned(),
-                        })?,
+                    Home::Made(place) => {
+                        made.iter().find_map(|(at, gi)| (*at == place).then_some(*gi)).ok_or_else(
+                            || CallError::new("nvmlDeviceGetGpuInstanceById", "it was not made"),
+                        )?
+                    }
                 };
-                divider.create_compute_instance(uuid, gi, placement)
+                partitioner.create_compute_instance(uuid, gi, placement)
             }
         }
     }
 
     /// Where it takes a reset, nobody may have the GPU open; NVML would leave the change pending then. A
     /// mode that is pending is taken back, for the next reset would bring it.
-    fn set_mode(&self, gpu: &Division, on: bool) -> Result<()> {
+    fn set_mode(&self, gpu: &GpuPartitioning, on: bool) -> Result<()> {
         let label = label(gpu);
         let verb = if on { "turn MIG mode on" } else { "turn MIG mode off" };
         let operation = format!("{verb} of");
@@ -248,7 +253,7 @@ impl Worker<'_> {
         self.messages.detail(&format!("{label}: {verb}"));
         let set = |on| {
             let fail = |e| Error::failed(&operation, &label).because(e);
-            self.divider.set_mode(&gpu.uuid, on).map_err(fail)
+            self.partitioner.set_mode(&gpu.uuid, on).map_err(fail)
         };
         match set(on)? {
             ModeChange::Done => Ok(()),

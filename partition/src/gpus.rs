@@ -11,7 +11,7 @@ use mig_cdi_gen::{
 };
 use mig_cdi_model::GpuIndex;
 use mig_cdi_sys::{
-    nvml::{Divider, Division},
+    nvml::{GpuPartitioning, Partitioner},
     read_named,
 };
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ pub enum Goal {
 #[derive(Debug)]
 pub struct DesiredGpu<'a> {
     /// The GPU as it is.
-    pub gpu: &'a Division,
+    pub gpu: &'a GpuPartitioning,
     /// Its desired layout.
     pub layout: Layout,
     /// Place in a file that the layout comes from, such as `layouts.yaml: line 7`; `None` for a command line.
@@ -61,7 +61,7 @@ impl DesiredGpu<'_> {
     /// Those of `plan`.
     pub fn change(
         &self,
-        plan: impl FnOnce(&Division, &Layout) -> Result<Change>,
+        plan: impl FnOnce(&GpuPartitioning, &Layout) -> Result<Change>,
     ) -> Result<Change> {
         plan(self.gpu, &self.layout).map_err(|error| match (error.kind, &self.origin) {
             (ErrorKind::Usage, Some(origin)) => {
@@ -85,9 +85,9 @@ pub struct DesiredGpus<'a> {
 /// The GPUs of a node, and the interface that partitions them.
 pub struct Gpus {
     /// NVML, or a simulated node.
-    pub divider: Box<dyn Divider>,
+    pub partitioner: Box<dyn Partitioner>,
     /// GPUs that NVML can describe.
-    pub all: Vec<Division>,
+    pub all: Vec<GpuPartitioning>,
     /// Number of GPUs that it cannot.
     pub lost: usize,
 }
@@ -116,9 +116,10 @@ impl Gpus {
             return Err(Error::usage("", "--source proc")
                 .because("only nvml divides gpus and tells how they are divided"));
         }
-        let divider = node.divider()?.map_err(discover::without_nvml)?;
+        let partitioner = node.partitioner()?.map_err(discover::without_nvml)?;
         let (mut all, mut lost) = (Vec::new(), 0);
-        for (index, gpu) in divider.gpus().map_err(discover::without_nvml)?.into_iter().enumerate()
+        for (index, gpu) in
+            partitioner.gpus().map_err(discover::without_nvml)?.into_iter().enumerate()
         {
             match gpu {
                 Ok(gpu) => all.push(gpu),
@@ -128,7 +129,7 @@ impl Gpus {
                 }
             }
         }
-        Ok(Gpus { divider, all, lost })
+        Ok(Gpus { partitioner, all, lost })
     }
 
     /// The GPUs with the names that a layout can select them by.
@@ -136,7 +137,7 @@ impl Gpus {
     /// # Errors
     /// When NVML gives one a UUID or PCI address of another form.
     pub fn candidates(&self) -> Result<Vec<Candidate>> {
-        let candidate = |gpu: &Division| {
+        let candidate = |gpu: &GpuPartitioning| {
             let bad = |e| Error::failed("ask nvml of", label(gpu)).because(e);
             Ok(Candidate {
                 index: GpuIndex(gpu.index),

@@ -8,7 +8,7 @@
 use crate::containers;
 use mig_cdi_gen::{Error, Result};
 use mig_cdi_model::{SliceId, Topology, Variable};
-use mig_cdi_sys::{Root, nvml::Division, read_regular};
+use mig_cdi_sys::{Root, nvml::GpuPartitioning, read_regular};
 use serde::Deserialize;
 use std::{
     cell::OnceCell,
@@ -95,7 +95,7 @@ impl Holders {
     }
 
     /// What NVML says of programs.
-    pub fn add_processes(&mut self, divisions: &[Division], host: Option<&Root>) {
+    pub fn add_processes(&mut self, divisions: &[GpuPartitioning], host: Option<&Root>) {
         for gpu in divisions {
             for process in &gpu.processes {
                 let name = describe(host, &process.pid.to_string());
@@ -176,7 +176,7 @@ impl Holders {
     ///
     /// # Errors
     /// A lease that cannot be read: nobody could say what is not leased.
-    pub fn add_leases(&mut self, dir: &Path, divisions: &[Division]) -> Result<()> {
+    pub fn add_leases(&mut self, dir: &Path, divisions: &[GpuPartitioning]) -> Result<()> {
         for name in mig_cdi_sys::list_named(dir)?.unwrap_or_default() {
             if name.starts_with('.') {
                 continue;

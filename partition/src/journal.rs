@@ -4,7 +4,7 @@
 
 use mig_cdi_config::layouts::Layout;
 use mig_cdi_gen::{Error, Result};
-use mig_cdi_sys::{Lock, Root, SpecDir, is_root};
+use mig_cdi_sys::{Lock, Root, TrustedDir, is_root};
 use serde::{Deserialize, Serialize};
 use std::{path::Path, time::Duration};
 
@@ -58,7 +58,7 @@ impl Entry {
 /// The directory of the journal, and the lock that every process takes that changes GPUs.
 #[derive(Debug)]
 pub struct Desk {
-    dir: SpecDir,
+    dir: TrustedDir,
     boot: String,
     _lock: Lock,
 }
@@ -73,7 +73,7 @@ impl Desk {
         }
         let boot = host.read("/proc/sys/kernel/random/boot_id", LIMIT).ok().flatten();
         let boot = String::from_utf8(boot.unwrap_or_default()).unwrap_or_default();
-        let dir = SpecDir::open_or_make(dir)?;
+        let dir = TrustedDir::open_or_make(dir)?;
         let lock = dir.lock(PATIENCE)?;
         Ok(Desk { dir, boot: boot.trim().to_owned(), _lock: lock })
     }

@@ -188,8 +188,8 @@ impl Partitioning<'_> {
         told: &'a [InUse],
         host: Option<&'a Root>,
     ) -> Worker<'a> {
-        let divider = gpus.divider.as_ref();
-        Worker { divider, all: &gpus.all, holders, told, host, messages: self.messages }
+        let partitioner = gpus.partitioner.as_ref();
+        Worker { partitioner, all: &gpus.all, holders, told, host, messages: self.messages }
     }
 
     /// Finds who holds which slice. Where `must_see_all`, a process that cannot be looked into is a failure.
@@ -271,7 +271,10 @@ impl Partitioning<'_> {
 
 fn plan(
     desired: &[DesiredGpu<'_>],
-    change: impl Fn(&mig_cdi_sys::nvml::Division, &mig_cdi_config::layouts::Layout) -> Result<Change>,
+    change: impl Fn(
+        &mig_cdi_sys::nvml::GpuPartitioning,
+        &mig_cdi_config::layouts::Layout,
+    ) -> Result<Change>,
 ) -> Result<Vec<Change>> {
     desired.iter().map(|desired| desired.change(&change)).collect()
 }

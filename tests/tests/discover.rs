@@ -45,7 +45,7 @@ impl Machine for Changing {
         None
     }
 
-    fn nvml(&self) -> std::result::Result<nvml::Report, nvml::Failure> {
+    fn nvml(&self) -> std::result::Result<nvml::NvmlSnapshot, nvml::NvmlError> {
         self.looks.set(self.looks.get() + 1);
         self.after.nvml()
     }
@@ -92,7 +92,7 @@ impl Machine for Vanishing {
         None
     }
 
-    fn nvml(&self) -> std::result::Result<nvml::Report, nvml::Failure> {
+    fn nvml(&self) -> std::result::Result<nvml::NvmlSnapshot, nvml::NvmlError> {
         self.1.set(self.1.get() + 1);
         self.0.nvml()
     }

@@ -20,9 +20,9 @@ fn after(change: impl FnOnce(&FakeHost)) -> (bool, bool) {
     let host = FakeHost::new(&node("{ profile = \"2g.20gb\" }", "{ profile = \"3g.40gb\" }"));
     let proc = Root::open(&host.root()).unwrap();
     let seen = Fingerprint::take(&proc);
-    assert!(seen.holds_at_a_glance() && seen.holds(&proc), "before any change");
+    assert!(seen.is_unchanged_quick() && seen.is_unchanged(&proc), "before any change");
     change(&host);
-    (seen.holds_at_a_glance(), seen.holds(&proc))
+    (seen.is_unchanged_quick(), seen.is_unchanged(&proc))
 }
 
 fn capabilities(host: &FakeHost, below: &str) -> std::path::PathBuf {

@@ -44,7 +44,7 @@ pub enum Output {
     /// The file that the user names.
     File(PathBuf),
     /// The file of the kind in the last of the spec directories.
-    SpecDir,
+    TrustedDir,
 }
 
 /// Options of [`crate::generate::Generator`].

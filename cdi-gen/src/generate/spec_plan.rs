@@ -189,7 +189,7 @@ pub(super) fn target(options: &GenerateOptions, kind: &Kind) -> Result<Option<Ta
     let path = match &options.output {
         Output::Stdout => return Ok(None),
         Output::File(path) => path.clone(),
-        Output::SpecDir => {
+        Output::TrustedDir => {
             let file = format!("{}.{}", kind.file_stem(), format.suffix());
             options.spec_dirs.last().map_or_else(PathBuf::new, |dir| dir.join(file))
         }

@@ -2,7 +2,7 @@
 
 use super::status::{State, Status};
 use crate::{Error, Result};
-use mig_cdi_sys::SpecDir;
+use mig_cdi_sys::TrustedDir;
 use std::{fmt::Write, path::Path};
 
 /// The text.
@@ -61,6 +61,6 @@ pub(crate) fn write(status: &Status, path: &Path) -> Result<()> {
         return Err(Error::usage("write", path.display()).because("not the name of a file"));
     };
     let dir = if dir == Path::new("") { Path::new(".") } else { dir };
-    SpecDir::open_or_make(dir)?.replace(name, text(status).as_bytes())?;
+    TrustedDir::open_or_make(dir)?.replace(name, text(status).as_bytes())?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::{
     Error, Result,
     refresh::{Mark, RefreshReport},
 };
-use mig_cdi_sys::{SpecDir, read_regular};
+use mig_cdi_sys::{TrustedDir, read_regular};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -157,7 +157,7 @@ impl Status {
     pub fn write(&self, dir: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)
             .map_err(|e| Error::failed("write", "the status").because(e))?;
-        SpecDir::open_or_make(dir)?.replace(NAME, (text + "\n").as_bytes())?;
+        TrustedDir::open_or_make(dir)?.replace(NAME, (text + "\n").as_bytes())?;
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use crate::{
 };
 use mig_cdi_gen::{Error, MessageSink};
 use mig_cdi_partition::{Goal, LayoutFile, run::HolderOptions};
-use mig_cdi_sys::SpecDir;
+use mig_cdi_sys::TrustedDir;
 use std::path::Path;
 
 /// The goal that a command line names.
@@ -48,7 +48,7 @@ fn write(
     console: &Console,
     file: &Path,
     text: &str,
-    open: fn(&Path) -> mig_cdi_sys::Result<SpecDir>,
+    open: fn(&Path) -> mig_cdi_sys::Result<TrustedDir>,
 ) -> Result<(), Error> {
     let path = mig_cdi_sys::absolute(file)?;
     let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {

@@ -2,10 +2,11 @@
 
 use super::{
     Fault, Shared, Told,
-    backoff::{Backoff, about, part},
+    backoff::{about, jittered, part},
     lock,
 };
 use kube::api::WatchEvent;
+use mig_cdi_model::Backoff;
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_stream::StreamExt;
@@ -35,14 +36,14 @@ pub(super) async fn watch(shared: Arc<Shared>) {
         let wait = match ended {
             Ok(()) if lasted + SLACK.min(time / 2) >= time => part(first / 20),
             // The API server ends all its watches when it goes: not all of them may come back at once.
-            Ok(()) => backoff.wait(None),
+            Ok(()) => jittered(&mut backoff, None),
             Err(fault) if fault.is_gone() => {
                 CACHED.clone_into(&mut version);
-                backoff.wait(fault.later)
+                jittered(&mut backoff, fault.later)
             }
             Err(fault) => {
                 told.fault(&shared, "watch node", &fault);
-                backoff.wait(fault.later)
+                jittered(&mut backoff, fault.later)
             }
         };
         sleep(wait).await;
@@ -112,7 +113,7 @@ pub(super) async fn write(shared: Arc<Shared>) {
             }
             Err(fault) => {
                 told.fault(&shared, "write labels of node", &fault);
-                backoff.wait(fault.later)
+                jittered(&mut backoff, fault.later)
             }
         };
         sleep(wait).await;
@@ -141,7 +142,7 @@ pub(super) async fn post(shared: Arc<Shared>) {
                 if matches!(fault.code, Some(400 | 403 | 404 | 422)) {
                     lock(&shared.notes).done(&note);
                 }
-                backoff.wait(fault.later)
+                jittered(&mut backoff, fault.later)
             }
         };
         sleep(wait).await;

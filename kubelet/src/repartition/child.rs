@@ -9,7 +9,7 @@ use mig_cdi_partition::{
     Change, Goal, LayoutFile,
     run::{ChangeOptions, Partitioning},
 };
-use mig_cdi_sys::{Ran, run};
+use mig_cdi_sys::{ProgramOutput, run};
 use serde::{Deserialize, Serialize};
 use std::{
     path::Path,
@@ -115,7 +115,8 @@ impl MessageSink for LastError {
 /// # Errors
 /// When the step could not be taken, or the child did not end within `limit` and was killed.
 pub fn call(program: &Path, request: &RepartitionRequest, limit: Duration) -> Result<bool> {
-    let Ran { code, stdout, .. } = run(program, &child::args(SUBCOMMAND, request)?, limit)?;
+    let ProgramOutput { code, stdout, .. } =
+        run(program, &child::args(SUBCOMMAND, request)?, limit)?;
     match serde_json::from_str(&stdout) {
         Ok(RepartitionReply::Done { is_reached }) => Ok(is_reached),
         Ok(RepartitionReply::Failed(failure)) => Err(failure),

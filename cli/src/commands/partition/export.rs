@@ -9,7 +9,7 @@ use mig_cdi_config::layouts::{mig_parted_yaml, pinned_yaml};
 use mig_cdi_gen::{Error, ErrorKind, Exit};
 use mig_cdi_model::GpuIndex;
 use mig_cdi_partition::{CHECKPOINT, Gpus, layout_of, run::Partitioning};
-use mig_cdi_sys::SpecDir;
+use mig_cdi_sys::TrustedDir;
 
 pub(in super::super) fn export(
     partitioning: &Partitioning<'_>,
@@ -47,6 +47,6 @@ pub(in super::super) fn checkpoint(
             .because("not all gpus can be told of"));
     }
     let text = pinned(&gpus, CHECKPOINT)?;
-    super::write(console, &args.file, &text, SpecDir::open_or_make)?;
+    super::write(console, &args.file, &text, TrustedDir::open_or_make)?;
     Ok(Done { stdout: String::new(), exit: Exit::Success })
 }

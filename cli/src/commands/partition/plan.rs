@@ -8,7 +8,7 @@ use crate::{cli::PlanArgs, table::table};
 use mig_cdi_gen::{Error, Exit};
 use mig_cdi_layout::{Action, Home, Step};
 use mig_cdi_partition::{Change, Gpus, Holders, label, layout_of, run::Partitioning};
-use mig_cdi_sys::nvml::Division;
+use mig_cdi_sys::nvml::GpuPartitioning;
 use serde_json::{Value, json};
 
 pub(in super::super) fn plan(
@@ -84,7 +84,7 @@ pub(super) fn text(changes: &[Change]) -> String {
     table(["GPU", "STEP", "WHAT", "WHY"], &rows)
 }
 
-fn json(changes: &[Change], all: &[Division]) -> Result<String, Error> {
+fn json(changes: &[Change], all: &[GpuPartitioning]) -> Result<String, Error> {
     let gpu = |change: &Change| {
         let plan = change.plan.as_ref();
         let kept = plan.iter().flat_map(|plan| &plan.kept);

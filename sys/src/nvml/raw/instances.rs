@@ -1,9 +1,11 @@
-//! The calls about profiles, placements and instances: each function is one call of nvml.h, and says
-//! what NVML says.
+//! The calls about profiles, placements and instances: each function is one call of nvml.h with its errors.
+//!
+//! nvml-wrapper's `possible_placements` returns an empty list in every version up to 0.13, and it has no calls
+//! for instances.
 
 use super::{Answer, Device, Nvml, nvml_sym, nvml_try};
 use mig_cdi_model::Placement;
-use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::error::NvmlError as WrapperError;
 use nvml_wrapper_sys::bindings::{
     nvmlComputeInstance_t, nvmlComputeInstanceInfo_t, nvmlComputeInstancePlacement_t,
     nvmlComputeInstanceProfileInfo_t, nvmlGpuInstance_t, nvmlGpuInstanceInfo_t,
@@ -16,18 +18,18 @@ use std::{
     ptr,
 };
 
-/// A GPU instance, as long as it is not destroyed. NVML tells a handle that it no longer knows.
+/// Handle of a GPU instance, until that is destroyed. NVML answers an error to a handle that it no longer knows.
 #[derive(Clone, Copy)]
 pub(in crate::nvml) struct GpuHandle(nvmlGpuInstance_t);
 
-/// A compute instance, likewise.
+/// Handle of a compute instance, likewise.
 #[derive(Clone, Copy)]
 pub(in crate::nvml) struct ComputeHandle(nvmlComputeInstance_t);
 
-/// More than any GPU has of profiles' placements, or of instances.
+/// More than the number of placements of any profile, and of instances of any GPU.
 const MOST: u32 = 64;
 
-/// A profile of GPU instances by its number in nvml.h's enumeration, without its name.
+/// Reads a profile of GPU instances by its number in nvml.h's enumeration, without its name.
 pub(in crate::nvml) fn gpu_profile(
     nvml: &Nvml,
     gpu: &Device<'_>,
@@ -41,7 +43,7 @@ pub(in crate::nvml) fn gpu_profile(
     Ok(unsafe { info.assume_init() })
 }
 
-/// The name of a profile of GPU instances, `MIG 1g.10gb`, from the newest structure that the driver knows.
+/// Reads the name of a profile of GPU instances, `MIG 1g.10gb`, from the newest structure that the driver knows.
 pub(in crate::nvml) fn gpu_profile_name(
     nvml: &Nvml,
     gpu: &Device<'_>,
@@ -59,24 +61,24 @@ pub(in crate::nvml) fn gpu_profile_name(
     // SAFETY: as above.
     let mut info: nvmlGpuInstanceProfileInfo_v2_t = unsafe { MaybeUninit::zeroed().assume_init() };
     info.version = version::<nvmlGpuInstanceProfileInfo_v2_t>(2);
-    // SAFETY: as above, of version 2.
+    // SAFETY: as above, with version 2.
     nvml_try(unsafe { call(gpu.handle(), number, &raw mut info) })?;
     text(&info.name)
 }
 
-/// nvml.h, `NVML_STRUCT_VERSION`: the size, and the version in the highest byte.
+/// Computes `NVML_STRUCT_VERSION` of nvml.h: the size, with the version in the highest byte.
 fn version<T>(number: u32) -> u32 {
     u32::try_from(size_of::<T>()).unwrap_or(0) | number << 24
 }
 
-/// A text that ends before its array does.
+/// Reads a string that ends before its array does.
 fn text(bytes: &[c_char]) -> Answer<String> {
     let bytes: Vec<u8> = bytes.iter().flat_map(|byte| byte.to_ne_bytes()).collect();
-    let text = CStr::from_bytes_until_nul(&bytes).map_err(|_| NvmlError::Unknown)?;
+    let text = CStr::from_bytes_until_nul(&bytes).map_err(|_| WrapperError::Unknown)?;
     Ok(text.to_str()?.to_owned())
 }
 
-/// Where instances of a profile may sit, by the id within the device, whatever is there now.
+/// Possible placements of a profile on an empty GPU, by the id within the device.
 pub(in crate::nvml) fn gpu_placements(
     nvml: &Nvml,
     gpu: &Device<'_>,
@@ -91,7 +93,7 @@ pub(in crate::nvml) fn gpu_placements(
     Ok(found.iter().map(|p| Placement { start: p.start, size: p.size }).collect())
 }
 
-/// How many more instances of a profile would fit now.
+/// Number of further instances of a profile that fit now.
 pub(in crate::nvml) fn remaining(nvml: &Nvml, gpu: &Device<'_>, profile: u32) -> Answer<u32> {
     let call = nvml_sym(nvml.lib().nvmlDeviceGetGpuInstanceRemainingCapacity.as_ref())?;
     let mut count = 0;
@@ -100,7 +102,7 @@ pub(in crate::nvml) fn remaining(nvml: &Nvml, gpu: &Device<'_>, profile: u32) ->
     Ok(count)
 }
 
-/// The GPU instances of a profile.
+/// GPU instances of a profile.
 pub(in crate::nvml) fn gpu_instances(
     nvml: &Nvml,
     gpu: &Device<'_>,
@@ -114,7 +116,7 @@ pub(in crate::nvml) fn gpu_instances(
     Ok(found.into_iter().map(GpuHandle).collect())
 }
 
-/// The GPU instance with an id.
+/// Finds the GPU instance with an id.
 pub(in crate::nvml) fn gpu_instance(nvml: &Nvml, gpu: &Device<'_>, id: u32) -> Answer<GpuHandle> {
     let call = nvml_sym(nvml.lib().nvmlDeviceGetGpuInstanceById.as_ref())?;
     let mut handle = ptr::null_mut();
@@ -130,13 +132,14 @@ pub(in crate::nvml) fn gpu_instance_info(
 ) -> Answer<nvmlGpuInstanceInfo_t> {
     let call = nvml_sym(nvml.lib().nvmlGpuInstanceGetInfo.as_ref())?;
     let mut info = MaybeUninit::zeroed();
-    // SAFETY: NVML gave `instance`; this structure has no version.
+    // SAFETY: NVML has returned `instance`; this structure has no version.
     nvml_try(unsafe { call(instance.0, info.as_mut_ptr()) })?;
     // SAFETY: all zeroes is a value of this structure of integers and pointers, and NVML has filled it.
     Ok(unsafe { info.assume_init() })
 }
 
-/// A profile of compute instances by its number in nvml.h's enumeration, engines shared.
+/// Reads a profile of compute instances by its number in nvml.h's enumeration, with shared engines: the only
+/// kind that nvml.h has.
 pub(in crate::nvml) fn compute_profile(
     nvml: &Nvml,
     instance: GpuHandle,
@@ -145,13 +148,13 @@ pub(in crate::nvml) fn compute_profile(
     const SHARED: u32 = 0;
     let call = nvml_sym(nvml.lib().nvmlGpuInstanceGetComputeInstanceProfileInfo.as_ref())?;
     let mut info = MaybeUninit::zeroed();
-    // SAFETY: NVML gave `instance`; this structure has no version.
+    // SAFETY: NVML has returned `instance`; this structure has no version.
     nvml_try(unsafe { call(instance.0, number, SHARED, info.as_mut_ptr()) })?;
     // SAFETY: all zeroes is a value of this structure of integers, and NVML has filled it.
     Ok(unsafe { info.assume_init() })
 }
 
-/// Where compute instances of a profile may sit in a GPU instance, whatever is there now.
+/// Possible placements of a profile of compute instances in an empty GPU instance.
 pub(in crate::nvml) fn compute_placements(
     nvml: &Nvml,
     instance: GpuHandle,
@@ -160,13 +163,13 @@ pub(in crate::nvml) fn compute_placements(
     let call = nvml_sym(nvml.lib().nvmlGpuInstanceGetComputeInstancePossiblePlacements.as_ref())?;
     let none = nvmlComputeInstancePlacement_t { start: 0, size: 0 };
     let found = list(none, |array, count| {
-        // SAFETY: NVML gave `instance`; `array` holds `count` elements.
+        // SAFETY: NVML has returned `instance`; `array` holds `count` elements.
         nvml_try(unsafe { call(instance.0, profile, array, count) })
     })?;
     Ok(found.iter().map(|p| Placement { start: p.start, size: p.size }).collect())
 }
 
-/// The compute instances of a profile.
+/// Compute instances of a profile.
 pub(in crate::nvml) fn compute_instances(
     nvml: &Nvml,
     instance: GpuHandle,
@@ -174,13 +177,13 @@ pub(in crate::nvml) fn compute_instances(
 ) -> Answer<Vec<ComputeHandle>> {
     let call = nvml_sym(nvml.lib().nvmlGpuInstanceGetComputeInstances.as_ref())?;
     let found = list(ptr::null_mut(), |array, count| {
-        // SAFETY: NVML gave `instance`; `array` holds more elements than a GPU has instances.
+        // SAFETY: NVML has returned `instance`; `array` holds more elements than a GPU has instances.
         nvml_try(unsafe { call(instance.0, profile, array, count) })
     })?;
     Ok(found.into_iter().map(ComputeHandle).collect())
 }
 
-/// The compute instance with an id.
+/// Finds the compute instance with an id.
 pub(in crate::nvml) fn compute_instance(
     nvml: &Nvml,
     instance: GpuHandle,
@@ -188,7 +191,7 @@ pub(in crate::nvml) fn compute_instance(
 ) -> Answer<ComputeHandle> {
     let call = nvml_sym(nvml.lib().nvmlGpuInstanceGetComputeInstanceById.as_ref())?;
     let mut handle = ptr::null_mut();
-    // SAFETY: NVML gave `instance`.
+    // SAFETY: NVML has returned `instance`.
     nvml_try(unsafe { call(instance.0, id, &raw mut handle) })?;
     Ok(ComputeHandle(handle))
 }
@@ -200,13 +203,13 @@ pub(in crate::nvml) fn compute_instance_info(
 ) -> Answer<nvmlComputeInstanceInfo_t> {
     let call = nvml_sym(nvml.lib().nvmlComputeInstanceGetInfo_v2.as_ref())?;
     let mut info = MaybeUninit::zeroed();
-    // SAFETY: NVML gave `instance`; `info` has the size of version 2, which has no version field.
+    // SAFETY: NVML has returned `instance`; `info` has the size of version 2, which has no version field.
     nvml_try(unsafe { call(instance.0, info.as_mut_ptr()) })?;
     // SAFETY: all zeroes is a value of this structure of integers and pointers, and NVML has filled it.
     Ok(unsafe { info.assume_init() })
 }
 
-/// Makes a GPU instance at a place.
+/// Creates a GPU instance at a placement.
 pub(in crate::nvml) fn create_gpu_instance(
     nvml: &Nvml,
     gpu: &Device<'_>,
@@ -221,8 +224,8 @@ pub(in crate::nvml) fn create_gpu_instance(
     Ok(GpuHandle(handle))
 }
 
-/// Makes a compute instance at a place, or where the driver likes when it takes no place: the first
-/// drivers with MIG have no such call.
+/// Creates a compute instance at a placement, or where the driver chooses if it cannot be told: the first
+/// drivers with MIG lack that call.
 pub(in crate::nvml) fn create_compute_instance(
     nvml: &Nvml,
     instance: GpuHandle,
@@ -232,11 +235,11 @@ pub(in crate::nvml) fn create_compute_instance(
     let mut handle = ptr::null_mut();
     let placement = nvmlComputeInstancePlacement_t { start: at.start, size: at.size };
     if let Ok(call) = &nvml.lib().nvmlGpuInstanceCreateComputeInstanceWithPlacement {
-        // SAFETY: NVML gave `instance`; see the head of raw.rs.
+        // SAFETY: NVML has returned `instance`; see the head of raw.rs.
         nvml_try(unsafe { call(instance.0, profile, &raw const placement, &raw mut handle) })?;
     } else {
         let call = nvml_sym(nvml.lib().nvmlGpuInstanceCreateComputeInstance.as_ref())?;
-        // SAFETY: NVML gave `instance`.
+        // SAFETY: NVML has returned `instance`.
         nvml_try(unsafe { call(instance.0, profile, &raw mut handle) })?;
     }
     Ok(ComputeHandle(handle))
@@ -245,7 +248,7 @@ pub(in crate::nvml) fn create_compute_instance(
 /// Destroys a GPU instance.
 pub(in crate::nvml) fn destroy_gpu_instance(nvml: &Nvml, instance: GpuHandle) -> Answer<()> {
     let call = nvml_sym(nvml.lib().nvmlGpuInstanceDestroy.as_ref())?;
-    // SAFETY: NVML gave `instance`, and the caller drops it.
+    // SAFETY: NVML has returned `instance`, and the caller drops it.
     nvml_try(unsafe { call(instance.0) })
 }
 
@@ -255,11 +258,12 @@ pub(in crate::nvml) fn destroy_compute_instance(
     instance: ComputeHandle,
 ) -> Answer<()> {
     let call = nvml_sym(nvml.lib().nvmlComputeInstanceDestroy.as_ref())?;
-    // SAFETY: NVML gave `instance`, and the caller drops it.
+    // SAFETY: NVML has returned `instance`, and the caller drops it.
     nvml_try(unsafe { call(instance.0) })
 }
 
-/// What NVML writes into an array whose length it is told and tells.
+/// Calls a function that fills an array, with its capacity in `count` and the number of elements there
+/// afterwards.
 fn list<T: Copy>(none: T, call: impl Fn(*mut T, *mut u32) -> Answer<()>) -> Answer<Vec<T>> {
     let (mut array, mut count) = (vec![none; MOST as usize], MOST);
     call(array.as_mut_ptr(), &raw mut count)?;

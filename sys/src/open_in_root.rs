@@ -1,9 +1,12 @@
 //! Opening a path so that it cannot lead out of a directory, whatever others rename or link meanwhile.
 //!
-//! The kernel does it in one call, openat2 (Linux 5.6). Where it has none, or a filter of system calls
-//! hides it, the same is done a name at a time: every step is taken from a handle of the directory before it, no step
-//! follows a link, and the text of a link is resolved from where it stands, as more names. A `..` goes back
+//! The kernel does it in one call, openat2 (Linux 5.6). Where it lacks the call, or a filter of system calls
+//! hides it, the same is done one name at a time: every step starts from a handle of the directory before it, no
+//! step follows a link, and the text of a link is resolved from where it stands, as more names. A `..` goes back
 //! to the handle that the walk came by, and not to wherever that directory has been moved.
+//!
+//! Never resolve a path of a container in another way: a string that was checked and is used again can lead
+//! elsewhere the second time (CVE-2024-0132, CVE-2025-23359, CVE-2026-24260).
 
 use nix::{
     Result,
@@ -23,105 +26,111 @@ use std::{
     path::Path,
 };
 
-/// How often openat2 is asked before its "try again" is taken for an answer: it gives up on a `..` while anything
+/// Number of openat2 calls before its "try again" is taken for an answer: it gives up on a `..` while anything
 /// on the machine is renamed or mounted (openat2(2), `EAGAIN`).
 const TRIES: usize = 128;
 
-/// After so many links the kernel gives up too (`path_resolution(7)`).
+/// Number of links after which the kernel gives up too (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
-/// What becomes of links on the way.
+/// The treatment of symbolic links in a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Links {
-    /// They lead to what they name below the directory; those of `/proc` that lead to what is open, nowhere.
+    /// They are followed below the directory. Magic links of `/proc`, which lead to open files, are refused.
     Followed,
-    /// A path with a link in it leads nowhere.
+    /// A path with a link in it is refused.
     Refused,
 }
 
-/// Opens `path` as if `root` were the root of the file system. `path` is taken from there, with a `/` in front or without.
-pub(crate) fn open_within(
+/// Opens `path` as if `root` were the root of the file system. `path` starts there, with a leading `/` or without.
+pub(crate) fn open_in_root(
     root: impl AsFd,
     path: &Path,
     flags: OFlag,
     links: Links,
 ) -> Result<OwnedFd> {
     let flags = flags | OFlag::O_CLOEXEC;
+    // IN_ROOT, not BENEATH: an absolute link of an image or a driver container is meant from its own root.
+    // NO_MAGICLINKS: /proc/self/root and /proc/self/fd/N would jump out of any root.
     let resolve = ResolveFlag::RESOLVE_IN_ROOT
         | match links {
             Links::Followed => ResolveFlag::RESOLVE_NO_MAGICLINKS,
             Links::Refused => ResolveFlag::RESOLVE_NO_SYMLINKS,
         };
     let how = OpenHow::new().flags(flags).resolve(resolve);
-    // An empty path is none to the kernel.
-    let asked = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    let mut tries = (0..TRIES).map(|_| openat2(root.as_fd(), asked, how));
+    // The kernel answers ENOENT to an empty path.
+    let nonempty = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let mut tries = (0..TRIES).map(|_| openat2(root.as_fd(), nonempty, how));
     match tries.find(|opened| !matches!(opened, Err(Errno::EAGAIN))).unwrap_or(Err(Errno::EAGAIN)) {
-        // Filters that are older than the call say EPERM, and newer ones that it is not there.
+        // seccomp filters that are older than the call answer EPERM, newer ones ENOSYS.
         Err(Errno::ENOSYS | Errno::EPERM) => walk(root, path, flags, links),
         opened => opened,
     }
 }
 
-/// The same without openat2.
+/// Opens `path` as [`open_in_root`] does, without openat2.
 fn walk(root: impl AsFd, path: &Path, flags: OFlag, links: Links) -> Result<OwnedFd> {
-    let place = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    // The way from the root to where the walk is, and the names that are left, the next one last.
-    let mut way = vec![openat(&root, ".", place | OFlag::O_DIRECTORY, Mode::empty())?];
-    let mut left = names(path.as_os_str().as_bytes());
+    // O_PATH opens anything, even a device or a fifo, without an effect on it (open(2)).
+    let handle = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    // Handles from the root to the current directory, and the names that remain, the next one last.
+    let mut parents = vec![openat(&root, ".", handle | OFlag::O_DIRECTORY, Mode::empty())?];
+    let mut remaining = names(path.as_os_str().as_bytes());
     let mut turns = 0;
-    while let Some(name) = left.pop() {
-        let parent = way.last().ok_or(Errno::ENOENT)?;
+    while let Some(name) = remaining.pop() {
+        let parent = parents.last().ok_or(Errno::ENOENT)?;
         if name == "." || name == ".." {
             let up = usize::from(name == "..");
-            way.truncate((way.len() - up).max(1));
+            parents.truncate((parents.len() - up).max(1));
             continue;
         }
-        let found = openat(parent, name.as_os_str(), place | OFlag::O_NOFOLLOW, Mode::empty())?;
-        let kind = kind(&found)?;
-        if kind != SFlag::S_IFLNK && !left.is_empty() {
+        let entry = openat(parent, name.as_os_str(), handle | OFlag::O_NOFOLLOW, Mode::empty())?;
+        let kind = kind(&entry)?;
+        if kind != SFlag::S_IFLNK && !remaining.is_empty() {
             if kind != SFlag::S_IFDIR {
                 return Err(Errno::ENOTDIR);
             }
-            way.push(found);
+            parents.push(entry);
             continue;
         }
-        if kind != SFlag::S_IFLNK || (left.is_empty() && flags.contains(OFlag::O_NOFOLLOW)) {
-            match last(parent, &name, found, flags) {
-                // Until now it was no link: another look.
-                Err(Errno::ELOOP) if kind != SFlag::S_IFLNK => left.push(name),
+        if kind != SFlag::S_IFLNK || (remaining.is_empty() && flags.contains(OFlag::O_NOFOLLOW)) {
+            match open_last(parent, &name, entry, flags) {
+                // A link has taken the place of what was examined: examine it again.
+                Err(Errno::ELOOP) if kind != SFlag::S_IFLNK => remaining.push(name),
                 done => return done,
             }
         } else {
-            let to = readlinkat(&found, "")?;
-            if links == Links::Refused || is_magic(&found, to.as_bytes())? {
+            let target = readlinkat(&entry, "")?;
+            if links == Links::Refused || is_magic(&entry, target.as_bytes())? {
                 return Err(Errno::ELOOP);
             }
-            if to.as_bytes().starts_with(b"/") {
-                way.truncate(1);
+            if target.as_bytes().starts_with(b"/") {
+                parents.truncate(1);
             }
-            left.extend(names(to.as_bytes()));
+            remaining.extend(names(target.as_bytes()));
         }
         turns += 1;
         if turns > MAX_LINKS {
             return Err(Errno::ELOOP);
         }
     }
-    openat(way.last().ok_or(Errno::ENOENT)?, ".", flags, Mode::empty())
+    openat(parents.last().ok_or(Errno::ENOENT)?, ".", flags, Mode::empty())
 }
 
-/// The end of a path, of which `found` is a handle: opened as it was asked for.
-fn last(parent: &OwnedFd, name: &OsString, found: OwnedFd, flags: OFlag) -> Result<OwnedFd> {
+/// Opens the last name of a path, of which `entry` is a handle, with the flags that were asked for.
+fn open_last(parent: &OwnedFd, name: &OsString, entry: OwnedFd, flags: OFlag) -> Result<OwnedFd> {
+    // By name, since /proc/self/fd, the way from an O_PATH handle to a readable one, may not be mounted.
+    // O_NOFOLLOW turns a link that came meanwhile into ELOOP.
     if !flags.contains(OFlag::O_PATH) {
         return openat(parent, name.as_os_str(), flags | OFlag::O_NOFOLLOW, Mode::empty());
     }
-    match flags.contains(OFlag::O_DIRECTORY) && kind(&found)? != SFlag::S_IFDIR {
+    // With O_PATH the kernel checks O_DIRECTORY only at the open, and `entry` was opened without it.
+    match flags.contains(OFlag::O_DIRECTORY) && kind(&entry)? != SFlag::S_IFDIR {
         true => Err(Errno::ENOTDIR),
-        false => Ok(found),
+        false => Ok(entry),
     }
 }
 
-/// The names of a path, the first one last. A slash at its end is a `.`: what is there must be a directory.
+/// Names of a path, the first one last. A slash at its end counts as a `.`: the path must be a directory.
 fn names(path: &[u8]) -> Vec<OsString> {
     let end = path.ends_with(b"/").then_some(&b"."[..]);
     let parts = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
@@ -131,8 +140,9 @@ fn names(path: &[u8]) -> Vec<OsString> {
     names
 }
 
-/// True for a link of `/proc` that leads to what is open, of which its text is only a description
-/// (symlink(7)). The others there are `self`, `thread-self`, and those that start with `self/`.
+/// True for a magic link of `/proc`: it leads to an open file, and its text only describes that (symlink(7)).
+/// The plain links there are `self` and `thread-self`, whose text is a number, and those whose text starts
+/// with `self/`.
 fn is_magic(link: &OwnedFd, text: &[u8]) -> Result<bool> {
     let plain = text.starts_with(b"self/") || text.first().is_some_and(u8::is_ascii_digit);
     Ok(!plain && fstatfs(link)?.filesystem_type() == PROC_SUPER_MAGIC)
@@ -147,17 +157,17 @@ mod tests {
     use super::*;
     use std::{fs, os::unix::fs::symlink};
 
-    /// What was opened, as the kernel tells it apart.
-    fn told(opened: Result<OwnedFd>) -> Result<(u64, u64, SFlag)> {
+    /// Identity and type of the opened file.
+    fn identity(opened: Result<OwnedFd>) -> Result<(u64, u64, SFlag)> {
         let fd = opened?;
         let stat = fstat(&fd)?;
         Ok((stat.st_dev, stat.st_ino, kind(&fd)?))
     }
 
-    /// Every path of up to four of these names, asked of both.
+    /// Every path of up to four of these names, opened in both ways.
     #[test]
-    fn the_walk_ends_where_openat2_does() {
-        let dir = std::env::temp_dir().join(format!("mig-cdi-within-{}", std::process::id()));
+    fn the_walk_opens_the_same_file_as_openat2() {
+        let dir = std::env::temp_dir().join(format!("mig-cdi-open-in-root-{}", std::process::id()));
         let (outside, root) = (dir.join("outside"), dir.join("root"));
         fs::create_dir_all(&outside).unwrap();
         fs::create_dir_all(root.join("d/e")).unwrap();
@@ -179,7 +189,7 @@ mod tests {
             symlink(to, root.join(link)).unwrap();
         }
         let handle = fs::File::open(&root).unwrap();
-        let words = [
+        let names = [
             "", ".", "..", "d", "e", "f", "abs", "up", "out", "file", "slash", "me", "back",
             "self", "none",
         ];
@@ -188,7 +198,7 @@ mod tests {
         for _ in 0..4 {
             longest = longest
                 .iter()
-                .flat_map(|path| words.iter().map(move |word| format!("{path}/{word}")))
+                .flat_map(|path| names.iter().map(move |name| format!("{path}/{name}")))
                 .collect();
             paths.extend_from_slice(&longest);
         }
@@ -207,8 +217,8 @@ mod tests {
             for flags in kinds {
                 for links in [Links::Followed, Links::Refused] {
                     let path = Path::new(path);
-                    let kernel = told(open_within(&handle, path, flags, links));
-                    let ours = told(walk(&handle, path, flags | OFlag::O_CLOEXEC, links));
+                    let kernel = identity(open_in_root(&handle, path, flags, links));
+                    let ours = identity(walk(&handle, path, flags | OFlag::O_CLOEXEC, links));
                     assert_eq!(ours, kernel, "{path:?} {flags:?} {links:?}");
                     opened += usize::from(ours.is_ok());
                 }
@@ -218,9 +228,9 @@ mod tests {
         fs::remove_dir_all(dir).unwrap();
     }
 
-    /// Of `/proc`, which has links that lead out of any root.
+    /// `/proc` has links that lead out of any root.
     #[test]
-    fn links_to_what_is_open_lead_nowhere() {
+    fn magic_links_are_refused() {
         let proc = fs::File::open("/proc").unwrap();
         for path in [
             "self/root",
@@ -236,7 +246,7 @@ mod tests {
             "1/root",
         ] {
             for flags in [OFlag::O_PATH, OFlag::O_RDONLY, OFlag::O_PATH | OFlag::O_NOFOLLOW] {
-                let kernel = open_within(&proc, Path::new(path), flags, Links::Followed).map(drop);
+                let kernel = open_in_root(&proc, Path::new(path), flags, Links::Followed).map(drop);
                 let ours = walk(&proc, Path::new(path), flags, Links::Followed).map(drop);
                 assert_eq!(ours, kernel, "{path} {flags:?}");
             }

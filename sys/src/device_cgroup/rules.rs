@@ -2,11 +2,12 @@
 
 use mig_cdi_model::{Major, Minor};
 
-/// What `devices.allow` must be given so that a character device may be read and written, or `None`
-/// when a rule of `devices.list` covers it.
+/// Line for `devices.allow` that lets a character device be read and written, or `None` when a rule of
+/// `devices.list` already allows that. Lines are `c MAJOR:MINOR rwm`.
 ///
-/// Only one rule as a whole allows an access (`match_exception` in `security/device_cgroup.c`), and
-/// rules of the same numbers are joined: what is added can be taken away again exactly.
+/// Two rules do not add up: one of them must allow the whole access (`match_exception` in
+/// `security/device_cgroup.c`). Rules with the same numbers are merged, so only the missing letters are added, and
+/// `devices.deny` with the same line restores the old rule exactly.
 pub(super) fn missing(list: &str, major: Major, minor: Minor) -> Option<String> {
     let (major, minor) = (major.to_string(), minor.to_string());
     let mut exact = "";
@@ -14,6 +15,7 @@ pub(super) fn missing(list: &str, major: Major, minor: Minor) -> Option<String> 
         let mut fields = line.split([' ', ':']);
         let mut next = || fields.next().unwrap_or_default();
         let (kind, its_major, its_minor, access) = (next(), next(), next(), next());
+        // The kernel shows -1, "any", as `*` (`set_majmin`).
         let covers = |number, ours: &str| number == "*" || number == ours;
         let ours = kind == "c" && covers(its_major, &major) && covers(its_minor, &minor);
         if kind == "a" || ours && access.contains('r') && access.contains('w') {
