@@ -1,11 +1,11 @@
-//! How long to wait before the next try, so that ten thousand nodes do not try at once.
+//! Delays between tries, random so that the nodes of a cluster do not try at the same moment.
 
 use std::{
     hash::{BuildHasher, RandomState},
     time::Duration,
 };
 
-/// Waits that double up to a limit, each a random part of the whole.
+/// Delays that double up to a limit. Each wait is a random part of its delay.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     first: Duration,
@@ -18,36 +18,37 @@ impl Backoff {
         Backoff { first, limit, next: first }
     }
 
-    /// How long to wait now: a random part of the whole, so that those who failed together do
-    /// not come back together. Never shorter than the server asked for.
+    /// Returns the next wait: the time that the server asked for, and a random part of the next delay. Clients that failed
+    /// together do not come back together.
     pub(crate) fn wait(&mut self, asked: Option<Duration>) -> Duration {
         asked.unwrap_or_default() + part(self.next())
     }
 
-    /// The whole that a wait would be a part of.
+    /// Returns the next delay.
     pub(crate) fn next(&mut self) -> Duration {
         let whole = self.next;
         self.next = (whole * 2).min(self.limit);
         whole
     }
 
-    /// It went well.
+    /// Starts again with the first delay, after a success.
     pub(crate) fn reset(&mut self) {
         self.next = self.first;
     }
 }
 
-/// A random part of a time.
+/// Returns a random part of a time.
 pub(crate) fn part(whole: Duration) -> Duration {
     whole.mul_f64(f64::from(random()) / f64::from(u32::MAX))
 }
 
-/// Half of a time and a random part of the other half.
+/// Returns half of a time and a random part of the other half.
 pub(crate) fn about(whole: Duration) -> Duration {
     whole / 2 + part(whole / 2)
 }
 
-/// The keys of std's hasher come from the kernel, and differ from call to call.
+/// Returns a random number. std takes the keys of its hasher from the kernel once for each thread, and adds one for each
+/// hasher (`std::hash::RandomState::new`), so every call returns another number.
 pub(crate) fn random() -> u32 {
     let bytes = RandomState::new().hash_one(0_u8).to_le_bytes();
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
