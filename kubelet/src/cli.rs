@@ -81,18 +81,18 @@ pub struct KubeletArgs {
 pub enum Child {
     /// Make device nodes and specs current once
     #[command(hide = true)]
-    Refresh(ChildArgs),
+    Refresh(StepArgs),
     /// Report the driver's events
     #[command(hide = true)]
-    Listen(ChildArgs),
+    Listen(StepArgs),
     /// Partition GPUs
     #[command(hide = true)]
-    Repartition(ChildArgs),
+    Repartition(StepArgs),
 }
 
 /// Arguments of a step.
 #[derive(Debug, Args)]
-pub struct ChildArgs {
+pub struct StepArgs {
     /// Request of the parent process, in JSON
     pub request: String,
 }

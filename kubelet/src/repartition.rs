@@ -13,7 +13,7 @@ use crate::{
     cluster::{Backoff, Cluster, Desired, EventType, LogSink, RetryDelays, about},
     pod_resources,
 };
-use child::{RepartitionRequest, Step};
+use child::{RepartitionRequest, RepartitionStep};
 use mig_cdi_gen::{Exit, Failure, NodeRoots, generate::GenerateOptions, watch::WatchSetup};
 use mig_cdi_partition::{
     InUse, LayoutFile,
@@ -254,20 +254,25 @@ impl Repartition {
         {
             // A change that was cut off, with this program or the machine, is completed first.
             let _pause = self.gate.pause(config);
-            step(Step::Resume, held.clone()).await?;
+            step(RepartitionStep::Resume, held.clone()).await?;
         }
-        if step(Step::Plan, held.clone()).await? {
+        if step(RepartitionStep::Plan, held.clone()).await? {
             return Ok(false);
         }
         let _pause = self.gate.pause(config);
         // Read again: a pod may have got a slice before the pause began.
         let held = self.held().await.map_err(|e| fail(e.to_string(), Vec::new(), &held))?;
-        step(Step::Apply, held).await?;
+        step(RepartitionStep::Apply, held).await?;
         Ok(true)
     }
 
     /// Takes a step in a child process. Returns true when the layout is reached.
-    async fn take(&self, step: Step, config: &str, held: &Held) -> Result<bool, Failure> {
+    async fn take(
+        &self,
+        step: RepartitionStep,
+        config: &str,
+        held: &Held,
+    ) -> Result<bool, Failure> {
         let settings = &self.settings;
         // The step finds processes by itself. A pod that was admitted and has no process yet is known to the kubelet only.
         let in_use = held.iter().map(|(id, holder)| InUse { id: id.clone(), who: holder.clone() });

@@ -10,7 +10,10 @@ pub enum Strategy {
     None,
     /// Slices of the most common profile are nvidia.com/gpu
     Single,
-    /// Slices are nvidia.com/mig-<profile>; GPUs that are not in MIG mode are nvidia.com/gpu
+    /// Slices are `nvidia.com/mig-<profile>`; GPUs that are not in MIG mode are nvidia.com/gpu
+    #[value(
+        help = "Slices are nvidia.com/mig-<profile>; GPUs that are not in MIG mode are nvidia.com/gpu"
+    )]
     Mixed,
 }
 

@@ -23,7 +23,7 @@ const SUBCOMMAND: &str = "repartition";
 /// Kind of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Step {
+pub enum RepartitionStep {
     /// Completes a change that was interrupted.
     Resume,
     /// Checks whether the layout is reached already.
@@ -36,7 +36,7 @@ pub enum Step {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepartitionRequest {
     /// Kind of the step.
-    pub step: Step,
+    pub step: RepartitionStep,
     /// Desired layout.
     pub layout: LayoutFile,
     /// Roots of this machine.
@@ -76,15 +76,15 @@ fn take_step(request: RepartitionRequest) -> Result<bool, Failure> {
     let partitioning = Partitioning { node: &node, messages: &errors };
     let goal = Goal::File(layout);
     let (is_reached, is_complete) = match step {
-        Step::Resume => {
+        RepartitionStep::Resume => {
             partitioning.resume(&options)?;
             (false, true)
         }
-        Step::Plan => {
+        RepartitionStep::Plan => {
             let (changes, gpus) = partitioning.plan(&goal, &options.holders)?;
             (!changes.is_empty() && changes.iter().all(Change::is_empty), gpus.lost == 0)
         }
-        Step::Apply => (true, partitioning.apply(&goal, &options)?.is_complete),
+        RepartitionStep::Apply => (true, partitioning.apply(&goal, &options)?.is_complete),
     };
     match is_complete {
         true => Ok(is_reached),
