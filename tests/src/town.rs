@@ -1,7 +1,7 @@
 //! A cluster of one node for the plugin's part of it, whose API server does as it is told.
 
 use crate::kube_api::ApiServer;
-use mig_cdi_kubelet::cluster::{self, Cluster, Severity, Timing};
+use mig_cdi_kubelet::cluster::{self, Cluster, EventType, RetryDelays, Timing};
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -55,7 +55,8 @@ impl Town {
     /// The same, with requests of a watch that last so long.
     #[must_use]
     pub fn connect_for(&self, watch: Duration) -> Cluster {
-        let timing = Timing { watch, retry: (SOON, SOON * 4), gap: SOON };
+        let retry = RetryDelays { first: SOON, limit: SOON * 4 };
+        let timing = Timing { watch, retry, write_interval: SOON };
         let kubeconfig = Some(self.api.kubeconfig(self.dir.path()));
         Cluster::connect(NODE, kubeconfig, timing, self.say())
     }
@@ -65,7 +66,7 @@ impl Town {
     /// # Panics
     /// When that fails.
     #[must_use]
-    pub fn say(&self) -> cluster::Say {
+    pub fn say(&self) -> cluster::LogSink {
         let lines = self.lines.clone();
         Arc::new(move |line: &str| lines.lock().expect("it works").push(line.to_owned()))
     }
@@ -85,7 +86,7 @@ impl Town {
     /// When that fails.
     pub async fn fence(&self, cluster: &Cluster, word: &str) {
         assert!(cluster.written(FOREVER).await);
-        cluster.event("Fence", word, Severity::Normal);
+        cluster.event("Fence", word, EventType::Normal);
         let is_there = |api: &ApiServer| {
             api.requests("POST").iter().any(|request| request.body["message"] == word)
         };

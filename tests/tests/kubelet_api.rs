@@ -83,7 +83,7 @@ fn mixed_offers_each_profile() {
         kubelet.until_counts(preset_name, wanted);
         all_resolve(&host, &kubelet);
         if preset_name == "hgx-h100" {
-            plugin.until_said("gpu 3: in mig mode without a slice; divide it (mig-cdi apply)");
+            plugin.until_said("gpu 3: in mig mode without a slice; partition it (mig-cdi apply)");
         }
         assert_eq!(kubelet.registrations().len(), wanted.len());
         assert_eq!(kubelet.faults(), [""; 0]);
@@ -95,7 +95,7 @@ fn mixed_offers_each_profile() {
 fn single_offers_the_profile_of_most_slices() {
     let (host, kubelet, plugin) = begin(preset("a30").unwrap(), &["--mig-strategy=single"]);
     kubelet.until_counts("one profile", &[("gpu", 5)]);
-    plugin.until_said("1 slices of 2g.12gb: the strategy single offers those of 1g.6gb alone");
+    plugin.until_said("1 slices of 2g.12gb: the strategy single advertises only those of 1g.6gb");
     plugin.until_said("1 slices of 1g.6gb+me: ");
     all_resolve(&host, &kubelet);
     let with_whole = format!("{}{WHOLE}", node("{ profile = \"3g.40gb\" }"));
@@ -117,7 +117,7 @@ fn none_offers_whole_gpus_alone() {
     let both = format!("{}{WHOLE}", node("{ profile = \"3g.40gb\" }"));
     let (host, kubelet, plugin) = begin(&both, &["--mig-strategy=none"]);
     kubelet.until_counts("a gpu", &[("gpu", 1)]);
-    plugin.until_said("gpu 0: in mig mode, and the strategy none offers no slices");
+    plugin.until_said("gpu 0: in mig mode, and the strategy none advertises no slices");
     all_resolve(&host, &kubelet);
     let (host, kubelet, plugin) = begin(&both, &["--leave-gpus"]);
     kubelet.until_counts("slices alone", &[("mig-3g.40gb", 1)]);
@@ -217,7 +217,7 @@ fn whole_gpus_are_left_to_the_spec_of_another() {
     kubelet.until_counts("slices", &[("mig-3g.40gb", 1)]);
     plugin.until_said("whole gpus are left out: ");
     plugin.until_said("nvidia.yaml defines nvidia.com/gpu=");
-    plugin.until_said("gpu 1: no spec of ours names it");
+    plugin.until_said("gpu 1: no cdi spec of mig-cdi defines it");
     let ours = host.out().join("nvidia.com-gpu.json");
     assert!(!ours.exists());
     all_resolve(&host, &kubelet);

@@ -1,6 +1,6 @@
 //! The plugin's part in the cluster: labels and Events, against an API server that fails when it is told to.
 
-use mig_cdi_kubelet::cluster::{self, Cluster, Severity, Timing};
+use mig_cdi_kubelet::cluster::{self, Cluster, EventType, RetryDelays, Timing};
 use mig_cdi_tests::{
     kube_api::ApiServer,
     town::{FOREVER, NODE, SOON, Town},
@@ -154,10 +154,10 @@ async fn events_are_few() {
     town.api.fail("POST", &[500, 409, 403]);
     let cluster = town.connect();
     for _ in 0..3 {
-        cluster.event("SliceUnhealthy", "MIG-a: xid 94", Severity::Warning);
+        cluster.event("SliceUnhealthy", "MIG-a: xid 94", EventType::Warning);
     }
     // The second try is answered with 409: it was there already. What is forbidden is given up.
-    cluster.event("SliceUnhealthy", "MIG-b: xid 94", Severity::Warning);
+    cluster.event("SliceUnhealthy", "MIG-b: xid 94", EventType::Warning);
     town.fence(&cluster, "end").await;
     let posts = town.api.requests("POST");
     let messages: Vec<_> =
@@ -184,7 +184,8 @@ async fn a_cluster_that_is_not_there_holds_nothing_up() {
     let mut dead = config.clone();
     dead["clusters"][0]["cluster"]["server"] = json!(format!("http://{free}"));
     fs::write(&path, dead.to_string()).unwrap();
-    let timing = Timing { retry: (SOON, SOON), gap: SOON, ..Timing::default() };
+    let retry = RetryDelays { first: SOON, limit: SOON };
+    let timing = Timing { retry, write_interval: SOON, ..Timing::default() };
     let cluster = Cluster::connect(NODE, Some(path.clone()), timing, town.say());
     cluster.set_labels(&labels(&[("nvidia.com/gpu.count", "8")]));
     assert!(!cluster.written(SOON * 20).await);

@@ -11,7 +11,7 @@ use mig_cdi_gen::{
 use mig_cdi_kubelet::{
     feature_file,
     labels::labels,
-    strategy::{Offers, Strategy as Mig, offers},
+    strategy::{NodeResources, Strategy as Mig, node_resources},
 };
 use mig_cdi_model::{Attributes, Release};
 use mig_cdi_sim::PRESETS;
@@ -53,7 +53,7 @@ fn inventory(description: &str) -> Inventory {
 }
 
 fn of(inventory: &Inventory, strategy: Mig) -> BTreeMap<String, String> {
-    labels(inventory, strategy, &offers(inventory, strategy))
+    labels(inventory, strategy, &node_resources(inventory, strategy))
 }
 
 /// Keys and values, by what comes after `nvidia.com/`.
@@ -191,7 +191,7 @@ fn what_was_left_out_is_withheld_and_a_node_without_a_gpu_has_no_label() {
     let mut inventory = node(vec![gpu(0, "NVIDIA A30", &[])]);
     inventory.problems.push("gpu 1: has fallen off the bus".into());
     assert_eq!(at(&of(&inventory, Mig::Mixed), "mig-cdi.state"), Some("withheld"));
-    assert_eq!(labels(&node(Vec::new()), Mig::Mixed, &Offers::default()), BTreeMap::new());
+    assert_eq!(labels(&node(Vec::new()), Mig::Mixed, &NodeResources::default()), BTreeMap::new());
 }
 
 fn any_slice() -> impl Strategy<Value = SliceEntry> {

@@ -80,7 +80,7 @@ fn a_kubelet_that_refuses_is_asked_again_and_that_is_said_once() {
     until("it has asked three times", || kubelet.registrations().len() >= 3);
     assert_eq!(plugin.times_said(words), 1, "{}", plugin.said());
     kubelet.answers(Answer::OtherVersion);
-    plugin.until_said("it wants another version of the device plugin interface than v1beta1");
+    plugin.until_said("the kubelet requires another version of the device plugin api than v1beta1");
     kubelet.answers(Answer::Accept);
     kubelet.until_counts("it is taken", TWO);
     plugin.until_said(&format!("registered {RESOURCE} with the kubelet"));
@@ -291,7 +291,7 @@ fn messages_have_the_documented_bytes() {
     };
     assert_eq!(request.encode_to_vec(), b"\x0a\x01v\x12\x01e\x1a\x01r\x22\x04\x08\x01\x10\x01");
     let topology = Some(api::TopologyInfo { nodes: vec![api::NumaNode { id: 3 }] });
-    let device = api::Device { id: "i".to_owned(), health: "h".to_owned(), topology };
+    let device = api::PluginDevice { id: "i".to_owned(), health: "h".to_owned(), topology };
     let list = api::ListAndWatchResponse { devices: vec![device] };
     assert_eq!(list.encode_to_vec(), b"\x0a\x0c\x0a\x01i\x12\x01h\x1a\x04\x0a\x02\x08\x03");
     let ids = || vec!["i".to_owned()];

@@ -3,8 +3,9 @@
 use clap::Parser;
 use mig_cdi_args::WatchCommandLine;
 use mig_cdi_kubelet::{
-    cluster::{self, Cluster},
-    repartition::{Dividing, Repartition, Settings},
+    cluster::{self, Cluster, RetryDelays},
+    repartition::{AllocationGate, Repartition, RepartitionSettings},
+    strategy::Resource,
 };
 use mig_cdi_tests::{
     kube_api::ApiServer,
@@ -38,14 +39,14 @@ struct Farm {
     town: Town,
     site: Site,
     kubelet: Kubelet,
-    dividing: Dividing,
+    gate: AllocationGate,
 }
 
 impl Farm {
     fn new() -> Farm {
         let (town, site) = (Town::new(), Site::new("[[gpu]]\nmodel = \"a100-80gb\"\n"));
         let kubelet = Kubelet::start(town.dir.path());
-        let farm = Farm { town, site, kubelet, dividing: Dividing::default() };
+        let farm = Farm { town, site, kubelet, gate: AllocationGate::default() };
         fs::write(farm.path("layouts.yaml"), LAYOUTS).unwrap();
         // By another process: what this one has open for writing, a child of another thread could hold, and
         // then it does not run (ETXTBSY).
@@ -81,7 +82,7 @@ impl Farm {
     async fn start(&self) -> Running {
         let cluster = self.town.connect();
         let watch = WatchCommandLine::try_parse_from(self.site.host.flags()).unwrap();
-        let mut settings = Settings::new(
+        let mut settings = RepartitionSettings::new(
             self.path("program"),
             self.path("layouts.yaml"),
             &watch.setup().unwrap(),
@@ -91,9 +92,9 @@ impl Farm {
         settings.journal_dir = self.site.journal();
         settings.pod_resources = self.kubelet.socket().to_owned();
         settings.host_root = self.site.host.root();
-        (settings.look, settings.retry) = (SOON, (FOREVER, FOREVER));
+        (settings.poll, settings.retry) = (SOON, RetryDelays { first: FOREVER, limit: FOREVER });
         let say = self.town.say();
-        let repartition = Repartition::new(cluster.clone(), settings, self.dividing.clone(), say);
+        let repartition = Repartition::new(cluster.clone(), settings, self.gate.clone(), say);
         Running { task: tokio::spawn(repartition.run()).abort_handle(), cluster }
     }
 
@@ -223,9 +224,12 @@ async fn the_newest_label_counts() {
     let _running = farm.start().await;
     farm.ask("balanced");
     farm.town.api.until("it runs", |_| farm.path("calls").exists()).await;
-    assert!(farm.dividing.is_running());
-    let refused = farm.dividing.hand_out([&"MIG-a".to_owned()].into_iter()).unwrap_err();
-    assert!(refused.contains("balanced"), "{refused}");
+    assert!(farm.gate.is_paused());
+    let refused = farm
+        .gate
+        .record_allocation(&Resource::gpu(), [&"MIG-a".to_owned()].into_iter())
+        .unwrap_err();
+    assert!(refused.to_string().contains("balanced"), "{refused}");
     farm.ask("halves");
     farm.ask("whole");
     fs::remove_file(farm.path("hold")).unwrap();
@@ -239,7 +243,7 @@ async fn the_newest_label_counts() {
         calls[0].contains("--layout=balanced") && calls[1].contains("--layout=whole"),
         "{calls:?}"
     );
-    assert!(farm.dividing.settled(FOREVER).await);
+    assert!(farm.gate.wait_until_open(FOREVER).await);
 }
 
 /// What was handed out a moment ago is held, although the kubelet does not list it yet.
@@ -247,7 +251,8 @@ async fn the_newest_label_counts() {
 async fn a_pod_that_starts_is_seen() {
     let farm = Farm::new();
     farm.by_hand(&format!("0={BALANCED}"));
-    farm.dividing.hand_out([&"0:2g.20gb:0".to_owned()].into_iter()).unwrap();
+    let id = "0:2g.20gb:0".to_owned();
+    farm.gate.record_allocation(&Resource::gpu(), [&id].into_iter()).unwrap();
     let _running = farm.start().await;
     farm.ask("whole");
     farm.until("failed").await;

@@ -137,7 +137,7 @@ fn a_pod_keeps_its_slice() {
     host.morph(&two_gpus(first));
     let plugin = node.plugin(&host, &["--mig-strategy=single"]);
     node.until("the slice that is held is unhealthy", || {
-        node.log("mig-cdi-kubelet").contains(&format!("pod default/{stays} has it as {slice}"))
+        node.log("mig-cdi-kubelet").contains(&format!("pod default/{stays} holds it as {slice}"))
     });
     until_it_offers(&node, "nothing that nobody has", &[]);
     node.delete(stays);

@@ -116,7 +116,7 @@ fn a_label_divides_what_no_pod_has() {
     let _plugin = start(&args);
     node.until("an event says what is withheld", || {
         let events = node.ask(&["get", "events", "--field-selector=reason=Withheld"]);
-        events.contains("the strategy none offers no slices") && events.contains("Warning")
+        events.contains("the strategy none advertises no slices") && events.contains("Warning")
     });
     node.until("so does a label", || {
         of(&node, "labels", "nvidia.com/mig-cdi.state") == "withheld" && count("7g.80gb").is_empty()

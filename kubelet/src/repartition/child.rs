@@ -1,4 +1,4 @@
-//! A step of a repartition, in a process of its own: NVML may hang or crash there, and the plugin kills it then.
+//! One step of partitioning, in a process of its own: NVML may hang or crash there, and the plugin then kills it.
 
 use mig_cdi_gen::{
     Error, ErrorKind, Exit, MessageLevel, MessageSink, NodeRoots, NodeSource, Result,
@@ -20,23 +20,23 @@ use std::{
 /// Name of the hidden subcommand that [`run_child`] is the body of.
 const SUBCOMMAND: &str = "repartition";
 
-/// What a step does.
+/// Kind of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Step {
-    /// Ends a run that was interrupted.
+pub enum RepartitionStep {
+    /// Completes a change that was interrupted.
     Resume,
-    /// Finds out whether the layout is reached already.
+    /// Checks whether the layout is reached already.
     Plan,
-    /// Takes the GPUs to the layout.
+    /// Partitions the GPUs to the layout.
     Apply,
 }
 
 /// Instructions for one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepartitionRequest {
-    /// The step.
-    pub step: Step,
+    /// Kind of the step.
+    pub step: RepartitionStep,
     /// Desired layout.
     pub layout: LayoutFile,
     /// Roots of this machine.
@@ -50,14 +50,14 @@ pub struct RepartitionRequest {
 pub enum RepartitionReply {
     /// The step was taken.
     Done {
-        /// Whether the layout is reached, with nothing left to change.
+        /// True when the layout is reached, with nothing left to change.
         is_reached: bool,
     },
     /// The step could not be taken.
     Failed(Error),
 }
 
-/// Does what the parent's message asks: the body of the hidden subcommand `repartition`.
+/// Takes the step that the parent's message requests: the body of the hidden subcommand `repartition`.
 #[must_use]
 pub fn run_child(message: &str) -> ChildOutput {
     let reply = child::parse(message).and_then(|request: RepartitionRequest| take_step(request));
@@ -76,15 +76,15 @@ fn take_step(request: RepartitionRequest) -> Result<bool> {
     let partitioning = Partitioning { node: &node, messages: &errors };
     let goal = Goal::File(layout);
     let (is_reached, is_complete) = match step {
-        Step::Resume => {
+        RepartitionStep::Resume => {
             partitioning.resume(&options)?;
             (false, true)
         }
-        Step::Plan => {
+        RepartitionStep::Plan => {
             let (changes, gpus) = partitioning.plan(&goal, &options.holders)?;
             (!changes.is_empty() && changes.iter().all(Change::is_empty), gpus.lost == 0)
         }
-        Step::Apply => (true, partitioning.apply(&goal, &options)?.is_complete),
+        RepartitionStep::Apply => (true, partitioning.apply(&goal, &options)?.is_complete),
     };
     match is_complete {
         true => Ok(is_reached),
