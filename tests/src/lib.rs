@@ -13,7 +13,6 @@ pub mod kube_api;
 pub mod kubelet;
 pub mod kubernetes;
 pub mod machine;
-pub mod manual;
 pub mod matrix;
 pub mod nvml_call;
 pub mod partition;
