@@ -1,65 +1,65 @@
-//! Whose engines are run. Those that the machine does not have are unpacked below `target/test-deps`.
+//! Debian releases of the engines. Engines that the machine does not have are unpacked below `target/test-deps`.
 
 use crate::project;
 use std::{path::PathBuf, process::Command};
 
-/// A Debian that engines are of.
+/// Debian release whose engines a test runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Root {
-    /// The machine's: 12.
+pub enum DebianRelease {
+    /// Debian 12, the machine's own.
     Machine,
-    /// 13, by `tests/setup.sh`.
+    /// Debian 13, unpacked by `tests/setup.sh`.
     Trixie,
-    /// The one to come, by `tests/engines/matrix --root sid`.
+    /// Debian sid, unpacked by `tests/engines/matrix --root sid`.
     Sid,
 }
 
-impl Root {
-    /// The one that `tests/engines/matrix` was asked for.
+impl DebianRelease {
+    /// Returns the release that `tests/engines/matrix` selects.
     ///
     /// # Panics
-    /// When there is no such root.
+    /// When the variable names no release.
     #[must_use]
-    pub fn asked() -> Root {
+    pub fn requested() -> DebianRelease {
         match std::env::var("MIG_CDI_TEST_ROOT").as_deref() {
-            Err(_) | Ok("trixie") => Root::Trixie,
-            Ok("sid") => Root::Sid,
+            Err(_) | Ok("trixie") => DebianRelease::Trixie,
+            Ok("sid") => DebianRelease::Sid,
             Ok(other) => panic!("MIG_CDI_TEST_ROOT={other}: trixie or sid"),
         }
     }
 
-    /// What lies over /usr where podman and the OCI runtimes of it run.
+    /// Returns the directory to mount over /usr for podman and its OCI runtimes.
     #[must_use]
-    pub fn over(self) -> Option<PathBuf> {
+    pub fn overlay(self) -> Option<PathBuf> {
         match self {
-            Root::Machine => None,
-            Root::Trixie => Some(unpacked("podman")),
-            Root::Sid => Some(unpacked("sid")),
+            DebianRelease::Machine => None,
+            DebianRelease::Trixie => Some(unpacked("podman")),
+            DebianRelease::Sid => Some(unpacked("sid")),
         }
     }
 
-    /// The root that daemons of this one run on, and whose OCI runtimes they use. Those of 13 run on the machine as it is,
-    /// but crun 1.8.1 of 12 does not know the version of OCI that they write.
+    /// Returns the release whose OCI runtimes its daemons use. Those of 13 run on the machine as it is, but crun
+    /// 1.8.1 of 12 does not know the OCI version that they write.
     #[must_use]
-    pub fn of_daemons(self, runtime: &str) -> Root {
+    pub fn for_daemons(self, runtime: &str) -> DebianRelease {
         match self {
-            Root::Trixie if runtime == "runc" => Root::Machine,
+            DebianRelease::Trixie if runtime == "runc" => DebianRelease::Machine,
             other => other,
         }
     }
 
-    /// The directories of programs for a daemon and its clients, with those of this root first.
+    /// Returns the `PATH` for a daemon and its clients, with programs of this release first.
     #[must_use]
     pub fn path(self) -> String {
-        let own = unpacked(if self == Root::Sid { "sid" } else { "engines" }).join("usr");
+        let own = unpacked(if self == DebianRelease::Sid { "sid" } else { "engines" }).join("usr");
         let own = own.display();
         format!("{own}/bin:{own}/sbin:/usr/bin:/usr/sbin:/bin:/sbin")
     }
 
-    /// A program of a daemon or of a client.
+    /// Returns a command that runs a daemon or a client.
     #[must_use]
     pub fn command(self, program: &str) -> Command {
-        // The path also says where the program itself is looked for.
+        // `Command` looks the program up in this `PATH` too.
         let mut command = Command::new(program);
         command.env_clear().env("PATH", self.path()).env("HOME", "/");
         command
@@ -73,8 +73,7 @@ fn unpacked(name: &str) -> PathBuf {
     dir
 }
 
-/// The version in what an engine or an OCI runtime prints of itself: in all of them the first word that begins with
-/// a digit.
+/// Returns the version in the output of an engine or an OCI runtime: always the first word that begins with a digit.
 ///
 /// # Panics
 /// When there is none.

@@ -3,24 +3,24 @@
 //! or a CRI-O, which `tests/engines/matrix` asks for, there is no document, and every check has to pass.
 
 use mig_cdi_tests::{
-    matrix::{cells, rows, table, wrong},
+    debian_release::DebianRelease,
+    engine_checks::{failures, run_checks, table, table_rows},
     project,
-    root::Root,
 };
 use std::fs;
 use xtask::engine_table::{path_of_last_run, with_table};
 
 #[test]
-fn every_engine_gives_what_is_asked_and_the_document_says_so() {
-    let root = Root::asked();
-    let cells = cells(root);
-    let rows = rows(&cells);
-    let seen = table(&cells, &rows);
+fn every_engine_passes_all_checks_and_the_table_is_current() {
+    let release = DebianRelease::requested();
+    let engines = table_rows(release);
+    let results = run_checks(&engines);
+    let seen = table(&engines, &results);
     println!("{seen}");
-    let wrong = wrong(&cells, &rows);
-    assert!(wrong.is_empty(), "{wrong}");
+    let failures = failures(&engines, &results);
+    assert!(failures.is_empty(), "{failures}");
     fs::write(path_of_last_run(), &seen).unwrap();
-    if root != Root::Trixie || std::env::var_os("CRIO").is_some() {
+    if release != DebianRelease::Trixie || std::env::var_os("CRIO").is_some() {
         return;
     }
     let text = fs::read_to_string(project().join("docs/engines.md")).unwrap();
