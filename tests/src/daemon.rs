@@ -151,8 +151,12 @@ fn configure(setting: &Setting<'_>, host: &FakeHost, dir: &Path) {
         ("docker", ("crun", "v2")) | ("crio", _) => false,
         _ => true,
     };
-    let runtime =
-        runtime_program(dir, setting.release.for_daemons(setting.variant.0), setting.variant, limits);
+    let runtime = runtime_program(
+        dir,
+        setting.release.for_daemons(setting.variant.0),
+        setting.variant,
+        limits,
+    );
     let (path, text) = files::before(setting, &version, dir, &runtime);
     let root = dir.join("host");
     let path = root.join("etc").join(path);

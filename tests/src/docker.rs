@@ -20,7 +20,11 @@ impl Docker {
     #[must_use]
     pub fn start(cgroup: &'static str, host: &FakeHost) -> Docker {
         Docker::of(
-            &Setting { engine: "docker", release: DebianRelease::Trixie, variant: ("runc", cgroup) },
+            &Setting {
+                engine: "docker",
+                release: DebianRelease::Trixie,
+                variant: ("runc", cgroup),
+            },
             host,
         )
     }

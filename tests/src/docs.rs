@@ -5,7 +5,7 @@ use std::fs;
 
 /// Document of the project.
 #[derive(Debug, Clone)]
-pub struct Document {
+pub struct DocPage {
     /// Path from the root of the project.
     pub path: String,
     /// Text of the whole file.
@@ -43,16 +43,16 @@ const PROGRAMS: [&str; 18] = [
     ".",
 ];
 
-impl Document {
+impl DocPage {
     /// Reads a document.
     ///
     /// # Panics
     /// When it does not exist.
     #[must_use]
-    pub fn read(path: &str) -> Document {
+    pub fn read(path: &str) -> DocPage {
         let text = fs::read_to_string(project().join(path));
         let text = text.unwrap_or_else(|e| panic!("{path}: {e}"));
-        Document { path: path.to_owned(), text }
+        DocPage { path: path.to_owned(), text }
     }
 
     /// Reads every document for users: those at the top, and all in `docs`.
@@ -60,7 +60,7 @@ impl Document {
     /// # Panics
     /// When there are none.
     #[must_use]
-    pub fn all() -> Vec<Document> {
+    pub fn all() -> Vec<DocPage> {
         let found = fs::read_dir(project().join("docs")).expect("docs is there");
         let names = found.map(|entry| entry.expect("an entry").file_name());
         let mut paths: Vec<_> = names
@@ -69,7 +69,7 @@ impl Document {
             .collect();
         paths.sort();
         paths.splice(0..0, ["README.md", "SECURITY.md"].map(str::to_owned));
-        paths.iter().map(|path| Document::read(path)).collect()
+        paths.iter().map(|path| DocPage::read(path)).collect()
     }
 
     /// Splits the document into text and code blocks.

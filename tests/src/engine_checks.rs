@@ -76,7 +76,7 @@ pub trait EngineUnderTest {
     ///
     /// # Errors
     /// The message with which the engine refuses; also when something is left of the container.
-    fn life(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String>;
+    fn lifecycle(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String>;
 
     /// Returns the message for an unknown name.
     fn refusal(&self) -> &'static str {
@@ -84,12 +84,12 @@ pub trait EngineUnderTest {
     }
 
     /// Returns the time that it may keep using the old spec: a daemon has to notice the new one.
-    fn patience(&self) -> Duration {
+    fn refresh_timeout(&self) -> Duration {
         Duration::ZERO
     }
 
     /// See [`Isolation`].
-    fn wall(&self) -> Isolation {
+    fn isolation(&self) -> Isolation {
         Isolation::Cgroup
     }
 
@@ -103,12 +103,12 @@ pub trait EngineUnderTest {
     ///
     /// # Errors
     /// The failed check.
-    fn more(&self) -> Result<(), String> {
+    fn other_checks(&self) -> Result<(), String> {
         Ok(())
     }
 
     /// Returns whether the hook injects the slice, which adds the variable that CUDA reads.
-    fn by_hook(&self) -> bool {
+    fn is_injected_by_hook(&self) -> bool {
         false
     }
 }
@@ -131,7 +131,7 @@ pub fn host() -> FakeHost {
 /// Runs all checks with an engine whose host is as [`host`] made it.
 #[must_use]
 pub fn row(engine: &impl EngineUnderTest) -> CheckResults {
-    let wall = match engine.wall() {
+    let wall = match engine.isolation() {
         Isolation::Cgroup => "EPERM",
         Isolation::Namespace => "cannot be made",
     };
@@ -145,12 +145,12 @@ pub fn row(engine: &impl EngineUnderTest) -> CheckResults {
         of("node").and_then(|found| same(&found, &nodes(&[FIRST]))).map(|()| "ENXIO"),
         of("made")
             .and_then(|found| same(&found, &made(engine, 2, &numbers)))
-            .and_then(|()| engine.more())
+            .and_then(|()| engine.other_checks())
             .map(|()| wall),
         of("env").and_then(|found| same(&found, &one)).map(|()| "yes"),
         two_slices(engine).map(|()| "yes"),
         unknown(engine, "0:2g.20gb:6").map(|()| "refused"),
-        life(engine),
+        lifecycle(engine),
         // Last, as it changes the host.
         refresh(engine).map(|()| "yes"),
     ];
@@ -166,13 +166,13 @@ fn two_slices(engine: &impl EngineUnderTest) -> Result<(), String> {
     same(&lines(&said, "made"), &made(engine, 2, &numbers))
 }
 
-fn life(engine: &impl EngineUnderTest) -> Result<&'static str, String> {
+fn lifecycle(engine: &impl EngineUnderTest) -> Result<&'static str, String> {
     let (variables, word) = match engine.exec_has_variables() {
         true => (variables(engine, &[FIRST_UUID], ""), "yes"),
         false => (String::new(), "yes, no variables"),
     };
     let numbers = ["508:30", "508:39", "508:48"];
-    for said in engine.life(FIRST.0, &numbers)? {
+    for said in engine.lifecycle(FIRST.0, &numbers)? {
         same(&lines(&said, "node"), &nodes(&[FIRST]))?;
         same(&lines(&said, "env"), &variables)?;
         same(&lines(&said, "made"), &made(engine, 1, &numbers))?;
@@ -207,7 +207,7 @@ fn refresh(engine: &impl EngineUnderTest) -> Result<(), String> {
     let begin = Instant::now();
     let soon = |check: &dyn Fn() -> Result<(), String>| loop {
         let checked = check();
-        if checked.is_ok() || begin.elapsed() >= engine.patience() {
+        if checked.is_ok() || begin.elapsed() >= engine.refresh_timeout() {
             return checked;
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -230,7 +230,7 @@ fn nodes(slices: &[Slice]) -> String {
 
 /// Returns the expected results of opening nodes that the container makes: the first `own` are its own.
 fn made(engine: &impl EngineUnderTest, own: usize, numbers: &[&str]) -> String {
-    let word = |at| match engine.wall() {
+    let word = |at| match engine.isolation() {
         Isolation::Namespace => "FAILED",
         Isolation::Cgroup if at < own => "ENXIO",
         Isolation::Cgroup => "EPERM",
@@ -240,7 +240,7 @@ fn made(engine: &impl EngineUnderTest, own: usize, numbers: &[&str]) -> String {
 
 /// Returns the variables of the first slice, and of the second if there is one; CUDA reads the order.
 fn variables(engine: &impl EngineUnderTest, uuids: &[&str], second: &str) -> String {
-    let cuda = match engine.by_hook() {
+    let cuda = match engine.is_injected_by_hook() {
         true => format!("env CUDA_VISIBLE_DEVICES={}\n", uuids.join(",")),
         false => String::new(),
     };

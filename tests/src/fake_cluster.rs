@@ -57,7 +57,7 @@ impl FakeCluster {
     pub fn connect_for(&self, watch: Duration) -> Cluster {
         let timing = Timing { watch, retry: (SOON, SOON * 4), gap: SOON };
         let kubeconfig = Some(self.api.kubeconfig(self.dir.path()));
-        Cluster::connect(NODE, kubeconfig, timing, self.say())
+        Cluster::connect(NODE, kubeconfig, timing, self.logger())
     }
 
     /// Returns the function that appends to the log.
@@ -65,7 +65,7 @@ impl FakeCluster {
     /// # Panics
     /// When that fails.
     #[must_use]
-    pub fn say(&self) -> cluster::Say {
+    pub fn logger(&self) -> cluster::Say {
         let lines = self.lines.clone();
         Arc::new(move |line: &str| lines.lock().expect("it works").push(line.to_owned()))
     }
@@ -75,7 +75,7 @@ impl FakeCluster {
     /// # Panics
     /// When that fails.
     #[must_use]
-    pub fn said(&self, part: &str) -> usize {
+    pub fn logged(&self, part: &str) -> usize {
         self.lines.lock().expect("it works").iter().filter(|line| line.contains(part)).count()
     }
 
@@ -83,7 +83,7 @@ impl FakeCluster {
     ///
     /// # Panics
     /// When that fails.
-    pub async fn fence(&self, cluster: &Cluster, word: &str) {
+    pub async fn flush(&self, cluster: &Cluster, word: &str) {
         assert!(cluster.written(FOREVER).await);
         cluster.event("Fence", word, Severity::Normal);
         let is_there = |api: &FakeApiServer| {

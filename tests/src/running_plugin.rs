@@ -80,7 +80,7 @@ impl RunningPlugin {
 
     /// Returns the log of this plugin and of those before it on this host.
     #[must_use]
-    pub fn said(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
@@ -88,14 +88,14 @@ impl RunningPlugin {
     ///
     /// # Panics
     /// When it does not within the time limit.
-    pub fn until_said(&self, words: &str) {
-        until(&format!("said {words:?}: {}", self.said()), || self.said().contains(words));
+    pub fn until_logged(&self, words: &str) {
+        until(&format!("said {words:?}: {}", self.log()), || self.log().contains(words));
     }
 
     /// Returns the number of log lines with this text.
     #[must_use]
-    pub fn times_said(&self, words: &str) -> usize {
-        self.said().matches(words).count()
+    pub fn times_logged(&self, words: &str) -> usize {
+        self.log().matches(words).count()
     }
 
     /// Returns a figure of its memory in KiB, such as `VmRSS`.

@@ -5,7 +5,7 @@ use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     Run,
     configure_host::ConfigureHost,
-    docs::{Document, is_test},
+    docs::{DocPage, is_test},
     hook::{feed, oci_config},
     mig_cdi,
     partition_host::PartitionHost,
@@ -98,7 +98,7 @@ const UNTESTED: [&str; 1] = ["SECURITY.md"];
 
 #[test]
 fn links_of_the_documents_resolve() {
-    let pages = Document::all().into_iter().chain([Document::read("ARCHITECTURE.md")]);
+    let pages = DocPage::all().into_iter().chain([DocPage::read("ARCHITECTURE.md")]);
     for page in pages {
         let dir = project().join(Path::new(&page.path).parent().unwrap());
         for link in page.links().iter().filter(|link| !link.contains("://")) {
@@ -107,7 +107,7 @@ fn links_of_the_documents_resolve() {
             assert!(target.exists(), "{}: {link} leads nowhere", page.path);
             if !anchor.is_empty() {
                 let text = fs::read_to_string(&target).unwrap();
-                let anchors = Document { path: link.clone(), text }.anchors();
+                let anchors = DocPage { path: link.clone(), text }.anchors();
                 assert!(anchors.iter().any(|a| a == anchor), "{}: {link}: {anchors:?}", page.path);
             }
         }
@@ -118,7 +118,7 @@ fn links_of_the_documents_resolve() {
 #[test]
 fn named_tests_and_benchmarks_exist() {
     let there = |path: &str| project().join(path).exists();
-    for page in Document::all() {
+    for page in DocPage::all() {
         let mut named = 0;
         for span in page.spans() {
             let path = &page.path;
@@ -146,7 +146,7 @@ fn named_tests_and_benchmarks_exist() {
 #[test]
 fn every_documented_command_is_accepted() {
     let mut used = BTreeSet::new();
-    for page in Document::all() {
+    for page in DocPage::all() {
         for block in page.shell() {
             let host = Host::new();
             for command in &block {
@@ -285,7 +285,7 @@ fn instead(word: &str) -> String {
 /// The README links all pages, and all commands of the program are on one of them.
 #[test]
 fn every_page_is_linked_and_every_command_documented() {
-    let pages = Document::all();
+    let pages = DocPage::all();
     let links = pages[0].links();
     for page in &pages[1..] {
         assert!(links.contains(&page.path), "README.md does not link {}", page.path);
@@ -305,7 +305,7 @@ fn every_page_is_linked_and_every_command_documented() {
 /// The tables match the help and the source, and the programs exit with these codes.
 #[test]
 fn documented_exit_codes_match_the_programs() {
-    let page = Document::read("docs/exit-codes.md").text;
+    let page = DocPage::read("docs/exit-codes.md").text;
     for name in ["mig-cdi", "mig-cdi-hook"] {
         let help = run(Command::new(program(name)).arg("--help").env_clear()).stdout;
         let said = help.split("Exit codes:\n").nth(1).unwrap().split("\n\n").next().unwrap();
@@ -338,7 +338,7 @@ fn documented_exit_codes_match_the_programs() {
 /// or has a link to a report beside it.
 #[test]
 fn documented_messages_match_the_sources() {
-    let page = Document::read("docs/troubleshooting.md").text;
+    let page = DocPage::read("docs/troubleshooting.md").text;
     let section = |heading: &str| {
         let text =
             page.split(&format!("## {heading}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
@@ -401,7 +401,7 @@ fn the_inventory_of_unsafe_is_complete() {
         let count: usize = forms.iter().map(|form| text.matches(form).count()).sum();
         (count > 0).then(|| format!("| `{path}` | {count} |"))
     });
-    let page = Document::read("docs/unsafe.md").text;
+    let page = DocPage::read("docs/unsafe.md").text;
     let rows = page.lines().filter(|line| line.starts_with("| `"));
     let rows: BTreeSet<_> =
         rows.map(|row| row.rsplitn(3, '|').nth(2).unwrap().to_owned() + "|").collect();

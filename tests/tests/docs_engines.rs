@@ -6,7 +6,7 @@ use mig_cdi_tests::{
     containerd::Containerd,
     debian_release::DebianRelease,
     docker::Docker,
-    docs::Document,
+    docs::DocPage,
     driver::DistributionLayout,
     engine_checks, make_install,
     podman::{Podman, PodmanKind, VARIANTS, compile},
@@ -54,7 +54,7 @@ fn device(command: &str) -> &str {
 /// With installed programs, on a host whose nvidia-smi runs.
 #[test]
 fn quickstart_podman_works() {
-    let page = Document::read("docs/quickstart-podman.md");
+    let page = DocPage::read("docs/quickstart-podman.md");
     let [install, generate, run] = &page.shell()[0][..] else { panic!("{:?}", page.shell()) };
     assert!(install.starts_with("apt install ./mig-cdi_"), "{install}");
     let dir = tempfile::tempdir().unwrap();
@@ -87,7 +87,7 @@ fn script_of_one(generate: &str, run: &str, podman: &str) -> String {
 
 #[test]
 fn quickstart_rootless_podman_works() {
-    let page = Document::read("docs/quickstart-podman-rootless.md");
+    let page = DocPage::read("docs/quickstart-podman-rootless.md");
     let [nodes, generate] = &page.shell()[0][..] else { panic!("{:?}", page.shell()) };
     let run = &page.shell()[1][0];
     for variant in VARIANTS {
@@ -95,8 +95,9 @@ fn quickstart_rootless_podman_works() {
         let gone = format!("rm -r {}/nvidia*\n", host.path("/dev").display());
         let of = |line| script(line, "$MIG_CDI", "$PODMAN run", "probe 508:39");
         let script = gone + &of(nodes) + &of(generate) + &of(run);
-        let run = Podman::of(PodmanKind { release: DebianRelease::Trixie, rootless: true }, variant)
-            .script(&host, &script);
+        let run =
+            Podman::of(PodmanKind { release: DebianRelease::Trixie, rootless: true }, variant)
+                .script(&host, &script);
         assert_eq!(caps(passed(&run)), NODES, "{variant:?}");
         assert!(run.stdout.contains("\nmade 508:39 FAILED\n"), "{}", run.stdout);
     }
@@ -105,7 +106,7 @@ fn quickstart_rootless_podman_works() {
 /// podman's own generator reads the file, and podman accepts the arguments that the generator makes of it.
 #[test]
 fn quickstart_quadlet_works() {
-    let page = Document::read("docs/quickstart-quadlet.md");
+    let page = DocPage::read("docs/quickstart-quadlet.md");
     let commands = page.shell()[1].clone();
     let (print, write) = commands[1].split_once(" | ").expect("it is piped");
     let (unit, dir) = ("mig-cdi-example.container", "/etc/containers/systemd");
@@ -134,7 +135,7 @@ fn quickstart_quadlet_works() {
 /// Docker is configured by `mig-cdi configure docker`.
 #[test]
 fn quickstart_docker_and_compose_works() {
-    let page = Document::read("docs/quickstart-docker.md");
+    let page = DocPage::read("docs/quickstart-docker.md");
     let commands = page.shell()[0].clone();
     assert!(commands.contains(&"mig-cdi configure docker".to_owned()), "{commands:?}");
     let run = commands.last().unwrap();
@@ -158,7 +159,7 @@ fn quickstart_docker_and_compose_works() {
 /// containerd is configured by `mig-cdi configure containerd`.
 #[test]
 fn quickstart_containerd_over_cri_works() {
-    let page = Document::read("docs/quickstart-cri.md");
+    let page = DocPage::read("docs/quickstart-cri.md");
     assert!(page.shell()[0].contains(&"mig-cdi configure containerd".to_owned()));
     let asked: Vec<_> =
         page.spans().into_iter().filter(|span| span.starts_with("nvidia.com/mig=")).collect();

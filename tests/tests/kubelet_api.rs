@@ -83,7 +83,7 @@ fn mixed_advertises_a_resource_per_profile() {
         kubelet.until_counts(preset_name, wanted);
         all_resolve(&host, &kubelet);
         if preset_name == "hgx-h100" {
-            plugin.until_said("gpu 3: in mig mode without a slice; divide it (mig-cdi apply)");
+            plugin.until_logged("gpu 3: in mig mode without a slice; divide it (mig-cdi apply)");
         }
         assert_eq!(kubelet.registrations().len(), wanted.len());
         assert_eq!(kubelet.faults(), [""; 0]);
@@ -95,13 +95,14 @@ fn mixed_advertises_a_resource_per_profile() {
 fn single_advertises_the_most_frequent_profile() {
     let (host, kubelet, plugin) = begin(preset("a30").unwrap(), &["--mig-strategy=single"]);
     kubelet.until_counts("one profile", &[("gpu", 5)]);
-    plugin.until_said("1 slices of 2g.12gb: the strategy single offers those of 1g.6gb alone");
-    plugin.until_said("1 slices of 1g.6gb+me: ");
+    plugin.until_logged("1 slices of 2g.12gb: the strategy single offers those of 1g.6gb alone");
+    plugin.until_logged("1 slices of 1g.6gb+me: ");
     all_resolve(&host, &kubelet);
     let with_whole = format!("{}{WHOLE}", node("{ profile = \"3g.40gb\" }"));
     let (host, kubelet, plugin) = begin(&with_whole, &["--mig-strategy=single"]);
     kubelet.until_counts("a slice", &[("gpu", 1)]);
-    plugin.until_said("gpu 1: not in mig mode, and under the strategy single nvidia.com/gpu is a");
+    plugin
+        .until_logged("gpu 1: not in mig mode, and under the strategy single nvidia.com/gpu is a");
     all_resolve(&host, &kubelet);
     assert!(kubelet.healthy("nvidia.com/gpu").iter().all(|id| id.starts_with("MIG-")));
     // Without a GPU in MIG mode, whole GPUs are advertised.
@@ -117,7 +118,7 @@ fn none_advertises_whole_gpus_only() {
     let both = format!("{}{WHOLE}", node("{ profile = \"3g.40gb\" }"));
     let (host, kubelet, plugin) = begin(&both, &["--mig-strategy=none"]);
     kubelet.until_counts("a gpu", &[("gpu", 1)]);
-    plugin.until_said("gpu 0: in mig mode, and the strategy none offers no slices");
+    plugin.until_logged("gpu 0: in mig mode, and the strategy none offers no slices");
     all_resolve(&host, &kubelet);
     let (host, kubelet, plugin) = begin(&both, &["--leave-gpus"]);
     kubelet.until_counts("slices alone", &[("mig-3g.40gb", 1)]);
@@ -215,9 +216,9 @@ fn whole_gpus_are_not_advertised_beside_another_spec_of_them() {
     let kubelet = FakeKubelet::start(&kubelet_dir(&host));
     let plugin = RunningPlugin::start(&host, &[]);
     kubelet.until_counts("slices", &[("mig-3g.40gb", 1)]);
-    plugin.until_said("whole gpus are left out: ");
-    plugin.until_said("nvidia.yaml defines nvidia.com/gpu=");
-    plugin.until_said("gpu 1: no spec of ours names it");
+    plugin.until_logged("whole gpus are left out: ");
+    plugin.until_logged("nvidia.yaml defines nvidia.com/gpu=");
+    plugin.until_logged("gpu 1: no spec of ours names it");
     let ours = host.out().join("nvidia.com-gpu.json");
     assert!(!ours.exists());
     all_resolve(&host, &kubelet);

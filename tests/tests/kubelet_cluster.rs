@@ -23,7 +23,7 @@ async fn only_labels_that_differ_are_written() {
     ]);
     cluster.set_labels(&wanted);
     cluster.set_labels(&wanted);
-    fake.fence(&cluster, "first").await;
+    fake.flush(&cluster, "first").await;
     let patches = fake.api.requests("PATCH");
     assert_eq!(patches.len(), 1, "{patches:#?}");
     assert_eq!(patches[0].target, "/api/v1/nodes/node-1?&fieldManager=mig-cdi-kubelet");
@@ -34,7 +34,7 @@ async fn only_labels_that_differ_are_written() {
         "annotations":
             {"nvidia.com/mig-cdi.labels": "nvidia.com/gpu.count,nvidia.com/mig.strategy"}}});
     assert_eq!(patches[0].body, expected);
-    assert_eq!(fake.said("not a value"), 1);
+    assert_eq!(fake.logged("not a value"), 1);
     // Labels of others are not changed.
     assert_eq!(fake.api.label("kubernetes.io/os").as_deref(), Some("linux"));
 
@@ -42,14 +42,14 @@ async fn only_labels_that_differ_are_written() {
     drop(cluster);
     let cluster = fake.connect();
     cluster.set_labels(&wanted);
-    fake.fence(&cluster, "second").await;
+    fake.flush(&cluster, "second").await;
     assert_eq!(fake.api.requests("PATCH").len(), 1);
 
     // A plugin with fewer labels removes those of the first one.
     drop(cluster);
     let cluster = fake.connect();
     cluster.set_labels(&labels(&[("nvidia.com/gpu.count", "7")]));
-    fake.fence(&cluster, "third").await;
+    fake.flush(&cluster, "third").await;
     let expected = json!({"metadata": {
         "labels": {"nvidia.com/gpu.count": "7", "nvidia.com/mig.strategy": null},
         "annotations": {"nvidia.com/mig-cdi.labels": "nvidia.com/gpu.count"}}});
@@ -64,7 +64,7 @@ async fn an_overwritten_label_is_restored() {
     let fake = FakeCluster::new();
     let cluster = fake.connect();
     cluster.set_labels(&labels(&[("nvidia.com/gpu.count", "8")]));
-    fake.fence(&cluster, "first").await;
+    fake.flush(&cluster, "first").await;
     fake.api.set_label("nvidia.com/gpu.count", Some("9"));
     fake.api.until("it is mended", |api| api.requests("PATCH").len() == 2).await;
     fake.api
@@ -81,9 +81,9 @@ async fn a_failed_write_is_logged_once_and_retried() {
     assert!(cluster.written(FOREVER).await);
     assert_eq!(fake.api.requests("PATCH").len(), 8);
     for code in [500, 409, 429, 403] {
-        assert_eq!(fake.said(&format!("told to fail with {code}")), 1, "{:?}", fake.lines);
+        assert_eq!(fake.logged(&format!("told to fail with {code}")), 1, "{:?}", fake.lines);
     }
-    assert_eq!(fake.said("write labels of node node-1: "), 4);
+    assert_eq!(fake.logged("write labels of node node-1: "), 4);
 }
 
 #[tokio::test]
@@ -131,8 +131,8 @@ async fn the_watch_resumes_at_its_last_version() {
         assert!(request.accept.contains("as=PartialObjectMetadata"), "{request:?}");
     }
     assert!(fake.api.requests("GET").is_empty());
-    assert_eq!(fake.said("told to fail with 500"), 2, "{:?}", fake.lines);
-    assert_eq!(fake.said("told to fail with 410"), 0, "{:?}", fake.lines);
+    assert_eq!(fake.logged("told to fail with 500"), 2, "{:?}", fake.lines);
+    assert_eq!(fake.logged("told to fail with 410"), 0, "{:?}", fake.lines);
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn a_repeated_event_is_sent_once() {
     }
     // The second attempt is answered with 409: the event exists already. A forbidden event (403) is not sent again.
     cluster.event("SliceUnhealthy", "MIG-b: xid 94", Severity::Warning);
-    fake.fence(&cluster, "end").await;
+    fake.flush(&cluster, "end").await;
     let posts = fake.api.requests("POST");
     let messages: Vec<_> =
         posts.iter().map(|post| post.body["message"].as_str().unwrap()).collect();
@@ -168,15 +168,15 @@ async fn a_repeated_event_is_sent_once() {
     assert_eq!(body["involvedObject"]["name"], NODE);
     assert_eq!((&body["type"], &body["reason"]), (&json!("Warning"), &json!("SliceUnhealthy")));
     assert_eq!(body["metadata"]["namespace"], "default");
-    assert_eq!(fake.said("create an event of node"), 2, "{:?}", fake.lines);
+    assert_eq!(fake.logged("create an event of node"), 2, "{:?}", fake.lines);
 }
 
 #[tokio::test]
 async fn an_unreachable_cluster_blocks_nothing() {
     let fake = FakeCluster::new();
     let absent = Some(fake.dir.path().join("absent"));
-    let lost = Cluster::connect(NODE, absent, Timing::default(), fake.say());
-    fake.api.until("it is said", |_| fake.said("watch node node-1: read ") == 1).await;
+    let lost = Cluster::connect(NODE, absent, Timing::default(), fake.logger());
+    fake.api.until("it is said", |_| fake.logged("watch node node-1: read ") == 1).await;
     drop(lost);
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let path = fake.api.kubeconfig(fake.dir.path());
@@ -185,10 +185,10 @@ async fn an_unreachable_cluster_blocks_nothing() {
     dead["clusters"][0]["cluster"]["server"] = json!(format!("http://{free}"));
     fs::write(&path, dead.to_string()).unwrap();
     let timing = Timing { retry: (SOON, SOON), gap: SOON, ..Timing::default() };
-    let cluster = Cluster::connect(NODE, Some(path.clone()), timing, fake.say());
+    let cluster = Cluster::connect(NODE, Some(path.clone()), timing, fake.logger());
     cluster.set_labels(&labels(&[("nvidia.com/gpu.count", "8")]));
     assert!(!cluster.written(SOON * 20).await);
-    assert_eq!(fake.said("watch node node-1: "), 2, "{:?}", fake.lines);
+    assert_eq!(fake.logged("watch node node-1: "), 2, "{:?}", fake.lines);
     // When the server appears, even at another address, everything is written.
     fs::write(&path, config.to_string()).unwrap();
     fake.api.until("it is labelled", |api| api.label("nvidia.com/gpu.count").is_some()).await;

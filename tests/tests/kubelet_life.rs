@@ -67,7 +67,7 @@ fn the_plugin_registers_again_after_a_kubelet_restart() {
     fs::remove_file(kubelet_dir(&host).join(SOCKET)).unwrap();
     until("it is told once more", || kubelet.registrations().len() > count && is_alive(&kubelet));
     assert_eq!(kubelet.faults(), [""; 0]);
-    assert!(!plugin.said().contains("error:"), "{}", plugin.said());
+    assert!(!plugin.log().contains("error:"), "{}", plugin.log());
     assert_eq!(plugin.stop(), Some(0));
 }
 
@@ -81,13 +81,13 @@ fn a_refused_registration_is_retried_and_logged_once() {
     let plugin = RunningPlugin::start(&host, &[]);
     let words = "kubelet.sock: refused: no room for it";
     until("it has asked three times", || kubelet.registrations().len() >= 3);
-    assert_eq!(plugin.times_said(words), 1, "{}", plugin.said());
+    assert_eq!(plugin.times_logged(words), 1, "{}", plugin.log());
     kubelet.answers(RegistrationAnswer::OtherVersion);
-    plugin.until_said("it wants another version of the device plugin interface than v1beta1");
+    plugin.until_logged("it wants another version of the device plugin interface than v1beta1");
     kubelet.answers(RegistrationAnswer::Accept);
     kubelet.until_counts("it is taken", TWO);
-    plugin.until_said(&format!("registered {RESOURCE} with the kubelet"));
-    assert_eq!(plugin.times_said(words), 1, "{}", plugin.said());
+    plugin.until_logged(&format!("registered {RESOURCE} with the kubelet"));
+    assert_eq!(plugin.times_logged(words), 1, "{}", plugin.log());
     assert_eq!(kubelet.faults(), [""; 0]);
     assert_eq!(plugin.stop(), Some(0));
 }
@@ -99,7 +99,7 @@ fn a_silent_kubelet_does_not_delay_the_spec() {
     let mut kubelet = FakeKubelet::that(&kubelet_dir(&host), never);
     let plugin = RunningPlugin::start(&host, &[]);
     until("the spec is there", || host.read_spec().is_some());
-    plugin.until_said("kubelet.sock: no answer in 5 s");
+    plugin.until_logged("kubelet.sock: no answer in 5 s");
     host.morph(&node(1));
     let truth = host.truth();
     until("the spec follows", || host.read_spec() == truth);
@@ -181,7 +181,7 @@ fn unusable_directories_are_logged_and_recovered_from() {
     let dir = kubelet_dir(&host);
     // The kubelet was never started here.
     let plugin = RunningPlugin::start(&host, &[]);
-    plugin.until_said(&format!("listen at {}", dir.join(SOCKET).display()));
+    plugin.until_logged(&format!("listen at {}", dir.join(SOCKET).display()));
     until("the spec is there", || host.read_spec().is_some());
     let kubelet = FakeKubelet::start(&dir);
     kubelet.until_counts("the directory is there", TWO);
@@ -191,7 +191,7 @@ fn unusable_directories_are_logged_and_recovered_from() {
     fs::write(&foreign, "precious").unwrap();
     let count = kubelet.registrations().len();
     let plugin = RunningPlugin::start(&host, &[]);
-    until("it is said", || plugin.times_said("listen at") >= 2);
+    until("it is said", || plugin.times_logged("listen at") >= 2);
     assert_eq!(fs::read_to_string(&foreign).unwrap(), "precious");
     fs::remove_file(foreign).unwrap();
     until("it is served", || kubelet.registrations().len() > count && is_alive(&kubelet));
@@ -201,7 +201,7 @@ fn unusable_directories_are_logged_and_recovered_from() {
     fs::create_dir(&long).unwrap();
     let plugin = RunningPlugin::start(&host, &["--kubelet-dir", long.to_str().unwrap()]);
     until("it is said", || {
-        plugin.said().lines().any(|line| line.contains("error: listen at") && line.contains("xxx"))
+        plugin.log().lines().any(|line| line.contains("error: listen at") && line.contains("xxx"))
     });
     assert_eq!(plugin.stop(), Some(0));
     assert_eq!(kubelet.faults(), [""; 0]);
@@ -217,7 +217,7 @@ fn without_nvml_no_device_becomes_healthy() {
     let before = kubelet.healthy(RESOURCE);
     let fault = "[faults]\nnvml = \"version-mismatch\"\n";
     host.morph(&format!("{}{fault}", node(2)));
-    until("it cannot be asked", || plugin.said().contains("error: "));
+    until("it cannot be asked", || plugin.log().contains("error: "));
     assert_eq!(kubelet.healthy(RESOURCE), before);
     host.morph(&format!("{}{fault}", node(1)));
     until("one is not healthy", || kubelet.counts()[RESOURCE] == (2, 1));

@@ -90,7 +90,7 @@ impl LabelledNode {
         settings.pod_resources = self.kubelet.socket().to_owned();
         settings.host_root = self.site.host.root();
         (settings.look, settings.retry) = (SOON, (FOREVER, FOREVER));
-        let say = self.fake.say();
+        let say = self.fake.logger();
         let repartition = Repartition::new(cluster.clone(), settings, self.dividing.clone(), say);
         Running { task: tokio::spawn(repartition.run()).abort_handle(), cluster }
     }
@@ -139,7 +139,7 @@ async fn a_label_partitions_gpus() {
     assert_eq!(layouts[0].matches("2g.20gb").count(), 2, "{layouts:?}");
     let spec = fixture.site.host.read_spec().expect("apply refreshes the spec");
     assert!(spec.contains("2g.20gb"), "{spec}");
-    fixture.fake.fence(&running.cluster, "end").await;
+    fixture.fake.flush(&running.cluster, "end").await;
     let event = &fixture.fake.api.requests("POST")[0].body;
     assert_eq!((&event["reason"], &event["type"]), (&json!("Repartitioned"), &json!("Normal")));
 
@@ -170,7 +170,7 @@ async fn slices_of_pods_stay_until_the_pods_end() {
         let expected = "is in use by pod default/train";
         assert!(fixture.reason().contains(expected), "{}", fixture.reason());
         assert_eq!(fixture.site.layouts(), [BALANCED]);
-        fixture.fake.fence(&running.cluster, id).await;
+        fixture.fake.flush(&running.cluster, id).await;
         let posts = fixture.fake.api.requests("POST");
         let told = posts.iter().any(|post| {
             post.body["reason"] == "RepartitionFailed"
@@ -267,7 +267,7 @@ async fn a_restarted_plugin_partitions_only_what_is_not_done() {
     // Somebody has partitioned by hand since; the plugin does not undo that.
     fixture.by_hand("0=3g.40gb@0");
     let running = fixture.start().await;
-    fixture.fake.fence(&running.cluster, "second").await;
+    fixture.fake.flush(&running.cluster, "second").await;
     assert_eq!(
         (fixture.runs("plan").len(), fixture.site.layouts()),
         (1, vec!["3g.40gb@0".to_owned()])

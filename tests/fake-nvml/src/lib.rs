@@ -101,7 +101,7 @@ fn version_of<T>(at: *const T) -> Result<c_uint, Code> {
 /// Stores a structure of the version that the caller has set.
 fn put_version<T, V>(at: *mut T, value: V) -> Result<(), Code> {
     // SAFETY: the pointer is not null, see `version_of`, and points at a structure of the version that
-    // the caller has said, whose size is part of the version.
+    // the caller has set, whose size is part of the version.
     unsafe { ptr::write(at.cast(), value) };
     Ok(())
 }

@@ -19,7 +19,7 @@ use std::{
 const SPECS: &str = "/run/specs";
 
 /// Time in which a daemon has to notice a change, on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn qualified(slices: &[&str]) -> Vec<String> {
     slices.iter().map(|slice| format!("nvidia.com/mig={slice}")).collect()
@@ -83,7 +83,7 @@ impl EngineUnderTest for ByPodman {
         ))
     }
 
-    fn life(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String> {
+    fn lifecycle(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String> {
         let numbers = numbers.join(" ");
         let said = self.script(&format!(
             "$PODMAN run --detach --name life --cap-add MKNOD{} --rootfs $ROOTFS sleep 1000000 >/dev/null
@@ -104,7 +104,7 @@ impl EngineUnderTest for ByPodman {
     }
 
     /// Without a device cgroup, a user can mount any node that they can open themselves.
-    fn more(&self) -> Result<(), String> {
+    fn other_checks(&self) -> Result<(), String> {
         let cap = "/dev/nvidia-caps/nvidia-cap39";
         let (from, opens) = match self.kind.rootless {
             true => (cap.to_owned(), "ENXIO"),
@@ -116,7 +116,7 @@ impl EngineUnderTest for ByPodman {
         if said == expected { Ok(()) } else { Err(format!("mounted: {said}")) }
     }
 
-    fn wall(&self) -> Isolation {
+    fn isolation(&self) -> Isolation {
         if self.kind.rootless { Isolation::Namespace } else { Isolation::Cgroup }
     }
 }
@@ -170,7 +170,7 @@ impl EngineUnderTest for ByBundle {
         self.script(slices, &script)
     }
 
-    fn life(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String> {
+    fn lifecycle(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String> {
         let numbers = numbers.join(" ");
         let said = self.script(
             &[slice],
@@ -193,7 +193,7 @@ impl EngineUnderTest for ByBundle {
         "has no such device"
     }
 
-    fn by_hook(&self) -> bool {
+    fn is_injected_by_hook(&self) -> bool {
         true
     }
 }
@@ -226,12 +226,12 @@ impl EngineUnderTest for ByContainerd {
         }
     }
 
-    fn life(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String> {
+    fn lifecycle(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String> {
         self.containerd.exec(&[&qualified(&[slice])[0]], self.annotated, numbers)
     }
 
-    fn patience(&self) -> Duration {
-        PATIENCE
+    fn refresh_timeout(&self) -> Duration {
+        REFRESH_TIMEOUT
     }
 }
 
@@ -262,11 +262,11 @@ impl EngineUnderTest for ByDocker {
         false
     }
 
-    fn life(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String> {
+    fn lifecycle(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String> {
         self.docker.exec(&[&qualified(&[slice])[0]], numbers)
     }
 
-    fn patience(&self) -> Duration {
-        PATIENCE
+    fn refresh_timeout(&self) -> Duration {
+        REFRESH_TIMEOUT
     }
 }

@@ -79,8 +79,10 @@ fn bundle_cells(kind: PodmanKind) -> impl Iterator<Item = TableRow> {
 
 fn daemon_cells(release: DebianRelease) -> Vec<TableRow> {
     let runtimes = VARIANTS.map(|variant| {
-        let [_, runtime] =
-            versions(PodmanKind { release: release.for_daemons(variant.0), rootless: false }, variant);
+        let [_, runtime] = versions(
+            PodmanKind { release: release.for_daemons(variant.0), rootless: false },
+            variant,
+        );
         (variant, runtime)
     });
     let mut cells = Vec::new();
