@@ -216,7 +216,7 @@ pub(crate) fn runtime_program(
 ) -> PathBuf {
     let program = Path::new("/usr/bin").join(variant.0);
     let mut words = vec!["exec".to_owned()];
-    if (root, variant) == (DebianRelease::Machine, ("crun", "v2")) {
+    if (release, variant) == (DebianRelease::Machine, ("crun", "v2")) {
         let library = dir.join("memlock.so");
         compile("memlock.c", &library, &["-shared", "-fPIC"]);
         words.insert(0, format!("LD_PRELOAD={}", library.display()));
