@@ -1,4 +1,4 @@
-//! A running `mig-cdi-kubelet` on a fake host, with a directory of its own for the kubelet.
+//! Running `mig-cdi-kubelet` on a fake host, with a directory of its own for the kubelet.
 
 use crate::{FakeHost, bare, program, run, watch::until};
 use nix::{
@@ -12,30 +12,30 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// A plugin; dropping it kills it.
+/// Running plugin; dropping it kills it.
 #[derive(Debug)]
-pub struct Plugin {
+pub struct RunningPlugin {
     child: Child,
     log: PathBuf,
 }
 
-/// The directory of the kubelet on a host.
+/// Returns the directory of the kubelet on a host.
 #[must_use]
 pub fn kubelet_dir(host: &FakeHost) -> PathBuf {
     host.out().with_file_name("kubelet")
 }
 
-impl Plugin {
-    /// Starts it with options of its own.
+impl RunningPlugin {
+    /// Starts the plugin with these options.
     ///
     /// # Panics
     /// When it cannot be started.
     #[must_use]
-    pub fn start(host: &FakeHost, args: &[&str]) -> Plugin {
-        Plugin::with(host, args, &[], &[])
+    pub fn start(host: &FakeHost, args: &[&str]) -> RunningPlugin {
+        RunningPlugin::with(host, args, &[], &[])
     }
 
-    /// Starts it with options of its own, options of watch, and variables.
+    /// Starts the plugin with options, options of watch, and environment variables.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -45,11 +45,11 @@ impl Plugin {
         args: &[&str],
         watch: &[&str],
         variables: &[(&str, &str)],
-    ) -> Plugin {
+    ) -> RunningPlugin {
         let bin = host.install();
         let program_s = bin.join("mig-cdi-kubelet");
         if !program_s.exists() {
-            // By another process, as `install` does.
+            // Another process copies it, as in `install`.
             let copied = run(Command::new("cp").arg(program("mig-cdi-kubelet")).arg(&bin));
             assert_eq!(copied.code, 0, "{}", copied.stderr);
         }
@@ -66,42 +66,42 @@ impl Plugin {
         command.arg(format!("--output={}", host.spec().display()));
         command.arg(format!("--state-dir={}", host.out().with_file_name("state").display()));
         command.args(watch).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
-        Plugin { child: command.spawn().expect("the plugin starts"), log }
+        RunningPlugin { child: command.spawn().expect("the plugin starts"), log }
     }
 
-    /// Its process.
+    /// Returns its process id.
     ///
     /// # Panics
-    /// Never: a process has a number.
+    /// Never: a process id fits.
     #[must_use]
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("a pid")
     }
 
-    /// What it, and those before it on this host, said to people.
+    /// Returns the log of this plugin and of those before it on this host.
     #[must_use]
-    pub fn said(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until it has said something.
+    /// Waits until its log has this text.
     ///
     /// # Panics
-    /// When it never does.
-    pub fn until_said(&self, words: &str) {
-        until(&format!("said {words:?}: {}", self.said()), || self.said().contains(words));
+    /// When it does not within the time limit.
+    pub fn until_logged(&self, words: &str) {
+        until(&format!("said {words:?}: {}", self.log()), || self.log().contains(words));
     }
 
-    /// How often it has said something.
+    /// Returns the number of log lines with this text.
     #[must_use]
-    pub fn times_said(&self, words: &str) -> usize {
-        self.said().matches(words).count()
+    pub fn times_logged(&self, words: &str) -> usize {
+        self.log().matches(words).count()
     }
 
-    /// A figure of its memory in KiB, as `VmRSS`.
+    /// Returns a figure of its memory in KiB, such as `VmRSS`.
     ///
     /// # Panics
-    /// When it has gone.
+    /// When it has ended.
     #[must_use]
     pub fn memory(&self, name: &str) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
@@ -109,31 +109,31 @@ impl Plugin {
         line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("KiB")
     }
 
-    /// How many files it has open.
+    /// Returns the number of its open files.
     ///
     /// # Panics
-    /// When it has gone.
+    /// When it has ended.
     #[must_use]
     pub fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
     }
 
-    /// Kills it without a warning.
+    /// Kills it with SIGKILL.
     pub fn kill(mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Tells it to stop and gives its exit code.
+    /// Stops it with SIGTERM and returns its exit code.
     ///
     /// # Panics
-    /// When it has gone.
+    /// When it has ended.
     pub fn stop(mut self) -> Option<i32> {
         kill(Pid::from_raw(self.pid()), Signal::SIGTERM).expect("it runs");
         self.child.wait().expect("it ends").code()
     }
 
-    /// Waits for its end and gives its exit code.
+    /// Waits for its end and returns its exit code.
     ///
     /// # Panics
     /// When it cannot be waited for.
@@ -142,7 +142,7 @@ impl Plugin {
     }
 }
 
-impl Drop for Plugin {
+impl Drop for RunningPlugin {
     fn drop(&mut self) {
         // It may have ended.
         let _ = self.child.kill();

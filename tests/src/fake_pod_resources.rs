@@ -1,4 +1,4 @@
-//! A kubelet that tells which devices pods hold, over gRPC on a socket.
+//! Fake of the kubelet's PodResources service, over gRPC on a socket.
 
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -20,28 +20,28 @@ use std::{
 };
 use tokio::{net::UnixListener, task::AbortHandle};
 
-/// It. What runs ends when it is dropped.
+/// PodResources service of a kubelet; dropping it ends the service.
 #[derive(Debug)]
-pub struct Kubelet {
+pub struct FakePodResources {
     socket: PathBuf,
     pods: Arc<Mutex<Vec<(String, String)>>>,
     asked: Arc<Mutex<usize>>,
     task: AbortHandle,
 }
 
-impl Drop for Kubelet {
+impl Drop for FakePodResources {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Kubelet {
-    /// Starts it on the runtime that this is called on.
+impl FakePodResources {
+    /// Starts the service on the current tokio runtime.
     ///
     /// # Panics
     /// When it cannot listen.
     #[must_use]
-    pub fn start(dir: &Path) -> Kubelet {
+    pub fn start(dir: &Path) -> FakePodResources {
         let socket = dir.join("kubelet.sock");
         let listener = UnixListener::bind(&socket).expect("listen");
         let (pods, asked) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<usize>>::default());
@@ -56,28 +56,28 @@ impl Kubelet {
                     async move { Ok::<_, Infallible>(answer(&pods)) }
                 });
                 let connection = http2::Builder::new(TokioExecutor::new());
-                // A client that goes away is none of ours to complain of.
+                // A client that disconnects is no fault of the service.
                 let connection = connection.serve_connection(TokioIo::new(stream), service);
                 tokio::spawn(async move { connection.await.is_ok() });
             }
         };
         let task = tokio::spawn(serve).abort_handle();
-        Kubelet { socket, pods, asked, task }
+        FakePodResources { socket, pods, asked, task }
     }
 
-    /// Where it listens.
+    /// Returns the path of its socket.
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// Pods of the namespace default, each with a device that it holds.
+    /// Sets the pods of the namespace default, each with a device that it holds.
     pub fn set(&self, pods: &[(&str, &str)]) {
         let own = pods.iter().map(|(pod, id)| ((*pod).to_owned(), (*id).to_owned())).collect();
         *self.pods.lock().unwrap_or_else(PoisonError::into_inner) = own;
     }
 
-    /// How often it was asked.
+    /// Returns the number of requests.
     #[must_use]
     pub fn asked(&self) -> usize {
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
@@ -100,7 +100,7 @@ fn answer(
     };
     let message = ListPodResourcesResponse { pod_resources: pods.iter().map(pod).collect() };
     let message = message.encode_to_vec();
-    // gRPC's frame: not compressed, and the length.
+    // Frame of gRPC: not compressed, and the length.
     let length = u32::try_from(message.len()).expect("it is short").to_be_bytes();
     let frame = [&[0], length.as_slice(), &message].concat();
     let trailers =

@@ -1,5 +1,5 @@
-//! A kubelet that speaks the device plugin interface and nothing else: strict where the real one is, and able to
-//! do what is hard to have a real one do. What a plugin does wrong is kept as a fault.
+//! Fake kubelet with the device plugin interface and nothing else: as strict as the real one, and able to do what the
+//! real one can hardly be made to do. Mistakes of a plugin are recorded as faults.
 
 mod service;
 
@@ -34,44 +34,44 @@ use tonic::{
     transport::{Channel, Server},
 };
 
-/// What a kubelet answers to a plugin that makes itself known.
+/// Answer to the registration of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// Yes, if all is right.
+pub enum RegistrationAnswer {
+    /// Accept, if the registration is correct.
     Accept,
-    /// No, with these words.
+    /// Refuse with this message.
     Refuse(String),
-    /// That it speaks another version, in the words of the real one (k8s.io/kubernetes,
+    /// Refuse another version, with the message of the real one (k8s.io/kubernetes,
     /// pkg/kubelet/cm/devicemanager/plugin/v1beta1: `errUnsupportedVersion`).
     OtherVersion,
-    /// Yes, after so long.
+    /// Accept after this time.
     Late(Duration),
 }
 
-/// How it reads lists.
+/// Speed at which the kubelet reads lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
-    /// As they come.
+pub enum ListReading {
+    /// Every list at once.
     AtOnce,
-    /// One in so long.
+    /// One list per duration.
     Slowly(Duration),
-    /// Not at all.
+    /// No list.
     Not,
 }
 
-/// A list that came.
+/// Received list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct List {
-    /// When.
+pub struct DeviceList {
+    /// Time of arrival.
     pub at: Instant,
     /// Id and health of each device.
     pub devices: BTreeMap<String, String>,
-    /// Memory domains of those that have one.
+    /// NUMA nodes of the devices that have one.
     pub numa: BTreeMap<String, i64>,
 }
 
-/// A kubelet at work in a directory; dropping it ends it, and leaves its socket there.
-pub struct Kubelet {
+/// Running fake kubelet in a directory; dropping it ends it and leaves its socket there.
+pub struct FakeKubelet {
     shared: Arc<Shared>,
     handle: Handle,
     server: Option<AbortHandle>,
@@ -79,27 +79,27 @@ pub struct Kubelet {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Kubelet {
-    /// Starts one.
+impl FakeKubelet {
+    /// Starts a fake kubelet.
     ///
     /// # Panics
     /// When it cannot listen there.
     #[must_use]
-    pub fn start(dir: &Path) -> Kubelet {
-        Kubelet::that(dir, Answer::Accept)
+    pub fn start(dir: &Path) -> FakeKubelet {
+        FakeKubelet::that(dir, RegistrationAnswer::Accept)
     }
 
-    /// Starts one that answers so.
+    /// Starts a fake kubelet that answers registrations so.
     ///
     /// # Panics
-    /// As [`Kubelet::start`].
+    /// As [`FakeKubelet::start`].
     #[must_use]
-    pub fn that(dir: &Path, answer: Answer) -> Kubelet {
+    pub fn that(dir: &Path, answer: RegistrationAnswer) -> FakeKubelet {
         fs::create_dir_all(dir).expect("make the directory");
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             answer: Mutex::new(answer),
-            reading: watch::Sender::new(Reading::AtOnce),
+            reading: watch::Sender::new(ListReading::AtOnce),
             known: Mutex::default(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -110,12 +110,12 @@ impl Kubelet {
             let _ = runtime.block_on(stopped);
         });
         let (stop, thread) = (Some(stop), Some(thread));
-        let mut kubelet = Kubelet { shared, handle, server: None, stop, thread };
+        let mut kubelet = FakeKubelet { shared, handle, server: None, stop, thread };
         kubelet.restart();
         kubelet
     }
 
-    /// Ends what it does, and begins anew, as the real one: all files of its directory go, and it knows nobody.
+    /// Restarts as the real one does: all files of its directory are removed, and no plugin is known.
     ///
     /// # Panics
     /// When it cannot listen there.
@@ -124,7 +124,7 @@ impl Kubelet {
         for entry in fs::read_dir(&self.shared.dir).expect("its directory") {
             let path = entry.expect("an entry").path();
             if !path.is_dir() {
-                // The plugin may have removed its own.
+                // The plugin may have removed its own socket.
                 let _ = fs::remove_file(path);
             }
         }
@@ -137,7 +137,7 @@ impl Kubelet {
         self.server = Some(self.handle.spawn(server).abort_handle());
     }
 
-    /// Ends what it does; its socket stays and nobody answers there.
+    /// Stops serving; its socket stays and nothing listens there.
     pub fn end(&mut self) {
         self.server.take().iter().for_each(AbortHandle::abort);
         let mut known = self.shared.known();
@@ -146,13 +146,13 @@ impl Kubelet {
         clients.clear();
     }
 
-    /// From now on it answers so.
-    pub fn answers(&self, answer: Answer) {
+    /// Sets the answer to registrations.
+    pub fn answers(&self, answer: RegistrationAnswer) {
         *self.shared.answer() = answer;
     }
 
-    /// From now on it reads so.
-    pub fn reads(&self, reading: Reading) {
+    /// Sets the speed of reading lists.
+    pub fn reads(&self, reading: ListReading) {
         self.shared.reading.send_replace(reading);
     }
 
@@ -161,42 +161,42 @@ impl Kubelet {
         self.shared.known().streams.remove(resource).iter().for_each(AbortHandle::abort);
     }
 
-    /// Asks for the lists of a resource anew.
+    /// Requests the lists of a resource again.
     ///
     /// # Panics
-    /// When it is not known.
+    /// When the resource is not known.
     pub fn listen_again(&self, resource: &str) {
         let client = self.client(resource);
         let _inside = self.handle.enter();
         self.shared.listen(resource, client);
     }
 
-    /// What plugins did wrong.
+    /// Returns the faults of plugins.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         self.shared.known().faults.clone()
     }
 
-    /// All that plugins said to make themselves known.
+    /// Returns all registrations.
     #[must_use]
     pub fn registrations(&self) -> Vec<RegisterRequest> {
         self.shared.known().registrations.clone()
     }
 
-    /// The resources that somebody sends lists of.
+    /// Returns the resources with an open stream of lists.
     #[must_use]
     pub fn alive(&self) -> BTreeSet<String> {
         let known = self.shared.known();
         known.streams.keys().filter(|name| !known.ended.contains(*name)).cloned().collect()
     }
 
-    /// All lists of a resource.
+    /// Returns all lists of a resource.
     #[must_use]
-    pub fn lists(&self, resource: &str) -> Vec<List> {
+    pub fn lists(&self, resource: &str) -> Vec<DeviceList> {
         self.shared.known().lists.get(resource).cloned().unwrap_or_default()
     }
 
-    /// The devices of a resource that may be given out.
+    /// Returns the healthy devices of a resource.
     #[must_use]
     pub fn healthy(&self, resource: &str) -> BTreeSet<String> {
         let known = self.shared.known();
@@ -205,11 +205,11 @@ impl Kubelet {
         devices.filter(|(_, health)| *health == "Healthy").map(|(id, _)| id.clone()).collect()
     }
 
-    /// How many devices each resource has, and how many of them are healthy.
+    /// Returns the number of devices of each resource, and of healthy ones.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<String, (usize, usize)> {
         let known = self.shared.known();
-        let count = |(resource, lists): (&String, &Vec<List>)| {
+        let count = |(resource, lists): (&String, &Vec<DeviceList>)| {
             let devices = &lists.last()?.devices;
             let healthy = devices.values().filter(|health| *health == "Healthy").count();
             Some((resource.clone(), (devices.len(), healthy)))
@@ -217,10 +217,10 @@ impl Kubelet {
         known.lists.iter().filter_map(count).collect()
     }
 
-    /// Waits until there are as many healthy devices of each resource, and of no other one.
+    /// Waits until each resource has this number of healthy devices, and no other resource exists.
     ///
     /// # Panics
-    /// When it never comes to be so.
+    /// When it does not within the time limit.
     pub fn until_counts(&self, what: &str, wanted: &[(&str, usize)]) -> Duration {
         let wanted: BTreeMap<_, _> =
             wanted.iter().map(|(name, count)| (format!("nvidia.com/{name}"), *count)).collect();
@@ -234,10 +234,10 @@ impl Kubelet {
         self.shared.known().clients.get(resource).cloned().expect("it is registered")
     }
 
-    /// Asks for devices, for each container.
+    /// Allocates devices for each container.
     ///
     /// # Errors
-    /// What the plugin says.
+    /// The status of the plugin.
     pub fn allocate(
         &self,
         resource: &str,
@@ -250,10 +250,10 @@ impl Kubelet {
         self.handle.block_on(asked).map(Response::into_inner)
     }
 
-    /// Asks which of the free devices to take for one container.
+    /// Requests the preferred ones of the free devices for one container.
     ///
     /// # Errors
-    /// What the plugin says.
+    /// The status of the plugin.
     pub fn prefer(
         &self,
         resource: &str,
@@ -271,10 +271,10 @@ impl Kubelet {
         Ok(answer.container_responses.into_iter().flat_map(|answer| answer.device_ids).collect())
     }
 
-    /// The options of a resource: the least that can be asked.
+    /// Requests the options of a resource, the smallest request of the interface.
     ///
     /// # Errors
-    /// What the plugin says.
+    /// The status of the plugin.
     pub fn options(&self, resource: &str) -> Result<DevicePluginOptions, Status> {
         let mut client = self.client(resource);
         let asked = client.get_device_plugin_options(Empty {});
@@ -282,7 +282,8 @@ impl Kubelet {
     }
 }
 
-/// As k8s.io/apimachinery, `validation.IsQualifiedName`, with a prefix: names of resources, and keys of annotations.
+/// Returns whether a name of a resource or key of an annotation is valid, with a prefix (k8s.io/apimachinery,
+/// `validation.IsQualifiedName`).
 #[must_use]
 pub fn is_qualified(name: &str) -> bool {
     let is_edge = |c: char| c.is_ascii_alphanumeric();
@@ -300,7 +301,7 @@ fn owned(ids: &[&str]) -> Vec<String> {
     ids.iter().map(|id| (*id).to_owned()).collect()
 }
 
-impl Drop for Kubelet {
+impl Drop for FakeKubelet {
     fn drop(&mut self) {
         self.end();
         drop(self.stop.take());

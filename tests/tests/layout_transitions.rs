@@ -1,5 +1,5 @@
-//! Every way to divide an A100-80GB, to every other: the plan is taken on the simulated driver, which
-//! refuses what the real one would.
+//! Transitions from every layout of an A100-80GB to every other: the simulated driver executes the plan, and refuses
+//! what the real one would.
 
 use mig_cdi_layout::{Action, Compute, Home, Instance, Item, Offer, Wish, plan};
 use mig_cdi_model::{CiId, GiId, Placement};
@@ -7,7 +7,7 @@ use mig_cdi_sim::{Model, Node};
 use mig_cdi_tests::geometries::Geometries;
 use std::{collections::BTreeSet, thread};
 
-/// One way, as the driver, the planner and its user have it.
+/// One layout, as the driver, the planner and the user describe it.
 struct Way {
     node: Node,
     instances: Vec<Instance>,
@@ -52,7 +52,7 @@ fn way(offer: &Offer, empty: &Node, spots: &[(u32, u32)]) -> Way {
     Way { node, instances, wish: Wish { items }, spots }
 }
 
-/// Takes the steps; gives how many GPU instances were destroyed.
+/// Executes the steps and returns the number of destroyed GPU instances.
 fn relayout(offer: &Offer, from: &Way, to: &Way) -> u64 {
     let plan = plan(offer, &from.instances, &to.wish).expect("nothing is in use");
     let mut node = from.node.clone();
@@ -80,7 +80,7 @@ fn relayout(offer: &Offer, from: &Way, to: &Way) -> u64 {
     let spots: BTreeSet<_> = end.iter().map(|there| (there.profile, there.placement)).collect();
     assert_eq!(spots, to.spots);
     assert!(end.iter().all(|there| there.compute.len() == 1));
-    // What is in both stays, with its id.
+    // An instance that both layouts have stays, with its id.
     let stays = |there: &&Instance| to.spots.contains(&(there.profile, there.placement));
     for kept in from.instances.iter().filter(stays) {
         assert!(end.contains(kept), "{kept:?} was not kept");
@@ -91,7 +91,7 @@ fn relayout(offer: &Offer, from: &Way, to: &Way) -> u64 {
 }
 
 #[test]
-fn every_layout_to_every_other() {
+fn every_layout_is_reached_from_every_other() {
     let model = Model::find("a100-80gb").expect("a model");
     let offer = model.offer();
     let empty = Node::parse("[[gpu]]\nmodel = \"a100-80gb\"\n").expect("a node");

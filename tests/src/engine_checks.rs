@@ -1,25 +1,24 @@
-//! What every container engine has to do with the slices of a host. What a container sees is asserted
-//! from inside it, and told in one row of a table.
+//! Checks of what every container engine does with the slices of a host. The view of a container is asserted from
+//! inside it, and the results are a row of a table.
 //!
-//! The majors have no driver here: a node that the device cgroup allows opens with ENXIO, one that it
-//! does not with EPERM.
+//! No driver has these majors: opening a node that the device cgroup allows gives ENXIO, one that it denies EPERM.
 
 mod engines;
 mod table;
 
-pub use table::{Cell, cells, rows, table, wrong};
+pub use table::{TableRow, failures, run_checks, table, table_rows};
 
 use crate::FakeHost;
 use mig_cdi_sim::preset;
 use std::time::{Duration, Instant};
 
-/// The host after its change: of the preset a100-80gb the third slice is gone, and the small one is another,
-/// with the same name.
+/// Host after its change: the third slice of the preset a100-80gb is destroyed, and the small one is recreated with
+/// the same name.
 const AFTER: &str = "[[gpu]]\nmodel = \"a100-80gb\"\ninstances = [
     { profile = \"2g.20gb\", start = 0, id = 3 }, { profile = \"2g.20gb\", start = 2, id = 4 },
     { profile = \"1g.10gb\", start = 6, id = 8 }]\n";
 
-/// A slice: its name, and the minors of its nodes.
+/// Slice: its name, and the minors of its nodes.
 type Slice = (&'static str, [u32; 2]);
 
 const FIRST: Slice = ("0:2g.20gb:0", [30, 31]);
@@ -28,12 +27,12 @@ const THIRD: Slice = ("0:2g.20gb:4", [48, 49]);
 const SMALL: Slice = ("0:1g.10gb:6", [66, 67]);
 const ANOTHER: Slice = ("0:1g.10gb:6", [75, 76]);
 
-/// The variables of the first two, and what CUDA reads.
+/// UUIDs in the variables of the first two slices, and in the one that CUDA reads.
 const GPU: &str = "GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4";
 const FIRST_UUID: &str = "MIG-b3c02e6f-4949-5c5e-80cc-f09e85bd7e98";
 const SECOND_UUID: &str = "MIG-7e3b1aad-b6b6-508b-bb58-981e2752708b";
 
-/// What a container gets with any slice.
+/// Nodes that a container gets with any slice.
 const SHARED: &str = "\
 node /dev/nvidia-uvm 666 511:0 ENXIO
 node /dev/nvidia-uvm-tools 666 511:1 ENXIO
@@ -41,7 +40,7 @@ node /dev/nvidia0 666 195:0 ENXIO
 node /dev/nvidiactl 666 195:255 ENXIO
 ";
 
-/// What is checked, in the order of the columns.
+/// Names of the checks, in the order of the columns.
 pub const CHECKS: [&str; 7] = [
     "asked nodes",
     "neighbour's nodes",
@@ -52,72 +51,72 @@ pub const CHECKS: [&str; 7] = [
     "refresh",
 ];
 
-/// Why the nodes of a neighbour are out of reach.
+/// Mechanism that keeps a container from the nodes of other slices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wall {
-    /// Root in the container can make them, and they do not open.
+pub enum Isolation {
+    /// Root in the container can make them, and the device cgroup denies opening them.
     Cgroup,
-    /// There is no device cgroup, and they cannot be made.
+    /// There is no device cgroup, and they cannot be made in a user namespace.
     Namespace,
 }
 
-/// An engine with a host whose spec it takes.
-pub trait Engine {
-    /// The host.
+/// Engine with a host whose spec it reads.
+pub trait EngineUnderTest {
+    /// Returns the host.
     fn host(&self) -> &FakeHost;
 
     /// Runs the probe in a container with these slices.
     ///
     /// # Errors
-    /// How the engine refuses.
+    /// The message with which the engine refuses.
     fn probe(&self, slices: &[&str], numbers: &[&str]) -> Result<String, String>;
 
-    /// Makes a container with a slice whose command does nothing, runs the probe in it twice, ends it:
-    /// what the probe printed. Where a container can be started again, it is, before the second time.
+    /// Makes a container with a slice whose command does nothing, runs the probe in it twice, removes it, and returns
+    /// the outputs. A container that can be restarted is restarted before the second run.
     ///
     /// # Errors
-    /// How the engine refuses; also when something is left of the container.
-    fn life(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String>;
+    /// The message with which the engine refuses; also when something is left of the container.
+    fn lifecycle(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String>;
 
-    /// What it says of a name that is not there.
+    /// Returns the message for an unknown name.
     fn refusal(&self) -> &'static str {
         "unresolvable CDI devices"
     }
 
-    /// How long it may go on with the spec of before: a daemon has to notice.
-    fn patience(&self) -> Duration {
+    /// Returns the time that it may keep using the old spec: a daemon has to notice the new one.
+    fn refresh_timeout(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// See [`Wall`].
-    fn wall(&self) -> Wall {
-        Wall::Cgroup
+    /// See [`Isolation`].
+    fn isolation(&self) -> Isolation {
+        Isolation::Cgroup
     }
 
-    /// Whether a process that is started later has the variables too. Some engines give it those of the
+    /// Returns whether a process that is started later has the variables too. Some engines start it with those of the
     /// container's configuration, which a spec does not change.
     fn exec_has_variables(&self) -> bool {
         true
     }
 
-    /// What else the document says of it.
+    /// Checks the other statements of the document about it.
     ///
     /// # Errors
-    /// When that is not so.
-    fn more(&self) -> Result<(), String> {
+    /// The failed check.
+    fn other_checks(&self) -> Result<(), String> {
         Ok(())
     }
 
-    /// Whether the hook gives the slice, which adds the variable that CUDA reads.
-    fn by_hook(&self) -> bool {
+    /// Returns whether the hook injects the slice, which adds the variable that CUDA reads.
+    fn is_injected_by_hook(&self) -> bool {
         false
     }
 }
 
-/// The cells of a row: what was seen, or why it is not as it should be.
-pub type Row = Vec<Result<&'static str, String>>;
+/// Cells of a row: the result of each check, or the reason of its failure.
+pub type CheckResults = Vec<Result<&'static str, String>>;
 
-/// A host for a row.
+/// Makes a host for a row.
 ///
 /// # Panics
 /// When it cannot be made.
@@ -129,14 +128,14 @@ pub fn host() -> FakeHost {
     host
 }
 
-/// All checks, with an engine whose host is as [`host`] made it.
+/// Runs all checks with an engine whose host is as [`host`] made it.
 #[must_use]
-pub fn row(engine: &impl Engine) -> Row {
-    let wall = match engine.wall() {
-        Wall::Cgroup => "EPERM",
-        Wall::Namespace => "cannot be made",
+pub fn row(engine: &impl EngineUnderTest) -> CheckResults {
+    let wall = match engine.isolation() {
+        Isolation::Cgroup => "EPERM",
+        Isolation::Namespace => "cannot be made",
     };
-    // The slice's own, those of its neighbours, the right to divide the GPU, another GPU.
+    // The nodes of the slice, those of other slices, the config capability, another GPU.
     let numbers =
         ["508:30", "508:31", "508:39", "508:40", "508:48", "508:66", "508:1", "195:1", "511:9"];
     let seen = engine.probe(&[FIRST.0], &numbers);
@@ -146,19 +145,19 @@ pub fn row(engine: &impl Engine) -> Row {
         of("node").and_then(|found| same(&found, &nodes(&[FIRST]))).map(|()| "ENXIO"),
         of("made")
             .and_then(|found| same(&found, &made(engine, 2, &numbers)))
-            .and_then(|()| engine.more())
+            .and_then(|()| engine.other_checks())
             .map(|()| wall),
         of("env").and_then(|found| same(&found, &one)).map(|()| "yes"),
         two_slices(engine).map(|()| "yes"),
         unknown(engine, "0:2g.20gb:6").map(|()| "refused"),
-        life(engine),
+        lifecycle(engine),
         // Last, as it changes the host.
         refresh(engine).map(|()| "yes"),
     ];
     cells.into()
 }
 
-fn two_slices(engine: &impl Engine) -> Result<(), String> {
+fn two_slices(engine: &impl EngineUnderTest) -> Result<(), String> {
     let numbers = ["508:30", "508:39", "508:48", "508:66"];
     let said = engine.probe(&[SECOND.0, FIRST.0], &numbers)?;
     let second = format!("env MIG_CDI_DEVICE_0_4_0={SECOND_UUID},2g.20gb,{GPU}\n");
@@ -167,13 +166,13 @@ fn two_slices(engine: &impl Engine) -> Result<(), String> {
     same(&lines(&said, "made"), &made(engine, 2, &numbers))
 }
 
-fn life(engine: &impl Engine) -> Result<&'static str, String> {
+fn lifecycle(engine: &impl EngineUnderTest) -> Result<&'static str, String> {
     let (variables, word) = match engine.exec_has_variables() {
         true => (variables(engine, &[FIRST_UUID], ""), "yes"),
         false => (String::new(), "yes, no variables"),
     };
     let numbers = ["508:30", "508:39", "508:48"];
-    for said in engine.life(FIRST.0, &numbers)? {
+    for said in engine.lifecycle(FIRST.0, &numbers)? {
         same(&lines(&said, "node"), &nodes(&[FIRST]))?;
         same(&lines(&said, "env"), &variables)?;
         same(&lines(&said, "made"), &made(engine, 1, &numbers))?;
@@ -181,7 +180,7 @@ fn life(engine: &impl Engine) -> Result<&'static str, String> {
     Ok(word)
 }
 
-fn unknown(engine: &impl Engine, name: &str) -> Result<(), String> {
+fn unknown(engine: &impl EngineUnderTest, name: &str) -> Result<(), String> {
     match engine.probe(&[name], &[]) {
         Ok(said) => Err(format!("{name} is given: {said}")),
         Err(why) if why.contains(engine.refusal()) => Ok(()),
@@ -189,8 +188,8 @@ fn unknown(engine: &impl Engine, name: &str) -> Result<(), String> {
     }
 }
 
-/// A slice that is gone is refused, and one that is new is given, though its name was another's before.
-fn refresh(engine: &impl Engine) -> Result<(), String> {
+/// A destroyed slice is refused, and a new one is injected, though its name was another's before.
+fn refresh(engine: &impl EngineUnderTest) -> Result<(), String> {
     let own = |slice: Slice, other: Slice| {
         let numbers = [slice.1[0], other.1[0]].map(|minor| format!("508:{minor}"));
         let numbers = numbers.each_ref().map(String::as_str);
@@ -208,7 +207,7 @@ fn refresh(engine: &impl Engine) -> Result<(), String> {
     let begin = Instant::now();
     let soon = |check: &dyn Fn() -> Result<(), String>| loop {
         let checked = check();
-        if checked.is_ok() || begin.elapsed() >= engine.patience() {
+        if checked.is_ok() || begin.elapsed() >= engine.refresh_timeout() {
             return checked;
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -217,7 +216,7 @@ fn refresh(engine: &impl Engine) -> Result<(), String> {
     soon(&|| unknown(engine, THIRD.0))
 }
 
-/// The lines of the probe that begin with a word.
+/// Returns the lines of the probe that begin with a word.
 fn lines(said: &str, kind: &str) -> String {
     said.split_inclusive('\n').filter(|line| line.split(' ').next() == Some(kind)).collect()
 }
@@ -229,19 +228,19 @@ fn nodes(slices: &[Slice]) -> String {
     own.collect::<String>() + SHARED
 }
 
-/// How nodes open that the container makes: the first `own` are its own.
-fn made(engine: &impl Engine, own: usize, numbers: &[&str]) -> String {
-    let word = |at| match engine.wall() {
-        Wall::Namespace => "FAILED",
-        Wall::Cgroup if at < own => "ENXIO",
-        Wall::Cgroup => "EPERM",
+/// Returns the expected results of opening nodes that the container makes: the first `own` are its own.
+fn made(engine: &impl EngineUnderTest, own: usize, numbers: &[&str]) -> String {
+    let word = |at| match engine.isolation() {
+        Isolation::Namespace => "FAILED",
+        Isolation::Cgroup if at < own => "ENXIO",
+        Isolation::Cgroup => "EPERM",
     };
     numbers.iter().enumerate().map(|(at, n)| format!("made {n} {}\n", word(at))).collect()
 }
 
-/// The variables of the first slice, and of the second where there are more; CUDA reads the order.
-fn variables(engine: &impl Engine, uuids: &[&str], second: &str) -> String {
-    let cuda = match engine.by_hook() {
+/// Returns the variables of the first slice, and of the second if there is one; CUDA reads the order.
+fn variables(engine: &impl EngineUnderTest, uuids: &[&str], second: &str) -> String {
+    let cuda = match engine.is_injected_by_hook() {
         true => format!("env CUDA_VISIBLE_DEVICES={}\n", uuids.join(",")),
         false => String::new(),
     };

@@ -1,25 +1,25 @@
-//! The engines, each with what makes its row.
+//! Engines under test.
 
-use super::{Engine, Wall, host};
+use super::{EngineUnderTest, Isolation, host};
 use crate::{
     FakeHost, Run,
     containerd::Containerd,
     daemon::Setting,
+    debian_release::DebianRelease,
     docker::Docker,
-    podman::{Kind, Podman, Variant},
+    podman::{Podman, PodmanKind, Variant},
     project,
-    root::Root,
 };
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
-/// Where a podman that can be told reads specs.
+/// Directory of specs of a podman that can be configured.
 const SPECS: &str = "/run/specs";
 
-/// What a daemon needs to notice a change, on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time in which a daemon has to notice a change, on the slowest machine.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn qualified(slices: &[&str]) -> Vec<String> {
     slices.iter().map(|slice| format!("nvidia.com/mig={slice}")).collect()
@@ -29,37 +29,37 @@ pub(super) fn output(run: Run) -> Result<String, String> {
     if run.code == 0 { Ok(run.stdout) } else { Err(run.stderr) }
 }
 
-/// What a script prints, with a line `---` between the two times.
+/// Splits the output of a script at the line `---` between its two runs.
 fn twice(said: &str) -> Result<[String; 2], String> {
     let (first, second) = said.split_once("---\n").ok_or_else(|| format!("half a life: {said}"))?;
     Ok([first.to_owned(), second.to_owned()])
 }
 
-/// Any of the podmans, with `--device`.
+/// Podman with `--device`.
 pub(super) struct ByPodman {
     podman: Podman,
-    kind: Kind,
+    kind: PodmanKind,
     host: FakeHost,
 }
 
 impl ByPodman {
-    pub(super) fn new(kind: Kind, variant: Variant) -> ByPodman {
+    pub(super) fn new(kind: PodmanKind, variant: Variant) -> ByPodman {
         let (mut podman, host) = (Podman::of(kind, variant), host());
-        if kind.root == Root::Sid {
+        if kind.release == DebianRelease::Sid {
             podman.configure(&host, SPECS);
         }
         ByPodman { podman, kind, host }
     }
 
-    /// The engine reads the directory that the spec is written to: as it is told to where it can be, by itself elsewhere. Nodes that a container takes from the
-    /// machine are made as an administrator makes them.
+    /// Runs a script with the spec in the directory that the engine reads: a configured one if possible, else the
+    /// default. Nodes that a container takes from the machine are made as an administrator makes them.
     fn script(&self, script: &str) -> Result<String, String> {
         let dev = self.host.path("/dev");
         let nodes = match self.kind.rootless {
             true => format!("rm -r {}/nvidia*; $MIG_CDI nodes $FLAGS >/dev/null", dev.display()),
             false => String::new(),
         };
-        let specs = if self.kind.root == Root::Sid { SPECS } else { "/var/run/cdi" };
+        let specs = if self.kind.release == DebianRelease::Sid { SPECS } else { "/var/run/cdi" };
         let out = self.host.out();
         let spec = format!("mkdir -p {specs}; mount --bind {} {specs}", out.display());
         output(self.podman.script(&self.host, &format!("{nodes}\n{spec}\n{script}")))
@@ -70,7 +70,7 @@ fn device_flags(slices: &[&str]) -> String {
     qualified(slices).iter().map(|name| format!(" --device {name}")).collect()
 }
 
-impl Engine for ByPodman {
+impl EngineUnderTest for ByPodman {
     fn host(&self) -> &FakeHost {
         &self.host
     }
@@ -83,7 +83,7 @@ impl Engine for ByPodman {
         ))
     }
 
-    fn life(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String> {
+    fn lifecycle(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String> {
         let numbers = numbers.join(" ");
         let said = self.script(&format!(
             "$PODMAN run --detach --name life --cap-add MKNOD{} --rootfs $ROOTFS sleep 1000000 >/dev/null
@@ -103,8 +103,8 @@ impl Engine for ByPodman {
         false
     }
 
-    /// Where there is no device cgroup, a user mounts whatever he may open himself.
-    fn more(&self) -> Result<(), String> {
+    /// Without a device cgroup, a user can mount any node that they can open themselves.
+    fn other_checks(&self) -> Result<(), String> {
         let cap = "/dev/nvidia-caps/nvidia-cap39";
         let (from, opens) = match self.kind.rootless {
             true => (cap.to_owned(), "ENXIO"),
@@ -116,19 +116,19 @@ impl Engine for ByPodman {
         if said == expected { Ok(()) } else { Err(format!("mounted: {said}")) }
     }
 
-    fn wall(&self) -> Wall {
-        if self.kind.rootless { Wall::Namespace } else { Wall::Cgroup }
+    fn isolation(&self) -> Isolation {
+        if self.kind.rootless { Isolation::Namespace } else { Isolation::Cgroup }
     }
 }
 
-/// A bundle, whose runtime is the hook's door of that name: no engine is there that knows CDI.
+/// OCI bundle whose runtime is the hook's mode `runtime`: no engine that knows CDI takes part.
 pub(super) struct ByBundle {
     podman: Podman,
     host: FakeHost,
 }
 
 impl ByBundle {
-    pub(super) fn new(kind: Kind, variant: Variant) -> ByBundle {
+    pub(super) fn new(kind: PodmanKind, variant: Variant) -> ByBundle {
         let (podman, host) = (Podman::of(kind, variant), host());
         host.configure_hook(&format!("runtimes = [{:?}]", podman.runtime()));
         ByBundle { podman, host }
@@ -156,7 +156,7 @@ impl ByBundle {
     }
 }
 
-impl Engine for ByBundle {
+impl EngineUnderTest for ByBundle {
     fn host(&self) -> &FakeHost {
         &self.host
     }
@@ -170,7 +170,7 @@ impl Engine for ByBundle {
         self.script(slices, &script)
     }
 
-    fn life(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String> {
+    fn lifecycle(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String> {
         let numbers = numbers.join(" ");
         let said = self.script(
             &[slice],
@@ -193,7 +193,7 @@ impl Engine for ByBundle {
         "has no such device"
     }
 
-    fn by_hook(&self) -> bool {
+    fn is_injected_by_hook(&self) -> bool {
         true
     }
 }
@@ -212,7 +212,7 @@ impl ByContainerd {
     }
 }
 
-impl Engine for ByContainerd {
+impl EngineUnderTest for ByContainerd {
     fn host(&self) -> &FakeHost {
         &self.host
     }
@@ -226,12 +226,12 @@ impl Engine for ByContainerd {
         }
     }
 
-    fn life(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String> {
+    fn lifecycle(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String> {
         self.containerd.exec(&[&qualified(&[slice])[0]], self.annotated, numbers)
     }
 
-    fn patience(&self) -> Duration {
-        PATIENCE
+    fn refresh_timeout(&self) -> Duration {
+        REFRESH_TIMEOUT
     }
 }
 
@@ -248,7 +248,7 @@ impl ByDocker {
     }
 }
 
-impl Engine for ByDocker {
+impl EngineUnderTest for ByDocker {
     fn host(&self) -> &FakeHost {
         &self.host
     }
@@ -262,11 +262,11 @@ impl Engine for ByDocker {
         false
     }
 
-    fn life(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String> {
+    fn lifecycle(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String> {
         self.docker.exec(&[&qualified(&[slice])[0]], numbers)
     }
 
-    fn patience(&self) -> Duration {
-        PATIENCE
+    fn refresh_timeout(&self) -> Duration {
+        REFRESH_TIMEOUT
     }
 }

@@ -1,4 +1,4 @@
-//! A machine of files alone, for `mig-cdi configure`.
+//! Host of files only, for `mig-cdi configure`.
 
 use crate::{Run, bare, run};
 use std::{
@@ -10,31 +10,31 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A machine with engines of which nothing but configuration is there, and the installed programs.
+/// Host with configuration files of engines, and the installed programs.
 #[derive(Debug)]
-pub struct Machine {
+pub struct ConfigureHost {
     dir: TempDir,
 }
 
-impl Default for Machine {
-    fn default() -> Machine {
-        Machine::new()
+impl Default for ConfigureHost {
+    fn default() -> ConfigureHost {
+        ConfigureHost::new()
     }
 }
 
-impl Machine {
-    /// Makes it.
+impl ConfigureHost {
+    /// Makes the host.
     ///
     /// # Panics
     /// When that fails.
     #[must_use]
-    pub fn new() -> Machine {
+    pub fn new() -> ConfigureHost {
         fs::create_dir_all("/var/lib/mig-cdi-tests").expect("it works");
         let dir = tempfile::tempdir_in("/var/lib/mig-cdi-tests").expect("it works");
         for name in ["root/etc", "bin"] {
             fs::create_dir_all(dir.path().join(name)).expect("it works");
         }
-        let machine = Machine { dir };
+        let machine = ConfigureHost { dir };
         let copied = run(Command::new("cp")
             .arg(crate::program("mig-cdi"))
             .arg(machine.dir.path().join("bin")));
@@ -45,7 +45,7 @@ impl Machine {
         machine
     }
 
-    /// Puts a program below its directory.
+    /// Installs a program below its directory.
     ///
     /// # Panics
     /// When that fails.
@@ -56,19 +56,19 @@ impl Machine {
         fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("it works");
     }
 
-    /// The directory that holds all of it.
+    /// Returns the directory that holds all files.
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// A path of the machine.
+    /// Returns a path of the host.
     #[must_use]
     pub fn path(&self, path: &str) -> PathBuf {
         self.dir.path().join("root").join(path.trim_start_matches('/'))
     }
 
-    /// Writes a file of it.
+    /// Writes a file of the host.
     ///
     /// # Panics
     /// When that fails.
@@ -78,7 +78,7 @@ impl Machine {
         fs::write(path, text).expect("it works");
     }
 
-    /// Reads a file of it.
+    /// Reads a file of the host.
     ///
     /// # Panics
     /// When that fails.
@@ -87,13 +87,13 @@ impl Machine {
         fs::read_to_string(self.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
     }
 
-    /// `mig-cdi configure` on it, not run yet.
+    /// Returns the command `mig-cdi configure` for this host.
     #[must_use]
     pub fn command(&self, args: &str) -> Command {
         self.command_with(args, Path::new("/dev/null"))
     }
 
-    /// The same with settings of its own.
+    /// Returns the command `mig-cdi configure` for this host with other settings.
     #[must_use]
     pub fn command_with(&self, args: &str, settings: &Path) -> Command {
         let mut command = Command::new(self.dir.path().join("bin/mig-cdi"));
@@ -103,7 +103,7 @@ impl Machine {
         command
     }
 
-    /// Says paths as the machine would.
+    /// Replaces temporary paths in the output by those of the host.
     #[must_use]
     pub fn tidy(&self, run: Run) -> Run {
         let dir = self.dir.path().display().to_string();
@@ -117,7 +117,7 @@ impl Machine {
         self.tidy(run(&mut self.command(args)))
     }
 
-    /// The same, which has to work.
+    /// Runs `mig-cdi configure`, which has to succeed.
     ///
     /// # Panics
     /// When that fails.
@@ -127,7 +127,7 @@ impl Machine {
         run
     }
 
-    /// Every file with its content, every directory, every link.
+    /// Returns every file with its content, every directory and every link.
     ///
     /// # Panics
     /// When that fails.
@@ -145,7 +145,7 @@ impl Machine {
                         .expect("it works")
                         .map(|entry| entry.expect("it works").path()),
                 );
-                // Where it keeps its records.
+                // The directory of configure's own backups is not part of it.
                 if name.is_empty() || !"var/lib/mig-cdi/configure".starts_with(&name) {
                     tree.insert(name, Vec::new());
                 }

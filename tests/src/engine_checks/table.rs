@@ -1,14 +1,14 @@
-//! The rows of a root's engines, and the table of them.
+//! Rows of the engines of a Debian release, and the table of them.
 
 use super::{
-    CHECKS, Row,
+    CHECKS, CheckResults,
     engines::{ByBundle, ByContainerd, ByDocker, ByPodman, output},
     host, row,
 };
 use crate::{
     daemon::Setting,
-    podman::{Kind, Podman, VARIANTS, Variant},
-    root::{Root, version},
+    debian_release::{DebianRelease, version},
+    podman::{Podman, PodmanKind, VARIANTS, Variant},
 };
 use std::{
     panic::{self, AssertUnwindSafe},
@@ -16,42 +16,42 @@ use std::{
     thread,
 };
 
-type Run = Box<dyn Fn() -> Row + Sync + Send>;
+type Run = Box<dyn Fn() -> CheckResults + Sync + Send>;
 
-/// How an engine is run, and what its row says of it before the checks.
-pub struct Cell {
+/// Engine with the first columns of its row.
+pub struct TableRow {
     engine: String,
     runtime: String,
     cgroup: &'static str,
     run: Run,
 }
 
-impl Cell {
-    fn new(engine: &str, runtime: &str, variant: Variant, run: Run) -> Cell {
+impl TableRow {
+    fn new(engine: &str, runtime: &str, variant: Variant, run: Run) -> TableRow {
         let cgroup = variant.1;
-        Cell { engine: engine.to_owned(), runtime: runtime.to_owned(), cgroup, run }
+        TableRow { engine: engine.to_owned(), runtime: runtime.to_owned(), cgroup, run }
     }
 }
 
-/// All engines of a root, and of the machine's where the root is [`Root::Trixie`]. CRI-O where the environment names
-/// one.
+/// Returns all engines of a release, with the machine's where it is [`DebianRelease::Trixie`], and CRI-O where the
+/// environment names one.
 ///
 /// # Panics
-/// When an engine does not say its version.
+/// When an engine does not print its version.
 #[must_use]
-pub fn cells(root: Root) -> Vec<Cell> {
-    let kind = |root, rootless| Kind { root, rootless };
-    let mut kinds = vec![kind(root, false), kind(root, true)];
-    if root == Root::Trixie {
-        kinds.insert(0, Kind::MACHINE);
+pub fn table_rows(release: DebianRelease) -> Vec<TableRow> {
+    let kind = |release, rootless| PodmanKind { release, rootless };
+    let mut kinds = vec![kind(release, false), kind(release, true)];
+    if release == DebianRelease::Trixie {
+        kinds.insert(0, PodmanKind::MACHINE);
     }
     let podmans: Vec<_> = kinds.iter().flat_map(|kind| podman_cells(*kind)).collect();
     let bundles = kinds.iter().filter(|kind| !kind.rootless).flat_map(|kind| bundle_cells(*kind));
-    podmans.into_iter().chain(daemon_cells(root)).chain(bundles).collect()
+    podmans.into_iter().chain(daemon_cells(release)).chain(bundles).collect()
 }
 
-/// What podman and an OCI runtime of its root say of themselves.
-fn versions(kind: Kind, variant: Variant) -> [String; 2] {
+/// Returns the versions that podman and an OCI runtime of its release print.
+fn versions(kind: PodmanKind, variant: Variant) -> [String; 2] {
     let podman = Podman::of(kind, variant);
     let said = output(podman.script(&host(), "$PODMAN --version; $RUNTIME --version | sed q"));
     let said = said.unwrap_or_else(|e| panic!("{kind:?} {variant:?}: {e}"));
@@ -59,38 +59,40 @@ fn versions(kind: Kind, variant: Variant) -> [String; 2] {
     [version(podman), format!("{} {}", variant.0, version(runtime))]
 }
 
-fn podman_cells(kind: Kind) -> impl Iterator<Item = Cell> {
+fn podman_cells(kind: PodmanKind) -> impl Iterator<Item = TableRow> {
     VARIANTS.into_iter().map(move |variant| {
         let [podman, runtime] = versions(kind, variant);
         let engine = format!("{}podman {podman}", if kind.rootless { "rootless " } else { "" });
         let run = move || row(&ByPodman::new(kind, variant));
-        Cell::new(&engine, &runtime, variant, Box::new(run))
+        TableRow::new(&engine, &runtime, variant, Box::new(run))
     })
 }
 
-/// Bundles with the OCI runtimes of this podman.
-fn bundle_cells(kind: Kind) -> impl Iterator<Item = Cell> {
+/// Returns bundles with the OCI runtimes of this podman.
+fn bundle_cells(kind: PodmanKind) -> impl Iterator<Item = TableRow> {
     VARIANTS.into_iter().map(move |variant| {
         let [_, runtime] = versions(kind, variant);
         let run = move || row(&ByBundle::new(kind, variant));
-        Cell::new("bundle", &runtime, variant, Box::new(run))
+        TableRow::new("bundle", &runtime, variant, Box::new(run))
     })
 }
 
-fn daemon_cells(root: Root) -> Vec<Cell> {
+fn daemon_cells(release: DebianRelease) -> Vec<TableRow> {
     let runtimes = VARIANTS.map(|variant| {
-        let [_, runtime] =
-            versions(Kind { root: root.of_daemons(variant.0), rootless: false }, variant);
+        let [_, runtime] = versions(
+            PodmanKind { release: release.for_daemons(variant.0), rootless: false },
+            variant,
+        );
         (variant, runtime)
     });
     let mut cells = Vec::new();
     let mut by_cri = |engine: &'static str, name: &str| {
         for (annotated, how) in [(false, "CRI field"), (true, "CRI annotation")] {
             for (variant, runtime) in &runtimes {
-                let setting = Setting { engine, root, variant: *variant };
+                let setting = Setting { engine, release, variant: *variant };
                 let engine = format!("{name} {}, {how}", setting.version());
                 let run = move || row(&ByContainerd::new(&setting, annotated));
-                cells.push(Cell::new(&engine, runtime, *variant, Box::new(run)));
+                cells.push(TableRow::new(&engine, runtime, *variant, Box::new(run)));
             }
         }
     };
@@ -99,20 +101,20 @@ fn daemon_cells(root: Root) -> Vec<Cell> {
         by_cri("crio", "CRI-O");
     }
     for (variant, runtime) in &runtimes {
-        let setting = Setting { engine: "docker", root, variant: *variant };
+        let setting = Setting { engine: "docker", release, variant: *variant };
         let engine = format!("Docker {}", setting.version());
         let run = move || row(&ByDocker::new(&setting));
-        cells.push(Cell::new(&engine, runtime, *variant, Box::new(run)));
+        cells.push(TableRow::new(&engine, runtime, *variant, Box::new(run)));
     }
     cells
 }
 
-/// Runs the cells, a few at a time.
+/// Runs the engines, a few at a time.
 ///
 /// # Panics
-/// When the machine has no thread for it.
+/// When a thread cannot be started.
 #[must_use]
-pub fn rows(cells: &[Cell]) -> Vec<Row> {
+pub fn run_checks(cells: &[TableRow]) -> Vec<CheckResults> {
     let next = AtomicUsize::new(0);
     let workers = thread::available_parallelism().map_or(1, usize::from).min(4);
     let work = || {
@@ -132,17 +134,17 @@ pub fn rows(cells: &[Cell]) -> Vec<Row> {
     rows.into_iter().map(|(_, row)| row).collect()
 }
 
-/// The row; an engine that does not come up is one in which nothing is as it should be.
-fn attempt(run: &Run) -> Row {
+/// Returns the row; if an engine does not become ready, all its checks fail.
+fn attempt(run: &Run) -> CheckResults {
     panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|why| {
         let text = why.downcast_ref::<String>().map_or("it panicked", String::as_str);
         vec![Err(text.to_owned()); CHECKS.len()]
     })
 }
 
-/// The table.
+/// Returns the table in Markdown.
 #[must_use]
-pub fn table(cells: &[Cell], rows: &[Row]) -> String {
+pub fn table(cells: &[TableRow], rows: &[CheckResults]) -> String {
     let line = |words: Vec<String>| format!("| {} |\n", words.join(" | "));
     let head = ["engine", "OCI runtime", "cgroup"].iter().chain(&CHECKS);
     let head: Vec<_> = head.copied().map(str::to_owned).collect();
@@ -156,9 +158,9 @@ pub fn table(cells: &[Cell], rows: &[Row]) -> String {
     line(head) + &line(rule) + &body
 }
 
-/// What is not as it should be, a line each.
+/// Returns the failed checks, a line each.
 #[must_use]
-pub fn wrong(cells: &[Cell], rows: &[Row]) -> String {
+pub fn failures(cells: &[TableRow], rows: &[CheckResults]) -> String {
     let mut wrong = String::new();
     for (cell, row) in cells.iter().zip(rows) {
         for (check, result) in CHECKS.iter().zip(row) {

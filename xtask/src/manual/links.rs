@@ -1,12 +1,12 @@
-//! What pages say of other pages, and what becomes of links and of names in help texts.
+//! References between pages: links of the documents, and names in help texts.
 
 use super::{
     DOCUMENTS,
     roff::{bold, italic, plain},
 };
 
-/// The page that a file of the project became, or where the file is installed.
-fn place(path: &str) -> Option<String> {
+/// Returns the page that a file of the project became, or the path at which the file is installed.
+fn installed_place(path: &str) -> Option<String> {
     if path.ends_with("config/config.toml") {
         return Some("mig-cdi.toml(5)".to_owned());
     }
@@ -18,14 +18,14 @@ fn place(path: &str) -> Option<String> {
     if file == "hook" {
         return Some("mig-cdi-hook(8)".to_owned());
     }
-    let page = DOCUMENTS.iter().find(|(_, document, _)| *document == file);
+    let page = DOCUMENTS.iter().find(|(_, path, _)| *path == format!("docs/{file}.md"));
     Some(match page {
         Some((name, ..)) => format!("{name}(5)"),
         None => format!("/usr/share/doc/mig-cdi/{file}.md"),
     })
 }
 
-/// A reference such as `mig-cdi(1)`, or a path.
+/// Formats a reference such as `mig-cdi(1)`, or a path.
 pub(super) fn reference(text: &str) -> String {
     match text.split_once('(') {
         Some((name, section)) => bold(name) + "(" + &plain(section),
@@ -33,22 +33,22 @@ pub(super) fn reference(text: &str) -> String {
     }
 }
 
-/// A link of a document in the page of this name, for readers who cannot follow it. `text` is escaped.
+/// Formats a link of a document for readers who cannot follow it. `own` is the page it stands in; `text` is escaped.
 pub(super) fn link(own: &str, text: &str, to: &str) -> String {
     if to.starts_with("https://") {
         return format!("{text} <{}>", plain(to));
     }
-    match place(to) {
+    match installed_place(to) {
         Some(place) if place != own => match text.ends_with(".md") {
             true => reference(&place),
             false => format!("{text} ({})", reference(&place)),
         },
-        // A place in the same page, or a file of the source.
+        // The target is in the same page, or is a file that no package installs.
         _ => text.to_owned(),
     }
 }
 
-/// A help text: what is typed is bold, and what stands for something, one of `names`, is italic.
+/// Formats a help text: words to type are bold, and placeholders, which are in `names`, are italic.
 pub(super) fn prose(text: &str, names: &[&str]) -> String {
     let parts = text.split('`').enumerate();
     let parts = parts.map(|(i, part)| match i % 2 {
@@ -66,10 +66,22 @@ fn word(word: &str, names: &[&str]) -> String {
     let core = match core {
         _ if names.contains(&core) => italic(core),
         _ if core.len() > 2 && core.starts_with("--") => bold(core),
-        _ if core.starts_with("docs/") => place(core).map_or(plain(core), |to| reference(&to)),
+        _ if core.starts_with("docs/") => {
+            installed_place(core).map_or(plain(core), |to| reference(&to))
+        }
         _ => plain(core),
     };
     plain(head) + &core + &plain(tail)
+}
+
+/// Replaces the names of documents in a help text, such as `docs/watch.md`, by the pages or installed files.
+pub(super) fn with_installed_documents(text: &str) -> String {
+    let word = |word: &str| {
+        let core = word.trim_end_matches(['.', ',', ':', ';', ')']);
+        let place = core.starts_with("docs/").then(|| installed_place(core)).flatten();
+        place.map_or(word.to_owned(), |place| place + &word[core.len()..])
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -77,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn help_is_marked_up() {
+    fn options_placeholders_and_documents_of_a_help_text_are_marked_up() {
         let text = prose("Read FILE (see --config), docs/watch.md or `a b`.", &["FILE"]);
         let expected = "Read \\fIFILE\\fR (see \\fB\\-\\-config\\fR), \
                         \\fI/usr/share/doc/mig\\-cdi/watch.md\\fR or \\fBa b\\fR.";
@@ -85,7 +97,13 @@ mod tests {
     }
 
     #[test]
-    fn links_name_pages() {
+    fn a_help_text_names_installed_documents() {
+        let text = with_installed_documents("for X; see docs/kubernetes.md, or docs/hook.md");
+        assert_eq!(text, "for X; see /usr/share/doc/mig-cdi/kubernetes.md, or mig-cdi-hook(8)");
+    }
+
+    #[test]
+    fn a_link_becomes_a_reference_to_a_page() {
         let own = "mig-cdi-spec(5)";
         assert_eq!(link(own, "hook.md", "hook.md"), "\\fBmig\\-cdi\\-hook\\fR(8)");
         assert_eq!(link(own, "lay", "layouts.md#wishes"), "lay (\\fBmig\\-cdi\\-layouts\\fR(5))");

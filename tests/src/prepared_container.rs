@@ -1,10 +1,9 @@
-//! A container that has been made and not started, as an attacker would have prepared it: a bundle with
-//! a root file system, a process in a mount namespace and a cgroup of its own, and beside it canaries
-//! that nothing may touch.
+//! Container that is created and not started, prepared as by an attacker: a bundle with a root file system, a process
+//! in a mount namespace and a cgroup of its own, and beside it canaries that nothing may touch.
 
 use crate::{
     FakeHost, Run,
-    driver::Layout,
+    driver::DistributionLayout,
     hook::{feed, oci_config, runc_state},
     trusted_tempdir,
 };
@@ -25,32 +24,35 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// What the canaries hold, and nothing else on this machine.
+/// Content of the canaries, which no other file of this machine has.
 pub const SECRET: &str = "the host's own, not for containers";
 
-/// What engines have mounted by the time that hooks run, in the root file system.
-pub const ENGINE: &str = "mount -t tmpfs -o mode=755 tmpfs dev; mount -t proc proc proc";
+/// Script of the mounts that engines make in the root file system before hooks run.
+pub const ENGINE_MOUNTS: &str = "mount -t tmpfs -o mode=755 tmpfs dev; mount -t proc proc proc";
 
-/// Everything below a directory: what it is, and with it what it holds or where it leads.
-pub type Tree = BTreeMap<PathBuf, (String, String)>;
+/// Files below a directory: type and attributes, and content or target of a link.
+pub type FileTree = BTreeMap<PathBuf, (String, String)>;
 
-/// Such a container.
+/// Prepared container.
 #[derive(Debug)]
-pub struct Victim {
+pub struct PreparedContainer {
     dir: TempDir,
     cgroup: PathBuf,
     process: Option<Child>,
-    /// Mounts of the machine and of the container when it was started, and the canary.
-    before: (BTreeSet<String>, BTreeSet<String>, Tree),
+    /// Mounts of the machine and of the container at its start, and the canary.
+    before: (BTreeSet<String>, BTreeSet<String>, FileTree),
 }
 
-/// A host whose hook gives nodes and files, to a container that asks for one slice.
+/// Makes a host whose hook injects nodes and files, for a container that requests one slice.
 ///
 /// # Panics
 /// When it cannot be made.
 #[must_use]
 pub fn host() -> FakeHost {
-    let host = FakeHost::with_driver(preset("a100-80gb").expect("a known preset"), Layout::Debian);
+    let host = FakeHost::with_driver(
+        preset("a100-80gb").expect("a known preset"),
+        DistributionLayout::Debian,
+    );
     host.configure_hook("");
     let flags = ["--capabilities=utility", "--library-dirs=/usr/lib/x86_64-linux-gnu"];
     let run = host.generate(&[&flags[..], &["--names=uuid,slot"]].concat());
@@ -59,46 +61,50 @@ pub fn host() -> FakeHost {
 }
 
 impl FakeHost {
-    /// The door `create-runtime` with this host's configuration.
+    /// Returns the mode `create-runtime` with this host's configuration.
     #[must_use]
     pub fn create_runtime(&self) -> Command {
         self.hook(&["create-runtime", &format!("--config={}", self.config().display())])
     }
 }
 
-impl Default for Victim {
-    fn default() -> Victim {
-        Victim::new()
+impl Default for PreparedContainer {
+    fn default() -> PreparedContainer {
+        PreparedContainer::new()
     }
 }
 
-impl Victim {
+impl PreparedContainer {
     /// Makes the bundle, a root file system of empty directories, and the canaries.
     ///
     /// # Panics
     /// When they cannot be made.
     #[must_use]
-    pub fn new() -> Victim {
+    pub fn new() -> PreparedContainer {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("mig-cdi-victim-{}-{number}", std::process::id());
+        let name = format!("mig-cdi-container-{}-{number}", std::process::id());
         let cgroup = device_hierarchy().join(name);
-        let victim =
-            Victim { dir: trusted_tempdir(), cgroup, process: None, before: Default::default() };
+        let container = PreparedContainer {
+            dir: trusted_tempdir(),
+            cgroup,
+            process: None,
+            before: Default::default(),
+        };
         for dir in
             ["bin", "dev", "etc", "proc", "run", "sys", "usr/bin", "usr/lib/x86_64-linux-gnu"]
         {
-            fs::create_dir_all(victim.rootfs().join(dir)).expect("make a directory");
+            fs::create_dir_all(container.rootfs().join(dir)).expect("make a directory");
         }
-        fs::create_dir_all(victim.canary().join("dir")).expect("make a directory");
+        fs::create_dir_all(container.canary().join("dir")).expect("make a directory");
         for file in ["file", "dir/libnvidia-ml.so.1"] {
-            fs::write(victim.canary().join(file), SECRET).expect("write a canary");
+            fs::write(container.canary().join(file), SECRET).expect("write a canary");
         }
-        victim.configure(oci_config(&[], &[("mig-cdi/devices", "0:2g.20gb:0")], false));
-        victim
+        container.configure(oci_config(&[], &[("mig-cdi/devices", "0:2g.20gb:0")], false));
+        container
     }
 
-    /// Gives it another OCI configuration.
+    /// Replaces its OCI configuration.
     ///
     /// # Panics
     /// When it cannot be written.
@@ -106,13 +112,13 @@ impl Victim {
         fs::write(self.bundle().join("config.json"), config).expect("write the configuration");
     }
 
-    /// Starts its process, after this script of the engine's in the root file system, with namespaces
-    /// by these flags of unshare.
+    /// Starts its process in new namespaces by these flags of unshare, after this script of the engine in the root
+    /// file system.
     ///
     /// # Panics
     /// When it does not start.
     #[must_use]
-    pub fn start_in(mut self, namespaces: &[&str], script: &str) -> Victim {
+    pub fn start_in(mut self, namespaces: &[&str], script: &str) -> PreparedContainer {
         let script = format!("set -e; {script}; echo ready; exec cat");
         let mut command = Command::new("unshare");
         command.args(namespaces).args(["sh", "-c", &script]).current_dir(self.rootfs());
@@ -130,13 +136,13 @@ impl Victim {
         self
     }
 
-    /// The same in a mount namespace alone.
+    /// Starts its process in a new mount namespace only.
     #[must_use]
-    pub fn start(self, script: &str) -> Victim {
+    pub fn start(self, script: &str) -> PreparedContainer {
         self.start_in(&["--mount"], script)
     }
 
-    /// The process that would become the container's first.
+    /// Returns the process that would become the container's first.
     ///
     /// # Panics
     /// When it was not started.
@@ -145,44 +151,44 @@ impl Victim {
         self.process.as_ref().expect("it was started").id()
     }
 
-    /// The directory of its configuration.
+    /// Returns the directory of its configuration.
     #[must_use]
     pub fn bundle(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Its root, as the machine sees it.
+    /// Returns its root as the machine sees it.
     #[must_use]
     pub fn rootfs(&self) -> PathBuf {
         self.dir.path().join("rootfs")
     }
 
-    /// Its root, as it sees it itself.
+    /// Returns its root through its own mount namespace.
     #[must_use]
     pub fn inside(&self) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
         root.join(self.rootfs().strip_prefix("/").expect("it is absolute"))
     }
 
-    /// A directory of the machine that it has no right to.
+    /// Returns a directory of the machine that it must not reach.
     #[must_use]
     pub fn canary(&self) -> PathBuf {
         self.dir.path().join("canary")
     }
 
-    /// What its runtime tells a hook.
+    /// Returns its state as its runtime passes it to a hook.
     #[must_use]
     pub fn state(&self) -> String {
         runc_state(self.pid(), self.bundle())
     }
 
-    /// Mount points that it has more than at its start.
+    /// Returns the mount points that were added since its start.
     #[must_use]
     pub fn new_mounts(&self) -> Vec<String> {
         mounts(&self.pid().to_string()).difference(&self.before.1).cloned().collect()
     }
 
-    /// Holds everything outside of its root against what it was.
+    /// Asserts that nothing outside of its root has changed.
     ///
     /// # Panics
     /// When something has changed.
@@ -200,10 +206,11 @@ impl Victim {
         assert_eq!(out, [""; 0], "{what}: mounts outside of the container's root");
     }
 
-    /// Runs the door `create-runtime` for it, which gives all or nothing, and nothing outside.
+    /// Runs the mode `create-runtime` for it, and asserts that it injects all or nothing, and changes nothing
+    /// outside.
     ///
     /// # Panics
-    /// When that is not so.
+    /// When an assertion fails.
     #[must_use]
     pub fn attack(&self, host: &FakeHost, what: &str) -> Run {
         let tree = || names(&self.inside()).into_iter().collect::<BTreeSet<_>>();
@@ -216,16 +223,16 @@ impl Victim {
             assert_eq!(tree(), before, "{what}: something is left; {}", run.stderr);
             assert_eq!(self.new_mounts(), [""; 0], "{what}: something is mounted");
         }
-        let leaked = crate::victim::tree(&self.inside());
+        let leaked = crate::prepared_container::tree(&self.inside());
         let leaked = leaked.iter().find(|(_, (_, content))| content == SECRET);
         assert_eq!(leaked, None, "{what}: a file of the machine is seen");
         run
     }
 
-    /// Takes away what was mounted since its start.
+    /// Unmounts what was mounted since its start.
     ///
     /// # Panics
-    /// When that cannot be done.
+    /// When that fails.
     pub fn unmount(&self) {
         let namespace = fs::File::open(format!("/proc/{}/ns/mnt", self.pid()));
         let namespace = namespace.expect("it has a mount namespace");
@@ -241,7 +248,7 @@ impl Victim {
     }
 }
 
-impl Drop for Victim {
+impl Drop for PreparedContainer {
     fn drop(&mut self) {
         if let Some(process) = &mut self.process {
             let _ = process.kill();
@@ -251,13 +258,13 @@ impl Drop for Victim {
     }
 }
 
-fn assert_same(what: &str, name: &str, before: &Tree, after: &Tree) {
+fn assert_same(what: &str, name: &str, before: &FileTree, after: &FileTree) {
     for path in before.keys().chain(after.keys()) {
         assert_eq!(before.get(path), after.get(path), "{what}: {name}: {}", path.display());
     }
 }
 
-/// Where cgroups are made that control devices: as the hook chooses.
+/// Returns the cgroup hierarchy that controls devices, as the hook selects it.
 fn device_hierarchy() -> PathBuf {
     let text = fs::read_to_string("/proc/self/mountinfo").expect("proc is mounted");
     let point = |wanted: &dyn Fn(&str, &str) -> bool| {
@@ -272,13 +279,13 @@ fn device_hierarchy() -> PathBuf {
     v1.or_else(|| point(&|kind, _| kind == "cgroup2")).expect("a mounted hierarchy of cgroups")
 }
 
-/// The mount points of a process.
+/// Returns the mount points of a process.
 fn mounts(pid: &str) -> BTreeSet<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/mountinfo")).expect("it is there");
     text.lines().map(|line| line.split(' ').nth(4).expect("a mount point").to_owned()).collect()
 }
 
-/// The paths below a directory, without what the kernel says of processes and hardware.
+/// Returns the paths below a directory, without procfs and sysfs.
 ///
 /// # Panics
 /// When it cannot be read.
@@ -301,12 +308,12 @@ fn is_kernel(dir: &Path) -> bool {
     system.is_ok_and(|system| system == PROC_SUPER_MAGIC || system == SYSFS_MAGIC)
 }
 
-/// All that is below a directory.
+/// Returns all files below a directory.
 ///
 /// # Panics
 /// When it cannot be read.
 #[must_use]
-pub fn tree(dir: &Path) -> Tree {
+pub fn tree(dir: &Path) -> FileTree {
     let entry = |path: PathBuf| {
         let meta = fs::symlink_metadata(&path).expect("it is there");
         let kind = meta.file_type();

@@ -1,9 +1,10 @@
-//! A manual page in the language of man(7), and the text in it.
+//! Writer of a manual page in the language of man(7).
 
-/// Terms up to this many columns stand in the margin; longer ones are a paragraph, since a margin is not filled.
+/// Widest term, in columns, that is written as a tag. A longer one becomes a paragraph: a formatter does not break the line of a tag.
 const WIDEST_TERM: usize = 64;
 
-/// Escapes text: what is read is what is meant, and what is copied from a terminal can be typed.
+/// Escapes text for roff. Quotes, hyphens, carets and tildes stay ASCII, so that a command copied from the page can be run:
+/// groff_char(7) lists the characters that it would print as typographic ones.
 pub(super) fn plain(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
@@ -22,17 +23,17 @@ pub(super) fn plain(text: &str) -> String {
     out
 }
 
-/// What is typed as it stands here.
+/// Text in bold: words to type as they stand.
 pub(super) fn bold(text: &str) -> String {
     format!("\\fB{}\\fR", plain(text))
 }
 
-/// What stands for something else.
+/// Text in italics: a placeholder, or a path.
 pub(super) fn italic(text: &str) -> String {
     format!("\\fI{}\\fR", plain(text))
 }
 
-/// The columns that escaped text takes.
+/// Number of columns that escaped text takes.
 fn width(text: &str) -> usize {
     let mut text = text.to_owned();
     for font in ["\\fB", "\\fI", "\\fR"] {
@@ -44,33 +45,46 @@ fn width(text: &str) -> usize {
     text.chars().count()
 }
 
-/// A page that is being written. All text that it takes is escaped already, but for names and titles.
+/// Manual page under construction. Its methods take escaped text, except for names and titles.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct ManPage {
     name: String,
     section: u8,
     text: String,
-    /// True after a heading: a paragraph begins there by itself.
-    fresh: bool,
+    /// True after a heading, where a paragraph needs no request to begin.
+    is_fresh: bool,
 }
 
-impl Page {
-    /// A page up to its NAME. It has no date: the same source gives the same bytes.
-    pub(super) fn new(name: &str, section: u8, about: &str) -> Page {
+impl ManPage {
+    /// Starts a page with its title and nothing else. The title has no date, so that the same source gives the same bytes.
+    pub(super) fn with_title(name: &str, section: u8) -> ManPage {
         let version = env!("CARGO_PKG_VERSION");
-        let title = plain(&name.to_uppercase());
-        let mut page = Page { name: name.to_owned(), section, text: String::new(), fresh: false };
-        page.line(".\\\" Made by UPDATE_GOLDEN=1 cargo test -p mig-cdi-tests --test manual; not to be edited.");
+        let name = name.to_owned();
+        let mut page = ManPage { name, section, text: String::new(), is_fresh: true };
+        let title = plain(&page.name.to_uppercase());
+        page.line(".\\\" Made by `cargo xtask man`; do not edit.");
         page.line(&format!(".TH {title} {section} \"\" \"mig\\-cdi {version}\" \"mig\\-cdi\""));
-        // Options and paths are not to be torn apart, nor lines to be stretched around them.
+        // Hyphenation would tear options and paths apart, and adjustment would stretch the lines around them.
         page.line(".nh");
         page.line(".ad l");
+        page
+    }
+
+    /// Starts a page with its title and the section NAME.
+    pub(super) fn new(name: &str, section: u8, about: &str) -> ManPage {
+        let mut page = ManPage::with_title(name, section);
         page.section("Name");
         page.lines(&format!("{} \\- {}", plain(name), plain(about)));
         page
     }
 
-    /// The name by which other pages speak of it: `mig-cdi(1)`.
+    /// Appends whole sections that are roff already.
+    pub(super) fn append(&mut self, roff: &str) {
+        self.text.push_str(roff);
+        self.is_fresh = false;
+    }
+
+    /// Name of the page in references: `mig-cdi(1)`.
     pub(super) fn reference(&self) -> String {
         format!("{}({})", self.name, self.section)
     }
@@ -88,7 +102,7 @@ impl Page {
         self.text.push('\n');
     }
 
-    /// Text, a sentence on each line: the formatter then sets them all apart in the same way.
+    /// Writes text with one sentence per line, as man-pages(7) asks: the formatter then puts the same space after each.
     fn lines(&mut self, text: &str) {
         let mut rest = text.trim();
         while !rest.is_empty() {
@@ -98,10 +112,10 @@ impl Page {
             self.line(&format!("{guard}{line}"));
             rest = rest[end..].trim_start();
         }
-        self.fresh = false;
+        self.is_fresh = false;
     }
 
-    /// A heading, in capitals as usual.
+    /// Writes the heading of a section, in capitals.
     pub(super) fn section(&mut self, title: &str) {
         self.heading(1, &plain(&title.to_uppercase()));
     }
@@ -110,15 +124,15 @@ impl Page {
         self.heading(2, &plain(title));
     }
 
-    /// A heading whose text is escaped already: of a section, or deeper.
+    /// Writes a heading with escaped text: of a section at depth 1, of a subsection at any other.
     pub(super) fn heading(&mut self, depth: u8, title: &str) {
         self.line(&format!("{} {title}", if depth == 1 { ".SH" } else { ".SS" }));
-        self.fresh = true;
+        self.is_fresh = true;
     }
 
-    /// Ends what stands before, unless a heading did.
+    /// Starts a paragraph with this request, unless a heading stands right before it.
     fn begin(&mut self, request: &str) {
-        if !std::mem::take(&mut self.fresh) {
+        if !std::mem::take(&mut self.is_fresh) {
             self.line(request);
         }
     }
@@ -128,19 +142,19 @@ impl Page {
         self.lines(text);
     }
 
-    /// Another paragraph of a term or of an item.
-    pub(super) fn more(&mut self, text: &str) {
+    /// Writes another paragraph of a term or of an item.
+    pub(super) fn continuation(&mut self, text: &str) {
         self.line(".IP");
         self.lines(text);
     }
 
-    /// A line of its own in the same paragraph.
-    pub(super) fn then(&mut self, text: &str) {
+    /// Writes text on a line of its own in the same paragraph.
+    pub(super) fn next_line(&mut self, text: &str) {
         self.line(".br");
         self.lines(text);
     }
 
-    /// A term and what it means; what it means may have several lines.
+    /// Writes a term and its meanings, each on a line.
     pub(super) fn term(&mut self, term: &str, meanings: &[String]) {
         let is_wide = width(term) > WIDEST_TERM || meanings.is_empty();
         if is_wide {
@@ -149,7 +163,7 @@ impl Page {
                 return;
             }
             self.line(".RS 7");
-            self.fresh = true;
+            self.is_fresh = true;
         } else {
             self.line(".TP");
             self.line(term);
@@ -157,33 +171,33 @@ impl Page {
         for (i, meaning) in meanings.iter().enumerate() {
             match i {
                 0 => self.lines(meaning),
-                _ => self.then(meaning),
+                _ => self.next_line(meaning),
             }
         }
         if is_wide {
             self.line(".RE");
         }
-        self.fresh = false;
+        self.is_fresh = false;
     }
 
-    /// Goes below a term or an item, until [`Page::ascend`].
-    pub(super) fn descend(&mut self) {
+    /// Indents the following text below a term or an item, until [`ManPage::outdent`].
+    pub(super) fn indent(&mut self) {
         self.line(".RS 7");
-        self.fresh = false;
+        self.is_fresh = false;
     }
 
-    pub(super) fn ascend(&mut self) {
+    pub(super) fn outdent(&mut self) {
         self.line(".RE");
     }
 
-    /// An item of a list, with its mark: a number, or a bullet.
-    pub(super) fn item(&mut self, mark: Option<u64>, text: &str) {
-        let mark = mark.map_or("\\(bu".to_owned(), |number| format!("{number}."));
+    /// Writes an item of a list. Its mark is a number, or a bullet without one.
+    pub(super) fn item(&mut self, number: Option<u64>, text: &str) {
+        let mark = number.map_or("\\(bu".to_owned(), |number| format!("{number}."));
         self.line(&format!(".IP {mark} 3"));
         self.lines(text);
     }
 
-    /// Lines that are to stay as they are. Below an item they are part of it.
+    /// Writes lines that keep their breaks and blanks. Below an item they are part of it.
     pub(super) fn example(&mut self, text: &str, is_below: bool) {
         self.begin(if is_below { ".IP" } else { ".PP" });
         self.line(".in +4n");
@@ -195,10 +209,10 @@ impl Page {
         }
         self.line(".EE");
         self.line(".in");
-        self.fresh = false;
+        self.is_fresh = false;
     }
 
-    /// The last section; references such as `mig-cdi(1)`, or paths. It leaves out the page itself.
+    /// Writes SEE ALSO: references such as `mig-cdi(1)`, or paths. A reference to the page itself is omitted.
     pub(super) fn see_also(&mut self, references: &[&str]) {
         self.section("See also");
         let own = self.reference();
@@ -209,7 +223,7 @@ impl Page {
     }
 }
 
-/// Where the first sentence of escaped text ends.
+/// Returns the end of the first sentence in escaped text.
 fn sentence(text: &str) -> usize {
     let mut from = 0;
     while let Some(found) = text[from..].find(' ') {
@@ -231,9 +245,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_no_request() {
+    fn text_cannot_become_a_request() {
         assert_eq!(plain("a\\b --x 'y' …"), "a\\eb \\-\\-x \\(aqy\\(aq ...");
-        let mut page = Page::new("x", 1, "y");
+        let mut page = ManPage::new("x", 1, "y");
         page.paragraph(".so /etc/passwd");
         page.example(".so /etc/passwd\n'x", false);
         let text = page.finish();
@@ -242,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn sentences_end_lines() {
+    fn a_sentence_ends_at_its_full_stop() {
         let first = |text: &'static str| &text[..sentence(text)];
         assert_eq!(first("One. Two."), "One.");
         assert_eq!(first("Of \\fBa.b\\fR. \\fBTwo\\fR."), "Of \\fBa.b\\fR.");

@@ -1,6 +1,6 @@
-//! What a kubelet does when a plugin makes itself known, and with its lists.
+//! Registration of plugins, and reading of their lists.
 
-use super::{Answer, List, Reading, is_qualified};
+use super::{DeviceList, ListReading, RegistrationAnswer, is_qualified};
 use hyper_util::rt::TokioIo;
 use mig_cdi_kubelet::api::{
     Empty, ListAndWatchResponse, RegisterRequest,
@@ -28,23 +28,23 @@ use tonic::{
     transport::{Channel, Endpoint, Uri},
 };
 
-/// What it knows of plugins.
+/// Known plugins.
 #[derive(Default)]
 pub(super) struct Known {
     pub(super) registrations: Vec<RegisterRequest>,
     pub(super) clients: BTreeMap<String, DevicePluginClient<Channel>>,
     pub(super) streams: BTreeMap<String, AbortHandle>,
-    pub(super) lists: BTreeMap<String, Vec<List>>,
-    /// The resources of which nobody sends lists any more.
+    pub(super) lists: BTreeMap<String, Vec<DeviceList>>,
+    /// Resources whose stream of lists has ended.
     pub(super) ended: BTreeSet<String>,
     pub(super) faults: Vec<String>,
 }
 
-/// What its tasks and the test share.
+/// State that its tasks and the test share.
 pub(super) struct Shared {
     pub(super) dir: PathBuf,
-    pub(super) answer: Mutex<Answer>,
-    pub(super) reading: watch::Sender<Reading>,
+    pub(super) answer: Mutex<RegistrationAnswer>,
+    pub(super) reading: watch::Sender<ListReading>,
     pub(super) known: Mutex<Known>,
 }
 
@@ -53,7 +53,7 @@ impl Shared {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn answer(&self) -> MutexGuard<'_, Answer> {
+    pub(super) fn answer(&self) -> MutexGuard<'_, RegistrationAnswer> {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -62,7 +62,7 @@ impl Shared {
         Status::unknown(what)
     }
 
-    /// As the real one: it dials back, and asks for the options, before it says yes.
+    /// Accepts a registration as the real one does: it first connects to the plugin and requests the options.
     async fn accept(self: Arc<Self>, request: RegisterRequest) -> Result<(), Status> {
         let RegisterRequest { endpoint, resource_name, options, .. } = request;
         let socket = self.dir.join(&endpoint);
@@ -95,7 +95,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Reads the lists of a resource from now on.
+    /// Starts to read the lists of a resource.
     pub(super) fn listen(self: &Arc<Self>, resource: &str, client: DevicePluginClient<Channel>) {
         let reads = tokio::spawn(self.clone().read(resource.to_owned(), client.clone()));
         let mut known = self.known();
@@ -112,9 +112,9 @@ impl Shared {
         if let Ok(stream) = client.list_and_watch(Empty {}).await {
             let mut stream = stream.into_inner();
             loop {
-                let how = reading.wait_for(|how| *how != Reading::Not).await.map(|how| *how);
+                let how = reading.wait_for(|how| *how != ListReading::Not).await.map(|how| *how);
                 match how {
-                    Ok(Reading::Slowly(pause)) => sleep(pause).await,
+                    Ok(ListReading::Slowly(pause)) => sleep(pause).await,
                     Ok(_) => {}
                     Err(_) => return,
                 }
@@ -147,7 +147,7 @@ impl Shared {
         if last == Some(list) {
             known.faults.push(format!("a list of {resource} came twice"));
         }
-        let list = List { at: Instant::now(), devices, numa };
+        let list = DeviceList { at: Instant::now(), devices, numa };
         known.lists.entry(resource.to_owned()).or_default().push(list);
     }
 }
@@ -159,10 +159,10 @@ impl Registration for Served {
         shared.known().registrations.push(request.clone());
         let answer = shared.answer().clone();
         match answer {
-            Answer::Accept => {}
-            Answer::Refuse(words) => return Err(Status::unknown(words)),
-            Answer::Late(late) => sleep(late).await,
-            Answer::OtherVersion => {
+            RegistrationAnswer::Accept => {}
+            RegistrationAnswer::Refuse(words) => return Err(Status::unknown(words)),
+            RegistrationAnswer::Late(late) => sleep(late).await,
+            RegistrationAnswer::OtherVersion => {
                 return Err(Status::unknown(format!(
                     "requested API version {:?} is not supported by kubelet. Supported version is \
                      [\"v1\"]",
@@ -177,16 +177,17 @@ impl Registration for Served {
     }
 }
 
-/// The service of a kubelet.
+/// Registration service of a kubelet.
 pub(super) struct Served(pub(super) Arc<Shared>);
 
-/// As k8s.io/kubernetes, pkg/apis/core/v1/helper: `IsExtendedResourceName`.
+/// Returns whether a name is one of an extended resource (k8s.io/kubernetes, pkg/apis/core/v1/helper:
+/// `IsExtendedResourceName`).
 fn is_extended_resource(name: &str) -> bool {
     let domain = name.split('/').next().unwrap_or_default();
     is_qualified(name) && !domain.ends_with("kubernetes.io") && !domain.starts_with("requests.")
 }
 
-/// With little room under way, so that a list that is not read keeps the next one from being sent.
+/// Connects with a small receive window, so that an unread list blocks the next one.
 async fn dial(socket: PathBuf) -> Result<DevicePluginClient<Channel>, String> {
     let connector = tower::service_fn(move |_: Uri| {
         let socket = socket.clone();

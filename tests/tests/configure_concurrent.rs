@@ -1,20 +1,20 @@
-//! Many runs of `mig-cdi configure` at once.
+//! Many concurrent runs of `mig-cdi configure`.
 
-use mig_cdi_tests::machine::Machine;
+use mig_cdi_tests::configure_host::ConfigureHost;
 use std::{
     fs,
     process::{Child, Stdio},
 };
 
-/// Each has something else to say in the same files, and all of it is said. All are taken back together.
+/// Each run changes something else in the same files, and no change is lost. One undo reverts all.
 #[test]
-fn runs_at_once_lose_nothing() {
+fn concurrent_runs_lose_no_change() {
     const PODMAN: &str = "/etc/containers/containers.conf.d/50-mig-cdi.conf";
     for (engine, options, file, words) in [
         ("docker --engine-version 28.5.2", ["", "--runtime"], "/etc/docker/daemon.json", ["debug"]),
         ("podman --engine-version 5.8.6", ["--hook", "--runtime"], PODMAN, ["hooks_dir"]),
     ] {
-        let machine = Machine::new();
+        let machine = ConfigureHost::new();
         machine.put("/etc/docker/daemon.json", "{\"debug\": true}\n");
         let before = machine.tree();
         let dirs: Vec<String> = (10..18).map(|n| format!("/run/specs-{n}")).collect();

@@ -1,5 +1,5 @@
-//! An API server that knows one node and Events, and fails when it is told to. It answers as
-//! kube-apiserver does, as far as the plugin asks it.
+//! Fake API server with one node and Events, which fails on request. It answers as kube-apiserver does, as far as the
+//! plugin needs it.
 
 use serde_json::{Map, Value, json};
 use std::{
@@ -11,12 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What no machine is too slow for.
+/// Time limit that fits the slowest machine.
 const FOREVER: Duration = Duration::from_secs(60);
 
-/// It. Its threads end with the process.
+/// Fake API server. Its threads end with the process.
 #[derive(Debug, Clone)]
-pub struct ApiServer {
+pub struct FakeApiServer {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
@@ -30,20 +30,20 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     name: String,
-    /// Metadata of the node, version by version.
+    /// Metadata of the node by version.
     versions: Vec<(u64, Value)>,
-    /// Versions up to this are forgotten.
+    /// Last version that is no longer available.
     forgotten: u64,
-    requests: Vec<Request>,
-    /// Answers to come, by kind.
+    requests: Vec<ApiRequest>,
+    /// Status codes of the next answers, by kind.
     faults: Vec<(String, u16)>,
     /// Counts how often all watches were cut.
     cuts: u64,
 }
 
-/// What it was asked.
+/// Received request.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Request {
+pub struct ApiRequest {
     /// `WATCH`, `PATCH`, `POST` or another method.
     pub kind: String,
     /// Path and query.
@@ -56,13 +56,13 @@ pub struct Request {
     pub body: Value,
 }
 
-impl ApiServer {
-    /// Starts one that has a node of this name.
+impl FakeApiServer {
+    /// Starts a server that has a node of this name.
     ///
     /// # Panics
     /// When it cannot listen.
     #[must_use]
-    pub fn start(node: &str) -> ApiServer {
+    pub fn start(node: &str) -> FakeApiServer {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it listens");
         let metadata = json!({"name": node, "uid": "0f1e", "labels": {"kubernetes.io/os": "linux"},
@@ -70,19 +70,19 @@ impl ApiServer {
         let state =
             State { name: node.to_owned(), versions: vec![(100, metadata)], ..State::default() };
         let shared = Arc::new(Shared { state: Mutex::new(state), ..Shared::default() });
-        let server = ApiServer { address, shared };
+        let server = FakeApiServer { address, shared };
         let own = server.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let own = own.clone();
-                // A client that goes away is none of ours to complain of.
+                // A client that disconnects is no fault of the server.
                 std::thread::spawn(move || own.serve(&stream).is_ok());
             }
         });
         server
     }
 
-    /// Writes a kubeconfig that leads here.
+    /// Writes a kubeconfig for this server.
     ///
     /// # Panics
     /// When it cannot be written.
@@ -97,26 +97,26 @@ impl ApiServer {
         path
     }
 
-    /// Everything that was asked of a kind, in order.
+    /// Returns all requests of a kind, in order.
     #[must_use]
-    pub fn requests(&self, kind: &str) -> Vec<Request> {
+    pub fn requests(&self, kind: &str) -> Vec<ApiRequest> {
         let state = self.state();
         state.requests.iter().filter(|request| request.kind == kind).cloned().collect()
     }
 
-    /// A label of the node.
+    /// Returns a label of the node.
     #[must_use]
     pub fn label(&self, key: &str) -> Option<String> {
         self.metadata()["labels"][key].as_str().map(str::to_owned)
     }
 
-    /// An annotation of the node.
+    /// Returns an annotation of the node.
     #[must_use]
     pub fn annotation(&self, key: &str) -> Option<String> {
         self.metadata()["annotations"][key].as_str().map(str::to_owned)
     }
 
-    /// All values that a label has had, one after the other; empty while it was not there.
+    /// Returns all values that a label has had in order; empty while it did not exist.
     #[must_use]
     pub fn history(&self, key: &str) -> Vec<String> {
         let state = self.state();
@@ -132,40 +132,40 @@ impl ApiServer {
         self.state().versions.last().map(|(_, metadata)| metadata.clone()).unwrap_or_default()
     }
 
-    /// Somebody else labels the node, or takes a label away.
+    /// Sets or removes a label of the node, as another client.
     pub fn set_label(&self, key: &str, value: Option<&str>) {
         self.change(&json!({"metadata": {"labels": {key: value}}}));
     }
 
-    /// Somebody else annotates the node.
+    /// Sets or removes an annotation of the node, as another client.
     pub fn set_annotation(&self, key: &str, value: Option<&str>) {
         self.change(&json!({"metadata": {"annotations": {key: value}}}));
     }
 
-    /// The next requests of a kind are answered with these codes.
+    /// Answers the next requests of a kind with these codes.
     pub fn fail(&self, kind: &str, codes: &[u16]) {
         let mut state = self.state();
         state.faults.extend(codes.iter().map(|code| (kind.to_owned(), *code)));
     }
 
-    /// All watches end, as when the server goes down.
+    /// Ends all watches, as when the server goes down.
     pub fn cut(&self) {
         self.state().cuts += 1;
         self.shared.changed.notify_all();
     }
 
-    /// Versions before the newest are forgotten.
+    /// Makes versions before the newest unavailable.
     pub fn forget(&self) {
         let mut state = self.state();
         state.forgotten =
             state.versions.last().map(|(version, _)| *version - 1).unwrap_or_default();
     }
 
-    /// Waits until something is so.
+    /// Waits until a condition holds.
     ///
     /// # Panics
-    /// When it never is.
-    pub async fn until(&self, what: &str, is: impl Fn(&ApiServer) -> bool) {
+    /// When it does not hold within the time limit.
+    pub async fn until(&self, what: &str, is: impl Fn(&FakeApiServer) -> bool) {
         let end = Instant::now() + FOREVER;
         while !is(self) {
             let requests = || self.state().requests.clone();
@@ -178,14 +178,14 @@ impl ApiServer {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Applies a merge patch; gives the metadata that come of it. What changes nothing makes no version.
+    /// Applies a merge patch, and returns the new metadata. A patch that changes nothing makes no version.
     fn change(&self, patch: &Value) -> Value {
         let mut state = self.state();
         let (version, before) = state.versions.last().cloned().expect("there is a node");
         let mut after = before.clone();
         merge(&mut after, &patch["metadata"]);
         if after != before {
-            // Versions are those of the whole cluster.
+            // Resource versions count changes of the whole cluster.
             state.versions.push((version + 7, after.clone()));
         }
         let version = state.versions.last().expect("there is a node").0;
@@ -264,7 +264,7 @@ impl ApiServer {
     }
 }
 
-/// RFC 7386.
+/// Applies a JSON merge patch (RFC 7386).
 fn merge(target: &mut Value, patch: &Value) {
     let Some(patch) = patch.as_object() else { return patch.clone_into(target) };
     if !target.is_object() {
@@ -308,7 +308,7 @@ fn answer(mut out: &TcpStream, code: u16, body: &Value) -> std::io::Result<()> {
     out.write_all((head + &body).as_bytes())
 }
 
-fn read(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Request>> {
+fn read(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<ApiRequest>> {
     let mut line = String::new();
     if reader.read_line(&mut line)? == 0 {
         return Ok(None);
@@ -331,5 +331,5 @@ fn read(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Request>> {
     reader.read_exact(&mut body)?;
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let kind = if target.contains("watch=true") { "WATCH".to_owned() } else { method };
-    Ok(Some(Request { kind, target, accept, content_type, body }))
+    Ok(Some(ApiRequest { kind, target, accept, content_type, body }))
 }

@@ -1,28 +1,28 @@
-//! A fake host whose GPUs are divided by the program, and who holds slices there.
+//! Fake host whose GPUs are partitioned by the program, with holders of slices.
 
 use crate::{FakeHost, Run};
 use mig_cdi_sim::Node;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command};
 
-/// The id of a container.
+/// Id of a container.
 pub const CONTAINER: &str = "4f08cd7afbc60000000000000000000000000000000000000000000000000000";
 
-/// Such a host. Its `/proc` has the machine's first process and no others.
+/// Host for partitioning. Its `/proc` has process 1 and no others.
 #[derive(Debug)]
-pub struct Site {
-    /// The host.
+pub struct PartitionHost {
+    /// Fake host.
     pub host: FakeHost,
 }
 
-impl Site {
-    /// Makes the host of a node description; specs go to [`FakeHost::out`].
+impl PartitionHost {
+    /// Makes the host of a node description; specs are written to [`FakeHost::out`].
     ///
     /// # Panics
     /// As [`FakeHost::new`].
     #[must_use]
-    pub fn new(description: &str) -> Site {
-        let site = Site { host: FakeHost::new(description) };
+    pub fn new(description: &str) -> PartitionHost {
+        let site = PartitionHost { host: FakeHost::new(description) };
         let config = format!(
             "capabilities = \"none\"\nspec-dirs = [{:?}]\n",
             site.host.out().display().to_string()
@@ -44,7 +44,7 @@ impl Site {
         fs::write(path, text).expect("write a file");
     }
 
-    /// A process below the host's `/proc`.
+    /// Makes a process below the host's `/proc`.
     ///
     /// # Panics
     /// When it cannot be made.
@@ -59,7 +59,7 @@ impl Site {
         symlink(namespace, self.host.path(&format!("{proc}/ns/mnt"))).expect("link");
     }
 
-    /// A container, pid 77, that has capability nodes by minor number.
+    /// Makes a container, pid 77, with the capability nodes of these minors.
     ///
     /// # Panics
     /// When it cannot be made.
@@ -76,7 +76,7 @@ impl Site {
         }
     }
 
-    /// A program of the host that has a node open.
+    /// Makes a program of the host that has a node open.
     ///
     /// # Panics
     /// When it cannot be made.
@@ -85,27 +85,27 @@ impl Site {
         symlink(node, self.host.path(&format!("/proc/{pid}/fd/3"))).expect("link");
     }
 
-    /// Takes a process away.
+    /// Removes a process.
     ///
     /// # Panics
-    /// When it is not there.
+    /// When it does not exist.
     pub fn end(&self, pid: u32) {
         fs::remove_dir_all(self.host.path(&format!("/proc/{pid}"))).expect("there");
     }
 
-    /// The directory of the journal.
+    /// Returns the directory of the journal.
     #[must_use]
     pub fn journal(&self) -> PathBuf {
         self.host.out().with_file_name("journal")
     }
 
-    /// The directory of leases and of watch's status.
+    /// Returns the directory of leases and of watch's status.
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.host.out().with_file_name("state")
     }
 
-    /// `mig-cdi`, looking at this host for processes.
+    /// Returns `mig-cdi` with the processes of this host.
     #[must_use]
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = self.host.command(args);
@@ -121,7 +121,7 @@ impl Site {
         command
     }
 
-    /// Runs it.
+    /// Runs `mig-cdi`.
     ///
     /// # Panics
     /// As [`crate::run`].
@@ -130,7 +130,7 @@ impl Site {
         self.tidy(crate::run(&mut self.command(args)))
     }
 
-    /// The temporary path written as `TMP`.
+    /// Replaces the temporary path by `TMP`.
     #[must_use]
     pub fn tidy(&self, run: Run) -> Run {
         let path = self.host.out().parent().expect("it is below").display().to_string();
@@ -138,20 +138,20 @@ impl Site {
         Run { code: run.code, stdout: tidy(run.stdout), stderr: tidy(run.stderr) }
     }
 
-    /// Runs it, and panics when it fails.
+    /// Runs `mig-cdi`, which has to succeed.
     ///
     /// # Panics
-    /// Then.
+    /// When it fails.
     pub fn must(&self, args: &[&str]) -> Run {
         let run = self.run(args);
         assert_eq!(run.code, 0, "{args:?}: {}{}", run.stdout, run.stderr);
         run
     }
 
-    /// The node as the fake driver has it.
+    /// Returns the node in the state of the fake driver.
     ///
     /// # Panics
-    /// When its description is broken.
+    /// When its description cannot be parsed.
     #[must_use]
     pub fn node(&self) -> Node {
         let (_, path) = self.host.env();
@@ -159,10 +159,10 @@ impl Site {
         Node::parse(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
     }
 
-    /// How each GPU is divided: `off`, or the wish that pins it.
+    /// Returns the layout of each GPU: `off`, or the layout with every placement pinned.
     ///
     /// # Panics
-    /// As [`Site::node`].
+    /// As [`PartitionHost::node`].
     #[must_use]
     pub fn layouts(&self) -> Vec<String> {
         let gpu = |gpu: &mig_cdi_sim::Gpu| match gpu.mig {
@@ -178,7 +178,7 @@ impl Site {
     }
 }
 
-/// Start and word of a GPU instance.
+/// Returns start and layout text of a GPU instance.
 fn item(gi: &mig_cdi_sim::Instance) -> (u32, String) {
     let start = gi.placement.start;
     let whole = gi.compute.len() == 1 && gi.compute[0].placement.size == gi.profile.slices;

@@ -1,6 +1,6 @@
-//! A cluster of one node for the plugin's part of it, whose API server does as it is told.
+//! Fake cluster of one node for the plugin's cluster client, with a fake API server.
 
-use crate::kube_api::ApiServer;
+use crate::fake_api_server::FakeApiServer;
 use mig_cdi_kubelet::cluster::{self, Cluster, EventType, RetryDelays, Timing};
 use std::{
     sync::{Arc, Mutex},
@@ -8,86 +8,86 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// What its node is called.
+/// Name of its node.
 pub const NODE: &str = "node-1";
-/// What a test can wait for.
+/// Waiting time of a test.
 pub const SOON: Duration = Duration::from_millis(20);
-/// What no machine is too slow for.
+/// Time limit that fits the slowest machine.
 pub const FOREVER: Duration = Duration::from_secs(60);
 
-/// What was said.
+/// Log lines.
 pub type Lines = Arc<Mutex<Vec<String>>>;
 
-/// A cluster of one node, and what was said.
+/// Cluster of one node, and the log.
 #[derive(Debug)]
-pub struct Town {
-    /// Its API server.
-    pub api: ApiServer,
-    /// For files of the test.
+pub struct FakeCluster {
+    /// API server of the cluster.
+    pub api: FakeApiServer,
+    /// Directory for files of the test.
     pub dir: TempDir,
-    /// What was said.
+    /// Log lines.
     pub lines: Lines,
 }
 
-impl Default for Town {
-    fn default() -> Town {
-        Town::new()
+impl Default for FakeCluster {
+    fn default() -> FakeCluster {
+        FakeCluster::new()
     }
 }
 
-impl Town {
-    /// Founds it.
+impl FakeCluster {
+    /// Makes the cluster.
     ///
     /// # Panics
     /// When that fails.
     #[must_use]
-    pub fn new() -> Town {
+    pub fn new() -> FakeCluster {
         let dir = tempfile::tempdir().expect("it works");
-        Town { api: ApiServer::start(NODE), dir, lines: Lines::default() }
+        FakeCluster { api: FakeApiServer::start(NODE), dir, lines: Lines::default() }
     }
 
-    /// The plugin starts. Waits are short, and nothing is written twice in a row without one.
+    /// Connects the plugin, with short delays, also between two writes.
     #[must_use]
     pub fn connect(&self) -> Cluster {
         self.connect_for(Duration::from_secs(3600))
     }
 
-    /// The same, with requests of a watch that last so long.
+    /// Connects the plugin, with watch requests of this duration.
     #[must_use]
     pub fn connect_for(&self, watch: Duration) -> Cluster {
         let retry = RetryDelays { first: SOON, limit: SOON * 4 };
         let timing = Timing { watch, retry, write_interval: SOON };
         let kubeconfig = Some(self.api.kubeconfig(self.dir.path()));
-        Cluster::connect(NODE, kubeconfig, timing, self.say())
+        Cluster::connect(NODE, kubeconfig, timing, self.logger())
     }
 
-    /// Where words go.
+    /// Returns the function that appends to the log.
     ///
     /// # Panics
     /// When that fails.
     #[must_use]
-    pub fn say(&self) -> cluster::LogSink {
+    pub fn logger(&self) -> cluster::LogSink {
         let lines = self.lines.clone();
         Arc::new(move |line: &str| lines.lock().expect("it works").push(line.to_owned()))
     }
 
-    /// How many lines have this part.
+    /// Returns the number of log lines with this part.
     ///
     /// # Panics
     /// When that fails.
     #[must_use]
-    pub fn said(&self, part: &str) -> usize {
+    pub fn logged(&self, part: &str) -> usize {
         self.lines.lock().expect("it works").iter().filter(|line| line.contains(part)).count()
     }
 
-    /// Whatever was asked before this has been done: requests go out one by one.
+    /// Waits until all earlier requests are done: requests are sent one at a time.
     ///
     /// # Panics
     /// When that fails.
-    pub async fn fence(&self, cluster: &Cluster, word: &str) {
+    pub async fn flush(&self, cluster: &Cluster, word: &str) {
         assert!(cluster.written(FOREVER).await);
         cluster.event("Fence", word, EventType::Normal);
-        let is_there = |api: &ApiServer| {
+        let is_there = |api: &FakeApiServer| {
             api.requests("POST").iter().any(|request| request.body["message"] == word)
         };
         self.api.until("the fence", is_there).await;
