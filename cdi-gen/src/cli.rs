@@ -19,7 +19,7 @@ use crate::{
 use clap::{Args, Parser, Subcommand, builder::styling};
 use mig_cdi_model::{
     Capabilities, Claim,
-    cdi::{Kind, Limit},
+    cdi::{Kind, VersionLimit},
 };
 use std::path::PathBuf;
 
@@ -236,7 +236,7 @@ pub(crate) struct SpecArgs {
     /// Refuse to write what needs a newer CDI than this; with auto, than all engines that are installed
     /// take [default: 0.5.0]
     #[arg(long, value_name = "VERSION|auto")]
-    pub max_cdi_version: Option<Limit>,
+    pub max_cdi_version: Option<VersionLimit>,
 
     /// The engines that will read the spec, as podman=4.3.1,docker=26.1, or none, instead of those installed.
     /// They are looked at when the spec needs more than CDI 0.5.0, and for --max-cdi-version auto

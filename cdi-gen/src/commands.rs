@@ -22,13 +22,13 @@ use crate::{
     console::Console,
     discover::{self, Discovery, Source},
     engines::{self, Installed},
-    spec::{Built, NameStyle, Options, VerifyHook},
+    spec::{Built, NameStyle, SpecOptions, VerifyHook},
 };
 use clap::ValueEnum;
 use mig_cdi_config::Settings;
 use mig_cdi_model::{
     Capabilities, Capability, DriverFile, Topology,
-    cdi::{Kind, Limit, Version},
+    cdi::{Kind, Version, VersionLimit},
 };
 use mig_cdi_sim::{Node, PRESETS, SimulatedMachine, preset};
 use mig_cdi_sys::{
@@ -226,7 +226,7 @@ impl Context<'_> {
     }
 
     /// Flags over settings.
-    fn options(&self, args: &SpecArgs) -> Result<Options, Failure> {
+    fn options(&self, args: &SpecArgs) -> Result<SpecOptions, Failure> {
         let source = self.node.source;
         if source == Source::Proc && !args.names.is_empty() {
             let message =
@@ -259,7 +259,7 @@ impl Context<'_> {
             }
         });
         let (max_version, limited_by) = self.limit(args)?;
-        Ok(Options {
+        Ok(SpecOptions {
             kind: self.kind(args).clone(),
             names,
             source,
@@ -279,8 +279,8 @@ impl Context<'_> {
     /// The highest version that may be used, and which engine says so.
     fn limit(&self, args: &SpecArgs) -> Result<(Version, Option<String>), Failure> {
         match args.max_cdi_version.unwrap_or(self.settings.max_cdi_version) {
-            Limit::Is(version) => Ok((version, None)),
-            Limit::Auto => Ok(engines::limit(self.engines(args)?)),
+            VersionLimit::Fixed(version) => Ok((version, None)),
+            VersionLimit::Auto => Ok(engines::limit(self.engines(args)?)),
         }
     }
 

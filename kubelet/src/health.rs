@@ -235,7 +235,7 @@ fn why_gone(offer: &Offer, gpus: &BTreeMap<String, String>, inventory: &Inventor
     let is_there = gpu.slices.iter().any(|slice| slice.name == offer.name);
     match offer.instance {
         _ if is_there => "the strategy offers it no more".to_owned(),
-        None if gpu.divided => "its gpu is in mig mode now".to_owned(),
+        None if gpu.mig_enabled => "its gpu is in mig mode now".to_owned(),
         None => "no spec of ours names it any more".to_owned(),
         Some((gi, ci)) => format!("it is gone: gpu {} has no such gi {gi} ci {ci}", gpu.pci),
     }

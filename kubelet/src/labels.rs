@@ -27,7 +27,7 @@ pub fn labels(
         return labels.0;
     }
     of_node(inventory, &mut labels);
-    let is_divided = inventory.gpus.iter().any(|gpu| gpu.divided);
+    let is_divided = inventory.gpus.iter().any(|gpu| gpu.mig_enabled);
     match strategy {
         Strategy::None => whole_gpus(inventory, &mut labels),
         Strategy::Single if is_divided => single(inventory, offers, &mut labels),
@@ -60,7 +60,7 @@ fn of_node(inventory: &Inventory, labels: &mut Labels) {
             }
         }
     }
-    let mut capable = inventory.gpus.iter().map(|gpu| gpu.capable);
+    let mut capable = inventory.gpus.iter().map(|gpu| gpu.mig_capable);
     let is_capable = match capable.clone().any(|capable| capable == Some(true)) {
         true => Some(true),
         false => capable.all(|capable| capable == Some(false)).then_some(false),
@@ -102,10 +102,10 @@ fn whole_gpus(inventory: &Inventory, labels: &mut Labels) {
     let count = |gpu: &GpuEntry| inventory.gpus.iter().filter(|one| one.model == gpu.model).count();
     // Of GPUs that compare alike `max_by_key` gives the last.
     let gpus = inventory.gpus.iter().rev();
-    let Some(gpu) = gpus.max_by_key(|gpu| (!gpu.divided, count(gpu))) else { return };
+    let Some(gpu) = gpus.max_by_key(|gpu| (!gpu.mig_enabled, count(gpu))) else { return };
     let resource = Resource::gpu();
     labels.put(resource.as_str(), "product", product(&gpu.model, None));
-    shares(resource.as_str(), count(gpu), u32::from(!gpu.divided), labels);
+    shares(resource.as_str(), count(gpu), u32::from(!gpu.mig_enabled), labels);
     labels.maybe(resource.as_str(), "memory", gpu.memory_mib.filter(|mib| *mib > 0));
     architecture(gpu, labels);
 }
@@ -117,7 +117,7 @@ fn single(inventory: &Inventory, offers: &Offers, labels: &mut Labels) {
         of_slices(&resource, gpu, slice, count, labels);
         return architecture(gpu, labels);
     }
-    let Some(gpu) = inventory.gpus.iter().find(|gpu| gpu.divided) else { return };
+    let Some(gpu) = inventory.gpus.iter().find(|gpu| gpu.mig_enabled) else { return };
     labels.put(resource.as_str(), "product", product(&gpu.model, Some("INVALID")));
     shares(resource.as_str(), 0, 0, labels);
     labels.put(resource.as_str(), "memory", 0);

@@ -127,7 +127,7 @@ pub fn single_profile(inventory: &Inventory) -> Option<&str> {
 
 fn none(inventory: &Inventory, offers: &mut Offers) {
     whole_gpus(inventory, offers);
-    let divided: Vec<_> = inventory.gpus.iter().filter(|gpu| gpu.divided).map(label).collect();
+    let divided: Vec<_> = inventory.gpus.iter().filter(|gpu| gpu.mig_enabled).map(label).collect();
     if !divided.is_empty() {
         offers.withheld.push(format!(
             "{}: in mig mode, and the strategy none offers no slices; take --mig-strategy mixed, or switch mig \
@@ -138,7 +138,7 @@ fn none(inventory: &Inventory, offers: &mut Offers) {
 }
 
 fn single(inventory: &Inventory, offers: &mut Offers) {
-    if !inventory.gpus.iter().any(|gpu| gpu.divided) {
+    if !inventory.gpus.iter().any(|gpu| gpu.mig_enabled) {
         return whole_gpus(inventory, offers);
     }
     let chosen = single_profile(inventory);
@@ -159,7 +159,7 @@ fn single(inventory: &Inventory, offers: &mut Offers) {
             chosen.unwrap_or("one profile")
         ));
     }
-    let whole: Vec<_> = inventory.gpus.iter().filter(|gpu| !gpu.divided).map(label).collect();
+    let whole: Vec<_> = inventory.gpus.iter().filter(|gpu| !gpu.mig_enabled).map(label).collect();
     if !whole.is_empty() {
         offers.withheld.push(format!(
             "{}: not in mig mode, and under the strategy single nvidia.com/gpu is a slice here; divide it too, or \
@@ -189,7 +189,7 @@ fn mixed(inventory: &Inventory, offers: &mut Offers) {
 }
 
 fn whole_gpus(inventory: &Inventory, offers: &mut Offers) {
-    for gpu in inventory.gpus.iter().filter(|gpu| !gpu.divided) {
+    for gpu in inventory.gpus.iter().filter(|gpu| !gpu.mig_enabled) {
         match &gpu.name {
             None => offers.withheld.push(format!(
                 "{}: no spec of ours names it; see mig-cdi generate --gpus",
@@ -211,7 +211,7 @@ fn whole_gpus(inventory: &Inventory, offers: &mut Offers) {
 }
 
 fn empty_gpus(inventory: &Inventory, offers: &mut Offers) {
-    for gpu in inventory.gpus.iter().filter(|gpu| gpu.divided && gpu.slices.is_empty()) {
+    for gpu in inventory.gpus.iter().filter(|gpu| gpu.mig_enabled && gpu.slices.is_empty()) {
         offers.withheld.push(format!(
             "{}: in mig mode without a slice; divide it (mig-cdi apply), or switch mig mode off",
             label(gpu)
@@ -267,7 +267,7 @@ mod tests {
             index: Some(index),
             uuid: Some(format!("GPU-{index}")),
             pci: format!("00000000:0{index}:00.0"),
-            divided,
+            mig_enabled: divided,
             name: (!divided).then(|| format!("nvidia.com/gpu=GPU-{index}")),
             slices,
             ..GpuEntry::default()

@@ -25,7 +25,7 @@ impl Manager {
     pub fn find() -> Manager {
         let socket = std::env::var_os("NOTIFY_SOCKET").and_then(|path| connect(&path).ok());
         let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse().ok());
-        let ours = number("WATCHDOG_PID").is_none_or(|pid: u64| pid == std::process::id().into());
+        let ours = number("WATCHDOG_PID").is_none_or(|pid: u64| pid == u64::from(std::process::id()));
         let watchdog = number("WATCHDOG_USEC").filter(|_| ours).map(Duration::from_micros);
         Manager { socket, watchdog }
     }

@@ -330,7 +330,7 @@ fn an_ordinary_user_gets_uuids_and_is_told_about_slots() {
     assert_eq!(spec.code, 0, "{}", spec.stderr);
     assert_eq!(names(&spec.stdout).len(), 5, "four uuids and all");
     assert!(
-        spec.stderr.contains("4 devices have no slot name: nvml tells placements to root only"),
+        spec.stderr.contains("4 devices have no slot name: nvml reports placements to root only"),
         "{}",
         spec.stderr
     );

@@ -81,7 +81,7 @@ fn gpu(index: u32, model: &str, profiles: &[&str]) -> GpuEntry {
         name: Some(format!("nvidia.com/gpu={index}")),
         memory_mib: Some(81_920),
         compute_capability: Some(Release { major: 8, minor: 0 }),
-        divided: !profiles.is_empty(),
+        mig_enabled: !profiles.is_empty(),
         slices: (0..).zip(profiles).map(slice).collect(),
         ..GpuEntry::default()
     }
@@ -113,7 +113,7 @@ fn under_single_the_profile_of_most_slices_is_the_gpu_and_the_rest_is_said() {
 #[test]
 fn under_single_without_a_slice_nothing_is_counted() {
     let mut empty = gpu(0, "NVIDIA A100-SXM4-80GB", &[]);
-    empty.divided = true;
+    empty.mig_enabled = true;
     let found = of(&node(vec![empty]), Mig::Single);
     assert_eq!(at(&found, "gpu.product"), Some("NVIDIA-A100-SXM4-80GB-MIG-INVALID"));
     for name in ["gpu.count", "gpu.replicas", "gpu.memory"] {

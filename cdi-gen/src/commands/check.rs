@@ -2,9 +2,9 @@
 
 use super::{
     Context, Done,
-    plan::{Document, plan, text_of},
+    plan::{Document, plan},
 };
-use crate::{Exit, Failure, cli::GenerateArgs, spec::Format, spec_file::SpecFile};
+use crate::{Exit, Failure, cli::GenerateArgs, spec_file};
 
 pub(super) fn run(context: &Context<'_>, args: &GenerateArgs) -> Result<Done, Failure> {
     let plan = plan(context, args)?;
@@ -28,23 +28,21 @@ fn check(document: &Document) -> Result<Vec<String>, Failure> {
         .ok_or_else(|| Failure::new(Exit::Usage, "check reads a file: --output - names none"))?;
     let path = target.path();
     let path = path.display();
-    let truth = document.built.spec.as_ref().map(|spec| text_of(spec, Format::Json)).transpose()?;
-    let truth = truth.and_then(|text| SpecFile::parse(text.as_bytes()));
     let stale = |line: String| Ok(vec![format!("{path}: {line}; run mig-cdi generate")]);
-    let (bytes, truth) = match (target.read()?, truth) {
+    let (bytes, expected) = match (target.read()?, &document.built.spec) {
         (None, None) => return Ok(Vec::new()),
         (None, Some(_)) => return stale("not there, and the node has devices".to_owned()),
         (Some(_), None) => {
             return stale(format!("it is there, and the node has no {} device", document.kind));
         }
-        (Some(bytes), Some(truth)) => (bytes, truth),
+        (Some(bytes), Some(expected)) => (bytes, expected),
     };
-    let Some(file) = SpecFile::parse(&bytes) else {
+    let Some(file) = spec_file::parse(&bytes) else {
         return stale("it is no spec that an engine can read".to_owned());
     };
-    if file.kind != truth.kind {
-        return stale(format!("its kind is {}, not {}", file.kind, truth.kind));
+    if file.kind != expected.kind {
+        return stale(format!("its kind is {}, not {}", file.kind, expected.kind));
     }
-    let lines = file.differences(&truth);
+    let lines = spec_file::differences(&file, expected);
     Ok(lines.into_iter().map(|line| format!("{path}: {line}")).collect())
 }

@@ -112,7 +112,7 @@ fn warn_of_engines(
     documents: &[Document],
 ) -> Result<(), Failure> {
     let specs = documents.iter().filter_map(|document| document.built.spec.as_ref());
-    let versions = specs.filter_map(|spec| spec.cdi_version.parse::<Version>().ok());
+    let versions = specs.filter_map(|spec| spec.cdi_version.as_ref()?.parse::<Version>().ok());
     let Some(version) = versions.max().filter(|version| *version > EVERYBODY) else {
         return Ok(());
     };
@@ -227,11 +227,12 @@ fn say_written(
         Outcome::Unchanged => "unchanged",
     };
     let simulated = if context.node.node.is_some() { " of a simulated node" } else { "" };
-    let (path, kind, version) = (target.path(), &spec.kind, spec.cdi_version);
+    let (path, kind, version) = (target.path(), &spec.kind, spec.cdi_version.as_deref());
     let message = format!(
-        "{done} {}: {} {kind} devices{simulated}, cdi {version}",
+        "{done} {}: {} {kind} devices{simulated}, cdi {}",
         path.display(),
-        built.devices.len()
+        built.devices.len(),
+        version.unwrap_or_default()
     );
     context.console.status(&message);
     // Slices alone have a variable of their own.

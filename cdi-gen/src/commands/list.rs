@@ -6,7 +6,7 @@ use crate::{
     cli::ListArgs,
     discover::Discovery,
     picture::tree,
-    spec::handy_name,
+    spec::preferred_name,
     table::{gib, or_dash, table},
 };
 use mig_cdi_model::{Gpu, MigDevice, MigMode, Topology};
@@ -71,7 +71,7 @@ fn gpu_row(gpu: &Gpu) -> [String; 6] {
 fn device_row(context: &Context<'_>, device: &MigDevice<'_>) -> [String; 8] {
     let MigDevice { gpu, gi, ci } = device;
     [
-        or_dash(handy_name(device, context.node.source)),
+        or_dash(preferred_name(device, context.node.source)),
         or_dash(ci.profile.as_ref()),
         or_dash(ci.memory_mib.map(gib)),
         or_dash(gpu.index),

@@ -4,7 +4,7 @@ use super::Context;
 use crate::{
     Exit, Failure,
     cli::GenerateArgs,
-    spec::{self, Built, Content, Format, Options, to_text},
+    spec::{self, Built, Content, Format, SpecOptions, to_text},
     write::Target,
 };
 use mig_cdi_model::{
@@ -57,7 +57,7 @@ pub(super) fn plan(context: &Context<'_>, args: &GenerateArgs) -> Result<Plan, F
     };
     let params = masked_params(args, discovery.masked_params)?;
     let document =
-        |content, options: &Options, target: Option<Target>| -> Result<Document, Failure> {
+        |content, options: &SpecOptions, target: Option<Target>| -> Result<Document, Failure> {
             let mut options = options.clone();
             if let (Some(target), Some(_)) = (&target, &params) {
                 options.params_file = Some(target.companion()?);
@@ -94,9 +94,9 @@ fn masked_params(args: &GenerateArgs, masked: Option<String>) -> Result<Option<S
 /// Whole GPUs have a kind, and so a file, of their own, beside the other.
 fn gpus_destination(
     args: &GenerateArgs,
-    options: &Options,
+    options: &SpecOptions,
     target: Option<&Target>,
-) -> Result<Option<(Options, Target)>, Failure> {
+) -> Result<Option<(SpecOptions, Target)>, Failure> {
     if !args.gpus {
         return Ok(None);
     }
@@ -111,7 +111,7 @@ fn gpus_destination(
         return Err(Failure::new(Exit::Usage, message));
     }
     let target = target.beside(&kind)?;
-    Ok(Some((Options { kind, ..options.clone() }, target)))
+    Ok(Some((SpecOptions { kind, ..options.clone() }, target)))
 }
 
 /// The files that watch writes, that of MIG devices first.

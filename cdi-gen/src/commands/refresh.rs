@@ -12,7 +12,7 @@ use crate::{
     cli::WatchArgs,
     engines::Said,
     inventory::inventory,
-    spec::{Format, handy_name},
+    spec::{Format, preferred_name},
     watch::{
         foreign::below,
         status::{Mark, Report, Slice},
@@ -62,7 +62,7 @@ pub(super) fn run(context: &Context<'_>, args: &WatchArgs) -> Result<Done, Failu
 fn report(context: &Context<'_>, args: &WatchArgs, plan: &Plan) -> Result<Report, Failure> {
     let text = |value: Option<&dyn std::fmt::Display>| value.map(ToString::to_string);
     let slice = |device: &mig_cdi_model::MigDevice<'_>| Slice {
-        name: text(handy_name(device, context.node.source).as_ref().map(|name| name as _)),
+        name: text(preferred_name(device, context.node.source).as_ref().map(|name| name as _)),
         uuid: text(device.ci.uuid.as_ref().map(|uuid| uuid as _)),
         profile: text(device.ci.profile.as_ref().map(|profile| profile as _)),
     };

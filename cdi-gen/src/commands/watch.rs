@@ -7,7 +7,7 @@ use super::{Context, Done, listen, plan::targets, refresh, settings};
 use crate::{
     Exit, Failure, Look,
     cli::WatchArgs,
-    spec_file::Names,
+    spec_file::DefinedNames,
     watch::{
         engines::KnownEngines,
         foreign::{below, is_foreign, is_foreign_node},
@@ -311,7 +311,8 @@ impl<'a> Watch<'a> {
     fn tell_failed(&mut self, why: String) {
         let mut standing = BTreeSet::new();
         for (kind, target) in &self.targets {
-            let Some(names) = target.read().ok().flatten().and_then(|spec| Names::parse(&spec))
+            let Some(names) =
+                target.read().ok().flatten().and_then(|spec| DefinedNames::parse(&spec))
             else {
                 continue;
             };

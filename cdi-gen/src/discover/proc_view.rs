@@ -1,4 +1,4 @@
-//! The view of `/proc`: which GPUs there are, which instances live on them, and with which numbers.
+//! Reads the view of `/proc`: the GPUs of the node, their instances, and the numbers of both.
 
 use super::Problem;
 use crate::{Exit, Failure};
@@ -16,39 +16,39 @@ const GPUS: &str = "/proc/driver/nvidia/gpus";
 const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
 const MIG_MINORS: &str = "/proc/driver/nvidia-caps/mig-minors";
 
-/// Far above what the kernel prints: a node of 32 GPUs has 4,322 capability minors in 110 kB.
+/// Maximum size of a table. The largest is that of capability minors: 4,322 lines, 110 kB, whatever the node has.
 const LARGE: usize = 1 << 20;
-/// Far above any file of a few lines.
+/// Maximum size of a file of a few lines.
 const SMALL: usize = 16 << 10;
 
-/// What `/proc` says. A part that cannot be read holds the reason in its place.
+/// Content of `/proc`. A part that cannot be read holds the reason in its place.
 #[derive(Debug)]
 pub(super) struct ProcView {
     pub driver_version: String,
-    pub majors: Majors,
+    pub majors: ProcMajors,
     pub params: Params,
-    /// The file of these, with the making of nodes switched off.
+    /// Text of the parameters with `ModifyDeviceFiles` set to 0.
     pub masked_params: Option<String>,
-    /// By PCI address, which is the order of NVML's indices.
+    /// GPUs by PCI address, which is the order of NVML's indices.
     pub gpus: BTreeMap<PciAddress, Result<Information, String>>,
-    pub instances: BTreeMap<GpuMinor, Instances>,
-    /// The capabilities of administrators that can be read.
+    pub instances: BTreeMap<GpuMinor, ProcInstances>,
+    /// Readable administrative capabilities, by name.
     pub admin: Vec<(&'static str, Access)>,
 }
 
 /// GPU instances of one GPU.
-pub(super) type Instances = BTreeMap<GiId, Instance>;
+pub(super) type ProcInstances = BTreeMap<GiId, ProcInstance>;
 
 /// A GPU instance in the capability tree.
 #[derive(Debug)]
-pub(super) struct Instance {
+pub(super) struct ProcInstance {
     pub access: Result<Access, String>,
     pub compute: BTreeMap<CiId, Result<Access, String>>,
 }
 
-/// Major numbers that drivers have registered.
+/// Major numbers that the driver's modules registered.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Majors {
+pub(super) struct ProcMajors {
     pub gpu: Major,
     pub control: Major,
     pub caps: Option<Major>,
@@ -81,7 +81,7 @@ pub(super) fn read(machine: &dyn Machine) -> Result<ProcView, Failure> {
     Ok(ProcView { driver_version, majors, params, masked_params, gpus, instances, admin })
 }
 
-/// Nobody but who asks for one of these misses it.
+/// Reads the administrative capabilities. One that cannot be read is skipped: only a user who requests it needs it.
 fn admin(machine: &dyn Machine) -> Vec<(&'static str, Access)> {
     let access = |name: &'static str| {
         let bytes = machine.read(&format!("{CAPABILITIES}/mig/{name}"), SMALL).ok()??;
@@ -99,22 +99,24 @@ fn parsed<T>(path: &str, result: Result<T, Malformed>) -> Result<T, Failure> {
     result.map_err(|e| Failure::new(Exit::Failed, unknown_form(path, &e)))
 }
 
-/// The cure for a file of the driver that cannot be read is ours to find.
+/// The reason for a file of a form that no known driver writes.
 fn unknown_form(path: &str, error: &Malformed) -> String {
     format!(
         "parse {path}: {error}; mig-cdi does not know this form, please report it with the file"
     )
 }
 
-/// The driver registered its GPUs as `nvidia-frontend` before R550 and as `nvidia` since.
-fn majors(devices: &CharDevices) -> Result<Majors, Failure> {
+/// The major numbers. All are read from `/proc/devices`: that of capability nodes is dynamic
+/// (`alloc_chrdev_region`, OGKM `nv-caps.c` l.823-826) and may differ after each load of the module.
+fn majors(devices: &CharDevices) -> Result<ProcMajors, Failure> {
+    // Registered as nvidia-frontend before R550, and as nvidia since.
     let gpu = devices.major("nvidia").or_else(|| devices.major("nvidia-frontend"));
     let gpu = gpu.ok_or_else(|| {
         let message =
             format!("read {DEVICES}: no character device \"nvidia\"; run modprobe nvidia");
         Failure::new(Exit::NoDriver, message)
     })?;
-    Ok(Majors {
+    Ok(ProcMajors {
         gpu,
         control: devices.major("nvidiactl").unwrap_or(gpu),
         caps: devices.major("nvidia-caps"),
@@ -127,7 +129,7 @@ fn gpus(
 ) -> Result<BTreeMap<PciAddress, Result<Information, String>>, Failure> {
     let mut gpus = BTreeMap::new();
     for name in machine.list(GPUS)?.unwrap_or_default() {
-        // The driver makes no other entries; what is no PCI address is no GPU.
+        // The driver creates no other entries.
         if let Ok(pci) = name.parse::<PciAddress>() {
             gpus.insert(pci, information(machine, pci, &format!("{GPUS}/{name}/information")));
         }
@@ -146,16 +148,16 @@ fn information(machine: &dyn Machine, pci: PciAddress, path: &str) -> Result<Inf
     })?;
     match information.pci == pci {
         true => Ok(information),
-        false => Err(format!("parse {path}: it says Bus Location {}", information.pci)),
+        false => Err(format!("parse {path}: its Bus Location is {}", information.pci)),
     }
 }
 
-/// The live instances: the capability tree has a directory for each, and the driver removes it when
-/// the instance goes.
+/// Reads the existing instances: the capability tree has a directory for each, and the driver removes it when the
+/// instance is destroyed (`osRmCapUnregister`, OGKM `os.c` l.4593). Nodes in /dev prove nothing: nobody removes them.
 fn instances(
     machine: &dyn Machine,
-    majors: Majors,
-) -> Result<BTreeMap<GpuMinor, Instances>, Failure> {
+    majors: ProcMajors,
+) -> Result<BTreeMap<GpuMinor, ProcInstances>, Failure> {
     let mut gpus = BTreeMap::new();
     for name in machine.list(CAPABILITIES)?.unwrap_or_default() {
         let Some(minor) = numbered(&name, "gpu") else {
@@ -163,6 +165,7 @@ fn instances(
         };
         let mig = format!("{CAPABILITIES}/{name}/mig");
         let gis = machine.list(&mig)?.unwrap_or_default();
+        // `gpuN/mig` exists with MIG off too: only a `giM` below it is an instance (OGKM `os.c` l.4707-4717).
         let gis: Vec<_> = gis.into_iter().filter(|gi| numbered(gi, "gi").is_some()).collect();
         if !gis.is_empty() {
             gpus.insert(GpuMinor(minor), (mig, gis));
@@ -174,7 +177,7 @@ fn instances(
     let table = minors_table(machine, majors)?;
     let mut tree = BTreeMap::new();
     for (minor, (mig, gis)) in gpus {
-        let mut instances = Instances::new();
+        let mut instances = ProcInstances::new();
         for name in gis {
             let Some(gi) = numbered(&name, "gi").map(GiId) else {
                 continue;
@@ -186,9 +189,9 @@ fn instances(
     Ok(tree)
 }
 
-/// What a driver in dev mode has: the table of minors, and a major for them. R450 could run in proc
-/// mode, where the capability files themselves are the tokens; no container engine can use those.
-fn minors_table(machine: &dyn Machine, majors: Majors) -> Result<MigMinors, Failure> {
+/// Reads the table of minors, which a driver in dev mode has, as it has a major for them. R450 could run in proc mode,
+/// where the capability files themselves are the tokens; no container engine can use those.
+fn minors_table(machine: &dyn Machine, majors: ProcMajors) -> Result<MigMinors, Failure> {
     let table = machine.read(MIG_MINORS, LARGE)?.ok_or_else(|| {
         proc_mode(&format!("read {MIG_MINORS}: not there although there are mig instances"))
     })?;
@@ -202,9 +205,9 @@ fn minors_table(machine: &dyn Machine, majors: Majors) -> Result<MigMinors, Fail
     parsed(MIG_MINORS, text::mig_minors(&table))
 }
 
-/// The minors of all instances that could be, each with whether the tree tells if it is: true for those
-/// of a GPU whose part of the tree is there, and of no GPU at all. The driver makes that part when it
-/// wakes the GPU, and keeps it.
+/// Returns the capability minors of all instances that could exist (the table is static: OGKM `nv-caps.c` l.57-148), each
+/// with whether the tree shows if it does. That is false for the instances of a GPU that has no `gpuN` in the tree yet:
+/// the driver creates it at the first attach of the GPU, and keeps it (OGKM `gpu_mgr.c` l.4191-4242).
 ///
 /// # Errors
 /// When the tree or the table of minors is not there or cannot be read.
@@ -213,22 +216,22 @@ pub fn capabilities_of_instances(
     topology: &Topology,
 ) -> Result<BTreeMap<Minor, bool>, Problem> {
     let problem = |reason: String| Problem::new("nodes of vanished instances", reason);
-    let there = |path: String| machine.list(&path).map(|names| names.is_some());
+    let exists = |path: String| machine.list(&path).map(|names| names.is_some());
     let absent = |path: &str| problem(format!("read {path}: not there; they are left"));
     let failed = |e: mig_cdi_sys::Error| problem(e.to_string());
-    if !there(CAPABILITIES.to_owned()).map_err(failed)? {
+    if !exists(CAPABILITIES.to_owned()).map_err(failed)? {
         return Err(absent(CAPABILITIES));
     }
-    let mut asleep = BTreeSet::new();
+    let mut unattached = BTreeSet::new();
     for gpu in &topology.gpus {
-        if !there(format!("{CAPABILITIES}/gpu{}/mig", gpu.minor)).map_err(failed)? {
-            asleep.insert(gpu.minor);
+        if !exists(format!("{CAPABILITIES}/gpu{}/mig", gpu.minor)).map_err(failed)? {
+            unattached.insert(gpu.minor);
         }
     }
     let table = machine.read(MIG_MINORS, LARGE).map_err(failed)?;
     let table = text::mig_minors(&table.ok_or_else(|| absent(MIG_MINORS))?);
     let table = table.map_err(|e| problem(unknown_form(MIG_MINORS, &e)))?;
-    Ok(table.instances().map(|(gpu, minor)| (minor, !asleep.contains(&gpu))).collect())
+    Ok(table.instances().map(|(gpu, minor)| (minor, !unattached.contains(&gpu))).collect())
 }
 
 fn proc_mode(what: &str) -> Failure {
@@ -243,7 +246,7 @@ fn instance(
     gpu: GpuMinor,
     gi: GiId,
     dir: &str,
-) -> Result<Instance, Failure> {
+) -> Result<ProcInstance, Failure> {
     let mut compute = BTreeMap::new();
     for name in machine.list(dir)?.unwrap_or_default() {
         if let Some(ci) = numbered(&name, "ci").map(CiId) {
@@ -252,10 +255,10 @@ fn instance(
         }
     }
     let access = access(machine, &format!("{dir}/access"), table, (gpu, gi, None))?;
-    Ok(Instance { access, compute })
+    Ok(ProcInstance { access, compute })
 }
 
-/// Reads a capability file and holds it against the driver's table.
+/// Reads a capability file, and compares its minor with the driver's table.
 fn access(
     machine: &dyn Machine,
     path: &str,
@@ -271,14 +274,13 @@ fn access(
     };
     let access = match text::access(&bytes) {
         Ok(access) => access,
+        // In proc mode the files are empty.
         Err(Malformed::Empty) => return Err(proc_mode(&format!("read {path}: empty"))),
         Err(error) => return Ok(Err(unknown_form(path, &error))),
     };
     Ok(match table.get(gpu, gi, ci) {
         Some(minor) if minor == access.minor => Ok(access),
-        Some(minor) => {
-            Err(format!("{path} says minor {}, {MIG_MINORS} says {minor}", access.minor))
-        }
-        None => Err(format!("{path} says minor {}, {MIG_MINORS} does not list it", access.minor)),
+        Some(minor) => Err(format!("{path} has minor {}, {MIG_MINORS} has {minor}", access.minor)),
+        None => Err(format!("{path} has minor {}, {MIG_MINORS} does not list it", access.minor)),
     })
 }

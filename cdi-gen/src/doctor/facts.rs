@@ -4,19 +4,17 @@ use super::engines::{self, Engine};
 use crate::{
     Failure,
     discover::{self, Discovery, DriverFiles, Source},
-    spec::{self, Content, Format, Options},
-    spec_file::SpecFile,
+    spec::{self, Content, SpecOptions},
+    spec_file::{self, SIZE_LIMIT},
 };
 use mig_cdi_config::Settings;
-use mig_cdi_model::{DeviceNode, MigDevice, Topology};
+use mig_cdi_model::{DeviceNode, MigDevice, Topology, cdi::Spec};
 use mig_cdi_sys::{Machine, Root, list_named, nvml, read_regular, text};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
-/// Far above any spec.
-const SPEC_LIMIT: usize = 16 << 20;
 /// Far above any configuration of an engine.
 pub(super) const TEXT_LIMIT: usize = 1 << 20;
 
@@ -39,7 +37,7 @@ pub(crate) struct Facts<'a> {
     /// `None` where they do not matter.
     pub libraries: Option<Result<DriverFiles, Failure>>,
     /// What `generate` would write now; the reason when that cannot be told.
-    pub truth: Result<Option<SpecFile>, String>,
+    pub truth: Result<Option<Spec>, String>,
     pub dirs: Vec<Dir>,
     pub engines: Vec<Engine>,
 }
@@ -55,7 +53,7 @@ pub(crate) struct Dir {
 pub(crate) struct File {
     pub path: PathBuf,
     /// What it says, or why that cannot be told.
-    pub spec: Result<SpecFile, String>,
+    pub spec: Result<Spec, String>,
 }
 
 impl Facts<'_> {
@@ -64,7 +62,7 @@ impl Facts<'_> {
         machine: &'a dyn Machine,
         host: &'a Root,
         settings: &'a Settings,
-        options: &Options,
+        options: &SpecOptions,
     ) -> Result<Facts<'a>, Failure> {
         let tree = discover::discover(machine, Source::Proc);
         let nvml = match (&tree, options.source) {
@@ -114,7 +112,7 @@ impl Facts<'_> {
     }
 
     /// Every file that can be read as a spec, with the number of its directory.
-    pub(super) fn specs(&self) -> impl Iterator<Item = (usize, &Path, &SpecFile)> {
+    pub(super) fn specs(&self) -> impl Iterator<Item = (usize, &Path, &Spec)> {
         let dirs = self.dirs.iter().enumerate();
         let files = dirs.flat_map(|(i, dir)| dir.all().map(move |file| (i, file)));
         files.filter_map(|(i, file)| Some((i, file.path.as_path(), file.spec.as_ref().ok()?)))
@@ -166,9 +164,9 @@ fn read_dir(path: &Path) -> Dir {
     };
     let file = |name: String| {
         let path = path.join(name);
-        let spec = read_regular(&path, SPEC_LIMIT).map_err(|error| error.to_string());
+        let spec = read_regular(&path, SIZE_LIMIT).map_err(|error| error.to_string());
         let what = "it is no cdi spec in json or yaml";
-        let spec = spec.and_then(|b| SpecFile::parse(&b).ok_or_else(|| what.to_owned()));
+        let spec = spec.and_then(|b| spec_file::parse(&b).ok_or_else(|| what.to_owned()));
         File { path, spec }
     };
     let names = list_named(path).map_err(|error| error.to_string());
@@ -180,15 +178,13 @@ fn read_dir(path: &Path) -> Dir {
 fn truth(
     found: &Discovery,
     libraries: Option<&Result<DriverFiles, Failure>>,
-    options: &Options,
-) -> Result<Option<SpecFile>, String> {
+    options: &SpecOptions,
+) -> Result<Option<Spec>, String> {
     let files = match libraries {
         Some(Ok(found)) => &found.files[..],
         Some(Err(failure)) => return Err(failure.message.clone()),
         None => &[],
     };
     let built = spec::build(&found.topology, files, Content::Mig, options);
-    let Some(spec) = built.map_err(|failure| failure.message)?.spec else { return Ok(None) };
-    let text = spec::to_text(&spec, Format::Json).map_err(|e| e.to_string())?;
-    Ok(SpecFile::parse(text.as_bytes()))
+    built.map(|built| built.spec).map_err(|failure| failure.message)
 }

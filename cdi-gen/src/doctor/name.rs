@@ -1,8 +1,7 @@
 //! One name: who defines it, who can see it, and what was meant when nobody does.
 
 use super::{Facts, Verdict, error, note, ok, some, specs, warning};
-use crate::spec_file::SpecFile;
-use mig_cdi_model::cdi::Version;
+use mig_cdi_model::cdi::{Spec, Version};
 use std::path::Path;
 
 /// All that is to be said of a name, with or without its kind.
@@ -12,7 +11,7 @@ pub(crate) fn explain(facts: &Facts<'_>, name: &str) -> Vec<Verdict> {
         None => name == device,
     };
     let specs = facts.specs();
-    let found: Vec<(usize, &Path, &SpecFile)> =
+    let found: Vec<(usize, &Path, &Spec)> =
         specs.filter(|(_, _, spec)| spec.devices.iter().any(|d| is(&spec.kind, &d.name))).collect();
     let verdicts = match found.last() {
         None => vec![unknown(facts, name, &is)],
@@ -48,15 +47,15 @@ fn unknown(facts: &Facts<'_>, name: &str, is: &dyn Fn(&str, &str) -> bool) -> Ve
 
 fn defined(
     facts: &Facts<'_>,
-    found: &[(usize, &Path, &SpecFile)],
-    (dir, path, spec): (usize, &Path, &SpecFile),
+    found: &[(usize, &Path, &Spec)],
+    (dir, path, spec): (usize, &Path, &Spec),
     is: &dyn Fn(&str, &str) -> bool,
 ) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for (other, file, by) in found {
         let shown = file.display().to_string();
         let version = specs::version_of(by);
-        let same = |(d, f, _): &&(usize, &Path, &SpecFile)| d == other && f != file;
+        let same = |(d, f, _): &&(usize, &Path, &Spec)| d == other && f != file;
         verdicts.push(match found.iter().find(same) {
             Some((_, twin, _)) => {
                 let evidence = format!(
@@ -71,7 +70,8 @@ fn defined(
             None => ok(&shown, format!("defines {}, cdi {version}", by.kind)),
         });
     }
-    let parts = spec.parts().filter(|(name, _)| name.is_none_or(|device| is(&spec.kind, device)));
+    let parts =
+        spec.all_edits().filter(|(name, _)| name.is_none_or(|device| is(&spec.kind, device)));
     let stale: Vec<_> = parts.flat_map(|(_, edits)| specs::stale_nodes(facts, edits)).collect();
     if !stale.is_empty() {
         verdicts.push(error(path.display().to_string(), some(&stale), "run mig-cdi generate"));

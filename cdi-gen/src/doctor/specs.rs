@@ -1,8 +1,8 @@
 //! The spec files: does every engine read them, do they name what is there?
 
 use super::{Facts, Verdict, error, note, ok, some, warning};
-use crate::spec_file::{Edits, SpecFile};
-use mig_cdi_model::cdi::{Kind, Version};
+use crate::spec_file;
+use mig_cdi_model::cdi::{ContainerEdits, Kind, Spec, SpecNode, Version};
 use mig_cdi_sys::{is_program, is_root};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -71,7 +71,7 @@ pub(super) fn specs(facts: &Facts<'_>) -> Vec<Verdict> {
     if verdicts.is_empty() { vec![note("", "there is no spec file")] } else { verdicts }
 }
 
-pub(super) fn version_of(spec: &SpecFile) -> &str {
+pub(super) fn version_of(spec: &Spec) -> &str {
     spec.cdi_version.as_deref().unwrap_or("none")
 }
 
@@ -142,31 +142,34 @@ pub(super) fn names(facts: &Facts<'_>) -> Vec<Verdict> {
 }
 
 /// Why the nodes of a part of a spec are not the node's own now.
-pub(super) fn stale_nodes(facts: &Facts<'_>, edits: &Edits) -> Vec<String> {
+pub(super) fn stale_nodes(facts: &Facts<'_>, edits: &ContainerEdits) -> Vec<String> {
     let Some(tree) = facts.tree.as_ref().ok().filter(|tree| tree.problems.is_empty()) else {
         return Vec::new();
     };
-    let mut known: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+    let mut known: BTreeMap<String, (u32, u32)> = BTreeMap::new();
     tree.topology.clone().for_each_node(|node| {
-        known.insert(node.path.clone(), (node.major.0.into(), node.minor.0.into()));
+        known.insert(node.path.clone(), (node.major.0, node.minor.0));
     });
     let standing = facts.standing();
-    let reason = |(path, major, minor): (&str, Option<i64>, Option<i64>)| {
+    let reason = |node: &SpecNode| {
+        let SpecNode { path, major, minor, .. } = node;
         let cap = path.strip_prefix("/dev/nvidia-caps/nvidia-cap");
         let gone = cap.and_then(|n| n.parse().ok()).is_some_and(|n| !standing.contains(&n));
         match known.get(path) {
             None if gone => Some(format!("{path} is of no instance that there is")),
             None => None,
-            Some((now, _)) if major.is_some_and(|major| major != 0 && major != *now) => {
-                Some(format!("{path} has major {}, the driver has {now}", major.unwrap_or(0)))
+            // The engine takes the numbers from the host.
+            Some(_) if !node.has_numbers() => None,
+            Some((now, _)) if major != now => {
+                Some(format!("{path} has major {major}, the driver has {now}"))
             }
-            Some((_, now)) if major.is_some_and(|m| m != 0) && minor.is_some_and(|m| m != *now) => {
-                Some(format!("{path} has minor {}, the driver has {now}", minor.unwrap_or(0)))
+            Some((_, now)) if minor != now => {
+                Some(format!("{path} has minor {minor}, the driver has {now}"))
             }
             Some(_) => None,
         }
     };
-    edits.numbers().filter_map(reason).collect()
+    edits.device_nodes.iter().filter_map(reason).collect()
 }
 
 /// Nodes of slices that are gone, and numbers of an earlier load of the driver, whoever wrote them.
@@ -180,7 +183,7 @@ pub(super) fn stale(facts: &Facts<'_>) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for (_, path, spec) in facts.specs() {
         let reasons: BTreeSet<_> =
-            spec.parts().flat_map(|(_, edits)| stale_nodes(facts, edits)).collect();
+            spec.all_edits().flat_map(|(_, edits)| stale_nodes(facts, edits)).collect();
         if !reasons.is_empty() {
             let reasons: Vec<_> = reasons.into_iter().collect();
             let cure = format!("{GENERATE}, or write it anew with the tool that made it");
@@ -202,7 +205,7 @@ pub(super) fn drift(facts: &Facts<'_>) -> Vec<Verdict> {
     };
     let ours: Vec<_> = facts.specs().filter(|(_, _, spec)| spec.kind == kind).collect();
     let Some(truth) = truth else {
-        let there = |(_, path, _): &(usize, &Path, &SpecFile)| {
+        let there = |(_, path, _): &(usize, &Path, &Spec)| {
             error(show(path), format!("the node has no {kind} device"), GENERATE)
         };
         let verdicts: Vec<_> = ours.iter().map(there).collect();
@@ -213,8 +216,8 @@ pub(super) fn drift(facts: &Facts<'_>) -> Vec<Verdict> {
         let evidence = format!("no spec of {kind}, and the node has devices");
         return vec![error("", evidence, GENERATE)];
     }
-    let verdict = |(_, path, spec): (usize, &Path, &SpecFile)| {
-        let lines = spec.differences(truth);
+    let verdict = |(_, path, spec): (usize, &Path, &Spec)| {
+        let lines = spec_file::differences(spec, truth);
         let cure = "run mig-cdi generate, or check with the flags that it was written with";
         match lines.len() {
             0 => ok(show(path), "it is what mig-cdi generate would write now"),
@@ -234,11 +237,12 @@ pub(super) fn files(facts: &Facts<'_>) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for (_, path, spec) in facts.specs() {
         let absent = |source: &&str| matches!(facts.real.identity(source), Ok(None));
+        let mounts = spec.all_edits().flat_map(|(_, edits)| &edits.mounts);
         let sources: BTreeSet<_> =
-            spec.parts().flat_map(|(_, edits)| edits.sources()).filter(absent).collect();
+            mounts.map(|mount| mount.host_path.as_str()).filter(absent).collect();
         let broken = |program: &&str| !is_program(Path::new(program));
-        let programs: BTreeSet<_> =
-            spec.parts().flat_map(|(_, edits)| edits.programs()).filter(broken).collect();
+        let hooks = spec.all_edits().flat_map(|(_, edits)| &edits.hooks);
+        let programs: BTreeSet<_> = hooks.map(|hook| hook.path.as_str()).filter(broken).collect();
         for (what, paths) in [("mounts", sources), ("runs", programs)] {
             if !paths.is_empty() {
                 let paths: Vec<_> = paths.into_iter().collect();

@@ -3,7 +3,7 @@
 use crate::{
     discover::Source,
     partition::{holders::Holders, view::free},
-    spec::handy_name,
+    spec::preferred_name,
 };
 use mig_cdi_model::{Gpu, MigDevice, Placement};
 use mig_cdi_sys::nvml::{ComputeInstance, Division, GpuInstance};
@@ -215,7 +215,7 @@ fn name(known: &Gpu, instance: &GpuInstance, compute: &ComputeInstance) -> Optio
     if gi.placement != Some(instance.placement) || ci.placement != Some(compute.placement) {
         return None;
     }
-    handy_name(&MigDevice { gpu: known, gi, ci }, Source::Nvml).map(|name| name.to_string())
+    preferred_name(&MigDevice { gpu: known, gi, ci }, Source::Nvml).map(|name| name.to_string())
 }
 
 fn profile_name(name: Option<&mig_cdi_model::Profile>, id: u32) -> String {

@@ -1,7 +1,7 @@
 //! What is in what: GPUs, GPU instances, compute instances.
 
 use super::Style;
-use crate::{discover::Source, spec::handy_name, table::gib};
+use crate::{discover::Source, spec::preferred_name, table::gib};
 use mig_cdi_model::{ComputeInstance, Gpu, GpuInstance, MigDevice, MigMode, Topology};
 
 /// A line for each of them. What nobody tells is left out.
@@ -81,7 +81,7 @@ fn of_ci(device: &MigDevice<'_>, source: Source) -> String {
     let ci = device.ci;
     let words = [
         Some(format!("CI {}", ci.id)),
-        handy_name(device, source).map(|name| name.to_string()),
+        preferred_name(device, source).map(|name| name.to_string()),
         ci.profile.as_ref().map(ToString::to_string),
         Some(format!("cap {}", ci.cap.minor)),
         ci.uuid.as_ref().map(ToString::to_string),

@@ -10,7 +10,7 @@ use crate::{
     discover::Source,
     partition::holders::Holders,
     picture::{Card, Picture, State, Strip, svg, text},
-    spec::handy_name,
+    spec::preferred_name,
 };
 use mig_cdi_config::layouts::GpuWord;
 use mig_cdi_model::{Gpu, MigDevice, MigMode, PciAddress, Topology};
@@ -167,6 +167,9 @@ impl Found<'_> {
         let instances = gpu.gpu_instances.iter();
         let devices = instances
             .flat_map(|gi| gi.compute_instances.iter().map(move |ci| MigDevice { gpu, gi, ci }));
-        devices.filter_map(|device| handy_name(&device, source)).map(|n| n.to_string()).collect()
+        devices
+            .filter_map(|device| preferred_name(&device, source))
+            .map(|n| n.to_string())
+            .collect()
     }
 }
