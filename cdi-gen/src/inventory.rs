@@ -96,35 +96,41 @@ pub(crate) fn inventory<'a>(
         built.devices.iter().map(move |(subject, names)| (*subject, (kind, &names[..])))
     });
     let names: DefinedBy<'_> = names.collect();
-    let entry = |gpu: &Gpu| {
-        let devices = topology.mig_devices().filter(|device| device.gpu.minor == gpu.minor);
-        GpuEntry {
-            index: gpu.index.map(|index| index.0),
-            uuid: gpu.uuid.as_ref().map(ToString::to_string),
-            pci: gpu.pci.to_string(),
-            model: gpu.model.clone(),
-            memory_mib: gpu.memory_mib,
-            compute_capability: gpu.compute_capability,
-            class: class(machine, gpu.pci),
-            numa: numa(machine, gpu.pci),
-            mig_capable: match gpu.mig {
-                MigMode::Unknown => None,
-                mig => Some(mig != MigMode::Unsupported),
-            },
-            mig_enabled: gpu.mig == MigMode::Enabled,
-            name: {
-                let uuid = gpu.uuid.as_ref().and_then(|uuid| uuid.to_string().parse().ok());
-                name(&names, Subject::Gpu(gpu.minor), uuid)
-            },
-            slices: devices.filter_map(|device| slice(&device, &names)).collect(),
-        }
-    };
     Inventory {
         driver_version: topology.driver_version.clone(),
         cuda_version: topology.cuda_version,
         machine: line(machine, "/sys/class/dmi/id/product_name"),
-        gpus: topology.gpus.iter().map(entry).collect(),
+        gpus: topology.gpus.iter().map(|gpu| gpu_entry(gpu, topology, &names, machine)).collect(),
         problems,
+    }
+}
+
+fn gpu_entry(
+    gpu: &Gpu,
+    topology: &Topology,
+    names: &DefinedBy<'_>,
+    machine: &dyn Machine,
+) -> GpuEntry {
+    let devices = topology.mig_devices().filter(|device| device.gpu.minor == gpu.minor);
+    // The UUID is the name that survives a reboot; indices follow PCI addresses.
+    let uuid = gpu.uuid.as_ref().map(ToString::to_string);
+    let preferred = uuid.as_ref().and_then(|uuid| uuid.parse().ok());
+    GpuEntry {
+        index: gpu.index.map(|index| index.0),
+        uuid,
+        pci: gpu.pci.to_string(),
+        model: gpu.model.clone(),
+        memory_mib: gpu.memory_mib,
+        compute_capability: gpu.compute_capability,
+        class: class(machine, gpu.pci),
+        numa: numa(machine, gpu.pci),
+        mig_capable: match gpu.mig {
+            MigMode::Unknown => None,
+            mig => Some(mig != MigMode::Unsupported),
+        },
+        mig_enabled: gpu.mig == MigMode::Enabled,
+        name: name(names, Subject::Gpu(gpu.minor), preferred),
+        slices: devices.filter_map(|device| slice(&device, names)).collect(),
     }
 }
 
@@ -138,8 +144,9 @@ fn name(names: &DefinedBy<'_>, subject: Subject, preferred: Option<DeviceName>) 
     Some(format!("{kind}={name}"))
 }
 
-/// A slice by its slot, where a spec names it so: that name vanishes when the slice does, and its UUID may come back with
-/// another profile.
+/// A slice, `None` when no spec names it.
+// By its slot, where a spec has that name: it vanishes with the slice. A UUID may come back with another profile, and an
+// allocation by that name would then be given something else.
 fn slice(device: &MigDevice<'_>, names: &DefinedBy<'_>) -> Option<SliceEntry> {
     let MigDevice { gi, ci, .. } = device;
     Some(SliceEntry {
@@ -153,7 +160,8 @@ fn slice(device: &MigDevice<'_>, names: &DefinedBy<'_>) -> Option<SliceEntry> {
     })
 }
 
-/// The NUMA node. -1 is a GPU, or a machine, without one (kernel, `Documentation/ABI/testing/sysfs-bus-pci`).
+/// The NUMA node.
+// -1, which does not parse, is a device or a machine without one (kernel, `Documentation/ABI/testing/sysfs-bus-pci`).
 fn numa(machine: &dyn Machine, pci: PciAddress) -> Option<u32> {
     line(machine, &format!("/sys/bus/pci/devices/{pci}/numa_node"))?.parse().ok()
 }

@@ -151,6 +151,7 @@ pub fn build(
 }
 
 /// The entries of all devices, then `all`, which a container requests to get every slice.
+// An administrative capability is none of `all`: it has to be requested by its name.
 fn entries(devices: &[SpecDevice<'_>], builder: &EditBuilder<'_>) -> Vec<Device> {
     let mut entries: Vec<_> = devices.iter().flat_map(|device| builder.entries(device)).collect();
     let all: Vec<_> = devices.iter().filter(|device| device.in_all).collect();
@@ -161,7 +162,8 @@ fn entries(devices: &[SpecDevice<'_>], builder: &EditBuilder<'_>) -> Vec<Device>
     entries
 }
 
-/// Takes a name that two devices have from both: a container would get one of them by chance.
+/// Takes a name that two devices have from both.
+// An engine would use one of the two entries, and a container get a slice by chance.
 fn drop_shared_names(devices: &mut [SpecDevice<'_>]) -> Vec<Problem> {
     let mut labels: BTreeMap<DeviceName, Vec<String>> = BTreeMap::new();
     for device in devices.iter() {
@@ -192,7 +194,8 @@ pub(crate) fn label(device: &MigDevice<'_>) -> String {
     format!("{} gi {} ci {}", device.gpu.label(), device.gi.id, device.ci.id)
 }
 
-/// Checks for unified memory. A slice without it opens, and then runs no CUDA program.
+/// Checks that unified memory is loaded.
+// A slice without it opens, and then every CUDA program fails. NVML needs it not, so discovery succeeds.
 fn check_common(topology: &Topology) -> Result<(), Failure> {
     if topology.common.iter().any(|node| node.path == "/dev/nvidia-uvm") {
         return Ok(());
@@ -203,6 +206,7 @@ fn check_common(topology: &Topology) -> Result<(), Failure> {
 }
 
 /// The lowest version that the content needs.
+// Not the highest that the engines accept: another engine may be installed later.
 fn version(devices: &[Device], options: &SpecOptions) -> Result<Version, Failure> {
     let max = options.max_version;
     match highest_need(&options.kind, devices) {

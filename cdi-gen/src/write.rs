@@ -100,6 +100,8 @@ impl Target {
     pub fn install(&self, spec: &Spec, text: &str) -> Result<Outcome, Failure> {
         let dir = SpecDir::open_or_make(&self.dir)?;
         conflict::check(spec, &dir, self)?;
+        // By rename within the directory: the Go library watches for Rename, Remove and Write, not for Create
+        // (container-device-interface `pkg/cdi/cache.go` l.549-570), and would not notice a link or a new file.
         Ok(dir.replace(&self.name, text.as_bytes())?)
     }
 
@@ -137,7 +139,7 @@ impl Target {
         Ok(dir.replace(&self.companion_name(), text.as_bytes())?)
     }
 
-    /// Writes another text of the spec that is there, without a check for conflicts.
+    /// Writes another text of the spec that is there, with some of its devices: no conflict can be new.
     ///
     /// # Errors
     /// As [`Target::install`].
@@ -176,7 +178,8 @@ impl Target {
             return Ok(Outcome::Unchanged);
         };
         match DefinedNames::parse(&old) {
-            Some(foreign) if foreign.kind == kind.to_string() => {
+            // Another kind at this path is of another tool, or of a user: neither is removed.
+            Some(names) if names.kind == kind.to_string() => {
                 let removed = dir.remove(&self.name)?;
                 dir.remove(&self.companion_name())?;
                 Ok(removed)

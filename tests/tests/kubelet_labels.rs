@@ -212,8 +212,8 @@ fn any_gpu() -> impl Strategy<Value = GpuEntry> {
                 memory_mib,
                 compute_capability,
                 class,
-                capable,
-                divided,
+                mig_capable: capable,
+                mig_enabled: divided,
                 name,
                 slices: if divided { slices } else { Vec::new() },
                 ..GpuEntry::default()

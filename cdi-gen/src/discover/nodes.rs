@@ -1,6 +1,6 @@
 //! Compares the device nodes on the host with those of the driver, and finds the DRI nodes of graphics profiles.
 
-use super::{Discovery, Problem};
+use super::{Discovery, Problem, Reason};
 use mig_cdi_model::{DeviceNode, Gpu, GpuInstance, HostNode, MigMode, PciAddress, Profile};
 use mig_cdi_sys::{Machine, NodeStat};
 
@@ -41,11 +41,12 @@ fn find_dri(machine: &dyn Machine, gpu: &mut Gpu, problems: &mut Vec<Problem>) {
         return;
     }
     let label = gpu.label();
-    let reason = card.err().or(render.err()).unwrap_or_default();
+    let cause = card.err().or(render.err()).unwrap_or_default();
+    let reason = Reason::curable(cause, "run modprobe nvidia-drm");
     for gi in &mut gpu.gpu_instances {
         if gi.profile.as_ref().is_some_and(Profile::has_graphics) {
             let subject = format!("{label} gi {}", gi.id);
-            problems.push(Problem::new(subject, format!("{reason}; run modprobe nvidia-drm")));
+            problems.push(Problem::new(subject, &reason));
             gi.compute_instances.clear();
         }
     }

@@ -1,6 +1,6 @@
 //! Reads the view of `/proc`: the GPUs of the node, their instances, and the numbers of both.
 
-use super::Problem;
+use super::{Problem, Reason};
 use crate::{Exit, Failure};
 use mig_cdi_model::{CiId, GiId, GpuMinor, Major, Minor, PciAddress, Topology};
 use mig_cdi_sys::{
@@ -30,7 +30,7 @@ pub(super) struct ProcView {
     /// Text of the parameters with `ModifyDeviceFiles` set to 0.
     pub masked_params: Option<String>,
     /// GPUs by PCI address, which is the order of NVML's indices.
-    pub gpus: BTreeMap<PciAddress, Result<Information, String>>,
+    pub gpus: BTreeMap<PciAddress, Result<Information, Reason>>,
     pub instances: BTreeMap<GpuMinor, ProcInstances>,
     /// Readable administrative capabilities, by name.
     pub admin: Vec<(&'static str, Access)>,
@@ -42,8 +42,8 @@ pub(super) type ProcInstances = BTreeMap<GiId, ProcInstance>;
 /// A GPU instance in the capability tree.
 #[derive(Debug)]
 pub(super) struct ProcInstance {
-    pub access: Result<Access, String>,
-    pub compute: BTreeMap<CiId, Result<Access, String>>,
+    pub access: Result<Access, Reason>,
+    pub compute: BTreeMap<CiId, Result<Access, Reason>>,
 }
 
 /// Major numbers that the driver's modules registered.
@@ -96,18 +96,18 @@ fn required(machine: &dyn Machine, path: &str, limit: usize) -> Result<Vec<u8>, 
 }
 
 fn parsed<T>(path: &str, result: Result<T, Malformed>) -> Result<T, Failure> {
-    result.map_err(|e| Failure::new(Exit::Failed, unknown_form(path, &e)))
+    result.map_err(|e| Failure::new(Exit::Failed, unknown_form(path, &e).to_string()))
 }
 
 /// The reason for a file of a form that no known driver writes.
-fn unknown_form(path: &str, error: &Malformed) -> String {
-    format!(
-        "parse {path}: {error}; mig-cdi does not know this form, please report it with the file"
-    )
+fn unknown_form(path: &str, error: &Malformed) -> Reason {
+    let cure = "mig-cdi does not know this form, please report it with the file";
+    Reason::curable(format!("parse {path}: {error}"), cure)
 }
 
-/// The major numbers. All are read from `/proc/devices`: that of capability nodes is dynamic
-/// (`alloc_chrdev_region`, OGKM `nv-caps.c` l.823-826) and may differ after each load of the module.
+/// The major numbers.
+// All are read: that of capability nodes is dynamic (`alloc_chrdev_region`, OGKM `nv-caps.c` l.823-826), and may differ
+// after each load of the module.
 fn majors(devices: &CharDevices) -> Result<ProcMajors, Failure> {
     // Registered as nvidia-frontend before R550, and as nvidia since.
     let gpu = devices.major("nvidia").or_else(|| devices.major("nvidia-frontend"));
@@ -126,7 +126,7 @@ fn majors(devices: &CharDevices) -> Result<ProcMajors, Failure> {
 
 fn gpus(
     machine: &dyn Machine,
-) -> Result<BTreeMap<PciAddress, Result<Information, String>>, Failure> {
+) -> Result<BTreeMap<PciAddress, Result<Information, Reason>>, Failure> {
     let mut gpus = BTreeMap::new();
     for name in machine.list(GPUS)?.unwrap_or_default() {
         // The driver creates no other entries.
@@ -137,60 +137,63 @@ fn gpus(
     Ok(gpus)
 }
 
-fn information(machine: &dyn Machine, pci: PciAddress, path: &str) -> Result<Information, String> {
+fn information(machine: &dyn Machine, pci: PciAddress, path: &str) -> Result<Information, Reason> {
     let bytes = machine.read(path, SMALL).map_err(|e| e.to_string())?;
     let bytes = bytes.ok_or_else(|| format!("read {path}: not there"))?;
     let information = text::information(&bytes).map_err(|e| match e {
-        Malformed::Empty => {
-            format!("read {path}: empty; the driver cannot wake the gpu, see dmesg")
-        }
+        Malformed::Empty => Reason::curable(
+            format!("read {path}: empty"),
+            "the driver cannot wake the gpu, see dmesg",
+        ),
         e => unknown_form(path, &e),
     })?;
     match information.pci == pci {
         true => Ok(information),
-        false => Err(format!("parse {path}: its Bus Location is {}", information.pci)),
+        false => Err(format!("parse {path}: its Bus Location is {}", information.pci).into()),
     }
 }
 
-/// Reads the existing instances: the capability tree has a directory for each, and the driver removes it when the
-/// instance is destroyed (`osRmCapUnregister`, OGKM `os.c` l.4593). Nodes in /dev prove nothing: nobody removes them.
+/// Reads the existing instances.
+// The capability tree has a directory for each, and the driver removes it when the instance is destroyed
+// (`osRmCapUnregister`, OGKM `os.c` l.4593). A node in /dev proves nothing: nothing removes it.
 fn instances(
     machine: &dyn Machine,
     majors: ProcMajors,
 ) -> Result<BTreeMap<GpuMinor, ProcInstances>, Failure> {
-    let mut gpus = BTreeMap::new();
-    for name in machine.list(CAPABILITIES)?.unwrap_or_default() {
-        let Some(minor) = numbered(&name, "gpu") else {
-            continue;
-        };
-        let mig = format!("{CAPABILITIES}/{name}/mig");
-        let gis = machine.list(&mig)?.unwrap_or_default();
-        // `gpuN/mig` exists with MIG off too: only a `giM` below it is an instance (OGKM `os.c` l.4707-4717).
-        let gis: Vec<_> = gis.into_iter().filter(|gi| numbered(gi, "gi").is_some()).collect();
-        if !gis.is_empty() {
-            gpus.insert(GpuMinor(minor), (mig, gis));
-        }
-    }
-    if gpus.is_empty() {
+    let dirs = instance_dirs(machine)?;
+    // A driver that cannot partition any GPU may have no table.
+    if dirs.is_empty() {
         return Ok(BTreeMap::new());
     }
     let table = minors_table(machine, majors)?;
-    let mut tree = BTreeMap::new();
-    for (minor, (mig, gis)) in gpus {
-        let mut instances = ProcInstances::new();
-        for name in gis {
-            let Some(gi) = numbered(&name, "gi").map(GiId) else {
-                continue;
-            };
-            instances.insert(gi, instance(machine, &table, minor, gi, &format!("{mig}/{name}"))?);
-        }
-        tree.insert(minor, instances);
+    let mut tree = BTreeMap::<GpuMinor, ProcInstances>::new();
+    for ((minor, gi), dir) in dirs {
+        let instance = instance(machine, &table, minor, gi, &dir)?;
+        tree.entry(minor).or_default().insert(gi, instance);
     }
     Ok(tree)
 }
 
-/// Reads the table of minors, which a driver in dev mode has, as it has a major for them. R450 could run in proc mode,
-/// where the capability files themselves are the tokens; no container engine can use those.
+/// The directories of GPU instances in the capability tree.
+fn instance_dirs(machine: &dyn Machine) -> Result<BTreeMap<(GpuMinor, GiId), String>, Failure> {
+    let mut dirs = BTreeMap::new();
+    for gpu in machine.list(CAPABILITIES)?.unwrap_or_default() {
+        // The number is the minor of /dev/nvidiaN, not the index of nvidia-smi (OGKM `os.c` l.4668).
+        let Some(minor) = numbered(&gpu, "gpu").map(GpuMinor) else { continue };
+        let mig = format!("{CAPABILITIES}/{gpu}/mig");
+        for name in machine.list(&mig)?.unwrap_or_default() {
+            // `gpuN/mig` exists with MIG off too: only a `giM` below it is an instance (OGKM `os.c` l.4707-4717).
+            if let Some(gi) = numbered(&name, "gi").map(GiId) {
+                dirs.insert((minor, gi), format!("{mig}/{name}"));
+            }
+        }
+    }
+    Ok(dirs)
+}
+
+/// Reads the table of minors.
+// Only a driver in dev mode has it, and a major for it. R450 could run in proc mode, where the capability files
+// themselves are the tokens; no container engine can use those.
 fn minors_table(machine: &dyn Machine, majors: ProcMajors) -> Result<MigMinors, Failure> {
     let table = machine.read(MIG_MINORS, LARGE)?.ok_or_else(|| {
         proc_mode(&format!("read {MIG_MINORS}: not there although there are mig instances"))
@@ -215,10 +218,11 @@ pub fn capabilities_of_instances(
     machine: &dyn Machine,
     topology: &Topology,
 ) -> Result<BTreeMap<Minor, bool>, Problem> {
-    let problem = |reason: String| Problem::new("nodes of vanished instances", reason);
+    let problem = |reason: Reason| Problem::new("nodes of vanished instances", reason);
     let exists = |path: String| machine.list(&path).map(|names| names.is_some());
-    let absent = |path: &str| problem(format!("read {path}: not there; they are left"));
-    let failed = |e: mig_cdi_sys::Error| problem(e.to_string());
+    let absent =
+        |path: &str| problem(Reason::curable(format!("read {path}: not there"), "they are left"));
+    let failed = |e: mig_cdi_sys::Error| problem(e.to_string().into());
     if !exists(CAPABILITIES.to_owned()).map_err(failed)? {
         return Err(absent(CAPABILITIES));
     }
@@ -264,13 +268,14 @@ fn access(
     path: &str,
     table: &MigMinors,
     (gpu, gi, ci): (GpuMinor, GiId, Option<CiId>),
-) -> Result<Result<Access, String>, Failure> {
+) -> Result<Result<Access, Reason>, Failure> {
     let bytes = match machine.read(path, SMALL) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => {
-            return Ok(Err(format!("read {path}: not there; the instance may just have gone")));
+            let cure = "the instance may just have gone";
+            return Ok(Err(Reason::curable(format!("read {path}: not there"), cure)));
         }
-        Err(error) => return Ok(Err(error.to_string())),
+        Err(error) => return Ok(Err(error.to_string().into())),
     };
     let access = match text::access(&bytes) {
         Ok(access) => access,
@@ -278,9 +283,11 @@ fn access(
         Err(Malformed::Empty) => return Err(proc_mode(&format!("read {path}: empty"))),
         Err(error) => return Ok(Err(unknown_form(path, &error))),
     };
-    Ok(match table.get(gpu, gi, ci) {
-        Some(minor) if minor == access.minor => Ok(access),
-        Some(minor) => Err(format!("{path} has minor {}, {MIG_MINORS} has {minor}", access.minor)),
-        None => Err(format!("{path} has minor {}, {MIG_MINORS} does not list it", access.minor)),
-    })
+    // The file and the table print one static map of the driver (OGKM `nv-caps.c` l.57-148, l.421-423).
+    let other = match table.get(gpu, gi, ci) {
+        Some(minor) if minor == access.minor => return Ok(Ok(access)),
+        Some(minor) => format!("has {minor}"),
+        None => "does not list it".to_owned(),
+    };
+    Ok(Err(format!("{path} has minor {}, {MIG_MINORS} {other}", access.minor).into()))
 }

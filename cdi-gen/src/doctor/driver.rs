@@ -132,7 +132,9 @@ pub(super) fn devices(facts: &Facts<'_>) -> Vec<Verdict> {
         }
         Ok(found) => {
             let problems = found.problems.iter();
-            problems.map(|problem| with_cure(&problem.subject, &problem.reason)).collect()
+            problems
+                .map(|problem| with_cure(&problem.subject, &problem.reason.to_string()))
+                .collect()
         }
     }
 }

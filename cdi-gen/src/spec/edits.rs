@@ -31,15 +31,18 @@ impl EditBuilder<'_> {
         }
     }
 
-    /// A copy of the driver's parameters with `ModifyDeviceFiles: 0`, so that a driver library in the container does
-    /// not run nvidia-modprobe, which creates nodes that the container did not request.
+    /// A copy of the driver's parameters with `ModifyDeviceFiles: 0`.
+    // With it a driver library in the container does not run nvidia-modprobe, which creates nodes that the container did
+    // not request. NVIDIA's toolkit has a hook for the same (nvidia-container-toolkit,
+    // `disable-device-node-modification.go` l.128-133).
     fn params_mount(&self) -> Option<Mount> {
         let host_path = self.options.params_file.clone()?;
         Some(mount(&host_path, "/proc/driver/nvidia/params".to_owned()))
     }
 
-    /// Mounts of these files. A library is mounted in every directory that a loader searches, under every name that
-    /// programs open, which spares the container a hook that creates links or runs ldconfig.
+    /// Mounts of these files.
+    // A library in every directory that a loader searches, under every name that programs open, spares the container a
+    // hook that creates links or runs ldconfig. Such a hook runs as root on files of the image.
     fn file_mounts(&self, is_wanted: impl Fn(&DriverFile) -> bool) -> Vec<Mount> {
         let dirs = &self.options.library_dirs;
         let dirs_32 = DIRS_32.map(str::to_owned);
@@ -97,8 +100,9 @@ impl EditBuilder<'_> {
         }
     }
 
-    /// The hook that compares the slices with the driver's state. `createRuntime` runs in the runtime's namespaces,
-    /// before any program of the container does (OCI runtime specification, "POSIX-platform Hooks").
+    /// The hook that compares the slices with the driver's state.
+    // createRuntime runs in the runtime's namespaces, before any program of the container does, and its failure stops the
+    // start (OCI runtime specification, "POSIX-platform Hooks").
     fn verify_hook(&self, devices: &[&SpecDevice<'_>]) -> Option<Hook> {
         let verify = self.options.verify.as_ref()?;
         let slices: Vec<_> =
@@ -117,8 +121,9 @@ impl EditBuilder<'_> {
         })
     }
 
-    /// The hook that makes the loader's cache know the libraries. `createContainer` runs in the container's mount
-    /// namespace, when its mounts are there and its root is still that of the host.
+    /// The hook that makes the loader's cache know the libraries.
+    // createContainer runs in the container's mount namespace, when its mounts are there and its root is still that of
+    // the host.
     fn ldcache_hook(&self, is_wanted: impl Fn(&DriverFile) -> bool) -> Option<Hook> {
         let path = self.options.ldcache.clone()?;
         let dir = self.options.library_dirs.first()?;
@@ -144,8 +149,10 @@ fn mount(host_path: &str, container_path: String) -> Mount {
     Mount { host_path: host_path.to_owned(), container_path, options }
 }
 
-/// The entry of a node of the driver. Type and numbers spare the engine a look at the host, where a capability node may
-/// be missing or stale: the kernel creates none of them, and nvidia-modprobe removes none.
+/// The entry of a node of the driver.
+// Type and numbers keep the engine from reading the node on the host, where a capability node may be missing or stale:
+// the kernel creates none of them (OGKM `nv-caps.c` has no `device_create`), and nvidia-modprobe removes none. Engines
+// in a user namespace cannot create nodes and bind-mount the host's all the same.
 fn spec_node(node: &DeviceNode) -> SpecNode {
     let unless_root = |id: u32| (id != 0).then_some(id);
     SpecNode {
@@ -161,7 +168,8 @@ fn spec_node(node: &DeviceNode) -> SpecNode {
     }
 }
 
-/// One variable for the container: of several devices requested one by one, the last wins.
+/// One variable for all devices.
+// It is right for one device, or for `all`: of several devices requested one by one, the variable of the last wins.
 fn cuda_visible_devices(devices: &[&SpecDevice<'_>]) -> Option<String> {
     let uuids: Vec<_> = devices.iter().filter_map(|device| device.uuid.as_deref()).collect();
     (!uuids.is_empty()).then(|| format!("CUDA_VISIBLE_DEVICES={}", uuids.join(",")))

@@ -82,8 +82,9 @@ pub(crate) fn has_name(device: &MigDevice<'_>, wanted: &str) -> bool {
     names.chain(instance_ids(device)).any(|name| name.as_str() == wanted)
 }
 
-/// `minor:gi:ci`, the numbers of the capability tree: all that is known without NVML. On bare metal a MIG UUID cannot be
-/// computed, since the GPU's PDI, from which firmware derives it, is neither in `/proc` nor in `/sys`.
+/// `minor:gi:ci`, the numbers of the capability tree: all that is known without NVML.
+// A MIG UUID cannot be computed on bare metal: firmware derives it from the GPU's PDI, which is neither in /proc nor in
+// /sys (OGKM `gpu_uuid.c` l.91-245, `nv-procfs.c`).
 fn instance_ids(device: &MigDevice<'_>) -> Option<DeviceName> {
     let MigDevice { gpu, gi, ci } = device;
     format!("{}:{}:{}", gpu.minor, gi.id, ci.id).parse().ok()

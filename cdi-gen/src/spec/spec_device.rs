@@ -97,9 +97,10 @@ fn mig_device<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> SpecDevice<
     }
 }
 
-/// State of a MIG device that the verify hook expects. More than numbers and UUID, since a slice that is recreated as
-/// another may have the same of both: ids come from tiny ranges (3g and 4g share GPU instance ids 1 and 2), they alone
-/// select the capability minors (OGKM `nv-caps.c` l.327-342), and UUIDs come back.
+/// State of a MIG device that the verify hook expects.
+// More than numbers and UUID: a slice that is recreated as another may have the same of both. Ids come from tiny ranges
+// (3g and 4g share the GPU instance ids 1 and 2: OGKM `kmigmgr_ga100.c` l.308-353), they alone select the capability
+// minors (`nv-caps.c` l.327-342), and the UUID hashes no profile (`gpu_uuid.c` l.91-245).
 pub(crate) fn claim(device: &MigDevice<'_>) -> Claim {
     let MigDevice { gpu, gi, ci } = *device;
     Claim {
@@ -131,7 +132,8 @@ fn annotations(device: &MigDevice<'_>) -> BTreeMap<String, String> {
     facts.filter_map(|(key, value)| Some((format!("mig-cdi/{key}"), value?))).collect()
 }
 
-/// One capability node, and the GPUs in MIG mode: without them NVML shows none to act on.
+/// An administrative capability.
+// Its node is for NVML calls on a GPU, so those in MIG mode come with it.
 fn admin_device<'a>(topology: &'a Topology, name: &str, node: &'a DeviceNode) -> SpecDevice<'a> {
     let mig_gpus = topology.gpus.iter().filter(|gpu| gpu.mig == MigMode::Enabled);
     SpecDevice {
@@ -148,9 +150,10 @@ fn admin_device<'a>(topology: &'a Topology, name: &str, node: &'a DeviceNode) ->
     }
 }
 
-/// Every GPU that is not in MIG mode. With the node of one that is, and no capability node, a program finds no device
-/// to compute with: a client has to hold the `access` files of a GPU instance and a compute instance, root or not (OGKM
-/// `gpu_instance_subscription.c` l.217-229).
+/// Every GPU that is not in MIG mode.
+// With the node of one that is, and no capability node, a program finds no device to compute with: a client has to hold
+// the `access` files of a GPU instance and a compute instance, root or not (OGKM `gpu_instance_subscription.c`
+// l.217-229).
 pub(super) fn whole_gpus<'a>(topology: &'a Topology, options: &SpecOptions) -> SpecDevices<'a> {
     let mut result = SpecDevices::default();
     for gpu in &topology.gpus {
@@ -159,6 +162,7 @@ pub(super) fn whole_gpus<'a>(topology: &'a Topology, options: &SpecOptions) -> S
                 result.devices.push(whole_gpu(gpu, options));
             }
             MigMode::Enabled => {}
+            // /proc shows instances, and no mode.
             MigMode::Unknown => {
                 let reason = "without nvml it is unknown whether it is in mig mode";
                 result.problems.push(Problem::new(gpu.label(), reason));
