@@ -8,10 +8,8 @@ mod names;
 mod spec_device;
 mod text;
 
-pub(crate) use names::has_name;
-pub use names::{NameStyle, preferred_name};
-pub use spec_device::Subject;
-pub(crate) use spec_device::claim;
+pub use names::{NameStyle, UnknownNameStyle, has_name, preferred_name};
+pub use spec_device::{Subject, claim};
 pub use text::{Format, to_text};
 
 use crate::{
@@ -23,13 +21,15 @@ use mig_cdi_model::{
     DriverFile, MigDevice, Topology,
     cdi::{Device, DeviceName, Kind, Spec, Version, highest_need},
 };
+use serde::{Deserialize, Serialize};
 use spec_device::{SpecDevice, SpecDevices};
 use std::collections::BTreeMap;
 
 /// Content of a spec, as the user chooses it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpecOptions {
     /// Kind of the spec.
+    #[serde(with = "crate::as_text")]
     pub kind: Kind,
     /// Styles of device names. A device has one entry for each style in which it can be named.
     pub names: Vec<NameStyle>,
@@ -52,6 +52,7 @@ pub struct SpecOptions {
     /// Path of the program that makes the loader's cache of a container know the driver's libraries.
     pub ldcache: Option<String>,
     /// Highest CDI version that the spec may need.
+    #[serde(with = "crate::as_text")]
     pub max_version: Version,
     /// Engine that accepts no higher version, unless the user chose the version.
     pub limited_by: Option<String>,
@@ -66,7 +67,7 @@ impl SpecOptions {
 }
 
 /// Hook that compares a slice with the driver's state when a container starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyHook {
     /// Path of the program.
     pub path: String,
@@ -77,7 +78,7 @@ pub struct VerifyHook {
 }
 
 /// Capability that lets a container act on every slice of the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Admin {
     /// Create and destroy GPU instances and compute instances.
     Config,
@@ -190,7 +191,7 @@ fn drop_unnamed(devices: &mut Vec<SpecDevice<'_>>) -> Vec<Problem> {
 }
 
 /// Name of a MIG device in messages: `gpu 0 gi 7 ci 0`.
-pub(crate) fn label(device: &MigDevice<'_>) -> String {
+pub fn label(device: &MigDevice<'_>) -> String {
     format!("{} gi {} ci {}", device.gpu.label(), device.gi.id, device.ci.id)
 }
 

@@ -7,7 +7,7 @@ use crate::{
     spec_file::{DefinedNames, SIZE_LIMIT},
 };
 use mig_cdi_model::cdi::{Kind, Spec};
-use mig_cdi_sys::{Lock, Outcome, SpecDir, absolute, exchangeable, read_regular};
+use mig_cdi_sys::{Lock, Outcome, TrustedDir, absolute, read_regular, replaceable_by_others};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -77,7 +77,7 @@ impl Target {
     /// # Errors
     /// When the directory is unsafe, or another run keeps the lock for ten seconds.
     pub fn lock(&self) -> Result<Option<Lock>, Failure> {
-        let dir = SpecDir::open_existing(&self.dir)?;
+        let dir = TrustedDir::open_existing(&self.dir)?;
         Ok(dir.map(|dir| dir.lock(Duration::from_secs(10))).transpose()?)
     }
 
@@ -86,7 +86,7 @@ impl Target {
     /// # Errors
     /// As [`Target::install`].
     pub fn check(&self, spec: &Spec) -> Result<(), Failure> {
-        match SpecDir::open_existing(&self.dir)? {
+        match TrustedDir::open_existing(&self.dir)? {
             Some(dir) => conflict::check(spec, &dir, self),
             None => Ok(()),
         }
@@ -98,7 +98,7 @@ impl Target {
     /// When the directory is unsafe, another file defines one of the devices, or a step fails. The old spec then stays
     /// as it was.
     pub fn install(&self, spec: &Spec, text: &str) -> Result<Outcome, Failure> {
-        let dir = SpecDir::open_or_make(&self.dir)?;
+        let dir = TrustedDir::open_or_make(&self.dir)?;
         conflict::check(spec, &dir, self)?;
         // By rename within the directory: the Go library watches for Rename, Remove and Write, not for Create
         // (container-device-interface `pkg/cdi/cache.go` l.549-570), and would not notice a link or a new file.
@@ -114,7 +114,7 @@ impl Target {
         let dir = absolute(&self.dir)?;
         let path = dir.join(self.companion_name());
         let path = path.to_string_lossy().into_owned();
-        match exchangeable(&dir) {
+        match replaceable_by_others(&dir) {
             None => Ok(path),
             Some(reason) => {
                 let message = format!(
@@ -135,7 +135,7 @@ impl Target {
     /// # Errors
     /// As [`Target::install`].
     pub fn install_companion(&self, text: &str) -> Result<Outcome, Failure> {
-        let dir = SpecDir::open_or_make(&self.dir)?;
+        let dir = TrustedDir::open_or_make(&self.dir)?;
         Ok(dir.replace(&self.companion_name(), text.as_bytes())?)
     }
 
@@ -144,7 +144,7 @@ impl Target {
     /// # Errors
     /// As [`Target::install`].
     pub fn rewrite(&self, text: &str) -> Result<Outcome, Failure> {
-        let dir = SpecDir::open_or_make(&self.dir)?;
+        let dir = TrustedDir::open_or_make(&self.dir)?;
         Ok(dir.replace(&self.name, text.as_bytes())?)
     }
 
@@ -171,7 +171,7 @@ impl Target {
     /// # Errors
     /// When the file is no spec of this kind, or cannot be removed.
     pub fn clear(&self, kind: &Kind) -> Result<Outcome, Failure> {
-        let Some(dir) = SpecDir::open_existing(&self.dir)? else {
+        let Some(dir) = TrustedDir::open_existing(&self.dir)? else {
             return Ok(Outcome::Unchanged);
         };
         let Some(old) = dir.read(&self.name, SIZE_LIMIT)? else {

@@ -4,7 +4,7 @@
 use crate::Failure;
 use mig_cdi_config::Settings;
 use mig_cdi_model::cdi::OwnSpec;
-use mig_cdi_sys::SpecDir;
+use mig_cdi_sys::TrustedDir;
 use std::path::PathBuf;
 
 /// Maximum size of a spec. That of a node of 32 GPUs with seven slices each has 300 kB.
@@ -29,7 +29,7 @@ pub fn read(settings: &Settings) -> Result<Vec<SpecFile>, Failure> {
     let mut specs = Vec::new();
     // Of two directories the later one wins (container-device-interface, `pkg/cdi/spec-dirs.go` l.26-38).
     for dir in settings.spec_dirs.iter().rev() {
-        let Some(dir) = SpecDir::open_to_read(dir)? else { continue };
+        let Some(dir) = TrustedDir::open_to_read(dir)? else { continue };
         let path = dir.show(&name);
         let Some(bytes) = dir.read(&name, LIMIT)? else { continue };
         let spec = OwnSpec::parse(&bytes, &kind).map_err(|e| {

@@ -7,7 +7,7 @@ use super::driver_file_table::{FileLookup, TABLE, TableRow};
 use crate::{Exit, Failure};
 use mig_cdi_model::{Capabilities, Capability, DriverFile, Place};
 use mig_cdi_sys::{
-    DriverRoot, Examined,
+    DriverRoot, ExaminedFile,
     elf::{Elf, MACHINE},
 };
 use std::collections::BTreeSet;
@@ -53,9 +53,9 @@ pub fn find(
     }
     let dirs = root.library_dirs();
     search.result.warnings.extend(dirs.cache_problem.iter().cloned());
-    let libraries_64 = search.list(&dirs.wide)?;
+    let libraries_64 = search.list(&dirs.lib64)?;
     let has_compat32 = capabilities.has(Capability::Compat32);
-    let libraries_32 = if has_compat32 { search.list(&dirs.narrow)? } else { Vec::new() };
+    let libraries_32 = if has_compat32 { search.list(&dirs.lib32)? } else { Vec::new() };
     for row in
         TABLE.iter().filter(|row| row.capabilities.iter().any(|class| capabilities.has(*class)))
     {
@@ -107,7 +107,10 @@ impl Search<'_> {
     }
 
     /// Omits a file that cannot be examined, a loop of links for one. A required library is then reported as missing.
-    fn readable(&mut self, examined: mig_cdi_sys::Result<Option<Examined>>) -> Option<Examined> {
+    fn readable(
+        &mut self,
+        examined: mig_cdi_sys::Result<Option<ExaminedFile>>,
+    ) -> Option<ExaminedFile> {
         examined.unwrap_or_else(|error| {
             self.result.warnings.push(format!("a driver file is omitted: {error}"));
             None
@@ -125,7 +128,7 @@ impl Search<'_> {
         for (dir, _) in listings.iter().filter(|(_, names)| names.contains(&name)) {
             let path = format!("{dir}/{name}");
             // A link may be dangling; a directory may hold libraries of several machines.
-            let Some(examined) = self.readable(self.root.library(&path)) else { continue };
+            let Some(examined) = self.readable(self.root.examine_library(&path)) else { continue };
             match soname(&examined, abi) {
                 // A loader looks for the SONAME, whatever the file is called.
                 Ok(Some(soname)) => {
@@ -186,7 +189,7 @@ impl Search<'_> {
 
     fn program(&mut self, row: &TableRow, name: &str) -> Result<(), Failure> {
         for dir in PROGRAMS {
-            if let Some(examined) = self.readable(self.root.anything(&format!("{dir}/{name}"))) {
+            if let Some(examined) = self.readable(self.root.examine(&format!("{dir}/{name}"))) {
                 return self.add(row, &examined, Place::At(format!("/usr/bin/{name}")));
             }
         }
@@ -194,7 +197,7 @@ impl Search<'_> {
     }
 
     fn data(&mut self, row: &TableRow, path: &str) -> Result<(), Failure> {
-        match self.readable(self.root.anything(path)) {
+        match self.readable(self.root.examine(path)) {
             Some(examined) => self.add(row, &examined, Place::At(path.to_owned())),
             None => Ok(()),
         }
@@ -202,8 +205,8 @@ impl Search<'_> {
 
     /// Adds a socket. A daemon may keep it where any user can write, as MPS in /tmp: it is omitted with a warning then.
     fn socket(&mut self, row: &TableRow, path: &str) -> Result<(), Failure> {
-        match self.readable(self.root.anything(path)) {
-            Some(Examined { unsafe_because: Some(reason), .. }) => {
+        match self.readable(self.root.examine(path)) {
+            Some(ExaminedFile { unsafe_because: Some(reason), .. }) => {
                 let warning =
                     format!("{path} is omitted: {reason}, so any user could have created it");
                 self.result.warnings.push(warning);
@@ -218,8 +221,7 @@ impl Search<'_> {
         for dir in FIRMWARE.map(|dir| format!("{dir}/{}", self.version)) {
             let Some(names) = self.root.list(&dir)? else { continue };
             for name in names.iter().filter(|name| name.ends_with(".bin")) {
-                if let Some(examined) = self.readable(self.root.anything(&format!("{dir}/{name}")))
-                {
+                if let Some(examined) = self.readable(self.root.examine(&format!("{dir}/{name}"))) {
                     let inside = format!("{}/{}/{name}", FIRMWARE[0], self.version);
                     self.add(row, &examined, Place::At(inside))?;
                 }
@@ -229,7 +231,12 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn add(&mut self, row: &TableRow, examined: &Examined, place: Place) -> Result<(), Failure> {
+    fn add(
+        &mut self,
+        row: &TableRow,
+        examined: &ExaminedFile,
+        place: Place,
+    ) -> Result<(), Failure> {
         let host_path = examined.path.to_str().ok_or_else(|| {
             Failure::new(
                 Exit::Failed,
@@ -255,7 +262,7 @@ impl Search<'_> {
 }
 
 /// Returns the SONAME of a library, `None` for a library of another machine.
-fn soname(examined: &Examined, abi: Abi) -> Result<Option<String>, String> {
+fn soname(examined: &ExaminedFile, abi: Abi) -> Result<Option<String>, String> {
     match &examined.elf {
         Some(Ok(Elf { bits, machine, .. })) if (*bits, *machine) != (abi.bits, abi.machine) => {
             Ok(None)

@@ -109,8 +109,7 @@ fn unknown_form(path: &str, error: &Malformed) -> Reason {
 // All are read: that of capability nodes is dynamic (`alloc_chrdev_region`, OGKM `nv-caps.c` l.823-826), and may differ
 // after each load of the module.
 fn majors(devices: &CharDevices) -> Result<ProcMajors, Failure> {
-    // Registered as nvidia-frontend before R550, and as nvidia since.
-    let gpu = devices.major("nvidia").or_else(|| devices.major("nvidia-frontend"));
+    let gpu = devices.gpu_major();
     let gpu = gpu.ok_or_else(|| {
         let message =
             format!("read {DEVICES}: no character device \"nvidia\"; run modprobe nvidia");
@@ -118,7 +117,7 @@ fn majors(devices: &CharDevices) -> Result<ProcMajors, Failure> {
     })?;
     Ok(ProcMajors {
         gpu,
-        control: devices.major("nvidiactl").unwrap_or(gpu),
+        control: devices.control_major().unwrap_or(gpu),
         caps: devices.major("nvidia-caps"),
         uvm: devices.major("nvidia-uvm"),
     })

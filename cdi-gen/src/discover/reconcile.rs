@@ -13,7 +13,7 @@ use mig_cdi_sys::{nvml, text::Information};
 use std::collections::BTreeSet;
 
 /// Builds the topology that both views agree on.
-pub(super) fn reconcile(proc: &ProcView, nvml: &nvml::Report) -> Result<Discovery, Failure> {
+pub(super) fn reconcile(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Result<Discovery, Failure> {
     if proc.driver_version != nvml.driver_version {
         let message = format!(
             "/proc/driver/nvidia/version has driver {}, nvml reports {}; a driver update is half done: \
@@ -105,7 +105,7 @@ fn compute_instances(tree: &ProcInstances) -> impl Iterator<Item = (GiId, CiId)>
     tree.iter().flat_map(|(&gi, instance)| instance.compute.keys().map(move |&ci| (gi, ci)))
 }
 
-fn mig_mode(report: &nvml::Gpu) -> MigMode {
+fn mig_mode(report: &nvml::NvmlGpu) -> MigMode {
     match report.mig {
         None => MigMode::Unsupported,
         Some(false) => MigMode::Disabled,
@@ -116,7 +116,7 @@ fn mig_mode(report: &nvml::Gpu) -> MigMode {
 /// Returns the GPU of `/proc` that is a GPU of NVML by address, minor and UUID.
 fn known_gpu<'a>(
     proc: &'a ProcView,
-    report: &nvml::Gpu,
+    report: &nvml::NvmlGpu,
     label: &str,
 ) -> Result<(&'a Information, GpuUuid), Problem> {
     let pci: PciAddress =
@@ -150,7 +150,7 @@ fn confirmed(
     proc: &ProcView,
     label: &str,
     information: &Information,
-    report: &nvml::Gpu,
+    report: &nvml::NvmlGpu,
     problems: &mut Vec<Problem>,
 ) -> ConfirmedInstances {
     let minor = information.minor;
@@ -190,7 +190,7 @@ fn confirmed(
 
 fn attributes(
     index: MigIndex,
-    device: &nvml::MigDevice,
+    device: &nvml::NvmlMigDevice,
     gpu_bytes: Option<u64>,
 ) -> Result<NvmlAttributes, String> {
     let sizes = device.sizes;
@@ -214,7 +214,7 @@ fn attributes(
 
 /// Reports GPUs of `/proc` that NVML does not list. NVML does not report which GPU is behind an index that it cannot
 /// answer for, so those are named here by their addresses.
-fn unlisted(proc: &ProcView, nvml: &nvml::Report) -> Vec<Problem> {
+fn unlisted(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Vec<Problem> {
     let listed = nvml.gpus.iter().flatten().filter_map(|gpu| gpu.pci.parse().ok());
     let listed: BTreeSet<PciAddress> = listed.collect();
     let some_failed = nvml.gpus.iter().any(Result::is_err);

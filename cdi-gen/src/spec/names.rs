@@ -3,10 +3,11 @@
 use super::SpecOptions;
 use crate::discover::Source;
 use mig_cdi_model::{MigDevice, cdi::DeviceName};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Style of the name of a MIG device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum NameStyle {
     /// MIG-… as nvidia-smi -L prints it.
     Uuid,
@@ -27,6 +28,20 @@ impl NameStyle {
         }
     }
 }
+
+impl std::str::FromStr for NameStyle {
+    type Err = UnknownNameStyle;
+
+    fn from_str(text: &str) -> Result<NameStyle, UnknownNameStyle> {
+        let styles = [NameStyle::Uuid, NameStyle::Slot, NameStyle::Index];
+        styles.into_iter().find(|style| style.as_str() == text).ok_or(UnknownNameStyle)
+    }
+}
+
+/// A text that names no [`NameStyle`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not uuid, slot or index")]
+pub struct UnknownNameStyle;
 
 /// Returns the names of a device in every style that applies to it, and counts the styles that do not.
 pub(super) fn names_of(
@@ -76,7 +91,7 @@ fn name(device: &MigDevice<'_>, style: NameStyle) -> Option<DeviceName> {
 }
 
 /// True for a name of the device, in any style.
-pub(crate) fn has_name(device: &MigDevice<'_>, wanted: &str) -> bool {
+pub fn has_name(device: &MigDevice<'_>, wanted: &str) -> bool {
     let styles = [NameStyle::Uuid, NameStyle::Slot, NameStyle::Index];
     let names = styles.into_iter().filter_map(|style| name(device, style));
     names.chain(instance_ids(device)).any(|name| name.as_str() == wanted)

@@ -101,7 +101,7 @@ fn mig_device<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> SpecDevice<
 // More than numbers and UUID: a slice that is recreated as another may have the same of both. Ids come from tiny ranges
 // (3g and 4g share the GPU instance ids 1 and 2: OGKM `kmigmgr_ga100.c` l.308-353), they alone select the capability
 // minors (`nv-caps.c` l.327-342), and the UUID hashes no profile (`gpu_uuid.c` l.91-245).
-pub(crate) fn claim(device: &MigDevice<'_>) -> Claim {
+pub fn claim(device: &MigDevice<'_>) -> Claim {
     let MigDevice { gpu, gi, ci } = *device;
     Claim {
         id: device.id(),

@@ -1,9 +1,10 @@
 //! Formats of spec files.
 
 use mig_cdi_model::cdi::Spec;
+use serde::{Deserialize, Serialize};
 
 /// Format of a spec file. Engines read both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Format {
     /// JSON.
     Json,

@@ -7,11 +7,11 @@ use crate::{
     spec_file::{DefinedNames, SIZE_LIMIT},
 };
 use mig_cdi_model::cdi::Spec;
-use mig_cdi_sys::{SpecDir, list_named, read_regular};
+use mig_cdi_sys::{TrustedDir, list_named, read_regular};
 use std::{collections::BTreeSet, path::Path};
 
 /// Fails when another file defines a device of `spec`.
-pub(super) fn check(spec: &Spec, dir: &SpecDir, target: &Target) -> Result<(), Failure> {
+pub(super) fn check(spec: &Spec, dir: &TrustedDir, target: &Target) -> Result<(), Failure> {
     let ours: BTreeSet<&str> = spec.devices.iter().map(|device| device.name.as_str()).collect();
     let kind = spec.kind.to_string();
     // A file outside the directories that engines read conflicts only with its neighbours, for whoever reads that one.

@@ -94,6 +94,15 @@ pub enum VersionLimit {
     Fixed(Version),
 }
 
+impl fmt::Display for VersionLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            VersionLimit::Auto => f.write_str("auto"),
+            VersionLimit::Fixed(version) => fmt::Display::fmt(version, f),
+        }
+    }
+}
+
 impl FromStr for VersionLimit {
     type Err = BadName;
 
