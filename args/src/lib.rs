@@ -9,7 +9,7 @@ mod watch;
 
 pub use node::{NodeArgs, SourceArg, read_settings, simulated_node};
 pub use spec::{AdminArg, FormatArg, GenerateArgs, NameStyleArg, SpecArgs, VerifyLevel};
-pub use trusted_program::{installed_beside, usage, utf8};
+pub use trusted_program::{installed_beside, utf8};
 pub use watch::{StateArgs, WatchArgs, WatchCommandLine};
 
 /// Bound on a configuration or a node description, far above any.

@@ -2,11 +2,11 @@
 
 use crate::{
     TEXT_LIMIT,
-    trusted_program::{either, usage, utf8},
+    trusted_program::{either, utf8},
 };
 use clap::{Args, ValueEnum};
 use mig_cdi_config::Settings;
-use mig_cdi_gen::{Exit, Failure, NodeRoots, NodeSource, discover::Source};
+use mig_cdi_gen::{Error, ErrorKind, NodeRoots, NodeSource, Result, discover::Source};
 use mig_cdi_sim::{Node, PRESETS, preset};
 use mig_cdi_sys::{read_named, read_regular};
 use std::path::{Path, PathBuf};
@@ -24,11 +24,11 @@ pub struct NodeArgs {
     #[arg(long, global = true, value_enum, default_value = "nvml")]
     pub source: SourceArg,
 
-    /// Root of the driver's libraries, for a driver that lives in a container [default: /]
+    /// Root of the driver files, for a driver that is installed in a container [default: /]
     #[arg(long, global = true, value_name = "DIR")]
     pub driver_root: Option<PathBuf>,
 
-    /// Look for the driver's libraries in DIR, below the driver root, before all other places
+    /// Search DIR, below the driver root, for driver libraries before all other places
     #[arg(long, global = true, value_name = "DIR")]
     pub library_search_path: Vec<PathBuf>,
 
@@ -78,7 +78,7 @@ impl NodeArgs {
     ///
     /// # Errors
     /// When a node description cannot be read or is wrong.
-    pub fn resolve(&self, settings: &Settings) -> Result<NodeSource, Failure> {
+    pub fn resolve(&self, settings: &Settings) -> Result<NodeSource> {
         Ok(NodeSource {
             roots: self.roots(settings),
             source: self.source.into(),
@@ -91,18 +91,20 @@ impl NodeArgs {
 ///
 /// # Errors
 /// When there is no such file, or it is no description.
-pub fn simulated_node(name: &Path) -> Result<Node, Failure> {
+pub fn simulated_node(name: &Path) -> Result<Node> {
     let text = match name.to_str().and_then(preset) {
         Some(text) => text.to_owned(),
         None => {
             let bytes = read_named(name, TEXT_LIMIT).map_err(|error| {
                 let known: Vec<_> = PRESETS.iter().map(|(name, _)| *name).collect();
-                usage(format!("{error}; built-in nodes are {}", known.join(", ")))
+                Error::usage("", "")
+                    .because(error)
+                    .cure(format!("built-in nodes are {}", known.join(", ")))
             })?;
             utf8(bytes, name)?
         }
     };
-    Node::parse(&text).map_err(|e| usage(format!("read node {}: {e}", name.display())))
+    Node::parse(&text).map_err(|e| Error::usage("read node", name.display()).because(e))
 }
 
 /// Reads the configuration file; without one, the defaults hold. `only_regular` refuses a pipe, as a service does not wait for
@@ -110,13 +112,13 @@ pub fn simulated_node(name: &Path) -> Result<Node, Failure> {
 ///
 /// # Errors
 /// When the file cannot be read or is wrong.
-pub fn read_settings(path: Option<&Path>, only_regular: bool) -> Result<Settings, Failure> {
+pub fn read_settings(path: Option<&Path>, only_regular: bool) -> Result<Settings> {
     let file = path.unwrap_or(Path::new(mig_cdi_config::PATH));
     let read = if only_regular || path.is_none() { read_regular } else { read_named };
     let text = match read(file, TEXT_LIMIT) {
         Ok(bytes) => utf8(bytes, file)?,
         Err(error) if path.is_none() && error.is_absent() => String::new(),
-        Err(error) => return Err(Failure::new(Exit::Usage, error.to_string())),
+        Err(error) => return Err(Error { kind: ErrorKind::Usage, ..error.into() }),
     };
-    Settings::parse(&text).map_err(|e| usage(format!("read {}: {e}", file.display())))
+    Settings::parse(&text).map_err(|e| Error::usage("read", file.display()).because(e))
 }

@@ -1,10 +1,10 @@
 //! Arguments about the contents of a spec and its file.
 
-use crate::trusted_program::{absolute_text, check_trusted, either, installed_beside, usage};
+use crate::trusted_program::{absolute_text, check_trusted, either, installed_beside};
 use clap::{Args, ValueEnum};
 use mig_cdi_config::Settings;
 use mig_cdi_gen::{
-    Failure, NodeSource,
+    Error, NodeSource, Result,
     discover::Source,
     engines::EngineList,
     generate::{DeviceOptions, EngineLookup, GenerateOptions, Output},
@@ -80,7 +80,7 @@ impl From<FormatArg> for Format {
 #[command(next_help_heading = "What is in the spec")]
 #[allow(clippy::doc_markdown)] // These are help texts.
 pub struct SpecArgs {
-    /// How devices are named; each gets all of these names [default: uuid,slot]
+    /// Name styles; each device gets a name in each style [default: uuid,slot]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "STYLE,…")]
     pub names: Vec<NameStyleArg>,
 
@@ -88,23 +88,23 @@ pub struct SpecArgs {
     #[arg(long, value_name = "VENDOR/CLASS")]
     pub kind: Option<Kind>,
 
-    /// Files of the driver in the container, by what programs need: compute, utility, video, graphics,
-    /// display, ngx, compat32 (a list), all, or none [default: compute,utility]
+    /// Classes of driver files in the container: a list of compute, utility, video, graphics, display, ngx,
+    /// compat32; or all, or none [default: compute,utility]
     #[arg(long, value_name = "CLASS,…")]
     pub capabilities: Option<Capabilities>,
 
-    /// Directories of the container for the driver's libraries: those that its loader searches
-    /// without a cache [default: /usr/lib/ARCH-linux-gnu,/usr/lib64]
+    /// Directories of the container for driver libraries, which its loader has to search without a cache
+    /// [default: /usr/lib/ARCH-linux-gnu,/usr/lib64]
     #[arg(long, value_name = "DIR,…", value_delimiter = ',')]
     pub library_dirs: Vec<String>,
 
-    /// Offer nvidia.com/mig=config or =monitor too, each one capability over all slices of the node:
-    /// for containers that partition or watch GPUs
+    /// Define nvidia.com/mig=config or =monitor too, each one capability over all slices of the node, for
+    /// containers that partition or monitor GPUs
     #[arg(long, value_enum, value_delimiter = ',', value_name = "CAPABILITY,…")]
     pub admin: Vec<AdminArg>,
 
-    /// Set CUDA_VISIBLE_DEVICES too. Of two devices asked for by name the last one's value wins, so
-    /// this is for containers with one slice, or with all
+    /// Set CUDA_VISIBLE_DEVICES too. Of two requested devices the last one's value wins, so use this for
+    /// containers with one slice, or with all
     #[arg(long)]
     pub cuda_env: bool,
 
@@ -113,26 +113,24 @@ pub struct SpecArgs {
     #[arg(long)]
     pub annotations: bool,
 
-    /// Look again when a container starts, by a hook outside it: are the slices still there with these
-    /// numbers, on the same GPU? With full NVML is asked too: with the same profile, placement and
-    /// UUID? If not, the container does not start
+    /// Verify the slices by a hook when a container starts: same numbers, same GPU; with full also same
+    /// profile, placement and UUID, which asks NVML. If they differ, the container does not start
     #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true,
         default_missing_value = "proc")]
     pub verify: Option<VerifyLevel>,
 
-    /// Tell the loader of each container where the libraries are, by a hook that mounts a changed copy of
-    /// its /etc/ld.so.cache: for images whose loader searches none of --library-dirs. The first of
-    /// these is what it is told
+    /// Add the first of --library-dirs to the loader's cache, by a hook that mounts a changed copy of
+    /// /etc/ld.so.cache: for images whose loader searches none of --library-dirs
     #[arg(long)]
     pub ldcache_hook: bool,
 
-    /// Refuse to write what needs a newer CDI than this; with auto, than all engines that are installed
-    /// take [default: 0.5.0]
+    /// Highest CDI version that the spec may need; with auto, the one that all installed engines accept
+    /// [default: 0.5.0]
     #[arg(long, value_name = "VERSION|auto")]
     pub max_cdi_version: Option<Limit>,
 
-    /// The engines that will read the spec, as podman=4.3.1,docker=26.1, or none, instead of those installed.
-    /// They are looked at when the spec needs more than CDI 0.5.0, and for --max-cdi-version auto
+    /// Engines that will read the spec, as podman=4.3.1,docker=26.1, or none, instead of those installed.
+    /// They matter when the spec needs more than CDI 0.5.0, and for --max-cdi-version auto
     #[arg(long, value_name = "ENGINE=VERSION,…")]
     pub engines: Option<EngineList>,
 
@@ -144,32 +142,31 @@ pub struct SpecArgs {
 /// Extent of the check when a container starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum VerifyLevel {
-    /// What /proc tells, in less than a millisecond.
+    /// Check against /proc, in less than a millisecond.
     Proc,
-    /// What NVML tells too, which takes as long as a run of mig-cdi.
+    /// Check against NVML too, which takes as long as a run of mig-cdi.
     Full,
 }
 
 /// Arguments about the file of a spec.
 #[derive(Debug, Default, Args)]
 pub struct GenerateArgs {
-    /// The file to write or to check; with - generate prints to standard output [default:
+    /// File to write or to check; with - generate prints to standard output [default:
     /// /var/run/cdi/nvidia.com-mig.json]
     #[arg(short, long, value_name = "PATH")]
     pub output: Option<PathBuf>,
 
-    /// json or yaml [default: by the suffix of PATH, else json]
+    /// Format of the spec [default: by the suffix of PATH, else json]
     #[arg(long, value_enum)]
     pub format: Option<FormatArg>,
 
-    /// Write the GPUs that are not in MIG mode too, as nvidia.com/gpu=INDEX and =UUID, into a file of
-    /// their own in the same directory
+    /// Write GPUs that are not in MIG mode too, as nvidia.com/gpu=INDEX and =UUID, into a second file in the
+    /// same directory
     #[arg(long)]
     pub gpus: bool,
 
-    /// Bind a copy of the driver's parameters that forbids its libraries to make device nodes over
-    /// /proc/driver/nvidia/params. For engines with crun alone: runc starts no container with a mount
-    /// in /proc
+    /// Mount a copy of /proc/driver/nvidia/params that forbids the driver's libraries to create device
+    /// nodes. For engines with crun only: runc starts no container with a mount in /proc
     #[arg(long)]
     pub mask_params: bool,
 
@@ -192,12 +189,12 @@ impl SpecArgs {
         node: &NodeSource,
         settings: &Settings,
         config: Option<&Path>,
-    ) -> Result<DeviceOptions, Failure> {
+    ) -> Result<DeviceOptions> {
         let capabilities = self.capabilities.as_ref().unwrap_or(&settings.capabilities);
         let library_dirs = either(&self.library_dirs, &settings.library_dirs);
         if let Some(dir) = library_dirs.iter().find(|dir| !is_plain_directory(dir)) {
-            return Err(usage(format!(
-                "--library-dirs: {dir:?} is no absolute path of a directory below the container's root"
+            return Err(Error::usage("", "--library-dirs").because(format!(
+                "{dir:?} is no absolute path of a directory below the container's root"
             )));
         }
         let verify = self.verify.map(|level| verify_hook(level, node, config)).transpose()?;
@@ -233,17 +230,18 @@ impl SpecArgs {
     }
 
     /// Styles of the names, each once, in the order in which they are given.
-    fn names(&self, source: Source, settings: &Settings) -> Result<Vec<NameStyle>, Failure> {
+    fn names(&self, source: Source, settings: &Settings) -> Result<Vec<NameStyle>> {
         if source == Source::Proc && !self.names.is_empty() {
-            return Err(usage(
-                "--names needs nvml: with --source proc devices are named gpu minor:gi:ci",
-            ));
+            return Err(Error::usage("", "--names needs nvml")
+                .because("with --source proc devices are named gpu minor:gi:ci"));
         }
         let mut names: Vec<NameStyle> = self.names.iter().copied().map(NameStyle::from).collect();
         if names.is_empty() {
             let parse = |name: &String| {
-                name.parse::<NameStyle>()
-                    .map_err(|e| usage(format!("read the configuration: names: {name:?} is {e}")))
+                name.parse::<NameStyle>().map_err(|e| {
+                    Error::usage("read", "the configuration")
+                        .because(format!("names: {name:?} is {e}"))
+                })
             };
             names = settings.names.iter().map(parse).collect::<Result<_, _>>()?;
         }
@@ -267,7 +265,7 @@ impl GenerateArgs {
         node: &NodeSource,
         settings: &Settings,
         config: Option<&Path>,
-    ) -> Result<GenerateOptions, Failure> {
+    ) -> Result<GenerateOptions> {
         let by_suffix = || match self.output.as_ref()?.extension()?.to_str()? {
             "yaml" => Some(Format::Yaml),
             _ => None,
@@ -276,7 +274,7 @@ impl GenerateArgs {
         let output = match &self.output {
             Some(path) if path == Path::new("-") => Output::Stdout,
             Some(path) => Output::File(path.clone()),
-            None => Output::SpecDir,
+            None => Output::TrustedDir,
         };
         Ok(GenerateOptions {
             devices: self.spec.resolve(node, settings, config)?,
@@ -291,26 +289,20 @@ impl GenerateArgs {
 }
 
 /// Path of the hook that a flag asks for. It is installed beside this program.
-fn hook(node: &NodeSource, flag: &str) -> Result<String, Failure> {
+fn hook(node: &NodeSource, flag: &str) -> Result<String> {
     if node.is_simulated() {
-        let message =
-            format!("{flag} is for containers with the driver: a simulated node has none");
-        return Err(usage(message));
+        return Err(Error::usage("", format!("{flag} is for containers with the driver"))
+            .because("a simulated node has none"));
     }
     installed_beside("mig-cdi-hook", flag)
 }
 
 /// The hook that checks slices when a container starts. It reads the node from where this run reads it.
-fn verify_hook(
-    level: VerifyLevel,
-    node: &NodeSource,
-    config: Option<&Path>,
-) -> Result<VerifyHook, Failure> {
+fn verify_hook(level: VerifyLevel, node: &NodeSource, config: Option<&Path>) -> Result<VerifyHook> {
     const FLAG: &str = "--verify";
     if (level, node.source) == (VerifyLevel::Full, Source::Proc) {
-        return Err(usage(
-            "--verify=full asks NVML what --source=proc leaves out: take one of them",
-        ));
+        return Err(Error::usage("", "--verify=full asks NVML what --source=proc leaves out")
+            .because("take one of them"));
     }
     let path = hook(node, FLAG)?;
     let text = |path: &Path| absolute_text(path, FLAG);

@@ -4,8 +4,8 @@
 //! `mig-cdi` and `mig-cdi-kubelet`, have the subcommands; a parent starts the image that it runs from itself, so the two ends
 //! are always of one version.
 
-use crate::{Exit, Failure};
-use mig_cdi_sys::{Ran, own_image, run};
+use crate::{Error, Exit, Result};
+use mig_cdi_sys::{ProgramOutput, own_image, run};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{ffi::OsString, time::Duration};
 
@@ -27,10 +27,11 @@ pub struct ChildOutput {
 ///
 /// # Errors
 /// When it is of another form: a person has run the subcommand, which is for the program itself.
-pub fn parse<T: DeserializeOwned>(message: &str) -> Result<T, Failure> {
+pub fn parse<T: DeserializeOwned>(message: &str) -> Result<T> {
     serde_json::from_str(message).map_err(|e| {
-        let message = format!("read the request of the parent process: {e}; run mig-cdi watch");
-        Failure::new(Exit::Usage, message)
+        Error::usage("read", "the request of the parent process")
+            .because(e)
+            .cure("run mig-cdi watch")
     })
 }
 
@@ -44,9 +45,9 @@ pub fn line<T: Serialize>(message: &T) -> String {
 ///
 /// # Errors
 /// When the request has a path that is not UTF-8, which JSON cannot hold.
-pub fn args<T: Serialize>(subcommand: &str, request: &T) -> Result<Vec<OsString>, Failure> {
+pub fn args<T: Serialize>(subcommand: &str, request: &T) -> Result<Vec<OsString>> {
     let request = serde_json::to_string(request).map_err(|e| {
-        Failure::new(Exit::Usage, format!("run mig-cdi {subcommand}: {e}; name another path"))
+        Error::usage("run mig-cdi", subcommand).because(e).cure("name another path")
     })?;
     Ok(vec![subcommand.into(), request.into()])
 }
@@ -59,13 +60,14 @@ pub fn call<Q: Serialize, R: DeserializeOwned>(
     subcommand: &str,
     request: &Q,
     limit: Duration,
-) -> Result<R, Failure> {
-    let Ran { code, stdout, .. } = run(&own_image()?, &args(subcommand, request)?, limit)?;
+) -> Result<R> {
+    let ProgramOutput { code, stdout, .. } =
+        run(&own_image()?, &args(subcommand, request)?, limit)?;
     serde_json::from_str(&stdout).map_err(|_| {
-        let end = match code {
+        let cause = match code {
             Some(code) => format!("the {subcommand} ended with exit code {code} and no report"),
             None => format!("the {subcommand} was killed"),
         };
-        Failure::new(Exit::Failed, format!("{end}; see dmesg"))
+        Error::failed("", "").because(cause).cure("see dmesg")
     })
 }

@@ -5,12 +5,12 @@ mod change;
 pub use change::Change;
 
 use crate::{
-    Exit, Failure, MessageSink, NodeSource,
+    Error, Exit, MessageSink, NodeSource, Result,
     discover::{self, Source},
     node_source::report_details,
 };
 use mig_cdi_model::{DeviceNode, Major, Minor, Topology};
-use mig_cdi_sys::{Entry, Machine, NodeDir, NodeStat, Root, is_root, text::numbered};
+use mig_cdi_sys::{Machine, NodeDir, NodeDirEntry, NodeStat, Root, is_root, text::numbered};
 use serde::Serialize;
 use std::{collections::BTreeSet, path::Path};
 
@@ -46,19 +46,17 @@ pub struct Changes {
 ///
 /// # Errors
 /// When nothing was done: no root, no driver, directories that are not root's alone.
-pub fn apply(
-    node: &NodeSource,
-    mode: NodesMode,
-    messages: &dyn MessageSink,
-) -> Result<Changes, Failure> {
+pub fn apply(node: &NodeSource, mode: NodesMode, messages: &dyn MessageSink) -> Result<Changes> {
     let NodesMode { prune, dry_run } = mode;
     if node.is_simulated() {
-        let message = "make device nodes: a simulated node has none; leave out --node";
-        return Err(Failure::new(Exit::Usage, message));
+        return Err(Error::usage("make", "device nodes")
+            .because("a simulated node has none")
+            .cure("leave out --node"));
     }
     if !dry_run && !is_root() {
-        let message = "make device nodes: only root can; run it as root, or with --dry-run";
-        return Err(Failure::new(Exit::Refused, message));
+        return Err(Error::refused("make", "device nodes")
+            .because("only root can")
+            .cure("run it as root, or with --dry-run"));
     }
     let (machine, roots) = (node.host()?, &node.roots);
     Root::open(&roots.proc)?.check_proc()?;
@@ -68,9 +66,9 @@ pub fn apply(
     let discovery = discover::discover(&machine, Source::Proc)?;
     report_details(&discovery, messages);
     let Some(caps) = discovery.caps else {
-        let message =
-            "read /proc/devices: no character device \"nvidia-caps\"; load a driver that knows mig";
-        return Err(Failure::new(Exit::NoDriver, message));
+        return Err(Error::no_driver("read", "/proc/devices")
+            .because("no character device \"nvidia-caps\"")
+            .cure("load a driver that knows mig"));
     };
     let wanted = wanted(&discovery.topology);
     let links = wanted.iter().map(|node| link_path(node.major, node.minor)).collect();
@@ -120,11 +118,12 @@ struct Dirs {
 }
 
 impl Dirs {
-    fn open(root: &Path) -> Result<Dirs, Failure> {
+    fn open(root: &Path) -> Result<Dirs> {
         let dev = NodeDir::open(&Root::open(root)?, DEV)?;
         if !dev.exists() {
-            let message = format!("open {}: not there; see --dev-root", dev.show("").display());
-            return Err(Failure::new(Exit::Failed, message));
+            return Err(Error::failed("open", dev.show("").display())
+                .because("not there")
+                .cure("see --dev-root"));
         }
         Ok(Dirs { caps: dev.child("nvidia-caps")?, links: dev.child("char")?, dev })
     }
@@ -139,7 +138,7 @@ impl Dirs {
         }
     }
 
-    fn entry(&self, path: &str) -> mig_cdi_sys::Result<Entry> {
+    fn entry(&self, path: &str) -> mig_cdi_sys::Result<NodeDirEntry> {
         let (dir, name) = self.at(path);
         dir.entry(name)
     }
@@ -188,11 +187,11 @@ impl Plan<'_> {
     }
 
     /// Removes what a run that was killed did not finish.
-    fn leftovers(&mut self) -> Result<(), Failure> {
+    fn leftovers(&mut self) -> Result<()> {
         let Dirs { dev, caps, links } = &self.dirs;
         for (dir, path) in [(dev, DEV), (caps, CAPS), (links, LINKS)] {
             for name in dir.leftovers()? {
-                if matches!(dir.entry(&name)?, Entry::Node(_) | Entry::Link(_)) {
+                if matches!(dir.entry(&name)?, NodeDirEntry::Node(_) | NodeDirEntry::Link(_)) {
                     self.steps.push(vec![Change::Remove { path: format!("{path}/{name}") }]);
                 }
             }
@@ -201,31 +200,31 @@ impl Plan<'_> {
     }
 
     /// Plans a node and its link. False when something else is in its place.
-    fn node(&mut self, node: &DeviceNode) -> Result<bool, Failure> {
+    fn node(&mut self, node: &DeviceNode) -> Result<bool> {
         let (path, wanted) = (&node.path, stat(node));
         let same = |found: &NodeStat| (found.major, found.minor) == (node.major, node.minor);
         let mut steps = Vec::new();
         let other = match self.dirs.entry(path)? {
-            Entry::Node(found) if found == wanted => None,
+            NodeDirEntry::Node(found) if found == wanted => None,
             entry if !node.modify => {
                 let message = format!("{path} is the administrator's to make: the driver says so");
                 self.messages.detail(&message);
-                if !matches!(entry, Entry::Node(found) if same(&found)) {
+                if !matches!(entry, NodeDirEntry::Node(found) if same(&found)) {
                     return Ok(true);
                 }
                 None
             }
-            Entry::Absent => {
+            NodeDirEntry::Absent => {
                 steps.push(Change::Make(node.clone()));
                 None
             }
-            Entry::Node(found) => {
+            NodeDirEntry::Node(found) => {
                 steps.push(Change::Replace(node.clone()));
                 steps.extend(self.old_link(&found, path)?);
                 None
             }
-            Entry::Link(target) => Some(format!("a symbolic link to {target:?}")),
-            Entry::Other(what) => Some(what.to_owned()),
+            NodeDirEntry::Link(target) => Some(format!("a symbolic link to {target:?}")),
+            NodeDirEntry::Other(what) => Some(what.to_owned()),
         };
         if let Some(what) = other {
             let path = self.dirs.show(path);
@@ -237,12 +236,12 @@ impl Plan<'_> {
         Ok(true)
     }
 
-    fn link(&self, node: &DeviceNode) -> Result<Option<Change>, Failure> {
+    fn link(&self, node: &DeviceNode) -> Result<Option<Change>> {
         let (path, target) = (link_path(node.major, node.minor), link_target(&node.path));
         Ok(match self.dirs.entry(&path)? {
-            Entry::Link(to) if to == target || to == node.path => None,
-            Entry::Absent | Entry::Link(_) => Some(Change::Link { path, target }),
-            Entry::Node(_) | Entry::Other(_) => {
+            NodeDirEntry::Link(to) if to == target || to == node.path => None,
+            NodeDirEntry::Absent | NodeDirEntry::Link(_) => Some(Change::Link { path, target }),
+            NodeDirEntry::Node(_) | NodeDirEntry::Other(_) => {
                 let path = self.dirs.show(&path);
                 let message =
                     format!("link {path}: something that is no link is there, and is left");
@@ -253,11 +252,11 @@ impl Plan<'_> {
     }
 
     /// The link of a node that goes, unless it is another's from now on.
-    fn old_link(&self, found: &NodeStat, path: &str) -> Result<Option<Change>, Failure> {
+    fn old_link(&self, found: &NodeStat, path: &str) -> Result<Option<Change>> {
         let link = link_path(found.major, found.minor);
         let is_its = |to: &str| to == path || to == link_target(path);
         Ok(match self.dirs.entry(&link)? {
-            Entry::Link(to) if is_its(&to) && !self.links.contains(&link) => {
+            NodeDirEntry::Link(to) if is_its(&to) && !self.links.contains(&link) => {
                 Some(Change::Remove { path: link })
             }
             _ => None,
@@ -272,7 +271,7 @@ impl Plan<'_> {
         topology: &Topology,
         (caps, kept): (Major, &BTreeSet<&str>),
         old: &[String],
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         let minor = |name: &String| {
             let minor = numbered(name, "nvidia-cap").map(Minor)?;
             let path = format!("{CAPS}/nvidia-cap{minor}");
@@ -291,7 +290,7 @@ impl Plan<'_> {
             }
         };
         for (minor, path) in old {
-            if let (Some(told), Entry::Node(found)) =
+            if let (Some(told), NodeDirEntry::Node(found)) =
                 (instances.get(&minor), self.dirs.entry(&path)?)
                 && (*told || found.major != caps)
             {
@@ -304,7 +303,7 @@ impl Plan<'_> {
     }
 
     /// Leaves of the plan what goes, and has nodes with other numbers go too.
-    fn make_none(&mut self) -> Result<(), Failure> {
+    fn make_none(&mut self) -> Result<()> {
         for steps in std::mem::take(&mut self.steps) {
             let mut kept = Vec::new();
             for change in steps {
@@ -321,10 +320,10 @@ impl Plan<'_> {
         Ok(())
     }
 
-    fn has_numbers_of(&self, node: &DeviceNode) -> Result<bool, Failure> {
+    fn has_numbers_of(&self, node: &DeviceNode) -> Result<bool> {
         let numbers = (node.major, node.minor);
         let found = self.dirs.entry(&node.path)?;
-        Ok(matches!(found, Entry::Node(found) if (found.major, found.minor) == numbers))
+        Ok(matches!(found, NodeDirEntry::Node(found) if (found.major, found.minor) == numbers))
     }
 
     /// Directories that are needed and missing are made before all else.

@@ -4,7 +4,7 @@
 use mig_cdi_model::cdi::Version::{
     self, V0_3_0, V0_4_0, V0_5_0, V0_6_0, V0_7_0, V0_8_0, V1_0_0, V1_1_0,
 };
-use mig_cdi_sys::{Root, exchangeable, run};
+use mig_cdi_sys::{Root, replaceable_by_others, run};
 use std::{fmt, path::Path, str::FromStr, time::Duration};
 
 /// Directories in which packages install programs. No program outside them is run.
@@ -198,7 +198,7 @@ fn find(host: &Root, known: &KnownEngine) -> Option<InstalledEngine> {
 
 fn run_version(program: &Path) -> Result<String, VersionError> {
     // This process may be root: it runs no program that another user could have put in place.
-    if let Some(reason) = exchangeable(program) {
+    if let Some(reason) = replaceable_by_others(program) {
         return Err(VersionError::Untrusted(reason));
     }
     Ok(run(program, &["--version".to_owned()], VERSION_TIMEOUT)?.stdout)

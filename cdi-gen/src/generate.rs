@@ -7,7 +7,7 @@ pub use options::{DeviceBuilder, DeviceOptions, EngineLookup, GenerateOptions, O
 pub use spec_plan::{PlannedSpec, SpecPlan, SpecTarget, SpecTargets, spec_targets, text_of};
 
 use crate::{
-    Exit, Failure, MessageSink, NodeSource,
+    Error, ErrorKind, MessageSink, NodeSource, Result,
     engines::BASELINE_CDI,
     spec::{Built, Format},
     write::Target,
@@ -68,7 +68,7 @@ impl<'a> Generator<'a> {
         &self,
         on_conflict: OnConflict,
         before_write: impl FnOnce(),
-    ) -> Result<Generated, Failure> {
+    ) -> Result<Generated> {
         let target = spec_plan::target(self.options, &self.options.devices.spec.kind)?;
         // Taken before the driver is asked: of two runs at once the later answer has to win.
         let _lock = target.map(|target| target.lock()).transpose()?;
@@ -83,11 +83,11 @@ impl<'a> Generator<'a> {
     }
 
     /// Refuses a plan that must not be written, and warns of what engines will make of it.
-    fn check(&self, plan: &SpecPlan) -> Result<(), Failure> {
+    fn check(&self, plan: &SpecPlan) -> Result<()> {
         let has_warnings = plan.specs().any(|spec| !spec.built.warnings.is_empty());
         if self.options.strict && (!plan.is_complete() || has_warnings) {
-            let message = "nothing is written: the node is incomplete and --strict was given";
-            return Err(Failure::new(Exit::Incomplete, message));
+            return Err(Error::of(ErrorKind::Incomplete, "", "nothing is written")
+                .because("the node is incomplete and --strict was given"));
         }
         warn_of_engines(&self.devices, plan)?;
         warn_of_host_nodes(self.devices.messages(), &plan.topology);
@@ -102,7 +102,7 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    fn write(&self, plan: &SpecPlan) -> Result<String, Failure> {
+    fn write(&self, plan: &SpecPlan) -> Result<String> {
         let mut stdout = String::new();
         for planned in plan.specs() {
             let PlannedSpec { built, target, .. } = planned;
@@ -120,7 +120,7 @@ impl<'a> Generator<'a> {
     ///
     /// # Errors
     /// When a file is no spec of its kind, or cannot be removed.
-    pub fn remove(&self) -> Result<(), Failure> {
+    pub fn remove(&self) -> Result<()> {
         for SpecTarget { kind, file } in
             spec_targets(self.options, "--remove takes a file away")?.iter()
         {
@@ -135,12 +135,7 @@ impl<'a> Generator<'a> {
     }
 
     /// Writes one spec, prints it, or removes an old one.
-    fn put(
-        &self,
-        planned: &PlannedSpec,
-        format: Format,
-        is_complete: bool,
-    ) -> Result<String, Failure> {
+    fn put(&self, planned: &PlannedSpec, format: Format, is_complete: bool) -> Result<String> {
         let PlannedSpec { built, kind, target } = planned;
         let messages = self.devices.messages();
         match (&built.spec, target) {
@@ -163,19 +158,19 @@ impl<'a> Generator<'a> {
 
 /// Leaves whole GPUs to a file of another tool. Ours has to go: where two files of one priority define a device, engines drop
 /// both definitions (CDI specification, "Conflicts").
-fn yield_gpus(plan: &mut SpecPlan) -> Result<(), Failure> {
+fn yield_gpus(plan: &mut SpecPlan) -> Result<()> {
     let Some(PlannedSpec { built, kind, target }) = &mut plan.gpus else { return Ok(()) };
     let (Some(target), Some(spec)) = (&*target, &built.spec) else { return Ok(()) };
     if let Err(failure) = target.check(spec) {
         target.clear(kind)?;
         (built.spec, built.devices) = (None, Vec::new());
-        plan.yielded.push(format!("whole gpus are left out: {}", failure.message));
+        plan.yielded.push(format!("whole gpus are left out: {failure}"));
     }
     Ok(())
 }
 
 /// An engine that does not take a version says of each device that it cannot be resolved, and no more.
-fn warn_of_engines(devices: &DeviceBuilder<'_>, plan: &SpecPlan) -> Result<(), Failure> {
+fn warn_of_engines(devices: &DeviceBuilder<'_>, plan: &SpecPlan) -> Result<()> {
     let specs = plan.specs().filter_map(|planned| planned.built.spec.as_ref());
     let versions = specs.filter_map(|spec| spec.cdi_version.parse::<Version>().ok());
     let Some(version) = versions.max().filter(|version| *version > BASELINE_CDI) else {
@@ -234,23 +229,26 @@ fn warn_of(messages: &dyn MessageSink, what: &str, paths: &[&str]) {
 
 /// A simulated node has made-up numbers. Where a driver of this machine answers to one of them, a
 /// container would be given that driver's device.
-fn refuse_real_majors(node: &NodeSource, topology: &Topology) -> Result<(), Failure> {
+fn refuse_real_majors(node: &NodeSource, topology: &Topology) -> Result<()> {
     const PATH: &str = "/proc/devices";
     if !node.is_simulated() {
         return Ok(());
     }
-    let fail = |message: String| Failure::new(Exit::Refused, message);
     let bytes = node.host()?.read(PATH, 1 << 20)?;
-    let bytes = bytes.ok_or_else(|| fail(format!("read {PATH}: not there; mount /proc")))?;
-    let devices = text::char_devices(&bytes).map_err(|e| fail(format!("parse {PATH}: {e}")))?;
+    let absent = || Error::refused("read", PATH).because("not there").cure("mount /proc");
+    let bytes = bytes.ok_or_else(absent)?;
+    let devices =
+        text::char_devices(&bytes).map_err(|e| Error::refused("parse", PATH).because(e))?;
     let mut majors: Vec<Major> = Vec::new();
     topology.clone().for_each_node(|node| majors.push(node.major));
     for major in majors {
         if let Some(driver) = devices.names(major).next() {
-            return Err(fail(format!(
-                "write a simulated spec: its major {major} is {driver:?} on this machine, and a container \
-                 would get that device; give the node other [majors], or use --output -"
-            )));
+            let cause = format!(
+                "its major {major} is {driver:?} on this machine, and a container would get that device"
+            );
+            return Err(Error::refused("write", "a simulated spec")
+                .because(cause)
+                .cure("give the node other [majors], or use --output -"));
         }
     }
     Ok(())
@@ -287,11 +285,7 @@ fn report_written(
 }
 
 /// No slice is a state of the node and no failure: the spec goes.
-fn clear(
-    messages: &dyn MessageSink,
-    target: Option<&Target>,
-    kind: &Kind,
-) -> Result<String, Failure> {
+fn clear(messages: &dyn MessageSink, target: Option<&Target>, kind: &Kind) -> Result<String> {
     let nothing = format!("no {kind} device on this node");
     let Some(target) = target else {
         messages.status(&format!("{nothing}: nothing to print, cdi knows no empty spec"));

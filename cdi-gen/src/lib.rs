@@ -10,6 +10,7 @@ pub mod child;
 pub mod device_nodes;
 pub mod discover;
 pub mod engines;
+mod error;
 mod exit;
 pub mod generate;
 pub mod inventory;
@@ -22,7 +23,8 @@ pub mod spec_file;
 pub mod watch;
 pub mod write;
 
-pub use exit::{Exit, Failure};
+pub use error::{Error, Error as Failure, ErrorKind, Result};
+pub use exit::Exit;
 pub use message::{MessageLevel, MessageSink, NoMessages};
 pub use mig_cdi_sys::nvml::Xid;
 pub use node_source::{NodeRoots, NodeSource};

@@ -2,13 +2,13 @@
 //! else, ends with that watch, and by a signal at once: what NVML holds goes with it.
 
 use crate::{
-    Exit, Failure, NodeSource,
+    Error, Exit, NodeSource, Result,
     child::{self, ChildOutput},
     discover::Source,
     node_source::NodeRoots,
     watch::driver_events::{FAILED, line},
 };
-use mig_cdi_sys::{Machine, end_with_parent, nvml};
+use mig_cdi_sys::{Machine, die_with_parent, nvml};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 
@@ -25,12 +25,12 @@ pub struct ListenRequest {
 #[must_use]
 pub fn run_child(message: &str) -> ChildOutput {
     let ended = child::parse(message).and_then(|request: ListenRequest| listen(&request));
-    let exit = ended.map_or_else(|failure| failure.exit, |()| Exit::Success);
+    let exit = ended.map_or_else(|failure| failure.kind.into(), |()| Exit::Success);
     ChildOutput { stdout: String::new(), exit }
 }
 
-fn listen(request: &ListenRequest) -> Result<(), Failure> {
-    end_with_parent()?;
+fn listen(request: &ListenRequest) -> Result<()> {
+    die_with_parent()?;
     let node = NodeSource { roots: request.roots.clone(), source: Source::Nvml, simulated: None };
     let host = node.host()?;
     let write = |line: &str| {
@@ -38,10 +38,10 @@ fn listen(request: &ListenRequest) -> Result<(), Failure> {
         out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()).is_ok()
     };
     let Some(driver) = host.driver() else {
-        return Err(Failure::new(Exit::NoDriver, "listen to the driver: there is none"));
+        return Err(Error::no_driver("listen to", "the driver").because("there is none"));
     };
     nvml::listen(driver, request.errors, |heard| write(&line(&heard))).map_err(|failure| {
         write(&format!("{FAILED}{failure}"));
-        Failure::new(Exit::NoDriver, failure.to_string())
+        Error::no_driver("listen to", "the driver").because(failure)
     })
 }

@@ -1,7 +1,7 @@
 //! The node whose MIG state is read: this machine, below directories that stand for its `/`, or a simulated one.
 
 use crate::{
-    Failure, MessageSink,
+    MessageSink, Result,
     discover::{Discovery, Source, discover},
 };
 use mig_cdi_sim::{Node, SimulatedMachine};
@@ -58,7 +58,7 @@ impl NodeSource {
     ///
     /// # Errors
     /// When one of the roots is not a directory.
-    pub fn host(&self) -> Result<Host, Failure> {
+    pub fn host(&self) -> Result<Host> {
         Ok(Host::open(&Roots::from(&self.roots))?)
     }
 
@@ -66,7 +66,7 @@ impl NodeSource {
     ///
     /// # Errors
     /// As [`NodeSource::host`].
-    pub fn machine(&self) -> Result<Box<dyn Machine>, Failure> {
+    pub fn machine(&self) -> Result<Box<dyn Machine>> {
         match &self.simulated {
             None => Ok(Box::new(self.host()?)),
             Some(node) => Ok(Box::new(SimulatedMachine::new(node.clone()))),
@@ -77,10 +77,10 @@ impl NodeSource {
     ///
     /// # Errors
     /// When one of the roots is not a directory; the inner error when NVML cannot be asked.
-    pub fn divider(&self) -> Result<Result<Box<dyn nvml::Divider>, nvml::Failure>, Failure> {
+    pub fn partitioner(&self) -> Result<Result<Box<dyn nvml::Partitioner>, nvml::NvmlError>> {
         match &self.simulated {
-            None => Ok(self.host()?.divider()),
-            Some(node) => Ok(SimulatedMachine::new(node.clone()).divider()),
+            None => Ok(self.host()?.partitioner()),
+            Some(node) => Ok(SimulatedMachine::new(node.clone()).partitioner()),
         }
     }
 
@@ -88,11 +88,7 @@ impl NodeSource {
     ///
     /// # Errors
     /// As [`discover`].
-    pub fn discover(
-        &self,
-        machine: &dyn Machine,
-        messages: &dyn MessageSink,
-    ) -> Result<Discovery, Failure> {
+    pub fn discover(&self, machine: &dyn Machine, messages: &dyn MessageSink) -> Result<Discovery> {
         let discovery = discover(machine, self.source)?;
         if self.source == Source::Proc {
             messages.warn(

@@ -4,7 +4,7 @@
 //! memory stays: [`RefreshRequest`] is that child's command line, [`RefreshReply`] its standard output.
 
 use crate::{
-    Exit, Failure, NoMessages, NodeSource,
+    Error, Exit, NoMessages, NodeSource, Result,
     child::{self, ChildOutput},
     device_nodes::{self, Change, Changes, NodesMode},
     discover::Source,
@@ -16,7 +16,7 @@ use crate::{
     watch::{external_changes::below, status::Slice},
 };
 use mig_cdi_model::{Gpu, MigDevice, MigMode};
-use mig_cdi_sys::{file_mark, is_root};
+use mig_cdi_sys::{FileStamp, is_root};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
@@ -24,7 +24,7 @@ use std::{
 };
 
 /// Identity of a file, which changes whenever its content does. `None` for a file that is not there.
-pub type Mark = Option<[u64; 4]>;
+pub type Mark = Option<FileStamp>;
 
 /// Instructions for one refresh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ pub enum RefreshReply {
     /// The specs are current, except for what the report says is omitted.
     Done(Box<RefreshReport>),
     /// The specs are as they were.
-    Failed(Failure),
+    Failed(Error),
 }
 
 /// Findings of one refresh.
@@ -86,12 +86,12 @@ pub fn run_child(message: &str) -> ChildOutput {
     let (reply, exit) = match reply {
         Ok(report) if report.omitted > 0 => (RefreshReply::Done(report), Exit::Incomplete),
         Ok(report) => (RefreshReply::Done(report), Exit::Success),
-        Err(failure) => (RefreshReply::Failed(failure.clone()), failure.exit),
+        Err(failure) => (RefreshReply::Failed(failure.clone()), failure.kind.into()),
     };
     ChildOutput { stdout: child::line(&reply), exit }
 }
 
-fn refresh(request: &RefreshRequest) -> Result<Box<RefreshReport>, Failure> {
+fn refresh(request: &RefreshRequest) -> Result<Box<RefreshReport>> {
     let node = NodeSource { roots: request.roots.clone(), source: request.source, simulated: None };
     let generator = Generator::new(&node, &request.generate, &NoMessages);
     // Nodes are repaired while NVML is asked, and joined before a spec that names them is written.
@@ -112,7 +112,7 @@ fn refresh(request: &RefreshRequest) -> Result<Box<RefreshReport>, Failure> {
     report.engines = generator.devices().known_engines().map(EngineList::to_argument);
     match nodes {
         Some(Ok(changes)) => add_node_changes(&mut report, changes, &request.roots.dev),
-        Some(Err(failure)) => report.warnings.push(failure.message),
+        Some(Err(failure)) => report.warnings.push(failure.to_string()),
         None => {}
     }
     report.warnings.extend(plan.yielded);
@@ -123,7 +123,7 @@ fn add_node_changes(report: &mut RefreshReport, changes: Changes, dev_root: &Pat
     let mark = |change: &Change| {
         let path = below(dev_root, change.path());
         // A node that was made and has gone since is not as this refresh left it.
-        let mark = file_mark(&path).or((!change.removes()).then_some(MARK_OF_NO_FILE));
+        let mark = FileStamp::of(&path).or((!change.removes()).then_some(FileStamp::NO_FILE));
         (path, mark)
     };
     report.node_marks = changes.changes.iter().map(mark).collect();
@@ -131,11 +131,7 @@ fn add_node_changes(report: &mut RefreshReport, changes: Changes, dev_root: &Pat
     report.warnings = changes.problems;
 }
 
-fn report(
-    request: &RefreshRequest,
-    node: &NodeSource,
-    plan: &SpecPlan,
-) -> Result<RefreshReport, Failure> {
+fn report(request: &RefreshRequest, node: &NodeSource, plan: &SpecPlan) -> Result<RefreshReport> {
     let slice = |device: &MigDevice<'_>| Slice {
         name: handy_name(device, request.source).map(|name| name.to_string()),
         uuid: device.ci.uuid.as_ref().map(ToString::to_string),
@@ -171,17 +167,14 @@ fn report(
     })
 }
 
-/// A mark that no file has: inode 0 is never used.
-const MARK_OF_NO_FILE: [u64; 4] = [0; 4];
-
-/// Mark of the file that this refresh wrote, or [`MARK_OF_NO_FILE`] when another has taken its place since. The mark is taken
-/// before the content is read, so that a file that is replaced in between does not pass for ours.
+/// Mark of the file that this refresh wrote, or [`FileStamp::NO_FILE`] when another has taken its place since. The
+/// mark is taken before the content is read, so that a file that is replaced in between does not pass for ours.
 fn spec_mark(planned: &PlannedSpec, format: Format) -> Mark {
     let target = planned.target.as_ref()?;
-    let mark = file_mark(&target.path());
+    let mark = FileStamp::of(&target.path());
     let Some(spec) = &planned.built.spec else { return mark };
     match (target.read(), text_of(spec, format)) {
         (Ok(Some(found)), Ok(text)) if found == text.as_bytes() => mark,
-        _ => Some(MARK_OF_NO_FILE),
+        _ => Some(FileStamp::NO_FILE),
     }
 }

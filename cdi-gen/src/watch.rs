@@ -14,7 +14,7 @@ pub mod status;
 mod xid;
 
 use crate::{
-    Failure, MessageSink, NodeSource, child,
+    Error, Exit, MessageSink, NodeSource, Result, child,
     generate::{GenerateOptions, SpecTarget, SpecTargets, spec_targets},
     inventory::Inventory,
     refresh::{Mark, RefreshReply, RefreshReport, RefreshRequest},
@@ -22,7 +22,7 @@ use crate::{
 };
 use engine_cache::EngineCache;
 use external_changes::{below, is_foreign, is_foreign_node};
-use mig_cdi_sys::{Fingerprint, Manager, Outcome, Root, file_mark, is_root, nvml::Xid};
+use mig_cdi_sys::{FileStamp, Fingerprint, Outcome, Root, SdNotify, is_root, nvml::Xid};
 use prune::{Truth, prune};
 use refresh_trigger::{Due, RefreshTrigger, settled};
 use status::{LastError, NodeStatus, State, Status, now};
@@ -87,7 +87,7 @@ pub struct WatchSetup {
 }
 
 impl WatchSetup {
-    fn targets(&self) -> Result<SpecTargets, Failure> {
+    fn targets(&self) -> Result<SpecTargets> {
         spec_targets(&self.generate, "watch writes a file")
     }
 }
@@ -100,20 +100,21 @@ impl WatchSetup {
 /// When the setup names no file to write, or the kernel refuses to report events.
 pub fn run_watch(
     options: &WatchOptions,
-    read_setup: &dyn Fn() -> Result<WatchSetup, Failure>,
+    read_setup: &dyn Fn() -> Result<WatchSetup>,
     messages: &dyn MessageSink,
     on_event: &mut dyn FnMut(WatchEvent),
-) -> Result<(), Failure> {
+) -> Result<()> {
     let setup = read_setup()?;
     if setup.node.is_simulated() {
-        let message = "watch follows a driver: a simulated node never changes";
-        return Err(Failure::new(crate::Exit::Usage, message));
+        return Err(
+            Error::usage("", "watch follows a driver").because("a simulated node never changes")
+        );
     }
     let mut watch = Watch::new(options, setup, read_setup, messages, on_event)?;
     (watch.on_event)(WatchEvent::Started);
-    watch.manager.tell("STATUS=looking at the node for the first time\n");
+    watch.manager.notify("STATUS=looking at the node for the first time\n");
     let ended = watch.run();
-    watch.manager.tell("STOPPING=1\n");
+    watch.manager.notify("STOPPING=1\n");
     watch.status.state = State::Stopped;
     watch.publish();
     ended
@@ -123,12 +124,12 @@ pub fn run_watch(
 struct Watch<'a> {
     options: &'a WatchOptions,
     setup: WatchSetup,
-    read_setup: &'a dyn Fn() -> Result<WatchSetup, Failure>,
+    read_setup: &'a dyn Fn() -> Result<WatchSetup>,
     messages: &'a dyn MessageSink,
     on_event: &'a mut dyn FnMut(WatchEvent),
     proc: Root,
     trigger: RefreshTrigger,
-    manager: Manager,
+    manager: SdNotify,
     targets: SpecTargets,
     status: Status,
     /// The capability tree when the specs were last written.
@@ -148,10 +149,10 @@ impl<'a> Watch<'a> {
     fn new(
         options: &'a WatchOptions,
         setup: WatchSetup,
-        read_setup: &'a dyn Fn() -> Result<WatchSetup, Failure>,
+        read_setup: &'a dyn Fn() -> Result<WatchSetup>,
         messages: &'a dyn MessageSink,
         on_event: &'a mut dyn FnMut(WatchEvent),
-    ) -> Result<Watch<'a>, Failure> {
+    ) -> Result<Watch<'a>> {
         let targets = setup.targets()?;
         Ok(Watch {
             options,
@@ -161,7 +162,7 @@ impl<'a> Watch<'a> {
             messages,
             on_event,
             trigger: RefreshTrigger::new(options.interval, options.resync)?,
-            manager: Manager::find(),
+            manager: SdNotify::from_env(),
             status: Status::new(targets.mig.file.path()),
             targets,
             good: None,
@@ -173,7 +174,7 @@ impl<'a> Watch<'a> {
         })
     }
 
-    fn run(&mut self) -> Result<(), Failure> {
+    fn run(&mut self) -> Result<()> {
         let mut is_changing = false;
         loop {
             let setup = self.reload_setup();
@@ -187,9 +188,9 @@ impl<'a> Watch<'a> {
             self.subscribe();
             self.publish();
             // WATCHDOG as well: one refresh may follow another without a wait between them.
-            self.manager.tell(&format!("READY=1\nWATCHDOG=1\nSTATUS={}\n", self.summary()));
+            self.manager.notify(&format!("READY=1\nWATCHDOG=1\nSTATUS={}\n", self.summary()));
             // The node has changed while it was read, or another program has replaced a file.
-            is_changing = !before.holds(&self.proc);
+            is_changing = !before.is_unchanged(&self.proc);
             if is_changing {
                 continue;
             }
@@ -199,7 +200,7 @@ impl<'a> Watch<'a> {
             match self.wait(&before)? {
                 Due::Stop => return Ok(()),
                 Due::Reload => {
-                    self.manager.tell_reloading();
+                    self.manager.notify_reloading();
                     self.report_xids();
                     self.trigger.ear.stop();
                     (self.on_event)(WatchEvent::Reload);
@@ -210,7 +211,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Waits until a refresh is due, or the watch has to reload or stop.
-    fn wait(&mut self, before: &Fingerprint) -> Result<Due, Failure> {
+    fn wait(&mut self, before: &Fingerprint) -> Result<Due> {
         loop {
             let dev = below(&self.setup.node.roots.dev, "/dev");
             let is_foreign = |path: &Path| match path.strip_prefix(&dev) {
@@ -229,7 +230,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Reads the configuration again. While it is wrong, the setup of before stays in force and each refresh fails with the cause.
-    fn reload_setup(&mut self) -> Result<(), Failure> {
+    fn reload_setup(&mut self) -> Result<()> {
         let setup = (self.read_setup)()?;
         if setup == self.setup {
             return Ok(());
@@ -245,7 +246,7 @@ impl<'a> Watch<'a> {
                         "removed {}: by the settings of now it is another file",
                         file.path().display()
                     )),
-                    Err(failure) => self.messages.warn(&failure.message),
+                    Err(failure) => self.messages.warn(&failure.to_string()),
                 }
             }
         }
@@ -259,11 +260,12 @@ impl<'a> Watch<'a> {
     }
 
     /// Runs one refresh, unless the setup could not be read, and records its outcome.
-    fn refresh(&mut self, before: &Fingerprint, setup: Result<(), Failure>) {
+    fn refresh(&mut self, before: &Fingerprint, setup: Result<()>) {
         let begin = Instant::now();
         self.watch_dirs();
         let files = self.marks();
-        let reply = setup.map_err(|failure| (Some(failure.exit as i32), failure.message));
+        let reply =
+            setup.map_err(|failure| (Some(Exit::from(failure.kind) as i32), failure.to_string()));
         let reply = reply.and_then(|()| self.call_refresh());
         self.status.refreshes += 1;
         self.status.refreshed = Some(now());
@@ -313,8 +315,10 @@ impl<'a> Watch<'a> {
         };
         match child::call(child::REFRESH, &request, REFRESH_LIMIT) {
             Ok(RefreshReply::Done(report)) => Ok(*report),
-            Ok(RefreshReply::Failed(failure)) => Err((Some(failure.exit as i32), failure.message)),
-            Err(failure) => Err((None, failure.message)),
+            Ok(RefreshReply::Failed(failure)) => {
+                Err((Some(Exit::from(failure.kind) as i32), failure.to_string()))
+            }
+            Err(failure) => Err((None, failure.to_string())),
         }
     }
 
@@ -348,7 +352,7 @@ impl<'a> Watch<'a> {
     /// Handles a refresh that found devices and could confirm none. The two views may have been read in the middle of a change:
     /// only the second time, and only while the tree stands still, is the spec removed.
     fn nothing_certain(&mut self, before: &Fingerprint) {
-        let stands_still = before.holds(&self.proc);
+        let stands_still = before.is_unchanged(&self.proc);
         match self.was_uncertain && stands_still {
             false => self.prune(before),
             true => self.remove_spec(),
@@ -387,11 +391,11 @@ impl<'a> Watch<'a> {
 
     fn prune(&mut self, before: &Fingerprint) {
         if let Err(failure) = self.try_prune(before) {
-            self.warn_once(&failure.message);
+            self.warn_once(&failure.to_string());
         }
     }
 
-    fn try_prune(&self, before: &Fingerprint) -> Result<(), Failure> {
+    fn try_prune(&self, before: &Fingerprint) -> Result<()> {
         let machine = self.setup.node.machine()?;
         let truth = Truth::read(machine.as_ref(), before.clone());
         for SpecTarget { kind, file } in self.targets.iter() {
@@ -417,12 +421,12 @@ impl<'a> Watch<'a> {
                 self.messages.status(&message);
             }
             Ok(Outcome::Unchanged) => {}
-            Err(failure) => self.warn_once(&failure.message),
+            Err(failure) => self.warn_once(&failure.to_string()),
         }
     }
 
     fn marks(&self) -> Vec<Mark> {
-        self.targets.iter().map(|target| file_mark(&target.file.path())).collect()
+        self.targets.iter().map(|target| FileStamp::of(&target.file.path())).collect()
     }
 
     /// Writes `status.json` and the metrics.
@@ -435,7 +439,7 @@ impl<'a> Watch<'a> {
         let metrics = self.options.metrics_file.as_deref();
         let metrics = metrics.map_or(Ok(()), |path| metrics::write(&self.status, path));
         for failure in [written.err(), metrics.err()].into_iter().flatten() {
-            self.warn_once(&failure.message);
+            self.warn_once(&failure.to_string());
         }
     }
 

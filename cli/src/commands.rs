@@ -17,10 +17,10 @@ use crate::{
     cli::{AnyCommand, Cli, Command},
     console::Console,
 };
-use mig_cdi_args::{GenerateArgs, SpecArgs, read_settings, usage};
+use mig_cdi_args::{GenerateArgs, SpecArgs, read_settings};
 use mig_cdi_config::Settings;
 use mig_cdi_gen::{
-    Exit, Failure, NodeSource,
+    Error, Exit, NodeSource,
     child::ChildOutput,
     generate::{DeviceOptions, GenerateOptions},
     listen, refresh,
@@ -43,7 +43,7 @@ impl From<ChildOutput> for Done {
 }
 
 /// Runs the command of a command line.
-pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Failure> {
+pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Error> {
     match &cli.command {
         AnyCommand::Refresh(args) => Ok(refresh::run_child(&args.request).into()),
         AnyCommand::Listen(args) => Ok(listen::run_child(&args.request).into()),
@@ -51,13 +51,13 @@ pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Failure> {
     }
 }
 
-fn run_public(cli: &Cli, command: &Command, console: &Console) -> Result<Done, Failure> {
+fn run_public(cli: &Cli, command: &Command, console: &Console) -> Result<Done, Error> {
     let config = cli.config.as_deref();
     let is_doctor = matches!(command, Command::Doctor(_));
     let (settings, broken_settings) = match read_settings(config, is_doctor) {
         // The doctor reports the failure, and goes on with the defaults.
         Err(failure) if is_doctor => {
-            (Settings::parse("").map_err(|e| usage(e.to_string()))?, Some(failure))
+            (Settings::parse("").map_err(|e| Error::usage("", "").because(e))?, Some(failure))
         }
         settings => (settings?, None),
     };
@@ -101,11 +101,11 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn devices(&self, args: &SpecArgs) -> Result<DeviceOptions, Failure> {
+    fn devices(&self, args: &SpecArgs) -> Result<DeviceOptions, Error> {
         args.resolve(self.node, self.settings, self.config)
     }
 
-    fn generate(&self, args: &GenerateArgs) -> Result<GenerateOptions, Failure> {
+    fn generate(&self, args: &GenerateArgs) -> Result<GenerateOptions, Error> {
         args.resolve(self.node, self.settings, self.config)
     }
 }
@@ -116,7 +116,7 @@ fn exit(is_complete: bool) -> Exit {
 }
 
 /// Text of a value as indented JSON.
-fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
+fn json(value: &impl serde::Serialize) -> Result<String, Error> {
     let text = serde_json::to_string_pretty(value);
-    text.map(|text| text + "\n").map_err(|e| Failure::new(Exit::Failed, format!("write json: {e}")))
+    text.map(|text| text + "\n").map_err(|e| Error::failed("write", "json").because(e))
 }

@@ -17,7 +17,7 @@ mod text_file;
 pub(crate) use facts::NodeFacts;
 pub(crate) use name::explain;
 
-use mig_cdi_gen::{Failure, discover::Problem};
+use mig_cdi_gen::{Error, discover::Problem};
 use mig_cdi_sys::nvml::CallError;
 use serde::Serialize;
 
@@ -77,7 +77,7 @@ fn error(
 /// An error that a check reports as it is.
 enum CheckError<'a> {
     /// A stage of `generate` failed.
-    Failure(&'a Failure),
+    Failure(&'a Error),
     /// A GPU or MIG device was omitted.
     Problem(&'a Problem),
     /// NVML failed for one GPU.
@@ -89,7 +89,10 @@ enum CheckError<'a> {
 /// be read by the field, here.
 fn evidence_and_cure(error: &CheckError<'_>) -> (String, Option<String>) {
     let message = match error {
-        CheckError::Failure(failure) => failure.message.clone(),
+        CheckError::Failure(error) => {
+            let evidence = Error { cure: None, ..(*error).clone() };
+            return (evidence.to_string(), error.cure.clone());
+        }
         CheckError::Problem(problem) => problem.reason.clone(),
         CheckError::Call(call) => format!("nvml {call}"),
     };

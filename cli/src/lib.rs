@@ -14,7 +14,7 @@ mod table;
 
 use clap::{CommandFactory, Parser};
 use console::Console;
-use mig_cdi_gen::{Exit, Failure, MessageSink};
+use mig_cdi_gen::{Error, Exit, MessageSink};
 use std::{ffi::OsString, io::Write, process::ExitCode};
 
 /// The command line of `mig-cdi`, from which the manual pages and the completions are made.
@@ -39,19 +39,19 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         print(&done.stdout)?;
         Ok(done.exit)
     });
-    exit.unwrap_or_else(|failure| {
-        console.error(&failure.message);
-        failure.exit
+    exit.unwrap_or_else(|error| {
+        console.error(&error.to_string());
+        error.kind.into()
     })
     .into()
 }
 
 /// Writes to standard output. A reader that has gone, as `head` does, is no failure.
-fn print(text: &str) -> Result<(), Failure> {
+fn print(text: &str) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Failed, format!("write to standard output: {e}")))
+            Err(Error::failed("write to", "standard output").because(e))
         }
         _ => Ok(()),
     }

@@ -6,12 +6,12 @@ use crate::{
 };
 use mig_cdi_config::layouts::{Assignment, BadLayouts, Candidate, Layout, Layouts, Selected};
 use mig_cdi_gen::{
-    Exit, Failure, MessageSink, NodeSource,
+    Error, ErrorKind, MessageSink, NodeSource, Result,
     discover::{self, Source},
 };
 use mig_cdi_model::GpuIndex;
 use mig_cdi_sys::{
-    nvml::{Divider, Division},
+    nvml::{GpuPartitioning, Partitioner},
     read_named,
 };
 use serde::{Deserialize, Serialize};
@@ -47,11 +47,11 @@ pub enum Goal {
 #[derive(Debug)]
 pub struct DesiredGpu<'a> {
     /// The GPU as it is.
-    pub gpu: &'a Division,
+    pub gpu: &'a GpuPartitioning,
     /// Its desired layout.
     pub layout: Layout,
-    /// Prefix of errors that names the place in a file, such as `read layouts.yaml: line 7: `; empty for a command line.
-    pub origin: String,
+    /// Place in a file that the layout comes from, such as `layouts.yaml: line 7`; `None` for a command line.
+    pub origin: Option<String>,
 }
 
 impl DesiredGpu<'_> {
@@ -61,11 +61,14 @@ impl DesiredGpu<'_> {
     /// Those of `plan`.
     pub fn change(
         &self,
-        plan: impl FnOnce(&Division, &Layout) -> Result<Change, Failure>,
-    ) -> Result<Change, Failure> {
-        plan(self.gpu, &self.layout).map_err(|failure| match failure.exit {
-            Exit::Usage => usage(format!("{}{}", self.origin, failure.message)),
-            _ => failure,
+        plan: impl FnOnce(&GpuPartitioning, &Layout) -> Result<Change>,
+    ) -> Result<Change> {
+        plan(self.gpu, &self.layout).map_err(|error| match (error.kind, &self.origin) {
+            (ErrorKind::Usage, Some(origin)) => {
+                let cause = format!("{}: {}", error.subject, error.cause);
+                Error { operation: "read".to_owned(), subject: origin.clone(), cause, ..error }
+            }
+            _ => error,
         })
     }
 }
@@ -82,9 +85,9 @@ pub struct DesiredGpus<'a> {
 /// The GPUs of a node, and the interface that partitions them.
 pub struct Gpus {
     /// NVML, or a simulated node.
-    pub divider: Box<dyn Divider>,
+    pub partitioner: Box<dyn Partitioner>,
     /// GPUs that NVML can describe.
-    pub all: Vec<Division>,
+    pub all: Vec<GpuPartitioning>,
     /// Number of GPUs that it cannot.
     pub lost: usize,
 }
@@ -94,10 +97,12 @@ impl Gpus {
     ///
     /// # Errors
     /// When NVML cannot be asked, or can describe none of the GPUs.
-    pub fn read(node: &NodeSource, messages: &dyn MessageSink) -> Result<Gpus, Failure> {
+    pub fn read(node: &NodeSource, messages: &dyn MessageSink) -> Result<Gpus> {
         let gpus = Gpus::ask(node, messages, "it is left out")?;
         match gpus.all.is_empty() && gpus.lost > 0 {
-            true => Err(Failure::new(Exit::Incomplete, "nvml can tell of no gpu")),
+            true => {
+                Err(Error::of(ErrorKind::Incomplete, "", "").because("nvml can tell of no gpu"))
+            }
             false => Ok(gpus),
         }
     }
@@ -106,18 +111,15 @@ impl Gpus {
     ///
     /// # Errors
     /// When NVML cannot be asked.
-    pub fn ask(
-        node: &NodeSource,
-        messages: &dyn MessageSink,
-        consequence: &str,
-    ) -> Result<Gpus, Failure> {
+    pub fn ask(node: &NodeSource, messages: &dyn MessageSink, consequence: &str) -> Result<Gpus> {
         if node.source == Source::Proc {
-            let message = "--source proc: only nvml divides gpus and tells how they are divided";
-            return Err(usage(message));
+            return Err(Error::usage("", "--source proc")
+                .because("only nvml divides gpus and tells how they are divided"));
         }
-        let divider = node.divider()?.map_err(discover::without_nvml)?;
+        let partitioner = node.partitioner()?.map_err(discover::without_nvml)?;
         let (mut all, mut lost) = (Vec::new(), 0);
-        for (index, gpu) in divider.gpus().map_err(discover::without_nvml)?.into_iter().enumerate()
+        for (index, gpu) in
+            partitioner.gpus().map_err(discover::without_nvml)?.into_iter().enumerate()
         {
             match gpu {
                 Ok(gpu) => all.push(gpu),
@@ -127,22 +129,20 @@ impl Gpus {
                 }
             }
         }
-        Ok(Gpus { divider, all, lost })
+        Ok(Gpus { partitioner, all, lost })
     }
 
     /// The GPUs with the names that a layout can select them by.
     ///
     /// # Errors
     /// When NVML gives one a UUID or PCI address of another form.
-    pub fn candidates(&self) -> Result<Vec<Candidate>, Failure> {
-        let candidate = |gpu: &Division| {
-            let bad = |why: String| {
-                Failure::new(Exit::Failed, format!("ask nvml of {}: {why}", label(gpu)))
-            };
+    pub fn candidates(&self) -> Result<Vec<Candidate>> {
+        let candidate = |gpu: &GpuPartitioning| {
+            let bad = |e| Error::failed("ask nvml of", label(gpu)).because(e);
             Ok(Candidate {
                 index: GpuIndex(gpu.index),
-                uuid: gpu.uuid.parse().map_err(|e| bad(format!("{e}")))?,
-                pci: gpu.pci.parse().map_err(|e| bad(format!("{e}")))?,
+                uuid: gpu.uuid.parse().map_err(bad)?,
+                pci: gpu.pci.parse().map_err(bad)?,
                 device_id: gpu.device_id,
                 subsystem_id: gpu.subsystem_id,
             })
@@ -154,22 +154,18 @@ impl Gpus {
     ///
     /// # Errors
     /// When a layout or the selection of GPUs is wrong, or a file cannot be read.
-    pub fn desired(
-        &self,
-        goal: &Goal,
-        messages: &dyn MessageSink,
-    ) -> Result<DesiredGpus<'_>, Failure> {
+    pub fn desired(&self, goal: &Goal, messages: &dyn MessageSink) -> Result<DesiredGpus<'_>> {
         let all_present = |gpus| DesiredGpus { gpus, absent: 0 };
         match goal {
             Goal::Assignments(assignments) if assignments.is_empty() => {
-                let cure =
-                    "write GPU=LAYOUT, such as 0=3x2g.20gb,1g.10gb, or name a file with --file";
-                Err(usage(format!("no gpu to divide: {cure}")))
+                Err(Error::usage("", "no gpu to divide").because(
+                    "write GPU=LAYOUT, such as 0=3x2g.20gb,1g.10gb, or name a file with --file",
+                ))
             }
             Goal::Assignments(assignments) => {
-                let fail = |e: BadLayouts| usage(e.to_string());
+                let fail = |e: BadLayouts| Error::usage("", "").because(e);
                 let assignments = assignments.iter().map(|text| text.parse().map_err(fail));
-                let assignments = assignments.collect::<Result<Vec<_>, _>>()?;
+                let assignments = assignments.collect::<Result<Vec<_>>>()?;
                 let selected =
                     Assignment::select(&assignments, &self.candidates()?).map_err(fail)?;
                 Ok(all_present(self.selected(selected, None)))
@@ -195,8 +191,7 @@ impl Gpus {
     fn selected(&self, selected: Vec<Selected>, file: Option<&Path>) -> Vec<DesiredGpu<'_>> {
         let desired = |selected: Selected| {
             let gpu = self.all.get(selected.gpu)?;
-            let origin = |file: &Path| format!("read {}: {}: ", file.display(), selected.origin);
-            let origin = file.map(origin).unwrap_or_default();
+            let origin = file.map(|file| format!("{}: {}", file.display(), selected.origin));
             let layout = selected.layout;
             (selected.named || gpu.mig.is_some()).then_some(DesiredGpu { gpu, layout, origin })
         };
@@ -207,11 +202,7 @@ impl Gpus {
     ///
     /// # Errors
     /// When a layout cannot be reached.
-    pub fn changes(
-        &self,
-        desired: &[DesiredGpu<'_>],
-        holders: &Holders,
-    ) -> Result<Vec<Change>, Failure> {
+    pub fn changes(&self, desired: &[DesiredGpu<'_>], holders: &Holders) -> Result<Vec<Change>> {
         let plan = |desired: &DesiredGpu<'_>| {
             desired.change(|gpu, goal| Change::with(gpu, &self.all, holders, goal))
         };
@@ -219,17 +210,13 @@ impl Gpus {
     }
 }
 
-fn layouts(file: &Path) -> Result<Layouts, Failure> {
+fn layouts(file: &Path) -> Result<Layouts> {
     let bytes = read_named(file, TEXT_LIMIT)?;
     let text = String::from_utf8(bytes)
-        .map_err(|_| usage(format!("read {}: not valid utf-8", file.display())))?;
+        .map_err(|_| Error::usage("read", file.display()).because("not valid utf-8"))?;
     Layouts::parse(&text).map_err(|e| unreadable(file, &e))
 }
 
-fn unreadable(file: &Path, why: &BadLayouts) -> Failure {
-    usage(format!("read {}: {why}", file.display()))
-}
-
-fn usage(message: impl Into<String>) -> Failure {
-    Failure::new(Exit::Usage, message)
+fn unreadable(file: &Path, cause: &BadLayouts) -> Error {
+    Error::usage("read", file.display()).because(cause)
 }

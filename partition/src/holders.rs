@@ -6,9 +6,9 @@
 //! them, so it holds what it could open.
 
 use crate::containers;
-use mig_cdi_gen::{Exit, Failure};
+use mig_cdi_gen::{Error, Result};
 use mig_cdi_model::{SliceId, Topology, Variable};
-use mig_cdi_sys::{Root, nvml::Division, read_regular};
+use mig_cdi_sys::{Root, nvml::GpuPartitioning, read_regular};
 use serde::Deserialize;
 use std::{
     cell::OnceCell,
@@ -37,16 +37,16 @@ pub struct Holders {
 /// Who holds what, looked for when it matters: where something goes.
 pub struct Asked<'a> {
     known: OnceCell<Holders>,
-    look: Box<dyn Fn() -> Result<Holders, Failure> + 'a>,
+    look: Box<dyn Fn() -> Result<Holders> + 'a>,
 }
 
 impl<'a> Asked<'a> {
-    pub fn new(look: impl Fn() -> Result<Holders, Failure> + 'a) -> Asked<'a> {
+    pub fn new(look: impl Fn() -> Result<Holders> + 'a) -> Asked<'a> {
         Asked { known: OnceCell::new(), look: Box::new(look) }
     }
 
     /// As it was at the first question.
-    pub fn get(&self) -> Result<&Holders, Failure> {
+    pub fn get(&self) -> Result<&Holders> {
         if let Some(known) = self.known.get() {
             return Ok(known);
         }
@@ -95,7 +95,7 @@ impl Holders {
     }
 
     /// What NVML says of programs.
-    pub fn add_processes(&mut self, divisions: &[Division], host: Option<&Root>) {
+    pub fn add_processes(&mut self, divisions: &[GpuPartitioning], host: Option<&Root>) {
         for gpu in divisions {
             for process in &gpu.processes {
                 let name = describe(host, &process.pid.to_string());
@@ -113,10 +113,10 @@ impl Holders {
     ///
     /// # Errors
     /// When `/proc` does not show them.
-    pub fn add_host(&mut self, host: &Root, topology: &Topology) -> Result<usize, Failure> {
+    pub fn add_host(&mut self, host: &Root, topology: &Topology) -> Result<usize> {
         let scan = containers::scan(host).ok_or_else(|| {
-            let message = "look for who holds slices: /proc does not show the processes";
-            Failure::new(Exit::Failed, message)
+            Error::failed("look for who holds slices", "")
+                .because("/proc does not show the processes")
         })?;
         let keys = by_minor(topology);
         let mut instances = topology.gpus.iter().flat_map(|gpu| &gpu.gpu_instances);
@@ -176,7 +176,7 @@ impl Holders {
     ///
     /// # Errors
     /// A lease that cannot be read: nobody could say what is not leased.
-    pub fn add_leases(&mut self, dir: &Path, divisions: &[Division]) -> Result<(), Failure> {
+    pub fn add_leases(&mut self, dir: &Path, divisions: &[GpuPartitioning]) -> Result<()> {
         for name in mig_cdi_sys::list_named(dir)?.unwrap_or_default() {
             if name.starts_with('.') {
                 continue;
@@ -187,8 +187,7 @@ impl Holders {
                 read => read?,
             };
             let lease: Lease = serde_json::from_slice(&text).map_err(|e| {
-                let path = path.display();
-                Failure::new(Exit::Failed, format!("read lease {path}: {e}; mend or remove it"))
+                Error::failed("read lease", path.display()).because(e).cure("mend or remove it")
             })?;
             let gpu = divisions.iter().find(|gpu| gpu.uuid == lease.gpu);
             if let Some(gpu) = gpu {

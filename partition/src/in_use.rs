@@ -1,7 +1,7 @@
 //! Slices that are in use because the command line says so.
 
 use crate::holders::Holders;
-use mig_cdi_gen::{Exit, Failure, spec};
+use mig_cdi_gen::{Error, spec};
 use mig_cdi_model::{Gpu, MigDevice, Topology};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
@@ -39,7 +39,7 @@ impl Holders {
     ///
     /// # Errors
     /// When it cannot be told whether one is there: NVML does not name all slices.
-    pub fn add_told(&mut self, told: &[InUse], topology: &Topology) -> Result<(), Failure> {
+    pub fn add_told(&mut self, told: &[InUse], topology: &Topology) -> mig_cdi_gen::Result<()> {
         for InUse { id, who } in told {
             let whole = |gpu: &&Gpu| {
                 gpu.uuid.as_ref().is_some_and(|uuid| uuid.to_string() == *id)
@@ -55,11 +55,12 @@ impl Holders {
                     self.add_slice((gpu.minor.0, gi.id.0, Some(ci.id.0)), who);
                 }
                 None if topology.mig_devices().any(|device| device.ci.uuid.is_none()) => {
-                    let message = format!(
-                        "look for who holds slices: which one is {id}, used by {who}, cannot be told, for nvml does \
-                         not name them all; see mig-cdi doctor"
+                    let cause = format!(
+                        "which one is {id}, used by {who}, cannot be told, for nvml does not name them all"
                     );
-                    return Err(Failure::new(Exit::Failed, message));
+                    return Err(Error::failed("look for who holds slices", "")
+                        .because(cause)
+                        .cure("see mig-cdi doctor"));
                 }
                 None => {}
             }

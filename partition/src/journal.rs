@@ -3,8 +3,8 @@
 //! are planned anew from what is there then.
 
 use mig_cdi_config::layouts::Layout;
-use mig_cdi_gen::{Exit, Failure};
-use mig_cdi_sys::{Lock, Root, SpecDir, is_root};
+use mig_cdi_gen::{Error, Result};
+use mig_cdi_sys::{Lock, Root, TrustedDir, is_root};
 use serde::{Deserialize, Serialize};
 use std::{path::Path, time::Duration};
 
@@ -40,17 +40,17 @@ impl Entry {
         Entry { gpu: gpu.to_owned(), before: before.to_string(), after: after.to_string() }
     }
 
-    pub fn before(&self) -> Result<Layout, Failure> {
+    pub fn before(&self) -> Result<Layout> {
         self.layout(&self.before)
     }
 
-    pub fn after(&self) -> Result<Layout, Failure> {
+    pub fn after(&self) -> Result<Layout> {
         self.layout(&self.after)
     }
 
-    fn layout(&self, text: &str) -> Result<Layout, Failure> {
+    fn layout(&self, text: &str) -> Result<Layout> {
         text.parse().map_err(|e| {
-            Failure::new(Exit::Failed, format!("read {NAME}: {}: {e}; remove it", self.gpu))
+            Error::failed("read", format!("{NAME}: {}", self.gpu)).because(e).cure("remove it")
         })
     }
 }
@@ -58,42 +58,43 @@ impl Entry {
 /// The directory of the journal, and the lock that every process takes that changes GPUs.
 #[derive(Debug)]
 pub struct Desk {
-    dir: SpecDir,
+    dir: TrustedDir,
     boot: String,
     _lock: Lock,
 }
 
 impl Desk {
     /// Waits for its turn.
-    pub fn open(dir: &Path, host: &Root) -> Result<Desk, Failure> {
+    pub fn open(dir: &Path, host: &Root) -> Result<Desk> {
         if !is_root() {
-            return Err(Failure::new(Exit::Failed, "divide gpus: not permitted; run it as root"));
+            return Err(Error::failed("divide gpus", "")
+                .because("not permitted")
+                .cure("run it as root"));
         }
         let boot = host.read("/proc/sys/kernel/random/boot_id", LIMIT).ok().flatten();
         let boot = String::from_utf8(boot.unwrap_or_default()).unwrap_or_default();
-        let dir = SpecDir::open_or_make(dir)?;
+        let dir = TrustedDir::open_or_make(dir)?;
         let lock = dir.lock(PATIENCE)?;
         Ok(Desk { dir, boot: boot.trim().to_owned(), _lock: lock })
     }
 
     /// The journal of a run that did not end, since the machine was started.
-    pub fn read(&self) -> Result<Option<Journal>, Failure> {
+    pub fn read(&self) -> Result<Option<Journal>> {
         let Some(bytes) = self.dir.read(NAME, LIMIT)? else { return Ok(None) };
         let journal: Journal = serde_json::from_slice(&bytes).map_err(|e| {
-            let path = self.dir.show(NAME);
-            Failure::new(Exit::Failed, format!("read {}: {e}; remove it", path.display()))
+            Error::failed("read", self.dir.show(NAME).display()).because(e).cure("remove it")
         })?;
         Ok(Some(journal).filter(|journal| journal.boot == self.boot))
     }
 
     /// Writes down what is left; nothing left, no file.
-    pub fn write(&self, gpus: &[Entry]) -> Result<(), Failure> {
+    pub fn write(&self, gpus: &[Entry]) -> Result<()> {
         if gpus.is_empty() {
             self.dir.remove(NAME)?;
             return Ok(());
         }
         let journal = Journal { boot: self.boot.clone(), gpus: gpus.to_vec() };
-        let fail = |e| Failure::new(Exit::Failed, format!("write {NAME}: {e}"));
+        let fail = |e| Error::failed("write", NAME).because(e);
         let text = serde_json::to_vec_pretty(&journal).map_err(fail)?;
         self.dir.replace(NAME, &text)?;
         Ok(())

@@ -8,7 +8,7 @@ use crate::{
     journal::Desk,
 };
 use mig_cdi_gen::{
-    Exit, Failure, MessageSink, NodeSource,
+    Error, ErrorKind, MessageSink, NodeSource, Result,
     device_nodes::{self, NodesMode},
     discover::{self, Source},
     generate::{GenerateOptions, Generator, OnConflict},
@@ -76,15 +76,15 @@ impl Partitioning<'_> {
     ///
     /// # Errors
     /// When a GPU could not be changed: it is as it was before, unless the message says otherwise.
-    pub fn apply(&self, goal: &Goal, options: &ChangeOptions) -> Result<Applied, Failure> {
+    pub fn apply(&self, goal: &Goal, options: &ChangeOptions) -> Result<Applied> {
         let end = Instant::now() + options.wait;
         let mut was_reported = false;
         loop {
             match self.attempt(goal, options) {
-                Err(failure) if failure.exit == Exit::Refused && Instant::now() < end => {
+                Err(error) if error.kind == ErrorKind::Refused && Instant::now() < end => {
                     if !std::mem::replace(&mut was_reported, true) {
                         let seconds = options.wait.as_secs();
-                        let message = format!("{}; waiting up to {seconds} s", failure.message);
+                        let message = format!("{error}; waiting up to {seconds} s");
                         self.messages.warn(&message);
                     }
                     mig_cdi_sys::sleep(HOLDER_POLL);
@@ -96,18 +96,19 @@ impl Partitioning<'_> {
 
     /// One attempt. NVML is open from here to the end of it, and not while holders are waited for: it would keep the driver from
     /// changing the MIG mode.
-    fn attempt(&self, goal: &Goal, options: &ChangeOptions) -> Result<Applied, Failure> {
+    fn attempt(&self, goal: &Goal, options: &ChangeOptions) -> Result<Applied> {
         if self.node.is_simulated() {
             return self.simulate(goal);
         }
         let host = Root::open(&options.holders.host_root)?;
         let desk = Desk::open(&options.journal_dir, &host)?;
         if desk.read()?.is_some() {
-            let message = format!(
-                "an earlier apply was cut off, and {} says what it was at; run mig-cdi apply --resume",
-                options.journal_dir.join("apply.json").display()
+            let journal = options.journal_dir.join("apply.json");
+            let cause = format!(
+                "an earlier apply was cut off, and {} says what it was at",
+                journal.display()
             );
-            return Err(Failure::new(Exit::Failed, message));
+            return Err(Error::failed("", "").because(cause).cure("run mig-cdi apply --resume"));
         }
         let gpus = Gpus::read(self.node, self.messages)?;
         let DesiredGpus { gpus: desired, absent } = gpus.desired(goal, self.messages)?;
@@ -126,7 +127,7 @@ impl Partitioning<'_> {
     }
 
     /// Takes the steps on a simulated node, of which nothing is kept: this shows that they would work.
-    fn simulate(&self, goal: &Goal) -> Result<Applied, Failure> {
+    fn simulate(&self, goal: &Goal) -> Result<Applied> {
         let gpus = Gpus::read(self.node, self.messages)?;
         let DesiredGpus { gpus: desired, absent } = gpus.desired(goal, self.messages)?;
         let all = &gpus.all;
@@ -150,10 +151,10 @@ impl Partitioning<'_> {
     ///
     /// # Errors
     /// As [`Partitioning::apply`].
-    pub fn resume(&self, options: &ChangeOptions) -> Result<Option<usize>, Failure> {
+    pub fn resume(&self, options: &ChangeOptions) -> Result<Option<usize>> {
         if self.node.is_simulated() {
-            let message = "--resume: a simulated node has nothing that was cut off";
-            return Err(Failure::new(Exit::Usage, message));
+            return Err(Error::usage("", "--resume")
+                .because("a simulated node has nothing that was cut off"));
         }
         let host = Root::open(&options.holders.host_root)?;
         let desk = Desk::open(&options.journal_dir, &host)?;
@@ -173,11 +174,7 @@ impl Partitioning<'_> {
     ///
     /// # Errors
     /// When a layout cannot be reached, or it cannot be found out who holds the slices that have to go.
-    pub fn plan(
-        &self,
-        goal: &Goal,
-        options: &HolderOptions,
-    ) -> Result<(Vec<Change>, Gpus), Failure> {
+    pub fn plan(&self, goal: &Goal, options: &HolderOptions) -> Result<(Vec<Change>, Gpus)> {
         let gpus = Gpus::read(self.node, self.messages)?;
         let holders = self.holders(&gpus, options, false)?;
         let changes = gpus.changes(&gpus.desired(goal, self.messages)?.gpus, &holders)?;
@@ -191,8 +188,8 @@ impl Partitioning<'_> {
         told: &'a [InUse],
         host: Option<&'a Root>,
     ) -> Worker<'a> {
-        let divider = gpus.divider.as_ref();
-        Worker { divider, all: &gpus.all, holders, told, host, messages: self.messages }
+        let partitioner = gpus.partitioner.as_ref();
+        Worker { partitioner, all: &gpus.all, holders, told, host, messages: self.messages }
     }
 
     /// Finds who holds which slice. Where `must_see_all`, a process that cannot be looked into is a failure.
@@ -204,7 +201,7 @@ impl Partitioning<'_> {
         gpus: &Gpus,
         options: &HolderOptions,
         must_see_all: bool,
-    ) -> Result<Holders, Failure> {
+    ) -> Result<Holders> {
         let mut holders = Holders::default();
         if self.node.is_simulated() {
             holders.add_processes(&gpus.all, None);
@@ -218,19 +215,19 @@ impl Partitioning<'_> {
         holders.add_told(&options.in_use, &topology)?;
         let closed = holders.add_host(&root, &topology)?;
         if closed > 0 {
-            let message = format!(
-                "look for who holds slices: {closed} processes cannot be looked into; run it as root"
-            );
+            let error = Error::failed("look for who holds slices", "")
+                .because(format!("{closed} processes cannot be looked into"))
+                .cure("run it as root");
             match must_see_all {
-                true => return Err(Failure::new(Exit::Failed, message)),
-                false => self.messages.warn(&message),
+                true => return Err(error),
+                false => self.messages.warn(&error.to_string()),
             }
         }
         Ok(holders)
     }
 
     /// Makes device nodes and spec follow at once. A running watch does it, with the flags that it was given.
-    fn refresh(&self, options: &ChangeOptions) -> Result<(), Failure> {
+    fn refresh(&self, options: &ChangeOptions) -> Result<()> {
         let Some(generate) = &options.refresh else { return Ok(()) };
         if self.is_followed(&options.holders.state_dir)? {
             return Ok(());
@@ -245,7 +242,7 @@ impl Partitioning<'_> {
 
     /// Waits until a running watch reports the slices that there are now, so that a container that is started next finds them.
     /// Returns false when no watch runs.
-    fn is_followed(&self, state_dir: &Path) -> Result<bool, Failure> {
+    fn is_followed(&self, state_dir: &Path) -> Result<bool> {
         let running_watch = || {
             let status = Status::read(state_dir).ok().flatten();
             status.filter(|status| status.state != State::Stopped && is_running(status.pid))
@@ -275,9 +272,9 @@ impl Partitioning<'_> {
 fn plan(
     desired: &[DesiredGpu<'_>],
     change: impl Fn(
-        &mig_cdi_sys::nvml::Division,
+        &mig_cdi_sys::nvml::GpuPartitioning,
         &mig_cdi_config::layouts::Layout,
-    ) -> Result<Change, Failure>,
-) -> Result<Vec<Change>, Failure> {
+    ) -> Result<Change>,
+) -> Result<Vec<Change>> {
     desired.iter().map(|desired| desired.change(&change)).collect()
 }

@@ -3,11 +3,11 @@
 use crate::holders::Holders;
 use mig_cdi_layout::{Compute, ComputeOffer, Engines, Instance, Offer, ProfileOffer};
 use mig_cdi_model::{CiId, GiId, Placement};
-use mig_cdi_sys::nvml::{ComputeProfile, Division, GpuProfile};
+use mig_cdi_sys::nvml::{ComputeProfile, GpuPartitioning, GpuProfile};
 
 /// What a GPU can be divided into. `all` are the GPUs of the node: NVML tells the compute instances of a
 /// GPU instance that there is, so others of the model are asked for those of one that is not.
-pub fn offer(gpu: &Division, all: &[Division]) -> Offer {
+pub fn offer(gpu: &GpuPartitioning, all: &[GpuPartitioning]) -> Offer {
     let of_model = || all.iter().filter(|other| other.model == gpu.model);
     let told = |id: u32| {
         let mut instances = of_model().flat_map(|other| &other.instances);
@@ -50,8 +50,8 @@ fn presumed(size: u32, slices: u32) -> ComputeOffer {
 }
 
 /// How a GPU is divided, and who holds what.
-pub fn instances(gpu: &Division, holders: &Holders) -> Vec<Instance> {
-    let of_instance = |gi: &mig_cdi_sys::nvml::GpuInstance| Instance {
+pub fn instances(gpu: &GpuPartitioning, holders: &Holders) -> Vec<Instance> {
+    let of_instance = |gi: &mig_cdi_sys::nvml::NvmlGpuInstance| Instance {
         id: GiId(gi.id),
         profile: gi.profile,
         placement: gi.placement,
@@ -62,9 +62,9 @@ pub fn instances(gpu: &Division, holders: &Holders) -> Vec<Instance> {
 }
 
 fn compute(
-    gpu: &Division,
+    gpu: &GpuPartitioning,
     gi: u32,
-    ci: &mig_cdi_sys::nvml::ComputeInstance,
+    ci: &mig_cdi_sys::nvml::NvmlComputeInstance,
     holders: &Holders,
 ) -> Compute {
     let holder = holders.of(gpu.minor, gi, Some(ci.id));
@@ -73,7 +73,7 @@ fn compute(
 
 /// Where one more could be made. A place that no instance overlaps is no good when other slices or engines
 /// are used up, which the driver counts.
-pub fn free(gpu: &Division, profile: &GpuProfile) -> Vec<Placement> {
+pub fn free(gpu: &GpuPartitioning, profile: &GpuProfile) -> Vec<Placement> {
     if profile.remaining == Some(0) {
         return Vec::new();
     }

@@ -1,8 +1,7 @@
-//! `mig-cdi doctor`: a healthy host, on which nothing is wrong, and one case for each verdict: the fault
-//! is made, and the line is there that the healthy host does not have.
+//! `mig-cdi doctor`: a healthy host has no finding, and for each finding a fault is made that causes it.
 
 use mig_cdi_sim::preset;
-use mig_cdi_tests::{FakeHost, Run, driver::Layout, podman::Podman, run};
+use mig_cdi_tests::{FakeHost, Run, driver::DistributionLayout, podman::Podman, run};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::Value;
 use std::{
@@ -20,10 +19,10 @@ const CRIO: &str = "/etc/crio/crio.conf.d/10-cdi.conf";
 const HOOKS: &str = "/usr/share/containers/oci/hooks.d";
 const ID: &str = "4f08cd7afbc62678a165825ab3df561e4f08cd7afbc62678a165825ab3df561e";
 const UUID: &str = "MIG-b3c02e6f-4949-5c5e-80cc-f09e85bd7e98";
-/// An instance that the node does not have: gpu 0 gi 9.
+/// Capability node of an instance that the node does not have: gpu 0 gi 9.
 const GONE: (u32, u32) = (508, 84);
 
-/// A host on which nothing is wrong.
+/// Host without a fault.
 struct Healthy {
     host: FakeHost,
 }
@@ -34,7 +33,7 @@ impl Healthy {
     }
 
     fn of(description: &str) -> Healthy {
-        let host = Healthy { host: FakeHost::with_driver(description, Layout::Fedora) };
+        let host = Healthy { host: FakeHost::with_driver(description, DistributionLayout::Fedora) };
         let etc = host.dir().join("etc-cdi");
         fs::create_dir(&etc).unwrap();
         let dirs = format!("[{etc:?}, {:?}]", host.host.out());
@@ -73,7 +72,7 @@ impl Healthy {
         fs::write(path, text).unwrap();
     }
 
-    /// A program that says its version, and nothing when it has an environment.
+    /// Installs a program that prints its version, and nothing when it has an environment.
     fn engine(&self, name: &str, says: &str) {
         let path = format!("/usr/bin/{name}");
         self.write(
@@ -83,7 +82,7 @@ impl Healthy {
         fs::set_permissions(self.host.path(&path), Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// `/dev/char`, as nvidia-modprobe makes it.
+    /// Makes `/dev/char` as nvidia-modprobe does.
     fn links(&self) {
         let dir = self.host.path("/dev/char");
         fs::create_dir_all(&dir).unwrap();
@@ -98,7 +97,7 @@ impl Healthy {
         }
     }
 
-    /// A process below the fake `/proc`.
+    /// Makes a process below the fake `/proc`.
     fn process(&self, pid: u32, namespace: &str, cgroup: &str, environ: &[&str]) {
         let proc = format!("/proc/{pid}");
         self.write(&format!("{proc}/cgroup"), cgroup);
@@ -108,7 +107,7 @@ impl Healthy {
         symlink(namespace, self.host.path(&format!("{proc}/ns/mnt"))).unwrap();
     }
 
-    /// A container that holds a capability node and says what it was given.
+    /// Makes a container that holds a capability node and has these variables.
     fn container(&self, (major, minor): (u32, u32), environ: &[&str]) {
         let cgroup = format!("0::/machine.slice/libpod-{ID}.scope\n");
         self.process(77, "mnt:[2]", &cgroup, environ);
@@ -117,7 +116,7 @@ impl Healthy {
         node(&dir.join(format!("nvidia-cap{minor}")), major, minor);
     }
 
-    /// What a watch has said of itself.
+    /// Writes the state of a watch.
     fn watch(&self, state: &str, pid: u32) {
         let error = r#"{"time":1,"exit":4,"message":"ask nvml: no"}"#;
         let text = format!(
@@ -139,7 +138,7 @@ impl Healthy {
         fs::write(path, text.replace(from, to)).unwrap();
     }
 
-    /// Another spec of one device, beside ours.
+    /// Writes another spec with one device beside ours.
     fn spec(&self, name: &str, kind: &str, device: &str, edits: &str) {
         let edits = if edits.is_empty() { r#""env":["A=b"]"# } else { edits };
         let text = format!(
@@ -148,7 +147,7 @@ impl Healthy {
         fs::write(self.dir().join(name), text).unwrap();
     }
 
-    /// The same, ended after some seconds: it must not wait for anything.
+    /// Runs doctor with a time limit of some seconds: it must not wait for anything.
     fn bounded(&self) -> Run {
         let root = format!("--host-root={}", self.host.root().display());
         let doctor = self.host.command(&["doctor", &root]);
@@ -206,7 +205,7 @@ ok       privilege     root: nothing is hidden
 ";
 
 #[test]
-fn nothing_is_wrong_with_a_healthy_host() {
+fn a_healthy_host_has_no_finding() {
     let host = Healthy::new();
     let before = run(Command::new("find").arg(host.dir()).args(["-printf", "%p %T@ %m\n"]));
     let run_ = host.doctor(&[]);
@@ -221,8 +220,8 @@ fn nothing_is_wrong_with_a_healthy_host() {
     assert_eq!(json[1]["cure"], Value::Null);
 }
 
-/// What is done to the healthy host, and what is said then: severity, check, and a part of the line. The
-/// line below it is a cure for warnings and errors.
+/// Fault that is made on the healthy host, and the expected finding: severity, check, and a part of the line. Below
+/// warnings and errors stands a line with the cure.
 type Case = (&'static str, fn(&Healthy), &'static str, &'static str, &'static str);
 
 fn check(cases: &[Case]) {
@@ -389,7 +388,7 @@ fn faults_of_the_driver() {
     ]);
 }
 
-/// The healthy host, and then another node on it.
+/// Checks a healthy host on which the node then changes.
 fn becomes(description: &str, expected: (&str, &str, &str)) {
     let host = Healthy::new();
     host.host.become_node(description);
@@ -916,7 +915,7 @@ fn faults_of_engines() {
 }
 
 #[test]
-fn engines_that_hang() {
+fn engines_that_hang_are_reported_in_time() {
     check(&[
         (
             "hangs",
@@ -1053,7 +1052,7 @@ fn faults_of_hooks_and_the_machine() {
 }
 
 #[test]
-fn other_sources_are_said() {
+fn other_sources_than_nvml_are_reported() {
     let host = Healthy::new();
     let proc = host.doctor(&["--source=proc"]);
     for line in
@@ -1076,9 +1075,9 @@ fn other_sources_are_said() {
     assert!(run.stdout.contains(line), "{}", run.stdout);
 }
 
-/// The package podman-docker puts podman in docker's place.
+/// The package podman-docker installs podman as `docker`.
 #[test]
-fn a_docker_that_is_podman_is_none() {
+fn podman_under_the_name_docker_is_not_docker() {
     let host = Healthy::new();
     host.engine("dockerd", "podman version 4.3.1");
     let run = host.doctor(&[]);
@@ -1086,9 +1085,9 @@ fn a_docker_that_is_podman_is_none() {
     assert_eq!(run.code, 0, "{}", run.stdout);
 }
 
-/// precreate is podman's: without CRI-O the same file is right.
+/// Only podman runs precreate hooks, and CRI-O fails on them: without CRI-O the same file is correct.
 #[test]
-fn precreate_is_right_without_crio() {
+fn a_precreate_hook_is_no_fault_without_crio() {
     let host = Healthy::new();
     host.remove("/usr/bin/crio");
     let hook = r#"{"hook":{"path":"/usr/bin/good-hook"},"stages":["precreate"]}"#;
@@ -1099,7 +1098,7 @@ fn precreate_is_right_without_crio() {
 }
 
 #[test]
-fn containers_that_hold_what_is_gone() {
+fn containers_that_hold_a_vanished_slice_are_named() {
     const GPU: &str = "GPU-00000000-0000-0000-0000-000000000000";
     let said = format!("MIG_CDI_DEVICE_0_3_0={UUID},3g.40gb,");
     let other = format!("MIG_CDI_DEVICE_0_3_0=MIG-{},2g.20gb,", &GPU[4..]);
@@ -1125,7 +1124,7 @@ fn containers_that_hold_what_is_gone() {
         host.container(numbers, &["PATH=/bin", variable, "\u{fffd}=x"]);
         expect(&host, variable, (severity, "containers", part));
     }
-    // What is right: the slice, the capabilities of no instance, a service with the host's /dev.
+    // Correct containers: with the slice, with the capabilities of no instance, a service with the host's /dev.
     let right = format!("MIG_CDI_DEVICE_0_3_0={UUID},2g.20gb,");
     for (minor, variable) in [(31, &*right), (1, "A=b"), (31, "MIG_CDI_DEVICE_0_3_0=?")] {
         let host = Healthy::new();
@@ -1144,7 +1143,7 @@ fn containers_that_hold_what_is_gone() {
     expect(&host, "no namespaces", ("note", "containers", "/proc does not show the processes"));
 }
 
-/// A real process in a mount namespace of its own, killed in the end.
+/// Real process in a mount namespace of its own, killed on drop.
 struct Real(Child);
 
 impl Drop for Real {
@@ -1155,11 +1154,11 @@ impl Drop for Real {
 }
 
 #[test]
-fn a_real_process_is_looked_into() {
+fn a_real_process_is_inspected() {
     let host = Healthy::new();
     let dir = host.dir().join("inside");
     fs::create_dir_all(dir.join("dev")).unwrap();
-    // Its own root, as a container has it: the node is at no path that others see.
+    // The process has a root of its own as a container has: the node is at no path that others see.
     let script = "mount -t tmpfs tmpfs \"$1\"/dev && mkdir \"$1\"/dev/nvidia-caps && \
         mknod \"$1\"/dev/nvidia-caps/nvidia-cap84 c 508 84 && mkdir \"$1\"/bin && \
         cp \"$2\" \"$1\"/bin/busybox && : > \"$1\"/dev/ready && touch \"$1\"/../ready && \
@@ -1177,7 +1176,7 @@ fn a_real_process_is_looked_into() {
         assert!(Instant::now() < end, "the process is there");
         std::thread::sleep(Duration::from_millis(5));
     }
-    // It may still be between touch and chroot.
+    // The process may still be between touch and chroot.
     let comm = format!("/proc/{}/comm", real.0.id());
     while fs::read_to_string(&comm).unwrap().trim() != "busybox" {
         assert!(Instant::now() < end, "the process is there");
@@ -1193,7 +1192,7 @@ fn a_real_process_is_looked_into() {
     assert!(run.stdout.contains(become_), "{}", run.stdout);
 }
 
-/// A container of the real podman, by the id that podman gives it.
+/// A container of the real podman is named by the id that podman gives it.
 #[test]
 fn a_real_container_is_named_by_its_id() {
     let host = FakeHost::new(preset("a100-80gb").unwrap());
@@ -1217,7 +1216,7 @@ fn a_real_container_is_named_by_its_id() {
 }
 
 #[test]
-fn a_name_is_explained() {
+fn a_device_name_is_explained() {
     let host = Healthy::new();
     for name in ["0:2g.20gb:0", "nvidia.com/mig=0:2g.20gb:0"] {
         let run = host.doctor(&[name]);
@@ -1302,9 +1301,9 @@ ok       name  crio: crio 1.36.0 sees it
     assert!(empty.doctor(&["x"]).stdout.contains("no device has a name"));
 }
 
-/// Whatever stands in the place of a file that is read: a verdict for each check, no panic and no wait.
+/// For every unexpected file in the place of one that is read: a finding for each check, no panic and no wait.
 #[test]
-fn bad_input_is_a_verdict() {
+fn invalid_files_become_findings() {
     type Put = fn(&Path);
     let garbage: [(&str, Put); 5] = [
         ("garbage", |path| fs::write(path, [0xff, 0, b'{', b'=', 0x1b, b'\n']).unwrap()),
@@ -1364,7 +1363,7 @@ fn bad_input_is_a_verdict() {
 }
 
 #[test]
-fn without_root_it_says_what_it_did_not_see() {
+fn without_root_it_reports_what_it_could_not_read() {
     let host = Healthy::new();
     host.spec("cdi/closed.json", "a.com/bb", "x", "");
     let closed = host.dir().join("cdi/closed.json");
@@ -1397,10 +1396,10 @@ fn command_like(command: &Command) -> Command {
     like
 }
 
-/// The kernel gives up on a `..` below a root while anything on the machine is renamed (openat2(2),
-/// `EAGAIN`): that is no answer.
+/// openat2(2): with RESOLVE_IN_ROOT a `..` fails with EAGAIN while anything on the machine is renamed. The call is
+/// then repeated.
 #[test]
-fn links_upwards_are_followed_while_others_rename() {
+fn links_upwards_resolve_during_concurrent_renames() {
     use std::sync::atomic::{AtomicBool, Ordering};
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("a")).unwrap();

@@ -1,7 +1,7 @@
 //! Options of a generated spec, resolved: flags, settings and defaults have been merged by the caller.
 
 use crate::{
-    Exit, Failure, MessageSink, NodeSource,
+    MessageSink, NodeSource, Result,
     discover::{self, DriverFiles},
     engines::{self, EngineList, InstalledEngine},
     spec::{self, Built, Content, Format, Options},
@@ -44,7 +44,7 @@ pub enum Output {
     /// The file that the user names.
     File(PathBuf),
     /// The file of the kind in the last of the spec directories.
-    SpecDir,
+    TrustedDir,
 }
 
 /// Options of [`crate::generate::Generator`].
@@ -102,7 +102,7 @@ impl<'a> DeviceBuilder<'a> {
     ///
     /// # Errors
     /// When the directory that engines are looked up in cannot be opened.
-    pub fn options(&self) -> Result<Options, Failure> {
+    pub fn options(&self) -> Result<Options> {
         let (max_version, limited_by) = match self.request.cdi_limit {
             Limit::Is(version) => (version, None),
             Limit::Auto => engines::common_cdi_version(self.engines()?),
@@ -114,7 +114,7 @@ impl<'a> DeviceBuilder<'a> {
     ///
     /// # Errors
     /// As [`DeviceBuilder::options`].
-    pub fn engines(&self) -> Result<&[InstalledEngine], Failure> {
+    pub fn engines(&self) -> Result<&[InstalledEngine]> {
         if let Some(known) = self.engines.get() {
             return Ok(known);
         }
@@ -139,7 +139,7 @@ impl<'a> DeviceBuilder<'a> {
         &self,
         machine: &dyn Machine,
         topology: &Topology,
-    ) -> Result<Vec<DriverFile>, Failure> {
+    ) -> Result<Vec<DriverFile>> {
         let root = machine.driver().filter(|_| !topology.gpus.is_empty());
         let Some(root) = root else { return Ok(Vec::new()) };
         let capabilities = &self.request.capabilities;
@@ -164,7 +164,7 @@ impl<'a> DeviceBuilder<'a> {
         files: &[DriverFile],
         content: Content,
         options: &Options,
-    ) -> Result<Built, Failure> {
+    ) -> Result<Built> {
         let built = spec::build(topology, files, content, options)?;
         for problem in &built.problems {
             self.messages.error(&problem.to_string());
@@ -174,8 +174,4 @@ impl<'a> DeviceBuilder<'a> {
         }
         Ok(built)
     }
-}
-
-pub(crate) fn usage(message: impl Into<String>) -> Failure {
-    Failure::new(Exit::Usage, message)
 }

@@ -2,10 +2,10 @@
 
 use super::{
     Generator,
-    options::{GenerateOptions, Output, usage},
+    options::{GenerateOptions, Output},
 };
 use crate::{
-    Exit, Failure,
+    Error, Result,
     spec::{Built, Content, Format, Options, to_text},
     write::Target,
 };
@@ -88,7 +88,7 @@ impl Generator<'_> {
     ///
     /// # Errors
     /// When the node cannot be read at all, when a needed driver file is missing, or when the options contradict each other.
-    pub fn plan(&self) -> Result<SpecPlan, Failure> {
+    pub fn plan(&self) -> Result<SpecPlan> {
         let (devices, options) = (&self.devices, self.options);
         let spec_options = devices.options()?;
         let target = target(options, &spec_options.kind)?;
@@ -110,7 +110,7 @@ impl Generator<'_> {
                 options.params_file = Some(target.companion()?);
             }
             let built = devices.build(&topology, &files, content, &options)?;
-            Ok::<_, Failure>(PlannedSpec { built, kind: options.kind, target })
+            Ok::<_, Error>(PlannedSpec { built, kind: options.kind, target })
         };
         let gpus = match gpu_target {
             Some((kind, target)) => Some((Options { kind, ..spec_options.clone() }, target)),
@@ -128,19 +128,19 @@ impl Generator<'_> {
 }
 
 /// Masked parameters to mount over `/proc/driver/nvidia/params`, when they are asked for.
-fn masked_params(
-    options: &GenerateOptions,
-    masked: Option<String>,
-) -> Result<Option<String>, Failure> {
+fn masked_params(options: &GenerateOptions, masked: Option<String>) -> Result<Option<String>> {
     if !options.mask_params {
         return Ok(None);
     }
     if options.output == Output::Stdout {
-        return Err(usage("--mask-params writes a second file: it does not go with --output -"));
+        return Err(Error::usage("", "--mask-params writes a second file")
+            .because("it does not go with --output -"));
     }
-    let missing = "read /proc/driver/nvidia/params: no line ModifyDeviceFiles to switch off; leave \
-                   --mask-params out";
-    masked.map(Some).ok_or_else(|| Failure::new(Exit::Failed, missing))
+    masked.map(Some).ok_or_else(|| {
+        Error::failed("read", "/proc/driver/nvidia/params")
+            .because("no line ModifyDeviceFiles to switch off")
+            .cure("leave --mask-params out")
+    })
 }
 
 /// Kind and file of the whole GPUs. A CDI spec has one kind, so they need a file of their own.
@@ -148,17 +148,18 @@ fn gpu_target(
     options: &GenerateOptions,
     spec_options: &Options,
     mig: Option<&Target>,
-) -> Result<Option<(Kind, Target)>, Failure> {
+) -> Result<Option<(Kind, Target)>> {
     if !options.whole_gpus {
         return Ok(None);
     }
-    let mig =
-        mig.ok_or_else(|| usage("--gpus writes a second file: it does not go with --output -"))?;
+    let mig = mig.ok_or_else(|| {
+        Error::usage("", "--gpus writes a second file").because("it does not go with --output -")
+    })?;
     let kind = spec_options.gpu_kind();
     if kind == spec_options.kind {
-        let message =
-            format!("--gpus: {kind} is the kind of the slices too; choose another --kind");
-        return Err(usage(message));
+        return Err(Error::usage("", "--gpus")
+            .because(format!("{kind} is the kind of the slices too"))
+            .cure("choose another --kind"));
     }
     let target = mig.beside(&kind)?;
     Ok(Some((kind, target)))
@@ -168,10 +169,10 @@ fn gpu_target(
 ///
 /// # Errors
 /// When the output is standard output, or is no file that engines would read.
-pub fn spec_targets(options: &GenerateOptions, operation: &str) -> Result<SpecTargets, Failure> {
+pub fn spec_targets(options: &GenerateOptions, operation: &str) -> Result<SpecTargets> {
     let kind = &options.devices.spec.kind;
     let file = target(options, kind)?
-        .ok_or_else(|| usage(format!("{operation}: it does not go with --output -")))?;
+        .ok_or_else(|| Error::usage(operation, "").because("it does not go with --output -"))?;
     let gpus = match options.whole_gpus {
         false => None,
         true => {
@@ -183,12 +184,12 @@ pub fn spec_targets(options: &GenerateOptions, operation: &str) -> Result<SpecTa
 }
 
 /// File of a kind; `None` is standard output.
-pub(super) fn target(options: &GenerateOptions, kind: &Kind) -> Result<Option<Target>, Failure> {
+pub(super) fn target(options: &GenerateOptions, kind: &Kind) -> Result<Option<Target>> {
     let format = options.format;
     let path = match &options.output {
         Output::Stdout => return Ok(None),
         Output::File(path) => path.clone(),
-        Output::SpecDir => {
+        Output::TrustedDir => {
             let file = format!("{}.{}", kind.file_stem(), format.suffix());
             options.spec_dirs.last().map_or_else(PathBuf::new, |dir| dir.join(file))
         }
@@ -200,6 +201,6 @@ pub(super) fn target(options: &GenerateOptions, kind: &Kind) -> Result<Option<Ta
 ///
 /// # Errors
 /// When serde cannot write it, which no spec that was built here brings about.
-pub fn text_of(spec: &Spec, format: Format) -> Result<String, Failure> {
-    to_text(spec, format).map_err(|e| Failure::new(Exit::Failed, format!("write the spec: {e}")))
+pub fn text_of(spec: &Spec, format: Format) -> Result<String> {
+    to_text(spec, format).map_err(|e| Error::failed("write", "the spec").because(e))
 }

@@ -2,10 +2,10 @@
 //! asked for: from a process of ours that keeps NVML open and does nothing else, so that watch itself holds
 //! nothing and survives it.
 
-use crate::{Failure, child, listen::ListenRequest, node_source::NodeRoots};
+use crate::{Result, child, listen::ListenRequest, node_source::NodeRoots};
 use mig_cdi_sys::{
-    Listener,
-    nvml::{Heard, Share, Xid},
+    ChildLines,
+    nvml::{DriverEvent, EventCoverage, Xid},
     own_image,
 };
 use serde::{Deserialize, Serialize};
@@ -31,12 +31,12 @@ pub enum Hearing {
     All,
 }
 
-impl From<Share> for Hearing {
-    fn from(share: Share) -> Hearing {
+impl From<EventCoverage> for Hearing {
+    fn from(share: EventCoverage) -> Hearing {
         match share {
-            Share::None => Hearing::Nobody,
-            Share::Some => Hearing::Some,
-            Share::All => Hearing::All,
+            EventCoverage::None => Hearing::Nobody,
+            EventCoverage::Some => Hearing::Some,
+            EventCoverage::All => Hearing::All,
         }
     }
 }
@@ -76,12 +76,12 @@ pub(crate) struct Ear {
     roots: Option<NodeRoots>,
     /// The GPUs that may be listened to, and how they are: with others there is something else to listen to.
     gpus: BTreeSet<String>,
-    listener: Option<Listener>,
+    listener: Option<ChildLines>,
     hearing: Hearing,
     /// Of which GPUs errors are heard.
     errors: Hearing,
     /// Some GPUs are left alone for now.
-    spares: bool,
+    skips_gpus: bool,
     /// When to try again; never, when there is nothing to listen to.
     retry: Option<Instant>,
     failures: u32,
@@ -93,53 +93,55 @@ pub(crate) struct Ear {
 
 /// A line of the process that listens.
 #[must_use]
-pub(crate) fn line(heard: &Heard) -> String {
+pub(crate) fn line(heard: &DriverEvent) -> String {
     match heard {
-        Heard::Nothing { spares } => format!("nothing{}", sparing(*spares)),
-        Heard::Listening { changes, errors, spares } => {
-            format!("listening {} {}{}", word(*changes), word(*errors), sparing(*spares))
+        DriverEvent::NoEvents { skips_gpus } => format!("nothing{}", sparing(*skips_gpus)),
+        DriverEvent::Listening { changes, errors, skips_gpus } => {
+            format!("listening {} {}{}", word(*changes), word(*errors), sparing(*skips_gpus))
         }
-        Heard::Change => "change".to_owned(),
-        Heard::Xid(Xid { gpu, gi, ci, xid }) => {
+        DriverEvent::MigConfigChange => "change".to_owned(),
+        DriverEvent::Xid(Xid { gpu, gi, ci, xid }) => {
             let id = |id: &Option<u32>| id.map_or("-".to_owned(), |id| id.to_string());
             format!("xid {xid} {gpu} {} {}", id(gi), id(ci))
         }
-        Heard::Pending => "pending".to_owned(),
+        DriverEvent::MigModePending => "pending".to_owned(),
     }
 }
 
-fn sparing(spares: bool) -> &'static str {
-    if spares { " sparing" } else { "" }
+fn sparing(skips_gpus: bool) -> &'static str {
+    if skips_gpus { " sparing" } else { "" }
 }
 
-fn word(share: Share) -> &'static str {
+fn word(share: EventCoverage) -> &'static str {
     match share {
-        Share::None => "nobody",
-        Share::Some => "some",
-        Share::All => "all",
+        EventCoverage::None => "nobody",
+        EventCoverage::Some => "some",
+        EventCoverage::All => "all",
     }
 }
 
 /// The other way. `None` for what no such process says.
-fn parse(line: &str) -> Option<Heard> {
+fn parse(line: &str) -> Option<DriverEvent> {
     let words: Vec<&str> = line.split(' ').collect();
     let share = |word: &str| {
-        [Share::None, Share::Some, Share::All].into_iter().find(|s| self::word(*s) == word)
+        [EventCoverage::None, EventCoverage::Some, EventCoverage::All]
+            .into_iter()
+            .find(|s| self::word(*s) == word)
     };
     let id = |word: &str| match word {
         "-" => Some(None),
         id => id.parse().ok().map(Some),
     };
     Some(match *words.as_slice() {
-        ["nothing", ref rest @ ..] => Heard::Nothing { spares: *rest == ["sparing"] },
-        ["change"] => Heard::Change,
-        ["pending"] => Heard::Pending,
-        ["listening", changes, errors, ref rest @ ..] => Heard::Listening {
+        ["nothing", ref rest @ ..] => DriverEvent::NoEvents { skips_gpus: *rest == ["sparing"] },
+        ["change"] => DriverEvent::MigConfigChange,
+        ["pending"] => DriverEvent::MigModePending,
+        ["listening", changes, errors, ref rest @ ..] => DriverEvent::Listening {
             changes: share(changes)?,
             errors: share(errors)?,
-            spares: *rest == ["sparing"],
+            skips_gpus: *rest == ["sparing"],
         },
-        ["xid", xid, gpu, gi, ci] => Heard::Xid(Xid {
+        ["xid", xid, gpu, gi, ci] => DriverEvent::Xid(Xid {
             gpu: gpu.to_owned(),
             gi: id(gi)?,
             ci: id(ci)?,
@@ -161,7 +163,7 @@ impl Ear {
             listener: None,
             hearing: Hearing::Nobody,
             errors: Hearing::Nobody,
-            spares: false,
+            skips_gpus: false,
             retry: None,
             failures: 0,
             nothing: false,
@@ -182,12 +184,12 @@ impl Ear {
 
     /// The process that listens.
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.listener.as_ref().map(Listener::pid)
+        self.listener.as_ref().map(ChildLines::pid)
     }
 
     /// Listens to these GPUs from now on, when that is wanted. Those that were left alone may be ready.
     pub(crate) fn tend(&mut self, wanted: Wanted, gpus: &BTreeSet<String>, roots: &NodeRoots) {
-        if (wanted, gpus, self.spares) == (self.wanted, &self.gpus, false) {
+        if (wanted, gpus, self.skips_gpus) == (self.wanted, &self.gpus, false) {
             return;
         }
         self.stop();
@@ -219,22 +221,24 @@ impl Ear {
 
     /// What to wait for.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.listener.as_ref().map(Listener::fd)
+        self.listener.as_ref().map(ChildLines::fd)
     }
 
     /// What has been said since the last time.
     pub(crate) fn hear(&mut self, now: Instant) -> News {
         let mut news = News::default();
         let Some(listener) = &mut self.listener else { return news };
-        let (lines, lives) = listener.hear();
+        let (lines, lives) = listener.read_lines();
         for said in lines {
             match parse(&said) {
-                Some(Heard::Change) => news.changes += 1,
-                Some(Heard::Xid(xid)) => news.xids.push(xid),
-                Some(Heard::Nothing { spares }) => (self.nothing, self.spares) = (true, spares),
-                Some(Heard::Pending) => self.pending = true,
-                Some(Heard::Listening { changes, errors, spares }) => {
-                    self.spares = spares;
+                Some(DriverEvent::MigConfigChange) => news.changes += 1,
+                Some(DriverEvent::Xid(xid)) => news.xids.push(xid),
+                Some(DriverEvent::NoEvents { skips_gpus }) => {
+                    (self.nothing, self.skips_gpus) = (true, skips_gpus);
+                }
+                Some(DriverEvent::MigModePending) => self.pending = true,
+                Some(DriverEvent::Listening { changes, errors, skips_gpus }) => {
+                    self.skips_gpus = skips_gpus;
                     self.listens(changes, errors, &mut news);
                 }
                 None => said.strip_prefix(FAILED).unwrap_or_default().clone_into(&mut self.why),
@@ -266,7 +270,7 @@ impl Ear {
         news
     }
 
-    fn listens(&mut self, changes: Share, errors: Share, news: &mut News) {
+    fn listens(&mut self, changes: EventCoverage, errors: EventCoverage, news: &mut News) {
         (self.hearing, self.errors, self.failures) = (changes.into(), errors.into(), 0);
         let of = |what, hearing| match hearing {
             Hearing::Nobody => None,
@@ -288,9 +292,9 @@ impl Ear {
 }
 
 /// Starts this program once more, to listen.
-fn start(request: ListenRequest) -> Result<Listener, Failure> {
+fn start(request: ListenRequest) -> Result<ChildLines> {
     let args = child::args(child::LISTEN, &request)?;
-    Ok(Listener::start(&own_image()?, &args)?)
+    Ok(ChildLines::start(&own_image()?, &args)?)
 }
 
 #[cfg(test)]
@@ -299,15 +303,20 @@ mod tests {
 
     #[test]
     fn every_line_is_understood() {
-        let shares = [Share::None, Share::Some, Share::All];
+        let shares = [EventCoverage::None, EventCoverage::Some, EventCoverage::All];
         let listening = shares.into_iter().flat_map(|changes| {
             shares.into_iter().flat_map(move |errors| {
-                [false, true].map(|spares| Heard::Listening { changes, errors, spares })
+                [false, true].map(|skips_gpus| DriverEvent::Listening {
+                    changes,
+                    errors,
+                    skips_gpus,
+                })
             })
         });
-        let xid = |gi, ci, xid| Heard::Xid(Xid { gpu: "GPU-0a-1".to_owned(), gi, ci, xid });
-        let nothing = [false, true].map(|spares| Heard::Nothing { spares });
-        let others = nothing.into_iter().chain([Heard::Change, Heard::Pending]);
+        let xid = |gi, ci, xid| DriverEvent::Xid(Xid { gpu: "GPU-0a-1".to_owned(), gi, ci, xid });
+        let nothing = [false, true].map(|skips_gpus| DriverEvent::NoEvents { skips_gpus });
+        let others =
+            nothing.into_iter().chain([DriverEvent::MigConfigChange, DriverEvent::MigModePending]);
         let xids = [xid(None, None, 79), xid(Some(0), None, 48), xid(Some(13), Some(7), u64::MAX)];
         for heard in listening.chain(others).chain(xids) {
             assert_eq!(parse(&line(&heard)), Some(heard));

@@ -5,7 +5,7 @@ use crate::{
     generate::EngineLookup,
     refresh::Mark,
 };
-use mig_cdi_sys::{Root, file_mark};
+use mig_cdi_sys::{FileStamp, Root};
 use std::path::Path;
 
 /// Versions of the engines, for as long as their programs stay the same files.
@@ -38,6 +38,6 @@ impl EngineCache {
 
 fn marks(root: &Path) -> Vec<Mark> {
     let Ok(root) = Root::open(root) else { return Vec::new() };
-    let mark = |program: String| file_mark(&root.resolve(&program).ok()?);
+    let mark = |program: String| FileStamp::of(&root.resolve(&program).ok()?);
     program_paths().map(mark).collect()
 }

@@ -1,7 +1,7 @@
 //! What has changed by another hand than ours.
 
 use crate::{generate::SpecTargets, refresh::Mark};
-use mig_cdi_sys::file_mark;
+use mig_cdi_sys::FileStamp;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -16,7 +16,7 @@ pub(crate) fn below(root: &Path, path: &str) -> PathBuf {
 pub(crate) fn is_foreign_node(name: &Path, path: &Path, own: &BTreeMap<PathBuf, Mark>) -> bool {
     let is_driver_s =
         name.to_str().is_some_and(|name| name.starts_with("nvidia") && !name.contains("/."));
-    is_driver_s && own.get(path) != Some(&file_mark(path))
+    is_driver_s && own.get(path) != Some(&FileStamp::of(path))
 }
 
 /// A spec of ours that is as we left it, and what is on the way to become a file, are of no interest.
@@ -24,7 +24,7 @@ pub(crate) fn is_foreign(path: &Path, targets: &SpecTargets, own: &[Mark]) -> bo
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let ours = targets.iter().position(|target| path == target.file.path());
     match ours {
-        Some(index) => own.get(index) != Some(&file_mark(path)),
+        Some(index) => own.get(index) != Some(&FileStamp::of(path)),
         None => !name.starts_with('.') && !name.ends_with(".params"),
     }
 }

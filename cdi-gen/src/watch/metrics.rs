@@ -1,8 +1,8 @@
 //! Figures for Prometheus, in its text format, for the textfile collector of its node exporter.
 
 use super::status::{State, Status};
-use crate::{Exit, Failure};
-use mig_cdi_sys::SpecDir;
+use crate::{Error, Result};
+use mig_cdi_sys::TrustedDir;
 use std::{fmt::Write, path::Path};
 
 /// The text.
@@ -55,13 +55,12 @@ pub(crate) fn text(status: &Status) -> String {
 }
 
 /// Puts them into a file, whole.
-pub(crate) fn write(status: &Status, path: &Path) -> Result<(), Failure> {
+pub(crate) fn write(status: &Status, path: &Path) -> Result<()> {
     let name = path.file_name().and_then(|name| name.to_str());
     let (Some(dir), Some(name)) = (path.parent(), name) else {
-        let message = format!("write {}: not the name of a file", path.display());
-        return Err(Failure::new(Exit::Usage, message));
+        return Err(Error::usage("write", path.display()).because("not the name of a file"));
     };
     let dir = if dir == Path::new("") { Path::new(".") } else { dir };
-    SpecDir::open_or_make(dir)?.replace(name, text(status).as_bytes())?;
+    TrustedDir::open_or_make(dir)?.replace(name, text(status).as_bytes())?;
     Ok(())
 }

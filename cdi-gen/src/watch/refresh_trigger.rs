@@ -2,7 +2,7 @@
 //! or it is time.
 
 use super::driver_events::{Ear, Hearing};
-use mig_cdi_sys::{Events, Fingerprint, Manager, Result, Root, Woken, nvml::Xid};
+use mig_cdi_sys::{Events, Fingerprint, Result, Root, SdNotify, Wakeup, nvml::Xid};
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
@@ -119,7 +119,7 @@ impl RefreshTrigger {
         &mut self,
         seen: &Fingerprint,
         proc: &Root,
-        manager: &Manager,
+        manager: &SdNotify,
         is_foreign: impl Fn(&Path) -> bool,
     ) -> Result<Due> {
         let mut now = Instant::now();
@@ -136,7 +136,7 @@ impl RefreshTrigger {
             let woken = self.events.wait(limit, self.ear.fd())?;
             self.wakeups += 1;
             now = Instant::now();
-            let Woken { stop, reload, also, files } = woken;
+            let Wakeup { stop, reload, also, files } = woken;
             if stop {
                 return Ok(Due::Stop);
             }
@@ -197,14 +197,14 @@ impl RefreshTrigger {
     fn look(&self, seen: &Fingerprint, proc: &Root, now: Instant, told: bool) -> bool {
         let is_told = told || self.alert.is_some() || self.ear.hearing() == Some(Hearing::All);
         match is_told || self.wakeups.is_multiple_of(THOROUGH) || self.is_restless(now) {
-            true => seen.holds(proc),
-            false => seen.holds_at_a_glance(),
+            true => seen.is_unchanged(proc),
+            false => seen.is_unchanged_quick(),
         }
     }
 
-    fn tell_alive(&mut self, manager: &Manager, now: Instant) {
+    fn tell_alive(&mut self, manager: &SdNotify, now: Instant) {
         if manager.watchdog().is_some_and(|every| now.duration_since(self.told) >= every) {
-            manager.tell("WATCHDOG=1\n");
+            manager.notify("WATCHDOG=1\n");
             self.told = now;
         }
     }
@@ -216,7 +216,7 @@ pub(crate) fn settled(proc: &Root) -> Fingerprint {
     let mut seen = Fingerprint::take(proc);
     while begin.elapsed() < PATIENCE {
         std::thread::sleep(CALM);
-        if seen.holds(proc) {
+        if seen.is_unchanged(proc) {
             break;
         }
         seen = Fingerprint::take(proc);

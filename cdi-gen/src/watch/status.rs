@@ -2,10 +2,10 @@
 
 use super::driver_events::Hearing;
 use crate::{
-    Exit, Failure,
+    Error, Result,
     refresh::{Mark, RefreshReport},
 };
-use mig_cdi_sys::{SpecDir, read_regular};
+use mig_cdi_sys::{TrustedDir, read_regular};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -154,15 +154,15 @@ impl Status {
     }
 
     /// Leaves it for others to read.
-    pub fn write(&self, dir: &Path) -> Result<(), Failure> {
+    pub fn write(&self, dir: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)
-            .map_err(|e| Failure::new(Exit::Failed, format!("write the status: {e}")))?;
-        SpecDir::open_or_make(dir)?.replace(NAME, (text + "\n").as_bytes())?;
+            .map_err(|e| Error::failed("write", "the status").because(e))?;
+        TrustedDir::open_or_make(dir)?.replace(NAME, (text + "\n").as_bytes())?;
         Ok(())
     }
 
     /// What the last watch said, if there was one.
-    pub fn read(dir: &Path) -> Result<Option<Status>, Failure> {
+    pub fn read(dir: &Path) -> Result<Option<Status>> {
         let path = dir.join(NAME);
         let bytes = match read_regular(&path, LIMIT) {
             Ok(bytes) => bytes,
@@ -170,8 +170,7 @@ impl Status {
             Err(error) => return Err(error.into()),
         };
         serde_json::from_slice(&bytes).map(Some).map_err(|e| {
-            let message = format!("read {}: {e}; start mig-cdi watch again", path.display());
-            Failure::new(Exit::Failed, message)
+            Error::failed("read", path.display()).because(e).cure("start mig-cdi watch again")
         })
     }
 }

@@ -3,7 +3,7 @@
 use super::Done;
 use crate::console::Console;
 use mig_cdi_gen::{
-    Exit, Failure, NodeSource,
+    Error, Exit, NodeSource,
     generate::{GenerateOptions, Generator, PlannedSpec, text_of},
     spec::Format,
     spec_file::SpecFile,
@@ -13,7 +13,7 @@ pub(super) fn run(
     node: &NodeSource,
     options: &GenerateOptions,
     console: &Console,
-) -> Result<Done, Failure> {
+) -> Result<Done, Error> {
     let plan = Generator::new(node, options, console).plan()?;
     let mut differences = Vec::new();
     for planned in plan.specs() {
@@ -28,11 +28,11 @@ pub(super) fn run(
 }
 
 /// Every difference of one file, as a line.
-fn check(planned: &PlannedSpec) -> Result<Vec<String>, Failure> {
+fn check(planned: &PlannedSpec) -> Result<Vec<String>, Error> {
     let target = planned
         .target
         .as_ref()
-        .ok_or_else(|| Failure::new(Exit::Usage, "check reads a file: --output - names none"))?;
+        .ok_or_else(|| Error::usage("", "check reads a file").because("--output - names none"))?;
     let path = target.path();
     let path = path.display();
     let truth = planned.built.spec.as_ref().map(|spec| text_of(spec, Format::Json)).transpose()?;

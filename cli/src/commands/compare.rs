@@ -3,7 +3,7 @@
 use super::{Done, exit, json};
 use crate::{cli::CompareArgs, console::Console, table::table};
 use mig_cdi_gen::{
-    Exit, Failure, NodeSource,
+    Error, NodeSource,
     discover::class_of,
     generate::{DeviceBuilder, DeviceOptions, text_of},
     spec::{Content, Format},
@@ -21,10 +21,10 @@ pub(super) fn run(
     options: &DeviceOptions,
     args: &CompareArgs,
     console: &Console,
-) -> Result<Done, Failure> {
+) -> Result<Done, Error> {
     let shown = args.file.display();
     let theirs = SpecFile::parse(&read_named(&args.file, LIMIT)?).ok_or_else(|| {
-        Failure::new(Exit::Failed, format!("read {shown}: it is no cdi spec in json or yaml"))
+        Error::failed("read", &shown).because("it is no cdi spec in json or yaml")
     })?;
     let devices = DeviceBuilder::new(node, options, console);
     let options = devices.options()?;
@@ -35,7 +35,7 @@ pub(super) fn run(
     let built = devices.build(topology, &files, Content::Mig, &options)?;
     let ours = built.spec.as_ref().map(|spec| text_of(spec, Format::Json)).transpose()?;
     let ours = ours.and_then(|text| SpecFile::parse(text.as_bytes())).ok_or_else(|| {
-        Failure::new(Exit::Failed, format!("compare {shown}: there is no mig device on this node"))
+        Error::failed("compare", &shown).because("there is no mig device on this node")
     })?;
     let rows = rows(&ours, &theirs);
     let complete = discovery.problems.is_empty() && built.problems.is_empty();

@@ -9,10 +9,10 @@ use crate::{
     },
     console::Console,
 };
-use mig_cdi_args::{installed_beside, usage};
+use mig_cdi_args::installed_beside;
 use mig_cdi_config::Settings;
 use mig_cdi_gen::{
-    Exit, Failure, MessageSink,
+    Error, Exit, MessageSink,
     engines::{self, InstalledEngine, PROGRAM_DIRS},
 };
 use mig_cdi_sys::{ConfigFile, Root, is_root};
@@ -21,7 +21,7 @@ pub(super) fn run(
     args: &ConfigureArgs,
     settings: &Settings,
     console: &Console,
-) -> Result<Done, Failure> {
+) -> Result<Done, Error> {
     let name = check(args)?;
     if args.quadlet {
         let stdout = mig_cdi_config::engines::QUADLET.to_owned();
@@ -69,14 +69,16 @@ pub(super) fn run(
 }
 
 /// What goes with which engine.
-fn check(args: &ConfigureArgs) -> Result<&'static str, Failure> {
+fn check(args: &ConfigureArgs) -> Result<&'static str, Error> {
     let name = match args.engine {
         Engine::Podman => "podman",
         Engine::Containerd => "containerd",
         Engine::Crio => "crio",
         Engine::Docker => "docker",
     };
-    let no = |flag: &str, why: &str| Err(usage(format!("configure {name}: {flag}: {why}")));
+    let no = |flag: &str, why: &str| {
+        Err(Error::usage("configure", name).because(format!("{flag}: {why}")))
+    };
     match args.engine {
         Engine::Containerd | Engine::Crio if args.rootless => {
             no("--rootless", "podman and docker alone are run by users")
@@ -95,17 +97,21 @@ fn check(args: &ConfigureArgs) -> Result<&'static str, Failure> {
 }
 
 /// Where the user who runs this has files.
-fn home() -> Result<UserDirs, Failure> {
+fn home() -> Result<UserDirs, Error> {
     if is_root() && std::env::var_os("SUDO_USER").is_some() {
-        let message =
-            "--rootless is of the user who runs this, and sudo makes that root: run it without";
-        return Err(usage(message.to_owned()));
+        return Err(Error::usage(
+            "",
+            "--rootless is of the user who runs this, and sudo makes that root",
+        )
+        .because("run it without"));
     }
     let set = |name| std::env::var(name).ok().filter(|dir| dir.starts_with('/'));
     let dir = |name, below: &str| {
         let home = || set("HOME").map(|home| format!("{}/{below}", home.trim_end_matches('/')));
         set(name).or_else(home).ok_or_else(|| {
-            usage(format!("--rootless: neither {name} nor HOME names a directory; set HOME"))
+            Error::usage("", "--rootless")
+                .because(format!("neither {name} nor HOME names a directory"))
+                .cure("set HOME")
         })
     };
     Ok(UserDirs {
@@ -120,14 +126,13 @@ fn engine(
     host: &Root,
     name: &'static str,
     args: &ConfigureArgs,
-) -> Result<InstalledEngine, Failure> {
-    let said = args.engine_version.and_then(|release| InstalledEngine::named(name, Some(release)));
-    let engine = said.or_else(|| engines::find_engine(host, name)).ok_or_else(|| {
-        let message = format!(
-            "configure {name}: it is in none of {}; install it, or say its release with --engine-version",
-            PROGRAM_DIRS.join(", ")
-        );
-        Failure::new(Exit::Failed, message)
+) -> Result<InstalledEngine, Error> {
+    let listed =
+        args.engine_version.and_then(|version| InstalledEngine::named(name, Some(version)));
+    let engine = listed.or_else(|| engines::find_engine(host, name)).ok_or_else(|| {
+        Error::failed("configure", name)
+            .because(format!("it is in none of {}", PROGRAM_DIRS.join(", ")))
+            .cure("install it, or say its release with --engine-version")
     })?;
     if let Err(reason) = &engine.version {
         console.warn(&format!(
@@ -138,13 +143,14 @@ fn engine(
     Ok(engine)
 }
 
-fn program(wanted: bool, name: &str, flag: &str) -> Result<Option<String>, Failure> {
+fn program(wanted: bool, name: &str, flag: &str) -> Result<Option<String>, Error> {
     if !wanted {
         return Ok(None);
     }
     let path = installed_beside(name, flag)?;
     match path.contains(|c: char| c == '"' || c == '\\' || c.is_control()) {
-        true => Err(usage(format!("{flag}: {path:?} is no path for a file of configuration"))),
+        true => Err(Error::usage("", flag)
+            .because(format!("{path:?} is no path for a file of configuration"))),
         false => Ok(Some(path)),
     }
 }
@@ -154,7 +160,7 @@ fn say_restart(
     console: &Console,
     plan: &ConfigPlan,
     request: &ConfigureRequest<'_>,
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     let (Some(daemon), Some(restart)) = (plan.daemon, plan.restart) else {
         console.status("each start of a container reads it: nothing is to be restarted");
         return Ok(());
@@ -183,7 +189,7 @@ fn undo(
     name: &str,
     path: &str,
     dry_run: bool,
-) -> Result<Done, Failure> {
+) -> Result<Done, Error> {
     let writes = !dry_run && !Record::read(host, path)?.files.is_empty();
     let _lock = writes.then(|| lock(host, path)).transpose()?;
     let record = Record::read(host, path)?;

@@ -7,15 +7,15 @@ use crate::{
     doctor::{NodeFacts, Severity, Verdict, examine, explain},
 };
 use mig_cdi_args::SpecArgs;
-use mig_cdi_gen::{Exit, Failure, MessageSink, generate::DeviceBuilder};
+use mig_cdi_gen::{Error, Exit, MessageSink, generate::DeviceBuilder};
 use mig_cdi_sys::Root;
 
 pub(super) fn run(
     resolver: &Resolver<'_>,
     args: &DoctorArgs,
-    broken_settings: Option<Failure>,
+    broken_settings: Option<Error>,
     console: &Console,
-) -> Result<Done, Failure> {
+) -> Result<Done, Error> {
     let machine = resolver.node.machine()?;
     let host = Root::open(&args.host_root)?;
     let devices = resolver.devices(&SpecArgs::default())?;

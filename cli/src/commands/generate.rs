@@ -3,7 +3,7 @@
 use super::{Done, exit};
 use crate::console::Console;
 use mig_cdi_gen::{
-    Exit, Failure, NodeSource,
+    Error, Exit, NodeSource,
     generate::{GenerateOptions, Generated, Generator, OnConflict},
 };
 
@@ -12,7 +12,7 @@ pub(super) fn run(
     options: &GenerateOptions,
     remove: bool,
     console: &Console,
-) -> Result<Done, Failure> {
+) -> Result<Done, Error> {
     let generator = Generator::new(node, options, console);
     if remove {
         generator.remove()?;

@@ -8,14 +8,14 @@ use crate::{
     table::{gib, or_dash, table},
 };
 use mig_cdi_gen::{
-    Failure, NodeSource,
+    Error, NodeSource,
     discover::{Discovery, Source},
     spec::handy_name,
 };
 use mig_cdi_model::{Gpu, MigDevice, MigMode, Topology};
 use serde::Serialize;
 
-pub(super) fn run(node: &NodeSource, args: &ListArgs, console: &Console) -> Result<Done, Failure> {
+pub(super) fn run(node: &NodeSource, args: &ListArgs, console: &Console) -> Result<Done, Error> {
     let machine = node.machine()?;
     let discovery = node.discover(machine.as_ref(), console)?;
     let exit = exit(discovery.problems.is_empty());
@@ -34,7 +34,7 @@ struct NodeListing<'a> {
     problems: Vec<String>,
 }
 
-fn list_json(discovery: &Discovery) -> Result<String, Failure> {
+fn list_json(discovery: &Discovery) -> Result<String, Error> {
     let problems = discovery.problems.iter().map(ToString::to_string).collect();
     json(&NodeListing { topology: &discovery.topology, problems })
 }

@@ -3,11 +3,11 @@
 use super::{Done, json};
 use crate::{cli::NodesArgs, console::Console};
 use mig_cdi_gen::{
-    Failure, MessageSink, NodeSource,
+    Error, MessageSink, NodeSource,
     device_nodes::{self, NodesMode},
 };
 
-pub(super) fn run(node: &NodeSource, args: &NodesArgs, console: &Console) -> Result<Done, Failure> {
+pub(super) fn run(node: &NodeSource, args: &NodesArgs, console: &Console) -> Result<Done, Error> {
     let mode = NodesMode { prune: args.prune, dry_run: args.dry_run };
     let changes = device_nodes::apply(node, mode, console)?;
     if changes.changes.is_empty() && changes.problems.is_empty() {

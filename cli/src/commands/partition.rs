@@ -13,23 +13,23 @@ pub(super) use plan::{assert, plan};
 pub(super) use profiles::profiles;
 
 use crate::{
-    cli::{HoldersArgs, WishArgs},
+    cli::{HoldersArgs, LayoutArgs},
     console::Console,
 };
-use mig_cdi_args::usage;
-use mig_cdi_gen::{Exit, Failure, MessageSink};
+use mig_cdi_gen::{Error, MessageSink};
 use mig_cdi_partition::{Goal, LayoutFile, run::HolderOptions};
-use mig_cdi_sys::{Error, SpecDir};
+use mig_cdi_sys::TrustedDir;
 use std::path::Path;
 
 /// The goal that a command line names.
-fn goal(args: &WishArgs) -> Result<Goal, Failure> {
+fn goal(args: &LayoutArgs) -> Result<Goal, Error> {
     match (&args.file, &args.layout) {
         (Some(file), Some(name)) => {
             Ok(Goal::File(LayoutFile { path: file.clone(), layout: name.clone() }))
         }
         (None, Some(_)) if !args.gpus.is_empty() => {
-            Err(usage("--layout names a layout of a file: give it with --file"))
+            Err(Error::usage("", "--layout names a layout of a file")
+                .because("give it with --file"))
         }
         _ => Ok(Goal::Assignments(args.gpus.clone())),
     }
@@ -48,19 +48,16 @@ fn write(
     console: &Console,
     file: &Path,
     text: &str,
-    open: fn(&Path) -> mig_cdi_sys::Result<SpecDir>,
-) -> Result<(), Failure> {
+    open: fn(&Path) -> mig_cdi_sys::Result<TrustedDir>,
+) -> Result<(), Error> {
     let path = mig_cdi_sys::absolute(file)?;
     let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
-        return Err(usage(format!("write {}: not the path of a file", path.display())));
+        return Err(Error::usage("write", path.display()).because("not the path of a file"));
     };
     let dir = open(dir).map_err(|error| match error {
-        Error::UnsafeDir { path, .. } => {
-            let path = path.display();
-            let message =
-                format!("write into {path}: others can; name a file where only root writes");
-            Failure::new(Exit::Refused, message)
-        }
+        mig_cdi_sys::Error::UnsafeDir { path, .. } => Error::refused("write into", path.display())
+            .because("others can")
+            .cure("name a file where only root writes"),
         error => error.into(),
     })?;
     dir.expect_file(name)?;

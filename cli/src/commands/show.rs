@@ -6,7 +6,7 @@ use crate::{
     table::{gib, table},
 };
 use mig_cdi_gen::{
-    Exit, Failure, NodeSource,
+    Error, NodeSource,
     discover::Source,
     generate::{DeviceBuilder, DeviceOptions},
     spec::{self, Built, Content, label},
@@ -21,7 +21,7 @@ pub(super) fn run(
     options: &DeviceOptions,
     wanted: &str,
     console: &Console,
-) -> Result<Done, Failure> {
+) -> Result<Done, Error> {
     let devices = DeviceBuilder::new(node, options, console);
     let mut options = devices.options()?;
     let mut content = Content::Mig;
@@ -33,8 +33,9 @@ pub(super) fn run(
             options.kind = options.gpu_kind();
             content = Content::Gpus;
             if !is(options.kind.clone()) {
-                let message = format!("show {wanted:?}: not of our kinds");
-                return Err(Failure::new(Exit::Failed, message));
+                return Err(
+                    Error::failed("show", format!("{wanted:?}")).because("not of our kinds")
+                );
             }
         }
     }
@@ -57,7 +58,7 @@ pub(super) fn run(
 }
 
 /// Names what could be meant. A GPU in MIG mode is asked for by its slices.
-fn unknown(topology: &Topology, built: &Built, content: Content, name: &str) -> Failure {
+fn unknown(topology: &Topology, built: &Built, content: Content, name: &str) -> Error {
     let called = |gpu: &&Gpu| {
         let index = gpu.index.map(|index| index.to_string());
         let uuid = gpu.uuid.as_ref().map(ToString::to_string);
@@ -82,7 +83,7 @@ fn unknown(topology: &Topology, built: &Built, content: Content, name: &str) -> 
         Some(gpu) => format!("{} is in mig mode, ask for one of its slices", gpu.label()),
         None => "no such device".to_owned(),
     };
-    Failure::new(Exit::Failed, format!("show {name:?}: {what}; {list}"))
+    Error::failed("show", format!("{name:?}")).because(what).cure(list)
 }
 
 /// The names of the entry, and the MIG devices that are in it.

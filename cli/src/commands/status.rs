@@ -3,7 +3,7 @@
 use super::Done;
 use crate::{cli::StatusArgs, console::Console};
 use mig_cdi_gen::{
-    Exit, Failure, MessageSink,
+    Error, Exit, MessageSink,
     watch::{
         Hearing,
         status::{State, Status, now},
@@ -12,14 +12,12 @@ use mig_cdi_gen::{
 use mig_cdi_sys::is_running;
 use std::fmt::Write;
 
-pub(super) fn run(args: &StatusArgs, console: &Console) -> Result<Done, Failure> {
+pub(super) fn run(args: &StatusArgs, console: &Console) -> Result<Done, Error> {
     let dir = &args.state.state_dir;
     let Some(status) = Status::read(dir)? else {
-        let message = format!(
-            "read {}: watch has not run; start mig-cdi.service, or run mig-cdi watch",
-            dir.join("status.json").display()
-        );
-        return Err(Failure::new(Exit::Failed, message));
+        return Err(Error::failed("read", dir.join("status.json").display())
+            .because("watch has not run")
+            .cure("start mig-cdi.service, or run mig-cdi watch"));
     };
     let runs = status.state != State::Stopped && is_running(status.pid);
     let stdout = match args.json {
@@ -37,8 +35,8 @@ pub(super) fn run(args: &StatusArgs, console: &Console) -> Result<Done, Failure>
     Ok(Done { stdout, exit })
 }
 
-fn json(status: &Status, runs: bool) -> Result<String, Failure> {
-    let fail = |e| Failure::new(Exit::Failed, format!("write json: {e}"));
+fn json(status: &Status, runs: bool) -> Result<String, Error> {
+    let fail = |e| Error::failed("write", "json").because(e);
     let mut value = serde_json::to_value(status).map_err(fail)?;
     value["running"] = runs.into();
     let text = serde_json::to_string_pretty(&value).map_err(fail)?;

@@ -3,19 +3,17 @@
 
 use super::Done;
 use crate::{cli::VerifyArgs, console::Console};
-use mig_cdi_gen::{Exit, Failure, NodeSource, spec};
+use mig_cdi_gen::{Error, ErrorKind, Exit, NodeSource, spec};
 use mig_cdi_model::{Claim, Topology};
 
-pub(super) fn run(
-    node: &NodeSource,
-    args: &VerifyArgs,
-    console: &Console,
-) -> Result<Done, Failure> {
+pub(super) fn run(node: &NodeSource, args: &VerifyArgs, console: &Console) -> Result<Done, Error> {
     let machine = node.machine()?;
     let discovery = node.discover(machine.as_ref(), console)?;
     match args.claims.iter().find_map(|claim| difference(claim, &discovery.topology)) {
         None => Ok(Done { stdout: String::new(), exit: Exit::Success }),
-        Some(line) => Err(Failure::new(Exit::Stale, format!("{line}; run mig-cdi generate"))),
+        Some(cause) => {
+            Err(Error::of(ErrorKind::Stale, "", "").because(cause).cure("run mig-cdi generate"))
+        }
     }
 }
 

@@ -100,7 +100,7 @@ pub(super) fn mig(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let mode = |on: bool| if on { "on" } else { "off" };
     let verdict = |(index, gpu): (usize, &_)| {
         let label = format!("gpu {index}");
-        let gpu: &mig_cdi_sys::nvml::Gpu = match gpu {
+        let gpu: &mig_cdi_sys::nvml::NvmlGpu = match gpu {
             Ok(gpu) => gpu,
             Err(call) => return from_error(&label, &CheckError::Call(call)),
         };

@@ -34,7 +34,7 @@ pub(crate) struct NodeFacts<'a> {
     pub host: &'a Root,
     /// Root directory that paths in a spec refer to.
     pub spec_root: Root,
-    pub nvml: Result<nvml::Report, NvmlUnavailable>,
+    pub nvml: Result<nvml::NvmlSnapshot, NvmlUnavailable>,
     /// MIG devices that NVML and `/proc` agree on, or those of `/proc` where NVML is not available.
     pub discovery: Result<Discovery, Failure>,
     /// MIG devices of `/proc` alone: every instance that exists.

@@ -7,7 +7,7 @@ use super::{
 };
 use mig_cdi_gen::spec_file::{Edits, SpecFile};
 use mig_cdi_model::cdi::{Kind, Version};
-use mig_cdi_sys::{is_program, is_root};
+use mig_cdi_sys::{is_executable, is_root};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -276,7 +276,7 @@ pub(super) fn files(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         let is_missing = |source: &&str| matches!(facts.spec_root.identity(source), Ok(None));
         let mounts: BTreeSet<_> =
             spec.parts().flat_map(|(_, edits)| edits.sources()).filter(is_missing).collect();
-        let is_broken = |program: &&str| !is_program(Path::new(program));
+        let is_broken = |program: &&str| !is_executable(Path::new(program));
         let programs: BTreeSet<_> =
             spec.parts().flat_map(|(_, edits)| edits.programs()).filter(is_broken).collect();
         for (what, paths) in [("mounts files", mounts), ("runs programs", programs)] {

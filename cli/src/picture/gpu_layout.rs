@@ -3,7 +3,7 @@
 use mig_cdi_gen::{discover::Source, spec::handy_name};
 use mig_cdi_model::{Gpu, MigDevice, Placement, Profile};
 use mig_cdi_partition::{holders::Holders, view::free};
-use mig_cdi_sys::nvml::{ComputeInstance, Division, GpuInstance, GpuProfile};
+use mig_cdi_sys::nvml::{GpuPartitioning, GpuProfile, NvmlComputeInstance, NvmlGpuInstance};
 
 /// Highest number of slices that is drawn. No GPU has more than 8, and a wider picture would not be readable.
 const MAX_SLICES: u32 = 64;
@@ -160,7 +160,7 @@ impl GpuLayout {
     /// # Errors
     /// When the numbers of the driver contradict each other.
     pub(crate) fn new(
-        gpu: &Division,
+        gpu: &GpuPartitioning,
         known: Option<&Gpu>,
         holders: &Holders,
     ) -> Result<GpuLayout, LayoutError> {
@@ -212,14 +212,18 @@ impl GpuLayout {
 
 /// Values of which a layout is made.
 struct LayoutSource<'a> {
-    gpu: &'a Division,
+    gpu: &'a GpuPartitioning,
     known: Option<&'a Gpu>,
     holders: &'a Holders,
 }
 
 impl LayoutSource<'_> {
-    fn instance(&self, instance: &GpuInstance, key: String) -> Result<InstanceView, LayoutError> {
-        let GpuInstance { id, profile, placement, compute_profiles, compute } = instance;
+    fn instance(
+        &self,
+        instance: &NvmlGpuInstance,
+        key: String,
+    ) -> Result<InstanceView, LayoutError> {
+        let NvmlGpuInstance { id, profile, placement, compute_profiles, compute } = instance;
         let row = self.gpu.profiles.iter().find(|row| row.id == *profile);
         // The list of profiles may lack that of an instance; the largest compute instance is as large as the GPU
         // instance.
@@ -232,7 +236,7 @@ impl LayoutSource<'_> {
             .map_err(|contradiction| LayoutError { scope, contradiction })?;
         let is_whole = matches!(tiles[..], [Tile { occupant: Some(_), .. }]);
         let mut number = 0;
-        let mut device = |ci: &ComputeInstance| {
+        let mut device = |ci: &NvmlComputeInstance| {
             number += 1;
             DrawnDevice {
                 key: if is_whole { key.clone() } else { format!("{key}{number}") },
@@ -258,7 +262,11 @@ impl LayoutSource<'_> {
 
 /// Returns the CDI name of a device. `None` when its placement is not the one that was discovered: the GPU was
 /// partitioned in between, and the ids may belong to other instances now.
-fn device_name(known: &Gpu, instance: &GpuInstance, compute: &ComputeInstance) -> Option<String> {
+fn device_name(
+    known: &Gpu,
+    instance: &NvmlGpuInstance,
+    compute: &NvmlComputeInstance,
+) -> Option<String> {
     let gi = known.gpu_instances.iter().find(|gi| gi.id.0 == instance.id)?;
     let ci = gi.compute_instances.iter().find(|ci| ci.id.0 == compute.id)?;
     if gi.placement != Some(instance.placement) || ci.placement != Some(compute.placement) {
@@ -304,7 +312,7 @@ fn tile(count: u32, placements: &[Placement]) -> Result<Vec<Tile>, Contradiction
     Ok(tiles)
 }
 
-fn free_profiles(gpu: &Division) -> Vec<FreeProfile> {
+fn free_profiles(gpu: &GpuPartitioning) -> Vec<FreeProfile> {
     let mut rows: Vec<_> = gpu.profiles.iter().collect();
     rows.sort_by_key(|row| std::cmp::Reverse((row.slices, row.memory_mib)));
     let free_profile = |row: &&GpuProfile| FreeProfile {

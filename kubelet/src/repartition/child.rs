@@ -1,7 +1,7 @@
-//! A step of a repartition, in a process of its own: NVML may hang or crash there, and the plugin kills it then.
+//! One step of partitioning, in a process of its own: NVML may hang or crash there, and the plugin then kills it.
 
 use mig_cdi_gen::{
-    Exit, Failure, MessageLevel, MessageSink, NodeRoots, NodeSource,
+    Error, ErrorKind, Exit, MessageLevel, MessageSink, NodeRoots, NodeSource, Result,
     child::{self, ChildOutput},
     discover::Source,
 };
@@ -9,7 +9,7 @@ use mig_cdi_partition::{
     Change, Goal, LayoutFile,
     run::{ChangeOptions, Partitioning},
 };
-use mig_cdi_sys::{Ran, run};
+use mig_cdi_sys::{ProgramOutput, run};
 use serde::{Deserialize, Serialize};
 use std::{
     path::Path,
@@ -20,23 +20,23 @@ use std::{
 /// Name of the hidden subcommand that [`run_child`] is the body of.
 const SUBCOMMAND: &str = "repartition";
 
-/// What a step does.
+/// Kind of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Step {
-    /// Ends a run that was interrupted.
+pub enum RepartitionStep {
+    /// Completes a change that was interrupted.
     Resume,
-    /// Finds out whether the layout is reached already.
+    /// Checks whether the layout is reached already.
     Plan,
-    /// Takes the GPUs to the layout.
+    /// Partitions the GPUs to the layout.
     Apply,
 }
 
 /// Instructions for one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepartitionRequest {
-    /// The step.
-    pub step: Step,
+    /// Kind of the step.
+    pub step: RepartitionStep,
     /// Desired layout.
     pub layout: LayoutFile,
     /// Roots of this machine.
@@ -50,25 +50,25 @@ pub struct RepartitionRequest {
 pub enum RepartitionReply {
     /// The step was taken.
     Done {
-        /// Whether the layout is reached, with nothing left to change.
+        /// True when the layout is reached, with nothing left to change.
         is_reached: bool,
     },
     /// The step could not be taken.
-    Failed(Failure),
+    Failed(Error),
 }
 
-/// Does what the parent's message asks: the body of the hidden subcommand `repartition`.
+/// Takes the step that the parent's message requests: the body of the hidden subcommand `repartition`.
 #[must_use]
 pub fn run_child(message: &str) -> ChildOutput {
     let reply = child::parse(message).and_then(|request: RepartitionRequest| take_step(request));
     let (reply, exit) = match reply {
         Ok(is_reached) => (RepartitionReply::Done { is_reached }, Exit::Success),
-        Err(failure) => (RepartitionReply::Failed(failure.clone()), failure.exit),
+        Err(error) => (RepartitionReply::Failed(error.clone()), error.kind.into()),
     };
     ChildOutput { stdout: child::line(&reply), exit }
 }
 
-fn take_step(request: RepartitionRequest) -> Result<bool, Failure> {
+fn take_step(request: RepartitionRequest) -> Result<bool> {
     let RepartitionRequest { step, layout, roots, options } = request;
     // Only NVML partitions GPUs, whatever the watch reads.
     let node = NodeSource { roots, source: Source::Nvml, simulated: None };
@@ -76,19 +76,19 @@ fn take_step(request: RepartitionRequest) -> Result<bool, Failure> {
     let partitioning = Partitioning { node: &node, messages: &errors };
     let goal = Goal::File(layout);
     let (is_reached, is_complete) = match step {
-        Step::Resume => {
+        RepartitionStep::Resume => {
             partitioning.resume(&options)?;
             (false, true)
         }
-        Step::Plan => {
+        RepartitionStep::Plan => {
             let (changes, gpus) = partitioning.plan(&goal, &options.holders)?;
             (!changes.is_empty() && changes.iter().all(Change::is_empty), gpus.lost == 0)
         }
-        Step::Apply => (true, partitioning.apply(&goal, &options)?.is_complete),
+        RepartitionStep::Apply => (true, partitioning.apply(&goal, &options)?.is_complete),
     };
     match is_complete {
         true => Ok(is_reached),
-        false => Err(Failure::new(Exit::Incomplete, errors.into_text())),
+        false => Err(Error::of(ErrorKind::Incomplete, "", "").because(errors.into_text())),
     }
 }
 
@@ -114,12 +114,9 @@ impl MessageSink for LastError {
 ///
 /// # Errors
 /// When the step could not be taken, or the child did not end within `limit` and was killed.
-pub fn call(
-    program: &Path,
-    request: &RepartitionRequest,
-    limit: Duration,
-) -> Result<bool, Failure> {
-    let Ran { code, stdout, .. } = run(program, &child::args(SUBCOMMAND, request)?, limit)?;
+pub fn call(program: &Path, request: &RepartitionRequest, limit: Duration) -> Result<bool> {
+    let ProgramOutput { code, stdout, .. } =
+        run(program, &child::args(SUBCOMMAND, request)?, limit)?;
     match serde_json::from_str(&stdout) {
         Ok(RepartitionReply::Done { is_reached }) => Ok(is_reached),
         Ok(RepartitionReply::Failed(failure)) => Err(failure),
@@ -128,7 +125,7 @@ pub fn call(
                 Some(code) => format!("mig-cdi-kubelet repartition ended with exit code {code}"),
                 None => "mig-cdi-kubelet repartition was ended by a signal".to_owned(),
             };
-            Err(Failure::new(Exit::Failed, message))
+            Err(Error::failed("", "").because(message))
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::cli::{ApplyArgs, ChangeArgs, RestoreArgs};
 use mig_cdi_args::GenerateArgs;
-use mig_cdi_gen::{Exit, Failure};
+use mig_cdi_gen::{Error, Exit};
 use mig_cdi_partition::{
     Goal,
     run::{Applied, ChangeOptions, Partitioning},
@@ -18,11 +18,11 @@ pub(in super::super) fn apply(
     partitioning: &Partitioning<'_>,
     resolver: &Resolver<'_>,
     args: &ApplyArgs,
-) -> Result<Done, Failure> {
+) -> Result<Done, Error> {
     let options = change_options(resolver, &args.change)?;
     match args.resume {
         true => resume(partitioning, &options),
-        false => reach(partitioning, &goal(&args.wish)?, &options),
+        false => reach(partitioning, &goal(&args.layout)?, &options),
     }
 }
 
@@ -30,12 +30,12 @@ pub(in super::super) fn restore(
     partitioning: &Partitioning<'_>,
     resolver: &Resolver<'_>,
     args: &RestoreArgs,
-) -> Result<Done, Failure> {
+) -> Result<Done, Error> {
     let options = change_options(resolver, &args.change)?;
     reach(partitioning, &Goal::Checkpoint(args.file.clone()), &options)
 }
 
-fn change_options(resolver: &Resolver<'_>, args: &ChangeArgs) -> Result<ChangeOptions, Failure> {
+fn change_options(resolver: &Resolver<'_>, args: &ChangeArgs) -> Result<ChangeOptions, Error> {
     let refresh = match args.no_refresh {
         true => None,
         false => Some(resolver.generate(&GenerateArgs::default())?),
@@ -52,12 +52,12 @@ fn reach(
     partitioning: &Partitioning<'_>,
     goal: &Goal,
     options: &ChangeOptions,
-) -> Result<Done, Failure> {
+) -> Result<Done, Error> {
     let Applied { changes, is_complete } = partitioning.apply(goal, options)?;
     Ok(Done { stdout: text(&changes), exit: exit(is_complete) })
 }
 
-fn resume(partitioning: &Partitioning<'_>, options: &ChangeOptions) -> Result<Done, Failure> {
+fn resume(partitioning: &Partitioning<'_>, options: &ChangeOptions) -> Result<Done, Error> {
     let message = match partitioning.resume(options)? {
         None => "nothing to resume: no apply was cut off".to_owned(),
         Some(gpus) => format!("{gpus} gpus are as they were wished"),

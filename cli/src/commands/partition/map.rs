@@ -9,12 +9,11 @@ use crate::{
     console::Console,
     picture::{GpuLayout, GpuState, GpuView, Picture, svg, text},
 };
-use mig_cdi_args::usage;
 use mig_cdi_config::layouts::GpuWord;
-use mig_cdi_gen::{Failure, discover::Source, spec::handy_name};
+use mig_cdi_gen::{Error, discover::Source, spec::handy_name};
 use mig_cdi_model::{Gpu, MigDevice, MigMode, PciAddress, Topology, cdi::Kind};
 use mig_cdi_partition::{Gpus, Holders, run::Partitioning};
-use mig_cdi_sys::{SpecDir, nvml::Division};
+use mig_cdi_sys::{TrustedDir, nvml::GpuPartitioning};
 use std::path::Path;
 
 pub(in super::super) fn map(
@@ -22,7 +21,7 @@ pub(in super::super) fn map(
     kind: &Kind,
     args: &MapArgs,
     console: &Console,
-) -> Result<Done, Failure> {
+) -> Result<Done, Error> {
     let node = partitioning.node;
     let machine = node.machine()?;
     let discovery = node.discover(machine.as_ref(), console)?;
@@ -47,7 +46,7 @@ pub(in super::super) fn map(
         None => text(&picture, console.style()),
         Some(file) if file == Path::new("-") => svg(&picture),
         Some(file) => {
-            write(console, file, &svg(&picture), SpecDir::open_shared)?;
+            write(console, file, &svg(&picture), TrustedDir::open_shared)?;
             String::new()
         }
     };
@@ -57,16 +56,17 @@ pub(in super::super) fn map(
 /// A GPU as it was discovered, and as it is divided: at least one of them is known.
 struct Found<'a> {
     gpu: Option<&'a Gpu>,
-    division: Option<&'a Division>,
+    division: Option<&'a GpuPartitioning>,
 }
 
-fn found<'a>(topology: &'a Topology, divisions: &'a [Division]) -> Vec<Found<'a>> {
+fn found<'a>(topology: &'a Topology, divisions: &'a [GpuPartitioning]) -> Vec<Found<'a>> {
     let of = |gpu: &'a Gpu| {
         let division = divisions.iter().find(|division| division.minor == gpu.minor.0);
         Found { gpu: Some(gpu), division }
     };
     let mut found: Vec<_> = topology.gpus.iter().map(of).collect();
-    let known = |division: &&Division| topology.gpus.iter().all(|g| g.minor.0 != division.minor);
+    let known =
+        |division: &&GpuPartitioning| topology.gpus.iter().all(|g| g.minor.0 != division.minor);
     let more = divisions.iter().filter(known);
     found.extend(more.map(|division| Found { gpu: None, division: Some(division) }));
     found.sort_by_key(|found| found.index().unwrap_or(u32::MAX));
@@ -74,12 +74,14 @@ fn found<'a>(topology: &'a Topology, divisions: &'a [Division]) -> Vec<Found<'a>
 }
 
 /// Those that are asked for, each once.
-fn select<'a>(words: &[GpuWord], all: Vec<Found<'a>>) -> Result<Vec<Found<'a>>, Failure> {
+fn select<'a>(words: &[GpuWord], all: Vec<Found<'a>>) -> Result<Vec<Found<'a>>, Error> {
     for word in words {
         if *word != GpuWord::All && !all.iter().any(|gpu| gpu.is(word)) {
             let there: Vec<_> = all.iter().map(Found::label).collect();
             let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-            return Err(usage(format!("no gpu {word} on this node; it has {there}")));
+            return Err(Error::usage("", "")
+                .because(format!("no gpu {word} on this node"))
+                .cure(format!("it has {there}")));
         }
     }
     let asked = |gpu: &Found<'_>| words.is_empty() || words.iter().any(|word| gpu.is(word));

@@ -5,17 +5,18 @@ use super::{
     goal, holder_options,
 };
 use crate::{cli::PlanArgs, table::table};
-use mig_cdi_gen::{Exit, Failure};
+use mig_cdi_gen::{Error, Exit};
 use mig_cdi_layout::{Action, Home, Step};
 use mig_cdi_partition::{Change, Gpus, Holders, label, layout_of, run::Partitioning};
-use mig_cdi_sys::nvml::Division;
+use mig_cdi_sys::nvml::GpuPartitioning;
 use serde_json::{Value, json};
 
 pub(in super::super) fn plan(
     partitioning: &Partitioning<'_>,
     args: &PlanArgs,
-) -> Result<Done, Failure> {
-    let (changes, gpus) = partitioning.plan(&goal(&args.wish)?, &holder_options(&args.holders))?;
+) -> Result<Done, Error> {
+    let (changes, gpus) =
+        partitioning.plan(&goal(&args.layout)?, &holder_options(&args.holders))?;
     let stdout = if args.json { json(&changes, &gpus.all)? } else { text(&changes) };
     Ok(Done { stdout, exit: exit(gpus.lost == 0) })
 }
@@ -23,9 +24,9 @@ pub(in super::super) fn plan(
 pub(in super::super) fn assert(
     partitioning: &Partitioning<'_>,
     args: &PlanArgs,
-) -> Result<Done, Failure> {
+) -> Result<Done, Error> {
     let gpus = Gpus::read(partitioning.node, partitioning.messages)?;
-    let desired = gpus.desired(&goal(&args.wish)?, partitioning.messages)?.gpus;
+    let desired = gpus.desired(&goal(&args.layout)?, partitioning.messages)?.gpus;
     // Who holds what does not matter: what is as wished has no step.
     let changes = gpus.changes(&desired, &Holders::default())?;
     let stdout = match args.json {
@@ -84,7 +85,7 @@ pub(super) fn text(changes: &[Change]) -> String {
     table(["GPU", "STEP", "WHAT", "WHY"], &rows)
 }
 
-fn json(changes: &[Change], all: &[Division]) -> Result<String, Failure> {
+fn json(changes: &[Change], all: &[GpuPartitioning]) -> Result<String, Error> {
     let gpu = |change: &Change| {
         let plan = change.plan.as_ref();
         let kept = plan.iter().flat_map(|plan| &plan.kept);

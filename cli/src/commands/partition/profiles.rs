@@ -5,16 +5,16 @@ use crate::{
     cli::ProfilesArgs,
     table::{gib, or_dash, table},
 };
-use mig_cdi_gen::Failure;
+use mig_cdi_gen::Error;
 use mig_cdi_model::{Placement, Profile};
 use mig_cdi_partition::{Gpus, run::Partitioning, view::free};
-use mig_cdi_sys::nvml::{Division, GpuProfile};
+use mig_cdi_sys::nvml::{GpuPartitioning, GpuProfile};
 use serde::Serialize;
 
 pub(in super::super) fn profiles(
     partitioning: &Partitioning<'_>,
     args: &ProfilesArgs,
-) -> Result<Done, Failure> {
+) -> Result<Done, Error> {
     let gpus = Gpus::read(partitioning.node, partitioning.messages)?;
     let stdout = match args.json {
         true => json(&gpus.all.iter().map(Gpu::of).collect::<Vec<_>>())?,
@@ -57,7 +57,7 @@ struct Row<'a> {
 }
 
 impl<'a> Gpu<'a> {
-    fn of(gpu: &'a Division) -> Gpu<'a> {
+    fn of(gpu: &'a GpuPartitioning) -> Gpu<'a> {
         let row = |profile: &'a GpuProfile| Row {
             name: profile.name.as_ref(),
             id: profile.id,
@@ -74,13 +74,13 @@ impl<'a> Gpu<'a> {
             placements: &profile.placements,
             free: free(gpu, profile),
         };
-        let Division { index, uuid, model, mig, profiles, .. } = gpu;
+        let GpuPartitioning { index, uuid, model, mig, profiles, .. } = gpu;
         Gpu { index: *index, uuid, model, mig: *mig, profiles: profiles.iter().map(row).collect() }
     }
 }
 
-fn text(gpu: &Division) -> String {
-    let Division { index, model, uuid, profiles, .. } = gpu;
+fn text(gpu: &GpuPartitioning) -> String {
+    let GpuPartitioning { index, model, uuid, profiles, .. } = gpu;
     const HEAD: [&str; 10] =
         ["PROFILE", "ID", "FREE", "MAX", "MEMORY", "SM", "CE", "DEC", "ENC", "FREE AT"];
     let mode = match gpu.mig {
@@ -93,7 +93,7 @@ fn text(gpu: &Division) -> String {
     format!("GPU {index}: {model} ({uuid}){mode}\n{rows}")
 }
 
-fn row(gpu: &Division, profile: &GpuProfile) -> [String; 10] {
+fn row(gpu: &GpuPartitioning, profile: &GpuProfile) -> [String; 10] {
     let starts: Vec<_> = free(gpu, profile).iter().map(|place| place.start.to_string()).collect();
     [
         or_dash(profile.name.as_ref()),
