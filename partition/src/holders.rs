@@ -1,10 +1,10 @@
 //! Holders of slices: processes that compute on them, containers that can open their nodes, processes that have the nodes open,
 //! leases, and declared ones.
 //!
-//! The driver refuses to destroy only an instance with a client (kernel_mig_manager.c l.5627-5635 for compute instances,
-//! l.6168-6189 for GPU instances: `IN_USE`). A container that has the nodes and computes nothing yet does not stop
-//! it. The nodes then open the next instance with the same ids, since the driver compares nothing but minor numbers
-//! (nv-caps.c l.506-559), so such a container is a holder here.
+//! The driver refuses to destroy only an instance with a client (`kernel_mig_manager.c` l.5627-5635 for compute instances,
+//! l.6168-6189 for GPU instances: `IN_USE`). It destroys that of a container which has the nodes and computes nothing yet. The
+//! nodes then open the next instance with the same ids, since the driver compares nothing but minor numbers (`nv-caps.c`
+//! l.506-559). Such a container is a holder here.
 
 use crate::{
     containers::{self, RunningContainer},
@@ -183,8 +183,9 @@ impl Holders {
         }
     }
 
-    /// Adds a holder of the slices whose capability nodes have these minor numbers. A compute instance is opened by the node of
-    /// its GPU instance and its own (compute_instance_subscription.c l.87-99); the GPU instance's alone stands for the whole.
+    /// Adds a holder of the slices whose capability nodes have these minor numbers. To use a compute instance takes the node of its
+    /// GPU instance and its own (`gpu_instance_subscription.c` l.217-229, `compute_instance_subscription.c` l.87-99), so the former
+    /// counts as a hold on the whole only when it is alone.
     fn add_minors(&mut self, keys: &BTreeMap<u32, SliceKey>, minors: &BTreeSet<u32>, holder: &str) {
         let held: Vec<_> = minors.iter().filter_map(|minor| keys.get(minor).copied()).collect();
         for key in &held {

@@ -65,19 +65,17 @@ impl Holders {
                 self.add_to_gpu(gpu.minor.0, holder);
             }
             let mut devices = topology.mig_devices();
-            match devices.find(|device| spec::is_called(device, slice)) {
+            match devices.find(|device| spec::has_name(device, slice)) {
                 Some(MigDevice { gpu, gi, ci }) => {
                     let key = SliceKey { gpu: gpu.minor.0, gi: gi.id.0, ci: Some(ci.id.0) };
                     self.add_to_slice(key, holder);
                 }
                 None if topology.mig_devices().any(|device| device.ci.uuid.is_none()) => {
                     let cause = "nvml does not report the uuids of all slices, so it may exist";
-                    return Err(Error::failed(
-                        "find slice",
-                        format!("{slice}, in use by {holder}"),
-                    )
-                    .because(cause)
-                    .cure("run mig-cdi doctor"));
+                    let subject = format!("{slice}, in use by {holder}");
+                    return Err(Error::failed("find slice", subject)
+                        .because(cause)
+                        .cure("run mig-cdi doctor"));
                 }
                 None => {}
             }

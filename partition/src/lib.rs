@@ -1,8 +1,8 @@
 //! Partitions the GPUs of a node to declared layouts, without disturbing the slices that are in use.
 //!
 //! A [`Goal`] names the desired layouts: by `GPU=LAYOUT`, by a file in the format of mig-parted, or by a checkpoint.
-//! [`NodePartitioner`] reads the GPUs ([`NodeGpus`]), finds the [`Holders`] of slices, has [`mig_cdi_layout`] plan the steps of each
-//! GPU ([`GpuChange`]), takes them, and refreshes the CDI spec. Two files make this safe: a journal, from which the next run
+//! [`NodePartitioner`] reads the GPUs ([`NodeGpus`]), finds the [`Holders`] of slices, has [`mig_cdi_layout`] plan the steps of
+//! each GPU ([`GpuChange`]), takes them, and refreshes the CDI spec. Two files make this safe: a journal, from which the next run
 //! completes an interrupted one, and the lock beside it, which lets one process at a time change GPUs.
 //!
 //! A GPU ends in its desired layout or as it was. An instance that is in use is never destroyed: by a process, by a container that

@@ -126,7 +126,7 @@ impl NodePartitioner<'_> {
         let applied = if pending.is_empty() { Ok(()) } else { runner.apply(&pending, &journal) };
         let is_complete = gpus.unreadable + absent == 0;
         drop(holders);
-        // Closes NVML before others read the new instances.
+        // Closes NVML: `refresh` may wait for a watch.
         drop(gpus);
         let refreshed = if pending.is_empty() { Ok(()) } else { self.refresh(options) };
         applied.and(refreshed)?;
@@ -217,7 +217,7 @@ impl NodePartitioner<'_> {
         let root = Root::open(&options.host_root)?;
         holders.add_processes(&gpus.all, Some(&root));
         holders.add_leases(&options.state_dir.join("leases"), &gpus.all)?;
-        // Declared slices may be named by UUID, which only NVML reports. Without them /proc says enough, and starts faster.
+        // Declared slices may be named by UUID, which only NVML reports. Without them /proc suffices, and NVML need not start.
         let source = if options.in_use.is_empty() { Source::Proc } else { Source::Nvml };
         let topology = discover::discover(&self.node.host()?, source)?.topology;
         holders.add_declared(&options.in_use, &topology)?;

@@ -19,7 +19,7 @@ use mig_cdi_sys::{
 };
 use std::collections::BTreeMap;
 
-/// Ids of the GPU instances that a run has created, by placement. The driver chooses the ids (kmigmgr_ga100.c l.308-353).
+/// Ids of the GPU instances that a run has created, by placement. The driver chooses the ids (`kmigmgr_ga100.c` l.308-353).
 type CreatedInstances = BTreeMap<Placement, u32>;
 
 /// Takes the planned steps on the GPUs of a node.
