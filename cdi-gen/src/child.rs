@@ -46,6 +46,7 @@ pub fn line<T: Serialize>(message: &T) -> String {
 /// # Errors
 /// When the request has a path that is not UTF-8, which JSON cannot hold.
 pub fn args<T: Serialize>(subcommand: &str, request: &T) -> Result<Vec<OsString>> {
+    // An argument and no environment: the child gets none, so that nothing of the caller's can change what NVML loads.
     let request = serde_json::to_string(request).map_err(|e| {
         Error::usage("run mig-cdi", subcommand).because(e).cure("name another path")
     })?;

@@ -91,9 +91,11 @@ impl<'a> Generator<'a> {
         }
         warn_of_engines(&self.devices, plan)?;
         warn_of_host_nodes(self.devices.messages(), &plan.topology);
+        // A spec that is printed reaches no engine by itself.
         if plan.specs().any(|spec| spec.target.is_some()) {
             refuse_real_majors(self.devices.node(), &plan.topology)?;
         }
+        // All before the first is written: the specs of one run belong together.
         for PlannedSpec { built, target, .. } in plan.specs() {
             if let (Some(target), Some(spec)) = (target, &built.spec) {
                 target.check(spec)?;
@@ -145,6 +147,7 @@ impl<'a> Generator<'a> {
                 report_written(self.devices.node(), messages, target, spec, built, outcome);
                 Ok(String::new())
             }
+            // The devices of an older spec may be those that could not be confirmed now.
             (None, _) if !is_complete => {
                 messages.status(&format!(
                     "no {kind} device can be confirmed; nothing was written and an older spec stays as it is"
@@ -173,7 +176,7 @@ fn yield_gpus(plan: &mut SpecPlan) -> Result<()> {
 /// no cause, since their library drops a spec of an unknown version (container-device-interface, `specs-go/version.go`).
 fn warn_of_engines(devices: &DeviceBuilder<'_>, plan: &SpecPlan) -> Result<()> {
     let specs = plan.specs().filter_map(|planned| planned.built.spec.as_ref());
-    let versions = specs.filter_map(|spec| spec.cdi_version.parse::<Version>().ok());
+    let versions = specs.filter_map(|spec| spec.cdi_version.as_ref()?.parse::<Version>().ok());
     let Some(version) = versions.max().filter(|version| *version > BASELINE_CDI) else {
         return Ok(());
     };
@@ -194,7 +197,7 @@ fn warn_of_engines(devices: &DeviceBuilder<'_>, plan: &SpecPlan) -> Result<()> {
 }
 
 /// Warns of nodes that are missing or wrong on the host. The spec carries the numbers, so engines that make the nodes need none
-/// on the host. Rootless ones cannot make nodes (user_namespaces(7)) and bind the host's: a missing node fails the
+/// on the host. Rootless ones cannot make nodes (`user_namespaces(7)`) and bind the host's: a missing node fails the
 /// container, and a wrong one is another device.
 fn warn_of_host_nodes(messages: &dyn MessageSink, topology: &Topology) {
     let gpus = topology.gpus.iter().filter(|gpu| !gpu.gpu_instances.is_empty());
@@ -269,7 +272,8 @@ fn report_written(
         Outcome::Unchanged => "unchanged",
     };
     let simulated = if node.is_simulated() { " of a simulated node" } else { "" };
-    let (path, kind, version) = (target.path(), &spec.kind, spec.cdi_version);
+    let (path, kind, version) =
+        (target.path(), &spec.kind, spec.cdi_version.as_deref().unwrap_or_default());
     let message = format!(
         "{done} {}: {} {kind} devices{simulated}, cdi {version}",
         path.display(),
@@ -279,6 +283,7 @@ fn report_written(
     // Only slices set a variable; whole GPUs and administrative capabilities do not.
     let slices = spec.devices.iter().filter(|device| !device.container_edits.env.is_empty());
     let names = slices.map(|device| device.name.as_str()).filter(|name| *name != "all");
+    // The shortest is the one to type: a UUID has 40 characters.
     if let Some(name) = names.min_by_key(|name| name.len()) {
         messages.hint(&format!(
             "try: podman run --rm --device {kind}={name} IMAGE ls /dev/nvidia-caps"

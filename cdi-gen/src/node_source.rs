@@ -117,6 +117,7 @@ impl NodeSource {
     pub fn discover(&self, machine: &dyn Machine, messages: &dyn MessageSink) -> Result<Discovery> {
         let discovery = discover(machine, self.source)?;
         if self.source == Source::Proc {
+            // `/proc/driver/nvidia` has neither MIG UUIDs nor profiles, and a UUID cannot be computed from what it has.
             messages.warn(
                 "without nvml there are no uuids and no profiles; devices are named by gpu minor, \
                  gpu instance and compute instance",

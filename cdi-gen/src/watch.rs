@@ -123,8 +123,10 @@ impl<'a> Watch<'a> {
         let mut is_changing = false;
         loop {
             let setup = self.reload_setup();
+            // Errors first: a refresh that the caller sees after an error was read after it.
             self.report_xids();
             self.trigger.refresh_begins();
+            // Taken before the node is read, so that a change during the refresh makes a difference.
             let before = match is_changing {
                 false => Fingerprint::take(&self.proc),
                 true => wait_until_stable(&self.proc),
@@ -200,6 +202,7 @@ impl<'a> Watch<'a> {
             }
         }
         if setup.node.roots.proc != self.setup.node.roots.proc {
+            // Inodes and times of two procfs cannot be compared.
             self.written_state = None;
         }
         self.trigger.driver_events.stop();
@@ -225,6 +228,7 @@ impl<'a> Watch<'a> {
             }
             Err((exit, message)) => {
                 self.failed(LastError { time: now(), exit, message }, before);
+                // After the prune, which changes them.
                 self.own_specs = self.spec_stamps();
                 false
             }
@@ -245,6 +249,7 @@ impl<'a> Watch<'a> {
         let libraries = self.status.node.file_dirs.iter().map(PathBuf::as_path);
         spec_dirs.chain(targets).chain(libraries).for_each(|dir| self.trigger.watch_dir(dir, true));
         if is_root() && self.options.repair_nodes {
+            // Without written files: programs write to other devices in /dev all the time.
             for dir in ["/dev", "/dev/nvidia-caps"] {
                 self.trigger.watch_dir(&below(&self.setup.node.roots.dev, dir), false);
             }
@@ -254,6 +259,7 @@ impl<'a> Watch<'a> {
     /// Runs the refresh in a child. The error is its exit code, `None` when it was killed, and the cause.
     fn call_refresh(&mut self) -> Result<RefreshReport, (Option<i32>, String)> {
         let mut generate = self.setup.generate.clone();
+        // The child forgets the versions that it has asked for.
         generate.devices.engines = self.engines.lookup(&generate.devices.engines);
         let request = RefreshRequest {
             roots: self.setup.node.roots.clone(),

@@ -35,7 +35,7 @@ pub enum Outcome {
 
 /// Mode and owner for a file that is written.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Attributes {
+pub(crate) struct FileAttributes {
     pub mode: u32,
     /// User and group; `None` for those of this process.
     pub owner: Option<(Uid, Gid)>,
@@ -242,7 +242,7 @@ impl TrustedDir {
         if self.has(name, bytes) {
             return Ok(Outcome::Unchanged);
         }
-        self.replace_as(name, bytes, Attributes { mode: 0o644, owner: None })?;
+        self.replace_as(name, bytes, FileAttributes { mode: 0o644, owner: None })?;
         Ok(Outcome::Changed)
     }
 
@@ -251,7 +251,7 @@ impl TrustedDir {
         &self,
         name: &str,
         bytes: &[u8],
-        attributes: Attributes,
+        attributes: FileAttributes,
     ) -> Result<()> {
         // Engines read files named `*.json` and `*.yaml`: this suffix keeps a half-written one out of sight.
         let temporary = format!(".{name}.{}.tmp", std::process::id());
@@ -275,7 +275,7 @@ impl TrustedDir {
         same().is_some_and(|old| old == bytes)
     }
 
-    fn write_new(&self, name: &str, bytes: &[u8], attributes: Attributes) -> Result<()> {
+    fn write_new(&self, name: &str, bytes: &[u8], attributes: FileAttributes) -> Result<()> {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fail = |op| move |errno| Error::call(op, self.show(name), errno);

@@ -6,7 +6,7 @@
 
 use crate::{
     Error, Result, Root,
-    atomic_write::{Attributes, Lock, TrustedDir, make},
+    atomic_write::{FileAttributes, Lock, TrustedDir, make},
     error::optional,
     root::read_all,
     user_path::exists,
@@ -37,7 +37,7 @@ pub struct ConfigFile {
 #[derive(Debug)]
 struct Current {
     bytes: Vec<u8>,
-    attributes: Attributes,
+    attributes: FileAttributes,
     modified: i64,
 }
 
@@ -60,7 +60,7 @@ impl ConfigFile {
         if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
             return Err(Error::refused("read", &path, "it is no regular file"));
         }
-        let attributes = Attributes {
+        let attributes = FileAttributes {
             mode: stat.st_mode & 0o7777,
             owner: Some((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid))),
         };
@@ -105,7 +105,7 @@ impl ConfigFile {
     /// then as it was.
     pub fn replace(&self, bytes: &[u8], mode: u32) -> Result<()> {
         let (dir, name) = self.dir()?;
-        let new = Attributes { mode, owner: None };
+        let new = FileAttributes { mode, owner: None };
         let attributes = self.current.as_ref().map_or(new, |current| current.attributes);
         dir.replace_as(&name, bytes, attributes)
     }

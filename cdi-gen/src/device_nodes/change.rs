@@ -53,6 +53,7 @@ impl NodeChange {
 impl Display for NodeChange {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         let (action, node) = match self {
+            // The mode that nvidia-modprobe gives `/dev/nvidia-caps`.
             NodeChange::Directory { path } => return write!(f, "make {path} 0755"),
             NodeChange::Link { path, target } => return write!(f, "link {path} -> {target}"),
             NodeChange::Remove { path } => return write!(f, "remove {path}"),
@@ -61,6 +62,7 @@ impl Display for NodeChange {
         };
         let DeviceNode { path, major, minor, mode, uid, gid, .. } = node;
         write!(f, "{action} {path} {major}:{minor} {mode:04o}")?;
+        // Capability nodes are root's; others have the owner of the module parameters NVreg_DeviceFileUID and GID.
         if (*uid, *gid) == (0, 0) { Ok(()) } else { write!(f, " of {uid}:{gid}") }
     }
 }

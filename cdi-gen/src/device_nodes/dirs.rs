@@ -58,6 +58,7 @@ impl Dirs {
                 false => self.links.make(&self.dev, "char"),
             };
         }
+        // Relative to a directory that is open and was found to be root's: a path could lead elsewhere by now.
         let (dir, name) = self.locate(change.path());
         match change {
             NodeChange::Make(node) | NodeChange::Replace(node) => dir.put_node(name, &stat(node)),

@@ -4,11 +4,11 @@ use crate::{
     MessageSink, NodeSource, Result,
     discover::{self, DriverFiles, Source},
     engines::{self, BASELINE_CDI, EngineList, InstalledEngine},
-    spec::{self, Built, Content, Format, NameStyle, Options},
+    spec::{self, Built, Content, Format, NameStyle, SpecOptions},
 };
 use mig_cdi_model::{
     Capabilities, DriverFile, Topology,
-    cdi::{Kind, Limit},
+    cdi::{Kind, VersionLimit},
 };
 use mig_cdi_sys::{Machine, Root};
 use serde::{Deserialize, Serialize};
@@ -28,13 +28,13 @@ pub enum EngineLookup {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceOptions {
     /// Options of the spec, with `max_version` and `limited_by` still open: [`DeviceBuilder::options`] fills them in.
-    pub spec: Options,
+    pub spec: SpecOptions,
     /// Classes of driver files that a container gets.
     #[serde(with = "crate::as_text")]
     pub capabilities: Capabilities,
     /// Highest CDI version that the spec may need.
     #[serde(with = "crate::as_text")]
-    pub cdi_limit: Limit,
+    pub cdi_limit: VersionLimit,
     /// Engines that will read the spec: they limit its CDI version, and a warning names those that will refuse it.
     pub engines: EngineLookup,
 }
@@ -44,7 +44,7 @@ impl DeviceOptions {
     /// 0.5.0, and neither hooks nor annotations.
     #[must_use]
     pub fn new(kind: Kind) -> DeviceOptions {
-        let spec = Options {
+        let spec = SpecOptions {
             kind,
             names: vec![NameStyle::Uuid, NameStyle::Slot],
             source: Source::Nvml,
@@ -62,7 +62,7 @@ impl DeviceOptions {
         DeviceOptions {
             spec,
             capabilities: Capabilities::default(),
-            cdi_limit: Limit::Is(BASELINE_CDI),
+            cdi_limit: VersionLimit::Fixed(BASELINE_CDI),
             engines: EngineLookup::Listed(EngineList(Vec::new())),
         }
     }
@@ -134,12 +134,12 @@ impl<'a> DeviceBuilder<'a> {
     ///
     /// # Errors
     /// When the directory that engines are looked up in cannot be opened.
-    pub fn options(&self) -> Result<Options> {
+    pub fn options(&self) -> Result<SpecOptions> {
         let (max_version, limited_by) = match self.request.cdi_limit {
-            Limit::Is(version) => (version, None),
-            Limit::Auto => engines::common_cdi_version(self.engines()?),
+            VersionLimit::Fixed(version) => (version, None),
+            VersionLimit::Auto => engines::common_cdi_version(self.engines()?),
         };
-        Ok(Options { max_version, limited_by, ..self.request.spec.clone() })
+        Ok(SpecOptions { max_version, limited_by, ..self.request.spec.clone() })
     }
 
     /// Engines that will read the spec. `--version` of each is run at most once.
@@ -172,6 +172,7 @@ impl<'a> DeviceBuilder<'a> {
         machine: &dyn Machine,
         topology: &Topology,
     ) -> Result<Vec<DriverFile>> {
+        // Without GPUs no device needs the files, so a missing one is no failure.
         let root = machine.driver().filter(|_| !topology.gpus.is_empty());
         let Some(root) = root else { return Ok(Vec::new()) };
         let capabilities = &self.request.capabilities;
@@ -195,7 +196,7 @@ impl<'a> DeviceBuilder<'a> {
         topology: &Topology,
         files: &[DriverFile],
         content: Content,
-        options: &Options,
+        options: &SpecOptions,
     ) -> Result<Built> {
         let built = spec::build(topology, files, content, options)?;
         for problem in &built.problems {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    spec::{Built, Content, Format, Options, to_text},
+    spec::{Built, Content, Format, SpecOptions, to_text},
     write::Target,
 };
 use mig_cdi_model::{
@@ -105,17 +105,15 @@ impl Generator<'_> {
             false => Vec::new(),
         };
         let masked_params = masked_params(options, discovery.masked_params)?;
-        let planned = |content, mut options: Options, target: Option<Target>| {
+        let planned = |content, mut options: SpecOptions, target: Option<Target>| {
             if let (Some(target), Some(_)) = (&target, &masked_params) {
                 options.params_file = Some(target.companion()?);
             }
             let built = devices.build(&topology, &files, content, &options)?;
             Ok::<_, Error>(PlannedSpec { built, kind: options.kind, target })
         };
-        let gpus = match gpu_target {
-            Some((kind, target)) => Some((Options { kind, ..spec_options.clone() }, target)),
-            None => None,
-        };
+        let gpus =
+            gpu_target.map(|(kind, target)| (SpecOptions { kind, ..spec_options.clone() }, target));
         let mig = planned(Content::Mig, spec_options, target)?;
         let gpus = gpus
             .map(|(options, target)| planned(Content::Gpus, options, Some(target)))
@@ -136,6 +134,8 @@ fn masked_params(options: &GenerateOptions, masked: Option<String>) -> Result<Op
         return Err(Error::usage("", "--mask-params writes a second file")
             .because("it does not go with --output -"));
     }
+    // With `ModifyDeviceFiles: 1` the driver's libraries run nvidia-modprobe in the container, which makes nodes there. NVIDIA's
+    // toolkit masks the line as well (its hook disable-device-node-modification).
     masked.map(Some).ok_or_else(|| {
         Error::failed("read", "/proc/driver/nvidia/params")
             .because("no line ModifyDeviceFiles to switch off")
@@ -146,7 +146,7 @@ fn masked_params(options: &GenerateOptions, masked: Option<String>) -> Result<Op
 /// Kind and file of the whole GPUs. A CDI spec has one kind (its field `kind`), so they need a second file.
 fn gpu_target(
     options: &GenerateOptions,
-    spec_options: &Options,
+    spec_options: &SpecOptions,
     mig: Option<&Target>,
 ) -> Result<Option<(Kind, Target)>> {
     if !options.whole_gpus {
@@ -191,6 +191,7 @@ pub(super) fn target(options: &GenerateOptions, kind: &Kind) -> Result<Option<Ta
         Output::File(path) => path.clone(),
         Output::SpecDir => {
             let file = format!("{}.{}", kind.file_stem(), format.suffix());
+            // Engines give the last directory the highest priority (container-device-interface, `pkg/cdi/spec-dirs.go`).
             options.spec_dirs.last().map_or_else(PathBuf::new, |dir| dir.join(file))
         }
     };

@@ -122,6 +122,7 @@ impl DriverEventListener {
         self.stop();
         (self.selection, self.gpus) = (selection, gpus.clone());
         self.roots = Some(roots.clone());
+        // Without a GPU there is nothing to register, and NVML would be loaded for nothing.
         self.restart_at = (!selection.is_empty() && !self.gpus.is_empty()).then(Instant::now);
     }
 
@@ -181,6 +182,7 @@ impl DriverEventListener {
             DriverEvent::MigModePending => self.ending = Some(Ending::MigModePending),
             DriverEvent::Listening { changes, errors, skips_gpus } => {
                 (self.changes, self.errors, self.skips_gpus) = (changes, errors, skips_gpus);
+                // A listener that has registered works: its next failure is a new one.
                 self.backoff.reset();
                 output.message = Some(coverage_message(changes, errors));
             }

@@ -40,6 +40,7 @@ pub(crate) fn text(status: &Status) -> String {
     ];
     for (name, what, time) in times {
         let name = format!("{name}_timestamp_seconds");
+        // 0 for what has not happened yet: the format has no null.
         metric(&name, "gauge", &format!("Time of {what}."), &one(time.unwrap_or(0.0)));
     }
     text

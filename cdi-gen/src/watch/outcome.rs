@@ -6,7 +6,7 @@ use super::{
     prune::{Truth, prune},
     status::{LastError, NodeStatus, WatchState},
 };
-use crate::{Result, generate::SpecTarget, refresh::RefreshReport, spec_file::Names};
+use crate::{Result, generate::SpecTarget, refresh::RefreshReport, spec_file::DefinedNames};
 use mig_cdi_sys::{Fingerprint, Outcome};
 use std::collections::BTreeSet;
 
@@ -25,6 +25,7 @@ impl Watch<'_> {
         self.engines.update(report.engines.take());
         self.own_nodes = report.node_stamps.drain(..).collect();
         let inventory = report.inventory.take();
+        // A node without devices is complete: only what was found and omitted makes the result doubtful.
         let has_confirmed_none = report.devices.is_empty() && report.omitted > 0;
         self.status.node = NodeStatus::from(report);
         if has_confirmed_none {
@@ -71,7 +72,8 @@ impl Watch<'_> {
     fn report_failed(&mut self, cause: String) {
         let mut standing = BTreeSet::new();
         for SpecTarget { kind, file } in self.targets.iter() {
-            let Some(names) = file.read().ok().flatten().and_then(|spec| Names::parse(&spec))
+            let Some(names) =
+                file.read().ok().flatten().and_then(|spec| DefinedNames::parse(&spec))
             else {
                 continue;
             };
@@ -107,6 +109,7 @@ impl Watch<'_> {
     /// Removes the spec of the MIG devices, none of which can be confirmed.
     fn remove_spec(&mut self) {
         let SpecTarget { kind, file } = &self.targets.mig;
+        // The lock that generate takes: a spec that it writes at this moment must not be removed.
         let cleared = file.lock().and_then(|_lock| file.clear(kind));
         match cleared {
             Ok(Outcome::Changed) => self.messages.status(&format!(

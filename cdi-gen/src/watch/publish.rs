@@ -25,7 +25,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Text of `STATUS=` for the service manager (sd_notify(3)): one line.
+    /// Text of `STATUS=` for the service manager (`sd_notify(3)`): one line.
     pub(super) fn summary(&self) -> String {
         let devices = self.status.node.devices.len();
         match (&self.status.state, &self.status.error) {

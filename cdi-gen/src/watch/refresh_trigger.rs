@@ -118,6 +118,7 @@ impl RefreshTrigger {
             self.backoff.reset();
             self.resync
         } else {
+            // A failure is not repeated later than a success would be.
             self.backoff.next_wait().min(self.resync)
         };
         self.due = self.refreshed_at + wait;
@@ -140,6 +141,7 @@ impl RefreshTrigger {
         let mut now = Instant::now();
         loop {
             self.notify_watchdog(manager, now);
+            // Before any wait: these were read while something else was handled.
             if let Some(xid) = self.xids.pop_front() {
                 return Ok(TriggerEvent::Xid(xid));
             }
@@ -161,6 +163,7 @@ impl RefreshTrigger {
             if files.iter().map(PathBuf::as_path).any(&is_external) {
                 self.hasten(now);
             }
+            // Also when the listener has ended: its pipe is closed then, and stays readable until it is read.
             if has_driver_event {
                 self.read_driver_events(now);
             }
@@ -196,6 +199,7 @@ impl RefreshTrigger {
 
     /// Longest time until the next poll.
     fn poll_interval(&mut self, now: Instant) -> Duration {
+        // A change can be undone before a poll sees it: the fast polls end anyway.
         self.expects_change_until = self.expects_change_until.filter(|until| now < *until);
         match self.expects_change_until {
             Some(_) => self.interval.min(POLL_AFTER_EVENT),
@@ -222,6 +226,7 @@ impl RefreshTrigger {
         now: Instant,
         has_driver_event: bool,
     ) -> bool {
+        // With events polls are rare, so each can be full. A quick poll would miss compute instances.
         let is_full_scan = has_driver_event
             || self.expects_change_until.is_some()
             || self.covers_all_gpus()
@@ -233,7 +238,7 @@ impl RefreshTrigger {
         }
     }
 
-    /// Tells the service manager that the watch is alive, when it asks for that (`WatchdogSec=`, sd_watchdog_enabled(3)).
+    /// Tells the service manager that the watch is alive, when it asks for that (`WatchdogSec=`, `sd_watchdog_enabled(3)`).
     fn notify_watchdog(&mut self, manager: &SdNotify, now: Instant) {
         if manager.watchdog().is_some_and(|every| now.duration_since(self.watchdog_at) >= every) {
             manager.notify("WATCHDOG=1\n");
@@ -246,6 +251,7 @@ impl RefreshTrigger {
 pub(crate) fn wait_until_stable(proc: &Root) -> Fingerprint {
     let begin = Instant::now();
     let mut fingerprint = Fingerprint::take(proc);
+    // procfs reports no changes by inotify(7), so there is nothing to wait for but time.
     while begin.elapsed() < STABLE_LIMIT {
         std::thread::sleep(STABLE_FOR);
         if fingerprint.is_unchanged(proc) {

@@ -80,6 +80,7 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<u32>,
     /// Number of driver events that reported changed MIG instances.
+    // `status --json` prints this file as it is: scripts depend on the names in it.
     #[serde(rename = "told_changes", default)]
     pub change_events: u64,
     /// The last failure since the watch was started.
@@ -169,6 +170,7 @@ impl Status {
     /// When the file cannot be read or has another form.
     pub fn read(dir: &Path) -> Result<Option<Status>> {
         let path = dir.join(NAME);
+        // Regular files alone: a pipe in its place would hang the reader.
         let bytes = match read_regular(&path, LIMIT) {
             Ok(bytes) => bytes,
             Err(error) if error.is_absent() => return Ok(None),
