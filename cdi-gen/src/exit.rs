@@ -7,7 +7,7 @@ use std::process::ExitCode;
 /// Exit code of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
-    /// Everything asked for was done.
+    /// The operation is complete.
     Success = 0,
     /// An operation failed; the message names it. The doctor: it found an error.
     Failed = 1,

@@ -34,7 +34,7 @@ pub enum ListenerMessage {
     Failed(String),
 }
 
-/// Does what the parent's message asks: the body of the hidden subcommand `listen`. Returns when no GPU can send events, when
+/// Runs the parent's request: the body of the hidden subcommand `listen`. Returns when no GPU can send events, when
 /// one has to be closed, or when NVML fails.
 #[must_use]
 pub fn run_child(message: &str) -> ChildOutput {

@@ -58,7 +58,7 @@ pub struct RefreshReport {
     pub omitted: usize,
     /// UUIDs of the GPUs in MIG mode.
     pub mig_gpus: BTreeSet<String>,
-    /// All GPUs by UUID, each followed by ` mig` when it is in MIG mode. Empty unless asked for.
+    /// All GPUs by UUID, each followed by ` mig` when it is in MIG mode. Empty unless requested.
     pub all_gpus: BTreeSet<String>,
     /// Directories that hold driver files named in the specs.
     pub file_dirs: Vec<PathBuf>,
@@ -70,13 +70,13 @@ pub struct RefreshReport {
     pub node_stamps: Vec<(PathBuf, Option<FileStamp>)>,
     /// Warnings that the watch has to pass on, a line each.
     pub warnings: Vec<String>,
-    /// Slices that can be advertised, when asked for.
+    /// Slices that can be advertised, when requested.
     pub inventory: Option<Inventory>,
     /// Engines with their versions, as [`EngineList`] prints them, when `--version` of each was run.
     pub engines: Option<String>,
 }
 
-/// Does what the parent's message asks: the body of the hidden subcommand `refresh`.
+/// Runs the parent's request: the body of the hidden subcommand `refresh`.
 #[must_use]
 pub fn run_child(message: &str) -> ChildOutput {
     let reply = child::parse(message).and_then(|request: RefreshRequest| refresh(&request));

@@ -259,7 +259,7 @@ impl<'a> Watch<'a> {
     /// Runs the refresh in a child. The error is its exit code, `None` when it was killed, and the cause.
     fn call_refresh(&mut self) -> Result<RefreshReport, (Option<i32>, String)> {
         let mut generate = self.setup.generate.clone();
-        // The child forgets the versions that it has asked for.
+        // A child starts without the versions that an earlier one has found out.
         generate.devices.engines = self.engines.lookup(&generate.devices.engines);
         let request = RefreshRequest {
             roots: self.setup.node.roots.clone(),

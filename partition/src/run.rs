@@ -12,7 +12,7 @@ use mig_cdi_gen::{
     device_nodes::{self, NodesMode},
     discover::{self, Source},
     generate::{GenerateOptions, Generator, OnConflict},
-    watch::status::{State, Status},
+    watch::status::{Status, WatchState},
 };
 use mig_cdi_sys::{Root, is_root, is_running};
 use serde::{Deserialize, Serialize};
@@ -245,7 +245,7 @@ impl Partitioning<'_> {
     fn is_followed(&self, state_dir: &Path) -> Result<bool> {
         let running_watch = || {
             let status = Status::read(state_dir).ok().flatten();
-            status.filter(|status| status.state != State::Stopped && is_running(status.pid))
+            status.filter(|status| status.state != WatchState::Stopped && is_running(status.pid))
         };
         if running_watch().is_none() {
             return Ok(false);

@@ -22,7 +22,7 @@ pub struct SpecPlan {
     pub topology: Topology,
     /// Spec of the MIG devices.
     pub mig: PlannedSpec,
-    /// Spec of the GPUs that are not in MIG mode, when one is asked for.
+    /// Spec of the GPUs that are not in MIG mode, when one is requested.
     pub gpus: Option<PlannedSpec>,
     /// Format of the specs.
     pub format: Format,
@@ -50,7 +50,7 @@ pub struct PlannedSpec {
 pub struct SpecTargets {
     /// File of the MIG devices.
     pub mig: SpecTarget,
-    /// File of the whole GPUs, when one is asked for.
+    /// File of the whole GPUs, when one is requested.
     pub gpus: Option<SpecTarget>,
 }
 
@@ -125,7 +125,7 @@ impl Generator<'_> {
     }
 }
 
-/// Masked parameters to mount over `/proc/driver/nvidia/params`, when they are asked for.
+/// Masked parameters to mount over `/proc/driver/nvidia/params`, when they are requested.
 fn masked_params(options: &GenerateOptions, masked: Option<String>) -> Result<Option<String>> {
     if !options.mask_params {
         return Ok(None);

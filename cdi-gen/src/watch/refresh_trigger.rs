@@ -129,7 +129,7 @@ impl RefreshTrigger {
         self.due = self.due.min(now.max(self.refreshed_at + FILE_CHANGE_DELAY));
     }
 
-    /// Waits until a refresh is due or something has to be handled. `is_external` tells changes of files by other programs
+    /// Waits until a refresh is due or something has to be handled. `is_external` distinguishes changes of files by other programs
     /// from our own.
     pub(crate) fn wait(
         &mut self,
