@@ -1,6 +1,6 @@
 //! The watch: a refresh whenever something has changed, each in a process of its own.
 //!
-//! [`RefreshTrigger`] decides when one is due, [`crate::refresh`] does it, `outcome` records how it ended, and [`prune`] removes
+//! `refresh_trigger` decides when one is due, [`crate::refresh`] does it, `outcome` records how it ended, and `prune` removes
 //! devices from a spec when MIG state cannot be read. The watch itself never opens NVML.
 
 mod driver_events;
