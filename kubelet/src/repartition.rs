@@ -247,7 +247,7 @@ impl Repartition {
         let held = self.held().await.map_err(|e| fail(e.to_string(), Vec::new(), &Held::new()))?;
         let step = |step, held: Held| async move {
             let reached = self.take(step, config, &held).await;
-            reached.map_err(|failure| fail(failure.to_string(), failure.holders, &held))
+            reached.map_err(|failure| fail(failure.to_string(), failure.holders.into_vec(), &held))
         };
         {
             // A change that was cut off, with this program or the machine, is completed first.
