@@ -222,7 +222,7 @@ fn show_lists_what_a_container_gets() {
     let unknown = simulated(&["show", "0:2g.20gb:6", "--node=a100-80gb"]);
     assert_eq!((unknown.code, unknown.stdout.as_str()), (1, ""));
     assert!(
-        unknown.stderr.contains("show \"0:2g.20gb:6\": no such device; known are MIG-"),
+        unknown.stderr.contains("show \"0:2g.20gb:6\": no such device; use one of MIG-"),
         "{}",
         unknown.stderr
     );

@@ -22,6 +22,7 @@ pub(super) fn containers(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let Some(ContainerScan { containers, unreadable }) = scan(facts.host) else {
         return vec![note("", "not checked: /proc does not show the processes")];
     };
+    // A container may hold these without a slice: they exist as long as the driver is loaded.
     let mut live = standing_nodes(facts);
     discovery.topology.clone().for_each_node(|node| {
         live.insert((node.major.0, node.minor.0));

@@ -54,6 +54,7 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
     };
     let near = names.filter(|(_, device)| device.len() <= COMPARED_LENGTH).map(with_distance);
     let mut near: Vec<_> = near.collect();
+    // By distance first, then by name, so that the output does not depend on the order of files.
     near.sort();
     near.dedup();
     let near: Vec<_> = near.into_iter().take(3).map(|(_, name)| name).collect();
@@ -78,6 +79,7 @@ fn files(definitions: &[LocatedSpec<'_>], winner: LocatedSpec<'_>) -> Vec<Verdic
                 );
                 error(&shown, evidence, format!("remove {shown}, or the other file"))
             }
+            // Of two directories the later one wins (container-device-interface pkg/cdi/spec-dirs.go).
             None if definition.dir < winner.dir => {
                 note(&shown, format!("defines it, but is hidden by {}", winner.path.display()))
             }
