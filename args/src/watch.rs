@@ -102,7 +102,7 @@ impl WatchArgs {
             interval: Duration::from_millis(self.interval),
             resync: Duration::from_secs(self.resync),
             error_events: self.health,
-            // For the device plugin, which sets it itself.
+            // Only the device plugin needs one, and sets this itself.
             inventory: false,
         }
     }

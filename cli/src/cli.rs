@@ -69,6 +69,7 @@ pub(crate) struct Cli {
 
 /// A public command, or one that this program runs itself as a child process.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // There is one value in a run.
 pub(crate) enum AnyCommand {
     #[command(flatten)]
     Public(Command),
