@@ -6,7 +6,7 @@ use mig_cdi_config::engines::{CREATE_RUNTIME, with_program};
 use mig_cdi_gen::Error;
 
 /// A directory of our own. CRI-O does not start when any file of a hooks directory has the stage `precreate`
-/// (internal/lib/container_server.go), which podman's files in the default directory may have.
+/// (`internal/lib/container_server.go`), which podman's files in the default directory may have.
 const HOOKS_DIR: &str = "/etc/mig-cdi/hooks.d/crio";
 
 pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
