@@ -114,7 +114,7 @@ pub struct SpecArgs {
     pub annotations: bool,
 
     /// Verify the slices by a hook when a container starts: same numbers, same GPU; with full also same
-    /// profile, placement and UUID, which asks NVML. If they differ, the container does not start
+    /// profile, placement and UUID, which needs NVML. If they differ, the container does not start
     #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true,
         default_missing_value = "proc")]
     pub verify: Option<VerifyLevel>,

@@ -63,7 +63,7 @@ pub struct WatchArgs {
     #[arg(long, value_name = "MS", default_value = "170", value_parser = clap::value_parser!(u64).range(10..=100_000))]
     pub interval: u64,
 
-    /// Ask NVML every S seconds although nothing seems to have changed: only NVML reports a lost GPU
+    /// Query NVML every S seconds even when nothing seems to have changed: only NVML reports a lost GPU
     #[arg(long, value_name = "S", default_value = "300", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub resync: u64,
 

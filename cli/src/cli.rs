@@ -43,7 +43,7 @@ Exit codes:
   1  an operation failed; the message names it. With doctor: there is an error
   2  wrong command line, configuration or node description
   3  incomplete: something on the node could not be confirmed and is omitted
-  4  no driver to ask, or not all of it
+  4  no driver, or a part of it is missing
   5  refused: writing would be unsafe or would break an engine, or a slice that has to go is in use
   6  stale: a spec on disk does not match the node. With assert: the layout is another";
 
@@ -123,7 +123,7 @@ pub(crate) enum Command {
     /// Keep the spec current while MIG changes, until SIGTERM
     ///
     /// The spec on disk follows every change of MIG within a second, typically in a tenth of one. While the
-    /// driver cannot be asked the spec stays, without devices that are gone or were recreated. SIGHUP
+    /// driver cannot be queried the spec stays, without devices that are gone or were recreated. SIGHUP
     /// reloads the settings. Under systemd it is a service of Type=notify.
     Watch(WatchArgs),
     /// Show the state of watch
@@ -133,7 +133,7 @@ pub(crate) enum Command {
     /// Rootful engines create nodes in containers and need none on the host; rootless ones bind the host's.
     /// Created are the driver's nodes and those of every slice, with the numbers, mode and owner that the
     /// driver reports, and the links in /dev/char by which systemd finds them. Nodes of slices that are
-    /// gone are removed. NVML is not asked, and no program is run.
+    /// gone are removed. NVML is not used, and no program is run.
     Nodes(NodesArgs),
     /// List the profiles of each GPU, how many more fit now, and where
     Profiles(ProfilesArgs),
@@ -183,7 +183,7 @@ pub(crate) struct WriteArgs {
     #[command(flatten)]
     pub generate: GenerateArgs,
 
-    /// Remove the spec instead, and with --gpus that of the GPUs. The driver is not asked
+    /// Remove the spec instead, and with --gpus that of the GPUs. The driver is not queried
     #[arg(long, conflicts_with_all = ["strict", "mask_params"])]
     pub remove: bool,
 }

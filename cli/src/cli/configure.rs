@@ -36,7 +36,7 @@ pub(crate) struct ConfigureArgs {
     #[arg(long, conflicts_with_all = ["runtime", "hook", "dry_run"])]
     pub quadlet: bool,
 
-    /// Configure for this version, without running the engine to ask for it
+    /// Configure for this version, without running the engine to find out its own
     #[arg(long, value_name = "VERSION", value_parser = engine_version)]
     pub engine_version: Option<EngineVersion>,
 

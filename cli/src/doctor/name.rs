@@ -11,14 +11,14 @@ use super::{
 use mig_cdi_model::cdi::Version;
 use std::path::Path;
 
-/// Longest name in bytes that is compared with the one that was asked for. The time grows with the product of the
+/// Longest name in bytes that is compared with the requested one. The time grows with the product of the
 /// lengths, and other tools' files may contain anything.
 const COMPARED_LENGTH: usize = 256;
 
 /// Diagnoses a device name, given with or without its kind.
 pub(crate) fn explain(facts: &NodeFacts<'_>, name: &str) -> Vec<Verdict> {
     let matches = |kind: &str, device: &str| match name.split_once('=') {
-        Some(asked) => asked == (kind, device),
+        Some(requested) => requested == (kind, device),
         None => name == device,
     };
     let defines = |located: &LocatedSpec<'_>| {
