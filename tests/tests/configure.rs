@@ -542,7 +542,10 @@ fn a_running_daemon_is_reported_when_it_needs_a_restart() {
     );
     daemon(8, "dockerd", 5000, 0);
     let said = says();
-    assert!(said.ends_with("the running dockerd was started after the change, and has read it\n"), "{said}");
+    assert!(
+        said.ends_with("the running dockerd was started after the change, and has read it\n"),
+        "{said}"
+    );
     daemon(9, "containerd", 900, 0);
     let said = machine.done("containerd --engine-version 1.7.24").stderr;
     assert!(said.ends_with("run systemctl restart containerd\n"), "{said}");

@@ -433,7 +433,9 @@ fn a_picture_is_written_to_a_file() {
     let run = shown(&["checkpoint", "--node=a30", &path("layout.yaml")], UTF8);
     assert_eq!(run.code, 5, "{}", run.stderr);
     assert!(
-        run.stderr.ends_with(": users other than root can write there; use a directory that only root can write to\n"),
+        run.stderr.ends_with(
+            ": users other than root can write there; use a directory that only root can write to\n"
+        ),
         "{}",
         run.stderr
     );
