@@ -24,11 +24,11 @@ pub struct NodeArgs {
     #[arg(long, global = true, value_enum, default_value = "nvml")]
     pub source: SourceArg,
 
-    /// Root of the driver's libraries, for a driver that lives in a container [default: /]
+    /// Root of the driver files, for a driver that is installed in a container [default: /]
     #[arg(long, global = true, value_name = "DIR")]
     pub driver_root: Option<PathBuf>,
 
-    /// Look for the driver's libraries in DIR, below the driver root, before all other places
+    /// Search DIR, below the driver root, for driver libraries before all other places
     #[arg(long, global = true, value_name = "DIR")]
     pub library_search_path: Vec<PathBuf>,
 

@@ -80,7 +80,7 @@ impl From<FormatArg> for Format {
 #[command(next_help_heading = "What is in the spec")]
 #[allow(clippy::doc_markdown)] // These are help texts.
 pub struct SpecArgs {
-    /// How devices are named; each gets all of these names [default: uuid,slot]
+    /// Name styles; each device gets a name in each style [default: uuid,slot]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "STYLE,…")]
     pub names: Vec<NameStyleArg>,
 
@@ -88,23 +88,23 @@ pub struct SpecArgs {
     #[arg(long, value_name = "VENDOR/CLASS")]
     pub kind: Option<Kind>,
 
-    /// Files of the driver in the container, by what programs need: compute, utility, video, graphics,
-    /// display, ngx, compat32 (a list), all, or none [default: compute,utility]
+    /// Classes of driver files in the container: a list of compute, utility, video, graphics, display, ngx,
+    /// compat32; or all, or none [default: compute,utility]
     #[arg(long, value_name = "CLASS,…")]
     pub capabilities: Option<Capabilities>,
 
-    /// Directories of the container for the driver's libraries: those that its loader searches
-    /// without a cache [default: /usr/lib/ARCH-linux-gnu,/usr/lib64]
+    /// Directories of the container for driver libraries, which its loader has to search without a cache
+    /// [default: /usr/lib/ARCH-linux-gnu,/usr/lib64]
     #[arg(long, value_name = "DIR,…", value_delimiter = ',')]
     pub library_dirs: Vec<String>,
 
-    /// Offer nvidia.com/mig=config or =monitor too, each one capability over all slices of the node:
-    /// for containers that partition or watch GPUs
+    /// Define nvidia.com/mig=config or =monitor too, each one capability over all slices of the node, for
+    /// containers that partition or monitor GPUs
     #[arg(long, value_enum, value_delimiter = ',', value_name = "CAPABILITY,…")]
     pub admin: Vec<AdminArg>,
 
-    /// Set CUDA_VISIBLE_DEVICES too. Of two devices asked for by name the last one's value wins, so
-    /// this is for containers with one slice, or with all
+    /// Set CUDA_VISIBLE_DEVICES too. Of two requested devices the last one's value wins, so use this for
+    /// containers with one slice, or with all
     #[arg(long)]
     pub cuda_env: bool,
 
@@ -113,26 +113,24 @@ pub struct SpecArgs {
     #[arg(long)]
     pub annotations: bool,
 
-    /// Look again when a container starts, by a hook outside it: are the slices still there with these
-    /// numbers, on the same GPU? With full NVML is asked too: with the same profile, placement and
-    /// UUID? If not, the container does not start
+    /// Verify the slices by a hook when a container starts: same numbers, same GPU; with full also same
+    /// profile, placement and UUID, which asks NVML. If they differ, the container does not start
     #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true,
         default_missing_value = "proc")]
     pub verify: Option<VerifyLevel>,
 
-    /// Tell the loader of each container where the libraries are, by a hook that mounts a changed copy of
-    /// its /etc/ld.so.cache: for images whose loader searches none of --library-dirs. The first of
-    /// these is what it is told
+    /// Add the first of --library-dirs to the loader's cache, by a hook that mounts a changed copy of
+    /// /etc/ld.so.cache: for images whose loader searches none of --library-dirs
     #[arg(long)]
     pub ldcache_hook: bool,
 
-    /// Refuse to write what needs a newer CDI than this; with auto, than all engines that are installed
-    /// take [default: 0.5.0]
+    /// Highest CDI version that the spec may need; with auto, the one that all installed engines accept
+    /// [default: 0.5.0]
     #[arg(long, value_name = "VERSION|auto")]
     pub max_cdi_version: Option<VersionLimit>,
 
-    /// The engines that will read the spec, as podman=4.3.1,docker=26.1, or none, instead of those installed.
-    /// They are looked at when the spec needs more than CDI 0.5.0, and for --max-cdi-version auto
+    /// Engines that will read the spec, as podman=4.3.1,docker=26.1, or none, instead of those installed.
+    /// They matter when the spec needs more than CDI 0.5.0, and for --max-cdi-version auto
     #[arg(long, value_name = "ENGINE=VERSION,…")]
     pub engines: Option<EngineList>,
 
@@ -144,32 +142,31 @@ pub struct SpecArgs {
 /// Extent of the check when a container starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum VerifyLevel {
-    /// What /proc tells, in less than a millisecond.
+    /// Check against /proc, in less than a millisecond.
     Proc,
-    /// What NVML tells too, which takes as long as a run of mig-cdi.
+    /// Check against NVML too, which takes as long as a run of mig-cdi.
     Full,
 }
 
 /// Arguments about the file of a spec.
 #[derive(Debug, Default, Args)]
 pub struct GenerateArgs {
-    /// The file to write or to check; with - generate prints to standard output [default:
+    /// File to write or to check; with - generate prints to standard output [default:
     /// /var/run/cdi/nvidia.com-mig.json]
     #[arg(short, long, value_name = "PATH")]
     pub output: Option<PathBuf>,
 
-    /// json or yaml [default: by the suffix of PATH, else json]
+    /// Format of the spec [default: by the suffix of PATH, else json]
     #[arg(long, value_enum)]
     pub format: Option<FormatArg>,
 
-    /// Write the GPUs that are not in MIG mode too, as nvidia.com/gpu=INDEX and =UUID, into a file of
-    /// their own in the same directory
+    /// Write GPUs that are not in MIG mode too, as nvidia.com/gpu=INDEX and =UUID, into a second file in the
+    /// same directory
     #[arg(long)]
     pub gpus: bool,
 
-    /// Bind a copy of the driver's parameters that forbids its libraries to make device nodes over
-    /// /proc/driver/nvidia/params. For engines with crun alone: runc starts no container with a mount
-    /// in /proc
+    /// Mount a copy of /proc/driver/nvidia/params that forbids the driver's libraries to create device
+    /// nodes. For engines with crun only: runc starts no container with a mount in /proc
     #[arg(long)]
     pub mask_params: bool,
 

@@ -16,7 +16,7 @@ use std::{
 #[derive(Debug, Parser)]
 #[command(name = "mig-cdi watch", no_binary_name = true, disable_version_flag = true)]
 pub struct WatchCommandLine {
-    /// Say more of what is found and done, on standard error
+    /// Print details on standard error
     #[arg(short, long)]
     pub verbose: bool,
 
@@ -50,30 +50,29 @@ pub struct WatchArgs {
     #[command(flatten)]
     pub state: StateArgs,
 
-    /// Write figures for Prometheus into FILE, for the textfile collector of its node exporter
+    /// Write metrics into FILE, for the textfile collector of Prometheus' node exporter
     #[arg(long, value_name = "FILE")]
     pub metrics_file: Option<PathBuf>,
 
-    /// Leave the host's device nodes as they are; as root, watch makes them as mig-cdi nodes does
+    /// Leave the host's device nodes alone; as root, watch repairs them as mig-cdi nodes does
     #[arg(long)]
     pub leave_nodes: bool,
 
-    /// Look at the driver's capability tree every so many milliseconds
+    /// Poll the driver's capability tree every MS milliseconds
     #[arg(long, value_name = "MS", default_value = "170", value_parser = clap::value_parser!(u64).range(10..=100_000))]
     pub interval: u64,
 
-    /// Ask NVML anew after so many seconds although nothing seems to have changed: it alone tells that a
-    /// GPU is lost
+    /// Ask NVML every S seconds although nothing seems to have changed: only NVML reports a lost GPU
     #[arg(long, value_name = "S", default_value = "300", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub resync: u64,
 
-    /// Let the driver tell of changes, where that does no harm: on GPUs whose MIG mode changes without a
-    /// reset. A process then keeps NVML open, and the driver cannot be unloaded while it runs
+    /// Subscribe to the driver's events of MIG changes, on GPUs whose MIG mode changes without a reset. A
+    /// process then keeps NVML open, and the driver cannot be unloaded while it runs
     #[arg(long)]
     pub driver_events: bool,
 
-    /// Let the driver tell of critical errors (XIDs) of every GPU as well. A process then keeps NVML open
-    /// on all of them, so that none can be reset while it runs
+    /// Subscribe to critical errors (XIDs) of every GPU too. A process then keeps NVML open on all of them,
+    /// and none can be reset while it runs
     #[arg(long)]
     pub health: bool,
 
@@ -82,10 +81,10 @@ pub struct WatchArgs {
     pub generate: GenerateArgs,
 }
 
-/// Arguments of everything that reads or writes the state of the watch.
+/// Arguments of every command that reads or writes the state of the watch.
 #[derive(Debug, Args)]
 pub struct StateArgs {
-    /// Where watch says what it did, for status
+    /// Directory of the state of watch, for status
     #[arg(long, value_name = "DIR", default_value = "/run/mig-cdi")]
     pub state_dir: PathBuf,
 }

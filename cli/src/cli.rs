@@ -6,8 +6,8 @@ mod watch;
 
 pub(crate) use configure::{ConfigureArgs, Engine};
 pub(crate) use partition::{
-    ApplyArgs, ChangeArgs, CheckpointArgs, ExportArgs, HoldersArgs, MapArgs, PlanArgs,
-    ProfilesArgs, RestoreArgs, WishArgs,
+    ApplyArgs, ChangeArgs, CheckpointArgs, ExportArgs, HoldersArgs, LayoutArgs, MapArgs, PlanArgs,
+    ProfilesArgs, RestoreArgs,
 };
 pub(crate) use watch::StatusArgs;
 
@@ -23,16 +23,16 @@ const STYLES: styling::Styles = styling::Styles::styled()
 
 const EXAMPLES: &str = "\
 Examples:
-  mig-cdi list                                  every MIG device of this node
-  mig-cdi map                                   a picture of them: who holds what, what is free
+  mig-cdi list                                  list the MIG devices of this node
+  mig-cdi map                                   draw them: holders, free slices
   mig-cdi generate                              write /var/run/cdi/nvidia.com-mig.json
   podman run --rm --device nvidia.com/mig=0:2g.20gb:0 IMAGE nvidia-smi -L
-  mig-cdi show 0:2g.20gb:0                      what such a container gets, and from which facts
-  mig-cdi nodes                                 the device nodes that rootless engines take from the host
-  mig-cdi doctor                                why does it not work, and what cures it
-  mig-cdi configure docker --dry-run            how an engine would be told to read the specs
-  mig-cdi profiles                              what GPUs can be divided into
-  mig-cdi plan 0=3x2g.20gb,1g.10gb              what dividing GPU 0 so would change; apply does it
+  mig-cdi show 0:2g.20gb:0                      show what such a container gets
+  mig-cdi nodes                                 create the device nodes that rootless engines use
+  mig-cdi doctor                                find out why it does not work
+  mig-cdi configure docker --dry-run            show how an engine is configured for CDI
+  mig-cdi profiles                              list the profiles that fit
+  mig-cdi plan 0=3x2g.20gb,1g.10gb              show what apply would change on GPU 0
 
 No GPU here? Simulate a node:
   mig-cdi list --node hgx-h100
@@ -42,10 +42,10 @@ Exit codes:
   0  done
   1  an operation failed; the message names it. Of doctor: there is an error
   2  wrong command line, configuration or node description
-  3  incomplete: something on the node could not be established and was left out
+  3  incomplete: something on the node could not be confirmed and is omitted
   4  no driver to ask, or not all of it
   5  refused: writing would be unsafe or would break an engine, or a slice that has to go is in use
-  6  stale: a spec on disk does not say what the node is now; of assert: it is divided otherwise";
+  6  stale: a spec on disk does not match the node; of assert: the layout is another";
 
 /// Gives slices of NVIDIA GPUs (MIG devices) to containers, through the Container Device Interface.
 #[derive(Debug, Parser)]
@@ -55,7 +55,7 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub command: AnyCommand,
 
-    /// Say more of what is found and done, on standard error
+    /// Print details on standard error
     #[arg(short, long, global = true)]
     pub verbose: bool,
 
@@ -84,76 +84,76 @@ pub(crate) enum AnyCommand {
 pub(crate) enum Command {
     /// Write the CDI spec of this node's MIG devices
     ///
-    /// The file appears whole or not at all, and is not touched when it is true already. On a node
-    /// without a MIG device it is removed: CDI knows no empty spec. A device that is not certain in
-    /// every number is left out, and the exit code is then 3.
+    /// The file is replaced whole or not at all, and is not touched while it is current. On a node
+    /// without a MIG device it is removed: CDI has no empty spec. A device is omitted when any of its
+    /// numbers cannot be confirmed, and the exit code is then 3.
     Generate(WriteArgs),
-    /// Say whether the spec on disk still tells the truth
+    /// Check whether the spec on disk is current
     ///
-    /// The spec is built anew in memory, with the flags that generate was given, and held against the
+    /// The spec is built in memory, with the same flags that generate takes, and compared with the
     /// file. Every difference is a line; the exit code is then 6.
     Check(GenerateArgs),
-    /// Show what a spec of another tool gives a slice that ours does not, and the reverse
+    /// Compare another tool's CDI spec with ours
     ///
-    /// Slices are matched by their capability nodes, files by where they are on the host.
+    /// Slices are matched by their capability nodes, files by their path on the host.
     Compare(CompareArgs),
-    /// Say why it does not work: a verdict on a line, what was seen, and what cures it
+    /// Find out why it does not work: a verdict on each line, with evidence and cure
     ///
-    /// Looks from the driver to the containers that run, and changes nothing. What cannot be looked at
-    /// is said too; root sees most. Engines are asked for their version by `--version`. The exit code is
-    /// 1 when there is an error, and 0 with warnings and notes alone.
+    /// Checks everything from the driver to the running containers, and changes nothing. What cannot be
+    /// checked is reported too; root sees most. Engines are run with `--version`. The exit code is 1 when
+    /// there is an error, and 0 with only warnings and notes.
     Doctor(DoctorArgs),
-    /// Have an engine read the specs: change its configuration, and nothing else of it
+    /// Configure an engine to read CDI specs
     ///
-    /// What is there stays as it is, with its order and its comments. What a file was before the first change
-    /// is kept beside it, in FILE.mig-cdi-backup. No engine is started, stopped or asked; the message says
-    /// which to restart.
+    /// Nothing else in its configuration changes, and order and comments stay. The file as it was before the
+    /// first change is kept beside it, in FILE.mig-cdi-backup. No engine is started or stopped; the message
+    /// names the one to restart.
     Configure(ConfigureArgs),
     /// Show every GPU and MIG device of this node
     List(ListArgs),
-    /// Draw how each GPU is divided: its slices, who holds them, what is free, what still fits
+    /// Draw the layout of each GPU: its slices, their holders, free space, profiles that still fit
     ///
-    /// Nothing is changed. Where an instance lies NVML tells to root only; of a GPU that it does not tell,
-    /// the devices are listed.
+    /// Nothing is changed. NVML reports placements to root only; of a GPU without them the devices are
+    /// listed.
     Map(MapArgs),
-    /// Show what a container gets with a device, and from which facts
+    /// Show what a container gets with a device, and where each fact comes from
     Show(ShowArgs),
-    /// Keep the spec true while MIG changes, until it is told to stop
+    /// Keep the spec current while MIG changes, until SIGTERM
     ///
-    /// Whatever changes MIG, the spec on disk is the new truth within a second, and typically in a tenth of
-    /// one. A driver that cannot be asked leaves the spec as it is, but for devices that are gone or were
-    /// made anew. SIGHUP has the settings read again. Under systemd it is a service of Type=notify.
+    /// The spec on disk follows every change of MIG within a second, typically in a tenth of one. While the
+    /// driver cannot be asked the spec stays, without devices that are gone or were recreated. SIGHUP
+    /// reloads the settings. Under systemd it is a service of Type=notify.
     Watch(WatchArgs),
-    /// Show what watch did last, and what it knows
+    /// Show the state of watch
     Status(StatusArgs),
-    /// Make what is missing or wrong of the host's device nodes
+    /// Create or repair device nodes on the host
     ///
-    /// Engines that make nodes in containers need none on the host; rootless ones take the host's. Made
-    /// are the driver's nodes and those of every slice, with the numbers, mode and owner that the driver
-    /// says, and the links in /dev/char by which systemd finds them. Nodes of slices that are gone are
-    /// removed. NVML is not asked, and no program is run.
+    /// Rootful engines create nodes in containers and need none on the host; rootless ones bind the host's.
+    /// Created are the driver's nodes and those of every slice, with the numbers, mode and owner that the
+    /// driver reports, and the links in /dev/char by which systemd finds them. Nodes of slices that are
+    /// gone are removed. NVML is not asked, and no program is run.
     Nodes(NodesArgs),
-    /// Show what each GPU can be divided into, what still fits now, and where
+    /// List the profiles of each GPU, how many more fit now, and where
     Profiles(ProfilesArgs),
-    /// Show what apply would do, in order and with the reasons, and what stays
+    /// Show what apply would do: the steps in order, with reasons, and what stays
     ///
-    /// Nothing is touched. Slices in use stay, and so does every slice that the wish has a use for.
+    /// Nothing is changed. Slices in use stay, and so does every slice that the layout has room for.
     Plan(PlanArgs),
-    /// Divide GPUs as wished, without disturbing slices in use
+    /// Partition GPUs to a layout without disturbing slices in use
     ///
-    /// Each GPU ends as wished or stays as it was, and the spec follows at once. A slice that is in use, by
-    /// a program, a container or a lease, is not destroyed: the message names who holds it. No GPU is
-    /// touched that is not named.
+    /// Each GPU reaches the layout or stays as it was, and the spec follows at once. A slice that is in use,
+    /// by a program, a container or a lease, is not destroyed: the message names its holder. Only the GPUs
+    /// that are named are changed.
     Apply(ApplyArgs),
-    /// Say whether GPUs are divided as wished; the exit code is 6 when one is not
+    /// Check whether GPUs have a layout; the exit code is 6 when one has not
     Assert(PlanArgs),
-    /// Print how the GPUs are divided, as a file of layouts
+    /// Print the layouts of the GPUs, as a file for apply
     Export(ExportArgs),
-    /// Write down how the GPUs are divided, with every placement, for restore
+    /// Save the layouts of the GPUs, with every placement, for restore
     Checkpoint(CheckpointArgs),
-    /// Divide the GPUs as a checkpoint says: no instance outlives a restart of the machine
+    /// Partition the GPUs to a checkpoint: no instance survives a reboot
     Restore(RestoreArgs),
-    /// Say whether slices still are what a spec claims of them: run by mig-cdi-hook
+    /// Check slices against what a spec says of them: run by mig-cdi-hook
     #[command(hide = true)]
     Verify(VerifyArgs),
 }
@@ -166,7 +166,7 @@ pub(crate) struct ChildArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// What the spec says of each slice
+    /// Expected facts of each slice, as the spec has them
     #[arg(required = true)]
     pub claims: Vec<Claim>,
 }
@@ -176,8 +176,7 @@ pub(crate) struct WriteArgs {
     #[command(flatten)]
     pub generate: GenerateArgs,
 
-    /// Take the spec away instead, and with --gpus that of the GPUs: nobody keeps it true from now on.
-    /// The driver is not asked
+    /// Remove the spec instead, and with --gpus that of the GPUs. The driver is not asked
     #[arg(long, conflicts_with_all = ["strict", "mask_params"])]
     pub remove: bool,
 }
@@ -197,7 +196,7 @@ pub(crate) struct CompareArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// Explain one name of a device, with or without its kind: who defines it, who sees it
+    /// Explain one device name, with or without its kind: which file defines it, which engine sees it
     pub name: Option<String>,
 
     /// Print JSON
@@ -222,11 +221,11 @@ pub(crate) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct NodesArgs {
-    /// Print what is to be done, and change nothing
+    /// Print the changes, and make none
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Make none: remove those that are another device's now, and nothing else
+    /// Only remove nodes that are another device's now
     #[arg(long)]
     pub prune: bool,
 
@@ -237,7 +236,7 @@ pub(crate) struct NodesArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// A name of a MIG device, with or without nvidia.com/mig=
+    /// Name of a MIG device, with or without nvidia.com/mig=
     pub name: String,
 
     #[command(flatten)]

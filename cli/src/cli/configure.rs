@@ -7,28 +7,27 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools)] // Flags are.
 pub(crate) struct ConfigureArgs {
-    /// The engine
+    /// Engine to configure
     #[arg(value_enum)]
     pub engine: Engine,
 
-    /// Show what would change, as diff -u does, and change nothing
+    /// Show the changes as a unified diff, and make none
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Take back all that configure wrote for this engine. Refused where somebody else has changed a file
-    /// since
+    /// Undo all that configure wrote for this engine. Refused when a file has been changed since
     #[arg(long, conflicts_with_all = ["runtime", "hook", "quadlet"])]
     pub undo: bool,
 
-    /// Of the user who runs this, not of root: podman, docker
+    /// Configure the engine of the user who runs this instead of root's: podman, docker
     #[arg(long)]
     pub rootless: bool,
 
-    /// Make mig-cdi-runtime known too, as a runtime called mig-cdi
+    /// Register mig-cdi-runtime too, as a runtime named mig-cdi
     #[arg(long)]
     pub runtime: bool,
 
-    /// Have mig-cdi-hook run for each container too: podman's precreate, CRI-O's create-runtime
+    /// Register mig-cdi-hook for each container too: podman's precreate, CRI-O's create-runtime
     #[arg(long)]
     pub hook: bool,
 
@@ -36,11 +35,11 @@ pub(crate) struct ConfigureArgs {
     #[arg(long, conflicts_with_all = ["runtime", "hook", "dry_run"])]
     pub quadlet: bool,
 
-    /// Configure for this release, without asking the engine for its version
+    /// Configure for this version, without running the engine to ask for it
     #[arg(long, value_name = "VERSION", value_parser = release)]
     pub engine_version: Option<EngineVersion>,
 
-    /// Change files below DIR, and look for the engine there
+    /// Change files below DIR, and find the engine there
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub host_root: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! The command lines of the commands that divide GPUs.
+//! Arguments of the commands that partition GPUs.
 
 use clap::Args;
 use mig_cdi_args::StateArgs;
@@ -15,11 +15,11 @@ pub(crate) struct ProfilesArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct MapArgs {
-    /// Draw these only: index, UUID or PCI address, or all [default: all]
+    /// GPUs to draw: index, UUID or PCI address, or all [default: all]
     #[arg(value_name = "GPU")]
     pub gpus: Vec<GpuWord>,
 
-    /// Write the picture as SVG, for documents (- for standard output)
+    /// Write the picture as SVG into FILE (- for standard output)
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
 
@@ -27,19 +27,19 @@ pub(crate) struct MapArgs {
     pub holders: HoldersArgs,
 }
 
-/// How GPUs are to be divided.
+/// Desired layouts.
 #[derive(Debug, Args)]
-pub(crate) struct WishArgs {
-    /// GPU=LAYOUT: the index, UUID or PCI address of a GPU, or all; and 3x2g.20gb,1g.10gb, none for MIG
-    /// mode without instances, or off. Pin with 3g.40gb@4, divide further with 3g.40gb(1c,2c)
+pub(crate) struct LayoutArgs {
+    /// GPU is an index, a UUID, a PCI address, or all; LAYOUT is 3x2g.20gb,1g.10gb, none for MIG mode
+    /// without instances, or off. Pin a start with 3g.40gb@4, choose compute instances with 3g.40gb(1c,2c)
     #[arg(value_name = "GPU=LAYOUT")]
     pub gpus: Vec<String>,
 
-    /// Take the layouts from FILE, in the format of mig-parted (- for standard input)
+    /// Read layouts from FILE, in the format of mig-parted (- for standard input)
     #[arg(short, long, value_name = "FILE", requires = "layout", conflicts_with = "gpus")]
     pub file: Option<PathBuf>,
 
-    /// The layout in FILE to take
+    /// Name of the layout in FILE
     #[arg(
         short = 'c',
         long = "layout",
@@ -53,7 +53,7 @@ pub(crate) struct WishArgs {
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
     #[command(flatten)]
-    pub wish: WishArgs,
+    pub layout: LayoutArgs,
 
     /// Print JSON
     #[arg(long)]
@@ -63,15 +63,15 @@ pub(crate) struct PlanArgs {
     pub holders: HoldersArgs,
 }
 
-/// Where it is seen who holds what.
+/// Places where holders of slices are found.
 #[derive(Debug, Args)]
 pub(crate) struct HoldersArgs {
     /// Look for processes below DIR
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub host_root: PathBuf,
 
-    /// Take a slice for used although nothing shows it, as with a pod that is about to start: its UUID or
-    /// another name of it, and by whom. The UUID or index of a GPU is the GPU as a whole
+    /// Count a slice as in use by WHO although nothing shows it, as for a pod that is about to start. SLICE
+    /// is a UUID or another name of it, or the UUID or index of a whole GPU
     #[arg(long, value_name = "SLICE=WHO")]
     pub in_use: Vec<InUse>,
 
@@ -79,10 +79,10 @@ pub(crate) struct HoldersArgs {
     pub state: StateArgs,
 }
 
-/// How GPUs are changed.
+/// Arguments of a change.
 #[derive(Debug, Args)]
 pub(crate) struct ChangeArgs {
-    /// Wait so long for whoever holds a slice that has to go; nobody is stopped
+    /// Wait up to SECONDS for slices to be released; no holder is stopped
     #[arg(long, value_name = "SECONDS", default_value = "0")]
     pub evict: u64,
 
@@ -90,7 +90,7 @@ pub(crate) struct ChangeArgs {
     #[arg(long)]
     pub no_refresh: bool,
 
-    /// Where it is written down what is done, until it is done
+    /// Directory of the journal of a change in progress
     #[arg(long, value_name = "DIR", default_value = "/var/lib/mig-cdi")]
     pub journal_dir: PathBuf,
 
@@ -101,9 +101,9 @@ pub(crate) struct ChangeArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
     #[command(flatten)]
-    pub wish: WishArgs,
+    pub layout: LayoutArgs,
 
-    /// End what an apply that was cut off has begun: as it was wished, or else as it was
+    /// Finish an interrupted apply: reach its layout, or else the one before it
     #[arg(long, conflicts_with_all = ["gpus", "file"])]
     pub resume: bool,
 
@@ -113,25 +113,25 @@ pub(crate) struct ApplyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// With every placement, by UUID
+    /// Print every placement, by UUID
     #[arg(long)]
     pub pinned: bool,
 
-    /// The name of the layout
+    /// Name of the layout
     #[arg(short = 'c', long = "layout", value_name = "NAME", default_value = "current")]
     pub layout: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckpointArgs {
-    /// The file to write
+    /// File to write
     #[arg(value_name = "FILE", default_value = "/var/lib/mig-cdi/layout.yaml")]
     pub file: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
-    /// The file that checkpoint wrote
+    /// File that checkpoint wrote
     #[arg(value_name = "FILE", default_value = "/var/lib/mig-cdi/layout.yaml")]
     pub file: PathBuf,
 

@@ -13,7 +13,7 @@ pub(super) use plan::{assert, plan};
 pub(super) use profiles::profiles;
 
 use crate::{
-    cli::{HoldersArgs, WishArgs},
+    cli::{HoldersArgs, LayoutArgs},
     console::Console,
 };
 use mig_cdi_gen::{Error, MessageSink};
@@ -22,7 +22,7 @@ use mig_cdi_sys::TrustedDir;
 use std::path::Path;
 
 /// The goal that a command line names.
-fn goal(args: &WishArgs) -> Result<Goal, Error> {
+fn goal(args: &LayoutArgs) -> Result<Goal, Error> {
     match (&args.file, &args.layout) {
         (Some(file), Some(name)) => {
             Ok(Goal::File(LayoutFile { path: file.clone(), layout: name.clone() }))

@@ -22,7 +22,7 @@ pub(in super::super) fn apply(
     let options = change_options(resolver, &args.change)?;
     match args.resume {
         true => resume(partitioning, &options),
-        false => reach(partitioning, &goal(&args.wish)?, &options),
+        false => reach(partitioning, &goal(&args.layout)?, &options),
     }
 }
 

@@ -15,7 +15,8 @@ pub(in super::super) fn plan(
     partitioning: &Partitioning<'_>,
     args: &PlanArgs,
 ) -> Result<Done, Error> {
-    let (changes, gpus) = partitioning.plan(&goal(&args.wish)?, &holder_options(&args.holders))?;
+    let (changes, gpus) =
+        partitioning.plan(&goal(&args.layout)?, &holder_options(&args.holders))?;
     let stdout = if args.json { json(&changes, &gpus.all)? } else { text(&changes) };
     Ok(Done { stdout, exit: exit(gpus.lost == 0) })
 }
@@ -25,7 +26,7 @@ pub(in super::super) fn assert(
     args: &PlanArgs,
 ) -> Result<Done, Error> {
     let gpus = Gpus::read(partitioning.node, partitioning.messages)?;
-    let desired = gpus.desired(&goal(&args.wish)?, partitioning.messages)?.gpus;
+    let desired = gpus.desired(&goal(&args.layout)?, partitioning.messages)?.gpus;
     // Who holds what does not matter: what is as wished has no step.
     let changes = gpus.changes(&desired, &Holders::default())?;
     let stdout = match args.json {
