@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, path::Path};
 pub(super) fn check(spec: &Spec, dir: &TrustedDir, target: &Target) -> Result<()> {
     let ours: BTreeSet<&str> = spec.devices.iter().map(|device| device.name.as_str()).collect();
     let kind = spec.kind.to_string();
-    // A file outside the directories that engines read conflicts only with its neighbours, for whoever reads that one.
+    // A file outside the directories that engines read conflicts only with files in its own directory.
     let is_read = target.spec_dirs.iter().any(|path| dir.is_at(path));
     let dirs = if is_read { &target.spec_dirs[..] } else { std::slice::from_ref(&target.dir) };
     for path in dirs {
