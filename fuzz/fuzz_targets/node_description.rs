@@ -8,7 +8,7 @@ use mig_cdi::{
     spec::{Admin, Content, Format, NameStyle, Options, VerifyHook, build, to_text},
 };
 use mig_cdi_hook::{
-    cli::{self, Command},
+    cli::{self, HookCommand},
     spec::Document,
 };
 use mig_cdi_model::cdi::{Hook, Spec};
@@ -62,7 +62,7 @@ fn the_hook_reads(spec: &Spec) {
         assert!(document.device(device.name.as_str()).is_some(), "{}", device.name);
         for Hook { args, .. } in &device.container_edits.hooks {
             let command = cli::parse(args.iter().map(Into::into).collect());
-            assert!(matches!(command, Ok(Command::Verify(_))), "{args:?}: {command:?}");
+            assert!(matches!(command, Ok(HookCommand::Verify(_))), "{args:?}: {command:?}");
         }
     }
 }

@@ -1,28 +1,29 @@
-//! What a container gets.
+//! The injection plan: everything that a container gets, decided before anything is changed. Never touches the
+//! machine.
 
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 
-/// All of it. This is what `--dry-run` prints.
+/// Everything that a container gets. `--dry-run` prints it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Plan {
-    /// Names of the devices, as they were asked for.
+pub struct InjectionPlan {
+    /// Names of the devices, as they were requested.
     pub devices: Vec<String>,
-    /// `NAME=value`.
+    /// Variables, as `NAME=value`.
     pub env: Vec<String>,
-    /// Made in its `/dev` and allowed in its device cgroup.
+    /// Device nodes below its `/dev`, which its device cgroup allows.
     pub nodes: Vec<Node>,
-    /// Files of the machine, read-only.
+    /// Read-only files of the host.
     pub mounts: Vec<Mount>,
-    /// Other slices in its `/proc/driver/nvidia`.
+    /// Directories of other slices in `/proc/driver/nvidia`, to be masked.
     pub hide: Vec<String>,
 }
 
-/// A character device, as a CDI spec has it.
+/// A character device, as a CDI spec describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Node {
-    /// Below `/dev`.
+    /// Absolute path, below `/dev`.
     pub path: String,
     #[serde(rename = "type")]
     kind: Char,
@@ -33,10 +34,10 @@ pub struct Node {
     /// Permission bits.
     pub file_mode: u32,
     permissions: ReadWrite,
-    /// Owner, when not the user of the container.
+    /// Owner, when it is not the user of the container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// Group, when not that of the container's user.
+    /// Group, when it is not that of the container's user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gid: Option<u32>,
 }
@@ -53,39 +54,41 @@ enum ReadWrite {
     ReadWrite,
 }
 
-/// A file of the machine in the container, as a CDI spec has it.
+/// A file of the host in the container, as a CDI spec describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Mount {
-    /// On the machine.
+    /// Path on the host.
     pub host_path: String,
-    /// In the container.
+    /// Path in the container.
     pub container_path: String,
-    /// As mount(8) has them.
+    /// Options of mount(8).
     pub options: Vec<String>,
 }
 
-/// `mounts[]` of the OCI runtime specification.
-#[derive(Serialize)]
-pub(crate) struct OciMount<'m> {
-    destination: &'m str,
-    source: &'m str,
-    options: &'m [String],
-}
-
 impl Mount {
-    pub(crate) fn oci(&self) -> OciMount<'_> {
-        let Mount { host_path, container_path, options } = self;
-        OciMount { destination: container_path, source: host_path, options }
+    /// Entry of `mounts` of an OCI configuration.
+    pub(crate) fn to_oci(&self) -> oci_spec::runtime::Mount {
+        // The default holds no type: a bind mount needs none, and runc and crun take what is there for one with
+        // "bind" among its options.
+        let mut mount = oci_spec::runtime::Mount::default();
+        mount
+            .set_destination((&self.container_path).into())
+            .set_source(Some((&self.host_path).into()))
+            .set_options(Some(self.options.clone()));
+        mount
     }
 }
 
-impl Plan {
-    /// Adds what a device, or every device of a spec, brings. What two of them bring comes once.
+impl InjectionPlan {
+    /// Adds the edits of a device, or those of a spec for all its devices. What two of them share is added once:
+    /// the nodes of a GPU come with each of its slices.
     ///
     /// # Errors
-    /// When one path would be two things.
-    pub fn add(&mut self, env: &[String], nodes: &[Node], mounts: &[Mount]) -> Result<(), String> {
+    /// Fails when two nodes or two files have one path.
+    pub fn add(&mut self, env: &[String], nodes: &[Node], mounts: &[Mount]) -> Result<()> {
+        let conflict =
+            |path: &str, what| Error::refused("add", path, format!("two {what} have this path"));
         for variable in env {
             if !self.env.contains(variable) {
                 self.env.push(variable.clone());
@@ -95,22 +98,16 @@ impl Plan {
             match self.nodes.iter().find(|other| other.path == node.path) {
                 None => self.nodes.push(node.clone()),
                 Some(other) if other == node => {}
-                Some(_) => return Err(format!("{} is two device nodes", node.path)),
+                Some(_) => return Err(conflict(&node.path, "device nodes")),
             }
         }
         for mount in mounts {
             match self.mounts.iter().find(|other| other.container_path == mount.container_path) {
                 None => self.mounts.push(mount.clone()),
                 Some(other) if other == mount => {}
-                Some(_) => return Err(format!("{} is two files", mount.container_path)),
+                Some(_) => return Err(conflict(&mount.container_path, "files")),
             }
         }
         Ok(())
-    }
-
-    /// The numbers of all nodes.
-    #[must_use]
-    pub fn numbers(&self) -> BTreeSet<(u32, u32)> {
-        self.nodes.iter().map(|node| (node.major, node.minor)).collect()
     }
 }

@@ -2,7 +2,7 @@
 //! over: a field that is not known here may matter.
 
 use crate::{
-    Failure,
+    Error,
     plan::{Mount, Node},
 };
 use mig_cdi_config::Settings;
@@ -121,7 +121,7 @@ impl Edits {
 ///
 /// # Errors
 /// When one is there that cannot be relied on.
-pub fn read(settings: &Settings) -> Result<Vec<Spec>, Failure> {
+pub fn read(settings: &Settings) -> Result<Vec<Spec>, Error> {
     let (kind, name) = (settings.kind.to_string(), settings.kind.file_stem() + ".json");
     let mut specs = Vec::new();
     for dir in settings.spec_dirs.iter().rev() {
@@ -129,20 +129,17 @@ pub fn read(settings: &Settings) -> Result<Vec<Spec>, Failure> {
         let path = dir.show(&name);
         let Some(bytes) = dir.read(&name, LIMIT)? else { continue };
         let document = Document::parse(&bytes, &kind).map_err(|e| {
-            Failure::refused(format!("read {}: {e}; run mig-cdi generate", path.display()))
+            Error::refused("read", path.display(), e).with_cure("run mig-cdi generate")
         })?;
         specs.push(Spec { path, document });
     }
     match specs.is_empty() {
         false => Ok(specs),
-        true => Err(Failure::refused(format!(
-            "read the spec of {kind}: there is no {name} in {}; run mig-cdi generate",
-            settings
-                .spec_dirs
-                .iter()
-                .map(|dir| dir.display().to_string())
-                .collect::<Vec<_>>()
-                .join(" or ")
-        ))),
+        true => {
+            let dirs: Vec<_> =
+                settings.spec_dirs.iter().map(|dir| dir.display().to_string()).collect();
+            let cause = format!("there is no {name} in {}", dirs.join(" or "));
+            Err(Error::refused("read the spec of", kind, cause).with_cure("run mig-cdi generate"))
+        }
     }
 }

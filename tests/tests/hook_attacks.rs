@@ -478,7 +478,7 @@ fn nothing_of_a_failure_half_way_is_left() {
     assert_eq!(names(&victim.inside().join("dev")), [""; 0].map(PathBuf::from));
 }
 
-/// A kernel without one of the calls that a door cannot do without: the container does not start with half of it.
+/// A kernel without one of the calls that a mode cannot do without: the container does not start with half of it.
 #[test]
 fn a_kernel_that_is_too_old_is_told() {
     let host = host();
@@ -495,7 +495,7 @@ fn a_kernel_that_is_too_old_is_told() {
     }
 }
 
-/// Root without one of the privileges that a door takes, as in a container: the container does not start with half of it.
+/// Root without one of the privileges that a mode takes, as in a container: the container does not start with half of it.
 #[test]
 fn without_a_privilege_nothing_is_half_done() {
     let host = host();
@@ -506,14 +506,14 @@ fn without_a_privilege_nothing_is_half_done() {
         let mut command = Command::new("setpriv");
         command.arg(format!("--bounding-set=-{privilege}")).arg(hook.get_program());
         command.args(hook.get_args()).env_clear();
-        refused(&feed(&mut command, victim.state().as_bytes()), "this door needs root");
+        refused(&feed(&mut command, victim.state().as_bytes()), "this mode needs root");
         assert_eq!(victim.new_mounts(), [""; 0], "{privilege}");
         assert_eq!(names(&victim.inside().join("dev")), [""; 0].map(PathBuf::from), "{privilege}");
         victim.assert_nothing_outside_changed(privilege);
     }
 }
 
-/// S13: the words of the command line, at every door.
+/// S13: the words of the command line, in every mode.
 #[test]
 fn words_that_are_not_known_stop_a_container() {
     let host = host();
@@ -533,7 +533,7 @@ fn words_that_are_not_known_stop_a_container() {
         &["prestart", "--config="],
         &["runtime", "--config=/nowhere", "create", "a"],
     ] {
-        // A door that reads at all has read all when it ends; of the runtime the input is another's.
+        // A mode that reads at all has read all when it ends; of the runtime the input is another's.
         let run = match words.first() {
             Some(&"runtime") => run(&mut host.hook(words)),
             _ => feed(&mut host.hook(words), &input),
@@ -585,7 +585,7 @@ fn what_is_no_state_stops_a_container() {
     assert_eq!(names_of(victim.inside().join("dev").to_str().unwrap()).len(), 0);
 }
 
-/// S13: nor is a configuration that cannot be relied on, or a root that is none, at any door.
+/// S13: nor is a configuration that cannot be relied on, or a root that is none, in any mode.
 #[test]
 fn what_is_no_configuration_stops_a_container() {
     let host = host();

@@ -103,7 +103,7 @@ made 508:39 EPERM
             }
             similar_asserts::assert_eq!(passed(&run, &log, &what), expected, "{what}");
             assert!(log.contains(&format!("{door}: container ")), "{log}");
-            assert!(log.contains("is given 0:2g.20gb:0: 6 device nodes, 0 files"), "{log}");
+            assert!(log.contains("gets 0:2g.20gb:0: 6 device nodes, 0 files"), "{log}");
         }
     }
 }
@@ -287,7 +287,7 @@ PWD=/
         let out = passed(&run("echo no such unit >&2; exit 1"), &host.read_log(), "systemd");
         assert_eq!(out, told, "no container ran");
         let log = host.read_log();
-        assert!(log.contains("tell systemd of the devices of mig-cdi-test-"), "{log}");
+        assert!(log.contains("allow devices in the systemd unit mig-cdi-test-"), "{log}");
         assert!(log.trim_end().ends_with("no such unit"), "{log}");
     }
 }

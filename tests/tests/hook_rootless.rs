@@ -64,7 +64,7 @@ made 508:39 FAILED
             let (run, log) = probe(door, variant, "0:2g.20gb:0");
             assert_eq!(run.code, 0, "{door} {variant:?}: {}{log}", run.stderr);
             similar_asserts::assert_eq!(run.stdout, expected, "{door} {variant:?}");
-            assert!(log.contains("is given 0:2g.20gb:0: 6 device nodes, 0 files"), "{log}");
+            assert!(log.contains("gets 0:2g.20gb:0: 6 device nodes, 0 files"), "{log}");
             let (run, log) = probe(door, variant, "0:2g.20gb:6");
             assert!(run.code != 0 && run.stdout.is_empty(), "{door} {variant:?}: {}", run.stdout);
             assert!(log.contains("has no such device"), "{door} {variant:?}: {log}");

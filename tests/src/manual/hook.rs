@@ -7,7 +7,7 @@ use super::{
     roff::{Page, bold, italic},
     usage::{self, Block},
 };
-use mig_cdi_hook::cli::{Command, parse};
+use mig_cdi_hook::cli::{HookCommand, parse};
 
 /// Both pages.
 pub(super) fn pages() -> [Page; 2] {
@@ -18,7 +18,7 @@ pub(super) fn pages() -> [Page; 2] {
 
 fn usage_text() -> String {
     match parse(["mig-cdi-hook", "--help"].map(Into::into).into()) {
-        Ok(Command::Print(text)) => text,
+        Ok(HookCommand::Print(text)) => text,
         other => panic!("--help led to {other:?}"),
     }
 }
@@ -30,19 +30,19 @@ fn hook(blocks: &[Block]) -> Page {
     let usage = text(1).and_then(|line| line.strip_prefix("Usage: ")).expect("it shows its usage");
     page.section("Synopsis");
     page.paragraph(
-        &prose(usage, &["DOOR", "[OPTIONS"]).replace("mig\\-cdi\\-hook", &bold("mig-cdi-hook")),
+        &prose(usage, &["MODE", "[OPTIONS"]).replace("mig\\-cdi\\-hook", &bold("mig-cdi-hook")),
     );
     let document = doc("hook");
     let (description, sections) =
         document.split_at(document.find("\n## ").expect("it has sections"));
     markdown::write(&mut page, description);
     page.paragraph(&prose(text(2).expect("it says how it is asked"), &[]));
-    page.section("Doors");
-    entries(&mut page, usage::block(blocks, "Doors"));
+    page.section("Modes");
+    entries(&mut page, usage::block(blocks, "Modes"));
     page.section("Options");
     entries(&mut page, usage::block(blocks, "Options"));
     for block in blocks {
-        let heading = block.heading.as_deref().filter(|heading| heading.starts_with("Of "));
+        let heading = block.heading.as_deref().filter(|heading| heading.starts_with("Only for "));
         if let Some(heading) = heading {
             page.subsection(heading);
             entries(&mut page, block);
@@ -62,12 +62,12 @@ fn hook(blocks: &[Block]) -> Page {
 }
 
 fn runtime(blocks: &[Block]) -> Page {
-    let door = usage::block(blocks, "Doors").entries.iter().find(|e| e.term.starts_with("runtime"));
-    let door = door.expect("there is a door for runtimes");
+    let mode = usage::block(blocks, "Modes").entries.iter().find(|e| e.term.starts_with("runtime"));
+    let mode = mode.expect("there is a mode for runtimes");
     let what = "an OCI runtime that gives containers slices of NVIDIA GPUs";
     let mut page = Page::new("mig-cdi-runtime", 8, what);
     page.section("Synopsis");
-    let typed = prose(&door.term, &["ARGUMENTS"]).replacen("runtime", "", 1);
+    let typed = prose(&mode.term, &["ARGUMENTS"]).replacen("runtime", "", 1);
     let (ours, theirs) = (bold("mig-cdi-hook runtime"), italic("ARGUMENTS"));
     page.paragraph(&format!("{} {theirs}", bold("mig-cdi-runtime")));
     page.then(&format!(
@@ -77,9 +77,9 @@ fn runtime(blocks: &[Block]) -> Page {
         bold("--dry-run")
     ));
     page.section("Description");
-    page.paragraph(&prose(&sentence(&door.meaning), &["ARGUMENTS"]));
+    page.paragraph(&prose(&sentence(&mode.meaning), &["ARGUMENTS"]));
     let document = doc("hook");
-    markdown::go(&mut page, between(&document, "## Asking for a slice", "## Installing a door"));
+    markdown::go(&mut page, between(&document, "## Asking for a slice", "## Installing a mode"));
     page.section("Installing it");
     markdown::go(&mut page, between(&document, "**Any engine, `runtime`.**", "**podman and CRI-O"));
     exit_status(&mut page, blocks);
