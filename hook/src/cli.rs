@@ -122,6 +122,7 @@ pub struct LdcacheOptions {
 pub fn parse(args: Vec<OsString>) -> Result<HookCommand> {
     let mut args = args.into_iter();
     let program = args.next().unwrap_or_default();
+    // podman and CRI-O know a runtime by its path alone, with no word before the runtime's own arguments.
     if Path::new(&program).file_name() == Some(OsStr::new(RUNTIME)) {
         let options = HookOptions::default();
         return Ok(HookCommand::Runtime { options, args: args.collect() });
@@ -222,6 +223,7 @@ fn verify(mut parser: Parser) -> Result<VerifyOptions> {
             Arg::Long("full") => verify.full = Some(value(&mut parser, "--full")?.into()),
             Arg::Value(slice) => verify.slices.push(slice.string()?.parse().map_err(usage)?),
             arg => {
+                // The spec holds the roots of the node as generate saw it: both programs must look at the same one.
                 let option = MIG_CDI_OPTIONS.into_iter().find(|name| arg == Arg::Long(&name[2..]));
                 let option = option.ok_or_else(|| arg.unexpected())?;
                 let value = value(&mut parser, option)?;

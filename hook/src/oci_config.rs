@@ -113,6 +113,7 @@ impl<'a> OciConfig<'a> {
         linux.set("devices", RawJson::List(devices));
         linux.set("resources", RawJson::Object(resources));
         if !plan.hide.is_empty() {
+            // The runtime mounts an empty read-only tmpfs over each (runc, maskPath in libcontainer/rootfs_linux.go).
             let mut masked: Vec<String> = linux.part("maskedPaths")?;
             let new = plan.hide.iter().filter(|path| !masked.contains(path)).cloned();
             masked.extend(new.collect::<Vec<_>>());
@@ -162,6 +163,7 @@ fn merged_env(mut env: Vec<String>, plan: &[String]) -> Vec<String> {
         variable.split_once('=').map_or(variable, |(name, _)| name)
     }
     let names: Vec<&str> = plan.iter().map(|variable| name(variable)).collect();
+    // In the order of the first run, so that a second one changes nothing.
     env.retain(|variable| !names.contains(&name(variable)));
     env.extend(plan.iter().cloned());
     env

@@ -25,6 +25,7 @@ pub struct InjectionPlan {
 pub struct Node {
     /// Absolute path, below `/dev`.
     pub path: String,
+    // One value each: a block device or another access under these numbers is not what mig-cdi writes.
     #[serde(rename = "type")]
     kind: Char,
     /// Major number.

@@ -109,6 +109,7 @@ impl<'de> Deserialize<'de> for RawObject<'de> {
 }
 
 fn repeated<'f>(fields: &'f [(String, RawJson<'_>)]) -> Option<&'f str> {
+    // By the unescaped key: "\u0061" is "a".
     let mut keys: Vec<&str> = fields.iter().map(|(key, _)| key.as_str()).collect();
     keys.sort_unstable();
     keys.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])

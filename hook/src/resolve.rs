@@ -74,6 +74,8 @@ fn find<'s>(
     specs: &'s [Spec],
     driver: &Driver,
 ) -> Result<(&'s Spec, &'s Device)> {
+    // The order is that of the engines: the last directory of spec-dirs wins (container-device-interface,
+    // pkg/cdi/spec-dirs.go).
     let found = match request {
         RequestedDevice::Name(name) => {
             specs.iter().find_map(|spec| Some((spec, spec.document.device(name.as_str())?)))
@@ -140,9 +142,11 @@ fn other_slices(driver: &Driver, slices: &[Variable], admin: &[&str]) -> Result<
     if !admin.is_empty() {
         return Ok(Vec::new());
     }
+    // config and monitor are capabilities over every slice.
     let mut hide = vec![format!("{DRIVER}/capabilities/mig")];
     for gpu in driver.gpus()? {
         let is_own = |gpu: &Information| slices.iter().any(|slice| slice.id.gpu == gpu.minor);
+        // One that cannot be read is hidden as well: it is none whose slices the plan holds.
         if !driver.information(gpu).is_ok_and(is_own) {
             hide.push(format!("{DRIVER}/gpus/{}", gpu.pci));
         }
@@ -163,6 +167,7 @@ fn other_slices(driver: &Driver, slices: &[Variable], admin: &[&str]) -> Result<
             match leads_to_own(&path) {
                 false => hide.push(format!("{DRIVER}/capabilities/{path}")),
                 true if name.starts_with("ci") => {}
+                // gpuN/mig/giM/ciC: only the level mig has no number.
                 true if name.starts_with("gpu") => unvisited.push(format!("{path}/mig")),
                 true => unvisited.push(path),
             }

@@ -20,6 +20,7 @@ type NodeFacts = (String, u32, u32);
 pub fn slice(driver: &Driver, expected: &Claim) -> Result<()> {
     let id = expected.id;
     let during = |error| during_verify(error, id);
+    // First: whether the slice exists at all matters more than its numbers.
     let caps = driver.capability_minors(id).map_err(during)?;
     let caps_major = driver.major("nvidia-caps").map_err(during)?;
     let gpu_major = driver.gpu_major().map_err(during)?;
@@ -124,6 +125,7 @@ fn slice_nodes(driver: &Driver, slice: &Variable) -> Result<Vec<NodeFacts>> {
     let (gpu_major, caps_major) = (driver.gpu_major()?.0, driver.major("nvidia-caps")?.0);
     let mut nodes = vec![(format!("/dev/nvidia{}", id.gpu), gpu_major, id.gpu.0)];
     nodes.extend([gi, ci].map(|minor| capability(caps_major, minor.0)));
+    // Only profiles with +gfx render; generate gives the others no DRM node.
     if slice.profile.as_ref().is_some_and(Profile::has_graphics) {
         nodes.extend(driver.dri(id.gpu).map_err(during)?);
     }

@@ -28,6 +28,7 @@ pub(super) fn run(options: &LdcacheOptions) -> Result<String> {
     if options.dry_run {
         return dry_run_output(options);
     }
+    // For the log, which is written outside of the closure: a state that cannot be read has no id.
     let mut id = String::new();
     let done = ContainerState::read(io::stdin().lock()).and_then(|state| {
         id = state.id;

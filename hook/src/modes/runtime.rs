@@ -44,6 +44,7 @@ fn report_to_engine(error: &Error, log: &EngineLog) {
 fn run_command(options: &HookOptions, args: Vec<OsString>) -> Result<String> {
     let settings = settings(options)?;
     let command = runtime_args::parse(&args)?;
+    // Before the bundle is edited: a container that cannot start keeps its configuration.
     let runtime = real_runtime(&settings.hook.runtimes)?;
     if let RuntimeCommand::NewContainer(bundle) = command {
         // As runc and crun have it: without --bundle it is the working directory.

@@ -35,10 +35,12 @@ pub(super) fn run(options: &VerifyOptions) -> Result<String> {
 }
 
 fn verify_slices(options: &VerifyOptions) -> Result<()> {
+    // No path in /dev is read here: the spec describes a slice by numbers.
     let driver = Driver::open(&options.proc_root, Path::new("/"))?;
     for slice in &options.slices {
         verify::slice(&driver, slice)?;
     }
+    // Last: NVML takes tens of milliseconds, /proc half of one.
     match &options.full {
         Some(program) => verify_with_nvml(program, options),
         None => Ok(()),
