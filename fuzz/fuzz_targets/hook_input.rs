@@ -54,7 +54,10 @@ fn state(bytes: &[u8]) {
             assert!(!state.id.is_empty() && state.bundle.starts_with('/'));
             let text = bytes.trim_ascii_end();
             assert!(ContainerState::read(&text[..text.len() - 1]).is_err(), "cut short");
-            assert!(ContainerState::read([bytes, b"0".as_slice()].concat().as_slice()).is_err(), "more");
+            assert!(
+                ContainerState::read([bytes, b"0".as_slice()].concat().as_slice()).is_err(),
+                "more"
+            );
         }
         Err(error) => one_line(&error),
     }
@@ -90,7 +93,8 @@ fn arguments(words: &[OsString]) {
             let dry_run = verify.dry_run.then(|| "--dry-run".into());
             let full = verify.full.iter().map(|program| format!("--full={}", program.display()));
             let claims = verify.slices.iter().map(ToString::to_string);
-            let said = verify.mig_cdi_options.iter().cloned().chain(full).chain(claims).chain(dry_run);
+            let said =
+                verify.mig_cdi_options.iter().cloned().chain(full).chain(claims).chain(dry_run);
             let mode = ["mig-cdi-hook", "verify"].map(OsString::from);
             let again = cli::parse(mode.into_iter().chain(said.map(Into::into)).collect());
             assert_eq!(again, Ok(HookCommand::Verify(verify)));
@@ -117,7 +121,10 @@ fn runtime_arguments(words: &[OsString]) {
     };
     for command in ["state", "start", "kill", "delete", "exec", "features", "list"] {
         assert_eq!(with(&[command]), Ok(RuntimeCommand::Other));
-        assert_eq!(with(&["--systemd-cgroup", "--root", "create", command]), Ok(RuntimeCommand::Other));
+        assert_eq!(
+            with(&["--systemd-cgroup", "--root", "create", command]),
+            Ok(RuntimeCommand::Other)
+        );
     }
     for command in ["create", "run"] {
         assert!(matches!(with(&[command]), Err(_) | Ok(RuntimeCommand::NewContainer(_))));

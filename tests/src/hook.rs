@@ -96,28 +96,28 @@ impl FakeHost {
         command
     }
 
-    /// The shipped file of hooks.d for a door, alone in a directory, with this host's paths in it.
+    /// The shipped file of hooks.d for a mode, alone in a directory, with this host's paths in it.
     ///
     /// # Panics
     /// When it cannot be written.
     #[must_use]
-    pub fn hooks_dir(&self, door: &str) -> PathBuf {
-        let name = format!("mig-cdi-{door}.json");
+    pub fn hooks_dir(&self, mode: &str) -> PathBuf {
+        let name = format!("mig-cdi-{mode}.json");
         let text = fs::read_to_string(project().join("config/hooks.d").join(&name));
         let hook = self.install().join("mig-cdi-hook");
-        let config = format!("{door:?}, \"--config={}\"]", self.config().display());
+        let config = format!("{mode:?}, \"--config={}\"]", self.config().display());
         let text = text
             .expect("it is shipped")
             .replace("/usr/bin/mig-cdi-hook", &hook.display().to_string())
-            .replace(&format!("{door:?}],\n        \"env"), &format!("{config},\n        \"env"));
+            .replace(&format!("{mode:?}],\n        \"env"), &format!("{config},\n        \"env"));
         assert!(text.contains("--config="), "{text}");
-        let dir = self.out().with_file_name(format!("hooks-{door}"));
+        let dir = self.out().with_file_name(format!("hooks-{mode}"));
         fs::create_dir_all(&dir).expect("make a directory");
         fs::write(dir.join(name), text).expect("write the file");
         dir
     }
 
-    /// The door `runtime` as a program of its own, with this host's configuration.
+    /// The mode `runtime` as a program of its own, with this host's configuration.
     ///
     /// # Panics
     /// When it cannot be written.
@@ -151,7 +151,7 @@ impl FakeHost {
         dir
     }
 
-    /// The door `precreate` with this configuration.
+    /// The mode `precreate` with this configuration.
     #[must_use]
     pub fn precreate(&self, config: &str, args: &[&str]) -> Run {
         let mut command = self.hook(&["precreate"]);

@@ -59,7 +59,7 @@ pub fn host() -> FakeHost {
 }
 
 impl FakeHost {
-    /// The door `create-runtime` with this host's configuration.
+    /// The mode `create-runtime` with this host's configuration.
     #[must_use]
     pub fn create_runtime(&self) -> Command {
         self.hook(&["create-runtime", &format!("--config={}", self.config().display())])
@@ -200,7 +200,7 @@ impl Victim {
         assert_eq!(out, [""; 0], "{what}: mounts outside of the container's root");
     }
 
-    /// Runs the door `create-runtime` for it, which gives all or nothing, and nothing outside.
+    /// Runs the mode `create-runtime` for it, which gives all or nothing, and nothing outside.
     ///
     /// # Panics
     /// When that is not so.

@@ -1,4 +1,4 @@
-//! The doors of the hook in a real podman, with runc and crun on cgroup v1 and v2. A device node with a
+//! The modes of the hook in a real podman, with runc and crun on cgroup v1 and v2. A device node with a
 //! major that no driver has opens with ENXIO when the device cgroup allows it, with EPERM when not.
 
 use mig_cdi_sim::preset;
@@ -21,8 +21,8 @@ node /dev/nvidiactl 666 195:255 ENXIO
 const FIRST: &str = "MIG-b3c02e6f-4949-5c5e-80cc-f09e85bd7e98";
 const GPU: &str = "GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4";
 
-/// How each door is put into podman's command line.
-const DOORS: [&str; 3] = ["precreate", "create-runtime", "runtime"];
+/// How each mode is put into podman's command line.
+const MODES: [&str; 3] = ["precreate", "create-runtime", "runtime"];
 
 fn host(podman: &Podman) -> FakeHost {
     let host = FakeHost::new(preset("a100-80gb").unwrap());
@@ -32,18 +32,18 @@ fn host(podman: &Podman) -> FakeHost {
     host
 }
 
-fn script(door: &str, variant: Variant, script: &str) -> (Run, String) {
+fn script(mode: &str, variant: Variant, script: &str) -> (Run, String) {
     let podman = Podman::new(variant);
     let host = host(&podman);
-    let run = podman.script(&host, &through(door, &host, script));
+    let run = podman.script(&host, &through(mode, &host, script));
     (run, host.read_log())
 }
 
-/// The script with podman using a door.
-fn through(door: &str, host: &FakeHost, script: &str) -> String {
-    let flag = match door {
+/// The script with podman using a mode.
+fn through(mode: &str, host: &FakeHost, script: &str) -> String {
+    let flag = match mode {
         "runtime" => format!("--runtime {}", host.runtime().display()),
-        door => format!("--hooks-dir {}", host.hooks_dir(door).display()),
+        mode => format!("--hooks-dir {}", host.hooks_dir(mode).display()),
     };
     script.replace("$PODMAN", &format!("$PODMAN {flag}"))
 }
@@ -53,18 +53,18 @@ fn passed(run: &Run, log: &str, what: &str) -> String {
     run.stdout.clone()
 }
 
-/// The variables, as a door gives them: to the process, or in a file.
-fn variables(door: &str) -> String {
+/// The variables, as a mode gives them: to the process, or in a file.
+fn variables(mode: &str) -> String {
     let variables = format!(
         "env CUDA_VISIBLE_DEVICES={FIRST}\nenv MIG_CDI_DEVICE_0_3_0={FIRST},2g.20gb,{GPU}\nenv NVIDIA_VISIBLE_DEVICES=void\n"
     );
-    if door == "create-runtime" { String::new() } else { variables }
+    if mode == "create-runtime" { String::new() } else { variables }
 }
 
 /// And a process that is started in it later sees the same. Rules of the container's own hold.
 #[test]
 fn a_container_gets_the_slice_that_it_asked_for_and_no_other() {
-    for door in DOORS {
+    for mode in MODES {
         for variant in VARIANTS {
             let run = "
                 $PODMAN run -d --name c --cap-add MKNOD --device-cgroup-rule 'c 42:* rwm' \
@@ -75,17 +75,17 @@ fn a_container_gets_the_slice_that_it_asked_for_and_no_other() {
                 $PODMAN exec c sh -c '[ ! -e /run/mig-cdi ] || . /run/mig-cdi/environment; probe 508:31 508:39'
                 $PODMAN exec c sh -c 'if [ -e /run/mig-cdi ]; then ! echo x > /run/mig-cdi/environment; fi' 2>&1
                 $PODMAN rm -f -t 0 c >/dev/null";
-            let (run, log) = script(door, variant, run);
-            let what = format!("{door} {variant:?}");
+            let (run, log) = script(mode, variant, run);
+            let what = format!("{mode} {variant:?}");
             let nodes = format!(
                 "node /dev/nvidia-caps/nvidia-cap30 444 508:30 ENXIO
 node /dev/nvidia-caps/nvidia-cap31 444 508:31 ENXIO
 {SHARED}"
             );
-            let first = variables(door);
+            let first = variables(mode);
             // podman gives a later process what the container was created with, and no more.
             let sourced =
-                if door == "create-runtime" { variables("precreate") } else { String::new() };
+                if mode == "create-runtime" { variables("precreate") } else { String::new() };
             let mut expected = format!(
                 "{nodes}{first}made 508:30 ENXIO
 made 508:39 EPERM
@@ -98,11 +98,11 @@ made 42:7 ENXIO
 made 508:39 EPERM
 "
             );
-            if door == "create-runtime" {
+            if mode == "create-runtime" {
                 expected += "sh: can't create /run/mig-cdi/environment: Read-only file system\n";
             }
             similar_asserts::assert_eq!(passed(&run, &log, &what), expected, "{what}");
-            assert!(log.contains(&format!("{door}: container ")), "{log}");
+            assert!(log.contains(&format!("{mode}: container ")), "{log}");
             assert!(log.contains("gets 0:2g.20gb:0: 6 device nodes, 0 files"), "{log}");
         }
     }
@@ -110,13 +110,13 @@ made 508:39 EPERM
 
 #[test]
 fn a_container_that_asks_for_nothing_sees_nothing() {
-    for door in DOORS {
+    for mode in MODES {
         for variant in VARIANTS {
             let run = "$PODMAN run --rm --cap-add MKNOD -e NVIDIA_VISIBLE_DEVICES=void --rootfs $ROOTFS \
                 probe 508:30 195:0 195:255 511:0";
-            let (run, log) = script(door, variant, run);
+            let (run, log) = script(mode, variant, run);
             let expected = "env NVIDIA_VISIBLE_DEVICES=void\nmade 508:30 EPERM\nmade 195:0 EPERM\nmade 195:255 EPERM\nmade 511:0 EPERM\n";
-            similar_asserts::assert_eq!(passed(&run, &log, door), expected, "{door} {variant:?}");
+            similar_asserts::assert_eq!(passed(&run, &log, mode), expected, "{mode} {variant:?}");
             assert_eq!(log, "");
         }
     }
@@ -125,17 +125,17 @@ fn a_container_that_asks_for_nothing_sees_nothing() {
 /// No slice, no container: the message is in the log, whatever the engine shows of it.
 #[test]
 fn a_container_that_asks_for_what_is_not_there_does_not_start() {
-    for door in DOORS {
+    for mode in MODES {
         for variant in VARIANTS {
             let run =
                 "$PODMAN run --rm --annotation mig-cdi/devices=0:2g.20gb:6 --rootfs $ROOTFS probe";
-            let (run, log) = script(door, variant, run);
-            assert_ne!(run.code, 0, "{door} {variant:?}");
+            let (run, log) = script(mode, variant, run);
+            assert_ne!(run.code, 0, "{mode} {variant:?}");
             assert_eq!(run.stdout, "", "no container ran");
-            assert!(log.contains("has no such device"), "{door} {variant:?}: {log}");
+            assert!(log.contains("has no such device"), "{mode} {variant:?}: {log}");
             // crun and podman's filter show nothing of what a hook says.
-            let shown = door == "runtime" || (door == "create-runtime" && variant.0 == "runc");
-            assert!(!shown || run.stderr.contains("has no such device"), "{door}: {}", run.stderr);
+            let shown = mode == "runtime" || (mode == "create-runtime" && variant.0 == "runc");
+            assert!(!shown || run.stderr.contains("has no such device"), "{mode}: {}", run.stderr);
         }
     }
 }
@@ -162,14 +162,14 @@ refused
     let cuda = host.path(&format!("{}/libcuda.so.580.105.08", library_dir(Layout::Fedora)));
     compile("fake-libcuda.c", &cuda, &["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1"]);
     compile("fake-nvidia-smi.c", &host.path("/usr/bin/nvidia-smi"), &[]);
-    for door in DOORS {
+    for mode in MODES {
         for variant in VARIANTS {
             let podman = Podman::with_c_library(variant, "debian-root");
             host.configure_hook(&format!("runtimes = [{:?}]", podman.runtime()));
             assert_eq!(host.generate(&["--capabilities=compute,utility"]).code, 0);
-            let run = podman.script(&host, &through(door, &host, script));
+            let run = podman.script(&host, &through(mode, &host, script));
             let log = host.read_log();
-            similar_asserts::assert_eq!(passed(&run, &log, door), expected, "{door} {variant:?}");
+            similar_asserts::assert_eq!(passed(&run, &log, mode), expected, "{mode} {variant:?}");
         }
     }
 }
@@ -184,11 +184,11 @@ fn the_slices_of_others_are_hidden() {
         $PODMAN run --rm --annotation mig-cdi/devices=0:2g.20gb:2 -v $TREE:/proc/driver:ro --rootfs $ROOTFS \
             sh -c 'cd /proc/driver/nvidia/capabilities; find . -name access | sort; ls mig; find ../gpus -type f'";
     let tree = host.path("/proc/driver").display().to_string();
-    for door in ["precreate", "runtime"] {
-        let run = podman.script(&host, &through(door, &host, &script.replace("$TREE", &tree)));
+    for mode in ["precreate", "runtime"] {
+        let run = podman.script(&host, &through(mode, &host, &script.replace("$TREE", &tree)));
         let expected =
             "./gpu0/mig/gi4/access\n./gpu0/mig/gi4/ci0/access\n../gpus/0000:07:00.0/information\n";
-        similar_asserts::assert_eq!(passed(&run, &host.read_log(), door), expected);
+        similar_asserts::assert_eq!(passed(&run, &host.read_log(), mode), expected);
     }
 }
 
@@ -292,7 +292,7 @@ PWD=/
     }
 }
 
-/// The door `runtime` in engines that are daemons: as a runtime of Docker, and as a handler of containerd.
+/// The mode `runtime` in engines that are daemons: as a runtime of Docker, and as a handler of containerd.
 /// Whoever asks for what is not there reads why from the engine.
 fn a_daemon_s_runtime<E>(
     start: impl Fn(&'static str, &FakeHost) -> E,

@@ -13,7 +13,7 @@ pub(crate) fn clear_environment() {
 /// Closes every descriptor from `first` on.
 pub(crate) fn close_from(first: RawFd) -> Result<()> {
     // By number: musl has no wrapper.
-    // SAFETY: the caller owns no descriptor from `first` on yet: it is the first thing a door does.
+    // SAFETY: the caller owns no descriptor from `first` on yet: it is the first thing a mode does.
     let closed = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
     match Errno::result(closed) {
         // Before Linux 5.9: RHEL 8, Ubuntu 20.04.

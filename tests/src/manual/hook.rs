@@ -79,7 +79,7 @@ fn runtime(blocks: &[Block]) -> Page {
     page.section("Description");
     page.paragraph(&prose(&sentence(&mode.meaning), &["ARGUMENTS"]));
     let document = doc("hook");
-    markdown::go(&mut page, between(&document, "## Asking for a slice", "## Installing a mode"));
+    markdown::go(&mut page, between(&document, "## Requesting a slice", "## Installing a mode"));
     page.section("Installing it");
     markdown::go(&mut page, between(&document, "**Any engine, `runtime`.**", "**podman and CRI-O"));
     exit_status(&mut page, blocks);

@@ -121,7 +121,7 @@ impl Engine for ByPodman {
     }
 }
 
-/// A bundle, whose runtime is the hook's door of that name: no engine is there that knows CDI.
+/// A bundle, whose runtime is the hook's mode of that name: no engine is there that knows CDI.
 pub(super) struct ByBundle {
     podman: Podman,
     host: FakeHost,
