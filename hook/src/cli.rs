@@ -109,7 +109,7 @@ pub struct LdcacheOptions {
 /// Parses the command line, program name first.
 ///
 /// # Errors
-/// Fails with [`crate::HookExit::Usage`] for a word that is not known: an option that an older hook ignored
+/// Fails with [`crate::HookExit::Usage`] for an unknown argument: an option that an older hook ignored
 /// could be one that should have refused the container.
 ///
 /// ```
@@ -122,7 +122,7 @@ pub struct LdcacheOptions {
 pub fn parse(args: Vec<OsString>) -> Result<HookCommand> {
     let mut args = args.into_iter();
     let program = args.next().unwrap_or_default();
-    // podman and CRI-O know a runtime by its path alone, with no word before the runtime's own arguments.
+    // podman and CRI-O know a runtime by its path alone, with no argument of its own.
     if Path::new(&program).file_name() == Some(OsStr::new(RUNTIME)) {
         let options = HookOptions::default();
         return Ok(HookCommand::Runtime { options, args: args.collect() });
@@ -161,8 +161,7 @@ impl From<lexopt::Error> for Error {
     }
 }
 
-/// The value of an option. `--option=` is an unset variable in somebody's script rather than the wish for an
-/// empty path.
+/// Returns the value of an option. `--option=` comes from an unset variable in a script: no path is empty.
 fn value(parser: &mut Parser, option: &str) -> Result<String> {
     let value = parser.value()?.string()?;
     match value.is_empty() {
@@ -183,7 +182,7 @@ fn options(mut parser: Parser) -> Result<HookOptions> {
     Ok(options)
 }
 
-/// Options of the hook end at `--`, or at the first word that is not one of them: an engine puts its own
+/// Options of the hook end at `--`, or at the first argument that is not one of them: an engine puts its own
 /// arguments right behind those that its configuration gives for the runtime.
 fn runtime(mut parser: Parser) -> Result<HookCommand> {
     let mut options = HookOptions::default();
@@ -223,7 +222,7 @@ fn verify(mut parser: Parser) -> Result<VerifyOptions> {
             Arg::Long("full") => verify.full = Some(value(&mut parser, "--full")?.into()),
             Arg::Value(slice) => verify.slices.push(slice.string()?.parse().map_err(usage)?),
             arg => {
-                // The spec holds the roots of the node as generate saw it: both programs must look at the same one.
+                // The spec holds the roots of the node as generate saw it: both programs must read the same one.
                 let option = MIG_CDI_OPTIONS.into_iter().find(|name| arg == Arg::Long(&name[2..]));
                 let option = option.ok_or_else(|| arg.unexpected())?;
                 let value = value(&mut parser, option)?;
@@ -267,13 +266,13 @@ mod tests {
     use super::*;
     use crate::HookExit;
 
-    fn parse_words(words: &str) -> Result<HookCommand> {
-        parse(words.split(' ').map(OsString::from).collect())
+    fn parse_line(line: &str) -> Result<HookCommand> {
+        parse(line.split(' ').map(OsString::from).collect())
     }
 
     #[test]
-    fn unknown_words_are_refused() {
-        for words in [
+    fn unknown_arguments_are_refused() {
+        for line in [
             "mig-cdi-hook",
             "mig-cdi-hook poststop",
             "mig-cdi-hook --unknown",
@@ -292,13 +291,13 @@ mod tests {
             "mig-cdi-hook ldcache --dir=/usr/lib64 ../libcuda.so.1",
             "mig-cdi-hook ldcache --dir=/usr/lib64 --config=x libcuda.so.1",
         ] {
-            assert_eq!(parse_words(words).unwrap_err().exit, HookExit::Usage, "{words}");
+            assert_eq!(parse_line(line).unwrap_err().exit, HookExit::Usage, "{line}");
         }
     }
 
     #[test]
     fn runtime_arguments_pass_unchanged() {
-        let args = |words| match parse_words(words) {
+        let args = |line| match parse_line(line) {
             Ok(HookCommand::Runtime { options, args }) => {
                 (options.dry_run, args.join(OsStr::new(" ")).into_string().unwrap())
             }

@@ -164,7 +164,7 @@ impl Driver {
         let pci = &self.gpu(gpu)?.pci;
         let dev = Root::open(&self.dev)?;
         let node = |kind: &str, name: &str| {
-            // DRM numbers its nodes in the order in which drivers register: only the link by path says which is whose.
+            // DRM numbers its nodes in the order in which drivers register: only the link by path names the GPU.
             let link = format!("/dev/dri/by-path/pci-{pci}-{kind}");
             let stat = dev.node(&link)?.filter(|stat| stat.is_char).ok_or_else(|| gone(&link))?;
             Ok::<_, Error>((format!("/dev/dri/{name}{}", stat.minor), stat.major.0, stat.minor.0))

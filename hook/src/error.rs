@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt};
 /// Result of an operation of the hook.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Exit codes of a hook that fails. A runtime only looks whether the code is zero; scripts tell the two apart.
+/// Exit codes of a hook that fails. A runtime only checks whether the code is zero; scripts distinguish the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HookExit {
     /// The container must not start: a request was refused, or an operation failed.

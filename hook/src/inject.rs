@@ -105,7 +105,7 @@ fn allow(cgroup: &DeviceCgroup, plan: &InjectionPlan, nodes: &[OwnedFd]) -> Resu
 }
 
 /// Adds the devices to the systemd unit of the cgroup. Returns whether there is one. systemd sets the rules of its units
-/// anew at each daemon-reload, and would drop the ones that it does not know (NVIDIA/nvidia-docker#1730).
+/// again at each daemon-reload, and drops those that it does not know (NVIDIA/nvidia-docker#1730).
 fn allow_in_systemd(cgroup: &DeviceCgroup, devices: &[(Major, Minor)]) -> Result<bool> {
     let Some(unit) = cgroup.unit().filter(|_| Path::new(SYSTEMD).exists()) else {
         return Ok(false);

@@ -1,10 +1,10 @@
-//! The OCI hook of mig-cdi: gives containers their slices of NVIDIA GPUs where the engine does not speak CDI, and refuses
+//! The OCI hook of mig-cdi: injects slices of NVIDIA GPUs into containers where the engine does not speak CDI, and refuses
 //! to start a container whose slice is not what its spec says. One static program with several [modes](cli::HookCommand).
 //!
 //! Three of the modes share one pipeline, request → resolve → verify → plan → inject:
 //!
 //! 1. [`request`] reads what a container requests, and what the policy allows;
-//! 2. [`resolve`] looks that up in the spec that `mig-cdi generate` wrote;
+//! 2. [`resolve`] finds that in the spec that `mig-cdi generate` wrote;
 //! 3. [`verify`] compares it with the driver as `/proc` shows it now ([`driver`]);
 //! 4. [`plan`] holds everything that the container gets;
 //! 5. [`oci_config`] writes the plan into a configuration that no runtime has read yet, [`inject`] into a container that
@@ -61,7 +61,7 @@ use std::{
 #[must_use]
 pub fn run(args: Vec<OsString>) -> ExitCode {
     let command = cli::parse(args);
-    // The input of a runtime belongs to the container, and nobody writes a state to --help.
+    // The input of a runtime belongs to the container, and --help gets no state.
     let is_hook = !matches!(command, Ok(HookCommand::Runtime { .. } | HookCommand::Print(_)));
     let output = command.and_then(modes::run);
     if is_hook {

@@ -1,5 +1,5 @@
 //! JSON objects of which a few fields are edited and the rest survives byte for byte. Never interprets a field that
-//! nobody reads.
+//! is not read.
 //!
 //! A type for the whole document would lose what it does not know: engines put fields into a configuration that are
 //! newer than any library, and numbers that no Rust integer holds.

@@ -1,4 +1,4 @@
-//! From requested devices to an injection plan: looks the devices up in the spec, holds them against the driver, and
+//! From requested devices to an injection plan: finds the devices in the spec, compares them with the driver, and
 //! collects their edits. Reads the machine, never changes it.
 
 use crate::{
@@ -68,7 +68,7 @@ fn inject_error(request: &RequestedDevice, cause: impl std::fmt::Display) -> Err
     Error::refused("inject", request, cause)
 }
 
-/// Looks a device up in the specs, the one that engines prefer first.
+/// Finds a device in the specs, the one that engines prefer first.
 fn find<'s>(
     request: &RequestedDevice,
     specs: &'s [Spec],
@@ -146,7 +146,7 @@ fn other_slices(driver: &Driver, slices: &[Variable], admin: &[&str]) -> Result<
     let mut hide = vec![format!("{DRIVER}/capabilities/mig")];
     for gpu in driver.gpus()? {
         let is_own = |gpu: &Information| slices.iter().any(|slice| slice.id.gpu == gpu.minor);
-        // One that cannot be read is hidden as well: it is none whose slices the plan holds.
+        // One that cannot be read is hidden too: the GPUs of the plan have been read.
         if !driver.information(gpu).is_ok_and(is_own) {
             hide.push(format!("{DRIVER}/gpus/{}", gpu.pci));
         }

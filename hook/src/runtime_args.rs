@@ -2,10 +2,10 @@
 //! option, since the command line belongs to the real runtime, which gets it unchanged.
 //!
 //! runc's options are those of its `main.go` and `create.go` (opencontainers/runc 1.3), crun's those of its `src/crun.c`
-//! and `src/create.c` (containers/crun 1.28). An unknown option of another runtime takes a value when the word after it
+//! and `src/create.c` (containers/crun 1.28). An unknown option of another runtime takes a value when the argument after it
 //! is not a command.
 //!
-//! `lexopt` does not fit here: which options take a value depends on what it is asked for, and two parsers disagree on
+//! `lexopt` does not fit here: which options take a value depends on the command, and two parsers disagree on
 //! `-b=value`: Go's flag package, in runc, drops the `=`, getopt, in crun, keeps it.
 
 use crate::{Error, Result};
@@ -82,15 +82,15 @@ pub struct EngineLog {
 #[must_use]
 pub fn log(args: &[OsString]) -> Option<EngineLog> {
     let (mut path, mut json) = (None, false);
-    let mut words = args.iter();
-    while let Some(word) = words.next() {
-        let (option, value) = split(word);
+    let mut remaining = args.iter();
+    while let Some(arg) = remaining.next() {
+        let (option, value) = split(arg);
         if !option.starts_with(b"-") {
             break;
         }
         let takes = GLOBAL.iter().any(|known| known.as_bytes() == option);
         let value =
-            if takes { value.or_else(|| words.next().map(OsString::as_os_str)) } else { None };
+            if takes { value.or_else(|| remaining.next().map(OsString::as_os_str)) } else { None };
         match option {
             b"--log" => path = value,
             b"--log-format" => json = value == Some(OsStr::new("json")),
@@ -117,21 +117,21 @@ pub fn log(args: &[OsString]) -> Option<EngineLog> {
 /// # Ok::<(), mig_cdi_hook::Error>(())
 /// ```
 pub fn parse(args: &[OsString]) -> Result<RuntimeCommand> {
-    let mut words = args.iter();
-    let Some(command) = command(&mut words) else { return Ok(RuntimeCommand::Other) };
+    let mut remaining = args.iter();
+    let Some(command) = command(&mut remaining) else { return Ok(RuntimeCommand::Other) };
     if command != "create" && command != "run" {
         return Ok(RuntimeCommand::Other);
     }
     let mut bundle = None;
-    while let Some(word) = words.next() {
-        let (option, value) = split(word);
-        let mut value = || value.map(OsStr::to_owned).or_else(|| words.next().cloned());
+    while let Some(arg) = remaining.next() {
+        let (option, value) = split(arg);
+        let mut value = || value.map(OsStr::to_owned).or_else(|| remaining.next().cloned());
         match option {
             b"--" => break,
             b"--bundle" | b"-b" => bundle = value().map(PathBuf::from),
             b"--config" | b"-f" => {
                 let cause = "a configuration with a name of its own is not supported";
-                return Err(Error::usage("parse the runtime's option", word.display(), cause)
+                return Err(Error::usage("parse the runtime's option", arg.display(), cause)
                     .with_cure("name it config.json in the bundle"));
             }
             option if CREATE.iter().any(|known| known.as_bytes() == option) => drop(value()),
@@ -141,32 +141,32 @@ pub fn parse(args: &[OsString]) -> Result<RuntimeCommand> {
     Ok(RuntimeCommand::NewContainer(bundle))
 }
 
-/// Returns the first word that is neither an option nor the value of one.
-fn command<'a>(words: &mut std::slice::Iter<'a, OsString>) -> Option<&'a str> {
+/// Returns the first argument that is neither an option nor the value of one.
+fn command<'a>(remaining: &mut std::slice::Iter<'a, OsString>) -> Option<&'a str> {
     let mut after_unknown = false;
     loop {
-        let word = words.next()?;
-        let (option, value) = split(word);
+        let arg = remaining.next()?;
+        let (option, value) = split(arg);
         if option.starts_with(b"-") {
             let takes = GLOBAL.iter().any(|known| known.as_bytes() == option);
             if takes && value.is_none() {
-                words.next()?;
+                remaining.next()?;
             }
             after_unknown = !takes && value.is_none();
             continue;
         }
-        match word.to_str() {
-            Some(word) if COMMANDS.contains(&word) => return Some(word),
+        match arg.to_str() {
+            Some(command) if COMMANDS.contains(&command) => return Some(command),
             // The value of the unknown option before it.
             _ if after_unknown => after_unknown = false,
-            word => return word,
+            command => return command,
         }
     }
 }
 
 /// Splits `--option=value`, `-b=value` (Go) and `-bvalue` (getopt) into option and value.
-fn split(word: &OsStr) -> (&[u8], Option<&OsStr>) {
-    let bytes = word.as_bytes();
+fn split(arg: &OsStr) -> (&[u8], Option<&OsStr>) {
+    let bytes = arg.as_bytes();
     let short = bytes.len() > 2 && matches!(bytes[..2], [b'-', b'b' | b'f']);
     match bytes.iter().position(|b| *b == b'=') {
         Some(equals) if bytes.starts_with(b"--") || (short && equals == 2) => {
@@ -181,15 +181,15 @@ fn split(word: &OsStr) -> (&[u8], Option<&OsStr>) {
 mod tests {
     use super::*;
 
-    fn command_of(words: &str) -> RuntimeCommand {
-        parse(&words.split_whitespace().map(OsString::from).collect::<Vec<_>>()).unwrap()
+    fn command_of(line: &str) -> RuntimeCommand {
+        parse(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>()).unwrap()
     }
 
     #[test]
     fn the_bundle_of_a_new_container_is_found() {
         let bundle = |dir: &str| RuntimeCommand::NewContainer(Some(dir.into()));
         // containerd, podman, Docker, CRI-O.
-        for words in [
+        for line in [
             "--root /run/containerd/runc/k8s.io --log /b/log.json --log-format json --systemd-cgroup create --bundle /b --pid-file /b/init.pid id",
             "--systemd-cgroup --log-format=json create --bundle /b --pid-file p id",
             "--log-format json --log l create -b /b id",
@@ -202,7 +202,7 @@ mod tests {
             "--new-option value create --bundle /b id",
             "run --bundle /b id",
         ] {
-            assert_eq!(command_of(words), bundle("/b"), "{words}");
+            assert_eq!(command_of(line), bundle("/b"), "{line}");
         }
         assert_eq!(command_of("create id"), RuntimeCommand::NewContainer(None));
     }
@@ -210,23 +210,23 @@ mod tests {
     #[test]
     fn the_log_of_the_engine_is_found() {
         let log =
-            |words: &str| log(&words.split_whitespace().map(OsString::from).collect::<Vec<_>>());
+            |line: &str| log(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>());
         let at = |path: &str, json| Some(EngineLog { path: path.into(), json });
         assert_eq!(
             log("--root r --log /b/log.json --log-format json create id"),
             at("/b/log.json", true)
         );
         assert_eq!(log("--systemd-cgroup --log=file:/l create --log /x id"), at("/l", false));
-        for words in
+        for line in
             ["create --log /x id", "--log", "--log journald:x create id", "--log l create id", ""]
         {
-            assert_eq!(log(words), None, "{words}");
+            assert_eq!(log(line), None, "{line}");
         }
     }
 
     #[test]
     fn other_commands_make_no_container() {
-        for words in [
+        for line in [
             "",
             "--version",
             "--root create delete id",
@@ -238,7 +238,7 @@ mod tests {
             "--root",
             "unknown create --bundle /b id",
         ] {
-            assert_eq!(command_of(words), RuntimeCommand::Other, "{words}");
+            assert_eq!(command_of(line), RuntimeCommand::Other, "{line}");
         }
         assert!(parse(&["create", "-f", "x", "id"].map(OsString::from)).is_err());
     }

@@ -47,7 +47,7 @@ fn mismatch(id: SliceId, cause: impl Display) -> Error {
 }
 
 /// Compares the GPU behind a slice's minor number with that of the spec. The number alone names no GPU: `gpuN` and
-/// `/dev/nvidiaN` move to another one when a GPU is bound anew or taken away.
+/// `/dev/nvidiaN` move to another one when a GPU is bound again or removed.
 fn gpu(driver: &Driver, id: SliceId, expected: Option<&GpuUuid>) -> Result<()> {
     let expected =
         expected.ok_or_else(|| mismatch(id, "the spec does not say which gpu it is on"))?;

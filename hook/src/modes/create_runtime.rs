@@ -16,7 +16,7 @@ use std::{io, path::Path};
 const MODE: &str = "create-runtime";
 
 pub(super) fn run(options: &HookOptions) -> Result<String> {
-    // First of all: runc 1.1.5 hands a hook three descriptors of its own, and a hook without `env` in its entry an
+    // First of all: a hook inherits three descriptors of runc 1.1.5, and a hook without `env` in its entry an
     // environment that may be the image's (docs/attacks.md, S2 and S12).
     isolate(Powers::Inject)?;
     let settings = settings(options)?;
