@@ -64,10 +64,7 @@ impl Driver {
     /// # Errors
     /// Fails when `/proc/devices` does not list it: its module is not loaded.
     pub fn major(&self, name: &str) -> Result<Major> {
-        self.devices.major(name).ok_or_else(|| {
-            Error::refused("read", DEVICES, format!("there is no character device {name:?}"))
-                .with_cure("load the nvidia driver")
-        })
+        self.devices.major(name).ok_or_else(|| no_device(name))
     }
 
     /// Major number of the GPUs' nodes.
@@ -75,8 +72,7 @@ impl Driver {
     /// # Errors
     /// Fails when no driver is loaded.
     pub fn gpu_major(&self) -> Result<Major> {
-        // The name was nvidia-frontend before R550.
-        self.major("nvidia").or_else(|e| self.major("nvidia-frontend").map_err(|_| e))
+        self.devices.gpu_major().ok_or_else(|| no_device("nvidia"))
     }
 
     /// Major number of `/dev/nvidiactl`.
@@ -84,7 +80,7 @@ impl Driver {
     /// # Errors
     /// Fails when no driver is loaded.
     pub fn control_major(&self) -> Result<Major> {
-        self.major("nvidiactl").or_else(|_| self.gpu_major())
+        self.devices.control_major().ok_or_else(|| no_device("nvidia"))
     }
 
     /// Capability minors of a slice.
@@ -179,6 +175,11 @@ impl Driver {
     pub fn capabilities(&self, dir: &str) -> Result<Vec<String>> {
         Ok(self.proc.list(&format!("{CAPABILITIES}/{dir}"))?.unwrap_or_default())
     }
+}
+
+fn no_device(name: &str) -> Error {
+    Error::refused("read", DEVICES, format!("there is no character device {name:?}"))
+        .with_cure("load the nvidia driver")
 }
 
 fn gone(path: &str) -> Error {

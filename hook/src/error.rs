@@ -29,7 +29,7 @@ pub enum HookExit {
 pub struct Error {
     /// Exit code of the process.
     pub exit: HookExit,
-    /// Verb phrase: `read`, `verify slice`.
+    /// Verb phrase: `read`, `verify slice`. May be empty where `mig-cdi` reports a subject alone.
     pub operation: Cow<'static, str>,
     /// Path, device, annotation or program that the operation was about; empty when the operation names it.
     pub subject: String,
@@ -91,9 +91,10 @@ impl Error {
     /// `OPERATION SUBJECT: CAUSE`.
     fn failure(&self) -> String {
         let Error { operation, subject, cause, .. } = self;
-        match subject.as_str() {
-            "" => format!("{operation}: {cause}"),
-            subject => format!("{operation} {subject}: {cause}"),
+        match (operation.as_ref(), subject.as_str()) {
+            ("", "") => cause.clone(),
+            ("", part) | (part, "") => format!("{part}: {cause}"),
+            (operation, subject) => format!("{operation} {subject}: {cause}"),
         }
     }
 }
@@ -118,22 +119,8 @@ impl std::error::Error for Error {}
 
 impl From<mig_cdi_sys::Error> for Error {
     fn from(error: mig_cdi_sys::Error) -> Error {
-        let cure = cure(&error);
-        let error = match error {
-            mig_cdi_sys::Error::Call { op, path, errno } => {
-                Error::refused(op, path.display(), errno.desc().to_lowercase())
-            }
-            mig_cdi_sys::Error::TooLarge { path, limit } => {
-                let cause = format!("larger than {limit} bytes, which its writer never produces");
-                Error::refused("read", path.display(), cause)
-            }
-            mig_cdi_sys::Error::Refused { op, path, reason } => {
-                Error::refused(op, path.display(), reason)
-            }
-            mig_cdi_sys::Error::UnsafeDir { path, reason } => {
-                Error::refused("write into", path.display(), reason)
-            }
-        };
+        let cure = error.cure().or_else(|| cure(&error));
+        let error = Error::refused(error.operation(), error.path().display(), error.cause());
         cure.into_iter().fold(error, Error::with_cure)
     }
 }

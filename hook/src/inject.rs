@@ -6,7 +6,9 @@ use crate::{
     plan::{InjectionPlan, Node},
 };
 use mig_cdi_model::{Major, Minor};
-use mig_cdi_sys::{Container, DeviceCgroup, NewNode, Root, Source, is_program, run};
+use mig_cdi_sys::{
+    Container, DeviceCgroup, MountSource, NewNode, Root, exists, is_executable, run,
+};
 use std::{os::fd::OwnedFd, path::Path, time::Duration};
 
 /// File in the container with the variables that a hook cannot set: read-only, for a shell to source.
@@ -43,12 +45,13 @@ pub fn inject(plan: &InjectionPlan, pid: u32, root: &Path, user: (u32, u32)) -> 
 }
 
 /// Opens every file of the host before the container is entered: paths mean the container's files afterwards.
-fn open_sources(plan: &InjectionPlan) -> Result<Vec<(Source, &str)>> {
+fn open_sources(plan: &InjectionPlan) -> Result<Vec<(MountSource, &str)>> {
     let mut sources = Vec::with_capacity(plan.mounts.len() + 1);
     for mount in &plan.mounts {
-        sources.push((Source::open(Path::new(&mount.host_path))?, mount.container_path.as_str()));
+        sources
+            .push((MountSource::open(Path::new(&mount.host_path))?, mount.container_path.as_str()));
     }
-    sources.push((Source::file(FILE, &shell_script(&plan.env))?, DIRECTORY));
+    sources.push((MountSource::file(FILE, &shell_script(&plan.env))?, DIRECTORY));
     Ok(sources)
 }
 
@@ -66,7 +69,7 @@ fn shell_script(env: &[String]) -> String {
 fn fill(
     container: &mut Container,
     plan: &InjectionPlan,
-    sources: &[(Source, &str)],
+    sources: &[(MountSource, &str)],
     user: (u32, u32),
 ) -> Result<Vec<OwnedFd>> {
     let mut nodes = Vec::with_capacity(plan.nodes.len());
@@ -107,11 +110,11 @@ fn allow(cgroup: &DeviceCgroup, plan: &InjectionPlan, nodes: &[OwnedFd]) -> Resu
 /// Adds the devices to the systemd unit of the cgroup. Returns whether there is one. systemd sets the rules of its units
 /// again at each daemon-reload, and drops those that it does not know (NVIDIA/nvidia-docker#1730).
 fn allow_in_systemd(cgroup: &DeviceCgroup, devices: &[(Major, Minor)]) -> Result<bool> {
-    let Some(unit) = cgroup.unit().filter(|_| Path::new(SYSTEMD).exists()) else {
+    let Some(unit) = cgroup.unit().filter(|_| exists(Path::new(SYSTEMD))) else {
         return Ok(false);
     };
     let error = |cause: &str| Error::refused("allow devices in the systemd unit", unit, cause);
-    let systemctl = SYSTEMCTL.map(Path::new).into_iter().find(|path| is_program(path));
+    let systemctl = SYSTEMCTL.map(Path::new).into_iter().find(|path| is_executable(path));
     let systemctl = systemctl
         .ok_or_else(|| error("there is no systemctl in /usr/bin").with_cure("install systemctl"))?;
     // --runtime: a container's unit does not outlive a reboot, nor should a drop-in file of it.

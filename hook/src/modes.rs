@@ -12,7 +12,7 @@ use crate::{
     plan::InjectionPlan,
 };
 use mig_cdi_config::Settings;
-use mig_cdi_sys::{Log, Severity, read_regular};
+use mig_cdi_sys::{Log, LogLevel, read_regular};
 use serde::Serialize;
 use std::path::{Component, Path, PathBuf};
 
@@ -48,13 +48,13 @@ fn logged<T>(log: &Log, mode: &str, id: &str, work: impl FnOnce() -> Result<T>) 
 }
 
 fn log_refusal(log: &Log, mode: &str, id: &str, error: &Error) {
-    log.line(Severity::Error, &format!("{mode}: container {id:?} is refused: {error}"));
+    log.line(LogLevel::Error, &format!("{mode}: container {id:?} is refused: {error}"));
 }
 
 fn log_injection(log: &Log, mode: &str, id: &str, plan: &InjectionPlan, more: &str) {
     let InjectionPlan { devices, nodes, mounts, .. } = plan;
     log.line(
-        Severity::Info,
+        LogLevel::Info,
         &format!(
             "{mode}: container {id:?} gets {}: {} device nodes, {} files{more}",
             devices.join(","),

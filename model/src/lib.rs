@@ -3,6 +3,7 @@
 //! This crate never touches the machine: no file, no clock, no environment. Everything in it can be
 //! built from literals in a test.
 
+mod backoff;
 mod claim;
 mod driver_file;
 mod id;
@@ -11,6 +12,7 @@ mod topology;
 
 pub mod cdi;
 
+pub use backoff::Backoff;
 pub use claim::{BadClaim, Claim, SliceId, Variable};
 pub use driver_file::{BadCapabilities, Capabilities, Capability, DriverFile, Place};
 pub use id::{

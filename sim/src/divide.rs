@@ -3,8 +3,8 @@
 use crate::{Gpu, Instance, Node, NvmlFault, ProfileRow, Refusal};
 use mig_cdi_model::Placement;
 use mig_cdi_sys::nvml::{
-    CallError, ComputeInstance, ComputeProfile, Divider, Division, Failure, GpuInstance,
-    GpuProfile, ModeChange, Process,
+    CallError, ComputeProfile, GpuPartitioning, GpuProcess, GpuProfile, ModeChange,
+    NvmlComputeInstance, NvmlError, NvmlGpuInstance, Partitioner,
 };
 use std::cell::RefCell;
 
@@ -14,11 +14,11 @@ pub(crate) struct Simulated(RefCell<Node>);
 
 impl Simulated {
     /// Starts NVML on a node.
-    pub(crate) fn start(node: Node) -> Result<Simulated, Failure> {
+    pub(crate) fn start(node: Node) -> Result<Simulated, NvmlError> {
         let path = "libnvidia-ml.so.1 of the simulated node".to_owned();
         match node.nvml_fault {
-            Some(NvmlFault::DriverNotLoaded) => Err(Failure::NotLoaded { path }),
-            Some(NvmlFault::VersionMismatch) => Err(Failure::VersionMismatch { path }),
+            Some(NvmlFault::DriverNotLoaded) => Err(NvmlError::NotLoaded { path }),
+            Some(NvmlFault::VersionMismatch) => Err(NvmlError::VersionMismatch { path }),
             None => Ok(Simulated(RefCell::new(node))),
         }
     }
@@ -35,18 +35,18 @@ impl Simulated {
         let done = found.ok_or(Refusal::InvalidArgument).and_then(|gpu| change(&mut node, gpu));
         done.map_err(|refusal| match refusal {
             Refusal::GpuLost => CallError::gpu_lost(call),
-            refusal => CallError { call, reason: refusal.to_string() },
+            refusal => CallError::new(call, refusal.to_string()),
         })
     }
 }
 
-impl Divider for Simulated {
-    fn gpus(&self) -> Result<Vec<Result<Division, CallError>>, Failure> {
+impl Partitioner for Simulated {
+    fn gpus(&self) -> Result<Vec<Result<GpuPartitioning, CallError>>, NvmlError> {
         let node = self.0.borrow();
         Ok((0..node.gpus.len()).map(|gpu| division(&node, gpu)).collect())
     }
 
-    fn gpu(&self, uuid: &str) -> Result<Division, CallError> {
+    fn gpu(&self, uuid: &str) -> Result<GpuPartitioning, CallError> {
         let gpu = self.call("nvmlDeviceGetHandleByUUID", uuid, |_, gpu| Ok(gpu))?;
         division(&self.0.borrow(), gpu)
     }
@@ -88,7 +88,7 @@ impl Divider for Simulated {
     }
 }
 
-fn division(node: &Node, index: usize) -> Result<Division, CallError> {
+fn division(node: &Node, index: usize) -> Result<GpuPartitioning, CallError> {
     let gpu = &node.gpus[index];
     if gpu.lost {
         return Err(CallError::gpu_lost("nvmlDeviceGetHandleByIndex_v2"));
@@ -99,8 +99,8 @@ fn division(node: &Node, index: usize) -> Result<Division, CallError> {
     let mut profiles: Vec<_> = rows.map(|row| profile(node, index, row)).collect();
     profiles.sort_by_key(|profile| profile.id);
     let process =
-        |process: &crate::Process| Process { pid: process.pid, gi: process.gi, ci: process.ci };
-    Ok(Division {
+        |process: &crate::Process| GpuProcess { pid: process.pid, gi: process.gi, ci: process.ci };
+    Ok(GpuPartitioning {
         index: u32::try_from(index).unwrap_or(u32::MAX),
         uuid: gpu.uuid.to_string(),
         pci: format!("0000{}", gpu.pci),
@@ -137,7 +137,7 @@ fn profile(node: &Node, gpu: usize, row: &ProfileRow) -> GpuProfile {
     }
 }
 
-fn instances(gpu: &Gpu) -> Vec<GpuInstance> {
+fn instances(gpu: &Gpu) -> Vec<NvmlGpuInstance> {
     let of = |there: &Instance| {
         let row = there.profile;
         let number = |size| row.compute_id(size);
@@ -147,12 +147,12 @@ fn instances(gpu: &Gpu) -> Vec<GpuInstance> {
             max: row.slices / slices,
             placements: row.compute_places(slices).collect(),
         });
-        let compute = there.compute.iter().map(|ci| ComputeInstance {
+        let compute = there.compute.iter().map(|ci| NvmlComputeInstance {
             id: ci.id,
             profile: number(ci.placement.size),
             placement: ci.placement,
         });
-        GpuInstance {
+        NvmlGpuInstance {
             id: there.id,
             profile: row.id,
             placement: there.placement,

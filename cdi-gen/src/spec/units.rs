@@ -101,7 +101,7 @@ fn mig<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> Unit<'a> {
 }
 
 /// What the device is known by.
-pub(crate) fn claim(device: &MigDevice<'_>) -> Claim {
+pub fn claim(device: &MigDevice<'_>) -> Claim {
     let MigDevice { gpu, gi, ci } = *device;
     Claim {
         id: device.id(),

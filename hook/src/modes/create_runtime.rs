@@ -10,7 +10,7 @@ use crate::{
     state::ContainerState,
 };
 use mig_cdi_config::Settings;
-use mig_cdi_sys::{Bundle, Log, Powers, isolate};
+use mig_cdi_sys::{Bundle, KeepCaps, Log, isolate};
 use std::{io, path::Path};
 
 const MODE: &str = "create-runtime";
@@ -18,7 +18,7 @@ const MODE: &str = "create-runtime";
 pub(super) fn run(options: &HookOptions) -> Result<String> {
     // First of all: a hook inherits three descriptors of runc 1.1.5, and a hook without `env` in its entry an
     // environment that may be the image's (docs/attacks.md, S2 and S12).
-    isolate(Powers::Inject)?;
+    isolate(KeepCaps::Inject)?;
     let settings = settings(options)?;
     let log = Log::open(settings.hook.log.as_deref());
     let state = logged(&log, MODE, "", || ContainerState::read(io::stdin().lock()))?;

@@ -10,8 +10,8 @@ use crate::{
     state::ContainerState,
 };
 use mig_cdi_sys::{
-    Bundle, Container, Log, Powers, isolate,
-    ldcache::{self, Entry},
+    Bundle, Container, KeepCaps, Log, isolate,
+    ldcache::{self, CacheEntry},
 };
 use serde::Serialize;
 use std::{io, path::Path};
@@ -24,7 +24,7 @@ const CACHE: &str = "/etc/ld.so.cache";
 const CACHE_LIMIT: usize = 2 << 20;
 
 pub(super) fn run(options: &LdcacheOptions) -> Result<String> {
-    isolate(Powers::Mount)?;
+    isolate(KeepCaps::Mount)?;
     if options.dry_run {
         return dry_run_output(options);
     }
@@ -48,7 +48,7 @@ fn mount_cache(bundle: &Path, options: &LdcacheOptions) -> Result<()> {
     let root = container_root(bundle, &OciConfig::parse(&bytes)?.root)?;
     let libraries: Vec<_> = options.names.iter().map(|name| entry(&options.dir, name)).collect();
     let mut container = Container::inside(&root)?;
-    let done = container.cover(CACHE, CACHE_LIMIT, |old| {
+    let done = container.bind_over(CACHE, CACHE_LIMIT, |old| {
         ldcache::merge(old, &libraries).map_err(|cause| {
             Error::refused("read the container's", CACHE, cause).with_cure(
                 "run ldconfig when the image is built, or generate the spec without --ldcache-hook",
@@ -58,9 +58,9 @@ fn mount_cache(bundle: &Path, options: &LdcacheOptions) -> Result<()> {
     done.map_err(|error: Error| error.after_undo(container.undo()))
 }
 
-fn entry(dir: &str, name: &str) -> Entry {
+fn entry(dir: &str, name: &str) -> CacheEntry {
     let path = format!("{dir}/{name}");
-    Entry { flags: ldcache::WIDE, name: name.to_owned(), path }
+    CacheEntry { flags: ldcache::NATIVE, name: name.to_owned(), path }
 }
 
 fn dry_run_output(options: &LdcacheOptions) -> Result<String> {

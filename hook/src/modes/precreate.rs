@@ -8,13 +8,13 @@ use crate::{
     oci_config::{LIMIT, OciConfig},
     resolve::resolve,
 };
-use mig_cdi_sys::{Log, Powers, isolate, read_named};
+use mig_cdi_sys::{KeepCaps, Log, isolate, read_named};
 use std::path::Path;
 
 const MODE: &str = "precreate";
 
 pub(super) fn run(options: &HookOptions) -> Result<String> {
-    isolate(Powers::None)?;
+    isolate(KeepCaps::None)?;
     let settings = settings(options)?;
     let log = Log::open(settings.hook.log.as_deref());
     logged(&log, MODE, "", || {

@@ -13,7 +13,7 @@ use crate::{
     runtime_args::{self, EngineLog, RuntimeCommand},
 };
 use mig_cdi_config::Settings;
-use mig_cdi_sys::{Bundle, Log, append_line, become_program, is_program};
+use mig_cdi_sys::{Bundle, Log, append_line, exec_program, is_executable};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -62,7 +62,7 @@ fn run_command(options: &HookOptions, args: Vec<OsString>) -> Result<String> {
     if options.dry_run {
         return dry_run_output(MODE, None);
     }
-    Err(become_program(runtime, args).into())
+    Err(exec_program(runtime, args).into())
 }
 
 /// Writes the plan into the bundle. The configuration of a container that requests nothing is not touched.
@@ -79,7 +79,7 @@ fn edit_bundle(bundle: &Path, settings: &Settings, dry_run: bool) -> Result<Opti
 
 /// Returns the first configured runtime that exists. Never looks along `PATH`, which an engine's user may set.
 fn real_runtime(runtimes: &[PathBuf]) -> Result<&Path> {
-    let found = runtimes.iter().find(|path| is_program(path));
+    let found = runtimes.iter().find(|path| is_executable(path));
     found.map(PathBuf::as_path).ok_or_else(|| {
         let paths: Vec<_> = runtimes.iter().map(|path| path.display().to_string()).collect();
         let cause = format!("none of {} is a program", paths.join(", "));

@@ -5,7 +5,7 @@ use super::{log_refusal, to_json};
 use crate::{
     Error, HookExit, Result, cli::VerifyOptions, driver::Driver, state::ContainerState, verify,
 };
-use mig_cdi_sys::{Log, Powers, Ran, isolate, run as run_program};
+use mig_cdi_sys::{KeepCaps, Log, ProgramOutput, isolate, run as run_program};
 use serde::{Deserialize, Serialize};
 use std::{io, path::Path, time::Duration};
 
@@ -16,7 +16,7 @@ const MODE: &str = "verify";
 const LIMIT: Duration = Duration::from_secs(15);
 
 pub(super) fn run(options: &VerifyOptions) -> Result<String> {
-    isolate(if options.full.is_some() { Powers::AskNvml } else { Powers::None })?;
+    isolate(if options.full.is_some() { KeepCaps::AskNvml } else { KeepCaps::None })?;
     if options.dry_run {
         return dry_run_output(options);
     }
@@ -63,20 +63,19 @@ fn verify_with_nvml(program: &Path, options: &VerifyOptions) -> Result<()> {
     }
 }
 
-/// A failure as `mig-cdi verify` prints it: the last line of its standard output, a JSON object. Fields that a newer
-/// `mig-cdi` adds are ignored.
+/// A failure as `mig-cdi verify` prints it: the last line of its standard output, its `mig_cdi_gen::Error` as JSON. The
+/// two programs may be of different versions: fields that are not used here are ignored.
 #[derive(Deserialize)]
 struct ChildFailure {
     operation: String,
-    #[serde(default)]
-    subject: Option<String>,
+    subject: String,
     cause: String,
     #[serde(default)]
     cure: Option<String>,
 }
 
 /// The error of `mig-cdi verify`, or that it printed none: it was killed, or is another program.
-fn child_error(program: &Path, ran: &Ran) -> Error {
+fn child_error(program: &Path, ran: &ProgramOutput) -> Error {
     let printed = ran.stdout.lines().last().and_then(|line| serde_json::from_str(line).ok());
     let Some(ChildFailure { operation, subject, cause, cure }) = printed else {
         let cause = match ran.code {
@@ -89,7 +88,7 @@ fn child_error(program: &Path, ran: &Ran) -> Error {
     Error {
         exit: HookExit::Refused,
         operation: operation.into(),
-        subject: subject.unwrap_or_default(),
+        subject,
         cause,
         cure: cure.map(Into::into),
         undo_failure: None,
@@ -113,14 +112,17 @@ mod tests {
     use super::*;
 
     fn error(code: Option<i32>, stdout: &str) -> Error {
-        let ran =
-            Ran { code, stdout: stdout.to_owned(), stderr: "error: of no interest".to_owned() };
+        let ran = ProgramOutput {
+            code,
+            stdout: stdout.to_owned(),
+            stderr: "error: of no interest".to_owned(),
+        };
         child_error(Path::new("/usr/bin/mig-cdi"), &ran)
     }
 
     #[test]
     fn the_failure_of_mig_cdi_is_taken_over() {
-        let line = r#"{"operation":"verify slice","subject":"gpu minor 0 gi 3 ci 0","cause":"profile is 1g.10gb, the spec says 2g.20gb","cure":"run mig-cdi generate","exit":6}"#;
+        let line = r#"{"operation":"verify slice","subject":"gpu minor 0 gi 3 ci 0","cause":"profile is 1g.10gb, the spec says 2g.20gb","cure":"run mig-cdi generate","kind":"stale"}"#;
         let error = error(Some(6), &format!("{line}\n"));
         assert_eq!(error.exit, HookExit::Refused);
         assert_eq!(
