@@ -4,24 +4,24 @@
 use super::Done;
 use crate::{cli::VerifyArgs, console::Console};
 use mig_cdi_gen::{Error, ErrorKind, Exit, NodeSource, spec};
-use mig_cdi_model::{Claim, Topology};
+use mig_cdi_model::{Claim, SliceId, Topology};
 
 pub(super) fn run(node: &NodeSource, args: &VerifyArgs, console: &Console) -> Result<Done, Error> {
     let machine = node.machine()?;
     let discovery = node.discover(machine.as_ref(), console)?;
     match args.claims.iter().find_map(|claim| difference(claim, &discovery.topology)) {
         None => Ok(Done { stdout: String::new(), exit: Exit::Success }),
-        Some(cause) => {
-            Err(Error::of(ErrorKind::Stale, "", "").because(cause).cure("run mig-cdi generate"))
-        }
+        Some((id, cause)) => Err(Error::of(ErrorKind::Stale, "verify slice", id)
+            .because(cause)
+            .cure("run mig-cdi generate")),
     }
 }
 
 /// The first fact of a claim that is not so, or that nobody can confirm.
-fn difference(claim: &Claim, topology: &Topology) -> Option<String> {
+fn difference(claim: &Claim, topology: &Topology) -> Option<(SliceId, String)> {
     let devices = topology.mig_devices().map(|device| spec::claim(&device));
     let Some(now) = devices.into_iter().find(|now| now.id == claim.id) else {
-        return Some(format!("{}: gone, or not certain any more", claim.id));
+        return Some((claim.id, "it is gone, or not certain any more".to_owned()));
     };
     let text = |value: Option<&dyn std::fmt::Display>| value.map(ToString::to_string);
     macro_rules! fact {
@@ -47,6 +47,6 @@ fn difference(claim: &Claim, topology: &Topology) -> Option<String> {
         let untold =
             || "not told (to others than root it may not be; --verify asks for less)".to_owned();
         let now = now.unwrap_or_else(untold);
-        (claimed != now).then(|| format!("{}: {what} is {now}, the spec says {claimed}", claim.id))
+        (claimed != now).then(|| (claim.id, format!("{what} is {now}, the spec says {claimed}")))
     })
 }
