@@ -10,7 +10,7 @@ pub use hook::{Environment, Hook, Pattern};
 
 use mig_cdi_model::{
     Capabilities,
-    cdi::{Kind, Limit},
+    cdi::{Kind, VersionLimit},
 };
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ pub struct Settings {
     /// into the last one.
     pub spec_dirs: Vec<PathBuf>,
     /// The highest CDI version that every engine of this machine takes.
-    pub max_cdi_version: Limit,
+    pub max_cdi_version: VersionLimit,
     /// Names of devices: uuid, slot, index.
     pub names: Vec<String>,
     /// Files of the driver in the container, by class.

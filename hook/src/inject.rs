@@ -1,11 +1,8 @@
 //! Injects a plan into a container that is created and not started, whole or not at all. Never changes the environment of
 //! its process: the runtime holds that in memory by the time a hook runs.
 
-use crate::{
-    Error, Result,
-    plan::{InjectionPlan, Node},
-};
-use mig_cdi_model::{Major, Minor};
+use crate::{Error, Result, plan::InjectionPlan};
+use mig_cdi_model::{Major, Minor, cdi::SpecNode};
 use mig_cdi_sys::{
     Container, DeviceCgroup, MountSource, NewNode, Root, exists, is_executable, run,
 };
@@ -74,7 +71,7 @@ fn fill(
 ) -> Result<Vec<OwnedFd>> {
     let mut nodes = Vec::with_capacity(plan.nodes.len());
     for node in &plan.nodes {
-        let Node { path, major, minor, file_mode, uid, gid, .. } = node;
+        let SpecNode { path, major, minor, file_mode, uid, gid, .. } = node;
         let path = path
             .strip_prefix("/dev/")
             .ok_or_else(|| Error::refused("make node", path, "nodes are made only below /dev"))?;

@@ -6,9 +6,10 @@
 
 use crate::{
     Error, Result,
-    plan::{InjectionPlan, Mount, Node},
+    plan::{InjectionPlan, oci_mount},
     raw_json::{RawJson, RawList, RawObject},
 };
+use mig_cdi_model::cdi::SpecNode;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -105,7 +106,7 @@ impl<'a> OciConfig<'a> {
         // After the engine's rules: runtimes apply them in order, and the first denies everything (config-linux.md,
         // "Allowed Device list").
         let rules = appended(resources.part("devices")?, plan.nodes.iter().map(device_rule))?;
-        let mounts = plan.mounts.iter().map(Mount::to_oci);
+        let mounts = plan.mounts.iter().map(oci_mount);
         let paths: Vec<&str> = plan.mounts.iter().map(|m| m.container_path.as_str()).collect();
         let mounts = replaced(top.part("mounts")?, "destination", &paths, mounts)?;
         process.set("env", RawJson::Strings(merged_env(env, &plan.env)));
@@ -131,7 +132,7 @@ impl<'a> OciConfig<'a> {
 
 /// Entry of `linux.devices`. Without an owner of its own a node belongs to the container's user, as CDI's library
 /// has it: a container whose process is not root could not open it otherwise.
-fn linux_device(node: &Node, user: (u32, u32)) -> LinuxDevice {
+fn linux_device(node: &SpecNode, user: (u32, u32)) -> LinuxDevice {
     let mut device = LinuxDevice::default();
     device
         .set_path((&node.path).into())
@@ -146,7 +147,7 @@ fn linux_device(node: &Node, user: (u32, u32)) -> LinuxDevice {
 
 /// Entry of `linux.resources.devices`, with the access that the spec gives. `m` is missing as there: runc allows
 /// mknod of every device by rules of its own (`AllowedDevices` in `libcontainer/specconv/spec_linux.go`).
-fn device_rule(node: &Node) -> LinuxDeviceCgroup {
+fn device_rule(node: &SpecNode) -> LinuxDeviceCgroup {
     let mut rule = LinuxDeviceCgroup::default();
     rule.set_allow(true)
         .set_typ(Some(LinuxDeviceType::C))

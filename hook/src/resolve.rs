@@ -7,11 +7,14 @@ use crate::{
     oci_config::OciConfig,
     plan::InjectionPlan,
     request::{self, RequestedDevice},
-    spec::{self, Device, Edits, Spec},
+    spec::{self, SpecFile},
     verify,
 };
 use mig_cdi_config::Settings;
-use mig_cdi_model::{SliceId, Variable};
+use mig_cdi_model::{
+    SliceId, Variable,
+    cdi::{ContainerEdits, Device, UnreadEdits},
+};
 use mig_cdi_sys::text::{Information, numbered};
 
 /// Cure for a spec that does not match the driver.
@@ -32,9 +35,9 @@ pub fn resolve(config: &OciConfig<'_>, settings: &Settings) -> Result<Option<Inj
     let mut plan = InjectionPlan::default();
     let (mut slices, mut admin) = (Vec::new(), Vec::new());
     for request in &requested {
-        let (spec, device) = find(request, &specs, &driver)?;
-        let own = add_edits(&mut plan, spec, device)?;
-        check_policy(request, device, spec, &own, settings)?;
+        let (file, device) = find(request, &specs, &driver)?;
+        let own = add_edits(&mut plan, file, device)?;
+        check_policy(request, device, file, &own, settings)?;
         if own.is_empty() {
             admin.push(admin_capability(request, device)?);
         }
@@ -52,14 +55,18 @@ pub fn resolve(config: &OciConfig<'_>, settings: &Settings) -> Result<Option<Inj
 }
 
 /// Adds what a container with the device gets. Returns the slices that the device is.
-fn add_edits(plan: &mut InjectionPlan, spec: &Spec, device: &Device) -> Result<Vec<Variable>> {
+fn add_edits(
+    plan: &mut InjectionPlan,
+    file: &SpecFile,
+    device: &Device<UnreadEdits>,
+) -> Result<Vec<Variable>> {
     let unreadable =
-        |cause: String| Error::refused("read", spec.path.display(), cause).with_cure(REGENERATE);
+        |cause: String| Error::refused("read", file.path.display(), cause).with_cure(REGENERATE);
     let edits = device.edits().map_err(|e| unreadable(format!("{}: {e}", device.name)))?;
     let slices = edits.slices().map_err(|e| unreadable(e.to_string()))?;
-    for Edits { env, device_nodes, mounts, .. } in [&spec.document.container_edits, &edits] {
+    for ContainerEdits { env, device_nodes, mounts, .. } in [&file.spec.container_edits, &edits] {
         plan.add(env, device_nodes, mounts)
-            .map_err(|e| e.during("read", spec.path.display()).with_cure(REGENERATE))?;
+            .map_err(|e| e.during("read", file.path.display()).with_cure(REGENERATE))?;
     }
     Ok(slices)
 }
@@ -71,14 +78,12 @@ fn inject_error(request: &RequestedDevice, cause: impl std::fmt::Display) -> Err
 /// Finds a device in the specs, the one that engines prefer first.
 fn find<'s>(
     request: &RequestedDevice,
-    specs: &'s [Spec],
+    specs: &'s [SpecFile],
     driver: &Driver,
-) -> Result<(&'s Spec, &'s Device)> {
-    // The order is that of the engines: the last directory of spec-dirs wins (container-device-interface,
-    // pkg/cdi/spec-dirs.go).
+) -> Result<(&'s SpecFile, &'s Device<UnreadEdits>)> {
     let found = match request {
         RequestedDevice::Name(name) => {
-            specs.iter().find_map(|spec| Some((spec, spec.document.device(name.as_str())?)))
+            specs.iter().find_map(|file| Some((file, file.spec.device(name.as_str())?)))
         }
         RequestedDevice::Legacy(uuid, gi, ci) => {
             let mut gpus = driver.gpus()?.iter().filter_map(|gpu| driver.information(gpu).ok());
@@ -86,11 +91,11 @@ fn find<'s>(
             let gpu =
                 gpu.ok_or_else(|| inject_error(request, format!("no gpu has the uuid {uuid}")))?;
             let id = SliceId { gpu: gpu.minor, gi: *gi, ci: *ci };
-            specs.iter().find_map(|spec| Some((spec, spec.document.named(id).next()?)))
+            specs.iter().find_map(|file| Some((file, file.spec.devices_of(id).next()?)))
         }
     };
     found.ok_or_else(|| {
-        let paths: Vec<_> = specs.iter().map(|spec| spec.path.display().to_string()).collect();
+        let paths: Vec<_> = specs.iter().map(|file| file.path.display().to_string()).collect();
         inject_error(request, format!("{} has no such device", paths.join(" or "))).with_cure(
             "list the devices with mig-cdi list; mig-cdi generate --names chooses their names",
         )
@@ -100,13 +105,13 @@ fn find<'s>(
 /// Checks that the policy allows one of the device's names, whichever is used in the request.
 fn check_policy(
     request: &RequestedDevice,
-    device: &Device,
-    spec: &Spec,
+    device: &Device<UnreadEdits>,
+    file: &SpecFile,
     slices: &[Variable],
     settings: &Settings,
 ) -> Result<()> {
     let same = slices.first().filter(|_| slices.len() == 1).map(|slice| slice.id);
-    let aliases = same.into_iter().flat_map(|id| spec.document.named(id));
+    let aliases = same.into_iter().flat_map(|id| file.spec.devices_of(id));
     let names = [device].into_iter().chain(aliases).map(|device| device.name.as_str());
     if request::is_allowed(names, &settings.hook.devices) {
         return Ok(());
@@ -116,7 +121,10 @@ fn check_policy(
 }
 
 /// Name of the capability that a device without a slice is: one of the two over all slices.
-fn admin_capability(request: &RequestedDevice, device: &Device) -> Result<&'static str> {
+fn admin_capability(
+    request: &RequestedDevice,
+    device: &Device<UnreadEdits>,
+) -> Result<&'static str> {
     let known = ["config", "monitor"].into_iter().find(|name| device.name == *name);
     known.ok_or_else(|| {
         inject_error(request, "the spec does not say which slice it is").with_cure(REGENERATE)
