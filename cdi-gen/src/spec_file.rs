@@ -58,8 +58,8 @@ fn or_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    let yaml = || if nests_deeply(bytes) { None } else { yaml_serde::from_slice(bytes).ok() };
-    serde_json::from_slice(bytes).ok().or_else(yaml)
+    // serde-saphyr bounds depth and what aliases expand to (`Budget`), as a spec may be anybody's.
+    serde_json::from_slice(bytes).ok().or_else(|| serde_saphyr::from_slice(bytes).ok())
 }
 
 /// A device of a spec.
@@ -310,18 +310,4 @@ impl NodeEntry {
             self.gid.unwrap_or(0)
         )
     }
-}
-
-/// A spec nests six deep. libyaml's time grows with the square of the depth of brackets. One in a
-/// quoted string counts too, which no real spec has 64 of.
-fn nests_deeply(bytes: &[u8]) -> bool {
-    let mut depth = 0_u32;
-    bytes.iter().any(|byte| {
-        match byte {
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        depth > 64
-    })
 }

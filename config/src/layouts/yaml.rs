@@ -5,7 +5,7 @@
 //! for together is bounded, as is nesting.
 
 use super::{BadLayouts, Origin};
-use saphyr_parser::{Event, Parser, ScalarStyle};
+use granit_parser::{Event, Parser, ScalarStyle};
 use std::collections::HashMap;
 
 /// The weight of a document with its aliases written out: the length of each text, and something for
@@ -78,6 +78,14 @@ pub(super) fn read(text: &str) -> Result<Option<Node>, BadLayouts> {
             let what = error.info().replace(char::is_control, " ");
             bad(error.marker().line().min(last), format!("not YAML: {what}"))
         })?;
+        let event = match event {
+            // A value that is not written arrives as a plain `~`, but takes no place in the file
+            // (granit-parser `Event::empty_scalar`); mistakes are reported as they are written.
+            Event::Scalar(_, style, anchor, tag) if span.start.index() == span.end.index() => {
+                Event::Scalar("".into(), style, anchor, tag)
+            }
+            event => event,
+        };
         tree.take(event, span.start.line().min(last))?;
     }
     Ok(tree.root)
@@ -118,11 +126,11 @@ impl Tree {
                 let value = Value::Text { text: text.into_owned(), plain };
                 self.close(Node { line, value, weight }, anchor, weight)
             }
-            Event::SequenceStart(anchor, tag) => {
+            Event::SequenceStart(_, anchor, tag) => {
                 untagged(line, tag.is_some())?;
                 self.begin(line, Value::List(Vec::new()), anchor)
             }
-            Event::MappingStart(anchor, tag) => {
+            Event::MappingStart(_, anchor, tag) => {
                 untagged(line, tag.is_some())?;
                 self.begin(line, Value::Map(Vec::new()), anchor)
             }
@@ -137,7 +145,7 @@ impl Tree {
                 }
                 None => Err(bad(line, "an alias within what it stands for; write it out")),
             },
-            Event::DocumentStart(_) if self.root.is_some() => {
+            Event::DocumentStart(..) if self.root.is_some() => {
                 Err(bad(line, "a second document; write one per file"))
             }
             _ => Ok(()),
