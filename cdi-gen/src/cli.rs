@@ -18,7 +18,7 @@ use crate::{
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
 use mig_cdi_model::{
-    Capabilities, Claim,
+    DriverCapabilities, ExpectedSlice,
     cdi::{Kind, Limit},
 };
 use std::path::PathBuf;
@@ -198,7 +198,7 @@ pub(crate) struct SpecArgs {
     /// Files of the driver in the container, by what programs need: compute, utility, video, graphics,
     /// display, ngx, compat32 (a list), all, or none [default: compute,utility]
     #[arg(long, value_name = "CLASS,…")]
-    pub capabilities: Option<Capabilities>,
+    pub capabilities: Option<DriverCapabilities>,
 
     /// Directories of the container for the driver's libraries: those that its loader searches
     /// without a cache [default: /usr/lib/ARCH-linux-gnu,/usr/lib64]
@@ -261,7 +261,7 @@ pub(crate) enum Verify {
 pub(crate) struct VerifyArgs {
     /// What the spec says of each slice
     #[arg(required = true)]
-    pub claims: Vec<Claim>,
+    pub claims: Vec<ExpectedSlice>,
 }
 
 #[derive(Debug, Args)]

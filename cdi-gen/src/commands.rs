@@ -27,10 +27,10 @@ use crate::{
 use clap::ValueEnum;
 use mig_cdi_config::Settings;
 use mig_cdi_model::{
-    Capabilities, Capability, DriverFile, Topology,
+    DriverCapabilities, DriverCapability, DriverFile, Topology,
     cdi::{Kind, Limit, Version},
 };
-use mig_cdi_sim::{Node, PRESETS, SimulatedMachine, preset};
+use mig_cdi_sim::{PRESETS, SimulatedMachine, SimulatedNode, preset};
 use mig_cdi_sys::{
     Host, Machine, Root, Roots, absolute, exchangeable, is_program, own_program, read_named,
     read_regular,
@@ -187,7 +187,7 @@ impl Context<'_> {
         }
     }
 
-    fn capabilities<'b>(&'b self, args: &'b SpecArgs) -> &'b Capabilities {
+    fn capabilities<'b>(&'b self, args: &'b SpecArgs) -> &'b DriverCapabilities {
         args.capabilities.as_ref().unwrap_or(&self.settings.capabilities)
     }
 
@@ -366,8 +366,8 @@ fn text(path: &Path, flag: &str) -> Result<String, Failure> {
     text.ok_or_else(|| usage(format!("{flag}: {} is not valid utf-8", path.display())))
 }
 
-fn draws(capabilities: &Capabilities) -> bool {
-    capabilities.has(Capability::Graphics) || capabilities.has(Capability::Display)
+fn draws(capabilities: &DriverCapabilities) -> bool {
+    capabilities.has(DriverCapability::Graphics) || capabilities.has(DriverCapability::Display)
 }
 
 fn is_plain_directory(path: &str) -> bool {
@@ -381,7 +381,7 @@ fn either<T: Clone>(flag: &[T], setting: &[T]) -> Vec<T> {
     if flag.is_empty() { setting.to_vec() } else { flag.to_vec() }
 }
 
-fn simulated(name: &Path) -> Result<Node, Failure> {
+fn simulated(name: &Path) -> Result<SimulatedNode, Failure> {
     let text = match name.to_str().and_then(preset) {
         Some(text) => text.to_owned(),
         None => {
@@ -392,7 +392,7 @@ fn simulated(name: &Path) -> Result<Node, Failure> {
             utf8(bytes, name)?
         }
     };
-    Node::parse(&text).map_err(|e| usage(format!("read node {}: {e}", name.display())))
+    SimulatedNode::parse(&text).map_err(|e| usage(format!("read node {}: {e}", name.display())))
 }
 
 fn exit(complete: bool) -> Exit {

@@ -1,6 +1,6 @@
 //! Containers that run with slices, found through their processes: no engine is asked.
 
-use mig_cdi_model::Variable;
+use mig_cdi_model::DeviceVariable;
 use mig_cdi_sys::Root;
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub(crate) struct Container {
     /// Path, major and minor of each capability node.
     pub nodes: Vec<(String, u32, u32)>,
     /// What it was told of its slices.
-    pub variables: Vec<Variable>,
+    pub variables: Vec<DeviceVariable>,
 }
 
 /// What was found.
@@ -57,12 +57,12 @@ fn look(host: &Root, pids: Vec<String>) -> Option<Container> {
     nodes.extend(allowed_nodes(host, &pids[0]).unwrap_or_default());
     nodes.sort();
     nodes.dedup();
-    let mut variables: Vec<Variable> = Vec::new();
+    let mut variables: Vec<DeviceVariable> = Vec::new();
     for pid in pids.iter().take(32) {
         let environ = host.read(&format!("/proc/{pid}/environ"), TEXT_LIMIT);
         let environ = environ.ok().flatten().unwrap_or_default();
         for text in environ.split(|byte| *byte == 0).filter_map(|text| str::from_utf8(text).ok()) {
-            match Variable::parse(text) {
+            match DeviceVariable::parse(text) {
                 Some(Ok(variable)) if !variables.contains(&variable) => variables.push(variable),
                 _ => {}
             }

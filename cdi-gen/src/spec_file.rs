@@ -1,6 +1,6 @@
 //! Specs as they stand in files, whoever wrote them: read as far as they can be compared.
 
-use mig_cdi_model::Variable;
+use mig_cdi_model::DeviceVariable;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use std::collections::BTreeMap;
 
@@ -238,9 +238,9 @@ impl DeviceEntry {
     }
 
     /// The slices that it is, by the variables that mig-cdi gives them.
-    pub fn slices(&self) -> impl Iterator<Item = Variable> {
+    pub fn slices(&self) -> impl Iterator<Item = DeviceVariable> {
         let variables = self.container_edits.env.iter();
-        variables.filter_map(|variable| Variable::parse(variable)?.ok())
+        variables.filter_map(|variable| DeviceVariable::parse(variable)?.ok())
     }
 
     /// The paths of its capability nodes, which say which slice it is.

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mig_cdi_config::{Environment, Settings};
+use mig_cdi_config::{EnvironmentPolicy, Settings};
 use mig_cdi_hook::{
     Failure,
     cli::{self, Command},
@@ -13,7 +13,7 @@ use mig_cdi_hook::{
     spec::Document,
     state::State,
 };
-use mig_cdi_model::{Claim, Variable};
+use mig_cdi_model::{ExpectedSlice, DeviceVariable};
 use serde_json::{Value, json};
 use std::{
     ffi::OsString,
@@ -75,7 +75,7 @@ fn spec(bytes: &[u8]) {
         assert_eq!(found.name, name);
         let slices = found.edits().map(|edits| edits.slices());
         if let Ok(Ok(slices)) = slices
-            && let [Variable { id, .. }] = slices[..]
+            && let [DeviceVariable { id, .. }] = slices[..]
         {
             assert!(document.named(id).any(|device| device.name == name), "{name}");
         }
@@ -145,11 +145,11 @@ fn runtime_arguments(words: &[OsString]) {
 }
 
 fn slice(word: &str) {
-    if let Ok(claim) = word.parse::<Claim>() {
+    if let Ok(claim) = word.parse::<ExpectedSlice>() {
         assert_eq!(claim.to_string().parse().as_ref(), Ok(&claim));
     }
-    if let Some(Ok(variable)) = Variable::parse(word) {
-        assert_eq!(Variable::parse(&variable.to_string()), Some(Ok(variable)));
+    if let Some(Ok(variable)) = DeviceVariable::parse(word) {
+        assert_eq!(DeviceVariable::parse(&variable.to_string()), Some(Ok(variable)));
     }
 }
 
@@ -173,14 +173,14 @@ fn requests(text: &str) {
         let environment = settings.hook.environment;
         for capability in ["CAP_CHOWN", "CAP_SYS_ADMIN"] {
             let believed = match environment {
-                Environment::Ignore => false,
-                Environment::Privileged => capability == "CAP_SYS_ADMIN",
-                Environment::All => true,
+                EnvironmentPolicy::Ignore => false,
+                EnvironmentPolicy::Privileged => capability == "CAP_SYS_ADMIN",
+                EnvironmentPolicy::All => true,
             };
             match policy(settings, &env, &[], capability) {
                 Ok(wishes) => assert!(wishes.is_empty() || believed, "{wishes:?}"),
                 Err(failure) => {
-                    assert!(environment != Environment::Ignore, "{failure}");
+                    assert!(environment != EnvironmentPolicy::Ignore, "{failure}");
                     one_line(&failure);
                 }
             }

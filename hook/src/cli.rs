@@ -1,7 +1,7 @@
 //! The command line: one source of what is accepted, and of the help.
 
 use crate::Failure;
-use mig_cdi_model::Claim;
+use mig_cdi_model::ExpectedSlice;
 use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
@@ -91,7 +91,7 @@ pub struct Verify {
     /// Print the plan.
     pub dry_run: bool,
     /// What the spec says.
-    pub claims: Vec<Claim>,
+    pub claims: Vec<ExpectedSlice>,
 }
 
 /// What `ldcache` is told.

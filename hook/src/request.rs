@@ -1,7 +1,7 @@
 //! What a container asks for, and whether it may. Pure: a configuration and a policy in, names out.
 
 use crate::{Failure, config::Config};
-use mig_cdi_config::{Environment, Hook, Pattern};
+use mig_cdi_config::{EnvironmentPolicy, HookSettings, Pattern};
 use mig_cdi_model::{CiId, GiId, GpuUuid, cdi::DeviceName};
 use std::fmt;
 
@@ -33,7 +33,7 @@ impl fmt::Display for Wish {
 ///
 /// # Errors
 /// When it asks for what it may not, or in words that mean nothing.
-pub fn read(config: &Config<'_>, policy: &Hook, kind: &str) -> Result<Vec<Wish>, Failure> {
+pub fn read(config: &Config<'_>, policy: &HookSettings, kind: &str) -> Result<Vec<Wish>, Failure> {
     let mut wishes = Vec::new();
     for (key, value) in &config.annotations {
         let names = match key.as_str() {
@@ -52,11 +52,11 @@ pub fn read(config: &Config<'_>, policy: &Hook, kind: &str) -> Result<Vec<Wish>,
             add(&mut wishes, wish(key, name)?);
         }
     }
-    if !wishes.is_empty() || policy.environment == Environment::Ignore {
+    if !wishes.is_empty() || policy.environment == EnvironmentPolicy::Ignore {
         return Ok(wishes);
     }
     let Some(value) = variable(config)? else { return Ok(wishes) };
-    if policy.environment == Environment::Privileged && !config.privileged {
+    if policy.environment == EnvironmentPolicy::Privileged && !config.privileged {
         return Err(Failure::refused(format!(
             "{VARIABLE}={value} asks for devices from a container that is not privileged: ask by the annotation \
              {OURS}, allow it with hook.environment = \"all\" in {}, or set {VARIABLE}=void to ask for nothing",

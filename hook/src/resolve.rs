@@ -10,7 +10,7 @@ use crate::{
     verify,
 };
 use mig_cdi_config::Settings;
-use mig_cdi_model::{SliceId, Variable};
+use mig_cdi_model::{DeviceVariable, SliceId};
 use mig_cdi_sys::text::{Information, numbered};
 
 const CURE: &str = "run mig-cdi generate and start the container again";
@@ -91,7 +91,7 @@ fn check_policy(
     wish: &Wish,
     device: &Device,
     spec: &Spec,
-    slices: &[Variable],
+    slices: &[DeviceVariable],
     settings: &Settings,
 ) -> Result<(), Failure> {
     let same = slices.first().filter(|_| slices.len() == 1).map(|slice| slice.id);
@@ -118,7 +118,7 @@ fn administrator(wish: &Wish, device: &Device) -> Result<&'static str, Failure> 
 
 /// CUDA sees the slices that were asked for, in their order, unless the container says itself what it
 /// wants to see.
-fn visible_to_cuda(plan: &mut Plan, config: &Config<'_>, slices: &[Variable]) {
+fn visible_to_cuda(plan: &mut Plan, config: &Config<'_>, slices: &[DeviceVariable]) {
     const NAME: &str = "CUDA_VISIBLE_DEVICES";
     let uuids: Vec<String> =
         slices.iter().filter_map(|slice| Some(slice.uuid.as_ref()?.to_string())).collect();
@@ -129,7 +129,11 @@ fn visible_to_cuda(plan: &mut Plan, config: &Config<'_>, slices: &[Variable]) {
 }
 
 /// What the driver shows in `/proc` of the GPUs and slices that are not the container's.
-fn others(driver: &Driver, slices: &[Variable], admin: &[&str]) -> Result<Vec<String>, String> {
+fn others(
+    driver: &Driver,
+    slices: &[DeviceVariable],
+    admin: &[&str],
+) -> Result<Vec<String>, String> {
     const DRIVER: &str = "/proc/driver/nvidia";
     if !admin.is_empty() {
         return Ok(Vec::new());
@@ -144,7 +148,9 @@ fn others(driver: &Driver, slices: &[Variable], admin: &[&str]) -> Result<Vec<St
     // At each depth of the tree: is the directory on the way to a slice of ours?
     let paths: Vec<String> = slices
         .iter()
-        .map(|Variable { id: SliceId { gpu, gi, ci }, .. }| format!("gpu{gpu}/mig/gi{gi}/ci{ci}/"))
+        .map(|DeviceVariable { id: SliceId { gpu, gi, ci }, .. }| {
+            format!("gpu{gpu}/mig/gi{gi}/ci{ci}/")
+        })
         .collect();
     let ours = |path: &str| paths.iter().any(|own| own.starts_with(&format!("{path}/")));
     let mut look = vec![String::new()];

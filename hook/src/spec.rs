@@ -6,7 +6,7 @@ use crate::{
     plan::{Mount, Node},
 };
 use mig_cdi_config::Settings;
-use mig_cdi_model::{BadClaim, SliceId, Variable};
+use mig_cdi_model::{BadSlice, DeviceVariable, SliceId};
 use mig_cdi_sys::SpecDir;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
@@ -91,7 +91,7 @@ impl Document {
     pub fn named(&self, id: SliceId) -> impl Iterator<Item = &Device> {
         let is = move |device: &&Device| {
             let slices = device.edits().map(|edits| edits.slices());
-            matches!(slices, Ok(Ok(slices)) if matches!(slices[..], [Variable { id: own, .. }] if own == id))
+            matches!(slices, Ok(Ok(slices)) if matches!(slices[..], [DeviceVariable { id: own, .. }] if own == id))
         };
         self.devices.iter().filter(is)
     }
@@ -112,8 +112,8 @@ impl Edits {
     ///
     /// # Errors
     /// When one of them does not say what a slice is.
-    pub fn slices(&self) -> Result<Vec<Variable>, BadClaim> {
-        self.env.iter().filter_map(|variable| Variable::parse(variable)).collect()
+    pub fn slices(&self) -> Result<Vec<DeviceVariable>, BadSlice> {
+        self.env.iter().filter_map(|variable| DeviceVariable::parse(variable)).collect()
     }
 }
 

@@ -4,14 +4,14 @@ use crate::{
     driver::{Caps, Driver},
     plan::Plan,
 };
-use mig_cdi_model::{Claim, GpuUuid, Profile, SliceId, Variable};
+use mig_cdi_model::{DeviceVariable, ExpectedSlice, GpuUuid, Profile, SliceId};
 use std::collections::BTreeSet;
 
 /// Holds one claim against the driver. Gives what is not so.
 ///
 /// # Errors
 /// The first fact that is not so, or that nobody can confirm.
-pub fn claim(driver: &Driver, claim: &Claim) -> Result<(), String> {
+pub fn claim(driver: &Driver, claim: &ExpectedSlice) -> Result<(), String> {
     let facts = || {
         let caps = driver.caps(claim.id)?;
         same("the major of nvidia-caps", driver.major("nvidia-caps")?, claim.caps_major)?;
@@ -42,7 +42,7 @@ fn gpu(driver: &Driver, id: SliceId, claimed: Option<&GpuUuid>) -> Result<(), St
 pub fn plan(
     driver: &Driver,
     plan: &Plan,
-    slices: &[Variable],
+    slices: &[DeviceVariable],
     admin: &[&str],
 ) -> Result<(), String> {
     let mut needed = BTreeSet::new();

@@ -3,7 +3,7 @@
 //! adds our programs as `make install` puts them; `guest DIR --changes` the node without its last slice, in `DIR/changed`,
 //! with the description that goes beside the fake NVML, `node.toml`.
 
-use mig_cdi_sim::{Node, preset};
+use mig_cdi_sim::{SimulatedNode, preset};
 use mig_cdi_tests::{FakeHost, driver, driver::Layout, make_install, podman};
 use std::{fs, path::Path};
 
@@ -16,7 +16,7 @@ fn main() {
     copy(&host, dir, &[("/usr", ""), ("/lib", "usr"), ("/etc", "")]);
     copy(&host, &dir.join("node"), &[("/proc", ""), ("/dev", "")]);
     // Beside the library, in the place of a link to where the host is.
-    let version = Node::parse(description).expect("it was parsed").driver;
+    let version = SimulatedNode::parse(description).expect("it was parsed").driver;
     let library = driver::library_dir(Layout::Debian).trim_start_matches('/');
     let beside = dir.join(format!("{library}/libnvidia-ml.so.{version}.toml"));
     fs::remove_file(&beside).expect("there");

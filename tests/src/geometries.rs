@@ -1,8 +1,8 @@
-//! Every way in which the GPU instances of a simulated GPU can lie: all that `Node::parse` lets
+//! Every way in which the GPU instances of a simulated GPU can lie: all that `SimulatedNode::parse` lets
 //! through, found by trying.
 
 use mig_cdi_model::Placement;
-use mig_cdi_sim::{Model, Node};
+use mig_cdi_sim::{Model, SimulatedNode};
 use std::fmt::Write as _;
 
 /// A row of the model and a start.
@@ -62,5 +62,5 @@ pub fn part(model: &Model, (row, start): Spot, compute: Option<&[Placement]>) ->
 #[must_use]
 pub fn accepted(model: &Model, parts: &[String]) -> bool {
     let (key, parts) = (model.key, parts.join(","));
-    Node::parse(&format!("[[gpu]]\nmodel = \"{key}\"\ninstances = [{parts}]\n")).is_ok()
+    SimulatedNode::parse(&format!("[[gpu]]\nmodel = \"{key}\"\ninstances = [{parts}]\n")).is_ok()
 }

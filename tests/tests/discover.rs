@@ -1,7 +1,7 @@
 //! Discovery on a machine that changes while it is looked at.
 
 use mig_cdi::discover::{Source, discover};
-use mig_cdi_sim::{Node, SimulatedMachine};
+use mig_cdi_sim::{SimulatedMachine, SimulatedNode};
 use mig_cdi_sys::{DriverRoot, Machine, NodeStat, Result, nvml};
 use std::cell::Cell;
 
@@ -19,7 +19,7 @@ struct Changing {
 
 impl Changing {
     fn new(restless: bool) -> Changing {
-        let machine = |text| SimulatedMachine::new(Node::parse(text).unwrap());
+        let machine = |text| SimulatedMachine::new(SimulatedNode::parse(text).unwrap());
         Changing { before: machine(BEFORE), after: machine(AFTER), looks: Cell::new(0), restless }
     }
 
@@ -100,7 +100,8 @@ impl Machine for Vanishing {
 
 #[test]
 fn a_file_that_is_gone_at_the_first_look_gets_a_second() {
-    let machine = Vanishing(SimulatedMachine::new(Node::parse(BEFORE).unwrap()), Cell::new(0));
+    let machine =
+        Vanishing(SimulatedMachine::new(SimulatedNode::parse(BEFORE).unwrap()), Cell::new(0));
     let discovery = discover(&machine, Source::Nvml).unwrap();
     assert_eq!((machine.1.get(), discovery.problems.len()), (2, 0));
     assert_eq!(discovery.topology.mig_devices().count(), 1);

@@ -1,7 +1,7 @@
 //! The fake driver through its C functions: nvml.h's codes, its state shared by processes, the faults
 //! that one can ask for. The rules themselves are tested in `changes.rs`.
 
-use mig_cdi_sim::{Node, Tree};
+use mig_cdi_sim::{ProcTree, SimulatedNode};
 use mig_cdi_tests::{FakeHost, build_dir, nvml_call::Caller, run};
 use std::{
     collections::BTreeMap,
@@ -25,9 +25,9 @@ fn gpu(model: &str, keys: &str) -> String {
     format!("[[gpu]]\nmodel = \"{model}\"\n{keys}\n")
 }
 
-fn node(host: &FakeHost) -> Node {
+fn node(host: &FakeHost) -> SimulatedNode {
     let text = fs::read_to_string(host.env().1).unwrap();
-    Node::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+    SimulatedNode::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
 /// The capability tree of the host: directories, and files with their content.
@@ -51,7 +51,7 @@ fn capabilities(host: &FakeHost) -> BTreeMap<String, Option<Vec<u8>>> {
 
 /// The host's tree is the one of its description, and nothing is left beside it.
 fn assert_in_step(host: &FakeHost) {
-    let tree = Tree::of(&node(host));
+    let tree = ProcTree::of(&node(host));
     let mut expected = BTreeMap::new();
     let files = tree.files.iter().map(|(path, content)| (path, Some(content.clone())));
     for (path, content) in files.chain(tree.dirs.iter().map(|dir| (dir, None))) {

@@ -3,7 +3,7 @@
 use super::StateArgs;
 use crate::partition::told::InUse;
 use clap::Args;
-use mig_cdi_config::layouts::GpuWord;
+use mig_cdi_config::layouts::GpuSelector;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -17,7 +17,7 @@ pub(crate) struct ProfilesArgs {
 pub(crate) struct MapArgs {
     /// Draw these only: index, UUID or PCI address, or all [default: all]
     #[arg(value_name = "GPU")]
-    pub gpus: Vec<GpuWord>,
+    pub gpus: Vec<GpuSelector>,
 
     /// Write the picture as SVG, for documents (- for standard output)
     #[arg(long, value_name = "FILE")]

@@ -22,7 +22,9 @@ use crate::{
         holders::Holders,
     },
 };
-use mig_cdi_config::layouts::{Assignment, BadLayouts, Candidate, Layout, Layouts, Selected};
+use mig_cdi_config::layouts::{
+    Assignment, BadLayouts, GpuIdentity, Layout, Layouts, SelectedLayout,
+};
 use mig_cdi_model::GpuIndex;
 use mig_cdi_sim::SimulatedMachine;
 use mig_cdi_sys::{
@@ -82,7 +84,7 @@ impl Gpus {
         }
         let divider = match &context.node.node {
             None => context.host()?.divider(),
-            Some(name) => SimulatedMachine::new(simulated(name)?).divider(),
+            Some(name) => SimulatedMachine::new(simulated(name)?).partitioner(),
         };
         let divider = divider.map_err(discover::without_nvml)?;
         let (mut all, mut lost) = (Vec::new(), 0);
@@ -99,12 +101,12 @@ impl Gpus {
         Ok(Gpus { divider, all, lost })
     }
 
-    fn candidates(&self) -> Result<Vec<Candidate>, Failure> {
+    fn candidates(&self) -> Result<Vec<GpuIdentity>, Failure> {
         let candidate = |gpu: &Division| {
             let bad = |why: String| {
                 Failure::new(Exit::Failed, format!("ask nvml of {}: {why}", label(gpu)))
             };
-            Ok(Candidate {
+            Ok(GpuIdentity {
                 index: GpuIndex(gpu.index),
                 uuid: gpu.uuid.parse().map_err(|e| bad(format!("{e}")))?,
                 pci: gpu.pci.parse().map_err(|e| bad(format!("{e}")))?,
@@ -158,13 +160,13 @@ impl Gpus {
     }
 
     /// One that cannot be divided is left out unless it is named.
-    fn found(&self, selected: Vec<Selected>, file: Option<&Path>) -> Vec<Wished<'_>> {
-        let wished = |selected: Selected| {
+    fn found(&self, selected: Vec<SelectedLayout>, file: Option<&Path>) -> Vec<Wished<'_>> {
+        let wished = |selected: SelectedLayout| {
             let gpu = self.all.get(selected.gpu)?;
             let place = |file: &Path| format!("read {}: {}: ", file.display(), selected.origin);
             let place = file.map(place).unwrap_or_default();
             let layout = selected.layout;
-            (selected.named || gpu.mig.is_some()).then_some(Wished { gpu, layout, place })
+            (selected.is_named || gpu.mig.is_some()).then_some(Wished { gpu, layout, place })
         };
         selected.into_iter().filter_map(wished).collect()
     }

@@ -3,7 +3,7 @@
 
 use super::{Context, Done};
 use crate::{Exit, Failure, cli::VerifyArgs, spec};
-use mig_cdi_model::{Claim, Topology};
+use mig_cdi_model::{ExpectedSlice, Topology};
 
 pub(super) fn run(context: &Context<'_>, args: &VerifyArgs) -> Result<Done, Failure> {
     let machine = context.machine()?;
@@ -15,7 +15,7 @@ pub(super) fn run(context: &Context<'_>, args: &VerifyArgs) -> Result<Done, Fail
 }
 
 /// The first fact of a claim that is not so, or that nobody can confirm.
-fn difference(claim: &Claim, topology: &Topology) -> Option<String> {
+fn difference(claim: &ExpectedSlice, topology: &Topology) -> Option<String> {
     let devices = topology.mig_devices().map(|device| spec::claim(&device));
     let Some(now) = devices.into_iter().find(|now| now.id == claim.id) else {
         return Some(format!("{}: gone, or not certain any more", claim.id));
@@ -26,8 +26,8 @@ fn difference(claim: &Claim, topology: &Topology) -> Option<String> {
             (text(claim.$field.as_ref().map(|v| v as _)), text(now.$field.as_ref().map(|v| v as _)))
         };
     }
-    let nodes = |claim: &Claim| {
-        let Claim { gpu_major, caps_major, gi_cap, ci_cap, .. } = claim;
+    let nodes = |claim: &ExpectedSlice| {
+        let ExpectedSlice { gpu_major, caps_major, gi_cap, ci_cap, .. } = claim;
         Some(format!("{gpu_major}:{caps_major}:{gi_cap}:{ci_cap}"))
     };
     let facts = [

@@ -190,12 +190,12 @@ fn named(
     let sizes = device.sizes;
     let by_size = || {
         let nvml::Sizes { memory_mib, attributes: of } = sizes?;
-        Profile::of_sizes(of.compute_slices, of.gpu_slices, memory_mib, gpu_bytes?)
+        Profile::from_sizes(of.compute_slices, of.gpu_slices, memory_mib, gpu_bytes?)
     };
     Ok(Named {
         index: Some(index),
         uuid: Some(device.uuid.parse().map_err(|e| format!("nvml: {e}"))?),
-        profile: Profile::of_device_name(&device.name).or_else(by_size),
+        profile: Profile::from_device_name(&device.name).or_else(by_size),
         memory_mib: sizes.map(|s| s.memory_mib),
         attributes: sizes.map(|s| s.attributes),
         gi_placement: device.gi_placement,

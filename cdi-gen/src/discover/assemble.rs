@@ -89,7 +89,7 @@ pub(super) fn add_instances(
                 let named = named.map(|(_, named)| named.clone()).unwrap_or_default();
                 gpu.gpu_instances.push(GpuInstance {
                     id: gi,
-                    profile: named.profile.map(|profile| profile.of_gpu_instance()),
+                    profile: named.profile.map(|profile| profile.gpu_instance_profile()),
                     placement: named.gi_placement,
                     cap: cap_node(caps, access),
                     compute_instances: compute,

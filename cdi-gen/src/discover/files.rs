@@ -5,7 +5,7 @@
 
 use super::table::{Row, TABLE, What};
 use crate::{Exit, Failure};
-use mig_cdi_model::{Capabilities, Capability, DriverFile, Place};
+use mig_cdi_model::{Destination, DriverCapabilities, DriverCapability, DriverFile};
 use mig_cdi_sys::{
     DriverRoot, Examined,
     elf::{Elf, MACHINE},
@@ -45,7 +45,7 @@ pub struct DriverFiles {
 pub fn find(
     root: &DriverRoot,
     version: &str,
-    capabilities: &Capabilities,
+    capabilities: &DriverCapabilities,
 ) -> Result<DriverFiles, Failure> {
     let mut search = Search { root, version, found: DriverFiles::default() };
     if capabilities.is_none() {
@@ -54,7 +54,7 @@ pub fn find(
     let dirs = root.library_dirs();
     search.found.warnings.extend(dirs.cache_problem.iter().cloned());
     let wide = search.list(&dirs.wide)?;
-    let compat32 = capabilities.has(Capability::Compat32);
+    let compat32 = capabilities.has(DriverCapability::Compat32);
     let narrow = if compat32 { search.list(&dirs.narrow)? } else { Vec::new() };
     for row in TABLE.iter().filter(|row| row.for_.iter().any(|class| capabilities.has(*class))) {
         match row.what {
@@ -79,11 +79,11 @@ type Listing = (String, BTreeSet<String>);
 struct Kind {
     bits: u8,
     machine: u16,
-    place: fn(Vec<String>) -> Place,
+    place: fn(Vec<String>) -> Destination,
 }
 
-const WIDE: Kind = Kind { bits: 64, machine: MACHINE, place: Place::Library };
-const NARROW: Kind = Kind { bits: 32, machine: I386, place: Place::Library32 };
+const WIDE: Kind = Kind { bits: 64, machine: MACHINE, place: Destination::Library };
+const NARROW: Kind = Kind { bits: 32, machine: I386, place: Destination::Library32 };
 
 struct Search<'a> {
     root: &'a DriverRoot,
@@ -183,7 +183,7 @@ impl Search<'_> {
     fn program(&mut self, row: &Row, name: &str) -> Result<(), Failure> {
         for dir in PROGRAMS {
             if let Some(examined) = self.readable(self.root.anything(&format!("{dir}/{name}"))) {
-                return self.add(row, &examined, Place::At(format!("/usr/bin/{name}")));
+                return self.add(row, &examined, Destination::At(format!("/usr/bin/{name}")));
             }
         }
         Ok(())
@@ -191,7 +191,7 @@ impl Search<'_> {
 
     fn data(&mut self, row: &Row, path: &str) -> Result<(), Failure> {
         match self.readable(self.root.anything(path)) {
-            Some(examined) => self.add(row, &examined, Place::At(path.to_owned())),
+            Some(examined) => self.add(row, &examined, Destination::At(path.to_owned())),
             None => Ok(()),
         }
     }
@@ -204,7 +204,7 @@ impl Search<'_> {
                 self.found.warnings.push(warning);
                 Ok(())
             }
-            Some(examined) => self.add(row, &examined, Place::At(path.to_owned())),
+            Some(examined) => self.add(row, &examined, Destination::At(path.to_owned())),
             None => Ok(()),
         }
     }
@@ -216,7 +216,7 @@ impl Search<'_> {
                 if let Some(examined) = self.readable(self.root.anything(&format!("{dir}/{name}")))
                 {
                     let inside = format!("{}/{}/{name}", FIRMWARE[0], self.version);
-                    self.add(row, &examined, Place::At(inside))?;
+                    self.add(row, &examined, Destination::At(inside))?;
                 }
             }
             return Ok(());
@@ -224,7 +224,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn add(&mut self, row: &Row, examined: &Examined, place: Place) -> Result<(), Failure> {
+    fn add(&mut self, row: &Row, examined: &Examined, place: Destination) -> Result<(), Failure> {
         let host_path = examined.path.to_str().ok_or_else(|| {
             Failure::new(
                 Exit::Failed,
@@ -238,11 +238,12 @@ impl Search<'_> {
             );
             return Err(Failure::new(Exit::Refused, message));
         }
-        let render =
-            |class: &Capability| matches!(class, Capability::Graphics | Capability::Display);
+        let render = |class: &DriverCapability| {
+            matches!(class, DriverCapability::Graphics | DriverCapability::Display)
+        };
         self.found.files.push(DriverFile {
             host_path: host_path.to_owned(),
-            place,
+            destination: place,
             graphics_only: row.for_.iter().all(render),
         });
         Ok(())

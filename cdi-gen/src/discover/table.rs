@@ -2,7 +2,7 @@
 //! NVIDIA's driver, chapter "Listing of Installed Components", and against the classes of
 //! `NVIDIA_DRIVER_CAPABILITIES` in the documentation of NVIDIA's container toolkit.
 
-use mig_cdi_model::Capability::{self, Compute, Display, Graphics, Ngx, Utility, Video};
+use mig_cdi_model::DriverCapability::{self, Compute, Display, Graphics, Ngx, Utility, Video};
 
 /// How a file is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,25 +28,25 @@ pub(super) struct Row {
     /// How it is found.
     pub what: What,
     /// Any of these asks for it.
-    pub for_: &'static [Capability],
+    pub for_: &'static [DriverCapability],
     /// Without it the class does not work: missing, it is an error.
     pub required: bool,
     /// Names under which programs open a library besides its SONAME.
     pub also: &'static [&'static str],
 }
 
-const fn row(what: What, for_: &'static [Capability]) -> Row {
+const fn row(what: What, for_: &'static [DriverCapability]) -> Row {
     Row { what, for_, required: false, also: &[] }
 }
 
-const fn library(stem: &'static str, for_: &'static [Capability]) -> Row {
+const fn library(stem: &'static str, for_: &'static [DriverCapability]) -> Row {
     row(What::Versioned(stem), for_)
 }
 
-const COMPUTE: &[Capability] = &[Compute];
-const UTILITY: &[Capability] = &[Utility];
-const VIDEO: &[Capability] = &[Video];
-const RENDER: &[Capability] = &[Graphics, Display];
+const COMPUTE: &[DriverCapability] = &[Compute];
+const UTILITY: &[DriverCapability] = &[Utility];
+const VIDEO: &[DriverCapability] = &[Video];
+const RENDER: &[DriverCapability] = &[Graphics, Display];
 
 /// Every file that is known.
 pub(super) const TABLE: &[Row] = &[

@@ -4,7 +4,7 @@
 
 use super::{Facts, Verdict, error, note, ok, some};
 use crate::containers::{Container, Scan, scan};
-use mig_cdi_model::{MigDevice, Topology, Variable};
+use mig_cdi_model::{DeviceVariable, MigDevice, Topology};
 use std::collections::BTreeSet;
 
 const CURE: &str = "stop it, and start it anew with a slice that there is";
@@ -67,7 +67,7 @@ fn judge(facts: &Facts<'_>, container: &Container, live: &BTreeSet<(u32, u32)>) 
 
 /// The first fact of a slice that is not what its container was told. A slice that is gone is seen by
 /// its nodes.
-fn change(topology: &Topology, variable: &Variable) -> Option<String> {
+fn change(topology: &Topology, variable: &DeviceVariable) -> Option<String> {
     let id = variable.id;
     let mut devices = topology.mig_devices();
     let is = |d: &MigDevice<'_>| (d.gpu.minor, d.gi.id, d.ci.id) == (id.gpu, id.gi, id.ci);

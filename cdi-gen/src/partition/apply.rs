@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{Exit, Failure, console::Console};
 use mig_cdi_config::layouts::Layout;
-use mig_cdi_layout::{Action, Home, Impossible, Plan, Wish, plan};
+use mig_cdi_layout::{Action, DesiredLayout, Impossible, ParentInstance, PartitionPlan, plan};
 use mig_cdi_model::Placement;
 use mig_cdi_sys::{
     Root,
@@ -25,7 +25,7 @@ pub(crate) struct Change {
     /// The MIG mode that it is to be put into.
     pub mode: Option<bool>,
     /// The steps. `None` when the driver tells only in MIG mode what the GPU offers.
-    pub plan: Option<Plan>,
+    pub plan: Option<PartitionPlan>,
 }
 
 impl Change {
@@ -53,15 +53,15 @@ impl Change {
             let message = format!("{}: {} cannot be divided", label(gpu), gpu.model);
             Failure::new(Exit::Usage, message)
         })?;
-        let wished = matches!(goal, Layout::Divided(_));
+        let wished = matches!(goal, Layout::Partitioned(_));
         let mode = (on != wished || gpu.mig_pending == Some(!wished)).then_some(wished);
         let plan = match goal {
-            Layout::Divided(wish) if on || !gpu.profiles.is_empty() => {
+            Layout::Partitioned(wish) if on || !gpu.profiles.is_empty() => {
                 Some(steps(gpu, all, holders, wish)?)
             }
-            Layout::Divided(_) => None,
-            Layout::Off if on => Some(steps(gpu, all, holders, &Wish::default())?),
-            Layout::Off => Some(Plan::default()),
+            Layout::Partitioned(_) => None,
+            Layout::Off if on => Some(steps(gpu, all, holders, &DesiredLayout::default())?),
+            Layout::Off => Some(PartitionPlan::default()),
         };
         Ok(Change { gpu: gpu.clone(), goal: goal.clone(), mode, plan })
     }
@@ -74,7 +74,10 @@ impl Change {
     /// Something that is there goes.
     fn destroys(&self) -> bool {
         let destroys = |action: &Action| {
-            matches!(action, Action::DestroyGpu { .. } | Action::DestroyCompute { .. })
+            matches!(
+                action,
+                Action::DestroyGpuInstance { .. } | Action::DestroyComputeInstance { .. }
+            )
         };
         let steps = self.plan.iter().flat_map(|plan| &plan.steps);
         steps.into_iter().any(|step| destroys(&step.action))
@@ -91,7 +94,7 @@ pub(crate) fn layout_of(gpu: &Division, all: &[Division]) -> Layout {
     match gpu.mig {
         Some(true) => {
             let instances = view::instances(gpu, &Holders::default());
-            Layout::Divided(Wish::of(&view::offer(gpu, all), &instances))
+            Layout::Partitioned(DesiredLayout::of(&view::offer(gpu, all), &instances))
         }
         _ => Layout::Off,
     }
@@ -101,8 +104,8 @@ fn steps(
     gpu: &Division,
     all: &[Division],
     holders: &Holders,
-    wish: &Wish,
-) -> Result<Plan, Failure> {
+    wish: &DesiredLayout,
+) -> Result<PartitionPlan, Failure> {
     plan(&view::offer(gpu, all), &view::instances(gpu, holders), wish).map_err(|impossible| {
         let exit = match impossible {
             Impossible::InUse { .. } => Exit::Refused,
@@ -171,7 +174,7 @@ impl Worker<'_> {
             change = Change::new(&gpu, self.all, self.holders, goal)?;
         }
         for step in change.plan.iter().flat_map(|plan| &plan.steps) {
-            self.console.detail(&format!("{}: {}, {}", label(&gpu), step.action, step.why));
+            self.console.detail(&format!("{}: {}, {}", label(&gpu), step.action, step.reason));
         }
         let mut made = Vec::new();
         for step in change.plan.iter().flat_map(|plan| &plan.steps) {
@@ -206,16 +209,18 @@ impl Worker<'_> {
     ) -> Result<(), CallError> {
         let (divider, uuid) = (self.divider, gpu.uuid.as_str());
         match *action {
-            Action::DestroyCompute { gi, ci } => divider.destroy_compute_instance(uuid, gi.0, ci.0),
-            Action::DestroyGpu { gi } => divider.destroy_gpu_instance(uuid, gi.0),
-            Action::CreateGpu { profile, placement, .. } => {
+            Action::DestroyComputeInstance { gi, ci } => {
+                divider.destroy_compute_instance(uuid, gi.0, ci.0)
+            }
+            Action::DestroyGpuInstance { gi } => divider.destroy_gpu_instance(uuid, gi.0),
+            Action::CreateGpuInstance { profile, placement, .. } => {
                 made.push((placement, divider.create_gpu_instance(uuid, profile, placement)?));
                 Ok(())
             }
-            Action::CreateCompute { home, placement, .. } => {
-                let gi = match home {
-                    Home::Kept(gi) => gi.0,
-                    Home::Made(place) => made
+            Action::CreateComputeInstance { parent, placement, .. } => {
+                let gi = match parent {
+                    ParentInstance::Existing(gi) => gi.0,
+                    ParentInstance::Created(place) => made
                         .iter()
                         .find_map(|(at, gi)| (*at == place).then_some(*gi))
                         .ok_or_else(|| CallError {

@@ -6,7 +6,7 @@
 //! them, so it holds what it could open.
 
 use crate::{Exit, Failure, containers};
-use mig_cdi_model::{SliceId, Topology, Variable};
+use mig_cdi_model::{DeviceVariable, SliceId, Topology};
 use mig_cdi_sys::{Root, nvml::Division, read_regular};
 use serde::Deserialize;
 use std::{
@@ -69,11 +69,9 @@ struct Lease {
 
 impl Holders {
     /// Who holds a GPU instance as a whole, or one of its compute instances.
-    pub(crate) fn of(&self, gpu: u32, gi: u32, ci: Option<u32>) -> Option<String> {
+    pub(crate) fn of(&self, gpu: u32, gi: u32, ci: Option<u32>) -> Vec<String> {
         let whole = self.gpus.get(&gpu).filter(|_| ci.is_none());
-        let names = self.slices.get(&(gpu, gi, ci)).into_iter().chain(whole).flatten();
-        let names: Vec<_> = names.map(String::as_str).collect();
-        (!names.is_empty()).then(|| names.join(", "))
+        self.slices.get(&(gpu, gi, ci)).into_iter().chain(whole).flatten().cloned().collect()
     }
 
     /// Each of those who hold just this: a GPU as a whole, a GPU instance as a whole, or a compute instance.
@@ -134,8 +132,9 @@ impl Holders {
             };
             self.add_minors(&keys, &held, &name);
             let uuid = |minor| topology.gpus.iter().find(|gpu| gpu.minor == minor)?.uuid.as_ref();
-            let here =
-                |told: &&Variable| told.gpu.is_none() || told.gpu.as_ref() == uuid(told.id.gpu);
+            let here = |told: &&DeviceVariable| {
+                told.gpu.is_none() || told.gpu.as_ref() == uuid(told.id.gpu)
+            };
             for SliceId { gpu, gi, ci } in
                 container.variables.iter().filter(here).map(|told| told.id)
             {

@@ -1,13 +1,16 @@
 //! What NVML says of a GPU, as the planner takes it.
 
 use super::holders::Holders;
-use mig_cdi_layout::{Compute, ComputeOffer, Engines, Instance, Offer, ProfileOffer};
+use mig_cdi_layout::{
+    ComputeInstanceProfile, CurrentComputeInstance, CurrentInstance, GpuCapacity,
+    GpuInstanceProfile, MediaEngines,
+};
 use mig_cdi_model::{CiId, GiId, Placement};
 use mig_cdi_sys::nvml::{ComputeProfile, Division, GpuProfile};
 
 /// What a GPU can be divided into. `all` are the GPUs of the node: NVML tells the compute instances of a
 /// GPU instance that there is, so others of the model are asked for those of one that is not.
-pub(crate) fn offer(gpu: &Division, all: &[Division]) -> Offer {
+pub(crate) fn offer(gpu: &Division, all: &[Division]) -> GpuCapacity {
     let of_model = || all.iter().filter(|other| other.model == gpu.model);
     let told = |id: u32| {
         let mut instances = of_model().flat_map(|other| &other.instances);
@@ -18,12 +21,12 @@ pub(crate) fn offer(gpu: &Division, all: &[Division]) -> Offer {
             Some(told) => told.iter().map(compute_offer).collect(),
             None => (1..=profile.slices).map(|size| presumed(size, profile.slices)).collect(),
         };
-        Some(ProfileOffer {
+        Some(GpuInstanceProfile {
             name: profile.name.clone()?,
             id: profile.id,
             max: profile.max,
             slices: profile.slices,
-            engines: Engines {
+            engines: MediaEngines {
                 decoders: profile.decoders,
                 encoders: profile.encoders,
                 jpeg: profile.jpeg,
@@ -33,29 +36,29 @@ pub(crate) fn offer(gpu: &Division, all: &[Division]) -> Offer {
             compute,
         })
     };
-    Offer { profiles: gpu.profiles.iter().filter_map(profile).collect() }
+    GpuCapacity { profiles: gpu.profiles.iter().filter_map(profile).collect() }
 }
 
-fn compute_offer(profile: &ComputeProfile) -> ComputeOffer {
+fn compute_offer(profile: &ComputeProfile) -> ComputeInstanceProfile {
     let ComputeProfile { id, slices, max, ref placements } = *profile;
     let placements = placements.clone();
-    ComputeOffer { id, slices, max, placements }
+    ComputeInstanceProfile { id, slices, max, placements }
 }
 
 /// A compute instance of a GPU instance that is not there yet. Whether there is such a one, the driver
 /// says when the GPU instance is made; if not, all is undone.
-fn presumed(size: u32, slices: u32) -> ComputeOffer {
+fn presumed(size: u32, slices: u32) -> ComputeInstanceProfile {
     let placements = (0..=slices - size).map(|start| Placement { start, size }).collect();
-    ComputeOffer { id: size - 1, slices: size, max: slices / size, placements }
+    ComputeInstanceProfile { id: size - 1, slices: size, max: slices / size, placements }
 }
 
 /// How a GPU is divided, and who holds what.
-pub(crate) fn instances(gpu: &Division, holders: &Holders) -> Vec<Instance> {
-    let of_instance = |gi: &mig_cdi_sys::nvml::GpuInstance| Instance {
+pub(crate) fn instances(gpu: &Division, holders: &Holders) -> Vec<CurrentInstance> {
+    let of_instance = |gi: &mig_cdi_sys::nvml::GpuInstance| CurrentInstance {
         id: GiId(gi.id),
         profile: gi.profile,
         placement: gi.placement,
-        holder: holders.of(gpu.minor, gi.id, None),
+        holders: holders.of(gpu.minor, gi.id, None),
         compute: gi.compute.iter().map(|ci| compute(gpu, gi.id, ci, holders)).collect(),
     };
     gpu.instances.iter().map(of_instance).collect()
@@ -66,9 +69,9 @@ fn compute(
     gi: u32,
     ci: &mig_cdi_sys::nvml::ComputeInstance,
     holders: &Holders,
-) -> Compute {
-    let holder = holders.of(gpu.minor, gi, Some(ci.id));
-    Compute { id: CiId(ci.id), placement: ci.placement, holder }
+) -> CurrentComputeInstance {
+    let holders = holders.of(gpu.minor, gi, Some(ci.id));
+    CurrentComputeInstance { id: CiId(ci.id), placement: ci.placement, holders }
 }
 
 /// Where one more could be made. A place that no instance overlaps is no good when other slices or engines

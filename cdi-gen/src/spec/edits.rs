@@ -2,7 +2,7 @@
 
 use super::{Options, units::Unit};
 use mig_cdi_model::{
-    DeviceNode, DriverFile, Place, Topology,
+    Destination, DeviceNode, DriverFile, Topology,
     cdi::{ContainerEdits, Device, DeviceName, Hook, Mount, Node},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,10 +46,10 @@ impl Edits<'_> {
             paths.collect::<Vec<_>>()
         };
         let mounts = self.files.iter().filter(|file| wanted(file)).flat_map(|file| {
-            let paths = match &file.place {
-                Place::Library(names) => in_each(dirs, names),
-                Place::Library32(names) => in_each(&dirs_32, names),
-                Place::At(path) => vec![path.clone()],
+            let paths = match &file.destination {
+                Destination::Library(names) => in_each(dirs, names),
+                Destination::Library32(names) => in_each(&dirs_32, names),
+                Destination::At(path) => vec![path.clone()],
             };
             let mount = |container_path| Mount {
                 host_path: file.host_path.clone(),
@@ -115,11 +115,12 @@ impl Edits<'_> {
     fn ldcache(&self, wanted: impl Fn(&DriverFile) -> bool) -> Option<Hook> {
         let path = self.options.ldcache.clone()?;
         let dir = self.options.library_dirs.first()?;
-        let names =
-            self.files.iter().filter(|file| wanted(file)).flat_map(|file| match &file.place {
-                Place::Library(names) => names.as_slice(),
-                Place::Library32(_) | Place::At(_) => &[],
-            });
+        let names = self.files.iter().filter(|file| wanted(file)).flat_map(|file| {
+            match &file.destination {
+                Destination::Library(names) => names.as_slice(),
+                Destination::Library32(_) | Destination::At(_) => &[],
+            }
+        });
         let own = ["mig-cdi-hook".to_owned(), "ldcache".to_owned(), format!("--dir={dir}")];
         let args: Vec<_> = own.iter().chain(names).cloned().collect();
         (args.len() > own.len()).then_some(Hook {

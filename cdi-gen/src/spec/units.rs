@@ -4,8 +4,8 @@
 use super::{Options, names};
 use crate::discover::Problem;
 use mig_cdi_model::{
-    Claim, DeviceNode, Gpu, GpuMinor, MigDevice, MigMode, SliceId, Topology, Variable,
-    cdi::DeviceName,
+    DeviceNode, DeviceVariable, ExpectedSlice, Gpu, GpuMinor, MigDevice, MigMode, SliceId,
+    Topology, cdi::DeviceName,
 };
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub(super) struct Unit<'a> {
     /// `NAME=value` that no other unit sets.
     pub variable: Option<String>,
     /// What must still be so when a container starts.
-    pub claim: Option<Claim>,
+    pub claim: Option<ExpectedSlice>,
     /// What CUDA calls it.
     pub uuid: Option<String>,
     /// It can draw.
@@ -80,7 +80,7 @@ fn mig<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> Unit<'a> {
     let MigDevice { gpu, ci, .. } = *device;
     let uuid = ci.uuid.as_ref().map(ToString::to_string);
     let claim = claim(device);
-    let variable = Variable {
+    let variable = DeviceVariable {
         id: claim.id,
         uuid: ci.uuid.clone(),
         profile: ci.profile.clone(),
@@ -101,9 +101,9 @@ fn mig<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> Unit<'a> {
 }
 
 /// What the device is known by.
-pub(crate) fn claim(device: &MigDevice<'_>) -> Claim {
+pub(crate) fn claim(device: &MigDevice<'_>) -> ExpectedSlice {
     let MigDevice { gpu, gi, ci } = *device;
-    Claim {
+    ExpectedSlice {
         id: device.id(),
         gpu_major: gpu.node.major,
         caps_major: gi.cap.major,

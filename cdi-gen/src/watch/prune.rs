@@ -7,7 +7,7 @@ use crate::{
     spec_file::{DeviceEntry, NodeId, SpecFile},
     write::Target,
 };
-use mig_cdi_model::{GpuMinor, GpuUuid, SliceId, Topology, Variable, cdi::Kind};
+use mig_cdi_model::{DeviceVariable, GpuMinor, GpuUuid, SliceId, Topology, cdi::Kind};
 use mig_cdi_sys::{Fingerprint, Machine};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +39,7 @@ impl Truth {
     /// True when a device can still be what it was when the node was as in `good`.
     fn keeps(&self, device: &DeviceEntry, good: Option<&Fingerprint>) -> bool {
         device.nodes().all(|node| self.has(node))
-            && device.slices().all(|Variable { id, gpu, .. }| {
+            && device.slices().all(|DeviceVariable { id, gpu, .. }| {
                 let SliceId { gpu: minor, gi, ci } = id;
                 let now = self.gpus.get(&minor).and_then(Option::as_ref);
                 let gi = format!("gpu{minor}/mig/gi{gi}");

@@ -12,7 +12,7 @@ use crate::{
     picture::{Card, Picture, State, Strip, svg, text},
     spec::handy_name,
 };
-use mig_cdi_config::layouts::GpuWord;
+use mig_cdi_config::layouts::GpuSelector;
 use mig_cdi_model::{Gpu, MigDevice, MigMode, PciAddress, Topology};
 use mig_cdi_sys::{SpecDir, nvml::Division};
 use std::path::Path;
@@ -68,9 +68,9 @@ fn found<'a>(topology: &'a Topology, divisions: &'a [Division]) -> Vec<Found<'a>
 }
 
 /// Those that are asked for, each once.
-fn select<'a>(words: &[GpuWord], all: Vec<Found<'a>>) -> Result<Vec<Found<'a>>, Failure> {
+fn select<'a>(words: &[GpuSelector], all: Vec<Found<'a>>) -> Result<Vec<Found<'a>>, Failure> {
     for word in words {
-        if *word != GpuWord::All && !all.iter().any(|gpu| gpu.is(word)) {
+        if *word != GpuSelector::All && !all.iter().any(|gpu| gpu.is(word)) {
             let there: Vec<_> = all.iter().map(Found::label).collect();
             let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
             return Err(usage(format!("no gpu {word} on this node; it has {there}")));
@@ -96,14 +96,14 @@ impl Found<'_> {
         told.or_else(|| self.division?.pci.parse().ok())
     }
 
-    fn is(&self, word: &GpuWord) -> bool {
+    fn is(&self, word: &GpuSelector) -> bool {
         match word {
-            GpuWord::All => true,
-            GpuWord::Index(index) => self.index() == Some(index.0),
-            GpuWord::Uuid(uuid) => {
+            GpuSelector::All => true,
+            GpuSelector::Index(index) => self.index() == Some(index.0),
+            GpuSelector::Uuid(uuid) => {
                 self.uuid().is_some_and(|own| own.eq_ignore_ascii_case(&uuid.to_string()))
             }
-            GpuWord::Pci(pci) => self.pci() == Some(*pci),
+            GpuSelector::Pci(pci) => self.pci() == Some(*pci),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     partition::apply::{Change, label, layout_of},
     table::table,
 };
-use mig_cdi_layout::{Action, Home, Step};
+use mig_cdi_layout::{Action, KeptInstance, ParentInstance, Step};
 use mig_cdi_sys::nvml::Division;
 use serde_json::{Value, json};
 
@@ -59,8 +59,8 @@ pub(super) fn text(changes: &[Change]) -> String {
             rows.push([gpu.clone(), step, what, why]);
         };
         for kept in change.plan.iter().flat_map(|plan| &plan.kept) {
-            let holders = kept.holders.as_ref().map(|who| format!(", in use by {who}"));
-            let why = format!("{}{}", kept.word, holders.unwrap_or_default());
+            let holders = holders_text(kept).map(|who| format!(", in use by {who}"));
+            let why = format!("{}{}", kept.desired, holders.unwrap_or_default());
             row("keep".to_owned(), format!("gpu instance {}", kept.gi), why);
         }
         let mut number = 0;
@@ -71,15 +71,15 @@ pub(super) fn text(changes: &[Change]) -> String {
         if change.mode == Some(true) {
             step("turn MIG mode on".to_owned(), "it is off".to_owned());
         }
-        for Step { action, why } in change.plan.iter().flat_map(|plan| &plan.steps) {
-            step(action.to_string(), why.to_string());
+        for Step { action, reason } in change.plan.iter().flat_map(|plan| &plan.steps) {
+            step(action.to_string(), reason.to_string());
         }
         if change.plan.is_none() {
             let why = "the driver tells what it offers once MIG mode is on";
             step(format!("divide into {}", change.goal), why.to_owned());
         }
         if change.mode == Some(false) {
-            step("turn MIG mode off".to_owned(), "wished as off".to_owned());
+            step("turn MIG mode off".to_owned(), "requested as off".to_owned());
         }
         if number == 0 {
             row("-".to_owned(), "nothing to change".to_owned(), String::new());
@@ -88,12 +88,17 @@ pub(super) fn text(changes: &[Change]) -> String {
     table(["GPU", "STEP", "WHAT", "WHY"], &rows)
 }
 
+/// Formats the holders of an instance that stays; `None` when it is not in use.
+fn holders_text(kept: &KeptInstance) -> Option<String> {
+    (!kept.holders.is_empty()).then(|| kept.holders.join(", "))
+}
+
 fn json(changes: &[Change], all: &[Division]) -> Result<String, Failure> {
     let gpu = |change: &Change| {
         let plan = change.plan.as_ref();
         let kept = plan.iter().flat_map(|plan| &plan.kept);
         let kept: Vec<_> = kept
-            .map(|kept| json!({"gi": kept.gi, "wish": kept.word, "holders": kept.holders}))
+            .map(|kept| json!({"gi": kept.gi, "wish": kept.desired, "holders": holders_text(kept)}))
             .collect();
         let steps: Option<Vec<_>> = plan.map(|plan| plan.steps.iter().map(step).collect());
         json!({
@@ -112,22 +117,22 @@ fn json(changes: &[Change], all: &[Division]) -> Result<String, Failure> {
 }
 
 fn step(step: &Step) -> Value {
-    let why = step.why.to_string();
+    let why = step.reason.to_string();
     match &step.action {
-        Action::DestroyCompute { gi, ci } => {
+        Action::DestroyComputeInstance { gi, ci } => {
             json!({"action": "destroy-compute-instance", "gi": gi, "ci": ci, "why": why})
         }
-        Action::DestroyGpu { gi } => {
+        Action::DestroyGpuInstance { gi } => {
             json!({"action": "destroy-gpu-instance", "gi": gi, "why": why})
         }
-        Action::CreateGpu { name, profile, placement } => json!({
+        Action::CreateGpuInstance { name, profile, placement } => json!({
             "action": "create-gpu-instance", "profile": name, "id": profile,
             "placement": placement, "why": why,
         }),
-        Action::CreateCompute { home, placement, .. } => {
-            let (gi, made) = match home {
-                Home::Kept(gi) => (Some(gi), None),
-                Home::Made(at) => (None, Some(at)),
+        Action::CreateComputeInstance { parent, placement, .. } => {
+            let (gi, made) = match parent {
+                ParentInstance::Existing(gi) => (Some(gi), None),
+                ParentInstance::Created(at) => (None, Some(at)),
             };
             json!({
                 "action": "create-compute-instance", "gi": gi, "gi_made_at": made,
