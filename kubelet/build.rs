@@ -1,5 +1,5 @@
-//! The services of the kubelet that are spoken here, from their documented methods. Their messages are in
-//! `src/api.rs`.
+//! Generates clients and servers of the kubelet's device plugin API from its documented methods. The messages are
+//! written by hand in `src/api.rs`, so that the build needs no protoc.
 
 use tonic_build::manual::{Builder, Method, Service};
 
@@ -16,6 +16,7 @@ fn main() {
     let unary = |name: &str, route: &str, input: &str, output: &str| {
         method(name, route, input, output).build()
     };
+    // The package is part of the path of each call, as `/v1beta1.Registration/Register`.
     let service = |name: &str| Service::builder().name(name).package("v1beta1");
     let registration =
         service("Registration").method(unary("register", "Register", "RegisterRequest", "Empty"));

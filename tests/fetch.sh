@@ -1,5 +1,5 @@
-# fetch.sh: functions that fetch Debian's packages and unpack them below target/test-deps, without installing
-# them, and tools of cargo. To be sourced in the root of the project.
+# fetch.sh: functions that download Debian's packages and unpack them below target/test-deps without installing them,
+# and that install tools of cargo. Source it in the root of the project.
 # shellcheck shell=sh
 deps=target/test-deps
 mkdir -p "$deps"
@@ -8,20 +8,21 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# tool NAME VERSION: a tool of cargo at the version that the tree was last checked with, compiled in little time.
+# tool NAME VERSION: installs a tool of cargo in the version that the tree was last checked with, compiled without
+# optimisation.
 tool() {
     cargo install --list | grep -x "cargo-$1 v$2:" >/dev/null || cargo install --quiet --locked --debug "cargo-$1" --version "$2"
 }
 
-# The mirror that this machine takes Debian's packages from. apt knows it once it has its lists.
+# The Debian mirror of this machine. apt knows it once it has its lists.
 # shellcheck disable=SC2016
 mirror() {
     apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
         awk '$3 == "main" && $2 !~ /-/ { print $1; exit }'
 }
 
-# libraries PACKAGE…: the packages of libraries that these need, and those that the libraries need. For fetch, whose
-# options it takes.
+# libraries PACKAGE…: prints the packages of libraries that these packages need, recursively. For fetch, with its
+# options.
 libraries() {
     known=' ' new=$*
     while [ -n "$new" ]; do
@@ -34,19 +35,18 @@ libraries() {
     echo "$known"
 }
 
-# fetch NAME SUITE COMPONENT ARCHITECTURE [--libraries] PACKAGE…: unpacks these packages alone into $deps/NAME. With
-# --libraries also the libraries that they need, by the names that the suite has for them now.
+# fetch NAME SUITE COMPONENT ARCHITECTURE [--libraries] PACKAGE…: unpacks only these packages into $deps/NAME. With
+# --libraries also the libraries that they need, under the names that the suite has for them now.
 fetch() {
     unpack download "$@"
 }
 
-# The same with all that they depend on: a tree in which their programs run.
+# The same with all dependencies: a tree in which their programs run.
 fetch_whole() {
     unpack "install --download-only --no-install-recommends --yes" "$@"
 }
 
-# fetch_source NAME SUITE COMPONENT PACKAGE: unpacks the source of a package into $deps/NAME, as its authors
-# published it.
+# fetch_source NAME SUITE COMPONENT PACKAGE: unpacks the upstream source of a package into $deps/NAME.
 fetch_source() {
     [ ! -d "$deps/$1" ] || return 0
     lists "$1" deb-src "$2" "$3" "$(dpkg --print-architecture)"
@@ -57,14 +57,14 @@ fetch_source() {
     rm -rf "$apt"
 }
 
-# lists NAME TYPE SUITE COMPONENT ARCHITECTURE: gives apt lists of its own, of packages (deb) or their sources
-# (deb-src), in the directory $apt; $options make it use them.
+# lists NAME TYPE SUITE COMPONENT ARCHITECTURE: gives apt lists of its own, of packages (deb) or sources (deb-src), in
+# the directory $apt; $options makes apt use them.
 lists() {
     [ -n "$(mirror)" ] || as_root apt-get update -q
     apt=$PWD/$deps/apt-$1
     rm -rf "$apt"
     mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/empty" "$apt/root"
-    # As far as apt is told, nothing is installed.
+    # For this apt no package is installed.
     : >"$apt/status"
     echo "$2 [arch=$5 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(mirror) $3 $4" >"$apt/sources.list"
     options="-q -o Dir::State::Lists=$apt/lists -o Dir::State::Status=$apt/status -o Dir::Cache=$apt

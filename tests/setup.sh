@@ -1,7 +1,7 @@
 #!/bin/sh
-# setup.sh: installs what the tests need on Debian 12 with Rust, and nothing that is there already.
-# Of systemd its tools are needed: the package makes it no machine's init, which is systemd-sysv.
-# Needs root for the packages. What it fetches besides goes below target/test-deps.
+# setup.sh: installs what the tests need on Debian 12 with Rust, unless it is installed already. Only the tools of
+# systemd are needed: it becomes the machine's init only with the package systemd-sysv. The packages need root. Other
+# downloads go below target/test-deps.
 set -eu
 cd "$(dirname "$0")/.."
 . tests/fetch.sh
@@ -32,19 +32,18 @@ if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
     rustup target add "$target"
 fi
 
-# NVIDIA's own user-space files: the loader has to cope with libraries that are not ours. There is no
-# driver behind them.
+# NVIDIA's own user-space files, for tests with real libraries. There is no driver behind them.
 fetch nvidia trixie non-free amd64 libnvidia-ml1 libcuda1 libnvidia-ptxjitcompiler1 libnvidia-nvvm4 \
     libnvidia-cfg1 libnvidia-pkcs11-openssl3 libcudadebugger1 nvidia-smi
-# What a loader needs in two kinds of containers: Debian's, and one whose loader searches /lib64 and
-# /usr/lib64, as those of RPM distributions do. Debian builds such a one for its 32-bit port.
+# The loader and libraries of two kinds of containers: Debian's, and one whose loader searches /lib64 and /usr/lib64, as
+# those of RPM distributions do. Debian builds such a loader for its 32-bit port.
 fetch debian-root bookworm main amd64 libc6 libgcc-s1
 fetch lib64-root bookworm main i386 libc6-amd64 lib64gcc-s1
-# Engines that know CDI: containerd and Docker of Debian 12 do not. These run there as they are.
+# Engines that support CDI: containerd and Docker of Debian 12 do not. These newer ones run there unchanged.
 fetch engines trixie main "$(dpkg --print-architecture)" containerd docker.io docker-cli
 fetch compose trixie main "$(dpkg --print-architecture)" docker-compose
-# podman of Debian 13 with its OCI runtimes, and what of its libraries Debian 12 has not or has older. It is laid
-# over /usr in a mount namespace of its own.
+# podman of Debian 13 with its OCI runtimes, and those of its libraries that Debian 12 lacks or has in older versions.
+# They are mounted over /usr in a mount namespace.
 fetch podman trixie main "$(dpkg --print-architecture)" podman conmon crun runc netavark uidmap libc6 libassuan9 \
     libaudit1 libbsd0 libcap2 libcap-ng0 libglib2.0-0t64 libgpg-error0 libgpgme11t64 libmd0 libpcre2-8-0 libseccomp2 \
     libselinux1 libsqlite3-0 libsubid5 libsystemd0 libyajl2

@@ -15,12 +15,13 @@ pub use files::{DriverFiles, find as find_files};
 pub use proc_view::capabilities_of_instances;
 pub use table::class_of;
 
-use crate::{Exit, Failure};
+use crate::Failure;
 use mig_cdi_model::{Major, Topology};
 use mig_cdi_sys::{Machine, nvml};
+use serde::{Deserialize, Serialize};
 
 /// Whom to ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     /// NVML and /proc, which must agree.
     Nvml,
@@ -100,28 +101,28 @@ fn read(machine: &dyn Machine, source: Source) -> Result<Discovery, Failure> {
 }
 
 /// The cure for an NVML that cannot be asked.
-pub(crate) fn explain(failure: nvml::Failure) -> Failure {
-    use nvml::Failure::{NotLoaded, VersionMismatch};
+pub fn explain(failure: nvml::NvmlError) -> Failure {
+    use nvml::NvmlError::{NotLoaded, VersionMismatch};
     let no_driver = matches!(failure, NotLoaded { .. } | VersionMismatch { .. });
-    let message = without_nvml(failure).message;
+    let error = without_nvml(failure);
     let or = if no_driver { "" } else { ", or use --source proc" };
-    Failure::new(Exit::NoDriver, message + or)
+    Failure { cure: error.cure.map(|cure| cure + or), ..error }
 }
 
 /// The same for what nobody but NVML can do.
-pub(crate) fn without_nvml(failure: nvml::Failure) -> Failure {
+pub fn without_nvml(failure: nvml::NvmlError) -> Failure {
     let cure = match failure {
-        nvml::Failure::NoLibrary { .. } => {
+        nvml::NvmlError::NoLibrary { .. } => {
             "install the driver's libnvidia-ml, or name its place with --driver-root or --library-search-path"
         }
-        nvml::Failure::Unusable { .. } => "use the driver's own library",
-        nvml::Failure::NotLoaded { .. } => {
+        nvml::NvmlError::Unusable { .. } => "use the driver's own library",
+        nvml::NvmlError::NotLoaded { .. } => {
             "run modprobe nvidia, and see dmesg when that fails; --node simulates a machine without one"
         }
-        nvml::Failure::VersionMismatch { .. } => {
+        nvml::NvmlError::VersionMismatch { .. } => {
             "a driver update is half done: reboot, or unload and load the nvidia modules"
         }
-        nvml::Failure::Call(_) => "see dmesg for the driver's own message",
+        nvml::NvmlError::Call(_) => "see dmesg for the driver's own message",
     };
-    Failure::new(Exit::NoDriver, format!("ask nvml: {failure}; {cure}"))
+    Failure::no_driver("ask", "nvml").because(failure).cure(cure)
 }

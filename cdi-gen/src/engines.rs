@@ -1,317 +1,330 @@
-//! The engines of a machine: which are installed, of what version, and which CDI each takes. They are asked
-//! for `--version` and for nothing else.
+//! Container engines of a machine: which are installed, their versions, and the highest CDI version that each
+//! accepts. Runs `--version` of the installed programs and nothing else. Reads no engine's configuration.
 
 use mig_cdi_model::cdi::Version::{
     self, V0_3_0, V0_4_0, V0_5_0, V0_6_0, V0_7_0, V0_8_0, V1_0_0, V1_1_0,
 };
-use mig_cdi_sys::{Root, exchangeable, run};
-use serde_json::Value;
-use std::{path::Path, str::FromStr, time::Duration};
+use mig_cdi_sys::{Root, replaceable_by_others, run};
+use std::{fmt, path::Path, str::FromStr, time::Duration};
 
-/// Where packages put programs; nothing else is run.
-pub(crate) const BIN: [&str; 3] = ["/usr/bin", "/usr/sbin", "/usr/local/bin"];
-const LIMIT: Duration = Duration::from_secs(5);
-/// The directories of specs that engines read unless told otherwise.
-pub(crate) const BOTH: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
-/// Where podman and CRI-O look for hooks unless told otherwise.
-pub(crate) const HOOKS: &str = "/usr/share/containers/oci/hooks.d";
-/// The configuration of containerd.
-pub(crate) const CONTAINERD: &str = "/etc/containerd/config.toml";
+/// Directories in which packages install programs. No program outside them is run.
+pub const PROGRAM_DIRS: [&str; 3] = ["/usr/bin", "/usr/sbin", "/usr/local/bin"];
+/// Longest time for `--version` of one engine. A program on a network file system that hangs must not stop the rest.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Major, minor, patch.
-pub(crate) type Release = (u32, u32, u32);
+/// Version of an engine: major, minor and patch, ordered in that order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EngineVersion {
+    major: u32,
+    minor: u32,
+    patch: u32,
+}
+
+impl EngineVersion {
+    /// Stands for a version that is not known: the newest of all.
+    const NEWEST: EngineVersion = EngineVersion::new(u32::MAX, 0, 0);
+
+    /// Version `major.minor.patch`.
+    #[must_use]
+    pub const fn new(major: u32, minor: u32, patch: u32) -> EngineVersion {
+        EngineVersion { major, minor, patch }
+    }
+}
+
+impl fmt::Display for EngineVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+/// Reason why the version of an engine is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VersionError {
+    /// Someone other than root could have replaced the program.
+    #[error("not run: {0}")]
+    Untrusted(String),
+    /// `--version` did not start or did not end in time.
+    #[error(transparent)]
+    Run(#[from] mig_cdi_sys::Error),
+    /// `--version` printed no version.
+    #[error("run {program} --version: its output contains no version")]
+    NoVersion {
+        /// Path of the program.
+        program: String,
+    },
+    /// The engine was named on the command line without a version.
+    #[error("no version was given")]
+    NotGiven,
+}
 
 /// An engine that is installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Installed {
+pub struct InstalledEngine {
+    /// `podman`, `containerd`, `docker`, `crio`, `runc` or `crun`.
     pub name: &'static str,
+    /// Path of the program; empty for an engine that the command line names.
     pub path: String,
-    /// Why it is not known, otherwise.
-    pub release: Result<Release, String>,
-    /// The highest CDI that it is known to take.
-    pub takes: Option<Version>,
-    /// It has CDI at all, and reads specs by itself.
+    /// Version that the program reports.
+    pub version: Result<EngineVersion, VersionError>,
+    /// Highest CDI version that the engine accepts, if known.
+    pub max_cdi: Option<Version>,
+    /// True when this version of the engine reads CDI specs.
     pub has_cdi: bool,
 }
 
-struct Known {
+/// Row of the table of supported engines.
+struct KnownEngine {
     name: &'static str,
-    /// The first that is there is asked.
+    /// Names of the program; the first one that exists is asked.
     programs: &'static [&'static str],
-    /// From which release on which CDI is taken; `None` is not known. Empty for a runtime, which sees
-    /// no spec.
-    takes: &'static [(Release, Option<Version>)],
-    /// The newest major version that anything here is known of.
-    newest: u32,
+    /// Highest CDI version by engine version, ascending; `None` where it was not measured. Empty for an OCI
+    /// runtime: it receives the edited OCI configuration and never reads a spec.
+    max_cdi: &'static [(EngineVersion, Option<Version>)],
+    /// Newest major version for which the table and the configuration keys are known to hold.
+    newest_major: u32,
 }
 
-/// Measured: podman 4.3.1 (to 0.5.0), 5.4.2 (0.8.0), 5.8.6 (1.0.0); containerd 1.7.24 (0.8.0), 2.1.9
-/// (1.0.0); Docker 26.1.5 (0.7.0), 28.5.2 (1.0.0); CRI-O main (1.1.0). The others are from the change of
-/// the library in the engine's history: podman 4.2 (nvidia-container-toolkit issue 38), 4.9
+const fn v(major: u32, minor: u32, patch: u32) -> EngineVersion {
+    EngineVersion::new(major, minor, patch)
+}
+
+/// Measured: podman 4.3.1 (up to 0.5.0), 5.4.2 (0.8.0), 5.8.6 (1.0.0); containerd 1.7.24 (0.8.0), 2.1.9
+/// (1.0.0); Docker 26.1.5 (0.7.0), 28.5.2 (1.0.0); CRI-O main (1.1.0). The other rows follow the updates of
+/// the CDI library in the engine's history: podman 4.2 (nvidia-container-toolkit issue 38), 4.9
 /// (issue 1860), containerd (pull requests 9685, 12664), Docker (moby 47706, 49738).
-const KNOWN: [Known; 6] = [
-    Known {
+const KNOWN_ENGINES: [KnownEngine; 6] = [
+    KnownEngine {
         name: "podman",
         programs: &["podman"],
-        takes: &[
-            ((4, 1, 0), Some(V0_3_0)),
-            ((4, 2, 0), Some(V0_4_0)),
-            ((4, 3, 0), Some(V0_5_0)),
-            ((4, 9, 0), Some(V0_6_0)),
-            ((5, 0, 0), Some(V0_7_0)),
-            ((5, 4, 2), Some(V0_8_0)),
-            ((5, 8, 6), Some(V1_0_0)),
+        max_cdi: &[
+            (v(4, 1, 0), Some(V0_3_0)),
+            (v(4, 2, 0), Some(V0_4_0)),
+            (v(4, 3, 0), Some(V0_5_0)),
+            (v(4, 9, 0), Some(V0_6_0)),
+            (v(5, 0, 0), Some(V0_7_0)),
+            (v(5, 4, 2), Some(V0_8_0)),
+            (v(5, 8, 6), Some(V1_0_0)),
         ],
-        newest: 5,
+        newest_major: 5,
     },
-    Known {
+    KnownEngine {
         name: "containerd",
         programs: &["containerd"],
-        takes: &[
-            ((1, 7, 0), Some(V0_5_0)),
-            ((1, 7, 13), Some(V0_6_0)),
-            ((1, 7, 24), Some(V0_8_0)),
-            ((2, 0, 0), Some(V0_7_0)),
-            ((2, 1, 9), Some(V1_0_0)),
-            ((2, 2, 0), Some(V1_1_0)),
+        max_cdi: &[
+            (v(1, 7, 0), Some(V0_5_0)),
+            (v(1, 7, 13), Some(V0_6_0)),
+            (v(1, 7, 24), Some(V0_8_0)),
+            // Lower than the row before: the 1.7 branch took a newer CDI library than 2.0.0 has (pull request
+            // 11422).
+            (v(2, 0, 0), Some(V0_7_0)),
+            (v(2, 1, 9), Some(V1_0_0)),
+            (v(2, 2, 0), Some(V1_1_0)),
         ],
-        newest: 2,
+        newest_major: 2,
     },
-    Known {
+    KnownEngine {
         name: "docker",
+        // The daemon reads the specs; the client may be of another version.
         programs: &["dockerd", "docker"],
-        takes: &[
-            ((25, 0, 0), Some(V0_6_0)),
-            ((26, 1, 0), Some(V0_7_0)),
-            ((28, 2, 0), Some(V1_0_0)),
-            ((29, 0, 0), Some(V1_1_0)),
+        max_cdi: &[
+            (v(25, 0, 0), Some(V0_6_0)),
+            (v(26, 1, 0), Some(V0_7_0)),
+            (v(28, 2, 0), Some(V1_0_0)),
+            (v(29, 0, 0), Some(V1_1_0)),
         ],
-        newest: 29,
+        newest_major: 29,
     },
-    Known {
+    KnownEngine {
         name: "crio",
         programs: &["crio"],
-        takes: &[((1, 24, 0), None), ((1, 36, 0), Some(V1_1_0))],
-        newest: 1,
+        // CDI since 1.24 (README of NVIDIA/k8s-device-plugin); no release before 1.36 was measured.
+        max_cdi: &[(v(1, 24, 0), None), (v(1, 36, 0), Some(V1_1_0))],
+        newest_major: 1,
     },
-    Known { name: "runc", programs: &["runc"], takes: &[], newest: 1 },
-    Known { name: "crun", programs: &["crun"], takes: &[], newest: 1 },
+    KnownEngine { name: "runc", programs: &["runc"], max_cdi: &[], newest_major: 1 },
+    KnownEngine { name: "crun", programs: &["crun"], max_cdi: &[], newest_major: 1 },
 ];
 
-/// What every engine in support takes; only podman 4.1 and 4.2, of 2022, take less. A spec that needs no more
-/// is worth no look at the engines, which would take longer than all the rest.
-pub(crate) const EVERYBODY: Version = V0_5_0;
+/// CDI version that every supported engine accepts; only podman 4.1 and 4.2, of 2022, accept less. A spec that
+/// needs no more is written without asking the engines, which would take longer than everything else.
+pub const BASELINE_CDI: Version = V0_5_0;
 
-/// The highest CDI that all of these take, and which of them takes no more. One of which it is not known is
-/// given what everybody takes, and so are machines without any.
-pub(crate) fn limit(engines: &[Installed]) -> (Version, Option<String>) {
-    let reading = engines.iter().filter(|engine| engine.has_cdi);
-    let takes = reading.map(|engine| (engine.takes.unwrap_or(EVERYBODY), Some(engine.label())));
-    let least = takes.min_by_key(|(version, _)| *version);
-    least.unwrap_or((EVERYBODY, Some("an engine that is not known".to_owned())))
+/// Returns the highest CDI version that all of these engines accept, and the engine that sets the limit. An
+/// engine whose limit is not known counts as [`BASELINE_CDI`], and so does a machine without engines.
+#[must_use]
+pub fn common_cdi_version(engines: &[InstalledEngine]) -> (Version, Option<String>) {
+    let readers = engines.iter().filter(|engine| engine.has_cdi);
+    let limits =
+        readers.map(|engine| (engine.max_cdi.unwrap_or(BASELINE_CDI), Some(engine.label())));
+    let lowest = limits.min_by_key(|(version, _)| *version);
+    lowest.unwrap_or((BASELINE_CDI, Some("an engine that is not known".to_owned())))
 }
 
-/// Asks every engine for its version.
-pub(crate) fn installed(host: &Root) -> Vec<Installed> {
-    KNOWN.iter().filter_map(|known| find(host, known)).collect()
+/// Runs `--version` of every installed engine.
+#[must_use]
+pub fn find_engines(host: &Root) -> Vec<InstalledEngine> {
+    KNOWN_ENGINES.iter().filter_map(|known| find(host, known)).collect()
 }
 
-/// Asks one engine.
-pub(crate) fn one(host: &Root, name: &str) -> Option<Installed> {
-    KNOWN.iter().filter(|known| known.name == name).find_map(|known| find(host, known))
+/// Runs `--version` of one engine; `None` when it is not installed.
+#[must_use]
+pub fn find_engine(host: &Root, name: &str) -> Option<InstalledEngine> {
+    KNOWN_ENGINES.iter().filter(|known| known.name == name).find_map(|known| find(host, known))
 }
 
-/// The programs that tell which engines are there: they are others when an engine was installed or updated.
-pub(crate) fn programs() -> impl Iterator<Item = String> {
-    let programs = KNOWN.iter().filter(|known| !known.takes.is_empty());
-    let names = programs.flat_map(|known| known.programs.iter());
-    names.flat_map(|name| BIN.map(|dir| format!("{dir}/{name}")))
+/// Paths at which programs of engines that read specs may be. An engine was installed, updated or removed when
+/// one of these files changes.
+pub fn program_paths() -> impl Iterator<Item = String> {
+    KNOWN_ENGINES.iter().filter(|known| !known.max_cdi.is_empty()).flat_map(KnownEngine::paths)
 }
 
-fn find(host: &Root, known: &Known) -> Option<Installed> {
-    let names = known.programs.iter();
-    let paths = names.flat_map(|name| BIN.map(|dir| format!("{dir}/{name}")));
-    let mut found = paths.filter_map(|path| host.resolve(&path).ok().map(|real| (path, real)));
-    let (path, real) = found.next()?;
-    let said = ask(&real);
-    // The package podman-docker: a docker that is podman.
-    if known.name == "docker" && said.as_ref().is_ok_and(|said| said.contains("podman")) {
+fn find(host: &Root, known: &KnownEngine) -> Option<InstalledEngine> {
+    // A link such as /usr/bin/docker -> /etc/alternatives/docker is resolved below the root of the host, so that the
+    // program of an image is found there and not on this machine.
+    let mut resolved =
+        known.paths().filter_map(|path| host.resolve(&path).ok().map(|program| (path, program)));
+    let (path, program) = resolved.next()?;
+    let output = run_version(&program);
+    // The package podman-docker installs a `docker` that runs podman.
+    if known.name == "docker" && output.as_ref().is_ok_and(|output| output.contains("podman")) {
         return None;
     }
-    let release = said.and_then(|said| {
-        let release = said.split_whitespace().find_map(release);
-        release.ok_or_else(|| format!("run {path} --version: it names no version"))
+    let version = output.and_then(|output| {
+        let version = output.split_whitespace().find_map(parse_version);
+        version.ok_or_else(|| VersionError::NoVersion { program: path.clone() })
     });
-    Some(Installed::new(known, path, release))
+    Some(InstalledEngine::new(known, path, version))
 }
 
-/// Nobody but root may be able to put another program in its place: this may be root.
-fn ask(program: &Path) -> Result<String, String> {
-    if let Some(why) = exchangeable(program) {
-        return Err(format!("not run: {why}"));
+fn run_version(program: &Path) -> Result<String, VersionError> {
+    // This process may be root: it runs no program that another user could have put in place.
+    if let Some(reason) = replaceable_by_others(program) {
+        return Err(VersionError::Untrusted(reason));
     }
-    let ran = run(program, &["--version".to_owned()], LIMIT).map_err(|error| error.to_string())?;
-    Ok(ran.stdout)
+    Ok(run(program, &["--version".to_owned()], VERSION_TIMEOUT)?.stdout)
 }
 
-/// `1.7.24~ds1` and `v2.1.9` and `5.8.6,`.
-pub(crate) fn release(word: &str) -> Option<Release> {
+/// Parses a word such as `1.7.24~ds1`, `v2.1.9` or `5.8.6,`; a missing patch number is 0.
+#[must_use]
+pub fn parse_version(word: &str) -> Option<EngineVersion> {
     let word = word.strip_prefix('v').unwrap_or(word);
     let mut numbers = word.split('.').map(|part| {
         let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
         part[..end].parse().ok()
     });
     let (major, minor) = (numbers.next()??, numbers.next()??);
-    Some((major, minor, numbers.next().flatten().unwrap_or(0)))
+    Some(EngineVersion::new(major, minor, numbers.next().flatten().unwrap_or(0)))
 }
 
-impl Installed {
-    fn new(known: &Known, path: String, release: Result<Release, String>) -> Installed {
-        let of = *release.as_ref().unwrap_or(&NEWEST);
-        let taken = known.takes.iter().rev().find(|(since, _)| *since <= of);
-        let takes = taken.and_then(|(_, version)| *version).filter(|_| release.is_ok());
-        Installed { name: known.name, path, release, takes, has_cdi: taken.is_some() }
+impl KnownEngine {
+    fn paths(&self) -> impl Iterator<Item = String> + use<> {
+        let programs = self.programs.iter();
+        programs.flat_map(|program| PROGRAM_DIRS.map(|dir| format!("{dir}/{program}")))
+    }
+}
+
+impl InstalledEngine {
+    fn new(
+        known: &KnownEngine,
+        path: String,
+        version: Result<EngineVersion, VersionError>,
+    ) -> InstalledEngine {
+        let assumed = *version.as_ref().unwrap_or(&EngineVersion::NEWEST);
+        // An unknown version counts as the newest, so that a new engine is configured and not refused. The CDI
+        // version that it accepts stays unknown.
+        let row = known.max_cdi.iter().rev().find(|(since, _)| *since <= assumed);
+        let max_cdi = row.and_then(|(_, limit)| *limit).filter(|_| version.is_ok());
+        InstalledEngine { name: known.name, path, version, max_cdi, has_cdi: row.is_some() }
     }
 
-    /// An engine of which somebody says that it is there; `None` for one that is not known.
-    pub(crate) fn said(name: &str, release: Option<Release>) -> Option<Installed> {
-        let known = KNOWN.iter().find(|known| known.name == name)?;
-        let release = release.ok_or_else(|| "not said".to_owned());
-        Some(Installed::new(known, String::new(), release))
+    /// An engine that the command line names; `None` for a name that is not supported.
+    #[must_use]
+    pub fn named(name: &str, version: Option<EngineVersion>) -> Option<InstalledEngine> {
+        let known = KNOWN_ENGINES.iter().find(|known| known.name == name)?;
+        let version = version.ok_or(VersionError::NotGiven);
+        Some(InstalledEngine::new(known, String::new(), version))
     }
 
-    /// One of unknown version is taken for a new one.
-    pub(crate) fn assumed(&self) -> Release {
-        *self.release.as_ref().unwrap_or(&NEWEST)
+    /// The version, or the newest one where it is not known.
+    #[must_use]
+    pub fn assumed_version(&self) -> EngineVersion {
+        *self.version.as_ref().unwrap_or(&EngineVersion::NEWEST)
     }
 
-    /// Its major version, when that is newer than all that is known here.
-    pub(crate) fn untested(&self) -> Option<u32> {
-        let newest = KNOWN.iter().find(|known| known.name == self.name)?.newest;
-        self.release.as_ref().ok().map(|release| release.0).filter(|major| *major > newest)
+    /// The major version, when it is newer than every version known here.
+    #[must_use]
+    pub fn untested_major(&self) -> Option<u32> {
+        let newest = KNOWN_ENGINES.iter().find(|known| known.name == self.name)?.newest_major;
+        self.version.as_ref().ok().map(|version| version.major).filter(|major| *major > newest)
     }
 
-    /// `podman 5.8.6`.
-    pub(crate) fn label(&self) -> String {
-        match self.release {
-            Ok((major, minor, patch)) => format!("{} {major}.{minor}.{patch}", self.name),
+    /// Name and version, for messages: `podman 5.8.6`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match &self.version {
+            Ok(version) => format!("{} {version}", self.name),
             Err(_) => self.name.to_owned(),
         }
     }
 }
 
-const NEWEST: Release = (u32::MAX, 0, 0);
-
-/// Engines as a command line says them: `podman=4.3.1,docker=26.1`, or `none`.
+/// Engines as the command line names them: `podman=4.3.1,docker=26.1`, or `none`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Said(pub Vec<Installed>);
+pub struct EngineList(pub Vec<InstalledEngine>);
 
-impl FromStr for Said {
-    type Err = String;
+/// An item of [`EngineList`] that is neither an engine nor an engine with its version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{item:?} is not ENGINE=VERSION, as podman=4.3.1; or none")]
+pub struct EngineListError {
+    item: String,
+}
 
-    fn from_str(text: &str) -> Result<Said, String> {
+impl FromStr for EngineList {
+    type Err = EngineListError;
+
+    fn from_str(text: &str) -> Result<EngineList, EngineListError> {
         if text == "none" {
-            return Ok(Said(Vec::new()));
+            return Ok(EngineList(Vec::new()));
         }
-        let one = |word: &str| {
-            let (name, version) = word.split_once('=').map_or((word, None), |(n, v)| (n, Some(v)));
-            let bad = || format!("{word:?} is not ENGINE=VERSION, as podman=4.3.1; or none");
-            let release = version.map(|version| release(version).ok_or_else(bad)).transpose()?;
-            Installed::said(name, release)
-                .filter(|engine| engine.has_cdi || release.is_some())
+        let parse = |item: &str| {
+            let (name, version) = item.split_once('=').map_or((item, None), |(n, v)| (n, Some(v)));
+            let bad = || EngineListError { item: item.to_owned() };
+            let version =
+                version.map(|version| parse_version(version).ok_or_else(bad)).transpose()?;
+            InstalledEngine::named(name, version)
+                .filter(|engine| engine.has_cdi || version.is_some())
                 .ok_or_else(bad)
         };
-        text.split(',').map(one).collect::<Result<_, _>>().map(Said)
+        text.split(',').map(parse).collect::<Result<_, _>>().map(EngineList)
     }
 }
 
-impl Said {
-    /// As a command line says it.
-    pub(crate) fn text(engines: &[Installed]) -> String {
-        let one = |engine: &Installed| match engine.release {
-            Ok((major, minor, patch)) => format!("{}={major}.{minor}.{patch}", engine.name),
+impl fmt::Display for EngineList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&EngineList::to_argument(&self.0))
+    }
+}
+
+impl EngineList {
+    /// Formats engines as [`EngineList::from_str`] reads them. Engines without CDI are omitted.
+    #[must_use]
+    pub fn to_argument(engines: &[InstalledEngine]) -> String {
+        let item = |engine: &InstalledEngine| match &engine.version {
+            Ok(version) => format!("{}={version}", engine.name),
             Err(_) => engine.name.to_owned(),
         };
-        let engines: Vec<_> = engines.iter().filter(|engine| engine.has_cdi).map(one).collect();
-        if engines.is_empty() { "none".to_owned() } else { engines.join(",") }
+        let items: Vec<_> = engines.iter().filter(|engine| engine.has_cdi).map(item).collect();
+        if items.is_empty() { "none".to_owned() } else { items.join(",") }
     }
-}
-
-/// The table of containerd's plugin for Kubernetes has a name for each version of the file.
-pub(crate) fn cri_plugin(version: i64) -> &'static str {
-    match version {
-        3.. => "io.containerd.cri.v1.runtime",
-        2 => "io.containerd.grpc.v1.cri",
-        _ => "cri",
-    }
-}
-
-/// The patterns of files that containerd's `config.toml` imports.
-pub(crate) fn imports(root: &Value) -> Vec<String> {
-    let imports = list(root, &["imports"]).unwrap_or_default().into_iter();
-    // containerd takes one that is not absolute from the directory of the file.
-    let below = |path: String| format!("/etc/containerd/{path}");
-    imports.map(|path| if path.starts_with('/') { path } else { below(path) }).collect()
-}
-
-/// A pattern with one `*` in its last part, as patterns here are; others match nothing.
-pub(crate) fn is_import(pattern: &str, path: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == path,
-        Some((start, end)) => path
-            .strip_prefix(start)
-            .and_then(|rest| rest.strip_suffix(end))
-            .is_some_and(|between| !between.contains('/')),
-    }
-}
-
-/// The files that containerd's `config.toml` imports, in their order.
-#[derive(Debug, Default)]
-pub(crate) struct Imported {
-    pub files: Vec<String>,
-    /// A pattern names files that cannot be found here.
-    pub unknown: bool,
-}
-
-/// Looks for them.
-pub(crate) fn imported(host: &Root, root: &Value) -> Imported {
-    let mut imported = Imported::default();
-    for pattern in imports(root) {
-        let dir = pattern.rsplit_once('/').map_or("/", |(dir, _)| dir);
-        let names = host.list(dir).ok().flatten().unwrap_or_default().into_iter();
-        let before = imported.files.len();
-        let paths = names.map(|name| format!("{dir}/{name}"));
-        imported.files.extend(paths.filter(|path| is_import(&pattern, path)));
-        let is_simple = pattern.matches('*').count() == 1 && !dir.contains('*');
-        imported.unknown |= imported.files.len() == before && !is_simple;
-    }
-    imported
-}
-
-/// What is below keys.
-pub(crate) fn at<'v>(value: &'v Value, keys: &[&str]) -> Option<&'v Value> {
-    keys.iter().try_fold(value, |value, key| value.get(key))
-}
-
-/// A list of texts; what else is in it is passed over.
-pub(crate) fn list(value: &Value, keys: &[&str]) -> Option<Vec<String>> {
-    let list = at(value, keys)?.as_array()?.iter();
-    Some(list.filter_map(|text| text.as_str().map(str::to_owned)).collect())
-}
-
-/// A list of an engine: the last of the files that has it, or its default.
-pub(crate) fn last(values: &[Value], keys: &[&str], default: &[&str]) -> Vec<String> {
-    let set = values.iter().rev().find_map(|value| list(value, keys));
-    set.unwrap_or_else(|| default.iter().map(|dir| (*dir).to_owned()).collect())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Said, release};
+    use super::{EngineList, EngineVersion, parse_version};
 
     #[test]
-    fn versions_of_every_engine_are_read() {
-        for (said, wanted) in [
+    fn the_version_of_every_engine_is_parsed() {
+        for (output, expected) in [
             ("podman version 5.8.6", (5, 8, 6)),
             ("containerd github.com/containerd/containerd v2.1.9 0123abc", (2, 1, 9)),
             ("containerd containerd.io 1.7.24~ds1 1.7.24~ds1-6+b4", (1, 7, 24)),
@@ -320,24 +333,27 @@ mod tests {
             ("runc version 1.1.5+ds1\ncommit: 1.1.5+ds1-1+b1", (1, 1, 5)),
             ("crun version 1.28\ncommit: x", (1, 28, 0)),
         ] {
-            assert_eq!(said.split_whitespace().find_map(release), Some(wanted), "{said}");
+            let (major, minor, patch) = expected;
+            let expected = EngineVersion::new(major, minor, patch);
+            let found = output.split_whitespace().find_map(parse_version);
+            assert_eq!(found, Some(expected), "{output}");
         }
-        for said in ["", "v", "1", "one.two", "..", "99999999999.1", "1.x"] {
-            assert_eq!(release(said), None, "{said}");
+        for word in ["", "v", "1", "one.two", "..", "99999999999.1", "1.x"] {
+            assert_eq!(parse_version(word), None, "{word}");
         }
     }
 
     #[test]
-    fn engines_are_said_as_they_are_printed() {
+    fn a_list_of_engines_is_printed_as_it_is_parsed() {
         for text in ["none", "podman=4.3.1,docker=26.1.0", "crio", "containerd=1.7.24,crio=1.36.0"]
         {
-            let said: Said = text.parse().unwrap();
-            assert_eq!(Said::text(&said.0), text);
+            let list: EngineList = text.parse().unwrap();
+            assert_eq!(EngineList::to_argument(&list.0), text);
         }
         for text in
             ["", "podman=", "podman=x", "rkt=1.2.3", "podman=4.3.1,", "none,podman=4.3.1", "runc"]
         {
-            assert!(text.parse::<Said>().is_err(), "{text}");
+            assert!(text.parse::<EngineList>().is_err(), "{text}");
         }
     }
 }

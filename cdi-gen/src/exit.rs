@@ -1,10 +1,11 @@
-//! Exit codes. The numbers are a promise to scripts.
+//! Exit codes of the programs. The numbers are a promise to scripts.
 
-use mig_cdi_sys::Error;
+use crate::ErrorKind;
+use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Exit code of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
     /// Everything asked for was done.
     Success = 0,
@@ -12,14 +13,14 @@ pub enum Exit {
     Failed = 1,
     /// The command line, the configuration or the node description is wrong.
     Usage = 2,
-    /// Something on the node could not be established and was left out; the rest was done.
+    /// Something on the node could not be confirmed and is omitted; the rest was done.
     Incomplete = 3,
     /// There is no driver to ask, it cannot be asked, or a required file of it is missing.
     NoDriver = 4,
     /// Writing would have been unsafe or would have broken an engine, and nothing was written; or a slice
     /// that has to go is in use, and nothing was changed.
     Refused = 5,
-    /// The files on disk do not say what the node is now; or a GPU is not divided as it should be.
+    /// The files on disk do not say what the node is now; or a GPU is not partitioned as it should be.
     Stale = 6,
 }
 
@@ -29,31 +30,29 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// A run that ended early: one line for people, a code for scripts.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Failure {
-    /// The code.
-    pub exit: Exit,
-    /// The line: operation, path, cause, cure.
-    pub message: String,
-}
-
-impl Failure {
-    /// A failure with its line.
-    pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
-        Failure { exit, message: message.into() }
+impl From<ErrorKind> for Exit {
+    fn from(kind: ErrorKind) -> Exit {
+        match kind {
+            ErrorKind::Failed => Exit::Failed,
+            ErrorKind::Usage => Exit::Usage,
+            ErrorKind::Incomplete => Exit::Incomplete,
+            ErrorKind::NoDriver => Exit::NoDriver,
+            ErrorKind::Refused => Exit::Refused,
+            ErrorKind::Stale => Exit::Stale,
+        }
     }
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        match error {
-            Error::UnsafeDir { .. } => Failure::new(Exit::Refused, error.to_string()),
-            _ if error.is_denied() => {
-                Failure::new(Exit::Failed, format!("{error}; run it as root"))
-            }
-            _ => Failure::new(Exit::Failed, error.to_string()),
+/// TRANSITION
+impl From<Exit> for ErrorKind {
+    fn from(exit: Exit) -> ErrorKind {
+        match exit {
+            Exit::Failed | Exit::Success => ErrorKind::Failed,
+            Exit::Usage => ErrorKind::Usage,
+            Exit::Incomplete => ErrorKind::Incomplete,
+            Exit::NoDriver => ErrorKind::NoDriver,
+            Exit::Refused => ErrorKind::Refused,
+            Exit::Stale => ErrorKind::Stale,
         }
     }
 }

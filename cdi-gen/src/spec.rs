@@ -8,11 +8,11 @@ mod names;
 mod text;
 mod units;
 
-pub(crate) use names::is_called;
+pub use names::is_called;
 pub use names::{NameStyle, handy_name};
 pub use text::{Format, to_text};
 pub use units::Subject;
-pub(crate) use units::claim;
+pub use units::claim;
 
 use crate::{
     Exit, Failure,
@@ -23,13 +23,15 @@ use mig_cdi_model::{
     DriverFile, MigDevice, Topology,
     cdi::{Device, DeviceName, Kind, Spec, Version, highest_need},
 };
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use units::{Unit, Units};
 
 /// What the document shall be like.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
     /// What the devices are.
+    #[serde(with = "crate::as_text")]
     pub kind: Kind,
     /// How they are named; each gets every name that can be given.
     pub names: Vec<NameStyle>,
@@ -52,6 +54,7 @@ pub struct Options {
     /// Tell the loader where libraries are, by the program that is installed here.
     pub ldcache: Option<String>,
     /// The highest version of CDI that may be used.
+    #[serde(with = "crate::as_text")]
     pub max_version: Version,
     /// The engine that takes no more, when that was not set by hand.
     pub limited_by: Option<String>,
@@ -66,7 +69,7 @@ impl Options {
 }
 
 /// The hook that looks again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyHook {
     /// Where it is installed.
     pub path: String,
@@ -77,7 +80,7 @@ pub struct VerifyHook {
 }
 
 /// A capability that lets a container act on every slice of the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Admin {
     /// Create and destroy GPU instances and compute instances.
     Config,
@@ -179,7 +182,7 @@ fn drop_shared_names(units: &mut [Unit<'_>]) -> Vec<Problem> {
 }
 
 /// How a device is called in messages.
-pub(crate) fn label(device: &MigDevice<'_>) -> String {
+pub fn label(device: &MigDevice<'_>) -> String {
     format!("{} gi {} ci {}", device.gpu.label(), device.gi.id, device.ci.id)
 }
 

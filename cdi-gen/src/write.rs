@@ -4,7 +4,7 @@ mod conflict;
 
 use crate::{Exit, Failure, spec_file::Names};
 use mig_cdi_model::cdi::{Kind, Spec};
-use mig_cdi_sys::{Lock, Outcome, SpecDir, absolute, exchangeable, read_regular};
+use mig_cdi_sys::{Lock, Outcome, TrustedDir, absolute, read_regular, replaceable_by_others};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -75,7 +75,7 @@ impl Target {
     /// # Errors
     /// When the directory is unsafe, or another run does not end.
     pub fn lock(&self) -> Result<Option<Lock>, Failure> {
-        let dir = SpecDir::open_existing(&self.dir)?;
+        let dir = TrustedDir::open_existing(&self.dir)?;
         Ok(dir.map(|dir| dir.lock(Duration::from_secs(10))).transpose()?)
     }
 
@@ -84,7 +84,7 @@ impl Target {
     /// # Errors
     /// As there.
     pub fn check(&self, spec: &Spec) -> Result<(), Failure> {
-        match SpecDir::open_existing(&self.dir)? {
+        match TrustedDir::open_existing(&self.dir)? {
             Some(dir) => conflict::check(spec, &dir, self),
             None => Ok(()),
         }
@@ -96,7 +96,7 @@ impl Target {
     /// When the directory is unsafe, another file defines one of the devices, or a step fails. The
     /// old spec is then as it was.
     pub fn install(&self, spec: &Spec, text: &str) -> Result<Outcome, Failure> {
-        let dir = SpecDir::open_or_make(&self.dir)?;
+        let dir = TrustedDir::open_or_make(&self.dir)?;
         conflict::check(spec, &dir, self)?;
         Ok(dir.replace(&self.name, text.as_bytes())?)
     }
@@ -110,7 +110,7 @@ impl Target {
         let dir = absolute(&self.dir)?;
         let path = dir.join(self.companion_name());
         let path = path.to_string_lossy().into_owned();
-        match exchangeable(&dir) {
+        match replaceable_by_others(&dir) {
             None => Ok(path),
             Some(reason) => {
                 let message = format!(
@@ -131,7 +131,7 @@ impl Target {
     /// # Errors
     /// As [`Target::install`].
     pub fn install_companion(&self, text: &str) -> Result<Outcome, Failure> {
-        let dir = SpecDir::open_or_make(&self.dir)?;
+        let dir = TrustedDir::open_or_make(&self.dir)?;
         Ok(dir.replace(&self.companion_name(), text.as_bytes())?)
     }
 
@@ -140,7 +140,7 @@ impl Target {
     /// # Errors
     /// As [`Target::install`].
     pub fn rewrite(&self, text: &str) -> Result<Outcome, Failure> {
-        let dir = SpecDir::open_or_make(&self.dir)?;
+        let dir = TrustedDir::open_or_make(&self.dir)?;
         Ok(dir.replace(&self.name, text.as_bytes())?)
     }
 
@@ -167,7 +167,7 @@ impl Target {
     /// # Errors
     /// When the file is something else, or cannot be removed.
     pub fn clear(&self, kind: &Kind) -> Result<Outcome, Failure> {
-        let Some(dir) = SpecDir::open_existing(&self.dir)? else {
+        let Some(dir) = TrustedDir::open_existing(&self.dir)? else {
             return Ok(Outcome::Unchanged);
         };
         let Some(old) = dir.read(&self.name, SPEC_LIMIT)? else {

@@ -3,16 +3,16 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mig_cdi::spec_file::SpecFile;
+use mig_cdi_gen::spec_file::SpecFile;
 use mig_cdi_sys::{
     elf,
-    ldcache::{self, Entry},
+    ldcache::{self, CacheEntry},
 };
 
 /// Adds a library whose name no cache of the corpus has.
 fn merge(bytes: &[u8]) {
     let (name, path) = ("libfuzz.so.1".to_owned(), "/fuzz/libfuzz.so.1".to_owned());
-    let ours = Entry { flags: ldcache::WIDE, name, path };
+    let ours = CacheEntry { flags: ldcache::NATIVE, name, path };
     let Ok(merged) = ldcache::merge(bytes, std::slice::from_ref(&ours)) else { return };
     let Ok(merged) = ldcache::parse(&merged) else { return };
     assert!(merged.contains(&ours));

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mig_cdi::{
+use mig_cdi_gen::{
     discover::{Source, discover},
     spec::{Admin, Content, Format, NameStyle, Options, VerifyHook, build, to_text},
 };

@@ -14,7 +14,7 @@ use crate::{
     resolve,
 };
 use mig_cdi_config::Settings;
-use mig_cdi_sys::{Log, Severity, read_regular};
+use mig_cdi_sys::{Log, LogLevel, read_regular};
 use serde::Serialize;
 use std::path::{Component, Path, PathBuf};
 
@@ -53,7 +53,7 @@ fn logged<T>(
 ) -> Result<T, Failure> {
     let done = work();
     if let Err(failure) = &done {
-        log.line(Severity::Error, &format!("{door}: container {id:?} is refused: {failure}"));
+        log.line(LogLevel::Error, &format!("{door}: container {id:?} is refused: {failure}"));
     }
     done
 }
@@ -61,7 +61,7 @@ fn logged<T>(
 fn say_given(log: &Log, door: &str, id: &str, plan: &Plan, more: &str) {
     let Plan { devices, nodes, mounts, .. } = plan;
     log.line(
-        Severity::Info,
+        LogLevel::Info,
         &format!(
             "{door}: container {id:?} is given {}: {} device nodes, {} files{more}",
             devices.join(","),

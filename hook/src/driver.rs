@@ -64,9 +64,7 @@ impl Driver {
     /// # Errors
     /// When it has none, for want of its module.
     pub fn major(&self, name: &str) -> Result<Major, String> {
-        self.devices.major(name).ok_or_else(|| {
-            format!("{DEVICES} has no character device {name:?}: is the nvidia driver loaded?")
-        })
+        self.devices.major(name).ok_or_else(|| no_device(name))
     }
 
     /// The major number of GPUs, which was registered as `nvidia-frontend` before R550.
@@ -74,7 +72,7 @@ impl Driver {
     /// # Errors
     /// When no driver is loaded.
     pub fn gpu_major(&self) -> Result<Major, String> {
-        self.major("nvidia").or_else(|e| self.major("nvidia-frontend").map_err(|_| e))
+        self.devices.gpu_major().ok_or_else(|| no_device("nvidia"))
     }
 
     /// The major number of `/dev/nvidiactl`.
@@ -82,7 +80,7 @@ impl Driver {
     /// # Errors
     /// When no driver is loaded.
     pub fn control_major(&self) -> Result<Major, String> {
-        self.major("nvidiactl").or_else(|_| self.gpu_major())
+        self.devices.control_major().ok_or_else(|| no_device("nvidia"))
     }
 
     /// The capability minors of a slice that is there.
@@ -177,4 +175,8 @@ impl Driver {
         let names = self.proc.list(&format!("{CAPABILITIES}/{dir}"));
         Ok(names.map_err(|e| e.to_string())?.unwrap_or_default())
     }
+}
+
+fn no_device(name: &str) -> String {
+    format!("{DEVICES} has no character device {name:?}: is the nvidia driver loaded?")
 }

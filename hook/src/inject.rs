@@ -5,7 +5,9 @@ use crate::{
     plan::{Node, Plan},
 };
 use mig_cdi_model::{Major, Minor};
-use mig_cdi_sys::{Container, DeviceCgroup, NewNode, Root, Source, is_program, run};
+use mig_cdi_sys::{
+    Container, DeviceCgroup, MountSource, NewNode, Root, exists, is_executable, run,
+};
 use std::{os::fd::OwnedFd, path::Path, time::Duration};
 
 /// Where the variables are that a hook cannot give: in the container, read-only, for a shell to source.
@@ -40,12 +42,13 @@ pub fn inject(plan: &Plan, pid: u32, root: &Path, user: (u32, u32)) -> Result<()
 }
 
 /// Everything of the machine, opened before the container is entered.
-fn sources(plan: &Plan) -> Result<Vec<(Source, &str)>, Failure> {
+fn sources(plan: &Plan) -> Result<Vec<(MountSource, &str)>, Failure> {
     let mut sources = Vec::with_capacity(plan.mounts.len() + 1);
     for mount in &plan.mounts {
-        sources.push((Source::open(Path::new(&mount.host_path))?, mount.container_path.as_str()));
+        sources
+            .push((MountSource::open(Path::new(&mount.host_path))?, mount.container_path.as_str()));
     }
-    sources.push((Source::file(FILE, &script(&plan.env))?, DIRECTORY));
+    sources.push((MountSource::file(FILE, &script(&plan.env))?, DIRECTORY));
     Ok(sources)
 }
 
@@ -61,7 +64,7 @@ fn script(env: &[String]) -> String {
 fn fill(
     container: &mut Container,
     plan: &Plan,
-    sources: &[(Source, &str)],
+    sources: &[(MountSource, &str)],
     user: (u32, u32),
 ) -> Result<Vec<OwnedFd>, Failure> {
     let mut nodes = Vec::with_capacity(plan.nodes.len());
@@ -102,10 +105,10 @@ fn allow(cgroup: &DeviceCgroup, plan: &Plan, nodes: &[OwnedFd]) -> Result<(), Fa
 
 /// What systemd does not know of, it takes away at its next daemon-reload.
 fn tell_systemd(cgroup: &DeviceCgroup, devices: &[(Major, Minor)]) -> Result<bool, Failure> {
-    let Some(unit) = cgroup.unit().filter(|_| Path::new(SYSTEMD).exists()) else {
+    let Some(unit) = cgroup.unit().filter(|_| exists(Path::new(SYSTEMD))) else {
         return Ok(false);
     };
-    let systemctl = SYSTEMCTL.map(Path::new).into_iter().find(|path| is_program(path));
+    let systemctl = SYSTEMCTL.map(Path::new).into_iter().find(|path| is_executable(path));
     let systemctl = systemctl
         .ok_or_else(|| Failure::refused("tell systemd of the devices: no systemctl in /usr/bin"))?;
     let set = ["set-property", "--runtime", "--", unit].map(str::to_owned);

@@ -7,7 +7,7 @@ use crate::{
 };
 use mig_cdi_config::Settings;
 use mig_cdi_model::{BadSlice, DeviceVariable, SliceId};
-use mig_cdi_sys::SpecDir;
+use mig_cdi_sys::TrustedDir;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use std::path::PathBuf;
@@ -125,7 +125,7 @@ pub fn read(settings: &Settings) -> Result<Vec<Spec>, Failure> {
     let (kind, name) = (settings.kind.to_string(), settings.kind.file_stem() + ".json");
     let mut specs = Vec::new();
     for dir in settings.spec_dirs.iter().rev() {
-        let Some(dir) = SpecDir::open_to_read(dir)? else { continue };
+        let Some(dir) = TrustedDir::open_to_read(dir)? else { continue };
         let path = dir.show(&name);
         let Some(bytes) = dir.read(&name, LIMIT)? else { continue };
         let document = Document::parse(&bytes, &kind).map_err(|e| {

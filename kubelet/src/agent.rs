@@ -1,14 +1,15 @@
-//! From what the watch sees to what is offered, and what is said of it. It waits for nobody.
+//! The loop that turns events of the watch into advertised devices, labels and reports. It never blocks: the kubelet
+//! and the API server are asked by tasks of their own.
 
 use crate::{
-    audience::Audience,
+    advertised::{AdvertisedDevice, AdvertisedDevices},
     health::Health,
     labels::labels,
-    pods::Pods,
-    roster::{Entry, Roster},
-    strategy::{Offer, Offers, Resource, Strategy, offers},
+    pods::PodAllocations,
+    reporter::Reporter,
+    strategy::{AllocatableDevice, NodeResources, Resource, Strategy, node_resources},
 };
-use mig_cdi::Look;
+use mig_cdi_gen::watch::WatchEvent;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -19,31 +20,34 @@ use tokio::{
     time::sleep_until,
 };
 
-/// How often the kubelet is asked whether a pod still has what is gone, or is offered by another name now.
-const AGAIN: Duration = Duration::from_secs(5);
+/// Interval at which the kubelet is asked whether a pod still holds a device that is gone, or one that is now
+/// advertised as another resource. The pod-resources API answers, and never calls by itself
+/// (`k8s.io/kubelet/pkg/apis/podresources/v1/api.proto`).
+const POD_POLL: Duration = Duration::from_secs(5);
 
-/// Keeps the roster as the node is.
+/// State that keeps the advertised devices in step with the node.
 pub struct Agent {
-    /// How slices become resources.
+    /// Rule that maps slices to resources.
     pub strategy: Strategy,
-    /// What may be given out.
+    /// Health of the devices.
     pub health: Health,
-    /// What is served.
-    pub roster: watch::Sender<Arc<Roster>>,
-    /// Who is told.
-    pub audience: Audience,
-    /// The kubelet's word for which pods have what.
-    pub pods: Pods,
+    /// Devices that are advertised, for the servers.
+    pub advertised: watch::Sender<Arc<AdvertisedDevices>>,
+    /// Writer of labels, log lines and Events.
+    pub reporter: Reporter,
+    /// Devices that pods hold, by the kubelet's answers.
+    pub pods: PodAllocations,
 }
 
 impl Agent {
-    /// Until there are no more looks.
-    pub async fn run(mut self, mut looks: mpsc::UnboundedReceiver<Look>) {
+    /// Runs until the channel of events is closed.
+    pub async fn run(mut self, mut events: mpsc::UnboundedReceiver<WatchEvent>) {
         loop {
-            let waits = self.health.waits() || self.is_held_elsewhere();
-            let again = waits.then(|| Instant::now() + AGAIN);
-            let deadline = self.health.next_deadline().into_iter().chain(again).min();
-            let deadline = deadline.filter(|_| !self.pods.is_asked());
+            let polls_pods = self.health.has_departed() || self.is_held_elsewhere();
+            let poll = polls_pods.then(|| Instant::now() + POD_POLL);
+            let deadline = self.health.next_deadline().into_iter().chain(poll).min();
+            // The answer under way is what the deadline would ask for.
+            let deadline = deadline.filter(|_| !self.pods.is_asking());
             let wait = async {
                 match deadline {
                     Some(at) => sleep_until(at.into()).await,
@@ -51,8 +55,8 @@ impl Agent {
                 }
             };
             tokio::select! {
-                look = looks.recv() => match look {
-                    Some(look) => self.see(look),
+                event = events.recv() => match event {
+                    Some(event) => self.process(event),
                     None => break,
                 },
                 () = self.pods.answered() => {
@@ -62,99 +66,113 @@ impl Agent {
             }
             self.publish();
         }
-        self.audience.leave();
+        self.reporter.close();
     }
 
-    fn see(&mut self, look: Look) {
-        match look {
-            Look::Begins => {}
-            Look::Found(inventory) => {
-                let offers = offers(&inventory, self.strategy);
-                if self.pods.held.is_none() || self.loses(&offers) {
+    fn process(&mut self, event: WatchEvent) {
+        match event {
+            WatchEvent::Started => {}
+            WatchEvent::Refreshed(inventory) => {
+                let resources = node_resources(&inventory, self.strategy);
+                // A pod may hold a device that goes now, and only the kubelet knows.
+                if self.pods.held.is_none() || self.removes_device(&resources) {
                     self.pods.ask();
                 }
-                self.health.found(&inventory, &offers, &self.maybe_held(), Instant::now());
-                self.audience.labels(&labels(&inventory, self.strategy, &offers));
-                let withheld = inventory.problems.iter().chain(&offers.withheld);
-                self.audience.withheld(withheld.cloned().collect());
+                let held = self.possibly_held();
+                self.health.scanned(&inventory, &resources, &held, Instant::now());
+                self.reporter.report_labels(&labels(&inventory, self.strategy, &resources));
+                let withheld = inventory.problems.iter().chain(&resources.withheld);
+                self.reporter.report_withheld(withheld.cloned().collect());
             }
-            Look::Failed { why, standing } => {
+            WatchEvent::Failed { cause, standing } => {
+                // Devices that are gone stay listed as long as a pod holds them, so the answer has to be recent.
                 self.pods.ask();
-                self.health.failed(&why, &standing, &self.maybe_held(), Instant::now());
+                self.health.scan_failed(&cause, &standing, &self.possibly_held(), Instant::now());
             }
-            Look::Xid(xid) => {
+            WatchEvent::Xid(xid) => {
                 self.health.xid(&xid, Instant::now());
             }
-            Look::Reload => self.health.forgive(),
+            WatchEvent::Reload => self.health.clear_errors(),
         }
     }
 
-    /// Something goes that a pod may have.
-    fn loses(&self, offers: &Offers) -> bool {
-        let stays = |entry: &Entry, resource| {
-            let offers = offers.resources.get(resource);
-            offers.is_some_and(|offers| offers.iter().any(|offer| offer.id == entry.offer.id))
+    /// Returns true when a device that is advertised now, and that a pod may hold, is not in `resources`.
+    fn removes_device(&self, resources: &NodeResources) -> bool {
+        let stays = |advertised: &AdvertisedDevice, resource| {
+            let devices = resources.devices.get(resource);
+            devices.is_some_and(|devices| devices.iter().any(|d| d.id == advertised.device.id))
         };
-        let roster = self.roster.borrow();
-        roster.0.iter().any(|(resource, entries)| !entries.iter().all(|e| stays(e, resource)))
+        let advertised = self.advertised.borrow();
+        advertised.0.iter().any(|(resource, list)| !list.iter().all(|d| stays(d, resource)))
     }
 
-    /// Until the kubelet has answered, whatever was offered may be a pod's.
-    fn maybe_held(&self) -> BTreeSet<String> {
+    /// Ids of devices that a pod holds or, until the kubelet has answered, may hold: all that is advertised.
+    fn possibly_held(&self) -> BTreeSet<String> {
         let mut ids = self.pods.ids();
-        if self.pods.is_asked() {
-            let roster = self.roster.borrow();
-            ids.extend(roster.0.values().flatten().map(|entry| entry.offer.id.clone()));
+        if self.pods.is_asking() {
+            ids.extend(self.advertised.borrow().all().map(|d| d.device.id.clone()));
         }
         ids
     }
 
-    /// The kubelet counts each resource by itself: after a change of strategy it would give a second pod what
-    /// one still has by the old name.
-    fn elsewhere(&self, id: &str, resource: &Resource) -> Option<String> {
+    /// Reason why a device may not be allocated from `resource`: a pod holds it from another one.
+    ///
+    /// The kubelet counts allocated devices by resource and id (k8s.io/kubernetes,
+    /// `pkg/kubelet/cm/devicemanager/manager.go`, `allocatedDevices`). After a change of strategy it would allocate to a
+    /// second pod what the first one still holds under the old name.
+    fn held_elsewhere(&self, id: &str, resource: &Resource) -> Option<String> {
         let holder = self.pods.held.as_ref()?.get(id)?;
         let is_other = holder.resource != resource.as_str();
-        is_other.then(|| format!("{} has it as {}", holder.pod, holder.resource))
+        is_other.then(|| format!("{} holds it as {}", holder.pod, holder.resource))
     }
 
     fn is_held_elsewhere(&self) -> bool {
-        let roster = self.roster.borrow();
-        let mut entries =
-            roster.0.iter().flat_map(|(name, list)| list.iter().map(move |entry| (name, entry)));
-        entries.any(|(resource, entry)| self.elsewhere(&entry.offer.id, resource).is_some())
+        let advertised = self.advertised.borrow();
+        let mut devices =
+            advertised.0.iter().flat_map(|(name, list)| list.iter().map(move |d| (name, d)));
+        devices.any(|(resource, d)| self.held_elsewhere(&d.device.id, resource).is_some())
     }
 
-    /// Nothing is offered before the kubelet was asked: a pod may have it by another name.
+    /// Advertises the devices as they are now, and reports changes of health.
     fn publish(&mut self) {
+        // Before the first answer of the kubelet, a pod may hold any device under the name of another resource.
         if !self.pods.was_asked() {
             return;
         }
-        let entry = |resource, (offer, sick): (&Offer, Option<String>)| Entry {
-            sick: sick.or_else(|| self.elsewhere(&offer.id, resource)),
-            offer: offer.clone(),
-        };
-        let entries = |resource| {
-            let devices = self.health.devices(resource).into_iter();
-            devices.map(|device| entry(resource, device)).collect()
-        };
-        let next = self.health.resources().map(|resource| (resource.clone(), entries(resource)));
-        let next = Roster(next.collect());
-        let before = self.roster.borrow().clone();
+        let next = self.current();
+        let before = self.advertised.borrow().clone();
+        // Every value that is sent wakes all ListAndWatch streams.
         if *before == next {
             return;
         }
-        let (old, new) = (sick(&before), sick(&next));
-        let ill = new.iter().filter(|(id, why)| old.get(*id) != Some(*why));
-        let ill = ill.map(|(id, why)| format!("{id} is unhealthy: {why}"));
-        let healthy = |id: &str| next.0.values().flatten().any(|entry| entry.offer.id == id);
-        let well = old.keys().filter(|id| !new.contains_key(*id) && healthy(id));
-        let well = well.map(|id| format!("{id} is healthy again"));
-        self.audience.health(&ill.collect::<Vec<_>>(), &well.collect::<Vec<_>>());
-        self.roster.send_replace(Arc::new(next));
+        let (old, new) = (unhealthy(&before), unhealthy(&next));
+        let unhealthy = new.iter().filter(|(id, why)| old.get(*id) != Some(*why));
+        let unhealthy = unhealthy.map(|(id, why)| format!("{id} is unhealthy: {why}"));
+        let is_advertised = |id: &str| next.all().any(|d| d.device.id == id);
+        let recovered = old.keys().filter(|id| !new.contains_key(*id) && is_advertised(id));
+        let recovered = recovered.map(|id| format!("{id} is healthy again"));
+        self.reporter.report_health(&unhealthy.collect::<Vec<_>>(), &recovered.collect::<Vec<_>>());
+        self.advertised.send_replace(Arc::new(next));
+    }
+
+    /// Every resource with its devices and their health.
+    fn current(&self) -> AdvertisedDevices {
+        let advertise = |resource, (device, why): (&AllocatableDevice, Option<String>)| {
+            let unhealthy = why.or_else(|| self.held_elsewhere(&device.id, resource));
+            AdvertisedDevice { device: device.clone(), unhealthy }
+        };
+        let devices = |resource| {
+            let devices = self.health.devices(resource).into_iter();
+            devices.map(|device| advertise(resource, device)).collect()
+        };
+        let resources = self.health.resources();
+        let resources = resources.map(|resource| (resource.clone(), devices(resource)));
+        AdvertisedDevices(resources.collect())
     }
 }
 
-fn sick(roster: &Roster) -> BTreeMap<&str, &str> {
-    let entries = roster.0.values().flatten();
-    entries.filter_map(|e| Some((e.offer.id.as_str(), e.sick.as_deref()?))).collect()
+/// Reasons of the unhealthy devices, by id.
+fn unhealthy(advertised: &AdvertisedDevices) -> BTreeMap<&str, &str> {
+    let devices = advertised.all();
+    devices.filter_map(|d| Some((d.device.id.as_str(), d.unhealthy.as_deref()?))).collect()
 }

@@ -1,192 +1,191 @@
-//! The device plugin interface of the kubelet, version v1beta1: its messages by their documented fields
-//! (kubernetes.io, "Device Plugins"; k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1). The services are made of
-//! them by `build.rs`.
+//! Messages of the kubelet's device plugin API, version v1beta1, by their documented fields (kubernetes.io,
+//! "Device Plugins"; `k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1/api.proto`). `build.rs` makes the services.
 
 use std::collections::HashMap;
 
-/// The version that both sides have to speak.
+/// Version of the API. The kubelet refuses a plugin that registers with another one.
 pub const VERSION: &str = "v1beta1";
-/// A device that may be given to a pod.
+/// Health of a device that may be allocated.
 pub const HEALTHY: &str = "Healthy";
-/// One that is there and may not.
+/// Health of a device that exists and may not be allocated.
 pub const UNHEALTHY: &str = "Unhealthy";
 
-/// Both sides of both services.
+/// Clients and servers of the two services.
 #[allow(missing_docs, clippy::pedantic, clippy::disallowed_methods, reason = "made by tonic-build")]
 pub mod service {
-    /// How a plugin makes itself known.
+    /// Service of the kubelet: a plugin registers a resource.
     pub mod registration {
         include!(concat!(env!("OUT_DIR"), "/v1beta1.Registration.rs"));
     }
-    /// What a plugin is asked.
+    /// Service of the plugin: the kubelet lists and allocates devices.
     pub mod device_plugin {
         include!(concat!(env!("OUT_DIR"), "/v1beta1.DevicePlugin.rs"));
     }
 }
 
-/// Nothing.
+/// Empty message.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Empty {}
 
-/// How a plugin makes itself known.
+/// Registration of one resource.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct RegisterRequest {
-    /// [`VERSION`].
+    /// Version of the API: [`VERSION`].
     #[prost(string, tag = "1")]
     pub version: String,
-    /// Name of the plugin's socket in the kubelet's directory.
+    /// File name of the plugin's socket in the kubelet's directory.
     #[prost(string, tag = "2")]
     pub endpoint: String,
-    /// `vendor/name`.
+    /// Name of the resource, as `nvidia.com/mig-1g.10gb`.
     #[prost(string, tag = "3")]
     pub resource_name: String,
-    /// What it can do besides.
+    /// Optional calls that the plugin answers.
     #[prost(message, optional, tag = "4")]
     pub options: Option<DevicePluginOptions>,
 }
 
-/// What a plugin can do besides.
+/// Optional calls that a plugin answers.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct DevicePluginOptions {
-    /// It wants to be told before a container starts.
+    /// True when the kubelet has to call `PreStartContainer` before each start of a container.
     #[prost(bool, tag = "1")]
     pub pre_start_required: bool,
-    /// It can say which devices go well together.
+    /// True when the plugin answers `GetPreferredAllocation`.
     #[prost(bool, tag = "2")]
     pub get_preferred_allocation_available: bool,
 }
 
-/// All devices of a resource.
+/// List of all devices of a resource.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct ListAndWatchResponse {
-    /// Each once.
+    /// Devices, each once.
     #[prost(message, repeated, tag = "1")]
-    pub devices: Vec<Device>,
+    pub devices: Vec<PluginDevice>,
 }
 
-/// A device.
+/// Device of a resource (`Device` in the API).
 #[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct Device {
-    /// Unique within its resource.
+pub struct PluginDevice {
+    /// Id, unique within its resource.
     #[prost(string, tag = "1")]
     pub id: String,
-    /// [`HEALTHY`] or [`UNHEALTHY`].
+    /// Health: [`HEALTHY`] or [`UNHEALTHY`].
     #[prost(string, tag = "2")]
     pub health: String,
-    /// Where in the machine it is.
+    /// Location in the machine, for the kubelet's topology manager.
     #[prost(message, optional, tag = "3")]
     pub topology: Option<TopologyInfo>,
 }
 
-/// Where in the machine a device is.
+/// Location of a device in the machine.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct TopologyInfo {
-    /// The memory domains that are near.
+    /// NUMA nodes that the device is attached to.
     #[prost(message, repeated, tag = "1")]
     pub nodes: Vec<NumaNode>,
 }
 
-/// A memory domain.
+/// NUMA node.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct NumaNode {
-    /// Its number in the kernel.
+    /// Number of the node in `/sys/devices/system/node`.
     #[prost(int64, tag = "1")]
     pub id: i64,
 }
 
-/// Which of the free devices to take, for each container.
+/// Call `GetPreferredAllocation`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct PreferredAllocationRequest {
-    /// In order.
+    /// Requests, one for each container.
     #[prost(message, repeated, tag = "1")]
     pub container_requests: Vec<ContainerPreferredAllocationRequest>,
 }
 
-/// Which of the free devices to take.
+/// Free devices of which some are preferred for one container.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct ContainerPreferredAllocationRequest {
-    /// The free ones.
+    /// Ids of the free devices.
     #[prost(string, repeated, tag = "1")]
     pub available_device_ids: Vec<String>,
-    /// Those that are taken in any case.
+    /// Ids of devices that the answer has to include.
     #[prost(string, repeated, tag = "2")]
     pub must_include_device_ids: Vec<String>,
-    /// How many in all.
+    /// Number of devices that the container gets.
     #[prost(int32, tag = "3")]
     pub allocation_size: i32,
 }
 
-/// The answer.
+/// Answer to `GetPreferredAllocation`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct PreferredAllocationResponse {
-    /// In the order of the request.
+    /// Answers, in the order of the requests.
     #[prost(message, repeated, tag = "1")]
     pub container_responses: Vec<ContainerPreferredAllocationResponse>,
 }
 
-/// Devices that go well together.
+/// Devices that are preferred for one container.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct ContainerPreferredAllocationResponse {
-    /// As many as were asked for, if there are.
+    /// Ids of the devices: as many as requested, or all that are free.
     #[prost(string, repeated, tag = "1")]
     pub device_ids: Vec<String>,
 }
 
-/// What containers are to be given.
+/// Call Allocate.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct AllocateRequest {
-    /// In order.
+    /// Requests, one for each container.
     #[prost(message, repeated, tag = "1")]
     pub container_requests: Vec<ContainerAllocateRequest>,
 }
 
-/// What a container is to be given.
+/// Devices that one container gets.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct ContainerAllocateRequest {
-    /// Devices of this resource.
+    /// Ids of the devices.
     #[prost(string, repeated, tag = "1")]
     pub device_ids: Vec<String>,
 }
 
-/// The answer.
+/// Answer to Allocate.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct AllocateResponse {
-    /// In the order of the request.
+    /// Answers, in the order of the requests.
     #[prost(message, repeated, tag = "1")]
     pub container_responses: Vec<ContainerAllocateResponse>,
 }
 
-/// What the engine is told for a container. Its mounts (2) and device nodes (3) are never set: the spec has
-/// them.
+/// Settings of one container that its devices need. Mounts (tag 2) and device nodes (tag 3) are never set: the CDI
+/// spec has them.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct ContainerAllocateResponse {
-    /// Variables.
+    /// Environment variables.
     #[prost(map = "string, string", tag = "1")]
     pub envs: HashMap<String, String>,
-    /// Annotations.
+    /// Annotations of the container.
     #[prost(map = "string, string", tag = "4")]
     pub annotations: HashMap<String, String>,
-    /// CDI devices; kubelets before 1.28 pass over them.
+    /// CDI devices. Kubelets before 1.28 ignore the field (KEP-4009).
     #[prost(message, repeated, tag = "5")]
     pub cdi_devices: Vec<CdiDevice>,
 }
 
-/// A CDI device.
+/// CDI device.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct CdiDevice {
-    /// `vendor/class=name`.
+    /// Qualified name, as `nvidia.com/mig=MIG-…`.
     #[prost(string, tag = "1")]
     pub name: String,
 }
 
-/// A container is about to start.
+/// Call `PreStartContainer`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct PreStartContainerRequest {
-    /// Its devices of this resource.
+    /// Ids of the container's devices.
     #[prost(string, repeated, tag = "1")]
     pub device_ids: Vec<String>,
 }
 
-/// Nothing to say.
+/// Answer to `PreStartContainer`.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct PreStartContainerResponse {}

@@ -1,19 +1,21 @@
-//! The command line: the one source of flags and help.
+//! Command line of the plugin: the one source of flags, help, manual page and completions.
 
-use crate::{lists::Lists, strategy::Strategy};
-use clap::Parser;
+use crate::{device_list_strategy::DeviceListStrategy, strategy::Strategy};
+use clap::{Args, Parser, Subcommand};
 use std::{ffi::OsString, path::PathBuf};
 
-const AFTER: &str = "\
-A command line that begins with a command of mig-cdi is done as mig-cdi does it: mig-cdi-kubelet doctor.
+const AFTER: &str = "Exit codes are those of mig-cdi; see mig-cdi --help.";
 
-Exit codes are those of mig-cdi; see mig-cdi --help.";
-
-/// Offers slices of NVIDIA GPUs (MIG devices) to Kubernetes, and keeps their CDI specs true.
+/// Advertise slices of NVIDIA GPUs (MIG devices) to Kubernetes, and keep their CDI specs current
 #[derive(Debug, Parser)]
 #[command(name = "mig-cdi-kubelet", version, after_help = AFTER, max_term_width = 100)]
-pub struct Cli {
-    /// How slices become resources
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+pub struct KubeletArgs {
+    /// Step that the plugin runs in a child process.
+    #[command(subcommand)]
+    pub child: Option<Child>,
+
+    /// Rule that maps slices to resources
     #[arg(
         long,
         env = "MIG_STRATEGY",
@@ -23,16 +25,16 @@ pub struct Cli {
     )]
     pub mig_strategy: Strategy,
 
-    /// How the engine is told which devices a container has: one or more of cdi-cri, cdi-annotations, envvar
+    /// Ways to name a container's devices to the engine: one or more of cdi-cri, cdi-annotations, envvar
     #[arg(
         long,
         env = "DEVICE_LIST_STRATEGY",
         default_value = "cdi-cri,cdi-annotations",
         value_name = "LIST"
     )]
-    pub device_list_strategy: Lists,
+    pub device_list_strategy: DeviceListStrategy,
 
-    /// Do not offer GPUs that are not divided, and write no spec for them: another plugin does
+    /// Leave GPUs that are not in MIG mode to another plugin: neither advertise them nor write a spec for them
     #[arg(long)]
     pub leave_gpus: bool,
 
@@ -40,7 +42,7 @@ pub struct Cli {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet/device-plugins")]
     pub kubelet_dir: PathBuf,
 
-    /// The kubelet's socket that tells which pods have which devices
+    /// The kubelet's pod-resources socket, which lists the devices that pods hold
     #[arg(long, value_name = "SOCKET", default_value = crate::pod_resources::SOCKET)]
     pub pod_resources: PathBuf,
 
@@ -48,7 +50,7 @@ pub struct Cli {
     #[arg(long, env = "MIG_CDI_FEATURE_FILE", value_name = "FILE")]
     pub feature_file: Option<PathBuf>,
 
-    /// The name of this node in the cluster: it is told by Events what is withheld or unhealthy
+    /// Name of this node in the cluster; enables Events about devices that are withheld or unhealthy
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
 
@@ -56,20 +58,41 @@ pub struct Cli {
     #[arg(long, requires = "node_name")]
     pub node_labels: bool,
 
-    /// Divide GPUs as the node's label nvidia.com/mig.config says, by the layouts in FILE; slices of pods
-    /// stay
+    /// Partition GPUs to the layout in FILE that the node's label nvidia.com/mig.config names; slices that
+    /// pods hold stay
     #[arg(long, env = "MIG_CDI_LAYOUTS", value_name = "FILE", requires = "node_name")]
     pub layouts_file: Option<PathBuf>,
 
-    /// How the API server is reached, outside a pod
+    /// Kubeconfig for the API server, outside a pod
     #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
 
-    /// Where it is written down what is divided, until it is done
+    /// Directory of the journal, which records a change of GPUs until it is complete
     #[arg(long, value_name = "DIR", default_value = "/var/lib/mig-cdi")]
     pub journal_dir: PathBuf,
 
     /// After --, options of mig-cdi watch
     #[arg(last = true, value_name = "OPTION OF WATCH")]
     pub watch: Vec<OsString>,
+}
+
+/// Step that runs in a process of its own, so that a driver that hangs or crashes there leaves the plugin alone.
+#[derive(Debug, Subcommand)]
+pub enum Child {
+    /// Make device nodes and specs current once
+    #[command(hide = true)]
+    Refresh(StepArgs),
+    /// Report the driver's events
+    #[command(hide = true)]
+    Listen(StepArgs),
+    /// Partition GPUs
+    #[command(hide = true)]
+    Repartition(StepArgs),
+}
+
+/// Arguments of a step.
+#[derive(Debug, Args)]
+pub struct StepArgs {
+    /// Request of the parent process, in JSON
+    pub request: String,
 }

@@ -1,20 +1,22 @@
-//! This node in the cluster: its labels are written, one of them is heeded, and Events tell of it. The API
-//! server is no part of handing out slices: when it is away, everything else goes on, and what is to be
-//! written is written later.
+//! This node in the cluster: its labels are written, one of them is read, and Events report about it.
 //!
-//! Nothing is ever listed and nothing is polled. One watch of one node's metadata is all that is open.
+//! The API server takes no part in allocating slices. While it cannot be reached everything else goes on, and what is
+//! to be written is written later. Nothing is ever listed and nothing is polled: one watch of one node's metadata is all
+//! that is open, so a cluster of many nodes costs the API server little (docs/scale.md).
 
+mod api_client;
 mod backoff;
-mod link;
-mod notes;
-mod seen;
-mod work;
+mod events;
+mod node_metadata;
+mod tasks;
 
-pub use notes::Severity;
+pub use api_client::ApiError;
+pub use events::EventType;
 
-use link::{Fault, Link};
-use notes::{Note, Notes};
-use seen::{Seen, Wanted, bad_label};
+use crate::error::Error;
+use api_client::ApiClient;
+use events::{EventQueue, NodeEvent};
+use node_metadata::{DesiredMetadata, NodeObject, check_label};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -26,58 +28,69 @@ use tokio::{
     task::AbortHandle,
 };
 
-pub(crate) use backoff::{Backoff, about};
-pub(crate) use notes::short;
+pub(crate) use backoff::about;
+pub(crate) use events::truncate;
 
-/// The label that names a layout: the contract of the GPU operator's MIG manager.
+/// Label that names the desired layout, by the contract of the GPU operator's MIG manager.
 pub const CONFIG: &str = "nvidia.com/mig.config";
-/// The label that says how far it is: `pending`, `success` or `failed`.
+/// Label with the progress of that layout: `pending`, `success` or `failed`.
 pub const STATE: &str = "nvidia.com/mig.config.state";
-/// The annotation that says why it failed.
+/// Annotation with the reason why the layout failed.
 pub const REASON: &str = "nvidia.com/mig-cdi.config.reason";
-/// The annotation that says what was done last: the layout, and the start of the machine.
+/// Annotation with the layout that was applied last, and the boot id of the machine then.
 pub const LAST: &str = "nvidia.com/mig-cdi.config.last";
 
-/// How old a newer version may be that an older one is held against: an API server that lags behind is back
-/// by then, and one that was restored from a backup is believed.
-const LAG: Duration = Duration::from_secs(300);
+/// Age from which on a newer version of the node no longer rules out an older one. In a cluster with several API
+/// servers one may lag, by far less than this; versions that stay lower are those of a cluster that was restored from
+/// a backup.
+const VERSION_LAG: Duration = Duration::from_secs(300);
 
-/// Where lines for the log go.
-pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
+/// Receiver of lines for the log.
+pub type LogSink = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// What the node's labels ask for.
+/// Request for a layout, in the node's labels and annotations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desired {
-    /// The label [`CONFIG`].
+    /// Value of the label [`CONFIG`].
     pub config: Option<String>,
-    /// The label [`STATE`].
+    /// Value of the label [`STATE`].
     pub state: Option<String>,
-    /// The annotation [`LAST`].
+    /// Value of the annotation [`LAST`].
     pub last: Option<String>,
 }
 
-/// How often at most. Each wait is a random part of it.
+/// Delays between tries after failures. They double from the first up to the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryDelays {
+    /// Delay after the first failure.
+    pub first: Duration,
+    /// Longest delay.
+    pub limit: Duration,
+}
+
+/// Timing of the requests. Each wait is a random part of what is given here, so that the nodes of a cluster do not
+/// send their requests at the same moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// How long one request of the watch lasts.
+    /// Length of one watch request.
     pub watch: Duration,
-    /// The first wait after a failure, and the longest: they double.
-    pub retry: (Duration, Duration),
-    /// Between two writes.
-    pub gap: Duration,
+    /// Delays after failed requests.
+    pub retry: RetryDelays,
+    /// Shortest time between two writes.
+    pub write_interval: Duration,
 }
 
 impl Default for Timing {
     fn default() -> Timing {
         Timing {
             watch: Duration::from_secs(3600),
-            retry: (Duration::from_secs(20), Duration::from_secs(300)),
-            gap: Duration::from_secs(1),
+            retry: RetryDelays { first: Duration::from_secs(20), limit: Duration::from_secs(300) },
+            write_interval: Duration::from_secs(1),
         }
     }
 }
 
-/// This node in the cluster. Clones are the same; when the last is gone, so is what it runs.
+/// Connection of this node to its cluster. Clones share it; the last one to be dropped ends its tasks.
 #[derive(Clone)]
 pub struct Cluster {
     shared: Arc<Shared>,
@@ -88,173 +101,186 @@ struct Task(AbortHandle);
 
 impl Drop for Task {
     fn drop(&mut self) {
+        // The tasks keep `Shared` alive, and would run for ever.
         self.0.abort();
     }
 }
 
+/// State that the handles and the tasks share.
 struct Shared {
     node: String,
-    link: Link,
-    say: Say,
+    client: ApiClient,
+    log: LogSink,
     timing: Timing,
-    wanted: Mutex<Wanted>,
-    /// Counts what was wanted anew.
-    woken: watch::Sender<u64>,
-    /// The node, once it was seen, and while it is there.
-    seen: watch::Sender<Option<(Seen, Instant)>>,
+    desired_metadata: Mutex<DesiredMetadata>,
+    /// Number of changes of `desired_metadata`.
+    changes: watch::Sender<u64>,
+    /// The node and when it was received; `None` before the first answer, and while the node does not exist.
+    object: watch::Sender<Option<(NodeObject, Instant)>>,
     desired: watch::Sender<Option<Desired>>,
-    notes: Mutex<Notes>,
-    noted: Notify,
-    refused: Mutex<BTreeSet<String>>,
+    events: Mutex<EventQueue>,
+    has_event: Notify,
+    /// Labels that were reported as not accepted.
+    rejected: Mutex<BTreeSet<String>>,
 }
 
 impl Cluster {
-    /// Begins to talk to the API server, on the runtime that this is called on, by a kubeconfig or as a pod
-    /// does. Neither it nor the kubeconfig need be there yet.
+    /// Starts the tasks on the current runtime. They use `kubeconfig` or, without one, the service account of the pod.
+    /// Neither the API server nor the kubeconfig has to exist yet.
     #[must_use]
-    pub fn connect(node: &str, kubeconfig: Option<PathBuf>, timing: Timing, say: Say) -> Cluster {
-        let link = Link::new(node.to_owned(), kubeconfig);
+    pub fn connect(
+        node: &str,
+        kubeconfig: Option<PathBuf>,
+        timing: Timing,
+        log: LogSink,
+    ) -> Cluster {
+        let client = ApiClient::new(node.to_owned(), kubeconfig);
         let shared = Arc::new(Shared {
             node: node.to_owned(),
-            link,
-            say,
+            client,
+            log,
             timing,
-            wanted: Mutex::default(),
-            woken: watch::Sender::new(0),
-            seen: watch::Sender::new(None),
+            desired_metadata: Mutex::default(),
+            changes: watch::Sender::new(0),
+            object: watch::Sender::new(None),
             desired: watch::Sender::new(None),
-            notes: Mutex::default(),
-            noted: Notify::new(),
-            refused: Mutex::default(),
+            events: Mutex::default(),
+            has_event: Notify::new(),
+            rejected: Mutex::default(),
         });
+        // Three independent tasks: a write that is refused delays neither the watch nor Events.
         let own = shared.clone();
-        let work = async move {
-            tokio::join!(work::watch(own.clone()), work::write(own.clone()), work::post(own))
+        let tasks = async move {
+            tokio::join!(tasks::watch(own.clone()), tasks::write(own.clone()), tasks::post(own))
         };
-        let task = tokio::spawn(work).abort_handle();
+        let task = tokio::spawn(tasks).abort_handle();
         Cluster { shared, _task: Arc::new(Task(task)) }
     }
 
-    /// All labels that describe the node. What an earlier call or an earlier start set and this does not name is
-    /// taken away. Written soon, and only where the node says something else.
+    /// Sets all labels that describe the node, and removes those that an earlier call or an earlier run set and that
+    /// are not among `labels`. They are written later, and only where the node differs.
     pub fn set_labels(&self, labels: &BTreeMap<String, String>) {
-        let fits = |(key, value): &(&String, &String)| match bad_label(key, value) {
-            None => true,
-            Some(why) => {
-                if lock(&self.shared.refused).insert(why.clone()) {
-                    (self.shared.say)(&why);
+        let is_accepted = |(key, value): &(&String, &String)| match check_label(key, value) {
+            Ok(()) => true,
+            Err(error) => {
+                let line = error.to_string();
+                if lock(&self.shared.rejected).insert(line.clone()) {
+                    (self.shared.log)(&line);
                 }
                 false
             }
         };
-        let fit = labels.iter().filter(fits).map(|(key, value)| (key.clone(), value.clone()));
-        let fit = fit.collect();
-        self.shared.want(|wanted| wanted.labels = Some(fit));
+        let accepted = labels.iter().filter(is_accepted);
+        let accepted = accepted.map(|(key, value)| (key.clone(), value.clone())).collect();
+        self.shared.change(|desired| desired.labels = Some(accepted));
     }
 
-    /// Tells of something on the node. The same words are sent once in ten minutes.
-    pub fn event(&self, reason: &str, message: &str, severity: Severity) {
-        let note = Note::new(reason, message, severity);
-        if lock(&self.shared.notes).add(note, Instant::now()) {
-            self.shared.noted.notify_one();
+    /// Sends an Event about the node. One with the same reason and message is sent once in ten minutes.
+    pub fn event(&self, reason: &str, message: &str, event_type: EventType) {
+        let event = NodeEvent::new(reason, message, event_type);
+        if lock(&self.shared.events).add(event, Instant::now()) {
+            self.shared.has_event.notify_one();
         }
     }
 
-    /// What the labels ask for, now and from now on. `None` until the node was seen, and while it is not
-    /// there.
+    /// Subscribes to the request in the node's labels. The value is `None` before the first answer of the API server,
+    /// and while the node does not exist.
     #[must_use]
     pub fn desired(&self) -> watch::Receiver<Option<Desired>> {
         self.shared.desired.subscribe()
     }
 
-    /// How far a layout is. `None` takes the label or annotation away.
+    /// Sets the progress of a layout. `None` removes the label or annotation.
     pub(crate) fn set_state(&self, state: Option<&str>, reason: Option<&str>, last: Option<&str>) {
         let own = |text: Option<&str>| text.map(str::to_owned);
-        self.shared.want(|wanted| {
-            wanted.states.insert(STATE.to_owned(), own(state));
-            wanted
-                .annotations
-                .insert(REASON.to_owned(), own(reason).map(|text| short(&text, 1000)));
-            wanted.annotations.insert(LAST.to_owned(), own(last));
+        self.shared.change(|desired| {
+            desired.states.insert(STATE.to_owned(), own(state));
+            let reason = reason.map(|text| truncate(text, 1000));
+            desired.annotations.insert(REASON.to_owned(), reason);
+            desired.annotations.insert(LAST.to_owned(), own(last));
         });
     }
 
-    /// Waits until all that is wanted is written. False when it takes longer.
+    /// Waits until everything that was set is written. Returns false when that takes longer than `limit`.
     pub async fn written(&self, limit: Duration) -> bool {
-        let mut seen = self.shared.seen.subscribe();
-        let done = seen.wait_for(|seen| {
-            let wanted = lock(&self.shared.wanted);
-            seen.as_ref().is_some_and(|(seen, _)| wanted.patch(seen).is_none())
+        let mut object = self.shared.object.subscribe();
+        let written = object.wait_for(|object| {
+            let desired = lock(&self.shared.desired_metadata);
+            object.as_ref().is_some_and(|(object, _)| desired.patch(object).is_none())
         });
-        matches!(tokio::time::timeout(limit, done).await, Ok(Ok(_)))
+        matches!(tokio::time::timeout(limit, written).await, Ok(Ok(_)))
     }
 }
 
 impl Shared {
-    fn want(&self, change: impl FnOnce(&mut Wanted)) {
-        let mut wanted = lock(&self.wanted);
-        let before = wanted.clone();
-        change(&mut wanted);
-        let changed = *wanted != before;
-        drop(wanted);
-        if changed {
-            self.woken.send_modify(|count| *count += 1);
+    fn change(&self, change: impl FnOnce(&mut DesiredMetadata)) {
+        let mut desired = lock(&self.desired_metadata);
+        let before = desired.clone();
+        change(&mut desired);
+        let has_changed = *desired != before;
+        drop(desired);
+        // A counter, not a notification: a change during a write is not missed.
+        if has_changed {
+            self.changes.send_modify(|count| *count += 1);
         }
     }
 
-    /// The node is so.
-    fn take(&self, seen: Seen) {
+    /// Stores the node as the API server sent it, unless a newer version is stored.
+    fn store(&self, object: NodeObject) {
         let now = Instant::now();
-        let taken = self.seen.send_if_modified(|kept| {
-            let lags = kept.as_ref().is_some_and(|(newer, when)| {
-                newer.metadata.uid == seen.metadata.uid
-                    && !seen.follows(newer)
-                    && now.saturating_duration_since(*when) < LAG
+        let is_stored = self.object.send_if_modified(|stored| {
+            let is_outdated = stored.as_ref().is_some_and(|(newer, received)| {
+                // A node with another UID was deleted and created again: versions of the two do not compare.
+                newer.metadata.uid == object.metadata.uid
+                    && !object.follows(newer)
+                    && now.saturating_duration_since(*received) < VERSION_LAG
             });
-            if !lags {
-                *kept = Some((seen.clone(), now));
+            if !is_outdated {
+                *stored = Some((object.clone(), now));
             }
-            !lags
+            !is_outdated
         });
-        if taken {
+        // Also after our own patch, whose answer is the newest version.
+        if is_stored {
             let own = |text: Option<&str>| text.map(str::to_owned);
             let desired = Desired {
-                config: own(seen.label(CONFIG)),
-                state: own(seen.label(STATE)),
-                last: own(seen.annotation(LAST)),
+                config: own(object.label(CONFIG)),
+                state: own(object.label(STATE)),
+                last: own(object.annotation(LAST)),
             };
-            self.tell(Some(desired));
+            self.publish_desired(Some(desired));
         }
     }
 
-    /// The node is not there.
-    fn lose(&self) {
-        self.seen.send_replace(None);
-        self.tell(None);
+    /// Records that the node was deleted.
+    fn delete(&self) {
+        self.object.send_replace(None);
+        self.publish_desired(None);
     }
 
-    fn tell(&self, desired: Option<Desired>) {
-        self.desired.send_if_modified(|kept| {
-            let changed = *kept != desired;
-            *kept = desired;
-            changed
+    fn publish_desired(&self, desired: Option<Desired>) {
+        self.desired.send_if_modified(|stored| {
+            let has_changed = *stored != desired;
+            *stored = desired;
+            has_changed
         });
     }
 }
 
-/// What fails again and again is said once.
+/// Log of the failures of one kind of request: a failure that repeats, with the same status code, is written once.
 #[derive(Default)]
-struct Told(Option<Option<u16>>);
+struct FailureLog(Option<Option<u16>>);
 
-impl Told {
-    fn fault(&mut self, shared: &Shared, what: &str, fault: &Fault) {
-        if self.0 != Some(fault.code) {
-            (shared.say)(&format!("{what} {}: {}; trying again", shared.node, fault.message));
-            self.0 = Some(fault.code);
+impl FailureLog {
+    fn failed(&mut self, shared: &Shared, operation: &'static str, cause: &ApiError) {
+        if self.0 != Some(cause.code) {
+            let error = Error::Api { operation, node: shared.node.clone(), cause: cause.clone() };
+            (shared.log)(&format!("{error}; retrying"));
+            self.0 = Some(cause.code);
         }
     }
 
-    fn well(&mut self) {
+    fn succeeded(&mut self) {
         self.0 = None;
     }
 }

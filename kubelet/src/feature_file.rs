@@ -1,68 +1,58 @@
-//! Labels as a feature file of Node Feature Discovery: its worker reads the directory, once a minute by default,
-//! and labels the node as the files say (NFD, "local" feature source: lines `key=value`).
+//! Node labels in a feature file of Node Feature Discovery.
 //!
-//! A label lives as long as its file. A label that outlives the program lies: whoever ends calls [`remove`].
+//! NFD's worker reads the files of a directory, once a minute by default, and labels the node with their lines
+//! `key=value` (kubernetes-sigs/node-feature-discovery, `source/local`). A label lives as long as its file, so a
+//! program that ends calls [`remove`]: nothing would correct the labels afterwards.
 
-use mig_cdi_sys::{Error, Outcome, SpecDir};
-use std::{
-    collections::BTreeMap,
-    fmt::Write,
-    path::{Path, PathBuf},
-};
+use crate::error::{Error, Result};
+use mig_cdi_sys::{Outcome, TrustedDir};
+use std::{collections::BTreeMap, fmt::Write, path::Path};
 
-/// Where Node Feature Discovery looks, and our file there.
+/// Default path of the feature file, in the directory that Node Feature Discovery reads.
 pub const PATH: &str = "/etc/kubernetes/node-feature-discovery/features.d/mig-cdi";
 
-/// A feature file that cannot be written or removed.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// Its name is none of a file, or begins with a dot: NFD passes those over.
-    #[error("write labels to {0}: not the name of a feature file; name one such as {PATH}")]
-    Name(PathBuf),
-    /// Its directory is not there or not safe, or the file cannot be changed.
-    #[error(
-        "{0}; for labels the pod needs the host's directory of feature files, which node feature discovery \
-         reads, mounted there"
-    )]
-    File(#[from] Error),
-}
-
-/// Gives the file these labels. True when that changed it. Without a label there is to be no file.
+/// Writes labels to the file at `path`, or removes the file when there is no label. Returns true when that changed
+/// the file.
 ///
-/// Readers see the old file or the new one, whole.
+/// The file is replaced by rename, so a reader sees the old labels or the new ones, never a part.
 ///
 /// # Errors
-/// [`Failure`].
-pub fn write(path: &Path, labels: &BTreeMap<String, String>) -> Result<bool, Failure> {
+/// [`Error::FeatureFileName`] or [`Error::FeatureFile`].
+pub fn write(path: &Path, labels: &BTreeMap<String, String>) -> Result<bool> {
     if labels.is_empty() {
         return remove(path);
     }
     let (dir, name) = split(path)?;
     let mut text = String::new();
     for (key, value) in labels {
-        // A String takes everything.
+        // Writing to a String never fails.
         let _ = writeln!(text, "{key}={value}");
     }
-    Ok(SpecDir::open_or_make(dir)?.replace(name, text.as_bytes())? == Outcome::Changed)
+    let dir = TrustedDir::open_or_make(dir).map_err(Error::FeatureFile)?;
+    let outcome = dir.replace(name, text.as_bytes()).map_err(Error::FeatureFile)?;
+    Ok(outcome == Outcome::Changed)
 }
 
-/// Removes the file. True when it was there.
+/// Removes the file at `path`. Returns true when it existed.
 ///
 /// # Errors
-/// [`Failure`].
-pub fn remove(path: &Path) -> Result<bool, Failure> {
+/// [`Error::FeatureFileName`] or [`Error::FeatureFile`].
+pub fn remove(path: &Path) -> Result<bool> {
     let (dir, name) = split(path)?;
-    match SpecDir::open_existing(dir)? {
-        Some(dir) => Ok(dir.remove(name)? == Outcome::Changed),
-        None => Ok(false),
-    }
+    let Some(dir) = TrustedDir::open_existing(dir).map_err(Error::FeatureFile)? else {
+        return Ok(false);
+    };
+    let outcome = dir.remove(name).map_err(Error::FeatureFile)?;
+    Ok(outcome == Outcome::Changed)
 }
 
-fn split(path: &Path) -> Result<(&Path, &str), Failure> {
+/// Splits a path into its directory and the name of the file.
+fn split(path: &Path) -> Result<(&Path, &str)> {
     let name = path.file_name().and_then(|name| name.to_str());
     let dir = path.parent().filter(|dir| dir.is_absolute());
+    // NFD ignores files whose name begins with a dot (`source/local`).
     match (dir, name.filter(|name| !name.starts_with('.'))) {
         (Some(dir), Some(name)) => Ok((dir, name)),
-        _ => Err(Failure::Name(path.to_owned())),
+        _ => Err(Error::FeatureFileName(path.to_owned())),
     }
 }

@@ -1,242 +1,264 @@
-//! Which devices can be handed out, and why the others cannot. Pure, and without a clock: what happens is
-//! told, with its time.
+//! Health of devices: which may be allocated, and why the others may not. Pure, and without a clock: callers pass in
+//! what happens, with its time.
 //!
-//! A device is healthy when the last look found it and no error is held against it. An error that the driver
-//! tells of a GPU, a GPU instance or a compute instance is held against all that lies in it, and is over when
-//! that has been gone: what comes after is made anew. No time heals: a GPU that has to be reset stays as it
-//! is until then, and answers every question meanwhile.
+//! A device is healthy when the last scan found it and no error is open on it. An XID that the driver reports on a
+//! GPU, a GPU instance or a compute instance opens an error on all devices in it, until that GPU or instance has been
+//! gone: the driver initialises it when it comes back. Time alone closes no error, because a GPU that needs a reset
+//! answers every NVML call until then.
 
 mod errors;
-mod xids;
+mod xid_filter;
 
-pub use xids::Xids;
+pub use xid_filter::XidFilter;
 
-use crate::strategy::{Offer, Offers, Resource};
-use errors::Errors;
-use mig_cdi::{Xid, inventory::Inventory};
+use crate::strategy::{AllocatableDevice, NodeResources, Resource};
+use errors::OpenErrors;
+use mig_cdi_gen::{Xid, inventory::Inventory};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
-/// A device that is gone stays in its list, as unhealthy, for so long at least: the kubelet is to see it so
-/// before it sees it no more.
-pub const GRACE: Duration = Duration::from_secs(60);
+/// Time for which a device that is gone stays listed as unhealthy. `ListAndWatch` skips lists that a slow kubelet has no
+/// time for, so a device that left its list at once might never have been listed as unhealthy.
+pub const DEPARTED_GRACE: Duration = Duration::from_secs(60);
 
-/// What is known of the devices of a node.
+/// State of all devices of a node.
 #[derive(Debug, Clone)]
 pub struct Health {
-    watched: Xids,
-    errors: Errors,
-    /// UUID of each GPU of the last look, by PCI address.
+    xid_filter: XidFilter,
+    errors: OpenErrors,
+    /// UUID of each GPU of the last scan, by PCI address.
     gpus: BTreeMap<String, String>,
-    /// Those of the last look first, in its order.
-    resources: BTreeMap<Resource, Vec<Device>>,
-    /// When something was last told.
+    /// Devices by resource; those of the last scan first, in its order.
+    resources: BTreeMap<Resource, Vec<TrackedDevice>>,
+    /// Time of the last call.
     now: Option<Instant>,
 }
 
+/// A device, and what makes it unhealthy besides open errors.
 #[derive(Debug, Clone)]
-struct Device {
-    offer: Offer,
-    gone: Option<Gone>,
-    /// A pod has it under the name of another resource.
-    had_as: Option<Resource>,
-    /// A pod has what was there before, and can open this too: its id.
-    opened_by: Option<String>,
+struct TrackedDevice {
+    device: AllocatableDevice,
+    departure: Option<Departure>,
+    /// Resource under whose name a pod holds the device.
+    held_as: Option<Resource>,
+    /// Id of a device that is gone, whose pod can open this one too.
+    openable_by: Option<String>,
 }
 
-/// A device that is not offered any more.
+/// Departure of a device from its resource.
 #[derive(Debug, Clone)]
-struct Gone {
+struct Departure {
     why: String,
     since: Instant,
-    /// It is offered as another resource, and a pod had it from this one then.
-    moved: bool,
+    /// True when the device is now in another resource while a pod holds it from this one.
+    is_moved: bool,
 }
 
 impl Health {
-    /// Of a node that nobody has looked at yet.
+    /// Starts without devices and errors.
     #[must_use]
-    pub fn new(watched: Xids) -> Health {
+    pub fn new(xid_filter: XidFilter) -> Health {
         let (gpus, resources) = (BTreeMap::new(), BTreeMap::new());
-        Health { watched, errors: Errors::default(), gpus, resources, now: None }
+        Health { xid_filter, errors: OpenErrors::default(), gpus, resources, now: None }
     }
 
-    /// A look at the node, and what it offers by that. `held` are ids of devices that pods have.
+    /// Processes a scan of the node and its resources. `held` are ids of devices that pods hold.
     ///
-    /// A device that has changed its resource leaves the old one at once, unless a pod has it from there:
-    /// then it stays there as unhealthy, and is unhealthy in the new one, until the pod gives it back.
-    pub fn found(
+    /// A device that moved to another resource leaves the old one at once, unless a pod holds it from there. Then it
+    /// is unhealthy in both, until the pod ends.
+    pub fn scanned(
         &mut self,
         inventory: &Inventory,
-        offers: &Offers,
+        scanned: &NodeResources,
         held: &BTreeSet<String>,
         now: Instant,
     ) {
-        self.errors.found(inventory, now);
+        self.errors.scanned(inventory, now);
+        // Rebuilt, so that devices keep the order of the inventory.
         let old = std::mem::take(&mut self.resources);
-        let new = |offer: &Offer| Device {
-            offer: offer.clone(),
-            gone: None,
-            had_as: None,
-            opened_by: None,
-        };
-        let mut places: BTreeMap<&str, &Resource> = BTreeMap::new();
-        for (resource, list) in &offers.resources {
-            self.resources.insert(resource.clone(), list.iter().map(new).collect());
-            places.extend(list.iter().map(|offer| (offer.id.as_str(), resource)));
+        let mut resource_of: BTreeMap<&str, &Resource> = BTreeMap::new();
+        for (resource, devices) in &scanned.devices {
+            let tracked = devices.iter().map(TrackedDevice::new).collect();
+            self.resources.insert(resource.clone(), tracked);
+            resource_of.extend(devices.iter().map(|device| (device.id.as_str(), resource)));
         }
         for (resource, devices) in old {
-            let missing = devices.into_iter().filter_map(|mut device| {
-                let id = device.offer.id.as_str();
-                match places.get(id) {
-                    Some(place) if **place == resource => return None,
-                    // Whoever has it has it from a third one.
-                    Some(_) if device.had_as.is_some() || !held.contains(id) => return None,
-                    Some(place) => {
-                        let why = format!("it is offered as {place} now");
-                        device.gone = Some(Gone { why, since: now, moved: true });
+            let departed = devices.into_iter().filter_map(|mut tracked| {
+                let id = tracked.device.id.as_str();
+                match resource_of.get(id) {
+                    Some(current) if **current == resource => return None,
+                    // A pod that holds it does so from a third resource, which has its own entry.
+                    Some(_) if tracked.held_as.is_some() || !held.contains(id) => return None,
+                    Some(current) => {
+                        let why = format!("it is now advertised as {current}");
+                        tracked.departure = Some(Departure { why, since: now, is_moved: true });
                     }
-                    None => device.goes(now, |offer| why_gone(offer, &self.gpus, inventory)),
+                    None => tracked.depart(now, |device| why_gone(device, &self.gpus, inventory)),
                 }
-                Some(device)
+                Some(tracked)
             });
-            let missing: Vec<Device> = missing.collect();
-            self.resources.entry(resource).or_default().extend(missing);
+            let departed: Vec<_> = departed.collect();
+            self.resources.entry(resource).or_default().extend(departed);
         }
+        // After the loop, which compares the GPUs of the last scan with those of this one.
         let gpus = inventory.gpus.iter();
         self.gpus = gpus.filter_map(|gpu| Some((gpu.pci.clone(), gpu.uuid.clone()?))).collect();
         self.settle(held, now);
     }
 
-    /// The node could not be asked, and of what was found before this still stands, by CDI name.
-    pub fn failed(
+    /// Processes a scan that failed. `current` are the CDI names of earlier devices that still exist as far as the
+    /// kernel shows.
+    pub fn scan_failed(
         &mut self,
         why: &str,
-        standing: &BTreeSet<String>,
+        current: &BTreeSet<String>,
         held: &BTreeSet<String>,
         now: Instant,
     ) {
-        for device in self.resources.values_mut().flatten() {
-            if !standing.contains(&device.offer.name) {
-                device.goes(now, |_| format!("it is gone, and the node cannot be asked: {why}"));
+        // Nothing is added: a scan that failed reports no device.
+        for tracked in self.resources.values_mut().flatten() {
+            if !current.contains(&tracked.device.name) {
+                tracked.depart(now, |_| format!("it is gone, and the last scan failed: {why}"));
             }
         }
-        self.errors.failed(standing, now);
+        self.errors.scan_failed(current, now);
         self.settle(held, now);
     }
 
-    /// The driver tells of an error. False when it is ignored, or of a GPU that is not known: what comes back
-    /// in its place has been reset.
+    /// Processes an error that the driver reports. Returns false when it is ignored: by the filter, or because its
+    /// GPU is unknown, which after it came back has been reset.
     pub fn xid(&mut self, error: &Xid, now: Instant) -> bool {
         self.now = Some(now);
-        let counts =
-            self.watched.counts(error.xid) && self.gpus.values().any(|gpu| *gpu == error.gpu);
-        if counts {
-            self.errors.insert(error);
+        let is_known = self.gpus.values().any(|gpu| *gpu == error.gpu);
+        let opens = is_known && self.xid_filter.is_critical(error.xid);
+        if opens {
+            self.errors.open(error);
         }
-        counts
+        opens
     }
 
-    /// Forgets all errors: an operator says that they are over.
-    pub fn forgive(&mut self) {
-        self.errors.forgive();
+    /// Closes all errors, as an operator asks for by SIGHUP.
+    pub fn clear_errors(&mut self) {
+        self.errors.clear();
     }
 
-    /// Time has passed, or pods have got or given back devices.
+    /// Updates what depends on time and on the devices that pods hold.
     pub fn settle(&mut self, held: &BTreeSet<String>, now: Instant) {
         self.now = Some(now);
         self.errors.settle(now);
-        let mut had: BTreeMap<String, Resource> = BTreeMap::new();
-        let mut remains: Vec<Offer> = Vec::new();
+        let mut moved: BTreeMap<String, Resource> = BTreeMap::new();
+        let mut departed_held: Vec<AllocatableDevice> = Vec::new();
         for (resource, devices) in &mut self.resources {
-            devices.retain(|device| {
-                let Some(gone) = &device.gone else { return true };
-                let is_fresh = !gone.moved && now.saturating_duration_since(gone.since) < GRACE;
-                held.contains(&device.offer.id) || is_fresh
+            devices.retain(|tracked| {
+                let Some(departure) = &tracked.departure else { return true };
+                let age = now.saturating_duration_since(departure.since);
+                let is_in_grace = !departure.is_moved && age < DEPARTED_GRACE;
+                held.contains(&tracked.device.id) || is_in_grace
             });
-            let moved = devices.iter().filter(|d| d.gone.as_ref().is_some_and(|gone| gone.moved));
-            had.extend(moved.map(|device| (device.offer.id.clone(), resource.clone())));
-            let left = devices.iter().filter(|d| d.gone.is_some() && held.contains(&d.offer.id));
-            remains.extend(left.map(|device| device.offer.clone()));
+            let departures =
+                devices.iter().filter_map(|d| Some((&d.device, d.departure.as_ref()?)));
+            for (device, departure) in departures {
+                if departure.is_moved {
+                    moved.insert(device.id.clone(), resource.clone());
+                }
+                if held.contains(&device.id) {
+                    departed_held.push(device.clone());
+                }
+            }
         }
-        for device in self.resources.values_mut().flatten().filter(|d| d.gone.is_none()) {
-            device.had_as = had.get(&device.offer.id).cloned();
-            let opens = remains.iter().find(|old| opens(old, &device.offer));
-            device.opened_by = opens.map(|old| old.id.clone());
+        let present = self.resources.values_mut().flatten().filter(|d| d.departure.is_none());
+        for tracked in present {
+            tracked.held_as = moved.get(&tracked.device.id).cloned();
+            let opener = departed_held.iter().find(|old| can_open(old, &tracked.device));
+            tracked.openable_by = opener.map(|old| old.id.clone());
         }
     }
 
-    /// Every resource that has been offered; one that has nothing to offer now has an empty list.
+    /// Every resource that has been advertised; one without devices keeps an empty list.
     pub fn resources(&self) -> impl Iterator<Item = &Resource> {
         self.resources.keys()
     }
 
-    /// Devices of a resource, each with why it is unhealthy.
+    /// Devices of a resource, each with the reason why it is unhealthy.
     #[must_use]
-    pub fn devices(&self, resource: &Resource) -> Vec<(&Offer, Option<String>)> {
+    pub fn devices(&self, resource: &Resource) -> Vec<(&AllocatableDevice, Option<String>)> {
         let devices = self.resources.get(resource).into_iter().flatten();
-        devices.map(|device| (&device.offer, self.why(device))).collect()
+        devices.map(|tracked| (&tracked.device, self.unhealthy(tracked))).collect()
     }
 
-    /// True while there is what is gone: it leaves the list when no pod has it.
+    /// Returns true while a device that is gone is listed. It leaves the list once no pod holds it.
     #[must_use]
-    pub fn waits(&self) -> bool {
-        self.resources.values().flatten().any(|device| device.gone.is_some())
+    pub fn has_departed(&self) -> bool {
+        self.resources.values().flatten().any(|tracked| tracked.departure.is_some())
     }
 
-    /// When [`Health::settle`] has something to do, if nothing else happens.
+    /// Time at which [`Health::settle`] has something to do, if nothing happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let devices = self.resources.values().flatten();
-        let ends = devices.filter_map(|device| Some(device.gone.as_ref()?.since + GRACE));
+        let ends = devices.filter_map(|d| Some(d.departure.as_ref()?.since + DEPARTED_GRACE));
         let all = ends.chain(self.errors.deadlines());
         all.filter(|at| self.now.is_none_or(|now| *at > now)).min()
     }
 
-    fn why(&self, device: &Device) -> Option<String> {
-        if let Some(gone) = &device.gone {
-            return Some(gone.why.clone());
+    fn unhealthy(&self, tracked: &TrackedDevice) -> Option<String> {
+        if let Some(departure) = &tracked.departure {
+            return Some(departure.why.clone());
         }
-        if let Some(other) = &device.had_as {
-            return Some(format!("a pod still has it as {other}"));
+        if let Some(other) = &tracked.held_as {
+            return Some(format!("a pod still holds it as {other}"));
         }
-        if let Some(old) = &device.opened_by {
+        if let Some(old) = &tracked.openable_by {
             return Some(format!(
-                "a pod that was given {old}, which is gone, can open it too; delete that pod"
+                "a pod that was allocated {old}, which is gone, can open it too; delete that pod"
             ));
         }
-        self.errors.of(self.gpus.get(&device.offer.gpu)?, device.offer.instance)
+        self.errors.reason(self.gpus.get(&tracked.device.gpu)?, tracked.device.instance)
     }
 }
 
-impl Device {
-    fn goes(&mut self, now: Instant, why: impl Fn(&Offer) -> String) {
-        if self.gone.is_none() {
-            self.gone = Some(Gone { why: why(&self.offer), since: now, moved: false });
+impl TrackedDevice {
+    fn new(device: &AllocatableDevice) -> TrackedDevice {
+        let device = device.clone();
+        TrackedDevice { device, departure: None, held_as: None, openable_by: None }
+    }
+
+    fn depart(&mut self, now: Instant, why: impl Fn(&AllocatableDevice) -> String) {
+        if self.departure.is_none() {
+            self.departure =
+                Some(Departure { why: why(&self.device), since: now, is_moved: false });
         }
     }
 }
 
-/// True when whoever was given the one can open the other: capability nodes go by the numbers of the instances,
-/// and a whole GPU by the node that each of its slices needs.
-fn opens(old: &Offer, new: &Offer) -> bool {
-    let is_of_it = new.instance.is_none() || new.instance == old.instance;
-    old.gpu == new.gpu && old.id != new.id && old.instance.is_some() && is_of_it
+/// Returns true when a container that was allocated `old` can open `new`.
+///
+/// A capability node belongs to the numbers of the instances and opens whichever instance has them now, since it has no
+/// generation number (NVIDIA/open-gpu-kernel-modules, `kernel-open/nvidia/nv-caps.c`, `nv_cap_validate_and_dup_fd`). The
+/// node of the GPU, which each of its slices gets, opens the whole GPU once it is out of MIG mode.
+fn can_open(old: &AllocatableDevice, new: &AllocatableDevice) -> bool {
+    let is_covered = new.instance.is_none() || new.instance == old.instance;
+    old.gpu == new.gpu && old.id != new.id && old.instance.is_some() && is_covered
 }
 
-/// Why the last look did not find it. `gpus` are those of the look before, by PCI address.
-fn why_gone(offer: &Offer, gpus: &BTreeMap<String, String>, inventory: &Inventory) -> String {
-    let gpu = inventory.gpus.iter().find(|gpu| gpu.pci == offer.gpu);
+/// Reason why the last scan did not find a device. `gpus` are those of the scan before, by PCI address.
+fn why_gone(
+    device: &AllocatableDevice,
+    gpus: &BTreeMap<String, String>,
+    inventory: &Inventory,
+) -> String {
+    let gpu = inventory.gpus.iter().find(|gpu| gpu.pci == device.gpu);
+    // Another UUID at the same address is another board.
     let Some(gpu) = gpu.filter(|gpu| gpus.get(&gpu.pci) == gpu.uuid.as_ref()) else {
-        return format!("its gpu {} is lost, or is another one", offer.gpu);
+        return format!("its gpu {} is lost or was replaced", device.gpu);
     };
-    let is_there = gpu.slices.iter().any(|slice| slice.name == offer.name);
-    match offer.instance {
-        _ if is_there => "the strategy offers it no more".to_owned(),
+    let is_in_inventory = gpu.slices.iter().any(|slice| slice.name == device.name);
+    match device.instance {
+        _ if is_in_inventory => "the strategy no longer advertises it".to_owned(),
         None if gpu.divided => "its gpu is in mig mode now".to_owned(),
-        None => "no spec of ours names it any more".to_owned(),
+        None => "no cdi spec of mig-cdi defines it any more".to_owned(),
         Some((gi, ci)) => format!("it is gone: gpu {} has no such gi {gi} ci {ci}", gpu.pci),
     }
 }

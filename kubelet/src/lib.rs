@@ -1,43 +1,84 @@
-//! Offers MIG devices to Kubernetes: a device plugin of the kubelet, which keeps specs true as
-//! `mig-cdi watch` does.
+//! Kubernetes device plugin for MIG devices. It advertises the slices and whole GPUs of a node as extended resources,
+//! answers the kubelet's Allocate with CDI device names, and keeps the CDI specs current as `mig-cdi watch` does.
 //!
-//! The main thread is that watch. What it finds goes to the [`agent::Agent`], which makes a [`roster::Roster`] of it by
-//! [`strategy`] and [`health`]; [`server`] serves that to the kubelet, in the same second thread.
+//! # Flow
+//! The main thread runs the watch. Each of its events goes to the [`agent::Agent`] in a second thread:
+//!
+//! 1. [`strategy::node_resources`] maps the inventory to [`strategy::Resource`]s, and what fits none is withheld;
+//! 2. [`health::Health`] decides which devices may be allocated;
+//! 3. the agent makes [`advertised::AdvertisedDevices`] of both, with what pods hold ([`pods`], [`pod_resources`]);
+//! 4. [`server::serve`] registers one [`plugin::ResourcePlugin`] for each resource, which streams them to the kubelet;
+//! 5. [`labels::labels`] and Events go to the node through the [`reporter::Reporter`]: to the log, to Node Feature
+//!    Discovery ([`feature_file`]) and to the API server ([`cluster::Cluster`]).
+//!
+//! [`repartition::Repartition`] applies the layout that a label of the node names. Steps that call NVML run in child
+//! processes of the same program, so that a driver that hangs or crashes leaves the plugin alone.
+//!
+//! # Example
+//! The resources and labels of a node with one GPU that is not in MIG mode:
+//!
+//! ```
+//! use mig_cdi_gen::inventory::{GpuEntry, Inventory};
+//! use mig_cdi_kubelet::{
+//!     labels::labels,
+//!     strategy::{Resource, Strategy, node_resources},
+//! };
+//!
+//! let gpu = GpuEntry {
+//!     model: "NVIDIA A30".to_owned(),
+//!     name: Some("nvidia.com/gpu=0".to_owned()),
+//!     ..GpuEntry::default()
+//! };
+//! let inventory = Inventory { gpus: vec![gpu], ..Inventory::default() };
+//! let resources = node_resources(&inventory, Strategy::Mixed);
+//! assert_eq!(resources.devices[&Resource::gpu()][0].name, "nvidia.com/gpu=0");
+//!
+//! let labels = labels(&inventory, Strategy::Mixed, &resources);
+//! assert_eq!(labels["nvidia.com/gpu.product"], "NVIDIA-A30");
+//! ```
 
+pub mod advertised;
 pub mod agent;
 pub mod api;
-pub mod audience;
-mod channel;
 mod cli;
 pub mod cluster;
+pub mod device_list_strategy;
+pub mod error;
 pub mod feature_file;
 pub mod health;
 pub mod labels;
-pub mod lists;
+pub mod log;
 pub mod plugin;
 pub mod pod_resources;
 pub mod pods;
-pub mod prefer;
+pub mod preferred_allocation;
 pub mod repartition;
-pub mod roster;
-pub mod say;
+pub mod reporter;
 pub mod server;
 pub mod strategy;
+mod uds_grpc;
 
+pub use error::{Error, Result};
+
+use advertised::AdvertisedDevices;
 use agent::Agent;
-use audience::Audience;
 use clap::{CommandFactory, Parser};
-use cli::Cli;
+use cli::{Child, KubeletArgs};
 use cluster::{Cluster, Timing};
-use health::{Health, Xids};
-use mig_cdi::{Exit, Look};
-use pods::Pods;
-use repartition::{Dividing, Repartition, Settings};
-use roster::Roster;
-use say::{Teller, say};
-use server::{Place, serve};
+use health::{Health, XidFilter};
+use log::{OnceLog, PluginLog, log};
+use mig_cdi_args::WatchCommandLine;
+use mig_cdi_gen::{
+    Exit, listen, refresh,
+    watch::{WatchEvent, WatchSetup, run_watch},
+};
+use pods::PodAllocations;
+use repartition::{AllocationGate, Repartition, RepartitionSettings};
+use reporter::Reporter;
+use server::{ServeSettings, serve};
 use std::{
     ffi::OsString,
+    io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -45,147 +86,169 @@ use std::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// The command line that [`run`] takes: of it the manual page and the completions are made.
+/// Returns the command line that [`run`] parses. The manual page and the completions are made from it.
 #[must_use]
 pub fn command() -> clap::Command {
-    Cli::command()
+    KubeletArgs::command()
 }
 
-/// Parses the command line and does what it asks, until it is told to stop.
+/// Parses the command line and runs the plugin until SIGTERM or SIGINT, or one step in a child process.
 #[must_use]
 pub fn run(args: Vec<OsString>) -> ExitCode {
-    let is_command = |word: &OsString| !word.as_encoded_bytes().starts_with(b"-");
-    if args.get(1).is_some_and(is_command) {
-        return mig_cdi::run(args);
-    }
-    match Cli::try_parse_from(args) {
-        Ok(cli) => follow(&cli),
-        Err(error) => {
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
-            // Nothing is left to tell when the terminal is gone.
-            let _ = error.print();
-            exit.into()
+    let args = match KubeletArgs::try_parse_from(args) {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
+    let output = match &args.child {
+        None => return run_plugin(&args),
+        Some(Child::Refresh(child)) => refresh::run_child(&child.request),
+        Some(Child::Listen(child)) => listen::run_child(&child.request),
+        Some(Child::Repartition(child)) => repartition::child::run_child(&child.request),
+    };
+    // Fails when the parent is gone, and then nobody reads it.
+    let _ = std::io::stdout().write_all(output.stdout.as_bytes());
+    output.exit.into()
+}
+
+/// Prints the help, or what is wrong with the command line.
+fn usage(error: &clap::Error) -> ExitCode {
+    let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
+    // Fails when the terminal is gone, and then nobody reads it.
+    let _ = error.print();
+    exit.into()
+}
+
+fn run_plugin(args: &KubeletArgs) -> ExitCode {
+    let command_line = match WatchCommandLine::try_parse_from(&args.watch) {
+        Ok(command_line) => command_line,
+        Err(error) => return usage(&error),
+    };
+    match watch_and_serve(args, command_line) {
+        Ok(()) => Exit::Success.into(),
+        Err(failure) => {
+            log(&format!("error: {failure}"));
+            Exit::from(failure.kind).into()
         }
     }
 }
 
-fn follow(cli: &Cli) -> ExitCode {
+fn watch_and_serve(
+    args: &KubeletArgs,
+    mut command_line: WatchCommandLine,
+) -> mig_cdi_gen::Result<()> {
     let variable = |name| std::env::var(name).ok();
     let (disable, enable) = ("DP_DISABLE_HEALTHCHECKS", "DP_ENABLE_HEALTHCHECKS");
-    let (xids, complaints) = Xids::parse(variable(disable).as_deref(), variable(enable).as_deref());
-    complaints.iter().for_each(|complaint| say(complaint));
-    let words = words(cli, xids.any());
-    let (looks, seen) = mpsc::unbounded_channel();
-    let mut begin = match second(cli, Health::new(xids)) {
-        Ok(second) => Some((second, seen)),
-        Err(why) => {
-            say(&format!("error: {why}"));
-            return Exit::Usage.into();
-        }
+    let (xids, warnings) =
+        XidFilter::parse(variable(disable).as_deref(), variable(enable).as_deref());
+    warnings.iter().for_each(|warning| log(warning));
+    command_line.watch.generate.gpus |= !args.leave_gpus;
+    command_line.watch.health |= xids.passes_any();
+    let read_setup = || {
+        let mut setup = command_line.setup()?;
+        // Labels of the node name the CUDA version.
+        setup.node.roots.cuda_version = true;
+        Ok(setup)
     };
+    let mut options = command_line.watch.options();
+    options.inventory = true;
+    let (sender, events) = mpsc::unbounded_channel();
+    let plugin = plugin_thread(args, &options.state_dir, &read_setup()?, Health::new(xids))?;
+    let mut plugin = Some((plugin, events));
     let mut thread: Option<JoinHandle<()>> = None;
-    let exit = mig_cdi::follow(words, &mut |look| match look {
-        Look::Begins => {
-            thread =
-                begin.take().map(|(second, seen)| std::thread::spawn(move || second.block(seen)));
+    let messages = PluginLog { verbose: command_line.verbose };
+    let ended = run_watch(&options, &read_setup, &messages, &mut |event| match event {
+        WatchEvent::Started => {
+            let start = |(plugin, events): (PluginThread, _)| {
+                std::thread::spawn(move || plugin.block(events))
+            };
+            thread = plugin.take().map(start);
         }
-        // The other end is gone when that thread is, which has said why.
-        look => drop(looks.send(look)),
+        // Fails after the thread has ended, which has logged why.
+        event => drop(sender.send(event)),
     });
-    drop(looks);
+    // The closed channel ends the agent, which removes the feature file, and after it the servers.
+    drop(sender);
     if let Some(thread) = thread {
         let _ = thread.join();
     }
-    exit
+    ended
 }
 
-/// Who runs beside the watch.
-struct Second {
+/// The thread beside the watch: agent, servers, and the tasks of the cluster.
+struct PluginThread {
     agent: Agent,
-    place: Place,
-    cluster: Option<Wanted>,
-    dividing: Option<Settings>,
+    serve: ServeSettings,
+    cluster: Option<ClusterOptions>,
+    repartition: Option<RepartitionSettings>,
 }
 
-/// What is to be known of the cluster.
-struct Wanted {
+/// Name of the node in its cluster, and the way to the API server.
+struct ClusterOptions {
     node: String,
     kubeconfig: Option<PathBuf>,
 }
 
-fn second(cli: &Cli, health: Health) -> Result<Second, String> {
+fn plugin_thread(
+    args: &KubeletArgs,
+    state_dir: &Path,
+    setup: &WatchSetup,
+    health: Health,
+) -> mig_cdi_gen::Result<PluginThread> {
     let agent = Agent {
-        strategy: cli.mig_strategy,
+        strategy: args.mig_strategy,
         health,
-        roster: watch::Sender::new(Arc::new(Roster::default())),
-        audience: Audience {
-            feature_file: cli.feature_file.clone(),
+        advertised: watch::Sender::new(Arc::new(AdvertisedDevices::default())),
+        reporter: Reporter {
+            feature_file: args.feature_file.clone(),
             cluster: None,
-            is_labelled: cli.node_labels,
+            writes_node_labels: args.node_labels,
             withheld: Vec::new(),
-            teller: Teller::default(),
+            failures: OnceLog::default(),
         },
-        pods: Pods::new(cli.pod_resources.clone()),
+        pods: PodAllocations::new(args.pod_resources.clone()),
     };
-    let place = Place {
-        dir: cli.kubelet_dir.clone(),
-        lists: cli.device_list_strategy.clone(),
-        dividing: Dividing::default(),
+    let serve = ServeSettings {
+        kubelet_dir: args.kubelet_dir.clone(),
+        device_list_strategy: args.device_list_strategy.clone(),
+        allocation_gate: AllocationGate::default(),
     };
-    let node = cli.node_name.clone();
-    let cluster = node.map(|node| Wanted { node, kubeconfig: cli.kubeconfig.clone() });
-    let dividing = cli.layouts_file.as_ref().map(|layouts| settings(cli, layouts)).transpose()?;
-    Ok(Second { agent, place, cluster, dividing })
+    let node = args.node_name.clone();
+    let cluster = node.map(|node| ClusterOptions { node, kubeconfig: args.kubeconfig.clone() });
+    let settings = |layouts: &PathBuf| -> mig_cdi_gen::Result<RepartitionSettings> {
+        let program = mig_cdi_sys::own_program()?;
+        let mut settings = RepartitionSettings::new(program, layouts.clone(), setup, state_dir);
+        settings.journal_dir.clone_from(&args.journal_dir);
+        settings.pod_resources.clone_from(&args.pod_resources);
+        Ok(settings)
+    };
+    let repartition = args.layouts_file.as_ref().map(settings).transpose()?;
+    Ok(PluginThread { agent, serve, cluster, repartition })
 }
 
-/// How GPUs are divided: by this program, with what the watch was told of the node.
-fn settings(cli: &Cli, layouts: &Path) -> Result<Settings, String> {
-    let program = mig_cdi_sys::own_program().map_err(|error| error.to_string())?;
-    let mut settings = Settings::new(program, layouts.to_owned());
-    settings.words = mig_cdi::node_words(&words(cli, false))?;
-    settings.change_words = vec![option("--journal-dir", &cli.journal_dir)];
-    settings.pod_resources.clone_from(&cli.pod_resources);
-    Ok(settings)
-}
-
-fn option(name: &str, value: &Path) -> OsString {
-    let mut word = OsString::from(name);
-    word.push("=");
-    word.push(value);
-    word
-}
-
-/// The command line of the watch.
-fn words(cli: &Cli, health: bool) -> Vec<OsString> {
-    let own = ["mig-cdi", "watch", "--inventory"].into_iter();
-    let own = own.chain((!cli.leave_gpus).then_some("--gpus")).chain(health.then_some("--health"));
-    own.map(OsString::from).chain(cli.watch.iter().cloned()).collect()
-}
-
-impl Second {
-    /// One thread does all: little is asked.
-    fn block(self, looks: mpsc::UnboundedReceiver<Look>) {
+impl PluginThread {
+    /// Runs until the channel of events is closed. One thread suffices: the kubelet sends a few calls for each pod.
+    fn block(self, events: mpsc::UnboundedReceiver<WatchEvent>) {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(self.run(looks)),
-            Err(error) => say(&format!("error: start the server: {error}")),
+            Ok(runtime) => runtime.block_on(self.run(events)),
+            Err(error) => log(&format!("error: start the server: {error}")),
         }
     }
 
-    async fn run(self, looks: mpsc::UnboundedReceiver<Look>) {
-        let Second { mut agent, place, cluster, dividing } = self;
-        let told: cluster::Say = Arc::new(say);
-        if let Some(Wanted { node, kubeconfig }) = cluster {
-            let cluster = Cluster::connect(&node, kubeconfig, Timing::default(), told.clone());
-            agent.audience.cluster = Some(cluster.clone());
-            if let Some(settings) = dividing {
-                let is_running = place.dividing.clone();
-                tokio::spawn(Repartition::new(cluster, settings, is_running, told).run());
+    async fn run(self, events: mpsc::UnboundedReceiver<WatchEvent>) {
+        let PluginThread { mut agent, serve: settings, cluster, repartition } = self;
+        let sink: cluster::LogSink = Arc::new(log);
+        if let Some(ClusterOptions { node, kubeconfig }) = cluster {
+            let cluster = Cluster::connect(&node, kubeconfig, Timing::default(), sink.clone());
+            agent.reporter.cluster = Some(cluster.clone());
+            if let Some(repartition) = repartition {
+                let gate = settings.allocation_gate.clone();
+                tokio::spawn(Repartition::new(cluster, repartition, gate, sink).run());
             }
         }
-        let rosters = agent.roster.subscribe();
+        let advertised = agent.advertised.subscribe();
         let (stop, stopped) = oneshot::channel();
-        let server = tokio::spawn(serve(place, rosters, stopped));
-        agent.run(looks).await;
+        let server = tokio::spawn(serve(settings, advertised, stopped));
+        agent.run(events).await;
         drop(stop);
         let _ = server.await;
     }

@@ -1,17 +1,18 @@
-//! What the kubelet asks of one resource.
+//! The device plugin service of one resource: the kubelet's calls, answered from what is advertised.
 
 use crate::{
+    advertised::{AdvertisedDevice, AdvertisedDevices},
     api::{
         AllocateRequest, AllocateResponse, CdiDevice, ContainerAllocateResponse,
-        ContainerPreferredAllocationResponse, Device, DevicePluginOptions, Empty, HEALTHY,
-        ListAndWatchResponse, NumaNode, PreStartContainerRequest, PreStartContainerResponse,
-        PreferredAllocationRequest, PreferredAllocationResponse, TopologyInfo, UNHEALTHY,
-        service::device_plugin::device_plugin_server::DevicePlugin,
+        ContainerPreferredAllocationResponse, DevicePluginOptions, Empty, HEALTHY,
+        ListAndWatchResponse, NumaNode, PluginDevice, PreStartContainerRequest,
+        PreStartContainerResponse, PreferredAllocationRequest, PreferredAllocationResponse,
+        TopologyInfo, UNHEALTHY, service::device_plugin::device_plugin_server::DevicePlugin,
     },
-    lists::{List, Lists},
-    prefer::preferred,
-    repartition::Dividing,
-    roster::{Entry, Roster},
+    device_list_strategy::{DeviceListMode, DeviceListStrategy},
+    error::{Error, Result},
+    preferred_allocation::preferred_allocation,
+    repartition::AllocationGate,
     strategy::Resource,
 };
 use std::{sync::Arc, time::Duration};
@@ -19,56 +20,59 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-/// One resource, as the kubelet sees it.
+/// Device plugin service of one resource.
 #[derive(Debug, Clone)]
-pub struct Plugin {
-    /// Which one.
+pub struct ResourcePlugin {
+    /// Resource that is served.
     pub resource: Resource,
-    /// How devices are named to the engine.
-    pub lists: Lists,
-    /// Whether GPUs are being divided: nothing is given out then.
-    pub dividing: Dividing,
-    /// What there is.
-    pub roster: watch::Receiver<Arc<Roster>>,
+    /// Ways to name devices to the engine.
+    pub device_list_strategy: DeviceListStrategy,
+    /// Gate that is closed while GPUs are being partitioned.
+    pub allocation_gate: AllocationGate,
+    /// Devices of all resources.
+    pub advertised: watch::Receiver<Arc<AdvertisedDevices>>,
 }
 
-/// What can be done besides.
+/// Optional calls that the plugin answers.
 pub const OPTIONS: DevicePluginOptions =
     DevicePluginOptions { pre_start_required: false, get_preferred_allocation_available: true };
 
-/// How long a pod waits for GPUs to be divided. The kubelet admits no other meanwhile, and gives an answer all
-/// the time that it takes.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest time for which Allocate waits for partitioning to end. The kubelet sets no deadline on Allocate
+/// (k8s.io/kubernetes, `pkg/kubelet/cm/devicemanager/endpoint.go`, `allocate`), and admits pods one after the other
+/// (`pkg/kubelet/kubelet.go`, `HandlePodAdditions`): all other pods of the node wait as long.
+const GATE_TIMEOUT: Duration = Duration::from_secs(10);
 
-type Answer<T> = Result<Response<T>, Status>;
+type Answer<T> = std::result::Result<Response<T>, Status>;
 
 #[tonic::async_trait]
-impl DevicePlugin for Plugin {
-    type ListAndWatchStream = ReceiverStream<Result<ListAndWatchResponse, Status>>;
+impl DevicePlugin for ResourcePlugin {
+    type ListAndWatchStream = ReceiverStream<std::result::Result<ListAndWatchResponse, Status>>;
 
     async fn get_device_plugin_options(&self, _: Request<Empty>) -> Answer<DevicePluginOptions> {
         Ok(Response::new(OPTIONS))
     }
 
-    /// The list of now, and each that differs from the one before. A kubelet that reads slowly gets the newest
-    /// and misses what has come and gone meanwhile, so that nothing piles up.
+    /// Sends the current list, and each list that differs from the one before. A kubelet that reads slowly gets the
+    /// newest list and skips those in between, so no queue grows.
     async fn list_and_watch(&self, _: Request<Empty>) -> Answer<Self::ListAndWatchStream> {
+        // Room for one list: one is on its way to the kubelet, and the next is made when that has been taken.
         let (sender, receiver) = mpsc::channel(1);
-        let (mut roster, resource) = (self.roster.clone(), self.resource.clone());
+        let (mut advertised, resource) = (self.advertised.clone(), self.resource.clone());
         tokio::spawn(async move {
             let mut sent = None;
             loop {
+                // The list is read after there is room for it, so it is current when it is sent.
                 let Ok(permit) = sender.reserve().await else { return };
-                let now = list(roster.borrow_and_update().of(&resource));
-                if sent.as_ref() != Some(&now) {
-                    permit.send(Ok(now.clone()));
-                    sent = Some(now);
+                let current = list(advertised.borrow_and_update().of(&resource));
+                if sent.as_ref() != Some(&current) {
+                    permit.send(Ok(current.clone()));
+                    sent = Some(current);
                 } else {
                     drop(permit);
                 }
                 tokio::select! {
                     () = sender.closed() => return,
-                    changed = roster.changed() => if changed.is_err() { return },
+                    changed = advertised.changed() => if changed.is_err() { return },
                 }
             }
         });
@@ -79,34 +83,22 @@ impl DevicePlugin for Plugin {
         &self,
         request: Request<PreferredAllocationRequest>,
     ) -> Answer<PreferredAllocationResponse> {
-        let roster = self.roster.borrow();
-        let entries = roster.of(&self.resource);
+        let advertised = self.advertised.borrow();
+        let devices = advertised.of(&self.resource);
         let requests = &request.get_ref().container_requests;
-        let answer = requests.iter().map(|request| ContainerPreferredAllocationResponse {
-            device_ids: preferred(entries, request),
+        let answers = requests.iter().map(|request| ContainerPreferredAllocationResponse {
+            device_ids: preferred_allocation(devices, request),
         });
-        Ok(Response::new(PreferredAllocationResponse { container_responses: answer.collect() }))
+        Ok(Response::new(PreferredAllocationResponse { container_responses: answers.collect() }))
     }
 
     async fn allocate(&self, request: Request<AllocateRequest>) -> Answer<AllocateResponse> {
-        // Not before it is over is it known what there is to give out. From here on nothing waits.
-        self.dividing.settled(PATIENCE).await;
-        let roster = self.roster.borrow();
-        let entries = roster.of(&self.resource);
-        let requests = &request.get_ref().container_requests;
-        let answers = requests.iter().map(|request| {
-            let given: Result<Vec<_>, Status> =
-                request.device_ids.iter().map(|id| self.find(entries, id)).collect();
-            Ok(self.answer(&given?))
-        });
-        let container_responses = answers.collect::<Result<_, Status>>()?;
-        let ids = requests.iter().flat_map(|request| &request.device_ids);
-        self.dividing
-            .hand_out(ids)
-            .map_err(|why| Status::unavailable(format!("allocate of {}: {why}", self.resource)))?;
-        Ok(Response::new(AllocateResponse { container_responses }))
+        // Partitioning changes which devices exist, so they are looked up after it. From here on nothing waits.
+        self.allocation_gate.wait_until_open(GATE_TIMEOUT).await;
+        Ok(Response::new(self.allocation(request.get_ref())?))
     }
 
+    /// Never called: [`OPTIONS`] does not ask for it.
     async fn pre_start_container(
         &self,
         _: Request<PreStartContainerRequest>,
@@ -115,48 +107,68 @@ impl DevicePlugin for Plugin {
     }
 }
 
-impl Plugin {
-    /// What may be given out. The pod is refused with these words otherwise.
-    fn find<'a>(&self, entries: &'a [Entry], id: &str) -> Result<&'a Entry, Status> {
-        let resource = &self.resource;
-        match entries.iter().find(|entry| entry.offer.id == id) {
-            Some(Entry { sick: Some(why), .. }) => {
-                Err(Status::failed_precondition(format!("allocate {id} of {resource}: {why}")))
-            }
-            Some(entry) => Ok(entry),
-            None => Err(Status::not_found(format!(
-                "allocate {id} of {resource}: there is no such device any more; create the pod again"
-            ))),
+impl ResourcePlugin {
+    /// Answer to Allocate for all containers, or the first reason to refuse the pod.
+    fn allocation(&self, request: &AllocateRequest) -> Result<AllocateResponse> {
+        let advertised = self.advertised.borrow();
+        let devices = advertised.of(&self.resource);
+        let requests = &request.container_requests;
+        let answers = requests.iter().map(|request| {
+            let found: Result<Vec<_>> =
+                request.device_ids.iter().map(|id| self.find(devices, id)).collect();
+            Ok(self.answer(&found?))
+        });
+        let container_responses = answers.collect::<Result<_>>()?;
+        let ids = requests.iter().flat_map(|request| &request.device_ids);
+        self.allocation_gate.record_allocation(&self.resource, ids)?;
+        Ok(AllocateResponse { container_responses })
+    }
+
+    /// Finds a device that may be allocated.
+    fn find<'a>(&self, devices: &'a [AdvertisedDevice], id: &str) -> Result<&'a AdvertisedDevice> {
+        let (device, resource) = (id.to_owned(), self.resource.clone());
+        let Some(found) = devices.iter().find(|advertised| advertised.device.id == id) else {
+            return Err(Error::UnknownDevice { device, resource });
+        };
+        // The kubelet chooses from the last list that it has read, in which the device may have been healthy.
+        match &found.unhealthy {
+            Some(why) => Err(Error::UnhealthyDevice { device, resource, cause: why.clone() }),
+            None => Ok(found),
         }
     }
 
-    fn answer(&self, given: &[&Entry]) -> ContainerAllocateResponse {
+    fn answer(&self, allocated: &[&AdvertisedDevice]) -> ContainerAllocateResponse {
         let mut answer = ContainerAllocateResponse::default();
-        let names = || given.iter().map(|entry| entry.offer.name.as_str());
-        if self.lists.has(List::CdiCri) {
+        let names = || allocated.iter().map(|advertised| advertised.device.name.as_str());
+        if self.device_list_strategy.has(DeviceListMode::CdiCri) {
             answer.cdi_devices = names().map(|name| CdiDevice { name: name.to_owned() }).collect();
         }
-        if self.lists.has(List::CdiAnnotations) {
-            // One key for each resource: a container may have several.
+        if self.device_list_strategy.has(DeviceListMode::CdiAnnotations) {
+            // A container may have devices of several resources. Of two answers with the same key the kubelet keeps
+            // the first and drops the other (k8s.io/kubernetes, `pkg/kubelet/cm/devicemanager/pod_devices.go`,
+            // `deviceRunContainerOptions`), so each resource has a key of its own.
             let key = format!("cdi.k8s.io/mig-cdi_{}", self.resource.short());
             answer.annotations.insert(key, names().collect::<Vec<_>>().join(","));
         }
-        if self.lists.has(List::Envvar) {
-            let ids = given.iter().map(|entry| entry.offer.id.as_str()).collect::<Vec<_>>();
+        if self.device_list_strategy.has(DeviceListMode::Envvar) {
+            // The runtime of NVIDIA's toolkit finds devices by UUID or index, not by CDI name.
+            let ids: Vec<_> = allocated.iter().map(|a| a.device.id.as_str()).collect();
             answer.envs.insert("NVIDIA_VISIBLE_DEVICES".to_owned(), ids.join(","));
         }
         answer
     }
 }
 
-fn list(entries: &[Entry]) -> ListAndWatchResponse {
-    let device = |entry: &Entry| Device {
-        id: entry.offer.id.clone(),
-        health: if entry.sick.is_none() { HEALTHY } else { UNHEALTHY }.to_owned(),
-        topology: entry
-            .offer
+fn list(devices: &[AdvertisedDevice]) -> ListAndWatchResponse {
+    let device = |advertised: &AdvertisedDevice| PluginDevice {
+        id: advertised.device.id.clone(),
+        health: if advertised.unhealthy.is_none() { HEALTHY } else { UNHEALTHY }.to_owned(),
+        // The kubelet allocates a device without topology after those on the NUMA node that it aligns to
+        // (`pkg/kubelet/cm/devicemanager/manager.go`, `filterByAffinity`), so an unknown node is omitted, not guessed.
+        topology: advertised
+            .device
             .numa
             .map(|numa| TopologyInfo { nodes: vec![NumaNode { id: i64::from(numa) }] }),
     };
-    ListAndWatchResponse { devices: entries.iter().map(device).collect() }
+    ListAndWatchResponse { devices: devices.iter().map(device).collect() }
 }

@@ -1,23 +1,26 @@
-//! Which devices the kubelet has given to pods, by its pod-resources API. A pod has its devices from the
-//! moment that it is admitted, long before a process of it could be seen.
+//! Client of the kubelet's pod-resources API: the devices that the kubelet has allocated to pods.
+//!
+//! A pod holds its devices from its admission on, long before it has a process that could be found in `/proc`.
 
-use crate::channel::connect;
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    time::Duration,
+use crate::{
+    error::{Error, Result},
+    uds_grpc::{connect, innermost_cause},
 };
+use std::{collections::BTreeMap, path::Path, time::Duration};
 use tokio::time::timeout;
 use tonic::{Request, client::Grpc, codegen::http::uri::PathAndQuery};
 use tonic_prost::ProstCodec;
 
-/// Where the kubelet listens.
+/// Default path of the kubelet's pod-resources socket.
 pub const SOCKET: &str = "/var/lib/kubelet/pod-resources/kubelet.sock";
-/// The kubelet's own limit (`defaultPodResourcesMaxSize`).
-const LIMIT: usize = 16 << 20;
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Largest answer that is read: what the kubelet's own client takes (k8s.io/kubernetes,
+/// `pkg/kubelet/apis/podresources`, `defaultPodResourcesMaxSize`). tonic's default of 4 MiB is less.
+const MESSAGE_LIMIT: usize = 16 << 20;
+/// Longest time for one answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The messages, as far as they are read; numbers as in `k8s.io/kubelet/pkg/apis/podresources/v1/api.proto`.
+/// Messages of the API, with the fields that are read; tags as in
+/// `k8s.io/kubelet/pkg/apis/podresources/v1/api.proto`.
 #[allow(missing_docs)]
 pub mod messages {
     #[derive(Clone, PartialEq, prost::Message)]
@@ -56,60 +59,60 @@ pub mod messages {
     }
 }
 
-/// Why it is not known what pods hold.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("ask the kubelet at {} which devices pods hold: {why}", path.display())]
-pub struct Unanswered {
-    path: PathBuf,
-    why: String,
-}
-
-/// Who holds a device.
+/// Pod that holds a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
-    /// As `pod default/train`.
+pub struct PodHolder {
+    /// Namespace and name of the pod, as `pod default/train`.
     pub pod: String,
-    /// By the name of which resource.
+    /// Name of the resource that the device was allocated from.
     pub resource: String,
 }
 
-/// Devices of resources `nvidia.com/…` by id, each with who holds it.
+/// Lists the devices of resources `nvidia.com/…` that pods hold, by id.
 ///
 /// # Errors
-/// When the kubelet does not answer.
-pub async fn held(socket: &Path) -> Result<BTreeMap<String, Holder>, Unanswered> {
-    let fail = |why: String| Unanswered { path: socket.to_owned(), why };
-    let answer = timeout(PATIENCE, list(socket)).await;
-    let answer = answer.map_err(|_| fail(format!("no answer within {} s", PATIENCE.as_secs())))?;
-    Ok(of_pods(answer.map_err(fail)?))
+/// [`Error::PodResources`] when the kubelet does not answer.
+pub async fn held(socket: &Path) -> Result<BTreeMap<String, PodHolder>> {
+    let answer = timeout(TIMEOUT, list(socket)).await;
+    let timed_out = |_| failure(socket, format!("no answer within {} s", TIMEOUT.as_secs()), None);
+    Ok(by_device(answer.map_err(timed_out)??))
 }
 
-fn of_pods(answer: messages::ListPodResourcesResponse) -> BTreeMap<String, Holder> {
+fn failure(socket: &Path, cause: String, cure: Option<&str>) -> Error {
+    Error::PodResources { socket: socket.to_owned(), cause, cure: cure.map(str::to_owned) }
+}
+
+fn by_device(answer: messages::ListPodResourcesResponse) -> BTreeMap<String, PodHolder> {
     let mut held = BTreeMap::new();
     for pod in answer.pod_resources {
         let pod_name = format!("pod {}/{}", pod.namespace, pod.name);
         let devices = pod.containers.into_iter().flat_map(|container| container.devices);
+        // Ids are unique within a resource only: another vendor's may be equal to one of ours.
         for device in devices.filter(|device| device.resource_name.starts_with("nvidia.com/")) {
-            let holder = Holder { pod: pod_name.clone(), resource: device.resource_name };
+            let holder = PodHolder { pod: pod_name.clone(), resource: device.resource_name };
             held.extend(device.device_ids.into_iter().map(|id| (id, holder.clone())));
         }
     }
     held
 }
 
-async fn list(socket: &Path) -> Result<messages::ListPodResourcesResponse, String> {
+async fn list(socket: &Path) -> Result<messages::ListPodResourcesResponse> {
     let codec = ProstCodec::<
         messages::ListPodResourcesRequest,
         messages::ListPodResourcesResponse,
     >::default();
-    let mut client = Grpc::new(connect(socket).await?).max_decoding_message_size(LIMIT);
-    client.ready().await.map_err(|e| e.to_string())?;
+    let channel = connect(socket).await.map_err(|error| {
+        let cure = "check that the kubelet runs, and that --pod-resources names its socket";
+        failure(socket, innermost_cause(&error), Some(cure))
+    })?;
+    let mut client = Grpc::new(channel).max_decoding_message_size(MESSAGE_LIMIT);
+    client.ready().await.map_err(|error| failure(socket, error.to_string(), None))?;
     let path = PathAndQuery::from_static("/v1.PodResourcesLister/List");
     let request = Request::new(messages::ListPodResourcesRequest {});
     let answer = client.unary(request, path, codec).await;
-    answer
-        .map(tonic::Response::into_inner)
-        .map_err(|status| format!("{} ({:?})", status.message(), status.code()))
+    answer.map(tonic::Response::into_inner).map_err(|status| {
+        failure(socket, format!("{} ({:?})", status.message(), status.code()), None)
+    })
 }
 
 #[cfg(test)]
@@ -117,7 +120,7 @@ mod tests {
     use super::{messages::*, *};
 
     #[test]
-    fn only_our_devices_count() {
+    fn only_devices_of_nvidia_resources_are_listed() {
         let device = |resource: &str, ids: &[&str]| ContainerDevices {
             resource_name: resource.to_owned(),
             device_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
@@ -134,12 +137,12 @@ mod tests {
                 ]),
             ],
         };
-        let held = of_pods(ListPodResourcesResponse { pod_resources: vec![pod] });
+        let held = by_device(ListPodResourcesResponse { pod_resources: vec![pod] });
         let (gpu, slice) = ("nvidia.com/gpu", "nvidia.com/mig-1g.10gb");
         let expected =
             [("GPU-c", gpu), ("MIG-a", slice), ("MIG-b", slice)].map(|(id, resource)| {
                 let (pod, resource) = ("pod default/train".to_owned(), resource.to_owned());
-                (id.to_owned(), Holder { pod, resource })
+                (id.to_owned(), PodHolder { pod, resource })
             });
         assert_eq!(held, expected.into());
     }

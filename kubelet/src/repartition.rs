@@ -1,22 +1,30 @@
-//! Repartition by label, by the contract of the GPU operator's MIG manager: `nvidia.com/mig.config` names a
-//! layout, `nvidia.com/mig.config.state` says `pending`, `success` or `failed`. Slices of pods stay, whatever
-//! the label says: what cannot be done without them is `failed` with the reason, and is done when they are
-//! gone.
+//! Partitioning by label, by the contract of the GPU operator's MIG manager: the label `nvidia.com/mig.config` names a
+//! layout, `nvidia.com/mig.config.state` is `pending`, `success` or `failed`.
+//!
+//! Slices that pods hold are never destroyed. A layout that has no room for them is `failed`, with the reason, and is
+//! applied once the pods have ended.
 
-mod dividing;
+mod allocation_gate;
+pub mod child;
 
-pub use dividing::{Dividing, Running};
+pub use allocation_gate::{AllocationGate, AllocationPause};
 
 use crate::{
-    cluster::{Backoff, Cluster, Desired, Say, Severity, about},
+    cluster::{Cluster, Desired, EventType, LogSink, RetryDelays, about},
     pod_resources,
 };
-use mig_cdi_sys::{Ran, Root, read_regular, run as run_program};
+use child::{RepartitionRequest, RepartitionStep};
+use mig_cdi_gen::{Error, NodeRoots, generate::GenerateOptions, watch::WatchSetup};
+use mig_cdi_model::Backoff;
+use mig_cdi_partition::{
+    InUse, LayoutFile,
+    run::{ChangeOptions, HolderOptions},
+};
+use mig_cdi_sys::{Root, read_regular};
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
     hash::{DefaultHasher, Hash, Hasher},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 use tokio::{
@@ -24,88 +32,102 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// Far above any file of layouts.
+/// Largest file that is read, far above any file of layouts.
 const TEXT_LIMIT: usize = 4 << 20;
-/// How long dividing waits for the API server to say `pending`.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Whoever is given a slice that the kubelet does not list yet.
+/// Longest time for which partitioning waits until `pending` is written. It goes on without the API server.
+const PENDING_TIMEOUT: Duration = Duration::from_secs(2);
+/// Holder of a slice that was allocated and that the kubelet does not list yet.
 const STARTING: &str = "a pod that is being started";
 
-/// How GPUs are divided.
+/// Settings of partitioning.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// The program that takes `apply` and its words.
+pub struct RepartitionSettings {
+    /// Path of the plugin's own program, which takes each step in a child process.
     pub program: PathBuf,
-    /// The file of layouts.
+    /// Path of the file of layouts.
     pub layouts: PathBuf,
-    /// Words for `plan` and `apply` besides the layout: where things are on the node.
-    pub words: Vec<OsString>,
-    /// Words for `apply` alone.
-    pub change_words: Vec<OsString>,
-    /// The kubelet's socket; see [`pod_resources::SOCKET`].
+    /// Roots of the node.
+    pub roots: NodeRoots,
+    /// Options of the spec that follows a change where no watch runs.
+    pub generate: GenerateOptions,
+    /// Directory of the watch's state.
+    pub state_dir: PathBuf,
+    /// Directory of the journal.
+    pub journal_dir: PathBuf,
+    /// Path of the kubelet's pod-resources socket; see [`pod_resources::SOCKET`].
     pub pod_resources: PathBuf,
-    /// Where the machine's `/proc` is.
+    /// Root below which the machine's `/proc` is, for the boot id.
     pub host_root: PathBuf,
-    /// How long a run may take. It is killed then, and the next one ends what it began.
-    pub limit: Duration,
-    /// How often it is looked whether what was in the way is gone: the kubelet is asked then, not the API
-    /// server.
-    pub look: Duration,
-    /// The first wait until it is tried again anyway, and the longest: they double.
-    pub retry: (Duration, Duration),
+    /// Directory that stands for `/` when holders of slices are looked for.
+    pub holders_root: PathBuf,
+    /// Longest time for one step. It is killed then, and the next step completes what it began.
+    pub step_timeout: Duration,
+    /// Interval at which the kubelet is asked whether the pods that were in the way have ended.
+    pub poll: Duration,
+    /// Delays between tries while nothing changes.
+    pub retry: RetryDelays,
 }
 
-impl Settings {
-    /// The usual ones for a program and a file.
+impl RepartitionSettings {
+    /// Makes the default settings for a program, a file of layouts, and the watch that the program runs.
     #[must_use]
-    pub fn new(program: PathBuf, layouts: PathBuf) -> Settings {
-        Settings {
+    pub fn new(
+        program: PathBuf,
+        layouts: PathBuf,
+        setup: &WatchSetup,
+        state_dir: &Path,
+    ) -> RepartitionSettings {
+        RepartitionSettings {
             program,
             layouts,
-            words: Vec::new(),
-            change_words: Vec::new(),
+            roots: setup.node.roots.clone(),
+            generate: setup.generate.clone(),
+            state_dir: state_dir.to_owned(),
+            journal_dir: "/var/lib/mig-cdi".into(),
             pod_resources: pod_resources::SOCKET.into(),
             host_root: "/".into(),
-            limit: Duration::from_secs(600),
-            look: Duration::from_secs(10),
-            retry: (Duration::from_secs(60), Duration::from_secs(900)),
+            holders_root: "/".into(),
+            step_timeout: Duration::from_secs(600),
+            poll: Duration::from_secs(10),
+            retry: RetryDelays { first: Duration::from_secs(60), limit: Duration::from_secs(900) },
         }
     }
 }
 
-/// Whoever divides GPUs as the label says.
+/// Task that partitions GPUs to the layout that the label names.
 pub struct Repartition {
     cluster: Cluster,
-    settings: Settings,
-    dividing: Dividing,
-    say: Say,
-    /// Which start of the machine: no GPU instance outlives it.
+    settings: RepartitionSettings,
+    gate: AllocationGate,
+    log: LogSink,
+    /// Boot id of the machine. No GPU instance survives a reboot, so a layout has to be applied again after one.
     boot: String,
 }
 
-/// Who holds what, by id.
+/// Holders of devices, by device id.
 type Held = BTreeMap<String, String>;
 
-/// Why it is not so.
+/// Failed try to apply a layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Failed {
     reason: String,
-    /// What pods held then, by id.
-    held: Held,
-    /// What the file of layouts said then.
+    /// Slices that the layout has no room for and that pods held at the time, with the pod.
+    in_the_way: Held,
+    /// Hash of the file of layouts at the time.
     layouts: Option<u64>,
 }
 
-/// What a label asks for, given what was done.
+/// Action that the label asks for, given what was done.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
-    /// Nothing.
+    /// No action.
     Rest,
-    /// No layout is asked for any more: the GPUs stay, and nothing is said of them.
+    /// Remove the state: no layout is requested any more. The GPUs stay as they are.
     Clear,
-    /// It was done before this start.
+    /// Record a layout that an earlier run of the plugin applied since the last boot.
     IsDone(String),
-    Divide(String),
+    /// Apply a layout.
+    Apply(String),
 }
 
 fn next(desired: &Desired, done: Option<&str>, boot: &str) -> Next {
@@ -121,7 +143,7 @@ fn next(desired: &Desired, done: Option<&str>, boot: &str) -> Next {
     } else if done.is_none() && recorded && desired.state.as_deref() == Some("success") {
         Next::IsDone(config.to_owned())
     } else {
-        Next::Divide(config.to_owned())
+        Next::Apply(config.to_owned())
     }
 }
 
@@ -130,16 +152,21 @@ fn record(config: &str, boot: &str) -> String {
 }
 
 impl Repartition {
-    /// `dividing` is for whoever hands out slices.
+    /// Makes the task. `gate` is that of the servers.
     #[must_use]
-    pub fn new(cluster: Cluster, settings: Settings, dividing: Dividing, say: Say) -> Repartition {
+    pub fn new(
+        cluster: Cluster,
+        settings: RepartitionSettings,
+        gate: AllocationGate,
+        log: LogSink,
+    ) -> Repartition {
         let read = |root: Root| root.read("/proc/sys/kernel/random/boot_id", TEXT_LIMIT).ok()?;
         let boot = Root::open(&settings.host_root).ok().and_then(read).unwrap_or_default();
         let boot = String::from_utf8_lossy(&boot).trim().to_owned();
-        Repartition { cluster, settings, dividing, say, boot }
+        Repartition { cluster, settings, gate, log, boot }
     }
 
-    /// Does what the label says, whenever it says something else. Never ends while there is a cluster.
+    /// Applies the layout that the label names, whenever that changes. Ends with the cluster.
     pub async fn run(self) {
         let mut desired = self.cluster.desired();
         let mut done: Option<String> = None;
@@ -157,8 +184,8 @@ impl Repartition {
                     self.cluster.set_state(Some("success"), None, Some(&last));
                     done = Some(config);
                 }
-                Next::Divide(config) => {
-                    done = self.divide(&config, &mut desired).await.then_some(config);
+                Next::Apply(config) => {
+                    done = self.apply(&config, &mut desired).await.then_some(config);
                     continue;
                 }
             }
@@ -168,40 +195,41 @@ impl Repartition {
         }
     }
 
-    /// Tries until it is so; false when something else is asked for first. What another label asked for meanwhile
-    /// is never begun: the newest counts.
-    async fn divide(&self, config: &str, desired: &mut Receiver<Option<Desired>>) -> bool {
-        (self.say)(&format!("nvidia.com/mig.config={config}: dividing gpus"));
+    /// Tries until the layout is applied. Returns false when another one is requested first. Layouts that were requested
+    /// and replaced during a try are never begun: only the newest label counts.
+    async fn apply(&self, config: &str, desired: &mut Receiver<Option<Desired>>) -> bool {
+        (self.log)(&format!("nvidia.com/mig.config={config}: partitioning gpus"));
         self.cluster.set_state(Some("pending"), None, None);
-        self.cluster.written(PATIENCE).await;
-        let (first, limit) = self.settings.retry;
-        let mut backoff = Backoff::new(first, limit);
-        let mut told = None;
+        self.cluster.written(PENDING_TIMEOUT).await;
+        let retry = self.settings.retry;
+        let mut backoff = Backoff::new(retry.first, retry.limit);
+        let mut logged = None;
         loop {
-            let tried = self.attempt(config).await;
-            if !asks(desired, config) {
+            let attempt = self.attempt(config).await;
+            // The result of a layout that nobody requests any more is not reported.
+            if !requests(desired, config) {
                 return false;
             }
-            match tried {
+            match attempt {
                 Ok(changed) => {
                     let last = record(config, &self.boot);
                     self.cluster.set_state(Some("success"), None, Some(&last));
                     if changed {
-                        let message = format!("gpus are divided as {config:?} says");
-                        self.cluster.event("Repartitioned", &message, Severity::Normal);
+                        let message = format!("gpus are partitioned to layout {config:?}");
+                        self.cluster.event("Repartitioned", &message, EventType::Normal);
                     }
-                    (self.say)(&format!("nvidia.com/mig.config={config}: done"));
+                    (self.log)(&format!("nvidia.com/mig.config={config}: done"));
                     return true;
                 }
                 Err(failed) => {
                     let reason = Some(failed.reason.clone());
-                    if told != reason {
-                        (self.say)(&format!("nvidia.com/mig.config={config}: {}", failed.reason));
-                        told = reason;
+                    if logged != reason {
+                        (self.log)(&format!("nvidia.com/mig.config={config}: {}", failed.reason));
+                        logged = reason;
                     }
                     self.cluster.set_state(Some("failed"), Some(&failed.reason), None);
-                    self.cluster.event("RepartitionFailed", &failed.reason, Severity::Warning);
-                    let wait = about(backoff.next());
+                    self.cluster.event("RepartitionFailed", &failed.reason, EventType::Warning);
+                    let wait = about(backoff.next_wait());
                     if !self.wait(config, &failed, wait, desired).await {
                         return false;
                     }
@@ -210,56 +238,67 @@ impl Repartition {
         }
     }
 
-    /// One try. True when something was changed. A wish that nothing has to be done for, or that cannot be
-    /// done, holds up no pod.
+    /// Makes one try. Returns true when something was changed. Allocations are paused only for steps that change GPUs:
+    /// a layout that is applied already, or that cannot be applied, delays no pod.
     async fn attempt(&self, config: &str) -> Result<bool, Failed> {
         let layouts = self.layouts();
-        let fail = |reason, held: &Held| Failed { reason, held: held.clone(), layouts };
-        let mut file = OsString::from("--file=");
-        file.push(&self.settings.layouts);
-        let wish = [file, format!("--layout={config}").into()];
-        let held = self.held().await.map_err(|e| fail(e.to_string(), &Held::new()))?;
+        let fail = |reason, holders: Vec<String>, held: &Held| {
+            let held = held.iter().filter(|(_, holder)| holders.contains(holder));
+            let in_the_way = held.map(|(id, holder)| (id.clone(), holder.clone())).collect();
+            Failed { reason, in_the_way, layouts }
+        };
+        let held = self.held().await.map_err(|e| fail(e.to_string(), Vec::new(), &Held::new()))?;
+        let step = |step, held: Held| async move {
+            let reached = self.take(step, config, &held).await;
+            reached.map_err(|failure| fail(failure.to_string(), failure.holders, &held))
+        };
         {
-            // What an earlier run began, before this program or the machine went down, is ended first.
-            let _running = self.dividing.begin(config);
-            let resumed = self.run_program("apply", &["--resume".into()], &held).await;
-            resumed.map_err(|why| fail(why, &held))?;
+            // A change that was cut off, with this program or the machine, is completed first.
+            let _pause = self.gate.pause(config);
+            step(RepartitionStep::Resume, held.clone()).await?;
         }
-        let plan = self.run_program("plan", &[&wish[..], &["--json".into()]].concat(), &held).await;
-        if is_done(&plan.map_err(|why| fail(why, &held))?) {
+        if step(RepartitionStep::Plan, held.clone()).await? {
             return Ok(false);
         }
-        let _running = self.dividing.begin(config);
-        let held = self.held().await.map_err(|e| fail(e.to_string(), &held))?;
-        self.run_program("apply", &wish, &held).await.map_err(|why| fail(why, &held))?;
+        let _pause = self.gate.pause(config);
+        // Read again: a pod may have got a slice before the pause began.
+        let held = self.held().await.map_err(|e| fail(e.to_string(), Vec::new(), &held))?;
+        step(RepartitionStep::Apply, held).await?;
         Ok(true)
     }
 
-    /// Runs a command; gives what it says, or why it failed.
-    async fn run_program(
-        &self,
-        command: &str,
-        wish: &[OsString],
-        held: &Held,
-    ) -> Result<String, String> {
-        let in_use = held.iter().map(|(id, who)| OsString::from(format!("--in-use={id}={who}")));
-        let mut args = vec![OsString::from(command)];
-        args.extend(wish.iter().chain(&self.settings.words).cloned().chain(in_use));
-        if command == "apply" {
-            args.extend(self.settings.change_words.iter().cloned());
-        }
-        let (program, limit) = (self.settings.program.clone(), self.settings.limit);
-        let ran = tokio::task::spawn_blocking(move || run_program(&program, &args, limit)).await;
-        match ran {
-            Ok(Ok(ran)) if ran.code == Some(0) => Ok(ran.stdout),
-            Ok(Ok(ran)) => Err(reason(&ran)),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(error) => Err(format!("run {}: {error}", self.settings.program.display())),
-        }
+    /// Takes a step in a child process. Returns true when the layout is reached.
+    async fn take(&self, step: RepartitionStep, config: &str, held: &Held) -> Result<bool, Error> {
+        let settings = &self.settings;
+        // The step finds processes by itself. A pod that was admitted and has no process yet is known to the kubelet only.
+        let in_use = held.iter().map(|(id, holder)| InUse { id: id.clone(), who: holder.clone() });
+        let holders = HolderOptions {
+            host_root: settings.holders_root.clone(),
+            in_use: in_use.collect(),
+            state_dir: settings.state_dir.clone(),
+        };
+        let request = RepartitionRequest {
+            step,
+            layout: LayoutFile { path: settings.layouts.clone(), layout: config.to_owned() },
+            roots: settings.roots.clone(),
+            options: ChangeOptions {
+                holders,
+                journal_dir: settings.journal_dir.clone(),
+                wait: Duration::ZERO,
+                refresh: Some(settings.generate.clone()),
+            },
+        };
+        // It blocks until the child ends, and the servers share this thread.
+        let (program, limit) = (settings.program.clone(), settings.step_timeout);
+        let call = move || child::call(&program, &request, limit);
+        tokio::task::spawn_blocking(call).await.unwrap_or_else(|error| {
+            let program = self.settings.program.display();
+            Err(Error::failed("run", program).because(error))
+        })
     }
 
-    /// Waits until it is worth another try: a pod let go of what it held, the file says something else, or it
-    /// has been long enough. False when something else is asked for.
+    /// Waits until another try may succeed: a pod has released what it held, the file has changed, or `time` is over.
+    /// Returns false when another layout is requested.
     async fn wait(
         &self,
         config: &str,
@@ -270,12 +309,12 @@ impl Repartition {
         let end = Instant::now() + time;
         loop {
             tokio::select! {
-                changed = desired.changed() => if changed.is_err() || !asks(desired, config) {
+                changed = desired.changed() => if changed.is_err() || !requests(desired, config) {
                     return false;
                 },
-                () = sleep(self.settings.look.min(end.saturating_duration_since(Instant::now()))) => {
+                () = sleep(self.settings.poll.min(end.saturating_duration_since(Instant::now()))) => {
                     let changed = self.layouts() != failed.layouts;
-                    if changed || Instant::now() >= end || self.has_let_go(failed).await {
+                    if changed || Instant::now() >= end || self.is_released(failed).await {
                         return true;
                     }
                 }
@@ -283,28 +322,29 @@ impl Repartition {
         }
     }
 
-    /// One that the reason names has not what it had. Of others it does not matter: each try holds up pods.
-    async fn has_let_go(&self, failed: &Failed) -> bool {
-        let named = failed.held.iter().filter(|(_, who)| failed.reason.contains(who.as_str()));
-        let named: Vec<_> = named.collect();
-        if named.is_empty() {
+    /// Returns true when a pod that was in the way has released its slice. Other pods do not count, because each try
+    /// pauses allocations.
+    async fn is_released(&self, failed: &Failed) -> bool {
+        if failed.in_the_way.is_empty() {
             return false;
         }
         let held = self.held().await;
-        held.is_ok_and(|held| named.into_iter().any(|(id, who)| held.get(id) != Some(who)))
+        held.is_ok_and(|held| {
+            failed.in_the_way.iter().any(|(id, holder)| held.get(id) != Some(holder))
+        })
     }
 
-    /// What pods hold, and what they are just being given.
-    async fn held(&self) -> Result<Held, pod_resources::Unanswered> {
+    /// Devices that pods hold, by the kubelet and by recent allocations.
+    async fn held(&self) -> crate::Result<Held> {
         let held = pod_resources::held(&self.settings.pod_resources).await?;
         let mut held: Held = held.into_iter().map(|(id, holder)| (id, holder.pod)).collect();
-        for id in self.dividing.fresh() {
+        for id in self.gate.recent_allocations() {
             held.entry(id).or_insert_with(|| STARTING.to_owned());
         }
         Ok(held)
     }
 
-    /// What tells the text of the file from another.
+    /// Hash of the file of layouts; `None` when it cannot be read.
     fn layouts(&self) -> Option<u64> {
         let text = read_regular(&self.settings.layouts, TEXT_LIMIT).ok()?;
         let mut hasher = DefaultHasher::new();
@@ -313,32 +353,9 @@ impl Repartition {
     }
 }
 
-fn asks(desired: &Receiver<Option<Desired>>, config: &str) -> bool {
+/// Returns true while the label names this layout.
+fn requests(desired: &Receiver<Option<Desired>>, config: &str) -> bool {
     desired.borrow().as_ref().is_some_and(|desired| desired.config.as_deref() == Some(config))
-}
-
-/// True when a plan has no step for any GPU, nor another mode.
-fn is_done(plan: &str) -> bool {
-    let plan: Vec<Planned> = serde_json::from_str(plan).unwrap_or_default();
-    !plan.is_empty() && plan.iter().all(|gpu| gpu.steps.is_empty() && gpu.mode.is_none())
-}
-
-/// Of what `plan --json` says of a GPU.
-#[derive(Debug, serde::Deserialize)]
-struct Planned {
-    steps: Vec<serde::de::IgnoredAny>,
-    mode: Option<String>,
-}
-
-/// What a run that failed says is in the last line of its errors.
-fn reason(ran: &Ran) -> String {
-    let mut lines = ran.stderr.lines().rev().filter_map(|line| line.strip_prefix("error: "));
-    let last = lines.next().or(ran.stderr.lines().next_back()).unwrap_or_default();
-    match (last.is_empty(), ran.code) {
-        (false, _) => last.to_owned(),
-        (true, Some(code)) => format!("mig-cdi apply ended with exit code {code}"),
-        (true, None) => "mig-cdi apply was ended by a signal".to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -351,39 +368,28 @@ mod tests {
     }
 
     #[test]
-    fn what_a_label_asks_for() {
-        let divide = |config: &str| Next::Divide(config.to_owned());
+    fn the_action_depends_on_label_and_record() {
+        let apply = |config: &str| Next::Apply(config.to_owned());
         let was = |state, last| desired(Some("a"), state, last);
         let cases = [
             (desired(None, None, None), None, Next::Rest),
             (desired(None, Some("success"), Some("a boot")), None, Next::Clear),
             (desired(None, None, None), Some("a"), Next::Clear),
             (desired(Some(""), Some("success"), None), None, Next::Clear),
-            (was(None, None), None, divide("a")),
+            (was(None, None), None, apply("a")),
             (was(Some("success"), Some("a boot")), None, Next::IsDone("a".to_owned())),
-            // Somebody else's success, another layout's, that of an earlier start of the machine.
-            (was(Some("success"), None), None, divide("a")),
-            (was(Some("success"), Some("b boot")), None, divide("a")),
-            (was(Some("success"), Some("a earlier")), None, divide("a")),
-            (was(Some("pending"), Some("a boot")), None, divide("a")),
-            (was(Some("failed"), Some("a boot")), None, divide("a")),
-            // The label is what counts, not what somebody wrote into the state.
+            // The success of another program, of another layout, and of an earlier boot.
+            (was(Some("success"), None), None, apply("a")),
+            (was(Some("success"), Some("b boot")), None, apply("a")),
+            (was(Some("success"), Some("a earlier")), None, apply("a")),
+            (was(Some("pending"), Some("a boot")), None, apply("a")),
+            (was(Some("failed"), Some("a boot")), None, apply("a")),
+            // The layout decides, not what another program wrote into the state.
             (was(Some("failed"), None), Some("a"), Next::Rest),
-            (was(Some("success"), Some("a boot")), Some("b"), divide("a")),
+            (was(Some("success"), Some("a boot")), Some("b"), apply("a")),
         ];
         for (desired, done, expected) in cases {
             assert_eq!(next(&desired, done, "boot"), expected, "{desired:?} {done:?}");
         }
-    }
-
-    #[test]
-    fn the_reason_is_the_last_error() {
-        let ran = |code, stderr: &str| {
-            reason(&Ran { code, stdout: String::new(), stderr: stderr.to_owned() })
-        };
-        assert_eq!(ran(Some(5), "warning: x\nerror: gpu 0: in use\n"), "gpu 0: in use");
-        assert_eq!(ran(Some(2), "wrong words\n"), "wrong words");
-        assert_eq!(ran(Some(3), ""), "mig-cdi apply ended with exit code 3");
-        assert_eq!(ran(None, ""), "mig-cdi apply was ended by a signal");
     }
 }

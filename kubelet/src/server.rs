@@ -1,6 +1,7 @@
-//! One server for each resource, made known to the kubelet, and again whenever that has restarted.
+//! One gRPC server for each resource, registered with the kubelet, and registered again when the kubelet restarts.
 
 use crate::{
+    advertised::AdvertisedDevices,
     api::{
         RegisterRequest, VERSION,
         service::{
@@ -8,15 +9,16 @@ use crate::{
             registration::registration_client::RegistrationClient,
         },
     },
-    channel::connect,
-    lists::Lists,
-    plugin::{OPTIONS, Plugin},
-    repartition::Dividing,
-    roster::Roster,
-    say::{Teller, say},
+    device_list_strategy::DeviceListStrategy,
+    error::{Error, Result},
+    log::{OnceLog, log},
+    plugin::{OPTIONS, ResourcePlugin},
+    repartition::AllocationGate,
     strategy::Resource,
+    uds_grpc::{connect, innermost_cause},
 };
-use mig_cdi_sys::{file_mark, listen_at, remove_socket};
+use mig_cdi_model::Backoff;
+use mig_cdi_sys::{FileStamp, listen_at, remove_socket};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -31,208 +33,228 @@ use tokio::{
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Code, Status, transport::Server};
 
-/// The kubelet's socket in its directory.
-const KUBELET: &str = "kubelet.sock";
-/// So often its directory is looked at.
-const LOOK: Duration = Duration::from_millis(500);
-/// It answers at once or not at all.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// After a failure, and twice as long after each one that follows.
-const RETRY: Duration = Duration::from_secs(1);
-const RETRY_MOST: Duration = Duration::from_secs(60);
+/// Name of the kubelet's socket in its directory of device plugins (`pluginapi.KubeletSocket`).
+const KUBELET_SOCKET: &str = "kubelet.sock";
+/// Interval at which the sockets in the directory are compared with those that are known.
+const SOCKET_POLL: Duration = Duration::from_millis(500);
+/// Longest time for one registration. The kubelet dials the plugin back before it answers, for up to 10 s
+/// (k8s.io/kubernetes, `pkg/kubelet/cm/devicemanager/plugin/v1beta1/client.go`); on one machine that takes long only
+/// when something hangs.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Wait after a failed registration. It doubles after each one that follows, up to [`RETRY_LIMIT`].
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_LIMIT: Duration = Duration::from_secs(60);
 
-/// How resources are served.
+/// Settings of the servers.
 #[derive(Debug, Clone)]
-pub struct Place {
-    /// The kubelet's directory for plugins.
-    pub dir: PathBuf,
-    /// How devices are named to the engine.
-    pub lists: Lists,
-    /// Whether GPUs are being divided.
-    pub dividing: Dividing,
+pub struct ServeSettings {
+    /// Path of the kubelet's directory for device plugins.
+    pub kubelet_dir: PathBuf,
+    /// Ways to name devices to the engine.
+    pub device_list_strategy: DeviceListStrategy,
+    /// Gate that is closed while GPUs are being partitioned.
+    pub allocation_gate: AllocationGate,
 }
 
-/// Serves every resource of the roster until `stop`.
+/// Serves every advertised resource until `stop`, then removes the sockets.
 pub async fn serve(
-    place: Place,
-    roster: watch::Receiver<Arc<Roster>>,
+    settings: ServeSettings,
+    advertised: watch::Receiver<Arc<AdvertisedDevices>>,
     stop: oneshot::Receiver<()>,
 ) {
-    let mut servers = Servers::new(place, roster);
+    let mut servers = Servers::new(settings, advertised);
     tokio::select! {
-        () = servers.follow() => {}
+        () = servers.run() => {}
         _ = stop => {}
     }
-    servers.end();
+    servers.close();
 }
 
-/// A resource that is served.
-struct Running {
+/// Identity of a socket file: it differs after the file was replaced.
+type SocketStamp = Option<FileStamp>;
+
+/// The server of one resource.
+struct ResourceServer {
     socket: PathBuf,
-    mark: Option<[u64; 4]>,
-    /// Dropped, it ends the server.
-    _end: oneshot::Sender<()>,
-    registered: bool,
+    stamp: SocketStamp,
+    /// Ends the server when it is dropped.
+    _stop: oneshot::Sender<()>,
+    is_registered: bool,
 }
 
 struct Servers {
-    place: Place,
-    roster: watch::Receiver<Arc<Roster>>,
-    running: BTreeMap<Resource, Running>,
-    /// Which kubelet they are known to.
-    kubelet: Option<[u64; 4]>,
-    /// How many resources there were at the last look; they never get fewer.
+    settings: ServeSettings,
+    advertised: watch::Receiver<Arc<AdvertisedDevices>>,
+    running: BTreeMap<Resource, ResourceServer>,
+    /// Socket of the kubelet that the resources are registered with.
+    kubelet: SocketStamp,
+    /// Number of resources at the last update; resources are added, never removed.
     known: usize,
-    failures: u32,
-    teller: Teller,
+    backoff: Backoff,
+    failures: OnceLog,
 }
 
 impl Servers {
-    fn new(place: Place, roster: watch::Receiver<Arc<Roster>>) -> Servers {
-        let teller = Teller::default();
+    fn new(
+        settings: ServeSettings,
+        advertised: watch::Receiver<Arc<AdvertisedDevices>>,
+    ) -> Servers {
         Servers {
-            place,
-            roster,
+            settings,
+            advertised,
             running: BTreeMap::new(),
             kubelet: None,
             known: 0,
-            failures: 0,
-            teller,
+            backoff: Backoff::new(RETRY_FIRST, RETRY_LIMIT),
+            failures: OnceLog::default(),
         }
     }
 
-    async fn follow(&mut self) {
+    async fn run(&mut self) {
         let mut retry: Option<Instant> = None;
         loop {
-            if self.has_news() || retry.is_some_and(|at| Instant::now() >= at) {
-                retry = self.tend().await;
+            if self.has_changed() || retry.is_some_and(|at| Instant::now() >= at) {
+                retry = self.update().await;
             }
             tokio::select! {
-                changed = self.roster.changed() => if changed.is_err() { return },
-                () = sleep(LOOK) => {}
+                changed = self.advertised.changed() => if changed.is_err() { return },
+                () = sleep(SOCKET_POLL) => {}
             }
         }
     }
 
-    /// True when the kubelet is another one, a socket of ours has gone, or there is a resource more.
-    fn has_news(&self) -> bool {
+    /// Returns true when the kubelet has restarted, a socket of ours was removed, or there is a new resource.
+    fn has_changed(&self) -> bool {
         self.kubelet_now() != self.kubelet
-            || self.running.values().any(|server| file_mark(&server.socket) != server.mark)
-            || self.roster.borrow().0.len() != self.known
+            || self.running.values().any(|server| FileStamp::of(&server.socket) != server.stamp)
+            || self.advertised.borrow().0.len() != self.known
     }
 
-    fn kubelet_now(&self) -> Option<[u64; 4]> {
-        file_mark(&self.place.dir.join(KUBELET))
+    fn kubelet_now(&self) -> SocketStamp {
+        FileStamp::of(&self.settings.kubelet_dir.join(KUBELET_SOCKET))
     }
 
-    /// Gives when to try again, after a failure.
-    async fn tend(&mut self) -> Option<Instant> {
+    /// Starts and registers what is not yet served. Returns when to try again, after a failure.
+    async fn update(&mut self) -> Option<Instant> {
         let kubelet = self.kubelet_now();
         if kubelet != self.kubelet {
-            // It forgets all plugins when it starts, and empties its directory.
-            self.running.values_mut().for_each(|server| server.registered = false);
-            (self.kubelet, self.failures) = (kubelet, 0);
+            // At its start the kubelet forgets all plugins and removes every file of the directory, our sockets
+            // included (`pkg/kubelet/cm/devicemanager/manager.go`, `removeContents`).
+            self.running.values_mut().for_each(|server| server.is_registered = false);
+            self.kubelet = kubelet;
+            self.backoff.reset();
         }
-        self.running.retain(|_, server| file_mark(&server.socket) == server.mark);
-        let resources: BTreeSet<_> = self.roster.borrow_and_update().0.keys().cloned().collect();
+        // A server whose socket was removed can be reached by nobody. It ends here, and is started again below.
+        self.running.retain(|_, server| FileStamp::of(&server.socket) == server.stamp);
+        let resources: BTreeSet<_> =
+            self.advertised.borrow_and_update().0.keys().cloned().collect();
         self.known = resources.len();
-        let mut failed = false;
+        let mut has_failed = false;
         for resource in resources {
-            if let Err(why) = self.tend_one(&resource).await {
-                self.teller.once(&why);
-                failed = true;
+            // One resource that fails keeps no other from being registered.
+            if let Err(error) = self.update_resource(&resource).await {
+                self.failures.error(&error);
+                has_failed = true;
             }
         }
-        if !failed {
-            self.failures = 0;
+        if !has_failed {
+            self.backoff.reset();
             return None;
         }
-        let wait = RETRY.saturating_mul(1 << self.failures.min(6)).min(RETRY_MOST);
-        self.failures = self.failures.saturating_add(1);
-        Some(Instant::now() + wait)
+        Some(Instant::now() + self.backoff.next_wait())
     }
 
-    async fn tend_one(&mut self, resource: &Resource) -> Result<(), String> {
+    async fn update_resource(&mut self, resource: &Resource) -> Result<()> {
         if !self.running.contains_key(resource) {
             let server = self.start(resource)?;
             self.running.insert(resource.clone(), server);
         }
         let Some(server) = self.running.get_mut(resource) else { return Ok(()) };
-        if server.registered || self.kubelet.is_none() {
+        // Without a kubelet the server waits: the kubelet's socket is a change that leads here again.
+        if server.is_registered || self.kubelet.is_none() {
             return Ok(());
         }
-        register(&self.place.dir, &server.socket, resource).await?;
-        server.registered = true;
-        self.teller.forget();
-        say(&format!("registered {resource} with the kubelet"));
+        register(&self.settings.kubelet_dir, &server.socket, resource).await?;
+        server.is_registered = true;
+        self.failures.reset();
+        log(&format!("registered {resource} with the kubelet"));
         Ok(())
     }
 
-    fn start(&self, resource: &Resource) -> Result<Running, String> {
-        let socket = self.place.dir.join(format!("mig-cdi-{}.sock", resource.short()));
-        let listener = listen_at(&socket).map_err(|e| e.to_string())?;
+    fn start(&self, resource: &Resource) -> Result<ResourceServer> {
+        let socket = self.settings.kubelet_dir.join(format!("mig-cdi-{}.sock", resource.short()));
+        let listener = listen_at(&socket)?;
         let listener = UnixListener::from_std(listener)
-            .map_err(|e| format!("listen at {}: {e}", socket.display()))?;
-        let plugin = Plugin {
+            .map_err(|e| Error::Listen { socket: socket.clone(), cause: e.to_string() })?;
+        let plugin = ResourcePlugin {
             resource: resource.clone(),
-            lists: self.place.lists.clone(),
-            dividing: self.place.dividing.clone(),
-            roster: self.roster.clone(),
+            device_list_strategy: self.settings.device_list_strategy.clone(),
+            allocation_gate: self.settings.allocation_gate.clone(),
+            advertised: self.advertised.clone(),
         };
-        let (end, ended) = oneshot::channel::<()>();
+        let (stop, stopped) = oneshot::channel::<()>();
         let server = Server::builder()
             .add_service(DevicePluginServer::new(plugin))
             .serve_with_incoming(UnixListenerStream::new(listener));
+        let resource = resource.clone();
         tokio::spawn(async move {
-            // At its end every connection is closed: the kubelet sees at once that nobody answers there.
+            // Whichever ends first closes every connection. The kubelet then marks all devices of the resource as
+            // unhealthy at once (`pkg/kubelet/cm/devicemanager/manager.go`, `markResourceUnhealthy`).
             tokio::select! {
-                served = server => if let Err(error) = served { say(&format!("serve a resource: {error}")) },
-                _ = ended => {}
+                served = server => if let Err(error) = served { log(&format!("serve {resource}: {error}")) },
+                _ = stopped => {}
             }
         });
-        let mark = file_mark(&socket);
-        Ok(Running { socket, mark, _end: end, registered: false })
+        // Read after `listen_at`, which replaces a stale socket.
+        let stamp = FileStamp::of(&socket);
+        Ok(ResourceServer { socket, stamp, _stop: stop, is_registered: false })
     }
 
-    fn end(&mut self) {
+    fn close(&mut self) {
         for (_, server) in std::mem::take(&mut self.running) {
-            // The kubelet sees that nobody is there.
-            if file_mark(&server.socket) == server.mark {
+            // Another plugin may have put its own socket there since.
+            if FileStamp::of(&server.socket) == server.stamp {
                 let _ = remove_socket(&server.socket);
             }
         }
     }
 }
 
-/// Says to the kubelet that a resource is served.
-async fn register(dir: &Path, socket: &Path, resource: &Resource) -> Result<(), String> {
-    let kubelet = dir.join(KUBELET);
-    let fail = |why: String| format!("register {resource} at {}: {why}", kubelet.display());
+/// Registers a resource, which is served at `socket`, with the kubelet.
+async fn register(kubelet_dir: &Path, socket: &Path, resource: &Resource) -> Result<()> {
+    let kubelet = kubelet_dir.join(KUBELET_SOCKET);
+    let fail = |cause: String, cure: Option<String>| {
+        let (resource, socket) = (resource.clone(), kubelet.clone());
+        Error::Register { resource, socket, cause, cure }
+    };
     let request = RegisterRequest {
         version: VERSION.to_owned(),
+        // The kubelet joins the name to its own directory (`plugin/v1beta1/server.go`, `Register`).
         endpoint: socket.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         resource_name: resource.to_string(),
         options: Some(OPTIONS),
     };
-    let asked = async {
-        let channel = connect(&kubelet).await?;
+    let registration = async {
+        let channel = connect(&kubelet).await;
+        let channel = channel.map_err(|error| fail(innermost_cause(&error), None))?;
         let answer = RegistrationClient::new(channel).register(request).await;
-        answer.map_err(|status| refusal(&status))
+        answer
+            .map(drop)
+            .map_err(|status| fail(format!("refused: {}", status.message()), refusal_cure(&status)))
     };
-    match timeout(PATIENCE, asked).await {
-        Ok(answer) => answer.map(drop).map_err(fail),
-        Err(_) => Err(fail(format!("no answer in {} s", PATIENCE.as_secs()))),
-    }
+    let timed_out = || fail(format!("no answer in {} s", REGISTER_TIMEOUT.as_secs()), None);
+    timeout(REGISTER_TIMEOUT, registration).await.unwrap_or_else(|_| Err(timed_out()))
 }
 
-/// A kubelet of another version answers in words of its own, or does not know the service.
-fn refusal(status: &Status) -> String {
-    let said = status.message();
-    match status.code() == Code::Unimplemented || said.contains("API version") {
-        true => format!(
-            "refused: {said}; it wants another version of the device plugin interface than {VERSION}: take the \
-             mig-cdi-kubelet that is made for it"
-        ),
-        false => format!("refused: {said}"),
-    }
+/// Cure for a refused registration: a kubelet of another version of the API does not know the service, or answers
+/// with `errUnsupportedVersion` (`pkg/kubelet/cm/devicemanager/plugin/v1beta1/types.go`), which has no code of its own.
+fn refusal_cure(status: &Status) -> Option<String> {
+    let is_other_version =
+        status.code() == Code::Unimplemented || status.message().contains("API version");
+    is_other_version.then(|| {
+        format!(
+            "the kubelet requires another version of the device plugin api than {VERSION}; install a \
+             mig-cdi-kubelet that supports it"
+        )
+    })
 }

@@ -1,21 +1,24 @@
-//! Which resources a node offers, and what it does not and why. Pure: from an inventory to offers.
+//! The resources that a node advertises, and what it withholds and why. Pure: from an inventory to resources.
 
-use mig_cdi::inventory::{GpuEntry, Inventory, SliceEntry};
+use mig_cdi_gen::inventory::{GpuEntry, Inventory, SliceEntry};
 use std::{collections::BTreeMap, fmt};
 
-/// How slices become resources; the names are those of the device plugin that users come from.
+/// Rule that maps slices to resources; the names are those of NVIDIA's device plugin (`--mig-strategy`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Strategy {
-    /// Slices are not offered; GPUs that are not divided are nvidia.com/gpu.
+    /// Slices are not advertised; GPUs that are not in MIG mode are nvidia.com/gpu
     None,
-    /// All slices are of one profile and are nvidia.com/gpu.
+    /// Slices of the most common profile are nvidia.com/gpu
     Single,
-    /// Slices are nvidia.com/mig-<profile>; GPUs that are not divided are nvidia.com/gpu.
+    /// Slices are `nvidia.com/mig-<profile>`; GPUs that are not in MIG mode are nvidia.com/gpu
+    #[value(
+        help = "Slices are nvidia.com/mig-<profile>; GPUs that are not in MIG mode are nvidia.com/gpu"
+    )]
     Mixed,
 }
 
 impl Strategy {
-    /// As it is written in labels and on the command line.
+    /// Name, as in labels and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -26,37 +29,38 @@ impl Strategy {
     }
 }
 
-/// The name of a resource of a node, as `nvidia.com/mig-1g.10gb`.
+/// Name of an extended resource of the node, as `nvidia.com/mig-1g.10gb`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Resource(String);
 
 impl Resource {
-    /// Whole GPUs, and under the strategy single slices.
+    /// Resource of whole GPUs and, under the strategy single, of slices.
     #[must_use]
     pub fn gpu() -> Resource {
         Resource("nvidia.com/gpu".to_owned())
     }
 
-    /// Slices of a profile, spelled as the driver does. `None` when Kubernetes takes no such name.
+    /// Resource of the slices of a profile, spelled as the driver does. `None` when Kubernetes does not accept such
+    /// a name.
     #[must_use]
     pub fn of_profile(profile: &str) -> Option<Resource> {
-        // A qualified name: 63 characters after the slash at most, of these, and the last is a letter or digit
-        // (k8s.io/apimachinery, validation.IsQualifiedName).
+        // A resource name is a qualified name: at most 63 characters after the slash, of these, and a letter or digit
+        // at the end (k8s.io/apimachinery, `validation.IsQualifiedName`). NVIDIA's device plugin writes `+` as `.` too.
         let name = format!("mig-{}", profile.replace('+', "."));
-        let is_fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        let is_whole = name.len() <= 63
-            && name.chars().all(is_fit)
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let is_qualified = name.len() <= 63
+            && name.chars().all(is_allowed)
             && name.ends_with(|c: char| c.is_ascii_alphanumeric());
-        (is_whole && !profile.is_empty()).then(|| Resource(format!("nvidia.com/{name}")))
+        (is_qualified && !profile.is_empty()).then(|| Resource(format!("nvidia.com/{name}")))
     }
 
-    /// The whole name.
+    /// Whole name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What comes after `nvidia.com/`.
+    /// Name without `nvidia.com/`.
     #[must_use]
     pub fn short(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or_default()
@@ -69,47 +73,64 @@ impl fmt::Display for Resource {
     }
 }
 
-/// Something that a pod can be given one of.
+/// Slice or whole GPU that can be allocated to a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
-    /// What the kubelet knows it by: the UUID, or what comes after the `=` of its CDI name.
+pub struct AllocatableDevice {
+    /// Id for the kubelet: the UUID or, without one, the device part of the CDI name.
     pub id: String,
-    /// CDI name.
+    /// Qualified CDI name, as `nvidia.com/mig=MIG-…`.
     pub name: String,
-    /// `MIG-…` or `GPU-…`, where the driver told it.
+    /// UUID, `MIG-…` or `GPU-…`, when the driver reports it.
     pub uuid: Option<String>,
-    /// Its GPU, by PCI address.
+    /// PCI address of its GPU.
     pub gpu: String,
-    /// GPU instance and compute instance of a slice.
+    /// GPU instance and compute instance of a slice; `None` for a whole GPU.
     pub instance: Option<(u32, u32)>,
-    /// Memory domain of the machine that its GPU is at.
+    /// NUMA node that its GPU is attached to.
     pub numa: Option<u32>,
 }
 
-/// What a node offers.
+/// Resources of a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Offers {
-    /// By resource, in the order of the inventory.
-    pub resources: BTreeMap<Resource, Vec<Offer>>,
-    /// What is there and not offered, a line each, with what to change.
+pub struct NodeResources {
+    /// Devices by resource, in the order of the inventory.
+    pub devices: BTreeMap<Resource, Vec<AllocatableDevice>>,
+    /// Devices that exist and are not advertised, one line each, with the cure.
     pub withheld: Vec<String>,
 }
 
-/// What a node offers under a strategy. What does not fit is withheld, and never keeps the rest from being
-/// offered.
-#[must_use]
-pub fn offers(inventory: &Inventory, strategy: Strategy) -> Offers {
-    let mut offers = Offers::default();
-    match strategy {
-        Strategy::None => none(inventory, &mut offers),
-        Strategy::Single => single(inventory, &mut offers),
-        Strategy::Mixed => mixed(inventory, &mut offers),
+impl NodeResources {
+    fn add(&mut self, resource: Resource, device: AllocatableDevice) {
+        self.devices.entry(resource).or_default().push(device);
     }
-    offers
 }
 
-/// The profile that the strategy single offers: that of most slices; of two with as many, the one with the
-/// least memory, so that every run decides alike.
+/// Maps an inventory to resources. A device that does not fit the strategy is withheld, and never keeps the others
+/// from being advertised.
+///
+/// ```
+/// use mig_cdi_gen::inventory::{GpuEntry, Inventory};
+/// use mig_cdi_kubelet::strategy::{Resource, Strategy, node_resources};
+///
+/// let gpu = GpuEntry { name: Some("nvidia.com/gpu=0".to_owned()), ..GpuEntry::default() };
+/// let inventory = Inventory { gpus: vec![gpu], ..Inventory::default() };
+/// let resources = node_resources(&inventory, Strategy::Mixed);
+/// assert_eq!(resources.devices[&Resource::gpu()][0].id, "0");
+/// assert!(resources.withheld.is_empty());
+/// ```
+#[must_use]
+pub fn node_resources(inventory: &Inventory, strategy: Strategy) -> NodeResources {
+    let mut resources = NodeResources::default();
+    match strategy {
+        Strategy::None => none(inventory, &mut resources),
+        Strategy::Single => single(inventory, &mut resources),
+        Strategy::Mixed => mixed(inventory, &mut resources),
+    }
+    resources
+}
+
+/// Profile that the strategy single advertises: the one with most slices; of two with as many, the one with less
+/// memory, so that every scan decides alike.
 #[must_use]
 pub fn single_profile(inventory: &Inventory) -> Option<&str> {
     let mut counts: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
@@ -119,84 +140,81 @@ pub fn single_profile(inventory: &Inventory) -> Option<&str> {
             *count = (count.0 + 1, slice.memory_mib.unwrap_or_default());
         }
     }
-    let most = counts.iter().max_by(|(a, (more, small)), (b, (than, large))| {
-        more.cmp(than).then(large.cmp(small)).then(b.cmp(a))
+    let most = counts.iter().max_by(|(a, (count_a, memory_a)), (b, (count_b, memory_b))| {
+        count_a.cmp(count_b).then(memory_b.cmp(memory_a)).then(b.cmp(a))
     });
     most.map(|(profile, _)| *profile)
 }
 
-fn none(inventory: &Inventory, offers: &mut Offers) {
-    whole_gpus(inventory, offers);
-    let divided: Vec<_> = inventory.gpus.iter().filter(|gpu| gpu.divided).map(label).collect();
-    if !divided.is_empty() {
-        offers.withheld.push(format!(
-            "{}: in mig mode, and the strategy none offers no slices; take --mig-strategy mixed, or switch mig \
-             mode off",
-            divided.join(", ")
+fn none(inventory: &Inventory, resources: &mut NodeResources) {
+    whole_gpus(inventory, resources);
+    let in_mig_mode: Vec<_> = inventory.gpus.iter().filter(|gpu| gpu.divided).map(label).collect();
+    if !in_mig_mode.is_empty() {
+        resources.withheld.push(format!(
+            "{}: in mig mode, and the strategy none advertises no slices; set --mig-strategy mixed, or disable \
+             mig mode",
+            in_mig_mode.join(", ")
         ));
     }
 }
 
-fn single(inventory: &Inventory, offers: &mut Offers) {
+fn single(inventory: &Inventory, resources: &mut NodeResources) {
     if !inventory.gpus.iter().any(|gpu| gpu.divided) {
-        return whole_gpus(inventory, offers);
+        return whole_gpus(inventory, resources);
     }
     let chosen = single_profile(inventory);
-    let mut odd: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut others: BTreeMap<&str, usize> = BTreeMap::new();
     for (gpu, slice) in inventory.slices() {
         match slice.profile.as_deref() {
-            None => offers.withheld.push(unknown(gpu, slice)),
-            profile if profile == chosen => {
-                offers.resources.entry(Resource::gpu()).or_default().push(of_slice(gpu, slice));
-            }
-            Some(profile) => *odd.entry(profile).or_default() += 1,
+            None => resources.withheld.push(no_profile(gpu, slice)),
+            profile if profile == chosen => resources.add(Resource::gpu(), of_slice(gpu, slice)),
+            Some(profile) => *others.entry(profile).or_default() += 1,
         }
     }
-    for (profile, count) in odd {
-        offers.withheld.push(format!(
-            "{count} slices of {profile}: the strategy single offers those of {} alone, of which the node has \
-             most; divide all gpus alike, or take --mig-strategy mixed",
+    for (profile, count) in others {
+        resources.withheld.push(format!(
+            "{count} slices of {profile}: the strategy single advertises only those of {}, of which the node has \
+             most; partition all gpus alike, or set --mig-strategy mixed",
             chosen.unwrap_or("one profile")
         ));
     }
+    // A whole GPU under the name of a slice would be allocated to a pod that expects a slice.
     let whole: Vec<_> = inventory.gpus.iter().filter(|gpu| !gpu.divided).map(label).collect();
     if !whole.is_empty() {
-        offers.withheld.push(format!(
-            "{}: not in mig mode, and under the strategy single nvidia.com/gpu is a slice here; divide it too, or \
-             take --mig-strategy mixed",
+        resources.withheld.push(format!(
+            "{}: not in mig mode, and under the strategy single nvidia.com/gpu is a slice on this node; partition it \
+             too, or set --mig-strategy mixed",
             whole.join(", ")
         ));
     }
-    empty_gpus(inventory, offers);
+    empty_gpus(inventory, resources);
 }
 
-fn mixed(inventory: &Inventory, offers: &mut Offers) {
-    whole_gpus(inventory, offers);
+fn mixed(inventory: &Inventory, resources: &mut NodeResources) {
+    whole_gpus(inventory, resources);
     for (gpu, slice) in inventory.slices() {
         match slice.profile.as_deref().map(Resource::of_profile) {
-            None => offers.withheld.push(unknown(gpu, slice)),
-            Some(None) => offers.withheld.push(format!(
-                "{}: kubernetes takes no resource by the name of its profile {:?}",
+            None => resources.withheld.push(no_profile(gpu, slice)),
+            Some(None) => resources.withheld.push(format!(
+                "{}: kubernetes accepts no resource that is named after its profile {:?}",
                 slice.name,
                 slice.profile.as_deref().unwrap_or_default()
             )),
-            Some(Some(resource)) => {
-                offers.resources.entry(resource).or_default().push(of_slice(gpu, slice));
-            }
+            Some(Some(resource)) => resources.add(resource, of_slice(gpu, slice)),
         }
     }
-    empty_gpus(inventory, offers);
+    empty_gpus(inventory, resources);
 }
 
-fn whole_gpus(inventory: &Inventory, offers: &mut Offers) {
+fn whole_gpus(inventory: &Inventory, resources: &mut NodeResources) {
     for gpu in inventory.gpus.iter().filter(|gpu| !gpu.divided) {
         match &gpu.name {
-            None => offers.withheld.push(format!(
-                "{}: no spec of ours names it; see mig-cdi generate --gpus",
+            None => resources.withheld.push(format!(
+                "{}: no cdi spec of mig-cdi defines it; see mig-cdi generate --gpus",
                 label(gpu)
             )),
             Some(name) => {
-                let offer = Offer {
+                let device = AllocatableDevice {
                     id: id(gpu.uuid.as_deref(), name),
                     name: name.clone(),
                     uuid: gpu.uuid.clone(),
@@ -204,28 +222,28 @@ fn whole_gpus(inventory: &Inventory, offers: &mut Offers) {
                     instance: None,
                     numa: gpu.numa,
                 };
-                offers.resources.entry(Resource::gpu()).or_default().push(offer);
+                resources.add(Resource::gpu(), device);
             }
         }
     }
 }
 
-fn empty_gpus(inventory: &Inventory, offers: &mut Offers) {
+fn empty_gpus(inventory: &Inventory, resources: &mut NodeResources) {
     for gpu in inventory.gpus.iter().filter(|gpu| gpu.divided && gpu.slices.is_empty()) {
-        offers.withheld.push(format!(
-            "{}: in mig mode without a slice; divide it (mig-cdi apply), or switch mig mode off",
+        resources.withheld.push(format!(
+            "{}: in mig mode without a slice; partition it (mig-cdi apply), or disable mig mode",
             label(gpu)
         ));
     }
 }
 
-fn unknown(gpu: &GpuEntry, slice: &SliceEntry) -> String {
+fn no_profile(gpu: &GpuEntry, slice: &SliceEntry) -> String {
     let SliceEntry { gi, ci, .. } = slice;
-    format!("{} gi {gi} ci {ci}: nvml does not tell its profile; run as root", label(gpu))
+    format!("{} gi {gi} ci {ci}: nvml does not report its profile; run as root", label(gpu))
 }
 
-fn of_slice(gpu: &GpuEntry, slice: &SliceEntry) -> Offer {
-    Offer {
+fn of_slice(gpu: &GpuEntry, slice: &SliceEntry) -> AllocatableDevice {
+    AllocatableDevice {
         id: id(slice.uuid.as_deref(), &slice.name),
         name: slice.name.clone(),
         uuid: slice.uuid.clone(),
@@ -236,8 +254,8 @@ fn of_slice(gpu: &GpuEntry, slice: &SliceEntry) -> Offer {
 }
 
 fn id(uuid: Option<&str>, name: &str) -> String {
-    let short = || name.split_once('=').map_or(name, |(_, short)| short);
-    uuid.unwrap_or_else(short).to_owned()
+    let device_part = || name.split_once('=').map_or(name, |(_, device)| device);
+    uuid.unwrap_or_else(device_part).to_owned()
 }
 
 fn label(gpu: &GpuEntry) -> String {
@@ -262,13 +280,13 @@ mod tests {
         }
     }
 
-    fn gpu(index: u32, divided: bool, slices: Vec<SliceEntry>) -> GpuEntry {
+    fn gpu(index: u32, is_mig: bool, slices: Vec<SliceEntry>) -> GpuEntry {
         GpuEntry {
             index: Some(index),
             uuid: Some(format!("GPU-{index}")),
             pci: format!("00000000:0{index}:00.0"),
-            divided,
-            name: (!divided).then(|| format!("nvidia.com/gpu=GPU-{index}")),
+            divided: is_mig,
+            name: (!is_mig).then(|| format!("nvidia.com/gpu=GPU-{index}")),
             slices,
             ..GpuEntry::default()
         }
@@ -278,18 +296,18 @@ mod tests {
         Inventory { gpus, ..Inventory::default() }
     }
 
-    /// `resource: ids` and then what is withheld, a line each.
+    /// Lines `resource: ids`, then the subjects of what is withheld.
     fn shown(node: &Inventory, strategy: Strategy) -> Vec<String> {
-        let Offers { resources, withheld } = offers(node, strategy);
-        let line = |(resource, offers): (&Resource, &Vec<Offer>)| {
-            let ids: Vec<_> = offers.iter().map(|offer| offer.id.as_str()).collect();
+        let NodeResources { devices, withheld } = node_resources(node, strategy);
+        let line = |(resource, devices): (&Resource, &Vec<AllocatableDevice>)| {
+            let ids: Vec<_> = devices.iter().map(|device| device.id.as_str()).collect();
             format!("{resource}: {}", ids.join(" "))
         };
         let subject = |line: &String| line.split(':').next().unwrap_or_default().to_owned();
-        resources.iter().map(line).chain(withheld.iter().map(subject)).collect()
+        devices.iter().map(line).chain(withheld.iter().map(subject)).collect()
     }
 
-    fn a_node_of_everything() -> Inventory {
+    fn a_node_of_all_kinds() -> Inventory {
         node(vec![
             gpu(0, true, vec![slice(1, "3g.40gb", 40), slice(2, "1g.10gb", 10)]),
             gpu(1, true, vec![slice(3, "1g.10gb+me", 10), slice(4, "1c.3g.40gb", 40)]),
@@ -299,14 +317,14 @@ mod tests {
     }
 
     #[test]
-    fn none_offers_gpus_that_are_not_divided() {
-        let lines = shown(&a_node_of_everything(), Strategy::None);
+    fn none_advertises_gpus_that_are_not_in_mig_mode() {
+        let lines = shown(&a_node_of_all_kinds(), Strategy::None);
         assert_eq!(lines, ["nvidia.com/gpu: GPU-3", "gpu 0, gpu 1, gpu 2"]);
     }
 
     #[test]
-    fn mixed_offers_slices_by_profile_and_the_rest_as_gpus() {
-        let lines = shown(&a_node_of_everything(), Strategy::Mixed);
+    fn mixed_advertises_slices_by_profile_and_the_rest_as_gpus() {
+        let lines = shown(&a_node_of_all_kinds(), Strategy::Mixed);
         let expected = [
             "nvidia.com/gpu: GPU-3",
             "nvidia.com/mig-1c.3g.40gb: MIG-4",
@@ -319,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn single_offers_the_profile_of_most_slices_and_names_the_odd_ones() {
+    fn single_advertises_the_most_common_profile_and_withholds_the_others() {
         let odd = vec![slice(1, "1g.10gb", 10), slice(2, "3g.40gb", 40), slice(3, "1g.10gb", 10)];
         let node = node(vec![gpu(0, true, odd), gpu(1, true, vec![]), gpu(2, false, vec![])]);
         let lines = shown(&node, Strategy::Single);
@@ -329,25 +347,25 @@ mod tests {
     }
 
     #[test]
-    fn of_two_profiles_with_as_many_slices_single_offers_the_smaller() {
+    fn of_two_profiles_with_as_many_slices_single_advertises_the_smaller() {
         let both = vec![slice(1, "3g.40gb", 40), slice(2, "1g.10gb", 10)];
         assert_eq!(single_profile(&node(vec![gpu(0, true, both)])), Some("1g.10gb"));
     }
 
     #[test]
-    fn single_without_a_divided_gpu_offers_gpus() {
+    fn single_without_mig_mode_advertises_gpus() {
         let node = node(vec![gpu(0, false, vec![]), gpu(1, false, vec![])]);
         assert_eq!(shown(&node, Strategy::Single), ["nvidia.com/gpu: GPU-0 GPU-1"]);
     }
 
     #[test]
-    fn while_slices_are_made_single_offers_no_whole_gpu_in_their_place() {
+    fn single_advertises_no_whole_gpu_while_slices_are_created() {
         let node = node(vec![gpu(0, true, vec![]), gpu(1, false, vec![])]);
         assert_eq!(shown(&node, Strategy::Single), ["gpu 1", "gpu 0"]);
     }
 
     #[test]
-    fn what_has_no_profile_or_no_name_is_withheld_alone() {
+    fn a_device_without_profile_or_name_is_withheld_alone() {
         let mut plain = gpu(1, false, vec![]);
         plain.name = None;
         let slices = vec![slice(1, "", 0), slice(2, "1g.10gb", 10), slice(3, "1g/\u{e9}", 10)];

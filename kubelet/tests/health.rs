@@ -1,12 +1,12 @@
-//! Health of slices: what makes one unhealthy, and what ends that.
+//! Health of devices: events that make one unhealthy, and events that end that.
 
-use mig_cdi::{
+use mig_cdi_gen::{
     Xid,
     inventory::{GpuEntry, Inventory, SliceEntry},
 };
 use mig_cdi_kubelet::{
-    health::{GRACE, Health, Xids},
-    strategy::{Resource, Strategy as Kind, offers},
+    health::{DEPARTED_GRACE, Health, XidFilter},
+    strategy::{Resource, Strategy as MigStrategy, node_resources},
 };
 use proptest::prelude::*;
 use std::{
@@ -24,8 +24,8 @@ fn id(gpu: usize, gi: u32, ci: u32) -> String {
     format!("MIG-{gpu}-{gi}-{ci}")
 }
 
-/// A GPU with slices: GPU instance, compute instance, number of the profile.
-fn divided(gpu: usize, slices: &[(u32, u32, usize)]) -> GpuEntry {
+/// A GPU in MIG mode with slices, each as GPU instance, compute instance and index in [`PROFILES`].
+fn partitioned(gpu: usize, slices: &[(u32, u32, usize)]) -> GpuEntry {
     let slice = |(gi, ci, profile): &(u32, u32, usize)| SliceEntry {
         name: format!("nvidia.com/mig={}", id(gpu, *gi, *ci)),
         uuid: Some(id(gpu, *gi, *ci)),
@@ -58,43 +58,43 @@ fn set<'a>(ids: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
     ids.into_iter().map(str::to_owned).collect()
 }
 
-/// A node under the strategy mixed, with a clock.
-struct Story {
+/// The health of a node under the strategy mixed, with a clock that the test sets.
+struct Scenario {
     health: Health,
     held: BTreeSet<String>,
     now: Instant,
 }
 
-impl Story {
-    fn new() -> Story {
-        let (xids, complaints) = Xids::parse(None, None);
-        assert_eq!(complaints, Vec::<String>::new());
-        Story { health: Health::new(xids), held: BTreeSet::new(), now: Instant::now() }
+impl Scenario {
+    fn new() -> Scenario {
+        let (xids, warnings) = XidFilter::parse(None, None);
+        assert_eq!(warnings, Vec::<String>::new());
+        Scenario { health: Health::new(xids), held: BTreeSet::new(), now: Instant::now() }
     }
 
-    fn found(&mut self, inventory: &Inventory) {
-        let offers = offers(inventory, Kind::Mixed);
-        self.health.found(inventory, &offers, &self.held, self.now);
+    fn scanned(&mut self, inventory: &Inventory) {
+        let resources = node_resources(inventory, MigStrategy::Mixed);
+        self.health.scanned(inventory, &resources, &self.held, self.now);
     }
 
-    fn failed(&mut self, standing: &[&str]) {
-        let standing = standing.iter().map(|name| format!("nvidia.com/mig={name}")).collect();
-        self.health.failed("nvml does not answer", &standing, &self.held, self.now);
+    fn scan_failed(&mut self, current: &[&str]) {
+        let current = current.iter().map(|name| format!("nvidia.com/mig={name}")).collect();
+        self.health.scan_failed("nvml does not answer", &current, &self.held, self.now);
     }
 
     fn xid(&mut self, error: &Xid) -> bool {
         self.health.xid(error, self.now)
     }
 
-    fn passes(&mut self, time: Duration) {
+    fn advance(&mut self, time: Duration) {
         self.now += time;
         self.health.settle(&self.held, self.now);
     }
 
-    /// All devices, each with why it is unhealthy.
+    /// All devices, each with the reason why it is unhealthy.
     fn all(&self) -> BTreeMap<String, Option<String>> {
         let devices = self.health.resources().flat_map(|resource| self.health.devices(resource));
-        devices.map(|(offer, why)| (offer.id.clone(), why)).collect()
+        devices.map(|(device, why)| (device.id.clone(), why)).collect()
     }
 
     fn healthy(&self) -> Vec<String> {
@@ -108,11 +108,15 @@ impl Story {
 }
 
 fn two_gpus() -> Inventory {
-    node(vec![divided(0, &[(1, 0, 1), (1, 1, 1), (2, 0, 1)]), divided(1, &[(1, 0, 1)]), whole(2)])
+    node(vec![
+        partitioned(0, &[(1, 0, 1), (1, 1, 1), (2, 0, 1)]),
+        partitioned(1, &[(1, 0, 1)]),
+        whole(2),
+    ])
 }
 
 #[test]
-fn an_error_is_held_against_what_it_is_in_and_nothing_else() {
+fn an_error_makes_the_devices_in_its_scope_unhealthy_and_no_others() {
     let all = ["GPU-2", "MIG-0-1-0", "MIG-0-1-1", "MIG-0-2-0", "MIG-1-1-0"];
     for (error, sick) in [
         (xid(0, Some(1), Some(1), 94), &["MIG-0-1-1"][..]),
@@ -126,169 +130,188 @@ fn an_error_is_held_against_what_it_is_in_and_nothing_else() {
         (xid(7, None, None, 48), &[]),
         (xid(0, None, None, 31), &[]),
     ] {
-        let mut story = Story::new();
-        story.found(&two_gpus());
-        assert_eq!(story.healthy(), all);
-        story.xid(&error);
+        let mut scenario = Scenario::new();
+        scenario.scanned(&two_gpus());
+        assert_eq!(scenario.healthy(), all);
+        scenario.xid(&error);
         let healthy: Vec<_> = all.into_iter().filter(|id| !sick.contains(id)).collect();
-        assert_eq!(story.healthy(), healthy, "{error:?}");
-        // No time heals, nor another look that finds the same.
-        story.passes(Duration::from_secs(86_400));
-        story.found(&two_gpus());
-        assert_eq!(story.healthy(), healthy, "{error:?}");
+        assert_eq!(scenario.healthy(), healthy, "{error:?}");
+        // Neither time nor another scan with the same result closes it.
+        scenario.advance(Duration::from_secs(86_400));
+        scenario.scanned(&two_gpus());
+        assert_eq!(scenario.healthy(), healthy, "{error:?}");
         for id in sick {
-            assert!(story.why(id).contains(&format!("xid {}", error.xid)), "{}", story.why(id));
+            assert!(
+                scenario.why(id).contains(&format!("xid {}", error.xid)),
+                "{}",
+                scenario.why(id)
+            );
         }
-        story.health.forgive();
-        assert_eq!(story.healthy(), all);
+        scenario.health.clear_errors();
+        assert_eq!(scenario.healthy(), all);
     }
 }
 
-/// Every slice of a GPU has its own health, whichever was the last.
+/// NVIDIA's device plugin keeps only the last slice of each GPU (`internal/rm/health.go`, `parentToDeviceMap`).
 #[test]
-fn seven_slices_have_seven_healths() {
+fn each_slice_of_a_gpu_has_its_own_health() {
     let slices: Vec<_> = (7..14).map(|gi| (gi, 0, 0)).collect();
-    let inventory = node(vec![divided(0, &slices)]);
-    let mut story = Story::new();
-    story.found(&inventory);
+    let inventory = node(vec![partitioned(0, &slices)]);
+    let mut scenario = Scenario::new();
+    scenario.scanned(&inventory);
     for gi in 7..14 {
-        assert!(story.xid(&xid(0, Some(gi), Some(0), 48)));
-        assert_eq!(story.healthy().len(), 13 - gi as usize);
-        assert!(!story.healthy().contains(&id(0, gi, 0)));
+        assert!(scenario.xid(&xid(0, Some(gi), Some(0), 48)));
+        assert_eq!(scenario.healthy().len(), 13 - gi as usize);
+        assert!(!scenario.healthy().contains(&id(0, gi, 0)));
     }
 }
 
 #[test]
-fn a_gpu_instance_made_anew_is_healthy_and_its_gpu_is_not() {
-    let mut story = Story::new();
-    story.found(&two_gpus());
-    story.xid(&xid(0, Some(1), None, 94));
-    story.xid(&xid(1, None, None, 48));
-    // Of the two compute instances one goes: it is the GPU instance that had the error.
-    story.found(&node(vec![divided(0, &[(1, 1, 1), (2, 0, 1)]), divided(1, &[]), whole(2)]));
-    assert_eq!(story.healthy(), ["GPU-2", "MIG-0-2-0"]);
-    story.found(&node(vec![divided(0, &[(2, 0, 1)]), divided(1, &[(1, 0, 1)]), whole(2)]));
-    story.found(&two_gpus());
-    // Nobody has reset the second GPU.
-    assert_eq!(story.healthy(), ["GPU-2", "MIG-0-1-0", "MIG-0-1-1", "MIG-0-2-0"]);
+fn a_recreated_gpu_instance_is_healthy_and_an_error_on_its_gpu_stays() {
+    let mut scenario = Scenario::new();
+    scenario.scanned(&two_gpus());
+    scenario.xid(&xid(0, Some(1), None, 94));
+    scenario.xid(&xid(1, None, None, 48));
+    // One of the two compute instances is destroyed. The error was on the GPU instance, which stays.
+    scenario.scanned(&node(vec![
+        partitioned(0, &[(1, 1, 1), (2, 0, 1)]),
+        partitioned(1, &[]),
+        whole(2),
+    ]));
+    assert_eq!(scenario.healthy(), ["GPU-2", "MIG-0-2-0"]);
+    scenario.scanned(&node(vec![
+        partitioned(0, &[(2, 0, 1)]),
+        partitioned(1, &[(1, 0, 1)]),
+        whole(2),
+    ]));
+    scenario.scanned(&two_gpus());
+    // The second GPU was not reset.
+    assert_eq!(scenario.healthy(), ["GPU-2", "MIG-0-1-0", "MIG-0-1-1", "MIG-0-2-0"]);
 }
 
 #[test]
 fn a_gpu_that_was_lost_and_is_back_is_healthy() {
-    let mut story = Story::new();
-    story.found(&two_gpus());
-    story.xid(&xid(0, None, None, 79));
+    let mut scenario = Scenario::new();
+    scenario.scanned(&two_gpus());
+    scenario.xid(&xid(0, None, None, 79));
     let mut lost = two_gpus();
     lost.gpus.remove(0);
     lost.problems.push("gpu 0: lost".to_owned());
-    story.found(&lost);
-    assert_eq!(story.healthy(), ["GPU-2", "MIG-1-1-0"]);
-    assert!(story.why("MIG-0-1-0").contains("is lost"), "{}", story.why("MIG-0-1-0"));
-    // Two views that did not agree for a moment are no reset.
-    story.passes(Duration::from_secs(1));
-    story.found(&two_gpus());
-    assert_eq!(story.healthy(), ["GPU-2", "MIG-1-1-0"]);
-    story.found(&lost);
-    story.passes(Duration::from_secs(10));
-    story.found(&two_gpus());
-    assert_eq!(story.healthy().len(), 5);
+    scenario.scanned(&lost);
+    assert_eq!(scenario.healthy(), ["GPU-2", "MIG-1-1-0"]);
+    assert!(scenario.why("MIG-0-1-0").contains("is lost"), "{}", scenario.why("MIG-0-1-0"));
+    // NVML and the kernel disagreed for a moment, which is no reset.
+    scenario.advance(Duration::from_secs(1));
+    scenario.scanned(&two_gpus());
+    assert_eq!(scenario.healthy(), ["GPU-2", "MIG-1-1-0"]);
+    scenario.scanned(&lost);
+    scenario.advance(Duration::from_secs(10));
+    scenario.scanned(&two_gpus());
+    assert_eq!(scenario.healthy().len(), 5);
 }
 
 #[test]
-fn what_does_not_stand_is_gone_and_what_stands_is_as_it_was() {
-    let mut story = Story::new();
-    story.found(&two_gpus());
-    story.xid(&xid(0, Some(2), Some(0), 94));
-    story.failed(&["MIG-0-1-0", "MIG-0-2-0"]);
-    assert_eq!(story.healthy(), ["MIG-0-1-0"]);
-    let why = story.why("MIG-1-1-0");
+fn after_a_failed_scan_current_devices_keep_their_health_and_others_are_gone() {
+    let mut scenario = Scenario::new();
+    scenario.scanned(&two_gpus());
+    scenario.xid(&xid(0, Some(2), Some(0), 94));
+    scenario.scan_failed(&["MIG-0-1-0", "MIG-0-2-0"]);
+    assert_eq!(scenario.healthy(), ["MIG-0-1-0"]);
+    let why = scenario.why("MIG-1-1-0");
     assert!(why.contains("nvml does not answer"), "{why}");
-    // The driver is loaded anew.
-    story.failed(&[]);
-    assert_eq!(story.healthy(), Vec::<String>::new());
-    story.passes(Duration::from_secs(5));
-    story.found(&two_gpus());
-    assert_eq!(story.healthy().len(), 5);
+    // The driver is unloaded and loaded again.
+    scenario.scan_failed(&[]);
+    assert_eq!(scenario.healthy(), Vec::<String>::new());
+    scenario.advance(Duration::from_secs(5));
+    scenario.scanned(&two_gpus());
+    assert_eq!(scenario.healthy().len(), 5);
 }
 
 #[test]
-fn another_driver_has_started_all_anew() {
-    let mut story = Story::new();
-    story.found(&two_gpus());
-    story.xid(&xid(0, None, None, 48));
-    story.found(&Inventory { driver_version: "580.2".to_owned(), ..two_gpus() });
-    assert_eq!(story.healthy().len(), 5);
+fn another_driver_version_closes_all_errors() {
+    let mut scenario = Scenario::new();
+    scenario.scanned(&two_gpus());
+    scenario.xid(&xid(0, None, None, 48));
+    scenario.scanned(&Inventory { driver_version: "580.2".to_owned(), ..two_gpus() });
+    assert_eq!(scenario.healthy().len(), 5);
 }
 
 #[test]
-fn what_is_gone_stays_for_a_grace_or_as_long_as_a_pod_has_it() {
-    let mut story = Story::new();
-    story.found(&two_gpus());
-    story.held = set(["MIG-0-1-0"]);
-    story.found(&node(vec![whole(2)]));
-    assert_eq!((story.healthy(), story.all().len()), (vec!["GPU-2".to_owned()], 5));
-    assert_eq!(story.health.next_deadline(), Some(story.now + GRACE));
-    story.passes(GRACE);
-    assert_eq!(story.all().into_keys().collect::<Vec<_>>(), ["GPU-2", "MIG-0-1-0"]);
-    assert_eq!(story.health.next_deadline(), None);
-    story.held.clear();
-    story.passes(Duration::ZERO);
-    assert_eq!(story.all().into_keys().collect::<Vec<_>>(), ["GPU-2"]);
-    // A resource that has been offered stays, and is empty.
-    assert!(story.health.resources().any(|resource| resource.as_str() == "nvidia.com/mig-2g.20gb"));
+fn a_device_that_is_gone_is_listed_for_the_grace_time_or_while_a_pod_holds_it() {
+    let mut scenario = Scenario::new();
+    scenario.scanned(&two_gpus());
+    scenario.held = set(["MIG-0-1-0"]);
+    scenario.scanned(&node(vec![whole(2)]));
+    assert_eq!((scenario.healthy(), scenario.all().len()), (vec!["GPU-2".to_owned()], 5));
+    assert_eq!(scenario.health.next_deadline(), Some(scenario.now + DEPARTED_GRACE));
+    scenario.advance(DEPARTED_GRACE);
+    assert_eq!(scenario.all().into_keys().collect::<Vec<_>>(), ["GPU-2", "MIG-0-1-0"]);
+    assert_eq!(scenario.health.next_deadline(), None);
+    scenario.held.clear();
+    scenario.advance(Duration::ZERO);
+    assert_eq!(scenario.all().into_keys().collect::<Vec<_>>(), ["GPU-2"]);
+    // A resource that has been advertised stays, without devices.
+    assert!(
+        scenario.health.resources().any(|resource| resource.as_str() == "nvidia.com/mig-2g.20gb")
+    );
 }
 
-/// As when a GPU instance is made anew with another profile, and has the same UUID.
+/// Happens when a GPU instance is created again with another profile and has the same UUID.
 #[test]
-fn a_device_that_changes_its_resource_is_never_given_twice() {
-    let with = |profile| node(vec![divided(0, &[(1, 0, profile)])]);
-    let of = |story: &Story, profile: usize| {
+fn a_device_that_moves_to_another_resource_is_never_allocated_twice() {
+    let with = |profile| node(vec![partitioned(0, &[(1, 0, profile)])]);
+    let reasons = |scenario: &Scenario, profile: usize| {
         let resource = Resource::of_profile(PROFILES[profile]).unwrap();
-        story.health.devices(&resource).into_iter().map(|(_, why)| why).collect::<Vec<_>>()
+        scenario.health.devices(&resource).into_iter().map(|(_, why)| why).collect::<Vec<_>>()
     };
-    let mut story = Story::new();
-    story.found(&with(0));
-    story.found(&with(1));
-    assert_eq!((of(&story, 0), of(&story, 1)), (vec![], vec![None]));
-    story.held = set(["MIG-0-1-0"]);
-    story.found(&with(2));
-    let still = "a pod still has it as nvidia.com/mig-2g.20gb";
-    assert_eq!(of(&story, 2), [Some(still.to_owned())]);
-    assert_eq!(of(&story, 1), [Some("it is offered as nvidia.com/mig-3g.40gb now".to_owned())]);
-    // Back again: the pod has what it had.
-    story.found(&with(1));
-    assert_eq!((of(&story, 1), of(&story, 2)), (vec![None], vec![]));
-    story.found(&with(0));
-    story.held.clear();
-    story.passes(Duration::ZERO);
-    assert_eq!((of(&story, 0), of(&story, 1)), (vec![None], vec![]));
+    let mut scenario = Scenario::new();
+    scenario.scanned(&with(0));
+    scenario.scanned(&with(1));
+    assert_eq!((reasons(&scenario, 0), reasons(&scenario, 1)), (vec![], vec![None]));
+    scenario.held = set(["MIG-0-1-0"]);
+    scenario.scanned(&with(2));
+    let held = "a pod still holds it as nvidia.com/mig-2g.20gb";
+    assert_eq!(reasons(&scenario, 2), [Some(held.to_owned())]);
+    assert_eq!(
+        reasons(&scenario, 1),
+        [Some("it is now advertised as nvidia.com/mig-3g.40gb".to_owned())]
+    );
+    // Back in its first resource, from which the pod holds it.
+    scenario.scanned(&with(1));
+    assert_eq!((reasons(&scenario, 1), reasons(&scenario, 2)), (vec![None], vec![]));
+    scenario.scanned(&with(0));
+    scenario.held.clear();
+    scenario.advance(Duration::ZERO);
+    assert_eq!((reasons(&scenario, 0), reasons(&scenario, 1)), (vec![None], vec![]));
 }
 
-/// Capability nodes go by the numbers of the instances, and each slice opens the node of its GPU.
+/// Capability nodes belong to the numbers of the instances, and each slice gets the node of its GPU.
 #[test]
-fn what_a_pod_can_open_is_given_to_nobody_else() {
-    let mut anew = node(vec![divided(0, &[(1, 0, 1), (1, 1, 0), (2, 0, 1)])]);
-    let mut story = Story::new();
-    story.found(&anew);
-    story.held = set(["MIG-0-1-0"]);
-    anew.gpus[0].slices[0].uuid = Some("MIG-new".to_owned());
-    story.found(&anew);
-    assert_eq!(story.healthy(), ["MIG-0-1-1", "MIG-0-2-0"]);
-    let why = "a pod that was given MIG-0-1-0, which is gone, can open it too; delete that pod";
-    assert_eq!(story.why("MIG-new"), why);
-    story.found(&node(vec![whole(0), whole(1)]));
-    assert_eq!((story.healthy(), story.why("GPU-0")), (vec!["GPU-1".to_owned()], why.to_owned()));
-    story.held.clear();
-    story.passes(Duration::ZERO);
-    assert_eq!(story.healthy(), ["GPU-0", "GPU-1"]);
+fn a_device_that_a_pod_can_open_is_allocated_to_no_other_pod() {
+    let mut inventory = node(vec![partitioned(0, &[(1, 0, 1), (1, 1, 0), (2, 0, 1)])]);
+    let mut scenario = Scenario::new();
+    scenario.scanned(&inventory);
+    scenario.held = set(["MIG-0-1-0"]);
+    inventory.gpus[0].slices[0].uuid = Some("MIG-new".to_owned());
+    scenario.scanned(&inventory);
+    assert_eq!(scenario.healthy(), ["MIG-0-1-1", "MIG-0-2-0"]);
+    let why = "a pod that was allocated MIG-0-1-0, which is gone, can open it too; delete that pod";
+    assert_eq!(scenario.why("MIG-new"), why);
+    scenario.scanned(&node(vec![whole(0), whole(1)]));
+    assert_eq!(
+        (scenario.healthy(), scenario.why("GPU-0")),
+        (vec!["GPU-1".to_owned()], why.to_owned())
+    );
+    scenario.held.clear();
+    scenario.advance(Duration::ZERO);
+    assert_eq!(scenario.healthy(), ["GPU-0", "GPU-1"]);
 }
 
 #[test]
-fn the_variables_mean_what_users_know() {
-    let xids = |disable, enable| Xids::parse(disable, enable).0;
-    let counts = |xids: &Xids, these: [u64; 4]| these.map(|xid| xids.counts(xid));
-    let these = [13, 48, 79, 109];
-    for (disable, enable, counted, any) in [
+fn the_variables_have_the_meaning_of_nvidias_plugin() {
+    let filter = |disable, enable| XidFilter::parse(disable, enable).0;
+    let xids = [13, 48, 79, 109];
+    for (disable, enable, critical, any) in [
         (None, None, [false, true, true, false], true),
         (Some(""), Some(""), [false, true, true, false], true),
         (Some("48"), None, [false, false, true, false], true),
@@ -301,93 +324,95 @@ fn the_variables_mean_what_users_know() {
         (None, Some("13"), [true, true, true, false], true),
         (Some("all"), Some("all"), [true; 4], true),
     ] {
-        let xids = xids(disable, enable);
-        assert_eq!(counts(&xids, these), counted, "{disable:?} {enable:?}");
-        assert_eq!(xids.any(), any, "{disable:?} {enable:?}");
+        let filter = filter(disable, enable);
+        let found = xids.map(|xid| filter.is_critical(xid));
+        assert_eq!(found, critical, "{disable:?} {enable:?}");
+        assert_eq!(filter.passes_any(), any, "{disable:?} {enable:?}");
     }
-    let (xids, complaints) = Xids::parse(Some("48,-5,fan"), None);
-    assert_eq!((complaints.len(), xids.counts(48)), (2, false));
-    assert!(complaints[0].contains("\"-5\""), "{complaints:?}");
+    let (filter, warnings) = XidFilter::parse(Some("48,-5,fan"), None);
+    assert_eq!((warnings.len(), filter.is_critical(48)), (2, false));
+    assert!(warnings[0].contains("\"-5\""), "{warnings:?}");
 }
 
-/// More errors than there are places for.
+/// More errors than are kept.
 #[test]
-fn a_storm_of_errors_takes_no_memory() {
-    let mut story = Story::new();
-    story.found(&two_gpus());
+fn a_storm_of_errors_takes_bounded_memory() {
+    let mut scenario = Scenario::new();
+    scenario.scanned(&two_gpus());
     for n in 0..5000 {
-        assert!(story.xid(&xid(0, Some(100 + n), Some(n), 48)));
+        assert!(scenario.xid(&xid(0, Some(100 + n), Some(n), 48)));
     }
-    // They are held against the whole GPU in the end.
-    assert_eq!(story.healthy(), ["GPU-2", "MIG-1-1-0"]);
-    let size = format!("{:?}", story.health).len();
+    // In the end they are open on the whole GPU.
+    assert_eq!(scenario.healthy(), ["GPU-2", "MIG-1-1-0"]);
+    let size = format!("{:?}", scenario.health).len();
     assert!(size < 300_000, "{size}");
 }
 
 #[derive(Debug, Clone)]
 enum Event {
-    Found { gpus: Vec<GpuEntry>, is_complete: bool, strategy: Kind },
-    Failed { stands: Vec<bool> },
+    Scanned { gpus: Vec<GpuEntry>, is_complete: bool, strategy: MigStrategy },
+    ScanFailed { is_current: Vec<bool> },
     Error(Xid),
     Hold(Vec<bool>),
-    Forgive,
-    Pass(u64),
+    ClearErrors,
+    Advance(u64),
 }
 
-const PLACES: [(u32, u32); 4] = [(1, 0), (1, 1), (2, 0), (3, 0)];
+const INSTANCES: [(u32, u32); 4] = [(1, 0), (1, 1), (2, 0), (3, 0)];
 
 fn a_gpu(gpu: usize) -> impl Strategy<Value = Option<GpuEntry>> {
-    let slices = prop::collection::vec(prop::option::of(0..PROFILES.len()), PLACES.len());
+    let slices = prop::collection::vec(prop::option::of(0..PROFILES.len()), INSTANCES.len());
     (0..8_u8, slices).prop_map(move |(kind, slices)| {
-        let slices = PLACES.iter().zip(slices);
+        let slices = INSTANCES.iter().zip(slices);
         let slices: Vec<_> =
             slices.filter_map(|((gi, ci), profile)| Some((*gi, *ci, profile?))).collect();
         match kind {
             0 => None,
             1 => Some(whole(gpu)),
-            _ => Some(divided(gpu, &slices)),
+            _ => Some(partitioned(gpu, &slices)),
         }
     })
 }
 
 fn an_event() -> impl Strategy<Value = Event> {
-    let strategies = [Kind::Mixed, Kind::Mixed, Kind::Mixed, Kind::Single];
-    let found = (a_gpu(0), a_gpu(1), any::<bool>(), prop::sample::select(strategies.to_vec()));
+    let strategies =
+        [MigStrategy::Mixed, MigStrategy::Mixed, MigStrategy::Mixed, MigStrategy::Single];
+    let scanned = (a_gpu(0), a_gpu(1), any::<bool>(), prop::sample::select(strategies.to_vec()));
     let error = (0..3_usize, prop::option::of(0..4_u32), prop::option::of(0..2_u32));
     let number = prop::sample::select(&[13_u64, 48, 79][..]);
     prop_oneof![
-        6 => found.prop_map(|(a, b, is_complete, strategy)| {
-            Event::Found { gpus: [a, b].into_iter().flatten().collect(), is_complete, strategy }
+        6 => scanned.prop_map(|(a, b, is_complete, strategy)| {
+            Event::Scanned { gpus: [a, b].into_iter().flatten().collect(), is_complete, strategy }
         }),
-        2 => prop::collection::vec(any::<bool>(), 10).prop_map(|stands| Event::Failed { stands }),
+        2 => prop::collection::vec(any::<bool>(), 10).prop_map(|is_current| Event::ScanFailed { is_current }),
         4 => (error, number).prop_map(|((gpu, gi, ci), n)| Event::Error(xid(gpu, gi, ci, n))),
         3 => prop::collection::vec(any::<bool>(), 10).prop_map(Event::Hold),
-        1 => Just(Event::Forgive),
-        3 => (0..90_u64).prop_map(Event::Pass),
+        1 => Just(Event::ClearErrors),
+        3 => (0..90_u64).prop_map(Event::Advance),
     ]
 }
 
 fn every_id() -> Vec<String> {
-    let slices = (0..2).flat_map(|gpu| PLACES.map(|(gi, ci)| id(gpu, gi, ci)));
+    let slices = (0..2).flat_map(|gpu| INSTANCES.map(|(gi, ci)| id(gpu, gi, ci)));
     slices.chain((0..2).map(uuid)).collect()
 }
 
 /// A GPU by UUID, and an instance in it.
-type Place = (String, Option<(u32, u32)>);
+type Location = (String, Option<(u32, u32)>);
 
-/// What is so by the words of the rules, told the same events.
+/// The rules of the documentation, written down a second time and fed with the same events.
 #[derive(Default)]
 struct Model {
-    /// What can be handed out, each with GPU and instance.
-    current: BTreeMap<(Resource, String), Place>,
-    /// Every error there has been since the last that was forgiven.
+    /// Devices of the last scan, each with GPU and instance.
+    current: BTreeMap<(Resource, String), Location>,
+    /// Every error since errors were cleared.
     ever: Vec<Xid>,
-    /// Errors whose place has been there at every look since.
+    /// Errors whose GPU or instance was in every scan since.
     lasting: Vec<Xid>,
     gpus: BTreeSet<String>,
 }
 
-fn covers(error: &Xid, (gpu, instance): &Place) -> bool {
+fn affects(error: &Xid, (gpu, instance): &Location) -> bool {
     error.gpu == *gpu
         && match (error.gi, instance) {
             (None, _) | (_, None) => true,
@@ -398,68 +423,72 @@ fn covers(error: &Xid, (gpu, instance): &Place) -> bool {
 }
 
 impl Model {
-    fn found(&mut self, inventory: &Inventory, strategy: Kind) {
+    fn scanned(&mut self, inventory: &Inventory, strategy: MigStrategy) {
         self.gpus = inventory.gpus.iter().filter_map(|gpu| gpu.uuid.clone()).collect();
         let uuids: BTreeMap<_, _> = inventory
             .gpus
             .iter()
             .map(|gpu| (&gpu.pci, gpu.uuid.clone().unwrap_or_default()))
             .collect();
-        let offers = offers(inventory, strategy);
-        let all = offers.resources.iter();
-        let all = all.flat_map(|(resource, list)| list.iter().map(move |offer| (resource, offer)));
+        let resources = node_resources(inventory, strategy);
+        let all = resources.devices.iter();
+        let all =
+            all.flat_map(|(resource, list)| list.iter().map(move |device| (resource, device)));
         self.current = all
-            .map(|(resource, offer)| {
-                let place = (uuids[&offer.gpu].clone(), offer.instance);
-                ((resource.clone(), offer.id.clone()), place)
+            .map(|(resource, device)| {
+                let location = (uuids[&device.gpu].clone(), device.instance);
+                ((resource.clone(), device.id.clone()), location)
             })
             .collect();
-        let mut places: Vec<Place> = Vec::new();
+        let mut locations: Vec<Location> = Vec::new();
         for (gpu, slice) in inventory.slices() {
-            places.push((gpu.uuid.clone().unwrap_or_default(), Some((slice.gi, slice.ci))));
+            locations.push((gpu.uuid.clone().unwrap_or_default(), Some((slice.gi, slice.ci))));
         }
         self.lasting.retain(|error| match error.gi {
             None => self.gpus.contains(&error.gpu),
-            Some(_) => places.iter().any(|place| covers(error, place)),
+            Some(_) => locations.iter().any(|location| affects(error, location)),
         });
     }
 }
 
 fn check(health: &Health, model: &Model, held: &BTreeSet<String>) {
-    // GPUs of slices that are gone, and that a pod was given.
+    // GPUs of slices that are gone and that a pod holds.
     let all = health.resources().flat_map(|resource| {
-        health.devices(resource).into_iter().map(|(offer, _)| (resource.clone(), offer))
+        health.devices(resource).into_iter().map(|(device, _)| (resource.clone(), device))
     });
-    let left = all.filter(|(resource, offer)| {
-        let key = (resource.clone(), offer.id.clone());
-        !model.current.contains_key(&key) && offer.instance.is_some() && held.contains(&offer.id)
+    let gone = all.filter(|(resource, device)| {
+        let key = (resource.clone(), device.id.clone());
+        !model.current.contains_key(&key) && device.instance.is_some() && held.contains(&device.id)
     });
-    let left: BTreeSet<String> = left.map(|(_, offer)| offer.gpu.clone()).collect();
+    let gone: BTreeSet<String> = gone.map(|(_, device)| device.gpu.clone()).collect();
     let mut healthy = BTreeMap::new();
     let mut listed = BTreeSet::new();
     for resource in health.resources() {
-        for (offer, why) in health.devices(resource) {
-            let key = (resource.clone(), offer.id.clone());
-            assert!(listed.insert(key.clone()), "{key:?} is there twice");
-            let Some(place) = model.current.get(&key) else {
+        for (device, why) in health.devices(resource) {
+            let key = (resource.clone(), device.id.clone());
+            assert!(listed.insert(key.clone()), "{key:?} is listed twice");
+            let Some(location) = model.current.get(&key) else {
                 assert!(why.is_some(), "{key:?} is gone, and healthy");
                 continue;
             };
             let is_twice = health.resources().any(|other| {
                 other != resource
-                    && health.devices(other).iter().any(|(there, _)| there.id == offer.id)
+                    && health.devices(other).iter().any(|(listed, _)| listed.id == device.id)
             });
             match &why {
-                None => assert_eq!(healthy.insert(offer.id.clone(), resource.clone()), None),
+                None => assert_eq!(healthy.insert(device.id.clone(), resource.clone()), None),
                 Some(why) => {
-                    let error = model.ever.iter().any(|error| covers(error, place));
-                    let opens = offer.instance.is_none() && left.contains(&offer.gpu);
-                    assert!(error || is_twice || opens, "{key:?} is well, and unhealthy: {why}");
+                    let error = model.ever.iter().any(|error| affects(error, location));
+                    let is_openable = device.instance.is_none() && gone.contains(&device.gpu);
+                    assert!(
+                        error || is_twice || is_openable,
+                        "{key:?} has no error, and is unhealthy: {why}"
+                    );
                 }
             }
-            let opens = offer.instance.is_none() && left.contains(&offer.gpu);
-            assert!(!opens || why.is_some(), "{key:?} is open to a pod, and healthy");
-            let lasting = model.lasting.iter().find(|error| covers(error, place));
+            let is_openable = device.instance.is_none() && gone.contains(&device.gpu);
+            assert!(!is_openable || why.is_some(), "{key:?} is open to a pod, and healthy");
+            let lasting = model.lasting.iter().find(|error| affects(error, location));
             assert!(lasting.is_none() || why.is_some(), "{key:?} has {lasting:?}, and is healthy");
         }
     }
@@ -472,34 +501,34 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn after_any_story_health_is_what_the_rules_say(events in prop::collection::vec(an_event(), 1..40)) {
-        let (mut story, mut model) = (Story::new(), Model::default());
+    fn after_any_events_health_follows_the_rules(events in prop::collection::vec(an_event(), 1..40)) {
+        let (mut scenario, mut model) = (Scenario::new(), Model::default());
         for event in &events {
             match event {
-                Event::Found { gpus, is_complete, strategy } => {
+                Event::Scanned { gpus, is_complete, strategy } => {
                     let mut inventory = node(gpus.clone());
                     if !is_complete {
                         inventory.problems.push("something".to_owned());
                     }
-                    model.found(&inventory, *strategy);
-                    let offers = offers(&inventory, *strategy);
-                    story.health.found(&inventory, &offers, &story.held, story.now);
+                    model.scanned(&inventory, *strategy);
+                    let resources = node_resources(&inventory, *strategy);
+                    scenario.health.scanned(&inventory, &resources, &scenario.held, scenario.now);
                 }
-                Event::Failed { stands } => {
-                    let stands = stands.iter().zip(every_id()).filter(|(stands, _)| **stands);
-                    let names: BTreeSet<String> = stands
+                Event::ScanFailed { is_current } => {
+                    let current = is_current.iter().zip(every_id()).filter(|(is_current, _)| **is_current);
+                    let names: BTreeSet<String> = current
                         .map(|(_, id)| match id.starts_with("MIG") {
                             true => format!("nvidia.com/mig={id}"),
                             false => format!("nvidia.com/gpu={id}"),
                         })
                         .collect();
-                    story.health.failed("why", &names, &story.held, story.now);
+                    scenario.health.scan_failed("why", &names, &scenario.held, scenario.now);
                     model.current.retain(|(_, id), _| names.iter().any(|name| name.ends_with(&format!("={id}"))));
-                    // What it says of errors is for the other tests.
+                    // The other tests are about the errors after a failed scan.
                     model.lasting.clear();
                 }
                 Event::Error(error) => {
-                    if story.xid(error) {
+                    if scenario.xid(error) {
                         assert!(model.gpus.contains(&error.gpu) && error.xid != 13);
                         let ci = error.gi.and(error.ci);
                         let error = Xid { ci, ..error.clone() };
@@ -509,23 +538,23 @@ proptest! {
                 }
                 Event::Hold(held) => {
                     let held = held.iter().zip(every_id()).filter(|(held, _)| **held);
-                    story.held = held.map(|(_, id)| id).collect();
-                    story.passes(Duration::ZERO);
+                    scenario.held = held.map(|(_, id)| id).collect();
+                    scenario.advance(Duration::ZERO);
                 }
-                Event::Forgive => {
-                    story.health.forgive();
+                Event::ClearErrors => {
+                    scenario.health.clear_errors();
                     model.ever.clear();
                     model.lasting.clear();
                 }
-                Event::Pass(seconds) => story.passes(Duration::from_secs(*seconds)),
+                Event::Advance(seconds) => scenario.advance(Duration::from_secs(*seconds)),
             }
-            check(&story.health, &model, &story.held);
+            check(&scenario.health, &model, &scenario.held);
         }
-        // Nothing is kept of what is gone, when no pod has it.
-        story.held.clear();
-        story.passes(GRACE);
-        let left: usize = story.health.resources().map(|r| story.health.devices(r).len()).sum();
-        prop_assert_eq!(left, model.current.len());
-        prop_assert_eq!(story.health.next_deadline(), None);
+        // No device that is gone is kept, when no pod holds it.
+        scenario.held.clear();
+        scenario.advance(DEPARTED_GRACE);
+        let listed: usize = scenario.health.resources().map(|r| scenario.health.devices(r).len()).sum();
+        prop_assert_eq!(listed, model.current.len());
+        prop_assert_eq!(scenario.health.next_deadline(), None);
     }
 }

@@ -94,6 +94,15 @@ pub enum Limit {
     Is(Version),
 }
 
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Limit::Auto => f.write_str("auto"),
+            Limit::Is(version) => fmt::Display::fmt(version, f),
+        }
+    }
+}
+
 impl FromStr for Limit {
     type Err = BadName;
 

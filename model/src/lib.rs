@@ -6,6 +6,7 @@
 //!   [`ComputeInstance`]s in them, and the [`DeviceNode`]s that open each.
 //! - [`ExpectedSlice`] and [`DeviceVariable`]: what a CDI spec records about a slice.
 //! - [`DriverCapabilities`] and [`DriverFile`]: the driver's user-space files for a container.
+//! - [`Backoff`]: the waits between retries.
 //! - [`cdi`]: the CDI specification.
 //!
 //! This crate never touches the machine: no file, no clock, no environment. Every value can be built from
@@ -26,6 +27,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod backoff;
 mod driver_file;
 mod id;
 mod profile;
@@ -34,6 +36,7 @@ mod topology;
 
 pub mod cdi;
 
+pub use backoff::Backoff;
 pub use driver_file::{
     BadDriverCapabilities, Destination, DriverCapabilities, DriverCapability, DriverFile,
 };

@@ -25,7 +25,7 @@ impl SimulatedMachine {
     ///
     /// # Errors
     /// As [`Machine::nvml`].
-    pub fn partitioner(&self) -> std::result::Result<Box<dyn nvml::Divider>, nvml::Failure> {
+    pub fn partitioner(&self) -> std::result::Result<Box<dyn nvml::Partitioner>, nvml::NvmlError> {
         Ok(Box::new(SimulatedPartitioner::start(self.node.clone())?))
     }
 }
@@ -50,12 +50,12 @@ impl Machine for SimulatedMachine {
         None
     }
 
-    fn nvml(&self) -> std::result::Result<nvml::Report, nvml::Failure> {
+    fn nvml(&self) -> std::result::Result<nvml::NvmlSnapshot, nvml::NvmlError> {
         let path = "libnvidia-ml.so.1 of the simulated node".to_owned();
         match self.node.nvml_fault {
-            Some(NvmlFault::DriverNotLoaded) => Err(nvml::Failure::NotLoaded { path }),
-            Some(NvmlFault::VersionMismatch) => Err(nvml::Failure::VersionMismatch { path }),
-            None => Ok(nvml::Report {
+            Some(NvmlFault::DriverNotLoaded) => Err(nvml::NvmlError::NotLoaded { path }),
+            Some(NvmlFault::VersionMismatch) => Err(nvml::NvmlError::VersionMismatch { path }),
+            None => Ok(nvml::NvmlSnapshot {
                 library: path,
                 driver_version: self.node.driver.clone(),
                 cuda_version: self.node.cuda_version(),
@@ -65,12 +65,12 @@ impl Machine for SimulatedMachine {
     }
 }
 
-fn gpu(gpu: &SimulatedGpu) -> std::result::Result<nvml::Gpu, nvml::CallError> {
+fn gpu(gpu: &SimulatedGpu) -> std::result::Result<nvml::NvmlGpu, nvml::CallError> {
     // NVML still counts a lost GPU; getting its handle fails (nvml.h at nvmlDeviceGetHandleByIndex_v2).
     if gpu.lost {
         return Err(nvml::CallError::gpu_lost("nvmlDeviceGetHandleByIndex_v2"));
     }
-    Ok(nvml::Gpu {
+    Ok(nvml::NvmlGpu {
         // NVML prints a PCI domain of eight digits, /proc one of four.
         pci: format!("0000{}", gpu.pci),
         uuid: gpu.uuid.to_string(),
@@ -125,9 +125,9 @@ impl SimulatedGpu {
     }
 
     /// MIG devices that NVML lists, in the order of their indices.
-    pub fn mig_devices(&self) -> impl Iterator<Item = nvml::MigDevice> + '_ {
+    pub fn mig_devices(&self) -> impl Iterator<Item = nvml::NvmlMigDevice> + '_ {
         self.instances.iter().flat_map(move |gi| {
-            gi.compute.iter().filter(|ci| !ci.hidden).map(move |ci| nvml::MigDevice {
+            gi.compute.iter().filter(|ci| !ci.hidden).map(move |ci| nvml::NvmlMigDevice {
                 gi: gi.id,
                 ci: ci.id,
                 uuid: ci.uuid.to_string(),

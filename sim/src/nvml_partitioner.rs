@@ -3,8 +3,8 @@
 use crate::{NvmlFault, ProfileRow, Refusal, SimulatedGpu, SimulatedInstance, SimulatedNode};
 use mig_cdi_model::Placement;
 use mig_cdi_sys::nvml::{
-    CallError, ComputeInstance, ComputeProfile, Divider, Division, Failure, GpuInstance,
-    GpuProfile, ModeChange, Process,
+    CallError, ComputeProfile, GpuPartitioning, GpuProcess, GpuProfile, ModeChange,
+    NvmlComputeInstance, NvmlError, NvmlGpuInstance, Partitioner,
 };
 use std::cell::RefCell;
 
@@ -14,11 +14,11 @@ pub(crate) struct SimulatedPartitioner(RefCell<SimulatedNode>);
 
 impl SimulatedPartitioner {
     /// Starts NVML on a node.
-    pub(crate) fn start(node: SimulatedNode) -> Result<SimulatedPartitioner, Failure> {
+    pub(crate) fn start(node: SimulatedNode) -> Result<SimulatedPartitioner, NvmlError> {
         let path = "libnvidia-ml.so.1 of the simulated node".to_owned();
         match node.nvml_fault {
-            Some(NvmlFault::DriverNotLoaded) => Err(Failure::NotLoaded { path }),
-            Some(NvmlFault::VersionMismatch) => Err(Failure::VersionMismatch { path }),
+            Some(NvmlFault::DriverNotLoaded) => Err(NvmlError::NotLoaded { path }),
+            Some(NvmlFault::VersionMismatch) => Err(NvmlError::VersionMismatch { path }),
             None => Ok(SimulatedPartitioner(RefCell::new(node))),
         }
     }
@@ -36,20 +36,20 @@ impl SimulatedPartitioner {
         let done = position.ok_or(Refusal::InvalidArgument).and_then(|gpu| change(&mut node, gpu));
         done.map_err(|refusal| match refusal {
             Refusal::GpuLost => CallError::gpu_lost(call),
-            refusal => CallError { call, reason: refusal.to_string() },
+            refusal => CallError::new(call, refusal.to_string()),
         })
     }
 }
 
-impl Divider for SimulatedPartitioner {
-    fn gpus(&self) -> Result<Vec<Result<Division, CallError>>, Failure> {
+impl Partitioner for SimulatedPartitioner {
+    fn gpus(&self) -> Result<Vec<Result<GpuPartitioning, CallError>>, NvmlError> {
         let node = self.0.borrow();
-        Ok((0..node.gpus.len()).map(|gpu| division(&node, gpu)).collect())
+        Ok((0..node.gpus.len()).map(|gpu| partitioning(&node, gpu)).collect())
     }
 
-    fn gpu(&self, uuid: &str) -> Result<Division, CallError> {
+    fn gpu(&self, uuid: &str) -> Result<GpuPartitioning, CallError> {
         let gpu = self.call("nvmlDeviceGetHandleByUUID", uuid, |_, gpu| Ok(gpu))?;
-        division(&self.0.borrow(), gpu)
+        partitioning(&self.0.borrow(), gpu)
     }
 
     fn set_mode(&self, uuid: &str, mig: bool) -> Result<ModeChange, CallError> {
@@ -90,7 +90,7 @@ impl Divider for SimulatedPartitioner {
     }
 }
 
-fn division(node: &SimulatedNode, index: usize) -> Result<Division, CallError> {
+fn partitioning(node: &SimulatedNode, index: usize) -> Result<GpuPartitioning, CallError> {
     let gpu = &node.gpus[index];
     if gpu.lost {
         return Err(CallError::gpu_lost("nvmlDeviceGetHandleByIndex_v2"));
@@ -100,12 +100,12 @@ fn division(node: &SimulatedNode, index: usize) -> Result<Division, CallError> {
     let rows = model.profiles.iter();
     let mut profiles: Vec<_> = rows.map(|row| profile(node, index, row)).collect();
     profiles.sort_by_key(|profile| profile.id);
-    let process = |process: &crate::ProcessDescription| Process {
+    let process = |process: &crate::ProcessDescription| GpuProcess {
         pid: process.pid,
         gi: process.gi,
         ci: process.ci,
     };
-    Ok(Division {
+    Ok(GpuPartitioning {
         index: u32::try_from(index).unwrap_or(u32::MAX),
         uuid: gpu.uuid.to_string(),
         pci: format!("0000{}", gpu.pci),
@@ -142,7 +142,7 @@ fn profile(node: &SimulatedNode, gpu: usize, row: &ProfileRow) -> GpuProfile {
     }
 }
 
-fn instances(gpu: &SimulatedGpu) -> Vec<GpuInstance> {
+fn instances(gpu: &SimulatedGpu) -> Vec<NvmlGpuInstance> {
     let instance = |existing: &SimulatedInstance| {
         let row = existing.profile;
         let compute_profiles = row.compute_sizes().iter().map(|&slices| ComputeProfile {
@@ -151,12 +151,12 @@ fn instances(gpu: &SimulatedGpu) -> Vec<GpuInstance> {
             max: row.slices / slices,
             placements: row.compute_placements(slices).collect(),
         });
-        let compute = existing.compute.iter().map(|ci| ComputeInstance {
+        let compute = existing.compute.iter().map(|ci| NvmlComputeInstance {
             id: ci.id,
             profile: row.compute_id(ci.placement.size),
             placement: ci.placement,
         });
-        GpuInstance {
+        NvmlGpuInstance {
             id: existing.id,
             profile: row.id,
             placement: existing.placement,

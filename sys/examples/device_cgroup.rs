@@ -1,6 +1,6 @@
 //! `device_cgroup PID MAJOR:MINOR… -- COMMAND`: allows character devices in the device cgroup of a
-//! process, runs a shell command, and undoes it. Says before, in between and after which devices are
-//! denied. `SYSTEMD_TOLD=1` leaves systemd's own programs alone.
+//! process, runs a shell command, and undoes it. Prints before, in between and after which devices are
+//! denied. `SYSTEMD_INFORMED=1` leaves systemd's own programs alone.
 #![allow(clippy::disallowed_methods)]
 
 use mig_cdi_model::{Major, Minor};
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cgroup = DeviceCgroup::of(&Root::open(Path::new("/"))?, pid)?;
     println!("unit {}", cgroup.unit().unwrap_or("none"));
     println!("before {:?}", cgroup.denies(&nodes)?);
-    let change = cgroup.allow(&devices, std::env::var_os("SYSTEMD_TOLD").is_some())?;
+    let change = cgroup.allow(&devices, std::env::var_os("SYSTEMD_INFORMED").is_some())?;
     println!("changed {} {:?}", !change.is_empty(), cgroup.denies(&nodes)?);
     let done = Command::new("sh").args(["-euc", &args.collect::<Vec<_>>().join(" ")]).status()?;
     println!("done {:?}", done.code());

@@ -1,8 +1,10 @@
-//! The bundle of a container: the directory in which its engine wrote the OCI configuration.
+//! The bundle of a container: the directory with the OCI configuration that its engine wrote.
+//!
+//! Only `config.json` is touched. The root file system beside it belongs to the image and is never resolved
+//! through here.
 
 use crate::{Error, Result, root::read_all};
 use nix::{
-    errno::Errno,
     fcntl::{OFlag, openat, renameat},
     sys::stat::{Mode, SFlag, fchmod, fstat},
     unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat},
@@ -16,7 +18,7 @@ use std::{
 
 const CONFIG: &str = "config.json";
 
-/// A bundle, held open.
+/// An open bundle.
 #[derive(Debug)]
 pub struct Bundle {
     dir: OwnedFd,
@@ -27,7 +29,7 @@ impl Bundle {
     /// Opens a directory.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it does not exist or is not a directory.
     pub fn open(path: &Path) -> Result<Bundle> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let dir = nix::fcntl::open(path, flags, Mode::empty())
@@ -37,27 +39,28 @@ impl Bundle {
 
     fn file(&self) -> Result<File> {
         let fail = |errno| Error::call("open", self.path.join(CONFIG), errno);
+        // The engine writes a regular file: a link or a fifo there is another program's.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = File::from(openat(&self.dir, CONFIG, flags, Mode::empty()).map_err(fail)?);
         let stat = fstat(&file).map_err(fail)?;
         match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG {
             true => Ok(file),
-            false => Err(fail(Errno::EINVAL)),
+            false => Err(Error::refused("read", self.path.join(CONFIG), "it is no regular file")),
         }
     }
 
-    /// The configuration. A link or a pipe in its place is none.
+    /// Reads the configuration.
     ///
     /// # Errors
-    /// When it cannot be read or is larger than `limit` bytes.
+    /// When it cannot be read, is not a regular file, or is larger than `limit` bytes.
     pub fn read(&self, limit: usize) -> Result<Vec<u8>> {
         read_all(self.file()?, &self.path.join(CONFIG), limit)
     }
 
-    /// Puts another configuration in its place by a rename, with the same owner and mode.
+    /// Replaces the configuration by a rename, with the same owner and mode.
     ///
     /// # Errors
-    /// When a step fails; the old one is then as it was.
+    /// When a step fails; the old configuration is then as it was.
     pub fn replace(&self, bytes: &[u8]) -> Result<()> {
         let name = format!(".{CONFIG}.{}.tmp", std::process::id());
         let done = self.write(&name, bytes).and_then(|()| {
@@ -65,13 +68,13 @@ impl Bundle {
                 .map_err(|errno| Error::call("rename to", self.path.join(CONFIG), errno))
         });
         if done.is_err() {
-            // The error that matters is the first one.
+            // The first error is the one to report.
             let _ = unlinkat(&self.dir, name.as_str(), UnlinkatFlags::NoRemoveDir);
         }
         done
     }
 
-    /// No fsync: after a crash of the machine there is no container to start from it.
+    /// Writes the new file without an fsync: after a crash of the machine no container is started from it.
     fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let fail = |op| move |errno| Error::call(op, self.path.join(name), errno);
         let old = fstat(self.file()?).map_err(fail("stat"))?;
@@ -80,6 +83,7 @@ impl Bundle {
         let fd = openat(&self.dir, name, flags, Mode::from_bits_truncate(0o600));
         let mut file = File::from(fd.map_err(fail("create"))?);
         file.write_all(bytes).map_err(|e| Error::io("write", self.path.join(name), &e))?;
+        // The owner before the mode, as chown(2) clears set-user-id bits.
         let (uid, gid) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
         fchown(&file, Some(uid), Some(gid)).map_err(fail("chown"))?;
         fchmod(&file, Mode::from_bits_truncate(old.st_mode & 0o7777)).map_err(fail("chmod"))

@@ -1,11 +1,15 @@
-//! A file that belongs to another program and to its administrator: read where it really is, and replaced
-//! there, whole, with the mode and the owner that it has.
+//! A configuration file of another program: read where its links lead, and replaced there atomically, with the
+//! mode and the owner that it has.
+//!
+//! The file belongs to that program and its administrator. This module never changes it in place, never
+//! replaces a link, and never changes its attributes.
 
 use crate::{
     Error, Result, Root,
+    atomic_write::{FileAttributes, Lock, TrustedDir, make},
     error::optional,
-    publish::{Like, Lock, SpecDir, make},
     root::read_all,
+    user_path::exists,
 };
 use nix::{
     errno::Errno,
@@ -19,69 +23,71 @@ use std::{
     time::Duration,
 };
 
-/// Such a file, or the place for one.
+/// A configuration file, or the path of one that does not exist yet.
 #[derive(Debug)]
 pub struct ConfigFile {
-    /// Where it is, every link followed.
+    /// Real path, every symbolic link followed.
     path: PathBuf,
-    /// Directories that are not there yet, outermost first.
+    /// Directories on it that do not exist yet, outermost first.
     missing: Vec<PathBuf>,
-    now: Option<Now>,
+    current: Option<Current>,
 }
 
+/// The file as it was when it was opened.
 #[derive(Debug)]
-struct Now {
+struct Current {
     bytes: Vec<u8>,
-    like: Like,
-    changed: i64,
+    attributes: FileAttributes,
+    modified: i64,
 }
 
 impl ConfigFile {
-    /// Looks at a path below a root. A link leads to the file that is meant: it stays, and its target is
-    /// what is replaced.
+    /// Opens and reads a file at a path below a root. Links are followed: the link stays, and its target is
+    /// what a replacement replaces.
     ///
     /// # Errors
-    /// When there is something that cannot be read, is larger than `limit` bytes or is no regular file; and
-    /// for a link that leads nowhere.
+    /// When it cannot be read, is larger than `limit` bytes or is not a regular file; and for a link to a path
+    /// that does not exist.
     pub fn open(root: &Root, below: &str, limit: usize) -> Result<ConfigFile> {
-        let (path, missing) = place(root, below)?;
+        let (path, missing) = real_path(root, below)?;
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
         let fd = match missing.is_empty() {
             true => optional(root.open_below(below, flags))?,
             false => None,
         };
-        let Some(fd) = fd else { return Ok(ConfigFile { path, missing, now: None }) };
+        let Some(fd) = fd else { return Ok(ConfigFile { path, missing, current: None }) };
         let stat = fstat(&fd).map_err(|errno| Error::call("stat", &path, errno))?;
         if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
             return Err(Error::refused("read", &path, "it is no regular file"));
         }
-        let like = Like {
+        let attributes = FileAttributes {
             mode: stat.st_mode & 0o7777,
             owner: Some((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid))),
         };
         let bytes = read_all(File::from(fd), &path, limit)?;
-        Ok(ConfigFile { path, missing, now: Some(Now { bytes, like, changed: stat.st_mtime }) })
+        let current = Some(Current { bytes, attributes, modified: stat.st_mtime });
+        Ok(ConfigFile { path, missing, current })
     }
 
-    /// Where it really is.
+    /// Real path, every symbolic link followed.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What it says; `None` when it is not there.
+    /// Content of the file; `None` when it does not exist.
     #[must_use]
     pub fn bytes(&self) -> Option<&[u8]> {
-        self.now.as_ref().map(|now| &now.bytes[..])
+        self.current.as_ref().map(|current| &current.bytes[..])
     }
 
-    /// When it was last written, in seconds since 1970.
+    /// Time of its last modification, in seconds since 1970.
     #[must_use]
     pub fn changed(&self) -> Option<i64> {
-        self.now.as_ref().map(|now| now.changed)
+        self.current.as_ref().map(|current| current.modified)
     }
 
-    /// Makes the directories that are missing on the way to it, 0755. Gives those made.
+    /// Makes the directories that are missing on its path, with mode 0755, and returns them.
     ///
     /// # Errors
     /// When one cannot be made.
@@ -92,33 +98,34 @@ impl ConfigFile {
         Ok(self.missing.clone())
     }
 
-    /// Gives it this content. Its mode and owner stay; a new file has `mode`.
+    /// Replaces its content. Mode and owner stay; a new file gets `mode`.
     ///
     /// # Errors
-    /// When a step fails, or somebody but root and ourselves could change its directory; the old file is
+    /// When a step fails, or another user than root and ours could change its directory; the old file is
     /// then as it was.
     pub fn replace(&self, bytes: &[u8], mode: u32) -> Result<()> {
         let (dir, name) = self.dir()?;
-        let like = self.now.as_ref().map_or(Like { mode, owner: None }, |now| now.like);
-        dir.replace_as(&name, bytes, like)
+        let new = FileAttributes { mode, owner: None };
+        let attributes = self.current.as_ref().map_or(new, |current| current.attributes);
+        dir.replace_as(&name, bytes, attributes)
     }
 
-    /// Puts what it says now beside it, under its name and a suffix, with its mode and owner. A file that is
-    /// there already stays. False when there was nothing to do.
+    /// Copies the content that was read to a file beside it, named with a suffix, with its mode and owner. A copy
+    /// that exists already stays: it is of the file before our first change. False when nothing was written.
     ///
     /// # Errors
     /// As [`ConfigFile::replace`].
     pub fn back_up(&self, suffix: &str) -> Result<bool> {
-        let Some(now) = &self.now else { return Ok(false) };
+        let Some(current) = &self.current else { return Ok(false) };
         let (dir, name) = self.dir()?;
         let name = format!("{name}{suffix}");
         if dir.read(&name, usize::MAX >> 1)?.is_some() {
             return Ok(false);
         }
-        dir.replace_as(&name, &now.bytes, now.like).map(|()| true)
+        dir.replace_as(&name, &current.bytes, current.attributes).map(|()| true)
     }
 
-    /// Removes it, or what stands beside it under its name and a suffix.
+    /// Removes the file that is named with a suffix; with an empty one, the file itself.
     ///
     /// # Errors
     /// When it cannot be removed.
@@ -127,22 +134,22 @@ impl ConfigFile {
         dir.remove(&format!("{name}{suffix}")).map(|_| ())
     }
 
-    /// Makes others that lock a file of its directory wait until the lock is dropped; the directories that are
-    /// missing are made.
+    /// Locks its directory against other mig-cdi processes until the lock is dropped. Missing directories are
+    /// made.
     ///
     /// # Errors
-    /// When another process keeps the lock so long, or as [`ConfigFile::replace`].
+    /// When another process keeps the lock longer than `limit`, or as [`ConfigFile::replace`].
     pub fn lock(&self, limit: Duration) -> Result<Lock> {
         self.make_dirs()?;
         self.dir()?.0.lock(limit)
     }
 
-    fn dir(&self) -> Result<(SpecDir, String)> {
+    fn dir(&self) -> Result<(TrustedDir, String)> {
         let name = self.path.file_name().and_then(|name| name.to_str());
         let name =
             name.ok_or_else(|| Error::refused("write", &self.path, "not the name of a file"))?;
         let dir = self.path.parent().unwrap_or(Path::new("/"));
-        Ok((SpecDir::open_plain(dir)?, name.to_owned()))
+        Ok((TrustedDir::open_plain(dir)?, name.to_owned()))
     }
 }
 
@@ -157,25 +164,26 @@ pub fn remove_empty_dir(path: &Path) -> Result<()> {
     }
 }
 
-/// Where a path leads, and the directories that have to be made for it.
-fn place(root: &Root, below: &str) -> Result<(PathBuf, Vec<PathBuf>)> {
+/// Follows every link of a path, and lists the directories that have to be made for it.
+fn real_path(root: &Root, below: &str) -> Result<(PathBuf, Vec<PathBuf>)> {
     match root.resolve(below) {
         Ok(path) => return Ok((path, Vec::new())),
         Err(error) if !error.is_absent() => return Err(error),
         Err(_) => {}
     }
     if let Ok(target) = root.link(below) {
-        let reason =
-            format!("it is a link to {target}, which is not there; make that, or remove it");
-        return Err(Error::refused("read", root.show(below), reason));
+        let cause = format!("it is a link to {target}, which is not there");
+        return Err(
+            Error::refused("read", root.show(below), cause).with_cure("make that, or remove it")
+        );
     }
     let (above, name) = below.trim_end_matches('/').rsplit_once('/').unwrap_or(("", below));
     if name.is_empty() {
         return Err(Error::call("open", root.show(below), Errno::ENOENT));
     }
     let above = if above.is_empty() { "/" } else { above };
-    let (dir, mut missing) = place(root, above)?;
-    if !dir.exists() {
+    let (dir, mut missing) = real_path(root, above)?;
+    if !exists(&dir) {
         missing.push(dir.clone());
     }
     Ok((dir.join(name), missing))

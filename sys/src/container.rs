@@ -1,15 +1,16 @@
-//! The inside of a container that has been made and not started: nodes in its `/dev`, files of the
+//! The inside of a container that has been created and not started: nodes in its `/dev`, files of the
 //! machine bound into it, in its mount namespace and nowhere else.
 //!
-//! Every path of the container is resolved below a handle of its root (`within`), every node and every
-//! mount is made by descriptor, and all that was made can be taken back.
+//! Every path of the container is resolved below a handle of its root (`open_in_root`), every node and every
+//! mount is made by descriptor, and all that was made can be undone. Nothing is written to a file of the image,
+//! and no file of the image is the source of a mount (CVE-2025-31133).
 
-mod cover;
+mod bind_over;
 
 use crate::{
     Error, Result,
     kernel::mount as kernel,
-    within::{Links, open_within},
+    open_in_root::{Links, open_in_root},
 };
 use mig_cdi_model::{Major, Minor};
 use nix::{
@@ -29,48 +30,50 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where the kernel says what processes are.
+/// The machine's own procfs.
 const PROC: &str = "/proc";
 
-/// A file of the machine, ready to be bound: opened, and detached from its path, before the container
-/// is entered.
+/// A file or directory of the machine that is ready to be bound: opened, and detached from its path, before the
+/// container is entered. In the container's mount namespace the same path would lead elsewhere.
 #[derive(Debug)]
-pub struct Source {
+pub struct MountSource {
     mount: OwnedFd,
     is_dir: bool,
 }
 
-impl Source {
-    /// Opens a path of the machine on which there is no link: `generate` wrote where links lead.
+impl MountSource {
+    /// Opens a path of the machine without symbolic links: `generate` has written real paths, so a link means
+    /// that the path was replaced.
     ///
     /// # Errors
-    /// When it is not there, or leads through a link.
-    pub fn open(path: &Path) -> Result<Source> {
+    /// When it does not exist, or leads through a link.
+    pub fn open(path: &Path) -> Result<MountSource> {
         let fail = |op| move |errno| Error::call(op, path, errno);
         let root = open(Path::new("/"), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-        let fd = open_within(&root, path, OFlag::O_PATH, Links::Refused).map_err(fail("open"))?;
+        let fd = open_in_root(&root, path, OFlag::O_PATH, Links::Refused).map_err(fail("open"))?;
         let is_dir = kind(&fstat(&fd).map_err(fail("stat"))?) == SFlag::S_IFDIR;
+        // Cloned, then made read-only, then attached: no moment in which the container could write to it.
         let mount = kernel::detached_bind(fd.as_fd()).map_err(fail("clone the mount of"))?;
         kernel::protect(mount.as_fd()).map_err(fail("make read-only"))?;
-        Ok(Source { mount, is_dir })
+        Ok(MountSource { mount, is_dir })
     }
 
-    /// A directory with one file in it, which nobody changes.
+    /// Makes a read-only directory with one file in it.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn file(name: &str, content: &str) -> Result<Source> {
+    pub fn file(name: &str, content: &str) -> Result<MountSource> {
         let fail = |op| move |errno| Error::call(op, name, errno);
         let mount = tmpfs_with(name, content.as_bytes())?;
         kernel::protect(mount.as_fd()).map_err(fail("make read-only"))?;
-        Ok(Source { mount, is_dir: true })
+        Ok(MountSource { mount, is_dir: true })
     }
 }
 
 /// A device node to be made.
 #[derive(Debug, Clone, Copy)]
 pub struct NewNode<'a> {
-    /// Below `/dev`.
+    /// Path below `/dev`: `nvidia-caps/nvidia-cap12`.
     pub path: &'a str,
     /// Major number.
     pub major: Major,
@@ -82,7 +85,7 @@ pub struct NewNode<'a> {
     pub owner: (u32, u32),
 }
 
-/// Something that was made, by its directory and name.
+/// A file or directory that was made, by its parent and name.
 #[derive(Debug)]
 struct Made {
     parent: OwnedFd,
@@ -90,21 +93,22 @@ struct Made {
     flag: UnlinkatFlags,
 }
 
-/// A container whose mount namespace this process is in.
+/// A container whose mount namespace this process has entered.
 #[derive(Debug)]
 pub struct Container {
     outside: OwnedFd,
     root: OwnedFd,
     path: PathBuf,
     dev: OwnedFd,
-    /// Its `/dev` is the machine's own: nothing is made there.
-    dev_is_ours: bool,
+    /// True when its `/dev` is the machine's own, as of a privileged container: nothing is made there.
+    dev_is_hosts: bool,
     made: Vec<Made>,
 }
 
 impl Container {
     /// Enters the mount namespace of a container that the process `pid` is about to become, whose root
-    /// is at `root` there. The process must have one thread.
+    /// is at `root` there. This process must have one thread: the kernel refuses setns(2) into a mount namespace
+    /// to a process whose threads share their working directory.
     ///
     /// # Errors
     /// When the container has no mount namespace or no `/dev` of its own, or has a user namespace, in
@@ -112,44 +116,48 @@ impl Container {
     pub fn enter(pid: u32, root: &Path) -> Result<Container> {
         let outside = namespace("self", "mnt")?;
         let inside = namespace(&pid.to_string(), "mnt")?;
-        let refuse = |reason: &str| Err(Error::refused("enter", root, reason));
         if same(&outside, &inside)? {
-            return refuse("the container has no mount namespace of its own");
+            let cause = "the container has no mount namespace of its own";
+            return Err(Error::refused("enter", root, cause));
         }
+        // Mounts of a user namespace are nodev (`SB_I_NODEV` in fs/super.c), and mknod(2) takes CAP_MKNOD
+        // of the initial one: a node made there opens nothing.
         if !same(&namespace("self", "user")?, &namespace(&pid.to_string(), "user")?)? {
-            return refuse(
-                "the container has a user namespace, in which no new node opens; use cdi",
-            );
+            let cause = "the container has a user namespace, in which no new node opens";
+            return Err(Error::refused("enter", root, cause).with_cure("use cdi"));
         }
         check_root(root)?;
-        let our_dev = our_dev()?;
+        // Before the namespace is entered: after it `/dev` is a path of the container.
+        let host_dev = host_dev()?;
         set_namespace(&inside)?;
-        let entered = Container::open(&outside, root, our_dev);
+        let entered = Container::open(&outside, root, host_dev);
         if entered.is_err() {
             set_namespace(&outside)?;
         }
         entered
     }
 
-    fn open(outside: &OwnedFd, path: &Path, our_dev: u64) -> Result<Container> {
+    fn open(outside: &OwnedFd, path: &Path, host_dev: u64) -> Result<Container> {
         let root = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
         let shown = path.join("dev");
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-        let dev = open_within(&root, Path::new("dev"), flags, Links::Refused)
+        // An image may have a link as its /dev (CVE-2026-41579).
+        let dev = open_in_root(&root, Path::new("dev"), flags, Links::Refused)
             .map_err(|errno| Error::call("open", &shown, errno))?;
+        // On the file system of the image a node would stay on the host's disk, and outlive the container.
         if device(&dev)? == device(&root)? {
-            let reason = "it is a directory of the image; the container needs a /dev of its own";
-            return Err(Error::refused("use", shown, reason));
+            return Err(Error::refused("use", shown, "it is a directory of the image")
+                .with_cure("the container needs a /dev of its own"));
         }
-        let dev_is_ours = device(&dev)? == our_dev;
+        let dev_is_hosts = device(&dev)? == host_dev;
         let outside = outside.try_clone().map_err(|e| Error::io("keep", PROC, &e))?;
-        Ok(Container { outside, root, path: path.to_owned(), dev, dev_is_ours, made: Vec::new() })
+        Ok(Container { outside, root, path: path.to_owned(), dev, dev_is_hosts, made: Vec::new() })
     }
 
-    /// Makes a node, or finds that the right one is there. Gives a handle of it.
+    /// Makes a node, or finds the right one already there, and returns a handle of it.
     ///
     /// # Errors
-    /// When there is something else, or it cannot be made.
+    /// When something else has its name, or it cannot be made.
     pub fn node(&mut self, node: &NewNode<'_>) -> Result<OwnedFd> {
         let shown = self.path.join("dev").join(node.path);
         let fail = |op| {
@@ -162,7 +170,7 @@ impl Container {
         };
         let numbers = makedev(node.major.0.into(), node.minor.0.into());
         let mode = Mode::from_bits_truncate(node.mode);
-        let made = match self.dev_is_ours {
+        let made = match self.dev_is_hosts {
             true => Err(Errno::EEXIST),
             false => mknodat(&parent, name, SFlag::S_IFCHR, mode, numbers),
         };
@@ -171,15 +179,16 @@ impl Container {
             Err(Errno::EEXIST) => {}
             Err(errno) => return Err(fail("make node")(errno)),
         }
+        // The handle is checked, not the name: a process of another container may share this /dev and rename.
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd = openat(&parent, name, flags, Mode::empty()).map_err(fail("open"))?;
         let stat = fstat(&fd).map_err(fail("stat"))?;
         if kind(&stat) != SFlag::S_IFCHR || stat.st_rdev != numbers {
-            let reason = format!(
+            let cause = format!(
                 "the container has something else there, not the character device {}:{}",
                 node.major, node.minor
             );
-            return Err(Error::refused("use", shown, reason));
+            return Err(Error::refused("use", shown, cause));
         }
         if made.is_ok() && node.owner != (0, 0) {
             let (uid, gid) = (Uid::from_raw(node.owner.0), Gid::from_raw(node.owner.1));
@@ -189,11 +198,11 @@ impl Container {
         Ok(fd)
     }
 
-    /// A directory below `/dev`, made when it is missing.
+    /// Opens a directory below `/dev`, and makes it when it is missing.
     fn dev_dir(&mut self, path: &str, shown: &Path) -> Result<OwnedFd> {
         let mut dir = clone(&self.dev)?;
         for name in path.split('/') {
-            if !self.dev_is_ours {
+            if !self.dev_is_hosts {
                 self.make_dir(&dir, name, shown)?;
             }
             let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -211,11 +220,11 @@ impl Container {
         }
     }
 
-    /// Mounts a source on a path of the container. What is missing on the way is made.
+    /// Mounts a source on a path of the container. Missing directories on it are made.
     ///
     /// # Errors
     /// When the path leads out of the container or to something of another kind, or cannot be made.
-    pub fn mount(&mut self, source: &Source, path: &str) -> Result<()> {
+    pub fn mount(&mut self, source: &MountSource, path: &str) -> Result<()> {
         let shown = self.path.join(path.trim_start_matches('/'));
         let target = match self.resolve(path) {
             Err(Errno::ENOENT) => self.make_target(path, source.is_dir, &shown)?,
@@ -224,10 +233,10 @@ impl Container {
         attach(source, &target, &shown)
     }
 
-    /// Opens a path of the container, links followed below its root.
+    /// Opens a path of the container; symbolic links are followed below its root.
     fn resolve(&self, path: &str) -> nix::Result<OwnedFd> {
         let path = Path::new(path.trim_matches('/'));
-        open_within(&self.root, path, OFlag::O_PATH, Links::Followed)
+        open_in_root(&self.root, path, OFlag::O_PATH, Links::Followed)
     }
 
     /// Makes a mount point, and the directories above it.
@@ -241,7 +250,7 @@ impl Container {
         if is_dir {
             self.make_dir(&parent, name, shown)?;
         } else {
-            // A link that leads nowhere is here too.
+            // O_EXCL: a dangling link gets here too, and O_CREAT alone would create its target.
             let flags = OFlag::O_RDONLY
                 | OFlag::O_CREAT
                 | OFlag::O_EXCL
@@ -261,7 +270,7 @@ impl Container {
         Ok(())
     }
 
-    /// Goes back to the mount namespace of the machine. What was made can still be taken back.
+    /// Goes back to the mount namespace of the machine. All that was made can still be undone.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -269,16 +278,16 @@ impl Container {
         set_namespace(&self.outside)
     }
 
-    /// Leaves, and takes back all that was made. In the machine's namespace no file is a mount point, so
+    /// Leaves, and removes all that was made. In the machine's namespace no file is a mount point, so
     /// each can be removed; its mounts in the container go with it (Linux 3.18).
     ///
     /// # Errors
-    /// The first step that failed; the others are done all the same.
+    /// The error of the first step that failed; the others are done nevertheless.
     pub fn undo(self) -> Result<()> {
         let mut done = self.leave();
         for Made { parent, name, flag } in self.made.iter().rev() {
             let removed = unlinkat(parent, name.as_str(), *flag);
-            // A directory in which something else has been made meanwhile stays.
+            // A directory in which another program has made something meanwhile stays.
             if let Err(errno) = removed
                 && errno != Errno::ENOTEMPTY
                 && done.is_ok()
@@ -290,15 +299,15 @@ impl Container {
     }
 }
 
-/// Mounts a source on what is open, if that is of its kind.
-fn attach(source: &Source, target: &OwnedFd, shown: &Path) -> Result<()> {
+/// Mounts a source on an open file, if that is of its kind.
+fn attach(source: &MountSource, target: &OwnedFd, shown: &Path) -> Result<()> {
     let fail = |op| move |errno| Error::call(op, shown, errno);
-    let found = kind(&fstat(target).map_err(fail("stat"))?);
-    let wanted = match source.is_dir {
-        true => found == SFlag::S_IFDIR,
-        false => found == SFlag::S_IFREG || found == SFlag::S_IFSOCK,
+    let target_kind = kind(&fstat(target).map_err(fail("stat"))?);
+    let fits = match source.is_dir {
+        true => target_kind == SFlag::S_IFDIR,
+        false => target_kind == SFlag::S_IFREG || target_kind == SFlag::S_IFSOCK,
     };
-    if !wanted {
+    if !fits {
         return Err(Error::refused("mount on", shown, "the container has something else there"));
     }
     if is_of_kernel(target, shown)? {
@@ -307,15 +316,17 @@ fn attach(source: &Source, target: &OwnedFd, shown: &Path) -> Result<()> {
     kernel::attach(source.mount.as_fd(), target.as_fd()).map_err(fail("mount on"))
 }
 
-/// What is open is not a file of anybody, but a word with the kernel.
+/// True for a file of procfs or sysfs. An image can lead a path there with a link; a mount on it would change what
+/// the container's init, or the runtime itself, reads of the kernel (CVE-2025-52881).
 fn is_of_kernel(target: &OwnedFd, shown: &Path) -> Result<bool> {
     let system = fstatfs(target).map_err(|errno| Error::call("stat", shown, errno))?;
     Ok([PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&system.filesystem_type()))
 }
 
-/// A tmpfs with one file, attached nowhere yet.
+/// Makes a tmpfs with one file that is not attached anywhere yet.
 fn tmpfs_with(name: &str, content: &[u8]) -> Result<OwnedFd> {
     let fail = |op| move |errno| Error::call(op, name, errno);
+    // Room for the directory and the rounding up to pages, which have 64 KiB on some aarch64 kernels.
     let mount =
         kernel::detached_tmpfs(content.len() + (64 << 10)).map_err(fail("make a tmpfs for"))?;
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
@@ -328,13 +339,13 @@ fn tmpfs_with(name: &str, content: &[u8]) -> Result<OwnedFd> {
 fn check_root(root: &Path) -> Result<()> {
     let up = root.components().any(|c| c == std::path::Component::ParentDir);
     match root == Path::new("/") || !root.is_absolute() || up {
-        true => Err(Error::refused("enter", root, "this is no path of a container's root")),
+        true => Err(Error::refused("enter", root, "this cannot be the root of a container")),
         false => Ok(()),
     }
 }
 
-/// The file system of the machine's `/dev`.
-fn our_dev() -> Result<u64> {
+/// Device number of the file system of the machine's `/dev`.
+fn host_dev() -> Result<u64> {
     device(&open(Path::new("/dev"), OFlag::O_PATH | OFlag::O_DIRECTORY)?)
 }
 
@@ -355,12 +366,13 @@ fn open(path: &Path, flags: OFlag) -> Result<OwnedFd> {
         .map_err(|errno| Error::call("open", path, errno))
 }
 
-/// A namespace of a process, from a `/proc` that is the kernel's.
+/// Opens a namespace of a process, in a `/proc` that is the kernel's.
 fn namespace(pid: &str, which: &str) -> Result<OwnedFd> {
     open_proc(&Path::new(pid).join("ns").join(which), OFlag::O_RDONLY)
 }
 
-/// A file of a `/proc` that is the kernel's. `/proc/self/fd` leads to what is open.
+/// Opens a file of a `/proc` that is the kernel's: the handle is checked and then used, so that a mount over
+/// `/proc` meanwhile changes nothing (CVE-2025-52881). Magic links are followed, which is their use here.
 fn open_proc(path: &Path, flags: OFlag) -> Result<OwnedFd> {
     let proc = open(Path::new(PROC), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
     let system = fstatfs(&proc).map_err(|errno| Error::call("stat", PROC, errno))?;
@@ -371,6 +383,7 @@ fn open_proc(path: &Path, flags: OFlag) -> Result<OwnedFd> {
         .map_err(|errno| Error::call("open", Path::new(PROC).join(path), errno))
 }
 
+/// Two namespace files of one namespace have the same device and inode number (namespaces(7)).
 fn same(a: &OwnedFd, b: &OwnedFd) -> Result<bool> {
     let stat = |fd| fstat(fd).map_err(|errno| Error::call("stat", PROC, errno));
     let (a, b) = (stat(a)?, stat(b)?);

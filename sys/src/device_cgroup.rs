@@ -1,18 +1,21 @@
-//! The device cgroup of a process: to allow devices, to take that back, and to prove what is allowed.
+//! The device cgroup of a process: to allow devices, to undo that, and to prove what is allowed.
 //!
-//! A cgroup that this process is in itself is left alone, and so is every cgroup above a container's
-//! systemd unit: what they allow, others would be allowed too.
+//! Version 1 has a list of rules for each cgroup (`devices.allow`). Version 2 has BPF programs attached to
+//! cgroups, which say yes or no to every open; all programs from the root down to the cgroup must say yes.
+//!
+//! Never changed: a cgroup that this process is in itself, and cgroups above a container's systemd unit. Other
+//! processes would be allowed the devices too.
 
-mod list;
 mod locate;
 mod program;
+mod rules;
 
 use crate::{
     Error, Result, Root,
     kernel::bpf::{self, Program},
     root::read_all,
 };
-use locate::{Mount, Version};
+use locate::{CgroupVersion, MountEntry};
 use mig_cdi_model::{Major, Minor};
 use nix::{
     errno::Errno,
@@ -27,39 +30,39 @@ use std::{
     rc::Rc,
 };
 
-/// More than the largest list of mounts, processes or rules.
+/// More than the largest list of mounts, processes or rules, in bytes.
 const LIMIT: usize = 16 << 20;
 const PROCESSES: &str = "cgroup.procs";
-/// The name of systemd's own programs (`src/core/bpf-devices.c`).
+/// Name of systemd's own device programs (`src/core/bpf-devices.c`).
 const SYSTEMD: &[u8] = b"sd_devices";
 
 /// The device cgroup of a process.
 #[derive(Debug)]
 pub struct DeviceCgroup {
-    version: Version,
+    version: CgroupVersion,
     group: String,
-    dir: Rc<Dir>,
-    /// The cgroup of this process in the same hierarchy.
-    own: Dir,
-    /// What may be changed: the cgroup and those above it that are of the same unit.
-    subjects: Vec<Rc<Dir>>,
+    dir: Rc<CgroupDir>,
+    /// Cgroup of this process in the same hierarchy.
+    own: CgroupDir,
+    /// The cgroups to change: this one and those above it in the same systemd unit.
+    subjects: Vec<Rc<CgroupDir>>,
 }
 
-/// What [`DeviceCgroup::allow`] did. When it is dropped, that stays.
+/// The changes that [`DeviceCgroup::allow`] made. When it is dropped, they stay.
 #[derive(Debug, Default)]
 #[must_use = "undo it, or drop it to let it stay"]
-pub struct Change(Vec<Step>);
+pub struct DeviceRule(Vec<Step>);
 
 #[derive(Debug)]
 enum Step {
-    Rule { dir: Rc<Dir>, text: String },
+    Rule { dir: Rc<CgroupDir>, text: String },
     Program(Swap),
 }
 
-/// A program that another takes the place of.
+/// A program that is replaced by another.
 #[derive(Debug)]
 struct Swap {
-    dir: Rc<Dir>,
+    dir: Rc<CgroupDir>,
     flags: u32,
     old: OwnedFd,
     new: OwnedFd,
@@ -67,10 +70,10 @@ struct Swap {
 
 impl DeviceCgroup {
     /// Finds the device cgroup of a process: in the hierarchy of the `devices` controller if there is
-    /// one, else in the unified one. `proc` is the directory that has `/proc`.
+    /// one, else in the unified one. `proc` is the root that has `/proc`.
     ///
     /// # Errors
-    /// When there is no such process, or no mount shows its cgroup or ours.
+    /// When there is no such process, or its cgroup or ours is in no mount.
     pub fn of(proc: &Root, pid: u32) -> Result<DeviceCgroup> {
         let text = |path: &str| -> Result<String> {
             let absent = || Error::call("open", proc.show(path), Errno::ENOENT);
@@ -80,7 +83,7 @@ impl DeviceCgroup {
         let path = format!("/proc/{pid}/cgroup");
         let (theirs, ours) = (text(&path)?, text("/proc/self/cgroup")?);
         let mountinfo = text("/proc/self/mountinfo")?;
-        for version in [Version::V1, Version::V2] {
+        for version in [CgroupVersion::V1, CgroupVersion::V2] {
             let mounts = locate::mounts(&mountinfo, version);
             let groups = (locate::group(&theirs, version), locate::group(&ours, version));
             if let (false, (Some(group), Some(own_group))) = (mounts.is_empty(), groups) {
@@ -98,45 +101,47 @@ impl DeviceCgroup {
         ))
     }
 
-    /// The systemd unit that it is or is part of, if any: the nearest `.scope` or `.service`.
+    /// Name of the systemd unit that it is or is part of, if any: the nearest `.scope` or `.service`.
     #[must_use]
     pub fn unit(&self) -> Option<&str> {
         locate::unit(&self.group).map(|(_, name)| name)
     }
 
-    /// Its directory, for messages.
+    /// Path of its directory, for messages.
     #[must_use]
     pub fn show(&self) -> &Path {
         &self.dir.path
     }
 
     /// Allows reading and writing of these character devices, and nothing else. When a step fails,
-    /// what was done before it is undone.
+    /// the steps before it are undone.
     ///
-    /// With `systemd_told`, programs of systemd are left alone: it changes them itself.
+    /// With `systemd_informed`, programs of systemd are left alone: it replaces them itself, at once and at each
+    /// `daemon-reload`, which would discard a change of ours.
     ///
     /// # Errors
     /// When a cgroup above does not allow a device (version 1), or when a program cannot be read back
     /// and loaded again (version 2).
-    pub fn allow(&self, devices: &[(Major, Minor)], systemd_told: bool) -> Result<Change> {
-        let mut change = Change::default();
+    pub fn allow(&self, devices: &[(Major, Minor)], systemd_informed: bool) -> Result<DeviceRule> {
+        let mut change = DeviceRule::default();
         let done = match self.version {
-            Version::V1 => self.add_rules(devices, &mut change),
-            Version::V2 => self.replace_programs(devices, systemd_told, &mut change),
+            CgroupVersion::V1 => self.add_rules(devices, &mut change),
+            CgroupVersion::V2 => self.replace_programs(devices, systemd_informed, &mut change),
         };
         match done {
             Ok(()) => Ok(change),
             Err(error) => {
+                // The first error is the one to report.
                 let _ = change.undo();
                 Err(error)
             }
         }
     }
 
-    fn add_rules(&self, devices: &[(Major, Minor)], change: &mut Change) -> Result<()> {
+    fn add_rules(&self, devices: &[(Major, Minor)], change: &mut DeviceRule) -> Result<()> {
         for dir in &self.subjects {
             for &(major, minor) in devices {
-                if let Some(text) = list::missing(&dir.read("devices.list")?, major, minor) {
+                if let Some(text) = rules::missing(&dir.read("devices.list")?, major, minor) {
                     dir.write("write", "devices.allow", &text)?;
                     change.0.push(Step::Rule { dir: dir.clone(), text });
                 }
@@ -145,13 +150,13 @@ impl DeviceCgroup {
         Ok(())
     }
 
-    /// A program decides alone for its cgroup, and all of them must allow: so each is replaced by
-    /// itself with a rule in front. All are loaded before the first is replaced.
+    /// Replaces each program by itself with a rule in front. One more program would not help: all of them must
+    /// allow a device. All are loaded before the first is replaced, so that a refusal changes nothing.
     fn replace_programs(
         &self,
         devices: &[(Major, Minor)],
-        systemd_told: bool,
-        change: &mut Change,
+        systemd_informed: bool,
+        change: &mut DeviceRule,
     ) -> Result<()> {
         let rule = program::rule(devices);
         let mut swaps = Vec::new();
@@ -162,7 +167,7 @@ impl DeviceCgroup {
                 let old = bpf::open(id).map_err(fail("open the device program of"))?;
                 let mut program = bpf::read(&old).map_err(fail("read the device program of"))?;
                 let name = program.name.split(|&byte| byte == 0).next();
-                if systemd_told && name == Some(SYSTEMD) {
+                if systemd_informed && name == Some(SYSTEMD) {
                     continue;
                 }
                 if let Some(reason) = program::obstacle(&program.instructions) {
@@ -182,16 +187,18 @@ impl DeviceCgroup {
         Ok(())
     }
 
-    /// The first of these device nodes that the cgroup denies reading and writing of, asked from
+    /// Index of the first of these device nodes that the cgroup denies reading and writing of, as tried from
     /// within: this process, which must have one thread, moves into the cgroup and back. No device is
-    /// opened: the kernel consults the cgroup when it is asked for permission (`inode_permission` in
+    /// opened: the kernel consults the cgroup in every permission check (`inode_permission` in
     /// `fs/namei.c`). The descriptors may be of `O_PATH`.
     ///
     /// # Errors
     /// When the process cannot move in or back, or is denied a node for another reason.
     pub fn denies(&self, nodes: &[impl AsFd]) -> Result<Option<usize>> {
         let back = || self.own.write("return to", PROCESSES, "0");
-        back()?; // It is open: a cgroup may hold processes and take none.
+        // First a move to where we are: a cgroup can hold processes and accept no new ones (no write permission,
+        // or an invalid domain: cgroups(7)), and then there would be no way back.
+        back()?;
         self.dir.write("enter", PROCESSES, "0")?;
         let denied = first_denied(nodes);
         back()?;
@@ -199,8 +206,8 @@ impl DeviceCgroup {
     }
 }
 
-impl Change {
-    /// True when there was nothing to do.
+impl DeviceRule {
+    /// True when nothing had to be changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -209,7 +216,7 @@ impl Change {
     /// Puts everything back as it was, the last step first, and carries on when a step fails.
     ///
     /// # Errors
-    /// The first that came up.
+    /// The first error of a step.
     pub fn undo(self) -> Result<()> {
         let undo = |step: &Step| match step {
             Step::Rule { dir, text } => dir.write("write", "devices.deny", text),
@@ -220,19 +227,19 @@ impl Change {
     }
 }
 
-/// An open cgroup.
+/// An open directory of a cgroup.
 #[derive(Debug)]
-struct Dir {
+struct CgroupDir {
     fd: OwnedFd,
     path: PathBuf,
 }
 
-impl Dir {
-    fn open(path: &Path) -> Result<Dir> {
+impl CgroupDir {
+    fn open(path: &Path) -> Result<CgroupDir> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = nix::fcntl::open(path, flags, Mode::empty());
         let fd = fd.map_err(|errno| Error::call("open", path, errno))?;
-        Ok(Dir { fd, path: path.to_owned() })
+        Ok(CgroupDir { fd, path: path.to_owned() })
     }
 
     fn file(&self, op: &'static str, name: &str, flags: OFlag) -> Result<OwnedFd> {
@@ -253,33 +260,34 @@ impl Dir {
     }
 }
 
-/// The directory of a cgroup, known by a process in it (another mount may hide what is sought), and
-/// how far below its mount point it is.
-fn find(mounts: &[Mount], group: &str, pid: u32) -> Result<(Dir, usize)> {
+/// Finds the directory of a cgroup and its depth below the mount point. It must list a process that is known to
+/// be in it: another mount may hide the one that is meant.
+fn find(mounts: &[MountEntry], group: &str, pid: u32) -> Result<(CgroupDir, usize)> {
     let pid = pid.to_string();
     for mount in mounts {
         let Some(path) = locate::directory(mount, group) else { continue };
-        let Ok(dir) = Dir::open(&path) else { continue };
+        let Ok(dir) = CgroupDir::open(&path) else { continue };
         if dir.read(PROCESSES).is_ok_and(|pids| pids.lines().any(|line| line == pid)) {
             let depth = path.components().count() - Path::new(&mount.point).components().count();
             return Ok((dir, depth));
         }
     }
-    let reason = format!("no mount shows it with process {pid} in it");
-    Err(Error::refused("find the cgroup", group, reason))
+    let cause = format!("no mount shows it with process {pid} in it");
+    Err(Error::refused("find the cgroup", group, cause))
 }
 
-/// The cgroups to change; see the head of this file. In version 1 only a cgroup's own rules count,
-/// which those above it must allow.
+/// Chooses the cgroups to change, by the rule in the head of this file. In version 1 only a cgroup's own rules
+/// count; the kernel refuses one that its parent does not allow (`parent_has_perm` in
+/// `security/device_cgroup.c`).
 fn subjects(
-    dir: &Rc<Dir>,
+    dir: &Rc<CgroupDir>,
     depth: usize,
-    version: Version,
+    version: CgroupVersion,
     group: &str,
     own_group: &str,
-) -> Result<Vec<Rc<Dir>>> {
+) -> Result<Vec<Rc<CgroupDir>>> {
     let height = match (version, locate::unit(group)) {
-        (Version::V2, Some((height, _))) => height.min(depth),
+        (CgroupVersion::V2, Some((height, _))) => height.min(depth),
         _ => 0,
     };
     let shared = |group: &Path| Path::new(own_group).starts_with(group);
@@ -288,7 +296,7 @@ fn subjects(
     paths
         .map(|path| match path == dir.path {
             true => Ok(dir.clone()),
-            false => Dir::open(path).map(Rc::new),
+            false => CgroupDir::open(path).map(Rc::new),
         })
         .collect()
 }
@@ -297,6 +305,7 @@ fn first_denied(nodes: &[impl AsFd]) -> Result<Option<usize>> {
     for (index, node) in nodes.iter().enumerate() {
         match faccessat(node, c"", AccessFlags::R_OK | AccessFlags::W_OK, AtFlags::AT_EMPTY_PATH) {
             Ok(()) => {}
+            // The device cgroup answers EPERM; file modes answer EACCES.
             Err(Errno::EPERM) => return Ok(Some(index)),
             Err(errno) => {
                 let link = format!("/proc/self/fd/{}", node.as_fd().as_raw_fd());
@@ -318,26 +327,26 @@ mod tests {
 
     const NULL: [(Major, Minor); 1] = [(Major(1), Minor(3))];
 
-    /// A cgroup `…/a.slice/b.scope/c`, and its directories from the leaf up.
+    /// A cgroup `…/a.slice/b.scope/c`, and its directories from the leaf upwards.
     struct Scratch(Vec<PathBuf>, DeviceCgroup);
 
     impl Scratch {
         fn new(name: &str) -> Scratch {
             let read = |path| fs::read_to_string(path).unwrap();
-            let mounts = locate::mounts(&read("/proc/self/mountinfo"), Version::V2);
+            let mounts = locate::mounts(&read("/proc/self/mountinfo"), CgroupVersion::V2);
             assert!(nix::unistd::geteuid().is_root(), "run the tests as root: tests/run");
             let mount = mounts.first().expect("a mounted unified hierarchy of cgroups");
             let slice = format!("mig-cdi-{name}-{}.slice", std::process::id());
             let group = format!("/{slice}/b.scope/c");
             let path = Path::new(&mount.point).join(&group[1..]);
             fs::create_dir_all(&path).unwrap();
-            let dir = Rc::new(Dir::open(&path).unwrap());
+            let dir = Rc::new(CgroupDir::open(&path).unwrap());
             let groups = read("/proc/self/cgroup");
-            let own_group = locate::group(&groups, Version::V2).unwrap();
+            let own_group = locate::group(&groups, CgroupVersion::V2).unwrap();
             let (own, _) = find(&mounts, own_group, std::process::id()).unwrap();
-            let subjects = subjects(&dir, 3, Version::V2, &group, own_group).unwrap();
+            let subjects = subjects(&dir, 3, CgroupVersion::V2, &group, own_group).unwrap();
             let dirs = path.ancestors().take(3).map(Path::to_owned).collect();
-            let cgroup = DeviceCgroup { version: Version::V2, group, dir, own, subjects };
+            let cgroup = DeviceCgroup { version: CgroupVersion::V2, group, dir, own, subjects };
             Scratch(dirs, cgroup)
         }
 
@@ -349,19 +358,19 @@ mod tests {
             instructions.drain(..usize::from(!call));
             let mut program = Program { name: [0; 16], instructions };
             program.name[..name.len()].copy_from_slice(name);
-            let dir = Dir::open(&self.0[level]).unwrap();
+            let dir = CgroupDir::open(&self.0[level]).unwrap();
             bpf::attach(&dir.fd, bpf::load(&program).unwrap(), flags, 0).unwrap();
         }
 
         fn attached(&self, level: usize) -> (Vec<u32>, u32) {
-            bpf::attached(&Dir::open(&self.0[level]).unwrap().fd).unwrap()
+            bpf::attached(&CgroupDir::open(&self.0[level]).unwrap().fd).unwrap()
         }
 
         fn all(&self) -> Vec<(Vec<u32>, u32)> {
             (0..3).map(|level| self.attached(level)).collect()
         }
 
-        /// Which of /dev/null and /dev/zero is denied.
+        /// Index of the denied one of /dev/null and /dev/zero.
         fn denied(&self) -> Option<usize> {
             let nodes = ["/dev/null", "/dev/zero"]
                 .map(|path| nix::fcntl::open(path, OFlag::O_PATH, Mode::empty()).unwrap());
@@ -393,7 +402,7 @@ mod tests {
             assert!(cgroup.allow(&NULL, false).unwrap().is_empty());
             assert_eq!(scratch.denied(), None);
             scratch.attach(0, SYSTEMD, flags, false);
-            assert!(cgroup.allow(&NULL, true).unwrap().is_empty(), "left to systemd");
+            assert!(cgroup.allow(&NULL, true).unwrap().is_empty(), "systemd changes its own");
             assert_eq!(scratch.denied(), Some(0));
             let before = scratch.attached(0);
             let change = cgroup.allow(&NULL, false).unwrap();
@@ -441,7 +450,7 @@ mod tests {
         let mut scratch = Scratch::new("undo");
         scratch.attach(0, b"a", 2, false);
         let before = scratch.all();
-        // What is to be replaced for the second time is no longer there.
+        // The program to replace is no longer attached when its turn comes a second time.
         scratch.1.subjects = vec![scratch.1.dir.clone(); 2];
         let error = scratch.1.allow(&NULL, false).unwrap_err();
         assert!(error.to_string().starts_with("replace the device program of"), "{error}");
@@ -450,12 +459,12 @@ mod tests {
     }
 
     #[test]
-    fn a_cgroup_that_we_are_in_is_no_subject() {
+    fn a_cgroup_of_our_own_is_not_changed() {
         let path = Path::new("/proc/self/fdinfo");
-        let dir = Rc::new(Dir::open(path).unwrap());
+        let dir = Rc::new(CgroupDir::open(path).unwrap());
         let count =
             |version, group: &str, own: &str| subjects(&dir, 2, version, group, own).unwrap().len();
-        let (v1, v2) = (Version::V1, Version::V2);
+        let (v1, v2) = (CgroupVersion::V1, CgroupVersion::V2);
         assert_eq!(count(v2, "/a.service/b", "/"), 2);
         assert_eq!(count(v2, "/a.service/b", "/a.service/c"), 1);
         assert_eq!(count(v2, "/a.service/b", "/a.service/b"), 0);

@@ -1,10 +1,13 @@
-//! The directory tree that holds the driver's files, and what a file in it is: where it really is,
-//! what it says of itself, and whether anybody but root could put another in its place.
+//! The directory tree that holds the driver's files, and the facts about a file in it: its real path, its
+//! ELF header, and whether another user than root could put another file in its place.
+//!
+//! A spec makes these files mounts of every container, so a file that a user can replace would be that
+//! user's code in all of them.
 
 use crate::{
     Error, LibraryDirs, Result, Root,
     elf::{self, BadElf, Elf},
-    error::optional,
+    error::{describe, optional},
     library_dirs,
 };
 use nix::{
@@ -25,26 +28,26 @@ pub struct DriverRoot {
     root: Root,
     search_path: Vec<PathBuf>,
     dirs: OnceCell<LibraryDirs>,
-    /// What is wrong with a directory, asked once for each.
+    /// Weakness of each directory that was checked, `None` for a safe one. Hundreds of files share a few.
     directories: RefCell<HashMap<PathBuf, Option<String>>>,
 }
 
-/// Something at a path of the driver.
+/// A file of the driver and what was learned about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Examined {
-    /// Absolute path on this machine, every link resolved.
+pub struct ExaminedFile {
+    /// Absolute path on this machine, every symbolic link resolved.
     pub path: PathBuf,
-    /// Why a user who is not root could put something else there; `None` when none could.
+    /// Reason why a user who is not root could replace it, with the path; `None` when none could.
     pub unsafe_because: Option<String>,
-    /// What it says of itself, when it was examined as a library.
+    /// Its ELF header, when it was examined as a library.
     pub elf: Option<std::result::Result<Elf, BadElf>>,
 }
 
 impl DriverRoot {
-    /// Opens the tree. Libraries are looked for in `search_path`, below it, before all other places.
+    /// Opens the tree. Libraries are searched in `search_path`, below it, before all other directories.
     ///
     /// # Errors
-    /// When `path` is no directory.
+    /// When `path` is not a directory.
     pub fn open(path: &Path, search_path: &[PathBuf]) -> Result<DriverRoot> {
         Ok(DriverRoot {
             root: Root::open(path)?,
@@ -54,7 +57,7 @@ impl DriverRoot {
         })
     }
 
-    /// The directories to look for libraries in, best first.
+    /// Directories to search for libraries, best first. Computed once.
     pub fn library_dirs(&self) -> &LibraryDirs {
         self.dirs.get_or_init(|| library_dirs::find(&self.root, &self.search_path))
     }
@@ -64,13 +67,13 @@ impl DriverRoot {
         &self.root
     }
 
-    /// The path of `below` for a message.
+    /// Path of `below` for a message, root included.
     #[must_use]
     pub fn show(&self, below: &str) -> PathBuf {
         self.root.show(below)
     }
 
-    /// See [`Root::read`].
+    /// Reads a file as [`Root::read`] does.
     ///
     /// # Errors
     /// As there.
@@ -78,7 +81,7 @@ impl DriverRoot {
         self.root.read(below, limit)
     }
 
-    /// See [`Root::list`].
+    /// Lists a directory as [`Root::list`] does.
     ///
     /// # Errors
     /// As there.
@@ -86,76 +89,78 @@ impl DriverRoot {
         self.root.list(below)
     }
 
-    /// Looks at a regular file that should be a library, or says that there is none.
+    /// Examines a regular file that should be a library; `None` when there is none.
     ///
     /// # Errors
-    /// When there is something that cannot be looked at, or no regular file.
-    pub fn library(&self, below: &str) -> Result<Option<Examined>> {
+    /// When it exists and cannot be read, or is not a regular file.
+    pub fn examine_library(&self, below: &str) -> Result<Option<ExaminedFile>> {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
         let Some(fd) = optional(self.root.open_below(below, flags))? else {
             return Ok(None);
         };
         let stat = self.stat(&fd, below)?;
         if kind(&stat) != SFlag::S_IFREG {
-            return Err(Error::call("read", self.show(below), nix::errno::Errno::EINVAL));
+            return Err(Error::refused("read", self.show(below), "it is no regular file"));
         }
-        let examined = self.examine(&fd, &stat, below)?;
-        Ok(Some(Examined { elf: Some(elf::read(&File::from(fd))), ..examined }))
+        let examined = self.checked(&fd, &stat, below)?;
+        Ok(Some(ExaminedFile { elf: Some(elf::read(&File::from(fd))), ..examined }))
     }
 
-    /// Looks at whatever is at a path: a program, a directory, a socket.
+    /// Examines a file of any kind: a program, a directory, a socket. `None` when there is none.
     ///
     /// # Errors
-    /// When there is something that cannot be looked at.
-    pub fn anything(&self, below: &str) -> Result<Option<Examined>> {
+    /// When it exists and its status cannot be read.
+    pub fn examine(&self, below: &str) -> Result<Option<ExaminedFile>> {
         let Some(fd) = optional(self.root.open_below(below, OFlag::O_PATH))? else {
             return Ok(None);
         };
         let stat = self.stat(&fd, below)?;
-        self.examine(&fd, &stat, below).map(Some)
+        self.checked(&fd, &stat, below).map(Some)
     }
 
     fn stat(&self, fd: &OwnedFd, below: &str) -> Result<FileStat> {
         fstat(fd).map_err(|errno| Error::call("stat", self.show(below), errno))
     }
 
-    fn examine(&self, fd: &OwnedFd, stat: &FileStat, below: &str) -> Result<Examined> {
+    fn checked(&self, fd: &OwnedFd, stat: &FileStat, below: &str) -> Result<ExaminedFile> {
+        // The path of what is open, not of what was asked for: a check of the latter could be raced.
         let path = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
         let path = path.map_err(|e| Error::io("resolve", self.show(below), &e))?;
-        // A socket is written to by those who use it.
+        // The mode of a socket says who may connect to it: one that all may write to is meant so.
         let own = if kind(stat) == SFlag::S_IFSOCK { None } else { weakness(stat) };
         let own = own.map(|reason| format!("{} {reason}", path.display()));
         let unsafe_because = match path.parent() {
             Some(parent) => self.directory_weakness(parent).or(own),
             None => own,
         };
-        Ok(Examined { path, unsafe_because, elf: None })
+        Ok(ExaminedFile { path, unsafe_because, elf: None })
     }
 
-    /// Why somebody but root could change a directory or one above it.
+    /// Reason why another user than root could change a directory or one above it. All count: a parent can
+    /// be renamed with everything in it.
     fn directory_weakness(&self, dir: &Path) -> Option<String> {
         if let Some(known) = self.directories.borrow().get(dir) {
             return known.clone();
         }
         let above = dir.parent().and_then(|parent| self.directory_weakness(parent));
-        let found = above.or_else(|| own_weakness(dir));
-        self.directories.borrow_mut().insert(dir.to_owned(), found.clone());
-        found
+        let weakness = above.or_else(|| own_weakness(dir));
+        self.directories.borrow_mut().insert(dir.to_owned(), weakness.clone());
+        weakness
     }
 }
 
-/// Why somebody but root could change a directory or one above it; `None` when nobody could, or when
-/// it is still to be made below such ones.
+/// Returns the reason why another user than root could replace a directory or one above it; `None` when no
+/// user could. A directory that does not exist yet is judged by those above it.
 #[must_use]
-pub fn exchangeable(dir: &Path) -> Option<String> {
-    let above = dir.parent().and_then(exchangeable);
+pub fn replaceable_by_others(dir: &Path) -> Option<String> {
+    let above = dir.parent().and_then(replaceable_by_others);
     above.or_else(|| if dir.exists() { own_weakness(dir) } else { None })
 }
 
 fn own_weakness(dir: &Path) -> Option<String> {
     match stat(dir) {
         Ok(stat) => weakness(&stat).map(|reason| format!("{} {reason}", dir.display())),
-        Err(errno) => Some(format!("{} cannot be looked at: {errno}", dir.display())),
+        Err(errno) => Some(format!("{} cannot be examined: {}", dir.display(), describe(errno))),
     }
 }
 
@@ -163,15 +168,15 @@ fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
 
-/// Why somebody but root can change a file or directory.
+/// Reason why another user than root can change a file or directory.
 fn weakness(stat: &FileStat) -> Option<String> {
     let mode = stat.st_mode & 0o7777;
     if stat.st_uid != 0 {
         return Some(format!("belongs to user {}", stat.st_uid));
     }
-    // In a directory with the sticky bit a group adds entries and exchanges none: /nix/store has mode
-    // 1775 and belongs to the group of Nix's builders. One that all can write to is refused all the
-    // same: whoever comes first after a reboot makes the entry.
+    // In a directory with the sticky bit a group adds entries and replaces none: /nix/store has mode
+    // 1775 and belongs to the group of Nix's builders. One that all can write to is refused nevertheless:
+    // the first user to come after a reboot makes the entry.
     let sticky = kind(stat) == SFlag::S_IFDIR && mode & 0o1000 != 0;
     let by_group = mode & 0o020 != 0 && stat.st_gid != 0 && !sticky;
     (mode & 0o002 != 0 || by_group).then(|| format!("has mode {mode:04o}"))

@@ -1,37 +1,41 @@
-//! As much of ELF as tells whether a file is a shared library of this machine, and under which name
+//! The part of ELF that shows whether a file is a shared library of this machine, and under which name
 //! the dynamic loader knows it. Little-endian, 32 and 64 bits. Reads three small pieces of the file,
 //! never the whole: a libcuda has 80 MB.
+//!
+//! The file may be hostile: every number is checked before it is used, and nothing is executed or mapped.
 
+use crate::error::{describe, errno_of};
+use nix::errno::Errno;
 use std::io;
 
-/// What a library says of itself.
+/// The ELF header of a library, as far as it is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Elf {
-    /// 32 or 64.
+    /// Word size: 32 or 64.
     pub bits: u8,
-    /// `e_machine`: 62 is x86-64, 183 is aarch64, 3 is i386.
+    /// Machine, `e_machine`: 62 is x86-64, 183 is aarch64, 3 is i386.
     pub machine: u16,
-    /// `DT_SONAME`, when it has one.
+    /// Name in `DT_SONAME`, when it has one.
     pub soname: Option<String>,
 }
 
-/// The `e_machine` of the libraries that this build of mig-cdi looks for.
+/// `e_machine` of the libraries that this build of mig-cdi searches for.
 pub const MACHINE: u16 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
 
-/// Why a file is not a shared library.
+/// Reasons why a file is not a usable shared library.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadElf {
-    /// No ELF, or one that is cut short or contradicts itself.
+    /// The file is not ELF, is cut short, or contradicts itself.
     #[error("not a shared library: {0}")]
     Malformed(&'static str),
     /// The file could not be read.
-    #[error("{0}")]
-    Unreadable(String),
+    #[error("read: {}", describe(*.0))]
+    Unreadable(Errno),
 }
 
 /// A file that can be read at an offset.
 pub trait ReadAt {
-    /// Fills `buffer` from `offset` on as far as the file goes, and says how far that was.
+    /// Fills `buffer` from `offset` on as far as the file goes, and returns the number of bytes.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -58,15 +62,15 @@ const PT_DYNAMIC: u64 = 2;
 const DT_STRTAB: u64 = 5;
 const DT_SONAME: u64 = 14;
 
-/// The head and the program headers of the files in question fit in this.
+/// Bytes that are read for the ELF header and the program headers, which linkers put right behind it.
 const HEAD: usize = 2048;
-/// A dynamic section has some thirty entries of sixteen bytes.
+/// Bytes that are read of a dynamic section, which has some thirty entries of sixteen bytes.
 const DYNAMIC: usize = 8192;
 
-/// Reads what a shared library says of itself.
+/// Reads the header of a shared library.
 ///
 /// # Errors
-/// When it is none.
+/// When it is not a shared library.
 pub fn read(file: &(impl ReadAt + ?Sized)) -> Result<Elf, BadElf> {
     let head = Piece::read(file, 0, HEAD)?;
     if head.bytes.get(..4) != Some(b"\x7fELF") {
@@ -87,7 +91,7 @@ pub fn read(file: &(impl ReadAt + ?Sized)) -> Result<Elf, BadElf> {
     Ok(Elf { bits: if wide { 64 } else { 32 }, machine: machine as u16, soname })
 }
 
-/// Some bytes of the file.
+/// A range of bytes of the file.
 struct Piece {
     bytes: Vec<u8>,
 }
@@ -96,12 +100,12 @@ impl Piece {
     fn read(file: &(impl ReadAt + ?Sized), offset: u64, length: usize) -> Result<Piece, BadElf> {
         let mut bytes = vec![0; length];
         let read = file.read_at(&mut bytes, offset);
-        let read = read.map_err(|e| BadElf::Unreadable(format!("read: {e}")))?;
+        let read = read.map_err(|e| BadElf::Unreadable(errno_of(&e)))?;
         bytes.truncate(read);
         Ok(Piece { bytes })
     }
 
-    /// A little-endian number of `size` bytes.
+    /// Decodes a little-endian number of `size` bytes.
     fn number(&self, at: usize, size: usize) -> Result<u64, BadElf> {
         let bytes = at.checked_add(size).and_then(|end| self.bytes.get(at..end));
         let bytes = bytes.ok_or(BadElf::Malformed("cut short"))?;
@@ -116,7 +120,7 @@ struct Segment {
     size: u64,
 }
 
-/// The two word sizes of ELF.
+/// Offsets of fields for one of the two word sizes of ELF.
 struct Layout {
     wide: bool,
 }
@@ -172,6 +176,7 @@ impl Layout {
             return Ok(None);
         };
         let strings = value_of(DT_STRTAB).ok_or(BadElf::Malformed("no string table"))?;
+        // DT_STRTAB is a virtual address; the segment that is loaded there gives the offset in the file.
         let address = strings.checked_add(name).ok_or(BadElf::Malformed("address too large"))?;
         let load = segments.iter().filter(|segment| segment.kind == PT_LOAD);
         let mut load = load.filter_map(|segment| {
@@ -181,6 +186,7 @@ impl Layout {
         let offset = load.next().ok_or(BadElf::Malformed("string table outside of the file"))?;
         let text = Piece::read(file, offset, 256)?;
         let name = text.bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        // The name becomes a path in containers: one with a slash or a control character could go elsewhere.
         let plain = |b: &u8| b.is_ascii_graphic() && *b != b'/';
         match !name.is_empty() && name.len() < text.bytes.len() && name.iter().all(plain) {
             true => Ok(Some(String::from_utf8_lossy(name).into_owned())),
@@ -194,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_c_library_of_this_machine_names_itself() {
+    fn the_c_library_of_this_machine_has_its_soname() {
         let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
         // Debian's, that of its cross compilers (tests/aarch64), and that of other distributions.
         let dirs = [format!("/lib/{triplet}"), format!("/usr/{triplet}/lib"), "/lib64".into()];
@@ -204,9 +210,9 @@ mod tests {
         assert_eq!(elf, Elf { bits: 64, machine: MACHINE, soname: Some("libc.so.6".into()) });
     }
 
-    /// Cut anywhere, a library is either refused or says nothing wrong.
+    /// A library that is cut anywhere is either refused or read correctly.
     #[test]
-    fn whatever_is_cut_off_nothing_wrong_is_said() {
+    fn a_cut_library_is_never_misread() {
         let path = std::env::current_exe().unwrap();
         let whole = std::fs::read(path).unwrap();
         let right = read(&whole[..]).unwrap();

@@ -1,4 +1,4 @@
-//! One error per operation, with the path it was about.
+//! One error per operation, with its subject, its cause and, where there is one, its cure.
 
 use nix::errno::Errno;
 use std::path::{Path, PathBuf};
@@ -6,45 +6,56 @@ use std::path::{Path, PathBuf};
 /// The result of an operation on the machine.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An operation that failed.
+/// A failed operation. Printed, it is one line: `operation path: cause; cure`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A system call said no.
-    #[error("{op} {path}: {}", errno.desc().to_lowercase())]
+    /// A system call failed.
+    #[error("{op} {path}: {}", describe(*errno))]
     Call {
-        /// What was tried: `open`, `read`, `rename` …
+        /// The operation: `open`, `read`, `rename to` …
         op: &'static str,
-        /// On what.
+        /// Path of its subject; for a process or a namespace, a name in words.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's answer.
         errno: Errno,
     },
     /// A file is larger than anything its writer produces.
-    #[error("read {path}: larger than {limit} bytes, which its writer never produces")]
+    #[error("read {path}: {}", too_large(*limit))]
     TooLarge {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// The bound.
+        /// The bound, in bytes.
         limit: usize,
     },
-    /// What is there is not what may be used.
-    #[error("{op} {path}: {reason}")]
+    /// The subject exists but must not be used for the operation.
+    #[error("{op} {path}: {cause}{}", suffix(*cure))]
     Refused {
-        /// What was to be done.
+        /// The operation that was refused.
         op: &'static str,
-        /// With what.
+        /// Path of its subject.
         path: PathBuf,
-        /// Why not.
-        reason: String,
+        /// The reason for the refusal.
+        cause: String,
+        /// The remedy, as an instruction to the user, where there is one.
+        cure: Option<&'static str>,
     },
-    /// A directory is not fit to hold a spec.
-    #[error("write into {path}: {reason}")]
+    /// A directory is not fit to hold a spec: another user could change what is in it.
+    #[error("write into {path}: {cause}{}", suffix(*cure))]
     UnsafeDir {
-        /// Which.
+        /// Path of the directory.
         path: PathBuf,
-        /// Why, and what to do.
-        reason: String,
+        /// The weakness that was found.
+        cause: String,
+        /// The remedy, as an instruction to the user, where there is one.
+        cure: Option<&'static str>,
     },
+}
+
+/// A weakness of a directory, before its path is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Weakness {
+    pub(crate) cause: String,
+    pub(crate) cure: Option<&'static str>,
 }
 
 impl Error {
@@ -55,45 +66,139 @@ impl Error {
     pub(crate) fn refused(
         op: &'static str,
         path: impl AsRef<Path>,
-        reason: impl Into<String>,
+        cause: impl Into<String>,
     ) -> Self {
-        Error::Refused { op, path: path.as_ref().to_owned(), reason: reason.into() }
+        Error::Refused { op, path: path.as_ref().to_owned(), cause: cause.into(), cure: None }
+    }
+
+    pub(crate) fn unsafe_dir(path: impl AsRef<Path>, weakness: Weakness) -> Self {
+        let Weakness { cause, cure } = weakness;
+        Error::UnsafeDir { path: path.as_ref().to_owned(), cause, cure }
+    }
+
+    /// Adds the remedy to a refusal.
+    pub(crate) fn with_cure(mut self, remedy: &'static str) -> Self {
+        if let Error::Refused { cure, .. } | Error::UnsafeDir { cure, .. } = &mut self {
+            *cure = Some(remedy);
+        }
+        self
     }
 
     pub(crate) fn io(op: &'static str, path: impl AsRef<Path>, error: &std::io::Error) -> Self {
-        Error::call(op, path, Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+        Error::call(op, path, errno_of(error))
     }
 
-    /// True when the thing asked for is not there.
+    /// The operation that failed, in words: `open`, `make node`.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Error::Call { op, .. } | Error::Refused { op, .. } => op,
+            Error::TooLarge { .. } => "read",
+            Error::UnsafeDir { .. } => "write into",
+        }
+    }
+
+    /// Path of what it failed on.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Error::Call { path, .. }
+            | Error::TooLarge { path, .. }
+            | Error::Refused { path, .. }
+            | Error::UnsafeDir { path, .. } => path,
+        }
+    }
+
+    /// The cause, in lower case and without the remedy.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        match self {
+            Error::Call { errno, .. } => describe(*errno),
+            Error::TooLarge { limit, .. } => too_large(*limit),
+            Error::Refused { cause, .. } | Error::UnsafeDir { cause, .. } => cause.clone(),
+        }
+    }
+
+    /// The remedy, as an instruction to the user, where there is one.
+    #[must_use]
+    pub fn cure(&self) -> Option<&'static str> {
+        match self {
+            Error::Refused { cure, .. } | Error::UnsafeDir { cure, .. } => *cure,
+            Error::Call { .. } | Error::TooLarge { .. } => None,
+        }
+    }
+
+    /// True when the path does not exist.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         matches!(self, Error::Call { errno: Errno::ENOENT | Errno::ENOTDIR, .. })
     }
 
-    /// True when the kernel has not the call, or a filter of system calls says so.
+    /// True when the kernel does not have the system call, or a seccomp filter answers so.
     #[must_use]
     pub fn is_unknown_call(&self) -> bool {
         matches!(self, Error::Call { errno: Errno::ENOSYS, .. })
     }
 
-    /// True when it takes a privilege that the process has not.
+    /// True when the process lacks a privilege for it.
     #[must_use]
     pub fn is_not_permitted(&self) -> bool {
         matches!(self, Error::Call { errno: Errno::EPERM, .. })
     }
 
-    /// True when another user might be allowed it.
+    /// True when another user might be allowed to do it.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(self, Error::Call { errno: Errno::EACCES | Errno::EPERM, .. })
     }
 }
 
-/// `None` for a thing that is not there.
+/// The error number of an I/O error; 0, "unknown errno", for one that std made itself.
+pub(crate) fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(0))
+}
+
+/// Turns the error of a path that does not exist into `None`.
 pub(crate) fn optional<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.is_absent() => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn describe(errno: Errno) -> String {
+    errno.desc().to_lowercase()
+}
+
+fn too_large(limit: usize) -> String {
+    format!("larger than {limit} bytes, which its writer never produces")
+}
+
+pub(crate) fn suffix(cure: Option<&str>) -> String {
+    cure.map(|cure| format!("; {cure}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_prints_its_fields_in_one_line() {
+        let refused = Error::refused("read", "/proc", "it is no procfs");
+        assert_eq!(refused.to_string(), "read /proc: it is no procfs");
+        assert_eq!(refused.cure(), None);
+        let cured = refused.with_cure("mount /proc");
+        assert_eq!(cured.to_string(), "read /proc: it is no procfs; mount /proc");
+        for error in [
+            cured,
+            Error::call("open", "/x", Errno::ENOENT),
+            Error::TooLarge { path: "/x".into(), limit: 3 },
+            Error::unsafe_dir("/x", Weakness { cause: "why".to_owned(), cure: Some("do it") }),
+        ] {
+            let (op, path, cause) = (error.operation(), error.path().display(), error.cause());
+            let cure = suffix(error.cure());
+            assert_eq!(error.to_string(), format!("{op} {path}: {cause}{cure}"));
+        }
     }
 }

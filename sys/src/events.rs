@@ -1,4 +1,7 @@
-//! What a resident process waits for: signals, changes in directories, and time.
+//! The events that a resident process waits for: signals, changes in directories, and time.
+//!
+//! Directories are those of ordinary file systems: procfs and sysfs report no changes by inotify(7), which is
+//! why [`crate::Fingerprint`] polls.
 
 use crate::{Error, Result};
 use nix::{
@@ -25,29 +28,30 @@ pub struct Events {
     dirs: HashMap<WatchDescriptor, PathBuf>,
 }
 
-/// What has happened.
+/// The reasons for a wake-up. All are empty when the time ran out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Woken {
+pub struct Wakeup {
     /// SIGTERM or SIGINT.
     pub stop: bool,
     /// SIGHUP.
     pub reload: bool,
-    /// The one that was also waited for can be read.
+    /// The descriptor that was waited for as well can be read, or its other end is closed.
     pub also: bool,
-    /// Paths that came, went or were written.
+    /// Paths that were created, removed, renamed or written.
     pub files: Vec<PathBuf>,
 }
 
 impl Events {
-    /// From now on the signals SIGTERM, SIGINT and SIGHUP are events; programs that this process runs begin
-    /// with them blocked.
+    /// Opens the sources. From now on the signals SIGTERM, SIGINT and SIGHUP are events; programs that this
+    /// process runs start with them blocked.
     ///
     /// # Errors
-    /// When the kernel has no more descriptors for us.
+    /// When the process may open no more descriptors.
     pub fn new() -> Result<Events> {
         let fail = |op| move |errno| Error::call(op, "this process", errno);
         let signals: SigSet =
             [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
+        // A signal that is not blocked is delivered as usual and never read from the descriptor (signalfd(2)).
         signals.thread_block().map_err(fail("block signals of"))?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         let signals = SignalFd::with_flags(&signals, flags).map_err(fail("wait for signals of"))?;
@@ -56,24 +60,25 @@ impl Events {
         Ok(Events { signals, inotify, dirs: HashMap::new() })
     }
 
-    /// Waits for what comes into a directory and goes from it as well, and when `written` for what is
-    /// written in it; in `/dev` that would be all the time. One that is not there is passed over.
+    /// Adds entries that appear in a directory or vanish from it to the events, and with `written` files that are
+    /// written in it; in `/dev` that would be all the time. A directory that does not exist is skipped.
     pub fn watch(&mut self, dir: &Path, written: bool) {
         let mut flags = AddWatchFlags::IN_MOVE
             | AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_DELETE
             | AddWatchFlags::IN_ONLYDIR;
+        // When a writer closes the file, not at each write: the content is complete then.
         flags.set(AddWatchFlags::IN_CLOSE_WRITE, written);
         if let Ok(descriptor) = self.inotify.add_watch(dir, flags) {
             self.dirs.insert(descriptor, dir.to_owned());
         }
     }
 
-    /// Waits for the first event, or until `also` can be read, for so long at most.
+    /// Waits for the first event, until `also` can be read, or until `limit` has passed.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn wait(&mut self, limit: Duration, also: Option<BorrowedFd<'_>>) -> Result<Woken> {
+    pub fn wait(&mut self, limit: Duration, also: Option<BorrowedFd<'_>>) -> Result<Wakeup> {
         let fail = |errno| Error::call("wait for", "events", errno);
         let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
         let own = self.signals.as_fd();
@@ -81,13 +86,13 @@ impl Events {
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         let count = if also.is_some() { 3 } else { 2 };
         match poll(&mut fds[..count], timeout) {
-            Ok(0) | Err(Errno::EINTR) => return Ok(Woken::default()),
+            Ok(0) | Err(Errno::EINTR) => return Ok(Wakeup::default()),
             Ok(_) => {}
             Err(errno) => return Err(fail(errno)),
         }
-        // Also when its other end was closed.
+        // Any event: of a pipe whose other end is closed poll(2) reports POLLHUP alone.
         let also = also.is_some() && fds[2].any() == Some(true);
-        let mut woken = Woken { also, ..Woken::default() };
+        let mut woken = Wakeup { also, ..Wakeup::default() };
         while let Some(signal) = self.signals.read_signal().map_err(fail)? {
             let reload = i32::try_from(signal.ssi_signo) == Ok(Signal::SIGHUP as i32);
             woken.reload |= reload;
@@ -98,9 +103,10 @@ impl Events {
                 Ok(events) => {
                     for event in events {
                         let dir = self.dirs.get(&event.wd);
-                        // An overflow of the queue has no directory: anything may have changed.
+                        // IN_Q_OVERFLOW belongs to no watch (inotify(7)): anything may have changed.
                         let dir = dir.map_or(Path::new(""), PathBuf::as_path);
                         woken.files.push(dir.join(event.name.unwrap_or_default()));
+                        // The kernel has dropped the watch: the directory was removed or unmounted.
                         if event.mask.contains(AddWatchFlags::IN_IGNORED) {
                             self.dirs.remove(&event.wd);
                         }

@@ -1,7 +1,11 @@
-//! Whether the driver's capability tree is still the one that was looked at. procfs tells nobody of a
-//! change, so it has to be asked again and again, as cheaply as that can be done.
+//! A fingerprint of the driver's state in `/proc`: capability tree, GPUs, major numbers, version. A later poll
+//! shows whether anything has changed since.
+//!
+//! procfs reports no change by itself (inotify(7), "pseudo-filesystems"), so it has to be polled again and again,
+//! as cheaply as that can be done. Equal fingerprints prove nothing about a slice that was recreated identically
+//! while the kernel reused inode and time; see [`Mark`].
 
-use crate::{Root, error::optional};
+use crate::{Result, Root, error::optional};
 use nix::{
     fcntl::{AtFlags, OFlag, openat},
     sys::stat::{FileStat, Mode, fstat, fstatat},
@@ -12,47 +16,51 @@ const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
 const GPUS: &str = "/proc/driver/nvidia/gpus";
 const DEVICES: &str = "/proc/devices";
 const VERSION: &str = "/proc/driver/nvidia/version";
-/// Far above what the driver prints.
+/// Far above what the driver prints, in bytes.
 const LIMIT: usize = 64 << 10;
 
-/// What shows that a node has changed: the directories of GPU instances and compute instances, the
-/// numbers of drivers, the GPUs and the driver's version.
+/// Everything in `/proc` that shows a change of the node: the directories of GPU instances and compute
+/// instances, the major numbers of drivers, the GPUs and the driver's version.
 #[derive(Debug, Clone)]
 pub struct Fingerprint {
     /// [`CAPABILITIES`].
-    tree: Option<Held>,
-    gpus: Vec<Gpu>,
+    tree: Option<OpenDir>,
+    gpus: Vec<GpuDir>,
     texts: Texts,
 }
 
-/// A directory, held open, and what it was like. A look at what is held costs half of one at a path, but
-/// of a directory that was removed it tells what was so before (`proc_getattr` in `fs/proc/generic.c`
-/// leaves the number of links as it is once the entry has none).
+/// An open directory and its mark. To poll an open one costs half of polling a path. But once the directory is
+/// removed, it keeps its old mark: `proc_getattr` in `fs/proc/generic.c` leaves the number of links as it is when
+/// the entry has none.
 #[derive(Debug, Clone)]
-struct Held {
+struct OpenDir {
     fd: Rc<OwnedFd>,
     mark: Mark,
 }
 
-/// A GPU's part of the tree.
+/// The capability directory of a GPU.
 #[derive(Debug, Clone)]
-struct Gpu {
+struct GpuDir {
     /// `gpu0/mig`.
     name: String,
     /// `None` when it was gone before it could be opened.
-    held: Option<Held>,
-    /// `gi1` and `gi1/ci0`, below it.
+    dir: Option<OpenDir>,
+    /// Marks of `gi1` and `gi1/ci0` below it.
     instances: Vec<(String, Option<Mark>)>,
 }
 
-/// [`DEVICES`], [`VERSION`] and the names in [`GPUS`], or why they cannot be read. A GPU with another minor
-/// has another directory of capabilities.
-type Texts = (Text, Text, Result<Option<Vec<String>>, String>);
-type Text = Result<Option<Vec<u8>>, String>;
+/// Content of [`DEVICES`] and [`VERSION`], and the names in [`GPUS`]. The minor of a GPU is not read: a GPU with
+/// another minor has another capability directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Texts {
+    devices: Result<Option<Vec<u8>>>,
+    version: Result<Option<Vec<u8>>>,
+    gpus: Result<Option<Vec<String>>>,
+}
 
-/// One directory at one time. In procfs the number of links tells how many directories are in it, and a
-/// directory that is made again has another time: the kernel gives numbers and inodes of removed ones
-/// to new ones (`proc_alloc_inum` in `fs/proc/generic.c`), but no inode outlives its entry.
+/// One directory at one time. In procfs the number of links shows how many directories are in it, and a
+/// directory that is recreated has another time. The inode number alone proves nothing: the kernel gives that of
+/// a removed entry to a new one (`proc_alloc_inum` in `fs/proc/generic.c`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
     inode: u64,
@@ -64,57 +72,60 @@ impl Fingerprint {
     /// Takes the fingerprint of a node.
     #[must_use]
     pub fn take(proc: &Root) -> Fingerprint {
-        let tree = open(proc).and_then(Held::of);
+        let tree = open(proc).and_then(OpenDir::of);
         let gpus = below(proc, "", "gpu").into_iter().map(|gpu| {
             let name = format!("{gpu}/mig");
-            let held = tree.as_ref().and_then(|tree| Held::of(open_in(&tree.fd, &name)?));
+            let dir = tree.as_ref().and_then(|tree| OpenDir::of(open_in(&tree.fd, &name)?));
             let gis = below(proc, &name, "gi");
             let cis = gis.iter().flat_map(|gi| {
                 let cis = below(proc, &format!("{name}/{gi}"), "ci").into_iter();
                 cis.map(move |ci| format!("{gi}/{ci}"))
             });
-            let mark = |dir: String| {
-                let mark = held.as_ref().and_then(|gpu| mark(&gpu.fd, &dir));
-                (dir, mark)
+            let mark = |instance: String| {
+                let mark = dir.as_ref().and_then(|dir| mark(&dir.fd, &instance));
+                (instance, mark)
             };
             let cis: Vec<_> = cis.collect();
             let instances = gis.into_iter().chain(cis).map(mark).collect();
-            Gpu { name, held, instances }
+            GpuDir { name, dir, instances }
         });
         let gpus = gpus.collect();
-        Fingerprint { tree, gpus, texts: texts(proc) }
+        Fingerprint { tree, gpus, texts: Texts::read(proc) }
     }
 
-    /// True when no GPU instance came or went, as far as a glance tells: one system call for each GPU.
+    /// Quick poll, one system call for each GPU: true when no GPU instance came or went. Compute instances, major
+    /// numbers and a recreated instance are seen by [`Fingerprint::is_unchanged`] alone.
     #[must_use]
-    pub fn holds_at_a_glance(&self) -> bool {
+    pub fn is_unchanged_quick(&self) -> bool {
         let Some(tree) = &self.tree else { return true };
-        // The driver that takes the tree away takes all that is in it: one path tells of that.
-        let is_there = self.gpus.first().is_none_or(|gpu| gpu.holds(&tree.fd));
-        is_there && tree.holds() && self.gpus.iter().skip(1).all(|gpu| gpu.held_holds(&tree.fd))
+        // A driver that unloads removes the whole tree: one path, that of the first GPU, shows it. Open
+        // directories would not.
+        let first = self.gpus.first().is_none_or(|gpu| gpu.is_same_by_path(&tree.fd));
+        let others = || self.gpus.iter().skip(1).all(|gpu| gpu.is_same_open(&tree.fd));
+        first && tree.is_same() && others()
     }
 
-    /// True when nothing has changed.
+    /// Full scan: true when nothing has changed.
     #[must_use]
-    pub fn holds(&self, proc: &Root) -> bool {
+    pub fn is_unchanged(&self, proc: &Root) -> bool {
         let tree = open(proc);
         if tree.as_ref().and_then(mark_of) != self.tree.as_ref().map(|tree| tree.mark) {
             return false;
         }
         let gpus = tree.is_none_or(|tree| {
-            self.gpus.iter().all(|gpu| gpu.holds(&tree) && gpu.instances_hold())
+            self.gpus.iter().all(|gpu| gpu.is_same_by_path(&tree) && gpu.has_same_instances())
         });
-        gpus && self.texts == texts(proc)
+        gpus && self.texts == Texts::read(proc)
     }
 
     /// True when a directory below `/proc/driver/nvidia/capabilities` is the one that it was in `other`.
     #[must_use]
-    pub fn has_the_same(&self, other: &Fingerprint, dir: &str) -> bool {
+    pub fn has_same_instance(&self, other: &Fingerprint, dir: &str) -> bool {
         let identity = |mark: Mark| (mark.inode, mark.time);
         self.mark(dir).is_some_and(|now| other.mark(dir).map(identity) == Some(identity(now)))
     }
 
-    /// Of an instance: `gpu0/mig/gi1/ci0`.
+    /// Mark of an instance, by its directory: `gpu0/mig/gi1/ci0`.
     fn mark(&self, dir: &str) -> Option<Mark> {
         self.gpus.iter().find_map(|gpu| {
             let instance = dir.strip_prefix(&gpu.name)?.strip_prefix('/')?;
@@ -123,31 +134,30 @@ impl Fingerprint {
     }
 }
 
-impl Held {
-    fn of(fd: OwnedFd) -> Option<Held> {
+impl OpenDir {
+    fn of(fd: OwnedFd) -> Option<OpenDir> {
         let mark = mark_of(&fd)?;
-        Some(Held { fd: Rc::new(fd), mark })
+        Some(OpenDir { fd: Rc::new(fd), mark })
     }
 
-    fn holds(&self) -> bool {
+    fn is_same(&self) -> bool {
         mark_of(&self.fd) == Some(self.mark)
     }
 }
 
-impl Gpu {
-    /// As its path says.
-    fn holds(&self, tree: &OwnedFd) -> bool {
-        mark(tree, &self.name) == self.held.as_ref().map(|held| held.mark)
+impl GpuDir {
+    fn is_same_by_path(&self, tree: &OwnedFd) -> bool {
+        mark(tree, &self.name) == self.dir.as_ref().map(|dir| dir.mark)
     }
 
-    /// As long as nobody has taken the whole GPU away.
-    fn held_holds(&self, tree: &OwnedFd) -> bool {
-        self.held.as_ref().map_or_else(|| self.holds(tree), Held::holds)
+    /// Half as expensive, and blind to the removal of the whole GPU.
+    fn is_same_open(&self, tree: &OwnedFd) -> bool {
+        self.dir.as_ref().map_or_else(|| self.is_same_by_path(tree), OpenDir::is_same)
     }
 
-    fn instances_hold(&self) -> bool {
-        let now = |dir| self.held.as_ref().and_then(|held| mark(&held.fd, dir));
-        self.instances.iter().all(|(dir, old)| *old == now(dir))
+    fn has_same_instances(&self) -> bool {
+        let now = |instance| self.dir.as_ref().and_then(|dir| mark(&dir.fd, instance));
+        self.instances.iter().all(|(instance, old)| *old == now(instance))
     }
 }
 
@@ -179,14 +189,19 @@ impl Mark {
     }
 }
 
-/// The directories `prefix` with a number in a directory of the tree.
+/// Directories in a directory of the tree that are named `prefix` and a number.
 fn below(proc: &Root, dir: &str, prefix: &str) -> Vec<String> {
     let names = proc.list(&format!("{CAPABILITIES}/{dir}")).ok().flatten().unwrap_or_default();
     let numbered = names.into_iter().filter(|name| crate::text::numbered(name, prefix).is_some());
     numbered.collect()
 }
 
-fn texts(proc: &Root) -> Texts {
-    let read = |path| proc.read(path, LIMIT).map_err(|e| e.to_string());
-    (read(DEVICES), read(VERSION), proc.list(GPUS).map_err(|e| e.to_string()))
+impl Texts {
+    fn read(proc: &Root) -> Texts {
+        Texts {
+            devices: proc.read(DEVICES, LIMIT),
+            version: proc.read(VERSION, LIMIT),
+            gpus: proc.list(GPUS),
+        }
+    }
 }

@@ -1,11 +1,11 @@
-//! What discovery may ask of a machine, and the real machine's answers.
+//! The questions that discovery asks a machine, and the real machine's answers.
 
 use crate::{DriverRoot, Result, Root, nvml};
 use mig_cdi_model::{Major, Minor};
 use nix::sys::stat::{FileStat, SFlag, major, minor};
 use std::path::{Path, PathBuf};
 
-/// A device node as it stands in the file system.
+/// A device node as the file system shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeStat {
     /// False for anything but a character device.
@@ -28,6 +28,7 @@ impl NodeStat {
         NodeStat {
             is_char: kind == SFlag::S_IFCHR,
             major: Major(u32::try_from(major(stat.st_rdev)).unwrap_or(u32::MAX)),
+            // The kernel has 12 bits for the major and 20 for the minor number: the conversion never fails.
             minor: Minor(u32::try_from(minor(stat.st_rdev)).unwrap_or(u32::MAX)),
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
@@ -37,48 +38,48 @@ impl NodeStat {
 }
 
 /// The narrow interface to a driver: text files, directories, device nodes, and NVML. The real
-/// machine and a simulated one answer it.
+/// machine and a simulated one implement it.
 pub trait Machine {
-    /// The whole of a file below `/proc` or `/sys`, or `None` when there is none.
+    /// Reads a whole file below `/proc` or `/sys`, or returns `None` when there is none.
     ///
     /// # Errors
     /// When it cannot be read or is larger than `limit` bytes.
     fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>>;
 
-    /// The sorted names in a directory below `/proc`, or `None` when there is none.
+    /// Lists the sorted names in a directory below `/proc`, or returns `None` when there is none.
     ///
     /// # Errors
     /// When it cannot be read.
     fn list(&self, path: &str) -> Result<Option<Vec<String>>>;
 
-    /// What is at a path below `/dev`, links followed.
+    /// Device node at a path below `/dev`; symbolic links are followed. `None` when nothing is there.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// When the path cannot be looked up.
     fn node(&self, path: &str) -> Result<Option<NodeStat>>;
 
-    /// What NVML says of every GPU and MIG device, asked once and closed again.
+    /// Report of NVML on every GPU and MIG device. NVML is opened for it and closed again.
     ///
     /// # Errors
     /// When NVML cannot be loaded or refuses to start.
-    fn nvml(&self) -> std::result::Result<nvml::Report, nvml::Failure>;
+    fn nvml(&self) -> std::result::Result<nvml::NvmlSnapshot, nvml::NvmlError>;
 
-    /// The tree with the driver's files; a simulated node has none.
+    /// Tree with the driver's files; a simulated node has none.
     fn driver(&self) -> Option<&DriverRoot>;
 }
 
-/// Where the parts of a machine are found. Each is a directory that stands for `/`.
+/// The roots of a machine's parts. Each is a directory that stands for `/`.
 #[derive(Debug, Clone)]
 pub struct Roots {
-    /// Holds the driver's libraries.
+    /// Root of the driver's libraries and programs.
     pub driver: PathBuf,
-    /// Directories below it to look into before all others.
+    /// Directories below it that are searched for libraries before all others.
     pub library_search_path: Vec<PathBuf>,
-    /// Holds `dev`.
+    /// Directory that contains `dev`.
     pub dev: PathBuf,
-    /// Holds `proc`, and `sys`.
+    /// Directory that contains `proc` and `sys`.
     pub proc: PathBuf,
-    /// Ask NVML for the version of CUDA too, for which it opens libcuda.
+    /// Asks NVML for the version of CUDA too, for which it opens libcuda.
     pub cuda: bool,
 }
 
@@ -95,19 +96,19 @@ impl Host {
     /// Opens the three roots.
     ///
     /// # Errors
-    /// When one is no directory.
+    /// When one is not a directory.
     pub fn open(roots: &Roots) -> Result<Host> {
         let open = |path: &Path| Root::open(path);
         let driver = DriverRoot::open(&roots.driver, &roots.library_search_path)?;
         Ok(Host { driver, dev: open(&roots.dev)?, proc: open(&roots.proc)?, cuda: roots.cuda })
     }
 
-    /// NVML, open to divide GPUs.
+    /// Opens NVML to partition GPUs. It stays open until the value is dropped.
     ///
     /// # Errors
     /// As [`Machine::nvml`].
-    pub fn divider(&self) -> std::result::Result<Box<dyn nvml::Divider>, nvml::Failure> {
-        nvml::divider(&self.driver)
+    pub fn partitioner(&self) -> std::result::Result<Box<dyn nvml::Partitioner>, nvml::NvmlError> {
+        nvml::partitioner(&self.driver)
     }
 }
 
@@ -124,8 +125,8 @@ impl Machine for Host {
         self.dev.node(path)
     }
 
-    fn nvml(&self) -> std::result::Result<nvml::Report, nvml::Failure> {
-        nvml::report(&self.driver, self.cuda)
+    fn nvml(&self) -> std::result::Result<nvml::NvmlSnapshot, nvml::NvmlError> {
+        nvml::snapshot(&self.driver, self.cuda)
     }
 
     fn driver(&self) -> Option<&DriverRoot> {

@@ -1,5 +1,5 @@
-//! System calls that nix has no safe form of, each behind a function that cannot be misused. With
-//! `nvml/raw.rs` the only files with `unsafe` in the product.
+//! System calls that nix has no safe form of, each behind a function that is sound for every argument. With
+//! `nvml/raw.rs` and the file below it, these are the only files with `unsafe` in the product.
 
 pub(crate) mod bpf;
 pub(crate) mod mount;

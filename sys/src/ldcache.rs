@@ -1,18 +1,33 @@
-//! `/etc/ld.so.cache`, the dynamic loader's own index: where the libraries of this machine are.
+//! `/etc/ld.so.cache`, the dynamic loader's index of libraries: a parser, and an editor that adds entries.
 //!
 //! Format: glibc `sysdeps/generic/dl-cache.h`. The new format, alone (glibc 2.32 and later) or behind
-//! the old one, which is passed over. Pure: bytes in, values out, never a panic.
+//! the old one, which is skipped. Numbers have the machine's byte order. Pure: bytes in, values out, never a
+//! panic.
+//!
+//! ```text
+//! offset  new format
+//!      0  magic "glibc-ld.so.cache1.1"
+//!     20  number of entries
+//!     24  length of the strings
+//!     28  flags: byte order                    since 2.33
+//!     32  offset of the extensions, or 0       since 2.33
+//!     48  entries of 24 bytes: flags, offset of the name, offset of the path, 12 bytes that are kept
+//!         strings, each ended by a zero byte
+//!         extensions
+//! ```
+//!
+//! The editor exists so that no `ldconfig` of an image runs as root (CVE-2025-23267).
 
 use std::{cmp::Ordering, ffi::c_char};
 
 /// A library that the loader knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Kind and architecture: see [`X86_64`] and the others.
+pub struct CacheEntry {
+    /// Kind and architecture: [`X86_64`], [`AARCH64`], [`I386`] or others.
     pub flags: u32,
-    /// SONAME.
+    /// SONAME of the library.
     pub name: String,
-    /// Absolute path.
+    /// Absolute path of the library.
     pub path: String,
 }
 
@@ -20,12 +35,12 @@ pub struct Entry {
 pub const X86_64: u32 = 0x0303;
 /// Flags of libraries for aarch64: `FLAG_AARCH64_LIB64 | FLAG_ELF_LIBC6`.
 pub const AARCH64: u32 = 0x0a03;
-/// Flags of the libraries of this machine's word size.
-pub const WIDE: u32 = if cfg!(target_arch = "aarch64") { AARCH64 } else { X86_64 };
+/// Flags of 64-bit libraries for this machine.
+pub const NATIVE: u32 = if cfg!(target_arch = "aarch64") { AARCH64 } else { X86_64 };
 /// Flags of 32-bit libraries for x86: `FLAG_ELF_LIBC6`.
 pub const I386: u32 = 0x0003;
 
-/// Why bytes are no cache.
+/// Reasons why bytes are not a usable cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadCache {
     /// Neither of the two magic numbers.
@@ -37,7 +52,7 @@ pub enum BadCache {
     /// Ends early, or an offset leads past its end.
     #[error("cut short, or an offset past its end")]
     CutShort,
-    /// An extension other than glibc 2.33 brought: what it says of other parts could not be kept true.
+    /// An extension that glibc 2.33 does not have: offsets in it could not be moved with their targets.
     #[error("with an extension that is not known here")]
     Extension,
 }
@@ -48,19 +63,19 @@ const OLD_HEAD: usize = 16;
 const OLD_ENTRY: usize = 12;
 const NEW_HEAD: usize = 48;
 const NEW_ENTRY: usize = 24;
-/// The longest name that a file has.
+/// Longest name of a file, in bytes (`NAME_MAX` of limits.h).
 const NAME_MAX: usize = 255;
 
 /// Parses a whole cache.
 ///
 /// # Errors
-/// When a part of it is not as the format says: such a cache is believed in nothing.
-pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, BadCache> {
+/// When any part of it violates the format: the rest of such a cache is not used either.
+pub fn parse(bytes: &[u8]) -> Result<Vec<CacheEntry>, BadCache> {
     let cache = new_format(bytes)?;
     let (count, _) = table(cache)?;
     let entry = |i: usize| {
         let at = NEW_HEAD + i * NEW_ENTRY;
-        Ok(Entry {
+        Ok(CacheEntry {
             flags: number(cache, at)?,
             name: text(cache, number(cache, at + 4)? as usize)?,
             path: text(cache, number(cache, at + 8)? as usize)?,
@@ -69,9 +84,9 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, BadCache> {
     (0..count).map(entry).collect()
 }
 
-/// The number of entries, and where their table ends.
+/// Number of entries, and offset of the end of their table.
 fn table(cache: &[u8]) -> Result<(usize, usize), BadCache> {
-    // Offset 28 says the byte order: 2 little, 3 big, 0 by glibc before 2.33, which did not say.
+    // Byte order: 2 little, 3 big, 0 in a cache of glibc before 2.33, which did not record it.
     let order = cache.get(28).ok_or(BadCache::CutShort)? & 3;
     match order {
         0 => {}
@@ -87,31 +102,31 @@ fn table(cache: &[u8]) -> Result<(usize, usize), BadCache> {
     }
 }
 
-/// A row of the table: a name with what follows it, and the words of its entry.
+/// An entry of the table: its name with all that follows, and its six words.
 struct Row<'a> {
     name: &'a [u8],
     words: [u32; 6],
 }
 
-/// The cache with these libraries in it, in the new format alone. An entry whose name the loader takes
-/// for that of one of them, of the same kind, gives way; all else is kept. No bytes are a cache without
-/// entries. Of a name 255 bytes are looked at, so the time is that of entries times `add`, whatever they
-/// say.
+/// Adds libraries to a cache and returns it in the new format alone. They replace entries of the same kind whose
+/// names the loader takes for theirs; all else is kept. No bytes at all count as a cache without entries. Names
+/// are compared up to 255 bytes, so the time is bounded by the number of entries times that of `add`, whatever
+/// the bytes are.
 ///
 /// # Errors
-/// When it is not as the format says.
-pub fn merge(bytes: &[u8], add: &[Entry]) -> Result<Vec<u8>, BadCache> {
+/// When the bytes violate the format.
+pub fn merge(bytes: &[u8], add: &[CacheEntry]) -> Result<Vec<u8>, BadCache> {
     let old = if bytes.is_empty() { empty() } else { new_format(bytes)?.to_vec() };
     let (_, old_end) = table(&old)?;
     let mut rows = old[NEW_HEAD..old_end]
         .chunks_exact(NEW_ENTRY)
         .map(|entry| row(&old, old_end, entry))
         .collect::<Result<Vec<_>, _>>()?;
-    let gives_way = |row: &Row<'_>| {
-        let same = |entry: &Entry| compare(row.name, entry.name.as_bytes()).is_eq();
+    let is_replaced = |row: &Row<'_>| {
+        let same = |entry: &CacheEntry| compare(row.name, entry.name.as_bytes()).is_eq();
         add.iter().any(|entry| entry.flags == row.words[0] && same(entry))
     };
-    rows.retain(|row| !gives_way(row));
+    rows.retain(|row| !is_replaced(row));
     let new_end = NEW_HEAD + (rows.len() + add.len()) * NEW_ENTRY;
     let mut strings = Vec::new();
     let mut put = |text: &str| {
@@ -124,15 +139,17 @@ pub fn merge(bytes: &[u8], add: &[Entry]) -> Result<Vec<u8>, BadCache> {
         Ok(Row { name: entry.name.as_bytes(), words })
     });
     let added = added.collect::<Result<Vec<_>, _>>()?;
+    // Whole words, so that the extensions stay aligned.
     strings.resize(strings.len().next_multiple_of(8), 0);
-    // What was behind the table moves by so much, forwards or backwards.
+    // Everything behind the table moves by this distance, forwards or backwards.
     let moved = offset(new_end + strings.len())?.wrapping_sub(offset(old_end)?);
     for row in &mut rows {
         row.words[1] = row.words[1].wrapping_add(moved);
         row.words[2] = row.words[2].wrapping_add(moved);
     }
     for new in added {
-        // As ldconfig sorts, the greatest first; the loader halves the table.
+        // ldconfig sorts the greatest first, and the loader searches by bisection (`search_cache` in
+        // elf/dl-cache.c): an entry in the wrong place is not found.
         let before = |row: &Row<'_>| {
             compare(row.name, new.name).then(row.words[0].cmp(&new.words[0])).is_gt()
         };
@@ -145,13 +162,13 @@ pub fn merge(bytes: &[u8], add: &[Entry]) -> Result<Vec<u8>, BadCache> {
     merged.extend(rows.iter().flat_map(|row| row.words).flat_map(u32::to_ne_bytes));
     merged.extend(strings);
     merged.extend(&old[old_end..]);
-    // Whatever string is not ended in the file ends here.
+    // A last string without its zero byte ends here.
     merged.push(0);
     move_extensions(&old, old_end, &mut merged, moved)?;
     Ok(merged)
 }
 
-/// A cache without entries.
+/// Makes a cache without entries.
 fn empty() -> Vec<u8> {
     let mut head = NEW.to_vec();
     head.resize(NEW_HEAD, 0);
@@ -173,8 +190,8 @@ fn row<'a>(cache: &'a [u8], table_end: usize, entry: &[u8]) -> Result<Row<'a>, B
     }
 }
 
-/// `cache_extension` of glibc 2.33: magic and count, then tag, flags, offset and size of each section.
-/// Its offsets follow what they lead to.
+/// Adds the distance to every offset in `cache_extension` of glibc 2.33: magic and count, then tag, flags, offset
+/// and size of each section.
 fn move_extensions(
     old: &[u8],
     table_end: usize,
@@ -183,7 +200,7 @@ fn move_extensions(
 ) -> Result<(), BadCache> {
     const START: usize = 32;
     const MAGIC: u32 = 0xeaa4_2174;
-    // Who wrote the cache: text. And the subdirectories that entries count: offsets of their names.
+    // The generator is text. The hwcaps are offsets of names of subdirectories, to which entries refer by number.
     const GENERATOR: u32 = 0;
     const HWCAPS: u32 = 1;
     let start = number(old, START)? as usize;
@@ -226,8 +243,8 @@ fn offset(at: usize) -> Result<u32, BadCache> {
     u32::try_from(at).map_err(|_| BadCache::CutShort)
 }
 
-/// How the loader orders names, `_dl_cache_libcmp`: runs of digits by their value, all else by byte. What
-/// is behind a zero byte does not count.
+/// Compares names as the loader's `_dl_cache_libcmp` does: runs of digits by their value, all else by byte. Bytes
+/// after a zero byte do not count.
 fn compare(a: &[u8], b: &[u8]) -> Ordering {
     let at = |text: &[u8], i: usize| text.get(i).copied().unwrap_or(0);
     let value = |text: &[u8], i: &mut usize| {
@@ -247,16 +264,16 @@ fn compare(a: &[u8], b: &[u8]) -> Ordering {
                 differ => return differ,
             },
             (true, false) => return Ordering::Greater,
-            // The loader looks no further than the end of the first.
+            // The loader stops at the end of the first name, before it sees the digit.
             (false, true) if x != 0 => return Ordering::Less,
-            // Bytes have the sign that C gives them on this machine.
+            // `char` is signed on x86 and unsigned on aarch64, and the loader compares chars.
             _ if x != y || x == 0 => return (x as c_char).cmp(&(y as c_char)),
             _ => (i, j) = (i + 1, j + 1),
         }
     }
 }
 
-/// The part in the new format; its offsets count from its own beginning.
+/// Part of the file that is in the new format; its offsets count from its own beginning.
 fn new_format(bytes: &[u8]) -> Result<&[u8], BadCache> {
     if bytes.starts_with(NEW) {
         return Ok(bytes);
@@ -264,6 +281,7 @@ fn new_format(bytes: &[u8]) -> Result<&[u8], BadCache> {
     if !bytes.starts_with(OLD) {
         return Err(BadCache::Magic);
     }
+    // The new format follows the old table, aligned to 8 bytes (`ALIGN_CACHE`).
     let count = number(bytes, OLD_HEAD - 4)? as usize;
     let old = count.checked_mul(OLD_ENTRY).and_then(|size| size.checked_add(OLD_HEAD));
     let start = old.and_then(|end| end.checked_next_multiple_of(8)).ok_or(BadCache::CutShort)?;
@@ -277,7 +295,7 @@ fn number(bytes: &[u8], at: usize) -> Result<u32, BadCache> {
     Ok(u32::from_ne_bytes(four))
 }
 
-/// A string of at most 4096 bytes, ended by a zero byte.
+/// Reads a string of at most 4096 bytes, `PATH_MAX`, that a zero byte ends.
 fn text(bytes: &[u8], at: usize) -> Result<String, BadCache> {
     let rest = bytes.get(at..).ok_or(BadCache::CutShort)?;
     let rest = &rest[..rest.len().min(4096)];
@@ -336,12 +354,12 @@ mod tests {
         assert!(entries.iter().any(|e| e.name == "libc.so.6" && e.path.starts_with('/')));
     }
 
-    fn library(flags: u32, name: &str, path: &str) -> Entry {
-        Entry { flags, name: name.to_owned(), path: path.to_owned() }
+    fn library(flags: u32, name: &str, path: &str) -> CacheEntry {
+        CacheEntry { flags, name: name.to_owned(), path: path.to_owned() }
     }
 
     #[test]
-    fn names_are_ordered_as_the_loader_does() {
+    fn names_are_ordered_as_by_the_loader() {
         use Ordering::{Equal, Greater, Less};
         for (a, b, order) in [
             ("libc.so.6", "libc.so.6", Equal),
@@ -370,25 +388,25 @@ mod tests {
         let old = std::fs::read("/etc/ld.so.cache").unwrap();
         let entries = parse(&old).unwrap();
         let ours = [
-            library(WIDE, "libcuda.so", "/opt/libcuda.so"),
-            library(WIDE, "libc.so.6", "/opt/libc.so.6"),
-            library(WIDE, "libzzz.so.999", "/opt/libzzz.so.999"),
-            library(WIDE, "000", "/opt/000"),
+            library(NATIVE, "libcuda.so", "/opt/libcuda.so"),
+            library(NATIVE, "libc.so.6", "/opt/libc.so.6"),
+            library(NATIVE, "libzzz.so.999", "/opt/libzzz.so.999"),
+            library(NATIVE, "000", "/opt/000"),
         ];
         let merged = merge(&old, &ours).unwrap();
         let sorted = parse(&merged).unwrap();
-        let order = |e: &[Entry]| compare(e[0].name.as_bytes(), e[1].name.as_bytes()).is_ge();
+        let order = |e: &[CacheEntry]| compare(e[0].name.as_bytes(), e[1].name.as_bytes()).is_ge();
         assert!(entries.windows(2).all(order) && sorted.windows(2).all(order));
         let (new, kept): (Vec<_>, Vec<_>) = sorted.into_iter().partition(|e| ours.contains(e));
         assert_eq!(new.len(), ours.len());
-        let others = entries.into_iter().filter(|e| (e.flags, &*e.name) != (WIDE, "libc.so.6"));
+        let others = entries.into_iter().filter(|e| (e.flags, &*e.name) != (NATIVE, "libc.so.6"));
         assert_eq!(kept, others.collect::<Vec<_>>());
-        // Once more changes nothing but the strings that nobody names any more.
+        // A second time changes nothing but strings to which no entry refers any more.
         assert_eq!(parse(&merge(&merged, &ours).unwrap()), parse(&merged));
     }
 
     #[test]
-    fn libraries_of_the_same_name_and_kind_give_way() {
+    fn libraries_of_the_same_name_and_kind_are_replaced() {
         let ours = [library(X86_64, "libcuda.so.1", "/opt/libcuda.so.1")];
         let merged = parse(&merge(&cache(&ENTRIES), &ours).unwrap()).unwrap();
         let narrow = library(I386, "libcuda.so.1", "/usr/lib/libcuda.so.1");
@@ -448,7 +466,7 @@ mod tests {
             for number in [0, 1, 47, u32::MAX, u32::MAX / 2] {
                 let mut bad = good.clone();
                 set(&mut bad, at, number);
-                // No panic, and what comes of it still has ours.
+                // No panic, and the result still has ours.
                 if let Ok(merged) = merge(&bad, &ours) {
                     let merged = parse(&merged).unwrap();
                     assert!(ours.iter().all(|entry| merged.contains(entry)), "{number} at {at}");

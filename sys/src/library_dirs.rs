@@ -1,12 +1,18 @@
 //! The directories in which the driver's libraries may be, best first.
+//!
+//! No single source knows them all: a driver container has no loader cache, NixOS has no usual directories,
+//! and a runfile driver may be in neither.
 
-use crate::{Root, ldcache};
+use crate::{
+    Root,
+    ldcache::{self, CacheEntry},
+};
 use std::path::PathBuf;
 
-/// Where distributions put 64-bit libraries: Ubuntu, Debian (which links from the first to the
+/// Directories of 64-bit libraries in distributions: Ubuntu, Debian (which links from the first to the
 /// second when the package is configured), Fedora and SUSE, Arch, Talos, Flatcar (older ones without
 /// `usr`), images with a private copy, NixOS.
-const WIDE: [&str; 14] = [
+const USUAL_LIB64: [&str; 14] = [
     "/usr/lib/x86_64-linux-gnu",
     "/usr/lib/x86_64-linux-gnu/nvidia/current",
     "/usr/lib/aarch64-linux-gnu",
@@ -23,8 +29,8 @@ const WIDE: [&str; 14] = [
     "/run/opengl-driver/lib",
 ];
 
-/// The same for 32-bit libraries.
-const NARROW: [&str; 5] = [
+/// Directories of 32-bit libraries in the same distributions.
+const USUAL_LIB32: [&str; 5] = [
     "/usr/lib/i386-linux-gnu",
     "/usr/lib/i386-linux-gnu/nvidia/current",
     "/usr/lib",
@@ -32,22 +38,22 @@ const NARROW: [&str; 5] = [
     "/run/opengl-driver-32/lib",
 ];
 
-/// Far above any cache: one of a desktop has 200 kB.
+/// Far above the size of any cache, in bytes: that of a desktop has 200 kB.
 const CACHE_LIMIT: usize = 16 << 20;
 
 /// Directories below a driver root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LibraryDirs {
-    /// For libraries of this machine's word size.
-    pub wide: Vec<String>,
-    /// For 32-bit libraries.
-    pub narrow: Vec<String>,
-    /// Why the loader's cache was not believed, when it was not.
+    /// Directories of 64-bit libraries.
+    pub lib64: Vec<String>,
+    /// Directories of 32-bit libraries.
+    pub lib32: Vec<String>,
+    /// Warning about a loader cache that could not be used, when there is one.
     pub cache_problem: Option<String>,
 }
 
-/// What the user names, then where the loader's cache has libraries of the driver, then the usual
-/// places.
+/// Finds the directories: those that the user names, then those in which the loader's cache has libraries of
+/// the driver, then the usual ones.
 pub(crate) fn find(root: &Root, search_path: &[PathBuf]) -> LibraryDirs {
     const CACHE: &str = "/etc/ld.so.cache";
     let (entries, cache_problem) = match root.read(CACHE, CACHE_LIMIT) {
@@ -61,18 +67,21 @@ pub(crate) fn find(root: &Root, search_path: &[PathBuf]) -> LibraryDirs {
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
     let cached = |flags: u32| {
-        let of_driver =
-            |name: &str| name.starts_with("libcuda.so") || name.starts_with("libnvidia-");
-        let entries = entries.iter().filter(move |e| e.flags == flags && of_driver(&e.name));
+        let entries = entries.iter().filter(move |e| e.flags == flags && is_of_driver(e));
         entries.filter_map(|e| e.path.rsplit_once('/').map(|(dir, _)| dir.to_owned()))
     };
     let named = || search_path.iter().map(|dir| dir.to_string_lossy().into_owned());
     let usual = |dirs: &'static [&str]| dirs.iter().map(|dir| (*dir).to_owned());
     LibraryDirs {
-        wide: distinct(named().chain(cached(ldcache::WIDE)).chain(usual(&WIDE))),
-        narrow: distinct(named().chain(cached(ldcache::I386)).chain(usual(&NARROW))),
+        lib64: distinct(named().chain(cached(ldcache::NATIVE)).chain(usual(&USUAL_LIB64))),
+        lib32: distinct(named().chain(cached(ldcache::I386)).chain(usual(&USUAL_LIB32))),
         cache_problem,
     }
+}
+
+/// Other libraries of the cache would only add directories in which the driver has nothing.
+fn is_of_driver(entry: &CacheEntry) -> bool {
+    entry.name.starts_with("libcuda.so") || entry.name.starts_with("libnvidia-")
 }
 
 fn distinct(dirs: impl Iterator<Item = String>) -> Vec<String> {

@@ -1,7 +1,16 @@
-//! A directory of device nodes, changed so that a reader finds the old entry or the new one and nothing
-//! between.
+//! A directory of device nodes on the host, changed so that a reader finds the old entry or the new one and
+//! never a half-made one.
+//!
+//! It writes into `/dev` of the machine as root, so it follows no link and never goes through a directory that
+//! another user can change.
 
-use crate::{Error, NodeStat, Result, Root, error::optional, publish::unsafe_reason, root};
+use crate::{
+    Error, NodeStat, Result, Root,
+    atomic_write::weakness,
+    error::{Weakness, optional},
+    program::is_running,
+    root,
+};
 use nix::{
     dir::Dir,
     errno::Errno,
@@ -9,12 +18,9 @@ use nix::{
     sys::stat::{Mode, SFlag, fstat, fstatat, makedev, mkdirat, mknodat, umask},
     unistd::{Gid, Uid, UnlinkatFlags, fchownat, geteuid, symlinkat, unlinkat},
 };
-use std::{
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
-};
+use std::{os::fd::OwnedFd, path::PathBuf};
 
-/// The beginning of a name that an entry has until it is whole; the rest is the number of the process.
+/// Start of the name that an entry has until it is complete; the rest is the id of the process that makes it.
 const TEMPORARY: &str = ".mig-cdi.";
 
 const DIRECTORY: OFlag =
@@ -26,20 +32,20 @@ pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// What has a name in a directory. Links are not followed.
+/// An entry of a directory, by name. Links are not followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entry {
-    /// Nothing.
+pub enum NodeDirEntry {
+    /// No entry.
     Absent,
     /// A character device.
     Node(NodeStat),
-    /// A symbolic link, and where it points.
+    /// A symbolic link, with its text.
     Link(String),
-    /// Something else: `a directory`, `a regular file`.
+    /// Anything else, in words: `a directory`, `a regular file`.
     Other(&'static str),
 }
 
-/// A directory that nobody but root and ourselves can change, held open; or one that is not there yet.
+/// An open directory that only root and this process's user can change; or one that does not exist yet.
 #[derive(Debug)]
 pub struct NodeDir {
     fd: Option<OwnedFd>,
@@ -50,7 +56,7 @@ impl NodeDir {
     /// Opens a directory below a root.
     ///
     /// # Errors
-    /// [`Error::UnsafeDir`] when it is a link, no directory, or somebody else can change it.
+    /// [`Error::UnsafeDir`] when it is a link, not a directory, or another user can change it.
     pub fn open(root: &Root, below: &str) -> Result<NodeDir> {
         NodeDir::checked(root.open_below(below, DIRECTORY), root.show(below))
     }
@@ -66,17 +72,17 @@ impl NodeDir {
     }
 
     fn checked(opened: Result<OwnedFd>, path: PathBuf) -> Result<NodeDir> {
-        let refuse = |reason: String| Err(Error::UnsafeDir { path: path.clone(), reason });
         let fd = match opened {
             Err(Error::Call { errno: Errno::ENOENT, .. }) => return Ok(NodeDir { fd: None, path }),
             Err(Error::Call { errno: Errno::ENOTDIR | Errno::ELOOP, .. }) => {
-                return refuse("it is a symbolic link or no directory; remove it".to_owned());
+                let cause = "it is a symbolic link or no directory".to_owned();
+                return Err(Error::unsafe_dir(path, Weakness { cause, cure: Some("remove it") }));
             }
             opened => opened?,
         };
         let stat = fstat(&fd).map_err(|errno| Error::call("stat", &path, errno))?;
-        match unsafe_reason(&stat, geteuid().as_raw()) {
-            Some(reason) => refuse(reason),
+        match weakness(&stat, geteuid().as_raw()) {
+            Some(weakness) => Err(Error::unsafe_dir(path, weakness)),
             None => Ok(NodeDir { fd: Some(fd), path }),
         }
     }
@@ -91,16 +97,16 @@ impl NodeDir {
         self.path.join(name)
     }
 
-    /// Whether it is there.
+    /// True when the directory existed when it was opened, or has been made since.
     #[must_use]
     pub fn exists(&self) -> bool {
         self.fd.is_some()
     }
 
-    /// Makes it, 0755 whatever the umask, in `parent`.
+    /// Makes the directory in `parent`, with mode 0755 whatever the umask, and opens it.
     ///
     /// # Errors
-    /// When it cannot be made, or is not what was made.
+    /// When it cannot be made, or something else has taken its place.
     pub fn make(&mut self, parent: &NodeDir, name: &str) -> Result<()> {
         let (fd, mode) = (parent.fd()?, Mode::from_bits_truncate(0o755));
         let made = unmasked(|| mkdirat(fd, name, mode));
@@ -109,61 +115,64 @@ impl NodeDir {
         Ok(())
     }
 
-    /// The sorted names in it; none when it is not there.
+    /// Lists the sorted names in it; an empty list when it does not exist.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn names(&self) -> Result<Vec<String>> {
         let Some(fd) = &self.fd else { return Ok(Vec::new()) };
+        // Opened again: the position of a listing belongs to the open file, so `self.fd` could be read once.
         let names = root::names(Dir::openat(fd, ".", DIRECTORY, Mode::empty()));
         names.map_err(|errno| Error::call("list", &self.path, errno))
     }
 
-    /// Names of entries that a process which is no more did not finish.
+    /// Names of entries that a process left unfinished when it ended.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the directory cannot be read.
     pub fn leftovers(&self) -> Result<Vec<String>> {
-        let gone =
-            |pid: u32| pid == std::process::id() || !Path::new(&format!("/proc/{pid}")).exists();
-        let left = |name: &String| {
-            name.strip_prefix(TEMPORARY).and_then(|pid| pid.parse().ok()).is_some_and(gone)
+        // Our own id: this process makes one entry at a time, so that one is of a former process.
+        let ended = |pid: u32| pid == std::process::id() || !is_running(pid);
+        let unfinished = |name: &String| {
+            name.strip_prefix(TEMPORARY).and_then(|pid| pid.parse().ok()).is_some_and(ended)
         };
-        Ok(self.names()?.into_iter().filter(left).collect())
+        Ok(self.names()?.into_iter().filter(unfinished).collect())
     }
 
-    /// What has this name.
+    /// Entry with this name.
     ///
     /// # Errors
-    /// When it cannot be told.
-    pub fn entry(&self, name: &str) -> Result<Entry> {
-        let Some(fd) = &self.fd else { return Ok(Entry::Absent) };
+    /// When its status cannot be read.
+    pub fn entry(&self, name: &str) -> Result<NodeDirEntry> {
+        let Some(fd) = &self.fd else { return Ok(NodeDirEntry::Absent) };
         let fail = |op| move |errno| Error::call(op, self.show(name), errno);
         let stat = fstatat(fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(fail("stat"));
-        let Some(stat) = optional(stat)? else { return Ok(Entry::Absent) };
+        let Some(stat) = optional(stat)? else { return Ok(NodeDirEntry::Absent) };
         Ok(match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
-            SFlag::S_IFCHR => Entry::Node(NodeStat::of(&stat)),
+            SFlag::S_IFCHR => NodeDirEntry::Node(NodeStat::of(&stat)),
             SFlag::S_IFLNK => {
                 let target = readlinkat(fd, name).map_err(fail("read link"))?;
-                Entry::Link(target.to_string_lossy().into_owned())
+                NodeDirEntry::Link(target.to_string_lossy().into_owned())
             }
-            SFlag::S_IFDIR => Entry::Other("a directory"),
-            SFlag::S_IFREG => Entry::Other("a regular file"),
-            _ => Entry::Other("no character device"),
+            SFlag::S_IFDIR => NodeDirEntry::Other("a directory"),
+            SFlag::S_IFREG => NodeDirEntry::Other("a regular file"),
+            _ => NodeDirEntry::Other("no character device"),
         })
     }
 
-    /// Gives a name to a new character device, in the place of what has it. Sets the umask of the whole
+    /// Makes a character device with this name, and replaces the entry that has it. Sets the umask of the whole
     /// process for a moment.
     ///
     /// # Errors
-    /// When a step fails; what had the name then has it still.
+    /// When a step fails; the old entry then stays.
     pub fn put_node(&self, name: &str, node: &NodeStat) -> Result<()> {
         let numbers = makedev(node.major.0.into(), node.minor.0.into());
         let mode = Mode::from_bits_truncate(node.mode);
         let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
         let make = |fd: &OwnedFd, temporary: &str| {
             unmasked(|| mknodat(fd, temporary, SFlag::S_IFCHR, mode, numbers))?;
+            // O_PATH: to open the device itself could initialise a GPU. fchown(2) refuses such a descriptor,
+            // fchownat with AT_EMPTY_PATH takes it.
             let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let made = openat(fd, temporary, flags, Mode::empty())?;
             fchownat(&made, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)?;
@@ -172,14 +181,16 @@ impl NodeDir {
         self.put(name, |fd, temporary| match make(fd, temporary) {
             Ok(made) if made == *node => Ok(()),
             Ok(_) => {
-                let reason = "it came out otherwise; has its directory a default access list?";
-                Err(Error::refused("make", self.show(name), reason))
+                // acl(5): where a directory has a default access list, it decides on the mode of new entries.
+                let cause = "the new node has other permissions than asked for";
+                Err(Error::refused("make", self.show(name), cause)
+                    .with_cure("remove the default access list of its directory with setfacl -k"))
             }
             Err(errno) => Err(Error::call("make", self.show(name), errno)),
         })
     }
 
-    /// Gives a name to a new symbolic link, in the place of what has it.
+    /// Makes a symbolic link with this name, and replaces the entry that has it.
     ///
     /// # Errors
     /// As [`NodeDir::put_node`].
@@ -199,16 +210,16 @@ impl NodeDir {
         };
         let done = make(fd, temporary).and_then(|()| rename());
         if done.is_err() {
-            // The error that matters is the first one.
+            // The first error is the one to report.
             let _ = unlinkat(fd, temporary, UnlinkatFlags::NoRemoveDir);
         }
         done
     }
 
-    /// Removes a node or a link; one that is not there is no error.
+    /// Removes a node or a link. One that does not exist is no error.
     ///
     /// # Errors
-    /// When it is there and cannot be removed.
+    /// When it exists and cannot be removed.
     pub fn remove(&self, name: &str) -> Result<()> {
         match unlinkat(self.fd()?, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -217,7 +228,8 @@ impl NodeDir {
     }
 }
 
-/// Runs with the umask that takes nothing away.
+/// Runs a function with umask 0: mknod(2) and mkdir(2) apply the umask to the mode, and a chmod afterwards
+/// would leave a moment with fewer permissions, in which a container fails to start.
 fn unmasked<T>(make: impl FnOnce() -> T) -> T {
     let mask = umask(Mode::empty());
     let made = make();

@@ -1,10 +1,12 @@
 //! A directory that stands for `/`: paths below it are resolved as if it were the root of the file
 //! system, so that a driver container's absolute links lead to its own files.
+//!
+//! A root is only read through this module; it writes nothing.
 
 use crate::{
     Error, NodeStat, Result,
     error::optional,
-    within::{Links, open_within},
+    open_in_root::{Links, open_in_root},
 };
 use nix::{
     dir::Dir,
@@ -33,26 +35,27 @@ impl Root {
     /// Opens `path`, which must be a directory.
     ///
     /// # Errors
-    /// When it is not there or is no directory.
+    /// When it does not exist or is not a directory.
     pub fn open(path: &Path) -> Result<Root> {
+        // O_PATH: a root that may be searched and not listed will do, and nothing is opened for reading.
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = openat(AT_FDCWD, path, flags, Mode::empty());
         let fd = fd.map_err(|errno| Error::call("open", path, errno))?;
         Ok(Root { fd, path: path.to_owned() })
     }
 
-    /// True for the machine's own root, where plain path resolution is enough.
+    /// True for the machine's own root, where plain path resolution is enough: nothing leads out of it.
     pub(crate) fn is_real(&self) -> bool {
         self.path == Path::new("/")
     }
 
-    /// The path of `below` for a message, root included.
+    /// Path of `below` for a message, root included.
     #[must_use]
     pub fn show(&self, below: &str) -> PathBuf {
         self.path.join(below.trim_start_matches('/'))
     }
 
-    /// Opens a path below the root. Links are followed and cannot leave it.
+    /// Opens a path below the root. Symbolic links are followed and cannot leave it.
     pub(crate) fn open_below(&self, below: &str, flags: OFlag) -> Result<OwnedFd> {
         let relative = match below.trim_start_matches('/') {
             "" => ".",
@@ -60,34 +63,36 @@ impl Root {
         };
         let opened = match self.is_real() {
             true => openat(&self.fd, relative, flags | OFlag::O_CLOEXEC, Mode::empty()),
-            false => open_within(&self.fd, Path::new(relative), flags, Links::Followed),
+            false => open_in_root(&self.fd, Path::new(relative), flags, Links::Followed),
         };
         opened.map_err(|errno| Error::call("open", self.show(below), errno))
     }
 
-    /// What is at a path below the root, links followed.
+    /// Status of the file at a path below the root; symbolic links are followed.
     pub(crate) fn stat(&self, below: &str) -> Result<FileStat> {
         let fail = |errno| Error::call("stat", self.show(below), errno);
         if self.is_real() {
             return fstatat(&self.fd, below, AtFlags::empty()).map_err(fail);
         }
+        // fstatat(2) takes no resolve flags as openat2(2) does: open the path confined, then ask the handle.
         fstat(self.open_below(below, OFlag::O_PATH)?).map_err(fail)
     }
 
-    /// What is at a path of a device node, links followed.
+    /// Numbers, mode and owner of the device node at a path, or `None` when nothing is there. Symbolic links
+    /// are followed; the node itself is not opened, which could wake a GPU.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// When the path cannot be looked up.
     pub fn node(&self, below: &str) -> Result<Option<NodeStat>> {
         let stat = optional(self.stat(below))?;
         Ok(stat.map(|stat| NodeStat::of(&stat)))
     }
 
-    /// Refuses a `/proc` of the machine that is not the kernel's: whoever may mount over it could say
-    /// anything there (CVE-2025-52881). Another root was named by an administrator.
+    /// Refuses a `/proc` of the machine that is not the kernel's: a process that may mount over it could
+    /// forge every file there (CVE-2025-52881). Another root was named by an administrator and is trusted.
     ///
     /// # Errors
-    /// When it is not there or no procfs.
+    /// When it does not exist or is not a procfs.
     pub fn check_proc(&self) -> Result<()> {
         const PROC: &str = "/proc";
         if !self.is_real() {
@@ -101,11 +106,12 @@ impl Root {
         }
     }
 
-    /// The whole of a file, or `None` when there is none. At most `limit` bytes.
+    /// Reads a whole file, or returns `None` when there is none. At most `limit` bytes.
     ///
     /// # Errors
     /// When it cannot be read or is larger.
     pub fn read(&self, below: &str, limit: usize) -> Result<Option<Vec<u8>>> {
+        // O_NONBLOCK: an image may have a fifo there, whose open would wait for a writer.
         let Some(fd) = optional(self.open_below(below, OFlag::O_RDONLY | OFlag::O_NONBLOCK))?
         else {
             return Ok(None);
@@ -113,8 +119,8 @@ impl Root {
         read_all(File::from(fd), &self.show(below), limit).map(Some)
     }
 
-    /// The names in a directory, sorted, or `None` when there is none. Names that are no UTF-8 are
-    /// given with replacement characters: no driver makes such names, and none will match.
+    /// Lists the sorted names in a directory, or returns `None` when there is none. Names that are not UTF-8
+    /// have replacement characters: no driver makes such names, and none will match.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -127,38 +133,41 @@ impl Root {
         names(Dir::from_fd(fd)).map(Some).map_err(fail)
     }
 
-    /// The text of a link itself; that of a namespace in `/proc` says which it is.
+    /// Text of a symbolic link. That of a namespace in `/proc` identifies it: `mnt:[4026531841]`.
     ///
     /// # Errors
-    /// When it cannot be read, or is no link.
+    /// When it cannot be read, or is not a link.
     pub fn link(&self, below: &str) -> Result<String> {
+        // An empty path reads the link that the descriptor itself is open on (readlink(2), since 2.6.39).
         let fd = self.open_below(below, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
         let text = readlinkat(&fd, "").map_err(|e| Error::call("read", self.show(below), e))?;
         Ok(text.to_string_lossy().into_owned())
     }
 
-    /// Which file system and file a path leads to: two paths with the same are one thing. `None` when
-    /// nothing is there.
+    /// Device and inode number of what a path leads to: two paths with the same pair are one file. `None`
+    /// when nothing is there.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// When the path cannot be looked up.
     pub fn identity(&self, below: &str) -> Result<Option<(u64, u64)>> {
         Ok(optional(self.stat(below))?.map(|stat| (stat.st_dev, stat.st_ino)))
     }
 
-    /// Where a path below the root leads once every link is followed, as a path of the machine.
+    /// Follows every symbolic link of a path below the root, and returns where it leads as a path of the
+    /// machine.
     ///
     /// # Errors
     /// When it leads nowhere.
     pub fn resolve(&self, below: &str) -> Result<PathBuf> {
         use std::os::fd::AsRawFd;
         let fd = self.open_below(below, OFlag::O_PATH)?;
+        // The kernel's own name for what is open (proc(5), /proc/pid/fd): no second walk that could differ.
         let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
         std::fs::read_link(&link).map_err(|e| Error::io("resolve", self.show(below), &e))
     }
 }
 
-/// The sorted names in an open directory.
+/// Sorted names in an open directory, without `.` and `..`.
 pub(crate) fn names(dir: nix::Result<Dir>) -> nix::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in dir? {
@@ -171,8 +180,8 @@ pub(crate) fn names(dir: nix::Result<Dir>) -> nix::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Reads to the end, or fails at `limit`. Most files are small: they are read into the stack, and cost
-/// one allocation of their size.
+/// Reads to the end, or fails at `limit`. Most files are small: they are read onto the stack, and cost
+/// one allocation of their size. The size in the status is of no use: it is 0 for files of procfs.
 pub(crate) fn read_all(from: impl Read, path: &Path, limit: usize) -> Result<Vec<u8>> {
     let fail = |e| Error::io("read", path, &e);
     let (mut buffer, mut bytes) = ([0; 4096], Vec::new());

@@ -1,40 +1,43 @@
 //! Parsers of the text files of the NVIDIA driver and of `/proc/devices`. Pure: bytes in, values
 //! out, never a panic. Formats are those that NVIDIA/open-gpu-kernel-modules prints in
 //! `kernel-open/nvidia/nv-procfs.c` and `nv-caps.c` (595.45.04).
+//!
+//! They are strict: a number that is read wrongly becomes another tenant's device. A file that is cut short or
+//! has an unknown form is an error, never a guess.
 
 use mig_cdi_model::{CiId, GiId, GpuMinor, GpuUuid, Major, Minor, PciAddress};
 use std::collections::HashMap;
 
-/// A file that does not say what its writer always says.
+/// A file that does not have the form in which its writer always prints it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// It is not text.
+    /// The bytes are not text.
     #[error("not valid UTF-8")]
     NotText,
-    /// A line is not of the file's form.
+    /// A line does not have the file's form.
     #[error("line {line} is {text:?}, expected {expected}")]
     Line {
-        /// From 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// The start of it.
+        /// First 60 characters of the line.
         text: String,
-        /// The form.
+        /// The form that was expected, in words.
         expected: &'static str,
     },
-    /// A line that is always there is not.
+    /// A line that is always printed is missing.
     #[error("no line {0:?}")]
     Missing(&'static str),
-    /// Nothing in it at all.
+    /// The file is empty.
     #[error("empty")]
     Empty,
-    /// Its last line has no end. What is cut in the middle of a number is another number.
+    /// The last line has no end: a number that is cut in the middle is another number.
     #[error("cut short: the last line has no end")]
     CutShort,
 }
 
 type Parsed<T> = Result<T, Malformed>;
 
-/// Every file here is text of whole lines; an empty one is left to its parser.
+/// Checks that a file is text of complete lines. An empty one is left to its parser.
 fn text(bytes: &[u8]) -> Parsed<&str> {
     match std::str::from_utf8(bytes) {
         Ok(text) if text.is_empty() || text.ends_with('\n') => Ok(text),
@@ -47,19 +50,19 @@ fn bad_line(index: usize, line: &str, expected: &'static str) -> Malformed {
     Malformed::Line { line: index + 1, text: line.chars().take(60).collect(), expected }
 }
 
-/// A number of digits alone: no sign, no space.
+/// Parses a number that consists of digits alone; `str::parse` would also take a plus sign.
 fn number(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()
 }
 
-/// The value of the first line `key: value`, trimmed.
+/// Value of the first line `key: value`, trimmed.
 fn field<'a>(text: &'a str, key: &'static str) -> Parsed<&'a str> {
     let value = |line: &'a str| line.strip_prefix(key)?.trim_start().strip_prefix(':');
     text.lines().find_map(value).map(str::trim).ok_or(Malformed::Missing(key))
 }
 
-/// Like [`field`], for a decimal number.
+/// Decimal value of the first line `key: value`.
 fn number_field(text: &str, key: &'static str) -> Parsed<u32> {
     let value = field(text, key)?;
     number(value).ok_or_else(|| {
@@ -68,8 +71,8 @@ fn number_field(text: &str, key: &'static str) -> Parsed<u32> {
     })
 }
 
-/// The version in `/proc/driver/nvidia/version`: the first word of its `NVRM version` line that is
-/// numbers and dots.
+/// Parses the version in `/proc/driver/nvidia/version`: the first word of its `NVRM version` line that consists of
+/// numbers and dots. Open and proprietary modules print different words before it.
 ///
 /// # Errors
 /// When there is none.
@@ -86,14 +89,27 @@ pub fn driver_version(bytes: &[u8]) -> Parsed<String> {
 pub struct CharDevices(Vec<(Major, String)>);
 
 impl CharDevices {
-    /// The major number of the driver of exactly this name. `nvidia-caps` is also the beginning of
+    /// Major number of the driver with exactly this name. `nvidia-caps` is also a prefix of
     /// `nvidia-caps-imex-channels`.
     #[must_use]
     pub fn major(&self, name: &str) -> Option<Major> {
         self.0.iter().find(|(_, n)| n == name).map(|(major, _)| *major)
     }
 
-    /// The names registered under a major number.
+    /// Major number of the GPUs' device nodes. The driver registered it as `nvidia-frontend` before R550 and as
+    /// `nvidia` since.
+    #[must_use]
+    pub fn gpu_major(&self) -> Option<Major> {
+        self.major("nvidia").or_else(|| self.major("nvidia-frontend"))
+    }
+
+    /// Major number of `/dev/nvidiactl`, which has a name of its own there since R550.
+    #[must_use]
+    pub fn control_major(&self) -> Option<Major> {
+        self.major("nvidiactl").or_else(|| self.gpu_major())
+    }
+
+    /// Names registered under a major number.
     pub fn names(&self, major: Major) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(m, _)| *m == major).map(|(_, name)| name.as_str())
     }
@@ -102,12 +118,13 @@ impl CharDevices {
 /// Parses `/proc/devices`.
 ///
 /// # Errors
-/// When it has no section of character devices or a line in it is no number and name.
+/// When it has no section of character devices, or a line in it is not a number and a name.
 pub fn char_devices(bytes: &[u8]) -> Parsed<CharDevices> {
     const HEADER: &str = "Character devices:";
     let mut lines = text(bytes)?.lines().enumerate();
     lines.find(|(_, line)| *line == HEADER).ok_or(Malformed::Missing(HEADER))?;
     let mut devices = Vec::new();
+    // An empty line ends the section; block devices, whose numbers mean something else, follow.
     for (i, line) in lines.take_while(|(_, line)| !line.is_empty()) {
         let pair = line.trim_start().split_once(' ');
         let (major, name) = pair
@@ -118,16 +135,16 @@ pub fn char_devices(bytes: &[u8]) -> Parsed<CharDevices> {
     Ok(CharDevices(devices))
 }
 
-/// Who may open the nodes that the driver's tools make: `/proc/driver/nvidia/params`.
+/// Owner and mode of the nodes that the driver's tools make: `/proc/driver/nvidia/params`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Params {
-    /// `DeviceFileUID`.
+    /// `DeviceFileUID`: owner of the nodes.
     pub uid: u32,
-    /// `DeviceFileGID`.
+    /// `DeviceFileGID`: group of the nodes.
     pub gid: u32,
-    /// `DeviceFileMode`, which the file prints in decimal: 438 is 0666.
+    /// `DeviceFileMode`: permission bits. The file prints them in decimal: 438 is 0666.
     pub mode: u32,
-    /// `ModifyDeviceFiles`: tools may make the nodes. Otherwise the administrator does.
+    /// `ModifyDeviceFiles`: true when tools may make the nodes, false when the administrator does.
     pub modify: bool,
 }
 
@@ -142,7 +159,7 @@ impl Default for Params {
 /// Parses `/proc/driver/nvidia/params`.
 ///
 /// # Errors
-/// When one of the three lines is missing or no number.
+/// When one of the first three lines is missing or not a number.
 pub fn params(bytes: &[u8]) -> Parsed<Params> {
     let text = text(bytes)?;
     Ok(Params {
@@ -158,8 +175,8 @@ pub fn params(bytes: &[u8]) -> Parsed<Params> {
 
 const MODIFY_FILES: &str = "ModifyDeviceFiles";
 
-/// The same file with `ModifyDeviceFiles: 0`: the driver's libraries make no device nodes where they
-/// read this.
+/// Returns the same file with `ModifyDeviceFiles: 0`: a container whose driver libraries read it makes no device
+/// nodes, as nvidia-modprobe would with root's privileges.
 ///
 /// # Errors
 /// When it has no such line.
@@ -183,25 +200,25 @@ fn mode(text: &str) -> Parsed<u32> {
     }
 }
 
-/// `/proc/driver/nvidia/gpus/<pci>/information`.
+/// Content of `/proc/driver/nvidia/gpus/<pci>/information`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Information {
     /// Product name.
     pub model: String,
-    /// Absent, or all question marks, while the GPU is not initialised.
+    /// UUID; `None` while the GPU is not initialised, when the line is missing or has question marks.
     pub uuid: Option<GpuUuid>,
-    /// Where it is plugged in.
+    /// PCI address.
     pub pci: PciAddress,
-    /// The number of its node.
+    /// Minor number of its device node.
     pub minor: GpuMinor,
-    /// Set aside by the administrator; NVML does not list it.
+    /// True when the administrator has excluded it; NVML does not list it then.
     pub excluded: bool,
 }
 
 /// Parses `/proc/driver/nvidia/gpus/<pci>/information`.
 ///
 /// # Errors
-/// When it is empty (the GPU cannot be woken) or a line that is always there is missing.
+/// When it is empty, because the GPU cannot be woken, or a line that is always printed is missing.
 pub fn information(bytes: &[u8]) -> Parsed<Information> {
     let text = text(bytes)?;
     if text.trim().is_empty() {
@@ -217,21 +234,22 @@ pub fn information(bytes: &[u8]) -> Parsed<Information> {
     })
 }
 
-/// A capability file: `…/giM/access` or `…/ciC/access`.
+/// Content of a capability file, `…/giM/access` or `…/ciC/access`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Access {
-    /// Minor number below the major of `nvidia-caps`.
+    /// Minor number of its node, whose major is that of `nvidia-caps`.
     pub minor: Minor,
-    /// Permission bits; the file prints them in decimal: 292 is 0444.
+    /// Permission bits of its node. The file prints them in decimal: 292 is 0444.
     pub mode: u32,
-    /// `DeviceFileModify`: tools may make the node. nvidia-modprobe does at 1 and nothing else.
+    /// `DeviceFileModify`: true when tools may make the node. nvidia-modprobe makes it for the value 1 alone.
     pub modify: bool,
 }
 
 /// Parses a capability file.
 ///
 /// # Errors
-/// [`Malformed::Empty`] is the sign of R450's proc mode, in which the file itself is the token.
+/// [`Malformed::Empty`] is the sign of R450's proc mode, in which an open descriptor of the file itself is the
+/// capability and no node exists.
 pub fn access(bytes: &[u8]) -> Parsed<Access> {
     let text = text(bytes)?;
     if text.trim().is_empty() {
@@ -244,18 +262,19 @@ pub fn access(bytes: &[u8]) -> Parsed<Access> {
     })
 }
 
-/// `/proc/driver/nvidia-caps/mig-minors`: the minor of every instance that could exist.
+/// Content of `/proc/driver/nvidia-caps/mig-minors`: the minor of every instance that could exist. It is a fixed
+/// table of the driver (`_nv_cap_table_init` in nv-caps.c) and says nothing about instances that do exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MigMinors(HashMap<(GpuMinor, GiId, Option<CiId>), Minor>);
 
 impl MigMinors {
-    /// The minor of a GPU instance, or with `ci` of a compute instance.
+    /// Capability minor of a GPU instance, or with `ci` of a compute instance.
     #[must_use]
     pub fn get(&self, gpu: GpuMinor, gi: GiId, ci: Option<CiId>) -> Option<Minor> {
         self.0.get(&(gpu, gi, ci)).copied()
     }
 
-    /// Every minor of an instance, with its GPU.
+    /// Capability minors of all possible instances, each with its GPU.
     pub fn instances(&self) -> impl Iterator<Item = (GpuMinor, Minor)> {
         self.0.iter().map(|(&(gpu, ..), &minor)| (gpu, minor))
     }
@@ -267,7 +286,7 @@ impl MigMinors {
 /// # Errors
 /// When a line is not of this form.
 pub fn mig_minors(bytes: &[u8]) -> Parsed<MigMinors> {
-    // One line per instance that could exist, 4,322 of about 24 bytes.
+    // One line per possible instance, 4,322 of about 24 bytes.
     let mut minors = HashMap::with_capacity(bytes.len() / 20);
     for (i, line) in text(bytes)?.lines().enumerate() {
         let parse = || {
@@ -303,7 +322,7 @@ pub fn mig_minors(bytes: &[u8]) -> Parsed<MigMinors> {
     }
 }
 
-/// The number behind a prefix in a directory name: 3 of `gi3`.
+/// Number after a prefix in a directory name: 3 in `gi3`.
 #[must_use]
 pub fn numbered(name: &str, prefix: &str) -> Option<u32> {
     number(name.strip_prefix(prefix)?)
@@ -332,9 +351,25 @@ mod tests {
         assert_eq!(devices.major("nvidia-caps"), Some(Major(511)));
         assert_eq!(devices.major("nvidia"), Some(Major(195)));
         assert_eq!(devices.major("nvidia-uvm"), None, "block devices do not count");
+        assert_eq!(devices.gpu_major(), Some(Major(195)));
+        assert_eq!(devices.control_major(), Some(Major(195)), "before R550");
         assert_eq!(devices.names(Major(1)).collect::<Vec<_>>(), ["mem"]);
         assert!(char_devices(b"Block devices:\n").is_err());
         assert!(char_devices(b"Character devices:\nx mem\n").is_err());
+    }
+
+    #[test]
+    fn gpus_have_two_names_in_proc_devices() {
+        let majors = |names: &str| {
+            let file = format!("Character devices:\n{names}\nBlock devices:\n");
+            let devices = char_devices(file.as_bytes()).unwrap();
+            (devices.gpu_major(), devices.control_major())
+        };
+        let (gpu, control) = (Some(Major(195)), Some(Major(196)));
+        assert_eq!(majors("195 nvidia-frontend\n"), (gpu, gpu));
+        assert_eq!(majors("195 nvidia\n196 nvidiactl\n"), (gpu, control));
+        assert_eq!(majors("200 nvidia-frontend\n195 nvidia\n"), (gpu, gpu));
+        assert_eq!(majors("195 nvidia-uvm\n"), (None, None));
     }
 
     #[test]

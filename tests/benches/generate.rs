@@ -1,9 +1,9 @@
-//! What `mig-cdi generate` costs, whole process, on fake hosts that grow: `cargo bench -p mig-cdi-tests`.
+//! Cost of `mig-cdi generate`, of the whole process, on fake hosts of growing size: `cargo bench -p mig-cdi-tests`.
 //!
-//! The figures to quote are the ratios: to `cat` of the same driver files on the same machine, and
-//! from one size to the next. Absolute times are those of the machine.
+//! Quote the ratios: to `cat` of the same driver files on the same machine, and from one size to the next. Absolute
+//! times depend on the machine.
 
-use mig_cdi_tests::{FakeHost, driver::Layout};
+use mig_cdi_tests::{FakeHost, driver::DistributionLayout};
 use std::{
     collections::BTreeMap,
     fs,
@@ -44,7 +44,8 @@ fn measure(gpus: u32, devices: u32) -> Figures {
             i + 1
         )
     };
-    let host = FakeHost::with_driver(&(0..gpus).map(gpu).collect::<String>(), Layout::Debian);
+    let host =
+        FakeHost::with_driver(&(0..gpus).map(gpu).collect::<String>(), DistributionLayout::Debian);
     let spec = host.spec().display().to_string();
     let generate = || {
         let mut command = host.command(&["generate", "-o", &spec]);
@@ -91,7 +92,7 @@ fn median(times: &mut [Duration]) -> Duration {
     times[times.len() / 2]
 }
 
-/// The files that are read: every text file of the fake /proc.
+/// Returns the files that are read: every text file of the fake /proc.
 fn driver_files(host: &FakeHost) -> Vec<std::path::PathBuf> {
     let mut dirs = vec![host.path("/proc")];
     let mut files = Vec::new();
@@ -105,7 +106,7 @@ fn driver_files(host: &FakeHost) -> Vec<std::path::PathBuf> {
     files
 }
 
-/// Largest resident set, as the kernel accounts it.
+/// Returns the largest resident set in KiB, as the kernel accounts it.
 fn peak_kib(command: Command) -> u64 {
     let output = wrapped("/usr/bin/time", &["-f", "%M"], &command)
         .stderr(Stdio::piped())
@@ -115,7 +116,7 @@ fn peak_kib(command: Command) -> u64 {
     text.lines().last().and_then(|line| line.trim().parse().ok()).expect("time(1) prints a number")
 }
 
-/// Number of system calls, and how often the driver file that is opened most is opened.
+/// Returns the number of system calls, and the most opens of one driver file.
 fn trace(host: &FakeHost, command: Command) -> (usize, usize) {
     let log = host.root().join("strace.log");
     let status = wrapped("strace", &["-f", "-o", log.to_str().expect("UTF-8")], &command).status();

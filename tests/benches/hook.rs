@@ -1,6 +1,6 @@
-//! What the hook costs, whole process: `cargo bench -p mig-cdi-tests --bench hook`. Each command runs
-//! in turn with the one it is compared to; the figures to quote are the ratios of medians, and the
-//! medians of differences within a pair: the machine's speed drifts.
+//! Cost of the hook, of the whole process: `cargo bench -p mig-cdi-tests --bench hook`. Each command alternates with
+//! the one that it is compared to, since the machine's speed drifts; quote the ratios of medians, and the medians of
+//! differences within a pair.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
@@ -21,7 +21,7 @@ const STARTS: usize = 31;
 const SLICES: &str =
     "0:1g.10gb:0,0:1g.10gb:1,0:1g.10gb:2,0:1g.10gb:3,0:1g.10gb:4,0:1g.10gb:5,0:1g.10gb:6";
 
-/// A node of 56 slices on which the hook finds its settings, and programs to compare with.
+/// Node with 56 slices and settings for the hook, and programs to compare with.
 struct Bench {
     host: FakeHost,
     empty: PathBuf,
@@ -48,7 +48,7 @@ fn main() {
     starts();
 }
 
-/// What a static program costs that does nothing.
+/// Compiles a static program that does nothing, as a base line.
 fn compile_empty(path: &Path) {
     let source = path.with_extension("rs");
     fs::write(&source, "fn main() {}\n").expect("write the program");
@@ -73,7 +73,7 @@ impl Bench {
         }
     }
 
-    /// On a configuration of 100 KiB.
+    /// Measures the modes on a configuration of 100 KiB.
     fn doors(&self) {
         let text = large_config(100 << 10);
         fs::write(&self.input, &text).expect("write the input");
@@ -126,7 +126,7 @@ impl Bench {
         println!("{row} | {calls:5} | {peak:8.2} | {what}");
     }
 
-    /// A command with the input.
+    /// Returns a command with the input.
     fn command(&self, of: &Command, before: &[&str]) -> Command {
         let mut command = match before {
             [] => Command::new(of.get_program()),
@@ -150,7 +150,7 @@ impl Bench {
         time.as_secs_f64() * 1e3
     }
 
-    /// Largest resident set in MiB, as the kernel accounts it.
+    /// Returns the largest resident set in MiB, as the kernel accounts it.
     fn peak(&self, of: &Command) -> f64 {
         let ran = run_output(self.command(of, &["/usr/bin/time", "-f", "%M"]));
         ran.lines().last().and_then(|line| line.parse::<f64>().ok()).expect("a number") / 1024.0
@@ -170,7 +170,7 @@ fn run_output(mut command: Command) -> String {
     text
 }
 
-/// The words of the hook in the spec of a device, without the program's name.
+/// Returns the hook's arguments in the spec of a device, without the program's name.
 fn words_of(host: &FakeHost, name: &str) -> Vec<String> {
     let spec: serde_json::Value =
         serde_json::from_str(&host.read_spec().expect("a spec")).expect("JSON");
@@ -180,7 +180,7 @@ fn words_of(host: &FakeHost, name: &str) -> Vec<String> {
     args.iter().skip(1).map(|arg| arg.as_str().expect("a text").to_owned()).collect()
 }
 
-/// A configuration that asks for slices and is as long as a pod's with many variables.
+/// Returns a configuration that requests slices and is as long as that of a pod with many variables.
 fn large_config(size: usize) -> String {
     // With quotes and a comma each is 100 bytes.
     let variables: Vec<_> = (0..size / 100).map(|i| format!("SERVICE_{i:05}={i:083}")).collect();
@@ -219,7 +219,7 @@ impl std::fmt::Display for Row {
     }
 }
 
-/// For scale: a whole container.
+/// Measures the start of a whole container, for scale.
 fn starts() {
     println!("\n{STARTS} container starts each, podman with runc: medians in ms");
     println!("   this   other difference ratio | what, and against none of it");

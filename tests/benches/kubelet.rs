@@ -1,13 +1,13 @@
-//! What `mig-cdi-kubelet` costs on a node of 8 GPUs with 7 slices each: memory, the time that Allocate takes, and the
-//! time from a change to the list that tells of it: `cargo bench -p mig-cdi-tests --bench kubelet`.
+//! Cost of `mig-cdi-kubelet` on a node of 8 GPUs with 7 slices each: memory, the time of Allocate, and the time from
+//! a change to the list that has it: `cargo bench -p mig-cdi-tests --bench kubelet`.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     BASE, FakeHost,
-    driver::Layout,
-    kube_api::ApiServer,
-    kubelet::Kubelet,
-    plugin::{Plugin, kubelet_dir},
+    driver::DistributionLayout,
+    fake_api_server::FakeApiServer,
+    fake_kubelet::FakeKubelet,
+    running_plugin::{RunningPlugin, kubelet_dir},
     watch::until,
 };
 use nix::{
@@ -23,7 +23,7 @@ const CHANGES: usize = 60;
 const ALLOCATIONS: usize = 2000;
 const RESOURCE: &str = "nvidia.com/mig-1g.10gb";
 
-/// What watch looks at every so often; changes come at every moment of it.
+/// Poll interval of watch in milliseconds. Changes are spread over the interval.
 const INTERVAL: u64 = 170;
 
 fn main() {
@@ -37,7 +37,7 @@ fn main() {
     measure(looked, &[], true);
 }
 
-/// As on a machine, where `/run/cdi` and `/proc` are: no disk is waited for that others write to.
+/// Puts the files in memory, where `/run/cdi` and `/proc` are on a machine: no run waits for a disk that others use.
 fn in_memory() {
     unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace; run it as root");
     let none = None::<&str>;
@@ -50,12 +50,12 @@ fn measure(whole: &str, watch: &[&str], joined: bool) {
     let (before, after) = whole.rsplit_once("{ profile").expect("an instance");
     let rest = &after[after.find('}').expect("its end") + 1..];
     let fewer = format!("{before}{}", rest.trim_start_matches(','));
-    let host = FakeHost::with_driver(whole, Layout::Debian);
-    let kubelet = Kubelet::start(&kubelet_dir(&host));
-    let file = ApiServer::start("node-1").kubeconfig(host.out().parent().expect("a directory"));
+    let host = FakeHost::with_driver(whole, DistributionLayout::Debian);
+    let kubelet = FakeKubelet::start(&kubelet_dir(&host));
+    let file = FakeApiServer::start("node-1").kubeconfig(host.out().parent().expect("a directory"));
     let cluster =
         ["--node-name=node-1", "--node-labels", &format!("--kubeconfig={}", file.display())];
-    let plugin = Plugin::with(&host, if joined { &cluster } else { &[] }, watch, &[]);
+    let plugin = RunningPlugin::with(&host, if joined { &cluster } else { &[] }, watch, &[]);
     kubelet.until_counts("all", &[("mig-1g.10gb", 56)]);
     if !watch.is_empty() {
         let status = host.out().with_file_name("state").join("status.json");
@@ -71,7 +71,7 @@ fn measure(whole: &str, watch: &[&str], joined: bool) {
     assert_eq!(plugin.stop(), Some(0));
 }
 
-fn memory(when: &str, plugin: &Plugin) {
+fn memory(when: &str, plugin: &RunningPlugin) {
     let mib = |kib: u64| kib as f64 / 1024.0;
     let rollup =
         fs::read_to_string(format!("/proc/{}/smaps_rollup", plugin.pid())).expect("it runs");
@@ -87,7 +87,7 @@ fn memory(when: &str, plugin: &Plugin) {
     );
 }
 
-fn allocate(kubelet: &Kubelet) {
+fn allocate(kubelet: &FakeKubelet) {
     let ids = Vec::from_iter(kubelet.healthy(RESOURCE));
     let ask = |round: usize| {
         let begin = Instant::now();
@@ -98,13 +98,13 @@ fn allocate(kubelet: &Kubelet) {
     say("Allocate", (0..ALLOCATIONS).map(ask).collect());
 }
 
-fn changes(host: &FakeHost, kubelet: &Kubelet, states: [&str; 2]) {
+fn changes(host: &FakeHost, kubelet: &FakeKubelet, states: [&str; 2]) {
     let change = |round: usize| {
         host.morph(states[round % 2]);
         let begin = Instant::now();
         until("the list", || kubelet.healthy(RESOURCE).len() == 55 + round % 2);
         let time = begin.elapsed().as_secs_f64() * 1e3;
-        // Primes of each other: changes come at every moment of the interval, each as often.
+        // The step is coprime to the interval, so that changes fall on every part of it equally often.
         std::thread::sleep(Duration::from_millis(2 * INTERVAL + (round as u64 * 37) % INTERVAL));
         time
     };

@@ -1,16 +1,15 @@
-//! What dividing GPUs costs, whole process, on a fake host of 8 GPUs with 7 slices each, with the refresh of
+//! Cost of partitioning GPUs, of the whole process, on a fake host of 8 GPUs with 7 slices each, with the refresh of
 //! spec and device nodes: `cargo bench -p mig-cdi-tests --bench partition`.
 //!
-//! The figures to quote are the ratios to `mig-cdi list` on the same host, which asks NVML for every slice
-//! once.
+//! Quote the ratios to `mig-cdi list` on the same host, which asks NVML for every slice once.
 
-use mig_cdi_tests::{partition::Site, run};
+use mig_cdi_tests::{partition_host::PartitionHost, run};
 use std::time::{Duration, Instant};
 
 const RUNS: usize = 15;
 
 fn main() {
-    let site = Site::new(&"[[gpu]]\nmodel = \"a100-80gb\"\n".repeat(8));
+    let site = PartitionHost::new(&"[[gpu]]\nmodel = \"a100-80gb\"\n".repeat(8));
     let file = site.host.path("/layouts.yaml");
     let text = "version: v1\nmig-configs:\n  all:\n    - devices: all\n      mig-enabled: true\n      mig-devices:\n        1g.10gb: 7\n";
     std::fs::write(&file, text).expect("write the file of layouts");
@@ -41,7 +40,7 @@ fn main() {
     show("profiles", again(&["profiles"]));
 }
 
-fn time(site: &Site, args: &[&str]) -> Duration {
+fn time(site: &PartitionHost, args: &[&str]) -> Duration {
     let mut command = site.command(args);
     let begin = Instant::now();
     let ended = run(&mut command);

@@ -1,14 +1,14 @@
-//! What a device costs when a container starts: podman with runc, without a device and with one, in
-//! turn: `cargo bench -p mig-cdi-tests --bench start`. The median of the differences within a pair is
-//! what counts, since the machine's speed drifts; their quartiles tell how much it is worth.
+//! Cost of a device at the start of a container: podman with runc, without and with a device alternately: `cargo
+//! bench -p mig-cdi-tests --bench start`. Quote the median of the differences within a pair, since the machine's
+//! speed drifts; their quartiles show the spread.
 
 use mig_cdi_sim::preset;
-use mig_cdi_tests::{FakeHost, driver::Layout, podman::Podman};
+use mig_cdi_tests::{FakeHost, driver::DistributionLayout, podman::Podman};
 
 const ROUNDS: usize = 101;
 
-/// Node, flags of `generate`, what that is. `--source=proc` is for the driver that Debian ships, behind which there is none: its
-/// real files, of which there are fewer than in NVIDIA's own installer.
+/// Node, flags of `generate`, description. `--source=proc` is for the driver files that Debian ships, which have no
+/// driver behind them; NVIDIA's own installer has more files.
 const CASES: [(&str, &str, &str); 8] = [
     ("a100-80gb", "--capabilities=none", "4 slices, nodes alone"),
     ("a100-80gb", "--library-dirs=/usr/lib64", "4 slices, files in one directory"),
@@ -37,7 +37,7 @@ fn main() {
         let node = preset(node).unwrap_or_default();
         let host = match flags.starts_with("--source=proc") {
             true => FakeHost::with_real_driver(node),
-            false => FakeHost::with_driver(node, Layout::Debian),
+            false => FakeHost::with_driver(node, DistributionLayout::Debian),
         };
         let pairs = pairs(&host, flags);
         let spec = host
@@ -66,7 +66,7 @@ fn main() {
     }
 }
 
-/// Start times in milliseconds, without a device and with one.
+/// Returns start times in milliseconds, without and with a device.
 fn pairs(host: &FakeHost, flags: &str) -> Vec<(f64, f64)> {
     let podman = Podman::with_c_library(("runc", "v2"), "debian-root");
     let script = format!(

@@ -1,10 +1,10 @@
-//! What `mig-cdi watch` costs while nothing happens, and how long it takes from a change to a new spec, on
-//! a node of 8 GPUs with 7 slices each, by looking and told by the driver: `cargo bench -p mig-cdi-tests --bench watch`.
+//! Cost of `mig-cdi watch` while nothing changes, and time from a change to a new spec, on a node of 8 GPUs with 7
+//! slices each, by polling and by driver events: `cargo bench -p mig-cdi-tests --bench watch`.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     BASE, FakeHost,
-    driver::Layout,
+    driver::DistributionLayout,
     watch::{Watch, until},
 };
 use nix::{
@@ -20,7 +20,7 @@ use std::{
 const CHANGES: usize = 101;
 const IDLE: Duration = Duration::from_secs(30);
 
-/// What watch looks at every so often; changes come at every moment of it.
+/// Poll interval of watch in milliseconds. Changes are spread over the interval.
 const INTERVAL: u64 = 170;
 
 fn main() {
@@ -32,8 +32,8 @@ fn main() {
     measure(&looked.replace("a100-80gb", "h100-80gb"), &["--driver-events"]);
 }
 
-/// `/run/cdi` and `/proc` are in memory on every machine: here what stands for them is too, and no disk is
-/// waited for that others write to.
+/// Puts the files in memory, where `/run/cdi` and `/proc` are on every machine: no run waits for a disk that others
+/// use.
 fn in_memory() {
     unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace; run it as root");
     let none = None::<&str>;
@@ -48,7 +48,7 @@ fn measure(whole: &str, args: &[&str]) {
         "{before}{}",
         &after[after.find('}').expect("its end") + 1..].trim_start_matches(',')
     );
-    let host = FakeHost::with_driver(whole, Layout::Debian);
+    let host = FakeHost::with_driver(whole, DistributionLayout::Debian);
     host.install();
     let watch = Watch::run(&host, args, |command| {
         command.stderr(std::process::Stdio::null());
@@ -77,7 +77,7 @@ fn children(pid: u32) -> Vec<u32> {
     text.split_whitespace().map(|pid| pid.parse().expect("a pid")).collect()
 }
 
-/// Says what a process costs, and gives how often it woke in a second.
+/// Prints the cost of a process, and returns its wake-ups per second.
 fn idle(what: &str, pid: u32) -> f64 {
     let busy = || -> f64 {
         let text = file(pid, "schedstat");
@@ -100,7 +100,7 @@ fn idle(what: &str, pid: u32) -> f64 {
     rate
 }
 
-/// What waking up costs on this machine.
+/// Returns the cost of waking up on this machine.
 fn sleeper(rate: f64) -> f64 {
     let busy = || -> f64 {
         let text = fs::read_to_string("/proc/thread-self/schedstat").expect("it runs");
@@ -128,7 +128,7 @@ fn latency(host: &FakeHost, states: [&str; 2]) {
         let begin = Instant::now();
         until("a new spec", || mark() != old && mark().is_some());
         times.push(begin.elapsed().as_secs_f64() * 1e3);
-        // Primes of each other: changes come at every moment of the interval, each as often.
+        // The step is coprime to the interval, so that changes fall on every part of it equally often.
         std::thread::sleep(Duration::from_millis(2 * INTERVAL + (round as u64 * 37) % INTERVAL));
     }
     times.sort_by(f64::total_cmp);

@@ -1,14 +1,14 @@
 #!/bin/sh
-# daemon.sh containerd|docker|crio DIR: an engine with all that it writes in DIR, with what is in DIR/host over /etc,
-# and with the root file system DIR/rootfs as its only image. It runs until standard input ends, which is when
-# the test ends, however it ends. For the first process of a pid namespace, in what ns.sh makes.
+# daemon.sh containerd|docker|crio DIR: runs an engine with all its files in DIR, with DIR/host over /etc, and with the
+# root file system DIR/rootfs as its only image. It runs until standard input ends, which is when the test ends for any
+# reason. It is the first process of a PID namespace, in the namespaces of ns.sh.
 set -eu
 [ $$ = 1 ] || { echo "daemon.sh: ends all processes that it sees, so it runs only as the first" >&2; exit 2; }
 engine=$1 dir=$2
 name=$(basename "$dir")
 groups=/sys/fs/cgroup
 
-# All but this process. What a group held may take a moment to be gone.
+# All but this process. Memory of a cgroup may take a moment to be released.
 end() {
     kill -KILL -1 2>/dev/null || true
     [ ! -e $groups/cgroup.procs ] || echo 0 >$groups/cgroup.procs
@@ -20,14 +20,14 @@ end() {
 }
 trap end EXIT
 
-# On cgroup v2 pods have no limits, as not every machine gives controllers to this version, and then no
-# parent either: runc puts them beside its own group.
+# On cgroup v2 pods have no limits, as not every machine gives controllers to this version, and so no parent: runc puts
+# them beside its own cgroup.
 if [ -e $groups/cgroup.procs ]; then
     mkdir -p "$groups/$name/engine"
     echo 0 >"$groups/$name/engine/cgroup.procs"
 fi
 
-# Where there is AppArmor, an engine would leave its profile in the kernel. They see none.
+# With AppArmor, an engine would load its profile into the kernel, so the engines see none.
 [ ! -d /sys/kernel/security ] || mount -t tmpfs tmpfs /sys/kernel/security
 
 start_containerd() {
@@ -36,21 +36,21 @@ start_containerd() {
     load="ctr --address $dir/socket --namespace k8s.io images import --no-unpack"
 }
 
-# It starts a containerd of its own.
+# Docker starts a containerd of its own.
 start_docker() {
     dockerd --config-file /etc/docker/daemon.json >"$dir/log" 2>&1 </dev/null &
     up="docker --host unix://$dir/socket version"
     load="docker --host unix://$dir/socket load --input"
 }
 
-# It sees what podman puts into the storage that they share.
+# CRI-O sees the images that podman puts into the storage that they share.
 start_crio() {
     "$CRIO" --config /etc/crio/crio.conf --config-dir /etc/crio/crio.conf.d >"$dir/log" 2>&1 </dev/null &
     up="$CRIO status --socket $dir/socket info"
     load="podman --root $dir/root --runroot /run/crio-storage --storage-driver vfs load --input"
 }
 
-# Some make directories there.
+# Some engines make directories there.
 mkdir /run/etc /run/work
 mount -t overlay overlay -o "lowerdir=$dir/host/etc:/etc,upperdir=/run/etc,workdir=/run/work" /etc
 sh "$(dirname "$0")/image.sh" "$dir/rootfs" "$dir/image.tar"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# image.sh ROOTFS FILE: makes an image localhost/probe:1 of a root file system, in the format of docker save: one
-# layer, a configuration, and a list of both. containerd also takes it to hold a pod open.
+# image.sh ROOTFS FILE: makes an image localhost/probe:1 of a root file system, in the format of docker save: one layer,
+# a configuration, and a manifest. containerd also uses it as the image of the pause container.
 set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

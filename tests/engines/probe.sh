@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs inside a container and says what it sees, one fact a line:
+# Runs inside a container and prints what it sees, one fact per line:
 #   node PATH MODE MAJOR:MINOR OPEN     each character device of the driver's, and how an open for reading ends
 #   env NAME=VALUE                      the variables that a CDI spec may set
 #   made MAJOR:MINOR OPEN               for each argument MAJOR:MINOR: a node made here, and how its open ends

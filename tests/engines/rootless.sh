@@ -1,9 +1,9 @@
 #!/bin/sh
-# rootless.sh HOME DEV COMMAND…: runs a command where the user 64500 may run podman. He has a home, a directory
-# for what runs, and subordinate ids; in /dev he finds what is in DEV. For what ns.sh makes.
+# rootless.sh HOME DEV COMMAND…: runs a command in which the user 64500 can run podman. The user has a home, a runtime
+# directory and subordinate ids, and /dev has the files of DEV. For the namespaces of ns.sh.
 set -eu
 if [ -z "${ROOTLESS_INSIDE:-}" ]; then
-    # podman leaves a process behind that holds the user's namespaces.
+    # podman leaves a process running that holds the user's namespaces.
     exec env ROOTLESS_INSIDE=1 unshare --pid --fork --kill-child --mount-proc sh "$0" "$@"
 fi
 user=64500 home=$1 dev=$2
@@ -19,7 +19,7 @@ mkdir -p "$home"
 chown $user:$user "$home"
 install -d -m 700 -o $user -g $user /run/user/$user
 
-# Whoever unpacked the packages, these are root's.
+# These files are root's, whichever user unpacked the packages.
 mkdir /run/bin
 install -m 4755 -o root -g root /usr/bin/newuidmap /usr/bin/newgidmap /run/bin
 

@@ -1,5 +1,5 @@
-//! `cri DIR DEVICE [MAJOR:MINOR …]`: asks the containerd whose socket is in DIR, by CRI, for a container with a CDI
-//! device, and prints what the probe in it says.
+//! `cri DIR DEVICE [MAJOR:MINOR …]`: requests a container with a CDI device, by CRI, from the containerd whose socket
+//! is in DIR, and prints the output of the probe in it.
 
 use mig_cdi_tests::containerd::Containerd;
 use std::{path::Path, process::exit};

@@ -1,10 +1,10 @@
-//! `guest DIR`: lays out below DIR the driver's files of a simulated node, the fake NVML among them, as they are below
-//! `/`, and in `DIR/node` the node's `/proc` and `/dev`; for machines and systems that the tests boot. `guest DIR --install`
-//! adds our programs as `make install` puts them; `guest DIR --changes` the node without its last slice, in `DIR/changed`,
-//! with the description that goes beside the fake NVML, `node.toml`.
+//! `guest DIR`: writes the driver's files of a simulated node below DIR, with the fake NVML, as they are below `/`,
+//! and the node's `/proc` and `/dev` in `DIR/node`; for machines and systems that the tests boot. `guest DIR
+//! --install` adds our programs as `make install` installs them; `guest DIR --changes` adds the node without its last
+//! slice in `DIR/changed`, with the description that belongs beside the fake NVML, `node.toml`.
 
 use mig_cdi_sim::{SimulatedNode, preset};
-use mig_cdi_tests::{FakeHost, driver, driver::Layout, make_install, podman};
+use mig_cdi_tests::{FakeHost, driver, driver::DistributionLayout, make_install, podman};
 use std::{fs, path::Path};
 
 fn main() {
@@ -12,12 +12,12 @@ fn main() {
     let dir = words.next().expect("guest DIR");
     let dir = &std::path::absolute(dir).expect("the working directory is there");
     let description = preset("a100-80gb").expect("a known preset");
-    let host = FakeHost::with_driver(description, Layout::Debian);
+    let host = FakeHost::with_driver(description, DistributionLayout::Debian);
     copy(&host, dir, &[("/usr", ""), ("/lib", "usr"), ("/etc", "")]);
     copy(&host, &dir.join("node"), &[("/proc", ""), ("/dev", "")]);
-    // Beside the library, in the place of a link to where the host is.
+    // The description is beside the library, where the host has a link.
     let version = SimulatedNode::parse(description).expect("it was parsed").driver;
-    let library = driver::library_dir(Layout::Debian).trim_start_matches('/');
+    let library = driver::library_dir(DistributionLayout::Debian).trim_start_matches('/');
     let beside = dir.join(format!("{library}/libnvidia-ml.so.{version}.toml"));
     fs::remove_file(&beside).expect("there");
     fs::write(&beside, description).expect("write the description");

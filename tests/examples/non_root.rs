@@ -1,5 +1,6 @@
-//! Stands in for `mig-cdi-hook` and `mig-cdi-runtime` in a directory of programs: runs the one that is shipped as a user who is
-//! not root and has no privilege but to read what only root may, because the hosts of the tests are in root's directories.
+//! Stand-in for `mig-cdi-hook` and `mig-cdi-runtime` in a directory of programs: runs the shipped one as a user who
+//! is not root and has only the capability to read root's files, because the hosts of the tests are in root's
+//! directories.
 #![allow(missing_docs)]
 
 use caps::{CapSet, Capability, CapsHashSet};

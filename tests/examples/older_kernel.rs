@@ -8,7 +8,8 @@ use nix::libc;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use std::{collections::BTreeMap, error::Error, os::unix::process::CommandExt, process::Command};
 
-/// The number of a system call that is newer than Linux 4.18, which is the oldest kernel of a distribution that engines are for.
+/// Returns the number of a system call that is newer than Linux 4.18, the oldest kernel of a distribution that the
+/// supported engines run on.
 fn number(name: &str) -> Result<i64, Box<dyn Error>> {
     match name {
         "open_tree" => Ok(libc::SYS_open_tree),

@@ -1,16 +1,16 @@
 #!/bin/sh
-# node.sh DIR: makes of a containerd's namespaces those of a Kubernetes node, and writes what its programs read to
-# DIR. The node has the address 192.0.2.1, which is nobody's, in a network where there is nobody else.
+# node.sh DIR: turns the namespaces of a containerd into those of a Kubernetes node, and writes the configuration of its
+# programs to DIR. The node has the address 192.0.2.1, which RFC 5737 reserves, in a network without another host.
 set -eu
 dir=$1
 name=$(basename "$dir")
-# Who would get another's namespaces wrong changes the machine.
+# In a wrong namespace this script would change the machine.
 [ "$(busybox ip -o link | wc -l)" -le 2 ] && [ -e "$dir/ready" ] || { echo "node.sh: not in a node's namespaces" >&2; exit 2; }
 busybox ip link set lo up
 busybox ip address add 192.0.2.1/32 dev lo
 
-# Where kubelet keeps its files, logs and sockets is the same on each node. So nothing of the machine's is there,
-# but the hosts of tests.
+# kubelet keeps its files, logs and sockets at the same paths on each node. So none of the machine's files are here,
+# except the hosts of tests.
 mkdir /run/hosts
 mount --bind /var/lib/mig-cdi-tests /run/hosts
 for path in /var/lib /var/log; do

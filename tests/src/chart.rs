@@ -1,20 +1,20 @@
-//! What is deployed to Kubernetes, by Helm's own library.
+//! Manifests of the chart, rendered by Helm's own library.
 
 use crate::{Run, project, run};
 use serde_json::Value;
 use std::process::Command;
 
-/// What Helm says of the chart with these values: `lint` or `render`.
+/// Runs Helm on the chart with these values: `lint` or `render`.
 #[must_use]
 pub fn helm(what: &str, values: &str) -> Run {
     let mut helm = Command::new(project().join("tests/helm"));
     run(helm.arg(what).arg(project().join("packaging/kubernetes/chart")).arg(values))
 }
 
-/// The chart as Helm renders it.
+/// Returns the chart as Helm renders it.
 ///
 /// # Panics
-/// When it does not, or complains.
+/// When Helm fails or warns.
 #[must_use]
 pub fn render(values: &str) -> String {
     let rendered = helm("render", values);
@@ -22,10 +22,10 @@ pub fn render(values: &str) -> String {
     rendered.stdout
 }
 
-/// The documents of YAML.
+/// Parses the documents of a YAML stream.
 ///
 /// # Panics
-/// When it is none.
+/// When it is not YAML.
 #[must_use]
 pub fn documents(text: &str) -> Vec<Value> {
     let documents = format!("\n{text}").split("\n---\n").map(str::to_owned).collect::<Vec<_>>();

@@ -1,11 +1,10 @@
-//! A real containerd, or CRI-O, which is asked as kubelet asks it: by CRI. That is gRPC, and Debian has no client
-//! for it; curl speaks HTTP/2, and the messages are few. The numbers of their fields are those of CRI's
-//! `api.proto`.
+//! Real containerd or CRI-O, with CRI requests like those of kubelet. CRI is gRPC, and Debian has no client for it;
+//! curl speaks HTTP/2, and the messages are few. Field numbers are those of CRI's `api.proto`.
 
 use crate::{
     FakeHost,
     daemon::{Daemon, Setting},
-    root::Root,
+    debian_release::DebianRelease,
     run,
     watch::until,
 };
@@ -17,30 +16,33 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A containerd that runs, or a CRI-O.
+/// Running containerd or CRI-O.
 #[derive(Debug)]
 pub struct Containerd {
     dir: PathBuf,
-    /// Ends it.
+    /// Daemon that ends with this value.
     daemon: Option<Daemon>,
     numbers: AtomicU32,
 }
 
 impl Containerd {
-    /// Starts it on the directory of specs of a host, with runc and cgroup `v1` or `v2`.
+    /// Starts containerd on the directory of specs of a host, with runc and cgroup `v1` or `v2`.
     ///
     /// # Panics
-    /// When it does not come up.
+    /// When it does not become ready.
     #[must_use]
     pub fn start(cgroup: &'static str, host: &FakeHost) -> Containerd {
         let variant = ("runc", cgroup);
-        Containerd::of(&Setting { engine: "containerd", root: Root::Trixie, variant }, host)
+        Containerd::of(
+            &Setting { engine: "containerd", release: DebianRelease::Trixie, variant },
+            host,
+        )
     }
 
-    /// The same for another one.
+    /// Starts another containerd, or a CRI-O.
     ///
     /// # Panics
-    /// When it does not come up.
+    /// When it does not become ready.
     #[must_use]
     pub fn of(setting: &Setting<'_>, host: &FakeHost) -> Containerd {
         let daemon = Daemon::start(setting, host);
@@ -48,54 +50,54 @@ impl Containerd {
         Containerd { daemon: Some(daemon), ..ours }
     }
 
-    /// One that somebody else has started, with its socket in this directory.
+    /// Returns a client of one that runs already, with its socket in this directory.
     #[must_use]
     pub fn at(dir: &Path) -> Containerd {
         Containerd { dir: dir.to_owned(), daemon: None, numbers: AtomicU32::new(0) }
     }
 
-    /// Runs the probe with these CDI devices, in a pod of its own: what it printed.
+    /// Runs the probe with these CDI devices in a pod of its own, and returns its output.
     ///
     /// # Errors
-    /// How containerd refuses.
+    /// The message with which containerd refuses.
     ///
     /// # Panics
-    /// When containerd has gone.
+    /// When containerd has ended.
     pub fn probe(&self, devices: &[&str], args: &[&str]) -> Result<String, String> {
         self.run("", &cdi_devices(devices), args)
     }
 
-    /// The same with the handler `mig-cdi`, and this annotation in the place of devices.
+    /// Runs the probe with the handler `mig-cdi` and this annotation instead of devices.
     ///
     /// # Errors
-    /// How containerd refuses.
+    /// The message with which containerd refuses.
     ///
     /// # Panics
-    /// When containerd has gone.
+    /// When containerd has ended.
     pub fn probe_by_runtime(&self, ask: &str, args: &[&str]) -> Result<String, String> {
         let annotation = [field(1, "mig-cdi/devices"), field(2, ask)].concat();
         self.run("mig-cdi", &field(10, annotation), args)
     }
 
-    /// The same with the annotation that a device plugin gives for CDI devices, instead of their field.
+    /// Runs the probe with the annotation that a device plugin sets for CDI devices, instead of their field.
     ///
     /// # Errors
-    /// How containerd refuses.
+    /// The message with which containerd refuses.
     ///
     /// # Panics
-    /// When containerd has gone.
+    /// When containerd has ended.
     pub fn probe_by_annotation(&self, devices: &[&str], args: &[&str]) -> Result<String, String> {
         self.run("", &annotation(devices), args)
     }
 
-    /// Makes a container with these CDI devices, by their field or by the annotation, runs the probe in it
-    /// twice, and ends it: what the probe printed, and the containers that are left.
+    /// Makes a container with these CDI devices, by their field or by the annotation, runs the probe in it twice,
+    /// removes it, and returns the outputs.
     ///
     /// # Errors
-    /// How containerd refuses.
+    /// The message with which containerd refuses.
     ///
     /// # Panics
-    /// When containerd has gone.
+    /// When containerd has ended.
     pub fn exec(
         &self,
         devices: &[&str],
@@ -120,12 +122,12 @@ impl Containerd {
         })
     }
 
-    /// A pod of a handler, with one container that has more in its configuration than others.
+    /// Runs the probe in a pod of a handler, with these fields added to the container's configuration.
     fn run(&self, handler: &str, more: &[u8], args: &[&str]) -> Result<String, String> {
         self.in_a_pod(handler, |name, pod| self.container(name, pod, more, args))
     }
 
-    /// Does something in a pod of its own, by its name and by what requests say of it.
+    /// Calls a function with a pod of its own: its name, and its fields in requests.
     fn in_a_pod<T>(
         &self,
         handler: &str,
@@ -140,8 +142,8 @@ impl Containerd {
         done
     }
 
-    /// Calls a method again when it fails, as kubelet does: that a container ends by itself at this very
-    /// moment is an error to containerd ("ttrpc: closed").
+    /// Calls a method again when it fails, as kubelet does: containerd fails ("ttrpc: closed") when a container ends
+    /// by itself at this moment.
     fn end(&self, method: &str, id: &[u8]) -> Result<Vec<u8>, String> {
         let begin = Instant::now();
         loop {
@@ -153,7 +155,7 @@ impl Containerd {
         }
     }
 
-    /// A `PodSandboxConfig`.
+    /// Returns a `PodSandboxConfig`.
     fn pod(&self, name: &str) -> Vec<u8> {
         let group = self.dir.file_name().expect("it has a name").to_string_lossy();
         let metadata = [field(1, name), field(2, name), field(3, "default")].concat();
@@ -174,7 +176,7 @@ impl Containerd {
             ["sh", "-c", "probe \"$@\"; echo end", "sh"].iter().chain(args).copied().collect();
         self.start_container(pod, more, &command)?;
         let log = self.dir.join(name).join("log");
-        // Before each line are the time, the stream, and whether the line is whole.
+        // Each line begins with the time, the stream, and whether the line is complete.
         let read = || {
             let text = fs::read_to_string(&log).unwrap_or_default();
             let lines = text.lines().filter_map(|line| line.splitn(4, ' ').nth(3));
@@ -184,8 +186,8 @@ impl Containerd {
         Ok(read().trim_end_matches("end\n").to_owned())
     }
 
-    /// Starts a container of a command in a pod: its identifier, as requests have it. The only field of
-    /// an answer with an identifier has the number that it has in a request.
+    /// Starts a container with a command in a pod, and returns its identifier as a field of requests. The identifier
+    /// is the only field of the answer, with the number that it has in requests.
     fn start_container(
         &self,
         pod: &[u8],
@@ -205,11 +207,11 @@ impl Containerd {
         Ok(id)
     }
 
-    /// Calls a method; gives the message that it answers.
+    /// Calls a method and returns the message of the answer.
     fn call(&self, method: &str, message: &[u8]) -> Result<Vec<u8>, String> {
         let file = |kind| self.dir.join(self.fresh(kind));
         let (request, answer) = (file("request"), file("answer"));
-        // Not compressed, and this long.
+        // Frame of gRPC: not compressed, and the length.
         let length = u32::try_from(message.len()).expect("a small message").to_be_bytes();
         fs::write(&request, [&[0], &length[..], message].concat()).expect("write the request");
         let mut curl = Command::new("curl");
@@ -234,23 +236,23 @@ impl Containerd {
     }
 }
 
-/// A `NamespaceOption`: the network of the host, so that no plugin for networks is needed; and as kubelet asks for it, a
-/// namespace of processes for each container.
+/// Returns a `NamespaceOption`: the network of the host, so that no network plugin is needed; and as from kubelet, a
+/// PID namespace for each container.
 fn namespaces() -> Vec<u8> {
     [varint(1 << 3), varint(2), varint(2 << 3), varint(1)].concat()
 }
 
-/// The field of CDI devices in a `ContainerConfig`.
+/// Returns the field of CDI devices in a `ContainerConfig`.
 fn cdi_devices(devices: &[&str]) -> Vec<u8> {
     devices.iter().flat_map(|device| field(17, field(1, device))).collect()
 }
 
-/// The annotation that stands for it.
+/// Returns the annotation that replaces this field.
 fn annotation(devices: &[&str]) -> Vec<u8> {
     field(10, [field(1, "cdi.k8s.io/mig-cdi-tests"), field(2, devices.join(","))].concat())
 }
 
-/// The text in the first field of a message, which has it as field 1 or not at all.
+/// Returns the text in the first field of a message, which is field 1 or absent.
 fn first_text(message: &[u8]) -> String {
     let [10, rest @ ..] = message else { return String::new() };
     let (mut length, mut at) = (0, 0);
@@ -264,7 +266,7 @@ fn first_text(message: &[u8]) -> String {
     String::from_utf8(rest[at..at + length].to_vec()).expect("output is UTF-8")
 }
 
-/// A field of a protobuf message that is a text or a message.
+/// Returns a field of a protobuf message that is a text or a message.
 fn field(number: usize, content: impl AsRef<[u8]>) -> Vec<u8> {
     let content = content.as_ref();
     [varint(number << 3 | 2), varint(content.len()), content.to_vec()].concat()

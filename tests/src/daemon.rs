@@ -1,14 +1,13 @@
-//! Engines that are daemons, in namespaces of their own for mounts, processes and the network: nothing of
-//! them is left when their test ends, also when it is killed.
+//! Engines that are daemons, in namespaces of their own for mounts, processes and the network, so that nothing is
+//! left when their test ends or is killed.
 
 mod files;
 
 use crate::{
     FakeHost,
+    debian_release::{DebianRelease, version},
     podman::{Variant, make_rootfs, runtime_program},
-    project,
-    root::{Root, version},
-    run,
+    project, run,
     watch::until,
 };
 use std::{
@@ -19,19 +18,19 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Which engine, and what it runs on.
+/// Engine, its Debian release, and the OCI runtime and cgroup version of its containers.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting<'a> {
     /// `containerd`, `docker` or `crio`.
     pub engine: &'a str,
-    /// Whose it is, and whose programs it finds.
-    pub root: Root,
-    /// The OCI runtime of containers that ask for none, and the cgroup version.
+    /// Debian release of the engine and of the programs that it runs.
+    pub release: DebianRelease,
+    /// OCI runtime of containers that request none, and the cgroup version.
     pub variant: Variant,
 }
 
 impl Setting<'_> {
-    /// The version that the engine says it has.
+    /// Returns the version that the engine prints.
     ///
     /// # Panics
     /// When it is not there.
@@ -42,49 +41,49 @@ impl Setting<'_> {
             "crio" => self.crio().display().to_string(),
             other => other.to_owned(),
         };
-        version(&run(self.root.command(&program).arg("--version")).stdout)
+        version(&run(self.release.command(&program).arg("--version")).stdout)
     }
 
-    /// The CRI-O that whoever runs the tests names: no Debian has one.
+    /// Returns the path of CRI-O from the environment: no Debian release has one.
     fn crio(&self) -> PathBuf {
         PathBuf::from(std::env::var_os("CRIO").expect("CRIO names a CRI-O"))
     }
 }
 
-/// An engine that runs; dropping it ends it and all its containers.
+/// Running engine; dropping it ends the engine and all its containers.
 #[derive(Debug)]
 pub struct Daemon {
     dir: TempDir,
     child: Child,
-    root: Root,
+    release: DebianRelease,
 }
 
 impl Daemon {
-    /// Starts an engine on the directory of specs of a host, as `mig-cdi configure` has configured it. Its runtime
+    /// Starts an engine on the directory of specs of a host, as `mig-cdi configure` configures it. Its runtime
     /// `mig-cdi` is [`FakeHost::runtime`].
     ///
     /// # Panics
-    /// When it does not come up.
+    /// When it does not become ready.
     #[must_use]
     pub fn start(setting: &Setting<'_>, host: &FakeHost) -> Daemon {
-        let Setting { engine, root, variant } = *setting;
+        let Setting { engine, release, variant } = *setting;
         let dir = tempfile::Builder::new().prefix("mig-cdi-").tempdir().expect("a directory");
         make_rootfs(&dir.path().join("rootfs"));
         configure(setting, host, dir.path());
         let engines = project().join("tests/engines");
-        let mut command = root.command("unshare");
+        let mut command = release.command("unshare");
         command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--net", "sh"]);
         command.arg(engines.join("ns.sh")).args([variant.1, "sh"]);
         command.arg(engines.join("daemon.sh")).arg(engine).arg(dir.path());
         command.env("HOME", dir.path());
-        if let Some(over) = root.of_daemons(variant.0).over() {
+        if let Some(over) = release.for_daemons(variant.0).overlay() {
             command.env("OVER", over);
         }
         if engine == "crio" {
             command.env("CRIO", setting.crio());
         }
         let child = command.stdin(Stdio::piped()).spawn().expect("unshare starts");
-        let mut daemon = Daemon { dir, child, root };
+        let mut daemon = Daemon { dir, child, release };
         let (ready, child) = (daemon.dir.path().join("ready"), &mut daemon.child);
         let ended = |child: &mut Child| child.try_wait().expect("its state").is_some();
         until("the engine is up", || ready.exists() || ended(child));
@@ -92,23 +91,22 @@ impl Daemon {
         daemon
     }
 
-    /// Where all of it is.
+    /// Returns the directory with its files.
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// What it said.
+    /// Returns its log.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir().join("log")).unwrap_or_default()
     }
 
-    /// A program in the namespaces of the engine, for mounts, processes and the network. It does not
-    /// outlive them.
+    /// Returns a command in the namespaces of the engine, for mounts, processes and the network. It ends with them.
     ///
     /// # Panics
-    /// When the engine has gone.
+    /// When the engine has ended.
     #[must_use]
     pub fn inside(&self, program: impl AsRef<OsStr>) -> Command {
         let first = child_of(self.child.id()).expect("the engine runs");
@@ -118,10 +116,10 @@ impl Daemon {
         inside
     }
 
-    /// A program of the engine.
+    /// Returns a command that runs a program of the engine.
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
-        let mut command = self.root.command(program);
+        let mut command = self.release.command(program);
         command.env("HOME", self.dir());
         command
     }
@@ -129,32 +127,36 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // The end of its input is what the script waits for.
+        // The script ends at the end of its input.
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
 }
 
-/// The only child of a process: `unshare` and `nsenter` put what they run into a namespace of processes by
-/// a fork, and wait for it.
+/// Returns the only child of a process: `unshare` and `nsenter` fork to put their command into a PID namespace, and
+/// wait for it.
 #[must_use]
 pub fn child_of(process: u32) -> Option<i32> {
     let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).ok()?;
     children.trim().parse().ok()
 }
 
-/// Writes what the engine has for itself, and has `mig-cdi configure` do the rest.
+/// Writes the engine's own configuration, and runs `mig-cdi configure` on top.
 fn configure(setting: &Setting<'_>, host: &FakeHost, dir: &Path) {
     let version = setting.version();
-    // containerd 1.7 can be told to ask for none. What Docker always asks for is nothing to runc.
+    // containerd 1.7 has a setting that leaves resource limits out. runc ignores those that Docker always sets.
     let engine = setting.engine;
     let limits = match (engine, setting.variant) {
         ("containerd", (_, "v2")) => version.starts_with("1."),
         ("docker", ("crun", "v2")) | ("crio", _) => false,
         _ => true,
     };
-    let runtime =
-        runtime_program(dir, setting.root.of_daemons(setting.variant.0), setting.variant, limits);
+    let runtime = runtime_program(
+        dir,
+        setting.release.for_daemons(setting.variant.0),
+        setting.variant,
+        limits,
+    );
     let (path, text) = files::before(setting, &version, dir, &runtime);
     let root = dir.join("host");
     let path = root.join("etc").join(path);

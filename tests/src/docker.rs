@@ -1,53 +1,56 @@
-//! A real Docker.
+//! Real Docker.
 
 use crate::{
     FakeHost,
     daemon::{Daemon, Setting},
-    project,
-    root::Root,
-    run,
+    debian_release::DebianRelease,
+    project, run,
 };
 use std::{fs, process::Command};
 
-/// A Docker that runs.
+/// Running Docker.
 #[derive(Debug)]
 pub struct Docker(Daemon);
 
 impl Docker {
-    /// Starts it on the directory of specs of a host, with runc and cgroup `v1` or `v2`.
+    /// Starts Docker on the directory of specs of a host, with runc and cgroup `v1` or `v2`.
     ///
     /// # Panics
-    /// When it does not come up.
+    /// When it does not become ready.
     #[must_use]
     pub fn start(cgroup: &'static str, host: &FakeHost) -> Docker {
         Docker::of(
-            &Setting { engine: "docker", root: Root::Trixie, variant: ("runc", cgroup) },
+            &Setting {
+                engine: "docker",
+                release: DebianRelease::Trixie,
+                variant: ("runc", cgroup),
+            },
             host,
         )
     }
 
-    /// The same for another one.
+    /// Starts another Docker.
     ///
     /// # Panics
-    /// When it does not come up.
+    /// When it does not become ready.
     #[must_use]
     pub fn of(setting: &Setting<'_>, host: &FakeHost) -> Docker {
         Docker(Daemon::start(setting, host))
     }
 
-    /// Runs the probe with these CDI devices: what it printed.
+    /// Runs the probe with these CDI devices, and returns its output.
     ///
     /// # Errors
-    /// How Docker refuses.
+    /// The message with which Docker refuses.
     pub fn probe(&self, devices: &[&str], args: &[&str]) -> Result<String, String> {
         self.run(&flags(devices), args)
     }
 
-    /// Makes a container with these CDI devices, runs the probe in it, and after a stop and a start once
-    /// more, and removes it: what the probe printed.
+    /// Makes a container with these CDI devices, runs the probe in it before and after a restart, removes it, and
+    /// returns the outputs.
     ///
     /// # Errors
-    /// How Docker refuses.
+    /// The message with which Docker refuses.
     ///
     /// # Panics
     /// When a container is left.
@@ -68,19 +71,19 @@ impl Docker {
         Ok([first, second])
     }
 
-    /// The same with the runtime `mig-cdi`, and this annotation in the place of devices.
+    /// Runs the probe with the runtime `mig-cdi` and this annotation instead of devices.
     ///
     /// # Errors
-    /// How Docker refuses.
+    /// The message with which Docker refuses.
     pub fn probe_by_runtime(&self, ask: &str, args: &[&str]) -> Result<String, String> {
         let ask = ["--runtime=mig-cdi".to_owned(), format!("--annotation=mig-cdi/devices={ask}")];
         self.run(&ask, args)
     }
 
-    /// Has Debian's compose run the service of a file once, as a container of the probe: what it printed.
+    /// Runs the service of a file once with Debian's compose, as a container of the probe, and returns its output.
     ///
     /// # Errors
-    /// How compose or Docker refuses.
+    /// The message with which compose or Docker refuses.
     ///
     /// # Panics
     /// When it is not there, or the file cannot be written.

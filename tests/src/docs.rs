@@ -1,27 +1,27 @@
-//! The documents as tests read them: links, headings, words in backquotes, and commands.
+//! Parser of the documents: links, headings, words in backquotes, and commands.
 
 use crate::project;
 use std::fs;
 
-/// A document.
+/// Document of the project.
 #[derive(Debug, Clone)]
-pub struct Page {
-    /// Where it is, from the root of the project.
+pub struct DocPage {
+    /// Path from the root of the project.
     pub path: String,
-    /// All of it.
+    /// Text of the whole file.
     pub text: String,
 }
 
-/// Lines that are shown as they are.
+/// Code block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Block {
-    /// What a fence says of its language, or nothing.
+pub struct CodeBlock {
+    /// Language in the fence, or nothing.
     pub language: String,
-    /// The lines, without the indentation of the block.
+    /// Lines, without the indentation of the block.
     pub lines: Vec<String>,
 }
 
-/// With what a line of shell begins. What begins otherwise is no command.
+/// Programs with which a line of shell begins. A line that begins otherwise is no command.
 const PROGRAMS: [&str; 18] = [
     "mig-cdi",
     "mig-cdi-hook",
@@ -43,24 +43,24 @@ const PROGRAMS: [&str; 18] = [
     ".",
 ];
 
-impl Page {
-    /// Reads one.
+impl DocPage {
+    /// Reads a document.
     ///
     /// # Panics
-    /// When it is not there.
+    /// When it does not exist.
     #[must_use]
-    pub fn read(path: &str) -> Page {
+    pub fn read(path: &str) -> DocPage {
         let text = fs::read_to_string(project().join(path));
         let text = text.unwrap_or_else(|e| panic!("{path}: {e}"));
-        Page { path: path.to_owned(), text }
+        DocPage { path: path.to_owned(), text }
     }
 
-    /// Every document for users: those at the top, and whatever is in `docs`.
+    /// Reads every document for users: those at the top, and all in `docs`.
     ///
     /// # Panics
     /// When there are none.
     #[must_use]
-    pub fn all() -> Vec<Page> {
+    pub fn all() -> Vec<DocPage> {
         let found = fs::read_dir(project().join("docs")).expect("docs is there");
         let names = found.map(|entry| entry.expect("an entry").file_name());
         let mut paths: Vec<_> = names
@@ -69,14 +69,14 @@ impl Page {
             .collect();
         paths.sort();
         paths.splice(0..0, ["README.md", "SECURITY.md"].map(str::to_owned));
-        paths.iter().map(|path| Page::read(path)).collect()
+        paths.iter().map(|path| DocPage::read(path)).collect()
     }
 
-    /// The text without the blocks, and the blocks.
+    /// Splits the document into text and code blocks.
     #[must_use]
-    pub fn parts(&self) -> (String, Vec<Block>) {
+    pub fn parts(&self) -> (String, Vec<CodeBlock>) {
         let (mut prose, mut blocks) = (String::new(), Vec::new());
-        let (mut open, mut fenced, mut after_blank) = (None::<Block>, false, true);
+        let (mut open, mut fenced, mut after_blank) = (None::<CodeBlock>, false, true);
         for line in self.text.lines() {
             let fence = line.strip_prefix("```");
             let indented = line.strip_prefix("    ");
@@ -88,11 +88,12 @@ impl Page {
                 (Some(block), _, _) if fenced => block.lines.push(line.to_owned()),
                 (Some(block), _, Some(rest)) => block.lines.push(rest.to_owned()),
                 (None, Some(language), _) => {
-                    open = Some(Block { language: language.to_owned(), lines: Vec::new() });
+                    open = Some(CodeBlock { language: language.to_owned(), lines: Vec::new() });
                     fenced = true;
                 }
                 (None, _, Some(rest)) if after_blank => {
-                    open = Some(Block { language: String::new(), lines: vec![rest.to_owned()] });
+                    open =
+                        Some(CodeBlock { language: String::new(), lines: vec![rest.to_owned()] });
                 }
                 _ => {
                     blocks.extend(open.take());
@@ -106,24 +107,24 @@ impl Page {
         (prose, blocks)
     }
 
-    /// What stands in backquotes in the text; a break of the line is a blank.
+    /// Returns the text in backquotes; a line break counts as a blank.
     #[must_use]
     pub fn spans(&self) -> Vec<String> {
         let (prose, _) = self.parts();
         prose.split('`').skip(1).step_by(2).map(|span| span.replace('\n', " ")).collect()
     }
 
-    /// The targets of links.
+    /// Returns the targets of links.
     #[must_use]
     pub fn links(&self) -> Vec<String> {
         let (prose, _) = self.parts();
-        // Not what stands in backquotes.
+        // Text in backquotes is no link.
         let text: String = prose.split('`').step_by(2).collect::<Vec<_>>().join("x");
         let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
         targets.map(|(target, _)| target.to_owned()).collect()
     }
 
-    /// What links to headings say behind `#`.
+    /// Returns the anchors of the headings, as links have them after `#`.
     #[must_use]
     pub fn anchors(&self) -> Vec<String> {
         let (prose, _) = self.parts();
@@ -131,17 +132,17 @@ impl Page {
         headings.map(|line| anchor(line.trim_start_matches('#').trim())).collect()
     }
 
-    /// The blocks of shell, each as its commands.
+    /// Returns the commands of each block of shell.
     ///
     /// # Panics
-    /// When a block is half a shell's.
+    /// When only some lines of a block are commands.
     #[must_use]
     pub fn shell(&self) -> Vec<Vec<String>> {
         let (_, blocks) = self.parts();
         blocks.iter().filter_map(|block| self.commands(block)).collect()
     }
 
-    fn commands(&self, block: &Block) -> Option<Vec<String>> {
+    fn commands(&self, block: &CodeBlock) -> Option<Vec<String>> {
         let named = ["", "sh", "bash", "console"].contains(&block.language.as_str());
         let first = block.lines.first().map_or("", String::as_str);
         if !named || !is_command(first) {
@@ -158,7 +159,7 @@ impl Page {
     }
 }
 
-/// As GitHub makes it of a heading.
+/// Returns the anchor that GitHub makes of a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.to_lowercase();
     let kept = kept.chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c));
@@ -167,7 +168,7 @@ fn anchor(heading: &str) -> String {
 
 fn is_command(line: &str) -> bool {
     let word = plain(line).split(' ').next().unwrap_or_default().to_owned();
-    // `make PATH` is what `mig-cdi nodes` says.
+    // `make PATH` is output of `mig-cdi nodes`.
     PROGRAMS.contains(&word.as_str()) && !line.starts_with("make /")
         || word.starts_with("tests/")
         || word.starts_with("packaging/")
@@ -177,13 +178,13 @@ fn without_comment(line: &str) -> &str {
     line.split_once(" #").map_or(line, |(command, _)| command).trim()
 }
 
-/// The command without `sudo` and variables in front of it.
+/// Returns the command without `sudo` and variables in front of it.
 fn plain(command: &str) -> String {
     let words = command.split(' ').skip_while(|word| *word == "sudo" || word.contains("=/"));
     words.collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
-/// `a|b` is two commands.
+/// Returns the alternatives of a command: `a|b` is two commands.
 fn choices(command: &str) -> Vec<String> {
     let Some(word) = command.split(' ').find(|word| word.contains('|') && word.len() > 1) else {
         return vec![command.to_owned()];
@@ -191,7 +192,7 @@ fn choices(command: &str) -> Vec<String> {
     word.split('|').map(|choice| command.replace(word, choice)).collect()
 }
 
-/// Whether `FILE::TEST` is a test; `attacks` and `races` stand for `hook_attacks` and `hook_races`, as in
+/// Returns whether `FILE::TEST` is a test; `attacks` and `races` stand for `hook_attacks` and `hook_races`, as in
 /// `docs/attacks.md`.
 #[must_use]
 pub fn is_test(name: &str) -> bool {
@@ -202,7 +203,7 @@ pub fn is_test(name: &str) -> bool {
     let lines: Vec<_> = source.lines().map(str::trim).collect();
     let functions = [format!("fn {test}("), format!("async fn {test}(")];
     let found = lines.iter().position(|line| functions.iter().any(|f| line.starts_with(f)));
-    // Its attributes are just before it.
+    // The attributes of a function are just before it.
     found.is_some_and(|at| {
         let mut before = lines[..at].iter().rev().take_while(|line| line.starts_with("#["));
         before.any(|line| *line == "#[test]" || line.starts_with("#[tokio::test"))

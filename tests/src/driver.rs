@@ -1,5 +1,5 @@
-//! The driver's user-space files as distributions lay them out, made of stubs: each library is an ELF
-//! file that says its name and nothing else, unless a test puts a real one there.
+//! The driver's user-space files in the layouts of distributions, made of stubs: each library is an ELF file with a
+//! SONAME and nothing else, unless a test puts a real one there.
 
 use std::{
     fs,
@@ -7,9 +7,9 @@ use std::{
     path::Path,
 };
 
-/// Where a distribution puts the files.
+/// Directories in which a distribution installs the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
+pub enum DistributionLayout {
     /// `/usr/lib/x86_64-linux-gnu/nvidia/current`, with links through `/etc/alternatives`.
     Debian,
     /// `/usr/lib64`, 32-bit libraries in `/usr/lib`.
@@ -20,15 +20,21 @@ pub enum Layout {
     Talos,
     /// `/opt/nvidia/current`, a link to the version, programs in `/opt/bin`.
     Flatcar,
-    /// A directory that nothing but the loader's cache knows.
+    /// A directory that only the loader's cache names.
     Cache,
 }
 
-/// All of them.
-pub const LAYOUTS: [Layout; 6] =
-    [Layout::Debian, Layout::Fedora, Layout::Nixos, Layout::Talos, Layout::Flatcar, Layout::Cache];
+/// All layouts.
+pub const LAYOUTS: [DistributionLayout; 6] = [
+    DistributionLayout::Debian,
+    DistributionLayout::Fedora,
+    DistributionLayout::Nixos,
+    DistributionLayout::Talos,
+    DistributionLayout::Flatcar,
+    DistributionLayout::Cache,
+];
 
-/// Classes, file name without version, and version of the SONAME; empty where it is the driver's.
+/// Libraries: classes, file name without version, and version of the SONAME; empty where it is the driver's.
 pub const LIBRARIES: [(&str, &str, &str); 41] = [
     ("compute", "libcuda.so", "1"),
     ("compute", "libcudadebugger.so", "1"),
@@ -63,7 +69,7 @@ pub const LIBRARIES: [(&str, &str, &str); 41] = [
     ("graphics", "libGLESv1_CM_nvidia.so", "1"),
     ("graphics", "libGLESv2_nvidia.so", "2"),
     ("ngx", "libnvidia-ngx.so", "1"),
-    // Of the driver, and of no use in a container.
+    // Files of the driver that are of no use in a container.
     ("", "libnvidia-gtk3.so", ""),
     ("", "libnvidia-wayland-client.so", ""),
     ("", "libglxserver_nvidia.so", ""),
@@ -101,33 +107,33 @@ pub const DATA: [(&str, &str); 10] = [
     ("", "/usr/share/applications/nvidia-settings.desktop"),
 ];
 
-/// The SONAME of a library.
+/// Returns the SONAME of a library.
 #[must_use]
 pub fn soname(stem: &str, suffix: &str, version: &str) -> String {
     format!("{stem}.{}", if suffix.is_empty() { version } else { suffix })
 }
 
-/// Lays the files of a driver out below `root`.
+/// Installs the files of a driver below `root`.
 ///
 /// # Panics
 /// When a file cannot be made.
-pub fn install(root: &Path, layout: Layout, version: &str) {
+pub fn install(root: &Path, layout: DistributionLayout, version: &str) {
     let at = |path: &str| root.join(path.trim_start_matches('/'));
     let (libs, libs_32, programs) = match layout {
-        Layout::Debian => (
+        DistributionLayout::Debian => (
             "/usr/lib/x86_64-linux-gnu/nvidia/current",
             "/usr/lib/i386-linux-gnu/nvidia/current",
             "/usr/lib/nvidia/current",
         ),
-        Layout::Fedora => ("/usr/lib64", "/usr/lib", "/usr/bin"),
-        Layout::Nixos => (
+        DistributionLayout::Fedora => ("/usr/lib64", "/usr/lib", "/usr/bin"),
+        DistributionLayout::Nixos => (
             "/nix/store/abc-driver/lib",
             "/nix/store/def-driver32/lib",
             "/nix/store/abc-driver/bin",
         ),
-        Layout::Talos => ("/usr/local/glibc/usr/lib", "/usr/lib32", "/usr/local/bin"),
-        Layout::Flatcar => ("/opt/nvidia/580/usr/lib64", "/usr/lib32", "/opt/bin"),
-        Layout::Cache => ("/opt/vendor/lib", "/opt/vendor/lib32", "/usr/bin"),
+        DistributionLayout::Talos => ("/usr/local/glibc/usr/lib", "/usr/lib32", "/usr/local/bin"),
+        DistributionLayout::Flatcar => ("/opt/nvidia/580/usr/lib64", "/usr/lib32", "/opt/bin"),
+        DistributionLayout::Cache => ("/opt/vendor/lib", "/opt/vendor/lib32", "/usr/bin"),
     };
     for (_, stem, suffix) in LIBRARIES {
         let soname = soname(stem, suffix, version);
@@ -146,25 +152,25 @@ pub fn install(root: &Path, layout: Layout, version: &str) {
         write(&at(&path.replace("VERSION", version)), b"data\n");
     }
     match layout {
-        Layout::Debian => {
-            // What the alternatives of glx--libcuda and nvidia--nvidia-smi do.
+        DistributionLayout::Debian => {
+            // The links of the alternatives glx--libcuda and nvidia--nvidia-smi.
             link(&format!("{libs}/libcuda.so.1"), &at("/etc/alternatives/libcuda"));
             link("/etc/alternatives/libcuda", &at("/usr/lib/x86_64-linux-gnu/libcuda.so.1"));
             link(&format!("{programs}/nvidia-smi"), &at("/etc/alternatives/nvidia-smi"));
             link("/etc/alternatives/nvidia-smi", &at("/usr/bin/nvidia-smi"));
         }
-        Layout::Fedora | Layout::Talos => {}
-        Layout::Flatcar => link("580", &at("/opt/nvidia/current")),
-        Layout::Nixos => {
+        DistributionLayout::Fedora | DistributionLayout::Talos => {}
+        DistributionLayout::Flatcar => link("580", &at("/opt/nvidia/current")),
+        DistributionLayout::Nixos => {
             link("/nix/store/abc-driver", &at("/run/opengl-driver"));
             link("/nix/store/def-driver32", &at("/run/opengl-driver-32"));
             link("/nix/store/abc-driver/bin", &at("/run/current-system/sw/bin"));
-            // As Nix makes it: the group of its builders may add to it.
+            // Nix makes the store writable for the group of its builders.
             let store = at("/nix/store");
             chown(&store, Some(0), Some(30_000)).expect("give the store to its group");
             fs::set_permissions(store, fs::Permissions::from_mode(0o1775)).expect("open the store");
         }
-        Layout::Cache => {
+        DistributionLayout::Cache => {
             let wide = format!("{libs}/libcuda.so.1");
             let narrow = format!("{libs_32}/libcuda.so.1");
             let entries = [(0x0303, "libcuda.so.1", wide), (0x0003, "libcuda.so.1", narrow)];
@@ -173,16 +179,16 @@ pub fn install(root: &Path, layout: Layout, version: &str) {
     }
 }
 
-/// A directory of `layout` that holds the 64-bit libraries.
+/// Returns a directory of `layout` with the 64-bit libraries.
 #[must_use]
-pub fn library_dir(layout: Layout) -> &'static str {
+pub fn library_dir(layout: DistributionLayout) -> &'static str {
     match layout {
-        Layout::Debian => "/usr/lib/x86_64-linux-gnu/nvidia/current",
-        Layout::Fedora => "/usr/lib64",
-        Layout::Nixos => "/nix/store/abc-driver/lib",
-        Layout::Talos => "/usr/local/glibc/usr/lib",
-        Layout::Flatcar => "/opt/nvidia/580/usr/lib64",
-        Layout::Cache => "/opt/vendor/lib",
+        DistributionLayout::Debian => "/usr/lib/x86_64-linux-gnu/nvidia/current",
+        DistributionLayout::Fedora => "/usr/lib64",
+        DistributionLayout::Nixos => "/nix/store/abc-driver/lib",
+        DistributionLayout::Talos => "/usr/local/glibc/usr/lib",
+        DistributionLayout::Flatcar => "/opt/nvidia/580/usr/lib64",
+        DistributionLayout::Cache => "/opt/vendor/lib",
     }
 }
 
@@ -196,7 +202,7 @@ fn link(to: &str, at: &Path) {
     symlink(to, at).unwrap_or_else(|e| panic!("link {}: {e}", at.display()));
 }
 
-/// An ld.so.cache of glibc 2.33 and later (`dl-cache.h`, struct `cache_file_new`).
+/// Returns an ld.so.cache of glibc 2.33 and later (`dl-cache.h`, struct `cache_file_new`).
 #[must_use]
 pub fn cache(entries: &[(u32, &str, String)]) -> Vec<u8> {
     let mut table = Vec::new();
@@ -218,8 +224,8 @@ pub fn cache(entries: &[(u32, &str, String)]) -> Vec<u8> {
     [head, table, strings].concat()
 }
 
-/// A shared library that says its SONAME; empty for one without. Two program headers, a dynamic
-/// section, a string table (elf.h).
+/// Returns a shared library with a SONAME; an empty one is omitted. Two program headers, a dynamic section, a string
+/// table (elf.h).
 #[must_use]
 pub fn stub(bits: u8, soname: &str) -> Vec<u8> {
     let wide = bits == 64;

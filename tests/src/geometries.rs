@@ -1,24 +1,23 @@
-//! Every way in which the GPU instances of a simulated GPU can lie: all that `SimulatedNode::parse` lets
-//! through, found by trying.
+//! All geometries of a simulated GPU: every set of GPU instances that `SimulatedNode::parse` accepts, found by trying.
 
 use mig_cdi_model::Placement;
 use mig_cdi_sim::{Model, SimulatedNode};
 use std::fmt::Write as _;
 
-/// A row of the model and a start.
+/// Row of the model's profile table, and a start.
 pub type Spot = (usize, u32);
 
 /// All geometries of a model. One is a set of spots, as bits.
 #[derive(Debug)]
 pub struct Geometries {
-    /// What the bits stand for.
+    /// Spots by bit.
     pub spots: Vec<Spot>,
-    /// The geometries, the empty one first.
+    /// Geometries, the empty one first.
     pub layouts: Vec<u32>,
 }
 
 impl Geometries {
-    /// Tries them all.
+    /// Finds all geometries of a model.
     #[must_use]
     pub fn of(model: &Model) -> Geometries {
         let rows = model.profiles.iter().enumerate();
@@ -26,7 +25,7 @@ impl Geometries {
             rows.flat_map(|(i, row)| row.starts.iter().map(move |&start| (i, start))).collect();
         let mut layouts = vec![0u32];
         let mut next = 0;
-        // Whatever the hardware accepts, it accepts a part of: adding in one order reaches all.
+        // Every subset of an accepted geometry is accepted, so adding in one order reaches all.
         while next < layouts.len() {
             let from = layouts[next];
             for spot in (32 - from.leading_zeros()) as usize..spots.len() {
@@ -42,12 +41,12 @@ impl Geometries {
     }
 }
 
-/// The bits of a set.
+/// Returns the bits of a set.
 pub fn members(layout: u32) -> impl Iterator<Item = usize> {
     (0..32).filter(move |i| layout >> i & 1 == 1)
 }
 
-/// An instance of a node description.
+/// Returns the text of an instance in a node description.
 #[must_use]
 pub fn part(model: &Model, (row, start): Spot, compute: Option<&[Placement]>) -> String {
     let mut text = format!("{{ profile = \"{}\", start = {start}", model.profiles[row].name);
@@ -58,7 +57,7 @@ pub fn part(model: &Model, (row, start): Spot, compute: Option<&[Placement]>) ->
     text + " }"
 }
 
-/// Whether a GPU can hold these instances of a node description.
+/// Returns whether a GPU can have these instances of a node description.
 #[must_use]
 pub fn accepted(model: &Model, parts: &[String]) -> bool {
     let (key, parts) = (model.key, parts.join(","));

@@ -1,4 +1,4 @@
-//! Running the hook: its configuration, what runtimes tell it, and an OCI configuration to change.
+//! Runs of the hook: its configuration, the state that runtimes pass to it, and an OCI configuration to change.
 
 use crate::{FakeHost, Run, bare, project};
 use std::{
@@ -9,16 +9,16 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Runs a command with this on its standard input.
+/// Runs a command with this standard input.
 ///
 /// # Panics
-/// When it cannot be started or prints what is no UTF-8.
+/// When it cannot be started, or prints anything but UTF-8.
 pub fn feed(command: &mut Command, input: &[u8]) -> Run {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|e| panic!("start {command:?}: {e}"));
     let mut stdin = child.stdin.take().expect("it is piped");
     let input = input.to_vec();
-    // A reader that goes before all is written is for the test to notice.
+    // A reader that ends before all is written is for the test to notice.
     let writer = std::thread::spawn(move || stdin.write_all(&input).is_ok());
     let output = child.wait_with_output().expect("it ends");
     assert!(writer.join().expect("no panic"), "{command:?} did not read its input to the end");
@@ -30,8 +30,8 @@ pub fn feed(command: &mut Command, input: &[u8]) -> Run {
     }
 }
 
-/// Makes a program of a shell script. Another process writes it, as [`FakeHost::install`] does: a child that
-/// is forked meanwhile would hold ours open, and a program that is open for writing cannot be run.
+/// Makes a program of a shell script. Another process writes it, as in [`FakeHost::install`]: a child that is forked
+/// meanwhile would inherit our open file, and a program that is open for writing cannot be run.
 ///
 /// # Panics
 /// When it cannot be written.
@@ -42,7 +42,7 @@ pub fn script_program(path: &Path, script: &str) {
     assert_eq!(written.code, 0, "{}", written.stderr);
 }
 
-/// The state of a container as runc tells it to a hook.
+/// Returns the state of a container as runc passes it to a hook.
 #[must_use]
 pub fn runc_state(pid: u32, bundle: &Path) -> String {
     format!(
@@ -51,7 +51,7 @@ pub fn runc_state(pid: u32, bundle: &Path) -> String {
     )
 }
 
-/// The same as crun tells it.
+/// Returns the state of a container as crun passes it to a hook.
 #[must_use]
 pub fn crun_state(pid: u32, bundle: &Path) -> String {
     let bundle = bundle.display().to_string().replace('/', "\\/");
@@ -61,7 +61,7 @@ pub fn crun_state(pid: u32, bundle: &Path) -> String {
 }
 
 impl FakeHost {
-    /// Writes a configuration with which the hook finds this host, and this table of policy.
+    /// Writes a configuration with the paths of this host and this policy.
     ///
     /// # Panics
     /// When it cannot be written.
@@ -76,19 +76,19 @@ impl FakeHost {
         fs::write(self.config(), text).expect("write the configuration");
     }
 
-    /// The file that the hook logs to.
+    /// Returns the path of the hook's log.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.out().with_file_name("hook.log")
     }
 
-    /// What it says.
+    /// Reads the hook's log.
     #[must_use]
     pub fn read_log(&self) -> String {
         fs::read_to_string(self.log()).unwrap_or_default()
     }
 
-    /// The installed hook with these words, in an empty environment.
+    /// Returns the installed hook with these arguments, in an empty environment.
     #[must_use]
     pub fn hook(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.install().join("mig-cdi-hook"));
@@ -96,7 +96,7 @@ impl FakeHost {
         command
     }
 
-    /// The shipped file of hooks.d for a door, alone in a directory, with this host's paths in it.
+    /// Returns a directory that has only the shipped file of hooks.d for a mode, with this host's paths in it.
     ///
     /// # Panics
     /// When it cannot be written.
@@ -117,7 +117,7 @@ impl FakeHost {
         dir
     }
 
-    /// The door `runtime` as a program of its own, with this host's configuration.
+    /// Returns the mode `runtime` as a program of its own, with this host's configuration.
     ///
     /// # Panics
     /// When it cannot be written.
@@ -132,7 +132,7 @@ impl FakeHost {
         path
     }
 
-    /// A directory with `mig-cdi`, [`FakeHost::runtime`] as its `mig-cdi-runtime`, and settings with the
+    /// Returns a directory with `mig-cdi`, [`FakeHost::runtime`] as its `mig-cdi-runtime`, and settings with the
     /// directory of this host's specs.
     ///
     /// # Panics
@@ -151,7 +151,7 @@ impl FakeHost {
         dir
     }
 
-    /// The door `precreate` with this configuration.
+    /// Runs the mode `precreate` on this configuration.
     #[must_use]
     pub fn precreate(&self, config: &str, args: &[&str]) -> Run {
         let mut command = self.hook(&["precreate"]);
@@ -160,7 +160,7 @@ impl FakeHost {
     }
 }
 
-/// An OCI configuration as engines write it, with this in its environment and these annotations.
+/// Returns an OCI configuration as engines write it, with this environment and these annotations.
 #[must_use]
 pub fn oci_config(env: &[&str], annotations: &[(&str, &str)], privileged: bool) -> String {
     let list = |items: Vec<String>| items.join(",");

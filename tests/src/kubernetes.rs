@@ -1,16 +1,15 @@
-//! A node of a real Kubernetes: kubelet, API server, scheduler and etcd, beside a containerd and in its
-//! namespaces. Nothing of them is left when their test ends, also when it is killed.
+//! Node of a real Kubernetes: kubelet, API server, scheduler and etcd, beside a containerd and in its namespaces, so
+//! that nothing is left when their test ends or is killed.
 
 mod process;
 
-pub use process::Process;
+pub use process::NodeProcess;
 
 use crate::{
     FakeHost, Run,
     daemon::{Daemon, Setting},
-    project,
-    root::Root,
-    run,
+    debian_release::DebianRelease,
+    project, run,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,36 +20,40 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What the node is called.
+/// Name of the node.
 pub const NAME: &str = "node";
 
-/// What no machine is too slow for: five programs start, and others build at the same time.
+/// Time limit that fits the slowest machine: five programs start while others build.
 const FOREVER: Duration = Duration::from_secs(300);
 
-/// A node that runs; dropping it ends it and all its pods.
+/// Running node; dropping it ends the node and all its pods.
 ///
-/// Its pods may have the image `localhost/probe:1`: busybox, and `tests/engines/probe.sh` as `probe`.
+/// Its pods can use the image `localhost/probe:1`: busybox, and `tests/engines/probe.sh` as `probe`.
 #[derive(Debug)]
-pub struct Node {
-    // Dropped in this order: with the engine end the namespaces.
-    kubelet: Option<Process>,
-    others: Vec<Process>,
+pub struct KubernetesNode {
+    // Fields are dropped in this order: the namespaces end with the engine.
+    kubelet: Option<NodeProcess>,
+    others: Vec<NodeProcess>,
     daemon: Daemon,
     numbers: AtomicU32,
 }
 
-impl Node {
-    /// Starts it, with a containerd on the directory of specs of a host; gives it when it is ready for pods.
+impl KubernetesNode {
+    /// Starts a node with a containerd on the directory of specs of a host, and waits until it is ready for pods.
     ///
     /// # Panics
-    /// When it does not come up.
+    /// When it does not become ready.
     #[must_use]
-    pub fn start(host: &FakeHost) -> Node {
-        let mut node = Node {
+    pub fn start(host: &FakeHost) -> KubernetesNode {
+        let mut node = KubernetesNode {
             kubelet: None,
             others: Vec::new(),
             daemon: Daemon::start(
-                &Setting { engine: "containerd", root: Root::Trixie, variant: ("runc", "v1") },
+                &Setting {
+                    engine: "containerd",
+                    release: DebianRelease::Trixie,
+                    variant: ("runc", "v1"),
+                },
                 host,
             ),
             numbers: AtomicU32::new(0),
@@ -67,7 +70,7 @@ impl Node {
         node
     }
 
-    /// etcd, API server and scheduler. What etcd holds it keeps in memory: it waits for its disk.
+    /// Starts etcd, API server and scheduler. The files of etcd are in memory, since it waits for its disk.
     fn start_api_server(&mut self) {
         let etcd = "http://127.0.0.1:2379";
         self.start_other(
@@ -80,7 +83,7 @@ impl Node {
             ],
         );
         let pki = self.dir().join("pki").display().to_string();
-        // No controller gives accounts to pods, or takes from a node the mark that it is new.
+        // No controller runs that would give service accounts to pods, or remove the taint of a new node.
         self.start_other(
             "kube-apiserver",
             &[
@@ -92,7 +95,7 @@ impl Node {
                 &format!("--token-auth-file={pki}/tokens"),
                 "--authorization-mode=AlwaysAllow",
                 "--allow-privileged",
-                // There is nobody to ask for its name.
+                // No name server runs.
                 "--kubelet-preferred-address-types=InternalIP",
                 "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
                 "--service-account-issuer=https://192.0.2.1",
@@ -115,16 +118,16 @@ impl Node {
         self.others.push(process);
     }
 
-    fn start_program(&self, name: &str, args: &[&str]) -> Process {
+    fn start_program(&self, name: &str, args: &[&str]) -> NodeProcess {
         let mut command = self.inside(made(name));
         command.args(args);
         self.spawn(name, command)
     }
 
-    /// Starts kubelet, once more or for the first time.
+    /// Starts kubelet, for the first time or again.
     ///
     /// # Panics
-    /// When it runs.
+    /// When it runs already.
     pub fn start_kubelet(&mut self) {
         assert!(self.kubelet.is_none(), "kubelet runs");
         let dir = self.dir().display().to_string();
@@ -141,72 +144,72 @@ impl Node {
         self.kubelet = Some(self.start_program("kubelet", &args));
     }
 
-    /// Kills kubelet; its pods go on.
+    /// Kills kubelet; its pods keep running.
     pub fn kill_kubelet(&mut self) {
         self.kubelet = None;
     }
 
-    /// Kills kubelet and starts it again; returns when it serves device plugins again.
+    /// Kills kubelet, starts it again, and waits until it serves device plugins again.
     ///
     /// # Panics
-    /// When it does not come up.
+    /// When it does not become ready.
     pub fn restart_kubelet(&mut self) {
         self.kill_kubelet();
-        // Who listens to it is gone; kubelet makes it anew.
+        // Nothing listens on the old socket any more; kubelet makes it again.
         let socket = self.kubelet_dir().join("device-plugins/kubelet.sock");
         let _ = fs::remove_file(&socket);
         self.start_kubelet();
         self.until("kubelet listens", || socket.exists());
     }
 
-    /// Where all of it is. The node sees it under the same path.
+    /// Returns the directory with its files. The node sees it under the same path.
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.daemon.dir()
     }
 
-    /// What the node sees as `/var/lib/kubelet`, for who looks from outside.
+    /// Returns the directory that the node sees as `/var/lib/kubelet`, as seen from outside.
     #[must_use]
     pub fn kubelet_dir(&self) -> PathBuf {
         self.dir().join("kubelet")
     }
 
-    /// For clients of the API server; they have all rights.
+    /// Returns the kubeconfig of clients of the API server, who have all permissions.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
         self.dir().join("kubeconfig")
     }
 
-    /// What a program of the node said: `kubelet`, or one that a test has started.
+    /// Returns the log of a program of the node: `kubelet`, or one that a test has started.
     #[must_use]
     pub fn log(&self, name: &str) -> String {
         fs::read_to_string(self.dir().join(format!("{name}.log"))).unwrap_or_default()
     }
 
-    /// A program that is to run on the node.
+    /// Returns a command that runs a program on the node.
     #[must_use]
     pub fn inside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         self.daemon.inside(program)
     }
 
-    /// Starts a command that [`Node::inside`] has made; what it says is added to a log of this name.
+    /// Starts a command of [`KubernetesNode::inside`], and appends its output to a log of this name.
     ///
     /// # Panics
     /// When it cannot be started.
     #[must_use]
-    pub fn spawn(&self, name: &str, mut command: Command) -> Process {
+    pub fn spawn(&self, name: &str, mut command: Command) -> NodeProcess {
         let path = self.dir().join(format!("{name}.log"));
         let log = File::options().create(true).append(true).open(path).expect("make a log");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
-        Process(command.spawn().expect("it starts"))
+        NodeProcess(command.spawn().expect("it starts"))
     }
 
-    /// Starts `mig-cdi-kubelet` with the slices of a host, which is also where it writes their spec.
+    /// Starts `mig-cdi-kubelet` with the slices of a host, into which it also writes their spec.
     ///
     /// # Panics
     /// When it cannot be started.
     #[must_use]
-    pub fn plugin(&self, host: &FakeHost, args: &[&str]) -> Process {
+    pub fn plugin(&self, host: &FakeHost, args: &[&str]) -> NodeProcess {
         let mut plugin = self.inside(crate::program("mig-cdi-kubelet"));
         let (key, value) = host.env();
         plugin.env(key, value).args(args).arg("--").args(host.flags());
@@ -223,10 +226,10 @@ impl Node {
         run(kubectl.args(args))
     }
 
-    /// The same where it has to work: what it printed.
+    /// Runs kubectl, which has to succeed, and returns its output.
     ///
     /// # Panics
-    /// When it does not.
+    /// When it fails.
     #[must_use]
     pub fn ask(&self, args: &[&str]) -> String {
         let run = self.kubectl(args);
@@ -234,10 +237,10 @@ impl Node {
         run.stdout
     }
 
-    /// Has the API server take objects.
+    /// Applies objects.
     ///
     /// # Panics
-    /// When it does not.
+    /// When it fails.
     pub fn apply(&self, yaml: &str) {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let path = self.dir().join(format!("{number}.yaml"));
@@ -246,19 +249,19 @@ impl Node {
         assert!(!said.is_empty());
     }
 
-    /// Makes a pod with one container, which runs a command with so much of some resources. It is not
-    /// started again, and it may make device nodes.
+    /// Creates a pod with one container, which runs a command with these amounts of resources. It is not restarted,
+    /// and it can make device nodes.
     ///
     /// # Panics
-    /// When the API server does not take it.
+    /// When the API server refuses it.
     pub fn pod(&self, name: &str, limits: &[(&str, u32)], command: &[&str]) {
         self.make_pod(name, "", limits, command);
     }
 
-    /// The same for one that no scheduler has asked whether it fits.
+    /// Creates a pod that is bound to the node without the scheduler.
     ///
     /// # Panics
-    /// When the API server does not take it.
+    /// When the API server refuses it.
     pub fn bound_pod(&self, name: &str, limit: (&str, u32), command: &[&str]) {
         self.make_pod(name, &format!("  nodeName: {NAME}\n"), &[limit], command);
     }
@@ -274,7 +277,7 @@ impl Node {
         ));
     }
 
-    /// The phase of a pod: `Pending`, `Running`, `Succeeded`, `Failed`; nothing when it is not there.
+    /// Returns the phase of a pod: `Pending`, `Running`, `Succeeded`, `Failed`; nothing when it does not exist.
     #[must_use]
     pub fn phase(&self, pod: &str) -> String {
         self.kubectl(&["get", "pod", pod, "--output=jsonpath={.status.phase}"]).stdout
@@ -283,7 +286,7 @@ impl Node {
     /// Waits until a pod is in a phase.
     ///
     /// # Panics
-    /// When it never is, or has ended in another.
+    /// When it is not within the time limit, or has ended in another phase.
     pub fn until_phase(&self, pod: &str, wanted: &str) {
         self.until(&format!("pod {pod} is {wanted}"), || {
             let phase = self.phase(pod);
@@ -293,19 +296,19 @@ impl Node {
         });
     }
 
-    /// All that is known of a pod, with its events.
+    /// Returns the description of a pod, with its events.
     #[must_use]
     pub fn describe(&self, pod: &str) -> String {
         self.kubectl(&["describe", "pod", pod]).stdout
     }
 
-    /// All that is known of the node, with its events.
+    /// Returns the description of the node, with its events.
     #[must_use]
     pub fn describe_node(&self) -> String {
         self.kubectl(&["describe", "node", NAME]).stdout
     }
 
-    /// What the command of a pod printed.
+    /// Returns the log of a pod.
     ///
     /// # Panics
     /// When there is no such pod.
@@ -314,13 +317,13 @@ impl Node {
         self.ask(&["logs", pod])
     }
 
-    /// Runs a command to its end in a pod that runs.
+    /// Runs a command to its end in a running pod.
     #[must_use]
     pub fn exec(&self, pod: &str, command: &[&str]) -> Run {
         self.kubectl(&[&["exec", pod, "--"], command].concat())
     }
 
-    /// Removes a pod; returns when kubelet has said that nothing of it runs.
+    /// Deletes a pod, and waits until kubelet reports that none of its containers runs.
     ///
     /// # Panics
     /// When that fails.
@@ -329,7 +332,7 @@ impl Node {
         assert!(said.contains("deleted"), "{said}");
     }
 
-    /// What the node has for pods: its resources as kubelet told the API server.
+    /// Returns the allocatable resources of the node as kubelet reports them to the API server.
     #[must_use]
     pub fn allocatable(&self) -> BTreeMap<String, String> {
         let template = "{{range $key, $value := .status.allocatable}}{{$key}} {{$value}}\n{{end}}";
@@ -338,16 +341,16 @@ impl Node {
         pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 
-    /// A field of the node, by a JSON path; nothing while there is no node.
+    /// Returns a field of the node by a JSON path; nothing while there is no node.
     #[must_use]
     pub fn of_node(&self, path: &str) -> String {
         self.kubectl(&["get", "node", NAME, &format!("--output=jsonpath={path}")]).stdout
     }
 
-    /// Waits until something is so; gives how long that took.
+    /// Waits until a condition holds, and returns the time that it took.
     ///
     /// # Panics
-    /// When it never comes to be so; tells what kubelet and the API server said last.
+    /// When it does not hold within the time limit; the message has the last log lines of kubelet and the API server.
     pub fn until(&self, what: &str, mut so: impl FnMut() -> bool) -> Duration {
         let begin = Instant::now();
         while !so() {
@@ -369,13 +372,13 @@ impl Node {
         begin.elapsed()
     }
 
-    /// Whether a program of the node has ended by itself.
+    /// Returns whether a program of the node has ended by itself.
     fn ended(&self) -> bool {
         self.others.iter().chain(&self.kubelet).any(|process| !process.runs())
     }
 }
 
-/// The minors of the nodes of slices that a probe has seen.
+/// Returns the minors of the capability nodes in the output of a probe.
 #[must_use]
 pub fn minors(said: &str) -> BTreeSet<u32> {
     let paths =
@@ -383,7 +386,7 @@ pub fn minors(said: &str) -> BTreeSet<u32> {
     paths.filter_map(|rest| rest.split(' ').next()?.parse().ok()).collect()
 }
 
-/// A program that `tests/kubernetes/setup` has made.
+/// Returns the path of a program that `tests/kubernetes/setup` has built.
 fn made(name: &str) -> PathBuf {
     let path = project().join("target/test-deps/kubernetes").join(name);
     assert!(path.exists(), "{} is not there; run tests/setup.sh", path.display());

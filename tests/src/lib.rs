@@ -1,31 +1,30 @@
-//! What the tests share: the built binaries, and a fake host made of files, device nodes and a fake
-//! `libnvidia-ml.so.1`, all fed by one node description.
+//! Shared code of the tests: the built programs, and a fake host of files, device nodes and a fake
+//! `libnvidia-ml.so.1`, all made from one node description.
 
 pub mod chart;
+pub mod configure_host;
 pub mod containerd;
 pub mod daemon;
+pub mod debian_release;
 pub mod docker;
 pub mod docs;
 pub mod driver;
+pub mod engine_checks;
+pub mod fake_api_server;
+pub mod fake_cluster;
+pub mod fake_kubelet;
+pub mod fake_pod_resources;
 pub mod geometries;
 pub mod hook;
-pub mod kube_api;
-pub mod kubelet;
 pub mod kubernetes;
-pub mod machine;
-pub mod manual;
-pub mod matrix;
 pub mod nvml_call;
-pub mod partition;
-pub mod plugin;
-pub mod pod_resources;
+pub mod partition_host;
 pub mod podman;
-pub mod root;
-pub mod town;
-pub mod victim;
+pub mod prepared_container;
+pub mod running_plugin;
 pub mod watch;
 
-use driver::Layout;
+use driver::DistributionLayout;
 use mig_cdi_sim::{ProcTree, SimulatedNode};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use std::{
@@ -36,22 +35,22 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// The root of the project's tree.
+/// Returns the root of the project's tree.
 #[must_use]
 pub fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is below the project").to_owned()
 }
 
-/// The directory of the built binaries and of the fake driver.
+/// Returns the directory of the built programs and of the fake driver.
 ///
-/// `MIG_CDI_BIN_DIR` names another one: an installed package.
+/// `MIG_CDI_BIN_DIR` names another one: that of an installed package.
 pub fn build_dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        // The whole workspace, as tests/run has built it: a choice of packages would choose other
-        // features of what they share, and build that anew.
+        // The whole workspace, as tests/run has built it: cargo unifies features of shared dependencies over the
+        // selected packages, so another selection would build those again.
         build.args(["build", "--quiet", "--workspace"]);
         let exe = std::env::current_exe().expect("a test has a path");
         let dir = exe.ancestors().nth(2).expect("target/debug/deps/test");
@@ -64,7 +63,7 @@ pub fn build_dir() -> &'static Path {
     })
 }
 
-/// Builds a package as it is shipped, and returns the directory of all that is built.
+/// Builds a package as it is shipped, and returns the target directory.
 fn build_shipped(arguments: &[&str]) -> &'static Path {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
@@ -73,7 +72,7 @@ fn build_shipped(arguments: &[&str]) -> &'static Path {
     build_dir().parent().expect("target/debug is below target")
 }
 
-/// The hook as it is shipped: static, and optimised whatever the tests are built as.
+/// Returns the hook as it is shipped: static and optimised, whatever the profile of the tests.
 fn built_hook() -> &'static Path {
     static HOOK: OnceLock<PathBuf> = OnceLock::new();
     HOOK.get_or_init(|| {
@@ -83,7 +82,7 @@ fn built_hook() -> &'static Path {
     })
 }
 
-/// The device plugin: as it is shipped for a benchmark, as the tests are built for a test.
+/// Returns the device plugin: as it is shipped for a benchmark, with the profile of the tests for a test.
 fn built_kubelet() -> &'static Path {
     static KUBELET: OnceLock<PathBuf> = OnceLock::new();
     KUBELET.get_or_init(|| {
@@ -95,7 +94,7 @@ fn built_kubelet() -> &'static Path {
     })
 }
 
-/// A built or installed program.
+/// Returns the path of a built or installed program.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let built = match name {
@@ -106,13 +105,14 @@ pub fn program(name: &str) -> PathBuf {
     std::env::var_os("MIG_CDI_BIN_DIR").map_or(built, |dir| Path::new(&dir).join(name))
 }
 
-/// The fake driver: that of `MIG_CDI_BIN_DIR` where one is, for programs of another architecture.
+/// Returns the path of the fake driver: that of `MIG_CDI_BIN_DIR` if it has one, for programs of another
+/// architecture.
 fn fake_nvml() -> PathBuf {
     let beside = program("libfake_nvml.so");
     if beside.exists() { beside } else { build_dir().join("libfake_nvml.so") }
 }
 
-/// `make install` of the built programs below a directory, for a prefix such as `/usr`.
+/// Runs `make install` of the built programs below a directory, for a prefix such as `/usr`.
 ///
 /// # Panics
 /// When it fails.
@@ -128,10 +128,10 @@ pub fn make_install(destination: &Path, prefix: &str) {
     assert_eq!(made.code, 0, "{}", made.stderr);
 }
 
-/// How a run ended.
+/// Result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// Exit code; 128 and more for a signal.
+    /// Exit code; 128 for a signal.
     pub code: i32,
     /// Standard output.
     pub stdout: String,
@@ -142,7 +142,7 @@ pub struct Run {
 /// Runs a command to its end.
 ///
 /// # Panics
-/// When it cannot be started or prints what is no UTF-8.
+/// When it cannot be started, or prints anything but UTF-8.
 pub fn run(command: &mut Command) -> Run {
     let output = command.stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|e| panic!("start {command:?}: {e}"));
@@ -154,13 +154,13 @@ pub fn run(command: &mut Command) -> Run {
     }
 }
 
-/// Clears what a program would be told by the environment, but for where it writes what of it has run (`tests/coverage`).
+/// Clears the environment, except for the file of the coverage profile (`tests/coverage`).
 pub fn bare(command: &mut Command) -> &mut Command {
     const PROFILE: &str = "LLVM_PROFILE_FILE";
     command.env_clear().envs(std::env::var_os(PROFILE).map(|file| (PROFILE, file)))
 }
 
-/// `mig-cdi` with these arguments and nothing else: no fake host, no configuration of this machine.
+/// Returns `mig-cdi` with these arguments only: no fake host, and no configuration of this machine.
 #[must_use]
 pub fn mig_cdi<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(program("mig-cdi"));
@@ -168,11 +168,10 @@ pub fn mig_cdi<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> 
     command
 }
 
-/// Where fake hosts are.
+/// Directory of the fake hosts.
 pub const BASE: &str = "/var/lib/mig-cdi-tests";
 
-/// A temporary directory that nobody but root can reach into: the driver's files are taken from no
-/// other.
+/// Makes a temporary directory that only root can reach: mig-cdi uses driver files of no other.
 fn trusted_tempdir() -> TempDir {
     let made = fs::create_dir_all(BASE).and_then(|()| tempfile::tempdir_in(BASE));
     made.unwrap_or_else(|e| {
@@ -180,7 +179,7 @@ fn trusted_tempdir() -> TempDir {
     })
 }
 
-/// A fake host below a temporary directory.
+/// Fake host below a temporary directory.
 #[derive(Debug)]
 pub struct FakeHost {
     dir: TempDir,
@@ -190,7 +189,7 @@ impl FakeHost {
     /// Makes the host of a node description.
     ///
     /// # Panics
-    /// When the description is impossible, or when device nodes cannot be made for want of root.
+    /// When the description is impossible, or when device nodes cannot be made without root.
     #[must_use]
     pub fn new(description: &str) -> FakeHost {
         let node =
@@ -204,12 +203,12 @@ impl FakeHost {
         host
     }
 
-    /// Makes the host of a node description with the files of its driver, laid out in some way.
+    /// Makes the host of a node description with the driver's files in the layout of a distribution.
     ///
     /// # Panics
     /// As [`FakeHost::new`].
     #[must_use]
-    pub fn with_driver(description: &str, layout: Layout) -> FakeHost {
+    pub fn with_driver(description: &str, layout: DistributionLayout) -> FakeHost {
         let host = FakeHost::new(description);
         fs::remove_file(host.path("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1")).expect("there");
         let version = SimulatedNode::parse(description).expect("it was parsed").driver;
@@ -219,8 +218,8 @@ impl FakeHost {
         host
     }
 
-    /// Makes the host of a node description with the driver's real files, which Debian ships and
-    /// `tests/setup.sh` unpacks, and with its version. There is no driver behind them.
+    /// Makes the host of a node description with the driver's real files, which Debian ships and `tests/setup.sh`
+    /// unpacks, and with their version. There is no driver behind them.
     ///
     /// # Panics
     /// As [`FakeHost::new`].
@@ -231,7 +230,7 @@ impl FakeHost {
         let host = FakeHost::new(&description.replace(&node.driver, "550.163.01"));
         fs::remove_dir_all(host.path("/usr")).expect("there");
         podman::copy(&project().join("target/test-deps/nvidia/usr"), &host.path("/usr"));
-        // They belong to whoever ran the script; on a real host they are root's.
+        // The files belong to the user who ran the script; on a real host they are root's.
         let owned = run(Command::new("chown").args(["-R", "0:0"]).arg(host.path("/usr")));
         assert_eq!(owned.code, 0, "{}", owned.stderr);
         fs::write(host.config(), "").expect("write the configuration");
@@ -247,7 +246,7 @@ impl FakeHost {
         std::os::unix::fs::symlink(self.dir.path().join("node.toml"), description).expect("link");
     }
 
-    /// Installs the programs as a package does: root's, beside each other. Gives their directory.
+    /// Installs the programs as a package does, owned by root and in one directory, and returns it.
     ///
     /// # Panics
     /// When they cannot be copied.
@@ -255,8 +254,8 @@ impl FakeHost {
         let bin = self.dir.path().join("bin");
         if !bin.exists() {
             fs::create_dir(&bin).expect("make a directory");
-            // By another process: what this one has open for writing, another thread's child could hold,
-            // and then it does not run (ETXTBSY).
+            // Another process copies them: a file that this one has open for writing could be inherited by a child of
+            // another thread, and execve(2) then fails with ETXTBSY.
             let programs = ["mig-cdi", "mig-cdi-hook"].map(program);
             let copied = run(Command::new("cp").args(programs).arg(&bin));
             assert_eq!(copied.code, 0, "{}", copied.stderr);
@@ -265,7 +264,7 @@ impl FakeHost {
         bin
     }
 
-    /// Changes the node: `/proc`, `/dev` and the answers of NVML are those of another description.
+    /// Changes the node: `/proc`, `/dev` and the answers of NVML become those of another description.
     ///
     /// # Panics
     /// As [`FakeHost::new`].
@@ -279,7 +278,7 @@ impl FakeHost {
         fs::write(self.dir.path().join("node.toml"), description).expect("write the description");
     }
 
-    /// The configuration that programs on this host read.
+    /// Returns the path of the configuration that programs on this host read.
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.dir.path().join("config.toml")
@@ -309,31 +308,31 @@ impl FakeHost {
         }
     }
 
-    /// The directory that stands for `/`.
+    /// Returns the directory that stands for `/`.
     #[must_use]
     pub fn root(&self) -> PathBuf {
         self.dir.path().join("root")
     }
 
-    /// A path of the host.
+    /// Returns a path of the host.
     #[must_use]
     pub fn path(&self, absolute: &str) -> PathBuf {
         self.root().join(absolute.trim_start_matches('/'))
     }
 
-    /// A directory for specs.
+    /// Returns the directory for specs.
     #[must_use]
     pub fn out(&self) -> PathBuf {
         self.dir.path().join("cdi")
     }
 
-    /// The spec in that directory.
+    /// Returns the path of the spec in that directory.
     #[must_use]
     pub fn spec(&self) -> PathBuf {
         self.out().join("nvidia.com-mig.json")
     }
 
-    /// The flags that make a program look at this host.
+    /// Returns the flags that point a program to this host.
     #[must_use]
     pub fn flags(&self) -> Vec<String> {
         let root = self.root().display().to_string();
@@ -341,13 +340,13 @@ impl FakeHost {
         roots.chain([format!("--config={}", self.config().display())]).collect()
     }
 
-    /// What the fake driver needs in the environment.
+    /// Returns the environment variable that the fake driver needs.
     #[must_use]
     pub fn env(&self) -> (&'static str, PathBuf) {
         ("FAKE_NVML_NODE", self.dir.path().join("node.toml"))
     }
 
-    /// `mig-cdi` on this host.
+    /// Returns `mig-cdi` with the flags of this host.
     #[must_use]
     pub fn command(&self, args: &[&str]) -> Command {
         let (key, value) = self.env();
@@ -364,7 +363,7 @@ impl FakeHost {
         command
     }
 
-    /// Runs `mig-cdi` on this host; the temporary path is written as `TMP` in what it says.
+    /// Runs `mig-cdi` on this host; its output has the temporary path written as `TMP`.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -375,14 +374,14 @@ impl FakeHost {
         Run { code: run.code, stdout: tidy(run.stdout), stderr: tidy(run.stderr) }
     }
 
-    /// `generate` into [`FakeHost::spec`].
+    /// Runs `generate` into [`FakeHost::spec`].
     #[must_use]
     pub fn generate(&self, args: &[&str]) -> Run {
         let output = format!("--output={}", self.spec().display());
         self.run(&[&["generate", &output], args].concat())
     }
 
-    /// The spec as it is now.
+    /// Reads the current spec.
     #[must_use]
     pub fn read_spec(&self) -> Option<String> {
         fs::read_to_string(self.spec()).ok()

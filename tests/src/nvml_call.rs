@@ -1,4 +1,4 @@
-//! Calls of the fake driver's C functions, each from a process that one can kill.
+//! Calls of the fake driver's C functions, each from a process that a test can kill.
 
 use crate::{FakeHost, build_dir};
 use std::{
@@ -6,7 +6,7 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
-/// A process that calls the fake driver of a host; see `tests/fake-nvml/src/bin/nvml-call`.
+/// Process that calls the fake driver of a host; see `tests/fake-nvml/src/bin/nvml-call`.
 #[derive(Debug)]
 pub struct Caller {
     child: Child,
@@ -14,7 +14,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// One that has called `nvmlInit_v2`.
+    /// Starts a process that calls `nvmlInit_v2`.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -25,7 +25,7 @@ impl Caller {
         caller
     }
 
-    /// One with these variables in its environment, which has called nothing.
+    /// Starts a process with these variables, which has called nothing.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -40,17 +40,17 @@ impl Caller {
         Caller { child, answers }
     }
 
-    /// Makes a call: the code and what was given, or nothing when the process died of it.
+    /// Makes a call, and returns the code and the output, or nothing when the process died in it.
     pub fn call(&mut self, line: &str) -> Option<(u32, String)> {
         let stdin = self.child.stdin.as_mut().expect("a pipe");
         let mut answer = String::new();
-        // A process that died takes no line and gives none.
+        // A process that died reads no line and writes none.
         let _ = writeln!(stdin, "{line}").and_then(|()| self.answers.read_line(&mut answer));
         let (code, said) = answer.trim_end_matches('\n').split_once(' ')?;
         Some((code.parse().expect("a code"), said.trim_end().to_owned()))
     }
 
-    /// What a call that succeeds gives.
+    /// Returns the output of a call that has to succeed.
     ///
     /// # Panics
     /// When it fails.
@@ -61,15 +61,15 @@ impl Caller {
         }
     }
 
-    /// The code of a call.
+    /// Returns the code of a call.
     ///
     /// # Panics
-    /// When the process dies of it.
+    /// When the process dies in it.
     pub fn code(&mut self, line: &str) -> u32 {
         self.call(line).unwrap_or_else(|| panic!("{line}: died")).0
     }
 
-    /// The id of the process.
+    /// Returns the id of the process.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()

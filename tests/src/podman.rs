@@ -1,12 +1,10 @@
-//! A real podman, with its own storage, in a private mount namespace: the machine's, Debian 13's, or that
-//! of a user who is not root.
+//! Real podman with its own storage, in a private mount namespace: the machine's, Debian 13's, or a rootless one.
 
 use crate::{
     FakeHost, Run,
+    debian_release::{DebianRelease, version},
     hook::script_program,
-    program, project,
-    root::{Root, version},
-    run,
+    program, project, run,
 };
 use std::{
     fs,
@@ -19,37 +17,37 @@ use tempfile::TempDir;
 /// OCI runtime and cgroup version: `("runc", "v1")`.
 pub type Variant = (&'static str, &'static str);
 
-/// Every pair that is run.
+/// All variants.
 pub const VARIANTS: [Variant; 4] = [("runc", "v1"), ("runc", "v2"), ("crun", "v1"), ("crun", "v2")];
 
 const PATH: &str = "/usr/bin:/usr/sbin:/bin:/sbin";
 
-/// Who runs podman when it is rootless: nobody of the machine's. As `tests/engines/rootless.sh` has it.
+/// User id that runs rootless podman; no user of the machine has it. `tests/engines/rootless.sh` has the same.
 const USER: u32 = 64500;
 
-/// Whose podman, and who runs it.
+/// Release of podman, and whether it is rootless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kind {
-    /// Debian 12 has 4.3.1.
-    pub root: Root,
-    /// A user runs it, who is not root.
+pub struct PodmanKind {
+    /// Debian release; 12 has podman 4.3.1.
+    pub release: DebianRelease,
+    /// True if an ordinary user runs it.
     pub rootless: bool,
 }
 
-impl Kind {
-    /// The machine's, run by root.
-    pub const MACHINE: Kind = Kind { root: Root::Machine, rootless: false };
+impl PodmanKind {
+    /// Podman of the machine, run by root.
+    pub const MACHINE: PodmanKind = PodmanKind { release: DebianRelease::Machine, rootless: false };
 }
 
-/// A podman with a root file system to run.
+/// Podman with a root file system to run.
 #[derive(Debug)]
 pub struct Podman {
     dir: TempDir,
     variant: Variant,
-    kind: Kind,
-    /// The OCI runtime.
+    kind: PodmanKind,
+    /// OCI runtime.
     runtime: PathBuf,
-    /// What lies over /etc/containers, where it is configured.
+    /// Directory to mount over /etc/containers, if podman is configured.
     etc: Option<PathBuf>,
 }
 
@@ -60,15 +58,15 @@ impl Podman {
     /// When a tool is missing: `tests/setup.sh` installs them.
     #[must_use]
     pub fn new(variant: Variant) -> Podman {
-        Podman::of(Kind::MACHINE, variant)
+        Podman::of(PodmanKind::MACHINE, variant)
     }
 
-    /// The same for another podman.
+    /// Prepares another podman.
     ///
     /// # Panics
     /// As [`Podman::new`].
     #[must_use]
-    pub fn of(kind: Kind, variant: Variant) -> Podman {
+    pub fn of(kind: PodmanKind, variant: Variant) -> Podman {
         let podman = Podman::with_root(kind, variant, None);
         if kind.rootless {
             podman.give_to_user();
@@ -76,26 +74,26 @@ impl Podman {
         podman
     }
 
-    /// The same with a C library in the root file system: `debian-root` or `lib64-root` of
-    /// `tests/setup.sh`, and a program `loader` that opens libraries by name.
+    /// Prepares podman with a C library in the root file system: `debian-root` or `lib64-root` of `tests/setup.sh`,
+    /// and a program `loader` that opens libraries by name.
     ///
     /// # Panics
     /// As [`Podman::new`].
     #[must_use]
     pub fn with_c_library(variant: Variant, root: &str) -> Podman {
-        let podman = Podman::with_root(Kind::MACHINE, variant, Some(root));
+        let podman = Podman::with_root(PodmanKind::MACHINE, variant, Some(root));
         compile("loader.c", &podman.path("rootfs/bin/loader"), &[]);
         podman
     }
 
-    fn with_root(kind: Kind, variant: Variant, root: Option<&str>) -> Podman {
+    fn with_root(kind: PodmanKind, variant: Variant, root: Option<&str>) -> Podman {
         for tool in ["podman", "runc", "crun", "conmon", "busybox", "unshare"] {
             let found = std::env::split_paths("/usr/bin:/usr/sbin:/bin:/sbin")
                 .any(|dir| dir.join(tool).exists());
             assert!(found, "{tool} is not installed; run tests/setup.sh");
         }
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let runtime = runtime_program(dir.path(), kind.root, variant, true);
+        let runtime = runtime_program(dir.path(), kind.release, variant, true);
         let podman = Podman { dir, variant, kind, runtime, etc: None };
         if let Some(root) = root {
             copy(&project().join("target/test-deps").join(root), &podman.path("rootfs"));
@@ -108,16 +106,16 @@ impl Podman {
         self.dir.path().join(name)
     }
 
-    /// The OCI runtime of this variant.
+    /// Returns the OCI runtime of this variant.
     #[must_use]
     pub fn runtime(&self) -> PathBuf {
         self.runtime.clone()
     }
 
-    /// Has `mig-cdi configure` tell it that specs are in this directory, for all scripts from now on.
+    /// Sets this directory of specs with `mig-cdi configure`, for all later scripts.
     ///
     /// # Panics
-    /// When configure does not, or finds nothing to tell it.
+    /// When configure fails or changes nothing.
     pub fn configure(&mut self, host: &FakeHost, specs: &str) {
         let (root, settings) = (self.path("machine"), self.path("settings.toml"));
         let etc = root.join("etc/containers");
@@ -136,7 +134,7 @@ impl Podman {
         self.etc = Some(etc);
     }
 
-    /// Lets a user reach what is his, and gives him the root file system.
+    /// Gives the user access to its files, and the root file system.
     fn give_to_user(&self) {
         let open = |path: &Path, mode| {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("change its mode");
@@ -150,7 +148,7 @@ impl Podman {
         open(&self.path("containers.conf"), 0o644);
     }
 
-    /// The words that run podman.
+    /// Returns the command line of podman.
     fn podman(&self) -> String {
         let dir = self.dir.path().display();
         let runtime = self.runtime().display().to_string();
@@ -195,7 +193,7 @@ impl Podman {
         if self.etc.is_none() {
             command.env("CONTAINERS_CONF", engines.join("containers.conf"));
         }
-        if let Some(over) = self.kind.root.over() {
+        if let Some(over) = self.kind.release.overlay() {
             command.env("OVER", over).env("PODMAN_IGNORE_CGROUPSV1_WARNING", "1");
         }
         command
@@ -208,12 +206,17 @@ impl Podman {
     }
 }
 
-/// An OCI runtime as it runs on this machine: the program itself, or a script in a directory that runs it, see
-/// `memlock.c` and `without-limits.sh`.
-pub(crate) fn runtime_program(dir: &Path, root: Root, variant: Variant, limits: bool) -> PathBuf {
+/// Returns an OCI runtime as it runs on this machine: the program itself, or a script that runs it, see `memlock.c`
+/// and `without-limits.sh`.
+pub(crate) fn runtime_program(
+    dir: &Path,
+    release: DebianRelease,
+    variant: Variant,
+    limits: bool,
+) -> PathBuf {
     let program = Path::new("/usr/bin").join(variant.0);
     let mut words = vec!["exec".to_owned()];
-    if (root, variant) == (Root::Machine, ("crun", "v2")) {
+    if (release, variant) == (DebianRelease::Machine, ("crun", "v2")) {
         let library = dir.join("memlock.so");
         compile("memlock.c", &library, &["-shared", "-fPIC"]);
         words.insert(0, format!("LD_PRELOAD={}", library.display()));
@@ -230,7 +233,7 @@ pub(crate) fn runtime_program(dir: &Path, root: Root, variant: Variant, limits: 
     wrapper
 }
 
-/// Makes a root file system of busybox with the probe, or makes one of what is there.
+/// Adds busybox and the probe to a directory, so that it is a root file system.
 pub(crate) fn make_rootfs(rootfs: &Path) {
     for dir in ["bin", "dev", "etc", "proc", "sys", "tmp", "run"] {
         fs::create_dir_all(rootfs.join(dir)).expect("make a directory");
@@ -251,7 +254,7 @@ pub(crate) fn make_rootfs(rootfs: &Path) {
 /// Compiles a C file of `tests/engines`.
 ///
 /// # Panics
-/// When the compiler does not take it.
+/// When the compiler rejects it.
 pub fn compile(source: &str, to: &Path, flags: &[&str]) {
     let mut cc = Command::new("cc");
     cc.args(["-O1", "-Wall", "-Werror", "-o"]).arg(to).args(flags);
@@ -259,10 +262,10 @@ pub fn compile(source: &str, to: &Path, flags: &[&str]) {
     assert_eq!(built.code, 0, "{}", built.stderr);
 }
 
-/// Copies a tree as it is.
+/// Copies a tree with all attributes.
 ///
 /// # Panics
-/// When it is not there.
+/// When it does not exist.
 pub fn copy(from: &Path, to: &Path) {
     assert!(from.is_dir(), "{} is not there; run tests/setup.sh", from.display());
     let copied = run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(from).arg(to));

@@ -1,4 +1,4 @@
-//! A running `mig-cdi watch`, and a fake host that changes under it as a driver changes.
+//! Running `mig-cdi watch`, and a fake host that changes as a driver changes it.
 
 use crate::FakeHost;
 use mig_cdi_sim::{ProcTree, SimulatedNode};
@@ -14,10 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What no machine is too slow for.
+/// Time limit that fits the slowest machine.
 const FOREVER: Duration = Duration::from_secs(30);
 
-/// A watch; dropping it kills it.
+/// Running watch; dropping it kills it.
 #[derive(Debug)]
 pub struct Watch {
     child: Child,
@@ -25,7 +25,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts it on a host, writing [`FakeHost::spec`].
+    /// Starts watch on a host; it writes [`FakeHost::spec`].
     ///
     /// # Panics
     /// When it cannot be started.
@@ -34,7 +34,7 @@ impl Watch {
         Watch::run(host, args, |_| ())
     }
 
-    /// The same, prepared in some way.
+    /// Starts watch after a change to its command.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -45,7 +45,7 @@ impl Watch {
         })
     }
 
-    /// The same by a program that becomes the one that it is given.
+    /// Starts watch through a program that executes the command that it is given.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -60,7 +60,7 @@ impl Watch {
         Watch::of(&mut wrap(host.command(&[&words, args].concat())), state)
     }
 
-    /// Starts it without a word on where to write.
+    /// Starts watch without `--output`.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -71,7 +71,7 @@ impl Watch {
         Watch::of(&mut host.command(&["watch", &word]), state)
     }
 
-    /// Starts a command that leaves its status in a directory.
+    /// Starts a command that writes its status into a directory.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -80,19 +80,19 @@ impl Watch {
         Watch { child: command.spawn().expect("watch starts"), state }
     }
 
-    /// Where it says what it did.
+    /// Returns the path of its log.
     #[must_use]
     pub fn state_dir(&self) -> &Path {
         &self.state
     }
 
-    /// Its process.
+    /// Returns its process id.
     #[must_use]
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("a pid")
     }
 
-    /// The file that it leaves for others.
+    /// Returns the path of its status file.
     #[must_use]
     pub fn status(&self) -> String {
         fs::read_to_string(self.state.join("status.json")).unwrap_or_default()
@@ -101,15 +101,15 @@ impl Watch {
     /// Sends it a signal.
     ///
     /// # Panics
-    /// When it has gone.
+    /// When it has ended.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid()), signal).expect("it runs");
     }
 
-    /// Tells it to stop and gives its exit code.
+    /// Stops it and returns its exit code.
     ///
     /// # Panics
-    /// When it has gone.
+    /// When it has ended.
     pub fn stop(mut self) -> Option<i32> {
         self.signal(Signal::SIGTERM);
         self.child.wait().expect("it ends").code()
@@ -124,10 +124,10 @@ impl Drop for Watch {
     }
 }
 
-/// Waits until something is so; gives how long that took.
+/// Waits until a condition holds, and returns the time that it took.
 ///
 /// # Panics
-/// When it never comes to be so.
+/// When it does not hold within the time limit.
 pub fn until(what: &str, mut so: impl FnMut() -> bool) -> Duration {
     let begin = Instant::now();
     while !so() {
@@ -138,8 +138,8 @@ pub fn until(what: &str, mut so: impl FnMut() -> bool) -> Duration {
 }
 
 impl FakeHost {
-    /// Changes the node as a driver does, one thing after the other: NVML first, then what goes from
-    /// `/proc`, then what comes. Nodes in `/dev` stay as they are, as the driver makes none.
+    /// Changes the node in the order of a driver: NVML first, then removals from `/proc`, then additions. Nodes in
+    /// `/dev` stay as they are, as the driver makes none.
     ///
     /// # Panics
     /// When the description is impossible.
@@ -181,10 +181,10 @@ impl FakeHost {
         fs::rename(new, path).expect("put it there");
     }
 
-    /// The spec that `generate` writes now, on the side; `None` when there is nothing to write.
+    /// Returns the spec that `generate` writes now into another file; `None` when there is nothing to write.
     ///
     /// # Panics
-    /// When it fails for another reason than that there is no driver.
+    /// When it fails for another reason than a missing driver.
     #[must_use]
     pub fn truth(&self) -> Option<String> {
         let dir = self.out().with_file_name("truth");
@@ -193,13 +193,13 @@ impl FakeHost {
         let run = self.run(&["generate", &format!("--output={}", file.display())]);
         assert!([0, 3, 4].contains(&run.code), "{}", run.stderr);
         let text = fs::read_to_string(&file).ok();
-        // An older one stays when a run fails; here it would be no truth.
+        // A failed run keeps the old file, which would be stale here.
         let _ = fs::remove_file(&file);
         text
     }
 }
 
-/// All paths below a directory, parents first.
+/// Returns all paths below a directory, parents first.
 fn below(dir: &Path) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(dir).expect("a directory") {

@@ -1,4 +1,4 @@
-//! What a simulated driver does when it is told to divide a GPU, by its rules.
+//! Changes of a simulated driver: instances are created and destroyed by the rules of NVIDIA's MIG user guide.
 
 use mig_cdi_model::Placement;
 use mig_cdi_sim::{
@@ -12,13 +12,13 @@ fn node(model: &str, keys: &str) -> SimulatedNode {
     SimulatedNode::parse(&format!("[[gpu]]\nmodel = \"{model}\"\n{keys}\n")).unwrap()
 }
 
-/// A small generator.
+/// Small pseudo-random generator.
 fn roll(state: &mut u64, sides: u32) -> u32 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 33) as u32 % sides
 }
 
-/// Profile ids and places.
+/// Returns profile ids and placements.
 fn geometry(node: &SimulatedNode) -> BTreeSet<(u32, Placement)> {
     node.gpus[0].instances.iter().map(|gi| (gi.profile.id, gi.placement)).collect()
 }
@@ -30,7 +30,7 @@ fn assert_again(node: &SimulatedNode) {
 }
 
 #[test]
-fn creating_reaches_every_geometry_and_no_other() {
+fn creating_instances_reaches_every_geometry_and_no_other() {
     for key in ["a100-80gb", "a30", "h100-80gb"] {
         let model = Model::find(key).unwrap();
         let Geometries { spots, layouts } = Geometries::of(model);
@@ -59,9 +59,9 @@ fn creating_reaches_every_geometry_and_no_other() {
     }
 }
 
-/// What is said to remain can be made, and not one more.
+/// The remaining capacity of each profile can be created, and one more cannot.
 #[test]
-fn what_remains_can_be_made() {
+fn remaining_capacity_is_exact() {
     let mut seed = 11;
     for model in &MODELS {
         for _ in 0..60 {
@@ -83,7 +83,7 @@ fn what_remains_can_be_made() {
     }
 }
 
-/// The most of a profile that can be made, by trying every order of starts.
+/// Returns the largest number of instances of a profile, found by trying every order of starts.
 fn most(node: &SimulatedNode, profile: u32, starts: &[u32]) -> u32 {
     let made = starts.iter().enumerate().filter_map(|(i, &start)| {
         let mut more = node.clone();
@@ -93,10 +93,10 @@ fn most(node: &SimulatedNode, profile: u32, starts: &[u32]) -> u32 {
     made.max().unwrap_or(0)
 }
 
-/// NVIDIA's MIG guide: 19, 19, 14 leave no room for 9 on an A100 where the driver chooses, though
-/// there are places for all four; and the second of two 3g sits at 0.
+/// NVIDIA's MIG user guide: 19, 19, 14 leave no room for 9 on an A100 where the driver chooses the placements, though
+/// a placement of all four exists; and the second of two 3g starts at 0.
 #[test]
-fn a_driver_that_chooses_places_chooses_as_the_guide_shows() {
+fn default_placements_match_the_mig_user_guide() {
     let mut a100 = node("a100-40gb", "");
     for profile in [19, 19, 14] {
         a100.create_gpu_instance(0, profile, None).unwrap();
@@ -110,9 +110,9 @@ fn a_driver_that_chooses_places_chooses_as_the_guide_shows() {
     }
 }
 
-/// The ranges that the driver draws from, lowest first, and again after a destroy.
+/// The driver draws ids from a range for each profile, the lowest free one first, also after a destroy.
 #[test]
-fn ids_are_the_lowest_free_of_their_range() {
+fn an_instance_id_is_the_lowest_free_of_its_range() {
     for (key, profile, ids) in [
         ("a100-80gb", 19, &[7, 8, 9, 10, 11, 12, 13][..]),
         ("a100-80gb", 14, &[3, 4, 5]),
@@ -134,7 +134,7 @@ fn ids_are_the_lowest_free_of_their_range() {
 }
 
 #[test]
-fn compute_instances_have_their_places_ids_and_names() {
+fn compute_instances_have_placements_ids_and_names() {
     let mut node =
         node("a100-80gb", "instances = [{ profile = \"3g.40gb\", id = 2, compute = [] }]");
     assert_eq!(node.remaining_compute_capacity(0, 2, 0), Ok(3));
@@ -164,7 +164,7 @@ fn compute_instances_have_their_places_ids_and_names() {
 }
 
 #[test]
-fn a_span_has_the_id_that_the_driver_gives_it() {
+fn compute_profile_ids_match_the_driver() {
     for (key, profile, id, size) in [
         ("gh200-96gb", "1g.24gb", 7, 1),
         ("gh200-96gb", "1g.12gb", 0, 1),
@@ -178,7 +178,7 @@ fn a_span_has_the_id_that_the_driver_gives_it() {
 }
 
 #[test]
-fn what_is_in_use_stays() {
+fn instances_in_use_are_not_destroyed() {
     let keys = "instances = [{ profile = \"3g.40gb\", id = 1, compute = [\"1c@2\", \"1c\"] }]\n\
                 processes = [{ pid = 9, gi = 1, ci = 0 }]";
     let mut node = node("a100-80gb", keys);
@@ -197,7 +197,7 @@ fn what_is_in_use_stays() {
 }
 
 #[test]
-fn mig_mode_follows_the_architecture() {
+fn mig_mode_changes_as_the_architecture_allows() {
     let process = "processes = [{ pid = 9 }]";
     for (key, keys, on, answer, after) in [
         ("a100-80gb", "", false, Ok(true), (false, false)),
@@ -265,7 +265,7 @@ fn bad_compute_instances_and_processes_are_refused_with_the_reason() {
 }
 
 #[test]
-fn presets_and_broken_nodes_are_written_as_they_are() {
+fn presets_and_faulty_nodes_round_trip() {
     for (_, text) in PRESETS {
         assert_again(&SimulatedNode::parse(text).unwrap());
     }
@@ -278,7 +278,7 @@ fn presets_and_broken_nodes_are_written_as_they_are() {
     assert!(count >= 20, "{count} nodes");
 }
 
-/// A description of everything that one can say, from dice.
+/// Returns a random node description with every key.
 fn any_node(seed: &mut u64, texts: &[String]) -> String {
     let quoted = |text: &String| {
         let escaped = |c: char| format!("\\U{:08X}", u32::from(c));
@@ -314,7 +314,7 @@ fn any_node(seed: &mut u64, texts: &[String]) -> String {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever is done to a node, its description makes it again.
+    /// After random changes, the description of a node parses into the same node.
     #[test]
     fn a_changed_node_is_written_as_it_is(seed in any::<u64>(), texts in prop::collection::vec(any::<String>(), 4)) {
         let mut seed = seed;

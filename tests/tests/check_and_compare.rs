@@ -1,15 +1,15 @@
-//! `check`: does the file on disk still tell the truth? `compare`: what does another tool's spec give
-//! a slice that ours does not, and why?
+//! `check`: whether the spec on disk is current. `compare`: how another tool's spec of a slice differs from ours, and
+//! why.
 
 use mig_cdi_sim::preset;
-use mig_cdi_tests::{FakeHost, Run, driver::Layout};
+use mig_cdi_tests::{FakeHost, Run, driver::DistributionLayout};
 use serde_json::Value;
 use std::fs;
 
 const VERSION: &str = "580.105.08";
 
 fn host() -> FakeHost {
-    FakeHost::with_driver(preset("a100-80gb").unwrap(), Layout::Fedora)
+    FakeHost::with_driver(preset("a100-80gb").unwrap(), DistributionLayout::Fedora)
 }
 
 fn check(host: &FakeHost, args: &[&str]) -> Run {
@@ -29,7 +29,7 @@ fn stale(run: &Run, lines: &[&str]) {
 }
 
 #[test]
-fn a_fresh_spec_is_true_and_is_not_touched() {
+fn check_accepts_a_current_spec_and_writes_nothing() {
     let host = host();
     stale(&check(&host, &[]), &["not there, and the node has devices; run mig-cdi generate"]);
     assert_eq!(host.generate(&[]).code, 0);
@@ -37,7 +37,7 @@ fn a_fresh_spec_is_true_and_is_not_touched() {
     let run = check(&host, &[]);
     assert_eq!((run.code, run.stdout.as_str()), (0, ""), "{}", run.stderr);
     assert_eq!(host.read_spec(), before);
-    // The same in YAML, with the flags that it was written with.
+    // The same in YAML, with the flags of that spec.
     let yaml = format!("--output={}/spec.yaml", host.out().display());
     fs::remove_file(host.spec()).unwrap();
     assert_eq!(host.run(&["generate", &yaml, "--names=index"]).code, 0);
@@ -46,10 +46,10 @@ fn a_fresh_spec_is_true_and_is_not_touched() {
 }
 
 #[test]
-fn what_changed_on_the_node_is_named() {
+fn check_names_every_change_of_the_node() {
     let host = host();
     assert_eq!(host.generate(&[]).code, 0);
-    // The driver was loaded again: other majors.
+    // After a reload of the driver the majors are dynamic again, and others.
     let devices = host.path("/proc/devices");
     let text = fs::read_to_string(&devices).unwrap();
     fs::write(&devices, text.replace("508 nvidia-caps\n", "234 nvidia-caps\n")).unwrap();
@@ -61,7 +61,7 @@ fn what_changed_on_the_node_is_named() {
     );
     fs::write(&devices, text).unwrap();
     assert_eq!(check(&host, &[]).code, 0);
-    // The administrator keeps the nodes for a group.
+    // The administrator restricts the nodes to a group.
     let params = host.path("/proc/driver/nvidia/params");
     let text = fs::read_to_string(&params).unwrap();
     fs::write(&params, text.replace("DeviceFileGID: 0\n", "DeviceFileGID: 44\n")).unwrap();
@@ -72,13 +72,13 @@ fn what_changed_on_the_node_is_named() {
         ],
     );
     fs::write(&params, text).unwrap();
-    // A version that an engine of this machine does not know.
+    // A CDI version that an engine of this machine cannot read.
     let spec = host.read_spec().unwrap();
     fs::write(host.spec(), spec.replace("0.5.0", "1.0.0")).unwrap();
     stale(&check(&host, &[]), &["its cdiVersion is 1.0.0, should be 0.5.0"]);
     fs::write(host.spec(), spec).unwrap();
     assert_eq!(check(&host, &[]).code, 0);
-    // A slice went, by whatever tool.
+    // A slice is destroyed.
     fs::remove_dir_all(host.path("/proc/driver/nvidia/capabilities/gpu0/mig/gi7")).unwrap();
     let description =
         preset("a100-80gb").unwrap().replace("    { profile = \"1g.10gb\", start = 6 },\n", "");
@@ -86,7 +86,7 @@ fn what_changed_on_the_node_is_named() {
     stale(&check(&host, &[]), &["device 0:1g.10gb:6: the node has no such device any more"]);
     assert_eq!(host.generate(&[]).code, 0);
     assert_eq!(check(&host, &[]).code, 0);
-    // The last one too.
+    // The last slice is destroyed too.
     fs::remove_dir_all(host.path("/proc/driver/nvidia/capabilities/gpu0/mig")).unwrap();
     fs::write(host.env().1, "[[gpu]]\nmodel = \"a100-80gb\"\n").unwrap();
     stale(
@@ -96,7 +96,7 @@ fn what_changed_on_the_node_is_named() {
 }
 
 #[test]
-fn driver_files_that_went_or_changed_are_named() {
+fn check_names_driver_files_that_vanished_or_changed() {
     let host = host();
     assert_eq!(host.generate(&[]).code, 0);
     let lib = |name: &str| host.path(&format!("/usr/lib64/{name}.{VERSION}"));
@@ -105,7 +105,7 @@ fn driver_files_that_went_or_changed_are_named() {
         &check(&host, &[]),
         &["every container: mount /usr/lib64/libcudadebugger.so.1 should not be there"],
     );
-    // Exchanged for one in another place.
+    // The file is now a link to one in another directory.
     fs::create_dir(host.path("/mine")).unwrap();
     fs::rename(lib("libnvidia-cfg.so"), host.path("/mine/lib")).unwrap();
     std::os::unix::fs::symlink("/mine/lib", lib("libnvidia-cfg.so")).unwrap();
@@ -114,7 +114,7 @@ fn driver_files_that_went_or_changed_are_named() {
          ro,nosuid,nodev,rbind,rprivate, should be TMP/root/mine/lib ro,nosuid,nodev,rbind,rprivate"
     );
     stale(&check(&host, &[]), &[&line]);
-    // A required one: nothing can be said but that.
+    // Without a required file no spec can be built to compare with.
     fs::remove_file(lib("libcuda.so")).unwrap();
     let run = check(&host, &[]);
     assert_eq!(run.code, 4);
@@ -122,7 +122,7 @@ fn driver_files_that_went_or_changed_are_named() {
 }
 
 #[test]
-fn files_that_are_no_spec_are_stale_and_standard_output_is_no_file() {
+fn check_calls_an_invalid_spec_stale_and_refuses_standard_output() {
     let host = host();
     for (text, line) in [
         ("{", "it is no spec that an engine can read; run mig-cdi generate"),
@@ -137,7 +137,7 @@ fn files_that_are_no_spec_are_stale_and_standard_output_is_no_file() {
     assert_eq!(host.run(&["check", "--output=-"]).code, 2);
 }
 
-/// As nvidia-ctk writes a slice: path-only nodes, files under their own names, six hooks.
+/// Returns a spec as nvidia-ctk writes it: nodes by path only, files under their own names, six hooks.
 fn other_tool(host: &FakeHost) -> String {
     let lib = |name: &str| {
         let file = format!("{}/{name}.{VERSION}", host.path("/usr/lib64").display());
@@ -175,7 +175,7 @@ containerEdits:
 }
 
 #[test]
-fn every_difference_to_another_tool_has_a_reason() {
+fn compare_gives_a_reason_for_every_difference() {
     let host = host();
     let file = host.root().join("nvidia.yaml");
     fs::write(&file, other_tool(&host)).unwrap();
@@ -222,7 +222,7 @@ fn every_difference_to_another_tool_has_a_reason() {
     );
     let table = host.run(&["compare", file]);
     assert!(table.stdout.starts_with("DEVICE"), "{}", table.stdout);
-    // Our own spec has no difference to itself.
+    // Our own spec does not differ from itself.
     assert_eq!(host.generate(&[]).code, 0);
     let same = host.run(&["compare", host.spec().to_str().unwrap()]);
     assert_eq!((same.code, same.stdout.as_str()), (0, "no difference\n"), "{}", same.stderr);

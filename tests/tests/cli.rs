@@ -1,5 +1,4 @@
-//! The command line as its users meet it: help, exit codes, messages, names, what root gets and what
-//! others get.
+//! The command line: help, exit codes, messages, device names, and what root and other users get.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{FakeHost, Run, mig_cdi, program, run};
@@ -19,7 +18,7 @@ fn host(name: &str) -> FakeHost {
     FakeHost::new(preset(name).unwrap())
 }
 
-/// Names of the devices of a spec.
+/// Returns the device names of a spec.
 fn names(spec: &str) -> Vec<String> {
     let spec: Value = serde_json::from_str(spec).unwrap_or_else(|e| panic!("{e}: {spec}"));
     let devices = spec["devices"].as_array().unwrap();
@@ -27,7 +26,7 @@ fn names(spec: &str) -> Vec<String> {
 }
 
 #[test]
-fn help_teaches() {
+fn help_has_commands_examples_and_exit_codes() {
     let help = simulated(&["--help"]);
     assert_eq!((help.code, help.stderr.as_str()), (0, ""));
     for word in [
@@ -61,7 +60,7 @@ fn help_teaches() {
 }
 
 #[test]
-fn wrong_command_lines_end_with_2() {
+fn a_wrong_command_line_exits_with_2() {
     for args in [
         &["generate", "--nmaes=uuid"][..],
         &["generate", "--names=serial"],
@@ -90,7 +89,7 @@ fn wrong_command_lines_end_with_2() {
 }
 
 #[test]
-fn every_style_names_every_device() {
+fn every_name_style_names_every_device() {
     let spec = |style: &str| {
         let args = ["generate", "--output=-", "--node=hgx-h100", style];
         let run = simulated(&args);
@@ -115,7 +114,7 @@ fn every_style_names_every_device() {
 }
 
 #[test]
-fn the_version_is_the_least_that_will_do() {
+fn the_spec_has_the_lowest_sufficient_cdi_version() {
     let version = |args: &[&str]| {
         let run = simulated(&[&["generate", "--output=-", "--node=a30"], args].concat());
         let version = run.stdout.lines().find_map(|line| line.strip_prefix("{\"cdiVersion\":"));
@@ -139,7 +138,7 @@ fn the_version_is_the_least_that_will_do() {
 }
 
 #[test]
-fn annotations_and_cuda_env_are_there_when_asked_for() {
+fn annotations_and_cuda_env_are_written_on_request() {
     let args = [
         "generate",
         "--output=-",
@@ -175,7 +174,7 @@ fn annotations_and_cuda_env_are_there_when_asked_for() {
 }
 
 #[test]
-fn the_kind_names_the_file() {
+fn the_default_file_name_follows_the_kind() {
     let host = host("a30");
     let config = host.root().join("config.toml");
     fs::write(
@@ -191,7 +190,7 @@ fn the_kind_names_the_file() {
     let text = fs::read_to_string(host.out().join("example.com-slice.json")).unwrap();
     assert!(text.contains("\"kind\":\"example.com/slice\""));
     assert_eq!(names(&text)[0], "0:0");
-    // A flag wins over the file.
+    // A flag wins over the configuration file.
     let run = host.run(&[
         "generate",
         "--config",
@@ -208,7 +207,7 @@ fn the_kind_names_the_file() {
 }
 
 #[test]
-fn show_says_what_a_container_gets() {
+fn show_lists_what_a_container_gets() {
     for name in ["0:2g.20gb:4", "nvidia.com/mig=0:2g.20gb:4"] {
         let run = simulated(&["show", name, "--node=a100-80gb"]);
         assert_eq!(run.code, 0, "{}", run.stderr);
@@ -241,9 +240,9 @@ fn list_prints_json_for_programs() {
     assert_eq!(json["problems"], serde_json::json!([]));
 }
 
-/// Without NVML: what /proc knows, said plainly.
+/// Without NVML: only what /proc shows, and the output says so.
 #[test]
-fn proc_alone_names_devices_by_their_numbers() {
+fn source_proc_names_devices_by_their_numbers() {
     let host = host("hgx-h100");
     fs::remove_dir_all(host.path("/usr")).unwrap();
     let run = host.run(&["generate", "--output=-", "--source=proc"]);
@@ -268,7 +267,7 @@ fn proc_alone_names_devices_by_their_numbers() {
 }
 
 #[test]
-fn a_library_that_is_no_nvml_is_named() {
+fn a_library_that_is_not_nvml_is_named() {
     let host = host("a30");
     let library = host.path("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1");
     fs::write(&library, "not an ELF file").unwrap();
@@ -288,9 +287,9 @@ fn a_library_that_is_no_nvml_is_named() {
     assert!(wrong.stderr.contains("undefined symbol: nvmlInit"), "{}", wrong.stderr);
 }
 
-/// Debian links the library through /etc/alternatives: absolute links stay below the driver root.
+/// Debian links the library through /etc/alternatives: absolute links resolve below the driver root.
 #[test]
-fn links_of_a_driver_root_are_its_own() {
+fn symlinks_resolve_inside_the_driver_root() {
     let host = host("a30");
     let dir = host.path("/usr/lib/x86_64-linux-gnu");
     fs::create_dir_all(dir.join("nvidia/current")).unwrap();
@@ -304,14 +303,14 @@ fn links_of_a_driver_root_are_its_own() {
     assert_eq!(run.code, 0, "{}", run.stderr);
 }
 
-/// Everything that needs no privilege, to a user without any.
+/// A user without privileges gets everything that needs none.
 #[test]
-fn an_ordinary_user_gets_uuids_and_is_told_about_slots() {
+fn without_root_uuids_are_written_and_missing_slots_are_reported() {
     let host = host("a100-80gb");
     for dir in host.root().ancestors().take(2) {
         fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
     }
-    // Test machines keep their builds where others may not look.
+    // Test machines may keep their builds where other users cannot read.
     let copy = host.root().join("mig-cdi");
     fs::copy(program("mig-cdi"), &copy).unwrap();
     let as_nobody = |args: &[&str]| {
@@ -342,7 +341,7 @@ fn an_ordinary_user_gets_uuids_and_is_told_about_slots() {
     assert!(denied.stderr.contains("permission denied; run it as root"), "{}", denied.stderr);
 }
 
-/// A simulated device must not be a real one: its made-up major may have a driver on this machine.
+/// A simulated device must not be a real one: its invented major may belong to a driver of this machine.
 #[test]
 fn a_simulated_spec_never_names_a_real_device() {
     let machine = FakeHost::new("[majors]\nnvidia = 180\nnvidia-caps = 511\nnvidia-uvm = 300\n");
@@ -353,7 +352,7 @@ fn a_simulated_spec_never_names_a_real_device() {
         "{}",
         refused.stderr
     );
-    // A simulated node without a slice does not take the spec of the real ones away.
+    // A simulated node without a slice does not remove the spec of the real slices.
     let real = "{\"kind\":\"nvidia.com/mig\",\"devices\":[]}";
     fs::write(machine.spec(), real).unwrap();
     let empty = machine.root().join("empty.toml");
@@ -372,7 +371,7 @@ fn a_simulated_spec_never_names_a_real_device() {
 }
 
 #[test]
-fn verbose_says_more_and_texts_of_others_cannot_drive_the_terminal() {
+fn verbose_prints_more_and_foreign_text_is_escaped() {
     let host = host("a30");
     let run = host.run(&["list", "-v"]);
     for line in [
@@ -388,9 +387,9 @@ fn verbose_says_more_and_texts_of_others_cannot_drive_the_terminal() {
     assert!(!run.stderr.contains(['\x1b', '\x07']), "{:?}", run.stderr);
 }
 
-/// `mig-cdi list | head -1` is no failure and no panic.
+/// `mig-cdi list | head -1` neither fails nor panics.
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn a_closed_pipe_on_standard_output_is_no_error() {
     let mut command = mig_cdi(["list", "--json", "--node=dgx-a100"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
@@ -399,9 +398,9 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(0), ""));
 }
 
-/// Colour is for a terminal, and not for one whose owner does not want it.
+/// Colour is used on a terminal, unless its user disables it (NO_COLOR).
 #[test]
-fn colour_only_on_a_terminal() {
+fn colour_is_used_on_a_terminal_only() {
     let said = |no_color: &str| {
         let line = format!("{} list --node=nowhere", program("mig-cdi").display());
         let mut script = Command::new("script");

@@ -1,15 +1,14 @@
-//! `mig-cdi configure` on fake hosts: every engine and family of releases, what is written and what is left
-//! alone, and the way back. That real engines take what it writes is shown by `hook_engines` and
-//! `watch_engines`, whose engines are configured by it.
+//! `mig-cdi configure` on fake hosts: for every engine and range of versions, the settings that it writes, those that
+//! it keeps, and the undo. `hook_engines` and `watch_engines` show that real engines accept what it writes.
 
-use mig_cdi_tests::{Run, machine::Machine, project, run};
+use mig_cdi_tests::{Run, configure_host::ConfigureHost, project, run};
 use std::{
     fs::{self, Permissions},
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     process::Command,
 };
 
-/// The folder of shipped files, and the command that writes the same on an empty machine.
+/// Directory of the shipped files, and the command that writes the same on an empty machine.
 const SHIPPED: [(&str, &str); 10] = [
     ("podman-5.5", "podman --engine-version 5.5.2"),
     ("podman-hook", "podman --engine-version 4.3.1 --hook"),
@@ -23,11 +22,11 @@ const SHIPPED: [(&str, &str); 10] = [
     ("docker-runtime", "docker --engine-version 26.1 --runtime"),
 ];
 
-/// `UPDATE_GOLDEN=1` writes the shipped files anew.
+/// `cargo xtask golden configure` writes the shipped files.
 #[test]
-fn shipped_files_are_what_it_writes() {
+fn the_shipped_files_are_what_configure_writes() {
     for (name, args) in SHIPPED {
-        let machine = Machine::new();
+        let machine = ConfigureHost::new();
         machine.done(args);
         let bin = machine.dir().join("bin").display().to_string();
         let mut written = machine.tree();
@@ -62,12 +61,12 @@ fn shipped_files_are_what_it_writes() {
     }
 }
 
-/// What every engine has in common: nothing is done twice, a dry run does nothing, and the way back leads to
-/// what was there.
+/// For every engine: a second run changes nothing, a dry run writes nothing, and the undo restores the previous
+/// files.
 #[test]
-fn twice_dry_and_back() {
+fn configure_is_idempotent_has_a_dry_run_and_can_be_undone() {
     for (name, args) in SHIPPED {
-        let machine = Machine::new();
+        let machine = ConfigureHost::new();
         let engine = args.split(' ').next().unwrap();
         let empty = machine.tree();
         let dry = machine.done(&format!("{args} --dry-run"));
@@ -108,10 +107,10 @@ version = 2
 # the end
 ";
 
-/// The whole of what changes in files as they are found.
+/// Each change of an existing file, byte for byte.
 #[test]
-fn what_is_there_is_added_to() {
-    let machine = Machine::new();
+fn existing_settings_are_kept_and_extended() {
+    let machine = ConfigureHost::new();
     machine.put("/etc/containerd/config.toml", DEBIAN);
     let dry = machine.done("containerd --engine-version 1.7.24 --runtime --dry-run").stdout;
     let expected = "\
@@ -142,7 +141,7 @@ fn what_is_there_is_added_to() {
  # the end
 ";
     similar_asserts::assert_eq!(dry, expected);
-    // containerd 2 merges drop-ins, which may not be of a later version than the file that imports them.
+    // containerd 2 merges drop-ins, which may not have a later version than the file that imports them.
     machine.done("containerd --engine-version 2.1.9");
     let drop_in = machine.read("/etc/containerd/conf.d/50-mig-cdi.toml");
     assert!(
@@ -164,10 +163,10 @@ fn what_is_there_is_added_to() {
     );
 }
 
-/// Lists that drop-ins would hide are taken over.
+/// A list in a drop-in replaces the list of the main file, so the drop-in repeats its entries.
 #[test]
-fn lists_of_other_files_are_not_hidden() {
-    let machine = Machine::new();
+fn lists_of_other_files_are_kept_in_a_drop_in() {
+    let machine = ConfigureHost::new();
     machine.put(
         "/etc/containers/containers.conf",
         "[engine]\ncdi_spec_dirs = [\"/opt/cdi\"]\nhooks_dir = [\"/opt/hooks\"]\n",
@@ -182,7 +181,7 @@ fn lists_of_other_files_are_not_hidden() {
         text.contains("hooks_dir = [\"/opt/hooks\", \"/etc/mig-cdi/hooks.d/podman\"]\n"),
         "{text}"
     );
-    // CRI-O reads files of any name, the later wins.
+    // CRI-O reads files of any name; the last one in the order of names wins.
     machine.put(
         "/etc/crio/crio.conf.d/10-x",
         "[crio.runtime]\ncdi_spec_dirs = [\"/a\"]\nhooks_dir = [\"/b\"]\n",
@@ -191,8 +190,8 @@ fn lists_of_other_files_are_not_hidden() {
     let text = machine.read("/etc/crio/crio.conf.d/50-mig-cdi.conf");
     assert!(text.contains("cdi_spec_dirs = [\"/a\", \"/etc/cdi\", \"/var/run/cdi\"]\n"), "{text}");
     assert!(text.contains("hooks_dir = [\"/b\", \"/etc/mig-cdi/hooks.d/crio\"]\n"), "{text}");
-    // The default directories of podman are named when they are there: one that is missing stops it.
-    let machine = Machine::new();
+    // podman's default directories are listed only if they exist: podman fails on one that is missing.
+    let machine = ConfigureHost::new();
     fs::create_dir_all(machine.path("/usr/share/containers/oci/hooks.d")).unwrap();
     machine.done("podman --engine-version 4.9.3 --hook");
     let text = machine.read("/etc/containers/containers.conf.d/50-mig-cdi.conf");
@@ -201,8 +200,8 @@ fn lists_of_other_files_are_not_hidden() {
 }
 
 #[test]
-fn rootless() {
-    let machine = Machine::new();
+fn rootless_podman_is_configured_for_the_user() {
+    let machine = ConfigureHost::new();
     machine.done("podman --rootless --hook --engine-version 5.5.0");
     let text = machine.read("/home/u/.config/containers/containers.conf.d/50-mig-cdi.conf");
     assert!(text.contains("hooks_dir = [\"/home/u/.config/mig-cdi/hooks.d/podman\"]\n"), "{text}");
@@ -233,15 +232,15 @@ fn rootless() {
     assert_eq!(quadlet, fs::read_to_string(shipped).unwrap());
 }
 
-fn run_without_home(machine: &Machine) -> Run {
+fn run_without_home(machine: &ConfigureHost) -> Run {
     run(machine.command("podman --rootless --engine-version 5.5.0").env_remove("HOME"))
 }
 
-/// What is written depends on the release, and what cannot be done is said.
+/// The settings depend on the version of the engine, and an unsupported one is reported.
 #[test]
-fn engines_of_every_age() {
-    let old = "it knows no cdi; update it, or use mig-cdi-hook";
-    let untested = "is newer than any that this was tested with";
+fn every_engine_version_gets_what_it_supports() {
+    let old = "this version has no cdi support; update it, or use mig-cdi-hook";
+    let untested = "is newer than any tested version";
     for (args, code, says) in [
         ("podman --engine-version 4.0.3", 5, old),
         ("containerd --engine-version 1.6.20", 5, old),
@@ -250,7 +249,7 @@ fn engines_of_every_age() {
         (
             "podman --engine-version 4.3.1",
             0,
-            "podman 4.3.1 reads /etc/cdi and /var/run/cdi without being told",
+            "podman 4.3.1 reads /etc/cdi and /var/run/cdi without configuration",
         ),
         (
             "podman --engine-version 5.6.0",
@@ -264,7 +263,7 @@ fn engines_of_every_age() {
         ("podman", 1, "it is in none of /usr/bin, /usr/sbin, /usr/local/bin; install it"),
         ("docker --engine-version x", 2, "a release is two or three numbers"),
     ] {
-        let machine = Machine::new();
+        let machine = ConfigureHost::new();
         let run = machine.configure(args);
         assert_eq!(run.code, code, "{args}: {}", run.stderr);
         assert!(run.stderr.contains(says), "{args}: {}", run.stderr);
@@ -272,14 +271,14 @@ fn engines_of_every_age() {
             assert_eq!(machine.tree().len(), 2, "{args}: nothing is written");
         }
     }
-    // An engine that is installed is asked for its version, and one that hangs or says none is said.
-    let machine = Machine::new();
+    // The version of an installed engine comes from `--version`; one that hangs or prints none is reported.
+    let machine = ConfigureHost::new();
     machine.program("root/usr/bin/dockerd", "#!/bin/sh\necho Docker version 24.0.1, build x\n");
     assert_eq!(machine.configure("docker").code, 5);
     machine.program("root/usr/bin/dockerd", "#!/bin/sh\necho nothing\n");
     let unknown = machine.done("docker --dry-run");
     assert!(unknown.stderr.contains("the version of docker is not known"), "{}", unknown.stderr);
-    // spec-dirs that an engine cannot be told of.
+    // spec-dirs that cannot be configured in an engine.
     let config = machine.dir().join("config.toml");
     fs::write(&config, "spec-dirs = [\"/srv/cdi\"]\n").unwrap();
     let command = machine.command("podman --engine-version 5.4.2");
@@ -287,12 +286,16 @@ fn engines_of_every_age() {
     let args = args.map(|arg| if arg == "/dev/null" { config.clone().into() } else { arg });
     let refused = run(Command::new(command.get_program()).env_clear().args(args));
     assert_eq!(refused.code, 5, "{}", refused.stderr);
-    assert!(refused.stderr.contains("cannot be told otherwise"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("it reads only /etc/cdi and /var/run/cdi"),
+        "{}",
+        refused.stderr
+    );
 }
 
-/// What is broken is named with its line, and nothing is written.
+/// A malformed file is named with its line, and nothing is written.
 #[test]
-fn bad_files_are_named_and_left_alone() {
+fn invalid_files_are_named_and_not_changed() {
     let containerd = "/etc/containerd/config.toml";
     let daemon = "/etc/docker/daemon.json";
     for (args, path, text, says) in [
@@ -312,9 +315,9 @@ fn bad_files_are_named_and_left_alone() {
             "containerd --engine-version 1.7.24",
             containerd,
             "version = 2\nplugins = 3\n",
-            "is no table; add by hand: ",
+            "is not a table; add by hand: ",
         ),
-        ("containerd --engine-version 1.7.24", containerd, "version = 3\n", "reads 1 and 2"),
+        ("containerd --engine-version 1.7.24", containerd, "version = 3\n", "reads only 1 and 2"),
         (
             "containerd --engine-version 2.1.9",
             containerd,
@@ -323,18 +326,18 @@ fn bad_files_are_named_and_left_alone() {
         ),
         ("docker --engine-version 26.1", daemon, "{\n\"a\": 1,\n}\n", "daemon.json: line 3: "),
         ("docker --engine-version 26.1", daemon, "{\n// no\n}\n", "daemon.json: line 2: "),
-        ("docker --engine-version 26.1", daemon, "[]", "daemon.json: line 1: it is no object"),
+        ("docker --engine-version 26.1", daemon, "[]", "daemon.json: line 1: not a json object"),
         (
             "docker --engine-version 26.1",
             daemon,
             "{\"features\": []}",
-            "is no table; add by hand: ",
+            "is not a table; add by hand: ",
         ),
         (
             "docker --engine-version 26.1",
             daemon,
             "{\"cdi-spec-dirs\": {}}",
-            "cdi-spec-dirs is no list",
+            "cdi-spec-dirs is not a list",
         ),
         (
             "podman --engine-version 5.5.2",
@@ -344,7 +347,7 @@ fn bad_files_are_named_and_left_alone() {
         ),
         ("crio --engine-version 1.36.0", "/etc/crio/crio.conf", "x = \n", "crio.conf: line 1: "),
     ] {
-        let machine = Machine::new();
+        let machine = ConfigureHost::new();
         machine.put(path, text);
         let before = machine.tree();
         for args in [args.to_owned(), format!("{args} --dry-run")] {
@@ -359,21 +362,21 @@ fn bad_files_are_named_and_left_alone() {
             assert_eq!(machine.tree(), before, "{args}");
         }
     }
-    let machine = Machine::new();
+    let machine = ConfigureHost::new();
     fs::create_dir_all(machine.path(daemon)).unwrap();
     let run = machine.configure("docker --engine-version 26.1");
     assert!(run.code == 1 && run.stderr.contains("it is no regular file"), "{}", run.stderr);
-    let machine = Machine::new();
+    let machine = ConfigureHost::new();
     machine.put(daemon, "");
     fs::write(machine.path(daemon), b"{\"a\": \"\xff\"}").unwrap();
     let run = machine.configure("docker --engine-version 26.1");
     assert!(run.code == 1 && run.stderr.contains("not valid utf-8"), "{}", run.stderr);
 }
 
-/// 1.7 lets an imported file take the whole table.
+/// In containerd 1.7 a table of an imported file replaces the whole table.
 #[test]
 fn an_import_that_would_hide_ours_is_refused() {
-    let machine = Machine::new();
+    let machine = ConfigureHost::new();
     machine.put(
         "/etc/containerd/config.toml",
         "version = 2\nimports = [\"/etc/containerd/x/*.toml\"]\n",
@@ -393,11 +396,11 @@ fn an_import_that_would_hide_ours_is_refused() {
     );
 }
 
-/// Nothing is half written where writing fails in the middle.
+/// A write that fails in the middle leaves no file half written.
 #[test]
-fn a_read_only_etc() {
+fn an_unwritable_etc_is_reported_and_nothing_is_half_written() {
     for conf_d_is_writable in [false, true] {
-        let machine = Machine::new();
+        let machine = ConfigureHost::new();
         machine.put("/etc/containerd/config.toml", DEBIAN);
         fs::create_dir_all(machine.path("/etc/containerd/conf.d")).unwrap();
         let before = machine.tree();
@@ -426,8 +429,8 @@ fn a_read_only_etc() {
 }
 
 #[test]
-fn links_modes_and_owners() {
-    let machine = Machine::new();
+fn links_modes_and_owners_are_kept() {
+    let machine = ConfigureHost::new();
     machine.put("/srv/dotfiles/daemon.json", "{\"debug\": true}\n");
     fs::create_dir_all(machine.path("/etc/docker")).unwrap();
     symlink("../../srv/dotfiles/daemon.json", machine.path("/etc/docker/daemon.json")).unwrap();
@@ -460,19 +463,19 @@ fn links_modes_and_owners() {
         "{}",
         run.stderr
     );
-    // As with specs: what others can write into is not written into.
-    let machine = Machine::new();
+    // As for specs: a directory that other users can write is refused.
+    let machine = ConfigureHost::new();
     fs::create_dir_all(machine.path("/etc/docker")).unwrap();
     fs::set_permissions(machine.path("/etc/docker"), Permissions::from_mode(0o777)).unwrap();
     let run = machine.configure("docker --engine-version 26.1");
     assert!(run.code == 5 && run.stderr.contains("run chmod go-w"), "{}", run.stderr);
 }
 
-/// What somebody else wrote since is not lost by an undo.
+/// An undo keeps what somebody else wrote in the meantime.
 #[test]
-fn undo_after_others() {
+fn undo_keeps_later_changes_of_others() {
     let path = "/etc/docker/daemon.json";
-    let machine = Machine::new();
+    let machine = ConfigureHost::new();
     machine.put(path, "{\n  \"debug\": true\n}\n");
     machine.done("docker --engine-version 26.1");
     machine.put(
@@ -488,17 +491,17 @@ fn undo_after_others() {
     assert!(run.stderr.contains("somebody else has changed a file since"), "{}", run.stderr);
     assert!(run.stdout.contains("-  \"debug\": true,\n+  \"debug\": false,\n"), "{}", run.stdout);
     assert_eq!(machine.tree(), before);
-    // Nor by one after we have added to what they wrote.
+    // So does an undo after a second change of ours on top of theirs.
     machine.done("docker --engine-version 26.1 --runtime");
     let before = machine.tree();
     assert_eq!(machine.configure("docker --undo").code, 5);
     assert_eq!(machine.tree(), before);
-    // What is there again as it was before needs no undo.
+    // A file that is as it was before the first change needs no undo.
     machine.put(path, "{\n  \"debug\": true\n}\n");
     machine.done("docker --undo");
     assert_eq!(machine.read(path), "{\n  \"debug\": true\n}\n");
-    // Two changes of ours are taken back together.
-    let machine = Machine::new();
+    // One undo reverts two changes of ours together.
+    let machine = ConfigureHost::new();
     machine.put(path, "{}");
     machine.done("docker --engine-version 26.1");
     machine.done("docker --engine-version 26.1 --runtime");
@@ -507,10 +510,10 @@ fn undo_after_others() {
     assert!(!machine.path("/etc/docker/daemon.json.mig-cdi-backup").exists());
 }
 
-/// Whether a daemon that runs has it, by the times of both.
+/// A running daemon has the change if it started after the change, by the times of both.
 #[test]
-fn a_daemon_that_runs() {
-    let machine = Machine::new();
+fn a_running_daemon_is_reported_when_it_needs_a_restart() {
+    let machine = ConfigureHost::new();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     machine.put("/proc/stat", &format!("cpu 1\nbtime {}\n", now - 1000));
     machine.put("/proc/self/status", "Uid:\t0\t0\t0\t0\n");
@@ -547,10 +550,10 @@ fn a_daemon_that_runs() {
     assert!(said.ends_with("nothing is to be restarted\n"), "{said}");
 }
 
-/// Programs of others are not made root's by way of an engine.
+/// A program that another user can change must not be run as root by an engine.
 #[test]
-fn programs_have_to_be_root_s() {
-    let machine = Machine::new();
+fn a_runtime_that_another_user_can_change_is_refused() {
+    let machine = ConfigureHost::new();
     let hook = machine.dir().join("bin/mig-cdi-runtime");
     fs::set_permissions(&hook, Permissions::from_mode(0o777)).unwrap();
     let run = machine.configure("docker --engine-version 26.1 --runtime");

@@ -1,20 +1,20 @@
-//! `mig-cdi configure` loses and reorders nothing, whatever an engine's file looks like: files are made of
-//! pieces as people write them, and what differs afterwards is exactly what was asked for.
+//! `mig-cdi configure` neither loses nor reorders anything in an engine's file. Random files are built from pieces as
+//! people write them, and afterwards they differ by the requested change only.
 
-use mig_cdi_tests::machine::Machine;
+use mig_cdi_tests::configure_host::ConfigureHost;
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 use serde_json::{Map, Value, json};
 use std::fs;
 
 const CASES: u32 = 48;
 
-/// `a` is what is left of `b` when some of it is taken away.
+/// Returns whether `a` is `b` with some items removed.
 fn within<T: PartialEq>(a: impl IntoIterator<Item = T>, b: impl IntoIterator<Item = T>) -> bool {
     let mut b = b.into_iter();
     a.into_iter().all(|wanted| b.any(|one| one == wanted))
 }
 
-/// Sets what is at keys.
+/// Sets the value at these keys.
 fn set(value: &mut Value, keys: &[&str], to: Value) {
     let (last, path) = keys.split_last().unwrap();
     let mut at = value;
@@ -24,7 +24,7 @@ fn set(value: &mut Value, keys: &[&str], to: Value) {
     at.as_object_mut().unwrap().insert((*last).to_owned(), to);
 }
 
-/// What is at keys, with the texts that are not there yet added.
+/// Returns the list at these keys with the missing texts added.
 fn with(value: &Value, keys: &[&str], texts: &[&str]) -> Value {
     let mut list = keys
         .iter()
@@ -38,15 +38,15 @@ fn with(value: &Value, keys: &[&str], texts: &[&str]) -> Value {
     Value::Array(list)
 }
 
-/// Line ends, and the end of the file.
+/// Returns the text with these line ends, and with or without one at the end of the file.
 fn finish(text: &str, windows: bool, last_line_ends: bool) -> String {
     let text = if last_line_ends { text } else { text.trim_end_matches('\n') };
     if windows { text.replace('\n', "\r\n") } else { text.to_owned() }
 }
 
-/// Lines that are not those of keys that are changed are there afterwards, in their order, to the byte.
+/// Asserts that the lines of all other keys are unchanged and in the same order.
 fn lines_stay(before: &str, after: &str, changed: &[&str]) {
-    // The last line may get an end that it had not.
+    // The last line may get a line end that it did not have.
     let lines = |text: &str| -> Vec<String> {
         let lines = text.split('\n').map(|line| line.trim_end_matches('\r').to_owned());
         lines.filter(|line| !changed.iter().any(|key| line.contains(key))).collect()
@@ -59,9 +59,9 @@ fn lines_stay(before: &str, after: &str, changed: &[&str]) {
     }
 }
 
-/// Configures, and gives the file as it is then; taking it back leads to the same bytes.
+/// Runs configure and returns the file. Also asserts that the undo restores the same bytes.
 fn configured(path: &str, text: &str, args: &str) -> String {
-    let machine = Machine::new();
+    let machine = ConfigureHost::new();
     machine.put(path, text);
     let before = machine.tree();
     machine.done(args);
@@ -76,7 +76,7 @@ fn configured(path: &str, text: &str, args: &str) -> String {
 
 const CRI: &str = "io.containerd.grpc.v1.cri";
 
-/// Tables of config.toml of containerd 1.7, in the ways in which people write them.
+/// Returns tables of config.toml of containerd 1.7, as people write them.
 fn containerd_tables() -> Vec<&'static str> {
     vec![
         "[grpc]\n  address = \"/run/containerd/containerd.sock\" # the usual\n  uid=0\n",
@@ -92,7 +92,7 @@ fn containerd_tables() -> Vec<&'static str> {
     ]
 }
 
-/// The table of the plugin itself.
+/// Table of the CRI plugin itself.
 fn cri_tables() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "",
@@ -167,7 +167,7 @@ proptest! {
         prop_assert!(within(text.trim_end().chars(), after.chars()), "{}", after);
     }
 
-    /// A drop-in of ours that somebody has added to.
+    /// A drop-in of ours to which somebody has added.
     #[test]
     fn drop_ins_of_podman_and_crio(
         own in subsequence(vec![
@@ -218,14 +218,14 @@ proptest! {
         }
         prop_assert_eq!(&now, &means, "{}", after);
         prop_assert!(within(text.trim().chars(), after.chars()), "{}", after);
-        // Order too, which a value does not have.
+        // Also the order, which a parsed value does not keep.
         let order: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
         let at = |name: &&str| after.find(&format!("{}", json!(name))).unwrap();
         prop_assert!(order.iter().filter(|n| !n.is_empty()).map(at).is_sorted() , "{}", after);
     }
 }
 
-/// JSON in several styles of white space.
+/// Returns JSON in one of several styles of white space.
 fn written(members: &[(&str, Value)], style: usize, spaces: &[usize]) -> String {
     let mut spaces = spaces.iter().cycle().map(|n| " ".repeat(*n));
     let mut space = || spaces.next().unwrap();
@@ -258,9 +258,9 @@ fn toml_value(text: &str) -> Value {
     toml::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
-/// The pieces are what they are meant to be.
+/// Checks the generators of this file.
 #[test]
-fn pieces_are_toml() {
+fn the_generated_pieces_are_valid_toml() {
     let text = format!("version = 2\n{}", containerd_tables().concat());
     let value = toml_value(&text);
     assert_eq!(value["x"]["list"][1]["a"]["b"], json!([1, 2, 3]));

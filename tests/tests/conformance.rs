@@ -1,8 +1,8 @@
-//! Everything that is written is held against the CDI project's own Rust library: it parses, it
-//! validates, it has the devices we say, and no older version of CDI would do.
+//! Conformance with the CDI project's own Rust library: it parses and validates every spec, finds the expected
+//! devices, and accepts no lower CDI version.
 
 use container_device_interface::{spec::read_spec, version::minimum_required_version};
-use mig_cdi::{
+use mig_cdi_gen::{
     discover::{Source, discover},
     spec::{Built, Content, Format, NameStyle, Options, build, to_text},
 };
@@ -32,9 +32,9 @@ fn options() -> Options {
 fn built(description: &str, options: &Options) -> Result<Built, String> {
     let node = SimulatedNode::parse(description).map_err(|e| e.to_string())?;
     let discovery =
-        discover(&SimulatedMachine::new(node), options.source).map_err(|e| e.message)?;
+        discover(&SimulatedMachine::new(node), options.source).map_err(|e| e.to_string())?;
     let mut built =
-        build(&discovery.topology, &[], Content::Mig, options).map_err(|e| e.message)?;
+        build(&discovery.topology, &[], Content::Mig, options).map_err(|e| e.to_string())?;
     built.problems.extend(discovery.problems);
     Ok(built)
 }
@@ -52,7 +52,7 @@ fn conforms(spec: &Spec, format: Format) {
 }
 
 #[test]
-fn presets_conform_in_every_style() {
+fn every_preset_conforms_in_every_name_style() {
     let all = vec![NameStyle::Index, NameStyle::Slot, NameStyle::Uuid];
     let annotated = Options { annotations: true, max_version: Version::V0_6_0, ..options() };
     let variants = [
@@ -74,7 +74,7 @@ fn presets_conform_in_every_style() {
     }
 }
 
-/// A GPU of some model with whatever still fits of a list of wishes.
+/// Random GPU of some model, with those of a random list of instances that fit.
 fn gpu() -> impl Strategy<Value = String> {
     let wishes = prop::collection::vec((any::<prop::sample::Index>(), 0u32..3), 0..9);
     (prop::sample::select(&mig_cdi_sim::MODELS[..]), wishes).prop_map(|(model, wishes)| {
@@ -97,7 +97,7 @@ fn gpu() -> impl Strategy<Value = String> {
 
 fn node() -> impl Strategy<Value = String> {
     (prop::collection::vec(gpu(), 1..6), any::<prop::sample::Index>()).prop_map(|(gpus, rotate)| {
-        // Minors that are not indices.
+        // Minors that differ from the indices.
         let n = gpus.len();
         let gpus = gpus.iter().enumerate().map(|(i, gpu)| {
             let minor = (i + rotate.index(n)) % n;
@@ -112,7 +112,7 @@ fn node() -> impl Strategy<Value = String> {
     })
 }
 
-/// A damage that leaves no file saying another valid thing: taken away, cut, or garbage.
+/// Random damage after which no file has another valid content: removed, cut or overwritten with garbage.
 fn damage() -> impl Strategy<Value = (prop::sample::Index, u8, prop::sample::Index)> {
     (any::<prop::sample::Index>(), 0u8..4, any::<prop::sample::Index>())
 }
@@ -160,8 +160,7 @@ proptest! {
         }
     }
 
-    /// Complete or nothing: whatever is wrong with the driver's files, a device that is written is
-    /// the device that would have been written were all well.
+    /// With damaged driver files, each written device equals the device that is written without the damage.
     #[test]
     fn damage_never_changes_a_device(description in node(), damages in prop::collection::vec(damage(), 1..4)) {
         let whole = built(&description, &options()).unwrap();

@@ -1,14 +1,14 @@
-//! Programs in containers load the driver's libraries with no hook and with no cache of the loader
-//! made: in a container like Debian's and in one like those of RPM distributions.
+//! Programs in containers load the driver's libraries without a hook and without a cache of the loader: in a
+//! container like Debian's and in one like those of RPM distributions.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost, Run,
-    driver::{Layout, library_dir},
+    driver::{DistributionLayout, library_dir},
     podman::{Podman, VARIANTS, compile},
 };
 
-/// A root file system and the directory in which its loader finds the libraries.
+/// Root file systems, and the directory in which their loader finds libraries.
 const ROOTS: [(&str, &str); 2] =
     [("debian-root", "/usr/lib/x86_64-linux-gnu"), ("lib64-root", "/usr/lib64")];
 
@@ -19,12 +19,13 @@ fn passed(run: &Run) -> &str {
     &run.stdout
 }
 
-/// A host with a libcuda that can be loaded and an nvidia-smi that runs.
-fn host(layout: Layout) -> FakeHost {
+/// Makes a host with a libcuda that can be loaded and an nvidia-smi that runs.
+fn host(layout: DistributionLayout) -> FakeHost {
     let host = FakeHost::with_driver(preset("a100-80gb").unwrap(), layout);
     let cuda = host.path(&format!("{}/libcuda.so.{VERSION}", library_dir(layout)));
     compile("fake-libcuda.c", &cuda, &["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1"]);
-    let smi = if layout == Layout::Debian { "/usr/lib/nvidia/current" } else { "/usr/bin" };
+    let smi =
+        if layout == DistributionLayout::Debian { "/usr/lib/nvidia/current" } else { "/usr/bin" };
     compile("fake-nvidia-smi.c", &host.path(&format!("{smi}/nvidia-smi")), &[]);
     host
 }
@@ -37,7 +38,7 @@ fn programs_load_cuda_and_nvml_and_nvidia_smi_runs() {
         $PODMAN run --rm --device nvidia.com/mig=0:2g.20gb:0 -e FAKE_NVML_NODE=/node.toml -v $NODE:/node.toml:ro \
             --rootfs $ROOTFS sh -c 'loader libcuda.so.1 libcuda.so libnvidia-ml.so.1 && nvidia-smi'
         [ ! -e $ROOTFS/etc/ld.so.cache ]";
-    for layout in [Layout::Debian, Layout::Fedora] {
+    for layout in [DistributionLayout::Debian, DistributionLayout::Fedora] {
         let host = host(layout);
         for variant in VARIANTS {
             for (root, dir) in ROOTS {
@@ -60,10 +61,10 @@ driver {VERSION}
     }
 }
 
-/// A container cannot change the driver's files, nor can root in it.
+/// A container cannot change the driver's files, not even as root.
 #[test]
-fn the_files_cannot_be_written_from_inside() {
-    let host = host(Layout::Fedora);
+fn a_container_cannot_write_driver_files() {
+    let host = host(DistributionLayout::Fedora);
     let script = "
         $MIG_CDI generate $FLAGS
         $PODMAN run --rm --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS \
@@ -78,12 +79,12 @@ fn the_files_cannot_be_written_from_inside() {
     }
 }
 
-/// NVIDIA's own libcuda and nvidia-smi: found in Debian's own layout, loaded in the container, and
-/// their answer is about the driver, not about a library.
+/// NVIDIA's own libcuda and nvidia-smi are found in Debian's layout and load in the container. They then report that
+/// there is no driver, not that a library is missing.
 #[test]
-fn the_real_files_load_and_say_that_there_is_no_driver() {
+fn the_real_libraries_load_and_report_no_driver() {
     let host = FakeHost::with_real_driver(preset("a100-80gb").unwrap());
-    // The real NVML says that no driver is loaded, so /proc alone is asked.
+    // The real NVML finds no driver here, so /proc alone is read.
     let script = "
         $MIG_CDI generate --source proc $FLAGS
         $PODMAN run --rm --device nvidia.com/mig=0:3:0 --rootfs $ROOTFS sh -c \
@@ -111,10 +112,10 @@ fn the_real_files_load_and_say_that_there_is_no_driver() {
     }
 }
 
-/// The same with the driver in the machine's own root, where no flag names a place.
+/// The same with the driver in the machine's own root, so that no flag names a directory.
 #[test]
-fn the_machine_s_own_root_needs_no_flag() {
-    let host = host(Layout::Debian);
+fn the_default_driver_root_needs_no_flag() {
+    let host = host(DistributionLayout::Debian);
     let script = "
         mount -t overlay overlay -o lowerdir=$FAKE/usr/lib:/usr/lib /usr/lib
         $MIG_CDI generate --proc-root=$FAKE --dev-root=$FAKE
@@ -134,11 +135,11 @@ driver {VERSION}
     similar_asserts::assert_eq!(passed(&run), expected);
 }
 
-/// Why `/proc/driver/nvidia/params` is bound over only when that is asked for: crun takes a mount in
-/// `/proc`, runc starts no container with one. A file that every kernel has stands in for the driver's.
+/// The reason why `/proc/driver/nvidia/params` is bound over on request only: crun accepts a mount in `/proc`, runc
+/// starts no container with one. A file that every kernel has stands in for the driver's.
 #[test]
-fn crun_takes_a_mount_in_proc_and_runc_does_not() {
-    let host = host(Layout::Fedora);
+fn crun_accepts_a_mount_in_proc_and_runc_refuses_it() {
+    let host = host(DistributionLayout::Fedora);
     let script = r#"
         mkdir -p /var/run/cdi
         echo masked > /run/masked

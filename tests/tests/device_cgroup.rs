@@ -1,8 +1,7 @@
-//! Devices allowed in the device cgroup of a running container, with runc and crun, on cgroup v1 and
-//! v2. What that allows is asserted from inside it.
+//! Device rules for the cgroup of a running container, with runc and crun, on cgroup v1 and v2. The effect is
+//! asserted from inside the container.
 //!
-//! The majors have no driver here: a node that the device cgroup allows opens with ENXIO, one that it
-//! does not with EPERM.
+//! No driver has these majors: opening a node that the device cgroup allows gives ENXIO, one that it denies EPERM.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
@@ -12,7 +11,7 @@ use mig_cdi_tests::{
 };
 use std::{path::PathBuf, process::Command};
 
-/// `sys/examples/device_cgroup.rs`, built.
+/// Builds `sys/examples/device_cgroup.rs` and returns its path.
 fn example() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
@@ -24,7 +23,7 @@ fn example() -> PathBuf {
     build_dir().join("examples/device_cgroup")
 }
 
-/// Runs a script in every variant and compares what it prints.
+/// Runs a script with every OCI runtime and cgroup version, and compares its output.
 fn everywhere(script: &str, expected: &str) {
     let host = FakeHost::new(preset("a100-80gb").unwrap());
     let script = script.replace("$EXAMPLE", &example().display().to_string());
@@ -36,7 +35,7 @@ fn everywhere(script: &str, expected: &str) {
     }
 }
 
-/// Asks inside for two devices, for their neighbours in each number, and for the block device.
+/// Script that opens, inside the container, two devices, their neighbours in each number, and the block device.
 const ASK: &str = "
 cat >$HOME/ask <<'END'
 $PODMAN exec $id probe 511:22 195:7 511:21 511:23 510:22 195:22 511:7
@@ -56,7 +55,7 @@ head: /tmp/block: Operation not permitted
 ";
 
 #[test]
-fn a_running_container_may_read_and_write_what_was_allowed_and_nothing_else() {
+fn a_running_container_can_use_allowed_devices_and_no_others() {
     let script = format!(
         "{ASK}
         export id=$($PODMAN run -d --cap-add MKNOD --rootfs $ROOTFS sleep 1000)

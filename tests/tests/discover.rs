@@ -1,6 +1,6 @@
-//! Discovery on a machine that changes while it is looked at.
+//! Discovery on a machine that changes in the meantime.
 
-use mig_cdi::discover::{Source, discover};
+use mig_cdi_gen::discover::{Source, discover};
 use mig_cdi_sim::{SimulatedMachine, SimulatedNode};
 use mig_cdi_sys::{DriverRoot, Machine, NodeStat, Result, nvml};
 use std::cell::Cell;
@@ -8,8 +8,7 @@ use std::cell::Cell;
 const BEFORE: &str = "[[gpu]]\nmodel = \"a100-80gb\"\ninstances = [{ profile = \"3g.40gb\" }]\n";
 const AFTER: &str = "[[gpu]]\nmodel = \"a100-80gb\"\ninstances = [{ profile = \"3g.40gb\" }, { profile = \"2g.20gb\" }]\n";
 
-/// An instance is made between the reading of /proc and the answers of NVML; with `restless`, at
-/// every look.
+/// Machine on which an instance is created between reading /proc and asking NVML; if `restless`, in every attempt.
 struct Changing {
     before: SimulatedMachine,
     after: SimulatedMachine,
@@ -45,14 +44,14 @@ impl Machine for Changing {
         None
     }
 
-    fn nvml(&self) -> std::result::Result<nvml::Report, nvml::Failure> {
+    fn nvml(&self) -> std::result::Result<nvml::NvmlSnapshot, nvml::NvmlError> {
         self.looks.set(self.looks.get() + 1);
         self.after.nvml()
     }
 }
 
 #[test]
-fn a_change_in_between_is_seen_whole_at_the_second_look() {
+fn a_change_during_discovery_is_read_again_completely() {
     let machine = Changing::new(false);
     let discovery = discover(&machine, Source::Nvml).unwrap();
     assert_eq!(machine.looks.get(), 2);
@@ -61,7 +60,7 @@ fn a_change_in_between_is_seen_whole_at_the_second_look() {
 }
 
 #[test]
-fn views_that_stay_apart_are_an_error_with_both_and_cost_one_device() {
+fn a_lasting_disagreement_is_an_error_with_both_values_for_one_device() {
     let machine = Changing::new(true);
     let discovery = discover(&machine, Source::Nvml).unwrap();
     assert_eq!(machine.looks.get(), 2, "a second look, and no third");
@@ -71,7 +70,7 @@ fn views_that_stay_apart_are_an_error_with_both_and_cost_one_device() {
     assert!(said[0].starts_with("gpu 0 gi 3 ci 0: nvml lists it, /proc/driver/nvidia/capabilities/gpu0/mig/gi3/ci0 is not there"), "{said:?}");
 }
 
-/// An instance whose file is gone between its directory being listed and the file being read.
+/// Machine on which a file vanishes between listing its directory and reading it.
 struct Vanishing(SimulatedMachine, Cell<u32>);
 
 impl Machine for Vanishing {
@@ -92,14 +91,14 @@ impl Machine for Vanishing {
         None
     }
 
-    fn nvml(&self) -> std::result::Result<nvml::Report, nvml::Failure> {
+    fn nvml(&self) -> std::result::Result<nvml::NvmlSnapshot, nvml::NvmlError> {
         self.1.set(self.1.get() + 1);
         self.0.nvml()
     }
 }
 
 #[test]
-fn a_file_that_is_gone_at_the_first_look_gets_a_second() {
+fn a_file_that_vanishes_during_discovery_is_read_again() {
     let machine =
         Vanishing(SimulatedMachine::new(SimulatedNode::parse(BEFORE).unwrap()), Cell::new(0));
     let discovery = discover(&machine, Source::Nvml).unwrap();

@@ -1,29 +1,29 @@
-//! The documents are true: links lead somewhere, tests that are named are there, and every command is run or
-//! names the test that runs it. Pages are found by looking, so a new one is held to the same.
+//! The documents match the programs: links resolve, named tests exist, and every command is run here or names the
+//! test that runs it. Pages are found in the file system, so that new ones are checked too.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     Run,
-    docs::{Page, is_test},
+    configure_host::ConfigureHost,
+    docs::{DocPage, is_test},
     hook::{feed, oci_config},
-    machine::Machine,
     mig_cdi,
-    partition::Site,
+    partition_host::PartitionHost,
     program, project, run,
 };
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
-/// Who runs the commands that are not ours, or that do what no test may do to its machine: how such a command begins,
-/// and the test, or the script that the tests are started by.
+/// Commands of other programs, and those that no test may run on its machine: the beginning of the command, and the
+/// test or script that runs it.
 const ELSEWHERE: [(&str, &str); 34] = [
-    ("apt install ./mig-cdi_", "docs_engines::podman_is_done_in_three_commands"),
+    ("apt install ./mig-cdi_", "docs_engines::quickstart_podman_works"),
     (
         "podman run --rm --device nvidia.com/mig=all docker.io/",
-        "docs_engines::podman_is_done_in_three_commands",
+        "docs_engines::quickstart_podman_works",
     ),
     (
         "podman run --rm --device nvidia.com/mig=0:2g.20gb:0 docker.io/",
-        "docs_engines::rootless_podman",
+        "docs_engines::quickstart_rootless_podman_works",
     ),
     (
         "podman run --rm --device nvidia.com/mig=0:2g.20gb:0 IMAGE",
@@ -31,58 +31,55 @@ const ELSEWHERE: [(&str, &str); 34] = [
     ),
     (
         "podman --runtime /usr/bin/mig-cdi-runtime run --annotation",
-        "hook_engines::under_its_other_name_it_is_a_runtime",
+        "hook_engines::under_the_name_mig_cdi_runtime_the_hook_is_a_runtime",
     ),
-    ("mkdir -p /etc/containers/systemd", "docs_engines::quadlet"),
-    ("mig-cdi configure podman --quadlet | sudo tee ", "docs_engines::quadlet"),
-    ("systemctl start mig-cdi-example", "docs_engines::quadlet"),
-    ("journalctl -u mig-cdi-example", "docs_engines::quadlet"),
-    ("docker run --rm --device nvidia.com/mig=", "docs_engines::docker_and_compose"),
-    ("docker compose run --rm train", "docs_engines::docker_and_compose"),
-    ("docker run --runtime mig-cdi ", "hook_engines::docker_gives_a_slice_by_its_runtime"),
-    ("systemctl restart docker", "docs_engines::docker_and_compose"),
-    ("systemctl restart containerd", "docs_engines::containerd_by_cri"),
-    ("systemctl daemon-reload", "systemd::systemd_has_nothing_to_say_against_them"),
-    ("systemctl enable --now mig-cdi", "systemd::watch_does_nothing_that_its_service_forbids"),
+    ("mkdir -p /etc/containers/systemd", "docs_engines::quickstart_quadlet_works"),
+    ("mig-cdi configure podman --quadlet | sudo tee ", "docs_engines::quickstart_quadlet_works"),
+    ("systemctl start mig-cdi-example", "docs_engines::quickstart_quadlet_works"),
+    ("journalctl -u mig-cdi-example", "docs_engines::quickstart_quadlet_works"),
     (
-        "systemctl enable mig-cdi-refresh",
-        "systemd::the_oneshot_does_nothing_that_its_service_forbids",
+        "docker run --rm --device nvidia.com/mig=",
+        "docs_engines::quickstart_docker_and_compose_works",
     ),
+    ("docker compose run --rm train", "docs_engines::quickstart_docker_and_compose_works"),
     (
-        "systemctl start mig-cdi-refresh",
-        "systemd::the_oneshot_does_nothing_that_its_service_forbids",
+        "docker run --runtime mig-cdi ",
+        "hook_engines::docker_injects_a_slice_with_the_runtime_mig_cdi",
     ),
-    (
-        "systemctl enable mig-cdi-restore",
-        "systemd::the_restore_does_nothing_that_its_service_forbids",
-    ),
+    ("systemctl restart docker", "docs_engines::quickstart_docker_and_compose_works"),
+    ("systemctl restart containerd", "docs_engines::quickstart_containerd_over_cri_works"),
+    ("systemctl daemon-reload", "systemd::systemd_analyze_accepts_the_units"),
+    ("systemctl enable --now mig-cdi", "systemd::watch_works_in_its_sandbox"),
+    ("systemctl enable mig-cdi-refresh", "systemd::the_refresh_works_in_its_sandbox"),
+    ("systemctl start mig-cdi-refresh", "systemd::the_refresh_works_in_its_sandbox"),
+    ("systemctl enable mig-cdi-restore", "systemd::the_restore_works_in_its_sandbox"),
     (
         ". /run/mig-cdi/environment",
-        "hook_engines::a_container_gets_the_slice_that_it_asked_for_and_no_other",
+        "hook_engines::a_container_gets_the_requested_slice_and_no_other",
     ),
     ("make -C packaging build", "packaging::make_builds_what_it_installs"),
-    ("make -C packaging install PREFIX=/usr/local", "packaging::another_prefix"),
+    (
+        "make -C packaging install PREFIX=/usr/local",
+        "packaging::another_prefix_is_written_into_the_files",
+    ),
     ("tests/demo", ".ci/run"),
     ("tests/run", ".ci/run"),
     ("tests/machine/run", ".ci/run"),
     (
         "tests/engines/matrix",
-        "engine_matrix::every_engine_gives_what_is_asked_and_the_document_says_so",
+        "engine_matrix::every_engine_passes_all_checks_and_the_table_is_current",
     ),
     ("cargo build --profile kubelet", "kubernetes_chart::the_image_runs"),
     ("packaging/kubernetes/image", "kubernetes_chart::the_image_runs"),
-    (
-        "helm install mig-cdi packaging/",
-        "kubernetes_chart::helm_has_nothing_to_say_against_the_chart",
-    ),
+    ("helm install mig-cdi packaging/", "kubernetes_chart::helm_lint_accepts_the_chart"),
     ("kubectl get node NODE -o", "kubernetes::a_pod_gets_its_slices"),
-    ("kubectl get nodes -o", "kubernetes_daemonset::one_daemon_set_offers_slices"),
-    ("kubectl label node NODE", "kubernetes_cluster::a_label_divides_what_no_pod_has"),
-    ("kubectl get node NODE -L", "kubernetes_cluster::a_label_divides_what_no_pod_has"),
-    ("mig-cdi status", "watch::status_and_metrics_say_what_there_is"),
+    ("kubectl get nodes -o", "kubernetes_daemonset::one_daemon_set_advertises_slices"),
+    ("kubectl label node NODE", "kubernetes_cluster::a_label_partitions_gpus_around_running_pods"),
+    ("kubectl get node NODE -L", "kubernetes_cluster::a_label_partitions_gpus_around_running_pods"),
+    ("mig-cdi status", "watch::status_and_metrics_report_the_node"),
 ];
 
-/// The same for what packages are built and installed with.
+/// The same for commands that build and install packages.
 const PACKAGES: [&str; 10] = [
     "apt ",
     "dnf ",
@@ -96,12 +93,12 @@ const PACKAGES: [&str; 10] = [
     "tests/packages/",
 ];
 
-/// A page that need name no test: it is a promise of people.
+/// Page that names no test: it describes what people do.
 const UNTESTED: [&str; 1] = ["SECURITY.md"];
 
 #[test]
-fn links_lead_somewhere() {
-    let pages = Page::all().into_iter().chain([Page::read("ARCHITECTURE.md")]);
+fn links_of_the_documents_resolve() {
+    let pages = DocPage::all().into_iter().chain([DocPage::read("ARCHITECTURE.md")]);
     for page in pages {
         let dir = project().join(Path::new(&page.path).parent().unwrap());
         for link in page.links().iter().filter(|link| !link.contains("://")) {
@@ -110,18 +107,18 @@ fn links_lead_somewhere() {
             assert!(target.exists(), "{}: {link} leads nowhere", page.path);
             if !anchor.is_empty() {
                 let text = fs::read_to_string(&target).unwrap();
-                let anchors = Page { path: link.clone(), text }.anchors();
+                let anchors = DocPage { path: link.clone(), text }.anchors();
                 assert!(anchors.iter().any(|a| a == anchor), "{}: {link}: {anchors:?}", page.path);
             }
         }
     }
 }
 
-/// Tests and benchmarks, as documents name them: `file::test`, `file.rs`, `--bench name`. Every page names one.
+/// Tests and benchmarks that documents name as `file::test`, `file.rs` or `--bench name` exist. Every page names one.
 #[test]
-fn tests_and_benchmarks_that_are_named_are_there() {
+fn named_tests_and_benchmarks_exist() {
     let there = |path: &str| project().join(path).exists();
-    for page in Page::all() {
+    for page in DocPage::all() {
         let mut named = 0;
         for span in page.spans() {
             let path = &page.path;
@@ -145,11 +142,11 @@ fn tests_and_benchmarks_that_are_named_are_there() {
     }
 }
 
-/// Commands in blocks are run, those of ours on a fake host; commands of ours in sentences and tables are parsed.
+/// Commands of ours in code blocks run on a fake host; those in sentences and tables are parsed.
 #[test]
-fn every_command_is_taken_by_its_program() {
+fn every_documented_command_is_accepted() {
     let mut used = BTreeSet::new();
-    for page in Page::all() {
+    for page in DocPage::all() {
         for block in page.shell() {
             let host = Host::new();
             for command in &block {
@@ -175,20 +172,20 @@ fn every_command_is_taken_by_its_program() {
     }
 }
 
-/// A host for the commands of a block, which follow each other.
+/// Host on which the commands of a block run one after the other.
 struct Host {
-    site: Site,
-    machine: Machine,
+    site: PartitionHost,
+    machine: ConfigureHost,
 }
 
 impl Host {
-    /// The GPU of the documents, and another that is not divided.
+    /// Makes a host with the GPU of the documents, and another that is not in MIG mode.
     fn new() -> Host {
         let node = format!(
             "{}\n[[gpu]]\nmodel = \"a100-80gb\"\nmig = false\n",
             preset("a100-80gb").unwrap()
         );
-        let host = Host { site: Site::new(&node), machine: Machine::new() };
+        let host = Host { site: PartitionHost::new(&node), machine: ConfigureHost::new() };
         fs::write(host.file("layouts.yaml"), LAYOUTS).unwrap();
         let generated = host.site.host.generate(&[]);
         assert_eq!(generated.code, 0, "{}", generated.stderr);
@@ -246,7 +243,7 @@ impl Host {
     }
 }
 
-/// What a layout file of the documents is called has to be there.
+/// Layout file that the documents refer to.
 const LAYOUTS: &str = "version: v1
 mig-configs:
   all-balanced:
@@ -255,7 +252,7 @@ mig-configs:
       mig-devices: { 1g.10gb: 2, 2g.20gb: 1, 3g.40gb: 1 }
 ";
 
-/// A command of ours in a sentence: its words are known to the program. What is behind an ellipsis is not said.
+/// Asserts that a command in a sentence is accepted by its program. The text after an ellipsis is not checked.
 fn parsed(path: &str, span: &str) {
     let said = span.split(['…', '<']).next().unwrap().trim();
     let words: Vec<String> = said.split_whitespace().map(instead).collect();
@@ -277,7 +274,7 @@ fn parsed(path: &str, span: &str) {
     assert_eq!(run.code, 0, "{path}: {span}: {}", run.stderr);
 }
 
-/// Something for a placeholder.
+/// Returns a value for a placeholder.
 fn instead(word: &str) -> String {
     match word {
         "ENGINE" => "docker".to_owned(),
@@ -285,17 +282,17 @@ fn instead(word: &str) -> String {
     }
 }
 
-/// All pages are linked from the first, and all commands of the program are in one of them.
+/// The README links all pages, and all commands of the program are on one of them.
 #[test]
-fn nothing_is_left_out() {
-    let pages = Page::all();
+fn every_page_is_linked_and_every_command_documented() {
+    let pages = DocPage::all();
     let links = pages[0].links();
     for page in &pages[1..] {
         assert!(links.contains(&page.path), "README.md does not link {}", page.path);
     }
     let help = run(&mut mig_cdi(["--help"])).stdout;
     let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
-    // What is told of a command goes on in lines that are further in.
+    // The description of a command continues on lines that are indented further.
     let lines = commands.lines().filter(|line| !line.starts_with("   "));
     let names: Vec<_> = lines.map(|line| line.split_whitespace().next().unwrap()).collect();
     assert!(names.len() > 10, "{help}");
@@ -305,10 +302,10 @@ fn nothing_is_left_out() {
     }
 }
 
-/// The tables are those of the help, and of the source; and the programs do end so.
+/// The tables match the help and the source, and the programs exit with these codes.
 #[test]
-fn exit_codes_are_the_programs() {
-    let page = Page::read("docs/exit-codes.md").text;
+fn documented_exit_codes_match_the_programs() {
+    let page = DocPage::read("docs/exit-codes.md").text;
     for name in ["mig-cdi", "mig-cdi-hook"] {
         let help = run(Command::new(program(name)).arg("--help").env_clear()).stdout;
         let said = help.split("Exit codes:\n").nth(1).unwrap().split("\n\n").next().unwrap();
@@ -337,11 +334,11 @@ fn exit_codes_are_the_programs() {
     assert_eq!(kubelet.code, 2, "{}", kubelet.stderr);
 }
 
-/// What is said to be a message of ours is in the sources, and what is said to be an engine's is in the tests of
-/// engines, or there is a report of it beside it.
+/// A message that a page attributes to us is in the sources. One attributed to an engine is in the tests of engines,
+/// or has a link to a report beside it.
 #[test]
-fn messages_are_those_of_the_programs() {
-    let page = Page::read("docs/troubleshooting.md").text;
+fn documented_messages_match_the_sources() {
+    let page = DocPage::read("docs/troubleshooting.md").text;
     let section = |heading: &str| {
         let text =
             page.split(&format!("## {heading}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
@@ -352,7 +349,18 @@ fn messages_are_those_of_the_programs() {
         })
         .collect::<Vec<_>>()
     };
-    let crates = ["cdi-gen", "hook", "kubelet", "sys", "config", "layout", "model"];
+    let crates = [
+        "cdi-gen",
+        "partition",
+        "args",
+        "cli",
+        "hook",
+        "kubelet",
+        "sys",
+        "config",
+        "layout",
+        "model",
+    ];
     let ours: String = crates.map(|name| sources(&project().join(name).join("src"))).concat();
     let rows = section("mig-cdi says");
     assert!(rows.len() > 10);
@@ -372,7 +380,7 @@ fn messages_are_those_of_the_programs() {
     }
 }
 
-/// All Rust below a directory, with texts that go on in the next line put together.
+/// Returns all Rust sources below a directory, with continued string literals joined.
 fn sources(dir: &Path) -> String {
     let mut all = String::new();
     for entry in fs::read_dir(dir).unwrap_or_else(|e| panic!("{dir:?}: {e}")) {
@@ -389,10 +397,22 @@ fn sources(dir: &Path) -> String {
     all
 }
 
-/// Files and numbers of the table are those of the sources.
+/// The files and numbers of the table match the sources.
 #[test]
-fn the_inventory_of_unsafe_is_whole() {
-    let crates = ["model", "layout", "sys", "sim", "config", "cdi-gen", "hook", "kubelet"];
+fn the_inventory_of_unsafe_is_complete() {
+    let crates = [
+        "model",
+        "layout",
+        "sys",
+        "sim",
+        "config",
+        "cdi-gen",
+        "partition",
+        "args",
+        "cli",
+        "hook",
+        "kubelet",
+    ];
     let listed = run(Command::new("find")
         .current_dir(project())
         .args(crates)
@@ -404,7 +424,7 @@ fn the_inventory_of_unsafe_is_whole() {
         let count: usize = forms.iter().map(|form| text.matches(form).count()).sum();
         (count > 0).then(|| format!("| `{path}` | {count} |"))
     });
-    let page = Page::read("docs/unsafe.md").text;
+    let page = DocPage::read("docs/unsafe.md").text;
     let rows = page.lines().filter(|line| line.starts_with("| `"));
     let rows: BTreeSet<_> =
         rows.map(|row| row.rsplitn(3, '|').nth(2).unwrap().to_owned() + "|").collect();

@@ -1,22 +1,22 @@
-//! The quick starts, in the engines that they are about: their commands are taken from the pages.
+//! The quick starts, run in the engines that they describe, with commands taken from the pages.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost, Run,
     containerd::Containerd,
+    debian_release::DebianRelease,
     docker::Docker,
-    docs::Page,
-    driver::Layout,
-    make_install, matrix,
-    podman::{Kind, Podman, VARIANTS, compile},
-    root::Root,
+    docs::DocPage,
+    driver::DistributionLayout,
+    engine_checks, make_install,
+    podman::{Podman, PodmanKind, VARIANTS, compile},
 };
 
-/// The image of the pages.
+/// Image that the pages use.
 const IMAGE: &str = "nvidia/cuda:13.0.0-base-ubuntu24.04";
 const SMI: &str = "nvidia-smi -L";
-/// What a container is seen to have with the slice of the pages: its nodes, which open, and what comes of
-/// making another's.
+/// Nodes of a container with the slice of the pages: which of them open, and whether another slice's node can be
+/// created.
 const NODES: [&str; 2] = [
     "node /dev/nvidia-caps/nvidia-cap30 444 508:30 ENXIO",
     "node /dev/nvidia-caps/nvidia-cap31 444 508:31 ENXIO",
@@ -27,13 +27,13 @@ fn passed(run: &Run) -> &str {
     &run.stdout
 }
 
-/// The capability nodes that were seen.
+/// Returns the capability nodes in the output of the probe.
 fn caps(said: &str) -> Vec<&str> {
     said.lines().filter(|line| line.starts_with("node /dev/nvidia-caps/")).collect()
 }
 
-/// A command of a page for [`Podman::script`]: its programs are those of the test, the image is the root
-/// file system, and what runs in it is said here.
+/// Converts a command of a page for [`Podman::script`]: with the programs of the test, the root file system in the
+/// place of the image, and `run` as the command in the container.
 fn script(command: &str, mig_cdi: &str, run: &str, probe: &str) -> String {
     let image = [format!("docker.io/{IMAGE} {SMI}"), format!("{IMAGE} {SMI}")];
     let image = image.iter().find(|image| command.contains(*image));
@@ -45,22 +45,22 @@ fn script(command: &str, mig_cdi: &str, run: &str, probe: &str) -> String {
     }
 }
 
-/// The word behind `--device` of a command.
+/// Returns the value of `--device` in a command.
 fn device(command: &str) -> &str {
     let rest = command.split_once("--device ").expect("it asks for a device").1;
     rest.split(' ').next().expect("a word")
 }
 
-/// Installed, and on a host whose nvidia-smi runs.
+/// With installed programs, on a host whose nvidia-smi runs.
 #[test]
-fn podman_is_done_in_three_commands() {
-    let page = Page::read("docs/quickstart-podman.md");
+fn quickstart_podman_works() {
+    let page = DocPage::read("docs/quickstart-podman.md");
     let [install, generate, run] = &page.shell()[0][..] else { panic!("{:?}", page.shell()) };
     assert!(install.starts_with("apt install ./mig-cdi_"), "{install}");
     let dir = tempfile::tempdir().unwrap();
     make_install(dir.path(), "/usr");
     let installed = dir.path().join("usr/bin/mig-cdi").display().to_string();
-    let host = FakeHost::with_driver(preset("a100-80gb").unwrap(), Layout::Debian);
+    let host = FakeHost::with_driver(preset("a100-80gb").unwrap(), DistributionLayout::Debian);
     compile("fake-nvidia-smi.c", &host.path("/usr/lib/nvidia/current/nvidia-smi"), &[]);
     let podman = "$PODMAN run -e FAKE_NVML_NODE=/node.toml -v $NODE:/node.toml:ro";
     let script: String =
@@ -69,7 +69,7 @@ fn podman_is_done_in_three_commands() {
         let run = Podman::with_c_library(variant, "debian-root").script(&host, &script);
         assert_eq!(passed(&run), "driver 580.105.08\n", "{variant:?}");
     }
-    // And one slice alone.
+    // And a single slice.
     let one = &page.shell()[1][0];
     let script = script_of_one(generate, one, "$PODMAN run --cap-add MKNOD");
     for variant in VARIANTS {
@@ -86,8 +86,8 @@ fn script_of_one(generate: &str, run: &str, podman: &str) -> String {
 }
 
 #[test]
-fn rootless_podman() {
-    let page = Page::read("docs/quickstart-podman-rootless.md");
+fn quickstart_rootless_podman_works() {
+    let page = DocPage::read("docs/quickstart-podman-rootless.md");
     let [nodes, generate] = &page.shell()[0][..] else { panic!("{:?}", page.shell()) };
     let run = &page.shell()[1][0];
     for variant in VARIANTS {
@@ -96,16 +96,17 @@ fn rootless_podman() {
         let of = |line| script(line, "$MIG_CDI", "$PODMAN run", "probe 508:39");
         let script = gone + &of(nodes) + &of(generate) + &of(run);
         let run =
-            Podman::of(Kind { root: Root::Trixie, rootless: true }, variant).script(&host, &script);
+            Podman::of(PodmanKind { release: DebianRelease::Trixie, rootless: true }, variant)
+                .script(&host, &script);
         assert_eq!(caps(passed(&run)), NODES, "{variant:?}");
         assert!(run.stdout.contains("\nmade 508:39 FAILED\n"), "{}", run.stdout);
     }
 }
 
-/// podman's own generator reads the file, and podman takes the words that it makes of it.
+/// podman's own generator reads the file, and podman accepts the arguments that the generator makes of it.
 #[test]
-fn quadlet() {
-    let page = Page::read("docs/quickstart-quadlet.md");
+fn quickstart_quadlet_works() {
+    let page = DocPage::read("docs/quickstart-quadlet.md");
     let commands = page.shell()[1].clone();
     let (print, write) = commands[1].split_once(" | ").expect("it is piped");
     let (unit, dir) = ("mig-cdi-example.container", "/etc/containers/systemd");
@@ -125,16 +126,16 @@ fn quadlet() {
     let asked = "nvidia.com/mig=0:2g.20gb:0";
     assert!(page.text.contains(&format!("`AddDevice={asked}`")));
     let host = FakeHost::new(preset("a100-80gb").unwrap());
-    let kind = Kind { root: Root::Trixie, rootless: false };
+    let kind = PodmanKind { release: DebianRelease::Trixie, rootless: false };
     let run = Podman::of(kind, VARIANTS[0]).script(&host, &script);
     assert!(passed(&run).starts_with(&format!("--device {asked}\n")), "{}", run.stdout);
     assert_eq!(caps(&run.stdout), NODES);
 }
 
-/// Docker has what `mig-cdi configure docker` wrote.
+/// Docker is configured by `mig-cdi configure docker`.
 #[test]
-fn docker_and_compose() {
-    let page = Page::read("docs/quickstart-docker.md");
+fn quickstart_docker_and_compose_works() {
+    let page = DocPage::read("docs/quickstart-docker.md");
     let commands = page.shell()[0].clone();
     assert!(commands.contains(&"mig-cdi configure docker".to_owned()), "{commands:?}");
     let run = commands.last().unwrap();
@@ -142,7 +143,7 @@ fn docker_and_compose() {
     let (_, blocks) = page.parts();
     let file = blocks.iter().find(|block| block.language == "yaml").unwrap().lines.join("\n");
     assert!(file.contains(IMAGE) && page.shell()[1] == ["docker compose run --rm train"]);
-    let host = matrix::host();
+    let host = engine_checks::host();
     let docker = Docker::start("v1", &host);
     let numbers = ["508:30", "508:39"];
     for said in [docker.probe(&[device(run)], &numbers), docker.compose(&file, "train", &numbers)] {
@@ -155,15 +156,15 @@ fn docker_and_compose() {
     assert!(refused.contains("unresolvable CDI devices"), "{refused}");
 }
 
-/// containerd has what `mig-cdi configure containerd` wrote.
+/// containerd is configured by `mig-cdi configure containerd`.
 #[test]
-fn containerd_by_cri() {
-    let page = Page::read("docs/quickstart-cri.md");
+fn quickstart_containerd_over_cri_works() {
+    let page = DocPage::read("docs/quickstart-cri.md");
     assert!(page.shell()[0].contains(&"mig-cdi configure containerd".to_owned()));
     let asked: Vec<_> =
         page.spans().into_iter().filter(|span| span.starts_with("nvidia.com/mig=")).collect();
     let [asked] = &asked[..] else { panic!("{asked:?}") };
-    let host = matrix::host();
+    let host = engine_checks::host();
     let containerd = Containerd::start("v1", &host);
     let numbers = ["508:30", "508:39"];
     for said in

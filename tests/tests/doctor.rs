@@ -1,8 +1,7 @@
-//! `mig-cdi doctor`: a healthy host, on which nothing is wrong, and one case for each verdict: the fault
-//! is made, and the line is there that the healthy host does not have.
+//! `mig-cdi doctor`: a healthy host has no finding, and for each finding a fault is made that causes it.
 
 use mig_cdi_sim::preset;
-use mig_cdi_tests::{FakeHost, Run, driver::Layout, podman::Podman, run};
+use mig_cdi_tests::{FakeHost, Run, driver::DistributionLayout, podman::Podman, run};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::Value;
 use std::{
@@ -20,10 +19,10 @@ const CRIO: &str = "/etc/crio/crio.conf.d/10-cdi.conf";
 const HOOKS: &str = "/usr/share/containers/oci/hooks.d";
 const ID: &str = "4f08cd7afbc62678a165825ab3df561e4f08cd7afbc62678a165825ab3df561e";
 const UUID: &str = "MIG-b3c02e6f-4949-5c5e-80cc-f09e85bd7e98";
-/// An instance that the node does not have: gpu 0 gi 9.
+/// Capability node of an instance that the node does not have: gpu 0 gi 9.
 const GONE: (u32, u32) = (508, 84);
 
-/// A host on which nothing is wrong.
+/// Host without a fault.
 struct Healthy {
     host: FakeHost,
 }
@@ -34,7 +33,7 @@ impl Healthy {
     }
 
     fn of(description: &str) -> Healthy {
-        let host = Healthy { host: FakeHost::with_driver(description, Layout::Fedora) };
+        let host = Healthy { host: FakeHost::with_driver(description, DistributionLayout::Fedora) };
         let etc = host.dir().join("etc-cdi");
         fs::create_dir(&etc).unwrap();
         let dirs = format!("[{etc:?}, {:?}]", host.host.out());
@@ -73,7 +72,7 @@ impl Healthy {
         fs::write(path, text).unwrap();
     }
 
-    /// A program that says its version, and nothing when it has an environment.
+    /// Installs a program that prints its version, and nothing when it has an environment.
     fn engine(&self, name: &str, says: &str) {
         let path = format!("/usr/bin/{name}");
         self.write(
@@ -83,7 +82,7 @@ impl Healthy {
         fs::set_permissions(self.host.path(&path), Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// `/dev/char`, as nvidia-modprobe makes it.
+    /// Makes `/dev/char` as nvidia-modprobe does.
     fn links(&self) {
         let dir = self.host.path("/dev/char");
         fs::create_dir_all(&dir).unwrap();
@@ -98,7 +97,7 @@ impl Healthy {
         }
     }
 
-    /// A process below the fake `/proc`.
+    /// Makes a process below the fake `/proc`.
     fn process(&self, pid: u32, namespace: &str, cgroup: &str, environ: &[&str]) {
         let proc = format!("/proc/{pid}");
         self.write(&format!("{proc}/cgroup"), cgroup);
@@ -108,7 +107,7 @@ impl Healthy {
         symlink(namespace, self.host.path(&format!("{proc}/ns/mnt"))).unwrap();
     }
 
-    /// A container that holds a capability node and says what it was given.
+    /// Makes a container that holds a capability node and has these variables.
     fn container(&self, (major, minor): (u32, u32), environ: &[&str]) {
         let cgroup = format!("0::/machine.slice/libpod-{ID}.scope\n");
         self.process(77, "mnt:[2]", &cgroup, environ);
@@ -117,7 +116,7 @@ impl Healthy {
         node(&dir.join(format!("nvidia-cap{minor}")), major, minor);
     }
 
-    /// What a watch has said of itself.
+    /// Writes the state of a watch.
     fn watch(&self, state: &str, pid: u32) {
         let error = r#"{"time":1,"exit":4,"message":"ask nvml: no"}"#;
         let text = format!(
@@ -139,7 +138,7 @@ impl Healthy {
         fs::write(path, text.replace(from, to)).unwrap();
     }
 
-    /// Another spec of one device, beside ours.
+    /// Writes another spec with one device beside ours.
     fn spec(&self, name: &str, kind: &str, device: &str, edits: &str) {
         let edits = if edits.is_empty() { r#""env":["A=b"]"# } else { edits };
         let text = format!(
@@ -148,7 +147,7 @@ impl Healthy {
         fs::write(self.dir().join(name), text).unwrap();
     }
 
-    /// The same, ended after some seconds: it must not wait for anything.
+    /// Runs doctor with a time limit of some seconds: it must not wait for anything.
     fn bounded(&self) -> Run {
         let root = format!("--host-root={}", self.host.root().display());
         let doctor = self.host.command(&["doctor", &root]);
@@ -175,24 +174,24 @@ ok       driver        580.105.08, module and libraries agree
 ok       capabilities  device nodes, major 508
 ok       nvml          TMP/root/usr/lib64/libnvidia-ml.so.580.105.08, 1 gpus
 ok       mig           gpu 0: mig mode is on, 4 mig devices
-ok       devices       4 mig devices, all certain
+ok       devices       4 mig devices, all confirmed
 ok       nodes         12 nodes, with the driver's numbers and modes
 ok       links         /dev/char leads to 12 nodes
 ok       directories   TMP/etc-cdi: 0 spec files
 ok       directories   TMP/cdi: 1 spec files
 ok       specs         TMP/cdi/nvidia.com-mig.json: nvidia.com/mig, 9 devices, cdi 0.5.0
-ok       versions      every engine here takes every spec, as far as is known
+ok       versions      every engine here accepts every spec, as far as is known
 ok       names         9 names, each defined once
-ok       stale         no spec names a node that is not the driver's now
+ok       stale         no spec names a node that the driver does not have
 ok       drift         TMP/cdi/nvidia.com-mig.json: it is what mig-cdi generate would write now
-ok       files         every file and program that a spec names is there
-ok       watch         pid 1 keeps the spec true, 0 slices
-ok       engines       podman: podman 5.8.6 at /usr/bin/podman, takes cdi up to 1.0.0
-ok       engines       containerd: containerd 2.1.9 at /usr/bin/containerd, takes cdi up to 1.0.0
-ok       engines       docker: docker 28.5.2 at /usr/bin/dockerd, takes cdi up to 1.0.0
-ok       engines       crio: crio 1.36.0 at /usr/bin/crio, takes cdi up to 1.1.0
-ok       engines       runc: runc 1.3.6 at /usr/bin/runc, which sees no spec
-ok       engines       crun: crun 1.28.0 at /usr/bin/crun, which sees no spec
+ok       files         every file and program that a spec names exists
+ok       watch         pid 1 keeps the spec current, 0 slices
+ok       engines       podman: podman 5.8.6 at /usr/bin/podman, accepts cdi up to 1.0.0
+ok       engines       containerd: containerd 2.1.9 at /usr/bin/containerd, accepts cdi up to 1.0.0
+ok       engines       docker: docker 28.5.2 at /usr/bin/dockerd, accepts cdi up to 1.0.0
+ok       engines       crio: crio 1.36.0 at /usr/bin/crio, accepts cdi up to 1.1.0
+ok       engines       runc: runc 1.3.6 at /usr/bin/runc, an oci runtime: it reads no specs
+ok       engines       crun: crun 1.28.0 at /usr/bin/crun, an oci runtime: it reads no specs
 ok       config        podman: it reads TMP/etc-cdi, TMP/cdi
 ok       config        containerd: it reads TMP/etc-cdi, TMP/cdi
 ok       config        docker: it reads TMP/etc-cdi, TMP/cdi
@@ -201,12 +200,12 @@ ok       hooks         1 files in hooks.d, none that breaks an engine
 ok       host          cgroup: version 2
 ok       host          systemd: runs
 ok       host          selinux: off
-ok       containers    0 hold slices, all of which there are
-ok       privilege     root sees everything
+ok       containers    0 hold slices, all of which exist
+ok       privilege     root: nothing is hidden
 ";
 
 #[test]
-fn nothing_is_wrong_with_a_healthy_host() {
+fn a_healthy_host_has_no_finding() {
     let host = Healthy::new();
     let before = run(Command::new("find").arg(host.dir()).args(["-printf", "%p %T@ %m\n"]));
     let run_ = host.doctor(&[]);
@@ -221,8 +220,8 @@ fn nothing_is_wrong_with_a_healthy_host() {
     assert_eq!(json[1]["cure"], Value::Null);
 }
 
-/// What is done to the healthy host, and what is said then: severity, check, and a part of the line. The
-/// line below it is a cure for warnings and errors.
+/// Fault that is made on the healthy host, and the expected finding: severity, check, and a part of the line. Below
+/// warnings and errors stands a line with the cure.
 type Case = (&'static str, fn(&Healthy), &'static str, &'static str, &'static str);
 
 fn check(cases: &[Case]) {
@@ -250,9 +249,15 @@ fn expect(host: &Healthy, name: &str, (severity, check, part): (&str, &str, &str
 #[test]
 fn faults_of_watch() {
     check(&[
-        ("never", |h| h.remove("/run/mig-cdi/status.json"), "note", "watch", "it has not run"),
-        ("stopped", |h| h.watch("stopped", 1), "warning", "watch", "it ran, and does not"),
-        ("killed", |h| h.watch("ok", 4_000_000), "warning", "watch", "it ran, and does not"),
+        (
+            "never",
+            |h| h.remove("/run/mig-cdi/status.json"),
+            "note",
+            "watch",
+            "mig-cdi watch has not run",
+        ),
+        ("stopped", |h| h.watch("stopped", 1), "warning", "watch", "mig-cdi watch has stopped"),
+        ("killed", |h| h.watch("ok", 4_000_000), "warning", "watch", "mig-cdi watch has stopped"),
         (
             "failing",
             |h| h.watch("failing", 1),
@@ -280,26 +285,32 @@ fn faults_of_the_driver() {
             "driver",
             "no nvidia driver is loaded",
         ),
-        ("no driver: nvml", |h| h.remove("/proc/driver"), "note", "nvml", "not asked: there is no"),
+        (
+            "no driver: nvml",
+            |h| h.remove("/proc/driver"),
+            "note",
+            "nvml",
+            "not queried: the driver",
+        ),
         ("no driver: devices", |h| h.remove("/proc/driver"), "note", "devices", "without a driver"),
         ("no driver: nodes", |h| h.remove("/proc/driver"), "note", "nodes", "without a driver"),
         ("no driver: mig", |h| h.remove("/proc/driver"), "note", "mig", "not known without nvml"),
         ("no driver: stale", |h| h.remove("/proc/driver"), "note", "stale", "without a driver"),
-        ("no driver: drift", |h| h.remove("/proc/driver"), "note", "drift", "cannot be told"),
+        ("no driver: drift", |h| h.remove("/proc/driver"), "note", "drift", "not checked"),
         ("no driver: links", |h| h.remove("/proc/driver"), "note", "links", "without a driver"),
         (
             "no driver: containers",
             |h| h.remove("/proc/driver"),
             "note",
             "containers",
-            "cannot be told without a driver",
+            "not checked without a driver",
         ),
         (
             "no driver: capabilities",
             |h| h.remove("/proc/driver"),
             "note",
             "capabilities",
-            "no gpu is awake",
+            "no gpu has been opened",
         ),
         (
             "not registered",
@@ -345,7 +356,7 @@ fn faults_of_the_driver() {
             |h| h.remove("/proc/driver/nvidia-caps/mig-minors"),
             "error",
             "capabilities",
-            "old proc mode: /proc/driver/nvidia-caps/mig-minors is not there",
+            "old proc mode: /proc/driver/nvidia-caps/mig-minors does not exist",
         ),
         (
             "no major",
@@ -377,7 +388,7 @@ fn faults_of_the_driver() {
     ]);
 }
 
-/// The healthy host, and then another node on it.
+/// Checks a healthy host on which the node then changes.
 fn becomes(description: &str, expected: (&str, &str, &str)) {
     let host = Healthy::new();
     host.host.become_node(description);
@@ -394,21 +405,21 @@ fn faults_of_the_node() {
         ("note", "mig", "mig mode is off; nvidia-smi -i 0 -mig 1"),
     );
     becomes(A100, ("note", "mig", "mig mode is on, without a mig device"));
-    becomes("[[gpu]]\nmodel = \"l40s\"", ("note", "mig", "cannot be divided"));
+    becomes("[[gpu]]\nmodel = \"l40s\"", ("note", "mig", "does not support mig"));
     let pending = format!("{A100}mig = false\nmig-pending = true");
-    becomes(&pending, ("warning", "mig", "mig mode is off, and on after a reset"));
+    becomes(&pending, ("warning", "mig", "mig mode is off, and on after a reset of the gpu"));
     let two = format!("{A100}instances = [{{ profile = \"2g.20gb\" }}]\n");
     let hidden = format!("faults.hidden-from-nvml = [\"gpu0/gi3/ci0\"]\n{two}");
     becomes(&hidden, ("error", "devices", "nvml does not list it"));
-    becomes(&two, ("error", "stale", "/dev/nvidia-caps/nvidia-cap39 is of no instance"));
+    becomes(&two, ("error", "stale", "/dev/nvidia-caps/nvidia-cap39 belongs to no instance"));
     becomes(A100, ("error", "drift", "the node has no nvidia.com/mig device"));
     let moved = format!("majors.nvidia-caps = 234\n{two}");
     becomes(&moved, ("error", "stale", "nvidia-cap30 has major 508, the driver has 234"));
     let uncertain = format!(
         "{two}[[faults.files]]\npath = \"/proc/driver/nvidia/capabilities/gpu0/mig/gi3/access\"\ntext = \"x\"\n"
     );
-    becomes(&uncertain, ("note", "stale", "while instances are not certain"));
-    becomes(&uncertain, ("note", "containers", "while instances are not certain"));
+    becomes(&uncertain, ("note", "stale", "while some instances are not confirmed"));
+    becomes(&uncertain, ("note", "containers", "while some instances are not confirmed"));
     becomes(
         &format!("majors.nvidia-uvm = 0\n{two}"),
         ("warning", "nodes", "nvidia-uvm is not loaded"),
@@ -426,7 +437,7 @@ fn faults_of_nodes_and_links() {
             |h| h.remove(NODE),
             "warning",
             "nodes",
-            "not there: /dev/nvidia-caps/nvidia-cap30",
+            "missing: /dev/nvidia-caps/nvidia-cap30",
         ),
         (
             "of an earlier load",
@@ -446,14 +457,14 @@ fn faults_of_nodes_and_links() {
             },
             "error",
             "nodes",
-            "nvidia-cap30 is no character device",
+            "nvidia-cap30 is not a character device",
         ),
         (
             "closed",
             |h| fs::set_permissions(h.host.path(NODE), Permissions::from_mode(0o400)).unwrap(),
             "warning",
             "nodes",
-            "nvidia-cap30 is 0400 of 0:0, the driver says 0444 of 0:0",
+            "nvidia-cap30 has mode 0400 of 0:0, should have 0444 of 0:0",
         ),
         (
             "a loop of links",
@@ -503,7 +514,7 @@ fn faults_of_specs() {
             |h| fs::remove_dir(h.dir().join("etc-cdi")).unwrap(),
             "note",
             "directories",
-            "not there",
+            "does not exist",
         ),
         (
             "a file for a directory",
@@ -548,7 +559,7 @@ fn faults_of_specs() {
             |h| fs::write(h.host.spec(), "{").unwrap(),
             "error",
             "specs",
-            "nvidia.com-mig.json: it is no cdi spec in json or yaml",
+            "nvidia.com-mig.json: not a cdi spec in json or yaml",
         ),
         (
             "no device",
@@ -561,7 +572,7 @@ fn faults_of_specs() {
             },
             "error",
             "specs",
-            "a.yaml: no device",
+            "a.yaml: it has no device",
         ),
         (
             "a short kind",
@@ -575,7 +586,7 @@ fn faults_of_specs() {
             |h| h.replace(&h.host.spec(), "\"0.5.0\"", "\"1.1.0\""),
             "error",
             "versions",
-            "cdi 1.1.0, and podman 5.8.6 takes up to 1.0.0",
+            "cdi 1.1.0, and podman 5.8.6 accepts up to 1.0.0",
         ),
         (
             "too new for an old podman",
@@ -585,14 +596,14 @@ fn faults_of_specs() {
             },
             "error",
             "versions",
-            "cdi 0.6.0, and podman 4.3.1 takes up to 0.5.0",
+            "cdi 0.6.0, and podman 4.3.1 accepts up to 0.5.0",
         ),
         (
             "no version",
             |h| h.replace(&h.host.spec(), "\"0.5.0\"", "\"5\""),
             "error",
             "versions",
-            "cdiVersion \"5\" is no version",
+            "cdiVersion \"5\" is not a version",
         ),
         (
             "twice",
@@ -601,7 +612,7 @@ fn faults_of_specs() {
             },
             "error",
             "names",
-            "defined twice, by TMP/cdi/b.json, TMP/cdi/nvidia.com-mig.json and so disable each other",
+            "defined twice, by TMP/cdi/b.json, TMP/cdi/nvidia.com-mig.json, so that engines resolve neither",
         ),
         (
             "hidden",
@@ -620,7 +631,7 @@ fn faults_of_specs() {
             },
             "error",
             "stale",
-            "TMP/cdi/nvidia.json: /dev/nvidia-caps/nvidia-cap84 is of no instance that there is",
+            "TMP/cdi/nvidia.json: /dev/nvidia-caps/nvidia-cap84 belongs to no instance that exists",
         ),
         (
             "stale minor",
@@ -657,7 +668,7 @@ fn faults_of_specs() {
             },
             "error",
             "files",
-            "TMP/cdi/a.json: it mounts what is not there, and no container starts: /no/such",
+            "TMP/cdi/a.json: it mounts files that do not exist, so that no container starts: /no/such",
         ),
         (
             "a hook that went",
@@ -671,7 +682,7 @@ fn faults_of_specs() {
             },
             "error",
             "files",
-            "TMP/cdi/a.json: it runs what is not there, and no container starts: /no/such",
+            "TMP/cdi/a.json: it runs programs that do not exist, so that no container starts: /no/such",
         ),
         (
             "settings",
@@ -707,28 +718,28 @@ fn faults_of_engines() {
             },
             "note",
             "config",
-            "no engine with cdi",
+            "no engine with cdi support",
         ),
         (
             "no cdi",
             |h| h.engine("containerd", "containerd x 1.6.20~ds1"),
             "warning",
             "engines",
-            "containerd 1.6.20 at /usr/bin/containerd knows no cdi",
+            "containerd 1.6.20 at /usr/bin/containerd has no cdi support",
         ),
         (
             "not measured",
             |h| h.engine("crio", "crio version 1.30.0"),
             "note",
             "engines",
-            "which cdi it takes is not known",
+            "the cdi version it accepts is not known",
         ),
         (
             "says nothing",
             |h| h.engine("podman", "hello"),
             "warning",
             "engines",
-            "it names no version",
+            "its output contains no version",
         ),
         (
             "somebody else's",
@@ -879,7 +890,7 @@ fn faults_of_engines() {
             },
             "note",
             "config",
-            "imports files, which are not looked at",
+            "imports files that are not examined",
         ),
         (
             "an import that switches it off",
@@ -904,7 +915,7 @@ fn faults_of_engines() {
 }
 
 #[test]
-fn engines_that_hang() {
+fn engines_that_hang_are_reported_in_time() {
     check(&[
         (
             "hangs",
@@ -931,7 +942,7 @@ fn faults_of_hooks_and_the_machine() {
             |h| h.write(&format!("{HOOKS}/a.json"), "{"),
             "error",
             "hooks",
-            "a.json: it is no json",
+            "a.json: not valid json",
         ),
         (
             "precreate where cri-o reads",
@@ -943,7 +954,7 @@ fn faults_of_hooks_and_the_machine() {
             },
             "error",
             "hooks",
-            "a.json: stage precreate is podman's own",
+            "a.json: only podman accepts the stage precreate",
         ),
         (
             "unknown stage",
@@ -962,7 +973,7 @@ fn faults_of_hooks_and_the_machine() {
             |h| h.write(&format!("{HOOKS}/a.json"), "{}"),
             "error",
             "hooks",
-            "a.json: it names no hook.path",
+            "a.json: it has no hook.path",
         ),
         (
             "no program",
@@ -974,7 +985,7 @@ fn faults_of_hooks_and_the_machine() {
             },
             "warning",
             "hooks",
-            "a.json: its hook /no/such is not there",
+            "a.json: its hook /no/such does not exist",
         ),
         (
             "a directory for a file",
@@ -1011,7 +1022,7 @@ fn faults_of_hooks_and_the_machine() {
             },
             "warning",
             "host",
-            "where crun starts nothing",
+            "on which crun starts no container",
         ),
         ("no cgroup", |h| h.remove("/sys/fs/cgroup"), "note", "host", "neither version 1 nor 2"),
         ("no systemd", |h| h.remove("/run/systemd"), "ok", "host", "systemd: does not run"),
@@ -1041,11 +1052,11 @@ fn faults_of_hooks_and_the_machine() {
 }
 
 #[test]
-fn other_sources_are_said() {
+fn other_sources_than_nvml_are_reported() {
     let host = Healthy::new();
     let proc = host.doctor(&["--source=proc"]);
     for line in
-        ["note     nvml          not asked, by --source", "note     mig  ", "note     drift  "]
+        ["note     nvml          not queried, by --source", "note     mig  ", "note     drift  "]
     {
         assert!(proc.stdout.contains(line), "{line} in {}", proc.stdout);
     }
@@ -1064,9 +1075,9 @@ fn other_sources_are_said() {
     assert!(run.stdout.contains(line), "{}", run.stdout);
 }
 
-/// The package podman-docker puts podman in docker's place.
+/// The package podman-docker installs podman as `docker`.
 #[test]
-fn a_docker_that_is_podman_is_none() {
+fn podman_under_the_name_docker_is_not_docker() {
     let host = Healthy::new();
     host.engine("dockerd", "podman version 4.3.1");
     let run = host.doctor(&[]);
@@ -1074,9 +1085,9 @@ fn a_docker_that_is_podman_is_none() {
     assert_eq!(run.code, 0, "{}", run.stdout);
 }
 
-/// precreate is podman's: without CRI-O the same file is right.
+/// Only podman runs precreate hooks, and CRI-O fails on them: without CRI-O the same file is correct.
 #[test]
-fn precreate_is_right_without_crio() {
+fn a_precreate_hook_is_no_fault_without_crio() {
     let host = Healthy::new();
     host.remove("/usr/bin/crio");
     let hook = r#"{"hook":{"path":"/usr/bin/good-hook"},"stages":["precreate"]}"#;
@@ -1087,7 +1098,7 @@ fn precreate_is_right_without_crio() {
 }
 
 #[test]
-fn containers_that_hold_what_is_gone() {
+fn containers_that_hold_a_vanished_slice_are_named() {
     const GPU: &str = "GPU-00000000-0000-0000-0000-000000000000";
     let said = format!("MIG_CDI_DEVICE_0_3_0={UUID},3g.40gb,");
     let other = format!("MIG_CDI_DEVICE_0_3_0=MIG-{},2g.20gb,", &GPU[4..]);
@@ -1097,7 +1108,7 @@ fn containers_that_hold_what_is_gone() {
             GONE,
             "A=b",
             "error",
-            "container 4f08cd7afbc6: it holds what is of no instance that there is: /dev/nvidia-caps/nvidia-cap84 508:84",
+            "container 4f08cd7afbc6: it holds nodes of instances that do not exist: /dev/nvidia-caps/nvidia-cap84 508:84",
         ),
         ((510, 31), "A=b", "error", "/dev/nvidia-caps/nvidia-cap31 510:31"),
         (
@@ -1113,13 +1124,13 @@ fn containers_that_hold_what_is_gone() {
         host.container(numbers, &["PATH=/bin", variable, "\u{fffd}=x"]);
         expect(&host, variable, (severity, "containers", part));
     }
-    // What is right: the slice, the capabilities of no instance, a service with the host's /dev.
+    // Correct containers: with the slice, with the capabilities of no instance, a service with the host's /dev.
     let right = format!("MIG_CDI_DEVICE_0_3_0={UUID},2g.20gb,");
     for (minor, variable) in [(31, &*right), (1, "A=b"), (31, "MIG_CDI_DEVICE_0_3_0=?")] {
         let host = Healthy::new();
         host.container((508, minor), &[variable]);
         let run = host.doctor(&[]);
-        let line = "ok       containers    1 hold slices, all of which there are\n";
+        let line = "ok       containers    1 hold slices, all of which exist\n";
         assert!(run.stdout.contains(line), "{}", run.stdout);
     }
     let host = Healthy::new();
@@ -1132,7 +1143,7 @@ fn containers_that_hold_what_is_gone() {
     expect(&host, "no namespaces", ("note", "containers", "/proc does not show the processes"));
 }
 
-/// A real process in a mount namespace of its own, killed in the end.
+/// Real process in a mount namespace of its own, killed on drop.
 struct Real(Child);
 
 impl Drop for Real {
@@ -1143,11 +1154,11 @@ impl Drop for Real {
 }
 
 #[test]
-fn a_real_process_is_looked_into() {
+fn a_real_process_is_inspected() {
     let host = Healthy::new();
     let dir = host.dir().join("inside");
     fs::create_dir_all(dir.join("dev")).unwrap();
-    // Its own root, as a container has it: the node is at no path that others see.
+    // The process has a root of its own as a container has: the node is at no path that others see.
     let script = "mount -t tmpfs tmpfs \"$1\"/dev && mkdir \"$1\"/dev/nvidia-caps && \
         mknod \"$1\"/dev/nvidia-caps/nvidia-cap84 c 508 84 && mkdir \"$1\"/bin && \
         cp \"$2\" \"$1\"/bin/busybox && : > \"$1\"/dev/ready && touch \"$1\"/../ready && \
@@ -1165,7 +1176,7 @@ fn a_real_process_is_looked_into() {
         assert!(Instant::now() < end, "the process is there");
         std::thread::sleep(Duration::from_millis(5));
     }
-    // It may still be between touch and chroot.
+    // The process may still be between touch and chroot.
     let comm = format!("/proc/{}/comm", real.0.id());
     while fs::read_to_string(&comm).unwrap().trim() != "busybox" {
         assert!(Instant::now() < end, "the process is there");
@@ -1173,7 +1184,7 @@ fn a_real_process_is_looked_into() {
     }
     let run = host.host.run(&["doctor"]);
     let gone =
-        "it holds what is of no instance that there is: /dev/nvidia-caps/nvidia-cap84 508:84";
+        "it holds nodes of instances that do not exist: /dev/nvidia-caps/nvidia-cap84 508:84";
     let line = run.stdout.lines().find(|line| line.contains(gone));
     let line = line.unwrap_or_else(|| panic!("{}{}", run.stdout, run.stderr));
     assert!(line.starts_with("error    containers  "), "{line}");
@@ -1181,7 +1192,7 @@ fn a_real_process_is_looked_into() {
     assert!(run.stdout.contains(become_), "{}", run.stdout);
 }
 
-/// A container of the real podman, by the id that podman gives it.
+/// A container of the real podman is named by the id that podman gives it.
 #[test]
 fn a_real_container_is_named_by_its_id() {
     let host = FakeHost::new(preset("a100-80gb").unwrap());
@@ -1199,13 +1210,13 @@ fn a_real_container_is_named_by_its_id() {
     let run = Podman::new(("runc", "v1")).script(&host, &script);
     let (before, after) = run.stdout.split_once('\n').unwrap_or_default();
     assert_eq!(before, "0", "{}{}", run.stdout, run.stderr);
-    let gone = "ID: it holds what is of no instance that there is: /dev/nvidia-caps/nvidia-cap30 508:30, \
-        /dev/nvidia-caps/nvidia-cap31 508:31\n         cure: stop it, and start it anew with a slice";
+    let gone = "ID: it holds nodes of instances that do not exist: /dev/nvidia-caps/nvidia-cap30 508:30, \
+        /dev/nvidia-caps/nvidia-cap31 508:31\n         cure: stop the container, and start it again with a slice";
     assert!(after.contains(gone), "{}{}", run.stdout, run.stderr);
 }
 
 #[test]
-fn a_name_is_explained() {
+fn a_device_name_is_explained() {
     let host = Healthy::new();
     for name in ["0:2g.20gb:0", "nvidia.com/mig=0:2g.20gb:0"] {
         let run = host.doctor(&[name]);
@@ -1221,7 +1232,7 @@ ok       name  crio: crio 1.36.0 sees it
     }
     type Fault = fn(&Healthy);
     let cases: [(Fault, &str, i32, &str); 9] = [
-        (|_| (), "0:2g.20gb:9", 1, "ask for one of the nearest: nvidia.com/mig=0:2g.20gb:0, "),
+        (|_| (), "0:2g.20gb:9", 1, "use one of the nearest names: nvidia.com/mig=0:2g.20gb:0, "),
         (
             |_| (),
             "nvidia.com/gpu=0:2g.20gb:0",
@@ -1240,7 +1251,7 @@ ok       name  crio: crio 1.36.0 sees it
             },
             "0:2g.20gb:0",
             1,
-            "in the same directory defines it too: engines know neither",
+            "in the same directory defines it too: engines resolve neither",
         ),
         (
             |h| {
@@ -1248,7 +1259,7 @@ ok       name  crio: crio 1.36.0 sees it
             },
             "0:2g.20gb:0",
             0,
-            "note     name  TMP/etc-cdi/b.json: defines it, and TMP/cdi/nvidia.com-mig.json hides that",
+            "note     name  TMP/etc-cdi/b.json: defines it, but is hidden by TMP/cdi/nvidia.com-mig.json",
         ),
         (
             |h| h.replace(&h.host.path("/proc/devices"), "508 nvidia-caps", "234 nvidia-caps"),
@@ -1260,7 +1271,7 @@ ok       name  crio: crio 1.36.0 sees it
             |h| h.engine("podman", "podman version 4.0.0"),
             "0:2g.20gb:0",
             0,
-            "podman: does not see it: podman 4.0.0 knows no cdi",
+            "podman: does not see it: podman 4.0.0 has no cdi support",
         ),
         (
             |h| h.remove(PODMAN),
@@ -1272,7 +1283,7 @@ ok       name  crio: crio 1.36.0 sees it
             |h| h.replace(&h.host.spec(), "\"0.5.0\"", "\"1.1.0\""),
             "0:2g.20gb:0",
             1,
-            "podman: does not take cdi 1.1.0: podman 5.8.6 takes up to 1.0.0",
+            "podman: does not accept cdi 1.1.0: podman 5.8.6 accepts up to 1.0.0",
         ),
     ];
     for (fault, name, code, part) in cases {
@@ -1290,9 +1301,9 @@ ok       name  crio: crio 1.36.0 sees it
     assert!(empty.doctor(&["x"]).stdout.contains("no device has a name"));
 }
 
-/// Whatever stands in the place of a file that is read: a verdict for each check, no panic and no wait.
+/// For every unexpected file in the place of one that is read: a finding for each check, no panic and no wait.
 #[test]
-fn bad_input_is_a_verdict() {
+fn invalid_files_become_findings() {
     type Put = fn(&Path);
     let garbage: [(&str, Put); 5] = [
         ("garbage", |path| fs::write(path, [0xff, 0, b'{', b'=', 0x1b, b'\n']).unwrap()),
@@ -1352,7 +1363,7 @@ fn bad_input_is_a_verdict() {
 }
 
 #[test]
-fn without_root_it_says_what_it_did_not_see() {
+fn without_root_it_reports_what_it_could_not_read() {
     let host = Healthy::new();
     host.spec("cdi/closed.json", "a.com/bb", "x", "");
     let closed = host.dir().join("cdi/closed.json");
@@ -1367,15 +1378,15 @@ fn without_root_it_says_what_it_did_not_see() {
     command.args(["doctor", &root]).args(host.host.flags()).env(key, value);
     let real = run(real.arg("doctor").args(host.host.flags()));
     assert!(
-        real.stdout.contains("processes were not looked into: run it as root"),
+        real.stdout.contains("processes could not be examined: run mig-cdi doctor as root"),
         "{}",
         real.stdout
     );
     let run = run(&mut command);
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     assert!(run.stdout.contains("note     privilege     without root, "), "{}", run.stdout);
-    assert!(run.stdout.contains("takes cdi up to 1.0.0"), "{}", run.stdout);
-    let closed = "cdi/closed.json: permission denied\n         cure: run it as root\n";
+    assert!(run.stdout.contains("accepts cdi up to 1.0.0"), "{}", run.stdout);
+    let closed = "cdi/closed.json: permission denied\n         cure: run mig-cdi doctor as root\n";
     assert!(run.stdout.contains(closed), "{}", run.stdout);
 }
 
@@ -1385,10 +1396,10 @@ fn command_like(command: &Command) -> Command {
     like
 }
 
-/// The kernel gives up on a `..` below a root while anything on the machine is renamed (openat2(2),
-/// `EAGAIN`): that is no answer.
+/// openat2(2): with RESOLVE_IN_ROOT a `..` fails with EAGAIN while anything on the machine is renamed. The call is
+/// then repeated.
 #[test]
-fn links_upwards_are_followed_while_others_rename() {
+fn links_upwards_resolve_during_concurrent_renames() {
     use std::sync::atomic::{AtomicBool, Ordering};
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("a")).unwrap();

@@ -1,10 +1,10 @@
-//! The driver's files in a spec: those of the asked classes and no other, of the loaded version and
-//! no other, under the names that loaders know, from places that only root can change.
+//! The driver's files in a spec: those of the requested capability classes and of the loaded version only, under the
+//! names that loaders look for, from paths that only root can change.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost, Run,
-    driver::{DATA, LAYOUTS, LIBRARIES, Layout, PROGRAMS, library_dir, soname, stub},
+    driver::{DATA, DistributionLayout, LAYOUTS, LIBRARIES, PROGRAMS, library_dir, soname, stub},
 };
 use serde_json::Value;
 use std::{
@@ -17,7 +17,7 @@ use std::{
 const VERSION: &str = "580.105.08";
 const DIRS: [&str; 2] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64"];
 
-fn host(layout: Layout) -> FakeHost {
+fn host(layout: DistributionLayout) -> FakeHost {
     FakeHost::with_driver(preset("a100-80gb").unwrap(), layout)
 }
 
@@ -30,14 +30,14 @@ fn generate(host: &FakeHost, args: &[&str]) -> Run {
     host.run(&[&["generate", "--output=-"], args].concat())
 }
 
-/// Container path to host path.
+/// Returns the host path of each container path.
 fn mounts(edits: &Value) -> BTreeMap<String, String> {
     let text = |mount: &Value, key: &str| mount[key].as_str().unwrap().to_owned();
     let mounts = edits["mounts"].as_array().into_iter().flatten();
     mounts.map(|m| (text(m, "containerPath"), text(m, "hostPath"))).collect()
 }
 
-/// The container paths that some classes lead to.
+/// Returns the container paths of the files of some classes.
 fn expected(classes: &[&str]) -> BTreeSet<String> {
     let asked = |of: &str| of.split(' ').any(|class| classes.contains(&class));
     let mut paths = BTreeSet::new();
@@ -59,7 +59,7 @@ fn expected(classes: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
-fn each_class_brings_its_files_and_no_other_in_every_layout() {
+fn each_capability_class_adds_only_its_files_in_every_distribution() {
     let of_tree = LIBRARIES.len() * 2 + PROGRAMS.len() + DATA.len();
     assert!(of_tree >= 60, "{of_tree} files");
     for layout in LAYOUTS {
@@ -83,7 +83,7 @@ fn each_class_brings_its_files_and_no_other_in_every_layout() {
 }
 
 #[test]
-fn mounts_are_read_only_and_lead_to_the_file_itself() {
+fn mounts_are_read_only_and_name_the_real_file() {
     for layout in LAYOUTS {
         let host = host(layout);
         let spec = spec(&generate(&host, &[]));
@@ -109,8 +109,8 @@ fn mounts_are_read_only_and_lead_to_the_file_itself() {
 }
 
 #[test]
-fn graphics_are_for_slices_that_render() {
-    let host = FakeHost::with_driver(preset("rtx-pro-6000").unwrap(), Layout::Fedora);
+fn graphics_files_are_for_slices_with_graphics() {
+    let host = FakeHost::with_driver(preset("rtx-pro-6000").unwrap(), DistributionLayout::Fedora);
     let spec = spec(&generate(&host, &["--capabilities=all", "--names=slot"]));
     let common: BTreeSet<_> = mounts(&spec["containerEdits"]).into_keys().collect();
     let graphics = expected(&["graphics"]);
@@ -132,7 +132,7 @@ fn graphics_are_for_slices_that_render() {
 }
 
 #[test]
-fn libraries_of_32_bits_come_when_asked_for() {
+fn compat32_libraries_are_added_on_request() {
     for layout in LAYOUTS {
         let host = host(layout);
         let plain = mounts(&spec(&generate(&host, &["--capabilities=all"]))["containerEdits"]);
@@ -146,8 +146,8 @@ fn libraries_of_32_bits_come_when_asked_for() {
 }
 
 #[test]
-fn directories_of_the_container_can_be_chosen() {
-    let host = host(Layout::Fedora);
+fn library_dirs_sets_the_container_directories() {
+    let host = host(DistributionLayout::Fedora);
     let run = generate(&host, &["--library-dirs=/opt/a,/opt/b", "--capabilities=utility"]);
     let mounts = mounts(&spec(&run)["containerEdits"]);
     assert!(
@@ -162,8 +162,8 @@ fn directories_of_the_container_can_be_chosen() {
 }
 
 #[test]
-fn a_search_path_comes_first() {
-    let host = host(Layout::Fedora);
+fn library_search_path_comes_first() {
+    let host = host(DistributionLayout::Fedora);
     let dir = host.path("/mine");
     fs::create_dir(&dir).unwrap();
     fs::write(dir.join(format!("libcuda.so.{VERSION}")), stub(64, "libcuda.so.1")).unwrap();
@@ -176,9 +176,9 @@ fn a_search_path_comes_first() {
     );
 }
 
-/// What is left of another driver is not taken, and when nothing else is there it is named.
+/// Files that another driver has left behind are not used; if there are no others, the error names them.
 #[test]
-fn files_of_another_version_are_never_mixed_in() {
+fn files_of_another_driver_version_are_never_used() {
     for layout in LAYOUTS {
         let host = host(layout);
         let dir = host.path(library_dir(layout));
@@ -194,8 +194,8 @@ fn files_of_another_version_are_never_mixed_in() {
         let said = format!(
             "find libcuda.so.{VERSION}: driver {VERSION} is loaded and TMP/root{}",
             match layout {
-                Layout::Nixos => "/run/opengl-driver/lib",
-                Layout::Flatcar => "/opt/nvidia/current/usr/lib64",
+                DistributionLayout::Nixos => "/run/opengl-driver/lib",
+                DistributionLayout::Flatcar => "/opt/nvidia/current/usr/lib64",
                 _ => library_dir(layout),
             }
         );
@@ -209,8 +209,8 @@ fn files_of_another_version_are_never_mixed_in() {
 }
 
 #[test]
-fn what_is_required_must_be_there_and_the_rest_need_not() {
-    let host = host(Layout::Fedora);
+fn a_missing_required_file_is_an_error_and_an_optional_one_is_not() {
+    let host = host(DistributionLayout::Fedora);
     let lib = |name: &str| host.path(&format!("/usr/lib64/{name}.{VERSION}"));
     fs::remove_file(lib("libcudadebugger.so")).unwrap();
     fs::remove_file(host.path("/usr/bin/nvidia-smi")).unwrap();
@@ -228,7 +228,7 @@ fn what_is_required_must_be_there_and_the_rest_need_not() {
 }
 
 #[test]
-fn files_that_others_could_exchange_are_refused() {
+fn files_that_another_user_can_replace_are_refused() {
     let version = |name: &str| format!("{name}.{VERSION}");
     let refused = |host: &FakeHost, path: &str, reason: &str| {
         let run = host.generate(&[]);
@@ -239,25 +239,25 @@ fn files_that_others_could_exchange_are_refused() {
         |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     let lib = |host: &FakeHost| host.path(&format!("/usr/lib64/{}", version("libcuda.so")));
 
-    let open_file = host(Layout::Fedora);
+    let open_file = host(DistributionLayout::Fedora);
     mode(&lib(&open_file), 0o666);
     refused(&open_file, &version("TMP/root/usr/lib64/libcuda.so"), "has mode 0666");
 
-    let open_dir = host(Layout::Fedora);
+    let open_dir = host(DistributionLayout::Fedora);
     mode(&open_dir.path("/usr"), 0o1777);
     refused(&open_dir, "TMP/root/usr has mode 1777", "chmod go-w");
 
-    let by_group = host(Layout::Fedora);
+    let by_group = host(DistributionLayout::Fedora);
     chown(by_group.path("/usr/lib64"), None, Some(1000)).unwrap();
     mode(&by_group.path("/usr/lib64"), 0o775);
     refused(&by_group, "TMP/root/usr/lib64 has mode 0775", "chmod go-w");
 
-    let foreign = host(Layout::Fedora);
+    let foreign = host(DistributionLayout::Fedora);
     chown(lib(&foreign), Some(1000), None).unwrap();
     refused(&foreign, "libcuda.so", "belongs to user 1000");
 
-    // Where a link leads is what counts.
-    let linked = host(Layout::Fedora);
+    // The target of a link counts, not the link.
+    let linked = host(DistributionLayout::Fedora);
     let home = linked.path("/home/mallory");
     fs::create_dir_all(&home).unwrap();
     fs::rename(lib(&linked), home.join("lib")).unwrap();
@@ -269,8 +269,8 @@ fn files_that_others_could_exchange_are_refused() {
         "mount TMP/root/home/mallory/lib",
     );
 
-    // A daemon's socket in /tmp could be anybody's: the rest is written.
-    let socket = host(Layout::Fedora);
+    // Any user could have made a socket in /tmp: it is omitted, and the rest is written.
+    let socket = host(DistributionLayout::Fedora);
     fs::create_dir_all(socket.path("/tmp/nvidia-mps")).unwrap();
     mode(&socket.path("/tmp"), 0o1777);
     let run = socket.generate(&[]);
@@ -283,8 +283,8 @@ fn files_that_others_could_exchange_are_refused() {
 }
 
 #[test]
-fn sockets_of_daemons_are_mounted_where_they_are() {
-    let host = host(Layout::Fedora);
+fn sockets_of_daemons_keep_their_paths() {
+    let host = host(DistributionLayout::Fedora);
     let dir = host.path("/run/nvidia-persistenced");
     fs::create_dir_all(&dir).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(dir.join("socket")).unwrap();
@@ -296,7 +296,7 @@ fn sockets_of_daemons_are_mounted_where_they_are() {
 }
 
 #[test]
-fn broken_files_are_left_out_with_a_word_or_stop_everything() {
+fn broken_files_are_omitted_with_a_message_or_are_an_error() {
     let cases: [(&str, Vec<u8>, &str); 6] = [
         ("no soname", stub(64, ""), "it has no soname"),
         ("text", b"hello\n".to_vec(), "not a shared library: no ELF header"),
@@ -310,9 +310,10 @@ fn broken_files_are_left_out_with_a_word_or_stop_everything() {
         ("a control character", stub(64, "lib\x1b[2J.so"), "the soname is no file name"),
     ];
     for (case, bytes, reason) in cases {
-        let host = host(Layout::Debian);
-        let file =
-            |stem: &str| host.path(&format!("{}/{stem}.{VERSION}", library_dir(Layout::Debian)));
+        let host = host(DistributionLayout::Debian);
+        let file = |stem: &str| {
+            host.path(&format!("{}/{stem}.{VERSION}", library_dir(DistributionLayout::Debian)))
+        };
         fs::write(file("libcudadebugger.so"), &bytes).unwrap();
         let optional = generate(&host, &[]);
         assert_eq!(optional.code, 0, "{case}: {}", optional.stderr);
@@ -334,8 +335,8 @@ fn broken_files_are_left_out_with_a_word_or_stop_everything() {
         assert!(required.stderr.contains(&named), "{case}: {}", required.stderr);
         assert_eq!(required.stderr.matches(reason).count(), 1, "{case}: {}", required.stderr);
     }
-    // A library of another machine is passed over in silence: directories hold several.
-    let host = host(Layout::Fedora);
+    // A library for another architecture is skipped without a message: directories can hold several.
+    let host = host(DistributionLayout::Fedora);
     fs::write(
         host.path(&format!("/usr/lib64/libcudadebugger.so.{VERSION}")),
         stub(32, "libcudadebugger.so.1"),
@@ -344,7 +345,7 @@ fn broken_files_are_left_out_with_a_word_or_stop_everything() {
     let run = generate(&host, &[]);
     assert_eq!(run.code, 0);
     assert!(!run.stdout.contains("libcudadebugger"));
-    // Loops and links to nowhere are nothing.
+    // Loops and dangling links are ignored.
     let dir = host.path("/usr/lib64");
     for (name, to) in [
         ("libnvidia-nvvm.so", format!("libnvidia-nvvm.so.{VERSION}")),
@@ -361,7 +362,7 @@ fn broken_files_are_left_out_with_a_word_or_stop_everything() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_read_is_said_and_not_believed() {
+fn an_invalid_loader_cache_is_reported_and_ignored() {
     let whole =
         mig_cdi_tests::driver::cache(&[(0x0303, "libcuda.so.1", "/usr/lib64/libcuda.so.1".into())]);
     let mut far = whole.clone();
@@ -374,13 +375,13 @@ fn a_cache_that_cannot_be_read_is_said_and_not_believed() {
         ("cut", whole[..60].to_vec()),
         ("empty", Vec::new()),
     ] {
-        let host = host(Layout::Fedora);
+        let host = host(DistributionLayout::Fedora);
         fs::write(host.path("/etc/ld.so.cache"), bytes).unwrap();
         let run = generate(&host, &[]);
         assert_eq!(run.code, 0, "{case}: {}", run.stderr);
         assert!(run.stderr.contains("parse TMP/root/etc/ld.so.cache: "), "{case}: {}", run.stderr);
     }
-    let host = host(Layout::Fedora);
+    let host = host(DistributionLayout::Fedora);
     let file = fs::File::create(host.path("/etc/ld.so.cache")).unwrap();
     file.set_len(1 << 30).unwrap();
     let run = generate(&host, &[]);
@@ -388,13 +389,13 @@ fn a_cache_that_cannot_be_read_is_said_and_not_believed() {
     assert!(run.stderr.contains("ld.so.cache: larger than 16777216 bytes"), "{}", run.stderr);
 }
 
-/// A driver upgrade: the next spec has nothing of the old version.
+/// After a driver upgrade the next spec has nothing of the old version.
 #[test]
-fn after_an_upgrade_nothing_of_the_old_driver_is_left() {
-    let host = host(Layout::Debian);
+fn after_an_upgrade_no_file_of_the_old_driver_is_listed() {
+    let host = host(DistributionLayout::Debian);
     assert_eq!(host.generate(&[]).code, 0);
     let description = preset("a100-80gb").unwrap().replace(VERSION, "590.44.01");
-    let new = FakeHost::with_driver(&description, Layout::Debian);
+    let new = FakeHost::with_driver(&description, DistributionLayout::Debian);
     for dir in ["usr", "lib", "proc"] {
         fs::remove_dir_all(host.root().join(dir)).unwrap();
         fs::rename(new.root().join(dir), host.root().join(dir)).unwrap();
@@ -405,8 +406,7 @@ fn after_an_upgrade_nothing_of_the_old_driver_is_left() {
     assert!(spec.contains("590.44.01") && !spec.contains(VERSION));
 }
 
-/// The real files of Debian's packages, in Debian's own layout, by the names that they give
-/// themselves.
+/// The real files of Debian's packages in Debian's layout, under their SONAMEs.
 #[test]
 fn real_libraries_are_mounted_under_their_real_names() {
     let host = FakeHost::with_real_driver(preset("a100-80gb").unwrap());
@@ -435,10 +435,10 @@ fn real_libraries_are_mounted_under_their_real_names() {
     assert_eq!(mounts["/usr/bin/nvidia-smi"], "TMP/root/usr/lib/nvidia/current/nvidia-smi");
 }
 
-/// The copy of the driver's parameters that forbids making nodes, and the mount that shows it.
+/// The copy of the driver's parameters that forbids its libraries to make nodes, and the mount that shows it.
 #[test]
-fn parameters_are_masked_on_request() {
-    let host = host(Layout::Fedora);
+fn driver_parameters_are_masked_on_request() {
+    let host = host(DistributionLayout::Fedora);
     assert_eq!(host.generate(&[]).code, 0);
     assert!(!host.read_spec().unwrap().contains("/proc/driver/nvidia/params"));
     let run = host.generate(&["--mask-params"]);
@@ -457,18 +457,18 @@ fn parameters_are_masked_on_request() {
     assert_eq!(host.run(&["check", &output, "--mask-params"]).code, 0);
     assert_eq!(host.run(&["check", &output]).code, 6);
     assert_eq!(generate(&host, &["--mask-params"]).code, 2, "there is no place for the copy");
-    // A container is given the copy: it must be root's like every other file.
+    // Containers see the copy, so it must be root's like every other file.
     let open = tempfile::tempdir().unwrap();
     let spec = open.path().join("spec.json");
     let run = host.run(&["generate", "--mask-params", "-o", spec.to_str().unwrap()]);
     assert_eq!(run.code, 5, "{}", run.stderr);
     assert!(run.stderr.contains("/tmp has mode 1777"), "{}", run.stderr);
-    // It goes with the spec.
+    // The copy is removed with the spec.
     fs::remove_dir_all(host.path("/proc/driver/nvidia/capabilities/gpu0/mig")).unwrap();
     fs::write(host.env().1, "[[gpu]]\nmodel = \"a100-80gb\"\n").unwrap();
     assert_eq!(host.generate(&[]).code, 0);
     assert!(host.read_spec().is_none() && !copy.exists());
-    let host = self::host(Layout::Fedora);
+    let host = self::host(DistributionLayout::Fedora);
     fs::write(
         host.path("/proc/driver/nvidia/params"),
         "DeviceFileUID: 0\nDeviceFileGID: 0\nDeviceFileMode: 438\n",

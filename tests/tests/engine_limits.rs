@@ -1,4 +1,4 @@
-//! Which CDI the engines of a machine take, and what `generate` makes of it.
+//! CDI versions that the engines of a machine read, and their effect on `generate`.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
@@ -12,7 +12,7 @@ use std::{
 
 const NEEDS_0_6_0: &str = "--annotations";
 
-/// A host with engines that count how often they are asked.
+/// Makes a host with engines that count how often they are run.
 fn host(engines: &[(&str, &str)]) -> (FakeHost, String) {
     let host = FakeHost::new(preset("a100-80gb").unwrap());
     for (name, says) in engines {
@@ -42,7 +42,7 @@ fn asked(host: &FakeHost) -> usize {
 }
 
 #[test]
-fn an_engine_that_would_not_take_the_spec_is_named() {
+fn an_engine_that_cannot_read_the_spec_is_named() {
     let (host, root) =
         host(&[("podman", "podman version 4.3.1"), ("dockerd", "Docker version 26.1.5, b")]);
     let plain = host.generate(&[&root]);
@@ -70,7 +70,7 @@ fn an_engine_that_would_not_take_the_spec_is_named() {
 }
 
 #[test]
-fn auto_is_what_all_take() {
+fn auto_is_the_highest_version_that_all_engines_read() {
     let (host, root) =
         host(&[("podman", "podman version 5.4.2"), ("dockerd", "Docker version 25.0.3, b")]);
     let auto = host.generate(&[&root, NEEDS_0_6_0, "--max-cdi-version=auto"]);
@@ -84,7 +84,8 @@ fn auto_is_what_all_take() {
                 --max-cdi-version 0.6.0\n";
     assert!(refused.stderr.ends_with(says), "{}", refused.stderr);
     assert_eq!(host.read_spec(), before, "nothing is written");
-    // What is not known is given what everybody takes: an engine that does not say, and none at all.
+    // Without a known version the spec gets the lowest one: for an engine that does not print its version, and for
+    // none at all.
     for engines in ["crio=1.30.1", "podman", "none"] {
         let run = host.generate(&[
             &format!("--engines={engines}"),
@@ -95,14 +96,14 @@ fn auto_is_what_all_take() {
         let run = host.generate(&[&format!("--engines={engines}"), "--max-cdi-version=auto"]);
         assert_eq!(run.code, 0, "{engines}: {}", run.stderr);
     }
-    // One that sees no spec has no say.
+    // An engine that does not read the directory of the spec has no effect.
     let run = host.generate(&[
         "--engines=docker=24.0.1,podman=5.8.6",
         NEEDS_0_6_0,
         "--max-cdi-version=auto",
     ]);
     assert_eq!(run.code, 0, "{}", run.stderr);
-    // The setting says it as well.
+    // The same by the setting.
     fs::write(host.config(), "capabilities = \"none\"\nmax-cdi-version = \"auto\"\n").unwrap();
     assert_eq!(host.generate(&[&root, NEEDS_0_6_0]).code, 5);
     assert_eq!(host.generate(&["--engines=podman=5.8.6", NEEDS_0_6_0]).code, 0);
@@ -110,9 +111,9 @@ fn auto_is_what_all_take() {
     assert!(bad.code == 2 && bad.stderr.contains("auto or a CDI version"), "{}", bad.stderr);
 }
 
-/// Watch asks again when a program is another, and not at each refresh.
+/// Watch runs an engine again when its program has been replaced, and not at each refresh.
 #[test]
-fn watch_asks_once() {
+fn watch_asks_engines_for_their_version_once() {
     let (host, root) = host(&[("podman", "podman version 5.4.2")]);
     let watch = Watch::start(&host, &[&root, NEEDS_0_6_0, "--max-cdi-version=auto"]);
     let has = |what: &str| host.read_spec().is_some_and(|spec| spec.contains(what));

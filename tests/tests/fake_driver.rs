@@ -1,5 +1,5 @@
-//! The fake driver through its C functions: nvml.h's codes, its state shared by processes, the faults
-//! that one can ask for. The rules themselves are tested in `changes.rs`.
+//! The fake driver through its C functions: return codes of nvml.h, state shared between processes, and injected
+//! faults. `changes.rs` tests the rules of MIG themselves.
 
 use mig_cdi_sim::{ProcTree, SimulatedNode};
 use mig_cdi_tests::{FakeHost, build_dir, nvml_call::Caller, run};
@@ -30,7 +30,7 @@ fn node(host: &FakeHost) -> SimulatedNode {
     SimulatedNode::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
-/// The capability tree of the host: directories, and files with their content.
+/// Returns the capability tree of the host: directories, and files with their content.
 fn capabilities(host: &FakeHost) -> BTreeMap<String, Option<Vec<u8>>> {
     fn walk(root: &Path, dir: &Path, found: &mut BTreeMap<String, Option<Vec<u8>>>) {
         for entry in fs::read_dir(dir).unwrap() {
@@ -49,7 +49,7 @@ fn capabilities(host: &FakeHost) -> BTreeMap<String, Option<Vec<u8>>> {
     found
 }
 
-/// The host's tree is the one of its description, and nothing is left beside it.
+/// Asserts that the host's tree is that of its description, with no other file beside it.
 fn assert_in_step(host: &FakeHost) {
     let tree = ProcTree::of(&node(host));
     let mut expected = BTreeMap::new();
@@ -73,13 +73,13 @@ fn assert_in_step(host: &FakeHost) {
     assert!(lock.is_empty() || lock[8] == 0, "no change is under way");
 }
 
-/// A small generator.
+/// Small pseudo-random generator.
 fn roll(state: &mut u64, sides: u32) -> u32 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 33) as u32 % sides
 }
 
-/// A call that changes something, or is refused.
+/// Returns a random call that changes something or is refused.
 fn any_change(seed: &mut u64, gpus: u32) -> String {
     let (gpu, ci, start) = (roll(seed, gpus), roll(seed, 2), roll(seed, 7));
     let gi = [1, 2, 3, 4, 7, 8, 9][roll(seed, 7) as usize];
@@ -95,7 +95,7 @@ fn any_change(seed: &mut u64, gpus: u32) -> String {
 }
 
 #[test]
-fn profiles_and_places_are_told_as_nvml_tells_them() {
+fn profiles_and_placements_are_reported_as_by_nvml() {
     let gpus =
         [gpu("a100-80gb", ""), gpu("rtx-pro-6000", ""), gpu("a30", "mig = false"), gpu("l40s", "")];
     let host = FakeHost::new(&gpus.concat());
@@ -144,7 +144,7 @@ fn profiles_and_places_are_told_as_nvml_tells_them() {
 }
 
 #[test]
-fn instances_are_made_listed_and_destroyed() {
+fn instances_are_created_listed_and_destroyed() {
     let host = FakeHost::new(&gpu("a100-80gb", ""));
     let mut nvml = Caller::new(&host);
     for (line, answer) in [
@@ -177,7 +177,7 @@ fn instances_are_made_listed_and_destroyed() {
         ("destroy 0 1", Err(IN_USE)),
         ("set-mode 0 0", Err(IN_USE)),
         ("ci-destroy 0 1 0", Ok("")),
-        // Its handle is known, and stands for nothing.
+        // The caller has kept its handle, which now refers to nothing.
         ("ci-destroy 0 1 0", Err(INVALID_ARGUMENT)),
         ("ci-info 0 1 1", Ok("1 1 0:2")),
         ("destroy 0 7", Ok("")),
@@ -197,7 +197,7 @@ fn instances_are_made_listed_and_destroyed() {
 }
 
 #[test]
-fn what_is_held_lost_or_not_permitted_is_told_so() {
+fn calls_on_used_lost_and_forbidden_gpus_fail_with_their_codes() {
     let instances = "instances = [{ profile = \"1g.10gb\" }, { profile = \"3g.40gb\", compute = [\"1c\", \"1c\"] }]";
     let processes = "processes = [{ pid = 11, gi = 1, ci = 1 }, { pid = 12, gi = 7, ci = 0 }, \
                      { pid = 13, gi = 1, kind = \"graphics\" }, { pid = 14, gi = 1, ci = 1 }]";
@@ -221,7 +221,7 @@ fn what_is_held_lost_or_not_permitted_is_told_so() {
         ("destroy 0 7", Err(IN_USE)),
         ("mode 1", Err(GPU_IS_LOST)),
         ("create 1 9", Err(GPU_IS_LOST)),
-        // Pending until whoever has it open lets go: nvml.h's activation status.
+        // Pending until the process that has the GPU open closes it: nvml.h's activation status.
         ("set-mode 2 0", Ok("19")),
         ("mode 2", Ok("1 0")),
     ] {
@@ -232,9 +232,9 @@ fn what_is_held_lost_or_not_permitted_is_told_so() {
     assert_in_step(&host);
 }
 
-/// Without root: the calls that nvml.h keeps for a privileged user.
+/// Without root: the calls that nvml.h reserves for privileged users.
 #[test]
-fn a_user_is_not_permitted() {
+fn privileged_calls_need_root() {
     let dir = tempfile::tempdir_in("/tmp").unwrap();
     let file = dir.path().join("node.toml");
     fs::write(&file, gpu("a100-80gb", "instances = [{ profile = \"3g.40gb\" }]")).unwrap();
@@ -258,31 +258,31 @@ fn a_user_is_not_permitted() {
 }
 
 #[test]
-fn processes_see_what_others_have_changed() {
+fn changes_are_visible_to_other_processes() {
     let host = FakeHost::new(&gpu("a100-80gb", "").repeat(2));
     let (mut one, mut two) = (Caller::new(&host), Caller::new(&host));
     assert_eq!(one.get("create 0 9 0 4"), "1");
     assert_eq!(one.get("ci-create 0 1 2"), "0");
-    // The other has not looked since; when it changes something, it sees all.
+    // The other process has not read the state since. When it changes something, it sees every change.
     assert_eq!(two.code("info 0 1"), NOT_FOUND);
     assert_eq!(two.code("create 0 9 0 4"), INSUFFICIENT_RESOURCES);
     assert_eq!(two.get("create 0 9"), "2");
     assert_eq!(two.get("info 0 1"), "1 9 0:4");
     assert_eq!(two.get("ci-destroy 0 1 0"), "");
     assert_eq!(two.get("destroy 0 1"), "");
-    // A handle of what the other has destroyed.
+    // A handle of an instance that the other process has destroyed.
     assert_eq!(one.code("destroy 0 1"), INVALID_ARGUMENT);
     assert_eq!(one.get("shutdown") + &one.get("init") + &one.get("list 0 9"), "2");
-    // Written by hand, as a test does.
+    // A test replaces the description.
     host.become_node(&gpu("a30", ""));
     assert_eq!(two.code("create 0 9"), INVALID_ARGUMENT);
     assert_eq!(two.get("create 0 14"), "3");
     assert_in_step(&host);
 }
 
-/// As a program with an empty environment finds it: through the link beside the library.
+/// A program with an empty environment finds the description through the link beside the library.
 #[test]
-fn what_is_changed_through_a_link_is_changed_behind_it() {
+fn a_change_through_a_symlink_changes_its_target() {
     let host = FakeHost::new(&gpu("a100-80gb", ""));
     let library = host.path("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1");
     let link = format!("{}.toml", library.display());
@@ -297,9 +297,9 @@ fn what_is_changed_through_a_link_is_changed_behind_it() {
     assert_in_step(&host);
 }
 
-/// All at once, each as fast as it can: no change is lost, and none is done twice.
+/// Concurrent processes, each as fast as it can: no change is lost, and none is done twice.
 #[test]
-fn processes_that_change_at_once_do_not_lose_a_change() {
+fn concurrent_processes_lose_no_change() {
     let host = FakeHost::new(&gpu("a100-80gb", "").repeat(4));
     std::thread::scope(|scope| {
         for gpu in 0..4 {
@@ -328,7 +328,7 @@ fn processes_that_change_at_once_do_not_lose_a_change() {
 }
 
 #[test]
-fn description_and_tree_stay_in_step() {
+fn the_description_and_the_capability_tree_agree() {
     let mut seed = 3;
     let host =
         FakeHost::new(&[gpu("a100-80gb", "minor = 4"), gpu("h100-80gb", "minor = 2")].concat());
@@ -346,9 +346,9 @@ fn description_and_tree_stay_in_step() {
     println!("{done} changes of {tried} tried (seed 3)");
 }
 
-/// Killed at any time: the description can be read, and whoever comes next sets the tree right.
+/// After a kill at any time the description can be read, and the next process repairs the tree.
 #[test]
-fn a_killed_process_leaves_what_the_next_one_mends() {
+fn the_next_process_completes_a_killed_change() {
     let mut seed = 5;
     let host = FakeHost::new(&gpu("a100-80gb", "").repeat(2));
     let mut half_done = 0;
@@ -376,9 +376,9 @@ fn a_killed_process_leaves_what_the_next_one_mends() {
     println!("{half_done} of 60 were killed in the middle of a change (seed 5)");
 }
 
-/// What is half done at each of its steps, made by hand.
+/// The incomplete trees that a change leaves at each of its steps.
 #[test]
-fn every_half_done_tree_is_mended() {
+fn every_incomplete_tree_is_repaired() {
     let host =
         FakeHost::new(&gpu("a100-80gb", "instances = [{ profile = \"3g.40gb\", start = 0 }]"));
     drop(Caller::new(&host).get("create 0 19"));
@@ -416,9 +416,9 @@ fn exported() -> Vec<String> {
     names.filter(|name| name.starts_with("nvml")).map(str::to_owned).collect()
 }
 
-/// Each function bears nulls everywhere, and none passes the faults by.
+/// Each function accepts null pointers, and none skips the injected faults.
 #[test]
-fn every_function_is_counted_and_bears_nulls() {
+fn every_function_counts_its_calls_and_accepts_null_pointers() {
     let host = FakeHost::new(&gpu("a100-80gb", ""));
     let trace = host.root().join("trace");
     let environment = [("FAKE_NVML_TRACE", trace.to_str().unwrap())];
@@ -440,9 +440,9 @@ fn every_function_is_counted_and_bears_nulls() {
 }
 
 #[test]
-fn faults_come_when_they_are_asked_for() {
+fn faults_are_injected_on_request() {
     let host = FakeHost::new(&gpu("a100-80gb", ""));
-    // Each `create` is three calls: handle, create, info; the first is init.
+    // Each `create` is three calls: handle, create, info. The first call of the process is init.
     let create = |nvml: &mut Caller| nvml.call("create 0 19").map(|(code, _)| code);
     let trace = host.root().join("trace");
     let made = |host: &FakeHost| node(host).gpus[0].instances.len();

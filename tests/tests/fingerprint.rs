@@ -1,4 +1,4 @@
-//! What a look at the driver's tree sees, and what a glance does.
+//! Fingerprints of the driver's tree: what a quick poll notices, and what only a full scan does.
 
 use mig_cdi_sys::{Fingerprint, Root};
 use mig_cdi_tests::FakeHost;
@@ -15,21 +15,21 @@ fn node(first: &str, second: &str) -> String {
     gpu("07", first) + &gpu("0f", second)
 }
 
-/// What a glance and a look say after a change: does the tree hold?
+/// Returns whether the quick poll and the full scan still find the tree unchanged after a change.
 fn after(change: impl FnOnce(&FakeHost)) -> (bool, bool) {
     let host = FakeHost::new(&node("{ profile = \"2g.20gb\" }", "{ profile = \"3g.40gb\" }"));
     let proc = Root::open(&host.root()).unwrap();
     let seen = Fingerprint::take(&proc);
-    assert!(seen.holds_at_a_glance() && seen.holds(&proc), "before any change");
+    assert!(seen.is_unchanged_quick() && seen.is_unchanged(&proc), "before any change");
     change(&host);
-    (seen.holds_at_a_glance(), seen.holds(&proc))
+    (seen.is_unchanged_quick(), seen.is_unchanged(&proc))
 }
 
 fn capabilities(host: &FakeHost, below: &str) -> std::path::PathBuf {
     host.path(&format!("{CAPABILITIES}/{below}"))
 }
 
-/// The same names, other directories.
+/// Replaces directories by others with the same names.
 fn make_anew(dir: &Path) {
     let copy = dir.with_file_name("copy");
     let copied = std::process::Command::new("cp").arg("-r").arg(dir).arg(&copy).status().unwrap();
@@ -39,7 +39,7 @@ fn make_anew(dir: &Path) {
 }
 
 #[test]
-fn a_glance_sees_gpu_instances_come_and_go() {
+fn a_quick_poll_sees_gpu_instances_come_and_go() {
     let one = "{ profile = \"2g.20gb\" }";
     for (what, description) in [
         ("one more on the first", node(&format!("{one}, {one}"), "{ profile = \"3g.40gb\" }")),
@@ -53,14 +53,14 @@ fn a_glance_sees_gpu_instances_come_and_go() {
     }
 }
 
-/// A directory that is held open does not tell that it has gone: something else has to.
+/// A directory that is held open does not show that it was removed, so the poll checks its path too.
 #[test]
-fn a_glance_sees_a_gpu_or_the_driver_go() {
+fn a_quick_poll_sees_a_gpu_or_the_driver_vanish() {
     for below in ["gpu0", "gpu1", ""] {
         let gone = after(|host| fs::remove_dir_all(capabilities(host, below)).unwrap());
         assert_eq!(gone, (false, false), "{below:?}");
     }
-    // As procfs does, where what was held stays as it was.
+    // As in procfs, where an open directory keeps its content.
     for gone in [&["gpu1"][..], &["gpu0", "gpu1"]] {
         let away = after(|host| {
             fs::create_dir(host.path("/away")).unwrap();
@@ -73,7 +73,7 @@ fn a_glance_sees_a_gpu_or_the_driver_go() {
 }
 
 #[test]
-fn a_look_sees_what_a_glance_does_not() {
+fn a_full_scan_sees_what_a_quick_poll_misses() {
     let compute = |list: &str| {
         node(
             "{ profile = \"2g.20gb\" }",

@@ -1,4 +1,4 @@
-//! What fits on a GPU: on simulated nodes every profile goes up to its maximum, and one more is
+//! Instances that fit on a GPU: on simulated nodes every profile can be created up to its maximum, and one more is
 //! refused with the reason.
 
 use mig_cdi_sim::{MODELS, SimulatedNode};
@@ -12,9 +12,9 @@ fn times(profile: &str, count: u32) -> String {
     format!("{{ profile = \"{profile}\" }},").repeat(count as usize)
 }
 
-/// The numbers that users know, through the command itself.
+/// The instance counts that nvidia-smi shows, through the command itself.
 #[test]
-fn an_a100_80gb_holds_what_nvidia_smi_says() {
+fn an_a100_80gb_has_the_profile_counts_of_nvidia_smi() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("node.toml");
     let generate = |count, profile| {
@@ -44,7 +44,7 @@ fn an_a100_80gb_holds_what_nvidia_smi_says() {
 }
 
 #[test]
-fn every_profile_of_every_model_reaches_its_maximum_and_no_more() {
+fn every_profile_reaches_its_maximum_count_and_no_more() {
     for model in &MODELS {
         for row in model.profiles {
             let fits = |count| SimulatedNode::parse(&node(model.key, &times(row.name, count)));
@@ -55,9 +55,9 @@ fn every_profile_of_every_model_reaches_its_maximum_and_no_more() {
     }
 }
 
-/// Wherever the driver puts it: a layout exists when some choice of starts exists.
+/// A layout exists when some choice of starts exists.
 #[test]
-fn placements_are_searched_not_guessed() {
+fn placements_are_found_by_search() {
     for wishes in [
         "{ profile = \"1g.10gb\" }, { profile = \"3g.40gb\" }, { profile = \"3g.40gb\", start = 0 }",
         "{ profile = \"1g.10gb\" }, { profile = \"4g.40gb\" }, { profile = \"2g.20gb\" }",

@@ -1,7 +1,7 @@
-//! A node description in, the whole output compared byte for byte: the spec, the table, the messages
-//! and the exit codes, of the real binary with the real dlopen of a fake driver.
+//! Golden files: from a node description, the whole output byte for byte. That is the spec, the table, the messages
+//! and the exit codes, of the real program with a real dlopen of a fake driver.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test golden` writes what is printed now; read the diff.
+//! `cargo xtask golden` writes the current output into the files; read the diff.
 
 use mig_cdi_sim::PRESETS;
 use mig_cdi_tests::{FakeHost, Run, mig_cdi, project, run};
@@ -13,7 +13,7 @@ use std::{
 
 type Files = BTreeMap<String, String>;
 
-/// Everything that a node description leads to.
+/// Returns all output for a node description.
 fn output(description: &str) -> Files {
     let host = FakeHost::new(description);
     let generated = host.generate(&[]);
@@ -34,7 +34,7 @@ fn output(description: &str) -> Files {
     files
 }
 
-/// The simulated node gives the bytes and the code that the fake host gives.
+/// Asserts that the simulated node gives the same bytes and exit code as the fake host.
 fn simulated_is_the_same(description: &str, files: &Files, generated: &Run) {
     let dir = tempfile::tempdir().unwrap();
     let node = dir.path().join("node.toml");
@@ -66,7 +66,7 @@ fn check(dir: &Path, description: &str) {
     }
 }
 
-/// The expected files; the description itself is input.
+/// Returns the expected files. The description is among them on disk, but is input.
 fn read(dir: &Path) -> Files {
     let entries = fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
     let files =
@@ -76,14 +76,14 @@ fn read(dir: &Path) -> Files {
 }
 
 #[test]
-fn presets() {
+fn every_preset_gives_its_expected_output() {
     for (name, description) in PRESETS {
         check(&project().join("tests/golden/presets").join(name), description);
     }
 }
 
 #[test]
-fn faults() {
+fn every_faulty_node_gives_its_expected_output() {
     let mut dirs: Vec<_> = fs::read_dir(project().join("tests/golden/faults"))
         .unwrap()
         .map(|entry| entry.unwrap().path())

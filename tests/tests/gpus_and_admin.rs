@@ -1,10 +1,9 @@
-//! Whole GPUs, in a file of their own and only when asked for, and the capabilities of
-//! administrators.
+//! Whole GPUs, in a spec of their own on request, and the capabilities of administrators.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost,
-    driver::Layout,
+    driver::DistributionLayout,
     mig_cdi,
     podman::{Podman, VARIANTS},
     run,
@@ -27,21 +26,21 @@ fn paths(device: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn gpus_that_are_not_divided_have_a_file_of_their_own() {
-    let host = FakeHost::with_driver(preset("hgx-h100").unwrap(), Layout::Fedora);
+fn gpus_without_mig_have_a_spec_of_their_own() {
+    let host = FakeHost::with_driver(preset("hgx-h100").unwrap(), DistributionLayout::Fedora);
     assert_eq!(host.generate(&[]).code, 0);
     assert!(read(&host, "nvidia.com-gpu.json").is_none(), "only when asked for");
     let run = host.generate(&["--gpus"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     let gpus = read(&host, "nvidia.com-gpu.json").unwrap();
     assert_eq!(gpus["kind"], "nvidia.com/gpu");
-    // GPU 2 alone is not in MIG mode, and its minor is 1.
+    // Only GPU 2 is not in MIG mode, and its minor is 1.
     assert_eq!(names(&gpus), ["2", "GPU-d8fce788-c17f-5ca3-9664-10ced58317ed", "all"]);
     for device in gpus["devices"].as_array().unwrap() {
         assert_eq!(paths(device), ["/dev/nvidia1"]);
     }
     assert!(gpus["containerEdits"]["mounts"].as_array().unwrap().len() > 10);
-    // The last one goes into MIG mode: its file goes.
+    // The last GPU enters MIG mode, and the spec of GPUs is removed.
     let description = preset("hgx-h100").unwrap().replace("mig = false\n", "");
     fs::write(host.env().1, description).unwrap();
     let run = host.generate(&["--gpus"]);
@@ -50,7 +49,7 @@ fn gpus_that_are_not_divided_have_a_file_of_their_own() {
 }
 
 #[test]
-fn names_of_another_spec_are_never_taken() {
+fn device_names_of_another_spec_are_never_used() {
     let host = FakeHost::new(preset("hgx-h100").unwrap());
     let theirs = "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n- name: \"2\"\n  containerEdits:\n    env: [A=1]\n";
     fs::write(host.out().join("nvidia.yaml"), theirs).unwrap();
@@ -67,7 +66,7 @@ fn names_of_another_spec_are_never_taken() {
         "all or nothing"
     );
     assert_eq!(host.generate(&[]).code, 0, "slices are not in its way");
-    // Two files of one kind would both define "all".
+    // Two specs of one kind would both define "all".
     let run = host.generate(&["--gpus", "--kind=example.com/gpu"]);
     assert_eq!(run.code, 2, "{}", run.stderr);
     assert!(run.stderr.contains("example.com/gpu is the kind of the slices too"), "{}", run.stderr);
@@ -79,7 +78,7 @@ fn names_of_another_spec_are_never_taken() {
 }
 
 #[test]
-fn a_gpu_in_mig_mode_is_asked_for_by_its_slices() {
+fn a_gpu_in_mig_mode_is_requested_by_its_slices() {
     let show = |name: &str| run(&mut mig_cdi(["show", name, "--node=hgx-h100"]));
     let divided = show("nvidia.com/gpu=0");
     assert_eq!(divided.code, 1);
@@ -107,7 +106,7 @@ fn a_gpu_in_mig_mode_is_asked_for_by_its_slices() {
 }
 
 #[test]
-fn administrators_get_one_capability_each_when_they_ask() {
+fn admin_devices_have_one_capability_each() {
     let host = FakeHost::new(preset("a30").unwrap());
     assert_eq!(host.generate(&[]).code, 0);
     let plain = host.read_spec().unwrap();
@@ -135,11 +134,11 @@ fn administrators_get_one_capability_each_when_they_ask() {
         !all.contains(&"/dev/nvidia-caps/nvidia-cap1")
             && !all.contains(&"/dev/nvidia-caps/nvidia-cap2")
     );
-    // Whoever partitions an empty node needs it most.
+    // A container that partitions a node needs it while there is no slice yet.
     let empty = FakeHost::new("[[gpu]]\nmodel = \"a30\"\n");
     assert_eq!(empty.generate(&["--admin=config"]).code, 0);
     assert_eq!(names(&read(&empty, "nvidia.com-mig.json").unwrap()), ["config"]);
-    // A driver without it: said, and nothing made up.
+    // A driver without the capability: reported, and no number is invented.
     fs::remove_file(empty.path("/proc/driver/nvidia/capabilities/mig/config")).unwrap();
     let run = empty.generate(&["--admin=config"]);
     assert_eq!(run.code, 3);
@@ -151,7 +150,7 @@ fn administrators_get_one_capability_each_when_they_ask() {
 }
 
 #[test]
-fn a_container_with_config_opens_it_and_no_slice() {
+fn a_container_with_the_config_capability_opens_it_and_no_slice() {
     let host = FakeHost::new(preset("a100-80gb").unwrap());
     let script = "
         $MIG_CDI generate --admin config $FLAGS

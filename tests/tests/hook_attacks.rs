@@ -1,13 +1,13 @@
-//! What images, containers and their users have done to tools like this one, done to the hook.
-//! `docs/attacks.md` is the register: each test names the entries that it stands for. What others may
-//! not have is in canaries outside of the container's root; every run holds them against what they were.
+//! Attacks by images, containers and their users on tools like this one, repeated against the hook. `docs/attacks.md`
+//! is the register: each test names its entries. Canaries outside of the container's root show every unwanted access:
+//! each run compares them with their state before.
 
 use mig_cdi_tests::{
     FakeHost, Run,
     hook::{feed, oci_config, runc_state, script_program},
     podman::compile,
+    prepared_container::{ENGINE_MOUNTS, PreparedContainer, SECRET, host, names, tree},
     run,
-    victim::{ENGINE, SECRET, Victim, host, names, tree},
 };
 use nix::{
     sys::stat::{Mode, SFlag, makedev, mknod},
@@ -28,7 +28,7 @@ use std::{
 
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const LIBRARY: &str = "usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1";
-/// A claim that the host of [`host`] makes true: `0:2g.20gb:0`.
+/// Expected slice of `verify` that is current on the host of [`host`]: `0:2g.20gb:0`.
 const CLAIM: &str = "0:3:0,nodes=195:508:30:31,gpu=GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4";
 
 fn refused(run: &Run, why: &str) {
@@ -43,14 +43,14 @@ fn verify(host: &FakeHost, more: &[&str]) -> Command {
     command
 }
 
-/// A program of the host's, for `verify --full`.
+/// Installs a program on the host for `verify --full`.
 fn program(host: &FakeHost, script: &str) -> PathBuf {
     let path = host.root().join("program");
     script_program(&path, script);
     path
 }
 
-/// The command under strace, which writes to a file.
+/// Returns the command under strace, with the trace in a file.
 fn traced(command: &Command, log: &Path, flags: &[&str]) -> Command {
     let mut strace = Command::new("strace");
     strace.env_clear().args(["-f", "-y", "-o"]).arg(log).args(flags).arg("--");
@@ -70,12 +70,12 @@ fn replace_by_link(path: &Path, to: impl AsRef<Path>) {
     symlink(to, path).unwrap();
 }
 
-/// S1, CVE-2025-23266: the environment and the directory of an image.
+/// S1, CVE-2025-23266: the environment and the working directory of an image.
 #[test]
-fn no_library_of_an_image_is_loaded() {
+fn the_hook_loads_no_library_of_an_image() {
     let host = host();
-    let victim = Victim::new().start(ENGINE);
-    let (evil, canary) = (victim.rootfs().join("evil.so"), host.root().join("loaded"));
+    let container = PreparedContainer::new().start(ENGINE_MOUNTS);
+    let (evil, canary) = (container.rootfs().join("evil.so"), host.root().join("loaded"));
     let define = format!("-DCANARY=\"{}\"", canary.display());
     compile("evil.c", &evil, &["-shared", "-fPIC", &define]);
     let hostile = |mut command: Command, input: &str| {
@@ -84,15 +84,15 @@ fn no_library_of_an_image_is_loaded() {
         }
         command.env("LD_PRELOAD", &evil);
         for name in ["LD_LIBRARY_PATH", "PATH", "TMPDIR", "HOME"] {
-            command.env(name, victim.rootfs());
+            command.env(name, container.rootfs());
         }
         command.env("GLIBC_TUNABLES", "glibc.malloc.check=3").env("IFS", "/");
         command.env("RUST_BACKTRACE", "full").env("RUST_LOG", "trace");
-        feed(command.current_dir(victim.rootfs()), input.as_bytes())
+        feed(command.current_dir(container.rootfs()), input.as_bytes())
     };
     assert_eq!(hostile(Command::new("/bin/true"), "").code, 0);
     fs::remove_file(&canary).expect("the library works");
-    let state = victim.state();
+    let state = container.state();
     let full = program(&host, "exec /bin/true");
     let config = format!("--config={}", host.config().display());
     let runtime =
@@ -112,13 +112,13 @@ fn no_library_of_an_image_is_loaded() {
         assert!(run.stderr.lines().count() <= 1, "no backtrace, no trace: {}", run.stderr);
         assert!(!canary.exists(), "{said} has loaded a library of the image");
     }
-    victim.assert_nothing_outside_changed("a hostile environment");
+    container.assert_nothing_outside_changed("a hostile environment");
 }
 
-/// S2, CVE-2025-23266: a hook without an environment is run with that of the image. Those of a spec are in
-/// `hook_verify.rs`; these are installed for engines to find.
+/// S2, CVE-2025-23266: engines run a hook without an environment with that of the image. `hook_verify.rs` tests the
+/// hooks of a spec; these are installed for engines to find.
 #[test]
-fn no_installed_hook_is_without_an_environment() {
+fn every_installed_hook_has_an_environment() {
     let dir = mig_cdi_tests::project().join("config/hooks.d");
     let files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(!files.is_empty());
@@ -131,25 +131,24 @@ fn no_installed_hook_is_without_an_environment() {
     }
 }
 
-/// S1: there is no loader that could be told to load something.
+/// S1: no dynamic loader runs, so no variable can make it load a library.
 #[test]
-fn the_hook_needs_no_loader() {
+fn the_hook_is_a_static_program() {
     let hook = mig_cdi_tests::program("mig-cdi-hook");
     let said = run(Command::new("readelf").args(["-ldW"]).arg(hook)).stdout;
     assert!(said.contains("LOAD"), "{said}");
     assert!(!said.contains("INTERP") && !said.contains("(NEEDED)"), "{said}");
 }
 
-/// S3, S4, S8, CVE-2024-0132, CVE-2025-23267: nothing of the container is run or read. Between entering
-/// its mount namespace and leaving, what is there is held by `O_PATH`, and what is opened otherwise is
-/// made by that very call.
+/// S3, S4, S8, CVE-2024-0132, CVE-2025-23267: the hook runs and reads no file of the container. While it is in the
+/// container's mount namespace, it opens existing files with `O_PATH` only, and any other open creates the file.
 #[test]
-fn no_file_of_a_container_is_run_or_read() {
+fn the_hook_runs_and_reads_no_file_of_a_container() {
     let host = host();
-    let victim = Victim::new();
-    let root = victim.rootfs();
+    let container = PreparedContainer::new();
+    let root = container.rootfs();
     mkfifo(&root.join("etc/ld.so.conf"), Mode::from_bits_truncate(0o644)).unwrap();
-    symlink(victim.canary().join("file"), root.join("etc/ld.so.cache")).unwrap();
+    symlink(container.canary().join("file"), root.join("etc/ld.so.cache")).unwrap();
     fs::create_dir_all(root.join("usr/local/cuda")).unwrap();
     symlink("/", root.join("usr/local/cuda/compat")).unwrap();
     fs::File::create(root.join("etc/huge")).unwrap().set_len(1 << 30).unwrap();
@@ -160,12 +159,12 @@ fn no_file_of_a_container_is_run_or_read() {
         fs::write(&path, format!("#!/bin/sh\n: > {}\n", ran.display())).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
     }
-    let victim = victim.start(ENGINE);
+    let container = container.start(ENGINE_MOUNTS);
     let log = host.root().join("strace");
     let calls = "trace=open,openat,openat2,execve,execveat,setns,read";
     let path = format!("PATH={}", root.display());
     let mut command = traced(&host.create_runtime(), &log, &["-E", &path, "-e", calls]);
-    let run = feed(command.current_dir(&root), victim.state().as_bytes());
+    let run = feed(command.current_dir(&root), container.state().as_bytes());
     assert_eq!(run.code, 0, "{}", run.stderr);
     let said = fs::read_to_string(log).unwrap();
     assert_eq!(said.matches("execve").count(), 1, "nothing but the hook is run: {said}");
@@ -179,18 +178,19 @@ fn no_file_of_a_container_is_run_or_read() {
     }
     assert!(!inside.contains(" read("), "{inside}");
     assert!(!ran.exists());
-    victim.assert_nothing_outside_changed("programs of the container");
+    container.assert_nothing_outside_changed("programs of the container");
 }
 
-/// Where a link leads.
-type Link<'a> = &'a dyn Fn(&Victim) -> String;
+/// Returns the target of a link for a container.
+type Link<'a> = &'a dyn Fn(&PreparedContainer) -> String;
 
-/// S4, S5, CVE-2024-0133, CVE-2024-0134, CVE-2024-45310, CVE-2026-41579: on the way to what the hook makes,
-/// a directory of the image is a link.
+/// S4, S5, CVE-2024-0133, CVE-2024-0134, CVE-2024-45310, CVE-2026-41579: a directory of the image on the path to a
+/// file that the hook makes is a link.
 #[test]
-fn no_linked_directory_leads_out_of_a_container() {
+fn a_linked_directory_cannot_lead_out_of_a_container() {
     let host = host();
-    let canary = |victim: &Victim| victim.canary().join("dir").display().to_string();
+    let canary =
+        |container: &PreparedContainer| container.canary().join("dir").display().to_string();
     let ways: [(&str, Link<'_>); 9] = [
         ("absolute", &canary),
         ("relative", &|v| format!("../../../../../../../../../../../..{}", canary(v))),
@@ -204,39 +204,39 @@ fn no_linked_directory_leads_out_of_a_container() {
     ];
     for parent in ["usr", "usr/lib", LIBRARIES, "usr/bin", "run"] {
         for (way, to) in &ways {
-            let victim = Victim::new();
-            replace_by_link(&victim.rootfs().join(parent), to(&victim));
-            let victim = victim.start(ENGINE);
-            refused(&victim.attack(&host, &format!("{parent}: {way}")), parent);
+            let container = PreparedContainer::new();
+            replace_by_link(&container.rootfs().join(parent), to(&container));
+            let container = container.start(ENGINE_MOUNTS);
+            refused(&container.attack(&host, &format!("{parent}: {way}")), parent);
         }
-        let victim = Victim::new();
-        let chain = |i: usize| victim.rootfs().join(format!("etc/{i}"));
+        let container = PreparedContainer::new();
+        let chain = |i: usize| container.rootfs().join(format!("etc/{i}"));
         (0..50).for_each(|i| symlink(format!("/etc/{}", i + 1), chain(i)).unwrap());
-        symlink(canary(&victim), chain(50)).unwrap();
-        replace_by_link(&victim.rootfs().join(parent), "/etc/0");
-        let victim = victim.start(ENGINE);
-        refused(&victim.attack(&host, &format!("{parent}: a chain")), "too many");
+        symlink(canary(&container), chain(50)).unwrap();
+        replace_by_link(&container.rootfs().join(parent), "/etc/0");
+        let container = container.start(ENGINE_MOUNTS);
+        refused(&container.attack(&host, &format!("{parent}: a chain")), "too many");
     }
 }
 
-/// The same where the link has a target within: that is what is given, and the machine's is not.
+/// The same where the target exists inside the container: the file is made there, and not on the machine.
 #[test]
-fn links_lead_to_what_the_container_has_there() {
+fn symlinks_resolve_inside_the_container() {
     let host = host();
     for to in ["/of-image", "../../../../../../../../of-image", "/run/../of-image"] {
-        let victim = Victim::new();
-        fs::create_dir(victim.rootfs().join("of-image")).unwrap();
-        replace_by_link(&victim.rootfs().join(LIBRARIES), to);
-        let victim = victim.start(ENGINE);
-        let run = victim.attack(&host, to);
+        let container = PreparedContainer::new();
+        fs::create_dir(container.rootfs().join("of-image")).unwrap();
+        replace_by_link(&container.rootfs().join(LIBRARIES), to);
+        let container = container.start(ENGINE_MOUNTS);
+        let run = container.attack(&host, to);
         assert_eq!(run.code, 0, "{to}: {}", run.stderr);
-        let given = victim.rootfs().join("of-image/libnvidia-ml.so.1").display().to_string();
-        assert!(victim.new_mounts().contains(&given), "{:?}", victim.new_mounts());
+        let given = container.rootfs().join("of-image/libnvidia-ml.so.1").display().to_string();
+        assert!(container.new_mounts().contains(&given), "{:?}", container.new_mounts());
     }
 }
 
-/// What an attacker puts in the place of something that the hook makes.
-type Obstacle<'a> = (&'a str, &'a dyn Fn(&Victim, &Path));
+/// Name of an obstacle, and the function that puts it at the path of a file that the hook makes.
+type Obstacle<'a> = (&'a str, &'a dyn Fn(&PreparedContainer, &Path));
 
 fn obstacles<'a>() -> Vec<Obstacle<'a>> {
     vec![
@@ -260,10 +260,10 @@ fn obstacles<'a>() -> Vec<Obstacle<'a>> {
     ]
 }
 
-/// S4, S5, CVE-2024-0132, CVE-2025-23359: the last component is not what it should be, in the root file
+/// S4, S5, CVE-2024-0132, CVE-2025-23359: the last component of the path has an unexpected type, in the root file
 /// system and in `/dev`.
 #[test]
-fn nothing_is_mounted_on_or_made_through_what_is_something_else() {
+fn an_unexpected_file_type_is_neither_mounted_on_nor_replaced() {
     let host = host();
     let file: Obstacle<'_> = ("file", &|_, at| fs::write(at, "").unwrap());
     let dir: Obstacle<'_> = ("directory", &|_, at| fs::create_dir(at).unwrap());
@@ -276,41 +276,42 @@ fn nothing_is_mounted_on_or_made_through_what_is_something_else() {
     ];
     for (place, other) in places {
         for (what, make) in obstacles().iter().chain([other]) {
-            // A /dev of the container's own is a directory that only the mount namespace sees.
-            let victim = Victim::new().start(&format!("{ENGINE}; mount -t sysfs sysfs sys"));
-            make(&victim, &victim.inside().join(place));
-            refused(&victim.attack(&host, &format!("{place}: {what}")), place);
+            // Only the mount namespace sees a /dev of the container's own, as a directory.
+            let container = PreparedContainer::new()
+                .start(&format!("{ENGINE_MOUNTS}; mount -t sysfs sysfs sys"));
+            make(&container, &container.inside().join(place));
+            refused(&container.attack(&host, &format!("{place}: {what}")), place);
         }
     }
     // Mounting on a socket is allowed: engines mount sockets.
-    let victim = Victim::new();
-    let _socket = UnixListener::bind(victim.rootfs().join(LIBRARY)).unwrap();
-    let victim = victim.start(ENGINE);
-    assert_eq!(victim.attack(&host, "socket").code, 0);
+    let container = PreparedContainer::new();
+    let _socket = UnixListener::bind(container.rootfs().join(LIBRARY)).unwrap();
+    let container = container.start(ENGINE_MOUNTS);
+    assert_eq!(container.attack(&host, "socket").code, 0);
 }
 
-/// S10, CVE-2025-31133, CVE-2025-52565, CVE-2026-41579: the container's `/dev` is a link, or is the
-/// image's, or has links in it.
+/// S10, CVE-2025-31133, CVE-2025-52565, CVE-2026-41579: the container's `/dev` is a link, is the image's, or has
+/// links in it.
 #[test]
-fn no_dev_but_the_container_s_own_is_used() {
+fn only_the_container_s_own_dev_is_used() {
     let host = host();
     let sysctl = || fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
     let (pattern, dev) = (sysctl(), names_of("/dev"));
     for to in ["/dev", "../../../../dev", "/proc/1/root/dev", "../canary/dir", "etc"] {
-        let victim = Victim::new();
-        replace_by_link(&victim.rootfs().join("dev"), to);
-        let victim = victim.start("mount -t proc proc proc");
-        refused(&victim.attack(&host, to), "rootfs/dev");
+        let container = PreparedContainer::new();
+        replace_by_link(&container.rootfs().join("dev"), to);
+        let container = container.start("mount -t proc proc proc");
+        refused(&container.attack(&host, to), "rootfs/dev");
     }
-    let image = Victim::new().start("mount -t proc proc proc");
+    let image = PreparedContainer::new().start("mount -t proc proc proc");
     refused(&image.attack(&host, "a /dev of the image"), "needs a /dev of its own");
-    let bound = Victim::new().start("mount --bind /dev dev");
+    let bound = PreparedContainer::new().start("mount --bind /dev dev");
     refused(&bound.attack(&host, "the machine's /dev"), "rootfs/dev/nvidia");
     let links = "ln -s /proc/sys/kernel/core_pattern dev/null; ln -s /proc/sys/kernel/core_pattern dev/zero";
-    let victim = Victim::new().start(&format!("{ENGINE}; {links}"));
+    let container = PreparedContainer::new().start(&format!("{ENGINE_MOUNTS}; {links}"));
     let log = host.root().join("strace");
     let mut command = traced(&host.create_runtime(), &log, &["-e", "trace=%file,%desc,mount"]);
-    let run = feed(&mut command, victim.state().as_bytes());
+    let run = feed(&mut command, container.state().as_bytes());
     assert_eq!(run.code, 0, "{}", run.stderr);
     let said = fs::read_to_string(log).unwrap();
     assert!(said.contains("nvidiactl"), "{said}");
@@ -325,29 +326,31 @@ fn names_of(dir: &str) -> BTreeSet<String> {
     entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// S11, CVE-2025-52881, CVE-2025-62161: what the container has in its `/proc` is no fact.
+/// S11, CVE-2025-52881, CVE-2025-62161: the hook does not read the container's `/proc`.
 #[test]
-fn the_driver_is_not_asked_through_a_container_s_proc() {
+fn the_driver_is_read_from_the_host_s_proc() {
     let host = host();
     let fake = "mount -t tmpfs tmpfs proc; mkdir -p proc/self/attr proc/driver/nvidia/capabilities/gpu0/mig/gi3/ci0;
         for file in driver/nvidia/capabilities/gpu0/mig/gi3/access driver/nvidia/capabilities/gpu0/mig/gi3/ci0/access; do
             printf 'DeviceFileMinor: 99\\nDeviceFileMode: 292\\nDeviceFileModify: 1\\n' > proc/$file
         done; : > proc/self/attr/exec; : > proc/mounts; printf 'Character devices:\\n 240 nvidia-caps\\n' > proc/devices";
-    let victim = Victim::new().start(&format!("mount -t tmpfs -o mode=755 tmpfs dev; {fake}"));
-    let before = tree(&victim.inside().join("proc"));
-    let run = victim.attack(&host, "a fake /proc");
+    let container =
+        PreparedContainer::new().start(&format!("mount -t tmpfs -o mode=755 tmpfs dev; {fake}"));
+    let before = tree(&container.inside().join("proc"));
+    let run = container.attack(&host, "a fake /proc");
     assert_eq!(run.code, 0, "{}", run.stderr);
-    assert_eq!(tree(&victim.inside().join("proc")), before);
-    let node = |name: &str| fs::metadata(victim.inside().join("dev").join(name)).map(|m| m.rdev());
+    assert_eq!(tree(&container.inside().join("proc")), before);
+    let node =
+        |name: &str| fs::metadata(container.inside().join("dev").join(name)).map(|m| m.rdev());
     assert_eq!(node("nvidia-caps/nvidia-cap30").unwrap(), makedev(508, 30));
     assert!(node("nvidia-caps/nvidia-cap99").is_err());
 }
 
-/// S11: and where the machine's own `/proc` is not the kernel's, nothing is believed and nothing entered.
+/// S11: if the machine's own `/proc` is no procfs, the hook refuses it and enters no namespace.
 #[test]
-fn a_proc_that_is_not_the_kernel_s_is_not_believed() {
+fn a_proc_that_is_not_procfs_is_refused() {
     let host = host();
-    let victim = Victim::new().start(ENGINE);
+    let container = PreparedContainer::new().start(ENGINE_MOUNTS);
     let over = |command: &Command| {
         let script = "mkdir -p $TMP; mount -t proc proc $TMP; mount -t tmpfs tmpfs /proc; mkdir /proc/self /proc/$PID;
             for pid in self $PID; do cp -r $TMP/$pid/cgroup $TMP/$pid/mountinfo /proc/$pid; done;
@@ -355,19 +358,19 @@ fn a_proc_that_is_not_the_kernel_s_is_not_believed() {
         let mut shell = Command::new("unshare");
         shell.args(["--mount", "sh", "-c", script, "sh"]);
         shell.arg(command.get_program()).args(command.get_args());
-        shell.env("PID", victim.pid().to_string()).env("TMP", host.root().join("realproc"));
-        feed(&mut shell, victim.state().as_bytes())
+        shell.env("PID", container.pid().to_string()).env("TMP", host.root().join("realproc"));
+        feed(&mut shell, container.state().as_bytes())
     };
     refused(&over(&host.hook(&["verify", CLAIM])), "/proc: it is no procfs");
     refused(&over(&host.create_runtime()), "/proc: it is no procfs");
-    assert_eq!(victim.new_mounts(), [""; 0]);
-    victim.assert_nothing_outside_changed("a /proc that is no procfs");
+    assert_eq!(container.new_mounts(), [""; 0]);
+    container.assert_nothing_outside_changed("a /proc that is no procfs");
 }
 
-/// S12, CVE-2024-21626: descriptors that a runtime has left open, a handle of the machine's root among
-/// them, also where the kernel has no `close_range`.
+/// S12, CVE-2024-21626: descriptors that a runtime has left open, among them one of the machine's root; also where
+/// the kernel has no `close_range`.
 #[test]
-fn no_inherited_descriptor_is_reachable_from_a_child() {
+fn inherited_descriptors_do_not_reach_a_child() {
     let host = host();
     let seen = host.root().join("seen");
     let full = program(&host, &format!("exec ls -l /proc/self/fd > {}", seen.display()));
@@ -388,17 +391,17 @@ fn no_inherited_descriptor_is_reachable_from_a_child() {
     for command in [hook, traced(&verify(&host, &["--full", full.to_str().unwrap()]), &log, &old)] {
         let (run, count, said) = many(&command);
         assert_eq!(run.code, 0, "{}", run.stderr);
-        // Its own three, and that with which ls reads the directory.
+        // The standard three, and the one with which ls reads the directory.
         assert_eq!(count, 4, "{said}");
         assert!(!said.lines().any(|line| line.ends_with("-> /")), "{said}");
     }
     assert!(fs::read_to_string(log).unwrap().contains("(INJECTED)"));
 }
 
-/// S9, CVE-2024-0135, CVE-2019-5736: the program of a hook that runs can be neither written, nor so much
-/// as opened by a process that has its user and no more rights than it.
+/// S9, CVE-2024-0135, CVE-2019-5736: the program of a running hook cannot be written, and a process with the hook's
+/// user and no more privileges cannot even open it.
 #[test]
-fn a_hook_that_runs_cannot_be_changed() {
+fn the_running_hook_cannot_be_overwritten() {
     let host = host();
     let path = host.install().join("mig-cdi-hook");
     let before = tree(path.parent().unwrap());
@@ -433,89 +436,94 @@ fn a_hook_that_runs_cannot_be_changed() {
     assert_eq!(tree(path.parent().unwrap()), before);
 }
 
-/// A container that is none, or not one that a node can be made for.
+/// A process that is no container, or one for which no node can be made.
 #[test]
-fn what_is_no_container_is_not_entered() {
+fn a_process_that_is_no_container_is_not_entered() {
     let host = host();
-    let of_the_machine = Victim::new().start_in(&["--uts"], "true");
+    let of_the_machine = PreparedContainer::new().start_in(&["--uts"], "true");
     refused(&of_the_machine.attack(&host, "the machine's"), "no mount namespace of its own");
-    let user = Victim::new()
+    let user = PreparedContainer::new()
         .start_in(&["--user", "--map-root-user", "--mount"], "mount -t tmpfs tmpfs dev");
     refused(&user.attack(&host, "a user namespace"), "user namespace");
-    let victim = Victim::new().start(ENGINE);
+    let container = PreparedContainer::new().start(ENGINE_MOUNTS);
     let mut gone = Command::new("true").spawn().unwrap();
     gone.wait().unwrap();
     for (pid, why) in [(0, "no process"), (1, "no process"), (gone.id(), "/proc/")] {
-        let state = runc_state(pid, victim.bundle());
+        let state = runc_state(pid, container.bundle());
         refused(&feed(&mut host.create_runtime(), state.as_bytes()), why);
     }
-    victim.assert_nothing_outside_changed("no container");
-    assert_eq!(names_of(victim.inside().join("dev").to_str().unwrap()).len(), 0);
+    container.assert_nothing_outside_changed("no container");
+    assert_eq!(names_of(container.inside().join("dev").to_str().unwrap()).len(), 0);
 }
 
-/// The last of all mounts fails: nodes, mount points and mounts of before are gone.
+/// The last mount fails: nodes, mount points and mounts made before it are removed.
 #[test]
-fn nothing_of_a_failure_half_way_is_left() {
+fn a_failed_run_is_undone_completely() {
     let host = host();
-    let victim = Victim::new();
-    fs::remove_dir_all(victim.rootfs().join("usr")).unwrap();
-    mkfifo(&victim.rootfs().join("run/mig-cdi"), Mode::from_bits_truncate(0o644)).unwrap();
-    let victim = victim.start(ENGINE);
+    let container = PreparedContainer::new();
+    fs::remove_dir_all(container.rootfs().join("usr")).unwrap();
+    mkfifo(&container.rootfs().join("run/mig-cdi"), Mode::from_bits_truncate(0o644)).unwrap();
+    let container = container.start(ENGINE_MOUNTS);
     let log = host.root().join("strace");
     let mut command =
         traced(&host.create_runtime(), &log, &["-e", "trace=mknodat,mknod,move_mount"]);
     refused(
-        &feed(&mut command, victim.state().as_bytes()),
+        &feed(&mut command, container.state().as_bytes()),
         "run/mig-cdi: the container has something",
     );
     let said = fs::read_to_string(log).unwrap();
     let done = |call: &str| said.lines().filter(|l| l.contains(call) && l.ends_with("= 0")).count();
     assert_eq!(done("mknod"), 6, "{said}");
     assert!(done("move_mount(") >= 7, "{said}");
-    // It compares all that is in the container before and after.
-    refused(&victim.attack(&host, "a pipe at the end"), "run/mig-cdi");
-    assert!(!victim.inside().join("usr").exists());
-    assert_eq!(names(&victim.inside().join("dev")), [""; 0].map(PathBuf::from));
+    // The method compares the whole container before and after.
+    refused(&container.attack(&host, "a pipe at the end"), "run/mig-cdi");
+    assert!(!container.inside().join("usr").exists());
+    assert_eq!(names(&container.inside().join("dev")), [""; 0].map(PathBuf::from));
 }
 
-/// A kernel without one of the calls that a door cannot do without: the container does not start with half of it.
+/// On a kernel without a system call that a mode needs, the container does not start with an incomplete slice.
 #[test]
-fn a_kernel_that_is_too_old_is_told() {
+fn a_kernel_that_is_too_old_is_reported() {
     let host = host();
     for call in ["open_tree", "fsopen", "fsconfig", "fsmount", "mount_setattr", "move_mount"] {
-        let victim = Victim::new();
-        let victim = victim.start(ENGINE);
+        let container = PreparedContainer::new();
+        let container = container.start(ENGINE_MOUNTS);
         let without = format!("inject={call}:error=ENOSYS");
         let mut command =
             traced(&host.create_runtime(), &host.root().join("strace"), &["-e", &without]);
-        refused(&feed(&mut command, victim.state().as_bytes()), "needs linux 5.12");
-        assert_eq!(victim.new_mounts(), [""; 0], "{call}");
-        assert_eq!(names(&victim.inside().join("dev")), [""; 0].map(PathBuf::from), "{call}");
-        victim.assert_nothing_outside_changed(call);
+        refused(&feed(&mut command, container.state().as_bytes()), "needs linux 5.12");
+        assert_eq!(container.new_mounts(), [""; 0], "{call}");
+        assert_eq!(names(&container.inside().join("dev")), [""; 0].map(PathBuf::from), "{call}");
+        container.assert_nothing_outside_changed(call);
     }
 }
 
-/// Root without one of the privileges that a door takes, as in a container: the container does not start with half of it.
+/// As root without a privilege that a mode needs, as in a container, the container does not start with an incomplete
+/// slice.
 #[test]
-fn without_a_privilege_nothing_is_half_done() {
+fn without_a_privilege_the_container_is_unchanged() {
     let host = host();
     for privilege in ["sys_admin", "sys_chroot", "mknod"] {
-        let victim = Victim::new();
-        let victim = victim.start(ENGINE);
+        let container = PreparedContainer::new();
+        let container = container.start(ENGINE_MOUNTS);
         let hook = host.create_runtime();
         let mut command = Command::new("setpriv");
         command.arg(format!("--bounding-set=-{privilege}")).arg(hook.get_program());
         command.args(hook.get_args()).env_clear();
-        refused(&feed(&mut command, victim.state().as_bytes()), "this door needs root");
-        assert_eq!(victim.new_mounts(), [""; 0], "{privilege}");
-        assert_eq!(names(&victim.inside().join("dev")), [""; 0].map(PathBuf::from), "{privilege}");
-        victim.assert_nothing_outside_changed(privilege);
+        refused(&feed(&mut command, container.state().as_bytes()), "this door needs root");
+        assert_eq!(container.new_mounts(), [""; 0], "{privilege}");
+        assert_eq!(
+            names(&container.inside().join("dev")),
+            [""; 0].map(PathBuf::from),
+            "{privilege}"
+        );
+        container.assert_nothing_outside_changed(privilege);
     }
 }
 
-/// S13: the words of the command line, at every door.
+/// S13: the command line of every mode.
 #[test]
-fn words_that_are_not_known_stop_a_container() {
+fn unknown_arguments_stop_the_container() {
     let host = host();
     let input = vec![b' '; 1 << 20];
     for words in [
@@ -533,7 +541,7 @@ fn words_that_are_not_known_stop_a_container() {
         &["prestart", "--config="],
         &["runtime", "--config=/nowhere", "create", "a"],
     ] {
-        // A door that reads at all has read all when it ends; of the runtime the input is another's.
+        // A mode that reads its input reads it to the end; the input of `runtime` belongs to the real runtime.
         let run = match words.first() {
             Some(&"runtime") => run(&mut host.hook(words)),
             _ => feed(&mut host.hook(words), &input),
@@ -543,13 +551,13 @@ fn words_that_are_not_known_stop_a_container() {
     }
 }
 
-/// S13: what is no state is no reason to let a container start.
+/// S13: an invalid state does not let a container start.
 #[test]
-fn what_is_no_state_stops_a_container() {
+fn an_invalid_state_stops_the_container() {
     let host = host();
-    let victim = Victim::new().start(ENGINE);
-    let state = victim.state();
-    let bundle = victim.bundle().display().to_string();
+    let container = PreparedContainer::new().start(ENGINE_MOUNTS);
+    let state = container.state();
+    let bundle = container.bundle().display().to_string();
     let change = |from: &str, to: &str| state.replace(from, to).into_bytes();
     let mut no_text = state.clone().into_bytes();
     let id = state.find("test").unwrap();
@@ -564,7 +572,7 @@ fn what_is_no_state_stops_a_container() {
         ("an id twice", change("\"id\"", "\"id\":\"x\",\"id\"")),
         ("a pid twice", change("\"pid\"", "\"pid\":1,\"pid\"")),
         ("a bundle twice", change("\"bundle\"", "\"bundle\":\"/\",\"bundle\"")),
-        ("no number", change(&format!("\"pid\":{}", victim.pid()), "\"pid\":\"1\"")),
+        ("no number", change(&format!("\"pid\":{}", container.pid()), "\"pid\":\"1\"")),
         ("below nothing", change("\"pid\":", "\"pid\":-")),
         ("too large", change("\"pid\"", &huge)),
         ("a mark", change("{\"oci", "\u{feff}{\"oci")),
@@ -580,16 +588,16 @@ fn what_is_no_state_stops_a_container() {
         }
     }
     refused(&feed(&mut host.create_runtime(), &change(&bundle, "/nowhere")), "open the bundle");
-    victim.assert_nothing_outside_changed("no state");
-    assert_eq!(victim.new_mounts(), [""; 0]);
-    assert_eq!(names_of(victim.inside().join("dev").to_str().unwrap()).len(), 0);
+    container.assert_nothing_outside_changed("no state");
+    assert_eq!(container.new_mounts(), [""; 0]);
+    assert_eq!(names_of(container.inside().join("dev").to_str().unwrap()).len(), 0);
 }
 
-/// S13: nor is a configuration that cannot be relied on, or a root that is none, at any door.
+/// S13: nor does an unreliable configuration, or a root that is none, in any mode.
 #[test]
-fn what_is_no_configuration_stops_a_container() {
+fn an_invalid_configuration_stops_the_container() {
     let host = host();
-    let victim = Victim::new().start(ENGINE);
+    let container = PreparedContainer::new().start(ENGINE_MOUNTS);
     let started = host.root().join("started");
     let real = program(&host, &format!(": > {}", started.display()));
     host.configure_hook(&format!("runtimes = [{:?}]", real.to_str().unwrap()));
@@ -620,32 +628,32 @@ fn what_is_no_configuration_stops_a_container() {
     let config = format!("--config={}", host.config().display());
     for (what, input) in &everywhere {
         refused(&feed(&mut host.hook(&["precreate", &config]), input), "read ");
-        victim.configure(input);
-        let bundle = victim.bundle().to_str().unwrap();
+        container.configure(input);
+        let bundle = container.bundle().to_str().unwrap();
         let mut runtime = host.hook(&["runtime", &config, "--", "create", "-b", bundle, "a"]);
         refused(&run(&mut runtime), "");
         assert!(!started.exists(), "{what}: the runtime has started");
-        assert_eq!(fs::read(victim.bundle().join("config.json")).unwrap(), *input);
+        assert_eq!(fs::read(container.bundle().join("config.json")).unwrap(), *input);
     }
     for (what, input) in everywhere.iter().chain(&roots) {
-        victim.configure(input);
-        refused(&victim.attack(&host, what), "");
+        container.configure(input);
+        refused(&container.attack(&host, what), "");
     }
-    let path = victim.bundle().join("config.json");
+    let path = container.bundle().join("config.json");
     for make in [obstacles()[0].1, obstacles()[10].1] {
         fs::remove_file(&path).unwrap();
-        make(&victim, &path);
-        refused(&victim.attack(&host, "a link or a pipe"), "config.json");
+        make(&container, &path);
+        refused(&container.attack(&host, "a link or a pipe"), "config.json");
     }
-    assert_eq!(names_of(victim.inside().join("dev").to_str().unwrap()).len(), 0);
+    assert_eq!(names_of(container.inside().join("dev").to_str().unwrap()).len(), 0);
 }
 
-/// S14: words of a container's are names of slices that it may have, or data that nobody acts on.
+/// S14: text from a container is either the name of a slice that it may have, or data without any effect.
 #[test]
-fn words_of_a_container_are_data() {
+fn text_from_a_container_is_only_data() {
     let host = host();
     let other = "MIG-7e3b1aad-b6b6-508b-bb58-981e2752708b";
-    let victim = Victim::new().start(ENGINE);
+    let container = PreparedContainer::new().start(ENGINE_MOUNTS);
     for value in
         ["0:2g.20gb:0\n0:2g.20gb:2", "0:2g.20gb:0\0", "../../0:2g.20gb:0", "*", "\u{1b}[2J", other]
     {
@@ -654,20 +662,20 @@ fn words_of_a_container_are_data() {
         let json = serde_json::to_string(value).unwrap();
         let config =
             oci_config(&[], &[("mig-cdi/devices", "WORD")], false).replace("\"WORD\"", &json);
-        victim.configure(&config);
-        refused(&victim.attack(&host, value), "");
+        container.configure(&config);
+        refused(&container.attack(&host, value), "");
         refused(&host.precreate(&config, &[]), "");
         let config = oci_config(&["WORD"], &[], true).replace(
             "\"WORD\"",
             &serde_json::to_string(&format!("NVIDIA_VISIBLE_DEVICES={value}")).unwrap(),
         );
-        victim.configure(&config);
-        refused(&victim.attack(&host, value), "");
+        container.configure(&config);
+        refused(&container.attack(&host, value), "");
     }
     let lines = host.read_log().lines().count();
     assert_eq!(lines, 6 * 3, "{}", host.read_log());
     assert!(!host.read_log().contains(['\u{1b}', '\0']));
-    // Variables and annotations that look like those of a spec give nothing.
+    // Variables and annotations that look like those of a spec have no effect.
     host.configure_hook("");
     let env = [&format!("MIG_CDI_DEVICE_0_5_0={other},2g.20gb,GPU-x"), "MIG_CDI_X=a'\n$(reboot)"];
     let config = oci_config(
@@ -675,31 +683,31 @@ fn words_of_a_container_are_data() {
         &[("x", other), ("mig-cdi/devices", "0:2g.20gb:0")],
         false,
     );
-    victim.configure(&config);
-    assert_eq!(victim.attack(&host, "variables").code, 0);
-    let caps = names_of(victim.inside().join("dev/nvidia-caps").to_str().unwrap());
+    container.configure(&config);
+    assert_eq!(container.attack(&host, "variables").code, 0);
+    let caps = names_of(container.inside().join("dev/nvidia-caps").to_str().unwrap());
     assert_eq!(caps.into_iter().collect::<Vec<_>>(), ["nvidia-cap30", "nvidia-cap31"]);
-    let given = fs::read_to_string(victim.inside().join("run/mig-cdi/environment")).unwrap();
+    let given = fs::read_to_string(container.inside().join("run/mig-cdi/environment")).unwrap();
     assert!(!given.contains(other) && !given.contains("reboot"), "{given}");
-    // What is verified is what the spec says, whatever a state says.
+    // verify checks the slices in the spec, whatever the state contains.
     let annotations = format!("\"annotations\":{{\"mig-cdi/devices\":\"{other}\"}},\"pid\"");
     for state in [
-        victim.state().replace("\"pid\"", &annotations),
-        victim.state().replace("test", "a\\n\\u0000../b"),
+        container.state().replace("\"pid\"", &annotations),
+        container.state().replace("test", "a\\n\\u0000../b"),
     ] {
         assert_eq!(feed(&mut verify(&host, &[]), state.as_bytes()).code, 0);
     }
 }
 
-/// S16: crun fails a container whose hook has not read its input when it ends.
+/// S16: crun fails a container whose hook ends before it has read its input.
 #[test]
 fn a_large_state_on_a_slow_pipe_is_read_to_its_end() {
     let host = host();
-    let victim = Victim::new();
-    victim.configure(asks_for_nothing());
-    let victim = victim.start(ENGINE);
+    let container = PreparedContainer::new();
+    container.configure(asks_for_nothing());
+    let container = container.start(ENGINE_MOUNTS);
     let pad = format!("\"annotations\":{{\"a\":\"{}\"}},\"pid\"", "x".repeat(10 << 20));
-    let state = victim.state().replace("\"pid\"", &pad);
+    let state = container.state().replace("\"pid\"", &pad);
     for (mut command, code) in [
         (host.create_runtime(), 0),
         (verify(&host, &[]), 0),
@@ -719,13 +727,13 @@ fn a_large_state_on_a_slow_pipe_is_read_to_its_end() {
         let said = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(ended.status.code(), Some(code), "{command:?}: {said}");
     }
-    assert_eq!(victim.new_mounts(), [""; 0]);
-    assert_eq!(fs::read_to_string(victim.canary().join("file")).unwrap(), SECRET);
+    assert_eq!(container.new_mounts(), [""; 0]);
+    assert_eq!(fs::read_to_string(container.canary().join("file")).unwrap(), SECRET);
 }
 
-/// The register names tests that are there, and all that are in these two files.
+/// The register names existing tests, and all tests of these two files.
 #[test]
-fn the_register_is_true() {
+fn the_register_lists_exactly_these_tests() {
     let project = mig_cdi_tests::project();
     let register = fs::read_to_string(project.join("docs/attacks.md")).unwrap();
     let source = |file: &str| {

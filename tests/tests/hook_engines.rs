@@ -1,12 +1,12 @@
-//! The doors of the hook in a real podman, with runc and crun on cgroup v1 and v2. A device node with a
-//! major that no driver has opens with ENXIO when the device cgroup allows it, with EPERM when not.
+//! The modes of the hook in a real podman, with runc and crun on cgroup v1 and v2. Opening a device node whose major
+//! no driver has gives ENXIO when the device cgroup allows it, EPERM when it denies it.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost, Run,
     containerd::Containerd,
     docker::Docker,
-    driver::{Layout, library_dir},
+    driver::{DistributionLayout, library_dir},
     podman::{Podman, VARIANTS, Variant, compile},
     project, run,
 };
@@ -21,7 +21,7 @@ node /dev/nvidiactl 666 195:255 ENXIO
 const FIRST: &str = "MIG-b3c02e6f-4949-5c5e-80cc-f09e85bd7e98";
 const GPU: &str = "GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4";
 
-/// How each door is put into podman's command line.
+/// Modes of the hook that podman can run.
 const DOORS: [&str; 3] = ["precreate", "create-runtime", "runtime"];
 
 fn host(podman: &Podman) -> FakeHost {
@@ -39,7 +39,7 @@ fn script(door: &str, variant: Variant, script: &str) -> (Run, String) {
     (run, host.read_log())
 }
 
-/// The script with podman using a door.
+/// Returns the script with podman running the hook in a mode.
 fn through(door: &str, host: &FakeHost, script: &str) -> String {
     let flag = match door {
         "runtime" => format!("--runtime {}", host.runtime().display()),
@@ -53,7 +53,7 @@ fn passed(run: &Run, log: &str, what: &str) -> String {
     run.stdout.clone()
 }
 
-/// The variables, as a door gives them: to the process, or in a file.
+/// Returns the expected variables: of the process, or in a file, depending on the mode.
 fn variables(door: &str) -> String {
     let variables = format!(
         "env CUDA_VISIBLE_DEVICES={FIRST}\nenv MIG_CDI_DEVICE_0_3_0={FIRST},2g.20gb,{GPU}\nenv NVIDIA_VISIBLE_DEVICES=void\n"
@@ -61,9 +61,9 @@ fn variables(door: &str) -> String {
     if door == "create-runtime" { String::new() } else { variables }
 }
 
-/// And a process that is started in it later sees the same. Rules of the container's own hold.
+/// A process that is started in the container later sees the same. Rules of the container's own stay in force.
 #[test]
-fn a_container_gets_the_slice_that_it_asked_for_and_no_other() {
+fn a_container_gets_the_requested_slice_and_no_other() {
     for door in DOORS {
         for variant in VARIANTS {
             let run = "
@@ -83,7 +83,7 @@ node /dev/nvidia-caps/nvidia-cap31 444 508:31 ENXIO
 {SHARED}"
             );
             let first = variables(door);
-            // podman gives a later process what the container was created with, and no more.
+            // podman starts a later process with the variables of the container's creation only.
             let sourced =
                 if door == "create-runtime" { variables("precreate") } else { String::new() };
             let mut expected = format!(
@@ -109,7 +109,7 @@ made 508:39 EPERM
 }
 
 #[test]
-fn a_container_that_asks_for_nothing_sees_nothing() {
+fn a_container_without_a_request_gets_no_slice() {
     for door in DOORS {
         for variant in VARIANTS {
             let run = "$PODMAN run --rm --cap-add MKNOD -e NVIDIA_VISIBLE_DEVICES=void --rootfs $ROOTFS \
@@ -122,9 +122,9 @@ fn a_container_that_asks_for_nothing_sees_nothing() {
     }
 }
 
-/// No slice, no container: the message is in the log, whatever the engine shows of it.
+/// Without its slice the container does not start. The message is in the log, whatever the engine shows.
 #[test]
-fn a_container_that_asks_for_what_is_not_there_does_not_start() {
+fn a_container_that_requests_an_unknown_slice_does_not_start() {
     for door in DOORS {
         for variant in VARIANTS {
             let run =
@@ -133,15 +133,15 @@ fn a_container_that_asks_for_what_is_not_there_does_not_start() {
             assert_ne!(run.code, 0, "{door} {variant:?}");
             assert_eq!(run.stdout, "", "no container ran");
             assert!(log.contains("has no such device"), "{door} {variant:?}: {log}");
-            // crun and podman's filter show nothing of what a hook says.
+            // crun and podman's filter print nothing of a hook's output.
             let shown = door == "runtime" || (door == "create-runtime" && variant.0 == "runc");
             assert!(!shown || run.stderr.contains("has no such device"), "{door}: {}", run.stderr);
         }
     }
 }
 
-/// The driver's files come along, also into a container whose root is read-only, and nobody in it can
-/// change them.
+/// The driver's files are mounted too, also in a container whose root is read-only, and the container cannot change
+/// them.
 #[test]
 fn programs_in_the_container_load_the_driver_s_libraries() {
     let script = "
@@ -158,8 +158,9 @@ driver 580.105.08
 sh: can't create /usr/lib/x86_64-linux-gnu/libcuda.so.1: Read-only file system
 refused
 ";
-    let host = FakeHost::with_driver(preset("a100-80gb").unwrap(), Layout::Fedora);
-    let cuda = host.path(&format!("{}/libcuda.so.580.105.08", library_dir(Layout::Fedora)));
+    let host = FakeHost::with_driver(preset("a100-80gb").unwrap(), DistributionLayout::Fedora);
+    let cuda =
+        host.path(&format!("{}/libcuda.so.580.105.08", library_dir(DistributionLayout::Fedora)));
     compile("fake-libcuda.c", &cuda, &["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1"]);
     compile("fake-nvidia-smi.c", &host.path("/usr/bin/nvidia-smi"), &[]);
     for door in DOORS {
@@ -174,10 +175,10 @@ refused
     }
 }
 
-/// Of the driver's capability tree a container sees its own slice. A tree of files stands in for the
-/// driver's, mounted into the container's /proc as only crun does it.
+/// In the driver's capability tree a container sees its own slice only. A tree of files stands in for the driver's;
+/// only crun mounts it into the container's /proc.
 #[test]
-fn the_slices_of_others_are_hidden() {
+fn other_slices_are_hidden_from_the_capability_tree() {
     let podman = Podman::new(("crun", "v2"));
     let host = host(&podman);
     let script = "
@@ -192,9 +193,9 @@ fn the_slices_of_others_are_hidden() {
     }
 }
 
-/// The name alone makes it a runtime, which finds its settings in /etc.
+/// Under this name the program is a runtime, which reads its settings in /etc.
 #[test]
-fn under_its_other_name_it_is_a_runtime() {
+fn under_the_name_mig_cdi_runtime_the_hook_is_a_runtime() {
     for variant in VARIANTS {
         let podman = Podman::new(variant);
         let host = host(&podman);
@@ -212,11 +213,11 @@ fn under_its_other_name_it_is_a_runtime() {
     }
 }
 
-/// A device that the spec and the driver agree on, and that a cgroup above the container denies, is no
-/// device: what was made is taken back, and the container does not start.
+/// If a parent cgroup of the container denies a device that spec and driver agree on, the injection is undone and the
+/// container does not start.
 #[test]
-fn what_a_cgroup_above_denies_is_not_given() {
-    // All that a container has, and the GPU, but not its slices.
+fn a_device_denied_by_a_parent_cgroup_is_not_injected() {
+    // Allows all devices of a container and the GPU, but not its slices.
     let script = "
         group=/sys/fs/cgroup/devices/mig-cdi-test
         mkdir -p $group
@@ -240,10 +241,10 @@ fn what_a_cgroup_above_denies_is_not_given() {
     }
 }
 
-/// Where systemd runs the machine and the container is in a unit of it, systemd is told. There is no
-/// systemd here: a program in its tool's place writes down what it was told, and with which environment.
+/// If the container is in a unit of systemd, the hook passes the device rules to systemd. No systemd runs here: a
+/// program in the place of its tool records its arguments and environment.
 #[test]
-fn systemd_is_told_of_the_devices_of_a_unit() {
+fn systemd_gets_the_device_rules_of_a_unit() {
     let script = "
         mkdir -p /run/systemd/system $TOOLS
         printf '#!/bin/sh\\n%s' \"$SYSTEMCTL\" > $TOOLS/systemctl
@@ -292,8 +293,8 @@ PWD=/
     }
 }
 
-/// The door `runtime` in engines that are daemons: as a runtime of Docker, and as a handler of containerd.
-/// Whoever asks for what is not there reads why from the engine.
+/// The mode `runtime` in engines that are daemons: as a runtime of Docker, and as a handler of containerd. The engine
+/// shows the reason of a refusal.
 fn a_daemon_s_runtime<E>(
     start: impl Fn(&'static str, &FakeHost) -> E,
     probe: impl Fn(&E, &str, &[&str]) -> Result<String, String>,
@@ -323,19 +324,19 @@ made 508:40 EPERM
 }
 
 #[test]
-fn docker_gives_a_slice_by_its_runtime() {
+fn docker_injects_a_slice_with_the_runtime_mig_cdi() {
     a_daemon_s_runtime(Docker::start, Docker::probe_by_runtime);
 }
 
 #[test]
-fn containerd_gives_a_slice_by_its_handler() {
+fn containerd_injects_a_slice_with_the_handler_mig_cdi() {
     a_daemon_s_runtime(Containerd::start, Containerd::probe_by_runtime);
 }
 
-/// podman as `mig-cdi configure` has configured it: the hook by a drop-in and a directory of its own, and the
-/// runtime by its name.
+/// podman as `mig-cdi configure` sets it up: the hook by a drop-in and a directory of its own, and the runtime by its
+/// name.
 #[test]
-fn podman_with_what_configure_wrote() {
+fn podman_injects_a_slice_as_configured() {
     for variant in VARIANTS {
         let podman = Podman::new(variant);
         let host = host(&podman);

@@ -1,13 +1,13 @@
-//! A container whose directories another process exchanges for links while the hook works in it:
-//! S6 and S7 of `docs/attacks.md`, CVE-2025-23359 and CVE-2026-24260. Whatever a run sees, nothing comes
-//! to be outside of the container's root, and a run that fails leaves nothing within.
+//! A container whose directories another process swaps for links while the hook works in it: S6 and S7 of
+//! `docs/attacks.md`, CVE-2025-23359 and CVE-2026-24260. In no run does anything appear outside of the container's
+//! root, and a failed run leaves nothing inside it.
 //!
-//! A run takes some milliseconds and an exchange some microseconds, so that every step of a run meets
-//! both sides of it. The exchanges follow no seed: a failure says how many there had been.
+//! A run takes some milliseconds and a swap some microseconds, so that every step of a run meets both states. The
+//! swaps have no seed; a failure prints their number.
 
 use mig_cdi_tests::{
     hook::feed,
-    victim::{ENGINE, Victim, host, names},
+    prepared_container::{ENGINE_MOUNTS, PreparedContainer, host, names},
 };
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::{
@@ -18,10 +18,10 @@ use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
-/// Of each of the four cases.
+/// Runs of each of the four cases.
 const RUNS: u64 = 2_500;
 
-/// Stops the exchanges, also when the test fails.
+/// Guard that stops the swaps, also when the test fails.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -30,7 +30,7 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Exchanges two paths until it is told to stop.
+/// Swaps two paths until it is stopped.
 fn exchange(one: &Path, other: &Path, stop: &AtomicBool, count: &AtomicU64) {
     while !stop.load(Relaxed) {
         renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE).expect("exchange");
@@ -38,10 +38,10 @@ fn exchange(one: &Path, other: &Path, stop: &AtomicBool, count: &AtomicU64) {
     }
 }
 
-/// Takes away what a run that succeeded has made, so that the next one makes it again.
-fn clear(victim: &Victim, before: &BTreeSet<PathBuf>) {
-    victim.unmount();
-    let made: Vec<_> = paths(victim).difference(before).cloned().collect();
+/// Removes the files of a successful run, so that the next one makes them again.
+fn clear(container: &PreparedContainer, before: &BTreeSet<PathBuf>) {
+    container.unmount();
+    let made: Vec<_> = paths(container).difference(before).cloned().collect();
     for path in made.iter().rev() {
         let is_dir = fs::symlink_metadata(path).expect("it is there").is_dir();
         let removed = if is_dir { fs::remove_dir(path) } else { fs::remove_file(path) };
@@ -49,18 +49,18 @@ fn clear(victim: &Victim, before: &BTreeSet<PathBuf>) {
     }
 }
 
-fn paths(victim: &Victim) -> BTreeSet<PathBuf> {
-    names(&victim.inside()).into_iter().collect()
+fn paths(container: &PreparedContainer) -> BTreeSet<PathBuf> {
+    names(&container.inside()).into_iter().collect()
 }
 
-/// Runs the hook again and again while `at` is exchanged for a link to a canary. `from` is where the
-/// attacker has the same files.
-fn race(victim: &Victim, at: &Path, canary: &Path, from: &Path) {
+/// Runs the hook repeatedly while `at` is swapped for a link to a canary. `from` is the attacker's directory with the
+/// same files.
+fn race(container: &PreparedContainer, at: &Path, canary: &Path, from: &Path) {
     let (host, count) = (host(), AtomicU64::new(0));
     let link = from.join("link");
     symlink(canary, &link).expect("make the link");
-    let before = paths(victim);
-    let state = victim.state();
+    let before = paths(container);
+    let state = container.state();
     let (mut given, mut refused) = (0_u64, 0_u64);
     for number in 0..RUNS {
         let stop = AtomicBool::new(false);
@@ -70,17 +70,17 @@ fn race(victim: &Victim, at: &Path, canary: &Path, from: &Path) {
             feed(&mut host.create_runtime(), state.as_bytes())
         });
         let what = format!("run {number}, {} exchanges: {}", count.load(Relaxed), run.stderr);
-        victim.assert_nothing_outside_changed(&what);
+        container.assert_nothing_outside_changed(&what);
         match run.code {
             0 => given += 1,
             1 => {
                 refused += 1;
-                assert_eq!(victim.new_mounts(), [""; 0], "{what}");
-                assert_eq!(paths(victim), before, "{what}");
+                assert_eq!(container.new_mounts(), [""; 0], "{what}");
+                assert_eq!(paths(container), before, "{what}");
             }
             code => panic!("{code}: {what}"),
         }
-        clear(victim, &before);
+        clear(container, &before);
     }
     let count = count.load(Relaxed);
     println!("{RUNS} runs, {given} given, {refused} refused, {count} exchanges");
@@ -88,39 +88,44 @@ fn race(victim: &Victim, at: &Path, canary: &Path, from: &Path) {
 }
 
 #[test]
-fn a_library_directory_that_becomes_a_link() {
-    let victim = Victim::new().start(ENGINE);
-    let at = victim.rootfs().join("usr/lib/x86_64-linux-gnu");
-    race(&victim, &at, &victim.canary().join("dir"), &victim.rootfs().join("etc"));
+fn a_library_directory_swapped_for_a_link_is_not_followed() {
+    let container = PreparedContainer::new().start(ENGINE_MOUNTS);
+    let at = container.rootfs().join("usr/lib/x86_64-linux-gnu");
+    race(&container, &at, &container.canary().join("dir"), &container.rootfs().join("etc"));
 }
 
 #[test]
-fn a_parent_of_a_new_directory_that_becomes_a_link() {
-    let victim = Victim::new().start(ENGINE);
-    race(&victim, &victim.rootfs().join("run"), &victim.canary(), &victim.rootfs().join("etc"));
+fn a_parent_directory_swapped_for_a_link_is_not_followed() {
+    let container = PreparedContainer::new().start(ENGINE_MOUNTS);
+    race(
+        &container,
+        &container.rootfs().join("run"),
+        &container.canary(),
+        &container.rootfs().join("etc"),
+    );
 }
 
-/// The mount points themselves: a file, while the directory is there.
+/// The mount points themselves are swapped: a file, while the directory stays.
 #[test]
-fn a_mount_point_that_becomes_a_link() {
-    let victim = Victim::new();
-    let at = victim.rootfs().join("usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1");
+fn a_mount_point_swapped_for_a_link_is_not_followed() {
+    let container = PreparedContainer::new();
+    let at = container.rootfs().join("usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1");
     fs::write(&at, "").expect("make a file");
-    let victim = victim.start(ENGINE);
-    race(&victim, &at, &victim.canary().join("file"), &victim.rootfs().join("etc"));
+    let container = container.start(ENGINE_MOUNTS);
+    race(&container, &at, &container.canary().join("file"), &container.rootfs().join("etc"));
 }
 
-/// A volume that two containers have: one of them attacks the other's start.
+/// A volume of two containers: one of them attacks the start of the other.
 #[test]
-fn a_volume_of_two_containers_in_which_a_directory_becomes_a_link() {
-    let victim = Victim::new();
-    let (volume, other) = (victim.bundle().join("volume"), victim.bundle().join("other"));
+fn a_directory_swapped_in_a_shared_volume_is_not_followed() {
+    let container = PreparedContainer::new();
+    let (volume, other) = (container.bundle().join("volume"), container.bundle().join("other"));
     for dir in [volume.join("bin"), volume.join("lib/x86_64-linux-gnu"), other.clone()] {
         fs::create_dir_all(dir).expect("make a directory");
     }
     let both = "mount --bind ../volume ../other; mount --bind ../volume usr";
-    let victim = victim.start(&format!("{ENGINE}; {both}"));
-    let other = PathBuf::from(format!("/proc/{}/root{}", victim.pid(), other.display()));
+    let container = container.start(&format!("{ENGINE_MOUNTS}; {both}"));
+    let other = PathBuf::from(format!("/proc/{}/root{}", container.pid(), other.display()));
     let at = other.join("lib/x86_64-linux-gnu");
-    race(&victim, &at, &victim.canary().join("dir"), &other);
+    race(&container, &at, &container.canary().join("dir"), &other);
 }

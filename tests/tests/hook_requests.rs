@@ -1,5 +1,5 @@
-//! What containers may ask the hook for, and what they get: the door `precreate` on a fake host, a
-//! configuration in and a configuration out.
+//! Requests of containers to the hook, and their results: the mode `precreate` on a fake host, from one configuration
+//! to the other.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{FakeHost, Run, hook::oci_config};
@@ -31,7 +31,7 @@ fn refused(run: &Run) -> &str {
     run.stderr.strip_prefix("error: ").unwrap().trim_end()
 }
 
-/// Paths of the capability nodes in a configuration.
+/// Returns the paths of the capability nodes in a configuration.
 fn caps(config: &Value) -> Vec<&str> {
     let devices = config["linux"]["devices"].as_array().unwrap();
     let paths = devices.iter().map(|device| device["path"].as_str().unwrap());
@@ -43,7 +43,7 @@ fn ask(host: &FakeHost, key: &str, value: &str) -> Run {
 }
 
 #[test]
-fn a_container_gets_what_it_asked_for_and_the_rest_survives() {
+fn a_container_gets_its_request_and_keeps_its_configuration() {
     let host = host("");
     let run = ask(&host, "mig-cdi/devices", "0:2g.20gb:0");
     let config = changed(&run);
@@ -81,7 +81,8 @@ fn a_container_gets_what_it_asked_for_and_the_rest_survives() {
     );
 }
 
-/// The other slices of the GPU, and what is there for administrators; nothing of the slice's own.
+/// The capability files of the GPU's other slices and those for administrators are masked; those of the slice itself
+/// are not.
 #[test]
 fn other_slices_are_hidden() {
     let masked = |node: &str, ask_for: &str| {
@@ -116,7 +117,7 @@ fn other_slices_are_hidden() {
 }
 
 #[test]
-fn every_way_to_ask_names_the_same_slice() {
+fn every_form_of_request_names_the_same_slice() {
     let host = host("environment = \"all\"");
     let legacy = format!("MIG-{GPU}/3/0");
     let by_env = |value: &str| {
@@ -142,9 +143,9 @@ fn every_way_to_ask_names_the_same_slice() {
 }
 
 #[test]
-fn a_container_that_asks_for_nothing_starts_unchanged() {
+fn a_container_without_a_request_starts_unchanged() {
     let host = host("environment = \"all\"");
-    // A spec that nobody could use does not matter to it.
+    // A container without a request starts even if a spec cannot be read.
     std::fs::write(host.spec(), "{").unwrap();
     for config in [
         oci_config(&[], &[], true),
@@ -158,10 +159,10 @@ fn a_container_that_asks_for_nothing_starts_unchanged() {
     }
 }
 
-/// Images set the variable; what it says is the word of whoever starts a container only when the
-/// policy says so. An annotation is their word, and then the variable is not looked at.
+/// Images can set the variable, so it counts as a request of the user only when the policy says so. An annotation is
+/// always the user's, and the variable is then ignored.
 #[test]
-fn the_environment_is_believed_as_the_policy_says() {
+fn the_environment_is_honoured_as_the_policy_allows() {
     let config =
         |privileged| oci_config(&[&format!("NVIDIA_VISIBLE_DEVICES={FIRST}")], &[], privileged);
     let default = host("");
@@ -182,14 +183,14 @@ fn the_environment_is_believed_as_the_policy_says() {
 }
 
 #[test]
-fn what_may_be_asked_for_is_policy() {
+fn the_policy_limits_requests() {
     let default = host("");
     let run = ask(&default, "mig-cdi/devices", "all");
     assert!(refused(&run).contains("hook.devices"), "{}", run.stderr);
     let all = host("devices = [\"all\"]");
     assert_eq!(caps(&changed(&ask(&all, "mig-cdi/devices", "all"))).len(), 8);
     assert!(refused(&ask(&all, "mig-cdi/devices", FIRST)).contains("hook.devices"));
-    // By whatever name it is asked for, it is the same slice.
+    // The policy applies to the slice, whichever name requests it.
     let first = host("devices = [\"*:0\"]\nannotations = [\"mig-cdi/*\"]");
     assert_eq!(caps(&changed(&ask(&first, "mig-cdi/devices", FIRST))), ["30", "31"]);
     assert!(refused(&ask(&first, "mig-cdi/devices", SECOND)).contains("hook.devices"));
@@ -199,7 +200,7 @@ fn what_may_be_asked_for_is_policy() {
 
 /// `config` is one capability over every slice of the node.
 #[test]
-fn an_administrator_s_capability_is_given_when_the_policy_lists_it() {
+fn an_admin_capability_is_injected_when_the_policy_lists_it() {
     let host = host("devices = [\"config\"]");
     assert_eq!(host.generate(&["--admin=config"]).code, 0);
     let config = changed(&ask(&host, "mig-cdi/devices", "config"));
@@ -208,7 +209,7 @@ fn an_administrator_s_capability_is_given_when_the_policy_lists_it() {
 }
 
 #[test]
-fn requests_that_mean_nothing_are_refused() {
+fn invalid_requests_are_refused() {
     let host = host("environment = \"all\"");
     for (value, why) in [
         ("0", "no such device"),
@@ -236,7 +237,7 @@ fn requests_that_mean_nothing_are_refused() {
 }
 
 #[test]
-fn a_spec_that_is_not_what_the_driver_says_gives_nothing() {
+fn a_spec_that_disagrees_with_the_driver_is_refused() {
     let host = host("");
     let spec = host.read_spec().unwrap();
     for (from, to, why) in [
@@ -271,9 +272,9 @@ fn a_spec_that_is_not_what_the_driver_says_gives_nothing() {
     assert!(refused(&run).contains("there is no nvidia.com-mig.json in"), "{}", run.stderr);
 }
 
-/// What the container has said itself of CUDA stays. What an engine has given it already comes once.
+/// A CUDA variable of the container stays. Entries that an engine has already added are not added twice.
 #[test]
-fn what_is_there_already_is_not_doubled() {
+fn existing_entries_are_not_duplicated() {
     let host = host("");
     let own = oci_config(&["CUDA_VISIBLE_DEVICES=0"], &[("mig-cdi/devices", "0:0")], false);
     let run = host.precreate(&own, &[]);
@@ -281,7 +282,7 @@ fn what_is_there_already_is_not_doubled() {
     assert!(once["process"]["env"].as_array().unwrap().contains(&json!("CUDA_VISIBLE_DEVICES=0")));
     let twice = changed(&host.precreate(&run.stdout, &[]));
     assert_eq!(once, twice);
-    // A node that stands in the way is replaced by the right one.
+    // A wrong node at the same path is replaced.
     let wrong = own.replace("\"linux\":{", "\"linux\":{\"devices\":[{\"path\":\"/dev/nvidia0\",\"type\":\"c\",\"major\":1,\"minor\":3}],");
     assert_eq!(changed(&host.precreate(&wrong, &[]))["linux"]["devices"], once["linux"]["devices"]);
 }

@@ -1,11 +1,11 @@
-//! The doors of the hook in a podman that a user runs who is not root: Debian 13's, in namespaces of the user, where all that
-//! is root's is shown as nobody's.
+//! The modes of the hook in a rootless podman: Debian 13's, in user namespaces, where files of root appear to belong
+//! to nobody.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost, Run,
-    podman::{Kind, Podman, VARIANTS, Variant},
-    root::Root,
+    debian_release::DebianRelease,
+    podman::{Podman, PodmanKind, VARIANTS, Variant},
 };
 use std::{
     fs::{self, Permissions},
@@ -15,9 +15,9 @@ use std::{
 const FIRST: &str = "MIG-b3c02e6f-4949-5c5e-80cc-f09e85bd7e98";
 const GPU: &str = "GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4";
 
-/// Runs the probe in a container that asks a door for a slice: how that ends, and what the hook has logged.
+/// Runs the probe in a container that requests a slice in a mode. Returns the result, and the log of the hook.
 fn probe(door: &str, variant: Variant, slice: &str) -> (Run, String) {
-    let podman = Podman::of(Kind { root: Root::Trixie, rootless: true }, variant);
+    let podman = Podman::of(PodmanKind { release: DebianRelease::Trixie, rootless: true }, variant);
     let host = FakeHost::new(preset("a100-80gb").unwrap());
     host.configure_hook(&format!("runtimes = [{:?}]", podman.runtime()));
     let generated = host.generate(&[]);
@@ -26,7 +26,7 @@ fn probe(door: &str, variant: Variant, slice: &str) -> (Run, String) {
         "runtime" => format!("--runtime {}", host.runtime().display()),
         door => format!("--hooks-dir {}", host.hooks_dir(door).display()),
     };
-    // The user reads what root has installed and written, and the hook has a log that it may write to.
+    // The user can read root's files, and the hook can write to its log.
     let open = |path: &std::path::Path, mode| {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap()
     };
@@ -44,7 +44,7 @@ fn probe(door: &str, variant: Variant, slice: &str) -> (Run, String) {
 }
 
 #[test]
-fn a_user_s_container_gets_the_slice_that_it_asked_for() {
+fn a_rootless_container_gets_the_requested_slice() {
     let expected = format!(
         "node /dev/nvidia-caps/nvidia-cap30 444 508:30 ENXIO
 node /dev/nvidia-caps/nvidia-cap31 444 508:31 ENXIO
@@ -72,9 +72,9 @@ made 508:39 FAILED
     }
 }
 
-/// Nodes that are made in a user's namespace would not open.
+/// A node that is made in a user namespace could not be opened.
 #[test]
-fn create_runtime_refuses_a_user_s_container() {
+fn create_runtime_refuses_a_rootless_container() {
     for variant in VARIANTS {
         let (run, log) = probe("create-runtime", variant, "0:2g.20gb:0");
         assert!(run.code != 0 && run.stdout.is_empty(), "{variant:?}: {}", run.stdout);

@@ -1,4 +1,4 @@
-//! The door `verify`: a spec that was true when it was written, and a node that has changed since.
+//! The mode `verify`: a spec that was current when it was written, on a node that has changed since.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
@@ -9,7 +9,7 @@ use mig_cdi_tests::{
 use serde_json::Value;
 use std::path::Path;
 
-/// Two A100, the first with two slices. GPU instance 2 has the capability minors 21 and 22.
+/// Node with two A100, the first with two slices. GPU instance 2 has the capability minors 21 and 22.
 const BEFORE: &str = r#"
 driver = "580.105.08"
 [[gpu]]
@@ -29,7 +29,7 @@ fn host(how: &str) -> FakeHost {
     host
 }
 
-/// The hook of a device of the spec: its words and its environment.
+/// Returns the hook of a device of the spec: its arguments and environment.
 fn hook_of(host: &FakeHost, name: &str) -> Value {
     let spec: Value = serde_json::from_str(&host.read_spec().unwrap()).unwrap();
     let devices = spec["devices"].as_array().unwrap();
@@ -48,10 +48,10 @@ fn verify(host: &FakeHost, name: &str) -> Run {
     feed(&mut command, runc_state(1, Path::new("/bundle")).as_bytes())
 }
 
-/// What becomes of a container whose spec was written before a change, by what is looked at when it
-/// starts. `docs/hook.md` has this table in words.
+/// For each change after the spec was written, and each kind of verification: whether the container starts.
+/// `docs/hook.md` has this table in words.
 #[test]
-fn the_stale_story() {
+fn verify_refuses_a_slice_that_changed_or_is_gone() {
     let gone = "refused: verify a slice: gpu minor 0 gi 2 ci 0: /proc/driver/nvidia/capabilities/gpu0/mig/gi2";
     let swapped = BEFORE.replace("[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:07", "[[gpu]]\nminor = 1\nmodel = \"a100-80gb\"\npci = \"0000:07")
         .replace("[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:0f:00.0\"", "[[gpu]]\nminor = 0\nmodel = \"a100-80gb\"\npci = \"0000:0f:00.0\"\ninstances = [{ profile = \"3g.40gb\", start = 4, id = 2 }]");
@@ -95,9 +95,9 @@ fn the_stale_story() {
     }
 }
 
-/// The driver is unloaded: there is nothing to look at, and that is no reason to go on.
+/// The driver is unloaded: nothing can be verified, so the container does not start.
 #[test]
-fn without_a_driver_nothing_starts() {
+fn verify_refuses_without_a_driver() {
     let host = host("--verify");
     std::fs::remove_dir_all(host.path("/proc/driver")).unwrap();
     assert!(verify(&host, "all").stderr.contains("gi2"), "{}", verify(&host, "all").stderr);
@@ -109,7 +109,7 @@ fn without_a_driver_nothing_starts() {
 }
 
 #[test]
-fn a_device_of_several_slices_is_verified_as_a_whole() {
+fn verify_checks_every_slice_of_a_device() {
     let host = host("--verify");
     assert_eq!(verify(&host, "all").code, 0);
     std::fs::remove_dir_all(host.path("/proc/driver/nvidia/capabilities/gpu0/mig/gi9")).unwrap();
@@ -117,10 +117,10 @@ fn a_device_of_several_slices_is_verified_as_a_whole() {
     assert_eq!(verify(&host, "0:3g.40gb:4").code, 0);
 }
 
-/// Go writes an empty environment as none, and one that is not there is that of the container's image
-/// (CVE-2025-23266). A hook that engines do not find stops every container.
+/// Go writes an empty environment as none, and engines run a hook without an environment with that of the
+/// image (CVE-2025-23266). A hook whose program does not exist stops every container.
 #[test]
-fn every_hook_of_a_spec_has_an_environment_and_is_there() {
+fn every_hook_of_a_spec_exists_and_has_an_environment() {
     for how in ["--verify", "--verify=full"] {
         let host = host(how);
         let spec: Value = serde_json::from_str(&host.read_spec().unwrap()).unwrap();
@@ -132,7 +132,7 @@ fn every_hook_of_a_spec_has_an_environment_and_is_there() {
             assert_eq!(hook["env"], serde_json::json!(["MIG_CDI_HOOK=verify"]));
             assert!(Path::new(hook["path"].as_str().unwrap()).is_file());
             assert!(hook["timeout"].as_u64().unwrap() > 0);
-            // It verifies its own slices and no others.
+            // The hook of a device verifies its own slices only.
             let claims = words(&hook).iter().filter(|word| word.contains(",nodes=")).count();
             assert_eq!(claims, if device["name"] == "all" { 2 } else { 1 });
         }
@@ -144,7 +144,7 @@ fn every_hook_of_a_spec_has_an_environment_and_is_there() {
 }
 
 #[test]
-fn a_hook_that_others_could_change_is_refused() {
+fn a_hook_that_another_user_can_change_is_refused() {
     let host = FakeHost::new(BEFORE);
     let bin = host.install();
     let hook = bin.join("mig-cdi-hook");
@@ -163,10 +163,9 @@ fn a_hook_that_others_could_change_is_refused() {
     assert!(run.code == 2 && run.stderr.contains("take one of them"), "{}", run.stderr);
 }
 
-/// NVML is asked by `mig-cdi`, which the hook runs by its path; when that cannot be done, nothing
-/// starts.
+/// `mig-cdi`, which the hook runs by its path, reads NVML; when that fails, the container does not start.
 #[test]
-fn what_nvml_cannot_be_asked_is_not_so() {
+fn verify_full_refuses_when_nvml_cannot_be_read() {
     let host = host("--verify=full");
     let library = host.path("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1");
     std::fs::rename(&library, library.with_extension("gone")).unwrap();
@@ -179,7 +178,7 @@ fn what_nvml_cannot_be_asked_is_not_so() {
 
 /// A program that does not answer is killed, and the container does not start.
 #[test]
-fn a_program_that_hangs_is_not_waited_for() {
+fn verify_full_kills_a_program_that_hangs() {
     let host = host("--verify=full");
     let program = host.install().join("mig-cdi");
     script_program(&program, "exec sleep 1000");
@@ -188,7 +187,7 @@ fn a_program_that_hangs_is_not_waited_for() {
 }
 
 #[test]
-fn both_shapes_of_state_are_read() {
+fn the_states_of_runc_and_crun_are_read() {
     let host = host("--verify");
     let hook = hook_of(&host, "0:3g.40gb:4");
     let run = |state: &str| feed(&mut host.hook(&words(&hook)[1..]), state.as_bytes());
@@ -199,7 +198,7 @@ fn both_shapes_of_state_are_read() {
 }
 
 #[test]
-fn a_dry_run_prints_what_would_be_looked_at() {
+fn a_dry_run_prints_what_would_be_verified() {
     let host = host("--verify=full");
     let hook = hook_of(&host, "0:3g.40gb:4");
     let mut words = words(&hook);
@@ -213,9 +212,9 @@ fn a_dry_run_prints_what_would_be_looked_at() {
     assert!(printed["full"].as_str().unwrap().ends_with("/bin/mig-cdi"));
 }
 
-/// The engines that take the spec run the hook, and start nothing when it refuses.
+/// Engines that read the spec run the hook, and start no container when it refuses.
 #[test]
-fn podman_starts_what_is_verified_and_nothing_else() {
+fn podman_starts_verified_slices_only() {
     let script = "
         $BIN/mig-cdi generate --verify $FLAGS
         $PODMAN run --rm --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS ls /dev/nvidia-caps

@@ -1,12 +1,12 @@
-//! `mig-cdi-kubelet` and a strict kubelet of our own: what it offers, what it answers, and what it says to people.
+//! `mig-cdi-kubelet` with a strict fake kubelet: the resources that it advertises, its answers, and its log.
 
 use container_device_interface::{annotations::parse_annotations, spec::read_spec};
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost,
-    driver::Layout,
-    kubelet::{Kubelet, is_qualified},
-    plugin::{Plugin, kubelet_dir},
+    driver::DistributionLayout,
+    fake_kubelet::{FakeKubelet, is_qualified},
+    running_plugin::{RunningPlugin, kubelet_dir},
 };
 use std::{collections::BTreeSet, fs};
 
@@ -17,15 +17,15 @@ fn node(instances: &str) -> String {
     format!("{GPU}instances = [{instances}]\n")
 }
 
-/// A host with a plugin and a kubelet that know each other.
-fn begin(description: &str, args: &[&str]) -> (FakeHost, Kubelet, Plugin) {
-    let host = FakeHost::with_driver(description, Layout::Debian);
-    let kubelet = Kubelet::start(&kubelet_dir(&host));
-    let plugin = Plugin::start(&host, args);
+/// Starts a plugin and a kubelet on a host, and waits until they know each other.
+fn begin(description: &str, args: &[&str]) -> (FakeHost, FakeKubelet, RunningPlugin) {
+    let host = FakeHost::with_driver(description, DistributionLayout::Debian);
+    let kubelet = FakeKubelet::start(&kubelet_dir(&host));
+    let plugin = RunningPlugin::start(&host, args);
     (host, kubelet, plugin)
 }
 
-/// All names that specs on disk define, with their kinds.
+/// Returns all device names that specs on disk define, with their kinds.
 fn defined(host: &FakeHost) -> BTreeSet<String> {
     let files = fs::read_dir(host.out()).unwrap().map(|entry| entry.unwrap().path());
     let specs = files.filter(|path| path.extension().is_some_and(|suffix| suffix == "json"));
@@ -38,8 +38,8 @@ fn defined(host: &FakeHost) -> BTreeSet<String> {
     names.collect()
 }
 
-/// Every device that is offered can be given out, by names that specs on disk have.
-fn all_resolve(host: &FakeHost, kubelet: &Kubelet) {
+/// Asserts that every advertised device can be allocated, by names that specs on disk define.
+fn all_resolve(host: &FakeHost, kubelet: &FakeKubelet) {
     let defined = defined(host);
     for resource in kubelet.alive() {
         for id in kubelet.healthy(&resource) {
@@ -57,7 +57,7 @@ fn all_resolve(host: &FakeHost, kubelet: &Kubelet) {
 }
 
 #[test]
-fn mixed_offers_each_profile() {
+fn mixed_advertises_a_resource_per_profile() {
     for (preset_name, wanted) in [
         ("dgx-a100", &[("mig-1g.10gb", 56)][..]),
         (
@@ -83,7 +83,7 @@ fn mixed_offers_each_profile() {
         kubelet.until_counts(preset_name, wanted);
         all_resolve(&host, &kubelet);
         if preset_name == "hgx-h100" {
-            plugin.until_said("gpu 3: in mig mode without a slice; divide it (mig-cdi apply)");
+            plugin.until_logged("gpu 3: in mig mode without a slice; partition it (mig-cdi apply)");
         }
         assert_eq!(kubelet.registrations().len(), wanted.len());
         assert_eq!(kubelet.faults(), [""; 0]);
@@ -92,19 +92,20 @@ fn mixed_offers_each_profile() {
 }
 
 #[test]
-fn single_offers_the_profile_of_most_slices() {
+fn single_advertises_the_most_frequent_profile() {
     let (host, kubelet, plugin) = begin(preset("a30").unwrap(), &["--mig-strategy=single"]);
     kubelet.until_counts("one profile", &[("gpu", 5)]);
-    plugin.until_said("1 slices of 2g.12gb: the strategy single offers those of 1g.6gb alone");
-    plugin.until_said("1 slices of 1g.6gb+me: ");
+    plugin.until_logged("1 slices of 2g.12gb: the strategy single advertises only those of 1g.6gb");
+    plugin.until_logged("1 slices of 1g.6gb+me: ");
     all_resolve(&host, &kubelet);
     let with_whole = format!("{}{WHOLE}", node("{ profile = \"3g.40gb\" }"));
     let (host, kubelet, plugin) = begin(&with_whole, &["--mig-strategy=single"]);
     kubelet.until_counts("a slice", &[("gpu", 1)]);
-    plugin.until_said("gpu 1: not in mig mode, and under the strategy single nvidia.com/gpu is a");
+    plugin
+        .until_logged("gpu 1: not in mig mode, and under the strategy single nvidia.com/gpu is a");
     all_resolve(&host, &kubelet);
     assert!(kubelet.healthy("nvidia.com/gpu").iter().all(|id| id.starts_with("MIG-")));
-    // Nothing divided: whole GPUs, as ever.
+    // Without a GPU in MIG mode, whole GPUs are advertised.
     let (host, kubelet, _plugin) = begin(WHOLE, &["--mig-strategy=single"]);
     kubelet.until_counts("a gpu", &[("gpu", 1)]);
     all_resolve(&host, &kubelet);
@@ -113,11 +114,11 @@ fn single_offers_the_profile_of_most_slices() {
 }
 
 #[test]
-fn none_offers_whole_gpus_alone() {
+fn none_advertises_whole_gpus_only() {
     let both = format!("{}{WHOLE}", node("{ profile = \"3g.40gb\" }"));
     let (host, kubelet, plugin) = begin(&both, &["--mig-strategy=none"]);
     kubelet.until_counts("a gpu", &[("gpu", 1)]);
-    plugin.until_said("gpu 0: in mig mode, and the strategy none offers no slices");
+    plugin.until_logged("gpu 0: in mig mode, and the strategy none advertises no slices");
     all_resolve(&host, &kubelet);
     let (host, kubelet, plugin) = begin(&both, &["--leave-gpus"]);
     kubelet.until_counts("slices alone", &[("mig-3g.40gb", 1)]);
@@ -127,7 +128,7 @@ fn none_offers_whole_gpus_alone() {
 }
 
 #[test]
-fn devices_are_named_in_the_ways_that_are_asked_for() {
+fn devices_are_passed_by_every_requested_strategy() {
     let two = "{ profile = \"2g.20gb\" }, { profile = \"2g.20gb\" }, { profile = \"3g.40gb\" }";
     let (_host, kubelet, _plugin) = begin(&node(two), &["--device-list-strategy=envvar"]);
     kubelet.until_counts("slices", &[("mig-2g.20gb", 2), ("mig-3g.40gb", 1)]);
@@ -142,7 +143,7 @@ fn devices_are_named_in_the_ways_that_are_asked_for() {
     let words = "--device-list-strategy=cdi-annotations,cdi-cri";
     let (host, kubelet, _plugin) = begin(&node(two), &[words]);
     kubelet.until_counts("slices", &[("mig-2g.20gb", 2), ("mig-3g.40gb", 1)]);
-    // A container that has of both: the kubelet merges the annotations, and none may be lost.
+    // A container with devices of both resources: the kubelet merges the annotations, and none may be lost.
     let ask = |resource: &str| {
         let ids = Vec::from_iter(kubelet.healthy(resource));
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
@@ -156,7 +157,7 @@ fn devices_are_named_in_the_ways_that_are_asked_for() {
 }
 
 #[test]
-fn what_is_not_there_is_refused_and_what_is_asked_in_vain_does_no_harm() {
+fn unknown_devices_are_refused_and_empty_requests_do_no_harm() {
     let two = node("{ profile = \"2g.20gb\" }, { profile = \"2g.20gb\" }");
     let (host, kubelet, plugin) = begin(&two, &[]);
     let resource = "nvidia.com/mig-2g.20gb";
@@ -172,7 +173,7 @@ fn what_is_not_there_is_refused_and_what_is_asked_in_vain_does_no_harm() {
             )
         );
     }
-    // Nothing for nobody, and a number of containers that no pod has.
+    // A request without a container, and a number of containers that no pod has.
     assert_eq!(kubelet.allocate(resource, &[]).unwrap().container_responses, []);
     assert!(kubelet.allocate(resource, &[&[]]).unwrap().container_responses.len() == 1);
     let id = before.first().unwrap().as_str();
@@ -181,7 +182,7 @@ fn what_is_not_there_is_refused_and_what_is_asked_in_vain_does_no_harm() {
     let ids: Vec<&str> = before.iter().map(String::as_str).collect();
     assert_eq!(kubelet.prefer(resource, (&ids, &[]), 1).unwrap().len(), 1);
     assert_eq!(kubelet.prefer(resource, (&ids, &["MIG-none"]), i32::MIN).unwrap(), [""; 0]);
-    // A slice goes: it is refused, and the other is given.
+    // A slice is destroyed: it is refused, and the other is still allocated.
     host.morph(&node("{ profile = \"2g.20gb\" }"));
     kubelet.until_counts("one has gone", &[("mig-2g.20gb", 1)]);
     let after = kubelet.healthy(resource);
@@ -189,7 +190,7 @@ fn what_is_not_there_is_refused_and_what_is_asked_in_vain_does_no_harm() {
     let status = kubelet.allocate(resource, &[&[gone]]).unwrap_err();
     assert!(status.message().contains("it is gone: gpu"), "{status}");
     all_resolve(&host, &kubelet);
-    // All go: the resource stays, and is empty.
+    // All slices are destroyed: the resource stays, and is empty.
     host.morph(&node(""));
     kubelet.until_counts("none is left", &[("mig-2g.20gb", 0)]);
     host.morph(&two);
@@ -202,26 +203,26 @@ fn what_is_not_there_is_refused_and_what_is_asked_in_vain_does_no_harm() {
     assert_eq!(plugin.stop(), Some(0));
 }
 
-/// As nvidia-ctk writes them (`nvidia-ctk cdi generate`): whole GPUs of the name that ours would have.
+/// Spec as nvidia-ctk writes it (`nvidia-ctk cdi generate`): whole GPUs with the names that ours would have.
 const THEIRS: &str = "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n- name: all\n  containerEdits:\n    env: [A=1]\n\
                       - name: \"1\"\n  containerEdits:\n    env: [A=1]\n";
 
 #[test]
-fn whole_gpus_are_left_to_the_spec_of_another() {
+fn whole_gpus_are_not_advertised_beside_another_spec_of_them() {
     let both = format!("{}{WHOLE}", node("{ profile = \"3g.40gb\" }"));
-    let host = FakeHost::with_driver(&both, Layout::Debian);
+    let host = FakeHost::with_driver(&both, DistributionLayout::Debian);
     let theirs = host.out().join("nvidia.yaml");
     fs::write(&theirs, THEIRS).unwrap();
-    let kubelet = Kubelet::start(&kubelet_dir(&host));
-    let plugin = Plugin::start(&host, &[]);
+    let kubelet = FakeKubelet::start(&kubelet_dir(&host));
+    let plugin = RunningPlugin::start(&host, &[]);
     kubelet.until_counts("slices", &[("mig-3g.40gb", 1)]);
-    plugin.until_said("whole gpus are left out: ");
-    plugin.until_said("nvidia.yaml defines nvidia.com/gpu=");
-    plugin.until_said("gpu 1: no spec of ours names it");
+    plugin.until_logged("whole gpus are left out: ");
+    plugin.until_logged("nvidia.yaml defines nvidia.com/gpu=");
+    plugin.until_logged("gpu 1: no cdi spec of mig-cdi defines it");
     let ours = host.out().join("nvidia.com-gpu.json");
     assert!(!ours.exists());
     all_resolve(&host, &kubelet);
-    // Slices follow as ever.
+    // Slices still follow every change.
     host.morph(&format!("{}{WHOLE}", node("{ profile = \"2g.20gb\" }")));
     kubelet.until_counts("another", &[("mig-3g.40gb", 0), ("mig-2g.20gb", 1)]);
     fs::remove_file(&theirs).unwrap();
@@ -229,7 +230,7 @@ fn whole_gpus_are_left_to_the_spec_of_another() {
     kubelet.until_counts("the other has gone", &with_gpu);
     assert!(ours.exists());
     all_resolve(&host, &kubelet);
-    // It comes while ours is there: both would disable each other, and ours goes.
+    // The other spec appears while ours exists: engines would reject a device that both define, so ours is removed.
     fs::write(&theirs, THEIRS).unwrap();
     let without = [("mig-3g.40gb", 0), ("mig-2g.20gb", 1), ("gpu", 0)];
     kubelet.until_counts("the other is back", &without);

@@ -1,9 +1,9 @@
-//! The plugin's part in the cluster: labels and Events, against an API server that fails when it is told to.
+//! The plugin in the cluster: labels and Events, with an API server that fails on request.
 
-use mig_cdi_kubelet::cluster::{self, Cluster, Severity, Timing};
+use mig_cdi_kubelet::cluster::{self, Cluster, EventType, RetryDelays, Timing};
 use mig_cdi_tests::{
-    kube_api::ApiServer,
-    town::{FOREVER, NODE, SOON, Town},
+    fake_api_server::FakeApiServer,
+    fake_cluster::{FOREVER, FakeCluster, NODE, SOON},
 };
 use serde_json::json;
 use std::{collections::BTreeMap, fs, time::Duration};
@@ -13,9 +13,9 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn labels_are_written_where_they_differ() {
-    let town = Town::new();
-    let cluster = town.connect();
+async fn only_labels_that_differ_are_written() {
+    let fake = FakeCluster::new();
+    let cluster = fake.connect();
     let wanted = labels(&[
         ("nvidia.com/gpu.count", "8"),
         ("nvidia.com/mig.strategy", "mixed"),
@@ -23,8 +23,8 @@ async fn labels_are_written_where_they_differ() {
     ]);
     cluster.set_labels(&wanted);
     cluster.set_labels(&wanted);
-    town.fence(&cluster, "first").await;
-    let patches = town.api.requests("PATCH");
+    fake.flush(&cluster, "first").await;
+    let patches = fake.api.requests("PATCH");
     assert_eq!(patches.len(), 1, "{patches:#?}");
     assert_eq!(patches[0].target, "/api/v1/nodes/node-1?&fieldManager=mig-cdi-kubelet");
     assert_eq!(patches[0].content_type, "application/merge-patch+json");
@@ -34,132 +34,132 @@ async fn labels_are_written_where_they_differ() {
         "annotations":
             {"nvidia.com/mig-cdi.labels": "nvidia.com/gpu.count,nvidia.com/mig.strategy"}}});
     assert_eq!(patches[0].body, expected);
-    assert_eq!(town.said("not a value"), 1);
-    // Somebody else's labels are his.
-    assert_eq!(town.api.label("kubernetes.io/os").as_deref(), Some("linux"));
+    assert_eq!(fake.logged("not a value"), 1);
+    // Labels of others are not changed.
+    assert_eq!(fake.api.label("kubernetes.io/os").as_deref(), Some("linux"));
 
-    // A start that finds the node as it is writes nothing.
+    // A start on an unchanged node writes nothing.
     drop(cluster);
-    let cluster = town.connect();
+    let cluster = fake.connect();
     cluster.set_labels(&wanted);
-    town.fence(&cluster, "second").await;
-    assert_eq!(town.api.requests("PATCH").len(), 1);
+    fake.flush(&cluster, "second").await;
+    assert_eq!(fake.api.requests("PATCH").len(), 1);
 
-    // One that has less to say takes back what the first has said.
+    // A plugin with fewer labels removes those of the first one.
     drop(cluster);
-    let cluster = town.connect();
+    let cluster = fake.connect();
     cluster.set_labels(&labels(&[("nvidia.com/gpu.count", "7")]));
-    town.fence(&cluster, "third").await;
+    fake.flush(&cluster, "third").await;
     let expected = json!({"metadata": {
         "labels": {"nvidia.com/gpu.count": "7", "nvidia.com/mig.strategy": null},
         "annotations": {"nvidia.com/mig-cdi.labels": "nvidia.com/gpu.count"}}});
     assert_eq!(
-        town.api.requests("PATCH")[1..].iter().map(|p| &p.body).collect::<Vec<_>>(),
+        fake.api.requests("PATCH")[1..].iter().map(|p| &p.body).collect::<Vec<_>>(),
         [&expected]
     );
 }
 
 #[tokio::test]
-async fn what_somebody_writes_over_a_label_is_mended() {
-    let town = Town::new();
-    let cluster = town.connect();
+async fn an_overwritten_label_is_restored() {
+    let fake = FakeCluster::new();
+    let cluster = fake.connect();
     cluster.set_labels(&labels(&[("nvidia.com/gpu.count", "8")]));
-    town.fence(&cluster, "first").await;
-    town.api.set_label("nvidia.com/gpu.count", Some("9"));
-    town.api.until("it is mended", |api| api.requests("PATCH").len() == 2).await;
-    town.api
+    fake.flush(&cluster, "first").await;
+    fake.api.set_label("nvidia.com/gpu.count", Some("9"));
+    fake.api.until("it is mended", |api| api.requests("PATCH").len() == 2).await;
+    fake.api
         .until("it is mended", |api| api.label("nvidia.com/gpu.count").as_deref() == Some("8"))
         .await;
 }
 
 #[tokio::test]
-async fn writes_that_fail_are_said_once_and_done_later() {
-    let town = Town::new();
-    town.api.fail("PATCH", &[500, 500, 500, 409, 409, 429, 403]);
-    let cluster = town.connect();
+async fn a_failed_write_is_logged_once_and_retried() {
+    let fake = FakeCluster::new();
+    fake.api.fail("PATCH", &[500, 500, 500, 409, 409, 429, 403]);
+    let cluster = fake.connect();
     cluster.set_labels(&labels(&[("nvidia.com/gpu.count", "8")]));
     assert!(cluster.written(FOREVER).await);
-    assert_eq!(town.api.requests("PATCH").len(), 8);
+    assert_eq!(fake.api.requests("PATCH").len(), 8);
     for code in [500, 409, 429, 403] {
-        assert_eq!(town.said(&format!("told to fail with {code}")), 1, "{:?}", town.lines);
+        assert_eq!(fake.logged(&format!("told to fail with {code}")), 1, "{:?}", fake.lines);
     }
-    assert_eq!(town.said("write labels of node node-1: "), 4);
+    assert_eq!(fake.logged("write labels of node node-1: "), 4);
 }
 
 #[tokio::test]
-async fn the_watch_goes_on_where_it_was() {
-    let town = Town::new();
-    let cluster = town.connect();
+async fn the_watch_resumes_at_its_last_version() {
+    let fake = FakeCluster::new();
+    let cluster = fake.connect();
     let mut desired = cluster.desired();
     let mut asks = async |config: &str| {
         let asked = desired
             .wait_for(|now| now.as_ref().is_some_and(|now| now.config.as_deref() == Some(config)));
         assert!(tokio::time::timeout(FOREVER, asked).await.is_ok(), "{config}");
     };
-    let from = |api: &ApiServer| -> Vec<u64> {
+    let from = |api: &FakeApiServer| -> Vec<u64> {
         let version = |target: &str| target.rsplit_once("resourceVersion=")?.1.parse().ok();
         let watches = api.requests("WATCH");
         watches.iter().map(|request| version(&request.target).unwrap()).collect()
     };
-    town.api.set_label(cluster::CONFIG, Some("a"));
+    fake.api.set_label(cluster::CONFIG, Some("a"));
     asks("a").await;
-    // The server goes down and comes back: nothing is missed, nothing told again.
-    town.api.fail("WATCH", &[500, 503]);
-    town.api.cut();
-    town.api.set_label(cluster::CONFIG, Some("b"));
+    // The server goes down and comes back: no version is missed, and none is reported twice.
+    fake.api.fail("WATCH", &[500, 503]);
+    fake.api.cut();
+    fake.api.set_label(cluster::CONFIG, Some("b"));
     asks("b").await;
-    assert_eq!(from(&town.api), [0, 107, 107, 107]);
-    // It has forgotten: as an answer, and as an event.
-    town.api.fail("WATCH", &[410]);
-    town.api.cut();
-    town.api.set_label(cluster::CONFIG, Some("c"));
+    assert_eq!(from(&fake.api), [0, 107, 107, 107]);
+    // The server no longer has the version (410 Gone): as an answer, and as an event.
+    fake.api.fail("WATCH", &[410]);
+    fake.api.cut();
+    fake.api.set_label(cluster::CONFIG, Some("c"));
     asks("c").await;
-    assert_eq!(from(&town.api)[4..], [114, 0]);
-    town.api.fail("WATCH", &[500]);
-    town.api.cut();
+    assert_eq!(from(&fake.api)[4..], [114, 0]);
+    fake.api.fail("WATCH", &[500]);
+    fake.api.cut();
     for config in ["d", "e", "f"] {
-        town.api.set_label(cluster::CONFIG, Some(config));
+        fake.api.set_label(cluster::CONFIG, Some(config));
     }
-    town.api.forget();
+    fake.api.forget();
     asks("f").await;
-    let last = from(&town.api).last().copied();
-    assert!(last == Some(0) || last == Some(121), "{:?}", from(&town.api));
-    // Nothing was listed, and no other node was asked for.
-    for request in town.api.requests("WATCH") {
+    let last = from(&fake.api).last().copied();
+    assert!(last == Some(0) || last == Some(121), "{:?}", from(&fake.api));
+    // No list was requested, and no other node.
+    for request in fake.api.requests("WATCH") {
         assert!(request.target.contains("fieldSelector=metadata.name%3Dnode-1"), "{request:?}");
         assert!(request.target.contains("allowWatchBookmarks=true"), "{request:?}");
         assert!(request.accept.contains("as=PartialObjectMetadata"), "{request:?}");
     }
-    assert!(town.api.requests("GET").is_empty());
-    assert_eq!(town.said("told to fail with 500"), 2, "{:?}", town.lines);
-    assert_eq!(town.said("told to fail with 410"), 0, "{:?}", town.lines);
+    assert!(fake.api.requests("GET").is_empty());
+    assert_eq!(fake.logged("told to fail with 500"), 2, "{:?}", fake.lines);
+    assert_eq!(fake.logged("told to fail with 410"), 0, "{:?}", fake.lines);
 }
 
 #[tokio::test]
-async fn a_watch_that_ends_in_time_is_taken_up_again() {
-    let town = Town::new();
-    let _cluster = town.connect_for(Duration::from_secs(2));
-    town.api.until("three watches", |api| api.requests("WATCH").len() >= 3).await;
-    let watches = town.api.requests("WATCH");
+async fn a_watch_that_times_out_is_resumed() {
+    let fake = FakeCluster::new();
+    let _cluster = fake.connect_for(Duration::from_secs(2));
+    fake.api.until("three watches", |api| api.requests("WATCH").len() >= 3).await;
+    let watches = fake.api.requests("WATCH");
     assert!(watches[0].target.ends_with("resourceVersion=0"), "{watches:?}");
     for watch in &watches[1..] {
         assert!(watch.target.ends_with("resourceVersion=100"), "{watches:?}");
     }
-    assert!(town.lines.lock().unwrap().is_empty());
+    assert!(fake.lines.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn events_are_few() {
-    let town = Town::new();
-    town.api.fail("POST", &[500, 409, 403]);
-    let cluster = town.connect();
+async fn a_repeated_event_is_sent_once() {
+    let fake = FakeCluster::new();
+    fake.api.fail("POST", &[500, 409, 403]);
+    let cluster = fake.connect();
     for _ in 0..3 {
-        cluster.event("SliceUnhealthy", "MIG-a: xid 94", Severity::Warning);
+        cluster.event("SliceUnhealthy", "MIG-a: xid 94", EventType::Warning);
     }
     // The second try is answered with 409: it was there already. What is forbidden is given up.
-    cluster.event("SliceUnhealthy", "MIG-b: xid 94", Severity::Warning);
-    town.fence(&cluster, "end").await;
-    let posts = town.api.requests("POST");
+    cluster.event("SliceUnhealthy", "MIG-b: xid 94", EventType::Warning);
+    fake.flush(&cluster, "end").await;
+    let posts = fake.api.requests("POST");
     let messages: Vec<_> =
         posts.iter().map(|post| post.body["message"].as_str().unwrap()).collect();
     assert_eq!(messages, ["MIG-a: xid 94", "MIG-a: xid 94", "MIG-b: xid 94", "end"]);
@@ -168,28 +168,29 @@ async fn events_are_few() {
     assert_eq!(body["involvedObject"]["name"], NODE);
     assert_eq!((&body["type"], &body["reason"]), (&json!("Warning"), &json!("SliceUnhealthy")));
     assert_eq!(body["metadata"]["namespace"], "default");
-    assert_eq!(town.said("create an event of node"), 2, "{:?}", town.lines);
+    assert_eq!(fake.logged("create an event of node"), 2, "{:?}", fake.lines);
 }
 
 #[tokio::test]
-async fn a_cluster_that_is_not_there_holds_nothing_up() {
-    let town = Town::new();
-    let absent = Some(town.dir.path().join("absent"));
-    let lost = Cluster::connect(NODE, absent, Timing::default(), town.say());
-    town.api.until("it is said", |_| town.said("watch node node-1: read ") == 1).await;
+async fn an_unreachable_cluster_blocks_nothing() {
+    let fake = FakeCluster::new();
+    let absent = Some(fake.dir.path().join("absent"));
+    let lost = Cluster::connect(NODE, absent, Timing::default(), fake.logger());
+    fake.api.until("it is said", |_| fake.logged("watch node node-1: read ") == 1).await;
     drop(lost);
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let path = town.api.kubeconfig(town.dir.path());
+    let path = fake.api.kubeconfig(fake.dir.path());
     let config: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let mut dead = config.clone();
     dead["clusters"][0]["cluster"]["server"] = json!(format!("http://{free}"));
     fs::write(&path, dead.to_string()).unwrap();
-    let timing = Timing { retry: (SOON, SOON), gap: SOON, ..Timing::default() };
-    let cluster = Cluster::connect(NODE, Some(path.clone()), timing, town.say());
+    let retry = RetryDelays { first: SOON, limit: SOON };
+    let timing = Timing { retry, write_interval: SOON, ..Timing::default() };
+    let cluster = Cluster::connect(NODE, Some(path.clone()), timing, fake.logger());
     cluster.set_labels(&labels(&[("nvidia.com/gpu.count", "8")]));
     assert!(!cluster.written(SOON * 20).await);
-    assert_eq!(town.said("watch node node-1: "), 2, "{:?}", town.lines);
-    // When it comes, at another address even, all is written.
+    assert_eq!(fake.logged("watch node node-1: "), 2, "{:?}", fake.lines);
+    // When the server appears, even at another address, everything is written.
     fs::write(&path, config.to_string()).unwrap();
-    town.api.until("it is labelled", |api| api.label("nvidia.com/gpu.count").is_some()).await;
+    fake.api.until("it is labelled", |api| api.label("nvidia.com/gpu.count").is_some()).await;
 }

@@ -1,39 +1,62 @@
-//! The labels of a node, from the real binary's inventory of a fake driver, compared with
-//! `tests/golden/labels`; and of any inventory at all. `UPDATE_GOLDEN=1` writes the expected ones anew.
+//! The labels of a node, from the real program's inventory of a fake driver, compared with `tests/golden/labels`; and
+//! properties of the labels of any inventory. `cargo xtask golden kubelet_labels` writes the expected labels.
 
-use mig_cdi::inventory::{GpuEntry, Inventory, SliceEntry};
+use clap::Parser;
+use mig_cdi_args::WatchCommandLine;
+use mig_cdi_gen::{
+    child,
+    inventory::{GpuEntry, Inventory, SliceEntry},
+    refresh::{RefreshReply, RefreshRequest},
+};
 use mig_cdi_kubelet::{
     feature_file,
     labels::labels,
-    strategy::{Offers, Strategy as Mig, offers},
+    strategy::{NodeResources, Strategy as Mig, node_resources},
 };
 use mig_cdi_model::{Attributes, Release};
 use mig_cdi_sim::PRESETS;
-use mig_cdi_tests::{FakeHost, project};
+use mig_cdi_tests::{FakeHost, bare, program, project, run};
 use proptest::{option, prelude::*};
 use std::{
     collections::BTreeMap,
     fs::{self, Permissions},
     os::unix::fs::{MetadataExt, PermissionsExt},
+    process::Command,
 };
 
 const STRATEGIES: [Mig; 3] = [Mig::None, Mig::Single, Mig::Mixed];
 
-/// What the program that hands slices out is told of a node.
+/// Returns the inventory of a node as the plugin reads it.
 fn inventory(description: &str) -> Inventory {
     let host = FakeHost::new(description);
     let output = format!("--output={}", host.spec().display());
-    let run = host.run(&["watch", "--refresh", "--inventory", "--leave-nodes", &output]);
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
-    serde_json::from_value(report["inventory"].clone()).unwrap()
+    let words = host.flags().into_iter().chain([output, "--leave-nodes".to_owned()]);
+    let command_line = WatchCommandLine::try_parse_from(words).unwrap();
+    let mut setup = command_line.setup().unwrap();
+    setup.node.roots.cuda_version = true;
+    let request = RefreshRequest {
+        roots: setup.node.roots,
+        source: setup.node.source,
+        generate: setup.generate,
+        repair_nodes: false,
+        inventory: true,
+        all_gpus: false,
+    };
+    let args = child::args(child::REFRESH, &request).unwrap();
+    let (key, node) = host.env();
+    let run = run(bare(&mut Command::new(program("mig-cdi"))).args(args).env(key, node));
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    match serde_json::from_str(&run.stdout).unwrap() {
+        RefreshReply::Done(report) => report.inventory.unwrap(),
+        RefreshReply::Failed(failure) => panic!("{failure}"),
+    }
 }
 
 fn of(inventory: &Inventory, strategy: Mig) -> BTreeMap<String, String> {
-    labels(inventory, strategy, &offers(inventory, strategy))
+    labels(inventory, strategy, &node_resources(inventory, strategy))
 }
 
-/// Keys and values, by what comes after `nvidia.com/`.
+/// Returns the value of a label by its key after `nvidia.com/`.
 fn at<'a>(labels: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
     labels.get(&format!("nvidia.com/{name}")).map(String::as_str)
 }
@@ -59,14 +82,14 @@ fn labels_of_the_presets_are_as_expected() {
 }
 
 #[test]
-fn the_memory_domain_is_that_of_the_machine() {
+fn the_numa_node_is_read_from_the_host() {
     let node = "[[gpu]]\nmodel = \"a30\"\nnuma = 1\n[[gpu]]\nmodel = \"a30\"\n";
     let inventory = inventory(node);
     let found: Vec<_> = inventory.gpus.iter().map(|gpu| (gpu.numa, gpu.class)).collect();
     assert_eq!(found, [(Some(1), Some(0x03_0200)), (None, Some(0x03_0200))]);
 }
 
-/// A GPU whose slices are of these profiles.
+/// Returns a GPU with slices of these profiles.
 fn gpu(index: u32, model: &str, profiles: &[&str]) -> GpuEntry {
     let slice = |(ci, profile): (u32, &&str)| SliceEntry {
         name: format!("nvidia.com/mig={index}:{ci}"),
@@ -92,7 +115,7 @@ fn node(gpus: Vec<GpuEntry>) -> Inventory {
 }
 
 #[test]
-fn under_single_the_profile_of_most_slices_is_the_gpu_and_the_rest_is_said() {
+fn single_labels_the_most_frequent_profile_and_reports_the_rest() {
     let mut inventory =
         node(vec![gpu(0, "NVIDIA A100-SXM4-80GB", &["1g.10gb", "1g.10gb", "2g.20gb"])]);
     let found = of(&inventory, Mig::Single);
@@ -111,7 +134,7 @@ fn under_single_the_profile_of_most_slices_is_the_gpu_and_the_rest_is_said() {
 }
 
 #[test]
-fn under_single_without_a_slice_nothing_is_counted() {
+fn single_counts_nothing_without_a_slice() {
     let mut empty = gpu(0, "NVIDIA A100-SXM4-80GB", &[]);
     empty.divided = true;
     let found = of(&node(vec![empty]), Mig::Single);
@@ -123,7 +146,7 @@ fn under_single_without_a_slice_nothing_is_counted() {
 }
 
 #[test]
-fn under_single_a_node_that_is_not_divided_is_as_under_none() {
+fn single_without_mig_gives_the_labels_of_none() {
     let inventory = node(vec![gpu(0, "NVIDIA A100-SXM4-80GB", &[])]);
     let mut single = of(&inventory, Mig::Single);
     assert_eq!(single.remove("nvidia.com/mig.strategy").as_deref(), Some("single"));
@@ -133,7 +156,7 @@ fn under_single_a_node_that_is_not_divided_is_as_under_none() {
 }
 
 #[test]
-fn of_several_models_one_that_is_not_divided_speaks_then_that_of_most_then_the_first() {
+fn the_product_label_prefers_a_gpu_without_mig_then_the_most_frequent_then_the_first() {
     let [a, b, c] = ["NVIDIA A100-SXM4-80GB", "NVIDIA A30", "NVIDIA L40S"];
     let slices = ["1g.10gb", "2g.20gb"];
     let gpus = |models: &[(&str, bool)]| {
@@ -164,11 +187,11 @@ fn of_several_models_one_that_is_not_divided_speaks_then_that_of_most_then_the_f
 }
 
 #[test]
-fn what_was_left_out_is_withheld_and_a_node_without_a_gpu_has_no_label() {
+fn omitted_devices_are_withheld_and_a_node_without_a_gpu_has_no_label() {
     let mut inventory = node(vec![gpu(0, "NVIDIA A30", &[])]);
     inventory.problems.push("gpu 1: has fallen off the bus".into());
     assert_eq!(at(&of(&inventory, Mig::Mixed), "mig-cdi.state"), Some("withheld"));
-    assert_eq!(labels(&node(Vec::new()), Mig::Mixed, &Offers::default()), BTreeMap::new());
+    assert_eq!(labels(&node(Vec::new()), Mig::Mixed, &NodeResources::default()), BTreeMap::new());
 }
 
 fn any_slice() -> impl Strategy<Value = SliceEntry> {
@@ -236,7 +259,8 @@ fn any_inventory() -> impl Strategy<Value = Inventory> {
     )
 }
 
-/// k8s.io/apimachinery, `IsValidLabelValue` and, of what may not be empty, `IsQualifiedName`.
+/// Returns whether a label value is valid: k8s.io/apimachinery, `IsValidLabelValue`, and `IsQualifiedName` for one
+/// that must not be empty.
 fn is_valid(value: &str, may_be_empty: bool) -> bool {
     let (first, last) = (value.chars().next(), value.chars().last());
     let is_end = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
@@ -264,7 +288,7 @@ proptest! {
 }
 
 #[test]
-fn the_feature_file_is_written_when_it_changes_and_goes_with_its_labels() {
+fn the_feature_file_is_written_on_change_and_removed_with_its_labels() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("features.d");
     let path = dir.join("mig-cdi");
@@ -293,7 +317,7 @@ fn the_feature_file_is_written_when_it_changes_and_goes_with_its_labels() {
 }
 
 #[test]
-fn a_feature_file_that_cannot_be_is_refused_with_the_cure() {
+fn an_impossible_feature_file_is_refused_with_the_cure() {
     let root = tempfile::tempdir().unwrap();
     let labels = BTreeMap::from([("nvidia.com/gpu.count".to_owned(), "7".to_owned())]);
     let said = |path: &std::path::Path| feature_file::write(path, &labels).unwrap_err().to_string();

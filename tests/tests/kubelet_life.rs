@@ -1,13 +1,13 @@
-//! `mig-cdi-kubelet` and a kubelet that comes, goes, refuses, is slow, or speaks another version; and a driver that
-//! cannot be asked.
+//! `mig-cdi-kubelet` with a kubelet that restarts, refuses, is slow, or has another version; and with a driver that
+//! does not answer.
 
 use mig_cdi_kubelet::api;
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost,
-    driver::Layout,
-    kubelet::{Answer, Kubelet, Reading},
-    plugin::{Plugin, kubelet_dir},
+    driver::DistributionLayout,
+    fake_kubelet::{FakeKubelet, ListReading, RegistrationAnswer},
+    running_plugin::{RunningPlugin, kubelet_dir},
     watch::until,
 };
 use prost::Message;
@@ -30,22 +30,22 @@ fn node(slices: usize) -> String {
 }
 
 fn host(slices: usize) -> FakeHost {
-    FakeHost::with_driver(&node(slices), Layout::Debian)
+    FakeHost::with_driver(&node(slices), DistributionLayout::Debian)
 }
 
-fn begin(host: &FakeHost) -> (Kubelet, Plugin) {
-    let kubelet = Kubelet::start(&kubelet_dir(host));
-    let plugin = Plugin::start(host, &[]);
+fn begin(host: &FakeHost) -> (FakeKubelet, RunningPlugin) {
+    let kubelet = FakeKubelet::start(&kubelet_dir(host));
+    let plugin = RunningPlugin::start(host, &[]);
     kubelet.until_counts("slices", TWO);
     (kubelet, plugin)
 }
 
-fn is_alive(kubelet: &Kubelet) -> bool {
+fn is_alive(kubelet: &FakeKubelet) -> bool {
     kubelet.alive().contains(RESOURCE)
 }
 
 #[test]
-fn a_kubelet_that_restarts_is_told_anew() {
+fn the_plugin_registers_again_after_a_kubelet_restart() {
     let host = host(2);
     let (mut kubelet, plugin) = begin(&host);
     for round in 2..5 {
@@ -55,72 +55,76 @@ fn a_kubelet_that_restarts_is_told_anew() {
     }
     host.morph(&node(1));
     kubelet.until_counts("lists go on", ONE);
-    // Gone for a while; meanwhile there is another slice.
+    // The kubelet is down for a while, in which a slice is created.
     kubelet.end();
     fs::remove_file(kubelet_dir(&host).join("kubelet.sock")).unwrap();
     host.morph(&node(2));
     std::thread::sleep(Duration::from_secs(2));
     kubelet.restart();
     kubelet.until_counts("it knows of both", TWO);
-    // A socket of ours that somebody has removed is made again, and made known.
+    // A socket of ours that somebody has removed is made again, and registered.
     let count = kubelet.registrations().len();
     fs::remove_file(kubelet_dir(&host).join(SOCKET)).unwrap();
     until("it is told once more", || kubelet.registrations().len() > count && is_alive(&kubelet));
     assert_eq!(kubelet.faults(), [""; 0]);
-    assert!(!plugin.said().contains("error:"), "{}", plugin.said());
+    assert!(!plugin.log().contains("error:"), "{}", plugin.log());
     assert_eq!(plugin.stop(), Some(0));
 }
 
 #[test]
-fn a_kubelet_that_refuses_is_asked_again_and_that_is_said_once() {
+fn a_refused_registration_is_retried_and_logged_once() {
     let host = host(2);
-    let kubelet = Kubelet::that(&kubelet_dir(&host), Answer::Refuse("no room for it".to_owned()));
-    let plugin = Plugin::start(&host, &[]);
+    let kubelet = FakeKubelet::that(
+        &kubelet_dir(&host),
+        RegistrationAnswer::Refuse("no room for it".to_owned()),
+    );
+    let plugin = RunningPlugin::start(&host, &[]);
     let words = "kubelet.sock: refused: no room for it";
     until("it has asked three times", || kubelet.registrations().len() >= 3);
-    assert_eq!(plugin.times_said(words), 1, "{}", plugin.said());
-    kubelet.answers(Answer::OtherVersion);
-    plugin.until_said("it wants another version of the device plugin interface than v1beta1");
-    kubelet.answers(Answer::Accept);
+    assert_eq!(plugin.times_logged(words), 1, "{}", plugin.log());
+    kubelet.answers(RegistrationAnswer::OtherVersion);
+    plugin
+        .until_logged("the kubelet requires another version of the device plugin api than v1beta1");
+    kubelet.answers(RegistrationAnswer::Accept);
     kubelet.until_counts("it is taken", TWO);
-    plugin.until_said(&format!("registered {RESOURCE} with the kubelet"));
-    assert_eq!(plugin.times_said(words), 1, "{}", plugin.said());
+    plugin.until_logged(&format!("registered {RESOURCE} with the kubelet"));
+    assert_eq!(plugin.times_logged(words), 1, "{}", plugin.log());
     assert_eq!(kubelet.faults(), [""; 0]);
     assert_eq!(plugin.stop(), Some(0));
 }
 
 #[test]
-fn a_kubelet_that_does_not_answer_keeps_no_slice_from_being_true() {
+fn a_silent_kubelet_does_not_delay_the_spec() {
     let host = host(2);
-    let never = Answer::Late(Duration::from_secs(1000));
-    let mut kubelet = Kubelet::that(&kubelet_dir(&host), never);
-    let plugin = Plugin::start(&host, &[]);
+    let never = RegistrationAnswer::Late(Duration::from_secs(1000));
+    let mut kubelet = FakeKubelet::that(&kubelet_dir(&host), never);
+    let plugin = RunningPlugin::start(&host, &[]);
     until("the spec is there", || host.read_spec().is_some());
-    plugin.until_said("kubelet.sock: no answer in 5 s");
+    plugin.until_logged("kubelet.sock: no answer in 5 s");
     host.morph(&node(1));
     let truth = host.truth();
     until("the spec follows", || host.read_spec() == truth);
-    // One that is slow is waited for.
-    kubelet.answers(Answer::Late(Duration::from_secs(1)));
+    // The plugin waits for a slow kubelet.
+    kubelet.answers(RegistrationAnswer::Late(Duration::from_secs(1)));
     kubelet.restart();
     kubelet.until_counts("it is taken", ONE);
     assert_eq!(kubelet.faults(), [""; 0]);
     assert_eq!(plugin.stop(), Some(0));
 }
 
-/// What a kubelet does not read does not pile up, and what it reads then is the truth.
+/// Lists that a kubelet does not read do not queue up, and the next list that it reads is current.
 #[test]
 fn a_kubelet_that_reads_slowly_gets_the_newest_list() {
     let whole = preset("dgx-a100").unwrap();
     let (before, after) = whole.rsplit_once("{ profile").unwrap();
     let fewer =
         format!("{before}{}", &after[after.find('}').unwrap() + 1..].trim_start_matches(','));
-    let host = FakeHost::with_driver(whole, Layout::Debian);
-    let kubelet = Kubelet::start(&kubelet_dir(&host));
-    let plugin = Plugin::start(&host, &[]);
+    let host = FakeHost::with_driver(whole, DistributionLayout::Debian);
+    let kubelet = FakeKubelet::start(&kubelet_dir(&host));
+    let plugin = RunningPlugin::start(&host, &[]);
     let resource = "nvidia.com/mig-1g.10gb";
     kubelet.until_counts("all", &[("mig-1g.10gb", 56)]);
-    kubelet.reads(Reading::Not);
+    kubelet.reads(ListReading::Not);
     let mut memory = 0;
     for round in 0..25 {
         host.morph([&fewer, whole][round % 2]);
@@ -133,14 +137,14 @@ fn a_kubelet_that_reads_slowly_gets_the_newest_list() {
     let grown = plugin.memory("VmRSS").saturating_sub(memory);
     assert!(grown < 2048, "{grown} KiB more than after 5 changes");
     let read = kubelet.lists(resource).len();
-    kubelet.reads(Reading::Slowly(Duration::from_millis(200)));
+    kubelet.reads(ListReading::Slowly(Duration::from_millis(200)));
     kubelet.until_counts("the newest", &[("mig-1g.10gb", 55)]);
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(kubelet.healthy(resource).len(), 55);
-    // One under way and one in hand, and none of the twenty others.
+    // One list in transit and one about to be sent, and none of the twenty others.
     assert!(kubelet.lists(resource).len() - read <= 5, "{}", kubelet.lists(resource).len());
-    kubelet.reads(Reading::AtOnce);
-    // A stream that is dropped holds nothing, and the next one begins with all.
+    kubelet.reads(ListReading::AtOnce);
+    // A closed stream keeps no file open, and the next one begins with the whole list.
     let files = plugin.open_files();
     for _ in 0..20 {
         kubelet.drop_stream(resource);
@@ -154,7 +158,7 @@ fn a_kubelet_that_reads_slowly_gets_the_newest_list() {
 }
 
 #[test]
-fn a_plugin_that_is_killed_begins_anew_and_one_that_is_told_to_stop_tidies_up() {
+fn a_killed_plugin_can_start_again_and_a_stopped_one_removes_its_socket() {
     let host = host(2);
     let (kubelet, plugin) = begin(&host);
     let socket = kubelet_dir(&host).join(SOCKET);
@@ -162,7 +166,7 @@ fn a_plugin_that_is_killed_begins_anew_and_one_that_is_told_to_stop_tidies_up() 
     until("the kubelet sees it", || !is_alive(&kubelet));
     assert!(socket.exists(), "nobody was left to remove it");
     host.morph(&node(1));
-    let plugin = Plugin::start(&host, &[]);
+    let plugin = RunningPlugin::start(&host, &[]);
     kubelet.until_counts("the newest", ONE);
     assert!(is_alive(&kubelet));
     assert_eq!(plugin.stop(), Some(0));
@@ -173,48 +177,48 @@ fn a_plugin_that_is_killed_begins_anew_and_one_that_is_told_to_stop_tidies_up() 
 }
 
 #[test]
-fn places_that_are_not_as_they_should_be_are_said_and_recover() {
+fn unusable_directories_are_logged_and_recovered_from() {
     let host = host(2);
     let dir = kubelet_dir(&host);
     // The kubelet was never started here.
-    let plugin = Plugin::start(&host, &[]);
-    plugin.until_said(&format!("listen at {}", dir.join(SOCKET).display()));
+    let plugin = RunningPlugin::start(&host, &[]);
+    plugin.until_logged(&format!("listen at {}", dir.join(SOCKET).display()));
     until("the spec is there", || host.read_spec().is_some());
-    let kubelet = Kubelet::start(&dir);
+    let kubelet = FakeKubelet::start(&dir);
     kubelet.until_counts("the directory is there", TWO);
     assert_eq!(plugin.stop(), Some(0));
-    // What is no socket is not ours to remove.
+    // A file that is no socket is not removed.
     let foreign = dir.join(SOCKET);
     fs::write(&foreign, "precious").unwrap();
     let count = kubelet.registrations().len();
-    let plugin = Plugin::start(&host, &[]);
-    until("it is said", || plugin.times_said("listen at") >= 2);
+    let plugin = RunningPlugin::start(&host, &[]);
+    until("it is said", || plugin.times_logged("listen at") >= 2);
     assert_eq!(fs::read_to_string(&foreign).unwrap(), "precious");
     fs::remove_file(foreign).unwrap();
     until("it is served", || kubelet.registrations().len() > count && is_alive(&kubelet));
     assert_eq!(plugin.stop(), Some(0));
-    // The kernel takes 107 bytes.
+    // unix(7): a path of a socket has at most 107 bytes and a null byte.
     let long = dir.join("x".repeat(60));
     fs::create_dir(&long).unwrap();
-    let plugin = Plugin::start(&host, &["--kubelet-dir", long.to_str().unwrap()]);
+    let plugin = RunningPlugin::start(&host, &["--kubelet-dir", long.to_str().unwrap()]);
     until("it is said", || {
-        plugin.said().lines().any(|line| line.contains("error: listen at") && line.contains("xxx"))
+        plugin.log().lines().any(|line| line.contains("error: listen at") && line.contains("xxx"))
     });
     assert_eq!(plugin.stop(), Some(0));
     assert_eq!(kubelet.faults(), [""; 0]);
 }
 
-/// What stands as far as `/proc` tells stays healthy; what has gone from there is not given to anybody.
+/// A device that is unchanged in `/proc` stays healthy; one that is missing there is not allocated.
 #[test]
-fn a_driver_that_cannot_be_asked_makes_nothing_healthy() {
+fn without_nvml_no_device_becomes_healthy() {
     let host = host(2);
-    let kubelet = Kubelet::start(&kubelet_dir(&host));
-    let plugin = Plugin::with(&host, &[], &["--resync=1"], &[]);
+    let kubelet = FakeKubelet::start(&kubelet_dir(&host));
+    let plugin = RunningPlugin::with(&host, &[], &["--resync=1"], &[]);
     kubelet.until_counts("slices", TWO);
     let before = kubelet.healthy(RESOURCE);
     let fault = "[faults]\nnvml = \"version-mismatch\"\n";
     host.morph(&format!("{}{fault}", node(2)));
-    until("it cannot be asked", || plugin.said().contains("error: "));
+    until("it cannot be asked", || plugin.log().contains("error: "));
     assert_eq!(kubelet.healthy(RESOURCE), before);
     host.morph(&format!("{}{fault}", node(1)));
     until("one is not healthy", || kubelet.counts()[RESOURCE] == (2, 1));
@@ -232,7 +236,7 @@ fn a_driver_that_cannot_be_asked_makes_nothing_healthy() {
 }
 
 #[test]
-fn garbage_on_its_socket_harms_nobody() {
+fn garbage_on_its_socket_does_no_harm() {
     let host = host(2);
     let (kubelet, plugin) = begin(&host);
     let socket = kubelet_dir(&host).join(SOCKET);
@@ -256,11 +260,11 @@ fn garbage_on_its_socket_harms_nobody() {
     assert_eq!(plugin.stop(), Some(0));
 }
 
-/// Sends it, and has the other side hang up, if it is to.
+/// Sends bytes to a socket, and then waits until the other side closes it, if `ends`.
 fn send(socket: &Path, bytes: &[u8], ends: bool) {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    // It may have hung up before the last byte.
+    // The other side may have closed it before the last byte.
     let _ = stream.write_all(bytes);
     let begin = Instant::now();
     let mut rest = [0; 4096];
@@ -275,7 +279,8 @@ fn send(socket: &Path, bytes: &[u8], ends: bool) {
     }
 }
 
-/// The bytes of the documented fields (kubernetes, staging/src/k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1/api.proto).
+/// The bytes of the documented fields (kubernetes,
+/// staging/src/k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1/api.proto).
 #[test]
 fn messages_have_the_documented_bytes() {
     let options = api::DevicePluginOptions {
@@ -291,7 +296,7 @@ fn messages_have_the_documented_bytes() {
     };
     assert_eq!(request.encode_to_vec(), b"\x0a\x01v\x12\x01e\x1a\x01r\x22\x04\x08\x01\x10\x01");
     let topology = Some(api::TopologyInfo { nodes: vec![api::NumaNode { id: 3 }] });
-    let device = api::Device { id: "i".to_owned(), health: "h".to_owned(), topology };
+    let device = api::PluginDevice { id: "i".to_owned(), health: "h".to_owned(), topology };
     let list = api::ListAndWatchResponse { devices: vec![device] };
     assert_eq!(list.encode_to_vec(), b"\x0a\x0c\x0a\x01i\x12\x01h\x1a\x04\x0a\x02\x08\x03");
     let ids = || vec!["i".to_owned()];

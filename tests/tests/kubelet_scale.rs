@@ -3,9 +3,9 @@
 use mig_cdi_sim::SimulatedNode;
 use mig_cdi_tests::{
     FakeHost,
-    driver::Layout,
-    kubelet::Kubelet,
-    plugin::{Plugin, kubelet_dir},
+    driver::DistributionLayout,
+    fake_kubelet::FakeKubelet,
+    running_plugin::{RunningPlugin, kubelet_dir},
     watch::until,
 };
 use std::{
@@ -13,15 +13,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// No GPU has more than seven slices: these are as many as 16 with 14 each would be.
+/// GPUs of the node. A GPU has at most seven slices, so these are as many as 16 GPUs with 14 each would have.
 const GPUS: usize = 32;
 const SLICES: usize = 7;
 const CHANGES: usize = 200;
-/// Two hundred changes in a minute.
+/// Interval of the changes: two hundred in a minute.
 const EVERY: Duration = Duration::from_millis(300);
-/// Of the build for tests; `benches/kubelet.rs` measures the other one.
+/// Limit of the resident memory in KiB, for the build of the tests; `benches/kubelet.rs` measures the release.
 const MEMORY: u64 = 64 << 10;
-/// What a change may leave behind, times [`CHANGES`], is far more.
+/// Limit of the growth in KiB. A leak of one allocation per change would be far more after [`CHANGES`].
 const GROWTH: u64 = 4 << 10;
 
 const RESOURCE: &str = "nvidia.com/mig-1g.10gb";
@@ -41,7 +41,7 @@ fn description(slots: &[bool]) -> String {
     slots.chunks(SLICES).enumerate().map(gpu).collect()
 }
 
-/// The UUIDs of all slices.
+/// Returns the UUIDs of all slices.
 fn truth(description: &str) -> BTreeSet<String> {
     let node = SimulatedNode::parse(description).unwrap();
     let instances = node.gpus.iter().flat_map(|gpu| &gpu.instances);
@@ -49,16 +49,17 @@ fn truth(description: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn two_hundred_changes_in_a_minute_are_all_told() {
+fn two_hundred_changes_in_a_minute_are_all_advertised() {
     let mut slots = [true; GPUS * SLICES];
-    let host = FakeHost::with_driver(&description(&slots), Layout::Debian);
-    let kubelet = Kubelet::start(&kubelet_dir(&host));
-    let plugin = Plugin::start(&host, &[]);
+    let host = FakeHost::with_driver(&description(&slots), DistributionLayout::Debian);
+    let kubelet = FakeKubelet::start(&kubelet_dir(&host));
+    let plugin = RunningPlugin::start(&host, &[]);
     kubelet.until_counts("all", &[("mig-1g.10gb", GPUS * SLICES)]);
     let (mut memory, mut files, mut slowest) = (0, 0, Duration::ZERO);
     let begin = Instant::now();
     for change in 0..CHANGES {
-        // A prime: every GPU has its turn. Now and then three at once, of which two may be seen as one.
+        // A prime, so that every GPU has its turn. Sometimes three changes at once, of which two may be noticed as
+        // one.
         for step in 0..if change % 8 == 7 { 3 } else { 1 } {
             let slot = (change * 3 + step) * 37 % slots.len();
             slots[slot] = !slots[slot];

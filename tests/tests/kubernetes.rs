@@ -1,18 +1,17 @@
 //! A real Kubernetes node with slices.
 
 use mig_cdi_tests::{
-    FakeHost,
-    kubernetes::{NAME, Node, minors},
-    matrix,
+    FakeHost, engine_checks,
+    kubernetes::{KubernetesNode, NAME, minors},
 };
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// The node that the other tests stand on is one: what it does without slices.
+/// The node of the other tests works as such: a node without slices.
 #[test]
-fn a_node_without_slices() {
+fn a_node_without_slices_runs_pods() {
     let sysctls = sysctls();
-    let host = matrix::host();
-    let mut node = Node::start(&host);
+    let host = engine_checks::host();
+    let mut node = KubernetesNode::start(&host);
     pods_run_and_end(&node);
     a_resource_that_nobody_has_keeps_a_pod_waiting(&node);
     pods_outlive_kubelet(&mut node);
@@ -25,11 +24,11 @@ fn a_node_without_slices() {
     assert_eq!(sysctls, self::sysctls());
 }
 
-/// The first of the plugin's: what a pod asks for is what it sees, and nobody else has it.
+/// A pod has the slices that it requests, and no other pod has them.
 #[test]
 fn a_pod_gets_its_slices() {
-    let host = matrix::host();
-    let node = Node::start(&host);
+    let host = engine_checks::host();
+    let node = KubernetesNode::start(&host);
     let _plugin = node.plugin(&host, &[]);
     node.until("the node has slices", || {
         let slices = node.allocatable();
@@ -60,7 +59,7 @@ fn a_pod_gets_its_slices() {
     node.until("the scheduler says why", || node.describe("four").contains(&why));
 }
 
-/// GPU 0 is divided so, and GPU 1 is not.
+/// Returns a node description with these slices on GPU 0, and GPU 1 not in MIG mode.
 fn two_gpus(slices: &str) -> String {
     format!(
         "[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:07:00.0\"\ninstances = [{slices}]\n\
@@ -68,8 +67,8 @@ fn two_gpus(slices: &str) -> String {
     )
 }
 
-/// Waits until the node has so many of each, and none of any other resource of ours.
-fn until_it_offers(node: &Node, what: &str, counts: &[(&str, &str)]) {
+/// Waits until the node advertises these counts, and no other resource of ours.
+fn until_it_offers(node: &KubernetesNode, what: &str, counts: &[(&str, &str)]) {
     node.until(what, || {
         let found = node.allocatable();
         let ours = found
@@ -80,25 +79,25 @@ fn until_it_offers(node: &Node, what: &str, counts: &[(&str, &str)]) {
     });
 }
 
-/// Whatever happens to the GPU's other slices, to the plugin and to the kubelet.
+/// A pod keeps its slice whatever happens to the GPU's other slices, to the plugin and to the kubelet.
 #[test]
 fn a_pod_keeps_its_slice() {
     let first = "{ profile = \"2g.20gb\", start = 0 }";
     let host =
         FakeHost::new(&two_gpus(&format!("{first}, {{ profile = \"2g.20gb\", start = 2 }}")));
     host.install();
-    let mut node = Node::start(&host);
+    let mut node = KubernetesNode::start(&host);
     let plugin = node.plugin(&host, &[]);
     let (gpu, slice, other) =
         ("nvidia.com/gpu", "nvidia.com/mig-2g.20gb", "nvidia.com/mig-1g.10gb");
     until_it_offers(&node, "two slices and a gpu", &[(gpu, "1"), (slice, "2")]);
-    // Both have a slice; the one that goes is that of the pod that ends.
+    // Both pods have a slice; the one that is destroyed is that of the pod that ends.
     let forever = ["sleep", "1000000"];
     node.pod("a", &[(slice, 1)], &forever);
     node.pod("b", &[(slice, 1)], &forever);
     node.until_phase("a", "Running");
     node.until_phase("b", "Running");
-    let sees = |node: &Node, pod: &str| minors(&node.exec(pod, &["probe"]).stdout);
+    let sees = |node: &KubernetesNode, pod: &str| minors(&node.exec(pod, &["probe"]).stdout);
     let is_first = sees(&node, "a") < sees(&node, "b");
     let (stays, ends) = if is_first { ("a", "b") } else { ("b", "a") };
     let own = sees(&node, stays);
@@ -107,7 +106,7 @@ fn a_pod_keeps_its_slice() {
     until_it_offers(&node, "the idle one is another", &[(gpu, "1"), (other, "1"), (slice, "1")]);
     assert_eq!((node.phase(stays).as_str(), sees(&node, stays)), ("Running", own.clone()));
 
-    // Killed: what it offered is offered again by the next, and is not given twice.
+    // The plugin is killed: the next one advertises the same devices, and none is allocated twice.
     drop(plugin);
     let plugin = node.plugin(&host, &[]);
     node.pod("another", &[(other, 1)], &["probe"]);
@@ -122,7 +121,7 @@ fn a_pod_keeps_its_slice() {
     node.delete("waits");
     assert_eq!((node.phase(stays).as_str(), sees(&node, stays)), ("Running", own));
 
-    // Slices are not offered.
+    // No slice is advertised.
     drop(plugin);
     let plugin = node.plugin(&host, &["--mig-strategy=none"]);
     until_it_offers(&node, "the gpu alone", &[(gpu, "1")]);
@@ -132,18 +131,18 @@ fn a_pod_keeps_its_slice() {
     assert!(minors(&whole).is_empty() && whole.contains("195:1 ENXIO"), "{whole}");
     assert!(whole.contains("made 195:0 EPERM"), "{whole}");
 
-    // What the pod has by its old name is not given to another by the new one, until the pod ends.
+    // The slice that the pod has by its old name is not allocated under the new one until the pod ends.
     drop(plugin);
     host.morph(&two_gpus(first));
     let plugin = node.plugin(&host, &["--mig-strategy=single"]);
     node.until("the slice that is held is unhealthy", || {
-        node.log("mig-cdi-kubelet").contains(&format!("pod default/{stays} has it as {slice}"))
+        node.log("mig-cdi-kubelet").contains(&format!("pod default/{stays} holds it as {slice}"))
     });
     until_it_offers(&node, "nothing that nobody has", &[]);
     node.delete(stays);
     until_it_offers(&node, "the pod has given it back", &[(gpu, "1")]);
     drop(plugin);
-    // The one that is not like the others is not offered, nor is a whole GPU as if it were one.
+    // The slice of another profile is not advertised, nor is a whole GPU in its place.
     let small = "{ profile = \"1g.10gb\", start = 2 }, { profile = \"1g.10gb\", start = 3 }";
     host.morph(&two_gpus(&format!("{first}, {small}")));
     let _plugin = node.plugin(&host, &["--mig-strategy=single"]);
@@ -154,7 +153,7 @@ fn a_pod_keeps_its_slice() {
     assert!(minors(&single).len() == 4 && single.contains("made 195:1 EPERM"), "{single}");
 }
 
-fn pods_run_and_end(node: &Node) {
+fn pods_run_and_end(node: &KubernetesNode) {
     node.pod("ends", &[], &["probe", "508:30", "195:0"]);
     node.pod("fails", &[], &["sh", "-c", "echo why >&2; exit 3"]);
     node.until_phase("ends", "Succeeded");
@@ -165,7 +164,7 @@ fn pods_run_and_end(node: &Node) {
     assert_eq!(node.phase("fails"), "");
 }
 
-fn a_resource_that_nobody_has_keeps_a_pod_waiting(node: &Node) {
+fn a_resource_that_nobody_has_keeps_a_pod_waiting(node: &KubernetesNode) {
     let allocatable = node.allocatable();
     assert_eq!(allocatable["pods"], "110");
     assert!(!allocatable.keys().any(|key| key.contains('/')), "{allocatable:?}");
@@ -176,7 +175,7 @@ fn a_resource_that_nobody_has_keeps_a_pod_waiting(node: &Node) {
     node.delete("asks");
 }
 
-fn pods_outlive_kubelet(node: &mut Node) {
+fn pods_outlive_kubelet(node: &mut KubernetesNode) {
     let label = "{.metadata.labels.nvidia\\.com/mig\\.strategy}";
     let said = node.ask(&["label", "node", NAME, "nvidia.com/mig.strategy=mixed"]);
     assert!(said.contains("labeled"), "{said}");
@@ -200,14 +199,14 @@ fn pods_outlive_kubelet(node: &mut Node) {
     assert_eq!(node.of_node(label), "mixed");
 }
 
-/// What a kubelet would set for the whole machine.
+/// Returns the sysctls that a kubelet sets for the whole machine.
 fn sysctls() -> String {
     let names = ["vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops"];
     let read = |name| fs::read_to_string(Path::new("/proc/sys").join(name)).expect("it is there");
     names.map(read).concat()
 }
 
-/// The command lines that name a node.
+/// Returns the command lines that name a node.
 fn processes_of(name: &str) -> Vec<String> {
     let entries = fs::read_dir("/proc").expect("it is there").flatten();
     let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
@@ -217,7 +216,7 @@ fn processes_of(name: &str) -> Vec<String> {
         .collect()
 }
 
-/// The cgroups of a node, of each controller.
+/// Returns the cgroups of a node, of each controller.
 fn groups_of(name: &str) -> Vec<String> {
     let controllers = fs::read_dir("/sys/fs/cgroup").expect("it is there").flatten();
     let groups = controllers.map(|entry| entry.path().join(name)).filter(|path| path.exists());

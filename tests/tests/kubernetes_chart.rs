@@ -1,5 +1,5 @@
-//! What is deployed to Kubernetes: the chart by Helm's own library, what it renders to, and the image in
-//! podman. No cluster is asked here.
+//! The deployment to Kubernetes: the chart with Helm's own library, its rendered manifests, and the image in podman.
+//! No cluster runs here.
 
 use mig_cdi_tests::{
     FakeHost,
@@ -14,7 +14,7 @@ use std::{
     process::Command,
 };
 
-/// Everything that can be switched on.
+/// Values that enable every feature.
 const ALL: &str = "
 migStrategy: single
 leaveGpus: true
@@ -27,7 +27,7 @@ runtimeClassName: \"\"
 seLinuxType: spc_t
 ";
 
-/// Everything that takes the API server.
+/// Values that enable every feature with the API server.
 const CLUSTER: &str = "
 labels: api
 partitioning: { enabled: true, configMap: layouts }
@@ -45,7 +45,7 @@ fn strings(value: &Value) -> Vec<&str> {
     value.as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect()
 }
 
-/// Host paths by the place where the container sees them, and whether it can write there.
+/// Returns the host paths of a pod by their paths in the container, and whether the container can write there.
 fn host_paths(pod: &Value) -> BTreeMap<String, (String, bool)> {
     let volumes = pod["volumes"].as_array().unwrap();
     let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
@@ -60,12 +60,12 @@ fn host_paths(pod: &Value) -> BTreeMap<String, (String, bool)> {
 }
 
 #[test]
-fn helm_has_nothing_to_say_against_the_chart() {
+fn helm_lint_accepts_the_chart() {
     for values in ["", ALL, CLUSTER, "labels: api", "labels: none"] {
         let linted = helm("lint", values);
         assert_eq!((linted.code, linted.stdout.as_str(), linted.stderr.as_str()), (0, "", ""));
     }
-    // It does look, and values that are none are refused.
+    // Values that the chart does not know, or that are invalid, are refused.
     for (values, why) in [
         ("migStrategy: all", "'none', 'single', 'mixed'"),
         ("labls: nfd", "'labls' not allowed"),
@@ -79,7 +79,7 @@ fn helm_has_nothing_to_say_against_the_chart() {
 }
 
 #[test]
-fn the_plain_file_is_the_chart() {
+fn the_shipped_manifest_is_the_rendered_chart() {
     let path = project().join("packaging/kubernetes/mig-cdi.yaml");
     let plain = fs::read_to_string(&path).unwrap();
     let (namespace, _) = plain.split_once("---\n").unwrap();
@@ -95,9 +95,9 @@ fn the_plain_file_is_the_chart() {
     }
 }
 
-/// Nobody is privileged, and each power and each path of the host stands beside its reason.
+/// No container is privileged, and each capability and host path has a comment with its reason.
 #[test]
-fn no_more_than_is_needed() {
+fn the_pod_has_only_explained_capabilities_and_host_paths() {
     for (values, capabilities, paths) in [
         (
             "",
@@ -162,7 +162,7 @@ fn no_more_than_is_needed() {
     }
 }
 
-/// A comment stands before each, and the page for users names it.
+/// Asserts that a comment stands before each, and that the page for users names it.
 fn explained(text: &str, pod: &Value) {
     let page = fs::read_to_string(project().join("docs/kubernetes.md")).unwrap();
     let lines: Vec<_> = text.lines().map(str::trim).collect();
@@ -177,16 +177,16 @@ fn explained(text: &str, pod: &Value) {
         }
     }
     for (line, word) in things {
-        // Of a volume the last line is its own, the one before is the mount.
+        // Of a volume the last line is the volume itself, the one before is the mount.
         let at = lines.iter().rposition(|found| *found == line).unwrap();
         assert!(lines[at - 1].starts_with("# "), "{line} has no reason");
         assert!(page.contains(&format!("`{word}`")), "docs/kubernetes.md does not name {word}");
     }
 }
 
-/// What it may do in the cluster: each role's resource and verbs.
+/// The permissions in the cluster: each role's resource and verbs.
 #[test]
-fn no_more_than_it_asks_for() {
+fn the_roles_grant_only_what_the_plugin_requests() {
     for values in [CLUSTER, "labels: api", "partitioning: { enabled: true, configMap: layouts }"] {
         let text = render(values);
         let all = documents(&text);
@@ -217,9 +217,9 @@ fn no_more_than_it_asks_for() {
     }
 }
 
-/// Unless it is asked for, the plugin talks to its own kubelet, and to nobody in the cluster.
+/// Without these features the plugin talks to its own kubelet only.
 #[test]
-fn nothing_in_the_cluster() {
+fn without_cluster_features_there_is_no_role() {
     for values in ["", ALL, "labels: none"] {
         let text = render(values);
         let kinds = documents(&text).iter().map(|d| d["kind"].to_string()).collect::<Vec<_>>();
@@ -228,9 +228,9 @@ fn nothing_in_the_cluster() {
     }
 }
 
-/// The words of the container are those of the program: of all, it stumbles over the last alone.
+/// The plugin parses all arguments of the container and fails at an unknown last one.
 #[test]
-fn the_program_takes_its_words() {
+fn the_plugin_accepts_its_arguments() {
     for values in ["", ALL, CLUSTER] {
         let pod = pod(&render(values));
         let dir = tempfile::tempdir().unwrap();
@@ -250,17 +250,17 @@ fn the_program_takes_its_words() {
     }
 }
 
-/// The image is made without a registry and holds all that the program loads.
+/// The image is built without a registry and contains all files that the program loads.
 #[test]
 fn the_image_runs() {
     let host = FakeHost::new("[[gpu]]\nmodel = \"a100-80gb\"\n");
     let script = format!(
         "export PODMAN
          image=$({} {} example.com/mig-cdi-kubelet:test)
-         run() {{ $PODMAN run --rm --network none --read-only --cap-drop ALL --cap-add SYS_ADMIN \"$image\" \"$@\"; }}
-         run --version
-         run list --node a30
-         run doctor --no-such-word 2>&1 | head -1",
+         run() {{ $PODMAN run --rm --network none --read-only --cap-drop ALL --cap-add SYS_ADMIN \"$@\"; }}
+         run \"$image\" --version
+         run --entrypoint /usr/bin/mig-cdi \"$image\" list --node a30
+         run --entrypoint /usr/bin/mig-cdi \"$image\" doctor --no-such-word 2>&1 | head -1",
         project().join("packaging/kubernetes/image").display(),
         program("mig-cdi-kubelet").display(),
     );

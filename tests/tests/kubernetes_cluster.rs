@@ -1,8 +1,8 @@
-//! A real cluster of one node, whose labels are written and heeded, and which is told by Events.
+//! A real cluster of one node: labels in both directions, and Events.
 
 use mig_cdi_tests::{
     FakeHost,
-    kubernetes::{NAME, Node},
+    kubernetes::{KubernetesNode, NAME},
 };
 use std::fs;
 
@@ -18,22 +18,22 @@ mig-configs:
       mig-devices: {"7g.80gb": 1}
 "#;
 
-/// A label or an annotation of the node.
-fn of(node: &Node, kind: &str, key: &str) -> String {
+/// Returns a label or an annotation of the node.
+fn of(node: &KubernetesNode, kind: &str, key: &str) -> String {
     node.of_node(&format!("{{.metadata.{kind}.{}}}", key.replace('.', "\\.")))
 }
 
-fn state(node: &Node) -> String {
+fn state(node: &KubernetesNode) -> String {
     of(node, "labels", "nvidia.com/mig.config.state")
 }
 
-fn ask_for(node: &Node, layout: &str) {
+fn ask_for(node: &KubernetesNode, layout: &str) {
     let label = format!("nvidia.com/mig.config={layout}");
     let said = node.ask(&["label", "node", NAME, "--overwrite", &label]);
     assert!(said.contains("labeled"), "{said}");
 }
 
-fn until_it_has(node: &Node, what: &str, wanted: &[(&str, &str)]) {
+fn until_it_has(node: &KubernetesNode, what: &str, wanted: &[(&str, &str)]) {
     node.until(what, || {
         let found = node.allocatable();
         wanted.iter().all(|(profile, count)| {
@@ -44,13 +44,13 @@ fn until_it_has(node: &Node, what: &str, wanted: &[(&str, &str)]) {
 }
 
 #[test]
-fn a_label_divides_what_no_pod_has() {
+fn a_label_partitions_gpus_around_running_pods() {
     let host = FakeHost::new(
         "[[gpu]]\nmodel = \"a100-80gb\"\n\
          instances = [{ profile = \"2g.20gb\", start = 0 }, { profile = \"2g.20gb\", start = 2 }]\n",
     );
     host.install();
-    let node = Node::start(&host);
+    let node = KubernetesNode::start(&host);
     let layouts = node.dir().join("layouts.yaml");
     fs::write(&layouts, LAYOUTS).expect("write the layouts");
     let mut args = vec![
@@ -72,7 +72,7 @@ fn a_label_divides_what_no_pod_has() {
     let own = sees();
     assert!(own.contains("/dev/nvidia-caps/"), "{own}");
 
-    // The idle slice goes and others come. Labels follow.
+    // The unused slice is replaced by others, and the labels follow.
     ask_for(&node, "mixed");
     node.until("it is divided", || state(&node) == "success");
     until_it_has(&node, "other slices", &[("2g.20gb", "1"), ("1g.10gb", "2")]);
@@ -81,7 +81,7 @@ fn a_label_divides_what_no_pod_has() {
     });
     assert_eq!((node.phase("keeps").as_str(), sees()), ("Running", own.clone()));
 
-    // What the pod has is in the way: nothing happens to it, and the node says why.
+    // The slice of the pod prevents the layout: the pod is not disturbed, and the node reports the reason.
     ask_for(&node, "whole");
     node.until("it fails", || state(&node) == "failed");
     let why = of(&node, "annotations", "nvidia.com/mig-cdi.config.reason");
@@ -98,25 +98,25 @@ fn a_label_divides_what_no_pod_has() {
         &[("2g.20gb", "1"), ("1g.10gb", "2"), ("7g.80gb", "0")],
     );
 
-    // It is done when the pod has ended.
+    // The layout is applied when the pod has ended.
     node.delete("keeps");
     node.until("it is divided", || state(&node) == "success");
     until_it_has(&node, "one slice", &[("2g.20gb", "0"), ("1g.10gb", "0"), ("7g.80gb", "1")]);
     assert_eq!(of(&node, "annotations", "nvidia.com/mig-cdi.config.reason"), "");
 
-    // A pod that was bound to the node for what has gone since is refused, and sees nothing.
+    // A pod that was bound to the node for a destroyed slice is refused, and never runs.
     node.bound_pod("late", ("nvidia.com/mig-2g.20gb", 1), &["probe"]);
     node.until("it is refused", || node.phase("late") == "Failed");
     let why = node.describe("late");
     assert!(why.contains("nvidia.com/mig-2g.20gb"), "{why}");
 
-    // What the strategy has no use for is said, and labelled.
+    // Slices that the strategy does not advertise are logged, and labelled.
     drop(plugin);
     args.push("--mig-strategy=none".to_owned());
     let _plugin = start(&args);
     node.until("an event says what is withheld", || {
         let events = node.ask(&["get", "events", "--field-selector=reason=Withheld"]);
-        events.contains("the strategy none offers no slices") && events.contains("Warning")
+        events.contains("the strategy none advertises no slices") && events.contains("Warning")
     });
     node.until("so does a label", || {
         of(&node, "labels", "nvidia.com/mig-cdi.state") == "withheld" && count("7g.80gb").is_empty()

@@ -1,10 +1,10 @@
-//! The DaemonSet in a real cluster of one node. No controller runs there that makes pods of it, so its pod is made
-//! here, of the template that the API server has taken.
+//! The DaemonSet in a real cluster of one node. No controller runs there, so the test makes the pod from the template
+//! that the API server has accepted.
 
 use mig_cdi_tests::{
     FakeHost,
     chart::{documents, render},
-    kubernetes::{Node, minors},
+    kubernetes::{KubernetesNode, minors},
     podman::Podman,
     program, project, run,
 };
@@ -13,7 +13,7 @@ use std::fs;
 
 const IMAGE: (&str, &str) = ("example.com/mig-cdi-kubelet", "test");
 
-/// Two slices on one GPU, the second of a profile.
+/// Returns a node description with two slices on one GPU, the second of this profile.
 fn slices(second: &str) -> String {
     format!(
         "[[gpu]]\nmodel = \"a100-80gb\"\ninstances = [{{ profile = \"2g.20gb\", start = 0 }}, \
@@ -21,8 +21,8 @@ fn slices(second: &str) -> String {
     )
 }
 
-/// Makes the image as its users do, and gives it to the node's engine.
-fn bring_the_image(node: &Node, host: &FakeHost) {
+/// Builds the image as users do, and loads it into the node's engine.
+fn bring_the_image(node: &KubernetesNode, host: &FakeHost) {
     let archive = host.out().with_file_name("image.tar");
     let script = format!(
         "export PODMAN
@@ -41,9 +41,9 @@ fn bring_the_image(node: &Node, host: &FakeHost) {
     assert_eq!(imported.code, 0, "{}", imported.stderr);
 }
 
-/// The host's directories where the chart looks for them: the specs that the engine reads, and an `/etc` in which
+/// Prepares the host's directories at the paths of the chart: the specs that the engine reads, and an `/etc` in which
 /// the kubelet can make directories without making them on this machine.
-fn prepare(node: &Node, host: &FakeHost) {
+fn prepare(node: &KubernetesNode, host: &FakeHost) {
     let script = "set -e
         mkdir -p /run/cdi /run/etc
         mount --bind \"$1\" /run/cdi
@@ -55,7 +55,7 @@ fn prepare(node: &Node, host: &FakeHost) {
     assert_eq!(prepared.code, 0, "{}", prepared.stderr);
 }
 
-/// The chart's documents, as an administrator renders them whose driver lives below the root of this host.
+/// Returns the chart's documents as rendered for a driver below the root of this host.
 fn rendered(host: &FakeHost) -> Vec<Value> {
     let driver_root = host.root().display().to_string();
     let rest: Vec<_> =
@@ -65,7 +65,7 @@ fn rendered(host: &FakeHost) -> Vec<Value> {
     documents(&render(&values.to_string()))
 }
 
-/// A pod of the template, beside what the fake driver answers from.
+/// Returns a pod of the template, with the files that the fake driver reads.
 fn pod_of(daemon_set: &Value, host: &FakeHost) -> Value {
     let mut pod = daemon_set["spec"]["template"].clone();
     let (key, path) = host.env();
@@ -85,7 +85,7 @@ fn pod_of(daemon_set: &Value, host: &FakeHost) -> Value {
     pod
 }
 
-fn until_it_offers(node: &Node, what: &str, wanted: &[(&str, &str)]) {
+fn until_it_offers(node: &KubernetesNode, what: &str, wanted: &[(&str, &str)]) {
     let plugin = || {
         let namespace = "--namespace=mig-cdi";
         let described = node.kubectl(&["describe", "pod", "plugin", namespace]).stdout;
@@ -103,14 +103,14 @@ fn until_it_offers(node: &Node, what: &str, wanted: &[(&str, &str)]) {
 }
 
 #[test]
-fn one_daemon_set_offers_slices() {
+fn one_daemon_set_advertises_slices() {
     let host = FakeHost::new(&slices("2g.20gb"));
     host.install();
-    let node = Node::start(&host);
+    let node = KubernetesNode::start(&host);
     prepare(&node, &host);
     bring_the_image(&node, &host);
 
-    // The API server takes all of it, as it is.
+    // The API server accepts the whole manifest.
     let plain = project().join("packaging/kubernetes/mig-cdi.yaml");
     let plain = fs::read_to_string(plain).expect("it is there");
     node.apply(plain.split_once("---\n").expect("the namespace is first").0);
@@ -121,7 +121,7 @@ fn one_daemon_set_offers_slices() {
     let daemon_set = documents.iter().find(|document| document["kind"] == "DaemonSet");
     let pod = pod_of(daemon_set.expect("there is one"), &host).to_string();
 
-    // It stays away from nodes without a GPU of NVIDIA.
+    // It is not scheduled on nodes without an NVIDIA GPU.
     node.apply(&pod);
     let get = ["get", "pod", "plugin", "--namespace=mig-cdi", "--output=jsonpath={.status}"];
     node.until("the scheduler says why", || node.ask(&get).contains("didn't match"));
@@ -140,7 +140,7 @@ fn one_daemon_set_offers_slices() {
     let (stays, ends) = if one < two { ("one", "two") } else { ("two", "one") };
     let own = sees(stays);
 
-    // What no pod has becomes another, and the node says so: to the scheduler, and in its labels.
+    // A slice that no pod has is replaced, and the node reports it: to the scheduler, and in its labels.
     node.delete(ends);
     host.morph(&slices("1g.10gb"));
     until_it_offers(&node, "another slice", &[("2g.20gb", "1"), ("1g.10gb", "1")]);
@@ -150,7 +150,7 @@ fn one_daemon_set_offers_slices() {
         said.contains("nvidia.com/mig-1g.10gb.count=1\n")
     });
 
-    // Another pod of the plugin takes over, as when its image is replaced. Nothing is given twice.
+    // Another pod of the plugin takes over, as when its image is updated. Nothing is allocated twice.
     let said = node.ask(&["delete", "pod", "plugin", "--namespace=mig-cdi"]);
     assert!(said.contains("deleted"), "{said}");
     until_it_offers(&node, "nothing", &[("2g.20gb", "0"), ("1g.10gb", "0")]);

@@ -1,7 +1,7 @@
-//! What `mig_cdi_layout::plan` does, held against every geometry that a simulated GPU accepts.
+//! Plans of `mig_cdi_layout::plan`, compared with every geometry that a simulated GPU accepts.
 //!
-//! The geometries are not computed here: they are all that `Node::parse` lets through, found by
-//! trying. A plan is right when trying all of them finds none that is better.
+//! The geometries are not computed here: they are all those that `Node::parse` accepts, found by trying. A plan is
+//! optimal if none of them needs fewer destroyed instances.
 
 use mig_cdi_layout::{
     Action, CurrentComputeInstance, CurrentInstance, DesiredLayout, GpuCapacity, Impossible,
@@ -17,14 +17,14 @@ use std::{
     sync::OnceLock,
 };
 
-/// Every geometry of a model. One is a set of spots, as bits.
+/// All geometries of a model. One is a set of spots, as bits.
 struct World {
     model: &'static Model,
     capacity: GpuCapacity,
     spots: Vec<Spot>,
     layouts: Vec<u32>,
     known: HashSet<u32>,
-    /// By how many there are of each row.
+    /// Geometries by the count of each profile row.
     by_counts: BTreeMap<Vec<usize>, Vec<u32>>,
 }
 
@@ -66,7 +66,7 @@ impl World {
         self.spots.iter().position(is).expect("a placement that the model has")
     }
 
-    /// The GPU as a driver would report it; each instance with one compute instance. Ids are spots.
+    /// Returns the GPU as a driver would report it, each instance with one compute instance. Ids are spots.
     fn instances(&self, layout: u32, used: u32) -> Vec<CurrentInstance> {
         let instance = |spot: usize| {
             let row = self.row(spot);
@@ -91,7 +91,7 @@ impl World {
         text.parse().unwrap()
     }
 
-    /// Takes the steps that concern GPU instances, each to a known geometry.
+    /// Executes the steps for GPU instances, each to a known geometry, and returns the last one.
     fn follow(&self, from: u32, plan: &PartitionPlan) -> u32 {
         let mut now = from;
         for step in &plan.steps {
@@ -117,20 +117,20 @@ fn world(key: &'static str) -> &'static World {
     WORLDS[index].get_or_init(|| World::of(key))
 }
 
-/// A small generator; its seed is printed.
+/// Small pseudo-random generator; its seed is printed.
 fn roll(state: &mut u64) -> u32 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 32) as u32
 }
 
-/// The fewest instances that must go, by trying every geometry with these counts.
+/// Returns the fewest instances that must be destroyed, by trying every geometry with these counts.
 fn fewest(targets: &[u32], from: u32, used: u32) -> Option<u32> {
     let reachable = targets.iter().filter(|target| used & !**target == 0);
     reachable.map(|target| (from & !target).count_ones()).min()
 }
 
-/// From every geometry to every multiset of profiles, with nothing in use; a quarter of them again
-/// with some in use.
+/// Plans from every geometry to every multiset of profiles, with nothing in use; a quarter of them again with some
+/// instances in use.
 fn every_pair(key: &'static str) {
     let world = world(key);
     let mut seed = 7;
@@ -181,18 +181,18 @@ fn every_pair(key: &'static str) {
 }
 
 #[test]
-fn every_geometry_of_an_a100_leads_to_every_wish_with_the_fewest_destroyed() {
+fn every_a100_layout_is_reached_with_the_fewest_destroyed_instances() {
     every_pair("a100-80gb");
 }
 
 #[test]
-fn every_geometry_of_an_a30_leads_to_every_wish_with_the_fewest_destroyed() {
+fn every_a30_layout_is_reached_with_the_fewest_destroyed_instances() {
     every_pair("a30");
 }
 
-/// Of all multisets of up to four of a profile, those that are no geometry are refused.
+/// Exactly those multisets of up to four instances of a profile are refused that have no geometry.
 #[test]
-fn a_wish_is_refused_exactly_when_no_geometry_has_it() {
+fn a_layout_is_refused_exactly_when_no_geometry_has_it() {
     for key in ["a100-80gb", "a30"] {
         let world = world(key);
         let (mut yes, mut no) = (0, 0);
@@ -218,9 +218,9 @@ fn a_wish_is_refused_exactly_when_no_geometry_has_it() {
     }
 }
 
-/// What follows from the driver's maxima is what the tables say.
+/// The capacity that follows from the driver's maximum counts equals that of the tables.
 #[test]
-fn offers_of_all_models_have_the_limits_of_the_tables() {
+fn capacities_of_all_models_match_the_tables() {
     for model in MODELS.iter().filter(|model| model.key != "limit") {
         assert_eq!(model.capacity().memory_slices(), model.memory_slices, "{}", model.key);
         for row in model.profiles {
@@ -234,8 +234,8 @@ fn offers_of_all_models_have_the_limits_of_the_tables() {
     }
 }
 
-/// Carries out a plan step by step as a driver would. After each step the GPU has to be one that a
-/// description can describe. New instances get ids from 100 up.
+/// Executes a plan step by step as a driver would. After each step a node description of the GPU must be valid. New
+/// instances get ids from 100 up.
 fn carry_out(
     model: &Model,
     current: &[CurrentInstance],
@@ -303,7 +303,7 @@ fn disjoint(a: Placement, b: Placement) -> bool {
     a.start + a.size <= b.start || b.start + b.size <= a.start
 }
 
-/// Every way to put compute instances of the row's sizes from a slice on.
+/// Returns every placement of compute instances of the row's sizes from a slice on.
 fn compute_layouts(row: &ProfileRow, from: u32) -> Vec<Vec<Placement>> {
     if from >= row.slices {
         return vec![vec![]];
@@ -318,10 +318,10 @@ fn compute_layouts(row: &ProfileRow, from: u32) -> Vec<Vec<Placement>> {
     all
 }
 
-/// A GPU instance that is wished for: row, start, sizes and starts of its compute instances.
+/// GPU instance of a requested layout: row, start, sizes and starts of its compute instances.
 type Wanted = (usize, Option<u32>, Vec<(u32, Option<u32>)>);
 
-/// Some of the places pinned, by dice; largest first, pins first.
+/// Pins a random part of the placements; largest first, pinned ones first.
 fn pin_some(layout: &[Placement], mut pin: impl FnMut() -> bool) -> Vec<(u32, Option<u32>)> {
     let mut parts: Vec<_> =
         layout.iter().map(|place| (place.size, pin().then_some(place.start))).collect();
@@ -329,7 +329,7 @@ fn pin_some(layout: &[Placement], mut pin: impl FnMut() -> bool) -> Vec<(u32, Op
     parts
 }
 
-/// Whether the places are the parts, each pinned one where it is pinned.
+/// Returns whether the placements are the requested compute instances, with each pinned one at its start.
 fn is_split(places: &[Placement], parts: &[(u32, Option<u32>)]) -> bool {
     let Some(((size, start), rest)) = parts.split_first() else { return places.is_empty() };
     (0..places.len()).any(|i| {
@@ -338,7 +338,7 @@ fn is_split(places: &[Placement], parts: &[(u32, Option<u32>)]) -> bool {
     })
 }
 
-/// A GPU as it is, and a wish, from dice.
+/// Random GPU and random requested layout.
 struct Case {
     from: u32,
     current: Vec<CurrentInstance>,
@@ -393,7 +393,7 @@ impl Case {
         Case { from, current, wanted, text }
     }
 
-    /// The fewest destroyed GPU instances of any way, by trying all geometries and who is where.
+    /// Returns the fewest destroyed GPU instances of any solution, by trying all geometries and all assignments.
     fn best(&self, world: &World) -> Option<u32> {
         let mut counts = vec![0; world.model.profiles.len()];
         self.wanted.iter().for_each(|wanted| counts[wanted.0] += 1);
@@ -428,7 +428,7 @@ fn word(world: &World, (row, start, compute): &Wanted) -> String {
     format!("{}{start}({parts})", world.model.profiles[*row].name)
 }
 
-/// Whether these compute instances can be had with those in use where they are.
+/// Returns whether these compute instances are possible while those in use stay.
 fn serves(row: &ProfileRow, there: &CurrentInstance, compute: &[(u32, Option<u32>)]) -> bool {
     let held = |c: &&CurrentComputeInstance| !there.holders.is_empty() || !c.holders.is_empty();
     let held: Vec<_> = there.compute.iter().filter(held).map(|c| c.placement).collect();
@@ -436,7 +436,7 @@ fn serves(row: &ProfileRow, there: &CurrentInstance, compute: &[(u32, Option<u32
     compute_layouts(row, 0).iter().any(|layout| is_split(layout, compute) && has(layout))
 }
 
-/// Whether each wish has an instance of its own, and none is left over.
+/// Returns whether each requested instance has one of its own, and none is left over.
 fn met(world: &World, wanted: &[Wanted], left: &[CurrentInstance]) -> bool {
     let Some(((row, start, compute), rest)) = wanted.split_first() else { return left.is_empty() };
     left.iter().enumerate().any(|(at, there)| {
@@ -448,7 +448,8 @@ fn met(world: &World, wanted: &[Wanted], left: &[CurrentInstance]) -> bool {
     })
 }
 
-/// A GPU written down is a wish that reads back, changes nothing, and makes the same from nothing.
+/// The layout of a GPU, written as text and parsed again, needs no change on it, and creates the same on an empty
+/// GPU.
 fn stays_as_written(world: &World, there: &[CurrentInstance]) -> Result<(), TestCaseError> {
     let wish = DesiredLayout::of(&world.capacity, there);
     let text = wish.to_string();
@@ -461,7 +462,7 @@ fn stays_as_written(world: &World, there: &[CurrentInstance]) -> Result<(), Test
     Ok(())
 }
 
-/// What is where, without ids and holders.
+/// Returns placements and profiles, without ids and holders.
 fn shape(gpu: &[CurrentInstance]) -> Vec<(Placement, u32, Vec<Placement>)> {
     let shape = |there: &CurrentInstance| {
         let mut compute: Vec<_> = there.compute.iter().map(|c| c.placement).collect();
@@ -503,10 +504,10 @@ fn check(world: &World, dice: &[u32]) -> Result<bool, TestCaseError> {
     Ok(true)
 }
 
-/// Compute instances, pins, holders of parts and of wholes: a plan exists when trying all finds one,
-/// destroys no more, and leads there through states that the hardware accepts.
+/// With compute instances, pins and holders: a plan exists if trying all solutions finds one, destroys no more
+/// instances, and reaches the layout through states that the hardware accepts.
 #[test]
-fn random_plans_are_the_best_and_can_be_carried_out() {
+fn random_plans_are_optimal_and_can_be_executed() {
     let config = ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() };
     for key in ["a100-80gb", "h100-80gb", "a30"] {
         let mut runner = TestRunner::new(config.clone());
@@ -525,7 +526,7 @@ fn random_plans_are_the_best_and_can_be_carried_out() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever is written, the answer is a plan or one line.
+    /// For any text the answer is a plan or a one-line error.
     #[test]
     fn no_text_is_too_odd(text in "([1-9]x)?([0-9]|1[459]|[1-47]g\\.[1248]0gb|1c\\.3g\\.40gb)?[@(),0-9cx+]{0,6}") {
         let world = world("a30");
@@ -539,7 +540,7 @@ proptest! {
     }
 }
 
-/// The GPU that a wish leads to, with the compute instances of these numbers in use.
+/// Returns the GPU with a layout, with the compute instances of these numbers in use.
 fn gpu(key: &str, wish: &str, held: &[usize]) -> Vec<CurrentInstance> {
     let model = Model::find(key).unwrap();
     let steps = plan(&model.capacity(), &[], &wish.parse().unwrap()).unwrap();
@@ -555,7 +556,7 @@ fn gpu(key: &str, wish: &str, held: &[usize]) -> Vec<CurrentInstance> {
 }
 
 #[test]
-fn reasons_have_the_numbers_and_the_cure() {
+fn refusals_have_the_numbers_and_the_cure() {
     let a100 = "a100-80gb";
     for (key, current, held, wish, reason) in [
         (
@@ -698,7 +699,7 @@ fn gpu_or_none(key: &str, wish: &str, held: &[usize]) -> Vec<CurrentInstance> {
 }
 
 #[test]
-fn steps_are_in_order_and_say_why() {
+fn steps_are_ordered_and_have_reasons() {
     for (current, held, wish, steps) in [
         ("3g.40gb,1g.10gb", &[][..], "19,9", vec![]),
         (

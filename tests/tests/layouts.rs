@@ -1,4 +1,4 @@
-//! Layout files: what `mig_cdi_config::layouts` reads, selects, refuses and writes.
+//! Layout files: what `mig_cdi_config::layouts` parses, selects, refuses and writes.
 
 use mig_cdi_config::layouts::{
     Assignment, BadLayouts, GpuIdentity, GpuSelector, Layout, Layouts, SelectedLayout,
@@ -10,7 +10,7 @@ use mig_cdi_sim::Model;
 use proptest::prelude::*;
 use std::fs;
 
-/// PCI device and vendor of the models, as in driver files of NVIDIA/open-gpu-kernel-modules
+/// PCI device and vendor ids of the models, as in driver files of NVIDIA/open-gpu-kernel-modules
 /// (`g_nv_name_released.h`).
 const IDS: [(&str, u32); 6] = [
     ("a30", 0x20b7_10de),
@@ -36,7 +36,7 @@ fn gpu(index: u32, device_id: u32) -> GpuIdentity {
     }
 }
 
-/// Four A100 80GB.
+/// Returns four A100 80GB.
 fn node() -> Vec<GpuIdentity> {
     (0..4).map(|index| gpu(index, 0x20b2_10de)).collect()
 }
@@ -45,7 +45,7 @@ fn wish(text: &str) -> Layout {
     Layout::Partitioned(text.parse().unwrap())
 }
 
-/// What is selected, by GPU: `0=off:5`, or `0=3g.40gb:7` with the line.
+/// Returns the selection by GPU: `0=off:5`, or `0=3g.40gb:7` with the line.
 fn said(selected: &[SelectedLayout]) -> Vec<String> {
     let word = |layout: &Layout| match layout {
         Layout::Off => "off".to_owned(),
@@ -61,7 +61,7 @@ fn refused(text: &str, config: &str) -> String {
 }
 
 #[test]
-fn names_that_users_know_give_each_model_what_it_can_hold() {
+fn well_known_names_give_each_model_what_fits() {
     let layouts = Layouts::parse(&file("well-known")).unwrap();
     let names: Vec<_> = layouts.names().map(str::to_owned).collect();
     for (key, id) in IDS {
@@ -84,7 +84,7 @@ fn names_that_users_know_give_each_model_what_it_can_hold() {
             let plan = plan(&offer, &[], wish).unwrap_or_else(|e| panic!("{key} {name}: {e}"));
             assert_eq!(plan.created(), wish.instances.len());
             tried += 1;
-            // No more of the same fits.
+            // No more instances of the same profile fit.
             if name != "all-balanced" && name != "all-enabled" {
                 let mut more = wish.clone();
                 more.instances.push(more.instances[0].clone());
@@ -109,7 +109,7 @@ fn a_file_of_mig_parted_is_read_as_mig_parted_reads_it() {
             "3=4g.40gb,1g.10gb,1g.10gb,1g.10gb line 11",
         ]
     );
-    // Compute instances fill as few GPU instances as they can.
+    // Compute instances fill as few GPU instances as possible.
     assert_eq!(
         select("shared", &node()),
         [2, 3].map(|gpu| format!("{gpu}=3g.40gb(2c,1c),3g.40gb(1c,1c,1c) line 19"))
@@ -121,7 +121,7 @@ fn a_file_of_mig_parted_is_read_as_mig_parted_reads_it() {
 }
 
 #[test]
-fn additions_name_cards_and_places() {
+fn extensions_name_gpus_and_placements() {
     let layouts = Layouts::parse(&file("additions")).unwrap();
     let select = |name| said(&layouts.select(name, &node()).unwrap());
     assert_eq!(
@@ -136,7 +136,7 @@ fn additions_name_cards_and_places() {
     assert_eq!(select("short").len(), 2);
 }
 
-/// A file with one configuration `a` of one entry with these fields.
+/// Returns a file with one configuration `a`, which has one entry with these fields.
 fn entry(fields: &str) -> String {
     let fields = fields.replace('\n', "\n      ");
     format!("version: v1\nmig-configs:\n  a:\n    - {fields}\n")
@@ -145,7 +145,7 @@ fn entry(fields: &str) -> String {
 const ON: &str = "devices: all\nmig-enabled: true\nmig-devices";
 
 #[test]
-fn files_that_are_not_of_the_format_are_refused_with_the_line() {
+fn malformed_files_are_refused_with_the_line() {
     for (text, message) in [
         ("", "line 1: an empty file; begin with version: v1"),
         ("# nothing\n", "line 1: an empty file; begin with version: v1"),
@@ -184,7 +184,7 @@ fn files_that_are_not_of_the_format_are_refused_with_the_line() {
 }
 
 #[test]
-fn entries_that_are_not_of_the_format_are_refused_with_the_line() {
+fn malformed_entries_are_refused_with_the_line() {
     for (fields, message) in [
         ("devices: all", "line 4: no mig-enabled; an entry needs it"),
         ("mig-enabled: false", "line 4: no devices; an entry needs it"),
@@ -253,7 +253,7 @@ fn entries_that_are_not_of_the_format_are_refused_with_the_line() {
 }
 
 #[test]
-fn devices_that_no_gpu_can_have_are_refused_with_the_line() {
+fn impossible_devices_are_refused_with_the_line() {
     for (devices, message) in [
         (
             " all",
@@ -297,7 +297,7 @@ fn devices_that_no_gpu_can_have_are_refused_with_the_line() {
 }
 
 #[test]
-fn names_and_gpus_that_are_not_there_or_twice_are_said() {
+fn unknown_and_repeated_names_and_gpus_are_reported() {
     let text = file("well-known");
     let said = refused(&text, "all-balancd");
     assert!(said.starts_with(
@@ -309,17 +309,17 @@ fn names_and_gpus_that_are_not_there_or_twice_are_said() {
         refused(two, "a"),
         "line 6: gpu 1 (GPU-00000001-0000-4000-8000-000000000000) is selected by line 4 too; select it once"
     );
-    // A filter for other nodes: the numbers are those of other nodes too.
+    // With a filter for other models the indices are those of other nodes, so they may exceed ours.
     let other = entry("device-filter: 0x290110DE\ndevices: [0, 7]\nmig-enabled: false");
     assert_eq!(Layouts::parse(&other).unwrap().select("a", &node()), Ok(vec![]));
-    // What nobody speaks of stays.
+    // GPUs that no entry names stay as they are.
     let none = entry("devices: []\nmig-enabled: false\nmig-devices: null");
     assert_eq!(Layouts::parse(&none).unwrap().select("a", &node()), Ok(vec![]));
 }
 
-/// What would take the memory or the time of the machine is refused in a moment.
+/// Input that would exhaust the machine's memory or time is refused quickly.
 #[test]
-fn bombs_are_refused() {
+fn alias_bombs_and_deep_nesting_are_refused() {
     let mut laughs = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
     for i in 1..12 {
         let before = format!("*a{},", i - 1).repeat(9);
@@ -348,7 +348,7 @@ fn bombs_are_refused() {
 }
 
 #[test]
-fn words_of_the_command_line_say_what_files_say() {
+fn arguments_and_files_mean_the_same() {
     let assign = |words: &[&str]| -> Result<Vec<SelectedLayout>, BadLayouts> {
         let words: Result<Vec<Assignment>, _> = words.iter().map(|word| word.parse()).collect();
         Assignment::select(&words?, &node())
@@ -389,7 +389,7 @@ fn words_of_the_command_line_say_what_files_say() {
     }
 }
 
-/// A wish of a few words from dice; what it would come to does not matter.
+/// Random layout text of a few words; it need not fit.
 fn any_layout() -> impl Strategy<Value = Layout> {
     let name = "[1-7]g\\.(10|40)gb(\\+me(\\.all)?|-me|\\+gfx)?";
     let parts = "\\((none|[1-4]c(@[0-6])?(,[1-3]c(@[0-6])?){0,2})\\)";
@@ -402,7 +402,7 @@ fn any_layout() -> impl Strategy<Value = Layout> {
     prop_oneof![1 => Just(Layout::Off), 9 => wish]
 }
 
-/// What mig-parted's format keeps of a layout: how many of what, in any order.
+/// Returns the part of a layout that mig-parted's format keeps: the count of each profile, without order.
 fn kinds(layout: &Layout) -> Option<Vec<String>> {
     let Layout::Partitioned(wish) = layout else { return None };
     let kind = |item: &DesiredInstance| {
@@ -454,7 +454,7 @@ proptest! {
         }
     }
 
-    /// Whatever is written, the answer is a value or one line.
+    /// For any text the answer is a value or a one-line error.
     #[test]
     fn no_file_is_too_odd(text in "version: v1\nmig-configs:\n  a:\n    - ((devices|mig-enabled|mig-devices|device-filter): ?([0a]|all|true|\\[[0,-]{0,3}\\]|\\{3g\\.40gb: [0-9-]{1,2}\\})\n      ){0,4}") {
         if let Err(error) = Layouts::parse(&text).and_then(|layouts| layouts.select("a", &node())) {
@@ -465,7 +465,7 @@ proptest! {
 }
 
 #[test]
-fn an_export_is_mig_parteds_own_format() {
+fn an_export_is_in_the_format_of_mig_parted() {
     let layouts = ["3g.40gb@4,1g.10gb@0,1g.10gb@1", "1g.10gb,3g.40gb,1g.10gb", "none"].map(wish);
     let mut gpus: Vec<_> = (0..).map(GpuIndex).zip(layouts).collect();
     gpus.push((GpuIndex(5), Layout::Off));
@@ -510,7 +510,7 @@ mig-configs:
 }
 
 #[test]
-fn a_checkpoint_pins_everything() {
+fn a_checkpoint_pins_every_placement() {
     let uuid = node()[0].uuid.clone();
     let gpus = [(uuid, wish("3g.40gb@4(1c@0,2c@1),1g.10gb@0(none)"))];
     assert_eq!(
@@ -527,9 +527,9 @@ mig-configs:
     );
 }
 
-/// The examples of the documentation are files that are read, and its wishes are wishes.
+/// The documented layout files are accepted, and so are the documented layouts.
 #[test]
-fn the_documentation_shows_what_is_read() {
+fn the_documented_layouts_are_valid() {
     let path = format!("{}/../docs/layouts.md", env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(path).unwrap();
     let files: Vec<_> = text.split("```yaml\n").skip(1).collect();

@@ -1,10 +1,10 @@
-//! `generate --ldcache-hook`: containers whose loader searches elsewhere, and what images could try with a
-//! hook that reads their cache.
+//! `generate --ldcache-hook`: containers whose loader searches other directories, and attacks of images on a hook
+//! that reads their loader cache.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost, Run,
-    driver::{Layout, library_dir},
+    driver::{DistributionLayout, library_dir},
     hook::{crun_state, feed, oci_config, runc_state},
     podman::{Podman, VARIANTS, compile},
     run,
@@ -20,9 +20,9 @@ use std::{
 
 const VERSION: &str = "580.105.08";
 
-/// A host with a libcuda that can be loaded.
+/// Makes a host with a libcuda that can be loaded.
 fn host() -> FakeHost {
-    let layout = Layout::Fedora;
+    let layout = DistributionLayout::Fedora;
     let host = FakeHost::with_driver(preset("a100-80gb").unwrap(), layout);
     let cuda = host.path(&format!("{}/libcuda.so.{VERSION}", library_dir(layout)));
     compile("fake-libcuda.c", &cuda, &["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1"]);
@@ -56,7 +56,7 @@ fn the_spec_has_one_hook_with_the_libraries_of_the_first_directory() {
     let words = words(hook);
     assert_eq!(words[..3], ["mig-cdi-hook", "ldcache", format!("--dir={dir}").as_str()]);
     assert!(words.contains(&"libcuda.so.1") && words.contains(&"libnvidia-ml.so.1"), "{words:?}");
-    // One word for each library that is mounted there, and none for a 32-bit one alone.
+    // One argument for each library that is mounted there, and none for one that is 32-bit only.
     let mounts = spec["containerEdits"]["mounts"].as_array().unwrap().iter();
     let paths = mounts.filter_map(|mount| mount["containerPath"].as_str()?.strip_prefix(&dir));
     let mut mounted: Vec<_> = paths.map(|name| name.trim_start_matches('/')).collect();
@@ -100,10 +100,10 @@ fn without_the_flag_or_a_library_there_is_no_hook() {
     );
 }
 
-/// A slice that renders has libraries of its own, and so a hook of its own.
+/// A slice with graphics has more libraries, and so a hook of its own.
 #[test]
-fn a_slice_with_graphics_brings_its_libraries() {
-    let host = FakeHost::with_driver(preset("rtx-pro-6000").unwrap(), Layout::Fedora);
+fn a_slice_with_graphics_adds_its_libraries() {
+    let host = FakeHost::with_driver(preset("rtx-pro-6000").unwrap(), DistributionLayout::Fedora);
     host.install();
     assert_eq!(host.generate(&["--ldcache-hook", "--capabilities=all"]).code, 0);
     let spec: Value = serde_json::from_str(&host.read_spec().unwrap()).unwrap();
@@ -116,8 +116,7 @@ fn a_slice_with_graphics_brings_its_libraries() {
     }
 }
 
-/// Two kinds of images, neither of which searches /opt/nvidia/lib, with a cache of their own that names
-/// a library, and with none.
+/// Two kinds of images that do not search /opt/nvidia/lib: with a loader cache that names a library, and without one.
 const ROOTS: [&str; 2] = ["debian-root", "lib64-root"];
 
 const IMAGE: &str = "
@@ -181,9 +180,9 @@ libimage.so.3 /opt/image/libimage.so.3
     }
 }
 
-/// Runtimes run a hook of the stage createRuntime where they run themselves.
+/// Runtimes run a hook of the stage createRuntime in their own namespaces, not in the container's.
 #[test]
-fn at_another_stage_no_container_starts() {
+fn at_another_hook_stage_no_container_starts() {
     let script = "
         $BIN/mig-cdi generate --ldcache-hook $FLAGS
         sed -i s/createContainer/createRuntime/ /var/run/cdi/nvidia.com-mig.json
@@ -199,8 +198,8 @@ fn at_another_stage_no_container_starts() {
     }
 }
 
-/// The bundle of a container below a directory, a canary beside it, and the hook in a mount namespace in
-/// which the container has a `/dev` and a `/proc` of its own.
+/// Bundle of a container, a canary beside it, and the hook in a mount namespace in which the container has a `/dev`
+/// and a `/proc` of its own.
 struct Rig {
     host: FakeHost,
 }
@@ -226,7 +225,7 @@ impl Rig {
         self.path("rootfs/etc/ld.so.cache")
     }
 
-    /// Runs a script as a runtime does it with hooks, `$HOOK` being ours.
+    /// Runs a script as a runtime runs hooks, with our hook in `$HOOK`.
     fn script(&self, script: &str, state: &str) -> Run {
         let mounts = "mount -t tmpfs none rootfs/dev; mount -t proc none rootfs/proc; ";
         let mut command = Command::new("unshare");
@@ -238,7 +237,7 @@ impl Rig {
         feed(&mut command, state.as_bytes())
     }
 
-    /// Runs the hook, and keeps what the container sees as `seen`. Time and memory have bounds.
+    /// Runs the hook with bounds on time and memory, and copies the cache that the container sees to `seen`.
     fn run(&self) -> Run {
         let script = "/usr/bin/time -o time -f 'kB %M' $HOOK libcuda.so.1 libnvidia-ml.so.1 || exit
             cp rootfs/etc/ld.so.cache seen";
@@ -263,16 +262,16 @@ impl Rig {
     }
 }
 
-/// What glibc's own tool reads of a cache.
+/// Returns the entries of a cache as glibc's own tool prints them.
 fn printed(cache: &Path) -> Vec<String> {
     let run = run(Command::new("/sbin/ldconfig").arg("-p").arg("-C").arg(cache));
     let lines = passed(&run).lines().filter(|line| line.starts_with('\t'));
     lines.map(|line| line.trim().to_owned()).collect()
 }
 
-/// The cache of this machine, which ldconfig made: what it says afterwards, by ldconfig too.
+/// ldconfig reads the changed cache of this machine, which ldconfig had written.
 #[test]
-fn ldconfig_reads_what_the_hook_made() {
+fn ldconfig_reads_the_cache_of_the_hook() {
     let rig = Rig::new();
     assert_eq!(rig.run().code, 0);
     let ours = [
@@ -288,7 +287,7 @@ fn ldconfig_reads_what_the_hook_made() {
     assert_eq!(new, ours);
     assert_eq!(kept, before);
     assert_eq!(fs::read(rig.cache()).unwrap(), bytes, "the image's is as it was");
-    // A second spec, of whole GPUs, brings a second hook.
+    // A second spec, of whole GPUs, adds a second hook.
     let twice = rig.script(
         "for i in 1 2; do $HOOK libcuda.so.1 libnvidia-ml.so.1 <state; done; cp rootfs/etc/ld.so.cache twice; cat >&2",
         "",
@@ -298,7 +297,7 @@ fn ldconfig_reads_what_the_hook_made() {
 }
 
 #[test]
-fn what_leads_out_of_the_container_is_not_followed() {
+fn a_link_out_of_the_container_is_not_followed() {
     let magic = |path: &str| format!("/proc/self/root{path}");
     let (canary, up) =
         (|rig: &Rig| rig.path("canary").display().to_string(), "../../../../../../../..");
@@ -327,7 +326,7 @@ fn what_leads_out_of_the_container_is_not_followed() {
         assert!(!rig.path("seen").exists());
         rig.check_canary(&format!("case {case}"));
     }
-    // A link within the container is one.
+    // A link inside the container is followed.
     let rig = Rig::new();
     fs::create_dir_all(rig.path("rootfs/usr/etc")).unwrap();
     fs::copy("/etc/ld.so.cache", rig.path("rootfs/usr/etc/ld.so.cache")).unwrap();
@@ -341,8 +340,8 @@ fn what_leads_out_of_the_container_is_not_followed() {
     assert_eq!(fs::metadata(rig.cache()).unwrap().len(), 0);
 }
 
-/// A cache of this size, with as many entries as it can have, all with the same name: a long one that
-/// begins as one of ours does and goes on with digits.
+/// Returns a cache of this size with as many entries as possible, all with the same name: a long one that begins as
+/// one of ours does and goes on with digits.
 fn heavy(size: usize) -> Vec<u8> {
     let count = (size - 4200) / 24;
     let (name, mut cache) = (48 + 24 * count, b"glibc-ld.so.cache1.1".to_vec());
@@ -357,7 +356,7 @@ fn heavy(size: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_cache_is_refused_in_bounded_time_and_memory() {
+fn an_invalid_cache_is_refused_in_bounded_time_and_memory() {
     let make = |command: &str| {
         let rig = Rig::new();
         let cache = rig.cache().display().to_string();
@@ -389,9 +388,9 @@ fn what_is_no_cache_is_refused_in_bounded_time_and_memory() {
     assert_eq!(rig.run().code, 0);
 }
 
-/// Somebody who has the same root file system exchanges its directories while the hook runs.
+/// Another process with the same root file system swaps its directories while the hook runs.
 #[test]
-fn nobody_is_faster_than_the_hook() {
+fn a_directory_swapped_during_the_run_is_not_followed() {
     let rig = Rig::new();
     let (etc, link) = (rig.path("rootfs/etc"), rig.path("rootfs/link"));
     symlink(rig.path("canary"), &link).unwrap();
@@ -415,13 +414,13 @@ fn nobody_is_faster_than_the_hook() {
     rig.check_canary("race");
 }
 
-/// At another stage the mount would be the machine's.
+/// At another stage the mount would be in the machine's namespace.
 #[test]
 fn outside_a_container_s_mount_namespace_nothing_is_mounted() {
     let rig = Rig::new();
     let run = rig.script("umount rootfs/dev; $HOOK libcuda.so.1", &runc_state(1, &rig.path("")));
     assert!(run.code == 1 && run.stderr.contains("a directory of the image"), "{}", run.stderr);
-    // Where the machine's first process can be looked at, that is enough.
+    // If the namespace of the machine's first process can be read, comparing with it is enough.
     let mut hook = rig.host.hook(&["ldcache", "--dir=/x", "libcuda.so.1"]);
     let run = feed(&mut hook, runc_state(1, &rig.path("")).as_bytes());
     let reasons = ["use the stage createContainer", "a directory of the image"];

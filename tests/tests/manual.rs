@@ -1,15 +1,11 @@
-//! The manual pages and the completions: what is committed is what the sources give.
-//!
-//! `UPDATE_GOLDEN=1 cargo test -p mig-cdi-tests --test manual` writes them anew; read the diff.
+//! The manual pages and the completions of `packaging/`: they are what `cargo xtask man` and `cargo xtask completions` write,
+//! name every command and option of the programs, and are well-formed.
 
-use mig_cdi_tests::{
-    hook::feed,
-    manual::{self, Files},
-    program, project, run,
-};
+use mig_cdi_tests::{hook::feed, program, project, run};
 use std::{fs, path::Path, process::Command};
+use xtask::{Files, completions::completions, manual};
 
-/// Files below a directory of `packaging/`, by their path.
+/// Returns the files below a directory of `packaging/` by their path.
 fn committed(dir: &Path) -> Files {
     let mut files = Files::new();
     for entry in fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display())) {
@@ -25,42 +21,35 @@ fn committed(dir: &Path) -> Files {
     files
 }
 
-fn check(dir: &str, rendered: &Files) {
+fn assert_committed(dir: &str, task: &str, rendered: &Files) {
     let dir = project().join("packaging").join(dir);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        let _ = fs::remove_dir_all(&dir);
-        for (path, text) in rendered {
-            let path = dir.join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-    }
     let expected = committed(&dir);
+    let cure = format!("run cargo xtask {task}, and read the diff");
     let names = |files: &Files| files.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(rendered), names(&expected), "files of {}", dir.display());
+    assert_eq!(names(rendered), names(&expected), "files of {}: {cure}", dir.display());
     for (path, text) in rendered {
-        similar_asserts::assert_eq!(text, &expected[path], "{}", dir.join(path).display());
+        similar_asserts::assert_eq!(text, &expected[path], "{}: {cure}", dir.join(path).display());
     }
 }
 
 #[test]
-fn committed_pages_are_what_the_sources_give() {
-    check("man", &manual::pages());
+fn committed_pages_are_what_xtask_writes() {
+    assert_committed("man", "man", &manual::pages().unwrap());
 }
 
 #[test]
-fn committed_completions_are_what_the_sources_give() {
-    check("completions", &manual::completions());
+fn committed_completions_are_what_xtask_writes() {
+    assert_committed("completions", "completions", &completions());
 }
 
-/// What the programs say of themselves, not what the pages are made of.
+/// Compares with `--help` of the built programs, not with the clap commands that the pages are made from.
 #[test]
 fn pages_name_every_command_and_option_of_the_programs() {
-    let pages = manual::pages();
-    let help = |name: &str, words: &[&str]| {
-        let said = run(Command::new(program(name)).args(words).arg("--help"));
-        assert_eq!(said.code, 0, "{}", said.stderr);
-        said.stdout
+    let pages = manual::pages().unwrap();
+    let help = |name: &str, command: &[&str]| {
+        let run = run(Command::new(program(name)).args(command).arg("--help"));
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        run.stdout
     };
     let check = |page: &str, help: &str| {
         let text = pages.get(page).unwrap_or_else(|| panic!("no page {page}")).replace("\\-", "-");
@@ -90,10 +79,10 @@ fn pages_name_every_command_and_option_of_the_programs() {
     assert!(check("mig-cdi-kubelet.8", &help("mig-cdi-kubelet", &[])) > 3);
 }
 
-/// mandoc has an opinion on every line; a page has no date of its own, for two builds to be the same.
+/// mandoc warns about a page without a date. Ours have none, so that two builds give the same bytes.
 #[test]
 fn pages_are_well_formed() {
-    for (name, text) in manual::pages() {
+    for (name, text) in manual::pages().unwrap() {
         let dated: String = text
             .lines()
             .map(|line| match line.starts_with(".TH ") {
@@ -108,7 +97,7 @@ fn pages_are_well_formed() {
 }
 
 #[test]
-fn shells_take_the_completions() {
+fn shells_parse_the_completions_and_bash_completes_with_them() {
     let dir = project().join("packaging/completions");
     for (shell, flag, names) in [
         ("bash", "-n", ["mig-cdi", "mig-cdi-kubelet"]),
@@ -129,11 +118,11 @@ fn shells_take_the_completions() {
             words[words.len() - 1],
             words[words.len() - 2],
         );
-        let said = run(Command::new("bash").args(["-c", &script]));
-        assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{line}");
-        said.stdout
+        let run = run(Command::new("bash").args(["-c", &script]));
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{line}");
+        run.stdout
     };
     assert_eq!(complete("mig-cdi gen"), "generate\n");
     assert_eq!(complete("mig-cdi generate --lib"), "--library-dirs --library-search-path\n");
-    assert_eq!(complete("mig-cdi verif"), "\n", "what is hidden is not offered");
+    assert_eq!(complete("mig-cdi verif"), "\n", "a hidden command is completed");
 }

@@ -1,5 +1,4 @@
-//! `mig-cdi nodes`: the host's device nodes are what the driver says, made once, and what is not a node of
-//! the driver is left alone.
+//! `mig-cdi nodes`: it creates the host's device nodes with the driver's numbers, and changes no other file.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{FakeHost, Run, program, run};
@@ -20,7 +19,7 @@ fn host() -> FakeHost {
     FakeHost::new(preset(A100).unwrap())
 }
 
-/// A host whose nodes and links are right.
+/// Makes a host whose nodes and links are correct.
 fn settled() -> FakeHost {
     let host = host();
     assert_eq!(nodes(&host, &[]).code, 0);
@@ -38,7 +37,7 @@ fn node(host: &FakeHost, path: &str, (major, minor): (u64, u64), mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// `508:30 0444 0:0`
+/// Returns numbers, mode and owner of a node: `508:30 0444 0:0`.
 fn stat(host: &FakeHost, path: &str) -> Option<String> {
     let found = fs::symlink_metadata(host.path(path)).ok()?;
     assert!(found.file_type().is_char_device(), "{path}");
@@ -51,7 +50,7 @@ fn link(host: &FakeHost, numbers: &str) -> Option<String> {
     Some(target.to_str().unwrap().to_owned())
 }
 
-/// Everything below /dev, with what tells a change.
+/// Returns everything below /dev, with the attributes that show a change.
 fn dev(host: &FakeHost) -> BTreeMap<String, (u64, u32, i64, i64, i64, i64)> {
     fn walk(dir: &Path, all: &mut BTreeMap<String, (u64, u32, i64, i64, i64, i64)>) {
         let found = fs::symlink_metadata(dir).unwrap();
@@ -71,7 +70,7 @@ fn has_temporary(host: &FakeHost) -> bool {
     dev(host).keys().any(|path| path.rsplit('/').next().unwrap().starts_with('.'))
 }
 
-/// The driver says what another node's would; /dev stays.
+/// Replaces the driver's files by those of another node; /dev stays.
 fn driver_becomes(host: &FakeHost, description: &str) {
     fs::rename(host.path("/dev"), host.path("/kept")).unwrap();
     fs::create_dir(host.path("/dev")).unwrap();
@@ -80,7 +79,7 @@ fn driver_becomes(host: &FakeHost, description: &str) {
     fs::rename(host.path("/kept"), host.path("/dev")).unwrap();
 }
 
-/// The node without its last slice, gi 9 at cap 84 and 85; gi 3 is at cap 30 and 31.
+/// Returns the node without its last slice, gi 9 at capabilities 84 and 85; gi 3 has capabilities 30 and 31.
 fn without_last() -> String {
     let text = preset(A100).unwrap();
     text.replace("    { profile = \"1g.10gb\", start = 6 },\n", "")
@@ -97,7 +96,7 @@ fn has(text: &str, line: &str) {
 }
 
 #[test]
-fn what_is_missing_is_made() {
+fn missing_nodes_are_created() {
     for umask in ["022", "077"] {
         let host = host();
         fs::remove_dir_all(host.path("/dev")).unwrap();
@@ -111,7 +110,7 @@ fn what_is_missing_is_made() {
         let command = host.command(&["nodes"]);
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("umask {umask}; exec \"$@\""), "sh"]);
-        // No NVML is asked: there is none.
+        // NVML is not loaded: there is none.
         let run = run(shell.arg(command.get_program()).args(command.get_args()).env_clear());
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{}", run.stdout);
         for (path, numbers, target) in [
@@ -156,7 +155,7 @@ fn a_second_run_changes_nothing() {
 }
 
 #[test]
-fn a_dry_run_says_the_same_and_changes_nothing() {
+fn a_dry_run_prints_the_same_and_changes_nothing() {
     let host = host();
     node(&host, CAP, (234, 30), 0o444);
     fs::remove_file(host.path("/dev/nvidia0")).unwrap();
@@ -176,7 +175,7 @@ fn a_dry_run_says_the_same_and_changes_nothing() {
 }
 
 #[test]
-fn what_is_wrong_is_replaced() {
+fn wrong_nodes_are_replaced() {
     for (numbers, mode, owner) in [
         ((234, 30), 0o444, 0),
         ((508, 31), 0o444, 0),
@@ -201,11 +200,11 @@ fn what_is_wrong_is_replaced() {
 }
 
 #[test]
-fn nodes_of_vanished_instances_go_and_others_stay() {
+fn nodes_of_vanished_instances_are_removed_and_others_stay() {
     let host = settled();
     driver_becomes(&host, &without_last());
-    // Capabilities of other kinds, one of an instance that is gone with the major of an older driver, and
-    // what is no node of a capability.
+    // Capabilities of other kinds, one of a vanished instance with the major of an older driver, and files that are
+    // no node of a capability.
     node(&host, "/dev/nvidia-caps/nvidia-cap0", (508, 0), 0o444);
     node(&host, "/dev/nvidia-caps/nvidia-cap4323", (508, 4323), 0o444);
     node(&host, "/dev/nvidia-caps/nvidia-cap99", (234, 99), 0o444);
@@ -237,9 +236,9 @@ fn nodes_of_vanished_instances_go_and_others_stay() {
     assert_eq!(nodes(&host, &[]).stdout, "");
 }
 
-/// Who goes leaves no node that lies, and makes none.
+/// `--prune`, for the removal of mig-cdi: it removes stale nodes and creates none.
 #[test]
-fn pruned_is_what_lies() {
+fn prune_removes_only_stale_nodes() {
     let host = settled();
     driver_becomes(&host, &without_last());
     fs::remove_file(host.path("/dev/nvidia-uvm")).unwrap();
@@ -263,7 +262,7 @@ fn pruned_is_what_lies() {
     assert_eq!(nodes(&host, &["--prune"]).stdout, "");
 }
 
-/// The capabilities of the slice that [`without_last`] lacks, from the driver's own files.
+/// Returns the capability minors of the slice that [`without_last`] lacks, from the driver's own files.
 fn gone_caps() -> Vec<u32> {
     let caps = |description: &str| {
         let host = FakeHost::new(description);
@@ -279,9 +278,9 @@ fn gone_caps() -> Vec<u32> {
     gone
 }
 
-/// No slice at all is a state of the node too: its old nodes go, the driver's own stay.
+/// A node without slices: the nodes of old slices are removed, the driver's own stay.
 #[test]
-fn without_any_instance_all_their_nodes_go() {
+fn without_an_instance_all_capability_nodes_are_removed() {
     let host = settled();
     fs::remove_dir_all(host.path("/proc/driver/nvidia/capabilities/gpu0/mig")).unwrap();
     fs::create_dir(host.path("/proc/driver/nvidia/capabilities/gpu0/mig")).unwrap();
@@ -290,7 +289,7 @@ fn without_any_instance_all_their_nodes_go() {
 }
 
 #[test]
-fn nothing_is_removed_that_cannot_be_judged() {
+fn a_node_that_cannot_be_confirmed_is_not_removed() {
     let tree = "/proc/driver/nvidia/capabilities";
     type Harm<'a> = &'a dyn Fn(&FakeHost);
     let remove = |host: &FakeHost, path: &str| fs::remove_dir_all(host.path(path)).unwrap();
@@ -321,13 +320,13 @@ fn nothing_is_removed_that_cannot_be_judged() {
         assert!(!run.stdout.contains("remove"), "{what}: {}", run.stdout);
         let after = dev(&host);
         assert!(before.keys().all(|path| path.ends_with("nvidiactl") || after.contains_key(path)));
-        // What is certain is made all the same.
+        // Nodes with confirmed numbers are created all the same.
         assert_eq!(stat(&host, "/dev/nvidiactl").is_some(), code != 1, "{what}");
     }
 }
 
 #[test]
-fn a_driver_that_is_not_there_changes_nothing() {
+fn without_a_driver_nothing_is_changed() {
     for (what, harm) in [("no nvidia driver", true), ("\"nvidia-caps\"", false)] {
         let host = settled();
         match harm {
@@ -346,7 +345,7 @@ fn a_driver_that_is_not_there_changes_nothing() {
 }
 
 #[test]
-fn the_administrators_nodes_are_not_touched() {
+fn nodes_of_the_administrator_are_not_changed() {
     let host = settled();
     edit(&host, ACCESS, "Modify: 1", "Modify: 0");
     edit(&host, "/proc/driver/nvidia/params", "ModifyDeviceFiles: 1", "ModifyDeviceFiles: 0");
@@ -365,13 +364,13 @@ fn the_administrators_nodes_are_not_touched() {
     }
     assert_eq!(stat(&host, CAP).as_deref(), Some("508:30 0600 0:0"));
     assert_eq!(stat(&host, "/dev/nvidia0").as_deref(), Some("195:7 0666 0:0"));
-    // The other capabilities are ours to make.
+    // The other capability nodes are created.
     fs::remove_file(host.path("/dev/nvidia-caps/nvidia-cap31")).unwrap();
     has(&nodes(&host, &[]).stdout, "make /dev/nvidia-caps/nvidia-cap31 508:31 0444");
 }
 
 #[test]
-fn what_is_no_device_is_not_replaced() {
+fn a_file_that_is_no_device_is_not_replaced() {
     for (what, put) in
         [("a directory", 0), ("a regular file", 1), ("a symbolic link to \"null\"", 2)]
     {
@@ -394,7 +393,7 @@ fn what_is_no_device_is_not_replaced() {
 }
 
 #[test]
-fn directories_that_are_not_roots_alone_are_refused() {
+fn directories_that_another_user_can_write_are_refused() {
     for dir in ["/dev/nvidia-caps", "/dev/char"] {
         let host = settled();
         fs::rename(host.path(dir), host.path("/elsewhere")).unwrap();
@@ -432,7 +431,7 @@ fn directories_that_are_not_roots_alone_are_refused() {
 }
 
 #[test]
-fn links_are_made_anew_and_files_in_their_place_left() {
+fn links_are_recreated_and_files_in_their_place_kept() {
     let host = settled();
     let at = |name: &str| host.path("/dev/char").join(name);
     for name in ["195:0", "508:30", "508:31", "195:255"] {
@@ -440,7 +439,7 @@ fn links_are_made_anew_and_files_in_their_place_left() {
     }
     symlink("../nvidia7", at("195:0")).unwrap();
     fs::write(at("508:30"), "mine").unwrap();
-    // As nvidia-ctk makes them.
+    // Links as nvidia-ctk makes them.
     symlink("/dev/nvidiactl", at("195:255")).unwrap();
     symlink("../sda", at("8:0")).unwrap();
     let run = nodes(&host, &[]);
@@ -454,9 +453,9 @@ fn links_are_made_anew_and_files_in_their_place_left() {
     assert_eq!(link(&host, "8:0").as_deref(), Some("../sda"));
 }
 
-/// GPUs that changed their minors: each link is what it is to be, whatever it was.
+/// GPUs that swapped their minors: each link has its new target, whatever it had before.
 #[test]
-fn links_of_exchanged_nodes_are_right() {
+fn links_follow_swapped_nodes() {
     let host = FakeHost::new(preset("hgx-h100").unwrap());
     assert_eq!(nodes(&host, &[]).code, 0);
     node(&host, "/dev/nvidia0", (195, 1), 0o666);
@@ -472,7 +471,7 @@ fn links_of_exchanged_nodes_are_right() {
 }
 
 #[test]
-fn others_than_root_may_look() {
+fn an_ordinary_user_can_do_a_dry_run() {
     let host = host();
     for dir in host.root().ancestors().take(2) {
         fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
@@ -496,10 +495,10 @@ fn others_than_root_may_look() {
     assert_eq!(host.run(&["nodes", "--node=a30"]).code, 2);
 }
 
-/// Killed at any system call that changes something: each name is right or as it was, and the next run
-/// clears what is left.
+/// Killed at any system call that changes something: each node is correct or as before, and the next run removes
+/// leftovers.
 #[test]
-fn a_killed_run_leaves_no_half_node() {
+fn a_killed_run_leaves_no_incomplete_node() {
     for call in ["mknodat", "fchownat", "renameat", "symlinkat"] {
         for when in [1, 2] {
             let host = settled();

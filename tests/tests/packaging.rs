@@ -4,7 +4,7 @@ use mig_cdi_tests::{make_install, project, run};
 use std::{fs, os::unix::fs::MetadataExt, path::Path, process::Command};
 
 #[test]
-fn installed_files_and_program() {
+fn the_installed_files_are_complete_and_the_program_runs() {
     let dir = tempfile::tempdir().unwrap();
     make_install(dir.path(), "/usr");
     for (path, mode) in [
@@ -49,14 +49,14 @@ fn installed_files_and_program() {
     assert_eq!(kubelet.stdout, concat!("mig-cdi-kubelet ", env!("CARGO_PKG_VERSION"), "\n"));
     let link = fs::read_link(dir.path().join("usr/bin/mig-cdi-runtime")).unwrap();
     assert_eq!(link, Path::new("mig-cdi-hook"));
-    // What the administrator has written survives the next installation.
+    // The administrator's settings survive the next installation.
     fs::write(dir.path().join("etc/mig-cdi/config.toml"), "kind = \"example.com/mine\"\n").unwrap();
     make_install(dir.path(), "/usr");
     let kept = fs::read_to_string(dir.path().join("etc/mig-cdi/config.toml")).unwrap();
     assert_eq!(kept, "kind = \"example.com/mine\"\n");
 }
 
-/// Every page is there as it is.
+/// Asserts that every page is installed unchanged.
 fn pages_are_whole(installed: &Path) {
     let pages = fs::read_dir(project().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     for page in pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")) {
@@ -67,9 +67,9 @@ fn pages_are_whole(installed: &Path) {
     }
 }
 
-/// What is installed elsewhere names what is installed there, and nothing is switched on.
+/// Files below another prefix name the paths of that prefix, and no service or hook is enabled.
 #[test]
-fn another_prefix() {
+fn another_prefix_is_written_into_the_files() {
     let dir = tempfile::tempdir().unwrap();
     make_install(dir.path(), "/usr/local");
     let read = |path: &str| fs::read_to_string(dir.path().join("usr/local").join(path)).unwrap();
@@ -99,9 +99,9 @@ fn another_prefix() {
     assert_eq!(links.stdout, "mig-cdi-runtime\n", "no unit is enabled");
 }
 
-/// The file that is shipped shows every key with its default, and no other key is taken.
+/// The shipped file shows every key with its default, and an unknown key is refused.
 #[test]
-fn settings_are_those_of_the_file() {
+fn the_shipped_config_has_every_key_and_its_default() {
     let shipped = fs::read_to_string(project().join("config/config.toml")).unwrap();
     let is_key =
         |line: &&str| line.starts_with("#[") || line.contains(" = ") && !line.contains("# ");
@@ -113,7 +113,7 @@ fn settings_are_those_of_the_file() {
     mig_cdi_config::Settings::parse("unknown = 1\n").unwrap_err();
 }
 
-/// What a build makes is what an installation takes.
+/// `make install` installs the files that `make build` builds.
 #[test]
 fn make_builds_what_it_installs() {
     let make = |target: &str| {
@@ -139,10 +139,10 @@ fn make_builds_what_it_installs() {
     }
 }
 
-/// What is shipped could be put into a registry: each crate says what it asks for, and names the versions of the others. Where
-/// the project lives is not known to it (repository), and nothing is published by mistake.
+/// The shipped crates could be published: each has the required metadata and names the versions of the others. The
+/// project's address is not known here (repository), and `publish` prevents a release by mistake.
 #[test]
-fn crates_say_what_a_registry_asks_for() {
+fn every_crate_has_the_metadata_of_a_registry() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut metadata = Command::new(cargo);
     metadata.args(["metadata", "--locked", "--no-deps", "--format-version=1"]);

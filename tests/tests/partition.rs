@@ -1,9 +1,9 @@
-//! `mig-cdi plan`, `apply`, `assert`, `export`, `checkpoint`, `restore` and `profiles`: the built program
-//! against a fake driver that divides as the real one does.
+//! `mig-cdi plan`, `apply`, `assert`, `export`, `checkpoint`, `restore` and `profiles`: the built program with a fake
+//! driver that partitions as the real one does.
 
 use mig_cdi_tests::{
     Run, mig_cdi,
-    partition::{CONTAINER, Site},
+    partition_host::{CONTAINER, PartitionHost},
     podman::Podman,
     run,
     watch::{Watch, until},
@@ -13,9 +13,9 @@ use std::{fs, process::Stdio};
 const A100: &str = "[[gpu]]\nmodel = \"a100-80gb\"\n";
 const H100: &str = "[[gpu]]\nmodel = \"h100-80gb\"\n";
 
-/// Two 2g at 0 and 4, 1g at 6, ids as the driver gives them.
-fn divided() -> Site {
-    let site = Site::new(A100);
+/// Makes a host with 2g at 0 and 4 and 1g at 6, with the ids that the driver gives them.
+fn divided() -> PartitionHost {
+    let site = PartitionHost::new(A100);
     site.must(&["apply", "0=2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
     site
 }
@@ -28,8 +28,8 @@ fn refused(run: &Run, parts: &[&str]) {
 }
 
 #[test]
-fn the_command_of_the_tutorial_done_right() {
-    let site = Site::new(A100);
+fn apply_creates_the_layout_of_the_tutorial() {
+    let site = PartitionHost::new(A100);
     let run = site.must(&["apply", "0=3x2g.20gb,1g.10gb"]);
     assert_eq!(site.layouts(), ["2g.20gb@0,2g.20gb@2,2g.20gb@4,1g.10gb@6"]);
     assert!(run.stdout.starts_with("GPU  STEP  WHAT"), "{}", run.stdout);
@@ -37,11 +37,11 @@ fn the_command_of_the_tutorial_done_right() {
     for name in ["0:2g.20gb:0", "0:2g.20gb:2", "0:2g.20gb:4", "0:1g.10gb:6"] {
         assert!(spec.contains(&format!("{name:?}")), "{name} in {spec}");
     }
-    // The nodes are there too.
+    // The nodes exist too.
     assert!(site.host.path("/dev/nvidia-caps/nvidia-cap30").exists());
     let again = site.must(&["apply", "0=3x2g.20gb,1g.10gb"]);
     assert!(again.stdout.contains("nothing to change"), "{}", again.stdout);
-    // What the tutorial says instead.
+    // NVIDIA's tutorial has this command.
     let wrong = site.run(&["apply", "0=9,9,9,19"]);
     let expected = "error: gpu 0: 3 x 3g.40gb needs 12 memory slices of 8; 2g.20gb (profile 14) instead of \
                     3g.40gb would fit\n";
@@ -50,7 +50,7 @@ fn the_command_of_the_tutorial_done_right() {
 }
 
 #[test]
-fn plan_says_what_and_why_and_touches_nothing() {
+fn plan_prints_steps_and_reasons_and_changes_nothing() {
     let site = divided();
     site.container(&[30, 31]);
     let before = (fs::read(site.host.env().1).unwrap(), site.host.read_spec());
@@ -77,17 +77,17 @@ GPU  STEP  WHAT                                          WHY
     assert_eq!(before, (fs::read(site.host.env().1).unwrap(), site.host.read_spec()));
 }
 
-/// Whoever holds a slice is named, and nothing is changed; when he is gone it is done.
+/// A holder of a slice is named, and nothing is changed; when it has ended, the layout is applied.
 #[test]
 fn slices_in_use_are_not_destroyed() {
-    type Case = (&'static str, fn(&Site), fn(&Site));
+    type Case = (&'static str, fn(&PartitionHost), fn(&PartitionHost));
     let cases: [Case; 6] = [
         (
             "container 4f08cd7afbc6 (pid 77, sleep inf)",
             |site| site.container(&[30, 31]),
             |site| site.end(77),
         ),
-        // Its /dev is the host's, and its cgroup tells.
+        // Its /dev is the host's, and its cgroup names the container.
         (
             "container 4f08cd7afbc6 (pid 77, sleep inf)",
             |site| {
@@ -100,7 +100,7 @@ fn slices_in_use_are_not_destroyed() {
             },
             |site| site.end(77),
         ),
-        // Or what our spec has told it.
+        // Or the variables of our spec.
         (
             "container 4f08cd7afbc6 (pid 77, sleep inf)",
             |site| {
@@ -152,7 +152,7 @@ fn slices_in_use_are_not_destroyed() {
         refused(&run, &["gpu 0: gpu instance 3 (2g.20gb at 0:2) is in use by ", who]);
         assert_eq!(site.layouts(), before);
         assert!(!site.journal().join("apply.json").exists());
-        // What leaves it alone is done.
+        // A layout that keeps the slice is applied.
         site.must(&["apply", "0=2g.20gb,3g.40gb"]);
         assert_eq!(site.layouts(), ["2g.20gb@0,3g.40gb@4"]);
         assert_eq!(
@@ -165,16 +165,16 @@ fn slices_in_use_are_not_destroyed() {
     }
 }
 
-/// A container that may divide GPUs has the nodes of all slices.
+/// A container with the config capability has the nodes of all slices, which makes it no holder.
 #[test]
-fn who_may_divide_holds_nothing() {
+fn a_container_with_the_config_capability_holds_no_slice() {
     let site = divided();
     site.container(&[1, 30, 31, 39, 40]);
     site.must(&["apply", "0=7g.80gb"]);
 }
 
 #[test]
-fn a_lease_that_cannot_be_read_stops_everything_that_destroys() {
+fn an_unreadable_lease_blocks_every_destruction() {
     let site = divided();
     fs::create_dir_all(site.state().join("leases")).unwrap();
     fs::write(site.state().join("leases/mine"), "{").unwrap();
@@ -186,7 +186,7 @@ fn a_lease_that_cannot_be_read_stops_everything_that_destroys() {
 }
 
 #[test]
-fn evict_waits_and_stops_nobody() {
+fn evict_waits_until_holders_end_and_kills_none() {
     let site = divided();
     site.container(&[30, 31]);
     let mut command = site.command(&["apply", "--evict=60", "0=7g.80gb"]);
@@ -200,8 +200,8 @@ fn evict_waits_and_stops_nobody() {
 }
 
 #[test]
-fn compute_instances_change_alone() {
-    let site = Site::new(A100);
+fn compute_instances_change_without_their_gpu_instance() {
+    let site = PartitionHost::new(A100);
     site.must(&["apply", "0=3g.40gb@4(1c@2,1c@0)"]);
     assert_eq!(site.layouts(), ["3g.40gb@4(1c@0,1c@2)"]);
     let id = site.node().gpus[0].instances[0].id;
@@ -211,7 +211,7 @@ fn compute_instances_change_alone() {
     assert_eq!(site.layouts(), ["3g.40gb@4(none)"]);
     site.must(&["apply", "0=3g.40gb"]);
     assert_eq!(site.layouts(), ["3g.40gb@4"]);
-    // Whether there is such a compute instance only the driver says, once the GPU instance is there.
+    // Only the driver knows whether such a compute instance exists, once the GPU instance does.
     let run = site.run(&["apply", "0=4g.40gb(3c)"]);
     assert_ne!(run.code, 0);
     assert!(run.stderr.contains("it is divided as before"), "{}", run.stderr);
@@ -219,12 +219,12 @@ fn compute_instances_change_alone() {
 }
 
 #[test]
-fn the_mode_of_one_gpu() {
+fn mig_mode_is_changed_on_one_gpu_only() {
     let two = format!("{A100}mig = false\n{A100}mig = false\n");
-    let site = Site::new(&two);
+    let site = PartitionHost::new(&two);
     let plan = site.must(&["plan", "1=7g.80gb"]);
     assert!(plan.stdout.contains("turn MIG mode on"), "{}", plan.stdout);
-    // Somebody has the other one open, and this one.
+    // A program has the other GPU open, and this one.
     site.opens(50, "dcgm", "/dev/nvidia0");
     site.opens(51, "nvsm", "/dev/nvidia1");
     let run = site.run(&["apply", "1=7g.80gb"]);
@@ -233,7 +233,7 @@ fn the_mode_of_one_gpu() {
     site.end(51);
     site.must(&["apply", "1=7g.80gb"]);
     assert_eq!(site.layouts(), ["off", "7g.80gb@0"]);
-    // A wish that is impossible, or proves to be, leaves it as it was.
+    // A layout that is impossible, or turns out to be, leaves the GPU as it was.
     site.end(50);
     for wish in ["0=2x7g.80gb", "0=4g.40gb(3c)"] {
         let run = site.run(&["apply", wish]);
@@ -246,24 +246,24 @@ fn the_mode_of_one_gpu() {
     assert!(site.host.read_spec().is_none(), "no slice, no spec");
 }
 
-/// NVML says only afterwards that the change is pending; it must not come with the next reset.
+/// NVML reports only afterwards that the mode change is pending; it must not take effect at the next reset.
 #[test]
-fn a_pending_mode_is_taken_back() {
-    let site = Site::new(&format!("{A100}mig = false\nheld = true\n"));
+fn a_pending_mode_change_is_reverted() {
+    let site = PartitionHost::new(&format!("{A100}mig = false\nheld = true\n"));
     let run = site.run(&["apply", "0=none"]);
     refused(&run, &["turn MIG mode on of gpu 0", "it would take a reset"]);
     let gpu = &site.node().gpus[0];
     assert_eq!((gpu.mig, gpu.mig_pending), (false, false));
-    // On Hopper nobody has to let go.
-    let site = Site::new(&format!("{H100}mig = false\nheld = true\n"));
+    // On Hopper the mode changes while the GPU is open.
+    let site = PartitionHost::new(&format!("{H100}mig = false\nheld = true\n"));
     site.opens(50, "dcgm", "/dev/nvidia0");
     site.must(&["apply", "0=none"]);
     assert_eq!(site.layouts(), ["none"]);
 }
 
 #[test]
-fn files_of_mig_parted() {
-    let site = Site::new(&format!("{A100}{A100}"));
+fn layout_files_of_mig_parted_are_applied() {
+    let site = PartitionHost::new(&format!("{A100}{A100}"));
     let file = site.host.path("/layouts.yaml");
     let text = "version: v1\nmig-configs:\n  mixed:\n    - devices: [0]\n      mig-enabled: true\n      \
                 mig-devices:\n        1g.10gb: 2\n        2g.20gb: 1\n        3g.40gb: 1\n    - devices: [1]\n      \
@@ -287,7 +287,7 @@ fn files_of_mig_parted() {
     let run = site.run(&["apply", "-f", &file, "-c", "mixd"]);
     assert_eq!(run.code, 2, "{}", run.stderr);
     assert!(run.stderr.contains("mixed"), "{}", run.stderr);
-    // What only the driver knows to be wrong is wrong in a line, too.
+    // An error that only the driver detects is a one-line message, too.
     fs::write(&file, exported.replace("3g.40gb", "5g.50gb")).unwrap();
     let run = site.run(&assert);
     assert_eq!(run.code, 2, "{}", run.stderr);
@@ -296,17 +296,17 @@ fn files_of_mig_parted() {
 }
 
 #[test]
-fn a_checkpoint_brings_everything_back() {
-    let site = Site::new(&format!("{A100}{H100}{A100}mig = false\n"));
+fn restore_recreates_every_instance() {
+    let site = PartitionHost::new(&format!("{A100}{H100}{A100}mig = false\n"));
     site.must(&["apply", "0=3g.40gb@0(1c@2,1c@0),1g.10gb@6,1g.10gb+me@4", "1=2g.20gb@4"]);
     let before = site.layouts();
     let file = site.host.out().with_file_name("layout.yaml").display().to_string();
     site.must(&["checkpoint", &file]);
-    // As after a restart: no instance, on Hopper no mode.
+    // As after a reboot: no instance, and on Hopper no MIG mode.
     site.must(&["apply", "0=none", "1=off"]);
     site.must(&["restore", &file]);
     assert_eq!(site.layouts(), before);
-    // A card that is gone keeps none of the others from being divided.
+    // A GPU that is missing does not prevent the others from being partitioned.
     let text = fs::read_to_string(&file).unwrap();
     let gone =
         "    - devices: [GPU-00000000-0000-4000-8000-000000000000]\n      mig-enabled: false\n";
@@ -321,7 +321,7 @@ fn a_checkpoint_brings_everything_back() {
 }
 
 #[test]
-fn profiles_say_what_fits_now_and_where() {
+fn profiles_lists_what_still_fits_and_where() {
     let site = divided();
     let text = site.must(&["profiles"]).stdout;
     let line = |name: &str| {
@@ -339,24 +339,24 @@ fn profiles_say_what_fits_now_and_where() {
         small["free"],
         serde_json::json!([{"start": 2, "size": 1}, {"start": 3, "size": 1}])
     );
-    // The same of a simulated node.
+    // The same on a simulated node.
     let run = run(&mut mig_cdi(["profiles", "--node", "hgx-h100"]));
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
     assert!(run.stdout.contains("GPU 7: NVIDIA H100"), "{}", run.stdout);
 }
 
-/// What NVML tells of every model is what its tables say, asked through the C interface.
+/// The profiles that NVML reports for every model match its table, through the C interface.
 #[test]
 fn profiles_through_nvml_are_those_of_the_model() {
     for model in mig_cdi_sim::MODELS {
         let description = format!("[[gpu]]\nmodel = {:?}\n", model.key);
-        let site = Site::new(&description);
+        let site = PartitionHost::new(&description);
         let asked = site.must(&["profiles", "--json"]);
         let node = site.host.env().1.display().to_string();
         let told = run(&mut mig_cdi(["profiles", "--json", "--node", &node]));
         assert_eq!(asked.stdout, told.stdout, "{}", model.key);
-        // A driver that knows version 2 of the structure only, and one that knows none: the names are computed.
-        // The largest GPU is nobody's, and neither are its names.
+        // A driver that supports version 2 of the structure only, and one that supports neither: the names are
+        // computed. The largest GPU is no product, and neither are its names.
         for calls in 1..=if model.key == "limit" { 1 } else { 2 } {
             let name = "nvmlDeviceGetGpuInstanceProfileInfoV:25";
             let fail: Vec<_> = (1..=calls).map(|n| format!("{name}:{n}")).collect();
@@ -368,7 +368,7 @@ fn profiles_through_nvml_are_those_of_the_model() {
 }
 
 #[test]
-fn a_simulated_node_can_be_tried() {
+fn apply_works_on_a_simulated_node() {
     let run = run(&mut mig_cdi(["apply", "--node", "a100-80gb", "0=3x2g.20gb,1g.10gb"]));
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_eq!(
@@ -378,7 +378,7 @@ fn a_simulated_node_can_be_tried() {
 }
 
 #[test]
-fn words_that_mean_nothing() {
+fn invalid_arguments_are_refused() {
     let site = divided();
     let before = site.layouts();
     for (args, part) in [
@@ -400,14 +400,14 @@ fn words_that_mean_nothing() {
     assert_eq!(run.code, 2, "{}", run.stderr);
 }
 
-/// It does it with the flags that it was given.
+/// Watch refreshes the spec with its own flags.
 #[test]
-fn a_watch_that_runs_refreshes_the_spec() {
-    let site = Site::new(A100);
+fn a_running_watch_refreshes_the_spec() {
+    let site = PartitionHost::new(A100);
     let watch = Watch::start(&site.host, &["--names=slot"]);
     until("the watch looks", || watch.status().contains("\"state\": \"ok\""));
     site.must(&["apply", "0=3x2g.20gb,1g.10gb"]);
-    // Whoever starts a container next finds it.
+    // The next container finds the spec.
     let spec = site.host.read_spec().expect("apply waits for the watch");
     assert!(spec.contains("0:1g.10gb:6"), "{spec}");
     assert!(!spec.contains("\"name\":\"MIG-"), "names as the watch was told: {spec}");
@@ -420,8 +420,8 @@ fn a_watch_that_runs_refreshes_the_spec() {
 }
 
 #[test]
-fn gpus_by_their_names_on_the_board() {
-    let site = Site::new(&format!("{A100}{A100}"));
+fn gpus_are_selected_by_uuid_and_pci_address() {
+    let site = PartitionHost::new(&format!("{A100}{A100}"));
     let uuid = site.node().gpus[1].uuid.to_string();
     site.must(&["apply", &format!("{uuid}=7g.80gb"), "0000:07:00.0=none"]);
     assert_eq!(site.layouts(), ["none", "7g.80gb@0"]);
@@ -430,10 +430,10 @@ fn gpus_by_their_names_on_the_board() {
     assert!(run.stderr.contains("is selected by"), "{}", run.stderr);
 }
 
-/// Two at the same time: one after the other.
+/// Two concurrent runs: one waits for the other.
 #[test]
-fn one_at_a_time() {
-    let site = Site::new(A100);
+fn concurrent_applies_run_one_after_the_other() {
+    let site = PartitionHost::new(A100);
     let wishes = ["0=7g.80gb", "0=3x2g.20gb", "0=2x3g.40gb", "0=none"];
     std::thread::scope(|scope| {
         for wish in wishes {
@@ -445,10 +445,10 @@ fn one_at_a_time() {
     assert!(whole.contains(&end[0].as_str()), "{end:?}");
 }
 
-/// A podman container runs on a slice; what is done to others leaves it alone, and what would take it
-/// names it.
+/// A podman container runs on a slice: changes of other slices do not disturb it, and one that would destroy its
+/// slice names it.
 #[test]
-fn a_container_that_runs_keeps_its_slice() {
+fn a_running_container_keeps_its_slice() {
     let script = r#"
         apply() { $MIG_CDI apply $FLAGS --journal-dir=$DIR/journal --state-dir=$DIR/state "$@"; }
         $MIG_CDI generate $FLAGS
@@ -466,11 +466,11 @@ fn a_container_that_runs_keeps_its_slice() {
         $PODMAN run --rm --device nvidia.com/mig=0:7g.80gb:0 --rootfs $ROOTFS probe | grep nvidia-caps
     "#;
     for variant in [("runc", "v1"), ("crun", "v2")] {
-        // A GPU and numbers of their own: containers of other tests hold nothing of this host.
+        // A GPU and numbers of their own, so that containers of other tests hold nothing of this host.
         let slices = "[{ profile = \"2g.20gb\", start = 0 }, { profile = \"2g.20gb\", start = 2 }, \
                       { profile = \"1g.10gb\", start = 6 }]";
         let uuid = "GPU-6f1d3a52-0d1c-4e0a-9b53-0d2f2a7c1e55";
-        let site = Site::new(&format!(
+        let site = PartitionHost::new(&format!(
             "[majors]\nnvidia-caps = 487\n{A100}uuid = {uuid:?}\ninstances = {slices}\n"
         ));
         fs::write(site.host.config(), "capabilities = \"none\"\n").unwrap();

@@ -1,10 +1,10 @@
-//! An apply that fails, or is killed, at any of its calls into NVML: the GPUs end as they were or as they
-//! shall be, or the journal says what is left and `--resume` gets there.
+//! An apply that fails, or is killed, at any of its NVML calls: the GPUs end with the old or the new layout, or the
+//! journal holds the rest and `--resume` completes it.
 
-use mig_cdi_tests::{Run, partition::Site, run};
+use mig_cdi_tests::{Run, partition_host::PartitionHost, run};
 use std::{collections::BTreeSet, fs};
 
-/// Something to keep, to destroy, to divide anew, and a GPU that changes its mode.
+/// Node with instances to keep, to destroy and to recreate, and a GPU that changes its mode.
 const NODE: &str = r#"
 [[gpu]]
 model = "a100-80gb"
@@ -21,26 +21,26 @@ const OLD: [&str; 2] = ["2g.20gb@0,2g.20gb@4(1c@0,1c@1),1g.10gb@6", "off"];
 const NEW: [&str; 2] = ["2g.20gb@0(1c@0),3g.40gb@4(2c@0,1c@2)", "7g.80gb@0"];
 const WISH: [&str; 4] =
     ["apply", "--no-refresh", "0=2g.20gb@0(1c@0),3g.40gb@4(2c@0,1c@2)", "1=7g.80gb"];
-/// `NVML_ERROR_UNKNOWN`, `IN_USE`, `INSUFFICIENT_RESOURCES`, `GPU_IS_LOST`, `NOT_FOUND`.
+/// Injected codes: `NVML_ERROR_UNKNOWN`, `IN_USE`, `INSUFFICIENT_RESOURCES`, `GPU_IS_LOST`, `NOT_FOUND`.
 const CODES: [u32; 5] = [999, 19, 23, 15, 6];
 
-fn reset(site: &Site) {
+fn reset(site: &PartitionHost) {
     site.host.become_node(NODE);
     let _ = fs::remove_dir_all(site.journal());
     site.write("/proc/sys/kernel/random/boot_id", "2d7a8c1e-0000-4000-8000-000000000001\n");
     site.process(1, "mnt:[1]", "0::/init.scope\n", "init");
 }
 
-fn apply(site: &Site, (key, value): (&str, &str)) -> Run {
+fn apply(site: &PartitionHost, (key, value): (&str, &str)) -> Run {
     site.tidy(run(site.command(&WISH).env(key, value)))
 }
 
-fn has_journal(site: &Site) -> bool {
+fn has_journal(site: &PartitionHost) -> bool {
     site.journal().join("apply.json").exists()
 }
 
-/// The calls of an apply that nothing disturbs.
-fn calls(site: &Site) -> Vec<String> {
+/// Returns the NVML calls of an apply without a fault.
+fn calls(site: &PartitionHost) -> Vec<String> {
     let trace = site.host.out().with_file_name("trace");
     let ended = apply(site, ("FAKE_NVML_TRACE", &trace.display().to_string()));
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
@@ -49,14 +49,14 @@ fn calls(site: &Site) -> Vec<String> {
     text.lines().map(|line| line.split(' ').next().expect("a name").to_owned()).collect()
 }
 
-/// Each GPU is as it was or as it shall be.
-fn whole(site: &Site) -> bool {
+/// Returns whether each GPU has its old or its new layout.
+fn whole(site: &PartitionHost) -> bool {
     let is = site.layouts();
     is.iter().zip(OLD.iter().zip(&NEW)).all(|(is, (old, new))| is == old || is == new)
 }
 
-fn resumed(site: &Site, what: &str) {
-    // Nothing else begins before.
+fn resumed(site: &PartitionHost, what: &str) {
+    // No other change starts before it.
     let refused = site.run(&WISH);
     assert_eq!(refused.code, 1, "{what}");
     assert!(refused.stderr.contains("run mig-cdi apply --resume"), "{what}: {}", refused.stderr);
@@ -67,8 +67,8 @@ fn resumed(site: &Site, what: &str) {
 }
 
 #[test]
-fn a_failure_at_every_call() {
-    let site = Site::new(NODE);
+fn a_failure_of_any_nvml_call_is_undone() {
+    let site = PartitionHost::new(NODE);
     let calls = calls(&site);
     let (mut undone, mut done, mut early) = (0, 0, 0);
     for (n, name) in calls.iter().enumerate() {
@@ -79,11 +79,11 @@ fn a_failure_at_every_call() {
             assert!(whole(&site), "{what} {:?}", site.layouts());
             assert!(!has_journal(&site), "{what}");
             match (ended.code, site.layouts() == NEW) {
-                // One that only a better answer is asked of.
+                // A call that only improves a message.
                 (0, true) => done += 1,
                 (0, false) => panic!("{what}: it says that it is done"),
                 (_, _) if ended.stderr.contains("it is divided as before") => undone += 1,
-                // Before anything was begun, or a mode that cannot be read.
+                // Before any change, or a mode that cannot be read.
                 (_, new) => {
                     assert!(!new, "{what}");
                     early += 1;
@@ -95,10 +95,10 @@ fn a_failure_at_every_call() {
     assert!(undone > 100, "{undone}");
 }
 
-/// From some call on nothing works any more: the way back fails too.
+/// From some call on every call fails, and so does undoing.
 #[test]
-fn a_driver_that_no_longer_answers() {
-    let site = Site::new(NODE);
+fn a_driver_that_stops_answering_leaves_a_journal() {
+    let site = PartitionHost::new(NODE);
     let calls = calls(&site);
     let mut left = 0;
     let changes: Vec<_> = calls
@@ -125,8 +125,8 @@ fn a_driver_that_no_longer_answers() {
     assert!(left > 10, "{left}");
 }
 
-/// What is left is of one GPU; those after it were not begun.
-fn resumed_gpu(site: &Site, what: &str) {
+/// Returns the GPU of which the journal holds the rest; the GPUs after it were not started.
+fn resumed_gpu(site: &PartitionHost, what: &str) {
     let ended = site.run(&["apply", "--no-refresh", "--resume"]);
     assert_eq!(ended.code, 0, "{what}: {}", ended.stderr);
     assert!(whole(site), "{what} {:?}", site.layouts());
@@ -134,8 +134,8 @@ fn resumed_gpu(site: &Site, what: &str) {
 }
 
 #[test]
-fn a_kill_at_every_call() {
-    let site = Site::new(NODE);
+fn a_kill_at_any_nvml_call_can_be_resumed() {
+    let site = PartitionHost::new(NODE);
     let calls = calls(&site);
     let mut cut_off = BTreeSet::new();
     for (n, name) in calls.iter().enumerate() {
@@ -157,10 +157,10 @@ fn a_kill_at_every_call() {
     assert!(cut_off.len() > 10, "{cut_off:?}");
 }
 
-/// No instance outlives a restart, so neither does the journal.
+/// No instance outlives a reboot, so the journal is void then.
 #[test]
-fn a_restart_of_the_machine_voids_the_journal() {
-    let site = Site::new(NODE);
+fn a_reboot_voids_the_journal() {
+    let site = PartitionHost::new(NODE);
     let calls = calls(&site);
     reset(&site);
     let last = calls.iter().rposition(|name| name.contains("Create")).expect("it creates");
@@ -174,10 +174,10 @@ fn a_restart_of_the_machine_voids_the_journal() {
     assert_eq!(run.stderr, "nothing to resume: no apply was cut off\n");
 }
 
-/// A journal that says nothing readable is no reason to go on as if there were none.
+/// With an unreadable journal, nothing is changed.
 #[test]
-fn a_broken_journal_is_named() {
-    let site = Site::new(NODE);
+fn an_invalid_journal_is_named() {
+    let site = PartitionHost::new(NODE);
     fs::create_dir_all(site.journal()).expect("a directory");
     for text in ["{", "{}", r#"{"boot":"x","gpus":[],"more":1}"#, "\0\0\0"] {
         fs::write(site.journal().join("apply.json"), text).expect("write");

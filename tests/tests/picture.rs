@@ -1,12 +1,13 @@
-//! `mig-cdi map` and `mig-cdi list --tree`: what is drawn, compared byte for byte and, for layouts by chance,
-//! held against the description that they were made of.
+//! `mig-cdi map` and `mig-cdi list --tree`: the output byte for byte and, for random layouts, compared with the node
+//! description.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test picture` writes what is printed now; read the diff.
+//! `cargo xtask golden picture` writes the current output into the files; read the diff.
 
 use mig_cdi_model::Placement;
 use mig_cdi_sim::{Model, PRESETS, preset};
 use mig_cdi_tests::{
-    FakeHost, Run, geometries::accepted, mig_cdi, partition::Site, program, project, run,
+    FakeHost, Run, geometries::accepted, mig_cdi, partition_host::PartitionHost, program, project,
+    run,
 };
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use std::{
@@ -24,7 +25,7 @@ fn shown(args: &[&str], locale: &str) -> Run {
     run(mig_cdi(args).env("LC_ALL", "").env("LANG", locale))
 }
 
-/// The text, of a run that was complete.
+/// Returns the output of a complete run.
 fn drawn(args: &[&str], locale: &str) -> String {
     let run = shown(args, locale);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{args:?}");
@@ -35,7 +36,7 @@ fn is_updated() -> bool {
     std::env::var_os("UPDATE_GOLDEN").is_some()
 }
 
-/// Holds a file of the tree against what is printed.
+/// Compares a file of the tree with the output.
 fn same(path: &Path, found: &str) {
     if is_updated() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -46,7 +47,7 @@ fn same(path: &Path, found: &str) {
 }
 
 #[test]
-fn pictures() {
+fn every_picture_has_its_expected_output() {
     let dir = project().join("tests/golden/pictures");
     let mut names: BTreeSet<String> = PRESETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     names
@@ -67,7 +68,7 @@ fn pictures() {
 }
 
 #[test]
-fn the_first_locale_that_is_set_decides() {
+fn the_first_locale_variable_decides_the_character_set() {
     let with = |set: &[(&str, &str)]| {
         let mut command = mig_cdi(["map", "--node", "a30"]);
         run(command.envs(set.iter().copied())).stdout.is_ascii()
@@ -95,7 +96,7 @@ fn the_documents_show_what_the_program_draws() {
     same(&project().join("docs/picture.svg"), &svg);
 }
 
-/// A GPU instance of a description.
+/// GPU instance of a node description.
 struct Part {
     profile: &'static str,
     at: Placement,
@@ -113,7 +114,7 @@ impl Part {
     }
 }
 
-/// A small generator.
+/// Small pseudo-random generator.
 struct Roll(u64);
 
 impl Roll {
@@ -123,7 +124,7 @@ impl Roll {
         ((self.0 >> 32) as u32) % limit
     }
 
-    /// Compute instances that a GPU instance may hold, by start.
+    /// Returns random compute instances that fit in a GPU instance, by start.
     fn compute(&mut self, slices: u32) -> Vec<Placement> {
         let mut found = Vec::new();
         let mut next = 0;
@@ -137,7 +138,7 @@ impl Roll {
         found
     }
 
-    /// Instances that the hardware takes side by side, by start.
+    /// Returns random instances that fit side by side, by start.
     fn layout(&mut self, model: &'static Model) -> Vec<Part> {
         let rows = model.profiles.iter();
         let mut spots: Vec<_> =
@@ -159,7 +160,7 @@ impl Roll {
     }
 }
 
-/// A GPU as it is drawn in ASCII.
+/// GPU as drawn in ASCII.
 #[derive(Debug)]
 struct Drawn<'a> {
     /// Left edges of the boxes, and the last right one.
@@ -167,7 +168,7 @@ struct Drawn<'a> {
     /// Lines of the two rows.
     memory: Vec<&'a str>,
     compute: Vec<&'a str>,
-    /// Device by key.
+    /// Devices by their key.
     devices: BTreeMap<&'a str, &'a str>,
     fits: String,
 }
@@ -198,13 +199,13 @@ fn read<'a>(block: &'a str) -> Drawn<'a> {
     }
 }
 
-/// The text between two columns, its lines joined.
+/// Returns the text between two columns, its lines joined.
 fn inside(lines: &[&str], from: usize, to: usize) -> String {
     let cut = lines.iter().map(|line| line[GUTTER + from + 1..GUTTER + to].trim());
     cut.collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
-/// Holds what is drawn of a GPU against what it was made of.
+/// Compares the drawing of a GPU with the instances that it was made of.
 fn check(index: usize, block: &str, model: &'static Model, parts: &[Part]) {
     let drawn = read(block);
     let ends = model.profiles.iter().flat_map(|row| row.starts.iter().map(|at| at + row.size));
@@ -237,7 +238,7 @@ fn check(index: usize, block: &str, model: &'static Model, parts: &[Part]) {
         assert_eq!(inside(&drawn.memory, from, to), "free", "{block}");
         assert_eq!(inside(&drawn.compute, from, to), "", "{block}");
     }
-    // What still fits is what the hardware takes, each alone.
+    // The profiles that still fit are those that the hardware accepts, each alone.
     let texts: Vec<_> = parts.iter().map(Part::text).collect();
     let mut listed = BTreeSet::new();
     for fit in drawn.fits["still fits: ".len()..].split("; ").filter(|fit| fit.contains(" at ")) {
@@ -253,7 +254,7 @@ fn check(index: usize, block: &str, model: &'static Model, parts: &[Part]) {
     assert_eq!(listed, spots.filter(fits).collect(), "{block}");
 }
 
-/// Every compute slice of a GPU instance is drawn once, and its devices are where they are.
+/// Asserts that every compute slice of a GPU instance is drawn once, and its devices at their place.
 fn check_compute(
     index: usize,
     block: &str,
@@ -289,7 +290,7 @@ fn check_compute(
 }
 
 #[test]
-fn any_layout_is_drawn_as_it_is() {
+fn any_layout_is_drawn_correctly() {
     let mut roll = Roll(11);
     let dir = tempfile::tempdir().unwrap();
     let node = dir.path().join("node.toml");
@@ -317,7 +318,8 @@ fn any_layout_is_drawn_as_it_is() {
     }
 }
 
-/// The document is one of XML, needs nothing else, shows the names of the text, and no two boxes overlap.
+/// Asserts that the document is XML, refers to nothing outside, shows the names of the text, and has no overlapping
+/// boxes.
 fn check_svg(svg: &str, map: &str) {
     let document = roxmltree::Document::parse(svg).unwrap_or_else(|e| panic!("{e}: {svg}"));
     let root = document.root_element();
@@ -325,7 +327,7 @@ fn check_svg(svg: &str, map: &str) {
         let mut found = root.children().filter(|node| node.has_tag_name(name));
         found.next().and_then(|node| node.text()).unwrap_or_default().to_owned()
     };
-    // `has_tag_name` of a plain name takes any namespace.
+    // `has_tag_name` of a plain name matches any namespace.
     assert_eq!(root.tag_name().name(), "svg");
     assert!(!text_of("title").is_empty() && text_of("desc").contains("GPU 0: "), "{svg}");
     let described = text_of("desc");
@@ -363,14 +365,14 @@ fn check_svg(svg: &str, map: &str) {
 const A100: &str = "[[gpu]]\nmodel = \"a100-80gb\"\n";
 
 #[test]
-fn holders_are_named_where_they_are() {
-    let site = Site::new(A100);
+fn holders_are_drawn_at_their_slices() {
+    let site = PartitionHost::new(A100);
     site.must(&["apply", "0=2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
     site.container(&[30, 31]);
     let node = site.node();
     let gi = node.gpus[0].instances.iter().find(|gi| gi.placement.start == 6).unwrap().id;
     let cap = 3 + 9 * gi + 1;
-    // A command of another's choosing drives neither the terminal nor the document.
+    // The command of a foreign process can control neither the terminal nor the document.
     let evil = "x<b>&\"\x1b[2Jé";
     site.opens(99, evil, &format!("/dev/nvidia-caps/nvidia-cap{cap}"));
     let map = site.must(&["map"]).stdout;
@@ -398,9 +400,10 @@ fn holders_are_named_where_they_are() {
     assert!(told.contains("* in use as a whole by pod default/train\n"), "{told}");
 }
 
-/// Nobody has to trust a picture, so it may lie anywhere, as where a group writes. A device or a link keeps its name.
+/// No program relies on a picture, so it may be written anywhere, also in a directory that a group can write. A
+/// device or a link at that path is refused.
 #[test]
-fn a_picture_is_written_as_a_file() {
+fn a_picture_is_written_to_a_file() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
@@ -426,7 +429,7 @@ fn a_picture_is_written_as_a_file() {
     assert_eq!(fs::read_to_string(path("a30.svg")).unwrap(), "older");
     let kept = fs::read_dir(dir.path()).unwrap().count();
     assert_eq!(kept, 3, "nothing is left over");
-    // What root reads again later is trusted.
+    // Root reads a checkpoint again later, so it must be in a directory of root's.
     let run = shown(&["checkpoint", "--node=a30", &path("layout.yaml")], UTF8);
     assert_eq!(run.code, 5, "{}", run.stderr);
     assert!(
@@ -437,7 +440,7 @@ fn a_picture_is_written_as_a_file() {
 }
 
 #[test]
-fn gpus_are_chosen_as_everywhere() {
+fn gpus_are_selected_as_in_other_commands() {
     let heads = |words: &[&str]| {
         let map = drawn(&[&["map", "--node=hgx-h100"], words].concat(), ASCII);
         let heads = map.lines().filter_map(|line| line.strip_prefix("GPU ")?.split(':').next());
@@ -453,9 +456,9 @@ fn gpus_are_chosen_as_everywhere() {
     assert_eq!(shown(&["map", "--node=a30", "first"], ASCII).code, 2);
 }
 
-/// What nobody tells is not drawn, and what is known is said.
+/// Without placements nothing is drawn, and the known devices are listed.
 #[test]
-fn what_is_not_told_is_listed() {
+fn a_gpu_without_placements_is_listed() {
     let host = FakeHost::new(preset("a30").unwrap());
     let listed = host.run(&["map", "--source=proc"]);
     assert_eq!(listed.code, 0, "{}", listed.stderr);
@@ -465,7 +468,7 @@ fn what_is_not_told_is_listed() {
         listed.stdout.contains("without NVML nobody tells where")
             && listed.stdout.ends_with("  1:4:0\n")
     );
-    // NVML tells placements to root only.
+    // NVML reports placements to root only.
     for dir in host.root().ancestors().take(2) {
         fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
     }

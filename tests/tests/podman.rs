@@ -1,8 +1,7 @@
-//! The spec of a fake host through the podman of the machine, with runc and crun, on cgroup v1 and
-//! v2. What a container sees is asserted from inside it.
+//! The spec of a fake host in the machine's podman, with runc and crun, on cgroup v1 and v2. The view of a container
+//! is asserted from inside it.
 //!
-//! The majors have no driver here: a node that the device cgroup allows opens with ENXIO, one that it
-//! does not with EPERM.
+//! No driver has these majors: opening a node that the device cgroup allows gives ENXIO, one that it denies EPERM.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
@@ -109,9 +108,9 @@ fn unknown_names_are_refused() {
     }
 }
 
-/// A slice that is gone cannot be asked for any more, with no restart of anything.
+/// A slice that is gone cannot be requested any more, without restarting anything.
 #[test]
-fn a_new_spec_is_the_truth_at_the_next_start() {
+fn a_new_spec_takes_effect_at_the_next_start() {
     let script = "
         $MIG_CDI generate $FLAGS
         $PODMAN run --rm --device nvidia.com/mig=0:1g.10gb:6 --rootfs $ROOTFS ls /dev/nvidia-caps
@@ -129,9 +128,9 @@ fn a_new_spec_is_the_truth_at_the_next_start() {
     }
 }
 
-/// The same on a simulated node, where no driver is: what the README shows.
+/// The same on a simulated node, without a driver, as the README shows it.
 #[test]
-fn a_simulated_node_is_enough_to_try_it() {
+fn the_spec_of_a_simulated_node_is_accepted() {
     let script = "
         $MIG_CDI generate --node a100-80gb
         $PODMAN run --rm --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS ls /dev/nvidia-caps";

@@ -1,4 +1,4 @@
-//! NVIDIA's own `libnvidia-ml.so.1`, unpacked from Debian's package; there is no driver behind it.
+//! NVIDIA's own `libnvidia-ml.so.1`, unpacked from Debian's package, without a driver behind it.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{FakeHost, mig_cdi, project, run};
@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-/// What is bound through nvml-wrapper's safe calls; the others are in the list of the code.
+/// Symbols that nvml-wrapper's safe calls bind; the others are in the list of the code.
 const WRAPPED: [&str; 15] = [
     "nvmlInit_v2",
     "nvmlShutdown",
@@ -42,7 +42,7 @@ fn symbols(library: &Path) -> Vec<String> {
 }
 
 #[test]
-fn every_symbol_that_we_bind_is_there() {
+fn every_bound_symbol_is_in_the_real_library() {
     let library = root().join("usr/lib/x86_64-linux-gnu/nvidia/current/libnvidia-ml.so.1");
     let there = symbols(&library);
     assert!(there.len() > 200, "{} symbols", there.len());
@@ -51,10 +51,10 @@ fn every_symbol_that_we_bind_is_there() {
     }
 }
 
-/// The fake has what the code binds, and nothing that the real library does not have: a test that
-/// passes with the fake asks nothing unreal.
+/// The fake exports the symbols that the code binds, and none that the real library lacks: a test that passes with
+/// the fake calls no function that does not exist.
 #[test]
-fn the_fake_is_a_part_of_the_real_one() {
+fn the_fake_exports_only_symbols_of_the_real_library() {
     let real = symbols(&root().join("usr/lib/x86_64-linux-gnu/nvidia/current/libnvidia-ml.so.1"));
     let fake = symbols(&mig_cdi_tests::build_dir().join("libfake_nvml.so"));
     let fake: Vec<_> = fake.iter().filter(|s| s.starts_with("nvml")).collect();
@@ -64,9 +64,9 @@ fn the_fake_is_a_part_of_the_real_one() {
     }
 }
 
-/// /proc shows a driver and the real library finds none: its own answer, in our words, with the cure.
+/// /proc shows a driver and the real library finds none: our message has the library's error and the cure.
 #[test]
-fn no_driver_behind_it_is_our_own_message() {
+fn the_real_library_without_a_driver_gives_our_message() {
     let host = FakeHost::new(preset("a100-80gb").unwrap());
     let root = root();
     let at = host.root();

@@ -1,9 +1,9 @@
-//! The services as they are installed: systemd takes them, and what they forbid is nothing that the program
-//! does. No systemd runs here: what the kernel is to forbid is forbidden by other means, or looked for.
+//! The installed services: systemd accepts them, and their sandbox forbids nothing that the program does. No systemd
+//! runs here: the restrictions of the kernel are imposed by other means, or checked in a trace.
 
 use mig_cdi_tests::{
     FakeHost, make_install,
-    partition::Site,
+    partition_host::PartitionHost,
     run,
     watch::{Watch, until},
 };
@@ -26,7 +26,7 @@ const REFRESH: &str = "mig-cdi-refresh.service";
 const RESTORE: &str = "mig-cdi-restore.service";
 const KUBELET: &str = "mig-cdi-kubelet.service";
 
-/// What is installed, with as much of a distribution around it as the services name.
+/// Installs the package, with those files of a distribution that the services name.
 fn installed() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     make_install(dir.path(), "/usr");
@@ -53,21 +53,21 @@ fn unit(name: &str) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-/// The words of a setting of a unit, of all its lines.
+/// Returns the words of a setting of a unit, of all its lines.
 fn words<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
     let values = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
     values.flat_map(str::split_whitespace).collect()
 }
 
 #[test]
-fn systemd_has_nothing_to_say_against_them() {
+fn systemd_analyze_accepts_the_units() {
     let dir = installed();
     let verified = run(Command::new("systemd-analyze")
         .args(["verify", "--man=no", &root(&dir)])
         .args(UNITS)
         .arg(KUBELET));
     assert_eq!((verified.code, verified.stdout.as_str(), verified.stderr.as_str()), (0, "", ""));
-    // It does look: a word that it does not know is one too many.
+    // The check is effective: it rejects an unknown word.
     let path = dir.path().join("usr/lib/systemd/system/mig-cdi.service");
     fs::write(&path, unit("mig-cdi.service").replace("ProtectHome", "ProtectHouse")).unwrap();
     let mut verify = Command::new("systemd-analyze");
@@ -76,7 +76,7 @@ fn systemd_has_nothing_to_say_against_them() {
 }
 
 #[test]
-fn they_are_exposed_to_little() {
+fn the_services_have_a_low_exposure_level() {
     let dir = installed();
     for name in UNITS.into_iter().chain([KUBELET]) {
         let security = |threshold: &str| {
@@ -90,9 +90,9 @@ fn they_are_exposed_to_little() {
     }
 }
 
-/// One sandbox for all.
+/// All services have the same sandbox.
 #[test]
-fn they_forbid_the_same() {
+fn the_services_share_one_sandbox() {
     let sandbox = |name| {
         let unit = unit(name);
         let begin = unit.find("# What follows is the same").expect("it says where it begins");
@@ -104,21 +104,21 @@ fn they_forbid_the_same() {
     assert!(watch.len() > 20);
     assert_eq!(watch, refresh);
     assert_eq!(watch, restore);
-    // Each of these would deny what the program is for: docs/watch.md.
+    // Each of these settings would deny what the program needs: docs/watch.md.
     for key in ["PrivateDevices", "DevicePolicy", "DeviceAllow", "ProtectClock", "ProcSubset"] {
         assert!(!watch.iter().any(|line| line.starts_with(key)), "{key}");
     }
 }
 
-/// The service for Kubernetes is the one that watches, and sockets for the kubelet besides.
+/// The service for Kubernetes has the sandbox of the watch, and the sockets for the kubelet in addition.
 #[test]
-fn the_one_for_kubernetes_differs_in_what_it_needs() {
+fn the_kubernetes_service_differs_only_where_needed() {
     let (watch, kubelet) = (unit(WATCH), unit(KUBELET));
     let device_plugins = "/var/lib/kubelet/device-plugins";
     assert_eq!(words(&kubelet, "ReadWritePaths"), [&format!("-{device_plugins}"), "-/run/cdi"]);
     assert_eq!(words(&kubelet, "RestrictAddressFamilies"), ["AF_UNIX"]);
     assert!(words(&kubelet, "ExecStartPre").ends_with(&["-p", "-m", "750", device_plugins]));
-    // One of them follows the node.
+    // Only one of them may run.
     assert_eq!(words(&kubelet, "Conflicts"), [WATCH]);
     for key in
         ["Type", "ExecReload", "WatchdogSec", "TimeoutStartSec", "KillMode", "RuntimeDirectory"]
@@ -128,14 +128,14 @@ fn the_one_for_kubernetes_differs_in_what_it_needs() {
     for before in words(&kubelet, "Before") {
         assert!(words(&watch, "Before").contains(&before), "{before}");
     }
-    // What it says of its own directory is where the program looks for the kubelet.
+    // The directory in the unit is the default of the program.
     let help = run(Command::new(mig_cdi_tests::program("mig-cdi-kubelet")).arg("--help"));
     assert!(help.stdout.contains(&format!("[default: {device_plugins}]")), "{}", help.stdout);
 }
 
-/// The GPUs are divided before anybody may take one whole, and before a spec says what there is.
+/// GPUs are partitioned before any program can open one, and before a spec is written.
 #[test]
-fn what_is_restored_is_there_before_it_is_needed() {
+fn the_restore_runs_before_users_of_gpus() {
     let restore = unit(RESTORE);
     let before = words(&restore, "Before");
     let engines = unit(WATCH);
@@ -149,7 +149,7 @@ fn what_is_restored_is_there_before_it_is_needed() {
         words(&restore, "ExecStart"),
         ["-/usr/bin/mig-cdi", "nodes", "/usr/bin/mig-cdi", "restore"]
     );
-    // Where no file is given, the checkpoint is this file, and the sandbox lets it be written.
+    // This file is the default of the checkpoint, and the sandbox lets it be written.
     let conditions = words(&restore, "ConditionPathExists");
     assert_eq!(conditions, ["/var/lib/mig-cdi/layout.yaml", "/proc/driver/nvidia/version"]);
     assert_eq!(words(&restore, "StateDirectory"), ["mig-cdi"]);
@@ -157,7 +157,7 @@ fn what_is_restored_is_there_before_it_is_needed() {
     assert_eq!(words(&restore, "WantedBy"), ["multi-user.target", module.as_str()]);
 }
 
-/// The pause of a refresh that hangs is no reason to kill watch.
+/// The watchdog does not kill watch while a refresh hangs.
 #[test]
 fn the_watchdog_outlasts_a_refresh() {
     let unit = unit("mig-cdi.service");
@@ -172,7 +172,7 @@ fn the_watchdog_outlasts_a_refresh() {
 }
 
 #[test]
-fn the_directory_of_specs_is_made() {
+fn the_spec_directory_is_created() {
     let dir = installed();
     let create = || {
         let mut tmpfiles = Command::new("systemd-tmpfiles");
@@ -193,9 +193,9 @@ fn the_directory_of_specs_is_made() {
     }
 }
 
-/// The rule makes the unit that the oneshot is enabled for, and starts nothing by itself.
+/// The rule makes the device unit that enables the oneshot, and starts nothing by itself.
 #[test]
-fn the_rule_makes_a_unit_of_the_module() {
+fn the_udev_rule_makes_a_unit_of_the_module() {
     let path = mig_cdi_tests::project().join("config/udev/60-mig-cdi.rules");
     let text = fs::read_to_string(path).unwrap();
     let rules: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
@@ -208,8 +208,8 @@ fn the_rule_makes_a_unit_of_the_module() {
     assert_eq!(words(&unit("mig-cdi-refresh.service"), "WantedBy"), [device.stdout.trim()]);
 }
 
-/// Arguments: a file for the trace, the capabilities, a number of directories, these directories, and the
-/// command. What it becomes can write in these directories alone, as with ProtectSystem=strict.
+/// Script of the sandbox. Its arguments are a file for the trace, the capabilities, a number of directories, these
+/// directories, and the command, which can write in these directories only, as with ProtectSystem=strict.
 const SANDBOX: &str = r#"
 set -eu
 trace=$1 capabilities=$2 count=$3
@@ -232,11 +232,11 @@ done </proc/self/mountinfo
 exec strace -D -f -o "$trace" setpriv --no-new-privs --inh-caps=-all --bounding-set="$capabilities" "$@"
 "#;
 
-/// A command as a service runs it, and what it asks of the kernel.
+/// Command in the sandbox of a service, with a trace of its system calls.
 struct Sandbox<'a> {
     host: &'a FakeHost,
     unit: String,
-    /// What may be written besides.
+    /// More paths that may be written.
     more: Vec<PathBuf>,
 }
 
@@ -263,7 +263,7 @@ impl Sandbox<'_> {
         sandbox
     }
 
-    /// The names of the system calls, once all is traced, and the whole trace.
+    /// Returns the names of the system calls and the whole trace, when the trace is complete.
     fn calls(&self) -> (BTreeSet<String>, String) {
         let read = || fs::read_to_string(self.trace()).unwrap_or_default();
         let first = read().split_whitespace().next().expect("a trace").to_owned();
@@ -284,7 +284,7 @@ impl Sandbox<'_> {
         (text.lines().filter_map(name).collect(), text)
     }
 
-    /// Holds what was done against what the service may do.
+    /// Asserts that the system calls are allowed by the service.
     fn check(&self) {
         let (calls, text) = self.calls();
         assert!(["execve", "mknodat", "fchownat"].iter().all(|c| calls.contains(*c)), "{calls:?}");
@@ -297,7 +297,7 @@ impl Sandbox<'_> {
             assert!(line.contains("socket(AF_UNIX"), "{line}");
         }
         assert_eq!(words(&self.unit, "RestrictAddressFamilies"), ["AF_UNIX"]);
-        // What MemoryDenyWriteExecute would deny: docs/watch.md says that it is not for our own sake.
+        // MemoryDenyWriteExecute would deny this: docs/watch.md explains why it is not set.
         let maps = text.lines().filter(|line| line.contains("PROT_EXEC"));
         assert!(
             !maps.clone().any(|line| line.contains("PROT_WRITE") || line.contains("mprotect("))
@@ -308,7 +308,7 @@ impl Sandbox<'_> {
     }
 }
 
-/// The system calls of a filter, sets and sets of sets resolved.
+/// Returns the system calls of a filter, with sets resolved recursively.
 fn expand(filter: &[&str]) -> BTreeSet<String> {
     let said = run(Command::new("systemd-analyze").args(["--no-pager", "syscall-filter"]));
     assert_eq!(said.code, 0, "{}", said.stderr);
@@ -321,7 +321,7 @@ fn expand(filter: &[&str]) -> BTreeSet<String> {
             Some(word) => sets.entry(set.clone()).or_default().push(word.to_owned()),
         }
     }
-    // The manager adds what a program needs to start at all: systemd.exec(5).
+    // The manager adds the calls that a program needs to start: systemd.exec(5).
     let mut left: Vec<String> = filter.iter().map(|word| (*word).to_owned()).collect();
     left.push("@default".to_owned());
     let mut calls = BTreeSet::new();
@@ -344,7 +344,7 @@ fn is_node(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_char_device())
 }
 
-/// A host without a device node, whose driver wants its nodes to be of a group: they have to be given away.
+/// Makes a host without device nodes whose driver sets a group for them, so that they have to be chowned.
 fn host() -> FakeHost {
     let host = FakeHost::new(&node("{ profile = \"2g.20gb\" }"));
     host.install();
@@ -358,10 +358,10 @@ fn host() -> FakeHost {
     host
 }
 
-/// Watch lives its whole life in the sandbox: nodes are made and removed, a spec is written, pruned and
-/// removed, systemd is told, a reload comes, and an end.
+/// Watch runs through all its states in the sandbox: nodes are created and removed, a spec is written, pruned and
+/// removed, systemd is notified, a reload, and the stop.
 #[test]
-fn watch_does_nothing_that_its_service_forbids() {
+fn watch_works_in_its_sandbox() {
     let host = host();
     let sandbox = Sandbox { host: &host, unit: unit("mig-cdi.service"), more: Vec::new() };
     assert_eq!(words(&sandbox.unit, "RuntimeDirectory"), ["mig-cdi"]);
@@ -403,7 +403,7 @@ fn watch_does_nothing_that_its_service_forbids() {
     until("no spec", || host.read_spec().is_none());
     host.morph(&node("{ profile = \"1g.10gb\" }"));
     follows("a slice");
-    // Of an A100 nobody tells; of this one the driver does.
+    // The driver sends no events for an A100, and sends some for this model.
     host.morph(
         &node("{ profile = \"1g.10gb\" }")
             .replace("a100-80gb\"\npci = \"0000:07", "h100-80gb\"\npci = \"0000:08"),
@@ -421,7 +421,7 @@ fn watch_does_nothing_that_its_service_forbids() {
 }
 
 #[test]
-fn the_oneshot_does_nothing_that_its_service_forbids() {
+fn the_refresh_works_in_its_sandbox() {
     let host = host();
     let sandbox = Sandbox { host: &host, unit: unit("mig-cdi-refresh.service"), more: Vec::new() };
     assert_eq!(
@@ -437,9 +437,9 @@ fn the_oneshot_does_nothing_that_its_service_forbids() {
     let (calls, _) = sandbox.calls();
     let denied: Vec<_> = calls.difference(&expand(&["@system-service"])).cloned().collect();
     assert_eq!(denied, Vec::<String>::new());
-    // Slot names are in it: NVML, who tells placements to administrators, was not stopped.
+    // Slot names are in the spec: the sandbox did not keep NVML from reporting placements, which needs privileges.
     assert!(host.read_spec().unwrap().contains("0:2g.20gb:0"));
-    // The imitation does forbid what it should.
+    // The imitated sandbox is effective.
     for (command, what) in [
         (vec!["touch".to_owned(), host.path("/etc").display().to_string()], "Read-only"),
         (vec!["chroot".to_owned(), "/".to_owned()], "not permitted"),
@@ -451,11 +451,12 @@ fn the_oneshot_does_nothing_that_its_service_forbids() {
     }
 }
 
-/// On GPUs of which one has to be turned on first. The fake driver writes where a kernel would not have to,
-/// and the journal stands beside that.
+/// On GPUs of which one has to enter MIG mode first. The fake driver writes files where a kernel would not have to,
+/// and the journal is beside them.
 #[test]
-fn the_restore_does_nothing_that_its_service_forbids() {
-    let site = Site::new("[[gpu]]\nmodel = \"a100-80gb\"\n[[gpu]]\nmodel = \"h100-80gb\"\n");
+fn the_restore_works_in_its_sandbox() {
+    let site =
+        PartitionHost::new("[[gpu]]\nmodel = \"a100-80gb\"\n[[gpu]]\nmodel = \"h100-80gb\"\n");
     site.must(&["apply", "0=3g.40gb@4(1c@2,1c@0),2g.20gb", "1=7g.80gb"]);
     let before = site.layouts();
     let file = site.host.out().with_file_name("layout.yaml").display().to_string();
@@ -471,7 +472,7 @@ fn the_restore_does_nothing_that_its_service_forbids() {
     assert_eq!(restored.code, 0, "{}", restored.stderr);
     assert_eq!(site.layouts(), before);
     sandbox.check();
-    // The spec and the nodes are there for what starts next.
+    // The spec and the nodes exist for the services that start next.
     assert!(site.host.read_spec().is_some_and(|spec| spec.contains("1:7g.80gb:0")));
     assert!(is_node(&site.host.path("/dev/nvidia-caps/nvidia-cap138")));
 }

@@ -1,4 +1,4 @@
-//! `mig-cdi watch` on a fake host that changes: the spec on disk is the truth, whatever happens.
+//! `mig-cdi watch` on a fake host that changes: the spec on disk stays current.
 
 use mig_cdi_tests::{
     FakeHost,
@@ -30,7 +30,7 @@ fn status(watch: &Watch) -> Value {
     serde_json::from_str(&watch.status()).unwrap_or_default()
 }
 
-/// Waits until the spec is what `generate` would write.
+/// Waits until the spec equals the output of `generate`.
 fn follows(host: &FakeHost, what: &str) {
     let truth = host.truth();
     until(what, || host.read_spec() == truth);
@@ -82,7 +82,7 @@ fn the_spec_follows_every_change() {
         host.morph(&description);
         follows(&host, what);
     }
-    // No driver: no spec.
+    // Without a driver there is no spec.
     host.morph("driver = \"580.105.08\"\n[majors]\nnvidia = 0\nnvidia-caps = 0\nnvidia-uvm = 0\n[faults]\nnvml = \"driver-not-loaded\"\n");
     until("no spec without a driver", || host.read_spec().is_none());
     until("it says so", || status(&watch)["state"] == "failing");
@@ -92,10 +92,9 @@ fn the_spec_follows_every_change() {
     assert!(host.read_spec().is_some(), "stopping is no reason to take it away");
 }
 
-/// As `mig-cdi nodes` makes them: for a new slice at once, and no longer than it is there.
-/// A package is upgraded, or removed, while its service still runs.
+/// A package is upgraded or removed while its service still runs.
 #[test]
-fn the_program_is_exchanged_meanwhile() {
+fn watch_survives_an_upgrade_of_its_program() {
     let host = host("{ profile = \"2g.20gb\" }");
     let watch = Watch::start(&host, &[]);
     follows(&host, "the first spec");
@@ -113,14 +112,15 @@ fn the_program_is_exchanged_meanwhile() {
     assert_eq!(watch.stop(), Some(0));
 }
 
+/// Nodes as `mig-cdi nodes` makes them: at once for a new slice, and removed with it.
 #[test]
-fn device_nodes_of_the_host_follow() {
+fn device_nodes_of_the_host_follow_every_change() {
     let host = host("{ profile = \"2g.20gb\" }");
     let nodes = || {
         let entries = fs::read_dir(host.path("/dev/nvidia-caps")).unwrap();
         let mut names: Vec<_> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        // One that is on the way has another name.
+        // A node that is being made has a temporary name.
         names.retain(|name| !name.starts_with('.'));
         names.sort();
         names
@@ -136,7 +136,7 @@ fn device_nodes_of_the_host_follow() {
     until("it is there again", || nodes() == both);
     fs::remove_file(host.path("/dev/nvidiactl")).unwrap();
     until("so is this", || host.path("/dev/nvidiactl").exists());
-    // What watch makes itself is no news to it.
+    // Watch's own changes cause no refresh.
     until("it has said so", || status(&watch)["refreshes"] == 4);
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert_eq!(status(&watch)["refreshes"], 4, "{}", watch.status());
@@ -150,9 +150,9 @@ fn device_nodes_of_the_host_follow() {
     assert_eq!(watch.stop(), Some(0));
 }
 
-/// While nothing changes, nothing is written, and the driver is left in peace.
+/// While nothing changes, nothing is written and NVML is not called.
 #[test]
-fn without_a_change_nothing_is_done() {
+fn without_a_change_nothing_is_written() {
     let host = host("{ profile = \"2g.20gb\" }");
     let watch = Watch::start(&host, &[]);
     follows(&host, "the first spec");
@@ -163,9 +163,9 @@ fn without_a_change_nothing_is_done() {
     assert_eq!(fs::metadata(host.spec()).unwrap().ino(), inode);
 }
 
-/// The driver cannot be asked: what is still there stays, what is gone or was made anew goes.
+/// Without NVML, devices that still exist stay, and those that vanished or were recreated are removed.
 #[test]
-fn a_driver_that_cannot_be_asked_keeps_what_is_still_there() {
+fn without_nvml_devices_that_still_exist_stay_in_the_spec() {
     let host = host("{ profile = \"2g.20gb\", start = 0 }, { profile = \"3g.40gb\", start = 4 }");
     let watch = Watch::start(&host, &[]);
     follows(&host, "the first spec");
@@ -181,7 +181,7 @@ fn a_driver_that_cannot_be_asked_keeps_what_is_still_there() {
         )
     };
     let all = names().unwrap();
-    // It is noticed by the version of the module, and nothing else has changed.
+    // Only the version of the module has changed, which is noticed.
     host.morph(&format!(
         "driver = \"590.48.01\"\n{}{broken}",
         node("{ profile = \"2g.20gb\", start = 0 }, { profile = \"3g.40gb\", start = 4 }")
@@ -189,14 +189,14 @@ fn a_driver_that_cannot_be_asked_keeps_what_is_still_there() {
     until("it says so", || status(&watch)["state"] == "failing");
     assert!(status(&watch)["error"]["message"].as_str().unwrap().contains("half done"));
     assert_eq!(names().unwrap(), all);
-    // One goes: its devices and `all` go with it, the other stays.
+    // One slice is destroyed: its devices and `all` are removed, the other stays.
     host.morph(&format!(
         "driver = \"590.48.01\"\n{}{broken}",
         node("{ profile = \"3g.40gb\", start = 4 }")
     ));
     until("the device is gone", || names().is_some_and(|names| names.len() == 2));
     assert!(names().unwrap().contains(&"0:3g.40gb:4".to_owned()), "{:?}", names());
-    // The other is made anew: the same nodes, and nobody can say whether it is the same slice.
+    // The other is recreated with the same nodes: nothing shows whether it is the same slice.
     let dir = host.path("/proc/driver/nvidia/capabilities/gpu0/mig");
     let gi = fs::read_dir(&dir).unwrap().next().unwrap().unwrap().path();
     let away = host.out().with_file_name("away");
@@ -210,9 +210,9 @@ fn a_driver_that_cannot_be_asked_keeps_what_is_still_there() {
     until("it says so", || status(&watch)["state"] == "ok");
 }
 
-/// Somebody removes or spoils the file.
+/// Somebody removes or damages the file.
 #[test]
-fn a_spec_that_others_change_is_put_right() {
+fn a_spec_that_others_change_is_rewritten() {
     let host = host("{ profile = \"2g.20gb\" }");
     let _watch = Watch::start(&host, &[]);
     follows(&host, "the first spec");
@@ -222,9 +222,9 @@ fn a_spec_that_others_change_is_put_right() {
     follows(&host, "it is right again");
 }
 
-/// What `systemd` is told, and what is left when it stops.
+/// Notifications to systemd, and the files that are left after the stop.
 #[test]
-fn systemd_is_told() {
+fn systemd_is_notified() {
     let host = host("{ profile = \"2g.20gb\" }");
     let path = host.out().with_file_name("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
@@ -252,7 +252,7 @@ fn systemd_is_told() {
 }
 
 #[test]
-fn status_and_metrics_say_what_there_is() {
+fn status_and_metrics_report_the_node() {
     let host =
         host("{ profile = \"2g.20gb\" }, { profile = \"2g.20gb\" }, { profile = \"1g.10gb\" }");
     let metrics = host.out().with_file_name("metrics.prom");
@@ -293,7 +293,7 @@ fn status_and_metrics_say_what_there_is() {
 }
 
 #[test]
-fn what_cannot_be_watched_is_refused() {
+fn a_watch_that_cannot_work_is_refused() {
     let host = host("{ profile = \"2g.20gb\" }");
     for (args, why) in [
         (&["watch", "--output=-"][..], "writes a file"),
@@ -306,9 +306,9 @@ fn what_cannot_be_watched_is_refused() {
     }
 }
 
-/// No room, or no right to write: the old spec stays, and all is well again by itself.
+/// On a full disk, or without permission to write, the old spec stays, and watch recovers by itself.
 #[test]
-fn a_directory_that_cannot_be_written_recovers() {
+fn watch_recovers_from_an_unwritable_directory() {
     let host = host("{ profile = \"2g.20gb\" }");
     let watch = Watch::start(&host, &[]);
     follows(&host, "the first spec");
@@ -329,7 +329,7 @@ fn a_directory_that_cannot_be_written_recovers() {
 
 /// The directory of specs is a file system of its own, seen through the process that watches.
 #[test]
-fn a_full_or_a_read_only_disk_recovers() {
+fn watch_recovers_from_a_full_or_read_only_disk() {
     let host = host("{ profile = \"2g.20gb\" }");
     let out = host.out();
     let out = out.display();
@@ -349,7 +349,7 @@ fn a_full_or_a_read_only_disk_recovers() {
         let mut mount = Command::new("nsenter");
         mount.args(["--mount", "--target", &watch.pid().to_string()]);
         mount.args(["mount", "-o", &format!("remount,{how}")]).arg(host.out());
-        // It is busy while a refresh that has written has not ended.
+        // The file system is busy until a refresh that has written ends.
         until("it is mounted in another way", || mount.status().unwrap().success());
     };
     for (why, slices, spoil, mend) in [
@@ -381,10 +381,9 @@ fn fill(path: &Path) {
     while file.write_all(&[0; 4096]).is_ok() {}
 }
 
-/// A setting that changes moves the spec: the new file follows, the old one is taken away, and then there is
-/// peace.
+/// A changed setting moves the spec: the new file is written, the old one removed, and then nothing more is done.
 #[test]
-fn settings_that_change_are_followed() {
+fn changed_settings_take_effect() {
     let host = host("{ profile = \"2g.20gb\" }");
     let set = |kind: &str| {
         let text = format!(
@@ -401,9 +400,9 @@ fn settings_that_change_are_followed() {
     until("the new spec", || host.out().join("example.com-mig.json").exists());
     until("the old one is gone", || !host.spec().exists());
     std::thread::sleep(std::time::Duration::from_secs(2));
-    // The second time for the settings, the third for the file that went.
+    // The second refresh for the settings, the third for the removed file.
     assert!(status(&watch)["refreshes"].as_u64().unwrap() <= 3);
-    // Settings that are wrong are said, and the spec follows as before.
+    // Invalid settings are reported, and the spec still follows every change.
     fs::write(host.config(), "kind = 7\n").unwrap();
     watch.signal(Signal::SIGHUP);
     until("it says so", || {
@@ -418,9 +417,9 @@ fn settings_that_change_are_followed() {
     assert_eq!(watch.stop(), Some(0));
 }
 
-/// Paths on the command line are below the directory in which watch was started.
+/// Relative paths on the command line are below the directory in which watch was started.
 #[test]
-fn relative_paths_are_followed() {
+fn relative_paths_are_resolved_at_the_start() {
     let host = host("{ profile = \"2g.20gb\" }");
     let state = host.out().with_file_name("state");
     let args = ["watch", "--output=nvidia.com-mig.json", "--state-dir=../state"];
@@ -432,9 +431,9 @@ fn relative_paths_are_followed() {
     assert_eq!(watch.stop(), Some(0));
 }
 
-/// Two that want different things in the same place do not drive each other mad.
+/// Two watches that write different specs to the same file do not rewrite it without end.
 #[test]
-fn a_quarrel_is_slow() {
+fn two_watches_of_one_file_do_not_rewrite_it_in_a_loop() {
     let host = host("{ profile = \"2g.20gb\" }");
     let one = Watch::start(&host, &[]);
     follows(&host, "the first spec");

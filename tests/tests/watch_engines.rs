@@ -1,8 +1,7 @@
-//! What `mig-cdi watch` is for, in real engines: a slice that is made is usable at once and with no
-//! restart of anything, and one that is gone is refused. What a container sees is asserted from inside it.
+//! `mig-cdi watch` in real engines: a new slice can be used at once without a restart of anything, and a destroyed
+//! one is refused. The view of a container is asserted from inside it.
 //!
-//! The majors have no driver here: a node that the device cgroup allows opens with ENXIO, one that it
-//! does not with EPERM.
+//! No driver has these majors: opening a node that the device cgroup allows gives ENXIO, one that it denies EPERM.
 
 use mig_cdi_tests::{
     FakeHost,
@@ -13,8 +12,7 @@ use mig_cdi_tests::{
 };
 use std::time::{Duration, Instant};
 
-/// Two slices: where they start on the GPU, which is the last part of their names, and the numbers of
-/// their nodes.
+/// Two slices: their starts on the GPU, which are the last part of their names, and the minors of their nodes.
 const FIRST: (u32, [u32; 2]) = (0, [30, 31]);
 const SECOND: (u32, [u32; 2]) = (2, [39, 40]);
 type Slice = (u32, [u32; 2]);
@@ -23,7 +21,7 @@ fn name(slice: Slice) -> String {
     format!("0:2g.20gb:{}", slice.0)
 }
 
-/// A GPU with these slices.
+/// Returns a node description with these slices.
 fn node(slices: &[Slice]) -> String {
     let instances = slices.iter().map(|(start, _)| {
         format!("{{ profile = \"2g.20gb\", start = {start}, id = {} }}", 3 + start / 2)
@@ -32,7 +30,8 @@ fn node(slices: &[Slice]) -> String {
     format!("[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:07:00.0\"\ninstances = [{instances}]\n")
 }
 
-/// What the probe prints in a container that has one slice, and tries to make the other's nodes too.
+/// Returns the expected output of the probe in a container that has one slice and tries to make the nodes of the
+/// other.
 fn said(given: Slice, other: Slice) -> String {
     let nodes = given
         .1
@@ -49,7 +48,7 @@ node /dev/nvidiactl 666 195:255 ENXIO
     )
 }
 
-/// Changes the slices under a running watch, and waits for the spec, and for it alone.
+/// Changes the slices under a running watch, and waits for the spec only.
 fn change(host: &FakeHost, slices: &[Slice]) {
     host.morph(&node(slices));
     until("the spec names the slices that there are", || {
@@ -59,8 +58,8 @@ fn change(host: &FakeHost, slices: &[Slice]) {
     });
 }
 
-/// Asks an engine for a container with a device until the answer is as it should be, or until it had its
-/// time to notice that the spec is another.
+/// Requests a container with a device until the answer is the expected one, or the time that the engine has to notice
+/// a new spec is over.
 fn ask(
     engine: &impl Fn(&str, [u32; 4]) -> Result<String, String>,
     time: Duration,
@@ -79,7 +78,7 @@ fn ask(
     }
 }
 
-/// A slice comes and another goes, while one watch and one engine run.
+/// Replaces a slice while one watch and one engine run.
 fn slices_come_and_go(
     host: &FakeHost,
     time: Duration,
@@ -87,7 +86,7 @@ fn slices_come_and_go(
 ) {
     let given = |slice: Slice, other: Slice| {
         let answer = ask(engine, time, (slice, other), Result::is_ok);
-        // Variables have a test of their own.
+        // Another test checks the variables.
         let answer = answer.unwrap_or_else(|e| panic!("{} is refused: {e}", name(slice)));
         let nodes: String =
             answer.split_inclusive('\n').filter(|l| !l.starts_with("env ")).collect();
@@ -110,7 +109,7 @@ fn slices_come_and_go(
 }
 
 #[test]
-fn podman_follows_at_once() {
+fn podman_sees_a_change_at_once() {
     for variant in VARIANTS {
         println!("{variant:?}");
         let host = FakeHost::new(&node(&[]));
@@ -133,7 +132,7 @@ fn podman_follows_at_once() {
     }
 }
 
-/// The same with one daemon, which watches the directory itself and has some time to notice.
+/// The same with one daemon, which watches the directory itself and has some time to notice a change.
 fn daemon_follows<E>(
     start: impl Fn(&'static str, &FakeHost) -> E,
     probe: impl Fn(&E, &[&str], &[&str]) -> Result<String, String>,
@@ -152,11 +151,11 @@ fn daemon_follows<E>(
 }
 
 #[test]
-fn containerd_follows_without_a_restart() {
+fn containerd_sees_a_change_without_a_restart() {
     daemon_follows(Containerd::start, Containerd::probe);
 }
 
 #[test]
-fn docker_follows_without_a_restart() {
+fn docker_sees_a_change_without_a_restart() {
     daemon_follows(Docker::start, Docker::probe);
 }

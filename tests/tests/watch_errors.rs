@@ -1,4 +1,4 @@
-//! `mig-cdi watch --health`: the driver tells of errors, of every GPU, with the instance that has them.
+//! `mig-cdi watch --health`: Xid errors that the driver reports, for every GPU, with their instance.
 
 use mig_cdi_tests::{
     FakeHost,
@@ -26,7 +26,7 @@ fn h100(rest: &str) -> String {
     gpu("h100-80gb", "07", rest)
 }
 
-/// A watch that listens, and what it says.
+/// Watch with `--health`, and its output.
 struct Health {
     host: FakeHost,
     watch: Watch,
@@ -45,7 +45,7 @@ impl Health {
         Health { host, watch, log }
     }
 
-    /// An error of the GPU with this index.
+    /// Injects an error of the GPU with this index.
     fn raise(&self, gpu: usize, xid: u64, instance: &str) {
         let file = self.host.out().with_file_name("node.toml.xids");
         let mut file = File::options().append(true).create(true).open(file).unwrap();
@@ -77,7 +77,7 @@ impl Health {
 }
 
 #[test]
-fn errors_of_every_gpu_are_told_with_their_instance() {
+fn xid_errors_are_reported_with_their_instance() {
     let node = h100(SLICES) + &a100(SLICES) + &gpu("a100-80gb", "47", "mig = false");
     let health = Health::start(&node, &[]);
     health.hears("all");
@@ -90,7 +90,7 @@ fn errors_of_every_gpu_are_told_with_their_instance() {
     health.says(&format!("the driver tells of xid 94 of {second}, gi 2; see dmesg"));
     health.raise(2, 62, "- -");
     health.says(&format!("the driver tells of xid 62 of {third}; see dmesg"));
-    // A whole burst, of which none is left out.
+    // A burst of errors, none of which is lost.
     (100..150).for_each(|xid| health.raise(1, xid, "1 0"));
     (100..150).for_each(|xid| health.says(&format!("xid {xid} of {second}, gi 1 ci 0")));
     assert_eq!(health.log().matches("the driver tells of xid").count(), 53);
@@ -100,9 +100,9 @@ fn errors_of_every_gpu_are_told_with_their_instance() {
     assert_eq!(health.watch.stop(), Some(0));
 }
 
-/// What an operator wants to reset is let go, and taken again when that is done.
+/// A GPU that an operator wants to reset is closed, and opened again after the reset.
 #[test]
-fn a_gpu_that_waits_for_its_reset_is_let_go() {
+fn a_gpu_that_needs_a_reset_is_released() {
     let (on, off) = (a100(SLICES), a100("mig = false"));
     let health = Health::start(&(h100(SLICES) + &on), &["--resync=1"]);
     health.hears("all");
@@ -120,9 +120,9 @@ fn a_gpu_that_waits_for_its_reset_is_let_go() {
     assert!(!health.log().contains("xid 63"), "that was while it was let go");
 }
 
-/// When no other is there, nothing is held open at all.
+/// Without another GPU, nothing is held open at all.
 #[test]
-fn a_gpu_that_waits_for_its_reset_from_the_start_is_never_held() {
+fn a_gpu_that_needs_a_reset_at_the_start_is_never_opened() {
     let pending = a100(&format!("mig-pending = false\n{SLICES}"));
     let health = Health::start(&pending, &["--resync=1"]);
     health.says("listened to on no gpu");
@@ -132,9 +132,9 @@ fn a_gpu_that_waits_for_its_reset_from_the_start_is_never_held() {
     health.hears("all");
 }
 
-/// That a GPU is lost is no news of the capability tree: the listener's end has it looked for.
+/// A lost GPU does not change the capability tree: the end of the listener causes the full scan.
 #[test]
-fn a_lost_gpu_is_found_at_once_and_others_are_listened_to() {
+fn a_lost_gpu_is_noticed_at_once_and_others_still_report() {
     let node = h100(SLICES) + &a100(SLICES);
     let health = Health::start(&node, &["--resync=86400"]);
     health.hears("all");
@@ -147,7 +147,7 @@ fn a_lost_gpu_is_found_at_once_and_others_are_listened_to() {
 }
 
 #[test]
-fn without_the_flag_no_error_is_listened_to() {
+fn without_the_flag_no_error_event_is_registered() {
     let host = FakeHost::new(&a100(SLICES));
     host.install();
     let watch = Watch::start(&host, &["--driver-events"]);

@@ -1,5 +1,5 @@
-//! `mig-cdi watch --driver-events`: the driver tells of changes where that does no harm, nothing is held open
-//! where it would, and whatever becomes of the process that listens, the spec follows.
+//! `mig-cdi watch --driver-events`: the driver reports changes where a listener does no harm, no GPU is held open
+//! where it would, and the spec stays current whatever happens to the listener.
 
 use mig_cdi_tests::{
     FakeHost,
@@ -12,7 +12,7 @@ use nix::{
 use serde_json::Value;
 use std::{fs, path::PathBuf};
 
-/// So rarely that no look comes in the time that a test has.
+/// Poll interval that is longer than any test.
 const RARELY: &str = "--interval=100000";
 
 fn gpu(model: &str, pci: &str, rest: &str) -> String {
@@ -28,7 +28,7 @@ fn h100(profiles: &[&str]) -> String {
     gpu("h100-80gb", "07", &instances(profiles))
 }
 
-/// A watch that is told, and what it says.
+/// Watch with driver events, and its output.
 struct Told {
     host: FakeHost,
     watch: Watch,
@@ -76,7 +76,7 @@ impl Told {
     }
 }
 
-/// One that nobody has waited for is gone too.
+/// Returns whether a process has ended; a zombie counts as ended.
 fn is_gone(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
     stat.map_or(true, |stat| stat.contains(") Z "))
@@ -91,7 +91,7 @@ fn has_nvml_open(pid: i32) -> bool {
 }
 
 #[test]
-fn a_change_is_told_that_no_look_could_have_seen() {
+fn a_driver_event_reports_a_change_before_any_poll() {
     let told = Told::start(&h100(&["2g.20gb"]), &[RARELY]);
     told.hears("all");
     for (round, profiles) in
@@ -112,9 +112,9 @@ fn a_change_is_told_that_no_look_could_have_seen() {
     until("the listener is gone", || is_gone(listener));
 }
 
-/// There a client that has the GPU open would leave a change of MIG mode pending.
+/// On Ampere a client that has the GPU open would keep a change of MIG mode pending.
 #[test]
-fn on_ampere_nothing_is_held_open() {
+fn on_ampere_no_gpu_is_held_open() {
     let a100 = |profiles: &[&str]| gpu("a100-80gb", "07", &instances(profiles));
     let told = Told::start(&a100(&["2g.20gb"]), &[]);
     told.says("listened to on no gpu");
@@ -128,9 +128,9 @@ fn on_ampere_nothing_is_held_open() {
     assert!(!has_nvml_open(told.watch.pid()));
 }
 
-/// A mode that changes is told by nobody, and is another thing to listen to.
+/// A mode change is not reported by an event, and changes the events to register for.
 #[test]
-fn what_the_driver_does_not_tell_is_seen() {
+fn a_change_without_an_event_is_found_by_polling() {
     let told = Told::start(&h100(&["2g.20gb"]), &[]);
     told.hears("all");
     let listener = told.listener();
@@ -144,9 +144,9 @@ fn what_the_driver_does_not_tell_is_seen() {
     assert_ne!(told.listener(), listener);
 }
 
-/// Of two GPUs one tells, and the other is looked at as often as ever.
+/// One of two GPUs sends events, and the other is polled as often as without events.
 #[test]
-fn some_gpus_tell_and_others_do_not() {
+fn gpus_with_and_without_events_can_be_mixed() {
     let both = |h: &[&str], a: &[&str]| h100(h) + &gpu("a100-80gb", "0f", &instances(a));
     let told = Told::start(&both(&["2g.20gb"], &["2g.20gb"]), &[]);
     told.hears("some");
@@ -156,7 +156,7 @@ fn some_gpus_tell_and_others_do_not() {
 }
 
 #[test]
-fn whatever_becomes_of_the_listener_the_spec_follows() {
+fn the_spec_follows_when_the_listener_dies() {
     let told = Told::start(&h100(&["2g.20gb"]), &[]);
     told.hears("all");
     let first = told.listener().unwrap();
@@ -166,7 +166,7 @@ fn whatever_becomes_of_the_listener_the_spec_follows() {
     told.hears("all");
     let second = told.listener().unwrap();
     assert_ne!(first, second);
-    // Whoever wants the driver for himself says so, and it is given up at once.
+    // A request to release the driver ends the listener at once.
     kill(Pid::from_raw(second), Signal::SIGTERM).unwrap();
     until("it has ended", || is_gone(second));
     told.becomes(&h100(&["1g.10gb"]), "nobody tells again");
@@ -179,15 +179,15 @@ fn whatever_becomes_of_the_listener_the_spec_follows() {
         now.is_some() && now != third && told.status()["driver_events"] == "all"
     });
     assert!(third.is_some_and(is_gone));
-    // Its end is that of the listener too.
+    // The end of watch is the end of the listener too.
     let last = told.listener().unwrap();
     told.watch.signal(Signal::SIGKILL);
     until("it is gone with watch", || is_gone(last));
 }
 
-/// NVML tells a client that waits that a GPU has fallen off the bus.
+/// NVML reports to a waiting client that a GPU has fallen off the bus.
 #[test]
-fn a_gpu_that_is_lost_tells_nothing() {
+fn a_lost_gpu_sends_no_event() {
     let told = Told::start(&h100(&["2g.20gb"]), &["--resync=1"]);
     told.hears("all");
     told.becomes(&(h100(&["2g.20gb"]) + "lost = true"), "it is lost");
@@ -197,9 +197,9 @@ fn a_gpu_that_is_lost_tells_nothing() {
     told.hears("all");
 }
 
-/// As a setting, which a reload takes back.
+/// As a setting, which a reload can disable.
 #[test]
-fn it_is_a_setting() {
+fn driver_events_are_also_a_setting() {
     let host = FakeHost::new(&h100(&["2g.20gb"]));
     host.install();
     let set = |on| {

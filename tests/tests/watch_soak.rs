@@ -1,5 +1,5 @@
-//! `mig-cdi watch` under a node that changes at random for a long time, with readers that look at all
-//! times, and writers that are killed at any moment. A failure prints the seed: SOAK_SEED runs it again.
+//! `mig-cdi watch` on a node that changes at random for a long time, with readers that read at all times and writers
+//! that are killed at any moment. A failure prints the seed: SOAK_SEED repeats it.
 
 use container_device_interface::spec::read_spec;
 use mig_cdi_tests::{
@@ -20,7 +20,7 @@ use std::{
 const STEPS: usize = 500;
 const KILLS: usize = 200;
 
-/// xorshift: chances that a seed brings back.
+/// xorshift generator, which a seed can repeat.
 struct Chance(u64);
 
 impl Chance {
@@ -32,7 +32,7 @@ impl Chance {
         Chance(seed)
     }
 
-    /// A number below `limit`.
+    /// Returns a number below `limit`.
     fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -41,7 +41,7 @@ impl Chance {
     }
 }
 
-/// Two GPUs that can be cut into four 1g.10gb and one 3g.40gb each.
+/// Two GPUs that can each be partitioned into four 1g.10gb and one 3g.40gb.
 #[derive(Clone, Default)]
 struct Machine {
     unloaded: bool,
@@ -80,7 +80,7 @@ impl Machine {
         text
     }
 
-    /// What administrators, tools and hardware do.
+    /// Makes a random change as administrators, tools and hardware do.
     fn change(&mut self, chance: &mut Chance) {
         if self.unloaded {
             *self = Machine { caps_major: chance.below(4), ..Machine::default() };
@@ -100,7 +100,7 @@ impl Machine {
     }
 }
 
-/// The capability minors of an instance, from the driver's own table.
+/// Returns the capability minors of all instances, from the driver's own table.
 fn table(host: &FakeHost) -> BTreeMap<String, u64> {
     let text = fs::read_to_string(host.path("/proc/driver/nvidia-caps/mig-minors")).unwrap();
     let row = |line: &str| {
@@ -110,7 +110,7 @@ fn table(host: &FakeHost) -> BTreeMap<String, u64> {
     text.lines().map(row).collect()
 }
 
-/// What no reader may ever see: half a device, or nodes that are not the slice's.
+/// Asserts that a spec has no incomplete device and no node of another slice.
 fn check(text: &str, table: &BTreeMap<String, u64>, copy: &Path) {
     fs::write(copy, text).unwrap();
     read_spec(&copy.to_owned(), 0).unwrap_or_else(|e| panic!("{e:#}: {text}"));
@@ -151,7 +151,7 @@ fn read(host: &FakeHost) -> Option<String> {
     }
 }
 
-/// Stops the readers, also when the test fails.
+/// Guard that stops the readers, also when the test fails.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -161,7 +161,7 @@ impl Drop for Stop<'_> {
 }
 
 #[test]
-fn whatever_happens_the_spec_is_true() {
+fn the_spec_stays_current_through_random_changes() {
     let mut chance = Chance::new();
     let mut machine = Machine::default();
     let host = FakeHost::new(&machine.description());
@@ -202,8 +202,8 @@ fn whatever_happens_the_spec_is_true() {
     assert_eq!(files(&host), [".mig-cdi.lock", "nvidia.com-mig.json"][..files(&host).len()]);
 }
 
-/// Containers with a slice of the moment, one after the other: each has its whole slice, or it does not
-/// start, since the slice has gone.
+/// Starts containers with a current slice, one after the other: each has its whole slice, or does not start because
+/// the slice has been destroyed.
 fn start_containers(host: &FakeHost, stop: &AtomicBool) -> (usize, usize) {
     let podman = Podman::new(VARIANTS[1]);
     let script = format!(
@@ -247,7 +247,7 @@ fn files(host: &FakeHost) -> Vec<String> {
 }
 
 #[test]
-fn a_writer_that_is_killed_leaves_the_old_spec_or_the_new() {
+fn a_killed_writer_leaves_the_old_or_the_new_spec() {
     let mut chance = Chance::new();
     let mut machine = Machine::default();
     machine.gpus[0].slots = [true, true, false, false, true];
@@ -277,7 +277,7 @@ fn a_writer_that_is_killed_leaves_the_old_spec_or_the_new() {
         if now == before { old += 1 } else { new += 1 }
     }
     println!("{KILLS} kills: {old} times the old spec, {new} times the new");
-    // Whoever starts next takes away what is left over.
+    // The next start removes leftovers.
     let watch = Watch::start(&host, &[]);
     let truth = host.truth();
     until("a true spec", || read(&host) == truth);

@@ -1,5 +1,5 @@
-//! What happens to the file: whole or not at all, never where others can reach it, never beside a
-//! spec that it would disable.
+//! Writing the spec: atomically, only in a directory that no other user can write, and never beside a spec that it
+//! would conflict with.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{FakeHost, Run, run};
@@ -26,7 +26,7 @@ fn refused(run: &Run, words: &[&str]) {
     }
 }
 
-/// What is in the directory of specs, but for the lock.
+/// Returns the names in the directory of specs without the lock.
 fn names(host: &FakeHost) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(host.out())
         .unwrap()
@@ -38,7 +38,7 @@ fn names(host: &FakeHost) -> Vec<String> {
 }
 
 #[test]
-fn the_file_is_readable_by_all_and_alone() {
+fn the_spec_is_world_readable_and_the_only_file() {
     let host = host();
     assert_eq!(host.generate(&[]).code, 0);
     assert_eq!(fs::metadata(host.spec()).unwrap().mode() & 0o7777, 0o644);
@@ -53,14 +53,14 @@ fn nothing_is_written_when_nothing_changed() {
     assert!(host.generate(&[]).stderr.starts_with("unchanged "));
     let after = fs::metadata(host.spec()).unwrap();
     assert_eq!((before.ino(), before.mtime_nsec()), (after.ino(), after.mtime_nsec()));
-    // A file that others may not read is not what was asked for, though its bytes are.
+    // A file that other users cannot read is rewritten, though its bytes are current.
     mode(&host.spec(), 0o600);
     assert!(host.generate(&[]).stderr.starts_with("wrote "));
     assert_eq!(fs::metadata(host.spec()).unwrap().mode() & 0o7777, 0o644);
 }
 
 #[test]
-fn a_missing_directory_is_made_whatever_the_umask() {
+fn a_missing_directory_is_created_with_any_umask() {
     for umask in ["000", "077"] {
         let host = host();
         fs::remove_dir(host.out()).unwrap();
@@ -78,7 +78,7 @@ fn a_missing_directory_is_made_whatever_the_umask() {
 }
 
 #[test]
-fn directories_that_others_can_change_are_refused() {
+fn directories_that_other_users_can_change_are_refused() {
     for (bits, cure) in [(0o775, "mode 0775"), (0o757, "mode 0757"), (0o1777, "mode 1777")] {
         let host = host();
         mode(&host.out(), bits);
@@ -103,9 +103,9 @@ fn a_linked_directory_is_refused() {
     assert_eq!(fs::read_dir(&real).unwrap().count(), 0);
 }
 
-/// The file's own name may be a link: it is replaced, and what it leads to is not touched.
+/// A symlink at the file's own path is replaced, and its target is not touched.
 #[test]
-fn a_link_in_place_of_the_file_is_replaced() {
+fn a_symlink_in_place_of_the_file_is_replaced() {
     let host = host();
     let victim = host.root().join("victim");
     fs::write(&victim, "mine").unwrap();
@@ -119,8 +119,8 @@ fn a_link_in_place_of_the_file_is_replaced() {
 fn a_spec_that_defines_the_same_device_is_named_and_nothing_is_written() {
     let json = r#"{"cdiVersion":"0.5.0","kind":"nvidia.com/mig","devices":[{"name":"0:2g.20gb:4","containerEdits":{"env":["A=1"]}}]}"#;
     let yaml = "cdiVersion: 0.5.0\nkind: nvidia.com/mig\ndevices:\n- name: all\n  containerEdits:\n    env: [A=1]\n";
-    // As Go's libraries write and read them: null for empty, fields that we do not know, and one that an
-    // engine may yet refuse. The name is taken all the same.
+    // As Go's libraries write and read specs: null for empty, unknown fields, and a version that an engine may
+    // refuse. The name counts as defined all the same.
     let nulls = "cdiVersion: 9.9.9\nkind: nvidia.com/mig\ncontainerEdits: null\nannotations:\n  a: 1\ndevices:\n- name: all\n  containerEdits:\n    env: null\n    deviceNodes: [{major: x}]\n    netDevices: []\n";
     for (name, text, device) in
         [("a.json", json, "0:2g.20gb:4"), ("b.yaml", yaml, "all"), ("c.yaml", nulls, "all")]
@@ -130,13 +130,13 @@ fn a_spec_that_defines_the_same_device_is_named_and_nothing_is_written() {
         let culprit = format!("TMP/cdi/{name} defines nvidia.com/mig={device} too");
         refused(&host.generate(&[]), &["write TMP/cdi/nvidia.com-mig.json", &culprit]);
         assert_eq!(host.read_spec(), None);
-        // Under another kind the same names are no conflict.
+        // Under another kind the same names do not conflict.
         assert_eq!(host.generate(&["--kind=example.com/slice"]).code, 0);
     }
 }
 
 #[test]
-fn the_other_directories_of_the_engines_count_too() {
+fn conflicts_in_other_spec_directories_are_found() {
     let host = host();
     let etc = host.root().join("etc-cdi");
     fs::create_dir(&etc).unwrap();
@@ -151,7 +151,7 @@ fn the_other_directories_of_the_engines_count_too() {
     let config = config.to_str().unwrap();
     let generate = || host.run(&["generate", "--config", config]);
     refused(&generate(), &["TMP/root/etc-cdi/old.json defines nvidia.com/mig=all"]);
-    // What no engine reads, or cannot, is no conflict.
+    // A file that no engine reads or can parse causes no conflict.
     fs::rename(etc.join("old.json"), etc.join("old.json.bak")).unwrap();
     fs::write(etc.join("broken.json"), "{").unwrap();
     fs::write(etc.join("list.yaml"), "- 1\n").unwrap();
@@ -160,7 +160,7 @@ fn the_other_directories_of_the_engines_count_too() {
 }
 
 #[test]
-fn no_slice_means_no_spec() {
+fn without_a_slice_the_spec_is_removed() {
     let host = host();
     assert_eq!(host.generate(&[]).code, 0);
     fs::write(host.env().1, "[[gpu]]\nmodel = \"a100-80gb\"\n").unwrap();
@@ -173,7 +173,7 @@ fn no_slice_means_no_spec() {
         "{}",
         gone.stderr
     );
-    // What is no spec of ours is not ours to remove.
+    // A file that is no spec of ours is not removed.
     for foreign in ["not a spec", "{\"kind\":\"nvidia.com/gpu\",\"devices\":[]}"] {
         fs::write(host.spec(), foreign).unwrap();
         refused(&host.generate(&[]), &["remove TMP/cdi/nvidia.com-mig.json"]);
@@ -181,9 +181,9 @@ fn no_slice_means_no_spec() {
     }
 }
 
-/// Who goes takes it away, whether there is a driver or not; what is not ours stays.
+/// `--remove`, for the removal of mig-cdi: the spec is removed, with or without a driver; files of others stay.
 #[test]
-fn removed_on_request() {
+fn generate_remove_removes_the_spec() {
     let host = host();
     assert_eq!(host.generate(&["--gpus"]).code, 0);
     let gpus = host.out().join("nvidia.com-gpu.json");
@@ -209,7 +209,7 @@ fn removed_on_request() {
 }
 
 #[test]
-fn failures_keep_the_old_spec() {
+fn a_failure_keeps_the_old_spec() {
     let host = host();
     assert_eq!(host.generate(&[]).code, 0);
     let old = host.read_spec();
@@ -229,10 +229,10 @@ fn failures_keep_the_old_spec() {
     assert!(!host.read_spec().unwrap().contains("1g.10gb"), "the good devices are written");
 }
 
-/// Files of others are input like any other: neither a deep one nor one that grows without end stops
-/// us, and what engines cannot read is no conflict.
+/// Files of others are untrusted input: neither a deeply nested one nor one that grows without end stops generate,
+/// and files that engines cannot read cause no conflict.
 #[test]
-fn monstrous_specs_of_others_do_no_harm() {
+fn huge_specs_of_other_tools_do_no_harm() {
     let host = host();
     let mut bomb = String::from("a0: &a0 [x]\n");
     for i in 1..40 {
@@ -245,16 +245,16 @@ fn monstrous_specs_of_others_do_no_harm() {
     {
         fs::write(host.out().join(name), open.repeat(200_000)).unwrap();
     }
-    // Nor does a pipe that nobody writes to.
+    // Nor does a pipe without a writer.
     let pipe = host.out().join("pipe.json");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
     let run = host.generate(&[]);
     assert_eq!(run.code, 0, "{}", run.stderr);
 }
 
-/// A process that is killed while it writes leaves the old file, and nothing that engines read.
+/// A process that is killed while it writes leaves the old spec, and no other file that engines read.
 #[test]
-fn a_writer_that_dies_half_way_leaves_the_old_spec() {
+fn a_writer_killed_half_way_leaves_the_old_spec() {
     let host = host();
     assert_eq!(host.generate(&["--names=uuid"]).code, 0);
     let old = host.read_spec();
@@ -276,7 +276,7 @@ fn a_writer_that_dies_half_way_leaves_the_old_spec() {
     assert_ne!(host.read_spec(), old);
 }
 
-/// Nor does a writer for whose file there is no room: the directory is on a disk of 8 kB.
+/// The same on a full disk of 8 kB.
 #[test]
 fn a_full_disk_keeps_the_old_spec() {
     let host = host();
@@ -294,10 +294,10 @@ fn a_full_disk_keeps_the_old_spec() {
     assert_eq!(run.stdout, "1\n.mig-cdi.lock\nnvidia.com-mig.json\n", "{}", run.stderr);
 }
 
-/// The watch of CDI's Go library has no create in its mask: only a rename within the directory wakes
-/// an engine that runs already.
+/// CDI's Go library does not watch for IN_CREATE or IN_MOVED_TO: only a rename within the directory makes a running
+/// engine read it again.
 #[test]
-fn engines_that_watch_the_directory_see_the_change() {
+fn engines_that_watch_the_directory_see_a_rename() {
     let host = host();
     let inotify = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
     let mask = AddWatchFlags::IN_MOVED_FROM | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MODIFY;
@@ -310,9 +310,9 @@ fn engines_that_watch_the_directory_see_the_change() {
     );
 }
 
-/// Many writers of different specs at once: a reader sees one or the other, whole.
+/// Concurrent writers of different specs: a reader sees one of them, whole.
 #[test]
-fn readers_never_see_half_a_file() {
+fn readers_never_see_a_partial_file() {
     let host = host();
     assert_eq!(host.generate(&[]).code, 0);
     let long = host.read_spec().unwrap();

@@ -13,7 +13,7 @@ use mig_cdi_sys::{nvml, text::Information};
 use std::collections::BTreeSet;
 
 /// The topology that both views agree on.
-pub(super) fn agree(proc: &ProcView, nvml: &nvml::Report) -> Result<Discovery, Failure> {
+pub(super) fn agree(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Result<Discovery, Failure> {
     if proc.driver_version != nvml.driver_version {
         let message = format!(
             "/proc/driver/nvidia/version says driver {}, nvml says {}; a driver update is half done: \
@@ -100,7 +100,7 @@ fn live(tree: &Instances) -> impl Iterator<Item = (GiId, CiId)> {
     tree.iter().flat_map(|(&gi, instance)| instance.compute.keys().map(move |&ci| (gi, ci)))
 }
 
-fn mode(report: &nvml::Gpu) -> MigMode {
+fn mode(report: &nvml::NvmlGpu) -> MigMode {
     match report.mig {
         None => MigMode::Unsupported,
         Some(false) => MigMode::Disabled,
@@ -111,7 +111,7 @@ fn mode(report: &nvml::Gpu) -> MigMode {
 /// What `/proc` says of a GPU of NVML, when it is the same by address, minor and UUID.
 fn known_gpu<'a>(
     proc: &'a ProcView,
-    report: &nvml::Gpu,
+    report: &nvml::NvmlGpu,
     label: &str,
 ) -> Result<(&'a Information, GpuUuid), Problem> {
     let pci: PciAddress =
@@ -145,7 +145,7 @@ fn certain(
     proc: &ProcView,
     label: &str,
     information: &Information,
-    report: &nvml::Gpu,
+    report: &nvml::NvmlGpu,
     problems: &mut Vec<Problem>,
 ) -> Certain {
     let minor = information.minor;
@@ -184,7 +184,7 @@ fn certain(
 
 fn named(
     index: MigIndex,
-    device: &nvml::MigDevice,
+    device: &nvml::NvmlMigDevice,
     gpu_bytes: Option<u64>,
 ) -> Result<Named, String> {
     let sizes = device.sizes;
@@ -205,7 +205,7 @@ fn named(
 
 /// GPUs of `/proc` that NVML does not list. NVML does not say which GPU is behind an index that it
 /// cannot answer for, so those are named here by their addresses.
-fn unlisted(proc: &ProcView, nvml: &nvml::Report) -> Vec<Problem> {
+fn unlisted(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Vec<Problem> {
     let listed = nvml.gpus.iter().flatten().filter_map(|gpu| gpu.pci.parse().ok());
     let listed: BTreeSet<PciAddress> = listed.collect();
     let some_failed = nvml.gpus.iter().any(Result::is_err);

@@ -7,7 +7,7 @@ use super::table::{Row, TABLE, What};
 use crate::{Exit, Failure};
 use mig_cdi_model::{Destination, DriverCapabilities, DriverCapability, DriverFile};
 use mig_cdi_sys::{
-    DriverRoot, Examined,
+    DriverRoot, ExaminedFile,
     elf::{Elf, MACHINE},
 };
 use std::collections::BTreeSet;
@@ -53,9 +53,9 @@ pub fn find(
     }
     let dirs = root.library_dirs();
     search.found.warnings.extend(dirs.cache_problem.iter().cloned());
-    let wide = search.list(&dirs.wide)?;
+    let wide = search.list(&dirs.lib64)?;
     let compat32 = capabilities.has(DriverCapability::Compat32);
-    let narrow = if compat32 { search.list(&dirs.narrow)? } else { Vec::new() };
+    let narrow = if compat32 { search.list(&dirs.lib32)? } else { Vec::new() };
     for row in TABLE.iter().filter(|row| row.for_.iter().any(|class| capabilities.has(*class))) {
         match row.what {
             What::Versioned(_) | What::Named(_) => {
@@ -105,7 +105,10 @@ impl Search<'_> {
 
     /// What cannot be looked at, a loop of links for one, is left out; a required library is missed
     /// then.
-    fn readable(&mut self, looked: mig_cdi_sys::Result<Option<Examined>>) -> Option<Examined> {
+    fn readable(
+        &mut self,
+        looked: mig_cdi_sys::Result<Option<ExaminedFile>>,
+    ) -> Option<ExaminedFile> {
         looked.unwrap_or_else(|error| {
             self.found.warnings.push(format!("a file of the driver is left out: {error}"));
             None
@@ -122,7 +125,7 @@ impl Search<'_> {
         for (dir, _) in listings.iter().filter(|(_, names)| names.contains(&name)) {
             let path = format!("{dir}/{name}");
             // A link may lead nowhere; a directory may hold libraries of several machines.
-            let Some(examined) = self.readable(self.root.library(&path)) else { continue };
+            let Some(examined) = self.readable(self.root.examine_library(&path)) else { continue };
             match soname(&examined, kind) {
                 Ok(Some(soname)) => {
                     let mut names = vec![soname];
@@ -182,7 +185,7 @@ impl Search<'_> {
 
     fn program(&mut self, row: &Row, name: &str) -> Result<(), Failure> {
         for dir in PROGRAMS {
-            if let Some(examined) = self.readable(self.root.anything(&format!("{dir}/{name}"))) {
+            if let Some(examined) = self.readable(self.root.examine(&format!("{dir}/{name}"))) {
                 return self.add(row, &examined, Destination::At(format!("/usr/bin/{name}")));
             }
         }
@@ -190,7 +193,7 @@ impl Search<'_> {
     }
 
     fn data(&mut self, row: &Row, path: &str) -> Result<(), Failure> {
-        match self.readable(self.root.anything(path)) {
+        match self.readable(self.root.examine(path)) {
             Some(examined) => self.add(row, &examined, Destination::At(path.to_owned())),
             None => Ok(()),
         }
@@ -198,8 +201,8 @@ impl Search<'_> {
 
     /// Daemons may keep their sockets where others can write; such a one is no reason to stop.
     fn socket(&mut self, row: &Row, path: &str) -> Result<(), Failure> {
-        match self.readable(self.root.anything(path)) {
-            Some(Examined { unsafe_because: Some(reason), .. }) => {
+        match self.readable(self.root.examine(path)) {
+            Some(ExaminedFile { unsafe_because: Some(reason), .. }) => {
                 let warning = format!("{path} is left out: {reason}, so it could be anybody's");
                 self.found.warnings.push(warning);
                 Ok(())
@@ -213,8 +216,7 @@ impl Search<'_> {
         for dir in FIRMWARE.map(|dir| format!("{dir}/{}", self.version)) {
             let Some(names) = self.root.list(&dir)? else { continue };
             for name in names.iter().filter(|name| name.ends_with(".bin")) {
-                if let Some(examined) = self.readable(self.root.anything(&format!("{dir}/{name}")))
-                {
+                if let Some(examined) = self.readable(self.root.examine(&format!("{dir}/{name}"))) {
                     let inside = format!("{}/{}/{name}", FIRMWARE[0], self.version);
                     self.add(row, &examined, Destination::At(inside))?;
                 }
@@ -224,7 +226,12 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn add(&mut self, row: &Row, examined: &Examined, place: Destination) -> Result<(), Failure> {
+    fn add(
+        &mut self,
+        row: &Row,
+        examined: &ExaminedFile,
+        place: Destination,
+    ) -> Result<(), Failure> {
         let host_path = examined.path.to_str().ok_or_else(|| {
             Failure::new(
                 Exit::Failed,
@@ -251,7 +258,7 @@ impl Search<'_> {
 }
 
 /// The name under which a loader knows a library, `None` for a library of another machine.
-fn soname(examined: &Examined, kind: Kind) -> Result<Option<String>, String> {
+fn soname(examined: &ExaminedFile, kind: Kind) -> Result<Option<String>, String> {
     match &examined.elf {
         Some(Ok(Elf { bits, machine, .. })) if (*bits, *machine) != (kind.bits, kind.machine) => {
             Ok(None)

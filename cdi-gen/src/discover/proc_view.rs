@@ -106,9 +106,8 @@ fn unknown_form(path: &str, error: &Malformed) -> String {
     )
 }
 
-/// The driver registered its GPUs as `nvidia-frontend` before R550 and as `nvidia` since.
 fn majors(devices: &CharDevices) -> Result<Majors, Failure> {
-    let gpu = devices.major("nvidia").or_else(|| devices.major("nvidia-frontend"));
+    let gpu = devices.gpu_major();
     let gpu = gpu.ok_or_else(|| {
         let message =
             format!("read {DEVICES}: no character device \"nvidia\"; run modprobe nvidia");
@@ -116,7 +115,7 @@ fn majors(devices: &CharDevices) -> Result<Majors, Failure> {
     })?;
     Ok(Majors {
         gpu,
-        control: devices.major("nvidiactl").unwrap_or(gpu),
+        control: devices.control_major().unwrap_or(gpu),
         caps: devices.major("nvidia-caps"),
         uvm: devices.major("nvidia-uvm"),
     })

@@ -3,10 +3,11 @@
 use super::Options;
 use crate::discover::Source;
 use mig_cdi_model::{MigDevice, cdi::DeviceName};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A way to name a MIG device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum NameStyle {
     /// MIG-… as nvidia-smi -L prints it.
     Uuid,
@@ -27,6 +28,20 @@ impl NameStyle {
         }
     }
 }
+
+impl std::str::FromStr for NameStyle {
+    type Err = UnknownNameStyle;
+
+    fn from_str(text: &str) -> Result<NameStyle, UnknownNameStyle> {
+        let styles = [NameStyle::Uuid, NameStyle::Slot, NameStyle::Index];
+        styles.into_iter().find(|style| style.as_str() == text).ok_or(UnknownNameStyle)
+    }
+}
+
+/// A text that names no [`NameStyle`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not uuid, slot or index")]
+pub struct UnknownNameStyle;
 
 /// The names of a device in every style that it can be named in; the others are counted.
 pub(super) fn of_mig(
@@ -73,7 +88,7 @@ fn name(device: &MigDevice<'_>, style: NameStyle) -> Option<DeviceName> {
 }
 
 /// True when that is a name of the device, in whatever style.
-pub(crate) fn is_called(device: &MigDevice<'_>, id: &str) -> bool {
+pub fn is_called(device: &MigDevice<'_>, id: &str) -> bool {
     let styles = [NameStyle::Uuid, NameStyle::Slot, NameStyle::Index];
     let mut names = styles.into_iter().filter_map(|style| name(device, style)).chain(ids(device));
     names.any(|name| name.as_str() == id)

@@ -1,11 +1,12 @@
 //! The document as text. The same document is the same bytes, always.
 
 use mig_cdi_model::cdi::{ContainerEdits, Spec};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt::Write;
 
 /// How the document is written. Engines read both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Format {
     /// JSON.
     Json,

@@ -101,7 +101,7 @@ fn mig<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> Unit<'a> {
 }
 
 /// What the device is known by.
-pub(crate) fn claim(device: &MigDevice<'_>) -> ExpectedSlice {
+pub fn claim(device: &MigDevice<'_>) -> ExpectedSlice {
     let MigDevice { gpu, gi, ci } = *device;
     ExpectedSlice {
         id: device.id(),

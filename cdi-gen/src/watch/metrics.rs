@@ -1,8 +1,8 @@
 //! Figures for Prometheus, in its text format, for the textfile collector of its node exporter.
 
 use super::status::{State, Status};
-use crate::{Exit, Failure};
-use mig_cdi_sys::SpecDir;
+use crate::{Error, Result};
+use mig_cdi_sys::TrustedDir;
 use std::{fmt::Write, path::Path};
 
 /// The text.
@@ -24,7 +24,7 @@ pub(crate) fn text(status: &Status) -> String {
         .collect();
     metric("slices", "gauge", "MIG devices of this node.", &profiles);
     let left_out = "What could not be established on this node and is left out of the spec.";
-    metric("incomplete", "gauge", left_out, &one(status.report.left_out as f64));
+    metric("incomplete", "gauge", left_out, &one(status.node.omitted as f64));
     let stale = "1 while the spec is that of an earlier refresh, since the last one failed.";
     let failing = f64::from(u8::from(status.state == State::Failing));
     metric("spec_stale", "gauge", stale, &one(failing));
@@ -55,13 +55,12 @@ pub(crate) fn text(status: &Status) -> String {
 }
 
 /// Puts them into a file, whole.
-pub(crate) fn write(status: &Status, path: &Path) -> Result<(), Failure> {
+pub(crate) fn write(status: &Status, path: &Path) -> Result<()> {
     let name = path.file_name().and_then(|name| name.to_str());
     let (Some(dir), Some(name)) = (path.parent(), name) else {
-        let message = format!("write {}: not the name of a file", path.display());
-        return Err(Failure::new(Exit::Usage, message));
+        return Err(Error::usage("write", path.display()).because("not the name of a file"));
     };
     let dir = if dir == Path::new("") { Path::new(".") } else { dir };
-    SpecDir::open_or_make(dir)?.replace(name, text(status).as_bytes())?;
+    TrustedDir::open_or_make(dir)?.replace(name, text(status).as_bytes())?;
     Ok(())
 }

@@ -46,7 +46,7 @@ impl Truth {
                 let ci = format!("{gi}/ci{ci}");
                 (gpu.is_none() || gpu.as_ref() == now)
                     && good.is_none_or(|good| {
-                        [gi, ci].iter().all(|dir| self.now.has_the_same(good, dir))
+                        [gi, ci].iter().all(|dir| self.now.has_same_instance(good, dir))
                     })
             })
     }

@@ -1,8 +1,11 @@
 //! What watch says of itself: a file that `mig-cdi status` reads.
 
-use super::ear::Hearing;
-use crate::{Exit, Failure, inventory::Inventory};
-use mig_cdi_sys::{Ran, SpecDir, read_regular};
+use super::driver_events::Hearing;
+use crate::{
+    Error, Result,
+    refresh::{Mark, RefreshReport},
+};
+use mig_cdi_sys::{TrustedDir, read_regular};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +19,7 @@ const LIMIT: usize = 1 << 20;
 /// How things are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum State {
+pub enum State {
     /// Nothing has been looked at yet.
     #[default]
     Starting,
@@ -30,46 +33,9 @@ pub(crate) enum State {
     Stopped,
 }
 
-/// What one refresh found.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Report {
-    /// The MIG devices.
-    pub devices: Vec<Slice>,
-    /// Things that could not be established.
-    pub left_out: usize,
-    /// UUIDs of the GPUs in MIG mode.
-    #[serde(default)]
-    pub divided: BTreeSet<String>,
-    /// All GPUs by UUID, each with the word `mig` when it is in MIG mode, when errors are asked for.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub gpus: BTreeSet<String>,
-    /// Directories of the driver's files.
-    pub file_dirs: Vec<PathBuf>,
-    /// The specs as they were left.
-    pub marks: Vec<Mark>,
-    /// Changes of the host's device nodes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub nodes: Vec<String>,
-    /// Those nodes and links, as they were left.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub node_marks: Vec<(PathBuf, Mark)>,
-    /// What kept some from being made.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub complaints: Vec<String>,
-    /// What the node has to offer, when that is asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inventory: Option<Inventory>,
-    /// The engines, as `--engines` says them, when they had to be asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub engines: Option<String>,
-}
-
-/// What tells a file from another. `None` for one that is not there.
-pub(crate) type Mark = Option<[u64; 4]>;
-
 /// A MIG device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Slice {
+pub struct Slice {
     /// The name that says what it is.
     pub name: Option<String>,
     /// From NVML.
@@ -78,22 +44,9 @@ pub(crate) struct Slice {
     pub profile: Option<String>,
 }
 
-/// What a refresh that failed says of itself, on one line.
-pub(crate) fn describe(ran: &mig_cdi_sys::Result<Ran>) -> LastError {
-    let (exit, message) = match ran {
-        Ok(Ran { code, stderr, .. }) => {
-            let line = stderr.lines().rfind(|line| line.starts_with("error: "));
-            let line = line.map(|line| line.trim_start_matches("error: ").to_owned());
-            (*code, line.unwrap_or_else(|| "the refresh was killed; see dmesg".to_owned()))
-        }
-        Err(error) => (None, error.to_string()),
-    };
-    LastError { time: now(), exit, message }
-}
-
 /// Times are seconds since 1970.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Status {
+pub struct Status {
     /// Of mig-cdi.
     pub version: String,
     /// Of watch.
@@ -134,14 +87,43 @@ pub(crate) struct Status {
     pub told_changes: u64,
     /// The last failure, for as long as watch runs.
     pub error: Option<LastError>,
-    /// What was found.
+    /// What the last refresh that did not fail found.
     #[serde(flatten)]
-    pub report: Report,
+    pub node: NodeStatus,
+}
+
+/// The node at the last refresh that did not fail.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// MIG devices of the node.
+    pub devices: Vec<Slice>,
+    /// Number of things that could not be confirmed and are omitted.
+    #[serde(rename = "left_out")]
+    pub omitted: usize,
+    /// UUIDs of the GPUs in MIG mode.
+    #[serde(rename = "divided", default)]
+    pub mig_gpus: BTreeSet<String>,
+    /// All GPUs by UUID, each followed by ` mig` when it is in MIG mode. Empty unless the watch reports errors.
+    #[serde(rename = "gpus", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub all_gpus: BTreeSet<String>,
+    /// Directories of the driver files.
+    pub file_dirs: Vec<PathBuf>,
+    /// Specs as they were left.
+    #[serde(rename = "marks")]
+    pub spec_marks: Vec<Mark>,
+}
+
+impl From<RefreshReport> for NodeStatus {
+    fn from(report: RefreshReport) -> NodeStatus {
+        let RefreshReport { devices, omitted, mig_gpus, all_gpus, file_dirs, spec_marks, .. } =
+            report;
+        NodeStatus { devices, omitted, mig_gpus, all_gpus, file_dirs, spec_marks }
+    }
 }
 
 /// A failure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct LastError {
+pub struct LastError {
     /// When.
     pub time: f64,
     /// Exit code of the refresh; none when it was killed.
@@ -152,7 +134,7 @@ pub(crate) struct LastError {
 
 impl Status {
     /// Of a watch that begins.
-    pub(crate) fn new(spec: PathBuf) -> Status {
+    pub fn new(spec: PathBuf) -> Status {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -163,24 +145,24 @@ impl Status {
     }
 
     /// How many MIG devices there are of each profile.
-    pub(crate) fn profiles(&self) -> BTreeMap<&str, usize> {
+    pub fn profiles(&self) -> BTreeMap<&str, usize> {
         let mut profiles = BTreeMap::new();
-        for slice in &self.report.devices {
+        for slice in &self.node.devices {
             *profiles.entry(slice.profile.as_deref().unwrap_or("unknown")).or_default() += 1;
         }
         profiles
     }
 
     /// Leaves it for others to read.
-    pub(crate) fn write(&self, dir: &Path) -> Result<(), Failure> {
+    pub fn write(&self, dir: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)
-            .map_err(|e| Failure::new(Exit::Failed, format!("write the status: {e}")))?;
-        SpecDir::open_or_make(dir)?.replace(NAME, (text + "\n").as_bytes())?;
+            .map_err(|e| Error::failed("write", "the status").because(e))?;
+        TrustedDir::open_or_make(dir)?.replace(NAME, (text + "\n").as_bytes())?;
         Ok(())
     }
 
     /// What the last watch said, if there was one.
-    pub(crate) fn read(dir: &Path) -> Result<Option<Status>, Failure> {
+    pub fn read(dir: &Path) -> Result<Option<Status>> {
         let path = dir.join(NAME);
         let bytes = match read_regular(&path, LIMIT) {
             Ok(bytes) => bytes,
@@ -188,13 +170,12 @@ impl Status {
             Err(error) => return Err(error.into()),
         };
         serde_json::from_slice(&bytes).map(Some).map_err(|e| {
-            let message = format!("read {}: {e}; start mig-cdi watch again", path.display());
-            Failure::new(Exit::Failed, message)
+            Error::failed("read", path.display()).because(e).cure("start mig-cdi watch again")
         })
     }
 }
 
 /// The time of day.
-pub(crate) fn now() -> f64 {
+pub fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }

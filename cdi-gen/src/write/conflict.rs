@@ -4,11 +4,11 @@
 use super::{SPEC_LIMIT, Target};
 use crate::{Exit, Failure, spec_file::Names};
 use mig_cdi_model::cdi::Spec;
-use mig_cdi_sys::{SpecDir, list_named, read_regular};
+use mig_cdi_sys::{TrustedDir, list_named, read_regular};
 use std::{collections::BTreeSet, path::Path};
 
 /// Refuses when another file defines a device of `spec`.
-pub(super) fn check(spec: &Spec, dir: &SpecDir, target: &Target) -> Result<(), Failure> {
+pub(super) fn check(spec: &Spec, dir: &TrustedDir, target: &Target) -> Result<(), Failure> {
     let ours: BTreeSet<&str> = spec.devices.iter().map(|device| device.name.as_str()).collect();
     let kind = spec.kind.to_string();
     // A file outside the directories that engines read hides nothing and is hidden by nothing.

@@ -9,13 +9,13 @@ use crate::{
     state::State,
 };
 use mig_cdi_config::Settings;
-use mig_cdi_sys::{Bundle, Log, Powers, isolate};
+use mig_cdi_sys::{Bundle, KeepCaps, Log, isolate};
 use std::{io, path::Path};
 
 const DOOR: &str = "create-runtime";
 
 pub(super) fn run(options: &Options) -> Result<String, Failure> {
-    isolate(Powers::Inject)?;
+    isolate(KeepCaps::Inject)?;
     let settings = settings(options)?;
     let log = Log::open(settings.hook.log.as_deref());
     let state = logged(&log, DOOR, "", || State::read(io::stdin().lock()))?;

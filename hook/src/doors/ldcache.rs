@@ -9,8 +9,8 @@ use crate::{
     state::State,
 };
 use mig_cdi_sys::{
-    Bundle, Container, Log, Powers, Severity, isolate,
-    ldcache::{self, Entry},
+    Bundle, Container, KeepCaps, Log, LogLevel, isolate,
+    ldcache::{self, CacheEntry},
 };
 use serde::Serialize;
 use std::{io, path::Path};
@@ -21,7 +21,7 @@ const CACHE: &str = "/etc/ld.so.cache";
 const CACHE_LIMIT: usize = 2 << 20;
 
 pub(super) fn run(options: &Ldcache) -> Result<String, Failure> {
-    isolate(Powers::Mount)?;
+    isolate(KeepCaps::Mount)?;
     if options.dry_run {
         return printed(options);
     }
@@ -32,7 +32,7 @@ pub(super) fn run(options: &Ldcache) -> Result<String, Failure> {
     });
     if let Err(failure) = &done {
         let line = format!("ldcache: container {id:?} is refused: {failure}");
-        Log::open(None).line(Severity::Error, &line);
+        Log::open(None).line(LogLevel::Error, &line);
     }
     done.map(|()| String::new())
 }
@@ -42,7 +42,7 @@ fn cover(bundle: &Path, options: &Ldcache) -> Result<(), Failure> {
     let root = root(bundle, &Config::parse(&bytes)?.root)?;
     let libraries: Vec<_> = options.names.iter().map(|name| entry(&options.dir, name)).collect();
     let mut container = Container::inside(&root)?;
-    let done = container.cover(CACHE, CACHE_LIMIT, |old| {
+    let done = container.bind_over(CACHE, CACHE_LIMIT, |old| {
         ldcache::merge(old, &libraries).map_err(|why| {
             Failure::refused(format!(
                 "read {CACHE} of the container: {why}; run ldconfig when the image is built, or leave \
@@ -53,9 +53,9 @@ fn cover(bundle: &Path, options: &Ldcache) -> Result<(), Failure> {
     done.map_err(|failure: Failure| failure.after(container.undo()))
 }
 
-fn entry(dir: &str, name: &str) -> Entry {
+fn entry(dir: &str, name: &str) -> CacheEntry {
     let path = format!("{dir}/{name}");
-    Entry { flags: ldcache::WIDE, name: name.to_owned(), path }
+    CacheEntry { flags: ldcache::NATIVE, name: name.to_owned(), path }
 }
 
 fn printed(options: &Ldcache) -> Result<String, Failure> {

@@ -6,13 +6,13 @@ use crate::{
     cli::Options,
     config::{Config, LIMIT},
 };
-use mig_cdi_sys::{Log, Powers, isolate, read_named};
+use mig_cdi_sys::{KeepCaps, Log, isolate, read_named};
 use std::path::Path;
 
 const DOOR: &str = "precreate";
 
 pub(super) fn run(options: &Options) -> Result<String, Failure> {
-    isolate(Powers::None)?;
+    isolate(KeepCaps::None)?;
     let settings = settings(options)?;
     let log = Log::open(settings.hook.log.as_deref());
     logged(&log, DOOR, "", || {

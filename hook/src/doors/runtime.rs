@@ -13,7 +13,7 @@ use crate::{
     runtime_args::{self, Asked, EngineLog},
 };
 use mig_cdi_config::Settings;
-use mig_cdi_sys::{Bundle, Log, append_line, become_program, is_program};
+use mig_cdi_sys::{Bundle, Log, append_line, exec_program, is_executable};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -59,7 +59,7 @@ fn work(options: &Options, args: Vec<OsString>) -> Result<String, Failure> {
     if options.dry_run {
         return printed(DOOR, None);
     }
-    Err(become_program(runtime, args).into())
+    Err(exec_program(runtime, args).into())
 }
 
 /// Writes the plan into the bundle. A container that asks for nothing has its configuration as it was.
@@ -76,7 +76,7 @@ fn change(bundle: &Path, settings: &Settings, dry_run: bool) -> Result<Option<Pl
 
 /// By configuration alone: the first that is there.
 fn real(runtimes: &[PathBuf]) -> Result<&Path, Failure> {
-    let found = runtimes.iter().find(|path| is_program(path));
+    let found = runtimes.iter().find(|path| is_executable(path));
     found.map(PathBuf::as_path).ok_or_else(|| {
         let paths: Vec<_> = runtimes.iter().map(|path| path.display().to_string()).collect();
         Failure::usage(format!(

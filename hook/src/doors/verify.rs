@@ -2,7 +2,7 @@
 
 use super::json;
 use crate::{Failure, cli::Verify, driver::Driver, state::State, verify};
-use mig_cdi_sys::{Log, Powers, Severity, run as run_program};
+use mig_cdi_sys::{KeepCaps, Log, LogLevel, run as run_program};
 use serde::Serialize;
 use std::{io, path::Path, time::Duration};
 
@@ -12,7 +12,7 @@ const CURE: &str = "run mig-cdi generate and start the container again";
 const LIMIT: Duration = Duration::from_secs(15);
 
 pub(super) fn run(options: &Verify) -> Result<String, Failure> {
-    mig_cdi_sys::isolate(if options.full.is_some() { Powers::AskNvml } else { Powers::None })?;
+    mig_cdi_sys::isolate(if options.full.is_some() { KeepCaps::AskNvml } else { KeepCaps::None })?;
     if options.dry_run {
         return printed(options);
     }
@@ -23,7 +23,7 @@ pub(super) fn run(options: &Verify) -> Result<String, Failure> {
     });
     if let Err(failure) = &done {
         let line = format!("verify: container {id:?} is refused: {failure}");
-        Log::open(None).line(Severity::Error, &line);
+        Log::open(None).line(LogLevel::Error, &line);
     }
     done.map(|()| String::new())
 }

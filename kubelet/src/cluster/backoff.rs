@@ -1,40 +1,14 @@
-//! How long to wait before the next try, so that ten thousand nodes do not try at once.
+//! Random parts of waits, so that ten thousand nodes that failed together do not try again together.
 
+use mig_cdi_model::Backoff;
 use std::{
     hash::{BuildHasher, RandomState},
     time::Duration,
 };
 
-/// Waits that double up to a limit, each a random part of the whole.
-#[derive(Debug)]
-pub(crate) struct Backoff {
-    first: Duration,
-    limit: Duration,
-    next: Duration,
-}
-
-impl Backoff {
-    pub(crate) fn new(first: Duration, limit: Duration) -> Backoff {
-        Backoff { first, limit, next: first }
-    }
-
-    /// How long to wait now: a random part of the whole, so that those who failed together do
-    /// not come back together. Never shorter than the server asked for.
-    pub(crate) fn wait(&mut self, asked: Option<Duration>) -> Duration {
-        asked.unwrap_or_default() + part(self.next())
-    }
-
-    /// The whole that a wait would be a part of.
-    pub(crate) fn next(&mut self) -> Duration {
-        let whole = self.next;
-        self.next = (whole * 2).min(self.limit);
-        whole
-    }
-
-    /// It went well.
-    pub(crate) fn reset(&mut self) {
-        self.next = self.first;
-    }
+/// Random part of the next wait of a backoff. Never shorter than the server asked for.
+pub(crate) fn jittered(backoff: &mut Backoff, asked: Option<Duration>) -> Duration {
+    asked.unwrap_or_default() + part(backoff.next_wait())
 }
 
 /// A random part of a time.
@@ -63,20 +37,20 @@ mod tests {
         let mut most = Vec::new();
         for _ in 0..200 {
             let mut backoff = Backoff::new(second, second * 8);
-            let waits: Vec<_> = (0..6).map(|_| backoff.wait(None)).collect();
+            let waits: Vec<_> = (0..6).map(|_| jittered(&mut backoff, None)).collect();
             most.resize(6, Duration::ZERO);
             for (most, wait) in most.iter_mut().zip(&waits) {
                 *most = (*most).max(*wait);
             }
             backoff.reset();
-            assert!(backoff.wait(None) <= second);
+            assert!(jittered(&mut backoff, None) <= second);
         }
         // Of 200 random parts the largest is near the whole.
         for (most, whole) in most.iter().zip([1, 2, 4, 8, 8, 8]) {
             let whole = second * whole;
             assert!(*most <= whole && *most > whole / 2, "{most:?} of {whole:?}");
         }
-        let asked = Backoff::new(second, second).wait(Some(second * 30));
+        let asked = jittered(&mut Backoff::new(second, second), Some(second * 30));
         assert!(asked >= second * 30 && asked <= second * 31);
     }
 }

@@ -1,127 +1,155 @@
-//! Errors that the driver told of, and whether they are over.
+//! Errors that the driver reported and that are still open.
 
-use mig_cdi::{Xid, inventory::Inventory};
+use mig_cdi_gen::{Xid, inventory::Inventory};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
-/// What a look that leaves things out does not find may be there: it is gone when it is not found for so long.
-/// watch looks again after a second when its views of the node do not agree.
-pub(super) const SETTLED: Duration = Duration::from_secs(3);
+/// Time for which a GPU or instance has to be missing before it counts as gone, when the scans are incomplete. The
+/// watch scans again after a second when NVML and the kernel disagree.
+pub(super) const MISSING_GRACE: Duration = Duration::from_secs(3);
 
-/// More than a node has instances. What comes then is held against whole GPUs.
-const MOST: usize = 1024;
+/// Largest number of open errors: more than a node has instances. Further errors are opened on the whole GPU.
+const LIMIT: usize = 1024;
 
-/// Where an error is: a GPU by UUID, a GPU instance, a compute instance.
-type Place = (String, Option<u32>, Option<u32>);
+/// Scope of an error: a GPU, a GPU instance or a compute instance.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct ErrorScope {
+    /// UUID of the GPU.
+    gpu: String,
+    gi: Option<u32>,
+    ci: Option<u32>,
+}
 
-/// The errors that are not over, one for each place.
+impl ErrorScope {
+    fn gpu(uuid: &str) -> ErrorScope {
+        ErrorScope { gpu: uuid.to_owned(), gi: None, ci: None }
+    }
+
+    /// Returns true when a device of `gpu` is in this scope, or is the whole GPU around it.
+    fn affects(&self, gpu: &str, instance: Option<(u32, u32)>) -> bool {
+        let is_in =
+            |(gi, ci)| self.gi.is_none_or(|own| own == gi) && self.ci.is_none_or(|own| own == ci);
+        self.gpu == gpu && instance.is_none_or(is_in)
+    }
+}
+
+/// The open errors, at most one for each scope.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Errors {
-    errors: BTreeMap<Place, Error>,
+pub(super) struct OpenErrors {
+    errors: BTreeMap<ErrorScope, OpenError>,
     driver_version: String,
-    /// What the last look found, by CDI name.
-    names: BTreeMap<String, Place>,
+    /// Scopes of the devices of the last scan, by CDI name.
+    scopes: BTreeMap<String, ErrorScope>,
 }
 
 #[derive(Debug, Clone)]
-struct Error {
+struct OpenError {
     xid: u64,
-    /// Since when its place is not found.
-    missing: Option<Instant>,
+    /// Time of the first scan since which its scope is missing.
+    missing_since: Option<Instant>,
 }
 
-impl Errors {
-    pub(super) fn insert(&mut self, error: &Xid) {
-        // The number of a compute instance says nothing without that of its GPU instance.
+impl OpenErrors {
+    pub(super) fn open(&mut self, error: &Xid) {
+        // Compute instances are numbered within their GPU instance.
         let ci = error.gi.and(error.ci);
-        let mut place = (error.gpu.clone(), error.gi, ci);
-        if self.errors.len() >= MOST && !self.errors.contains_key(&place) {
-            (place.1, place.2) = (None, None);
+        let mut scope = ErrorScope { gpu: error.gpu.clone(), gi: error.gi, ci };
+        if self.errors.len() >= LIMIT && !self.errors.contains_key(&scope) {
+            scope = ErrorScope::gpu(&error.gpu);
         }
-        self.errors.insert(place, Error { xid: error.xid, missing: None });
+        self.errors.insert(scope, OpenError { xid: error.xid, missing_since: None });
     }
 
-    pub(super) fn forgive(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.errors.clear();
     }
 
-    /// Another version of the driver is another driver: it has started all GPUs anew.
-    pub(super) fn found(&mut self, inventory: &Inventory, now: Instant) {
+    /// Processes a scan. Closes all errors when the driver has another version: its kernel modules were loaded since,
+    /// which initialises every GPU.
+    pub(super) fn scanned(&mut self, inventory: &Inventory, now: Instant) {
         if self.driver_version != inventory.driver_version {
             self.driver_version.clone_from(&inventory.driver_version);
             self.errors.clear();
         }
-        let mut there: BTreeSet<Place> = BTreeSet::new();
-        self.names.clear();
+        let mut present: BTreeSet<ErrorScope> = BTreeSet::new();
+        self.scopes.clear();
         for gpu in &inventory.gpus {
             let Some(uuid) = &gpu.uuid else { continue };
-            there.insert((uuid.clone(), None, None));
+            let whole = ErrorScope::gpu(uuid);
             if let Some(name) = &gpu.name {
-                self.names.insert(name.clone(), (uuid.clone(), None, None));
+                self.scopes.insert(name.clone(), whole.clone());
             }
             for slice in &gpu.slices {
-                let place = (uuid.clone(), Some(slice.gi), Some(slice.ci));
-                there.extend([(uuid.clone(), Some(slice.gi), None), place.clone()]);
-                self.names.insert(slice.name.clone(), place);
+                let gpu_instance = ErrorScope { gi: Some(slice.gi), ..whole.clone() };
+                let scope = ErrorScope { ci: Some(slice.ci), ..gpu_instance.clone() };
+                present.extend([gpu_instance, scope.clone()]);
+                self.scopes.insert(slice.name.clone(), scope);
             }
+            present.insert(whole);
         }
-        self.see(|place| there.contains(place), inventory.problems.is_empty(), now);
+        self.update(|scope| present.contains(scope), inventory.problems.is_empty(), now);
     }
 
-    /// Slices that do not stand are gone; of GPUs that is known when nothing stands, as without a driver.
-    pub(super) fn failed(&mut self, standing: &BTreeSet<String>, now: Instant) {
-        let names = std::mem::take(&mut self.names);
-        let stands: Vec<_> = names.iter().filter(|(name, _)| standing.contains(*name)).collect();
-        let is_in = |(gpu, gi, ci): &Place, (of, in_gi, in_ci): &Place| {
-            gpu == of && gi == in_gi && (ci.is_none() || ci == in_ci)
+    /// Processes a scan that failed: slices that are not in `current` are missing, and GPUs only when nothing is
+    /// current, as without a driver.
+    pub(super) fn scan_failed(&mut self, current: &BTreeSet<String>, now: Instant) {
+        let scopes = std::mem::take(&mut self.scopes);
+        let present: Vec<_> = scopes.iter().filter(|(name, _)| current.contains(*name)).collect();
+        let is_present = |scope: &ErrorScope| match scope.gi {
+            // A scan fails as a whole, and says nothing about single GPUs.
+            None => scopes.is_empty() || !present.is_empty(),
+            Some(gi) => present.iter().any(|(_, device)| {
+                device.gpu == scope.gpu
+                    && device.gi == Some(gi)
+                    && (scope.ci.is_none() || scope.ci == device.ci)
+            }),
         };
-        let is_there = |place: &Place| match place.1 {
-            None => names.is_empty() || !stands.is_empty(),
-            Some(_) => stands.iter().any(|(_, at)| is_in(place, at)),
-        };
-        self.see(is_there, false, now);
-        self.names = names;
+        self.update(is_present, false, now);
+        self.scopes = scopes;
     }
 
-    fn see(&mut self, is_there: impl Fn(&Place) -> bool, is_certain: bool, now: Instant) {
+    /// Closes errors whose scope is missing: at once when the scan is complete, else after [`MISSING_GRACE`].
+    fn update(
+        &mut self,
+        is_present: impl Fn(&ErrorScope) -> bool,
+        is_complete: bool,
+        now: Instant,
+    ) {
         self.settle(now);
-        self.errors.retain(|place, error| {
-            let there = is_there(place);
-            error.missing = (!there).then(|| error.missing.unwrap_or(now));
-            there || !is_certain
+        self.errors.retain(|scope, error| {
+            let is_present = is_present(scope);
+            error.missing_since = (!is_present).then(|| error.missing_since.unwrap_or(now));
+            is_present || !is_complete
         });
     }
 
-    /// Time has passed.
+    /// Closes errors whose scope has been missing for long enough.
     pub(super) fn settle(&mut self, now: Instant) {
         self.errors.retain(|_, error| {
-            error.missing.is_none_or(|since| now.saturating_duration_since(since) < SETTLED)
+            let age = |since| now.saturating_duration_since(since);
+            error.missing_since.is_none_or(|since| age(since) < MISSING_GRACE)
         });
     }
 
-    /// When [`Errors::settle`] has something to do.
+    /// Times at which [`OpenErrors::settle`] has something to do.
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Instant> {
-        self.errors.values().filter_map(|error| Some(error.missing? + SETTLED))
+        self.errors.values().filter_map(|error| Some(error.missing_since? + MISSING_GRACE))
     }
 
-    /// What is held against a device of this GPU; all that is in it, when it is the whole one.
-    pub(super) fn of(&self, gpu: &str, instance: Option<(u32, u32)>) -> Option<String> {
-        let lies_in = |(of, gi, ci): &Place| match instance {
-            _ if of != gpu => false,
-            Some((in_gi, in_ci)) => {
-                gi.is_none_or(|gi| gi == in_gi) && ci.is_none_or(|ci| ci == in_ci)
-            }
-            None => true,
-        };
-        let (place, error) = self.errors.iter().find(|(place, _)| lies_in(place))?;
-        let (of, until) = match place {
-            (_, None, _) => ("its gpu", "that is reset"),
-            (_, Some(_), None) => ("its gpu instance", "that is made anew"),
-            (_, Some(_), Some(_)) => ("its compute instance", "that is made anew"),
+    /// Reason why a device of a GPU is unhealthy, with the cure. For a whole GPU, errors of its instances count too.
+    pub(super) fn reason(&self, gpu: &str, instance: Option<(u32, u32)>) -> Option<String> {
+        // An error on the GPU comes before those in it, since its scope sorts first: it has the wider cure.
+        let (scope, error) = self.errors.iter().find(|(scope, _)| scope.affects(gpu, instance))?;
+        let (place, cure) = match (scope.gi, scope.ci) {
+            (None, _) => ("its gpu", "reset that gpu"),
+            (Some(_), None) => ("its gpu instance", "destroy that and create it again"),
+            (Some(_), Some(_)) => ("its compute instance", "destroy that and create it again"),
         };
         let xid = error.xid;
-        Some(format!("the driver told of xid {xid} of {of}: until {until}, or SIGHUP"))
+        Some(format!(
+            "the driver reported xid {xid} on {place}; {cure}, or send SIGHUP to mig-cdi-kubelet"
+        ))
     }
 }

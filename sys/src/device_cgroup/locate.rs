@@ -1,58 +1,58 @@
-//! Where a process's device cgroup is: parsers of `/proc/PID/cgroup` and `/proc/PID/mountinfo`, and of
-//! cgroup paths.
+//! Locating the device cgroup of a process: parsers of `/proc/PID/cgroup`, of `/proc/PID/mountinfo` and of
+//! cgroup paths. Pure: text in, values out.
 
 use std::path::{Component, Path, PathBuf};
 
-/// Which kind of hierarchy controls devices.
+/// The kind of hierarchy that controls devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Version {
+pub(super) enum CgroupVersion {
     /// The hierarchy of the `devices` controller, with lists of rules.
     V1,
     /// The unified hierarchy, with programs.
     V2,
 }
 
-/// A mount of a hierarchy.
+/// A mount of a cgroup hierarchy.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mount {
-    /// The cgroup that is seen at the mount point.
+pub(super) struct MountEntry {
+    /// Path of the cgroup that appears at the mount point.
     pub(super) root: String,
-    /// Where it is mounted.
+    /// Path of the mount point.
     pub(super) point: String,
 }
 
-/// The cgroup in `/proc/PID/cgroup`, whose lines are `ID:CONTROLLERS:PATH`: `7:devices:/x`, `0::/y`.
-pub(super) fn group(text: &str, version: Version) -> Option<&str> {
+/// Path of the cgroup in `/proc/PID/cgroup`, whose lines are `ID:CONTROLLERS:PATH`: `7:devices:/x`, `0::/y`.
+pub(super) fn group(text: &str, version: CgroupVersion) -> Option<&str> {
     text.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':');
         let (id, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
         let found = match version {
-            Version::V1 => controllers.split(',').any(|name| name == "devices"),
-            Version::V2 => id == "0" && controllers.is_empty(),
+            CgroupVersion::V1 => controllers.split(',').any(|name| name == "devices"),
+            CgroupVersion::V2 => id == "0" && controllers.is_empty(),
         };
         found.then_some(path)
     })
 }
 
-/// The mounts of a hierarchy in a mountinfo file:
+/// Mounts of a hierarchy in a mountinfo file, whose lines are
 /// `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAG…] - TYPE SOURCE OPTIONS` (proc(5)).
-pub(super) fn mounts(text: &str, version: Version) -> Vec<Mount> {
+pub(super) fn mounts(text: &str, version: CgroupVersion) -> Vec<MountEntry> {
     let parse = |line: &str| {
         let (mount, kind) = line.split_once(" - ")?;
         let mut kind = kind.split(' ');
         let (name, options) = (kind.next()?, kind.nth(1)?);
         let wanted = match version {
-            Version::V1 => name == "cgroup" && options.split(',').any(|o| o == "devices"),
-            Version::V2 => name == "cgroup2",
+            CgroupVersion::V1 => name == "cgroup" && options.split(',').any(|o| o == "devices"),
+            CgroupVersion::V2 => name == "cgroup2",
         };
         let mut fields = mount.split(' ').skip(3);
         let (root, point) = (unescape(fields.next()?), unescape(fields.next()?));
-        wanted.then_some(Mount { root, point })
+        wanted.then_some(MountEntry { root, point })
     };
     text.lines().filter_map(parse).collect()
 }
 
-/// Blank, tab, newline and backslash are written as `\040` and the like.
+/// Decodes blank, tab, newline and backslash, which the kernel writes as `\040` and the like.
 fn unescape(field: &str) -> String {
     let mut parts = field.split('\\');
     let mut text = parts.next().unwrap_or_default().to_owned();
@@ -72,9 +72,9 @@ fn unescape(field: &str) -> String {
     text
 }
 
-/// The directory of a cgroup in a mount, or `None` when it is not seen there. `/..` leads to cgroups
-/// outside of our cgroup namespace.
-pub(super) fn directory(mount: &Mount, group: &str) -> Option<PathBuf> {
+/// Directory of a cgroup in a mount, or `None` when it is not below the mount's root. A path with `/..` leads to
+/// cgroups outside of our cgroup namespace (`cgroup_namespaces(7)`).
+pub(super) fn directory(mount: &MountEntry, group: &str) -> Option<PathBuf> {
     let plain = |c| matches!(c, Component::RootDir | Component::Normal(_));
     let group = Path::new(group);
     let below = group.strip_prefix(&mount.root).ok()?;
@@ -83,7 +83,8 @@ pub(super) fn directory(mount: &Mount, group: &str) -> Option<PathBuf> {
         .then(|| below.components().fold(PathBuf::from(&mount.point), |dir, name| dir.join(name)))
 }
 
-/// How far above a cgroup its systemd unit is, and the unit's name.
+/// Levels from a cgroup up to its systemd unit, and the unit's name. The nearest one: runtimes make cgroups below
+/// the scope that systemd knows.
 pub(super) fn unit(group: &str) -> Option<(usize, &str)> {
     let names = group.rsplit('/').enumerate();
     let mut units =
@@ -94,7 +95,7 @@ pub(super) fn unit(group: &str) -> Option<(usize, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Version::{V1, V2};
+    use CgroupVersion::{V1, V2};
 
     const MOUNTINFO: &str = "\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -105,8 +106,8 @@ mod tests {
 42 31 0:39 / /x rw - cgroup2
 ";
 
-    fn mount(root: &str, point: &str) -> Mount {
-        Mount { root: root.into(), point: point.into() }
+    fn mount(root: &str, point: &str) -> MountEntry {
+        MountEntry { root: root.into(), point: point.into() }
     }
 
     #[test]

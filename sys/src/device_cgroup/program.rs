@@ -1,4 +1,5 @@
-//! The rule that is put in front of a device program, and the programs that it can be put in front of.
+//! The rule that is put in front of a device program, and the check whether a program can take one. Pure:
+//! instructions in, instructions out.
 
 use crate::kernel::bpf::Insn;
 use mig_cdi_model::{Major, Minor};
@@ -21,14 +22,15 @@ const EXIT: u8 = JMP | 0x90;
 const DEV_CHAR: i32 = 2;
 const ACC_READ_WRITE: i32 = (1 << 1 | 1 << 2) << 16;
 
-/// Instructions that allow reading and writing of these character devices, and go on to what follows
-/// for every other access, with the context in r1 as it was.
+/// Instructions that allow reading and writing of these character devices. Every other access falls through to
+/// the instructions that follow, with the context in r1 as it was.
 pub(super) fn rule(devices: &[(Major, Minor)]) -> Vec<Insn> {
     let word = |to: u8, offset| Insn { code: LOAD_WORD, registers: 1 << 4 | to, offset, imm: 0 };
     let insn = |code, registers, offset, imm: i32| Insn { code, registers, offset, imm };
     // struct bpf_cgroup_dev_ctx: access_type (access << 16 | type), major, minor. Without the bits
     // for reading and writing, only the type may be left of the first.
     let mut rule = vec![word(2, 0), insn(AND32, 2, 0, !ACC_READ_WRITE), word(3, 4), word(4, 8)];
+    // Jumps count from the next instruction: each test skips the rest of its device.
     for (major, minor) in devices {
         rule.extend([
             insn(JUMP_UNLESS_EQUAL, 2, 4, DEV_CHAR),
@@ -41,7 +43,8 @@ pub(super) fn rule(devices: &[(Major, Minor)]) -> Vec<Insn> {
     rule
 }
 
-/// Why a program that was read back cannot be loaded again and mean the same, if so.
+/// Reason why a program that was read back would mean something else when it is loaded again; `None` when it
+/// means the same.
 ///
 /// The kernel shows programs as the verifier has rewritten them: calls hold addresses and maps ids
 /// (`bpf_insn_prepare_dump` in `kernel/bpf/syscall.c`). Device programs of runc, crun and systemd have
@@ -62,6 +65,8 @@ pub(super) fn obstacle(program: &[Insn]) -> Option<&'static str> {
             _ if insn.registers & 0xf > 10 || insn.registers >> 4 > 10 => {
                 Some("its constants are blinded (net.core.bpf_jit_harden)")
             }
+            // The source register of a 64-bit load says what its constant is: 0 a number, others a map or
+            // an address (`BPF_PSEUDO_*` in include/uapi/linux/bpf.h).
             LD if insn.code != LOAD_IMM64 || insn.registers >> 4 != 0 => Some("it refers to a map"),
             // LDX, ST and STX: plain memory only, no atomics and nothing internal.
             1..=3 if mode != MODE_MEM => Some("it does more than compare"),
@@ -79,7 +84,7 @@ mod tests {
 
     const CONTEXT: u64 = 0xc0_ffee;
 
-    /// Runs a rule; `None` when it goes on to what follows.
+    /// Runs a rule; `None` when it falls through to what follows.
     fn run(rule: &[Insn], access_type: u32, major: u32, minor: u32) -> Option<u64> {
         let mut r = [0xdead_u64; 11];
         r[1] = CONTEXT;
@@ -102,7 +107,7 @@ mod tests {
                 code => panic!("no instruction of a rule: {code:#x}"),
             }
         }
-        assert_eq!(at, rule.len(), "goes on at the first instruction of the program");
+        assert_eq!(at, rule.len(), "falls through to the first instruction of the program");
         assert_eq!(r[1], CONTEXT);
         None
     }

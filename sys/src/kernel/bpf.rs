@@ -26,27 +26,28 @@ const REPLACE: u32 = 1 << 2;
 /// `BPF_CGROUP_MAX_PROGS` of `include/linux/bpf.h`.
 const MAX_PROGRAMS: usize = 64;
 
-/// An instruction, as a little-endian machine lays it out.
+/// An instruction, `struct bpf_insn`. The order of the two registers is that of a little-endian machine.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Insn {
     pub(crate) code: u8,
-    /// Source in the high half, destination in the low half.
+    /// Source register in the high half, destination in the low half.
     pub(crate) registers: u8,
     pub(crate) offset: i16,
     pub(crate) imm: i32,
 }
 
-/// What a loaded program is made of.
+/// Name and instructions of a program.
 #[derive(Debug)]
 pub(crate) struct Program {
-    /// Ends with a zero byte.
+    /// Name, ended by a zero byte.
     pub(crate) name: [u8; 16],
-    /// Empty when the kernel does not show them.
+    /// Instructions; empty when the kernel does not show those of a loaded program.
     pub(crate) instructions: Vec<Insn>,
 }
 
-/// The programs attached to a cgroup itself: their ids, and the flags that they were attached with.
+/// Ids of the programs attached to a cgroup itself, and the flags that they were attached with. All have the
+/// same flags: the kernel refuses others (`__cgroup_bpf_attach` in kernel/bpf/cgroup.c).
 pub(crate) fn attached(cgroup: impl AsFd) -> Result<(Vec<u32>, u32)> {
     #[repr(C)]
     struct Query {
@@ -74,7 +75,7 @@ pub(crate) fn attached(cgroup: impl AsFd) -> Result<(Vec<u32>, u32)> {
     Ok((ids, query.attach_flags))
 }
 
-/// A descriptor of a loaded program. Needs `CAP_SYS_ADMIN`.
+/// Opens a loaded program by id. Needs `CAP_SYS_ADMIN`.
 pub(crate) fn open(id: u32) -> Result<OwnedFd> {
     // The id, `next_id` and `open_flags`.
     // SAFETY: see the head of this file; no address.
@@ -82,7 +83,7 @@ pub(crate) fn open(id: u32) -> Result<OwnedFd> {
     Ok(own(fd))
 }
 
-/// The head of `struct bpf_prog_info`, up to the name.
+/// Head of `struct bpf_prog_info`, up to the name. The kernel writes as many bytes as `info_len` says.
 #[repr(C)]
 #[derive(Default)]
 struct Info {
@@ -99,11 +100,12 @@ struct Info {
     name: [u8; 16],
 }
 
-/// Reads a loaded program back.
+/// Reads a loaded program back. The first call learns the length, the second gets the instructions.
 pub(crate) fn read(program: impl AsFd) -> Result<Program> {
     let length = info(&program, &mut [])?.xlated_prog_len as usize / size_of::<Insn>();
     let mut instructions = vec![Insn::default(); length];
     let info = info(&program, &mut instructions)?;
+    // The kernel clears the pointer when it hides the instructions (`bpf_dump_raw_ok` in kernel/bpf/syscall.c).
     if info.xlated_prog_insns == 0 {
         instructions.clear();
     }
@@ -133,7 +135,7 @@ fn info(program: impl AsFd, instructions: &mut [Insn]) -> Result<Info> {
     Ok(info)
 }
 
-/// Loads a program. Kernels before 5.11 count its memory against `RLIMIT_MEMLOCK` and say EPERM.
+/// Loads a program. Kernels before 5.11 count its memory against `RLIMIT_MEMLOCK` and answer EPERM.
 pub(crate) fn load(program: &Program) -> Result<OwnedFd> {
     match try_load(program) {
         Err(Errno::EPERM) => {
@@ -160,6 +162,7 @@ fn try_load(program: &Program) -> Result<OwnedFd> {
         prog_type: PROG_TYPE_CGROUP_DEVICE,
         insn_cnt: u32::try_from(program.instructions.len()).map_err(|_| Errno::E2BIG)?,
         insns: address(program.instructions.as_ptr().cast_mut()),
+        // Only helpers marked `gpl_only` ask for another license; a rule calls none.
         license: address(c"Apache-2.0".as_ptr().cast_mut()),
         log_level_and_size: [0; 2],
         log_buf: 0,
@@ -172,8 +175,8 @@ fn try_load(program: &Program) -> Result<OwnedFd> {
     Ok(own(fd))
 }
 
-/// Puts a program where `old` is attached to a cgroup with `flags`, in one step. It fails when `old`
-/// is one of several and no longer there. A program that must be alone is replaced by a plain attach
+/// Replaces `old`, which is attached to a cgroup with `flags`, in one step. It fails when `old` is one of several
+/// and no longer attached. A program that must be alone is replaced by a plain attach
 /// (`find_attach_entry` in `kernel/bpf/cgroup.c`).
 pub(crate) fn replace(cgroup: impl AsFd, old: impl AsFd, new: impl AsFd, flags: u32) -> Result<()> {
     match flags & ALLOW_MULTI {
@@ -182,7 +185,7 @@ pub(crate) fn replace(cgroup: impl AsFd, old: impl AsFd, new: impl AsFd, flags: 
     }
 }
 
-/// Attaches a program; 0 replaces none.
+/// Attaches a program. `replaced` is the descriptor of the program to replace, or 0 for none.
 pub(crate) fn attach(cgroup: impl AsFd, new: impl AsFd, flags: u32, replaced: u32) -> Result<()> {
     // `target_fd`, `attach_bpf_fd`, `attach_type`, `attach_flags` and `replace_bpf_fd`.
     let attach = [number(&cgroup), number(&new), CGROUP_DEVICE, flags, replaced];
@@ -190,13 +193,13 @@ pub(crate) fn attach(cgroup: impl AsFd, new: impl AsFd, flags: u32, replaced: u3
     unsafe { bpf(PROG_ATTACH, attach) }.map(drop)
 }
 
-/// One command, and the attribute as the kernel leaves it.
+/// Runs one command, and returns its result with the attribute as the kernel leaves it.
 ///
 /// # Safety
 /// Every address in `attr` is of memory that is fit for what `command` does with it.
 unsafe fn bpf<T>(command: libc::c_long, attr: T) -> Result<(libc::c_long, T)> {
-    /// With room for a result that is newer than the attribute: a query has a `revision` since
-    /// 6.17. Linux 6.18.44 does not write it behind a smaller attribute; not every kernel need be so.
+    /// An attribute with room behind it, for fields of newer kernels: a query has a `revision` since 6.17.
+    /// Linux 6.18.44 does not write it behind a smaller attribute; another kernel might.
     #[repr(C)]
     struct Roomy<T> {
         attr: T,
@@ -209,7 +212,7 @@ unsafe fn bpf<T>(command: libc::c_long, attr: T) -> Result<(libc::c_long, T)> {
     Ok((Errno::result(answer)?, roomy.attr))
 }
 
-/// Of a descriptor that the caller keeps open.
+/// Number of a descriptor, which the caller keeps open.
 fn number(fd: &impl AsFd) -> u32 {
     fd.as_fd().as_raw_fd().cast_unsigned()
 }
@@ -218,7 +221,7 @@ fn address<T>(pointer: *mut T) -> u64 {
     pointer.expose_provenance() as u64
 }
 
-/// A descriptor that bpf(2) has just made; it is close-on-exec.
+/// Takes over a descriptor that bpf(2) has just made; it is close-on-exec.
 fn own(fd: libc::c_long) -> OwnedFd {
     // SAFETY: only called with what a successful command that makes a descriptor returned, which
     // nobody else knows of; a descriptor fits an int.

@@ -1,7 +1,10 @@
 //! Mounting by descriptor (Linux 5.12): no path is looked up twice.
 //!
-//! Common to all: descriptors are borrowed for the call, strings are `CStr`s that outlive it, and what
-//! comes back is a descriptor that nobody else owns.
+//! The order is always the same: make a mount that is attached nowhere, change its attributes, attach it. With
+//! mount(2) a bind is writable until a second call, and both calls look the path up.
+//!
+//! Common to all: descriptors are borrowed for the call, strings are `CStr`s that outlive it, and the result
+//! is a descriptor that nobody else owns. The calls go by number: musl has no wrappers for them.
 #![allow(unsafe_code)]
 
 use nix::{Result, errno::Errno};
@@ -27,16 +30,18 @@ mod uapi {
     pub(super) const MOUNT_ATTR_NODEV: u64 = 0x4;
 }
 
+/// With an empty path and `AT_EMPTY_PATH` or its like, a call is about the descriptor itself.
 const EMPTY: &CStr = c"";
 
-/// What a system call returned, as a descriptor.
+/// Takes over the descriptor that a system call returned.
 fn descriptor(returned: i64) -> Result<OwnedFd> {
     let number = Errno::result(c_int::try_from(returned).unwrap_or(-1))?;
-    // SAFETY: the call made it for us, and nobody else knows it.
+    // SAFETY: the call has made it for us, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// A mount of what `source` is open on, and of nothing below it, attached nowhere yet.
+/// Clones the mount of an open file or directory, without mounts below it (no `AT_RECURSIVE`): those of the host
+/// do not follow into a container. It is attached nowhere yet.
 pub(crate) fn detached_bind(source: BorrowedFd<'_>) -> Result<OwnedFd> {
     let flags = uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH as c_uint;
     // SAFETY: see the head of this file.
@@ -45,7 +50,7 @@ pub(crate) fn detached_bind(source: BorrowedFd<'_>) -> Result<OwnedFd> {
     })
 }
 
-/// A new, empty tmpfs of at most so many bytes, attached nowhere yet.
+/// Makes an empty tmpfs of at most `size` bytes that is attached nowhere yet.
 pub(crate) fn detached_tmpfs(size: usize) -> Result<OwnedFd> {
     let size = CString::new(size.to_string()).map_err(|_| Errno::EINVAL)?;
     // SAFETY: see the head of this file.
@@ -72,8 +77,7 @@ fn configure(context: &OwnedFd, command: c_uint, pair: Option<(&CStr, &CStr)>) -
     .map(drop)
 }
 
-/// Makes a detached mount one that nobody changes: read-only, without setuid, device nodes and
-/// propagation.
+/// Makes a detached mount read-only, without set-user-id programs, device nodes and propagation.
 pub(crate) fn protect(mount: BorrowedFd<'_>) -> Result<()> {
     /// `struct mount_attr`.
     #[repr(C)]
@@ -86,6 +90,7 @@ pub(crate) fn protect(mount: BorrowedFd<'_>) -> Result<()> {
     let attributes = Attributes {
         set: uapi::MOUNT_ATTR_RDONLY | uapi::MOUNT_ATTR_NOSUID | uapi::MOUNT_ATTR_NODEV,
         clear: 0,
+        // A clone stays a peer of its source otherwise, and mounts would appear on the host.
         propagation: libc::MS_PRIVATE,
         user_namespace: 0,
     };

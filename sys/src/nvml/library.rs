@@ -1,45 +1,48 @@
 //! Finding `libnvidia-ml.so.1` of the driver, and starting it.
+//!
+//! The library's version must be that of the kernel module (`NVML_ERROR_LIB_RM_VERSION_MISMATCH`), so it is taken
+//! from the same driver root as all other driver files.
 
-use super::{Failure, failed};
+use super::{NvmlError, error::failed};
 use crate::DriverRoot;
-use nvml_wrapper::{Nvml, error::NvmlError};
+use nvml_wrapper::{Nvml, error::NvmlError as WrapperError};
 
 const NAME: &str = "libnvidia-ml.so.1";
 
-/// NVML of the driver below `root`, started, and which file it is.
-pub(super) fn start(root: &DriverRoot) -> Result<(Nvml, String), Failure> {
+/// Starts NVML of the driver below `root`, and returns it with the path of its library.
+pub(super) fn start(root: &DriverRoot) -> Result<(Nvml, String), NvmlError> {
     let path = find(root)?;
     match Nvml::builder().lib_path(path.as_ref()).init() {
         Ok(nvml) => Ok((nvml, path)),
-        Err(error) => Err(reason(path, error)),
+        Err(error) => Err(start_error(path, error)),
     }
 }
 
-fn reason(path: String, error: NvmlError) -> Failure {
+fn start_error(path: String, error: WrapperError) -> NvmlError {
     match error {
-        NvmlError::LibloadingError(_) if path == NAME => Failure::NoLibrary {
+        WrapperError::LibloadingError(_) if path == NAME => NvmlError::NoLibrary {
             searched: "the directories that the dynamic loader knows".to_owned(),
         },
-        NvmlError::DriverNotLoaded => Failure::NotLoaded { path },
-        NvmlError::LibRmVersionMismatch => Failure::VersionMismatch { path },
-        NvmlError::LibloadingError(e) => Failure::Unusable { path, reason: e.to_string() },
-        NvmlError::FailedToLoadSymbol(reason) => Failure::Unusable { path, reason },
-        error => Failure::Call(failed("nvmlInit_v2", &error)),
+        WrapperError::DriverNotLoaded => NvmlError::NotLoaded { path },
+        WrapperError::LibRmVersionMismatch => NvmlError::VersionMismatch { path },
+        WrapperError::LibloadingError(e) => NvmlError::Unusable { path, cause: e.to_string() },
+        WrapperError::FailedToLoadSymbol(cause) => NvmlError::Unusable { path, cause },
+        error => NvmlError::Call(failed("nvmlInit_v2", error)),
     }
 }
 
-/// The file to load, links resolved within the root.
+/// Path of the file to load, every symbolic link resolved within the root.
 ///
-/// Below the machine's own root the dynamic loader's own search comes last.
-fn find(root: &DriverRoot) -> Result<String, Failure> {
-    let dirs = &root.library_dirs().wide;
-    // The loader would wait for the writer of a pipe.
+/// Below the machine's own root the dynamic loader's search comes last, by the bare name.
+fn find(root: &DriverRoot) -> Result<String, NvmlError> {
+    let dirs = &root.library_dirs().lib64;
     let resolve = |dir: &String| root.root().resolve(&format!("{dir}/{NAME}")).ok();
-    let found = dirs.iter().filter_map(resolve).find(|path| path.is_file());
-    match found {
+    // Regular files only: dlopen(3) of a fifo waits for its writer.
+    let file = dirs.iter().filter_map(resolve).find(|path| path.is_file());
+    match file {
         Some(path) => Ok(path.to_string_lossy().into_owned()),
         None if root.root().is_real() => Ok(NAME.to_owned()),
-        None => Err(Failure::NoLibrary {
+        None => Err(NvmlError::NoLibrary {
             searched: format!(
                 "the usual directories and those of the loader's cache, below {}",
                 root.show("").display()

@@ -1,6 +1,6 @@
-//! The capability tree of the fake host, `root/proc/driver/nvidia/capabilities` beside the node
-//! description. Instances come and go there as in the real `/proc`: each directory in one piece.
-//! `/dev` is nobody's business here; a driver does not make nodes.
+//! Capability tree of the fake host, `root/proc/driver/nvidia/capabilities` beside the node description. As in the
+//! real `/proc`, the directory of an instance appears and disappears atomically. Nothing here touches `/dev`: the
+//! driver makes no device nodes.
 
 use mig_cdi_sim::{ProcTree, SimulatedGpu, SimulatedNode};
 use std::{
@@ -13,7 +13,7 @@ use std::{
 /// Directories with their `access` files.
 type Dirs = BTreeMap<String, Option<Vec<u8>>>;
 
-/// Takes the tree from one node to the next.
+/// Changes the tree from one node to the next.
 pub(crate) fn follow(
     description: &Path,
     from: &SimulatedNode,
@@ -29,10 +29,10 @@ pub(crate) fn follow(
     Ok(())
 }
 
-/// Makes the tree what the node says, whatever it is.
+/// Rebuilds the tree of the node from any state.
 pub(crate) fn mend(description: &Path, node: &SimulatedNode) -> io::Result<()> {
     let Some(host) = Host::of(description) else { return Ok(()) };
-    // What is left of another's work: a file, or a directory.
+    // Leftover of a killed process: a file or a directory.
     if fs::remove_file(&host.scratch).is_err() && host.scratch.exists() {
         fs::remove_dir_all(&host.scratch)?;
     }
@@ -44,7 +44,7 @@ pub(crate) fn mend(description: &Path, node: &SimulatedNode) -> io::Result<()> {
 
 struct Host {
     root: PathBuf,
-    /// What comes or goes, one at a time: on the same file system, and where nobody looks.
+    /// Path for a directory that is being made or removed: on the same file system, where no reader looks.
     scratch: PathBuf,
 }
 
@@ -55,7 +55,7 @@ impl Host {
         root.is_dir().then_some(Host { root, scratch })
     }
 
-    /// What is there of a GPU.
+    /// Returns the existing directories of a GPU.
     fn found(&self, gpu: &SimulatedGpu) -> io::Result<Dirs> {
         let mut found = Dirs::new();
         let mut todo = vec![format!("/proc/driver/nvidia/capabilities/gpu{}/mig", gpu.minor)];
@@ -77,7 +77,7 @@ impl Host {
     }
 
     fn change(&self, from: &Dirs, to: &Dirs) -> io::Result<()> {
-        // Children before their parents, and parents before their children.
+        // Children are removed before their parents, and parents added before their children.
         for dir in from.keys().rev().filter(|dir| !to.contains_key(*dir)) {
             self.remove(dir)?;
         }

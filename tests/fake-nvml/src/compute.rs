@@ -1,4 +1,4 @@
-//! Compute instances: made, listed, destroyed.
+//! Compute instances: create, list, destroy.
 
 use super::{
     Code, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, Out, call, change,
@@ -66,7 +66,7 @@ pub extern "C" fn nvmlComputeInstanceDestroy(handle: nvmlComputeInstance_t) -> C
     })
 }
 
-/// nvml.h: the buffer has room for the most instances of the profile; `count` only goes out.
+/// nvml.h: the buffer has room for the maximum number of instances of the profile; `count` is an output only.
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlGpuInstanceGetComputeInstances(
     handle: nvmlGpuInstance_t,

@@ -1,4 +1,4 @@
-//! What a GPU or a MIG device is, and MIG mode.
+//! Queries of GPUs and MIG devices, and MIG mode.
 
 use super::{
     Code, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, OK, Out, call, change,
@@ -32,7 +32,7 @@ pub extern "C" fn nvmlDeviceGetHandleByIndex_v2(
     })
 }
 
-/// Of a whole GPU only: the product asks for no other.
+/// Finds a whole GPU only: the product looks up no other device by UUID.
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlDeviceGetHandleByUUID(
     uuid: *const c_char,
@@ -126,7 +126,7 @@ pub extern "C" fn nvmlDeviceGetMemoryInfo_v2(
     call("nvmlDeviceGetMemoryInfo_v2", || {
         read(|node| {
             let (gpu, mig) = device(node, handle)?;
-            // nvml.h: of a GPU in MIG mode, with the appropriate privileges.
+            // nvml.h: for a GPU in MIG mode this needs privileges.
             if gpu.mig && mig.is_none() {
                 privileged()?;
             }
@@ -167,15 +167,15 @@ pub extern "C" fn nvmlDeviceGetMigMode(
         put(current, c_uint::from(gpu.mig))?;
         put(pending, c_uint::from(gpu.mig_pending))
     };
-    // One who listens lives long, and others change the mode meanwhile.
+    // A process that waits for events lives long, and others change the mode meanwhile.
     call("nvmlDeviceGetMigMode", || match is_listening() {
         true => fresh().and_then(|node| answer(&node)),
         false => read(answer),
     })
 }
 
-/// nvml.h: the mode is set, and `activation` says why it is not yet in force. Where it is refused
-/// altogether the call fails with the same code.
+/// nvml.h: the mode is set, and `activation` says why it is not yet in force. If it is refused, the call fails with
+/// the same code.
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlDeviceSetMigMode(
     handle: nvmlDevice_t,

@@ -1,7 +1,7 @@
-//! Events of the fake driver: `nvmlEventMigConfigChange` of a GPU whose instances have become others in the
-//! node description. As the driver does, it tells of no change of MIG mode, and administrators alone.
-//! `nvmlEventTypeXidCriticalError` of the errors in the file beside it that ends in `.xids`: a line each, of
-//! the index of the GPU, the number, and the GPU and compute instance or `-`.
+//! Event sets of the fake driver: `nvmlEventMigConfigChange` for a GPU whose instances have changed in the node
+//! description. Like the driver, it sends none for a change of MIG mode, and only to privileged clients.
+//! `nvmlEventTypeXidCriticalError` for errors in the file beside the description that ends in `.xids`: a line for
+//! each, with the index of the GPU, the number, and the GPU and compute instance or `-`.
 
 use super::{
     Code, GPU_IS_LOST, INVALID_ARGUMENT, NOT_SUPPORTED, OK, Out, UNKNOWN, call,
@@ -27,16 +27,16 @@ use std::{
 const MIG_CONFIG_CHANGE: c_ulonglong = nvmlEventMigConfigChange as c_ulonglong;
 const XID: c_ulonglong = nvmlEventTypeXidCriticalError as c_ulonglong;
 
-/// What was registered, and what is known of it.
+/// Event set: registered events, and the last reported state.
 struct Set {
     inotify: Inotify,
-    /// GPUs by index, as they were when they were last told of, and the events that are wanted.
+    /// GPUs by index, with their last reported state and the registered event types.
     gpus: Vec<(usize, Known, c_ulonglong)>,
-    /// So many errors are told, or are of before.
+    /// Number of errors that were reported, or happened before the registration.
     xids: usize,
 }
 
-/// An event of a GPU.
+/// Event of a GPU.
 struct Event {
     gpu: usize,
     types: c_ulonglong,
@@ -55,10 +55,10 @@ fn known(gpu: &SimulatedGpu) -> Known {
     (gpu.mig, instances.collect())
 }
 
-/// By handle, from 1. One that was freed leaves its place empty.
+/// Event sets by handle, from 1. A freed one leaves its place empty.
 static SETS: Mutex<Vec<Option<Set>>> = Mutex::new(Vec::new());
 
-/// Whether this process has a set of events.
+/// Returns whether this process has an event set.
 pub(crate) fn is_listening() -> bool {
     SETS.lock().is_ok_and(|sets| sets.iter().any(Option::is_some))
 }
@@ -77,7 +77,7 @@ pub extern "C" fn nvmlEventSetCreate(set: Out<'_, nvmlEventSet_t>) -> Code {
     let create = || {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC);
         let inotify = inotify.map_err(|_| UNKNOWN)?;
-        // It is replaced whole, behind a link perhaps.
+        // The file is replaced by a rename, possibly behind a symlink.
         let path = description()?;
         let flags = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
         let dir = path.parent().unwrap_or(Path::new("/"));
@@ -165,8 +165,8 @@ pub extern "C" fn nvmlEventSetWait_v2(
     call("nvmlEventSetWait_v2", next)
 }
 
-/// The first GPU whose instances have changed, or that has an error. A description that cannot be read has
-/// changed nothing.
+/// Returns the first GPU whose instances have changed, or that has an error. While the description cannot be read,
+/// nothing has changed.
 fn next_event(set: &mut Set) -> Result<Option<Event>, Code> {
     let Ok(node) = fresh() else { return Ok(None) };
     for (index, old, types) in &mut set.gpus {
@@ -192,12 +192,12 @@ fn next_event(set: &mut Set) -> Result<Option<Event>, Code> {
     Ok(None)
 }
 
-/// All errors there have been.
+/// Returns all errors so far.
 fn xids() -> Result<Vec<Event>, Code> {
     let mut path = description()?.into_os_string();
     path.push(".xids");
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    // What has no end yet is still being written.
+    // A line without an end is still being written.
     let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
     let event = |line: &str| {
         let mut words = line.split_ascii_whitespace();
@@ -211,7 +211,7 @@ fn xids() -> Result<Vec<Event>, Code> {
     whole.lines().map(|line| event(line).ok_or(UNKNOWN)).collect()
 }
 
-/// Until something is written beside the description.
+/// Waits until a file beside the description is written.
 fn wait(inotify: &Inotify, limit: Duration) -> Result<(), Code> {
     let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
     let mut fds = [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)];
@@ -219,7 +219,7 @@ fn wait(inotify: &Inotify, limit: Duration) -> Result<(), Code> {
         Ok(_) | Err(Errno::EINTR) => {}
         Err(_) => return Err(UNKNOWN),
     }
-    // What it says is known: look again.
+    // The state it has is already reported: wait again.
     while inotify.read_events().is_ok() {}
     Ok(())
 }

@@ -1,13 +1,13 @@
-//! Every call passes here: it is counted, and fails, is written down or kills the process as the
-//! environment asks.
+//! Injected faults. Every call passes here: it is counted, and fails, is traced or kills the process as the
+//! environment demands.
 //!
-//! | variable | what it does |
+//! | variable | effect |
 //! |---|---|
-//! | `FAKE_NVML_FAIL=N:CODE` | the Nth call of the process fails with a number of nvml.h and does nothing |
-//! | `FAKE_NVML_FAIL=NAME:CODE[:K]` | so does the Kth call of that function; the first without K |
+//! | `FAKE_NVML_FAIL=N:CODE` | the Nth call of the process fails with this code of nvml.h and does nothing |
+//! | `FAKE_NVML_FAIL=NAME:CODE[:K]` | the Kth call of that function fails; the first without K |
 //! | `FAKE_NVML_DIE=N` | SIGKILL instead of the Nth call |
 //! | `FAKE_NVML_DIE=N+` | SIGKILL after the Nth call has done its work |
-//! | `FAKE_NVML_TRACE=FILE` | a line for each call is appended: the name and the code |
+//! | `FAKE_NVML_TRACE=FILE` | a line for each call is appended: name and code |
 //!
 //! Calls count from 1, `nvmlInit_v2` included. Several failures are separated by commas.
 
@@ -26,20 +26,20 @@ use std::{
 #[derive(Default)]
 struct Plan {
     failures: Vec<Failure>,
-    /// Which call, and whether it does its work.
+    /// Call that kills the process, and whether before or after its work.
     die: Option<(u64, bool)>,
     trace: Option<File>,
     counts: Mutex<(u64, HashMap<&'static str, u64>)>,
 }
 
 struct Failure {
-    /// Any function when `None`.
+    /// Name of the function; any function when `None`.
     name: Option<String>,
     count: u64,
     code: Code,
 }
 
-/// What an exported function does. None is exported without it.
+/// Body of an exported function. None is exported without it.
 pub(crate) fn call(name: &'static str, work: impl FnOnce() -> Result<(), Code>) -> Code {
     static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
     let work = || work().err().unwrap_or(OK);
@@ -54,7 +54,7 @@ pub(crate) fn call(name: &'static str, work: impl FnOnce() -> Result<(), Code>) 
     });
     let code = failure.map_or_else(work, |failure| failure.code);
     if let Some(mut file) = plan.trace.as_ref() {
-        // In one piece: threads and processes append to the same file.
+        // One write: threads and processes append to the same file.
         let _ = file.write_all(format!("{name} {code}\n").as_bytes());
     }
     if plan.die == Some((all, true)) {
@@ -69,7 +69,7 @@ fn die() {
 
 impl Plan {
     /// # Panics
-    /// When a variable says nothing that could happen: a test would pass for want of its fault.
+    /// When a variable cannot be parsed: the test would pass without its fault.
     fn from_environment() -> Option<Plan> {
         let [fail, die, trace] = ["FAKE_NVML_FAIL", "FAKE_NVML_DIE", "FAKE_NVML_TRACE"]
             .map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
@@ -94,7 +94,7 @@ impl Plan {
         })
     }
 
-    /// Which call of the process this is, and which of its function.
+    /// Number of this call in the process, and among those of its function.
     fn count(&self, name: &'static str) -> (u64, u64) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, by_name) = &mut *counts;

@@ -1,10 +1,10 @@
-//! Handles: kind and ids in a number, so that they outlive the destruction of others.
+//! Handles: kind and ids in a number, so that they stay distinct after an instance is destroyed.
 
 use super::{Code, GPU_IS_LOST, INVALID_ARGUMENT, NOT_FOUND};
 use mig_cdi_sim::{SimulatedComputeInstance, SimulatedGpu, SimulatedInstance, SimulatedNode};
 use nvml_wrapper_sys::bindings::{nvmlComputeInstance_t, nvmlDevice_t, nvmlGpuInstance_t};
 
-/// What a handle stands for: the index of a GPU, then ids.
+/// Object of a handle: the index of a GPU, then ids.
 #[derive(Clone, Copy)]
 pub(crate) enum Handle {
     Gpu(usize),
@@ -37,14 +37,14 @@ impl Handle {
     }
 }
 
-/// A GPU instance that a handle stands for.
-pub(crate) struct GpuInstance<'a> {
+/// GPU instance of a handle.
+pub(crate) struct FoundGpuInstance<'a> {
     pub gpu: usize,
     pub gi: &'a SimulatedInstance,
 }
 
-/// A compute instance that a handle stands for.
-pub(crate) struct ComputeInstance<'a> {
+/// SimulatedComputeInstance instance of a handle.
+pub(crate) struct FoundComputeInstance<'a> {
     pub gpu: usize,
     pub gi: &'a SimulatedInstance,
     pub ci: &'a SimulatedComputeInstance,
@@ -55,10 +55,10 @@ pub(crate) fn gpu_at(node: &SimulatedNode, index: usize) -> Result<&SimulatedGpu
     if gpu.lost { Err(GPU_IS_LOST) } else { Ok(gpu) }
 }
 
-/// A MIG device: the compute instance and its GPU instance.
+/// MIG device: a compute instance and its GPU instance.
 type Mig<'a> = (&'a SimulatedInstance, &'a SimulatedComputeInstance);
 
-/// The GPU of a device handle, and the MIG device when it is one.
+/// Returns the GPU of a device handle, and the MIG device if it is one.
 pub(crate) fn device(
     node: &SimulatedNode,
     handle: nvmlDevice_t,
@@ -75,7 +75,7 @@ pub(crate) fn device(
     }
 }
 
-/// A device that is no MIG device: its index and itself.
+/// Returns index and GPU of a device handle that is no MIG device.
 pub(crate) fn whole_gpu(
     node: &SimulatedNode,
     handle: nvmlDevice_t,
@@ -98,28 +98,28 @@ pub(crate) fn visible(gpu: &SimulatedGpu) -> impl Iterator<Item = Mig<'_>> {
 pub(crate) fn gpu_instance(
     node: &SimulatedNode,
     handle: nvmlGpuInstance_t,
-) -> Result<GpuInstance<'_>, Code> {
+) -> Result<FoundGpuInstance<'_>, Code> {
     let Some(Handle::GpuInstance(gpu, gi)) = Handle::decode(handle) else {
         return Err(INVALID_ARGUMENT);
     };
     let found = gpu_at(node, gpu)?.instances.iter().find(|there| there.id == gi);
-    Ok(GpuInstance { gpu, gi: found.ok_or(INVALID_ARGUMENT)? })
+    Ok(FoundGpuInstance { gpu, gi: found.ok_or(INVALID_ARGUMENT)? })
 }
 
 pub(crate) fn compute_instance(
     node: &SimulatedNode,
     handle: nvmlComputeInstance_t,
-) -> Result<ComputeInstance<'_>, Code> {
+) -> Result<FoundComputeInstance<'_>, Code> {
     let Some(Handle::ComputeInstance(gpu, gi, ci)) = Handle::decode(handle) else {
         return Err(INVALID_ARGUMENT);
     };
     let found = gpu_at(node, gpu)?.instances.iter().find(|there| there.id == gi);
     let gi = found.ok_or(INVALID_ARGUMENT)?;
     let ci = gi.compute.iter().find(|there| there.id == ci).ok_or(INVALID_ARGUMENT)?;
-    Ok(ComputeInstance { gpu, gi, ci })
+    Ok(FoundComputeInstance { gpu, gi, ci })
 }
 
-/// The code for a handle whose instance another process has destroyed since this one looked.
+/// Returns the code for a handle whose instance another process has destroyed.
 pub(crate) fn gone(code: Code) -> Code {
     if code == NOT_FOUND { INVALID_ARGUMENT } else { code }
 }

@@ -1,4 +1,4 @@
-//! GPU instances: made, listed, destroyed.
+//! GPU instances: create, list, destroy.
 
 use super::{
     Code, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, Out, call, change,
@@ -11,7 +11,7 @@ use nvml_wrapper_sys::bindings::{
 };
 use std::ffi::c_uint;
 
-/// A GPU whose instances the caller may handle.
+/// Returns a GPU whose instances the caller may manage.
 fn divided(node: &SimulatedNode, handle: nvmlDevice_t) -> Result<(usize, &SimulatedGpu), Code> {
     let (index, gpu) = whole_gpu(node, handle)?;
     privileged()?;
@@ -67,7 +67,7 @@ pub extern "C" fn nvmlGpuInstanceDestroy(handle: nvmlGpuInstance_t) -> Code {
     })
 }
 
-/// nvml.h: the buffer has room for the most instances of the profile; `count` only goes out.
+/// nvml.h: the buffer has room for the maximum number of instances of the profile; `count` is an output only.
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlDeviceGetGpuInstances(
     handle: nvmlDevice_t,

@@ -1,13 +1,12 @@
-//! A `libnvidia-ml.so.1` for tests: the C ABI of nvml.h, answered from the node description that the
-//! environment variable `FAKE_NVML_NODE` names, or that stands beside the library with `.toml` after its
-//! name. It returns the codes that nvml.h documents. What is changed is changed in the description and in
-//! the fake host's tree beside it, for all processes: see [`state`]. Faults are asked for by environment
-//! variables: see [`faults`].
+//! Fake `libnvidia-ml.so.1`: the C ABI of nvml.h, answered from a node description. The environment variable
+//! `FAKE_NVML_NODE` names the description; without it, it is beside the library with `.toml` after its name. Calls
+//! return the codes that nvml.h documents. A change is written to the description and to the fake host's tree beside
+//! it, for all processes: see [`state`]. Environment variables inject faults: see [`faults`].
 //!
-//! Out parameters are `Option<&mut MaybeUninit<T>>`, which is C's pointer that may be null. Handles are
-//! numbers in pointer clothing and are never followed. What is left of `unsafe` is the export of the
-//! names (sound because this library takes NVML's place and is never linked with it), and the places in
-//! this file where a caller's buffer and its length meet.
+//! Out parameters are `Option<&mut MaybeUninit<T>>`, which has the ABI of a C pointer that may be null. Handles are
+//! numbers in the form of pointers and are never dereferenced. The remaining `unsafe` is the export of the names,
+//! which is sound because this library takes NVML's place and is never linked with it, and the code in this file
+//! where a caller's buffer and its length meet.
 #![allow(unsafe_code, non_snake_case)]
 
 mod capabilities;
@@ -42,16 +41,16 @@ const INSUFFICIENT_SIZE: Code = nvmlReturn_enum_NVML_ERROR_INSUFFICIENT_SIZE;
 const GPU_IS_LOST: Code = nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST;
 const UNKNOWN: Code = nvmlReturn_enum_NVML_ERROR_UNKNOWN;
 
-/// Where the caller wants an answer.
+/// Out parameter of the caller.
 type Out<'a, T> = Option<&'a mut MaybeUninit<T>>;
 
-/// Stores an answer.
+/// Stores a value in an out parameter.
 fn put<T>(at: Out<'_, T>, value: T) -> Result<(), Code> {
     at.ok_or(INVALID_ARGUMENT)?.write(value);
     Ok(())
 }
 
-/// A C string of the caller.
+/// Reads a C string of the caller.
 fn get_text(text: *const c_char) -> Result<String, Code> {
     if text.is_null() {
         return Err(INVALID_ARGUMENT);
@@ -78,8 +77,7 @@ fn put_text(at: *mut c_char, length: c_uint, text: &str) -> Result<(), Code> {
     Ok(())
 }
 
-/// Stores a list in a buffer that nvml.h obliges the caller to make large enough for all that there
-/// can be.
+/// Stores a list in a buffer that nvml.h obliges the caller to make large enough for the maximum.
 fn put_list<T>(at: *mut T, list: &[T]) -> Result<(), Code> {
     if at.is_null() {
         return Err(INVALID_ARGUMENT);
@@ -90,7 +88,7 @@ fn put_list<T>(at: *mut T, list: &[T]) -> Result<(), Code> {
     Ok(())
 }
 
-/// The version that the caller says its structure has.
+/// Returns the version that the caller has set in its structure.
 fn version_of<T>(at: *const T) -> Result<c_uint, Code> {
     if at.is_null() {
         return Err(INVALID_ARGUMENT);
@@ -100,10 +98,10 @@ fn version_of<T>(at: *const T) -> Result<c_uint, Code> {
     Ok(unsafe { ptr::read(at.cast()) })
 }
 
-/// Stores a structure whose version the caller has said to be this one.
+/// Stores a structure of the version that the caller has set.
 fn put_version<T, V>(at: *mut T, value: V) -> Result<(), Code> {
     // SAFETY: the pointer is not null, see `version_of`, and points at a structure of the version that
-    // the caller has said, whose size is part of the version.
+    // the caller has set, whose size is part of the version.
     unsafe { ptr::write(at.cast(), value) };
     Ok(())
 }
@@ -113,7 +111,7 @@ const fn struct_version<T>(version: c_uint) -> c_uint {
     size_of::<T>() as c_uint | version << 24
 }
 
-/// A C string in a field of a structure.
+/// Returns a C string for a field of a structure.
 fn text_field<const N: usize>(text: &str) -> [c_char; N] {
     let mut bytes = text.bytes().take(N - 1).map(|byte| byte as c_char);
     std::array::from_fn(|_| bytes.next().unwrap_or_default())
@@ -121,7 +119,7 @@ fn text_field<const N: usize>(text: &str) -> [c_char; N] {
 
 /// nvml.h: "Requires privileged user".
 fn privileged() -> Result<(), Code> {
-    // Asked once, so that a count of system calls is that of the caller.
+    // Read once, so that a count of system calls is that of the caller.
     static ROOT: OnceLock<bool> = OnceLock::new();
     match ROOT.get_or_init(|| nix::unistd::geteuid().is_root()) {
         true => Ok(()),

@@ -1,4 +1,4 @@
-//! What runs on a GPU or a MIG device.
+//! Running processes of a GPU or a MIG device.
 
 use super::{
     Code, INSUFFICIENT_SIZE, INVALID_ARGUMENT, call, handles::device, privileged, put_list, read,
@@ -7,10 +7,10 @@ use mig_cdi_sim::ProcessKind;
 use nvml_wrapper_sys::bindings::{NVML_VALUE_NOT_AVAILABLE, nvmlDevice_t, nvmlProcessInfo_t};
 use std::ffi::{c_uint, c_ulonglong};
 
-/// The id of an instance that a process does not have (nvml.h at `nvmlProcessInfo_v2_t`).
+/// Instance id of a process without an instance (nvml.h at `nvmlProcessInfo_v2_t`).
 const NO_INSTANCE: c_uint = 0xffff_ffff;
 
-/// nvml.h: the number of entries goes in and out; a buffer that is too small is told what it needs.
+/// nvml.h: the number of entries is an input and an output; for a buffer that is too small it is the required one.
 fn processes(
     kind: ProcessKind,
     handle: nvmlDevice_t,

@@ -1,4 +1,4 @@
-//! What a GPU can be divided into, and what is left.
+//! Profiles of GPU and compute instances, possible placements, and remaining capacity.
 
 use super::{
     Code, INVALID_ARGUMENT, NOT_SUPPORTED, Out, call,
@@ -12,8 +12,8 @@ use std::ffi::c_uint;
 
 const VERSION_MISMATCH: Code = nvmlReturn_enum_NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
 
-/// nvml.h: beyond the kinds that NVML knows is an invalid argument, a kind that this GPU does not have is
-/// not supported.
+/// nvml.h: a profile that NVML does not know is an invalid argument, one that this GPU does not have is not
+/// supported.
 fn of_kind(model: &Model, kind: c_uint) -> Result<&'static ProfileRow, Code> {
     if kind >= GPU_PROFILE_KINDS {
         return Err(INVALID_ARGUMENT);
@@ -21,7 +21,7 @@ fn of_kind(model: &Model, kind: c_uint) -> Result<&'static ProfileRow, Code> {
     model.profiles.iter().find(|row| row.kind() == kind).ok_or(NOT_SUPPORTED)
 }
 
-/// nvml.h says of this form that the device has to support MIG; of the next, that MIG mode is on.
+/// nvml.h: this version requires a device that supports MIG; the next one, that MIG mode is on.
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlDeviceGetGpuInstanceProfileInfo(
     handle: nvmlDevice_t,
@@ -112,8 +112,8 @@ fn info_v3(row: &ProfileRow, version: c_uint) -> nvmlGpuInstanceProfileInfo_v3_t
     }
 }
 
-/// nvml.h: all that are possible, whatever is there and whether MIG is on. Their number alone when there
-/// is no buffer.
+/// nvml.h: all possible placements, whichever are taken and whether or not MIG mode is on. Without a buffer, only
+/// their number.
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlDeviceGetGpuInstancePossiblePlacements_v2(
     handle: nvmlDevice_t,
@@ -149,7 +149,7 @@ pub extern "C" fn nvmlDeviceGetGpuInstanceRemainingCapacity(
     })
 }
 
-/// Slices of a kind of compute instances. There is one kind of engines, the shared ones.
+/// Returns the slices of a compute instance profile. The only engine profile is the shared one.
 fn of_compute_kind(gi: &SimulatedInstance, kind: c_uint, engines: c_uint) -> Result<u32, Code> {
     if kind >= COMPUTE_PROFILE_KINDS || engines != NVML_COMPUTE_INSTANCE_ENGINE_PROFILE_SHARED {
         return Err(INVALID_ARGUMENT);

@@ -1,9 +1,8 @@
-//! The node: its description is the state, shared by all processes.
+//! State of the node: its description, which all processes share.
 //!
-//! Who changes it takes the lock file beside it, reads it again when another process has written it,
-//! and puts the new description in its place, then the fake host's capability tree. The lock file holds
-//! how many changes there were and whether one is under way; so what a killed process has left half done
-//! is seen, and mended, by the next.
+//! A process that changes it takes the lock file beside it, reads the description again if another process has
+//! written it, and replaces it, then the fake host's capability tree. The lock file has the number of changes and
+//! whether one is in progress, so that the next process notices and completes what a killed one has left.
 
 use super::{Code, UNKNOWN, capabilities, refused};
 use mig_cdi_sim::{NvmlFault, Refusal, SimulatedNode};
@@ -33,7 +32,7 @@ struct State {
     node: Arc<SimulatedNode>,
 }
 
-/// Tells one file from another that has taken its place.
+/// Identity of a file, which differs for one that has replaced it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp([i64; 5]);
 
@@ -70,31 +69,31 @@ pub(crate) fn shutdown() -> Result<(), Code> {
     Ok(())
 }
 
-/// The node as this process saw it last: when it began, or when it changed it.
+/// Returns the node as this process read it last: at its start, or at its own last change.
 pub(crate) fn node() -> Result<Arc<SimulatedNode>, Code> {
     let library = library();
     let state = library.state.as_ref().filter(|_| library.clients > 0);
     Ok(state.ok_or(nvmlReturn_enum_NVML_ERROR_UNINITIALIZED)?.node.clone())
 }
 
-/// The node as its description says now.
+/// Reads the node from its description.
 pub(crate) fn fresh() -> Result<SimulatedNode, Code> {
     let text = fs::read_to_string(description()?).map_err(|_| UNKNOWN)?;
     let node = SimulatedNode::parse(&text).map_err(|_| UNKNOWN)?;
     if node.nvml_fault.is_some() { Err(UNKNOWN) } else { Ok(node) }
 }
 
-/// Where the description is.
+/// Returns the path of the description.
 pub(crate) fn description() -> Result<PathBuf, Code> {
     path().ok_or(UNKNOWN)
 }
 
-/// Answers from the node.
+/// Reads a value from the node.
 pub(crate) fn read<T>(answer: impl FnOnce(&SimulatedNode) -> Result<T, Code>) -> Result<T, Code> {
     answer(&*node()?)
 }
 
-/// Changes the node, for all processes.
+/// Changes the node for all processes.
 pub(crate) fn change<T>(
     change: impl FnOnce(&mut SimulatedNode) -> Result<T, Refusal>,
 ) -> Result<T, Code> {
@@ -118,8 +117,7 @@ impl State {
         Ok(State { path, stamp, changes, node: Arc::new(node) })
     }
 
-    /// What others have done is seen, and what they have left half done mended where that is
-    /// permitted.
+    /// Reads the changes of other processes, and completes those that a killed one has left, if that is permitted.
     fn now(path: PathBuf, before: Option<State>) -> io::Result<State> {
         let (changes, under_way) = Lock::peek(&path);
         let same = |state: &State| state.path == path && state.is_of(changes).unwrap_or(false);
@@ -133,7 +131,7 @@ impl State {
         Ok(state)
     }
 
-    /// Whether nobody has written the description since.
+    /// Returns whether no process has written the description since.
     fn is_of(&self, changes: u64) -> io::Result<bool> {
         Ok(changes == self.changes && Stamp::of(&fs::metadata(&self.path)?) == self.stamp)
     }
@@ -171,7 +169,7 @@ impl Stamp {
     }
 }
 
-/// The lock file, locked: until the process closes it or dies.
+/// Lock file, locked until the process closes it or dies.
 struct Lock(File);
 
 impl Lock {
@@ -183,7 +181,7 @@ impl Lock {
         Ok(Lock(file))
     }
 
-    /// The number of changes and whether one is under way, or was when its process died.
+    /// Returns the number of changes, and whether one is in progress or was left by a killed process.
     fn read(&self) -> (u64, bool) {
         let mut bytes = [0; 9];
         let read = self.0.read_at(&mut bytes, 0).unwrap_or(0);
@@ -203,8 +201,8 @@ impl Lock {
     }
 }
 
-/// Puts a new file in the place of the old. A rename onto a file makes ext4 write the new one to the disk
-/// (its mount option `auto_da_alloc`), which takes milliseconds; an exchange does not.
+/// Replaces the old file by the new one. A rename onto a file makes ext4 write the new one to the disk (its mount
+/// option `auto_da_alloc`), which takes milliseconds; an exchange does not.
 fn exchange(new: &Path, place: &Path) -> io::Result<()> {
     match renameat2(AT_FDCWD, new, AT_FDCWD, place, RenameFlags::RENAME_EXCHANGE) {
         Ok(()) => fs::remove_file(new),
@@ -218,7 +216,8 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// The description: what stands beside it is found beside the file and not beside a link to it.
+/// Returns the path of the description with symlinks resolved, since the other files are beside the file itself and
+/// not beside a link to it.
 fn path() -> Option<PathBuf> {
     let named = std::env::var_os("FAKE_NVML_NODE").map(PathBuf::from);
     let mut path = named.or_else(beside_library)?;
@@ -229,7 +228,7 @@ fn path() -> Option<PathBuf> {
     None
 }
 
-/// For a program that runs with an empty environment.
+/// Returns the path beside the library, for a program that runs with an empty environment.
 fn beside_library() -> Option<PathBuf> {
     let maps = fs::read_to_string("/proc/self/maps").ok()?;
     let library = maps.split_ascii_whitespace().find(|word| word.contains("/libnvidia-ml.so"))?;

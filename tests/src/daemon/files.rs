@@ -1,11 +1,11 @@
-//! What an administrator has written into the files of an engine before `mig-cdi configure` adds to them, and no more
-//! than the engine needs to run here: in a directory of its own, without a registry and a network.
+//! Configuration of the engines before `mig-cdi configure` changes it, with the minimum that an engine needs here: a
+//! directory of its own, no registry and no network.
 
 use super::Setting;
 use std::path::Path;
 
-/// The file below /etc, and its text. The daemon keeps all in a directory; `runtime` is the program of the
-/// OCI runtime.
+/// Returns the path of the file below /etc, and its text. The daemon keeps all files in a directory; `runtime` is the
+/// program of the OCI runtime.
 pub(super) fn before(
     setting: &Setting<'_>,
     version: &str,
@@ -24,8 +24,8 @@ pub(super) fn before(
     }
 }
 
-/// Less likely to be killed for memory a process becomes only with CAP_SYS_RESOURCE. The native snapshotter
-/// asks nothing of the file system below.
+/// Returns the file of containerd 1.7. A process can lower its OOM score only with CAP_SYS_RESOURCE. The native
+/// snapshotter needs nothing of the file system below.
 fn containerd_1(setting: &Setting<'_>, dir: &str, runtime: &str) -> String {
     let (name, cgroup) = setting.variant;
     let plugin = "plugins.\"io.containerd.grpc.v1.cri\"";
@@ -40,7 +40,7 @@ fn containerd_1(setting: &Setting<'_>, dir: &str, runtime: &str) -> String {
     )
 }
 
-/// It cannot be told to ask for no cgroups.
+/// Returns the file of containerd 2, which has no setting against cgroups.
 fn containerd_2(setting: &Setting<'_>, dir: &str, runtime: &str) -> String {
     let images = "plugins.'io.containerd.cri.v1.images'";
     let plugin = "plugins.'io.containerd.cri.v1.runtime'";
@@ -53,7 +53,7 @@ fn containerd_2(setting: &Setting<'_>, dir: &str, runtime: &str) -> String {
     )
 }
 
-/// The runtime of pods that name none, in the table of containerd's own where it is not the built-in one.
+/// Returns the table of the runtime of pods that name none, for one that is not built in.
 fn containerd_runtime(plugin: &str, name: &str, program: &str) -> String {
     if program == "/usr/bin/runc" {
         return String::new();
@@ -81,7 +81,7 @@ fn docker(setting: &Setting<'_>, dir: &str, group: &str, runtime: &str) -> Strin
     )
 }
 
-/// Pods run in the network of the machine.
+/// Returns the file of CRI-O. Pods run in the network of the machine.
 fn crio(setting: &Setting<'_>, dir: &str, runtime: &str) -> String {
     let name = setting.variant.0;
     let pinns = setting.crio().with_file_name("pinns");

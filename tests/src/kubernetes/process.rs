@@ -7,21 +7,21 @@ use nix::{
 };
 use std::{fs, process::Child, time::Duration};
 
-/// A program that runs on a node; dropping it kills it.
+/// Program that runs on a node; dropping it kills the program.
 #[derive(Debug)]
-pub struct Process(pub(super) Child);
+pub struct NodeProcess(pub(super) Child);
 
-impl Process {
-    /// The program itself: what was started has forked for it.
+impl NodeProcess {
+    /// Returns the process id of the program, which is a child of the command that started it.
     fn pid(&self) -> Option<Pid> {
         child_of(self.0.id()).map(Pid::from_raw)
     }
 
-    /// Whether it has not ended.
+    /// Returns whether it still runs.
     #[must_use]
     pub fn runs(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()));
-        // What has ended stays as a zombie until somebody waits for it.
+        // An ended process stays as a zombie until its parent waits for it.
         stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with('Z')))
     }
 
@@ -34,9 +34,9 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for NodeProcess {
     fn drop(&mut self) {
-        // It may not have been forked yet.
+        // The program may not have been forked yet.
         while self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
             if let Some(pid) = self.pid() {
                 let _ = kill(pid, Signal::SIGKILL);

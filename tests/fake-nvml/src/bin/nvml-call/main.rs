@@ -1,7 +1,6 @@
-//! Calls an NVML library as it is told, for tests: `nvml-call LIBRARY`, then a line for each call on
-//! standard input. The answer is a line: the code, then what was given. GPUs are indices, instances are
-//! ids; a handle is fetched when it is first needed and kept, so that one can be used after its instance
-//! is gone.
+//! Calls functions of an NVML library for tests: `nvml-call LIBRARY`, then a line for each call on standard input. The
+//! answer is a line: the return code, then the output. GPUs are indices, instances are ids. A handle is fetched when it is
+//! first needed and kept, so that a test can use one after its instance was destroyed.
 #![allow(unsafe_code, non_upper_case_globals)]
 
 use libloading::Library;
@@ -24,11 +23,11 @@ struct Caller {
     compute_instances: HashMap<(u32, u32, u32), nvmlComputeInstance_t>,
 }
 
-/// A call with its out parameters at the end.
+/// Calls a function with its out parameters at the end, and turns its return code into a result.
 macro_rules! ask {
     ($self:ident.$function:ident($($argument:expr),*)) => {
-        // SAFETY: the function is of the library, of the type that nvml.h gives it; handles are such as it
-        // has given or null, and the out parameters are large enough for what nvml.h says it stores.
+        // SAFETY: the function is of the library, of the type that nvml.h gives it; handles are those that it
+        // has returned, or null, and the out parameters are large enough for what nvml.h says it stores.
         match unsafe { $self.nvml.$function($($argument),*) } {
             0 => Ok(()),
             code => Err(code),
@@ -36,7 +35,7 @@ macro_rules! ask {
     };
 }
 
-/// A structure of integers and pointers, for the library to fill.
+/// Returns an empty structure of integers and pointers for the library to fill.
 macro_rules! empty {
     // SAFETY: all zeroes is a value of each of them.
     () => {
@@ -114,7 +113,7 @@ impl Caller {
         }
     }
 
-    /// Calls each of these functions with nothing but nulls and zeroes; gives their codes.
+    /// Calls each of these functions with null pointers and zeroes only, and returns their codes.
     fn every(&self, names: &[&str]) -> Answer {
         type Any = unsafe extern "C" fn(usize, usize, usize, usize, usize, usize) -> Code;
         let codes = names.iter().map(|name| {
@@ -184,7 +183,7 @@ impl Caller {
             1 => ask!(self.nvmlDeviceGetGraphicsRunningProcesses_v3(device, &mut count, at)),
             _ => ask!(self.nvmlDeviceGetMPSComputeRunningProcesses_v3(device, &mut count, at)),
         }
-        // What is needed is an answer too.
+        // nvml.h: with a buffer that is too small, `count` is the required size.
         .or_else(|code| match code {
             nvmlReturn_enum_NVML_ERROR_INSUFFICIENT_SIZE if count > room => Ok(()),
             code => Err(code),

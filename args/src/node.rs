@@ -1,0 +1,124 @@
+//! Arguments that select the node, and the configuration file.
+
+use crate::{
+    TEXT_LIMIT,
+    trusted_program::{either, utf8},
+};
+use clap::{Args, ValueEnum};
+use mig_cdi_config::Settings;
+use mig_cdi_gen::{Error, ErrorKind, NodeRoots, NodeSource, Result, discover::Source};
+use mig_cdi_sim::{PRESETS, SimulatedNode, preset};
+use mig_cdi_sys::{read_named, read_regular};
+use std::path::{Path, PathBuf};
+
+/// Arguments that select the node.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which node")]
+pub struct NodeArgs {
+    /// Simulate a node: a100-80gb, dgx-a100, hgx-h100, b200, a30, rtx-pro-6000, or a description in
+    /// FILE (- for standard input)
+    #[arg(long, global = true, value_name = "NAME|FILE")]
+    pub node: Option<PathBuf>,
+
+    /// Where to read MIG state from
+    #[arg(long, global = true, value_enum, default_value = "nvml")]
+    pub source: SourceArg,
+
+    /// Root of the driver files, for a driver that is installed in a container [default: /]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub driver_root: Option<PathBuf>,
+
+    /// Search DIR, below the driver root, for driver libraries before all other places
+    #[arg(long, global = true, value_name = "DIR")]
+    pub library_search_path: Vec<PathBuf>,
+
+    /// Directory that holds dev [default: /]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub dev_root: Option<PathBuf>,
+
+    /// Directory that holds proc [default: /]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub proc_root: Option<PathBuf>,
+}
+
+/// Values of `--source`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SourceArg {
+    /// NVML and /proc, which must agree.
+    Nvml,
+    /// /proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance.
+    Proc,
+}
+
+impl From<SourceArg> for Source {
+    fn from(arg: SourceArg) -> Source {
+        match arg {
+            SourceArg::Nvml => Source::Nvml,
+            SourceArg::Proc => Source::Proc,
+        }
+    }
+}
+
+impl NodeArgs {
+    /// Roots of this machine.
+    #[must_use]
+    pub fn roots(&self, settings: &Settings) -> NodeRoots {
+        let pick =
+            |flag: &Option<PathBuf>, set: &PathBuf| flag.clone().unwrap_or_else(|| set.clone());
+        NodeRoots {
+            driver: pick(&self.driver_root, &settings.driver_root),
+            library_search_path: either(&self.library_search_path, &settings.library_search_path),
+            dev: pick(&self.dev_root, &settings.dev_root),
+            proc: pick(&self.proc_root, &settings.proc_root),
+            cuda_version: false,
+        }
+    }
+
+    /// The node that the arguments select.
+    ///
+    /// # Errors
+    /// When a node description cannot be read or is wrong.
+    pub fn resolve(&self, settings: &Settings) -> Result<NodeSource> {
+        Ok(NodeSource {
+            roots: self.roots(settings),
+            source: self.source.into(),
+            simulated: self.node.as_deref().map(simulated_node).transpose()?,
+        })
+    }
+}
+
+/// Reads the description of a simulated node: a built-in one, or that in a file.
+///
+/// # Errors
+/// When there is no such file, or it is no description.
+pub fn simulated_node(name: &Path) -> Result<SimulatedNode> {
+    let text = match name.to_str().and_then(preset) {
+        Some(text) => text.to_owned(),
+        None => {
+            let bytes = read_named(name, TEXT_LIMIT).map_err(|error| {
+                let known: Vec<_> = PRESETS.iter().map(|(name, _)| *name).collect();
+                Error::usage("", "")
+                    .because(error)
+                    .cure(format!("built-in nodes are {}", known.join(", ")))
+            })?;
+            utf8(bytes, name)?
+        }
+    };
+    SimulatedNode::parse(&text).map_err(|e| Error::usage("read node", name.display()).because(e))
+}
+
+/// Reads the configuration file; without one, the defaults hold. `only_regular` refuses a pipe, as a service does not wait for
+/// a writer; a file that the user names on the command line may be one.
+///
+/// # Errors
+/// When the file cannot be read or is wrong.
+pub fn read_settings(path: Option<&Path>, only_regular: bool) -> Result<Settings> {
+    let file = path.unwrap_or(Path::new(mig_cdi_config::PATH));
+    let read = if only_regular || path.is_none() { read_regular } else { read_named };
+    let text = match read(file, TEXT_LIMIT) {
+        Ok(bytes) => utf8(bytes, file)?,
+        Err(error) if path.is_none() && error.is_absent() => String::new(),
+        Err(error) => return Err(Error { kind: ErrorKind::Usage, ..error.into() }),
+    };
+    Settings::parse(&text).map_err(|e| Error::usage("read", file.display()).because(e))
+}

@@ -1,0 +1,332 @@
+//! Arguments about the contents of a spec and its file.
+
+use crate::trusted_program::{absolute_text, check_trusted, either, installed_beside};
+use clap::{Args, ValueEnum};
+use mig_cdi_config::Settings;
+use mig_cdi_gen::{
+    Error, NodeSource, Result,
+    discover::Source,
+    engines::EngineList,
+    generate::{DeviceOptions, EngineLookup, GenerateOptions, Output},
+    spec::{Admin, Format, NameStyle, Options, VerifyHook},
+};
+use mig_cdi_model::{
+    DriverCapabilities, DriverCapability,
+    cdi::{Kind, Limit, Version},
+};
+use mig_cdi_sys::own_program;
+use std::path::{Path, PathBuf};
+
+/// Values of `--names`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(clippy::doc_markdown)] // These are help texts.
+pub enum NameStyleArg {
+    /// MIG-… as nvidia-smi -L prints it.
+    Uuid,
+    /// gpu:profile:start, as 0:2g.20gb:4; it vanishes when the geometry changes. A compute instance smaller than its GPU instance adds its own start: 0:1c.3g.40gb:4:1.
+    Slot,
+    /// gpu:mig, as 0:1. It can become another slice when others come and go.
+    Index,
+}
+
+impl From<NameStyleArg> for NameStyle {
+    fn from(arg: NameStyleArg) -> NameStyle {
+        match arg {
+            NameStyleArg::Uuid => NameStyle::Uuid,
+            NameStyleArg::Slot => NameStyle::Slot,
+            NameStyleArg::Index => NameStyle::Index,
+        }
+    }
+}
+
+/// Values of `--admin`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AdminArg {
+    /// Create and destroy GPU instances and compute instances.
+    Config,
+    /// See processes, memory and events of all instances.
+    Monitor,
+}
+
+impl From<AdminArg> for Admin {
+    fn from(arg: AdminArg) -> Admin {
+        match arg {
+            AdminArg::Config => Admin::Config,
+            AdminArg::Monitor => Admin::Monitor,
+        }
+    }
+}
+
+/// Values of `--format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// JSON.
+    Json,
+    /// YAML, with every string quoted.
+    Yaml,
+}
+
+impl From<FormatArg> for Format {
+    fn from(arg: FormatArg) -> Format {
+        match arg {
+            FormatArg::Json => Format::Json,
+            FormatArg::Yaml => Format::Yaml,
+        }
+    }
+}
+
+/// Arguments about the devices of a spec: their names and what they bring along.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "What is in the spec")]
+#[allow(clippy::doc_markdown)] // These are help texts.
+pub struct SpecArgs {
+    /// Name styles; each device gets a name in each style [default: uuid,slot]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "STYLE,…")]
+    pub names: Vec<NameStyleArg>,
+
+    /// CDI kind of the devices [default: nvidia.com/mig]
+    #[arg(long, value_name = "VENDOR/CLASS")]
+    pub kind: Option<Kind>,
+
+    /// Classes of driver files in the container: a list of compute, utility, video, graphics, display, ngx,
+    /// compat32; or all, or none [default: compute,utility]
+    #[arg(long, value_name = "CLASS,…")]
+    pub capabilities: Option<DriverCapabilities>,
+
+    /// Directories of the container for driver libraries, which its loader has to search without a cache
+    /// [default: /usr/lib/ARCH-linux-gnu,/usr/lib64]
+    #[arg(long, value_name = "DIR,…", value_delimiter = ',')]
+    pub library_dirs: Vec<String>,
+
+    /// Define nvidia.com/mig=config or =monitor too, each one capability over all slices of the node, for
+    /// containers that partition or monitor GPUs
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "CAPABILITY,…")]
+    pub admin: Vec<AdminArg>,
+
+    /// Set CUDA_VISIBLE_DEVICES too. Of two requested devices the last one's value wins, so use this for
+    /// containers with one slice, or with all
+    #[arg(long)]
+    pub cuda_env: bool,
+
+    /// Add GPU UUID, instance ids, profile, memory and start to each device, for readers of the spec
+    /// (needs CDI 0.6.0)
+    #[arg(long)]
+    pub annotations: bool,
+
+    /// Verify the slices by a hook when a container starts: same numbers, same GPU; with full also same
+    /// profile, placement and UUID, which asks NVML. If they differ, the container does not start
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true,
+        default_missing_value = "proc")]
+    pub verify: Option<VerifyLevel>,
+
+    /// Add the first of --library-dirs to the loader's cache, by a hook that mounts a changed copy of
+    /// /etc/ld.so.cache: for images whose loader searches none of --library-dirs
+    #[arg(long)]
+    pub ldcache_hook: bool,
+
+    /// Highest CDI version that the spec may need; with auto, the one that all installed engines accept
+    /// [default: 0.5.0]
+    #[arg(long, value_name = "VERSION|auto")]
+    pub max_cdi_version: Option<Limit>,
+
+    /// Engines that will read the spec, as podman=4.3.1,docker=26.1, or none, instead of those installed.
+    /// They matter when the spec needs more than CDI 0.5.0, and for --max-cdi-version auto
+    #[arg(long, value_name = "ENGINE=VERSION,…")]
+    pub engines: Option<EngineList>,
+
+    /// Look for engines below DIR
+    #[arg(long = "engines-root", value_name = "DIR", hide = true)]
+    pub engines_root: Option<PathBuf>,
+}
+
+/// Extent of the check when a container starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum VerifyLevel {
+    /// Check against /proc, in less than a millisecond.
+    Proc,
+    /// Check against NVML too, which takes as long as a run of mig-cdi.
+    Full,
+}
+
+/// Arguments about the file of a spec.
+#[derive(Debug, Default, Args)]
+pub struct GenerateArgs {
+    /// File to write or to check; with - generate prints to standard output [default:
+    /// /var/run/cdi/nvidia.com-mig.json]
+    #[arg(short, long, value_name = "PATH")]
+    pub output: Option<PathBuf>,
+
+    /// Format of the spec [default: by the suffix of PATH, else json]
+    #[arg(long, value_enum)]
+    pub format: Option<FormatArg>,
+
+    /// Write GPUs that are not in MIG mode too, as nvidia.com/gpu=INDEX and =UUID, into a second file in the
+    /// same directory
+    #[arg(long)]
+    pub gpus: bool,
+
+    /// Mount a copy of /proc/driver/nvidia/params that forbids the driver's libraries to create device
+    /// nodes. For engines with crun only: runc starts no container with a mount in /proc
+    #[arg(long)]
+    pub mask_params: bool,
+
+    /// Write nothing unless every device is complete and has every name
+    #[arg(long)]
+    pub strict: bool,
+
+    #[command(flatten)]
+    pub spec: SpecArgs,
+}
+
+impl SpecArgs {
+    /// Options of the devices: these flags over the settings. `config` is the configuration file that was named, which a hook
+    /// of the spec reads again.
+    ///
+    /// # Errors
+    /// When flags contradict each other, or a program that a flag needs is not installed.
+    pub fn resolve(
+        &self,
+        node: &NodeSource,
+        settings: &Settings,
+        config: Option<&Path>,
+    ) -> Result<DeviceOptions> {
+        let capabilities = self.capabilities.as_ref().unwrap_or(&settings.capabilities);
+        let library_dirs = either(&self.library_dirs, &settings.library_dirs);
+        if let Some(dir) = library_dirs.iter().find(|dir| !is_plain_directory(dir)) {
+            return Err(Error::usage("", "--library-dirs").because(format!(
+                "{dir:?} is no absolute path of a directory below the container's root"
+            )));
+        }
+        let verify = self.verify.map(|level| verify_hook(level, node, config)).transpose()?;
+        let ldcache = self.ldcache_hook.then(|| hook(node, "--ldcache-hook")).transpose()?;
+        let spec = Options {
+            kind: self.kind.as_ref().unwrap_or(&settings.kind).clone(),
+            names: self.names(node.source, settings)?,
+            source: node.source,
+            library_dirs,
+            params_file: None,
+            graphics: capabilities.has(DriverCapability::Graphics)
+                || capabilities.has(DriverCapability::Display),
+            admin: self.admin.iter().copied().map(Admin::from).collect(),
+            cuda_env: self.cuda_env,
+            annotations: self.annotations,
+            verify,
+            ldcache,
+            max_version: Version::V0_5_0,
+            limited_by: None,
+        };
+        let engines = match &self.engines {
+            Some(list) => EngineLookup::Listed(list.clone()),
+            None => {
+                EngineLookup::Installed(self.engines_root.clone().unwrap_or_else(|| "/".into()))
+            }
+        };
+        Ok(DeviceOptions {
+            spec,
+            capabilities: capabilities.clone(),
+            cdi_limit: self.max_cdi_version.unwrap_or(settings.max_cdi_version),
+            engines,
+        })
+    }
+
+    /// Styles of the names, each once, in the order in which they are given.
+    fn names(&self, source: Source, settings: &Settings) -> Result<Vec<NameStyle>> {
+        if source == Source::Proc && !self.names.is_empty() {
+            return Err(Error::usage("", "--names needs nvml")
+                .because("with --source proc devices are named gpu minor:gi:ci"));
+        }
+        let mut names: Vec<NameStyle> = self.names.iter().copied().map(NameStyle::from).collect();
+        if names.is_empty() {
+            let parse = |name: &String| {
+                name.parse::<NameStyle>().map_err(|e| {
+                    Error::usage("read", "the configuration")
+                        .because(format!("names: {name:?} is {e}"))
+                })
+            };
+            names = settings.names.iter().map(parse).collect::<Result<_, _>>()?;
+        }
+        let mut seen = Vec::new();
+        names.retain(|name| {
+            let is_new = !seen.contains(name);
+            seen.push(*name);
+            is_new
+        });
+        Ok(names)
+    }
+}
+
+impl GenerateArgs {
+    /// Options of the spec and its file: these flags over the settings. `config` is as for [`SpecArgs::resolve`].
+    ///
+    /// # Errors
+    /// As [`SpecArgs::resolve`].
+    pub fn resolve(
+        &self,
+        node: &NodeSource,
+        settings: &Settings,
+        config: Option<&Path>,
+    ) -> Result<GenerateOptions> {
+        let by_suffix = || match self.output.as_ref()?.extension()?.to_str()? {
+            "yaml" => Some(Format::Yaml),
+            _ => None,
+        };
+        let format = self.format.map(Format::from).or_else(by_suffix).unwrap_or(Format::Json);
+        let output = match &self.output {
+            Some(path) if path == Path::new("-") => Output::Stdout,
+            Some(path) => Output::File(path.clone()),
+            None => Output::TrustedDir,
+        };
+        Ok(GenerateOptions {
+            devices: self.spec.resolve(node, settings, config)?,
+            output,
+            format,
+            spec_dirs: settings.spec_dirs.clone(),
+            whole_gpus: self.gpus,
+            mask_params: self.mask_params,
+            strict: self.strict,
+        })
+    }
+}
+
+/// Path of the hook that a flag asks for. It is installed beside this program.
+fn hook(node: &NodeSource, flag: &str) -> Result<String> {
+    if node.is_simulated() {
+        return Err(Error::usage("", format!("{flag} is for containers with the driver"))
+            .because("a simulated node has none"));
+    }
+    installed_beside("mig-cdi-hook", flag)
+}
+
+/// The hook that checks slices when a container starts. It reads the node from where this run reads it.
+fn verify_hook(level: VerifyLevel, node: &NodeSource, config: Option<&Path>) -> Result<VerifyHook> {
+    const FLAG: &str = "--verify";
+    if (level, node.source) == (VerifyLevel::Full, Source::Proc) {
+        return Err(Error::usage("", "--verify=full asks NVML what --source=proc leaves out")
+            .because("take one of them"));
+    }
+    let path = hook(node, FLAG)?;
+    let text = |path: &Path| absolute_text(path, FLAG);
+    let roots = &node.roots;
+    let mut options = vec![format!("--proc-root={}", text(&roots.proc)?)];
+    if level == VerifyLevel::Full {
+        let program = own_program()?;
+        check_trusted(&program, FLAG)?;
+        options.push(format!("--full={}", text(&program)?));
+        options.push(format!("--driver-root={}", text(&roots.driver)?));
+        options.push(format!("--dev-root={}", text(&roots.dev)?));
+        for dir in &roots.library_search_path {
+            options.push(format!("--library-search-path={}", dir.display()));
+        }
+        if let Some(config) = config {
+            options.push(format!("--config={}", text(config)?));
+        }
+    }
+    let timeout = if level == VerifyLevel::Full { 20 } else { 5 };
+    Ok(VerifyHook { path, options, timeout })
+}
+
+fn is_plain_directory(path: &str) -> bool {
+    let names = path.strip_prefix('/').unwrap_or_default();
+    names.split('/').all(|name| !name.is_empty() && name != "." && name != "..")
+        && !path.chars().any(char::is_control)
+}

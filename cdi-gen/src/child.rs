@@ -1,0 +1,73 @@
+//! Messages between a program and the children of it that ask NVML: one line of JSON each way.
+//!
+//! A request is the one argument of a hidden subcommand, a reply a line of standard output. Both programs,
+//! `mig-cdi` and `mig-cdi-kubelet`, have the subcommands; a parent starts the image that it runs from itself, so the two ends
+//! are always of one version.
+
+use crate::{Error, Exit, Result};
+use mig_cdi_sys::{ProgramOutput, own_image, run};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{ffi::OsString, time::Duration};
+
+/// Name of the hidden subcommand that [`crate::refresh::run_child`] is the body of.
+pub const REFRESH: &str = "refresh";
+/// Name of the hidden subcommand that [`crate::listen::run_child`] is the body of.
+pub const LISTEN: &str = "listen";
+
+/// Output of a child.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildOutput {
+    /// Text for standard output.
+    pub stdout: String,
+    /// Exit code.
+    pub exit: Exit,
+}
+
+/// Reads the request of the parent.
+///
+/// # Errors
+/// When it is of another form: a person has run the subcommand, which is for the program itself.
+pub fn parse<T: DeserializeOwned>(message: &str) -> Result<T> {
+    serde_json::from_str(message).map_err(|e| {
+        Error::usage("read", "the request of the parent process")
+            .because(e)
+            .cure("run mig-cdi watch")
+    })
+}
+
+/// Writes a message as a line.
+#[must_use]
+pub fn line<T: Serialize>(message: &T) -> String {
+    serde_json::to_string(message).map_or_else(|_| String::new(), |text| text + "\n")
+}
+
+/// Command line of a child: a hidden subcommand with its request.
+///
+/// # Errors
+/// When the request has a path that is not UTF-8, which JSON cannot hold.
+pub fn args<T: Serialize>(subcommand: &str, request: &T) -> Result<Vec<OsString>> {
+    let request = serde_json::to_string(request).map_err(|e| {
+        Error::usage("run mig-cdi", subcommand).because(e).cure("name another path")
+    })?;
+    Ok(vec![subcommand.into(), request.into()])
+}
+
+/// Runs a child of the same image, with an empty environment, and returns its reply.
+///
+/// # Errors
+/// When it cannot be started, does not end within `limit`, or is killed before it has replied.
+pub fn call<Q: Serialize, R: DeserializeOwned>(
+    subcommand: &str,
+    request: &Q,
+    limit: Duration,
+) -> Result<R> {
+    let ProgramOutput { code, stdout, .. } =
+        run(&own_image()?, &args(subcommand, request)?, limit)?;
+    serde_json::from_str(&stdout).map_err(|_| {
+        let cause = match code {
+            Some(code) => format!("the {subcommand} ended with exit code {code} and no report"),
+            None => format!("the {subcommand} was killed"),
+        };
+        Error::failed("", "").because(cause).cure("see dmesg")
+    })
+}

@@ -1,0 +1,171 @@
+//! The error of this library: what failed, on what, why, and what cures it, each in a field of its own.
+
+use serde::{Deserialize, Serialize};
+use std::fmt::{self, Display};
+
+/// Result of an operation of this library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a caller may do about an [`Error`]. Programs turn it into an [`Exit`](crate::Exit).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// An operation failed.
+    Failed,
+    /// The command line, the configuration or the node description is wrong.
+    Usage,
+    /// Something on the node could not be confirmed, and nothing less than all was asked for.
+    Incomplete,
+    /// There is no driver to ask, it cannot be asked, or a required file of it is missing.
+    NoDriver,
+    /// The operation would have been unsafe, or a slice that has to go is in use. Nothing was changed.
+    Refused,
+    /// The node is not what it should be.
+    Stale,
+}
+
+/// An operation that failed.
+///
+/// It prints as one line: `operation subject: cause; cure`.
+///
+/// ```
+/// use mig_cdi_gen::Error;
+///
+/// let error = Error::refused("write", "/etc/cdi/nvidia.com-mig.json")
+///     .because("/etc/cdi is writable by group users")
+///     .cure("run chmod g-w /etc/cdi");
+/// assert_eq!(
+///     error.to_string(),
+///     "write /etc/cdi/nvidia.com-mig.json: /etc/cdi is writable by group users; run chmod g-w /etc/cdi"
+/// );
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Error {
+    /// What a caller may do about it.
+    pub kind: ErrorKind,
+    /// What was tried: `read`, `write`, `ask nvml`. May be empty where the subject says enough.
+    pub operation: String,
+    /// What it was tried on: a path, a device, a GPU, an engine, an option. May be empty.
+    pub subject: String,
+    /// Why it failed.
+    pub cause: String,
+    /// Command or setting that cures it, when there is one.
+    pub cure: Option<String>,
+    /// Programs, containers, pods and leases that are in the way, each as the cause names it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holders: Vec<String>,
+}
+
+impl Error {
+    /// TRANSITION
+    pub fn new(kind: impl Into<ErrorKind>, message: impl Into<String>) -> Error {
+        let message = message.into();
+        match message.rsplit_once("; ") {
+            Some((cause, cure)) => Error::of(kind.into(), "", "").because(cause).cure(cure),
+            None => Error::of(kind.into(), "", "").because(message),
+        }
+    }
+
+    /// Makes an error without a cause yet. An operation or a subject that says nothing new may be `""`.
+    pub fn of(kind: ErrorKind, operation: impl Display, subject: impl Display) -> Error {
+        Error {
+            kind,
+            operation: operation.to_string(),
+            subject: subject.to_string(),
+            cause: String::new(),
+            cure: None,
+            holders: Vec::new(),
+        }
+    }
+
+    /// Makes an [`ErrorKind::Failed`].
+    pub fn failed(operation: impl Display, subject: impl Display) -> Error {
+        Error::of(ErrorKind::Failed, operation, subject)
+    }
+
+    /// Makes an [`ErrorKind::Usage`].
+    pub fn usage(operation: impl Display, subject: impl Display) -> Error {
+        Error::of(ErrorKind::Usage, operation, subject)
+    }
+
+    /// Makes an [`ErrorKind::Refused`].
+    pub fn refused(operation: impl Display, subject: impl Display) -> Error {
+        Error::of(ErrorKind::Refused, operation, subject)
+    }
+
+    /// Makes an [`ErrorKind::NoDriver`].
+    pub fn no_driver(operation: impl Display, subject: impl Display) -> Error {
+        Error::of(ErrorKind::NoDriver, operation, subject)
+    }
+
+    /// Sets the cause.
+    #[must_use]
+    pub fn because(mut self, cause: impl Display) -> Error {
+        self.cause = cause.to_string();
+        self
+    }
+
+    /// Sets the cure.
+    #[must_use]
+    pub fn cure(mut self, cure: impl Display) -> Error {
+        self.cure = Some(cure.to_string());
+        self
+    }
+
+    /// Sets the holders that are in the way.
+    #[must_use]
+    pub fn held_by(mut self, holders: Vec<String>) -> Error {
+        self.holders = holders;
+        self
+    }
+}
+
+impl Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Error { operation, subject, cause, cure, .. } = self;
+        let head = [operation, subject].map(String::as_str);
+        let head: Vec<_> = head.into_iter().filter(|part| !part.is_empty()).collect();
+        let tail: Vec<_> =
+            [Some(cause), cure.as_ref()].into_iter().flatten().filter(|p| !p.is_empty()).collect();
+        f.write_str(&head.join(" "))?;
+        for (index, part) in tail.into_iter().enumerate() {
+            let separator = if index > 0 {
+                "; "
+            } else if head.is_empty() {
+                ""
+            } else {
+                ": "
+            };
+            write!(f, "{separator}{part}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<mig_cdi_sys::Error> for Error {
+    fn from(error: mig_cdi_sys::Error) -> Error {
+        let kind = match error {
+            mig_cdi_sys::Error::UnsafeDir { .. } => ErrorKind::Refused,
+            _ => ErrorKind::Failed,
+        };
+        let is_denied = error.is_denied();
+        let text = Error::of(kind, "", "").because(error);
+        if is_denied { text.cure("run it as root") } else { text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_of_its_parts() {
+        let error = |operation, subject| Error::failed(operation, subject).because("not there");
+        assert_eq!(error("read", "/a").to_string(), "read /a: not there");
+        assert_eq!(error("", "gpu 0").to_string(), "gpu 0: not there");
+        assert_eq!(error("", "").to_string(), "not there");
+        assert_eq!(error("read", "/a").cure("mend it").to_string(), "read /a: not there; mend it");
+    }
+}

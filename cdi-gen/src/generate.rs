@@ -1,0 +1,303 @@
+//! Generates the CDI specs of a node: plans all of them, checks that each can be written, then writes.
+
+mod options;
+mod spec_plan;
+
+pub use options::{DeviceBuilder, DeviceOptions, EngineLookup, GenerateOptions, Output};
+pub use spec_plan::{PlannedSpec, SpecPlan, SpecTarget, SpecTargets, spec_targets, text_of};
+
+use crate::{
+    Error, ErrorKind, MessageSink, NodeSource, Result,
+    engines::BASELINE_CDI,
+    spec::{Built, Format},
+    write::Target,
+};
+use mig_cdi_model::{
+    HostNode, Major, Topology,
+    cdi::{Kind, Spec, Version},
+};
+use mig_cdi_sys::{Machine, Outcome, text};
+
+/// Policy for whole GPUs that a file of another tool defines too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Nothing is written at all.
+    Refuse,
+    /// Whole GPUs are left to the other file, and the slices are written.
+    YieldGpus,
+}
+
+/// Writes the specs of a node.
+pub struct Generator<'a> {
+    devices: DeviceBuilder<'a>,
+    options: &'a GenerateOptions,
+}
+
+/// Result of [`Generator::generate`].
+#[derive(Debug)]
+pub struct Generated {
+    /// Text for standard output, when the spec goes there.
+    pub stdout: String,
+    /// The specs that were written.
+    pub plan: SpecPlan,
+}
+
+impl<'a> Generator<'a> {
+    /// Makes a generator. Nothing is read yet.
+    #[must_use]
+    pub fn new(
+        node: &'a NodeSource,
+        options: &'a GenerateOptions,
+        messages: &'a dyn MessageSink,
+    ) -> Generator<'a> {
+        Generator { devices: DeviceBuilder::new(node, &options.devices, messages), options }
+    }
+
+    /// The builder of the devices, which knows the engines that were asked.
+    #[must_use]
+    pub fn devices(&self) -> &DeviceBuilder<'a> {
+        &self.devices
+    }
+
+    /// Discovers, plans and writes. `before_write` runs once it is certain that everything can be written, and ends before
+    /// the first file is.
+    ///
+    /// # Errors
+    /// When nothing was written: the node cannot be read, a directory is unsafe, another file defines one of the devices.
+    pub fn generate(
+        &self,
+        on_conflict: OnConflict,
+        before_write: impl FnOnce(),
+    ) -> Result<Generated> {
+        let target = spec_plan::target(self.options, &self.options.devices.spec.kind)?;
+        // Taken before the driver is asked: of two runs at once the later answer has to win.
+        let _lock = target.map(|target| target.lock()).transpose()?;
+        let mut plan = self.plan()?;
+        if on_conflict == OnConflict::YieldGpus {
+            yield_gpus(&mut plan)?;
+        }
+        self.check(&plan)?;
+        before_write();
+        let stdout = self.write(&plan)?;
+        Ok(Generated { stdout, plan })
+    }
+
+    /// Refuses a plan that must not be written, and warns of what engines will make of it.
+    fn check(&self, plan: &SpecPlan) -> Result<()> {
+        let has_warnings = plan.specs().any(|spec| !spec.built.warnings.is_empty());
+        if self.options.strict && (!plan.is_complete() || has_warnings) {
+            return Err(Error::of(ErrorKind::Incomplete, "", "nothing is written")
+                .because("the node is incomplete and --strict was given"));
+        }
+        warn_of_engines(&self.devices, plan)?;
+        warn_of_host_nodes(self.devices.messages(), &plan.topology);
+        if plan.specs().any(|spec| spec.target.is_some()) {
+            refuse_real_majors(self.devices.node(), &plan.topology)?;
+        }
+        for PlannedSpec { built, target, .. } in plan.specs() {
+            if let (Some(target), Some(spec)) = (target, &built.spec) {
+                target.check(spec)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, plan: &SpecPlan) -> Result<String> {
+        let mut stdout = String::new();
+        for planned in plan.specs() {
+            let PlannedSpec { built, target, .. } = planned;
+            // The spec mounts this file, so it has to exist before the spec does.
+            if let (Some(target), Some(_), Some(text)) = (target, &built.spec, &plan.masked_params)
+            {
+                target.install_companion(text)?;
+            }
+            stdout += &self.put(planned, plan.format, plan.is_complete())?;
+        }
+        Ok(stdout)
+    }
+
+    /// Removes the specs, whatever the node is.
+    ///
+    /// # Errors
+    /// When a file is no spec of its kind, or cannot be removed.
+    pub fn remove(&self) -> Result<()> {
+        for SpecTarget { kind, file } in
+            spec_targets(self.options, "--remove takes a file away")?.iter()
+        {
+            let _lock = file.lock()?;
+            let path = file.path();
+            self.devices.messages().status(&match file.clear(kind)? {
+                Outcome::Changed => format!("removed {}", path.display()),
+                Outcome::Unchanged => format!("nothing to remove: {} is not there", path.display()),
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes one spec, prints it, or removes an old one.
+    fn put(&self, planned: &PlannedSpec, format: Format, is_complete: bool) -> Result<String> {
+        let PlannedSpec { built, kind, target } = planned;
+        let messages = self.devices.messages();
+        match (&built.spec, target) {
+            (Some(spec), None) => text_of(spec, format),
+            (Some(spec), Some(target)) => {
+                let outcome = target.install(spec, &text_of(spec, format)?)?;
+                report_written(self.devices.node(), messages, target, spec, built, outcome);
+                Ok(String::new())
+            }
+            (None, _) if !is_complete => {
+                messages.status(&format!(
+                    "no {kind} device is certain; nothing was written and an older spec stays as it is"
+                ));
+                Ok(String::new())
+            }
+            (None, target) => clear(messages, target.as_ref(), kind),
+        }
+    }
+}
+
+/// Leaves whole GPUs to a file of another tool. Ours has to go: where two files of one priority define a device, engines drop
+/// both definitions (CDI specification, "Conflicts").
+fn yield_gpus(plan: &mut SpecPlan) -> Result<()> {
+    let Some(PlannedSpec { built, kind, target }) = &mut plan.gpus else { return Ok(()) };
+    let (Some(target), Some(spec)) = (&*target, &built.spec) else { return Ok(()) };
+    if let Err(failure) = target.check(spec) {
+        target.clear(kind)?;
+        (built.spec, built.devices) = (None, Vec::new());
+        plan.yielded.push(format!("whole gpus are left out: {failure}"));
+    }
+    Ok(())
+}
+
+/// An engine that does not take a version says of each device that it cannot be resolved, and no more.
+fn warn_of_engines(devices: &DeviceBuilder<'_>, plan: &SpecPlan) -> Result<()> {
+    let specs = plan.specs().filter_map(|planned| planned.built.spec.as_ref());
+    let versions = specs.filter_map(|spec| spec.cdi_version.parse::<Version>().ok());
+    let Some(version) = versions.max().filter(|version| *version > BASELINE_CDI) else {
+        return Ok(());
+    };
+    for engine in devices.engines()? {
+        let label = engine.label();
+        match engine.max_cdi {
+            Some(takes) if takes < version => devices.messages().warn(&format!(
+                "{label} takes cdi up to {takes}, and this is {version}: it will know none of these devices; \
+                 update it, or generate with --max-cdi-version {takes}"
+            )),
+            None if engine.has_cdi => devices
+                .messages()
+                .detail(&format!("whether {label} takes cdi {version} is not known")),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The spec carries the numbers, so engines that make nodes need none on the host. Rootless ones
+/// bind the host's: a missing node fails there, and a stale one is another device.
+fn warn_of_host_nodes(messages: &dyn MessageSink, topology: &Topology) {
+    let gpus = topology.gpus.iter().filter(|gpu| !gpu.gpu_instances.is_empty());
+    let devices = topology.mig_devices().flat_map(|d| [&d.gi.cap, &d.ci.cap]);
+    let nodes = topology.common.iter().chain(gpus.map(|gpu| &gpu.node)).chain(devices);
+    let mut missing = Vec::new();
+    let mut wrong = Vec::new();
+    for node in nodes {
+        let list = match node.host {
+            HostNode::Ok => continue,
+            HostNode::Missing => &mut missing,
+            HostNode::Wrong => &mut wrong,
+        };
+        if !list.contains(&node.path.as_str()) {
+            list.push(node.path.as_str());
+        }
+    }
+    warn_of(messages, "missing on the host", &missing);
+    warn_of(messages, "on the host with other numbers", &wrong);
+}
+
+fn warn_of(messages: &dyn MessageSink, what: &str, paths: &[&str]) {
+    let Some((first, others)) = paths.split_first() else {
+        return;
+    };
+    let more =
+        if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+    messages.warn(&format!(
+        "{what}: {first}{more}; engines that make nodes do not mind, rootless ones take the host's: run \
+         mig-cdi nodes as root"
+    ));
+    others.iter().for_each(|path| messages.detail(&format!("{what}: {path}")));
+}
+
+/// A simulated node has made-up numbers. Where a driver of this machine answers to one of them, a
+/// container would be given that driver's device.
+fn refuse_real_majors(node: &NodeSource, topology: &Topology) -> Result<()> {
+    const PATH: &str = "/proc/devices";
+    if !node.is_simulated() {
+        return Ok(());
+    }
+    let bytes = node.host()?.read(PATH, 1 << 20)?;
+    let absent = || Error::refused("read", PATH).because("not there").cure("mount /proc");
+    let bytes = bytes.ok_or_else(absent)?;
+    let devices =
+        text::char_devices(&bytes).map_err(|e| Error::refused("parse", PATH).because(e))?;
+    let mut majors: Vec<Major> = Vec::new();
+    topology.clone().for_each_node(|node| majors.push(node.major));
+    for major in majors {
+        if let Some(driver) = devices.names(major).next() {
+            let cause = format!(
+                "its major {major} is {driver:?} on this machine, and a container would get that device"
+            );
+            return Err(Error::refused("write", "a simulated spec")
+                .because(cause)
+                .cure("give the node other [majors], or use --output -"));
+        }
+    }
+    Ok(())
+}
+
+fn report_written(
+    node: &NodeSource,
+    messages: &dyn MessageSink,
+    target: &Target,
+    spec: &Spec,
+    built: &Built,
+    outcome: Outcome,
+) {
+    let done = match outcome {
+        Outcome::Changed => "wrote",
+        Outcome::Unchanged => "unchanged",
+    };
+    let simulated = if node.is_simulated() { " of a simulated node" } else { "" };
+    let (path, kind, version) = (target.path(), &spec.kind, spec.cdi_version);
+    let message = format!(
+        "{done} {}: {} {kind} devices{simulated}, cdi {version}",
+        path.display(),
+        built.devices.len()
+    );
+    messages.status(&message);
+    // Slices alone have a variable of their own.
+    let slices = spec.devices.iter().filter(|device| !device.container_edits.env.is_empty());
+    let names = slices.map(|device| device.name.as_str()).filter(|name| *name != "all");
+    if let Some(name) = names.min_by_key(|name| name.len()) {
+        messages.hint(&format!(
+            "try: podman run --rm --device {kind}={name} IMAGE ls /dev/nvidia-caps"
+        ));
+    }
+}
+
+/// No slice is a state of the node and no failure: the spec goes.
+fn clear(messages: &dyn MessageSink, target: Option<&Target>, kind: &Kind) -> Result<String> {
+    let nothing = format!("no {kind} device on this node");
+    let Some(target) = target else {
+        messages.status(&format!("{nothing}: nothing to print, cdi knows no empty spec"));
+        return Ok(String::new());
+    };
+    let path = target.path();
+    let message = match target.clear(kind)? {
+        Outcome::Changed => format!("{nothing}: removed {}", path.display()),
+        Outcome::Unchanged => {
+            format!("{nothing}: {} is not written, cdi knows no empty spec", path.display())
+        }
+    };
+    messages.status(&message);
+    Ok(String::new())
+}

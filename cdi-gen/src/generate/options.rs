@@ -1,0 +1,177 @@
+//! Options of a generated spec, resolved: flags, settings and defaults have been merged by the caller.
+
+use crate::{
+    MessageSink, NodeSource, Result,
+    discover::{self, DriverFiles},
+    engines::{self, EngineList, InstalledEngine},
+    spec::{self, Built, Content, Format, Options},
+};
+use mig_cdi_model::{DriverCapabilities, DriverFile, Topology, cdi::Limit};
+use mig_cdi_sys::{Machine, Root};
+use serde::{Deserialize, Serialize};
+use std::{path::PathBuf, sync::OnceLock};
+
+/// Where the versions of the container engines come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EngineLookup {
+    /// A list that the user, or an earlier refresh, has made.
+    #[serde(with = "crate::as_text")]
+    Listed(EngineList),
+    /// The engines that are installed below a directory that stands for `/`; each is run with `--version`.
+    Installed(PathBuf),
+}
+
+/// Contents of the devices in a spec.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceOptions {
+    /// Options of the spec, with `max_version` and `limited_by` still open: [`DeviceBuilder::options`] fills them in.
+    pub spec: Options,
+    /// Classes of driver files that a container gets.
+    #[serde(with = "crate::as_text")]
+    pub capabilities: DriverCapabilities,
+    /// Highest CDI version that the spec may need.
+    #[serde(with = "crate::as_text")]
+    pub cdi_limit: Limit,
+    /// Engines that decide `--max-cdi-version auto`, and that are warned of.
+    pub engines: EngineLookup,
+}
+
+/// Place of a spec.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Output {
+    /// Standard output.
+    Stdout,
+    /// The file that the user names.
+    File(PathBuf),
+    /// The file of the kind in the last of the spec directories.
+    TrustedDir,
+}
+
+/// Options of [`crate::generate::Generator`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerateOptions {
+    /// Contents of the devices.
+    pub devices: DeviceOptions,
+    /// Place of the spec.
+    pub output: Output,
+    /// Format of the spec.
+    pub format: Format,
+    /// Directories that engines read specs from, lowest priority first.
+    pub spec_dirs: Vec<PathBuf>,
+    /// Whether GPUs that are not in MIG mode get a spec of their own.
+    pub whole_gpus: bool,
+    /// Whether a masked copy of `/proc/driver/nvidia/params` is mounted into containers.
+    pub mask_params: bool,
+    /// Whether nothing is written unless every device is complete.
+    pub strict: bool,
+}
+
+/// Builds the devices of a spec from a node: the stages discover, driver files and spec, with their messages reported.
+pub struct DeviceBuilder<'a> {
+    node: &'a NodeSource,
+    request: &'a DeviceOptions,
+    messages: &'a dyn MessageSink,
+    /// Filled at the first question: `--version` of an engine takes as long as all the rest of a run.
+    engines: OnceLock<Vec<InstalledEngine>>,
+}
+
+impl<'a> DeviceBuilder<'a> {
+    /// Makes a builder. Nothing is read yet.
+    #[must_use]
+    pub fn new(
+        node: &'a NodeSource,
+        request: &'a DeviceOptions,
+        messages: &'a dyn MessageSink,
+    ) -> DeviceBuilder<'a> {
+        DeviceBuilder { node, request, messages, engines: OnceLock::new() }
+    }
+
+    /// The node that is read.
+    #[must_use]
+    pub fn node(&self) -> &'a NodeSource {
+        self.node
+    }
+
+    /// The sink that messages go to.
+    #[must_use]
+    pub fn messages(&self) -> &'a dyn MessageSink {
+        self.messages
+    }
+
+    /// Options of the spec with the highest CDI version that may be used, and the engine that sets it.
+    ///
+    /// # Errors
+    /// When the directory that engines are looked up in cannot be opened.
+    pub fn options(&self) -> Result<Options> {
+        let (max_version, limited_by) = match self.request.cdi_limit {
+            Limit::Is(version) => (version, None),
+            Limit::Auto => engines::common_cdi_version(self.engines()?),
+        };
+        Ok(Options { max_version, limited_by, ..self.request.spec.clone() })
+    }
+
+    /// Engines that will read the spec. They are asked once.
+    ///
+    /// # Errors
+    /// As [`DeviceBuilder::options`].
+    pub fn engines(&self) -> Result<&[InstalledEngine]> {
+        if let Some(known) = self.engines.get() {
+            return Ok(known);
+        }
+        let engines = match &self.request.engines {
+            EngineLookup::Listed(list) => list.0.clone(),
+            EngineLookup::Installed(root) => engines::find_engines(&Root::open(root)?),
+        };
+        Ok(self.engines.get_or_init(|| engines))
+    }
+
+    /// Engines, if anything needed them so far.
+    #[must_use]
+    pub fn known_engines(&self) -> Option<&[InstalledEngine]> {
+        self.engines.get().map(Vec::as_slice)
+    }
+
+    /// Finds the driver files that containers get. A simulated node has none.
+    ///
+    /// # Errors
+    /// When a file that every container needs is missing.
+    pub fn driver_files(
+        &self,
+        machine: &dyn Machine,
+        topology: &Topology,
+    ) -> Result<Vec<DriverFile>> {
+        let root = machine.driver().filter(|_| !topology.gpus.is_empty());
+        let Some(root) = root else { return Ok(Vec::new()) };
+        let capabilities = &self.request.capabilities;
+        let DriverFiles { files, warnings, .. } =
+            discover::find_files(root, &topology.driver_version, capabilities)?;
+        for warning in &warnings {
+            self.messages.warn(warning);
+        }
+        for file in &files {
+            self.messages.detail(&format!("mount {}", file.host_path));
+        }
+        Ok(files)
+    }
+
+    /// Builds the spec, and reports what is omitted from it.
+    ///
+    /// # Errors
+    /// As [`spec::build`].
+    pub fn build(
+        &self,
+        topology: &Topology,
+        files: &[DriverFile],
+        content: Content,
+        options: &Options,
+    ) -> Result<Built> {
+        let built = spec::build(topology, files, content, options)?;
+        for problem in &built.problems {
+            self.messages.error(&problem.to_string());
+        }
+        for warning in &built.warnings {
+            self.messages.warn(warning);
+        }
+        Ok(built)
+    }
+}

@@ -1,0 +1,206 @@
+//! What `generate` writes and `check` compares with: the specs of a node and their files, before anything is written.
+
+use super::{
+    Generator,
+    options::{GenerateOptions, Output},
+};
+use crate::{
+    Error, Result,
+    spec::{Built, Content, Format, Options, to_text},
+    write::Target,
+};
+use mig_cdi_model::{
+    Topology,
+    cdi::{Kind, Spec},
+};
+use std::path::PathBuf;
+
+/// Everything that is to be written.
+#[derive(Debug)]
+pub struct SpecPlan {
+    /// GPUs and MIG devices that were found.
+    pub topology: Topology,
+    /// Spec of the MIG devices.
+    pub mig: PlannedSpec,
+    /// Spec of the GPUs that are not in MIG mode, when one is asked for.
+    pub gpus: Option<PlannedSpec>,
+    /// Format of the specs.
+    pub format: Format,
+    /// Reasons for what is omitted, a line each.
+    pub omitted: Vec<String>,
+    /// Reasons why whole GPUs are left to a file of another tool, a line each.
+    pub yielded: Vec<String>,
+    /// Masked `/proc/driver/nvidia/params`, to be written beside each spec that mounts it.
+    pub masked_params: Option<String>,
+}
+
+/// One spec and its file.
+#[derive(Debug)]
+pub struct PlannedSpec {
+    /// The spec, unless there is no device for one.
+    pub built: Built,
+    /// Kind of its devices.
+    pub kind: Kind,
+    /// File of the spec; `None` is standard output.
+    pub target: Option<Target>,
+}
+
+/// Files of the specs.
+#[derive(Debug, Clone)]
+pub struct SpecTargets {
+    /// File of the MIG devices.
+    pub mig: SpecTarget,
+    /// File of the whole GPUs, when one is asked for.
+    pub gpus: Option<SpecTarget>,
+}
+
+/// File of one spec.
+#[derive(Debug, Clone)]
+pub struct SpecTarget {
+    /// Kind of the devices in it.
+    pub kind: Kind,
+    /// The file.
+    pub file: Target,
+}
+
+impl SpecTargets {
+    /// Every file, that of the MIG devices first.
+    pub fn iter(&self) -> impl Iterator<Item = &SpecTarget> {
+        std::iter::once(&self.mig).chain(&self.gpus)
+    }
+}
+
+impl SpecPlan {
+    /// Every spec, that of the MIG devices first.
+    pub fn specs(&self) -> impl Iterator<Item = &PlannedSpec> {
+        std::iter::once(&self.mig).chain(&self.gpus)
+    }
+
+    /// Whether nothing of the node is omitted.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.omitted.is_empty()
+    }
+}
+
+impl Generator<'_> {
+    /// Discovers the node and builds its specs.
+    ///
+    /// # Errors
+    /// When the node cannot be read at all, when a needed driver file is missing, or when the options contradict each other.
+    pub fn plan(&self) -> Result<SpecPlan> {
+        let (devices, options) = (&self.devices, self.options);
+        let spec_options = devices.options()?;
+        let target = target(options, &spec_options.kind)?;
+        let gpu_target = gpu_target(options, &spec_options, target.as_ref())?;
+        let machine = devices.node().machine()?;
+        let discovery = devices.node().discover(machine.as_ref(), devices.messages())?;
+        let topology = discovery.topology;
+        // Without a device nobody mounts the files, so a missing one is no failure.
+        let has_devices = options.whole_gpus
+            || !spec_options.admin.is_empty()
+            || topology.mig_devices().next().is_some();
+        let files = match has_devices {
+            true => devices.driver_files(machine.as_ref(), &topology)?,
+            false => Vec::new(),
+        };
+        let masked_params = masked_params(options, discovery.masked_params)?;
+        let planned = |content, mut options: Options, target: Option<Target>| {
+            if let (Some(target), Some(_)) = (&target, &masked_params) {
+                options.params_file = Some(target.companion()?);
+            }
+            let built = devices.build(&topology, &files, content, &options)?;
+            Ok::<_, Error>(PlannedSpec { built, kind: options.kind, target })
+        };
+        let gpus = match gpu_target {
+            Some((kind, target)) => Some((Options { kind, ..spec_options.clone() }, target)),
+            None => None,
+        };
+        let mig = planned(Content::Mig, spec_options, target)?;
+        let gpus = gpus
+            .map(|(options, target)| planned(Content::Gpus, options, Some(target)))
+            .transpose()?;
+        let built = std::iter::once(&mig).chain(&gpus).flat_map(|spec| &spec.built.problems);
+        let omitted = discovery.problems.iter().chain(built).map(ToString::to_string).collect();
+        let (format, yielded) = (options.format, Vec::new());
+        Ok(SpecPlan { topology, mig, gpus, format, omitted, yielded, masked_params })
+    }
+}
+
+/// Masked parameters to mount over `/proc/driver/nvidia/params`, when they are asked for.
+fn masked_params(options: &GenerateOptions, masked: Option<String>) -> Result<Option<String>> {
+    if !options.mask_params {
+        return Ok(None);
+    }
+    if options.output == Output::Stdout {
+        return Err(Error::usage("", "--mask-params writes a second file")
+            .because("it does not go with --output -"));
+    }
+    masked.map(Some).ok_or_else(|| {
+        Error::failed("read", "/proc/driver/nvidia/params")
+            .because("no line ModifyDeviceFiles to switch off")
+            .cure("leave --mask-params out")
+    })
+}
+
+/// Kind and file of the whole GPUs. A CDI spec has one kind, so they need a file of their own.
+fn gpu_target(
+    options: &GenerateOptions,
+    spec_options: &Options,
+    mig: Option<&Target>,
+) -> Result<Option<(Kind, Target)>> {
+    if !options.whole_gpus {
+        return Ok(None);
+    }
+    let mig = mig.ok_or_else(|| {
+        Error::usage("", "--gpus writes a second file").because("it does not go with --output -")
+    })?;
+    let kind = spec_options.gpu_kind();
+    if kind == spec_options.kind {
+        return Err(Error::usage("", "--gpus")
+            .because(format!("{kind} is the kind of the slices too"))
+            .cure("choose another --kind"));
+    }
+    let target = mig.beside(&kind)?;
+    Ok(Some((kind, target)))
+}
+
+/// Files of the specs that the options name, for an operation that needs files: `operation` names it in the error.
+///
+/// # Errors
+/// When the output is standard output, or is no file that engines would read.
+pub fn spec_targets(options: &GenerateOptions, operation: &str) -> Result<SpecTargets> {
+    let kind = &options.devices.spec.kind;
+    let file = target(options, kind)?
+        .ok_or_else(|| Error::usage(operation, "").because("it does not go with --output -"))?;
+    let gpus = match options.whole_gpus {
+        false => None,
+        true => {
+            let kind = options.devices.spec.gpu_kind();
+            Some(SpecTarget { file: file.beside(&kind)?, kind })
+        }
+    };
+    Ok(SpecTargets { mig: SpecTarget { kind: kind.clone(), file }, gpus })
+}
+
+/// File of a kind; `None` is standard output.
+pub(super) fn target(options: &GenerateOptions, kind: &Kind) -> Result<Option<Target>> {
+    let format = options.format;
+    let path = match &options.output {
+        Output::Stdout => return Ok(None),
+        Output::File(path) => path.clone(),
+        Output::TrustedDir => {
+            let file = format!("{}.{}", kind.file_stem(), format.suffix());
+            options.spec_dirs.last().map_or_else(PathBuf::new, |dir| dir.join(file))
+        }
+    };
+    Target::new(&path, format.suffix(), &options.spec_dirs).map(Some)
+}
+
+/// Text of a spec.
+///
+/// # Errors
+/// When serde cannot write it, which no spec that was built here brings about.
+pub fn text_of(spec: &Spec, format: Format) -> Result<String> {
+    to_text(spec, format).map_err(|e| Error::failed("write", "the spec").because(e))
+}

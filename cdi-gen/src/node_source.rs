@@ -1,0 +1,121 @@
+//! The node whose MIG state is read: this machine, below directories that stand for its `/`, or a simulated one.
+
+use crate::{
+    MessageSink, Result,
+    discover::{Discovery, Source, discover},
+};
+use mig_cdi_sim::{SimulatedMachine, SimulatedNode};
+use mig_cdi_sys::{Host, Machine, Roots, nvml};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Directories that stand for `/` when parts of this machine are looked up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRoots {
+    /// Root of the driver's libraries, which may be those of a driver container.
+    pub driver: PathBuf,
+    /// Directories below the driver root that are searched for libraries before all others.
+    pub library_search_path: Vec<PathBuf>,
+    /// Directory that holds `dev`.
+    pub dev: PathBuf,
+    /// Directory that holds `proc` and `sys`.
+    pub proc: PathBuf,
+    /// Whether NVML is asked for the CUDA version, which makes it open libcuda. Labels of a Kubernetes node need it.
+    pub cuda_version: bool,
+}
+
+impl From<&NodeRoots> for Roots {
+    fn from(roots: &NodeRoots) -> Roots {
+        Roots {
+            driver: roots.driver.clone(),
+            library_search_path: roots.library_search_path.clone(),
+            dev: roots.dev.clone(),
+            proc: roots.proc.clone(),
+            cuda: roots.cuda_version,
+        }
+    }
+}
+
+/// A node and the interface that its MIG state is read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSource {
+    /// Roots of this machine. A simulated node uses them only to compare its numbers with this machine's.
+    pub roots: NodeRoots,
+    /// Interface that is asked.
+    pub source: Source,
+    /// The simulated node, when one takes the place of this machine.
+    pub simulated: Option<SimulatedNode>,
+}
+
+impl NodeSource {
+    /// Whether the node is simulated: nothing of it exists on this machine.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.simulated.is_some()
+    }
+
+    /// Opens this machine, whether or not a simulated node takes its place.
+    ///
+    /// # Errors
+    /// When one of the roots is not a directory.
+    pub fn host(&self) -> Result<Host> {
+        Ok(Host::open(&Roots::from(&self.roots))?)
+    }
+
+    /// Opens the machine that is asked: this one, or the simulated one.
+    ///
+    /// # Errors
+    /// As [`NodeSource::host`].
+    pub fn machine(&self) -> Result<Box<dyn Machine>> {
+        match &self.simulated {
+            None => Ok(Box::new(self.host()?)),
+            Some(node) => Ok(Box::new(SimulatedMachine::new(node.clone()))),
+        }
+    }
+
+    /// Opens NVML for partitioning.
+    ///
+    /// # Errors
+    /// When one of the roots is not a directory; the inner error when NVML cannot be asked.
+    pub fn partitioner(&self) -> Result<Result<Box<dyn nvml::Partitioner>, nvml::NvmlError>> {
+        match &self.simulated {
+            None => Ok(self.host()?.partitioner()),
+            Some(node) => Ok(SimulatedMachine::new(node.clone()).partitioner()),
+        }
+    }
+
+    /// Discovers the topology, and reports what is omitted from it.
+    ///
+    /// # Errors
+    /// As [`discover`].
+    pub fn discover(&self, machine: &dyn Machine, messages: &dyn MessageSink) -> Result<Discovery> {
+        let discovery = discover(machine, self.source)?;
+        if self.source == Source::Proc {
+            messages.warn(
+                "without nvml there are no uuids and no profiles; devices are named by gpu minor, \
+                 gpu instance and compute instance",
+            );
+        }
+        for problem in &discovery.problems {
+            messages.error(&problem.to_string());
+        }
+        report_details(&discovery, messages);
+        Ok(discovery)
+    }
+}
+
+/// Reports which driver answered, and each GPU with its instances, to those who ask for details.
+pub(crate) fn report_details(discovery: &Discovery, messages: &dyn MessageSink) {
+    let Discovery { topology, library, .. } = discovery;
+    let driver = &topology.driver_version;
+    let asked = library.as_deref().unwrap_or("/proc alone");
+    messages.detail(&format!("driver {driver}, asked {asked}"));
+    for gpu in &topology.gpus {
+        let devices = gpu.gpu_instances.iter().map(|gi| gi.compute_instances.len()).sum::<usize>();
+        let (label, node, instances) = (gpu.label(), &gpu.node.path, gpu.gpu_instances.len());
+        messages.detail(&format!(
+            "{label} at {} is {node}: {instances} gpu instances, {devices} mig devices",
+            gpu.pci
+        ));
+    }
+}

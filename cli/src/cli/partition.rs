@@ -1,0 +1,140 @@
+//! Arguments of the commands that partition GPUs.
+
+use clap::Args;
+use mig_cdi_args::StateArgs;
+use mig_cdi_config::layouts::GpuSelector;
+use mig_cdi_partition::InUse;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(crate) struct ProfilesArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MapArgs {
+    /// GPUs to draw: index, UUID or PCI address, or all [default: all]
+    #[arg(value_name = "GPU")]
+    pub gpus: Vec<GpuSelector>,
+
+    /// Write the picture as SVG into FILE (- for standard output)
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub holders: HoldersArgs,
+}
+
+/// Desired layouts.
+#[derive(Debug, Args)]
+pub(crate) struct LayoutArgs {
+    /// GPU is an index, a UUID, a PCI address, or all; LAYOUT is 3x2g.20gb,1g.10gb, none for MIG mode
+    /// without instances, or off. Pin a start with 3g.40gb@4, choose compute instances with 3g.40gb(1c,2c)
+    #[arg(value_name = "GPU=LAYOUT")]
+    pub gpus: Vec<String>,
+
+    /// Read layouts from FILE, in the format of mig-parted (- for standard input)
+    #[arg(short, long, value_name = "FILE", requires = "layout", conflicts_with = "gpus")]
+    pub file: Option<PathBuf>,
+
+    /// Name of the layout in FILE
+    #[arg(
+        short = 'c',
+        long = "layout",
+        value_name = "NAME",
+        requires = "file",
+        visible_alias = "selected-config"
+    )]
+    pub layout: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub layout: LayoutArgs,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub holders: HoldersArgs,
+}
+
+/// Places where holders of slices are found.
+#[derive(Debug, Args)]
+pub(crate) struct HoldersArgs {
+    /// Look for processes below DIR
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub host_root: PathBuf,
+
+    /// Count a slice as in use by WHO although nothing shows it, as for a pod that is about to start. SLICE
+    /// is a UUID or another name of it, or the UUID or index of a whole GPU
+    #[arg(long, value_name = "SLICE=WHO")]
+    pub in_use: Vec<InUse>,
+
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// Arguments of a change.
+#[derive(Debug, Args)]
+pub(crate) struct ChangeArgs {
+    /// Wait up to SECONDS for slices to be released; no holder is stopped
+    #[arg(long, value_name = "SECONDS", default_value = "0")]
+    pub evict: u64,
+
+    /// Leave the spec and the device nodes as they are
+    #[arg(long)]
+    pub no_refresh: bool,
+
+    /// Directory of the journal of a change in progress
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/mig-cdi")]
+    pub journal_dir: PathBuf,
+
+    #[command(flatten)]
+    pub holders: HoldersArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    #[command(flatten)]
+    pub layout: LayoutArgs,
+
+    /// Finish an interrupted apply: reach its layout, or else the one before it
+    #[arg(long, conflicts_with_all = ["gpus", "file"])]
+    pub resume: bool,
+
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Print every placement, by UUID
+    #[arg(long)]
+    pub pinned: bool,
+
+    /// Name of the layout
+    #[arg(short = 'c', long = "layout", value_name = "NAME", default_value = "current")]
+    pub layout: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckpointArgs {
+    /// File to write
+    #[arg(value_name = "FILE", default_value = "/var/lib/mig-cdi/layout.yaml")]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// File that checkpoint wrote
+    #[arg(value_name = "FILE", default_value = "/var/lib/mig-cdi/layout.yaml")]
+    pub file: PathBuf,
+
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}

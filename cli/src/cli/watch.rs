@@ -1,0 +1,14 @@
+//! Arguments of `status`.
+
+use clap::Args;
+use mig_cdi_args::StateArgs;
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub state: StateArgs,
+}

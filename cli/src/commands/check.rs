@@ -1,0 +1,57 @@
+//! `mig-cdi check`: the files on disk against the node as it is now.
+
+use super::Done;
+use crate::console::Console;
+use mig_cdi_gen::{
+    Error, Exit, NodeSource,
+    generate::{GenerateOptions, Generator, PlannedSpec, text_of},
+    spec::Format,
+    spec_file::SpecFile,
+};
+
+pub(super) fn run(
+    node: &NodeSource,
+    options: &GenerateOptions,
+    console: &Console,
+) -> Result<Done, Error> {
+    let plan = Generator::new(node, options, console).plan()?;
+    let mut differences = Vec::new();
+    for planned in plan.specs() {
+        differences.extend(check(planned)?);
+    }
+    let exit = match (differences.is_empty(), plan.is_complete()) {
+        (false, _) => Exit::Stale,
+        (true, false) => Exit::Incomplete,
+        (true, true) => Exit::Success,
+    };
+    Ok(Done { stdout: differences.into_iter().map(|line| line + "\n").collect(), exit })
+}
+
+/// Every difference of one file, as a line.
+fn check(planned: &PlannedSpec) -> Result<Vec<String>, Error> {
+    let target = planned
+        .target
+        .as_ref()
+        .ok_or_else(|| Error::usage("", "check reads a file").because("--output - names none"))?;
+    let path = target.path();
+    let path = path.display();
+    let truth = planned.built.spec.as_ref().map(|spec| text_of(spec, Format::Json)).transpose()?;
+    let truth = truth.and_then(|text| SpecFile::parse(text.as_bytes()));
+    let stale = |line: String| Ok(vec![format!("{path}: {line}; run mig-cdi generate")]);
+    let (bytes, truth) = match (target.read()?, truth) {
+        (None, None) => return Ok(Vec::new()),
+        (None, Some(_)) => return stale("not there, and the node has devices".to_owned()),
+        (Some(_), None) => {
+            return stale(format!("it is there, and the node has no {} device", planned.kind));
+        }
+        (Some(bytes), Some(truth)) => (bytes, truth),
+    };
+    let Some(file) = SpecFile::parse(&bytes) else {
+        return stale("it is no spec that an engine can read".to_owned());
+    };
+    if file.kind != truth.kind {
+        return stale(format!("its kind is {}, not {}", file.kind, truth.kind));
+    }
+    let lines = file.differences(&truth);
+    Ok(lines.into_iter().map(|line| format!("{path}: {line}")).collect())
+}

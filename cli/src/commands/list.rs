@@ -1,0 +1,84 @@
+//! `mig-cdi list`.
+
+use super::{Done, exit, json};
+use crate::{
+    cli::ListArgs,
+    console::Console,
+    picture::tree,
+    table::{gib, or_dash, table},
+};
+use mig_cdi_gen::{
+    Error, NodeSource,
+    discover::{Discovery, Source},
+    spec::handy_name,
+};
+use mig_cdi_model::{Gpu, MigDevice, MigMode, Topology};
+use serde::Serialize;
+
+pub(super) fn run(node: &NodeSource, args: &ListArgs, console: &Console) -> Result<Done, Error> {
+    let machine = node.machine()?;
+    let discovery = node.discover(machine.as_ref(), console)?;
+    let exit = exit(discovery.problems.is_empty());
+    let stdout = match (args.json, args.tree) {
+        (true, _) => list_json(&discovery)?,
+        (_, true) => tree(&discovery.topology, node.source, console.style()),
+        _ => text(node.source, &discovery.topology),
+    };
+    Ok(Done { stdout, exit })
+}
+
+#[derive(Serialize)]
+struct NodeListing<'a> {
+    #[serde(flatten)]
+    topology: &'a Topology,
+    problems: Vec<String>,
+}
+
+fn list_json(discovery: &Discovery) -> Result<String, Error> {
+    let problems = discovery.problems.iter().map(ToString::to_string).collect();
+    json(&NodeListing { topology: &discovery.topology, problems })
+}
+
+fn text(source: Source, topology: &Topology) -> String {
+    let gpus: Vec<_> = topology.gpus.iter().map(gpu_row).collect();
+    let head = ["GPU", "NODE", "PCI", "MIG", "INSTANCES", "MODEL"];
+    let gpus = if gpus.is_empty() { "no GPU\n".to_owned() } else { table(head, &gpus) };
+    let devices: Vec<_> =
+        topology.mig_devices().map(|device| device_row(source, &device)).collect();
+    if devices.is_empty() {
+        return format!("{gpus}\nno MIG device\n");
+    }
+    let head = ["DEVICE", "PROFILE", "MEMORY", "GPU", "GI", "CI", "CAPS", "UUID"];
+    format!("{gpus}\n{}", table(head, &devices))
+}
+
+fn gpu_row(gpu: &Gpu) -> [String; 6] {
+    let mig = match gpu.mig {
+        MigMode::Unsupported => "no",
+        MigMode::Disabled => "off",
+        MigMode::Enabled => "on",
+        MigMode::Unknown => "?",
+    };
+    [
+        or_dash(gpu.index),
+        gpu.node.path.clone(),
+        gpu.pci.to_string(),
+        mig.to_owned(),
+        gpu.gpu_instances.len().to_string(),
+        gpu.model.clone(),
+    ]
+}
+
+fn device_row(source: Source, device: &MigDevice<'_>) -> [String; 8] {
+    let MigDevice { gpu, gi, ci } = device;
+    [
+        or_dash(handy_name(device, source)),
+        or_dash(ci.profile.as_ref()),
+        or_dash(ci.memory_mib.map(gib)),
+        or_dash(gpu.index),
+        gi.id.to_string(),
+        ci.id.to_string(),
+        format!("{} {}", gi.cap.minor, ci.cap.minor),
+        or_dash(ci.uuid.as_ref()),
+    ]
+}

@@ -1,0 +1,24 @@
+//! `mig-cdi nodes`: the device nodes of the host.
+
+use super::{Done, json};
+use crate::{cli::NodesArgs, console::Console};
+use mig_cdi_gen::{
+    Error, MessageSink, NodeSource,
+    device_nodes::{self, NodesMode},
+};
+
+pub(super) fn run(node: &NodeSource, args: &NodesArgs, console: &Console) -> Result<Done, Error> {
+    let mode = NodesMode { prune: args.prune, dry_run: args.dry_run };
+    let changes = device_nodes::apply(node, mode, console)?;
+    if changes.changes.is_empty() && changes.problems.is_empty() {
+        console.status("nothing to change: the device nodes are as they should be");
+    }
+    let stdout = match args.json {
+        true => json(&changes)?,
+        false => {
+            let would = if args.dry_run { "would " } else { "" };
+            changes.changes.iter().map(|change| format!("{would}{change}\n")).collect()
+        }
+    };
+    Ok(Done { stdout, exit: changes.exit })
+}

@@ -1,0 +1,138 @@
+//! `mig-cdi plan` and `mig-cdi assert`: what a wish would change.
+
+use super::{
+    super::{Done, exit, json as json_text},
+    goal, holder_options,
+};
+use crate::{cli::PlanArgs, table::table};
+use mig_cdi_gen::{Error, Exit};
+use mig_cdi_layout::{Action, KeptInstance, ParentInstance, Step};
+use mig_cdi_partition::{Change, Gpus, Holders, label, layout_of, run::Partitioning};
+use mig_cdi_sys::nvml::GpuPartitioning;
+use serde_json::{Value, json};
+
+pub(in super::super) fn plan(
+    partitioning: &Partitioning<'_>,
+    args: &PlanArgs,
+) -> Result<Done, Error> {
+    let (changes, gpus) =
+        partitioning.plan(&goal(&args.layout)?, &holder_options(&args.holders))?;
+    let stdout = if args.json { json(&changes, &gpus.all)? } else { text(&changes) };
+    Ok(Done { stdout, exit: exit(gpus.lost == 0) })
+}
+
+pub(in super::super) fn assert(
+    partitioning: &Partitioning<'_>,
+    args: &PlanArgs,
+) -> Result<Done, Error> {
+    let gpus = Gpus::read(partitioning.node, partitioning.messages)?;
+    let desired = gpus.desired(&goal(&args.layout)?, partitioning.messages)?.gpus;
+    // Who holds what does not matter: what is as wished has no step.
+    let changes = gpus.changes(&desired, &Holders::default())?;
+    let stdout = match args.json {
+        true => json(&changes, &gpus.all)?,
+        false => {
+            let line = |change: &&Change| {
+                let (gpu, goal) = (&change.gpu, &change.goal);
+                let is = layout_of(gpu, &gpus.all);
+                format!("{}: is {is}, not {goal}\n", label(gpu))
+            };
+            changes.iter().filter(|change| !change.is_empty()).map(|c| line(&c)).collect()
+        }
+    };
+    let exit = match changes.iter().all(Change::is_empty) {
+        true => exit(gpus.lost == 0),
+        false => Exit::Stale,
+    };
+    Ok(Done { stdout, exit })
+}
+
+/// What stays, then the steps.
+pub(super) fn text(changes: &[Change]) -> String {
+    let mut rows = Vec::new();
+    for change in changes {
+        let gpu = change.gpu.index.to_string();
+        let mut row = |step: String, what: String, why: String| {
+            rows.push([gpu.clone(), step, what, why]);
+        };
+        for kept in change.plan.iter().flat_map(|plan| &plan.kept) {
+            let holders = holders_text(kept).map(|who| format!(", in use by {who}"));
+            let why = format!("{}{}", kept.desired, holders.unwrap_or_default());
+            row("keep".to_owned(), format!("gpu instance {}", kept.gi), why);
+        }
+        let mut number = 0;
+        let mut step = |what: String, why: String| {
+            number += 1;
+            row(number.to_string(), what, why);
+        };
+        if change.mode == Some(true) {
+            step("turn MIG mode on".to_owned(), "it is off".to_owned());
+        }
+        for Step { action, reason } in change.plan.iter().flat_map(|plan| &plan.steps) {
+            step(action.to_string(), reason.to_string());
+        }
+        if change.plan.is_none() {
+            let why = "the driver tells what it offers once MIG mode is on";
+            step(format!("divide into {}", change.goal), why.to_owned());
+        }
+        if change.mode == Some(false) {
+            step("turn MIG mode off".to_owned(), "requested as off".to_owned());
+        }
+        if number == 0 {
+            row("-".to_owned(), "nothing to change".to_owned(), String::new());
+        }
+    }
+    table(["GPU", "STEP", "WHAT", "WHY"], &rows)
+}
+
+/// Formats the holders of an instance that stays; `None` when it is not in use.
+fn holders_text(kept: &KeptInstance) -> Option<String> {
+    (!kept.holders.is_empty()).then(|| kept.holders.join(", "))
+}
+
+fn json(changes: &[Change], all: &[GpuPartitioning]) -> Result<String, Error> {
+    let gpu = |change: &Change| {
+        let plan = change.plan.as_ref();
+        let kept = plan.iter().flat_map(|plan| &plan.kept);
+        let kept: Vec<_> = kept
+            .map(|kept| json!({"gi": kept.gi, "wish": kept.desired, "holders": holders_text(kept)}))
+            .collect();
+        let steps: Option<Vec<_>> = plan.map(|plan| plan.steps.iter().map(step).collect());
+        json!({
+            "gpu": change.gpu.index,
+            "uuid": change.gpu.uuid,
+            "is": layout_of(&change.gpu, all).to_string(),
+            "wished": change.goal.to_string(),
+            "mode": change.mode.map(|on| if on { "on" } else { "off" }),
+            "keep": kept,
+            "steps": steps,
+        })
+    };
+    json_text(&changes.iter().map(gpu).collect::<Vec<_>>())
+}
+
+fn step(step: &Step) -> Value {
+    let why = step.reason.to_string();
+    match &step.action {
+        Action::DestroyComputeInstance { gi, ci } => {
+            json!({"action": "destroy-compute-instance", "gi": gi, "ci": ci, "why": why})
+        }
+        Action::DestroyGpuInstance { gi } => {
+            json!({"action": "destroy-gpu-instance", "gi": gi, "why": why})
+        }
+        Action::CreateGpuInstance { name, profile, placement } => json!({
+            "action": "create-gpu-instance", "profile": name, "id": profile,
+            "placement": placement, "why": why,
+        }),
+        Action::CreateComputeInstance { parent, placement, .. } => {
+            let (gi, made) = match parent {
+                ParentInstance::Existing(gi) => (Some(gi), None),
+                ParentInstance::Created(at) => (None, Some(at)),
+            };
+            json!({
+                "action": "create-compute-instance", "gi": gi, "gi_made_at": made,
+                "placement": placement, "why": why,
+            })
+        }
+    }
+}

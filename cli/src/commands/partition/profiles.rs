@@ -1,0 +1,115 @@
+//! `mig-cdi profiles`: what GPUs can be divided into.
+
+use super::super::{Done, exit, json};
+use crate::{
+    cli::ProfilesArgs,
+    table::{gib, or_dash, table},
+};
+use mig_cdi_gen::Error;
+use mig_cdi_model::{Placement, Profile};
+use mig_cdi_partition::{Gpus, run::Partitioning, view::free};
+use mig_cdi_sys::nvml::{GpuPartitioning, GpuProfile};
+use serde::Serialize;
+
+pub(in super::super) fn profiles(
+    partitioning: &Partitioning<'_>,
+    args: &ProfilesArgs,
+) -> Result<Done, Error> {
+    let gpus = Gpus::read(partitioning.node, partitioning.messages)?;
+    let stdout = match args.json {
+        true => json(&gpus.all.iter().map(Gpu::of).collect::<Vec<_>>())?,
+        false => {
+            let text: Vec<_> = gpus.all.iter().map(text).collect();
+            if text.is_empty() { "no GPU\n".to_owned() } else { text.join("\n") }
+        }
+    };
+    Ok(Done { stdout, exit: exit(gpus.lost == 0) })
+}
+
+#[derive(Serialize)]
+struct Gpu<'a> {
+    index: u32,
+    uuid: &'a str,
+    model: &'a str,
+    mig: Option<bool>,
+    profiles: Vec<Row<'a>>,
+}
+
+/// A profile of GPU instances. Memory is in MiB, placements are in memory slices.
+#[derive(Serialize)]
+struct Row<'a> {
+    name: Option<&'a Profile>,
+    id: u32,
+    max: u32,
+    /// How many more fit now.
+    remaining: Option<u32>,
+    slices: u32,
+    memory_mib: u64,
+    multiprocessors: u32,
+    copy_engines: u32,
+    decoders: u32,
+    encoders: u32,
+    jpeg: u32,
+    ofa: u32,
+    placements: &'a [Placement],
+    /// Placements that overlap no instance.
+    free: Vec<Placement>,
+}
+
+impl<'a> Gpu<'a> {
+    fn of(gpu: &'a GpuPartitioning) -> Gpu<'a> {
+        let row = |profile: &'a GpuProfile| Row {
+            name: profile.name.as_ref(),
+            id: profile.id,
+            max: profile.max,
+            remaining: profile.remaining,
+            slices: profile.slices,
+            memory_mib: profile.memory_mib,
+            multiprocessors: profile.multiprocessors,
+            copy_engines: profile.copy_engines,
+            decoders: profile.decoders,
+            encoders: profile.encoders,
+            jpeg: profile.jpeg,
+            ofa: profile.ofa,
+            placements: &profile.placements,
+            free: free(gpu, profile),
+        };
+        let GpuPartitioning { index, uuid, model, mig, profiles, .. } = gpu;
+        Gpu { index: *index, uuid, model, mig: *mig, profiles: profiles.iter().map(row).collect() }
+    }
+}
+
+fn text(gpu: &GpuPartitioning) -> String {
+    let GpuPartitioning { index, model, uuid, profiles, .. } = gpu;
+    const HEAD: [&str; 10] =
+        ["PROFILE", "ID", "FREE", "MAX", "MEMORY", "SM", "CE", "DEC", "ENC", "FREE AT"];
+    let mode = match gpu.mig {
+        None => "; it cannot be divided",
+        Some(false) => "; MIG mode is off",
+        Some(true) => "",
+    };
+    let rows: Vec<_> = profiles.iter().map(|profile| row(gpu, profile)).collect();
+    let rows = if rows.is_empty() { String::new() } else { table(HEAD, &rows) };
+    format!("GPU {index}: {model} ({uuid}){mode}\n{rows}")
+}
+
+fn row(gpu: &GpuPartitioning, profile: &GpuProfile) -> [String; 10] {
+    let starts: Vec<_> = free(gpu, profile).iter().map(|place| place.start.to_string()).collect();
+    [
+        or_dash(profile.name.as_ref()),
+        profile.id.to_string(),
+        or_dash(profile.remaining),
+        profile.max.to_string(),
+        gib(profile.memory_mib),
+        told(profile.multiprocessors),
+        told(profile.copy_engines),
+        profile.decoders.to_string(),
+        profile.encoders.to_string(),
+        if starts.is_empty() { "-".to_owned() } else { starts.join(",") },
+    ]
+}
+
+/// Every slice has some of them; a simulated node does not say how many.
+fn told(count: u32) -> String {
+    or_dash((count > 0).then_some(count))
+}

@@ -1,0 +1,191 @@
+//! `mig-cdi show NAME`.
+
+use super::{Done, exit};
+use crate::{
+    console::Console,
+    table::{gib, table},
+};
+use mig_cdi_gen::{
+    Error, NodeSource,
+    discover::Source,
+    generate::{DeviceBuilder, DeviceOptions},
+    spec::{self, Built, Content, label},
+};
+use mig_cdi_model::{
+    DeviceNode, Gpu, HostNode, MigDevice, MigMode, Topology,
+    cdi::{Device, Kind, Node, Spec},
+};
+
+pub(super) fn run(
+    node: &NodeSource,
+    options: &DeviceOptions,
+    wanted: &str,
+    console: &Console,
+) -> Result<Done, Error> {
+    let devices = DeviceBuilder::new(node, options, console);
+    let mut options = devices.options()?;
+    let mut content = Content::Mig;
+    let mut name = wanted;
+    if let Some((kind, device)) = name.split_once('=') {
+        name = device;
+        let is = |known: Kind| kind == known.to_string();
+        if !is(options.kind.clone()) {
+            options.kind = options.gpu_kind();
+            content = Content::Gpus;
+            if !is(options.kind.clone()) {
+                return Err(
+                    Error::failed("show", format!("{wanted:?}")).because("not of our kinds")
+                );
+            }
+        }
+    }
+    let machine = node.machine()?;
+    let discovery = node.discover(machine.as_ref(), console)?;
+    let topology = &discovery.topology;
+    let files = devices.driver_files(machine.as_ref(), topology)?;
+    let built = devices.build(topology, &files, content, &options)?;
+    let entries = built.spec.iter().flat_map(|spec| spec.devices.iter().map(move |d| (spec, d)));
+    let mut found = entries.filter(|(_, device)| device.name.as_str() == name);
+    let (spec, entry) = found.next().ok_or_else(|| unknown(topology, &built, content, name))?;
+    let stdout = [
+        heading(topology, spec, entry),
+        nodes(topology, spec, entry),
+        environment(spec, entry),
+        mounts(spec, entry),
+    ];
+    let complete = discovery.problems.is_empty() && built.problems.is_empty();
+    Ok(Done { stdout: stdout.join("\n"), exit: exit(complete) })
+}
+
+/// Names what could be meant. A GPU in MIG mode is asked for by its slices.
+fn unknown(topology: &Topology, built: &Built, content: Content, name: &str) -> Error {
+    let called = |gpu: &&Gpu| {
+        let index = gpu.index.map(|index| index.to_string());
+        let uuid = gpu.uuid.as_ref().map(ToString::to_string);
+        content == Content::Gpus && [index, uuid].iter().flatten().any(|known| known == name)
+    };
+    let divided = topology.gpus.iter().find(called);
+    let known: Vec<String> = match divided {
+        Some(gpu) => {
+            let slices = topology.mig_devices().filter(|device| std::ptr::eq(device.gpu, gpu));
+            slices
+                .filter_map(|d| spec::handy_name(&d, Source::Nvml))
+                .map(|n| n.to_string())
+                .collect()
+        }
+        None => built.spec.iter().flat_map(|s| &s.devices).map(|d| d.name.to_string()).collect(),
+    };
+    let list = match known.len() {
+        0 => "there is none".to_owned(),
+        _ => format!("known are {}", known.join(", ")),
+    };
+    let what = match divided {
+        Some(gpu) => format!("{} is in mig mode, ask for one of its slices", gpu.label()),
+        None => "no such device".to_owned(),
+    };
+    Error::failed("show", format!("{name:?}")).because(what).cure(list)
+}
+
+/// The names of the entry, and the MIG devices that are in it.
+fn heading(topology: &Topology, spec: &Spec, entry: &Device) -> String {
+    let kind = &spec.kind;
+    let same = spec.devices.iter().filter(|d| d.container_edits == entry.container_edits);
+    let mut text = format!("{kind}={}\n", entry.name);
+    for other in same.filter(|other| other.name != entry.name) {
+        text += &format!("{kind}={}\n", other.name);
+    }
+    let nodes = &entry.container_edits.device_nodes;
+    let has = |device: &MigDevice<'_>| nodes.iter().any(|node| node.path == device.ci.cap.path);
+    topology.mig_devices().filter(has).for_each(|device| text += &facts(&device));
+    let whole =
+        |gpu: &&Gpu| gpu.mig != MigMode::Enabled && nodes.iter().any(|n| n.path == gpu.node.path);
+    for gpu in topology.gpus.iter().filter(whole) {
+        text += &format!("  {}, {} at {}\n", gpu.label(), gpu.model, gpu.pci);
+    }
+    text
+}
+
+fn facts(device: &MigDevice<'_>) -> String {
+    let MigDevice { gpu, gi, ci } = device;
+    let mut line = format!("  {}", label(device));
+    if let Some(profile) = &ci.profile {
+        line += &format!(": {profile}");
+    }
+    if let Some(mib) = ci.memory_mib {
+        line += &format!(", {}", gib(mib));
+    }
+    if let Some(slices) = gi.placement {
+        let last = slices.start + slices.size.max(1) - 1;
+        line += &format!(", memory slices {} to {last}", slices.start);
+    }
+    format!("{line}, on {} at {}\n", gpu.model, gpu.pci)
+}
+
+fn nodes(topology: &Topology, spec: &Spec, entry: &Device) -> String {
+    let row = |node: &Node| {
+        let (host, source) = origin(topology, &node.path);
+        [
+            node.path.clone(),
+            format!("{} {}:{}", node.kind, node.major, node.minor),
+            format!("{:04o}", node.file_mode),
+            node.permissions.to_owned(),
+            host.to_owned(),
+            source,
+        ]
+    };
+    let nodes = spec.container_edits.device_nodes.iter().chain(&entry.container_edits.device_nodes);
+    let rows: Vec<_> = nodes.map(row).collect();
+    table(["DEVICE NODE", "NUMBERS", "MODE", "MAY", "HOST HAS", "FROM"], &rows)
+}
+
+/// What the host has at a node's path, and the file that the node's numbers come from.
+fn origin(topology: &Topology, path: &str) -> (&'static str, String) {
+    const TREE: &str = "/proc/driver/nvidia/capabilities";
+    let mut found = ("none", "/proc/devices".to_owned());
+    let mut look = |node: &DeviceNode, source: &dyn Fn() -> String| {
+        if node.path == path {
+            found = (host(node.host), source());
+        }
+    };
+    topology.common.iter().for_each(|node| look(node, &|| "/proc/devices".to_owned()));
+    for admin in &topology.admin {
+        look(&admin.node, &|| format!("{TREE}/mig/{}", admin.name));
+    }
+    for gpu in &topology.gpus {
+        look(&gpu.node, &|| format!("/proc/driver/nvidia/gpus/{}/information", gpu.pci));
+        gpu.dri
+            .iter()
+            .for_each(|node| look(node, &|| format!("/dev/dri/by-path/pci-{}-*", gpu.pci)));
+        for gi in &gpu.gpu_instances {
+            let dir = format!("{TREE}/gpu{}/mig/gi{}", gpu.minor, gi.id);
+            look(&gi.cap, &|| format!("{dir}/access"));
+            gi.compute_instances
+                .iter()
+                .for_each(|ci| look(&ci.cap, &|| format!("{dir}/ci{}/access", ci.id)));
+        }
+    }
+    found
+}
+
+fn host(node: HostNode) -> &'static str {
+    match node {
+        HostNode::Ok => "same",
+        HostNode::Wrong => "other",
+        HostNode::Missing => "none",
+    }
+}
+
+fn environment(spec: &Spec, entry: &Device) -> String {
+    let variables = spec.container_edits.env.iter().chain(&entry.container_edits.env);
+    std::iter::once("ENVIRONMENT\n".to_owned()).chain(variables.map(|v| format!("{v}\n"))).collect()
+}
+
+/// The driver's files, each line a file with where it appears in the container.
+fn mounts(spec: &Spec, entry: &Device) -> String {
+    let mounts = spec.container_edits.mounts.iter().chain(&entry.container_edits.mounts);
+    let rows: Vec<_> = mounts.map(|m| [m.container_path.clone(), m.host_path.clone()]).collect();
+    if rows.is_empty() {
+        return "no file of the driver\n".to_owned();
+    }
+    table(["FILE", "FROM"], &rows)
+}

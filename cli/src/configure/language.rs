@@ -1,0 +1,56 @@
+//! Parsing and editing a configuration file in either of the two formats that engines use. An edit leaves
+//! everything else in the file as it is: order, comments, spacing, line ends, unknown keys.
+
+use super::{
+    config_edit::{Edit, EditError},
+    json, toml,
+};
+use serde_json::{Map, Value};
+
+/// Format of a configuration file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Language {
+    Toml,
+    Json,
+}
+
+/// Parses a file. An empty JSON file counts as an empty object.
+pub(super) fn parse(text: &str, language: Language) -> Result<Value, EditError> {
+    match language {
+        Language::Json if text.trim().is_empty() => Ok(Value::Object(Map::new())),
+        Language::Json => {
+            let value: Value = serde_json::from_str(text)
+                .map_err(|e| EditError::Syntax { line: e.line(), cause: e.to_string() })?;
+            let not_an_object =
+                || EditError::Syntax { line: 1, cause: "not a json object".to_owned() };
+            value.is_object().then_some(value).ok_or_else(not_an_object)
+        }
+        Language::Toml => ::toml::from_str(text).map_err(|e| {
+            let line = e.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+            EditError::Syntax { line, cause: e.message().replace('\n', " ") }
+        }),
+    }
+}
+
+/// Returns the text with the edits made, and nothing else changed.
+pub(super) fn edit(text: &str, language: Language, edits: &[Edit]) -> Result<String, EditError> {
+    let before = parse(text, language)?;
+    let mut expected = before.clone();
+    for edit in edits {
+        edit.apply(&mut expected)?;
+    }
+    // No edit is needed: the bytes stay as they are, whatever their form.
+    if expected == before {
+        return Ok(text.to_owned());
+    }
+    let edited = match language {
+        Language::Toml => toml::edit(text, edits)?,
+        Language::Json => json::edit(text, edits)?,
+    };
+    // The editors work on text and may misjudge an unusual file. The result counts only when it parses to
+    // exactly what was there and what was requested.
+    match parse(&edited, language) {
+        Ok(value) if value == expected => Ok(edited),
+        _ => Err(EditError::Unsafe),
+    }
+}

@@ -1,0 +1,101 @@
+//! podman: a drop-in of `containers.conf`. podman has no daemon and reads its files, and the specs, at each start
+//! of a container.
+
+use super::{ConfigPlan, ConfigureRequest, Failure, config_edit::Edit, language::Language};
+use crate::engine_files::{ADMIN_HOOKS_DIR, DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS, effective_list};
+use mig_cdi_config::engines::{PRECREATE, with_program};
+use mig_cdi_gen::{Exit, engines::EngineVersion};
+use serde_json::Value;
+
+/// First release in which `cdi_spec_dirs` is a setting.
+const HAS_SPEC_DIRS: EngineVersion = EngineVersion::new(5, 5, 0);
+/// First release that reads `/var/run/cdi` by default again: 5.5 read only `/etc/cdi` (podman issue 26569).
+const READS_RUN_CDI: EngineVersion = EngineVersion::new(5, 6, 0);
+
+pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Failure> {
+    request.require_cdi()?;
+    let (dir, hooks_dir) = match &request.user {
+        None => ("/etc/containers".to_owned(), "/etc/mig-cdi/hooks.d/podman".to_owned()),
+        Some(user) => (
+            format!("{}/containers", user.config),
+            format!("{}/mig-cdi/hooks.d/podman", user.config),
+        ),
+    };
+    // In this order a later file overrides an earlier one (containers.conf(5)).
+    let mut values = Vec::new();
+    for base in ["/usr/share/containers", "/etc/containers"] {
+        values.extend(request.values(&format!("{base}/containers.conf"), ".conf")?);
+    }
+    if request.user.is_some() {
+        values.extend(request.values(&format!("{dir}/containers.conf"), ".conf")?);
+    }
+    let mut plan = ConfigPlan::default();
+    let mut edits = Vec::new();
+    edits.extend(spec_dirs(request, &values, &mut plan)?);
+    if let Some(hook) = &request.hook {
+        // Not the default directory: buildah and CRI-O read it too and fail on the stage `precreate`.
+        let path = format!("{hooks_dir}/mig-cdi-precreate.json");
+        plan.drafts.push(request.whole_file(&path, with_program(PRECREATE, hook))?);
+        let keys = ["engine", "hooks_dir"];
+        let initial = initial_hooks_dirs(request, &values, &keys);
+        edits.push(Edit::contains(&keys, vec![hooks_dir], initial));
+    }
+    if let Some(runtime) = &request.runtime {
+        edits.push(Edit::set(&["engine", "runtimes", "mig-cdi"], vec![runtime.clone()]));
+    }
+    if !edits.is_empty() {
+        let path = format!("{dir}/containers.conf.d/50-mig-cdi.conf");
+        plan.drafts.push(request.draft(&path, Language::Toml, &edits)?);
+    }
+    Ok(plan)
+}
+
+/// Hooks directories that podman reads so far, which a list of our own has to repeat. Without a list podman reads
+/// those of its default directories that exist, and for a rootless container none (libpod, `setupOCIHooks`). A
+/// directory that the list names and that does not exist lets no container start.
+fn initial_hooks_dirs(
+    request: &ConfigureRequest<'_>,
+    values: &[Value],
+    keys: &[&str],
+) -> Vec<String> {
+    let exists = |dir: &&str| matches!(request.host.list(dir), Ok(Some(_)));
+    let defaults: Vec<&str> = match request.user {
+        None => [DEFAULT_HOOKS_DIR, ADMIN_HOOKS_DIR].into_iter().filter(exists).collect(),
+        Some(_) => Vec::new(),
+    };
+    effective_list(values, keys, &defaults)
+}
+
+/// Edit that adds the spec directories; `None` when podman reads them already. Before 5.5 the directories are
+/// compiled in.
+fn spec_dirs(
+    request: &ConfigureRequest<'_>,
+    values: &[Value],
+    plan: &mut ConfigPlan,
+) -> Result<Option<Edit>, Failure> {
+    let keys = ["engine", "cdi_spec_dirs"];
+    let label = request.engine.label();
+    let is_missing = |read: &[String]| request.dirs.iter().any(|dir| !read.contains(dir));
+    if request.version() < HAS_SPEC_DIRS {
+        let fixed = DEFAULT_SPEC_DIRS.join(" and ");
+        if is_missing(&DEFAULT_SPEC_DIRS.map(str::to_owned)) {
+            let message = format!(
+                "configure {label}: it reads only {fixed}, and spec-dirs in /etc/mig-cdi/config.toml is {}; set \
+                 spec-dirs to one of the two",
+                request.dirs.join(", ")
+            );
+            return Err(Failure::new(Exit::Refused, message));
+        }
+        plan.notes.push(format!("{label} reads {fixed} without configuration"));
+        return Ok(None);
+    }
+    let default = match request.version() < READS_RUN_CDI {
+        true => &DEFAULT_SPEC_DIRS[..1],
+        false => &DEFAULT_SPEC_DIRS[..],
+    };
+    if !is_missing(&effective_list(values, &keys, default)) {
+        plan.notes.push(format!("{label} reads {} already", request.dirs.join(" and ")));
+        return Ok(None);
+    }
+    Ok(Some(request.spec_dirs_edit(&keys, effective_list(values, &keys, &[]))))
+}

@@ -1,0 +1,257 @@
+//! Checks of the driver: versions, capabilities, NVML, MIG modes, MIG devices, and the host's device nodes.
+
+use super::{
+    CheckError, NodeFacts, Verdict, error, facts::NvmlUnavailable, from_error, note, ok, some,
+    warning,
+};
+use mig_cdi_gen::discover::Problem;
+use mig_cdi_model::DeviceNode;
+use mig_cdi_sys::text::numbered;
+use std::collections::BTreeMap;
+
+const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
+/// The command creates nodes and links, and corrects their numbers, mode and owner.
+const NODES_CURE: &str = "run mig-cdi nodes as root";
+/// Upper bound for a file of the driver in bytes.
+const LIMIT: usize = 1 << 20;
+
+/// Versions of the kernel module and of the libraries.
+pub(super) fn driver(facts: &NodeFacts<'_>) -> Vec<Verdict> {
+    let version = match &facts.proc_discovery {
+        Ok(discovery) => &discovery.topology.driver_version,
+        Err(failure) => return vec![from_error("", &CheckError::Failure(failure))],
+    };
+    match &facts.libraries {
+        None => vec![note("", format!("{version}; a simulated node has no libraries"))],
+        Some(Err(failure)) => vec![from_error("", &CheckError::Failure(failure))],
+        Some(Ok(_)) if facts.settings.capabilities.is_none() => {
+            vec![ok("", format!("{version}; containers get no libraries: capabilities is none"))]
+        }
+        Some(Ok(libraries)) => {
+            let cure = "reinstall the nvidia driver";
+            let warnings = libraries.warnings.iter().map(|line| warning("", line, cure));
+            let agree = ok("", format!("{version}, module and libraries agree"));
+            std::iter::once(agree).chain(warnings).collect()
+        }
+    }
+}
+
+/// Form of the capabilities: device nodes, or the files of R450's first releases, which no engine can pass to a
+/// container. nv-caps.c knows only device nodes since its parameter `nv_cap_enable_devfs` was removed.
+pub(super) fn capabilities(facts: &NodeFacts<'_>) -> Vec<Verdict> {
+    const CURE: &str =
+        "update the driver, or load its module nvidia with the parameter nv_cap_enable_devfs=1";
+    const MINORS: &str = "/proc/driver/nvidia-caps/mig-minors";
+    let list = |path: &str| facts.machine.list(path).ok().flatten().unwrap_or_default();
+    let gpus = list(CAPABILITIES);
+    if gpus.is_empty() {
+        // The driver adds the directory of a GPU when the GPU is first opened.
+        let evidence = format!("{CAPABILITIES} is missing or empty: no gpu has been opened yet");
+        return vec![note("", evidence)];
+    }
+    let old = |reason: &str| {
+        vec![error("", format!("the driver is in the old proc mode: {reason}"), CURE)]
+    };
+    if let Ok(None) = facts.machine.read(MINORS, LIMIT) {
+        return old(&format!("{MINORS} does not exist"));
+    }
+    for gpu in gpus.iter().filter(|name| numbered(name, "gpu").is_some()) {
+        // The first releases of R450 have empty files here, whose permissions were the capability.
+        for gi in list(&format!("{CAPABILITIES}/{gpu}/mig")) {
+            let path = format!("{CAPABILITIES}/{gpu}/mig/{gi}/access");
+            if facts
+                .machine
+                .read(&path, LIMIT)
+                .is_ok_and(|bytes| bytes.is_some_and(|b| b.is_empty()))
+            {
+                return old(&format!("{path} is empty"));
+            }
+        }
+    }
+    match facts.caps_major() {
+        Some(major) => vec![ok("", format!("device nodes, major {major}"))],
+        None => {
+            let evidence = "/proc/devices has no character device nvidia-caps";
+            let cure = "stop all programs that use a gpu and reload the module nvidia, or reboot";
+            vec![error("", evidence, cure)]
+        }
+    }
+}
+
+/// Result of the first NVML calls.
+pub(super) fn nvml(facts: &NodeFacts<'_>) -> Vec<Verdict> {
+    vec![match &facts.nvml {
+        Ok(report) => ok("", format!("{}, {} gpus", report.library, report.gpus.len())),
+        Err(NvmlUnavailable::NoDriver) => {
+            note("", "not queried: the driver is not loaded, or not completely")
+        }
+        Err(NvmlUnavailable::NotRequested) => {
+            note("", "not queried, by --source: mig mode, profiles and uuids are not known")
+        }
+        Err(NvmlUnavailable::Failed(failure)) => from_error("", &CheckError::Failure(failure)),
+    }]
+}
+
+/// MIG mode of each GPU, now and after its next reset.
+pub(super) fn mig(facts: &NodeFacts<'_>) -> Vec<Verdict> {
+    let Ok(report) = &facts.nvml else {
+        return vec![note("", "the mig mode is not known without nvml")];
+    };
+    let mode = |on: bool| if on { "on" } else { "off" };
+    let verdict = |(index, gpu): (usize, &_)| {
+        let label = format!("gpu {index}");
+        let gpu: &mig_cdi_sys::nvml::NvmlGpu = match gpu {
+            Ok(gpu) => gpu,
+            Err(call) => return from_error(&label, &CheckError::Call(call)),
+        };
+        match (gpu.mig, gpu.mig_pending, gpu.devices.len()) {
+            (None, ..) => note(label, format!("{} does not support mig", gpu.model)),
+            (Some(now), Some(then), _) if now != then => {
+                // nvidia-smi and NVML set the pending mode; the driver applies it when the GPU is reset.
+                let (now, then) = (mode(now), mode(then));
+                let evidence = format!("mig mode is {now}, and {then} after a reset of the gpu");
+                let cure = format!(
+                    "stop all programs that use the gpu and run nvidia-smi --gpu-reset -i {index}, or reboot"
+                );
+                warning(label, evidence, cure)
+            }
+            (Some(false), ..) => {
+                note(label, format!("mig mode is off; nvidia-smi -i {index} -mig 1 switches it on"))
+            }
+            (Some(true), _, 0) => {
+                let how = format!("nvidia-smi mig -i {index} -cgi PROFILE -C creates one");
+                note(label, format!("mig mode is on, without a mig device; {how}"))
+            }
+            (Some(true), _, devices) => ok(label, format!("mig mode is on, {devices} mig devices")),
+        }
+    };
+    let verdicts: Vec<_> = report.gpus.iter().enumerate().map(verdict).collect();
+    if verdicts.is_empty() {
+        let cure = "run lspci -d 10de: to see whether the gpu is connected, and see dmesg";
+        vec![warning("", "nvml lists no gpu", cure)]
+    } else {
+        verdicts
+    }
+}
+
+/// MIG devices on which NVML and `/proc` do not agree. `generate` omits them.
+pub(super) fn devices(facts: &NodeFacts<'_>) -> Vec<Verdict> {
+    match &facts.discovery {
+        Err(_) if facts.proc_discovery.is_err() => vec![note("", "not checked without a driver")],
+        Err(failure) => vec![from_error("", &CheckError::Failure(failure))],
+        Ok(discovery) if discovery.problems.is_empty() => {
+            let count = discovery.topology.mig_devices().count();
+            vec![ok("", format!("{count} mig devices, all confirmed"))]
+        }
+        Ok(discovery) => {
+            let verdict =
+                |problem: &Problem| from_error(&problem.subject, &CheckError::Problem(problem));
+            discovery.problems.iter().map(verdict).collect()
+        }
+    }
+}
+
+/// The host's device nodes: existence, numbers, mode and owner. Rootless engines bind-mount them.
+pub(super) fn nodes(facts: &NodeFacts<'_>) -> Vec<Verdict> {
+    let nodes = facts.nodes();
+    let mut verdicts = node_faults(facts, &nodes).verdicts();
+    // nvidiactl, nvidia-uvm and nvidia-uvm-tools; the first needs no module of its own.
+    if facts.topology().is_some_and(|topology| topology.common.len() < 3) {
+        let evidence = "nvidia-uvm is not loaded: no cuda program starts";
+        verdicts.push(warning("", evidence, "run modprobe nvidia-uvm as root"));
+    }
+    match (verdicts.is_empty(), nodes.is_empty()) {
+        (true, true) => vec![note("", "not checked without a driver")],
+        (true, false) => {
+            vec![ok("", format!("{} nodes, with the driver's numbers and modes", nodes.len()))]
+        }
+        (false, _) => verdicts,
+    }
+}
+
+/// Faults of the host's device nodes, each with its path.
+#[derive(Default)]
+struct NodeFaults {
+    missing: Vec<String>,
+    /// Another device, or none.
+    wrong: Vec<String>,
+    /// Another mode or owner.
+    access: Vec<String>,
+    unreadable: Vec<String>,
+}
+
+fn node_faults(facts: &NodeFacts<'_>, nodes: &BTreeMap<&str, &DeviceNode>) -> NodeFaults {
+    let mut faults = NodeFaults::default();
+    for (path, node) in nodes {
+        let DeviceNode { major, minor, mode, uid, gid, .. } = node;
+        match facts.machine.node(path) {
+            Ok(None) => faults.missing.push((*path).to_owned()),
+            Err(e) => faults.unreadable.push(e.to_string()),
+            Ok(Some(stat)) if !stat.is_char => {
+                faults.wrong.push(format!("{path} is not a character device"));
+            }
+            Ok(Some(stat)) if (stat.major, stat.minor) != (*major, *minor) => {
+                let (found_major, found_minor) = (stat.major, stat.minor);
+                faults.wrong.push(format!(
+                    "{path} is {found_major}:{found_minor}, should be {major}:{minor}"
+                ));
+            }
+            Ok(Some(stat)) if (stat.mode, stat.uid, stat.gid) != (*mode, *uid, *gid) => {
+                let found = format!("{:04o} of {}:{}", stat.mode, stat.uid, stat.gid);
+                let expected = format!("{mode:04o} of {uid}:{gid}");
+                faults.access.push(format!("{path} has mode {found}, should have {expected}"));
+            }
+            Ok(Some(_)) => {}
+        }
+    }
+    faults
+}
+
+impl NodeFaults {
+    fn verdicts(&self) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        if !self.missing.is_empty() {
+            // Engines of root create nodes from the numbers in the spec.
+            let evidence =
+                format!("missing: {}; rootless engines need them on the host", some(&self.missing));
+            verdicts.push(warning("", evidence, NODES_CURE));
+        }
+        if !self.wrong.is_empty() {
+            verdicts.push(error("", some(&self.wrong), NODES_CURE));
+        }
+        if !self.access.is_empty() {
+            verdicts.push(warning("", some(&self.access), NODES_CURE));
+        }
+        if !self.unreadable.is_empty() {
+            verdicts.push(warning("", some(&self.unreadable), "run mig-cdi doctor as root"));
+        }
+        verdicts
+    }
+}
+
+/// Links `/dev/char/MAJOR:MINOR`. systemd resolves a device rule through them (runc issues 3708, 4568): without the
+/// link a container loses its device at the next `systemctl daemon-reload`.
+pub(super) fn links(facts: &NodeFacts<'_>) -> Vec<Verdict> {
+    if facts.machine.driver().is_none() {
+        return vec![note("", "a simulated node has none")];
+    }
+    let nodes = facts.nodes();
+    if nodes.is_empty() {
+        return vec![note("", "not checked without a driver")];
+    }
+    let link = |node: &DeviceNode| format!("/dev/char/{}:{}", node.major, node.minor);
+    let is_wrong = |node: &&&DeviceNode| {
+        let is_node = |stat: mig_cdi_sys::NodeStat| {
+            stat.is_char && (stat.major, stat.minor) == (node.major, node.minor)
+        };
+        !facts.machine.node(&link(node)).is_ok_and(|stat| stat.is_some_and(is_node))
+    };
+    let wrong: Vec<_> = nodes.values().filter(is_wrong).map(|node| link(node)).collect();
+    vec![if wrong.is_empty() {
+        ok("", format!("/dev/char leads to {} nodes", nodes.len()))
+    } else if !super::host::has_systemd(facts) {
+        ok("", "systemd does not run: nothing needs /dev/char")
+    } else {
+        warning("", format!("missing or wrong: {}; systemd needs them", some(&wrong)), NODES_CURE)
+    }]
+}

@@ -1,0 +1,151 @@
+//! Checks of the engines: versions, and whether their configuration lets them read our specs.
+
+use super::{
+    NodeFacts, Verdict,
+    engine_config::{CdiOff, ConfigProblem},
+    facts::EngineFacts,
+    note, ok, some, warning,
+};
+use crate::engine_files::CONTAINERD_CONFIG;
+use mig_cdi_config::Settings;
+use mig_cdi_gen::engines::{PROGRAM_DIRS, VersionError};
+use std::path::{Path, PathBuf};
+
+/// Versions of the installed engines, and the CDI version that each accepts.
+pub(super) fn engines(facts: &NodeFacts<'_>) -> Vec<Verdict> {
+    let verdict = |engine: &EngineFacts| {
+        let installed = format!("{} at {}", engine.label(), engine.path);
+        match (&engine.version, engine.max_cdi) {
+            (Err(reason), _) => {
+                let evidence = format!("its version is not known: {reason}");
+                warning(engine.name, evidence, version_cure(engine, reason))
+            }
+            _ if engine.is_oci_runtime() => {
+                ok(engine.name, format!("{installed}, an oci runtime: it reads no specs"))
+            }
+            _ if !engine.has_cdi => {
+                warning(engine.name, format!("{installed} has no cdi support"), update_cure(engine))
+            }
+            (_, Some(version)) => {
+                ok(engine.name, format!("{installed}, accepts cdi up to {version}"))
+            }
+            (_, None) => {
+                note(engine.name, format!("{installed}; the cdi version it accepts is not known"))
+            }
+        }
+    };
+    let verdicts: Vec<_> = facts.engines.iter().map(verdict).collect();
+    match verdicts.is_empty() {
+        true => vec![note("", format!("none in {}", PROGRAM_DIRS.join(", ")))],
+        false => verdicts,
+    }
+}
+
+fn version_cure(engine: &EngineFacts, reason: &VersionError) -> String {
+    let path = &engine.path;
+    match reason {
+        VersionError::Untrusted(_) => {
+            format!("make {path} and the directories above it writable by root alone")
+        }
+        _ => format!("run {path} --version to see what fails, and install {} again", engine.name),
+    }
+}
+
+fn update_cure(engine: &EngineFacts) -> String {
+    format!("update {}, or use mig-cdi-hook", engine.name)
+}
+
+/// Settings of the engines: whether CDI is on, and whether the directories with our specs are read.
+pub(super) fn config(facts: &NodeFacts<'_>) -> Vec<Verdict> {
+    let dirs = dirs_with_our_specs(facts);
+    let engines = facts.engines.iter();
+    let verdicts: Vec<_> = engines.flat_map(|engine| engine_config(facts, engine, &dirs)).collect();
+    match verdicts.is_empty() {
+        true => vec![note("", "no engine with cdi support is installed")],
+        false => verdicts,
+    }
+}
+
+/// Directories that have a spec of our kind, or else the one that `generate` writes to.
+fn dirs_with_our_specs<'f>(facts: &'f NodeFacts<'_>) -> Vec<&'f Path> {
+    let kind = facts.settings.kind.to_string();
+    let ours = facts.specs().filter(|located| located.spec.kind == kind);
+    let mut dirs: Vec<_> = ours.filter_map(|located| located.path.parent()).collect();
+    dirs.dedup();
+    if dirs.is_empty() {
+        dirs.extend(facts.settings.spec_dirs.last().map(PathBuf::as_path));
+    }
+    dirs
+}
+
+fn engine_config(facts: &NodeFacts<'_>, engine: &EngineFacts, dirs: &[&Path]) -> Vec<Verdict> {
+    let problems = engine.config.problems.iter();
+    let mut verdicts: Vec<_> = problems.map(|problem| config_problem(engine, problem)).collect();
+    if !engine.has_cdi {
+        return verdicts;
+    }
+    if let Some(off) = engine.config.cdi_off {
+        verdicts.push(warning(engine.name, off.reason, configure_cure(engine, off.cure)));
+        return verdicts;
+    }
+    let read = engine.config.spec_dirs.join(", ");
+    let unread = dirs.iter().filter(|dir| !engine.reads(dir, &facts.spec_root));
+    let unread: Vec<_> = unread.map(|dir| dir.display()).collect();
+    if !unread.is_empty() {
+        let evidence = format!("it reads {read}, and not {}", some(&unread));
+        verdicts.push(warning(engine.name, evidence, unread_cure(facts.settings, engine)));
+    }
+    if verdicts.is_empty() {
+        verdicts.push(ok(engine.name, format!("it reads {read}")));
+    }
+    verdicts
+}
+
+fn config_problem(engine: &EngineFacts, problem: &ConfigProblem) -> Verdict {
+    match problem {
+        ConfigProblem::Unusable(error) => warning(
+            engine.name,
+            error.to_string(),
+            "correct the file; the engine may not start with it",
+        ),
+        ConfigProblem::CriDisabled => {
+            note(engine.name, "its cri plugin is disabled: kubernetes cannot use it")
+        }
+        ConfigProblem::UnknownImports => {
+            note(engine.name, format!("{CONTAINERD_CONFIG} imports files that are not examined"))
+        }
+    }
+}
+
+/// Evidence and cure for an engine that reads no specs at all; `None` for one that does.
+pub(super) fn without_cdi(engine: &EngineFacts) -> Option<(String, String)> {
+    if !engine.has_cdi {
+        return Some((format!("{} has no cdi support", engine.label()), update_cure(engine)));
+    }
+    let CdiOff { reason, cure } = engine.config.cdi_off?;
+    Some((format!("{}: {reason}", engine.label()), configure_cure(engine, cure)))
+}
+
+/// Cure for an engine that does not read a directory with our specs.
+pub(super) fn unread_cure(settings: &Settings, engine: &EngineFacts) -> String {
+    match engine.config.spec_dirs_setting {
+        // The directories are compiled in: the spec has to move.
+        None => {
+            let dirs = engine.config.spec_dirs.join(" or ");
+            format!("set spec-dirs in /etc/mig-cdi/config.toml to {dirs}, and run mig-cdi generate")
+        }
+        Some(setting) => {
+            configure_cure(engine, &format!("{setting} = [{}]", quoted_spec_dirs(settings)))
+        }
+    }
+}
+
+/// The command that makes a change, or the change by hand.
+fn configure_cure(engine: &EngineFacts, by_hand: &str) -> String {
+    format!("run mig-cdi configure {}, or {by_hand}", engine.name)
+}
+
+fn quoted_spec_dirs(settings: &Settings) -> String {
+    let dirs = settings.spec_dirs.iter().map(|dir| format!("{:?}", dir.display().to_string()));
+    dirs.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,290 @@
+//! Facts that the checks judge: the driver, NVML, spec files, engines. Read once, before the first check.
+
+use super::{
+    engine_config::EngineConfig,
+    text_file::{TEXT_LIMIT, TextFileError, read_text},
+};
+use mig_cdi_config::Settings;
+use mig_cdi_gen::{
+    Failure,
+    discover::{self, Discovery, DriverFiles, Source},
+    engines::{InstalledEngine, find_engines},
+    spec::{self, Content, Format, Options},
+    spec_file::SpecFile,
+};
+use mig_cdi_model::{DeviceNode, MigDevice, Topology};
+use mig_cdi_sys::{Machine, Root, list_named, nvml, read_regular, text};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Deref,
+    path::{Path, PathBuf},
+};
+
+/// Upper bound for a spec file in bytes.
+const SPEC_LIMIT: usize = 16 << 20;
+
+/// Everything that the checks read.
+pub(crate) struct NodeFacts<'a> {
+    pub settings: &'a Settings,
+    /// Error of the settings file, when `settings` are the defaults because of it.
+    pub settings_error: Option<Failure>,
+    /// Files and device nodes of the driver.
+    pub machine: &'a dyn Machine,
+    /// Root directory of the engines, their configuration, and `/proc` and `/sys` of the host.
+    pub host: &'a Root,
+    /// Root directory that paths in a spec refer to.
+    pub spec_root: Root,
+    pub nvml: Result<nvml::NvmlSnapshot, NvmlUnavailable>,
+    /// MIG devices that NVML and `/proc` agree on, or those of `/proc` where NVML is not available.
+    pub discovery: Result<Discovery, Failure>,
+    /// MIG devices of `/proc` alone: every instance that exists.
+    pub proc_discovery: Result<Discovery, Failure>,
+    /// Files of the driver that containers get; `None` for a simulated node.
+    pub libraries: Option<Result<DriverFiles, Failure>>,
+    /// Spec that `generate` would write now; `None` for a node without MIG devices.
+    pub expected_spec: Result<Option<SpecFile>, ExpectedSpecError>,
+    /// Spec directories, in ascending priority.
+    pub spec_dirs: Vec<SpecDirFacts>,
+    pub engines: Vec<EngineFacts>,
+}
+
+/// Reason why nothing was read from NVML.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NvmlUnavailable {
+    /// `--source proc` was given.
+    NotRequested,
+    /// There is no driver that NVML could ask.
+    NoDriver,
+    /// NVML could not be loaded, or a call failed.
+    Failed(Failure),
+}
+
+/// Reason why the spec that `generate` would write is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ExpectedSpecError {
+    /// A spec of `/proc` alone has other names.
+    #[error("nvml is not available")]
+    NoNvml,
+    /// A stage of `generate` failed.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// The spec could not be serialised.
+    #[error("write json: {0}")]
+    Json(String),
+}
+
+/// A spec directory.
+pub(crate) struct SpecDirFacts {
+    pub path: PathBuf,
+    /// Files that engines read; `None` when the directory does not exist.
+    pub files: Result<Option<Vec<SpecFileFacts>>, mig_cdi_sys::Error>,
+}
+
+/// A file that engines read as a spec.
+pub(crate) struct SpecFileFacts {
+    pub path: PathBuf,
+    pub spec: Result<SpecFile, SpecFileError>,
+}
+
+/// Reason why a file cannot be used as a spec.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SpecFileError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Read(#[from] mig_cdi_sys::Error),
+    /// The file is in neither format, or lacks a required field.
+    #[error("not a cdi spec in json or yaml")]
+    NotASpec,
+}
+
+/// A spec that was read, and its place.
+#[derive(Clone, Copy)]
+pub(super) struct LocatedSpec<'f> {
+    /// Index of its directory in [`NodeFacts::spec_dirs`]: the higher one wins.
+    pub dir: usize,
+    pub path: &'f Path,
+    pub spec: &'f SpecFile,
+}
+
+/// An installed engine and its configuration.
+pub(crate) struct EngineFacts {
+    installed: InstalledEngine,
+    pub config: EngineConfig,
+}
+
+impl Deref for EngineFacts {
+    type Target = InstalledEngine;
+
+    fn deref(&self) -> &InstalledEngine {
+        &self.installed
+    }
+}
+
+impl EngineFacts {
+    /// True for an OCI runtime, which gets the edited configuration and reads no specs.
+    pub(super) fn is_oci_runtime(&self) -> bool {
+        matches!(self.name, "runc" | "crun")
+    }
+
+    /// True when it reads the specs of a directory. Two names of one directory count as the same: `/var/run` is a
+    /// link to `/run` on current distributions.
+    pub(super) fn reads(&self, dir: &Path, root: &Root) -> bool {
+        let without_var = |path: &Path| match path.strip_prefix("/var/run") {
+            Ok(below) => Path::new("/run").join(below),
+            Err(_) => path.components().collect(),
+        };
+        let identity = |path: &Path| root.identity(path.to_str()?).ok().flatten();
+        let is_same = |read: &String| {
+            let read = Path::new(read);
+            without_var(read) == without_var(dir)
+                || identity(read).is_some_and(|read| identity(dir) == Some(read))
+        };
+        self.config.spec_dirs.iter().any(is_same)
+    }
+}
+
+impl NodeFacts<'_> {
+    /// Reads everything. A source that cannot be read becomes an error in its field.
+    ///
+    /// # Errors
+    /// When the root directory cannot be opened.
+    pub(crate) fn gather<'a>(
+        machine: &'a dyn Machine,
+        host: &'a Root,
+        settings: &'a Settings,
+        options: &Options,
+    ) -> Result<NodeFacts<'a>, Failure> {
+        let proc_discovery = discover::discover(machine, Source::Proc);
+        // Without a driver nvmlInit fails too: the error of /proc says more.
+        let nvml = match (&proc_discovery, options.source) {
+            (Err(_), _) => Err(NvmlUnavailable::NoDriver),
+            (Ok(_), Source::Proc) => Err(NvmlUnavailable::NotRequested),
+            (Ok(_), Source::Nvml) => {
+                machine.nvml().map_err(|e| NvmlUnavailable::Failed(discover::explain(e)))
+            }
+        };
+        let discovery = match &nvml {
+            Ok(_) => discover::discover(machine, Source::Nvml),
+            Err(_) => proc_discovery.clone(),
+        };
+        let libraries = machine.driver().zip(discovery.as_ref().ok()).map(|(root, discovery)| {
+            let version = &discovery.topology.driver_version;
+            discover::find_files(root, version, &settings.capabilities)
+        });
+        let expected_spec = match (&nvml, &discovery) {
+            (Ok(_), Ok(discovery)) => expected_spec(discovery, libraries.as_ref(), options),
+            _ => Err(ExpectedSpecError::NoNvml),
+        };
+        Ok(NodeFacts {
+            settings,
+            settings_error: None,
+            machine,
+            host,
+            spec_root: Root::open(Path::new("/"))?,
+            nvml,
+            discovery,
+            proc_discovery,
+            libraries,
+            expected_spec,
+            spec_dirs: settings.spec_dirs.iter().map(|dir| read_spec_dir(dir)).collect(),
+            engines: read_engines(host),
+        })
+    }
+
+    /// The topology as far as it is known.
+    pub(super) fn topology(&self) -> Option<&Topology> {
+        let discovery = self.discovery.as_ref().or(self.proc_discovery.as_ref());
+        discovery.ok().map(|discovery| &discovery.topology)
+    }
+
+    /// Device nodes of the slices, and those that every CUDA program opens, by path.
+    pub(super) fn nodes(&self) -> BTreeMap<&str, &DeviceNode> {
+        let Some(topology) = self.topology() else { return BTreeMap::new() };
+        let slices = topology.mig_devices().flat_map(|device| MigDevice::nodes(&device));
+        let nodes = topology.common.iter().chain(slices);
+        nodes.map(|node| (node.path.as_str(), node)).collect()
+    }
+
+    /// Spec files that could be read.
+    pub(super) fn specs(&self) -> impl Iterator<Item = LocatedSpec<'_>> {
+        let dirs = self.spec_dirs.iter().enumerate();
+        let files = dirs.flat_map(|(dir, facts)| facts.all().map(move |file| (dir, file)));
+        files.filter_map(|(dir, file)| {
+            let spec = file.spec.as_ref().ok()?;
+            Some(LocatedSpec { dir, path: &file.path, spec })
+        })
+    }
+
+    /// Major number of capability nodes.
+    pub(super) fn caps_major(&self) -> Option<u32> {
+        let bytes = self.machine.read("/proc/devices", TEXT_LIMIT).ok()??;
+        Some(text::char_devices(&bytes).ok()?.major("nvidia-caps")?.0)
+    }
+
+    /// Minor numbers of capabilities that belong to no instance, such as `config` and `monitor`. In the tables of
+    /// nv-caps.c their names have no slash, those of instances have (`gpu0/gi3/access`).
+    pub(super) fn standing_capabilities(&self) -> BTreeSet<u32> {
+        let minors = |table: &str| -> Option<Vec<u32>> {
+            let path = format!("/proc/driver/nvidia-caps/{table}-minors");
+            let table = String::from_utf8(self.machine.read(&path, TEXT_LIMIT).ok()??).ok()?;
+            let lines = table.lines().filter(|line| !line.contains('/'));
+            Some(lines.filter_map(|line| line.split_once(' ')?.1.parse().ok()).collect())
+        };
+        ["mig", "nvlink", "sys"].into_iter().filter_map(minors).flatten().collect()
+    }
+
+    /// Reads a text file of the host; `None` when it does not exist.
+    pub(super) fn text(&self, path: &str) -> Option<Result<String, TextFileError>> {
+        read_text(self.host, path)
+    }
+}
+
+impl SpecDirFacts {
+    /// The files; none when the directory cannot be read.
+    pub(super) fn all(&self) -> impl Iterator<Item = &SpecFileFacts> {
+        self.files.iter().flatten().flatten()
+    }
+}
+
+fn read_engines(host: &Root) -> Vec<EngineFacts> {
+    let with_config = |installed: InstalledEngine| {
+        let config = EngineConfig::read(host, &installed);
+        EngineFacts { installed, config }
+    };
+    find_engines(host).into_iter().map(with_config).collect()
+}
+
+fn read_spec_dir(path: &Path) -> SpecDirFacts {
+    // Engines read these two suffixes, and no subdirectories (CDI pkg/cdi/spec-dirs.go).
+    let is_spec = |name: &String| {
+        let extension = Path::new(name).extension();
+        extension.is_some_and(|extension| extension == "json" || extension == "yaml")
+    };
+    let file = |name: String| {
+        let path = path.join(name);
+        let bytes = read_regular(&path, SPEC_LIMIT).map_err(SpecFileError::from);
+        let spec = bytes.and_then(|b| SpecFile::parse(&b).ok_or(SpecFileError::NotASpec));
+        SpecFileFacts { path, spec }
+    };
+    let names = list_named(path);
+    let files = names.map(|names| Some(names?.into_iter().filter(is_spec).map(file).collect()));
+    SpecDirFacts { path: path.to_owned(), files }
+}
+
+/// Builds the spec that `generate` would write without flags.
+fn expected_spec(
+    discovery: &Discovery,
+    libraries: Option<&Result<DriverFiles, Failure>>,
+    options: &Options,
+) -> Result<Option<SpecFile>, ExpectedSpecError> {
+    let files = match libraries {
+        Some(Ok(libraries)) => &libraries.files[..],
+        Some(Err(failure)) => return Err(failure.clone().into()),
+        None => &[],
+    };
+    let built = spec::build(&discovery.topology, files, Content::Mig, options)?;
+    let Some(spec) = built.spec else { return Ok(None) };
+    let text = spec::to_text(&spec, Format::Json);
+    let text = text.map_err(|e| ExpectedSpecError::Json(e.to_string()))?;
+    Ok(SpecFile::parse(text.as_bytes()))
+}

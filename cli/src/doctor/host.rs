@@ -1,0 +1,102 @@
+//! Checks of the host: our settings, the watch, cgroups, systemd, SELinux, and the privilege of this process.
+
+use super::{CheckError, NodeFacts, Verdict, error, evidence_and_cure, note, ok, warning};
+use mig_cdi_gen::watch::status::{State, Status};
+
+/// Settings file of mig-cdi. With a bad one the other checks use the defaults.
+pub(super) fn settings(facts: &NodeFacts<'_>) -> Vec<Verdict> {
+    let Some(failure) = &facts.settings_error else {
+        let dirs = facts.settings.spec_dirs.iter().map(|dir| dir.display().to_string());
+        let dirs = dirs.collect::<Vec<_>>().join(", ");
+        return vec![ok("", format!("spec directories {dirs}"))];
+    };
+    let (evidence, cure) = evidence_and_cure(&CheckError::Failure(failure));
+    let cure = cure.unwrap_or_else(|| "correct the file".to_owned());
+    vec![error("", format!("{evidence}, so that the defaults apply"), cure)]
+}
+
+/// True when systemd is the service manager (`sd_booted(3)`).
+pub(super) fn has_systemd(facts: &NodeFacts<'_>) -> bool {
+    matches!(facts.host.list("/run/systemd/system"), Ok(Some(_)))
+}
+
+/// Version of cgroups, systemd, `SELinux`.
+pub(super) fn host(facts: &NodeFacts<'_>) -> Vec<Verdict> {
+    let systemd = match has_systemd(facts) {
+        true => ok("systemd", "runs"),
+        false => ok("systemd", "does not run"),
+    };
+    vec![cgroup(facts), systemd, selinux(facts)]
+}
+
+fn cgroup(facts: &NodeFacts<'_>) -> Verdict {
+    let exists = |path: &str| facts.host.identity(path).is_ok_and(|identity| identity.is_some());
+    let has_crun = facts.engines.iter().any(|engine| engine.name == "crun");
+    if exists("/sys/fs/cgroup/cgroup.controllers") {
+        ok("cgroup", "version 2")
+    } else if exists("/sys/fs/cgroup/unified") && has_crun {
+        // Measured with crun 1.8.1, 1.21 and 1.28: "hybrid mode not supported".
+        let evidence = "version 1 with /sys/fs/cgroup/unified, on which crun starts no container";
+        let cure = "use runc, or boot with systemd.unified_cgroup_hierarchy=1";
+        warning("cgroup", evidence, cure)
+    } else if exists("/sys/fs/cgroup/devices") {
+        ok("cgroup", "version 1")
+    } else {
+        note("cgroup", "/sys/fs/cgroup shows neither version 1 nor 2")
+    }
+}
+
+fn selinux(facts: &NodeFacts<'_>) -> Verdict {
+    match facts.text("/sys/fs/selinux/enforce") {
+        None => ok("selinux", "off"),
+        Some(Ok(text)) if text.trim() == "0" => ok("selinux", "permissive"),
+        Some(Ok(text)) if text.trim() == "1" => note(
+            "selinux",
+            "enforcing: containers open no device before setsebool -P container_use_devices on is run \
+             (package container-selinux), or with --security-opt label=disable",
+        ),
+        Some(Ok(_)) => note("selinux", "/sys/fs/selinux/enforce contains neither 0 nor 1"),
+        Some(Err(reason)) => note("selinux", reason.to_string()),
+    }
+}
+
+/// State of `mig-cdi watch`, by the file that it writes.
+pub(super) fn watch(facts: &NodeFacts<'_>) -> Vec<Verdict> {
+    const STATUS: &str = "/run/mig-cdi/status.json";
+    const START: &str = "run systemctl restart mig-cdi";
+    let Some(text) = facts.text(STATUS) else {
+        let evidence =
+            "mig-cdi watch has not run: a spec is as current as the last mig-cdi generate";
+        return vec![note("", evidence)];
+    };
+    let status: Status = match text.map(|text| serde_json::from_str(&text)) {
+        Ok(Ok(status)) => status,
+        Ok(Err(e)) => return vec![warning("", format!("parse {STATUS}: {e}"), START)],
+        Err(e) => return vec![warning("", e.to_string(), START)],
+    };
+    // A watch that was killed leaves the file behind as it was.
+    let process = facts.host.identity(&format!("/proc/{}", status.pid));
+    let is_running = process.is_ok_and(|identity| identity.is_some());
+    vec![match status {
+        Status { state, .. } if state == State::Stopped || !is_running => {
+            warning("", "mig-cdi watch has stopped: specs do not follow mig changes", START)
+        }
+        Status { state: State::Failing, error: Some(last), .. } => {
+            error("", format!("its last refresh failed: {}", last.message), "run mig-cdi status")
+        }
+        Status { pid, node, .. } => {
+            ok("", format!("pid {pid} keeps the spec current, {} slices", node.devices.len()))
+        }
+    }]
+}
+
+/// Privilege of this process, which limits what the other checks see.
+pub(super) fn privilege(_: &NodeFacts<'_>) -> Vec<Verdict> {
+    vec![match mig_cdi_sys::is_root() {
+        true => ok("", "root: nothing is hidden"),
+        false => note(
+            "",
+            "without root, containers of other users, placements and unreadable files are not checked",
+        ),
+    }]
+}

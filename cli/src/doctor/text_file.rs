@@ -1,0 +1,50 @@
+//! Reading small text files below a root, with errors that a verdict can show.
+
+use mig_cdi_sys::Root;
+use serde_json::Value;
+
+/// Upper bound for a file in bytes, far above any configuration of an engine.
+pub(super) const TEXT_LIMIT: usize = 1 << 20;
+
+/// Reason why a file cannot be used. The message names the file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TextFileError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Read(#[from] mig_cdi_sys::Error),
+    /// The file is not text.
+    #[error("read {path}: not valid utf-8")]
+    NotUtf8 {
+        /// Path below the root.
+        path: String,
+    },
+    /// The file is not in the format of its name.
+    #[error("parse {path}: {cause}")]
+    Parse {
+        /// Path below the root.
+        path: String,
+        /// Message of the parser, in one line.
+        cause: String,
+    },
+}
+
+/// Reads a file; `None` when it does not exist.
+pub(super) fn read_text(root: &Root, path: &str) -> Option<Result<String, TextFileError>> {
+    match root.read(path, TEXT_LIMIT) {
+        Ok(bytes) => {
+            let not_utf8 = |_| TextFileError::NotUtf8 { path: path.to_owned() };
+            Some(String::from_utf8(bytes?).map_err(not_utf8))
+        }
+        Err(error) => Some(Err(error.into())),
+    }
+}
+
+/// Reads and parses a file, JSON by its name or else TOML; `None` when it does not exist.
+pub(super) fn read_value(root: &Root, path: &str) -> Option<Result<Value, TextFileError>> {
+    let error = |cause: String| TextFileError::Parse { path: path.to_owned(), cause };
+    Some(read_text(root, path)?.and_then(|text| match path.ends_with(".json") {
+        true => serde_json::from_str(&text).map_err(|e| error(e.to_string())),
+        // Messages of the TOML parser have several lines, a verdict has one.
+        false => toml::from_str(&text).map_err(|e| error(e.message().replace('\n', " "))),
+    }))
+}

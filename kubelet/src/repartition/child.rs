@@ -1,0 +1,131 @@
+//! One step of partitioning, in a process of its own: NVML may hang or crash there, and the plugin then kills it.
+
+use mig_cdi_gen::{
+    Error, ErrorKind, Exit, MessageLevel, MessageSink, NodeRoots, NodeSource, Result,
+    child::{self, ChildOutput},
+    discover::Source,
+};
+use mig_cdi_partition::{
+    Change, Goal, LayoutFile,
+    run::{ChangeOptions, Partitioning},
+};
+use mig_cdi_sys::{ProgramOutput, run};
+use serde::{Deserialize, Serialize};
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Name of the hidden subcommand that [`run_child`] is the body of.
+const SUBCOMMAND: &str = "repartition";
+
+/// Kind of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RepartitionStep {
+    /// Completes a change that was interrupted.
+    Resume,
+    /// Checks whether the layout is reached already.
+    Plan,
+    /// Partitions the GPUs to the layout.
+    Apply,
+}
+
+/// Instructions for one step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepartitionRequest {
+    /// Kind of the step.
+    pub step: RepartitionStep,
+    /// Desired layout.
+    pub layout: LayoutFile,
+    /// Roots of this machine.
+    pub roots: NodeRoots,
+    /// Options of the change.
+    pub options: ChangeOptions,
+}
+
+/// Outcome of one step.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum RepartitionReply {
+    /// The step was taken.
+    Done {
+        /// True when the layout is reached, with nothing left to change.
+        is_reached: bool,
+    },
+    /// The step could not be taken.
+    Failed(Error),
+}
+
+/// Takes the step that the parent's message requests: the body of the hidden subcommand `repartition`.
+#[must_use]
+pub fn run_child(message: &str) -> ChildOutput {
+    let reply = child::parse(message).and_then(|request: RepartitionRequest| take_step(request));
+    let (reply, exit) = match reply {
+        Ok(is_reached) => (RepartitionReply::Done { is_reached }, Exit::Success),
+        Err(error) => (RepartitionReply::Failed(error.clone()), error.kind.into()),
+    };
+    ChildOutput { stdout: child::line(&reply), exit }
+}
+
+fn take_step(request: RepartitionRequest) -> Result<bool> {
+    let RepartitionRequest { step, layout, roots, options } = request;
+    // Only NVML partitions GPUs, whatever the watch reads.
+    let node = NodeSource { roots, source: Source::Nvml, simulated: None };
+    let errors = LastError::default();
+    let partitioning = Partitioning { node: &node, messages: &errors };
+    let goal = Goal::File(layout);
+    let (is_reached, is_complete) = match step {
+        RepartitionStep::Resume => {
+            partitioning.resume(&options)?;
+            (false, true)
+        }
+        RepartitionStep::Plan => {
+            let (changes, gpus) = partitioning.plan(&goal, &options.holders)?;
+            (!changes.is_empty() && changes.iter().all(Change::is_empty), gpus.lost == 0)
+        }
+        RepartitionStep::Apply => (true, partitioning.apply(&goal, &options)?.is_complete),
+    };
+    match is_complete {
+        true => Ok(is_reached),
+        false => Err(Error::of(ErrorKind::Incomplete, "", "").because(errors.into_text())),
+    }
+}
+
+/// Keeps the last error that a step reports while it goes on: the reason of an incomplete one.
+#[derive(Debug, Default)]
+struct LastError(Mutex<String>);
+
+impl LastError {
+    fn into_text(self) -> String {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MessageSink for LastError {
+    fn message(&self, level: MessageLevel, text: &str) {
+        if level == MessageLevel::Error {
+            text.clone_into(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+}
+
+/// Runs a step in a child of `program`. Returns whether the layout is reached.
+///
+/// # Errors
+/// When the step could not be taken, or the child did not end within `limit` and was killed.
+pub fn call(program: &Path, request: &RepartitionRequest, limit: Duration) -> Result<bool> {
+    let ProgramOutput { code, stdout, .. } =
+        run(program, &child::args(SUBCOMMAND, request)?, limit)?;
+    match serde_json::from_str(&stdout) {
+        Ok(RepartitionReply::Done { is_reached }) => Ok(is_reached),
+        Ok(RepartitionReply::Failed(failure)) => Err(failure),
+        Err(_) => {
+            let message = match code {
+                Some(code) => format!("mig-cdi-kubelet repartition ended with exit code {code}"),
+                None => "mig-cdi-kubelet repartition was ended by a signal".to_owned(),
+            };
+            Err(Error::failed("", "").because(message))
+        }
+    }
+}

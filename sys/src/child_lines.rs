@@ -1,0 +1,123 @@
+//! A child process whose output is read line by line while this process does other things.
+//!
+//! It is for work that may hang in the driver: the child is killed, and this process goes on.
+
+use crate::{Error, Result};
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, OFlag, fcntl},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        prctl,
+        signal::{SigSet, Signal},
+    },
+};
+use std::{
+    ffi::OsStr,
+    io::{ErrorKind, Read},
+    os::fd::{AsFd, BorrowedFd},
+    path::Path,
+    process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
+};
+
+/// A child process and its output so far. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct ChildLines {
+    child: Child,
+    output: ChildStdout,
+    /// The start of a line whose end has not come yet.
+    partial: Vec<u8>,
+}
+
+impl ChildLines {
+    /// Starts a program with an empty environment.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(program: &Path, args: &[impl AsRef<OsStr>]) -> Result<ChildLines> {
+        let mut command = Command::new(program);
+        command.args(args).env_clear();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().map_err(|e| Error::io("run", program, &e))?;
+        let output = child
+            .stdout
+            .take()
+            .filter(|output| fcntl(output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).is_ok());
+        match output {
+            Some(output) => Ok(ChildLines { child, output, partial: Vec::new() }),
+            None => {
+                end(&mut child);
+                Err(Error::call("read from", program, Errno::EBADF))
+            }
+        }
+    }
+
+    /// Process id of the child.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Descriptor to wait for: it can be read when the child has written something or has ended.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.output.as_fd()
+    }
+
+    /// Returns the complete lines that have come since the last call, and whether more can come. Does not block.
+    pub fn read_lines(&mut self) -> (Vec<String>, bool) {
+        let mut buffer = [0; 512];
+        let is_open = loop {
+            match self.output.read(&mut buffer) {
+                Ok(0) => break false,
+                Ok(read) => self.partial.extend_from_slice(&buffer[..read]),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => break e.kind() == ErrorKind::WouldBlock,
+            }
+        };
+        let end = self.partial.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let complete: Vec<u8> = self.partial.drain(..end).collect();
+        let text = String::from_utf8_lossy(&complete).into_owned();
+        (text.lines().map(str::to_owned).collect(), is_open)
+    }
+}
+
+impl Drop for ChildLines {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// Kills a child. One that sleeps uninterruptibly in the driver dies only when that returns, so it is waited for
+/// a tenth of a second and then left to the kernel.
+fn end(child: &mut Child) {
+    // Fails only when it has ended already.
+    let _ = child.kill();
+    for _ in 0..100 {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Makes this process end when its parent does, however that ends, and unblocks all signals: the parent may
+/// have started it with those blocked that it reads as events.
+///
+/// # Errors
+/// When the kernel refuses, or the parent has already ended, so that nobody reads our standard output.
+pub fn die_with_parent() -> Result<()> {
+    let fail = |errno| Error::call("tie to its parent", "this process", errno);
+    prctl::set_pdeathsig(Signal::SIGKILL).map_err(fail)?;
+    SigSet::empty().thread_set_mask().map_err(fail)?;
+    // The death signal is not sent for a parent that ended before the call (PR_SET_PDEATHSIG(2const)). POLLERR
+    // of the pipe, which needs no requested event, shows that its reader is gone.
+    let out = std::io::stdout();
+    let mut fds = [PollFd::new(out.as_fd(), PollFlags::empty())];
+    match poll(&mut fds, PollTimeout::ZERO) {
+        Ok(0) => Ok(()),
+        Ok(_) => Err(fail(Errno::EPIPE)),
+        Err(errno) => Err(fail(errno)),
+    }
+}

@@ -1,0 +1,86 @@
+//! A process that sheds what it inherited before it does anything as root.
+
+use crate::{Error, Result, kernel::process as kernel};
+use caps::{CapSet, Capability, CapsHashSet};
+use nix::{
+    errno::Errno,
+    sys::{prctl, stat::Mode},
+};
+
+/// The capabilities that a process keeps when it isolates itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepCaps {
+    /// None: root can still read what root owns.
+    None,
+    /// `CAP_SYS_ADMIN`, for the NVML calls that only administrators may make.
+    AskNvml,
+    /// Capabilities to enter a container that is being created, make nodes and mounts there, and change its
+    /// cgroup.
+    Inject,
+    /// Capabilities to make a file and a mount in a container that is being created, from inside.
+    Mount,
+}
+
+impl KeepCaps {
+    fn capabilities(self) -> CapsHashSet {
+        let list: &[Capability] = match self {
+            KeepCaps::None => &[],
+            KeepCaps::AskNvml => &[Capability::CAP_SYS_ADMIN],
+            // setns(2) into a mount namespace takes SYS_ADMIN and SYS_CHROOT; the namespace links in /proc of
+            // another process take PTRACE (namespaces(7), "The /proc/pid/ns/ directory").
+            KeepCaps::Inject => &[
+                Capability::CAP_CHOWN,
+                Capability::CAP_DAC_OVERRIDE,
+                Capability::CAP_MKNOD,
+                Capability::CAP_SYS_ADMIN,
+                Capability::CAP_SYS_CHROOT,
+                Capability::CAP_SYS_PTRACE,
+            ],
+            // PTRACE: to compare the container's mount namespace with that of process 1.
+            KeepCaps::Mount => &[
+                Capability::CAP_DAC_OVERRIDE,
+                Capability::CAP_SYS_ADMIN,
+                Capability::CAP_SYS_CHROOT,
+                Capability::CAP_SYS_PTRACE,
+            ],
+        };
+        list.iter().copied().collect()
+    }
+}
+
+/// Sheds all that a caller may have passed on: descriptors except the first three, environment, working
+/// directory, umask, and capabilities that are not in `keep`. The process can no longer be traced by other
+/// processes of its user, nor gain privileges by running a program.
+///
+/// Call it first, in a process with one thread and no open descriptor of its own.
+///
+/// # Errors
+/// When the kernel refuses a step, or the process has a second thread.
+pub fn isolate(keep: KeepCaps) -> Result<()> {
+    let fail = |op| move |errno| Error::call(op, "this process", errno);
+    // runc 1.1 leaves a socket, a log pipe and exec.fifo open in a createContainer hook, and a leaked
+    // directory of the host was CVE-2024-21626.
+    kernel::close_from(3).map_err(fail("close descriptors of"))?;
+    // A hook without `env` gets the environment of the image from runc, LD_PRELOAD included
+    // (CVE-2025-23266); programs that are run later must not see it.
+    kernel::clear_environment().map_err(fail("clear the environment of"))?;
+    // That hook also starts in the container's root, where `./x` is a file of the image.
+    nix::unistd::chdir("/").map_err(|errno| Error::call("change to", "/", errno))?;
+    nix::sys::stat::umask(Mode::empty());
+    // Not dumpable: no core file, no ptrace, and /proc/PID/exe cannot be opened for writing by the user of a
+    // container (CVE-2019-5736, CVE-2024-0135).
+    prctl::set_dumpable(false).map_err(fail("hide"))?;
+    prctl::set_no_new_privs().map_err(fail("set no-new-privileges of"))?;
+    drop_capabilities(keep).map_err(|_| fail("drop capabilities of")(Errno::EPERM))
+}
+
+/// The bounding set stays: with no-new-privileges nothing that we run gains what is not permitted here.
+fn drop_capabilities(keep: KeepCaps) -> std::result::Result<(), caps::errors::CapsError> {
+    let permitted = caps::read(None, CapSet::Permitted)?;
+    let keep: CapsHashSet = keep.capabilities().intersection(&permitted).copied().collect();
+    caps::clear(None, CapSet::Ambient)?;
+    // In this order: capset(2) refuses an effective set that is larger than the permitted one.
+    caps::set(None, CapSet::Effective, &keep)?;
+    caps::set(None, CapSet::Permitted, &keep)?;
+    caps::clear(None, CapSet::Inheritable)
+}

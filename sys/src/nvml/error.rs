@@ -1,0 +1,111 @@
+//! Failures of NVML: of a single call, or of NVML as a whole.
+
+use crate::error::suffix;
+
+/// An NVML call that failed. Printed, it is one line: `call: cause; cure`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{call}: {cause}{}", suffix(*cure))]
+pub struct CallError {
+    /// C name of the call.
+    pub call: &'static str,
+    /// NVML's `nvmlReturn_t`; `None` when the call succeeded and its answer was wrong, and on a simulated node.
+    pub code: Option<u32>,
+    /// The cause, in NVML's own words in lower case or in ours.
+    pub cause: String,
+    /// The remedy, as an instruction to the user, where there is one.
+    pub cure: Option<&'static str>,
+}
+
+impl CallError {
+    /// A failure without a code of NVML.
+    #[must_use]
+    pub fn new(call: &'static str, cause: impl Into<String>) -> CallError {
+        CallError { call, code: None, cause: cause.into(), cure: None }
+    }
+
+    /// The failure of every call to a GPU that has fallen off the bus. Xid 79 is the kernel log's number for
+    /// it (NVIDIA's "XID Errors").
+    #[must_use]
+    pub fn gpu_lost(call: &'static str) -> CallError {
+        CallError {
+            cure: Some("reset it or reboot, and see dmesg for Xid 79"),
+            ..CallError::new(call, "the gpu has fallen off the bus")
+        }
+    }
+
+    /// Cause and cure without the name of the call: `cause; cure`.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        format!("{}{}", self.cause, suffix(self.cure))
+    }
+}
+
+/// Translates an error of nvml-wrapper.
+#[cfg(feature = "nvml")]
+pub(super) fn failed(call: &'static str, error: nvml_wrapper::error::NvmlError) -> CallError {
+    use nvml_wrapper::error::NvmlError;
+    let known = match error {
+        NvmlError::GpuLost => CallError::gpu_lost(call),
+        NvmlError::ResetRequired => CallError {
+            cure: Some("run nvidia-smi --gpu-reset"),
+            ..CallError::new(call, "the gpu needs a reset")
+        },
+        _ => CallError::new(call, error.to_string()),
+    };
+    CallError { code: Some(nvml_wrapper_sys::bindings::nvmlReturn_t::from(error)), ..known }
+}
+
+/// A failure to start NVML.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NvmlError {
+    /// There is no library.
+    #[error("libnvidia-ml.so.1 not found in {searched}")]
+    NoLibrary {
+        /// The places that were searched, in words.
+        searched: String,
+    },
+    /// The file that was found cannot be used as NVML by this process.
+    #[error("load {path}: {cause}")]
+    Unusable {
+        /// Path of the file.
+        path: String,
+        /// The dynamic loader's message.
+        cause: String,
+    },
+    /// The kernel module is not loaded.
+    #[error("{path} says that the nvidia kernel module is not loaded")]
+    NotLoaded {
+        /// Path of the library.
+        path: String,
+    },
+    /// Kernel module and library are of different versions.
+    #[error("{path} and the loaded kernel module are of different driver versions")]
+    VersionMismatch {
+        /// Path of the library.
+        path: String,
+    },
+    /// Any other failure.
+    #[error(transparent)]
+    Call(CallError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_error_prints_its_fields_in_one_line() {
+        let lost = CallError::gpu_lost("nvmlDeviceGetName");
+        let text = "the gpu has fallen off the bus; reset it or reboot, and see dmesg for Xid 79";
+        assert_eq!(lost.reason(), text);
+        assert_eq!(lost.to_string(), format!("nvmlDeviceGetName: {text}"));
+    }
+
+    #[cfg(feature = "nvml")]
+    #[test]
+    fn the_code_of_nvml_is_kept() {
+        use nvml_wrapper::error::NvmlError;
+        assert_eq!(failed("nvmlInit_v2", NvmlError::GpuLost).code, Some(15));
+        assert_eq!(failed("nvmlInit_v2", NvmlError::NoPermission).code, Some(4));
+    }
+}

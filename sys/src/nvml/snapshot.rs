@@ -1,0 +1,120 @@
+//! Reading the state of all GPUs from NVML, call by call. It changes nothing and keeps nothing open.
+
+use super::{
+    CallError, NvmlError, NvmlGpu, NvmlMigDevice, NvmlSnapshot, Sizes, error::failed, library, raw,
+};
+use crate::DriverRoot;
+use mig_cdi_model::{Attributes, Release};
+use nvml_wrapper::{Device, Nvml, error::NvmlError as WrapperError};
+
+/// Loads NVML of the driver below `root`, enumerates all devices, and shuts it down. `cuda` asks for the version
+/// of CUDA as well.
+pub(crate) fn snapshot(root: &DriverRoot, cuda: bool) -> Result<NvmlSnapshot, NvmlError> {
+    let (nvml, path) = library::start(root)?;
+    let version = nvml.sys_driver_version();
+    let count = nvml.device_count();
+    let fatal = |call, e: WrapperError| NvmlError::Call(failed(call, e));
+    Ok(NvmlSnapshot {
+        library: path,
+        driver_version: version.map_err(|e| fatal("nvmlSystemGetDriverVersion", e))?,
+        cuda_version: cuda.then(|| cuda_version(&nvml)).flatten(),
+        gpus: (0..count.map_err(|e| fatal("nvmlDeviceGetCount_v2", e))?)
+            .map(|index| gpu(&nvml, index))
+            .collect(),
+    })
+}
+
+/// Version of CUDA. NVML opens libcuda for it, or answers the version that it was built for.
+fn cuda_version(nvml: &Nvml) -> Option<Release> {
+    let version = u32::try_from(raw::cuda_version(nvml).ok()?).ok()?;
+    // nvml.h, `NVML_CUDA_DRIVER_VERSION_MAJOR` and `_MINOR`.
+    (version >= 1000).then_some(Release { major: version / 1000, minor: version % 1000 / 10 })
+}
+
+fn gpu(nvml: &Nvml, index: u32) -> Result<NvmlGpu, CallError> {
+    let device = ask("nvmlDeviceGetHandleByIndex_v2", nvml.device_by_index(index))?;
+    let (mig, mig_pending) = modes(&device)?;
+    Ok(NvmlGpu {
+        pci: ask("nvmlDeviceGetPciInfo_v3", device.pci_info())?.bus_id,
+        uuid: ask("nvmlDeviceGetUUID", device.uuid())?,
+        minor: ask("nvmlDeviceGetMinorNumber", device.minor_number())?,
+        model: ask("nvmlDeviceGetName", device.name())?,
+        memory_bytes: device.memory_info().ok().map(|memory| memory.total),
+        compute_capability: compute_capability(&device),
+        mig,
+        mig_pending,
+        devices: if mig == Some(true) { mig_devices(nvml, &device)? } else { Vec::new() },
+    })
+}
+
+/// CUDA compute capability. Nothing depends on it but labels, so a failure is ignored.
+fn compute_capability(gpu: &Device<'_>) -> Option<Release> {
+    let answer = gpu.cuda_compute_capability().ok()?;
+    let (major, minor) = (answer.major.try_into().ok()?, answer.minor.try_into().ok()?);
+    (major > 0).then_some(Release { major, minor })
+}
+
+/// Current MIG mode of a GPU, and the mode after its next reset; `None` on a GPU, or a driver, without MIG.
+pub(super) fn modes(gpu: &Device<'_>) -> Result<(Option<bool>, Option<bool>), CallError> {
+    match gpu.mig_mode() {
+        Ok(mode) => Ok((Some(mode.current == 1), Some(mode.pending == 1))),
+        Err(WrapperError::NotSupported | WrapperError::FailedToLoadSymbol(_)) => Ok((None, None)),
+        Err(error) => Err(failed("nvmlDeviceGetMigMode", error)),
+    }
+}
+
+pub(super) fn ask<T>(call: &'static str, answer: Result<T, WrapperError>) -> Result<T, CallError> {
+    answer.map_err(|error| failed(call, error))
+}
+
+/// A MIG index and the device there.
+type Entry = (u32, Result<NvmlMigDevice, CallError>);
+
+/// Reads the MIG devices of a GPU. Indices run up to the maximum and have holes; they shift when instances are
+/// created or destroyed.
+fn mig_devices(nvml: &Nvml, gpu: &Device<'_>) -> Result<Vec<Entry>, CallError> {
+    let mut devices = Vec::new();
+    for index in 0..ask("nvmlDeviceGetMaxMigDeviceCount", gpu.mig_device_count())? {
+        match gpu.mig_device_by_index(index) {
+            Ok(mig) => devices.push((index, mig_device(nvml, gpu, &mig))),
+            Err(WrapperError::NotFound) => {}
+            Err(error) => {
+                devices.push((index, Err(failed("nvmlDeviceGetMigDeviceHandleByIndex", error))));
+            }
+        }
+    }
+    Ok(devices)
+}
+
+fn mig_device(nvml: &Nvml, gpu: &Device<'_>, mig: &Device<'_>) -> Result<NvmlMigDevice, CallError> {
+    let (gi, ci) = raw::instance_ids(nvml, mig)?;
+    let (gi_placement, ci_placement) = raw::placements(nvml, gpu, gi, ci)?;
+    Ok(NvmlMigDevice {
+        gi,
+        ci,
+        uuid: ask("nvmlDeviceGetUUID", mig.uuid())?,
+        name: ask("nvmlDeviceGetName", mig.name())?,
+        sizes: sizes(mig),
+        gi_placement,
+        ci_placement,
+    })
+}
+
+/// Sizes of a MIG device. They are for people, so a driver that does not report them loses no device.
+fn sizes(mig: &Device<'_>) -> Option<Sizes> {
+    let attributes = mig.attributes().ok()?;
+    let some = |count: u32| (count > 0).then_some(count);
+    Some(Sizes {
+        memory_mib: attributes.memory_size_mb,
+        attributes: Attributes {
+            multiprocessors: some(attributes.multiprocessor_count),
+            gpu_slices: attributes.gpu_instance_slice_count,
+            compute_slices: attributes.compute_instance_slice_count,
+            copy_engines: some(attributes.shared_copy_engine_count),
+            decoders: attributes.shared_decoder_count,
+            encoders: attributes.shared_encoder_count,
+            jpeg_engines: attributes.shared_jpeg_count,
+            ofa_engines: attributes.shared_ofa_count,
+        },
+    })
+}

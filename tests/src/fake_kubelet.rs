@@ -1,0 +1,312 @@
+//! Fake kubelet with the device plugin interface and nothing else: as strict as the real one, and able to do what the
+//! real one can hardly be made to do. Mistakes of a plugin are recorded as faults.
+
+mod service;
+
+use crate::watch::until;
+use mig_cdi_kubelet::api::{
+    AllocateRequest, AllocateResponse, ContainerAllocateRequest,
+    ContainerPreferredAllocationRequest, DevicePluginOptions, Empty, PreferredAllocationRequest,
+    RegisterRequest,
+    service::{
+        device_plugin::device_plugin_client::DevicePluginClient,
+        registration::registration_server::RegistrationServer,
+    },
+};
+use service::{Known, Served, Shared};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+use tokio::{
+    net::UnixListener,
+    runtime::Handle,
+    sync::{oneshot, watch},
+    task::AbortHandle,
+};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{
+    Response, Status,
+    transport::{Channel, Server},
+};
+
+/// Answer to the registration of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistrationAnswer {
+    /// Accept, if the registration is correct.
+    Accept,
+    /// Refuse with this message.
+    Refuse(String),
+    /// Refuse another version, with the message of the real one (k8s.io/kubernetes,
+    /// pkg/kubelet/cm/devicemanager/plugin/v1beta1: `errUnsupportedVersion`).
+    OtherVersion,
+    /// Accept after this time.
+    Late(Duration),
+}
+
+/// Speed at which the kubelet reads lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListReading {
+    /// Every list at once.
+    AtOnce,
+    /// One list per duration.
+    Slowly(Duration),
+    /// No list.
+    Not,
+}
+
+/// Received list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceList {
+    /// Time of arrival.
+    pub at: Instant,
+    /// Id and health of each device.
+    pub devices: BTreeMap<String, String>,
+    /// NUMA nodes of the devices that have one.
+    pub numa: BTreeMap<String, i64>,
+}
+
+/// Running fake kubelet in a directory; dropping it ends it and leaves its socket there.
+pub struct FakeKubelet {
+    shared: Arc<Shared>,
+    handle: Handle,
+    server: Option<AbortHandle>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl FakeKubelet {
+    /// Starts a fake kubelet.
+    ///
+    /// # Panics
+    /// When it cannot listen there.
+    #[must_use]
+    pub fn start(dir: &Path) -> FakeKubelet {
+        FakeKubelet::that(dir, RegistrationAnswer::Accept)
+    }
+
+    /// Starts a fake kubelet that answers registrations so.
+    ///
+    /// # Panics
+    /// As [`FakeKubelet::start`].
+    #[must_use]
+    pub fn that(dir: &Path, answer: RegistrationAnswer) -> FakeKubelet {
+        fs::create_dir_all(dir).expect("make the directory");
+        let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
+            answer: Mutex::new(answer),
+            reading: watch::Sender::new(ListReading::AtOnce),
+            known: Mutex::default(),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let _ = runtime.block_on(stopped);
+        });
+        let (stop, thread) = (Some(stop), Some(thread));
+        let mut kubelet = FakeKubelet { shared, handle, server: None, stop, thread };
+        kubelet.restart();
+        kubelet
+    }
+
+    /// Restarts as the real one does: all files of its directory are removed, and no plugin is known.
+    ///
+    /// # Panics
+    /// When it cannot listen there.
+    pub fn restart(&mut self) {
+        self.end();
+        for entry in fs::read_dir(&self.shared.dir).expect("its directory") {
+            let path = entry.expect("an entry").path();
+            if !path.is_dir() {
+                // The plugin may have removed its own socket.
+                let _ = fs::remove_file(path);
+            }
+        }
+        let _inside = self.handle.enter();
+        let listener = UnixListener::bind(self.shared.dir.join("kubelet.sock")).expect("listen");
+        let service = RegistrationServer::new(Served(self.shared.clone()));
+        let server = Server::builder()
+            .add_service(service)
+            .serve_with_incoming(UnixListenerStream::new(listener));
+        self.server = Some(self.handle.spawn(server).abort_handle());
+    }
+
+    /// Stops serving; its socket stays and nothing listens there.
+    pub fn end(&mut self) {
+        self.server.take().iter().for_each(AbortHandle::abort);
+        let mut known = self.shared.known();
+        let Known { streams, clients, .. } = &mut *known;
+        std::mem::take(streams).values().for_each(AbortHandle::abort);
+        clients.clear();
+    }
+
+    /// Sets the answer to registrations.
+    pub fn answers(&self, answer: RegistrationAnswer) {
+        *self.shared.answer() = answer;
+    }
+
+    /// Sets the speed of reading lists.
+    pub fn reads(&self, reading: ListReading) {
+        self.shared.reading.send_replace(reading);
+    }
+
+    /// Ends the stream of a resource; the connection stays.
+    pub fn drop_stream(&self, resource: &str) {
+        self.shared.known().streams.remove(resource).iter().for_each(AbortHandle::abort);
+    }
+
+    /// Requests the lists of a resource again.
+    ///
+    /// # Panics
+    /// When the resource is not known.
+    pub fn listen_again(&self, resource: &str) {
+        let client = self.client(resource);
+        let _inside = self.handle.enter();
+        self.shared.listen(resource, client);
+    }
+
+    /// Returns the faults of plugins.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        self.shared.known().faults.clone()
+    }
+
+    /// Returns all registrations.
+    #[must_use]
+    pub fn registrations(&self) -> Vec<RegisterRequest> {
+        self.shared.known().registrations.clone()
+    }
+
+    /// Returns the resources with an open stream of lists.
+    #[must_use]
+    pub fn alive(&self) -> BTreeSet<String> {
+        let known = self.shared.known();
+        known.streams.keys().filter(|name| !known.ended.contains(*name)).cloned().collect()
+    }
+
+    /// Returns all lists of a resource.
+    #[must_use]
+    pub fn lists(&self, resource: &str) -> Vec<DeviceList> {
+        self.shared.known().lists.get(resource).cloned().unwrap_or_default()
+    }
+
+    /// Returns the healthy devices of a resource.
+    #[must_use]
+    pub fn healthy(&self, resource: &str) -> BTreeSet<String> {
+        let known = self.shared.known();
+        let list = known.lists.get(resource).and_then(|lists| lists.last());
+        let devices = list.iter().flat_map(|list| &list.devices);
+        devices.filter(|(_, health)| *health == "Healthy").map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Returns the number of devices of each resource, and of healthy ones.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<String, (usize, usize)> {
+        let known = self.shared.known();
+        let count = |(resource, lists): (&String, &Vec<DeviceList>)| {
+            let devices = &lists.last()?.devices;
+            let healthy = devices.values().filter(|health| *health == "Healthy").count();
+            Some((resource.clone(), (devices.len(), healthy)))
+        };
+        known.lists.iter().filter_map(count).collect()
+    }
+
+    /// Waits until each resource has this number of healthy devices, and no other resource exists.
+    ///
+    /// # Panics
+    /// When it does not within the time limit.
+    pub fn until_counts(&self, what: &str, wanted: &[(&str, usize)]) -> Duration {
+        let wanted: BTreeMap<_, _> =
+            wanted.iter().map(|(name, count)| (format!("nvidia.com/{name}"), *count)).collect();
+        until(&format!("{what}: {wanted:?}, not {:?}", self.counts()), || {
+            let healthy = self.counts().into_iter().map(|(name, (_, count))| (name, count));
+            healthy.collect::<BTreeMap<_, _>>() == wanted
+        })
+    }
+
+    fn client(&self, resource: &str) -> DevicePluginClient<Channel> {
+        self.shared.known().clients.get(resource).cloned().expect("it is registered")
+    }
+
+    /// Allocates devices for each container.
+    ///
+    /// # Errors
+    /// The status of the plugin.
+    pub fn allocate(
+        &self,
+        resource: &str,
+        containers: &[&[&str]],
+    ) -> Result<AllocateResponse, Status> {
+        let request = |ids: &&[&str]| ContainerAllocateRequest { device_ids: owned(ids) };
+        let container_requests = containers.iter().map(request).collect();
+        let mut client = self.client(resource);
+        let asked = client.allocate(AllocateRequest { container_requests });
+        self.handle.block_on(asked).map(Response::into_inner)
+    }
+
+    /// Requests the preferred ones of the free devices for one container.
+    ///
+    /// # Errors
+    /// The status of the plugin.
+    pub fn prefer(
+        &self,
+        resource: &str,
+        (available, must): (&[&str], &[&str]),
+        size: i32,
+    ) -> Result<Vec<String>, Status> {
+        let request = ContainerPreferredAllocationRequest {
+            available_device_ids: owned(available),
+            must_include_device_ids: owned(must),
+            allocation_size: size,
+        };
+        let request = PreferredAllocationRequest { container_requests: vec![request] };
+        let mut client = self.client(resource);
+        let answer = self.handle.block_on(client.get_preferred_allocation(request))?.into_inner();
+        Ok(answer.container_responses.into_iter().flat_map(|answer| answer.device_ids).collect())
+    }
+
+    /// Requests the options of a resource, the smallest request of the interface.
+    ///
+    /// # Errors
+    /// The status of the plugin.
+    pub fn options(&self, resource: &str) -> Result<DevicePluginOptions, Status> {
+        let mut client = self.client(resource);
+        let asked = client.get_device_plugin_options(Empty {});
+        self.handle.block_on(asked).map(Response::into_inner)
+    }
+}
+
+/// Returns whether a name of a resource or key of an annotation is valid, with a prefix (k8s.io/apimachinery,
+/// `validation.IsQualifiedName`).
+#[must_use]
+pub fn is_qualified(name: &str) -> bool {
+    let is_edge = |c: char| c.is_ascii_alphanumeric();
+    let is_fit = |c: char| is_edge(c) || "-_.".contains(c);
+    name.split_once('/').is_some_and(|(domain, name)| {
+        domain.contains('.')
+            && (1..=63).contains(&name.len())
+            && name.chars().all(is_fit)
+            && name.starts_with(is_edge)
+            && name.ends_with(is_edge)
+    })
+}
+
+fn owned(ids: &[&str]) -> Vec<String> {
+    ids.iter().map(|id| (*id).to_owned()).collect()
+}
+
+impl Drop for FakeKubelet {
+    fn drop(&mut self) {
+        self.end();
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

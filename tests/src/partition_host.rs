@@ -1,0 +1,196 @@
+//! Fake host whose GPUs are partitioned by the program, with holders of slices.
+
+use crate::{FakeHost, Run};
+use mig_cdi_sim::SimulatedNode;
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command};
+
+/// Id of a container.
+pub const CONTAINER: &str = "4f08cd7afbc60000000000000000000000000000000000000000000000000000";
+
+/// Host for partitioning. Its `/proc` has process 1 and no others.
+#[derive(Debug)]
+pub struct PartitionHost {
+    /// Fake host.
+    pub host: FakeHost,
+}
+
+impl PartitionHost {
+    /// Makes the host of a node description; specs are written to [`FakeHost::out`].
+    ///
+    /// # Panics
+    /// As [`FakeHost::new`].
+    #[must_use]
+    pub fn new(description: &str) -> PartitionHost {
+        let site = PartitionHost { host: FakeHost::new(description) };
+        let config = format!(
+            "capabilities = \"none\"\nspec-dirs = [{:?}]\n",
+            site.host.out().display().to_string()
+        );
+        fs::write(site.host.config(), config).expect("write the configuration");
+        let boot = "2d7a8c1e-0000-4000-8000-000000000001\n";
+        site.write("/proc/sys/kernel/random/boot_id", boot);
+        site.process(1, "mnt:[1]", "0::/init.scope\n", "init");
+        site
+    }
+
+    /// Writes a file of the host.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.host.path(path);
+        fs::create_dir_all(path.parent().expect("a file has a parent")).expect("make a directory");
+        fs::write(path, text).expect("write a file");
+    }
+
+    /// Makes a process below the host's `/proc`.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn process(&self, pid: u32, namespace: &str, cgroup: &str, command: &str) {
+        let proc = format!("/proc/{pid}");
+        self.write(&format!("{proc}/cgroup"), cgroup);
+        self.write(&format!("{proc}/cmdline"), &command.replace(' ', "\0"));
+        self.write(&format!("{proc}/environ"), "");
+        for dir in ["ns", "root", "fd"] {
+            fs::create_dir_all(self.host.path(&format!("{proc}/{dir}"))).expect("a directory");
+        }
+        symlink(namespace, self.host.path(&format!("{proc}/ns/mnt"))).expect("link");
+    }
+
+    /// Makes a container, pid 77, with the capability nodes of these minors.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn container(&self, minors: &[u32]) {
+        let cgroup = format!("0::/machine.slice/libpod-{CONTAINER}.scope\n");
+        self.process(77, "mnt:[2]", &cgroup, "sleep inf");
+        let dir = self.host.path("/proc/77/root/dev/nvidia-caps");
+        fs::create_dir_all(&dir).expect("a directory");
+        for minor in minors {
+            let path = dir.join(format!("nvidia-cap{minor}"));
+            let numbers = makedev(508, (*minor).into());
+            let made = mknod(&path, SFlag::S_IFCHR, Mode::from_bits_truncate(0o444), numbers);
+            made.expect("make a node; run the tests as root: tests/run");
+        }
+    }
+
+    /// Makes a program of the host that has a node open.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn opens(&self, pid: u32, command: &str, node: &str) {
+        self.process(pid, "mnt:[1]", "0::/user.slice\n", command);
+        symlink(node, self.host.path(&format!("/proc/{pid}/fd/3"))).expect("link");
+    }
+
+    /// Removes a process.
+    ///
+    /// # Panics
+    /// When it does not exist.
+    pub fn end(&self, pid: u32) {
+        fs::remove_dir_all(self.host.path(&format!("/proc/{pid}"))).expect("there");
+    }
+
+    /// Returns the directory of the journal.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.host.out().with_file_name("journal")
+    }
+
+    /// Returns the directory of leases and of watch's status.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.host.out().with_file_name("state")
+    }
+
+    /// Returns `mig-cdi` with the processes of this host.
+    #[must_use]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.host.command(args);
+        let reads = ["plan", "map", "apply", "assert", "restore"].contains(&args[0]);
+        let changes = ["apply", "restore"].contains(&args[0]);
+        if reads {
+            command.arg(format!("--host-root={}", self.host.root().display()));
+            command.arg(format!("--state-dir={}", self.state().display()));
+        }
+        if changes {
+            command.arg(format!("--journal-dir={}", self.journal().display()));
+        }
+        command
+    }
+
+    /// Runs `mig-cdi`.
+    ///
+    /// # Panics
+    /// As [`crate::run`].
+    #[must_use]
+    pub fn run(&self, args: &[&str]) -> Run {
+        self.tidy(crate::run(&mut self.command(args)))
+    }
+
+    /// Replaces the temporary path by `TMP`.
+    #[must_use]
+    pub fn tidy(&self, run: Run) -> Run {
+        let path = self.host.out().parent().expect("it is below").display().to_string();
+        let tidy = |text: String| text.replace(&path, "TMP");
+        Run { code: run.code, stdout: tidy(run.stdout), stderr: tidy(run.stderr) }
+    }
+
+    /// Runs `mig-cdi`, which has to succeed.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn must(&self, args: &[&str]) -> Run {
+        let run = self.run(args);
+        assert_eq!(run.code, 0, "{args:?}: {}{}", run.stdout, run.stderr);
+        run
+    }
+
+    /// Returns the node in the state of the fake driver.
+    ///
+    /// # Panics
+    /// When its description cannot be parsed.
+    #[must_use]
+    pub fn node(&self) -> SimulatedNode {
+        let (_, path) = self.host.env();
+        let text = fs::read_to_string(path).expect("the description");
+        SimulatedNode::parse(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+    }
+
+    /// Returns the layout of each GPU: `off`, or the layout with every placement pinned.
+    ///
+    /// # Panics
+    /// As [`PartitionHost::node`].
+    #[must_use]
+    pub fn layouts(&self) -> Vec<String> {
+        let gpu = |gpu: &mig_cdi_sim::SimulatedGpu| match gpu.mig {
+            false => "off".to_owned(),
+            true => {
+                let mut items: Vec<_> = gpu.instances.iter().map(item).collect();
+                items.sort();
+                let items: Vec<_> = items.into_iter().map(|(_, text)| text).collect();
+                if items.is_empty() { "none".to_owned() } else { items.join(",") }
+            }
+        };
+        self.node().gpus.iter().map(gpu).collect()
+    }
+}
+
+/// Returns start and layout text of a GPU instance.
+fn item(gi: &mig_cdi_sim::SimulatedInstance) -> (u32, String) {
+    let start = gi.placement.start;
+    let whole = gi.compute.len() == 1 && gi.compute[0].placement.size == gi.profile.slices;
+    let compute: Vec<_> = gi
+        .compute
+        .iter()
+        .map(|ci| format!("{}c@{}", ci.placement.size, ci.placement.start))
+        .collect();
+    let brackets = match (whole, compute.is_empty()) {
+        (true, _) => String::new(),
+        (_, true) => "(none)".to_owned(),
+        _ => format!("({})", compute.join(",")),
+    };
+    (start, format!("{}@{start}{brackets}", gi.profile.name))
+}

@@ -1,0 +1,151 @@
+//! Running `mig-cdi-kubelet` on a fake host, with a directory of its own for the kubelet.
+
+use crate::{FakeHost, bare, program, run, watch::until};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    fs,
+    fs::File,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+/// Running plugin; dropping it kills it.
+#[derive(Debug)]
+pub struct RunningPlugin {
+    child: Child,
+    log: PathBuf,
+}
+
+/// Returns the directory of the kubelet on a host.
+#[must_use]
+pub fn kubelet_dir(host: &FakeHost) -> PathBuf {
+    host.out().with_file_name("kubelet")
+}
+
+impl RunningPlugin {
+    /// Starts the plugin with these options.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(host: &FakeHost, args: &[&str]) -> RunningPlugin {
+        RunningPlugin::with(host, args, &[], &[])
+    }
+
+    /// Starts the plugin with options, options of watch, and environment variables.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn with(
+        host: &FakeHost,
+        args: &[&str],
+        watch: &[&str],
+        variables: &[(&str, &str)],
+    ) -> RunningPlugin {
+        let bin = host.install();
+        let program_s = bin.join("mig-cdi-kubelet");
+        if !program_s.exists() {
+            // Another process copies it, as in `install`.
+            let copied = run(Command::new("cp").arg(program("mig-cdi-kubelet")).arg(&bin));
+            assert_eq!(copied.code, 0, "{}", copied.stderr);
+        }
+        let log = host.out().with_file_name("plugin.log");
+        let file = File::options().create(true).append(true).open(&log).expect("a log");
+        let (key, node) = host.env();
+        let mut command = Command::new(program_s);
+        bare(&mut command).env(key, node).envs(variables.iter().copied());
+        command.args(args);
+        if !args.iter().any(|arg| arg.starts_with("--kubelet-dir")) {
+            command.arg("--kubelet-dir").arg(kubelet_dir(host));
+        }
+        command.arg("--").args(host.flags());
+        command.arg(format!("--output={}", host.spec().display()));
+        command.arg(format!("--state-dir={}", host.out().with_file_name("state").display()));
+        command.args(watch).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+        RunningPlugin { child: command.spawn().expect("the plugin starts"), log }
+    }
+
+    /// Returns its process id.
+    ///
+    /// # Panics
+    /// Never: a process id fits.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a pid")
+    }
+
+    /// Returns the log of this plugin and of those before it on this host.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until its log has this text.
+    ///
+    /// # Panics
+    /// When it does not within the time limit.
+    pub fn until_logged(&self, words: &str) {
+        until(&format!("said {words:?}: {}", self.log()), || self.log().contains(words));
+    }
+
+    /// Returns the number of log lines with this text.
+    #[must_use]
+    pub fn times_logged(&self, words: &str) -> usize {
+        self.log().matches(words).count()
+    }
+
+    /// Returns a figure of its memory in KiB, such as `VmRSS`.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn memory(&self, name: &str) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = text.lines().find(|line| line.starts_with(name)).expect("a figure");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("KiB")
+    }
+
+    /// Returns the number of its open files.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Stops it with SIGTERM and returns its exit code.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn stop(mut self) -> Option<i32> {
+        kill(Pid::from_raw(self.pid()), Signal::SIGTERM).expect("it runs");
+        self.child.wait().expect("it ends").code()
+    }
+
+    /// Waits for its end and returns its exit code.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub fn ended(mut self) -> Option<i32> {
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for RunningPlugin {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,95 @@
+//! The command `cargo xtask`.
+
+use clap::{Parser, Subcommand};
+use std::{
+    error::Error,
+    fs,
+    process::{Command, ExitCode},
+};
+use xtask::{completions::completions, engine_table, manual, replace_files, source_root};
+
+/// Tests that write their expected outputs when `UPDATE_GOLDEN` is set.
+const GOLDEN_TESTS: [&str; 5] =
+    ["golden", "picture", "kubelet_labels", "configure", "kubernetes_chart"];
+
+/// Tasks of this project that are not tests
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct XtaskArgs {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Write the manual pages into packaging/man
+    Man,
+    /// Write the completions of bash, zsh and fish into packaging/completions
+    Completions,
+    /// Run the tests that compare with files, and write what they see into those files; as root
+    Golden {
+        /// Tests to run, such as golden or picture [default: all of them]
+        tests: Vec<String>,
+    },
+    /// Run every engine and write the table of docs/engines.md; as root
+    EngineTable,
+}
+
+fn main() -> ExitCode {
+    match run(&XtaskArgs::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> Result<(), Box<dyn Error>> {
+    let packaging = source_root().join("packaging");
+    match task {
+        Task::Man => Ok(replace_files(&packaging.join("man"), &manual::pages()?)?),
+        Task::Completions => Ok(replace_files(&packaging.join("completions"), &completions())?),
+        Task::Golden { tests } => update_golden_files(tests),
+        Task::EngineTable => update_engine_table(),
+    }
+}
+
+fn update_golden_files(tests: &[String]) -> Result<(), Box<dyn Error>> {
+    let all = GOLDEN_TESTS.map(str::to_owned);
+    let tests = if tests.is_empty() { &all } else { tests };
+    let mut cargo = cargo_test(tests);
+    let status = cargo.env("UPDATE_GOLDEN", "1").status()?;
+    if !status.success() {
+        return Err("a test failed while it wrote expected outputs; see its message above".into());
+    }
+    println!("read the diff: git diff");
+    Ok(())
+}
+
+fn update_engine_table() -> Result<(), Box<dyn Error>> {
+    // The test fails when the table differs from the document, so its exit status says nothing about the table. It writes
+    // none when an engine does not do what it should.
+    let table = engine_table::path_of_last_run();
+    if table.exists() {
+        fs::remove_file(&table)?;
+    }
+    // With these the test runs engines that the document does not describe.
+    let mut cargo = cargo_test(&["engine_matrix".to_owned()]);
+    cargo.env_remove("MIG_CDI_TEST_ROOT").env_remove("CRIO").status()?;
+    let table = fs::read_to_string(&table).map_err(|e| {
+        format!("read {}: {e}; an engine failed, and the test names it", table.display())
+    })?;
+    let document = source_root().join("docs/engines.md");
+    let text = fs::read_to_string(&document)?;
+    fs::write(&document, engine_table::with_table(&text, &table)?)?;
+    Ok(())
+}
+
+fn cargo_test(tests: &[String]) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["test", "--package", "mig-cdi-tests"]).current_dir(source_root());
+    command.args(tests.iter().flat_map(|test| ["--test", test]));
+    command
+}
