@@ -8,11 +8,11 @@ use mig_cdi_gen::{
     discover::Source,
     engines::EngineList,
     generate::{DeviceOptions, EngineLookup, GenerateOptions, Output},
-    spec::{Admin, Format, NameStyle, Options, VerifyHook},
+    spec::{Admin, Format, NameStyle, SpecOptions, VerifyHook},
 };
 use mig_cdi_model::{
     DriverCapabilities, DriverCapability,
-    cdi::{Kind, Limit, Version},
+    cdi::{Kind, Version, VersionLimit},
 };
 use mig_cdi_sys::own_program;
 use std::path::{Path, PathBuf};
@@ -127,7 +127,7 @@ pub struct SpecArgs {
     /// Highest CDI version that the spec may need; with auto, the one that all installed engines accept
     /// [default: 0.5.0]
     #[arg(long, value_name = "VERSION|auto")]
-    pub max_cdi_version: Option<Limit>,
+    pub max_cdi_version: Option<VersionLimit>,
 
     /// Engines that will read the spec, as podman=4.3.1,docker=26.1, or none, instead of those installed.
     /// They matter when the spec needs more than CDI 0.5.0, and for --max-cdi-version auto
@@ -199,7 +199,7 @@ impl SpecArgs {
         }
         let verify = self.verify.map(|level| verify_hook(level, node, config)).transpose()?;
         let ldcache = self.ldcache_hook.then(|| hook(node, "--ldcache-hook")).transpose()?;
-        let spec = Options {
+        let spec = SpecOptions {
             kind: self.kind.as_ref().unwrap_or(&settings.kind).clone(),
             names: self.names(node.source, settings)?,
             source: node.source,

@@ -1,26 +1,26 @@
-//! From the driver to a [`Topology`]: two views are read, `/proc` and NVML, and a MIG device is
-//! believed when both agree on it.
+//! Discovers a [`Topology`] from the driver. Reads two views, `/proc` and NVML, and accepts a MIG device when both
+//! agree on it.
 //!
-//! NVML names devices, `/proc` says which exist and with which numbers. What they disagree on is
-//! left out and said, with both views.
+//! NVML names devices; `/proc` states which exist and with which numbers. A device on which they disagree is omitted
+//! and reported, with both views. Nothing here changes the node.
 
-mod agree;
-mod assemble;
+mod driver_file_table;
 mod files;
 mod nodes;
 mod proc_view;
-mod table;
+mod reconcile;
+mod topology_builder;
 
+pub use driver_file_table::class_of;
 pub use files::{DriverFiles, find as find_files};
 pub use proc_view::capabilities_of_instances;
-pub use table::class_of;
 
 use crate::Failure;
 use mig_cdi_model::{Major, Topology};
 use mig_cdi_sys::{Machine, nvml};
 use serde::{Deserialize, Serialize};
 
-/// Whom to ask.
+/// Where to read MIG state from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     /// NVML and /proc, which must agree.
@@ -29,31 +29,74 @@ pub enum Source {
     Proc,
 }
 
-/// Something that could not be established, and was left out.
+/// A device or file that was omitted, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// What is left out: `gpu 0 gi 7 ci 0`.
+    /// Omitted device: `gpu 0 gi 7 ci 0`.
     pub subject: String,
-    /// Why, with the cure where there is one.
-    pub reason: String,
-    /// The two views may only have been read at two moments.
-    transient: bool,
+    /// Cause and cure.
+    pub reason: Reason,
+    /// True when a change between the two readings may be the cause.
+    is_transient: bool,
+}
+
+/// Cause of a problem, with the cure where there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// Cause: operation, path and what is wrong with it.
+    pub cause: String,
+    /// Command or step that cures it.
+    pub cure: Option<&'static str>,
+}
+
+impl Reason {
+    fn curable(cause: impl Into<String>, cure: &'static str) -> Reason {
+        Reason { cause: cause.into(), cure: Some(cure) }
+    }
+}
+
+impl From<String> for Reason {
+    fn from(cause: String) -> Reason {
+        Reason { cause, cure: None }
+    }
+}
+
+impl From<&str> for Reason {
+    fn from(cause: &str) -> Reason {
+        cause.to_owned().into()
+    }
+}
+
+impl From<&Reason> for Reason {
+    fn from(reason: &Reason) -> Reason {
+        reason.clone()
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Reason { cause, cure } = self;
+        match cure {
+            Some(cure) => write!(f, "{cause}; {cure}"),
+            None => f.write_str(cause),
+        }
+    }
 }
 
 impl Problem {
-    pub(crate) fn new(subject: impl Into<String>, reason: impl Into<String>) -> Problem {
-        Problem { subject: subject.into(), reason: reason.into(), transient: false }
+    pub(crate) fn new(subject: impl Into<String>, reason: impl Into<Reason>) -> Problem {
+        Problem { subject: subject.into(), reason: reason.into(), is_transient: false }
     }
 
-    /// Something that a second look may see otherwise.
-    fn transient(subject: impl Into<String>, reason: impl Into<String>) -> Problem {
-        Problem { transient: true, ..Problem::new(subject, reason) }
+    /// A problem that may vanish when both views are read again.
+    fn transient(subject: impl Into<String>, reason: impl Into<Reason>) -> Problem {
+        Problem { is_transient: true, ..Problem::new(subject, reason) }
     }
 
-    /// The two views differ, and did so again at a second look.
-    fn disagreement(subject: impl Into<String>, reason: impl std::fmt::Display) -> Problem {
+    /// A difference between the two views.
+    fn disagreement(subject: impl Into<String>, cause: impl Into<String>) -> Problem {
         let cure = "run it again once no mig change is under way, and see dmesg";
-        Problem::transient(subject, format!("{reason}; {cure}"))
+        Problem::transient(subject, Reason::curable(cause, cure))
     }
 }
 
@@ -63,44 +106,43 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// What was found, and what was not.
+/// Result of discovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Discovery {
-    /// The GPUs and MIG devices that are certain.
+    /// The confirmed GPUs and MIG devices.
     pub topology: Topology,
-    /// What is missing from it.
+    /// Omitted GPUs and MIG devices.
     pub problems: Vec<Problem>,
-    /// The library of NVML that was asked, if any.
+    /// Path of the NVML library, where NVML was read.
     pub library: Option<String>,
-    /// `/proc/driver/nvidia/params` with the making of device nodes switched off.
+    /// Content of `/proc/driver/nvidia/params` with `ModifyDeviceFiles` set to 0.
     pub masked_params: Option<String>,
-    /// The major of capability nodes. A driver that cannot divide any GPU may have none.
+    /// Major number of capability nodes. A driver without MIG support may have none.
     pub caps: Option<Major>,
 }
 
-/// Asks a machine.
-///
-/// MIG can change between the two readings; a disagreement is read again once before it is believed.
+/// Discovers the GPUs and MIG devices of a machine.
 ///
 /// # Errors
-/// When nothing at all can be said: no driver, an unreadable table, NVML that does not start.
+/// When no view can be read: no driver, a table of another form, NVML that does not start.
 pub fn discover(machine: &dyn Machine, source: Source) -> Result<Discovery, Failure> {
     let first = read(machine, source)?;
-    let moved = first.problems.iter().any(|problem| problem.transient);
-    if moved { read(machine, source) } else { Ok(first) }
+    // MIG can change between the two readings: a disagreement counts when a second pair of readings has it too.
+    let may_vanish = first.problems.iter().any(|problem| problem.is_transient);
+    if may_vanish { read(machine, source) } else { Ok(first) }
 }
 
 fn read(machine: &dyn Machine, source: Source) -> Result<Discovery, Failure> {
     let proc = proc_view::read(machine)?;
     let mut discovery = match source {
-        Source::Proc => agree::proc_alone(&proc),
-        Source::Nvml => agree::agree(&proc, &machine.nvml().map_err(explain)?)?,
+        Source::Proc => reconcile::from_proc_alone(&proc),
+        Source::Nvml => reconcile::reconcile(&proc, &machine.nvml().map_err(explain)?)?,
     };
-    nodes::look(machine, &mut discovery);
+    nodes::inspect(machine, &mut discovery);
     Ok(discovery)
 }
 
-/// The cure for an NVML that cannot be asked.
+/// Adds the cure to an error of NVML, for commands that can do without it.
 pub fn explain(failure: nvml::NvmlError) -> Failure {
     use nvml::NvmlError::{NotLoaded, VersionMismatch};
     let no_driver = matches!(failure, NotLoaded { .. } | VersionMismatch { .. });
@@ -109,7 +151,7 @@ pub fn explain(failure: nvml::NvmlError) -> Failure {
     Failure { cure: error.cure.map(|cure| cure + or), ..error }
 }
 
-/// The same for what nobody but NVML can do.
+/// Adds the cure to an error of NVML, for commands that need it.
 pub fn without_nvml(failure: nvml::NvmlError) -> Failure {
     let cure = match failure {
         nvml::NvmlError::NoLibrary { .. } => {

@@ -172,7 +172,7 @@ fn yield_gpus(plan: &mut SpecPlan) -> Result<()> {
 /// An engine that does not take a version says of each device that it cannot be resolved, and no more.
 fn warn_of_engines(devices: &DeviceBuilder<'_>, plan: &SpecPlan) -> Result<()> {
     let specs = plan.specs().filter_map(|planned| planned.built.spec.as_ref());
-    let versions = specs.filter_map(|spec| spec.cdi_version.parse::<Version>().ok());
+    let versions = specs.filter_map(|spec| spec.cdi_version.as_ref()?.parse::<Version>().ok());
     let Some(version) = versions.max().filter(|version| *version > BASELINE_CDI) else {
         return Ok(());
     };
@@ -267,7 +267,8 @@ fn report_written(
         Outcome::Unchanged => "unchanged",
     };
     let simulated = if node.is_simulated() { " of a simulated node" } else { "" };
-    let (path, kind, version) = (target.path(), &spec.kind, spec.cdi_version);
+    let (path, kind, version) =
+        (target.path(), &spec.kind, spec.cdi_version.as_deref().unwrap_or_default());
     let message = format!(
         "{done} {}: {} {kind} devices{simulated}, cdi {version}",
         path.display(),

@@ -1,8 +1,8 @@
-//! What a node has to offer to those who hand slices out, by the names that its specs give them.
+//! Inventory of a node for programs that allocate slices, by the names that its specs define.
 
 use crate::{
     discover::Source,
-    spec::{Built, Subject, handy_name},
+    spec::{Built, Subject, preferred_name},
 };
 use mig_cdi_model::{
     Attributes, Gpu, MigDevice, MigMode, PciAddress, Release, Topology,
@@ -12,18 +12,18 @@ use mig_cdi_sys::Machine;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A node, at one moment. What is not certain is not in it.
+/// GPUs and slices of a node at one moment. Unconfirmed ones are omitted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
     /// Version of the driver.
     pub driver_version: String,
-    /// The newest CUDA that the driver knows, where NVML tells it.
+    /// Newest CUDA version that the driver supports, where NVML reports it.
     pub cuda_version: Option<Release>,
-    /// What the maker of the machine calls it.
+    /// Product name of the machine.
     pub machine: Option<String>,
-    /// In the order of nvidia-smi.
+    /// GPUs in the order of nvidia-smi.
     pub gpus: Vec<GpuEntry>,
-    /// What was left out, a line each.
+    /// Omitted devices with the reason, a line each.
     pub problems: Vec<String>,
 }
 
@@ -32,27 +32,29 @@ pub struct Inventory {
 pub struct GpuEntry {
     /// Number in nvidia-smi.
     pub index: Option<u32>,
-    /// `GPU-…`.
+    /// UUID, as `GPU-…`.
     pub uuid: Option<String>,
-    /// Where it is plugged in, as `00000000:07:00.0`.
+    /// PCI address, as `00000000:07:00.0`.
     pub pci: String,
     /// Name of the product.
     pub model: String,
-    /// All its memory, in MiB.
+    /// Memory in MiB.
     pub memory_mib: Option<u64>,
     /// CUDA compute capability.
     pub compute_capability: Option<Release>,
-    /// Its PCI class, as 0x030200 of one without displays.
+    /// PCI class, as 0x030200 of a GPU without displays.
     pub class: Option<u32>,
-    /// Memory domain of the machine that it is plugged in at, where the machine says one.
+    /// NUMA node, where the machine has them.
     pub numa: Option<u32>,
-    /// It can be in MIG mode, where NVML tells that.
-    pub capable: Option<bool>,
-    /// It is in MIG mode, with or without slices.
-    pub divided: bool,
-    /// CDI name of the whole GPU, as `nvidia.com/gpu=GPU-…`, where a spec of ours has one.
+    /// The GPU supports MIG; `None` where NVML does not report it.
+    #[serde(rename = "capable")]
+    pub mig_capable: Option<bool>,
+    /// The GPU is in MIG mode, with or without slices.
+    #[serde(rename = "divided")]
+    pub mig_enabled: bool,
+    /// CDI name of the whole GPU, as `nvidia.com/gpu=GPU-…`, where a spec of mig-cdi defines one.
     pub name: Option<String>,
-    /// By GPU instance and compute instance.
+    /// MIG devices, ordered by GPU instance and compute instance.
     pub slices: Vec<SliceEntry>,
 }
 
@@ -61,17 +63,17 @@ pub struct GpuEntry {
 pub struct SliceEntry {
     /// CDI name, as `nvidia.com/mig=0:2g.20gb:4`.
     pub name: String,
-    /// `MIG-…`.
+    /// UUID, as `MIG-…`.
     pub uuid: Option<String>,
-    /// As the driver spells it.
+    /// Name of the profile, as the driver spells it.
     pub profile: Option<String>,
-    /// GPU instance.
+    /// GPU instance id.
     pub gi: u32,
-    /// Compute instance within it.
+    /// Compute instance id within the GPU instance.
     pub ci: u32,
     /// Memory of the GPU instance, in MiB.
     pub memory_mib: Option<u64>,
-    /// What it has to compute with, where NVML tells it.
+    /// Engines and slices, where NVML reports them.
     pub attributes: Option<Attributes>,
 }
 
@@ -82,8 +84,8 @@ impl Inventory {
     }
 }
 
-/// A slice that no spec names is not offered. `built` are the specs of now, each with its kind. What `/sys` of
-/// the machine does not tell is missing, and no more.
+/// Builds the inventory. `built` are the current specs, each with its kind; a slice that none of them names is omitted.
+/// A fact that `/sys` does not have stays `None`.
 pub(crate) fn inventory<'a>(
     topology: &Topology,
     built: impl Iterator<Item = (&'a Kind, &'a Built)>,
@@ -93,55 +95,62 @@ pub(crate) fn inventory<'a>(
     let names = built.flat_map(|(kind, built)| {
         built.devices.iter().map(move |(subject, names)| (*subject, (kind, &names[..])))
     });
-    let names: Defined<'_> = names.collect();
-    let entry = |gpu: &Gpu| {
-        let devices = topology.mig_devices().filter(|device| device.gpu.minor == gpu.minor);
-        GpuEntry {
-            index: gpu.index.map(|index| index.0),
-            uuid: gpu.uuid.as_ref().map(ToString::to_string),
-            pci: gpu.pci.to_string(),
-            model: gpu.model.clone(),
-            memory_mib: gpu.memory_mib,
-            compute_capability: gpu.compute_capability,
-            class: class(machine, gpu.pci),
-            numa: numa(machine, gpu.pci),
-            capable: match gpu.mig {
-                MigMode::Unknown => None,
-                mig => Some(mig != MigMode::Unsupported),
-            },
-            divided: gpu.mig == MigMode::Enabled,
-            name: {
-                let uuid = gpu.uuid.as_ref().and_then(|uuid| uuid.to_string().parse().ok());
-                name(&names, Subject::Gpu(gpu.minor), uuid)
-            },
-            slices: devices.filter_map(|device| slice(&device, &names)).collect(),
-        }
-    };
+    let names: DefinedBy<'_> = names.collect();
     Inventory {
         driver_version: topology.driver_version.clone(),
         cuda_version: topology.cuda_version,
         machine: line(machine, "/sys/class/dmi/id/product_name"),
-        gpus: topology.gpus.iter().map(entry).collect(),
+        gpus: topology.gpus.iter().map(|gpu| gpu_entry(gpu, topology, &names, machine)).collect(),
         problems,
     }
 }
 
-/// The names that specs have.
-type Defined<'a> = BTreeMap<Subject, (&'a Kind, &'a [DeviceName])>;
+fn gpu_entry(
+    gpu: &Gpu,
+    topology: &Topology,
+    names: &DefinedBy<'_>,
+    machine: &dyn Machine,
+) -> GpuEntry {
+    let devices = topology.mig_devices().filter(|device| device.gpu.minor == gpu.minor);
+    // The UUID is the name that survives a reboot; indices follow PCI addresses.
+    let uuid = gpu.uuid.as_ref().map(ToString::to_string);
+    let preferred = uuid.as_ref().and_then(|uuid| uuid.parse().ok());
+    GpuEntry {
+        index: gpu.index.map(|index| index.0),
+        uuid,
+        pci: gpu.pci.to_string(),
+        model: gpu.model.clone(),
+        memory_mib: gpu.memory_mib,
+        compute_capability: gpu.compute_capability,
+        class: class(machine, gpu.pci),
+        numa: numa(machine, gpu.pci),
+        mig_capable: match gpu.mig {
+            MigMode::Unknown => None,
+            mig => Some(mig != MigMode::Unsupported),
+        },
+        mig_enabled: gpu.mig == MigMode::Enabled,
+        name: name(names, Subject::Gpu(gpu.minor), preferred),
+        slices: devices.filter_map(|device| slice(&device, names)).collect(),
+    }
+}
 
-/// The one of these words, if it is defined, or else the first.
-fn name(names: &Defined<'_>, subject: Subject, wished: Option<DeviceName>) -> Option<String> {
+/// Kind and names of each device that a spec defines.
+type DefinedBy<'a> = BTreeMap<Subject, (&'a Kind, &'a [DeviceName])>;
+
+/// The preferred name of a device if a spec defines it, or else its first one.
+fn name(names: &DefinedBy<'_>, subject: Subject, preferred: Option<DeviceName>) -> Option<String> {
     let (kind, names) = names.get(&subject)?;
-    let name = wished.filter(|name| names.contains(name)).or_else(|| names.first().cloned())?;
+    let name = preferred.filter(|name| names.contains(name)).or_else(|| names.first().cloned())?;
     Some(format!("{kind}={name}"))
 }
 
-/// Its name is one that ceases to be when the geometry changes, where there is such a one: the UUID of a slice may
-/// come back with another profile.
-fn slice(device: &MigDevice<'_>, names: &Defined<'_>) -> Option<SliceEntry> {
+/// A slice, `None` when no spec names it.
+// By its slot, where a spec has that name: it vanishes with the slice. A UUID may come back with another profile, and an
+// allocation by that name would then be given something else.
+fn slice(device: &MigDevice<'_>, names: &DefinedBy<'_>) -> Option<SliceEntry> {
     let MigDevice { gi, ci, .. } = device;
     Some(SliceEntry {
-        name: name(names, Subject::Slice(device.id()), handy_name(device, Source::Nvml))?,
+        name: name(names, Subject::Slice(device.id()), preferred_name(device, Source::Nvml))?,
         uuid: ci.uuid.as_ref().map(ToString::to_string),
         profile: ci.profile.as_ref().map(ToString::to_string),
         gi: gi.id.0,
@@ -151,7 +160,8 @@ fn slice(device: &MigDevice<'_>, names: &Defined<'_>) -> Option<SliceEntry> {
     })
 }
 
-/// -1 is a GPU, or a machine, without one (kernel, `Documentation/ABI/testing/sysfs-bus-pci`).
+/// The NUMA node.
+// -1, which does not parse, is a device or a machine without one (kernel, `Documentation/ABI/testing/sysfs-bus-pci`).
 fn numa(machine: &dyn Machine, pci: PciAddress) -> Option<u32> {
     line(machine, &format!("/sys/bus/pci/devices/{pci}/numa_node"))?.parse().ok()
 }
@@ -161,7 +171,7 @@ fn class(machine: &dyn Machine, pci: PciAddress) -> Option<u32> {
     u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
 
-/// A file of one line, which is not empty.
+/// Reads a file of one line, `None` for an empty one.
 fn line(machine: &dyn Machine, path: &str) -> Option<String> {
     let bytes = machine.read(path, 4096).ok()??;
     let text = String::from_utf8(bytes).ok()?;

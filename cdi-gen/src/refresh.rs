@@ -12,7 +12,7 @@ use crate::{
     generate::{GenerateOptions, Generated, Generator, OnConflict, PlannedSpec, SpecPlan, text_of},
     inventory::{Inventory, inventory},
     node_source::NodeRoots,
-    spec::{Format, handy_name},
+    spec::{Format, preferred_name},
     watch::{external_changes::below, status::Slice},
 };
 use mig_cdi_model::{Gpu, MigDevice, MigMode};
@@ -133,7 +133,7 @@ fn add_node_changes(report: &mut RefreshReport, changes: Changes, dev_root: &Pat
 
 fn report(request: &RefreshRequest, node: &NodeSource, plan: &SpecPlan) -> Result<RefreshReport> {
     let slice = |device: &MigDevice<'_>| Slice {
-        name: handy_name(device, request.source).map(|name| name.to_string()),
+        name: preferred_name(device, request.source).map(|name| name.to_string()),
         uuid: device.ci.uuid.as_ref().map(ToString::to_string),
         profile: device.ci.profile.as_ref().map(ToString::to_string),
     };

@@ -1,66 +1,64 @@
-//! From a [`Topology`] to a CDI document. Pure: no path of this machine, no clock, no environment.
+//! Builds a CDI spec from a [`Topology`]. Pure: reads no path of this host, no clock, no environment.
 //!
-//! The document has no hooks unless `--verify` or `--ldcache-hook` asks for one: a MIG device is device
-//! nodes, files and environment, and CDI says all three.
+//! A spec has no hooks unless `--verify` or `--ldcache-hook` asks for one: a MIG device is device nodes, files and
+//! environment, and CDI states all three.
 
 mod edits;
 mod names;
+mod spec_device;
 mod text;
-mod units;
 
-pub use names::is_called;
-pub use names::{NameStyle, handy_name};
+pub use names::{NameStyle, UnknownNameStyle, has_name, preferred_name};
+pub use spec_device::{Subject, claim};
 pub use text::{Format, to_text};
-pub use units::Subject;
-pub use units::claim;
 
 use crate::{
     Exit, Failure,
     discover::{Problem, Source},
 };
-use edits::Edits;
+use edits::EditBuilder;
 use mig_cdi_model::{
     DriverFile, MigDevice, Topology,
     cdi::{Device, DeviceName, Kind, Spec, Version, highest_need},
 };
 use serde::{Deserialize, Serialize};
+use spec_device::{SpecDevice, SpecDevices};
 use std::collections::BTreeMap;
-use units::{Unit, Units};
 
-/// What the document shall be like.
+/// Content of a spec, as the user chooses it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Options {
-    /// What the devices are.
+pub struct SpecOptions {
+    /// Kind of the spec.
     #[serde(with = "crate::as_text")]
     pub kind: Kind,
-    /// How they are named; each gets every name that can be given.
+    /// Styles of device names. A device has one entry for each style in which it can be named.
     pub names: Vec<NameStyle>,
-    /// Which view the topology comes from; `/proc` alone gives other names.
+    /// View that the topology comes from; `/proc` alone gives other names.
     pub source: Source,
-    /// Where the loader of a container looks for libraries without a cache.
+    /// Directories in which the loader of a container searches libraries without a cache.
     pub library_dirs: Vec<String>,
-    /// A file to bind over `/proc/driver/nvidia/params`.
+    /// Path of a file to bind over `/proc/driver/nvidia/params`.
     pub params_file: Option<String>,
-    /// Whole GPUs shall be able to draw.
+    /// Adds DRI nodes to whole GPUs.
     pub graphics: bool,
-    /// Capabilities of administrators to offer too.
+    /// Administrative capabilities to add as devices.
     pub admin: Vec<Admin>,
-    /// Set `CUDA_VISIBLE_DEVICES`.
+    /// Sets `CUDA_VISIBLE_DEVICES`.
     pub cuda_env: bool,
-    /// Add the facts of each device for readers of the document.
+    /// Adds facts about each device for readers of the spec.
     pub annotations: bool,
-    /// Look again when a container starts.
+    /// Hook that verifies a slice when a container starts.
     pub verify: Option<VerifyHook>,
-    /// Tell the loader where libraries are, by the program that is installed here.
+    /// Path of the program that makes the loader's cache of a container know the driver's libraries.
     pub ldcache: Option<String>,
-    /// The highest version of CDI that may be used.
+    /// Highest CDI version that the spec may need.
     #[serde(with = "crate::as_text")]
     pub max_version: Version,
-    /// The engine that takes no more, when that was not set by hand.
+    /// Engine that accepts no higher version, unless the user chose the version.
     pub limited_by: Option<String>,
 }
 
-impl Options {
+impl SpecOptions {
     /// The kind of whole GPUs: `nvidia.com/gpu` beside `nvidia.com/mig`.
     #[must_use]
     pub fn gpu_kind(&self) -> Kind {
@@ -68,18 +66,18 @@ impl Options {
     }
 }
 
-/// The hook that looks again.
+/// Hook that compares a slice with the driver's state when a container starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyHook {
-    /// Where it is installed.
+    /// Path of the program.
     pub path: String,
-    /// What it is told besides the slices.
+    /// Options before the slices.
     pub options: Vec<String>,
-    /// Seconds that it may take.
+    /// Time limit in seconds.
     pub timeout: u32,
 }
 
-/// A capability that lets a container act on every slice of the node.
+/// Capability that lets a container act on every slice of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Admin {
     /// Create and destroy GPU instances and compute instances.
@@ -89,7 +87,7 @@ pub enum Admin {
 }
 
 impl Admin {
-    /// Its name in a document, and of its file in the capability tree.
+    /// Name of the device in a spec, and of the file in the capability tree.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -99,29 +97,29 @@ impl Admin {
     }
 }
 
-/// What a document describes.
+/// Devices that a spec describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
-    /// MIG devices, and the capabilities of administrators.
+    /// MIG devices and administrative capabilities.
     Mig,
-    /// GPUs that are not divided.
+    /// GPUs that are not partitioned.
     Gpus,
 }
 
-/// A document, or none when there is no device, and what was left out of it.
+/// Result of building a spec.
 #[derive(Debug, Clone)]
 pub struct Built {
-    /// CDI knows no empty document.
+    /// The spec, `None` when there is no device: CDI accepts no spec without one.
     pub spec: Option<Spec>,
-    /// What its devices are, each once, with its names.
+    /// Each device once, with its names.
     pub devices: Vec<(Subject, Vec<DeviceName>)>,
-    /// Devices left out.
+    /// Omitted devices.
     pub problems: Vec<Problem>,
-    /// Names that could not be given to devices which have another.
+    /// Omitted names of devices that have another name.
     pub warnings: Vec<String>,
 }
 
-/// Builds the document.
+/// Builds a spec.
 ///
 /// # Errors
 /// When the content needs a newer CDI than allowed, or when the node lacks what every device needs.
@@ -129,64 +127,76 @@ pub fn build(
     topology: &Topology,
     files: &[DriverFile],
     content: Content,
-    options: &Options,
+    options: &SpecOptions,
 ) -> Result<Built, Failure> {
-    let Units { mut units, mut problems, warnings } = match content {
-        Content::Mig => units::of_mig(topology, options),
-        Content::Gpus => units::of_gpus(topology, options),
+    let SpecDevices { mut devices, mut problems, warnings } = match content {
+        Content::Mig => spec_device::mig_devices(topology, options),
+        Content::Gpus => spec_device::whole_gpus(topology, options),
     };
-    problems.extend(drop_shared_names(&mut units));
-    let (units, unnamed): (Vec<_>, Vec<_>) = units.into_iter().partition(|u| !u.names.is_empty());
-    problems.extend(unnamed.iter().map(|unit| {
-        Problem::new(&unit.label, "none of the names asked for can be given to it; see --names")
-    }));
-    if !units.is_empty() {
+    problems.extend(drop_shared_names(&mut devices));
+    problems.extend(drop_unnamed(&mut devices));
+    if !devices.is_empty() {
         check_common(topology)?;
     }
-    let edits = Edits { options, files };
-    let mut devices: Vec<Device> = units.iter().flat_map(|unit| edits.entries(unit)).collect();
-    let all: Vec<&Unit<'_>> = units.iter().filter(|unit| unit.in_all).collect();
-    if !all.is_empty() {
-        let name = "all".parse().expect("a device name");
-        let container_edits = edits.of(&all);
-        devices.push(Device { name, annotations: BTreeMap::new(), container_edits });
-    }
-    let cdi_version = version(&devices, options)?;
-    let spec = (!devices.is_empty()).then(|| Spec {
-        cdi_version: cdi_version.as_str(),
-        kind: options.kind.clone(),
-        devices,
-        container_edits: edits.common(topology),
+    let builder = EditBuilder { options, files };
+    let entries = entries(&devices, &builder);
+    let version = version(&entries, options)?;
+    let spec = (!entries.is_empty()).then(|| Spec {
+        cdi_version: Some(version.to_string()),
+        kind: options.kind.to_string(),
+        devices: entries,
+        container_edits: builder.common(topology),
     });
-    let devices = units.into_iter().map(|unit| (unit.subject, unit.names)).collect();
+    let devices = devices.into_iter().map(|device| (device.subject, device.names)).collect();
     Ok(Built { spec, devices, problems, warnings })
 }
 
-/// A name that two units have names neither: a container would be given one of them by chance.
-fn drop_shared_names(units: &mut [Unit<'_>]) -> Vec<Problem> {
-    let mut holders: BTreeMap<DeviceName, Vec<String>> = BTreeMap::new();
-    for unit in units.iter() {
-        for name in &unit.names {
-            holders.entry(name.clone()).or_default().push(unit.label.clone());
-        }
+/// The entries of all devices, then `all`, which a container requests to get every slice.
+// An administrative capability is none of `all`: it has to be requested by its name.
+fn entries(devices: &[SpecDevice<'_>], builder: &EditBuilder<'_>) -> Vec<Device> {
+    let mut entries: Vec<_> = devices.iter().flat_map(|device| builder.entries(device)).collect();
+    let all: Vec<_> = devices.iter().filter(|device| device.in_all).collect();
+    if !all.is_empty() {
+        let (name, annotations) = ("all".to_owned(), BTreeMap::new());
+        entries.push(Device { name, annotations, container_edits: builder.device_edits(&all) });
     }
-    holders.retain(|_, labels| labels.len() > 1);
-    for unit in units {
-        unit.names.retain(|name| !holders.contains_key(name));
-    }
-    let problem = |(name, labels): (DeviceName, Vec<String>)| {
-        let reason = format!("{} have the same name; it is given to none", labels.join(" and "));
-        Problem::new(name.as_str(), reason)
-    };
-    holders.into_iter().map(problem).collect()
+    entries
 }
 
-/// How a device is called in messages.
+/// Takes a name that two devices have from both.
+// An engine would use one of the two entries, and a container get a slice by chance.
+fn drop_shared_names(devices: &mut [SpecDevice<'_>]) -> Vec<Problem> {
+    let mut labels: BTreeMap<DeviceName, Vec<String>> = BTreeMap::new();
+    for device in devices.iter() {
+        for name in &device.names {
+            labels.entry(name.clone()).or_default().push(device.label.clone());
+        }
+    }
+    labels.retain(|_, labels| labels.len() > 1);
+    for device in devices {
+        device.names.retain(|name| !labels.contains_key(name));
+    }
+    let problem = |(name, labels): (DeviceName, Vec<String>)| {
+        let reason = format!("{} have the same name; no device gets it", labels.join(" and "));
+        Problem::new(name.as_str(), reason)
+    };
+    labels.into_iter().map(problem).collect()
+}
+
+/// Drops the devices without a name.
+fn drop_unnamed(devices: &mut Vec<SpecDevice<'_>>) -> Vec<Problem> {
+    let unnamed = devices.extract_if(.., |device| device.names.is_empty());
+    let reason = "no name of the styles in --names applies to it";
+    unnamed.map(|device| Problem::new(device.label, reason)).collect()
+}
+
+/// Name of a MIG device in messages: `gpu 0 gi 7 ci 0`.
 pub fn label(device: &MigDevice<'_>) -> String {
     format!("{} gi {} ci {}", device.gpu.label(), device.gi.id, device.ci.id)
 }
 
-/// A slice without unified memory opens and runs no CUDA program: half a device.
+/// Checks that unified memory is loaded.
+// A slice without it opens, and then every CUDA program fails. NVML needs it not, so discovery succeeds.
 fn check_common(topology: &Topology) -> Result<(), Failure> {
     if topology.common.iter().any(|node| node.path == "/dev/nvidia-uvm") {
         return Ok(());
@@ -196,16 +206,17 @@ fn check_common(topology: &Topology) -> Result<(), Failure> {
     Err(Failure::new(Exit::Failed, message))
 }
 
-/// The least version that the content needs.
-fn version(devices: &[Device], options: &Options) -> Result<Version, Failure> {
+/// The lowest version that the content needs.
+// Not the highest that the engines accept: another engine may be installed later.
+fn version(devices: &[Device], options: &SpecOptions) -> Result<Version, Failure> {
     let max = options.max_version;
     match highest_need(&options.kind, devices) {
         None => Ok(Version::V0_3_0),
         Some(need) if need.version <= max => Ok(need.version),
         Some(need) if let Some(engine) = &options.limited_by => {
             let message = format!(
-                "{} and needs cdi {}, and {engine} takes {max} alone; update it, leave out what needs more, or \
-                 say --max-cdi-version {}",
+                "{} and needs cdi {}, and {engine} accepts {max} at most; update it, omit what needs more, or set \
+                 --max-cdi-version {}",
                 need.what, need.version, need.version
             );
             Err(Failure::new(Exit::Refused, message))

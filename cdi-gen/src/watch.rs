@@ -18,7 +18,7 @@ use crate::{
     generate::{GenerateOptions, SpecTarget, SpecTargets, spec_targets},
     inventory::Inventory,
     refresh::{Mark, RefreshReply, RefreshReport, RefreshRequest},
-    spec_file::Names,
+    spec_file::DefinedNames,
 };
 use engine_cache::EngineCache;
 use external_changes::{below, is_foreign, is_foreign_node};
@@ -380,7 +380,8 @@ impl<'a> Watch<'a> {
     fn report_failed(&mut self, cause: String) {
         let mut standing = BTreeSet::new();
         for SpecTarget { kind, file } in self.targets.iter() {
-            let Some(names) = file.read().ok().flatten().and_then(|spec| Names::parse(&spec))
+            let Some(names) =
+                file.read().ok().flatten().and_then(|spec| DefinedNames::parse(&spec))
             else {
                 continue;
             };

@@ -1,8 +1,11 @@
-//! The one stage that changes the machine: a whole spec replaces the old one, or nothing happens.
+//! Writes spec files. A whole spec replaces the old one, or nothing changes. No other module writes one.
 
 mod conflict;
 
-use crate::{Exit, Failure, spec_file::Names};
+use crate::{
+    Exit, Failure,
+    spec_file::{DefinedNames, SIZE_LIMIT},
+};
 use mig_cdi_model::cdi::{Kind, Spec};
 use mig_cdi_sys::{Lock, Outcome, TrustedDir, absolute, read_regular, replaceable_by_others};
 use std::{
@@ -10,10 +13,7 @@ use std::{
     time::Duration,
 };
 
-/// Far above any spec: a node of 448 devices in three styles has 1 MB.
-const SPEC_LIMIT: usize = 16 << 20;
-
-/// The file of a spec and the directories that engines read.
+/// Path of a spec file, and the directories that engines read.
 #[derive(Debug, Clone)]
 pub struct Target {
     dir: PathBuf,
@@ -22,10 +22,10 @@ pub struct Target {
 }
 
 impl Target {
-    /// A spec at `path`, beside whatever is in `spec_dirs`.
+    /// Checks the path of a spec file. Other specs are in `spec_dirs`.
     ///
     /// # Errors
-    /// When `path` names no file or engines would not read a file of this suffix.
+    /// When `path` names no file, or one that engines would not read.
     pub fn new(path: &Path, suffix: &str, spec_dirs: &[PathBuf]) -> Result<Target, Failure> {
         let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
             let message = format!("write {}: not the name of a file", path.display());
@@ -35,8 +35,8 @@ impl Target {
             || name.starts_with('.')
         {
             let message = format!(
-                "write {}: engines read only files named *.json and *.yaml, and this one is to be {suffix}; \
-                 name it NAME.{suffix} or choose --format",
+                "write {}: engines read only files named *.json and *.yaml, and this one is in {suffix}; name it \
+                 NAME.{suffix} or choose --format",
                 path.display()
             );
             return Err(Failure::new(Exit::Usage, message));
@@ -48,41 +48,43 @@ impl Target {
         Ok(Target { dir, name: name.to_owned(), spec_dirs: spec_dirs.to_vec() })
     }
 
-    /// The file of another kind in the same directory.
+    /// Path of the spec of another kind in the same directory.
     ///
     /// # Errors
-    /// When it would be the same file.
+    /// When the two are one file.
     pub fn beside(&self, kind: &Kind) -> Result<Target, Failure> {
         let suffix = if self.name.ends_with(".yaml") { "yaml" } else { "json" };
         let name = format!("{}.{suffix}", kind.file_stem());
         if name == self.name {
-            let message =
-                format!("write {}: it is the file of {kind}; name another", self.path().display());
+            let message = format!(
+                "write {}: this is the file of {kind}; choose another --output",
+                self.path().display()
+            );
             return Err(Failure::new(Exit::Usage, message));
         }
         Ok(Target { name, ..self.clone() })
     }
 
-    /// The path as it was given.
+    /// Path as the user named it.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.dir.join(&self.name)
     }
 
-    /// Makes others that write here wait until the lock is dropped. A directory that is not there yet is
-    /// not made for it.
+    /// Locks the directory against other runs until the lock is dropped. A directory that does not exist yet is not
+    /// created.
     ///
     /// # Errors
-    /// When the directory is unsafe, or another run does not end.
+    /// When the directory is unsafe, or another run keeps the lock for ten seconds.
     pub fn lock(&self) -> Result<Option<Lock>, Failure> {
         let dir = TrustedDir::open_existing(&self.dir)?;
         Ok(dir.map(|dir| dir.lock(Duration::from_secs(10))).transpose()?)
     }
 
-    /// Refuses what [`Target::install`] would refuse, and changes nothing.
+    /// Checks what [`Target::install`] would check, and changes nothing.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Target::install`].
     pub fn check(&self, spec: &Spec) -> Result<(), Failure> {
         match TrustedDir::open_existing(&self.dir)? {
             Some(dir) => conflict::check(spec, &dir, self),
@@ -90,22 +92,24 @@ impl Target {
         }
     }
 
-    /// Puts a spec there, whole.
+    /// Writes a spec.
     ///
     /// # Errors
-    /// When the directory is unsafe, another file defines one of the devices, or a step fails. The
-    /// old spec is then as it was.
+    /// When the directory is unsafe, another file defines one of the devices, or a step fails. The old spec then stays
+    /// as it was.
     pub fn install(&self, spec: &Spec, text: &str) -> Result<Outcome, Failure> {
         let dir = TrustedDir::open_or_make(&self.dir)?;
         conflict::check(spec, &dir, self)?;
+        // By rename within the directory: the Go library watches for Rename, Remove and Write, not for Create
+        // (container-device-interface `pkg/cdi/cache.go` l.549-570), and would not notice a link or a new file.
         Ok(dir.replace(&self.name, text.as_bytes())?)
     }
 
-    /// The path, from `/` on, of a file that goes with this one, that containers are given, and that
-    /// no engine takes for a spec.
+    /// Absolute path of the companion: a file that the spec mounts into containers. Its suffix `.params` is none that an
+    /// engine reads.
     ///
     /// # Errors
-    /// When somebody but root could exchange it.
+    /// When a user other than root could replace it.
     pub fn companion(&self) -> Result<String, Failure> {
         let dir = absolute(&self.dir)?;
         let path = dir.join(self.companion_name());
@@ -114,8 +118,8 @@ impl Target {
             None => Ok(path),
             Some(reason) => {
                 let message = format!(
-                    "mount {path}: {reason}, so somebody but root could put another file there; name a \
-                     directory of root's with --output"
+                    "mount {path}: {reason}, so a user other than root could replace it; choose a directory that \
+                     belongs to root with --output"
                 );
                 Err(Failure::new(Exit::Refused, message))
             }
@@ -126,7 +130,7 @@ impl Target {
         format!("{}.params", self.name)
     }
 
-    /// Puts the companion there, whole.
+    /// Writes the companion.
     ///
     /// # Errors
     /// As [`Target::install`].
@@ -135,7 +139,7 @@ impl Target {
         Ok(dir.replace(&self.companion_name(), text.as_bytes())?)
     }
 
-    /// Puts another text of the same spec there, whole.
+    /// Writes another text of the spec that is there, with some of its devices: no conflict can be new.
     ///
     /// # Errors
     /// As [`Target::install`].
@@ -144,37 +148,38 @@ impl Target {
         Ok(dir.replace(&self.name, text.as_bytes())?)
     }
 
-    /// The directory as it was given.
+    /// Directory as the user named it.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The file as it is now.
+    /// Reads the file, `None` when it does not exist.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn read(&self) -> Result<Option<Vec<u8>>, Failure> {
-        match read_regular(&self.path(), SPEC_LIMIT) {
+        match read_regular(&self.path(), SIZE_LIMIT) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.is_absent() => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Takes a spec of this kind away, since there is no device to put into it.
+    /// Removes a spec of this kind and its companion: CDI accepts no spec without a device.
     ///
     /// # Errors
-    /// When the file is something else, or cannot be removed.
+    /// When the file is no spec of this kind, or cannot be removed.
     pub fn clear(&self, kind: &Kind) -> Result<Outcome, Failure> {
         let Some(dir) = TrustedDir::open_existing(&self.dir)? else {
             return Ok(Outcome::Unchanged);
         };
-        let Some(old) = dir.read(&self.name, SPEC_LIMIT)? else {
+        let Some(old) = dir.read(&self.name, SIZE_LIMIT)? else {
             return Ok(Outcome::Unchanged);
         };
-        match Names::parse(&old) {
-            Some(foreign) if foreign.kind == kind.to_string() => {
+        match DefinedNames::parse(&old) {
+            // Another kind at this path is of another tool, or of a user: neither is removed.
+            Some(names) if names.kind == kind.to_string() => {
                 let removed = dir.remove(&self.name)?;
                 dir.remove(&self.companion_name())?;
                 Ok(removed)
@@ -182,7 +187,7 @@ impl Target {
             _ => {
                 let path = self.path();
                 let message = format!(
-                    "remove {}: it is no spec of {kind}; remove it yourself",
+                    "remove {}: it is no spec of {kind}; delete it by hand",
                     path.display()
                 );
                 Err(Failure::new(Exit::Refused, message))

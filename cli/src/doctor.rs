@@ -17,7 +17,10 @@ mod text_file;
 pub(crate) use facts::NodeFacts;
 pub(crate) use name::explain;
 
-use mig_cdi_gen::{Error, discover::Problem};
+use mig_cdi_gen::{
+    Error,
+    discover::{Problem, Reason},
+};
 use mig_cdi_sys::nvml::CallError;
 use serde::Serialize;
 
@@ -93,7 +96,10 @@ fn evidence_and_cure(error: &CheckError<'_>) -> (String, Option<String>) {
             let evidence = Error { cure: None, ..(*error).clone() };
             return (evidence.to_string(), error.cure.clone());
         }
-        CheckError::Problem(problem) => problem.reason.clone(),
+        CheckError::Problem(problem) => {
+            let Reason { cause, cure } = &problem.reason;
+            return (cause.clone(), cure.map(str::to_owned));
+        }
         CheckError::Call(call) => format!("nvml {call}"),
     };
     match message.rsplit_once("; ") {

@@ -25,7 +25,7 @@ pub use hook::{EnvironmentPolicy, HookSettings, Pattern};
 
 use mig_cdi_model::{
     DriverCapabilities,
-    cdi::{Kind, Limit},
+    cdi::{Kind, VersionLimit},
 };
 use serde::Deserialize;
 use std::{fmt, path::PathBuf};
@@ -52,7 +52,7 @@ pub struct Settings {
     /// into the last one.
     pub spec_dirs: Vec<PathBuf>,
     /// Highest CDI version that every engine of this machine reads.
-    pub max_cdi_version: Limit,
+    pub max_cdi_version: VersionLimit,
     /// Styles of device names: `uuid`, `slot`, `index`.
     pub names: Vec<String>,
     /// Classes of driver files that a container gets.

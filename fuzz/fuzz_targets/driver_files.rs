@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mig_cdi_gen::spec_file::SpecFile;
+use mig_cdi_gen::spec_file;
 use mig_cdi_sys::{
     elf,
     ldcache::{self, CacheEntry},
@@ -33,5 +33,5 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(elf) = elf::read(bytes) {
         assert!(elf.soname.is_none_or(|name| !name.is_empty() && !name.contains('/')));
     }
-    let _ = SpecFile::parse(bytes);
+    let _ = spec_file::parse(bytes);
 });

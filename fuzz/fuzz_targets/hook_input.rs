@@ -10,10 +10,9 @@ use mig_cdi_hook::{
     config::Config,
     request,
     runtime_args::{self, Asked},
-    spec::Document,
     state::State,
 };
-use mig_cdi_model::{ExpectedSlice, DeviceVariable};
+use mig_cdi_model::{ExpectedSlice, DeviceVariable, cdi::OwnSpec};
 use serde_json::{Value, json};
 use std::{
     ffi::OsString,
@@ -63,7 +62,7 @@ fn state(bytes: &[u8]) {
 /// A name is that of one device, and each device is found by its name.
 fn spec(bytes: &[u8]) {
     const KIND: &str = "nvidia.com/mig";
-    let Ok(document) = Document::parse(bytes, KIND) else { return };
+    let Ok(document) = OwnSpec::parse(bytes, KIND) else { return };
     // Numbers that we pass over may be too large for others.
     let Ok(value) = serde_json::from_slice::<Value>(bytes) else { return };
     assert_eq!(value["kind"], KIND);
@@ -77,7 +76,7 @@ fn spec(bytes: &[u8]) {
         if let Ok(Ok(slices)) = slices
             && let [DeviceVariable { id, .. }] = slices[..]
         {
-            assert!(document.named(id).any(|device| device.name == name), "{name}");
+            assert!(document.devices_of(id).any(|device| device.name == name), "{name}");
         }
     }
 }

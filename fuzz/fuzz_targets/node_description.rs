@@ -5,13 +5,10 @@
 use libfuzzer_sys::fuzz_target;
 use mig_cdi_gen::{
     discover::{Source, discover},
-    spec::{Admin, Content, Format, NameStyle, Options, VerifyHook, build, to_text},
+    spec::{Admin, Content, Format, NameStyle, SpecOptions, VerifyHook, build, to_text},
 };
-use mig_cdi_hook::{
-    cli::{self, Command},
-    spec::Document,
-};
-use mig_cdi_model::cdi::{Hook, Spec};
+use mig_cdi_hook::cli::{self, Command};
+use mig_cdi_model::cdi::{Hook, OwnSpec, Spec};
 use mig_cdi_sim::{SimulatedNode, SimulatedMachine};
 
 fuzz_target!(|text: &str| {
@@ -20,7 +17,7 @@ fuzz_target!(|text: &str| {
     let machine = SimulatedMachine::new(node);
     for source in [Source::Nvml, Source::Proc] {
         let Ok(discovery) = discover(&machine, source) else { continue };
-        let options = Options {
+        let options = SpecOptions {
             kind: "nvidia.com/mig".parse().expect("a kind"),
             names: vec![NameStyle::Uuid, NameStyle::Slot, NameStyle::Index],
             source,
@@ -57,9 +54,9 @@ fuzz_target!(|text: &str| {
 
 fn the_hook_reads(spec: &Spec) {
     let text = to_text(spec, Format::Json).expect("a document can be written");
-    let document = Document::parse(text.as_bytes(), &spec.kind.to_string()).expect("our document");
+    let document = OwnSpec::parse(text.as_bytes(), &spec.kind).expect("our document");
     for device in &spec.devices {
-        assert!(document.device(device.name.as_str()).is_some(), "{}", device.name);
+        assert!(document.device(&device.name).is_some(), "{}", device.name);
         for Hook { args, .. } in &device.container_edits.hooks {
             let command = cli::parse(args.iter().map(Into::into).collect());
             assert!(matches!(command, Ok(Command::Verify(_))), "{args:?}: {command:?}");

@@ -4,7 +4,7 @@
 use crate::{
     Failure,
     json::{List, Object, Value},
-    plan::{Mount, Plan},
+    plan::{Plan, oci_mount},
 };
 use serde::Serialize;
 use std::borrow::Cow;
@@ -140,7 +140,7 @@ impl<'a> Config<'a> {
         let rules = appended(resources.part("devices")?, rules)?;
         let destinations: Vec<&str> =
             plan.mounts.iter().map(|mount| mount.container_path.as_str()).collect();
-        let mounts = plan.mounts.iter().map(Mount::oci);
+        let mounts = plan.mounts.iter().map(oci_mount);
         let mounts = replaced(top.part("mounts")?, "destination", &destinations, mounts)?;
         let names: Vec<&str> = plan.env.iter().map(|variable| name(variable)).collect();
         env.retain(|variable| !names.contains(&name(variable)));

@@ -1,10 +1,7 @@
 //! Gives a plan to a container that is made and not started, whole or not at all.
 
-use crate::{
-    Failure,
-    plan::{Node, Plan},
-};
-use mig_cdi_model::{Major, Minor};
+use crate::{Failure, plan::Plan};
+use mig_cdi_model::{Major, Minor, cdi::SpecNode};
 use mig_cdi_sys::{
     Container, DeviceCgroup, MountSource, NewNode, Root, exists, is_executable, run,
 };
@@ -69,7 +66,7 @@ fn fill(
 ) -> Result<Vec<OwnedFd>, Failure> {
     let mut nodes = Vec::with_capacity(plan.nodes.len());
     for node in &plan.nodes {
-        let Node { path, major, minor, file_mode, uid, gid, .. } = node;
+        let SpecNode { path, major, minor, file_mode, uid, gid, .. } = node;
         let path = path.strip_prefix("/dev/").ok_or_else(|| {
             Failure::refused(format!("make {path}: nodes are made below /dev alone"))
         })?;

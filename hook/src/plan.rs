@@ -1,6 +1,7 @@
 //! What a container gets.
 
-use serde::{Deserialize, Serialize};
+use mig_cdi_model::cdi::{Mount, SpecNode};
+use serde::Serialize;
 use std::collections::BTreeSet;
 
 /// All of it. This is what `--dry-run` prints.
@@ -11,58 +12,11 @@ pub struct Plan {
     /// `NAME=value`.
     pub env: Vec<String>,
     /// Made in its `/dev` and allowed in its device cgroup.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<SpecNode>,
     /// Files of the machine, read-only.
     pub mounts: Vec<Mount>,
     /// Other slices in its `/proc/driver/nvidia`.
     pub hide: Vec<String>,
-}
-
-/// A character device, as a CDI spec has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Node {
-    /// Below `/dev`.
-    pub path: String,
-    #[serde(rename = "type")]
-    kind: Char,
-    /// Major number.
-    pub major: u32,
-    /// Minor number.
-    pub minor: u32,
-    /// Permission bits.
-    pub file_mode: u32,
-    permissions: ReadWrite,
-    /// Owner, when not the user of the container.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub uid: Option<u32>,
-    /// Group, when not that of the container's user.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gid: Option<u32>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Char {
-    #[serde(rename = "c")]
-    Char,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum ReadWrite {
-    #[serde(rename = "rw")]
-    ReadWrite,
-}
-
-/// A file of the machine in the container, as a CDI spec has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Mount {
-    /// On the machine.
-    pub host_path: String,
-    /// In the container.
-    pub container_path: String,
-    /// As mount(8) has them.
-    pub options: Vec<String>,
 }
 
 /// `mounts[]` of the OCI runtime specification.
@@ -73,11 +27,9 @@ pub(crate) struct OciMount<'m> {
     options: &'m [String],
 }
 
-impl Mount {
-    pub(crate) fn oci(&self) -> OciMount<'_> {
-        let Mount { host_path, container_path, options } = self;
-        OciMount { destination: container_path, source: host_path, options }
-    }
+pub(crate) fn oci_mount(mount: &Mount) -> OciMount<'_> {
+    let Mount { host_path, container_path, options } = mount;
+    OciMount { destination: container_path, source: host_path, options }
 }
 
 impl Plan {
@@ -85,7 +37,12 @@ impl Plan {
     ///
     /// # Errors
     /// When one path would be two things.
-    pub fn add(&mut self, env: &[String], nodes: &[Node], mounts: &[Mount]) -> Result<(), String> {
+    pub fn add(
+        &mut self,
+        env: &[String],
+        nodes: &[SpecNode],
+        mounts: &[Mount],
+    ) -> Result<(), String> {
         for variable in env {
             if !self.env.contains(variable) {
                 self.env.push(variable.clone());

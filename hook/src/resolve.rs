@@ -6,11 +6,14 @@ use crate::{
     driver::Driver,
     plan::Plan,
     request::{self, Wish},
-    spec::{self, Device, Edits, Spec},
+    spec::{self, SpecFile},
     verify,
 };
 use mig_cdi_config::Settings;
-use mig_cdi_model::{DeviceVariable, SliceId};
+use mig_cdi_model::{
+    DeviceVariable, SliceId,
+    cdi::{ContainerEdits, Device, UnreadEdits},
+};
 use mig_cdi_sys::text::{Information, numbered};
 
 const CURE: &str = "run mig-cdi generate and start the container again";
@@ -29,17 +32,18 @@ pub fn plan(config: &Config<'_>, settings: &Settings) -> Result<Option<Plan>, Fa
     let mut plan = Plan::default();
     let (mut slices, mut admin) = (Vec::new(), Vec::new());
     for wish in &wishes {
-        let (spec, device) = find(wish, &specs, &driver)?;
+        let (file, device) = find(wish, &specs, &driver)?;
         let unreadable =
-            |why: String| Failure::refused(format!("read {}: {why}; {CURE}", spec.path.display()));
+            |why: String| Failure::refused(format!("read {}: {why}; {CURE}", file.path.display()));
         let edits = device.edits().map_err(|e| unreadable(format!("{}: {e}", device.name)))?;
         let own = edits.slices().map_err(|e| unreadable(e.to_string()))?;
-        check_policy(wish, device, spec, &own, settings)?;
+        check_policy(wish, device, file, &own, settings)?;
         if own.is_empty() {
             admin.push(administrator(wish, device)?);
         }
         plan.devices.push(wish.to_string());
-        for Edits { env, device_nodes, mounts, .. } in [&spec.document.container_edits, &edits] {
+        for ContainerEdits { env, device_nodes, mounts, .. } in [&file.spec.container_edits, &edits]
+        {
             plan.add(env, device_nodes, mounts).map_err(unreadable)?;
         }
         slices.extend(own.into_iter().filter(|slice| !slices.contains(slice)).collect::<Vec<_>>());
@@ -58,12 +62,12 @@ pub fn plan(config: &Config<'_>, settings: &Settings) -> Result<Option<Plan>, Fa
 /// The entry that a wish names, in the spec that engines prefer.
 fn find<'s>(
     wish: &Wish,
-    specs: &'s [Spec],
+    specs: &'s [SpecFile],
     driver: &Driver,
-) -> Result<(&'s Spec, &'s Device), Failure> {
+) -> Result<(&'s SpecFile, &'s Device<UnreadEdits>), Failure> {
     let found = match wish {
         Wish::Name(name) => {
-            specs.iter().find_map(|spec| Some((spec, spec.document.device(name.as_str())?)))
+            specs.iter().find_map(|file| Some((file, file.spec.device(name.as_str())?)))
         }
         Wish::Legacy(uuid, gi, ci) => {
             let gpus = driver.gpus().map_err(Failure::refused)?;
@@ -73,11 +77,11 @@ fn find<'s>(
                 Failure::refused(format!("give the container {wish}: no gpu is {uuid}"))
             })?;
             let id = SliceId { gpu: gpu.minor, gi: *gi, ci: *ci };
-            specs.iter().find_map(|spec| Some((spec, spec.document.named(id).next()?)))
+            specs.iter().find_map(|file| Some((file, file.spec.devices_of(id).next()?)))
         }
     };
     found.ok_or_else(|| {
-        let paths: Vec<_> = specs.iter().map(|spec| spec.path.display().to_string()).collect();
+        let paths: Vec<_> = specs.iter().map(|file| file.path.display().to_string()).collect();
         Failure::refused(format!(
             "give the container {wish}: {} has no such device; mig-cdi list shows them, and mig-cdi generate \
              --names says which names they have",
@@ -89,13 +93,13 @@ fn find<'s>(
 /// A device may be asked for when one of its names may, whichever is used.
 fn check_policy(
     wish: &Wish,
-    device: &Device,
-    spec: &Spec,
+    device: &Device<UnreadEdits>,
+    file: &SpecFile,
     slices: &[DeviceVariable],
     settings: &Settings,
 ) -> Result<(), Failure> {
     let same = slices.first().filter(|_| slices.len() == 1).map(|slice| slice.id);
-    let others = same.into_iter().flat_map(|id| spec.document.named(id));
+    let others = same.into_iter().flat_map(|id| file.spec.devices_of(id));
     let names = [device].into_iter().chain(others).map(|device| device.name.as_str());
     if request::allowed(names, &settings.hook.devices) {
         return Ok(());
@@ -107,7 +111,7 @@ fn check_policy(
 }
 
 /// A device without a slice is one of the two capabilities over all of them.
-fn administrator(wish: &Wish, device: &Device) -> Result<&'static str, Failure> {
+fn administrator(wish: &Wish, device: &Device<UnreadEdits>) -> Result<&'static str, Failure> {
     let known = ["config", "monitor"].into_iter().find(|name| device.name == *name);
     known.ok_or_else(|| {
         Failure::refused(format!(

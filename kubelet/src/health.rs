@@ -257,7 +257,7 @@ fn why_gone(
     let is_in_inventory = gpu.slices.iter().any(|slice| slice.name == device.name);
     match device.instance {
         _ if is_in_inventory => "the strategy no longer advertises it".to_owned(),
-        None if gpu.divided => "its gpu is in mig mode now".to_owned(),
+        None if gpu.mig_enabled => "its gpu is in mig mode now".to_owned(),
         None => "no cdi spec of mig-cdi defines it any more".to_owned(),
         Some((gi, ci)) => format!("it is gone: gpu {} has no such gi {gi} ci {ci}", gpu.pci),
     }

@@ -27,7 +27,7 @@ pub fn labels(
         return labels.0;
     }
     node_labels(inventory, &mut labels);
-    let has_mig_mode = inventory.gpus.iter().any(|gpu| gpu.divided);
+    let has_mig_mode = inventory.gpus.iter().any(|gpu| gpu.mig_enabled);
     match strategy {
         Strategy::None => gpu_labels(inventory, &mut labels),
         Strategy::Single if has_mig_mode => single_labels(inventory, resources, &mut labels),
@@ -61,7 +61,7 @@ fn node_labels(inventory: &Inventory, labels: &mut Labels) {
             }
         }
     }
-    let mut capable = inventory.gpus.iter().map(|gpu| gpu.capable);
+    let mut capable = inventory.gpus.iter().map(|gpu| gpu.mig_capable);
     let is_capable = match capable.clone().any(|capable| capable == Some(true)) {
         true => Some(true),
         false => capable.all(|capable| capable == Some(false)).then_some(false),
@@ -105,10 +105,10 @@ fn gpu_labels(inventory: &Inventory, labels: &mut Labels) {
     let count = |gpu: &GpuEntry| inventory.gpus.iter().filter(|one| one.model == gpu.model).count();
     // `max_by_key` returns the last of equal elements; reversed, that is the first GPU.
     let gpus = inventory.gpus.iter().rev();
-    let Some(gpu) = gpus.max_by_key(|gpu| (!gpu.divided, count(gpu))) else { return };
+    let Some(gpu) = gpus.max_by_key(|gpu| (!gpu.mig_enabled, count(gpu))) else { return };
     let resource = Resource::gpu();
     labels.set(resource.as_str(), "product", product(&gpu.model, None));
-    sharing_labels(resource.as_str(), count(gpu), u32::from(!gpu.divided), labels);
+    sharing_labels(resource.as_str(), count(gpu), u32::from(!gpu.mig_enabled), labels);
     labels.set_known(resource.as_str(), "memory", gpu.memory_mib.filter(|mib| *mib > 0));
     architecture_labels(gpu, labels);
 }
@@ -121,7 +121,7 @@ fn single_labels(inventory: &Inventory, resources: &NodeResources, labels: &mut 
         slice_labels(&resource, gpu, slice, count, labels);
         return architecture_labels(gpu, labels);
     }
-    let Some(gpu) = inventory.gpus.iter().find(|gpu| gpu.divided) else { return };
+    let Some(gpu) = inventory.gpus.iter().find(|gpu| gpu.mig_enabled) else { return };
     labels.set(resource.as_str(), "product", product(&gpu.model, Some("INVALID")));
     sharing_labels(resource.as_str(), 0, 0, labels);
     labels.set(resource.as_str(), "memory", 0);

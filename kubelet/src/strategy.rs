@@ -148,7 +148,8 @@ pub fn single_profile(inventory: &Inventory) -> Option<&str> {
 
 fn none(inventory: &Inventory, resources: &mut NodeResources) {
     whole_gpus(inventory, resources);
-    let in_mig_mode: Vec<_> = inventory.gpus.iter().filter(|gpu| gpu.divided).map(label).collect();
+    let in_mig_mode: Vec<_> =
+        inventory.gpus.iter().filter(|gpu| gpu.mig_enabled).map(label).collect();
     if !in_mig_mode.is_empty() {
         resources.withheld.push(format!(
             "{}: in mig mode, and the strategy none advertises no slices; set --mig-strategy mixed, or disable \
@@ -159,7 +160,7 @@ fn none(inventory: &Inventory, resources: &mut NodeResources) {
 }
 
 fn single(inventory: &Inventory, resources: &mut NodeResources) {
-    if !inventory.gpus.iter().any(|gpu| gpu.divided) {
+    if !inventory.gpus.iter().any(|gpu| gpu.mig_enabled) {
         return whole_gpus(inventory, resources);
     }
     let chosen = single_profile(inventory);
@@ -179,7 +180,7 @@ fn single(inventory: &Inventory, resources: &mut NodeResources) {
         ));
     }
     // A whole GPU under the name of a slice would be allocated to a pod that expects a slice.
-    let whole: Vec<_> = inventory.gpus.iter().filter(|gpu| !gpu.divided).map(label).collect();
+    let whole: Vec<_> = inventory.gpus.iter().filter(|gpu| !gpu.mig_enabled).map(label).collect();
     if !whole.is_empty() {
         resources.withheld.push(format!(
             "{}: not in mig mode, and under the strategy single nvidia.com/gpu is a slice on this node; partition it \
@@ -207,7 +208,7 @@ fn mixed(inventory: &Inventory, resources: &mut NodeResources) {
 }
 
 fn whole_gpus(inventory: &Inventory, resources: &mut NodeResources) {
-    for gpu in inventory.gpus.iter().filter(|gpu| !gpu.divided) {
+    for gpu in inventory.gpus.iter().filter(|gpu| !gpu.mig_enabled) {
         match &gpu.name {
             None => resources.withheld.push(format!(
                 "{}: no cdi spec of mig-cdi defines it; see mig-cdi generate --gpus",
@@ -229,7 +230,7 @@ fn whole_gpus(inventory: &Inventory, resources: &mut NodeResources) {
 }
 
 fn empty_gpus(inventory: &Inventory, resources: &mut NodeResources) {
-    for gpu in inventory.gpus.iter().filter(|gpu| gpu.divided && gpu.slices.is_empty()) {
+    for gpu in inventory.gpus.iter().filter(|gpu| gpu.mig_enabled && gpu.slices.is_empty()) {
         resources.withheld.push(format!(
             "{}: in mig mode without a slice; partition it (mig-cdi apply), or disable mig mode",
             label(gpu)
@@ -285,7 +286,7 @@ mod tests {
             index: Some(index),
             uuid: Some(format!("GPU-{index}")),
             pci: format!("00000000:0{index}:00.0"),
-            divided: is_mig,
+            mig_enabled: is_mig,
             name: (!is_mig).then(|| format!("nvidia.com/gpu=GPU-{index}")),
             slices,
             ..GpuEntry::default()

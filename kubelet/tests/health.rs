@@ -34,7 +34,7 @@ fn partitioned(gpu: usize, slices: &[(u32, u32, usize)]) -> GpuEntry {
         ci: *ci,
         ..SliceEntry::default()
     };
-    GpuEntry { divided: true, slices: slices.iter().map(slice).collect(), ..whole(gpu) }
+    GpuEntry { mig_enabled: true, slices: slices.iter().map(slice).collect(), ..whole(gpu) }
 }
 
 fn whole(gpu: usize) -> GpuEntry {

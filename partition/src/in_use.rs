@@ -49,7 +49,7 @@ impl Holders {
                 self.add_gpu(gpu.minor.0, who);
             }
             let mut devices = topology.mig_devices();
-            match devices.find(|device| spec::is_called(device, id)) {
+            match devices.find(|device| spec::has_name(device, id)) {
                 Some(device) => {
                     let MigDevice { gpu, gi, ci } = device;
                     self.add_slice((gpu.minor.0, gi.id.0, Some(ci.id.0)), who);

@@ -30,7 +30,8 @@ impl SdNotify {
         let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse().ok());
         // The variables pass to child processes; only the one that is named here is watched
         // (sd_watchdog_enabled(3)).
-        let ours = number("WATCHDOG_PID").is_none_or(|pid: u64| pid == std::process::id().into());
+        let ours =
+            number("WATCHDOG_PID").is_none_or(|pid: u64| pid == u64::from(std::process::id()));
         let watchdog = number("WATCHDOG_USEC").filter(|_| ours).map(Duration::from_micros);
         SdNotify { socket, watchdog }
     }

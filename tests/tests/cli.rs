@@ -329,7 +329,7 @@ fn without_root_uuids_are_written_and_missing_slots_are_reported() {
     assert_eq!(spec.code, 0, "{}", spec.stderr);
     assert_eq!(names(&spec.stdout).len(), 5, "four uuids and all");
     assert!(
-        spec.stderr.contains("4 devices have no slot name: nvml tells placements to root only"),
+        spec.stderr.contains("4 devices have no slot name: nvml reports placements to root only"),
         "{}",
         spec.stderr
     );

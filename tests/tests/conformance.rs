@@ -4,15 +4,15 @@
 use container_device_interface::{spec::read_spec, version::minimum_required_version};
 use mig_cdi_gen::{
     discover::{Source, discover},
-    spec::{Built, Content, Format, NameStyle, Options, build, to_text},
+    spec::{Built, Content, Format, NameStyle, SpecOptions, build, to_text},
 };
 use mig_cdi_model::cdi::{Device, Spec, Version};
 use mig_cdi_sim::{PRESETS, SimulatedMachine, SimulatedNode};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-fn options() -> Options {
-    Options {
+fn options() -> SpecOptions {
+    SpecOptions {
         kind: "nvidia.com/mig".parse().unwrap(),
         names: vec![NameStyle::Uuid, NameStyle::Slot],
         source: Source::Nvml,
@@ -29,7 +29,7 @@ fn options() -> Options {
     }
 }
 
-fn built(description: &str, options: &Options) -> Result<Built, String> {
+fn built(description: &str, options: &SpecOptions) -> Result<Built, String> {
     let node = SimulatedNode::parse(description).map_err(|e| e.to_string())?;
     let discovery =
         discover(&SimulatedMachine::new(node), options.source).map_err(|e| e.to_string())?;
@@ -48,19 +48,19 @@ fn conforms(spec: &Spec, format: Format) {
         |devices: &[Device]| devices.iter().map(|d| d.name.to_string()).collect::<BTreeSet<_>>();
     assert_eq!(read.devices.keys().cloned().collect::<BTreeSet<_>>(), names(&spec.devices));
     let least = minimum_required_version(&read.cdi_spec).unwrap();
-    assert_eq!(least.to_string().trim_start_matches('v'), spec.cdi_version);
+    assert_eq!(Some(least.to_string().trim_start_matches('v')), spec.cdi_version.as_deref());
 }
 
 #[test]
 fn every_preset_conforms_in_every_name_style() {
     let all = vec![NameStyle::Index, NameStyle::Slot, NameStyle::Uuid];
-    let annotated = Options { annotations: true, max_version: Version::V0_6_0, ..options() };
+    let annotated = SpecOptions { annotations: true, max_version: Version::V0_6_0, ..options() };
     let variants = [
         options(),
-        Options { names: all, cuda_env: true, ..options() },
-        Options { names: vec![NameStyle::Uuid], ..options() },
-        Options { source: Source::Proc, ..options() },
-        Options { kind: "example.org/gpu-slice.v2".parse().unwrap(), ..annotated.clone() },
+        SpecOptions { names: all, cuda_env: true, ..options() },
+        SpecOptions { names: vec![NameStyle::Uuid], ..options() },
+        SpecOptions { source: Source::Proc, ..options() },
+        SpecOptions { kind: "example.org/gpu-slice.v2".parse().unwrap(), ..annotated.clone() },
         annotated,
     ];
     for (preset, description) in PRESETS {
@@ -153,7 +153,7 @@ proptest! {
                 let mut found: Vec<_> = nodes.iter().map(|n| (n.major, n.minor)).collect();
                 found.sort_unstable();
                 prop_assert_eq!(&found, &numbers);
-                prop_assert!(nodes.iter().all(|n| n.kind == "c" && n.permissions == "rw"));
+                prop_assert!(nodes.iter().all(|n| n.kind.as_deref() == Some("c") && n.permissions.as_deref() == Some("rw")));
                 count += 1;
             }
             prop_assert_eq!(count, 2, "one entry by uuid, one by slot");

@@ -335,7 +335,7 @@ fn faults_of_the_driver() {
             |h| h.write("/usr/lib64/libnvidia-nvvm.so.580.105.08", "garbage"),
             "warning",
             "driver",
-            "is left out",
+            "is omitted",
         ),
         (
             "no libraries wanted",
@@ -370,7 +370,7 @@ fn faults_of_the_driver() {
             |h| h.replace(&h.host.path("/proc/driver/nvidia/version"), "580.105.08", "580.95.05"),
             "error",
             "devices",
-            "/proc/driver/nvidia/version says driver 580.95.05, nvml says 580.105.08",
+            "/proc/driver/nvidia/version has driver 580.95.05, nvml reports 580.105.08",
         ),
         (
             "no nvml",

@@ -276,7 +276,7 @@ fn files_that_another_user_can_replace_are_refused() {
     let run = socket.generate(&[]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(
-        run.stderr.contains("/tmp/nvidia-mps is left out: TMP/root/tmp has mode 1777"),
+        run.stderr.contains("/tmp/nvidia-mps is omitted: TMP/root/tmp has mode 1777"),
         "{}",
         run.stderr
     );
@@ -318,7 +318,7 @@ fn broken_files_are_omitted_with_a_message_or_are_an_error() {
         let optional = generate(&host, &[]);
         assert_eq!(optional.code, 0, "{case}: {}", optional.stderr);
         assert!(
-            optional.stderr.contains("libcudadebugger.so.580.105.08 is left out: "),
+            optional.stderr.contains("libcudadebugger.so.580.105.08 is omitted: "),
             "{case}: {}",
             optional.stderr
         );

@@ -80,7 +80,7 @@ fn auto_is_the_highest_version_that_all_engines_read() {
     install(&host, "podman", "podman version 4.3.1");
     let refused = host.generate(&[&root, NEEDS_0_6_0, "--max-cdi-version=auto"]);
     assert_eq!(refused.code, 5, "{}", refused.stderr);
-    let says = "needs cdi 0.6.0, and podman 4.3.1 takes 0.5.0 alone; update it, leave out what needs more, or say \
+    let says = "needs cdi 0.6.0, and podman 4.3.1 accepts 0.5.0 at most; update it, omit what needs more, or set \
                 --max-cdi-version 0.6.0\n";
     assert!(refused.stderr.ends_with(says), "{}", refused.stderr);
     assert_eq!(host.read_spec(), before, "nothing is written");

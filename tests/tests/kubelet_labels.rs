@@ -104,7 +104,7 @@ fn gpu(index: u32, model: &str, profiles: &[&str]) -> GpuEntry {
         name: Some(format!("nvidia.com/gpu={index}")),
         memory_mib: Some(81_920),
         compute_capability: Some(Release { major: 8, minor: 0 }),
-        divided: !profiles.is_empty(),
+        mig_enabled: !profiles.is_empty(),
         slices: (0..).zip(profiles).map(slice).collect(),
         ..GpuEntry::default()
     }
@@ -136,7 +136,7 @@ fn single_labels_the_most_frequent_profile_and_reports_the_rest() {
 #[test]
 fn single_counts_nothing_without_a_slice() {
     let mut empty = gpu(0, "NVIDIA A100-SXM4-80GB", &[]);
-    empty.divided = true;
+    empty.mig_enabled = true;
     let found = of(&node(vec![empty]), Mig::Single);
     assert_eq!(at(&found, "gpu.product"), Some("NVIDIA-A100-SXM4-80GB-MIG-INVALID"));
     for name in ["gpu.count", "gpu.replicas", "gpu.memory"] {
@@ -235,8 +235,8 @@ fn any_gpu() -> impl Strategy<Value = GpuEntry> {
                 memory_mib,
                 compute_capability,
                 class,
-                capable,
-                divided,
+                mig_capable: capable,
+                mig_enabled: divided,
                 name,
                 slices: if divided { slices } else { Vec::new() },
                 ..GpuEntry::default()

@@ -1,9 +1,9 @@
-//! The files of the driver's version that the capabilities asked for need.
+//! Finds the driver files that the requested capabilities need.
 //!
 //! Libraries are found by the version in their file names, so that files of two drivers are never
 //! mixed; the name under which a container's loader knows one is read from the library itself.
 
-use super::table::{Row, TABLE, What};
+use super::driver_file_table::{FileLookup, TABLE, TableRow};
 use crate::{Exit, Failure};
 use mig_cdi_model::{Destination, DriverCapabilities, DriverCapability, DriverFile};
 use mig_cdi_sys::{
@@ -12,7 +12,7 @@ use mig_cdi_sys::{
 };
 use std::collections::BTreeSet;
 
-/// Where distributions put programs; the last three are NixOS's, Flatcar's and Debian's.
+/// Directories in which distributions put programs; the last three are those of NixOS, Flatcar and Debian.
 const PROGRAMS: [&str; 8] = [
     "/usr/bin",
     "/usr/sbin",
@@ -29,70 +29,73 @@ const FIRMWARE: [&str; 2] = ["/lib/firmware/nvidia", "/usr/lib/firmware/nvidia"]
 /// `e_machine` of 32-bit libraries.
 const I386: u16 = 3;
 
-/// What was found.
+/// Driver files and the reasons for which others are omitted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DriverFiles {
     /// In the order of the table.
     pub files: Vec<DriverFile>,
-    /// What was left out, and why.
+    /// Omitted files, with the reason.
     pub warnings: Vec<String>,
 }
 
-/// Finds the files.
+/// Finds the files of a driver version below a driver root.
 ///
 /// # Errors
-/// When a required one is missing or of another version, or when somebody but root could exchange one.
+/// When a required file is missing or of another version, or when a user other than root could replace a file.
 pub fn find(
     root: &DriverRoot,
     version: &str,
     capabilities: &DriverCapabilities,
 ) -> Result<DriverFiles, Failure> {
-    let mut search = Search { root, version, found: DriverFiles::default() };
+    let mut search = Search { root, version, result: DriverFiles::default() };
     if capabilities.is_none() {
-        return Ok(search.found);
+        return Ok(search.result);
     }
     let dirs = root.library_dirs();
-    search.found.warnings.extend(dirs.cache_problem.iter().cloned());
-    let wide = search.list(&dirs.lib64)?;
-    let compat32 = capabilities.has(DriverCapability::Compat32);
-    let narrow = if compat32 { search.list(&dirs.lib32)? } else { Vec::new() };
-    for row in TABLE.iter().filter(|row| row.for_.iter().any(|class| capabilities.has(*class))) {
-        match row.what {
-            What::Versioned(_) | What::Named(_) => {
-                search.library(row, &wide, WIDE)?;
-                search.library(&Row { required: false, ..*row }, &narrow, NARROW)?;
+    search.result.warnings.extend(dirs.cache_problem.iter().cloned());
+    let libraries_64 = search.list(&dirs.lib64)?;
+    let has_compat32 = capabilities.has(DriverCapability::Compat32);
+    let libraries_32 = if has_compat32 { search.list(&dirs.lib32)? } else { Vec::new() };
+    for row in
+        TABLE.iter().filter(|row| row.capabilities.iter().any(|class| capabilities.has(*class)))
+    {
+        match row.lookup {
+            FileLookup::Versioned(_) | FileLookup::Named(_) => {
+                search.library(row, &libraries_64, ABI_64)?;
+                // Not required: distributions package the 32-bit files apart.
+                search.library(&TableRow { required: false, ..*row }, &libraries_32, ABI_32)?;
             }
-            What::Program(name) => search.program(row, name)?,
-            What::Data(path) => search.data(row, path)?,
-            What::Socket(path) => search.socket(row, path)?,
-            What::Firmware => search.firmware(row)?,
+            FileLookup::Program(name) => search.program(row, name)?,
+            FileLookup::Data(path) => search.data(row, path)?,
+            FileLookup::Socket(path) => search.socket(row, path)?,
+            FileLookup::Firmware => search.firmware(row)?,
         }
     }
-    Ok(search.found)
+    Ok(search.result)
 }
 
-/// A directory and the names in it.
+/// Path of a directory and the names in it.
 type Listing = (String, BTreeSet<String>);
 
-/// Word size and machine of libraries, and the place that they go to.
+/// ELF class and machine of libraries, and their destination in a container.
 #[derive(Clone, Copy)]
-struct Kind {
+struct Abi {
     bits: u8,
     machine: u16,
     place: fn(Vec<String>) -> Destination,
 }
 
-const WIDE: Kind = Kind { bits: 64, machine: MACHINE, place: Destination::Library };
-const NARROW: Kind = Kind { bits: 32, machine: I386, place: Destination::Library32 };
+const ABI_64: Abi = Abi { bits: 64, machine: MACHINE, place: Destination::Library };
+const ABI_32: Abi = Abi { bits: 32, machine: I386, place: Destination::Library32 };
 
 struct Search<'a> {
     root: &'a DriverRoot,
     version: &'a str,
-    found: DriverFiles,
+    result: DriverFiles,
 }
 
 impl Search<'_> {
-    /// Lists each directory once; the ones that are not there are passed over.
+    /// Lists each directory once, and skips the ones that do not exist.
     fn list(&self, dirs: &[String]) -> Result<Vec<Listing>, Failure> {
         let mut listings = Vec::new();
         for dir in dirs {
@@ -103,44 +106,45 @@ impl Search<'_> {
         Ok(listings)
     }
 
-    /// What cannot be looked at, a loop of links for one, is left out; a required library is missed
-    /// then.
+    /// Omits a file that cannot be examined, a loop of links for one. A required library is then reported as missing.
     fn readable(
         &mut self,
-        looked: mig_cdi_sys::Result<Option<ExaminedFile>>,
+        examined: mig_cdi_sys::Result<Option<ExaminedFile>>,
     ) -> Option<ExaminedFile> {
-        looked.unwrap_or_else(|error| {
-            self.found.warnings.push(format!("a file of the driver is left out: {error}"));
+        examined.unwrap_or_else(|error| {
+            self.result.warnings.push(format!("a driver file is omitted: {error}"));
             None
         })
     }
 
-    fn library(&mut self, row: &Row, listings: &[Listing], kind: Kind) -> Result<(), Failure> {
-        let name = match row.what {
-            What::Versioned(stem) => format!("{stem}.{}", self.version),
-            What::Named(name) => name.to_owned(),
+    fn library(&mut self, row: &TableRow, listings: &[Listing], abi: Abi) -> Result<(), Failure> {
+        let name = match row.lookup {
+            // The version in the name keeps the files of two drivers apart, of which an update leaves both for a while.
+            FileLookup::Versioned(stem) => format!("{stem}.{}", self.version),
+            FileLookup::Named(name) => name.to_owned(),
             _ => return Ok(()),
         };
-        let before = self.found.warnings.len();
+        let before = self.result.warnings.len();
         for (dir, _) in listings.iter().filter(|(_, names)| names.contains(&name)) {
             let path = format!("{dir}/{name}");
-            // A link may lead nowhere; a directory may hold libraries of several machines.
+            // A link may be dangling; a directory may hold libraries of several machines.
             let Some(examined) = self.readable(self.root.examine_library(&path)) else { continue };
-            match soname(&examined, kind) {
+            match soname(&examined, abi) {
+                // A loader looks for the SONAME, whatever the file is called.
                 Ok(Some(soname)) => {
                     let mut names = vec![soname];
-                    names.extend(row.also.iter().map(|name| (*name).to_owned()));
+                    names.extend(row.extra_names.iter().map(|name| (*name).to_owned()));
                     names.dedup();
-                    return self.add(row, &examined, (kind.place)(names));
+                    return self.add(row, &examined, (abi.place)(names));
                 }
                 Ok(None) => {}
                 Err(reason) => {
                     let shown = self.root.show(&path);
-                    self.found.warnings.push(format!("{} is left out: {reason}", shown.display()));
+                    self.result.warnings.push(format!("{} is omitted: {reason}", shown.display()));
                 }
             }
         }
-        match (row.required, self.found.warnings.get(before)) {
+        match (row.required, self.result.warnings.get(before)) {
             (false, _) => Ok(()),
             (true, Some(broken)) => {
                 let message = format!("find {name}: {broken}; install the driver's libraries anew");
@@ -150,9 +154,9 @@ impl Search<'_> {
         }
     }
 
-    /// A required library is not there: its other versions tell why.
-    fn missing(&self, row: &Row, listings: &[Listing]) -> Failure {
-        let What::Versioned(stem) = row.what else {
+    /// The error for a required library that is missing. Another version of it shows the cause.
+    fn missing(&self, row: &TableRow, listings: &[Listing]) -> Failure {
+        let FileLookup::Versioned(stem) = row.lookup else {
             return Failure::new(Exit::NoDriver, "find the driver's files: one is missing");
         };
         let prefix = format!("{stem}.");
@@ -183,7 +187,7 @@ impl Search<'_> {
         Failure::new(Exit::NoDriver, message)
     }
 
-    fn program(&mut self, row: &Row, name: &str) -> Result<(), Failure> {
+    fn program(&mut self, row: &TableRow, name: &str) -> Result<(), Failure> {
         for dir in PROGRAMS {
             if let Some(examined) = self.readable(self.root.examine(&format!("{dir}/{name}"))) {
                 return self.add(row, &examined, Destination::At(format!("/usr/bin/{name}")));
@@ -192,19 +196,20 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn data(&mut self, row: &Row, path: &str) -> Result<(), Failure> {
+    fn data(&mut self, row: &TableRow, path: &str) -> Result<(), Failure> {
         match self.readable(self.root.examine(path)) {
             Some(examined) => self.add(row, &examined, Destination::At(path.to_owned())),
             None => Ok(()),
         }
     }
 
-    /// Daemons may keep their sockets where others can write; such a one is no reason to stop.
-    fn socket(&mut self, row: &Row, path: &str) -> Result<(), Failure> {
+    /// Adds a socket. A daemon may keep it where any user can write, as MPS in /tmp: it is omitted with a warning then.
+    fn socket(&mut self, row: &TableRow, path: &str) -> Result<(), Failure> {
         match self.readable(self.root.examine(path)) {
             Some(ExaminedFile { unsafe_because: Some(reason), .. }) => {
-                let warning = format!("{path} is left out: {reason}, so it could be anybody's");
-                self.found.warnings.push(warning);
+                let warning =
+                    format!("{path} is omitted: {reason}, so any user could have created it");
+                self.result.warnings.push(warning);
                 Ok(())
             }
             Some(examined) => self.add(row, &examined, Destination::At(path.to_owned())),
@@ -212,7 +217,7 @@ impl Search<'_> {
         }
     }
 
-    fn firmware(&mut self, row: &Row) -> Result<(), Failure> {
+    fn firmware(&mut self, row: &TableRow) -> Result<(), Failure> {
         for dir in FIRMWARE.map(|dir| format!("{dir}/{}", self.version)) {
             let Some(names) = self.root.list(&dir)? else { continue };
             for name in names.iter().filter(|name| name.ends_with(".bin")) {
@@ -228,7 +233,7 @@ impl Search<'_> {
 
     fn add(
         &mut self,
-        row: &Row,
+        row: &TableRow,
         examined: &ExaminedFile,
         place: Destination,
     ) -> Result<(), Failure> {
@@ -240,32 +245,32 @@ impl Search<'_> {
         })?;
         if let Some(reason) = &examined.unsafe_because {
             let message = format!(
-                "mount {host_path}: {reason}, so somebody but root could put another file there; give it to \
-                 root with chown root and chmod go-w"
+                "mount {host_path}: {reason}, so a user other than root could replace it; run chown root and chmod \
+                 go-w on it"
             );
             return Err(Failure::new(Exit::Refused, message));
         }
-        let render = |class: &DriverCapability| {
+        let is_graphics = |class: &DriverCapability| {
             matches!(class, DriverCapability::Graphics | DriverCapability::Display)
         };
-        self.found.files.push(DriverFile {
+        self.result.files.push(DriverFile {
             host_path: host_path.to_owned(),
             destination: place,
-            graphics_only: row.for_.iter().all(render),
+            graphics_only: row.capabilities.iter().all(is_graphics),
         });
         Ok(())
     }
 }
 
-/// The name under which a loader knows a library, `None` for a library of another machine.
-fn soname(examined: &ExaminedFile, kind: Kind) -> Result<Option<String>, String> {
+/// Returns the SONAME of a library, `None` for a library of another machine.
+fn soname(examined: &ExaminedFile, abi: Abi) -> Result<Option<String>, String> {
     match &examined.elf {
-        Some(Ok(Elf { bits, machine, .. })) if (*bits, *machine) != (kind.bits, kind.machine) => {
+        Some(Ok(Elf { bits, machine, .. })) if (*bits, *machine) != (abi.bits, abi.machine) => {
             Ok(None)
         }
         Some(Ok(Elf { soname: Some(soname), .. })) => Ok(Some(soname.clone())),
         Some(Ok(Elf { soname: None, .. })) => Err("it has no soname".to_owned()),
         Some(Err(error)) => Err(error.to_string()),
-        None => Err("it was not looked at".to_owned()),
+        None => Err("it was not examined".to_owned()),
     }
 }

@@ -1,26 +1,27 @@
-//! What the host has at the paths of the device nodes, and the DRI nodes of graphics profiles.
+//! Compares the device nodes on the host with those of the driver, and finds the DRI nodes of graphics profiles.
 
-use super::{Discovery, Problem};
+use super::{Discovery, Problem, Reason};
 use mig_cdi_model::{DeviceNode, Gpu, GpuInstance, HostNode, MigMode, PciAddress, Profile};
 use mig_cdi_sys::{Machine, NodeStat};
 
-/// Looks at every node on the host, and finds the DRI nodes of GPUs with graphics slices.
-pub(super) fn look(machine: &dyn Machine, discovery: &mut Discovery) {
+/// Reads every node on the host, and finds the DRI nodes of GPUs with graphics slices.
+pub(super) fn inspect(machine: &dyn Machine, discovery: &mut Discovery) {
     let Discovery { topology, problems, .. } = discovery;
     for gpu in &mut topology.gpus {
-        let renders = |gi: &GpuInstance| gi.profile.as_ref().is_some_and(Profile::has_graphics);
-        if gpu.gpu_instances.iter().any(renders) {
+        let has_graphics =
+            |gi: &GpuInstance| gi.profile.as_ref().is_some_and(Profile::has_graphics);
+        if gpu.gpu_instances.iter().any(has_graphics) {
             find_dri(machine, gpu, problems);
         } else if matches!(gpu.mig, MigMode::Disabled | MigMode::Unsupported) {
-            // A whole GPU computes without them.
+            // A whole GPU computes without them, so a missing one is no problem.
             let nodes = ["card", "render"].map(|kind| dri_node(machine, gpu.pci, kind));
             gpu.dri = nodes.into_iter().collect::<Result<_, _>>().unwrap_or_default();
         }
     }
-    topology.for_each_node(|node| node.host = host(machine, node));
+    topology.for_each_node(|node| node.host = host_node(machine, node));
 }
 
-fn host(machine: &dyn Machine, node: &DeviceNode) -> HostNode {
+fn host_node(machine: &dyn Machine, node: &DeviceNode) -> HostNode {
     match machine.node(&node.path) {
         Ok(Some(stat)) if stat.is_char && stat.major == node.major && stat.minor == node.minor => {
             HostNode::Ok
@@ -30,8 +31,8 @@ fn host(machine: &dyn Machine, node: &DeviceNode) -> HostNode {
     }
 }
 
-/// The DRI nodes are udev's, by PCI address. Without them a slice with graphics would be half a
-/// device: it is left out.
+/// Finds the DRI nodes by the links that udev makes for each PCI address. Without them a slice of a `+gfx` profile
+/// computes and does not render, so it is omitted.
 fn find_dri(machine: &dyn Machine, gpu: &mut Gpu, problems: &mut Vec<Problem>) {
     let card = dri_node(machine, gpu.pci, "card");
     let render = dri_node(machine, gpu.pci, "render");
@@ -40,17 +41,19 @@ fn find_dri(machine: &dyn Machine, gpu: &mut Gpu, problems: &mut Vec<Problem>) {
         return;
     }
     let label = gpu.label();
-    let reason = card.err().or(render.err()).unwrap_or_default();
+    let cause = card.err().or(render.err()).unwrap_or_default();
+    let reason = Reason::curable(cause, "run modprobe nvidia-drm");
     for gi in &mut gpu.gpu_instances {
         if gi.profile.as_ref().is_some_and(Profile::has_graphics) {
             let subject = format!("{label} gi {}", gi.id);
-            problems.push(Problem::new(subject, format!("{reason}; run modprobe nvidia-drm")));
+            problems.push(Problem::new(subject, &reason));
             gi.compute_instances.clear();
         }
     }
 }
 
-/// The kernel names DRI nodes by their minors: `card1` is 226:1, `renderD128` is 226:128.
+/// Reads a DRI node. The kernel names DRI nodes by their minors: `card1` is 226:1, `renderD128` is 226:128
+/// (drivers/gpu/drm/drm_sysfs.c).
 fn dri_node(machine: &dyn Machine, pci: PciAddress, kind: &str) -> Result<DeviceNode, String> {
     let link = format!("/dev/dri/by-path/pci-{pci}-{kind}");
     match machine.node(&link) {

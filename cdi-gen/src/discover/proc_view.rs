@@ -1,6 +1,6 @@
-//! The view of `/proc`: which GPUs there are, which instances live on them, and with which numbers.
+//! Reads the view of `/proc`: the GPUs of the node, their instances, and the numbers of both.
 
-use super::Problem;
+use super::{Problem, Reason};
 use crate::{Exit, Failure};
 use mig_cdi_model::{CiId, GiId, GpuMinor, Major, Minor, PciAddress, Topology};
 use mig_cdi_sys::{
@@ -16,39 +16,39 @@ const GPUS: &str = "/proc/driver/nvidia/gpus";
 const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
 const MIG_MINORS: &str = "/proc/driver/nvidia-caps/mig-minors";
 
-/// Far above what the kernel prints: a node of 32 GPUs has 4,322 capability minors in 110 kB.
+/// Maximum size of a table. The largest is that of capability minors: 4,322 lines, 110 kB, whatever the node has.
 const LARGE: usize = 1 << 20;
-/// Far above any file of a few lines.
+/// Maximum size of a file of a few lines.
 const SMALL: usize = 16 << 10;
 
-/// What `/proc` says. A part that cannot be read holds the reason in its place.
+/// Content of `/proc`. A part that cannot be read holds the reason in its place.
 #[derive(Debug)]
 pub(super) struct ProcView {
     pub driver_version: String,
-    pub majors: Majors,
+    pub majors: ProcMajors,
     pub params: Params,
-    /// The file of these, with the making of nodes switched off.
+    /// Text of the parameters with `ModifyDeviceFiles` set to 0.
     pub masked_params: Option<String>,
-    /// By PCI address, which is the order of NVML's indices.
-    pub gpus: BTreeMap<PciAddress, Result<Information, String>>,
-    pub instances: BTreeMap<GpuMinor, Instances>,
-    /// The capabilities of administrators that can be read.
+    /// GPUs by PCI address, which is the order of NVML's indices.
+    pub gpus: BTreeMap<PciAddress, Result<Information, Reason>>,
+    pub instances: BTreeMap<GpuMinor, ProcInstances>,
+    /// Readable administrative capabilities, by name.
     pub admin: Vec<(&'static str, Access)>,
 }
 
 /// GPU instances of one GPU.
-pub(super) type Instances = BTreeMap<GiId, Instance>;
+pub(super) type ProcInstances = BTreeMap<GiId, ProcInstance>;
 
 /// A GPU instance in the capability tree.
 #[derive(Debug)]
-pub(super) struct Instance {
-    pub access: Result<Access, String>,
-    pub compute: BTreeMap<CiId, Result<Access, String>>,
+pub(super) struct ProcInstance {
+    pub access: Result<Access, Reason>,
+    pub compute: BTreeMap<CiId, Result<Access, Reason>>,
 }
 
-/// Major numbers that drivers have registered.
+/// Major numbers that the driver's modules registered.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Majors {
+pub(super) struct ProcMajors {
     pub gpu: Major,
     pub control: Major,
     pub caps: Option<Major>,
@@ -81,7 +81,7 @@ pub(super) fn read(machine: &dyn Machine) -> Result<ProcView, Failure> {
     Ok(ProcView { driver_version, majors, params, masked_params, gpus, instances, admin })
 }
 
-/// Nobody but who asks for one of these misses it.
+/// Reads the administrative capabilities. One that cannot be read is skipped: only a user who requests it needs it.
 fn admin(machine: &dyn Machine) -> Vec<(&'static str, Access)> {
     let access = |name: &'static str| {
         let bytes = machine.read(&format!("{CAPABILITIES}/mig/{name}"), SMALL).ok()??;
@@ -96,24 +96,26 @@ fn required(machine: &dyn Machine, path: &str, limit: usize) -> Result<Vec<u8>, 
 }
 
 fn parsed<T>(path: &str, result: Result<T, Malformed>) -> Result<T, Failure> {
-    result.map_err(|e| Failure::new(Exit::Failed, unknown_form(path, &e)))
+    result.map_err(|e| Failure::new(Exit::Failed, unknown_form(path, &e).to_string()))
 }
 
-/// The cure for a file of the driver that cannot be read is ours to find.
-fn unknown_form(path: &str, error: &Malformed) -> String {
-    format!(
-        "parse {path}: {error}; mig-cdi does not know this form, please report it with the file"
-    )
+/// The reason for a file of a form that no known driver writes.
+fn unknown_form(path: &str, error: &Malformed) -> Reason {
+    let cure = "mig-cdi does not know this form, please report it with the file";
+    Reason::curable(format!("parse {path}: {error}"), cure)
 }
 
-fn majors(devices: &CharDevices) -> Result<Majors, Failure> {
+/// The major numbers.
+// All are read: that of capability nodes is dynamic (`alloc_chrdev_region`, OGKM `nv-caps.c` l.823-826), and may differ
+// after each load of the module.
+fn majors(devices: &CharDevices) -> Result<ProcMajors, Failure> {
     let gpu = devices.gpu_major();
     let gpu = gpu.ok_or_else(|| {
         let message =
             format!("read {DEVICES}: no character device \"nvidia\"; run modprobe nvidia");
         Failure::new(Exit::NoDriver, message)
     })?;
-    Ok(Majors {
+    Ok(ProcMajors {
         gpu,
         control: devices.control_major().unwrap_or(gpu),
         caps: devices.major("nvidia-caps"),
@@ -123,10 +125,10 @@ fn majors(devices: &CharDevices) -> Result<Majors, Failure> {
 
 fn gpus(
     machine: &dyn Machine,
-) -> Result<BTreeMap<PciAddress, Result<Information, String>>, Failure> {
+) -> Result<BTreeMap<PciAddress, Result<Information, Reason>>, Failure> {
     let mut gpus = BTreeMap::new();
     for name in machine.list(GPUS)?.unwrap_or_default() {
-        // The driver makes no other entries; what is no PCI address is no GPU.
+        // The driver creates no other entries.
         if let Ok(pci) = name.parse::<PciAddress>() {
             gpus.insert(pci, information(machine, pci, &format!("{GPUS}/{name}/information")));
         }
@@ -134,60 +136,64 @@ fn gpus(
     Ok(gpus)
 }
 
-fn information(machine: &dyn Machine, pci: PciAddress, path: &str) -> Result<Information, String> {
+fn information(machine: &dyn Machine, pci: PciAddress, path: &str) -> Result<Information, Reason> {
     let bytes = machine.read(path, SMALL).map_err(|e| e.to_string())?;
     let bytes = bytes.ok_or_else(|| format!("read {path}: not there"))?;
     let information = text::information(&bytes).map_err(|e| match e {
-        Malformed::Empty => {
-            format!("read {path}: empty; the driver cannot wake the gpu, see dmesg")
-        }
+        Malformed::Empty => Reason::curable(
+            format!("read {path}: empty"),
+            "the driver cannot wake the gpu, see dmesg",
+        ),
         e => unknown_form(path, &e),
     })?;
     match information.pci == pci {
         true => Ok(information),
-        false => Err(format!("parse {path}: it says Bus Location {}", information.pci)),
+        false => Err(format!("parse {path}: its Bus Location is {}", information.pci).into()),
     }
 }
 
-/// The live instances: the capability tree has a directory for each, and the driver removes it when
-/// the instance goes.
+/// Reads the existing instances.
+// The capability tree has a directory for each, and the driver removes it when the instance is destroyed
+// (`osRmCapUnregister`, OGKM `os.c` l.4593). A node in /dev proves nothing: nothing removes it.
 fn instances(
     machine: &dyn Machine,
-    majors: Majors,
-) -> Result<BTreeMap<GpuMinor, Instances>, Failure> {
-    let mut gpus = BTreeMap::new();
-    for name in machine.list(CAPABILITIES)?.unwrap_or_default() {
-        let Some(minor) = numbered(&name, "gpu") else {
-            continue;
-        };
-        let mig = format!("{CAPABILITIES}/{name}/mig");
-        let gis = machine.list(&mig)?.unwrap_or_default();
-        let gis: Vec<_> = gis.into_iter().filter(|gi| numbered(gi, "gi").is_some()).collect();
-        if !gis.is_empty() {
-            gpus.insert(GpuMinor(minor), (mig, gis));
-        }
-    }
-    if gpus.is_empty() {
+    majors: ProcMajors,
+) -> Result<BTreeMap<GpuMinor, ProcInstances>, Failure> {
+    let dirs = instance_dirs(machine)?;
+    // A driver that cannot partition any GPU may have no table.
+    if dirs.is_empty() {
         return Ok(BTreeMap::new());
     }
     let table = minors_table(machine, majors)?;
-    let mut tree = BTreeMap::new();
-    for (minor, (mig, gis)) in gpus {
-        let mut instances = Instances::new();
-        for name in gis {
-            let Some(gi) = numbered(&name, "gi").map(GiId) else {
-                continue;
-            };
-            instances.insert(gi, instance(machine, &table, minor, gi, &format!("{mig}/{name}"))?);
-        }
-        tree.insert(minor, instances);
+    let mut tree = BTreeMap::<GpuMinor, ProcInstances>::new();
+    for ((minor, gi), dir) in dirs {
+        let instance = instance(machine, &table, minor, gi, &dir)?;
+        tree.entry(minor).or_default().insert(gi, instance);
     }
     Ok(tree)
 }
 
-/// What a driver in dev mode has: the table of minors, and a major for them. R450 could run in proc
-/// mode, where the capability files themselves are the tokens; no container engine can use those.
-fn minors_table(machine: &dyn Machine, majors: Majors) -> Result<MigMinors, Failure> {
+/// The directories of GPU instances in the capability tree.
+fn instance_dirs(machine: &dyn Machine) -> Result<BTreeMap<(GpuMinor, GiId), String>, Failure> {
+    let mut dirs = BTreeMap::new();
+    for gpu in machine.list(CAPABILITIES)?.unwrap_or_default() {
+        // The number is the minor of /dev/nvidiaN, not the index of nvidia-smi (OGKM `os.c` l.4668).
+        let Some(minor) = numbered(&gpu, "gpu").map(GpuMinor) else { continue };
+        let mig = format!("{CAPABILITIES}/{gpu}/mig");
+        for name in machine.list(&mig)?.unwrap_or_default() {
+            // `gpuN/mig` exists with MIG off too: only a `giM` below it is an instance (OGKM `os.c` l.4707-4717).
+            if let Some(gi) = numbered(&name, "gi").map(GiId) {
+                dirs.insert((minor, gi), format!("{mig}/{name}"));
+            }
+        }
+    }
+    Ok(dirs)
+}
+
+/// Reads the table of minors.
+// Only a driver in dev mode has it, and a major for it. R450 could run in proc mode, where the capability files
+// themselves are the tokens; no container engine can use those.
+fn minors_table(machine: &dyn Machine, majors: ProcMajors) -> Result<MigMinors, Failure> {
     let table = machine.read(MIG_MINORS, LARGE)?.ok_or_else(|| {
         proc_mode(&format!("read {MIG_MINORS}: not there although there are mig instances"))
     })?;
@@ -201,9 +207,9 @@ fn minors_table(machine: &dyn Machine, majors: Majors) -> Result<MigMinors, Fail
     parsed(MIG_MINORS, text::mig_minors(&table))
 }
 
-/// The minors of all instances that could be, each with whether the tree tells if it is: true for those
-/// of a GPU whose part of the tree is there, and of no GPU at all. The driver makes that part when it
-/// wakes the GPU, and keeps it.
+/// Returns the capability minors of all instances that could exist (the table is static: OGKM `nv-caps.c` l.57-148), each
+/// with whether the tree shows if it does. That is false for the instances of a GPU that has no `gpuN` in the tree yet:
+/// the driver creates it at the first attach of the GPU, and keeps it (OGKM `gpu_mgr.c` l.4191-4242).
 ///
 /// # Errors
 /// When the tree or the table of minors is not there or cannot be read.
@@ -211,23 +217,24 @@ pub fn capabilities_of_instances(
     machine: &dyn Machine,
     topology: &Topology,
 ) -> Result<BTreeMap<Minor, bool>, Problem> {
-    let problem = |reason: String| Problem::new("nodes of vanished instances", reason);
-    let there = |path: String| machine.list(&path).map(|names| names.is_some());
-    let absent = |path: &str| problem(format!("read {path}: not there; they are left"));
-    let failed = |e: mig_cdi_sys::Error| problem(e.to_string());
-    if !there(CAPABILITIES.to_owned()).map_err(failed)? {
+    let problem = |reason: Reason| Problem::new("nodes of vanished instances", reason);
+    let exists = |path: String| machine.list(&path).map(|names| names.is_some());
+    let absent =
+        |path: &str| problem(Reason::curable(format!("read {path}: not there"), "they are left"));
+    let failed = |e: mig_cdi_sys::Error| problem(e.to_string().into());
+    if !exists(CAPABILITIES.to_owned()).map_err(failed)? {
         return Err(absent(CAPABILITIES));
     }
-    let mut asleep = BTreeSet::new();
+    let mut unattached = BTreeSet::new();
     for gpu in &topology.gpus {
-        if !there(format!("{CAPABILITIES}/gpu{}/mig", gpu.minor)).map_err(failed)? {
-            asleep.insert(gpu.minor);
+        if !exists(format!("{CAPABILITIES}/gpu{}/mig", gpu.minor)).map_err(failed)? {
+            unattached.insert(gpu.minor);
         }
     }
     let table = machine.read(MIG_MINORS, LARGE).map_err(failed)?;
     let table = text::mig_minors(&table.ok_or_else(|| absent(MIG_MINORS))?);
     let table = table.map_err(|e| problem(unknown_form(MIG_MINORS, &e)))?;
-    Ok(table.instances().map(|(gpu, minor)| (minor, !asleep.contains(&gpu))).collect())
+    Ok(table.instances().map(|(gpu, minor)| (minor, !unattached.contains(&gpu))).collect())
 }
 
 fn proc_mode(what: &str) -> Failure {
@@ -242,7 +249,7 @@ fn instance(
     gpu: GpuMinor,
     gi: GiId,
     dir: &str,
-) -> Result<Instance, Failure> {
+) -> Result<ProcInstance, Failure> {
     let mut compute = BTreeMap::new();
     for name in machine.list(dir)?.unwrap_or_default() {
         if let Some(ci) = numbered(&name, "ci").map(CiId) {
@@ -251,33 +258,35 @@ fn instance(
         }
     }
     let access = access(machine, &format!("{dir}/access"), table, (gpu, gi, None))?;
-    Ok(Instance { access, compute })
+    Ok(ProcInstance { access, compute })
 }
 
-/// Reads a capability file and holds it against the driver's table.
+/// Reads a capability file, and compares its minor with the driver's table.
 fn access(
     machine: &dyn Machine,
     path: &str,
     table: &MigMinors,
     (gpu, gi, ci): (GpuMinor, GiId, Option<CiId>),
-) -> Result<Result<Access, String>, Failure> {
+) -> Result<Result<Access, Reason>, Failure> {
     let bytes = match machine.read(path, SMALL) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => {
-            return Ok(Err(format!("read {path}: not there; the instance may just have gone")));
+            let cure = "the instance may just have gone";
+            return Ok(Err(Reason::curable(format!("read {path}: not there"), cure)));
         }
-        Err(error) => return Ok(Err(error.to_string())),
+        Err(error) => return Ok(Err(error.to_string().into())),
     };
     let access = match text::access(&bytes) {
         Ok(access) => access,
+        // In proc mode the files are empty.
         Err(Malformed::Empty) => return Err(proc_mode(&format!("read {path}: empty"))),
         Err(error) => return Ok(Err(unknown_form(path, &error))),
     };
-    Ok(match table.get(gpu, gi, ci) {
-        Some(minor) if minor == access.minor => Ok(access),
-        Some(minor) => {
-            Err(format!("{path} says minor {}, {MIG_MINORS} says {minor}", access.minor))
-        }
-        None => Err(format!("{path} says minor {}, {MIG_MINORS} does not list it", access.minor)),
-    })
+    // The file and the table print one static map of the driver (OGKM `nv-caps.c` l.57-148, l.421-423).
+    let other = match table.get(gpu, gi, ci) {
+        Some(minor) if minor == access.minor => return Ok(Ok(access)),
+        Some(minor) => format!("has {minor}"),
+        None => "does not list it".to_owned(),
+    };
+    Ok(Err(format!("{path} has minor {}, {MIG_MINORS} {other}", access.minor).into()))
 }

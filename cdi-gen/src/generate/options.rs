@@ -4,9 +4,9 @@ use crate::{
     MessageSink, NodeSource, Result,
     discover::{self, DriverFiles},
     engines::{self, EngineList, InstalledEngine},
-    spec::{self, Built, Content, Format, Options},
+    spec::{self, Built, Content, Format, SpecOptions},
 };
-use mig_cdi_model::{DriverCapabilities, DriverFile, Topology, cdi::Limit};
+use mig_cdi_model::{DriverCapabilities, DriverFile, Topology, cdi::VersionLimit};
 use mig_cdi_sys::{Machine, Root};
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, sync::OnceLock};
@@ -25,13 +25,13 @@ pub enum EngineLookup {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceOptions {
     /// Options of the spec, with `max_version` and `limited_by` still open: [`DeviceBuilder::options`] fills them in.
-    pub spec: Options,
+    pub spec: SpecOptions,
     /// Classes of driver files that a container gets.
     #[serde(with = "crate::as_text")]
     pub capabilities: DriverCapabilities,
     /// Highest CDI version that the spec may need.
     #[serde(with = "crate::as_text")]
-    pub cdi_limit: Limit,
+    pub cdi_limit: VersionLimit,
     /// Engines that decide `--max-cdi-version auto`, and that are warned of.
     pub engines: EngineLookup,
 }
@@ -102,12 +102,12 @@ impl<'a> DeviceBuilder<'a> {
     ///
     /// # Errors
     /// When the directory that engines are looked up in cannot be opened.
-    pub fn options(&self) -> Result<Options> {
+    pub fn options(&self) -> Result<SpecOptions> {
         let (max_version, limited_by) = match self.request.cdi_limit {
-            Limit::Is(version) => (version, None),
-            Limit::Auto => engines::common_cdi_version(self.engines()?),
+            VersionLimit::Fixed(version) => (version, None),
+            VersionLimit::Auto => engines::common_cdi_version(self.engines()?),
         };
-        Ok(Options { max_version, limited_by, ..self.request.spec.clone() })
+        Ok(SpecOptions { max_version, limited_by, ..self.request.spec.clone() })
     }
 
     /// Engines that will read the spec. They are asked once.
@@ -163,7 +163,7 @@ impl<'a> DeviceBuilder<'a> {
         topology: &Topology,
         files: &[DriverFile],
         content: Content,
-        options: &Options,
+        options: &SpecOptions,
     ) -> Result<Built> {
         let built = spec::build(topology, files, content, options)?;
         for problem in &built.problems {

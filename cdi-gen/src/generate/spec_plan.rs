@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    spec::{Built, Content, Format, Options, to_text},
+    spec::{Built, Content, Format, SpecOptions, to_text},
     write::Target,
 };
 use mig_cdi_model::{
@@ -105,7 +105,7 @@ impl Generator<'_> {
             false => Vec::new(),
         };
         let masked_params = masked_params(options, discovery.masked_params)?;
-        let planned = |content, mut options: Options, target: Option<Target>| {
+        let planned = |content, mut options: SpecOptions, target: Option<Target>| {
             if let (Some(target), Some(_)) = (&target, &masked_params) {
                 options.params_file = Some(target.companion()?);
             }
@@ -113,7 +113,7 @@ impl Generator<'_> {
             Ok::<_, Error>(PlannedSpec { built, kind: options.kind, target })
         };
         let gpus = match gpu_target {
-            Some((kind, target)) => Some((Options { kind, ..spec_options.clone() }, target)),
+            Some((kind, target)) => Some((SpecOptions { kind, ..spec_options.clone() }, target)),
             None => None,
         };
         let mig = planned(Content::Mig, spec_options, target)?;
@@ -146,7 +146,7 @@ fn masked_params(options: &GenerateOptions, masked: Option<String>) -> Result<Op
 /// Kind and file of the whole GPUs. A CDI spec has one kind, so they need a file of their own.
 fn gpu_target(
     options: &GenerateOptions,
-    spec_options: &Options,
+    spec_options: &SpecOptions,
     mig: Option<&Target>,
 ) -> Result<Option<(Kind, Target)>> {
     if !options.whole_gpus {

@@ -1,43 +1,49 @@
-//! What a container with one or more MIG devices gets.
+//! Container edits for one or more devices of a spec.
 
-use super::{Options, units::Unit};
+use super::{SpecOptions, spec_device::SpecDevice};
 use mig_cdi_model::{
     Destination, DeviceNode, DriverFile, Topology,
-    cdi::{ContainerEdits, Device, DeviceName, Hook, Mount, Node},
+    cdi::{ContainerEdits, Device, DeviceName, Hook, Mount, SpecNode},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Nobody in a container changes the driver's files, and no device node or setuid bit among them
-/// would count.
-const READ_ONLY: &[&str] = &["ro", "nosuid", "nodev", "rbind", "rprivate"];
+// Read-only: nobody in a container changes the driver's files. A device node or a setuid bit among them has no effect.
+const READ_ONLY: [&str; 5] = ["ro", "nosuid", "nodev", "rbind", "rprivate"];
 
-/// Where 32-bit loaders look without a cache: Debian's and the others'.
+/// Directories that 32-bit loaders search without a cache: that of Debian and that of the others.
 const DIRS_32: [&str; 2] = ["/usr/lib/i386-linux-gnu", "/usr/lib"];
 
-pub(super) struct Edits<'a> {
-    pub options: &'a Options,
+pub(super) struct EditBuilder<'a> {
+    pub options: &'a SpecOptions,
     pub files: &'a [DriverFile],
 }
 
-impl Edits<'_> {
-    /// For every container: the nodes that all slices share, and `NVIDIA_VISIBLE_DEVICES=void`,
-    /// which keeps an NVIDIA runtime hook that is installed too from adding devices of its own.
+impl EditBuilder<'_> {
+    /// Edits for every container: the nodes and files that all devices share.
     pub fn common(&self, topology: &Topology) -> ContainerEdits {
+        let is_common = |file: &DriverFile| !file.graphics_only;
         ContainerEdits {
+            // An NVIDIA runtime hook that is installed too adds devices of its own, unless it finds "void".
             env: vec!["NVIDIA_VISIBLE_DEVICES=void".to_owned()],
-            device_nodes: topology.common.iter().map(node).collect(),
-            mounts: self.params().into_iter().chain(self.mounts(|f| !f.graphics_only)).collect(),
-            hooks: self.ldcache(|f| !f.graphics_only).into_iter().collect(),
+            device_nodes: topology.common.iter().map(spec_node).collect(),
+            mounts: self.params_mount().into_iter().chain(self.file_mounts(is_common)).collect(),
+            hooks: self.ldcache_hook(is_common).into_iter().collect(),
         }
     }
 
-    fn params(&self) -> Option<Mount> {
+    /// A copy of the driver's parameters with `ModifyDeviceFiles: 0`.
+    // With it a driver library in the container does not run nvidia-modprobe, which creates nodes that the container did
+    // not request. NVIDIA's toolkit has a hook for the same (nvidia-container-toolkit,
+    // `disable-device-node-modification.go` l.128-133).
+    fn params_mount(&self) -> Option<Mount> {
         let host_path = self.options.params_file.clone()?;
-        let container_path = "/proc/driver/nvidia/params".to_owned();
-        Some(Mount { host_path, container_path, options: READ_ONLY })
+        Some(mount(&host_path, "/proc/driver/nvidia/params".to_owned()))
     }
 
-    fn mounts(&self, wanted: impl Fn(&DriverFile) -> bool) -> Vec<Mount> {
+    /// Mounts of these files.
+    // A library in every directory that a loader searches, under every name that programs open, spares the container a
+    // hook that creates links or runs ldconfig. Such a hook runs as root on files of the image.
+    fn file_mounts(&self, is_wanted: impl Fn(&DriverFile) -> bool) -> Vec<Mount> {
         let dirs = &self.options.library_dirs;
         let dirs_32 = DIRS_32.map(str::to_owned);
         let in_each = |dirs: &[String], names: &[String]| {
@@ -45,110 +51,127 @@ impl Edits<'_> {
                 dirs.iter().flat_map(|dir| names.iter().map(move |name| format!("{dir}/{name}")));
             paths.collect::<Vec<_>>()
         };
-        let mounts = self.files.iter().filter(|file| wanted(file)).flat_map(|file| {
+        let mounts = self.files.iter().filter(|file| is_wanted(file)).flat_map(|file| {
             let paths = match &file.destination {
                 Destination::Library(names) => in_each(dirs, names),
                 Destination::Library32(names) => in_each(&dirs_32, names),
                 Destination::At(path) => vec![path.clone()],
             };
-            let mount = |container_path| Mount {
-                host_path: file.host_path.clone(),
-                container_path,
-                options: READ_ONLY,
-            };
-            paths.into_iter().map(mount)
+            paths.into_iter().map(|container_path| mount(&file.host_path, container_path))
         });
         mounts.collect()
     }
 
-    /// The entries of a unit, one for each name.
-    pub fn entries(&self, unit: &Unit<'_>) -> Vec<Device> {
+    /// The entries of a device, one for each name.
+    pub fn entries(&self, device: &SpecDevice<'_>) -> Vec<Device> {
         let annotations = match self.options.annotations {
-            true => unit.annotations.clone(),
+            true => device.annotations.clone(),
             false => BTreeMap::new(),
         };
-        let container_edits = self.of(&[unit]);
+        let container_edits = self.device_edits(&[device]);
         let entry = |name: &DeviceName| Device {
-            name: name.clone(),
+            name: name.to_string(),
             annotations: annotations.clone(),
             container_edits: container_edits.clone(),
         };
-        unit.names.iter().map(entry).collect()
+        device.names.iter().map(entry).collect()
     }
 
-    /// For a container with these units: their nodes, each once, and their variables.
-    pub fn of(&self, units: &[&Unit<'_>]) -> ContainerEdits {
-        let mut seen = BTreeSet::new();
-        let nodes = units.iter().flat_map(|unit| unit.nodes.iter().copied());
-        let nodes = nodes.filter(|node| seen.insert(node.path.as_str())).map(node).collect();
-        let mut env: Vec<String> = units.iter().filter_map(|unit| unit.variable.clone()).collect();
+    /// Edits for a container with these devices: their nodes, each once, and their variables.
+    pub fn device_edits(&self, devices: &[&SpecDevice<'_>]) -> ContainerEdits {
+        let mut paths = BTreeSet::new();
+        let nodes = devices.iter().flat_map(|device| device.nodes.iter().copied());
+        let nodes = nodes.filter(|node| paths.insert(node.path.as_str()));
+        let mut env: Vec<_> = devices.iter().filter_map(|device| device.variable.clone()).collect();
         if self.options.cuda_env {
-            env.extend(cuda_visible_devices(units));
+            env.extend(cuda_visible_devices(devices));
         }
-        let renders = units.iter().any(|unit| unit.renders);
-        let drawing = |file: &DriverFile| renders && file.graphics_only;
-        let mounts = self.mounts(drawing);
-        let hooks = self.verify(units).into_iter().chain(self.ldcache(drawing)).collect();
-        ContainerEdits { env, device_nodes: nodes, mounts, hooks }
+        let has_graphics = devices.iter().any(|device| device.has_graphics);
+        let is_wanted = |file: &DriverFile| has_graphics && file.graphics_only;
+        ContainerEdits {
+            env,
+            device_nodes: nodes.map(spec_node).collect(),
+            mounts: self.file_mounts(is_wanted),
+            hooks: self
+                .verify_hook(devices)
+                .into_iter()
+                .chain(self.ldcache_hook(is_wanted))
+                .collect(),
+        }
     }
 
-    /// `createRuntime` runs outside the container, before anything of it does.
-    fn verify(&self, units: &[&Unit<'_>]) -> Option<Hook> {
+    /// The hook that compares the slices with the driver's state.
+    // createRuntime runs in the runtime's namespaces, before any program of the container does, and its failure stops the
+    // start (OCI runtime specification, "POSIX-platform Hooks").
+    fn verify_hook(&self, devices: &[&SpecDevice<'_>]) -> Option<Hook> {
         let verify = self.options.verify.as_ref()?;
-        let claims: Vec<_> =
-            units.iter().filter_map(|unit| unit.claim.as_ref()).map(ToString::to_string).collect();
-        if claims.is_empty() {
+        let slices: Vec<_> =
+            devices.iter().filter_map(|device| Some(device.claim.as_ref()?.to_string())).collect();
+        if slices.is_empty() {
             return None;
         }
-        let own = ["mig-cdi-hook".to_owned(), "verify".to_owned()];
+        let command = ["mig-cdi-hook".to_owned(), "verify".to_owned()];
+        let options = verify.options.iter().cloned();
         Some(Hook {
-            hook_name: "createRuntime",
+            hook_name: "createRuntime".to_owned(),
             path: verify.path.clone(),
-            args: own.into_iter().chain(verify.options.iter().cloned()).chain(claims).collect(),
-            env: ["MIG_CDI_HOOK=verify"],
+            args: command.into_iter().chain(options).chain(slices).collect(),
+            env: vec!["MIG_CDI_HOOK=verify".to_owned()],
             timeout: verify.timeout,
         })
     }
 
-    /// `createContainer` runs in the container's mount namespace, when its mounts are there and its root
-    /// is still the machine's.
-    fn ldcache(&self, wanted: impl Fn(&DriverFile) -> bool) -> Option<Hook> {
+    /// The hook that makes the loader's cache know the libraries.
+    // createContainer runs in the container's mount namespace, when its mounts are there and its root is still that of
+    // the host.
+    fn ldcache_hook(&self, is_wanted: impl Fn(&DriverFile) -> bool) -> Option<Hook> {
         let path = self.options.ldcache.clone()?;
         let dir = self.options.library_dirs.first()?;
-        let names = self.files.iter().filter(|file| wanted(file)).flat_map(|file| {
+        let names = self.files.iter().filter(|file| is_wanted(file)).flat_map(|file| {
             match &file.destination {
                 Destination::Library(names) => names.as_slice(),
                 Destination::Library32(_) | Destination::At(_) => &[],
             }
         });
-        let own = ["mig-cdi-hook".to_owned(), "ldcache".to_owned(), format!("--dir={dir}")];
-        let args: Vec<_> = own.iter().chain(names).cloned().collect();
-        (args.len() > own.len()).then_some(Hook {
-            hook_name: "createContainer",
+        let command = ["mig-cdi-hook".to_owned(), "ldcache".to_owned(), format!("--dir={dir}")];
+        let args: Vec<_> = command.iter().chain(names).cloned().collect();
+        (args.len() > command.len()).then_some(Hook {
+            hook_name: "createContainer".to_owned(),
             path,
             args,
-            env: ["MIG_CDI_HOOK=ldcache"],
+            env: vec!["MIG_CDI_HOOK=ldcache".to_owned()],
             timeout: 5,
         })
     }
 }
 
-fn node(node: &DeviceNode) -> Node {
+fn mount(host_path: &str, container_path: String) -> Mount {
+    let options = READ_ONLY.map(str::to_owned).to_vec();
+    Mount { host_path: host_path.to_owned(), container_path, options }
+}
+
+/// The entry of a node of the driver.
+// Type and numbers keep the engine from reading the node on the host, where a capability node may be missing or stale:
+// the kernel creates none of them (OGKM `nv-caps.c` has no `device_create`), and nvidia-modprobe removes none. Engines
+// in a user namespace cannot create nodes and bind-mount the host's all the same.
+fn spec_node(node: &DeviceNode) -> SpecNode {
     let unless_root = |id: u32| (id != 0).then_some(id);
-    Node {
+    SpecNode {
         path: node.path.clone(),
-        kind: "c",
+        kind: Some("c".to_owned()),
         major: node.major.0,
         minor: node.minor.0,
         file_mode: node.mode,
-        permissions: "rw",
+        // No "m" (mknod): the engine creates the node.
+        permissions: Some("rw".to_owned()),
         uid: unless_root(node.uid),
         gid: unless_root(node.gid),
     }
 }
 
-/// One variable for the container: of several devices asked for one by one, the last wins.
-fn cuda_visible_devices(units: &[&Unit<'_>]) -> Option<String> {
-    let uuids: Vec<_> = units.iter().filter_map(|unit| unit.uuid.as_deref()).collect();
+/// One variable for all devices.
+// It is right for one device, or for `all`: of several devices requested one by one, the variable of the last wins.
+fn cuda_visible_devices(devices: &[&SpecDevice<'_>]) -> Option<String> {
+    let uuids: Vec<_> = devices.iter().filter_map(|device| device.uuid.as_deref()).collect();
     (!uuids.is_empty()).then(|| format!("CUDA_VISIBLE_DEVICES={}", uuids.join(",")))
 }

@@ -1,12 +1,12 @@
 //! Names of MIG devices.
 
-use super::Options;
+use super::SpecOptions;
 use crate::discover::Source;
 use mig_cdi_model::{MigDevice, cdi::DeviceName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A way to name a MIG device.
+/// Style of the name of a MIG device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum NameStyle {
     /// MIG-… as nvidia-smi -L prints it.
@@ -18,7 +18,7 @@ pub enum NameStyle {
 }
 
 impl NameStyle {
-    /// The name as a person types it.
+    /// The style as a user types it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -43,14 +43,14 @@ impl std::str::FromStr for NameStyle {
 #[error("not uuid, slot or index")]
 pub struct UnknownNameStyle;
 
-/// The names of a device in every style that it can be named in; the others are counted.
-pub(super) fn of_mig(
+/// Returns the names of a device in every style that applies to it, and counts the styles that do not.
+pub(super) fn names_of(
     device: &MigDevice<'_>,
-    options: &Options,
+    options: &SpecOptions,
     unnamed: &mut BTreeMap<NameStyle, usize>,
 ) -> Vec<DeviceName> {
     if options.source == Source::Proc {
-        return ids(device).into_iter().collect();
+        return instance_ids(device).into_iter().collect();
     }
     let mut names = Vec::new();
     for &style in &options.names {
@@ -64,8 +64,9 @@ pub(super) fn of_mig(
 
 pub(super) fn unnamed_warning(style: NameStyle, count: usize) -> String {
     let cause = match style {
-        NameStyle::Slot => "nvml tells placements to root only, and to no vgpu guest",
-        NameStyle::Uuid | NameStyle::Index => "nvml does not tell it",
+        // nvml.h, nvmlGpuInstanceGetInfo and nvmlComputeInstanceGetInfo_v2: "requires privileged user".
+        NameStyle::Slot => "nvml reports placements to root only, and to no vgpu guest",
+        NameStyle::Uuid | NameStyle::Index => "nvml does not report it",
     };
     format!("{count} devices have no {} name: {cause}", style.as_str())
 }
@@ -77,6 +78,8 @@ fn name(device: &MigDevice<'_>, style: NameStyle) -> Option<DeviceName> {
         NameStyle::Index => format!("{}:{}", gpu.index?, ci.index?),
         NameStyle::Slot => {
             let profile = ci.profile.as_ref()?;
+            // The placement is NVML's. The id of a GPU instance does not determine it: of two 3g.40gb the one with id 1
+            // is at 4:4 on one board and at 0:4 on another.
             let slot = format!("{}:{}:{}", gpu.index?, profile.cdi_safe(), gi.placement?.start);
             match profile.is_partial() {
                 true => format!("{slot}:{}", ci.placement?.start),
@@ -87,24 +90,28 @@ fn name(device: &MigDevice<'_>, style: NameStyle) -> Option<DeviceName> {
     text.parse().ok()
 }
 
-/// True when that is a name of the device, in whatever style.
-pub fn is_called(device: &MigDevice<'_>, id: &str) -> bool {
+/// True for a name of the device, in any style.
+pub fn has_name(device: &MigDevice<'_>, wanted: &str) -> bool {
     let styles = [NameStyle::Uuid, NameStyle::Slot, NameStyle::Index];
-    let mut names = styles.into_iter().filter_map(|style| name(device, style)).chain(ids(device));
-    names.any(|name| name.as_str() == id)
+    let names = styles.into_iter().filter_map(|style| name(device, style));
+    names.chain(instance_ids(device)).any(|name| name.as_str() == wanted)
 }
 
 /// `minor:gi:ci`, the numbers of the capability tree: all that is known without NVML.
-fn ids(device: &MigDevice<'_>) -> Option<DeviceName> {
+// A MIG UUID cannot be computed on bare metal: firmware derives it from the GPU's PDI, which is neither in /proc nor in
+// /sys (OGKM `gpu_uuid.c` l.91-245, `nv-procfs.c`).
+fn instance_ids(device: &MigDevice<'_>) -> Option<DeviceName> {
     let MigDevice { gpu, gi, ci } = device;
     format!("{}:{}:{}", gpu.minor, gi.id, ci.id).parse().ok()
 }
 
-/// The first name that a person would type for a device, slot before UUID.
+/// Returns the name to show for a device: by slot, or else by UUID.
+// A UUID is no proof of identity: it comes back with another profile when a GPU instance of the same id is created on
+// the same engine (OGKM `gpu_uuid.c` l.91-245 hashes these two, and no profile or placement).
 #[must_use]
-pub fn handy_name(device: &MigDevice<'_>, source: Source) -> Option<DeviceName> {
+pub fn preferred_name(device: &MigDevice<'_>, source: Source) -> Option<DeviceName> {
     match source {
-        Source::Proc => ids(device),
+        Source::Proc => instance_ids(device),
         Source::Nvml => name(device, NameStyle::Slot).or_else(|| name(device, NameStyle::Uuid)),
     }
 }

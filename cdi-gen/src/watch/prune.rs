@@ -2,19 +2,21 @@
 //! was made anew and may be another. This asks `/proc` alone.
 
 use crate::{
-    Failure,
+    Exit, Failure,
     discover::{self, Source},
-    spec_file::{DeviceEntry, NodeId, SpecFile},
+    spec_file,
     write::Target,
 };
-use mig_cdi_model::{DeviceVariable, GpuMinor, GpuUuid, SliceId, Topology, cdi::Kind};
+use mig_cdi_model::{
+    DeviceVariable, GpuMinor, GpuUuid, SliceId, Topology,
+    cdi::{ContainerEdits, Device, Kind, Spec, SpecNode},
+};
 use mig_cdi_sys::{Fingerprint, Machine};
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What `/proc` says.
 pub(crate) struct Truth {
-    nodes: BTreeSet<(String, i64, i64)>,
+    nodes: BTreeSet<(String, u32, u32)>,
     gpus: BTreeMap<GpuMinor, Option<GpuUuid>>,
     now: Fingerprint,
 }
@@ -31,15 +33,21 @@ impl Truth {
         }
     }
 
-    fn has(&self, (path, major, minor): NodeId<'_>) -> bool {
-        let (Some(major), Some(minor)) = (major, minor) else { return false };
-        self.nodes.contains(&(path.to_owned(), major, minor))
+    fn has(&self, node: &SpecNode) -> bool {
+        self.nodes.contains(&(node.path.clone(), node.major, node.minor))
+    }
+
+    fn has_all(&self, edits: &ContainerEdits) -> bool {
+        edits.device_nodes.iter().all(|node| self.has(node))
     }
 
     /// True when a device can still be what it was when the node was as in `good`.
-    fn keeps(&self, device: &DeviceEntry, good: Option<&Fingerprint>) -> bool {
-        device.nodes().all(|node| self.has(node))
-            && device.slices().all(|DeviceVariable { id, gpu, .. }| {
+    fn keeps(&self, device: &Device, good: Option<&Fingerprint>) -> bool {
+        let edits = &device.container_edits;
+        let mut slices =
+            edits.env.iter().filter_map(|variable| DeviceVariable::parse(variable)?.ok());
+        self.has_all(edits)
+            && slices.all(|DeviceVariable { id, gpu, .. }| {
                 let SliceId { gpu: minor, gi, ci } = id;
                 let now = self.gpus.get(&minor).and_then(Option::as_ref);
                 let gi = format!("gpu{minor}/mig/gi{gi}");
@@ -52,10 +60,10 @@ impl Truth {
     }
 }
 
-fn nodes(mut topology: Topology) -> BTreeSet<(String, i64, i64)> {
+fn nodes(mut topology: Topology) -> BTreeSet<(String, u32, u32)> {
     let mut nodes = BTreeSet::new();
     topology.for_each_node(|node| {
-        nodes.insert((node.path.clone(), node.major.0.into(), node.minor.0.into()));
+        nodes.insert((node.path.clone(), node.major.0, node.minor.0));
     });
     nodes
 }
@@ -76,26 +84,26 @@ pub(crate) fn prune(
     }
     let _lock = target.lock()?;
     let Some(bytes) = target.read()? else { return Ok(0) };
-    let Some(spec) = SpecFile::parse(&bytes).filter(|spec| spec.kind == kind.to_string()) else {
+    let Some(spec) = spec_file::parse(&bytes).filter(|spec| spec.kind == kind.to_string()) else {
         return Ok(0);
     };
-    let common = spec.common_nodes().all(|node| truth.has(node));
-    let is_gone = |device: &&DeviceEntry| !common || !truth.keeps(device, good);
+    let common = truth.has_all(&spec.container_edits);
+    let is_gone = |device: &&Device| !common || !truth.keeps(device, good);
     let gone: BTreeSet<_> =
         spec.devices.iter().filter(is_gone).map(|device| device.name.as_str()).collect();
     if gone.is_empty() {
         return Ok(0);
     }
-    match serde_json::from_slice::<Value>(&bytes) {
-        Ok(mut document) if gone.len() < spec.devices.len() => {
-            let is_kept =
-                |device: &Value| device["name"].as_str().is_some_and(|name| !gone.contains(name));
-            if let Some(devices) = document["devices"].as_array_mut() {
-                devices.retain(is_kept);
-            }
-            target.rewrite(&format!("{document}\n"))?;
+    // Read again, strictly: what the model does not know would be lost in the rewritten file.
+    match serde_json::from_slice::<Spec>(&bytes) {
+        Ok(mut rest) if gone.len() < spec.devices.len() => {
+            rest.devices.retain(|device| !gone.contains(device.name.as_str()));
+            let text = rest.to_json().map_err(|e| {
+                Failure::new(Exit::Failed, format!("write {}: {e}", target.path().display()))
+            })?;
+            target.rewrite(&text)?;
         }
-        // Nothing would be left, or it is YAML, which is not worth a second writer here.
+        // Nothing would be left, or it is YAML or not of our form, and the next refresh writes it.
         _ => {
             target.clear(kind)?;
         }

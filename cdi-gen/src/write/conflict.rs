@@ -1,17 +1,20 @@
-//! Specs of others. Two files in one directory that define the same device disable each other; in
-//! two directories one hides the other (container-device-interface `pkg/cdi/cache.go` l.172-213).
+//! Conflicts with other spec files. Two files in one directory that define the same device disable each other; in two
+//! directories the later one hides the other (container-device-interface `pkg/cdi/cache.go` l.172-213).
 
-use super::{SPEC_LIMIT, Target};
-use crate::{Exit, Failure, spec_file::Names};
+use super::Target;
+use crate::{
+    Exit, Failure,
+    spec_file::{DefinedNames, SIZE_LIMIT},
+};
 use mig_cdi_model::cdi::Spec;
 use mig_cdi_sys::{TrustedDir, list_named, read_regular};
 use std::{collections::BTreeSet, path::Path};
 
-/// Refuses when another file defines a device of `spec`.
+/// Fails when another file defines a device of `spec`.
 pub(super) fn check(spec: &Spec, dir: &TrustedDir, target: &Target) -> Result<(), Failure> {
     let ours: BTreeSet<&str> = spec.devices.iter().map(|device| device.name.as_str()).collect();
     let kind = spec.kind.to_string();
-    // A file outside the directories that engines read hides nothing and is hidden by nothing.
+    // A file outside the directories that engines read conflicts only with its neighbours, for whoever reads that one.
     let is_read = target.spec_dirs.iter().any(|path| dir.is_at(path));
     let dirs = if is_read { &target.spec_dirs[..] } else { std::slice::from_ref(&target.dir) };
     for path in dirs {
@@ -20,14 +23,14 @@ pub(super) fn check(spec: &Spec, dir: &TrustedDir, target: &Target) -> Result<()
                 continue;
             }
             let file = path.join(name);
-            // One that cannot be read does not define anything to an engine either.
-            let foreign = read_regular(&file, SPEC_LIMIT).ok();
-            let foreign = foreign.and_then(|bytes| Names::parse(&bytes));
+            // A file that cannot be read defines nothing to an engine either.
+            let foreign = read_regular(&file, SIZE_LIMIT).ok();
+            let foreign = foreign.and_then(|bytes| DefinedNames::parse(&bytes));
             let Some(foreign) = foreign.filter(|foreign| foreign.kind == kind) else {
                 continue;
             };
-            if let Some(same) = foreign.devices().find(|name| ours.contains(name)) {
-                return Err(refused(target, &format!("{kind}={same}"), &file));
+            if let Some(name) = foreign.devices().find(|name| ours.contains(name)) {
+                return Err(refused(target, &format!("{kind}={name}"), &file));
             }
         }
     }

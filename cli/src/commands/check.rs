@@ -4,9 +4,8 @@ use super::Done;
 use crate::console::Console;
 use mig_cdi_gen::{
     Error, Exit, NodeSource,
-    generate::{GenerateOptions, Generator, PlannedSpec, text_of},
-    spec::Format,
-    spec_file::SpecFile,
+    generate::{GenerateOptions, Generator, PlannedSpec},
+    spec_file,
 };
 
 pub(super) fn run(
@@ -35,23 +34,21 @@ fn check(planned: &PlannedSpec) -> Result<Vec<String>, Error> {
         .ok_or_else(|| Error::usage("", "check reads a file").because("--output - names none"))?;
     let path = target.path();
     let path = path.display();
-    let truth = planned.built.spec.as_ref().map(|spec| text_of(spec, Format::Json)).transpose()?;
-    let truth = truth.and_then(|text| SpecFile::parse(text.as_bytes()));
     let stale = |line: String| Ok(vec![format!("{path}: {line}; run mig-cdi generate")]);
-    let (bytes, truth) = match (target.read()?, truth) {
+    let (bytes, expected) = match (target.read()?, &planned.built.spec) {
         (None, None) => return Ok(Vec::new()),
         (None, Some(_)) => return stale("not there, and the node has devices".to_owned()),
         (Some(_), None) => {
             return stale(format!("it is there, and the node has no {} device", planned.kind));
         }
-        (Some(bytes), Some(truth)) => (bytes, truth),
+        (Some(bytes), Some(expected)) => (bytes, expected),
     };
-    let Some(file) = SpecFile::parse(&bytes) else {
+    let Some(file) = spec_file::parse(&bytes) else {
         return stale("it is no spec that an engine can read".to_owned());
     };
-    if file.kind != truth.kind {
-        return stale(format!("its kind is {}, not {}", file.kind, truth.kind));
+    if file.kind != expected.kind {
+        return stale(format!("its kind is {}, not {}", file.kind, expected.kind));
     }
-    let lines = file.differences(&truth);
+    let lines = spec_file::differences(&file, expected);
     Ok(lines.into_iter().map(|line| format!("{path}: {line}")).collect())
 }

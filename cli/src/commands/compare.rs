@@ -5,16 +5,14 @@ use crate::{cli::CompareArgs, console::Console, table::table};
 use mig_cdi_gen::{
     Error, NodeSource,
     discover::class_of,
-    generate::{DeviceBuilder, DeviceOptions, text_of},
-    spec::{Content, Format},
-    spec_file::{DeviceEntry, Fact, SpecFile},
+    generate::{DeviceBuilder, DeviceOptions},
+    spec::Content,
+    spec_file::{self, ContainerItem, SIZE_LIMIT, items_of},
 };
+use mig_cdi_model::cdi::{Device, Spec};
 use mig_cdi_sys::read_named;
 use serde::Serialize;
 use std::collections::BTreeMap;
-
-/// Far above any spec.
-const LIMIT: usize = 16 << 20;
 
 pub(super) fn run(
     node: &NodeSource,
@@ -23,7 +21,7 @@ pub(super) fn run(
     console: &Console,
 ) -> Result<Done, Error> {
     let shown = args.file.display();
-    let theirs = SpecFile::parse(&read_named(&args.file, LIMIT)?).ok_or_else(|| {
+    let theirs = spec_file::parse(&read_named(&args.file, SIZE_LIMIT)?).ok_or_else(|| {
         Error::failed("read", &shown).because("it is no cdi spec in json or yaml")
     })?;
     let devices = DeviceBuilder::new(node, options, console);
@@ -33,8 +31,7 @@ pub(super) fn run(
     let topology = &discovery.topology;
     let files = devices.driver_files(machine.as_ref(), topology)?;
     let built = devices.build(topology, &files, Content::Mig, &options)?;
-    let ours = built.spec.as_ref().map(|spec| text_of(spec, Format::Json)).transpose()?;
-    let ours = ours.and_then(|text| SpecFile::parse(text.as_bytes())).ok_or_else(|| {
+    let ours = built.spec.ok_or_else(|| {
         Error::failed("compare", &shown).because("there is no mig device on this node")
     })?;
     let rows = rows(&ours, &theirs);
@@ -69,8 +66,8 @@ struct Row {
 const OURS: &str = "ours";
 const THEIRS: &str = "theirs";
 
-fn rows(ours: &SpecFile, theirs: &SpecFile) -> Vec<Row> {
-    let mut differences: BTreeMap<(&'static str, Fact), Vec<String>> = BTreeMap::new();
+fn rows(ours: &Spec, theirs: &Spec) -> Vec<Row> {
+    let mut differences: BTreeMap<(&'static str, ContainerItem), Vec<String>> = BTreeMap::new();
     let mut rows = Vec::new();
     let slices = slices(ours);
     let other: BTreeMap<_, _> = self::slices(theirs);
@@ -83,7 +80,7 @@ fn rows(ours: &SpecFile, theirs: &SpecFile) -> Vec<Row> {
             continue;
         };
         both += 1;
-        let (a, b) = (ours.whole(our_entry), theirs.whole(their_entry));
+        let (a, b) = (items_of(ours, our_entry), items_of(theirs, their_entry));
         for (side, from, to) in [(OURS, &a, &b), (THEIRS, &b, &a)] {
             for fact in from.keys().filter(|fact| !to.contains_key(fact)) {
                 differences.entry((side, fact.clone())).or_default().push(our_entry.name.clone());
@@ -111,33 +108,35 @@ fn row(device: &str, only_in: &'static str, what: String, reason: &str) -> Row {
 
 /// One entry for each set of capability nodes: names are many, slices are one. What holds several
 /// slices, `all`, is passed over.
-fn slices(spec: &SpecFile) -> BTreeMap<Vec<&str>, &DeviceEntry> {
+fn slices(spec: &Spec) -> BTreeMap<Vec<&str>, &Device> {
     let mut slices = BTreeMap::new();
-    for device in spec.devices.iter().filter(|device| device.capability_nodes().len() <= 2) {
-        slices.entry(device.capability_nodes()).or_insert(device);
+    for device in
+        spec.devices.iter().filter(|device| device.container_edits.capability_nodes().len() <= 2)
+    {
+        slices.entry(device.container_edits.capability_nodes()).or_insert(device);
     }
     slices
 }
 
 /// Why we differ.
-fn reason(side: &str, fact: &Fact) -> String {
+fn reason(side: &str, fact: &ContainerItem) -> String {
     let ours = side == OURS;
     match fact {
-        Fact::Node(path) if path == "/dev/nvidia-modeset" => {
+        ContainerItem::Node(path) if path == "/dev/nvidia-modeset" => {
             "for displays, which no slice drives".to_owned()
         }
-        Fact::Node(path) if path.starts_with("/dev/dri/") => {
+        ContainerItem::Node(path) if path.starts_with("/dev/dri/") => {
             "only slices of a +gfx profile render".to_owned()
         }
-        Fact::Node(_) if ours => "a program on the slice opens it".to_owned(),
-        Fact::Node(_) => "no program on the slice needs it".to_owned(),
-        Fact::Variable(name) if ours && name.starts_with("MIG_CDI_DEVICE_") => {
+        ContainerItem::Node(_) if ours => "a program on the slice opens it".to_owned(),
+        ContainerItem::Node(_) => "no program on the slice needs it".to_owned(),
+        ContainerItem::Variable(name) if ours && name.starts_with("MIG_CDI_DEVICE_") => {
             "tells programs which slice they have".to_owned()
         }
-        Fact::Variable(_) if ours => "set for every container with a slice".to_owned(),
-        Fact::Variable(_) => "no program of the driver reads it".to_owned(),
-        Fact::Hook(words) => hook_reason(words).to_owned(),
-        Fact::File(path) | Fact::Mount(path) => file_reason(ours, path),
+        ContainerItem::Variable(_) if ours => "set for every container with a slice".to_owned(),
+        ContainerItem::Variable(_) => "no program of the driver reads it".to_owned(),
+        ContainerItem::Hook(words) => hook_reason(words).to_owned(),
+        ContainerItem::File(path) | ContainerItem::Mount(path) => file_reason(ours, path),
     }
 }
 
@@ -177,8 +176,8 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    fn spec(text: &str) -> SpecFile {
-        SpecFile::parse(text.as_bytes()).unwrap()
+    fn spec(text: &str) -> Spec {
+        spec_file::parse(text.as_bytes()).unwrap()
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
 use mig_cdi_gen::{
     Error, NodeSource,
     discover::{Discovery, Source},
-    spec::handy_name,
+    spec::preferred_name,
 };
 use mig_cdi_model::{Gpu, MigDevice, MigMode, Topology};
 use serde::Serialize;
@@ -72,7 +72,7 @@ fn gpu_row(gpu: &Gpu) -> [String; 6] {
 fn device_row(source: Source, device: &MigDevice<'_>) -> [String; 8] {
     let MigDevice { gpu, gi, ci } = device;
     [
-        or_dash(handy_name(device, source)),
+        or_dash(preferred_name(device, source)),
         or_dash(ci.profile.as_ref()),
         or_dash(ci.memory_mib.map(gib)),
         or_dash(gpu.index),

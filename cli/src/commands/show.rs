@@ -13,7 +13,7 @@ use mig_cdi_gen::{
 };
 use mig_cdi_model::{
     DeviceNode, Gpu, HostNode, MigDevice, MigMode, Topology,
-    cdi::{Device, Kind, Node, Spec},
+    cdi::{Device, Kind, Spec, SpecNode},
 };
 
 pub(super) fn run(
@@ -69,7 +69,7 @@ fn unknown(topology: &Topology, built: &Built, content: Content, name: &str) -> 
         Some(gpu) => {
             let slices = topology.mig_devices().filter(|device| std::ptr::eq(device.gpu, gpu));
             slices
-                .filter_map(|d| spec::handy_name(&d, Source::Nvml))
+                .filter_map(|d| spec::preferred_name(&d, Source::Nvml))
                 .map(|n| n.to_string())
                 .collect()
         }
@@ -122,13 +122,13 @@ fn facts(device: &MigDevice<'_>) -> String {
 }
 
 fn nodes(topology: &Topology, spec: &Spec, entry: &Device) -> String {
-    let row = |node: &Node| {
+    let row = |node: &SpecNode| {
         let (host, source) = origin(topology, &node.path);
         [
             node.path.clone(),
-            format!("{} {}:{}", node.kind, node.major, node.minor),
+            format!("{} {}:{}", node.kind.as_deref().unwrap_or("?"), node.major, node.minor),
             format!("{:04o}", node.file_mode),
-            node.permissions.to_owned(),
+            node.permissions.clone().unwrap_or_default(),
             host.to_owned(),
             source,
         ]

@@ -5,7 +5,7 @@ use crate::engine_files::{DEFAULT_HOOKS_DIR, effective_list};
 use mig_cdi_config::engines::{CREATE_RUNTIME, with_program};
 
 /// A directory of our own. CRI-O does not start when any file of a hooks directory has the stage `precreate`
-/// (internal/lib/container_server.go), which podman's files in the default directory may have.
+/// (`internal/lib/container_server.go`), which podman's files in the default directory may have.
 const HOOKS_DIR: &str = "/etc/mig-cdi/hooks.d/crio";
 
 pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Failure> {

@@ -33,7 +33,7 @@ pub(crate) fn daemon_state(proc: &Root, name: &str, rootless: bool, changed: i64
     if oldest > changed { DaemonState::Current } else { DaemonState::Outdated }
 }
 
-/// Real user id of a process, the first of the four in `status` (proc_pid_status(5)).
+/// Real user id of a process, the first of the four in `status` (`proc_pid_status(5)`).
 fn real_uid(proc: &Root, pid: &str) -> Option<u32> {
     let status = read(proc, &format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
@@ -41,7 +41,7 @@ fn real_uid(proc: &Root, pid: &str) -> Option<u32> {
 }
 
 /// Start of a process in seconds since 1970. Field 22 of `stat` counts clock ticks since boot
-/// (proc_pid_stat(5)), of which user space sees 100 a second on every machine with NVIDIA's driver (`USER_HZ`,
+/// (`proc_pid_stat(5)`), of which user space sees 100 a second on every machine with NVIDIA's driver (`USER_HZ`,
 /// include/asm-generic/param.h).
 fn start_time(proc: &Root, pid: &str) -> Option<i64> {
     const USER_HZ: i64 = 100;

@@ -158,7 +158,7 @@ fn plain(item: &Item, edit: &Edit) -> Result<Value, EditError> {
     Ok(value)
 }
 
-/// Returns the edited text with the unchanged lines of the original file. toml_edit writes one kind of line end,
+/// Returns the edited text with the unchanged lines of the original file. `toml_edit` writes one kind of line end,
 /// and the name of a table as it was first spelled. The text that it writes for the unedited file has a line for
 /// each line of the original: where a line of the edited text equals one of the unedited text, the original line
 /// is taken. `None` when the two do not have the same number of lines.

@@ -9,19 +9,16 @@ use mig_cdi_gen::{
     Failure,
     discover::{self, Discovery, DriverFiles, Source},
     engines::{InstalledEngine, find_engines},
-    spec::{self, Content, Format, Options},
-    spec_file::SpecFile,
+    spec::{self, Content, SpecOptions},
+    spec_file::{self, SIZE_LIMIT},
 };
-use mig_cdi_model::{DeviceNode, MigDevice, Topology};
+use mig_cdi_model::{DeviceNode, MigDevice, Topology, cdi::Spec};
 use mig_cdi_sys::{Machine, Root, list_named, nvml, read_regular, text};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Deref,
     path::{Path, PathBuf},
 };
-
-/// Upper bound for a spec file in bytes.
-const SPEC_LIMIT: usize = 16 << 20;
 
 /// Everything that the checks read.
 pub(crate) struct NodeFacts<'a> {
@@ -42,7 +39,7 @@ pub(crate) struct NodeFacts<'a> {
     /// Files of the driver that containers get; `None` for a simulated node.
     pub libraries: Option<Result<DriverFiles, Failure>>,
     /// Spec that `generate` would write now; `None` for a node without MIG devices.
-    pub expected_spec: Result<Option<SpecFile>, ExpectedSpecError>,
+    pub expected_spec: Result<Option<Spec>, ExpectedSpecError>,
     /// Spec directories, in ascending priority.
     pub spec_dirs: Vec<SpecDirFacts>,
     pub engines: Vec<EngineFacts>,
@@ -68,9 +65,6 @@ pub(crate) enum ExpectedSpecError {
     /// A stage of `generate` failed.
     #[error(transparent)]
     Failed(#[from] Failure),
-    /// The spec could not be serialised.
-    #[error("write json: {0}")]
-    Json(String),
 }
 
 /// A spec directory.
@@ -83,7 +77,7 @@ pub(crate) struct SpecDirFacts {
 /// A file that engines read as a spec.
 pub(crate) struct SpecFileFacts {
     pub path: PathBuf,
-    pub spec: Result<SpecFile, SpecFileError>,
+    pub spec: Result<Spec, SpecFileError>,
 }
 
 /// Reason why a file cannot be used as a spec.
@@ -103,7 +97,7 @@ pub(super) struct LocatedSpec<'f> {
     /// Index of its directory in [`NodeFacts::spec_dirs`]: the higher one wins.
     pub dir: usize,
     pub path: &'f Path,
-    pub spec: &'f SpecFile,
+    pub spec: &'f Spec,
 }
 
 /// An installed engine and its configuration.
@@ -152,7 +146,7 @@ impl NodeFacts<'_> {
         machine: &'a dyn Machine,
         host: &'a Root,
         settings: &'a Settings,
-        options: &Options,
+        options: &SpecOptions,
     ) -> Result<NodeFacts<'a>, Failure> {
         let proc_discovery = discover::discover(machine, Source::Proc);
         // Without a driver nvmlInit fails too: the error of /proc says more.
@@ -262,8 +256,8 @@ fn read_spec_dir(path: &Path) -> SpecDirFacts {
     };
     let file = |name: String| {
         let path = path.join(name);
-        let bytes = read_regular(&path, SPEC_LIMIT).map_err(SpecFileError::from);
-        let spec = bytes.and_then(|b| SpecFile::parse(&b).ok_or(SpecFileError::NotASpec));
+        let bytes = read_regular(&path, SIZE_LIMIT).map_err(SpecFileError::from);
+        let spec = bytes.and_then(|b| spec_file::parse(&b).ok_or(SpecFileError::NotASpec));
         SpecFileFacts { path, spec }
     };
     let names = list_named(path);
@@ -275,16 +269,12 @@ fn read_spec_dir(path: &Path) -> SpecDirFacts {
 fn expected_spec(
     discovery: &Discovery,
     libraries: Option<&Result<DriverFiles, Failure>>,
-    options: &Options,
-) -> Result<Option<SpecFile>, ExpectedSpecError> {
+    options: &SpecOptions,
+) -> Result<Option<Spec>, ExpectedSpecError> {
     let files = match libraries {
         Some(Ok(libraries)) => &libraries.files[..],
         Some(Err(failure)) => return Err(failure.clone().into()),
         None => &[],
     };
-    let built = spec::build(&discovery.topology, files, Content::Mig, options)?;
-    let Some(spec) = built.spec else { return Ok(None) };
-    let text = spec::to_text(&spec, Format::Json);
-    let text = text.map_err(|e| ExpectedSpecError::Json(e.to_string()))?;
-    Ok(SpecFile::parse(text.as_bytes()))
+    Ok(spec::build(&discovery.topology, files, Content::Mig, options)?.spec)
 }

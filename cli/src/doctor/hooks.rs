@@ -1,5 +1,5 @@
 //! Check of the files in hooks.d. A file that does not load stops the engine that reads it: podman then starts no
-//! container and CRI-O does not start (internal/lib/container_server.go).
+//! container and CRI-O does not start (`internal/lib/container_server.go`).
 
 use super::{
     NodeFacts, Verdict, error, ok,

@@ -1,4 +1,4 @@
-//! Checks of the host: our settings, the watch, cgroups, systemd, SELinux, and the privilege of this process.
+//! Checks of the host: our settings, the watch, cgroups, systemd, `SELinux`, and the privilege of this process.
 
 use super::{CheckError, NodeFacts, Verdict, error, evidence_and_cure, note, ok, warning};
 use mig_cdi_gen::watch::status::{State, Status};

@@ -99,7 +99,7 @@ fn stale(
     let spec = winner.spec;
     // The part without a name applies to every device.
     let parts =
-        spec.parts().filter(|(name, _)| name.is_none_or(|device| matches(&spec.kind, device)));
+        spec.all_edits().filter(|(name, _)| name.is_none_or(|device| matches(&spec.kind, device)));
     let stale: Vec<_> = parts.flat_map(|(_, edits)| specs::stale_nodes(facts, edits)).collect();
     let path = winner.path.display().to_string();
     (!stale.is_empty()).then(|| error(path, some(&stale), specs::regenerate_cure(facts, spec)))

@@ -5,8 +5,8 @@ use super::{
     facts::{EngineFacts, LocatedSpec, SpecDirFacts, SpecFileError, SpecFileFacts},
     note, ok, some, warning,
 };
-use mig_cdi_gen::spec_file::{Edits, SpecFile};
-use mig_cdi_model::cdi::{Kind, Version};
+use mig_cdi_gen::spec_file::differences;
+use mig_cdi_model::cdi::{ContainerEdits, Kind, Spec, SpecNode, Version};
 use mig_cdi_sys::{is_executable, is_root};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +26,7 @@ fn mode(facts: &NodeFacts<'_>, path: &Path) -> Option<u32> {
 }
 
 /// The command that writes a spec again. Only files of our kind are ours to write.
-pub(super) fn regenerate_cure(facts: &NodeFacts<'_>, spec: &SpecFile) -> &'static str {
+pub(super) fn regenerate_cure(facts: &NodeFacts<'_>, spec: &Spec) -> &'static str {
     match spec.kind == facts.settings.kind.to_string() {
         true => GENERATE,
         false => "generate it again with the tool that wrote it",
@@ -90,7 +90,7 @@ fn spec_file(facts: &NodeFacts<'_>, file: &SpecFileFacts) -> Verdict {
 }
 
 /// `cdiVersion` of a spec, for messages.
-pub(super) fn version_of(spec: &SpecFile) -> &str {
+pub(super) fn version_of(spec: &Spec) -> &str {
     spec.cdi_version.as_deref().unwrap_or("none")
 }
 
@@ -122,7 +122,7 @@ pub(super) fn versions(facts: &NodeFacts<'_>) -> Vec<Verdict> {
 /// Cure for an engine that accepts no version above `highest`.
 pub(super) fn version_cure(
     facts: &NodeFacts<'_>,
-    spec: &SpecFile,
+    spec: &Spec,
     (engine, highest): (&EngineFacts, Version),
 ) -> String {
     match spec.kind == facts.settings.kind.to_string() {
@@ -179,31 +179,32 @@ pub(super) fn names(facts: &NodeFacts<'_>) -> Vec<Verdict> {
 
 /// Reasons why device nodes in a part of a spec differ from those of the driver. None when an instance is not
 /// confirmed, since its nodes would seem to belong to nothing.
-pub(super) fn stale_nodes(facts: &NodeFacts<'_>, edits: &Edits) -> Vec<String> {
+pub(super) fn stale_nodes(facts: &NodeFacts<'_>, edits: &ContainerEdits) -> Vec<String> {
     let confirmed = facts.proc_discovery.as_ref().ok().filter(|found| found.problems.is_empty());
     let Some(discovery) = confirmed else { return Vec::new() };
-    let mut current: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+    let mut current: BTreeMap<String, (u32, u32)> = BTreeMap::new();
     discovery.topology.clone().for_each_node(|node| {
-        current.insert(node.path.clone(), (node.major.0.into(), node.minor.0.into()));
+        current.insert(node.path.clone(), (node.major.0, node.minor.0));
     });
     let standing = facts.standing_capabilities();
-    let reason = |(path, major, minor): (&str, Option<i64>, Option<i64>)| {
+    let reason = |node: &SpecNode| {
+        let SpecNode { path, major, minor, .. } = node;
         let cap = path.strip_prefix("/dev/nvidia-caps/nvidia-cap");
         let is_instance = cap.and_then(|n| n.parse().ok()).is_some_and(|n| !standing.contains(&n));
-        // The Go library takes a major number of 0 as absent and reads both numbers from the node on the host.
-        let (major, minor) = (major.filter(|major| *major != 0), minor);
-        match (current.get(path), major, minor) {
-            (None, ..) if is_instance => Some(format!("{path} belongs to no instance that exists")),
-            (Some((now, _)), Some(major), _) if major != *now => {
+        match current.get(path) {
+            None if is_instance => Some(format!("{path} belongs to no instance that exists")),
+            // The engine reads the numbers from the node on the host.
+            Some(_) if !node.has_numbers() => None,
+            Some((now, _)) if major != now => {
                 Some(format!("{path} has major {major}, the driver has {now}"))
             }
-            (Some((_, now)), Some(_), Some(minor)) if minor != *now => {
+            Some((_, now)) if minor != now => {
                 Some(format!("{path} has minor {minor}, the driver has {now}"))
             }
             _ => None,
         }
     };
-    edits.numbers().filter_map(reason).collect()
+    edits.device_nodes.iter().filter_map(reason).collect()
 }
 
 /// Nodes of slices that no longer exist, and numbers of an earlier load of the driver, in files of any tool. The
@@ -219,7 +220,7 @@ pub(super) fn stale(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for LocatedSpec { path, spec, .. } in facts.specs() {
         let reasons: BTreeSet<_> =
-            spec.parts().flat_map(|(_, edits)| stale_nodes(facts, edits)).collect();
+            spec.all_edits().flat_map(|(_, edits)| stale_nodes(facts, edits)).collect();
         if !reasons.is_empty() {
             let reasons: Vec<_> = reasons.into_iter().collect();
             verdicts.push(error(show(path), some(&reasons), regenerate_cure(facts, spec)));
@@ -253,10 +254,10 @@ pub(super) fn drift(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     }
 }
 
-fn compared(ours: &LocatedSpec<'_>, expected: &SpecFile) -> Verdict {
+fn compared(ours: &LocatedSpec<'_>, expected: &Spec) -> Verdict {
     // Flags of generate are not recorded in a spec: a spec that was written with some differs rightly.
     let cure = "run mig-cdi generate; if the spec was written with flags, run mig-cdi check with the same ones";
-    let lines = ours.spec.differences(expected);
+    let lines = differences(ours.spec, expected);
     match &lines[..] {
         [] => ok(show(ours.path), "it is what mig-cdi generate would write now"),
         [line] => warning(show(ours.path), line, cure),
@@ -274,11 +275,13 @@ pub(super) fn files(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     for LocatedSpec { path, spec, .. } in facts.specs() {
         // A missing hostPath fails the start of the container, not the load of the spec (measured with podman 4.3.1).
         let is_missing = |source: &&str| matches!(facts.spec_root.identity(source), Ok(None));
+        let mounts = spec.all_edits().flat_map(|(_, edits)| &edits.mounts);
         let mounts: BTreeSet<_> =
-            spec.parts().flat_map(|(_, edits)| edits.sources()).filter(is_missing).collect();
+            mounts.map(|mount| mount.host_path.as_str()).filter(is_missing).collect();
         let is_broken = |program: &&str| !is_executable(Path::new(program));
+        let hooks = spec.all_edits().flat_map(|(_, edits)| &edits.hooks);
         let programs: BTreeSet<_> =
-            spec.parts().flat_map(|(_, edits)| edits.programs()).filter(is_broken).collect();
+            hooks.map(|hook| hook.path.as_str()).filter(is_broken).collect();
         for (what, paths) in [("mounts files", mounts), ("runs programs", programs)] {
             if !paths.is_empty() {
                 let paths: Vec<_> = paths.into_iter().collect();

@@ -1,6 +1,6 @@
 //! Memory and compute slices of one GPU side by side, as the driver reports them.
 
-use mig_cdi_gen::{discover::Source, spec::handy_name};
+use mig_cdi_gen::{discover::Source, spec::preferred_name};
 use mig_cdi_model::{Gpu, MigDevice, Placement, Profile};
 use mig_cdi_partition::{holders::Holders, view::free};
 use mig_cdi_sys::nvml::{GpuPartitioning, GpuProfile, NvmlComputeInstance, NvmlGpuInstance};
@@ -272,7 +272,7 @@ fn device_name(
     if gi.placement != Some(instance.placement) || ci.placement != Some(compute.placement) {
         return None;
     }
-    handy_name(&MigDevice { gpu: known, gi, ci }, Source::Nvml).map(|name| name.to_string())
+    preferred_name(&MigDevice { gpu: known, gi, ci }, Source::Nvml).map(|name| name.to_string())
 }
 
 fn profile_name(name: Option<&Profile>, id: u32) -> String {

@@ -2,7 +2,7 @@
 
 use super::Style;
 use crate::table::gib;
-use mig_cdi_gen::{discover::Source, spec::handy_name};
+use mig_cdi_gen::{discover::Source, spec::preferred_name};
 use mig_cdi_model::{ComputeInstance, Gpu, GpuInstance, MigDevice, MigMode, Topology};
 
 /// Draws the tree, a line for each item. Omits what is not known.
@@ -83,7 +83,7 @@ fn ci_line(device: &MigDevice<'_>, source: Source) -> String {
     let ci = device.ci;
     let fields = [
         Some(format!("CI {}", ci.id)),
-        handy_name(device, source).map(|name| name.to_string()),
+        preferred_name(device, source).map(|name| name.to_string()),
         ci.profile.as_ref().map(ToString::to_string),
         Some(format!("cap {}", ci.cap.minor)),
         ci.uuid.as_ref().map(ToString::to_string),

@@ -10,7 +10,7 @@ use crate::{
     picture::{GpuLayout, GpuState, GpuView, Picture, svg, text},
 };
 use mig_cdi_config::layouts::GpuSelector;
-use mig_cdi_gen::{Error, discover::Source, spec::handy_name};
+use mig_cdi_gen::{Error, discover::Source, spec::preferred_name};
 use mig_cdi_model::{Gpu, MigDevice, MigMode, PciAddress, Topology, cdi::Kind};
 use mig_cdi_partition::{Gpus, Holders, run::Partitioning};
 use mig_cdi_sys::{TrustedDir, nvml::GpuPartitioning};
@@ -176,6 +176,9 @@ impl Found<'_> {
         let instances = gpu.gpu_instances.iter();
         let devices = instances
             .flat_map(|gi| gi.compute_instances.iter().map(move |ci| MigDevice { gpu, gi, ci }));
-        devices.filter_map(|device| handy_name(&device, source)).map(|n| n.to_string()).collect()
+        devices
+            .filter_map(|device| preferred_name(&device, source))
+            .map(|n| n.to_string())
+            .collect()
     }
 }

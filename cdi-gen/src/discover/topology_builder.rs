@@ -1,8 +1,8 @@
-//! The topology, built of what `/proc` says and the names that NVML gives. Pure.
+//! Builds the topology from the numbers in `/proc` and the names of NVML. Pure.
 
 use super::{
     Problem,
-    proc_view::{Instance, ProcView},
+    proc_view::{ProcInstance, ProcView},
 };
 use mig_cdi_model::{
     AdminNode, Attributes, CiId, ComputeInstance, DeviceNode, GiId, Gpu, GpuIndex, GpuInstance,
@@ -11,9 +11,9 @@ use mig_cdi_model::{
 use mig_cdi_sys::text::{Access, Information, Params};
 use std::collections::BTreeMap;
 
-/// What NVML says of a compute instance; all empty when it is not asked.
+/// Attributes of a compute instance that NVML reports; all empty when NVML is not read.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Named {
+pub(super) struct NvmlAttributes {
     pub index: Option<MigIndex>,
     pub uuid: Option<MigUuid>,
     pub profile: Option<Profile>,
@@ -23,13 +23,13 @@ pub(super) struct Named {
     pub ci_placement: Option<Placement>,
 }
 
-/// The compute instances of one GPU that are certain to be there.
-pub(super) type Certain = BTreeMap<(GiId, CiId), Named>;
+/// The compute instances of one GPU that every view confirms.
+pub(super) type ConfirmedInstances = BTreeMap<(GiId, CiId), NvmlAttributes>;
 
-/// The whole node.
+/// Builds the topology of the node around its GPUs.
 pub(super) fn topology(proc: &ProcView, gpus: Vec<Gpu>) -> Topology {
     let node = |path: &str, major, minor| device_node(path.to_owned(), major, minor, proc.params);
-    // NV_CONTROL_DEVICE_MINOR is 255; nvidia-uvm has minor 0, its tools 1 (uvm_common.h).
+    // These minors are in no file: NV_CONTROL_DEVICE_MINOR is 255; nvidia-uvm has minor 0, its tools 1 (uvm_common.h).
     let mut common = vec![node("/dev/nvidiactl", proc.majors.control, 255)];
     if let Some(uvm) = proc.majors.uvm {
         common.push(node("/dev/nvidia-uvm", uvm, 0));
@@ -47,7 +47,7 @@ fn device_node(path: String, major: Major, minor: u32, params: Params) -> Device
     DeviceNode { path, major, minor: Minor(minor), mode, uid, gid, host: HostNode::Missing, modify }
 }
 
-/// A GPU as `/proc` knows it, without instances.
+/// A GPU as `/proc` shows it, without instances.
 pub(super) fn gpu(proc: &ProcView, index: Option<GpuIndex>, information: &Information) -> Gpu {
     let Information { model, uuid, pci, minor, .. } = information.clone();
     let node = device_node(format!("/dev/nvidia{minor}"), proc.majors.gpu, minor.0, proc.params);
@@ -68,12 +68,13 @@ pub(super) fn gpu(proc: &ProcView, index: Option<GpuIndex>, information: &Inform
     }
 }
 
-/// Gives a GPU those of its instances that are certain in every number. A GPU instance whose own
-/// numbers are not takes its compute instances with it.
+/// Adds those instances to a GPU whose numbers are all confirmed. A GPU instance whose own number is not is omitted with
+/// its compute instances: no client gets to these without its capability node (OGKM `gpu_instance_subscription.c`
+/// l.217-229).
 pub(super) fn add_instances(
     proc: &ProcView,
     gpu: &mut Gpu,
-    certain: &Certain,
+    confirmed: &ConfirmedInstances,
     problems: &mut Vec<Problem>,
 ) {
     let (Some(caps), Some(tree)) = (proc.majors.caps, proc.instances.get(&gpu.minor)) else {
@@ -84,18 +85,20 @@ pub(super) fn add_instances(
         let label = format!("{label} gi {gi}");
         match &instance.access {
             Ok(access) => {
-                let compute = compute_instances(caps, (gi, instance), &label, certain, problems);
-                let named = certain.range((gi, CiId(0))..).next().filter(|((of, _), _)| *of == gi);
-                let named = named.map(|(_, named)| named.clone()).unwrap_or_default();
+                let compute = compute_instances(caps, (gi, instance), &label, confirmed, problems);
+                // NVML reports the GPU instance with each of its compute instances: the first one's report is enough.
+                let first =
+                    confirmed.range((gi, CiId(0))..).next().filter(|((id, _), _)| *id == gi);
+                let attributes = first.map(|(_, first)| first.clone()).unwrap_or_default();
                 gpu.gpu_instances.push(GpuInstance {
                     id: gi,
-                    profile: named.profile.map(|profile| profile.gpu_instance_profile()),
-                    placement: named.gi_placement,
+                    profile: attributes.profile.map(|profile| profile.gpu_instance_profile()),
+                    placement: attributes.gi_placement,
                     cap: cap_node(caps, access),
                     compute_instances: compute,
                 });
             }
-            // The instance may be going at this moment.
+            // The instance may be being destroyed at this moment.
             Err(reason) => problems.push(Problem::transient(label, reason)),
         }
     }
@@ -103,34 +106,36 @@ pub(super) fn add_instances(
 
 fn compute_instances(
     caps: Major,
-    (gi, instance): (GiId, &Instance),
+    (gi, instance): (GiId, &ProcInstance),
     label: &str,
-    certain: &Certain,
+    confirmed: &ConfirmedInstances,
     problems: &mut Vec<Problem>,
 ) -> Vec<ComputeInstance> {
-    let mut found = Vec::new();
+    let mut instances = Vec::new();
     for (&ci, access) in &instance.compute {
-        match (certain.get(&(gi, ci)).cloned(), access) {
-            (Some(named), Ok(access)) => found.push(ComputeInstance {
+        match (confirmed.get(&(gi, ci)).cloned(), access) {
+            (Some(attributes), Ok(access)) => instances.push(ComputeInstance {
                 id: ci,
-                index: named.index,
-                uuid: named.uuid,
-                profile: named.profile,
-                placement: named.ci_placement,
-                memory_mib: named.memory_mib,
-                attributes: named.attributes,
+                index: attributes.index,
+                uuid: attributes.uuid,
+                profile: attributes.profile,
+                placement: attributes.ci_placement,
+                memory_mib: attributes.memory_mib,
+                attributes: attributes.attributes,
                 cap: cap_node(caps, access),
             }),
             (Some(_), Err(reason)) => {
                 problems.push(Problem::transient(format!("{label} ci {ci}"), reason));
             }
-            // The views differ on it, and that has been said.
+            // The views differ on it, which is reported already.
             (None, _) => {}
         }
     }
-    found
+    instances
 }
 
+/// The path of a capability node is nvidia-modprobe's: `/dev/nvidia-caps/nvidia-cap<minor>`, owned by root. The driver
+/// states the minor and the mode (nv-caps.c l.421-423).
 fn cap_node(caps: Major, access: &Access) -> DeviceNode {
     let Access { minor, mode, modify } = *access;
     let path = format!("/dev/nvidia-caps/nvidia-cap{minor}");

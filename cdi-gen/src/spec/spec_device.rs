@@ -1,7 +1,7 @@
-//! What a container can ask for: MIG devices, whole GPUs, and the two capabilities of
-//! administrators. Each with its names, nodes and variables.
+//! Devices that a container can request: MIG devices, whole GPUs and the two administrative capabilities. Each with its
+//! names, nodes and variables.
 
-use super::{Options, names};
+use super::{SpecOptions, names};
 use crate::discover::Problem;
 use mig_cdi_model::{
     DeviceNode, DeviceVariable, ExpectedSlice, Gpu, GpuMinor, MigDevice, MigMode, SliceId,
@@ -9,7 +9,7 @@ use mig_cdi_model::{
 };
 use std::collections::BTreeMap;
 
-/// What a container asks for.
+/// Identity of a device, whatever it is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// A MIG device.
@@ -20,63 +20,60 @@ pub enum Subject {
     Administration,
 }
 
-/// Something that has entries of its own in a document.
-pub(super) struct Unit<'a> {
-    /// What it is.
+/// A device with everything that its entries in a spec are made of.
+pub(super) struct SpecDevice<'a> {
     pub subject: Subject,
-    /// How messages call it.
+    /// Name in messages.
     pub label: String,
-    /// At least one, or it is left out.
+    /// CDI names. A device without any is omitted.
     pub names: Vec<DeviceName>,
-    /// Its own nodes.
+    /// Nodes of its own, beside those that every container gets.
     pub nodes: Vec<&'a DeviceNode>,
-    /// `NAME=value` that no other unit sets.
+    /// `NAME=value`; no other device sets this name.
     pub variable: Option<String>,
-    /// What must still be so when a container starts.
+    /// State that the verify hook expects when a container starts.
     pub claim: Option<ExpectedSlice>,
-    /// What CUDA calls it.
+    /// UUID by which CUDA knows it.
     pub uuid: Option<String>,
-    /// It can draw.
-    pub renders: bool,
-    /// Facts for readers of the document.
+    pub has_graphics: bool,
     pub annotations: BTreeMap<String, String>,
-    /// It is a part of `all`.
+    /// It belongs to the device `all`.
     pub in_all: bool,
 }
 
-/// The units of a document, and what could not be one.
+/// The devices of a spec, and what was omitted.
 #[derive(Default)]
-pub(super) struct Units<'a> {
-    pub units: Vec<Unit<'a>>,
+pub(super) struct SpecDevices<'a> {
+    pub devices: Vec<SpecDevice<'a>>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<String>,
 }
 
-/// Every MIG device, then what administrators asked for.
-pub(super) fn of_mig<'a>(topology: &'a Topology, options: &Options) -> Units<'a> {
-    let mut found = Units::default();
+/// Every MIG device, then the administrative capabilities that the options name.
+pub(super) fn mig_devices<'a>(topology: &'a Topology, options: &SpecOptions) -> SpecDevices<'a> {
+    let mut result = SpecDevices::default();
     let mut unnamed = BTreeMap::new();
     for device in topology.mig_devices() {
-        let names = names::of_mig(&device, options, &mut unnamed);
-        found.units.push(mig(&device, names));
+        let names = names::names_of(&device, options, &mut unnamed);
+        result.devices.push(mig_device(&device, names));
     }
-    found.warnings =
+    result.warnings =
         unnamed.into_iter().map(|(style, count)| names::unnamed_warning(style, count)).collect();
     for capability in &options.admin {
         let name = capability.as_str();
         match topology.admin.iter().find(|node| node.name == name) {
-            Some(admin) => found.units.push(administrator(topology, name, &admin.node)),
+            Some(admin) => result.devices.push(admin_device(topology, name, &admin.node)),
             None => {
                 let path = format!("/proc/driver/nvidia/capabilities/mig/{name}");
                 let reason = format!("read {path}: not there, or not as the driver writes it");
-                found.problems.push(Problem::new(name, reason));
+                result.problems.push(Problem::new(name, reason));
             }
         }
     }
-    found
+    result
 }
 
-fn mig<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> Unit<'a> {
+fn mig_device<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> SpecDevice<'a> {
     let MigDevice { gpu, ci, .. } = *device;
     let uuid = ci.uuid.as_ref().map(ToString::to_string);
     let claim = claim(device);
@@ -86,7 +83,7 @@ fn mig<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> Unit<'a> {
         profile: ci.profile.clone(),
         gpu: gpu.uuid.clone(),
     };
-    Unit {
+    SpecDevice {
         subject: Subject::Slice(claim.id),
         label: super::label(device),
         names,
@@ -94,13 +91,16 @@ fn mig<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> Unit<'a> {
         variable: Some(variable.to_string()),
         claim: Some(claim),
         uuid,
-        renders: device.has_graphics(),
+        has_graphics: device.has_graphics(),
         annotations: annotations(device),
         in_all: true,
     }
 }
 
-/// What the device is known by.
+/// State of a MIG device that the verify hook expects.
+// More than numbers and UUID: a slice that is recreated as another may have the same of both. Ids come from tiny ranges
+// (3g and 4g share the GPU instance ids 1 and 2: OGKM `kmigmgr_ga100.c` l.308-353), they alone select the capability
+// minors (`nv-caps.c` l.327-342), and the UUID hashes no profile (`gpu_uuid.c` l.91-245).
 pub fn claim(device: &MigDevice<'_>) -> ExpectedSlice {
     let MigDevice { gpu, gi, ci } = *device;
     ExpectedSlice {
@@ -132,46 +132,53 @@ fn annotations(device: &MigDevice<'_>) -> BTreeMap<String, String> {
     facts.filter_map(|(key, value)| Some((format!("mig-cdi/{key}"), value?))).collect()
 }
 
-/// One capability node, and the GPUs that are divided: without them NVML shows none to act on.
-fn administrator<'a>(topology: &'a Topology, name: &str, node: &'a DeviceNode) -> Unit<'a> {
-    let divided = topology.gpus.iter().filter(|gpu| gpu.mig == MigMode::Enabled);
-    Unit {
+/// An administrative capability.
+// Its node is for NVML calls on a GPU, so those in MIG mode come with it.
+fn admin_device<'a>(topology: &'a Topology, name: &str, node: &'a DeviceNode) -> SpecDevice<'a> {
+    let mig_gpus = topology.gpus.iter().filter(|gpu| gpu.mig == MigMode::Enabled);
+    SpecDevice {
         subject: Subject::Administration,
         label: name.to_owned(),
         names: name.parse().into_iter().collect(),
-        nodes: divided.map(|gpu| &gpu.node).chain([node]).collect(),
+        nodes: mig_gpus.map(|gpu| &gpu.node).chain([node]).collect(),
         variable: None,
         claim: None,
         uuid: None,
-        renders: false,
+        has_graphics: false,
         annotations: BTreeMap::new(),
         in_all: false,
     }
 }
 
-/// Every GPU that is not divided. One that is would be a node that no program can compute with.
-pub(super) fn of_gpus<'a>(topology: &'a Topology, options: &Options) -> Units<'a> {
-    let mut found = Units::default();
+/// Every GPU that is not in MIG mode.
+// With the node of one that is, and no capability node, a program finds no device to compute with: a client has to hold
+// the `access` files of a GPU instance and a compute instance, root or not (OGKM `gpu_instance_subscription.c`
+// l.217-229).
+pub(super) fn whole_gpus<'a>(topology: &'a Topology, options: &SpecOptions) -> SpecDevices<'a> {
+    let mut result = SpecDevices::default();
     for gpu in &topology.gpus {
         match gpu.mig {
-            MigMode::Disabled | MigMode::Unsupported => found.units.push(whole(gpu, options)),
+            MigMode::Disabled | MigMode::Unsupported => {
+                result.devices.push(whole_gpu(gpu, options));
+            }
             MigMode::Enabled => {}
+            // /proc shows instances, and no mode.
             MigMode::Unknown => {
-                let reason = "without nvml nobody says whether it is in mig mode";
-                found.problems.push(Problem::new(gpu.label(), reason));
+                let reason = "without nvml it is unknown whether it is in mig mode";
+                result.problems.push(Problem::new(gpu.label(), reason));
             }
         }
     }
-    found
+    result
 }
 
-fn whole<'a>(gpu: &'a Gpu, options: &Options) -> Unit<'a> {
+fn whole_gpu<'a>(gpu: &'a Gpu, options: &SpecOptions) -> SpecDevice<'a> {
     let uuid = gpu.uuid.as_ref().map(ToString::to_string);
     let index = gpu.index.map(|index| index.to_string());
     let annotations = uuid.iter().map(|uuid| ("mig-cdi/gpu-uuid".to_owned(), uuid.clone()));
     let annotations = annotations.collect();
     let dri = if options.graphics { &gpu.dri[..] } else { &[] };
-    Unit {
+    SpecDevice {
         subject: Subject::Gpu(gpu.minor),
         label: gpu.label(),
         names: [index, uuid.clone()].into_iter().flatten().flat_map(|name| name.parse()).collect(),
@@ -179,7 +186,7 @@ fn whole<'a>(gpu: &'a Gpu, options: &Options) -> Unit<'a> {
         variable: None,
         claim: None,
         uuid,
-        renders: true,
+        has_graphics: true,
         annotations,
         in_all: true,
     }

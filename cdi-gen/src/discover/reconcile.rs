@@ -1,9 +1,9 @@
-//! Two views held against each other. Pure: values in, values out.
+//! Compares the two views, `/proc` and NVML, and keeps what both confirm. Pure: values in, values out.
 
 use super::{
     Discovery, Problem,
-    assemble::{Certain, Named, add_instances, gpu, topology},
-    proc_view::{Instances, ProcView},
+    proc_view::{ProcInstances, ProcView},
+    topology_builder::{ConfirmedInstances, NvmlAttributes, add_instances, gpu, topology},
 };
 use crate::{Exit, Failure};
 use mig_cdi_model::{
@@ -12,11 +12,11 @@ use mig_cdi_model::{
 use mig_cdi_sys::{nvml, text::Information};
 use std::collections::BTreeSet;
 
-/// The topology that both views agree on.
-pub(super) fn agree(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Result<Discovery, Failure> {
+/// Builds the topology that both views agree on.
+pub(super) fn reconcile(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Result<Discovery, Failure> {
     if proc.driver_version != nvml.driver_version {
         let message = format!(
-            "/proc/driver/nvidia/version says driver {}, nvml says {}; a driver update is half done: \
+            "/proc/driver/nvidia/version has driver {}, nvml reports {}; a driver update is half done: \
              reboot, or unload and load the nvidia modules",
             proc.driver_version, nvml.driver_version
         );
@@ -24,6 +24,7 @@ pub(super) fn agree(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Result<Discov
     }
     let mut problems = Vec::new();
     let mut gpus = Vec::new();
+    // An index that NVML cannot answer for keeps its number, as in nvidia-smi.
     for (index, entry) in (0..).map(GpuIndex).zip(&nvml.gpus) {
         let label = format!("gpu {index}");
         let known = match entry {
@@ -37,9 +38,9 @@ pub(super) fn agree(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Result<Discov
                 gpu.model.clone_from(&report.model);
                 gpu.memory_mib = report.memory_bytes.map(|bytes| bytes >> 20);
                 gpu.compute_capability = report.compute_capability;
-                gpu.mig = mode(report);
-                let certain = certain(proc, &label, information, report, &mut problems);
-                add_instances(proc, &mut gpu, &certain, &mut problems);
+                gpu.mig = mig_mode(report);
+                let confirmed = confirmed(proc, &label, information, report, &mut problems);
+                add_instances(proc, &mut gpu, &confirmed, &mut problems);
                 gpus.push(gpu);
             }
             Err(problem) => problems.push(problem),
@@ -53,22 +54,25 @@ pub(super) fn agree(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Result<Discov
     Ok(Discovery { topology, problems, library, masked_params, caps })
 }
 
-/// The topology of `/proc` alone: no index, no UUID, no profile.
-pub(super) fn proc_alone(proc: &ProcView) -> Discovery {
+/// Builds the topology of `/proc` alone, without indices, UUIDs and profiles.
+pub(super) fn from_proc_alone(proc: &ProcView) -> Discovery {
     let mut problems = Vec::new();
     let mut gpus = Vec::new();
     for (pci, information) in &proc.gpus {
         match information {
+            // The driver does not use a GPU that NVreg_ExcludedGpus names.
             Ok(information) if information.excluded => {}
             Ok(information) => {
                 let mut gpu = gpu(proc, None, information);
                 let tree = proc.instances.get(&gpu.minor);
-                let certain: Certain =
-                    tree.into_iter().flat_map(live).map(|key| (key, Named::default())).collect();
+                let instances = tree.into_iter().flat_map(compute_instances);
+                let confirmed: ConfirmedInstances =
+                    instances.map(|key| (key, NvmlAttributes::default())).collect();
+                // The reverse does not hold: `gpuN/mig` exists with MIG off too (OGKM `os.c` l.4707-4717).
                 if tree.is_some() {
                     gpu.mig = MigMode::Enabled;
                 }
-                add_instances(proc, &mut gpu, &certain, &mut problems);
+                add_instances(proc, &mut gpu, &confirmed, &mut problems);
                 gpus.push(gpu);
             }
             Err(reason) => problems.push(Problem::new(format!("gpu {pci}"), reason)),
@@ -80,7 +84,8 @@ pub(super) fn proc_alone(proc: &ProcView) -> Discovery {
     Discovery { topology: topology(proc, gpus), problems, library: None, masked_params, caps }
 }
 
-/// Instances of a GPU that is not known. One whose file cannot be read has been named already.
+/// Reports instances of a GPU that `/proc` does not list. A GPU whose file cannot be read is reported already, and the
+/// instances may be its own.
 fn without_gpu(proc: &ProcView, gpus: &[Gpu]) -> Vec<Problem> {
     let known = |minor: &GpuMinor| gpus.iter().any(|gpu| gpu.minor == *minor);
     let lost = proc.instances.keys().filter(|minor| !known(minor));
@@ -96,11 +101,11 @@ fn without_gpu(proc: &ProcView, gpus: &[Gpu]) -> Vec<Problem> {
 }
 
 /// The compute instances in the capability tree of a GPU.
-fn live(tree: &Instances) -> impl Iterator<Item = (GiId, CiId)> {
+fn compute_instances(tree: &ProcInstances) -> impl Iterator<Item = (GiId, CiId)> {
     tree.iter().flat_map(|(&gi, instance)| instance.compute.keys().map(move |&ci| (gi, ci)))
 }
 
-fn mode(report: &nvml::NvmlGpu) -> MigMode {
+fn mig_mode(report: &nvml::NvmlGpu) -> MigMode {
     match report.mig {
         None => MigMode::Unsupported,
         Some(false) => MigMode::Disabled,
@@ -108,7 +113,7 @@ fn mode(report: &nvml::NvmlGpu) -> MigMode {
     }
 }
 
-/// What `/proc` says of a GPU of NVML, when it is the same by address, minor and UUID.
+/// Returns the GPU of `/proc` that is a GPU of NVML by address, minor and UUID.
 fn known_gpu<'a>(
     proc: &'a ProcView,
     report: &nvml::NvmlGpu,
@@ -126,34 +131,35 @@ fn known_gpu<'a>(
             return Err(Problem::disagreement(label, reason));
         }
     };
-    let differ = |nvml: &dyn std::fmt::Display, proc: &dyn std::fmt::Display| {
+    let disagreement = |nvml: &dyn std::fmt::Display, proc: &dyn std::fmt::Display| {
         let file = format!("/proc/driver/nvidia/gpus/{pci}/information");
-        Problem::disagreement(label, format!("nvml says {pci} is {nvml}, {file} says {proc}"))
+        Problem::disagreement(label, format!("nvml reports {pci} as {nvml}, {file} as {proc}"))
     };
     if information.minor.0 != report.minor {
         let node = |minor| format!("/dev/nvidia{minor}");
-        return Err(differ(&node(report.minor), &node(information.minor.0)));
+        return Err(disagreement(&node(report.minor), &node(information.minor.0)));
     }
     match &information.uuid {
-        Some(known) if *known != uuid => Err(differ(&uuid, known)),
+        Some(known) if *known != uuid => Err(disagreement(&uuid, known)),
         _ => Ok((information, uuid)),
     }
 }
 
-/// The devices that NVML lists and the capability tree has; what only one of them has is a problem.
-fn certain(
+/// Returns the MIG devices that NVML lists and the capability tree has. A device that only one of them has is a problem.
+fn confirmed(
     proc: &ProcView,
     label: &str,
     information: &Information,
     report: &nvml::NvmlGpu,
     problems: &mut Vec<Problem>,
-) -> Certain {
+) -> ConfirmedInstances {
     let minor = information.minor;
     let path = |(gi, ci)| format!("/proc/driver/nvidia/capabilities/gpu{minor}/mig/gi{gi}/ci{ci}");
     let label_of = |(gi, ci): (GiId, CiId)| format!("{label} gi {gi} ci {ci}");
-    let in_tree: BTreeSet<_> = proc.instances.get(&minor).into_iter().flat_map(live).collect();
+    let in_tree: BTreeSet<_> =
+        proc.instances.get(&minor).into_iter().flat_map(compute_instances).collect();
     let mut in_nvml = BTreeSet::new();
-    let mut certain = Certain::new();
+    let mut confirmed = ConfirmedInstances::new();
     for (index, device) in &report.devices {
         let device = match device {
             Ok(device) => device,
@@ -170,8 +176,8 @@ fn certain(
             problems.push(Problem::disagreement(label_of(key), reason));
             continue;
         }
-        match named(MigIndex(*index), device, report.memory_bytes) {
-            Ok(named) => drop(certain.insert(key, named)),
+        match attributes(MigIndex(*index), device, report.memory_bytes) {
+            Ok(attributes) => drop(confirmed.insert(key, attributes)),
             Err(reason) => problems.push(Problem::new(label_of(key), reason)),
         }
     }
@@ -179,22 +185,25 @@ fn certain(
         let reason = format!("{} is there, nvml does not list it", path(key));
         problems.push(Problem::disagreement(label_of(key), reason));
     }
-    certain
+    confirmed
 }
 
-fn named(
+fn attributes(
     index: MigIndex,
     device: &nvml::NvmlMigDevice,
     gpu_bytes: Option<u64>,
-) -> Result<Named, String> {
+) -> Result<NvmlAttributes, String> {
     let sizes = device.sizes;
     let by_size = || {
-        let nvml::Sizes { memory_mib, attributes: of } = sizes?;
-        Profile::from_sizes(of.compute_slices, of.gpu_slices, memory_mib, gpu_bytes?)
+        let nvml::Sizes { memory_mib, attributes } = sizes?;
+        let (compute, gpu) = (attributes.compute_slices, attributes.gpu_slices);
+        Profile::from_sizes(compute, gpu, memory_mib, gpu_bytes?)
     };
-    Ok(Named {
+    Ok(NvmlAttributes {
         index: Some(index),
         uuid: Some(device.uuid.parse().map_err(|e| format!("nvml: {e}"))?),
+        // The driver's own name decides: the names of GB200 changed between releases with the PCI id unchanged, and
+        // sizes give a name by the formula of go-nvlib (`mig_profile.go` l.384-392), which knows no later suffix.
         profile: Profile::from_device_name(&device.name).or_else(by_size),
         memory_mib: sizes.map(|s| s.memory_mib),
         attributes: sizes.map(|s| s.attributes),
@@ -203,8 +212,8 @@ fn named(
     })
 }
 
-/// GPUs of `/proc` that NVML does not list. NVML does not say which GPU is behind an index that it
-/// cannot answer for, so those are named here by their addresses.
+/// Reports GPUs of `/proc` that NVML does not list. NVML does not report which GPU is behind an index that it cannot
+/// answer for, so those are named here by their addresses.
 fn unlisted(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Vec<Problem> {
     let listed = nvml.gpus.iter().flatten().filter_map(|gpu| gpu.pci.parse().ok());
     let listed: BTreeSet<PciAddress> = listed.collect();

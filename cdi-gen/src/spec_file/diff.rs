@@ -1,0 +1,132 @@
+//! The differences between two specs, by what a container gets from each.
+
+use mig_cdi_model::cdi::{ContainerEdits, Device, Mount, Spec, SpecNode};
+use std::{collections::BTreeMap, fmt};
+
+/// One thing that a container gets. The order is that of output.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ContainerItem {
+    /// Device node, by its path.
+    Node(String),
+    /// File, by its path in the container.
+    Mount(String),
+    /// File, by its path on the host: one that is mounted under several names is one item.
+    File(String),
+    /// Variable, by its name.
+    Variable(String),
+    /// Program, by the stage at which it runs, its path and its arguments.
+    Hook(String),
+}
+
+impl fmt::Display for ContainerItem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, text) = match self {
+            ContainerItem::Node(path) => ("node", path),
+            ContainerItem::Mount(path) => ("mount", path),
+            ContainerItem::File(path) => ("file", path),
+            ContainerItem::Variable(name) => ("variable", name),
+            ContainerItem::Hook(command) => ("hook", command),
+        };
+        write!(f, "{what} {text}")
+    }
+}
+
+/// The items of a container with their attributes: the numbers of a node, the value of a variable.
+pub type ContainerItems = BTreeMap<ContainerItem, String>;
+
+/// Returns all items of a container with this device. Files are by their paths on the host, so that specs of different
+/// tools are comparable.
+#[must_use]
+pub fn items_of(spec: &Spec, device: &Device) -> ContainerItems {
+    let mut all = items(&spec.container_edits, file_by_host_path);
+    all.extend(items(&device.container_edits, file_by_host_path));
+    all
+}
+
+/// Returns each difference of a file from the spec that the node would get now, as a line.
+#[must_use]
+pub fn differences(file: &Spec, expected: &Spec) -> Vec<String> {
+    let mut lines = Vec::new();
+    if file.cdi_version != expected.cdi_version {
+        let version = |spec: &Spec| spec.cdi_version.clone().unwrap_or_else(|| "none".to_owned());
+        let (found, expected) = (version(file), version(expected));
+        lines.push(format!("its cdiVersion is {found}, should be {expected}"));
+    }
+    let common = |spec: &Spec| items(&spec.container_edits, mount_by_container_path);
+    lines.extend(item_differences("every container", &common(file), &common(expected)));
+    let by_name = |spec: &Spec| -> BTreeMap<String, ContainerItems> {
+        let items = |device: &Device| items(&device.container_edits, mount_by_container_path);
+        spec.devices.iter().map(|device| (device.name.clone(), items(device))).collect()
+    };
+    let (found, expected) = (by_name(file), by_name(expected));
+    for (name, items) in &found {
+        match expected.get(name) {
+            Some(expected) => lines.extend(item_differences(name, items, expected)),
+            None => lines.push(format!("device {name}: the node has no such device any more")),
+        }
+    }
+    let missing = expected.keys().filter(|name| !found.contains_key(*name));
+    lines.extend(missing.map(|name| format!("device {name}: not in the file")));
+    lines
+}
+
+fn item_differences(
+    subject: &str,
+    found: &ContainerItems,
+    expected: &ContainerItems,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (item, attributes) in found {
+        match expected.get(item) {
+            Some(right) if right == attributes => {}
+            Some(right) => {
+                lines.push(format!("{subject}: {item} is {attributes}, should be {right}"));
+            }
+            None => lines.push(format!("{subject}: {item} should not be there")),
+        }
+    }
+    let missing = expected.keys().filter(|item| !found.contains_key(item));
+    lines.extend(missing.map(|item| format!("{subject}: {item} is missing")));
+    lines
+}
+
+type MountItem = fn(&Mount) -> (ContainerItem, String);
+
+fn mount_by_container_path(mount: &Mount) -> (ContainerItem, String) {
+    let attributes = format!("{} {}", mount.host_path, mount.options.join(","));
+    (ContainerItem::Mount(mount.container_path.clone()), attributes)
+}
+
+fn file_by_host_path(mount: &Mount) -> (ContainerItem, String) {
+    (ContainerItem::File(mount.host_path.clone()), String::new())
+}
+
+fn items(edits: &ContainerEdits, mount_item: MountItem) -> ContainerItems {
+    let variables = edits.env.iter().map(|variable| {
+        let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+        (ContainerItem::Variable(name.to_owned()), value.to_owned())
+    });
+    let nodes = edits.device_nodes.iter();
+    let nodes = nodes.map(|node| (ContainerItem::Node(node.path.clone()), attributes(node)));
+    let hooks = edits.hooks.iter().map(|hook| {
+        let command = format!("{} {} {}", hook.hook_name, hook.path, hook.args.join(" "));
+        (ContainerItem::Hook(command), String::new())
+    });
+    variables.chain(nodes).chain(edits.mounts.iter().map(mount_item)).chain(hooks).collect()
+}
+
+/// `c 195:0 0666 rw of 0:0`, with `?` for what the spec leaves to a node of the host.
+fn attributes(node: &SpecNode) -> String {
+    let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
+    let stated = |is_stated: bool, number: String| if is_stated { number } else { "?".to_owned() };
+    format!(
+        "{} {}:{} {} {} of {}:{}",
+        text(&node.kind),
+        stated(node.has_numbers(), node.major.to_string()),
+        stated(node.has_numbers(), node.minor.to_string()),
+        stated(node.file_mode != 0, format!("{:04o}", node.file_mode)),
+        text(&node.permissions),
+        node.uid.unwrap_or(0),
+        node.gid.unwrap_or(0)
+    )
+}

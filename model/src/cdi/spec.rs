@@ -1,0 +1,162 @@
+//! The types of a spec, in the order and with the names of container-device-interface `specs-go/config.go`.
+//!
+//! Deserialising them is strict: a field that is not here is an error. [`super::Lenient`] reads the same types from specs
+//! of any tool.
+
+use crate::{BadSlice, DeviceVariable};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A CDI spec. `E` is the form of the edits of its devices: read, or not yet ([`super::UnreadEdits`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Spec<E = ContainerEdits> {
+    /// The lowest CDI version that an engine has to know. `None` in a spec that no engine accepts.
+    pub cdi_version: Option<String>,
+    /// `vendor/class`. Text, since a spec of another tool may state a kind that [`super::Kind`] refuses.
+    pub kind: String,
+    /// The devices, in the order of the file. CDI accepts no spec without any.
+    pub devices: Vec<Device<E>>,
+    /// Edits for a container with any of the devices.
+    pub container_edits: ContainerEdits,
+}
+
+/// A device that a container can request by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Device<E = ContainerEdits> {
+    /// Name, unique within the spec. A MIG device with several names has one entry for each.
+    pub name: String,
+    /// Facts for readers of the file; engines do not pass them on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Edits for a container with this device.
+    pub container_edits: E,
+}
+
+/// Edits that an engine makes to the OCI configuration of a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ContainerEdits {
+    /// Variables as `NAME=value`. They take the place of the container's own (podman 4.3.1: of `-e` too).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// Nodes that the engine creates in the container and allows in its device cgroup.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub device_nodes: Vec<SpecNode>,
+    /// Files that the engine bind-mounts into the container.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
+    /// Programs that the runtime executes when a container starts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
+}
+
+/// A program that the runtime executes when a container starts. When it fails, so does the start.
+// Unknown fields are accepted, even by the strict reader: the only one is mig-cdi-hook, which executes no hook of a spec.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hook {
+    /// Stage of the OCI runtime specification: `createRuntime`, `createContainer`.
+    pub hook_name: String,
+    /// Absolute path on the host.
+    pub path: String,
+    /// Arguments, from the program's own name on.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Variables of the program. Never empty in a spec of ours: without one runc before 1.3 gives a createContainer hook
+    /// the environment of the container's image (CVE-2025-23266), and an empty list does not survive Go's `omitempty`.
+    #[serde(default)]
+    pub env: Vec<String>,
+    /// Seconds after which the start fails.
+    #[serde(default)]
+    pub timeout: u32,
+}
+
+/// A file of the host in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Mount {
+    /// Path on the host.
+    pub host_path: String,
+    /// Path in the container.
+    pub container_path: String,
+    /// Options of mount(8).
+    pub options: Vec<String>,
+}
+
+/// A device node as a spec states it: an entry of `deviceNodes`.
+///
+/// [`crate::DeviceNode`] is the node as the driver reports it; the generator makes an entry from that, and `check`, the
+/// doctor and the hook compare entries with it. In a spec of another tool any attribute but the path may be missing. A
+/// missing number is 0 here, as in CDI's Go type, whose `omitempty` makes the two the same: no driver has major 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SpecNode {
+    /// Path in the container; also on the host, for engines that bind-mount nodes instead of creating them.
+    pub path: String,
+    // With the type and a major number the Go library does not look at the host, which then needs no node
+    // (container-device-interface, `pkg/cdi/container-edits_unix.go`).
+    /// Type: `c` is a character device.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Permission bits. JSON has no octal numbers: 0444 is written 292.
+    pub file_mode: u32,
+    /// Operations that the device cgroup allows: letters of `rwm`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<String>,
+    /// Owner, unless it is root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Group, unless it is root's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
+}
+
+impl Spec {
+    /// Edits for all devices, with `None`, then those of each device, with its name.
+    pub fn all_edits(&self) -> impl Iterator<Item = (Option<&str>, &ContainerEdits)> {
+        let devices = self.devices.iter();
+        let devices = devices.map(|device| (Some(device.name.as_str()), &device.container_edits));
+        std::iter::once((None, &self.container_edits)).chain(devices)
+    }
+}
+
+impl<E> Spec<E> {
+    /// The device with this name.
+    #[must_use]
+    pub fn device(&self, name: &str) -> Option<&Device<E>> {
+        self.devices.iter().find(|device| device.name == name)
+    }
+}
+
+impl ContainerEdits {
+    /// The slices that a device consists of, from the variables that mig-cdi gives them.
+    ///
+    /// # Errors
+    /// When one of these variables does not have its form.
+    pub fn slices(&self) -> Result<Vec<DeviceVariable>, BadSlice> {
+        self.env.iter().filter_map(|variable| DeviceVariable::parse(variable)).collect()
+    }
+
+    /// The sorted paths of the capability nodes, which identify a slice whatever it is named.
+    #[must_use]
+    pub fn capability_nodes(&self) -> Vec<&str> {
+        let paths = self.device_nodes.iter().map(|node| node.path.as_str());
+        let mut paths: Vec<_> = paths.filter(|path| path.contains("/nvidia-caps/")).collect();
+        paths.sort_unstable();
+        paths
+    }
+}
+
+impl SpecNode {
+    /// True when the spec states the numbers, and the engine does not take them from a node of the host.
+    #[must_use]
+    pub fn has_numbers(&self) -> bool {
+        self.major != 0
+    }
+}
