@@ -1,6 +1,6 @@
 //! The TOML format of a node description. `docs/node-description.md` is its reference.
 
-use crate::{Error, Subject};
+use crate::{DescriptionPart, Error};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
@@ -218,6 +218,6 @@ pub(crate) fn parse(toml: &str) -> Result<Description, Error> {
         // toml displays errors as a drawing of several lines; messages of mig-cdi have one.
         let line = error.span().map(|span| toml[..span.start].matches('\n').count() + 1);
         let cause = error.message().replace('\n', " ");
-        Error::new(cause).about(line.map_or(Subject::Node, Subject::Line))
+        Error::new(cause).about(line.map_or(DescriptionPart::Node, DescriptionPart::Line))
     })
 }

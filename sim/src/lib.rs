@@ -52,7 +52,7 @@ mod to_toml;
 mod uuid;
 
 pub use description::{Dri, FileFault, MajorNumbers, NvmlFault, ProcessDescription, ProcessKind};
-pub use error::{Error, Subject};
+pub use error::{DescriptionPart, Error};
 pub use geometry::{COMPUTE_PROFILE_KINDS, GPU_PROFILE_KINDS, MODELS, Model, ProfileRow};
 pub use machine::SimulatedMachine;
 pub use partitioning::Refusal;

@@ -2,7 +2,8 @@
 //! the hardware would refuse it.
 
 use crate::{
-    Dri, Error, FileFault, MajorNumbers, Model, NvmlFault, ProcessDescription, ProfileRow, Subject,
+    DescriptionPart, Dri, Error, FileFault, MajorNumbers, Model, NvmlFault, ProcessDescription,
+    ProfileRow,
     description::{self, Description, Faults, GpuDescription},
     geometry::MODELS,
     placement::place,
@@ -121,7 +122,7 @@ impl SimulatedNode {
         }
         let gpus = gpus.into_iter().enumerate();
         let gpus = gpus.map(|(index, entry)| {
-            gpu(index, entry).map_err(|error| error.about(Subject::Gpu(index)))
+            gpu(index, entry).map_err(|error| error.about(DescriptionPart::Gpu(index)))
         });
         let mut gpus = gpus.collect::<Result<Vec<_>, _>>()?;
         unique(&gpus)?;
