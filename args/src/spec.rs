@@ -274,7 +274,7 @@ impl GenerateArgs {
         let output = match &self.output {
             Some(path) if path == Path::new("-") => Output::Stdout,
             Some(path) => Output::File(path.clone()),
-            None => Output::TrustedDir,
+            None => Output::SpecDir,
         };
         Ok(GenerateOptions {
             devices: self.spec.resolve(node, settings, config)?,

@@ -1,8 +1,8 @@
-//! Messages between a program and the children of it that ask NVML: one line of JSON each way.
+//! Messages between a program and its child processes that use NVML: one line of JSON each way.
 //!
 //! A request is the one argument of a hidden subcommand, a reply a line of standard output. Both programs,
-//! `mig-cdi` and `mig-cdi-kubelet`, have the subcommands; a parent starts the image that it runs from itself, so the two ends
-//! are always of one version.
+//! `mig-cdi` and `mig-cdi-kubelet`, have the subcommands. A parent starts the image that it runs from itself, so both ends
+//! are always of one version, even while a package is being upgraded.
 
 use crate::{Error, Exit, Result};
 use mig_cdi_sys::{ProgramOutput, own_image, run};
@@ -23,10 +23,10 @@ pub struct ChildOutput {
     pub exit: Exit,
 }
 
-/// Reads the request of the parent.
+/// Parses the request of the parent.
 ///
 /// # Errors
-/// When it is of another form: a person has run the subcommand, which is for the program itself.
+/// When it has another form: a person has run the subcommand, which is for the program itself.
 pub fn parse<T: DeserializeOwned>(message: &str) -> Result<T> {
     serde_json::from_str(message).map_err(|e| {
         Error::usage("read", "the request of the parent process")
@@ -35,17 +35,18 @@ pub fn parse<T: DeserializeOwned>(message: &str) -> Result<T> {
     })
 }
 
-/// Writes a message as a line.
+/// Serialises a message as one line, with its line end. JSON escapes line ends within strings (RFC 8259, section 7).
 #[must_use]
 pub fn line<T: Serialize>(message: &T) -> String {
     serde_json::to_string(message).map_or_else(|_| String::new(), |text| text + "\n")
 }
 
-/// Command line of a child: a hidden subcommand with its request.
+/// Arguments of a child: a hidden subcommand and its request.
 ///
 /// # Errors
 /// When the request has a path that is not UTF-8, which JSON cannot hold.
 pub fn args<T: Serialize>(subcommand: &str, request: &T) -> Result<Vec<OsString>> {
+    // An argument and no environment: the child gets none, so that nothing of the caller's can change what NVML loads.
     let request = serde_json::to_string(request).map_err(|e| {
         Error::usage("run mig-cdi", subcommand).because(e).cure("name another path")
     })?;
@@ -61,13 +62,15 @@ pub fn call<Q: Serialize, R: DeserializeOwned>(
     request: &Q,
     limit: Duration,
 ) -> Result<R> {
+    // NVML runs in the child: one that hangs in the driver is killed at `limit`, one that crashes takes no parent with it.
     let ProgramOutput { code, stdout, .. } =
         run(&own_image()?, &args(subcommand, request)?, limit)?;
     serde_json::from_str(&stdout).map_err(|_| {
+        // No code: a signal ended it. The kernel logs the crash of a library and the out-of-memory killer.
         let cause = match code {
-            Some(code) => format!("the {subcommand} ended with exit code {code} and no report"),
-            None => format!("the {subcommand} was killed"),
+            Some(code) => format!("it ended with exit code {code} and no report"),
+            None => "it was killed".to_owned(),
         };
-        Error::failed("", "").because(cause).cure("see dmesg")
+        Error::failed("run", subcommand).because(cause).cure("see dmesg")
     })
 }

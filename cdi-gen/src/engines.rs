@@ -75,7 +75,7 @@ pub struct InstalledEngine {
 /// Row of the table of supported engines.
 struct KnownEngine {
     name: &'static str,
-    /// Names of the program; the first one that exists is asked.
+    /// Names of the program; the first one that exists is run with `--version`.
     programs: &'static [&'static str],
     /// Highest CDI version by engine version, ascending; `None` where it was not measured. Empty for an OCI
     /// runtime: it receives the edited OCI configuration and never reads a spec.

@@ -6,7 +6,7 @@ use std::fmt::{self, Display};
 /// Result of an operation of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a caller may do about an [`Error`]. Programs turn it into an [`Exit`](crate::Exit).
+/// Kind of an [`Error`], by what a caller may do about it. Programs turn it into an [`Exit`](crate::Exit).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorKind {
@@ -14,13 +14,13 @@ pub enum ErrorKind {
     Failed,
     /// The command line, the configuration or the node description is wrong.
     Usage,
-    /// Something on the node could not be confirmed, and nothing less than all was asked for.
+    /// Something on the node could not be confirmed, and a complete result was required.
     Incomplete,
-    /// There is no driver to ask, it cannot be asked, or a required file of it is missing.
+    /// There is no driver, it does not answer, or a required file of it is missing.
     NoDriver,
-    /// The operation would have been unsafe, or a slice that has to go is in use. Nothing was changed.
+    /// The operation would have been unsafe, or a slice that has to be released is in use. Nothing was changed.
     Refused,
-    /// The node is not what it should be.
+    /// The node or its files are not as they should be.
     Stale,
 }
 
@@ -41,19 +41,20 @@ pub enum ErrorKind {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
-    /// What a caller may do about it.
+    /// Kind of the error.
     pub kind: ErrorKind,
-    /// What was tried: `read`, `write`, `ask nvml`. May be empty where the subject says enough.
+    /// Operation that failed: `read`, `write`, `call nvml`. May be empty where the subject says enough.
     pub operation: String,
-    /// What it was tried on: a path, a device, a GPU, an engine, an option. May be empty.
+    /// Object of the operation: a path, a device, a GPU, an engine, an option. May be empty.
     pub subject: String,
-    /// Why it failed.
+    /// Cause of the failure.
     pub cause: String,
     /// Command or setting that cures it, when there is one.
     pub cure: Option<String>,
     /// Programs, containers, pods and leases that are in the way, each as the cause names it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub holders: Vec<String>,
+    // A boxed slice keeps the error below 128 bytes, which each `Result` on the way has to carry.
+    #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
+    pub holders: Box<[String]>,
 }
 
 impl Error {
@@ -66,7 +67,7 @@ impl Error {
         }
     }
 
-    /// Makes an error without a cause yet. An operation or a subject that says nothing new may be `""`.
+    /// Makes an error that has no cause yet. An operation or a subject that adds nothing may be `""`.
     pub fn of(kind: ErrorKind, operation: impl Display, subject: impl Display) -> Error {
         Error {
             kind,
@@ -74,7 +75,7 @@ impl Error {
             subject: subject.to_string(),
             cause: String::new(),
             cure: None,
-            holders: Vec::new(),
+            holders: Box::default(),
         }
     }
 
@@ -115,7 +116,7 @@ impl Error {
     /// Sets the holders that are in the way.
     #[must_use]
     pub fn held_by(mut self, holders: Vec<String>) -> Error {
-        self.holders = holders;
+        self.holders = holders.into();
         self
     }
 }

@@ -1,4 +1,4 @@
-//! Exit codes of the programs. The numbers are a promise to scripts.
+//! Exit codes of the programs. Scripts rely on the numbers: they never change.
 
 use crate::ErrorKind;
 use serde::{Deserialize, Serialize};
@@ -7,20 +7,20 @@ use std::process::ExitCode;
 /// Exit code of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
-    /// Everything asked for was done.
+    /// The operation is complete.
     Success = 0,
-    /// An operation failed; the message names it. Of the doctor: it found an error.
+    /// An operation failed; the message names it. The doctor: it found an error.
     Failed = 1,
     /// The command line, the configuration or the node description is wrong.
     Usage = 2,
     /// Something on the node could not be confirmed and is omitted; the rest was done.
     Incomplete = 3,
-    /// There is no driver to ask, it cannot be asked, or a required file of it is missing.
+    /// There is no driver, it does not answer, or a required file of it is missing.
     NoDriver = 4,
-    /// Writing would have been unsafe or would have broken an engine, and nothing was written; or a slice
-    /// that has to go is in use, and nothing was changed.
+    /// Nothing was changed: writing would have been unsafe or would have broken an engine, or a slice that has to be released is
+    /// in use.
     Refused = 5,
-    /// The files on disk do not say what the node is now; or a GPU is not partitioned as it should be.
+    /// The files on disk are stale, or a GPU is not partitioned as desired.
     Stale = 6,
 }
 

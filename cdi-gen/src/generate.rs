@@ -53,7 +53,7 @@ impl<'a> Generator<'a> {
         Generator { devices: DeviceBuilder::new(node, &options.devices, messages), options }
     }
 
-    /// The builder of the devices, which knows the engines that were asked.
+    /// Builder of the devices, which knows the engines if they were needed.
     #[must_use]
     pub fn devices(&self) -> &DeviceBuilder<'a> {
         &self.devices
@@ -70,7 +70,7 @@ impl<'a> Generator<'a> {
         before_write: impl FnOnce(),
     ) -> Result<Generated> {
         let target = spec_plan::target(self.options, &self.options.devices.spec.kind)?;
-        // Taken before the driver is asked: of two runs at once the later answer has to win.
+        // Taken before the driver is read: of two runs at the same time, the later reading has to be the last that is written.
         let _lock = target.map(|target| target.lock()).transpose()?;
         let mut plan = self.plan()?;
         if on_conflict == OnConflict::YieldGpus {
@@ -91,9 +91,11 @@ impl<'a> Generator<'a> {
         }
         warn_of_engines(&self.devices, plan)?;
         warn_of_host_nodes(self.devices.messages(), &plan.topology);
+        // A spec that is printed reaches no engine by itself.
         if plan.specs().any(|spec| spec.target.is_some()) {
             refuse_real_majors(self.devices.node(), &plan.topology)?;
         }
+        // All before the first is written: the specs of one run belong together.
         for PlannedSpec { built, target, .. } in plan.specs() {
             if let (Some(target), Some(spec)) = (target, &built.spec) {
                 target.check(spec)?;
@@ -116,7 +118,7 @@ impl<'a> Generator<'a> {
         Ok(stdout)
     }
 
-    /// Removes the specs, whatever the node is.
+    /// Removes the specs, whatever devices the node has.
     ///
     /// # Errors
     /// When a file is no spec of its kind, or cannot be removed.
@@ -134,7 +136,7 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    /// Writes one spec, prints it, or removes an old one.
+    /// Writes one spec, prints it, or removes that of devices that are gone.
     fn put(&self, planned: &PlannedSpec, format: Format, is_complete: bool) -> Result<String> {
         let PlannedSpec { built, kind, target } = planned;
         let messages = self.devices.messages();
@@ -145,9 +147,10 @@ impl<'a> Generator<'a> {
                 report_written(self.devices.node(), messages, target, spec, built, outcome);
                 Ok(String::new())
             }
+            // The devices of an older spec may be those that could not be confirmed now.
             (None, _) if !is_complete => {
                 messages.status(&format!(
-                    "no {kind} device is certain; nothing was written and an older spec stays as it is"
+                    "no {kind} device can be confirmed; nothing was written and an older spec stays as it is"
                 ));
                 Ok(String::new())
             }
@@ -164,12 +167,13 @@ fn yield_gpus(plan: &mut SpecPlan) -> Result<()> {
     if let Err(failure) = target.check(spec) {
         target.clear(kind)?;
         (built.spec, built.devices) = (None, Vec::new());
-        plan.yielded.push(format!("whole gpus are left out: {failure}"));
+        plan.yielded.push(format!("whole gpus are omitted: {failure}"));
     }
     Ok(())
 }
 
-/// An engine that does not take a version says of each device that it cannot be resolved, and no more.
+/// Warns of engines that will not accept the spec's CDI version. They report `unresolvable CDI devices` for every device and
+/// no cause, since their library drops a spec of an unknown version (container-device-interface, `specs-go/version.go`).
 fn warn_of_engines(devices: &DeviceBuilder<'_>, plan: &SpecPlan) -> Result<()> {
     let specs = plan.specs().filter_map(|planned| planned.built.spec.as_ref());
     let versions = specs.filter_map(|spec| spec.cdi_version.as_ref()?.parse::<Version>().ok());
@@ -179,21 +183,22 @@ fn warn_of_engines(devices: &DeviceBuilder<'_>, plan: &SpecPlan) -> Result<()> {
     for engine in devices.engines()? {
         let label = engine.label();
         match engine.max_cdi {
-            Some(takes) if takes < version => devices.messages().warn(&format!(
-                "{label} takes cdi up to {takes}, and this is {version}: it will know none of these devices; \
-                 update it, or generate with --max-cdi-version {takes}"
+            Some(limit) if limit < version => devices.messages().warn(&format!(
+                "{label} accepts cdi up to {limit} and this spec needs {version}: it will resolve none of these devices; \
+                 update it, or generate with --max-cdi-version {limit}"
             )),
             None if engine.has_cdi => devices
                 .messages()
-                .detail(&format!("whether {label} takes cdi {version} is not known")),
+                .detail(&format!("whether {label} accepts cdi {version} is not known")),
             _ => {}
         }
     }
     Ok(())
 }
 
-/// The spec carries the numbers, so engines that make nodes need none on the host. Rootless ones
-/// bind the host's: a missing node fails there, and a stale one is another device.
+/// Warns of nodes that are missing or wrong on the host. The spec carries the numbers, so engines that make the nodes need none
+/// on the host. Rootless ones cannot make nodes (`user_namespaces(7)`) and bind the host's: a missing node fails the
+/// container, and a wrong one is another device.
 fn warn_of_host_nodes(messages: &dyn MessageSink, topology: &Topology) {
     let gpus = topology.gpus.iter().filter(|gpu| !gpu.gpu_instances.is_empty());
     let devices = topology.mig_devices().flat_map(|d| [&d.gi.cap, &d.ci.cap]);
@@ -221,14 +226,14 @@ fn warn_of(messages: &dyn MessageSink, what: &str, paths: &[&str]) {
     let more =
         if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
     messages.warn(&format!(
-        "{what}: {first}{more}; engines that make nodes do not mind, rootless ones take the host's: run \
-         mig-cdi nodes as root"
+        "{what}: {first}{more}; rootless engines use the host's nodes, others make their own: run mig-cdi nodes \
+         as root"
     ));
     others.iter().for_each(|path| messages.detail(&format!("{what}: {path}")));
 }
 
-/// A simulated node has made-up numbers. Where a driver of this machine answers to one of them, a
-/// container would be given that driver's device.
+/// Refuses to write the spec of a simulated node whose made-up major numbers belong to drivers of this machine: a container
+/// would get one of their devices.
 fn refuse_real_majors(node: &NodeSource, topology: &Topology) -> Result<()> {
     const PATH: &str = "/proc/devices";
     if !node.is_simulated() {
@@ -275,9 +280,10 @@ fn report_written(
         built.devices.len()
     );
     messages.status(&message);
-    // Slices alone have a variable of their own.
+    // Only slices set a variable; whole GPUs and administrative capabilities do not.
     let slices = spec.devices.iter().filter(|device| !device.container_edits.env.is_empty());
     let names = slices.map(|device| device.name.as_str()).filter(|name| *name != "all");
+    // The shortest is the one to type: a UUID has 40 characters.
     if let Some(name) = names.min_by_key(|name| name.len()) {
         messages.hint(&format!(
             "try: podman run --rm --device {kind}={name} IMAGE ls /dev/nvidia-caps"
@@ -285,7 +291,7 @@ fn report_written(
     }
 }
 
-/// No slice is a state of the node and no failure: the spec goes.
+/// Removes the spec of a node without devices, which is a state of the node and no failure. Engines refuse a spec without devices.
 fn clear(messages: &dyn MessageSink, target: Option<&Target>, kind: &Kind) -> Result<String> {
     let nothing = format!("no {kind} device on this node");
     let Some(target) = target else {

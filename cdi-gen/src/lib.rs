@@ -1,9 +1,50 @@
-//! Discovers the MIG devices of a node and writes CDI specs for them. Data flows one way: discover → topology → spec → write.
+//! Discovers the MIG devices of a node and writes CDI specs for them.
 //!
-//! [`discover`] is the only stage that asks the machine, [`spec`] is pure and knows no path, [`write`] is the only stage that
-//! writes specs. [`generate`] joins them, [`device_nodes`] repairs the host's device nodes, [`refresh`] does both, and [`watch`]
-//! runs a refresh whenever MIG has changed. No stage knows a command line or a console: options come in as values, and messages
-//! go to a [`MessageSink`].
+//! Data flows one way: discover → topology → spec → write.
+//!
+//! | stage | does | reads or writes |
+//! |---|---|---|
+//! | [`discover`] | finds GPUs, MIG devices and driver files | reads `/proc`, NVML and the driver root |
+//! | [`spec`] | turns a topology into a CDI spec | nothing: it is pure |
+//! | [`write`](mod@write) | puts a spec into its file, after it has looked for conflicts | writes a spec directory |
+//! | [`generate`] | runs these stages | |
+//! | [`device_nodes`] | repairs the host's device nodes | writes `/dev` |
+//! | [`refresh`] | repairs nodes and generates specs, in a child process | |
+//! | [`watch`] | runs a refresh whenever MIG has changed | writes `status.json` and metrics |
+//! | [`inventory`](mod@inventory) | lists the slices that can be advertised | nothing |
+//!
+//! No stage knows a command line or a console: options come in as values ([`generate::GenerateOptions`],
+//! [`watch::WatchOptions`]), messages go to a [`MessageSink`], and each failure is an [`Error`] with its cause and cure.
+//!
+//! # Example
+//! The spec of a simulated node. For this machine, make a [`NodeSource`] without `simulated`.
+//!
+//! ```
+//! use mig_cdi_gen::{
+//!     NoMessages, NodeSource,
+//!     generate::{DeviceBuilder, DeviceOptions},
+//!     spec::Content,
+//! };
+//!
+//! let node = NodeSource::simulate(
+//!     r#"
+//!     [[gpu]]
+//!     model = "a100-80gb"
+//!     instances = [{ profile = "3g.40gb", start = 4 }, { profile = "2g.20gb", start = 0 }]
+//!     "#,
+//! )?;
+//! let machine = node.machine()?;
+//! let topology = node.discover(&*machine, &NoMessages)?.topology;
+//! assert_eq!(topology.mig_devices().count(), 2);
+//!
+//! let options = DeviceOptions::new("nvidia.com/mig".parse()?);
+//! let builder = DeviceBuilder::new(&node, &options, &NoMessages);
+//! let files = builder.driver_files(&*machine, &topology)?;
+//! let built = builder.build(&topology, &files, Content::Mig, &builder.options()?)?;
+//! let spec = built.spec.expect("a node with MIG devices has a spec");
+//! assert!(spec.devices.iter().any(|device| device.name.as_str() == "0:3g.40gb:4"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod as_text;
 pub mod child;

@@ -1,14 +1,17 @@
-//! A process that keeps NVML open and reports the driver's events, line by line, to the watch that started it. It does nothing
-//! else, ends with that watch, and by a signal at once: what NVML holds goes with it.
+//! The listener: a process that keeps NVML open and passes the driver's events to the watch that started it.
+//!
+//! It does nothing else, and a signal ends it at once: the kernel closes what NVML holds open with the process.
 
 use crate::{
     Error, Exit, NodeSource, Result,
     child::{self, ChildOutput},
     discover::Source,
     node_source::NodeRoots,
-    watch::driver_events::{FAILED, line},
 };
-use mig_cdi_sys::{Machine, die_with_parent, nvml};
+use mig_cdi_sys::{
+    Machine, die_with_parent,
+    nvml::{self, DriverEvent},
+};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 
@@ -21,7 +24,18 @@ pub struct ListenRequest {
     pub errors: bool,
 }
 
-/// Does what the parent's message asks: the body of the hidden subcommand `listen`. Returns when nothing can be listened to.
+/// Message of the listener, one a line, for as long as it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ListenerMessage {
+    /// An event of the driver, or the start or end of the subscription.
+    Event(DriverEvent),
+    /// NVML failed, with the cause. It is the last message.
+    Failed(String),
+}
+
+/// Runs the parent's request: the body of the hidden subcommand `listen`. Returns when no GPU can send events, when
+/// one has to be closed, or when NVML fails.
 #[must_use]
 pub fn run_child(message: &str) -> ChildOutput {
     let ended = child::parse(message).and_then(|request: ListenRequest| listen(&request));
@@ -30,18 +44,21 @@ pub fn run_child(message: &str) -> ChildOutput {
 }
 
 fn listen(request: &ListenRequest) -> Result<()> {
+    // An orphan would hold GPUs open that someone wants to reset, and nobody would know why.
     die_with_parent()?;
     let node = NodeSource { roots: request.roots.clone(), source: Source::Nvml, simulated: None };
     let host = node.host()?;
-    let write = |line: &str| {
+    let send = |message: &ListenerMessage| {
+        // In one piece: the watch drops a line that was cut. Flushed: standard output is a pipe.
         let mut out = std::io::stdout().lock();
-        out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()).is_ok()
+        out.write_all(child::line(message).as_bytes()).and_then(|()| out.flush()).is_ok()
     };
     let Some(driver) = host.driver() else {
         return Err(Error::no_driver("listen to", "the driver").because("there is none"));
     };
-    nvml::listen(driver, request.errors, |heard| write(&line(&heard))).map_err(|failure| {
-        write(&format!("{FAILED}{failure}"));
-        Error::no_driver("listen to", "the driver").because(failure)
+    let ended = nvml::listen(driver, request.errors, |event| send(&ListenerMessage::Event(event)));
+    ended.map_err(|error| {
+        send(&ListenerMessage::Failed(error.to_string()));
+        Error::no_driver("listen to", "the driver").because(error)
     })
 }

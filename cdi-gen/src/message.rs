@@ -1,12 +1,12 @@
-//! Messages for people that come up while work goes on: a library stage hands them to a [`MessageSink`], and only the program
-//! that links it knows whether they go to a terminal, a log or nowhere.
+//! Messages for people, sent while an operation runs: a stage of the library hands them to a [`MessageSink`], and only the
+//! program that links it knows whether they go to a terminal, a log or nowhere.
 
 /// Importance of a message, which decides its label and whether it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageLevel {
-    /// Something failed, and the rest goes on.
+    /// A part failed, and the rest goes on.
     Error,
-    /// Something works now that may not work later.
+    /// Something works now and may fail later or elsewhere.
     Warning,
     /// Something was done.
     Status,
@@ -18,7 +18,7 @@ pub enum MessageLevel {
 
 /// Receiver of messages, in the order in which they come up.
 ///
-/// It is `Sync` because a refresh repairs device nodes in one thread while another asks NVML.
+/// It is `Sync` because a refresh repairs device nodes in one thread while another reads NVML.
 pub trait MessageSink: Sync {
     /// Takes one message: a single line in lower case.
     fn message(&self, level: MessageLevel, text: &str);

@@ -1,7 +1,7 @@
-//! The node whose MIG state is read: this machine, below directories that stand for its `/`, or a simulated one.
+//! The node whose MIG state is read: this machine, with directories that stand for its `/`, or a simulated one.
 
 use crate::{
-    MessageSink, Result,
+    Error, MessageSink, Result,
     discover::{Discovery, Source, discover},
 };
 use mig_cdi_sim::{SimulatedMachine, SimulatedNode};
@@ -20,8 +20,23 @@ pub struct NodeRoots {
     pub dev: PathBuf,
     /// Directory that holds `proc` and `sys`.
     pub proc: PathBuf,
-    /// Whether NVML is asked for the CUDA version, which makes it open libcuda. Labels of a Kubernetes node need it.
+    /// Whether NVML reports the CUDA version, for which it opens libcuda. Labels of a Kubernetes node need it.
     pub cuda_version: bool,
+}
+
+impl Default for NodeRoots {
+    /// Roots of a machine whose driver is installed on the host itself: `/` for all.
+    fn default() -> NodeRoots {
+        let root = || PathBuf::from("/");
+        let library_search_path = Vec::new();
+        NodeRoots {
+            driver: root(),
+            library_search_path,
+            dev: root(),
+            proc: root(),
+            cuda_version: false,
+        }
+    }
 }
 
 impl From<&NodeRoots> for Roots {
@@ -41,20 +56,31 @@ impl From<&NodeRoots> for Roots {
 pub struct NodeSource {
     /// Roots of this machine. A simulated node uses them only to compare its numbers with this machine's.
     pub roots: NodeRoots,
-    /// Interface that is asked.
+    /// Interface that MIG state is read from.
     pub source: Source,
     /// The simulated node, when one takes the place of this machine.
     pub simulated: Option<SimulatedNode>,
 }
 
 impl NodeSource {
-    /// Whether the node is simulated: nothing of it exists on this machine.
+    /// A simulated node from its description in TOML, read as NVML and `/proc` would show it.
+    ///
+    /// # Errors
+    /// When the description is wrong.
+    pub fn simulate(description: &str) -> Result<NodeSource> {
+        let node = SimulatedNode::parse(description)
+            .map_err(|e| Error::usage("read", "the node description").because(e))?;
+        let roots = NodeRoots::default();
+        Ok(NodeSource { roots, source: Source::Nvml, simulated: Some(node) })
+    }
+
+    /// True for a simulated node: nothing of it exists on this machine.
     #[must_use]
     pub fn is_simulated(&self) -> bool {
         self.simulated.is_some()
     }
 
-    /// Opens this machine, whether or not a simulated node takes its place.
+    /// Opens this machine, even when a simulated node takes its place.
     ///
     /// # Errors
     /// When one of the roots is not a directory.
@@ -62,7 +88,7 @@ impl NodeSource {
         Ok(Host::open(&Roots::from(&self.roots))?)
     }
 
-    /// Opens the machine that is asked: this one, or the simulated one.
+    /// Opens the node: this machine, or the simulated one.
     ///
     /// # Errors
     /// As [`NodeSource::host`].
@@ -76,7 +102,7 @@ impl NodeSource {
     /// Opens NVML for partitioning.
     ///
     /// # Errors
-    /// When one of the roots is not a directory; the inner error when NVML cannot be asked.
+    /// When one of the roots is not a directory. The inner error: when NVML does not start.
     pub fn partitioner(&self) -> Result<Result<Box<dyn nvml::Partitioner>, nvml::NvmlError>> {
         match &self.simulated {
             None => Ok(self.host()?.partitioner()),
@@ -84,13 +110,14 @@ impl NodeSource {
         }
     }
 
-    /// Discovers the topology, and reports what is omitted from it.
+    /// Discovers the topology, and reports what is omitted from it as errors.
     ///
     /// # Errors
     /// As [`discover`].
     pub fn discover(&self, machine: &dyn Machine, messages: &dyn MessageSink) -> Result<Discovery> {
         let discovery = discover(machine, self.source)?;
         if self.source == Source::Proc {
+            // `/proc/driver/nvidia` has neither MIG UUIDs nor profiles, and a UUID cannot be computed from what it has.
             messages.warn(
                 "without nvml there are no uuids and no profiles; devices are named by gpu minor, \
                  gpu instance and compute instance",
@@ -104,7 +131,7 @@ impl NodeSource {
     }
 }
 
-/// Reports which driver answered, and each GPU with its instances, to those who ask for details.
+/// Reports the driver, and each GPU with its instances, as details.
 pub(crate) fn report_details(discovery: &Discovery, messages: &dyn MessageSink) {
     let Discovery { topology, library, .. } = discovery;
     let driver = &topology.driver_version;

@@ -1,12 +1,12 @@
-//! One refresh: the host's device nodes and the specs are made current, and everything that the watch has to know is reported.
+//! One refresh: makes the host's device nodes and the specs current, and reports what the watch has to know.
 //!
-//! The watch runs it in a process of its own, so that an NVML that hangs or crashes takes no watch with it and none of its
-//! memory stays: [`RefreshRequest`] is that child's command line, [`RefreshReply`] its standard output.
+//! The watch runs it in a child process, so that an NVML that hangs or crashes does not take the watch along, and none of its
+//! memory stays. [`RefreshRequest`] is the child's argument, [`RefreshReply`] its standard output.
 
 use crate::{
     Error, Exit, NoMessages, NodeSource, Result,
     child::{self, ChildOutput},
-    device_nodes::{self, Change, Changes, NodesMode},
+    device_nodes::{self, NodeChange, NodeChanges, NodesMode},
     discover::Source,
     engines::EngineList,
     generate::{GenerateOptions, Generated, Generator, OnConflict, PlannedSpec, SpecPlan, text_of},
@@ -23,9 +23,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Identity of a file, which changes whenever its content does. `None` for a file that is not there.
-pub type Mark = Option<FileStamp>;
-
 /// Instructions for one refresh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefreshRequest {
@@ -37,7 +34,7 @@ pub struct RefreshRequest {
     pub generate: GenerateOptions,
     /// Whether the host's device nodes are repaired too. Only root can.
     pub repair_nodes: bool,
-    /// Whether the report has an [`Inventory`], for a program that advertises slices.
+    /// Whether the report includes an [`Inventory`], for a program that advertises slices.
     pub inventory: bool,
     /// Whether the report lists all GPUs, for a watch that subscribes to the errors of each.
     pub all_gpus: bool,
@@ -61,25 +58,25 @@ pub struct RefreshReport {
     pub omitted: usize,
     /// UUIDs of the GPUs in MIG mode.
     pub mig_gpus: BTreeSet<String>,
-    /// All GPUs by UUID, each followed by ` mig` when it is in MIG mode. Empty unless asked for.
+    /// All GPUs by UUID, each followed by ` mig` when it is in MIG mode. Empty unless requested.
     pub all_gpus: BTreeSet<String>,
     /// Directories that hold driver files named in the specs.
     pub file_dirs: Vec<PathBuf>,
-    /// Specs as they were left, in the order of [`crate::generate::SpecTargets::iter`].
-    pub spec_marks: Vec<Mark>,
+    /// Stamps of the specs that were written, in the order of [`crate::generate::SpecTargets::iter`]; `None` where there is no file.
+    pub spec_stamps: Vec<Option<FileStamp>>,
     /// Changes of the host's device nodes, a line each.
     pub node_changes: Vec<String>,
-    /// The changed nodes and links, as they were left.
-    pub node_marks: Vec<(PathBuf, Mark)>,
+    /// Paths and stamps of the changed nodes and links; `None` where nothing is left.
+    pub node_stamps: Vec<(PathBuf, Option<FileStamp>)>,
     /// Warnings that the watch has to pass on, a line each.
     pub warnings: Vec<String>,
-    /// Slices that can be advertised, when asked for.
+    /// Slices that can be advertised, when requested.
     pub inventory: Option<Inventory>,
-    /// Versions of the engines, when they had to be asked.
+    /// Engines with their versions, as [`EngineList`] prints them, when `--version` of each was run.
     pub engines: Option<String>,
 }
 
-/// Does what the parent's message asks: the body of the hidden subcommand `refresh`.
+/// Runs the parent's request: the body of the hidden subcommand `refresh`.
 #[must_use]
 pub fn run_child(message: &str) -> ChildOutput {
     let reply = child::parse(message).and_then(|request: RefreshRequest| refresh(&request));
@@ -94,13 +91,14 @@ pub fn run_child(message: &str) -> ChildOutput {
 fn refresh(request: &RefreshRequest) -> Result<Box<RefreshReport>> {
     let node = NodeSource { roots: request.roots.clone(), source: request.source, simulated: None };
     let generator = Generator::new(&node, &request.generate, &NoMessages);
-    // Nodes are repaired while NVML is asked, and joined before a spec that names them is written.
+    // Nodes are repaired while NVML is read. They are complete before a spec that names them is written: an engine may start a
+    // container from it at once.
     let (nodes, generated) = std::thread::scope(|scope| {
-        let is_wanted = is_root() && request.repair_nodes;
+        let can_repair = is_root() && request.repair_nodes;
         let repair = || device_nodes::apply(&node, NodesMode::default(), &NoMessages);
-        let nodes = is_wanted.then(|| scope.spawn(repair));
+        let nodes = can_repair.then(|| scope.spawn(repair));
         let mut repaired = None;
-        // A program that advertises slices goes on with them when it has lost the whole GPUs.
+        // The device plugin advertises slices. It must not lose them because another tool defines the whole GPUs.
         let on_conflict =
             if request.inventory { OnConflict::YieldGpus } else { OnConflict::Refuse };
         let before_write = || repaired = nodes.and_then(|nodes| nodes.join().ok());
@@ -119,14 +117,14 @@ fn refresh(request: &RefreshRequest) -> Result<Box<RefreshReport>> {
     Ok(Box::new(report))
 }
 
-fn add_node_changes(report: &mut RefreshReport, changes: Changes, dev_root: &Path) {
-    let mark = |change: &Change| {
+fn add_node_changes(report: &mut RefreshReport, changes: NodeChanges, dev_root: &Path) {
+    let stamp = |change: &NodeChange| {
         let path = below(dev_root, change.path());
-        // A node that was made and has gone since is not as this refresh left it.
-        let mark = FileStamp::of(&path).or((!change.removes()).then_some(FileStamp::NO_FILE));
-        (path, mark)
+        // A node that was made and is gone already was removed by another program: no file has this stamp.
+        let stamp = FileStamp::of(&path).or((!change.removes()).then_some(FileStamp::NO_FILE));
+        (path, stamp)
     };
-    report.node_marks = changes.changes.iter().map(mark).collect();
+    report.node_stamps = changes.changes.iter().map(stamp).collect();
     report.node_changes = changes.changes.iter().map(ToString::to_string).collect();
     report.warnings = changes.problems;
 }
@@ -162,19 +160,19 @@ fn report(request: &RefreshRequest, node: &NodeSource, plan: &SpecPlan) -> Resul
         omitted: plan.omitted.len(),
         inventory,
         file_dirs: dirs.into_iter().collect(),
-        spec_marks: plan.specs().map(|planned| spec_mark(planned, plan.format)).collect(),
+        spec_stamps: plan.specs().map(|planned| spec_stamp(planned, plan.format)).collect(),
         ..RefreshReport::default()
     })
 }
 
-/// Mark of the file that this refresh wrote, or [`FileStamp::NO_FILE`] when another has taken its place since. The
-/// mark is taken before the content is read, so that a file that is replaced in between does not pass for ours.
-fn spec_mark(planned: &PlannedSpec, format: Format) -> Mark {
+/// Stamp of the file that this refresh wrote, or [`FileStamp::NO_FILE`] when another file has taken its place since.
+fn spec_stamp(planned: &PlannedSpec, format: Format) -> Option<FileStamp> {
     let target = planned.target.as_ref()?;
-    let mark = FileStamp::of(&target.path());
-    let Some(spec) = &planned.built.spec else { return mark };
+    // Before the content is read: a file that is replaced in between must not pass for ours.
+    let stamp = FileStamp::of(&target.path());
+    let Some(spec) = &planned.built.spec else { return stamp };
     match (target.read(), text_of(spec, format)) {
-        (Ok(Some(found)), Ok(text)) if found == text.as_bytes() => mark,
+        (Ok(Some(found)), Ok(text)) if found == text.as_bytes() => stamp,
         _ => Some(FileStamp::NO_FILE),
     }
 }

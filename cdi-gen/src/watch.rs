@@ -1,31 +1,33 @@
 //! The watch: a refresh whenever something has changed, each in a process of its own.
 //!
-//! [`RefreshTrigger`] decides when one is due, [`crate::refresh`] does it, [`prune`] takes devices out of a spec when the driver
-//! cannot be asked. The watch itself never opens NVML.
+//! `refresh_trigger` decides when one is due, [`crate::refresh`] does it, `outcome` records how it ended, and `prune` removes
+//! devices from a spec when MIG state cannot be read. The watch itself never opens NVML.
 
-pub(crate) mod driver_events;
+mod driver_events;
 mod engine_cache;
 pub(crate) mod external_changes;
-pub(crate) mod metrics;
-pub(crate) mod prune;
-pub(crate) mod refresh_trigger;
-pub use driver_events::Hearing;
+mod metrics;
+mod options;
+mod outcome;
+mod prune;
+mod publish;
+mod refresh_trigger;
 pub mod status;
 mod xid;
 
+pub use mig_cdi_sys::nvml::EventCoverage;
+pub use options::{WatchEvent, WatchOptions, WatchSetup};
+
 use crate::{
-    Error, Exit, MessageSink, NodeSource, Result, child,
-    generate::{GenerateOptions, SpecTarget, SpecTargets, spec_targets},
-    inventory::Inventory,
-    refresh::{Mark, RefreshReply, RefreshReport, RefreshRequest},
-    spec_file::DefinedNames,
+    Error, Exit, MessageSink, Result, child,
+    generate::{SpecTarget, SpecTargets},
+    refresh::{RefreshReply, RefreshReport, RefreshRequest},
 };
 use engine_cache::EngineCache;
-use external_changes::{below, is_foreign, is_foreign_node};
-use mig_cdi_sys::{FileStamp, Fingerprint, Outcome, Root, SdNotify, is_root, nvml::Xid};
-use prune::{Truth, prune};
-use refresh_trigger::{Due, RefreshTrigger, settled};
-use status::{LastError, NodeStatus, State, Status, now};
+use external_changes::{below, is_external_file, is_external_node};
+use mig_cdi_sys::{FileStamp, Fingerprint, Root, SdNotify, is_root};
+use refresh_trigger::{RefreshTrigger, TriggerEvent, wait_until_stable};
+use status::{LastError, Status, WatchState, now};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -34,63 +36,6 @@ use std::{
 
 /// Longest time that a refresh may take. NVML on a large machine without persistence mode takes seconds.
 const REFRESH_LIMIT: Duration = Duration::from_secs(60);
-
-/// An event of the watch, for the program that it is a part of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WatchEvent {
-    /// The watch has begun: from now on SIGTERM, SIGINT and SIGHUP are its own.
-    Started,
-    /// The specs are current, and these are the slices that they define.
-    Refreshed(Inventory),
-    /// The node could not be asked.
-    Failed {
-        /// Cause, on one line.
-        cause: String,
-        /// CDI names that the specs on disk still define: as far as `/proc` shows, they are what they were.
-        standing: BTreeSet<String>,
-    },
-    /// A GPU has an error that the driver calls critical. Sent at once, and only with [`WatchOptions::error_events`]. What is
-    /// refreshed next was read after it.
-    Xid(Xid),
-    /// SIGHUP: what was held against a device may be forgotten. What is refreshed next was read after it.
-    Reload,
-}
-
-/// Options of the watch that last as long as it does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WatchOptions {
-    /// Directory of `status.json`.
-    pub state_dir: PathBuf,
-    /// File of metrics for Prometheus' node exporter.
-    pub metrics_file: Option<PathBuf>,
-    /// Whether the host's device nodes are repaired too. Only root can.
-    pub repair_nodes: bool,
-    /// Time between two polls of the driver's capability tree.
-    pub interval: Duration,
-    /// Time after which NVML is asked although nothing seems to have changed.
-    pub resync: Duration,
-    /// Whether the driver's critical errors (XIDs) are reported, of every GPU.
-    pub error_events: bool,
-    /// Whether refreshes are to report an [`Inventory`].
-    pub inventory: bool,
-}
-
-/// Settings of the watch that a reload may change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WatchSetup {
-    /// Node that is watched.
-    pub node: NodeSource,
-    /// Options of the specs.
-    pub generate: GenerateOptions,
-    /// Whether the driver's events of MIG changes are subscribed to.
-    pub driver_events: bool,
-}
-
-impl WatchSetup {
-    fn targets(&self) -> Result<SpecTargets> {
-        spec_targets(&self.generate, "watch writes a file")
-    }
-}
 
 /// Watches this machine until SIGTERM or SIGINT.
 ///
@@ -112,10 +57,10 @@ pub fn run_watch(
     }
     let mut watch = Watch::new(options, setup, read_setup, messages, on_event)?;
     (watch.on_event)(WatchEvent::Started);
-    watch.manager.notify("STATUS=looking at the node for the first time\n");
+    watch.manager.notify("STATUS=reading the node for the first time\n");
     let ended = watch.run();
     watch.manager.notify("STOPPING=1\n");
-    watch.status.state = State::Stopped;
+    watch.status.state = WatchState::Stopped;
     watch.publish();
     ended
 }
@@ -132,16 +77,16 @@ struct Watch<'a> {
     manager: SdNotify,
     targets: SpecTargets,
     status: Status,
-    /// The capability tree when the specs were last written.
-    good: Option<Fingerprint>,
-    /// Specs as the last refresh, or prune, left them.
-    own: Vec<Mark>,
-    /// Device nodes that the last refresh has changed, as it left them.
-    own_nodes: BTreeMap<PathBuf, Mark>,
-    /// The last refresh found devices, and could confirm none of them.
-    was_uncertain: bool,
+    /// Driver's state in `/proc` when the specs were last written.
+    written_state: Option<Fingerprint>,
+    /// Stamps of the specs as the last refresh, or prune, left them.
+    own_specs: Vec<Option<FileStamp>>,
+    /// Stamps of the device nodes that the last refresh has changed, as it left them.
+    own_nodes: BTreeMap<PathBuf, Option<FileStamp>>,
+    /// True when the last refresh found devices and could confirm none of them.
+    was_unconfirmed: bool,
     engines: EngineCache,
-    /// Warnings that were given already.
+    /// Warnings that were logged already.
     warned: BTreeSet<String>,
 }
 
@@ -165,10 +110,10 @@ impl<'a> Watch<'a> {
             manager: SdNotify::from_env(),
             status: Status::new(targets.mig.file.path()),
             targets,
-            good: None,
-            own: Vec::new(),
+            written_state: None,
+            own_specs: Vec::new(),
             own_nodes: BTreeMap::new(),
-            was_uncertain: false,
+            was_unconfirmed: false,
             engines: EngineCache::default(),
             warned: BTreeSet::new(),
         })
@@ -178,31 +123,36 @@ impl<'a> Watch<'a> {
         let mut is_changing = false;
         loop {
             let setup = self.reload_setup();
+            // Errors first: a refresh that the caller sees after an error was read after it.
             self.report_xids();
-            self.trigger.begin();
+            self.trigger.refresh_begins();
+            // Taken before the node is read, so that a change during the refresh makes a difference.
             let before = match is_changing {
                 false => Fingerprint::take(&self.proc),
-                true => settled(&self.proc),
+                true => wait_until_stable(&self.proc),
             };
             self.refresh(&before, setup);
             self.subscribe();
             self.publish();
-            // WATCHDOG as well: one refresh may follow another without a wait between them.
+            // READY=1 ends a start or a reload (sd_notify(3)). WATCHDOG=1 as well: one refresh may follow another without a wait
+            // between them, and only the wait sends it otherwise.
             self.manager.notify(&format!("READY=1\nWATCHDOG=1\nSTATUS={}\n", self.summary()));
-            // The node has changed while it was read, or another program has replaced a file.
+            // Changed while it was read: the specs may mix two states of the node.
             is_changing = !before.is_unchanged(&self.proc);
             if is_changing {
                 continue;
             }
-            if self.marks() != self.own {
-                self.trigger.hurry(Instant::now());
+            // Another program has replaced a spec during the refresh. inotify(7) may not have reported it: the first refresh makes
+            // directories that could not be watched before.
+            if self.spec_stamps() != self.own_specs {
+                self.trigger.hasten(Instant::now());
             }
             match self.wait(&before)? {
-                Due::Stop => return Ok(()),
-                Due::Reload => {
+                TriggerEvent::Stop => return Ok(()),
+                TriggerEvent::Reload => {
                     self.manager.notify_reloading();
                     self.report_xids();
-                    self.trigger.ear.stop();
+                    self.trigger.driver_events.stop();
                     (self.on_event)(WatchEvent::Reload);
                 }
                 _ => {}
@@ -211,25 +161,25 @@ impl<'a> Watch<'a> {
     }
 
     /// Waits until a refresh is due, or the watch has to reload or stop.
-    fn wait(&mut self, before: &Fingerprint) -> Result<Due> {
+    fn wait(&mut self, before: &Fingerprint) -> Result<TriggerEvent> {
         loop {
             let dev = below(&self.setup.node.roots.dev, "/dev");
-            let is_foreign = |path: &Path| match path.strip_prefix(&dev) {
-                Ok(name) => is_foreign_node(name, path, &self.own_nodes),
-                Err(_) => is_foreign(path, &self.targets, &self.own),
+            let is_external = |path: &Path| match path.strip_prefix(&dev) {
+                Ok(name) => is_external_node(name, path, &self.own_nodes),
+                Err(_) => is_external_file(path, &self.targets, &self.own_specs),
             };
-            match self.trigger.wait(before, &self.proc, &self.manager, is_foreign)? {
-                Due::News(line) => {
-                    self.messages.status(&line);
+            match self.trigger.wait(before, &self.proc, &self.manager, is_external)? {
+                TriggerEvent::Message(text) => {
+                    self.messages.status(&text);
                     self.publish();
                 }
-                Due::Xid(xid) => self.report_xid(xid),
-                due => return Ok(due),
+                TriggerEvent::Xid(xid) => self.report_xid(xid),
+                event => return Ok(event),
             }
         }
     }
 
-    /// Reads the configuration again. While it is wrong, the setup of before stays in force and each refresh fails with the cause.
+    /// Reads the configuration again. While it is wrong, the earlier setup stays in force and each refresh fails with the cause.
     fn reload_setup(&mut self) -> Result<()> {
         let setup = (self.read_setup)()?;
         if setup == self.setup {
@@ -237,13 +187,14 @@ impl<'a> Watch<'a> {
         }
         let targets = setup.targets()?;
         let proc = Root::open(&setup.node.roots.proc)?;
-        // Nothing would keep the old files current, and they could define the same devices.
+        // Nothing would keep the old files current, and where two files of one priority define a device, engines drop both
+        // definitions (CDI specification, "Conflicts").
         for SpecTarget { kind, file } in self.targets.iter() {
             let stays = targets.iter().any(|new| new.file.path() == file.path());
             if !stays && file.read().is_ok_and(|found| found.is_some()) {
                 match file.lock().and_then(|_lock| file.clear(kind)) {
                     Ok(_) => self.messages.status(&format!(
-                        "removed {}: by the settings of now it is another file",
+                        "removed {}: the current settings name another file",
                         file.path().display()
                     )),
                     Err(failure) => self.messages.warn(&failure.to_string()),
@@ -251,9 +202,10 @@ impl<'a> Watch<'a> {
             }
         }
         if setup.node.roots.proc != self.setup.node.roots.proc {
-            self.good = None;
+            // Inodes and times of two procfs cannot be compared.
+            self.written_state = None;
         }
-        self.trigger.ear.stop();
+        self.trigger.driver_events.stop();
         self.status.spec = targets.mig.file.path();
         (self.targets, self.proc, self.setup) = (targets, proc, setup);
         Ok(())
@@ -263,47 +215,51 @@ impl<'a> Watch<'a> {
     fn refresh(&mut self, before: &Fingerprint, setup: Result<()>) {
         let begin = Instant::now();
         self.watch_dirs();
-        let files = self.marks();
+        let stamps = self.spec_stamps();
         let reply =
             setup.map_err(|failure| (Some(Exit::from(failure.kind) as i32), failure.to_string()));
         let reply = reply.and_then(|()| self.call_refresh());
         self.status.refreshes += 1;
         self.status.refreshed = Some(now());
-        let is_good = match reply {
+        let has_succeeded = match reply {
             Ok(report) => {
-                self.own.clone_from(&report.spec_marks);
+                self.own_specs.clone_from(&report.spec_stamps);
                 self.succeeded(report, before)
             }
             Err((exit, message)) => {
                 self.failed(LastError { time: now(), exit, message }, before);
-                self.own = self.marks();
+                // After the prune, which changes them.
+                self.own_specs = self.spec_stamps();
                 false
             }
         };
-        if self.own != files {
+        if self.own_specs != stamps {
             self.status.changes += 1;
             self.status.changed = Some(now());
         }
         self.status.seconds = begin.elapsed().as_secs_f64();
-        self.trigger.refreshed(is_good);
+        self.trigger.refresh_ended(has_succeeded);
     }
 
-    /// Watches the directories whose files matter: those of specs, of driver files and of device nodes.
+    /// Watches the directories of specs, driver files and device nodes. Before each refresh: directories may have been made
+    /// since, and inotify(7) drops the watch of one that is removed.
     fn watch_dirs(&mut self) {
         let spec_dirs = self.setup.generate.spec_dirs.iter().map(PathBuf::as_path);
         let targets = self.targets.iter().map(|target| target.file.dir());
         let libraries = self.status.node.file_dirs.iter().map(PathBuf::as_path);
-        spec_dirs.chain(targets).chain(libraries).for_each(|dir| self.trigger.listen(dir, true));
+        spec_dirs.chain(targets).chain(libraries).for_each(|dir| self.trigger.watch_dir(dir, true));
         if is_root() && self.options.repair_nodes {
+            // Without written files: programs write to other devices in /dev all the time.
             for dir in ["/dev", "/dev/nvidia-caps"] {
-                self.trigger.listen(&below(&self.setup.node.roots.dev, dir), false);
+                self.trigger.watch_dir(&below(&self.setup.node.roots.dev, dir), false);
             }
         }
     }
 
-    /// Runs the refresh in a child. The error is its exit code, unless it was killed, with its cause.
+    /// Runs the refresh in a child. The error is its exit code, `None` when it was killed, and the cause.
     fn call_refresh(&mut self) -> Result<RefreshReport, (Option<i32>, String)> {
         let mut generate = self.setup.generate.clone();
+        // A child starts without the versions that an earlier one has found out.
         generate.devices.engines = self.engines.lookup(&generate.devices.engines);
         let request = RefreshRequest {
             roots: self.setup.node.roots.clone(),
@@ -322,142 +278,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Records a refresh that did not fail. Returns false when nothing was certain, so that another refresh is due soon.
-    fn succeeded(&mut self, mut report: RefreshReport, before: &Fingerprint) -> bool {
-        self.status.state = if report.omitted == 0 { State::Ok } else { State::Incomplete };
-        self.status.succeeded = self.status.refreshed;
-        for change in report.node_changes.drain(..) {
-            self.messages.status(&format!("device nodes: {change}"));
-        }
-        for warning in report.warnings.drain(..) {
-            self.warn_once(&warning);
-        }
-        self.engines.update(report.engines.take());
-        self.own_nodes = report.node_marks.drain(..).collect();
-        let inventory = report.inventory.take();
-        let nothing_written = report.devices.is_empty() && report.omitted > 0;
-        self.status.node = NodeStatus::from(report);
-        if nothing_written {
-            self.nothing_certain(before);
-        } else {
-            self.was_uncertain = false;
-            if let Some(inventory) = inventory {
-                (self.on_event)(WatchEvent::Refreshed(inventory));
-            }
-            self.good = Some(before.clone());
-        }
-        !nothing_written
-    }
-
-    /// Handles a refresh that found devices and could confirm none. The two views may have been read in the middle of a change:
-    /// only the second time, and only while the tree stands still, is the spec removed.
-    fn nothing_certain(&mut self, before: &Fingerprint) {
-        let stands_still = before.is_unchanged(&self.proc);
-        match self.was_uncertain && stands_still {
-            false => self.prune(before),
-            true => self.remove_spec(),
-        }
-        self.was_uncertain |= stands_still;
-        self.own = self.marks();
-        self.report_failed("no slice is certain".to_owned());
-    }
-
-    /// Records a refresh that failed. The specs stay, without devices that are gone.
-    fn failed(&mut self, failure: LastError, before: &Fingerprint) {
-        self.status.failures += 1;
-        let is_new = self.status.state != State::Failing
-            || self.status.error.as_ref().map(|old| &old.message) != Some(&failure.message);
-        if is_new {
-            self.messages.error(&failure.message);
-        }
-        self.status.state = State::Failing;
-        self.prune(before);
-        self.report_failed(failure.message.clone());
-        self.status.error = Some(failure);
-    }
-
-    /// Reports which devices the specs still define, though the node cannot be asked.
-    fn report_failed(&mut self, cause: String) {
-        let mut standing = BTreeSet::new();
-        for SpecTarget { kind, file } in self.targets.iter() {
-            let Some(names) =
-                file.read().ok().flatten().and_then(|spec| DefinedNames::parse(&spec))
-            else {
-                continue;
-            };
-            standing.extend(names.devices().map(|name| format!("{kind}={name}")));
-        }
-        (self.on_event)(WatchEvent::Failed { cause, standing });
-    }
-
-    fn prune(&mut self, before: &Fingerprint) {
-        if let Err(failure) = self.try_prune(before) {
-            self.warn_once(&failure.to_string());
-        }
-    }
-
-    fn try_prune(&self, before: &Fingerprint) -> Result<()> {
-        let machine = self.setup.node.machine()?;
-        let truth = Truth::read(machine.as_ref(), before.clone());
-        for SpecTarget { kind, file } in self.targets.iter() {
-            let gone = prune(&truth, self.good.as_ref(), file, kind)?;
-            if gone > 0 {
-                self.messages.status(&format!(
-                    "took {gone} {kind} devices out of {}: they are gone, or may be others",
-                    file.path().display()
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes the spec of the MIG devices: it defines devices of which none is certain.
-    fn remove_spec(&mut self) {
-        let SpecTarget { kind, file } = &self.targets.mig;
-        let cleared = file.lock().and_then(|_lock| file.clear(kind));
-        match cleared {
-            Ok(Outcome::Changed) => {
-                let path = file.path();
-                let message = format!("removed {}: no {kind} device is certain", path.display());
-                self.messages.status(&message);
-            }
-            Ok(Outcome::Unchanged) => {}
-            Err(failure) => self.warn_once(&failure.to_string()),
-        }
-    }
-
-    fn marks(&self) -> Vec<Mark> {
+    /// Stamps of the specs as they are now.
+    fn spec_stamps(&self) -> Vec<Option<FileStamp>> {
         self.targets.iter().map(|target| FileStamp::of(&target.file.path())).collect()
-    }
-
-    /// Writes `status.json` and the metrics.
-    fn publish(&mut self) {
-        let RefreshTrigger { wakeups, told_changes, ear, .. } = &self.trigger;
-        (self.status.wakeups, self.status.told_changes) = (*wakeups, *told_changes);
-        (self.status.driver_events, self.status.listener) = (ear.hearing(), ear.pid());
-        self.status.driver_errors = ear.errors();
-        let written = self.status.write(&self.options.state_dir);
-        let metrics = self.options.metrics_file.as_deref();
-        let metrics = metrics.map_or(Ok(()), |path| metrics::write(&self.status, path));
-        for failure in [written.err(), metrics.err()].into_iter().flatten() {
-            self.warn_once(&failure.to_string());
-        }
-    }
-
-    fn warn_once(&mut self, message: &str) {
-        if self.warned.insert(message.to_owned()) {
-            self.messages.warn(message);
-        }
-    }
-
-    fn summary(&self) -> String {
-        let devices = self.status.node.devices.len();
-        match (&self.status.state, &self.status.error) {
-            (State::Failing, Some(error)) => format!("failing: {}", error.message),
-            (State::Incomplete, _) => {
-                format!("{devices} slices, {} left out", self.status.node.omitted)
-            }
-            _ => format!("{devices} slices"),
-        }
     }
 }

@@ -25,7 +25,7 @@ use mig_cdi_gen::{
     generate::{DeviceOptions, GenerateOptions},
     listen, refresh,
 };
-use mig_cdi_partition::run::Partitioning;
+use mig_cdi_partition::NodePartitioner;
 use std::path::Path;
 
 /// Output of a command that did not fail.
@@ -63,7 +63,7 @@ fn run_public(cli: &Cli, command: &Command, console: &Console) -> Result<Done, E
     };
     let node = cli.node.resolve(&settings)?;
     let resolver = Resolver { node: &node, settings: &settings, config };
-    let partitioning = Partitioning { node: &node, messages: console };
+    let partitioning = NodePartitioner { node: &node, messages: console };
     match command {
         Command::Generate(args) => {
             generate::run(&node, &resolver.generate(&args.generate)?, args.remove, console)

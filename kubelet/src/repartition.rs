@@ -16,10 +16,7 @@ use crate::{
 use child::{RepartitionRequest, RepartitionStep};
 use mig_cdi_gen::{Error, NodeRoots, generate::GenerateOptions, watch::WatchSetup};
 use mig_cdi_model::Backoff;
-use mig_cdi_partition::{
-    InUse, LayoutFile,
-    run::{ChangeOptions, HolderOptions},
-};
+use mig_cdi_partition::{ApplyOptions, HolderOptions, InUse, LayoutFile};
 use mig_cdi_sys::{Root, read_regular};
 use std::{
     collections::BTreeMap,
@@ -250,7 +247,7 @@ impl Repartition {
         let held = self.held().await.map_err(|e| fail(e.to_string(), Vec::new(), &Held::new()))?;
         let step = |step, held: Held| async move {
             let reached = self.take(step, config, &held).await;
-            reached.map_err(|failure| fail(failure.to_string(), failure.holders, &held))
+            reached.map_err(|failure| fail(failure.to_string(), failure.holders.into_vec(), &held))
         };
         {
             // A change that was cut off, with this program or the machine, is completed first.
@@ -271,7 +268,8 @@ impl Repartition {
     async fn take(&self, step: RepartitionStep, config: &str, held: &Held) -> Result<bool, Error> {
         let settings = &self.settings;
         // The step finds processes by itself. A pod that was admitted and has no process yet is known to the kubelet only.
-        let in_use = held.iter().map(|(id, holder)| InUse { id: id.clone(), who: holder.clone() });
+        let in_use =
+            held.iter().map(|(id, holder)| InUse { slice: id.clone(), holder: holder.clone() });
         let holders = HolderOptions {
             host_root: settings.holders_root.clone(),
             in_use: in_use.collect(),
@@ -281,7 +279,7 @@ impl Repartition {
             step,
             layout: LayoutFile { path: settings.layouts.clone(), layout: config.to_owned() },
             roots: settings.roots.clone(),
-            options: ChangeOptions {
+            options: ApplyOptions {
                 holders,
                 journal_dir: settings.journal_dir.clone(),
                 wait: Duration::ZERO,

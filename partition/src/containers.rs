@@ -1,5 +1,6 @@
-//! Containers that run with MIG devices, found through `/proc`: the mount namespaces, device cgroups and
-//! environments of processes. Asks no engine and enters no namespace.
+//! Containers that run with MIG devices, found through `/proc`: the mount namespaces, device cgroups and environments of processes.
+//!
+//! It asks no engine, so that containers of every engine are found, and it enters no namespace.
 
 use mig_cdi_model::DeviceVariable;
 use mig_cdi_sys::Root;
@@ -13,9 +14,12 @@ const PROC_LIMIT: usize = 1 << 20;
 const ENVIRONMENTS: usize = 32;
 
 /// A container that runs and has a MIG device, or variables of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningContainer {
     /// `container 4f08cd7afbc6`, or `pid 17` where its cgroup has no container id.
     pub name: String,
+    /// True when its cgroup has a container id.
+    pub is_identified: bool,
     /// Process ids, at least one.
     pub pids: Vec<String>,
     /// Capability nodes that it can open, each once.
@@ -36,6 +40,7 @@ pub struct ContainerNode {
 }
 
 /// Result of a scan of `/proc`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerScan {
     /// Containers by the number of their mount namespace.
     pub containers: Vec<RunningContainer>,
@@ -43,8 +48,9 @@ pub struct ContainerScan {
     pub unreadable: usize,
 }
 
-/// Examines every mount namespace but the host's through one of its processes. `None` when `/proc` does not
-/// show processes.
+/// Examines every mount namespace except the host's, through one of its processes. Returns `None` when `/proc` does not show
+/// processes. `host` is the root of the machine's `/proc`.
+#[must_use]
 pub fn scan(host: &Root) -> Option<ContainerScan> {
     let namespace = |pid: &str| host.link(&format!("/proc/{pid}/ns/mnt"));
     // The namespace of pid 1 is readable by root alone (proc(5): ptrace access mode); without root, our own
@@ -68,9 +74,9 @@ pub fn scan(host: &Root) -> Option<ContainerScan> {
     Some(ContainerScan { containers, unreadable })
 }
 
-/// Returns `None` for a mount namespace without any trace of a MIG device: no capability node of its own (a
-/// service of the host with a private mount namespace shows the host's `/dev`), none that its device cgroup
-/// allows, and no variable.
+/// Examines one mount namespace by its processes. Returns `None` when it has no trace of a MIG device: no capability node of its own
+/// (a service of the host with a private mount namespace shows the host's `/dev`), none that its device cgroup allows, and no
+/// variable.
 fn examine(host: &Root, pids: Vec<String>) -> Option<RunningContainer> {
     let mut nodes = nodes_in_root(host, &pids).unwrap_or_default();
     nodes.extend(nodes_in_cgroup(host, &pids[0]).unwrap_or_default());
@@ -87,12 +93,14 @@ fn examine(host: &Root, pids: Vec<String>) -> Option<RunningContainer> {
             }
         }
     }
-    let name = container_of_process(host, &pids[0]).unwrap_or_else(|| format!("pid {}", pids[0]));
+    let container = container_of_process(host, &pids[0]);
+    let is_identified = container.is_some();
+    let name = container.unwrap_or_else(|| format!("pid {}", pids[0]));
     let has_device = !nodes.is_empty() || !variables.is_empty();
-    has_device.then_some(RunningContainer { name, pids, nodes, variables })
+    has_device.then_some(RunningContainer { name, is_identified, pids, nodes, variables })
 }
 
-/// Capability nodes in the root directory of the container, unless its directory is the host's.
+/// Returns the capability nodes in the container's root, or `None` when its directory of nodes is the host's.
 fn nodes_in_root(host: &Root, pids: &[String]) -> Option<Vec<ContainerNode>> {
     // A process that ends in between takes its root with it: another one of the namespace shows the same.
     let root =
@@ -110,17 +118,18 @@ fn nodes_in_root(host: &Root, pids: &[String]) -> Option<Vec<ContainerNode>> {
     Some(names.iter().filter(|n| n.starts_with("nvidia-cap")).filter_map(node).collect())
 }
 
-/// Capability nodes that the device cgroup lists one by one, as `c 508:30 rwm`. Version 2 of cgroups has BPF
-/// programs instead of lists (Documentation/admin-guide/cgroup-v2.rst, "Device controller"), which cannot be
-/// read back without privilege.
+/// Returns the capability nodes that the device cgroup allows one by one, as `c 508:30 rwm`. Version 2 of cgroups has BPF programs
+/// instead of lists (Documentation/admin-guide/cgroup-v2.rst, "Device controller"), which cannot be read back without privilege.
 fn nodes_in_cgroup(host: &Root, pid: &str) -> Option<Vec<ContainerNode>> {
     let text = |path: &str| String::from_utf8(host.read(path, PROC_LIMIT).ok()??).ok();
     let devices = text("/proc/devices")?;
     let drivers = devices.lines().filter_map(|line| line.trim().split_once(' '));
+    // The whole name: `nvidia-caps-imex-channels` begins with it. The major number is dynamic (nv-caps.c l.823-826).
     let major =
         drivers.filter(|(_, name)| *name == "nvidia-caps").find_map(|(n, _)| n.parse().ok());
     let major: u32 = major?;
     let cgroups = text(&format!("/proc/{pid}/cgroup"))?;
+    // cgroups(7): `ID:CONTROLLERS:PATH` in each line.
     let path = cgroups.lines().find_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
         controllers.split(',').any(|name| name == "devices").then_some(path)
@@ -138,6 +147,7 @@ fn nodes_in_cgroup(host: &Root, pid: &str) -> Option<Vec<ContainerNode>> {
 
 /// Returns the container that a process runs in, as `container 4f08cd7afbc6`. The id is taken from the path of
 /// the cgroup, in which every engine puts its 64 hexadecimal digits.
+#[must_use]
 pub fn container_of_process(host: &Root, pid: &str) -> Option<String> {
     let cgroup = host.read(&format!("/proc/{pid}/cgroup"), PROC_LIMIT).ok().flatten();
     let cgroup = String::from_utf8(cgroup.unwrap_or_default()).unwrap_or_default();

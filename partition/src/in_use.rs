@@ -1,66 +1,81 @@
-//! Slices that are in use because the command line says so.
+//! Slices that a caller declares in use, although nothing on the node shows it yet.
 
-use crate::holders::Holders;
-use mig_cdi_gen::{Error, spec};
+use crate::holders::{Holders, SliceKey};
+use mig_cdi_gen::{Error, Result, spec};
 use mig_cdi_model::{Gpu, MigDevice, Topology};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
-/// `SLICE=WHO`, by somebody who hands slices out and knows of those that nothing shows yet.
+/// A declaration `SLICE=WHO` by the program that allocates slices: a pod that was given one may not have started yet, and then
+/// neither a process nor a container shows that it is taken.
+///
+/// ```
+/// use mig_cdi_partition::InUse;
+///
+/// let declared: InUse = "0:2g.20gb:4=pod default/train".parse()?;
+/// assert_eq!(declared.slice, "0:2g.20gb:4");
+/// assert_eq!(declared.holder, "pod default/train");
+/// assert!("0:2g.20gb:4".parse::<InUse>().is_err());
+/// # Ok::<(), mig_cdi_partition::BadInUse>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InUse {
-    /// A name of a slice or of a GPU.
-    pub id: String,
-    /// Its holder.
-    pub who: String,
+    /// Any name of a slice, or the UUID or index of a GPU.
+    pub slice: String,
+    /// Name of the holder, for people.
+    pub holder: String,
 }
 
-impl FromStr for InUse {
-    type Err = String;
+/// A text that is not `SLICE=WHO`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("write SLICE=WHO, as in 0:2g.20gb:4=pod default/train")]
+pub struct BadInUse;
 
-    fn from_str(text: &str) -> Result<InUse, String> {
+impl FromStr for InUse {
+    type Err = BadInUse;
+
+    fn from_str(text: &str) -> Result<InUse, BadInUse> {
         match text.split_once('=') {
-            Some((id, who)) if !id.is_empty() && !who.is_empty() => {
-                Ok(InUse { id: id.to_owned(), who: who.to_owned() })
+            Some((slice, holder)) if !slice.is_empty() && !holder.is_empty() => {
+                Ok(InUse { slice: slice.to_owned(), holder: holder.to_owned() })
             }
-            _ => Err("write SLICE=WHO, as in 0:2g.20gb:4=pod default/train".to_owned()),
+            _ => Err(BadInUse),
         }
     }
 }
 
-/// Whoever is said to hold a GPU as a whole.
-pub fn of_gpu(told: &[InUse], uuid: &str, index: u32) -> Vec<String> {
-    let of = told.iter().filter(|told| told.id == uuid || told.id == index.to_string());
-    of.map(|told| told.who.clone()).collect()
+/// Returns the declared holders of a GPU as a whole.
+pub(crate) fn declared_holders_of_gpu(declared: &[InUse], uuid: &str, index: u32) -> Vec<String> {
+    let is_gpu = |declared: &&InUse| declared.slice == uuid || declared.slice == index.to_string();
+    declared.iter().filter(is_gpu).map(|declared| declared.holder.clone()).collect()
 }
 
 impl Holders {
-    /// Takes slices for used. One that is not there any more holds nothing up.
+    /// Adds declared holders. One whose slice no longer exists is dropped: it keeps nothing from being destroyed.
     ///
     /// # Errors
-    /// When it cannot be told whether one is there: NVML does not name all slices.
-    pub fn add_told(&mut self, told: &[InUse], topology: &Topology) -> mig_cdi_gen::Result<()> {
-        for InUse { id, who } in told {
-            let whole = |gpu: &&Gpu| {
-                gpu.uuid.as_ref().is_some_and(|uuid| uuid.to_string() == *id)
-                    || gpu.index.is_some_and(|index| index.to_string() == *id)
+    /// When it cannot be confirmed that a slice is gone: NVML reports not every UUID, and the name may be one of those.
+    pub(crate) fn add_declared(&mut self, declared: &[InUse], topology: &Topology) -> Result<()> {
+        for InUse { slice, holder } in declared {
+            let is_named = |gpu: &&Gpu| {
+                gpu.uuid.as_ref().is_some_and(|uuid| uuid.to_string() == *slice)
+                    || gpu.index.is_some_and(|index| index.to_string() == *slice)
             };
-            if let Some(gpu) = topology.gpus.iter().find(whole) {
-                self.add_gpu(gpu.minor.0, who);
+            if let Some(gpu) = topology.gpus.iter().find(is_named) {
+                self.add_to_gpu(gpu.minor.0, holder);
             }
             let mut devices = topology.mig_devices();
-            match devices.find(|device| spec::has_name(device, id)) {
-                Some(device) => {
-                    let MigDevice { gpu, gi, ci } = device;
-                    self.add_slice((gpu.minor.0, gi.id.0, Some(ci.id.0)), who);
+            match devices.find(|device| spec::has_name(device, slice)) {
+                Some(MigDevice { gpu, gi, ci }) => {
+                    let key = SliceKey { gpu: gpu.minor.0, gi: gi.id.0, ci: Some(ci.id.0) };
+                    self.add_to_slice(key, holder);
                 }
                 None if topology.mig_devices().any(|device| device.ci.uuid.is_none()) => {
-                    let cause = format!(
-                        "which one is {id}, used by {who}, cannot be told, for nvml does not name them all"
-                    );
-                    return Err(Error::failed("look for who holds slices", "")
+                    let cause = "nvml does not report the uuids of all slices, so it may exist";
+                    let subject = format!("{slice}, in use by {holder}");
+                    return Err(Error::failed("find slice", subject)
                         .because(cause)
-                        .cure("see mig-cdi doctor"));
+                        .cure("run mig-cdi doctor"));
                 }
                 None => {}
             }

@@ -1,6 +1,7 @@
-//! What an apply is about to do, written down before it begins: `/var/lib/mig-cdi/apply.json`. It says of
-//! each GPU how it was divided and how it shall be. That is enough to end a run that was cut off: the steps
-//! are planned anew from what is there then.
+//! The journal of an apply: `apply.json`, written before the first step and removed after the last.
+//!
+//! It holds the layout that each GPU had and the layout that it is to have, and no steps: a run that was interrupted is completed
+//! by planning again from the instances that exist then.
 
 use mig_cdi_config::layouts::Layout;
 use mig_cdi_gen::{Error, Result};
@@ -8,95 +9,119 @@ use mig_cdi_sys::{Lock, Root, TrustedDir, is_root};
 use serde::{Deserialize, Serialize};
 use std::{path::Path, time::Duration};
 
-const NAME: &str = "apply.json";
+/// Name of the journal in its directory.
+pub(crate) const FILE_NAME: &str = "apply.json";
+/// Largest journal that is read, far above that of any node.
 const LIMIT: usize = 1 << 20;
-/// A whole apply of another process is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait for the lock: another process may be in the middle of a whole apply.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The file.
+/// The content of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Journal {
-    /// Which start of the machine: no instance outlives it.
+pub(crate) struct Journal {
+    /// Boot id of the machine.
     boot: String,
-    /// What is left to be done, in order.
-    pub gpus: Vec<Entry>,
+    /// GPUs that are still to be changed, in order.
+    pub gpus: Vec<JournalEntry>,
 }
 
-/// One GPU.
+/// The change of one GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
-    /// `GPU-…`.
+pub(crate) struct JournalEntry {
+    /// UUID of the GPU: `GPU-…`. Index and minor number can change with the MIG mode (nvml.h, `nvmlDeviceSetMigMode`).
     pub gpu: String,
-    /// As it was, every placement pinned.
+    /// Layout before the change, with every placement.
     before: String,
-    /// As it shall be.
+    /// Desired layout.
     after: String,
 }
 
-impl Entry {
-    pub fn new(gpu: &str, before: &Layout, after: &Layout) -> Entry {
-        Entry { gpu: gpu.to_owned(), before: before.to_string(), after: after.to_string() }
+impl JournalEntry {
+    /// Makes the entry of a change.
+    pub(crate) fn new(gpu: &str, before: &Layout, after: &Layout) -> JournalEntry {
+        let (before, after) = (before.to_string(), after.to_string());
+        JournalEntry { gpu: gpu.to_owned(), before, after }
     }
 
-    pub fn before(&self) -> Result<Layout> {
+    /// Returns the layout before the change.
+    ///
+    /// # Errors
+    /// When the journal does not hold a layout.
+    pub(crate) fn before(&self) -> Result<Layout> {
         self.layout(&self.before)
     }
 
-    pub fn after(&self) -> Result<Layout> {
+    /// Returns the desired layout.
+    ///
+    /// # Errors
+    /// When the journal does not hold a layout.
+    pub(crate) fn after(&self) -> Result<Layout> {
         self.layout(&self.after)
     }
 
     fn layout(&self, text: &str) -> Result<Layout> {
         text.parse().map_err(|e| {
-            Error::failed("read", format!("{NAME}: {}", self.gpu)).because(e).cure("remove it")
+            let subject = format!("{FILE_NAME}: {}", self.gpu);
+            Error::failed("read", subject).because(e).cure("remove it")
         })
     }
 }
 
-/// The directory of the journal, and the lock that every process takes that changes GPUs.
+/// The directory of the journal, locked: every process that changes GPUs takes the lock first.
 #[derive(Debug)]
-pub struct Desk {
+pub(crate) struct JournalDir {
     dir: TrustedDir,
     boot: String,
     _lock: Lock,
 }
 
-impl Desk {
-    /// Waits for its turn.
-    pub fn open(dir: &Path, host: &Root) -> Result<Desk> {
+impl JournalDir {
+    /// Opens the directory, or creates it, and waits for the lock. `host` is the root of the machine's `/proc`.
+    ///
+    /// # Errors
+    /// When this process does not run as root, the directory is unsafe, or the lock is not free in time.
+    pub(crate) fn open(dir: &Path, host: &Root) -> Result<JournalDir> {
         if !is_root() {
-            return Err(Error::failed("divide gpus", "")
+            return Err(Error::failed("partition gpus", "")
                 .because("not permitted")
                 .cure("run it as root"));
         }
+        // random(4): generated once at boot, the same for every reader.
         let boot = host.read("/proc/sys/kernel/random/boot_id", LIMIT).ok().flatten();
         let boot = String::from_utf8(boot.unwrap_or_default()).unwrap_or_default();
         let dir = TrustedDir::open_or_make(dir)?;
-        let lock = dir.lock(PATIENCE)?;
-        Ok(Desk { dir, boot: boot.trim().to_owned(), _lock: lock })
+        let lock = dir.lock(LOCK_TIMEOUT)?;
+        Ok(JournalDir { dir, boot: boot.trim().to_owned(), _lock: lock })
     }
 
-    /// The journal of a run that did not end, since the machine was started.
-    pub fn read(&self) -> Result<Option<Journal>> {
-        let Some(bytes) = self.dir.read(NAME, LIMIT)? else { return Ok(None) };
+    /// Reads the journal of a run that was interrupted since the machine was started; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is not a journal.
+    pub(crate) fn read(&self) -> Result<Option<Journal>> {
+        let Some(bytes) = self.dir.read(FILE_NAME, LIMIT)? else { return Ok(None) };
         let journal: Journal = serde_json::from_slice(&bytes).map_err(|e| {
-            Error::failed("read", self.dir.show(NAME).display()).because(e).cure("remove it")
+            Error::failed("read", self.dir.show(FILE_NAME).display()).because(e).cure("remove it")
         })?;
+        // No instance outlives a reboot (NVIDIA's MIG user guide), so an older journal describes GPUs that are gone.
         Ok(Some(journal).filter(|journal| journal.boot == self.boot))
     }
 
-    /// Writes down what is left; nothing left, no file.
-    pub fn write(&self, gpus: &[Entry]) -> Result<()> {
+    /// Replaces the journal by one with these GPUs; without any, removes the file.
+    ///
+    /// # Errors
+    /// When the file cannot be written or removed.
+    pub(crate) fn write(&self, gpus: &[JournalEntry]) -> Result<()> {
         if gpus.is_empty() {
-            self.dir.remove(NAME)?;
+            self.dir.remove(FILE_NAME)?;
             return Ok(());
         }
         let journal = Journal { boot: self.boot.clone(), gpus: gpus.to_vec() };
-        let fail = |e| Error::failed("write", NAME).because(e);
+        let fail = |e| Error::failed("write", FILE_NAME).because(e);
         let text = serde_json::to_vec_pretty(&journal).map_err(fail)?;
-        self.dir.replace(NAME, &text)?;
+        self.dir.replace(FILE_NAME, &text)?;
         Ok(())
     }
 }

@@ -53,9 +53,11 @@ fn not_built() -> NvmlError {
 }
 
 use mig_cdi_model::{Attributes, Placement, Release};
+use serde::{Deserialize, Serialize};
 
 /// An event of the process that waits for NVML's events.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DriverEvent {
     /// No GPU can send events; NVML is closed.
     NoEvents {
@@ -79,10 +81,12 @@ pub enum DriverEvent {
     MigModePending,
 }
 
-/// The part of a set of GPUs that an event covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The part of a set of GPUs that an event covers. Serialised as the watch's `status.json` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum EventCoverage {
     /// None of them.
+    #[serde(rename = "nobody")]
     None,
     /// Some and not all.
     Some,
@@ -92,7 +96,7 @@ pub enum EventCoverage {
 
 /// An error that the driver calls critical, by its number in NVIDIA's list of XIDs. When errors follow each
 /// other faster than they are read, each may carry the number of the last (nvml.h, `nvmlEventSetWait_v2`).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Xid {
     /// UUID of the GPU: `GPU-…`.
     pub gpu: String,

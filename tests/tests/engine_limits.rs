@@ -46,11 +46,11 @@ fn an_engine_that_cannot_read_the_spec_is_named() {
     let (host, root) =
         host(&[("podman", "podman version 4.3.1"), ("dockerd", "Docker version 26.1.5, b")]);
     let plain = host.generate(&[&root]);
-    assert_eq!((plain.code, plain.stderr.contains("takes cdi")), (0, false), "{}", plain.stderr);
+    assert_eq!((plain.code, plain.stderr.contains("accepts cdi")), (0, false), "{}", plain.stderr);
     assert_eq!(asked(&host), 0, "what everybody takes is worth no look");
     let new = host.generate(&[&root, NEEDS_0_6_0, "--max-cdi-version=0.6.0"]);
     assert_eq!(new.code, 0, "{}", new.stderr);
-    let warning = "warning: podman 4.3.1 takes cdi up to 0.5.0, and this is 0.6.0: it will know none of these \
+    let warning = "warning: podman 4.3.1 accepts cdi up to 0.5.0 and this spec needs 0.6.0: it will resolve none of these \
                    devices; update it, or generate with --max-cdi-version 0.5.0\n";
     assert!(new.stderr.contains(warning), "{}", new.stderr);
     assert!(!new.stderr.contains("docker"), "{}", new.stderr);
@@ -61,9 +61,9 @@ fn an_engine_that_cannot_read_the_spec_is_named() {
         "--max-cdi-version=0.6.0",
     ];
     let said = host.generate(&said);
-    assert_eq!((said.code, said.stderr.contains("takes cdi")), (0, false), "{}", said.stderr);
+    assert_eq!((said.code, said.stderr.contains("accepts cdi")), (0, false), "{}", said.stderr);
     let none = host.generate(&["--engines=none", NEEDS_0_6_0, "--max-cdi-version=0.6.0"]);
-    assert_eq!((none.code, none.stderr.contains("takes cdi")), (0, false), "{}", none.stderr);
+    assert_eq!((none.code, none.stderr.contains("accepts cdi")), (0, false), "{}", none.stderr);
     let bad = host.generate(&["--engines=podman=new"]);
     assert_eq!(bad.code, 2);
     assert!(bad.stderr.contains("is not ENGINE=VERSION"), "{}", bad.stderr);
@@ -74,7 +74,7 @@ fn auto_is_the_highest_version_that_all_engines_read() {
     let (host, root) =
         host(&[("podman", "podman version 5.4.2"), ("dockerd", "Docker version 25.0.3, b")]);
     let auto = host.generate(&[&root, NEEDS_0_6_0, "--max-cdi-version=auto"]);
-    assert_eq!((auto.code, auto.stderr.contains("takes cdi")), (0, false), "{}", auto.stderr);
+    assert_eq!((auto.code, auto.stderr.contains("accepts cdi")), (0, false), "{}", auto.stderr);
     assert!(host.read_spec().unwrap().contains("0.6.0"));
     let before = host.read_spec();
     install(&host, "podman", "podman version 4.3.1");

@@ -216,7 +216,7 @@ fn whole_gpus_are_not_advertised_beside_another_spec_of_them() {
     let kubelet = FakeKubelet::start(&kubelet_dir(&host));
     let plugin = RunningPlugin::start(&host, &[]);
     kubelet.until_counts("slices", &[("mig-3g.40gb", 1)]);
-    plugin.until_logged("whole gpus are left out: ");
+    plugin.until_logged("whole gpus are omitted: ");
     plugin.until_logged("nvidia.yaml defines nvidia.com/gpu=");
     plugin.until_logged("gpu 1: no cdi spec of mig-cdi defines it");
     let ours = host.out().join("nvidia.com-gpu.json");

@@ -359,7 +359,9 @@ fn nodes_of_the_administrator_are_not_changed() {
         (0, "link /dev/char/508:30 -> ../nvidia-caps/nvidia-cap30\n")
     );
     for path in [CAP, "/dev/nvidia0", "/dev/nvidiactl"] {
-        let message = format!("detail: {path} is the administrator's to make: the driver says so");
+        let message = format!(
+            "detail: {path} is left to the administrator: the driver asks not to change its device files"
+        );
         has(&run.stderr, &message);
     }
     assert_eq!(stat(&host, CAP).as_deref(), Some("508:30 0600 0:0"));
@@ -446,8 +448,7 @@ fn links_are_recreated_and_files_in_their_place_kept() {
     assert_eq!(run.code, 0);
     let expected = "link /dev/char/195:0 -> ../nvidia0\nlink /dev/char/508:31 -> ../nvidia-caps/nvidia-cap31\n";
     assert_eq!(run.stdout, expected);
-    let warning =
-        "warning: link TMP/root/dev/char/508:30: something that is no link is there, and is left\n";
+    let warning = "warning: link TMP/root/dev/char/508:30: a file that is no symbolic link is in its place, and stays\n";
     assert_eq!(run.stderr, warning);
     assert_eq!(fs::read_to_string(at("508:30")).unwrap(), "mine");
     assert_eq!(link(&host, "8:0").as_deref(), Some("../sda"));

@@ -214,7 +214,7 @@ fn compute_instances_change_without_their_gpu_instance() {
     // Only the driver knows whether such a compute instance exists, once the GPU instance does.
     let run = site.run(&["apply", "0=4g.40gb(3c)"]);
     assert_ne!(run.code, 0);
-    assert!(run.stderr.contains("it is divided as before"), "{}", run.stderr);
+    assert!(run.stderr.contains("it is partitioned as before"), "{}", run.stderr);
     assert_eq!(site.layouts(), ["3g.40gb@4"]);
 }
 
@@ -228,7 +228,7 @@ fn mig_mode_is_changed_on_one_gpu_only() {
     site.opens(50, "dcgm", "/dev/nvidia0");
     site.opens(51, "nvsm", "/dev/nvidia1");
     let run = site.run(&["apply", "1=7g.80gb"]);
-    refused(&run, &["turn MIG mode on of gpu 1: it needs a reset, and is in use by pid 51, nvsm;"]);
+    refused(&run, &["turn on MIG mode of gpu 1: it needs a reset, and is in use by pid 51, nvsm;"]);
     assert_eq!(site.layouts(), ["off", "off"]);
     site.end(51);
     site.must(&["apply", "1=7g.80gb"]);
@@ -251,7 +251,7 @@ fn mig_mode_is_changed_on_one_gpu_only() {
 fn a_pending_mode_change_is_reverted() {
     let site = PartitionHost::new(&format!("{A100}mig = false\nheld = true\n"));
     let run = site.run(&["apply", "0=none"]);
-    refused(&run, &["turn MIG mode on of gpu 0", "it would take a reset"]);
+    refused(&run, &["turn on MIG mode of gpu 0", "it needs a reset"]);
     let gpu = &site.node().gpus[0];
     assert_eq!((gpu.mig, gpu.mig_pending), (false, false));
     // On Hopper the mode changes while the GPU is open.
@@ -373,7 +373,7 @@ fn apply_works_on_a_simulated_node() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_eq!(
         run.stderr,
-        "warning: the node is simulated: it worked, and nothing of it is kept\n"
+        "warning: the node is simulated: all steps succeeded, and nothing is kept\n"
     );
 }
 

@@ -82,7 +82,7 @@ fn a_failure_of_any_nvml_call_is_undone() {
                 // A call that only improves a message.
                 (0, true) => done += 1,
                 (0, false) => panic!("{what}: it says that it is done"),
-                (_, _) if ended.stderr.contains("it is divided as before") => undone += 1,
+                (_, _) if ended.stderr.contains("it is partitioned as before") => undone += 1,
                 // Before any change, or a mode that cannot be read.
                 (_, new) => {
                     assert!(!new, "{what}");

@@ -85,15 +85,15 @@ fn xid_errors_are_reported_with_their_instance() {
     assert_eq!(status["driver_events"], "some", "changes of the H100 alone");
     let [first, second, third] = ["07", "0f", "47"].map(|pci| health.uuid(pci));
     health.raise(0, 48, "1 0");
-    health.says(&format!("the driver tells of xid 48 of {first}, gi 1 ci 0; see dmesg"));
+    health.says(&format!("the driver reports xid 48 on {first}, gi 1 ci 0; see dmesg"));
     health.raise(1, 94, "2 -");
-    health.says(&format!("the driver tells of xid 94 of {second}, gi 2; see dmesg"));
+    health.says(&format!("the driver reports xid 94 on {second}, gi 2; see dmesg"));
     health.raise(2, 62, "- -");
-    health.says(&format!("the driver tells of xid 62 of {third}; see dmesg"));
+    health.says(&format!("the driver reports xid 62 on {third}; see dmesg"));
     // A burst of errors, none of which is lost.
     (100..150).for_each(|xid| health.raise(1, xid, "1 0"));
     (100..150).for_each(|xid| health.says(&format!("xid {xid} of {second}, gi 1 ci 0")));
-    assert_eq!(health.log().matches("the driver tells of xid").count(), 53);
+    assert_eq!(health.log().matches("the driver reports xid").count(), 53);
     let state = format!("--state-dir={}", health.watch.state_dir().display());
     let run = health.host.run(&["status", &state]);
     assert!(run.stdout.contains("of some gpus, 0 times; errors of all gpus"), "{}", run.stdout);
@@ -108,15 +108,15 @@ fn a_gpu_that_needs_a_reset_is_released() {
     health.hears("all");
     let pending = a100(&format!("mig-pending = false\n{SLICES}"));
     health.host.morph(&(h100(SLICES) + &pending));
-    health.says("is to be reset for another mig mode: it is listened to no more");
+    health.says("a gpu waits to be reset for another mig mode: stopped listening to it");
     health.hears("some");
     health.raise(0, 48, "1 0");
-    health.says("the driver tells of xid 48");
+    health.says("the driver reports xid 48");
     health.raise(1, 63, "1 0");
     health.host.morph(&(h100(SLICES) + &off));
     health.hears("all");
     health.raise(1, 64, "- -");
-    health.says("the driver tells of xid 64");
+    health.says("the driver reports xid 64");
     assert!(!health.log().contains("xid 63"), "that was while it was let go");
 }
 
@@ -125,7 +125,7 @@ fn a_gpu_that_needs_a_reset_is_released() {
 fn a_gpu_that_needs_a_reset_at_the_start_is_never_opened() {
     let pending = a100(&format!("mig-pending = false\n{SLICES}"));
     let health = Health::start(&pending, &["--resync=1"]);
-    health.says("listened to on no gpu");
+    health.says("no gpu can send driver events");
     until("nobody listens", || health.status()["listener"].is_null());
     assert_eq!(health.status()["driver_errors"], "nobody");
     health.host.morph(&a100("mig = false"));
@@ -143,7 +143,7 @@ fn a_lost_gpu_is_noticed_at_once_and_others_still_report() {
     until("its slices are gone", || devices() == Some(2));
     health.hears("some");
     health.raise(0, 48, "1 0");
-    health.says("the driver tells of xid 48");
+    health.says("the driver reports xid 48");
 }
 
 #[test]

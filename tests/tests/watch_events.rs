@@ -117,7 +117,7 @@ fn a_driver_event_reports_a_change_before_any_poll() {
 fn on_ampere_no_gpu_is_held_open() {
     let a100 = |profiles: &[&str]| gpu("a100-80gb", "07", &instances(profiles));
     let told = Told::start(&a100(&["2g.20gb"]), &[]);
-    told.says("listened to on no gpu");
+    told.says("no gpu can send driver events");
     until("it has said so", || told.status()["driver_events"] == "nobody");
     assert_eq!(children(told.watch.pid()), "");
     assert!(!has_nvml_open(told.watch.pid()));
@@ -161,7 +161,7 @@ fn the_spec_follows_when_the_listener_dies() {
     told.hears("all");
     let first = told.listener().unwrap();
     kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
-    told.says("the process that listens has ended; next try in 1 s");
+    told.says("the listener process has ended; next try in 1 s");
     told.becomes(&h100(&["3g.40gb"]), "nobody tells");
     told.hears("all");
     let second = told.listener().unwrap();

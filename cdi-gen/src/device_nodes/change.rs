@@ -1,53 +1,68 @@
-//! One change to the device nodes of a host, as it is planned, done and told.
+//! One change of a host's device nodes: its form in `--json` and its line of text.
 
 use mig_cdi_model::DeviceNode;
 use serde::Serialize;
 use std::fmt::{Display, Formatter};
 
-/// One change.
+/// A planned or made change.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
-pub enum Change {
-    /// A directory is made.
-    Directory { path: String },
+pub enum NodeChange {
+    /// A directory is made, with mode 0755.
+    Directory {
+        /// Path on the host.
+        path: String,
+    },
     /// A node is made.
     Make(DeviceNode),
-    /// A node is made in the place of a wrong one.
+    /// A node takes the place of one with other numbers, mode or owner.
     Replace(DeviceNode),
-    /// A link is made, or points elsewhere now.
-    Link { path: String, target: String },
-    /// A node or a link goes.
-    Remove { path: String },
+    /// A link is made, or made to point elsewhere.
+    Link {
+        /// Path on the host.
+        path: String,
+        /// Text of the link.
+        target: String,
+    },
+    /// A node or a link is removed.
+    Remove {
+        /// Path on the host.
+        path: String,
+    },
 }
 
-impl Change {
+impl NodeChange {
     /// True when nothing is left at the path.
+    #[must_use]
     pub fn removes(&self) -> bool {
-        matches!(self, Change::Remove { .. })
+        matches!(self, NodeChange::Remove { .. })
     }
 
-    /// Of what is changed, on the host.
+    /// Path on the host of the changed node, link or directory.
+    #[must_use]
     pub fn path(&self) -> &str {
         match self {
-            Change::Make(node) | Change::Replace(node) => &node.path,
-            Change::Directory { path } | Change::Link { path, .. } | Change::Remove { path } => {
-                path
-            }
+            NodeChange::Make(node) | NodeChange::Replace(node) => &node.path,
+            NodeChange::Directory { path }
+            | NodeChange::Link { path, .. }
+            | NodeChange::Remove { path } => path,
         }
     }
 }
 
-impl Display for Change {
+impl Display for NodeChange {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         let (action, node) = match self {
-            Change::Directory { path } => return write!(f, "make {path} 0755"),
-            Change::Link { path, target } => return write!(f, "link {path} -> {target}"),
-            Change::Remove { path } => return write!(f, "remove {path}"),
-            Change::Make(node) => ("make", node),
-            Change::Replace(node) => ("replace", node),
+            // The mode that nvidia-modprobe gives `/dev/nvidia-caps`.
+            NodeChange::Directory { path } => return write!(f, "make {path} 0755"),
+            NodeChange::Link { path, target } => return write!(f, "link {path} -> {target}"),
+            NodeChange::Remove { path } => return write!(f, "remove {path}"),
+            NodeChange::Make(node) => ("make", node),
+            NodeChange::Replace(node) => ("replace", node),
         };
         let DeviceNode { path, major, minor, mode, uid, gid, .. } = node;
         write!(f, "{action} {path} {major}:{minor} {mode:04o}")?;
+        // Capability nodes are root's; others have the owner of the module parameters NVreg_DeviceFileUID and GID.
         if (*uid, *gid) == (0, 0) { Ok(()) } else { write!(f, " of {uid}:{gid}") }
     }
 }

@@ -53,7 +53,7 @@ fn find_dri(machine: &dyn Machine, gpu: &mut Gpu, problems: &mut Vec<Problem>) {
 }
 
 /// Reads a DRI node. The kernel names DRI nodes by their minors: `card1` is 226:1, `renderD128` is 226:128
-/// (drivers/gpu/drm/drm_sysfs.c).
+/// (`drivers/gpu/drm/drm_sysfs.c`).
 fn dri_node(machine: &dyn Machine, pci: PciAddress, kind: &str) -> Result<DeviceNode, String> {
     let link = format!("/dev/dri/by-path/pci-{pci}-{kind}");
     match machine.node(&link) {

@@ -2,19 +2,22 @@
 
 use crate::{
     MessageSink, NodeSource, Result,
-    discover::{self, DriverFiles},
-    engines::{self, EngineList, InstalledEngine},
-    spec::{self, Built, Content, Format, SpecOptions},
+    discover::{self, DriverFiles, Source},
+    engines::{self, BASELINE_CDI, EngineList, InstalledEngine},
+    spec::{self, Built, Content, Format, NameStyle, SpecOptions},
 };
-use mig_cdi_model::{DriverCapabilities, DriverFile, Topology, cdi::VersionLimit};
+use mig_cdi_model::{
+    DriverCapabilities, DriverFile, Topology,
+    cdi::{Kind, VersionLimit},
+};
 use mig_cdi_sys::{Machine, Root};
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, sync::OnceLock};
 
-/// Where the versions of the container engines come from.
+/// Source of the container engines' versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EngineLookup {
-    /// A list that the user, or an earlier refresh, has made.
+    /// A list from the command line, or from an earlier refresh.
     #[serde(with = "crate::as_text")]
     Listed(EngineList),
     /// The engines that are installed below a directory that stands for `/`; each is run with `--version`.
@@ -32,19 +35,48 @@ pub struct DeviceOptions {
     /// Highest CDI version that the spec may need.
     #[serde(with = "crate::as_text")]
     pub cdi_limit: VersionLimit,
-    /// Engines that decide `--max-cdi-version auto`, and that are warned of.
+    /// Engines that will read the spec: they limit its CDI version, and a warning names those that will refuse it.
     pub engines: EngineLookup,
 }
 
-/// Place of a spec.
+impl DeviceOptions {
+    /// Options of a spec of this kind in its simplest form: names by UUID and by slot, driver files for compute and utility, CDI
+    /// 0.5.0, and neither hooks nor annotations.
+    #[must_use]
+    pub fn new(kind: Kind) -> DeviceOptions {
+        let spec = SpecOptions {
+            kind,
+            names: vec![NameStyle::Uuid, NameStyle::Slot],
+            source: Source::Nvml,
+            library_dirs: Vec::new(),
+            params_file: None,
+            graphics: false,
+            admin: Vec::new(),
+            cuda_env: false,
+            annotations: false,
+            verify: None,
+            ldcache: None,
+            max_version: BASELINE_CDI,
+            limited_by: None,
+        };
+        DeviceOptions {
+            spec,
+            capabilities: DriverCapabilities::default(),
+            cdi_limit: VersionLimit::Fixed(BASELINE_CDI),
+            engines: EngineLookup::Listed(EngineList(Vec::new())),
+        }
+    }
+}
+
+/// Destination of a spec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Output {
     /// Standard output.
     Stdout,
     /// The file that the user names.
     File(PathBuf),
-    /// The file of the kind in the last of the spec directories.
-    TrustedDir,
+    /// The file named after the kind, in the last of the spec directories, which has the highest priority.
+    SpecDir,
 }
 
 /// Options of [`crate::generate::Generator`].
@@ -52,17 +84,17 @@ pub enum Output {
 pub struct GenerateOptions {
     /// Contents of the devices.
     pub devices: DeviceOptions,
-    /// Place of the spec.
+    /// Destination of the spec.
     pub output: Output,
     /// Format of the spec.
     pub format: Format,
     /// Directories that engines read specs from, lowest priority first.
     pub spec_dirs: Vec<PathBuf>,
-    /// Whether GPUs that are not in MIG mode get a spec of their own.
+    /// Adds a spec of the GPUs that are not in MIG mode.
     pub whole_gpus: bool,
-    /// Whether a masked copy of `/proc/driver/nvidia/params` is mounted into containers.
+    /// Mounts a masked copy of `/proc/driver/nvidia/params` into containers.
     pub mask_params: bool,
-    /// Whether nothing is written unless every device is complete.
+    /// Writes nothing unless every device is complete.
     pub strict: bool,
 }
 
@@ -71,7 +103,7 @@ pub struct DeviceBuilder<'a> {
     node: &'a NodeSource,
     request: &'a DeviceOptions,
     messages: &'a dyn MessageSink,
-    /// Filled at the first question: `--version` of an engine takes as long as all the rest of a run.
+    /// Filled when first needed: `--version` of an engine takes as long as the rest of a run.
     engines: OnceLock<Vec<InstalledEngine>>,
 }
 
@@ -110,7 +142,7 @@ impl<'a> DeviceBuilder<'a> {
         Ok(SpecOptions { max_version, limited_by, ..self.request.spec.clone() })
     }
 
-    /// Engines that will read the spec. They are asked once.
+    /// Engines that will read the spec. `--version` of each is run at most once.
     ///
     /// # Errors
     /// As [`DeviceBuilder::options`].
@@ -125,13 +157,13 @@ impl<'a> DeviceBuilder<'a> {
         Ok(self.engines.get_or_init(|| engines))
     }
 
-    /// Engines, if anything needed them so far.
+    /// Engines that will read the spec, if anything needed them so far.
     #[must_use]
     pub fn known_engines(&self) -> Option<&[InstalledEngine]> {
         self.engines.get().map(Vec::as_slice)
     }
 
-    /// Finds the driver files that containers get. A simulated node has none.
+    /// Finds the driver files that containers get. There are none on a simulated node or one without GPUs.
     ///
     /// # Errors
     /// When a file that every container needs is missing.
@@ -140,6 +172,7 @@ impl<'a> DeviceBuilder<'a> {
         machine: &dyn Machine,
         topology: &Topology,
     ) -> Result<Vec<DriverFile>> {
+        // Without GPUs no device needs the files, so a missing one is no failure.
         let root = machine.driver().filter(|_| !topology.gpus.is_empty());
         let Some(root) = root else { return Ok(Vec::new()) };
         let capabilities = &self.request.capabilities;

@@ -1,4 +1,4 @@
-//! What `generate` writes and `check` compares with: the specs of a node and their files, before anything is written.
+//! The specs of a node and their files, before anything is written: `generate` writes them, `check` compares them with the disk.
 
 use super::{
     Generator,
@@ -15,14 +15,14 @@ use mig_cdi_model::{
 };
 use std::path::PathBuf;
 
-/// Everything that is to be written.
+/// Specs and files to write.
 #[derive(Debug)]
 pub struct SpecPlan {
     /// GPUs and MIG devices that were found.
     pub topology: Topology,
     /// Spec of the MIG devices.
     pub mig: PlannedSpec,
-    /// Spec of the GPUs that are not in MIG mode, when one is asked for.
+    /// Spec of the GPUs that are not in MIG mode, when one is requested.
     pub gpus: Option<PlannedSpec>,
     /// Format of the specs.
     pub format: Format,
@@ -50,7 +50,7 @@ pub struct PlannedSpec {
 pub struct SpecTargets {
     /// File of the MIG devices.
     pub mig: SpecTarget,
-    /// File of the whole GPUs, when one is asked for.
+    /// File of the whole GPUs, when one is requested.
     pub gpus: Option<SpecTarget>,
 }
 
@@ -76,7 +76,7 @@ impl SpecPlan {
         std::iter::once(&self.mig).chain(&self.gpus)
     }
 
-    /// Whether nothing of the node is omitted.
+    /// True when nothing of the node is omitted.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.omitted.is_empty()
@@ -96,7 +96,7 @@ impl Generator<'_> {
         let machine = devices.node().machine()?;
         let discovery = devices.node().discover(machine.as_ref(), devices.messages())?;
         let topology = discovery.topology;
-        // Without a device nobody mounts the files, so a missing one is no failure.
+        // Without a device nothing mounts the files, so a missing one is no failure: NVML and /proc work without libcuda.
         let has_devices = options.whole_gpus
             || !spec_options.admin.is_empty()
             || topology.mig_devices().next().is_some();
@@ -112,10 +112,8 @@ impl Generator<'_> {
             let built = devices.build(&topology, &files, content, &options)?;
             Ok::<_, Error>(PlannedSpec { built, kind: options.kind, target })
         };
-        let gpus = match gpu_target {
-            Some((kind, target)) => Some((SpecOptions { kind, ..spec_options.clone() }, target)),
-            None => None,
-        };
+        let gpus =
+            gpu_target.map(|(kind, target)| (SpecOptions { kind, ..spec_options.clone() }, target));
         let mig = planned(Content::Mig, spec_options, target)?;
         let gpus = gpus
             .map(|(options, target)| planned(Content::Gpus, options, Some(target)))
@@ -127,7 +125,7 @@ impl Generator<'_> {
     }
 }
 
-/// Masked parameters to mount over `/proc/driver/nvidia/params`, when they are asked for.
+/// Masked parameters to mount over `/proc/driver/nvidia/params`, when they are requested.
 fn masked_params(options: &GenerateOptions, masked: Option<String>) -> Result<Option<String>> {
     if !options.mask_params {
         return Ok(None);
@@ -136,14 +134,16 @@ fn masked_params(options: &GenerateOptions, masked: Option<String>) -> Result<Op
         return Err(Error::usage("", "--mask-params writes a second file")
             .because("it does not go with --output -"));
     }
+    // With `ModifyDeviceFiles: 1` the driver's libraries run nvidia-modprobe in the container, which makes nodes there. NVIDIA's
+    // toolkit masks the line as well (its hook disable-device-node-modification).
     masked.map(Some).ok_or_else(|| {
         Error::failed("read", "/proc/driver/nvidia/params")
             .because("no line ModifyDeviceFiles to switch off")
-            .cure("leave --mask-params out")
+            .cure("omit --mask-params")
     })
 }
 
-/// Kind and file of the whole GPUs. A CDI spec has one kind, so they need a file of their own.
+/// Kind and file of the whole GPUs. A CDI spec has one kind (its field `kind`), so they need a second file.
 fn gpu_target(
     options: &GenerateOptions,
     spec_options: &SpecOptions,
@@ -189,8 +189,9 @@ pub(super) fn target(options: &GenerateOptions, kind: &Kind) -> Result<Option<Ta
     let path = match &options.output {
         Output::Stdout => return Ok(None),
         Output::File(path) => path.clone(),
-        Output::TrustedDir => {
+        Output::SpecDir => {
             let file = format!("{}.{}", kind.file_stem(), format.suffix());
+            // Engines give the last directory the highest priority (container-device-interface, `pkg/cdi/spec-dirs.go`).
             options.spec_dirs.last().map_or_else(PathBuf::new, |dir| dir.join(file))
         }
     };
@@ -200,7 +201,7 @@ pub(super) fn target(options: &GenerateOptions, kind: &Kind) -> Result<Option<Ta
 /// Text of a spec.
 ///
 /// # Errors
-/// When serde cannot write it, which no spec that was built here brings about.
+/// When serde cannot write it, which does not happen to a spec that was built here.
 pub fn text_of(spec: &Spec, format: Format) -> Result<String> {
     to_text(spec, format).map_err(|e| Error::failed("write", "the spec").because(e))
 }

@@ -1,299 +1,241 @@
-//! What the driver itself says of changes, where it can be had without harm, and of errors, where they are
-//! asked for: from a process of ours that keeps NVML open and does nothing else, so that watch itself holds
-//! nothing and survives it.
+//! The driver's events of changed MIG instances and critical errors, read from a child process.
+//!
+//! The child ([`crate::listen`]) keeps NVML open and does nothing else. The watch itself never opens NVML, and goes on polling
+//! when the child ends: events make it react sooner, it never depends on them.
 
-use crate::{Result, child, listen::ListenRequest, node_source::NodeRoots};
+use crate::{
+    Result, child,
+    listen::{ListenRequest, ListenerMessage},
+    node_source::NodeRoots,
+};
+use mig_cdi_model::Backoff;
 use mig_cdi_sys::{
     ChildLines,
     nvml::{DriverEvent, EventCoverage, Xid},
     own_image,
 };
-use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
     os::fd::BorrowedFd,
     time::{Duration, Instant},
 };
 
-/// After an end of the listener, and twice as long after each one that follows.
-const RETRY: Duration = Duration::from_secs(1);
-const RETRY_MOST: Duration = Duration::from_secs(60);
+/// Wait before the listener is started again: doubled after each failure, so that a lost GPU does not cost a process a second.
+const RESTART: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
-/// Whose changes are heard of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Hearing {
-    /// Nobody's.
-    Nobody,
-    /// Those of some GPUs that are divided.
-    Some,
-    /// Those of all GPUs that can be divided.
-    All,
-}
-
-impl From<EventCoverage> for Hearing {
-    fn from(share: EventCoverage) -> Hearing {
-        match share {
-            EventCoverage::None => Hearing::Nobody,
-            EventCoverage::Some => Hearing::Some,
-            EventCoverage::All => Hearing::All,
-        }
-    }
-}
-
-/// What came of listening.
+/// Output of the listener since the last call of [`DriverEventListener::read_events`].
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct News {
-    /// How many changes the driver told of.
+pub(crate) struct ListenerOutput {
+    /// Number of events that report changed MIG instances.
     pub changes: u64,
-    /// Errors.
+    /// Critical errors.
     pub xids: Vec<Xid>,
-    /// What listened has failed: a GPU may be lost.
-    pub failed: bool,
-    /// Who is heard is another matter now, or why nobody is.
-    pub line: Option<String>,
+    /// True when the listener has failed, which it does when a GPU is lost.
+    pub has_failed: bool,
+    /// Message for the log: the coverage has changed, or why there is none.
+    pub message: Option<String>,
 }
 
-/// What to listen to.
+/// Events to subscribe to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Wanted {
-    /// Changes of instances, where that does no harm.
+pub(crate) struct EventSelection {
+    /// Changes of MIG instances, on GPUs where an open NVML client blocks nothing.
     pub changes: bool,
-    /// Errors of every GPU, and with them changes.
+    /// Critical errors of every GPU. They keep all GPUs open, so changes are reported too.
     pub errors: bool,
 }
 
-impl Wanted {
-    fn any(self) -> bool {
-        self.changes || self.errors
+impl EventSelection {
+    fn is_empty(self) -> bool {
+        !self.changes && !self.errors
     }
 }
 
-/// Starts the process that listens, again when it ends, and hears it.
-pub(crate) struct Ear {
-    wanted: Wanted,
-    /// Roots of the machine whose NVML is listened to.
+/// The listener process: starts it, starts it again when it ends, and reads its messages.
+pub(crate) struct DriverEventListener {
+    selection: EventSelection,
+    /// Roots of the machine whose NVML is opened.
     roots: Option<NodeRoots>,
-    /// The GPUs that may be listened to, and how they are: with others there is something else to listen to.
+    /// UUIDs of the GPUs when the listener was started. Another set may have other events.
     gpus: BTreeSet<String>,
-    listener: Option<ChildLines>,
-    hearing: Hearing,
-    /// Of which GPUs errors are heard.
-    errors: Hearing,
-    /// Some GPUs are left alone for now.
+    process: Option<ChildLines>,
+    changes: EventCoverage,
+    errors: EventCoverage,
+    /// True while the listener skips GPUs because a change of their MIG mode is pending.
     skips_gpus: bool,
-    /// When to try again; never, when there is nothing to listen to.
-    retry: Option<Instant>,
-    failures: u32,
-    /// What the process said of its end, which comes later.
-    nothing: bool,
-    pending: bool,
-    why: String,
+    /// Time of the next start, when one is due.
+    restart_at: Option<Instant>,
+    backoff: Backoff,
+    /// Last message of a listener that ends; its end is noticed later.
+    ending: Option<Ending>,
 }
 
-/// A line of the process that listens.
-#[must_use]
-pub(crate) fn line(heard: &DriverEvent) -> String {
-    match heard {
-        DriverEvent::NoEvents { skips_gpus } => format!("nothing{}", sparing(*skips_gpus)),
-        DriverEvent::Listening { changes, errors, skips_gpus } => {
-            format!("listening {} {}{}", word(*changes), word(*errors), sparing(*skips_gpus))
-        }
-        DriverEvent::MigConfigChange => "change".to_owned(),
-        DriverEvent::Xid(Xid { gpu, gi, ci, xid }) => {
-            let id = |id: &Option<u32>| id.map_or("-".to_owned(), |id| id.to_string());
-            format!("xid {xid} {gpu} {} {}", id(gi), id(ci))
-        }
-        DriverEvent::MigModePending => "pending".to_owned(),
-    }
+/// Reason that a listener gives before it ends.
+enum Ending {
+    NoEvents,
+    MigModePending,
+    Failed(String),
 }
 
-fn sparing(skips_gpus: bool) -> &'static str {
-    if skips_gpus { " sparing" } else { "" }
-}
-
-fn word(share: EventCoverage) -> &'static str {
-    match share {
-        EventCoverage::None => "nobody",
-        EventCoverage::Some => "some",
-        EventCoverage::All => "all",
-    }
-}
-
-/// The other way. `None` for what no such process says.
-fn parse(line: &str) -> Option<DriverEvent> {
-    let words: Vec<&str> = line.split(' ').collect();
-    let share = |word: &str| {
-        [EventCoverage::None, EventCoverage::Some, EventCoverage::All]
-            .into_iter()
-            .find(|s| self::word(*s) == word)
-    };
-    let id = |word: &str| match word {
-        "-" => Some(None),
-        id => id.parse().ok().map(Some),
-    };
-    Some(match *words.as_slice() {
-        ["nothing", ref rest @ ..] => DriverEvent::NoEvents { skips_gpus: *rest == ["sparing"] },
-        ["change"] => DriverEvent::MigConfigChange,
-        ["pending"] => DriverEvent::MigModePending,
-        ["listening", changes, errors, ref rest @ ..] => DriverEvent::Listening {
-            changes: share(changes)?,
-            errors: share(errors)?,
-            skips_gpus: *rest == ["sparing"],
-        },
-        ["xid", xid, gpu, gi, ci] => DriverEvent::Xid(Xid {
-            gpu: gpu.to_owned(),
-            gi: id(gi)?,
-            ci: id(ci)?,
-            xid: xid.parse().ok()?,
-        }),
-        _ => return None,
-    })
-}
-
-/// The start of its line when it fails.
-pub(crate) const FAILED: &str = "failed: ";
-
-impl Ear {
-    pub(crate) fn new() -> Ear {
-        Ear {
-            wanted: Wanted::default(),
+impl DriverEventListener {
+    pub(crate) fn new() -> DriverEventListener {
+        DriverEventListener {
+            selection: EventSelection::default(),
             roots: None,
             gpus: BTreeSet::new(),
-            listener: None,
-            hearing: Hearing::Nobody,
-            errors: Hearing::Nobody,
+            process: None,
+            changes: EventCoverage::None,
+            errors: EventCoverage::None,
             skips_gpus: false,
-            retry: None,
-            failures: 0,
-            nothing: false,
-            pending: false,
-            why: String::new(),
+            restart_at: None,
+            backoff: RESTART,
+            ending: None,
         }
     }
 
-    /// Whose changes are heard of; `None` when that is not asked for.
-    pub(crate) fn hearing(&self) -> Option<Hearing> {
-        self.wanted.any().then_some(self.hearing)
+    /// GPUs whose changes are reported; `None` when no event is subscribed to.
+    pub(crate) fn change_coverage(&self) -> Option<EventCoverage> {
+        (!self.selection.is_empty()).then_some(self.changes)
     }
 
-    /// Of which GPUs errors are heard; `None` when that is not asked for.
-    pub(crate) fn errors(&self) -> Option<Hearing> {
-        self.wanted.errors.then_some(self.errors)
+    /// GPUs whose critical errors are reported; `None` when they are not subscribed to.
+    pub(crate) fn error_coverage(&self) -> Option<EventCoverage> {
+        self.selection.errors.then_some(self.errors)
     }
 
-    /// The process that listens.
+    /// Process id of the listener.
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.listener.as_ref().map(ChildLines::pid)
+        self.process.as_ref().map(ChildLines::pid)
     }
 
-    /// Listens to these GPUs from now on, when that is wanted. Those that were left alone may be ready.
-    pub(crate) fn tend(&mut self, wanted: Wanted, gpus: &BTreeSet<String>, roots: &NodeRoots) {
-        if (wanted, gpus, self.skips_gpus) == (self.wanted, &self.gpus, false) {
+    /// Subscribes to the events of these GPUs, with a new listener when anything about them has changed.
+    pub(crate) fn subscribe(
+        &mut self,
+        selection: EventSelection,
+        gpus: &BTreeSet<String>,
+        roots: &NodeRoots,
+    ) {
+        // A listener registers when it starts and never again: GPUs that it skipped need another one.
+        if (selection, gpus, self.skips_gpus) == (self.selection, &self.gpus, false) {
             return;
         }
         self.stop();
-        (self.wanted, self.gpus) = (wanted, gpus.clone());
+        (self.selection, self.gpus) = (selection, gpus.clone());
         self.roots = Some(roots.clone());
-        self.retry = (wanted.any() && !self.gpus.is_empty()).then(Instant::now);
+        // Without a GPU there is nothing to register, and NVML would be loaded for nothing.
+        self.restart_at = (!selection.is_empty() && !self.gpus.is_empty()).then(Instant::now);
     }
 
-    /// Gives the driver up, until the next [`Ear::tend`].
+    /// Ends the listener, until the next [`DriverEventListener::subscribe`].
     pub(crate) fn stop(&mut self) {
-        *self = Ear::new();
+        *self = DriverEventListener::new();
     }
 
-    /// Starts the process when that is due. Gives why it could not be.
-    pub(crate) fn revive(&mut self, now: Instant) -> Option<String> {
-        if self.retry.is_none_or(|at| now < at) {
+    /// Starts the listener when that is due. Returns a message for the log when it cannot be started.
+    pub(crate) fn start_if_due(&mut self, now: Instant) -> Option<String> {
+        if self.restart_at.is_none_or(|at| now < at) {
             return None;
         }
-        self.retry = None;
+        self.restart_at = None;
         let roots = self.roots.clone()?;
-        match start(ListenRequest { roots, errors: self.wanted.errors }) {
-            Ok(listener) => {
-                self.listener = Some(listener);
+        match start(&ListenRequest { roots, errors: self.selection.errors }) {
+            Ok(process) => {
+                self.process = Some(process);
                 None
             }
-            Err(error) => self.lost(error.to_string(), now),
+            Err(error) => Some(self.retry_later(&error.to_string(), now)),
         }
     }
 
-    /// What to wait for.
+    /// Descriptor that can be read when the listener has sent a message or has ended.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.listener.as_ref().map(ChildLines::fd)
+        self.process.as_ref().map(ChildLines::fd)
     }
 
-    /// What has been said since the last time.
-    pub(crate) fn hear(&mut self, now: Instant) -> News {
-        let mut news = News::default();
-        let Some(listener) = &mut self.listener else { return news };
-        let (lines, lives) = listener.read_lines();
-        for said in lines {
-            match parse(&said) {
-                Some(DriverEvent::MigConfigChange) => news.changes += 1,
-                Some(DriverEvent::Xid(xid)) => news.xids.push(xid),
-                Some(DriverEvent::NoEvents { skips_gpus }) => {
-                    (self.nothing, self.skips_gpus) = (true, skips_gpus);
-                }
-                Some(DriverEvent::MigModePending) => self.pending = true,
-                Some(DriverEvent::Listening { changes, errors, skips_gpus }) => {
-                    self.skips_gpus = skips_gpus;
-                    self.listens(changes, errors, &mut news);
-                }
-                None => said.strip_prefix(FAILED).unwrap_or_default().clone_into(&mut self.why),
+    /// Reads the messages since the last call. Does not block.
+    pub(crate) fn read_events(&mut self, now: Instant) -> ListenerOutput {
+        let mut output = ListenerOutput::default();
+        let Some(process) = &mut self.process else { return output };
+        let (lines, is_running) = process.read_lines();
+        for line in lines {
+            // Both ends are one program: a line of another form is the rest of one that was cut when the listener was killed.
+            match serde_json::from_str(&line) {
+                Ok(ListenerMessage::Event(event)) => self.handle(event, &mut output),
+                Ok(ListenerMessage::Failed(cause)) => self.ending = Some(Ending::Failed(cause)),
+                Err(_) => {}
             }
         }
-        if lives {
-            return news;
+        if !is_running {
+            self.process = None;
+            self.ended(now, &mut output);
         }
-        self.listener = None;
-        let nothing = std::mem::take(&mut self.nothing);
-        if std::mem::take(&mut self.pending) {
-            (self.hearing, self.errors) = (Hearing::Nobody, Hearing::Nobody);
-            self.retry = Some(now);
-            let line = "a gpu is to be reset for another mig mode: it is listened to no more";
-            news.line = Some(line.to_owned());
-        } else if nothing && self.failures == 0 {
-            // Another set of GPUs in MIG mode is the next chance.
-            let line = "the driver can be listened to on no gpu without keeping it busy";
-            news.line = Some(line.to_owned());
-        } else {
-            let why = match std::mem::take(&mut self.why) {
-                why if why.is_empty() && nothing => "no gpu can be listened to".to_owned(),
-                why if why.is_empty() => "the process that listens has ended".to_owned(),
-                why => why,
-            };
-            news.failed = true;
-            news.line = self.lost(why, now);
-        }
-        news
+        output
     }
 
-    fn listens(&mut self, changes: EventCoverage, errors: EventCoverage, news: &mut News) {
-        (self.hearing, self.errors, self.failures) = (changes.into(), errors.into(), 0);
-        let of = |what, hearing| match hearing {
-            Hearing::Nobody => None,
-            Hearing::Some => Some(format!("{what} of some gpus")),
-            Hearing::All => Some(format!("{what} of all gpus")),
+    fn handle(&mut self, event: DriverEvent, output: &mut ListenerOutput) {
+        match event {
+            DriverEvent::MigConfigChange => output.changes += 1,
+            DriverEvent::Xid(xid) => output.xids.push(xid),
+            DriverEvent::NoEvents { skips_gpus } => {
+                (self.ending, self.skips_gpus) = (Some(Ending::NoEvents), skips_gpus);
+            }
+            DriverEvent::MigModePending => self.ending = Some(Ending::MigModePending),
+            DriverEvent::Listening { changes, errors, skips_gpus } => {
+                (self.changes, self.errors, self.skips_gpus) = (changes, errors, skips_gpus);
+                // A listener that has registered works: its next failure is a new one.
+                self.backoff.reset();
+                output.message = Some(coverage_message(changes, errors));
+            }
+        }
+    }
+
+    fn ended(&mut self, now: Instant, output: &mut ListenerOutput) {
+        let cause = match self.ending.take() {
+            Some(Ending::MigModePending) => {
+                (self.changes, self.errors) = (EventCoverage::None, EventCoverage::None);
+                // At once: the new listener skips that GPU and serves the others.
+                self.restart_at = Some(now);
+                let message =
+                    "a gpu waits to be reset for another mig mode: stopped listening to it";
+                output.message = Some(message.to_owned());
+                return;
+            }
+            // Not started again: it would find the same. Another set of GPUs in MIG mode is the next chance.
+            Some(Ending::NoEvents) if self.backoff.failures() == 0 => {
+                let message = "no gpu can send driver events without blocking its own reset, so changes are polled for";
+                output.message = Some(message.to_owned());
+                return;
+            }
+            Some(Ending::NoEvents) => "no gpu can send them".to_owned(),
+            Some(Ending::Failed(cause)) => cause,
+            None => "the listener process has ended".to_owned(),
         };
-        let what = [of("events", self.hearing), of("errors", self.errors)];
-        let what: Vec<String> = what.into_iter().flatten().collect();
-        news.line = Some(format!("listening to the driver's {}", what.join(", ")));
+        output.has_failed = true;
+        output.message = Some(self.retry_later(&cause, now));
     }
 
-    fn lost(&mut self, why: String, now: Instant) -> Option<String> {
-        (self.hearing, self.errors) = (Hearing::Nobody, Hearing::Nobody);
-        let wait = RETRY.saturating_mul(1 << self.failures.min(6)).min(RETRY_MOST);
-        self.retry = Some(now + wait);
-        self.failures = self.failures.saturating_add(1);
-        Some(format!("listen to the driver's events: {why}; next try in {} s", wait.as_secs()))
+    fn retry_later(&mut self, cause: &str, now: Instant) -> String {
+        (self.changes, self.errors) = (EventCoverage::None, EventCoverage::None);
+        let wait = self.backoff.next_wait();
+        self.restart_at = Some(now + wait);
+        format!("listen to the driver's events: {cause}; next try in {} s", wait.as_secs())
     }
 }
 
-/// Starts this program once more, to listen.
-fn start(request: ListenRequest) -> Result<ChildLines> {
-    let args = child::args(child::LISTEN, &request)?;
+fn coverage_message(changes: EventCoverage, errors: EventCoverage) -> String {
+    let part = |what, coverage| match coverage {
+        EventCoverage::None => None,
+        EventCoverage::Some => Some(format!("{what} of some gpus")),
+        EventCoverage::All => Some(format!("{what} of all gpus")),
+    };
+    let parts = [part("events", changes), part("errors", errors)];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    format!("listening to the driver's {}", parts.join(", "))
+}
+
+/// Starts this program once more, with the hidden subcommand of the listener.
+fn start(request: &ListenRequest) -> Result<ChildLines> {
+    let args = child::args(child::LISTEN, request)?;
     Ok(ChildLines::start(&own_image()?, &args)?)
 }
 
@@ -301,11 +243,15 @@ fn start(request: ListenRequest) -> Result<ChildLines> {
 mod tests {
     use super::*;
 
+    fn parse(line: &str) -> Option<ListenerMessage> {
+        serde_json::from_str(line).ok()
+    }
+
     #[test]
-    fn every_line_is_understood() {
-        let shares = [EventCoverage::None, EventCoverage::Some, EventCoverage::All];
-        let listening = shares.into_iter().flat_map(|changes| {
-            shares.into_iter().flat_map(move |errors| {
+    fn every_message_of_the_listener_is_parsed() {
+        let coverages = [EventCoverage::None, EventCoverage::Some, EventCoverage::All];
+        let listening = coverages.into_iter().flat_map(|changes| {
+            coverages.into_iter().flat_map(move |errors| {
                 [false, true].map(|skips_gpus| DriverEvent::Listening {
                     changes,
                     errors,
@@ -314,16 +260,44 @@ mod tests {
             })
         });
         let xid = |gi, ci, xid| DriverEvent::Xid(Xid { gpu: "GPU-0a-1".to_owned(), gi, ci, xid });
-        let nothing = [false, true].map(|skips_gpus| DriverEvent::NoEvents { skips_gpus });
-        let others =
-            nothing.into_iter().chain([DriverEvent::MigConfigChange, DriverEvent::MigModePending]);
+        let no_events = [false, true].map(|skips_gpus| DriverEvent::NoEvents { skips_gpus });
+        let others = no_events
+            .into_iter()
+            .chain([DriverEvent::MigConfigChange, DriverEvent::MigModePending]);
         let xids = [xid(None, None, 79), xid(Some(0), None, 48), xid(Some(13), Some(7), u64::MAX)];
-        for heard in listening.chain(others).chain(xids) {
-            assert_eq!(parse(&line(&heard)), Some(heard));
+        let events = listening.chain(others).chain(xids).map(ListenerMessage::Event);
+        for message in events.chain([ListenerMessage::Failed("xid 48\n\"".to_owned())]) {
+            let line = child::line(&message);
+            assert_eq!(line.find('\n'), Some(line.len() - 1), "{line:?}");
+            assert_eq!(parse(&line), Some(message));
         }
-        let broken = ["", "xid", "xid 48 GPU-0 1", "xid x GPU-0 1 1", "xid 48 GPU-0 -1 0"];
-        for line in broken.into_iter().chain(["failed: xid 48", "listening", "listening all"]) {
-            assert_eq!(parse(line), None, "{line:?}");
+    }
+
+    #[test]
+    fn a_broken_message_of_the_listener_is_refused() {
+        let xid = |fields: &str| format!(r#"{{"event":{{"xid":{{{fields}}}}}}}"#);
+        assert!(parse(&xid(r#""gpu":"GPU-0","gi":1,"ci":1,"xid":48"#)).is_some());
+        let broken = [
+            String::new(),
+            "xid".to_owned(),
+            r#"{"event":"xid"}"#.to_owned(),
+            xid(r#""gpu":"GPU-0","gi":1,"ci":1"#),
+            xid(r#""gpu":"GPU-0","gi":1,"ci":1,"xid":"x""#),
+            xid(r#""gpu":"GPU-0","gi":-1,"ci":0,"xid":48"#),
+            r#"{"failed":{"xid":48}}"#.to_owned(),
+            r#"{"event":"listening"}"#.to_owned(),
+            r#"{"event":{"listening":{"changes":"all"}}}"#.to_owned(),
+            r#"{"event":{"listening":{"changes":"none","errors":"all","skips_gpus":false}}}"#
+                .to_owned(),
+        ];
+        for line in broken {
+            assert_eq!(parse(&line), None, "{line:?}");
         }
+    }
+
+    #[test]
+    fn coverage_is_serialised_as_status_json_names_it() {
+        let coverages = [EventCoverage::None, EventCoverage::Some, EventCoverage::All];
+        assert_eq!(serde_json::to_string(&coverages).unwrap(), r#"["nobody","some","all"]"#);
     }
 }

@@ -1,30 +1,40 @@
-//! What has changed by another hand than ours.
+//! Tells changes of files by other programs from those that a refresh has made.
 
-use crate::{generate::SpecTargets, refresh::Mark};
+use crate::generate::SpecTargets;
 use mig_cdi_sys::FileStamp;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-/// A path of the machine below a directory that stands for its `/`.
+/// Path of the machine below a directory that stands for its `/`.
 pub(crate) fn below(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
-/// A node of the driver that came or went by another hand than ours.
-pub(crate) fn is_foreign_node(name: &Path, path: &Path, own: &BTreeMap<PathBuf, Mark>) -> bool {
-    let is_driver_s =
+/// Whether a path in `/dev` is a node of the driver that is not as our last refresh left it. `name` is the path without `/dev`.
+pub(crate) fn is_external_node(
+    name: &Path,
+    path: &Path,
+    own: &BTreeMap<PathBuf, Option<FileStamp>>,
+) -> bool {
+    // `nvidia-caps/.mig-cdi.1234` is a node of ours that has not got its final name yet.
+    let is_of_driver =
         name.to_str().is_some_and(|name| name.starts_with("nvidia") && !name.contains("/."));
-    is_driver_s && own.get(path) != Some(&FileStamp::of(path))
+    is_of_driver && own.get(path) != Some(&FileStamp::of(path))
 }
 
-/// A spec of ours that is as we left it, and what is on the way to become a file, are of no interest.
-pub(crate) fn is_foreign(path: &Path, targets: &SpecTargets, own: &[Mark]) -> bool {
+/// Whether a changed file needs a refresh: neither one of our specs as we left it, nor a file that is still being written.
+pub(crate) fn is_external_file(
+    path: &Path,
+    targets: &SpecTargets,
+    own: &[Option<FileStamp>],
+) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let ours = targets.iter().position(|target| path == target.file.path());
-    match ours {
+    let target = targets.iter().position(|target| path == target.file.path());
+    match target {
         Some(index) => own.get(index) != Some(&FileStamp::of(path)),
+        // Engines read no file of these names: a temporary file or lock, and the masked parameters beside a spec.
         None => !name.starts_with('.') && !name.ends_with(".params"),
     }
 }

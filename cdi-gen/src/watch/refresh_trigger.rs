@@ -1,71 +1,84 @@
-//! When to look again: the driver's tree has changed, or a file, or the driver says so, or a signal came,
-//! or it is time.
+//! Decides when the next refresh is due: the driver's tree or a file has changed, the driver has sent an event, a signal has
+//! come, or the time is up. It never refreshes anything itself.
 
-use super::driver_events::{Ear, Hearing};
-use mig_cdi_sys::{Events, Fingerprint, Result, Root, SdNotify, Wakeup, nvml::Xid};
+use super::driver_events::DriverEventListener;
+use mig_cdi_model::Backoff;
+use mig_cdi_sys::{
+    Events, Fingerprint, Result, Root, SdNotify, Wakeup,
+    nvml::{EventCoverage, Xid},
+};
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-/// Of so many looks at the tree one is thorough.
-const THOROUGH: u64 = 5;
-/// After a refresh every look is thorough for so long.
-const RESTLESS: Duration = Duration::from_secs(2);
-/// While the driver tells of changes, looks are for what it does not tell of: modes, resets.
-const TOLD: Duration = Duration::from_secs(1);
-/// Once it has told of one, looks follow each other so fast, until the tree shows it.
-const ALERT: Duration = Duration::from_millis(10);
-/// A change that goes on under a refresh is over when the tree holds for so long; one command of nvidia-smi
-/// makes several instances.
-const CALM: Duration = Duration::from_millis(5);
-/// But nobody waits longer than this.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// Files come in crowds, as when a package is installed.
-const CROWD: Duration = Duration::from_secs(1);
-/// The GPU has fallen off the bus (NVIDIA's list of XIDs).
-const OFF_THE_BUS: u64 = 79;
-/// After a failure, and twice as long after each one that follows.
-const RETRY: Duration = Duration::from_secs(1);
-const RETRY_MOST: Duration = Duration::from_secs(60);
+/// Every Nth poll is a full scan. The others are one `stat` of each GPU's directory and see GPU instances alone; a full scan is
+/// one of each instance and reads files too (`docs/watch.md`), and what it sees in addition can wait for a second.
+const FULL_SCAN_EVERY: u64 = 5;
+/// Time after a refresh, or after an event of the driver, during which each poll is a full scan. A change seldom comes alone: a
+/// GPU instance is followed by its compute instances, which only a full scan sees.
+const SETTLING_TIME: Duration = Duration::from_secs(2);
+/// Time between polls while the driver sends events for all GPUs. Polls remain necessary: changes of MIG mode, resets of a GPU
+/// and an unloaded driver raise no event.
+const POLL_WITH_EVENTS: Duration = Duration::from_secs(1);
+/// Time between polls after an event, until the tree shows the change. Nothing promises that `/proc` has changed when the event
+/// arrives, and the event does not say what has (nvml.h, `nvmlEventMigConfigChange`).
+const POLL_AFTER_EVENT: Duration = Duration::from_millis(10);
+/// Time for which the tree has to stay the same before a change counts as complete: one `nvidia-smi mig -cgi 9,14 -C` creates
+/// several instances, one after the other.
+const STABLE_FOR: Duration = Duration::from_millis(5);
+/// Longest wait for a tree that stays the same. A spec of half a change that comes now is better than none: the next refresh
+/// corrects it.
+const STABLE_LIMIT: Duration = Duration::from_millis(100);
+/// Time after a refresh before a changed file causes another: a package that is installed writes many files.
+const FILE_CHANGE_DELAY: Duration = Duration::from_secs(1);
+/// XID of a GPU that has fallen off the bus (NVIDIA's list of XID errors).
+const XID_OFF_THE_BUS: u64 = 79;
+/// Wait before a refresh that failed is repeated: doubled after each failure.
+const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
-/// Why a wait is over.
+/// Reason why [`RefreshTrigger::wait`] has returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Due {
-    /// Something has changed, or it is time: a refresh is due.
+pub(crate) enum TriggerEvent {
+    /// A refresh is due.
     Refresh,
-    /// Nothing is to be done, and this is to be said.
-    News(String),
-    /// Nothing is to be done, and a GPU has an error.
+    /// The listener of the driver's events has a message for the log. No refresh is due.
+    Message(String),
+    /// A GPU has a critical error. No refresh is due.
     Xid(Xid),
     /// SIGHUP.
     Reload,
-    /// SIGTERM.
+    /// SIGTERM or SIGINT.
     Stop,
 }
 
-/// What is waited for, and since when.
+/// Sources of events, and the time of the next refresh.
 pub(crate) struct RefreshTrigger {
     events: Events,
+    /// Time between two polls.
     interval: Duration,
+    /// Time between two refreshes when nothing changes.
     resync: Duration,
-    /// What the driver says.
-    pub ear: Ear,
-    /// How often the process woke up.
+    /// The driver's events.
+    pub driver_events: DriverEventListener,
+    /// Number of times that the process woke up.
     pub wakeups: u64,
-    /// How many changes the driver told of.
-    pub told_changes: u64,
-    refreshed: Instant,
-    failures: u32,
+    /// Number of events that reported changed MIG instances.
+    pub change_events: u64,
+    /// End of the last refresh.
+    refreshed_at: Instant,
+    backoff: Backoff,
+    /// Time of the next refresh if nothing happens before.
     due: Instant,
-    /// The driver told of a change that is not seen yet; nobody waits for it for longer than this.
-    alert: Option<Instant>,
-    /// To be said before the next wait.
-    news: Option<String>,
-    /// To be told before the next wait.
+    /// End of the fast polls for a change that the driver has reported and the tree does not show yet.
+    expects_change_until: Option<Instant>,
+    /// Message to return before the next wait.
+    message: Option<String>,
+    /// Errors to return before the next wait.
     xids: VecDeque<Xid>,
-    told: Instant,
+    /// Time of the last message to the service manager's watchdog.
+    watchdog_at: Instant,
 }
 
 impl RefreshTrigger {
@@ -75,151 +88,176 @@ impl RefreshTrigger {
             events: Events::new()?,
             interval,
             resync,
-            ear: Ear::new(),
+            driver_events: DriverEventListener::new(),
             wakeups: 0,
-            told_changes: 0,
-            refreshed: now,
-            failures: 0,
+            change_events: 0,
+            refreshed_at: now,
+            backoff: RETRY,
             due: now,
-            alert: None,
-            news: None,
+            expects_change_until: None,
+            message: None,
             xids: VecDeque::new(),
-            told: now,
+            watchdog_at: now,
         })
     }
 
-    /// Changes in this directory count from now on, those of content when `written`.
-    pub(crate) fn listen(&mut self, dir: &Path, written: bool) {
+    /// Watches a directory for files that come and go, and with `written` for files that are written.
+    pub(crate) fn watch_dir(&mut self, dir: &Path, written: bool) {
         self.events.watch(dir, written);
     }
 
-    /// A refresh begins: what the driver told of before, it will see.
-    pub(crate) fn begin(&mut self) {
-        self.alert = None;
+    /// Records that a refresh begins: it sees every change that the driver has reported by now.
+    pub(crate) fn refresh_begins(&mut self) {
+        self.expects_change_until = None;
     }
 
-    /// A refresh has ended.
-    pub(crate) fn refreshed(&mut self, good: bool) {
-        self.refreshed = Instant::now();
-        self.failures = if good { 0 } else { self.failures.saturating_add(1) };
-        let retry = match self.failures {
-            0 => self.resync,
-            n => RETRY.saturating_mul(1 << (n - 1).min(6)).min(RETRY_MOST).min(self.resync),
+    /// Records that a refresh has ended, and sets the time of the next.
+    pub(crate) fn refresh_ended(&mut self, has_succeeded: bool) {
+        self.refreshed_at = Instant::now();
+        let wait = if has_succeeded {
+            self.backoff.reset();
+            self.resync
+        } else {
+            // A failure is not repeated later than a success would be.
+            self.backoff.next_wait().min(self.resync)
         };
-        self.due = self.refreshed + retry;
+        self.due = self.refreshed_at + wait;
     }
 
-    /// The next one is due as after a change of files.
-    pub(crate) fn hurry(&mut self, now: Instant) {
-        self.due = self.due.min(now.max(self.refreshed + CROWD));
+    /// Makes the next refresh due as after a changed file: at once, or [`FILE_CHANGE_DELAY`] after the last one.
+    pub(crate) fn hasten(&mut self, now: Instant) {
+        self.due = self.due.min(now.max(self.refreshed_at + FILE_CHANGE_DELAY));
     }
 
-    /// Waits for the next refresh. `is_foreign` tells whether a file that has changed is none of our own.
+    /// Waits until a refresh is due or something has to be handled. `is_external` distinguishes changes of files by other programs
+    /// from our own.
     pub(crate) fn wait(
         &mut self,
-        seen: &Fingerprint,
+        before: &Fingerprint,
         proc: &Root,
         manager: &SdNotify,
-        is_foreign: impl Fn(&Path) -> bool,
-    ) -> Result<Due> {
+        is_external: impl Fn(&Path) -> bool,
+    ) -> Result<TriggerEvent> {
         let mut now = Instant::now();
         loop {
-            self.tell_alive(manager, now);
+            self.notify_watchdog(manager, now);
+            // Before any wait: these were read while something else was handled.
             if let Some(xid) = self.xids.pop_front() {
-                return Ok(Due::Xid(xid));
+                return Ok(TriggerEvent::Xid(xid));
             }
-            let line = self.news.take().or_else(|| self.ear.revive(now));
-            if let Some(line) = line {
-                return Ok(Due::News(line));
+            let message = self.message.take().or_else(|| self.driver_events.start_if_due(now));
+            if let Some(message) = message {
+                return Ok(TriggerEvent::Message(message));
             }
-            let limit = self.limit(now);
-            let woken = self.events.wait(limit, self.ear.fd())?;
+            let limit = self.poll_interval(now);
+            let wakeup = self.events.wait(limit, self.driver_events.fd())?;
             self.wakeups += 1;
             now = Instant::now();
-            let Wakeup { stop, reload, also, files } = woken;
+            let Wakeup { stop, reload, also: has_driver_event, files } = wakeup;
             if stop {
-                return Ok(Due::Stop);
+                return Ok(TriggerEvent::Stop);
             }
             if reload {
-                return Ok(Due::Reload);
+                return Ok(TriggerEvent::Reload);
             }
-            if files.iter().map(PathBuf::as_path).any(&is_foreign) {
-                self.hurry(now);
+            if files.iter().map(PathBuf::as_path).any(&is_external) {
+                self.hasten(now);
             }
-            if also {
-                self.hear(now);
+            // Also when the listener has ended: its pipe is closed then, and stays readable until it is read.
+            if has_driver_event {
+                self.read_driver_events(now);
             }
-            if !self.look(seen, proc, now, also) || now >= self.due {
-                return Ok(Due::Refresh);
+            if !self.is_unchanged(before, proc, now, has_driver_event) || now >= self.due {
+                return Ok(TriggerEvent::Refresh);
             }
         }
     }
 
-    /// What the driver tells of is not yet to be seen in the tree, perhaps.
-    fn hear(&mut self, now: Instant) {
-        let news = self.ear.hear(now);
-        if news.changes > 0 {
-            self.told_changes += news.changes;
-            self.alert = Some(now + RESTLESS);
+    /// Reads the driver's events. A reported change alone makes no refresh due: it would read `/proc` before the change is there.
+    fn read_driver_events(&mut self, now: Instant) {
+        let output = self.driver_events.read_events(now);
+        if output.changes > 0 {
+            self.change_events += output.changes;
+            self.expects_change_until = Some(now + SETTLING_TIME);
         }
-        // That a GPU is lost is seen by asking for it.
-        let lost = news.failed || news.xids.iter().any(|error| error.xid == OFF_THE_BUS);
-        if lost && self.ear.errors().is_some() {
-            self.hurry(now);
+        // A lost GPU leaves the tree as it was: only NVML shows it, so a refresh has to ask.
+        let may_be_lost =
+            output.has_failed || output.xids.iter().any(|error| error.xid == XID_OFF_THE_BUS);
+        if may_be_lost && self.driver_events.error_coverage().is_some() {
+            self.hasten(now);
         }
-        self.xids.extend(news.xids);
-        self.news = news.line.or(self.news.take());
+        self.xids.extend(output.xids);
+        self.message = output.message.or(self.message.take());
     }
 
-    /// Errors that are known and have not been told: whatever is looked at next, it comes after them.
-    pub(crate) fn errors(&mut self) -> Vec<Xid> {
-        self.hear(Instant::now());
+    /// Returns the errors that the driver has reported by now and that were not returned yet. What is read from NVML
+    /// afterwards is newer than each of them.
+    pub(crate) fn take_xids(&mut self) -> Vec<Xid> {
+        self.read_driver_events(Instant::now());
         self.xids.drain(..).collect()
     }
 
-    /// How long to wait at most.
-    fn limit(&mut self, now: Instant) -> Duration {
-        self.alert = self.alert.filter(|until| now < *until);
-        let is_told = self.ear.hearing() == Some(Hearing::All);
-        match self.alert {
-            Some(_) => self.interval.min(ALERT),
-            None if is_told && !self.is_restless(now) => self.interval.max(TOLD),
+    /// Longest time until the next poll.
+    fn poll_interval(&mut self, now: Instant) -> Duration {
+        // A change can be undone before a poll sees it: the fast polls end anyway.
+        self.expects_change_until = self.expects_change_until.filter(|until| now < *until);
+        match self.expects_change_until {
+            Some(_) => self.interval.min(POLL_AFTER_EVENT),
+            None if self.covers_all_gpus() && !self.is_settling(now) => {
+                self.interval.max(POLL_WITH_EVENTS)
+            }
             None => self.interval,
         }
     }
 
-    /// A change seldom comes alone: a GPU instance, and then what is in it.
-    fn is_restless(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.refreshed) < RESTLESS
+    fn covers_all_gpus(&self) -> bool {
+        self.driver_events.change_coverage() == Some(EventCoverage::All)
     }
 
-    /// True when the tree is as it was.
-    fn look(&self, seen: &Fingerprint, proc: &Root, now: Instant, told: bool) -> bool {
-        let is_told = told || self.alert.is_some() || self.ear.hearing() == Some(Hearing::All);
-        match is_told || self.wakeups.is_multiple_of(THOROUGH) || self.is_restless(now) {
-            true => seen.is_unchanged(proc),
-            false => seen.is_unchanged_quick(),
+    fn is_settling(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.refreshed_at) < SETTLING_TIME
+    }
+
+    /// Polls the driver's tree: true when it is as it was.
+    fn is_unchanged(
+        &self,
+        before: &Fingerprint,
+        proc: &Root,
+        now: Instant,
+        has_driver_event: bool,
+    ) -> bool {
+        // With events polls are rare, so each can be full. A quick poll would miss compute instances.
+        let is_full_scan = has_driver_event
+            || self.expects_change_until.is_some()
+            || self.covers_all_gpus()
+            || self.wakeups.is_multiple_of(FULL_SCAN_EVERY)
+            || self.is_settling(now);
+        match is_full_scan {
+            true => before.is_unchanged(proc),
+            false => before.is_unchanged_quick(),
         }
     }
 
-    fn tell_alive(&mut self, manager: &SdNotify, now: Instant) {
-        if manager.watchdog().is_some_and(|every| now.duration_since(self.told) >= every) {
+    /// Tells the service manager that the watch is alive, when it asks for that (`WatchdogSec=`, `sd_watchdog_enabled(3)`).
+    fn notify_watchdog(&mut self, manager: &SdNotify, now: Instant) {
+        if manager.watchdog().is_some_and(|every| now.duration_since(self.watchdog_at) >= every) {
             manager.notify("WATCHDOG=1\n");
-            self.told = now;
+            self.watchdog_at = now;
         }
     }
 }
 
-/// Lets a change come to its end, within reason, and gives what it has come to.
-pub(crate) fn settled(proc: &Root) -> Fingerprint {
+/// Waits until the tree has stayed the same for [`STABLE_FOR`], at most [`STABLE_LIMIT`], and returns its fingerprint.
+pub(crate) fn wait_until_stable(proc: &Root) -> Fingerprint {
     let begin = Instant::now();
-    let mut seen = Fingerprint::take(proc);
-    while begin.elapsed() < PATIENCE {
-        std::thread::sleep(CALM);
-        if seen.is_unchanged(proc) {
+    let mut fingerprint = Fingerprint::take(proc);
+    // procfs reports no changes by inotify(7), so there is nothing to wait for but time.
+    while begin.elapsed() < STABLE_LIMIT {
+        std::thread::sleep(STABLE_FOR);
+        if fingerprint.is_unchanged(proc) {
             break;
         }
-        seen = Fingerprint::take(proc);
+        fingerprint = Fingerprint::take(proc);
     }
-    seen
+    fingerprint
 }

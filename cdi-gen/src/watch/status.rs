@@ -1,11 +1,7 @@
-//! What watch says of itself: a file that `mig-cdi status` reads.
+//! Status of the watch: the file `status.json`, which `mig-cdi status` and the doctor read.
 
-use super::driver_events::Hearing;
-use crate::{
-    Error, Result,
-    refresh::{Mark, RefreshReport},
-};
-use mig_cdi_sys::{TrustedDir, read_regular};
+use crate::{Error, Result, refresh::RefreshReport};
+use mig_cdi_sys::{FileStamp, TrustedDir, nvml::EventCoverage, read_regular};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,80 +10,82 @@ use std::{
 };
 
 const NAME: &str = "status.json";
+/// Far above the size of the largest node's status, in bytes.
 const LIMIT: usize = 1 << 20;
 
-/// How things are.
+/// State of the watch and its specs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
-    /// Nothing has been looked at yet.
+pub enum WatchState {
+    /// No refresh has ended yet.
     #[default]
     Starting,
-    /// The spec is true and whole.
+    /// The specs are current and complete.
     Ok,
-    /// It is true, and something of the node could not be established and is left out.
+    /// The specs are current, and something that could not be confirmed is omitted.
     Incomplete,
-    /// The last refresh failed: the spec is that of an earlier one, without devices that are gone.
+    /// The last refresh failed: the specs are those of an earlier one, without devices that are gone.
     Failing,
-    /// Watch was told to stop.
+    /// The watch was stopped by a signal.
     Stopped,
 }
 
 /// A MIG device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slice {
-    /// The name that says what it is.
+    /// Name of the device in the CDI spec that people can read most easily.
     pub name: Option<String>,
-    /// From NVML.
+    /// MIG UUID from NVML.
     pub uuid: Option<String>,
-    /// From NVML.
+    /// Profile from NVML: `1g.10gb`.
     pub profile: Option<String>,
 }
 
-/// Times are seconds since 1970.
+/// Content of `status.json`. Times are seconds since 1970.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// Of mig-cdi.
+    /// Version of mig-cdi that runs the watch.
     pub version: String,
-    /// Of watch.
+    /// Process id of the watch.
     pub pid: u32,
-    /// When it began.
+    /// Time at which the watch was started.
     pub started: f64,
-    /// How things are.
-    pub state: State,
-    /// The file.
+    /// State of the watch and its specs.
+    pub state: WatchState,
+    /// Path of the spec of the MIG devices.
     pub spec: PathBuf,
-    /// The last refresh.
+    /// Time of the last refresh.
     pub refreshed: Option<f64>,
-    /// The last that did not fail.
+    /// Time of the last refresh that did not fail.
     pub succeeded: Option<f64>,
-    /// The last that changed a file.
+    /// Time of the last refresh that changed a spec.
     pub changed: Option<f64>,
-    /// How long the last one took.
+    /// Duration of the last refresh, in seconds.
     pub seconds: f64,
-    /// All refreshes.
+    /// Number of refreshes.
     pub refreshes: u64,
-    /// Those that changed a file.
+    /// Number of refreshes that changed a spec.
     pub changes: u64,
-    /// Those that failed.
+    /// Number of refreshes that failed.
     pub failures: u64,
-    /// How often watch woke up.
+    /// Number of times that the watch woke up.
     pub wakeups: u64,
-    /// Of which GPUs the driver tells changes; absent where nobody asked for that.
+    /// GPUs whose changes the driver reports; absent when its events are not subscribed to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub driver_events: Option<Hearing>,
-    /// Of which GPUs it tells errors; absent where nobody asked for that.
+    pub driver_events: Option<EventCoverage>,
+    /// GPUs whose critical errors the driver reports; absent when they are not subscribed to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub driver_errors: Option<Hearing>,
-    /// The process that listens to it.
+    pub driver_errors: Option<EventCoverage>,
+    /// Process id of the listener, which holds NVML open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<u32>,
-    /// How many it told of.
-    #[serde(default)]
-    pub told_changes: u64,
-    /// The last failure, for as long as watch runs.
+    /// Number of driver events that reported changed MIG instances.
+    // `status --json` prints this file as it is: scripts depend on the names in it.
+    #[serde(rename = "told_changes", default)]
+    pub change_events: u64,
+    /// The last failure since the watch was started.
     pub error: Option<LastError>,
-    /// What the last refresh that did not fail found.
+    /// The node at the last refresh that did not fail.
     #[serde(flatten)]
     pub node: NodeStatus,
 }
@@ -108,32 +106,33 @@ pub struct NodeStatus {
     pub all_gpus: BTreeSet<String>,
     /// Directories of the driver files.
     pub file_dirs: Vec<PathBuf>,
-    /// Specs as they were left.
+    /// Stamps of the specs after that refresh.
     #[serde(rename = "marks")]
-    pub spec_marks: Vec<Mark>,
+    pub spec_stamps: Vec<Option<FileStamp>>,
 }
 
 impl From<RefreshReport> for NodeStatus {
     fn from(report: RefreshReport) -> NodeStatus {
-        let RefreshReport { devices, omitted, mig_gpus, all_gpus, file_dirs, spec_marks, .. } =
+        let RefreshReport { devices, omitted, mig_gpus, all_gpus, file_dirs, spec_stamps, .. } =
             report;
-        NodeStatus { devices, omitted, mig_gpus, all_gpus, file_dirs, spec_marks }
+        NodeStatus { devices, omitted, mig_gpus, all_gpus, file_dirs, spec_stamps }
     }
 }
 
-/// A failure.
+/// A refresh that failed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LastError {
-    /// When.
+    /// Time at which it ended.
     pub time: f64,
-    /// Exit code of the refresh; none when it was killed.
+    /// Exit code of the refresh; `None` when it was killed.
     pub exit: Option<i32>,
-    /// What it said.
+    /// Message of the error, on one line.
     pub message: String,
 }
 
 impl Status {
-    /// Of a watch that begins.
+    /// Status of a watch that starts now.
+    #[must_use]
     pub fn new(spec: PathBuf) -> Status {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -144,7 +143,8 @@ impl Status {
         }
     }
 
-    /// How many MIG devices there are of each profile.
+    /// Number of MIG devices of each profile.
+    #[must_use]
     pub fn profiles(&self) -> BTreeMap<&str, usize> {
         let mut profiles = BTreeMap::new();
         for slice in &self.node.devices {
@@ -153,7 +153,10 @@ impl Status {
         profiles
     }
 
-    /// Leaves it for others to read.
+    /// Writes `status.json`, whole or not at all.
+    ///
+    /// # Errors
+    /// When the directory cannot be made, is not root's alone, or cannot be written.
     pub fn write(&self, dir: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)
             .map_err(|e| Error::failed("write", "the status").because(e))?;
@@ -161,9 +164,13 @@ impl Status {
         Ok(())
     }
 
-    /// What the last watch said, if there was one.
+    /// Reads `status.json` of the watch that runs or ran last; `None` when there was none.
+    ///
+    /// # Errors
+    /// When the file cannot be read or has another form.
     pub fn read(dir: &Path) -> Result<Option<Status>> {
         let path = dir.join(NAME);
+        // Regular files alone: a pipe in its place would hang the reader.
         let bytes = match read_regular(&path, LIMIT) {
             Ok(bytes) => bytes,
             Err(error) if error.is_absent() => return Ok(None),
@@ -175,7 +182,8 @@ impl Status {
     }
 }
 
-/// The time of day.
+/// Current time, in seconds since 1970.
+#[must_use]
 pub fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }

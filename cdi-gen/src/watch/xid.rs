@@ -1,23 +1,24 @@
-//! Subscription to the driver's events, and the XIDs (critical errors of a GPU) among them.
+//! Subscription to the driver's events, and the critical errors of GPUs (XIDs) among them.
 
-use super::{Watch, WatchEvent, driver_events::Wanted};
+use super::{Watch, WatchEvent, driver_events::EventSelection};
 use mig_cdi_sys::nvml::Xid;
 
 impl Watch<'_> {
-    /// Subscribes to the events of the GPUs that the node has now.
+    /// Subscribes to the events of the GPUs that the last refresh found.
     pub(super) fn subscribe(&mut self) {
         let (changes, errors) = (self.setup.driver_events, self.options.error_events);
         let node = &self.status.node;
+        // Only GPUs in MIG mode report changes, but each of them can have a critical error.
         let gpus = if errors { node.all_gpus.clone() } else { node.mig_gpus.clone() };
-        // A listener that is replaced takes along what has not been read from it.
+        // Events that a listener has sent are lost when it is replaced.
         self.report_xids();
         let roots = &self.setup.node.roots;
-        self.trigger.ear.tend(Wanted { changes, errors }, &gpus, roots);
+        self.trigger.driver_events.subscribe(EventSelection { changes, errors }, &gpus, roots);
     }
 
     /// Reports the errors that the driver has sent by now.
     pub(super) fn report_xids(&mut self) {
-        for xid in self.trigger.errors() {
+        for xid in self.trigger.take_xids() {
             self.report_xid(xid);
         }
     }
@@ -29,7 +30,7 @@ impl Watch<'_> {
             (Some(gi), None) => format!(", gi {gi}"),
             _ => String::new(),
         };
-        self.messages.warn(&format!("the driver tells of xid {xid} of {gpu}{instance}; see dmesg"));
+        self.messages.warn(&format!("the driver reports xid {xid} on {gpu}{instance}; see dmesg"));
         (self.on_event)(WatchEvent::Xid(error));
     }
 }

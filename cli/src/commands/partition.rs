@@ -17,7 +17,7 @@ use crate::{
     console::Console,
 };
 use mig_cdi_gen::{Error, MessageSink};
-use mig_cdi_partition::{Goal, LayoutFile, run::HolderOptions};
+use mig_cdi_partition::{Goal, HolderOptions, LayoutFile};
 use mig_cdi_sys::TrustedDir;
 use std::path::Path;
 

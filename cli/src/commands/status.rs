@@ -5,8 +5,8 @@ use crate::{cli::StatusArgs, console::Console};
 use mig_cdi_gen::{
     Error, Exit, MessageSink,
     watch::{
-        Hearing,
-        status::{State, Status, now},
+        EventCoverage,
+        status::{Status, WatchState, now},
     },
 };
 use mig_cdi_sys::is_running;
@@ -19,14 +19,14 @@ pub(super) fn run(args: &StatusArgs, console: &Console) -> Result<Done, Error> {
             .because("watch has not run")
             .cure("start mig-cdi.service, or run mig-cdi watch"));
     };
-    let runs = status.state != State::Stopped && is_running(status.pid);
+    let runs = status.state != WatchState::Stopped && is_running(status.pid);
     let stdout = match args.json {
         true => json(&status, runs)?,
         false => text(&status, runs),
     };
     let exit = match (runs, status.state) {
-        (true, State::Ok | State::Starting) => Exit::Success,
-        (true, State::Incomplete) => Exit::Incomplete,
+        (true, WatchState::Ok | WatchState::Starting) => Exit::Success,
+        (true, WatchState::Incomplete) => Exit::Incomplete,
         _ => Exit::Failed,
     };
     if !runs {
@@ -48,10 +48,10 @@ fn text(status: &Status, runs: bool) -> String {
         |time: Option<f64>| time.map_or("never".to_owned(), |time| age(now() - time) + " ago");
     let state = match (runs, status.state) {
         (false, _) => "not running".to_owned(),
-        (true, State::Starting) => "starting".to_owned(),
-        (true, State::Ok) => "ok".to_owned(),
-        (true, State::Incomplete) => format!("incomplete: {} left out", status.node.omitted),
-        (true, State::Failing | State::Stopped) => "failing".to_owned(),
+        (true, WatchState::Starting) => "starting".to_owned(),
+        (true, WatchState::Ok) => "ok".to_owned(),
+        (true, WatchState::Incomplete) => format!("incomplete: {} left out", status.node.omitted),
+        (true, WatchState::Failing | WatchState::Stopped) => "failing".to_owned(),
     };
     let slices: Vec<_> = status
         .profiles()
@@ -96,18 +96,18 @@ fn text(status: &Status, runs: bool) -> String {
 
 /// How watch comes to know of a change.
 fn told_by(status: &Status) -> String {
-    let changes = status.told_changes;
+    let changes = status.change_events;
     let told = match status.driver_events {
         None => "nobody: it looks".to_owned(),
-        Some(Hearing::Nobody) => "nobody: the driver tells of no gpu here".to_owned(),
-        Some(Hearing::Some) => format!("the driver, of some gpus, {changes} times"),
-        Some(Hearing::All) => format!("the driver, of all gpus, {changes} times"),
+        Some(EventCoverage::None) => "nobody: the driver tells of no gpu here".to_owned(),
+        Some(EventCoverage::Some) => format!("the driver, of some gpus, {changes} times"),
+        Some(EventCoverage::All) => format!("the driver, of all gpus, {changes} times"),
     };
     match status.driver_errors {
         None => told,
-        Some(Hearing::Nobody) => told + "; errors are told of no gpu",
-        Some(Hearing::Some) => told + "; errors of some gpus",
-        Some(Hearing::All) => told + "; errors of all gpus",
+        Some(EventCoverage::None) => told + "; errors are told of no gpu",
+        Some(EventCoverage::Some) => told + "; errors of some gpus",
+        Some(EventCoverage::All) => told + "; errors of all gpus",
     }
 }
 

@@ -1,7 +1,7 @@
 //! Checks of the host: our settings, the watch, cgroups, systemd, `SELinux`, and the privilege of this process.
 
 use super::{CheckError, NodeFacts, Verdict, error, evidence_and_cure, note, ok, warning};
-use mig_cdi_gen::watch::status::{State, Status};
+use mig_cdi_gen::watch::status::{Status, WatchState};
 
 /// Settings file of mig-cdi. With a bad one the other checks use the defaults.
 pub(super) fn settings(facts: &NodeFacts<'_>) -> Vec<Verdict> {
@@ -78,10 +78,10 @@ pub(super) fn watch(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let process = facts.host.identity(&format!("/proc/{}", status.pid));
     let is_running = process.is_ok_and(|identity| identity.is_some());
     vec![match status {
-        Status { state, .. } if state == State::Stopped || !is_running => {
+        Status { state, .. } if state == WatchState::Stopped || !is_running => {
             warning("", "mig-cdi watch has stopped: specs do not follow mig changes", START)
         }
-        Status { state: State::Failing, error: Some(last), .. } => {
+        Status { state: WatchState::Failing, error: Some(last), .. } => {
             error("", format!("its last refresh failed: {}", last.message), "run mig-cdi status")
         }
         Status { pid, node, .. } => {

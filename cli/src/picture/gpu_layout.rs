@@ -2,7 +2,7 @@
 
 use mig_cdi_gen::{discover::Source, spec::preferred_name};
 use mig_cdi_model::{Gpu, MigDevice, Placement, Profile};
-use mig_cdi_partition::{holders::Holders, view::free};
+use mig_cdi_partition::{Holders, free_placements};
 use mig_cdi_sys::nvml::{GpuPartitioning, GpuProfile, NvmlComputeInstance, NvmlGpuInstance};
 
 /// Highest number of slices that is drawn. No GPU has more than 8, and a wider picture would not be readable.
@@ -241,7 +241,7 @@ impl LayoutSource<'_> {
             DrawnDevice {
                 key: if is_whole { key.clone() } else { format!("{key}{number}") },
                 name: self.known.and_then(|known| device_name(known, instance, ci)),
-                holders: self.holders.just(self.gpu.minor, Some((*id, Some(ci.id)))),
+                holders: self.holders.of_compute_instance(self.gpu.minor, *id, ci.id),
             }
         };
         let span = |tile: Tile| ComputeSpan {
@@ -254,7 +254,7 @@ impl LayoutSource<'_> {
             profile: profile_name(row.and_then(|row| row.name.as_ref()), *profile),
             memory_mib: row.map(|row| row.memory_mib),
             compute_slices,
-            holders: self.holders.just(self.gpu.minor, Some((*id, None))),
+            holders: self.holders.of_gpu_instance(self.gpu.minor, *id),
             key,
         })
     }
@@ -317,7 +317,7 @@ fn free_profiles(gpu: &GpuPartitioning) -> Vec<FreeProfile> {
     rows.sort_by_key(|row| std::cmp::Reverse((row.slices, row.memory_mib)));
     let free_profile = |row: &&GpuProfile| FreeProfile {
         profile: profile_name(row.name.as_ref(), row.id),
-        starts: free(gpu, row).iter().map(|placement| placement.start).collect(),
+        starts: free_placements(gpu, row).iter().map(|placement| placement.start).collect(),
     };
     rows.iter().map(free_profile).filter(|profile| !profile.starts.is_empty()).collect()
 }

@@ -5,10 +5,7 @@ use mig_cdi_gen::{
     child::{self, ChildOutput},
     discover::Source,
 };
-use mig_cdi_partition::{
-    Change, Goal, LayoutFile,
-    run::{ChangeOptions, Partitioning},
-};
+use mig_cdi_partition::{ApplyOptions, Goal, GpuChange, LayoutFile, NodePartitioner};
 use mig_cdi_sys::{ProgramOutput, run};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -42,7 +39,7 @@ pub struct RepartitionRequest {
     /// Roots of this machine.
     pub roots: NodeRoots,
     /// Options of the change.
-    pub options: ChangeOptions,
+    pub options: ApplyOptions,
 }
 
 /// Outcome of one step.
@@ -73,7 +70,7 @@ fn take_step(request: RepartitionRequest) -> Result<bool> {
     // Only NVML partitions GPUs, whatever the watch reads.
     let node = NodeSource { roots, source: Source::Nvml, simulated: None };
     let errors = LastError::default();
-    let partitioning = Partitioning { node: &node, messages: &errors };
+    let partitioning = NodePartitioner { node: &node, messages: &errors };
     let goal = Goal::File(layout);
     let (is_reached, is_complete) = match step {
         RepartitionStep::Resume => {
@@ -82,7 +79,7 @@ fn take_step(request: RepartitionRequest) -> Result<bool> {
         }
         RepartitionStep::Plan => {
             let (changes, gpus) = partitioning.plan(&goal, &options.holders)?;
-            (!changes.is_empty() && changes.iter().all(Change::is_empty), gpus.lost == 0)
+            (!changes.is_empty() && changes.iter().all(GpuChange::is_empty), gpus.unreadable == 0)
         }
         RepartitionStep::Apply => (true, partitioning.apply(&goal, &options)?.is_complete),
     };

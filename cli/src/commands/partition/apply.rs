@@ -8,14 +8,11 @@ use super::{
 use crate::cli::{ApplyArgs, ChangeArgs, RestoreArgs};
 use mig_cdi_args::GenerateArgs;
 use mig_cdi_gen::{Error, Exit};
-use mig_cdi_partition::{
-    Goal,
-    run::{Applied, ChangeOptions, Partitioning},
-};
+use mig_cdi_partition::{ApplyOptions, ApplyOutcome, Goal, NodePartitioner};
 use std::time::Duration;
 
 pub(in super::super) fn apply(
-    partitioning: &Partitioning<'_>,
+    partitioning: &NodePartitioner<'_>,
     resolver: &Resolver<'_>,
     args: &ApplyArgs,
 ) -> Result<Done, Error> {
@@ -27,7 +24,7 @@ pub(in super::super) fn apply(
 }
 
 pub(in super::super) fn restore(
-    partitioning: &Partitioning<'_>,
+    partitioning: &NodePartitioner<'_>,
     resolver: &Resolver<'_>,
     args: &RestoreArgs,
 ) -> Result<Done, Error> {
@@ -35,12 +32,12 @@ pub(in super::super) fn restore(
     reach(partitioning, &Goal::Checkpoint(args.file.clone()), &options)
 }
 
-fn change_options(resolver: &Resolver<'_>, args: &ChangeArgs) -> Result<ChangeOptions, Error> {
+fn change_options(resolver: &Resolver<'_>, args: &ChangeArgs) -> Result<ApplyOptions, Error> {
     let refresh = match args.no_refresh {
         true => None,
         false => Some(resolver.generate(&GenerateArgs::default())?),
     };
-    Ok(ChangeOptions {
+    Ok(ApplyOptions {
         holders: holder_options(&args.holders),
         journal_dir: args.journal_dir.clone(),
         wait: Duration::from_secs(args.evict),
@@ -49,15 +46,15 @@ fn change_options(resolver: &Resolver<'_>, args: &ChangeArgs) -> Result<ChangeOp
 }
 
 fn reach(
-    partitioning: &Partitioning<'_>,
+    partitioning: &NodePartitioner<'_>,
     goal: &Goal,
-    options: &ChangeOptions,
+    options: &ApplyOptions,
 ) -> Result<Done, Error> {
-    let Applied { changes, is_complete } = partitioning.apply(goal, options)?;
+    let ApplyOutcome { changes, is_complete } = partitioning.apply(goal, options)?;
     Ok(Done { stdout: text(&changes), exit: exit(is_complete) })
 }
 
-fn resume(partitioning: &Partitioning<'_>, options: &ChangeOptions) -> Result<Done, Error> {
+fn resume(partitioning: &NodePartitioner<'_>, options: &ApplyOptions) -> Result<Done, Error> {
     let message = match partitioning.resume(options)? {
         None => "nothing to resume: no apply was cut off".to_owned(),
         Some(gpus) => format!("{gpus} gpus are as they were wished"),

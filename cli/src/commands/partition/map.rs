@@ -12,12 +12,12 @@ use crate::{
 use mig_cdi_config::layouts::GpuSelector;
 use mig_cdi_gen::{Error, discover::Source, spec::preferred_name};
 use mig_cdi_model::{Gpu, MigDevice, MigMode, PciAddress, Topology, cdi::Kind};
-use mig_cdi_partition::{Gpus, Holders, run::Partitioning};
+use mig_cdi_partition::{Holders, NodeGpus, NodePartitioner};
 use mig_cdi_sys::{TrustedDir, nvml::GpuPartitioning};
 use std::path::Path;
 
 pub(in super::super) fn map(
-    partitioning: &Partitioning<'_>,
+    partitioning: &NodePartitioner<'_>,
     kind: &Kind,
     args: &MapArgs,
     console: &Console,
@@ -27,7 +27,7 @@ pub(in super::super) fn map(
     let discovery = node.discover(machine.as_ref(), console)?;
     let asked = match node.source {
         Source::Proc => None,
-        Source::Nvml => Some(Gpus::ask(node, console, "it is listed, not drawn")?),
+        Source::Nvml => Some(NodeGpus::read_available(node, console, "it is listed, not drawn")?),
     };
     let held = match &asked {
         Some(gpus) => partitioning.holders(gpus, &holder_options(&args.holders), false)?,
@@ -40,7 +40,7 @@ pub(in super::super) fn map(
     // Whoever asks /proc alone knows that it does not tell.
     let drawn = node.source == Source::Proc || cards.iter().all(is_drawn);
     let complete =
-        drawn && discovery.problems.is_empty() && asked.is_none_or(|gpus| gpus.lost == 0);
+        drawn && discovery.problems.is_empty() && asked.is_none_or(|gpus| gpus.unreadable == 0);
     let picture = Picture { gpus: cards, kind: kind.to_string() };
     let stdout = match args.svg.as_deref() {
         None => text(&picture, console.style()),
@@ -136,7 +136,7 @@ impl Found<'_> {
         let minor = self.gpu.map(|gpu| gpu.minor.0).or_else(|| self.division.map(|d| d.minor));
         GpuView {
             heading: format!("{}: {model}{place}", label.replacen("gpu", "GPU", 1)),
-            holders: minor.map(|minor| holders.just(minor, None)).unwrap_or_default(),
+            holders: minor.map(|minor| holders.of_gpu(minor)).unwrap_or_default(),
             state: self.state(source, holders),
         }
     }

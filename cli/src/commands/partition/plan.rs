@@ -7,48 +7,48 @@ use super::{
 use crate::{cli::PlanArgs, table::table};
 use mig_cdi_gen::{Error, Exit};
 use mig_cdi_layout::{Action, KeptInstance, ParentInstance, Step};
-use mig_cdi_partition::{Change, Gpus, Holders, label, layout_of, run::Partitioning};
+use mig_cdi_partition::{GpuChange, Holders, NodeGpus, NodePartitioner, current_layout, gpu_label};
 use mig_cdi_sys::nvml::GpuPartitioning;
 use serde_json::{Value, json};
 
 pub(in super::super) fn plan(
-    partitioning: &Partitioning<'_>,
+    partitioning: &NodePartitioner<'_>,
     args: &PlanArgs,
 ) -> Result<Done, Error> {
     let (changes, gpus) =
         partitioning.plan(&goal(&args.layout)?, &holder_options(&args.holders))?;
     let stdout = if args.json { json(&changes, &gpus.all)? } else { text(&changes) };
-    Ok(Done { stdout, exit: exit(gpus.lost == 0) })
+    Ok(Done { stdout, exit: exit(gpus.unreadable == 0) })
 }
 
 pub(in super::super) fn assert(
-    partitioning: &Partitioning<'_>,
+    partitioning: &NodePartitioner<'_>,
     args: &PlanArgs,
 ) -> Result<Done, Error> {
-    let gpus = Gpus::read(partitioning.node, partitioning.messages)?;
+    let gpus = NodeGpus::read(partitioning.node, partitioning.messages)?;
     let desired = gpus.desired(&goal(&args.layout)?, partitioning.messages)?.gpus;
     // Who holds what does not matter: what is as wished has no step.
     let changes = gpus.changes(&desired, &Holders::default())?;
     let stdout = match args.json {
         true => json(&changes, &gpus.all)?,
         false => {
-            let line = |change: &&Change| {
+            let line = |change: &&GpuChange| {
                 let (gpu, goal) = (&change.gpu, &change.goal);
-                let is = layout_of(gpu, &gpus.all);
-                format!("{}: is {is}, not {goal}\n", label(gpu))
+                let is = current_layout(gpu, &gpus.all);
+                format!("{}: is {is}, not {goal}\n", gpu_label(gpu))
             };
             changes.iter().filter(|change| !change.is_empty()).map(|c| line(&c)).collect()
         }
     };
-    let exit = match changes.iter().all(Change::is_empty) {
-        true => exit(gpus.lost == 0),
+    let exit = match changes.iter().all(GpuChange::is_empty) {
+        true => exit(gpus.unreadable == 0),
         false => Exit::Stale,
     };
     Ok(Done { stdout, exit })
 }
 
 /// What stays, then the steps.
-pub(super) fn text(changes: &[Change]) -> String {
+pub(super) fn text(changes: &[GpuChange]) -> String {
     let mut rows = Vec::new();
     for change in changes {
         let gpu = change.gpu.index.to_string();
@@ -90,8 +90,8 @@ fn holders_text(kept: &KeptInstance) -> Option<String> {
     (!kept.holders.is_empty()).then(|| kept.holders.join(", "))
 }
 
-fn json(changes: &[Change], all: &[GpuPartitioning]) -> Result<String, Error> {
-    let gpu = |change: &Change| {
+fn json(changes: &[GpuChange], all: &[GpuPartitioning]) -> Result<String, Error> {
+    let gpu = |change: &GpuChange| {
         let plan = change.plan.as_ref();
         let kept = plan.iter().flat_map(|plan| &plan.kept);
         let kept: Vec<_> = kept
@@ -101,7 +101,7 @@ fn json(changes: &[Change], all: &[GpuPartitioning]) -> Result<String, Error> {
         json!({
             "gpu": change.gpu.index,
             "uuid": change.gpu.uuid,
-            "is": layout_of(&change.gpu, all).to_string(),
+            "is": current_layout(&change.gpu, all).to_string(),
             "wished": change.goal.to_string(),
             "mode": change.mode.map(|on| if on { "on" } else { "off" }),
             "keep": kept,

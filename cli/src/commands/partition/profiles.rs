@@ -7,15 +7,15 @@ use crate::{
 };
 use mig_cdi_gen::Error;
 use mig_cdi_model::{Placement, Profile};
-use mig_cdi_partition::{Gpus, run::Partitioning, view::free};
+use mig_cdi_partition::{NodeGpus, NodePartitioner, free_placements};
 use mig_cdi_sys::nvml::{GpuPartitioning, GpuProfile};
 use serde::Serialize;
 
 pub(in super::super) fn profiles(
-    partitioning: &Partitioning<'_>,
+    partitioning: &NodePartitioner<'_>,
     args: &ProfilesArgs,
 ) -> Result<Done, Error> {
-    let gpus = Gpus::read(partitioning.node, partitioning.messages)?;
+    let gpus = NodeGpus::read(partitioning.node, partitioning.messages)?;
     let stdout = match args.json {
         true => json(&gpus.all.iter().map(Gpu::of).collect::<Vec<_>>())?,
         false => {
@@ -23,7 +23,7 @@ pub(in super::super) fn profiles(
             if text.is_empty() { "no GPU\n".to_owned() } else { text.join("\n") }
         }
     };
-    Ok(Done { stdout, exit: exit(gpus.lost == 0) })
+    Ok(Done { stdout, exit: exit(gpus.unreadable == 0) })
 }
 
 #[derive(Serialize)]
@@ -72,7 +72,7 @@ impl<'a> Gpu<'a> {
             jpeg: profile.jpeg,
             ofa: profile.ofa,
             placements: &profile.placements,
-            free: free(gpu, profile),
+            free: free_placements(gpu, profile),
         };
         let GpuPartitioning { index, uuid, model, mig, profiles, .. } = gpu;
         Gpu { index: *index, uuid, model, mig: *mig, profiles: profiles.iter().map(row).collect() }
@@ -94,7 +94,8 @@ fn text(gpu: &GpuPartitioning) -> String {
 }
 
 fn row(gpu: &GpuPartitioning, profile: &GpuProfile) -> [String; 10] {
-    let starts: Vec<_> = free(gpu, profile).iter().map(|place| place.start.to_string()).collect();
+    let starts: Vec<_> =
+        free_placements(gpu, profile).iter().map(|place| place.start.to_string()).collect();
     [
         or_dash(profile.name.as_ref()),
         profile.id.to_string(),

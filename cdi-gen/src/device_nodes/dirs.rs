@@ -1,0 +1,75 @@
+//! The directories of device nodes, and a change made in them.
+
+use super::{CAPS, DEV, NodeChange};
+use crate::{Error, Result};
+use mig_cdi_model::DeviceNode;
+use mig_cdi_sys::{NodeDir, NodeDirEntry, NodeStat, Root};
+use std::path::Path;
+
+/// The three directories that are changed.
+pub(super) struct Dirs {
+    /// `/dev`.
+    pub dev: NodeDir,
+    /// `/dev/nvidia-caps`.
+    pub caps: NodeDir,
+    /// `/dev/char`.
+    pub links: NodeDir,
+}
+
+impl Dirs {
+    /// Opens the directories below the directory that holds `dev`.
+    pub fn open(root: &Path) -> Result<Dirs> {
+        let dev = NodeDir::open(&Root::open(root)?, DEV)?;
+        if !dev.exists() {
+            return Err(Error::failed("open", dev.show("").display())
+                .because("not there")
+                .cure("see --dev-root"));
+        }
+        Ok(Dirs { caps: dev.child("nvidia-caps")?, links: dev.child("char")?, dev })
+    }
+
+    /// Directory and name of a path in `/dev`.
+    fn locate<'a>(&self, path: &'a str) -> (&NodeDir, &'a str) {
+        let name = path.trim_start_matches("/dev/");
+        match name.split_once('/') {
+            None => (&self.dev, name),
+            Some(("char", name)) => (&self.links, name),
+            Some((_, name)) => (&self.caps, name),
+        }
+    }
+
+    /// Entry at a path in `/dev`.
+    pub fn entry(&self, path: &str) -> mig_cdi_sys::Result<NodeDirEntry> {
+        let (dir, name) = self.locate(path);
+        dir.entry(name)
+    }
+
+    /// Path on this host, for messages.
+    pub fn show(&self, path: &str) -> String {
+        let (dir, name) = self.locate(path);
+        dir.show(name).display().to_string()
+    }
+
+    /// Makes one change.
+    pub fn apply(&mut self, change: &NodeChange) -> mig_cdi_sys::Result<()> {
+        if let NodeChange::Directory { path } = change {
+            return match path == CAPS {
+                true => self.caps.make(&self.dev, "nvidia-caps"),
+                false => self.links.make(&self.dev, "char"),
+            };
+        }
+        // Relative to a directory that is open and was found to be root's: a path could lead elsewhere by now.
+        let (dir, name) = self.locate(change.path());
+        match change {
+            NodeChange::Make(node) | NodeChange::Replace(node) => dir.put_node(name, &stat(node)),
+            NodeChange::Link { target, .. } => dir.put_link(name, target),
+            NodeChange::Directory { .. } | NodeChange::Remove { .. } => dir.remove(name),
+        }
+    }
+}
+
+/// Metadata of a node that is as the driver wants it.
+pub(super) fn stat(node: &DeviceNode) -> NodeStat {
+    let DeviceNode { major, minor, mode, uid, gid, .. } = *node;
+    NodeStat { is_char: true, major, minor, mode, uid, gid }
+}

@@ -1,0 +1,161 @@
+//! Goals: the layouts that a command line, a file of layouts or a checkpoint asks for, and the GPUs that each is for.
+
+use crate::{gpu_change::GpuChange, holders::Holders, node_gpus::NodeGpus};
+use mig_cdi_config::layouts::{Assignment, BadLayouts, Layout, Layouts, SelectedLayout};
+use mig_cdi_gen::{Error, ErrorKind, MessageSink, Result};
+use mig_cdi_sys::{nvml::GpuPartitioning, read_named};
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt::Display,
+    path::{Path, PathBuf},
+};
+
+/// Name of the layout in a checkpoint.
+pub const CHECKPOINT_LAYOUT: &str = "checkpoint";
+
+/// Largest file of layouts that is read, far above any.
+const TEXT_LIMIT: usize = 1 << 20;
+
+/// A layout in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayoutFile {
+    /// Path of the file, in the format of mig-parted; `-` is standard input.
+    pub path: PathBuf,
+    /// Name of the layout.
+    pub layout: String,
+}
+
+/// The source of desired layouts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Goal {
+    /// Assignments `GPU=LAYOUT`, such as `0=3x2g.20gb,1g.10gb`, `all=none`.
+    Assignments(Vec<String>),
+    /// A layout in a file.
+    File(LayoutFile),
+    /// Path of a checkpoint: a file with the one layout [`CHECKPOINT_LAYOUT`].
+    Checkpoint(PathBuf),
+}
+
+/// A GPU with its desired layout.
+#[derive(Debug)]
+pub struct DesiredGpu<'a> {
+    /// The GPU before the change.
+    pub gpu: &'a GpuPartitioning,
+    /// Desired layout.
+    pub layout: Layout,
+    /// Place in a file that the layout comes from, such as `layouts.yaml: line 7`; `None` for a command line.
+    pub origin: Option<String>,
+}
+
+impl DesiredGpu<'_> {
+    /// Plans the change by `plan`, one of [`GpuChange`]'s functions. An error in the layout names its place in the file.
+    ///
+    /// # Errors
+    /// Those of `plan`.
+    pub(crate) fn change(
+        &self,
+        plan: impl FnOnce(&GpuPartitioning, &Layout) -> Result<GpuChange>,
+    ) -> Result<GpuChange> {
+        plan(self.gpu, &self.layout).map_err(|error| match (error.kind, &self.origin) {
+            (ErrorKind::Usage, Some(origin)) => {
+                let cause = format!("{}: {}", error.subject, error.cause);
+                Error { operation: "read".to_owned(), subject: origin.clone(), cause, ..error }
+            }
+            _ => error,
+        })
+    }
+}
+
+/// Desired layouts of the GPUs of a node.
+#[derive(Debug)]
+pub struct DesiredGpus<'a> {
+    /// GPUs that the goal selects.
+    pub gpus: Vec<DesiredGpu<'a>>,
+    /// Number of GPUs in a checkpoint that the node does not have.
+    pub absent: usize,
+}
+
+impl NodeGpus {
+    /// Returns the desired layouts of the GPUs that a goal selects. Reports each GPU of a checkpoint that the node does not have.
+    ///
+    /// # Errors
+    /// When a layout or the selection of GPUs is wrong, or a file cannot be read.
+    pub fn desired(&self, goal: &Goal, messages: &dyn MessageSink) -> Result<DesiredGpus<'_>> {
+        match goal {
+            Goal::Assignments(assignments) => self.assigned(assignments),
+            Goal::File(LayoutFile { path, layout }) => {
+                let selected = read_layouts(path)?.select(layout, &self.candidates()?);
+                let selected = selected.map_err(|e| bad_layouts(path, &e))?;
+                Ok(DesiredGpus { gpus: self.selected(selected, Some(path)), absent: 0 })
+            }
+            Goal::Checkpoint(path) => self.checkpointed(path, messages),
+        }
+    }
+
+    fn assigned(&self, assignments: &[String]) -> Result<DesiredGpus<'_>> {
+        if assignments.is_empty() {
+            return Err(Error::usage("", "no gpu to partition").because(
+                "write GPU=LAYOUT, such as 0=3x2g.20gb,1g.10gb, or name a file with --file",
+            ));
+        }
+        let fail = |e: BadLayouts| declaration_error("", &e.origin, &e);
+        let assignments = assignments.iter().map(|text| text.parse().map_err(fail));
+        let assignments = assignments.collect::<Result<Vec<_>>>()?;
+        let selected = Assignment::select(&assignments, &self.candidates()?).map_err(fail)?;
+        Ok(DesiredGpus { gpus: self.selected(selected, None), absent: 0 })
+    }
+
+    fn checkpointed(&self, path: &Path, messages: &dyn MessageSink) -> Result<DesiredGpus<'_>> {
+        let layouts = read_layouts(path)?;
+        let selected = layouts.select_present(CHECKPOINT_LAYOUT, &self.candidates()?);
+        let (selected, absent) = selected.map_err(|e| bad_layouts(path, &e))?;
+        for gpu in &absent {
+            messages.error(&format!("gpu {gpu} is not on this node; it is omitted"));
+        }
+        Ok(DesiredGpus { gpus: self.selected(selected, Some(path)), absent: absent.len() })
+    }
+
+    /// Joins selected layouts with their GPUs. A GPU without MIG is omitted unless the user names it: `all` means those that can
+    /// be partitioned.
+    fn selected(&self, selected: Vec<SelectedLayout>, file: Option<&Path>) -> Vec<DesiredGpu<'_>> {
+        let desired = |selected: SelectedLayout| {
+            let gpu = self.all.get(selected.gpu)?;
+            let origin = file.map(|file| format!("{}: {}", file.display(), selected.origin));
+            let layout = selected.layout;
+            (selected.is_named || gpu.mig.is_some()).then_some(DesiredGpu { gpu, layout, origin })
+        };
+        selected.into_iter().filter_map(desired).collect()
+    }
+
+    /// Plans the changes of GPUs to their desired layouts, without destroying what `holders` hold.
+    ///
+    /// # Errors
+    /// As [`GpuChange::plan_with`].
+    pub fn changes(&self, desired: &[DesiredGpu<'_>], holders: &Holders) -> Result<Vec<GpuChange>> {
+        let plan = |desired: &DesiredGpu<'_>| {
+            desired.change(|gpu, goal| GpuChange::plan_with(gpu, &self.all, holders, goal))
+        };
+        desired.iter().map(plan).collect()
+    }
+}
+
+fn read_layouts(file: &Path) -> Result<Layouts> {
+    let bytes = read_named(file, TEXT_LIMIT)?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Error::usage("read", file.display()).because("not valid utf-8"))?;
+    Layouts::parse(&text).map_err(|e| bad_layouts(file, &e))
+}
+
+fn bad_layouts(file: &Path, cause: &BadLayouts) -> Error {
+    let place = format!("{}: {}", file.display(), cause.origin);
+    declaration_error("read", place, cause)
+}
+
+/// Makes the error of a declaration at a place: a line of a file, or an argument.
+fn declaration_error(operation: &str, place: impl Display, error: &BadLayouts) -> Error {
+    let usage = Error::usage(operation, place).because(&error.cause);
+    match &error.cure {
+        Some(cure) => usage.cure(cure),
+        None => usage,
+    }
+}

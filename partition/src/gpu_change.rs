@@ -1,0 +1,135 @@
+//! The change of one GPU to its desired layout: the MIG mode to set, and the steps of the planner.
+
+use crate::{
+    holders::{Holders, LazyHolders},
+    planner_input::{capacity, current_instances},
+};
+use mig_cdi_config::layouts::Layout;
+use mig_cdi_gen::{Error, ErrorKind, Result};
+use mig_cdi_layout::{Action, DesiredLayout, Impossible, PartitionPlan, plan};
+use mig_cdi_sys::nvml::GpuPartitioning;
+
+/// The change of a GPU to a layout.
+#[derive(Debug, Clone)]
+pub struct GpuChange {
+    /// The GPU before the change.
+    pub gpu: GpuPartitioning,
+    /// Desired layout.
+    pub goal: Layout,
+    /// MIG mode to set; `None` when it stays as it is.
+    pub mode: Option<bool>,
+    /// Steps. `None` when they cannot be planned yet, because the driver reports the profiles of the GPU in MIG mode only.
+    pub plan: Option<PartitionPlan>,
+}
+
+impl GpuChange {
+    /// Plans a change. `all` are the GPUs of the node. Holders are looked up only when an instance has to be destroyed.
+    ///
+    /// # Errors
+    /// As [`GpuChange::plan_with`], and those of the lookup.
+    pub(crate) fn plan(
+        gpu: &GpuPartitioning,
+        all: &[GpuPartitioning],
+        holders: &LazyHolders<'_>,
+        goal: &Layout,
+    ) -> Result<GpuChange> {
+        // The lookup reads all of /proc, and fails where processes cannot be examined. Neither matters to a change that only
+        // creates: the driver gives it free slices.
+        match GpuChange::plan_with(gpu, all, &Holders::default(), goal)? {
+            change if change.destroys() => GpuChange::plan_with(gpu, all, holders.get()?, goal),
+            change => Ok(change),
+        }
+    }
+
+    /// Plans a change that destroys nothing that `holders` hold. `all` are the GPUs of the node.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] when the GPU has no MIG or cannot have the layout; [`ErrorKind::Refused`], with the holders, when it
+    /// could if slices in use were free.
+    pub fn plan_with(
+        gpu: &GpuPartitioning,
+        all: &[GpuPartitioning],
+        holders: &Holders,
+        goal: &Layout,
+    ) -> Result<GpuChange> {
+        let is_on = gpu.mig.ok_or_else(|| {
+            let cause = format!("{} does not support MIG", gpu.model);
+            Error::usage("", gpu_label(gpu)).because(cause)
+        })?;
+        let wants_on = matches!(goal, Layout::Partitioned(_));
+        // A pending mode takes effect at the next reset, which would undo the change.
+        let sets_mode = is_on != wants_on || gpu.mig_pending == Some(!wants_on);
+        let plan = match goal {
+            Layout::Partitioned(desired) if is_on || !gpu.profiles.is_empty() => {
+                Some(steps(gpu, all, holders, desired)?)
+            }
+            Layout::Partitioned(_) => None,
+            Layout::Off if is_on => Some(steps(gpu, all, holders, &DesiredLayout::default())?),
+            Layout::Off => Some(PartitionPlan::default()),
+        };
+        let mode = sets_mode.then_some(wants_on);
+        Ok(GpuChange { gpu: gpu.clone(), goal: goal.clone(), mode, plan })
+    }
+
+    /// Reports whether the GPU has its desired layout already.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.mode.is_none() && self.plan.as_ref().is_some_and(|plan| plan.steps.is_empty())
+    }
+
+    /// Reports whether an instance is destroyed.
+    fn destroys(&self) -> bool {
+        let is_destroy = |action: &Action| {
+            matches!(
+                action,
+                Action::DestroyGpuInstance { .. } | Action::DestroyComputeInstance { .. }
+            )
+        };
+        let mut steps = self.plan.iter().flat_map(|plan| &plan.steps);
+        steps.any(|step| is_destroy(&step.action))
+    }
+}
+
+/// Returns the name of a GPU in messages: `gpu 0`.
+#[must_use]
+pub fn gpu_label(gpu: &GpuPartitioning) -> String {
+    format!("gpu {}", gpu.index)
+}
+
+/// Returns the layout that a GPU has, with every placement. `all` are the GPUs of the node.
+#[must_use]
+pub fn current_layout(gpu: &GpuPartitioning, all: &[GpuPartitioning]) -> Layout {
+    match gpu.mig {
+        Some(true) => {
+            let instances = current_instances(gpu, &Holders::default());
+            Layout::Partitioned(DesiredLayout::of(&capacity(gpu, all), &instances))
+        }
+        _ => Layout::Off,
+    }
+}
+
+fn steps(
+    gpu: &GpuPartitioning,
+    all: &[GpuPartitioning],
+    holders: &Holders,
+    desired: &DesiredLayout,
+) -> Result<PartitionPlan> {
+    plan(&capacity(gpu, all), &current_instances(gpu, holders), desired)
+        .map_err(|impossible| impossible_error(gpu, &impossible))
+}
+
+/// Makes the error of a layout that is impossible, with the holders that are in the way.
+fn impossible_error(gpu: &GpuPartitioning, impossible: &Impossible) -> Error {
+    let kind = match impossible {
+        Impossible::InUse { .. } => ErrorKind::Refused,
+        _ => ErrorKind::Usage,
+    };
+    let mut holders: Vec<_> =
+        impossible.blockers().iter().flat_map(|blocker| blocker.holders.clone()).collect();
+    holders.sort();
+    holders.dedup();
+    Error::of(kind, "", gpu_label(gpu))
+        .because(impossible.cause())
+        .cure(impossible.cure())
+        .held_by(holders)
+}

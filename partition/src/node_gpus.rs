@@ -1,0 +1,83 @@
+//! The GPUs of a node as NVML or a simulated node describes them.
+
+use crate::gpu_change::gpu_label;
+use mig_cdi_config::layouts::GpuIdentity;
+use mig_cdi_gen::{
+    Error, ErrorKind, MessageSink, NodeSource, Result,
+    discover::{self, Source},
+};
+use mig_cdi_model::GpuIndex;
+use mig_cdi_sys::nvml::{GpuPartitioning, Partitioner};
+
+/// The GPUs of a node, and the interface that partitions them. NVML stays open until this is dropped.
+pub struct NodeGpus {
+    /// NVML, or a simulated node.
+    pub partitioner: Box<dyn Partitioner>,
+    /// GPUs that NVML can describe, by index.
+    pub all: Vec<GpuPartitioning>,
+    /// Number of GPUs that it cannot describe.
+    pub unreadable: usize,
+}
+
+impl NodeGpus {
+    /// Reads the GPUs of a node. Reports each GPU that NVML cannot describe.
+    ///
+    /// # Errors
+    /// When NVML cannot be asked, or can describe none of the GPUs.
+    pub fn read(node: &NodeSource, messages: &dyn MessageSink) -> Result<NodeGpus> {
+        let gpus = NodeGpus::read_available(node, messages, "it is omitted")?;
+        match gpus.all.is_empty() && gpus.unreadable > 0 {
+            true => Err(Error::of(ErrorKind::Incomplete, "read gpus", "")
+                .because("nvml describes none of them")),
+            false => Ok(gpus),
+        }
+    }
+
+    /// Reads the GPUs of a node, even when NVML can describe none of them. Reports each that it cannot describe; `consequence`
+    /// ends the message, as in `it is omitted`.
+    ///
+    /// # Errors
+    /// When NVML cannot be asked.
+    pub fn read_available(
+        node: &NodeSource,
+        messages: &dyn MessageSink,
+        consequence: &str,
+    ) -> Result<NodeGpus> {
+        if node.source == Source::Proc {
+            // /proc shows the ids of instances, and neither profiles nor placements.
+            return Err(Error::usage("", "--source proc")
+                .because("only nvml partitions gpus and reports their layouts"));
+        }
+        let partitioner = node.partitioner()?.map_err(discover::without_nvml)?;
+        let (mut all, mut unreadable) = (Vec::new(), 0);
+        let answers = partitioner.gpus().map_err(discover::without_nvml)?;
+        for (index, answer) in answers.into_iter().enumerate() {
+            match answer {
+                Ok(gpu) => all.push(gpu),
+                Err(error) => {
+                    unreadable += 1;
+                    messages.error(&format!("gpu {index}: {error}; {consequence}"));
+                }
+            }
+        }
+        Ok(NodeGpus { partitioner, all, unreadable })
+    }
+
+    /// Returns the names by which layouts can select the GPUs, in the order of [`NodeGpus::all`].
+    ///
+    /// # Errors
+    /// When NVML reports a UUID or PCI address that is not one.
+    pub fn candidates(&self) -> Result<Vec<GpuIdentity>> {
+        let candidate = |gpu: &GpuPartitioning| {
+            let bad = |e| Error::failed("ask nvml about", gpu_label(gpu)).because(e);
+            Ok(GpuIdentity {
+                index: GpuIndex(gpu.index),
+                uuid: gpu.uuid.parse().map_err(bad)?,
+                pci: gpu.pci.parse().map_err(bad)?,
+                device_id: gpu.device_id,
+                subsystem_id: gpu.subsystem_id,
+            })
+        };
+        self.all.iter().map(candidate).collect()
+    }
+}

@@ -1,0 +1,288 @@
+//! Partitioning of one node from the goal to the refreshed spec, under the lock of the journal.
+
+use crate::{
+    goal::{DesiredGpu, DesiredGpus, Goal},
+    gpu_change::GpuChange,
+    holders::{Holders, LazyHolders},
+    in_use::InUse,
+    journal::{FILE_NAME, JournalDir},
+    node_gpus::NodeGpus,
+    step_runner::StepRunner,
+};
+use mig_cdi_config::layouts::Layout;
+use mig_cdi_gen::{
+    Error, ErrorKind, MessageSink, NodeSource, Result,
+    device_nodes::{self, NodesMode},
+    discover::{self, Source},
+    generate::{GenerateOptions, Generator, OnConflict},
+    watch::status::{State, Status},
+};
+use mig_cdi_sys::{Root, is_root, is_running, nvml::GpuPartitioning};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// Time between two tries while holders are waited for.
+const HOLDER_POLL: Duration = Duration::from_millis(200);
+/// Longest wait for a running watch to refresh the spec. It takes a second at most, unless something is wrong.
+const WATCH_LIMIT: Duration = Duration::from_secs(5);
+/// Time between two reads of the watch's status.
+const WATCH_POLL: Duration = Duration::from_millis(5);
+
+/// Places where holders of slices are recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HolderOptions {
+    /// Directory that stands for `/` when `/proc` is read.
+    pub host_root: PathBuf,
+    /// Slices that the caller declares in use.
+    #[serde(default)]
+    pub in_use: Vec<InUse>,
+    /// Directory of the watch's state; `leases` in it holds the leases.
+    pub state_dir: PathBuf,
+}
+
+/// Options of an apply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplyOptions {
+    /// Places where holders are recorded.
+    pub holders: HolderOptions,
+    /// Directory of the journal.
+    pub journal_dir: PathBuf,
+    /// Longest wait for the holders of a slice that has to be destroyed. Nothing is stopped: they have to release it themselves.
+    pub wait: Duration,
+    /// Options of the spec that is written after the change; `None` leaves the spec and the device nodes as they are.
+    pub refresh: Option<GenerateOptions>,
+}
+
+/// Result of an apply.
+#[derive(Debug)]
+pub struct ApplyOutcome {
+    /// Change of each GPU that the goal selects, those without a step included.
+    pub changes: Vec<GpuChange>,
+    /// True when NVML could describe every GPU, and the node has every GPU of a checkpoint.
+    pub is_complete: bool,
+}
+
+/// Partitions the GPUs of one node.
+///
+/// On a simulated node it plans and takes steps as on a real one, and nothing of it is kept.
+pub struct NodePartitioner<'a> {
+    /// The node.
+    pub node: &'a NodeSource,
+    /// Receiver of messages.
+    pub messages: &'a dyn MessageSink,
+}
+
+impl NodePartitioner<'_> {
+    /// Brings GPUs to their desired layouts, and refreshes the spec. While a slice that has to be destroyed is in use, it tries
+    /// again until the time is up.
+    ///
+    /// # Errors
+    /// When a GPU could not reach its layout: it is as it was before, unless the error says otherwise.
+    /// [`ErrorKind::Refused`] when a slice is still in use. When an earlier apply was interrupted, or the spec could not be
+    /// written.
+    pub fn apply(&self, goal: &Goal, options: &ApplyOptions) -> Result<ApplyOutcome> {
+        let end = Instant::now() + options.wait;
+        let mut was_reported = false;
+        loop {
+            match self.attempt(goal, options) {
+                Err(error) if error.kind == ErrorKind::Refused && Instant::now() < end => {
+                    if !std::mem::replace(&mut was_reported, true) {
+                        let seconds = options.wait.as_secs();
+                        let message = format!("{error}; waiting up to {seconds} s");
+                        self.messages.warn(&message);
+                    }
+                    mig_cdi_sys::sleep(HOLDER_POLL);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Makes one attempt. NVML is open only during it, and not while holders are waited for: a process that has NVML open keeps
+    /// the driver from changing the MIG mode of an Ampere GPU, as dcgm does (NVIDIA's MIG user guide).
+    fn attempt(&self, goal: &Goal, options: &ApplyOptions) -> Result<ApplyOutcome> {
+        if self.node.is_simulated() {
+            return self.simulate(goal);
+        }
+        let host = Root::open(&options.holders.host_root)?;
+        let journal = JournalDir::open(&options.journal_dir, &host)?;
+        if journal.read()?.is_some() {
+            let path = options.journal_dir.join(FILE_NAME);
+            return Err(Error::failed("", "an earlier apply was interrupted")
+                .because(format!("{} records it", path.display()))
+                .cure("run mig-cdi apply --resume"));
+        }
+        let gpus = NodeGpus::read(self.node, self.messages)?;
+        let DesiredGpus { gpus: desired, absent } = gpus.desired(goal, self.messages)?;
+        let all = &gpus.all;
+        let holders = LazyHolders::new(|| self.holders(&gpus, &options.holders, true));
+        let changes = plan_all(&desired, |gpu, goal| GpuChange::plan(gpu, all, &holders, goal))?;
+        let pending: Vec<_> = changes.iter().filter(|change| !change.is_empty()).cloned().collect();
+        let runner = self.step_runner(&gpus, &holders, &options.holders.in_use, Some(&host));
+        let applied = if pending.is_empty() { Ok(()) } else { runner.apply(&pending, &journal) };
+        let is_complete = gpus.unreadable + absent == 0;
+        drop(holders);
+        // Closes NVML: `refresh` may wait for a watch.
+        drop(gpus);
+        let refreshed = if pending.is_empty() { Ok(()) } else { self.refresh(options) };
+        applied.and(refreshed)?;
+        Ok(ApplyOutcome { changes, is_complete })
+    }
+
+    /// Takes the steps on a simulated node, which shows that they would succeed.
+    fn simulate(&self, goal: &Goal) -> Result<ApplyOutcome> {
+        let gpus = NodeGpus::read(self.node, self.messages)?;
+        let DesiredGpus { gpus: desired, absent } = gpus.desired(goal, self.messages)?;
+        let all = &gpus.all;
+        let holders = LazyHolders::new(|| {
+            let mut holders = Holders::default();
+            holders.add_processes(all, None);
+            Ok(holders)
+        });
+        let changes = plan_all(&desired, |gpu, goal| GpuChange::plan(gpu, all, &holders, goal))?;
+        let runner = self.step_runner(&gpus, &holders, &[], None);
+        for change in &changes {
+            runner.reach(&change.gpu.uuid, &change.goal)?;
+        }
+        self.messages.warn("the node is simulated: all steps succeeded, and nothing is kept");
+        let is_complete = gpus.unreadable + absent == 0;
+        Ok(ApplyOutcome { changes, is_complete })
+    }
+
+    /// Completes an apply that was interrupted: each GPU in the journal reaches its desired layout, or else the one that it had.
+    /// Returns the number of these GPUs, or `None` when no apply was interrupted.
+    ///
+    /// # Errors
+    /// As [`NodePartitioner::apply`].
+    pub fn resume(&self, options: &ApplyOptions) -> Result<Option<usize>> {
+        if self.node.is_simulated() {
+            return Err(Error::usage("", "--resume")
+                .because("a simulated node keeps no apply that could be resumed"));
+        }
+        let host = Root::open(&options.holders.host_root)?;
+        let journal_dir = JournalDir::open(&options.journal_dir, &host)?;
+        let Some(journal) = journal_dir.read()? else { return Ok(None) };
+        let gpus = NodeGpus::read(self.node, self.messages)?;
+        let holders = LazyHolders::new(|| self.holders(&gpus, &options.holders, true));
+        let runner = self.step_runner(&gpus, &holders, &options.holders.in_use, Some(&host));
+        let completed = runner.complete(&journal.gpus, &journal_dir);
+        drop(holders);
+        drop(gpus);
+        let refreshed = self.refresh(options);
+        completed.and(refreshed)?;
+        Ok(Some(journal.gpus.len()))
+    }
+
+    /// Plans the changes of a goal, and takes no step. Returns them with the GPUs that they are for.
+    ///
+    /// # Errors
+    /// When a layout is impossible, or the holders of slices cannot be found.
+    pub fn plan(&self, goal: &Goal, options: &HolderOptions) -> Result<(Vec<GpuChange>, NodeGpus)> {
+        let gpus = NodeGpus::read(self.node, self.messages)?;
+        let holders = self.holders(&gpus, options, false)?;
+        let changes = gpus.changes(&gpus.desired(goal, self.messages)?.gpus, &holders)?;
+        Ok((changes, gpus))
+    }
+
+    fn step_runner<'a>(
+        &'a self,
+        gpus: &'a NodeGpus,
+        holders: &'a LazyHolders<'a>,
+        in_use: &'a [InUse],
+        host: Option<&'a Root>,
+    ) -> StepRunner<'a> {
+        let partitioner = gpus.partitioner.as_ref();
+        StepRunner { partitioner, all: &gpus.all, holders, in_use, host, messages: self.messages }
+    }
+
+    /// Finds the holders of slices. With `must_see_all`, a process that cannot be examined is an error; without, a warning.
+    ///
+    /// # Errors
+    /// When processes or leases cannot be read.
+    pub fn holders(
+        &self,
+        gpus: &NodeGpus,
+        options: &HolderOptions,
+        must_see_all: bool,
+    ) -> Result<Holders> {
+        let mut holders = Holders::default();
+        if self.node.is_simulated() {
+            holders.add_processes(&gpus.all, None);
+            return Ok(holders);
+        }
+        let root = Root::open(&options.host_root)?;
+        holders.add_processes(&gpus.all, Some(&root));
+        holders.add_leases(&options.state_dir.join("leases"), &gpus.all)?;
+        // Declared slices may be named by UUID, which only NVML reports. Without them /proc suffices, and NVML need not start.
+        let source = if options.in_use.is_empty() { Source::Proc } else { Source::Nvml };
+        let topology = discover::discover(&self.node.host()?, source)?.topology;
+        holders.add_declared(&options.in_use, &topology)?;
+        let unreadable = holders.add_host(&root, &topology)?;
+        if unreadable > 0 {
+            let error = Error::failed("find the holders of slices", "")
+                .because(format!("{unreadable} processes cannot be examined"))
+                .cure("run it as root");
+            match must_see_all {
+                true => return Err(error),
+                false => self.messages.warn(&error.to_string()),
+            }
+        }
+        Ok(holders)
+    }
+
+    /// Refreshes device nodes and spec. A running watch does that itself, with its own flags.
+    fn refresh(&self, options: &ApplyOptions) -> Result<()> {
+        let Some(generate) = &options.refresh else { return Ok(()) };
+        if self.is_refreshed_by_watch(&options.holders.state_dir)? {
+            return Ok(());
+        }
+        let nodes = match is_root() {
+            true => device_nodes::apply(self.node, NodesMode::default(), self.messages).map(drop),
+            false => Ok(()),
+        };
+        Generator::new(self.node, generate, self.messages).generate(OnConflict::Refuse, || ())?;
+        nodes
+    }
+
+    /// Waits until a running watch reports the current slices, so that a container that is started next finds them in the spec.
+    /// Returns false when no watch runs.
+    fn is_refreshed_by_watch(&self, state_dir: &Path) -> Result<bool> {
+        let running_watch = || {
+            let status = Status::read(state_dir).ok().flatten();
+            status.filter(|status| status.state != State::Stopped && is_running(status.pid))
+        };
+        if running_watch().is_none() {
+            return Ok(false);
+        }
+        let topology = discover::discover(&self.node.host()?, Source::Nvml)?.topology;
+        let uuids = topology.mig_devices().filter_map(|device| device.ci.uuid.as_ref());
+        let current: BTreeSet<_> = uuids.map(ToString::to_string).collect();
+        let end = Instant::now() + WATCH_LIMIT;
+        while let Some(status) = running_watch() {
+            let reported = status.node.devices.into_iter().filter_map(|slice| slice.uuid);
+            if reported.collect::<BTreeSet<_>>() == current {
+                return Ok(true);
+            }
+            if Instant::now() >= end {
+                let seconds = WATCH_LIMIT.as_secs();
+                self.messages.warn(&format!(
+                    "mig-cdi watch has not refreshed the spec after {seconds} s; run mig-cdi status"
+                ));
+                return Ok(true);
+            }
+            mig_cdi_sys::sleep(WATCH_POLL);
+        }
+        Ok(false)
+    }
+}
+
+fn plan_all(
+    desired: &[DesiredGpu<'_>],
+    plan: impl Fn(&GpuPartitioning, &Layout) -> Result<GpuChange>,
+) -> Result<Vec<GpuChange>> {
+    desired.iter().map(|desired| desired.change(&plan)).collect()
+}

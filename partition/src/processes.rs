@@ -1,0 +1,66 @@
+//! Processes of the host as `/proc` shows them: their names in messages, and the driver's nodes that they have open.
+
+use crate::containers;
+use mig_cdi_sys::Root;
+use std::collections::BTreeSet;
+
+/// Largest command line that is read; the kernel allows longer ones, and only the beginning is shown.
+const COMMAND_LINE_LIMIT: usize = 1 << 16;
+/// Number of characters of a command line that are shown.
+const SHOWN_CHARACTERS: usize = 48;
+/// NVIDIA's daemon that keeps GPUs initialised. It opens every GPU and uses none.
+const PERSISTENCE_DAEMON: &str = "nvidia-persistenced";
+
+/// A process and the driver's nodes that it has open.
+pub(crate) struct OpenNodes {
+    /// Process id.
+    pub pid: String,
+    /// Paths of the nodes.
+    pub nodes: BTreeSet<String>,
+}
+
+/// Returns the processes that have a node of the driver open. One that cannot be examined counts as having none.
+pub(crate) fn open_nodes(host: &Root) -> Vec<OpenNodes> {
+    let names = host.list("/proc").ok().flatten().unwrap_or_default();
+    let pids = names.into_iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit()));
+    let examine = |pid: String| {
+        // proc(5): one symbolic link for each open file, with the path by which it was opened.
+        let dir = format!("/proc/{pid}/fd");
+        let files = host.list(&dir).ok().flatten().unwrap_or_default();
+        let targets = files.iter().filter_map(|fd| host.link(&format!("{dir}/{fd}")).ok());
+        let nodes = targets.filter(|path| path.starts_with("/dev/nvidia")).collect();
+        OpenNodes { pid, nodes }
+    };
+    pids.map(examine).filter(|open| !open.nodes.is_empty()).collect()
+}
+
+/// Names the processes that have a GPU open, except this one and the persistence daemon.
+pub(crate) fn processes_with_gpu_open(host: &Root, minor: u32) -> Vec<String> {
+    let node = format!("/dev/nvidia{minor}");
+    let own = std::process::id().to_string();
+    let others = open_nodes(host).into_iter();
+    let others = others.filter(|open| open.pid != own && open.nodes.contains(&node));
+    let names = others.map(|open| describe(Some(host), &open.pid));
+    // A process that only bears the daemon's name gains nothing: the driver then leaves the change pending, and it is
+    // taken back.
+    names.filter(|name| !name.contains(PERSISTENCE_DAEMON)).collect()
+}
+
+/// Names a process and its container: `pid 4711, python3 train.py of container 4f08cd7afbc6`.
+pub(crate) fn describe(host: Option<&Root>, pid: &str) -> String {
+    let container = host.and_then(|host| containers::container_of_process(host, pid));
+    let container = container.map(|name| format!(" of {name}")).unwrap_or_default();
+    describe_alone(host, pid) + &container
+}
+
+/// Names a process without its container: `pid 4711, python3 train.py`.
+pub(crate) fn describe_alone(host: Option<&Root>, pid: &str) -> String {
+    let read = |host: &Root| host.read(&format!("/proc/{pid}/cmdline"), COMMAND_LINE_LIMIT).ok()?;
+    // proc(5): arguments are separated by null bytes, and the process itself can write them. Control characters would
+    // reach the terminal.
+    let line = host.and_then(read).unwrap_or_default();
+    let line = String::from_utf8_lossy(&line).replace('\0', " ");
+    let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let shown: String = line.trim().chars().take(SHOWN_CHARACTERS).collect();
+    if shown.is_empty() { format!("pid {pid}") } else { format!("pid {pid}, {shown}") }
+}

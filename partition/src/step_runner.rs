@@ -1,0 +1,231 @@
+//! Takes the steps of changes. A GPU ends in its desired layout, or as it was.
+//!
+//! A failed change is undone by planning the way back from the instances that exist then; no list of inverse steps is kept.
+
+use crate::{
+    gpu_change::{GpuChange, current_layout, gpu_label},
+    holders::LazyHolders,
+    in_use::{InUse, declared_holders_of_gpu},
+    journal::{JournalDir, JournalEntry},
+    processes::processes_with_gpu_open,
+};
+use mig_cdi_config::layouts::Layout;
+use mig_cdi_gen::{Error, MessageSink, Result};
+use mig_cdi_layout::{Action, ParentInstance, Step};
+use mig_cdi_model::Placement;
+use mig_cdi_sys::{
+    Root,
+    nvml::{CallError, GpuPartitioning, ModeChange, Partitioner},
+};
+use std::collections::BTreeMap;
+
+/// Ids of the GPU instances that a run has created, by placement. The driver chooses the ids (`kmigmgr_ga100.c` l.308-353).
+type CreatedInstances = BTreeMap<Placement, u32>;
+
+/// Takes the planned steps on the GPUs of a node.
+pub(crate) struct StepRunner<'a> {
+    /// NVML, or a simulated node.
+    pub partitioner: &'a dyn Partitioner,
+    /// GPUs of the node before the first step. Their instances show which compute instances a profile can have.
+    pub all: &'a [GpuPartitioning],
+    /// Holders, which no step may disturb.
+    pub holders: &'a LazyHolders<'a>,
+    /// Declared holders.
+    pub in_use: &'a [InUse],
+    /// Root of the machine's `/proc`; `None` on a simulated node, which no process has open.
+    pub host: Option<&'a Root>,
+    /// Receiver of messages.
+    pub messages: &'a dyn MessageSink,
+}
+
+impl StepRunner<'_> {
+    /// Makes changes, GPU by GPU, and records them in the journal first.
+    ///
+    /// # Errors
+    /// As [`StepRunner::complete`].
+    pub(crate) fn apply(&self, changes: &[GpuChange], journal: &JournalDir) -> Result<()> {
+        let entry = |change: &GpuChange| {
+            let before = current_layout(&change.gpu, self.all);
+            JournalEntry::new(&change.gpu.uuid, &before, &change.goal)
+        };
+        let entries: Vec<_> = changes.iter().map(entry).collect();
+        journal.write(&entries)?;
+        self.complete(&entries, journal)
+    }
+
+    /// Makes the changes of a journal, and removes it. The first GPU that fails ends the run: those before it keep their new
+    /// layouts, and those after it are not touched.
+    ///
+    /// # Errors
+    /// When a GPU could not reach its layout. It is as it was before, and the journal is removed; or that failed too, and the
+    /// journal keeps this GPU for the next run.
+    pub(crate) fn complete(&self, entries: &[JournalEntry], journal: &JournalDir) -> Result<()> {
+        for (i, entry) in entries.iter().enumerate() {
+            let Err(failure) = self.reach(&entry.gpu, &entry.after()?) else { continue };
+            let Err(undo_failure) = self.reach(&entry.gpu, &entry.before()?) else {
+                journal.write(&[])?;
+                let others = match entries.len() - i - 1 {
+                    0 => String::new(),
+                    left => format!("; {left} more gpus were not begun"),
+                };
+                return Err(with_outcome(failure, &format!("it is partitioned as before{others}")));
+            };
+            journal.write(&entries[i..=i])?;
+            let Error { operation, subject, cause, .. } = failure;
+            let gpu = &entry.gpu;
+            let outcome =
+                format!("and undoing it failed: {undo_failure}; {gpu} is not as it was before");
+            return Err(Error::failed(operation, subject)
+                .because(format!("{cause}, {outcome}"))
+                .cure("run mig-cdi apply --resume"));
+        }
+        journal.write(&[])
+    }
+
+    /// Brings a GPU from whatever layout it has to another, and checks that it has it.
+    ///
+    /// # Errors
+    /// When the layout is impossible, slices in use have no room in it, a call fails, or NVML reports another layout afterwards.
+    /// Steps before a failed one are not undone.
+    pub(crate) fn reach(&self, uuid: &str, goal: &Layout) -> Result<()> {
+        let mut gpu = self.partitioner.gpu(uuid).map_err(|e| nvml_error(uuid, &e))?;
+        let mut change = self.plan(&gpu, goal)?;
+        // Some drivers report profiles only in MIG mode, so the steps are planned again in it.
+        if change.mode == Some(true) {
+            self.set_mode(&gpu, true)?;
+            gpu = self.read(&gpu)?;
+            change = self.plan(&gpu, goal)?;
+        }
+        let label = gpu_label(&gpu);
+        let steps: Vec<&Step> = change.plan.iter().flat_map(|plan| &plan.steps).collect();
+        for step in &steps {
+            self.messages.detail(&format!("{label}: {}, {}", step.action, step.reason));
+        }
+        let mut created = CreatedInstances::new();
+        for step in steps {
+            self.take(&gpu, &step.action, &mut created)
+                .map_err(|e| Error::failed("", format!("{label}: {}", step.action)).because(e))?;
+        }
+        // After the steps: the mode cannot be turned off while instances exist.
+        if change.mode == Some(false) {
+            self.set_mode(&gpu, false)?;
+        }
+        self.check(&self.read(&gpu)?, goal)
+    }
+
+    /// Checks that a GPU has a layout.
+    fn check(&self, gpu: &GpuPartitioning, goal: &Layout) -> Result<()> {
+        match self.plan(gpu, goal)?.is_empty() {
+            true => Ok(()),
+            false => {
+                let layout = current_layout(gpu, self.all);
+                Err(Error::failed("", gpu_label(gpu))
+                    .because(format!("nvml reports layout {layout} after all steps")))
+            }
+        }
+    }
+
+    fn plan(&self, gpu: &GpuPartitioning, goal: &Layout) -> Result<GpuChange> {
+        GpuChange::plan(gpu, self.all, self.holders, goal)
+    }
+
+    /// Reads a GPU again.
+    fn read(&self, gpu: &GpuPartitioning) -> Result<GpuPartitioning> {
+        self.partitioner.gpu(&gpu.uuid).map_err(|e| nvml_error(&gpu_label(gpu), &e))
+    }
+
+    /// Takes one step, which is one call of NVML.
+    fn take(
+        &self,
+        gpu: &GpuPartitioning,
+        action: &Action,
+        created: &mut CreatedInstances,
+    ) -> Result<(), CallError> {
+        let (partitioner, uuid) = (self.partitioner, gpu.uuid.as_str());
+        match *action {
+            Action::DestroyComputeInstance { gi, ci } => {
+                partitioner.destroy_compute_instance(uuid, gi.0, ci.0)
+            }
+            Action::DestroyGpuInstance { gi } => partitioner.destroy_gpu_instance(uuid, gi.0),
+            Action::CreateGpuInstance { profile, placement, .. } => {
+                let gi = partitioner.create_gpu_instance(uuid, profile, placement)?;
+                created.insert(placement, gi);
+                Ok(())
+            }
+            Action::CreateComputeInstance { parent, placement, .. } => {
+                let gi = match parent {
+                    ParentInstance::Existing(gi) => gi.0,
+                    ParentInstance::Created(at) => *created.get(&at).ok_or_else(|| {
+                        CallError::new("nvmlDeviceGetGpuInstanceById", "it was not created")
+                    })?,
+                };
+                partitioner.create_compute_instance(uuid, gi, placement)
+            }
+        }
+    }
+
+    /// Turns MIG mode on or off.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`](mig_cdi_gen::ErrorKind::Refused) when the GPU is in use, or NVML reports that the mode changes only
+    /// at the next reset; the pending mode is taken back then.
+    fn set_mode(&self, gpu: &GpuPartitioning, on: bool) -> Result<()> {
+        let label = gpu_label(gpu);
+        let verb = if on { "turn on MIG mode" } else { "turn off MIG mode" };
+        let operation = format!("{verb} of");
+        self.expect_unused(gpu, on, &operation)?;
+        self.messages.detail(&format!("{label}: {verb}"));
+        let set = |on| {
+            let fail = |e| Error::failed(&operation, &label).because(e);
+            self.partitioner.set_mode(&gpu.uuid, on).map_err(fail)
+        };
+        match set(on)? {
+            ModeChange::Done => Ok(()),
+            ModeChange::Pending(why) => {
+                // A pending mode would take effect at a reset that somebody makes for another reason.
+                set(!on)?;
+                Err(Error::refused(&operation, &label)
+                    .because(format!("nvml reports that it needs a reset: {why}"))
+                    .cure(
+                        "stop the programs that use the gpu, such as dcgm and nvsm, and try again",
+                    ))
+            }
+        }
+    }
+
+    /// Checks that nobody would be disturbed by a change of MIG mode.
+    fn expect_unused(&self, gpu: &GpuPartitioning, on: bool, operation: &str) -> Result<()> {
+        let in_use = |cause: &str, holders: Vec<String>| {
+            Err(Error::refused(operation, gpu_label(gpu))
+                .because(format!("{cause} in use by {}", holders.join(", ")))
+                .cure("stop them and try again")
+                .held_by(holders))
+        };
+        let declared = declared_holders_of_gpu(self.in_use, &gpu.uuid, gpu.index);
+        if !declared.is_empty() {
+            return in_use("it is", declared);
+        }
+        // On Ampere the driver resets the GPU for it, which it does not while a process has the GPU open: the mode is
+        // pending then. Hopper and later need no reset (NVIDIA's MIG user guide; nvml.h,
+        // NVML_FI_DEV_IS_RESETLESS_MIG_SUPPORTED).
+        let is_change = gpu.mig != Some(on);
+        let host = self.host.filter(|_| is_change && !gpu.resetless);
+        let open = host.map(|host| processes_with_gpu_open(host, gpu.minor)).unwrap_or_default();
+        match open.is_empty() {
+            true => Ok(()),
+            false => in_use("it needs a reset, and is", open),
+        }
+    }
+}
+
+fn nvml_error(gpu: &str, error: &CallError) -> Error {
+    Error::failed("ask nvml about", gpu).because(error)
+}
+
+/// Adds the outcome for the GPU to an error: after the cure, or after the cause where there is none.
+fn with_outcome(error: Error, outcome: &str) -> Error {
+    match &error.cure {
+        Some(cure) => Error { cure: Some(format!("{cure}; {outcome}")), ..error },
+        None => Error { cause: format!("{}; {outcome}", error.cause), ..error },
+    }
+}
