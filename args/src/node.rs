@@ -1,4 +1,4 @@
-//! Arguments that select the node, and the configuration file.
+//! Arguments that select the node, and reading of node descriptions and of the configuration file.
 
 use crate::{
     TEXT_LIMIT,
@@ -20,7 +20,7 @@ pub struct NodeArgs {
     #[arg(long, global = true, value_name = "NAME|FILE")]
     pub node: Option<PathBuf>,
 
-    /// Where to read MIG state from
+    /// Source of the MIG state
     #[arg(long, global = true, value_enum, default_value = "nvml")]
     pub source: SourceArg,
 
@@ -60,11 +60,12 @@ impl From<SourceArg> for Source {
 }
 
 impl NodeArgs {
-    /// Roots of this machine.
+    /// Returns the root directories: the flags, or else the settings.
     #[must_use]
     pub fn roots(&self, settings: &Settings) -> NodeRoots {
-        let pick =
-            |flag: &Option<PathBuf>, set: &PathBuf| flag.clone().unwrap_or_else(|| set.clone());
+        let pick = |flag: &Option<PathBuf>, setting: &PathBuf| {
+            flag.clone().unwrap_or_else(|| setting.clone())
+        };
         NodeRoots {
             driver: pick(&self.driver_root, &settings.driver_root),
             library_search_path: either(&self.library_search_path, &settings.library_search_path),
@@ -74,7 +75,7 @@ impl NodeArgs {
         }
     }
 
-    /// The node that the arguments select.
+    /// Returns the node that the arguments select.
     ///
     /// # Errors
     /// When a node description cannot be read or is wrong.
@@ -90,12 +91,13 @@ impl NodeArgs {
 /// Reads the description of a simulated node: a built-in one, or that in a file.
 ///
 /// # Errors
-/// When there is no such file, or it is no description.
+/// When the file cannot be read, or its contents are not a node description. The cure lists the built-in names.
 pub fn simulated_node(name: &Path) -> Result<SimulatedNode> {
     let text = match name.to_str().and_then(preset) {
         Some(text) => text.to_owned(),
         None => {
             let bytes = read_named(name, TEXT_LIMIT).map_err(|error| {
+                // A misspelt built-in name is taken for a path: the message has to help with both.
                 let known: Vec<_> = PRESETS.iter().map(|(name, _)| *name).collect();
                 Error::usage("", "")
                     .because(error)
@@ -107,17 +109,20 @@ pub fn simulated_node(name: &Path) -> Result<SimulatedNode> {
     SimulatedNode::parse(&text).map_err(|e| Error::usage("read node", name.display()).because(e))
 }
 
-/// Reads the configuration file; without one, the defaults hold. `only_regular` refuses a pipe, as a service does not wait for
-/// a writer; a file that the user names on the command line may be one.
+/// Reads the configuration file at `path`, or else at the default path, where a missing file means the defaults.
+/// `only_regular` refuses a pipe.
 ///
 /// # Errors
-/// When the file cannot be read or is wrong.
+/// When the file cannot be read or contains an error.
 pub fn read_settings(path: Option<&Path>, only_regular: bool) -> Result<Settings> {
     let file = path.unwrap_or(Path::new(mig_cdi_config::PATH));
+    // A pipe blocks until someone writes to it (fifo(7)). The user may name one, as `<(…)` of a shell does; at the default path
+    // it would hang every command.
     let read = if only_regular || path.is_none() { read_regular } else { read_named };
     let text = match read(file, TEXT_LIMIT) {
         Ok(bytes) => utf8(bytes, file)?,
         Err(error) if path.is_none() && error.is_absent() => String::new(),
+        // Whatever the reason, the cure is another file or none: exit code 2.
         Err(error) => return Err(Error { kind: ErrorKind::Usage, ..error.into() }),
     };
     Settings::parse(&text).map_err(|e| Error::usage("read", file.display()).because(e))

@@ -1,4 +1,4 @@
-//! Arguments about the contents of a spec and its file.
+//! Arguments that determine the contents of a spec, and its file.
 
 use crate::trusted_program::{absolute_text, check_trusted, either, installed_beside};
 use clap::{Args, ValueEnum};
@@ -19,13 +19,13 @@ use std::path::{Path, PathBuf};
 
 /// Values of `--names`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[allow(clippy::doc_markdown)] // These are help texts.
+#[allow(clippy::doc_markdown)] // The docs are help texts, where backticks would be printed.
 pub enum NameStyleArg {
-    /// MIG-… as nvidia-smi -L prints it.
+    /// UUID of the slice, MIG-…, as nvidia-smi -L prints it.
     Uuid,
-    /// gpu:profile:start, as 0:2g.20gb:4; it vanishes when the geometry changes. A compute instance smaller than its GPU instance adds its own start: 0:1c.3g.40gb:4:1.
+    /// GPU, profile and start, such as 0:2g.20gb:4; it vanishes when the layout changes. A compute instance smaller than its GPU instance adds its own start: 0:1c.3g.40gb:4:1.
     Slot,
-    /// gpu:mig, as 0:1. It can become another slice when others come and go.
+    /// GPU and MIG index, such as 0:1. It may become the name of another slice when slices are created or destroyed.
     Index,
 }
 
@@ -75,10 +75,10 @@ impl From<FormatArg> for Format {
     }
 }
 
-/// Arguments about the devices of a spec: their names and what they bring along.
+/// Arguments that determine the devices of a spec: their names and their edits.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "What is in the spec")]
-#[allow(clippy::doc_markdown)] // These are help texts.
+#[allow(clippy::doc_markdown)] // The docs are help texts, where backticks would be printed.
 pub struct SpecArgs {
     /// Name styles; each device gets a name in each style [default: uuid,slot]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "STYLE,…")]
@@ -114,7 +114,7 @@ pub struct SpecArgs {
     pub annotations: bool,
 
     /// Verify the slices by a hook when a container starts: same numbers, same GPU; with full also same
-    /// profile, placement and UUID, which asks NVML. If they differ, the container does not start
+    /// profile, placement and UUID, which needs NVML. If they differ, the container does not start
     #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true,
         default_missing_value = "proc")]
     pub verify: Option<VerifyLevel>,
@@ -139,7 +139,7 @@ pub struct SpecArgs {
     pub engines_root: Option<PathBuf>,
 }
 
-/// Extent of the check when a container starts.
+/// Values of `--verify`: the extent of the check when a container starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum VerifyLevel {
     /// Check against /proc, in less than a millisecond.
@@ -148,7 +148,7 @@ pub enum VerifyLevel {
     Full,
 }
 
-/// Arguments about the file of a spec.
+/// Arguments that determine a spec and its file.
 #[derive(Debug, Default, Args)]
 pub struct GenerateArgs {
     /// File to write or to check; with - generate prints to standard output [default:
@@ -174,16 +174,17 @@ pub struct GenerateArgs {
     #[arg(long)]
     pub strict: bool,
 
+    /// Devices of the spec.
     #[command(flatten)]
     pub spec: SpecArgs,
 }
 
 impl SpecArgs {
-    /// Options of the devices: these flags over the settings. `config` is the configuration file that was named, which a hook
-    /// of the spec reads again.
+    /// Resolves the options of the devices: the flags, or else the settings. `config` is the configuration file that the
+    /// command line names; a hook of the spec reads it again.
     ///
     /// # Errors
-    /// When flags contradict each other, or a program that a flag needs is not installed.
+    /// When flags contradict each other, or a program that a flag needs is not installed or not safe to run as root.
     pub fn resolve(
         &self,
         node: &NodeSource,
@@ -194,7 +195,7 @@ impl SpecArgs {
         let library_dirs = either(&self.library_dirs, &settings.library_dirs);
         if let Some(dir) = library_dirs.iter().find(|dir| !is_plain_directory(dir)) {
             return Err(Error::usage("", "--library-dirs").because(format!(
-                "{dir:?} is no absolute path of a directory below the container's root"
+                "{dir:?} is not an absolute path of a directory below the container's root"
             )));
         }
         let verify = self.verify.map(|level| verify_hook(level, node, config)).transpose()?;
@@ -205,6 +206,7 @@ impl SpecArgs {
             source: node.source,
             library_dirs,
             params_file: None,
+            // A slice of a +gfx profile renders through the nodes of /dev/dri.
             graphics: capabilities.has(DriverCapability::Graphics)
                 || capabilities.has(DriverCapability::Display),
             admin: self.admin.iter().copied().map(Admin::from).collect(),
@@ -212,6 +214,7 @@ impl SpecArgs {
             annotations: self.annotations,
             verify,
             ldcache,
+            // `DeviceBuilder::options` sets both, when it knows the engines.
             max_version: Version::V0_5_0,
             limited_by: None,
         };
@@ -229,11 +232,12 @@ impl SpecArgs {
         })
     }
 
-    /// Styles of the names, each once, in the order in which they are given.
+    /// Returns the styles of the names, each once, in the given order.
     fn names(&self, source: Source, settings: &Settings) -> Result<Vec<NameStyle>> {
         if source == Source::Proc && !self.names.is_empty() {
-            return Err(Error::usage("", "--names needs nvml")
-                .because("with --source proc devices are named gpu minor:gi:ci"));
+            // /proc has no UUIDs of slices, no placements and no MIG indices.
+            return Err(Error::usage("", "--names")
+                .because("it needs nvml: with --source proc devices are named gpu minor:gi:ci"));
         }
         let mut names: Vec<NameStyle> = self.names.iter().copied().map(NameStyle::from).collect();
         if names.is_empty() {
@@ -256,7 +260,8 @@ impl SpecArgs {
 }
 
 impl GenerateArgs {
-    /// Options of the spec and its file: these flags over the settings. `config` is as for [`SpecArgs::resolve`].
+    /// Resolves the options of the spec and its file: the flags, or else the settings. `config` is as for
+    /// [`SpecArgs::resolve`].
     ///
     /// # Errors
     /// As [`SpecArgs::resolve`].
@@ -266,6 +271,7 @@ impl GenerateArgs {
         settings: &Settings,
         config: Option<&Path>,
     ) -> Result<GenerateOptions> {
+        // Engines load *.json and *.yaml, and no other suffix (container-device-interface pkg/cdi/spec-dirs.go).
         let by_suffix = || match self.output.as_ref()?.extension()?.to_str()? {
             "yaml" => Some(Format::Yaml),
             _ => None,
@@ -288,27 +294,29 @@ impl GenerateArgs {
     }
 }
 
-/// Path of the hook that a flag asks for. It is installed beside this program.
+/// Returns the path of the hook that a flag needs.
 fn hook(node: &NodeSource, flag: &str) -> Result<String> {
     if node.is_simulated() {
-        return Err(Error::usage("", format!("{flag} is for containers with the driver"))
-            .because("a simulated node has none"));
+        return Err(Error::usage("", flag)
+            .because("it is for containers that use the driver, and a simulated node has none"));
     }
     installed_beside("mig-cdi-hook", flag)
 }
 
-/// The hook that checks slices when a container starts. It reads the node from where this run reads it.
+/// Returns the hook that checks slices when a container starts. It reads the node from the same places as this run.
 fn verify_hook(level: VerifyLevel, node: &NodeSource, config: Option<&Path>) -> Result<VerifyHook> {
     const FLAG: &str = "--verify";
     if (level, node.source) == (VerifyLevel::Full, Source::Proc) {
-        return Err(Error::usage("", "--verify=full asks NVML what --source=proc leaves out")
-            .because("take one of them"));
+        return Err(Error::usage("", "--verify=full")
+            .because("it reads from nvml, which --source=proc omits")
+            .cure("use one of the two"));
     }
     let path = hook(node, FLAG)?;
     let text = |path: &Path| absolute_text(path, FLAG);
     let roots = &node.roots;
     let mut options = vec![format!("--proc-root={}", text(&roots.proc)?)];
     if level == VerifyLevel::Full {
+        // The hook runs `mig-cdi verify`, and engines run the hook as root.
         let program = own_program()?;
         check_trusted(&program, FLAG)?;
         options.push(format!("--full={}", text(&program)?));
@@ -321,10 +329,12 @@ fn verify_hook(level: VerifyLevel, node: &NodeSource, config: Option<&Path>) -> 
             options.push(format!("--config={}", text(config)?));
         }
     }
+    // In seconds. To initialise a GPU that no program has open takes NVML seconds (NVIDIA, "Driver Persistence").
     let timeout = if level == VerifyLevel::Full { 20 } else { 5 };
     Ok(VerifyHook { path, options, timeout })
 }
 
+/// True for an absolute path without `.`, `..` or empty parts, so that no mount ends outside the container's root.
 fn is_plain_directory(path: &str) -> bool {
     let names = path.strip_prefix('/').unwrap_or_default();
     names.split('/').all(|name| !name.is_empty() && name != "." && name != "..")

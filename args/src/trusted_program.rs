@@ -1,34 +1,36 @@
-//! Programs that a spec or an engine's configuration names, and small helpers of the resolution.
+//! Checks of programs that a spec or the configuration of an engine names, and small helpers of the resolution.
 
 use mig_cdi_gen::{Error, Result};
 use mig_cdi_sys::{absolute, is_executable, own_program, replaceable_by_others};
 use std::path::Path;
 
-/// Text of a file.
+/// Converts the contents of a file to text.
 ///
 /// # Errors
-/// When it is not UTF-8.
+/// When they are not UTF-8.
 pub fn utf8(bytes: Vec<u8>, path: &Path) -> Result<String> {
     String::from_utf8(bytes)
         .map_err(|_| Error::usage("read", path.display()).because("not valid utf-8"))
 }
 
-/// Path of a program that is installed in the directory of this one, for the flag that needs it.
+/// Returns the absolute path of a program in the directory of this one, for the flag that needs it.
 ///
 /// # Errors
-/// When there is none, or when somebody but root could replace it.
+/// When the program does not exist, or when a user other than root could replace it.
 pub fn installed_beside(name: &str, flag: &str) -> Result<String> {
     let program = own_program()?.with_file_name(name);
     check_trusted(&program, flag)?;
     absolute_text(&program, flag)
 }
 
-/// Refuses a program that somebody but root could replace: engines run it as root.
+/// Refuses a program that a user other than root could replace: engines run it as root.
 pub(crate) fn check_trusted(program: &Path, flag: &str) -> Result<()> {
     let refused = Error::refused("use", format!("{} for {flag}", program.display()));
+    // The file itself may be safe in a directory where others may rename it: the whole path counts.
     match (is_executable(program), replaceable_by_others(program)) {
         (false, _) => {
-            Err(refused.because("no such program").cure("install mig-cdi-hook beside mig-cdi"))
+            let name = program.file_name().unwrap_or_default().display();
+            Err(refused.because("no such program").cure(format!("install {name} beside mig-cdi")))
         }
         (true, Some(why)) => Err(refused
             .because(format!("{why}, and the hook runs as root"))
@@ -37,8 +39,10 @@ pub(crate) fn check_trusted(program: &Path, flag: &str) -> Result<()> {
     }
 }
 
-/// Absolute form of a path, as text for a spec.
+/// Returns a path in absolute form, as text for a spec, which has a working directory of its own.
 pub(crate) fn absolute_text(path: &Path, flag: &str) -> Result<String> {
+    // Engines run hooks in the directory of the container's bundle, or in its root filesystem (measured with runc and
+    // crun).
     let path = absolute(path)?;
     let text = path.to_str().map(str::to_owned);
     text.ok_or_else(|| {
@@ -46,7 +50,7 @@ pub(crate) fn absolute_text(path: &Path, flag: &str) -> Result<String> {
     })
 }
 
-/// The flag's list, or the setting when the flag was not given.
+/// Returns the list of a flag, or the setting when the flag was not given.
 pub(crate) fn either<T: Clone>(flag: &[T], setting: &[T]) -> Vec<T> {
     if flag.is_empty() { setting.to_vec() } else { flag.to_vec() }
 }

@@ -1,4 +1,4 @@
-//! Arguments of the watch.
+//! Arguments of the watch, for `mig-cdi watch` and for programs that run it as a part of themselves.
 
 use crate::{GenerateArgs, NodeArgs, node::read_settings};
 use clap::{Args, Parser};
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-/// The command line of `mig-cdi watch` without its first two words, for a program that runs the watch as a part of itself.
+/// Command line of a watch inside another program: the arguments of `mig-cdi watch` without the command itself.
 #[derive(Debug, Parser)]
 #[command(name = "mig-cdi watch", no_binary_name = true, disable_version_flag = true)]
 pub struct WatchCommandLine {
@@ -24,7 +24,7 @@ pub struct WatchCommandLine {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// The node.
+    /// Node to watch.
     #[command(flatten)]
     pub node: NodeArgs,
 
@@ -47,6 +47,7 @@ impl WatchCommandLine {
 /// Arguments of the watch.
 #[derive(Debug, Args)]
 pub struct WatchArgs {
+    /// State of the watch.
     #[command(flatten)]
     pub state: StateArgs,
 
@@ -62,7 +63,7 @@ pub struct WatchArgs {
     #[arg(long, value_name = "MS", default_value = "170", value_parser = clap::value_parser!(u64).range(10..=100_000))]
     pub interval: u64,
 
-    /// Ask NVML every S seconds although nothing seems to have changed: only NVML reports a lost GPU
+    /// Query NVML every S seconds even when nothing seems to have changed: only NVML reports a lost GPU
     #[arg(long, value_name = "S", default_value = "300", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub resync: u64,
 
@@ -76,7 +77,8 @@ pub struct WatchArgs {
     #[arg(long)]
     pub health: bool,
 
-    // Last, since what follows it would stand below its heading.
+    // Last: clap lists the flags after a flattened struct below the heading of that struct.
+    /// Spec to keep current.
     #[command(flatten)]
     pub generate: GenerateArgs,
 }
@@ -90,7 +92,7 @@ pub struct StateArgs {
 }
 
 impl WatchArgs {
-    /// Options that last as long as the watch does.
+    /// Returns the options that are fixed when the watch starts.
     #[must_use]
     pub fn options(&self) -> WatchOptions {
         WatchOptions {
@@ -100,11 +102,12 @@ impl WatchArgs {
             interval: Duration::from_millis(self.interval),
             resync: Duration::from_secs(self.resync),
             error_events: self.health,
+            // Only the device plugin needs one, and sets this itself.
             inventory: false,
         }
     }
 
-    /// Setup that a reload of the configuration may change. `config` is as for [`GenerateArgs::resolve`].
+    /// Resolves the setup, which a reload of the configuration may change. `config` is as for [`GenerateArgs::resolve`].
     ///
     /// # Errors
     /// As [`GenerateArgs::resolve`].

@@ -1,10 +1,10 @@
-//! The command line: the one source of flags and help.
+//! The command line: the only source of flags and help, for the program, the manual pages and the completions.
 
 mod configure;
 mod partition;
 mod watch;
 
-pub(crate) use configure::{ConfigureArgs, Engine};
+pub(crate) use configure::{ConfigureArgs, EngineArg};
 pub(crate) use partition::{
     ApplyArgs, ChangeArgs, CheckpointArgs, ExportArgs, HoldersArgs, LayoutArgs, MapArgs, PlanArgs,
     ProfilesArgs, RestoreArgs,
@@ -40,12 +40,12 @@ No GPU here? Simulate a node:
 
 Exit codes:
   0  done
-  1  an operation failed; the message names it. Of doctor: there is an error
+  1  an operation failed; the message names it. With doctor: there is an error
   2  wrong command line, configuration or node description
   3  incomplete: something on the node could not be confirmed and is omitted
-  4  no driver to ask, or not all of it
+  4  no driver, or a part of it is missing
   5  refused: writing would be unsafe or would break an engine, or a slice that has to go is in use
-  6  stale: a spec on disk does not match the node; of assert: the layout is another";
+  6  stale: a spec on disk does not match the node. With assert: the layout is another";
 
 /// Gives slices of NVIDIA GPUs (MIG devices) to containers, through the Container Device Interface.
 #[derive(Debug, Parser)]
@@ -67,8 +67,9 @@ pub(crate) struct Cli {
     pub node: NodeArgs,
 }
 
-/// A command for people, or one that this program runs itself with.
+/// A public command, or one that this program runs itself as a child process.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // There is one value in a run.
 pub(crate) enum AnyCommand {
     #[command(flatten)]
     Public(Command),
@@ -80,6 +81,7 @@ pub(crate) enum AnyCommand {
     Listen(ChildArgs),
 }
 
+/// A public command.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Write the CDI spec of this node's MIG devices
@@ -121,7 +123,7 @@ pub(crate) enum Command {
     /// Keep the spec current while MIG changes, until SIGTERM
     ///
     /// The spec on disk follows every change of MIG within a second, typically in a tenth of one. While the
-    /// driver cannot be asked the spec stays, without devices that are gone or were recreated. SIGHUP
+    /// driver cannot be queried the spec stays, without devices that are gone or were recreated. SIGHUP
     /// reloads the settings. Under systemd it is a service of Type=notify.
     Watch(WatchArgs),
     /// Show the state of watch
@@ -131,7 +133,7 @@ pub(crate) enum Command {
     /// Rootful engines create nodes in containers and need none on the host; rootless ones bind the host's.
     /// Created are the driver's nodes and those of every slice, with the numbers, mode and owner that the
     /// driver reports, and the links in /dev/char by which systemd finds them. Nodes of slices that are
-    /// gone are removed. NVML is not asked, and no program is run.
+    /// gone are removed. NVML is not used, and no program is run.
     Nodes(NodesArgs),
     /// List the profiles of each GPU, how many more fit now, and where
     Profiles(ProfilesArgs),
@@ -153,34 +155,40 @@ pub(crate) enum Command {
     Checkpoint(CheckpointArgs),
     /// Partition the GPUs to a checkpoint: no instance survives a reboot
     Restore(RestoreArgs),
-    /// Check slices against what a spec says of them: run by mig-cdi-hook
+    /// Check slices against the facts in a spec: run by mig-cdi-hook
     #[command(hide = true)]
     Verify(VerifyArgs),
 }
 
+/// Arguments of the commands that this program runs as child processes.
+///
+/// NVML is called in a child process so that a driver that hangs or crashes does not take `watch` with it.
 #[derive(Debug, Args)]
 pub(crate) struct ChildArgs {
     /// Request of the parent process, in JSON
     pub request: String,
 }
 
+/// Arguments of `verify`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// Expected facts of each slice, as the spec has them
+    /// Expected facts of each slice, from the spec
     #[arg(required = true)]
     pub claims: Vec<ExpectedSlice>,
 }
 
+/// Arguments of `generate`.
 #[derive(Debug, Args)]
 pub(crate) struct WriteArgs {
     #[command(flatten)]
     pub generate: GenerateArgs,
 
-    /// Remove the spec instead, and with --gpus that of the GPUs. The driver is not asked
+    /// Remove the spec instead, and with --gpus that of the GPUs. The driver is not queried
     #[arg(long, conflicts_with_all = ["strict", "mask_params"])]
     pub remove: bool,
 }
 
+/// Arguments of `compare`.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
     /// The other spec, JSON or YAML
@@ -194,6 +202,7 @@ pub(crate) struct CompareArgs {
     pub spec: SpecArgs,
 }
 
+/// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     /// Explain one device name, with or without its kind: which file defines it, which engine sees it
@@ -208,6 +217,7 @@ pub(crate) struct DoctorArgs {
     pub host_root: PathBuf,
 }
 
+/// Arguments of `list`.
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// Print a tree: each GPU, its GPU instances, their compute instances
@@ -219,6 +229,7 @@ pub(crate) struct ListArgs {
     pub json: bool,
 }
 
+/// Arguments of `nodes`.
 #[derive(Debug, Args)]
 pub(crate) struct NodesArgs {
     /// Print the changes, and make none
@@ -234,6 +245,7 @@ pub(crate) struct NodesArgs {
     pub json: bool,
 }
 
+/// Arguments of `show`.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     /// Name of a MIG device, with or without nvidia.com/mig=

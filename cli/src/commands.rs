@@ -1,4 +1,4 @@
-//! One file per command, and the dispatcher that resolves what each of them needs.
+//! One file per command, and the dispatcher, which gives each command the settings and options that it needs.
 
 mod check;
 mod compare;
@@ -29,21 +29,24 @@ use mig_cdi_partition::NodePartitioner;
 use std::path::Path;
 
 /// Output of a command that did not fail.
-pub(crate) struct Done {
+pub(crate) struct CommandOutput {
     /// Text for standard output.
     pub stdout: String,
     /// Exit code.
     pub exit: Exit,
 }
 
-impl From<ChildOutput> for Done {
-    fn from(output: ChildOutput) -> Done {
-        Done { stdout: output.stdout, exit: output.exit }
+impl From<ChildOutput> for CommandOutput {
+    fn from(output: ChildOutput) -> CommandOutput {
+        CommandOutput { stdout: output.stdout, exit: output.exit }
     }
 }
 
-/// Runs the command of a command line.
-pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Error> {
+/// Runs the command that a command line names.
+///
+/// # Errors
+/// When the command fails. A command that ran, and found something wrong, returns an exit code instead.
+pub(crate) fn run(cli: &Cli, console: &Console) -> Result<CommandOutput, Error> {
     match &cli.command {
         AnyCommand::Refresh(args) => Ok(refresh::run_child(&args.request).into()),
         AnyCommand::Listen(args) => Ok(listen::run_child(&args.request).into()),
@@ -51,13 +54,13 @@ pub(crate) fn run(cli: &Cli, console: &Console) -> Result<Done, Error> {
     }
 }
 
-fn run_public(cli: &Cli, command: &Command, console: &Console) -> Result<Done, Error> {
+fn run_public(cli: &Cli, command: &Command, console: &Console) -> Result<CommandOutput, Error> {
     let config = cli.config.as_deref();
     let is_doctor = matches!(command, Command::Doctor(_));
     let (settings, broken_settings) = match read_settings(config, is_doctor) {
-        // The doctor reports the failure, and goes on with the defaults.
-        Err(failure) if is_doctor => {
-            (Settings::parse("").map_err(|e| Error::usage("", "").because(e))?, Some(failure))
+        // A node with a broken configuration needs the doctor most: it reports the error and uses the defaults.
+        Err(error) if is_doctor => {
+            (Settings::parse("").map_err(|e| Error::usage("", "").because(e))?, Some(error))
         }
         settings => (settings?, None),
     };
@@ -93,10 +96,11 @@ fn run_public(cli: &Cli, command: &Command, console: &Console) -> Result<Done, E
     }
 }
 
-/// Merges the flags of a command with the settings.
+/// Flags of a command merged with the settings, where the flags take precedence.
 struct Resolver<'a> {
     node: &'a NodeSource,
     settings: &'a Settings,
+    /// Configuration file that the command line names.
     config: Option<&'a Path>,
 }
 
@@ -110,12 +114,12 @@ impl Resolver<'_> {
     }
 }
 
-/// Exit code of a command that did all of its work, or omitted what could not be confirmed.
+/// Returns the exit code of a command: success, or incomplete when something was omitted that could not be confirmed.
 fn exit(is_complete: bool) -> Exit {
     if is_complete { Exit::Success } else { Exit::Incomplete }
 }
 
-/// Text of a value as indented JSON.
+/// Formats a value as indented JSON.
 fn json(value: &impl serde::Serialize) -> Result<String, Error> {
     let text = serde_json::to_string_pretty(value);
     text.map(|text| text + "\n").map_err(|e| Error::failed("write", "json").because(e))

@@ -19,7 +19,7 @@ pub(crate) use running::{DaemonState, daemon_state};
 use config_edit::{Edit, EditError};
 use language::{Language, edit, parse};
 use mig_cdi_gen::{
-    Exit, Failure,
+    Error,
     engines::{EngineVersion, InstalledEngine},
 };
 use mig_cdi_sys::{ConfigFile, Root};
@@ -30,7 +30,7 @@ use std::path::Path;
 /// Upper bound for a configuration file in bytes, far above that of any engine.
 pub(crate) const LIMIT: usize = 4 << 20;
 /// First line of a file that is entirely ours.
-const HEADER: &str = "# Written by mig-cdi configure, which takes it away with --undo.\n";
+const HEADER: &str = "# Written by mig-cdi configure; --undo removes it.\n";
 
 /// Request to configure one engine.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ pub(crate) struct ConfigPlan {
 ///
 /// # Errors
 /// When a file cannot be read, does not parse or cannot be edited, and when the engine has no CDI.
-pub(crate) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Failure> {
+pub(crate) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
     let mut plan = match request.engine.name {
         "podman" => podman::plan(request),
         "containerd" => containerd::plan(request),
@@ -112,15 +112,13 @@ impl ConfigureRequest<'_> {
     }
 
     /// Refuses an engine without CDI.
-    fn require_cdi(&self) -> Result<(), Failure> {
+    fn require_cdi(&self) -> Result<(), Error> {
         if self.engine.has_cdi {
             return Ok(());
         }
-        let message = format!(
-            "configure {}: this version has no cdi support; update it, or use mig-cdi-hook",
-            self.engine.label()
-        );
-        Err(Failure::new(Exit::Refused, message))
+        Err(Error::refused("configure", self.engine.label())
+            .because("this version has no cdi support")
+            .cure("update it, or use mig-cdi-hook"))
     }
 
     /// Edit that adds the requested spec directories to a list, which starts with `initial` where it is absent.
@@ -129,44 +127,42 @@ impl ConfigureRequest<'_> {
     }
 
     /// Drafts edits of a file.
-    fn draft(&self, path: &str, language: Language, edits: &[Edit]) -> Result<Draft, Failure> {
+    fn draft(&self, path: &str, language: Language, edits: &[Edit]) -> Result<Draft, Error> {
         let (file, before) = self.open(path)?;
         // JSON has no comments.
         let empty = if language == Language::Toml { HEADER } else { "" };
         let text = before.as_deref().unwrap_or(empty);
         let after = edit(text, language, edits)
-            .map_err(|error| edit_failure(&file, &error, language, edits))?;
+            .map_err(|error| edit_error(&file, &error, language, edits))?;
         Ok(Draft { file, path: path.to_owned(), before, after })
     }
 
     /// Drafts a file that is entirely ours.
-    fn whole_file(&self, path: &str, text: String) -> Result<Draft, Failure> {
+    fn whole_file(&self, path: &str, text: String) -> Result<Draft, Error> {
         let (file, before) = self.open(path)?;
         Ok(Draft { file, path: path.to_owned(), before, after: text })
     }
 
-    fn open(&self, path: &str) -> Result<(ConfigFile, Option<String>), Failure> {
+    fn open(&self, path: &str) -> Result<(ConfigFile, Option<String>), Error> {
         let file = ConfigFile::open(self.host, path, LIMIT)?;
         let before = file.bytes().map(|bytes| String::from_utf8(bytes.to_vec())).transpose();
-        let before = before.map_err(|_| {
-            Failure::new(Exit::Failed, format!("read {}: not valid utf-8", file.path().display()))
-        })?;
+        let before = before
+            .map_err(|_| Error::failed("read", file.path().display()).because("not valid utf-8"))?;
         Ok((file, before))
     }
 
     /// Parses a file; `None` when it does not exist.
-    fn value(&self, path: &str, language: Language) -> Result<Option<Value>, Failure> {
+    fn value(&self, path: &str, language: Language) -> Result<Option<Value>, Error> {
         let (file, text) = self.open(path)?;
-        let failure = |error: EditError| {
-            let message = format!("parse {}: {error}; correct the file", file.path().display());
-            Failure::new(Exit::Failed, message)
+        let invalid = |error: EditError| {
+            Error::failed("parse", file.path().display()).because(error).cure("correct the file")
         };
-        text.map(|text| parse(&text, language).map_err(failure)).transpose()
+        text.map(|text| parse(&text, language).map_err(invalid)).transpose()
     }
 
     /// Parses a TOML file and the files of its drop-in directory, in the order in which a later one overrides an
     /// earlier one: podman and CRI-O sort drop-ins by name.
-    fn values(&self, path: &str, suffix: &str) -> Result<Vec<Value>, Failure> {
+    fn values(&self, path: &str, suffix: &str) -> Result<Vec<Value>, Error> {
         let dir = format!("{path}.d");
         let names = self.host.list(&dir)?.unwrap_or_default();
         let names = names.into_iter().filter(|name| name.ends_with(suffix));
@@ -176,13 +172,8 @@ impl ConfigureRequest<'_> {
     }
 }
 
-/// The failure of an edit. A file that parses can be edited by hand: the message shows the lines to add.
-fn edit_failure(
-    file: &ConfigFile,
-    error: &EditError,
-    language: Language,
-    edits: &[Edit],
-) -> Failure {
+/// Error of an edit. A file that parses can be edited by hand: the cure shows the lines to add.
+fn edit_error(file: &ConfigFile, error: &EditError, language: Language, edits: &[Edit]) -> Error {
     let cure = if error.line().is_some() {
         "correct it; the engine may not start either".to_owned()
     } else {
@@ -190,7 +181,7 @@ fn edit_failure(
         let lines: Vec<_> = example.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         format!("add by hand: {}", lines.join(" "))
     };
-    Failure::new(Exit::Failed, format!("edit {}: {error}; {cure}", file.path().display()))
+    Error::failed("edit", file.path().display()).because(error).cure(cure)
 }
 
 impl Draft {

@@ -32,6 +32,7 @@ impl Console {
     pub(crate) fn style(&self) -> Style {
         let variable = |name: &str| std::env::var(name).ok();
         let terminal = || terminal_size_of(std::io::stdout()).map(|(Width(width), _)| width.into());
+        // COLUMNS is the width that the user prefers to that of the terminal (POSIX, Base Definitions 8.3).
         let columns = variable("COLUMNS").and_then(|text| text.parse().ok()).or_else(terminal);
         let width = columns.unwrap_or(DEFAULT_WIDTH).clamp(*WIDTHS.start(), *WIDTHS.end());
         Style { utf8: is_utf8(variable), width }

@@ -1,4 +1,4 @@
-//! `mig-cdi doctor`: diagnosis of a node. Each check judges one thing and says what it saw and what cures it.
+//! `mig-cdi doctor`: diagnosis of a node. Each check judges one thing; a verdict has the evidence and the cure.
 //! Changes nothing, and never stops at a source that cannot be read: that is a verdict like any other.
 //!
 //! [`NodeFacts`] are read once; a check is a pure function from them to verdicts.
@@ -87,24 +87,20 @@ enum CheckError<'a> {
     Call(&'a CallError),
 }
 
-/// Splits an error into evidence and cure, `None` where it has no cure. This is the only place that knows how
-/// errors hold their cure: at the end of the message, after the last `; `. An error with a field for the cure is to
-/// be read by the field, here.
+/// Splits an error into evidence and cure; `None` where it has no cure.
 fn evidence_and_cure(error: &CheckError<'_>) -> (String, Option<String>) {
-    let message = match error {
+    match error {
         CheckError::Failure(error) => {
             let evidence = Error { cure: None, ..(*error).clone() };
-            return (evidence.to_string(), error.cure.clone());
+            (evidence.to_string(), error.cure.clone())
         }
         CheckError::Problem(problem) => {
             let Reason { cause, cure } = &problem.reason;
-            return (cause.clone(), cure.map(str::to_owned));
+            (cause.clone(), cure.map(str::to_owned))
         }
-        CheckError::Call(call) => format!("nvml {call}"),
-    };
-    match message.rsplit_once("; ") {
-        Some((evidence, cure)) => (evidence.to_owned(), Some(cure.to_owned())),
-        None => (message, None),
+        CheckError::Call(CallError { call, cause, cure, .. }) => {
+            (format!("nvml {call}: {cause}"), cure.map(str::to_owned))
+        }
     }
 }
 

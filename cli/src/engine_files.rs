@@ -5,12 +5,12 @@
 use mig_cdi_sys::Root;
 use serde_json::Value;
 
-/// Directories in which engines look for CDI specs unless their configuration names others. Both the Go library
+/// Directories from which engines read CDI specs unless their configuration names others. Both the Go library
 /// of CDI (`pkg/cdi/spec-dirs.go`) and we list them in ascending priority: the later one wins.
 pub(crate) const DEFAULT_SPEC_DIRS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
-/// Directory in which podman and CRI-O look for hooks unless their configuration names others.
+/// Directory from which podman and CRI-O read hooks unless their configuration names others.
 pub(crate) const DEFAULT_HOOKS_DIR: &str = "/usr/share/containers/oci/hooks.d";
-/// Second directory in which podman looks for hooks unless its configuration names others.
+/// Second directory from which podman reads hooks unless its configuration names others.
 pub(crate) const ADMIN_HOOKS_DIR: &str = "/etc/containers/oci/hooks.d";
 /// Path of containerd's configuration.
 pub(crate) const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
@@ -38,7 +38,7 @@ pub(crate) fn import_patterns(config: &Value) -> Vec<String> {
 }
 
 /// True when the pattern names the path. At most one `*` in the last part of the pattern is supported; any other
-/// pattern matches nothing, and [`ImportedFiles::has_unknown`] says so.
+/// pattern matches nothing, and [`ImportedFiles::has_unknown`] is then true.
 pub(crate) fn matches_import(pattern: &str, path: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == path,

@@ -1,7 +1,19 @@
-//! The command `mig-cdi`: its command line, one file per command, and what people see.
+//! The command `mig-cdi`: its command line, one file per command, and its output.
 //!
-//! The work is done by [`mig_cdi_gen`] (discovery and specs) and [`mig_cdi_partition`] (partitioning). Only this crate knows the
-//! command line, the console, the configuration of engines, the doctor's checks and the pictures.
+//! The libraries do the work: [`mig_cdi_gen`] discovers the node and writes specs, [`mig_cdi_partition`] partitions GPUs. Only this
+//! crate knows the command line, the console, the configuration of engines, the checks of `doctor`, and the pictures.
+//!
+//! The program calls [`run`], and [`command`] describes the same command line to other tools: `cargo xtask man` makes the manual
+//! pages from it, `cargo xtask completions` the completions of shells.
+//!
+//! ```
+//! let command = mig_cdi::command();
+//! let names: Vec<_> = command.get_subcommands().map(|subcommand| subcommand.get_name()).collect();
+//! assert!(names.contains(&"generate") && names.contains(&"doctor"));
+//!
+//! let arguments = ["mig-cdi", "list", "--node", "hgx-h100", "--json"];
+//! assert!(command.try_get_matches_from(arguments).is_ok());
+//! ```
 
 mod cli;
 mod commands;
@@ -17,7 +29,7 @@ use console::Console;
 use mig_cdi_gen::{Error, Exit, MessageSink};
 use std::{ffi::OsString, io::Write, process::ExitCode};
 
-/// The command line of `mig-cdi`, from which the manual pages and the completions are made.
+/// Describes the command line of `mig-cdi`. The manual pages and the completions are made from it.
 #[must_use]
 pub fn command() -> clap::Command {
     cli::Cli::command()
@@ -29,15 +41,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
-            // The terminal is gone when this fails, and with it the reader.
+            // When this fails, standard error is closed, and there is no other place to report it.
             let _ = error.print();
             return exit.into();
         }
     };
     let console = Console::new(cli.verbose);
-    let exit = commands::run(&cli, &console).and_then(|done| {
-        print(&done.stdout)?;
-        Ok(done.exit)
+    let exit = commands::run(&cli, &console).and_then(|output| {
+        print(&output.stdout)?;
+        Ok(output.exit)
     });
     exit.unwrap_or_else(|error| {
         console.error(&error.to_string());
@@ -46,10 +58,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     .into()
 }
 
-/// Writes to standard output. A reader that has gone, as `head` does, is no failure.
+/// Writes to standard output. A reader that has closed it early, such as `head`, is no error.
 fn print(text: &str) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Rust ignores SIGPIPE at the start of a program, so that a closed pipe is an error (EPIPE) and not a signal.
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Error::failed("write to", "standard output").because(e))
         }

@@ -5,6 +5,7 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> 
     let mut widths = header.map(str::len);
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
+            // Formatting pads to a number of characters, not bytes.
             *width = (*width).max(cell.chars().count());
         }
     }
@@ -22,6 +23,7 @@ pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
 
 /// Formats MiB as GiB with up to two decimals: `9.5 GiB`.
 pub(crate) fn gib(mib: u64) -> String {
+    // Half of the divisor is added, so that the division rounds to the nearest.
     let hundredths = (mib * 100 + 512) / 1024;
     let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
     format!("{} GiB", text.trim_end_matches('0').trim_end_matches('.'))

@@ -15,7 +15,7 @@ use mig_cdi_gen::{
     device_nodes::{self, NodesMode},
     discover::{self, Source},
     generate::{GenerateOptions, Generator, OnConflict},
-    watch::status::{State, Status},
+    watch::status::{Status, WatchState},
 };
 use mig_cdi_sys::{Root, is_root, is_running, nvml::GpuPartitioning};
 use serde::{Deserialize, Serialize};
@@ -253,7 +253,7 @@ impl NodePartitioner<'_> {
     fn is_refreshed_by_watch(&self, state_dir: &Path) -> Result<bool> {
         let running_watch = || {
             let status = Status::read(state_dir).ok().flatten();
-            status.filter(|status| status.state != State::Stopped && is_running(status.pid))
+            status.filter(|status| status.state != WatchState::Stopped && is_running(status.pid))
         };
         if running_watch().is_none() {
             return Ok(false);

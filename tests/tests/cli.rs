@@ -212,8 +212,8 @@ fn show_lists_what_a_container_gets() {
         let run = simulated(&["show", name, "--node=a100-80gb"]);
         assert_eq!(run.code, 0, "{}", run.stderr);
         for line in [
-            "/dev/nvidia-caps/nvidia-cap48  c 508:48   0444  rw   same      /proc/driver/nvidia/capabilities/gpu0/mig/gi5/access",
-            "/dev/nvidiactl                 c 195:255  0666  rw   same      /proc/devices",
+            "/dev/nvidia-caps/nvidia-cap48  c 508:48   0444  rw      same     /proc/driver/nvidia/capabilities/gpu0/mig/gi5/access",
+            "/dev/nvidiactl                 c 195:255  0666  rw      same     /proc/devices",
             "NVIDIA_VISIBLE_DEVICES=void",
         ] {
             assert!(run.stdout.lines().any(|l| l == line), "{line} in {}", run.stdout);
@@ -222,7 +222,7 @@ fn show_lists_what_a_container_gets() {
     let unknown = simulated(&["show", "0:2g.20gb:6", "--node=a100-80gb"]);
     assert_eq!((unknown.code, unknown.stdout.as_str()), (1, ""));
     assert!(
-        unknown.stderr.contains("show \"0:2g.20gb:6\": no such device; known are MIG-"),
+        unknown.stderr.contains("show \"0:2g.20gb:6\": no such device; use one of MIG-"),
         "{}",
         unknown.stderr
     );

@@ -85,7 +85,7 @@ fn configure_is_idempotent_has_a_dry_run_and_can_be_undone() {
         machine.done(&format!("{engine} --undo"));
         assert_eq!(machine.tree(), empty, "{name}: back");
         let nothing = machine.done(&format!("{engine} --undo")).stderr;
-        assert!(nothing.starts_with("nothing to take back"), "{name}: {nothing}");
+        assert!(nothing.starts_with("nothing to undo"), "{name}: {nothing}");
     }
 }
 
@@ -214,10 +214,10 @@ fn rootless_podman_is_configured_for_the_user() {
     machine.done("docker --rootless --undo");
     assert!(!machine.path("/home/u/.config/docker").exists());
     for (args, why) in [
-        ("containerd --rootless", "podman and docker alone are run by users"),
-        ("podman --rootless --runtime", "works as root alone"),
+        ("containerd --rootless", "only podman and docker can be run by a user"),
+        ("podman --rootless --runtime", "works only as root"),
         ("docker --hook", "reads no hooks.d"),
-        ("crio --quadlet", "podman alone has it"),
+        ("crio --quadlet", "only podman has it"),
     ] {
         let run = machine.configure(args);
         assert_eq!(run.code, 2, "{args}: {}", run.stderr);
@@ -261,7 +261,7 @@ fn every_engine_version_gets_what_it_supports() {
         ("docker --engine-version 30.0.0", 0, untested),
         ("crio --engine-version 2.0.0", 0, untested),
         ("podman", 1, "it is in none of /usr/bin, /usr/sbin, /usr/local/bin; install it"),
-        ("docker --engine-version x", 2, "a release is two or three numbers"),
+        ("docker --engine-version x", 2, "a version is two or three numbers"),
     ] {
         let machine = ConfigureHost::new();
         let run = machine.configure(args);
@@ -488,7 +488,7 @@ fn undo_keeps_later_changes_of_others() {
     let before = machine.tree();
     let run = machine.configure("docker --undo");
     assert_eq!(run.code, 5, "{}", run.stderr);
-    assert!(run.stderr.contains("somebody else has changed a file since"), "{}", run.stderr);
+    assert!(run.stderr.contains("someone else has changed a file since"), "{}", run.stderr);
     assert!(run.stdout.contains("-  \"debug\": true,\n+  \"debug\": false,\n"), "{}", run.stdout);
     assert_eq!(machine.tree(), before);
     // So does an undo after a second change of ours on top of theirs.
@@ -529,25 +529,28 @@ fn a_running_daemon_is_reported_when_it_needs_a_restart() {
     daemon(7, "dockerd", 10, 1000);
     let says = || machine.done("docker --engine-version 26.1").stderr;
     assert!(
-        says().ends_with("no dockerd runs: it reads this when it starts\n"),
+        says().ends_with("dockerd is not running: it reads the change when it starts\n"),
         "a user's is another"
     );
     daemon(8, "dockerd", 900, 0);
     let said = says();
     assert!(
         said.ends_with(
-            "the dockerd that runs does not have it yet: run systemctl restart docker\n"
+            "the running dockerd has not read the change yet: run systemctl restart docker\n"
         ),
         "{said}"
     );
     daemon(8, "dockerd", 5000, 0);
     let said = says();
-    assert!(said.ends_with("the dockerd that runs was started since then, and has it\n"), "{said}");
+    assert!(
+        said.ends_with("the running dockerd was started after the change, and has read it\n"),
+        "{said}"
+    );
     daemon(9, "containerd", 900, 0);
     let said = machine.done("containerd --engine-version 1.7.24").stderr;
     assert!(said.ends_with("run systemctl restart containerd\n"), "{said}");
     let said = machine.done("podman --engine-version 5.5.2").stderr;
-    assert!(said.ends_with("nothing is to be restarted\n"), "{said}");
+    assert!(said.ends_with("no restart is needed\n"), "{said}");
 }
 
 /// A program that another user can change must not be run as root by an engine.

@@ -83,15 +83,15 @@ fn a_gpu_in_mig_mode_is_requested_by_its_slices() {
     let divided = show("nvidia.com/gpu=0");
     assert_eq!(divided.code, 1);
     assert!(
-        divided.stderr.contains(
-            "gpu 0 is in mig mode, ask for one of its slices; known are 0:1c.3g.40gb:4:0, "
-        ),
+        divided
+            .stderr
+            .contains("gpu 0 is in mig mode; request one of its slices: 0:1c.3g.40gb:4:0, "),
         "{}",
         divided.stderr
     );
     let empty = show("nvidia.com/gpu=3");
     assert!(
-        empty.stderr.contains("gpu 3 is in mig mode, ask for one of its slices; there is none"),
+        empty.stderr.contains("gpu 3 is in mig mode; create a slice with mig-cdi apply"),
         "{}",
         empty.stderr
     );

@@ -149,7 +149,7 @@ fn a_second_run_changes_nothing() {
     let host = settled();
     let before = dev(&host);
     let run = nodes(&host, &[]);
-    let message = "nothing to change: the device nodes are as they should be\n";
+    let message = "nothing to change: all device nodes are correct\n";
     assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (0, "", message));
     assert_eq!(dev(&host), before);
 }

@@ -274,7 +274,7 @@ fn layout_files_of_mig_parted_are_applied() {
     let run = site.run(&assert);
     assert_eq!(run.code, 6, "{}", run.stderr);
     assert!(
-        run.stdout.contains("gpu 0: is none, not 1g.10gb,1g.10gb,2g.20gb,3g.40gb\n"),
+        run.stdout.contains("gpu 0: the layout is none, not 1g.10gb,1g.10gb,2g.20gb,3g.40gb\n"),
         "{}",
         run.stdout
     );

@@ -171,7 +171,7 @@ fn a_reboot_voids_the_journal() {
     assert_eq!(site.layouts(), NEW);
     assert!(!has_journal(&site));
     let run = site.must(&["apply", "--resume"]);
-    assert_eq!(run.stderr, "nothing to resume: no apply was cut off\n");
+    assert_eq!(run.stderr, "nothing to resume: no apply was interrupted\n");
 }
 
 /// With an unreadable journal, nothing is changed.

@@ -433,7 +433,9 @@ fn a_picture_is_written_to_a_file() {
     let run = shown(&["checkpoint", "--node=a30", &path("layout.yaml")], UTF8);
     assert_eq!(run.code, 5, "{}", run.stderr);
     assert!(
-        run.stderr.ends_with(": others can; name a file where only root writes\n"),
+        run.stderr.ends_with(
+            ": users other than root can write there; use a directory that only root can write to\n"
+        ),
         "{}",
         run.stderr
     );
@@ -465,7 +467,7 @@ fn a_gpu_without_placements_is_listed() {
     let whole = "GPU minor 1: NVIDIA A30 at 0000:65:00.0\n";
     assert!(listed.stdout.contains(whole), "{}", listed.stdout);
     assert!(
-        listed.stdout.contains("without NVML nobody tells where")
+        listed.stdout.contains("without NVML the placements of its instances")
             && listed.stdout.ends_with("  1:4:0\n")
     );
     // NVML reports placements to root only.
@@ -479,7 +481,7 @@ fn a_gpu_without_placements_is_listed() {
     let ordinary = run(command.args(host.flags()).env(host.env().0, host.env().1));
     assert_eq!(ordinary.code, 3, "{}", ordinary.stderr);
     assert!(
-        ordinary.stdout.contains("NVML does not tell where its instances lie"),
+        ordinary.stdout.contains("NVML does not report the placements of its instances"),
         "{}",
         ordinary.stdout
     );

@@ -4,12 +4,13 @@ use clap::Args;
 use mig_cdi_gen::engines::{self, EngineVersion};
 use std::path::PathBuf;
 
+/// Arguments of `configure`.
 #[derive(Debug, Args)]
-#[allow(clippy::struct_excessive_bools)] // Flags are.
+#[allow(clippy::struct_excessive_bools)] // Each one is a flag of its own.
 pub(crate) struct ConfigureArgs {
     /// Engine to configure
     #[arg(value_enum)]
-    pub engine: Engine,
+    pub engine: EngineArg,
 
     /// Show the changes as a unified diff, and make none
     #[arg(long)]
@@ -35,8 +36,8 @@ pub(crate) struct ConfigureArgs {
     #[arg(long, conflicts_with_all = ["runtime", "hook", "dry_run"])]
     pub quadlet: bool,
 
-    /// Configure for this version, without running the engine to ask for it
-    #[arg(long, value_name = "VERSION", value_parser = release)]
+    /// Configure for this version, without running the engine to find out its own
+    #[arg(long, value_name = "VERSION", value_parser = engine_version)]
     pub engine_version: Option<EngineVersion>,
 
     /// Change files below DIR, and find the engine there
@@ -44,16 +45,16 @@ pub(crate) struct ConfigureArgs {
     pub host_root: PathBuf,
 }
 
-/// An engine that can be configured.
+/// An engine that can be configured. The lower-case names of the variants are the values on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Engine {
+pub(crate) enum EngineArg {
     Podman,
     Containerd,
     Crio,
     Docker,
 }
 
-fn release(text: &str) -> Result<EngineVersion, String> {
+fn engine_version(text: &str) -> Result<EngineVersion, String> {
     engines::parse_version(text)
-        .ok_or_else(|| "a release is two or three numbers, as 5.4.2".to_owned())
+        .ok_or_else(|| "a version is two or three numbers, such as 5.4.2".to_owned())
 }

@@ -6,6 +6,7 @@ use mig_cdi_config::layouts::GpuSelector;
 use mig_cdi_partition::InUse;
 use std::path::PathBuf;
 
+/// Arguments of `profiles`.
 #[derive(Debug, Args)]
 pub(crate) struct ProfilesArgs {
     /// Print JSON
@@ -13,6 +14,7 @@ pub(crate) struct ProfilesArgs {
     pub json: bool,
 }
 
+/// Arguments of `map`.
 #[derive(Debug, Args)]
 pub(crate) struct MapArgs {
     /// GPUs to draw: index, UUID or PCI address, or all [default: all]
@@ -50,6 +52,7 @@ pub(crate) struct LayoutArgs {
     pub layout: Option<String>,
 }
 
+/// Arguments of `plan` and `assert`.
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
     #[command(flatten)]
@@ -63,7 +66,7 @@ pub(crate) struct PlanArgs {
     pub holders: HoldersArgs,
 }
 
-/// Places where holders of slices are found.
+/// Arguments that select where holders of slices are looked for.
 #[derive(Debug, Args)]
 pub(crate) struct HoldersArgs {
     /// Look for processes below DIR
@@ -79,7 +82,7 @@ pub(crate) struct HoldersArgs {
     pub state: StateArgs,
 }
 
-/// Arguments of a change.
+/// Arguments of the commands that partition GPUs.
 #[derive(Debug, Args)]
 pub(crate) struct ChangeArgs {
     /// Wait up to SECONDS for slices to be released; no holder is stopped
@@ -98,6 +101,7 @@ pub(crate) struct ChangeArgs {
     pub holders: HoldersArgs,
 }
 
+/// Arguments of `apply`.
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
     #[command(flatten)]
@@ -111,6 +115,7 @@ pub(crate) struct ApplyArgs {
     pub change: ChangeArgs,
 }
 
+/// Arguments of `export`.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// Print every placement, by UUID
@@ -122,6 +127,7 @@ pub(crate) struct ExportArgs {
     pub layout: String,
 }
 
+/// Arguments of `checkpoint`.
 #[derive(Debug, Args)]
 pub(crate) struct CheckpointArgs {
     /// File to write
@@ -129,6 +135,7 @@ pub(crate) struct CheckpointArgs {
     pub file: PathBuf,
 }
 
+/// Arguments of `restore`.
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
     /// File that checkpoint wrote

@@ -3,6 +3,7 @@
 use clap::Args;
 use mig_cdi_args::StateArgs;
 
+/// Arguments of `status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// Print JSON

@@ -1,6 +1,6 @@
 //! `mig-cdi check`: the files on disk against the node as it is now.
 
-use super::Done;
+use super::CommandOutput;
 use crate::console::Console;
 use mig_cdi_gen::{
     Error, Exit, NodeSource,
@@ -12,7 +12,7 @@ pub(super) fn run(
     node: &NodeSource,
     options: &GenerateOptions,
     console: &Console,
-) -> Result<Done, Error> {
+) -> Result<CommandOutput, Error> {
     let plan = Generator::new(node, options, console).plan()?;
     let mut differences = Vec::new();
     for planned in plan.specs() {
@@ -23,7 +23,7 @@ pub(super) fn run(
         (true, false) => Exit::Incomplete,
         (true, true) => Exit::Success,
     };
-    Ok(Done { stdout: differences.into_iter().map(|line| line + "\n").collect(), exit })
+    Ok(CommandOutput { stdout: differences.into_iter().map(|line| line + "\n").collect(), exit })
 }
 
 /// Every difference of one file, as a line.

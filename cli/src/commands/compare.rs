@@ -1,6 +1,6 @@
 //! `mig-cdi compare FILE`: another tool's spec against ours, slice by slice, with reasons.
 
-use super::{Done, exit, json};
+use super::{CommandOutput, exit, json};
 use crate::{cli::CompareArgs, console::Console, table::table};
 use mig_cdi_gen::{
     Error, NodeSource,
@@ -19,7 +19,7 @@ pub(super) fn run(
     options: &DeviceOptions,
     args: &CompareArgs,
     console: &Console,
-) -> Result<Done, Error> {
+) -> Result<CommandOutput, Error> {
     let shown = args.file.display();
     let theirs = spec_file::parse(&read_named(&args.file, SIZE_LIMIT)?).ok_or_else(|| {
         Error::failed("read", &shown).because("it is no cdi spec in json or yaml")
@@ -49,7 +49,7 @@ pub(super) fn run(
             )
         }
     };
-    Ok(Done { stdout, exit: exit(complete) })
+    Ok(CommandOutput { stdout, exit: exit(complete) })
 }
 
 /// One difference.

@@ -1,8 +1,8 @@
-//! `mig-cdi configure`: has an engine read our specs.
+//! `mig-cdi configure`: configures an engine to read our specs, or undoes it.
 
-use super::Done;
+use super::CommandOutput;
 use crate::{
-    cli::{ConfigureArgs, Engine},
+    cli::{ConfigureArgs, EngineArg},
     configure::{
         ConfigPlan, ConfigureRequest, DaemonState, Draft, LIMIT, Record, UndoPreview, UserDirs,
         daemon_state, lock, plan as draft, record_path, write,
@@ -21,15 +21,16 @@ pub(super) fn run(
     args: &ConfigureArgs,
     settings: &Settings,
     console: &Console,
-) -> Result<Done, Error> {
+) -> Result<CommandOutput, Error> {
     let name = check(args)?;
+    // The unit is the same on every host, and is printed even where podman is not installed.
     if args.quadlet {
         let stdout = mig_cdi_config::engines::QUADLET.to_owned();
-        return Ok(Done { stdout, exit: Exit::Success });
+        return Ok(CommandOutput { stdout, exit: Exit::Success });
     }
     let host = Root::open(&args.host_root)?;
-    let home = args.rootless.then(home).transpose()?;
-    let state = home.as_ref().map_or("/var/lib", |home| &home.state);
+    let user = args.rootless.then(user_dirs).transpose()?;
+    let state = user.as_ref().map_or("/var/lib", |user| &user.state);
     let record = record_path(state, name);
     if args.undo {
         return undo(console, &host, name, &record, args.dry_run);
@@ -40,13 +41,13 @@ pub(super) fn run(
         runtime: program(args.runtime, "mig-cdi-runtime", "--runtime")?,
         hook: program(args.hook, "mig-cdi-hook", "--hook")?,
         host: &host,
-        user: home,
+        user,
     };
     let first = draft(&request)?;
-    // One that finds nothing to change leaves no trace, not even a lock.
+    // Without a change there is nothing to protect: a user without the right to write can run it too.
     let writes = !args.dry_run && first.drafts.iter().any(Draft::changes);
     let _lock = writes.then(|| lock(&host, &record)).transpose()?;
-    // Another may have written while this one waited.
+    // Another run may have changed the files while this one waited for the lock.
     let plan = if writes { draft(&request)? } else { first };
     plan.warnings.iter().for_each(|warning| console.warn(warning));
     plan.notes.iter().for_each(|note| console.status(note));
@@ -57,54 +58,54 @@ pub(super) fn run(
         if stdout.is_empty() {
             console.status("nothing to change");
         }
-        return Ok(Done { stdout, exit: Exit::Success });
+        return Ok(CommandOutput { stdout, exit: Exit::Success });
     }
     let lines = write(&plan.drafts, &host, &record)?;
     lines.iter().for_each(|line| console.status(line));
     if !changes {
         console.status("nothing to change");
     }
-    say_restart(console, &plan, &request)?;
-    Ok(Done { stdout: String::new(), exit: Exit::Success })
+    report_restart(console, &plan, &request)?;
+    Ok(CommandOutput { stdout: String::new(), exit: Exit::Success })
 }
 
-/// What goes with which engine.
+/// Checks the combination of engine and flags, and returns the name of the engine.
 fn check(args: &ConfigureArgs) -> Result<&'static str, Error> {
     let name = match args.engine {
-        Engine::Podman => "podman",
-        Engine::Containerd => "containerd",
-        Engine::Crio => "crio",
-        Engine::Docker => "docker",
+        EngineArg::Podman => "podman",
+        EngineArg::Containerd => "containerd",
+        EngineArg::Crio => "crio",
+        EngineArg::Docker => "docker",
     };
     let no = |flag: &str, why: &str| {
         Err(Error::usage("configure", name).because(format!("{flag}: {why}")))
     };
     match args.engine {
-        Engine::Containerd | Engine::Crio if args.rootless => {
-            no("--rootless", "podman and docker alone are run by users")
+        EngineArg::Containerd | EngineArg::Crio if args.rootless => {
+            no("--rootless", "only podman and docker can be run by a user")
         }
-        Engine::Containerd | Engine::Docker if args.hook => {
-            no("--hook", "it reads no hooks.d; take --runtime")
+        EngineArg::Containerd | EngineArg::Docker if args.hook => {
+            no("--hook", "it reads no hooks.d; use --runtime")
         }
-        Engine::Containerd | Engine::Crio | Engine::Docker if args.quadlet => {
-            no("--quadlet", "podman alone has it")
+        EngineArg::Containerd | EngineArg::Crio | EngineArg::Docker if args.quadlet => {
+            no("--quadlet", "only podman has it")
         }
         _ if args.rootless && args.runtime => {
-            no("--runtime", "mig-cdi-runtime works as root alone; use --device")
+            // It changes cgroups and device nodes, which the kernel allows to root only.
+            no("--runtime", "mig-cdi-runtime works only as root; use --device")
         }
         _ => Ok(name),
     }
 }
 
-/// Where the user who runs this has files.
-fn home() -> Result<UserDirs, Error> {
+/// Returns the directories of the user who runs this (XDG Base Directory Specification).
+fn user_dirs() -> Result<UserDirs, Error> {
     if is_root() && std::env::var_os("SUDO_USER").is_some() {
-        return Err(Error::usage(
-            "",
-            "--rootless is of the user who runs this, and sudo makes that root",
-        )
-        .because("run it without"));
+        return Err(Error::usage("", "--rootless")
+            .because("it configures the engine of the user who runs it, and sudo makes that root")
+            .cure("run it without sudo"));
     }
+    // The specification requires absolute paths, and that others are ignored.
     let set = |name| std::env::var(name).ok().filter(|dir| dir.starts_with('/'));
     let dir = |name, below: &str| {
         let home = || set("HOME").map(|home| format!("{}/{below}", home.trim_end_matches('/')));
@@ -120,7 +121,7 @@ fn home() -> Result<UserDirs, Error> {
     })
 }
 
-/// The engine as it is installed, or as it is said to be.
+/// Returns the engine: in the version of the command line, or else as it is installed.
 fn engine(
     console: &Console,
     host: &Root,
@@ -132,51 +133,57 @@ fn engine(
     let engine = listed.or_else(|| engines::find_engine(host, name)).ok_or_else(|| {
         Error::failed("configure", name)
             .because(format!("it is in none of {}", PROGRAM_DIRS.join(", ")))
-            .cure("install it, or say its release with --engine-version")
+            .cure("install it, or give its version with --engine-version")
     })?;
     if let Err(reason) = &engine.version {
         console.warn(&format!(
             "the version of {name} is not known: {reason}; it is configured as the newest known one, unless \
-             --engine-version says its release"
+             --engine-version gives it"
         ));
     }
     Ok(engine)
 }
 
-fn program(wanted: bool, name: &str, flag: &str) -> Result<Option<String>, Error> {
-    if !wanted {
+/// Returns the path of a program to register, when its flag is given.
+fn program(requested: bool, name: &str, flag: &str) -> Result<Option<String>, Error> {
+    if !requested {
         return Ok(None);
     }
     let path = installed_beside(name, flag)?;
+    // Files of engines quote it in TOML or JSON, where these characters would need an escape.
     match path.contains(|c: char| c == '"' || c == '\\' || c.is_control()) {
-        true => Err(Error::usage("", flag)
-            .because(format!("{path:?} is no path for a file of configuration"))),
+        true => Err(Error::usage("", flag).because(format!(
+            "{path:?} contains a character that cannot be written into a configuration"
+        ))),
         false => Ok(Some(path)),
     }
 }
 
-/// What has to be restarted, if anything.
-fn say_restart(
+/// Reports the daemon that has to be restarted, if any.
+fn report_restart(
     console: &Console,
     plan: &ConfigPlan,
     request: &ConfigureRequest<'_>,
 ) -> Result<(), Error> {
     let (Some(daemon), Some(restart)) = (plan.daemon, plan.restart) else {
-        console.status("each start of a container reads it: nothing is to be restarted");
+        console.status("each start of a container reads it: no restart is needed");
         return Ok(());
     };
+    // The daemon has read all files only if it is younger than the newest change.
     let mut changed = 0;
     for draft in &plan.drafts {
         let file = ConfigFile::open(request.host, &draft.path, LIMIT)?;
         changed = changed.max(file.changed().unwrap_or(0));
     }
     let message = match daemon_state(request.host, daemon, request.user.is_some(), changed) {
-        DaemonState::NotRunning => format!("no {daemon} runs: it reads this when it starts"),
+        DaemonState::NotRunning => {
+            format!("{daemon} is not running: it reads the change when it starts")
+        }
         DaemonState::Current => {
-            format!("the {daemon} that runs was started since then, and has it")
+            format!("the running {daemon} was started after the change, and has read it")
         }
         DaemonState::Outdated => {
-            format!("the {daemon} that runs does not have it yet: run {restart}")
+            format!("the running {daemon} has not read the change yet: run {restart}")
         }
     };
     console.status(&message);
@@ -189,29 +196,30 @@ fn undo(
     name: &str,
     path: &str,
     dry_run: bool,
-) -> Result<Done, Error> {
+) -> Result<CommandOutput, Error> {
+    // As above: a run that changes nothing takes no lock.
     let writes = !dry_run && !Record::read(host, path)?.files.is_empty();
     let _lock = writes.then(|| lock(host, path)).transpose()?;
     let record = Record::read(host, path)?;
     if record.files.is_empty() {
-        console.status("nothing to take back: configure has changed nothing here");
-        return Ok(Done { stdout: String::new(), exit: Exit::Success });
+        console.status("nothing to undo: configure has changed nothing here");
+        return Ok(CommandOutput { stdout: String::new(), exit: Exit::Success });
     }
     match record.preview_undo(host)? {
-        UndoPreview::Clean(stdout) if dry_run => Ok(Done { stdout, exit: Exit::Success }),
+        UndoPreview::Clean(stdout) if dry_run => Ok(CommandOutput { stdout, exit: Exit::Success }),
         UndoPreview::Clean(_) => {
             let lines = record.undo(host, path)?;
             lines.iter().for_each(|line| console.status(line));
-            console.status(&format!("restart {name} if it is a service and runs"));
-            Ok(Done { stdout: String::new(), exit: Exit::Success })
+            console.status(&format!("restart {name} if it runs as a service"));
+            Ok(CommandOutput { stdout: String::new(), exit: Exit::Success })
         }
         UndoPreview::Conflict(stdout) => {
             console.error(&format!(
-                "configure {name} --undo: somebody else has changed a file since; nothing is taken back. Take out \
-                 by hand what mig-cdi wrote, or put FILE.mig-cdi-backup back, then remove {}",
+                "configure {name} --undo: someone else has changed a file since; nothing is undone. Remove \
+                 the changes of mig-cdi by hand, or restore FILE.mig-cdi-backup, then remove {}",
                 host.show(path).display()
             ));
-            Ok(Done { stdout, exit: Exit::Refused })
+            Ok(CommandOutput { stdout, exit: Exit::Refused })
         }
     }
 }

@@ -1,6 +1,6 @@
-//! `mig-cdi doctor`: why does it not work?
+//! `mig-cdi doctor`: prints the verdicts of the checks.
 
-use super::{Done, Resolver, json};
+use super::{CommandOutput, Resolver, json};
 use crate::{
     cli::DoctorArgs,
     console::Console,
@@ -15,9 +15,10 @@ pub(super) fn run(
     args: &DoctorArgs,
     broken_settings: Option<Error>,
     console: &Console,
-) -> Result<Done, Error> {
+) -> Result<CommandOutput, Error> {
     let machine = resolver.node.machine()?;
     let host = Root::open(&args.host_root)?;
+    // A spec does not record the flags that it was written with: it is compared with what the settings alone give.
     let devices = resolver.devices(&SpecArgs::default())?;
     let options = DeviceBuilder::new(resolver.node, &devices, console).options()?;
     let mut facts = NodeFacts::gather(machine.as_ref(), &host, resolver.settings, &options)?;
@@ -35,10 +36,10 @@ pub(super) fn run(
     let notes = count(Severity::Note);
     console.status(&format!("{errors} errors, {warnings} warnings, {notes} notes"));
     let exit = if errors == 0 { Exit::Success } else { Exit::Failed };
-    Ok(Done { stdout, exit })
+    Ok(CommandOutput { stdout, exit })
 }
 
-/// A verdict on each line, and below it what to do.
+/// Formats a verdict as a line, with its cure on a line below.
 fn text(verdicts: &[Verdict]) -> String {
     let wide = verdicts.iter().map(|verdict| verdict.check.len()).max().unwrap_or(0);
     let mut text = String::new();
@@ -60,7 +61,8 @@ fn text(verdicts: &[Verdict]) -> String {
     text
 }
 
-/// Names of files and texts of programs end up here: no control character reaches a terminal.
+/// Replaces control characters. Verdicts contain names of files and output of programs, where an escape sequence would
+/// drive the terminal.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -1,6 +1,6 @@
-//! `mig-cdi generate`.
+//! `mig-cdi generate`: writes the spec, or removes it.
 
-use super::{Done, exit};
+use super::{CommandOutput, exit};
 use crate::console::Console;
 use mig_cdi_gen::{
     Error, Exit, NodeSource,
@@ -12,12 +12,13 @@ pub(super) fn run(
     options: &GenerateOptions,
     remove: bool,
     console: &Console,
-) -> Result<Done, Error> {
+) -> Result<CommandOutput, Error> {
     let generator = Generator::new(node, options, console);
     if remove {
         generator.remove()?;
-        return Ok(Done { stdout: String::new(), exit: Exit::Success });
+        return Ok(CommandOutput { stdout: String::new(), exit: Exit::Success });
     }
+    // The user is there to resolve a conflict with another tool's file. `watch` has to go on without one.
     let Generated { stdout, plan } = generator.generate(OnConflict::Refuse, || ())?;
-    Ok(Done { stdout, exit: exit(plan.is_complete()) })
+    Ok(CommandOutput { stdout, exit: exit(plan.is_complete()) })
 }

@@ -1,6 +1,6 @@
-//! `mig-cdi list`.
+//! `mig-cdi list`: the GPUs and MIG devices of the node, as tables, a tree or JSON.
 
-use super::{Done, exit, json};
+use super::{CommandOutput, exit, json};
 use crate::{
     cli::ListArgs,
     console::Console,
@@ -15,7 +15,11 @@ use mig_cdi_gen::{
 use mig_cdi_model::{Gpu, MigDevice, MigMode, Topology};
 use serde::Serialize;
 
-pub(super) fn run(node: &NodeSource, args: &ListArgs, console: &Console) -> Result<Done, Error> {
+pub(super) fn run(
+    node: &NodeSource,
+    args: &ListArgs,
+    console: &Console,
+) -> Result<CommandOutput, Error> {
     let machine = node.machine()?;
     let discovery = node.discover(machine.as_ref(), console)?;
     let exit = exit(discovery.problems.is_empty());
@@ -24,9 +28,10 @@ pub(super) fn run(node: &NodeSource, args: &ListArgs, console: &Console) -> Resu
         (_, true) => tree(&discovery.topology, node.source, console.style()),
         _ => text(node.source, &discovery.topology),
     };
-    Ok(Done { stdout, exit })
+    Ok(CommandOutput { stdout, exit })
 }
 
+/// Contents of `--json`: the topology, and what was omitted from it.
 #[derive(Serialize)]
 struct NodeListing<'a> {
     #[serde(flatten)]
@@ -57,6 +62,7 @@ fn gpu_row(gpu: &Gpu) -> [String; 6] {
         MigMode::Unsupported => "no",
         MigMode::Disabled => "off",
         MigMode::Enabled => "on",
+        // With --source proc: /proc shows instances, and not the mode of a GPU without any.
         MigMode::Unknown => "?",
     };
     [

@@ -1,17 +1,21 @@
-//! `mig-cdi nodes`: the device nodes of the host.
+//! `mig-cdi nodes`: creates and repairs the device nodes of the host.
 
-use super::{Done, json};
+use super::{CommandOutput, json};
 use crate::{cli::NodesArgs, console::Console};
 use mig_cdi_gen::{
     Error, MessageSink, NodeSource,
     device_nodes::{self, NodesMode},
 };
 
-pub(super) fn run(node: &NodeSource, args: &NodesArgs, console: &Console) -> Result<Done, Error> {
+pub(super) fn run(
+    node: &NodeSource,
+    args: &NodesArgs,
+    console: &Console,
+) -> Result<CommandOutput, Error> {
     let mode = NodesMode { prune: args.prune, dry_run: args.dry_run };
     let changes = device_nodes::apply(node, mode, console)?;
     if changes.changes.is_empty() && changes.problems.is_empty() {
-        console.status("nothing to change: the device nodes are as they should be");
+        console.status("nothing to change: all device nodes are correct");
     }
     let stdout = match args.json {
         true => json(&changes)?,
@@ -20,5 +24,5 @@ pub(super) fn run(node: &NodeSource, args: &NodesArgs, console: &Console) -> Res
             changes.changes.iter().map(|change| format!("{would}{change}\n")).collect()
         }
     };
-    Ok(Done { stdout, exit: changes.exit })
+    Ok(CommandOutput { stdout, exit: changes.exit })
 }

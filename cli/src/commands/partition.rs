@@ -1,4 +1,4 @@
-//! The commands that partition GPUs, and the arguments that they share.
+//! The commands that partition GPUs or show how they are partitioned, and the arguments that they share.
 
 mod apply;
 mod export;
@@ -21,16 +21,15 @@ use mig_cdi_partition::{Goal, HolderOptions, LayoutFile};
 use mig_cdi_sys::TrustedDir;
 use std::path::Path;
 
-/// The goal that a command line names.
+/// Returns the goal of a change: the layout that `--file` and `--layout` name, or the assignments `GPU=LAYOUT`.
 fn goal(args: &LayoutArgs) -> Result<Goal, Error> {
     match (&args.file, &args.layout) {
         (Some(file), Some(name)) => {
             Ok(Goal::File(LayoutFile { path: file.clone(), layout: name.clone() }))
         }
-        (None, Some(_)) if !args.gpus.is_empty() => {
-            Err(Error::usage("", "--layout names a layout of a file")
-                .because("give it with --file"))
-        }
+        (None, Some(_)) if !args.gpus.is_empty() => Err(Error::usage("", "--layout")
+            .because("it names a layout in a file")
+            .cure("add --file")),
         _ => Ok(Goal::Assignments(args.gpus.clone())),
     }
 }
@@ -56,8 +55,8 @@ fn write(
     };
     let dir = open(dir).map_err(|error| match error {
         mig_cdi_sys::Error::UnsafeDir { path, .. } => Error::refused("write into", path.display())
-            .because("others can")
-            .cure("name a file where only root writes"),
+            .because("users other than root can write there")
+            .cure("use a directory that only root can write to"),
         error => error.into(),
     })?;
     dir.expect_file(name)?;

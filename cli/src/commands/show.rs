@@ -1,6 +1,6 @@
-//! `mig-cdi show NAME`.
+//! `mig-cdi show NAME`: the edits that a container gets with one device, and the source of each fact in them.
 
-use super::{Done, exit};
+use super::{CommandOutput, exit};
 use crate::{
     console::Console,
     table::{gib, table},
@@ -19,23 +19,23 @@ use mig_cdi_model::{
 pub(super) fn run(
     node: &NodeSource,
     options: &DeviceOptions,
-    wanted: &str,
+    request: &str,
     console: &Console,
-) -> Result<Done, Error> {
+) -> Result<CommandOutput, Error> {
     let devices = DeviceBuilder::new(node, options, console);
     let mut options = devices.options()?;
     let mut content = Content::Mig;
-    let mut name = wanted;
+    let mut name = request;
     if let Some((kind, device)) = name.split_once('=') {
         name = device;
-        let is = |known: Kind| kind == known.to_string();
-        if !is(options.kind.clone()) {
+        let is_kind = |known: &Kind| kind == known.to_string();
+        if !is_kind(&options.kind) {
+            let slices = options.kind.clone();
             options.kind = options.gpu_kind();
             content = Content::Gpus;
-            if !is(options.kind.clone()) {
-                return Err(
-                    Error::failed("show", format!("{wanted:?}")).because("not of our kinds")
-                );
+            if !is_kind(&options.kind) {
+                return Err(Error::failed("show", format!("{request:?}"))
+                    .because(format!("its kind is neither {slices} nor {}", options.kind)));
             }
         }
     }
@@ -45,8 +45,8 @@ pub(super) fn run(
     let files = devices.driver_files(machine.as_ref(), topology)?;
     let built = devices.build(topology, &files, content, &options)?;
     let entries = built.spec.iter().flat_map(|spec| spec.devices.iter().map(move |d| (spec, d)));
-    let mut found = entries.filter(|(_, device)| device.name.as_str() == name);
-    let (spec, entry) = found.next().ok_or_else(|| unknown(topology, &built, content, name))?;
+    let mut matching = entries.filter(|(_, device)| device.name.as_str() == name);
+    let (spec, entry) = matching.next().ok_or_else(|| unknown(topology, &built, content, name))?;
     let stdout = [
         heading(topology, spec, entry),
         nodes(topology, spec, entry),
@@ -54,18 +54,18 @@ pub(super) fn run(
         mounts(spec, entry),
     ];
     let complete = discovery.problems.is_empty() && built.problems.is_empty();
-    Ok(Done { stdout: stdout.join("\n"), exit: exit(complete) })
+    Ok(CommandOutput { stdout: stdout.join("\n"), exit: exit(complete) })
 }
 
-/// Names what could be meant. A GPU in MIG mode is asked for by its slices.
+/// Error for a name that no device has; the cure lists the names that exist. A GPU in MIG mode is requested by its slices.
 fn unknown(topology: &Topology, built: &Built, content: Content, name: &str) -> Error {
-    let called = |gpu: &&Gpu| {
+    let has_name = |gpu: &&Gpu| {
         let index = gpu.index.map(|index| index.to_string());
         let uuid = gpu.uuid.as_ref().map(ToString::to_string);
         content == Content::Gpus && [index, uuid].iter().flatten().any(|known| known == name)
     };
-    let divided = topology.gpus.iter().find(called);
-    let known: Vec<String> = match divided {
+    let mig_gpu = topology.gpus.iter().find(has_name);
+    let known: Vec<String> = match mig_gpu {
         Some(gpu) => {
             let slices = topology.mig_devices().filter(|device| std::ptr::eq(device.gpu, gpu));
             slices
@@ -75,28 +75,34 @@ fn unknown(topology: &Topology, built: &Built, content: Content, name: &str) -> 
         }
         None => built.spec.iter().flat_map(|s| &s.devices).map(|d| d.name.to_string()).collect(),
     };
-    let list = match known.len() {
-        0 => "there is none".to_owned(),
-        _ => format!("known are {}", known.join(", ")),
-    };
-    let what = match divided {
-        Some(gpu) => format!("{} is in mig mode, ask for one of its slices", gpu.label()),
+    let cause = match mig_gpu {
+        Some(gpu) => format!("{} is in mig mode", gpu.label()),
         None => "no such device".to_owned(),
     };
-    Error::failed("show", format!("{name:?}")).because(what).cure(list)
+    let cure = match (known.is_empty(), mig_gpu) {
+        (true, Some(_)) => "create a slice with mig-cdi apply".to_owned(),
+        (true, None) => "run mig-cdi doctor to see why there is none".to_owned(),
+        (false, Some(_)) => format!("request one of its slices: {}", known.join(", ")),
+        (false, None) => format!("use one of {}", known.join(", ")),
+    };
+    Error::failed("show", format!("{name:?}")).because(cause).cure(cure)
 }
 
-/// The names of the entry, and the MIG devices that are in it.
+/// Lists all names of a device, and the slices and GPUs that it contains.
 fn heading(topology: &Topology, spec: &Spec, entry: &Device) -> String {
     let kind = &spec.kind;
+    // A slice has one device for each style of name, all with the same edits.
     let same = spec.devices.iter().filter(|d| d.container_edits == entry.container_edits);
     let mut text = format!("{kind}={}\n", entry.name);
     for other in same.filter(|other| other.name != entry.name) {
         text += &format!("{kind}={}\n", other.name);
     }
     let nodes = &entry.container_edits.device_nodes;
+    // All slices have the node of their GPU, and several may have that of one GPU instance: only the compute instance's is
+    // a slice's own.
     let has = |device: &MigDevice<'_>| nodes.iter().any(|node| node.path == device.ci.cap.path);
     topology.mig_devices().filter(has).for_each(|device| text += &facts(&device));
+    // The node of a GPU in MIG mode is among those of each of its slices: such a GPU is not given as a whole.
     let whole =
         |gpu: &&Gpu| gpu.mig != MigMode::Enabled && nodes.iter().any(|n| n.path == gpu.node.path);
     for gpu in topology.gpus.iter().filter(whole) {
@@ -135,43 +141,44 @@ fn nodes(topology: &Topology, spec: &Spec, entry: &Device) -> String {
     };
     let nodes = spec.container_edits.device_nodes.iter().chain(&entry.container_edits.device_nodes);
     let rows: Vec<_> = nodes.map(row).collect();
-    table(["DEVICE NODE", "NUMBERS", "MODE", "MAY", "HOST HAS", "FROM"], &rows)
+    table(["DEVICE NODE", "NUMBERS", "MODE", "ACCESS", "ON HOST", "FROM"], &rows)
 }
 
-/// What the host has at a node's path, and the file that the node's numbers come from.
+/// State of a node's path on the host, and the file that the node's numbers come from.
 fn origin(topology: &Topology, path: &str) -> (&'static str, String) {
     const TREE: &str = "/proc/driver/nvidia/capabilities";
-    let mut found = ("none", "/proc/devices".to_owned());
-    let mut look = |node: &DeviceNode, source: &dyn Fn() -> String| {
+    let mut origin = ("missing", "/proc/devices".to_owned());
+    let mut compare = |node: &DeviceNode, source: &dyn Fn() -> String| {
         if node.path == path {
-            found = (host(node.host), source());
+            origin = (host(node.host), source());
         }
     };
-    topology.common.iter().for_each(|node| look(node, &|| "/proc/devices".to_owned()));
+    topology.common.iter().for_each(|node| compare(node, &|| "/proc/devices".to_owned()));
     for admin in &topology.admin {
-        look(&admin.node, &|| format!("{TREE}/mig/{}", admin.name));
+        compare(&admin.node, &|| format!("{TREE}/mig/{}", admin.name));
     }
     for gpu in &topology.gpus {
-        look(&gpu.node, &|| format!("/proc/driver/nvidia/gpus/{}/information", gpu.pci));
+        compare(&gpu.node, &|| format!("/proc/driver/nvidia/gpus/{}/information", gpu.pci));
         gpu.dri
             .iter()
-            .for_each(|node| look(node, &|| format!("/dev/dri/by-path/pci-{}-*", gpu.pci)));
+            .for_each(|node| compare(node, &|| format!("/dev/dri/by-path/pci-{}-*", gpu.pci)));
+        // The file `access` of an instance has its minor number (nv-caps.c l.421-423).
         for gi in &gpu.gpu_instances {
             let dir = format!("{TREE}/gpu{}/mig/gi{}", gpu.minor, gi.id);
-            look(&gi.cap, &|| format!("{dir}/access"));
+            compare(&gi.cap, &|| format!("{dir}/access"));
             gi.compute_instances
                 .iter()
-                .for_each(|ci| look(&ci.cap, &|| format!("{dir}/ci{}/access", ci.id)));
+                .for_each(|ci| compare(&ci.cap, &|| format!("{dir}/ci{}/access", ci.id)));
         }
     }
-    found
+    origin
 }
 
 fn host(node: HostNode) -> &'static str {
     match node {
         HostNode::Ok => "same",
-        HostNode::Wrong => "other",
-        HostNode::Missing => "none",
+        HostNode::Wrong => "different",
+        HostNode::Missing => "missing",
     }
 }
 
@@ -180,12 +187,12 @@ fn environment(spec: &Spec, entry: &Device) -> String {
     std::iter::once("ENVIRONMENT\n".to_owned()).chain(variables.map(|v| format!("{v}\n"))).collect()
 }
 
-/// The driver's files, each line a file with where it appears in the container.
+/// Table of the driver's files: path in the container, path on the host.
 fn mounts(spec: &Spec, entry: &Device) -> String {
     let mounts = spec.container_edits.mounts.iter().chain(&entry.container_edits.mounts);
     let rows: Vec<_> = mounts.map(|m| [m.container_path.clone(), m.host_path.clone()]).collect();
     if rows.is_empty() {
-        return "no file of the driver\n".to_owned();
+        return "no driver files\n".to_owned();
     }
     table(["FILE", "FROM"], &rows)
 }

@@ -1,7 +1,7 @@
-//! `mig-cdi status`: what watch did last, and what it knows.
+//! `mig-cdi status`: the state of `watch`, from the file that it writes. Asks no driver.
 
-use super::Done;
-use crate::{cli::StatusArgs, console::Console};
+use super::CommandOutput;
+use crate::{cli::StatusArgs, console::Console, table::or_dash};
 use mig_cdi_gen::{
     Error, Exit, MessageSink,
     watch::{
@@ -12,13 +12,14 @@ use mig_cdi_gen::{
 use mig_cdi_sys::is_running;
 use std::fmt::Write;
 
-pub(super) fn run(args: &StatusArgs, console: &Console) -> Result<Done, Error> {
+pub(super) fn run(args: &StatusArgs, console: &Console) -> Result<CommandOutput, Error> {
     let dir = &args.state.state_dir;
     let Some(status) = Status::read(dir)? else {
         return Err(Error::failed("read", dir.join("status.json").display())
             .because("watch has not run")
             .cure("start mig-cdi.service, or run mig-cdi watch"));
     };
+    // A watch that was killed leaves its last state behind.
     let runs = status.state != WatchState::Stopped && is_running(status.pid);
     let stdout = match args.json {
         true => json(&status, runs)?,
@@ -30,9 +31,9 @@ pub(super) fn run(args: &StatusArgs, console: &Console) -> Result<Done, Error> {
         _ => Exit::Failed,
     };
     if !runs {
-        console.warn("watch does not run: the spec does not follow MIG");
+        console.warn("watch is not running: the spec does not follow MIG changes");
     }
-    Ok(Done { stdout, exit })
+    Ok(CommandOutput { stdout, exit })
 }
 
 fn json(status: &Status, runs: bool) -> Result<String, Error> {
@@ -50,7 +51,7 @@ fn text(status: &Status, runs: bool) -> String {
         (false, _) => "not running".to_owned(),
         (true, WatchState::Starting) => "starting".to_owned(),
         (true, WatchState::Ok) => "ok".to_owned(),
-        (true, WatchState::Incomplete) => format!("incomplete: {} left out", status.node.omitted),
+        (true, WatchState::Incomplete) => format!("incomplete: {} omitted", status.node.omitted),
         (true, WatchState::Failing | WatchState::Stopped) => "failing".to_owned(),
     };
     let slices: Vec<_> = status
@@ -81,38 +82,39 @@ fn text(status: &Status, runs: bool) -> String {
         ("refreshed", format!("{}, in {:.0} ms", ago(status.refreshed), status.seconds * 1e3)),
         ("changed", ago(status.changed)),
         ("count", format!("{refreshes} refreshes, {changes} changes, {failures} failures")),
-        ("told by", told_by(status)),
+        ("events", events(status)),
         ("last error", error),
     ] {
-        // Writing into a text does not fail.
+        // Writing into a `String` does not fail.
         let _ = writeln!(text, "{key:<11}{value}");
     }
     for slice in &status.node.devices {
-        let word = |word: &Option<String>| word.clone().unwrap_or_else(|| "-".to_owned());
-        let _ = writeln!(text, "{:<11}{:<20} {}", "slice", word(&slice.name), word(&slice.uuid));
+        let (name, uuid) = (or_dash(slice.name.as_ref()), or_dash(slice.uuid.as_ref()));
+        let _ = writeln!(text, "{:<11}{name:<20} {uuid}", "slice");
     }
     text
 }
 
-/// How watch comes to know of a change.
-fn told_by(status: &Status) -> String {
-    let changes = status.change_events;
-    let told = match status.driver_events {
-        None => "nobody: it looks".to_owned(),
-        Some(EventCoverage::None) => "nobody: the driver tells of no gpu here".to_owned(),
-        Some(EventCoverage::Some) => format!("the driver, of some gpus, {changes} times"),
-        Some(EventCoverage::All) => format!("the driver, of all gpus, {changes} times"),
+/// Describes the driver's events that watch is subscribed to. Without events it polls.
+fn events(status: &Status) -> String {
+    let count = status.change_events;
+    let changes = match status.driver_events {
+        None => "off: watch polls".to_owned(),
+        Some(EventCoverage::None) => "none: the driver reports changes of no gpu here".to_owned(),
+        Some(EventCoverage::Some) => format!("changes of some gpus, {count} so far"),
+        Some(EventCoverage::All) => format!("changes of all gpus, {count} so far"),
     };
     match status.driver_errors {
-        None => told,
-        Some(EventCoverage::None) => told + "; errors are told of no gpu",
-        Some(EventCoverage::Some) => told + "; errors of some gpus",
-        Some(EventCoverage::All) => told + "; errors of all gpus",
+        None => changes,
+        Some(EventCoverage::None) => changes + "; critical errors of no gpu",
+        Some(EventCoverage::Some) => changes + "; critical errors of some gpus",
+        Some(EventCoverage::All) => changes + "; critical errors of all gpus",
     }
 }
 
-/// `12 s`, `3 min`, `5 h`, `2 d`.
+/// Formats a duration in its largest whole unit: `12 s`, `3 min`, `5 h`, `2 d`.
 fn age(seconds: f64) -> String {
+    // The clock may have been set back since the time was written.
     let seconds = seconds.max(0.0);
     let units = [(86_400.0, "d"), (3600.0, "h"), (60.0, "min")];
     match units.into_iter().find(|(unit, _)| seconds >= *unit) {

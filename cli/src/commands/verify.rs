@@ -1,27 +1,31 @@
-//! `mig-cdi verify`: what a spec claims of slices against the node as it is now, NVML included. The hook
-//! of `generate --verify=full` runs it when a container starts; people have `check`.
+//! `mig-cdi verify`: the slices that a spec describes, compared with the node as it is now, NVML included. Hidden: the hook
+//! of `generate --verify=full` runs it when a container starts, and users have `check`.
 
-use super::Done;
+use super::CommandOutput;
 use crate::{cli::VerifyArgs, console::Console};
 use mig_cdi_gen::{Error, ErrorKind, Exit, NodeSource, spec};
 use mig_cdi_model::{ExpectedSlice, Topology};
 
-pub(super) fn run(node: &NodeSource, args: &VerifyArgs, console: &Console) -> Result<Done, Error> {
+pub(super) fn run(
+    node: &NodeSource,
+    args: &VerifyArgs,
+    console: &Console,
+) -> Result<CommandOutput, Error> {
     let machine = node.machine()?;
     let discovery = node.discover(machine.as_ref(), console)?;
     match args.claims.iter().find_map(|claim| difference(claim, &discovery.topology)) {
-        None => Ok(Done { stdout: String::new(), exit: Exit::Success }),
+        None => Ok(CommandOutput { stdout: String::new(), exit: Exit::Success }),
         Some(cause) => {
             Err(Error::of(ErrorKind::Stale, "", "").because(cause).cure("run mig-cdi generate"))
         }
     }
 }
 
-/// The first fact of a claim that is not so, or that nobody can confirm.
+/// Returns the first fact of a slice that differs from the node, or that cannot be confirmed.
 fn difference(claim: &ExpectedSlice, topology: &Topology) -> Option<String> {
     let devices = topology.mig_devices().map(|device| spec::claim(&device));
     let Some(now) = devices.into_iter().find(|now| now.id == claim.id) else {
-        return Some(format!("{}: gone, or not certain any more", claim.id));
+        return Some(format!("{}: gone, or no longer confirmed", claim.id));
     };
     let text = |value: Option<&dyn std::fmt::Display>| value.map(ToString::to_string);
     macro_rules! fact {
@@ -33,6 +37,8 @@ fn difference(claim: &ExpectedSlice, topology: &Topology) -> Option<String> {
         let ExpectedSlice { gpu_major, caps_major, gi_cap, ci_cap, .. } = claim;
         Some(format!("{gpu_major}:{caps_major}:{gi_cap}:{ci_cap}"))
     };
+    // Equal numbers do not prove that it is the same slice: the driver reuses ids, and with them the minors of the nodes
+    // (nv-caps.c l.327-357). Therefore the other facts are compared too.
     let facts = [
         ("node numbers", (nodes(claim), nodes(&now))),
         ("gpu uuid", fact!(gpu)),
@@ -43,10 +49,11 @@ fn difference(claim: &ExpectedSlice, topology: &Topology) -> Option<String> {
     ];
     facts.into_iter().find_map(|(what, (claimed, now))| {
         let claimed = claimed?;
-        // Profiles and placements NVML tells to root alone (NVML_ERROR_NO_PERMISSION).
-        let untold =
-            || "not told (to others than root it may not be; --verify asks for less)".to_owned();
-        let now = now.unwrap_or_else(untold);
+        // NVML reports profiles and placements to root only (NVML_ERROR_NO_PERMISSION, nvml.h).
+        let not_reported = || {
+            "not reported (nvml reports it to root only; --verify=proc does not need it)".to_owned()
+        };
+        let now = now.unwrap_or_else(not_reported);
         (claimed != now).then(|| format!("{}: {what} is {now}, the spec says {claimed}", claim.id))
     })
 }

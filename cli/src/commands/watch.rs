@@ -1,6 +1,6 @@
-//! `mig-cdi watch`.
+//! `mig-cdi watch`: keeps the spec current until SIGTERM.
 
-use super::Done;
+use super::CommandOutput;
 use crate::console::Console;
 use mig_cdi_args::{NodeArgs, WatchArgs, read_settings};
 use mig_cdi_gen::{Error, Exit, watch::run_watch};
@@ -11,8 +11,9 @@ pub(super) fn run(
     args: &WatchArgs,
     config: Option<&Path>,
     console: &Console,
-) -> Result<Done, Error> {
+) -> Result<CommandOutput, Error> {
+    // Read again at each reload (SIGHUP), so that the file is not read here once and for all.
     let read_setup = || args.setup(node, &read_settings(config, false)?, config);
     run_watch(&args.options(), &read_setup, console, &mut |_| ())?;
-    Ok(Done { stdout: String::new(), exit: Exit::Success })
+    Ok(CommandOutput { stdout: String::new(), exit: Exit::Success })
 }

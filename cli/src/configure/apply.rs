@@ -2,7 +2,7 @@
 //! someone else is noticed and never overwritten.
 
 use super::{Draft, LIMIT, diff};
-use mig_cdi_gen::{Exit, Failure};
+use mig_cdi_gen::Error;
 use mig_cdi_sys::{ConfigFile, Lock, Root, remove_empty_dir};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -65,19 +65,18 @@ struct UndoPlan {
 
 impl Record {
     /// Reads the record of an engine; an empty one where there is none.
-    pub(crate) fn read(host: &Root, path: &str) -> Result<Record, Failure> {
+    pub(crate) fn read(host: &Root, path: &str) -> Result<Record, Error> {
         let file = ConfigFile::open(host, path, RECORD_LIMIT)?;
         let Some(bytes) = file.bytes() else { return Ok(Record::default()) };
         serde_json::from_slice(bytes).map_err(|e| {
             let path = file.path().display();
-            let message = format!(
-                "parse {path}: {e}; remove the changes of mig-cdi configure by hand, then remove {path}"
-            );
-            Failure::new(Exit::Failed, message)
+            Error::failed("parse", &path).because(e).cure(format!(
+                "remove the changes of mig-cdi configure by hand, then remove {path}"
+            ))
         })
     }
 
-    fn write(&self, host: &Root, path: &str) -> Result<(), Failure> {
+    fn write(&self, host: &Root, path: &str) -> Result<(), Error> {
         let file = ConfigFile::open(host, path, RECORD_LIMIT)?;
         if self.files.is_empty() {
             if file.bytes().is_some() {
@@ -87,13 +86,13 @@ impl Record {
         }
         file.make_dirs()?;
         let text = serde_json::to_string_pretty(self)
-            .map_err(|e| Failure::new(Exit::Failed, format!("write json: {e}")))?;
+            .map_err(|e| Error::failed("write", "json").because(e))?;
         // The record holds whole files, and containerd's may contain passwords of registries.
         Ok(file.replace(text.as_bytes(), 0o600)?)
     }
 
     /// Records the contents that a draft is about to write.
-    fn add(&mut self, draft: &Draft) -> Result<(), Failure> {
+    fn add(&mut self, draft: &Draft) -> Result<(), Error> {
         let known = self.files.iter_mut().find(|file| file.path == draft.path);
         if let Some(known) = known {
             known.has_foreign_change |= draft.before.as_ref() != Some(&known.text);
@@ -112,7 +111,7 @@ impl Record {
         Ok(())
     }
 
-    fn undo_plan(&self, host: &Root) -> Result<UndoPlan, Failure> {
+    fn undo_plan(&self, host: &Root) -> Result<UndoPlan, Error> {
         let mut plan = UndoPlan::default();
         // The file that imports a drop-in was written last and goes back first.
         for written in self.files.iter().rev() {
@@ -140,7 +139,7 @@ impl Record {
     }
 
     /// Shows the differences that an undo would make, or those that prevent it.
-    pub(crate) fn preview_undo(&self, host: &Root) -> Result<UndoPreview, Failure> {
+    pub(crate) fn preview_undo(&self, host: &Root) -> Result<UndoPreview, Error> {
         let UndoPlan { steps, conflicts } = self.undo_plan(host)?;
         if !conflicts.is_empty() {
             return Ok(UndoPreview::Conflict(conflicts.concat()));
@@ -153,7 +152,7 @@ impl Record {
     }
 
     /// Undoes all changes and removes the record. Returns a line for each file.
-    pub(crate) fn undo(mut self, host: &Root, record_path: &str) -> Result<Vec<String>, Failure> {
+    pub(crate) fn undo(mut self, host: &Root, record_path: &str) -> Result<Vec<String>, Error> {
         let mut lines = Vec::new();
         for step in self.undo_plan(host)?.steps {
             let path = step.file.path().display().to_string();
@@ -169,6 +168,7 @@ impl Record {
                 }
             }
         }
+        // Innermost first: only an empty directory can be removed.
         for dir in self.created_dirs.iter().rev() {
             remove_empty_dir(dir)?;
         }
@@ -178,7 +178,7 @@ impl Record {
     }
 }
 
-fn backup(file: &ConfigFile) -> Result<Option<String>, Failure> {
+fn backup(file: &ConfigFile) -> Result<Option<String>, Error> {
     let path = PathBuf::from(format!("{}{BACKUP_SUFFIX}", file.path().display()));
     match mig_cdi_sys::read_regular(&path, LIMIT) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
@@ -189,7 +189,7 @@ fn backup(file: &ConfigFile) -> Result<Option<String>, Failure> {
 
 /// Takes the lock of an engine's record, which lasts until it is dropped. Two runs that edit one file at the same
 /// time would otherwise lose the changes of the first, or its record.
-pub(crate) fn lock(host: &Root, record_path: &str) -> Result<Lock, Failure> {
+pub(crate) fn lock(host: &Root, record_path: &str) -> Result<Lock, Error> {
     const TIMEOUT: Duration = Duration::from_secs(60);
     Ok(ConfigFile::open(host, record_path, RECORD_LIMIT)?.lock(TIMEOUT)?)
 }
@@ -199,7 +199,8 @@ pub(crate) fn write(
     drafts: &[Draft],
     host: &Root,
     record_path: &str,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<String>, Error> {
+    // Kept for the rollback: the record on disk is replaced before the files are.
     let old_record = Record::read(host, record_path)?;
     let mut record = Record::read(host, record_path)?;
     let drafts: Vec<_> = drafts.iter().filter(|draft| draft.changes()).collect();
@@ -209,11 +210,11 @@ pub(crate) fn write(
     let mut rollback = Rollback::default();
     match write_all(&drafts, host, (&mut record, record_path), &mut rollback) {
         Ok(lines) => Ok(lines),
-        Err(failure) => {
+        Err(error) => {
             rollback.run();
-            // The first failure is reported; the disk that caused it may refuse this too.
+            // The first error is reported; the disk that caused it may refuse this too.
             let _ = old_record.write(host, record_path);
-            Err(failure)
+            Err(error)
         }
     }
 }
@@ -223,7 +224,7 @@ fn write_all<'d>(
     host: &Root,
     (record, record_path): (&mut Record, &str),
     rollback: &mut Rollback<'d>,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<String>, Error> {
     let mut lines = Vec::new();
     for draft in drafts {
         rollback.created_dirs.extend(draft.file.make_dirs()?);
@@ -244,14 +245,14 @@ fn write_all<'d>(
 }
 
 /// Fails when the file has changed since it was read for the draft. Editors do not take our lock.
-fn check_unchanged(draft: &Draft, host: &Root) -> Result<(), Failure> {
+fn check_unchanged(draft: &Draft, host: &Root) -> Result<(), Error> {
     let now = ConfigFile::open(host, &draft.path, LIMIT)?;
     if now.bytes() == draft.file.bytes() {
         return Ok(());
     }
-    let path = draft.file.path().display();
-    let message = format!("edit {path}: the file has just been changed; run the command again");
-    Err(Failure::new(Exit::Failed, message))
+    Err(Error::failed("edit", draft.file.path().display())
+        .because("the file has just been changed")
+        .cure("run the command again"))
 }
 
 fn describe(draft: &Draft, created: bool) -> String {

@@ -111,6 +111,7 @@ impl Edit {
                 list.extend(items.iter().filter(|item| !initial.contains(item)).cloned());
                 Ok(Some(MissingValue::Whole(list.into())))
             }
+            // Items of others stay, and ours go behind them: of two spec directories engines prefer the later one.
             (EditValue::Contains { items, .. }, Some(now)) => {
                 let list = now.as_array().ok_or_else(|| EditError::NotAList { key: self.key() })?;
                 let has = |item: &&String| list.iter().any(|one| one.as_str() == Some(item));

@@ -2,12 +2,12 @@
 //! 1.7 replaces the whole table of a plugin by that of a drop-in (issue 5837, measured with 1.7.24): there
 //! `config.toml` itself is edited.
 
-use super::{ConfigPlan, ConfigureRequest, Draft, Failure, config_edit::Edit, language::Language};
+use super::{ConfigPlan, ConfigureRequest, Draft, config_edit::Edit, language::Language};
 use crate::engine_files::{
     CONTAINERD_CONFIG, cri_plugin, import_patterns, imported_files, matches_import, strings_at,
     value_at,
 };
-use mig_cdi_gen::{Exit, engines::EngineVersion};
+use mig_cdi_gen::{Error, engines::EngineVersion};
 use serde_json::{Map, Value};
 
 const DROP_INS: &str = "/etc/containerd/conf.d/*.toml";
@@ -15,7 +15,7 @@ const DROP_IN: &str = "/etc/containerd/conf.d/50-mig-cdi.toml";
 /// First release that merges drop-ins key by key.
 const MERGES_DROP_INS: EngineVersion = EngineVersion::new(2, 0, 0);
 
-pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Failure> {
+pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
     request.require_cdi()?;
     let config = request.value(CONTAINERD_CONFIG, Language::Toml)?;
     let config = config.unwrap_or_else(|| Value::Object(Map::new()));
@@ -61,7 +61,7 @@ fn draft_drop_in(
     config: &Value,
     version: i64,
     plugin: &str,
-) -> Result<Vec<Draft>, Failure> {
+) -> Result<Vec<Draft>, Error> {
     let mut drop_in = vec![Edit::set(&["version"], version)];
     drop_in.extend(cri_edits(request, config, plugin));
     let drop_in = request.draft(DROP_IN, Language::Toml, &drop_in)?;
@@ -74,25 +74,21 @@ fn draft_drop_in(
 
 /// Refuses a file whose version the release does not read as it is. A drop-in may not be of a later version than
 /// the file that imports it, and each version has its own name for the plugin.
-fn check_version(
-    request: &ConfigureRequest<'_>,
-    version: i64,
-    merges: bool,
-) -> Result<(), Failure> {
+fn check_version(request: &ConfigureRequest<'_>, version: i64, merges: bool) -> Result<(), Error> {
     let label = request.engine.label();
-    let refuse = |reason: String| {
+    let refuse = |cause: String, cure: &str| {
         let path = request.host.show(CONTAINERD_CONFIG);
-        Err(Failure::new(Exit::Refused, format!("edit {}: {reason}", path.display())))
+        Err(Error::refused("edit", path.display()).because(cause).cure(cure))
     };
     match version {
-        1 if merges => refuse(format!(
-            "its version is 1, which {label} converts at each start; replace it by the output of containerd \
-             config migrate, and configure again"
-        )),
-        3.. if !merges => refuse(format!(
-            "its version is {version}, and {label} reads only 1 and 2; set version = 2 and \
-             rename its plugin tables to match"
-        )),
+        1 if merges => refuse(
+            format!("its version is 1, which {label} converts at each start"),
+            "replace it by the output of containerd config migrate, and configure again",
+        ),
+        3.. if !merges => refuse(
+            format!("its version is {version}, and {label} reads only 1 and 2"),
+            "set version = 2 and rename its plugin tables to match",
+        ),
         _ => Ok(()),
     }
 }
@@ -140,17 +136,18 @@ fn refuse_overridden(
     request: &ConfigureRequest<'_>,
     config: &Value,
     plugin: &str,
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     for path in imported_files(request.host, config).paths {
         let value = request.value(&path, Language::Toml)?;
         if value.is_some_and(|value| value_at(&value, &["plugins", plugin]).is_some()) {
-            let message = format!(
-                "edit {}: it imports {path}, whose table of the cri plugin replaces the one in config.toml in {}; \
-                 move the table into config.toml, or set enable_cdi = true in {path}",
-                request.host.show(CONTAINERD_CONFIG).display(),
+            let cause = format!(
+                "it imports {path}, whose table of the cri plugin replaces the one in config.toml in {}",
                 request.engine.label()
             );
-            return Err(Failure::new(Exit::Refused, message));
+            let cure =
+                format!("move the table into config.toml, or set enable_cdi = true in {path}");
+            let config = request.host.show(CONTAINERD_CONFIG);
+            return Err(Error::refused("edit", config.display()).because(cause).cure(cure));
         }
     }
     Ok(())

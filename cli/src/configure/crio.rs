@@ -1,14 +1,15 @@
 //! CRI-O: a drop-in of `crio.conf`.
 
-use super::{ConfigPlan, ConfigureRequest, Failure, config_edit::Edit, language::Language};
+use super::{ConfigPlan, ConfigureRequest, config_edit::Edit, language::Language};
 use crate::engine_files::{DEFAULT_HOOKS_DIR, effective_list};
 use mig_cdi_config::engines::{CREATE_RUNTIME, with_program};
+use mig_cdi_gen::Error;
 
 /// A directory of our own. CRI-O does not start when any file of a hooks directory has the stage `precreate`
 /// (`internal/lib/container_server.go`), which podman's files in the default directory may have.
 const HOOKS_DIR: &str = "/etc/mig-cdi/hooks.d/crio";
 
-pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Failure> {
+pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
     request.require_cdi()?;
     // CRI-O reads every file of the drop-in directory, whatever its suffix.
     let values = request.values("/etc/crio/crio.conf", "")?;

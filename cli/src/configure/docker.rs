@@ -1,8 +1,9 @@
 //! Docker: `daemon.json`. dockerd has no drop-in files, and does not start with a key that it does not know.
 
-use super::{ConfigPlan, ConfigureRequest, Failure, config_edit::Edit, language::Language};
+use super::{ConfigPlan, ConfigureRequest, config_edit::Edit, language::Language};
+use mig_cdi_gen::Error;
 
-pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Failure> {
+pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
     request.require_cdi()?;
     // Rootless dockerd reads daemon.json in the configuration directory of its user and runs as a user service.
     let (path, restart) = match &request.user {

@@ -219,6 +219,7 @@ fn skip_value(bytes: &[u8], start: usize) -> Option<usize> {
             b'"' => {
                 position += 1;
                 while bytes.get(position)? != &b'"' {
+                    // A backslash escapes the byte that follows, which may be a quotation mark (RFC 8259, section 7).
                     position += if bytes[position] == b'\\' { 2 } else { 1 };
                 }
             }

@@ -17,6 +17,7 @@ pub(super) enum Language {
 /// Parses a file. An empty JSON file counts as an empty object.
 pub(super) fn parse(text: &str, language: Language) -> Result<Value, EditError> {
     match language {
+        // dockerd starts with an empty daemon.json, which is no JSON (moby daemon/config/config.go).
         Language::Json if text.trim().is_empty() => Ok(Value::Object(Map::new())),
         Language::Json => {
             let value: Value = serde_json::from_str(text)

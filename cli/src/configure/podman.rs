@@ -1,10 +1,10 @@
 //! podman: a drop-in of `containers.conf`. podman has no daemon and reads its files, and the specs, at each start
 //! of a container.
 
-use super::{ConfigPlan, ConfigureRequest, Failure, config_edit::Edit, language::Language};
+use super::{ConfigPlan, ConfigureRequest, config_edit::Edit, language::Language};
 use crate::engine_files::{ADMIN_HOOKS_DIR, DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS, effective_list};
 use mig_cdi_config::engines::{PRECREATE, with_program};
-use mig_cdi_gen::{Exit, engines::EngineVersion};
+use mig_cdi_gen::{Error, engines::EngineVersion};
 use serde_json::Value;
 
 /// First release in which `cdi_spec_dirs` is a setting.
@@ -12,7 +12,7 @@ const HAS_SPEC_DIRS: EngineVersion = EngineVersion::new(5, 5, 0);
 /// First release that reads `/var/run/cdi` by default again: 5.5 read only `/etc/cdi` (podman issue 26569).
 const READS_RUN_CDI: EngineVersion = EngineVersion::new(5, 6, 0);
 
-pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Failure> {
+pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
     request.require_cdi()?;
     let (dir, hooks_dir) = match &request.user {
         None => ("/etc/containers".to_owned(), "/etc/mig-cdi/hooks.d/podman".to_owned()),
@@ -72,19 +72,19 @@ fn spec_dirs(
     request: &ConfigureRequest<'_>,
     values: &[Value],
     plan: &mut ConfigPlan,
-) -> Result<Option<Edit>, Failure> {
+) -> Result<Option<Edit>, Error> {
     let keys = ["engine", "cdi_spec_dirs"];
     let label = request.engine.label();
     let is_missing = |read: &[String]| request.dirs.iter().any(|dir| !read.contains(dir));
     if request.version() < HAS_SPEC_DIRS {
         let fixed = DEFAULT_SPEC_DIRS.join(" and ");
         if is_missing(&DEFAULT_SPEC_DIRS.map(str::to_owned)) {
-            let message = format!(
-                "configure {label}: it reads only {fixed}, and spec-dirs in /etc/mig-cdi/config.toml is {}; set \
-                 spec-dirs to one of the two",
-                request.dirs.join(", ")
-            );
-            return Err(Failure::new(Exit::Refused, message));
+            let dirs = request.dirs.join(", ");
+            return Err(Error::refused("configure", label)
+                .because(format!(
+                    "it reads only {fixed}, and spec-dirs in /etc/mig-cdi/config.toml is {dirs}"
+                ))
+                .cure("set spec-dirs to one of the two"));
         }
         plan.notes.push(format!("{label} reads {fixed} without configuration"));
         return Ok(None);

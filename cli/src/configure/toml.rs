@@ -70,7 +70,7 @@ fn apply(root: &mut Table, edit: &Edit) -> Result<(), EditError> {
 
 /// True for an inline table, which can hold no table with a header (TOML 1.0.0, "Inline Table").
 fn is_inline(table: &mut dyn TableLike) -> bool {
-    // `TableLike` does not tell the two kinds apart, but an inline table turns a table that is inserted into a
+    // `TableLike` does not distinguish the two kinds, but an inline table turns a table that is inserted into a
     // value.
     const PROBE: &str = "mig-cdi probe";
     table.insert(PROBE, Item::Table(Table::new()));

@@ -1,5 +1,5 @@
 //! Check of the containers that run. A container keeps its nodes when its slice is destroyed, and the next slice
-//! that is created with the same ids answers to them: the driver looks at nothing but the numbers
+//! that is created with the same ids answers to them: the driver compares only the numbers
 //! (nv-caps.c l.506-559).
 
 use super::{NodeFacts, Verdict, error, note, ok, some};
@@ -22,6 +22,7 @@ pub(super) fn containers(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let Some(ContainerScan { containers, unreadable }) = scan(facts.host) else {
         return vec![note("", "not checked: /proc does not show the processes")];
     };
+    // A container may hold these without a slice: they exist as long as the driver is loaded.
     let mut live = standing_nodes(facts);
     discovery.topology.clone().for_each_node(|node| {
         live.insert((node.major.0, node.minor.0));

@@ -127,6 +127,7 @@ pub(super) fn mig(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     };
     let verdicts: Vec<_> = report.gpus.iter().enumerate().map(verdict).collect();
     if verdicts.is_empty() {
+        // 10de is NVIDIA's PCI vendor id. A GPU that has fallen off the bus leaves XID 79 in the kernel's log.
         let cure = "run lspci -d 10de: to see whether the gpu is connected, and see dmesg";
         vec![warning("", "nvml lists no gpu", cure)]
     } else {

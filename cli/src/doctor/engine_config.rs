@@ -12,9 +12,9 @@ use serde_json::Value;
 /// Settings of an engine that are in effect.
 #[derive(Default)]
 pub(crate) struct EngineConfig {
-    /// Directories in which it looks for specs; empty for an engine without specs.
+    /// Directories from which it reads specs; empty for an engine without specs.
     pub spec_dirs: Vec<String>,
-    /// Directories in which it looks for hooks; empty for an engine without hooks.
+    /// Directories from which it reads hooks; empty for an engine without hooks.
     pub hooks_dirs: Vec<String>,
     /// Set when CDI is switched off.
     pub cdi_off: Option<CdiOff>,

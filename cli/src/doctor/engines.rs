@@ -20,6 +20,7 @@ pub(super) fn engines(facts: &NodeFacts<'_>) -> Vec<Verdict> {
                 let evidence = format!("its version is not known: {reason}");
                 warning(engine.name, evidence, version_cure(engine, reason))
             }
+            // runc, crun and youki get the OCI configuration after the engine has applied the spec to it.
             _ if engine.is_oci_runtime() => {
                 ok(engine.name, format!("{installed}, an oci runtime: it reads no specs"))
             }

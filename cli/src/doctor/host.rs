@@ -32,6 +32,7 @@ pub(super) fn host(facts: &NodeFacts<'_>) -> Vec<Verdict> {
 fn cgroup(facts: &NodeFacts<'_>) -> Verdict {
     let exists = |path: &str| facts.host.identity(path).is_ok_and(|identity| identity.is_some());
     let has_crun = facts.engines.iter().any(|engine| engine.name == "crun");
+    // Every cgroup of version 2 has this file, and none of version 1 (cgroups(7)).
     if exists("/sys/fs/cgroup/cgroup.controllers") {
         ok("cgroup", "version 2")
     } else if exists("/sys/fs/cgroup/unified") && has_crun {
@@ -47,6 +48,7 @@ fn cgroup(facts: &NodeFacts<'_>) -> Verdict {
 }
 
 fn selinux(facts: &NodeFacts<'_>) -> Verdict {
+    // The kernel has selinuxfs only while SELinux is enabled (security/selinux/selinuxfs.c).
     match facts.text("/sys/fs/selinux/enforce") {
         None => ok("selinux", "off"),
         Some(Ok(text)) if text.trim() == "0" => ok("selinux", "permissive"),

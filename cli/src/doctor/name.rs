@@ -11,14 +11,14 @@ use super::{
 use mig_cdi_model::cdi::Version;
 use std::path::Path;
 
-/// Longest name in bytes that is compared with the one that was asked for. The time grows with the product of the
+/// Longest name in bytes that is compared with the requested one. The time grows with the product of the
 /// lengths, and other tools' files may contain anything.
 const COMPARED_LENGTH: usize = 256;
 
 /// Diagnoses a device name, given with or without its kind.
 pub(crate) fn explain(facts: &NodeFacts<'_>, name: &str) -> Vec<Verdict> {
     let matches = |kind: &str, device: &str| match name.split_once('=') {
-        Some(asked) => asked == (kind, device),
+        Some(requested) => requested == (kind, device),
         None => name == device,
     };
     let defines = |located: &LocatedSpec<'_>| {
@@ -54,6 +54,7 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
     };
     let near = names.filter(|(_, device)| device.len() <= COMPARED_LENGTH).map(with_distance);
     let mut near: Vec<_> = near.collect();
+    // By distance first, then by name, so that the output does not depend on the order of files.
     near.sort();
     near.dedup();
     let near: Vec<_> = near.into_iter().take(3).map(|(_, name)| name).collect();
@@ -78,6 +79,7 @@ fn files(definitions: &[LocatedSpec<'_>], winner: LocatedSpec<'_>) -> Vec<Verdic
                 );
                 error(&shown, evidence, format!("remove {shown}, or the other file"))
             }
+            // Of two directories the later one wins (container-device-interface pkg/cdi/spec-dirs.go).
             None if definition.dir < winner.dir => {
                 note(&shown, format!("defines it, but is hidden by {}", winner.path.display()))
             }

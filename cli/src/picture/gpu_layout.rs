@@ -294,6 +294,7 @@ fn tile(count: u32, placements: &[Placement]) -> Result<Vec<Tile>, Contradiction
         return Err(Contradiction::Count(count));
     }
     let mut placements: Vec<_> = placements.iter().copied().enumerate().collect();
+    // NVML lists instances by profile, not by placement.
     placements.sort_by_key(|(_, placement)| placement.start);
     let (mut tiles, mut next) = (Vec::new(), 0);
     let free = |start| Tile { placement: Placement { start, size: 1 }, occupant: None };
@@ -314,6 +315,7 @@ fn tile(count: u32, placements: &[Placement]) -> Result<Vec<Tile>, Contradiction
 
 fn free_profiles(gpu: &GpuPartitioning) -> Vec<FreeProfile> {
     let mut rows: Vec<_> = gpu.profiles.iter().collect();
+    // NVML enumerates 1g, 2g, 3g, 4g and 7g, then variants such as 1g+me (nvml.h, NVML_GPU_INSTANCE_PROFILE_*).
     rows.sort_by_key(|row| std::cmp::Reverse((row.slices, row.memory_mib)));
     let free_profile = |row: &&GpuProfile| FreeProfile {
         profile: profile_name(row.name.as_ref(), row.id),

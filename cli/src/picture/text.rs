@@ -48,6 +48,7 @@ fn gpu_lines(gpu: &GpuView, style: Style) -> Vec<String> {
 
 /// Draws a GPU that is not partitioned, as one box.
 fn whole(reason: &str, style: Style) -> Vec<String> {
+    // Two edges, a space and one character are the least that can be drawn.
     let wide = style.width.saturating_sub(GUTTER + 1).max(4);
     let ends = BTreeSet::from([0, wide]);
     let inner = Style { width: wide - 3, ..style };

@@ -18,6 +18,7 @@ pub(crate) fn tree(topology: &Topology, source: Source, style: Style) -> String 
             lines.push(format!("{}{}", branch(last, style), gi_line(gi)));
             let stem = stem(last, style);
             if gi.compute_instances.is_empty() {
+                // CUDA runs on compute instances only; a GPU instance alone is memory that is set aside.
                 let none = "no compute instance: nothing can run here yet";
                 lines.push(format!("{stem}{}{none}", branch(true, style)));
             }

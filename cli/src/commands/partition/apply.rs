@@ -1,7 +1,7 @@
-//! `mig-cdi apply` and `mig-cdi restore`.
+//! `mig-cdi apply` and `mig-cdi restore`: partition GPUs to a layout, or to a checkpoint.
 
 use super::{
-    super::{Done, Resolver, exit},
+    super::{CommandOutput, Resolver, exit},
     goal, holder_options,
     plan::text,
 };
@@ -15,7 +15,7 @@ pub(in super::super) fn apply(
     partitioning: &NodePartitioner<'_>,
     resolver: &Resolver<'_>,
     args: &ApplyArgs,
-) -> Result<Done, Error> {
+) -> Result<CommandOutput, Error> {
     let options = change_options(resolver, &args.change)?;
     match args.resume {
         true => resume(partitioning, &options),
@@ -27,12 +27,13 @@ pub(in super::super) fn restore(
     partitioning: &NodePartitioner<'_>,
     resolver: &Resolver<'_>,
     args: &RestoreArgs,
-) -> Result<Done, Error> {
+) -> Result<CommandOutput, Error> {
     let options = change_options(resolver, &args.change)?;
     reach(partitioning, &Goal::Checkpoint(args.file.clone()), &options)
 }
 
 fn change_options(resolver: &Resolver<'_>, args: &ChangeArgs) -> Result<ApplyOptions, Error> {
+    // Resolved before the change: an error in the settings would otherwise leave a stale spec behind it.
     let refresh = match args.no_refresh {
         true => None,
         false => Some(resolver.generate(&GenerateArgs::default())?),
@@ -49,16 +50,19 @@ fn reach(
     partitioning: &NodePartitioner<'_>,
     goal: &Goal,
     options: &ApplyOptions,
-) -> Result<Done, Error> {
+) -> Result<CommandOutput, Error> {
     let ApplyOutcome { changes, is_complete } = partitioning.apply(goal, options)?;
-    Ok(Done { stdout: text(&changes), exit: exit(is_complete) })
+    Ok(CommandOutput { stdout: text(&changes), exit: exit(is_complete) })
 }
 
-fn resume(partitioning: &NodePartitioner<'_>, options: &ApplyOptions) -> Result<Done, Error> {
+fn resume(
+    partitioning: &NodePartitioner<'_>,
+    options: &ApplyOptions,
+) -> Result<CommandOutput, Error> {
     let message = match partitioning.resume(options)? {
-        None => "nothing to resume: no apply was cut off".to_owned(),
-        Some(gpus) => format!("{gpus} gpus are as they were wished"),
+        None => "nothing to resume: no apply was interrupted".to_owned(),
+        Some(gpus) => format!("{gpus} gpus have the requested layout"),
     };
     partitioning.messages.status(&message);
-    Ok(Done { stdout: String::new(), exit: Exit::Success })
+    Ok(CommandOutput { stdout: String::new(), exit: Exit::Success })
 }

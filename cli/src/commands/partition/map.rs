@@ -1,7 +1,7 @@
-//! `mig-cdi map`: a picture of how the GPUs are divided.
+//! `mig-cdi map`: a picture of how the GPUs are partitioned, for a terminal or as SVG.
 
 use super::{
-    super::{Done, exit},
+    super::{CommandOutput, exit},
     holder_options, write,
 };
 use crate::{
@@ -21,27 +21,27 @@ pub(in super::super) fn map(
     kind: &Kind,
     args: &MapArgs,
     console: &Console,
-) -> Result<Done, Error> {
+) -> Result<CommandOutput, Error> {
     let node = partitioning.node;
     let machine = node.machine()?;
     let discovery = node.discover(machine.as_ref(), console)?;
-    let asked = match node.source {
+    let read = match node.source {
         Source::Proc => None,
         Source::Nvml => Some(NodeGpus::read_available(node, console, "it is listed, not drawn")?),
     };
-    let held = match &asked {
+    let holders = match &read {
         Some(gpus) => partitioning.holders(gpus, &holder_options(&args.holders), false)?,
         None => Holders::default(),
     };
-    let divisions = asked.as_ref().map_or(&[][..], |gpus| &gpus.all);
-    let found = select(&args.gpus, found(&discovery.topology, divisions))?;
-    let cards: Vec<_> = found.iter().map(|gpu| gpu.card(node.source, &held)).collect();
+    let partitioned = read.as_ref().map_or(&[][..], |gpus| &gpus.all);
+    let gpus = select(&args.gpus, join(&discovery.topology, partitioned))?;
+    let views: Vec<_> = gpus.iter().map(|gpu| gpu.view(node.source, &holders)).collect();
     let is_drawn = |gpu: &GpuView| !matches!(gpu.state, GpuState::Unknown { .. });
-    // Whoever asks /proc alone knows that it does not tell.
-    let drawn = node.source == Source::Proc || cards.iter().all(is_drawn);
+    // /proc has no placements (nv-caps.c): with --source proc nothing is missing that was requested.
+    let drawn = node.source == Source::Proc || views.iter().all(is_drawn);
     let complete =
-        drawn && discovery.problems.is_empty() && asked.is_none_or(|gpus| gpus.unreadable == 0);
-    let picture = Picture { gpus: cards, kind: kind.to_string() };
+        drawn && discovery.problems.is_empty() && read.is_none_or(|gpus| gpus.unreadable == 0);
+    let picture = Picture { gpus: views, kind: kind.to_string() };
     let stdout = match args.svg.as_deref() {
         None => text(&picture, console.style()),
         Some(file) if file == Path::new("-") => svg(&picture),
@@ -50,62 +50,70 @@ pub(in super::super) fn map(
             String::new()
         }
     };
-    Ok(Done { stdout, exit: exit(complete) })
+    Ok(CommandOutput { stdout, exit: exit(complete) })
 }
 
-/// A GPU as it was discovered, and as it is divided: at least one of them is known.
-struct Found<'a> {
-    gpu: Option<&'a Gpu>,
-    division: Option<&'a GpuPartitioning>,
+/// A GPU from both sources. At least one of them has it: discovery omits a GPU that it cannot confirm, and NVML reports
+/// no partitioning of a GPU that is lost.
+struct MappedGpu<'a> {
+    discovered: Option<&'a Gpu>,
+    partitioning: Option<&'a GpuPartitioning>,
 }
 
-fn found<'a>(topology: &'a Topology, divisions: &'a [GpuPartitioning]) -> Vec<Found<'a>> {
-    let of = |gpu: &'a Gpu| {
-        let division = divisions.iter().find(|division| division.minor == gpu.minor.0);
-        Found { gpu: Some(gpu), division }
+/// Joins the GPUs of both sources by their minor number, and sorts them by index.
+fn join<'a>(topology: &'a Topology, partitioned: &'a [GpuPartitioning]) -> Vec<MappedGpu<'a>> {
+    // Directories in /proc and NVML have the minor number in common; an index is NVML's alone.
+    let with_partitioning = |gpu: &'a Gpu| {
+        let partitioning = partitioned.iter().find(|other| other.minor == gpu.minor.0);
+        MappedGpu { discovered: Some(gpu), partitioning }
     };
-    let mut found: Vec<_> = topology.gpus.iter().map(of).collect();
-    let known =
-        |division: &&GpuPartitioning| topology.gpus.iter().all(|g| g.minor.0 != division.minor);
-    let more = divisions.iter().filter(known);
-    found.extend(more.map(|division| Found { gpu: None, division: Some(division) }));
-    found.sort_by_key(|found| found.index().unwrap_or(u32::MAX));
-    found
+    let mut gpus: Vec<_> = topology.gpus.iter().map(with_partitioning).collect();
+    let is_undiscovered =
+        |other: &&GpuPartitioning| topology.gpus.iter().all(|gpu| gpu.minor.0 != other.minor);
+    let undiscovered = partitioned.iter().filter(is_undiscovered);
+    gpus.extend(undiscovered.map(|gpu| MappedGpu { discovered: None, partitioning: Some(gpu) }));
+    gpus.sort_by_key(|gpu| gpu.index().unwrap_or(u32::MAX));
+    gpus
 }
 
-/// Those that are asked for, each once.
-fn select<'a>(words: &[GpuSelector], all: Vec<Found<'a>>) -> Result<Vec<Found<'a>>, Error> {
-    for word in words {
-        if *word != GpuSelector::All && !all.iter().any(|gpu| gpu.is(word)) {
-            let there: Vec<_> = all.iter().map(Found::label).collect();
-            let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+/// Selects the requested GPUs, each once; all of them when none is named.
+fn select<'a>(
+    requested: &[GpuSelector],
+    gpus: Vec<MappedGpu<'a>>,
+) -> Result<Vec<MappedGpu<'a>>, Error> {
+    for request in requested {
+        if *request != GpuSelector::All && !gpus.iter().any(|gpu| gpu.matches(request)) {
+            let labels: Vec<_> = gpus.iter().map(MappedGpu::label).collect();
+            let labels = if labels.is_empty() { "none".to_owned() } else { labels.join(", ") };
             return Err(Error::usage("", "")
-                .because(format!("no gpu {word} on this node"))
-                .cure(format!("it has {there}")));
+                .because(format!("no gpu {request} on this node"))
+                .cure(format!("it has {labels}")));
         }
     }
-    let asked = |gpu: &Found<'_>| words.is_empty() || words.iter().any(|word| gpu.is(word));
-    Ok(all.into_iter().filter(asked).collect())
+    let is_requested = |gpu: &MappedGpu<'_>| {
+        requested.is_empty() || requested.iter().any(|request| gpu.matches(request))
+    };
+    Ok(gpus.into_iter().filter(is_requested).collect())
 }
 
-impl Found<'_> {
+impl MappedGpu<'_> {
     fn index(&self) -> Option<u32> {
-        let told = self.gpu.and_then(|gpu| gpu.index).map(|index| index.0);
-        told.or_else(|| self.division.map(|division| division.index))
+        let index = self.discovered.and_then(|gpu| gpu.index).map(|index| index.0);
+        index.or_else(|| self.partitioning.map(|gpu| gpu.index))
     }
 
     fn uuid(&self) -> Option<String> {
-        let told = self.gpu.and_then(|gpu| gpu.uuid.as_ref()).map(ToString::to_string);
-        told.or_else(|| self.division.map(|division| division.uuid.clone()))
+        let uuid = self.discovered.and_then(|gpu| gpu.uuid.as_ref()).map(ToString::to_string);
+        uuid.or_else(|| self.partitioning.map(|gpu| gpu.uuid.clone()))
     }
 
     fn pci(&self) -> Option<PciAddress> {
-        let told = self.gpu.map(|gpu| gpu.pci);
-        told.or_else(|| self.division?.pci.parse().ok())
+        let pci = self.discovered.map(|gpu| gpu.pci);
+        pci.or_else(|| self.partitioning?.pci.parse().ok())
     }
 
-    fn is(&self, word: &GpuSelector) -> bool {
-        match word {
+    fn matches(&self, request: &GpuSelector) -> bool {
+        match request {
             GpuSelector::All => true,
             GpuSelector::Index(index) => self.index() == Some(index.0),
             GpuSelector::Uuid(uuid) => {
@@ -118,61 +126,66 @@ impl Found<'_> {
     /// `gpu 0`, or `gpu minor 0 (0000:07:00.0)` where the index is not known.
     fn label(&self) -> String {
         let pci = self.pci().map(|pci| format!(" ({pci})")).unwrap_or_default();
-        match (self.index(), self.gpu) {
+        match (self.index(), self.discovered) {
             (Some(index), _) => format!("gpu {index}"),
             (None, Some(gpu)) => gpu.label() + &pci,
             (None, None) => format!("gpu{pci}"),
         }
     }
 
-    fn card(&self, source: Source, holders: &Holders) -> GpuView {
-        let label = match (self.index(), self.gpu) {
+    fn view(&self, source: Source, holders: &Holders) -> GpuView {
+        let label = match (self.index(), self.discovered) {
             (None, Some(gpu)) => gpu.label(),
             _ => self.label(),
         };
-        let model = self.gpu.map(|gpu| gpu.model.as_str());
-        let model = model.or_else(|| self.division.map(|d| d.model.as_str())).unwrap_or_default();
-        let place = self.pci().map(|pci| format!(" at {pci}")).unwrap_or_default();
-        let minor = self.gpu.map(|gpu| gpu.minor.0).or_else(|| self.division.map(|d| d.minor));
+        let (discovered, partitioning) = (self.discovered, self.partitioning);
+        let model = discovered.map(|gpu| gpu.model.as_str());
+        let model = model.or(partitioning.map(|gpu| gpu.model.as_str())).unwrap_or_default();
+        let address = self.pci().map(|pci| format!(" at {pci}")).unwrap_or_default();
+        let minor = discovered.map(|gpu| gpu.minor.0).or(partitioning.map(|gpu| gpu.minor));
         GpuView {
-            heading: format!("{}: {model}{place}", label.replacen("gpu", "GPU", 1)),
+            heading: format!("{}: {model}{address}", label.replacen("gpu", "GPU", 1)),
             holders: minor.map(|minor| holders.of_gpu(minor)).unwrap_or_default(),
             state: self.state(source, holders),
         }
     }
 
     fn state(&self, source: Source, holders: &Holders) -> GpuState {
-        const NEVER: &str = "not divided: this model cannot be (no MIG)";
+        const NO_MIG: &str = "not partitioned: this model has no MIG";
         const OFF: &str =
-            "not divided: MIG mode is off. mig-cdi profiles shows what it can be divided into";
-        let mig = match (self.division.map(|division| division.mig), self.gpu) {
+            "not partitioned: MIG mode is off. mig-cdi profiles lists the profiles of this GPU";
+        let mig = match (self.partitioning.map(|gpu| gpu.mig), self.discovered) {
             (Some(None), _) => MigMode::Unsupported,
             (Some(Some(true)), _) => MigMode::Enabled,
             (Some(Some(false)), _) => MigMode::Disabled,
             (None, Some(gpu)) => gpu.mig,
             (None, None) => MigMode::Unknown,
         };
-        let untold =
-            |why: &str| GpuState::Unknown { reason: why.to_owned(), devices: self.names(source) };
-        match (mig, self.division) {
-            (MigMode::Unsupported, _) => GpuState::Whole(NEVER.to_owned()),
+        let unknown = |reason: &str| GpuState::Unknown {
+            reason: reason.to_owned(),
+            devices: self.names(source),
+        };
+        match (mig, self.partitioning) {
+            (MigMode::Unsupported, _) => GpuState::Whole(NO_MIG.to_owned()),
             (MigMode::Disabled, _) => GpuState::Whole(OFF.to_owned()),
-            (_, Some(division)) => match GpuLayout::new(division, self.gpu, holders) {
-                Ok(strip) => GpuState::Partitioned(strip),
-                Err(why) => untold(&format!("it cannot be drawn: {why}. Its devices:")),
+            (_, Some(gpu)) => match GpuLayout::new(gpu, self.discovered, holders) {
+                Ok(layout) => GpuState::Partitioned(layout),
+                Err(error) => unknown(&format!("it cannot be drawn: {error}. Its devices:")),
             },
-            (MigMode::Unknown, None) => untold("without NVML nobody tells whether it is divided"),
-            (MigMode::Enabled, None) if source == Source::Proc => untold(
-                "without NVML nobody tells where its instances lie, what is free and what still fits. Its devices:",
+            (MigMode::Unknown, None) => {
+                unknown("without NVML it is not known whether it is partitioned")
+            }
+            (MigMode::Enabled, None) if source == Source::Proc => unknown(
+                "without NVML the placements of its instances, free slices and profiles that still fit are not known. Its devices:",
             ),
-            (MigMode::Enabled, None) => untold(
-                "NVML does not tell where its instances lie, what is free and what still fits. Its devices:",
+            (MigMode::Enabled, None) => unknown(
+                "NVML does not report the placements of its instances, free slices and profiles that still fit. Its devices:",
             ),
         }
     }
 
     fn names(&self, source: Source) -> Vec<String> {
-        let Some(gpu) = self.gpu else { return Vec::new() };
+        let Some(gpu) = self.discovered else { return Vec::new() };
         let instances = gpu.gpu_instances.iter();
         let devices = instances
             .flat_map(|gi| gi.compute_instances.iter().map(move |ci| MigDevice { gpu, gi, ci }));

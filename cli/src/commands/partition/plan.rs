@@ -1,7 +1,7 @@
-//! `mig-cdi plan` and `mig-cdi assert`: what a wish would change.
+//! `mig-cdi plan` and `mig-cdi assert`: the changes that lead to a desired layout. Makes none of them.
 
 use super::{
-    super::{Done, exit, json as json_text},
+    super::{CommandOutput, exit, json as json_text},
     goal, holder_options,
 };
 use crate::{cli::PlanArgs, table::table};
@@ -14,28 +14,28 @@ use serde_json::{Value, json};
 pub(in super::super) fn plan(
     partitioning: &NodePartitioner<'_>,
     args: &PlanArgs,
-) -> Result<Done, Error> {
+) -> Result<CommandOutput, Error> {
     let (changes, gpus) =
         partitioning.plan(&goal(&args.layout)?, &holder_options(&args.holders))?;
     let stdout = if args.json { json(&changes, &gpus.all)? } else { text(&changes) };
-    Ok(Done { stdout, exit: exit(gpus.unreadable == 0) })
+    Ok(CommandOutput { stdout, exit: exit(gpus.unreadable == 0) })
 }
 
 pub(in super::super) fn assert(
     partitioning: &NodePartitioner<'_>,
     args: &PlanArgs,
-) -> Result<Done, Error> {
+) -> Result<CommandOutput, Error> {
     let gpus = NodeGpus::read(partitioning.node, partitioning.messages)?;
     let desired = gpus.desired(&goal(&args.layout)?, partitioning.messages)?.gpus;
-    // Who holds what does not matter: what is as wished has no step.
+    // Holders do not matter here: a GPU that has the layout needs no step.
     let changes = gpus.changes(&desired, &Holders::default())?;
     let stdout = match args.json {
         true => json(&changes, &gpus.all)?,
         false => {
             let line = |change: &&GpuChange| {
                 let (gpu, goal) = (&change.gpu, &change.goal);
-                let is = current_layout(gpu, &gpus.all);
-                format!("{}: is {is}, not {goal}\n", gpu_label(gpu))
+                let current = current_layout(gpu, &gpus.all);
+                format!("{}: the layout is {current}, not {goal}\n", gpu_label(gpu))
             };
             changes.iter().filter(|change| !change.is_empty()).map(|c| line(&c)).collect()
         }
@@ -44,10 +44,10 @@ pub(in super::super) fn assert(
         true => exit(gpus.unreadable == 0),
         false => Exit::Stale,
     };
-    Ok(Done { stdout, exit })
+    Ok(CommandOutput { stdout, exit })
 }
 
-/// What stays, then the steps.
+/// Table of the changes: for each GPU the instances that stay, then the steps in order.
 pub(super) fn text(changes: &[GpuChange]) -> String {
     let mut rows = Vec::new();
     for change in changes {
@@ -72,11 +72,11 @@ pub(super) fn text(changes: &[GpuChange]) -> String {
             step(action.to_string(), reason.to_string());
         }
         if change.plan.is_none() {
-            let why = "the driver tells what it offers once MIG mode is on";
-            step(format!("divide into {}", change.goal), why.to_owned());
+            let why = "the driver reports what fits once MIG mode is on";
+            step(format!("partition into {}", change.goal), why.to_owned());
         }
         if change.mode == Some(false) {
-            step("turn MIG mode off".to_owned(), "requested as off".to_owned());
+            step("turn MIG mode off".to_owned(), "the requested layout is off".to_owned());
         }
         if number == 0 {
             row("-".to_owned(), "nothing to change".to_owned(), String::new());
@@ -85,6 +85,7 @@ pub(super) fn text(changes: &[GpuChange]) -> String {
     table(["GPU", "STEP", "WHAT", "WHY"], &rows)
 }
 
+/// Formats the changes as JSON. The keys are an interface (docs/stability.md).
 /// Formats the holders of an instance that stays; `None` when it is not in use.
 fn holders_text(kept: &KeptInstance) -> Option<String> {
     (!kept.holders.is_empty()).then(|| kept.holders.join(", "))
@@ -125,6 +126,7 @@ fn step(step: &Step) -> Value {
             "placement": placement, "why": why,
         }),
         Action::CreateComputeInstance { parent, placement, .. } => {
+            // The driver chooses the id of a new GPU instance (kmigmgr_ga100.c l.308-353): until then its placement names it.
             let (gi, made) = match parent {
                 ParentInstance::Existing(gi) => (Some(gi), None),
                 ParentInstance::Created(at) => (None, Some(at)),

@@ -1,6 +1,6 @@
-//! `mig-cdi profiles`: what GPUs can be divided into.
+//! `mig-cdi profiles`: the profiles of each GPU, and where an instance of each still fits.
 
-use super::super::{Done, exit, json};
+use super::super::{CommandOutput, exit, json};
 use crate::{
     cli::ProfilesArgs,
     table::{gib, or_dash, table},
@@ -14,20 +14,21 @@ use serde::Serialize;
 pub(in super::super) fn profiles(
     partitioning: &NodePartitioner<'_>,
     args: &ProfilesArgs,
-) -> Result<Done, Error> {
+) -> Result<CommandOutput, Error> {
     let gpus = NodeGpus::read(partitioning.node, partitioning.messages)?;
     let stdout = match args.json {
-        true => json(&gpus.all.iter().map(Gpu::of).collect::<Vec<_>>())?,
+        true => json(&gpus.all.iter().map(GpuProfiles::new).collect::<Vec<_>>())?,
         false => {
             let text: Vec<_> = gpus.all.iter().map(text).collect();
             if text.is_empty() { "no GPU\n".to_owned() } else { text.join("\n") }
         }
     };
-    Ok(Done { stdout, exit: exit(gpus.unreadable == 0) })
+    Ok(CommandOutput { stdout, exit: exit(gpus.unreadable == 0) })
 }
 
+/// Profiles of one GPU, for `--json`.
 #[derive(Serialize)]
-struct Gpu<'a> {
+struct GpuProfiles<'a> {
     index: u32,
     uuid: &'a str,
     model: &'a str,
@@ -41,7 +42,7 @@ struct Row<'a> {
     name: Option<&'a Profile>,
     id: u32,
     max: u32,
-    /// How many more fit now.
+    /// Number of instances that can be created in addition; `None` when the driver does not report it.
     remaining: Option<u32>,
     slices: u32,
     memory_mib: u64,
@@ -56,8 +57,8 @@ struct Row<'a> {
     free: Vec<Placement>,
 }
 
-impl<'a> Gpu<'a> {
-    fn of(gpu: &'a GpuPartitioning) -> Gpu<'a> {
+impl<'a> GpuProfiles<'a> {
+    fn new(gpu: &'a GpuPartitioning) -> GpuProfiles<'a> {
         let row = |profile: &'a GpuProfile| Row {
             name: profile.name.as_ref(),
             id: profile.id,
@@ -75,7 +76,8 @@ impl<'a> Gpu<'a> {
             free: free_placements(gpu, profile),
         };
         let GpuPartitioning { index, uuid, model, mig, profiles, .. } = gpu;
-        Gpu { index: *index, uuid, model, mig: *mig, profiles: profiles.iter().map(row).collect() }
+        let profiles = profiles.iter().map(row).collect();
+        GpuProfiles { index: *index, uuid, model, mig: *mig, profiles }
     }
 }
 
@@ -84,7 +86,7 @@ fn text(gpu: &GpuPartitioning) -> String {
     const HEAD: [&str; 10] =
         ["PROFILE", "ID", "FREE", "MAX", "MEMORY", "SM", "CE", "DEC", "ENC", "FREE AT"];
     let mode = match gpu.mig {
-        None => "; it cannot be divided",
+        None => "; it has no MIG",
         Some(false) => "; MIG mode is off",
         Some(true) => "",
     };
@@ -102,15 +104,15 @@ fn row(gpu: &GpuPartitioning, profile: &GpuProfile) -> [String; 10] {
         or_dash(profile.remaining),
         profile.max.to_string(),
         gib(profile.memory_mib),
-        told(profile.multiprocessors),
-        told(profile.copy_engines),
+        known(profile.multiprocessors),
+        known(profile.copy_engines),
         profile.decoders.to_string(),
         profile.encoders.to_string(),
         if starts.is_empty() { "-".to_owned() } else { starts.join(",") },
     ]
 }
 
-/// Every slice has some of them; a simulated node does not say how many.
-fn told(count: u32) -> String {
+/// Formats a number of units of which every slice has at least one: 0 means that a simulated node does not define it.
+fn known(count: u32) -> String {
     or_dash((count > 0).then_some(count))
 }
