@@ -15,7 +15,7 @@ pub use driver_file_table::class_of;
 pub use files::{DriverFiles, find as find_files};
 pub use proc_view::capabilities_of_instances;
 
-use crate::Failure;
+use crate::{Error, Result};
 use mig_cdi_model::{Major, Topology};
 use mig_cdi_sys::{Machine, nvml};
 use serde::{Deserialize, Serialize};
@@ -125,14 +125,14 @@ pub struct Discovery {
 ///
 /// # Errors
 /// When no view can be read: no driver, a table of another form, NVML that does not start.
-pub fn discover(machine: &dyn Machine, source: Source) -> Result<Discovery, Failure> {
+pub fn discover(machine: &dyn Machine, source: Source) -> Result<Discovery> {
     let first = read(machine, source)?;
     // MIG can change between the two readings: a disagreement counts when a second pair of readings has it too.
     let may_vanish = first.problems.iter().any(|problem| problem.is_transient);
     if may_vanish { read(machine, source) } else { Ok(first) }
 }
 
-fn read(machine: &dyn Machine, source: Source) -> Result<Discovery, Failure> {
+fn read(machine: &dyn Machine, source: Source) -> Result<Discovery> {
     let proc = proc_view::read(machine)?;
     let mut discovery = match source {
         Source::Proc => reconcile::from_proc_alone(&proc),
@@ -143,16 +143,16 @@ fn read(machine: &dyn Machine, source: Source) -> Result<Discovery, Failure> {
 }
 
 /// Adds the cure to an error of NVML, for commands that can do without it.
-pub fn explain(failure: nvml::NvmlError) -> Failure {
+pub fn explain(failure: nvml::NvmlError) -> Error {
     use nvml::NvmlError::{NotLoaded, VersionMismatch};
     let no_driver = matches!(failure, NotLoaded { .. } | VersionMismatch { .. });
     let error = without_nvml(failure);
     let or = if no_driver { "" } else { ", or use --source proc" };
-    Failure { cure: error.cure.map(|cure| cure + or), ..error }
+    Error { cure: error.cure.map(|cure| cure + or), ..error }
 }
 
 /// Adds the cure to an error of NVML, for commands that need it.
-pub fn without_nvml(failure: nvml::NvmlError) -> Failure {
+pub fn without_nvml(failure: nvml::NvmlError) -> Error {
     let cure = match failure {
         nvml::NvmlError::NoLibrary { .. } => {
             "install the driver's libnvidia-ml, or name its place with --driver-root or --library-search-path"
@@ -166,5 +166,5 @@ pub fn without_nvml(failure: nvml::NvmlError) -> Failure {
         }
         nvml::NvmlError::Call(_) => "see dmesg for the driver's own message",
     };
-    Failure::no_driver("ask", "nvml").because(failure).cure(cure)
+    Error::no_driver("ask", "nvml").because(failure).cure(cure)
 }

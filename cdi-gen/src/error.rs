@@ -58,15 +58,6 @@ pub struct Error {
 }
 
 impl Error {
-    /// TRANSITION
-    pub fn new(kind: impl Into<ErrorKind>, message: impl Into<String>) -> Error {
-        let message = message.into();
-        match message.rsplit_once("; ") {
-            Some((cause, cure)) => Error::of(kind.into(), "", "").because(cause).cure(cure),
-            None => Error::of(kind.into(), "", "").because(message),
-        }
-    }
-
     /// Makes an error that has no cause yet. An operation or a subject that adds nothing may be `""`.
     pub fn of(kind: ErrorKind, operation: impl Display, subject: impl Display) -> Error {
         Error {
@@ -151,9 +142,11 @@ impl From<mig_cdi_sys::Error> for Error {
             mig_cdi_sys::Error::UnsafeDir { .. } => ErrorKind::Refused,
             _ => ErrorKind::Failed,
         };
-        let is_denied = error.is_denied();
-        let text = Error::of(kind, "", "").because(error);
-        if is_denied { text.cure("run it as root") } else { text }
+        let cure = error.cure().or_else(|| error.is_denied().then_some("run it as root"));
+        Error {
+            cure: cure.map(str::to_owned),
+            ..Error::of(kind, error.operation(), error.path().display()).because(error.cause())
+        }
     }
 }
 

@@ -42,17 +42,3 @@ impl From<ErrorKind> for Exit {
         }
     }
 }
-
-/// TRANSITION
-impl From<Exit> for ErrorKind {
-    fn from(exit: Exit) -> ErrorKind {
-        match exit {
-            Exit::Failed | Exit::Success => ErrorKind::Failed,
-            Exit::Usage => ErrorKind::Usage,
-            Exit::Incomplete => ErrorKind::Incomplete,
-            Exit::NoDriver => ErrorKind::NoDriver,
-            Exit::Refused => ErrorKind::Refused,
-            Exit::Stale => ErrorKind::Stale,
-        }
-    }
-}

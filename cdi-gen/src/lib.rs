@@ -64,7 +64,7 @@ pub mod spec_file;
 pub mod watch;
 pub mod write;
 
-pub use error::{Error, Error as Failure, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use exit::Exit;
 pub use message::{MessageLevel, MessageSink, NoMessages};
 pub use mig_cdi_sys::nvml::Xid;

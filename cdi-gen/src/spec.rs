@@ -13,13 +13,13 @@ pub use spec_device::{Subject, claim};
 pub use text::{Format, to_text};
 
 use crate::{
-    Exit, Failure,
+    Error, Result,
     discover::{Problem, Source},
 };
 use edits::EditBuilder;
 use mig_cdi_model::{
     DriverFile, MigDevice, Topology,
-    cdi::{Device, DeviceName, Kind, Spec, Version, highest_need},
+    cdi::{Device, DeviceName, Kind, Spec, Version, VersionNeed, highest_need},
 };
 use serde::{Deserialize, Serialize};
 use spec_device::{SpecDevice, SpecDevices};
@@ -128,7 +128,7 @@ pub fn build(
     files: &[DriverFile],
     content: Content,
     options: &SpecOptions,
-) -> Result<Built, Failure> {
+) -> Result<Built> {
     let SpecDevices { mut devices, mut problems, warnings } = match content {
         Content::Mig => spec_device::mig_devices(topology, options),
         Content::Gpus => spec_device::whole_gpus(topology, options),
@@ -197,38 +197,35 @@ pub fn label(device: &MigDevice<'_>) -> String {
 
 /// Checks that unified memory is loaded.
 // A slice without it opens, and then every CUDA program fails. NVML needs it not, so discovery succeeds.
-fn check_common(topology: &Topology) -> Result<(), Failure> {
+fn check_common(topology: &Topology) -> Result<()> {
     if topology.common.iter().any(|node| node.path == "/dev/nvidia-uvm") {
         return Ok(());
     }
-    let message = "read /proc/devices: no character device \"nvidia-uvm\", which every cuda program \
-                   opens; run modprobe nvidia-uvm";
-    Err(Failure::new(Exit::Failed, message))
+    let cause = "no character device \"nvidia-uvm\", which every cuda program opens";
+    let error = Error::failed("read", "/proc/devices").because(cause);
+    Err(error.cure("run modprobe nvidia-uvm"))
 }
 
 /// The lowest version that the content needs.
 // Not the highest that the engines accept: another engine may be installed later.
-fn version(devices: &[Device], options: &SpecOptions) -> Result<Version, Failure> {
+fn version(devices: &[Device], options: &SpecOptions) -> Result<Version> {
     let max = options.max_version;
     match highest_need(&options.kind, devices) {
         None => Ok(Version::V0_3_0),
         Some(need) if need.version <= max => Ok(need.version),
         Some(need) if let Some(engine) = &options.limited_by => {
-            let message = format!(
-                "{} and needs cdi {}, and {engine} accepts {max} at most; update it, omit what needs more, or set \
-                 --max-cdi-version {}",
-                need.what, need.version, need.version
-            );
-            Err(Failure::new(Exit::Refused, message))
+            let VersionNeed { what, version } = need;
+            let cause =
+                format!("{what} and needs cdi {version}, and {engine} accepts {max} at most");
+            let cure =
+                format!("update it, omit what needs more, or set --max-cdi-version {version}");
+            Err(Error::refused("", "").because(cause).cure(cure))
         }
         Some(need) => {
-            let message = format!(
-                "{} and needs cdi {}, above --max-cdi-version {max}; {} would reject the spec",
-                need.what,
-                need.version,
-                need.version.rejected_by()
-            );
-            Err(Failure::new(Exit::Refused, message))
+            let VersionNeed { what, version } = need;
+            let cause = format!("{what} and needs cdi {version}, above --max-cdi-version {max}");
+            let consequence = format!("{} would reject the spec", version.rejected_by());
+            Err(Error::refused("", "").because(format!("{cause}; {consequence}")))
         }
     }
 }

@@ -3,7 +3,7 @@
 mod conflict;
 
 use crate::{
-    Exit, Failure,
+    Error, Result,
     spec_file::{DefinedNames, SIZE_LIMIT},
 };
 use mig_cdi_model::cdi::{Kind, Spec};
@@ -26,20 +26,18 @@ impl Target {
     ///
     /// # Errors
     /// When `path` names no file, or one that engines would not read.
-    pub fn new(path: &Path, suffix: &str, spec_dirs: &[PathBuf]) -> Result<Target, Failure> {
+    pub fn new(path: &Path, suffix: &str, spec_dirs: &[PathBuf]) -> Result<Target> {
         let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
-            let message = format!("write {}: not the name of a file", path.display());
-            Failure::new(Exit::Usage, message)
+            Error::usage("write", path.display()).because("not the name of a file")
         })?;
         if Path::new(name).extension().is_none_or(|extension| extension != suffix)
             || name.starts_with('.')
         {
-            let message = format!(
-                "write {}: engines read only files named *.json and *.yaml, and this one is in {suffix}; name it \
-                 NAME.{suffix} or choose --format",
-                path.display()
+            let cause = format!(
+                "engines read only files named *.json and *.yaml, and this one is in {suffix}"
             );
-            return Err(Failure::new(Exit::Usage, message));
+            let cure = format!("name it NAME.{suffix} or choose --format");
+            return Err(Error::usage("write", path.display()).because(cause).cure(cure));
         }
         let dir = match path.parent() {
             Some(dir) if dir != Path::new("") => dir.to_owned(),
@@ -52,15 +50,13 @@ impl Target {
     ///
     /// # Errors
     /// When the two are one file.
-    pub fn beside(&self, kind: &Kind) -> Result<Target, Failure> {
+    pub fn beside(&self, kind: &Kind) -> Result<Target> {
         let suffix = if self.name.ends_with(".yaml") { "yaml" } else { "json" };
         let name = format!("{}.{suffix}", kind.file_stem());
         if name == self.name {
-            let message = format!(
-                "write {}: this is the file of {kind}; choose another --output",
-                self.path().display()
-            );
-            return Err(Failure::new(Exit::Usage, message));
+            let error = Error::usage("write", self.path().display());
+            let cause = format!("this is the file of {kind}");
+            return Err(error.because(cause).cure("choose another --output"));
         }
         Ok(Target { name, ..self.clone() })
     }
@@ -76,7 +72,7 @@ impl Target {
     ///
     /// # Errors
     /// When the directory is unsafe, or another run keeps the lock for ten seconds.
-    pub fn lock(&self) -> Result<Option<Lock>, Failure> {
+    pub fn lock(&self) -> Result<Option<Lock>> {
         let dir = TrustedDir::open_existing(&self.dir)?;
         Ok(dir.map(|dir| dir.lock(Duration::from_secs(10))).transpose()?)
     }
@@ -85,7 +81,7 @@ impl Target {
     ///
     /// # Errors
     /// As [`Target::install`].
-    pub fn check(&self, spec: &Spec) -> Result<(), Failure> {
+    pub fn check(&self, spec: &Spec) -> Result<()> {
         match TrustedDir::open_existing(&self.dir)? {
             Some(dir) => conflict::check(spec, &dir, self),
             None => Ok(()),
@@ -97,7 +93,7 @@ impl Target {
     /// # Errors
     /// When the directory is unsafe, another file defines one of the devices, or a step fails. The old spec then stays
     /// as it was.
-    pub fn install(&self, spec: &Spec, text: &str) -> Result<Outcome, Failure> {
+    pub fn install(&self, spec: &Spec, text: &str) -> Result<Outcome> {
         let dir = TrustedDir::open_or_make(&self.dir)?;
         conflict::check(spec, &dir, self)?;
         // By rename within the directory: the Go library watches for Rename, Remove and Write, not for Create
@@ -110,18 +106,16 @@ impl Target {
     ///
     /// # Errors
     /// When a user other than root could replace it.
-    pub fn companion(&self) -> Result<String, Failure> {
+    pub fn companion(&self) -> Result<String> {
         let dir = absolute(&self.dir)?;
         let path = dir.join(self.companion_name());
         let path = path.to_string_lossy().into_owned();
         match replaceable_by_others(&dir) {
             None => Ok(path),
             Some(reason) => {
-                let message = format!(
-                    "mount {path}: {reason}, so a user other than root could replace it; choose a directory that \
-                     belongs to root with --output"
-                );
-                Err(Failure::new(Exit::Refused, message))
+                let cause = format!("{reason}, so a user other than root could replace it");
+                let cure = "choose a directory that belongs to root with --output";
+                Err(Error::refused("mount", path).because(cause).cure(cure))
             }
         }
     }
@@ -134,7 +128,7 @@ impl Target {
     ///
     /// # Errors
     /// As [`Target::install`].
-    pub fn install_companion(&self, text: &str) -> Result<Outcome, Failure> {
+    pub fn install_companion(&self, text: &str) -> Result<Outcome> {
         let dir = TrustedDir::open_or_make(&self.dir)?;
         Ok(dir.replace(&self.companion_name(), text.as_bytes())?)
     }
@@ -143,7 +137,7 @@ impl Target {
     ///
     /// # Errors
     /// As [`Target::install`].
-    pub fn rewrite(&self, text: &str) -> Result<Outcome, Failure> {
+    pub fn rewrite(&self, text: &str) -> Result<Outcome> {
         let dir = TrustedDir::open_or_make(&self.dir)?;
         Ok(dir.replace(&self.name, text.as_bytes())?)
     }
@@ -158,7 +152,7 @@ impl Target {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn read(&self) -> Result<Option<Vec<u8>>, Failure> {
+    pub fn read(&self) -> Result<Option<Vec<u8>>> {
         match read_regular(&self.path(), SIZE_LIMIT) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.is_absent() => Ok(None),
@@ -170,7 +164,7 @@ impl Target {
     ///
     /// # Errors
     /// When the file is no spec of this kind, or cannot be removed.
-    pub fn clear(&self, kind: &Kind) -> Result<Outcome, Failure> {
+    pub fn clear(&self, kind: &Kind) -> Result<Outcome> {
         let Some(dir) = TrustedDir::open_existing(&self.dir)? else {
             return Ok(Outcome::Unchanged);
         };
@@ -185,12 +179,8 @@ impl Target {
                 Ok(removed)
             }
             _ => {
-                let path = self.path();
-                let message = format!(
-                    "remove {}: it is no spec of {kind}; delete it by hand",
-                    path.display()
-                );
-                Err(Failure::new(Exit::Refused, message))
+                let error = Error::refused("remove", self.path().display());
+                Err(error.because(format!("it is no spec of {kind}")).cure("delete it by hand"))
             }
         }
     }

@@ -80,7 +80,7 @@ fn error(
 /// An error that a check reports as it is.
 enum CheckError<'a> {
     /// A stage of `generate` failed.
-    Failure(&'a Error),
+    Stage(&'a Error),
     /// A GPU or MIG device was omitted.
     Problem(&'a Problem),
     /// NVML failed for one GPU.
@@ -90,7 +90,7 @@ enum CheckError<'a> {
 /// Splits an error into evidence and cure; `None` where it has no cure.
 fn evidence_and_cure(error: &CheckError<'_>) -> (String, Option<String>) {
     match error {
-        CheckError::Failure(error) => {
+        CheckError::Stage(error) => {
             let evidence = Error { cure: None, ..(*error).clone() };
             (evidence.to_string(), error.cure.clone())
         }

@@ -47,12 +47,18 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let console = Console::new(cli.verbose);
+    // mig-cdi-hook runs this command and reads the error from the last line of standard output.
+    let is_read_by_hook = matches!(cli.command, cli::AnyCommand::Public(cli::Command::Verify(_)));
     let exit = commands::run(&cli, &console).and_then(|output| {
         print(&output.stdout)?;
         Ok(output.exit)
     });
     exit.unwrap_or_else(|error| {
         console.error(&error.to_string());
+        if is_read_by_hook {
+            // Without a reader the exit code still says it.
+            let _ = print(&mig_cdi_gen::child::line(&error));
+        }
         error.kind.into()
     })
     .into()

@@ -5,12 +5,12 @@
 use libfuzzer_sys::fuzz_target;
 use mig_cdi_config::{EnvironmentPolicy, Settings};
 use mig_cdi_hook::{
-    Failure,
-    cli::{self, Command},
-    config::Config,
+    Error, HookExit,
+    cli::{self, HookCommand},
+    oci_config::OciConfig,
     request,
-    runtime_args::{self, Asked},
-    state::State,
+    runtime_args::{self, RuntimeCommand},
+    state::ContainerState,
 };
 use mig_cdi_model::{ExpectedSlice, DeviceVariable, cdi::OwnSpec};
 use serde_json::{Value, json};
@@ -42,20 +42,23 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 /// One line, whatever was in the input.
-fn one_line(failure: &Failure) {
-    assert!(!failure.to_string().contains(char::is_control), "{failure:?}");
+fn one_line(error: &Error) {
+    assert!(!error.to_string().contains(char::is_control), "{error:?}");
 }
 
 /// A state is whole, and names a container and its bundle.
 fn state(bytes: &[u8]) {
-    match State::read(bytes) {
+    match ContainerState::read(bytes) {
         Ok(state) => {
             assert!(!state.id.is_empty() && state.bundle.starts_with('/'));
             let text = bytes.trim_ascii_end();
-            assert!(State::read(&text[..text.len() - 1]).is_err(), "cut short");
-            assert!(State::read([bytes, b"0".as_slice()].concat().as_slice()).is_err(), "more");
+            assert!(ContainerState::read(&text[..text.len() - 1]).is_err(), "cut short");
+            assert!(
+                ContainerState::read([bytes, b"0".as_slice()].concat().as_slice()).is_err(),
+                "more"
+            );
         }
-        Err(failure) => one_line(&failure),
+        Err(error) => one_line(&error),
     }
 }
 
@@ -84,27 +87,28 @@ fn spec(bytes: &[u8]) {
 /// What was understood can be said again and means the same; what follows `--` is the runtime's.
 fn arguments(words: &[OsString]) {
     match cli::parse(words.to_vec()) {
-        Ok(Command::Verify(verify)) => {
-            assert!(!verify.claims.is_empty());
+        Ok(HookCommand::Verify(verify)) => {
+            assert!(!verify.slices.is_empty());
             let dry_run = verify.dry_run.then(|| "--dry-run".into());
             let full = verify.full.iter().map(|program| format!("--full={}", program.display()));
-            let claims = verify.claims.iter().map(ToString::to_string);
-            let said = verify.pass.iter().cloned().chain(full).chain(claims).chain(dry_run);
-            let door = ["mig-cdi-hook", "verify"].map(OsString::from);
-            let again = cli::parse(door.into_iter().chain(said.map(Into::into)).collect());
-            assert_eq!(again, Ok(Command::Verify(verify)));
+            let claims = verify.slices.iter().map(ToString::to_string);
+            let said =
+                verify.mig_cdi_options.iter().cloned().chain(full).chain(claims).chain(dry_run);
+            let mode = ["mig-cdi-hook", "verify"].map(OsString::from);
+            let again = cli::parse(mode.into_iter().chain(said.map(Into::into)).collect());
+            assert_eq!(again, Ok(HookCommand::Verify(verify)));
         }
         Ok(_) => {}
-        Err(failure) => {
-            assert_eq!(failure.exit, 2);
-            one_line(&failure);
+        Err(error) => {
+            assert_eq!(error.exit, HookExit::Usage);
+            one_line(&error);
         }
     }
     let runtime = ["mig-cdi-hook", "runtime", "--"].map(OsString::from);
     for program in [&["/usr/bin/mig-cdi-runtime".into()], &runtime[..]] {
-        let options = cli::Options::default();
+        let options = cli::HookOptions::default();
         let command = cli::parse([program, words].concat());
-        assert_eq!(command, Ok(Command::Runtime { options, args: words.to_vec() }));
+        assert_eq!(command, Ok(HookCommand::Runtime { options, args: words.to_vec() }));
     }
 }
 
@@ -115,12 +119,15 @@ fn runtime_arguments(words: &[OsString]) {
         runtime_args::parse(&first.chain(words.iter().cloned()).collect::<Vec<_>>())
     };
     for command in ["state", "start", "kill", "delete", "exec", "features", "list"] {
-        assert_eq!(with(&[command]), Ok(Asked::Other));
-        assert_eq!(with(&["--systemd-cgroup", "--root", "create", command]), Ok(Asked::Other));
+        assert_eq!(with(&[command]), Ok(RuntimeCommand::Other));
+        assert_eq!(
+            with(&["--systemd-cgroup", "--root", "create", command]),
+            Ok(RuntimeCommand::Other)
+        );
     }
     for command in ["create", "run"] {
-        assert!(matches!(with(&[command]), Err(_) | Ok(Asked::NewContainer(_))));
-        assert_eq!(with(&[command, "--"]), Ok(Asked::NewContainer(None)));
+        assert!(matches!(with(&[command]), Err(_) | Ok(RuntimeCommand::NewContainer(_))));
+        assert_eq!(with(&[command, "--"]), Ok(RuntimeCommand::NewContainer(None)));
     }
     let log = |words: &[OsString]| runtime_args::log(words).map(|log| (log.path, log.json));
     let at_the_end = [OsString::from("create")].into_iter().chain(words.iter().cloned());
@@ -137,7 +144,7 @@ fn runtime_arguments(words: &[OsString]) {
     ] {
         assert_eq!(with(global), asked, "{global:?}");
     }
-    if let Ok(Asked::NewContainer(Some(bundle))) = asked {
+    if let Ok(RuntimeCommand::NewContainer(Some(bundle))) = asked {
         let bundle = bundle.as_os_str().as_bytes();
         assert!(words.iter().any(|word| word.as_bytes().ends_with(bundle)), "from nowhere");
     }
@@ -165,7 +172,7 @@ fn requests(text: &str) {
     }
     let policy = |policy: &Settings, env: &[&str], annotations: &[(&str, &str)], capability| {
         let text = configuration(env, annotations, capability);
-        let config = Config::parse(text.as_bytes()).expect("a configuration");
+        let config = OciConfig::parse(text.as_bytes()).expect("a configuration");
         request::read(&config, &policy.hook, &policy.kind.to_string())
     };
     for settings in &*SETTINGS {
@@ -177,25 +184,25 @@ fn requests(text: &str) {
                 EnvironmentPolicy::All => true,
             };
             match policy(settings, &env, &[], capability) {
-                Ok(wishes) => assert!(wishes.is_empty() || believed, "{wishes:?}"),
-                Err(failure) => {
-                    assert!(environment != EnvironmentPolicy::Ignore, "{failure}");
-                    one_line(&failure);
+                Ok(requested) => assert!(requested.is_empty() || believed, "{requested:?}"),
+                Err(error) => {
+                    assert!(environment != EnvironmentPolicy::Ignore, "{error}");
+                    one_line(&error);
                 }
             }
-            let wishes = match policy(settings, &env, &annotations, capability) {
-                Ok(wishes) if !wishes.is_empty() => wishes,
+            let requested = match policy(settings, &env, &annotations, capability) {
+                Ok(requested) if !requested.is_empty() => requested,
                 Ok(_) => continue,
-                Err(failure) => {
-                    one_line(&failure);
+                Err(error) => {
+                    one_line(&error);
                     continue;
                 }
             };
             // Said again, they are the same; and where an annotation asks, no variable is read.
-            let said: Vec<_> = wishes.iter().map(ToString::to_string).collect();
+            let said: Vec<_> = requested.iter().map(ToString::to_string).collect();
             let ask = [("mig-cdi/devices", &*said.join(","))];
             let variable = ["NVIDIA_VISIBLE_DEVICES=all"];
-            assert_eq!(policy(settings, &variable, &ask, capability), Ok(wishes));
+            assert_eq!(policy(settings, &variable, &ask, capability), Ok(requested));
         }
     }
 }

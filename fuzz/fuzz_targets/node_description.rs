@@ -7,7 +7,7 @@ use mig_cdi_gen::{
     discover::{Source, discover},
     spec::{Admin, Content, Format, NameStyle, SpecOptions, VerifyHook, build, to_text},
 };
-use mig_cdi_hook::cli::{self, Command};
+use mig_cdi_hook::cli::{self, HookCommand};
 use mig_cdi_model::cdi::{Hook, OwnSpec, Spec};
 use mig_cdi_sim::{SimulatedNode, SimulatedMachine};
 
@@ -59,7 +59,7 @@ fn the_hook_reads(spec: &Spec) {
         assert!(document.device(&device.name).is_some(), "{}", device.name);
         for Hook { args, .. } in &device.container_edits.hooks {
             let command = cli::parse(args.iter().map(Into::into).collect());
-            assert!(matches!(command, Ok(Command::Verify(_))), "{args:?}: {command:?}");
+            assert!(matches!(command, Ok(HookCommand::Verify(_))), "{args:?}: {command:?}");
         }
     }
 }

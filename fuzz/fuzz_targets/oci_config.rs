@@ -4,17 +4,17 @@
 
 use libfuzzer_sys::fuzz_target;
 use mig_cdi_config::{EnvironmentPolicy, Settings};
-use mig_cdi_hook::{config::Config, json::Object, plan::Plan, request};
+use mig_cdi_hook::{oci_config::OciConfig, plan::InjectionPlan, raw_json::RawObject, request};
 use serde_json::{from_slice, from_str, json, value::RawValue};
 use std::sync::LazyLock;
 
-static PLAN: LazyLock<Plan> = LazyLock::new(|| {
+static PLAN: LazyLock<InjectionPlan> = LazyLock::new(|| {
     let node = |path: &str, major: u32, minor: u32| {
         let node = json!({"path": path, "type": "c", "major": major, "minor": minor, "fileMode": 438, "permissions": "rw"});
         serde_json::from_value(node).expect("a node")
     };
     let mount = json!({"hostPath": "/usr/lib/a.so.1", "containerPath": "/lib/a.so.1", "options": ["ro", "bind"]});
-    Plan {
+    InjectionPlan {
         devices: vec!["0:0".to_owned()],
         env: vec![
             "NVIDIA_VISIBLE_DEVICES=void".to_owned(),
@@ -32,16 +32,16 @@ static SETTINGS: LazyLock<[Settings; 3]> = LazyLock::new(|| {
 });
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(config) = Config::parse(bytes) else { return };
+    let Ok(config) = OciConfig::parse(bytes) else { return };
     for Settings { hook, kind, .. } in &*SETTINGS {
-        let wishes = request::read(&config, hook, &kind.to_string());
+        let requested = request::read(&config, hook, &kind.to_string());
         let asked = config.annotations.iter().any(|(key, _)| key.contains('/'));
         if hook.environment == EnvironmentPolicy::Ignore && !asked {
-            assert_eq!(wishes, Ok(Vec::new()), "nobody asked");
+            assert_eq!(requested, Ok(Vec::new()), "nobody asked");
         }
     }
     let Ok(text) = config.clone().with(&PLAN) else { return };
-    let again = Config::parse(text.as_bytes()).expect("what was written can be read");
+    let again = OciConfig::parse(text.as_bytes()).expect("what was written can be read");
     assert_eq!(again.clone().with(&PLAN).as_ref(), Ok(&text), "the plan a second time");
     assert_eq!(again.annotations, config.annotations);
     assert_eq!(
@@ -53,8 +53,8 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 /// Each part against the same part before, but for the fields that the plan writes.
-fn documents(before: &Object<'_>, after: &Object<'_>) {
-    fn part<'a>(of: &Object<'a>, name: &str) -> Option<&'a RawValue> {
+fn documents(before: &RawObject<'_>, after: &RawObject<'_>) {
+    fn part<'a>(of: &RawObject<'a>, name: &str) -> Option<&'a RawValue> {
         of.read(name).expect("a value")
     }
     let parts = |name| (part(before, name), part(after, name).expect("it was written"));
@@ -74,12 +74,12 @@ fn documents(before: &Object<'_>, after: &Object<'_>) {
     list_is_kept(before, after, ("mounts", "destination"), &paths);
 }
 
-fn object(text: Option<&RawValue>) -> Object<'_> {
-    text.map_or_else(Object::default, |text| from_str(text.get()).expect("an object"))
+fn object(text: Option<&RawValue>) -> RawObject<'_> {
+    text.map_or_else(RawObject::default, |text| from_str(text.get()).expect("an object"))
 }
 
 /// The fields that were there come first, in their order, and but for `written` as they were.
-fn survives(before: &Object<'_>, after: &Object<'_>, written: &[&str]) {
+fn survives(before: &RawObject<'_>, after: &RawObject<'_>, written: &[&str]) {
     let mut after = after.fields();
     for (key, value) in before.fields() {
         let (same, now) = after.next().expect("no field is lost");
@@ -99,8 +99,8 @@ fn env_is_kept(before: &[String], after: &[String]) {
 /// The entries that were there come first, in their order and as they were, without those whose `key`
 /// has one of `values`.
 fn list_is_kept(
-    before: &Object<'_>,
-    after: &Object<'_>,
+    before: &RawObject<'_>,
+    after: &RawObject<'_>,
     (name, key): (&str, &str),
     values: &[&str],
 ) {

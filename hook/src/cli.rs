@@ -1,298 +1,281 @@
-//! The command line: one source of what is accepted, and of the help.
+//! The command line of the hook, with its help text. Never reads settings and never does anything.
 
-use crate::Failure;
+use crate::{Error, Result};
+use lexopt::{Arg, Parser, ValueExt};
 use mig_cdi_model::ExpectedSlice;
 use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
 };
 
-/// The name under which the program is an OCI runtime.
+/// Name under which the program is an OCI runtime.
 const RUNTIME: &str = "mig-cdi-runtime";
 
 const HELP: &str = "\
-Gives a container its slice of an NVIDIA GPU where the engine does not, or refuses to start it
+Injects slices of NVIDIA GPUs into a container where the engine does not, or refuses to start it
 
-Usage: mig-cdi-hook DOOR [OPTIONS]
+Usage: mig-cdi-hook MODE [OPTIONS]
 
-Doors:
-  precreate               podman's filter: an OCI configuration on standard input, the same with the
-                          slices that the container asks for on standard output
-  create-runtime          an OCI hook (prestart, createRuntime): nodes, files and device cgroup of a
-                          container that is made already. Also called prestart
-  verify SLICE…           an OCI hook that mig-cdi generate --verify puts into a spec: are the slices
-                          still what the spec says?
+Modes:
+  precreate               podman's filter: reads an OCI configuration on standard input and prints it
+                          with the slices that the container requests
+  create-runtime          an OCI hook (prestart, createRuntime): adds device nodes, files and device
+                          cgroup rules to a container that exists already. Also called prestart
+  verify SLICE…           an OCI hook that mig-cdi generate --verify puts into a spec: checks that the
+                          slices are still what the spec says
   ldcache NAME…           an OCI hook (createContainer) that mig-cdi generate --ldcache-hook puts into a
-                          spec: mounts a cache of the loader that knows these libraries
-  runtime [--] ARGUMENTS  an OCI runtime: changes the configuration of a new container, then becomes
-                          the real runtime. Under the name mig-cdi-runtime it is always this door
+                          spec: mounts a loader cache that lists these libraries
+  runtime [--] ARGUMENTS  an OCI runtime: edits the configuration of a new container, then becomes the
+                          real runtime. Under the name mig-cdi-runtime the program is always in this mode
 
 Options:
   --config FILE           read settings from FILE instead of /etc/mig-cdi/config.toml
-  --dry-run               print what would be done, as JSON, and do nothing
+  --dry-run               print what would be done, as JSON, and change nothing
   -h, --help              print this
   -V, --version           print the version
-Of verify alone, which reads no settings:
+Only for verify, which reads no settings:
   --proc-root DIR         directory that holds proc
-  --full PROGRAM          ask NVML too: PROGRAM is mig-cdi, which is given --config, --driver-root,
+  --full PROGRAM          ask NVML too: PROGRAM is mig-cdi, which gets --config, --driver-root,
                           --dev-root, --proc-root and --library-search-path
-Of ldcache alone, which reads no settings:
+Only for ldcache, which reads no settings:
   --dir DIR               directory of the container that holds the libraries
 
 Exit codes:
   0  done, or nothing to do
-  1  refused: the container must not start; the message says why, and what helps
+  1  refused: the container must not start; the message names the cause and the cure
   2  wrong command line or configuration
 
-A container asks by the annotation mig-cdi/devices or cdi.k8s.io/…, or by NVIDIA_VISIBLE_DEVICES;
-what it may ask for is in /etc/mig-cdi/config.toml.
+A container requests slices by the annotation mig-cdi/devices or cdi.k8s.io/…, or by
+NVIDIA_VISIBLE_DEVICES; /etc/mig-cdi/config.toml lists what it may request.
 ";
 
-/// What is to be done.
+/// Mode of the hook, with its options.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
+pub enum HookCommand {
     /// Print this text.
     Print(String),
     /// `precreate`.
-    Precreate(Options),
+    Precreate(HookOptions),
     /// `create-runtime`.
-    CreateRuntime(Options),
+    CreateRuntime(HookOptions),
     /// `runtime`.
     Runtime {
-        /// Ours.
-        options: Options,
-        /// The runtime's.
+        /// Options of the hook.
+        options: HookOptions,
+        /// Arguments of the real runtime.
         args: Vec<OsString>,
     },
     /// `verify`.
-    Verify(Verify),
+    Verify(VerifyOptions),
     /// `ldcache`.
-    Ldcache(Ldcache),
+    Ldcache(LdcacheOptions),
 }
 
-/// What the doors that inject may be told.
+/// Options of the modes that inject slices.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Options {
-    /// Settings to read.
+pub struct HookOptions {
+    /// Settings to read instead of those of the machine.
     pub config: Option<PathBuf>,
-    /// Print the plan.
+    /// Print the plan only.
     pub dry_run: bool,
 }
 
-/// What `verify` is told.
+/// Options of `verify`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verify {
-    /// Holds `proc`.
+pub struct VerifyOptions {
+    /// Directory that holds `proc`.
     pub proc_root: PathBuf,
-    /// The program that asks NVML.
+    /// Path of `mig-cdi`, which asks NVML.
     pub full: Option<PathBuf>,
-    /// What that program is told.
-    pub pass: Vec<String>,
-    /// Print the plan.
+    /// Options for `mig-cdi`, as `--NAME=VALUE`.
+    pub mig_cdi_options: Vec<String>,
+    /// Print the slices only.
     pub dry_run: bool,
-    /// What the spec says.
-    pub claims: Vec<ExpectedSlice>,
+    /// Slices as the spec describes them; at least one.
+    pub slices: Vec<ExpectedSlice>,
 }
 
-/// What `ldcache` is told.
+/// Options of `ldcache`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ldcache {
-    /// Of the container, absolute.
+pub struct LdcacheOptions {
+    /// Directory of the container, absolute.
     pub dir: String,
-    /// Of libraries in it.
+    /// Names of the libraries in it; at least one.
     pub names: Vec<String>,
-    /// Print the plan.
+    /// Print the libraries only.
     pub dry_run: bool,
 }
 
-/// Reads the command line, program name first.
+/// Parses the command line, program name first.
 ///
 /// # Errors
-/// When there is anything in it that is not known.
-pub fn parse(args: Vec<OsString>) -> Result<Command, Failure> {
+/// Fails with [`crate::HookExit::Usage`] for an unknown argument: an option that an older hook ignored
+/// could be one that should have refused the container.
+///
+/// ```
+/// use mig_cdi_hook::cli::{HookCommand, parse};
+///
+/// let args = ["mig-cdi-hook", "precreate", "--dry-run"].map(Into::into);
+/// let Ok(HookCommand::Precreate(options)) = parse(args.into()) else { panic!("not precreate") };
+/// assert!(options.dry_run);
+/// ```
+pub fn parse(args: Vec<OsString>) -> Result<HookCommand> {
     let mut args = args.into_iter();
-    let name = args.next().unwrap_or_default();
-    if Path::new(&name).file_name() == Some(OsStr::new(RUNTIME)) {
-        return Ok(Command::Runtime { options: Options::default(), args: args.collect() });
+    let program = args.next().unwrap_or_default();
+    // podman and CRI-O know a runtime by its path alone, with no argument of its own.
+    if Path::new(&program).file_name() == Some(OsStr::new(RUNTIME)) {
+        let options = HookOptions::default();
+        return Ok(HookCommand::Runtime { options, args: args.collect() });
     }
-    let door = args.next().ok_or_else(|| usage("no door is named"))?;
-    let mut args = Args { rest: args.collect::<Vec<_>>().into_iter() };
-    match door.to_str() {
-        Some("-h" | "--help") => Ok(Command::Print(HELP.to_owned())),
-        Some("-V" | "--version") => {
-            Ok(Command::Print(concat!("mig-cdi-hook ", env!("CARGO_PKG_VERSION"), "\n").to_owned()))
+    let mut parser = Parser::from_args(args);
+    match parser.next()? {
+        Some(Arg::Value(mode)) => parse_mode(&mode, parser),
+        Some(Arg::Short('h') | Arg::Long("help")) => Ok(HookCommand::Print(HELP.to_owned())),
+        Some(Arg::Short('V') | Arg::Long("version")) => {
+            let version = concat!("mig-cdi-hook ", env!("CARGO_PKG_VERSION"), "\n");
+            Ok(HookCommand::Print(version.to_owned()))
         }
-        Some("precreate") => options(&mut args).map(Command::Precreate),
-        Some("create-runtime" | "prestart") => options(&mut args).map(Command::CreateRuntime),
-        Some("verify") => verify(&mut args).map(Command::Verify),
-        Some("ldcache") => ldcache(&mut args).map(Command::Ldcache),
-        Some("runtime") => runtime(args),
-        _ => Err(usage(format!("{} is no door", door.display()))),
+        Some(option) => Err(option.unexpected().into()),
+        None => Err(usage("the mode is missing")),
     }
 }
 
-fn usage(message: impl std::fmt::Display) -> Failure {
-    Failure::usage(format!("{message}; see mig-cdi-hook --help"))
-}
-
-/// The words after the door.
-struct Args {
-    rest: std::vec::IntoIter<OsString>,
-}
-
-/// An option with what stood behind its `=`, or another word.
-enum Word {
-    Option(String, Option<String>),
-    Plain(String),
-}
-
-impl Args {
-    fn next(&mut self) -> Result<Option<Word>, Failure> {
-        let Some(word) = self.rest.next() else { return Ok(None) };
-        let word = text(word)?;
-        Ok(Some(match word.split_once('=') {
-            _ if !word.starts_with('-') => Word::Plain(word),
-            Some((option, value)) => Word::Option(option.to_owned(), Some(value.to_owned())),
-            None => Word::Option(word, None),
-        }))
-    }
-
-    fn value(&mut self, option: &str, value: Option<String>) -> Result<String, Failure> {
-        let value = match value {
-            Some(value) => Some(value),
-            None => self.rest.next().map(text).transpose()?,
-        };
-        value.filter(|v| !v.is_empty()).ok_or_else(|| usage(format!("{option} needs a value")))
+fn parse_mode(mode: &OsStr, parser: Parser) -> Result<HookCommand> {
+    match mode.to_str() {
+        Some("precreate") => options(parser).map(HookCommand::Precreate),
+        Some("create-runtime" | "prestart") => options(parser).map(HookCommand::CreateRuntime),
+        Some("verify") => verify(parser).map(HookCommand::Verify),
+        Some("ldcache") => ldcache(parser).map(HookCommand::Ldcache),
+        Some("runtime") => runtime(parser),
+        _ => Err(usage(format!("{} is not a mode", mode.display()))),
     }
 }
 
-fn text(word: OsString) -> Result<String, Failure> {
-    word.into_string().map_err(|word| usage(format!("{} is not valid utf-8", word.display())))
+fn usage(cause: impl std::fmt::Display) -> Error {
+    Error::usage("parse the command line", "", cause).with_cure("see mig-cdi-hook --help")
 }
 
-fn unknown(option: &str) -> Failure {
-    usage(format!("{option} is no option of this door"))
+impl From<lexopt::Error> for Error {
+    fn from(error: lexopt::Error) -> Error {
+        usage(error)
+    }
 }
 
-fn options(args: &mut Args) -> Result<Options, Failure> {
-    let mut options = Options::default();
-    while let Some(word) = args.next()? {
-        match word {
-            Word::Option(option, value) if option == "--config" => {
-                options.config = Some(args.value(&option, value)?.into());
-            }
-            Word::Option(option, None) if option == "--dry-run" => options.dry_run = true,
-            Word::Option(option, _) => return Err(unknown(&option)),
-            Word::Plain(word) => return Err(unknown(&word)),
+/// Returns the value of an option. `--option=` comes from an unset variable in a script: no path is empty.
+fn value(parser: &mut Parser, option: &str) -> Result<String> {
+    let value = parser.value()?.string()?;
+    match value.is_empty() {
+        false => Ok(value),
+        true => Err(usage(format!("the value of {option} is empty"))),
+    }
+}
+
+fn options(mut parser: Parser) -> Result<HookOptions> {
+    let mut options = HookOptions::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("config") => options.config = Some(value(&mut parser, "--config")?.into()),
+            Arg::Long("dry-run") => options.dry_run = true,
+            arg => return Err(arg.unexpected().into()),
         }
     }
     Ok(options)
 }
 
-/// Options of ours end at the first word that is none, or at `--`.
-fn runtime(mut args: Args) -> Result<Command, Failure> {
-    let mut options = Options::default();
+/// Options of the hook end at `--`, or at the first argument that is not one of them: an engine puts its own
+/// arguments right behind those that its configuration gives for the runtime.
+fn runtime(mut parser: Parser) -> Result<HookCommand> {
+    let mut options = HookOptions::default();
     loop {
-        let rest = args.rest.as_slice();
-        match rest.first().and_then(|word| word.to_str()) {
-            Some("--") => {
-                args.rest.next();
-                break;
+        match parser.raw_args()?.peek().and_then(OsStr::to_str) {
+            Some("--dry-run") => {
+                parser.next()?;
+                options.dry_run = true;
             }
-            Some("--dry-run") => options.dry_run = true,
-            Some(word) if word == "--config" || word.starts_with("--config=") => {}
+            Some(word) if word == "--config" || word.starts_with("--config=") => {
+                parser.next()?;
+                options.config = Some(value(&mut parser, "--config")?.into());
+            }
             _ => break,
         }
-        if let Some(Word::Option(option, value)) = args.next()?
-            && option == "--config"
-        {
-            options.config = Some(args.value(&option, value)?.into());
-        }
     }
-    Ok(Command::Runtime { options, args: args.rest.collect() })
+    let mut args = parser.raw_args()?;
+    args.next_if(|arg| arg == "--");
+    Ok(HookCommand::Runtime { options, args: args.collect() })
 }
 
-fn verify(args: &mut Args) -> Result<Verify, Failure> {
-    let mut verify = Verify {
+/// Options of `verify` that `mig-cdi verify` gets as they are.
+const MIG_CDI_OPTIONS: [&str; 5] =
+    ["--config", "--driver-root", "--dev-root", "--proc-root", "--library-search-path"];
+
+fn verify(mut parser: Parser) -> Result<VerifyOptions> {
+    let mut verify = VerifyOptions {
         proc_root: "/".into(),
         full: None,
-        pass: Vec::new(),
+        mig_cdi_options: Vec::new(),
         dry_run: false,
-        claims: Vec::new(),
+        slices: Vec::new(),
     };
-    while let Some(word) = args.next()? {
-        let (option, value) = match word {
-            Word::Option(option, None) if option == "--dry-run" => {
-                verify.dry_run = true;
-                continue;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("dry-run") => verify.dry_run = true,
+            Arg::Long("full") => verify.full = Some(value(&mut parser, "--full")?.into()),
+            Arg::Value(slice) => verify.slices.push(slice.string()?.parse().map_err(usage)?),
+            arg => {
+                // The spec holds the roots of the node as generate saw it: both programs must read the same one.
+                let option = MIG_CDI_OPTIONS.into_iter().find(|name| arg == Arg::Long(&name[2..]));
+                let option = option.ok_or_else(|| arg.unexpected())?;
+                let value = value(&mut parser, option)?;
+                verify.mig_cdi_options.push(format!("{option}={value}"));
+                if option == "--proc-root" {
+                    verify.proc_root = value.into();
+                }
             }
-            Word::Option(option, value) => (option, value),
-            Word::Plain(word) => {
-                verify.claims.push(word.parse().map_err(usage)?);
-                continue;
-            }
-        };
-        let known = [
-            "--full",
-            "--proc-root",
-            "--config",
-            "--driver-root",
-            "--dev-root",
-            "--library-search-path",
-        ];
-        if !known.contains(&option.as_str()) {
-            return Err(unknown(&option));
         }
-        let value = args.value(&option, value)?;
-        if option == "--full" {
-            verify.full = Some(value.into());
-            continue;
-        }
-        if option == "--proc-root" {
-            verify.proc_root = value.clone().into();
-        }
-        verify.pass.push(format!("{option}={value}"));
     }
-    match verify.claims.is_empty() {
-        true => Err(usage("no slice is named")),
+    match verify.slices.is_empty() {
+        true => Err(usage("verify needs a slice")),
         false => Ok(verify),
     }
 }
 
-fn ldcache(args: &mut Args) -> Result<Ldcache, Failure> {
-    let mut ldcache = Ldcache::default();
-    while let Some(word) = args.next()? {
-        match word {
-            Word::Option(option, None) if option == "--dry-run" => ldcache.dry_run = true,
-            Word::Option(option, value) if option == "--dir" => {
-                ldcache.dir = args.value(&option, value)?;
+fn ldcache(mut parser: Parser) -> Result<LdcacheOptions> {
+    let mut ldcache = LdcacheOptions::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("dry-run") => ldcache.dry_run = true,
+            Arg::Long("dir") => ldcache.dir = value(&mut parser, "--dir")?,
+            Arg::Value(name) => {
+                let name = name.string()?;
+                if name.is_empty() || name.contains('/') {
+                    return Err(usage(format!("{name:?} is not the name of a library")));
+                }
+                ldcache.names.push(name);
             }
-            Word::Option(option, _) => return Err(unknown(&option)),
-            Word::Plain(name) if name.is_empty() || name.contains('/') => {
-                return Err(usage(format!("{name:?} is no name of a library")));
-            }
-            Word::Plain(name) => ldcache.names.push(name),
+            arg => return Err(arg.unexpected().into()),
         }
     }
     match ldcache.dir.starts_with('/') && !ldcache.names.is_empty() {
         true => Ok(ldcache),
-        false => Err(usage("ldcache needs --dir, an absolute path, and a name of a library")),
+        false => Err(usage("ldcache needs --dir with an absolute path, and the name of a library")),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::HookExit;
 
-    fn parse_words(words: &str) -> Result<Command, Failure> {
-        parse(words.split(' ').map(OsString::from).collect())
+    fn parse_line(line: &str) -> Result<HookCommand> {
+        parse(line.split(' ').map(OsString::from).collect())
     }
 
     #[test]
-    fn what_is_not_known_is_refused() {
-        for words in [
+    fn unknown_arguments_are_refused() {
+        for line in [
             "mig-cdi-hook",
             "mig-cdi-hook poststop",
+            "mig-cdi-hook --unknown",
             "mig-cdi-hook precreate --verbose",
             "mig-cdi-hook precreate word",
             "mig-cdi-hook precreate --dry-run=no",
@@ -308,14 +291,14 @@ mod tests {
             "mig-cdi-hook ldcache --dir=/usr/lib64 ../libcuda.so.1",
             "mig-cdi-hook ldcache --dir=/usr/lib64 --config=x libcuda.so.1",
         ] {
-            assert_eq!(parse_words(words).unwrap_err().exit, 2, "{words}");
+            assert_eq!(parse_line(line).unwrap_err().exit, HookExit::Usage, "{line}");
         }
     }
 
     #[test]
-    fn the_runtime_s_words_are_its_own() {
-        let args = |words| match parse_words(words) {
-            Ok(Command::Runtime { options, args }) => {
+    fn runtime_arguments_pass_unchanged() {
+        let args = |line| match parse_line(line) {
+            Ok(HookCommand::Runtime { options, args }) => {
                 (options.dry_run, args.join(OsStr::new(" ")).into_string().unwrap())
             }
             other => panic!("{other:?}"),
@@ -332,5 +315,10 @@ mod tests {
             args("mig-cdi-hook runtime --config=c --root r create a"),
             (false, "--root r create a".into())
         );
+        assert_eq!(
+            args("mig-cdi-hook runtime --dry-run=no create a"),
+            (false, "--dry-run=no create a".into())
+        );
+        assert_eq!(args("mig-cdi-hook runtime -- -- a"), (false, "-- a".into()));
     }
 }

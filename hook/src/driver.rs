@@ -1,6 +1,6 @@
-//! What the driver says now, from `/proc` alone.
+//! The NVIDIA driver as `/proc` shows it now. Never loads NVML and never opens a device node.
 
-use crate::Failure;
+use crate::{Error, Result};
 use mig_cdi_model::{GpuMinor, Major, Minor, PciAddress, SliceId};
 use mig_cdi_sys::{
     Root,
@@ -8,175 +8,184 @@ use mig_cdi_sys::{
 };
 use std::{
     cell::OnceCell,
+    fmt,
     path::{Path, PathBuf},
 };
 
 const DEVICES: &str = "/proc/devices";
 const GPUS: &str = "/proc/driver/nvidia/gpus";
 const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
-/// Far above what the kernel prints.
+/// Size limit of a file in `/proc`, in bytes; the driver's have some hundred.
 const LIMIT: usize = 64 << 10;
 
-/// The driver of this machine. What it says of a GPU is read once, and not before it is needed.
+/// The driver of this machine. Facts about GPUs are read when they are first needed, and once.
 #[derive(Debug)]
 pub struct Driver {
     proc: Root,
     dev: PathBuf,
     devices: CharDevices,
-    gpus: OnceCell<Vec<Gpu>>,
+    gpus: OnceCell<Vec<ProcGpu>>,
 }
 
-/// A GPU.
+/// A GPU in `/proc/driver/nvidia/gpus`.
 #[derive(Debug)]
-pub struct Gpu {
-    /// Its PCI address, as the driver writes it.
+pub struct ProcGpu {
+    /// PCI address, as the driver writes it.
     pub pci: String,
-    information: OnceCell<Result<Information, String>>,
+    information: OnceCell<Result<Information>>,
 }
 
 /// Capability minors of a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caps {
-    /// Of its GPU instance.
+pub struct CapabilityMinors {
+    /// Minor of its GPU instance.
     pub gi: Minor,
-    /// Of its compute instance.
+    /// Minor of its compute instance.
     pub ci: Minor,
 }
 
 impl Driver {
-    /// Opens the `/proc` that is below a directory. Below the other is `/dev`.
+    /// Opens the `/proc` below one directory and the `/dev` below another, each `/` on a real machine.
     ///
     /// # Errors
-    /// When it is not there, or when that of the machine is not the kernel's.
-    pub fn open(proc_root: &Path, dev_root: &Path) -> Result<Driver, Failure> {
+    /// Fails when `/proc` is missing, or when that of the machine is not a procfs: a hook that runs in the mount
+    /// namespace of a container may see whatever its image put there.
+    pub fn open(proc_root: &Path, dev_root: &Path) -> Result<Driver> {
         let proc = Root::open(proc_root)?;
         proc.check_proc()?;
         let bytes = proc.read(DEVICES, LIMIT)?;
-        let bytes = bytes
-            .ok_or_else(|| Failure::refused(format!("read {DEVICES}: not there; mount /proc")))?;
-        let devices = text::char_devices(&bytes)
-            .map_err(|e| Failure::refused(format!("parse {DEVICES}: {e}")))?;
+        let bytes = bytes.ok_or_else(|| gone(DEVICES).with_cure("mount /proc"))?;
+        let devices = text::char_devices(&bytes).map_err(|e| malformed(DEVICES, e))?;
         Ok(Driver { proc, dev: dev_root.to_owned(), devices, gpus: OnceCell::new() })
     }
 
-    /// The major number of a driver: `nvidia-caps`, `nvidia-uvm`.
+    /// Major number of a character device driver: `nvidia-caps`, `nvidia-uvm`.
     ///
     /// # Errors
-    /// When it has none, for want of its module.
-    pub fn major(&self, name: &str) -> Result<Major, String> {
+    /// Fails when `/proc/devices` does not list it: its module is not loaded.
+    pub fn major(&self, name: &str) -> Result<Major> {
         self.devices.major(name).ok_or_else(|| no_device(name))
     }
 
-    /// The major number of GPUs, which was registered as `nvidia-frontend` before R550.
+    /// Major number of the GPUs' nodes.
     ///
     /// # Errors
-    /// When no driver is loaded.
-    pub fn gpu_major(&self) -> Result<Major, String> {
+    /// Fails when no driver is loaded.
+    pub fn gpu_major(&self) -> Result<Major> {
         self.devices.gpu_major().ok_or_else(|| no_device("nvidia"))
     }
 
-    /// The major number of `/dev/nvidiactl`.
+    /// Major number of `/dev/nvidiactl`.
     ///
     /// # Errors
-    /// When no driver is loaded.
-    pub fn control_major(&self) -> Result<Major, String> {
+    /// Fails when no driver is loaded.
+    pub fn control_major(&self) -> Result<Major> {
         self.devices.control_major().ok_or_else(|| no_device("nvidia"))
     }
 
-    /// The capability minors of a slice that is there.
+    /// Capability minors of a slice.
     ///
     /// # Errors
-    /// When it is not, or the driver does not say it in a known form.
-    pub fn caps(&self, id: SliceId) -> Result<Caps, String> {
+    /// Fails when the slice does not exist, or its `access` files have an unknown form.
+    pub fn capability_minors(&self, id: SliceId) -> Result<CapabilityMinors> {
         let SliceId { gpu, gi, ci } = id;
         let gi = format!("gpu{gpu}/mig/gi{gi}");
         let ci = self.access(&format!("{gi}/ci{ci}"));
-        // Without its GPU instance a compute instance is gone too: name what is missing first.
-        Ok(Caps { gi: self.access(&gi)?, ci: ci? })
+        // Without its GPU instance a compute instance is gone too: name the GPU instance first.
+        Ok(CapabilityMinors { gi: self.access(&gi)?, ci: ci? })
     }
 
-    /// The capability minor of a directory of the capability tree, or of `mig/config`.
+    /// Capability minor of a directory of the capability tree, or of `mig/config` and `mig/monitor`.
     ///
     /// # Errors
-    /// As [`Driver::caps`].
-    pub fn access(&self, dir: &str) -> Result<Minor, String> {
+    /// Fails as [`Driver::capability_minors`] does.
+    pub fn access(&self, dir: &str) -> Result<Minor> {
+        // An instance is a directory with a file `access`; the two capabilities over all instances are files
+        // (nv-caps.c of the open kernel modules).
         let file = if dir.starts_with("mig/") { "" } else { "/access" };
         let path = format!("{CAPABILITIES}/{dir}{file}");
-        let bytes = self.proc.read(&path, LIMIT).map_err(|e| e.to_string())?;
-        let bytes = bytes.ok_or_else(|| format!("{path} is gone"))?;
-        text::access(&bytes).map(|access| access.minor).map_err(|e| format!("parse {path}: {e}"))
+        let bytes = self.proc.read(&path, LIMIT)?.ok_or_else(|| gone(&path))?;
+        text::access(&bytes).map(|access| access.minor).map_err(|e| malformed(&path, e))
     }
 
-    /// Every GPU.
+    /// Every GPU that the driver lists.
     ///
     /// # Errors
-    /// When the list cannot be read.
-    pub fn gpus(&self) -> Result<&[Gpu], String> {
+    /// Fails when the list cannot be read.
+    pub fn gpus(&self) -> Result<&[ProcGpu]> {
         if let Some(gpus) = self.gpus.get() {
             return Ok(gpus);
         }
-        let names = self.proc.list(GPUS).map_err(|e| e.to_string())?.unwrap_or_default();
+        let names = self.proc.list(GPUS)?.unwrap_or_default();
         let names = names.into_iter().filter(|name| name.parse::<PciAddress>().is_ok());
-        let gpus = names.map(|pci| Gpu { pci, information: OnceCell::new() });
+        let gpus = names.map(|pci| ProcGpu { pci, information: OnceCell::new() });
         Ok(self.gpus.get_or_init(|| gpus.collect()))
     }
 
-    /// What the driver says of a GPU.
+    /// The file `information` of a GPU: minor, UUID, PCI address.
     ///
     /// # Errors
-    /// When that cannot be read.
-    pub fn information<'d>(&'d self, gpu: &'d Gpu) -> Result<&'d Information, String> {
+    /// Fails when the file is gone or has an unknown form.
+    pub fn information<'d>(&'d self, gpu: &'d ProcGpu) -> Result<&'d Information> {
         let read = || {
             let path = format!("{GPUS}/{}/information", gpu.pci);
-            let bytes = self.proc.read(&path, LIMIT).map_err(|e| e.to_string())?;
-            let bytes = bytes.ok_or_else(|| format!("{path} is gone"))?;
-            text::information(&bytes).map_err(|e| format!("parse {path}: {e}"))
+            let bytes = self.proc.read(&path, LIMIT)?.ok_or_else(|| gone(&path))?;
+            text::information(&bytes).map_err(|e| malformed(&path, e))
         };
         gpu.information.get_or_init(read).as_ref().map_err(Clone::clone)
     }
 
-    /// The GPU behind a minor number.
+    /// Facts about the GPU with this minor number.
     ///
     /// # Errors
-    /// When no GPU has it, or a GPU that might cannot be read.
-    pub fn gpu(&self, minor: GpuMinor) -> Result<&Information, String> {
-        let mut unknown = None;
+    /// Fails when no GPU has it, or when a GPU that might have it cannot be read.
+    pub fn gpu(&self, minor: GpuMinor) -> Result<&Information> {
+        let mut unreadable = None;
         for gpu in self.gpus()? {
             match self.information(gpu) {
                 Ok(information) if information.minor == minor => return Ok(information),
                 Ok(_) => {}
-                Err(error) => unknown = Some(error),
+                Err(error) => unreadable = Some(error),
             }
         }
-        Err(unknown.unwrap_or_else(|| format!("no gpu has minor {minor}")))
+        let missing = || Error::refused("read", GPUS, format!("no gpu has minor {minor}"));
+        Err(unreadable.unwrap_or_else(missing))
     }
 
-    /// The nodes with which a GPU draws, by udev's links: path, major and minor number.
+    /// DRM nodes of a GPU, by udev's links: path, major and minor number of the card and of the render node.
     ///
     /// # Errors
-    /// When one is not there.
-    pub fn dri(&self, gpu: GpuMinor) -> Result<[(String, u32, u32); 2], String> {
+    /// Fails when one of them is missing.
+    pub fn dri(&self, gpu: GpuMinor) -> Result<[(String, u32, u32); 2]> {
         let pci = &self.gpu(gpu)?.pci;
-        let dev = Root::open(&self.dev).map_err(|e| e.to_string())?;
+        let dev = Root::open(&self.dev)?;
         let node = |kind: &str, name: &str| {
+            // DRM numbers its nodes in the order in which drivers register: only the link by path names the GPU.
             let link = format!("/dev/dri/by-path/pci-{pci}-{kind}");
-            let stat = dev.node(&link).map_err(|e| e.to_string())?;
-            let stat = stat.filter(|stat| stat.is_char).ok_or_else(|| format!("{link} is gone"))?;
-            Ok::<_, String>((format!("/dev/dri/{name}{}", stat.minor), stat.major.0, stat.minor.0))
+            let stat = dev.node(&link)?.filter(|stat| stat.is_char).ok_or_else(|| gone(&link))?;
+            Ok::<_, Error>((format!("/dev/dri/{name}{}", stat.minor), stat.major.0, stat.minor.0))
         };
         Ok([node("card", "card")?, node("render", "renderD")?])
     }
 
-    /// The names below a directory of the capability tree.
+    /// Names in a directory of the capability tree; none when it is missing.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn capabilities(&self, dir: &str) -> Result<Vec<String>, String> {
-        let names = self.proc.list(&format!("{CAPABILITIES}/{dir}"));
-        Ok(names.map_err(|e| e.to_string())?.unwrap_or_default())
+    /// Fails when it cannot be read.
+    pub fn capabilities(&self, dir: &str) -> Result<Vec<String>> {
+        Ok(self.proc.list(&format!("{CAPABILITIES}/{dir}"))?.unwrap_or_default())
     }
 }
 
-fn no_device(name: &str) -> String {
-    format!("{DEVICES} has no character device {name:?}: is the nvidia driver loaded?")
+fn no_device(name: &str) -> Error {
+    Error::refused("read", DEVICES, format!("there is no character device {name:?}"))
+        .with_cure("load the nvidia driver")
+}
+
+fn gone(path: &str) -> Error {
+    Error::refused("read", path, "the file is gone")
+}
+
+fn malformed(path: &str, cause: impl fmt::Display) -> Error {
+    Error::refused("parse", path, cause)
 }

@@ -1,75 +1,80 @@
-//! Gives a plan to a container that is made and not started, whole or not at all.
+//! Injects a plan into a container that is created and not started, whole or not at all. Never changes the environment of
+//! its process: the runtime holds that in memory by the time a hook runs.
 
-use crate::{Failure, plan::Plan};
+use crate::{Error, Result, plan::InjectionPlan};
 use mig_cdi_model::{Major, Minor, cdi::SpecNode};
 use mig_cdi_sys::{
     Container, DeviceCgroup, MountSource, NewNode, Root, exists, is_executable, run,
 };
 use std::{os::fd::OwnedFd, path::Path, time::Duration};
 
-/// Where the variables are that a hook cannot give: in the container, read-only, for a shell to source.
+/// File in the container with the variables that a hook cannot set: read-only, for a shell to source.
 pub const ENVIRONMENT: &str = "/run/mig-cdi/environment";
 
 const DIRECTORY: &str = "/run/mig-cdi";
 const FILE: &str = "environment";
 
-/// systemd's own tool, by where distributions have it.
+/// Paths of systemctl: on systems with a merged /usr, and without.
 const SYSTEMCTL: [&str; 2] = ["/usr/bin/systemctl", "/bin/systemctl"];
-/// There while systemd runs the machine: `sd_booted(3)`.
+/// Directory that exists while systemd is the init system: `sd_booted(3)`.
 const SYSTEMD: &str = "/run/systemd/system";
 
-/// Injects. What was done before a failure is undone.
+/// Injects the plan. What was done before a failure is undone.
 ///
 /// # Errors
-/// When a step fails, or when the container could not open its nodes in the end.
-pub fn inject(plan: &Plan, pid: u32, root: &Path, user: (u32, u32)) -> Result<(), Failure> {
+/// Fails when a step fails, or when the container could not open its nodes in the end.
+pub fn inject(plan: &InjectionPlan, pid: u32, root: &Path, user: (u32, u32)) -> Result<()> {
+    // In the stage createContainer pid is 0 (crun) or 1 (runc, as seen from inside): process 1 of the host is neither.
     if pid < 2 {
-        let message = "read the container's state: it has no process; use the stage createRuntime or prestart";
-        return Err(Failure::refused(message));
+        return Err(Error::refused("read the container's state", "", "it has no process")
+            .with_cure("use the stage createRuntime or prestart"));
     }
-    let sources = sources(plan)?;
+    let sources = open_sources(plan)?;
     let cgroup = DeviceCgroup::of(&Root::open(Path::new("/"))?, pid)?;
     let mut container = Container::enter(pid, root)?;
-    let given = fill(&mut container, plan, &sources, user);
-    let allowed = given.and_then(|nodes| {
+    let filled = fill(&mut container, plan, &sources, user);
+    let allowed = filled.and_then(|nodes| {
+        // systemd and the cgroup are those of the host, so the rules wait until the process is back there.
         container.leave()?;
         allow(&cgroup, plan, &nodes)
     });
-    allowed.map_err(|failure| failure.after(container.undo()))
+    allowed.map_err(|error| error.after_undo(container.undo()))
 }
 
-/// Everything of the machine, opened before the container is entered.
-fn sources(plan: &Plan) -> Result<Vec<(MountSource, &str)>, Failure> {
+/// Opens every file of the host before the container is entered: paths mean the container's files afterwards.
+fn open_sources(plan: &InjectionPlan) -> Result<Vec<(MountSource, &str)>> {
     let mut sources = Vec::with_capacity(plan.mounts.len() + 1);
     for mount in &plan.mounts {
         sources
             .push((MountSource::open(Path::new(&mount.host_path))?, mount.container_path.as_str()));
     }
-    sources.push((MountSource::file(FILE, &script(&plan.env))?, DIRECTORY));
+    sources.push((MountSource::file(FILE, &shell_script(&plan.env))?, DIRECTORY));
     Ok(sources)
 }
 
-/// Lines that a shell can source.
-fn script(env: &[String]) -> String {
+/// Lines that a POSIX shell can source.
+fn shell_script(env: &[String]) -> String {
     let line = |variable: &String| {
         let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+        // Nothing is special between single quotes but the quote itself.
         format!("export {name}='{}'\n", value.replace('\'', "'\\''"))
     };
     env.iter().map(line).collect()
 }
 
+/// Makes the nodes and mounts. Returns a handle of each node.
 fn fill(
     container: &mut Container,
-    plan: &Plan,
+    plan: &InjectionPlan,
     sources: &[(MountSource, &str)],
     user: (u32, u32),
-) -> Result<Vec<OwnedFd>, Failure> {
+) -> Result<Vec<OwnedFd>> {
     let mut nodes = Vec::with_capacity(plan.nodes.len());
     for node in &plan.nodes {
         let SpecNode { path, major, minor, file_mode, uid, gid, .. } = node;
-        let path = path.strip_prefix("/dev/").ok_or_else(|| {
-            Failure::refused(format!("make {path}: nodes are made below /dev alone"))
-        })?;
+        let path = path
+            .strip_prefix("/dev/")
+            .ok_or_else(|| Error::refused("make node", path, "nodes are made only below /dev"))?;
         let owner = (uid.unwrap_or(user.0), gid.unwrap_or(user.1));
         let (major, minor) = (Major(*major), Minor(*minor));
         nodes.push(container.node(&NewNode { path, major, minor, mode: *file_mode, owner })?);
@@ -80,44 +85,43 @@ fn fill(
     Ok(nodes)
 }
 
-/// The rules, and the proof: what the cgroup denies in the end is no device.
-fn allow(cgroup: &DeviceCgroup, plan: &Plan, nodes: &[OwnedFd]) -> Result<(), Failure> {
+/// Adds the device rules, then asks the kernel about each node: access takes the consent of every cgroup above too.
+fn allow(cgroup: &DeviceCgroup, plan: &InjectionPlan, nodes: &[OwnedFd]) -> Result<()> {
     let devices: Vec<_> =
         plan.nodes.iter().map(|node| (Major(node.major), Minor(node.minor))).collect();
-    let told = tell_systemd(cgroup, &devices)?;
-    let change = cgroup.allow(&devices, told)?;
-    let denied = match cgroup.denies(nodes) {
+    let in_systemd = allow_in_systemd(cgroup, &devices)?;
+    let change = cgroup.allow(&devices, in_systemd)?;
+    let error = match cgroup.denies(nodes) {
         Ok(None) => return Ok(()),
         Ok(Some(index)) => {
             let path = plan.nodes.get(index).map_or("", |node| node.path.as_str());
             let cgroup = cgroup.show().display();
-            Failure::refused(format!(
-                "allow {path} in {cgroup}: a cgroup above it denies the device"
-            ))
+            let cause = format!("a cgroup above {cgroup} denies the device");
+            Error::refused("allow", path, cause)
         }
         Err(error) => error.into(),
     };
-    Err(denied.after(change.undo()))
+    Err(error.after_undo(change.undo()))
 }
 
-/// What systemd does not know of, it takes away at its next daemon-reload.
-fn tell_systemd(cgroup: &DeviceCgroup, devices: &[(Major, Minor)]) -> Result<bool, Failure> {
+/// Adds the devices to the systemd unit of the cgroup. Returns whether there is one. systemd sets the rules of its units
+/// again at each daemon-reload, and drops those that it does not know (NVIDIA/nvidia-docker#1730).
+fn allow_in_systemd(cgroup: &DeviceCgroup, devices: &[(Major, Minor)]) -> Result<bool> {
     let Some(unit) = cgroup.unit().filter(|_| exists(Path::new(SYSTEMD))) else {
         return Ok(false);
     };
+    let error = |cause: &str| Error::refused("allow devices in the systemd unit", unit, cause);
     let systemctl = SYSTEMCTL.map(Path::new).into_iter().find(|path| is_executable(path));
     let systemctl = systemctl
-        .ok_or_else(|| Failure::refused("tell systemd of the devices: no systemctl in /usr/bin"))?;
+        .ok_or_else(|| error("there is no systemctl in /usr/bin").with_cure("install systemctl"))?;
+    // --runtime: a container's unit does not outlive a reboot, nor should a drop-in file of it.
     let set = ["set-property", "--runtime", "--", unit].map(str::to_owned);
-    let allow =
+    let rules =
         devices.iter().map(|(major, minor)| format!("DeviceAllow=/dev/char/{major}:{minor} rw"));
-    let ran =
-        run(systemctl, &set.into_iter().chain(allow).collect::<Vec<_>>(), Duration::from_secs(10))?;
+    let args: Vec<_> = set.into_iter().chain(rules).collect();
+    let ran = run(systemctl, &args, Duration::from_secs(10))?;
     match ran.code == Some(0) {
         true => Ok(true),
-        false => Err(Failure::refused(format!(
-            "tell systemd of the devices of {unit}: {}",
-            ran.stderr.trim()
-        ))),
+        false => Err(error(ran.stderr.trim())),
     }
 }

@@ -1,19 +1,46 @@
-//! The OCI hook of mig-cdi: one pipeline behind several doors. request → resolve → verify → plan →
-//! inject.
+//! The OCI hook of mig-cdi: injects slices of NVIDIA GPUs into containers where the engine does not speak CDI, and refuses
+//! to start a container whose slice is not what its spec says. One static program with several [modes](cli::HookCommand).
 //!
-//! [`request`] reads what a container asks for, and the policy what it may ask for. [`resolve`] finds
-//! that in the spec that `mig-cdi generate` wrote. [`verify`] holds it against the driver as it is now.
-//! [`plan`] is what the container gets; [`config`] writes it into an OCI configuration that no runtime
-//! has read yet, [`inject`] into a container that is made already.
+//! Three of the modes share one pipeline, request → resolve → verify → plan → inject:
+//!
+//! 1. [`request`] reads what a container requests, and what the policy allows;
+//! 2. [`resolve`] finds that in the spec that `mig-cdi generate` wrote;
+//! 3. [`verify`] compares it with the driver as `/proc` shows it now ([`driver`]);
+//! 4. [`plan`] holds everything that the container gets;
+//! 5. [`oci_config`] writes the plan into a configuration that no runtime has read yet, [`inject`] into a container that
+//!    is created already.
+//!
+//! The crate never loads NVML, runs no program of a container and trusts no path of it. It depends on neither clap nor an
+//! async runtime: every container of a node waits for it.
+//!
+//! The devices that a container requests, from its configuration alone:
+//!
+//! ```
+//! use mig_cdi_config::Settings;
+//! use mig_cdi_hook::{oci_config::OciConfig, request};
+//!
+//! let config = r#"{
+//!     "ociVersion": "1.2.0",
+//!     "process": { "args": ["sh"], "env": ["NVIDIA_VISIBLE_DEVICES=all"] },
+//!     "root": { "path": "rootfs" },
+//!     "annotations": { "mig-cdi/devices": "0:2g.20gb:0,0:2g.20gb:2" }
+//! }"#;
+//! let config = OciConfig::parse(config.as_bytes())?;
+//! let policy = Settings::parse("")?;
+//! let devices = request::read(&config, &policy.hook, "nvidia.com/mig")?;
+//! let names: Vec<String> = devices.iter().map(ToString::to_string).collect();
+//! assert_eq!(names, ["0:2g.20gb:0", "0:2g.20gb:2"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod cli;
-pub mod config;
-mod doors;
 pub mod driver;
-mod failure;
-mod inject;
-pub mod json;
+mod error;
+pub mod inject;
+mod modes;
+pub mod oci_config;
 pub mod plan;
+pub mod raw_json;
 pub mod request;
 pub mod resolve;
 pub mod runtime_args;
@@ -21,37 +48,38 @@ pub mod spec;
 pub mod state;
 pub mod verify;
 
-pub use failure::Failure;
+pub use error::{Error, HookExit, Result};
 
-use cli::Command;
+use cli::HookCommand;
 use std::{
     ffi::OsString,
     io::{self, Write},
     process::ExitCode,
 };
 
-/// Finds the door, goes through it, and turns the result into an exit code.
+/// Parses the command line, runs the mode, prints its output or its error, and returns the exit code.
 #[must_use]
 pub fn run(args: Vec<OsString>) -> ExitCode {
     let command = cli::parse(args);
-    let hands_over = matches!(command, Ok(Command::Runtime { .. }));
-    let asks = matches!(command, Ok(Command::Print(_)));
-    let done = command.and_then(doors::run);
-    if !hands_over && !asks {
-        // crun reports a broken pipe when a hook has not read all of its input.
+    // The input of a runtime belongs to the container, and --help gets no state.
+    let is_hook = !matches!(command, Ok(HookCommand::Runtime { .. } | HookCommand::Print(_)));
+    let output = command.and_then(modes::run);
+    if is_hook {
+        // crun 1.8.1 fails a container with "Broken pipe" when a hook ends before it has read all of the state; runc
+        // does not mind, later crun neither.
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
     }
-    let done = done.and_then(|text| {
-        let mut out = io::stdout().lock();
-        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        written.map_err(|e| Failure::refused(format!("write to standard output: {e}")))
+    let done = output.and_then(|text| {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        written.map_err(|cause| Error::refused("write to standard output", "", cause))
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            // Runtimes show a hook's standard error, or throw it away; nobody is left to tell.
-            let _ = io::stderr().write_all(format!("error: {failure}\n").as_bytes());
-            ExitCode::from(failure.exit)
+        Err(error) => {
+            // Runtimes show a hook's standard error, or drop it: no other reader is left for a failure to write.
+            let _ = io::stderr().write_all(format!("error: {error}\n").as_bytes());
+            ExitCode::from(error.exit as u8)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `mig-cdi-hook`, and under another name `mig-cdi-runtime`. All of it is in the library.
+//! `mig-cdi-hook`, and under another name `mig-cdi-runtime`: everything is in the library.
 
 use std::process::ExitCode;
 

@@ -1,48 +1,46 @@
-//! What a container gets.
+//! The injection plan: everything that a container gets, decided before anything is changed. Never touches the
+//! machine.
 
+use crate::{Error, Result};
 use mig_cdi_model::cdi::{Mount, SpecNode};
 use serde::Serialize;
-use std::collections::BTreeSet;
 
-/// All of it. This is what `--dry-run` prints.
+/// Everything that a container gets. `--dry-run` prints it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Plan {
-    /// Names of the devices, as they were asked for.
+pub struct InjectionPlan {
+    /// Names of the devices, as they were requested.
     pub devices: Vec<String>,
-    /// `NAME=value`.
+    /// Variables, as `NAME=value`.
     pub env: Vec<String>,
-    /// Made in its `/dev` and allowed in its device cgroup.
+    /// Device nodes below its `/dev`, which its device cgroup allows.
     pub nodes: Vec<SpecNode>,
-    /// Files of the machine, read-only.
+    /// Read-only files of the host.
     pub mounts: Vec<Mount>,
-    /// Other slices in its `/proc/driver/nvidia`.
+    /// Directories of other slices in `/proc/driver/nvidia`, to be masked.
     pub hide: Vec<String>,
 }
 
-/// `mounts[]` of the OCI runtime specification.
-#[derive(Serialize)]
-pub(crate) struct OciMount<'m> {
-    destination: &'m str,
-    source: &'m str,
-    options: &'m [String],
+/// Entry of `mounts` of an OCI configuration.
+pub(crate) fn oci_mount(mount: &Mount) -> oci_spec::runtime::Mount {
+    // The default holds no type: a bind mount needs none, and runc and crun take what is there for one with "bind" among
+    // its options.
+    let mut entry = oci_spec::runtime::Mount::default();
+    entry
+        .set_destination((&mount.container_path).into())
+        .set_source(Some((&mount.host_path).into()))
+        .set_options(Some(mount.options.clone()));
+    entry
 }
 
-pub(crate) fn oci_mount(mount: &Mount) -> OciMount<'_> {
-    let Mount { host_path, container_path, options } = mount;
-    OciMount { destination: container_path, source: host_path, options }
-}
-
-impl Plan {
-    /// Adds what a device, or every device of a spec, brings. What two of them bring comes once.
+impl InjectionPlan {
+    /// Adds the edits of a device, or those of a spec for all its devices. What two of them share is added once:
+    /// the nodes of a GPU come with each of its slices.
     ///
     /// # Errors
-    /// When one path would be two things.
-    pub fn add(
-        &mut self,
-        env: &[String],
-        nodes: &[SpecNode],
-        mounts: &[Mount],
-    ) -> Result<(), String> {
+    /// Fails when two nodes or two files have one path.
+    pub fn add(&mut self, env: &[String], nodes: &[SpecNode], mounts: &[Mount]) -> Result<()> {
+        let conflict =
+            |path: &str, what| Error::refused("add", path, format!("two {what} have this path"));
         for variable in env {
             if !self.env.contains(variable) {
                 self.env.push(variable.clone());
@@ -52,22 +50,16 @@ impl Plan {
             match self.nodes.iter().find(|other| other.path == node.path) {
                 None => self.nodes.push(node.clone()),
                 Some(other) if other == node => {}
-                Some(_) => return Err(format!("{} is two device nodes", node.path)),
+                Some(_) => return Err(conflict(&node.path, "device nodes")),
             }
         }
         for mount in mounts {
             match self.mounts.iter().find(|other| other.container_path == mount.container_path) {
                 None => self.mounts.push(mount.clone()),
                 Some(other) if other == mount => {}
-                Some(_) => return Err(format!("{} is two files", mount.container_path)),
+                Some(_) => return Err(conflict(&mount.container_path, "files")),
             }
         }
         Ok(())
-    }
-
-    /// The numbers of all nodes.
-    #[must_use]
-    pub fn numbers(&self) -> BTreeSet<(u32, u32)> {
-        self.nodes.iter().map(|node| (node.major, node.minor)).collect()
     }
 }

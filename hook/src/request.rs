@@ -1,137 +1,163 @@
-//! What a container asks for, and whether it may. Pure: a configuration and a policy in, names out.
+//! The devices that a container requests, held against the policy. Pure: a configuration and a policy in, devices out;
+//! never reads a spec or the machine.
 
-use crate::{Failure, config::Config};
+use crate::{Error, Result, oci_config::OciConfig};
 use mig_cdi_config::{EnvironmentPolicy, HookSettings, Pattern};
 use mig_cdi_model::{CiId, GiId, GpuUuid, cdi::DeviceName};
 use std::fmt;
 
+/// NVIDIA's variable, which CUDA's images set to `all`.
 const VARIABLE: &str = "NVIDIA_VISIBLE_DEVICES";
-const OURS: &str = "mig-cdi/devices";
-const CDI: &str = "cdi.k8s.io/";
+const OWN_ANNOTATION: &str = "mig-cdi/devices";
+/// Prefix of the annotations with which containerd and CRI-O take CDI devices.
+const CDI_ANNOTATION: &str = "cdi.k8s.io/";
 
-/// One slice, or `all`, in the words of whoever asks.
+/// A device in the notation of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wish {
-    /// A name of the spec.
+pub enum RequestedDevice {
+    /// Name of a device of the spec.
     Name(DeviceName),
-    /// `MIG-GPU-<uuid>/<gi>/<ci>`, which drivers before R470 called a MIG device.
+    /// `MIG-GPU-<uuid>/<gi>/<ci>`, the name of a MIG device before driver R470.
     Legacy(GpuUuid, GiId, CiId),
 }
 
-impl fmt::Display for Wish {
+impl fmt::Display for RequestedDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Wish::Name(name) => name.fmt(f),
-            Wish::Legacy(gpu, gi, ci) => write!(f, "MIG-{gpu}/{gi}/{ci}"),
+            RequestedDevice::Name(name) => name.fmt(f),
+            RequestedDevice::Legacy(gpu, gi, ci) => write!(f, "MIG-{gpu}/{gi}/{ci}"),
         }
     }
 }
 
-/// What a container asks for; nothing for most. An annotation is the word of whoever starts the
-/// container, the environment may be its image's: where an annotation asks, the environment is not
-/// looked at.
+/// Returns the devices that a container requests, in order and each once; most containers request none. Annotations
+/// come from the person who starts the container, variables possibly from its image: where an annotation requests
+/// devices, the variable is ignored.
 ///
 /// # Errors
-/// When it asks for what it may not, or in words that mean nothing.
-pub fn read(config: &Config<'_>, policy: &HookSettings, kind: &str) -> Result<Vec<Wish>, Failure> {
-    let mut wishes = Vec::new();
-    for (key, value) in &config.annotations {
-        let names = match key.as_str() {
-            OURS => own_names(value, kind)?,
-            key if key.starts_with(CDI) => cdi_names(key, value, kind)?,
-            _ => continue,
-        };
-        if !names.is_empty() && !policy.annotations.iter().any(|pattern| pattern.matches(key)) {
-            return Err(Failure::refused(format!(
-                "the annotation {key} asks for {}: list it in hook.annotations of {} to allow that",
-                names.join(","),
-                mig_cdi_config::PATH
-            )));
-        }
-        for name in names {
-            add(&mut wishes, wish(key, name)?);
-        }
+/// Fails when the policy does not allow the request, or when its text is not a list of devices.
+pub fn read(
+    config: &OciConfig<'_>,
+    policy: &HookSettings,
+    kind: &str,
+) -> Result<Vec<RequestedDevice>> {
+    let annotated = from_annotations(config, policy, kind)?;
+    if !annotated.is_empty() || policy.environment == EnvironmentPolicy::Ignore {
+        return Ok(annotated);
     }
-    if !wishes.is_empty() || policy.environment == EnvironmentPolicy::Ignore {
-        return Ok(wishes);
-    }
-    let Some(value) = variable(config)? else { return Ok(wishes) };
+    let Some(value) = variable(config)? else { return Ok(Vec::new()) };
     if policy.environment == EnvironmentPolicy::Privileged && !config.privileged {
-        return Err(Failure::refused(format!(
-            "{VARIABLE}={value} asks for devices from a container that is not privileged: ask by the annotation \
-             {OURS}, allow it with hook.environment = \"all\" in {}, or set {VARIABLE}=void to ask for nothing",
+        return Err(Error::refused(
+            "accept",
+            format!("{VARIABLE}={value}"),
+            "the container is not privileged, and a variable may come from its image",
+        )
+        .with_cure(format!(
+            "request slices by the annotation {OWN_ANNOTATION}, allow the variable with hook.environment = \"all\" \
+             in {}, or set {VARIABLE}=void to request none",
             mig_cdi_config::PATH
         )));
     }
+    let mut devices = Vec::new();
     for name in value.split(',') {
-        add(&mut wishes, wish(VARIABLE, name)?);
+        add(&mut devices, device(VARIABLE, name)?);
     }
-    Ok(wishes)
+    Ok(devices)
 }
 
-fn add(wishes: &mut Vec<Wish>, wish: Wish) {
-    if !wishes.contains(&wish) {
-        wishes.push(wish);
+fn from_annotations(
+    config: &OciConfig<'_>,
+    policy: &HookSettings,
+    kind: &str,
+) -> Result<Vec<RequestedDevice>> {
+    let mut devices = Vec::new();
+    for (key, value) in &config.annotations {
+        let names = match key.as_str() {
+            OWN_ANNOTATION => own_names(value, kind)?,
+            key if key.starts_with(CDI_ANNOTATION) => cdi_names(key, value, kind)?,
+            _ => continue,
+        };
+        if !names.is_empty() && !policy.annotations.iter().any(|pattern| pattern.matches(key)) {
+            let cause = format!("it requests {}, which the policy does not allow", names.join(","));
+            let cure = format!("list {key} in hook.annotations of {}", mig_cdi_config::PATH);
+            return Err(annotation_error(key, cause).with_cure(cure));
+        }
+        for name in names {
+            add(&mut devices, device(key, name)?);
+        }
+    }
+    Ok(devices)
+}
+
+fn annotation_error(key: &str, cause: impl fmt::Display) -> Error {
+    Error::refused("accept the annotation", key, cause)
+}
+
+fn add(devices: &mut Vec<RequestedDevice>, device: RequestedDevice) {
+    if !devices.contains(&device) {
+        devices.push(device);
     }
 }
 
-/// The variable, when it asks for something. Set twice, a program and we might read different ones.
-fn variable<'c>(config: &'c Config<'_>) -> Result<Option<&'c str>, Failure> {
+/// Value of the variable, when it requests devices. Set twice to different values it is an error: the hook and a
+/// program in the container might read different ones.
+fn variable<'c>(config: &'c OciConfig<'_>) -> Result<Option<&'c str>> {
     let value = |entry: &'c String| entry.strip_prefix(VARIABLE)?.strip_prefix('=');
     let mut values = config.env.iter().filter_map(value);
     let Some(first) = values.next() else { return Ok(None) };
     if values.any(|other| other != first) {
-        return Err(Failure::refused(format!("{VARIABLE} is set twice, to different devices")));
+        return Err(Error::refused("accept", VARIABLE, "it is set twice, to different devices"));
     }
+    // NVIDIA's meanings: "void" and the empty value are the same as no variable, "none" is no GPU but the driver.
     Ok(if matches!(first, "" | "void" | "none") { None } else { Some(first) })
 }
 
-/// `nvidia.com/mig=0:1,0:2` or, kind left out, `0:1,0:2`.
-fn own_names<'v>(value: &'v str, kind: &str) -> Result<Vec<&'v str>, Failure> {
+/// Names in `nvidia.com/mig=0:1,0:2` or, without the kind, `0:1,0:2`.
+fn own_names<'v>(value: &'v str, kind: &str) -> Result<Vec<&'v str>> {
     let name = |entry: &'v str| match entry.split_once('=') {
         None => Ok(entry),
-        Some((of, name)) if of == kind => Ok(name),
-        Some((of, _)) => Err(Failure::refused(format!(
-            "the annotation {OURS} asks for a device of kind {of:?}: only {kind} is given here"
-        ))),
+        Some((own, name)) if own == kind => Ok(name),
+        Some((other, _)) => {
+            let cause = format!("it requests a device of kind {other:?}, only {kind} is provided");
+            Err(annotation_error(OWN_ANNOTATION, cause))
+        }
     };
     value.split(',').map(name).collect()
 }
 
-/// Those of our kind; the engine knows the others.
-fn cdi_names<'v>(key: &str, value: &'v str, kind: &str) -> Result<Vec<&'v str>, Failure> {
+/// Names of the devices of our kind; the engine injects the others itself.
+fn cdi_names<'v>(key: &str, value: &'v str, kind: &str) -> Result<Vec<&'v str>> {
     let mut names = Vec::new();
     for entry in value.split(',') {
         match entry.split_once('=') {
-            Some((of, name)) if of == kind => names.push(name),
+            Some((own, name)) if own == kind => names.push(name),
             Some(_) => {}
             None => {
-                return Err(Failure::refused(format!(
-                    "the annotation {key} says {entry:?}, which is no cdi device vendor/class=name"
-                )));
+                let cause = format!("{entry:?} is not a cdi device vendor/class=name");
+                return Err(annotation_error(key, cause));
             }
         }
     }
     Ok(names)
 }
 
-fn wish(from: &str, name: &str) -> Result<Wish, Failure> {
+fn device(source: &str, name: &str) -> Result<RequestedDevice> {
     let legacy = || {
         let (gpu, rest) = name.strip_prefix("MIG-")?.split_once('/')?;
         let (gi, ci) = rest.split_once('/')?;
+        // "03" would be another text for one slice, and so a second request for it.
         let number = |text: &str| text.parse().ok().filter(|n: &u32| n.to_string() == text);
-        Some(Wish::Legacy(gpu.parse().ok()?, GiId(number(gi)?), CiId(number(ci)?)))
+        Some(RequestedDevice::Legacy(gpu.parse().ok()?, GiId(number(gi)?), CiId(number(ci)?)))
     };
-    let known = name.parse().ok().map(Wish::Name).or_else(legacy);
+    let known = name.parse().ok().map(RequestedDevice::Name).or_else(legacy);
     known.ok_or_else(|| {
         let shown: String = name.chars().take(80).collect();
-        Failure::refused(format!(
-            "{from} asks for {shown:?}, which is no name of a mig device; mig-cdi list shows them"
-        ))
+        Error::refused("accept", source, format!("{shown:?} is not the name of a mig device"))
+            .with_cure("list the names with mig-cdi list")
     })
 }
 
-/// True when one of the names of a device may be asked for.
-pub fn allowed<'n>(names: impl IntoIterator<Item = &'n str>, devices: &[Pattern]) -> bool {
+/// Returns whether the policy allows a device with these names.
+pub fn is_allowed<'n>(names: impl IntoIterator<Item = &'n str>, devices: &[Pattern]) -> bool {
     names.into_iter().any(|name| devices.iter().any(|pattern| pattern.matches(name)))
 }

@@ -1,11 +1,12 @@
-//! From names to what they stand for in the spec, verified: the plan.
+//! From requested devices to an injection plan: finds the devices in the spec, compares them with the driver, and
+//! collects their edits. Reads the machine, never changes it.
 
 use crate::{
-    Failure,
-    config::Config,
+    Error, Result,
     driver::Driver,
-    plan::Plan,
-    request::{self, Wish},
+    oci_config::OciConfig,
+    plan::InjectionPlan,
+    request::{self, RequestedDevice},
     spec::{self, SpecFile},
     verify,
 };
@@ -16,160 +17,173 @@ use mig_cdi_model::{
 };
 use mig_cdi_sys::text::{Information, numbered};
 
-const CURE: &str = "run mig-cdi generate and start the container again";
+/// Cure for a spec that does not match the driver.
+pub(crate) const REGENERATE: &str = "run mig-cdi generate and start the container again";
 
-/// What a container that asks gets, or `None` for one that asks for nothing.
+/// Returns the injection plan for a container, or `None` for one that requests no device.
 ///
 /// # Errors
-/// When it may not have it, when it is not there, or when the spec is not what the driver says.
-pub fn plan(config: &Config<'_>, settings: &Settings) -> Result<Option<Plan>, Failure> {
-    let wishes = request::read(config, &settings.hook, &settings.kind.to_string())?;
-    if wishes.is_empty() {
+/// Fails when the request is not allowed, when a device does not exist, or when the spec is stale.
+pub fn resolve(config: &OciConfig<'_>, settings: &Settings) -> Result<Option<InjectionPlan>> {
+    let requested = request::read(config, &settings.hook, &settings.kind.to_string())?;
+    // Before any file is opened: a container that requests nothing starts whatever the state of driver and spec.
+    if requested.is_empty() {
         return Ok(None);
     }
     let driver = Driver::open(&settings.proc_root, &settings.dev_root)?;
     let specs = spec::read(settings)?;
-    let mut plan = Plan::default();
+    let mut plan = InjectionPlan::default();
     let (mut slices, mut admin) = (Vec::new(), Vec::new());
-    for wish in &wishes {
-        let (file, device) = find(wish, &specs, &driver)?;
-        let unreadable =
-            |why: String| Failure::refused(format!("read {}: {why}; {CURE}", file.path.display()));
-        let edits = device.edits().map_err(|e| unreadable(format!("{}: {e}", device.name)))?;
-        let own = edits.slices().map_err(|e| unreadable(e.to_string()))?;
-        check_policy(wish, device, file, &own, settings)?;
+    for request in &requested {
+        let (file, device) = find(request, &specs, &driver)?;
+        let own = add_edits(&mut plan, file, device)?;
+        check_policy(request, device, file, &own, settings)?;
         if own.is_empty() {
-            admin.push(administrator(wish, device)?);
+            admin.push(admin_capability(request, device)?);
         }
-        plan.devices.push(wish.to_string());
-        for ContainerEdits { env, device_nodes, mounts, .. } in [&file.spec.container_edits, &edits]
-        {
-            plan.add(env, device_nodes, mounts).map_err(unreadable)?;
-        }
+        plan.devices.push(request.to_string());
         slices.extend(own.into_iter().filter(|slice| !slices.contains(slice)).collect::<Vec<_>>());
     }
-    verify::plan(&driver, &plan, &slices, &admin).map_err(|why| {
-        Failure::refused(format!("give the container {}: {why}; {CURE}", plan.devices.join(",")))
-    })?;
-    visible_to_cuda(&mut plan, config, &slices);
+    verify::plan(&driver, &plan, &slices, &admin)?;
+    set_cuda_visible_devices(&mut plan, config, &slices);
     if settings.hook.hide {
-        plan.hide = others(&driver, &slices, &admin)
-            .map_err(|why| Failure::refused(format!("hide other slices: {why}; {CURE}")))?;
+        let other = other_slices(&driver, &slices, &admin);
+        plan.hide =
+            other.map_err(|e| e.during("hide the slices of others", "").with_cure(REGENERATE))?;
     }
     Ok(Some(plan))
 }
 
-/// The entry that a wish names, in the spec that engines prefer.
+/// Adds what a container with the device gets. Returns the slices that the device is.
+fn add_edits(
+    plan: &mut InjectionPlan,
+    file: &SpecFile,
+    device: &Device<UnreadEdits>,
+) -> Result<Vec<DeviceVariable>> {
+    let unreadable =
+        |cause: String| Error::refused("read", file.path.display(), cause).with_cure(REGENERATE);
+    let edits = device.edits().map_err(|e| unreadable(format!("{}: {e}", device.name)))?;
+    let slices = edits.slices().map_err(|e| unreadable(e.to_string()))?;
+    for ContainerEdits { env, device_nodes, mounts, .. } in [&file.spec.container_edits, &edits] {
+        plan.add(env, device_nodes, mounts)
+            .map_err(|e| e.during("read", file.path.display()).with_cure(REGENERATE))?;
+    }
+    Ok(slices)
+}
+
+fn inject_error(request: &RequestedDevice, cause: impl std::fmt::Display) -> Error {
+    Error::refused("inject", request, cause)
+}
+
+/// Finds a device in the specs, the one that engines prefer first.
 fn find<'s>(
-    wish: &Wish,
+    request: &RequestedDevice,
     specs: &'s [SpecFile],
     driver: &Driver,
-) -> Result<(&'s SpecFile, &'s Device<UnreadEdits>), Failure> {
-    let found = match wish {
-        Wish::Name(name) => {
+) -> Result<(&'s SpecFile, &'s Device<UnreadEdits>)> {
+    let found = match request {
+        RequestedDevice::Name(name) => {
             specs.iter().find_map(|file| Some((file, file.spec.device(name.as_str())?)))
         }
-        Wish::Legacy(uuid, gi, ci) => {
-            let gpus = driver.gpus().map_err(Failure::refused)?;
-            let mut gpus = gpus.iter().filter_map(|gpu| driver.information(gpu).ok());
+        RequestedDevice::Legacy(uuid, gi, ci) => {
+            let mut gpus = driver.gpus()?.iter().filter_map(|gpu| driver.information(gpu).ok());
             let gpu = gpus.find(|gpu| gpu.uuid.as_ref() == Some(uuid));
-            let gpu = gpu.ok_or_else(|| {
-                Failure::refused(format!("give the container {wish}: no gpu is {uuid}"))
-            })?;
+            let gpu =
+                gpu.ok_or_else(|| inject_error(request, format!("no gpu has the uuid {uuid}")))?;
             let id = SliceId { gpu: gpu.minor, gi: *gi, ci: *ci };
             specs.iter().find_map(|file| Some((file, file.spec.devices_of(id).next()?)))
         }
     };
     found.ok_or_else(|| {
         let paths: Vec<_> = specs.iter().map(|file| file.path.display().to_string()).collect();
-        Failure::refused(format!(
-            "give the container {wish}: {} has no such device; mig-cdi list shows them, and mig-cdi generate \
-             --names says which names they have",
-            paths.join(" or ")
-        ))
+        inject_error(request, format!("{} has no such device", paths.join(" or "))).with_cure(
+            "list the devices with mig-cdi list; mig-cdi generate --names chooses their names",
+        )
     })
 }
 
-/// A device may be asked for when one of its names may, whichever is used.
+/// Checks that the policy allows one of the device's names, whichever is used in the request.
 fn check_policy(
-    wish: &Wish,
+    request: &RequestedDevice,
     device: &Device<UnreadEdits>,
     file: &SpecFile,
     slices: &[DeviceVariable],
     settings: &Settings,
-) -> Result<(), Failure> {
+) -> Result<()> {
     let same = slices.first().filter(|_| slices.len() == 1).map(|slice| slice.id);
-    let others = same.into_iter().flat_map(|id| file.spec.devices_of(id));
-    let names = [device].into_iter().chain(others).map(|device| device.name.as_str());
-    if request::allowed(names, &settings.hook.devices) {
+    let aliases = same.into_iter().flat_map(|id| file.spec.devices_of(id));
+    let names = [device].into_iter().chain(aliases).map(|device| device.name.as_str());
+    if request::is_allowed(names, &settings.hook.devices) {
         return Ok(());
     }
-    Err(Failure::refused(format!(
-        "give the container {wish}: hook.devices of {} does not allow it to be asked for",
-        mig_cdi_config::PATH
-    )))
+    let cure = format!("list it in hook.devices of {}", mig_cdi_config::PATH);
+    Err(inject_error(request, "the policy does not allow to request it").with_cure(cure))
 }
 
-/// A device without a slice is one of the two capabilities over all of them.
-fn administrator(wish: &Wish, device: &Device<UnreadEdits>) -> Result<&'static str, Failure> {
+/// Name of the capability that a device without a slice is: one of the two over all slices.
+fn admin_capability(
+    request: &RequestedDevice,
+    device: &Device<UnreadEdits>,
+) -> Result<&'static str> {
     let known = ["config", "monitor"].into_iter().find(|name| device.name == *name);
     known.ok_or_else(|| {
-        Failure::refused(format!(
-            "give the container {wish}: the spec does not say which slice it is; {CURE}"
-        ))
+        inject_error(request, "the spec does not say which slice it is").with_cure(REGENERATE)
     })
 }
 
-/// CUDA sees the slices that were asked for, in their order, unless the container says itself what it
-/// wants to see.
-fn visible_to_cuda(plan: &mut Plan, config: &Config<'_>, slices: &[DeviceVariable]) {
+/// Makes CUDA enumerate the requested slices, in their order, unless the container chooses itself.
+fn set_cuda_visible_devices(
+    plan: &mut InjectionPlan,
+    config: &OciConfig<'_>,
+    slices: &[DeviceVariable],
+) {
     const NAME: &str = "CUDA_VISIBLE_DEVICES";
     let uuids: Vec<String> =
         slices.iter().filter_map(|slice| Some(slice.uuid.as_ref()?.to_string())).collect();
+    // The edits of each device set it to that device alone.
     plan.env.retain(|variable| !variable.starts_with("CUDA_VISIBLE_DEVICES="));
     if config.variable(NAME).is_none() && !uuids.is_empty() {
         plan.env.push(format!("{NAME}={}", uuids.join(",")));
     }
 }
 
-/// What the driver shows in `/proc` of the GPUs and slices that are not the container's.
-fn others(
-    driver: &Driver,
-    slices: &[DeviceVariable],
-    admin: &[&str],
-) -> Result<Vec<String>, String> {
+/// Directories in `/proc/driver/nvidia` of the GPUs and slices that are not the container's.
+fn other_slices(driver: &Driver, slices: &[DeviceVariable], admin: &[&str]) -> Result<Vec<String>> {
     const DRIVER: &str = "/proc/driver/nvidia";
+    // A container that partitions GPUs has to see all of them.
     if !admin.is_empty() {
         return Ok(Vec::new());
     }
+    // config and monitor are capabilities over every slice.
     let mut hide = vec![format!("{DRIVER}/capabilities/mig")];
     for gpu in driver.gpus()? {
-        let is_ours = |gpu: &Information| slices.iter().any(|slice| slice.id.gpu == gpu.minor);
-        if !driver.information(gpu).is_ok_and(is_ours) {
+        let is_own = |gpu: &Information| slices.iter().any(|slice| slice.id.gpu == gpu.minor);
+        // One that cannot be read is hidden too: the GPUs of the plan have been read.
+        if !driver.information(gpu).is_ok_and(is_own) {
             hide.push(format!("{DRIVER}/gpus/{}", gpu.pci));
         }
     }
-    // At each depth of the tree: is the directory on the way to a slice of ours?
-    let paths: Vec<String> = slices
+    let own: Vec<String> = slices
         .iter()
         .map(|DeviceVariable { id: SliceId { gpu, gi, ci }, .. }| {
             format!("gpu{gpu}/mig/gi{gi}/ci{ci}/")
         })
         .collect();
-    let ours = |path: &str| paths.iter().any(|own| own.starts_with(&format!("{path}/")));
-    let mut look = vec![String::new()];
-    while let Some(dir) = look.pop() {
+    let leads_to_own = |path: &str| own.iter().any(|own| own.starts_with(&format!("{path}/")));
+    let mut unvisited = vec![String::new()];
+    while let Some(dir) = unvisited.pop() {
         for name in driver.capabilities(&dir)? {
-            let path = if dir.is_empty() { name.clone() } else { format!("{dir}/{name}") };
-            let instance = ["gpu", "gi", "ci"].iter().any(|p| numbered(&name, p).is_some());
-            if !instance {
+            // Files such as access, and directories of other capabilities, say nothing of slices.
+            if !["gpu", "gi", "ci"].iter().any(|prefix| numbered(&name, prefix).is_some()) {
                 continue;
             }
-            match (ours(&path), name.starts_with("ci")) {
-                (false, _) => hide.push(format!("{DRIVER}/capabilities/{path}")),
-                (true, true) => {}
-                (true, false) if name.starts_with("gpu") => look.push(format!("{path}/mig")),
-                (true, false) => look.push(path),
+            let path = if dir.is_empty() { name.clone() } else { format!("{dir}/{name}") };
+            match leads_to_own(&path) {
+                false => hide.push(format!("{DRIVER}/capabilities/{path}")),
+                true if name.starts_with("ci") => {}
+                // gpuN/mig/giM/ciC: only the level mig has no number.
+                true if name.starts_with("gpu") => unvisited.push(format!("{path}/mig")),
+                true => unvisited.push(path),
             }
         }
     }

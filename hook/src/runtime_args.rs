@@ -1,17 +1,21 @@
-//! The command line of an OCI runtime, as far as it says whether a container is made, and from which
-//! bundle. Pure.
+//! The command line of an OCI runtime: whether it makes a container, and from which bundle. Pure; never refuses an
+//! option, since the command line belongs to the real runtime, which gets it unchanged.
 //!
-//! runc's options are those of its `main.go` and `create.go` (opencontainers/runc 1.3), crun's those of
-//! its `src/crun.c` and `src/create.c` (containers/crun 1.28). Of another runtime's options we know that
-//! one which takes a value stands before a word that is no command.
+//! runc's options are those of its `main.go` and `create.go` (opencontainers/runc 1.3), crun's those of its `src/crun.c`
+//! and `src/create.c` (containers/crun 1.28). An unknown option of another runtime takes a value when the argument after it
+//! is not a command.
+//!
+//! `lexopt` does not fit here: which options take a value depends on the command, and two parsers disagree on
+//! `-b=value`: Go's flag package, in runc, drops the `=`, getopt, in crun, keeps it.
 
+use crate::{Error, Result};
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
     path::PathBuf,
 };
 
-/// Options before the command that take the next word.
+/// Options before the command that take a value.
 const GLOBAL: [&str; 8] = [
     "--root",
     "--log",
@@ -23,7 +27,7 @@ const GLOBAL: [&str; 8] = [
     "--debug-log",
 ];
 
-/// Words that are commands of runtimes.
+/// Commands of runtimes.
 const COMMANDS: [&str; 17] = [
     "create",
     "run",
@@ -44,7 +48,7 @@ const COMMANDS: [&str; 17] = [
     "features",
 ];
 
-/// Options of `create` and `run` that take the next word, besides the bundle.
+/// Options of `create` and `run` that take a value, besides the bundle.
 const CREATE: [&str; 8] = [
     "--console-socket",
     "--pid-file",
@@ -56,108 +60,117 @@ const CREATE: [&str; 8] = [
     "--keep",
 ];
 
-/// What a command line asks for.
+/// Command of an OCI runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked {
-    /// A new container from the bundle in this directory; `None` is the working directory.
+pub enum RuntimeCommand {
+    /// Makes a container from the bundle in this directory; `None` is the working directory.
     NewContainer(Option<PathBuf>),
-    /// Something else.
+    /// Any other command.
     Other,
 }
 
-/// Where an engine wants to read why its runtime failed.
+/// File in which an engine looks for the reason of a runtime's failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineLog {
-    /// A file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// A line is an object, as containerd and Docker want it.
+    /// True when each line is a JSON object, as containerd and Docker read it.
     pub json: bool,
 }
 
-/// The file for messages that the words name: `--log`, which crun may also be told as `file:PATH`.
+/// Returns the file for messages, from `--log` and `--log-format`.
 #[must_use]
 pub fn log(args: &[OsString]) -> Option<EngineLog> {
     let (mut path, mut json) = (None, false);
-    let mut words = args.iter();
-    while let Some(word) = words.next() {
-        let (option, value) = split(word);
+    let mut remaining = args.iter();
+    while let Some(arg) = remaining.next() {
+        let (option, value) = split(arg);
         if !option.starts_with(b"-") {
             break;
         }
         let takes = GLOBAL.iter().any(|known| known.as_bytes() == option);
         let value =
-            if takes { value.or_else(|| words.next().map(OsString::as_os_str)) } else { None };
+            if takes { value.or_else(|| remaining.next().map(OsString::as_os_str)) } else { None };
         match option {
             b"--log" => path = value,
             b"--log-format" => json = value == Some(OsStr::new("json")),
             _ => {}
         }
     }
+    // crun also takes file:PATH, journald:ID and syslog:ID (src/libcrun/error.c).
     let path = path?.as_bytes();
     let path = path.strip_prefix(b"file:").unwrap_or(path);
     path.starts_with(b"/").then(|| EngineLog { path: OsStr::from_bytes(path).into(), json })
 }
 
-/// Reads the words after the runtime's own name.
+/// Parses the arguments after the runtime's own name.
 ///
 /// # Errors
-/// When a container is to be made from a configuration of another name, which crun allows.
-pub fn parse(args: &[OsString]) -> Result<Asked, String> {
-    let mut words = args.iter();
-    let Some(command) = command(&mut words) else { return Ok(Asked::Other) };
+/// Fails when the container is made from a configuration with another name, which crun allows: the plan would go into a
+/// file that nobody reads.
+///
+/// ```
+/// use mig_cdi_hook::runtime_args::{RuntimeCommand, parse};
+///
+/// let args = ["--root", "/run/runc", "create", "--bundle", "/b", "id"].map(Into::into);
+/// assert_eq!(parse(&args)?, RuntimeCommand::NewContainer(Some("/b".into())));
+/// # Ok::<(), mig_cdi_hook::Error>(())
+/// ```
+pub fn parse(args: &[OsString]) -> Result<RuntimeCommand> {
+    let mut remaining = args.iter();
+    let Some(command) = command(&mut remaining) else { return Ok(RuntimeCommand::Other) };
     if command != "create" && command != "run" {
-        return Ok(Asked::Other);
+        return Ok(RuntimeCommand::Other);
     }
     let mut bundle = None;
-    while let Some(word) = words.next() {
-        let (option, value) = split(word);
-        let mut value = || value.map(OsStr::to_owned).or_else(|| words.next().cloned());
+    while let Some(arg) = remaining.next() {
+        let (option, value) = split(arg);
+        let mut value = || value.map(OsStr::to_owned).or_else(|| remaining.next().cloned());
         match option {
             b"--" => break,
             b"--bundle" | b"-b" => bundle = value().map(PathBuf::from),
             b"--config" | b"-f" => {
-                return Err(format!(
-                    "{} names a configuration of its own: not known to mig-cdi-runtime",
-                    word.display()
-                ));
+                let cause = "a configuration with a name of its own is not supported";
+                return Err(Error::usage("parse the runtime's option", arg.display(), cause)
+                    .with_cure("name it config.json in the bundle"));
             }
             option if CREATE.iter().any(|known| known.as_bytes() == option) => drop(value()),
             _ => {}
         }
     }
-    Ok(Asked::NewContainer(bundle))
+    Ok(RuntimeCommand::NewContainer(bundle))
 }
 
-/// The first word that is neither an option nor an option's value.
-fn command<'a>(words: &mut std::slice::Iter<'a, OsString>) -> Option<&'a str> {
-    let mut before_unknown = false;
+/// Returns the first argument that is neither an option nor the value of one.
+fn command<'a>(remaining: &mut std::slice::Iter<'a, OsString>) -> Option<&'a str> {
+    let mut after_unknown = false;
     loop {
-        let word = words.next()?;
-        let (option, value) = split(word);
+        let arg = remaining.next()?;
+        let (option, value) = split(arg);
         if option.starts_with(b"-") {
             let takes = GLOBAL.iter().any(|known| known.as_bytes() == option);
             if takes && value.is_none() {
-                words.next()?;
+                remaining.next()?;
             }
-            before_unknown = !takes && value.is_none();
+            after_unknown = !takes && value.is_none();
             continue;
         }
-        match word.to_str() {
-            Some(word) if COMMANDS.contains(&word) => return Some(word),
-            // The value of an option that we do not know.
-            _ if before_unknown => before_unknown = false,
-            word => return word,
+        match arg.to_str() {
+            Some(command) if COMMANDS.contains(&command) => return Some(command),
+            // The value of the unknown option before it.
+            _ if after_unknown => after_unknown = false,
+            command => return command,
         }
     }
 }
 
-/// `--option=value`, `-b=value` (Go) and `-bvalue` (getopt) as option and value.
-fn split(word: &OsStr) -> (&[u8], Option<&OsStr>) {
-    let bytes = word.as_bytes();
+/// Splits `--option=value`, `-b=value` (Go) and `-bvalue` (getopt) into option and value.
+fn split(arg: &OsStr) -> (&[u8], Option<&OsStr>) {
+    let bytes = arg.as_bytes();
     let short = bytes.len() > 2 && matches!(bytes[..2], [b'-', b'b' | b'f']);
     match bytes.iter().position(|b| *b == b'=') {
-        Some(at) if bytes.starts_with(b"--") || (short && at == 2) => {
-            (&bytes[..at], Some(OsStr::from_bytes(&bytes[at + 1..])))
+        Some(equals) if bytes.starts_with(b"--") || (short && equals == 2) => {
+            (&bytes[..equals], Some(OsStr::from_bytes(&bytes[equals + 1..])))
         }
         _ if short => (&bytes[..2], Some(OsStr::from_bytes(&bytes[2..]))),
         _ => (bytes, None),
@@ -168,15 +181,15 @@ fn split(word: &OsStr) -> (&[u8], Option<&OsStr>) {
 mod tests {
     use super::*;
 
-    fn asked(words: &str) -> Asked {
-        parse(&words.split_whitespace().map(OsString::from).collect::<Vec<_>>()).unwrap()
+    fn command_of(line: &str) -> RuntimeCommand {
+        parse(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>()).unwrap()
     }
 
     #[test]
-    fn bundles_of_new_containers() {
-        let from = |dir: &str| Asked::NewContainer(Some(dir.into()));
+    fn the_bundle_of_a_new_container_is_found() {
+        let bundle = |dir: &str| RuntimeCommand::NewContainer(Some(dir.into()));
         // containerd, podman, Docker, CRI-O.
-        for words in [
+        for line in [
             "--root /run/containerd/runc/k8s.io --log /b/log.json --log-format json --systemd-cgroup create --bundle /b --pid-file /b/init.pid id",
             "--systemd-cgroup --log-format=json create --bundle /b --pid-file p id",
             "--log-format json --log l create -b /b id",
@@ -189,31 +202,31 @@ mod tests {
             "--new-option value create --bundle /b id",
             "run --bundle /b id",
         ] {
-            assert_eq!(asked(words), from("/b"), "{words}");
+            assert_eq!(command_of(line), bundle("/b"), "{line}");
         }
-        assert_eq!(asked("create id"), Asked::NewContainer(None));
+        assert_eq!(command_of("create id"), RuntimeCommand::NewContainer(None));
     }
 
     #[test]
-    fn where_engines_read_of_failures() {
+    fn the_log_of_the_engine_is_found() {
         let log =
-            |words: &str| log(&words.split_whitespace().map(OsString::from).collect::<Vec<_>>());
+            |line: &str| log(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>());
         let at = |path: &str, json| Some(EngineLog { path: path.into(), json });
         assert_eq!(
             log("--root r --log /b/log.json --log-format json create id"),
             at("/b/log.json", true)
         );
         assert_eq!(log("--systemd-cgroup --log=file:/l create --log /x id"), at("/l", false));
-        for words in
+        for line in
             ["create --log /x id", "--log", "--log journald:x create id", "--log l create id", ""]
         {
-            assert_eq!(log(words), None, "{words}");
+            assert_eq!(log(line), None, "{line}");
         }
     }
 
     #[test]
-    fn other_commands() {
-        for words in [
+    fn other_commands_make_no_container() {
+        for line in [
             "",
             "--version",
             "--root create delete id",
@@ -225,7 +238,7 @@ mod tests {
             "--root",
             "unknown create --bundle /b id",
         ] {
-            assert_eq!(asked(words), Asked::Other, "{words}");
+            assert_eq!(command_of(line), RuntimeCommand::Other, "{line}");
         }
         assert!(parse(&["create", "-f", "x", "id"].map(OsString::from)).is_err());
     }

@@ -1,7 +1,7 @@
 //! The specs that `mig-cdi generate` wrote, which state what each device is. Reading is strict
 //! ([`mig_cdi_model::cdi::OwnSpec`]): a field that is unknown here may change what a container gets.
 
-use crate::Failure;
+use crate::{Error, Result};
 use mig_cdi_config::Settings;
 use mig_cdi_model::cdi::OwnSpec;
 use mig_cdi_sys::TrustedDir;
@@ -24,7 +24,7 @@ pub struct SpecFile {
 /// # Errors
 /// When there is none, or when one is in a directory that others may write to, or is not of the form in which
 /// `mig-cdi generate` writes it.
-pub fn read(settings: &Settings) -> Result<Vec<SpecFile>, Failure> {
+pub fn read(settings: &Settings) -> Result<Vec<SpecFile>> {
     let (kind, name) = (settings.kind.to_string(), settings.kind.file_stem() + ".json");
     let mut specs = Vec::new();
     // Of two directories the later one wins (container-device-interface, `pkg/cdi/spec-dirs.go` l.26-38).
@@ -33,20 +33,17 @@ pub fn read(settings: &Settings) -> Result<Vec<SpecFile>, Failure> {
         let path = dir.show(&name);
         let Some(bytes) = dir.read(&name, LIMIT)? else { continue };
         let spec = OwnSpec::parse(&bytes, &kind).map_err(|e| {
-            Failure::refused(format!("read {}: {e}; run mig-cdi generate", path.display()))
+            Error::refused("read", path.display(), e).with_cure("run mig-cdi generate")
         })?;
         specs.push(SpecFile { path, spec });
     }
     match specs.is_empty() {
         false => Ok(specs),
-        true => Err(Failure::refused(format!(
-            "read the spec of {kind}: there is no {name} in {}; run mig-cdi generate",
-            settings
-                .spec_dirs
-                .iter()
-                .map(|dir| dir.display().to_string())
-                .collect::<Vec<_>>()
-                .join(" or ")
-        ))),
+        true => {
+            let dirs = settings.spec_dirs.iter().map(|dir| dir.display().to_string());
+            let dirs: Vec<_> = dirs.collect();
+            let cause = format!("there is no {name} in {}", dirs.join(" or "));
+            Err(Error::refused("read the spec of", kind, cause).with_cure("run mig-cdi generate"))
+        }
     }
 }

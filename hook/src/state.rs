@@ -1,55 +1,66 @@
-//! What a runtime tells a hook on standard input: the state of the container.
+//! The state of a container, which a runtime writes to the standard input of a hook. Strict, where `oci-spec`'s
+//! `State` takes `{}` for one: a hook that lets a container start because it knows nothing of it is worse than none.
 
-use crate::Failure;
+use crate::{Error, Result};
 use serde::Deserialize;
 use std::io::{BufReader, Read};
 
-/// Far above any state: annotations of a pod come to some hundred kilobytes.
+/// Size limit in bytes, far above any state: the annotations of a pod come to some hundred kilobytes.
 const LIMIT: u64 = 16 << 20;
 
-/// The state of a container, in the shapes of runc and of crun; crun adds `root`, and puts 0 for a pid
-/// that it does not tell. Fields that no door needs are passed over, those that it needs must be there.
+/// The state of a container as runc and crun write it. Fields that no mode needs are ignored, the others required.
+///
+/// ```
+/// use mig_cdi_hook::state::ContainerState;
+///
+/// let json = r#"{"ociVersion":"1.0.2","id":"a","status":"creating","pid":7,"bundle":"/b"}"#;
+/// assert_eq!(ContainerState::read(json.as_bytes())?.pid, 7);
+/// assert!(ContainerState::read(&b"{}"[..]).is_err());
+/// # Ok::<(), mig_cdi_hook::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct State {
-    /// Of the runtime's specification.
+pub struct ContainerState {
+    /// Version of the runtime specification.
     pub oci_version: String,
-    /// Of the container.
+    /// Name of the container, unique for the runtime.
     pub id: String,
-    /// `creating`, or with crun `created`.
+    /// `creating`; crun has `created` in the stage createContainer.
     pub status: String,
-    /// The process that becomes the container's first.
+    /// Process that becomes the container's first. Seen from inside in the stage createContainer: 1 with runc, 0 with
+    /// crun.
     #[serde(default)]
     pub pid: u32,
-    /// The directory of the container's configuration.
+    /// Directory that holds `config.json`; absolute.
     pub bundle: String,
 }
 
-impl State {
-    /// Reads to the end of the state. What is large in it is not kept.
+impl ContainerState {
+    /// Reads a state to its end, which must be the end of the input too.
     ///
     /// # Errors
-    /// When it is no state, or larger than 16 MiB.
-    pub fn read(from: impl Read) -> Result<State, Failure> {
-        let mut json = serde_json::Deserializer::from_reader(BufReader::new(from.take(LIMIT)));
-        let state = State::deserialize(&mut json).and_then(|state| json.end().map(|()| state));
-        let state = state.map_err(|e| {
-            Failure::refused(format!(
-                "read the container's state on standard input: {e}; this is a hook, which runtimes run"
-            ))
+    /// Fails when the input is not a state, or is larger than 16 MiB.
+    pub fn read(input: impl Read) -> Result<ContainerState> {
+        // Streamed, so that the annotations of a pod, which are most of it, are never in memory.
+        let mut json = serde_json::Deserializer::from_reader(BufReader::new(input.take(LIMIT)));
+        let state = ContainerState::deserialize(&mut json);
+        let state = state.and_then(|state| json.end().map(|()| state));
+        let state = state.map_err(|cause| {
+            let cure = "let a runtime run this hook: it writes the state to standard input";
+            unreadable(cause).with_cure(cure)
         })?;
-        let bad = |what| {
-            let message = format!("read the container's state on standard input: {what}");
-            Err(Failure::refused(message))
-        };
         match &state {
-            State { id, .. } if id.is_empty() => bad("its id is empty"),
-            State { bundle, .. } if !bundle.starts_with('/') => {
-                bad("its bundle is no absolute path")
+            ContainerState { id, .. } if id.is_empty() => Err(unreadable("its id is empty")),
+            ContainerState { bundle, .. } if !bundle.starts_with('/') => {
+                Err(unreadable("its bundle is not an absolute path"))
             }
             _ => Ok(state),
         }
     }
+}
+
+fn unreadable(cause: impl std::fmt::Display) -> Error {
+    Error::refused("read the container's state on standard input", "", cause)
 }
 
 #[cfg(test)]
@@ -60,19 +71,19 @@ mod tests {
     const CRUN: &str = r#"{ "ociVersion": "1.0", "id": "a", "pid": 0, "root": "rootfs", "bundle": "\/b", "status": "created" }
 "#;
 
-    fn read(text: &str) -> Result<State, String> {
-        State::read(text.as_bytes()).map_err(|e| e.to_string())
+    fn read(text: &str) -> std::result::Result<ContainerState, String> {
+        ContainerState::read(text.as_bytes()).map_err(|e| e.to_string())
     }
 
     #[test]
-    fn both_shapes_are_read() {
+    fn states_of_runc_and_crun_are_read() {
         assert_eq!(read(RUNC).unwrap().pid, 7);
         let crun = read(CRUN).unwrap();
         assert_eq!((crun.pid, crun.bundle.as_str()), (0, "/b"));
     }
 
     #[test]
-    fn what_is_no_state_is_refused() {
+    fn other_input_is_refused() {
         for (text, why) in [
             ("", "EOF"),
             ("{}", "missing field"),
@@ -82,12 +93,12 @@ mod tests {
             (&RUNC.replace("\"pid\":7", "\"pid\":7,\"pid\":8"), "duplicate"),
             (&RUNC.replace("\"pid\":7", "\"pid\":-7"), "invalid"),
             (&RUNC.replace("\"a\"", "\"\""), "id is empty"),
-            (&RUNC.replace("/b", ""), "no absolute path"),
+            (&RUNC.replace("/b", ""), "not an absolute path"),
             (&RUNC.replace("\"bundle\":\"/b\",", ""), "missing field"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(why), "{error}");
         }
-        assert!(State::read(&b"{\"id\":\"\xff\"}"[..]).is_err());
+        assert!(ContainerState::read(&b"{\"id\":\"\xff\"}"[..]).is_err());
     }
 }

@@ -1,93 +1,143 @@
-//! What a spec says against what the driver says now.
+//! The spec against the driver: the numbers and GPUs of slices, and the nodes of an injection plan. Never asks NVML:
+//! profiles and placements are not in `/proc`.
 
 use crate::{
-    driver::{Caps, Driver},
-    plan::Plan,
+    Error, Result,
+    driver::{CapabilityMinors, Driver},
+    plan::InjectionPlan,
+    resolve::REGENERATE,
 };
 use mig_cdi_model::{DeviceVariable, ExpectedSlice, GpuUuid, Profile, SliceId};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Display};
 
-/// Holds one claim against the driver. Gives what is not so.
+/// Path, major and minor number of a device node.
+type NodeFacts = (String, u32, u32);
+
+/// Compares a slice as the spec describes it with the driver.
 ///
 /// # Errors
-/// The first fact that is not so, or that nobody can confirm.
-pub fn claim(driver: &Driver, claim: &ExpectedSlice) -> Result<(), String> {
-    let facts = || {
-        let caps = driver.caps(claim.id)?;
-        same("the major of nvidia-caps", driver.major("nvidia-caps")?, claim.caps_major)?;
-        same("the major of nvidia", driver.gpu_major()?, claim.gpu_major)?;
-        same("the capability minor of the gpu instance", caps.gi, claim.gi_cap)?;
-        same("the capability minor of the compute instance", caps.ci, claim.ci_cap)?;
-        gpu(driver, claim.id, claim.gpu.as_ref())
-    };
-    facts().map_err(|why: String| format!("{}: {why}", claim.id))
+/// Fails with the first fact that differs, or that cannot be established.
+pub fn slice(driver: &Driver, expected: &ExpectedSlice) -> Result<()> {
+    let id = expected.id;
+    let during = |error| during_verify(error, id);
+    // First: whether the slice exists at all matters more than its numbers.
+    let caps = driver.capability_minors(id).map_err(during)?;
+    let caps_major = driver.major("nvidia-caps").map_err(during)?;
+    let gpu_major = driver.gpu_major().map_err(during)?;
+    let facts = [
+        ("major of nvidia-caps", caps_major.0, expected.caps_major.0),
+        ("major of nvidia", gpu_major.0, expected.gpu_major.0),
+        ("capability minor of the gpu instance", caps.gi.0, expected.gi_cap.0),
+        ("capability minor of the compute instance", caps.ci.0, expected.ci_cap.0),
+    ];
+    match facts.into_iter().find(|(_, now, expected)| now != expected) {
+        Some((fact, now, expected)) => {
+            Err(mismatch(id, format!("the {fact} is {now}, the spec says {expected}")))
+        }
+        None => gpu(driver, id, expected.gpu.as_ref()),
+    }
 }
 
-fn same<T: PartialEq + std::fmt::Display>(what: &str, now: T, claimed: T) -> Result<(), String> {
-    if now == claimed { Ok(()) } else { Err(format!("{what} is {now}, the spec says {claimed}")) }
+fn during_verify(error: Error, id: SliceId) -> Error {
+    error.during("verify slice", id).with_cure(REGENERATE)
 }
 
-fn gpu(driver: &Driver, id: SliceId, claimed: Option<&GpuUuid>) -> Result<(), String> {
-    let claimed = claimed.ok_or("the spec does not say which gpu it is on")?;
-    let now = driver.gpu(id.gpu)?.uuid.as_ref();
-    let now = now.ok_or("the driver does not tell the uuid of its gpu")?;
-    same(&format!("the gpu behind /dev/nvidia{}", id.gpu), now, claimed)
+fn mismatch(id: SliceId, cause: impl Display) -> Error {
+    Error::refused("verify slice", id, cause).with_cure(REGENERATE)
 }
 
-/// Holds the nodes of a plan against the driver: there is each node that its slices need, and none that
-/// is not theirs.
+/// Compares the GPU behind a slice's minor number with that of the spec. The number alone names no GPU: `gpuN` and
+/// `/dev/nvidiaN` move to another one when a GPU is bound again or removed.
+fn gpu(driver: &Driver, id: SliceId, expected: Option<&GpuUuid>) -> Result<()> {
+    let expected =
+        expected.ok_or_else(|| mismatch(id, "the spec does not say which gpu it is on"))?;
+    let now = driver.gpu(id.gpu).map_err(|error| during_verify(error, id))?.uuid.as_ref();
+    let now = now.ok_or_else(|| mismatch(id, "the driver does not report the uuid of its gpu"))?;
+    if now == expected {
+        return Ok(());
+    }
+    let node = format!("/dev/nvidia{}", id.gpu);
+    Err(mismatch(id, format!("the gpu behind {node} is {now}, the spec says {expected}")))
+}
+
+/// Compares the nodes of a plan with the driver: each node that the slices need is there, and none that belongs to
+/// something else.
 ///
 /// # Errors
-/// The first fact that is not so.
+/// Fails with the first node that is missing or should not be there.
 pub fn plan(
     driver: &Driver,
-    plan: &Plan,
+    plan: &InjectionPlan,
     slices: &[DeviceVariable],
     admin: &[&str],
-) -> Result<(), String> {
-    let mut needed = BTreeSet::new();
-    let (nvidia, caps_major) = (driver.gpu_major()?, driver.major("nvidia-caps")?);
-    for slice in slices {
-        let SliceId { gpu: minor, .. } = slice.id;
-        let facts = || {
-            let caps = driver.caps(slice.id)?;
-            gpu(driver, slice.id, slice.gpu.as_ref()).map(|()| caps)
-        };
-        let Caps { gi, ci } = facts().map_err(|why| format!("{}: {why}", slice.id))?;
-        needed.insert((format!("/dev/nvidia{minor}"), nvidia.0, minor.0));
-        needed.extend([gi, ci].map(|cap| capability(caps_major.0, cap.0)));
-        if slice.profile.as_ref().is_some_and(Profile::has_graphics) {
-            needed.extend(driver.dri(minor)?);
-        }
-    }
-    for name in admin {
-        needed.insert(capability(caps_major.0, driver.access(&format!("mig/{name}"))?.0));
-    }
-    needed.insert(("/dev/nvidiactl".to_owned(), driver.control_major()?.0, 255));
-    let uvm = driver.major("nvidia-uvm")?.0;
-    needed.insert(("/dev/nvidia-uvm".to_owned(), uvm, 0));
-    let given: BTreeSet<_> =
+) -> Result<()> {
+    let devices = plan.devices.join(",");
+    let during = |error: Error| error.during("inject", &devices).with_cure(REGENERATE);
+    let stale = |cause| Error::refused("inject", &devices, cause).with_cure(REGENERATE);
+    let gpu_major = driver.gpu_major().map_err(during)?.0;
+    let mut needed = needed_nodes(driver, slices, admin).map_err(during)?;
+    let planned: BTreeSet<NodeFacts> =
         plan.nodes.iter().map(|node| (node.path.clone(), node.major, node.minor)).collect();
-    if let Some((path, major, minor)) = needed.difference(&given).next() {
-        return Err(format!("the spec lacks {path} {major}:{minor}"));
+    if let Some((path, major, minor)) = needed.difference(&planned).next() {
+        return Err(stale(format!("the spec lacks {path} {major}:{minor}")));
     }
+    // Allowed, not needed: only debuggers and profilers open it.
+    let uvm = driver.major("nvidia-uvm").map_err(during)?.0;
     needed.insert(("/dev/nvidia-uvm-tools".to_owned(), uvm, 1));
-    // An administrator has the divided GPUs as well.
-    let is_gpu = |path: &str| {
-        let minor = path.strip_prefix("/dev/nvidia").unwrap_or_default();
-        !minor.is_empty() && minor.bytes().all(|b| b.is_ascii_digit())
+    // An administrator's container also has the partitioned GPUs, to partition them.
+    let is_foreign = |(path, major, _): &&NodeFacts| {
+        admin.is_empty() || *major != gpu_major || !is_gpu_node(path)
     };
-    let spare = |(path, major, _): &&(String, u32, u32)| {
-        admin.is_empty() || *major != nvidia.0 || !is_gpu(path)
-    };
-    match given.difference(&needed).find(spare) {
-        Some((path, major, minor)) => {
-            Err(format!("the spec has {path} {major}:{minor}, which is not of these slices"))
-        }
+    match planned.difference(&needed).find(is_foreign) {
+        Some((path, major, minor)) => Err(stale(format!(
+            "the spec has {path} {major}:{minor}, which does not belong to these slices"
+        ))),
         None => Ok(()),
     }
 }
 
-fn capability(major: u32, minor: u32) -> (String, u32, u32) {
+/// Nodes that a container with these slices and capabilities cannot do without.
+fn needed_nodes(
+    driver: &Driver,
+    slices: &[DeviceVariable],
+    admin: &[&str],
+) -> Result<BTreeSet<NodeFacts>> {
+    let mut needed = BTreeSet::new();
+    for slice in slices {
+        needed.extend(slice_nodes(driver, slice)?);
+    }
+    let caps_major = driver.major("nvidia-caps")?.0;
+    for name in admin {
+        needed.insert(capability(caps_major, driver.access(&format!("mig/{name}"))?.0));
+    }
+    // These two minors are constants of the driver (nv.h, uvm_common.h); the majors are not.
+    needed.insert(("/dev/nvidiactl".to_owned(), driver.control_major()?.0, 255));
+    needed.insert(("/dev/nvidia-uvm".to_owned(), driver.major("nvidia-uvm")?.0, 0));
+    Ok(needed)
+}
+
+/// Nodes of one slice: its GPU, both capabilities, and for graphics the DRM nodes.
+fn slice_nodes(driver: &Driver, slice: &DeviceVariable) -> Result<Vec<NodeFacts>> {
+    let id = slice.id;
+    let during = |error| during_verify(error, id);
+    let CapabilityMinors { gi, ci } = driver.capability_minors(id).map_err(during)?;
+    gpu(driver, id, slice.gpu.as_ref())?;
+    let (gpu_major, caps_major) = (driver.gpu_major()?.0, driver.major("nvidia-caps")?.0);
+    let mut nodes = vec![(format!("/dev/nvidia{}", id.gpu), gpu_major, id.gpu.0)];
+    nodes.extend([gi, ci].map(|minor| capability(caps_major, minor.0)));
+    // Only profiles with +gfx render; generate gives the others no DRM node.
+    if slice.profile.as_ref().is_some_and(Profile::has_graphics) {
+        nodes.extend(driver.dri(id.gpu).map_err(during)?);
+    }
+    Ok(nodes)
+}
+
+fn capability(major: u32, minor: u32) -> NodeFacts {
     (format!("/dev/nvidia-caps/nvidia-cap{minor}"), major, minor)
+}
+
+/// Returns whether a path is that of a GPU: `/dev/nvidia0`, not `/dev/nvidiactl`.
+fn is_gpu_node(path: &str) -> bool {
+    let minor = path.strip_prefix("/dev/nvidia").unwrap_or_default();
+    !minor.is_empty() && minor.bytes().all(|b| b.is_ascii_digit())
 }

@@ -43,7 +43,7 @@ fn main() {
     println!("{RUNS} pairs each, medians in ms, on a node of 8 GPUs with 7 slices each");
     println!("   this   other difference ratio | calls | peak MiB | what, and against what");
     bench.verify();
-    bench.doors();
+    bench.modes();
     bench.pass_through();
     starts();
 }
@@ -74,7 +74,7 @@ impl Bench {
     }
 
     /// Measures the modes on a configuration of 100 KiB.
-    fn doors(&self) {
+    fn modes(&self) {
         let text = large_config(100 << 10);
         fs::write(&self.input, &text).expect("write the input");
         let config = format!("--config={}", self.host.config().display());

@@ -101,17 +101,17 @@ impl FakeHost {
     /// # Panics
     /// When it cannot be written.
     #[must_use]
-    pub fn hooks_dir(&self, door: &str) -> PathBuf {
-        let name = format!("mig-cdi-{door}.json");
+    pub fn hooks_dir(&self, mode: &str) -> PathBuf {
+        let name = format!("mig-cdi-{mode}.json");
         let text = fs::read_to_string(project().join("config/hooks.d").join(&name));
         let hook = self.install().join("mig-cdi-hook");
-        let config = format!("{door:?}, \"--config={}\"]", self.config().display());
+        let config = format!("{mode:?}, \"--config={}\"]", self.config().display());
         let text = text
             .expect("it is shipped")
             .replace("/usr/bin/mig-cdi-hook", &hook.display().to_string())
-            .replace(&format!("{door:?}],\n        \"env"), &format!("{config},\n        \"env"));
+            .replace(&format!("{mode:?}],\n        \"env"), &format!("{config},\n        \"env"));
         assert!(text.contains("--config="), "{text}");
-        let dir = self.out().with_file_name(format!("hooks-{door}"));
+        let dir = self.out().with_file_name(format!("hooks-{mode}"));
         fs::create_dir_all(&dir).expect("make a directory");
         fs::write(dir.join(name), text).expect("write the file");
         dir

@@ -223,10 +223,10 @@ impl Host {
     }
 
     fn hook(&self, words: &[&str]) -> Run {
-        let [_, door, options @ .., "<", _] = words else { panic!("{words:?} reads nothing") };
+        let [_, mode, options @ .., "<", _] = words else { panic!("{words:?} reads nothing") };
         self.site.host.configure_hook("");
         let config = format!("--config={}", self.site.host.config().display());
-        let mut hook = self.site.host.hook(&[&[*door], options, &[&config]].concat());
+        let mut hook = self.site.host.hook(&[&[*mode], options, &[&config]].concat());
         let asks = oci_config(&[], &[("mig-cdi/devices", "0:2g.20gb:0")], false);
         feed(&mut hook, asks.as_bytes())
     }

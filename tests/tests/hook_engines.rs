@@ -22,7 +22,7 @@ const FIRST: &str = "MIG-b3c02e6f-4949-5c5e-80cc-f09e85bd7e98";
 const GPU: &str = "GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4";
 
 /// Modes of the hook that podman can run.
-const DOORS: [&str; 3] = ["precreate", "create-runtime", "runtime"];
+const MODES: [&str; 3] = ["precreate", "create-runtime", "runtime"];
 
 fn host(podman: &Podman) -> FakeHost {
     let host = FakeHost::new(preset("a100-80gb").unwrap());
@@ -32,18 +32,18 @@ fn host(podman: &Podman) -> FakeHost {
     host
 }
 
-fn script(door: &str, variant: Variant, script: &str) -> (Run, String) {
+fn script(mode: &str, variant: Variant, script: &str) -> (Run, String) {
     let podman = Podman::new(variant);
     let host = host(&podman);
-    let run = podman.script(&host, &through(door, &host, script));
+    let run = podman.script(&host, &through(mode, &host, script));
     (run, host.read_log())
 }
 
 /// Returns the script with podman running the hook in a mode.
-fn through(door: &str, host: &FakeHost, script: &str) -> String {
-    let flag = match door {
+fn through(mode: &str, host: &FakeHost, script: &str) -> String {
+    let flag = match mode {
         "runtime" => format!("--runtime {}", host.runtime().display()),
-        door => format!("--hooks-dir {}", host.hooks_dir(door).display()),
+        mode => format!("--hooks-dir {}", host.hooks_dir(mode).display()),
     };
     script.replace("$PODMAN", &format!("$PODMAN {flag}"))
 }
@@ -54,17 +54,17 @@ fn passed(run: &Run, log: &str, what: &str) -> String {
 }
 
 /// Returns the expected variables: of the process, or in a file, depending on the mode.
-fn variables(door: &str) -> String {
+fn variables(mode: &str) -> String {
     let variables = format!(
         "env CUDA_VISIBLE_DEVICES={FIRST}\nenv MIG_CDI_DEVICE_0_3_0={FIRST},2g.20gb,{GPU}\nenv NVIDIA_VISIBLE_DEVICES=void\n"
     );
-    if door == "create-runtime" { String::new() } else { variables }
+    if mode == "create-runtime" { String::new() } else { variables }
 }
 
 /// A process that is started in the container later sees the same. Rules of the container's own stay in force.
 #[test]
 fn a_container_gets_the_requested_slice_and_no_other() {
-    for door in DOORS {
+    for mode in MODES {
         for variant in VARIANTS {
             let run = "
                 $PODMAN run -d --name c --cap-add MKNOD --device-cgroup-rule 'c 42:* rwm' \
@@ -75,17 +75,17 @@ fn a_container_gets_the_requested_slice_and_no_other() {
                 $PODMAN exec c sh -c '[ ! -e /run/mig-cdi ] || . /run/mig-cdi/environment; probe 508:31 508:39'
                 $PODMAN exec c sh -c 'if [ -e /run/mig-cdi ]; then ! echo x > /run/mig-cdi/environment; fi' 2>&1
                 $PODMAN rm -f -t 0 c >/dev/null";
-            let (run, log) = script(door, variant, run);
-            let what = format!("{door} {variant:?}");
+            let (run, log) = script(mode, variant, run);
+            let what = format!("{mode} {variant:?}");
             let nodes = format!(
                 "node /dev/nvidia-caps/nvidia-cap30 444 508:30 ENXIO
 node /dev/nvidia-caps/nvidia-cap31 444 508:31 ENXIO
 {SHARED}"
             );
-            let first = variables(door);
+            let first = variables(mode);
             // podman starts a later process with the variables of the container's creation only.
             let sourced =
-                if door == "create-runtime" { variables("precreate") } else { String::new() };
+                if mode == "create-runtime" { variables("precreate") } else { String::new() };
             let mut expected = format!(
                 "{nodes}{first}made 508:30 ENXIO
 made 508:39 EPERM
@@ -98,25 +98,25 @@ made 42:7 ENXIO
 made 508:39 EPERM
 "
             );
-            if door == "create-runtime" {
+            if mode == "create-runtime" {
                 expected += "sh: can't create /run/mig-cdi/environment: Read-only file system\n";
             }
             similar_asserts::assert_eq!(passed(&run, &log, &what), expected, "{what}");
-            assert!(log.contains(&format!("{door}: container ")), "{log}");
-            assert!(log.contains("is given 0:2g.20gb:0: 6 device nodes, 0 files"), "{log}");
+            assert!(log.contains(&format!("{mode}: container ")), "{log}");
+            assert!(log.contains("gets 0:2g.20gb:0: 6 device nodes, 0 files"), "{log}");
         }
     }
 }
 
 #[test]
 fn a_container_without_a_request_gets_no_slice() {
-    for door in DOORS {
+    for mode in MODES {
         for variant in VARIANTS {
             let run = "$PODMAN run --rm --cap-add MKNOD -e NVIDIA_VISIBLE_DEVICES=void --rootfs $ROOTFS \
                 probe 508:30 195:0 195:255 511:0";
-            let (run, log) = script(door, variant, run);
+            let (run, log) = script(mode, variant, run);
             let expected = "env NVIDIA_VISIBLE_DEVICES=void\nmade 508:30 EPERM\nmade 195:0 EPERM\nmade 195:255 EPERM\nmade 511:0 EPERM\n";
-            similar_asserts::assert_eq!(passed(&run, &log, door), expected, "{door} {variant:?}");
+            similar_asserts::assert_eq!(passed(&run, &log, mode), expected, "{mode} {variant:?}");
             assert_eq!(log, "");
         }
     }
@@ -125,17 +125,17 @@ fn a_container_without_a_request_gets_no_slice() {
 /// Without its slice the container does not start. The message is in the log, whatever the engine shows.
 #[test]
 fn a_container_that_requests_an_unknown_slice_does_not_start() {
-    for door in DOORS {
+    for mode in MODES {
         for variant in VARIANTS {
             let run =
                 "$PODMAN run --rm --annotation mig-cdi/devices=0:2g.20gb:6 --rootfs $ROOTFS probe";
-            let (run, log) = script(door, variant, run);
-            assert_ne!(run.code, 0, "{door} {variant:?}");
+            let (run, log) = script(mode, variant, run);
+            assert_ne!(run.code, 0, "{mode} {variant:?}");
             assert_eq!(run.stdout, "", "no container ran");
-            assert!(log.contains("has no such device"), "{door} {variant:?}: {log}");
+            assert!(log.contains("has no such device"), "{mode} {variant:?}: {log}");
             // crun and podman's filter print nothing of a hook's output.
-            let shown = door == "runtime" || (door == "create-runtime" && variant.0 == "runc");
-            assert!(!shown || run.stderr.contains("has no such device"), "{door}: {}", run.stderr);
+            let shown = mode == "runtime" || (mode == "create-runtime" && variant.0 == "runc");
+            assert!(!shown || run.stderr.contains("has no such device"), "{mode}: {}", run.stderr);
         }
     }
 }
@@ -163,14 +163,14 @@ refused
         host.path(&format!("{}/libcuda.so.580.105.08", library_dir(DistributionLayout::Fedora)));
     compile("fake-libcuda.c", &cuda, &["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1"]);
     compile("fake-nvidia-smi.c", &host.path("/usr/bin/nvidia-smi"), &[]);
-    for door in DOORS {
+    for mode in MODES {
         for variant in VARIANTS {
             let podman = Podman::with_c_library(variant, "debian-root");
             host.configure_hook(&format!("runtimes = [{:?}]", podman.runtime()));
             assert_eq!(host.generate(&["--capabilities=compute,utility"]).code, 0);
-            let run = podman.script(&host, &through(door, &host, script));
+            let run = podman.script(&host, &through(mode, &host, script));
             let log = host.read_log();
-            similar_asserts::assert_eq!(passed(&run, &log, door), expected, "{door} {variant:?}");
+            similar_asserts::assert_eq!(passed(&run, &log, mode), expected, "{mode} {variant:?}");
         }
     }
 }
@@ -185,11 +185,11 @@ fn other_slices_are_hidden_from_the_capability_tree() {
         $PODMAN run --rm --annotation mig-cdi/devices=0:2g.20gb:2 -v $TREE:/proc/driver:ro --rootfs $ROOTFS \
             sh -c 'cd /proc/driver/nvidia/capabilities; find . -name access | sort; ls mig; find ../gpus -type f'";
     let tree = host.path("/proc/driver").display().to_string();
-    for door in ["precreate", "runtime"] {
-        let run = podman.script(&host, &through(door, &host, &script.replace("$TREE", &tree)));
+    for mode in ["precreate", "runtime"] {
+        let run = podman.script(&host, &through(mode, &host, &script.replace("$TREE", &tree)));
         let expected =
             "./gpu0/mig/gi4/access\n./gpu0/mig/gi4/ci0/access\n../gpus/0000:07:00.0/information\n";
-        similar_asserts::assert_eq!(passed(&run, &host.read_log(), door), expected);
+        similar_asserts::assert_eq!(passed(&run, &host.read_log(), mode), expected);
     }
 }
 
@@ -288,7 +288,7 @@ PWD=/
         let out = passed(&run("echo no such unit >&2; exit 1"), &host.read_log(), "systemd");
         assert_eq!(out, told, "no container ran");
         let log = host.read_log();
-        assert!(log.contains("tell systemd of the devices of mig-cdi-test-"), "{log}");
+        assert!(log.contains("allow devices in the systemd unit mig-cdi-test-"), "{log}");
         assert!(log.trim_end().ends_with("no such unit"), "{log}");
     }
 }

@@ -170,7 +170,7 @@ fn the_environment_is_honoured_as_the_policy_allows() {
     assert!(refused(&message).contains("not privileged"), "{}", message.stderr);
     assert!(message.stderr.contains("hook.environment = \"all\""), "{}", message.stderr);
     assert!(
-        default.read_log().contains("is refused: NVIDIA_VISIBLE_DEVICES="),
+        default.read_log().contains("is refused: accept NVIDIA_VISIBLE_DEVICES="),
         "{}",
         default.read_log()
     );
@@ -216,21 +216,21 @@ fn invalid_requests_are_refused() {
         ("0:2g.20gb:6", "no such device"),
         ("GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4", "no such device"),
         ("MIG-00000000-0000-0000-0000-000000000000", "no such device"),
-        ("MIG-GPU-00000000-0000-0000-0000-000000000000/3/0", "no gpu is"),
+        ("MIG-GPU-00000000-0000-0000-0000-000000000000/3/0", "no gpu has the uuid"),
         ("MIG-GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4/9/0", "no such device"),
-        ("MIG-GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4/03/0", "no name"),
-        ("0:2g.20gb:0,", "no name"),
-        (" 0:2g.20gb:0", "no name"),
-        ("0:2g.20gb:0\n0:2g.20gb:2", "no name"),
-        ("../../etc/passwd", "no name"),
-        ("", "no name"),
-        ("example.com/gpu=0", "only nvidia.com/mig is given"),
+        ("MIG-GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4/03/0", "not the name of a mig device"),
+        ("0:2g.20gb:0,", "not the name of a mig device"),
+        (" 0:2g.20gb:0", "not the name of a mig device"),
+        ("0:2g.20gb:0\n0:2g.20gb:2", "not the name of a mig device"),
+        ("../../etc/passwd", "not the name of a mig device"),
+        ("", "not the name of a mig device"),
+        ("example.com/gpu=0", "only nvidia.com/mig is provided"),
     ] {
         let run = ask(&host, "mig-cdi/devices", value);
         assert!(refused(&run).contains(why), "{value:?}: {}", run.stderr);
     }
     let run = ask(&host, "cdi.k8s.io/x", "0:2g.20gb:0");
-    assert!(refused(&run).contains("no cdi device"), "{}", run.stderr);
+    assert!(refused(&run).contains("not a cdi device"), "{}", run.stderr);
     let twice = ["NVIDIA_VISIBLE_DEVICES=0:0", "NVIDIA_VISIBLE_DEVICES=0:1"];
     let run = host.precreate(&oci_config(&twice, &[], false), &[]);
     assert!(refused(&run).contains("set twice"), "{}", run.stderr);
@@ -250,7 +250,11 @@ fn a_spec_that_disagrees_with_the_driver_is_refused() {
         ("\"major\":508,\"minor\":31", "\"major\":508,\"minor\":40", "the spec lacks"),
         ("\"major\":508,\"minor\":31", "\"major\":509,\"minor\":31", "the spec lacks"),
         ("\"path\":\"/dev/nvidia-uvm\"", "\"path\":\"/dev/nvidia-uvm2\"", "the spec lacks"),
-        ("\"path\":\"/dev/nvidia-uvm-tools\"", "\"path\":\"/dev/mem\"", "not of these slices"),
+        (
+            "\"path\":\"/dev/nvidia-uvm-tools\"",
+            "\"path\":\"/dev/mem\"",
+            "does not belong to these slices",
+        ),
         (&format!("{FIRST},2g.20gb,{GPU}"), &format!("{FIRST},2g.20gb,"), "does not say which gpu"),
         (GPU, "GPU-00000000-0000-0000-0000-000000000000", "the spec says GPU-0000"),
         ("MIG_CDI_DEVICE_0_3_0", "MIG_CDI_DEVICE_0_3_9", "is gone"),

@@ -16,15 +16,15 @@ const FIRST: &str = "MIG-b3c02e6f-4949-5c5e-80cc-f09e85bd7e98";
 const GPU: &str = "GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4";
 
 /// Runs the probe in a container that requests a slice in a mode. Returns the result, and the log of the hook.
-fn probe(door: &str, variant: Variant, slice: &str) -> (Run, String) {
+fn probe(mode: &str, variant: Variant, slice: &str) -> (Run, String) {
     let podman = Podman::of(PodmanKind { release: DebianRelease::Trixie, rootless: true }, variant);
     let host = FakeHost::new(preset("a100-80gb").unwrap());
     host.configure_hook(&format!("runtimes = [{:?}]", podman.runtime()));
     let generated = host.generate(&[]);
     assert_eq!(generated.code, 0, "{}", generated.stderr);
-    let flag = match door {
+    let flag = match mode {
         "runtime" => format!("--runtime {}", host.runtime().display()),
-        door => format!("--hooks-dir {}", host.hooks_dir(door).display()),
+        mode => format!("--hooks-dir {}", host.hooks_dir(mode).display()),
     };
     // The user can read root's files, and the hook can write to its log.
     let open = |path: &std::path::Path, mode| {
@@ -59,15 +59,15 @@ made 508:30 FAILED
 made 508:39 FAILED
 "
     );
-    for door in ["precreate", "runtime"] {
+    for mode in ["precreate", "runtime"] {
         for variant in VARIANTS {
-            let (run, log) = probe(door, variant, "0:2g.20gb:0");
-            assert_eq!(run.code, 0, "{door} {variant:?}: {}{log}", run.stderr);
-            similar_asserts::assert_eq!(run.stdout, expected, "{door} {variant:?}");
-            assert!(log.contains("is given 0:2g.20gb:0: 6 device nodes, 0 files"), "{log}");
-            let (run, log) = probe(door, variant, "0:2g.20gb:6");
-            assert!(run.code != 0 && run.stdout.is_empty(), "{door} {variant:?}: {}", run.stdout);
-            assert!(log.contains("has no such device"), "{door} {variant:?}: {log}");
+            let (run, log) = probe(mode, variant, "0:2g.20gb:0");
+            assert_eq!(run.code, 0, "{mode} {variant:?}: {}{log}", run.stderr);
+            similar_asserts::assert_eq!(run.stdout, expected, "{mode} {variant:?}");
+            assert!(log.contains("gets 0:2g.20gb:0: 6 device nodes, 0 files"), "{log}");
+            let (run, log) = probe(mode, variant, "0:2g.20gb:6");
+            assert!(run.code != 0 && run.stdout.is_empty(), "{mode} {variant:?}: {}", run.stdout);
+            assert!(log.contains("has no such device"), "{mode} {variant:?}: {log}");
         }
     }
 }

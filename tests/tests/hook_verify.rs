@@ -52,7 +52,7 @@ fn verify(host: &FakeHost, name: &str) -> Run {
 /// `docs/hook.md` has this table in words.
 #[test]
 fn verify_refuses_a_slice_that_changed_or_is_gone() {
-    let gone = "refused: verify a slice: gpu minor 0 gi 2 ci 0: /proc/driver/nvidia/capabilities/gpu0/mig/gi2";
+    let gone = "refused: verify slice gpu minor 0 gi 2 ci 0: read /proc/driver/nvidia/capabilities/gpu0/mig/gi2";
     let swapped = BEFORE.replace("[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:07", "[[gpu]]\nminor = 1\nmodel = \"a100-80gb\"\npci = \"0000:07")
         .replace("[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:0f:00.0\"", "[[gpu]]\nminor = 0\nmodel = \"a100-80gb\"\npci = \"0000:0f:00.0\"\ninstances = [{ profile = \"3g.40gb\", start = 4, id = 2 }]");
     let replaced = BEFORE.replace(
@@ -194,7 +194,11 @@ fn the_states_of_runc_and_crun_are_read() {
     assert_eq!(run(&crun_state(0, Path::new("/bundle"))).code, 0);
     assert_eq!(run(&runc_state(1, Path::new("/bundle"))).code, 0);
     let empty = run("");
-    assert!(empty.code == 1 && empty.stderr.contains("this is a hook"), "{}", empty.stderr);
+    assert!(
+        empty.code == 1 && empty.stderr.contains("let a runtime run this hook"),
+        "{}",
+        empty.stderr
+    );
 }
 
 #[test]
@@ -231,8 +235,7 @@ fn podman_starts_verified_slices_only() {
         assert_eq!(run.code, 0, "{variant:?}: {}{}", run.stdout, run.stderr);
         let expected = "nvidia-cap30\nnvidia-cap31\nnvidia-cap39\nnvidia-cap40\n";
         assert_eq!(run.stdout, expected, "{variant:?}");
-        let cause =
-            "gpu minor 0 gi 3 ci 0: /proc/driver/nvidia/capabilities/gpu0/mig/gi3/access is gone";
+        let cause = "gpu minor 0 gi 3 ci 0: read /proc/driver/nvidia/capabilities/gpu0/mig/gi3/access: the file is gone";
         assert!(variant.0 == "crun" || run.stderr.contains(cause), "{variant:?}: {}", run.stderr);
     }
 }

@@ -4,7 +4,7 @@
 //! mixed; the name under which a container's loader knows one is read from the library itself.
 
 use super::driver_file_table::{FileLookup, TABLE, TableRow};
-use crate::{Exit, Failure};
+use crate::{Error, Result};
 use mig_cdi_model::{Destination, DriverCapabilities, DriverCapability, DriverFile};
 use mig_cdi_sys::{
     DriverRoot, ExaminedFile,
@@ -46,7 +46,7 @@ pub fn find(
     root: &DriverRoot,
     version: &str,
     capabilities: &DriverCapabilities,
-) -> Result<DriverFiles, Failure> {
+) -> Result<DriverFiles> {
     let mut search = Search { root, version, result: DriverFiles::default() };
     if capabilities.is_none() {
         return Ok(search.result);
@@ -96,7 +96,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// Lists each directory once, and skips the ones that do not exist.
-    fn list(&self, dirs: &[String]) -> Result<Vec<Listing>, Failure> {
+    fn list(&self, dirs: &[String]) -> Result<Vec<Listing>> {
         let mut listings = Vec::new();
         for dir in dirs {
             if let Some(names) = self.root.list(dir)? {
@@ -117,7 +117,7 @@ impl Search<'_> {
         })
     }
 
-    fn library(&mut self, row: &TableRow, listings: &[Listing], abi: Abi) -> Result<(), Failure> {
+    fn library(&mut self, row: &TableRow, listings: &[Listing], abi: Abi) -> Result<()> {
         let name = match row.lookup {
             // The version in the name keeps the files of two drivers apart, of which an update leaves both for a while.
             FileLookup::Versioned(stem) => format!("{stem}.{}", self.version),
@@ -147,17 +147,17 @@ impl Search<'_> {
         match (row.required, self.result.warnings.get(before)) {
             (false, _) => Ok(()),
             (true, Some(broken)) => {
-                let message = format!("find {name}: {broken}; install the driver's libraries anew");
-                Err(Failure::new(Exit::NoDriver, message))
+                let cure = "install the driver's libraries anew";
+                Err(Error::no_driver("find", name).because(broken).cure(cure))
             }
             (true, None) => Err(self.missing(row, listings)),
         }
     }
 
     /// The error for a required library that is missing. Another version of it shows the cause.
-    fn missing(&self, row: &TableRow, listings: &[Listing]) -> Failure {
+    fn missing(&self, row: &TableRow, listings: &[Listing]) -> Error {
         let FileLookup::Versioned(stem) = row.lookup else {
-            return Failure::new(Exit::NoDriver, "find the driver's files: one is missing");
+            return Error::no_driver("find", "the driver's files").because("one is missing");
         };
         let prefix = format!("{stem}.");
         let version = |name: &str| {
@@ -171,23 +171,27 @@ impl Search<'_> {
                 .filter(|(_, v)| v != self.version)
         });
         let loaded = self.version;
-        let message = match other {
-            Some((dir, other)) => format!(
-                "find {stem}.{loaded}: driver {loaded} is loaded and {} has the files of {other}; a driver \
-                 update is half done: reboot, or unload and load the nvidia modules",
-                self.root.show(dir).display()
-            ),
-            None => format!(
-                "find {stem}.{loaded}: not in the usual directories and those of the loader's cache, below {}; \
-                 install the driver's libraries, name their place with --library-search-path, or use \
-                 --capabilities none",
-                self.root.show("").display()
-            ),
-        };
-        Failure::new(Exit::NoDriver, message)
+        let error = Error::no_driver("find", format!("{stem}.{loaded}"));
+        match other {
+            Some((dir, other)) => error
+                .because(format!(
+                    "driver {loaded} is loaded and {} has the files of {other}",
+                    self.root.show(dir).display()
+                ))
+                .cure("a driver update is half done: reboot, or unload and load the nvidia modules"),
+            None => error
+                .because(format!(
+                    "not in the usual directories and those of the loader's cache, below {}",
+                    self.root.show("").display()
+                ))
+                .cure(
+                    "install the driver's libraries, name their place with --library-search-path, or use \
+                     --capabilities none",
+                ),
+        }
     }
 
-    fn program(&mut self, row: &TableRow, name: &str) -> Result<(), Failure> {
+    fn program(&mut self, row: &TableRow, name: &str) -> Result<()> {
         for dir in PROGRAMS {
             if let Some(examined) = self.readable(self.root.examine(&format!("{dir}/{name}"))) {
                 return self.add(row, &examined, Destination::At(format!("/usr/bin/{name}")));
@@ -196,7 +200,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn data(&mut self, row: &TableRow, path: &str) -> Result<(), Failure> {
+    fn data(&mut self, row: &TableRow, path: &str) -> Result<()> {
         match self.readable(self.root.examine(path)) {
             Some(examined) => self.add(row, &examined, Destination::At(path.to_owned())),
             None => Ok(()),
@@ -204,7 +208,7 @@ impl Search<'_> {
     }
 
     /// Adds a socket. A daemon may keep it where any user can write, as MPS in /tmp: it is omitted with a warning then.
-    fn socket(&mut self, row: &TableRow, path: &str) -> Result<(), Failure> {
+    fn socket(&mut self, row: &TableRow, path: &str) -> Result<()> {
         match self.readable(self.root.examine(path)) {
             Some(ExaminedFile { unsafe_because: Some(reason), .. }) => {
                 let warning =
@@ -217,7 +221,7 @@ impl Search<'_> {
         }
     }
 
-    fn firmware(&mut self, row: &TableRow) -> Result<(), Failure> {
+    fn firmware(&mut self, row: &TableRow) -> Result<()> {
         for dir in FIRMWARE.map(|dir| format!("{dir}/{}", self.version)) {
             let Some(names) = self.root.list(&dir)? else { continue };
             for name in names.iter().filter(|name| name.ends_with(".bin")) {
@@ -231,24 +235,14 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn add(
-        &mut self,
-        row: &TableRow,
-        examined: &ExaminedFile,
-        place: Destination,
-    ) -> Result<(), Failure> {
+    fn add(&mut self, row: &TableRow, examined: &ExaminedFile, place: Destination) -> Result<()> {
         let host_path = examined.path.to_str().ok_or_else(|| {
-            Failure::new(
-                Exit::Failed,
-                format!("mount {}: not valid utf-8", examined.path.display()),
-            )
+            Error::failed("mount", examined.path.display()).because("not valid utf-8")
         })?;
         if let Some(reason) = &examined.unsafe_because {
-            let message = format!(
-                "mount {host_path}: {reason}, so a user other than root could replace it; run chown root and chmod \
-                 go-w on it"
-            );
-            return Err(Failure::new(Exit::Refused, message));
+            let cause = format!("{reason}, so a user other than root could replace it");
+            let cure = "run chown root and chmod go-w on it";
+            return Err(Error::refused("mount", host_path).because(cause).cure(cure));
         }
         let is_graphics = |class: &DriverCapability| {
             matches!(class, DriverCapability::Graphics | DriverCapability::Display)

@@ -1,7 +1,7 @@
 //! Reads the view of `/proc`: the GPUs of the node, their instances, and the numbers of both.
 
 use super::{Problem, Reason};
-use crate::{Exit, Failure};
+use crate::{Error, Result};
 use mig_cdi_model::{CiId, GiId, GpuMinor, Major, Minor, PciAddress, Topology};
 use mig_cdi_sys::{
     Machine,
@@ -56,15 +56,11 @@ pub(super) struct ProcMajors {
 }
 
 /// Reads the whole view.
-pub(super) fn read(machine: &dyn Machine) -> Result<ProcView, Failure> {
+pub(super) fn read(machine: &dyn Machine) -> Result<ProcView> {
     let version = machine.read(VERSION, SMALL)?.ok_or_else(|| {
-        Failure::new(
-            Exit::NoDriver,
-            format!(
-                "read {VERSION}: not there, so no nvidia driver is loaded; run modprobe nvidia, or try \
-                 a simulated node with --node a100-80gb"
-            ),
-        )
+        Error::no_driver("read", VERSION)
+            .because("not there, so no nvidia driver is loaded")
+            .cure("run modprobe nvidia, or try a simulated node with --node a100-80gb")
     })?;
     let driver_version = parsed(VERSION, text::driver_version(&version))?;
     let devices = required(machine, DEVICES, LARGE)?;
@@ -90,30 +86,30 @@ fn admin(machine: &dyn Machine) -> Vec<(&'static str, Access)> {
     ["config", "monitor"].into_iter().filter_map(access).collect()
 }
 
-fn required(machine: &dyn Machine, path: &str, limit: usize) -> Result<Vec<u8>, Failure> {
+fn required(machine: &dyn Machine, path: &str, limit: usize) -> Result<Vec<u8>> {
     let bytes = machine.read(path, limit)?;
-    bytes.ok_or_else(|| Failure::new(Exit::Failed, format!("read {path}: not there; mount /proc")))
+    bytes.ok_or_else(|| Error::failed("read", path).because("not there").cure("mount /proc"))
 }
 
-fn parsed<T>(path: &str, result: Result<T, Malformed>) -> Result<T, Failure> {
-    result.map_err(|e| Failure::new(Exit::Failed, unknown_form(path, &e).to_string()))
+fn parsed<T>(path: &str, result: Result<T, Malformed>) -> Result<T> {
+    result.map_err(|e| Error::failed("parse", path).because(e).cure(UNKNOWN_FORM))
 }
+
+const UNKNOWN_FORM: &str = "mig-cdi does not know this form, please report it with the file";
 
 /// The reason for a file of a form that no known driver writes.
 fn unknown_form(path: &str, error: &Malformed) -> Reason {
-    let cure = "mig-cdi does not know this form, please report it with the file";
-    Reason::curable(format!("parse {path}: {error}"), cure)
+    Reason::curable(format!("parse {path}: {error}"), UNKNOWN_FORM)
 }
 
 /// The major numbers.
 // All are read: that of capability nodes is dynamic (`alloc_chrdev_region`, OGKM `nv-caps.c` l.823-826), and may differ
 // after each load of the module.
-fn majors(devices: &CharDevices) -> Result<ProcMajors, Failure> {
+fn majors(devices: &CharDevices) -> Result<ProcMajors> {
     let gpu = devices.gpu_major();
     let gpu = gpu.ok_or_else(|| {
-        let message =
-            format!("read {DEVICES}: no character device \"nvidia\"; run modprobe nvidia");
-        Failure::new(Exit::NoDriver, message)
+        let cause = "no character device \"nvidia\"";
+        Error::no_driver("read", DEVICES).because(cause).cure("run modprobe nvidia")
     })?;
     Ok(ProcMajors {
         gpu,
@@ -123,9 +119,7 @@ fn majors(devices: &CharDevices) -> Result<ProcMajors, Failure> {
     })
 }
 
-fn gpus(
-    machine: &dyn Machine,
-) -> Result<BTreeMap<PciAddress, Result<Information, Reason>>, Failure> {
+fn gpus(machine: &dyn Machine) -> Result<BTreeMap<PciAddress, Result<Information, Reason>>> {
     let mut gpus = BTreeMap::new();
     for name in machine.list(GPUS)?.unwrap_or_default() {
         // The driver creates no other entries.
@@ -158,7 +152,7 @@ fn information(machine: &dyn Machine, pci: PciAddress, path: &str) -> Result<Inf
 fn instances(
     machine: &dyn Machine,
     majors: ProcMajors,
-) -> Result<BTreeMap<GpuMinor, ProcInstances>, Failure> {
+) -> Result<BTreeMap<GpuMinor, ProcInstances>> {
     let dirs = instance_dirs(machine)?;
     // A driver that cannot partition any GPU may have no table.
     if dirs.is_empty() {
@@ -174,7 +168,7 @@ fn instances(
 }
 
 /// The directories of GPU instances in the capability tree.
-fn instance_dirs(machine: &dyn Machine) -> Result<BTreeMap<(GpuMinor, GiId), String>, Failure> {
+fn instance_dirs(machine: &dyn Machine) -> Result<BTreeMap<(GpuMinor, GiId), String>> {
     let mut dirs = BTreeMap::new();
     for gpu in machine.list(CAPABILITIES)?.unwrap_or_default() {
         // The number is the minor of /dev/nvidiaN, not the index of nvidia-smi (OGKM `os.c` l.4668).
@@ -193,16 +187,14 @@ fn instance_dirs(machine: &dyn Machine) -> Result<BTreeMap<(GpuMinor, GiId), Str
 /// Reads the table of minors.
 // Only a driver in dev mode has it, and a major for it. R450 could run in proc mode, where the capability files
 // themselves are the tokens; no container engine can use those.
-fn minors_table(machine: &dyn Machine, majors: ProcMajors) -> Result<MigMinors, Failure> {
-    let table = machine.read(MIG_MINORS, LARGE)?.ok_or_else(|| {
-        proc_mode(&format!("read {MIG_MINORS}: not there although there are mig instances"))
-    })?;
+fn minors_table(machine: &dyn Machine, majors: ProcMajors) -> Result<MigMinors> {
+    let table = machine
+        .read(MIG_MINORS, LARGE)?
+        .ok_or_else(|| proc_mode(MIG_MINORS, "not there although there are mig instances"))?;
     if majors.caps.is_none() {
-        let message = format!(
-            "read {DEVICES}: no character device \"nvidia-caps\" although there are mig instances; \
-             reload the nvidia module"
-        );
-        return Err(Failure::new(Exit::Failed, message));
+        let cause = "no character device \"nvidia-caps\" although there are mig instances";
+        let error = Error::failed("read", DEVICES).because(cause);
+        return Err(error.cure("reload the nvidia module"));
     }
     parsed(MIG_MINORS, text::mig_minors(&table))
 }
@@ -237,10 +229,10 @@ pub fn capabilities_of_instances(
     Ok(table.instances().map(|(gpu, minor)| (minor, !unattached.contains(&gpu))).collect())
 }
 
-fn proc_mode(what: &str) -> Failure {
+fn proc_mode(path: &str, cause: &str) -> Error {
     let cure =
         "the driver is in the old proc mode; load nvidia with nv_cap_enable_devfs=1 or update it";
-    Failure::new(Exit::Failed, format!("{what}; {cure}"))
+    Error::failed("read", path).because(cause).cure(cure)
 }
 
 fn instance(
@@ -249,7 +241,7 @@ fn instance(
     gpu: GpuMinor,
     gi: GiId,
     dir: &str,
-) -> Result<ProcInstance, Failure> {
+) -> Result<ProcInstance> {
     let mut compute = BTreeMap::new();
     for name in machine.list(dir)?.unwrap_or_default() {
         if let Some(ci) = numbered(&name, "ci").map(CiId) {
@@ -267,7 +259,7 @@ fn access(
     path: &str,
     table: &MigMinors,
     (gpu, gi, ci): (GpuMinor, GiId, Option<CiId>),
-) -> Result<Result<Access, Reason>, Failure> {
+) -> Result<Result<Access, Reason>> {
     let bytes = match machine.read(path, SMALL) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => {
@@ -279,7 +271,7 @@ fn access(
     let access = match text::access(&bytes) {
         Ok(access) => access,
         // In proc mode the files are empty.
-        Err(Malformed::Empty) => return Err(proc_mode(&format!("read {path}: empty"))),
+        Err(Malformed::Empty) => return Err(proc_mode(path, "empty")),
         Err(error) => return Ok(Err(unknown_form(path, &error))),
     };
     // The file and the table print one static map of the driver (OGKM `nv-caps.c` l.57-148, l.421-423).

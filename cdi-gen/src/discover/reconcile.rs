@@ -5,7 +5,7 @@ use super::{
     proc_view::{ProcInstances, ProcView},
     topology_builder::{ConfirmedInstances, NvmlAttributes, add_instances, gpu, topology},
 };
-use crate::{Exit, Failure};
+use crate::{Error, Result};
 use mig_cdi_model::{
     CiId, GiId, Gpu, GpuIndex, GpuMinor, GpuUuid, MigIndex, MigMode, PciAddress, Profile, Topology,
 };
@@ -13,14 +13,14 @@ use mig_cdi_sys::{nvml, text::Information};
 use std::collections::BTreeSet;
 
 /// Builds the topology that both views agree on.
-pub(super) fn reconcile(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Result<Discovery, Failure> {
+pub(super) fn reconcile(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Result<Discovery> {
     if proc.driver_version != nvml.driver_version {
-        let message = format!(
-            "/proc/driver/nvidia/version has driver {}, nvml reports {}; a driver update is half done: \
-             reboot, or unload and load the nvidia modules",
+        let cause = format!(
+            "/proc/driver/nvidia/version has driver {}, nvml reports {}",
             proc.driver_version, nvml.driver_version
         );
-        return Err(Failure::new(Exit::NoDriver, message));
+        let cure = "a driver update is half done: reboot, or unload and load the nvidia modules";
+        return Err(Error::no_driver("", "").because(cause).cure(cure));
     }
     let mut problems = Vec::new();
     let mut gpus = Vec::new();

@@ -2,7 +2,7 @@
 //! was made anew and may be another. This asks `/proc` alone.
 
 use crate::{
-    Exit, Failure,
+    Error, Result,
     discover::{self, Source},
     spec_file,
     write::Target,
@@ -78,7 +78,7 @@ pub(crate) fn prune(
     good: Option<&Fingerprint>,
     target: &Target,
     kind: &Kind,
-) -> Result<usize, Failure> {
+) -> Result<usize> {
     if target.read()?.is_none() {
         return Ok(0);
     }
@@ -98,9 +98,9 @@ pub(crate) fn prune(
     match serde_json::from_slice::<Spec>(&bytes) {
         Ok(mut rest) if gone.len() < spec.devices.len() => {
             rest.devices.retain(|device| !gone.contains(device.name.as_str()));
-            let text = rest.to_json().map_err(|e| {
-                Failure::new(Exit::Failed, format!("write {}: {e}", target.path().display()))
-            })?;
+            let text = rest
+                .to_json()
+                .map_err(|e| Error::failed("write", target.path().display()).because(e))?;
             target.rewrite(&text)?;
         }
         // Nothing would be left, or it is YAML or not of our form, and the next refresh writes it.

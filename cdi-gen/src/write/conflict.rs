@@ -3,7 +3,7 @@
 
 use super::Target;
 use crate::{
-    Exit, Failure,
+    Error, Result,
     spec_file::{DefinedNames, SIZE_LIMIT},
 };
 use mig_cdi_model::cdi::Spec;
@@ -11,10 +11,10 @@ use mig_cdi_sys::{TrustedDir, list_named, read_regular};
 use std::{collections::BTreeSet, path::Path};
 
 /// Fails when another file defines a device of `spec`.
-pub(super) fn check(spec: &Spec, dir: &TrustedDir, target: &Target) -> Result<(), Failure> {
+pub(super) fn check(spec: &Spec, dir: &TrustedDir, target: &Target) -> Result<()> {
     let ours: BTreeSet<&str> = spec.devices.iter().map(|device| device.name.as_str()).collect();
     let kind = spec.kind.to_string();
-    // A file outside the directories that engines read conflicts only with its neighbours, for whoever reads that one.
+    // A file outside the directories that engines read conflicts only with files in its own directory.
     let is_read = target.spec_dirs.iter().any(|path| dir.is_at(path));
     let dirs = if is_read { &target.spec_dirs[..] } else { std::slice::from_ref(&target.dir) };
     for path in dirs {
@@ -42,12 +42,11 @@ fn is_spec(name: &str) -> bool {
     path.extension().is_some_and(|extension| extension == "json" || extension == "yaml")
 }
 
-fn refused(target: &Target, device: &str, culprit: &Path) -> Failure {
-    let message = format!(
-        "write {}: {} defines {device} too, and engines would drop or hide one of them; remove that \
-         file, or choose another --kind",
-        target.path().display(),
-        culprit.display()
+fn refused(target: &Target, device: &str, other: &Path) -> Error {
+    let cause = format!(
+        "{} defines {device} too, and engines would drop or hide one of them",
+        other.display()
     );
-    Failure::new(Exit::Refused, message)
+    let error = Error::refused("write", target.path().display()).because(cause);
+    error.cure("remove that file, or choose another --kind")
 }

@@ -4,7 +4,7 @@
 use super::CommandOutput;
 use crate::{cli::VerifyArgs, console::Console};
 use mig_cdi_gen::{Error, ErrorKind, Exit, NodeSource, spec};
-use mig_cdi_model::{ExpectedSlice, Topology};
+use mig_cdi_model::{ExpectedSlice, SliceId, Topology};
 
 pub(super) fn run(
     node: &NodeSource,
@@ -15,17 +15,17 @@ pub(super) fn run(
     let discovery = node.discover(machine.as_ref(), console)?;
     match args.claims.iter().find_map(|claim| difference(claim, &discovery.topology)) {
         None => Ok(CommandOutput { stdout: String::new(), exit: Exit::Success }),
-        Some(cause) => {
-            Err(Error::of(ErrorKind::Stale, "", "").because(cause).cure("run mig-cdi generate"))
-        }
+        Some((id, cause)) => Err(Error::of(ErrorKind::Stale, "verify slice", id)
+            .because(cause)
+            .cure("run mig-cdi generate")),
     }
 }
 
 /// Returns the first fact of a slice that differs from the node, or that cannot be confirmed.
-fn difference(claim: &ExpectedSlice, topology: &Topology) -> Option<String> {
+fn difference(claim: &ExpectedSlice, topology: &Topology) -> Option<(SliceId, String)> {
     let devices = topology.mig_devices().map(|device| spec::claim(&device));
     let Some(now) = devices.into_iter().find(|now| now.id == claim.id) else {
-        return Some(format!("{}: gone, or no longer confirmed", claim.id));
+        return Some((claim.id, "it is gone, or no longer confirmed".to_owned()));
     };
     let text = |value: Option<&dyn std::fmt::Display>| value.map(ToString::to_string);
     macro_rules! fact {
@@ -54,6 +54,6 @@ fn difference(claim: &ExpectedSlice, topology: &Topology) -> Option<String> {
             "not reported (nvml reports it to root only; --verify=proc does not need it)".to_owned()
         };
         let now = now.unwrap_or_else(not_reported);
-        (claimed != now).then(|| format!("{}: {what} is {now}, the spec says {claimed}", claim.id))
+        (claimed != now).then(|| (claim.id, format!("{what} is {now}, the spec says {claimed}")))
     })
 }

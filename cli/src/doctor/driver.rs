@@ -19,11 +19,11 @@ const LIMIT: usize = 1 << 20;
 pub(super) fn driver(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let version = match &facts.proc_discovery {
         Ok(discovery) => &discovery.topology.driver_version,
-        Err(failure) => return vec![from_error("", &CheckError::Failure(failure))],
+        Err(failure) => return vec![from_error("", &CheckError::Stage(failure))],
     };
     match &facts.libraries {
         None => vec![note("", format!("{version}; a simulated node has no libraries"))],
-        Some(Err(failure)) => vec![from_error("", &CheckError::Failure(failure))],
+        Some(Err(failure)) => vec![from_error("", &CheckError::Stage(failure))],
         Some(Ok(_)) if facts.settings.capabilities.is_none() => {
             vec![ok("", format!("{version}; containers get no libraries: capabilities is none"))]
         }
@@ -88,7 +88,7 @@ pub(super) fn nvml(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         Err(NvmlUnavailable::NotRequested) => {
             note("", "not queried, by --source: mig mode, profiles and uuids are not known")
         }
-        Err(NvmlUnavailable::Failed(failure)) => from_error("", &CheckError::Failure(failure)),
+        Err(NvmlUnavailable::Failed(failure)) => from_error("", &CheckError::Stage(failure)),
     }]
 }
 
@@ -139,7 +139,7 @@ pub(super) fn mig(facts: &NodeFacts<'_>) -> Vec<Verdict> {
 pub(super) fn devices(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     match &facts.discovery {
         Err(_) if facts.proc_discovery.is_err() => vec![note("", "not checked without a driver")],
-        Err(failure) => vec![from_error("", &CheckError::Failure(failure))],
+        Err(failure) => vec![from_error("", &CheckError::Stage(failure))],
         Ok(discovery) if discovery.problems.is_empty() => {
             let count = discovery.topology.mig_devices().count();
             vec![ok("", format!("{count} mig devices, all confirmed"))]

@@ -6,7 +6,7 @@ use super::{
 };
 use mig_cdi_config::Settings;
 use mig_cdi_gen::{
-    Failure,
+    Error,
     discover::{self, Discovery, DriverFiles, Source},
     engines::{InstalledEngine, find_engines},
     spec::{self, Content, SpecOptions},
@@ -24,7 +24,7 @@ use std::{
 pub(crate) struct NodeFacts<'a> {
     pub settings: &'a Settings,
     /// Error of the settings file, when `settings` are the defaults because of it.
-    pub settings_error: Option<Failure>,
+    pub settings_error: Option<Error>,
     /// Files and device nodes of the driver.
     pub machine: &'a dyn Machine,
     /// Root directory of the engines, their configuration, and `/proc` and `/sys` of the host.
@@ -33,11 +33,11 @@ pub(crate) struct NodeFacts<'a> {
     pub spec_root: Root,
     pub nvml: Result<nvml::NvmlSnapshot, NvmlUnavailable>,
     /// MIG devices that NVML and `/proc` agree on, or those of `/proc` where NVML is not available.
-    pub discovery: Result<Discovery, Failure>,
+    pub discovery: Result<Discovery, Error>,
     /// MIG devices of `/proc` alone: every instance that exists.
-    pub proc_discovery: Result<Discovery, Failure>,
+    pub proc_discovery: Result<Discovery, Error>,
     /// Files of the driver that containers get; `None` for a simulated node.
-    pub libraries: Option<Result<DriverFiles, Failure>>,
+    pub libraries: Option<Result<DriverFiles, Error>>,
     /// Spec that `generate` would write now; `None` for a node without MIG devices.
     pub expected_spec: Result<Option<Spec>, ExpectedSpecError>,
     /// Spec directories, in ascending priority.
@@ -53,7 +53,7 @@ pub(crate) enum NvmlUnavailable {
     /// There is no driver that NVML could ask.
     NoDriver,
     /// NVML could not be loaded, or a call failed.
-    Failed(Failure),
+    Failed(Error),
 }
 
 /// Reason why the spec that `generate` would write is not known.
@@ -64,7 +64,7 @@ pub(crate) enum ExpectedSpecError {
     NoNvml,
     /// A stage of `generate` failed.
     #[error(transparent)]
-    Failed(#[from] Failure),
+    Failed(#[from] Error),
 }
 
 /// A spec directory.
@@ -147,7 +147,7 @@ impl NodeFacts<'_> {
         host: &'a Root,
         settings: &'a Settings,
         options: &SpecOptions,
-    ) -> Result<NodeFacts<'a>, Failure> {
+    ) -> Result<NodeFacts<'a>, Error> {
         let proc_discovery = discover::discover(machine, Source::Proc);
         // Without a driver nvmlInit fails too: the error of /proc says more.
         let nvml = match (&proc_discovery, options.source) {
@@ -268,7 +268,7 @@ fn read_spec_dir(path: &Path) -> SpecDirFacts {
 /// Builds the spec that `generate` would write without flags.
 fn expected_spec(
     discovery: &Discovery,
-    libraries: Option<&Result<DriverFiles, Failure>>,
+    libraries: Option<&Result<DriverFiles, Error>>,
     options: &SpecOptions,
 ) -> Result<Option<Spec>, ExpectedSpecError> {
     let files = match libraries {

@@ -10,7 +10,7 @@ pub(super) fn settings(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         let dirs = dirs.collect::<Vec<_>>().join(", ");
         return vec![ok("", format!("spec directories {dirs}"))];
     };
-    let (evidence, cure) = evidence_and_cure(&CheckError::Failure(failure));
+    let (evidence, cure) = evidence_and_cure(&CheckError::Stage(failure));
     let cure = cure.unwrap_or_else(|| "correct the file".to_owned());
     vec![error("", format!("{evidence}, so that the defaults apply"), cure)]
 }

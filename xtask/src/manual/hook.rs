@@ -9,7 +9,7 @@ use super::{
     usage::{self, UsageEntry, UsageSection},
 };
 use crate::{Error, OrMissing, Result};
-use mig_cdi_hook::cli::{Command, parse};
+use mig_cdi_hook::cli::{HookCommand, parse};
 
 /// Name of the program in errors.
 const HOOK: &str = "mig-cdi-hook";
@@ -25,7 +25,7 @@ pub(super) fn pages() -> Result<[ManPage; 2]> {
 
 fn usage_text() -> Result<String> {
     match parse(["mig-cdi-hook", "--help"].map(Into::into).into()) {
-        Ok(Command::Print(text)) => Ok(text),
+        Ok(HookCommand::Print(text)) => Ok(text),
         other => Err(Error { source: HOOK, part: format!("--help is {other:?}") }),
     }
 }

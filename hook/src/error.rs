@@ -1,0 +1,160 @@
+//! The error of the hook: fields for programs, one line for people. It never holds more than a message about a
+//! failure; what was changed before a failure is undone where the failure happens.
+
+use std::{borrow::Cow, fmt};
+
+/// Result of an operation of the hook.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Exit codes of a hook that fails. A runtime only checks whether the code is zero; scripts distinguish the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookExit {
+    /// The container must not start: a request was refused, or an operation failed.
+    Refused = 1,
+    /// The command line or the configuration of the hook is wrong.
+    Usage = 2,
+}
+
+/// A failed operation. Displayed as `OPERATION SUBJECT: CAUSE; CURE`.
+///
+/// ```
+/// use mig_cdi_hook::Error;
+///
+/// let error = Error::refused("read", "/b/config.json", "file not found").with_cure("create it");
+/// assert_eq!(error.to_string(), "read /b/config.json: file not found; create it");
+/// let error = error.during("inject", "0:2g.20gb:0");
+/// assert_eq!(error.to_string(), "inject 0:2g.20gb:0: read /b/config.json: file not found; create it");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    /// Exit code of the process.
+    pub exit: HookExit,
+    /// Verb phrase: `read`, `verify slice`. May be empty where `mig-cdi` reports a subject alone.
+    pub operation: Cow<'static, str>,
+    /// Path, device, annotation or program that the operation was about; empty when the operation names it.
+    pub subject: String,
+    /// Reason of the failure.
+    pub cause: String,
+    /// Command or setting that helps.
+    pub cure: Option<Cow<'static, str>>,
+    /// Failure to undo what had been done before.
+    pub undo_failure: Option<Box<str>>,
+}
+
+impl Error {
+    /// An operation that failed; the container must not start.
+    pub fn refused(
+        operation: impl Into<Cow<'static, str>>,
+        subject: impl fmt::Display,
+        cause: impl fmt::Display,
+    ) -> Error {
+        Error {
+            exit: HookExit::Refused,
+            operation: operation.into(),
+            subject: subject.to_string(),
+            cause: cause.to_string(),
+            cure: None,
+            undo_failure: None,
+        }
+    }
+
+    /// A mistake of the person who installed the hook.
+    pub fn usage(
+        operation: impl Into<Cow<'static, str>>,
+        subject: impl fmt::Display,
+        cause: impl fmt::Display,
+    ) -> Error {
+        Error { exit: HookExit::Usage, ..Error::refused(operation, subject, cause) }
+    }
+
+    /// The error with a cure, unless it names a more specific one already.
+    #[must_use]
+    pub fn with_cure(mut self, cure: impl Into<Cow<'static, str>>) -> Error {
+        self.cure.get_or_insert_with(|| cure.into());
+        self
+    }
+
+    /// The error as the cause of the failure of a larger operation.
+    #[must_use]
+    pub fn during(self, operation: &'static str, subject: impl fmt::Display) -> Error {
+        let cause = self.failure();
+        Error { operation: operation.into(), subject: subject.to_string(), cause, ..self }
+    }
+
+    /// The error after an attempt to undo what had been done before it.
+    #[must_use]
+    pub fn after_undo(self, undone: mig_cdi_sys::Result<()>) -> Error {
+        let undo_failure = undone.err().map(|error| error.to_string().into());
+        Error { undo_failure: undo_failure.or(self.undo_failure), ..self }
+    }
+
+    /// `OPERATION SUBJECT: CAUSE`.
+    fn failure(&self) -> String {
+        let Error { operation, subject, cause, .. } = self;
+        match (operation.as_ref(), subject.as_str()) {
+            ("", "") => cause.clone(),
+            ("", part) | (part, "") => format!("{part}: {cause}"),
+            (operation, subject) => format!("{operation} {subject}: {cause}"),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    /// Writes one line, whatever a container or a program put into a field: terminals and logs would act on
+    /// control characters.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = self.failure();
+        if let Some(cure) = &self.cure {
+            line = format!("{line}; {cure}");
+        }
+        if let Some(undo) = &self.undo_failure {
+            line = format!("{line}; undoing the changes failed as well: {undo}");
+        }
+        let printable = |c: char| if c.is_control() { ' ' } else { c };
+        f.write_str(&line.chars().map(printable).collect::<String>())
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<mig_cdi_sys::Error> for Error {
+    fn from(error: mig_cdi_sys::Error) -> Error {
+        let cure = error.cure().or_else(|| cure(&error));
+        let error = Error::refused(error.operation(), error.path().display(), error.cause());
+        cure.into_iter().fold(error, Error::with_cure)
+    }
+}
+
+/// The other mode, or the privilege, that gets around a refusal of the kernel.
+fn cure(error: &mig_cdi_sys::Error) -> Option<&'static str> {
+    // open_tree, move_mount and the fs* calls came with Linux 5.2, mount_setattr with 5.12 (mount_setattr(2),
+    // HISTORY). precreate and runtime edit JSON and need none of them.
+    if error.is_unknown_call() {
+        return Some("this mode needs linux 5.12, precreate and runtime do not");
+    }
+    error.is_not_permitted().then_some(
+        "this mode needs root with its privileges, or the user namespace of an engine without root",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_with_its_cure() {
+        let error = Error::refused("parse", "a\nb", "bad \u{1b}[2J").with_cure("fix it");
+        assert_eq!(error.to_string(), "parse a b: bad  [2J; fix it");
+        assert_eq!(
+            Error::usage("parse the command line", "", "x").to_string().matches(':').count(),
+            1
+        );
+    }
+
+    #[test]
+    fn the_first_cure_is_kept() {
+        let error = Error::refused("read", "/f", "gone").with_cure("load the driver");
+        let error = error.during("verify slice", "0").with_cure("run generate");
+        assert_eq!(error.to_string(), "verify slice 0: read /f: gone; load the driver");
+    }
+}

@@ -1,0 +1,47 @@
+//! `create-runtime`: an OCI hook that injects slices after the runtime has read the configuration.
+
+use super::{container_root, dry_run_output, log_injection, logged, settings};
+use crate::{
+    Result,
+    cli::HookOptions,
+    inject,
+    oci_config::{LIMIT, OciConfig},
+    resolve::resolve,
+    state::ContainerState,
+};
+use mig_cdi_config::Settings;
+use mig_cdi_sys::{Bundle, KeepCaps, Log, isolate};
+use std::{io, path::Path};
+
+const MODE: &str = "create-runtime";
+
+pub(super) fn run(options: &HookOptions) -> Result<String> {
+    // First of all: a hook inherits three descriptors of runc 1.1.5, and a hook without `env` in its entry an
+    // environment that may be the image's (docs/attacks.md, S2 and S12).
+    isolate(KeepCaps::Inject)?;
+    let settings = settings(options)?;
+    let log = Log::open(settings.hook.log.as_deref());
+    let state = logged(&log, MODE, "", || ContainerState::read(io::stdin().lock()))?;
+    logged(&log, MODE, &state.id, || inject_slices(&state, &settings, &log, options.dry_run))
+}
+
+fn inject_slices(
+    state: &ContainerState,
+    settings: &Settings,
+    log: &Log,
+    dry_run: bool,
+) -> Result<String> {
+    let bundle = Path::new(&state.bundle);
+    let bytes = Bundle::open(bundle)?.read(LIMIT)?;
+    let config = OciConfig::parse(&bytes)?;
+    let plan = resolve(&config, settings)?;
+    if dry_run {
+        return dry_run_output(MODE, plan.as_ref());
+    }
+    if let Some(plan) = plan {
+        inject::inject(&plan, state.pid, &container_root(bundle, &config.root)?, config.user)?;
+        let more = format!("; its variables are in {}", inject::ENVIRONMENT);
+        log_injection(log, MODE, &state.id, &plan, &more);
+    }
+    Ok(String::new())
+}

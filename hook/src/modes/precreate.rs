@@ -1,0 +1,38 @@
+//! `precreate`: podman's filter, an OCI configuration in and the same with slices out. podman runs it after it has applied
+//! CDI (`generateSpec` of libpod), so the output is what the runtime reads.
+
+use super::{dry_run_output, log_injection, logged, settings};
+use crate::{
+    Error, Result,
+    cli::HookOptions,
+    oci_config::{LIMIT, OciConfig},
+    resolve::resolve,
+};
+use mig_cdi_sys::{KeepCaps, Log, isolate, read_named};
+use std::path::Path;
+
+const MODE: &str = "precreate";
+
+pub(super) fn run(options: &HookOptions) -> Result<String> {
+    isolate(KeepCaps::None)?;
+    let settings = settings(options)?;
+    let log = Log::open(settings.hook.log.as_deref());
+    logged(&log, MODE, "", || {
+        let bytes = read_named(Path::new("-"), LIMIT)?;
+        let config = OciConfig::parse(&bytes)?;
+        let plan = resolve(&config, &settings)?;
+        if options.dry_run {
+            return dry_run_output(MODE, plan.as_ref());
+        }
+        // Not an empty output, which podman reads as broken JSON.
+        let Some(plan) = plan else {
+            return String::from_utf8(bytes)
+                .map_err(|_| Error::refused("read the oci configuration", "", "not valid utf-8"));
+        };
+        // The configuration does not hold the container's name; podman sets HOSTNAME to the start of its id.
+        let name = config.variable("HOSTNAME").unwrap_or_default().to_owned();
+        let text = config.with(&plan)?;
+        log_injection(&log, MODE, &name, &plan, "");
+        Ok(text)
+    })
+}

@@ -1,0 +1,89 @@
+//! `runtime`: an OCI runtime that edits the configuration of a new container and becomes the real runtime.
+//!
+//! Environment, descriptors, working directory, umask and privileges belong to the real runtime and reach it unchanged, so
+//! this mode does not isolate itself. It runs nothing before, and reads no path that the environment names.
+
+use super::{dry_run_output, log_injection, logged, settings};
+use crate::{
+    Error, Result,
+    cli::HookOptions,
+    oci_config::{LIMIT, OciConfig},
+    plan::InjectionPlan,
+    resolve::resolve,
+    runtime_args::{self, EngineLog, RuntimeCommand},
+};
+use mig_cdi_config::Settings;
+use mig_cdi_sys::{Bundle, Log, append_line, exec_program, is_executable};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+const MODE: &str = "runtime";
+
+pub(super) fn run(options: &HookOptions, args: Vec<OsString>) -> Result<String> {
+    let log = runtime_args::log(&args);
+    let done = run_command(options, args);
+    if let (Err(error), Some(log)) = (&done, log) {
+        report_to_engine(error, &log);
+    }
+    done
+}
+
+/// Writes the error where the engine reads it: containerd and Docker show the last line of their runtime's log, and
+/// nothing of its standard error.
+fn report_to_engine(error: &Error, log: &EngineLog) {
+    let line = match log.json {
+        // containerd's shim takes the last object with this level (getLastRuntimeError).
+        true => serde_json::json!({"level": "error", "msg": error.to_string()}).to_string(),
+        false => error.to_string(),
+    };
+    append_line(&log.path, &line);
+}
+
+fn run_command(options: &HookOptions, args: Vec<OsString>) -> Result<String> {
+    let settings = settings(options)?;
+    let command = runtime_args::parse(&args)?;
+    // Before the bundle is edited: a container that cannot start keeps its configuration.
+    let runtime = real_runtime(&settings.hook.runtimes)?;
+    if let RuntimeCommand::NewContainer(bundle) = command {
+        // As runc and crun have it: without --bundle it is the working directory.
+        let bundle = bundle.unwrap_or_else(|| PathBuf::from("."));
+        let id = bundle.display().to_string();
+        let log = Log::open(settings.hook.log.as_deref());
+        let plan = logged(&log, MODE, &id, || edit_bundle(&bundle, &settings, options.dry_run))?;
+        if options.dry_run {
+            return dry_run_output(MODE, plan.as_ref());
+        }
+        if let Some(plan) = plan {
+            log_injection(&log, MODE, &id, &plan, "");
+        }
+    }
+    if options.dry_run {
+        return dry_run_output(MODE, None);
+    }
+    Err(exec_program(runtime, args).into())
+}
+
+/// Writes the plan into the bundle. The configuration of a container that requests nothing is not touched.
+fn edit_bundle(bundle: &Path, settings: &Settings, dry_run: bool) -> Result<Option<InjectionPlan>> {
+    let bundle = Bundle::open(bundle)?;
+    let bytes = bundle.read(LIMIT)?;
+    let config = OciConfig::parse(&bytes)?;
+    let Some(plan) = resolve(&config, settings)? else { return Ok(None) };
+    if !dry_run {
+        bundle.replace(config.with(&plan)?.as_bytes())?;
+    }
+    Ok(Some(plan))
+}
+
+/// Returns the first configured runtime that exists. Never looks along `PATH`, which an engine's user may set.
+fn real_runtime(runtimes: &[PathBuf]) -> Result<&Path> {
+    let found = runtimes.iter().find(|path| is_executable(path));
+    found.map(PathBuf::as_path).ok_or_else(|| {
+        let paths: Vec<_> = runtimes.iter().map(|path| path.display().to_string()).collect();
+        let cause = format!("none of {} is a program", paths.join(", "));
+        let cure = format!("list its path in hook.runtimes of {}", mig_cdi_config::PATH);
+        Error::usage("find the real runtime", "", cause).with_cure(cure)
+    })
+}
