@@ -7,7 +7,7 @@ use crate::{
 use clap::{Args, ValueEnum};
 use mig_cdi_config::Settings;
 use mig_cdi_gen::{Error, ErrorKind, NodeRoots, NodeSource, Result, discover::Source};
-use mig_cdi_sim::{Node, PRESETS, preset};
+use mig_cdi_sim::{PRESETS, SimulatedNode, preset};
 use mig_cdi_sys::{read_named, read_regular};
 use std::path::{Path, PathBuf};
 
@@ -92,7 +92,7 @@ impl NodeArgs {
 ///
 /// # Errors
 /// When the file cannot be read, or its contents are not a node description. The cure lists the built-in names.
-pub fn simulated_node(name: &Path) -> Result<Node> {
+pub fn simulated_node(name: &Path) -> Result<SimulatedNode> {
     let text = match name.to_str().and_then(preset) {
         Some(text) => text.to_owned(),
         None => {
@@ -106,7 +106,7 @@ pub fn simulated_node(name: &Path) -> Result<Node> {
             utf8(bytes, name)?
         }
     };
-    Node::parse(&text).map_err(|e| Error::usage("read node", name.display()).because(e))
+    SimulatedNode::parse(&text).map_err(|e| Error::usage("read node", name.display()).because(e))
 }
 
 /// Reads the configuration file at `path`, or else at the default path, where a missing file means the defaults.

@@ -11,7 +11,7 @@ use mig_cdi_gen::{
     spec::{Admin, Format, NameStyle, SpecOptions, VerifyHook},
 };
 use mig_cdi_model::{
-    Capabilities, Capability,
+    DriverCapabilities, DriverCapability,
     cdi::{Kind, Version, VersionLimit},
 };
 use mig_cdi_sys::own_program;
@@ -91,7 +91,7 @@ pub struct SpecArgs {
     /// Classes of driver files in the container: a list of compute, utility, video, graphics, display, ngx,
     /// compat32; or all, or none [default: compute,utility]
     #[arg(long, value_name = "CLASS,…")]
-    pub capabilities: Option<Capabilities>,
+    pub capabilities: Option<DriverCapabilities>,
 
     /// Directories of the container for driver libraries, which its loader has to search without a cache
     /// [default: /usr/lib/ARCH-linux-gnu,/usr/lib64]
@@ -207,8 +207,8 @@ impl SpecArgs {
             library_dirs,
             params_file: None,
             // A slice of a +gfx profile renders through the nodes of /dev/dri.
-            graphics: capabilities.has(Capability::Graphics)
-                || capabilities.has(Capability::Display),
+            graphics: capabilities.has(DriverCapability::Graphics)
+                || capabilities.has(DriverCapability::Display),
             admin: self.admin.iter().copied().map(Admin::from).collect(),
             cuda_env: self.cuda_env,
             annotations: self.annotations,

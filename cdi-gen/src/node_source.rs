@@ -4,7 +4,7 @@ use crate::{
     Error, MessageSink, Result,
     discover::{Discovery, Source, discover},
 };
-use mig_cdi_sim::{Node, SimulatedMachine};
+use mig_cdi_sim::{SimulatedMachine, SimulatedNode};
 use mig_cdi_sys::{Host, Machine, Roots, nvml};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ pub struct NodeSource {
     /// Interface that MIG state is read from.
     pub source: Source,
     /// The simulated node, when one takes the place of this machine.
-    pub simulated: Option<Node>,
+    pub simulated: Option<SimulatedNode>,
 }
 
 impl NodeSource {
@@ -68,7 +68,7 @@ impl NodeSource {
     /// # Errors
     /// When the description is wrong.
     pub fn simulate(description: &str) -> Result<NodeSource> {
-        let node = Node::parse(description)
+        let node = SimulatedNode::parse(description)
             .map_err(|e| Error::usage("read", "the node description").because(e))?;
         let roots = NodeRoots::default();
         Ok(NodeSource { roots, source: Source::Nvml, simulated: Some(node) })

@@ -45,22 +45,9 @@ pub fn parse(bytes: &[u8]) -> Option<Spec> {
 }
 
 fn parse_as<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    let yaml = || if nests_deeply(bytes) { None } else { yaml_serde::from_slice(bytes).ok() };
+    // serde-saphyr bounds depth, nodes and what aliases expand to (`Budget`): a spec may be any user's.
+    let yaml = || serde_saphyr::from_slice(bytes).ok();
     serde_json::from_slice(bytes).ok().or_else(yaml)
-}
-
-/// True for brackets that nest deeper than 64. A spec nests six deep, and the time that libyaml takes grows with the
-/// square of the depth. A bracket in a quoted string counts too; no real spec has 64 of them.
-fn nests_deeply(bytes: &[u8]) -> bool {
-    let mut depth = 0_u32;
-    bytes.iter().any(|byte| {
-        match byte {
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        depth > 64
-    })
 }
 
 #[cfg(test)]

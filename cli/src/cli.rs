@@ -13,7 +13,7 @@ pub(crate) use watch::StatusArgs;
 
 use clap::{Args, Parser, Subcommand, builder::styling};
 use mig_cdi_args::{GenerateArgs, NodeArgs, SpecArgs, WatchArgs};
-use mig_cdi_model::Claim;
+use mig_cdi_model::ExpectedSlice;
 use std::path::PathBuf;
 
 const STYLES: styling::Styles = styling::Styles::styled()
@@ -174,7 +174,7 @@ pub(crate) struct ChildArgs {
 pub(crate) struct VerifyArgs {
     /// Expected facts of each slice, from the spec
     #[arg(required = true)]
-    pub claims: Vec<Claim>,
+    pub claims: Vec<ExpectedSlice>,
 }
 
 /// Arguments of `generate`.

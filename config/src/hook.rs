@@ -1,22 +1,23 @@
-//! `[hook]`: what containers may ask the hook for, and whom it hands them on to.
+//! The table `[hook]` of the settings: which requests of containers the hook accepts, and which runtime it runs.
 
+use crate::{BadSettings, SettingsLocation};
 use serde::Deserialize;
 use std::path::PathBuf;
 
-/// Whose `NVIDIA_VISIBLE_DEVICES` is a request. Images set it, so it is not always the user's word.
+/// The containers whose `NVIDIA_VISIBLE_DEVICES` is a request. Images set the variable too (NVIDIA's CUDA images
+/// set it to `all`), so it is not always the user's decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Environment {
-    /// Nobody's.
+pub enum EnvironmentPolicy {
+    /// None.
     Ignore,
-    /// That of privileged containers, which can open every node anyway. Others that set it do not
-    /// start.
+    /// Privileged containers, which can open every node anyway. Others that set it to a device do not start.
     Privileged,
-    /// Everybody's.
+    /// All.
     All,
 }
 
-/// A text in which a `*` at one end or both stands for anything.
+/// A text in which a `*` at either end matches anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern(String);
 
@@ -27,7 +28,7 @@ impl Pattern {
         (!text.is_empty() && !inner.contains('*')).then(|| Pattern(text.to_owned()))
     }
 
-    /// True when it stands for this text.
+    /// Reports whether a text matches.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         let (head, inner) = match self.0.strip_prefix('*') {
@@ -43,27 +44,27 @@ impl Pattern {
     }
 }
 
-/// Checked settings of the hook.
+/// The checked settings of the hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hook {
-    /// Whose environment is a request.
-    pub environment: Environment,
-    /// Annotations that are a request.
+pub struct HookSettings {
+    /// Containers whose environment is a request.
+    pub environment: EnvironmentPolicy,
+    /// Keys of annotations that are a request.
     pub annotations: Vec<Pattern>,
-    /// Devices that may be asked for: one of their names matches.
+    /// Devices that may be requested: one of their names matches.
     pub devices: Vec<Pattern>,
-    /// Hide the other slices in `/proc/driver/nvidia`.
+    /// Whether the other slices are hidden in the container's `/proc/driver/nvidia`.
     pub hide: bool,
-    /// The real runtime: the first of these that is there.
+    /// Candidates for the real runtime; the first that exists is used.
     pub runtimes: Vec<PathBuf>,
-    /// A file, or `None` for syslog.
+    /// Log file; `None` for syslog.
     pub log: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Table {
-    environment: Environment,
+    environment: EnvironmentPolicy,
     annotations: Vec<String>,
     devices: Vec<String>,
     hide: bool,
@@ -74,8 +75,10 @@ pub(crate) struct Table {
 impl Default for Table {
     fn default() -> Self {
         Table {
-            environment: Environment::Privileged,
+            // NVIDIA's own images set the variable to `all`: it must not give an unprivileged container a slice.
+            environment: EnvironmentPolicy::Privileged,
             annotations: vec!["mig-cdi/devices".to_owned(), "cdi.k8s.io/*".to_owned()],
+            // UUIDs and slots or indices, but not `all`, `config` and `monitor`, which reach every tenant.
             devices: vec!["MIG-*".to_owned(), "*:*".to_owned()],
             hide: true,
             runtimes: ["/usr/bin/runc", "/usr/sbin/runc", "/usr/bin/crun"].map(Into::into).into(),
@@ -85,27 +88,32 @@ impl Default for Table {
 }
 
 impl Table {
-    /// The key that is wrong, and how.
-    pub(crate) fn check(self) -> Result<Hook, (&'static str, String)> {
+    /// Checks the values.
+    pub(crate) fn check(self) -> Result<HookSettings, BadSettings> {
+        let bad = |key: &str, cause: String| BadSettings {
+            location: SettingsLocation::Key(format!("hook.{key}")),
+            cause,
+            cure: None,
+        };
         let patterns = |key, texts: Vec<String>| {
             let parse = |text: &String| {
-                let bad =
+                let cause =
                     || format!("{text:?} is not a text with a '*' at one end or both, or none");
-                Pattern::parse(text).ok_or_else(|| (key, bad()))
+                Pattern::parse(text).ok_or_else(|| bad(key, cause()))
             };
             texts.iter().map(parse).collect::<Result<Vec<_>, _>>()
         };
         if let Some(path) = self.runtimes.iter().find(|path| !path.is_absolute()) {
-            return Err(("runtimes", format!("{path:?} is not an absolute path")));
+            return Err(bad("runtimes", format!("{path:?} is not an absolute path")));
         }
         let log = match self.log.as_str() {
             "syslog" => None,
             path if path.starts_with('/') => Some(path.into()),
             other => {
-                return Err(("log", format!("{other:?} is not \"syslog\" or an absolute path")));
+                return Err(bad("log", format!("{other:?} is not \"syslog\" or an absolute path")));
             }
         };
-        Ok(Hook {
+        Ok(HookSettings {
             environment: self.environment,
             annotations: patterns("annotations", self.annotations)?,
             devices: patterns("devices", self.devices)?,
@@ -121,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns() {
+    fn stars_at_the_ends_match_anything() {
         for (pattern, yes, no) in [
             ("MIG-*", "MIG-1", "xMIG-1"),
             ("*:*", "0:1", "all"),

@@ -1,36 +1,37 @@
-//! How the GPUs of a node are to be divided, as administrators declare it.
+//! Declared layouts: how an administrator wants the GPUs of a node to be partitioned.
 //!
-//! In a file of mig-parted's format, version v1 (NVIDIA/mig-parted `api/spec/v1/spec.go`), with
-//! additions in its spirit; or one word per GPU on the command line. `docs/layouts.md` is the
-//! reference of both. Pure: text in, values out.
+//! They come from a file in mig-parted's format, version v1 (NVIDIA/mig-parted `api/spec/v1/spec.go`), with
+//! additions in its spirit ([`Layouts`]), or from `GPU=LAYOUT` arguments of the command line
+//! ([`Assignment`]). `docs/layouts.md` is the reference of both. This module reads text and writes text; it
+//! opens no file and asks no driver whether a layout is possible.
 
 mod assignment;
-mod devices;
-mod gpu;
+mod gpu_selector;
+mod mig_devices;
 mod read;
-mod select;
+mod selection;
 mod write;
 mod yaml;
 
 pub use assignment::Assignment;
-pub use gpu::{Candidate, GpuWord};
-pub use write::{Unsayable, mig_parted_yaml, pinned_yaml};
+pub use gpu_selector::{BadGpuSelector, GpuIdentity, GpuSelector};
+pub use write::{NotExpressible, mig_parted_yaml, pinned_yaml};
 
-use gpu::DeviceFilter;
-use mig_cdi_layout::{BadWish, Wish};
+use gpu_selector::DeviceFilter;
+use mig_cdi_layout::{BadDesiredLayout, DesiredLayout};
 use std::{fmt, str::FromStr};
 
-/// Where something was declared.
+/// The place of a declaration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A line of the file, from 1.
     Line(usize),
-    /// A word of the command line.
+    /// An argument of the command line.
     Argument(String),
 }
 
 impl Origin {
-    /// The line, of what stands in a file.
+    /// Returns the line, for a place in a file.
     #[must_use]
     pub fn line(&self) -> Option<usize> {
         match self {
@@ -44,84 +45,115 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Line(line) => write!(f, "line {line}"),
-            Origin::Argument(word) => {
-                write!(f, "{:?}", word.chars().take(64).collect::<String>())
+            Origin::Argument(text) => {
+                write!(f, "{:?}", text.chars().take(64).collect::<String>())
             }
         }
     }
 }
 
-/// A declaration that cannot be followed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{origin}: {message}")]
+/// A declaration that cannot be followed. Displayed as `origin: cause; cure`, in one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadLayouts {
-    /// Where.
+    /// Place of the declaration.
     pub origin: Origin,
-    /// What is wrong and what to write, in one line.
-    pub message: String,
+    /// The mistake in it.
+    pub cause: String,
+    /// Advice on what to write, where there is any.
+    pub cure: Option<String>,
 }
 
-/// What one GPU is to be.
+impl BadLayouts {
+    fn new(origin: Origin, cause: impl Into<String>) -> BadLayouts {
+        BadLayouts { origin, cause: cause.into(), cure: None }
+    }
+
+    fn with_cure(self, cure: impl Into<String>) -> BadLayouts {
+        BadLayouts { cure: Some(cure.into()), ..self }
+    }
+
+    /// Puts the error of a desired layout at its place.
+    fn of_layout(origin: Origin, error: &BadDesiredLayout) -> BadLayouts {
+        let BadDesiredLayout { text, cause, cure } = error;
+        BadLayouts::new(origin, format!("{text:?} {cause}")).with_cure(*cure)
+    }
+
+    /// Puts the error of a GPU selector at its place.
+    fn of_gpu(origin: Origin, error: &BadGpuSelector) -> BadLayouts {
+        BadLayouts::new(origin, error.cause()).with_cure(BadGpuSelector::CURE)
+    }
+}
+
+impl fmt::Display for BadLayouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.origin, self.cause)?;
+        self.cure.as_ref().map_or(Ok(()), |cure| write!(f, "; {cure}"))
+    }
+}
+
+impl std::error::Error for BadLayouts {}
+
+/// The declared layout of one GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Layout {
     /// MIG mode off.
     Off,
-    /// MIG mode on, with the GPU instances of the wish and no others.
-    Divided(Wish),
+    /// MIG mode on, with these GPU instances and no others.
+    Partitioned(DesiredLayout),
 }
 
-/// `off`, or the wish: written so that it reads back as the same layout.
+/// Formats `off`, or the desired layout, so that it parses to the same layout.
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Layout::Off => f.write_str("off"),
-            Layout::Divided(wish) => wish.fmt(f),
+            Layout::Partitioned(desired) => desired.fmt(f),
         }
     }
 }
 
 impl FromStr for Layout {
-    type Err = BadWish;
+    type Err = BadDesiredLayout;
 
     /// # Errors
-    /// A word that is neither `off` nor of a wish.
-    fn from_str(text: &str) -> Result<Layout, BadWish> {
+    /// A text that is neither `off` nor a desired layout.
+    fn from_str(text: &str) -> Result<Layout, BadDesiredLayout> {
         match text.trim() {
             "off" => Ok(Layout::Off),
-            wish => wish.parse().map(Layout::Divided),
+            desired => desired.parse().map(Layout::Partitioned),
         }
     }
 }
 
-/// A GPU for which something is declared.
+/// A GPU with the layout that is declared for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Selected {
-    /// Its position among the candidates.
+pub struct SelectedLayout {
+    /// Position of the GPU in the list that was selected from.
     pub gpu: usize,
-    /// What it is to be.
+    /// Declared layout.
     pub layout: Layout,
-    /// Where that is declared.
+    /// Place of the declaration.
     pub origin: Origin,
-    /// False when it is selected by `all`. mig-parted leaves out GPUs that have no MIG then, and
-    /// takes them for an error when they are named and MIG mode is to be on
+    /// Whether the declaration names the GPU; false for `all`. mig-parted skips GPUs without MIG for `all`,
+    /// and reports an error for one that is named while MIG mode is to be on
     /// (`cmd/nvidia-mig-parted/apply/config.go`).
-    pub named: bool,
+    pub is_named: bool,
 }
 
-/// What one entry of a configuration says: these GPUs, if they match, are to be so.
+/// An entry of a configuration: a layout for these GPUs, if they match the filters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     origin: Origin,
-    /// None for every GPU.
+    /// Filters of which one has to match; empty for every GPU.
     filters: Vec<DeviceFilter>,
-    gpus: Vec<(GpuWord, Origin)>,
+    gpus: Vec<(GpuSelector, Origin)>,
     layout: Layout,
 }
 
-/// The configurations of a file, each of which says how the GPUs of a node are to be divided.
+/// The named configurations of a layout file; each declares layouts for the GPUs of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layouts {
-    /// The line of `mig-configs`.
+    /// Line of `mig-configs`.
     line: usize,
     configs: Vec<(String, Vec<Entry>)>,
 }

@@ -1,67 +1,123 @@
-//! The files that administrators write: [`layouts`], and
-//! `/etc/mig-cdi/config.toml`: what an administrator sets once instead of giving flags every time.
-//! A flag wins over the file, the file over the defaults. Pure: text in, values out.
+//! The files that administrators write: the settings in `/etc/mig-cdi/config.toml` ([`Settings`]) and layout
+//! files ([`layouts`]). Text in, values out: this crate opens no file.
+//!
+//! A command line flag wins over the settings, the settings over the defaults.
+//!
+//! # Example
+//! ```
+//! use mig_cdi_config::{Settings, SettingsLocation};
+//!
+//! let settings = Settings::parse("names = [\"uuid\"]\n[hook]\nhide = false\n")?;
+//! assert_eq!(settings.names, ["uuid"]);
+//! assert_eq!(settings.kind.to_string(), "nvidia.com/mig");
+//! assert!(!settings.hook.hide);
+//!
+//! let error = Settings::parse("\nkindd = \"x\"").unwrap_err();
+//! assert_eq!(error.location, SettingsLocation::Line(2));
+//! # Ok::<(), mig_cdi_config::BadSettings>(())
+//! ```
 
 pub mod engines;
 mod hook;
 pub mod layouts;
 
-pub use hook::{Environment, Hook, Pattern};
+pub use hook::{EnvironmentPolicy, HookSettings, Pattern};
 
 use mig_cdi_model::{
-    Capabilities,
+    DriverCapabilities,
     cdi::{Kind, VersionLimit},
 };
 use serde::Deserialize;
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
-/// Where the file is looked for.
+/// Default path of the settings.
 pub const PATH: &str = "/etc/mig-cdi/config.toml";
 
-/// Where Debian's loader looks for libraries of this machine.
+/// Library directory of Debian's dynamic loader on this architecture.
 const DEBIAN_LIBRARIES: &str = if cfg!(target_arch = "aarch64") {
     "/usr/lib/aarch64-linux-gnu"
 } else {
     "/usr/lib/x86_64-linux-gnu"
 };
 
-/// The file as it is shipped: every key with its default, commented out.
+/// The settings file as it is shipped: every key with its default, commented out.
 pub const SHIPPED: &str = include_str!("../config.toml");
 
-/// Checked settings.
+/// The checked settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// CDI kind of the devices.
     pub kind: Kind,
-    /// Directories that the engines of this machine read, lowest priority first. Specs are written
+    /// Spec directories that the engines of this machine read, lowest priority first. Specs are written
     /// into the last one.
     pub spec_dirs: Vec<PathBuf>,
-    /// The highest CDI version that every engine of this machine takes.
+    /// Highest CDI version that every engine of this machine reads.
     pub max_cdi_version: VersionLimit,
-    /// Names of devices: uuid, slot, index.
+    /// Styles of device names: `uuid`, `slot`, `index`.
     pub names: Vec<String>,
-    /// Files of the driver in the container, by class.
-    pub capabilities: Capabilities,
-    /// Directories of the container for the driver's libraries.
+    /// Classes of driver files that a container gets.
+    pub capabilities: DriverCapabilities,
+    /// Directories in the container for the driver's libraries.
     pub library_dirs: Vec<String>,
-    /// Root of the driver's libraries.
+    /// Root that the driver's libraries are looked up in.
     pub driver_root: PathBuf,
-    /// Directories below it to look for libraries in before all others.
+    /// Directories below `driver_root` that are searched before all others.
     pub library_search_path: Vec<PathBuf>,
     /// Root of `/dev`.
     pub dev_root: PathBuf,
     /// Root of `/proc`.
     pub proc_root: PathBuf,
-    /// Whether watch lets the driver tell of changes.
+    /// Whether `watch` subscribes to the driver's events. NVML then stays open, and the driver cannot be
+    /// unloaded.
     pub driver_events: bool,
-    /// What containers may ask the hook for.
-    pub hook: Hook,
+    /// Settings of the hook.
+    pub hook: HookSettings,
 }
 
-/// A file that is not a configuration of mig-cdi.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadConfig(String);
+/// The part of a settings file that an error is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SettingsLocation {
+    /// A line, from 1.
+    Line(usize),
+    /// A key, with its table: `hook.log`.
+    Key(String),
+}
+
+impl fmt::Display for SettingsLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SettingsLocation::Line(line) => write!(f, "line {line}"),
+            SettingsLocation::Key(key) => f.write_str(key),
+        }
+    }
+}
+
+/// A text that is not a settings file. Displayed as `location: cause; cure`, in one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadSettings {
+    /// Line or key.
+    pub location: SettingsLocation,
+    /// The mistake in it.
+    pub cause: String,
+    /// Advice on what to write, where the cause does not imply it.
+    pub cure: Option<String>,
+}
+
+impl fmt::Display for BadSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.location, self.cause)?;
+        self.cure.as_ref().map_or(Ok(()), |cure| write!(f, "; {cure}"))
+    }
+}
+
+impl std::error::Error for BadSettings {}
+
+impl BadSettings {
+    fn value(key: &str, cause: impl fmt::Display) -> BadSettings {
+        let location = SettingsLocation::Key(key.to_owned());
+        BadSettings { location, cause: cause.to_string(), cure: None }
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -85,14 +141,16 @@ impl Default for File {
         File {
             kind: "nvidia.com/mig".to_owned(),
             spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
+            // Debian 12's podman 4.3 refuses a newer spec, and a spec that one engine cannot read is no use there.
             max_cdi_version: "0.5.0".to_owned(),
             names: vec!["uuid".to_owned(), "slot".to_owned()],
-            capabilities: Capabilities::default().to_string(),
+            capabilities: DriverCapabilities::default().to_string(),
             library_dirs: vec![DEBIAN_LIBRARIES.to_owned(), "/usr/lib64".to_owned()],
             driver_root: "/".into(),
             library_search_path: Vec::new(),
             dev_root: "/".into(),
             proc_root: "/".into(),
+            // An open NVML keeps the driver from being unloaded and a GPU from being reset.
             driver_events: false,
             hook: hook::Table::default(),
         }
@@ -100,35 +158,40 @@ impl Default for File {
 }
 
 impl Settings {
-    /// Reads the text of the file; the empty text gives the defaults.
+    /// Parses the text of the file; the empty text gives the defaults.
     ///
     /// # Errors
-    /// When a key is unknown or a value is not of its form; the line is named.
-    pub fn parse(text: &str) -> Result<Settings, BadConfig> {
+    /// [`BadSettings`] for an unknown key or a bad value, with its line or key.
+    pub fn parse(text: &str) -> Result<Settings, BadSettings> {
+        // toml displays errors as a drawing of several lines; messages of mig-cdi have one.
         let file: File = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            BadConfig(format!("line {line}: {}", error.message().replace('\n', " ")))
+            let cause = error.message().replace('\n', " ");
+            BadSettings { location: SettingsLocation::Line(line), cause, cure: None }
         })?;
-        let bad = |key: &str, e: &dyn std::fmt::Display| BadConfig(format!("{key}: {e}"));
         if file.spec_dirs.is_empty() {
-            return Err(bad("spec-dirs", &"name at least one directory"));
+            let cure = Some("name at least one".to_owned());
+            return Err(BadSettings { cure, ..BadSettings::value("spec-dirs", "no directory") });
         }
         Ok(Settings {
-            kind: file.kind.parse().map_err(|e| bad("kind", &e))?,
+            kind: file.kind.parse().map_err(|e| BadSettings::value("kind", e))?,
             spec_dirs: file.spec_dirs,
             max_cdi_version: file
                 .max_cdi_version
                 .parse()
-                .map_err(|e| bad("max-cdi-version", &e))?,
+                .map_err(|e| BadSettings::value("max-cdi-version", e))?,
             names: file.names,
-            capabilities: file.capabilities.parse().map_err(|e| bad("capabilities", &e))?,
+            capabilities: file
+                .capabilities
+                .parse()
+                .map_err(|e| BadSettings::value("capabilities", e))?,
             library_dirs: file.library_dirs,
             driver_root: file.driver_root,
             library_search_path: file.library_search_path,
             dev_root: file.dev_root,
             proc_root: file.proc_root,
             driver_events: file.driver_events,
-            hook: file.hook.check().map_err(|(key, e)| bad(&format!("hook.{key}"), &e))?,
+            hook: file.hook.check()?,
         })
     }
 }
@@ -137,8 +200,7 @@ impl Settings {
 mod tests {
     use super::*;
 
-    /// The shipped file says nothing that is not so: with its comment signs taken away it gives the
-    /// defaults, and it names every key.
+    /// Without its comment signs the shipped file parses to the defaults, and it has every key.
     #[test]
     fn the_shipped_file_shows_the_defaults() {
         let defaults = Settings::parse("").unwrap();
@@ -155,13 +217,13 @@ mod tests {
     }
 
     #[test]
-    fn bad_files_name_the_place() {
+    fn errors_have_the_line_or_the_key() {
         for (text, message) in [
             ("kindd = 'a'", "line 1: unknown field"),
             ("\nkind = 1", "line 2: invalid type"),
             ("kind = 'nvidia.com/m'", "kind: \"nvidia.com/m\" is not"),
             ("max-cdi-version = '9'", "max-cdi-version: \"9\" is not"),
-            ("spec-dirs = []", "spec-dirs: name at least one"),
+            ("spec-dirs = []", "spec-dirs: no directory; name at least one"),
             ("[hook]\nenvironment = 'yes'", "line 2: unknown variant"),
             ("[hook]\nannotations = ['a*b']", "hook.annotations: \"a*b\" is not"),
             ("[hook]\nruntimes = ['runc']", "hook.runtimes: \"runc\" is not"),

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mig_cdi_config::{Environment, Settings};
+use mig_cdi_config::{EnvironmentPolicy, Settings};
 use mig_cdi_hook::{
     Error, HookExit,
     cli::{self, HookCommand},
@@ -12,7 +12,7 @@ use mig_cdi_hook::{
     runtime_args::{self, RuntimeCommand},
     state::ContainerState,
 };
-use mig_cdi_model::{Claim, Variable, cdi::OwnSpec};
+use mig_cdi_model::{ExpectedSlice, DeviceVariable, cdi::OwnSpec};
 use serde_json::{Value, json};
 use std::{
     ffi::OsString,
@@ -77,7 +77,7 @@ fn spec(bytes: &[u8]) {
         assert_eq!(found.name, name);
         let slices = found.edits().map(|edits| edits.slices());
         if let Ok(Ok(slices)) = slices
-            && let [Variable { id, .. }] = slices[..]
+            && let [DeviceVariable { id, .. }] = slices[..]
         {
             assert!(document.devices_of(id).any(|device| device.name == name), "{name}");
         }
@@ -151,11 +151,11 @@ fn runtime_arguments(words: &[OsString]) {
 }
 
 fn slice(word: &str) {
-    if let Ok(claim) = word.parse::<Claim>() {
+    if let Ok(claim) = word.parse::<ExpectedSlice>() {
         assert_eq!(claim.to_string().parse().as_ref(), Ok(&claim));
     }
-    if let Some(Ok(variable)) = Variable::parse(word) {
-        assert_eq!(Variable::parse(&variable.to_string()), Some(Ok(variable)));
+    if let Some(Ok(variable)) = DeviceVariable::parse(word) {
+        assert_eq!(DeviceVariable::parse(&variable.to_string()), Some(Ok(variable)));
     }
 }
 
@@ -179,14 +179,14 @@ fn requests(text: &str) {
         let environment = settings.hook.environment;
         for capability in ["CAP_CHOWN", "CAP_SYS_ADMIN"] {
             let believed = match environment {
-                Environment::Ignore => false,
-                Environment::Privileged => capability == "CAP_SYS_ADMIN",
-                Environment::All => true,
+                EnvironmentPolicy::Ignore => false,
+                EnvironmentPolicy::Privileged => capability == "CAP_SYS_ADMIN",
+                EnvironmentPolicy::All => true,
             };
             match policy(settings, &env, &[], capability) {
                 Ok(requested) => assert!(requested.is_empty() || believed, "{requested:?}"),
                 Err(error) => {
-                    assert!(environment != Environment::Ignore, "{error}");
+                    assert!(environment != EnvironmentPolicy::Ignore, "{error}");
                     one_line(&error);
                 }
             }

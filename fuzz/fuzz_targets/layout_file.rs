@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use mig_cdi_config::layouts::{
-    Assignment, Candidate, Layout, Layouts, mig_parted_yaml, pinned_yaml,
+    Assignment, GpuIdentity, Layout, Layouts, mig_parted_yaml, pinned_yaml,
 };
 use mig_cdi_model::{GpuIndex, GpuUuid};
 
@@ -35,9 +35,9 @@ fuzz_target!(|text: &str| {
     assert!(layouts.select("no such name, surely", &gpus).is_err());
 });
 
-fn gpu(index: u32, device_id: u32) -> Candidate {
+fn gpu(index: u32, device_id: u32) -> GpuIdentity {
     let pci = format!("0000:0{index}:00.0").parse().expect("an address");
-    Candidate {
+    GpuIdentity {
         index: GpuIndex(index),
         uuid: uuid(index),
         pci,

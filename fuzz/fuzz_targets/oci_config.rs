@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mig_cdi_config::{Environment, Settings};
+use mig_cdi_config::{EnvironmentPolicy, Settings};
 use mig_cdi_hook::{oci_config::OciConfig, plan::InjectionPlan, raw_json::RawObject, request};
 use serde_json::{from_slice, from_str, json, value::RawValue};
 use std::sync::LazyLock;
@@ -36,7 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
     for Settings { hook, kind, .. } in &*SETTINGS {
         let requested = request::read(&config, hook, &kind.to_string());
         let asked = config.annotations.iter().any(|(key, _)| key.contains('/'));
-        if hook.environment == Environment::Ignore && !asked {
+        if hook.environment == EnvironmentPolicy::Ignore && !asked {
             assert_eq!(requested, Ok(Vec::new()), "nobody asked");
         }
     }

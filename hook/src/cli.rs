@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 use lexopt::{Arg, Parser, ValueExt};
-use mig_cdi_model::Claim;
+use mig_cdi_model::ExpectedSlice;
 use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
@@ -92,7 +92,7 @@ pub struct VerifyOptions {
     /// Print the slices only.
     pub dry_run: bool,
     /// Slices as the spec describes them; at least one.
-    pub slices: Vec<Claim>,
+    pub slices: Vec<ExpectedSlice>,
 }
 
 /// Options of `ldcache`.

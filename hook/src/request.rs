@@ -2,7 +2,7 @@
 //! never reads a spec or the machine.
 
 use crate::{Error, Result, oci_config::OciConfig};
-use mig_cdi_config::{Environment, Hook, Pattern};
+use mig_cdi_config::{EnvironmentPolicy, HookSettings, Pattern};
 use mig_cdi_model::{CiId, GiId, GpuUuid, cdi::DeviceName};
 use std::fmt;
 
@@ -36,13 +36,17 @@ impl fmt::Display for RequestedDevice {
 ///
 /// # Errors
 /// Fails when the policy does not allow the request, or when its text is not a list of devices.
-pub fn read(config: &OciConfig<'_>, policy: &Hook, kind: &str) -> Result<Vec<RequestedDevice>> {
+pub fn read(
+    config: &OciConfig<'_>,
+    policy: &HookSettings,
+    kind: &str,
+) -> Result<Vec<RequestedDevice>> {
     let annotated = from_annotations(config, policy, kind)?;
-    if !annotated.is_empty() || policy.environment == Environment::Ignore {
+    if !annotated.is_empty() || policy.environment == EnvironmentPolicy::Ignore {
         return Ok(annotated);
     }
     let Some(value) = variable(config)? else { return Ok(Vec::new()) };
-    if policy.environment == Environment::Privileged && !config.privileged {
+    if policy.environment == EnvironmentPolicy::Privileged && !config.privileged {
         return Err(Error::refused(
             "accept",
             format!("{VARIABLE}={value}"),
@@ -63,7 +67,7 @@ pub fn read(config: &OciConfig<'_>, policy: &Hook, kind: &str) -> Result<Vec<Req
 
 fn from_annotations(
     config: &OciConfig<'_>,
-    policy: &Hook,
+    policy: &HookSettings,
     kind: &str,
 ) -> Result<Vec<RequestedDevice>> {
     let mut devices = Vec::new();

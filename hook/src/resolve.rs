@@ -12,7 +12,7 @@ use crate::{
 };
 use mig_cdi_config::Settings;
 use mig_cdi_model::{
-    SliceId, Variable,
+    DeviceVariable, SliceId,
     cdi::{ContainerEdits, Device, UnreadEdits},
 };
 use mig_cdi_sys::text::{Information, numbered};
@@ -59,7 +59,7 @@ fn add_edits(
     plan: &mut InjectionPlan,
     file: &SpecFile,
     device: &Device<UnreadEdits>,
-) -> Result<Vec<Variable>> {
+) -> Result<Vec<DeviceVariable>> {
     let unreadable =
         |cause: String| Error::refused("read", file.path.display(), cause).with_cure(REGENERATE);
     let edits = device.edits().map_err(|e| unreadable(format!("{}: {e}", device.name)))?;
@@ -107,7 +107,7 @@ fn check_policy(
     request: &RequestedDevice,
     device: &Device<UnreadEdits>,
     file: &SpecFile,
-    slices: &[Variable],
+    slices: &[DeviceVariable],
     settings: &Settings,
 ) -> Result<()> {
     let same = slices.first().filter(|_| slices.len() == 1).map(|slice| slice.id);
@@ -132,7 +132,11 @@ fn admin_capability(
 }
 
 /// Makes CUDA enumerate the requested slices, in their order, unless the container chooses itself.
-fn set_cuda_visible_devices(plan: &mut InjectionPlan, config: &OciConfig<'_>, slices: &[Variable]) {
+fn set_cuda_visible_devices(
+    plan: &mut InjectionPlan,
+    config: &OciConfig<'_>,
+    slices: &[DeviceVariable],
+) {
     const NAME: &str = "CUDA_VISIBLE_DEVICES";
     let uuids: Vec<String> =
         slices.iter().filter_map(|slice| Some(slice.uuid.as_ref()?.to_string())).collect();
@@ -144,7 +148,7 @@ fn set_cuda_visible_devices(plan: &mut InjectionPlan, config: &OciConfig<'_>, sl
 }
 
 /// Directories in `/proc/driver/nvidia` of the GPUs and slices that are not the container's.
-fn other_slices(driver: &Driver, slices: &[Variable], admin: &[&str]) -> Result<Vec<String>> {
+fn other_slices(driver: &Driver, slices: &[DeviceVariable], admin: &[&str]) -> Result<Vec<String>> {
     const DRIVER: &str = "/proc/driver/nvidia";
     // A container that partitions GPUs has to see all of them.
     if !admin.is_empty() {
@@ -161,7 +165,9 @@ fn other_slices(driver: &Driver, slices: &[Variable], admin: &[&str]) -> Result<
     }
     let own: Vec<String> = slices
         .iter()
-        .map(|Variable { id: SliceId { gpu, gi, ci }, .. }| format!("gpu{gpu}/mig/gi{gi}/ci{ci}/"))
+        .map(|DeviceVariable { id: SliceId { gpu, gi, ci }, .. }| {
+            format!("gpu{gpu}/mig/gi{gi}/ci{ci}/")
+        })
         .collect();
     let leads_to_own = |path: &str| own.iter().any(|own| own.starts_with(&format!("{path}/")));
     let mut unvisited = vec![String::new()];

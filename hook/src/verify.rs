@@ -7,7 +7,7 @@ use crate::{
     plan::InjectionPlan,
     resolve::REGENERATE,
 };
-use mig_cdi_model::{Claim, GpuUuid, Profile, SliceId, Variable};
+use mig_cdi_model::{DeviceVariable, ExpectedSlice, GpuUuid, Profile, SliceId};
 use std::{collections::BTreeSet, fmt::Display};
 
 /// Path, major and minor number of a device node.
@@ -17,7 +17,7 @@ type NodeFacts = (String, u32, u32);
 ///
 /// # Errors
 /// Fails with the first fact that differs, or that cannot be established.
-pub fn slice(driver: &Driver, expected: &Claim) -> Result<()> {
+pub fn slice(driver: &Driver, expected: &ExpectedSlice) -> Result<()> {
     let id = expected.id;
     let during = |error| during_verify(error, id);
     // First: whether the slice exists at all matters more than its numbers.
@@ -68,7 +68,7 @@ fn gpu(driver: &Driver, id: SliceId, expected: Option<&GpuUuid>) -> Result<()> {
 pub fn plan(
     driver: &Driver,
     plan: &InjectionPlan,
-    slices: &[Variable],
+    slices: &[DeviceVariable],
     admin: &[&str],
 ) -> Result<()> {
     let devices = plan.devices.join(",");
@@ -99,7 +99,7 @@ pub fn plan(
 /// Nodes that a container with these slices and capabilities cannot do without.
 fn needed_nodes(
     driver: &Driver,
-    slices: &[Variable],
+    slices: &[DeviceVariable],
     admin: &[&str],
 ) -> Result<BTreeSet<NodeFacts>> {
     let mut needed = BTreeSet::new();
@@ -117,7 +117,7 @@ fn needed_nodes(
 }
 
 /// Nodes of one slice: its GPU, both capabilities, and for graphics the DRM nodes.
-fn slice_nodes(driver: &Driver, slice: &Variable) -> Result<Vec<NodeFacts>> {
+fn slice_nodes(driver: &Driver, slice: &DeviceVariable) -> Result<Vec<NodeFacts>> {
     let id = slice.id;
     let during = |error| during_verify(error, id);
     let CapabilityMinors { gi, ci } = driver.capability_minors(id).map_err(during)?;

@@ -1,8 +1,10 @@
-//! What planning costs: `cargo bench -p mig-cdi-layout`. One plan, and a plan for each of 16 GPUs, from
-//! random layouts with random use to random wishes, possible or not. Each time is the least of five: the
-//! others measure what else the machine does. Nothing is asserted.
+//! Measures the time of planning: `cargo bench -p mig-cdi-layout`. One plan, and one for each of 16 GPUs,
+//! from random partitionings with random holders to random desired layouts, possible or not. Each time is
+//! the least of five: the others measure what else the machine does. Nothing is asserted.
 
-use mig_cdi_layout::{Action, Compute, Instance, Offer, Wish, plan};
+use mig_cdi_layout::{
+    Action, CurrentComputeInstance, CurrentInstance, DesiredLayout, GpuCapacity, plan,
+};
 use mig_cdi_model::{CiId, GiId};
 use mig_cdi_sim::MODELS;
 use std::time::{Duration, Instant};
@@ -12,7 +14,7 @@ const PLANS: usize = 32_000;
 fn main() {
     println!("model         | one plan us: median   99%   worst | 16 plans us: worst | possible");
     for model in MODELS.iter().filter(|model| !model.profiles.is_empty()) {
-        measure(model.key, &model.offer());
+        measure(model.key, &model.capacity());
     }
 }
 
@@ -21,38 +23,46 @@ fn roll(state: &mut u64, sides: usize) -> usize {
     (*state >> 33) as usize % sides
 }
 
-/// Words added while they fit, and perhaps one more.
-fn wish(offer: &Offer, state: &mut u64, pins: bool, over: bool) -> Wish {
-    let mut wish = Wish::default();
+/// Adds random instances while they fit, and perhaps one more.
+fn random_layout(capacity: &GpuCapacity, state: &mut u64, pins: bool, over: bool) -> DesiredLayout {
+    let mut layout = DesiredLayout::default();
     for _ in 0..roll(state, 16) {
-        let profile = &offer.profiles[roll(state, offer.profiles.len())];
+        let profile = &capacity.profiles[roll(state, capacity.profiles.len())];
         let place = profile.placements[roll(state, profile.placements.len())];
         let pin =
             if pins && roll(state, 2) == 0 { format!("@{}", place.start) } else { String::new() };
-        let word: Wish = format!("{}{pin}", profile.name).parse().expect("a wish");
-        let more = Wish { items: [wish.items.clone(), word.items].concat() };
-        if plan(offer, &[], &more).is_ok() {
-            wish = more;
+        let part: DesiredLayout = format!("{}{pin}", profile.name).parse().expect("a layout");
+        let more = DesiredLayout { instances: [layout.instances.clone(), part.instances].concat() };
+        if plan(capacity, &[], &more).is_ok() {
+            layout = more;
         } else if over && roll(state, 4) == 0 {
             return more;
         }
     }
-    wish
+    layout
 }
 
-fn instances(offer: &Offer, state: &mut u64) -> Vec<Instance> {
-    let plan = plan(offer, &[], &wish(offer, state, true, false)).expect("it was possible");
+fn instances(capacity: &GpuCapacity, state: &mut u64) -> Vec<CurrentInstance> {
+    let plan =
+        plan(capacity, &[], &random_layout(capacity, state, true, false)).expect("it was possible");
     let mut instances = Vec::new();
     for step in plan.steps {
         let id = GiId(instances.len() as u32);
         match step.action {
-            Action::CreateGpu { profile, placement, .. } => {
+            Action::CreateGpuInstance { profile, placement, .. } => {
                 let compute = Vec::new();
-                instances.push(Instance { id, profile, placement, holder: None, compute });
+                instances.push(CurrentInstance {
+                    id,
+                    profile,
+                    placement,
+                    holders: Vec::new(),
+                    compute,
+                });
             }
-            Action::CreateCompute { placement, .. } => {
-                let holder = (roll(state, 8) == 0).then(|| "somebody".to_owned());
-                let compute = Compute { id: CiId(0), placement, holder };
+            Action::CreateComputeInstance { placement, .. } => {
+                let is_held = roll(state, 8) == 0;
+                let holders = is_held.then(|| "somebody".to_owned()).into_iter().collect();
+                let compute = CurrentComputeInstance { id: CiId(0), placement, holders };
                 instances.last_mut().expect("made before").compute.push(compute);
             }
             _ => {}
@@ -61,15 +71,15 @@ fn instances(offer: &Offer, state: &mut u64) -> Vec<Instance> {
     instances
 }
 
-fn measure(key: &str, offer: &Offer) {
+fn measure(key: &str, capacity: &GpuCapacity) {
     let mut state = 7;
     let (mut times, mut possible) = (Vec::new(), 0);
     for _ in 0..PLANS {
-        let current = instances(offer, &mut state);
-        let wish = wish(offer, &mut state, current.len().is_multiple_of(2), true);
+        let current = instances(capacity, &mut state);
+        let desired = random_layout(capacity, &mut state, current.len().is_multiple_of(2), true);
         let time = || {
             let start = Instant::now();
-            let found = plan(offer, &current, &wish).is_ok();
+            let found = plan(capacity, &current, &desired).is_ok();
             (start.elapsed(), found)
         };
         let (least, found) = (0..5).map(|_| time()).min().expect("five");

@@ -1,44 +1,52 @@
-//! How a GPU is divided, written down as the wish that keeps it so.
+//! Writes an existing partitioning as the desired layout that keeps it.
 
-use crate::{ComputeItem, Instance, Item, Offer, ProfileWord, Wish};
+use crate::{
+    CurrentInstance, DesiredComputeInstance, DesiredInstance, DesiredLayout, GpuCapacity,
+    GpuInstanceProfile, ProfileSelector,
+};
 
-impl Wish {
-    /// The wish that these instances meet and nothing else does: every GPU instance and every compute
-    /// instance where it is. [`crate::plan`] from them to it has no step.
+impl DesiredLayout {
+    /// Returns the layout that exactly these instances meet: every GPU instance and compute instance at
+    /// its placement. [`crate::plan`] from them to it has no step.
     #[must_use]
-    pub fn of(offer: &Offer, current: &[Instance]) -> Wish {
-        let mut items: Vec<_> = current.iter().map(|there| Item::of(offer, there)).collect();
-        items.sort_by_key(|item| item.start);
-        Wish { items }
+    pub fn of(capacity: &GpuCapacity, current: &[CurrentInstance]) -> DesiredLayout {
+        let mut instances: Vec<_> =
+            current.iter().map(|existing| DesiredInstance::of(capacity, existing)).collect();
+        // By placement, not by id: ids do not follow placements. On an A100 two 3g.40gb are GPU
+        // instance 1 at 4:4 and 2 at 0:4 (NVIDIA's MIG user guide).
+        instances.sort_by_key(|instance| instance.start);
+        DesiredLayout { instances }
     }
 }
 
-impl Item {
-    /// The item that only this GPU instance meets. A profile that the offer does not know is written
-    /// as its id.
+impl DesiredInstance {
+    /// Returns the desired instance that only this GPU instance meets. A profile that the capacity does
+    /// not list is written as its id.
     #[must_use]
-    pub fn of(offer: &Offer, there: &Instance) -> Item {
-        let known = offer.by_id(there.profile);
-        let name = known.map(|profile| ProfileWord::Name(profile.name.clone()));
-        let compute = there.compute.iter().map(|compute| compute.placement);
-        let compute: Vec<_> = compute
-            .map(|place| ComputeItem { slices: place.size, start: Some(place.start) })
+    pub fn of(capacity: &GpuCapacity, existing: &CurrentInstance) -> DesiredInstance {
+        let known = capacity.by_id(existing.profile);
+        let name = known.map(|profile| ProfileSelector::Name(profile.name.clone()));
+        let placements = existing.compute.iter().map(|compute| compute.placement);
+        let compute: Vec<_> = placements
+            .map(|place| DesiredComputeInstance { slices: place.size, start: Some(place.start) })
             .collect();
-        let spans = |profile: &crate::ProfileOffer| {
-            compute == [ComputeItem { slices: profile.slices, start: Some(0) }]
+        // One that spans its GPU instance is the default of the format.
+        let is_default = |profile: &GpuInstanceProfile| {
+            compute == [DesiredComputeInstance { slices: profile.slices, start: Some(0) }]
         };
-        let compute = if known.is_some_and(spans) { None } else { Some(compute) };
-        Item::new(
-            name.unwrap_or(ProfileWord::Id(there.profile)),
-            Some(there.placement.start),
+        let compute = if known.is_some_and(is_default) { None } else { Some(compute) };
+        DesiredInstance::new(
+            name.unwrap_or(ProfileSelector::Id(existing.profile)),
+            Some(existing.placement.start),
             compute,
         )
     }
 
-    /// The same with its compute instances wherever they fit.
-    pub(crate) fn loose(self) -> Item {
-        let loose = |c: ComputeItem| ComputeItem { start: None, ..c };
-        let compute = self.compute.map(|all| all.into_iter().map(loose).collect());
-        Item::new(self.profile, self.start, compute)
+    /// Returns the same instance with its compute instances at any start.
+    pub(crate) fn at_any_compute_start(self) -> DesiredInstance {
+        let anywhere =
+            |compute: DesiredComputeInstance| DesiredComputeInstance { start: None, ..compute };
+        let compute = self.compute.map(|all| all.into_iter().map(anywhere).collect());
+        DesiredInstance::new(self.profile, self.start, compute)
     }
 }

@@ -1,101 +1,57 @@
-//! The steps from how a GPU is divided to how it is wished to be.
+//! Plans the steps from the current instances of a GPU to a desired layout.
 
 use crate::{
-    Impossible, Offer, Wish,
-    explain::{no_place, with_cure},
-    impossible::list,
-    search::{Choice, overlap},
-    want::{Part, Want, compute_choices, limits, resolve, solve},
+    CurrentInstance, DesiredLayout, GpuCapacity, Impossible,
+    alternatives::{no_placement, with_cure},
+    candidates::{
+        ComputeRequest, InstanceRequest, check_limits, place_compute, place_instances, resolve,
+    },
+    search::{Candidate, overlap},
 };
 use mig_cdi_model::{CiId, GiId, Placement, Profile};
 use std::fmt;
 
-/// A compute instance that is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Compute {
-    /// Its id.
-    pub id: CiId,
-    /// Compute slices of its GPU instance.
-    pub placement: Placement,
-    /// Who uses it.
-    pub holder: Option<String>,
-}
-
-/// A GPU instance that is there. It is in use when it or one of its compute instances has a holder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Instance {
-    /// Its id.
-    pub id: GiId,
-    /// The id of its profile, as nvidia-smi shows it.
-    pub profile: u32,
-    /// Memory slices.
-    pub placement: Placement,
-    /// Who uses it as a whole; then all of its compute instances count as used.
-    pub holder: Option<String>,
-    /// By id.
-    pub compute: Vec<Compute>,
-}
-
-impl Instance {
-    /// True when somebody uses it or a part of it.
-    #[must_use]
-    pub fn in_use(&self) -> bool {
-        self.holder.is_some() || self.compute.iter().any(|compute| compute.holder.is_some())
-    }
-
-    pub(crate) fn holds(&self, compute: &Compute) -> bool {
-        self.holder.is_some() || compute.holder.is_some()
-    }
-
-    pub(crate) fn holders(&self) -> String {
-        let compute = self.compute.iter().filter_map(|compute| compute.holder.as_ref());
-        let mut holders: Vec<_> = self.holder.iter().chain(compute).collect();
-        holders.sort_unstable();
-        holders.dedup();
-        list(&holders, ", ")
-    }
-}
-
-/// The GPU instance in which a compute instance is made.
+/// The GPU instance in which a compute instance is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Home {
-    /// One that is there.
-    Kept(GiId),
-    /// The one that an earlier step makes at this placement.
-    Made(Placement),
+pub enum ParentInstance {
+    /// An existing GPU instance.
+    Existing(GiId),
+    /// The GPU instance that an earlier step creates at this placement. Its id is unknown until then:
+    /// the driver chooses it.
+    Created(Placement),
 }
 
-/// One change. Profiles are given by name and by the id that nvidia-smi shows.
+/// One call of the driver. Profile ids are those that `nvidia-smi mig -lgip` and `-lcip` print.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Destroys a compute instance.
-    DestroyCompute {
+    DestroyComputeInstance {
         /// Its GPU instance.
         gi: GiId,
-        /// Which.
+        /// Its id.
         ci: CiId,
     },
     /// Destroys a GPU instance that has no compute instance left.
-    DestroyGpu {
-        /// Which.
+    DestroyGpuInstance {
+        /// Its id.
         gi: GiId,
     },
-    /// Makes a GPU instance.
-    CreateGpu {
-        /// What.
+    /// Creates a GPU instance.
+    CreateGpuInstance {
+        /// Profile name.
         name: Profile,
-        /// What.
+        /// Profile id.
         profile: u32,
-        /// Where, in memory slices.
+        /// Memory slices of the GPU.
         placement: Placement,
     },
-    /// Makes a compute instance.
-    CreateCompute {
-        /// In which GPU instance.
-        home: Home,
-        /// What.
+    /// Creates a compute instance.
+    CreateComputeInstance {
+        /// Its GPU instance.
+        parent: ParentInstance,
+        /// Profile id.
         profile: u32,
-        /// Where, in compute slices of the GPU instance.
+        /// Compute slices of the GPU instance.
         placement: Placement,
     },
 }
@@ -103,162 +59,204 @@ pub enum Action {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Action::DestroyCompute { gi, ci } => {
+            Action::DestroyComputeInstance { gi, ci } => {
                 write!(f, "destroy compute instance {ci} of gpu instance {gi}")
             }
-            Action::DestroyGpu { gi } => write!(f, "destroy gpu instance {gi}"),
-            Action::CreateGpu { name, placement, .. } => {
+            Action::DestroyGpuInstance { gi } => write!(f, "destroy gpu instance {gi}"),
+            Action::CreateGpuInstance { name, placement, .. } => {
                 write!(f, "create gpu instance {name} at {placement}")
             }
-            Action::CreateCompute { home, placement, .. } => {
+            Action::CreateComputeInstance { parent, placement, .. } => {
                 write!(f, "create compute instance {placement} in ")?;
-                match home {
-                    Home::Kept(gi) => write!(f, "gpu instance {gi}"),
-                    Home::Made(place) => write!(f, "the gpu instance at {place}"),
+                match parent {
+                    ParentInstance::Existing(gi) => write!(f, "gpu instance {gi}"),
+                    ParentInstance::Created(place) => write!(f, "the gpu instance at {place}"),
                 }
             }
         }
     }
 }
 
-/// Why a step is taken.
+/// The reason for a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
-    /// This word of the wish asks for it.
-    Wished(String),
-    /// Nothing in the wish asks for it, nor for what it takes.
-    Unwished,
-    /// This word of the wish takes its slices.
-    InTheWay(String),
+pub enum StepReason {
+    /// The desired layout has this instance.
+    Requested(String),
+    /// The desired layout has no such instance, and nothing in its place.
+    NotRequested,
+    /// This instance of the desired layout needs its slices.
+    MakesRoom(String),
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for StepReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Why::Wished(word) => write!(f, "wished as {word}"),
-            Why::Unwished => f.write_str("not in the wish"),
-            Why::InTheWay(word) => write!(f, "in the way of {word}"),
+            StepReason::Requested(desired) => write!(f, "requested as {desired}"),
+            StepReason::NotRequested => f.write_str("not requested"),
+            StepReason::MakesRoom(desired) => write!(f, "makes room for {desired}"),
         }
     }
 }
 
-/// A change and its reason.
+/// An action with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// What is done.
+    /// Call of the driver.
     pub action: Action,
-    /// Why.
-    pub why: Why,
+    /// Reason for it.
+    pub reason: StepReason,
 }
 
 /// A GPU instance that stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
-    /// Which.
+pub struct KeptInstance {
+    /// GPU instance id.
     pub gi: GiId,
-    /// The word of the wish that it meets.
-    pub word: String,
-    /// Who uses it, if anybody.
-    pub holders: Option<String>,
+    /// Desired instance that it meets, as the user wrote it.
+    pub desired: String,
+    /// Names of its holders, each once; empty when it is not in use.
+    pub holders: Vec<String>,
 }
 
-/// What to do. Every prefix of the steps leaves a GPU that the driver accepts.
+/// The steps to a desired layout, and the GPU instances that stay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// In order: destroys before creates, compute instances before the GPU instance that they are in
-    /// when destroyed, after it when made.
+pub struct PartitionPlan {
+    /// Steps in order: destroys before creates; a compute instance is destroyed before its GPU instance
+    /// and created after it. Every prefix leaves a GPU that the driver accepts.
     pub steps: Vec<Step>,
-    /// What stays, in the order of the wish. Its compute instances may change; those in use do not.
-    pub kept: Vec<Kept>,
+    /// GPU instances that stay, in the order of the desired layout. Their compute instances may change,
+    /// except those in use.
+    pub kept: Vec<KeptInstance>,
 }
 
-impl Plan {
-    /// How many GPU instances are destroyed.
+impl PartitionPlan {
+    /// Number of GPU instances that are destroyed.
     #[must_use]
     pub fn destroyed(&self) -> usize {
-        self.steps.iter().filter(|s| matches!(s.action, Action::DestroyGpu { .. })).count()
+        let is_destroy = |step: &&Step| matches!(step.action, Action::DestroyGpuInstance { .. });
+        self.steps.iter().filter(is_destroy).count()
     }
 
-    /// How many GPU instances are made.
+    /// Number of GPU instances that are created.
     #[must_use]
     pub fn created(&self) -> usize {
-        self.steps.iter().filter(|s| matches!(s.action, Action::CreateGpu { .. })).count()
+        let is_create = |step: &&Step| matches!(step.action, Action::CreateGpuInstance { .. });
+        self.steps.iter().filter(is_create).count()
     }
 }
 
-/// Divides a GPU as wished. Afterwards it holds what the wish says and nothing else, and whatever is
-/// in use is still there: an instance in use has to meet an item of the wish, or there is no plan.
+/// Plans how to bring a GPU to a desired layout. Afterwards the GPU has exactly the desired instances,
+/// and everything in use still exists: an instance in use has to meet a desired one, or there is no
+/// plan.
 ///
-/// Of all ways it takes the one that destroys the fewest GPU instances, which also makes the fewest;
-/// then the one that changes the fewest compute instances; then the lowest placements, those of
-/// earlier words first. Instances that are as wished stay. A GPU instance of which only the compute
-/// instances differ stays and they change, but never those in use.
+/// Of all ways it takes the one that destroys the fewest GPU instances, which also creates the fewest;
+/// then the one that changes the fewest compute instances; then the lowest placements, those of earlier
+/// desired instances first. Instances that are as desired stay. A GPU instance of which only the compute
+/// instances differ stays and they change, except those in use.
 ///
 /// # Errors
-/// Why there is no such way, who stands in it, and what could be wished for instead. The search is
+/// [`Impossible`] with the reason, the holders in the way, and what to request instead. The search is
 /// complete: an error is a proof.
-pub fn plan(offer: &Offer, current: &[Instance], wish: &Wish) -> Result<Plan, Impossible> {
-    let wants = resolve(offer, wish)?;
-    limits(offer, &wants).map_err(|reason| with_cure(reason, offer, &wants))?;
-    let held: Vec<_> = current.iter().map(Instance::in_use).collect();
-    let choices =
-        solve(&wants, current, &held).ok_or_else(|| no_place(offer, &wants, current, &held))?;
-    let mut plan = Plan::default();
-    for (i, there) in current.iter().enumerate() {
-        if choices.iter().all(|choice| choice.keeps != Some(i)) {
-            destroy(&mut plan, there, &wants, &choices);
+pub fn plan(
+    capacity: &GpuCapacity,
+    current: &[CurrentInstance],
+    desired: &DesiredLayout,
+) -> Result<PartitionPlan, Impossible> {
+    // The whole layout is placed before the first call: nvidia-smi leaves behind what it created before
+    // a `-cgi` list fails (NVIDIA's MIG user guide, `-cgi 19,19,14,9`).
+    let requests = resolve(capacity, desired)?;
+    check_limits(capacity, &requests).map_err(|reason| with_cure(reason, capacity, &requests))?;
+    // The driver protects only instances with a running client (kernel_mig_manager.c l.5627-5635). A container
+    // that merely has the nodes would open the next instance with the same ids, so every holder counts.
+    let held: Vec<_> = current.iter().map(CurrentInstance::in_use).collect();
+    let candidates = place_instances(&requests, current, &held)
+        .ok_or_else(|| no_placement(capacity, &requests, current, &held))?;
+    let mut plan = PartitionPlan::default();
+    for (i, existing) in current.iter().enumerate() {
+        if candidates.iter().all(|candidate| candidate.keeps != Some(i)) {
+            destroy(&mut plan, existing, &requests, &candidates);
         }
     }
-    let mut made = Vec::new();
-    for (want, choice) in wants.iter().zip(&choices) {
-        match choice.keeps {
-            Some(i) => made.extend(keep(&mut plan, want, &current[i])),
-            None => made.extend(create(want, choice.place)),
+    let mut creates = Vec::new();
+    for (request, candidate) in requests.iter().zip(&candidates) {
+        match candidate.keeps {
+            Some(i) => creates.extend(keep(&mut plan, request, &current[i])),
+            None => creates.extend(create(request, candidate.placement)),
         }
     }
-    plan.steps.extend(made);
+    // Creates come last: a placement is free once everything that overlaps it is destroyed.
+    plan.steps.extend(creates);
     Ok(plan)
 }
 
-fn destroy(plan: &mut Plan, there: &Instance, wants: &[Want], choices: &[Choice]) {
-    let gi = there.id;
-    let taker =
-        wants.iter().zip(choices).find(|(_, choice)| overlap(choice.place, there.placement));
-    let why = taker.map_or(Why::Unwished, |(want, _)| Why::InTheWay(want.word.clone()));
-    let compute = there.compute.iter().map(|c| Action::DestroyCompute { gi, ci: c.id });
-    let actions = compute.chain([Action::DestroyGpu { gi }]);
-    plan.steps.extend(actions.map(|action| Step { action, why: why.clone() }));
+/// Adds the steps that destroy a GPU instance.
+fn destroy(
+    plan: &mut PartitionPlan,
+    existing: &CurrentInstance,
+    requests: &[InstanceRequest],
+    candidates: &[Candidate],
+) {
+    let gi = existing.id;
+    let successor = requests
+        .iter()
+        .zip(candidates)
+        .find(|(_, candidate)| overlap(candidate.placement, existing.placement));
+    let reason = successor.map_or(StepReason::NotRequested, |(request, _)| {
+        StepReason::MakesRoom(request.text.clone())
+    });
+    // The driver answers IN_USE for a GPU instance that still has compute instances
+    // (kernel_mig_manager.c l.6168-6189).
+    let compute = existing.compute.iter().map(|c| Action::DestroyComputeInstance { gi, ci: c.id });
+    let actions = compute.chain([Action::DestroyGpuInstance { gi }]);
+    plan.steps.extend(actions.map(|action| Step { action, reason: reason.clone() }));
 }
 
-/// Notes what stays and what goes of a GPU instance that stays; returns what is made in it.
-fn keep(plan: &mut Plan, want: &Want, there: &Instance) -> Vec<Step> {
-    let holders = there.in_use().then(|| there.holders());
-    plan.kept.push(Kept { gi: there.id, word: want.word.clone(), holders });
-    let choices = compute_choices(&want.compute, &there.compute, |c| there.holds(c));
-    let choices = choices.unwrap_or_default();
-    for (i, compute) in there.compute.iter().enumerate() {
-        if choices.iter().all(|choice| choice.keeps != Some(i)) {
-            let action = Action::DestroyCompute { gi: there.id, ci: compute.id };
-            plan.steps.push(Step { action, why: Why::InTheWay(want.word.clone()) });
+/// Keeps a GPU instance and adds the steps that destroy its unwanted compute instances. Returns the
+/// steps that create others.
+fn keep(
+    plan: &mut PartitionPlan,
+    request: &InstanceRequest,
+    existing: &CurrentInstance,
+) -> Vec<Step> {
+    let (desired, holders) = (request.text.clone(), existing.all_holders());
+    plan.kept.push(KeptInstance { gi: existing.id, desired, holders });
+    let candidates =
+        place_compute(&request.compute, &existing.compute, |compute| existing.uses(compute));
+    let candidates = candidates.unwrap_or_default();
+    for (i, compute) in existing.compute.iter().enumerate() {
+        if candidates.iter().all(|candidate| candidate.keeps != Some(i)) {
+            let action = Action::DestroyComputeInstance { gi: existing.id, ci: compute.id };
+            let reason = StepReason::MakesRoom(request.text.clone());
+            plan.steps.push(Step { action, reason });
         }
     }
-    create_compute(want, &choices, Home::Kept(there.id))
+    create_compute(request, &candidates, ParentInstance::Existing(existing.id))
 }
 
-fn create(want: &Want, placement: Placement) -> Vec<Step> {
-    let (name, profile) = (want.profile.name.clone(), want.profile.id);
-    let action = Action::CreateGpu { name, profile, placement };
-    let choices = compute_choices(&want.compute, &[], |_| false).unwrap_or_default();
-    let mut steps = vec![Step { action, why: Why::Wished(want.word.clone()) }];
-    steps.extend(create_compute(want, &choices, Home::Made(placement)));
+/// Returns the steps that create a GPU instance with its compute instances.
+fn create(request: &InstanceRequest, placement: Placement) -> Vec<Step> {
+    let (name, profile) = (request.profile.name.clone(), request.profile.id);
+    let action = Action::CreateGpuInstance { name, profile, placement };
+    // The resolver has checked that they fit.
+    let candidates = place_compute(&request.compute, &[], |_| false).unwrap_or_default();
+    let mut steps = vec![Step { action, reason: StepReason::Requested(request.text.clone()) }];
+    steps.extend(create_compute(request, &candidates, ParentInstance::Created(placement)));
     steps
 }
 
-fn create_compute(want: &Want, choices: &[Choice], home: Home) -> Vec<Step> {
-    let new = want.compute.iter().zip(choices).filter(|(_, choice)| choice.keeps.is_none());
-    let step = |(part, choice): (&Part, &Choice)| Step {
-        action: Action::CreateCompute { home, profile: part.offer.id, placement: choice.place },
-        why: Why::Wished(want.word.clone()),
+/// Returns the steps that create the compute instances which no existing one is kept for.
+fn create_compute(
+    request: &InstanceRequest,
+    candidates: &[Candidate],
+    parent: ParentInstance,
+) -> Vec<Step> {
+    let new = request.compute.iter().zip(candidates).filter(|(_, c)| c.keeps.is_none());
+    let step = |(compute, candidate): (&ComputeRequest, &Candidate)| {
+        let (profile, placement) = (compute.profile.id, candidate.placement);
+        Step {
+            action: Action::CreateComputeInstance { parent, profile, placement },
+            reason: StepReason::Requested(request.text.clone()),
+        }
     };
     new.map(step).collect()
 }

@@ -1,113 +1,117 @@
-//! Files of the driver that a container can be given.
+//! User-space files of the driver for a container, and the classes that select them.
 
 use serde::Serialize;
 use std::{fmt, str::FromStr};
 
-/// What a program wants the driver for: the classes of `NVIDIA_DRIVER_CAPABILITIES`.
+/// A class of driver files, by what a program needs them for: those of `NVIDIA_DRIVER_CAPABILITIES`. They have
+/// nothing to do with the capability nodes of MIG.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Capability {
-    /// CUDA, `OpenCL`.
+pub enum DriverCapability {
+    /// CUDA and `OpenCL`.
     Compute,
     /// nvidia-smi and NVML.
     Utility,
-    /// Encoding and decoding of video.
+    /// Video encoding and decoding.
     Video,
-    /// `OpenGL`, Vulkan.
+    /// `OpenGL` and Vulkan.
     Graphics,
     /// X11.
     Display,
-    /// DLSS and the like.
+    /// NGX: DLSS and similar.
     Ngx,
     /// 32-bit libraries of the other classes.
     Compat32,
 }
 
-impl Capability {
-    /// All of them.
-    pub const ALL: [Capability; 7] = [
-        Capability::Compute,
-        Capability::Utility,
-        Capability::Video,
-        Capability::Graphics,
-        Capability::Display,
-        Capability::Ngx,
-        Capability::Compat32,
+impl DriverCapability {
+    /// Every class.
+    pub const ALL: [DriverCapability; 7] = [
+        DriverCapability::Compute,
+        DriverCapability::Utility,
+        DriverCapability::Video,
+        DriverCapability::Graphics,
+        DriverCapability::Display,
+        DriverCapability::Ngx,
+        DriverCapability::Compat32,
     ];
 
-    /// The name that users know.
+    /// Returns the name in `NVIDIA_DRIVER_CAPABILITIES`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Capability::Compute => "compute",
-            Capability::Utility => "utility",
-            Capability::Video => "video",
-            Capability::Graphics => "graphics",
-            Capability::Display => "display",
-            Capability::Ngx => "ngx",
-            Capability::Compat32 => "compat32",
+            DriverCapability::Compute => "compute",
+            DriverCapability::Utility => "utility",
+            DriverCapability::Video => "video",
+            DriverCapability::Graphics => "graphics",
+            DriverCapability::Display => "display",
+            DriverCapability::Ngx => "ngx",
+            DriverCapability::Compat32 => "compat32",
         }
     }
 }
 
-/// Which files of the driver a container gets: none, all, or those of some classes.
+/// The classes of driver files that a container gets; empty for none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Capabilities(Vec<Capability>);
+pub struct DriverCapabilities(Vec<DriverCapability>);
 
-/// A list that names no such classes.
+/// A text that is not a list of classes, cut at 80 characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not a list of compute, utility, video, graphics, display, ngx, compat32, or all, or none"
 )]
-pub struct BadCapabilities(String);
+pub struct BadDriverCapabilities(String);
 
-impl Capabilities {
-    /// True when the class is asked for.
+impl DriverCapabilities {
+    /// Reports whether a class is requested.
     #[must_use]
-    pub fn has(&self, capability: Capability) -> bool {
+    pub fn has(&self, capability: DriverCapability) -> bool {
         self.0.contains(&capability)
     }
 
-    /// True when nothing but device nodes is asked for.
+    /// Reports whether no class is requested, only device nodes.
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-impl Default for Capabilities {
-    /// What NVIDIA's toolkit gives without being asked.
+impl Default for DriverCapabilities {
+    /// `compute` and `utility`, the default of NVIDIA's container toolkit.
     fn default() -> Self {
-        Capabilities(vec![Capability::Compute, Capability::Utility])
+        DriverCapabilities(vec![DriverCapability::Compute, DriverCapability::Utility])
     }
 }
 
-impl FromStr for Capabilities {
-    type Err = BadCapabilities;
+impl FromStr for DriverCapabilities {
+    type Err = BadDriverCapabilities;
 
-    fn from_str(text: &str) -> Result<Self, BadCapabilities> {
+    fn from_str(text: &str) -> Result<Self, BadDriverCapabilities> {
         match text {
-            "none" => return Ok(Capabilities(Vec::new())),
-            // 32-bit libraries are for those who ask for them by name.
+            "none" => return Ok(DriverCapabilities(Vec::new())),
+            // 32-bit libraries are rarely installed, so only `compat32` itself requests them.
             "all" => {
-                let all = Capability::ALL.into_iter().filter(|c| *c != Capability::Compat32);
-                return Ok(Capabilities(all.collect()));
+                let all =
+                    DriverCapability::ALL.into_iter().filter(|c| *c != DriverCapability::Compat32);
+                return Ok(DriverCapabilities(all.collect()));
             }
             _ => {}
         }
-        let find = |name: &str| Capability::ALL.into_iter().find(|c| c.as_str() == name.trim());
+        let find =
+            |name: &str| DriverCapability::ALL.into_iter().find(|c| c.as_str() == name.trim());
         let mut found: Vec<_> = text
             .split(',')
             .map(find)
             .collect::<Option<_>>()
-            .ok_or_else(|| BadCapabilities(text.chars().take(80).collect()))?;
+            .ok_or_else(|| BadDriverCapabilities(text.chars().take(80).collect()))?;
+        // Sorted, so that equal lists give equal specs.
         found.sort_unstable();
         found.dedup();
-        Ok(Capabilities(found))
+        Ok(DriverCapabilities(found))
     }
 }
 
-impl fmt::Display for Capabilities {
+impl fmt::Display for DriverCapabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return f.write_str("none");
@@ -117,25 +121,25 @@ impl fmt::Display for Capabilities {
     }
 }
 
-/// Where a file of the driver belongs in a container.
+/// The destination of a driver file in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// In every directory that the container's dynamic loader searches, under these names.
+pub enum Destination {
+    /// Every directory that the container's dynamic loader searches, under these names.
     Library(Vec<String>),
-    /// The same, for 32-bit libraries.
+    /// Every directory for 32-bit libraries, under these names.
     Library32(Vec<String>),
-    /// At this absolute path.
+    /// This absolute path.
     At(String),
 }
 
 /// A file, directory or socket of the driver on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DriverFile {
-    /// Absolute path with every link resolved.
+    /// Absolute path on the host with every link resolved.
     pub host_path: String,
-    /// Where it goes.
-    pub place: Place,
-    /// Only rendering needs it: for slices with graphics alone.
+    /// Path or directories in the container.
+    pub destination: Destination,
+    /// Whether only rendering needs it: it goes to slices with a graphics profile.
     pub graphics_only: bool,
 }
 
@@ -145,8 +149,8 @@ mod tests {
 
     #[test]
     fn lists_are_read_as_users_write_them() {
-        let parse = |text: &str| text.parse::<Capabilities>();
-        assert_eq!(parse("utility,compute").unwrap(), Capabilities::default());
+        let parse = |text: &str| text.parse::<DriverCapabilities>();
+        assert_eq!(parse("utility,compute").unwrap(), DriverCapabilities::default());
         assert_eq!(parse("compute, compute").unwrap().to_string(), "compute");
         assert_eq!(parse("all").unwrap().to_string(), "compute,utility,video,graphics,display,ngx");
         assert!(parse("none").unwrap().is_none());

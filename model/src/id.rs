@@ -1,21 +1,25 @@
-//! Checked identifiers. Two numbers that mean different things never share a type: the GPU index of
-//! nvidia-smi and the minor of `/dev/nvidiaN` are both small integers and often differ.
+//! Checked identifiers.
+//!
+//! Two numbers that mean different things never share a type: the GPU index of nvidia-smi and the minor of
+//! `/dev/nvidiaN` are both small integers and often differ.
 
 use serde::Serialize;
 use std::{fmt, str::FromStr};
 
-/// A text that is not the identifier it should be.
+/// A text that is not an identifier of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not {what}")]
+#[error("{text:?} is not {expected}")]
 pub struct BadId {
-    what: &'static str,
-    text: String,
+    /// Kind of identifier that was expected, with an example.
+    pub expected: &'static str,
+    /// The text, cut at 64 characters.
+    pub text: String,
 }
 
 impl BadId {
-    fn new(what: &'static str, text: &str) -> Self {
+    fn new(expected: &'static str, text: &str) -> Self {
         let text = text.chars().take(64).collect();
-        BadId { what, text }
+        BadId { expected, text }
     }
 }
 
@@ -35,31 +39,34 @@ macro_rules! number {
 }
 
 number!(
-    /// The number of a GPU in NVML and nvidia-smi: its rank by PCI address.
+    /// GPU index of NVML and nvidia-smi: the GPU's rank by PCI address.
     GpuIndex
 );
 number!(
-    /// The `N` of `/dev/nvidiaN` and of `/proc/driver/nvidia/capabilities/gpuN`.
+    /// GPU minor: `N` of `/dev/nvidiaN` and of `/proc/driver/nvidia/capabilities/gpuN`. The driver
+    /// names capabilities by it, not by the index (`nv_get_dev_minor`, os.c l.4668).
     GpuMinor
 );
 number!(
-    /// The number of a MIG device below its GPU in NVML. It shifts when other instances come and go.
+    /// MIG device index below its GPU in NVML. It shifts when other instances come and go.
     MigIndex
 );
 number!(
-    /// The id of a GPU instance; the `M` of `gpuN/mig/giM`.
+    /// GPU instance id: `M` of `gpuN/mig/giM`. The driver takes it from a small range for each profile
+    /// size, so a recreated instance often has an old id (`kmigmgr_ga100.c` l.308-353).
     GiId
 );
 number!(
-    /// The id of a compute instance within its GPU instance; the `C` of `giM/ciC`.
+    /// Compute instance id within its GPU instance: `C` of `giM/ciC`.
     CiId
 );
 number!(
-    /// The major number of a character device, as `/proc/devices` gives it.
+    /// Major number of a character device, as `/proc/devices` lists it. That of `nvidia-caps` can change
+    /// whenever the module is loaded (`alloc_chrdev_region`, nv-caps.c l.823-826).
     Major
 );
 number!(
-    /// The minor number of a character device; below `/dev/nvidia-caps` it is the capability minor.
+    /// Minor number of a character device; below `/dev/nvidia-caps` it is the capability minor.
     Minor
 );
 
@@ -76,14 +83,16 @@ impl FromStr for PciAddress {
     type Err = BadId;
 
     fn from_str(text: &str) -> Result<Self, BadId> {
+        // Checked by hand: from_str_radix also takes a sign.
         let hex = |s: &str, digits: std::ops::RangeInclusive<usize>| {
-            let plain = s.bytes().all(|b| b.is_ascii_hexdigit()) && digits.contains(&s.len());
-            plain.then(|| u32::from_str_radix(s, 16).ok()).flatten()
+            let is_plain = s.bytes().all(|b| b.is_ascii_hexdigit()) && digits.contains(&s.len());
+            is_plain.then(|| u32::from_str_radix(s, 16).ok()).flatten()
         };
         let parse = || {
             let (domain, rest) = text.split_once(':')?;
             let (bus, rest) = rest.split_once(':')?;
             let (device, function) = rest.split_once('.')?;
+            // /proc prints a domain of four digits, NVML one of eight (`nvmlPciInfo_t.busId`).
             Some(PciAddress {
                 domain: hex(domain, 4..=8)?,
                 bus: u8::try_from(hex(bus, 2..=2)?).ok()?,
@@ -108,7 +117,7 @@ impl Serialize for PciAddress {
     }
 }
 
-/// True for `8-4-4-4-12` hexadecimal digits.
+/// Reports whether a text is `8-4-4-4-12` hexadecimal digits.
 fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(i, b)| match i {
@@ -128,6 +137,8 @@ macro_rules! uuid {
             type Err = BadId;
 
             fn from_str(text: &str) -> Result<Self, BadId> {
+                // The driver prints `GPU-????????-…` for a GPU that it has not read yet, and MIG UUIDs before R470
+                // were `MIG-GPU-<uuid>/<gi>/<ci>`: neither is accepted.
                 match text.strip_prefix($prefix).is_some_and(is_uuid) {
                     true => Ok($name(text.to_owned())),
                     false => Err(BadId::new($what, text)),
@@ -144,12 +155,13 @@ macro_rules! uuid {
 }
 
 uuid!(
-    /// `GPU-` and a UUID.
+    /// GPU UUID: `GPU-` and a UUID.
     GpuUuid, "GPU-", "a GPU UUID such as GPU-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
 );
 uuid!(
-    /// `MIG-` and a UUID. It is a name and no proof of identity: the driver derives it from the GPU,
-    /// the GPU instance id and the engine, so an instance that is made anew can carry the old one.
+    /// MIG UUID: `MIG-` and a UUID. It is a name and no proof of identity: the driver derives it from the
+    /// GPU, the GPU instance id and the engine (`gpu_uuid.c` l.91-245), so a recreated instance can carry
+    /// an old one.
     MigUuid, "MIG-", "a MIG UUID such as MIG-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx (driver R470 or newer)"
 );
 

@@ -1,11 +1,14 @@
 //! Profile names as the driver and its users write them, and placements.
+//!
+//! Nothing here knows which profiles a GPU has: only the driver does.
 
 use serde::Serialize;
 use std::{fmt, str::FromStr};
 
-/// Where an instance sits: `size` slices from slice `start` on.
+/// The placement of an instance: `size` slices from slice `start` on, displayed as `start:size`.
 ///
-/// Memory slices for a GPU instance, compute slices of its GPU instance for a compute instance.
+/// A GPU instance is placed on memory slices of its GPU, a compute instance on compute slices of its GPU
+/// instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Placement {
     /// First slice, from 0.
@@ -20,19 +23,19 @@ impl fmt::Display for Placement {
     }
 }
 
-/// A text that is not a MIG profile name.
+/// A text that is not a MIG profile name, cut at 64 characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a MIG profile name such as 1g.10gb, 1c.3g.40gb or 1g.10gb+me")]
 pub struct BadProfile(String);
 
 /// The name of a MIG profile: `2g.20gb`, `1c.3g.40gb`, `1g.10gb+me`, `1g.24gb-me`.
 ///
-/// The name is kept as it was given; the driver's spelling is the truth.
+/// The name is kept as it was given, since the driver decides how it is spelled.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct Profile {
     name: String,
-    /// The name of a compute instance that is smaller than its GPU instance.
+    /// Whether it is the name of a compute instance that is smaller than its GPU instance.
     #[serde(skip)]
     partial: bool,
 }
@@ -42,6 +45,7 @@ impl FromStr for Profile {
 
     fn from_str(text: &str) -> Result<Self, BadProfile> {
         let parse = || {
+            // The first part is `2g`, or `1c` of a compute instance that does not span its GPU instance.
             let (first, rest) = text.split_once('.')?;
             let (partial, slices, rest) = match first.strip_suffix('c') {
                 Some(compute) => {
@@ -53,7 +57,7 @@ impl FromStr for Profile {
             };
             count(slices.strip_suffix('g')?)?;
             let (memory, attributes) = rest.split_once("gb")?;
-            // Thor's integrated GPU has profiles of 0gb: its memory is not divided.
+            // Thor's integrated GPU names its profiles `Xg.0gb`: it has no memory of its own to partition.
             (memory == "0" || count(memory).is_some()).then_some(())?;
             is_attributes(attributes).then_some(())?;
             Some(Profile { name: text.to_owned(), partial })
@@ -62,14 +66,15 @@ impl FromStr for Profile {
     }
 }
 
-/// A positive number of at most four digits without a sign or a leading zero.
+/// Parses a positive number of at most four digits without a sign or a leading zero.
 fn count(text: &str) -> Option<u32> {
-    let plain =
+    let is_plain =
         !text.starts_with('0') && text.len() <= 4 && text.bytes().all(|b| b.is_ascii_digit());
-    plain.then(|| text.parse().ok()).flatten()
+    is_plain.then(|| text.parse().ok()).flatten()
 }
 
-/// Nothing, or `+me`, `-me`, `+me.all`, `+gfx` and what may follow them.
+/// Reports whether a text is empty or a list of attributes: `+me` (media engines), `-me` (none of them),
+/// `+me.all`, `+gfx` (graphics). New ones may come with a driver, so any word is one.
 fn is_attributes(text: &str) -> bool {
     let word = |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric());
     match text.strip_prefix(['+', '-']) {
@@ -79,61 +84,71 @@ fn is_attributes(text: &str) -> bool {
 }
 
 impl Profile {
-    /// The profile that the driver names in the name of a MIG device:
+    /// Returns the profile at the end of a MIG device's name in NVML:
     /// `NVIDIA A100-SXM4-80GB MIG 1c.3g.40gb`.
     #[must_use]
-    pub fn of_device_name(name: &str) -> Option<Profile> {
+    pub fn from_device_name(name: &str) -> Option<Profile> {
+        // From the right: the product name before it is NVIDIA's to choose. vGPU guests have it too ("GRID A100D-1-10C
+        // MIG 1g.9gb").
         name.rsplit_once(" MIG ")?.1.trim().parse().ok()
     }
 
-    /// The name computed from sizes, for a driver that offers no name: slices of the compute
-    /// instance and of its GPU instance, memory of the slice and of the whole GPU.
+    /// Computes the name from sizes, for a driver that reports no name: compute slices of the compute
+    /// instance and of its GPU instance, memory of the GPU instance in MiB and of the whole GPU in bytes.
     ///
-    /// The rounding is the one of NVIDIA/go-nvlib `mig_profile.go`, `getMigMemorySizeGB`: the
-    /// fraction of the GPU up to the next eighth, of the GPU's memory in whole GiB. Attributes such
-    /// as `+me` cannot be computed.
+    /// It rounds as NVIDIA/go-nvlib does (`mig_profile.go` l.384-392, `getMigMemorySizeGB`): the fraction of
+    /// the GPU up to the next eighth, of the GPU's memory in whole GiB. Attributes such as `+me` cannot be
+    /// computed.
     #[must_use]
-    pub fn of_sizes(compute: u32, slices: u32, memory_mib: u64, gpu_bytes: u64) -> Option<Profile> {
+    pub fn from_sizes(
+        compute: u32,
+        slices: u32,
+        memory_mib: u64,
+        gpu_bytes: u64,
+    ) -> Option<Profile> {
+        // Checked arithmetic: sizes are the driver's answer, and an absurd one must not panic.
         let eighths = (memory_mib << 20)
             .checked_mul(8)?
             .checked_add(gpu_bytes)?
             .checked_sub(1)?
             .checked_div(gpu_bytes)?;
         let gib = gpu_bytes.div_ceil(1 << 30);
+        // + 4 before / 8 rounds half up.
         let gb = eighths.checked_mul(gib)?.checked_add(4)? / 8;
         let prefix = if compute == slices { String::new() } else { format!("{compute}c.") };
         format!("{prefix}{slices}g.{gb}gb").parse().ok()
     }
 
-    /// The name as the driver writes it.
+    /// Returns the name as the driver writes it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.name
     }
 
-    /// The name of the profile of the GPU instance: without the `1c.` of a compute instance that
-    /// does not span it.
+    /// Returns the profile of the GPU instance: the name without the `1c.` of a compute instance that does
+    /// not span it.
     #[must_use]
-    pub fn of_gpu_instance(&self) -> Profile {
+    pub fn gpu_instance_profile(&self) -> Profile {
         match self.name.split_once("c.") {
             Some((_, rest)) if self.partial => Profile { name: rest.to_owned(), partial: false },
             _ => self.clone(),
         }
     }
 
-    /// True when the name says that the compute instance is smaller than its GPU instance.
+    /// Reports whether it names a compute instance that is smaller than its GPU instance.
     #[must_use]
     pub fn is_partial(&self) -> bool {
         self.partial
     }
 
-    /// True for profiles that can render: `+gfx`.
+    /// Reports whether the profile can render: `+gfx`.
     #[must_use]
     pub fn has_graphics(&self) -> bool {
         self.name.split(['+', '-']).skip(1).any(|attribute| attribute == "gfx")
     }
 
-    /// The name with every character that CDI forbids replaced: `1g.10gb+me` is `1g.10gb.me`.
+    /// Returns the name with `+` replaced, as CDI allows only letters, digits, and `_ - . :` in a device name
+    /// (container-device-interface `pkg/parser/parser.go`): `1g.10gb+me` becomes `1g.10gb.me`.
     #[must_use]
     pub fn cdi_safe(&self) -> String {
         self.name.replace('+', ".")
@@ -191,7 +206,7 @@ mod tests {
     fn parts_of_a_name() {
         let profile: Profile = "1c.3g.40gb".parse().unwrap();
         assert!(profile.is_partial());
-        assert_eq!(profile.of_gpu_instance(), "3g.40gb".parse().unwrap());
+        assert_eq!(profile.gpu_instance_profile(), "3g.40gb".parse().unwrap());
         let media: Profile = "1g.24gb+me.all".parse().unwrap();
         assert_eq!(media.cdi_safe(), "1g.24gb.me.all");
         assert!(!media.has_graphics());
@@ -200,7 +215,7 @@ mod tests {
 
     #[test]
     fn device_names_give_the_profile() {
-        let of = |name| Profile::of_device_name(name).map(|p| p.to_string());
+        let of = |name| Profile::from_device_name(name).map(|p| p.to_string());
         assert_eq!(of("NVIDIA A100-SXM4-80GB MIG 1c.3g.40gb").as_deref(), Some("1c.3g.40gb"));
         assert_eq!(of("GRID A100D-1-10C MIG 1g.9gb").as_deref(), Some("1g.9gb"));
         assert_eq!(of("NVIDIA A100-SXM4-80GB"), None);
@@ -218,11 +233,11 @@ mod tests {
             (1, 3, 39.25, "1c.3g.40gb"),
             (7, 7, 79.0, "7g.80gb"),
         ] {
-            assert_eq!(Profile::of_sizes(c, g, gib(mem), a100).unwrap().as_str(), name);
+            assert_eq!(Profile::from_sizes(c, g, gib(mem), a100).unwrap().as_str(), name);
         }
-        assert_eq!(Profile::of_sizes(1, 1, gib(5.81), 24_576 << 20).unwrap().as_str(), "1g.6gb");
-        assert_eq!(Profile::of_sizes(1, 1, 1, 0), None);
-        assert_eq!(Profile::of_sizes(1, 1, u64::MAX >> 23, 1), None);
-        assert_eq!(Profile::of_sizes(1, 1, u64::MAX, u64::MAX), None);
+        assert_eq!(Profile::from_sizes(1, 1, gib(5.81), 24_576 << 20).unwrap().as_str(), "1g.6gb");
+        assert_eq!(Profile::from_sizes(1, 1, 1, 0), None);
+        assert_eq!(Profile::from_sizes(1, 1, u64::MAX >> 23, 1), None);
+        assert_eq!(Profile::from_sizes(1, 1, u64::MAX, u64::MAX), None);
     }
 }

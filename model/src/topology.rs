@@ -1,5 +1,4 @@
-//! One consistent, ordered snapshot of a node: its GPUs, their instances and the device nodes that
-//! open them.
+//! A consistent, ordered snapshot of a node: its GPUs, their instances, and the device nodes that open them.
 
 use crate::{
     CiId, GiId, GpuIndex, GpuMinor, GpuUuid, Major, MigIndex, MigUuid, Minor, PciAddress,
@@ -7,23 +6,25 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What the machine has at the path of a device node.
+/// The state of the host's file at the path of a device node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HostNode {
-    /// A character device with the numbers that the driver has now.
+    /// A character device with the driver's current numbers.
     Ok,
-    /// Nothing. Engines that make nodes themselves do not mind; rootless ones bind the host's.
+    /// No file. Engines that run as root create the node in the container by its numbers; rootless ones cannot
+    /// (mknod needs `CAP_MKNOD` in the initial user namespace) and bind the host's.
     Missing,
-    /// Something else: no character device, or one with other numbers.
+    /// Another file: not a character device, or one with other numbers, left over from before the module was
+    /// reloaded. nvidia-modprobe never deletes nodes.
     Wrong,
 }
 
-/// A character device by path and by numbers. The numbers are what the driver says now; they hold
-/// until it is loaded again.
+/// A character device by path and numbers. The numbers are the driver's current ones, valid until its module
+/// is reloaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeviceNode {
-    /// Path in the host and in a container.
+    /// Path, on the host and in a container.
     pub path: String,
     /// Major number from `/proc/devices`.
     pub major: Major,
@@ -31,49 +32,52 @@ pub struct DeviceNode {
     pub minor: Minor,
     /// Permission bits.
     pub mode: u32,
-    /// Owner.
+    /// Owning user.
     pub uid: u32,
-    /// Group.
+    /// Owning group.
     pub gid: u32,
-    /// What the host has at this path.
+    /// State of the host's file at this path.
     pub host: HostNode,
-    /// The driver lets tools make it on the host; if not, that is the administrator's.
+    /// Whether tools may create or change it on the host: `DeviceFileModify` of the driver, which an administrator
+    /// sets to 0 to keep nvidia-modprobe away (nv-caps.c l.470-481).
     #[serde(skip)]
     pub modify: bool,
 }
 
-/// Whether a GPU is divided.
+/// The MIG mode of a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MigMode {
-    /// It cannot be divided.
+    /// The GPU has no MIG.
     Unsupported,
-    /// It can be, and is not.
+    /// MIG is off.
     Disabled,
-    /// It is; it may have no instance yet.
+    /// MIG is on; there may be no instance yet.
     Enabled,
-    /// Without NVML nobody says so of a GPU that has no instance.
+    /// Not known: without NVML a GPU without an instance looks the same with MIG on and off, as the driver
+    /// registers the `mig` directory of every GPU (os.c l.4707-4717).
     Unknown,
 }
 
-/// A whole view of a node's GPUs at one moment, ordered by GPU, GPU instance and compute instance.
+/// A snapshot of a node's GPUs at one moment, ordered by GPU, GPU instance and compute instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Topology {
-    /// Version of the driver.
+    /// Driver version, such as `580.105.08`.
     pub driver_version: String,
-    /// The newest CUDA that it knows; asked only by who hands devices out.
+    /// Newest CUDA version that the driver supports; only the device plugin reads it.
     #[serde(skip)]
     pub cuda_version: Option<Release>,
-    /// Nodes that every CUDA program opens: nvidiactl, nvidia-uvm, nvidia-uvm-tools. The last two
-    /// are absent when the nvidia-uvm module is not loaded.
+    /// Nodes that every CUDA program opens: nvidiactl, nvidia-uvm, nvidia-uvm-tools. The last two are absent
+    /// when the nvidia-uvm module is not loaded.
     pub common: Vec<DeviceNode>,
-    /// The GPUs that both views of the driver agree on.
+    /// GPUs that both views of the driver, `/proc` and NVML, agree on.
     pub gpus: Vec<Gpu>,
-    /// Capabilities over all instances of the node, where the driver has them.
+    /// Capability nodes for all instances of the node at once, where the driver has them.
     pub admin: Vec<AdminNode>,
 }
 
-/// A capability over all instances of the node.
+/// A capability node for all instances of the node: `config` lets its holder create and destroy instances,
+/// `monitor` read all of them. No workload needs either.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AdminNode {
     /// `config` or `monitor`.
@@ -82,35 +86,35 @@ pub struct AdminNode {
     pub node: DeviceNode,
 }
 
-/// One GPU.
+/// A GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Gpu {
-    /// Number in nvidia-smi; unknown without NVML.
+    /// Index in nvidia-smi; unknown without NVML.
     pub index: Option<GpuIndex>,
-    /// Number of its device node.
+    /// Minor number of its device node.
     pub minor: GpuMinor,
-    /// Where it is plugged in.
+    /// PCI address.
     pub pci: PciAddress,
-    /// Absent while the driver does not know it.
+    /// GPU UUID; absent while the driver has not read it yet.
     pub uuid: Option<GpuUuid>,
-    /// Name of the product.
+    /// Product name.
     pub model: String,
-    /// All its memory, in MiB. With MIG on NVML tells it to root only.
+    /// Memory of the whole GPU, in MiB. With MIG on NVML reports it to root only.
     pub memory_mib: Option<u64>,
     /// CUDA compute capability.
     pub compute_capability: Option<Release>,
-    /// Whether it is divided.
+    /// MIG mode.
     pub mig: MigMode,
-    /// `/dev/nvidiaN`.
+    /// Device node `/dev/nvidiaN`.
     pub node: DeviceNode,
-    /// `/dev/dri/cardN` and `/dev/dri/renderDN`, for profiles with graphics.
+    /// DRI nodes `/dev/dri/cardN` and `/dev/dri/renderDN`, for profiles with graphics.
     pub dri: Vec<DeviceNode>,
-    /// By id.
+    /// GPU instances, by id.
     pub gpu_instances: Vec<GpuInstance>,
 }
 
 impl Gpu {
-    /// How messages call it: `gpu 0` by its index, `gpu minor 0` when that is not known.
+    /// Returns its name in messages: `gpu 0` by its index, `gpu minor 0` when that is not known.
     #[must_use]
     pub fn label(&self) -> String {
         match self.index {
@@ -120,62 +124,62 @@ impl Gpu {
     }
 }
 
-/// A slice of memory and engines of a GPU.
+/// A GPU instance: memory slices and engines of a GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GpuInstance {
-    /// Its id on the GPU.
+    /// GPU instance id.
     pub id: GiId,
-    /// Known when one of its compute instances names it.
+    /// Profile; known when the name of one of its compute instances has it.
     pub profile: Option<Profile>,
-    /// Memory slices. NVML tells it to root only.
+    /// Memory slices of the GPU. NVML reports them to root only (`nvmlGpuInstanceGetInfo`).
     pub placement: Option<Placement>,
     /// Capability node.
     pub cap: DeviceNode,
-    /// By id; may be empty.
+    /// Compute instances, by id; may be empty.
     pub compute_instances: Vec<ComputeInstance>,
 }
 
-/// A share of the compute slices of a GPU instance: what a container is given.
+/// A compute instance: compute slices of a GPU instance. A container gets one with its GPU instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ComputeInstance {
-    /// Its id in the GPU instance.
+    /// Compute instance id within the GPU instance.
     pub id: CiId,
-    /// Number below the GPU in NVML.
+    /// MIG device index below the GPU in NVML.
     pub index: Option<MigIndex>,
-    /// Known from NVML only.
+    /// MIG UUID; known from NVML only.
     pub uuid: Option<MigUuid>,
-    /// Name of the profile, from the driver.
+    /// Profile, from the driver's name of the MIG device.
     pub profile: Option<Profile>,
-    /// Compute slices within the GPU instance. NVML tells it to root only.
+    /// Compute slices of the GPU instance. NVML reports them to root only.
     pub placement: Option<Placement>,
     /// Memory of the GPU instance, in MiB.
     pub memory_mib: Option<u64>,
-    /// What it has to compute with, from NVML.
+    /// Engines and multiprocessors; known from NVML only.
     pub attributes: Option<Attributes>,
     /// Capability node.
     pub cap: DeviceNode,
 }
 
-/// Two numbers of CUDA: a version, or a compute capability.
+/// A CUDA version or a CUDA compute capability: two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Release {
-    /// 9 of 9.0.
+    /// Number before the dot.
     pub major: u32,
-    /// 0 of 9.0.
+    /// Number after the dot.
     pub minor: u32,
 }
 
-/// What a compute instance has to compute with. The engines are those of its GPU instance, which all
-/// compute instances of that share (nvml.h, `nvmlDeviceAttributes_t`).
+/// Engines and multiprocessors of a compute instance. The engines are those of its GPU instance, which all of
+/// its compute instances share (nvml.h, `nvmlDeviceAttributes_t`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attributes {
-    /// Streaming multiprocessors; no instance is without, so a driver that says 0 does not tell.
+    /// Streaming multiprocessors. No instance has none, so 0 from a driver is an unknown number.
     pub multiprocessors: Option<u32>,
-    /// Slices of the GPU instance.
+    /// Compute slices of the GPU instance.
     pub gpu_slices: u32,
-    /// Slices of the compute instance.
+    /// Compute slices of the compute instance.
     pub compute_slices: u32,
-    /// Copy engines; as with multiprocessors.
+    /// Copy engines; 0 from a driver is an unknown number here too.
     pub copy_engines: Option<u32>,
     /// Video decoders.
     pub decoders: u32,
@@ -187,32 +191,34 @@ pub struct Attributes {
     pub ofa_engines: u32,
 }
 
-/// A compute instance with the instances it belongs to: one MIG device.
+/// A MIG device: a compute instance with the GPU instance and the GPU that it is on.
 #[derive(Debug, Clone, Copy)]
 pub struct MigDevice<'a> {
-    /// Its GPU.
+    /// GPU.
     pub gpu: &'a Gpu,
-    /// Its GPU instance.
+    /// GPU instance.
     pub gi: &'a GpuInstance,
-    /// Itself.
+    /// Compute instance.
     pub ci: &'a ComputeInstance,
 }
 
 impl<'a> MigDevice<'a> {
-    /// Where it is in the driver's capability tree.
+    /// Returns its ids in the driver's capability tree.
     #[must_use]
     pub fn id(&self) -> SliceId {
         SliceId { gpu: self.gpu.minor, gi: self.gi.id, ci: self.ci.id }
     }
 
-    /// The device nodes that are this device's own, in the order in which a program opens them: the
-    /// GPU, for graphics its DRI nodes, the GPU instance, the compute instance.
+    /// Returns its own device nodes, in the order in which a program opens them: the GPU, for graphics its
+    /// DRI nodes, the GPU instance, the compute instance.
     pub fn nodes(&self) -> impl Iterator<Item = &'a DeviceNode> + use<'a> {
+        // The driver checks the GPU instance's and the compute instance's node separately, and root is no
+        // exception (gpu_instance_subscription.c l.217-229, compute_instance_subscription.c l.87-99).
         let dri = if self.has_graphics() { &self.gpu.dri[..] } else { &[] };
         [&self.gpu.node].into_iter().chain(dri).chain([&self.gi.cap, &self.ci.cap])
     }
 
-    /// True when the driver says that the profile can render.
+    /// Reports whether the profile can render.
     #[must_use]
     pub fn has_graphics(&self) -> bool {
         self.ci.profile.as_ref().is_some_and(Profile::has_graphics)
@@ -220,7 +226,7 @@ impl<'a> MigDevice<'a> {
 }
 
 impl Topology {
-    /// Every MIG device, ordered by GPU, GPU instance and compute instance.
+    /// Returns every MIG device, ordered by GPU, GPU instance and compute instance.
     pub fn mig_devices(&self) -> impl Iterator<Item = MigDevice<'_>> {
         self.gpus.iter().flat_map(|gpu| {
             gpu.gpu_instances.iter().flat_map(move |gi| {
@@ -229,7 +235,7 @@ impl Topology {
         })
     }
 
-    /// Visits every device node, each once.
+    /// Calls a function for every device node, once each.
     pub fn for_each_node(&mut self, mut visit: impl FnMut(&mut DeviceNode)) {
         self.common.iter_mut().for_each(&mut visit);
         self.admin.iter_mut().for_each(|admin| visit(&mut admin.node));

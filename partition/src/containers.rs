@@ -2,7 +2,7 @@
 //!
 //! It asks no engine, so that containers of every engine are found, and it enters no namespace.
 
-use mig_cdi_model::Variable;
+use mig_cdi_model::DeviceVariable;
 use mig_cdi_sys::Root;
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub struct RunningContainer {
     /// Capability nodes that it can open, each once.
     pub nodes: Vec<ContainerNode>,
     /// Variables by which a spec of mig-cdi identifies the MIG devices of a container.
-    pub variables: Vec<Variable>,
+    pub variables: Vec<DeviceVariable>,
 }
 
 /// A capability node that a container can open.
@@ -82,12 +82,12 @@ fn examine(host: &Root, pids: Vec<String>) -> Option<RunningContainer> {
     nodes.extend(nodes_in_cgroup(host, &pids[0]).unwrap_or_default());
     nodes.sort();
     nodes.dedup();
-    let mut variables: Vec<Variable> = Vec::new();
+    let mut variables: Vec<DeviceVariable> = Vec::new();
     for pid in pids.iter().take(ENVIRONMENTS) {
         let environ = host.read(&format!("/proc/{pid}/environ"), PROC_LIMIT);
         let environ = environ.ok().flatten().unwrap_or_default();
         for text in environ.split(|byte| *byte == 0).filter_map(|text| str::from_utf8(text).ok()) {
-            match Variable::parse(text) {
+            match DeviceVariable::parse(text) {
                 Some(Ok(variable)) if !variables.contains(&variable) => variables.push(variable),
                 _ => {}
             }

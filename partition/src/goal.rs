@@ -1,11 +1,14 @@
 //! Goals: the layouts that a command line, a file of layouts or a checkpoint asks for, and the GPUs that each is for.
 
 use crate::{gpu_change::GpuChange, holders::Holders, node_gpus::NodeGpus};
-use mig_cdi_config::layouts::{Assignment, BadLayouts, Layout, Layouts, Selected};
+use mig_cdi_config::layouts::{Assignment, BadLayouts, Layout, Layouts, SelectedLayout};
 use mig_cdi_gen::{Error, ErrorKind, MessageSink, Result};
 use mig_cdi_sys::{nvml::GpuPartitioning, read_named};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::Display,
+    path::{Path, PathBuf},
+};
 
 /// Name of the layout in a checkpoint.
 pub const CHECKPOINT_LAYOUT: &str = "checkpoint";
@@ -95,7 +98,7 @@ impl NodeGpus {
                 "write GPU=LAYOUT, such as 0=3x2g.20gb,1g.10gb, or name a file with --file",
             ));
         }
-        let fail = |e: BadLayouts| Error::usage("", "").because(e);
+        let fail = |e: BadLayouts| declaration_error("", &e.origin, &e);
         let assignments = assignments.iter().map(|text| text.parse().map_err(fail));
         let assignments = assignments.collect::<Result<Vec<_>>>()?;
         let selected = Assignment::select(&assignments, &self.candidates()?).map_err(fail)?;
@@ -114,12 +117,12 @@ impl NodeGpus {
 
     /// Joins selected layouts with their GPUs. A GPU without MIG is omitted unless the user names it: `all` means those that can
     /// be partitioned.
-    fn selected(&self, selected: Vec<Selected>, file: Option<&Path>) -> Vec<DesiredGpu<'_>> {
-        let desired = |selected: Selected| {
+    fn selected(&self, selected: Vec<SelectedLayout>, file: Option<&Path>) -> Vec<DesiredGpu<'_>> {
+        let desired = |selected: SelectedLayout| {
             let gpu = self.all.get(selected.gpu)?;
             let origin = file.map(|file| format!("{}: {}", file.display(), selected.origin));
             let layout = selected.layout;
-            (selected.named || gpu.mig.is_some()).then_some(DesiredGpu { gpu, layout, origin })
+            (selected.is_named || gpu.mig.is_some()).then_some(DesiredGpu { gpu, layout, origin })
         };
         selected.into_iter().filter_map(desired).collect()
     }
@@ -144,5 +147,15 @@ fn read_layouts(file: &Path) -> Result<Layouts> {
 }
 
 fn bad_layouts(file: &Path, cause: &BadLayouts) -> Error {
-    Error::usage("read", file.display()).because(cause)
+    let place = format!("{}: {}", file.display(), cause.origin);
+    declaration_error("read", place, cause)
+}
+
+/// Makes the error of a declaration at a place: a line of a file, or an argument.
+fn declaration_error(operation: &str, place: impl Display, error: &BadLayouts) -> Error {
+    let usage = Error::usage(operation, place).because(&error.cause);
+    match &error.cure {
+        Some(cure) => usage.cure(cure),
+        None => usage,
+    }
 }

@@ -6,7 +6,7 @@ use crate::{
 };
 use mig_cdi_config::layouts::Layout;
 use mig_cdi_gen::{Error, ErrorKind, Result};
-use mig_cdi_layout::{Action, Impossible, Plan, Wish, plan};
+use mig_cdi_layout::{Action, DesiredLayout, Impossible, PartitionPlan, plan};
 use mig_cdi_sys::nvml::GpuPartitioning;
 
 /// The change of a GPU to a layout.
@@ -19,7 +19,7 @@ pub struct GpuChange {
     /// MIG mode to set; `None` when it stays as it is.
     pub mode: Option<bool>,
     /// Steps. `None` when they cannot be planned yet, because the driver reports the profiles of the GPU in MIG mode only.
-    pub plan: Option<Plan>,
+    pub plan: Option<PartitionPlan>,
 }
 
 impl GpuChange {
@@ -56,16 +56,16 @@ impl GpuChange {
             let cause = format!("{} does not support MIG", gpu.model);
             Error::usage("", gpu_label(gpu)).because(cause)
         })?;
-        let wants_on = matches!(goal, Layout::Divided(_));
+        let wants_on = matches!(goal, Layout::Partitioned(_));
         // A pending mode takes effect at the next reset, which would undo the change.
         let sets_mode = is_on != wants_on || gpu.mig_pending == Some(!wants_on);
         let plan = match goal {
-            Layout::Divided(desired) if is_on || !gpu.profiles.is_empty() => {
+            Layout::Partitioned(desired) if is_on || !gpu.profiles.is_empty() => {
                 Some(steps(gpu, all, holders, desired)?)
             }
-            Layout::Divided(_) => None,
-            Layout::Off if is_on => Some(steps(gpu, all, holders, &Wish::default())?),
-            Layout::Off => Some(Plan::default()),
+            Layout::Partitioned(_) => None,
+            Layout::Off if is_on => Some(steps(gpu, all, holders, &DesiredLayout::default())?),
+            Layout::Off => Some(PartitionPlan::default()),
         };
         let mode = sets_mode.then_some(wants_on);
         Ok(GpuChange { gpu: gpu.clone(), goal: goal.clone(), mode, plan })
@@ -80,7 +80,10 @@ impl GpuChange {
     /// Reports whether an instance is destroyed.
     fn destroys(&self) -> bool {
         let is_destroy = |action: &Action| {
-            matches!(action, Action::DestroyGpu { .. } | Action::DestroyCompute { .. })
+            matches!(
+                action,
+                Action::DestroyGpuInstance { .. } | Action::DestroyComputeInstance { .. }
+            )
         };
         let mut steps = self.plan.iter().flat_map(|plan| &plan.steps);
         steps.any(|step| is_destroy(&step.action))
@@ -99,7 +102,7 @@ pub fn current_layout(gpu: &GpuPartitioning, all: &[GpuPartitioning]) -> Layout 
     match gpu.mig {
         Some(true) => {
             let instances = current_instances(gpu, &Holders::default());
-            Layout::Divided(Wish::of(&capacity(gpu, all), &instances))
+            Layout::Partitioned(DesiredLayout::of(&capacity(gpu, all), &instances))
         }
         _ => Layout::Off,
     }
@@ -109,39 +112,24 @@ fn steps(
     gpu: &GpuPartitioning,
     all: &[GpuPartitioning],
     holders: &Holders,
-    desired: &Wish,
-) -> Result<Plan> {
+    desired: &DesiredLayout,
+) -> Result<PartitionPlan> {
     plan(&capacity(gpu, all), &current_instances(gpu, holders), desired)
-        .map_err(|impossible| impossible_error(gpu, holders, &impossible))
+        .map_err(|impossible| impossible_error(gpu, &impossible))
 }
 
-/// Makes the error of a layout that is impossible.
-fn impossible_error(gpu: &GpuPartitioning, holders: &Holders, impossible: &Impossible) -> Error {
+/// Makes the error of a layout that is impossible, with the holders that are in the way.
+fn impossible_error(gpu: &GpuPartitioning, impossible: &Impossible) -> Error {
     let kind = match impossible {
         Impossible::InUse { .. } => ErrorKind::Refused,
         _ => ErrorKind::Usage,
     };
+    let mut holders: Vec<_> =
+        impossible.blockers().iter().flat_map(|blocker| blocker.holders.clone()).collect();
+    holders.sort();
+    holders.dedup();
     Error::of(kind, "", gpu_label(gpu))
-        .because(impossible)
-        .held_by(blocking_holders(gpu, holders, impossible))
-}
-
-/// Returns the holders of the GPU instances in use that a layout has no room for, each once; none when it is impossible for
-/// another reason.
-fn blocking_holders(
-    gpu: &GpuPartitioning,
-    holders: &Holders,
-    impossible: &Impossible,
-) -> Vec<String> {
-    let blockers = match impossible {
-        Impossible::InUse { blockers, .. } => &blockers[..],
-        _ => &[],
-    };
-    let mut names: Vec<_> = blockers
-        .iter()
-        .flat_map(|blocker| holders.blocking_gpu_instance(gpu.minor, blocker.gi.0))
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+        .because(impossible.cause())
+        .cure(impossible.cure())
+        .held_by(holders)
 }

@@ -11,7 +11,7 @@ use crate::{
     processes::{describe, describe_alone, open_nodes},
 };
 use mig_cdi_gen::{Error, Result};
-use mig_cdi_model::{SliceId, Topology, Variable};
+use mig_cdi_model::{DeviceVariable, SliceId, Topology};
 use mig_cdi_sys::{Root, nvml::GpuPartitioning};
 use std::{
     cell::OnceCell,
@@ -92,15 +92,6 @@ impl Holders {
         [self.of_gpu_instance(gpu, gi), self.of_gpu(gpu)].concat()
     }
 
-    /// Returns everyone who keeps a GPU instance from being destroyed, each once: the holders of the whole, of its GPU, and of its
-    /// compute instances.
-    pub(crate) fn blocking_gpu_instance(&self, gpu: u32, gi: u32) -> BTreeSet<String> {
-        let is_part = |key: &SliceKey| (key.gpu, key.gi) == (gpu, gi);
-        let of_parts = self.slices.iter().filter(|(key, _)| is_part(key));
-        let of_parts = of_parts.flat_map(|(_, holders)| holders.iter().cloned());
-        of_parts.chain(self.of_gpu(gpu)).collect()
-    }
-
     fn of_slice(&self, key: SliceKey) -> Vec<String> {
         self.slices.get(&key).into_iter().flatten().cloned().collect()
     }
@@ -174,7 +165,7 @@ impl Holders {
         self.add_minors(keys, &minors, &name);
         let uuid = |minor| topology.gpus.iter().find(|gpu| gpu.minor == minor)?.uuid.as_ref();
         // Minor numbers of GPUs can swap at a rebind; the UUID in the variable, where there is one, decides.
-        let is_here = |variable: &&Variable| {
+        let is_here = |variable: &&DeviceVariable| {
             variable.gpu.is_none() || variable.gpu.as_ref() == uuid(variable.id.gpu)
         };
         for variable in container.variables.iter().filter(is_here) {

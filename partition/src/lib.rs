@@ -15,7 +15,7 @@
 //! ```
 //! use mig_cdi_gen::{NoMessages, NodeRoots, NodeSource, discover::Source};
 //! use mig_cdi_partition::{Goal, Holders, NodeGpus, gpu_label};
-//! use mig_cdi_sim::{Node, preset};
+//! use mig_cdi_sim::{SimulatedNode, preset};
 //!
 //! let root = std::path::PathBuf::from("/");
 //! let node = NodeSource {
@@ -27,7 +27,7 @@
 //!         cuda_version: false,
 //!     },
 //!     source: Source::Nvml,
-//!     simulated: Some(Node::parse(preset("a100-80gb").unwrap()).unwrap()),
+//!     simulated: Some(SimulatedNode::parse(preset("a100-80gb").unwrap()).unwrap()),
 //! };
 //! let gpus = NodeGpus::read(&node, &NoMessages)?;
 //! let goal = Goal::Assignments(vec!["0=3g.40gb,2x2g.20gb".to_owned()]);

@@ -1,7 +1,7 @@
 //! The GPUs of a node as NVML or a simulated node describes them.
 
 use crate::gpu_change::gpu_label;
-use mig_cdi_config::layouts::Candidate;
+use mig_cdi_config::layouts::GpuIdentity;
 use mig_cdi_gen::{
     Error, ErrorKind, MessageSink, NodeSource, Result,
     discover::{self, Source},
@@ -67,10 +67,10 @@ impl NodeGpus {
     ///
     /// # Errors
     /// When NVML reports a UUID or PCI address that is not one.
-    pub fn candidates(&self) -> Result<Vec<Candidate>> {
+    pub fn candidates(&self) -> Result<Vec<GpuIdentity>> {
         let candidate = |gpu: &GpuPartitioning| {
             let bad = |e| Error::failed("ask nvml about", gpu_label(gpu)).because(e);
-            Ok(Candidate {
+            Ok(GpuIdentity {
                 index: GpuIndex(gpu.index),
                 uuid: gpu.uuid.parse().map_err(bad)?,
                 pci: gpu.pci.parse().map_err(bad)?,

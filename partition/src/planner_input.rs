@@ -3,14 +3,17 @@
 //! Converts what NVML reports. It never asks NVML, and it has no table of profiles.
 
 use crate::holders::Holders;
-use mig_cdi_layout::{Compute, ComputeOffer, Engines, Instance, Offer, ProfileOffer};
+use mig_cdi_layout::{
+    ComputeInstanceProfile, CurrentComputeInstance, CurrentInstance, GpuCapacity,
+    GpuInstanceProfile, MediaEngines,
+};
 use mig_cdi_model::{CiId, GiId, Placement};
 use mig_cdi_sys::nvml::{
     ComputeProfile, GpuPartitioning, GpuProfile, NvmlComputeInstance, NvmlGpuInstance,
 };
 
 /// Returns the profiles that a GPU can be partitioned into. `all` are the GPUs of the node.
-pub(crate) fn capacity(gpu: &GpuPartitioning, all: &[GpuPartitioning]) -> Offer {
+pub(crate) fn capacity(gpu: &GpuPartitioning, all: &[GpuPartitioning]) -> GpuCapacity {
     // nvml.h takes an existing GPU instance to list the profiles of compute instances
     // (nvmlGpuInstanceGetComputeInstanceProfileInfoV). For a GPU instance that is still to be created, one of the
     // same profile on a GPU of the same model stands in.
@@ -27,12 +30,12 @@ pub(crate) fn capacity(gpu: &GpuPartitioning, all: &[GpuPartitioning]) -> Offer 
                 sizes.map(|size| assumed_compute_profile(size, profile.slices)).collect()
             }
         };
-        Some(ProfileOffer {
+        Some(GpuInstanceProfile {
             name: profile.name.clone()?,
             id: profile.id,
             max: profile.max,
             slices: profile.slices,
-            engines: Engines {
+            engines: MediaEngines {
                 decoders: profile.decoders,
                 encoders: profile.encoders,
                 jpeg: profile.jpeg,
@@ -42,31 +45,31 @@ pub(crate) fn capacity(gpu: &GpuPartitioning, all: &[GpuPartitioning]) -> Offer 
             compute,
         })
     };
-    Offer { profiles: gpu.profiles.iter().filter_map(profile).collect() }
+    GpuCapacity { profiles: gpu.profiles.iter().filter_map(profile).collect() }
 }
 
-fn compute_profile(profile: &ComputeProfile) -> ComputeOffer {
+fn compute_profile(profile: &ComputeProfile) -> ComputeInstanceProfile {
     let ComputeProfile { id, slices, max, ref placements } = *profile;
     let placements = placements.clone();
-    ComputeOffer { id, slices, max, placements }
+    ComputeInstanceProfile { id, slices, max, placements }
 }
 
 /// Returns a profile of compute instances that a GPU instance of so many `slices` may have.
 ///
 /// Not every size exists: a 4g.40gb of an A100 has no 3c. The driver refuses such a one once the GPU instance is created, and
 /// the change is undone. The id is for display only: NVML creates compute instances by size and placement.
-fn assumed_compute_profile(size: u32, slices: u32) -> ComputeOffer {
+fn assumed_compute_profile(size: u32, slices: u32) -> ComputeInstanceProfile {
     let placements = (0..=slices - size).map(|start| Placement { start, size }).collect();
-    ComputeOffer { id: size - 1, slices: size, max: slices / size, placements }
+    ComputeInstanceProfile { id: size - 1, slices: size, max: slices / size, placements }
 }
 
 /// Returns the GPU instances of a GPU, with their compute instances and the holders of each.
-pub(crate) fn current_instances(gpu: &GpuPartitioning, holders: &Holders) -> Vec<Instance> {
-    let instance = |gi: &NvmlGpuInstance| Instance {
+pub(crate) fn current_instances(gpu: &GpuPartitioning, holders: &Holders) -> Vec<CurrentInstance> {
+    let instance = |gi: &NvmlGpuInstance| CurrentInstance {
         id: GiId(gi.id),
         profile: gi.profile,
         placement: gi.placement,
-        holder: joined(&holders.of_gpu_instance_or_gpu(gpu.minor, gi.id)),
+        holders: holders.of_gpu_instance_or_gpu(gpu.minor, gi.id),
         compute: gi.compute.iter().map(|ci| compute_instance(gpu, gi.id, ci, holders)).collect(),
     };
     gpu.instances.iter().map(instance).collect()
@@ -77,14 +80,9 @@ fn compute_instance(
     gi: u32,
     ci: &NvmlComputeInstance,
     holders: &Holders,
-) -> Compute {
-    let holder = joined(&holders.of_compute_instance(gpu.minor, gi, ci.id));
-    Compute { id: CiId(ci.id), placement: ci.placement, holder }
-}
-
-/// Joins holders into the one text that the planner takes; `None` when there is none.
-fn joined(holders: &[String]) -> Option<String> {
-    (!holders.is_empty()).then(|| holders.join(", "))
+) -> CurrentComputeInstance {
+    let holders = holders.of_compute_instance(gpu.minor, gi, ci.id);
+    CurrentComputeInstance { id: CiId(ci.id), placement: ci.placement, holders }
 }
 
 /// Returns the placements at which one more GPU instance of a profile can be created.

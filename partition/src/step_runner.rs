@@ -11,7 +11,7 @@ use crate::{
 };
 use mig_cdi_config::layouts::Layout;
 use mig_cdi_gen::{Error, MessageSink, Result};
-use mig_cdi_layout::{Action, Home, Step};
+use mig_cdi_layout::{Action, ParentInstance, Step};
 use mig_cdi_model::Placement;
 use mig_cdi_sys::{
     Root,
@@ -99,7 +99,7 @@ impl StepRunner<'_> {
         let label = gpu_label(&gpu);
         let steps: Vec<&Step> = change.plan.iter().flat_map(|plan| &plan.steps).collect();
         for step in &steps {
-            self.messages.detail(&format!("{label}: {}, {}", step.action, step.why));
+            self.messages.detail(&format!("{label}: {}, {}", step.action, step.reason));
         }
         let mut created = CreatedInstances::new();
         for step in steps {
@@ -143,19 +143,19 @@ impl StepRunner<'_> {
     ) -> Result<(), CallError> {
         let (partitioner, uuid) = (self.partitioner, gpu.uuid.as_str());
         match *action {
-            Action::DestroyCompute { gi, ci } => {
+            Action::DestroyComputeInstance { gi, ci } => {
                 partitioner.destroy_compute_instance(uuid, gi.0, ci.0)
             }
-            Action::DestroyGpu { gi } => partitioner.destroy_gpu_instance(uuid, gi.0),
-            Action::CreateGpu { profile, placement, .. } => {
+            Action::DestroyGpuInstance { gi } => partitioner.destroy_gpu_instance(uuid, gi.0),
+            Action::CreateGpuInstance { profile, placement, .. } => {
                 let gi = partitioner.create_gpu_instance(uuid, profile, placement)?;
                 created.insert(placement, gi);
                 Ok(())
             }
-            Action::CreateCompute { home, placement, .. } => {
-                let gi = match home {
-                    Home::Kept(gi) => gi.0,
-                    Home::Made(at) => *created.get(&at).ok_or_else(|| {
+            Action::CreateComputeInstance { parent, placement, .. } => {
+                let gi = match parent {
+                    ParentInstance::Existing(gi) => gi.0,
+                    ParentInstance::Created(at) => *created.get(&at).ok_or_else(|| {
                         CallError::new("nvmlDeviceGetGpuInstanceById", "it was not created")
                     })?,
                 };

@@ -1,6 +1,6 @@
-//! The format of a node description, as serde reads it. `docs/node-description.md` explains it.
+//! The TOML format of a node description. `docs/node-description.md` is its reference.
 
-use crate::Error;
+use crate::{DescriptionPart, Error};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
@@ -11,17 +11,17 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Description {
-    /// For people.
-    #[serde(default, rename = "description")]
-    pub about: String,
+    /// Free text.
+    #[serde(default)]
+    pub description: String,
     #[serde(default = "default_driver")]
     pub driver: String,
-    /// What its maker calls it.
+    /// Product name of the machine, as its DMI tables have it.
     pub machine: Option<String>,
     #[serde(default)]
-    pub majors: Majors,
+    pub majors: MajorNumbers,
     #[serde(default, rename = "gpu")]
-    pub gpus: Vec<GpuEntry>,
+    pub gpus: Vec<GpuDescription>,
     #[serde(default)]
     pub faults: Faults,
 }
@@ -30,30 +30,32 @@ fn default_driver() -> String {
     "580.105.08".to_owned()
 }
 
-/// Major numbers as `/proc/devices` lists them; 0 for a driver that is not registered.
+/// Major numbers as `/proc/devices` lists them; 0 for a driver that is not loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Majors {
-    /// nvidia: GPUs and nvidiactl.
+pub struct MajorNumbers {
+    /// `nvidia`: GPUs and nvidiactl.
     pub nvidia: u32,
-    /// nvidia-caps: capability nodes.
+    /// `nvidia-caps`: capability nodes.
     pub nvidia_caps: u32,
-    /// nvidia-uvm: unified memory.
+    /// `nvidia-uvm`: unified memory.
     pub nvidia_uvm: u32,
-    /// drm: DRI nodes.
+    /// `drm`: DRI nodes.
     pub drm: u32,
 }
 
-impl Default for Majors {
-    /// 195 and 226 are fixed in the kernel's list; the others are drawn when the module loads.
+impl Default for MajorNumbers {
+    /// 195 (nvidia) and 226 (drm) are fixed in the kernel's `devices.txt`. The others are free numbers
+    /// that the kernel assigns when the module is loaded (`alloc_chrdev_region`, nv-caps.c l.823-826):
+    /// 508 and 511 are samples.
     fn default() -> Self {
-        Majors { nvidia: 195, nvidia_caps: 508, nvidia_uvm: 511, drm: 226 }
+        MajorNumbers { nvidia: 195, nvidia_caps: 508, nvidia_uvm: 511, drm: 226 }
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct GpuEntry {
+pub(crate) struct GpuDescription {
     pub model: String,
     pub minor: Option<u32>,
     pub pci: Option<String>,
@@ -69,9 +71,9 @@ pub(crate) struct GpuEntry {
     pub held: bool,
     pub dri: Option<Dri>,
     #[serde(default)]
-    pub instances: Vec<InstanceEntry>,
+    pub instances: Vec<InstanceDescription>,
     #[serde(default)]
-    pub processes: Vec<Process>,
+    pub processes: Vec<ProcessDescription>,
 }
 
 fn yes() -> bool {
@@ -90,47 +92,47 @@ pub struct Dri {
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct InstanceEntry {
+pub(crate) struct InstanceDescription {
     pub profile: String,
     pub start: Option<u32>,
     pub id: Option<u32>,
-    pub compute: Option<Vec<ComputeEntry>>,
+    pub compute: Option<Vec<ComputeDescription>>,
 }
 
 /// A compute instance: `"1c"`, `"1c@2"`, or a table of these keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ComputeEntry {
+pub(crate) struct ComputeDescription {
     pub profile: String,
     pub start: Option<u32>,
     pub id: Option<u32>,
 }
 
-impl<'de> Deserialize<'de> for ComputeEntry {
+impl<'de> Deserialize<'de> for ComputeDescription {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ComputeVisitor)
     }
 }
 
-/// Not an untagged enum: its errors would not say which key is wrong.
+/// Parses the two forms by hand: the error of an untagged enum would not name the wrong key.
 struct ComputeVisitor;
 
 impl<'de> Visitor<'de> for ComputeVisitor {
-    type Value = ComputeEntry;
+    type Value = ComputeDescription;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a compute instance such as \"1c\", \"1c@2\" or { profile = \"1c\", start = 2, id = 0 }")
     }
 
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ComputeEntry, E> {
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ComputeDescription, E> {
         let Some((profile, start)) = text.split_once('@') else {
-            return Ok(ComputeEntry { profile: text.to_owned(), start: None, id: None });
+            return Ok(ComputeDescription { profile: text.to_owned(), start: None, id: None });
         };
         let start =
             start.parse().map_err(|_| E::custom(format!("no slice after the @ of {text:?}")))?;
-        Ok(ComputeEntry { profile: profile.to_owned(), start: Some(start), id: None })
+        Ok(ComputeDescription { profile: profile.to_owned(), start: Some(start), id: None })
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ComputeEntry, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ComputeDescription, A::Error> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Table {
@@ -139,26 +141,26 @@ impl<'de> Visitor<'de> for ComputeVisitor {
             id: Option<u32>,
         }
         let Table { profile, start, id } = Table::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(ComputeEntry { profile, start, id })
+        Ok(ComputeDescription { profile, start, id })
     }
 }
 
 /// A process that NVML reports on a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Process {
-    /// Its id.
+pub struct ProcessDescription {
+    /// Process id.
     pub pid: u32,
-    /// The GPU instance that it runs on; without one it has the whole GPU.
+    /// GPU instance that it runs on; `None` for a client of the whole GPU.
     pub gi: Option<u32>,
-    /// The compute instance that it runs on.
+    /// Compute instance that it runs on.
     pub ci: Option<u32>,
-    /// What it does there.
+    /// NVML's list that has it.
     #[serde(default)]
     pub kind: ProcessKind,
 }
 
-/// Which of NVML's three lists of processes has it.
+/// One of NVML's three lists of processes: `nvmlDeviceGet{Compute,Graphics,MPSCompute}RunningProcesses`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProcessKind {
@@ -171,7 +173,7 @@ pub enum ProcessKind {
     Mps,
 }
 
-/// What is broken on the node.
+/// Faults of the node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Faults {
@@ -183,42 +185,39 @@ pub(crate) struct Faults {
     pub files: Vec<FileFault>,
 }
 
-/// NVML does not start.
+/// The reason why NVML does not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NvmlFault {
     /// The kernel module is not loaded.
     DriverNotLoaded,
-    /// Library and kernel module are of two versions.
+    /// Library and kernel module have different versions.
     VersionMismatch,
 }
 
-/// A file of the driver that is not as it should be. `remove` takes a directory too.
+/// A fault of a driver file: how it differs from the file that the driver would show.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FileFault {
-    /// Absolute.
+    /// Absolute path.
     pub path: String,
-    /// Take it away, with all below it.
+    /// Removes it; a directory with everything below it.
     pub remove: bool,
-    /// Cut it to so many bytes.
+    /// Length in bytes that it is cut to.
     pub truncate: Option<usize>,
-    /// Fill it up to so many bytes.
+    /// Length in bytes that it is filled up to.
     pub size: Option<usize>,
-    /// Put these bytes there.
+    /// Bytes that replace its content.
     pub bytes: Option<Vec<u8>>,
-    /// Put this text there.
+    /// Text that replaces its content.
     pub text: Option<String>,
 }
 
 pub(crate) fn parse(toml: &str) -> Result<Description, Error> {
     toml::from_str(toml).map_err(|error| {
-        // toml's own display is a drawing of several lines; ours is one.
+        // toml displays errors as a drawing of several lines; messages of mig-cdi have one.
         let line = error.span().map(|span| toml[..span.start].matches('\n').count() + 1);
-        let message = error.message().replace('\n', " ");
-        Error::Syntax(match line {
-            Some(line) => format!("line {line}: {message}"),
-            None => message,
-        })
+        let cause = error.message().replace('\n', " ");
+        Error::new(cause).about(line.map_or(DescriptionPart::Node, DescriptionPart::Line))
     })
 }

@@ -1,8 +1,9 @@
-//! Profiles and placements of the GPUs that can be simulated.
+//! Profiles and placements of the GPU models that can be simulated.
 //!
-//! Ids, counts, memory and placements are as nvidia-smi prints them in NVIDIA's MIG guide and in
-//! public logs. Reported memory differs between driver releases, and so do names on some boards:
-//! nothing outside a simulated node may use these tables.
+//! Ids, counts, memory and placements are as nvidia-smi prints them in NVIDIA's MIG user guide and in public
+//! logs. Reported memory differs between driver releases (A100 80GB: 9.50 or 9.75 GiB for 1g.10gb), and so
+//! do names on some boards (GB200: 1g.24gb or 1g.23gb with one PCI id): nothing outside a simulated node may
+//! use these tables.
 
 mod tables;
 
@@ -13,17 +14,17 @@ use mig_cdi_model::Release;
 /// A profile of GPU instances on one model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProfileRow {
-    /// `2g.20gb`.
+    /// Profile name, such as `2g.20gb`.
     pub name: &'static str,
-    /// The id that nvidia-smi shows.
+    /// Profile id, as `nvidia-smi mig -lgip` prints it.
     pub id: u32,
-    /// How many a GPU holds at most.
+    /// Most instances of it on a GPU.
     pub max: u32,
     /// Compute slices.
     pub slices: u32,
-    /// Memory slices from a start.
+    /// Memory slices of one instance.
     pub size: u32,
-    /// Memory slices at which it may start.
+    /// Memory slices at which it can start.
     pub starts: &'static [u32],
     /// Memory in MiB.
     pub memory_mib: u64,
@@ -37,24 +38,26 @@ pub struct ProfileRow {
     pub ofa: u32,
     /// Copy engines, where a public log shows them.
     pub copy_engines: Option<u32>,
-    /// Streaming multiprocessors, likewise.
+    /// Streaming multiprocessors, where a public log shows them.
     pub multiprocessors: Option<u32>,
-    /// Those of one compute slice of it, likewise.
+    /// Streaming multiprocessors of one of its compute slices, where a public log shows them.
     pub slice_multiprocessors: Option<u32>,
-    /// Its compute instance is NVML's `1_SLICE_REV1`, as nvidia-smi shows it on a GH200's 1g.24gb.
+    /// Whether its compute instance is NVML's `1_SLICE_REV1`, as nvidia-smi shows it on a GH200's 1g.24gb.
     pub compute_rev1: bool,
 }
 
-/// How many kinds of GPU instances NVML of the 580 series knows (nvml.h
-/// `NVML_GPU_INSTANCE_PROFILE_COUNT`).
+/// Number of `NVML_GPU_INSTANCE_PROFILE_*` values of the 580 series (nvml.h
+/// `NVML_GPU_INSTANCE_PROFILE_COUNT`). R595 adds one.
 pub const GPU_PROFILE_KINDS: u32 = 17;
-/// How many kinds of compute instances (nvml.h `NVML_COMPUTE_INSTANCE_PROFILE_COUNT`).
+/// Number of `NVML_COMPUTE_INSTANCE_PROFILE_*` values (nvml.h `NVML_COMPUTE_INSTANCE_PROFILE_COUNT`).
 pub const COMPUTE_PROFILE_KINDS: u32 = 8;
 
 impl ProfileRow {
-    /// Which `NVML_GPU_INSTANCE_PROFILE_*` it is; that is not its id.
+    /// Value of `NVML_GPU_INSTANCE_PROFILE_*` that NVML is asked with. It is not the profile id: 3g.40gb is
+    /// 2 here and 9 there.
     #[must_use]
     pub fn kind(&self) -> u32 {
+        // The suffix tells the variants of a size apart, as in go-nvlib mig_profile.go l.59-145.
         let suffix = self.name.find(['+', '-']).map_or("", |at| &self.name[at..]);
         match (self.slices, suffix) {
             (1, "") if self.size == 2 => 9,
@@ -75,18 +78,19 @@ impl ProfileRow {
         }
     }
 
-    /// The id of its compute instances of `size` slices, which is also their
+    /// Profile id of its compute instances of `size` slices, which is also their
     /// `NVML_COMPUTE_INSTANCE_PROFILE_*`.
     #[must_use]
     pub fn compute_id(&self, size: u32) -> u32 {
         match size {
+            // NVML_COMPUTE_INSTANCE_PROFILE_1_SLICE_REV1 is 7, _7_SLICE is 4 (nvml.h).
             1 if self.compute_rev1 => 7,
             7 => 4,
             size => size - 1,
         }
     }
 
-    /// Slices of its compute instances of an id.
+    /// Compute slices of its compute instance profile with this id.
     #[must_use]
     pub fn compute_size(&self, id: u32) -> Option<u32> {
         self.compute_sizes().iter().copied().find(|size| self.compute_id(*size) == id)
@@ -101,14 +105,14 @@ impl ProfileRow {
         }
     }
 
-    /// The name of a compute instance: that of the profile when it spans the GPU instance.
+    /// Profile name of a compute instance of `size` slices: that of the GPU instance when it spans it.
     #[must_use]
     pub fn compute_name(&self, size: u32) -> String {
         if size == self.slices { self.name.to_owned() } else { format!("{size}c.{}", self.name) }
     }
 
-    /// Slices of the compute instances that it can hold (nvidia-smi mig -lcip: 3 slices on no 4g, 5
-    /// and 6 on no 7g).
+    /// Sizes of the compute instances that it can hold. Not every size exists: `nvidia-smi mig -lcip` lists no
+    /// 3c for 4g, no 5c and 6c for 7g.
     #[must_use]
     pub fn compute_sizes(&self) -> &'static [u32] {
         match self.slices {
@@ -121,18 +125,18 @@ impl ProfileRow {
     }
 }
 
-/// A product.
+/// A GPU product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Model {
-    /// The name in a description.
+    /// Name in a description.
     pub key: &'static str,
-    /// The name that the driver gives.
+    /// Name that the driver reports.
     pub product: &'static str,
-    /// Architecture and implementation, an input of MIG UUIDs.
+    /// Chip id (architecture and implementation), an input of MIG UUIDs: 0x170 for GA100, 0x180 for GH100.
     pub chip: u16,
     /// PCI device and vendor, as NVML packs them: `0xDDDDVVVV`.
     pub pci_device: u32,
-    /// PCI subsystem, packed alike. It differs between boards of one product.
+    /// PCI subsystem, in the same form. It differs between boards of one product.
     pub pci_subsystem: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
@@ -142,30 +146,31 @@ pub struct Model {
     pub memory_slices: u32,
     /// Video decoders.
     pub decoders: u32,
-    /// What it can be divided into; empty when it cannot be.
+    /// Profiles of GPU instances; empty without MIG.
     pub profiles: &'static [ProfileRow],
 }
 
 impl Model {
-    /// The model of a description's key.
+    /// Returns the model with this key.
     #[must_use]
     pub fn find(key: &str) -> Option<&'static Model> {
         MODELS.iter().find(|model| model.key == key)
     }
 
-    /// The row of a profile name.
+    /// Returns the profile with this name.
     #[must_use]
     pub fn profile(&self, name: &str) -> Option<&'static ProfileRow> {
         self.profiles.iter().find(|row| row.name == name)
     }
 
-    /// The row of an id.
+    /// Returns the profile with this id.
     #[must_use]
     pub fn profile_by_id(&self, id: u32) -> Option<&'static ProfileRow> {
         self.profiles.iter().find(|row| row.id == id)
     }
 
-    /// Changes MIG mode without a reset: Hopper and later (NVIDIA's MIG guide; NVML field 184).
+    /// Reports whether MIG mode changes without a GPU reset: Hopper and later do (NVIDIA's MIG user guide;
+    /// NVML field 184, `NVML_FI_DEV_IS_RESETLESS_MIG_SUPPORTED`).
     #[must_use]
     pub fn is_resetless(&self) -> bool {
         self.chip >= 0x180
@@ -185,7 +190,7 @@ impl Model {
         Some(Release { major, minor })
     }
 
-    /// The ids that the driver draws from for instances of `size` memory slices: 0 for the whole
+    /// Ids that the driver assigns to GPU instances of `size` memory slices: 0 for the whole
     /// memory, 1..2 for half, 3..6 for a quarter, 7..14 for an eighth (open-gpu-kernel-modules
     /// `kmigmgr_ga100.c` l.308-353, used for every chip since).
     #[must_use]

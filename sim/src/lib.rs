@@ -1,49 +1,64 @@
-//! Simulated nodes: a machine with MIG GPUs, described in a TOML file.
+//! Simulated nodes: machines with MIG GPUs, described in a TOML file (`--node`).
 //!
-//! The description becomes the text files, device nodes and NVML answers that the driver would give
-//! for it; everything behind that is the code that reads a real machine. The tests' fake driver and
-//! fake host tree are fed by the same descriptions.
+//! A [`SimulatedNode`] is parsed from a description. [`ProcTree`] turns it into the text files and device
+//! nodes that the NVIDIA driver would show, and [`SimulatedMachine`] answers for it as `/proc` and NVML
+//! do; everything behind that is the code that reads a real machine. The fake driver and the fake host
+//! trees of the tests are made from the same descriptions.
 //!
-//! Tables of profiles and placements stand here and nowhere else: on a real machine the driver is
-//! asked.
+//! Tables of profiles and placements ([`MODELS`]) are here and nowhere else: a real machine's driver is
+//! asked instead. This crate never touches the machine that it runs on.
+//!
+//! # Example
+//! An A100 with two GPU instances, the second of them with a compute instance that does not span it:
+//!
+//! ```
+//! use mig_cdi_sim::SimulatedNode;
+//!
+//! let mut node = SimulatedNode::parse(
+//!     r#"
+//!     [[gpu]]
+//!     model = "a100-80gb"
+//!     instances = [
+//!         { profile = "3g.40gb", start = 4 },
+//!         { profile = "2g.20gb", compute = ["1c"] },
+//!     ]
+//!     "#,
+//! )?;
+//! let names: Vec<_> = node.gpus[0].mig_devices().map(|device| device.name).collect();
+//! assert_eq!(names[0], "NVIDIA A100-SXM4-80GB MIG 3g.40gb");
+//! assert_eq!(names[1], "NVIDIA A100-SXM4-80GB MIG 1c.2g.20gb");
+//!
+//! // The calls of NVML are refused as the driver refuses them: the GPU instance is not empty.
+//! let first = node.gpus[0].instances[0].id;
+//! assert_eq!(node.destroy_gpu_instance(0, first), Err(mig_cdi_sim::Refusal::InUse));
+//!
+//! let error = SimulatedNode::parse("[[gpu]]\nmodel = \"a100\"\n").unwrap_err();
+//! assert_eq!(error.cause, "unknown model \"a100\"");
+//! # Ok::<(), mig_cdi_sim::Error>(())
+//! ```
 
-mod change;
+mod capacity;
 mod description;
-mod divide;
+mod error;
 mod geometry;
 mod machine;
-mod node;
-mod offer;
+mod nvml_partitioner;
+mod partitioning;
 mod placement;
 mod presets;
-mod tree;
+mod proc_tree;
+mod simulated_node;
+mod to_toml;
 mod uuid;
-mod write;
 
-pub use change::Refusal;
-pub use description::{Dri, FileFault, Majors, NvmlFault, Process, ProcessKind};
+pub use description::{Dri, FileFault, MajorNumbers, NvmlFault, ProcessDescription, ProcessKind};
+pub use error::{DescriptionPart, Error};
 pub use geometry::{COMPUTE_PROFILE_KINDS, GPU_PROFILE_KINDS, MODELS, Model, ProfileRow};
 pub use machine::SimulatedMachine;
-pub use node::{Compute, Gpu, Instance, Node};
+pub use partitioning::Refusal;
 pub use presets::{PRESETS, preset};
-pub use tree::Tree;
+pub use proc_tree::ProcTree;
+pub use simulated_node::{
+    SimulatedComputeInstance, SimulatedGpu, SimulatedInstance, SimulatedNode,
+};
 pub use uuid::mig_uuid;
-
-/// A description that no driver would answer to.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// Not TOML, or not the keys of a node description.
-    #[error("{0}")]
-    Syntax(String),
-    /// A layout that the hardware refuses, with the reason.
-    #[error("gpu {gpu}: {reason}")]
-    Layout {
-        /// Position in the file, from 0.
-        gpu: usize,
-        /// Why.
-        reason: String,
-    },
-    /// Anything else that cannot be.
-    #[error("{0}")]
-    Impossible(String),
-}

@@ -1,29 +1,32 @@
-//! A simulated node as a machine that discovery can ask.
+//! A simulated node in the role of a machine: answers of `/proc`, of the device nodes and of NVML.
 
-use crate::{Compute, Gpu, Instance, Node, NvmlFault, Tree, divide::Simulated};
+use crate::{
+    NvmlFault, ProcTree, SimulatedComputeInstance, SimulatedGpu, SimulatedInstance, SimulatedNode,
+    nvml_partitioner::SimulatedPartitioner,
+};
 use mig_cdi_model::{Attributes, Release};
 use mig_cdi_sys::{DriverRoot, Error, Machine, NodeStat, Result, nvml};
 
-/// A simulated node as a machine.
+/// A simulated node that discovery reads like a real machine.
 #[derive(Debug, Clone)]
 pub struct SimulatedMachine {
-    node: Node,
-    tree: Tree,
+    node: SimulatedNode,
+    tree: ProcTree,
 }
 
 impl SimulatedMachine {
-    /// The machine of a node.
+    /// Creates the machine of a node.
     #[must_use]
-    pub fn new(node: Node) -> Self {
-        SimulatedMachine { tree: Tree::of(&node), node }
+    pub fn new(node: SimulatedNode) -> Self {
+        SimulatedMachine { tree: ProcTree::of(&node), node }
     }
 
-    /// Whoever divides the node. What he changes is forgotten with him.
+    /// Starts NVML for partitioning. Changes are made to a copy of the node and end with it.
     ///
     /// # Errors
     /// As [`Machine::nvml`].
     pub fn partitioner(&self) -> std::result::Result<Box<dyn nvml::Partitioner>, nvml::NvmlError> {
-        Ok(Box::new(Simulated::start(self.node.clone())?))
+        Ok(Box::new(SimulatedPartitioner::start(self.node.clone())?))
     }
 }
 
@@ -62,11 +65,13 @@ impl Machine for SimulatedMachine {
     }
 }
 
-fn gpu(gpu: &Gpu) -> std::result::Result<nvml::NvmlGpu, nvml::CallError> {
+fn gpu(gpu: &SimulatedGpu) -> std::result::Result<nvml::NvmlGpu, nvml::CallError> {
+    // NVML still counts a lost GPU; getting its handle fails (nvml.h at nvmlDeviceGetHandleByIndex_v2).
     if gpu.lost {
         return Err(nvml::CallError::gpu_lost("nvmlDeviceGetHandleByIndex_v2"));
     }
     Ok(nvml::NvmlGpu {
+        // NVML prints a PCI domain of eight digits, /proc one of four.
         pci: format!("0000{}", gpu.pci),
         uuid: gpu.uuid.to_string(),
         minor: gpu.minor,
@@ -75,13 +80,15 @@ fn gpu(gpu: &Gpu) -> std::result::Result<nvml::NvmlGpu, nvml::CallError> {
         compute_capability: gpu.model.compute_capability(),
         mig: (!gpu.model.profiles.is_empty()).then_some(gpu.mig),
         mig_pending: (!gpu.model.profiles.is_empty()).then_some(gpu.mig_pending),
+        // Ranks, which shift: on an A30 device 0 was GPU instance 3, and GPU instance 2 once that was created (public
+        // log).
         devices: (0..).zip(gpu.mig_devices().map(Ok)).collect(),
     })
 }
 
-impl Node {
-    /// The newest CUDA that its driver knows: which that is of which branch is in the release notes of CUDA
-    /// (table 3, toolkit and the driver that comes with it).
+impl SimulatedNode {
+    /// Newest CUDA version that its driver supports, by driver branch: the driver that each toolkit comes
+    /// with (CUDA release notes, table 3).
     #[must_use]
     pub fn cuda_version(&self) -> Option<Release> {
         let (major, minor) = match self.driver.split('.').next()?.parse().ok()? {
@@ -100,10 +107,10 @@ impl Node {
     }
 }
 
-impl Gpu {
-    /// What a compute instance has to compute with.
+impl SimulatedGpu {
+    /// Engines and multiprocessors of a compute instance.
     #[must_use]
-    pub fn attributes(&self, gi: &Instance, ci: &Compute) -> Attributes {
+    pub fn attributes(&self, gi: &SimulatedInstance, ci: &SimulatedComputeInstance) -> Attributes {
         let row = gi.profile;
         Attributes {
             multiprocessors: row.compute_multiprocessors(ci.placement.size),
@@ -117,7 +124,7 @@ impl Gpu {
         }
     }
 
-    /// The MIG devices that NVML lists, in the order of their indices.
+    /// MIG devices that NVML lists, in the order of their indices.
     pub fn mig_devices(&self) -> impl Iterator<Item = nvml::NvmlMigDevice> + '_ {
         self.instances.iter().flat_map(move |gi| {
             gi.compute.iter().filter(|ci| !ci.hidden).map(move |ci| nvml::NvmlMigDevice {

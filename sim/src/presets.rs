@@ -1,6 +1,6 @@
-//! Node descriptions that are built in.
+//! Built-in node descriptions, for `--node NAME` without a file.
 
-/// Name and text of every preset.
+/// Presets: name and text of each.
 pub const PRESETS: [(&str, &str); 6] = [
     ("a100-80gb", include_str!("../nodes/a100-80gb.toml")),
     ("dgx-a100", include_str!("../nodes/dgx-a100.toml")),
@@ -10,7 +10,7 @@ pub const PRESETS: [(&str, &str); 6] = [
     ("rtx-pro-6000", include_str!("../nodes/rtx-pro-6000.toml")),
 ];
 
-/// The text of a preset.
+/// Returns the text of a preset.
 #[must_use]
 pub fn preset(name: &str) -> Option<&'static str> {
     PRESETS.iter().find(|(preset, _)| *preset == name).map(|(_, text)| *text)

@@ -3,7 +3,7 @@
 //! --install` adds our programs as `make install` installs them; `guest DIR --changes` adds the node without its last
 //! slice in `DIR/changed`, with the description that belongs beside the fake NVML, `node.toml`.
 
-use mig_cdi_sim::{Node, preset};
+use mig_cdi_sim::{SimulatedNode, preset};
 use mig_cdi_tests::{FakeHost, driver, driver::DistributionLayout, make_install, podman};
 use std::{fs, path::Path};
 
@@ -16,7 +16,7 @@ fn main() {
     copy(&host, dir, &[("/usr", ""), ("/lib", "usr"), ("/etc", "")]);
     copy(&host, &dir.join("node"), &[("/proc", ""), ("/dev", "")]);
     // The description is beside the library, where the host has a link.
-    let version = Node::parse(description).expect("it was parsed").driver;
+    let version = SimulatedNode::parse(description).expect("it was parsed").driver;
     let library = driver::library_dir(DistributionLayout::Debian).trim_start_matches('/');
     let beside = dir.join(format!("{library}/libnvidia-ml.so.{version}.toml"));
     fs::remove_file(&beside).expect("there");

@@ -30,5 +30,5 @@ pub fn render(values: &str) -> String {
 pub fn documents(text: &str) -> Vec<Value> {
     let documents = format!("\n{text}").split("\n---\n").map(str::to_owned).collect::<Vec<_>>();
     let documents = documents.iter().filter(|text| !text.trim().is_empty());
-    documents.map(|text| yaml_serde::from_str(text).expect("it is YAML")).collect()
+    documents.map(|text| serde_saphyr::from_str(text).expect("it is YAML")).collect()
 }

@@ -1,7 +1,7 @@
-//! All geometries of a simulated GPU: every set of GPU instances that `Node::parse` accepts, found by trying.
+//! All geometries of a simulated GPU: every set of GPU instances that `SimulatedNode::parse` accepts, found by trying.
 
 use mig_cdi_model::Placement;
-use mig_cdi_sim::{Model, Node};
+use mig_cdi_sim::{Model, SimulatedNode};
 use std::fmt::Write as _;
 
 /// Row of the model's profile table, and a start.
@@ -61,5 +61,5 @@ pub fn part(model: &Model, (row, start): Spot, compute: Option<&[Placement]>) ->
 #[must_use]
 pub fn accepted(model: &Model, parts: &[String]) -> bool {
     let (key, parts) = (model.key, parts.join(","));
-    Node::parse(&format!("[[gpu]]\nmodel = \"{key}\"\ninstances = [{parts}]\n")).is_ok()
+    SimulatedNode::parse(&format!("[[gpu]]\nmodel = \"{key}\"\ninstances = [{parts}]\n")).is_ok()
 }

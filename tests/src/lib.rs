@@ -25,7 +25,7 @@ pub mod running_plugin;
 pub mod watch;
 
 use driver::DistributionLayout;
-use mig_cdi_sim::{Node, Tree};
+use mig_cdi_sim::{ProcTree, SimulatedNode};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use std::{
     fs,
@@ -192,9 +192,10 @@ impl FakeHost {
     /// When the description is impossible, or when device nodes cannot be made without root.
     #[must_use]
     pub fn new(description: &str) -> FakeHost {
-        let node = Node::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
+        let node =
+            SimulatedNode::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
         let host = FakeHost { dir: trusted_tempdir() };
-        host.write(&Tree::of(&node));
+        host.write(&ProcTree::of(&node));
         fs::write(host.dir.path().join("node.toml"), description).expect("write the description");
         fs::create_dir(host.out()).expect("make the output directory");
         host.put_nvml("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1");
@@ -210,7 +211,7 @@ impl FakeHost {
     pub fn with_driver(description: &str, layout: DistributionLayout) -> FakeHost {
         let host = FakeHost::new(description);
         fs::remove_file(host.path("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1")).expect("there");
-        let version = Node::parse(description).expect("it was parsed").driver;
+        let version = SimulatedNode::parse(description).expect("it was parsed").driver;
         driver::install(&host.root(), layout, &version);
         host.put_nvml(&format!("{}/libnvidia-ml.so.{version}", driver::library_dir(layout)));
         fs::write(host.config(), "").expect("write the configuration");
@@ -224,7 +225,8 @@ impl FakeHost {
     /// As [`FakeHost::new`].
     #[must_use]
     pub fn with_real_driver(description: &str) -> FakeHost {
-        let node = Node::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
+        let node =
+            SimulatedNode::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
         let host = FakeHost::new(&description.replace(&node.driver, "550.163.01"));
         fs::remove_dir_all(host.path("/usr")).expect("there");
         podman::copy(&project().join("target/test-deps/nvidia/usr"), &host.path("/usr"));
@@ -267,11 +269,12 @@ impl FakeHost {
     /// # Panics
     /// As [`FakeHost::new`].
     pub fn become_node(&self, description: &str) {
-        let node = Node::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
+        let node =
+            SimulatedNode::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
         for dir in ["/proc", "/dev"] {
             fs::remove_dir_all(self.path(dir)).expect("there");
         }
-        self.write(&Tree::of(&node));
+        self.write(&ProcTree::of(&node));
         fs::write(self.dir.path().join("node.toml"), description).expect("write the description");
     }
 
@@ -281,7 +284,7 @@ impl FakeHost {
         self.dir.path().join("config.toml")
     }
 
-    fn write(&self, tree: &Tree) {
+    fn write(&self, tree: &ProcTree) {
         for dir in ["/dev", "/proc"].map(str::to_owned).iter().chain(&tree.dirs) {
             fs::create_dir_all(self.path(dir)).expect("make a directory");
         }

@@ -1,7 +1,7 @@
 //! Fake host whose GPUs are partitioned by the program, with holders of slices.
 
 use crate::{FakeHost, Run};
-use mig_cdi_sim::Node;
+use mig_cdi_sim::SimulatedNode;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command};
 
@@ -153,10 +153,10 @@ impl PartitionHost {
     /// # Panics
     /// When its description cannot be parsed.
     #[must_use]
-    pub fn node(&self) -> Node {
+    pub fn node(&self) -> SimulatedNode {
         let (_, path) = self.host.env();
         let text = fs::read_to_string(path).expect("the description");
-        Node::parse(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+        SimulatedNode::parse(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
     }
 
     /// Returns the layout of each GPU: `off`, or the layout with every placement pinned.
@@ -165,7 +165,7 @@ impl PartitionHost {
     /// As [`PartitionHost::node`].
     #[must_use]
     pub fn layouts(&self) -> Vec<String> {
-        let gpu = |gpu: &mig_cdi_sim::Gpu| match gpu.mig {
+        let gpu = |gpu: &mig_cdi_sim::SimulatedGpu| match gpu.mig {
             false => "off".to_owned(),
             true => {
                 let mut items: Vec<_> = gpu.instances.iter().map(item).collect();
@@ -179,7 +179,7 @@ impl PartitionHost {
 }
 
 /// Returns start and layout text of a GPU instance.
-fn item(gi: &mig_cdi_sim::Instance) -> (u32, String) {
+fn item(gi: &mig_cdi_sim::SimulatedInstance) -> (u32, String) {
     let start = gi.placement.start;
     let whole = gi.compute.len() == 1 && gi.compute[0].placement.size == gi.profile.slices;
     let compute: Vec<_> = gi

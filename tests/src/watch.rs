@@ -1,7 +1,7 @@
 //! Running `mig-cdi watch`, and a fake host that changes as a driver changes it.
 
 use crate::FakeHost;
-use mig_cdi_sim::{Node, Tree};
+use mig_cdi_sim::{ProcTree, SimulatedNode};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -144,8 +144,9 @@ impl FakeHost {
     /// # Panics
     /// When the description is impossible.
     pub fn morph(&self, description: &str) {
-        let node = Node::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
-        let tree = Tree::of(&node);
+        let node =
+            SimulatedNode::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
+        let tree = ProcTree::of(&node);
         self.put_whole(&self.out().with_file_name("node.toml"), description.as_bytes());
         let proc = self.path("/proc");
         let dirs = tree.dirs.iter().map(|dir| self.path(dir));

@@ -1,13 +1,15 @@
 //! Changes of a simulated driver: instances are created and destroyed by the rules of NVIDIA's MIG user guide.
 
 use mig_cdi_model::Placement;
-use mig_cdi_sim::{MODELS, Model, Node, PRESETS, Process, ProcessKind, Refusal};
+use mig_cdi_sim::{
+    MODELS, Model, PRESETS, ProcessDescription, ProcessKind, Refusal, SimulatedNode,
+};
 use mig_cdi_tests::geometries::Geometries;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-fn node(model: &str, keys: &str) -> Node {
-    Node::parse(&format!("[[gpu]]\nmodel = \"{model}\"\n{keys}\n")).unwrap()
+fn node(model: &str, keys: &str) -> SimulatedNode {
+    SimulatedNode::parse(&format!("[[gpu]]\nmodel = \"{model}\"\n{keys}\n")).unwrap()
 }
 
 /// Small pseudo-random generator.
@@ -17,13 +19,13 @@ fn roll(state: &mut u64, sides: u32) -> u32 {
 }
 
 /// Returns profile ids and placements.
-fn geometry(node: &Node) -> BTreeSet<(u32, Placement)> {
+fn geometry(node: &SimulatedNode) -> BTreeSet<(u32, Placement)> {
     node.gpus[0].instances.iter().map(|gi| (gi.profile.id, gi.placement)).collect()
 }
 
-fn assert_again(node: &Node) {
+fn assert_again(node: &SimulatedNode) {
     let text = node.to_toml();
-    let again = Node::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let again = SimulatedNode::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
     assert_eq!(&again, node, "{text}");
 }
 
@@ -70,9 +72,9 @@ fn remaining_capacity_is_exact() {
                 let _ = node.create_gpu_instance(0, row.id, Some(start));
             }
             for row in model.profiles {
-                let remaining = node.remaining(0, row.id).unwrap();
+                let remaining = node.remaining_capacity(0, row.id).unwrap();
                 assert!(remaining <= row.max);
-                let all = node.possible(0, row.id).unwrap();
+                let all = node.possible_placements(0, row.id).unwrap();
                 assert_eq!(all.iter().map(|p| p.start).collect::<Vec<_>>(), row.starts);
                 let most = most(&node, row.id, row.starts);
                 assert_eq!(remaining, most, "{} {} {:?}", model.key, row.name, geometry(&node));
@@ -82,7 +84,7 @@ fn remaining_capacity_is_exact() {
 }
 
 /// Returns the largest number of instances of a profile, found by trying every order of starts.
-fn most(node: &Node, profile: u32, starts: &[u32]) -> u32 {
+fn most(node: &SimulatedNode, profile: u32, starts: &[u32]) -> u32 {
     let made = starts.iter().enumerate().filter_map(|(i, &start)| {
         let mut more = node.clone();
         more.create_gpu_instance(0, profile, Some(start)).ok()?;
@@ -135,8 +137,8 @@ fn an_instance_id_is_the_lowest_free_of_its_range() {
 fn compute_instances_have_placements_ids_and_names() {
     let mut node =
         node("a100-80gb", "instances = [{ profile = \"3g.40gb\", id = 2, compute = [] }]");
-    assert_eq!(node.remaining_compute(0, 2, 0), Ok(3));
-    assert_eq!(node.remaining_compute(0, 2, 1), Ok(1));
+    assert_eq!(node.remaining_compute_capacity(0, 2, 0), Ok(3));
+    assert_eq!(node.remaining_compute_capacity(0, 2, 1), Ok(1));
     assert_eq!(node.create_compute_instance(0, 2, 0, Some(2)), Ok(0));
     assert_eq!(node.create_compute_instance(0, 2, 0, Some(2)), Err(Refusal::InsufficientResources));
     assert_eq!(node.create_compute_instance(0, 2, 2, None), Err(Refusal::InsufficientResources));
@@ -144,8 +146,12 @@ fn compute_instances_have_placements_ids_and_names() {
     assert_eq!(node.create_compute_instance(0, 2, 3, None), Err(Refusal::NotSupported));
     assert_eq!(node.create_compute_instance(0, 7, 0, None), Err(Refusal::NotFound));
     assert_eq!(node.create_compute_instance(0, 2, 1, None), Ok(1));
-    let places: Vec<_> =
-        node.possible_compute(0, 2, 1).unwrap().iter().map(ToString::to_string).collect();
+    let places: Vec<_> = node
+        .possible_compute_placements(0, 2, 1)
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(places, ["0:2", "1:2"]);
     let names: Vec<_> = node.gpus[0].instances[0].compute.iter().map(|ci| &ci.name[22..]).collect();
     assert_eq!(names, ["MIG 1c.3g.40gb", "MIG 2c.3g.40gb"]);
@@ -181,7 +187,7 @@ fn instances_in_use_are_not_destroyed() {
     assert_eq!(node.destroy_gpu_instance(0, 1), Err(Refusal::InUse));
     assert_eq!(node.set_mig_mode(0, false), Err(Refusal::InUse));
     node.gpus[0].processes =
-        vec![Process { pid: 9, gi: None, ci: None, kind: ProcessKind::Compute }];
+        vec![ProcessDescription { pid: 9, gi: None, ci: None, kind: ProcessKind::Compute }];
     assert_eq!(node.create_gpu_instance(0, 19, None), Err(Refusal::InUse));
     assert_eq!(node.destroy_compute_instance(0, 1, 0), Ok(()));
     assert_eq!(node.destroy_gpu_instance(0, 1), Err(Refusal::InUse));
@@ -214,8 +220,12 @@ fn mig_mode_changes_as_the_architecture_allows() {
     let mut off = node("a30", "mig = false");
     assert_eq!(off.create_gpu_instance(0, 14, None), Err(Refusal::NotSupported));
     assert_eq!(off.create_gpu_instance(1, 14, None), Err(Refusal::InvalidArgument));
-    assert_eq!(off.remaining(0, 14), Err(Refusal::NotSupported));
-    assert_eq!(off.possible(0, 14).unwrap().len(), 4, "nvml.h: whether MIG is on or not");
+    assert_eq!(off.remaining_capacity(0, 14), Err(Refusal::NotSupported));
+    assert_eq!(
+        off.possible_placements(0, 14).unwrap().len(),
+        4,
+        "nvml.h: whether MIG is on or not"
+    );
 }
 
 #[test]
@@ -241,15 +251,15 @@ fn bad_compute_instances_and_processes_are_refused_with_the_reason() {
         ),
         (
             "processes = [{ pid = 1, gi = 3 }]".into(),
-            "gpu 0: process 1 is in gpu instance 3, which is not there",
+            "gpu 0: process 1 is in gpu instance 3, which does not exist",
         ),
         ("processes = [{ pid = 1, ci = 3 }]".into(), "gpu 0: process 1 has ci 3 and no gi"),
         (
             gi("") + "\nprocesses = [{ pid = 1, gi = 1, ci = 0 }]",
-            "gpu 0: process 1 is in compute instance 0 of gpu instance 1, which is not there",
+            "gpu 0: process 1 is in compute instance 0 of gpu instance 1, which does not exist",
         ),
     ] {
-        let refused = Node::parse(&format!("[[gpu]]\nmodel = \"a100-80gb\"\n{keys}\n"));
+        let refused = SimulatedNode::parse(&format!("[[gpu]]\nmodel = \"a100-80gb\"\n{keys}\n"));
         assert_eq!(refused.unwrap_err().to_string(), reason);
     }
 }
@@ -257,13 +267,13 @@ fn bad_compute_instances_and_processes_are_refused_with_the_reason() {
 #[test]
 fn presets_and_faulty_nodes_round_trip() {
     for (_, text) in PRESETS {
-        assert_again(&Node::parse(text).unwrap());
+        assert_again(&SimulatedNode::parse(text).unwrap());
     }
     let golden = mig_cdi_tests::project().join("tests/golden/faults");
     let mut count = 0;
     for case in std::fs::read_dir(golden).unwrap() {
         let text = std::fs::read_to_string(case.unwrap().path().join("node.toml")).unwrap();
-        count += usize::from(Node::parse(&text).map(|node| assert_again(&node)).is_ok());
+        count += usize::from(SimulatedNode::parse(&text).map(|node| assert_again(&node)).is_ok());
     }
     assert!(count >= 20, "{count} nodes");
 }
@@ -308,7 +318,7 @@ proptest! {
     #[test]
     fn a_changed_node_is_written_as_it_is(seed in any::<u64>(), texts in prop::collection::vec(any::<String>(), 4)) {
         let mut seed = seed;
-        let mut node = Node::parse(&any_node(&mut seed, &texts)).unwrap();
+        let mut node = SimulatedNode::parse(&any_node(&mut seed, &texts)).unwrap();
         assert_again(&node);
         for _ in 0..40 {
             if node.gpus.is_empty() {

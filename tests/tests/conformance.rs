@@ -7,7 +7,7 @@ use mig_cdi_gen::{
     spec::{Built, Content, Format, NameStyle, SpecOptions, build, to_text},
 };
 use mig_cdi_model::cdi::{Device, Spec, Version};
-use mig_cdi_sim::{Node, PRESETS, SimulatedMachine};
+use mig_cdi_sim::{PRESETS, SimulatedMachine, SimulatedNode};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ fn options() -> SpecOptions {
 }
 
 fn built(description: &str, options: &SpecOptions) -> Result<Built, String> {
-    let node = Node::parse(description).map_err(|e| e.to_string())?;
+    let node = SimulatedNode::parse(description).map_err(|e| e.to_string())?;
     let discovery =
         discover(&SimulatedMachine::new(node), options.source).map_err(|e| e.to_string())?;
     let mut built =
@@ -87,7 +87,7 @@ fn gpu() -> impl Strategy<Value = String> {
                 ["", ", compute = [\"1c\"]", ", compute = [\"1c\", \"1c\"]"][*split as usize];
             let wish = format!("{{ profile = \"{profile}\"{compute} }}, ]\n");
             let longer = text.trim_end().trim_end_matches(']').to_owned() + &wish;
-            if Node::parse(&longer).is_ok() {
+            if SimulatedNode::parse(&longer).is_ok() {
                 text = longer;
             }
         }
@@ -124,7 +124,7 @@ proptest! {
     fn any_topology_conforms_and_is_complete(description in node()) {
         let built = built(&description, &options()).unwrap();
         prop_assert_eq!(&built.problems, &[]);
-        let node = Node::parse(&description).unwrap();
+        let node = SimulatedNode::parse(&description).unwrap();
         let expected: Vec<_> = node.gpus.iter().flat_map(|gpu| {
             gpu.instances.iter().flat_map(move |gi| gi.compute.iter().map(move |ci| (gpu, gi, ci)))
         }).collect();
@@ -164,7 +164,7 @@ proptest! {
     #[test]
     fn damage_never_changes_a_device(description in node(), damages in prop::collection::vec(damage(), 1..4)) {
         let whole = built(&description, &options()).unwrap();
-        let tree = mig_cdi_sim::Tree::of(&Node::parse(&description).unwrap());
+        let tree = mig_cdi_sim::ProcTree::of(&SimulatedNode::parse(&description).unwrap());
         let paths: Vec<_> = tree.files.keys().collect();
         let mut damaged = description.clone();
         for (path, how, place) in damages {

@@ -1,7 +1,7 @@
 //! Discovery on a machine that changes in the meantime.
 
 use mig_cdi_gen::discover::{Source, discover};
-use mig_cdi_sim::{Node, SimulatedMachine};
+use mig_cdi_sim::{SimulatedMachine, SimulatedNode};
 use mig_cdi_sys::{DriverRoot, Machine, NodeStat, Result, nvml};
 use std::cell::Cell;
 
@@ -18,7 +18,7 @@ struct Changing {
 
 impl Changing {
     fn new(restless: bool) -> Changing {
-        let machine = |text| SimulatedMachine::new(Node::parse(text).unwrap());
+        let machine = |text| SimulatedMachine::new(SimulatedNode::parse(text).unwrap());
         Changing { before: machine(BEFORE), after: machine(AFTER), looks: Cell::new(0), restless }
     }
 
@@ -99,7 +99,8 @@ impl Machine for Vanishing {
 
 #[test]
 fn a_file_that_vanishes_during_discovery_is_read_again() {
-    let machine = Vanishing(SimulatedMachine::new(Node::parse(BEFORE).unwrap()), Cell::new(0));
+    let machine =
+        Vanishing(SimulatedMachine::new(SimulatedNode::parse(BEFORE).unwrap()), Cell::new(0));
     let discovery = discover(&machine, Source::Nvml).unwrap();
     assert_eq!((machine.1.get(), discovery.problems.len()), (2, 0));
     assert_eq!(discovery.topology.mig_devices().count(), 1);

@@ -1,7 +1,7 @@
 //! The fake driver through its C functions: return codes of nvml.h, state shared between processes, and injected
 //! faults. `changes.rs` tests the rules of MIG themselves.
 
-use mig_cdi_sim::{Node, Tree};
+use mig_cdi_sim::{ProcTree, SimulatedNode};
 use mig_cdi_tests::{FakeHost, build_dir, nvml_call::Caller, run};
 use std::{
     collections::BTreeMap,
@@ -25,9 +25,9 @@ fn gpu(model: &str, keys: &str) -> String {
     format!("[[gpu]]\nmodel = \"{model}\"\n{keys}\n")
 }
 
-fn node(host: &FakeHost) -> Node {
+fn node(host: &FakeHost) -> SimulatedNode {
     let text = fs::read_to_string(host.env().1).unwrap();
-    Node::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+    SimulatedNode::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
 /// Returns the capability tree of the host: directories, and files with their content.
@@ -51,7 +51,7 @@ fn capabilities(host: &FakeHost) -> BTreeMap<String, Option<Vec<u8>>> {
 
 /// Asserts that the host's tree is that of its description, with no other file beside it.
 fn assert_in_step(host: &FakeHost) {
-    let tree = Tree::of(&node(host));
+    let tree = ProcTree::of(&node(host));
     let mut expected = BTreeMap::new();
     let files = tree.files.iter().map(|(path, content)| (path, Some(content.clone())));
     for (path, content) in files.chain(tree.dirs.iter().map(|dir| (dir, None))) {

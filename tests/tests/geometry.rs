@@ -1,7 +1,7 @@
 //! Instances that fit on a GPU: on simulated nodes every profile can be created up to its maximum, and one more is
 //! refused with the reason.
 
-use mig_cdi_sim::{MODELS, Node};
+use mig_cdi_sim::{MODELS, SimulatedNode};
 use mig_cdi_tests::{mig_cdi, run};
 
 fn node(model: &str, instances: &str) -> String {
@@ -47,7 +47,7 @@ fn an_a100_80gb_has_the_profile_counts_of_nvidia_smi() {
 fn every_profile_reaches_its_maximum_count_and_no_more() {
     for model in &MODELS {
         for row in model.profiles {
-            let fits = |count| Node::parse(&node(model.key, &times(row.name, count)));
+            let fits = |count| SimulatedNode::parse(&node(model.key, &times(row.name, count)));
             fits(row.max)
                 .unwrap_or_else(|e| panic!("{} {} x {}: {e}", model.key, row.max, row.name));
             fits(row.max + 1).unwrap_err();
@@ -63,7 +63,7 @@ fn placements_are_found_by_search() {
         "{ profile = \"1g.10gb\" }, { profile = \"4g.40gb\" }, { profile = \"2g.20gb\" }",
         "{ profile = \"2g.20gb\" }, { profile = \"2g.20gb\" }, { profile = \"1g.10gb\" }, { profile = \"1g.10gb\", start = 0 }",
     ] {
-        let fits = Node::parse(&node("a100-80gb", wishes));
+        let fits = SimulatedNode::parse(&node("a100-80gb", wishes));
         // 3g + 3g take all eight memory slices; the other two leave room.
         assert_eq!(fits.is_ok(), !wishes.contains("3g.40gb"), "{wishes}: {fits:?}");
     }
@@ -80,7 +80,7 @@ fn impossible_descriptions_are_refused_with_the_reason() {
         ),
         (
             a100("{ profile = \"2g.20gb\", start = 1 }"),
-            "2g.20gb cannot start at 1; it can at [0, 2, 4]",
+            "2g.20gb cannot start at 1; it can start at [0, 2, 4]",
         ),
         (
             a100("{ profile = \"3g.40gb\", start = 0 }, { profile = \"2g.20gb\", start = 2 }"),
@@ -117,9 +117,9 @@ fn impossible_descriptions_are_refused_with_the_reason() {
         ),
         (
             a100("{ profile = \"4g.40gb\", compute = [\"3c\"] }"),
-            "\"3c\" is no compute instance of 4g.40gb",
+            "\"3c\" is not a compute instance of 4g.40gb",
         ),
-        (a100("{ profile = \"1g.10gb\", compute = [\"0c\"] }"), "\"0c\" is no compute instance"),
+        (a100("{ profile = \"1g.10gb\", compute = [\"0c\"] }"), "\"0c\" is not a compute instance"),
         (node("gtx-480", ""), "unknown model \"gtx-480\"; known are a30, "),
         (
             gpu("mig = false\ninstances = [{ profile = \"1g.10gb\" }]"),

@@ -1,6 +1,6 @@
 //! `mig-cdi-kubelet` on a large node that changes all the time.
 
-use mig_cdi_sim::Node;
+use mig_cdi_sim::SimulatedNode;
 use mig_cdi_tests::{
     FakeHost,
     driver::DistributionLayout,
@@ -43,7 +43,7 @@ fn description(slots: &[bool]) -> String {
 
 /// Returns the UUIDs of all slices.
 fn truth(description: &str) -> BTreeSet<String> {
-    let node = Node::parse(description).unwrap();
+    let node = SimulatedNode::parse(description).unwrap();
     let instances = node.gpus.iter().flat_map(|gpu| &gpu.instances);
     instances.flat_map(|gi| &gi.compute).map(|ci| ci.uuid.to_string()).collect()
 }

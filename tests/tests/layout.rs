@@ -3,7 +3,10 @@
 //! The geometries are not computed here: they are all those that `Node::parse` accepts, found by trying. A plan is
 //! optimal if none of them needs fewer destroyed instances.
 
-use mig_cdi_layout::{Action, Compute, Home, Impossible, Instance, Offer, Plan, Wish, plan};
+use mig_cdi_layout::{
+    Action, CurrentComputeInstance, CurrentInstance, DesiredLayout, GpuCapacity, Impossible,
+    ParentInstance, PartitionPlan, plan,
+};
 use mig_cdi_model::{CiId, GiId, Placement};
 use mig_cdi_sim::{MODELS, Model, ProfileRow};
 use mig_cdi_tests::geometries::{Geometries, Spot, accepted, members, part};
@@ -17,7 +20,7 @@ use std::{
 /// All geometries of a model. One is a set of spots, as bits.
 struct World {
     model: &'static Model,
-    offer: Offer,
+    capacity: GpuCapacity,
     spots: Vec<Spot>,
     layouts: Vec<u32>,
     known: HashSet<u32>,
@@ -31,7 +34,7 @@ impl World {
         let Geometries { spots, layouts } = Geometries::of(model);
         let known = layouts.iter().copied().collect();
         let mut world = World {
-            offer: model.offer(),
+            capacity: model.capacity(),
             by_counts: BTreeMap::new(),
             model,
             spots,
@@ -64,23 +67,24 @@ impl World {
     }
 
     /// Returns the GPU as a driver would report it, each instance with one compute instance. Ids are spots.
-    fn instances(&self, layout: u32, used: u32) -> Vec<Instance> {
+    fn instances(&self, layout: u32, used: u32) -> Vec<CurrentInstance> {
         let instance = |spot: usize| {
             let row = self.row(spot);
             let holder = (used >> spot & 1 == 1).then(|| format!("holder-{spot}"));
+            let holders = holder.into_iter().collect();
             let placement = Placement { start: 0, size: row.slices };
-            Instance {
+            CurrentInstance {
                 id: GiId(spot as u32),
                 profile: row.id,
                 placement: Placement { start: self.spots[spot].1, size: row.size },
-                holder: None,
-                compute: vec![Compute { id: CiId(0), placement, holder }],
+                holders: vec![],
+                compute: vec![CurrentComputeInstance { id: CiId(0), placement, holders }],
             }
         };
         members(layout).map(instance).collect()
     }
 
-    fn wish(&self, counts: &[usize]) -> Wish {
+    fn wish(&self, counts: &[usize]) -> DesiredLayout {
         let rows = self.model.profiles.iter().zip(counts).filter(|(_, count)| **count > 0);
         let words: Vec<_> = rows.map(|(row, count)| format!("{count}x{}", row.name)).collect();
         let text = if words.is_empty() { "none".to_owned() } else { words.join(",") };
@@ -88,15 +92,15 @@ impl World {
     }
 
     /// Executes the steps for GPU instances, each to a known geometry, and returns the last one.
-    fn follow(&self, from: u32, plan: &Plan) -> u32 {
+    fn follow(&self, from: u32, plan: &PartitionPlan) -> u32 {
         let mut now = from;
         for step in &plan.steps {
             match step.action {
-                Action::DestroyGpu { gi } => {
+                Action::DestroyGpuInstance { gi } => {
                     assert_eq!(now >> gi.0 & 1, 1, "{gi} is there");
                     now &= !(1 << gi.0);
                 }
-                Action::CreateGpu { profile, placement, .. } => {
+                Action::CreateGpuInstance { profile, placement, .. } => {
                     now |= 1 << self.spot(profile, placement);
                 }
                 _ => {}
@@ -140,7 +144,7 @@ fn every_pair(key: &'static str) {
             for used in [0, used].into_iter().take(runs) {
                 pairs += 1;
                 let best = fewest(targets, from, used);
-                match plan(&world.offer, &world.instances(from, used), &wish) {
+                match plan(&world.capacity, &world.instances(from, used), &wish) {
                     Ok(plan) => {
                         let to = world.follow(from, &plan);
                         assert!(targets.contains(&to), "the wish is met");
@@ -202,7 +206,7 @@ fn a_layout_is_refused_exactly_when_no_geometry_has_it() {
             if i.is_none() {
                 break;
             }
-            let found = plan(&world.offer, &[], &world.wish(&counts));
+            let found = plan(&world.capacity, &[], &world.wish(&counts));
             assert_eq!(
                 found.is_ok(),
                 world.by_counts.contains_key(&counts),
@@ -218,11 +222,11 @@ fn a_layout_is_refused_exactly_when_no_geometry_has_it() {
 #[test]
 fn capacities_of_all_models_match_the_tables() {
     for model in MODELS.iter().filter(|model| model.key != "limit") {
-        assert_eq!(model.offer().memory_slices(), model.memory_slices, "{}", model.key);
+        assert_eq!(model.capacity().memory_slices(), model.memory_slices, "{}", model.key);
         for row in model.profiles {
             let fits = |count| {
                 let wish = format!("{count}x{}", row.name).parse().unwrap();
-                plan(&model.offer(), &[], &wish)
+                plan(&model.capacity(), &[], &wish)
             };
             assert!(fits(row.max).is_ok(), "{} {}", model.key, row.name);
             assert!(fits(row.max + 1).is_err(), "{} {}", model.key, row.name);
@@ -232,39 +236,53 @@ fn capacities_of_all_models_match_the_tables() {
 
 /// Executes a plan step by step as a driver would. After each step a node description of the GPU must be valid. New
 /// instances get ids from 100 up.
-fn carry_out(model: &Model, current: &[Instance], plan: &Plan) -> Vec<Instance> {
+fn carry_out(
+    model: &Model,
+    current: &[CurrentInstance],
+    plan: &PartitionPlan,
+) -> Vec<CurrentInstance> {
     let mut now = current.to_vec();
     for (step, id) in plan.steps.iter().zip(100..) {
         match &step.action {
-            Action::DestroyCompute { gi, ci } => {
+            Action::DestroyComputeInstance { gi, ci } => {
                 let there = now.iter_mut().find(|there| there.id == *gi).unwrap();
                 let at = there.compute.iter().position(|c| c.id == *ci).unwrap();
-                assert_eq!(there.holder, None);
-                assert_eq!(there.compute.remove(at).holder, None);
+                assert!(there.holders.is_empty());
+                assert!(there.compute.remove(at).holders.is_empty());
             }
-            Action::DestroyGpu { gi } => {
+            Action::DestroyGpuInstance { gi } => {
                 let at = now.iter().position(|there| there.id == *gi).unwrap();
                 let gone = now.remove(at);
                 assert!(!gone.in_use() && gone.compute.is_empty(), "{gone:?}");
             }
-            Action::CreateGpu { profile, placement, .. } => {
+            Action::CreateGpuInstance { profile, placement, .. } => {
                 let (profile, placement) = (*profile, *placement);
                 let id = GiId(id);
-                now.push(Instance { id, profile, placement, holder: None, compute: vec![] });
+                now.push(CurrentInstance {
+                    id,
+                    profile,
+                    placement,
+                    holders: vec![],
+                    compute: vec![],
+                });
             }
-            Action::CreateCompute { home, profile, placement } => {
-                let is_home = |there: &&mut Instance| match home {
-                    Home::Kept(gi) => there.id == *gi,
-                    Home::Made(place) => there.placement == *place,
+            Action::CreateComputeInstance { parent, profile, placement } => {
+                let is_parent = |there: &&mut CurrentInstance| match parent {
+                    ParentInstance::Existing(gi) => there.id == *gi,
+                    ParentInstance::Created(place) => there.placement == *place,
                 };
-                let there = now.iter_mut().find(is_home).unwrap();
-                let apart = |c: &Compute| disjoint(c.placement, *placement);
+                let there = now.iter_mut().find(is_parent).unwrap();
+                let apart = |c: &CurrentComputeInstance| disjoint(c.placement, *placement);
                 assert!(there.compute.iter().all(apart), "{there:?} {placement}");
-                let offer = model.offer();
+                let offer = model.capacity();
                 let offer = &offer.by_id(there.profile).unwrap().compute;
                 let offer = offer.iter().find(|offer| offer.id == *profile).unwrap();
                 assert!(offer.placements.contains(placement));
-                there.compute.push(Compute { id: CiId(id), placement: *placement, holder: None });
+                there.compute.push(CurrentComputeInstance {
+                    id: CiId(id),
+                    placement: *placement,
+                    holders: vec![],
+                });
             }
         }
         assert!(accepted(model, &describe(model, &now)), "after {}: {now:?}", step.action);
@@ -272,8 +290,8 @@ fn carry_out(model: &Model, current: &[Instance], plan: &Plan) -> Vec<Instance> 
     now
 }
 
-fn describe(model: &Model, instances: &[Instance]) -> Vec<String> {
-    let describe = |there: &Instance| {
+fn describe(model: &Model, instances: &[CurrentInstance]) -> Vec<String> {
+    let describe = |there: &CurrentInstance| {
         let row = model.profiles.iter().position(|row| row.id == there.profile).unwrap();
         let compute: Vec<_> = there.compute.iter().map(|c| c.placement).collect();
         part(model, (row, there.placement.start), Some(&compute))
@@ -323,7 +341,7 @@ fn is_split(places: &[Placement], parts: &[(u32, Option<u32>)]) -> bool {
 /// Random GPU and random requested layout.
 struct Case {
     from: u32,
-    current: Vec<Instance>,
+    current: Vec<CurrentInstance>,
     wanted: Vec<Wanted>,
     text: String,
 }
@@ -337,16 +355,16 @@ impl Case {
         for there in &mut current {
             let layouts = compute_layouts(world.row(there.id.0 as usize), 0);
             let layout = &layouts[roll(layouts.len())];
-            let holder = |n: usize| (n == 0).then(|| "somebody".to_owned());
+            let holders = |n: usize| (n == 0).then(|| "somebody".to_owned()).into_iter().collect();
             let compute = layout.iter().zip(0..);
             there.compute = compute
-                .map(|(&placement, id)| Compute {
+                .map(|(&placement, id)| CurrentComputeInstance {
                     id: CiId(id),
                     placement,
-                    holder: holder(roll(5)),
+                    holders: holders(roll(5)),
                 })
                 .collect();
-            there.holder = holder(roll(9));
+            there.holders = holders(roll(9));
         }
         let used = used(&current);
         let mut to = roll(world.layouts.len());
@@ -398,7 +416,7 @@ impl Case {
     }
 }
 
-fn used(current: &[Instance]) -> u32 {
+fn used(current: &[CurrentInstance]) -> u32 {
     current.iter().filter(|there| there.in_use()).fold(0, |mask, there| mask | 1 << there.id.0)
 }
 
@@ -411,15 +429,15 @@ fn word(world: &World, (row, start, compute): &Wanted) -> String {
 }
 
 /// Returns whether these compute instances are possible while those in use stay.
-fn serves(row: &ProfileRow, there: &Instance, compute: &[(u32, Option<u32>)]) -> bool {
-    let held = |c: &&Compute| there.holder.is_some() || c.holder.is_some();
+fn serves(row: &ProfileRow, there: &CurrentInstance, compute: &[(u32, Option<u32>)]) -> bool {
+    let held = |c: &&CurrentComputeInstance| !there.holders.is_empty() || !c.holders.is_empty();
     let held: Vec<_> = there.compute.iter().filter(held).map(|c| c.placement).collect();
     let has = |layout: &Vec<Placement>| held.iter().all(|place| layout.contains(place));
     compute_layouts(row, 0).iter().any(|layout| is_split(layout, compute) && has(layout))
 }
 
 /// Returns whether each requested instance has one of its own, and none is left over.
-fn met(world: &World, wanted: &[Wanted], left: &[Instance]) -> bool {
+fn met(world: &World, wanted: &[Wanted], left: &[CurrentInstance]) -> bool {
     let Some(((row, start, compute), rest)) = wanted.split_first() else { return left.is_empty() };
     left.iter().enumerate().any(|(at, there)| {
         let places: Vec<_> = there.compute.iter().map(|c| c.placement).collect();
@@ -432,21 +450,21 @@ fn met(world: &World, wanted: &[Wanted], left: &[Instance]) -> bool {
 
 /// The layout of a GPU, written as text and parsed again, needs no change on it, and creates the same on an empty
 /// GPU.
-fn stays_as_written(world: &World, there: &[Instance]) -> Result<(), TestCaseError> {
-    let wish = Wish::of(&world.offer, there);
+fn stays_as_written(world: &World, there: &[CurrentInstance]) -> Result<(), TestCaseError> {
+    let wish = DesiredLayout::of(&world.capacity, there);
     let text = wish.to_string();
-    prop_assert_eq!(text.parse::<Wish>(), Ok(wish.clone()), "{}", text);
-    let none = plan(&world.offer, there, &wish).map(|plan| plan.steps);
+    prop_assert_eq!(text.parse::<DesiredLayout>(), Ok(wish.clone()), "{}", text);
+    let none = plan(&world.capacity, there, &wish).map(|plan| plan.steps);
     prop_assert_eq!(none, Ok(vec![]), "{}", text);
-    let anew = plan(&world.offer, &[], &wish).unwrap();
+    let anew = plan(&world.capacity, &[], &wish).unwrap();
     let anew = carry_out(world.model, &[], &anew);
     prop_assert_eq!(shape(&anew), shape(there), "{}", text);
     Ok(())
 }
 
 /// Returns placements and profiles, without ids and holders.
-fn shape(gpu: &[Instance]) -> Vec<(Placement, u32, Vec<Placement>)> {
-    let shape = |there: &Instance| {
+fn shape(gpu: &[CurrentInstance]) -> Vec<(Placement, u32, Vec<Placement>)> {
+    let shape = |there: &CurrentInstance| {
         let mut compute: Vec<_> = there.compute.iter().map(|c| c.placement).collect();
         compute.sort_unstable();
         (there.placement, there.profile, compute)
@@ -458,9 +476,9 @@ fn shape(gpu: &[Instance]) -> Vec<(Placement, u32, Vec<Placement>)> {
 
 fn check(world: &World, dice: &[u32]) -> Result<bool, TestCaseError> {
     let case = Case::roll(world, dice);
-    let wish: Wish = case.text.parse().unwrap();
+    let wish: DesiredLayout = case.text.parse().unwrap();
     let best = case.best(world);
-    let plan = match plan(&world.offer, &case.current, &wish) {
+    let plan = match plan(&world.capacity, &case.current, &wish) {
         Ok(plan) => plan,
         Err(reason) => {
             prop_assert_eq!(best, None, "{} of {:?}: {}", case.text, case.current, reason);
@@ -470,8 +488,10 @@ fn check(world: &World, dice: &[u32]) -> Result<bool, TestCaseError> {
     prop_assert_eq!(Some(plan.destroyed() as u32), best, "{} {:?}", case.text, case.current);
     let after = carry_out(world.model, &case.current, &plan);
     for there in &case.current {
-        for held in there.compute.iter().filter(|c| c.holder.is_some() || there.holder.is_some()) {
-            let same = |a: &&Instance| a.id == there.id && a.placement == there.placement;
+        for held in
+            there.compute.iter().filter(|c| !c.holders.is_empty() || !there.holders.is_empty())
+        {
+            let same = |a: &&CurrentInstance| a.id == there.id && a.placement == there.placement;
             prop_assert!(after.iter().find(same).unwrap().compute.contains(held));
         }
     }
@@ -479,7 +499,7 @@ fn check(world: &World, dice: &[u32]) -> Result<bool, TestCaseError> {
     for there in [&after, &case.current] {
         stays_as_written(world, there)?;
     }
-    let again = mig_cdi_layout::plan(&world.offer, &after, &wish).unwrap();
+    let again = mig_cdi_layout::plan(&world.capacity, &after, &wish).unwrap();
     prop_assert!(again.steps.is_empty(), "{} again: {:?}", case.text, again);
     Ok(true)
 }
@@ -510,8 +530,8 @@ proptest! {
     #[test]
     fn no_text_is_too_odd(text in "([1-9]x)?([0-9]|1[459]|[1-47]g\\.[1248]0gb|1c\\.3g\\.40gb)?[@(),0-9cx+]{0,6}") {
         let world = world("a30");
-        for offer in [Model::find("a100-80gb").unwrap().offer(), world.offer.clone(), Offer::default()] {
-            let said = match text.parse::<Wish>() {
+        for offer in [Model::find("a100-80gb").unwrap().capacity(), world.capacity.clone(), GpuCapacity::default()] {
+            let said = match text.parse::<DesiredLayout>() {
                 Err(error) => error.to_string(),
                 Ok(wish) => plan(&offer, &[], &wish).map_or_else(|e| e.to_string(), |_| "yes".into()),
             };
@@ -521,16 +541,16 @@ proptest! {
 }
 
 /// Returns the GPU with a layout, with the compute instances of these numbers in use.
-fn gpu(key: &str, wish: &str, held: &[usize]) -> Vec<Instance> {
+fn gpu(key: &str, wish: &str, held: &[usize]) -> Vec<CurrentInstance> {
     let model = Model::find(key).unwrap();
-    let steps = plan(&model.offer(), &[], &wish.parse().unwrap()).unwrap();
+    let steps = plan(&model.capacity(), &[], &wish.parse().unwrap()).unwrap();
     let mut gpu = carry_out(model, &[], &steps);
     for (i, there) in gpu.iter_mut().enumerate() {
         there.id = GiId(i as u32 + 1);
     }
     for (i, compute) in gpu.iter_mut().flat_map(|there| &mut there.compute).enumerate() {
         compute.id = CiId(i as u32);
-        compute.holder = held.contains(&i).then(|| format!("web-{i}"));
+        compute.holders = held.contains(&i).then(|| format!("web-{i}")).into_iter().collect();
     }
     gpu
 }
@@ -544,9 +564,15 @@ fn refusals_have_the_numbers_and_the_cure() {
             "none",
             &[][..],
             "1g.10gb,2g.10gb",
-            "2g.10gb is no profile of this GPU; it has 1g.10gb (19), 1g.10gb+me (20), 1g.20gb (15), 2g.20gb (14), 3g.40gb (9), 4g.40gb (5), 7g.80gb (0)",
+            "2g.10gb is not a profile of this GPU; it has 1g.10gb (19), 1g.10gb+me (20), 1g.20gb (15), 2g.20gb (14), 3g.40gb (9), 4g.40gb (5), 7g.80gb (0)",
         ),
-        ("l40s", "none", &[], "19", "19 is no profile of this GPU; it has none; turn MIG mode on"),
+        (
+            "l40s",
+            "none",
+            &[],
+            "19",
+            "19 is not a profile of this GPU, which has none; turn MIG mode on",
+        ),
         (
             a100,
             "none",
@@ -554,7 +580,7 @@ fn refusals_have_the_numbers_and_the_cure() {
             "3x3g.40gb",
             "3 x 3g.40gb needs 12 memory slices of 8; did you mean 2g.20gb (profile 14)?",
         ),
-        (a100, "none", &[], "8x19", "8 x 1g.10gb needs 8 compute slices of 7; wish for fewer"),
+        (a100, "none", &[], "8x19", "8 x 1g.10gb needs 8 compute slices of 7; request fewer"),
         (
             a100,
             "none",
@@ -574,16 +600,16 @@ fn refusals_have_the_numbers_and_the_cure() {
             "none",
             &[],
             "2x3g.40gb,2g.20gb",
-            "3g.40gb + 3g.40gb + 2g.20gb need 10 memory slices of 8; 2g.20gb (profile 14) in the place of 3g.40gb would fit",
+            "3g.40gb + 3g.40gb + 2g.20gb need 10 memory slices of 8; 2g.20gb (profile 14) instead of 3g.40gb would fit",
         ),
         (
             "rtx-pro-6000",
             "none",
             &[],
             "1g.24gb+me.all,1g.24gb",
-            "1g.24gb+me.all + 1g.24gb need 5 decoders of 4; 1g.24gb (profile 14) in the place of 1g.24gb+me.all would fit",
+            "1g.24gb+me.all + 1g.24gb need 5 decoders of 4; 1g.24gb (profile 14) instead of 1g.24gb+me.all would fit",
         ),
-        (a100, "none", &[], "3g.40gb@2", "3g.40gb@2 cannot start there; it can at 0, 4"),
+        (a100, "none", &[], "3g.40gb@2", "3g.40gb@2 cannot start there; it can start at 0, 4"),
         (
             a100,
             "none",
@@ -603,7 +629,7 @@ fn refusals_have_the_numbers_and_the_cure() {
             "none",
             &[],
             "3g.40gb(2x2c)",
-            "the compute instances of 3g.40gb(2x2c) need 4 compute slices side by side of 3; wish for fewer",
+            "the compute instances of 3g.40gb(2x2c) need 4 compute slices side by side of 3; request fewer",
         ),
         (
             a100,
@@ -631,35 +657,35 @@ fn refusals_have_the_numbers_and_the_cure() {
             "3g.40gb@4(2c@1)",
             &[0],
             "3g.40gb@4(2c@0)",
-            "gpu instance 1 (3g.40gb at 4:4) is in use by web-0, which the wish has no place for; wait until it ends, or wish for less",
+            "gpu instance 1 (3g.40gb at 4:4) is in use by web-0, and the desired layout has no room for it; wait until it is released, or request less",
         ),
         (
             a100,
             "3g.40gb@4,1g.10gb",
             &[0],
             "7g.80gb",
-            "gpu instance 1 (3g.40gb at 4:4) is in use by web-0, which the wish has no place for; wait until it ends, or wish for less",
+            "gpu instance 1 (3g.40gb at 4:4) is in use by web-0, and the desired layout has no room for it; wait until it is released, or request less",
         ),
         (
             a100,
             "3g.40gb@4,1g.10gb",
             &[0],
             "4g.40gb",
-            "gpu instance 1 (3g.40gb at 4:4) is in use by web-0, which the wish has no place for; add 3g.40gb@4 to the wish, or wait until it ends",
+            "gpu instance 1 (3g.40gb at 4:4) is in use by web-0, and the desired layout has no room for it; add 3g.40gb@4 to the layout, or wait until it is released",
         ),
         (
             a100,
             "3g.40gb@0(1c,2c),1g.10gb@6",
             &[0, 2],
             "none",
-            "gpu instance 1 (3g.40gb at 0:4) is in use by web-0, gpu instance 2 (1g.10gb at 6:1) is in use by web-2, which the wish has no place for; add 3g.40gb@0(2c,1c),1g.10gb@6 to the wish, or wait until it ends",
+            "gpu instance 1 (3g.40gb at 0:4) is in use by web-0, gpu instance 2 (1g.10gb at 6:1) is in use by web-2, and the desired layout has no room for them; add 3g.40gb@0(2c,1c),1g.10gb@6 to the layout, or wait until they are released",
         ),
     ] {
-        let offer = Model::find(key).unwrap().offer();
+        let offer = Model::find(key).unwrap().capacity();
         let refused = plan(&offer, &gpu_or_none(key, current, held), &wish.parse().unwrap());
         assert_eq!(refused.unwrap_err().to_string(), reason);
     }
-    let mut offer = Model::find(a100).unwrap().offer();
+    let mut offer = Model::find(a100).unwrap().capacity();
     offer.profiles[3].max = 1;
     let refused = plan(&offer, &[], &"2x2g.20gb".parse().unwrap()).unwrap_err().to_string();
     assert_eq!(
@@ -668,7 +694,7 @@ fn refusals_have_the_numbers_and_the_cure() {
     );
 }
 
-fn gpu_or_none(key: &str, wish: &str, held: &[usize]) -> Vec<Instance> {
+fn gpu_or_none(key: &str, wish: &str, held: &[usize]) -> Vec<CurrentInstance> {
     if wish == "none" { Vec::new() } else { gpu(key, wish, held) }
 }
 
@@ -681,13 +707,13 @@ fn steps_are_ordered_and_have_reasons() {
             &[0],
             "3g.40gb(2c),2x1g.10gb",
             vec![
-                "destroy compute instance 2 of gpu instance 2: in the way of 1g.10gb",
-                "destroy gpu instance 2: in the way of 1g.10gb",
-                "destroy compute instance 1 of gpu instance 1: in the way of 3g.40gb(2c)",
-                "create gpu instance 1g.10gb at 4:1: wished as 1g.10gb",
-                "create compute instance 0:1 in the gpu instance at 4:1: wished as 1g.10gb",
-                "create gpu instance 1g.10gb at 5:1: wished as 1g.10gb",
-                "create compute instance 0:1 in the gpu instance at 5:1: wished as 1g.10gb",
+                "destroy compute instance 2 of gpu instance 2: makes room for 1g.10gb",
+                "destroy gpu instance 2: makes room for 1g.10gb",
+                "destroy compute instance 1 of gpu instance 1: makes room for 3g.40gb(2c)",
+                "create gpu instance 1g.10gb at 4:1: requested as 1g.10gb",
+                "create compute instance 0:1 in the gpu instance at 4:1: requested as 1g.10gb",
+                "create gpu instance 1g.10gb at 5:1: requested as 1g.10gb",
+                "create compute instance 0:1 in the gpu instance at 5:1: requested as 1g.10gb",
             ],
         ),
         (
@@ -695,9 +721,9 @@ fn steps_are_ordered_and_have_reasons() {
             &[],
             "3g.40gb(1c,2c)",
             vec![
-                "destroy compute instance 0 of gpu instance 1: in the way of 3g.40gb(1c,2c)",
-                "create compute instance 0:2 in gpu instance 1: wished as 3g.40gb(1c,2c)",
-                "create compute instance 2:1 in gpu instance 1: wished as 3g.40gb(1c,2c)",
+                "destroy compute instance 0 of gpu instance 1: makes room for 3g.40gb(1c,2c)",
+                "create compute instance 0:2 in gpu instance 1: requested as 3g.40gb(1c,2c)",
+                "create compute instance 2:1 in gpu instance 1: requested as 3g.40gb(1c,2c)",
             ],
         ),
         (
@@ -705,16 +731,16 @@ fn steps_are_ordered_and_have_reasons() {
             &[1],
             "3g.40gb(1c@1,1c),1g.10gb@0(none)",
             vec![
-                "destroy compute instance 0 of gpu instance 1: in the way of 3g.40gb(1c@1,1c)",
-                "destroy compute instance 2 of gpu instance 2: in the way of 1g.10gb@0(none)",
-                "create compute instance 1:1 in gpu instance 1: wished as 3g.40gb(1c@1,1c)",
+                "destroy compute instance 0 of gpu instance 1: makes room for 3g.40gb(1c@1,1c)",
+                "destroy compute instance 2 of gpu instance 2: makes room for 1g.10gb@0(none)",
+                "create compute instance 1:1 in gpu instance 1: requested as 3g.40gb(1c@1,1c)",
             ],
         ),
     ] {
-        let offer = Model::find("a100-80gb").unwrap().offer();
+        let offer = Model::find("a100-80gb").unwrap().capacity();
         let plan = plan(&offer, &gpu("a100-80gb", current, held), &wish.parse().unwrap());
         let steps_of = plan.unwrap().steps;
-        let said: Vec<_> = steps_of.iter().map(|s| format!("{}: {}", s.action, s.why)).collect();
+        let said: Vec<_> = steps_of.iter().map(|s| format!("{}: {}", s.action, s.reason)).collect();
         assert_eq!(said, steps, "{current} to {wish}");
     }
 }

@@ -1,17 +1,20 @@
 //! Transitions from every layout of an A100-80GB to every other: the simulated driver executes the plan, and refuses
 //! what the real one would.
 
-use mig_cdi_layout::{Action, Compute, Home, Instance, Item, Offer, Wish, plan};
+use mig_cdi_layout::{
+    Action, CurrentComputeInstance, CurrentInstance, DesiredInstance, DesiredLayout, GpuCapacity,
+    ParentInstance, plan,
+};
 use mig_cdi_model::{CiId, GiId, Placement};
-use mig_cdi_sim::{Model, Node};
+use mig_cdi_sim::{Model, SimulatedNode};
 use mig_cdi_tests::geometries::Geometries;
 use std::{collections::BTreeSet, thread};
 
 /// One layout, as the driver, the planner and the user describe it.
 struct Way {
-    node: Node,
-    instances: Vec<Instance>,
-    wish: Wish,
+    node: SimulatedNode,
+    instances: Vec<CurrentInstance>,
+    wish: DesiredLayout,
     spots: BTreeSet<(u32, Placement)>,
 }
 
@@ -22,23 +25,23 @@ struct Totals {
     destroyed: u64,
 }
 
-fn instances(node: &Node) -> Vec<Instance> {
-    let compute = |ci: &mig_cdi_sim::Compute| Compute {
+fn instances(node: &SimulatedNode) -> Vec<CurrentInstance> {
+    let compute = |ci: &mig_cdi_sim::SimulatedComputeInstance| CurrentComputeInstance {
         id: CiId(ci.id),
         placement: ci.placement,
-        holder: None,
+        holders: vec![],
     };
-    let instance = |gi: &mig_cdi_sim::Instance| Instance {
+    let instance = |gi: &mig_cdi_sim::SimulatedInstance| CurrentInstance {
         id: GiId(gi.id),
         profile: gi.profile.id,
         placement: gi.placement,
-        holder: None,
+        holders: vec![],
         compute: gi.compute.iter().map(compute).collect(),
     };
     node.gpus[0].instances.iter().map(instance).collect()
 }
 
-fn way(offer: &Offer, empty: &Node, spots: &[(u32, u32)]) -> Way {
+fn way(offer: &GpuCapacity, empty: &SimulatedNode, spots: &[(u32, u32)]) -> Way {
     let mut node = empty.clone();
     for &(profile, start) in spots {
         let gi = node.create_gpu_instance(0, profile, Some(start)).expect("a geometry");
@@ -47,27 +50,31 @@ fn way(offer: &Offer, empty: &Node, spots: &[(u32, u32)]) -> Way {
         node.create_compute_instance(0, gi, row.compute_id(slices), Some(0)).expect("a whole one");
     }
     let instances = instances(&node);
-    let items = instances.iter().map(|there| Item::of(offer, there)).collect();
+    let items = instances.iter().map(|there| DesiredInstance::of(offer, there)).collect();
     let spots = instances.iter().map(|there| (there.profile, there.placement)).collect();
-    Way { node, instances, wish: Wish { items }, spots }
+    Way { node, instances, wish: DesiredLayout { instances: items }, spots }
 }
 
 /// Executes the steps and returns the number of destroyed GPU instances.
-fn relayout(offer: &Offer, from: &Way, to: &Way) -> u64 {
+fn relayout(offer: &GpuCapacity, from: &Way, to: &Way) -> u64 {
     let plan = plan(offer, &from.instances, &to.wish).expect("nothing is in use");
     let mut node = from.node.clone();
     let mut made = Vec::new();
     for step in &plan.steps {
         let done = match &step.action {
-            Action::DestroyCompute { gi, ci } => node.destroy_compute_instance(0, gi.0, ci.0),
-            Action::DestroyGpu { gi } => node.destroy_gpu_instance(0, gi.0),
-            Action::CreateGpu { profile, placement, .. } => node
+            Action::DestroyComputeInstance { gi, ci } => {
+                node.destroy_compute_instance(0, gi.0, ci.0)
+            }
+            Action::DestroyGpuInstance { gi } => node.destroy_gpu_instance(0, gi.0),
+            Action::CreateGpuInstance { profile, placement, .. } => node
                 .create_gpu_instance(0, *profile, Some(placement.start))
                 .map(|gi| made.push((*placement, gi))),
-            Action::CreateCompute { home, placement, .. } => {
-                let gi = match home {
-                    Home::Kept(gi) => gi.0,
-                    Home::Made(at) => made.iter().find(|(place, _)| place == at).expect("made").1,
+            Action::CreateComputeInstance { parent, placement, .. } => {
+                let gi = match parent {
+                    ParentInstance::Existing(gi) => gi.0,
+                    ParentInstance::Created(at) => {
+                        made.iter().find(|(place, _)| place == at).expect("made").1
+                    }
                 };
                 let profile = node.gpus[0].instances.iter().find(|there| there.id == gi);
                 let profile = profile.expect("it is there").profile.compute_id(placement.size);
@@ -81,7 +88,7 @@ fn relayout(offer: &Offer, from: &Way, to: &Way) -> u64 {
     assert_eq!(spots, to.spots);
     assert!(end.iter().all(|there| there.compute.len() == 1));
     // An instance that both layouts have stays, with its id.
-    let stays = |there: &&Instance| to.spots.contains(&(there.profile, there.placement));
+    let stays = |there: &&CurrentInstance| to.spots.contains(&(there.profile, there.placement));
     for kept in from.instances.iter().filter(stays) {
         assert!(end.contains(kept), "{kept:?} was not kept");
     }
@@ -93,8 +100,8 @@ fn relayout(offer: &Offer, from: &Way, to: &Way) -> u64 {
 #[test]
 fn every_layout_is_reached_from_every_other() {
     let model = Model::find("a100-80gb").expect("a model");
-    let offer = model.offer();
-    let empty = Node::parse("[[gpu]]\nmodel = \"a100-80gb\"\n").expect("a node");
+    let offer = model.capacity();
+    let empty = SimulatedNode::parse("[[gpu]]\nmodel = \"a100-80gb\"\n").expect("a node");
     let Geometries { spots, layouts } = Geometries::of(model);
     let of = |layout: &u32| -> Vec<(u32, u32)> {
         let members = (0..32).filter(|i| layout >> i & 1 == 1).map(|i: usize| spots[i]);

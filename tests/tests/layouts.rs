@@ -1,10 +1,10 @@
 //! Layout files: what `mig_cdi_config::layouts` parses, selects, refuses and writes.
 
 use mig_cdi_config::layouts::{
-    Assignment, BadLayouts, Candidate, GpuWord, Layout, Layouts, Selected, mig_parted_yaml,
-    pinned_yaml,
+    Assignment, BadLayouts, GpuIdentity, GpuSelector, Layout, Layouts, SelectedLayout,
+    mig_parted_yaml, pinned_yaml,
 };
-use mig_cdi_layout::{Item, plan};
+use mig_cdi_layout::{DesiredInstance, plan};
 use mig_cdi_model::GpuIndex;
 use mig_cdi_sim::Model;
 use proptest::prelude::*;
@@ -26,8 +26,8 @@ fn file(name: &str) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-fn gpu(index: u32, device_id: u32) -> Candidate {
-    Candidate {
+fn gpu(index: u32, device_id: u32) -> GpuIdentity {
+    GpuIdentity {
         index: GpuIndex(index),
         uuid: format!("GPU-{index:08x}-0000-4000-8000-000000000000").parse().unwrap(),
         pci: format!("0000:{:02x}:00.0", 7 + 4 * index).parse().unwrap(),
@@ -37,21 +37,21 @@ fn gpu(index: u32, device_id: u32) -> Candidate {
 }
 
 /// Returns four A100 80GB.
-fn node() -> Vec<Candidate> {
+fn node() -> Vec<GpuIdentity> {
     (0..4).map(|index| gpu(index, 0x20b2_10de)).collect()
 }
 
 fn wish(text: &str) -> Layout {
-    Layout::Divided(text.parse().unwrap())
+    Layout::Partitioned(text.parse().unwrap())
 }
 
 /// Returns the selection by GPU: `0=off:5`, or `0=3g.40gb:7` with the line.
-fn said(selected: &[Selected]) -> Vec<String> {
+fn said(selected: &[SelectedLayout]) -> Vec<String> {
     let word = |layout: &Layout| match layout {
         Layout::Off => "off".to_owned(),
-        Layout::Divided(wish) => wish.to_string(),
+        Layout::Partitioned(wish) => wish.to_string(),
     };
-    let say = |s: &Selected| format!("{}={} {}", s.gpu, word(&s.layout), s.origin);
+    let say = |s: &SelectedLayout| format!("{}={} {}", s.gpu, word(&s.layout), s.origin);
     selected.iter().map(say).collect()
 }
 
@@ -65,28 +65,29 @@ fn well_known_names_give_each_model_what_fits() {
     let layouts = Layouts::parse(&file("well-known")).unwrap();
     let names: Vec<_> = layouts.names().map(str::to_owned).collect();
     for (key, id) in IDS {
-        let (offer, node) = (Model::find(key).unwrap().offer(), [gpu(0, id)]);
+        let (offer, node) = (Model::find(key).unwrap().capacity(), [gpu(0, id)]);
         let mut tried = 0;
         for name in &names {
             let selected = layouts.select(name, &node).unwrap();
-            let Some(Selected { layout: Layout::Divided(wish), named: false, .. }) =
+            let Some(SelectedLayout { layout: Layout::Partitioned(wish), is_named: false, .. }) =
                 selected.first()
             else {
                 assert!(name == "all-disabled" || selected.is_empty(), "{key} {name}");
                 continue;
             };
-            let own = |item: &Item| plan(&offer, &[], &item.word.parse().unwrap()).is_ok();
-            if !wish.items.iter().all(own) {
+            let own =
+                |item: &DesiredInstance| plan(&offer, &[], &item.text.parse().unwrap()).is_ok();
+            if !wish.instances.iter().all(own) {
                 assert!(!name.contains("balanced"), "{key}");
                 continue;
             }
             let plan = plan(&offer, &[], wish).unwrap_or_else(|e| panic!("{key} {name}: {e}"));
-            assert_eq!(plan.created(), wish.items.len());
+            assert_eq!(plan.created(), wish.instances.len());
             tried += 1;
             // No more instances of the same profile fit.
             if name != "all-balanced" && name != "all-enabled" {
                 let mut more = wish.clone();
-                more.items.push(more.items[0].clone());
+                more.instances.push(more.instances[0].clone());
                 assert!(mig_cdi_layout::plan(&offer, &[], &more).is_err(), "{key} {name}");
             }
         }
@@ -98,7 +99,7 @@ fn well_known_names_give_each_model_what_fits() {
 fn a_file_of_mig_parted_is_read_as_mig_parted_reads_it() {
     let layouts = Layouts::parse(&file("by-number")).unwrap();
     assert_eq!(layouts.names().collect::<Vec<_>>(), ["halves", "shared", "by-card"]);
-    let select = |name, gpus: &[Candidate]| said(&layouts.select(name, gpus).unwrap());
+    let select = |name, gpus: &[GpuIdentity]| said(&layouts.select(name, gpus).unwrap());
     assert_eq!(
         select("halves", &node()),
         [
@@ -159,7 +160,7 @@ fn malformed_files_are_refused_with_the_line() {
         ("version: v1\nmig-configs: a", "line 2: mig-configs is \"a\"; write a name for each list"),
         (
             "version: v1\nmig-configs:\n  a: []",
-            "line 3: \"a\" is no list of entries; begin each with - devices:",
+            "line 3: \"a\" is not a list of entries; begin each with - devices:",
         ),
         (
             "version: v1\nhooks: x",
@@ -172,10 +173,10 @@ fn malformed_files_are_refused_with_the_line() {
         ("version: v1\rhooks: x", "line 2: unknown field \"hooks\"; the file has"),
         ("version: v1\n\tmig-configs: {}", "line 1: not YAML: "),
         ("? [a]\n: b", "line 1: a list as a key; write a name"),
-        ("version: !!str v1", "line 1: a tag; leave it out"),
-        ("a: &a [*a]", "line 1: an alias within what it stands for; write it out"),
+        ("version: !!str v1", "line 1: a tag; omit it"),
+        ("a: &a [*a]", "line 1: an alias inside its own anchor; write it out"),
         ("a: *b", "line 1: not YAML: "),
-        ("a: &a {b: c}\nd:\n  <<: *a", "line 3: a merge key; write out what it stands for"),
+        ("a: &a {b: c}\nd:\n  <<: *a", "line 3: a merge key; write out its content"),
     ] {
         let said = refused(text, "a");
         assert!(said.starts_with(message) && said.lines().count() == 1, "{text:?}: {said}");
@@ -193,7 +194,7 @@ fn malformed_entries_are_refused_with_the_line() {
         ),
         (
             "devices: all\nmig-enabled: false\nmig-devices:\n  1g.10gb: 7",
-            "line 7: mig-devices with mig-enabled false; leave out one of the two",
+            "line 7: mig-devices with mig-enabled false; omit one of the two",
         ),
         (
             "devices: all\nmig-enabled: maybe",
@@ -204,15 +205,18 @@ fn malformed_entries_are_refused_with_the_line() {
             "devices: all\nmig-enable: true",
             "line 5: unknown field \"mig-enable\"; an entry has device-filter, devices, mig-enabled, mig-devices",
         ),
-        ("devices: 0\nmig-enabled: false", "line 4: write devices: [0]"),
+        (
+            "devices: 0\nmig-enabled: false",
+            "line 4: a gpu number outside a list; write devices: [0]",
+        ),
         ("devices: [all]\nmig-enabled: false", "line 4: all in a list; write devices: all"),
         (
             "devices: [0,\n -1]\nmig-enabled: false",
-            "line 5: \"-1\" is no gpu; write its number, its UUID (GPU-...), its PCI address (0000:07:00.0) or all",
+            "line 5: \"-1\" is not a gpu; write its number, its UUID (GPU-...), its PCI address (0000:07:00.0) or all",
         ),
         ("devices: {0: 1}\nmig-enabled: false", "line 4: a map in devices"),
-        ("devices: [GPU-1]\nmig-enabled: false", "line 4: \"GPU-1\" is no gpu"),
-        ("devices:\nmig-enabled: false", "line 4: \"\" is no gpu"),
+        ("devices: [GPU-1]\nmig-enabled: false", "line 4: \"GPU-1\" is not a gpu"),
+        ("devices:\nmig-enabled: false", "line 4: \"\" is not a gpu"),
         ("devices: [1, 9]\nmig-enabled: false", "line 4: no gpu 9 on this node; it has 0, 1, 2, 3"),
         (
             "devices: [GPU-00000009-0000-4000-8000-000000000000]\nmig-enabled: false",
@@ -228,7 +232,7 @@ fn malformed_entries_are_refused_with_the_line() {
         ),
         (
             "devices: [2]\nmig-enabled: false\n# again\ndevice-filter: 0x20B2",
-            "line 7: \"0x20B2\" is no filter; write device and vendor such as 0x20B210DE",
+            "line 7: \"0x20B2\" is not a device filter; write device and vendor such as 0x20B210DE",
         ),
         (
             "devices: all\nmig-enabled: false\ndevice-filter: [0x10DE20B2]",
@@ -253,7 +257,7 @@ fn impossible_devices_are_refused_with_the_line() {
     for (devices, message) in [
         (
             " all",
-            "line 6: mig-devices is \"all\"; write a count for each profile, or a list of words",
+            "line 6: mig-devices is \"all\"; write a count for each profile, or a list of instances",
         ),
         ("\n  1g.10gb: -1", "line 7: \"-1\" of \"1g.10gb\"; write a count from 0 to 64"),
         ("\n  1g.10gb: 65", "line 7: \"65\" of \"1g.10gb\"; write a count from 0 to 64"),
@@ -263,20 +267,29 @@ fn impossible_devices_are_refused_with_the_line() {
         ("\n  1g.10gb: \"1\"", "line 7: \"1\" of"),
         ("\n  1g.10gb: [1]", "line 7: a list of \"1g.10gb\"; write a count"),
         ("\n  1g.10gb:", "line 7: \"\" of"),
-        ("\n  1g.10gb: 40\n  2g.20gb: 40", "line 8: more than 64 instances; no gpu holds so many"),
+        ("\n  1g.10gb: 40\n  2g.20gb: 40", "line 8: more than 64 instances; request fewer"),
         ("\n  1g.10gb: 1\n  1g.10gb: 1", "line 8: \"1g.10gb\" again, after line 7"),
         ("\n  1g.10gb: 0", "line 7: all counts are 0; write {} for no instance"),
-        ("\n  1g.10gb.me: 1", "line 7: \"1g.10gb.me\": write a profile such as 2g.20gb"),
-        ("\n  2x1g.10gb: 1", "line 7: \"2x1g.10gb\": write a profile"),
-        ("\n  all-1g: 1", "line 7: \"all-1g\": write a profile"),
-        ("\n  1c.3g.40gb@4: 2", "line 7: \"1c.3g.40gb@4\" counts what? write 3g.40gb@4(1c)"),
-        ("\n  - 3g.40gb\n  - 1g", "line 8: \"1g\": write a profile such as 2g.20gb"),
-        ("\n  - [3g.40gb]", "line 7: a list in a list of words such as 3g.40gb@4"),
+        (
+            "\n  1g.10gb.me: 1",
+            "line 7: \"1g.10gb.me\" is not a GPU instance; write a profile such as 2g.20gb",
+        ),
+        ("\n  2x1g.10gb: 1", "line 7: \"2x1g.10gb\" is not a GPU instance; write a profile"),
+        ("\n  all-1g: 1", "line 7: \"all-1g\" is not a GPU instance; write a profile"),
+        (
+            "\n  1c.3g.40gb@4: 2",
+            "line 7: the count of \"1c.3g.40gb@4\" is ambiguous; write 3g.40gb@4(1c)",
+        ),
+        (
+            "\n  - 3g.40gb\n  - 1g",
+            "line 8: \"1g\" is not a GPU instance; write a profile such as 2g.20gb",
+        ),
+        ("\n  - [3g.40gb]", "line 7: a list in a list of instances such as 3g.40gb@4"),
         (
             " [3g.40gb(1c,2c)]",
-            "line 6: \"3g.40gb(1c\": write compute instances in one pair of brackets, such as 3g.40gb(1c,2c); a word with a comma needs quotes",
+            "line 6: \"3g.40gb(1c\" has unmatched brackets; write compute instances in one pair of brackets, such as 3g.40gb(1c,2c); an instance with a comma needs quotes",
         ),
-        (" [64x1g.10gb, 1g.10gb]", "line 6: more than 64 instances; no gpu holds so many"),
+        (" [64x1g.10gb, 1g.10gb]", "line 6: more than 64 instances; request fewer"),
     ] {
         let said = refused(&entry(&format!("{ON}:{devices}")), "a");
         assert!(said.starts_with(message) && said.lines().count() == 1, "{devices:?}: {said}");
@@ -317,14 +330,14 @@ fn alias_bombs_and_deep_nesting_are_refused() {
         (laughs, "too much in one file, with aliases written out; split it"),
         (long, "too much in one file"),
         ("[".repeat(1 << 20), "not YAML: recursion limit exceeded"),
-        ("- ".repeat(1 << 19), "more than 16 lists and maps within each other"),
+        ("- ".repeat(1 << 19), "more than 16 lists and maps inside each other"),
         ("{a: ".repeat(1 << 18), "not YAML: recursion limit exceeded"),
-        ("? ".repeat(1 << 19), "more than 16 lists and maps within each other"),
+        ("? ".repeat(1 << 19), "more than 16 lists and maps inside each other"),
         (format!("[{}]", "x,".repeat(1 << 19)), "too much in one file"),
         (entry(&format!("{ON}: [{}]", "64x1g.10gb,".repeat(9_000))), "more than 64 instances"),
         (
             entry(&format!("{ON}: [\"{}1g.10gb\"]", "64x1g.10gb,".repeat(9_000))),
-            "\"1g.10gb\": write at most 64 instances",
+            "\"1g.10gb\" is one too many; write at most 64 instances",
         ),
     ] {
         let start = std::time::Instant::now();
@@ -336,7 +349,7 @@ fn alias_bombs_and_deep_nesting_are_refused() {
 
 #[test]
 fn arguments_and_files_mean_the_same() {
-    let assign = |words: &[&str]| -> Result<Vec<Selected>, BadLayouts> {
+    let assign = |words: &[&str]| -> Result<Vec<SelectedLayout>, BadLayouts> {
         let words: Result<Vec<Assignment>, _> = words.iter().map(|word| word.parse()).collect();
         Assignment::select(&words?, &node())
     };
@@ -350,21 +363,21 @@ fn arguments_and_files_mean_the_same() {
         ]
     );
     let all = assign(&["all=7g.80gb"]).unwrap();
-    assert!(all.len() == 4 && all.iter().all(|s| !s.named && s.layout == wish("7g.80gb")));
+    assert!(all.len() == 4 && all.iter().all(|s| !s.is_named && s.layout == wish("7g.80gb")));
     let pci: Assignment = "00000000:0b:00.0=3g.40gb@4(1c,2c@0)".parse().unwrap();
-    assert_eq!(pci.gpu, GpuWord::Pci(node()[1].pci));
+    assert_eq!(pci.gpu, GpuSelector::Pci(node()[1].pci));
     assert_eq!(pci.layout, wish("3g.40gb@4(1c,2c@0)"));
     for (words, message) in [
         (
             &["7g.80gb"][..],
-            "\"7g.80gb\": write a gpu and what it is to be, such as 0=3x2g.20gb,1g.10gb",
+            "\"7g.80gb\": no = between a gpu and its layout; write both, such as 0=3x2g.20gb,1g.10gb",
         ),
         (
             &["0="],
-            "\"0=\": \"\": write a profile such as 2g.20gb, its id, or none for an empty GPU, or off",
+            "\"0=\": \"\" is not a GPU instance; write a profile such as 2g.20gb, its id, or none for an empty GPU, or off",
         ),
-        (&["=off"], "\"=off\": \"\" is no gpu; write its number"),
-        (&["0-3=off"], "\"0-3=off\": \"0-3\" is no gpu"),
+        (&["=off"], "\"=off\": \"\" is not a gpu; write its number"),
+        (&["0-3=off"], "\"0-3=off\": \"0-3\" is not a gpu"),
         (&["4=off"], "\"4=off\": no gpu 4 on this node; it has 0, 1, 2, 3"),
         (
             &["all=off", "1=none"],
@@ -384,27 +397,27 @@ fn any_layout() -> impl Strategy<Value = Layout> {
     let wish =
         prop::collection::vec(prop::string::string_regex(&word).unwrap(), 0..6).prop_map(|words| {
             let text = if words.is_empty() { "none".to_owned() } else { words.join(",") };
-            Layout::Divided(text.parse().unwrap())
+            Layout::Partitioned(text.parse().unwrap())
         });
     prop_oneof![1 => Just(Layout::Off), 9 => wish]
 }
 
 /// Returns the part of a layout that mig-parted's format keeps: the count of each profile, without order.
 fn kinds(layout: &Layout) -> Option<Vec<String>> {
-    let Layout::Divided(wish) = layout else { return None };
-    let kind = |item: &Item| {
+    let Layout::Partitioned(wish) = layout else { return None };
+    let kind = |item: &DesiredInstance| {
         let name = item.profile.to_string();
         let slices = name.split('g').next().unwrap().parse::<u32>();
         let parts = item.compute.as_ref();
         let parts: Option<Vec<_>> = parts.map(|all| all.iter().map(|part| part.slices).collect());
         format!("{name} {:?}", parts.filter(|parts| slices != Ok(parts[0])))
     };
-    let mut kinds: Vec<_> = wish.items.iter().map(kind).collect();
+    let mut kinds: Vec<_> = wish.instances.iter().map(kind).collect();
     kinds.sort();
     Some(kinds)
 }
 
-fn read_back(text: &str, name: &str) -> Vec<Selected> {
+fn read_back(text: &str, name: &str) -> Vec<SelectedLayout> {
     let layouts = Layouts::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
     assert_eq!(layouts.names().collect::<Vec<_>>(), [name]);
     layouts.select(name, &node()).unwrap_or_else(|e| panic!("{e}\n{text}"))
@@ -436,7 +449,7 @@ proptest! {
                 // Alone, the GPU at fault has the same fault; and it cannot be written at all.
                 let layout = layouts[said.gpu.0 as usize].clone();
                 prop_assert!(mig_parted_yaml("now", &[(said.gpu, layout)]).is_err());
-                prop_assert!(!said.item.is_empty() && said.to_string().lines().count() == 1);
+                prop_assert!(!said.instance.is_empty() && said.to_string().lines().count() == 1);
             }
         }
     }
@@ -527,7 +540,7 @@ fn the_documented_layouts_are_valid() {
     let wishes = text.split("| wish | means |").nth(1).unwrap().split("\n\n").next().unwrap();
     let wishes: Vec<_> = wishes.lines().filter_map(|line| line.split('`').nth(1)).collect();
     assert_eq!(wishes.len(), 8);
-    let offer = Model::find("a100-80gb").unwrap().offer();
+    let offer = Model::find("a100-80gb").unwrap().capacity();
     for wish in wishes {
         plan(&offer, &[], &wish.parse().unwrap()).unwrap_or_else(|e| panic!("{wish}: {e}"));
     }

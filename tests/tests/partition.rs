@@ -43,8 +43,8 @@ fn apply_creates_the_layout_of_the_tutorial() {
     assert!(again.stdout.contains("nothing to change"), "{}", again.stdout);
     // NVIDIA's tutorial has this command.
     let wrong = site.run(&["apply", "0=9,9,9,19"]);
-    let expected = "error: gpu 0: 3 x 3g.40gb needs 12 memory slices of 8; 2g.20gb (profile 14) in the \
-                    place of 3g.40gb would fit\n";
+    let expected = "error: gpu 0: 3 x 3g.40gb needs 12 memory slices of 8; 2g.20gb (profile 14) instead of \
+                    3g.40gb would fit\n";
     assert_eq!((wrong.code, wrong.stderr.as_str()), (2, expected));
     assert_eq!(site.layouts(), ["2g.20gb@0,2g.20gb@2,2g.20gb@4,1g.10gb@6"]);
 }
@@ -58,12 +58,12 @@ fn plan_prints_steps_and_reasons_and_changes_nothing() {
     let expected = "\
 GPU  STEP  WHAT                                          WHY
 0    keep  gpu instance 3                                2g.20gb, in use by container 4f08cd7afbc6 (pid 77, sleep inf)
-0    1     destroy compute instance 0 of gpu instance 4  in the way of 3g.40gb
-0    2     destroy gpu instance 4                        in the way of 3g.40gb
-0    3     destroy compute instance 0 of gpu instance 7  in the way of 3g.40gb
-0    4     destroy gpu instance 7                        in the way of 3g.40gb
-0    5     create gpu instance 3g.40gb at 4:4            wished as 3g.40gb
-0    6     create compute instance 0:3 in the gpu instance at 4:4  wished as 3g.40gb
+0    1     destroy compute instance 0 of gpu instance 4  makes room for 3g.40gb
+0    2     destroy gpu instance 4                        makes room for 3g.40gb
+0    3     destroy compute instance 0 of gpu instance 7  makes room for 3g.40gb
+0    4     destroy gpu instance 7                        makes room for 3g.40gb
+0    5     create gpu instance 3g.40gb at 4:4            requested as 3g.40gb
+0    6     create compute instance 0:3 in the gpu instance at 4:4  requested as 3g.40gb
 ";
     let squeeze = |text: &str| -> Vec<String> {
         text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
@@ -129,7 +129,7 @@ fn slices_in_use_are_not_destroyed() {
             |site| {
                 site.process(4711, "mnt:[1]", "0::/x\n", "trainer");
                 let mut node = site.node();
-                node.gpus[0].processes.push(mig_cdi_sim::Process {
+                node.gpus[0].processes.push(mig_cdi_sim::ProcessDescription {
                     pid: 4711,
                     gi: Some(3),
                     ci: Some(0),
@@ -291,7 +291,7 @@ fn layout_files_of_mig_parted_are_applied() {
     fs::write(&file, exported.replace("3g.40gb", "5g.50gb")).unwrap();
     let run = site.run(&assert);
     assert_eq!(run.code, 2, "{}", run.stderr);
-    let expected = "/layouts.yaml: line 4: gpu 0: 5g.50gb is no profile of this GPU; it has ";
+    let expected = "/layouts.yaml: line 4: gpu 0: 5g.50gb is not a profile of this GPU; it has ";
     assert!(run.stderr.contains(expected), "{}", run.stderr);
 }
 
@@ -382,12 +382,12 @@ fn invalid_arguments_are_refused() {
     let site = divided();
     let before = site.layouts();
     for (args, part) in [
-        (&["0"][..], "write a gpu and what it is to be"),
+        (&["0"][..], "no = between a gpu and its layout"),
         (&["5=none"], "no gpu 5 on this node"),
         (&["0=none", "0=off"], "is selected by"),
         (&["0=-1x1g.10gb"], "write a profile"),
-        (&["0=5g.50gb"], "5g.50gb is no profile of this GPU; it has"),
-        (&["0=3g.40gb@1"], "3g.40gb@1 cannot start there; it can at 0, 4"),
+        (&["0=5g.50gb"], "5g.50gb is not a profile of this GPU; it has"),
+        (&["0=3g.40gb@1"], "3g.40gb@1 cannot start there; it can start at 0, 4"),
         (&["-f", "/nowhere", "-c", "x"], "/nowhere"),
     ] {
         let run = site.run(&[&["apply"], args].concat());

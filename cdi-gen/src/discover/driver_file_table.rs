@@ -2,7 +2,7 @@
 //! NVIDIA's driver, chapter "Listing of Installed Components", and against the classes of
 //! `NVIDIA_DRIVER_CAPABILITIES` in the documentation of NVIDIA's container toolkit.
 
-use mig_cdi_model::Capability::{self, Compute, Display, Graphics, Ngx, Utility, Video};
+use mig_cdi_model::DriverCapability::{self, Compute, Display, Graphics, Ngx, Utility, Video};
 
 /// Way to find a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,25 +28,25 @@ pub(super) struct TableRow {
     /// Way to find it.
     pub lookup: FileLookup,
     /// Capabilities; each of them needs the file.
-    pub capabilities: &'static [Capability],
+    pub capabilities: &'static [DriverCapability],
     /// Without it the capability does not work: it is an error when it is missing.
     pub required: bool,
     /// Names under which programs open a library besides its SONAME.
     pub extra_names: &'static [&'static str],
 }
 
-const fn row(lookup: FileLookup, capabilities: &'static [Capability]) -> TableRow {
+const fn row(lookup: FileLookup, capabilities: &'static [DriverCapability]) -> TableRow {
     TableRow { lookup, capabilities, required: false, extra_names: &[] }
 }
 
-const fn library(stem: &'static str, capabilities: &'static [Capability]) -> TableRow {
+const fn library(stem: &'static str, capabilities: &'static [DriverCapability]) -> TableRow {
     row(FileLookup::Versioned(stem), capabilities)
 }
 
-const COMPUTE: &[Capability] = &[Compute];
-const UTILITY: &[Capability] = &[Utility];
-const VIDEO: &[Capability] = &[Video];
-const RENDER: &[Capability] = &[Graphics, Display];
+const COMPUTE: &[DriverCapability] = &[Compute];
+const UTILITY: &[DriverCapability] = &[Utility];
+const VIDEO: &[DriverCapability] = &[Video];
+const RENDER: &[DriverCapability] = &[Graphics, Display];
 
 /// All known files.
 pub(super) const TABLE: &[TableRow] = &[

@@ -5,7 +5,7 @@
 
 use super::driver_file_table::{FileLookup, TABLE, TableRow};
 use crate::{Error, Result};
-use mig_cdi_model::{Capabilities, Capability, DriverFile, Place};
+use mig_cdi_model::{Destination, DriverCapabilities, DriverCapability, DriverFile};
 use mig_cdi_sys::{
     DriverRoot, ExaminedFile,
     elf::{Elf, MACHINE},
@@ -42,7 +42,11 @@ pub struct DriverFiles {
 ///
 /// # Errors
 /// When a required file is missing or of another version, or when a user other than root could replace a file.
-pub fn find(root: &DriverRoot, version: &str, capabilities: &Capabilities) -> Result<DriverFiles> {
+pub fn find(
+    root: &DriverRoot,
+    version: &str,
+    capabilities: &DriverCapabilities,
+) -> Result<DriverFiles> {
     let mut search = Search { root, version, result: DriverFiles::default() };
     if capabilities.is_none() {
         return Ok(search.result);
@@ -50,7 +54,7 @@ pub fn find(root: &DriverRoot, version: &str, capabilities: &Capabilities) -> Re
     let dirs = root.library_dirs();
     search.result.warnings.extend(dirs.cache_problem.iter().cloned());
     let libraries_64 = search.list(&dirs.lib64)?;
-    let has_compat32 = capabilities.has(Capability::Compat32);
+    let has_compat32 = capabilities.has(DriverCapability::Compat32);
     let libraries_32 = if has_compat32 { search.list(&dirs.lib32)? } else { Vec::new() };
     for row in
         TABLE.iter().filter(|row| row.capabilities.iter().any(|class| capabilities.has(*class)))
@@ -78,11 +82,11 @@ type Listing = (String, BTreeSet<String>);
 struct Abi {
     bits: u8,
     machine: u16,
-    place: fn(Vec<String>) -> Place,
+    place: fn(Vec<String>) -> Destination,
 }
 
-const ABI_64: Abi = Abi { bits: 64, machine: MACHINE, place: Place::Library };
-const ABI_32: Abi = Abi { bits: 32, machine: I386, place: Place::Library32 };
+const ABI_64: Abi = Abi { bits: 64, machine: MACHINE, place: Destination::Library };
+const ABI_32: Abi = Abi { bits: 32, machine: I386, place: Destination::Library32 };
 
 struct Search<'a> {
     root: &'a DriverRoot,
@@ -190,7 +194,7 @@ impl Search<'_> {
     fn program(&mut self, row: &TableRow, name: &str) -> Result<()> {
         for dir in PROGRAMS {
             if let Some(examined) = self.readable(self.root.examine(&format!("{dir}/{name}"))) {
-                return self.add(row, &examined, Place::At(format!("/usr/bin/{name}")));
+                return self.add(row, &examined, Destination::At(format!("/usr/bin/{name}")));
             }
         }
         Ok(())
@@ -198,7 +202,7 @@ impl Search<'_> {
 
     fn data(&mut self, row: &TableRow, path: &str) -> Result<()> {
         match self.readable(self.root.examine(path)) {
-            Some(examined) => self.add(row, &examined, Place::At(path.to_owned())),
+            Some(examined) => self.add(row, &examined, Destination::At(path.to_owned())),
             None => Ok(()),
         }
     }
@@ -212,7 +216,7 @@ impl Search<'_> {
                 self.result.warnings.push(warning);
                 Ok(())
             }
-            Some(examined) => self.add(row, &examined, Place::At(path.to_owned())),
+            Some(examined) => self.add(row, &examined, Destination::At(path.to_owned())),
             None => Ok(()),
         }
     }
@@ -223,7 +227,7 @@ impl Search<'_> {
             for name in names.iter().filter(|name| name.ends_with(".bin")) {
                 if let Some(examined) = self.readable(self.root.examine(&format!("{dir}/{name}"))) {
                     let inside = format!("{}/{}/{name}", FIRMWARE[0], self.version);
-                    self.add(row, &examined, Place::At(inside))?;
+                    self.add(row, &examined, Destination::At(inside))?;
                 }
             }
             return Ok(());
@@ -231,7 +235,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn add(&mut self, row: &TableRow, examined: &ExaminedFile, place: Place) -> Result<()> {
+    fn add(&mut self, row: &TableRow, examined: &ExaminedFile, place: Destination) -> Result<()> {
         let host_path = examined.path.to_str().ok_or_else(|| {
             Error::failed("mount", examined.path.display()).because("not valid utf-8")
         })?;
@@ -240,11 +244,12 @@ impl Search<'_> {
             let cure = "run chown root and chmod go-w on it";
             return Err(Error::refused("mount", host_path).because(cause).cure(cure));
         }
-        let is_graphics =
-            |class: &Capability| matches!(class, Capability::Graphics | Capability::Display);
+        let is_graphics = |class: &DriverCapability| {
+            matches!(class, DriverCapability::Graphics | DriverCapability::Display)
+        };
         self.result.files.push(DriverFile {
             host_path: host_path.to_owned(),
-            place,
+            destination: place,
             graphics_only: row.capabilities.iter().all(is_graphics),
         });
         Ok(())

@@ -197,14 +197,14 @@ fn attributes(
     let by_size = || {
         let nvml::Sizes { memory_mib, attributes } = sizes?;
         let (compute, gpu) = (attributes.compute_slices, attributes.gpu_slices);
-        Profile::of_sizes(compute, gpu, memory_mib, gpu_bytes?)
+        Profile::from_sizes(compute, gpu, memory_mib, gpu_bytes?)
     };
     Ok(NvmlAttributes {
         index: Some(index),
         uuid: Some(device.uuid.parse().map_err(|e| format!("nvml: {e}"))?),
         // The driver's own name decides: the names of GB200 changed between releases with the PCI id unchanged, and
         // sizes give a name by the formula of go-nvlib (`mig_profile.go` l.384-392), which knows no later suffix.
-        profile: Profile::of_device_name(&device.name).or_else(by_size),
+        profile: Profile::from_device_name(&device.name).or_else(by_size),
         memory_mib: sizes.map(|s| s.memory_mib),
         attributes: sizes.map(|s| s.attributes),
         gi_placement: device.gi_placement,

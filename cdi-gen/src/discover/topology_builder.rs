@@ -92,7 +92,7 @@ pub(super) fn add_instances(
                 let attributes = first.map(|(_, first)| first.clone()).unwrap_or_default();
                 gpu.gpu_instances.push(GpuInstance {
                     id: gi,
-                    profile: attributes.profile.map(|profile| profile.of_gpu_instance()),
+                    profile: attributes.profile.map(|profile| profile.gpu_instance_profile()),
                     placement: attributes.gi_placement,
                     cap: cap_node(caps, access),
                     compute_instances: compute,

@@ -7,7 +7,7 @@ use crate::{
     spec::{self, Built, Content, Format, NameStyle, SpecOptions},
 };
 use mig_cdi_model::{
-    Capabilities, DriverFile, Topology,
+    DriverCapabilities, DriverFile, Topology,
     cdi::{Kind, VersionLimit},
 };
 use mig_cdi_sys::{Machine, Root};
@@ -31,7 +31,7 @@ pub struct DeviceOptions {
     pub spec: SpecOptions,
     /// Classes of driver files that a container gets.
     #[serde(with = "crate::as_text")]
-    pub capabilities: Capabilities,
+    pub capabilities: DriverCapabilities,
     /// Highest CDI version that the spec may need.
     #[serde(with = "crate::as_text")]
     pub cdi_limit: VersionLimit,
@@ -61,7 +61,7 @@ impl DeviceOptions {
         };
         DeviceOptions {
             spec,
-            capabilities: Capabilities::default(),
+            capabilities: DriverCapabilities::default(),
             cdi_limit: VersionLimit::Fixed(BASELINE_CDI),
             engines: EngineLookup::Listed(EngineList(Vec::new())),
         }

@@ -2,7 +2,7 @@
 
 use super::{SpecOptions, spec_device::SpecDevice};
 use mig_cdi_model::{
-    DeviceNode, DriverFile, Place, Topology,
+    Destination, DeviceNode, DriverFile, Topology,
     cdi::{ContainerEdits, Device, DeviceName, Hook, Mount, SpecNode},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,10 +52,10 @@ impl EditBuilder<'_> {
             paths.collect::<Vec<_>>()
         };
         let mounts = self.files.iter().filter(|file| is_wanted(file)).flat_map(|file| {
-            let paths = match &file.place {
-                Place::Library(names) => in_each(dirs, names),
-                Place::Library32(names) => in_each(&dirs_32, names),
-                Place::At(path) => vec![path.clone()],
+            let paths = match &file.destination {
+                Destination::Library(names) => in_each(dirs, names),
+                Destination::Library32(names) => in_each(&dirs_32, names),
+                Destination::At(path) => vec![path.clone()],
             };
             paths.into_iter().map(|container_path| mount(&file.host_path, container_path))
         });
@@ -127,11 +127,12 @@ impl EditBuilder<'_> {
     fn ldcache_hook(&self, is_wanted: impl Fn(&DriverFile) -> bool) -> Option<Hook> {
         let path = self.options.ldcache.clone()?;
         let dir = self.options.library_dirs.first()?;
-        let names =
-            self.files.iter().filter(|file| is_wanted(file)).flat_map(|file| match &file.place {
-                Place::Library(names) => names.as_slice(),
-                Place::Library32(_) | Place::At(_) => &[],
-            });
+        let names = self.files.iter().filter(|file| is_wanted(file)).flat_map(|file| {
+            match &file.destination {
+                Destination::Library(names) => names.as_slice(),
+                Destination::Library32(_) | Destination::At(_) => &[],
+            }
+        });
         let command = ["mig-cdi-hook".to_owned(), "ldcache".to_owned(), format!("--dir={dir}")];
         let args: Vec<_> = command.iter().chain(names).cloned().collect();
         (args.len() > command.len()).then_some(Hook {

@@ -4,8 +4,8 @@
 use super::{SpecOptions, names};
 use crate::discover::Problem;
 use mig_cdi_model::{
-    Claim, DeviceNode, Gpu, GpuMinor, MigDevice, MigMode, SliceId, Topology, Variable,
-    cdi::DeviceName,
+    DeviceNode, DeviceVariable, ExpectedSlice, Gpu, GpuMinor, MigDevice, MigMode, SliceId,
+    Topology, cdi::DeviceName,
 };
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ pub(super) struct SpecDevice<'a> {
     /// `NAME=value`; no other device sets this name.
     pub variable: Option<String>,
     /// State that the verify hook expects when a container starts.
-    pub claim: Option<Claim>,
+    pub claim: Option<ExpectedSlice>,
     /// UUID by which CUDA knows it.
     pub uuid: Option<String>,
     pub has_graphics: bool,
@@ -77,7 +77,7 @@ fn mig_device<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> SpecDevice<
     let MigDevice { gpu, ci, .. } = *device;
     let uuid = ci.uuid.as_ref().map(ToString::to_string);
     let claim = claim(device);
-    let variable = Variable {
+    let variable = DeviceVariable {
         id: claim.id,
         uuid: ci.uuid.clone(),
         profile: ci.profile.clone(),
@@ -101,9 +101,9 @@ fn mig_device<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> SpecDevice<
 // More than numbers and UUID: a slice that is recreated as another may have the same of both. Ids come from tiny ranges
 // (3g and 4g share the GPU instance ids 1 and 2: OGKM `kmigmgr_ga100.c` l.308-353), they alone select the capability
 // minors (`nv-caps.c` l.327-342), and the UUID hashes no profile (`gpu_uuid.c` l.91-245).
-pub fn claim(device: &MigDevice<'_>) -> Claim {
+pub fn claim(device: &MigDevice<'_>) -> ExpectedSlice {
     let MigDevice { gpu, gi, ci } = *device;
-    Claim {
+    ExpectedSlice {
         id: device.id(),
         gpu_major: gpu.node.major,
         caps_major: gi.cap.major,

@@ -8,7 +8,7 @@ use crate::{
     write::Target,
 };
 use mig_cdi_model::{
-    GpuMinor, GpuUuid, SliceId, Topology, Variable,
+    DeviceVariable, GpuMinor, GpuUuid, SliceId, Topology,
     cdi::{ContainerEdits, Device, Kind, Spec, SpecNode},
 };
 use mig_cdi_sys::{Fingerprint, Machine};
@@ -44,9 +44,10 @@ impl Truth {
     /// True when a device can still be what it was when the node was as in `good`.
     fn keeps(&self, device: &Device, good: Option<&Fingerprint>) -> bool {
         let edits = &device.container_edits;
-        let mut slices = edits.env.iter().filter_map(|variable| Variable::parse(variable)?.ok());
+        let mut slices =
+            edits.env.iter().filter_map(|variable| DeviceVariable::parse(variable)?.ok());
         self.has_all(edits)
-            && slices.all(|Variable { id, gpu, .. }| {
+            && slices.all(|DeviceVariable { id, gpu, .. }| {
                 let SliceId { gpu: minor, gi, ci } = id;
                 let now = self.gpus.get(&minor).and_then(Option::as_ref);
                 let gi = format!("gpu{minor}/mig/gi{gi}");

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use mig_cdi_args::StateArgs;
-use mig_cdi_config::layouts::GpuWord;
+use mig_cdi_config::layouts::GpuSelector;
 use mig_cdi_partition::InUse;
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub(crate) struct ProfilesArgs {
 pub(crate) struct MapArgs {
     /// GPUs to draw: index, UUID or PCI address, or all [default: all]
     #[arg(value_name = "GPU")]
-    pub gpus: Vec<GpuWord>,
+    pub gpus: Vec<GpuSelector>,
 
     /// Write the picture as SVG into FILE (- for standard output)
     #[arg(long, value_name = "FILE")]

@@ -4,7 +4,7 @@
 use super::CommandOutput;
 use crate::{cli::VerifyArgs, console::Console};
 use mig_cdi_gen::{Error, ErrorKind, Exit, NodeSource, spec};
-use mig_cdi_model::{Claim, SliceId, Topology};
+use mig_cdi_model::{ExpectedSlice, SliceId, Topology};
 
 pub(super) fn run(
     node: &NodeSource,
@@ -22,7 +22,7 @@ pub(super) fn run(
 }
 
 /// Returns the first fact of a slice that differs from the node, or that cannot be confirmed.
-fn difference(claim: &Claim, topology: &Topology) -> Option<(SliceId, String)> {
+fn difference(claim: &ExpectedSlice, topology: &Topology) -> Option<(SliceId, String)> {
     let devices = topology.mig_devices().map(|device| spec::claim(&device));
     let Some(now) = devices.into_iter().find(|now| now.id == claim.id) else {
         return Some((claim.id, "it is gone, or no longer confirmed".to_owned()));
@@ -33,8 +33,8 @@ fn difference(claim: &Claim, topology: &Topology) -> Option<(SliceId, String)> {
             (text(claim.$field.as_ref().map(|v| v as _)), text(now.$field.as_ref().map(|v| v as _)))
         };
     }
-    let nodes = |claim: &Claim| {
-        let Claim { gpu_major, caps_major, gi_cap, ci_cap, .. } = claim;
+    let nodes = |claim: &ExpectedSlice| {
+        let ExpectedSlice { gpu_major, caps_major, gi_cap, ci_cap, .. } = claim;
         Some(format!("{gpu_major}:{caps_major}:{gi_cap}:{ci_cap}"))
     };
     // Equal numbers do not prove that it is the same slice: the driver reuses ids, and with them the minors of the nodes

@@ -3,7 +3,7 @@
 //! (nv-caps.c l.506-559).
 
 use super::{NodeFacts, Verdict, error, note, ok, some};
-use mig_cdi_model::{MigDevice, Topology, Variable};
+use mig_cdi_model::{DeviceVariable, MigDevice, Topology};
 use mig_cdi_partition::containers::{ContainerScan, RunningContainer, scan};
 use std::collections::BTreeSet;
 
@@ -82,7 +82,7 @@ fn judge(
 
 /// First property of a slice that differs from the one that the container was started with. A slice that does
 /// not exist is reported by its nodes instead.
-fn change(topology: &Topology, variable: &Variable) -> Option<String> {
+fn change(topology: &Topology, variable: &DeviceVariable) -> Option<String> {
     let id = variable.id;
     let mut devices = topology.mig_devices();
     let is_same = |d: &MigDevice<'_>| (d.gpu.minor, d.gi.id, d.ci.id) == (id.gpu, id.gi, id.ci);

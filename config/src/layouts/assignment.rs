@@ -1,19 +1,18 @@
-//! What one GPU is to be, in one word of the command line.
+//! A layout for one GPU as an argument of the command line.
 
-use super::{BadLayouts, Entry, GpuWord, Layout, Origin};
+use super::{BadLayouts, Entry, GpuSelector, Layout, Origin};
 use std::str::FromStr;
 
-/// `0=3x2g.20gb,1g.10gb`, `GPU-...=off`, `0000:07:00.0=none`, `all=7g.80gb`.
+/// An argument `GPU=LAYOUT`: `0=3x2g.20gb,1g.10gb`, `GPU-...=off`, `0000:07:00.0=none`, `all=7g.80gb`.
 ///
-/// Before the equals sign a GPU or `all`; behind it a wish, or `off` for MIG mode off. `none` is the
-/// wish for MIG mode on and no instance.
+/// `off` turns MIG mode off; `none` turns it on without an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
-    /// As it was written.
+    /// The argument.
     pub text: String,
-    /// Which GPU.
-    pub gpu: GpuWord,
-    /// What it is to be.
+    /// GPU or GPUs.
+    pub gpu: GpuSelector,
+    /// Layout for it.
     pub layout: Layout,
 }
 
@@ -21,14 +20,18 @@ impl FromStr for Assignment {
     type Err = BadLayouts;
 
     /// # Errors
-    /// The word, and what to write instead.
+    /// [`BadLayouts`] with the argument, and what to write instead.
     fn from_str(text: &str) -> Result<Assignment, BadLayouts> {
-        let bad = |message| BadLayouts { origin: Origin::Argument(text.to_owned()), message };
+        let origin = || Origin::Argument(text.to_owned());
         let (gpu, layout) = text.split_once('=').ok_or_else(|| {
-            bad("write a gpu and what it is to be, such as 0=3x2g.20gb,1g.10gb".to_owned())
+            BadLayouts::new(origin(), "no = between a gpu and its layout")
+                .with_cure("write both, such as 0=3x2g.20gb,1g.10gb")
         })?;
-        let gpu = gpu.trim().parse().map_err(bad)?;
-        let layout = layout.parse().map_err(|e| bad(format!("{e}, or off for mig mode off")))?;
+        let gpu = gpu.trim().parse().map_err(|error| BadLayouts::of_gpu(origin(), &error))?;
+        let layout = layout.parse().map_err(|error| {
+            let bad = BadLayouts::of_layout(origin(), &error);
+            bad.with_cure(format!("{}, or off for mig mode off", error.cure))
+        })?;
         Ok(Assignment { text: text.to_owned(), gpu, layout })
     }
 }

@@ -1,175 +1,195 @@
-//! The rules of a layout file.
+//! Parses layout files: the rules of mig-parted's format, on top of the YAML tree.
 
 use super::{
-    BadLayouts, Entry, Layout, Layouts, Origin, devices,
-    gpu::{DeviceFilter, GpuWord},
-    yaml::{self, Field, Node, Value, bad, shown},
+    BadLayouts, Entry, Layout, Layouts, Origin,
+    gpu_selector::{BadDeviceFilter, BadGpuSelector, DeviceFilter, GpuSelector},
+    mig_devices,
+    yaml::{self, YamlField, YamlNode, YamlValue, bad, quoted},
 };
 
 impl Layouts {
-    /// Reads a layout file. All of its configurations are checked, not only the one that will be
-    /// used.
+    /// Parses a layout file. All of its configurations are checked, not only the one that will be used.
     ///
     /// # Errors
-    /// The first thing that is not of the format, with its line and what to write.
+    /// [`BadLayouts`] for the first mistake, with its line and what to write instead.
     pub fn parse(text: &str) -> Result<Layouts, BadLayouts> {
-        let root =
-            yaml::read(text)?.ok_or_else(|| bad(1, "an empty file; begin with version: v1"))?;
+        let root = yaml::read(text)?
+            .ok_or_else(|| bad(1, "an empty file").with_cure("begin with version: v1"))?;
         let [version, configs] = fields(&root, "the file", ["version", "mig-configs"])?;
-        let version = &version.ok_or_else(|| root.bad("no version; write version: v1"))?.value;
-        if !matches!(&version.value, Value::Text { text, .. } if text == "v1") {
-            return Err(version.bad(format!("version {}; write version: v1", version.kind())));
+        let version =
+            &version.ok_or_else(|| root.bad("no version").with_cure("write version: v1"))?.value;
+        // mig-parted refuses any other version too (`api/spec/v1/spec.go`, `Spec.UnmarshalJSON`).
+        if !matches!(&version.value, YamlValue::Text { text, .. } if text == "v1") {
+            let cause = format!("version {}", version.kind());
+            return Err(version.bad(cause).with_cure("write version: v1"));
         }
-        let configs = configs.ok_or_else(|| root.bad("no mig-configs; write at least one"))?;
+        let configs =
+            configs.ok_or_else(|| root.bad("no mig-configs").with_cure("write at least one"))?;
         let (line, node) = (configs.line, &configs.value);
-        let Value::Map(map) = &node.value else {
-            let kind = node.kind();
-            return Err(node.bad(format!("mig-configs is {kind}; write a name for each list")));
+        let YamlValue::Map(map) = &node.value else {
+            let cause = format!("mig-configs is {}", node.kind());
+            return Err(node.bad(cause).with_cure("write a name for each list"));
         };
+        // mig-parted needs one configuration, and an entry in each (`Spec.UnmarshalJSON`).
         if map.is_empty() {
-            return Err(node.bad("no configuration in mig-configs; write at least one"));
+            return Err(node
+                .bad("no configuration in mig-configs")
+                .with_cure("write at least one"));
         }
         let configs = map.iter().map(|field| Ok((field.key.clone(), entries(field)?)));
         Ok(Layouts { line, configs: configs.collect::<Result<_, BadLayouts>>()? })
     }
 
-    /// The names of the configurations, in the order of the file.
+    /// Returns the names of the configurations, in the order of the file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.configs.iter().map(|(name, _)| name.as_str())
     }
 }
 
-/// The fields of these keys, and no others.
+/// Returns the fields with these keys; any other key is an error, since it could change what the file means.
 fn fields<'a, const N: usize>(
-    node: &'a Node,
+    node: &'a YamlNode,
     what: &str,
     keys: [&str; N],
-) -> Result<[Option<&'a Field>; N], BadLayouts> {
-    let Value::Map(map) = &node.value else {
-        let kind = node.kind();
-        return Err(node.bad(format!("{what} is {kind}; write {}", keys.join(", "))));
+) -> Result<[Option<&'a YamlField>; N], BadLayouts> {
+    let YamlValue::Map(map) = &node.value else {
+        let cause = format!("{what} is {}", node.kind());
+        return Err(node.bad(cause).with_cure(format!("write {}", keys.join(", "))));
     };
-    let mut found = [None; N];
+    let mut fields = [None; N];
     for field in map {
-        let Some(at) = keys.iter().position(|known| *known == field.key) else {
-            let (key, known) = (shown(&field.key), keys.join(", "));
-            return Err(bad(field.line, format!("unknown field {key}; {what} has {known}")));
+        let Some(position) = keys.iter().position(|known| *known == field.key) else {
+            let bad = bad(field.line, format!("unknown field {}", quoted(&field.key)));
+            return Err(bad.with_cure(format!("{what} has {}", keys.join(", "))));
         };
-        found[at] = Some(field);
+        fields[position] = Some(field);
     }
-    Ok(found)
+    Ok(fields)
 }
 
-fn entries(field: &Field) -> Result<Vec<Entry>, BadLayouts> {
+fn entries(field: &YamlField) -> Result<Vec<Entry>, BadLayouts> {
     match &field.value.value {
-        Value::List(list) if !list.is_empty() => list.iter().map(entry).collect(),
+        YamlValue::List(list) if !list.is_empty() => list.iter().map(entry).collect(),
         _ => {
-            let name = shown(&field.key);
-            Err(bad(
-                field.line,
-                format!("{name} is no list of entries; begin each with - devices:"),
-            ))
+            let cause = format!("{} is not a list of entries", quoted(&field.key));
+            Err(bad(field.line, cause).with_cure("begin each with - devices:"))
         }
     }
 }
 
-fn entry(node: &Node) -> Result<Entry, BadLayouts> {
+fn entry(node: &YamlNode) -> Result<Entry, BadLayouts> {
     let keys = ["device-filter", "devices", "mig-enabled", "mig-devices"];
     let [filter, gpus, enabled, instances] =
         fields(node, "an entry", keys)?.map(|field| field.map(|field| &field.value));
-    let need = |field: &str| node.bad(format!("no {field}; an entry needs it"));
-    let enabled = truth(enabled.ok_or_else(|| need("mig-enabled"))?)?;
-    let empty = |node: &&Node| match &node.value {
-        Value::Map(map) => map.is_empty(),
-        Value::List(list) => list.is_empty(),
-        Value::Text { .. } => is_null(node),
+    let need = |field: &str| node.bad(format!("no {field}")).with_cure("an entry needs it");
+    let enabled = boolean(enabled.ok_or_else(|| need("mig-enabled"))?)?;
+    let is_empty = |node: &YamlNode| match &node.value {
+        YamlValue::Map(map) => map.is_empty(),
+        YamlValue::List(list) => list.is_empty(),
+        YamlValue::Text { .. } => is_null(node),
     };
     let layout = match (enabled, instances.filter(|node| !is_null(node))) {
-        (true, Some(node)) => Layout::Divided(devices::wish(node)?),
+        (true, Some(node)) => Layout::Partitioned(mig_devices::desired_layout(node)?),
         (true, None) => {
-            return Err(node.bad("no mig-devices; write {} for mig mode on and no instance"));
+            let cure = "write {} for mig mode on and no instance";
+            return Err(node.bad("no mig-devices").with_cure(cure));
         }
         (false, None) => Layout::Off,
-        (false, Some(node)) if empty(&node) => Layout::Off,
+        (false, Some(node)) if is_empty(node) => Layout::Off,
         (false, Some(node)) => {
-            return Err(node.bad("mig-devices with mig-enabled false; leave out one of the two"));
+            let bad = node.bad("mig-devices with mig-enabled false");
+            return Err(bad.with_cure("omit one of the two"));
         }
     };
     Ok(Entry {
         origin: Origin::Line(node.line),
         filters: filter.map_or(Ok(Vec::new()), filters)?,
-        gpus: gpu_words(gpus.ok_or_else(|| need("devices"))?)?,
+        gpus: gpu_selectors(gpus.ok_or_else(|| need("devices"))?)?,
         layout,
     })
 }
 
-fn is_null(node: &Node) -> bool {
-    let null = |text: &str| matches!(text, "" | "~" | "null" | "Null" | "NULL");
-    matches!(&node.value, Value::Text { text, plain: true } if null(text))
+fn is_null(node: &YamlNode) -> bool {
+    let is_null = |text: &str| matches!(text, "" | "~" | "null" | "Null" | "NULL");
+    matches!(&node.value, YamlValue::Text { text, is_plain: true } if is_null(text))
 }
 
-/// As YAML 1.1 writes it, which mig-parted reads.
-fn truth(node: &Node) -> Result<bool, BadLayouts> {
+/// Reads a boolean as YAML 1.1 has it, which mig-parted reads.
+fn boolean(node: &YamlNode) -> Result<bool, BadLayouts> {
     let text = match &node.value {
-        Value::Text { text, plain: true } => text.to_ascii_lowercase(),
+        YamlValue::Text { text, is_plain: true } => text.to_ascii_lowercase(),
         _ => String::new(),
     };
     match text.as_str() {
         "true" | "yes" | "on" | "y" => Ok(true),
         "false" | "no" | "off" | "n" => Ok(false),
-        _ => Err(node.bad(format!("mig-enabled is {}; write true or false", node.kind()))),
+        _ => {
+            let cause = format!("mig-enabled is {}", node.kind());
+            Err(node.bad(cause).with_cure("write true or false"))
+        }
     }
 }
 
-/// A text, or each text of a list.
-fn texts<'a>(node: &'a Node, what: &str) -> Result<Vec<(&'a str, &'a Node)>, BadLayouts> {
-    let text = |node: &'a Node| match &node.value {
-        Value::Text { text, .. } => Ok((text.as_str(), node)),
+/// Returns a text, or each text of a list, with its node.
+fn texts<'a>(node: &'a YamlNode, what: &str) -> Result<Vec<(&'a str, &'a YamlNode)>, BadLayouts> {
+    let text = |node: &'a YamlNode| match &node.value {
+        YamlValue::Text { text, .. } => Ok((text.as_str(), node)),
         _ => Err(node.bad(format!("{} in {what}", node.kind()))),
     };
     match &node.value {
-        Value::List(list) => list.iter().map(text).collect(),
+        YamlValue::List(list) => list.iter().map(text).collect(),
         _ => Ok(vec![text(node)?]),
     }
 }
 
-fn filters(node: &Node) -> Result<Vec<DeviceFilter>, BadLayouts> {
+fn filters(node: &YamlNode) -> Result<Vec<DeviceFilter>, BadLayouts> {
     let texts = texts(node, "device-filter")?;
-    // mig-parted takes the empty text for none.
-    let some = texts.into_iter().filter(|(text, _)| !text.is_empty());
-    some.map(|(text, node)| text.parse().map_err(|message: String| node.bad(message))).collect()
+    // mig-parted takes the empty text for no filter.
+    let given = texts.into_iter().filter(|(text, _)| !text.is_empty());
+    let parse = |(text, node): (&str, &YamlNode)| {
+        text.parse().map_err(|error: BadDeviceFilter| {
+            node.bad(error.cause).with_cure(BadDeviceFilter::CURE)
+        })
+    };
+    given.map(parse).collect()
 }
 
-fn gpu_words(node: &Node) -> Result<Vec<(GpuWord, Origin)>, BadLayouts> {
-    let list = matches!(node.value, Value::List(_));
-    let word = |(text, node): (&str, &Node)| {
-        let word: GpuWord = text.parse().map_err(|message: String| node.bad(message))?;
-        match (&word, list) {
-            (GpuWord::All, true) => Err(node.bad("all in a list; write devices: all")),
-            (GpuWord::Index(_), false) => Err(node.bad(format!("write devices: [{text}]"))),
-            _ => Ok((word, Origin::Line(node.line))),
+fn gpu_selectors(node: &YamlNode) -> Result<Vec<(GpuSelector, Origin)>, BadLayouts> {
+    let is_list = matches!(node.value, YamlValue::List(_));
+    let selector = |(text, node): (&str, &YamlNode)| {
+        let origin = Origin::Line(node.line);
+        let selector: GpuSelector = text
+            .parse()
+            .map_err(|error: BadGpuSelector| BadLayouts::of_gpu(origin.clone(), &error))?;
+        match (&selector, is_list) {
+            (GpuSelector::All, true) => {
+                Err(node.bad("all in a list").with_cure("write devices: all"))
+            }
+            // An error in mig-parted too (`api/spec/v1/spec.go`, `MigConfigSpec.UnmarshalJSON`).
+            (GpuSelector::Index(_), false) => {
+                let bad = node.bad("a gpu number outside a list");
+                Err(bad.with_cure(format!("write devices: [{text}]")))
+            }
+            _ => Ok((selector, origin)),
         }
     };
-    texts(node, "devices")?.into_iter().map(word).collect()
+    texts(node, "devices")?.into_iter().map(selector).collect()
 }
 
 impl Layouts {
     pub(super) fn config(&self, name: &str) -> Result<&[Entry], BadLayouts> {
-        let found = self.configs.iter().find(|(there, _)| there == name);
-        found.map(|(_, entries)| entries.as_slice()).ok_or_else(|| {
-            let nearest = self.names().min_by_key(|there| distance(there, name));
-            let (name, nearest) = (shown(name), shown(nearest.unwrap_or_default()));
-            let names: Vec<_> = self.names().map(shown).collect();
-            let names = names.join(", ");
-            bad(
-                self.line,
-                format!("no configuration {name}; did you mean {nearest}? there is {names}"),
-            )
+        let config = self.configs.iter().find(|(known, _)| known == name);
+        config.map(|(_, entries)| entries.as_slice()).ok_or_else(|| {
+            let nearest = self.names().min_by_key(|known| distance(known, name));
+            let nearest = quoted(nearest.unwrap_or_default());
+            let names: Vec<_> = self.names().map(quoted).collect();
+            let cure = format!("did you mean {nearest}? there is {}", names.join(", "));
+            bad(self.line, format!("no configuration {}", quoted(name))).with_cure(cure)
         })
     }
 }
 
-/// How many characters differ, one text slid over the other.
+/// Returns the Levenshtein distance of two texts, of their first 64 characters each.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().take(64).collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,38 +1,43 @@
-//! Layouts written down: what [`Layouts::parse`](super::Layouts::parse) reads.
+//! Writes layouts as files that [`Layouts::parse`](super::Layouts::parse) reads.
 
 use super::{
     Layout,
-    devices::{number, of_counts},
+    mig_devices::{instances_of_counts, leading_number},
 };
-use mig_cdi_layout::{Item, ProfileWord, Wish};
+use mig_cdi_layout::{DesiredInstance, DesiredLayout, ProfileSelector};
 use mig_cdi_model::{GpuIndex, GpuUuid};
 use std::{collections::BTreeMap, fmt::Write as _};
 
-/// A division of which mig-parted's format cannot speak.
+/// A layout that mig-parted's format cannot express. Displayed as `gpu: instance: cause; cure`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("gpu {gpu}: {item}: {reason}; a checkpoint can hold it")]
-pub struct Unsayable {
-    /// Which GPU.
+#[error("gpu {gpu}: {instance}: {cause}; {}", NotExpressible::CURE)]
+pub struct NotExpressible {
+    /// GPU.
     pub gpu: GpuIndex,
-    /// The first GPU instance at fault, as a word of a wish.
-    pub item: String,
-    /// Why.
-    pub reason: &'static str,
+    /// First GPU instance that cannot be expressed, in the form of desired layouts.
+    pub instance: String,
+    /// Reason for it.
+    pub cause: &'static str,
 }
 
-/// A file in mig-parted's own format with one configuration: GPUs by number, those that are alike in
-/// one entry, and how many there are of each profile. Placements are left out: the format has none.
+impl NotExpressible {
+    /// Advice on what to do.
+    pub const CURE: &str = "a checkpoint can hold it";
+}
+
+/// Writes a file in mig-parted's own format with one configuration: GPUs by index, those with equal counts in one
+/// entry, and the count of each profile. Placements are omitted: the format has none.
 ///
 /// # Errors
-/// When reading the file would not give the same instances: a GPU instance without compute instances,
-/// a profile whose name is not known, and compute instances that are spread over more GPU instances
+/// [`NotExpressible`] when reading the file would not give the same instances: for a GPU instance without compute
+/// instances, a profile whose name is not known, and compute instances that are spread over more GPU instances
 /// than they need.
-pub fn mig_parted_yaml(name: &str, gpus: &[(GpuIndex, Layout)]) -> Result<String, Unsayable> {
+pub fn mig_parted_yaml(name: &str, gpus: &[(GpuIndex, Layout)]) -> Result<String, NotExpressible> {
     let mut groups: Vec<(Option<Counts>, Vec<GpuIndex>)> = Vec::new();
     for (gpu, layout) in gpus {
         let counts = match layout {
             Layout::Off => None,
-            Layout::Divided(wish) => Some(counts(*gpu, wish)?),
+            Layout::Partitioned(desired) => Some(counts(*gpu, desired)?),
         };
         match groups.iter_mut().find(|(there, _)| *there == counts) {
             Some((_, alike)) => alike.push(*gpu),
@@ -41,7 +46,7 @@ pub fn mig_parted_yaml(name: &str, gpus: &[(GpuIndex, Layout)]) -> Result<String
     }
     let mut text = begin(name);
     if groups.is_empty() {
-        nobody(&mut text);
+        add_empty_entry(&mut text);
     }
     for (counts, alike) in groups {
         let alike: Vec<_> = alike.iter().map(ToString::to_string).collect();
@@ -60,23 +65,25 @@ pub fn mig_parted_yaml(name: &str, gpus: &[(GpuIndex, Layout)]) -> Result<String
     Ok(text)
 }
 
-/// A file with one configuration that brings everything back where it was: GPUs by UUID, and words of
-/// wishes that say all that the layouts say.
+/// Writes a file with one configuration that restores everything at its placement: GPUs by UUID, instances with
+/// their starts.
 #[must_use]
 pub fn pinned_yaml(name: &str, gpus: &[(GpuUuid, Layout)]) -> String {
     let mut text = begin(name);
     if gpus.is_empty() {
-        nobody(&mut text);
+        add_empty_entry(&mut text);
     }
     for (uuid, layout) in gpus {
         let _ = writeln!(text, "    - devices: [{uuid}]");
         match layout {
             Layout::Off => text += OFF,
-            Layout::Divided(wish) if wish.items.is_empty() => text += &format!("{ON} []\n"),
-            Layout::Divided(wish) => {
+            Layout::Partitioned(desired) if desired.instances.is_empty() => {
+                text += &format!("{ON} []\n");
+            }
+            Layout::Partitioned(desired) => {
                 text += &format!("{ON}\n");
-                for item in &wish.items {
-                    let _ = writeln!(text, "        - {}", quoted(&item.word));
+                for instance in &desired.instances {
+                    let _ = writeln!(text, "        - {}", quoted(&instance.text));
                 }
             }
         }
@@ -91,13 +98,14 @@ fn begin(name: &str) -> String {
     format!("version: v1\nmig-configs:\n  {}:\n", quoted(name))
 }
 
-/// A configuration needs an entry; this one speaks for no GPU.
-fn nobody(text: &mut String) {
+/// Adds an entry for no GPU: a configuration needs one.
+fn add_empty_entry(text: &mut String) {
     *text += "    - devices: []\n";
     *text += OFF;
 }
 
-/// A text as YAML, whatever is in it.
+/// Quotes any text as a YAML scalar. Everything but printable ASCII is escaped, since YAML gives other characters
+/// a meaning (U+FEFF) or takes them for line breaks (U+2028).
 fn quoted(text: &str) -> String {
     let mut quoted = "\"".to_owned();
     for character in text.chars() {
@@ -112,60 +120,68 @@ fn quoted(text: &str) -> String {
     quoted + "\""
 }
 
-/// How many there are, by profile as mig-parted names it.
+/// Counts by profile name, as mig-parted has it.
 type Counts = BTreeMap<String, usize>;
 
-fn counts(gpu: GpuIndex, wish: &Wish) -> Result<Counts, Unsayable> {
-    let unsayable = |item: &Item, reason| Unsayable { gpu, item: item.word.clone(), reason };
+fn counts(gpu: GpuIndex, desired: &DesiredLayout) -> Result<Counts, NotExpressible> {
+    let bad = |instance: &DesiredInstance, cause| NotExpressible {
+        gpu,
+        instance: instance.text.clone(),
+        cause,
+    };
     let mut counts = Counts::new();
-    for item in &wish.items {
-        let ProfileWord::Name(profile) = &item.profile else {
-            return Err(unsayable(item, "mig-parted knows profiles by name only"));
+    for instance in &desired.instances {
+        let ProfileSelector::Name(profile) = &instance.profile else {
+            return Err(bad(instance, "mig-parted knows profiles by name only"));
         };
-        match split(item) {
+        match compute_slices(instance) {
             None => *counts.entry(profile.to_string()).or_default() += 1,
-            Some(parts) if parts.is_empty() => {
-                return Err(unsayable(
-                    item,
+            Some(sizes) if sizes.is_empty() => {
+                return Err(bad(
+                    instance,
                     "mig-parted knows no gpu instance without compute instances",
                 ));
             }
-            Some(parts) => {
-                for slices in parts {
+            Some(sizes) => {
+                for slices in sizes {
                     *counts.entry(format!("{slices}c.{profile}")).or_default() += 1;
                 }
             }
         }
     }
-    let back = of_counts(&counts);
-    // As many compute instances come back as went out: when every item is found, nothing is left over.
-    match missing(&wish.items, &back) {
-        Some(item) => {
-            Err(unsayable(item, "mig-parted would put its compute instances together with others"))
+    let back = instances_of_counts(&counts);
+    // The counts have as many compute instances as the layout: when every instance is found again, nothing is left
+    // over.
+    match missing(&desired.instances, &back) {
+        Some(instance) => {
+            Err(bad(instance, "mig-parted would put its compute instances together with others"))
         }
         None => Ok(counts),
     }
 }
 
-/// The first of the items that is not among the others, each of which is used once.
-fn missing<'a>(items: &'a [Item], others: &[Item]) -> Option<&'a Item> {
+/// Returns the first of the instances that is not among the others, each of which is used once.
+fn missing<'a>(
+    instances: &'a [DesiredInstance],
+    others: &[DesiredInstance],
+) -> Option<&'a DesiredInstance> {
     let mut left: Vec<_> = others.iter().map(kind).collect();
-    items.iter().find(|item| match left.iter().position(|other| *other == kind(item)) {
-        Some(at) => {
-            left.swap_remove(at);
+    instances.iter().find(|instance| match left.iter().position(|other| *other == kind(instance)) {
+        Some(position) => {
+            left.swap_remove(position);
             false
         }
         None => true,
     })
 }
 
-/// What an item is, wherever.
-fn kind(item: &Item) -> (String, Option<Vec<u32>>) {
-    (item.profile.to_string(), split(item))
+/// Returns the profile and the compute instances of an instance, without placements.
+fn kind(instance: &DesiredInstance) -> (String, Option<Vec<u32>>) {
+    (instance.profile.to_string(), compute_slices(instance))
 }
 
-/// Compute slices of its compute instances; `None` for one that spans it, however that is written.
-fn split(item: &Item) -> Option<Vec<u32>> {
-    let slices: Vec<_> = item.compute.as_ref()?.iter().map(|part| part.slices).collect();
-    (slices != [number(&item.profile.to_string())]).then_some(slices)
+/// Returns the sizes of its compute instances; `None` for one that spans it, however that is written.
+fn compute_slices(instance: &DesiredInstance) -> Option<Vec<u32>> {
+    let slices: Vec<_> = instance.compute.as_ref()?.iter().map(|compute| compute.slices).collect();
+    (slices != [leading_number(&instance.profile.to_string())]).then_some(slices)
 }

@@ -1,112 +1,122 @@
-//! A YAML document as a tree that knows its lines.
+//! Parses a YAML document into a tree with line numbers.
 //!
-//! What the rules of layout files need and no more: texts, lists and maps with texts as keys. Tags
-//! and merge keys are refused; aliases are read as what they stand for, and what all of them stand
-//! for together is bounded, as is nesting.
+//! Only what layout files need: texts, lists, and maps with texts as keys. Tags and merge keys are refused.
+//! Aliases are expanded; the total expansion is bounded, as is nesting, since `apply` reads these files as root.
+//! The events of granit-parser are used and not serde: a serde visitor sees neither whether a text was quoted nor
+//! an alias, and cannot tell a tag from its absence.
 
 use super::{BadLayouts, Origin};
-use saphyr_parser::{Event, Parser, ScalarStyle};
+use granit_parser::{Event, Parser, ScalarStyle};
 use std::collections::HashMap;
 
-/// The weight of a document with its aliases written out: the length of each text, and something for
-/// each value. NVIDIA's own file weighs a hundredth of it.
-const WEIGHT: usize = 4 << 20;
-/// Of a value without its text.
-const VALUE: usize = 16;
-/// Lists and maps within each other. A layout file has five.
-const DEPTH: usize = 16;
+/// Largest weight of a document with its aliases expanded: the length of each text, and [`VALUE_WEIGHT`] for each
+/// value. The file that NVIDIA ships weighs a hundredth of it.
+const MAX_WEIGHT: usize = 4 << 20;
+/// Weight of a value without its text.
+const VALUE_WEIGHT: usize = 16;
+/// Most lists and maps inside each other. A layout file has five.
+const MAX_DEPTH: usize = 16;
 
 /// A value and the line where it begins, from 1.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
+pub(super) struct YamlNode {
     pub line: usize,
-    pub value: Value,
-    /// With all within.
+    pub value: YamlValue,
+    /// Weight with everything inside.
     weight: usize,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Value {
-    /// `plain` without quotes: only then it can be a number, a truth value or nothing.
+pub(super) enum YamlValue {
+    /// A scalar. Only a plain one, without quotes, can be a number, a boolean or null.
     Text {
         text: String,
-        plain: bool,
+        is_plain: bool,
     },
-    List(Vec<Node>),
-    /// In the order of the file; no key twice.
-    Map(Vec<Field>),
+    List(Vec<YamlNode>),
+    /// A map, in the order of the file; no key occurs twice.
+    Map(Vec<YamlField>),
 }
 
-/// A key and what it stands for.
+/// A key with its line and its value.
 #[derive(Debug, Clone)]
-pub(super) struct Field {
+pub(super) struct YamlField {
     pub key: String,
     pub line: usize,
-    pub value: Node,
+    pub value: YamlNode,
 }
 
-/// A text as errors show it.
-pub(super) fn shown(text: &str) -> String {
+/// Quotes a text for a message, cut at 64 characters.
+pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", text.chars().take(64).collect::<String>())
 }
 
-impl Node {
-    pub fn bad(&self, message: impl Into<String>) -> BadLayouts {
-        bad(self.line, message)
+impl YamlNode {
+    pub fn bad(&self, cause: impl Into<String>) -> BadLayouts {
+        bad(self.line, cause)
     }
 
-    /// What it is, for errors.
+    /// Describes the value for a message.
     pub fn kind(&self) -> String {
         match &self.value {
-            Value::Text { text, .. } => shown(text),
-            Value::List(_) => "a list".to_owned(),
-            Value::Map(_) => "a map".to_owned(),
+            YamlValue::Text { text, .. } => quoted(text),
+            YamlValue::List(_) => "a list".to_owned(),
+            YamlValue::Map(_) => "a map".to_owned(),
         }
     }
 }
 
-pub(super) fn bad(line: usize, message: impl Into<String>) -> BadLayouts {
-    BadLayouts { origin: Origin::Line(line), message: message.into() }
+pub(super) fn bad(line: usize, cause: impl Into<String>) -> BadLayouts {
+    BadLayouts::new(Origin::Line(line), cause)
 }
 
-/// The only document of the text; `None` of a text without any.
-pub(super) fn read(text: &str) -> Result<Option<Node>, BadLayouts> {
+/// Parses the only document of a text; `None` for a text without one.
+pub(super) fn read(text: &str) -> Result<Option<YamlNode>, BadLayouts> {
     let last = last_line(text);
     let mut tree = Tree::default();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
-            let what = error.info().replace(char::is_control, " ");
-            bad(error.marker().line().min(last), format!("not YAML: {what}"))
+            let cause = error.info().replace(char::is_control, " ");
+            bad(error.marker().line().min(last), format!("not YAML: {cause}"))
         })?;
+        let event = match event {
+            // A value that is not written arrives as a plain `~`, but takes no place in the file
+            // (granit-parser `Event::empty_scalar`); mistakes are reported as they are written.
+            Event::Scalar(_, style, anchor, tag) if span.start.index() == span.end.index() => {
+                Event::Scalar("".into(), style, anchor, tag)
+            }
+            event => event,
+        };
         tree.take(event, span.start.line().min(last))?;
     }
     Ok(tree.root)
 }
 
-/// What is missing at the end is found missing behind it, in a line that is not there. To YAML, a
-/// carriage return alone ends a line too.
+/// Returns the number of the last line. The parser reports what is missing at the end in the line after it, which
+/// does not exist. In YAML a carriage return alone ends a line too (YAML 1.2, 5.4).
 fn last_line(text: &str) -> usize {
     let text = text.replace("\r\n", "\n");
     let breaks = ['\n', '\r'];
     text.strip_suffix(breaks).unwrap_or(&text).split(breaks).count()
 }
 
-/// A list or a map of which not all was read.
+/// A list or a map that is not complete yet.
 struct Open {
-    node: Node,
+    node: YamlNode,
     anchor: usize,
-    /// The key whose value comes next, and the lines of all keys.
+    /// Key whose value comes next, with its line.
     key: Option<(String, usize)>,
+    /// Lines of all keys so far.
     keys: HashMap<String, usize>,
 }
 
 #[derive(Default)]
 struct Tree {
     open: Vec<Open>,
-    anchors: HashMap<usize, Node>,
-    /// Of all that was read, and copied for anchors and aliases.
+    anchors: HashMap<usize, YamlNode>,
+    /// Weight of everything that was read, and copied for anchors and aliases.
     weight: usize,
-    root: Option<Node>,
+    root: Option<YamlNode>,
 }
 
 impl Tree {
@@ -114,20 +124,20 @@ impl Tree {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 untagged(line, tag.is_some())?;
-                let (weight, plain) = (VALUE + text.len(), style == ScalarStyle::Plain);
-                let value = Value::Text { text: text.into_owned(), plain };
-                self.close(Node { line, value, weight }, anchor, weight)
+                let (weight, is_plain) = (VALUE_WEIGHT + text.len(), style == ScalarStyle::Plain);
+                let value = YamlValue::Text { text: text.into_owned(), is_plain };
+                self.close(YamlNode { line, value, weight }, anchor, weight)
             }
-            Event::SequenceStart(anchor, tag) => {
+            Event::SequenceStart(_, anchor, tag) => {
                 untagged(line, tag.is_some())?;
-                self.begin(line, Value::List(Vec::new()), anchor)
+                self.begin(line, YamlValue::List(Vec::new()), anchor)
             }
-            Event::MappingStart(anchor, tag) => {
+            Event::MappingStart(_, anchor, tag) => {
                 untagged(line, tag.is_some())?;
-                self.begin(line, Value::Map(Vec::new()), anchor)
+                self.begin(line, YamlValue::Map(Vec::new()), anchor)
             }
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
-                Some(open) => self.close(open.node, open.anchor, VALUE),
+                Some(open) => self.close(open.node, open.anchor, VALUE_WEIGHT),
                 None => Ok(()),
             },
             Event::Alias(anchor) => match self.anchors.get(&anchor) {
@@ -135,31 +145,34 @@ impl Tree {
                     let (copy, weight) = (node.clone(), node.weight);
                     self.close(copy, 0, weight)
                 }
-                None => Err(bad(line, "an alias within what it stands for; write it out")),
+                // An anchor is known once its value is complete, so no document can contain itself.
+                None => Err(bad(line, "an alias inside its own anchor").with_cure("write it out")),
             },
-            Event::DocumentStart(_) if self.root.is_some() => {
-                Err(bad(line, "a second document; write one per file"))
+            Event::DocumentStart(..) if self.root.is_some() => {
+                Err(bad(line, "a second document").with_cure("write one per file"))
             }
             _ => Ok(()),
         }
     }
 
-    fn begin(&mut self, line: usize, value: Value, anchor: usize) -> Result<(), BadLayouts> {
-        if self.open.len() == DEPTH {
-            return Err(bad(line, format!("more than {DEPTH} lists and maps within each other")));
+    fn begin(&mut self, line: usize, value: YamlValue, anchor: usize) -> Result<(), BadLayouts> {
+        if self.open.len() == MAX_DEPTH {
+            let cause = format!("more than {MAX_DEPTH} lists and maps inside each other");
+            return Err(bad(line, cause));
         }
-        let node = Node { line, value, weight: VALUE };
+        let node = YamlNode { line, value, weight: VALUE_WEIGHT };
         self.open.push(Open { node, anchor, key: None, keys: HashMap::new() });
         Ok(())
     }
 
-    /// Puts a whole value where it belongs. `new` is the weight that was not in the tree before: what is
-    /// in a list was, what an alias stands for was not.
-    fn close(&mut self, node: Node, anchor: usize, new: usize) -> Result<(), BadLayouts> {
+    /// Adds a complete value to the list or map that it is in. `new` is the weight that was not counted before:
+    /// the content of a list was, the copy for an alias was not.
+    fn close(&mut self, node: YamlNode, anchor: usize, new: usize) -> Result<(), BadLayouts> {
         let weight = node.weight;
         self.weight += new + if anchor > 0 { weight } else { 0 };
-        if self.weight > WEIGHT {
-            return Err(node.bad("too much in one file, with aliases written out; split it"));
+        if self.weight > MAX_WEIGHT {
+            let cause = "too much in one file, with aliases written out";
+            return Err(node.bad(cause).with_cure("split it"));
         }
         if anchor > 0 {
             self.anchors.insert(anchor, node.clone());
@@ -170,31 +183,33 @@ impl Tree {
         };
         open.node.weight += weight;
         match &mut open.node.value {
-            Value::List(list) => list.push(node),
-            Value::Map(map) => match open.key.take() {
-                Some((key, line)) => map.push(Field { key, line, value: node }),
+            YamlValue::List(list) => list.push(node),
+            YamlValue::Map(map) => match open.key.take() {
+                Some((key, line)) => map.push(YamlField { key, line, value: node }),
                 None => {
                     let line = node.line;
                     open.key = Some((key(node, &mut open.keys)?, line));
                 }
             },
-            Value::Text { .. } => {}
+            YamlValue::Text { .. } => {}
         }
         Ok(())
     }
 }
 
+/// Refuses a tag: it would change the type of a value, and no layout file needs one.
 fn untagged(line: usize, tagged: bool) -> Result<(), BadLayouts> {
-    if tagged { Err(bad(line, "a tag; leave it out")) } else { Ok(()) }
+    if tagged { Err(bad(line, "a tag").with_cure("omit it")) } else { Ok(()) }
 }
 
-fn key(node: Node, keys: &mut HashMap<String, usize>) -> Result<String, BadLayouts> {
+/// Checks a key and records its line.
+fn key(node: YamlNode, keys: &mut HashMap<String, usize>) -> Result<String, BadLayouts> {
     let kind = node.kind();
-    let Value::Text { text, plain } = node.value else {
-        return Err(bad(node.line, format!("{kind} as a key; write a name")));
+    let YamlValue::Text { text, is_plain } = node.value else {
+        return Err(bad(node.line, format!("{kind} as a key")).with_cure("write a name"));
     };
-    if text == "<<" && plain {
-        return Err(bad(node.line, "a merge key; write out what it stands for"));
+    if text == "<<" && is_plain {
+        return Err(bad(node.line, "a merge key").with_cure("write out its content"));
     }
     match keys.insert(text.clone(), node.line) {
         Some(before) => Err(bad(node.line, format!("{kind} again, after line {before}"))),

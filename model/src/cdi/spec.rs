@@ -3,7 +3,7 @@
 //! Deserialising them is strict: a field that is not here is an error. [`super::Lenient`] reads the same types from specs
 //! of any tool.
 
-use crate::{BadClaim, Variable};
+use crate::{BadSlice, DeviceVariable};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -139,8 +139,8 @@ impl ContainerEdits {
     ///
     /// # Errors
     /// When one of these variables does not have its form.
-    pub fn slices(&self) -> Result<Vec<Variable>, BadClaim> {
-        self.env.iter().filter_map(|variable| Variable::parse(variable)).collect()
+    pub fn slices(&self) -> Result<Vec<DeviceVariable>, BadSlice> {
+        self.env.iter().filter_map(|variable| DeviceVariable::parse(variable)).collect()
     }
 
     /// The sorted paths of the capability nodes, which identify a slice whatever it is named.

@@ -1,9 +1,9 @@
-//! The tables: what each model can be divided into.
+//! Tables of the profiles of each GPU model.
 
 use super::{Model, ProfileRow};
 
-/// The seven shapes of GPUs with eight memory slices: 1g, 1g+me, 1g with double memory, 2g, 3g, 4g,
-/// 7g.
+/// The seven profiles of GPUs with eight memory slices, without names and sizes: 1g, 1g+me, 1g with double
+/// memory, 2g, 3g, 4g, 7g.
 const EIGHTHS: [ProfileRow; 7] = [
     shape(19, 7, 1, 1, &[0, 1, 2, 3, 4, 5, 6]),
     shape(20, 1, 1, 1, &[0, 1, 2, 3, 4, 5, 6]),
@@ -34,7 +34,7 @@ const fn shape(id: u32, max: u32, slices: u32, size: u32, starts: &'static [u32]
     }
 }
 
-/// What a chip has in each of the seven shapes. 0 is a figure that no public log shows.
+/// Engines of a chip in each of the seven profiles; 0 for a figure that no public log shows.
 #[derive(Clone, Copy)]
 struct Engines {
     decoders: [u32; 7],
@@ -48,8 +48,8 @@ const fn known(figure: u32) -> Option<u32> {
     if figure == 0 { None } else { Some(figure) }
 }
 
-/// The shapes with a model's names, memory in hundredths of a GiB for one, two, four and eight
-/// slices, and engines.
+/// Fills the seven profiles with a model's names, its memory in hundredths of a GiB for one, two, four and
+/// eight slices, and its engines.
 const fn eighths(
     names: [&'static str; 7],
     centi_gib: [u64; 4],
@@ -72,7 +72,7 @@ const fn eighths(
     rows
 }
 
-/// A row of a GPU with four memory slices, which are also its compute slices.
+/// Returns a profile of a GPU with four memory slices, which are also its compute slices.
 const fn quarter(
     name: &'static str,
     id: u32,
@@ -91,7 +91,8 @@ const fn quarter(
     }
 }
 
-/// The rows of an A30: fourteen multiprocessors and a copy engine for each slice, JPEG where optical flow is.
+/// Fills the profiles of an A30: fourteen multiprocessors and a copy engine for each slice, JPEG engines where
+/// optical flow engines are.
 const fn a30<const N: usize>(mut rows: [ProfileRow; N]) -> [ProfileRow; N] {
     let mut i = 0;
     while i < N {
@@ -103,8 +104,8 @@ const fn a30<const N: usize>(mut rows: [ProfileRow; N]) -> [ProfileRow; N] {
     rows
 }
 
-/// The rows of an RTX PRO 6000: as many encoders and JPEG engines as decoders. How many copy engines is known
-/// of the plain profiles alone.
+/// Fills the profiles of an RTX PRO 6000: as many encoders and JPEG engines as decoders. Copy engines are
+/// known of the plain profiles alone.
 const fn rtx_pro<const N: usize>(mut rows: [ProfileRow; N]) -> [ProfileRow; N] {
     let mut i = 0;
     while i < N {
@@ -127,7 +128,7 @@ const A100_ENGINES: Engines = Engines {
     multiprocessors: [14, 14, 14, 28, 42, 56, 98],
     of_slice: 14,
 };
-/// As logs of H100 SXM and H200 show them. Hopper has a decoder for each slice.
+/// Engines in logs of H100 SXM and H200. Hopper has a decoder for each slice.
 const H100_ENGINES: Engines = Engines {
     decoders: [1, 1, 1, 2, 3, 4, 7],
     jpeg: [1, 1, 1, 2, 3, 4, 7],
@@ -135,7 +136,7 @@ const H100_ENGINES: Engines = Engines {
     multiprocessors: [16, 16, 26, 32, 60, 64, 132],
     of_slice: 0,
 };
-/// As a log of 1g and 2g shows them (NVIDIA/mig-parted pull request 166); decoders of the larger ones as on
+/// Engines in a log of 1g and 2g (NVIDIA/mig-parted pull request 166); decoders of the larger ones as on
 /// Hopper.
 const B200_ENGINES: Engines = Engines {
     copy: [2, 2, 2, 4, 0, 0, 0],
@@ -231,7 +232,7 @@ const fn model(
 }
 
 impl Model {
-    /// With PCI ids of NVIDIA's; device ids as mig-parted's device filters list them.
+    /// Adds PCI ids with NVIDIA's vendor id; device ids as mig-parted's device filters list them.
     const fn pci(mut self, device: u32, subsystem: u32) -> Model {
         self.pci_device = device << 16 | 0x10de;
         self.pci_subsystem = subsystem << 16 | 0x10de;
@@ -239,7 +240,7 @@ impl Model {
     }
 }
 
-/// What can be simulated.
+/// Every GPU model that can be simulated.
 pub const MODELS: [Model; 10] = [
     model("a30", "NVIDIA A30", 0x170, 24_576, (4, 4), 4, &A30).pci(0x20b7, 0x1532),
     model("a100-40gb", "NVIDIA A100-SXM4-40GB", 0x170, 40_960, (7, 8), 5, &A100_40)
@@ -262,8 +263,8 @@ pub const MODELS: [Model; 10] = [
         &RTX_PRO_6000,
     )
     .pci(0x2bb5, 0x204e),
-    // No product: as many instances as there are capability minors for, for measurements.
+    // Not a product: as many GPU instances as there are capability minors for, for measurements.
     model("limit", "Largest GPU", 0, 16_384, (14, 16), 0, &LIMIT),
-    // A GPU that cannot be divided, for nodes that mix.
+    // A GPU without MIG, for nodes that mix.
     model("l40s", "NVIDIA L40S", 0x192, 46_068, (0, 0), 3, &[]).pci(0x26b9, 0x1851),
 ];

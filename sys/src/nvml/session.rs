@@ -101,7 +101,7 @@ impl Session {
             let name = name.and_then(|name| name.trim_start_matches("MIG ").parse().ok());
             let (slices, mib) = (info.sliceCount, info.memorySizeMB);
             let computed = || {
-                let plain = Profile::of_sizes(slices, slices, mib, bytes())?;
+                let plain = Profile::from_sizes(slices, slices, mib, bytes())?;
                 format!("{plain}{suffix}").parse().ok()
             };
             profiles.push(GpuProfile {

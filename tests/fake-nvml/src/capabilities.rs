@@ -2,7 +2,7 @@
 //! real `/proc`, the directory of an instance appears and disappears atomically. Nothing here touches `/dev`: the
 //! driver makes no device nodes.
 
-use mig_cdi_sim::{Gpu, Node, Tree};
+use mig_cdi_sim::{ProcTree, SimulatedGpu, SimulatedNode};
 use std::{
     collections::BTreeMap,
     fs,
@@ -14,11 +14,15 @@ use std::{
 type Dirs = BTreeMap<String, Option<Vec<u8>>>;
 
 /// Changes the tree from one node to the next.
-pub(crate) fn follow(description: &Path, from: &Node, to: &Node) -> io::Result<()> {
+pub(crate) fn follow(
+    description: &Path,
+    from: &SimulatedNode,
+    to: &SimulatedNode,
+) -> io::Result<()> {
     let Some(host) = Host::of(description) else { return Ok(()) };
     for (before, after) in from.gpus.iter().zip(&to.gpus) {
         if before.instances != after.instances {
-            let dirs = (Tree::capabilities(from, before), Tree::capabilities(to, after));
+            let dirs = (ProcTree::capabilities(from, before), ProcTree::capabilities(to, after));
             host.change(&dirs.0, &dirs.1)?;
         }
     }
@@ -26,14 +30,14 @@ pub(crate) fn follow(description: &Path, from: &Node, to: &Node) -> io::Result<(
 }
 
 /// Rebuilds the tree of the node from any state.
-pub(crate) fn mend(description: &Path, node: &Node) -> io::Result<()> {
+pub(crate) fn mend(description: &Path, node: &SimulatedNode) -> io::Result<()> {
     let Some(host) = Host::of(description) else { return Ok(()) };
     // Leftover of a killed process: a file or a directory.
     if fs::remove_file(&host.scratch).is_err() && host.scratch.exists() {
         fs::remove_dir_all(&host.scratch)?;
     }
     for gpu in &node.gpus {
-        host.change(&host.found(gpu)?, &Tree::capabilities(node, gpu))?;
+        host.change(&host.found(gpu)?, &ProcTree::capabilities(node, gpu))?;
     }
     Ok(())
 }
@@ -52,7 +56,7 @@ impl Host {
     }
 
     /// Returns the existing directories of a GPU.
-    fn found(&self, gpu: &Gpu) -> io::Result<Dirs> {
+    fn found(&self, gpu: &SimulatedGpu) -> io::Result<Dirs> {
         let mut found = Dirs::new();
         let mut todo = vec![format!("/proc/driver/nvidia/capabilities/gpu{}/mig", gpu.minor)];
         while let Some(dir) = todo.pop() {

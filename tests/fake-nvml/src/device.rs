@@ -9,7 +9,7 @@ use super::{
     state::fresh,
     text_field,
 };
-use mig_cdi_sim::Node;
+use mig_cdi_sim::SimulatedNode;
 use nvml_wrapper_sys::bindings::{
     NVML_DEVICE_MIG_DISABLE, NVML_DEVICE_MIG_ENABLE, nvmlDevice_t, nvmlDeviceAttributes_t,
     nvmlMemory_v2_t, nvmlPciInfo_t, nvmlReturn_t,
@@ -159,7 +159,7 @@ pub extern "C" fn nvmlDeviceGetMigMode(
     current: Out<'_, c_uint>,
     pending: Out<'_, c_uint>,
 ) -> Code {
-    let answer = |node: &Node| {
+    let answer = |node: &SimulatedNode| {
         let (gpu, _) = device(node, handle)?;
         if gpu.model.profiles.is_empty() {
             return Err(NOT_SUPPORTED);

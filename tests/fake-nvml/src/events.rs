@@ -9,7 +9,7 @@ use super::{
     privileged, put,
     state::{description, fresh},
 };
-use mig_cdi_sim::{Gpu, Instance};
+use mig_cdi_sim::{SimulatedGpu, SimulatedInstance};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -48,8 +48,9 @@ struct Event {
 /// MIG mode and instances of a GPU.
 type Known = (bool, Vec<(u32, u32, Vec<(u32, u32)>)>);
 
-fn known(gpu: &Gpu) -> Known {
-    let compute = |gi: &Instance| gi.compute.iter().map(|ci| (ci.id, ci.placement.start)).collect();
+fn known(gpu: &SimulatedGpu) -> Known {
+    let compute =
+        |gi: &SimulatedInstance| gi.compute.iter().map(|ci| (ci.id, ci.placement.start)).collect();
     let instances = gpu.instances.iter().map(|gi| (gi.id, gi.placement.start, compute(gi)));
     (gpu.mig, instances.collect())
 }
@@ -111,7 +112,7 @@ pub extern "C" fn nvmlDeviceGetSupportedEventTypes(
     })
 }
 
-fn supported(gpu: &Gpu) -> c_ulonglong {
+fn supported(gpu: &SimulatedGpu) -> c_ulonglong {
     XID | if gpu.model.profiles.is_empty() { 0 } else { MIG_CONFIG_CHANGE }
 }
 

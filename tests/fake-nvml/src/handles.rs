@@ -1,7 +1,7 @@
 //! Handles: kind and ids in a number, so that they stay distinct after an instance is destroyed.
 
 use super::{Code, GPU_IS_LOST, INVALID_ARGUMENT, NOT_FOUND};
-use mig_cdi_sim::{Compute, Gpu, Instance, Node};
+use mig_cdi_sim::{SimulatedComputeInstance, SimulatedGpu, SimulatedInstance, SimulatedNode};
 use nvml_wrapper_sys::bindings::{nvmlComputeInstance_t, nvmlDevice_t, nvmlGpuInstance_t};
 
 /// Object of a handle: the index of a GPU, then ids.
@@ -40,26 +40,29 @@ impl Handle {
 /// GPU instance of a handle.
 pub(crate) struct FoundGpuInstance<'a> {
     pub gpu: usize,
-    pub gi: &'a Instance,
+    pub gi: &'a SimulatedInstance,
 }
 
-/// Compute instance of a handle.
+/// SimulatedComputeInstance instance of a handle.
 pub(crate) struct FoundComputeInstance<'a> {
     pub gpu: usize,
-    pub gi: &'a Instance,
-    pub ci: &'a Compute,
+    pub gi: &'a SimulatedInstance,
+    pub ci: &'a SimulatedComputeInstance,
 }
 
-pub(crate) fn gpu_at(node: &Node, index: usize) -> Result<&Gpu, Code> {
+pub(crate) fn gpu_at(node: &SimulatedNode, index: usize) -> Result<&SimulatedGpu, Code> {
     let gpu = node.gpus.get(index).ok_or(INVALID_ARGUMENT)?;
     if gpu.lost { Err(GPU_IS_LOST) } else { Ok(gpu) }
 }
 
 /// MIG device: a compute instance and its GPU instance.
-type Mig<'a> = (&'a Instance, &'a Compute);
+type Mig<'a> = (&'a SimulatedInstance, &'a SimulatedComputeInstance);
 
 /// Returns the GPU of a device handle, and the MIG device if it is one.
-pub(crate) fn device(node: &Node, handle: nvmlDevice_t) -> Result<(&Gpu, Option<Mig<'_>>), Code> {
+pub(crate) fn device(
+    node: &SimulatedNode,
+    handle: nvmlDevice_t,
+) -> Result<(&SimulatedGpu, Option<Mig<'_>>), Code> {
     match Handle::decode(handle).ok_or(INVALID_ARGUMENT)? {
         Handle::Gpu(gpu) => Ok((gpu_at(node, gpu)?, None)),
         Handle::Mig(index, gi, ci) => {
@@ -73,24 +76,27 @@ pub(crate) fn device(node: &Node, handle: nvmlDevice_t) -> Result<(&Gpu, Option<
 }
 
 /// Returns index and GPU of a device handle that is no MIG device.
-pub(crate) fn whole_gpu(node: &Node, handle: nvmlDevice_t) -> Result<(usize, &Gpu), Code> {
+pub(crate) fn whole_gpu(
+    node: &SimulatedNode,
+    handle: nvmlDevice_t,
+) -> Result<(usize, &SimulatedGpu), Code> {
     match Handle::decode(handle) {
         Some(Handle::Gpu(index)) => Ok((index, gpu_at(node, index)?)),
         _ => Err(INVALID_ARGUMENT),
     }
 }
 
-pub(crate) fn mig_device(node: &Node, handle: nvmlDevice_t) -> Result<Mig<'_>, Code> {
+pub(crate) fn mig_device(node: &SimulatedNode, handle: nvmlDevice_t) -> Result<Mig<'_>, Code> {
     device(node, handle)?.1.ok_or(INVALID_ARGUMENT)
 }
 
-pub(crate) fn visible(gpu: &Gpu) -> impl Iterator<Item = Mig<'_>> {
+pub(crate) fn visible(gpu: &SimulatedGpu) -> impl Iterator<Item = Mig<'_>> {
     let instances = gpu.instances.iter();
     instances.flat_map(|gi| gi.compute.iter().map(move |ci| (gi, ci))).filter(|(_, ci)| !ci.hidden)
 }
 
 pub(crate) fn gpu_instance(
-    node: &Node,
+    node: &SimulatedNode,
     handle: nvmlGpuInstance_t,
 ) -> Result<FoundGpuInstance<'_>, Code> {
     let Some(Handle::GpuInstance(gpu, gi)) = Handle::decode(handle) else {
@@ -101,7 +107,7 @@ pub(crate) fn gpu_instance(
 }
 
 pub(crate) fn compute_instance(
-    node: &Node,
+    node: &SimulatedNode,
     handle: nvmlComputeInstance_t,
 ) -> Result<FoundComputeInstance<'_>, Code> {
     let Some(Handle::ComputeInstance(gpu, gi, ci)) = Handle::decode(handle) else {

@@ -5,14 +5,14 @@ use super::{
     handles::{Handle, gone, gpu_instance, whole_gpu},
     privileged, put, put_list, read,
 };
-use mig_cdi_sim::{Gpu, Node};
+use mig_cdi_sim::{SimulatedGpu, SimulatedNode};
 use nvml_wrapper_sys::bindings::{
     nvmlDevice_t, nvmlGpuInstance_t, nvmlGpuInstanceInfo_t, nvmlGpuInstancePlacement_t,
 };
 use std::ffi::c_uint;
 
 /// Returns a GPU whose instances the caller may manage.
-fn divided(node: &Node, handle: nvmlDevice_t) -> Result<(usize, &Gpu), Code> {
+fn divided(node: &SimulatedNode, handle: nvmlDevice_t) -> Result<(usize, &SimulatedGpu), Code> {
     let (index, gpu) = whole_gpu(node, handle)?;
     privileged()?;
     if gpu.mig { Ok((index, gpu)) } else { Err(NOT_SUPPORTED) }

@@ -26,7 +26,7 @@ fn processes(
         let here = mig.map(|(gi, ci)| (Some(gi.id), Some(ci.id)));
         let found = gpu.processes.iter().filter(|process| process.kind == kind);
         let found = found.filter(|process| here.is_none_or(|ids| ids == (process.gi, process.ci)));
-        let info = |process: &mig_cdi_sim::Process| nvmlProcessInfo_t {
+        let info = |process: &mig_cdi_sim::ProcessDescription| nvmlProcessInfo_t {
             pid: process.pid,
             usedGpuMemory: NVML_VALUE_NOT_AVAILABLE as c_ulonglong,
             gpuInstanceId: process.gi.unwrap_or(NO_INSTANCE),

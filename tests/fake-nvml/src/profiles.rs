@@ -6,7 +6,7 @@ use super::{
     privileged, put, put_list, put_version, read, refused, struct_version, text_field, version_of,
 };
 use mig_cdi_model::Placement;
-use mig_cdi_sim::{COMPUTE_PROFILE_KINDS, GPU_PROFILE_KINDS, Instance, Model, ProfileRow};
+use mig_cdi_sim::{COMPUTE_PROFILE_KINDS, GPU_PROFILE_KINDS, Model, ProfileRow, SimulatedInstance};
 use nvml_wrapper_sys::bindings::*;
 use std::ffi::c_uint;
 
@@ -125,7 +125,7 @@ pub extern "C" fn nvmlDeviceGetGpuInstancePossiblePlacements_v2(
         read(|node| {
             let (gpu, _) = whole_gpu(node, handle)?;
             privileged()?;
-            let possible = node.possible(gpu, profile).map_err(refused)?.into_iter();
+            let possible = node.possible_placements(gpu, profile).map_err(refused)?.into_iter();
             let place = |Placement { start, size }| nvmlGpuInstancePlacement_t { start, size };
             let possible: Vec<_> = possible.map(place).collect();
             put(count, possible.len() as c_uint)?;
@@ -144,13 +144,13 @@ pub extern "C" fn nvmlDeviceGetGpuInstanceRemainingCapacity(
         read(|node| {
             let (gpu, _) = whole_gpu(node, handle)?;
             privileged()?;
-            put(count, node.remaining(gpu, profile).map_err(refused)?)
+            put(count, node.remaining_capacity(gpu, profile).map_err(refused)?)
         })
     })
 }
 
 /// Returns the slices of a compute instance profile. The only engine profile is the shared one.
-fn of_compute_kind(gi: &Instance, kind: c_uint, engines: c_uint) -> Result<u32, Code> {
+fn of_compute_kind(gi: &SimulatedInstance, kind: c_uint, engines: c_uint) -> Result<u32, Code> {
     if kind >= COMPUTE_PROFILE_KINDS || engines != NVML_COMPUTE_INSTANCE_ENGINE_PROFILE_SHARED {
         return Err(INVALID_ARGUMENT);
     }
@@ -262,7 +262,7 @@ pub extern "C" fn nvmlGpuInstanceGetComputeInstancePossiblePlacements(
         read(|node| {
             let found = gpu_instance(node, handle)?;
             privileged()?;
-            let possible = node.possible_compute(found.gpu, found.gi.id, profile);
+            let possible = node.possible_compute_placements(found.gpu, found.gi.id, profile);
             let possible = possible.map_err(refused)?.into_iter();
             let place = |Placement { start, size }| nvmlComputeInstancePlacement_t { start, size };
             let possible: Vec<_> = possible.map(place).collect();
@@ -282,7 +282,7 @@ pub extern "C" fn nvmlGpuInstanceGetComputeInstanceRemainingCapacity(
         read(|node| {
             let found = gpu_instance(node, handle)?;
             privileged()?;
-            let left = node.remaining_compute(found.gpu, found.gi.id, profile);
+            let left = node.remaining_compute_capacity(found.gpu, found.gi.id, profile);
             put(count, left.map_err(refused)?)
         })
     })

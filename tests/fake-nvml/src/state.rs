@@ -5,7 +5,7 @@
 //! whether one is in progress, so that the next process notices and completes what a killed one has left.
 
 use super::{Code, UNKNOWN, capabilities, refused};
-use mig_cdi_sim::{Node, NvmlFault, Refusal};
+use mig_cdi_sim::{NvmlFault, Refusal, SimulatedNode};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nvml_wrapper_sys::bindings::{
     nvmlReturn_enum_NVML_ERROR_DRIVER_NOT_LOADED,
@@ -29,7 +29,7 @@ struct State {
     path: PathBuf,
     stamp: Stamp,
     changes: u64,
-    node: Arc<Node>,
+    node: Arc<SimulatedNode>,
 }
 
 /// Identity of a file, which differs for one that has replaced it.
@@ -70,16 +70,16 @@ pub(crate) fn shutdown() -> Result<(), Code> {
 }
 
 /// Returns the node as this process read it last: at its start, or at its own last change.
-pub(crate) fn node() -> Result<Arc<Node>, Code> {
+pub(crate) fn node() -> Result<Arc<SimulatedNode>, Code> {
     let library = library();
     let state = library.state.as_ref().filter(|_| library.clients > 0);
     Ok(state.ok_or(nvmlReturn_enum_NVML_ERROR_UNINITIALIZED)?.node.clone())
 }
 
 /// Reads the node from its description.
-pub(crate) fn fresh() -> Result<Node, Code> {
+pub(crate) fn fresh() -> Result<SimulatedNode, Code> {
     let text = fs::read_to_string(description()?).map_err(|_| UNKNOWN)?;
-    let node = Node::parse(&text).map_err(|_| UNKNOWN)?;
+    let node = SimulatedNode::parse(&text).map_err(|_| UNKNOWN)?;
     if node.nvml_fault.is_some() { Err(UNKNOWN) } else { Ok(node) }
 }
 
@@ -89,12 +89,14 @@ pub(crate) fn description() -> Result<PathBuf, Code> {
 }
 
 /// Reads a value from the node.
-pub(crate) fn read<T>(answer: impl FnOnce(&Node) -> Result<T, Code>) -> Result<T, Code> {
+pub(crate) fn read<T>(answer: impl FnOnce(&SimulatedNode) -> Result<T, Code>) -> Result<T, Code> {
     answer(&*node()?)
 }
 
 /// Changes the node for all processes.
-pub(crate) fn change<T>(change: impl FnOnce(&mut Node) -> Result<T, Refusal>) -> Result<T, Code> {
+pub(crate) fn change<T>(
+    change: impl FnOnce(&mut SimulatedNode) -> Result<T, Refusal>,
+) -> Result<T, Code> {
     node()?;
     let mut library = library();
     let state = library.state.as_mut().ok_or(UNKNOWN)?;
@@ -111,7 +113,7 @@ pub(crate) fn change<T>(change: impl FnOnce(&mut Node) -> Result<T, Refusal>) ->
 impl State {
     fn read(path: PathBuf, changes: u64) -> io::Result<State> {
         let stamp = Stamp::of(&fs::metadata(&path)?);
-        let node = Node::parse(&fs::read_to_string(&path)?).map_err(io::Error::other)?;
+        let node = SimulatedNode::parse(&fs::read_to_string(&path)?).map_err(io::Error::other)?;
         Ok(State { path, stamp, changes, node: Arc::new(node) })
     }
 
@@ -147,7 +149,7 @@ impl State {
         Ok(())
     }
 
-    fn write(&mut self, lock: &Lock, node: Node) -> io::Result<()> {
+    fn write(&mut self, lock: &Lock, node: SimulatedNode) -> io::Result<()> {
         lock.write(self.changes + 1, true)?;
         let new = beside(&self.path, ".new");
         fs::write(&new, node.to_toml())?;

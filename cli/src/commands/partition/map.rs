@@ -9,7 +9,7 @@ use crate::{
     console::Console,
     picture::{GpuLayout, GpuState, GpuView, Picture, svg, text},
 };
-use mig_cdi_config::layouts::GpuWord;
+use mig_cdi_config::layouts::GpuSelector;
 use mig_cdi_gen::{Error, discover::Source, spec::preferred_name};
 use mig_cdi_model::{Gpu, MigDevice, MigMode, PciAddress, Topology, cdi::Kind};
 use mig_cdi_partition::{Holders, NodeGpus, NodePartitioner};
@@ -78,11 +78,11 @@ fn join<'a>(topology: &'a Topology, partitioned: &'a [GpuPartitioning]) -> Vec<M
 
 /// Selects the requested GPUs, each once; all of them when none is named.
 fn select<'a>(
-    requested: &[GpuWord],
+    requested: &[GpuSelector],
     gpus: Vec<MappedGpu<'a>>,
 ) -> Result<Vec<MappedGpu<'a>>, Error> {
     for request in requested {
-        if *request != GpuWord::All && !gpus.iter().any(|gpu| gpu.matches(request)) {
+        if *request != GpuSelector::All && !gpus.iter().any(|gpu| gpu.matches(request)) {
             let labels: Vec<_> = gpus.iter().map(MappedGpu::label).collect();
             let labels = if labels.is_empty() { "none".to_owned() } else { labels.join(", ") };
             return Err(Error::usage("", "")
@@ -112,14 +112,14 @@ impl MappedGpu<'_> {
         pci.or_else(|| self.partitioning?.pci.parse().ok())
     }
 
-    fn matches(&self, request: &GpuWord) -> bool {
+    fn matches(&self, request: &GpuSelector) -> bool {
         match request {
-            GpuWord::All => true,
-            GpuWord::Index(index) => self.index() == Some(index.0),
-            GpuWord::Uuid(uuid) => {
+            GpuSelector::All => true,
+            GpuSelector::Index(index) => self.index() == Some(index.0),
+            GpuSelector::Uuid(uuid) => {
                 self.uuid().is_some_and(|own| own.eq_ignore_ascii_case(&uuid.to_string()))
             }
-            GpuWord::Pci(pci) => self.pci() == Some(*pci),
+            GpuSelector::Pci(pci) => self.pci() == Some(*pci),
         }
     }
 

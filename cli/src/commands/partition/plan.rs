@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{cli::PlanArgs, table::table};
 use mig_cdi_gen::{Error, Exit};
-use mig_cdi_layout::{Action, Home, Step};
+use mig_cdi_layout::{Action, KeptInstance, ParentInstance, Step};
 use mig_cdi_partition::{GpuChange, Holders, NodeGpus, NodePartitioner, current_layout, gpu_label};
 use mig_cdi_sys::nvml::GpuPartitioning;
 use serde_json::{Value, json};
@@ -56,8 +56,8 @@ pub(super) fn text(changes: &[GpuChange]) -> String {
             rows.push([gpu.clone(), step, what, why]);
         };
         for kept in change.plan.iter().flat_map(|plan| &plan.kept) {
-            let holders = kept.holders.as_ref().map(|who| format!(", in use by {who}"));
-            let why = format!("{}{}", kept.word, holders.unwrap_or_default());
+            let holders = holders_text(kept).map(|who| format!(", in use by {who}"));
+            let why = format!("{}{}", kept.desired, holders.unwrap_or_default());
             row("keep".to_owned(), format!("gpu instance {}", kept.gi), why);
         }
         let mut number = 0;
@@ -68,8 +68,8 @@ pub(super) fn text(changes: &[GpuChange]) -> String {
         if change.mode == Some(true) {
             step("turn MIG mode on".to_owned(), "it is off".to_owned());
         }
-        for Step { action, why } in change.plan.iter().flat_map(|plan| &plan.steps) {
-            step(action.to_string(), why.to_string());
+        for Step { action, reason } in change.plan.iter().flat_map(|plan| &plan.steps) {
+            step(action.to_string(), reason.to_string());
         }
         if change.plan.is_none() {
             let why = "the driver reports what fits once MIG mode is on";
@@ -86,12 +86,17 @@ pub(super) fn text(changes: &[GpuChange]) -> String {
 }
 
 /// Formats the changes as JSON. The keys are an interface (docs/stability.md).
+/// Formats the holders of an instance that stays; `None` when it is not in use.
+fn holders_text(kept: &KeptInstance) -> Option<String> {
+    (!kept.holders.is_empty()).then(|| kept.holders.join(", "))
+}
+
 fn json(changes: &[GpuChange], all: &[GpuPartitioning]) -> Result<String, Error> {
     let gpu = |change: &GpuChange| {
         let plan = change.plan.as_ref();
         let kept = plan.iter().flat_map(|plan| &plan.kept);
         let kept: Vec<_> = kept
-            .map(|kept| json!({"gi": kept.gi, "wish": kept.word, "holders": kept.holders}))
+            .map(|kept| json!({"gi": kept.gi, "wish": kept.desired, "holders": holders_text(kept)}))
             .collect();
         let steps: Option<Vec<_>> = plan.map(|plan| plan.steps.iter().map(step).collect());
         json!({
@@ -108,23 +113,23 @@ fn json(changes: &[GpuChange], all: &[GpuPartitioning]) -> Result<String, Error>
 }
 
 fn step(step: &Step) -> Value {
-    let why = step.why.to_string();
+    let why = step.reason.to_string();
     match &step.action {
-        Action::DestroyCompute { gi, ci } => {
+        Action::DestroyComputeInstance { gi, ci } => {
             json!({"action": "destroy-compute-instance", "gi": gi, "ci": ci, "why": why})
         }
-        Action::DestroyGpu { gi } => {
+        Action::DestroyGpuInstance { gi } => {
             json!({"action": "destroy-gpu-instance", "gi": gi, "why": why})
         }
-        Action::CreateGpu { name, profile, placement } => json!({
+        Action::CreateGpuInstance { name, profile, placement } => json!({
             "action": "create-gpu-instance", "profile": name, "id": profile,
             "placement": placement, "why": why,
         }),
-        Action::CreateCompute { home, placement, .. } => {
+        Action::CreateComputeInstance { parent, placement, .. } => {
             // The driver chooses the id of a new GPU instance (kmigmgr_ga100.c l.308-353): until then its placement names it.
-            let (gi, made) = match home {
-                Home::Kept(gi) => (Some(gi), None),
-                Home::Made(at) => (None, Some(at)),
+            let (gi, made) = match parent {
+                ParentInstance::Existing(gi) => (Some(gi), None),
+                ParentInstance::Created(at) => (None, Some(at)),
             };
             json!({
                 "action": "create-compute-instance", "gi": gi, "gi_made_at": made,

@@ -1,6 +1,6 @@
-//! The files and device nodes that the driver of a simulated node would show.
+//! Files and device nodes that the driver of a simulated node would show.
 
-use crate::{FileFault, Gpu, Node};
+use crate::{FileFault, SimulatedGpu, SimulatedNode};
 use mig_cdi_model::{Major, Minor};
 use mig_cdi_sys::NodeStat;
 use std::{
@@ -8,9 +8,10 @@ use std::{
     fmt::Write,
 };
 
-/// Paths with their contents. Directories are those of the files and the ones in `dirs`.
+/// The part of a file system that the driver fills: `/proc/driver/nvidia…`, `/proc/devices`, `/dev`, and what
+/// `/sys` has of its GPUs. Directories are those of the files and the ones in `dirs`.
 #[derive(Debug, Clone, Default)]
-pub struct Tree {
+pub struct ProcTree {
     /// Text files by absolute path.
     pub files: BTreeMap<String, Vec<u8>>,
     /// Directories that may be empty.
@@ -19,17 +20,18 @@ pub struct Tree {
     pub nodes: BTreeMap<String, NodeStat>,
 }
 
-/// The capability minor of an instance: 135 for each GPU, 9 for each GPU instance
-/// (open-gpu-kernel-modules `nv-caps.c` l.57-148). Only a simulated driver may compute it.
+/// Returns the capability minor of an instance: 135 for each GPU, 9 for each GPU instance
+/// (open-gpu-kernel-modules `nv-caps.c` l.57-148). Only a simulated driver may compute it: the order of that
+/// table is an implementation detail, so real minors are read from the `access` files.
 fn cap_minor(gpu: u32, gi: u32, ci: Option<u32>) -> u32 {
     3 + 135 * gpu + 9 * gi + ci.map_or(0, |ci| 1 + ci)
 }
 
-impl Tree {
-    /// The tree of a node, faults applied.
+impl ProcTree {
+    /// Creates the tree of a node, with its faults.
     #[must_use]
-    pub fn of(node: &Node) -> Tree {
-        let mut tree = Tree::default();
+    pub fn of(node: &SimulatedNode) -> ProcTree {
+        let mut tree = ProcTree::default();
         tree.whole_node(node);
         for gpu in &node.gpus {
             tree.gpu(node, gpu);
@@ -41,11 +43,14 @@ impl Tree {
         tree
     }
 
-    /// The directories of a GPU's capability tree, parents first, each with its `access` file: what
-    /// changes when the GPU is divided.
+    /// Returns the directories of a GPU's capability tree, parents first, each with its `access` file: the
+    /// part that changes when the GPU is partitioned.
     #[must_use]
-    pub fn capabilities(node: &Node, gpu: &Gpu) -> BTreeMap<String, Option<Vec<u8>>> {
-        let mut tree = Tree::default();
+    pub fn capabilities(
+        node: &SimulatedNode,
+        gpu: &SimulatedGpu,
+    ) -> BTreeMap<String, Option<Vec<u8>>> {
+        let mut tree = ProcTree::default();
         tree.gpu(node, gpu);
         for fault in &node.files {
             tree.apply(fault);
@@ -81,7 +86,7 @@ impl Tree {
         self.nodes.insert(path.into(), stat);
     }
 
-    fn whole_node(&mut self, node: &Node) {
+    fn whole_node(&mut self, node: &SimulatedNode) {
         let majors = node.majors;
         self.file("/proc/devices", devices(node));
         self.file(
@@ -93,33 +98,40 @@ impl Tree {
         );
         self.file(
             "/proc/driver/nvidia/params",
+            // 438 is 0666 in decimal.
             "ResmanDebugLevel: 4294967295\nModifyDeviceFiles: 1\nDeviceFileUID: 0\nDeviceFileGID: 0\nDeviceFileMode: 438\n".into(),
         );
         if let Some(machine) = &node.machine {
             self.file("/sys/class/dmi/id/product_name", format!("{machine}\n"));
         }
+        // Device nodes outlive the module: nvidia-modprobe never deletes them, and a reloaded module may get another
+        // major number.
         let caps = node.stale_caps_major.unwrap_or(majors.nvidia_caps);
+        // Modes as the driver registers them: config for root only, monitor for all (os.c l.4952, 4961).
         for (name, minor, mode) in [("config", 1, 0o400), ("monitor", 2, 0o444)] {
             let path = format!("/proc/driver/nvidia/capabilities/mig/{name}");
-            self.file(path, access(minor, mode));
+            self.file(path, access_file(minor, mode));
             self.node(format!("/dev/nvidia-caps/nvidia-cap{minor}"), caps, minor, mode);
         }
         self.file("/proc/driver/nvidia-caps/mig-minors", mig_minors());
         self.dirs.insert("/proc/driver/nvidia/gpus".into());
+        // Minor 255 of 195 is nvidiactl in the kernel's devices.txt.
         self.node("/dev/nvidiactl", majors.nvidia, 255, 0o666);
+        // nvidia-uvm is a module of its own, which is not loaded on every machine.
         if majors.nvidia_uvm != 0 {
             self.node("/dev/nvidia-uvm", majors.nvidia_uvm, 0, 0o666);
             self.node("/dev/nvidia-uvm-tools", majors.nvidia_uvm, 1, 0o666);
         }
     }
 
-    fn gpu(&mut self, node: &Node, gpu: &Gpu) {
-        let Gpu { minor, pci, .. } = gpu;
+    fn gpu(&mut self, node: &SimulatedNode, gpu: &SimulatedGpu) {
+        let SimulatedGpu { minor, pci, .. } = gpu;
         let majors = node.majors;
         self.file(format!("/proc/driver/nvidia/gpus/{pci}/information"), information(node, gpu));
+        // The kernel shows -1 for a device without a NUMA node.
         let numa = gpu.numa.map_or("-1".to_owned(), |numa| numa.to_string());
         self.file(format!("/sys/bus/pci/devices/{pci}/numa_node"), format!("{numa}\n"));
-        // A 3D controller: none of these has a display.
+        // 0x0302xx is a 3D controller in the PCI class codes: none of these has a display.
         self.file(format!("/sys/bus/pci/devices/{pci}/class"), "0x030200\n".into());
         self.node(format!("/dev/nvidia{minor}"), majors.nvidia, *minor, 0o666);
         if let Some(dri) = gpu.dri {
@@ -132,6 +144,7 @@ impl Tree {
         }
         let caps = node.stale_caps_major.unwrap_or(majors.nvidia_caps);
         let tree = format!("/proc/driver/nvidia/capabilities/gpu{minor}/mig");
+        // The driver registers it for every GPU, with MIG mode off too (os.c l.4707-4717).
         self.dirs.insert(tree.clone());
         for gi in &gpu.instances {
             self.cap(&format!("{tree}/gi{}", gi.id), caps, cap_minor(*minor, gi.id, None));
@@ -143,7 +156,7 @@ impl Tree {
     }
 
     fn cap(&mut self, dir: &str, major: u32, minor: u32) {
-        self.file(format!("{dir}/access"), access(minor, 0o444));
+        self.file(format!("{dir}/access"), access_file(minor, 0o444));
         self.node(format!("/dev/nvidia-caps/nvidia-cap{minor}"), major, minor, 0o444);
     }
 
@@ -169,7 +182,7 @@ impl Tree {
         }
     }
 
-    /// The sorted names in a directory, or `None` when it is not there.
+    /// Returns the sorted names in a directory; `None` when it does not exist.
     #[must_use]
     pub fn list(&self, path: &str) -> Option<Vec<String>> {
         let below = format!("{path}/");
@@ -181,11 +194,13 @@ impl Tree {
     }
 }
 
-fn access(minor: u32, mode: u32) -> String {
+/// Formats an `access` file. Numbers are decimal, the mode too: 292 is 0444 (nv-caps.c l.421-423).
+fn access_file(minor: u32, mode: u32) -> String {
     format!("DeviceFileMinor: {minor}\nDeviceFileMode: {mode}\nDeviceFileModify: 1\n")
 }
 
-/// The driver's table names every instance that could exist.
+/// Formats `mig-minors`: the driver's table names every instance that could exist, 32 GPUs x 15 GPU instances x
+/// (1 + 8 compute instances), not those that do (nv-caps.c l.57-148).
 fn mig_minors() -> String {
     let mut text = String::from("config 1\nmonitor 2\n");
     for gpu in 0..32 {
@@ -201,7 +216,7 @@ fn mig_minors() -> String {
     text
 }
 
-fn devices(node: &Node) -> String {
+fn devices(node: &SimulatedNode) -> String {
     let majors = node.majors;
     let mut lines = vec![
         (1, "mem"),
@@ -209,6 +224,7 @@ fn devices(node: &Node) -> String {
         (majors.nvidia, "nvidia"),
         (majors.nvidia, "nvidia-modeset"),
         (majors.nvidia, "nvidiactl"),
+        // Its name begins with that of nvidia-caps (nv-caps-imex.c l.185): a reader has to match whole names.
         (507, "nvidia-caps-imex-channels"),
         (majors.nvidia_caps, "nvidia-caps"),
         (majors.nvidia_uvm, "nvidia-uvm"),
@@ -222,7 +238,7 @@ fn devices(node: &Node) -> String {
     format!("Character devices:\n{lines}\nBlock devices:\n  8 sd\n")
 }
 
-fn information(node: &Node, gpu: &Gpu) -> String {
+fn information(node: &SimulatedNode, gpu: &SimulatedGpu) -> String {
     format!(
         "Model: \t\t {}\nIRQ:   \t\t 0\nGPU UUID: \t {}\nVideo BIOS: \t 00.00.00.00.00\nBus Type: \t PCIe\nDMA Size: \t 52 bits\nDMA Mask: \t 0xfffffffffffff\nBus Location: \t {}\nDevice Minor: \t {}\nGPU Firmware: \t {}\nGPU Excluded:\t No\n",
         gpu.model.product, gpu.uuid, gpu.pci, gpu.minor, node.driver

@@ -1,6 +1,6 @@
-//! A simulated node that is divided: the same calls as NVML's, with the same refusals.
+//! Partitioning of a simulated node by the same calls as NVML's, with the same refusals.
 
-use crate::{Gpu, Instance, Node, NvmlFault, ProfileRow, Refusal};
+use crate::{NvmlFault, ProfileRow, Refusal, SimulatedGpu, SimulatedInstance, SimulatedNode};
 use mig_cdi_model::Placement;
 use mig_cdi_sys::nvml::{
     CallError, ComputeProfile, GpuPartitioning, GpuProcess, GpuProfile, ModeChange,
@@ -8,31 +8,32 @@ use mig_cdi_sys::nvml::{
 };
 use std::cell::RefCell;
 
-/// A node that changes. What is changed is forgotten with it.
+/// A simulated node that can be partitioned. Its changes end with it.
 #[derive(Debug)]
-pub(crate) struct Simulated(RefCell<Node>);
+pub(crate) struct SimulatedPartitioner(RefCell<SimulatedNode>);
 
-impl Simulated {
+impl SimulatedPartitioner {
     /// Starts NVML on a node.
-    pub(crate) fn start(node: Node) -> Result<Simulated, NvmlError> {
+    pub(crate) fn start(node: SimulatedNode) -> Result<SimulatedPartitioner, NvmlError> {
         let path = "libnvidia-ml.so.1 of the simulated node".to_owned();
         match node.nvml_fault {
             Some(NvmlFault::DriverNotLoaded) => Err(NvmlError::NotLoaded { path }),
             Some(NvmlFault::VersionMismatch) => Err(NvmlError::VersionMismatch { path }),
-            None => Ok(Simulated(RefCell::new(node))),
+            None => Ok(SimulatedPartitioner(RefCell::new(node))),
         }
     }
 
-    /// One call about a GPU.
+    /// Makes a call for the GPU with this UUID.
     fn call<T>(
         &self,
         call: &'static str,
         uuid: &str,
-        change: impl FnOnce(&mut Node, usize) -> Result<T, Refusal>,
+        change: impl FnOnce(&mut SimulatedNode, usize) -> Result<T, Refusal>,
     ) -> Result<T, CallError> {
         let mut node = self.0.borrow_mut();
-        let found = node.gpus.iter().position(|gpu| gpu.uuid.to_string() == uuid);
-        let done = found.ok_or(Refusal::InvalidArgument).and_then(|gpu| change(&mut node, gpu));
+        // By UUID: nvmlDeviceSetMigMode may unbind the GPU, and its minor number may change (nvml.h l.12780).
+        let position = node.gpus.iter().position(|gpu| gpu.uuid.to_string() == uuid);
+        let done = position.ok_or(Refusal::InvalidArgument).and_then(|gpu| change(&mut node, gpu));
         done.map_err(|refusal| match refusal {
             Refusal::GpuLost => CallError::gpu_lost(call),
             refusal => CallError::new(call, refusal.to_string()),
@@ -40,15 +41,15 @@ impl Simulated {
     }
 }
 
-impl Partitioner for Simulated {
+impl Partitioner for SimulatedPartitioner {
     fn gpus(&self) -> Result<Vec<Result<GpuPartitioning, CallError>>, NvmlError> {
         let node = self.0.borrow();
-        Ok((0..node.gpus.len()).map(|gpu| division(&node, gpu)).collect())
+        Ok((0..node.gpus.len()).map(|gpu| partitioning(&node, gpu)).collect())
     }
 
     fn gpu(&self, uuid: &str) -> Result<GpuPartitioning, CallError> {
         let gpu = self.call("nvmlDeviceGetHandleByUUID", uuid, |_, gpu| Ok(gpu))?;
-        division(&self.0.borrow(), gpu)
+        partitioning(&self.0.borrow(), gpu)
     }
 
     fn set_mode(&self, uuid: &str, mig: bool) -> Result<ModeChange, CallError> {
@@ -75,8 +76,9 @@ impl Partitioner for Simulated {
     fn create_compute_instance(&self, uuid: &str, gi: u32, at: Placement) -> Result<(), CallError> {
         self.call("nvmlGpuInstanceCreateComputeInstanceWithPlacement", uuid, |node, gpu| {
             let instances = &node.gpus[gpu].instances;
-            let there = instances.iter().find(|there| there.id == gi).ok_or(Refusal::NotFound)?;
-            let profile = there.profile.compute_id(at.size);
+            let parent = instances.iter().find(|instance| instance.id == gi);
+            let parent = parent.ok_or(Refusal::NotFound)?;
+            let profile = parent.profile.compute_id(at.size);
             node.create_compute_instance(gpu, gi, profile, Some(at.start)).map(drop)
         })
     }
@@ -88,18 +90,21 @@ impl Partitioner for Simulated {
     }
 }
 
-fn division(node: &Node, index: usize) -> Result<GpuPartitioning, CallError> {
+fn partitioning(node: &SimulatedNode, index: usize) -> Result<GpuPartitioning, CallError> {
     let gpu = &node.gpus[index];
     if gpu.lost {
         return Err(CallError::gpu_lost("nvmlDeviceGetHandleByIndex_v2"));
     }
     let model = gpu.model;
-    let can = !model.profiles.is_empty();
+    let has_mig = !model.profiles.is_empty();
     let rows = model.profiles.iter();
     let mut profiles: Vec<_> = rows.map(|row| profile(node, index, row)).collect();
     profiles.sort_by_key(|profile| profile.id);
-    let process =
-        |process: &crate::Process| GpuProcess { pid: process.pid, gi: process.gi, ci: process.ci };
+    let process = |process: &crate::ProcessDescription| GpuProcess {
+        pid: process.pid,
+        gi: process.gi,
+        ci: process.ci,
+    };
     Ok(GpuPartitioning {
         index: u32::try_from(index).unwrap_or(u32::MAX),
         uuid: gpu.uuid.to_string(),
@@ -108,8 +113,8 @@ fn division(node: &Node, index: usize) -> Result<GpuPartitioning, CallError> {
         subsystem_id: model.pci_subsystem,
         minor: gpu.minor,
         model: model.product.to_owned(),
-        mig: can.then_some(gpu.mig),
-        mig_pending: can.then_some(gpu.mig_pending),
+        mig: has_mig.then_some(gpu.mig),
+        mig_pending: has_mig.then_some(gpu.mig_pending),
         resetless: model.is_resetless(),
         profiles,
         instances: instances(gpu),
@@ -117,14 +122,14 @@ fn division(node: &Node, index: usize) -> Result<GpuPartitioning, CallError> {
     })
 }
 
-/// What the tables do not say is 0.
-fn profile(node: &Node, gpu: usize, row: &ProfileRow) -> GpuProfile {
+/// Returns a profile as NVML reports it, with 0 for what the tables do not have.
+fn profile(node: &SimulatedNode, gpu: usize, row: &ProfileRow) -> GpuProfile {
     let placements = row.starts.iter().map(|&start| Placement { start, size: row.size });
     GpuProfile {
         id: row.id,
         name: row.name.parse().ok(),
         max: row.max,
-        remaining: node.remaining(gpu, row.id).ok(),
+        remaining: node.remaining_capacity(gpu, row.id).ok(),
         slices: row.slices,
         memory_mib: row.memory_mib,
         multiprocessors: row.multiprocessors.unwrap_or(0),
@@ -137,28 +142,27 @@ fn profile(node: &Node, gpu: usize, row: &ProfileRow) -> GpuProfile {
     }
 }
 
-fn instances(gpu: &Gpu) -> Vec<NvmlGpuInstance> {
-    let of = |there: &Instance| {
-        let row = there.profile;
-        let number = |size| row.compute_id(size);
+fn instances(gpu: &SimulatedGpu) -> Vec<NvmlGpuInstance> {
+    let instance = |existing: &SimulatedInstance| {
+        let row = existing.profile;
         let compute_profiles = row.compute_sizes().iter().map(|&slices| ComputeProfile {
-            id: number(slices),
+            id: row.compute_id(slices),
             slices,
             max: row.slices / slices,
-            placements: row.compute_places(slices).collect(),
+            placements: row.compute_placements(slices).collect(),
         });
-        let compute = there.compute.iter().map(|ci| NvmlComputeInstance {
+        let compute = existing.compute.iter().map(|ci| NvmlComputeInstance {
             id: ci.id,
-            profile: number(ci.placement.size),
+            profile: row.compute_id(ci.placement.size),
             placement: ci.placement,
         });
         NvmlGpuInstance {
-            id: there.id,
+            id: existing.id,
             profile: row.id,
-            placement: there.placement,
+            placement: existing.placement,
             compute_profiles: compute_profiles.collect(),
             compute: compute.collect(),
         }
     };
-    gpu.instances.iter().map(of).collect()
+    gpu.instances.iter().map(instance).collect()
 }

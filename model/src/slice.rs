@@ -1,17 +1,20 @@
-//! What a spec claims of a slice, in two forms: the variable that a container with the slice has, and
-//! the one word from which the hook tells at a start whether it is still so.
+//! Facts about a slice that a CDI spec records: an environment variable for the container, and the argument
+//! with which the hook verifies at a container's start that the spec is current.
+//!
+//! Both are needed because the driver reuses ids: after a repartitioning, GPU instance 2 of a GPU can be another
+//! tenant's, with the same device nodes and even the same MIG UUID (`gpu_uuid.c` l.91-245).
 
 use crate::{CiId, GiId, GpuMinor, GpuUuid, Major, MigUuid, Minor, Placement, Profile};
 use std::{fmt, str::FromStr};
 
-/// Which slice, by the numbers of the driver's capability tree.
+/// The ids of a slice in the driver's capability tree, `gpuN/mig/giM/ciC`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SliceId {
-    /// `N` of `gpuN/mig/giM/ciC`.
+    /// GPU minor `N`.
     pub gpu: GpuMinor,
-    /// `M`.
+    /// GPU instance id `M`.
     pub gi: GiId,
-    /// `C`.
+    /// Compute instance id `C`.
     pub ci: CiId,
 }
 
@@ -21,60 +24,64 @@ impl fmt::Display for SliceId {
     }
 }
 
-/// A text that is not what it should be.
+/// A text that does not describe a slice in the expected form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not {what}")]
-pub struct BadClaim {
-    what: &'static str,
-    text: String,
+#[error("{text:?} is not {expected}")]
+pub struct BadSlice {
+    /// Form that was expected.
+    pub expected: &'static str,
+    /// The text, cut at 120 characters.
+    pub text: String,
 }
 
-impl BadClaim {
-    fn new(what: &'static str, text: &str) -> Self {
-        BadClaim { what, text: text.chars().take(120).collect() }
+impl BadSlice {
+    fn new(expected: &'static str, text: &str) -> Self {
+        BadSlice { expected, text: text.chars().take(120).collect() }
     }
 }
 
-/// A number as the driver writes it: digits alone.
+/// Parses a number that has nothing but digits, as the driver writes it.
 fn number(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()
 }
 
+/// Parses exactly `N` numbers.
 fn numbers<const N: usize>(text: &str, separator: char) -> Option<[u32; N]> {
     let parts: Option<Vec<u32>> = text.split(separator).map(number).collect();
     parts?.try_into().ok()
 }
 
-/// Nothing for the empty text, or a value that must be of its form.
+/// Parses an optional value: `Some(None)` for the empty text, `None` for a text that is not of its form.
 fn optional<T: FromStr>(text: &str) -> Option<Option<T>> {
     if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) }
 }
 
-/// `MIG_CDI_DEVICE_0_3_0=MIG-…,2g.20gb,GPU-…`: the variable that says which slice a container has. The
-/// numbers are in its name, so that two slices in one container never overwrite each other's. What is
-/// not known is empty.
+/// The environment variable that names a slice of a container: `MIG_CDI_DEVICE_0_3_0=MIG-…,2g.20gb,GPU-…`.
+///
+/// The ids are in its name: engines merge the variables of several devices by name, and two slices in one
+/// container must not overwrite each other's. A value that is not known is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Variable {
-    /// In the name.
+pub struct DeviceVariable {
+    /// Ids of the slice, in the name of the variable.
     pub id: SliceId,
-    /// UUID of the MIG device.
+    /// MIG UUID.
     pub uuid: Option<MigUuid>,
-    /// Name of its profile.
+    /// Profile.
     pub profile: Option<Profile>,
-    /// UUID of its GPU.
+    /// GPU UUID.
     pub gpu: Option<GpuUuid>,
 }
 
-impl Variable {
+impl DeviceVariable {
     const PREFIX: &str = "MIG_CDI_DEVICE_";
 
-    /// Reads `NAME=value`. `None` for a variable that is another.
+    /// Parses `NAME=value`. Returns `None` for any other variable.
     ///
     /// # Errors
-    /// When it is one of ours and not of this form.
-    pub fn parse(text: &str) -> Option<Result<Variable, BadClaim>> {
-        let rest = text.strip_prefix(Variable::PREFIX)?;
+    /// [`BadSlice`] for a variable with our prefix that is not of this form.
+    pub fn parse(text: &str) -> Option<Result<DeviceVariable, BadSlice>> {
+        let rest = text.strip_prefix(DeviceVariable::PREFIX)?;
         let parse = || {
             let (id, value) = rest.split_once('=')?;
             let [gpu, gi, ci] = numbers(id, '_')?;
@@ -82,7 +89,7 @@ impl Variable {
             let mut next = || values.next();
             let (uuid, profile, gpu_uuid) = (next()?, next()?, next()?);
             next().is_none().then_some(())?;
-            Some(Variable {
+            Some(DeviceVariable {
                 id: SliceId { gpu: GpuMinor(gpu), gi: GiId(gi), ci: CiId(ci) },
                 uuid: optional(uuid)?,
                 profile: optional(profile)?,
@@ -90,14 +97,14 @@ impl Variable {
             })
         };
         let bad = "MIG_CDI_DEVICE_<gpu minor>_<gi>_<ci>=<mig uuid>,<profile>,<gpu uuid>";
-        Some(parse().ok_or_else(|| BadClaim::new(bad, text)))
+        Some(parse().ok_or_else(|| BadSlice::new(bad, text)))
     }
 }
 
-impl fmt::Display for Variable {
+impl fmt::Display for DeviceVariable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let SliceId { gpu, gi, ci } = self.id;
-        write!(f, "{}{gpu}_{gi}_{ci}=", Variable::PREFIX)?;
+        write!(f, "{}{gpu}_{gi}_{ci}=", DeviceVariable::PREFIX)?;
         let uuid = self.uuid.as_ref().map(ToString::to_string).unwrap_or_default();
         let profile = self.profile.as_ref().map_or("", Profile::as_str);
         let gpu = self.gpu.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -105,10 +112,11 @@ impl fmt::Display for Variable {
     }
 }
 
-/// What a spec says of a slice: `0:3:0,nodes=195:508:30:31,gpu=GPU-…,mig=MIG-…,profile=2g.20gb,at=0:2`.
+/// The slice that a spec expects at a device:
+/// `0:3:0,nodes=195:508:30:31,gpu=GPU-…,mig=MIG-…,profile=2g.20gb,at=0:2`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// Which.
+pub struct ExpectedSlice {
+    /// Ids of the slice.
     pub id: SliceId,
     /// Major number of the GPU's node; its minor is in the id.
     pub gpu_major: Major,
@@ -118,22 +126,22 @@ pub struct Claim {
     pub gi_cap: Minor,
     /// Capability minor of the compute instance.
     pub ci_cap: Minor,
-    /// UUID of the GPU, where the driver knew it.
+    /// GPU UUID, where the driver knew it.
     pub gpu: Option<GpuUuid>,
-    /// UUID of the MIG device: known from NVML only, as all that follows.
+    /// MIG UUID; known from NVML only, like everything below.
     pub mig: Option<MigUuid>,
-    /// Name of its profile.
+    /// Profile.
     pub profile: Option<Profile>,
-    /// Memory slices of its GPU instance.
+    /// Placement of its GPU instance, in memory slices.
     pub placement: Option<Placement>,
-    /// Compute slices of it within the GPU instance.
+    /// Placement of the compute instance, in compute slices of its GPU instance.
     pub ci_placement: Option<Placement>,
 }
 
-impl fmt::Display for Claim {
+impl fmt::Display for ExpectedSlice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let SliceId { gpu, gi, ci } = self.id;
-        let Claim { gpu_major, caps_major, gi_cap, ci_cap, .. } = self;
+        let ExpectedSlice { gpu_major, caps_major, gi_cap, ci_cap, .. } = self;
         write!(f, "{gpu}:{gi}:{ci},nodes={gpu_major}:{caps_major}:{gi_cap}:{ci_cap}")?;
         let mut field = |key, value: Option<&dyn fmt::Display>| {
             value.map_or(Ok(()), |value| write!(f, ",{key}={value}"))
@@ -146,23 +154,26 @@ impl fmt::Display for Claim {
     }
 }
 
-impl FromStr for Claim {
-    type Err = BadClaim;
+impl FromStr for ExpectedSlice {
+    type Err = BadSlice;
 
-    fn from_str(text: &str) -> Result<Self, BadClaim> {
+    fn from_str(text: &str) -> Result<Self, BadSlice> {
         let bad = "a slice such as 0:3:0,nodes=195:508:30:31,gpu=GPU-…";
-        Claim::parse(text).ok_or_else(|| BadClaim::new(bad, text))
+        ExpectedSlice::parse(text).ok_or_else(|| BadSlice::new(bad, text))
     }
 }
 
-impl Claim {
-    /// Each key once, and none that is not known: what was not understood was not verified.
-    fn parse(text: &str) -> Option<Claim> {
+impl ExpectedSlice {
+    /// Parses each key at most once, and no unknown one: the hook must not start a container for which it
+    /// ignored an expectation.
+    fn parse(text: &str) -> Option<ExpectedSlice> {
         let mut fields = text.split(',');
         let [gpu, gi, ci] = numbers(fields.next()?, ':')?;
+        // Majors and minors first and always: a node with stale numbers opens another driver's device or another
+        // tenant's instance.
         let [gpu_major, caps_major, gi_cap, ci_cap] =
             numbers(fields.next()?.strip_prefix("nodes=")?, ':')?;
-        let mut claim = Claim {
+        let mut slice = ExpectedSlice {
             id: SliceId { gpu: GpuMinor(gpu), gi: GiId(gi), ci: CiId(ci) },
             gpu_major: Major(gpu_major),
             caps_major: Major(caps_major),
@@ -177,20 +188,21 @@ impl Claim {
         for field in fields {
             let (key, value) = field.split_once('=')?;
             match key {
-                "gpu" => once(&mut claim.gpu, value.parse().ok()),
-                "mig" => once(&mut claim.mig, value.parse().ok()),
-                "profile" => once(&mut claim.profile, value.parse().ok()),
-                "at" => once(&mut claim.placement, placement(value)),
-                "ci-at" => once(&mut claim.ci_placement, placement(value)),
+                "gpu" => once(&mut slice.gpu, value.parse().ok()),
+                "mig" => once(&mut slice.mig, value.parse().ok()),
+                "profile" => once(&mut slice.profile, value.parse().ok()),
+                "at" => once(&mut slice.placement, placement(value)),
+                "ci-at" => once(&mut slice.ci_placement, placement(value)),
                 _ => None,
             }?;
         }
-        Some(claim)
+        Some(slice)
     }
 }
 
-fn once<T>(place: &mut Option<T>, value: Option<T>) -> Option<()> {
-    place.replace(value?).is_none().then_some(())
+/// Sets a field that must not be set yet.
+fn once<T>(field: &mut Option<T>, value: Option<T>) -> Option<()> {
+    field.replace(value?).is_none().then_some(())
 }
 
 fn placement(text: &str) -> Option<Placement> {
@@ -206,7 +218,7 @@ mod tests {
     const MIG: &str = "MIG-b3c02e6f-4949-5c5e-80cc-f09e85bd7e98";
 
     #[test]
-    fn claims_survive_being_written_down() {
+    fn expected_slices_parse_from_their_own_text() {
         for text in [
             "0:3:0,nodes=195:508:30:31".to_owned(),
             format!("0:3:0,nodes=195:508:30:31,gpu={GPU}"),
@@ -214,12 +226,12 @@ mod tests {
                 "7:13:7,nodes=195:508:9999:1,gpu={GPU},mig={MIG},profile=1c.2g.20gb,at=0:2,ci-at=1:1"
             ),
         ] {
-            assert_eq!(text.parse::<Claim>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<ExpectedSlice>().unwrap().to_string(), text);
         }
     }
 
     #[test]
-    fn what_is_not_understood_is_no_claim() {
+    fn unknown_and_repeated_keys_are_refused() {
         for bad in [
             "",
             "0:3:0",
@@ -234,21 +246,24 @@ mod tests {
             "0:3:0,nodes=195:508:30:31,profile=",
             "0:3:0,nodes=195:508:30:4294967296",
         ] {
-            assert!(bad.parse::<Claim>().is_err(), "{bad}");
+            assert!(bad.parse::<ExpectedSlice>().is_err(), "{bad}");
         }
     }
 
     #[test]
-    fn variables_name_the_slice() {
+    fn variables_parse_from_their_own_text() {
         for value in [format!("{MIG},2g.20gb,{GPU}"), format!(",,{GPU}"), ",,".to_owned()] {
             let text = format!("MIG_CDI_DEVICE_0_3_0={value}");
-            assert_eq!(Variable::parse(&text).unwrap().unwrap().to_string(), text);
+            assert_eq!(DeviceVariable::parse(&text).unwrap().unwrap().to_string(), text);
         }
-        assert!(Variable::parse("PATH=/bin").is_none());
+        assert!(DeviceVariable::parse("PATH=/bin").is_none());
         for bad in
             ["0_3=,,", "0_3_0", "0_3_0=", "0_3_0=,", "0_3_0=,,,", "a_3_0=,,", "0_3_0=MIG-1,,"]
         {
-            assert!(Variable::parse(&format!("MIG_CDI_DEVICE_{bad}")).unwrap().is_err(), "{bad}");
+            assert!(
+                DeviceVariable::parse(&format!("MIG_CDI_DEVICE_{bad}")).unwrap().is_err(),
+                "{bad}"
+            );
         }
     }
 }

@@ -1,22 +1,25 @@
-//! A node as the description that makes it.
+//! Writes a node as the description that parses to it.
 
-use crate::{Compute, FileFault, Gpu, Instance, Node, NvmlFault, Process, ProcessKind};
+use crate::{
+    FileFault, NvmlFault, ProcessDescription, ProcessKind, SimulatedComputeInstance, SimulatedGpu,
+    SimulatedInstance, SimulatedNode,
+};
 use std::fmt::{self, Display, Write};
 
-impl Node {
-    /// The description of this node, everything that could be left open said: `Node::parse` of it is
-    /// this node.
+impl SimulatedNode {
+    /// Returns the description of this node with every optional key given. [`SimulatedNode::parse`] of it
+    /// returns this node.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut text = String::with_capacity(512 + 1024 * self.gpus.len());
-        // A String takes everything.
+        // Writing to a String cannot fail.
         let _ = self.write(&mut text);
         text
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {
-        if !self.about.is_empty() {
-            writeln!(out, "description = {}", Quoted(&self.about))?;
+        if !self.description.is_empty() {
+            writeln!(out, "description = {}", Quoted(&self.description))?;
         }
         let majors = self.majors;
         writeln!(out, "driver = {}", Quoted(&self.driver))?;
@@ -38,7 +41,7 @@ impl Node {
         if self.names_without_profile {
             out.push_str("names-without-profile = true\n");
         }
-        let hidden = self.gpus.iter().flat_map(Gpu::hidden);
+        let hidden = self.gpus.iter().flat_map(SimulatedGpu::hidden);
         list(out, "hidden-from-nvml", hidden.map(|path| Quoted(&path).to_string()))?;
         let missing = self.missing_nodes.iter();
         list(out, "missing-nodes", missing.map(|path| Quoted(path).to_string()))?;
@@ -47,7 +50,7 @@ impl Node {
     }
 }
 
-impl Gpu {
+impl SimulatedGpu {
     fn write(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "\n[[gpu]]\nmodel = {}\nminor = {}", Quoted(self.model.key), self.minor)?;
         writeln!(out, "pci = \"{}\"\nuuid = \"{}\"", self.pci, self.uuid)?;
@@ -66,7 +69,7 @@ impl Gpu {
         list(out, "processes", self.processes.iter().map(process))
     }
 
-    /// The compute instances that NVML does not list.
+    /// Returns the compute instances that NVML does not list, as the key `hidden-from-nvml` names them.
     fn hidden(&self) -> impl Iterator<Item = String> + '_ {
         self.instances.iter().flat_map(|gi| {
             let hidden = gi.compute.iter().filter(|ci| ci.hidden);
@@ -75,18 +78,18 @@ impl Gpu {
     }
 }
 
-fn instance(gi: &Instance) -> String {
+fn instance(gi: &SimulatedInstance) -> String {
     let compute: Vec<_> = gi.compute.iter().map(compute).collect();
     let (name, start, compute) = (gi.profile.name, gi.placement.start, compute.join(", "));
     format!("{{ profile = \"{name}\", start = {start}, id = {}, compute = [{compute}] }}", gi.id)
 }
 
-fn compute(ci: &Compute) -> String {
+fn compute(ci: &SimulatedComputeInstance) -> String {
     let (size, start) = (ci.placement.size, ci.placement.start);
     format!("{{ profile = \"{size}c\", start = {start}, id = {} }}", ci.id)
 }
 
-fn process(process: &Process) -> String {
+fn process(process: &ProcessDescription) -> String {
     let mut text = format!("{{ pid = {}", process.pid);
     let kind = match process.kind {
         ProcessKind::Compute => None,
@@ -113,7 +116,7 @@ fn option(out: &mut String, key: &str, value: Option<impl Display>) -> fmt::Resu
     value.map_or(Ok(()), |value| writeln!(out, "{key} = {value}"))
 }
 
-/// A list with one entry on each line; none when there are none.
+/// Writes a list with one entry on each line; nothing for an empty list.
 fn list(out: &mut String, key: &str, entries: impl Iterator<Item = String>) -> fmt::Result {
     let mut entries = entries.peekable();
     if entries.peek().is_none() {
@@ -124,7 +127,7 @@ fn list(out: &mut String, key: &str, entries: impl Iterator<Item = String>) -> f
     writeln!(out, "]")
 }
 
-/// A basic string of TOML 1.0.
+/// A text that is displayed as a basic string of TOML 1.0.
 struct Quoted<'a>(&'a str);
 
 impl Display for Quoted<'_> {
