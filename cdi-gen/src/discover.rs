@@ -20,7 +20,7 @@ use mig_cdi_model::{Major, Topology};
 use mig_cdi_sys::{Machine, nvml};
 use serde::{Deserialize, Serialize};
 
-/// Where to read MIG state from.
+/// Interface that MIG state is read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     /// NVML and /proc, which must agree.

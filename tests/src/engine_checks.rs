@@ -6,7 +6,7 @@
 mod engines;
 mod table;
 
-pub use table::{TableRow, failures, run_checks, table, table_rows};
+pub use table::{MatrixRow, failures, run_checks, table, table_rows};
 
 use crate::FakeHost;
 use mig_cdi_sim::preset;

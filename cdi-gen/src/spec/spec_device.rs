@@ -37,7 +37,7 @@ pub(super) struct SpecDevice<'a> {
     pub uuid: Option<String>,
     pub has_graphics: bool,
     pub annotations: BTreeMap<String, String>,
-    /// It belongs to the device `all`.
+    /// Whether the device `all` includes it.
     pub in_all: bool,
 }
 

@@ -118,7 +118,7 @@ fn slices(spec: &Spec) -> BTreeMap<Vec<&str>, &Device> {
     slices
 }
 
-/// Why we differ.
+/// Reason for a difference.
 fn reason(side: &str, fact: &ContainerItem) -> String {
     let ours = side == OURS;
     match fact {
@@ -140,7 +140,7 @@ fn reason(side: &str, fact: &ContainerItem) -> String {
     }
 }
 
-/// Why a hook of nvidia-ctk, or of ours, has no counterpart.
+/// Reason why a hook of nvidia-ctk, or of ours, has no counterpart.
 fn hook_reason(words: &str) -> &'static str {
     let known = [
         ("create-symlinks", "libraries are mounted under every name that programs open"),

@@ -17,13 +17,13 @@ pub type OwnSpec = Spec<UnreadEdits>;
 /// A spec that does not have the form in which mig-cdi writes it.
 #[derive(Debug, thiserror::Error)]
 pub enum BadSpec {
-    /// It is not JSON, or a field is missing, unknown or of another type.
+    /// The text is not JSON, or a field is missing, unknown or of another type.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// It states no version.
+    /// The spec has no version.
     #[error("it has no cdiVersion")]
     NoVersion,
-    /// It is of another kind.
+    /// The spec is of another kind.
     #[error("its kind is {found:?}, not {expected}")]
     Kind {
         /// The kind in the file.

@@ -19,17 +19,17 @@ use std::{
 type Run = Box<dyn Fn() -> CheckResults + Sync + Send>;
 
 /// Engine with the first columns of its row.
-pub struct TableRow {
+pub struct MatrixRow {
     engine: String,
     runtime: String,
     cgroup: &'static str,
     run: Run,
 }
 
-impl TableRow {
-    fn new(engine: &str, runtime: &str, variant: Variant, run: Run) -> TableRow {
+impl MatrixRow {
+    fn new(engine: &str, runtime: &str, variant: Variant, run: Run) -> MatrixRow {
         let cgroup = variant.1;
-        TableRow { engine: engine.to_owned(), runtime: runtime.to_owned(), cgroup, run }
+        MatrixRow { engine: engine.to_owned(), runtime: runtime.to_owned(), cgroup, run }
     }
 }
 
@@ -39,7 +39,7 @@ impl TableRow {
 /// # Panics
 /// When an engine does not print its version.
 #[must_use]
-pub fn table_rows(release: DebianRelease) -> Vec<TableRow> {
+pub fn table_rows(release: DebianRelease) -> Vec<MatrixRow> {
     let kind = |release, rootless| PodmanKind { release, rootless };
     let mut kinds = vec![kind(release, false), kind(release, true)];
     if release == DebianRelease::Trixie {
@@ -59,25 +59,25 @@ fn versions(kind: PodmanKind, variant: Variant) -> [String; 2] {
     [version(podman), format!("{} {}", variant.0, version(runtime))]
 }
 
-fn podman_cells(kind: PodmanKind) -> impl Iterator<Item = TableRow> {
+fn podman_cells(kind: PodmanKind) -> impl Iterator<Item = MatrixRow> {
     VARIANTS.into_iter().map(move |variant| {
         let [podman, runtime] = versions(kind, variant);
         let engine = format!("{}podman {podman}", if kind.rootless { "rootless " } else { "" });
         let run = move || row(&ByPodman::new(kind, variant));
-        TableRow::new(&engine, &runtime, variant, Box::new(run))
+        MatrixRow::new(&engine, &runtime, variant, Box::new(run))
     })
 }
 
 /// Returns bundles with the OCI runtimes of this podman.
-fn bundle_cells(kind: PodmanKind) -> impl Iterator<Item = TableRow> {
+fn bundle_cells(kind: PodmanKind) -> impl Iterator<Item = MatrixRow> {
     VARIANTS.into_iter().map(move |variant| {
         let [_, runtime] = versions(kind, variant);
         let run = move || row(&ByBundle::new(kind, variant));
-        TableRow::new("bundle", &runtime, variant, Box::new(run))
+        MatrixRow::new("bundle", &runtime, variant, Box::new(run))
     })
 }
 
-fn daemon_cells(release: DebianRelease) -> Vec<TableRow> {
+fn daemon_cells(release: DebianRelease) -> Vec<MatrixRow> {
     let runtimes = VARIANTS.map(|variant| {
         let [_, runtime] = versions(
             PodmanKind { release: release.for_daemons(variant.0), rootless: false },
@@ -92,7 +92,7 @@ fn daemon_cells(release: DebianRelease) -> Vec<TableRow> {
                 let setting = Setting { engine, release, variant: *variant };
                 let engine = format!("{name} {}, {how}", setting.version());
                 let run = move || row(&ByContainerd::new(&setting, annotated));
-                cells.push(TableRow::new(&engine, runtime, *variant, Box::new(run)));
+                cells.push(MatrixRow::new(&engine, runtime, *variant, Box::new(run)));
             }
         }
     };
@@ -104,7 +104,7 @@ fn daemon_cells(release: DebianRelease) -> Vec<TableRow> {
         let setting = Setting { engine: "docker", release, variant: *variant };
         let engine = format!("Docker {}", setting.version());
         let run = move || row(&ByDocker::new(&setting));
-        cells.push(TableRow::new(&engine, runtime, *variant, Box::new(run)));
+        cells.push(MatrixRow::new(&engine, runtime, *variant, Box::new(run)));
     }
     cells
 }
@@ -114,7 +114,7 @@ fn daemon_cells(release: DebianRelease) -> Vec<TableRow> {
 /// # Panics
 /// When a thread cannot be started.
 #[must_use]
-pub fn run_checks(cells: &[TableRow]) -> Vec<CheckResults> {
+pub fn run_checks(cells: &[MatrixRow]) -> Vec<CheckResults> {
     let next = AtomicUsize::new(0);
     let workers = thread::available_parallelism().map_or(1, usize::from).min(4);
     let work = || {
@@ -144,7 +144,7 @@ fn attempt(run: &Run) -> CheckResults {
 
 /// Returns the table in Markdown.
 #[must_use]
-pub fn table(cells: &[TableRow], rows: &[CheckResults]) -> String {
+pub fn table(cells: &[MatrixRow], rows: &[CheckResults]) -> String {
     let line = |words: Vec<String>| format!("| {} |\n", words.join(" | "));
     let head = ["engine", "OCI runtime", "cgroup"].iter().chain(&CHECKS);
     let head: Vec<_> = head.copied().map(str::to_owned).collect();
@@ -160,7 +160,7 @@ pub fn table(cells: &[TableRow], rows: &[CheckResults]) -> String {
 
 /// Returns the failed checks, a line each.
 #[must_use]
-pub fn failures(cells: &[TableRow], rows: &[CheckResults]) -> String {
+pub fn failures(cells: &[MatrixRow], rows: &[CheckResults]) -> String {
     let mut wrong = String::new();
     for (cell, row) in cells.iter().zip(rows) {
         for (check, result) in CHECKS.iter().zip(row) {
