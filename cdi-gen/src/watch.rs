@@ -39,7 +39,7 @@ const REFRESH_LIMIT: Duration = Duration::from_secs(60);
 
 /// Watches this machine until SIGTERM or SIGINT.
 ///
-/// `read_setup` reads the configuration anew, with the flags that win over it. `on_event` is called in this thread.
+/// `read_setup` reads the configuration again, with the flags that win over it. `on_event` is called in this thread.
 ///
 /// # Errors
 /// When the setup names no file to write, or the kernel refuses to report events.

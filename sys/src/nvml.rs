@@ -5,7 +5,7 @@
 //! process that does nothing else keeps NVML open: one that waits for events.
 //!
 //! Handles of MIG devices are never cached: nvml.h says that they "may be reused and their properties can
-//! change". Every reading enumerates anew.
+//! change". Every reading enumerates them again.
 
 mod error;
 #[cfg(feature = "nvml")]

@@ -147,7 +147,7 @@ impl Search<'_> {
         match (row.required, self.result.warnings.get(before)) {
             (false, _) => Ok(()),
             (true, Some(broken)) => {
-                let cure = "install the driver's libraries anew";
+                let cure = "reinstall the driver's libraries";
                 Err(Error::no_driver("find", name).because(broken).cure(cure))
             }
             (true, None) => Err(self.missing(row, listings)),

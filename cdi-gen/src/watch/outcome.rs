@@ -3,7 +3,7 @@
 
 use super::{
     Watch, WatchEvent,
-    prune::{Truth, prune},
+    prune::{ProcState, prune},
     status::{LastError, NodeStatus, WatchState},
 };
 use crate::{Result, generate::SpecTarget, refresh::RefreshReport, spec_file::DefinedNames};
@@ -93,9 +93,9 @@ impl Watch<'_> {
     /// A container that started from the old spec would get another tenant's slice.
     fn try_prune(&self, before: &Fingerprint) -> Result<()> {
         let machine = self.setup.node.machine()?;
-        let truth = Truth::read(machine.as_ref(), before.clone());
+        let state = ProcState::read(machine.as_ref(), before.clone());
         for SpecTarget { kind, file } in self.targets.iter() {
-            let gone = prune(&truth, self.written_state.as_ref(), file, kind)?;
+            let gone = prune(&state, self.written_state.as_ref(), file, kind)?;
             if gone > 0 {
                 self.messages.status(&format!(
                     "removed {gone} {kind} devices from {}: they are gone, or may have been recreated",

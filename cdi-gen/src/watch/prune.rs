@@ -1,5 +1,5 @@
-//! What of a spec must go when the driver cannot be asked: a device that is no longer there, or that
-//! was made anew and may be another. This asks `/proc` alone.
+//! Removes devices from a spec while the driver cannot be asked: those that are gone, and those that were recreated and may be
+//! another slice now. Only `/proc` is read, never NVML.
 
 use crate::{
     Error, Result,
@@ -14,22 +14,23 @@ use mig_cdi_model::{
 use mig_cdi_sys::{Fingerprint, Machine};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What `/proc` says.
-pub(crate) struct Truth {
+/// The node as `/proc` shows it now.
+pub(crate) struct ProcState {
+    /// Path, major and minor number of every device node of the driver.
     nodes: BTreeSet<(String, u32, u32)>,
     gpus: BTreeMap<GpuMinor, Option<GpuUuid>>,
-    now: Fingerprint,
+    fingerprint: Fingerprint,
 }
 
-impl Truth {
-    /// Without a driver nothing is true.
-    pub(crate) fn read(machine: &dyn Machine, now: Fingerprint) -> Truth {
+impl ProcState {
+    /// Reads the state that belongs to a fingerprint. Without a driver the node has no device.
+    pub(crate) fn read(machine: &dyn Machine, fingerprint: Fingerprint) -> ProcState {
         let topology = discover::discover(machine, Source::Proc).map(|found| found.topology).ok();
         let gpus = topology.iter().flat_map(|topology| &topology.gpus);
-        Truth {
+        ProcState {
             gpus: gpus.map(|gpu| (gpu.minor, gpu.uuid.clone())).collect(),
             nodes: topology.map(nodes).unwrap_or_default(),
-            now,
+            fingerprint,
         }
     }
 
@@ -41,20 +42,21 @@ impl Truth {
         edits.device_nodes.iter().all(|node| self.has(node))
     }
 
-    /// True when a device can still be what it was when the node was as in `good`.
-    fn keeps(&self, device: &Device, good: Option<&Fingerprint>) -> bool {
+    /// Whether a device is certainly what it was when the spec was written. An instance that was destroyed and recreated has the
+    /// same numbers; its directory in the capability tree is a new one, which the fingerprints show.
+    fn still_has(&self, device: &Device, written_state: Option<&Fingerprint>) -> bool {
         let edits = &device.container_edits;
         let mut slices =
             edits.env.iter().filter_map(|variable| DeviceVariable::parse(variable)?.ok());
         self.has_all(edits)
             && slices.all(|DeviceVariable { id, gpu, .. }| {
                 let SliceId { gpu: minor, gi, ci } = id;
-                let now = self.gpus.get(&minor).and_then(Option::as_ref);
+                let current_gpu = self.gpus.get(&minor).and_then(Option::as_ref);
                 let gi = format!("gpu{minor}/mig/gi{gi}");
                 let ci = format!("{gi}/ci{ci}");
-                (gpu.is_none() || gpu.as_ref() == now)
-                    && good.is_none_or(|good| {
-                        [gi, ci].iter().all(|dir| self.now.has_same_instance(good, dir))
+                (gpu.is_none() || gpu.as_ref() == current_gpu)
+                    && written_state.is_none_or(|written| {
+                        [gi, ci].iter().all(|dir| self.fingerprint.has_same_instance(written, dir))
                     })
             })
     }
@@ -68,14 +70,14 @@ fn nodes(mut topology: Topology) -> BTreeSet<(String, u32, u32)> {
     nodes
 }
 
-/// Takes the devices out of a spec that are no longer so. `good` is the node when the spec was written,
-/// if that is known. Gives how many went.
+/// Removes the devices of a spec that the node no longer has for certain. `written_state` is the node when the spec was written,
+/// if that is known. Returns the number of removed devices.
 ///
 /// # Errors
 /// When the file cannot be read or changed.
 pub(crate) fn prune(
-    truth: &Truth,
-    good: Option<&Fingerprint>,
+    state: &ProcState,
+    written_state: Option<&Fingerprint>,
     target: &Target,
     kind: &Kind,
 ) -> Result<usize> {
@@ -87,14 +89,15 @@ pub(crate) fn prune(
     let Some(spec) = spec_file::parse(&bytes).filter(|spec| spec.kind == kind.to_string()) else {
         return Ok(0);
     };
-    let common = truth.has_all(&spec.container_edits);
-    let is_gone = |device: &&Device| !common || !truth.keeps(device, good);
+    // Every device needs the common nodes: with one of them gone, none works.
+    let has_common = state.has_all(&spec.container_edits);
+    let is_gone = |device: &&Device| !has_common || !state.still_has(device, written_state);
     let gone: BTreeSet<_> =
         spec.devices.iter().filter(is_gone).map(|device| device.name.as_str()).collect();
     if gone.is_empty() {
         return Ok(0);
     }
-    // Read again, strictly: what the model does not know would be lost in the rewritten file.
+    // Parsed again, strictly: fields that the model does not know would be lost in the rewritten file.
     match serde_json::from_slice::<Spec>(&bytes) {
         Ok(mut rest) if gone.len() < spec.devices.len() => {
             rest.devices.retain(|device| !gone.contains(device.name.as_str()));
@@ -103,7 +106,7 @@ pub(crate) fn prune(
                 .map_err(|e| Error::failed("write", target.path().display()).because(e))?;
             target.rewrite(&text)?;
         }
-        // Nothing would be left, or it is YAML or not of our form, and the next refresh writes it.
+        // No device would remain, or the file is YAML or of another form: the next refresh writes it again.
         _ => {
             target.clear(kind)?;
         }
