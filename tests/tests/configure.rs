@@ -209,7 +209,7 @@ fn rootless_podman_is_configured_for_the_user() {
     assert!(hook.contains("\"stages\": [\"precreate\"]"), "{hook}");
     let run = machine.done("docker --rootless --engine-version 28.0.1");
     assert!(machine.read("/home/u/.config/docker/daemon.json").contains("\"cdi\": true"));
-    assert!(run.stderr.contains("no dockerd runs"), "{}", run.stderr);
+    assert!(run.stderr.contains("dockerd is not running"), "{}", run.stderr);
     assert!(machine.path("/home/u/.local/state/mig-cdi/configure/docker.json").exists());
     machine.done("docker --rootless --undo");
     assert!(!machine.path("/home/u/.config/docker").exists());
