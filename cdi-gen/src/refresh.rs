@@ -59,7 +59,7 @@ pub struct RefreshReport {
     /// UUIDs of the GPUs in MIG mode.
     pub mig_gpus: BTreeSet<String>,
     /// All GPUs by UUID, each followed by ` mig` when it is in MIG mode. Empty unless requested.
-    pub all_gpus: BTreeSet<String>,
+    pub all_gpus: BTreeSet<GpuInMode>,
     /// Directories that hold driver files named in the specs.
     pub file_dirs: Vec<PathBuf>,
     /// Stamps of the specs that were written, in the order of [`crate::generate::SpecTargets::iter`]; `None` where there is no file.
@@ -74,6 +74,31 @@ pub struct RefreshReport {
     pub inventory: Option<Inventory>,
     /// Engines with their versions, as [`EngineList`] prints them, when `--version` of each was run.
     pub engines: Option<String>,
+}
+
+/// A GPU and its MIG mode. In JSON it is one text: `GPU-…`, with ` mig` behind it in MIG mode.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", from = "String")]
+pub struct GpuInMode {
+    /// UUID of the GPU.
+    pub uuid: String,
+    /// Whether MIG mode is enabled.
+    pub is_mig_enabled: bool,
+}
+
+impl From<GpuInMode> for String {
+    fn from(gpu: GpuInMode) -> String {
+        if gpu.is_mig_enabled { gpu.uuid + " mig" } else { gpu.uuid }
+    }
+}
+
+impl From<String> for GpuInMode {
+    fn from(text: String) -> GpuInMode {
+        match text.strip_suffix(" mig") {
+            Some(uuid) => GpuInMode { uuid: uuid.to_owned(), is_mig_enabled: true },
+            None => GpuInMode { uuid: text, is_mig_enabled: false },
+        }
+    }
 }
 
 /// Runs the parent's request: the body of the hidden subcommand `refresh`.
@@ -141,8 +166,8 @@ fn report(request: &RefreshRequest, node: &NodeSource, plan: &SpecPlan) -> Resul
         mounts.filter_map(|mount| Some(Path::new(&mount.host_path).parent()?.to_owned())).collect();
     let in_mig_mode = plan.topology.gpus.iter().filter(|gpu| gpu.mig == MigMode::Enabled);
     let with_mode = |gpu: &Gpu| {
-        let uuid = gpu.uuid.as_ref()?;
-        Some(format!("{uuid}{}", if gpu.mig == MigMode::Enabled { " mig" } else { "" }))
+        let uuid = gpu.uuid.as_ref()?.to_string();
+        Some(GpuInMode { uuid, is_mig_enabled: gpu.mig == MigMode::Enabled })
     };
     let all_gpus = plan.topology.gpus.iter().filter(|_| request.all_gpus);
     let inventory = match request.inventory {

@@ -9,7 +9,7 @@ mod spec_device;
 mod text;
 
 pub use names::{NameStyle, UnknownNameStyle, has_name, preferred_name};
-pub use spec_device::{Subject, claim};
+pub use spec_device::{Subject, expected_slice};
 pub use text::{Format, to_text};
 
 use crate::{

@@ -174,7 +174,7 @@ pub(crate) struct ChildArgs {
 pub(crate) struct VerifyArgs {
     /// Expected facts of each slice, from the spec
     #[arg(required = true)]
-    pub claims: Vec<ExpectedSlice>,
+    pub slices: Vec<ExpectedSlice>,
 }
 
 /// Arguments of `generate`.

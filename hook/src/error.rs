@@ -6,6 +6,9 @@ use std::{borrow::Cow, fmt};
 /// Result of an operation of the hook.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Cure for a spec that does not match the driver.
+pub(crate) const REGENERATE: &str = "run mig-cdi generate and start the container again";
+
 /// Exit codes of a hook that fails. A runtime only checks whether the code is zero; scripts distinguish the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HookExit {

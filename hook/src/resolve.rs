@@ -4,6 +4,7 @@
 use crate::{
     Error, Result,
     driver::Driver,
+    error::REGENERATE,
     oci_config::OciConfig,
     plan::InjectionPlan,
     request::{self, RequestedDevice},
@@ -16,9 +17,6 @@ use mig_cdi_model::{
     cdi::{ContainerEdits, Device, UnreadEdits},
 };
 use mig_cdi_sys::text::{Information, numbered};
-
-/// Cure for a spec that does not match the driver.
-pub(crate) const REGENERATE: &str = "run mig-cdi generate and start the container again";
 
 /// Returns the injection plan for a container, or `None` for one that requests no device.
 ///

@@ -4,8 +4,8 @@
 use crate::{
     Error, Result,
     driver::{CapabilityMinors, Driver},
+    error::REGENERATE,
     plan::InjectionPlan,
-    resolve::REGENERATE,
 };
 use mig_cdi_model::{DeviceVariable, ExpectedSlice, GpuUuid, Profile, SliceId};
 use std::{collections::BTreeSet, fmt::Display};

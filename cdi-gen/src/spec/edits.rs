@@ -105,8 +105,10 @@ impl EditBuilder<'_> {
     // start (OCI runtime specification, "POSIX-platform Hooks").
     fn verify_hook(&self, devices: &[&SpecDevice<'_>]) -> Option<Hook> {
         let verify = self.options.verify.as_ref()?;
-        let slices: Vec<_> =
-            devices.iter().filter_map(|device| Some(device.claim.as_ref()?.to_string())).collect();
+        let slices: Vec<_> = devices
+            .iter()
+            .filter_map(|device| Some(device.expected.as_ref()?.to_string()))
+            .collect();
         if slices.is_empty() {
             return None;
         }

@@ -32,7 +32,7 @@ pub(super) struct SpecDevice<'a> {
     /// `NAME=value`; no other device sets this name.
     pub variable: Option<String>,
     /// State that the verify hook expects when a container starts.
-    pub claim: Option<ExpectedSlice>,
+    pub expected: Option<ExpectedSlice>,
     /// UUID by which CUDA knows it.
     pub uuid: Option<String>,
     pub has_graphics: bool,
@@ -76,20 +76,20 @@ pub(super) fn mig_devices<'a>(topology: &'a Topology, options: &SpecOptions) -> 
 fn mig_device<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> SpecDevice<'a> {
     let MigDevice { gpu, ci, .. } = *device;
     let uuid = ci.uuid.as_ref().map(ToString::to_string);
-    let claim = claim(device);
+    let expected = expected_slice(device);
     let variable = DeviceVariable {
-        id: claim.id,
+        id: expected.id,
         uuid: ci.uuid.clone(),
         profile: ci.profile.clone(),
         gpu: gpu.uuid.clone(),
     };
     SpecDevice {
-        subject: Subject::Slice(claim.id),
+        subject: Subject::Slice(expected.id),
         label: super::label(device),
         names,
         nodes: device.nodes().collect(),
         variable: Some(variable.to_string()),
-        claim: Some(claim),
+        expected: Some(expected),
         uuid,
         has_graphics: device.has_graphics(),
         annotations: annotations(device),
@@ -101,7 +101,7 @@ fn mig_device<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> SpecDevice<
 // More than numbers and UUID: a slice that is recreated as another may have the same of both. Ids come from tiny ranges
 // (3g and 4g share the GPU instance ids 1 and 2: OGKM `kmigmgr_ga100.c` l.308-353), they alone select the capability
 // minors (`nv-caps.c` l.327-342), and the UUID hashes no profile (`gpu_uuid.c` l.91-245).
-pub fn claim(device: &MigDevice<'_>) -> ExpectedSlice {
+pub fn expected_slice(device: &MigDevice<'_>) -> ExpectedSlice {
     let MigDevice { gpu, gi, ci } = *device;
     ExpectedSlice {
         id: device.id(),
@@ -142,7 +142,7 @@ fn admin_device<'a>(topology: &'a Topology, name: &str, node: &'a DeviceNode) ->
         names: name.parse().into_iter().collect(),
         nodes: mig_gpus.map(|gpu| &gpu.node).chain([node]).collect(),
         variable: None,
-        claim: None,
+        expected: None,
         uuid: None,
         has_graphics: false,
         annotations: BTreeMap::new(),
@@ -184,7 +184,7 @@ fn whole_gpu<'a>(gpu: &'a Gpu, options: &SpecOptions) -> SpecDevice<'a> {
         names: [index, uuid.clone()].into_iter().flatten().flat_map(|name| name.parse()).collect(),
         nodes: [&gpu.node].into_iter().chain(dri).collect(),
         variable: None,
-        claim: None,
+        expected: None,
         uuid,
         has_graphics: true,
         annotations,

@@ -7,6 +7,7 @@ use crate::{
     Result, child,
     listen::{ListenRequest, ListenerMessage},
     node_source::NodeRoots,
+    refresh::GpuInMode,
 };
 use mig_cdi_model::Backoff;
 use mig_cdi_sys::{
@@ -57,7 +58,7 @@ pub(crate) struct DriverEventListener {
     /// Roots of the machine whose NVML is opened.
     roots: Option<NodeRoots>,
     /// UUIDs of the GPUs when the listener was started. Another set may have other events.
-    gpus: BTreeSet<String>,
+    gpus: BTreeSet<GpuInMode>,
     process: Option<ChildLines>,
     changes: EventCoverage,
     errors: EventCoverage,
@@ -112,7 +113,7 @@ impl DriverEventListener {
     pub(crate) fn subscribe(
         &mut self,
         selection: EventSelection,
-        gpus: &BTreeSet<String>,
+        gpus: &BTreeSet<GpuInMode>,
         roots: &NodeRoots,
     ) {
         // A listener registers when it starts and never again: GPUs that it skipped need another one.

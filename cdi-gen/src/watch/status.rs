@@ -1,6 +1,9 @@
 //! Status of the watch: the file `status.json`, which `mig-cdi status` and the doctor read.
 
-use crate::{Error, Result, refresh::RefreshReport};
+use crate::{
+    Error, Result,
+    refresh::{GpuInMode, RefreshReport},
+};
 use mig_cdi_sys::{FileStamp, TrustedDir, nvml::EventCoverage, read_regular};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -103,7 +106,7 @@ pub struct NodeStatus {
     pub mig_gpus: BTreeSet<String>,
     /// All GPUs by UUID, each followed by ` mig` when it is in MIG mode. Empty unless the watch reports errors.
     #[serde(rename = "gpus", default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub all_gpus: BTreeSet<String>,
+    pub all_gpus: BTreeSet<GpuInMode>,
     /// Directories of the driver files.
     pub file_dirs: Vec<PathBuf>,
     /// Stamps of the specs after that refresh.

@@ -1,6 +1,7 @@
 //! Subscription to the driver's events, and the critical errors of GPUs (XIDs) among them.
 
 use super::{Watch, WatchEvent, driver_events::EventSelection};
+use crate::refresh::GpuInMode;
 use mig_cdi_sys::nvml::Xid;
 
 impl Watch<'_> {
@@ -9,7 +10,11 @@ impl Watch<'_> {
         let (changes, errors) = (self.setup.driver_events, self.options.error_events);
         let node = &self.status.node;
         // Only GPUs in MIG mode report changes, but each of them can have a critical error.
-        let gpus = if errors { node.all_gpus.clone() } else { node.mig_gpus.clone() };
+        let in_mig_mode = |uuid: &String| GpuInMode { uuid: uuid.clone(), is_mig_enabled: true };
+        let gpus = match errors {
+            true => node.all_gpus.clone(),
+            false => node.mig_gpus.iter().map(in_mig_mode).collect(),
+        };
         // Events that a listener has sent are lost when it is replaced.
         self.report_xids();
         let roots = &self.setup.node.roots;

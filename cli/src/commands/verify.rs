@@ -13,7 +13,7 @@ pub(super) fn run(
 ) -> Result<CommandOutput, Error> {
     let machine = node.machine()?;
     let discovery = node.discover(machine.as_ref(), console)?;
-    match args.claims.iter().find_map(|claim| difference(claim, &discovery.topology)) {
+    match args.slices.iter().find_map(|expected| difference(expected, &discovery.topology)) {
         None => Ok(CommandOutput { stdout: String::new(), exit: Exit::Success }),
         Some((id, cause)) => Err(Error::of(ErrorKind::Stale, "verify slice", id)
             .because(cause)
@@ -22,38 +22,42 @@ pub(super) fn run(
 }
 
 /// Returns the first fact of a slice that differs from the node, or that cannot be confirmed.
-fn difference(claim: &ExpectedSlice, topology: &Topology) -> Option<(SliceId, String)> {
-    let devices = topology.mig_devices().map(|device| spec::claim(&device));
-    let Some(now) = devices.into_iter().find(|now| now.id == claim.id) else {
-        return Some((claim.id, "it is gone, or no longer confirmed".to_owned()));
+fn difference(expected: &ExpectedSlice, topology: &Topology) -> Option<(SliceId, String)> {
+    let devices = topology.mig_devices().map(|device| spec::expected_slice(&device));
+    let Some(now) = devices.into_iter().find(|now| now.id == expected.id) else {
+        return Some((expected.id, "it is gone, or no longer confirmed".to_owned()));
     };
     let text = |value: Option<&dyn std::fmt::Display>| value.map(ToString::to_string);
     macro_rules! fact {
         ($field:ident) => {
-            (text(claim.$field.as_ref().map(|v| v as _)), text(now.$field.as_ref().map(|v| v as _)))
+            (
+                text(expected.$field.as_ref().map(|v| v as _)),
+                text(now.$field.as_ref().map(|v| v as _)),
+            )
         };
     }
-    let nodes = |claim: &ExpectedSlice| {
-        let ExpectedSlice { gpu_major, caps_major, gi_cap, ci_cap, .. } = claim;
+    let nodes = |slice: &ExpectedSlice| {
+        let ExpectedSlice { gpu_major, caps_major, gi_cap, ci_cap, .. } = slice;
         Some(format!("{gpu_major}:{caps_major}:{gi_cap}:{ci_cap}"))
     };
     // Equal numbers do not prove that it is the same slice: the driver reuses ids, and with them the minors of the nodes
     // (nv-caps.c l.327-357). Therefore the other facts are compared too.
     let facts = [
-        ("node numbers", (nodes(claim), nodes(&now))),
+        ("node numbers", (nodes(expected), nodes(&now))),
         ("gpu uuid", fact!(gpu)),
         ("profile", fact!(profile)),
         ("placement", fact!(placement)),
         ("placement of the compute instance", fact!(ci_placement)),
         ("uuid", fact!(mig)),
     ];
-    facts.into_iter().find_map(|(what, (claimed, now))| {
-        let claimed = claimed?;
+    facts.into_iter().find_map(|(what, (expected_fact, now))| {
+        let expected_fact = expected_fact?;
         // NVML reports profiles and placements to root only (NVML_ERROR_NO_PERMISSION, nvml.h).
         let not_reported = || {
             "not reported (nvml reports it to root only; --verify=proc does not need it)".to_owned()
         };
         let now = now.unwrap_or_else(not_reported);
-        (claimed != now).then(|| (claim.id, format!("{what} is {now}, the spec says {claimed}")))
+        (expected_fact != now)
+            .then(|| (expected.id, format!("{what} is {now}, the spec says {expected_fact}")))
     })
 }
