@@ -71,8 +71,8 @@ impl DesiredGpu<'_> {
 pub struct DesiredGpus<'a> {
     /// GPUs that the goal selects.
     pub gpus: Vec<DesiredGpu<'a>>,
-    /// Number of GPUs in a checkpoint that the node does not have.
-    pub absent: usize,
+    /// GPUs in a checkpoint that the node does not have, an error for each.
+    pub absent: Vec<Error>,
 }
 
 impl NodeGpus {
@@ -86,7 +86,7 @@ impl NodeGpus {
             Goal::File(LayoutFile { path, layout }) => {
                 let selected = read_layouts(path)?.select(layout, &self.candidates()?);
                 let selected = selected.map_err(|e| bad_layouts(path, &e))?;
-                Ok(DesiredGpus { gpus: self.selected(selected, Some(path)), absent: 0 })
+                Ok(DesiredGpus { gpus: self.selected(selected, Some(path)), absent: Vec::new() })
             }
             Goal::Checkpoint(path) => self.checkpointed(path, messages),
         }
@@ -102,17 +102,21 @@ impl NodeGpus {
         let assignments = assignments.iter().map(|text| text.parse().map_err(fail));
         let assignments = assignments.collect::<Result<Vec<_>>>()?;
         let selected = Assignment::select(&assignments, &self.candidates()?).map_err(fail)?;
-        Ok(DesiredGpus { gpus: self.selected(selected, None), absent: 0 })
+        Ok(DesiredGpus { gpus: self.selected(selected, None), absent: Vec::new() })
     }
 
     fn checkpointed(&self, path: &Path, messages: &dyn MessageSink) -> Result<DesiredGpus<'_>> {
         let layouts = read_layouts(path)?;
         let selected = layouts.select_present(CHECKPOINT_LAYOUT, &self.candidates()?);
         let (selected, absent) = selected.map_err(|e| bad_layouts(path, &e))?;
-        for gpu in &absent {
-            messages.error(&format!("gpu {gpu} is not on this node; it is omitted"));
-        }
-        Ok(DesiredGpus { gpus: self.selected(selected, Some(path)), absent: absent.len() })
+        let omitted = |gpu| {
+            let error = Error::of(ErrorKind::Incomplete, "", "")
+                .because(format!("gpu {gpu} is not on this node; it is omitted"));
+            messages.error(&error.to_string());
+            error
+        };
+        let absent = absent.into_iter().map(omitted).collect();
+        Ok(DesiredGpus { gpus: self.selected(selected, Some(path)), absent })
     }
 
     /// Joins selected layouts with their GPUs. A GPU without MIG is omitted unless the user names it: `all` means those that can

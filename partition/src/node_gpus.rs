@@ -15,8 +15,8 @@ pub struct NodeGpus {
     pub partitioner: Box<dyn Partitioner>,
     /// GPUs that NVML can describe, by index.
     pub all: Vec<GpuPartitioning>,
-    /// Number of GPUs that it cannot describe.
-    pub unreadable: usize,
+    /// GPUs that it cannot describe, an error for each.
+    pub unreadable: Vec<Error>,
 }
 
 impl NodeGpus {
@@ -26,7 +26,7 @@ impl NodeGpus {
     /// When NVML cannot be asked, or can describe none of the GPUs.
     pub fn read(node: &NodeSource, messages: &dyn MessageSink) -> Result<NodeGpus> {
         let gpus = NodeGpus::read_available(node, messages, "it is omitted")?;
-        match gpus.all.is_empty() && gpus.unreadable > 0 {
+        match gpus.all.is_empty() && !gpus.unreadable.is_empty() {
             true => Err(Error::of(ErrorKind::Incomplete, "read gpus", "")
                 .because("nvml describes none of them")),
             false => Ok(gpus),
@@ -49,14 +49,16 @@ impl NodeGpus {
                 .because("only nvml partitions gpus and reports their layouts"));
         }
         let partitioner = node.partitioner()?.map_err(discover::without_nvml)?;
-        let (mut all, mut unreadable) = (Vec::new(), 0);
+        let (mut all, mut unreadable) = (Vec::new(), Vec::new());
         let answers = partitioner.gpus().map_err(discover::without_nvml)?;
         for (index, answer) in answers.into_iter().enumerate() {
             match answer {
                 Ok(gpu) => all.push(gpu),
                 Err(error) => {
-                    unreadable += 1;
-                    messages.error(&format!("gpu {index}: {error}; {consequence}"));
+                    let error = Error::of(ErrorKind::Incomplete, "", format!("gpu {index}"))
+                        .because(format!("{error}; {consequence}"));
+                    messages.error(&error.to_string());
+                    unreadable.push(error);
                 }
             }
         }

@@ -62,8 +62,8 @@ pub struct ApplyOptions {
 pub struct ApplyOutcome {
     /// Change of each GPU that the goal selects, those without a step included.
     pub changes: Vec<GpuChange>,
-    /// True when NVML could describe every GPU, and the node has every GPU of a checkpoint.
-    pub is_complete: bool,
+    /// GPUs that NVML could not describe, and those of a checkpoint that the node does not have, an error for each.
+    pub omitted: Vec<Error>,
 }
 
 /// Partitions the GPUs of one node.
@@ -124,13 +124,13 @@ impl NodePartitioner<'_> {
         let pending: Vec<_> = changes.iter().filter(|change| !change.is_empty()).cloned().collect();
         let runner = self.step_runner(&gpus, &holders, &options.holders.in_use, Some(&host));
         let applied = if pending.is_empty() { Ok(()) } else { runner.apply(&pending, &journal) };
-        let is_complete = gpus.unreadable + absent == 0;
         drop(holders);
+        let omitted = [gpus.unreadable.as_slice(), &absent].concat();
         // Closes NVML: `refresh` may wait for a watch.
         drop(gpus);
         let refreshed = if pending.is_empty() { Ok(()) } else { self.refresh(options) };
         applied.and(refreshed)?;
-        Ok(ApplyOutcome { changes, is_complete })
+        Ok(ApplyOutcome { changes, omitted })
     }
 
     /// Takes the steps on a simulated node, which shows that they would succeed.
@@ -149,8 +149,8 @@ impl NodePartitioner<'_> {
             runner.reach(&change.gpu.uuid, &change.goal)?;
         }
         self.messages.warn("the node is simulated: all steps succeeded, and nothing is kept");
-        let is_complete = gpus.unreadable + absent == 0;
-        Ok(ApplyOutcome { changes, is_complete })
+        let omitted = [gpus.unreadable.as_slice(), &absent].concat();
+        Ok(ApplyOutcome { changes, omitted })
     }
 
     /// Completes an apply that was interrupted: each GPU in the journal reaches its desired layout, or else the one that it had.

@@ -1,18 +1,14 @@
 //! One step of partitioning, in a process of its own: NVML may hang or crash there, and the plugin then kills it.
 
 use mig_cdi_gen::{
-    Error, ErrorKind, Exit, MessageLevel, MessageSink, NodeRoots, NodeSource, Result,
+    Error, Exit, NoMessages, NodeRoots, NodeSource, Result,
     child::{self, ChildOutput},
     discover::Source,
 };
 use mig_cdi_partition::{ApplyOptions, Goal, GpuChange, LayoutFile, NodePartitioner};
 use mig_cdi_sys::{ProgramOutput, run};
 use serde::{Deserialize, Serialize};
-use std::{
-    path::Path,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 /// Name of the hidden subcommand that [`run_child`] is the body of.
 const SUBCOMMAND: &str = "repartition";
@@ -69,42 +65,22 @@ fn take_step(request: RepartitionRequest) -> Result<bool> {
     let RepartitionRequest { step, layout, roots, options } = request;
     // Only NVML partitions GPUs, whatever the watch reads.
     let node = NodeSource { roots, source: Source::Nvml, simulated: None };
-    let errors = LastError::default();
-    let partitioning = NodePartitioner { node: &node, messages: &errors };
+    let partitioning = NodePartitioner { node: &node, messages: &NoMessages };
     let goal = Goal::File(layout);
-    let (is_reached, is_complete) = match step {
+    let (is_reached, omitted) = match step {
         RepartitionStep::Resume => {
             partitioning.resume(&options)?;
-            (false, true)
+            (false, Vec::new())
         }
         RepartitionStep::Plan => {
             let (changes, gpus) = partitioning.plan(&goal, &options.holders)?;
-            (!changes.is_empty() && changes.iter().all(GpuChange::is_empty), gpus.unreadable == 0)
+            let is_reached = !changes.is_empty() && changes.iter().all(GpuChange::is_empty);
+            (is_reached, gpus.unreadable)
         }
-        RepartitionStep::Apply => (true, partitioning.apply(&goal, &options)?.is_complete),
+        RepartitionStep::Apply => (true, partitioning.apply(&goal, &options)?.omitted),
     };
-    match is_complete {
-        true => Ok(is_reached),
-        false => Err(Error::of(ErrorKind::Incomplete, "", "").because(errors.into_text())),
-    }
-}
-
-/// Keeps the last error that a step reports while it goes on: the reason of an incomplete one.
-#[derive(Debug, Default)]
-struct LastError(Mutex<String>);
-
-impl LastError {
-    fn into_text(self) -> String {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl MessageSink for LastError {
-    fn message(&self, level: MessageLevel, text: &str) {
-        if level == MessageLevel::Error {
-            text.clone_into(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-    }
+    // A layout that one of the GPUs cannot be held against is not reached.
+    omitted.into_iter().next_back().map_or(Ok(is_reached), Err)
 }
 
 /// Runs a step in a child of `program`. Returns whether the layout is reached.
@@ -118,11 +94,11 @@ pub fn call(program: &Path, request: &RepartitionRequest, limit: Duration) -> Re
         Ok(RepartitionReply::Done { is_reached }) => Ok(is_reached),
         Ok(RepartitionReply::Failed(failure)) => Err(failure),
         Err(_) => {
-            let message = match code {
-                Some(code) => format!("mig-cdi-kubelet repartition ended with exit code {code}"),
-                None => "mig-cdi-kubelet repartition was ended by a signal".to_owned(),
+            let cause = match code {
+                Some(code) => format!("it ended with exit code {code}"),
+                None => "it was ended by a signal".to_owned(),
             };
-            Err(Error::failed("", "").because(message))
+            Err(Error::failed("run", "mig-cdi-kubelet repartition").because(cause))
         }
     }
 }

@@ -51,8 +51,8 @@ fn reach(
     goal: &Goal,
     options: &ApplyOptions,
 ) -> Result<CommandOutput, Error> {
-    let ApplyOutcome { changes, is_complete } = partitioning.apply(goal, options)?;
-    Ok(CommandOutput { stdout: text(&changes), exit: exit(is_complete) })
+    let ApplyOutcome { changes, omitted } = partitioning.apply(goal, options)?;
+    Ok(CommandOutput { stdout: text(&changes), exit: exit(omitted.is_empty()) })
 }
 
 fn resume(

@@ -26,7 +26,7 @@ pub(in super::super) fn export(
             text.map_err(|e| Error::failed("", "export").because(e))?
         }
     };
-    Ok(CommandOutput { stdout, exit: exit(gpus.unreadable == 0) })
+    Ok(CommandOutput { stdout, exit: exit(gpus.unreadable.is_empty()) })
 }
 
 fn pinned(gpus: &NodeGpus, name: &str) -> Result<String, Error> {
@@ -44,7 +44,7 @@ pub(in super::super) fn checkpoint(
     console: &Console,
 ) -> Result<CommandOutput, Error> {
     let gpus = NodeGpus::read(partitioning.node, partitioning.messages)?;
-    if gpus.unreadable > 0 {
+    if !gpus.unreadable.is_empty() {
         return Err(Error::of(ErrorKind::Incomplete, "write", args.file.display())
             .because("the layout of some gpus is not known"));
     }

@@ -39,8 +39,9 @@ pub(in super::super) fn map(
     let is_drawn = |gpu: &GpuView| !matches!(gpu.state, GpuState::Unknown { .. });
     // /proc has no placements (nv-caps.c): with --source proc nothing is missing that was requested.
     let drawn = node.source == Source::Proc || views.iter().all(is_drawn);
-    let complete =
-        drawn && discovery.problems.is_empty() && read.is_none_or(|gpus| gpus.unreadable == 0);
+    let complete = drawn
+        && discovery.problems.is_empty()
+        && read.is_none_or(|gpus| gpus.unreadable.is_empty());
     let picture = Picture { gpus: views, kind: kind.to_string() };
     let stdout = match args.svg.as_deref() {
         None => text(&picture, console.style()),

@@ -18,7 +18,7 @@ pub(in super::super) fn plan(
     let (changes, gpus) =
         partitioning.plan(&goal(&args.layout)?, &holder_options(&args.holders))?;
     let stdout = if args.json { json(&changes, &gpus.all)? } else { text(&changes) };
-    Ok(CommandOutput { stdout, exit: exit(gpus.unreadable == 0) })
+    Ok(CommandOutput { stdout, exit: exit(gpus.unreadable.is_empty()) })
 }
 
 pub(in super::super) fn assert(
@@ -41,7 +41,7 @@ pub(in super::super) fn assert(
         }
     };
     let exit = match changes.iter().all(GpuChange::is_empty) {
-        true => exit(gpus.unreadable == 0),
+        true => exit(gpus.unreadable.is_empty()),
         false => Exit::Stale,
     };
     Ok(CommandOutput { stdout, exit })

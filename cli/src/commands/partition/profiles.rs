@@ -23,7 +23,7 @@ pub(in super::super) fn profiles(
             if text.is_empty() { "no GPU\n".to_owned() } else { text.join("\n") }
         }
     };
-    Ok(CommandOutput { stdout, exit: exit(gpus.unreadable == 0) })
+    Ok(CommandOutput { stdout, exit: exit(gpus.unreadable.is_empty()) })
 }
 
 /// Profiles of one GPU, for `--json`.
