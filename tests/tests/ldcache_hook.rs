@@ -90,7 +90,7 @@ fn without_the_flag_or_a_library_there_is_no_hook() {
         assert!(!host.read_spec().unwrap().contains("hooks"));
     }
     let run = host.run(&["generate", "--node=a30", "--output=-", "--ldcache-hook"]);
-    assert!(run.code == 2 && run.stderr.contains("--ldcache-hook is for"), "{}", run.stderr);
+    assert!(run.code == 2 && run.stderr.contains("--ldcache-hook: it is for"), "{}", run.stderr);
     fs::remove_file(host.install().join("mig-cdi-hook")).unwrap();
     let run = host.generate(&["--ldcache-hook"]);
     assert!(

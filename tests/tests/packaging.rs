@@ -153,7 +153,7 @@ fn every_crate_has_the_metadata_of_a_registry() {
     for package in said["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();
         assert_eq!(package["publish"], serde_json::json!([]), "{name}");
-        if ["mig-cdi-tests", "fake-nvml"].contains(&name) {
+        if ["mig-cdi-tests", "fake-nvml", "xtask"].contains(&name) {
             continue;
         }
         shipped += 1;
@@ -169,5 +169,5 @@ fn every_crate_has_the_metadata_of_a_registry() {
             assert_ne!(dependency["req"], "*", "{name}: {}", dependency["name"]);
         }
     }
-    assert_eq!(shipped, 8);
+    assert_eq!(shipped, 11);
 }
