@@ -537,7 +537,7 @@ fn the_documented_layouts_are_valid() {
     for file in files {
         Layouts::parse(file.split("```").next().unwrap()).unwrap();
     }
-    let wishes = text.split("| wish | means |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let wishes = text.split("| layout | means |").nth(1).unwrap().split("\n\n").next().unwrap();
     let wishes: Vec<_> = wishes.lines().filter_map(|line| line.split('`').nth(1)).collect();
     assert_eq!(wishes.len(), 8);
     let offer = Model::find("a100-80gb").unwrap().capacity();

@@ -92,11 +92,11 @@ fn xid_errors_are_reported_with_their_instance() {
     health.says(&format!("the driver reports xid 62 on {third}; see dmesg"));
     // A burst of errors, none of which is lost.
     (100..150).for_each(|xid| health.raise(1, xid, "1 0"));
-    (100..150).for_each(|xid| health.says(&format!("xid {xid} of {second}, gi 1 ci 0")));
+    (100..150).for_each(|xid| health.says(&format!("xid {xid} on {second}, gi 1 ci 0")));
     assert_eq!(health.log().matches("the driver reports xid").count(), 53);
     let state = format!("--state-dir={}", health.watch.state_dir().display());
     let run = health.host.run(&["status", &state]);
-    assert!(run.stdout.contains("of some gpus, 0 times; errors of all gpus"), "{}", run.stdout);
+    assert!(run.stdout.contains("changes of some gpus, 0 so far; critical errors of all gpus"), "{}", run.stdout);
     assert_eq!(health.watch.stop(), Some(0));
 }
 

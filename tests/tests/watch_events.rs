@@ -107,7 +107,7 @@ fn a_driver_event_reports_a_change_before_any_poll() {
     assert!(!has_nvml_open(told.watch.pid()), "watch has not");
     let state = format!("--state-dir={}", told.watch.state_dir().display());
     let run = told.host.run(&["status", &state]);
-    assert!(run.stdout.contains("the driver, of all gpus"), "{}", run.stdout);
+    assert!(run.stdout.contains("changes of all gpus"), "{}", run.stdout);
     assert_eq!(told.watch.stop(), Some(0));
     until("the listener is gone", || is_gone(listener));
 }

@@ -106,7 +106,7 @@ mod tests {
     fn a_link_becomes_a_reference_to_a_page() {
         let own = "mig-cdi-spec(5)";
         assert_eq!(link(own, "hook.md", "hook.md"), "\\fBmig\\-cdi\\-hook\\fR(8)");
-        assert_eq!(link(own, "lay", "layouts.md#wishes"), "lay (\\fBmig\\-cdi\\-layouts\\fR(5))");
+        assert_eq!(link(own, "lay", "layouts.md#syntax"), "lay (\\fBmig\\-cdi\\-layouts\\fR(5))");
         assert_eq!(link(own, "nodes", "#device-nodes"), "nodes");
         assert_eq!(link(own, "nodes", "spec.md#names"), "nodes");
         assert_eq!(link(own, "src", "../sim/nodes"), "src");
