@@ -96,7 +96,11 @@ fn xid_errors_are_reported_with_their_instance() {
     assert_eq!(health.log().matches("the driver reports xid").count(), 53);
     let state = format!("--state-dir={}", health.watch.state_dir().display());
     let run = health.host.run(&["status", &state]);
-    assert!(run.stdout.contains("changes of some gpus, 0 so far; critical errors of all gpus"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("changes of some gpus, 0 so far; critical errors of all gpus"),
+        "{}",
+        run.stdout
+    );
     assert_eq!(health.watch.stop(), Some(0));
 }
 
