@@ -12,7 +12,7 @@ use mig_cdi_hook::{
     runtime_args::{self, RuntimeCommand},
     state::ContainerState,
 };
-use mig_cdi_model::{ExpectedSlice, DeviceVariable, cdi::OwnSpec};
+use mig_cdi_model::{DeviceVariable, ExpectedSlice, cdi::OwnSpec};
 use serde_json::{Value, json};
 use std::{
     ffi::OsString,

@@ -9,11 +9,15 @@ use mig_cdi_gen::{
 };
 use mig_cdi_hook::cli::{self, HookCommand};
 use mig_cdi_model::cdi::{Hook, OwnSpec, Spec};
-use mig_cdi_sim::{SimulatedNode, SimulatedMachine};
+use mig_cdi_sim::{SimulatedMachine, SimulatedNode};
 
 fuzz_target!(|text: &str| {
     let Ok(node) = SimulatedNode::parse(text) else { return };
-    assert_eq!(SimulatedNode::parse(&node.to_toml()).as_ref(), Ok(&node), "what is written is read again");
+    assert_eq!(
+        SimulatedNode::parse(&node.to_toml()).as_ref(),
+        Ok(&node),
+        "what is written is read again"
+    );
     let machine = SimulatedMachine::new(node);
     for source in [Source::Nvml, Source::Proc] {
         let Ok(discovery) = discover(&machine, source) else { continue };
