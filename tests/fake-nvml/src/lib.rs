@@ -1,7 +1,7 @@
 //! Fake `libnvidia-ml.so.1`: the C ABI of nvml.h, answered from a node description. The environment variable
 //! `FAKE_NVML_NODE` names the description; without it, it is beside the library with `.toml` after its name. Calls
 //! return the codes that nvml.h documents. A change is written to the description and to the fake host's tree beside
-//! it, for all processes: see [`state`]. Environment variables inject faults: see [`faults`].
+//! it, for all processes: see `state.rs`. Environment variables inject faults: see `faults.rs`.
 //!
 //! Out parameters are `Option<&mut MaybeUninit<T>>`, which has the ABI of a C pointer that may be null. Handles are
 //! numbers in the form of pointers and are never dereferenced. The remaining `unsafe` is the export of the names,
