@@ -95,7 +95,7 @@ fn the_services_have_a_low_exposure_level() {
 fn the_services_share_one_sandbox() {
     let sandbox = |name| {
         let unit = unit(name);
-        let begin = unit.find("# What follows is the same").expect("it says where it begins");
+        let begin = unit.find("# The settings below are the same").expect("its first line");
         let lines = unit[begin..].lines().take_while(|line| !line.is_empty());
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
