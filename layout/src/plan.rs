@@ -149,7 +149,7 @@ impl PartitionPlan {
 /// and everything in use still exists: an instance in use has to meet a desired one, or there is no
 /// plan.
 ///
-/// Of all ways it takes the one that destroys the fewest GPU instances, which also creates the fewest;
+/// Chooses the plan that destroys the fewest GPU instances, which also creates the fewest;
 /// then the one that changes the fewest compute instances; then the lowest placements, those of earlier
 /// desired instances first. Instances that are as desired stay. A GPU instance of which only the compute
 /// instances differ stays and they change, except those in use.
