@@ -16,12 +16,16 @@
 //! ```
 
 mod cli;
+mod command_output;
 mod commands;
 mod configure;
 mod console;
 mod doctor;
 mod engine_files;
+mod output_file;
 mod picture;
+mod planned_changes;
+mod stage_options;
 mod table;
 
 use clap::{CommandFactory, Parser};

@@ -453,7 +453,7 @@ fn gpus_are_selected_as_in_other_commands() {
     assert_eq!(heads(&["GPU-348674ea-c9c3-51f7-9cd0-453824902d91"]), ["0"]);
     assert_eq!(heads(&["all"]).len(), 8);
     let absent = shown(&["map", "--node=a30", "2"], ASCII);
-    let expected = "error: no gpu 2 on this node; it has gpu 0, gpu 1\n";
+    let expected = "error: draw gpu 2: no such gpu on this node; it has gpu 0, gpu 1\n";
     assert_eq!((absent.code, absent.stderr.as_str()), (2, expected));
     assert_eq!(shown(&["map", "--node=a30", "first"], ASCII).code, 2);
 }

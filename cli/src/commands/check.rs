@@ -1,7 +1,6 @@
 //! `mig-cdi check`: the files on disk against the node as it is now.
 
-use super::CommandOutput;
-use crate::console::Console;
+use crate::{command_output::CommandOutput, console::Console};
 use mig_cdi_gen::{
     Error, Exit, NodeSource,
     generate::{GenerateOptions, Generator, PlannedSpec},
@@ -28,10 +27,9 @@ pub(super) fn run(
 
 /// Every difference of one file, as a line.
 fn check(planned: &PlannedSpec) -> Result<Vec<String>, Error> {
-    let target = planned
-        .target
-        .as_ref()
-        .ok_or_else(|| Error::usage("", "check reads a file").because("--output - names none"))?;
+    let target = planned.target.as_ref().ok_or_else(|| {
+        Error::usage("check", "--output -").because("standard output holds no spec")
+    })?;
     let path = target.path();
     let path = path.display();
     let stale = |line: String| Ok(vec![format!("{path}: {line}; run mig-cdi generate")]);

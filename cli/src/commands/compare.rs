@@ -1,7 +1,11 @@
 //! `mig-cdi compare FILE`: another tool's spec against ours, slice by slice, with reasons.
 
-use super::{CommandOutput, exit, json};
-use crate::{cli::CompareArgs, console::Console, table::table};
+use crate::{
+    cli::CompareArgs,
+    command_output::{CommandOutput, to_json},
+    console::Console,
+    table::table,
+};
 use mig_cdi_gen::{
     Error, NodeSource,
     discover::class_of,
@@ -37,7 +41,7 @@ pub(super) fn run(
     let rows = rows(&ours, &theirs);
     let complete = discovery.problems.is_empty() && built.problems.is_empty();
     let stdout = match (args.json, rows.is_empty()) {
-        (true, _) => json(&rows)?,
+        (true, _) => to_json(&rows)?,
         (false, true) => "no difference\n".to_owned(),
         (false, false) => {
             let cells = |row: &Row| {
@@ -49,7 +53,7 @@ pub(super) fn run(
             )
         }
     };
-    Ok(CommandOutput { stdout, exit: exit(complete) })
+    Ok(CommandOutput::complete_if(complete, stdout))
 }
 
 /// One difference.

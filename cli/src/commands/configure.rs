@@ -1,8 +1,8 @@
 //! `mig-cdi configure`: configures an engine to read our specs, or undoes it.
 
-use super::CommandOutput;
 use crate::{
     cli::{ConfigureArgs, EngineArg},
+    command_output::CommandOutput,
     configure::{
         ConfigPlan, ConfigureRequest, DaemonState, Draft, LIMIT, Record, UndoPreview, UserDirs,
         daemon_state, lock, plan as draft, record_path, write,
@@ -26,7 +26,7 @@ pub(super) fn run(
     // The unit is the same on every host, and is printed even where podman is not installed.
     if args.quadlet {
         let stdout = mig_cdi_config::engines::QUADLET.to_owned();
-        return Ok(CommandOutput { stdout, exit: Exit::Success });
+        return Ok(CommandOutput::success(stdout));
     }
     let host = Root::open(&args.host_root)?;
     let user = args.rootless.then(user_dirs).transpose()?;
@@ -58,7 +58,7 @@ pub(super) fn run(
         if stdout.is_empty() {
             console.status("nothing to change");
         }
-        return Ok(CommandOutput { stdout, exit: Exit::Success });
+        return Ok(CommandOutput::success(stdout));
     }
     let lines = write(&plan.drafts, &host, &record)?;
     lines.iter().for_each(|line| console.status(line));
@@ -66,7 +66,7 @@ pub(super) fn run(
         console.status("nothing to change");
     }
     report_restart(console, &plan, &request)?;
-    Ok(CommandOutput { stdout: String::new(), exit: Exit::Success })
+    Ok(CommandOutput::success(String::new()))
 }
 
 /// Checks the combination of engine and flags, and returns the name of the engine.
@@ -203,15 +203,15 @@ fn undo(
     let record = Record::read(host, path)?;
     if record.files.is_empty() {
         console.status("nothing to undo: configure has changed nothing here");
-        return Ok(CommandOutput { stdout: String::new(), exit: Exit::Success });
+        return Ok(CommandOutput::success(String::new()));
     }
     match record.preview_undo(host)? {
-        UndoPreview::Clean(stdout) if dry_run => Ok(CommandOutput { stdout, exit: Exit::Success }),
+        UndoPreview::Clean(stdout) if dry_run => Ok(CommandOutput::success(stdout)),
         UndoPreview::Clean(_) => {
             let lines = record.undo(host, path)?;
             lines.iter().for_each(|line| console.status(line));
             console.status(&format!("restart {name} if it runs as a service"));
-            Ok(CommandOutput { stdout: String::new(), exit: Exit::Success })
+            Ok(CommandOutput::success(String::new()))
         }
         UndoPreview::Conflict(stdout) => {
             console.error(&format!(

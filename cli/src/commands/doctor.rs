@@ -1,10 +1,11 @@
 //! `mig-cdi doctor`: prints the verdicts of the checks.
 
-use super::{CommandOutput, Resolver, json};
 use crate::{
     cli::DoctorArgs,
+    command_output::{CommandOutput, to_json},
     console::Console,
     doctor::{NodeFacts, Severity, Verdict, examine, explain},
+    stage_options::Resolver,
 };
 use mig_cdi_args::SpecArgs;
 use mig_cdi_gen::{Error, Exit, MessageSink, generate::DeviceBuilder};
@@ -28,7 +29,7 @@ pub(super) fn run(
         Some(name) => explain(&facts, name),
     };
     let stdout = match args.json {
-        true => json(&verdicts)?,
+        true => to_json(&verdicts)?,
         false => text(&verdicts),
     };
     let count = |severity| verdicts.iter().filter(|v| v.severity == severity).count();

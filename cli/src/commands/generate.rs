@@ -1,9 +1,8 @@
 //! `mig-cdi generate`: writes the spec, or removes it.
 
-use super::{CommandOutput, exit};
-use crate::console::Console;
+use crate::{command_output::CommandOutput, console::Console};
 use mig_cdi_gen::{
-    Error, Exit, NodeSource,
+    Error, NodeSource,
     generate::{GenerateOptions, Generated, Generator, OnConflict},
 };
 
@@ -16,9 +15,9 @@ pub(super) fn run(
     let generator = Generator::new(node, options, console);
     if remove {
         generator.remove()?;
-        return Ok(CommandOutput { stdout: String::new(), exit: Exit::Success });
+        return Ok(CommandOutput::success(String::new()));
     }
     // The user is there to resolve a conflict with another tool's file. `watch` has to go on without one.
     let Generated { stdout, plan } = generator.generate(OnConflict::Refuse, || ())?;
-    Ok(CommandOutput { stdout, exit: exit(plan.is_complete()) })
+    Ok(CommandOutput::complete_if(plan.is_complete(), stdout))
 }

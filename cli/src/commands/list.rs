@@ -1,8 +1,8 @@
 //! `mig-cdi list`: the GPUs and MIG devices of the node, as tables, a tree or JSON.
 
-use super::{CommandOutput, exit, json};
 use crate::{
     cli::ListArgs,
+    command_output::{CommandOutput, to_json},
     console::Console,
     picture::tree,
     table::{gib, or_dash, table},
@@ -22,13 +22,12 @@ pub(super) fn run(
 ) -> Result<CommandOutput, Error> {
     let machine = node.machine()?;
     let discovery = node.discover(machine.as_ref(), console)?;
-    let exit = exit(discovery.problems.is_empty());
     let stdout = match (args.json, args.tree) {
         (true, _) => list_json(&discovery)?,
         (_, true) => tree(&discovery.topology, node.source, console.style()),
         _ => text(node.source, &discovery.topology),
     };
-    Ok(CommandOutput { stdout, exit })
+    Ok(CommandOutput::complete_if(discovery.problems.is_empty(), stdout))
 }
 
 /// Contents of `--json`: the topology, and what was omitted from it.
@@ -41,7 +40,7 @@ struct NodeListing<'a> {
 
 fn list_json(discovery: &Discovery) -> Result<String, Error> {
     let problems = discovery.problems.iter().map(ToString::to_string).collect();
-    json(&NodeListing { topology: &discovery.topology, problems })
+    to_json(&NodeListing { topology: &discovery.topology, problems })
 }
 
 fn text(source: Source, topology: &Topology) -> String {

@@ -1,7 +1,10 @@
 //! `mig-cdi nodes`: creates and repairs the device nodes of the host.
 
-use super::{CommandOutput, json};
-use crate::{cli::NodesArgs, console::Console};
+use crate::{
+    cli::NodesArgs,
+    command_output::{CommandOutput, to_json},
+    console::Console,
+};
 use mig_cdi_gen::{
     Error, MessageSink, NodeSource,
     device_nodes::{self, NodesMode},
@@ -18,7 +21,7 @@ pub(super) fn run(
         console.status("nothing to change: all device nodes are correct");
     }
     let stdout = match args.json {
-        true => json(&changes)?,
+        true => to_json(&changes)?,
         false => {
             let would = if args.dry_run { "would " } else { "" };
             changes.changes.iter().map(|change| format!("{would}{change}\n")).collect()

@@ -1,7 +1,7 @@
 //! `mig-cdi show NAME`: the edits that a container gets with one device, and the source of each fact in them.
 
-use super::{CommandOutput, exit};
 use crate::{
+    command_output::CommandOutput,
     console::Console,
     table::{gib, table},
 };
@@ -54,7 +54,7 @@ pub(super) fn run(
         mounts(spec, entry),
     ];
     let complete = discovery.problems.is_empty() && built.problems.is_empty();
-    Ok(CommandOutput { stdout: stdout.join("\n"), exit: exit(complete) })
+    Ok(CommandOutput::complete_if(complete, stdout.join("\n")))
 }
 
 /// Error for a name that no device has; the cure lists the names that exist. A GPU in MIG mode is requested by its slices.

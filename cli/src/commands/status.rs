@@ -1,7 +1,11 @@
-//! `mig-cdi status`: the state of `watch`, from the file that it writes. Asks no driver.
+//! `mig-cdi status`: the state of `watch`, from the file that it writes. Queries no driver.
 
-use super::CommandOutput;
-use crate::{cli::StatusArgs, console::Console, table::or_dash};
+use crate::{
+    cli::StatusArgs,
+    command_output::{CommandOutput, to_json},
+    console::Console,
+    table::or_dash,
+};
 use mig_cdi_gen::{
     Error, Exit, MessageSink,
     watch::{
@@ -10,7 +14,6 @@ use mig_cdi_gen::{
     },
 };
 use mig_cdi_sys::is_running;
-use std::fmt::Write;
 
 pub(super) fn run(args: &StatusArgs, console: &Console) -> Result<CommandOutput, Error> {
     let dir = &args.state.state_dir;
@@ -37,62 +40,57 @@ pub(super) fn run(args: &StatusArgs, console: &Console) -> Result<CommandOutput,
 }
 
 fn json(status: &Status, runs: bool) -> Result<String, Error> {
-    let fail = |e| Error::failed("write", "json").because(e);
-    let mut value = serde_json::to_value(status).map_err(fail)?;
+    let value = serde_json::to_value(status);
+    let mut value = value.map_err(|e| Error::failed("write", "json").because(e))?;
     value["running"] = runs.into();
-    let text = serde_json::to_string_pretty(&value).map_err(fail)?;
-    Ok(text + "\n")
+    to_json(&value)
 }
 
+/// Formats the state as lines of a name and a value, with a line for each slice.
 fn text(status: &Status, runs: bool) -> String {
-    let ago =
-        |time: Option<f64>| time.map_or("never".to_owned(), |time| age(now() - time) + " ago");
-    let state = match (runs, status.state) {
+    let Status { version, pid, refreshes, changes, failures, .. } = status;
+    let refreshed = format!("{}, in {:.0} ms", ago(status.refreshed), status.seconds * 1e3);
+    let watch = format!("mig-cdi {version}, pid {pid}, since {}", age(now() - status.started));
+    let mut lines = vec![
+        ("state", state(status, runs)),
+        ("watch", watch),
+        ("spec", status.spec.display().to_string()),
+        ("slices", slices(status)),
+        ("refreshed", refreshed),
+        ("changed", ago(status.changed)),
+        ("count", format!("{refreshes} refreshes, {changes} changes, {failures} failures")),
+        ("events", events(status)),
+        ("last error", last_error(status)),
+    ];
+    for slice in &status.node.devices {
+        let (name, uuid) = (or_dash(slice.name.as_ref()), or_dash(slice.uuid.as_ref()));
+        lines.push(("slice", format!("{name:<20} {uuid}")));
+    }
+    lines.iter().map(|(name, value)| format!("{name:<11}{value}\n")).collect()
+}
+
+fn state(status: &Status, runs: bool) -> String {
+    match (runs, status.state) {
         (false, _) => "not running".to_owned(),
         (true, WatchState::Starting) => "starting".to_owned(),
         (true, WatchState::Ok) => "ok".to_owned(),
         (true, WatchState::Incomplete) => format!("incomplete: {} omitted", status.node.omitted),
         (true, WatchState::Failing | WatchState::Stopped) => "failing".to_owned(),
-    };
-    let slices: Vec<_> = status
-        .profiles()
-        .into_iter()
-        .map(|(profile, count)| format!("{count} of {profile}"))
-        .collect();
-    let slices = if slices.is_empty() { "none".to_owned() } else { slices.join(", ") };
-    let error = match &status.error {
+    }
+}
+
+/// Number of slices of each profile.
+fn slices(status: &Status) -> String {
+    let counts = status.profiles().into_iter();
+    let counts: Vec<_> = counts.map(|(profile, count)| format!("{count} of {profile}")).collect();
+    if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
+}
+
+fn last_error(status: &Status) -> String {
+    match &status.error {
         Some(error) => format!("{}, {}", ago(Some(error.time)), error.message),
         None => "none".to_owned(),
-    };
-    let Status { refreshes, changes, failures, .. } = status;
-    let mut text = String::new();
-    for (key, value) in [
-        ("state", state),
-        (
-            "watch",
-            format!(
-                "mig-cdi {}, pid {}, since {}",
-                status.version,
-                status.pid,
-                age(now() - status.started)
-            ),
-        ),
-        ("spec", status.spec.display().to_string()),
-        ("slices", slices),
-        ("refreshed", format!("{}, in {:.0} ms", ago(status.refreshed), status.seconds * 1e3)),
-        ("changed", ago(status.changed)),
-        ("count", format!("{refreshes} refreshes, {changes} changes, {failures} failures")),
-        ("events", events(status)),
-        ("last error", error),
-    ] {
-        // Writing into a `String` does not fail.
-        let _ = writeln!(text, "{key:<11}{value}");
     }
-    for slice in &status.node.devices {
-        let (name, uuid) = (or_dash(slice.name.as_ref()), or_dash(slice.uuid.as_ref()));
-        let _ = writeln!(text, "{:<11}{name:<20} {uuid}", "slice");
-    }
-    text
 }
 
 /// Describes the driver's events that watch is subscribed to. Without events it polls.
@@ -112,7 +110,12 @@ fn events(status: &Status) -> String {
     }
 }
 
-/// Formats a duration in its largest whole unit: `12 s`, `3 min`, `5 h`, `2 d`.
+/// Formats the age of a time in seconds since 1970.
+fn ago(time: Option<f64>) -> String {
+    time.map_or("never".to_owned(), |time| age(now() - time) + " ago")
+}
+
+/// Formats a duration in seconds in its largest whole unit: `12 s`, `3 min`, `5 h`, `2 d`.
 fn age(seconds: f64) -> String {
     // The clock may have been set back since the time was written.
     let seconds = seconds.max(0.0);

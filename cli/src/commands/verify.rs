@@ -1,9 +1,8 @@
 //! `mig-cdi verify`: the slices that a spec describes, compared with the node as it is now, NVML included. Hidden: the hook
 //! of `generate --verify=full` runs it when a container starts, and users have `check`.
 
-use super::CommandOutput;
-use crate::{cli::VerifyArgs, console::Console};
-use mig_cdi_gen::{Error, ErrorKind, Exit, NodeSource, spec};
+use crate::{cli::VerifyArgs, command_output::CommandOutput, console::Console};
+use mig_cdi_gen::{Error, ErrorKind, NodeSource, spec};
 use mig_cdi_model::{ExpectedSlice, SliceId, Topology};
 
 pub(super) fn run(
@@ -14,7 +13,7 @@ pub(super) fn run(
     let machine = node.machine()?;
     let discovery = node.discover(machine.as_ref(), console)?;
     match args.slices.iter().find_map(|expected| difference(expected, &discovery.topology)) {
-        None => Ok(CommandOutput { stdout: String::new(), exit: Exit::Success }),
+        None => Ok(CommandOutput::success(String::new())),
         Some((id, cause)) => Err(Error::of(ErrorKind::Stale, "verify slice", id)
             .because(cause)
             .cure("run mig-cdi generate")),

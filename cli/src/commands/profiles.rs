@@ -1,8 +1,8 @@
 //! `mig-cdi profiles`: the profiles of each GPU, and where an instance of each still fits.
 
-use super::super::{CommandOutput, exit, json};
 use crate::{
     cli::ProfilesArgs,
+    command_output::{CommandOutput, to_json},
     table::{gib, or_dash, table},
 };
 use mig_cdi_gen::Error;
@@ -11,19 +11,19 @@ use mig_cdi_partition::{NodeGpus, NodePartitioner, free_placements};
 use mig_cdi_sys::nvml::{GpuPartitioning, GpuProfile};
 use serde::Serialize;
 
-pub(in super::super) fn profiles(
+pub(super) fn run(
     partitioning: &NodePartitioner<'_>,
     args: &ProfilesArgs,
 ) -> Result<CommandOutput, Error> {
     let gpus = NodeGpus::read(partitioning.node, partitioning.messages)?;
     let stdout = match args.json {
-        true => json(&gpus.all.iter().map(GpuProfiles::new).collect::<Vec<_>>())?,
+        true => to_json(&gpus.all.iter().map(GpuProfiles::new).collect::<Vec<_>>())?,
         false => {
             let text: Vec<_> = gpus.all.iter().map(text).collect();
             if text.is_empty() { "no GPU\n".to_owned() } else { text.join("\n") }
         }
     };
-    Ok(CommandOutput { stdout, exit: exit(gpus.unreadable.is_empty()) })
+    Ok(CommandOutput::complete_if(gpus.unreadable.is_empty(), stdout))
 }
 
 /// Profiles of one GPU, for `--json`.

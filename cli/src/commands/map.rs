@@ -1,13 +1,12 @@
 //! `mig-cdi map`: a picture of how the GPUs are partitioned, for a terminal or as SVG.
 
-use super::{
-    super::{CommandOutput, exit},
-    holder_options, write,
-};
 use crate::{
     cli::MapArgs,
+    command_output::CommandOutput,
     console::Console,
+    output_file::write_output_file,
     picture::{GpuLayout, GpuState, GpuView, Picture, svg, text},
+    stage_options::holder_options,
 };
 use mig_cdi_config::layouts::GpuSelector;
 use mig_cdi_gen::{Error, discover::Source, spec::preferred_name};
@@ -16,7 +15,7 @@ use mig_cdi_partition::{Holders, NodeGpus, NodePartitioner};
 use mig_cdi_sys::{TrustedDir, nvml::GpuPartitioning};
 use std::path::Path;
 
-pub(in super::super) fn map(
+pub(super) fn run(
     partitioning: &NodePartitioner<'_>,
     kind: &Kind,
     args: &MapArgs,
@@ -47,11 +46,11 @@ pub(in super::super) fn map(
         None => text(&picture, console.style()),
         Some(file) if file == Path::new("-") => svg(&picture),
         Some(file) => {
-            write(console, file, &svg(&picture), TrustedDir::open_shared)?;
+            write_output_file(console, file, &svg(&picture), TrustedDir::open_shared)?;
             String::new()
         }
     };
-    Ok(CommandOutput { stdout, exit: exit(complete) })
+    Ok(CommandOutput::complete_if(complete, stdout))
 }
 
 /// A GPU from both sources. At least one of them has it: discovery omits a GPU that it cannot confirm, and NVML reports
@@ -86,8 +85,8 @@ fn select<'a>(
         if *request != GpuSelector::All && !gpus.iter().any(|gpu| gpu.matches(request)) {
             let labels: Vec<_> = gpus.iter().map(MappedGpu::label).collect();
             let labels = if labels.is_empty() { "none".to_owned() } else { labels.join(", ") };
-            return Err(Error::usage("", "")
-                .because(format!("no gpu {request} on this node"))
+            return Err(Error::usage("draw", format!("gpu {request}"))
+                .because("no such gpu on this node")
                 .cure(format!("it has {labels}")));
         }
     }

@@ -1,0 +1,31 @@
+//! `mig-cdi assert`: whether GPUs have a layout, as an exit code. Changes nothing.
+
+use crate::{
+    cli::PlanArgs, command_output::CommandOutput, planned_changes::changes_json,
+    stage_options::goal,
+};
+use mig_cdi_gen::{Error, Exit};
+use mig_cdi_partition::{GpuChange, Holders, NodeGpus, NodePartitioner, current_layout, gpu_label};
+
+pub(super) fn run(
+    partitioning: &NodePartitioner<'_>,
+    args: &PlanArgs,
+) -> Result<CommandOutput, Error> {
+    let gpus = NodeGpus::read(partitioning.node, partitioning.messages)?;
+    let desired = gpus.desired(&goal(&args.layout)?, partitioning.messages)?.gpus;
+    // Holders do not matter here: a GPU that has the layout needs no step.
+    let changes = gpus.changes(&desired, &Holders::default())?;
+    let differing: Vec<_> = changes.iter().filter(|change| !change.is_empty()).collect();
+    let line = |change: &&GpuChange| {
+        let current = current_layout(&change.gpu, &gpus.all);
+        format!("{}: the layout is {current}, not {}\n", gpu_label(&change.gpu), change.goal)
+    };
+    let stdout = match args.json {
+        true => changes_json(&changes, &gpus.all)?,
+        false => differing.iter().map(line).collect(),
+    };
+    if !differing.is_empty() {
+        return Ok(CommandOutput { stdout, exit: Exit::Stale });
+    }
+    Ok(CommandOutput::complete_if(gpus.unreadable.is_empty(), stdout))
+}

@@ -1,0 +1,26 @@
+//! `mig-cdi checkpoint`: the layouts of all GPUs, with every placement, as a file for `restore`.
+
+use super::export::pinned;
+use crate::{
+    cli::CheckpointArgs, command_output::CommandOutput, console::Console,
+    output_file::write_output_file,
+};
+use mig_cdi_gen::{Error, ErrorKind};
+use mig_cdi_partition::{CHECKPOINT_LAYOUT, NodeGpus, NodePartitioner};
+use mig_cdi_sys::TrustedDir;
+
+/// Writes a checkpoint of all GPUs, or none: one that lacks a GPU would restore less than there was.
+pub(super) fn run(
+    partitioning: &NodePartitioner<'_>,
+    args: &CheckpointArgs,
+    console: &Console,
+) -> Result<CommandOutput, Error> {
+    let gpus = NodeGpus::read(partitioning.node, partitioning.messages)?;
+    if !gpus.unreadable.is_empty() {
+        return Err(Error::of(ErrorKind::Incomplete, "write", args.file.display())
+            .because("the layout of some gpus is not known"));
+    }
+    let text = pinned(&gpus, CHECKPOINT_LAYOUT)?;
+    write_output_file(console, &args.file, &text, TrustedDir::open_or_make)?;
+    Ok(CommandOutput::success(String::new()))
+}

@@ -1,0 +1,23 @@
+//! `mig-cdi plan`: the changes that lead to a desired layout. Makes none of them.
+
+use crate::{
+    cli::PlanArgs,
+    command_output::CommandOutput,
+    planned_changes::{changes_json, changes_text},
+    stage_options::{goal, holder_options},
+};
+use mig_cdi_gen::Error;
+use mig_cdi_partition::NodePartitioner;
+
+pub(super) fn run(
+    partitioning: &NodePartitioner<'_>,
+    args: &PlanArgs,
+) -> Result<CommandOutput, Error> {
+    let (changes, gpus) =
+        partitioning.plan(&goal(&args.layout)?, &holder_options(&args.holders))?;
+    let stdout = match args.json {
+        true => changes_json(&changes, &gpus.all)?,
+        false => changes_text(&changes),
+    };
+    Ok(CommandOutput::complete_if(gpus.unreadable.is_empty(), stdout))
+}

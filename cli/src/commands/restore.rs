@@ -1,0 +1,19 @@
+//! `mig-cdi restore`: partitions the GPUs to a checkpoint.
+
+use crate::{
+    cli::RestoreArgs, command_output::CommandOutput, planned_changes::changes_text,
+    stage_options::Resolver,
+};
+use mig_cdi_gen::Error;
+use mig_cdi_partition::{ApplyOutcome, Goal, NodePartitioner};
+
+pub(super) fn run(
+    partitioning: &NodePartitioner<'_>,
+    resolver: &Resolver<'_>,
+    args: &RestoreArgs,
+) -> Result<CommandOutput, Error> {
+    let options = resolver.apply(&args.change)?;
+    let goal = Goal::Checkpoint(args.file.clone());
+    let ApplyOutcome { changes, omitted } = partitioning.apply(&goal, &options)?;
+    Ok(CommandOutput::complete_if(omitted.is_empty(), changes_text(&changes)))
+}

@@ -1,0 +1,68 @@
+//! Options of the stages that commands run, made of the arguments of a command and the settings.
+
+use crate::cli::{ChangeArgs, HoldersArgs, LayoutArgs};
+use mig_cdi_args::{GenerateArgs, SpecArgs};
+use mig_cdi_config::Settings;
+use mig_cdi_gen::{
+    Error, NodeSource,
+    generate::{DeviceOptions, GenerateOptions},
+};
+use mig_cdi_partition::{ApplyOptions, Goal, HolderOptions, LayoutFile};
+use std::{path::Path, time::Duration};
+
+/// Flags of a command merged with the settings, where the flags take precedence.
+pub(crate) struct Resolver<'a> {
+    pub node: &'a NodeSource,
+    pub settings: &'a Settings,
+    /// Configuration file that the command line names.
+    pub config: Option<&'a Path>,
+}
+
+impl Resolver<'_> {
+    pub(crate) fn devices(&self, args: &SpecArgs) -> Result<DeviceOptions, Error> {
+        args.resolve(self.node, self.settings, self.config)
+    }
+
+    pub(crate) fn generate(&self, args: &GenerateArgs) -> Result<GenerateOptions, Error> {
+        args.resolve(self.node, self.settings, self.config)
+    }
+
+    /// Options of a change. Those of the refresh that follows it are resolved here, before the change: an error in
+    /// the settings would otherwise leave a stale spec behind it.
+    pub(crate) fn apply(&self, args: &ChangeArgs) -> Result<ApplyOptions, Error> {
+        let refresh = match args.no_refresh {
+            true => None,
+            false => Some(self.generate(&GenerateArgs::default())?),
+        };
+        Ok(ApplyOptions {
+            holders: holder_options(&args.holders),
+            journal_dir: args.journal_dir.clone(),
+            wait: Duration::from_secs(args.evict),
+            refresh,
+        })
+    }
+}
+
+/// Goal of a change: the layout that `--file` and `--layout` name, or the assignments `GPU=LAYOUT`.
+///
+/// # Errors
+/// For `--layout` beside assignments. There clap does not require `--file`, which the assignments conflict with.
+pub(crate) fn goal(args: &LayoutArgs) -> Result<Goal, Error> {
+    match (&args.file, &args.layout) {
+        (Some(file), Some(name)) => {
+            Ok(Goal::File(LayoutFile { path: file.clone(), layout: name.clone() }))
+        }
+        (None, Some(_)) if !args.gpus.is_empty() => Err(Error::usage("", "--layout")
+            .because("it names a layout in a file")
+            .cure("add --file")),
+        _ => Ok(Goal::Assignments(args.gpus.clone())),
+    }
+}
+
+pub(crate) fn holder_options(args: &HoldersArgs) -> HolderOptions {
+    HolderOptions {
+        host_root: args.host_root.clone(),
+        in_use: args.in_use.clone(),
+        state_dir: args.state.state_dir.clone(),
+    }
+}
