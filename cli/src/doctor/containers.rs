@@ -2,7 +2,10 @@
 //! that is created with the same ids answers to them: the driver compares only the numbers
 //! (nv-caps.c l.506-559).
 
-use super::{NodeFacts, Verdict, error, note, ok, some};
+use super::{
+    facts::NodeFacts,
+    verdict::{Verdict, error, note, ok, some},
+};
 use mig_cdi_model::{DeviceVariable, MigDevice, Topology};
 use mig_cdi_partition::containers::{ContainerScan, RunningContainer, scan};
 use std::collections::BTreeSet;
@@ -87,26 +90,17 @@ fn change(topology: &Topology, variable: &DeviceVariable) -> Option<String> {
     let mut devices = topology.mig_devices();
     let is_same = |d: &MigDevice<'_>| (d.gpu.minor, d.gi.id, d.ci.id) == (id.gpu, id.gi, id.ci);
     let MigDevice { gpu, ci, .. } = devices.find(is_same)?;
-    let text = |value: Option<&dyn std::fmt::Display>| value.map(ToString::to_string);
     let properties = [
-        (
-            "gpu",
-            text(variable.gpu.as_ref().map(|v| v as _)),
-            text(gpu.uuid.as_ref().map(|v| v as _)),
-        ),
-        (
-            "profile",
-            text(variable.profile.as_ref().map(|v| v as _)),
-            text(ci.profile.as_ref().map(|v| v as _)),
-        ),
-        (
-            "uuid",
-            text(variable.uuid.as_ref().map(|v| v as _)),
-            text(ci.uuid.as_ref().map(|v| v as _)),
-        ),
+        ("gpu", text(&variable.gpu), text(&gpu.uuid)),
+        ("profile", text(&variable.profile), text(&ci.profile)),
+        ("uuid", text(&variable.uuid), text(&ci.uuid)),
     ];
     properties.into_iter().find_map(|(name, was, now)| {
         let (was, now) = (was?, now?);
         (was != now).then(|| format!("{name} is {now}, the container was given {was}"))
     })
+}
+
+fn text(value: &Option<impl ToString>) -> Option<String> {
+    value.as_ref().map(ToString::to_string)
 }

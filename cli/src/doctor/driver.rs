@@ -1,8 +1,9 @@
 //! Checks of the driver: versions, capabilities, NVML, MIG modes, MIG devices, and the host's device nodes.
 
 use super::{
-    CheckError, NodeFacts, Verdict, error, facts::NvmlUnavailable, from_error, note, ok, some,
-    warning,
+    facts::{NodeFacts, NvmlUnavailable},
+    host::has_systemd,
+    verdict::{Verdict, error, from_error, note, ok, some, warning},
 };
 use mig_cdi_gen::discover::Problem;
 use mig_cdi_model::DeviceNode;
@@ -19,11 +20,11 @@ const LIMIT: usize = 1 << 20;
 pub(super) fn driver(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let version = match &facts.proc_discovery {
         Ok(discovery) => &discovery.topology.driver_version,
-        Err(failure) => return vec![from_error("", &CheckError::Stage(failure))],
+        Err(failure) => return vec![from_error("", failure)],
     };
     match &facts.libraries {
         None => vec![note("", format!("{version}; a simulated node has no libraries"))],
-        Some(Err(failure)) => vec![from_error("", &CheckError::Stage(failure))],
+        Some(Err(failure)) => vec![from_error("", failure)],
         Some(Ok(_)) if facts.settings.capabilities.is_none() => {
             vec![ok("", format!("{version}; containers get no libraries: capabilities is none"))]
         }
@@ -88,7 +89,7 @@ pub(super) fn nvml(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         Err(NvmlUnavailable::NotRequested) => {
             note("", "not queried, by --source: mig mode, profiles and uuids are not known")
         }
-        Err(NvmlUnavailable::Failed(failure)) => from_error("", &CheckError::Stage(failure)),
+        Err(NvmlUnavailable::Failed(failure)) => from_error("", failure),
     }]
 }
 
@@ -102,7 +103,7 @@ pub(super) fn mig(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         let label = format!("gpu {index}");
         let gpu: &mig_cdi_sys::nvml::NvmlGpu = match gpu {
             Ok(gpu) => gpu,
-            Err(call) => return from_error(&label, &CheckError::Call(call)),
+            Err(call) => return from_error(&label, call),
         };
         match (gpu.mig, gpu.mig_pending, gpu.devices.len()) {
             (None, ..) => note(label, format!("{} does not support mig", gpu.model)),
@@ -139,14 +140,13 @@ pub(super) fn mig(facts: &NodeFacts<'_>) -> Vec<Verdict> {
 pub(super) fn devices(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     match &facts.discovery {
         Err(_) if facts.proc_discovery.is_err() => vec![note("", "not checked without a driver")],
-        Err(failure) => vec![from_error("", &CheckError::Stage(failure))],
+        Err(failure) => vec![from_error("", failure)],
         Ok(discovery) if discovery.problems.is_empty() => {
             let count = discovery.topology.mig_devices().count();
             vec![ok("", format!("{count} mig devices, all confirmed"))]
         }
         Ok(discovery) => {
-            let verdict =
-                |problem: &Problem| from_error(&problem.subject, &CheckError::Problem(problem));
+            let verdict = |problem: &Problem| from_error(&problem.subject, problem);
             discovery.problems.iter().map(verdict).collect()
         }
     }
@@ -250,7 +250,7 @@ pub(super) fn links(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let wrong: Vec<_> = nodes.values().filter(is_wrong).map(|node| link(node)).collect();
     vec![if wrong.is_empty() {
         ok("", format!("/dev/char leads to {} nodes", nodes.len()))
-    } else if !super::host::has_systemd(facts) {
+    } else if !has_systemd(facts) {
         ok("", "systemd does not run: nothing needs /dev/char")
     } else {
         warning("", format!("missing or wrong: {}; systemd needs them", some(&wrong)), NODES_CURE)

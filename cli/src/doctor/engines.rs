@@ -1,10 +1,9 @@
 //! Checks of the engines: versions, and whether their configuration lets them read our specs.
 
 use super::{
-    NodeFacts, Verdict,
     engine_config::{CdiOff, ConfigProblem},
-    facts::EngineFacts,
-    note, ok, some, warning,
+    facts::{EngineFacts, NodeFacts},
+    verdict::{Verdict, note, ok, some, warning},
 };
 use crate::engine_files::CONTAINERD_CONFIG;
 use mig_cdi_config::Settings;
@@ -118,13 +117,21 @@ fn config_problem(engine: &EngineFacts, problem: &ConfigProblem) -> Verdict {
     }
 }
 
-/// Evidence and cure for an engine that reads no specs at all; `None` for one that does.
-pub(super) fn without_cdi(engine: &EngineFacts) -> Option<(String, String)> {
+/// Reason why an engine reads no specs at all.
+pub(super) struct NoCdi {
+    pub evidence: String,
+    pub cure: String,
+}
+
+/// Returns the reason why an engine reads no specs at all; `None` for one that does.
+pub(super) fn no_cdi(engine: &EngineFacts) -> Option<NoCdi> {
+    let label = engine.label();
     if !engine.has_cdi {
-        return Some((format!("{} has no cdi support", engine.label()), update_cure(engine)));
+        let evidence = format!("{label} has no cdi support");
+        return Some(NoCdi { evidence, cure: update_cure(engine) });
     }
     let CdiOff { reason, cure } = engine.config.cdi_off?;
-    Some((format!("{}: {reason}", engine.label()), configure_cure(engine, cure)))
+    Some(NoCdi { evidence: format!("{label}: {reason}"), cure: configure_cure(engine, cure) })
 }
 
 /// Cure for an engine that does not read a directory with our specs.

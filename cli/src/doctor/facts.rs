@@ -50,7 +50,7 @@ pub(crate) struct NodeFacts<'a> {
 pub(crate) enum NvmlUnavailable {
     /// `--source proc` was given.
     NotRequested,
-    /// There is no driver that NVML could ask.
+    /// There is no driver that NVML could query.
     NoDriver,
     /// NVML could not be loaded, or a call failed.
     Failed(Error),
@@ -149,7 +149,7 @@ impl NodeFacts<'_> {
         options: &SpecOptions,
     ) -> Result<NodeFacts<'a>, Error> {
         let proc_discovery = discover::discover(machine, Source::Proc);
-        // Without a driver nvmlInit fails too: the error of /proc says more.
+        // Without a driver nvmlInit fails too: the error of /proc is more precise.
         let nvml = match (&proc_discovery, options.source) {
             (Err(_), _) => Err(NvmlUnavailable::NoDriver),
             (Ok(_), Source::Proc) => Err(NvmlUnavailable::NotRequested),

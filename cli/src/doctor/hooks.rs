@@ -2,9 +2,9 @@
 //! container and CRI-O does not start (`internal/lib/container_server.go`).
 
 use super::{
-    NodeFacts, Verdict, error, ok,
+    facts::NodeFacts,
     text_file::{TextFileError, read_text},
-    warning,
+    verdict::{Verdict, error, ok, warning},
 };
 use crate::engine_files::{ADMIN_HOOKS_DIR, DEFAULT_HOOKS_DIR};
 use mig_cdi_sys::Root;

@@ -1,6 +1,9 @@
 //! Checks of the host: our settings, the watch, cgroups, systemd, `SELinux`, and the privilege of this process.
 
-use super::{CheckError, NodeFacts, Verdict, error, evidence_and_cure, note, ok, warning};
+use super::{
+    facts::NodeFacts,
+    verdict::{Finding, Verdict, error, note, ok, warning},
+};
 use mig_cdi_gen::watch::status::{Status, WatchState};
 
 /// Settings file of mig-cdi. With a bad one the other checks use the defaults.
@@ -10,7 +13,7 @@ pub(super) fn settings(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         let dirs = dirs.collect::<Vec<_>>().join(", ");
         return vec![ok("", format!("spec directories {dirs}"))];
     };
-    let (evidence, cure) = evidence_and_cure(&CheckError::Stage(failure));
+    let Finding { evidence, cure } = failure.into();
     let cure = cure.unwrap_or_else(|| "correct the file".to_owned());
     vec![error("", format!("{evidence}, so that the defaults apply"), cure)]
 }

@@ -2,14 +2,12 @@
 //! file does.
 
 use super::{
-    NodeFacts, Verdict,
-    engines::{unread_cure, without_cdi},
-    error,
-    facts::{EngineFacts, LocatedSpec},
-    note, ok, some, specs, warning,
+    engines::{NoCdi, no_cdi, unread_cure},
+    facts::{EngineFacts, LocatedSpec, NodeFacts},
+    specs,
+    verdict::{Verdict, error, note, ok, some, warning},
 };
 use mig_cdi_model::cdi::Version;
-use std::path::Path;
 
 /// Longest name in bytes that is compared with the requested one. The time grows with the product of the
 /// lengths, and other tools' files may contain anything.
@@ -109,19 +107,15 @@ fn stale(
 
 /// A verdict for each engine that reads specs.
 fn engines(facts: &NodeFacts<'_>, winner: LocatedSpec<'_>) -> Vec<Verdict> {
-    let dir = winner.path.parent().unwrap_or(winner.path);
     let engines = facts.engines.iter().filter(|engine| !engine.is_oci_runtime());
-    engines.map(|engine| visibility(facts, engine, (winner, dir))).collect()
+    engines.map(|engine| visibility(facts, engine, winner)).collect()
 }
 
-fn visibility(
-    facts: &NodeFacts<'_>,
-    engine: &EngineFacts,
-    (winner, dir): (LocatedSpec<'_>, &Path),
-) -> Verdict {
-    if let Some((reason, cure)) = without_cdi(engine) {
-        return warning(engine.name, format!("does not see it: {reason}"), cure);
+fn visibility(facts: &NodeFacts<'_>, engine: &EngineFacts, winner: LocatedSpec<'_>) -> Verdict {
+    if let Some(NoCdi { evidence, cure }) = no_cdi(engine) {
+        return warning(engine.name, format!("does not see it: {evidence}"), cure);
     }
+    let dir = winner.path.parent().unwrap_or(winner.path);
     if !engine.reads(dir, &facts.spec_root) {
         let evidence = format!("does not see it: it does not read {}", dir.display());
         return warning(engine.name, evidence, unread_cure(facts.settings, engine));
@@ -133,7 +127,7 @@ fn visibility(
                 "does not accept cdi {version}: {} accepts up to {highest}",
                 engine.label()
             );
-            let cure = specs::version_cure(facts, winner.spec, (engine, highest));
+            let cure = specs::version_cure(facts, winner.spec, engine, highest);
             error(engine.name, evidence, cure)
         }
         _ => ok(engine.name, format!("{} sees it", engine.label())),

@@ -1,9 +1,8 @@
 //! Checks of the spec files: whether engines can read them, and whether they describe the node as it is now.
 
 use super::{
-    NodeFacts, Verdict, error,
-    facts::{EngineFacts, LocatedSpec, SpecDirFacts, SpecFileError, SpecFileFacts},
-    note, ok, some, warning,
+    facts::{EngineFacts, LocatedSpec, NodeFacts, SpecDirFacts, SpecFileError, SpecFileFacts},
+    verdict::{Verdict, error, note, ok, some, warning},
 };
 use mig_cdi_gen::spec_file::differences;
 use mig_cdi_model::cdi::{ContainerEdits, Kind, Spec, SpecNode, Version};
@@ -108,7 +107,7 @@ pub(super) fn versions(facts: &NodeFacts<'_>) -> Vec<Verdict> {
             if let Some(highest) = engine.max_cdi.filter(|highest| *highest < version) {
                 let evidence =
                     format!("cdi {version}, and {} accepts up to {highest}", engine.label());
-                let cure = version_cure(facts, spec, (engine, highest));
+                let cure = version_cure(facts, spec, engine, highest);
                 verdicts.push(error(show(path), evidence, cure));
             }
         }
@@ -123,7 +122,8 @@ pub(super) fn versions(facts: &NodeFacts<'_>) -> Vec<Verdict> {
 pub(super) fn version_cure(
     facts: &NodeFacts<'_>,
     spec: &Spec,
-    (engine, highest): (&EngineFacts, Version),
+    engine: &EngineFacts,
+    highest: Version,
 ) -> String {
     match spec.kind == facts.settings.kind.to_string() {
         true => {
