@@ -54,7 +54,23 @@ pub(crate) enum EngineArg {
     Docker,
 }
 
-fn engine_version(text: &str) -> Result<EngineVersion, String> {
-    engines::parse_version(text)
-        .ok_or_else(|| "a version is two or three numbers, such as 5.4.2".to_owned())
+impl EngineArg {
+    /// Name of the engine, as on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            EngineArg::Podman => "podman",
+            EngineArg::Containerd => "containerd",
+            EngineArg::Crio => "crio",
+            EngineArg::Docker => "docker",
+        }
+    }
+}
+
+/// A value of `--engine-version` that is no version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a version is two or three numbers, such as 5.4.2")]
+struct BadEngineVersion;
+
+fn engine_version(text: &str) -> Result<EngineVersion, BadEngineVersion> {
+    engines::parse_version(text).ok_or(BadEngineVersion)
 }

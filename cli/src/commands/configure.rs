@@ -4,8 +4,8 @@ use crate::{
     cli::{ConfigureArgs, EngineArg},
     command_output::CommandOutput,
     configure::{
-        ConfigPlan, ConfigureRequest, DaemonState, Draft, LIMIT, Record, UndoPreview, UserDirs,
-        daemon_state, lock, plan as draft, record_path, write,
+        ConfigPlan, ConfigureRequest, DaemonState, Draft, EngineDaemon, LIMIT, Record, UndoPreview,
+        UserDirs, daemon_state, lock, plan, record_path, write,
     },
     console::Console,
 };
@@ -17,12 +17,15 @@ use mig_cdi_gen::{
 };
 use mig_cdi_sys::{ConfigFile, Root, is_root};
 
+const NOTHING_TO_CHANGE: &str = "nothing to change";
+
 pub(super) fn run(
     args: &ConfigureArgs,
     settings: &Settings,
     console: &Console,
 ) -> Result<CommandOutput, Error> {
-    let name = check(args)?;
+    check(args)?;
+    let name = args.engine.name();
     // The unit is the same on every host, and is printed even where podman is not installed.
     if args.quadlet {
         let stdout = mig_cdi_config::engines::QUADLET.to_owned();
@@ -43,42 +46,55 @@ pub(super) fn run(
         host: &host,
         user,
     };
-    let first = draft(&request)?;
+    match args.dry_run {
+        true => preview(console, &request),
+        false => configure(console, &request, &record),
+    }
+}
+
+/// Prints the changes as a unified diff, and makes none.
+fn preview(console: &Console, request: &ConfigureRequest<'_>) -> Result<CommandOutput, Error> {
+    let plan = plan(request)?;
+    report_plan(console, &plan);
+    let changed = plan.drafts.iter().filter(|draft| draft.is_changed());
+    let stdout: String = changed.map(Draft::diff).collect();
+    if stdout.is_empty() {
+        console.status(NOTHING_TO_CHANGE);
+    }
+    Ok(CommandOutput::success(stdout))
+}
+
+/// Makes the changes, and reports the daemon that has to read them.
+fn configure(
+    console: &Console,
+    request: &ConfigureRequest<'_>,
+    record: &str,
+) -> Result<CommandOutput, Error> {
+    let first = plan(request)?;
     // Without a change there is nothing to protect: a user without the right to write can run it too.
-    let writes = !args.dry_run && first.drafts.iter().any(Draft::changes);
-    let _lock = writes.then(|| lock(&host, &record)).transpose()?;
+    let writes = first.drafts.iter().any(Draft::is_changed);
+    let _lock = writes.then(|| lock(request.host, record)).transpose()?;
     // Another run may have changed the files while this one waited for the lock.
-    let plan = if writes { draft(&request)? } else { first };
-    plan.warnings.iter().for_each(|warning| console.warn(warning));
-    plan.notes.iter().for_each(|note| console.status(note));
-    let changes = plan.drafts.iter().any(Draft::changes);
-    if args.dry_run {
-        let changes = plan.drafts.iter().filter(|draft| draft.changes());
-        let stdout: String = changes.map(Draft::diff).collect();
-        if stdout.is_empty() {
-            console.status("nothing to change");
-        }
-        return Ok(CommandOutput::success(stdout));
-    }
-    let lines = write(&plan.drafts, &host, &record)?;
+    let plan = if writes { plan(request)? } else { first };
+    report_plan(console, &plan);
+    let lines = write(&plan.drafts, request.host, record)?;
     lines.iter().for_each(|line| console.status(line));
-    if !changes {
-        console.status("nothing to change");
+    if lines.is_empty() {
+        console.status(NOTHING_TO_CHANGE);
     }
-    report_restart(console, &plan, &request)?;
+    report_restart(console, &plan, request)?;
     Ok(CommandOutput::success(String::new()))
 }
 
-/// Checks the combination of engine and flags, and returns the name of the engine.
-fn check(args: &ConfigureArgs) -> Result<&'static str, Error> {
-    let name = match args.engine {
-        EngineArg::Podman => "podman",
-        EngineArg::Containerd => "containerd",
-        EngineArg::Crio => "crio",
-        EngineArg::Docker => "docker",
-    };
+fn report_plan(console: &Console, plan: &ConfigPlan) {
+    plan.warnings.iter().for_each(|warning| console.warn(warning));
+    plan.notes.iter().for_each(|note| console.status(note));
+}
+
+/// Checks that the engine has what the flags request.
+fn check(args: &ConfigureArgs) -> Result<(), Error> {
     let no = |flag: &str, why: &str| {
-        Err(Error::usage("configure", name).because(format!("{flag}: {why}")))
+        Err(Error::usage("configure", args.engine.name()).because(format!("{flag}: {why}")))
     };
     match args.engine {
         EngineArg::Containerd | EngineArg::Crio if args.rootless => {
@@ -94,7 +110,7 @@ fn check(args: &ConfigureArgs) -> Result<&'static str, Error> {
             // It changes cgroups and device nodes, which the kernel allows to root only.
             no("--runtime", "mig-cdi-runtime works only as root; use --device")
         }
-        _ => Ok(name),
+        _ => Ok(()),
     }
 }
 
@@ -165,7 +181,7 @@ fn report_restart(
     plan: &ConfigPlan,
     request: &ConfigureRequest<'_>,
 ) -> Result<(), Error> {
-    let (Some(daemon), Some(restart)) = (plan.daemon, plan.restart) else {
+    let Some(EngineDaemon { process, restart }) = plan.daemon else {
         console.status("each start of a container reads it: no restart is needed");
         return Ok(());
     };
@@ -175,21 +191,22 @@ fn report_restart(
         let file = ConfigFile::open(request.host, &draft.path, LIMIT)?;
         changed = changed.max(file.changed().unwrap_or(0));
     }
-    let message = match daemon_state(request.host, daemon, request.user.is_some(), changed) {
+    let message = match daemon_state(request.host, process, request.user.is_some(), changed) {
         DaemonState::NotRunning => {
-            format!("{daemon} is not running: it reads the change when it starts")
+            format!("{process} is not running: it reads the change when it starts")
         }
         DaemonState::Current => {
-            format!("the running {daemon} was started after the change, and has read it")
+            format!("the running {process} was started after the change, and has read it")
         }
         DaemonState::Outdated => {
-            format!("the running {daemon} has not read the change yet: run {restart}")
+            format!("the running {process} has not read the change yet: run {restart}")
         }
     };
     console.status(&message);
     Ok(())
 }
 
+/// Undoes the changes, or with `dry_run` prints them as a unified diff.
 fn undo(
     console: &Console,
     host: &Root,
@@ -197,7 +214,7 @@ fn undo(
     path: &str,
     dry_run: bool,
 ) -> Result<CommandOutput, Error> {
-    // As above: a run that changes nothing takes no lock.
+    // As in `configure`: a run that changes nothing takes no lock.
     let writes = !dry_run && !Record::read(host, path)?.files.is_empty();
     let _lock = writes.then(|| lock(host, path)).transpose()?;
     let record = Record::read(host, path)?;

@@ -1,7 +1,7 @@
-//! Writing the drafts of an engine, all or none, and undoing it. What was written is recorded, so that a change by
+//! Writing the drafts of an engine, all or none, and undoing it. The written text is recorded, so that a change by
 //! someone else is noticed and never overwritten.
 
-use super::{Draft, LIMIT, diff};
+use super::draft::{Draft, LIMIT, diff};
 use mig_cdi_gen::Error;
 use mig_cdi_sys::{ConfigFile, Lock, Root, remove_empty_dir};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ const RECORD_LIMIT: usize = 4 * LIMIT;
 pub(crate) struct Record {
     pub files: Vec<WrittenFile>,
     /// Directories that were created, outermost first.
+    // The key is on disk: an undo has to read the records of earlier releases.
     #[serde(rename = "dirs")]
     created_dirs: Vec<PathBuf>,
 }
@@ -32,9 +33,11 @@ pub(crate) struct WrittenFile {
     /// Full contents as they were written.
     text: String,
     /// True when the file did not exist before.
+    // The key is on disk, as `dirs` is.
     #[serde(rename = "made")]
     created: bool,
     /// True when someone else changed the file between two of our changes. The backup does not have that change.
+    // The key is on disk, as `dirs` is.
     #[serde(rename = "foreign")]
     has_foreign_change: bool,
 }
@@ -65,6 +68,9 @@ struct UndoPlan {
 
 impl Record {
     /// Reads the record of an engine; an empty one where there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no record.
     pub(crate) fn read(host: &Root, path: &str) -> Result<Record, Error> {
         let file = ConfigFile::open(host, path, RECORD_LIMIT)?;
         let Some(bytes) = file.bytes() else { return Ok(Record::default()) };
@@ -203,12 +209,12 @@ pub(crate) fn write(
     // Kept for the rollback: the record on disk is replaced before the files are.
     let old_record = Record::read(host, record_path)?;
     let mut record = Record::read(host, record_path)?;
-    let drafts: Vec<_> = drafts.iter().filter(|draft| draft.changes()).collect();
+    let drafts: Vec<_> = drafts.iter().filter(|draft| draft.is_changed()).collect();
     for draft in &drafts {
         record.add(draft)?;
     }
     let mut rollback = Rollback::default();
-    match write_all(&drafts, host, (&mut record, record_path), &mut rollback) {
+    match write_all(&drafts, host, record_path, &mut record, &mut rollback) {
         Ok(lines) => Ok(lines),
         Err(error) => {
             rollback.run();
@@ -222,7 +228,8 @@ pub(crate) fn write(
 fn write_all<'d>(
     drafts: &[&'d Draft],
     host: &Root,
-    (record, record_path): (&mut Record, &str),
+    record_path: &str,
+    record: &mut Record,
     rollback: &mut Rollback<'d>,
 ) -> Result<Vec<String>, Error> {
     let mut lines = Vec::new();

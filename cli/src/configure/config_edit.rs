@@ -123,7 +123,7 @@ impl Edit {
 
     /// Applies the edit to a parsed file. The text that an editor writes has to parse to the result.
     pub(super) fn apply(&self, root: &mut Value) -> Result<(), EditError> {
-        let (last, path) = self.keys.split_last().expect("an edit names a key");
+        let (last, path) = self.keys.split_last().ok_or(EditError::Unsafe)?;
         let not_a_table = || EditError::NotATable { key: self.key() };
         let mut parent = root;
         for key in path {

@@ -2,7 +2,12 @@
 //! 1.7 replaces the whole table of a plugin by that of a drop-in (issue 5837, measured with 1.7.24): there
 //! `config.toml` itself is edited.
 
-use super::{ConfigPlan, ConfigureRequest, Draft, config_edit::Edit, language::Language};
+use super::{
+    config_edit::Edit,
+    draft::{ConfigPlan, Draft, EngineDaemon},
+    language::Language,
+    request::ConfigureRequest,
+};
 use crate::engine_files::{
     CONTAINERD_CONFIG, cri_plugin, import_patterns, imported_files, matches_import, strings_at,
     value_at,
@@ -50,8 +55,8 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
              containerd; remove it from the list if kubernetes is to use it"
         ));
     }
-    plan.daemon = Some("containerd");
-    plan.restart = Some("systemctl restart containerd");
+    let restart = "systemctl restart containerd";
+    plan.daemon = Some(EngineDaemon { process: "containerd", restart });
     Ok(plan)
 }
 

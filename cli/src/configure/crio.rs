@@ -1,6 +1,11 @@
 //! CRI-O: a drop-in of `crio.conf`.
 
-use super::{ConfigPlan, ConfigureRequest, config_edit::Edit, language::Language};
+use super::{
+    config_edit::Edit,
+    draft::{ConfigPlan, EngineDaemon},
+    language::Language,
+    request::ConfigureRequest,
+};
 use crate::engine_files::{DEFAULT_HOOKS_DIR, effective_list};
 use mig_cdi_config::engines::{CREATE_RUNTIME, with_program};
 use mig_cdi_gen::Error;
@@ -30,6 +35,6 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
     }
     drafts.push(request.draft("/etc/crio/crio.conf.d/50-mig-cdi.conf", Language::Toml, &edits)?);
     // A reload would do for cdi_spec_dirs alone (pkg/config/reload.go); a restart covers all that may be changed here.
-    let restart = Some("systemctl restart crio");
-    Ok(ConfigPlan { drafts, daemon: Some("crio"), restart, ..ConfigPlan::default() })
+    let daemon = Some(EngineDaemon { process: "crio", restart: "systemctl restart crio" });
+    Ok(ConfigPlan { drafts, daemon, ..ConfigPlan::default() })
 }

@@ -1,6 +1,11 @@
 //! Docker: `daemon.json`. dockerd has no drop-in files, and does not start with a key that it does not know.
 
-use super::{ConfigPlan, ConfigureRequest, config_edit::Edit, language::Language};
+use super::{
+    config_edit::Edit,
+    draft::{ConfigPlan, EngineDaemon},
+    language::Language,
+    request::ConfigureRequest,
+};
 use mig_cdi_gen::Error;
 
 pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
@@ -22,6 +27,6 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
         edits.push(Edit::set(&["runtimes", "mig-cdi", "path"], runtime.clone()));
     }
     let drafts = vec![request.draft(&path, Language::Json, &edits)?];
-    let (daemon, restart) = (Some("dockerd"), Some(restart));
-    Ok(ConfigPlan { drafts, daemon, restart, ..ConfigPlan::default() })
+    let daemon = Some(EngineDaemon { process: "dockerd", restart });
+    Ok(ConfigPlan { drafts, daemon, ..ConfigPlan::default() })
 }

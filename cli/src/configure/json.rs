@@ -36,7 +36,7 @@ fn apply(text: &mut String, edit: &Edit) -> Result<(), EditError> {
             }
         }
     }
-    set(text, &object, (last, edit), &unit)
+    set(text, &object, last, edit, &unit)
 }
 
 /// Wraps a value in an object for each key, the innermost key first.
@@ -44,11 +44,12 @@ fn nested<'k>(keys: impl Iterator<Item = &'k String>, value: Value) -> Value {
     keys.fold(value, |value, key| Value::Object(std::iter::once((key.clone(), value)).collect()))
 }
 
-/// Gives a member of an object what it is missing.
+/// Adds to a member of an object what it lacks.
 fn set(
     text: &mut String,
     object: &Object,
-    (name, edit): (&str, &Edit),
+    name: &str,
+    edit: &Edit,
     unit: &str,
 ) -> Result<(), EditError> {
     let range = object.get(name);

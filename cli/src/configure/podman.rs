@@ -1,7 +1,7 @@
 //! podman: a drop-in of `containers.conf`. podman has no daemon and reads its files, and the specs, at each start
 //! of a container.
 
-use super::{ConfigPlan, ConfigureRequest, config_edit::Edit, language::Language};
+use super::{config_edit::Edit, draft::ConfigPlan, language::Language, request::ConfigureRequest};
 use crate::engine_files::{ADMIN_HOOKS_DIR, DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS, effective_list};
 use mig_cdi_config::engines::{PRECREATE, with_program};
 use mig_cdi_gen::{Error, engines::EngineVersion};

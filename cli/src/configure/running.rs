@@ -1,4 +1,4 @@
-//! Whether a running daemon has read a file, judged by the time of its start. Asks no daemon.
+//! State of a daemon with regard to a changed file, judged by the time at which it started. Sends the daemon nothing.
 
 use mig_cdi_sys::Root;
 

@@ -36,9 +36,10 @@ impl Style {
     /// `indent` spaces.
     pub(super) fn wrap(self, text: &str, indent: usize) -> Vec<String> {
         let text = self.plain(text);
-        let first = text.len() - text.trim_start().len();
-        let mut lines = vec![" ".repeat(first)];
-        let (mut used, mut is_start) = (first, true);
+        let mut lines = Vec::new();
+        let mut used = text.len() - text.trim_start().len();
+        let mut line = " ".repeat(used);
+        let mut is_start = true;
         for word in text.split_whitespace() {
             let mut word: Vec<char> = word.chars().collect();
             while !word.is_empty() {
@@ -47,19 +48,19 @@ impl Style {
                 let rest = self.width.saturating_sub(indent).max(1);
                 // The limit ends the loop for a width that has no room for one character after the indent.
                 if word.len() > room && (!is_start || room == 0) && lines.len() < 1000 {
-                    lines.push(" ".repeat(indent));
+                    lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
                     (used, is_start) = (indent, true);
                     continue;
                 }
                 let cut = if word.len() > rest { room.max(1) } else { word.len() };
                 let piece: String = word.drain(..cut.min(word.len())).collect();
-                let line = lines.last_mut().expect("there is a first line");
-                *line += if is_start { "" } else { " " };
-                *line += &piece;
+                line += if is_start { "" } else { " " };
+                line += &piece;
                 used += gap + piece.chars().count();
                 is_start = false;
             }
         }
+        lines.push(line);
         lines
     }
 }
