@@ -1,4 +1,4 @@
-//! `mig-cdi check`: the files on disk against the node as it is now.
+//! `mig-cdi check`: the specs on disk, compared with those that `generate` would write now.
 
 use crate::{command_output::CommandOutput, console::Console};
 use mig_cdi_gen::{
@@ -25,7 +25,7 @@ pub(super) fn run(
     Ok(CommandOutput { stdout: differences.into_iter().map(|line| line + "\n").collect(), exit })
 }
 
-/// Every difference of one file, as a line.
+/// Returns every difference of one file, as a line.
 fn check(planned: &PlannedSpec) -> Result<Vec<String>, Error> {
     let target = planned.target.as_ref().ok_or_else(|| {
         Error::usage("check", "--output -").because("standard output holds no spec")

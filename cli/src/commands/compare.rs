@@ -1,4 +1,4 @@
-//! `mig-cdi compare FILE`: another tool's spec against ours, slice by slice, with reasons.
+//! `mig-cdi compare FILE`: another tool's spec, compared with ours slice by slice, with reasons.
 
 use crate::{
     cli::CompareArgs,
@@ -39,79 +39,95 @@ pub(super) fn run(
         Error::failed("compare", &shown).because("there is no mig device on this node")
     })?;
     let rows = rows(&ours, &theirs);
-    let complete = discovery.problems.is_empty() && built.problems.is_empty();
+    let is_complete = discovery.problems.is_empty() && built.problems.is_empty();
     let stdout = match (args.json, rows.is_empty()) {
         (true, _) => to_json(&rows)?,
         (false, true) => "no difference\n".to_owned(),
-        (false, false) => {
-            let cells = |row: &Row| {
-                [row.device.clone(), row.only_in.to_owned(), row.what.clone(), row.reason.clone()]
-            };
-            table(
-                ["DEVICE", "ONLY IN", "WHAT", "REASON"],
-                &rows.iter().map(cells).collect::<Vec<_>>(),
-            )
-        }
+        (false, false) => text(&rows),
     };
-    Ok(CommandOutput::complete_if(complete, stdout))
+    Ok(CommandOutput::complete_if(is_complete, stdout))
 }
 
-/// One difference.
+fn text(rows: &[Row]) -> String {
+    let cells = |row: &Row| {
+        [row.device.clone(), row.only_in.name().to_owned(), row.what.clone(), row.reason.clone()]
+    };
+    let cells: Vec<_> = rows.iter().map(cells).collect();
+    table(["DEVICE", "ONLY IN", "WHAT", "REASON"], &cells)
+}
+
+/// One difference. `--json` prints its fields by these names.
 #[derive(Debug, Serialize)]
 struct Row {
     /// Our name of the slice, theirs when we have none, `every` for what all slices differ in.
     device: String,
-    /// `ours` or `theirs`.
-    only_in: &'static str,
+    only_in: Side,
     what: String,
     reason: String,
 }
 
-const OURS: &str = "ours";
-const THEIRS: &str = "theirs";
+/// The spec that has what the other lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Side {
+    Ours,
+    Theirs,
+}
 
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Side::Ours => "ours",
+            Side::Theirs => "theirs",
+        }
+    }
+}
+
+/// Lists the slices that one of the specs lacks, and the differences of those that both have.
 fn rows(ours: &Spec, theirs: &Spec) -> Vec<Row> {
-    let mut differences: BTreeMap<(&'static str, ContainerItem), Vec<String>> = BTreeMap::new();
+    let (our_slices, their_slices) = (slices(ours), slices(theirs));
     let mut rows = Vec::new();
-    let slices = slices(ours);
-    let other: BTreeMap<_, _> = self::slices(theirs);
-    let mut both = 0;
-    for (capabilities, our_entry) in &slices {
-        let Some(their_entry) = other.get(capabilities) else {
-            let reason =
-                "the other spec does not know this slice: it is stale, or for other devices";
-            rows.push(row(&our_entry.name, OURS, "the slice".to_owned(), reason));
-            continue;
-        };
-        both += 1;
-        let (a, b) = (items_of(ours, our_entry), items_of(theirs, their_entry));
-        for (side, from, to) in [(OURS, &a, &b), (THEIRS, &b, &a)] {
-            for fact in from.keys().filter(|fact| !to.contains_key(fact)) {
-                differences.entry((side, fact.clone())).or_default().push(our_entry.name.clone());
+    let mut common = Vec::new();
+    for (nodes, our_device) in &our_slices {
+        match their_slices.get(nodes) {
+            Some(their_device) => common.push((*our_device, *their_device)),
+            None => {
+                let reason =
+                    "the other spec does not have this slice: it is stale, or for other devices";
+                rows.push(row(&our_device.name, Side::Ours, "the slice".to_owned(), reason));
             }
         }
     }
-    for (capabilities, their_entry) in other.iter().filter(|(key, _)| !slices.contains_key(*key)) {
-        let reason = match capabilities.is_empty() {
+    for (nodes, device) in their_slices.iter().filter(|(key, _)| !our_slices.contains_key(*key)) {
+        let reason = match nodes.is_empty() {
             true => "it has no capability node: no slice",
             false => "no such slice is on this node now",
         };
-        rows.push(row(&their_entry.name, THEIRS, "the device".to_owned(), reason));
+        rows.push(row(&device.name, Side::Theirs, "the device".to_owned(), reason));
     }
-    for ((side, fact), devices) in differences {
-        let reason = reason(side, &fact);
-        let named = if devices.len() == both { vec!["every".to_owned()] } else { devices };
-        rows.extend(named.iter().map(|device| row(device, side, fact.to_string(), &reason)));
+    let mut differences: BTreeMap<(Side, ContainerItem), Vec<&str>> = BTreeMap::new();
+    for (our_device, their_device) in &common {
+        let (a, b) = (items_of(ours, our_device), items_of(theirs, their_device));
+        for (side, from, to) in [(Side::Ours, &a, &b), (Side::Theirs, &b, &a)] {
+            for item in from.keys().filter(|item| !to.contains_key(item)) {
+                differences.entry((side, item.clone())).or_default().push(&our_device.name);
+            }
+        }
+    }
+    for ((side, item), devices) in differences {
+        let reason = reason(side, &item);
+        let devices = if devices.len() == common.len() { vec!["every"] } else { devices };
+        rows.extend(devices.iter().map(|device| row(device, side, item.to_string(), &reason)));
     }
     rows
 }
 
-fn row(device: &str, only_in: &'static str, what: String, reason: &str) -> Row {
+fn row(device: &str, only_in: Side, what: String, reason: &str) -> Row {
     Row { device: device.to_owned(), only_in, what, reason: reason.to_owned() }
 }
 
-/// One entry for each set of capability nodes: names are many, slices are one. What holds several
-/// slices, `all`, is passed over.
+/// One device of each slice, by its capability nodes: a slice has a device for each style of name. Devices that hold
+/// several slices, such as `all`, are omitted.
 fn slices(spec: &Spec) -> BTreeMap<Vec<&str>, &Device> {
     let mut slices = BTreeMap::new();
     for device in
@@ -123,9 +139,9 @@ fn slices(spec: &Spec) -> BTreeMap<Vec<&str>, &Device> {
 }
 
 /// Reason for a difference.
-fn reason(side: &str, fact: &ContainerItem) -> String {
-    let ours = side == OURS;
-    match fact {
+fn reason(side: Side, item: &ContainerItem) -> String {
+    let ours = side == Side::Ours;
+    match item {
         ContainerItem::Node(path) if path == "/dev/nvidia-modeset" => {
             "for displays, which no slice drives".to_owned()
         }
@@ -135,22 +151,22 @@ fn reason(side: &str, fact: &ContainerItem) -> String {
         ContainerItem::Node(_) if ours => "a program on the slice opens it".to_owned(),
         ContainerItem::Node(_) => "no program on the slice needs it".to_owned(),
         ContainerItem::Variable(name) if ours && name.starts_with("MIG_CDI_DEVICE_") => {
-            "tells programs which slice they have".to_owned()
+            "identifies the slice to programs".to_owned()
         }
         ContainerItem::Variable(_) if ours => "set for every container with a slice".to_owned(),
         ContainerItem::Variable(_) => "no program of the driver reads it".to_owned(),
-        ContainerItem::Hook(words) => hook_reason(words).to_owned(),
+        ContainerItem::Hook(command) => hook_reason(command).to_owned(),
         ContainerItem::File(path) | ContainerItem::Mount(path) => file_reason(ours, path),
     }
 }
 
 /// Reason why a hook of nvidia-ctk, or of ours, has no counterpart.
-fn hook_reason(words: &str) -> &'static str {
+fn hook_reason(command: &str) -> &'static str {
     let known = [
         ("create-symlinks", "libraries are mounted under every name that programs open"),
         ("update-ldcache", "libraries are in directories that the loader searches without a cache"),
         ("ldcache", "for a loader that searches elsewhere: --ldcache-hook"),
-        ("verify", "looks again when a container starts: --verify"),
+        ("verify", "checks the slice when a container starts: --verify"),
         (
             "enable-cuda-compat",
             "files of the image are not run as root; set LD_LIBRARY_PATH in the image",
@@ -161,7 +177,7 @@ fn hook_reason(words: &str) -> &'static str {
         ),
         ("chmod", "nodes are made with the driver's modes"),
     ];
-    let found = known.iter().find(|(name, _)| words.split(' ').any(|word| word == *name));
+    let found = known.iter().find(|(name, _)| command.split(' ').any(|argument| argument == *name));
     found.map_or("nothing runs as root in the container's files", |(_, reason)| reason)
 }
 
@@ -202,9 +218,9 @@ mod tests {
         assert_eq!(
             found,
             [
-                ("b", OURS, "the slice"),
-                ("0", THEIRS, "the device"),
-                ("every", THEIRS, "hook createContainer /x x update-ldcache"),
+                ("b", Side::Ours, "the slice"),
+                ("0", Side::Theirs, "the device"),
+                ("every", Side::Theirs, "hook createContainer /x x update-ldcache"),
             ]
         );
         assert!(rows[2].reason.contains("without a cache"));

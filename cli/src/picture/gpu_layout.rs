@@ -287,7 +287,7 @@ struct Tile {
     occupant: Option<usize>,
 }
 
-/// Divides slices `0..count` into tiles, each slice in exactly one: a tile for each placement, and one for each
+/// Splits slices `0..count` into tiles, each slice in exactly one: a tile for each placement, and one for each
 /// slice that is free.
 fn tile(count: u32, placements: &[Placement]) -> Result<Vec<Tile>, Contradiction> {
     if count == 0 || count > MAX_SLICES {

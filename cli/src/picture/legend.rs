@@ -1,8 +1,9 @@
 //! Text below the boxes: the table of devices, the free slices, and an explanation of the picture.
 
 use super::{
-    GpuLayout, Picture, Style,
-    gpu_layout::{DrawnDevice, FreeProfile, InstanceView},
+    contents::Picture,
+    gpu_layout::{DrawnDevice, FreeProfile, GpuLayout, InstanceView},
+    style::Style,
 };
 use crate::table::{gib, or_dash, table};
 
@@ -94,7 +95,7 @@ fn still_fits(layout: &GpuLayout) -> String {
     format!("still fits: nothing, {reason}")
 }
 
-/// Explains the picture to someone who sees one for the first time. Omits what does not occur in it.
+/// Explains the picture to a reader who sees one for the first time. Omits what does not occur in it.
 pub(super) fn legend(picture: &Picture, style: Style) -> Vec<String> {
     if picture.layouts().next().is_none() {
         return Vec::new();

@@ -1,9 +1,10 @@
 //! Pictures for documents: one self-contained SVG, without scripts, fonts or links.
 
 use super::{
-    GpuLayout, GpuState, GpuView, Picture, Style,
-    gpu_layout::{ComputeSpan, InstanceView, Region},
+    contents::{GpuState, GpuView, Picture},
+    gpu_layout::{ComputeSpan, GpuLayout, InstanceView, Region},
     legend::{legend, notes},
+    style::Style,
 };
 use mig_cdi_model::Placement;
 use std::fmt::Write as _;

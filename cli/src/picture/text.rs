@@ -1,9 +1,10 @@
 //! Pictures for a terminal, of box-drawing characters or ASCII.
 
 use super::{
-    GpuLayout, GpuState, GpuView, Picture, Style,
-    gpu_layout::{ComputeSpan, InstanceView, Region},
+    contents::{GpuState, GpuView, Picture},
+    gpu_layout::{ComputeSpan, GpuLayout, InstanceView, Region},
     legend::{legend, notes},
+    style::Style,
 };
 use mig_cdi_model::Placement;
 use std::collections::BTreeSet;

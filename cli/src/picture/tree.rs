@@ -1,6 +1,6 @@
 //! GPUs, their GPU instances and their compute instances as an indented tree.
 
-use super::Style;
+use super::style::Style;
 use crate::table::gib;
 use mig_cdi_gen::{discover::Source, spec::preferred_name};
 use mig_cdi_model::{ComputeInstance, Gpu, GpuInstance, MigDevice, MigMode, Topology};
