@@ -2,14 +2,14 @@
 
 mod configure;
 mod partition;
-mod watch;
+mod status;
 
 pub(crate) use configure::{ConfigureArgs, EngineArg};
 pub(crate) use partition::{
     ApplyArgs, ChangeArgs, CheckpointArgs, ExportArgs, HoldersArgs, LayoutArgs, MapArgs, PlanArgs,
     ProfilesArgs, RestoreArgs,
 };
-pub(crate) use watch::StatusArgs;
+pub(crate) use status::StatusArgs;
 
 use clap::{Args, Parser, Subcommand, builder::styling};
 use mig_cdi_args::{GenerateArgs, NodeArgs, SpecArgs, WatchArgs};
@@ -67,7 +67,7 @@ pub(crate) struct Cli {
     pub node: NodeArgs,
 }
 
-/// A public command, or one that this program runs itself as a child process.
+/// A command of [`Command`], or one that this program runs itself as a child process.
 #[derive(Debug, Subcommand)]
 #[allow(clippy::large_enum_variant)] // There is one value in a run.
 pub(crate) enum AnyCommand {
@@ -81,7 +81,7 @@ pub(crate) enum AnyCommand {
     Listen(ChildArgs),
 }
 
-/// A public command.
+/// A command for users, and `verify` for the hook.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Write the CDI spec of this node's MIG devices

@@ -1,6 +1,5 @@
-//! Configuration files of container engines: where they are, which other files they read, and how a value is
-//! looked up in them. Shared by `configure`, which edits the files, and `doctor`, which reads them. Changes
-//! nothing.
+//! Configuration files of container engines: their paths, the files that they import, and the lookup of a value in
+//! them. Shared by `configure`, which edits the files, and `doctor`, which reads them. Changes nothing.
 
 use mig_cdi_sys::Root;
 use serde_json::Value;

@@ -1,18 +1,33 @@
 //! The command `mig-cdi`: its command line, one file per command, and its output.
 //!
 //! The libraries do the work: [`mig_cdi_gen`] discovers the node and writes specs, [`mig_cdi_partition`] partitions GPUs. Only this
-//! crate knows the command line, the console, the configuration of engines, the checks of `doctor`, and the pictures.
+//! crate has the command line, the console, the configuration of engines, the checks of `doctor`, and the pictures.
 //!
-//! The program calls [`run`], and [`command`] describes the same command line to other tools: `cargo xtask man` makes the manual
-//! pages from it, `cargo xtask completions` the completions of shells.
+//! # Flow of a command
+//!
+//! 1. `cli` parses the arguments; each command has a struct of its own, such as `ApplyArgs`.
+//! 2. `stage_options` merges them with the settings into the options of a stage, such as
+//!    [`ApplyOptions`](mig_cdi_partition::ApplyOptions). Flags take precedence.
+//! 3. The command, a file of `commands`, calls the libraries with these options. Their messages go to the `Console`, which
+//!    prints them on standard error at once.
+//! 4. The command returns a `CommandOutput`: the text for standard output, and the [exit code](mig_cdi_gen::Exit).
+//! 5. [`run`] prints the text. An error goes to the console instead, and its kind determines the exit code.
+//!
+//! ```
+//! use std::process::ExitCode;
+//!
+//! // A simulated node needs no GPU, and an empty file means the default settings.
+//! let arguments = ["mig-cdi", "list", "--node", "hgx-h100", "--config", "/dev/null"];
+//! assert_eq!(mig_cdi::run(arguments.map(Into::into)), ExitCode::SUCCESS);
+//! ```
+//!
+//! [`command`] describes the same command line to other tools: `cargo xtask man` makes the manual pages from it,
+//! `cargo xtask completions` the completions of shells.
 //!
 //! ```
 //! let command = mig_cdi::command();
 //! let names: Vec<_> = command.get_subcommands().map(|subcommand| subcommand.get_name()).collect();
 //! assert!(names.contains(&"generate") && names.contains(&"doctor"));
-//!
-//! let arguments = ["mig-cdi", "list", "--node", "hgx-h100", "--json"];
-//! assert!(command.try_get_matches_from(arguments).is_ok());
 //! ```
 
 mod cli;
@@ -33,13 +48,13 @@ use console::Console;
 use mig_cdi_gen::{Error, Exit, MessageSink};
 use std::{ffi::OsString, io::Write, process::ExitCode};
 
-/// Describes the command line of `mig-cdi`. The manual pages and the completions are made from it.
+/// Describes the command line of `mig-cdi`.
 #[must_use]
 pub fn command() -> clap::Command {
     cli::Cli::command()
 }
 
-/// Parses the command line, runs the command, and turns the result into an exit code.
+/// Parses the command line, runs the command, prints its output, and turns the result into an exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match cli::Cli::try_parse_from(args) {
         Ok(cli) => cli,
@@ -60,7 +75,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     exit.unwrap_or_else(|error| {
         console.error(&error.to_string());
         if is_read_by_hook {
-            // Without a reader the exit code still says it.
+            // Without a reader, the exit code still reports the failure.
             let _ = print(&mig_cdi_gen::child::line(&error));
         }
         error.kind.into()

@@ -1,5 +1,5 @@
-//! Pictures of how GPUs are partitioned: memory slices, the compute slices that belong to them, who uses them, what
-//! is free and what still fits.
+//! Pictures of partitioned GPUs: memory slices, the compute slices that belong to them, their holders, free slices,
+//! and the profiles that still fit.
 //!
 //! Takes values and returns text; queries no driver and writes nothing. A [`GpuLayout`] can only be made of what can
 //! be drawn: every memory slice is in one region, and every compute slice of a GPU instance in one span.

@@ -19,10 +19,12 @@ pub(crate) struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
+    /// Options of the devices of a spec.
     pub(crate) fn devices(&self, args: &SpecArgs) -> Result<DeviceOptions, Error> {
         args.resolve(self.node, self.settings, self.config)
     }
 
+    /// Options of `generate` and `check`.
     pub(crate) fn generate(&self, args: &GenerateArgs) -> Result<GenerateOptions, Error> {
         args.resolve(self.node, self.settings, self.config)
     }
@@ -59,6 +61,7 @@ pub(crate) fn goal(args: &LayoutArgs) -> Result<Goal, Error> {
     }
 }
 
+/// Options of the search for holders.
 pub(crate) fn holder_options(args: &HoldersArgs) -> HolderOptions {
     HolderOptions {
         host_root: args.host_root.clone(),

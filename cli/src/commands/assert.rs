@@ -1,4 +1,4 @@
-//! `mig-cdi assert`: whether GPUs have a layout, as an exit code. Changes nothing.
+//! `mig-cdi assert`: checks whether GPUs have a layout, and reports it by the exit code. Changes nothing.
 
 use crate::{
     cli::PlanArgs, command_output::CommandOutput, planned_changes::changes_json,

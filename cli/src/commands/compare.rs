@@ -28,13 +28,13 @@ pub(super) fn run(
     let theirs = spec_file::parse(&read_named(&args.file, SIZE_LIMIT)?).ok_or_else(|| {
         Error::failed("read", &shown).because("it is no cdi spec in json or yaml")
     })?;
-    let devices = DeviceBuilder::new(node, options, console);
-    let options = devices.options()?;
+    let builder = DeviceBuilder::new(node, options, console);
+    let options = builder.options()?;
     let machine = node.machine()?;
     let discovery = node.discover(machine.as_ref(), console)?;
     let topology = &discovery.topology;
-    let files = devices.driver_files(machine.as_ref(), topology)?;
-    let built = devices.build(topology, &files, Content::Mig, &options)?;
+    let files = builder.driver_files(machine.as_ref(), topology)?;
+    let built = builder.build(topology, &files, Content::Mig, &options)?;
     let ours = built.spec.ok_or_else(|| {
         Error::failed("compare", &shown).because("there is no mig device on this node")
     })?;

@@ -35,10 +35,10 @@ pub(super) fn run(
     let partitioned = read.as_ref().map_or(&[][..], |gpus| &gpus.all);
     let gpus = select(&args.gpus, join(&discovery.topology, partitioned))?;
     let views: Vec<_> = gpus.iter().map(|gpu| gpu.view(node.source, &holders)).collect();
-    let is_drawn = |gpu: &GpuView| !matches!(gpu.state, GpuState::Unknown { .. });
+    let has_picture = |gpu: &GpuView| !matches!(gpu.state, GpuState::Unknown { .. });
     // /proc has no placements (nv-caps.c): with --source proc nothing is missing that was requested.
-    let drawn = node.source == Source::Proc || views.iter().all(is_drawn);
-    let complete = drawn
+    let is_drawn = node.source == Source::Proc || views.iter().all(has_picture);
+    let is_complete = is_drawn
         && discovery.problems.is_empty()
         && read.is_none_or(|gpus| gpus.unreadable.is_empty());
     let picture = Picture { gpus: views, kind: kind.to_string() };
@@ -50,7 +50,7 @@ pub(super) fn run(
             String::new()
         }
     };
-    Ok(CommandOutput::complete_if(complete, stdout))
+    Ok(CommandOutput::complete_if(is_complete, stdout))
 }
 
 /// A GPU from both sources. At least one of them has it: discovery omits a GPU that it cannot confirm, and NVML reports

@@ -9,11 +9,11 @@ use mig_cdi_gen::{
     Error, NodeSource,
     discover::Source,
     generate::{DeviceBuilder, DeviceOptions},
-    spec::{self, Built, Content, label},
+    spec::{self, Built, Content, SpecOptions, label},
 };
 use mig_cdi_model::{
     DeviceNode, Gpu, HostNode, MigDevice, MigMode, Topology,
-    cdi::{Device, Kind, Spec, SpecNode},
+    cdi::{Device, Spec, SpecNode},
 };
 
 pub(super) fn run(
@@ -22,39 +22,45 @@ pub(super) fn run(
     request: &str,
     console: &Console,
 ) -> Result<CommandOutput, Error> {
-    let devices = DeviceBuilder::new(node, options, console);
-    let mut options = devices.options()?;
-    let mut content = Content::Mig;
-    let mut name = request;
-    if let Some((kind, device)) = name.split_once('=') {
-        name = device;
-        let is_kind = |known: &Kind| kind == known.to_string();
-        if !is_kind(&options.kind) {
-            let slices = options.kind.clone();
-            options.kind = options.gpu_kind();
-            content = Content::Gpus;
-            if !is_kind(&options.kind) {
-                return Err(Error::failed("show", format!("{request:?}"))
-                    .because(format!("its kind is neither {slices} nor {}", options.kind)));
-            }
-        }
-    }
+    let builder = DeviceBuilder::new(node, options, console);
+    let mut options = builder.options()?;
+    let (content, name) = split_request(request, &mut options)?;
     let machine = node.machine()?;
     let discovery = node.discover(machine.as_ref(), console)?;
     let topology = &discovery.topology;
-    let files = devices.driver_files(machine.as_ref(), topology)?;
-    let built = devices.build(topology, &files, content, &options)?;
-    let entries = built.spec.iter().flat_map(|spec| spec.devices.iter().map(move |d| (spec, d)));
-    let mut matching = entries.filter(|(_, device)| device.name.as_str() == name);
-    let (spec, entry) = matching.next().ok_or_else(|| unknown(topology, &built, content, name))?;
+    let files = builder.driver_files(machine.as_ref(), topology)?;
+    let built = builder.build(topology, &files, content, &options)?;
+    let mut devices =
+        built.spec.iter().flat_map(|spec| spec.devices.iter().map(move |d| (spec, d)));
+    let found = devices.find(|(_, device)| device.name.as_str() == name);
+    let (spec, device) = found.ok_or_else(|| unknown(topology, &built, content, name))?;
     let stdout = [
-        heading(topology, spec, entry),
-        nodes(topology, spec, entry),
-        environment(spec, entry),
-        mounts(spec, entry),
+        heading(topology, spec, device),
+        nodes(topology, spec, device),
+        environment(spec, device),
+        mounts(spec, device),
     ];
-    let complete = discovery.problems.is_empty() && built.problems.is_empty();
-    Ok(CommandOutput::complete_if(complete, stdout.join("\n")))
+    let is_complete = discovery.problems.is_empty() && built.problems.is_empty();
+    Ok(CommandOutput::complete_if(is_complete, stdout.join("\n")))
+}
+
+/// Splits a request into the contents of the spec that has the device, and the name of the device. Sets the kind of the
+/// options to the requested one.
+fn split_request<'r>(
+    request: &'r str,
+    options: &mut SpecOptions,
+) -> Result<(Content, &'r str), Error> {
+    let Some((kind, name)) = request.split_once('=') else { return Ok((Content::Mig, request)) };
+    if kind == options.kind.to_string() {
+        return Ok((Content::Mig, name));
+    }
+    let gpu_kind = options.gpu_kind();
+    if kind != gpu_kind.to_string() {
+        return Err(Error::failed("show", format!("{request:?}"))
+            .because(format!("its kind is neither {} nor {gpu_kind}", options.kind)));
+    }
+    options.kind = gpu_kind;
+    Ok((Content::Gpus, name))
 }
 
 /// Error for a name that no device has; the cure lists the names that exist. A GPU in MIG mode is requested by its slices.
@@ -89,19 +95,19 @@ fn unknown(topology: &Topology, built: &Built, content: Content, name: &str) -> 
 }
 
 /// Lists all names of a device, and the slices and GPUs that it contains.
-fn heading(topology: &Topology, spec: &Spec, entry: &Device) -> String {
+fn heading(topology: &Topology, spec: &Spec, device: &Device) -> String {
     let kind = &spec.kind;
     // A slice has one device for each style of name, all with the same edits.
-    let same = spec.devices.iter().filter(|d| d.container_edits == entry.container_edits);
-    let mut text = format!("{kind}={}\n", entry.name);
-    for other in same.filter(|other| other.name != entry.name) {
+    let same = spec.devices.iter().filter(|d| d.container_edits == device.container_edits);
+    let mut text = format!("{kind}={}\n", device.name);
+    for other in same.filter(|other| other.name != device.name) {
         text += &format!("{kind}={}\n", other.name);
     }
-    let nodes = &entry.container_edits.device_nodes;
+    let nodes = &device.container_edits.device_nodes;
     // All slices have the node of their GPU, and several may have that of one GPU instance: only the compute instance's is
     // a slice's own.
-    let has = |device: &MigDevice<'_>| nodes.iter().any(|node| node.path == device.ci.cap.path);
-    topology.mig_devices().filter(has).for_each(|device| text += &facts(&device));
+    let has = |slice: &MigDevice<'_>| nodes.iter().any(|node| node.path == slice.ci.cap.path);
+    topology.mig_devices().filter(has).for_each(|slice| text += &facts(&slice));
     // The node of a GPU in MIG mode is among those of each of its slices: such a GPU is not given as a whole.
     let whole =
         |gpu: &&Gpu| gpu.mig != MigMode::Enabled && nodes.iter().any(|n| n.path == gpu.node.path);
@@ -127,7 +133,7 @@ fn facts(device: &MigDevice<'_>) -> String {
     format!("{line}, on {} at {}\n", gpu.model, gpu.pci)
 }
 
-fn nodes(topology: &Topology, spec: &Spec, entry: &Device) -> String {
+fn nodes(topology: &Topology, spec: &Spec, device: &Device) -> String {
     let row = |node: &SpecNode| {
         let (host, source) = origin(topology, &node.path);
         [
@@ -139,7 +145,8 @@ fn nodes(topology: &Topology, spec: &Spec, entry: &Device) -> String {
             source,
         ]
     };
-    let nodes = spec.container_edits.device_nodes.iter().chain(&entry.container_edits.device_nodes);
+    let nodes =
+        spec.container_edits.device_nodes.iter().chain(&device.container_edits.device_nodes);
     let rows: Vec<_> = nodes.map(row).collect();
     table(["DEVICE NODE", "NUMBERS", "MODE", "ACCESS", "ON HOST", "FROM"], &rows)
 }
@@ -182,14 +189,14 @@ fn host(node: HostNode) -> &'static str {
     }
 }
 
-fn environment(spec: &Spec, entry: &Device) -> String {
-    let variables = spec.container_edits.env.iter().chain(&entry.container_edits.env);
+fn environment(spec: &Spec, device: &Device) -> String {
+    let variables = spec.container_edits.env.iter().chain(&device.container_edits.env);
     std::iter::once("ENVIRONMENT\n".to_owned()).chain(variables.map(|v| format!("{v}\n"))).collect()
 }
 
 /// Table of the driver's files: path in the container, path on the host.
-fn mounts(spec: &Spec, entry: &Device) -> String {
-    let mounts = spec.container_edits.mounts.iter().chain(&entry.container_edits.mounts);
+fn mounts(spec: &Spec, device: &Device) -> String {
+    let mounts = spec.container_edits.mounts.iter().chain(&device.container_edits.mounts);
     let rows: Vec<_> = mounts.map(|m| [m.container_path.clone(), m.host_path.clone()]).collect();
     if rows.is_empty() {
         return "no driver files\n".to_owned();

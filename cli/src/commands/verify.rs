@@ -1,5 +1,5 @@
-//! `mig-cdi verify`: the slices that a spec describes, compared with the node as it is now, NVML included. Hidden: the hook
-//! of `generate --verify=full` runs it when a container starts, and users have `check`.
+//! `mig-cdi verify`: the slices that a spec describes, compared with the node as it is now, NVML included. Hidden from help:
+//! the hook of `generate --verify=full` runs it when a container starts, and users have `check`.
 
 use crate::{cli::VerifyArgs, command_output::CommandOutput, console::Console};
 use mig_cdi_gen::{Error, ErrorKind, NodeSource, spec};

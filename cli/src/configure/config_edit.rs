@@ -1,5 +1,5 @@
-//! Requested edits of a configuration file, independent of its format: a key, the value that it needs, and what
-//! of that value is missing. Reads and writes no text; `json` and `toml` apply the edits to text.
+//! Requested edits of a configuration file, independent of its format: a key, the value that it needs, and the part
+//! of that value that is missing. Reads and writes no text; `json` and `toml` apply the edits to text.
 
 use serde_json::{Map, Value};
 

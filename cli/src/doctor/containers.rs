@@ -4,7 +4,7 @@
 
 use super::{
     facts::NodeFacts,
-    verdict::{Verdict, error, note, ok, some},
+    verdict::{Verdict, error, first_few, note, ok},
 };
 use mig_cdi_model::{DeviceVariable, MigDevice, Topology};
 use mig_cdi_partition::containers::{ContainerScan, RunningContainer, scan};
@@ -70,7 +70,8 @@ fn judge(
         gone.map(|node| format!("{} {}:{}", node.path, node.major, node.minor)).collect();
     let mut verdicts = Vec::new();
     if !gone.is_empty() {
-        let evidence = format!("it holds nodes of instances that do not exist: {}", some(&gone));
+        let evidence =
+            format!("it holds nodes of instances that do not exist: {}", first_few(&gone));
         verdicts.push(error(subject, evidence, CURE));
     }
     let topology = facts.discovery.as_ref().ok().map(|discovery| &discovery.topology);

@@ -3,11 +3,14 @@
 use super::{
     facts::{NodeFacts, NvmlUnavailable},
     host::has_systemd,
-    verdict::{Verdict, error, from_error, note, ok, some, warning},
+    verdict::{Verdict, error, first_few, from_error, note, ok, warning},
 };
 use mig_cdi_gen::discover::Problem;
 use mig_cdi_model::DeviceNode;
-use mig_cdi_sys::text::numbered;
+use mig_cdi_sys::{
+    nvml::{CallError, NvmlGpu},
+    text::numbered,
+};
 use std::collections::BTreeMap;
 
 const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
@@ -98,33 +101,9 @@ pub(super) fn mig(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let Ok(report) = &facts.nvml else {
         return vec![note("", "the mig mode is not known without nvml")];
     };
-    let mode = |on: bool| if on { "on" } else { "off" };
-    let verdict = |(index, gpu): (usize, &_)| {
-        let label = format!("gpu {index}");
-        let gpu: &mig_cdi_sys::nvml::NvmlGpu = match gpu {
-            Ok(gpu) => gpu,
-            Err(call) => return from_error(&label, call),
-        };
-        match (gpu.mig, gpu.mig_pending, gpu.devices.len()) {
-            (None, ..) => note(label, format!("{} does not support mig", gpu.model)),
-            (Some(now), Some(then), _) if now != then => {
-                // nvidia-smi and NVML set the pending mode; the driver applies it when the GPU is reset.
-                let (now, then) = (mode(now), mode(then));
-                let evidence = format!("mig mode is {now}, and {then} after a reset of the gpu");
-                let cure = format!(
-                    "stop all programs that use the gpu and run nvidia-smi --gpu-reset -i {index}, or reboot"
-                );
-                warning(label, evidence, cure)
-            }
-            (Some(false), ..) => {
-                note(label, format!("mig mode is off; nvidia-smi -i {index} -mig 1 switches it on"))
-            }
-            (Some(true), _, 0) => {
-                let how = format!("nvidia-smi mig -i {index} -cgi PROFILE -C creates one");
-                note(label, format!("mig mode is on, without a mig device; {how}"))
-            }
-            (Some(true), _, devices) => ok(label, format!("mig mode is on, {devices} mig devices")),
-        }
+    let verdict = |(index, gpu): (usize, &Result<NvmlGpu, CallError>)| match gpu {
+        Ok(gpu) => mig_mode(index, gpu),
+        Err(call) => from_error(&format!("gpu {index}"), call),
     };
     let verdicts: Vec<_> = report.gpus.iter().enumerate().map(verdict).collect();
     if verdicts.is_empty() {
@@ -133,6 +112,31 @@ pub(super) fn mig(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         vec![warning("", "nvml lists no gpu", cure)]
     } else {
         verdicts
+    }
+}
+
+fn mig_mode(index: usize, gpu: &NvmlGpu) -> Verdict {
+    let label = format!("gpu {index}");
+    let mode = |on: bool| if on { "on" } else { "off" };
+    match (gpu.mig, gpu.mig_pending, gpu.devices.len()) {
+        (None, ..) => note(label, format!("{} does not support mig", gpu.model)),
+        (Some(now), Some(then), _) if now != then => {
+            // nvidia-smi and NVML set the pending mode; the driver applies it when the GPU is reset.
+            let (now, then) = (mode(now), mode(then));
+            let evidence = format!("mig mode is {now}, and {then} after a reset of the gpu");
+            let cure = format!(
+                "stop all programs that use the gpu and run nvidia-smi --gpu-reset -i {index}, or reboot"
+            );
+            warning(label, evidence, cure)
+        }
+        (Some(false), ..) => {
+            note(label, format!("mig mode is off; nvidia-smi -i {index} -mig 1 switches it on"))
+        }
+        (Some(true), _, 0) => {
+            let how = format!("nvidia-smi mig -i {index} -cgi PROFILE -C creates one");
+            note(label, format!("mig mode is on, without a mig device; {how}"))
+        }
+        (Some(true), _, devices) => ok(label, format!("mig mode is on, {devices} mig devices")),
     }
 }
 
@@ -213,18 +217,20 @@ impl NodeFaults {
         let mut verdicts = Vec::new();
         if !self.missing.is_empty() {
             // Engines of root create nodes from the numbers in the spec.
-            let evidence =
-                format!("missing: {}; rootless engines need them on the host", some(&self.missing));
+            let evidence = format!(
+                "missing: {}; rootless engines need them on the host",
+                first_few(&self.missing)
+            );
             verdicts.push(warning("", evidence, NODES_CURE));
         }
         if !self.wrong.is_empty() {
-            verdicts.push(error("", some(&self.wrong), NODES_CURE));
+            verdicts.push(error("", first_few(&self.wrong), NODES_CURE));
         }
         if !self.access.is_empty() {
-            verdicts.push(warning("", some(&self.access), NODES_CURE));
+            verdicts.push(warning("", first_few(&self.access), NODES_CURE));
         }
         if !self.unreadable.is_empty() {
-            verdicts.push(warning("", some(&self.unreadable), "run mig-cdi doctor as root"));
+            verdicts.push(warning("", first_few(&self.unreadable), "run mig-cdi doctor as root"));
         }
         verdicts
     }
@@ -253,6 +259,10 @@ pub(super) fn links(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     } else if !has_systemd(facts) {
         ok("", "systemd does not run: nothing needs /dev/char")
     } else {
-        warning("", format!("missing or wrong: {}; systemd needs them", some(&wrong)), NODES_CURE)
+        warning(
+            "",
+            format!("missing or wrong: {}; systemd needs them", first_few(&wrong)),
+            NODES_CURE,
+        )
     }]
 }

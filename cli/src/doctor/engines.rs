@@ -3,7 +3,7 @@
 use super::{
     engine_config::{CdiOff, ConfigProblem},
     facts::{EngineFacts, NodeFacts},
-    verdict::{Verdict, note, ok, some, warning},
+    verdict::{Verdict, first_few, note, ok, warning},
 };
 use crate::engine_files::CONTAINERD_CONFIG;
 use mig_cdi_config::Settings;
@@ -92,7 +92,7 @@ fn engine_config(facts: &NodeFacts<'_>, engine: &EngineFacts, dirs: &[&Path]) ->
     let unread = dirs.iter().filter(|dir| !engine.reads(dir, &facts.spec_root));
     let unread: Vec<_> = unread.map(|dir| dir.display()).collect();
     if !unread.is_empty() {
-        let evidence = format!("it reads {read}, and not {}", some(&unread));
+        let evidence = format!("it reads {read}, and not {}", first_few(&unread));
         verdicts.push(warning(engine.name, evidence, unread_cure(facts.settings, engine)));
     }
     if verdicts.is_empty() {

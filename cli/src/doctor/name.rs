@@ -1,11 +1,11 @@
-//! Diagnosis of one device name: which files define it, which engines see it, and which names are similar when no
-//! file does.
+//! Diagnosis of one device name: the files that define it, the engines that see it, and similar names when no file
+//! defines it.
 
 use super::{
     engines::{NoCdi, no_cdi, unread_cure},
     facts::{EngineFacts, LocatedSpec, NodeFacts},
     specs,
-    verdict::{Verdict, error, note, ok, some, warning},
+    verdict::{Verdict, error, first_few, note, ok, warning},
 };
 use mig_cdi_model::cdi::Version;
 
@@ -58,7 +58,7 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
     let near: Vec<_> = near.into_iter().take(3).map(|(_, name)| name).collect();
     let cure = match near.is_empty() {
         true => "no device has a name: run mig-cdi doctor without a name to see why".to_owned(),
-        false => format!("use one of the nearest names: {}", some(&near)),
+        false => format!("use one of the nearest names: {}", first_few(&near)),
     };
     error(name, "no spec file defines it, and the node has no such device", cure)
 }
@@ -102,7 +102,7 @@ fn stale(
         spec.all_edits().filter(|(name, _)| name.is_none_or(|device| matches(&spec.kind, device)));
     let stale: Vec<_> = parts.flat_map(|(_, edits)| specs::stale_nodes(facts, edits)).collect();
     let path = winner.path.display().to_string();
-    (!stale.is_empty()).then(|| error(path, some(&stale), specs::regenerate_cure(facts, spec)))
+    (!stale.is_empty()).then(|| error(path, first_few(&stale), specs::regenerate_cure(facts, spec)))
 }
 
 /// A verdict for each engine that reads specs.

@@ -2,7 +2,7 @@
 
 use super::{
     facts::{EngineFacts, LocatedSpec, NodeFacts, SpecDirFacts, SpecFileError, SpecFileFacts},
-    verdict::{Verdict, error, note, ok, some, warning},
+    verdict::{Verdict, error, first_few, note, ok, warning},
 };
 use mig_cdi_gen::spec_file::differences;
 use mig_cdi_model::cdi::{ContainerEdits, Kind, Spec, SpecNode, Version};
@@ -160,13 +160,13 @@ pub(super) fn names(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     }
     let clash = |(paths, names): (Vec<&Path>, Vec<&String>)| {
         let paths: Vec<_> = paths.into_iter().map(show).collect();
-        let (files, names) = (some(&paths), some(&names));
+        let (files, names) = (first_few(&paths), first_few(&names));
         let evidence =
             format!("defined twice, by {files}, so that engines resolve neither: {names}");
         error("", evidence, "remove all but one of these files")
     };
     let hide = |((loser, winner), names): ((&Path, &Path), Vec<&String>)| {
-        let evidence = format!("hidden by {}: {}", winner.display(), some(&names));
+        let evidence = format!("hidden by {}: {}", winner.display(), first_few(&names));
         note(show(loser), evidence)
     };
     let mut verdicts: Vec<_> = clashes.into_iter().map(clash).collect();
@@ -223,7 +223,7 @@ pub(super) fn stale(facts: &NodeFacts<'_>) -> Vec<Verdict> {
             spec.all_edits().flat_map(|(_, edits)| stale_nodes(facts, edits)).collect();
         if !reasons.is_empty() {
             let reasons: Vec<_> = reasons.into_iter().collect();
-            verdicts.push(error(show(path), some(&reasons), regenerate_cure(facts, spec)));
+            verdicts.push(error(show(path), first_few(&reasons), regenerate_cure(facts, spec)));
         }
     }
     if verdicts.is_empty() {
@@ -287,7 +287,7 @@ pub(super) fn files(facts: &NodeFacts<'_>) -> Vec<Verdict> {
                 let paths: Vec<_> = paths.into_iter().collect();
                 let evidence = format!(
                     "it {what} that do not exist, so that no container starts: {}",
-                    some(&paths)
+                    first_few(&paths)
                 );
                 verdicts.push(error(show(path), evidence, regenerate_cure(facts, spec)));
             }

@@ -96,7 +96,7 @@ pub(super) fn from_error(subject: &str, cause: impl Into<Finding>) -> Verdict {
 }
 
 /// Lists the first few of many items, and the number of the others.
-pub(super) fn some<T: std::fmt::Display>(items: &[T]) -> String {
+pub(super) fn first_few<T: std::fmt::Display>(items: &[T]) -> String {
     let shown: Vec<_> = items.iter().take(3).map(ToString::to_string).collect();
     match items.len() - shown.len() {
         0 => shown.join(", "),
