@@ -58,6 +58,6 @@ fn difference(expected: &ExpectedSlice, topology: &Topology) -> Option<(SliceId,
         };
         let now = now.unwrap_or_else(not_reported);
         (expected_fact != now)
-            .then(|| (expected.id, format!("{what} is {now}, the spec says {expected_fact}")))
+            .then(|| (expected.id, format!("{what} is {now}, the spec has {expected_fact}")))
     })
 }
