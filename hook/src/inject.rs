@@ -121,6 +121,8 @@ fn allow_in_systemd(cgroup: &DeviceCgroup, devices: &[(Major, Minor)]) -> Result
         .ok_or_else(|| error("there is no systemctl in /usr/bin").with_cure("install systemctl"))?;
     // --runtime: a container's unit does not outlive a reboot, nor should a drop-in file of it.
     let set = ["set-property", "--runtime", "--", unit].map(str::to_owned);
+    // systemd takes the numbers from such a path, and needs no node there, since v240 (runc,
+    // `libcontainer/cgroups/devices/systemd.go`).
     let rules =
         devices.iter().map(|(major, minor)| format!("DeviceAllow=/dev/char/{major}:{minor} rw"));
     let args: Vec<_> = set.into_iter().chain(rules).collect();

@@ -1,4 +1,4 @@
-//! This node in the cluster: its labels are written, one of them is read, and Events report about it.
+//! Connection to the API server: writes the labels of this node, reads one of them, and creates Events about it.
 //!
 //! The API server takes no part in allocating slices. While it cannot be reached everything else goes on, and what is
 //! to be written is written later. Nothing is ever listed and nothing is polled: one watch of one node's metadata is all
@@ -8,18 +8,18 @@ mod api_client;
 mod backoff;
 mod events;
 mod node_metadata;
-mod shared;
+mod state;
 mod tasks;
 
 pub use backoff::RetryDelays;
 pub use events::EventType;
 pub use node_metadata::{CONFIG, Desired, LAST, REASON, STATE};
-pub use shared::{LogSink, Timing};
+pub use state::{LogSink, Timing};
 
 use api_client::ApiClient;
 use events::NodeEvent;
 use node_metadata::check_label;
-use shared::{Shared, lock};
+use state::{ClusterState, lock};
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -28,13 +28,13 @@ use std::{
 };
 use tokio::{sync::watch, task::AbortHandle};
 
-pub(crate) use backoff::about;
+pub(crate) use backoff::equal_jitter;
 pub(crate) use events::truncate;
 
 /// Connection of this node to its cluster. Clones share it; the last one to be dropped ends its tasks.
 #[derive(Clone)]
 pub struct Cluster {
-    shared: Arc<Shared>,
+    shared: Arc<ClusterState>,
     _task: Arc<Task>,
 }
 
@@ -42,7 +42,7 @@ struct Task(AbortHandle);
 
 impl Drop for Task {
     fn drop(&mut self) {
-        // The tasks keep `Shared` alive, and would run for ever.
+        // The tasks keep `ClusterState` alive, and would run for ever.
         self.0.abort();
     }
 }
@@ -58,7 +58,7 @@ impl Cluster {
         log: LogSink,
     ) -> Cluster {
         let client = ApiClient::new(node.to_owned(), kubeconfig);
-        let shared = Arc::new(Shared::new(node, client, timing, log));
+        let shared = Arc::new(ClusterState::new(node, client, timing, log));
         // Three independent tasks: a write that is refused delays neither the watch nor Events.
         let own = shared.clone();
         let tasks = async move {

@@ -10,7 +10,7 @@ pub mod child;
 pub use allocation_gate::{AllocationGate, AllocationPause};
 
 use crate::{
-    cluster::{Cluster, Desired, EventType, LogSink, RetryDelays, about},
+    cluster::{Cluster, Desired, EventType, LogSink, RetryDelays, equal_jitter},
     error, pod_resources,
 };
 use child::{RepartitionRequest, RepartitionStep};
@@ -224,7 +224,7 @@ impl Repartition {
                     }
                     self.cluster.set_state(Some("failed"), Some(&failed.reason), None);
                     self.cluster.event("RepartitionFailed", &failed.reason, EventType::Warning);
-                    let wait = about(backoff.next_wait());
+                    let wait = equal_jitter(backoff.next_wait());
                     if !self.wait(config, &failed, wait, desired).await {
                         return false;
                     }

@@ -25,20 +25,20 @@ impl RetryDelays {
 
 /// Random part of the next wait of a backoff, after the `Retry-After` of the server's answer.
 pub(crate) fn jittered(backoff: &mut Backoff, retry_after: Option<Duration>) -> Duration {
-    retry_after.unwrap_or_default() + part(backoff.next_wait())
+    retry_after.unwrap_or_default() + full_jitter(backoff.next_wait())
 }
 
-/// A random part of a time.
-pub(crate) fn part(whole: Duration) -> Duration {
+/// Random part of a time: "full jitter".
+pub(crate) fn full_jitter(whole: Duration) -> Duration {
     whole.mul_f64(f64::from(random()) / f64::from(u32::MAX))
 }
 
-/// Half of a time and a random part of the other half.
-pub(crate) fn about(whole: Duration) -> Duration {
-    whole / 2 + part(whole / 2)
+/// Half of a time and a random part of the other half: "equal jitter".
+pub(crate) fn equal_jitter(whole: Duration) -> Duration {
+    whole / 2 + full_jitter(whole / 2)
 }
 
-/// The keys of std's hasher come from the kernel, and differ from call to call.
+/// Random number. The keys of std's hasher come from the kernel, and differ from call to call.
 pub(crate) fn random() -> u32 {
     let bytes = RandomState::new().hash_one(0_u8).to_le_bytes();
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])

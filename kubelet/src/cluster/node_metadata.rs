@@ -77,7 +77,7 @@ pub(crate) struct DesiredMetadata {
 }
 
 impl DesiredMetadata {
-    /// Merge patch that makes the node so; `None` when it is so already.
+    /// Merge patch of what differs on a node; `None` when nothing does.
     pub(crate) fn patch(&self, node: &NodeObject) -> Option<Value> {
         let (mut labels, mut annotations) = (Map::new(), Map::new());
         let mut desired_annotations = self.annotations.clone();

@@ -1,8 +1,8 @@
 //! The three tasks of a [`super::Cluster`]: one watches the node, one writes its metadata, one sends Events.
 
 use super::{
-    backoff::{about, part},
-    shared::{Shared, Tries, lock},
+    backoff::{equal_jitter, full_jitter},
+    state::{ClusterState, Tries, lock},
 };
 use crate::error::ApiError;
 use kube::api::WatchEvent;
@@ -22,11 +22,11 @@ const SUCCESS: Duration = Duration::from_secs(30);
 const TOLERANCE: Duration = Duration::from_secs(5);
 
 /// Watches the node. Each request continues where the last one ended.
-pub(super) async fn watch(shared: Arc<Shared>) {
+pub(super) async fn watch(shared: Arc<ClusterState>) {
     let mut tries = Tries::new("watch node", &shared.timing);
     let mut version = CACHED.to_owned();
     loop {
-        let (begin, length) = (Instant::now(), about(shared.timing.watch));
+        let (begin, length) = (Instant::now(), equal_jitter(shared.timing.watch));
         let ended = watch_once(&shared, &mut version, length, &mut tries).await;
         let lasted = begin.elapsed();
         if lasted >= SUCCESS.min(shared.timing.watch) {
@@ -34,7 +34,7 @@ pub(super) async fn watch(shared: Arc<Shared>) {
         }
         let wait = match ended {
             Ok(()) if lasted + TOLERANCE.min(length / 2) >= length => {
-                part(shared.timing.retry.first / 20)
+                full_jitter(shared.timing.retry.first / 20)
             }
             // An API server that shuts down ends all its watches. The nodes must not come back all at once.
             Ok(()) => tries.wait(None),
@@ -50,7 +50,7 @@ pub(super) async fn watch(shared: Arc<Shared>) {
 }
 
 async fn watch_once(
-    shared: &Shared,
+    shared: &ClusterState,
     version: &mut String,
     length: Duration,
     tries: &mut Tries,
@@ -88,7 +88,7 @@ async fn watch_once(
 
 /// Writes labels and annotations that differ from those desired. Where another writer overwrites them again and again,
 /// they are written less and less often.
-pub(super) async fn write(shared: Arc<Shared>) {
+pub(super) async fn write(shared: Arc<ClusterState>) {
     let mut tries = Tries::new("write labels of node", &shared.timing);
     let (mut changes, mut stored) = (shared.changes.subscribe(), shared.stored.subscribe());
     let (mut interval, mut last) = (shared.timing.write_interval, 0);
@@ -121,7 +121,7 @@ pub(super) async fn write(shared: Arc<Shared>) {
 }
 
 /// Sends Events, one after the other.
-pub(super) async fn post(shared: Arc<Shared>) {
+pub(super) async fn post(shared: Arc<ClusterState>) {
     let mut tries = Tries::new("create an event of node", &shared.timing);
     loop {
         let Some(event) = lock(&shared.events).first() else {

@@ -53,7 +53,7 @@ pub(super) struct StoredNode {
 }
 
 /// State that the handles and the tasks share.
-pub(super) struct Shared {
+pub(super) struct ClusterState {
     pub node: String,
     pub client: ApiClient,
     pub log: LogSink,
@@ -70,9 +70,9 @@ pub(super) struct Shared {
     pub rejected: Mutex<BTreeSet<String>>,
 }
 
-impl Shared {
-    pub(super) fn new(node: &str, client: ApiClient, timing: Timing, log: LogSink) -> Shared {
-        Shared {
+impl ClusterState {
+    pub(super) fn new(node: &str, client: ApiClient, timing: Timing, log: LogSink) -> ClusterState {
+        ClusterState {
             node: node.to_owned(),
             client,
             log,
@@ -150,7 +150,7 @@ impl Tries {
         Tries { operation, backoff: timing.retry.backoff(), logged: None }
     }
 
-    pub(super) fn log(&mut self, shared: &Shared, cause: &ApiError) {
+    pub(super) fn log(&mut self, shared: &ClusterState, cause: &ApiError) {
         if self.logged != Some(cause.code) {
             let (operation, node) = (self.operation, shared.node.clone());
             let error = Error::Api { operation, node, cause: cause.clone() };
@@ -160,7 +160,7 @@ impl Tries {
     }
 
     /// Logs a failure. Returns the time until the next try.
-    pub(super) fn failed(&mut self, shared: &Shared, cause: &ApiError) -> Duration {
+    pub(super) fn failed(&mut self, shared: &ClusterState, cause: &ApiError) -> Duration {
         self.log(shared, cause);
         self.wait(cause.retry_after)
     }
