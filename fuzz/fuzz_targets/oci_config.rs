@@ -27,17 +27,17 @@ static PLAN: LazyLock<InjectionPlan> = LazyLock::new(|| {
 });
 
 static SETTINGS: LazyLock<[Settings; 3]> = LazyLock::new(|| {
-    let policy = |word| Settings::parse(&format!("[hook]\nenvironment = \"{word}\"\n"));
-    ["ignore", "privileged", "all"].map(|word| policy(word).expect("settings"))
+    let settings = |policy| Settings::parse(&format!("[hook]\nenvironment = \"{policy}\"\n"));
+    ["ignore", "privileged", "all"].map(|policy| settings(policy).expect("settings"))
 });
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(config) = OciConfig::parse(bytes) else { return };
     for Settings { hook, kind, .. } in &*SETTINGS {
         let requested = request::read(&config, hook, &kind.to_string());
-        let asked = config.annotations.iter().any(|(key, _)| key.contains('/'));
-        if hook.environment == EnvironmentPolicy::Ignore && !asked {
-            assert_eq!(requested, Ok(Vec::new()), "nobody asked");
+        let may_request = config.annotations.iter().any(|annotation| annotation.key.contains('/'));
+        if hook.environment == EnvironmentPolicy::Ignore && !may_request {
+            assert_eq!(requested, Ok(Vec::new()), "no device is requested");
         }
     }
     let Ok(text) = config.clone().with(&PLAN) else { return };
@@ -86,13 +86,13 @@ fn survives(before: &RawObject<'_>, after: &RawObject<'_>, written: &[&str]) {
         assert_eq!(same, key);
         assert!(written.contains(&key) || now.get() == value.get(), "{key}: {now}, was {value}");
     }
-    assert!(after.all(|(key, _)| written.contains(&key)), "a field that nobody asked for");
+    assert!(after.all(|(key, _)| written.contains(&key)), "a field that the plan does not write");
 }
 
 fn env_is_kept(before: &[String], after: &[String]) {
     let name = |entry: &str| entry.split('=').next().map(str::to_owned);
-    let given: Vec<_> = PLAN.env.iter().map(|entry| name(entry)).collect();
-    let kept = before.iter().filter(|entry| !given.contains(&name(entry)));
+    let set: Vec<_> = PLAN.env.iter().map(|entry| name(entry)).collect();
+    let kept = before.iter().filter(|entry| !set.contains(&name(entry)));
     assert!(kept.chain(&PLAN.env).eq(after), "{before:?} became {after:?}");
 }
 

@@ -1,6 +1,6 @@
 //! The command line of the hook, with its help text. Never reads settings and never does anything.
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use lexopt::{Arg, Parser, ValueExt};
 use mig_cdi_model::ExpectedSlice;
 use std::{
@@ -22,7 +22,7 @@ Modes:
   create-runtime          an OCI hook (prestart, createRuntime): adds device nodes, files and device
                           cgroup rules to a container that exists already. Also called prestart
   verify SLICE…           an OCI hook that mig-cdi generate --verify puts into a spec: checks that the
-                          slices are still what the spec says
+                          slices still match the spec
   ldcache NAME…           an OCI hook (createContainer) that mig-cdi generate --ldcache-hook puts into a
                           spec: mounts a loader cache that lists these libraries
   runtime [--] ARGUMENTS  an OCI runtime: edits the configuration of a new container, then becomes the
@@ -35,7 +35,7 @@ Options:
   -V, --version           print the version
 Only for verify, which reads no settings:
   --proc-root DIR         directory that holds proc
-  --full PROGRAM          ask NVML too: PROGRAM is mig-cdi, which gets --config, --driver-root,
+  --full PROGRAM          check with NVML too: PROGRAM is mig-cdi, which gets --config, --driver-root,
                           --dev-root, --proc-root and --library-search-path
 Only for ldcache, which reads no settings:
   --dir DIR               directory of the container that holds the libraries
@@ -85,7 +85,7 @@ pub struct HookOptions {
 pub struct VerifyOptions {
     /// Directory that holds `proc`.
     pub proc_root: PathBuf,
-    /// Path of `mig-cdi`, which asks NVML.
+    /// Path of `mig-cdi`, which calls NVML.
     pub full: Option<PathBuf>,
     /// Options for `mig-cdi`, as `--NAME=VALUE`.
     pub mig_cdi_options: Vec<String>,
@@ -122,7 +122,7 @@ pub struct LdcacheOptions {
 pub fn parse(args: Vec<OsString>) -> Result<HookCommand> {
     let mut args = args.into_iter();
     let program = args.next().unwrap_or_default();
-    // podman and CRI-O know a runtime by its path alone, with no argument of its own.
+    // podman and CRI-O configure a runtime by its path alone, with no argument of its own.
     if Path::new(&program).file_name() == Some(OsStr::new(RUNTIME)) {
         let options = HookOptions::default();
         return Ok(HookCommand::Runtime { options, args: args.collect() });
@@ -183,7 +183,7 @@ fn options(mut parser: Parser) -> Result<HookOptions> {
 }
 
 /// Options of the hook end at `--`, or at the first argument that is not one of them: an engine puts its own
-/// arguments right behind those that its configuration gives for the runtime.
+/// arguments right behind those that its configuration has for the runtime.
 fn runtime(mut parser: Parser) -> Result<HookCommand> {
     let mut options = HookOptions::default();
     loop {
@@ -192,7 +192,7 @@ fn runtime(mut parser: Parser) -> Result<HookCommand> {
                 parser.next()?;
                 options.dry_run = true;
             }
-            Some(word) if word == "--config" || word.starts_with("--config=") => {
+            Some(arg) if arg == "--config" || arg.starts_with("--config=") => {
                 parser.next()?;
                 options.config = Some(value(&mut parser, "--config")?.into());
             }

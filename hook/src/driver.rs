@@ -1,6 +1,6 @@
 //! The NVIDIA driver as `/proc` shows it now. Never loads NVML and never opens a device node.
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use mig_cdi_model::{GpuMinor, Major, Minor, PciAddress, SliceId};
 use mig_cdi_sys::{
     Root,
@@ -33,6 +33,23 @@ pub struct ProcGpu {
     /// PCI address, as the driver writes it.
     pub pci: String,
     information: OnceCell<Result<Information>>,
+}
+
+/// Path and numbers of a device node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeNumbers {
+    /// Path, on the host and in a container.
+    pub path: String,
+    /// Major number.
+    pub major: Major,
+    /// Minor number.
+    pub minor: Minor,
+}
+
+impl fmt::Display for NodeNumbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}:{}", self.path, self.major, self.minor)
+    }
 }
 
 /// Capability minors of a slice.
@@ -152,18 +169,19 @@ impl Driver {
         Err(unreadable.unwrap_or_else(missing))
     }
 
-    /// DRM nodes of a GPU, by udev's links: path, major and minor number of the card and of the render node.
+    /// DRM nodes of a GPU, card and render node, by udev's links.
     ///
     /// # Errors
     /// Fails when one of them is missing.
-    pub fn dri(&self, gpu: GpuMinor) -> Result<[(String, u32, u32); 2]> {
+    pub fn dri(&self, gpu: GpuMinor) -> Result<[NodeNumbers; 2]> {
         let pci = &self.gpu(gpu)?.pci;
         let dev = Root::open(&self.dev)?;
         let node = |kind: &str, name: &str| {
             // DRM numbers its nodes in the order in which drivers register: only the link by path names the GPU.
             let link = format!("/dev/dri/by-path/pci-{pci}-{kind}");
             let stat = dev.node(&link)?.filter(|stat| stat.is_char).ok_or_else(|| gone(&link))?;
-            Ok::<_, Error>((format!("/dev/dri/{name}{}", stat.minor), stat.major.0, stat.minor.0))
+            let path = format!("/dev/dri/{name}{}", stat.minor);
+            Ok::<_, Error>(NodeNumbers { path, major: stat.major, minor: stat.minor })
         };
         Ok([node("card", "card")?, node("render", "renderD")?])
     }

@@ -1,12 +1,12 @@
-//! The error of the hook: fields for programs, one line for people. It never holds more than a message about a
-//! failure; what was changed before a failure is undone where the failure happens.
+//! The error of the hook: fields for programs, one line for people. It never undoes anything: that happens where an
+//! operation fails.
 
 use std::{borrow::Cow, fmt};
 
 /// Result of an operation of the hook.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Cure for a spec that does not match the driver.
+/// Cure for a spec that is stale.
 pub(crate) const REGENERATE: &str = "run mig-cdi generate and start the container again";
 
 /// Exit codes of a hook that fails. A runtime only checks whether the code is zero; scripts distinguish the two.
@@ -32,16 +32,25 @@ pub enum HookExit {
 pub struct Error {
     /// Exit code of the process.
     pub exit: HookExit,
-    /// Verb phrase: `read`, `verify slice`. May be empty where `mig-cdi` reports a subject alone.
+    /// Verb phrase: `read`, `verify slice`; never empty.
     pub operation: Cow<'static, str>,
     /// Path, device, annotation or program that the operation was about; empty when the operation names it.
     pub subject: String,
     /// Reason of the failure.
-    pub cause: String,
+    pub cause: ErrorCause,
     /// Command or setting that helps.
     pub cure: Option<Cow<'static, str>>,
     /// Failure to undo what had been done before.
-    pub undo_failure: Option<Box<str>>,
+    pub undo_failure: Option<Box<mig_cdi_sys::Error>>,
+}
+
+/// Reason of a failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ErrorCause {
+    /// Text in lower case, without the cure.
+    Text(String),
+    /// Failed operation that was part of the larger one. Its cure is that of the larger one.
+    Part(Box<Error>),
 }
 
 impl Error {
@@ -55,7 +64,7 @@ impl Error {
             exit: HookExit::Refused,
             operation: operation.into(),
             subject: subject.to_string(),
-            cause: cause.to_string(),
+            cause: ErrorCause::Text(cause.to_string()),
             cure: None,
             undo_failure: None,
         }
@@ -79,26 +88,29 @@ impl Error {
 
     /// The error as the cause of the failure of a larger operation.
     #[must_use]
-    pub fn during(self, operation: &'static str, subject: impl fmt::Display) -> Error {
-        let cause = self.failure();
-        Error { operation: operation.into(), subject: subject.to_string(), cause, ..self }
+    pub fn during(mut self, operation: &'static str, subject: impl fmt::Display) -> Error {
+        let (exit, cure, undo_failure) = (self.exit, self.cure.take(), self.undo_failure.take());
+        let (operation, subject) = (operation.into(), subject.to_string());
+        let cause = ErrorCause::Part(Box::new(self));
+        Error { exit, operation, subject, cause, cure, undo_failure }
     }
 
     /// The error after an attempt to undo what had been done before it.
     #[must_use]
     pub fn after_undo(self, undone: mig_cdi_sys::Result<()>) -> Error {
-        let undo_failure = undone.err().map(|error| error.to_string().into());
+        let undo_failure = undone.err().map(Box::new);
         Error { undo_failure: undo_failure.or(self.undo_failure), ..self }
     }
 
     /// `OPERATION SUBJECT: CAUSE`.
     fn failure(&self) -> String {
         let Error { operation, subject, cause, .. } = self;
-        match (operation.as_ref(), subject.as_str()) {
-            ("", "") => cause.clone(),
-            ("", part) | (part, "") => format!("{part}: {cause}"),
-            (operation, subject) => format!("{operation} {subject}: {cause}"),
-        }
+        let separator = if subject.is_empty() { "" } else { " " };
+        let cause = match cause {
+            ErrorCause::Text(text) => Cow::from(text),
+            ErrorCause::Part(error) => error.failure().into(),
+        };
+        format!("{operation}{separator}{subject}: {cause}")
     }
 }
 
@@ -118,7 +130,14 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.cause {
+            ErrorCause::Text(_) => None,
+            ErrorCause::Part(error) => Some(error),
+        }
+    }
+}
 
 impl From<mig_cdi_sys::Error> for Error {
     fn from(error: mig_cdi_sys::Error) -> Error {
@@ -159,5 +178,7 @@ mod tests {
         let error = Error::refused("read", "/f", "gone").with_cure("load the driver");
         let error = error.during("verify slice", "0").with_cure("run generate");
         assert_eq!(error.to_string(), "verify slice 0: read /f: gone; load the driver");
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        assert_eq!(source.as_deref(), Some("read /f: gone"));
     }
 }

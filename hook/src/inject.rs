@@ -1,7 +1,11 @@
 //! Injects a plan into a container that is created and not started, whole or not at all. Never changes the environment of
 //! its process: the runtime holds that in memory by the time a hook runs.
 
-use crate::{Error, Result, plan::InjectionPlan};
+use crate::{
+    error::{Error, Result},
+    oci_config::ContainerUser,
+    plan::InjectionPlan,
+};
 use mig_cdi_model::{Major, Minor, cdi::SpecNode};
 use mig_cdi_sys::{
     Container, DeviceCgroup, MountSource, NewNode, Root, exists, is_executable, run,
@@ -23,7 +27,7 @@ const SYSTEMD: &str = "/run/systemd/system";
 ///
 /// # Errors
 /// Fails when a step fails, or when the container could not open its nodes in the end.
-pub fn inject(plan: &InjectionPlan, pid: u32, root: &Path, user: (u32, u32)) -> Result<()> {
+pub fn inject(plan: &InjectionPlan, pid: u32, root: &Path, user: ContainerUser) -> Result<()> {
     // In the stage createContainer pid is 0 (crun) or 1 (runc, as seen from inside): process 1 of the host is neither.
     if pid < 2 {
         return Err(Error::refused("read the container's state", "", "it has no process")
@@ -67,7 +71,7 @@ fn fill(
     container: &mut Container,
     plan: &InjectionPlan,
     sources: &[(MountSource, &str)],
-    user: (u32, u32),
+    user: ContainerUser,
 ) -> Result<Vec<OwnedFd>> {
     let mut nodes = Vec::with_capacity(plan.nodes.len());
     for node in &plan.nodes {
@@ -75,7 +79,7 @@ fn fill(
         let path = path
             .strip_prefix("/dev/")
             .ok_or_else(|| Error::refused("make node", path, "nodes are made only below /dev"))?;
-        let owner = (uid.unwrap_or(user.0), gid.unwrap_or(user.1));
+        let owner = (uid.unwrap_or(user.uid), gid.unwrap_or(user.gid));
         let (major, minor) = (Major(*major), Minor(*minor));
         nodes.push(container.node(&NewNode { path, major, minor, mode: *file_mode, owner })?);
     }
@@ -85,7 +89,8 @@ fn fill(
     Ok(nodes)
 }
 
-/// Adds the device rules, then asks the kernel about each node: access takes the consent of every cgroup above too.
+/// Adds the device rules, then checks with the kernel that each node can be opened: every cgroup above must allow it
+/// too.
 fn allow(cgroup: &DeviceCgroup, plan: &InjectionPlan, nodes: &[OwnedFd]) -> Result<()> {
     let devices: Vec<_> =
         plan.nodes.iter().map(|node| (Major(node.major), Minor(node.minor))).collect();
@@ -105,7 +110,7 @@ fn allow(cgroup: &DeviceCgroup, plan: &InjectionPlan, nodes: &[OwnedFd]) -> Resu
 }
 
 /// Adds the devices to the systemd unit of the cgroup. Returns whether there is one. systemd sets the rules of its units
-/// again at each daemon-reload, and drops those that it does not know (NVIDIA/nvidia-docker#1730).
+/// again at each daemon-reload, and drops those of others (NVIDIA/nvidia-docker#1730).
 fn allow_in_systemd(cgroup: &DeviceCgroup, devices: &[(Major, Minor)]) -> Result<bool> {
     let Some(unit) = cgroup.unit().filter(|_| exists(Path::new(SYSTEMD))) else {
         return Ok(false);
@@ -116,6 +121,8 @@ fn allow_in_systemd(cgroup: &DeviceCgroup, devices: &[(Major, Minor)]) -> Result
         .ok_or_else(|| error("there is no systemctl in /usr/bin").with_cure("install systemctl"))?;
     // --runtime: a container's unit does not outlive a reboot, nor should a drop-in file of it.
     let set = ["set-property", "--runtime", "--", unit].map(str::to_owned);
+    // systemd takes the numbers from such a path, and needs no node there, since v240 (runc,
+    // `libcontainer/cgroups/devices/systemd.go`).
     let rules =
         devices.iter().map(|(major, minor)| format!("DeviceAllow=/dev/char/{major}:{minor} rw"));
     let args: Vec<_> = set.into_iter().chain(rules).collect();

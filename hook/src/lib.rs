@@ -1,5 +1,5 @@
 //! The OCI hook of mig-cdi: injects slices of NVIDIA GPUs into containers where the engine does not speak CDI, and refuses
-//! to start a container whose slice is not what its spec says. One static program with several [modes](cli::HookCommand).
+//! to start a container whose slice does not match its spec. One static program with several [modes](cli::HookCommand).
 //!
 //! Three of the modes share one pipeline, request → resolve → verify → plan → inject:
 //!
@@ -48,7 +48,7 @@ pub mod spec;
 pub mod state;
 pub mod verify;
 
-pub use error::{Error, HookExit, Result};
+pub use error::{Error, ErrorCause, HookExit, Result};
 
 use cli::HookCommand;
 use std::{
@@ -77,7 +77,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Runtimes show a hook's standard error, or drop it: no other reader is left for a failure to write.
+            // Runtimes show a hook's standard error, or drop it: a failure to write it has no other reader.
             let _ = io::stderr().write_all(format!("error: {error}\n").as_bytes());
             ExitCode::from(error.exit as u8)
         }

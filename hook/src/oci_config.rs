@@ -5,14 +5,17 @@
 //! loses fields of `process` that it does not know, and refuses capabilities that are newer than itself.
 
 use crate::{
-    Error, Result,
+    error::{Error, Result},
     plan::{InjectionPlan, oci_mount},
     raw_json::{RawJson, RawList, RawObject},
 };
 use mig_cdi_model::cdi::SpecNode;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType};
 use serde::Serialize;
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    path::{Component, Path, PathBuf},
+};
 
 /// Largest configuration that is read, in bytes. That of a pod's container has some tens of kilobytes.
 pub const LIMIT: usize = 1 << 20;
@@ -27,14 +30,32 @@ pub struct OciConfig<'a> {
     resources: RawObject<'a>,
     /// `process.env`: `NAME=value`.
     pub env: Vec<String>,
-    /// `annotations`: keys and values in their order.
-    pub annotations: Vec<(String, String)>,
+    /// `annotations`, in their order.
+    pub annotations: Vec<Annotation>,
     /// True when `CAP_SYS_ADMIN` is in the bounding set: the container can take any device node itself.
     pub privileged: bool,
     /// `root.path`: the root file system, absolute or relative to the bundle.
     pub root: String,
-    /// `process.user`: user and group id of the first process.
-    pub user: (u32, u32),
+    /// `process.user`: owner of the first process.
+    pub user: ContainerUser,
+}
+
+/// Annotation of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Annotation {
+    /// Key, as `mig-cdi/devices`.
+    pub key: String,
+    /// Value.
+    pub value: String,
+}
+
+/// User of a container's first process, by the ids that it has in the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContainerUser {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
 }
 
 impl<'a> OciConfig<'a> {
@@ -63,7 +84,8 @@ impl<'a> OciConfig<'a> {
         let id = |key| Ok::<u32, serde_json::Error>(user.read(key)?.unwrap_or_default());
         let annotations: RawObject<'a> = top.part("annotations")?;
         let annotations = annotations.fields().map(|(key, value)| {
-            Ok::<_, serde_json::Error>((key.to_owned(), serde_json::from_str(value.get())?))
+            let value = serde_json::from_str(value.get())?;
+            Ok::<_, serde_json::Error>(Annotation { key: key.to_owned(), value })
         });
         // The specification requires args on Linux (config.md, "POSIX process"): without them this is another JSON.
         process.read::<Vec<String>>("args")?.ok_or_else(|| missing("process.args is missing"))?;
@@ -73,7 +95,7 @@ impl<'a> OciConfig<'a> {
             annotations: annotations.collect::<serde_json::Result<_>>()?,
             privileged: bounding.iter().any(|capability| capability == "CAP_SYS_ADMIN"),
             root: root.read("path")?.ok_or_else(|| missing("root.path is missing"))?,
-            user: (id("uid")?, id("gid")?),
+            user: ContainerUser { uid: id("uid")?, gid: id("gid")? },
             resources: linux.part("resources")?,
             top,
             process,
@@ -85,6 +107,26 @@ impl<'a> OciConfig<'a> {
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.env.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// Path of the container's root file system: `root.path`, absolute or below the bundle. Hooks need it from here, since
+    /// runc's state does not hold it, and crun's repeats it.
+    ///
+    /// # Errors
+    /// Fails when it is the root of the host, or leads out of the bundle by `..`.
+    pub fn root_path(&self, bundle: &Path) -> Result<PathBuf> {
+        let path = bundle.join(&self.root);
+        let is_plain =
+            path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+        // "/" is the host's root, and no container's.
+        match is_plain && !self.root.is_empty() && path.parent().is_some() {
+            true => Ok(path),
+            false => {
+                let cause =
+                    format!("root.path {:?} is not the path of a container's root", self.root);
+                Err(Error::refused("read the oci configuration", "", cause))
+            }
+        }
     }
 
     /// Returns the configuration with the plan in it. An entry of the plan replaces the one with the same variable
@@ -132,7 +174,7 @@ impl<'a> OciConfig<'a> {
 
 /// Entry of `linux.devices`. Without an owner of its own a node belongs to the container's user, as CDI's library
 /// has it: a container whose process is not root could not open it otherwise.
-fn linux_device(node: &SpecNode, user: (u32, u32)) -> LinuxDevice {
+fn linux_device(node: &SpecNode, user: ContainerUser) -> LinuxDevice {
     let mut device = LinuxDevice::default();
     device
         .set_path((&node.path).into())
@@ -140,12 +182,12 @@ fn linux_device(node: &SpecNode, user: (u32, u32)) -> LinuxDevice {
         .set_major(node.major.into())
         .set_minor(node.minor.into())
         .set_file_mode(Some(node.file_mode))
-        .set_uid(Some(node.uid.unwrap_or(user.0)))
-        .set_gid(Some(node.gid.unwrap_or(user.1)));
+        .set_uid(Some(node.uid.unwrap_or(user.uid)))
+        .set_gid(Some(node.gid.unwrap_or(user.gid)));
     device
 }
 
-/// Entry of `linux.resources.devices`, with the access that the spec gives. `m` is missing as there: runc allows
+/// Entry of `linux.resources.devices`, with the access that the spec has. `m` is missing as there: runc allows
 /// mknod of every device by rules of its own (`AllowedDevices` in `libcontainer/specconv/spec_linux.go`).
 fn device_rule(node: &SpecNode) -> LinuxDeviceCgroup {
     let mut rule = LinuxDeviceCgroup::default();

@@ -1,7 +1,7 @@
 //! The injection plan: everything that a container gets, decided before anything is changed. Never touches the
 //! machine.
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use mig_cdi_model::cdi::{Mount, SpecNode};
 use serde::Serialize;
 

@@ -13,7 +13,7 @@ use serde_json::{Result, value::RawValue};
 use std::{borrow::Cow, fmt};
 
 /// Fields of an object in their order. A key that comes twice is an error: Go's `encoding/json`, which runc reads
-/// with, takes the last one, other readers the first (RFC 8259, section 4, leaves it open).
+/// with, takes the last one, other readers the first (RFC 8259, section 4, does not decide).
 ///
 /// ```
 /// use mig_cdi_hook::raw_json::{RawJson, RawObject};

@@ -1,7 +1,10 @@
-//! The devices that a container requests, held against the policy. Pure: a configuration and a policy in, devices out;
+//! The devices that a container requests, checked against the policy. Pure: a configuration and a policy in, devices out;
 //! never reads a spec or the machine.
 
-use crate::{Error, Result, oci_config::OciConfig};
+use crate::{
+    error::{Error, Result},
+    oci_config::{Annotation, OciConfig},
+};
 use mig_cdi_config::{EnvironmentPolicy, HookSettings, Pattern};
 use mig_cdi_model::{CiId, GiId, GpuUuid, cdi::DeviceName};
 use std::fmt;
@@ -18,21 +21,28 @@ pub enum RequestedDevice {
     /// Name of a device of the spec.
     Name(DeviceName),
     /// `MIG-GPU-<uuid>/<gi>/<ci>`, the name of a MIG device before driver R470.
-    Legacy(GpuUuid, GiId, CiId),
+    Legacy {
+        /// UUID of the GPU.
+        gpu: GpuUuid,
+        /// GPU instance.
+        gi: GiId,
+        /// Compute instance within the GPU instance.
+        ci: CiId,
+    },
 }
 
 impl fmt::Display for RequestedDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RequestedDevice::Name(name) => name.fmt(f),
-            RequestedDevice::Legacy(gpu, gi, ci) => write!(f, "MIG-{gpu}/{gi}/{ci}"),
+            RequestedDevice::Legacy { gpu, gi, ci } => write!(f, "MIG-{gpu}/{gi}/{ci}"),
         }
     }
 }
 
-/// Returns the devices that a container requests, in order and each once; most containers request none. Annotations
-/// come from the person who starts the container, variables possibly from its image: where an annotation requests
-/// devices, the variable is ignored.
+/// Returns the devices that a container requests, in order and each once; most containers request none. Where an
+/// annotation requests devices, the variable is ignored, which an image may have set. An annotation may come from an
+/// image too, since podman copies those of its manifest (measured with 4.3.1): `hook.annotations` lists those that count.
 ///
 /// # Errors
 /// Fails when the policy does not allow the request, or when its text is not a list of devices.
@@ -71,7 +81,7 @@ fn from_annotations(
     kind: &str,
 ) -> Result<Vec<RequestedDevice>> {
     let mut devices = Vec::new();
-    for (key, value) in &config.annotations {
+    for Annotation { key, value } in &config.annotations {
         let names = match key.as_str() {
             OWN_ANNOTATION => own_names(value, kind)?,
             key if key.starts_with(CDI_ANNOTATION) => cdi_names(key, value, kind)?,
@@ -147,7 +157,8 @@ fn device(source: &str, name: &str) -> Result<RequestedDevice> {
         let (gi, ci) = rest.split_once('/')?;
         // "03" would be another text for one slice, and so a second request for it.
         let number = |text: &str| text.parse().ok().filter(|n: &u32| n.to_string() == text);
-        Some(RequestedDevice::Legacy(gpu.parse().ok()?, GiId(number(gi)?), CiId(number(ci)?)))
+        let (gpu, gi, ci) = (gpu.parse().ok()?, GiId(number(gi)?), CiId(number(ci)?));
+        Some(RequestedDevice::Legacy { gpu, gi, ci })
     };
     let known = name.parse().ok().map(RequestedDevice::Name).or_else(legacy);
     known.ok_or_else(|| {

@@ -2,9 +2,8 @@
 //! collects their edits. Reads the machine, never changes it.
 
 use crate::{
-    Error, Result,
     driver::Driver,
-    error::REGENERATE,
+    error::{Error, REGENERATE, Result},
     oci_config::OciConfig,
     plan::InjectionPlan,
     request::{self, RequestedDevice},
@@ -83,7 +82,7 @@ fn find<'s>(
         RequestedDevice::Name(name) => {
             specs.iter().find_map(|file| Some((file, file.spec.device(name.as_str())?)))
         }
-        RequestedDevice::Legacy(uuid, gi, ci) => {
+        RequestedDevice::Legacy { gpu: uuid, gi, ci } => {
             let mut gpus = driver.gpus()?.iter().filter_map(|gpu| driver.information(gpu).ok());
             let gpu = gpus.find(|gpu| gpu.uuid.as_ref() == Some(uuid));
             let gpu =
@@ -100,7 +99,7 @@ fn find<'s>(
     })
 }
 
-/// Checks that the policy allows one of the device's names, whichever is used in the request.
+/// Checks that the policy allows one of the device's names, not only the one that is requested.
 fn check_policy(
     request: &RequestedDevice,
     device: &Device<UnreadEdits>,
@@ -125,7 +124,7 @@ fn admin_capability(
 ) -> Result<&'static str> {
     let known = ["config", "monitor"].into_iter().find(|name| device.name == *name);
     known.ok_or_else(|| {
-        inject_error(request, "the spec does not say which slice it is").with_cure(REGENERATE)
+        inject_error(request, "the spec does not name the slice that it is").with_cure(REGENERATE)
     })
 }
 
@@ -171,7 +170,7 @@ fn other_slices(driver: &Driver, slices: &[DeviceVariable], admin: &[&str]) -> R
     let mut unvisited = vec![String::new()];
     while let Some(dir) = unvisited.pop() {
         for name in driver.capabilities(&dir)? {
-            // Files such as access, and directories of other capabilities, say nothing of slices.
+            // Files such as access, and directories of other capabilities, belong to no slice.
             if !["gpu", "gi", "ci"].iter().any(|prefix| numbered(&name, prefix).is_some()) {
                 continue;
             }

@@ -8,7 +8,7 @@
 //! `lexopt` does not fit here: which options take a value depends on the command, and two parsers disagree on
 //! `-b=value`: Go's flag package, in runc, drops the `=`, getopt, in crun, keeps it.
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
@@ -69,7 +69,7 @@ pub enum RuntimeCommand {
     Other,
 }
 
-/// File in which an engine looks for the reason of a runtime's failure.
+/// File from which an engine reads why a runtime failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineLog {
     /// Path of the file.
@@ -107,7 +107,7 @@ pub fn log(args: &[OsString]) -> Option<EngineLog> {
 ///
 /// # Errors
 /// Fails when the container is made from a configuration with another name, which crun allows: the plan would go into a
-/// file that nobody reads.
+/// file that the runtime does not read.
 ///
 /// ```
 /// use mig_cdi_hook::runtime_args::{RuntimeCommand, parse};

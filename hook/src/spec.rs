@@ -1,7 +1,7 @@
 //! The specs that `mig-cdi generate` wrote, which state what each device is. Reading is strict
 //! ([`mig_cdi_model::cdi::OwnSpec`]): a field that is unknown here may change what a container gets.
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use mig_cdi_config::Settings;
 use mig_cdi_model::cdi::OwnSpec;
 use mig_cdi_sys::TrustedDir;

@@ -1,7 +1,7 @@
 //! The state of a container, which a runtime writes to the standard input of a hook. Strict, where `oci-spec`'s
-//! `State` takes `{}` for one: a hook that lets a container start because it knows nothing of it is worse than none.
+//! `State` takes `{}` for one: a hook that lets an unknown container start is worse than none.
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::io::{BufReader, Read};
 

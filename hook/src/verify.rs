@@ -1,17 +1,15 @@
-//! The spec against the driver: the numbers and GPUs of slices, and the nodes of an injection plan. Never asks NVML:
+//! The spec against the driver: the numbers and GPUs of slices, and the nodes of an injection plan. Never calls NVML:
 //! profiles and placements are not in `/proc`.
 
 use crate::{
-    Error, Result,
-    driver::{CapabilityMinors, Driver},
-    error::REGENERATE,
+    driver::{CapabilityMinors, Driver, NodeNumbers},
+    error::{Error, REGENERATE, Result},
     plan::InjectionPlan,
 };
-use mig_cdi_model::{DeviceVariable, ExpectedSlice, GpuUuid, Profile, SliceId};
+use mig_cdi_model::{
+    DeviceVariable, ExpectedSlice, GpuUuid, Major, Minor, Profile, SliceId, cdi::SpecNode,
+};
 use std::{collections::BTreeSet, fmt::Display};
-
-/// Path, major and minor number of a device node.
-type NodeFacts = (String, u32, u32);
 
 /// Compares a slice as the spec describes it with the driver.
 ///
@@ -32,7 +30,7 @@ pub fn slice(driver: &Driver, expected: &ExpectedSlice) -> Result<()> {
     ];
     match facts.into_iter().find(|(_, now, expected)| now != expected) {
         Some((fact, now, expected)) => {
-            Err(mismatch(id, format!("the {fact} is {now}, the spec says {expected}")))
+            Err(mismatch(id, format!("the {fact} is {now}, the spec has {expected}")))
         }
         None => gpu(driver, id, expected.gpu.as_ref()),
     }
@@ -50,14 +48,14 @@ fn mismatch(id: SliceId, cause: impl Display) -> Error {
 /// `/dev/nvidiaN` move to another one when a GPU is bound again or removed.
 fn gpu(driver: &Driver, id: SliceId, expected: Option<&GpuUuid>) -> Result<()> {
     let expected =
-        expected.ok_or_else(|| mismatch(id, "the spec does not say which gpu it is on"))?;
+        expected.ok_or_else(|| mismatch(id, "the spec does not name the gpu that it is on"))?;
     let now = driver.gpu(id.gpu).map_err(|error| during_verify(error, id))?.uuid.as_ref();
     let now = now.ok_or_else(|| mismatch(id, "the driver does not report the uuid of its gpu"))?;
     if now == expected {
         return Ok(());
     }
     let node = format!("/dev/nvidia{}", id.gpu);
-    Err(mismatch(id, format!("the gpu behind {node} is {now}, the spec says {expected}")))
+    Err(mismatch(id, format!("the gpu behind {node} is {now}, the spec has {expected}")))
 }
 
 /// Compares the nodes of a plan with the driver: each node that the slices need is there, and none that belongs to
@@ -74,24 +72,28 @@ pub fn plan(
     let devices = plan.devices.join(",");
     let during = |error: Error| error.during("inject", &devices).with_cure(REGENERATE);
     let stale = |cause| Error::refused("inject", &devices, cause).with_cure(REGENERATE);
-    let gpu_major = driver.gpu_major().map_err(during)?.0;
+    let gpu_major = driver.gpu_major().map_err(during)?;
     let mut needed = needed_nodes(driver, slices, admin).map_err(during)?;
-    let planned: BTreeSet<NodeFacts> =
-        plan.nodes.iter().map(|node| (node.path.clone(), node.major, node.minor)).collect();
-    if let Some((path, major, minor)) = needed.difference(&planned).next() {
-        return Err(stale(format!("the spec lacks {path} {major}:{minor}")));
+    let planned = plan.nodes.iter().map(|SpecNode { path, major, minor, .. }| NodeNumbers {
+        path: path.clone(),
+        major: Major(*major),
+        minor: Minor(*minor),
+    });
+    let planned: BTreeSet<NodeNumbers> = planned.collect();
+    if let Some(node) = needed.difference(&planned).next() {
+        return Err(stale(format!("the spec lacks {node}")));
     }
     // Allowed, not needed: only debuggers and profilers open it.
-    let uvm = driver.major("nvidia-uvm").map_err(during)?.0;
-    needed.insert(("/dev/nvidia-uvm-tools".to_owned(), uvm, 1));
+    let uvm = driver.major("nvidia-uvm").map_err(during)?;
+    needed.insert(node("/dev/nvidia-uvm-tools", uvm, 1));
     // An administrator's container also has the partitioned GPUs, to partition them.
-    let is_foreign = |(path, major, _): &&NodeFacts| {
-        admin.is_empty() || *major != gpu_major || !is_gpu_node(path)
+    let is_foreign = |node: &&NodeNumbers| {
+        admin.is_empty() || node.major != gpu_major || !is_gpu_node(&node.path)
     };
     match planned.difference(&needed).find(is_foreign) {
-        Some((path, major, minor)) => Err(stale(format!(
-            "the spec has {path} {major}:{minor}, which does not belong to these slices"
-        ))),
+        Some(node) => {
+            Err(stale(format!("the spec has {node}, which does not belong to these slices")))
+        }
         None => Ok(()),
     }
 }
@@ -101,39 +103,43 @@ fn needed_nodes(
     driver: &Driver,
     slices: &[DeviceVariable],
     admin: &[&str],
-) -> Result<BTreeSet<NodeFacts>> {
+) -> Result<BTreeSet<NodeNumbers>> {
     let mut needed = BTreeSet::new();
     for slice in slices {
         needed.extend(slice_nodes(driver, slice)?);
     }
-    let caps_major = driver.major("nvidia-caps")?.0;
+    let caps_major = driver.major("nvidia-caps")?;
     for name in admin {
-        needed.insert(capability(caps_major, driver.access(&format!("mig/{name}"))?.0));
+        needed.insert(capability(caps_major, driver.access(&format!("mig/{name}"))?));
     }
     // These two minors are constants of the driver (nv.h, uvm_common.h); the majors are not.
-    needed.insert(("/dev/nvidiactl".to_owned(), driver.control_major()?.0, 255));
-    needed.insert(("/dev/nvidia-uvm".to_owned(), driver.major("nvidia-uvm")?.0, 0));
+    needed.insert(node("/dev/nvidiactl", driver.control_major()?, 255));
+    needed.insert(node("/dev/nvidia-uvm", driver.major("nvidia-uvm")?, 0));
     Ok(needed)
 }
 
 /// Nodes of one slice: its GPU, both capabilities, and for graphics the DRM nodes.
-fn slice_nodes(driver: &Driver, slice: &DeviceVariable) -> Result<Vec<NodeFacts>> {
+fn slice_nodes(driver: &Driver, slice: &DeviceVariable) -> Result<Vec<NodeNumbers>> {
     let id = slice.id;
     let during = |error| during_verify(error, id);
     let CapabilityMinors { gi, ci } = driver.capability_minors(id).map_err(during)?;
     gpu(driver, id, slice.gpu.as_ref())?;
-    let (gpu_major, caps_major) = (driver.gpu_major()?.0, driver.major("nvidia-caps")?.0);
-    let mut nodes = vec![(format!("/dev/nvidia{}", id.gpu), gpu_major, id.gpu.0)];
-    nodes.extend([gi, ci].map(|minor| capability(caps_major, minor.0)));
-    // Only profiles with +gfx render; generate gives the others no DRM node.
+    let (gpu_major, caps_major) = (driver.gpu_major()?, driver.major("nvidia-caps")?);
+    let mut nodes = vec![node(format!("/dev/nvidia{}", id.gpu), gpu_major, id.gpu.0)];
+    nodes.extend([gi, ci].map(|minor| capability(caps_major, minor)));
+    // Only profiles with +gfx render; the spec has no DRM node for the others.
     if slice.profile.as_ref().is_some_and(Profile::has_graphics) {
         nodes.extend(driver.dri(id.gpu).map_err(during)?);
     }
     Ok(nodes)
 }
 
-fn capability(major: u32, minor: u32) -> NodeFacts {
-    (format!("/dev/nvidia-caps/nvidia-cap{minor}"), major, minor)
+fn capability(major: Major, minor: Minor) -> NodeNumbers {
+    node(format!("/dev/nvidia-caps/nvidia-cap{minor}"), major, minor.0)
+}
+
+fn node(path: impl Into<String>, major: Major, minor: u32) -> NodeNumbers {
+    NodeNumbers { path: path.into(), major, minor: Minor(minor) }
 }
 
 /// Returns whether a path is that of a GPU: `/dev/nvidia0`, not `/dev/nvidiactl`.

@@ -1,5 +1,5 @@
-//! The loop that turns events of the watch into advertised devices, labels and reports. It never blocks: the kubelet
-//! and the API server are asked by tasks of their own.
+//! The loop that turns events of the watch into advertised devices, labels and reports. It never blocks: requests
+//! to the kubelet and to the API server are sent by tasks of their own.
 
 use crate::{
     advertised::{AdvertisedDevice, AdvertisedDevices},
@@ -7,7 +7,7 @@ use crate::{
     labels::labels,
     pods::PodAllocations,
     reporter::Reporter,
-    strategy::{AllocatableDevice, NodeResources, Resource, Strategy, node_resources},
+    strategy::{NodeResources, Resource, Strategy, node_resources},
 };
 use mig_cdi_gen::watch::WatchEvent;
 use std::{
@@ -20,8 +20,8 @@ use tokio::{
     time::sleep_until,
 };
 
-/// Interval at which the kubelet is asked whether a pod still holds a device that is gone, or one that is now
-/// advertised as another resource. The pod-resources API answers, and never calls by itself
+/// Interval of requests to the kubelet while a pod may still hold a device that is gone, or one that is now advertised
+/// as another resource. The pod-resources API has no call that watches
 /// (`k8s.io/kubelet/pkg/apis/podresources/v1/api.proto`).
 const POD_POLL: Duration = Duration::from_secs(5);
 
@@ -46,8 +46,8 @@ impl Agent {
             let polls_pods = self.health.has_departed() || self.is_held_elsewhere();
             let poll = polls_pods.then(|| Instant::now() + POD_POLL);
             let deadline = self.health.next_deadline().into_iter().chain(poll).min();
-            // The answer under way is what the deadline would ask for.
-            let deadline = deadline.filter(|_| !self.pods.is_asking());
+            // The answer to the request under way settles what the deadline is for.
+            let deadline = deadline.filter(|_| !self.pods.is_pending());
             let wait = async {
                 match deadline {
                     Some(at) => sleep_until(at.into()).await,
@@ -59,10 +59,10 @@ impl Agent {
                     Some(event) => self.process(event),
                     None => break,
                 },
-                () = self.pods.answered() => {
+                () = self.pods.wait() => {
                     self.health.settle(&self.pods.ids(), Instant::now());
                 }
-                () = wait => self.pods.ask(),
+                () = wait => self.pods.request(),
             }
             self.publish();
         }
@@ -74,9 +74,9 @@ impl Agent {
             WatchEvent::Started => {}
             WatchEvent::Refreshed(inventory) => {
                 let resources = node_resources(&inventory, self.strategy);
-                // A pod may hold a device that goes now, and only the kubelet knows.
+                // Whether a pod holds a device that is removed now, only the kubelet knows.
                 if self.pods.held.is_none() || self.removes_device(&resources) {
-                    self.pods.ask();
+                    self.pods.request();
                 }
                 let held = self.possibly_held();
                 self.health.scanned(&inventory, &resources, &held, Instant::now());
@@ -86,7 +86,7 @@ impl Agent {
             }
             WatchEvent::Failed { cause, standing } => {
                 // Devices that are gone stay listed as long as a pod holds them, so the answer has to be recent.
-                self.pods.ask();
+                self.pods.request();
                 self.health.scan_failed(&cause, &standing, &self.possibly_held(), Instant::now());
             }
             WatchEvent::Xid(xid) => {
@@ -109,7 +109,7 @@ impl Agent {
     /// Ids of devices that a pod holds or, until the kubelet has answered, may hold: all that is advertised.
     fn possibly_held(&self) -> BTreeSet<String> {
         let mut ids = self.pods.ids();
-        if self.pods.is_asking() {
+        if self.pods.is_pending() {
             ids.extend(self.advertised.borrow().all().map(|d| d.device.id.clone()));
         }
         ids
@@ -136,7 +136,7 @@ impl Agent {
     /// Advertises the devices as they are now, and reports changes of health.
     fn publish(&mut self) {
         // Before the first answer of the kubelet, a pod may hold any device under the name of another resource.
-        if !self.pods.was_asked() {
+        if !self.pods.has_completed() {
             return;
         }
         let next = self.current();
@@ -157,17 +157,15 @@ impl Agent {
 
     /// Every resource with its devices and their health.
     fn current(&self) -> AdvertisedDevices {
-        let advertise = |resource, (device, why): (&AllocatableDevice, Option<String>)| {
-            let unhealthy = why.or_else(|| self.held_elsewhere(&device.id, resource));
-            AdvertisedDevice { device: device.clone(), unhealthy }
-        };
         let devices = |resource| {
-            let devices = self.health.devices(resource).into_iter();
-            devices.map(|device| advertise(resource, device)).collect()
+            let mut devices = self.health.devices(resource);
+            for AdvertisedDevice { device, unhealthy } in &mut devices {
+                *unhealthy = unhealthy.take().or_else(|| self.held_elsewhere(&device.id, resource));
+            }
+            devices
         };
         let resources = self.health.resources();
-        let resources = resources.map(|resource| (resource.clone(), devices(resource)));
-        AdvertisedDevices(resources.collect())
+        AdvertisedDevices(resources.map(|name| (name.clone(), devices(name))).collect())
     }
 }
 

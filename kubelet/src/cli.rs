@@ -76,7 +76,7 @@ pub struct KubeletArgs {
     pub watch: Vec<OsString>,
 }
 
-/// Step that runs in a process of its own, so that a driver that hangs or crashes there leaves the plugin alone.
+/// Step that runs in a process of its own, so that a driver that hangs or crashes there does not stop the plugin.
 #[derive(Debug, Subcommand)]
 pub enum Child {
     /// Make device nodes and specs current once

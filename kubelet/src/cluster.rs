@@ -1,4 +1,4 @@
-//! This node in the cluster: its labels are written, one of them is read, and Events report about it.
+//! Connection to the API server: writes the labels of this node, reads one of them, and creates Events about it.
 //!
 //! The API server takes no part in allocating slices. While it cannot be reached everything else goes on, and what is
 //! to be written is written later. Nothing is ever listed and nothing is polled: one watch of one node's metadata is all
@@ -8,92 +8,33 @@ mod api_client;
 mod backoff;
 mod events;
 mod node_metadata;
+mod state;
 mod tasks;
 
-pub use api_client::ApiError;
+pub use backoff::RetryDelays;
 pub use events::EventType;
+pub use node_metadata::{CONFIG, Desired, LAST, REASON, STATE};
+pub use state::{LogSink, Timing};
 
-use crate::error::Error;
 use api_client::ApiClient;
-use events::{EventQueue, NodeEvent};
-use node_metadata::{DesiredMetadata, NodeObject, check_label};
+use events::NodeEvent;
+use node_metadata::check_label;
+use state::{ClusterState, lock};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{
-    sync::{Notify, watch},
-    task::AbortHandle,
-};
+use tokio::{sync::watch, task::AbortHandle};
 
-pub(crate) use backoff::about;
+pub(crate) use backoff::equal_jitter;
 pub(crate) use events::truncate;
-
-/// Label that names the desired layout, by the contract of the GPU operator's MIG manager.
-pub const CONFIG: &str = "nvidia.com/mig.config";
-/// Label with the progress of that layout: `pending`, `success` or `failed`.
-pub const STATE: &str = "nvidia.com/mig.config.state";
-/// Annotation with the reason why the layout failed.
-pub const REASON: &str = "nvidia.com/mig-cdi.config.reason";
-/// Annotation with the layout that was applied last, and the boot id of the machine then.
-pub const LAST: &str = "nvidia.com/mig-cdi.config.last";
-
-/// Age from which on a newer version of the node no longer rules out an older one. In a cluster with several API
-/// servers one may lag, by far less than this; versions that stay lower are those of a cluster that was restored from
-/// a backup.
-const VERSION_LAG: Duration = Duration::from_secs(300);
-
-/// Receiver of lines for the log.
-pub type LogSink = Arc<dyn Fn(&str) + Send + Sync>;
-
-/// Request for a layout, in the node's labels and annotations.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Desired {
-    /// Value of the label [`CONFIG`].
-    pub config: Option<String>,
-    /// Value of the label [`STATE`].
-    pub state: Option<String>,
-    /// Value of the annotation [`LAST`].
-    pub last: Option<String>,
-}
-
-/// Delays between tries after failures. They double from the first up to the limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RetryDelays {
-    /// Delay after the first failure.
-    pub first: Duration,
-    /// Longest delay.
-    pub limit: Duration,
-}
-
-/// Timing of the requests. Each wait is a random part of what is given here, so that the nodes of a cluster do not
-/// send their requests at the same moment.
-#[derive(Debug, Clone, Copy)]
-pub struct Timing {
-    /// Length of one watch request.
-    pub watch: Duration,
-    /// Delays after failed requests.
-    pub retry: RetryDelays,
-    /// Shortest time between two writes.
-    pub write_interval: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Timing {
-        Timing {
-            watch: Duration::from_secs(3600),
-            retry: RetryDelays { first: Duration::from_secs(20), limit: Duration::from_secs(300) },
-            write_interval: Duration::from_secs(1),
-        }
-    }
-}
 
 /// Connection of this node to its cluster. Clones share it; the last one to be dropped ends its tasks.
 #[derive(Clone)]
 pub struct Cluster {
-    shared: Arc<Shared>,
+    shared: Arc<ClusterState>,
     _task: Arc<Task>,
 }
 
@@ -101,27 +42,9 @@ struct Task(AbortHandle);
 
 impl Drop for Task {
     fn drop(&mut self) {
-        // The tasks keep `Shared` alive, and would run for ever.
+        // The tasks keep `ClusterState` alive, and would run for ever.
         self.0.abort();
     }
-}
-
-/// State that the handles and the tasks share.
-struct Shared {
-    node: String,
-    client: ApiClient,
-    log: LogSink,
-    timing: Timing,
-    desired_metadata: Mutex<DesiredMetadata>,
-    /// Number of changes of `desired_metadata`.
-    changes: watch::Sender<u64>,
-    /// The node and when it was received; `None` before the first answer, and while the node does not exist.
-    object: watch::Sender<Option<(NodeObject, Instant)>>,
-    desired: watch::Sender<Option<Desired>>,
-    events: Mutex<EventQueue>,
-    has_event: Notify,
-    /// Labels that were reported as not accepted.
-    rejected: Mutex<BTreeSet<String>>,
 }
 
 impl Cluster {
@@ -135,19 +58,7 @@ impl Cluster {
         log: LogSink,
     ) -> Cluster {
         let client = ApiClient::new(node.to_owned(), kubeconfig);
-        let shared = Arc::new(Shared {
-            node: node.to_owned(),
-            client,
-            log,
-            timing,
-            desired_metadata: Mutex::default(),
-            changes: watch::Sender::new(0),
-            object: watch::Sender::new(None),
-            desired: watch::Sender::new(None),
-            events: Mutex::default(),
-            has_event: Notify::new(),
-            rejected: Mutex::default(),
-        });
+        let shared = Arc::new(ClusterState::new(node, client, timing, log));
         // Three independent tasks: a write that is refused delays neither the watch nor Events.
         let own = shared.clone();
         let tasks = async move {
@@ -203,88 +114,11 @@ impl Cluster {
 
     /// Waits until everything that was set is written. Returns false when that takes longer than `limit`.
     pub async fn written(&self, limit: Duration) -> bool {
-        let mut object = self.shared.object.subscribe();
-        let written = object.wait_for(|object| {
+        let mut stored = self.shared.stored.subscribe();
+        let written = stored.wait_for(|stored| {
             let desired = lock(&self.shared.desired_metadata);
-            object.as_ref().is_some_and(|(object, _)| desired.patch(object).is_none())
+            stored.as_ref().is_some_and(|node| desired.patch(&node.object).is_none())
         });
         matches!(tokio::time::timeout(limit, written).await, Ok(Ok(_)))
     }
-}
-
-impl Shared {
-    fn change(&self, change: impl FnOnce(&mut DesiredMetadata)) {
-        let mut desired = lock(&self.desired_metadata);
-        let before = desired.clone();
-        change(&mut desired);
-        let has_changed = *desired != before;
-        drop(desired);
-        // A counter, not a notification: a change during a write is not missed.
-        if has_changed {
-            self.changes.send_modify(|count| *count += 1);
-        }
-    }
-
-    /// Stores the node as the API server sent it, unless a newer version is stored.
-    fn store(&self, object: NodeObject) {
-        let now = Instant::now();
-        let is_stored = self.object.send_if_modified(|stored| {
-            let is_outdated = stored.as_ref().is_some_and(|(newer, received)| {
-                // A node with another UID was deleted and created again: versions of the two do not compare.
-                newer.metadata.uid == object.metadata.uid
-                    && !object.follows(newer)
-                    && now.saturating_duration_since(*received) < VERSION_LAG
-            });
-            if !is_outdated {
-                *stored = Some((object.clone(), now));
-            }
-            !is_outdated
-        });
-        // Also after our own patch, whose answer is the newest version.
-        if is_stored {
-            let own = |text: Option<&str>| text.map(str::to_owned);
-            let desired = Desired {
-                config: own(object.label(CONFIG)),
-                state: own(object.label(STATE)),
-                last: own(object.annotation(LAST)),
-            };
-            self.publish_desired(Some(desired));
-        }
-    }
-
-    /// Records that the node was deleted.
-    fn delete(&self) {
-        self.object.send_replace(None);
-        self.publish_desired(None);
-    }
-
-    fn publish_desired(&self, desired: Option<Desired>) {
-        self.desired.send_if_modified(|stored| {
-            let has_changed = *stored != desired;
-            *stored = desired;
-            has_changed
-        });
-    }
-}
-
-/// Log of the failures of one kind of request: a failure that repeats, with the same status code, is written once.
-#[derive(Default)]
-struct FailureLog(Option<Option<u16>>);
-
-impl FailureLog {
-    fn failed(&mut self, shared: &Shared, operation: &'static str, cause: &ApiError) {
-        if self.0 != Some(cause.code) {
-            let error = Error::Api { operation, node: shared.node.clone(), cause: cause.clone() };
-            (shared.log)(&format!("{error}; retrying"));
-            self.0 = Some(cause.code);
-        }
-    }
-
-    fn succeeded(&mut self) {
-        self.0 = None;
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

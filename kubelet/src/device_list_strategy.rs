@@ -3,9 +3,6 @@
 use crate::error::Error;
 use std::str::FromStr;
 
-/// Names of the modes, for messages.
-pub(crate) const NAMES: &str = "cdi-cri, cdi-annotations or envvar";
-
 /// The modes that an answer uses, as in the flag `--device-list-strategy`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceListStrategy(Vec<DeviceListMode>);

@@ -3,7 +3,12 @@
 //! Every variant prints as one lower-case line. Nothing parses that line again: callers match on the variant and
 //! its fields.
 
-use crate::{cluster::ApiError, device_list_strategy, feature_file, strategy::Resource};
+mod api_error;
+
+pub use api_error::ApiError;
+pub(crate) use api_error::chain;
+
+use crate::strategy::Resource;
 use std::path::PathBuf;
 use tonic::Status;
 
@@ -46,7 +51,7 @@ pub enum Error {
         /// Steps that end the failure, where they are known.
         cure: Option<String>,
     },
-    /// The kubelet asked for a device that no longer exists.
+    /// Allocate names a device that no longer exists.
     #[error(
         "allocate {device} of {resource}: there is no such device any more; create the pod again"
     )]
@@ -56,7 +61,7 @@ pub enum Error {
         /// Resource that the pod requests.
         resource: Resource,
     },
-    /// The kubelet asked for a device that is unhealthy.
+    /// Allocate names a device that is unhealthy.
     #[error("allocate {device} of {resource}: {cause}")]
     UnhealthyDevice {
         /// Id of the device.
@@ -66,7 +71,7 @@ pub enum Error {
         /// Reason why the device is unhealthy, with its cure.
         cause: String,
     },
-    /// The kubelet asked for a device while GPUs are being partitioned.
+    /// Allocate was called while GPUs are being partitioned.
     #[error(
         "allocate of {resource}: gpus are being partitioned to layout {layout:?}, and no slice is allocated until \
          that is done; create the pod again in a moment"
@@ -79,7 +84,8 @@ pub enum Error {
     },
     /// A path that Node Feature Discovery would ignore.
     #[error(
-        "write labels to {}: not the name of a feature file; name one such as {}", .0.display(), feature_file::PATH
+        "write labels to {}: not the name of a feature file; name one such as \
+         /etc/kubernetes/node-feature-discovery/features.d/mig-cdi", .0.display()
     )]
     FeatureFileName(PathBuf),
     /// A feature file that cannot be written or removed.
@@ -88,7 +94,7 @@ pub enum Error {
     )]
     FeatureFile(#[source] mig_cdi_sys::Error),
     /// A way to name devices that the plugin does not have.
-    #[error("{name:?} is not {}", device_list_strategy::NAMES)]
+    #[error("{name:?} is not cdi-cri, cdi-annotations or envvar")]
     DeviceListMode {
         /// Name, as the user wrote it.
         name: String,
@@ -117,6 +123,7 @@ pub enum Error {
         /// Name of the node.
         node: String,
         /// Answer of the API server, or why there was none.
+        #[source]
         cause: ApiError,
     },
 }

@@ -8,9 +8,6 @@ use crate::error::{Error, Result};
 use mig_cdi_sys::{Outcome, TrustedDir};
 use std::{collections::BTreeMap, fmt::Write, path::Path};
 
-/// Default path of the feature file, in the directory that Node Feature Discovery reads.
-pub const PATH: &str = "/etc/kubernetes/node-feature-discovery/features.d/mig-cdi";
-
 /// Writes labels to the file at `path`, or removes the file when there is no label. Returns true when that changed
 /// the file.
 ///

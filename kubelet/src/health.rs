@@ -9,9 +9,12 @@
 mod errors;
 mod xid_filter;
 
-pub use xid_filter::XidFilter;
+pub use xid_filter::{ParsedXidFilter, XidFilter};
 
-use crate::strategy::{AllocatableDevice, NodeResources, Resource};
+use crate::{
+    advertised::AdvertisedDevice,
+    strategy::{AllocatableDevice, InstanceIds, NodeResources, Resource},
+};
 use errors::OpenErrors;
 use mig_cdi_gen::{Xid, inventory::Inventory};
 use std::{
@@ -20,7 +23,7 @@ use std::{
 };
 
 /// Time for which a device that is gone stays listed as unhealthy. `ListAndWatch` skips lists that a slow kubelet has no
-/// time for, so a device that left its list at once might never have been listed as unhealthy.
+/// time for, so a device that was removed from it at once might never have been listed as unhealthy.
 pub const DEPARTED_GRACE: Duration = Duration::from_secs(60);
 
 /// State of all devices of a node.
@@ -66,8 +69,8 @@ impl Health {
 
     /// Processes a scan of the node and its resources. `held` are ids of devices that pods hold.
     ///
-    /// A device that moved to another resource leaves the old one at once, unless a pod holds it from there. Then it
-    /// is unhealthy in both, until the pod ends.
+    /// A device that moved to another resource is removed from the old one at once, unless a pod holds it from there.
+    /// Then it is unhealthy in both, until the pod ends.
     pub fn scanned(
         &mut self,
         inventory: &Inventory,
@@ -139,7 +142,7 @@ impl Health {
         opens
     }
 
-    /// Closes all errors, as an operator asks for by SIGHUP.
+    /// Closes all errors. An operator requests it by SIGHUP.
     pub fn clear_errors(&mut self) {
         self.errors.clear();
     }
@@ -183,12 +186,16 @@ impl Health {
 
     /// Devices of a resource, each with the reason why it is unhealthy.
     #[must_use]
-    pub fn devices(&self, resource: &Resource) -> Vec<(&AllocatableDevice, Option<String>)> {
+    pub fn devices(&self, resource: &Resource) -> Vec<AdvertisedDevice> {
         let devices = self.resources.get(resource).into_iter().flatten();
-        devices.map(|tracked| (&tracked.device, self.unhealthy(tracked))).collect()
+        let advertised = devices.map(|tracked| AdvertisedDevice {
+            device: tracked.device.clone(),
+            unhealthy: self.unhealthy(tracked),
+        });
+        advertised.collect()
     }
 
-    /// Returns true while a device that is gone is listed. It leaves the list once no pod holds it.
+    /// Returns true while a device that is gone is listed. It is removed once no pod holds it.
     #[must_use]
     pub fn has_departed(&self) -> bool {
         self.resources.values().flatten().any(|tracked| tracked.departure.is_some())
@@ -259,6 +266,8 @@ fn why_gone(
         _ if is_in_inventory => "the strategy no longer advertises it".to_owned(),
         None if gpu.mig_enabled => "its gpu is in mig mode now".to_owned(),
         None => "no cdi spec of mig-cdi defines it any more".to_owned(),
-        Some((gi, ci)) => format!("it is gone: gpu {} has no such gi {gi} ci {ci}", gpu.pci),
+        Some(InstanceIds { gi, ci }) => {
+            format!("it is gone: gpu {} has no such gi {gi} ci {ci}", gpu.pci)
+        }
     }
 }

@@ -12,7 +12,7 @@
 //!    Discovery ([`feature_file`]) and to the API server ([`cluster::Cluster`]).
 //!
 //! [`repartition::Repartition`] applies the layout that a label of the node names. Steps that call NVML run in child
-//! processes of the same program, so that a driver that hangs or crashes leaves the plugin alone.
+//! processes of the same program, so that a driver that hangs or crashes does not stop the plugin.
 //!
 //! # Example
 //! The resources and labels of a node with one GPU that is not in MIG mode:
@@ -65,7 +65,7 @@ use agent::Agent;
 use clap::{CommandFactory, Parser};
 use cli::{Child, KubeletArgs};
 use cluster::{Cluster, Timing};
-use health::{Health, XidFilter};
+use health::{Health, ParsedXidFilter, XidFilter};
 use log::{OnceLog, PluginLog, log};
 use mig_cdi_args::WatchCommandLine;
 use mig_cdi_gen::{
@@ -138,7 +138,7 @@ fn watch_and_serve(
 ) -> mig_cdi_gen::Result<()> {
     let variable = |name| std::env::var(name).ok();
     let (disable, enable) = ("DP_DISABLE_HEALTHCHECKS", "DP_ENABLE_HEALTHCHECKS");
-    let (xids, warnings) =
+    let ParsedXidFilter { filter: xids, warnings } =
         XidFilter::parse(variable(disable).as_deref(), variable(enable).as_deref());
     warnings.iter().for_each(|warning| log(warning));
     command_line.watch.generate.gpus |= !args.leave_gpus;

@@ -93,12 +93,12 @@ impl DevicePlugin for ResourcePlugin {
     }
 
     async fn allocate(&self, request: Request<AllocateRequest>) -> Answer<AllocateResponse> {
-        // Partitioning changes which devices exist, so they are looked up after it. From here on nothing waits.
+        // Partitioning changes which devices exist, so they are searched after it. From here on nothing waits.
         self.allocation_gate.wait_until_open(GATE_TIMEOUT).await;
         Ok(Response::new(self.allocation(request.get_ref())?))
     }
 
-    /// Never called: [`OPTIONS`] does not ask for it.
+    /// Never called: [`OPTIONS`] does not require it.
     async fn pre_start_container(
         &self,
         _: Request<PreStartContainerRequest>,

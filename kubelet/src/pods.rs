@@ -1,6 +1,6 @@
 //! The devices that pods hold, by the kubelet's last answer.
 //!
-//! The question runs as a task of its own: a kubelet that hangs holds up nothing else.
+//! The request runs as a task of its own: a kubelet that hangs holds up nothing else.
 
 use crate::{
     error::Result,
@@ -15,16 +15,16 @@ use tokio::task::JoinHandle;
 
 type Answer = Result<BTreeMap<String, PodHolder>>;
 
-/// The last answer of the kubelet, and the question that is under way.
+/// The last answer of the kubelet, and the request that is under way.
 #[derive(Debug)]
 pub struct PodAllocations {
     socket: PathBuf,
     /// Holders by device id; `None` until the kubelet has answered once.
     pub held: Option<BTreeMap<String, PodHolder>>,
-    question: Option<JoinHandle<Answer>>,
-    /// True when something has happened since the question under way was sent.
-    asks_again: bool,
-    was_asked: bool,
+    pending: Option<JoinHandle<Answer>>,
+    /// True when something has happened since the request under way was sent.
+    is_outdated: bool,
+    has_completed: bool,
     failures: OnceLog,
 }
 
@@ -32,40 +32,46 @@ impl PodAllocations {
     /// Sends nothing yet; `socket` is that of the pod-resources API, see [`crate::pod_resources`].
     #[must_use]
     pub fn new(socket: PathBuf) -> PodAllocations {
-        let (held, question, failures) = (None, None, OnceLog::default());
-        PodAllocations { socket, held, question, asks_again: false, was_asked: false, failures }
+        PodAllocations {
+            socket,
+            held: None,
+            pending: None,
+            is_outdated: false,
+            has_completed: false,
+            failures: OnceLog::default(),
+        }
     }
 
-    /// Asks the kubelet, on the current runtime. While a question is under way, asks once more after its answer,
-    /// which may have been made before the reason to ask.
-    pub fn ask(&mut self) {
-        if self.question.is_some() {
-            self.asks_again = true;
+    /// Sends a request to the kubelet, on the current runtime. While one is under way, sends another after its answer,
+    /// which may have been made before the reason for this call.
+    pub fn request(&mut self) {
+        if self.pending.is_some() {
+            self.is_outdated = true;
             return;
         }
         let socket = self.socket.clone();
-        self.question = Some(tokio::spawn(async move { held(&socket).await }));
+        self.pending = Some(tokio::spawn(async move { held(&socket).await }));
     }
 
-    /// Returns true while a question is under way.
+    /// Returns true while a request is under way.
     #[must_use]
-    pub fn is_asking(&self) -> bool {
-        self.question.is_some()
+    pub fn is_pending(&self) -> bool {
+        self.pending.is_some()
     }
 
-    /// Returns true when a first question has ended, with an answer or without.
+    /// Returns true when a first request has ended, with an answer or without.
     #[must_use]
-    pub fn was_asked(&self) -> bool {
-        self.was_asked
+    pub fn has_completed(&self) -> bool {
+        self.has_completed
     }
 
-    /// Waits for the answer; forever when there is no question. After a failure the last answer stands.
-    pub async fn answered(&mut self) {
-        let Some(question) = &mut self.question else { return std::future::pending().await };
-        let answer = question.await;
-        self.question = None;
+    /// Waits until the request under way has ended; forever when there is none. After a failure the last answer stands.
+    pub async fn wait(&mut self) {
+        let Some(pending) = &mut self.pending else { return std::future::pending().await };
+        let answer = pending.await;
+        self.pending = None;
         // After a failure too: a kubelet without the pod-resources API must not keep devices from being advertised.
-        self.was_asked = true;
+        self.has_completed = true;
         match answer {
             Ok(Ok(held)) => {
                 self.held = Some(held);
@@ -75,8 +81,8 @@ impl PodAllocations {
             // The task is cancelled when the runtime shuts down.
             Err(_) => {}
         }
-        if std::mem::take(&mut self.asks_again) {
-            self.ask();
+        if std::mem::take(&mut self.is_outdated) {
+            self.request();
         }
     }
 

@@ -5,7 +5,7 @@
 use crate::{advertised::AdvertisedDevice, api::ContainerPreferredAllocationRequest};
 use std::collections::BTreeMap;
 
-/// Chooses as many of the available devices as the request asks for, and returns their ids.
+/// Chooses as many of the available devices as are requested, and returns their ids.
 ///
 /// Next to devices that must be included come others of their GPU, then of their NUMA node. Otherwise the GPU with
 /// just enough free devices is taken, else the one with the fewest, which is the one in use most.
@@ -21,8 +21,8 @@ pub fn preferred_allocation(
         let found = devices.iter().find(|advertised| advertised.device.id == id)?;
         Some((found.device.gpu.as_str(), found.device.numa))
     };
-    // By GPU, in the order of the request. A device that is no longer advertised is not chosen: the kubelet may ask
-    // by an older list.
+    // By GPU, in the order of the request. A device that is no longer advertised is not chosen: the kubelet may
+    // call with an older list.
     let mut free: BTreeMap<&str, (Option<u32>, Vec<&str>)> = BTreeMap::new();
     for id in &request.available_device_ids {
         let Some((gpu, numa)) = location(id).filter(|_| !chosen.contains(id)) else { continue };

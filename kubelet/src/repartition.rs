@@ -10,12 +10,11 @@ pub mod child;
 pub use allocation_gate::{AllocationGate, AllocationPause};
 
 use crate::{
-    cluster::{Cluster, Desired, EventType, LogSink, RetryDelays, about},
-    pod_resources,
+    cluster::{Cluster, Desired, EventType, LogSink, RetryDelays, equal_jitter},
+    error, pod_resources,
 };
 use child::{RepartitionRequest, RepartitionStep};
 use mig_cdi_gen::{Error, NodeRoots, generate::GenerateOptions, watch::WatchSetup};
-use mig_cdi_model::Backoff;
 use mig_cdi_partition::{ApplyOptions, HolderOptions, InUse, LayoutFile};
 use mig_cdi_sys::{Root, read_regular};
 use std::{
@@ -55,11 +54,11 @@ pub struct RepartitionSettings {
     pub pod_resources: PathBuf,
     /// Root below which the machine's `/proc` is, for the boot id.
     pub host_root: PathBuf,
-    /// Directory that stands for `/` when holders of slices are looked for.
+    /// Directory that stands for `/` in the search for holders of slices.
     pub holders_root: PathBuf,
     /// Longest time for one step. It is killed then, and the next step completes what it began.
     pub step_timeout: Duration,
-    /// Interval at which the kubelet is asked whether the pods that were in the way have ended.
+    /// Interval of requests to the kubelet while pods are in the way of a layout.
     pub poll: Duration,
     /// Delays between tries while nothing changes.
     pub retry: RetryDelays,
@@ -114,7 +113,7 @@ struct Failed {
     layouts: Option<u64>,
 }
 
-/// Action that the label asks for, given what was done.
+/// Action that follows from the label and from what was done.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     /// No action.
@@ -198,8 +197,7 @@ impl Repartition {
         (self.log)(&format!("nvidia.com/mig.config={config}: partitioning gpus"));
         self.cluster.set_state(Some("pending"), None, None);
         self.cluster.written(PENDING_TIMEOUT).await;
-        let retry = self.settings.retry;
-        let mut backoff = Backoff::new(retry.first, retry.limit);
+        let mut backoff = self.settings.retry.backoff();
         let mut logged = None;
         loop {
             let attempt = self.attempt(config).await;
@@ -226,7 +224,7 @@ impl Repartition {
                     }
                     self.cluster.set_state(Some("failed"), Some(&failed.reason), None);
                     self.cluster.event("RepartitionFailed", &failed.reason, EventType::Warning);
-                    let wait = about(backoff.next_wait());
+                    let wait = equal_jitter(backoff.next_wait());
                     if !self.wait(config, &failed, wait, desired).await {
                         return false;
                     }
@@ -333,7 +331,7 @@ impl Repartition {
     }
 
     /// Devices that pods hold, by the kubelet and by recent allocations.
-    async fn held(&self) -> crate::Result<Held> {
+    async fn held(&self) -> error::Result<Held> {
         let held = pod_resources::held(&self.settings.pod_resources).await?;
         let mut held: Held = held.into_iter().map(|(id, holder)| (id, holder.pod)).collect();
         for id in self.gate.recent_allocations() {

@@ -144,7 +144,7 @@ impl Servers {
             self.kubelet = kubelet;
             self.backoff.reset();
         }
-        // A server whose socket was removed can be reached by nobody. It ends here, and is started again below.
+        // A server whose socket was removed cannot be reached. It ends here, and is started again below.
         self.running.retain(|_, server| FileStamp::of(&server.socket) == server.stamp);
         let resources: BTreeSet<_> =
             self.advertised.borrow_and_update().0.keys().cloned().collect();
@@ -198,7 +198,7 @@ impl Servers {
             .serve_with_incoming(UnixListenerStream::new(listener));
         let resource = resource.clone();
         tokio::spawn(async move {
-            // Whichever ends first closes every connection. The kubelet then marks all devices of the resource as
+            // The end of either closes every connection. The kubelet then marks all devices of the resource as
             // unhealthy at once (`pkg/kubelet/cm/devicemanager/manager.go`, `markResourceUnhealthy`).
             tokio::select! {
                 served = server => if let Err(error) = served { log(&format!("serve {resource}: {error}")) },

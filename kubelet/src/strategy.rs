@@ -73,6 +73,15 @@ impl fmt::Display for Resource {
     }
 }
 
+/// Ids of a slice within its GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InstanceIds {
+    /// GPU instance id.
+    pub gi: u32,
+    /// Compute instance id within the GPU instance.
+    pub ci: u32,
+}
+
 /// Slice or whole GPU that can be allocated to a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllocatableDevice {
@@ -84,8 +93,8 @@ pub struct AllocatableDevice {
     pub uuid: Option<String>,
     /// PCI address of its GPU.
     pub gpu: String,
-    /// GPU instance and compute instance of a slice; `None` for a whole GPU.
-    pub instance: Option<(u32, u32)>,
+    /// Ids of a slice; `None` for a whole GPU.
+    pub instance: Option<InstanceIds>,
     /// NUMA node that its GPU is attached to.
     pub numa: Option<u32>,
 }
@@ -249,7 +258,7 @@ fn of_slice(gpu: &GpuEntry, slice: &SliceEntry) -> AllocatableDevice {
         name: slice.name.clone(),
         uuid: slice.uuid.clone(),
         gpu: gpu.pci.clone(),
-        instance: Some((slice.gi, slice.ci)),
+        instance: Some(InstanceIds { gi: slice.gi, ci: slice.ci }),
         numa: gpu.numa,
     }
 }

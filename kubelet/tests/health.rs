@@ -5,8 +5,9 @@ use mig_cdi_gen::{
     inventory::{GpuEntry, Inventory, SliceEntry},
 };
 use mig_cdi_kubelet::{
-    health::{DEPARTED_GRACE, Health, XidFilter},
-    strategy::{Resource, Strategy as MigStrategy, node_resources},
+    advertised::AdvertisedDevice,
+    health::{DEPARTED_GRACE, Health, ParsedXidFilter, XidFilter},
+    strategy::{InstanceIds, Resource, Strategy as MigStrategy, node_resources},
 };
 use proptest::prelude::*;
 use std::{
@@ -67,9 +68,9 @@ struct Scenario {
 
 impl Scenario {
     fn new() -> Scenario {
-        let (xids, warnings) = XidFilter::parse(None, None);
+        let ParsedXidFilter { filter, warnings } = XidFilter::parse(None, None);
         assert_eq!(warnings, Vec::<String>::new());
-        Scenario { health: Health::new(xids), held: BTreeSet::new(), now: Instant::now() }
+        Scenario { health: Health::new(filter), held: BTreeSet::new(), now: Instant::now() }
     }
 
     fn scanned(&mut self, inventory: &Inventory) {
@@ -94,7 +95,7 @@ impl Scenario {
     /// All devices, each with the reason why it is unhealthy.
     fn all(&self) -> BTreeMap<String, Option<String>> {
         let devices = self.health.resources().flat_map(|resource| self.health.devices(resource));
-        devices.map(|(device, why)| (device.id.clone(), why)).collect()
+        devices.map(|advertised| (advertised.device.id, advertised.unhealthy)).collect()
     }
 
     fn healthy(&self) -> Vec<String> {
@@ -262,7 +263,7 @@ fn a_device_that_moves_to_another_resource_is_never_allocated_twice() {
     let with = |profile| node(vec![partitioned(0, &[(1, 0, profile)])]);
     let reasons = |scenario: &Scenario, profile: usize| {
         let resource = Resource::of_profile(PROFILES[profile]).unwrap();
-        scenario.health.devices(&resource).into_iter().map(|(_, why)| why).collect::<Vec<_>>()
+        scenario.health.devices(&resource).into_iter().map(|d| d.unhealthy).collect::<Vec<_>>()
     };
     let mut scenario = Scenario::new();
     scenario.scanned(&with(0));
@@ -309,7 +310,7 @@ fn a_device_that_a_pod_can_open_is_allocated_to_no_other_pod() {
 
 #[test]
 fn the_variables_have_the_meaning_of_nvidias_plugin() {
-    let filter = |disable, enable| XidFilter::parse(disable, enable).0;
+    let filter = |disable, enable| XidFilter::parse(disable, enable).filter;
     let xids = [13, 48, 79, 109];
     for (disable, enable, critical, any) in [
         (None, None, [false, true, true, false], true),
@@ -329,7 +330,7 @@ fn the_variables_have_the_meaning_of_nvidias_plugin() {
         assert_eq!(found, critical, "{disable:?} {enable:?}");
         assert_eq!(filter.passes_any(), any, "{disable:?} {enable:?}");
     }
-    let (filter, warnings) = XidFilter::parse(Some("48,-5,fan"), None);
+    let ParsedXidFilter { filter, warnings } = XidFilter::parse(Some("48,-5,fan"), None);
     assert_eq!((warnings.len(), filter.is_critical(48)), (2, false));
     assert!(warnings[0].contains("\"-5\""), "{warnings:?}");
 }
@@ -398,7 +399,7 @@ fn every_id() -> Vec<String> {
 }
 
 /// A GPU by UUID, and an instance in it.
-type Location = (String, Option<(u32, u32)>);
+type Location = (String, Option<InstanceIds>);
 
 /// The rules of the documentation, written down a second time and fed with the same events.
 #[derive(Default)]
@@ -416,9 +417,7 @@ fn affects(error: &Xid, (gpu, instance): &Location) -> bool {
     error.gpu == *gpu
         && match (error.gi, instance) {
             (None, _) | (_, None) => true,
-            (Some(gi), Some((in_gi, in_ci))) => {
-                gi == *in_gi && error.ci.is_none_or(|ci| ci == *in_ci)
-            }
+            (Some(gi), Some(ids)) => gi == ids.gi && error.ci.is_none_or(|ci| ci == ids.ci),
         }
 }
 
@@ -442,7 +441,8 @@ impl Model {
             .collect();
         let mut locations: Vec<Location> = Vec::new();
         for (gpu, slice) in inventory.slices() {
-            locations.push((gpu.uuid.clone().unwrap_or_default(), Some((slice.gi, slice.ci))));
+            let ids = InstanceIds { gi: slice.gi, ci: slice.ci };
+            locations.push((gpu.uuid.clone().unwrap_or_default(), Some(ids)));
         }
         self.lasting.retain(|error| match error.gi {
             None => self.gpus.contains(&error.gpu),
@@ -454,7 +454,7 @@ impl Model {
 fn check(health: &Health, model: &Model, held: &BTreeSet<String>) {
     // GPUs of slices that are gone and that a pod holds.
     let all = health.resources().flat_map(|resource| {
-        health.devices(resource).into_iter().map(|(device, _)| (resource.clone(), device))
+        health.devices(resource).into_iter().map(|d| (resource.clone(), d.device))
     });
     let gone = all.filter(|(resource, device)| {
         let key = (resource.clone(), device.id.clone());
@@ -464,7 +464,7 @@ fn check(health: &Health, model: &Model, held: &BTreeSet<String>) {
     let mut healthy = BTreeMap::new();
     let mut listed = BTreeSet::new();
     for resource in health.resources() {
-        for (device, why) in health.devices(resource) {
+        for AdvertisedDevice { device, unhealthy: why } in health.devices(resource) {
             let key = (resource.clone(), device.id.clone());
             assert!(listed.insert(key.clone()), "{key:?} is listed twice");
             let Some(location) = model.current.get(&key) else {
@@ -473,7 +473,7 @@ fn check(health: &Health, model: &Model, held: &BTreeSet<String>) {
             };
             let is_twice = health.resources().any(|other| {
                 other != resource
-                    && health.devices(other).iter().any(|(listed, _)| listed.id == device.id)
+                    && health.devices(other).iter().any(|listed| listed.device.id == device.id)
             });
             match &why {
                 None => assert_eq!(healthy.insert(device.id.clone(), resource.clone()), None),

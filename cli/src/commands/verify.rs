@@ -53,7 +53,7 @@ fn difference(expected: &ExpectedSlice, topology: &Topology) -> Option<String> {
             "not reported (nvml reports it to root only; --verify=proc does not need it)".to_owned()
         };
         let now = now.unwrap_or_else(not_reported);
-        (expected_fact != now).then(|| format!("{what} is {now}, the spec says {expected_fact}"))
+        (expected_fact != now).then(|| format!("{what} is {now}, the spec has {expected_fact}"))
     })
 }
 

@@ -1,9 +1,12 @@
 //! `create-runtime`: an OCI hook that injects slices after the runtime has read the configuration.
 
-use super::{container_root, dry_run_output, log_injection, logged, settings};
+use super::{
+    output::{dry_run_plan, log_injection, logged},
+    settings,
+};
 use crate::{
-    Result,
     cli::HookOptions,
+    error::Result,
     inject,
     oci_config::{LIMIT, OciConfig},
     resolve::resolve,
@@ -19,7 +22,7 @@ pub(super) fn run(options: &HookOptions) -> Result<String> {
     // First of all: a hook inherits three descriptors of runc 1.1.5, and a hook without `env` in its entry an
     // environment that may be the image's (docs/attacks.md, S2 and S12).
     isolate(KeepCaps::Inject)?;
-    let settings = settings(options)?;
+    let settings = settings::read(options)?;
     let log = Log::open(settings.hook.log.as_deref());
     let state = logged(&log, MODE, "", || ContainerState::read(io::stdin().lock()))?;
     logged(&log, MODE, &state.id, || inject_slices(&state, &settings, &log, options.dry_run))
@@ -36,10 +39,10 @@ fn inject_slices(
     let config = OciConfig::parse(&bytes)?;
     let plan = resolve(&config, settings)?;
     if dry_run {
-        return dry_run_output(MODE, plan.as_ref());
+        return dry_run_plan(MODE, plan.as_ref());
     }
     if let Some(plan) = plan {
-        inject::inject(&plan, state.pid, &container_root(bundle, &config.root)?, config.user)?;
+        inject::inject(&plan, state.pid, &config.root_path(bundle)?, config.user)?;
         let more = format!("; its variables are in {}", inject::ENVIRONMENT);
         log_injection(log, MODE, &state.id, &plan, &more);
     }

@@ -2,10 +2,10 @@
 //! file: a cache that lists them is mounted over the image's. NVIDIA's tools run ldconfig here, on files of the image
 //! (CVE-2025-23267).
 
-use super::{container_root, log_refusal, to_json};
+use super::output::{dry_run, log_refusal};
 use crate::{
-    Error, Result,
     cli::LdcacheOptions,
+    error::{Error, Result},
     oci_config::{LIMIT, OciConfig},
     state::ContainerState,
 };
@@ -45,7 +45,7 @@ pub(super) fn run(options: &LdcacheOptions) -> Result<String> {
 
 fn mount_cache(bundle: &Path, options: &LdcacheOptions) -> Result<()> {
     let bytes = Bundle::open(bundle)?.read(LIMIT)?;
-    let root = container_root(bundle, &OciConfig::parse(&bytes)?.root)?;
+    let root = OciConfig::parse(&bytes)?.root_path(bundle)?;
     let libraries: Vec<_> = options.names.iter().map(|name| entry(&options.dir, name)).collect();
     let mut container = Container::inside(&root)?;
     let done = container.bind_over(CACHE, CACHE_LIMIT, |old| {
@@ -65,11 +65,9 @@ fn entry(dir: &str, name: &str) -> CacheEntry {
 
 fn dry_run_output(options: &LdcacheOptions) -> Result<String> {
     #[derive(Serialize)]
-    struct DryRun<'p> {
-        #[serde(rename = "door")]
-        mode: &'static str,
+    struct Content<'p> {
         dir: &'p str,
         libraries: &'p [String],
     }
-    to_json(&DryRun { mode: MODE, dir: &options.dir, libraries: &options.names })
+    dry_run(MODE, Content { dir: &options.dir, libraries: &options.names })
 }

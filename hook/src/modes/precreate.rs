@@ -1,10 +1,13 @@
 //! `precreate`: podman's filter, an OCI configuration in and the same with slices out. podman runs it after it has applied
 //! CDI (`generateSpec` of libpod), so the output is what the runtime reads.
 
-use super::{dry_run_output, log_injection, logged, settings};
+use super::{
+    output::{dry_run_plan, log_injection, logged},
+    settings,
+};
 use crate::{
-    Error, Result,
     cli::HookOptions,
+    error::{Error, Result},
     oci_config::{LIMIT, OciConfig},
     resolve::resolve,
 };
@@ -15,14 +18,14 @@ const MODE: &str = "precreate";
 
 pub(super) fn run(options: &HookOptions) -> Result<String> {
     isolate(KeepCaps::None)?;
-    let settings = settings(options)?;
+    let settings = settings::read(options)?;
     let log = Log::open(settings.hook.log.as_deref());
     logged(&log, MODE, "", || {
         let bytes = read_named(Path::new("-"), LIMIT)?;
         let config = OciConfig::parse(&bytes)?;
         let plan = resolve(&config, &settings)?;
         if options.dry_run {
-            return dry_run_output(MODE, plan.as_ref());
+            return dry_run_plan(MODE, plan.as_ref());
         }
         // Not an empty output, which podman reads as broken JSON.
         let Some(plan) = plan else {

@@ -3,10 +3,13 @@
 //! Environment, descriptors, working directory, umask and privileges belong to the real runtime and reach it unchanged, so
 //! this mode does not isolate itself. It runs nothing before, and reads no path that the environment names.
 
-use super::{dry_run_output, log_injection, logged, settings};
+use super::{
+    output::{dry_run_plan, log_injection, logged},
+    settings,
+};
 use crate::{
-    Error, Result,
     cli::HookOptions,
+    error::{Error, Result},
     oci_config::{LIMIT, OciConfig},
     plan::InjectionPlan,
     resolve::resolve,
@@ -42,7 +45,7 @@ fn report_to_engine(error: &Error, log: &EngineLog) {
 }
 
 fn run_command(options: &HookOptions, args: Vec<OsString>) -> Result<String> {
-    let settings = settings(options)?;
+    let settings = settings::read(options)?;
     let command = runtime_args::parse(&args)?;
     // Before the bundle is edited: a container that cannot start keeps its configuration.
     let runtime = real_runtime(&settings.hook.runtimes)?;
@@ -53,14 +56,14 @@ fn run_command(options: &HookOptions, args: Vec<OsString>) -> Result<String> {
         let log = Log::open(settings.hook.log.as_deref());
         let plan = logged(&log, MODE, &id, || edit_bundle(&bundle, &settings, options.dry_run))?;
         if options.dry_run {
-            return dry_run_output(MODE, plan.as_ref());
+            return dry_run_plan(MODE, plan.as_ref());
         }
         if let Some(plan) = plan {
             log_injection(&log, MODE, &id, &plan, "");
         }
     }
     if options.dry_run {
-        return dry_run_output(MODE, None);
+        return dry_run_plan(MODE, None);
     }
     Err(exec_program(runtime, args).into())
 }
@@ -77,7 +80,7 @@ fn edit_bundle(bundle: &Path, settings: &Settings, dry_run: bool) -> Result<Opti
     Ok(Some(plan))
 }
 
-/// Returns the first configured runtime that exists. Never looks along `PATH`, which an engine's user may set.
+/// Returns the first configured runtime that exists. Never searches `PATH`, which an engine's user may set.
 fn real_runtime(runtimes: &[PathBuf]) -> Result<&Path> {
     let found = runtimes.iter().find(|path| is_executable(path));
     found.map(PathBuf::as_path).ok_or_else(|| {

@@ -1,9 +1,13 @@
-//! `verify`: an OCI hook that refuses a container whose slices are not what its spec says. Reads no settings: everything
+//! `verify`: an OCI hook that refuses a container whose slices do not match its spec. Reads no settings: everything
 //! is in the arguments that the spec holds.
 
-use super::{log_refusal, to_json};
+use super::output::{dry_run, log_refusal};
 use crate::{
-    Error, HookExit, Result, cli::VerifyOptions, driver::Driver, state::ContainerState, verify,
+    cli::VerifyOptions,
+    driver::Driver,
+    error::{Error, Result},
+    state::ContainerState,
+    verify,
 };
 use mig_cdi_sys::{KeepCaps, Log, ProgramOutput, isolate, run as run_program};
 use serde::{Deserialize, Serialize};
@@ -51,7 +55,7 @@ fn verify_slices(options: &VerifyOptions) -> Result<()> {
 fn verify_with_nvml(program: &Path, options: &VerifyOptions) -> Result<()> {
     if !program.is_absolute() {
         return Err(Error::usage("run", program.display(), "the path is not absolute")
-            .with_cure("give --full an absolute path"));
+            .with_cure("set --full to an absolute path"));
     }
     let slices = options.slices.iter().map(ToString::to_string);
     let args = [MODE.to_owned()].into_iter().chain(options.mig_cdi_options.iter().cloned());
@@ -79,37 +83,32 @@ fn child_error(program: &Path, ran: &ProgramOutput) -> Error {
     let printed = ran.stdout.lines().last().and_then(|line| serde_json::from_str(line).ok());
     let Some(ChildFailure { operation, subject, cause, cure }) = printed else {
         let cause = match ran.code {
-            Some(code) => format!("it failed with exit code {code} and gave no reason"),
+            Some(code) => format!("it failed with exit code {code} and printed no reason"),
             None => "a signal ended it".to_owned(),
         };
         return Error::refused("run", program.display(), cause)
             .with_cure("run mig-cdi check to see the reason");
     };
-    Error {
-        exit: HookExit::Refused,
-        operation: operation.into(),
-        subject,
-        cause,
-        cure: cure.map(Into::into),
-        undo_failure: None,
-    }
+    // mig-cdi may report a subject alone, as "gpu 0: it is lost".
+    let operation = if operation.is_empty() { "verify".to_owned() } else { operation };
+    let error = Error::refused(operation, subject, cause);
+    cure.into_iter().fold(error, Error::with_cure)
 }
 
 fn dry_run_output(options: &VerifyOptions) -> Result<String> {
     #[derive(Serialize)]
-    struct DryRun<'p> {
-        #[serde(rename = "door")]
-        mode: &'static str,
+    struct Content<'p> {
         slices: Vec<String>,
         full: Option<&'p Path>,
     }
     let slices = options.slices.iter().map(ToString::to_string).collect();
-    to_json(&DryRun { mode: MODE, slices, full: options.full.as_deref() })
+    dry_run(MODE, Content { slices, full: options.full.as_deref() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::HookExit;
 
     fn error(code: Option<i32>, stdout: &str) -> Error {
         let ran = ProgramOutput {
@@ -122,23 +121,24 @@ mod tests {
 
     #[test]
     fn the_failure_of_mig_cdi_is_taken_over() {
-        let line = r#"{"operation":"verify slice","subject":"gpu minor 0 gi 3 ci 0","cause":"profile is 1g.10gb, the spec says 2g.20gb","cure":"run mig-cdi generate","kind":"stale"}"#;
+        let line = r#"{"operation":"verify slice","subject":"gpu minor 0 gi 3 ci 0","cause":"profile is 1g.10gb, the spec has 2g.20gb","cure":"run mig-cdi generate","kind":"stale"}"#;
         let error = error(Some(6), &format!("{line}\n"));
         assert_eq!(error.exit, HookExit::Refused);
         assert_eq!(
             error.to_string(),
-            "verify slice gpu minor 0 gi 3 ci 0: profile is 1g.10gb, the spec says 2g.20gb; run mig-cdi generate"
+            "verify slice gpu minor 0 gi 3 ci 0: profile is 1g.10gb, the spec has 2g.20gb; run mig-cdi generate"
         );
     }
 
     #[test]
-    fn a_child_without_a_reason_is_a_failure() {
+    fn a_child_that_fails_always_has_a_message() {
         for (code, stdout, cause) in [
             (None, "", "/usr/bin/mig-cdi: a signal ended it"),
             (None, "{\"operation\":\"ver", "a signal ended it"),
             (Some(1), "", "exit code 1"),
             (Some(0x7f), "not json\n", "exit code 127"),
             (Some(1), "{}\n", "exit code 1"),
+            (Some(5), r#"{"operation":"","subject":"gpu 0","cause":"lost"}"#, "verify gpu 0: lost"),
         ] {
             let text = error(code, stdout).to_string();
             assert!(text.contains(cause), "{text}");

@@ -1,6 +1,7 @@
 //! Client of the API server, for three requests and no other: watch one node, patch it, and create Events.
 
 use super::node_metadata::NodeObject;
+use crate::error::{ApiError, chain};
 use kube::{
     Client, Config,
     api::{Patch, PatchParams, PostParams, WatchEvent, WatchParams},
@@ -9,7 +10,6 @@ use kube::{
 };
 use serde_json::Value;
 use std::{
-    fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,66 +20,6 @@ use tokio_stream::Stream;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Name of the program in the managed fields of the node, as `kubectl get node -o yaml --show-managed-fields` shows.
 const FIELD_MANAGER: &str = "mig-cdi-kubelet";
-/// Largest `Retry-After` that is obeyed.
-const RETRY_AFTER_LIMIT: u64 = 300;
-
-/// Reason why a request to the API server failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiError {
-    /// Message of the API server, or of what kept the request from it.
-    pub message: String,
-    /// HTTP status code of the answer; `None` when there was no answer.
-    pub code: Option<u16>,
-    /// Time after which the API server asks for the next try.
-    pub retry_after: Option<Duration>,
-}
-
-impl ApiError {
-    fn new(message: String) -> ApiError {
-        ApiError { message, code: None, retry_after: None }
-    }
-
-    /// Returns true when the API server no longer has the version from which a watch was to continue.
-    pub(crate) fn is_expired(&self) -> bool {
-        self.code == Some(410)
-    }
-}
-
-impl fmt::Display for ApiError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl From<kube::Error> for ApiError {
-    fn from(error: kube::Error) -> ApiError {
-        let status = match error {
-            kube::Error::Api(status) => status,
-            error => return ApiError::new(chain(&error)),
-        };
-        let seconds = status.details.as_ref().map(|details| u64::from(details.retry_after_seconds));
-        let seconds = seconds.filter(|seconds| *seconds > 0);
-        ApiError {
-            message: format!("{} ({})", status.message, status.code),
-            code: Some(status.code),
-            retry_after: seconds.map(|s| Duration::from_secs(s.min(RETRY_AFTER_LIMIT))),
-        }
-    }
-}
-
-/// Message of an error with those of its sources, each once: some of kube's errors print their source themselves.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(next) = source {
-        let next_text = next.to_string();
-        if !text.contains(&next_text) {
-            text = format!("{text}: {next_text}");
-        }
-        source = next.source();
-    }
-    text
-}
 
 /// Client of the API server.
 pub(crate) struct ApiClient {
@@ -113,7 +53,9 @@ impl ApiClient {
     ) -> Result<T, ApiError> {
         let answer = match timeout(TIMEOUT, request).await {
             Ok(answer) => answer.map_err(ApiError::from),
-            Err(_) => Err(ApiError::new(format!("no answer within {} s", TIMEOUT.as_secs()))),
+            Err(_) => {
+                Err(ApiError::unanswered(format!("no answer within {} s", TIMEOUT.as_secs())))
+            }
         };
         if matches!(&answer, Err(error) if error.code.is_none()) {
             *self.client.lock().await = None;
@@ -137,7 +79,7 @@ impl ApiClient {
             ..WatchParams::default()
         };
         let request = Request::new("/api/v1/nodes").watch_metadata(&parameters, version);
-        let request = request.map_err(|e| ApiError::new(chain(&e)))?;
+        let request = request.map_err(|e| ApiError::unanswered(chain(&e)))?;
         let client = self.client().await?;
         self.send(client.request_events::<NodeObject>(request)).await
     }
@@ -148,7 +90,7 @@ impl ApiClient {
         let parameters = PatchParams { field_manager, ..PatchParams::default() };
         let request = Request::new("/api/v1/nodes");
         let request = request.patch_metadata(&self.node, &parameters, &Patch::Merge(patch));
-        let request = request.map_err(|e| ApiError::new(chain(&e)))?;
+        let request = request.map_err(|e| ApiError::unanswered(chain(&e)))?;
         let client = self.client().await?;
         self.send(client.request::<NodeObject>(request)).await
     }
@@ -157,7 +99,7 @@ impl ApiClient {
     pub(crate) async fn post(&self, event: &Value) -> Result<(), ApiError> {
         let request = Request::new("/api/v1/namespaces/default/events");
         let request = request.create(&PostParams::default(), event.to_string().into_bytes());
-        let request = request.map_err(|e| ApiError::new(chain(&e)))?;
+        let request = request.map_err(|e| ApiError::unanswered(chain(&e)))?;
         let client = self.client().await?;
         match self.send(client.request_text(request)).await {
             // Its random name exists already: an earlier try created it, and the answer was lost.
@@ -170,10 +112,13 @@ impl ApiClient {
 async fn config(kubeconfig: Option<&Path>) -> Result<Config, ApiError> {
     let config = match kubeconfig {
         None => Config::incluster().map_err(|e| {
-            ApiError::new(format!("{}; set --kubeconfig when running outside a pod", chain(&e)))
+            ApiError::unanswered(format!(
+                "{}; set --kubeconfig when running outside a pod",
+                chain(&e)
+            ))
         }),
         Some(path) => {
-            let fail = |e| ApiError::new(format!("read {}: {}", path.display(), chain(&e)));
+            let fail = |e| ApiError::unanswered(format!("read {}: {}", path.display(), chain(&e)));
             let file = Kubeconfig::read_from(path).map_err(fail)?;
             Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(fail)
         }

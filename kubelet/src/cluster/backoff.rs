@@ -1,4 +1,5 @@
-//! Random parts of waits, so that ten thousand nodes that failed together do not try again together.
+//! Delays after failures, and random parts of them, so that ten thousand nodes that failed together do not try again
+//! together.
 
 use mig_cdi_model::Backoff;
 use std::{
@@ -6,22 +7,38 @@ use std::{
     time::Duration,
 };
 
-/// Random part of the next wait of a backoff. Never shorter than the server asked for.
-pub(crate) fn jittered(backoff: &mut Backoff, asked: Option<Duration>) -> Duration {
-    asked.unwrap_or_default() + part(backoff.next_wait())
+/// Delays between tries after failures. They double from the first up to the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryDelays {
+    /// Delay after the first failure.
+    pub first: Duration,
+    /// Longest delay.
+    pub limit: Duration,
 }
 
-/// A random part of a time.
-pub(crate) fn part(whole: Duration) -> Duration {
+impl RetryDelays {
+    /// Makes a backoff with these delays, before any failure.
+    pub(crate) fn backoff(self) -> Backoff {
+        Backoff::new(self.first, self.limit)
+    }
+}
+
+/// Random part of the next wait of a backoff, after the `Retry-After` of the server's answer.
+pub(crate) fn jittered(backoff: &mut Backoff, retry_after: Option<Duration>) -> Duration {
+    retry_after.unwrap_or_default() + full_jitter(backoff.next_wait())
+}
+
+/// Random part of a time: "full jitter".
+pub(crate) fn full_jitter(whole: Duration) -> Duration {
     whole.mul_f64(f64::from(random()) / f64::from(u32::MAX))
 }
 
-/// Half of a time and a random part of the other half.
-pub(crate) fn about(whole: Duration) -> Duration {
-    whole / 2 + part(whole / 2)
+/// Half of a time and a random part of the other half: "equal jitter".
+pub(crate) fn equal_jitter(whole: Duration) -> Duration {
+    whole / 2 + full_jitter(whole / 2)
 }
 
-/// The keys of std's hasher come from the kernel, and differ from call to call.
+/// Random number. The keys of std's hasher come from the kernel, and differ from call to call.
 pub(crate) fn random() -> u32 {
     let bytes = RandomState::new().hash_one(0_u8).to_le_bytes();
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
@@ -50,7 +67,7 @@ mod tests {
             let whole = second * whole;
             assert!(*most <= whole && *most > whole / 2, "{most:?} of {whole:?}");
         }
-        let asked = jittered(&mut Backoff::new(second, second), Some(second * 30));
-        assert!(asked >= second * 30 && asked <= second * 31);
+        let wait = jittered(&mut Backoff::new(second, second), Some(second * 30));
+        assert!(wait >= second * 30 && wait <= second * 31);
     }
 }

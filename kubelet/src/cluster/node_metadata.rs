@@ -1,12 +1,31 @@
-//! The node as the API server has it, and the patch that turns it into what we want it to be. Pure.
+//! The node as the API server has it, and the patch that writes the desired labels and annotations. Pure.
 
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
+/// Label that names the desired layout, by the contract of the GPU operator's MIG manager.
+pub const CONFIG: &str = "nvidia.com/mig.config";
+/// Label with the progress of that layout: `pending`, `success` or `failed`.
+pub const STATE: &str = "nvidia.com/mig.config.state";
+/// Annotation with the reason why the layout failed.
+pub const REASON: &str = "nvidia.com/mig-cdi.config.reason";
+/// Annotation with the layout that was applied last, and the boot id of the machine then.
+pub const LAST: &str = "nvidia.com/mig-cdi.config.last";
 /// Annotation with the keys of the labels that we set: the next run of the plugin removes those that it does not set.
 const OWN_LABELS: &str = "nvidia.com/mig-cdi.labels";
+
+/// Request for a layout, in the node's labels and annotations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// Value of the label [`CONFIG`].
+    pub config: Option<String>,
+    /// Value of the label [`STATE`].
+    pub state: Option<String>,
+    /// Value of the annotation [`LAST`].
+    pub last: Option<String>,
+}
 
 /// A node, as far as it is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -36,11 +55,13 @@ impl NodeObject {
         }
     }
 
-    pub(crate) fn label(&self, key: &str) -> Option<&str> {
-        self.metadata.labels.get(key).map(String::as_str)
+    pub(crate) fn desired(&self) -> Desired {
+        let label = |key| self.metadata.labels.get(key).cloned();
+        let last = self.annotation(LAST).map(str::to_owned);
+        Desired { config: label(CONFIG), state: label(STATE), last }
     }
 
-    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
+    fn annotation(&self, key: &str) -> Option<&str> {
         self.metadata.annotations.get(key).map(String::as_str)
     }
 }
@@ -56,7 +77,7 @@ pub(crate) struct DesiredMetadata {
 }
 
 impl DesiredMetadata {
-    /// Merge patch that makes the node so; `None` when it is so already.
+    /// Merge patch of what differs on a node; `None` when nothing does.
     pub(crate) fn patch(&self, node: &NodeObject) -> Option<Value> {
         let (mut labels, mut annotations) = (Map::new(), Map::new());
         let mut desired_annotations = self.annotations.clone();

@@ -1,5 +1,6 @@
 //! Errors that the driver reported and that are still open.
 
+use crate::strategy::InstanceIds;
 use mig_cdi_gen::{Xid, inventory::Inventory};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,9 +29,10 @@ impl ErrorScope {
     }
 
     /// Returns true when a device of `gpu` is in this scope, or is the whole GPU around it.
-    fn affects(&self, gpu: &str, instance: Option<(u32, u32)>) -> bool {
-        let is_in =
-            |(gi, ci)| self.gi.is_none_or(|own| own == gi) && self.ci.is_none_or(|own| own == ci);
+    fn affects(&self, gpu: &str, instance: Option<InstanceIds>) -> bool {
+        let is_in = |InstanceIds { gi, ci }| {
+            self.gi.is_none_or(|own| own == gi) && self.ci.is_none_or(|own| own == ci)
+        };
         self.gpu == gpu && instance.is_none_or(is_in)
     }
 }
@@ -98,7 +100,7 @@ impl OpenErrors {
         let scopes = std::mem::take(&mut self.scopes);
         let present: Vec<_> = scopes.iter().filter(|(name, _)| current.contains(*name)).collect();
         let is_present = |scope: &ErrorScope| match scope.gi {
-            // A scan fails as a whole, and says nothing about single GPUs.
+            // A scan fails as a whole: it does not show which GPU is gone.
             None => scopes.is_empty() || !present.is_empty(),
             Some(gi) => present.iter().any(|(_, device)| {
                 device.gpu == scope.gpu
@@ -139,7 +141,7 @@ impl OpenErrors {
     }
 
     /// Reason why a device of a GPU is unhealthy, with the cure. For a whole GPU, errors of its instances count too.
-    pub(super) fn reason(&self, gpu: &str, instance: Option<(u32, u32)>) -> Option<String> {
+    pub(super) fn reason(&self, gpu: &str, instance: Option<InstanceIds>) -> Option<String> {
         // An error on the GPU comes before those in it, since its scope sorts first: it has the wider cure.
         let (scope, error) = self.errors.iter().find(|(scope, _)| scope.affects(gpu, instance))?;
         let (place, cure) = match (scope.gi, scope.ci) {

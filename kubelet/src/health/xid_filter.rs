@@ -20,6 +20,15 @@ pub struct XidFilter {
     enabled: XidSet,
 }
 
+/// Filter that was parsed, with what was ignored in its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParsedXidFilter {
+    /// The filter.
+    pub filter: XidFilter,
+    /// One line about each item that is no XID.
+    pub warnings: Vec<String>,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct XidSet {
     has_all: bool,
@@ -36,9 +45,9 @@ impl XidFilter {
     /// Parses the values of `DP_DISABLE_HEALTHCHECKS` and `DP_ENABLE_HEALTHCHECKS`: XIDs with commas between, or
     /// `all`, which may be written `xids`. An enabled XID passes, whether it is disabled or ignored too.
     ///
-    /// An item that is neither is ignored; the second value has one line about each.
+    /// An item that is neither is ignored, with a warning.
     #[must_use]
-    pub fn parse(disable: Option<&str>, enable: Option<&str>) -> (XidFilter, Vec<String>) {
+    pub fn parse(disable: Option<&str>, enable: Option<&str>) -> ParsedXidFilter {
         let mut warnings = Vec::new();
         let mut parse = |variable: &str, value: Option<&str>| {
             let mut set = XidSet::default();
@@ -58,7 +67,7 @@ impl XidFilter {
         };
         let disabled = parse("DP_DISABLE_HEALTHCHECKS", disable);
         let enabled = parse("DP_ENABLE_HEALTHCHECKS", enable);
-        (XidFilter { disabled, enabled }, warnings)
+        ParsedXidFilter { filter: XidFilter { disabled, enabled }, warnings }
     }
 
     /// Returns true when an error with this XID makes a device unhealthy.

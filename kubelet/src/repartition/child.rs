@@ -79,7 +79,7 @@ fn take_step(request: RepartitionRequest) -> Result<bool> {
         }
         RepartitionStep::Apply => (true, partitioning.apply(&goal, &options)?.omitted),
     };
-    // A layout that one of the GPUs cannot be held against is not reached.
+    // A layout is not reached while one of the GPUs cannot be compared with it.
     omitted.into_iter().next_back().map_or(Ok(is_reached), Err)
 }
 

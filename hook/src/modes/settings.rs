@@ -1,0 +1,25 @@
+//! The settings of the machine, for the modes that inject.
+
+use crate::{
+    cli::HookOptions,
+    error::{Error, HookExit, Result},
+};
+use mig_cdi_config::Settings;
+use mig_cdi_sys::read_regular;
+use std::path::Path;
+
+/// Reads the settings; the defaults apply where there is no file.
+///
+/// # Errors
+/// Fails with [`HookExit::Usage`] when the file cannot be read, or when one of its settings is wrong.
+pub(super) fn read(options: &HookOptions) -> Result<Settings> {
+    const LIMIT: usize = 1 << 20;
+    let path = options.config.as_deref().unwrap_or(Path::new(mig_cdi_config::PATH));
+    let wrong = |cause: &dyn std::fmt::Display| Error::usage("read", path.display(), cause);
+    let text = match read_regular(path, LIMIT) {
+        Ok(bytes) => String::from_utf8(bytes).map_err(|_| wrong(&"not valid utf-8"))?,
+        Err(error) if options.config.is_none() && error.is_absent() => String::new(),
+        Err(error) => return Err(Error { exit: HookExit::Usage, ..Error::from(error) }),
+    };
+    Settings::parse(&text).map_err(|cause| wrong(&cause))
+}
