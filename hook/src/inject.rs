@@ -4,7 +4,7 @@
 use crate::{Error, Result, plan::InjectionPlan};
 use mig_cdi_model::{Major, Minor, cdi::SpecNode};
 use mig_cdi_sys::{
-    Container, DeviceCgroup, MountSource, NewNode, Root, exists, is_executable, run,
+    Container, DeviceCgroup, MountSource, NewNode, Owner, Root, exists, is_executable, run,
 };
 use std::{os::fd::OwnedFd, path::Path, time::Duration};
 
@@ -75,7 +75,7 @@ fn fill(
         let path = path
             .strip_prefix("/dev/")
             .ok_or_else(|| Error::refused("make node", path, "nodes are made only below /dev"))?;
-        let owner = (uid.unwrap_or(user.0), gid.unwrap_or(user.1));
+        let owner = Owner { uid: uid.unwrap_or(user.0), gid: gid.unwrap_or(user.1) };
         let (major, minor) = (Major(*major), Minor(*minor));
         nodes.push(container.node(&NewNode { path, major, minor, mode: *file_mode, owner })?);
     }

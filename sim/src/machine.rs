@@ -82,7 +82,10 @@ fn gpu(gpu: &SimulatedGpu) -> std::result::Result<nvml::NvmlGpu, nvml::CallError
         mig_pending: (!gpu.model.profiles.is_empty()).then_some(gpu.mig_pending),
         // Ranks, which shift: on an A30 device 0 was GPU instance 3, and GPU instance 2 once that was created (public
         // log).
-        devices: (0..).zip(gpu.mig_devices().map(Ok)).collect(),
+        devices: (0..)
+            .zip(gpu.mig_devices())
+            .map(|(index, device)| nvml::IndexedMigDevice { index, device: Ok(device) })
+            .collect(),
     })
 }
 

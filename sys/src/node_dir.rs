@@ -5,7 +5,7 @@
 //! another user can change.
 
 use crate::{
-    Error, NodeStat, Result, Root,
+    Error, NodeStat, Owner, Result, Root,
     atomic_write::weakness,
     error::{Weakness, optional},
     program::is_running,
@@ -16,7 +16,7 @@ use nix::{
     errno::Errno,
     fcntl::{AtFlags, OFlag, openat, readlinkat, renameat},
     sys::stat::{Mode, SFlag, fstat, fstatat, makedev, mkdirat, mknodat, umask},
-    unistd::{Gid, Uid, UnlinkatFlags, fchownat, geteuid, symlinkat, unlinkat},
+    unistd::{UnlinkatFlags, geteuid, symlinkat, unlinkat},
 };
 use std::{os::fd::OwnedFd, path::PathBuf};
 
@@ -168,14 +168,13 @@ impl NodeDir {
     pub fn put_node(&self, name: &str, node: &NodeStat) -> Result<()> {
         let numbers = makedev(node.major.0.into(), node.minor.0.into());
         let mode = Mode::from_bits_truncate(node.mode);
-        let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
+        let owner = Owner { uid: node.uid, gid: node.gid };
         let make = |fd: &OwnedFd, temporary: &str| {
             unmasked(|| mknodat(fd, temporary, SFlag::S_IFCHR, mode, numbers))?;
-            // O_PATH: to open the device itself could initialise a GPU. fchown(2) refuses such a descriptor,
-            // fchownat with AT_EMPTY_PATH takes it.
+            // O_PATH: to open the device itself could initialise a GPU.
             let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let made = openat(fd, temporary, flags, Mode::empty())?;
-            fchownat(&made, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)?;
+            owner.own(&made)?;
             fstat(&made).map(|stat| NodeStat::of(&stat))
         };
         self.put(name, |fd, temporary| match make(fd, temporary) {

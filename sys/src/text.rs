@@ -274,10 +274,19 @@ impl MigMinors {
         self.0.get(&(gpu, gi, ci)).copied()
     }
 
-    /// Capability minors of all possible instances, each with its GPU.
-    pub fn instances(&self) -> impl Iterator<Item = (GpuMinor, Minor)> {
-        self.0.iter().map(|(&(gpu, ..), &minor)| (gpu, minor))
+    /// Capabilities of all instances that could exist, in no order.
+    pub fn capabilities(&self) -> impl Iterator<Item = InstanceCapability> {
+        self.0.iter().map(|(&(gpu, ..), &minor)| InstanceCapability { gpu, minor })
     }
+}
+
+/// The capability of a GPU instance or a compute instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InstanceCapability {
+    /// GPU of the instance.
+    pub gpu: GpuMinor,
+    /// Capability minor.
+    pub minor: Minor,
 }
 
 /// Parses `/proc/driver/nvidia-caps/mig-minors`: `gpu0/gi7/ci0/access 67`, and first `config 1` and

@@ -5,7 +5,10 @@
 //! `nvmlEventTypeXidCriticalError` of every GPU, which keeps every GPU open.
 
 use super::{
-    CallError, DriverEvent, EventCoverage, NvmlError, Xid, error::failed, library, raw,
+    CallError, NvmlError,
+    driver_event::{DriverEvent, EventCoverage, Xid},
+    error::failed,
+    library, raw,
     session::is_resetless,
 };
 use crate::DriverRoot;

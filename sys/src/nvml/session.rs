@@ -9,7 +9,7 @@ use super::{
         NvmlGpuInstance, Partitioner,
     },
     raw::instances as raw,
-    snapshot::ask,
+    snapshot::{MigModes, ask, modes},
 };
 use crate::DriverRoot;
 use mig_cdi_model::{Placement, Profile};
@@ -51,7 +51,7 @@ impl Session {
     }
 
     fn read(&self, gpu: &Device<'_>) -> Result<GpuPartitioning, CallError> {
-        let (mig, mig_pending) = super::snapshot::modes(gpu)?;
+        let MigModes { current: mig, pending: mig_pending } = modes(gpu)?;
         let pci = ask("nvmlDeviceGetPciInfo_v3", gpu.pci_info())?;
         let profiles = if mig.is_some() { self.profiles(gpu)? } else { Vec::new() };
         let mut instances = Vec::new();
@@ -125,24 +125,20 @@ impl Session {
     }
 
     fn instance(&self, handle: raw::GpuHandle) -> Result<NvmlGpuInstance, CallError> {
-        let info = ask("nvmlGpuInstanceGetInfo", raw::gpu_instance_info(&self.0, handle))?;
+        let info = raw::gpu_instance_info(&self.0, handle);
+        let raw::InstanceInfo { id, profile, placement } = ask("nvmlGpuInstanceGetInfo", info)?;
         let compute_profiles = self.compute_profiles(handle)?;
         let mut compute = Vec::new();
         for profile in &compute_profiles {
             let instances = raw::compute_instances(&self.0, handle, profile.id);
             for instance in ask("nvmlGpuInstanceGetComputeInstances", instances)? {
                 let info = raw::compute_instance_info(&self.0, instance);
-                let info = ask("nvmlComputeInstanceGetInfo_v2", info)?;
-                compute.push(NvmlComputeInstance {
-                    id: info.id,
-                    profile: info.profileId,
-                    placement: Placement { start: info.placement.start, size: info.placement.size },
-                });
+                let raw::InstanceInfo { id, profile, placement } =
+                    ask("nvmlComputeInstanceGetInfo_v2", info)?;
+                compute.push(NvmlComputeInstance { id, profile, placement });
             }
         }
         compute.sort_by_key(|instance| instance.id);
-        let placement = Placement { start: info.placement.start, size: info.placement.size };
-        let (id, profile) = (info.id, info.profileId);
         Ok(NvmlGpuInstance { id, profile, placement, compute_profiles, compute })
     }
 
@@ -196,17 +192,18 @@ fn processes(gpu: &Device<'_>) -> Result<Vec<GpuProcess>, CallError> {
     Ok(processes)
 }
 
-/// Checks that profile and placement of a new instance are those that were asked for.
+/// Checks that a new instance has the requested profile and placement.
 fn check_created(
     call: &'static str,
-    created: (u32, Placement),
-    requested: (u32, Placement),
+    created: &raw::InstanceInfo,
+    profile: u32,
+    at: Placement,
 ) -> Result<(), CallError> {
-    if created == requested {
+    if created.profile == profile && created.placement == at {
         return Ok(());
     }
-    let ((profile, at), (wanted, there)) = (created, requested);
-    let cause = format!("made profile {profile} at {at} where {wanted} at {there} was asked for");
+    let raw::InstanceInfo { profile: made, placement, .. } = created;
+    let cause = format!("made profile {made} at {placement} where {profile} at {at} was asked for");
     Err(CallError::new(call, cause))
 }
 
@@ -251,9 +248,7 @@ impl Partitioner for Session {
         let made = raw::create_gpu_instance(&self.0, &self.device(uuid)?, profile, at);
         let handle = ask("nvmlDeviceCreateGpuInstanceWithPlacement", made)?;
         let info = ask("nvmlGpuInstanceGetInfo", raw::gpu_instance_info(&self.0, handle))?;
-        let placement = Placement { start: info.placement.start, size: info.placement.size };
-        let created = (info.profileId, placement);
-        check_created("nvmlGpuInstanceGetInfo", created, (profile, at))?;
+        check_created("nvmlGpuInstanceGetInfo", &info, profile, at)?;
         Ok(info.id)
     }
 
@@ -283,9 +278,7 @@ impl Partitioner for Session {
         let made = ask("nvmlGpuInstanceCreateComputeInstanceWithPlacement", made)?;
         let info = raw::compute_instance_info(&self.0, made);
         let info = ask("nvmlComputeInstanceGetInfo_v2", info)?;
-        let placement = Placement { start: info.placement.start, size: info.placement.size };
-        let created = (info.profileId, placement);
-        check_created("nvmlComputeInstanceGetInfo_v2", created, (profile.id, at))
+        check_created("nvmlComputeInstanceGetInfo_v2", &info, profile.id, at)
     }
 
     fn destroy_compute_instance(&self, uuid: &str, gi: u32, ci: u32) -> Result<(), CallError> {
