@@ -1,4 +1,4 @@
-//! The questions that discovery asks a machine, and the real machine's answers.
+//! The interface through which discovery reads a machine, and the real machine behind it.
 
 use crate::{DriverRoot, NodeStat, Result, Root, nvml};
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ pub struct Roots {
     pub dev: PathBuf,
     /// Directory that contains `proc` and `sys`.
     pub proc: PathBuf,
-    /// Asks NVML for the version of CUDA too, for which it opens libcuda.
+    /// True to read the version of CUDA too, for which NVML opens libcuda.
     pub cuda: bool,
 }
 

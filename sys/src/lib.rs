@@ -10,9 +10,9 @@
 //! | to do this | use |
 //! |---|---|
 //! | read `/proc`, `/sys`, `/dev` or the driver's files below another root | [`Root`], [`DriverRoot`], [`Host`] |
-//! | ask a real or a simulated node the same questions | [`Machine`] |
+//! | read a real or a simulated node in the same way | [`Machine`] |
 //! | parse what the driver prints | [`text`] |
-//! | ask NVML, partition a GPU, wait for driver events | [`nvml`] |
+//! | read NVML, partition a GPU, wait for driver events | [`nvml`] |
 //! | notice a changed capability tree without NVML | [`Fingerprint`] |
 //! | write a file so that no reader sees half of it | [`TrustedDir`], [`ConfigFile`], [`Bundle`] |
 //! | make device nodes on the host | [`NodeDir`] |

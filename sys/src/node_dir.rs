@@ -41,7 +41,7 @@ pub enum NodeDirEntry {
     Node(NodeStat),
     /// A symbolic link, with its text.
     Link(String),
-    /// Anything else, in words: `a directory`, `a regular file`.
+    /// Anything else, as a phrase: `a directory`, `a regular file`.
     Other(&'static str),
 }
 
@@ -181,7 +181,7 @@ impl NodeDir {
             Ok(made) if made == *node => Ok(()),
             Ok(_) => {
                 // acl(5): where a directory has a default access list, it decides on the mode of new entries.
-                let cause = "the new node has other permissions than asked for";
+                let cause = "the new node has other permissions than requested";
                 Err(Error::refused("make", self.show(name), cause)
                     .with_cure("remove the default access list of its directory with setfacl -k"))
             }

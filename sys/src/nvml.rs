@@ -4,8 +4,8 @@
 //! kept open: on Ampere an open NVML client holds up a change of MIG mode, which needs a reset of the GPU. Only a
 //! process that does nothing else keeps NVML open: one that waits for events.
 //!
-//! Handles of MIG devices are never cached: nvml.h says that they "may be reused and their properties can
-//! change". Every reading enumerates them again.
+//! Handles of MIG devices are never cached: they "may be reused and their properties can change" (nvml.h).
+//! Every reading enumerates them again.
 
 mod driver_event;
 mod error;

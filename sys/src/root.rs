@@ -74,7 +74,7 @@ impl Root {
         if self.is_real() {
             return fstatat(&self.fd, below, AtFlags::empty()).map_err(fail);
         }
-        // fstatat(2) takes no resolve flags as openat2(2) does: open the path confined, then ask the handle.
+        // fstatat(2) takes no resolve flags as openat2(2) does: open the path confined, then stat the handle.
         fstat(self.open_below(below, OFlag::O_PATH)?).map_err(fail)
     }
 

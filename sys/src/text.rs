@@ -21,7 +21,7 @@ pub enum Malformed {
         line: usize,
         /// First 60 characters of the line.
         text: String,
-        /// The form that was expected, in words.
+        /// The form that was expected, as a phrase.
         expected: &'static str,
     },
     /// A line that is always printed is missing.
@@ -263,7 +263,7 @@ pub fn access(bytes: &[u8]) -> Parsed<Access> {
 }
 
 /// Content of `/proc/driver/nvidia-caps/mig-minors`: the minor of every instance that could exist. It is a fixed
-/// table of the driver (`_nv_cap_table_init` in nv-caps.c) and says nothing about instances that do exist.
+/// table of the driver (`_nv_cap_table_init` in nv-caps.c) and does not depend on the instances that do exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MigMinors(HashMap<(GpuMinor, GiId, Option<CiId>), Minor>);
 

@@ -20,7 +20,7 @@ pub enum DriverEvent {
         /// True when some GPUs were skipped because a change of their MIG mode is pending.
         skips_gpus: bool,
     },
-    /// Instances of a GPU were created or destroyed. NVML does not say which.
+    /// Instances of a GPU were created or destroyed. NVML does not report which.
     MigConfigChange,
     /// A GPU has a critical error.
     Xid(Xid),

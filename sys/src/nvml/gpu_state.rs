@@ -10,7 +10,7 @@ pub struct NvmlSnapshot {
     pub library: String,
     /// Driver version: `580.105.08`.
     pub driver_version: String,
-    /// Newest CUDA version that the driver supports, when it was asked for and NVML knows it.
+    /// Newest CUDA version that the driver supports, when it was requested and NVML knows it.
     pub cuda_version: Option<Release>,
     /// One entry per GPU index, from 0.
     pub gpus: Vec<Result<NvmlGpu, CallError>>,

@@ -9,7 +9,7 @@ use super::{
         NvmlGpuInstance, Partitioner,
     },
     raw::instances as raw,
-    snapshot::{MigModes, ask, modes},
+    snapshot::{MigModes, checked, modes},
 };
 use crate::DriverRoot;
 use mig_cdi_model::{Placement, Profile};
@@ -47,29 +47,29 @@ impl Session {
     }
 
     fn device(&self, uuid: &str) -> Result<Device<'_>, CallError> {
-        ask("nvmlDeviceGetHandleByUUID", self.0.device_by_uuid(uuid))
+        checked("nvmlDeviceGetHandleByUUID", self.0.device_by_uuid(uuid))
     }
 
     fn read(&self, gpu: &Device<'_>) -> Result<GpuPartitioning, CallError> {
         let MigModes { current: mig, pending: mig_pending } = modes(gpu)?;
-        let pci = ask("nvmlDeviceGetPciInfo_v3", gpu.pci_info())?;
+        let pci = checked("nvmlDeviceGetPciInfo_v3", gpu.pci_info())?;
         let profiles = if mig.is_some() { self.profiles(gpu)? } else { Vec::new() };
         let mut instances = Vec::new();
         for profile in profiles.iter().filter(|_| mig == Some(true)) {
             let found = raw::gpu_instances(&self.0, gpu, profile.id);
-            for handle in ask("nvmlDeviceGetGpuInstances", found)? {
+            for handle in checked("nvmlDeviceGetGpuInstances", found)? {
                 instances.push(self.instance(handle)?);
             }
         }
         instances.sort_by_key(|instance| instance.id);
         Ok(GpuPartitioning {
-            index: ask("nvmlDeviceGetIndex", gpu.index())?,
-            uuid: ask("nvmlDeviceGetUUID", gpu.uuid())?,
+            index: checked("nvmlDeviceGetIndex", gpu.index())?,
+            uuid: checked("nvmlDeviceGetUUID", gpu.uuid())?,
             pci: pci.bus_id,
             device_id: pci.pci_device_id,
             subsystem_id: pci.pci_sub_system_id.unwrap_or(0),
-            minor: ask("nvmlDeviceGetMinorNumber", gpu.minor_number())?,
-            model: ask("nvmlDeviceGetName", gpu.name())?,
+            minor: checked("nvmlDeviceGetMinorNumber", gpu.minor_number())?,
+            model: checked("nvmlDeviceGetName", gpu.name())?,
             mig,
             mig_pending,
             resetless: is_resetless(gpu),
@@ -92,7 +92,7 @@ impl Session {
             };
             let mut placements = match raw::gpu_placements(&self.0, gpu, info.id) {
                 Err(WrapperError::NotSupported) => continue,
-                placements => ask("nvmlDeviceGetGpuInstancePossiblePlacements_v2", placements)?,
+                placements => checked("nvmlDeviceGetGpuInstancePossiblePlacements_v2", placements)?,
             };
             placements.sort_unstable();
             // The driver's name comes first: boards with one PCI id have had different names for a profile
@@ -126,15 +126,15 @@ impl Session {
 
     fn instance(&self, handle: raw::GpuHandle) -> Result<NvmlGpuInstance, CallError> {
         let info = raw::gpu_instance_info(&self.0, handle);
-        let raw::InstanceInfo { id, profile, placement } = ask("nvmlGpuInstanceGetInfo", info)?;
+        let raw::InstanceInfo { id, profile, placement } = checked("nvmlGpuInstanceGetInfo", info)?;
         let compute_profiles = self.compute_profiles(handle)?;
         let mut compute = Vec::new();
         for profile in &compute_profiles {
             let instances = raw::compute_instances(&self.0, handle, profile.id);
-            for instance in ask("nvmlGpuInstanceGetComputeInstances", instances)? {
+            for instance in checked("nvmlGpuInstanceGetComputeInstances", instances)? {
                 let info = raw::compute_instance_info(&self.0, instance);
                 let raw::InstanceInfo { id, profile, placement } =
-                    ask("nvmlComputeInstanceGetInfo_v2", info)?;
+                    checked("nvmlComputeInstanceGetInfo_v2", info)?;
                 compute.push(NvmlComputeInstance { id, profile, placement });
             }
         }
@@ -170,16 +170,16 @@ pub(super) fn is_resetless(gpu: &Device<'_>) -> bool {
 
 /// Processes that use a GPU, one entry for each instance that a process uses.
 fn processes(gpu: &Device<'_>) -> Result<Vec<GpuProcess>, CallError> {
-    let asked = [
+    let lists = [
         ("nvmlDeviceGetComputeRunningProcesses_v3", gpu.running_compute_processes()),
         ("nvmlDeviceGetGraphicsRunningProcesses_v3", gpu.running_graphics_processes()),
         ("nvmlDeviceGetMPSComputeRunningProcesses_v3", gpu.mps_running_compute_processes()),
     ];
     let mut processes = Vec::new();
-    for (call, answer) in asked {
+    for (call, answer) in lists {
         let found: Vec<ProcessInfo> = match answer {
             Err(WrapperError::NotSupported | WrapperError::FailedToLoadSymbol(_)) => continue,
-            answer => ask(call, answer)?,
+            answer => checked(call, answer)?,
         };
         processes.extend(found.iter().map(|process| GpuProcess {
             pid: process.pid,
@@ -203,7 +203,7 @@ fn check_created(
         return Ok(());
     }
     let raw::InstanceInfo { profile: made, placement, .. } = created;
-    let cause = format!("made profile {made} at {placement} where {profile} at {at} was asked for");
+    let cause = format!("made profile {made} at {placement} in the place of {profile} at {at}");
     Err(CallError::new(call, cause))
 }
 
@@ -218,9 +218,10 @@ fn check_destroyed<T>(call: &'static str, found: Result<T, WrapperError>) -> Res
 
 impl Partitioner for Session {
     fn gpus(&self) -> Result<Vec<Result<GpuPartitioning, CallError>>, NvmlError> {
-        let count = ask("nvmlDeviceGetCount_v2", self.0.device_count()).map_err(NvmlError::Call)?;
+        let count =
+            checked("nvmlDeviceGetCount_v2", self.0.device_count()).map_err(NvmlError::Call)?;
         let read = |index| {
-            let gpu = ask("nvmlDeviceGetHandleByIndex_v2", self.0.device_by_index(index))?;
+            let gpu = checked("nvmlDeviceGetHandleByIndex_v2", self.0.device_by_index(index))?;
             self.read(&gpu)
         };
         Ok((0..count).map(read).collect())
@@ -231,8 +232,8 @@ impl Partitioner for Session {
     }
 
     fn set_mode(&self, uuid: &str, mig: bool) -> Result<ModeChange, CallError> {
-        // nvml.h: the call succeeds, and `activationStatus` says whether the mode is active now.
-        let status = ask("nvmlDeviceSetMigMode", self.device(uuid)?.set_mig_mode(mig))?;
+        // nvml.h: the call succeeds, and `activationStatus` holds the reason why the mode is not active yet.
+        let status = checked("nvmlDeviceSetMigMode", self.device(uuid)?.set_mig_mode(mig))?;
         Ok(match nvml_try(status) {
             Ok(()) => ModeChange::Done,
             Err(error) => ModeChange::Pending(failed("nvmlDeviceSetMigMode", error).reason()),
@@ -246,23 +247,23 @@ impl Partitioner for Session {
         at: Placement,
     ) -> Result<u32, CallError> {
         let made = raw::create_gpu_instance(&self.0, &self.device(uuid)?, profile, at);
-        let handle = ask("nvmlDeviceCreateGpuInstanceWithPlacement", made)?;
-        let info = ask("nvmlGpuInstanceGetInfo", raw::gpu_instance_info(&self.0, handle))?;
+        let handle = checked("nvmlDeviceCreateGpuInstanceWithPlacement", made)?;
+        let info = checked("nvmlGpuInstanceGetInfo", raw::gpu_instance_info(&self.0, handle))?;
         check_created("nvmlGpuInstanceGetInfo", &info, profile, at)?;
         Ok(info.id)
     }
 
     fn destroy_gpu_instance(&self, uuid: &str, gi: u32) -> Result<(), CallError> {
         let handle = raw::gpu_instance(&self.0, &self.device(uuid)?, gi);
-        let handle = ask("nvmlDeviceGetGpuInstanceById", handle)?;
-        ask("nvmlGpuInstanceDestroy", raw::destroy_gpu_instance(&self.0, handle))?;
+        let handle = checked("nvmlDeviceGetGpuInstanceById", handle)?;
+        checked("nvmlGpuInstanceDestroy", raw::destroy_gpu_instance(&self.0, handle))?;
         let instance = raw::gpu_instance(&self.0, &self.device(uuid)?, gi);
         check_destroyed("nvmlDeviceGetGpuInstanceById", instance)
     }
 
     fn create_compute_instance(&self, uuid: &str, gi: u32, at: Placement) -> Result<(), CallError> {
         let handle = raw::gpu_instance(&self.0, &self.device(uuid)?, gi);
-        let handle = ask("nvmlDeviceGetGpuInstanceById", handle)?;
+        let handle = checked("nvmlDeviceGetGpuInstanceById", handle)?;
         let profiles = self.compute_profiles(handle)?;
         let profile = profiles.iter().find(|profile| profile.slices == at.size);
         let profile = profile.ok_or_else(|| {
@@ -275,18 +276,18 @@ impl Partitioner for Session {
             CallError::new("nvmlGpuInstanceGetComputeInstanceProfileInfo", cause)
         })?;
         let made = raw::create_compute_instance(&self.0, handle, profile.id, at);
-        let made = ask("nvmlGpuInstanceCreateComputeInstanceWithPlacement", made)?;
+        let made = checked("nvmlGpuInstanceCreateComputeInstanceWithPlacement", made)?;
         let info = raw::compute_instance_info(&self.0, made);
-        let info = ask("nvmlComputeInstanceGetInfo_v2", info)?;
+        let info = checked("nvmlComputeInstanceGetInfo_v2", info)?;
         check_created("nvmlComputeInstanceGetInfo_v2", &info, profile.id, at)
     }
 
     fn destroy_compute_instance(&self, uuid: &str, gi: u32, ci: u32) -> Result<(), CallError> {
         let handle = raw::gpu_instance(&self.0, &self.device(uuid)?, gi);
-        let handle = ask("nvmlDeviceGetGpuInstanceById", handle)?;
+        let handle = checked("nvmlDeviceGetGpuInstanceById", handle)?;
         let compute = raw::compute_instance(&self.0, handle, ci);
-        let compute = ask("nvmlGpuInstanceGetComputeInstanceById", compute)?;
-        ask("nvmlComputeInstanceDestroy", raw::destroy_compute_instance(&self.0, compute))?;
+        let compute = checked("nvmlGpuInstanceGetComputeInstanceById", compute)?;
+        checked("nvmlComputeInstanceDestroy", raw::destroy_compute_instance(&self.0, compute))?;
         let instance = raw::compute_instance(&self.0, handle, ci);
         check_destroyed("nvmlGpuInstanceGetComputeInstanceById", instance)
     }

@@ -11,8 +11,8 @@ use crate::DriverRoot;
 use mig_cdi_model::{Attributes, Placement, Release};
 use nvml_wrapper::{Device, Nvml, error::NvmlError as WrapperError};
 
-/// Loads NVML of the driver below `root`, enumerates all devices, and shuts it down. `cuda` asks for the version
-/// of CUDA as well.
+/// Loads NVML of the driver below `root`, enumerates all devices, and shuts it down. With
+/// `cuda` it reads the version of CUDA as well.
 pub(crate) fn snapshot(root: &DriverRoot, cuda: bool) -> Result<NvmlSnapshot, NvmlError> {
     let (nvml, path) = library::start(root)?;
     let version = nvml.sys_driver_version();
@@ -36,13 +36,13 @@ fn cuda_version(nvml: &Nvml) -> Option<Release> {
 }
 
 fn gpu(nvml: &Nvml, index: u32) -> Result<NvmlGpu, CallError> {
-    let device = ask("nvmlDeviceGetHandleByIndex_v2", nvml.device_by_index(index))?;
+    let device = checked("nvmlDeviceGetHandleByIndex_v2", nvml.device_by_index(index))?;
     let MigModes { current: mig, pending: mig_pending } = modes(&device)?;
     Ok(NvmlGpu {
-        pci: ask("nvmlDeviceGetPciInfo_v3", device.pci_info())?.bus_id,
-        uuid: ask("nvmlDeviceGetUUID", device.uuid())?,
-        minor: ask("nvmlDeviceGetMinorNumber", device.minor_number())?,
-        model: ask("nvmlDeviceGetName", device.name())?,
+        pci: checked("nvmlDeviceGetPciInfo_v3", device.pci_info())?.bus_id,
+        uuid: checked("nvmlDeviceGetUUID", device.uuid())?,
+        minor: checked("nvmlDeviceGetMinorNumber", device.minor_number())?,
+        model: checked("nvmlDeviceGetName", device.name())?,
         memory_bytes: device.memory_info().ok().map(|memory| memory.total),
         compute_capability: compute_capability(&device),
         mig,
@@ -66,6 +66,7 @@ pub(super) struct MigModes {
     pub pending: Option<bool>,
 }
 
+/// Reads the MIG modes of a GPU.
 pub(super) fn modes(gpu: &Device<'_>) -> Result<MigModes, CallError> {
     match gpu.mig_mode() {
         Ok(mode) => {
@@ -78,7 +79,11 @@ pub(super) fn modes(gpu: &Device<'_>) -> Result<MigModes, CallError> {
     }
 }
 
-pub(super) fn ask<T>(call: &'static str, answer: Result<T, WrapperError>) -> Result<T, CallError> {
+/// Names the call that an error of nvml-wrapper is from.
+pub(super) fn checked<T>(
+    call: &'static str,
+    answer: Result<T, WrapperError>,
+) -> Result<T, CallError> {
     answer.map_err(|error| failed(call, error))
 }
 
@@ -86,7 +91,7 @@ pub(super) fn ask<T>(call: &'static str, answer: Result<T, WrapperError>) -> Res
 /// created or destroyed.
 fn mig_devices(nvml: &Nvml, gpu: &Device<'_>) -> Result<Vec<IndexedMigDevice>, CallError> {
     let mut devices = Vec::new();
-    for index in 0..ask("nvmlDeviceGetMaxMigDeviceCount", gpu.mig_device_count())? {
+    for index in 0..checked("nvmlDeviceGetMaxMigDeviceCount", gpu.mig_device_count())? {
         let device = match gpu.mig_device_by_index(index) {
             Ok(mig) => mig_device(nvml, gpu, &mig),
             Err(WrapperError::NotFound) => continue,
@@ -98,8 +103,8 @@ fn mig_devices(nvml: &Nvml, gpu: &Device<'_>) -> Result<Vec<IndexedMigDevice>, C
 }
 
 fn mig_device(nvml: &Nvml, gpu: &Device<'_>, mig: &Device<'_>) -> Result<NvmlMigDevice, CallError> {
-    let gi = ask("nvmlDeviceGetGpuInstanceId", raw::gpu_instance_id(nvml, mig))?;
-    let ci = ask("nvmlDeviceGetComputeInstanceId", raw::compute_instance_id(nvml, mig))?;
+    let gi = checked("nvmlDeviceGetGpuInstanceId", raw::gpu_instance_id(nvml, mig))?;
+    let ci = checked("nvmlDeviceGetComputeInstanceId", raw::compute_instance_id(nvml, mig))?;
     let instance = instances::gpu_instance(nvml, gpu, gi)
         .and_then(|handle| Ok((handle, instances::gpu_instance_info(nvml, handle)?.placement)));
     let instance = permitted("nvmlGpuInstanceGetInfo", instance)?;
@@ -110,8 +115,8 @@ fn mig_device(nvml: &Nvml, gpu: &Device<'_>, mig: &Device<'_>) -> Result<NvmlMig
     Ok(NvmlMigDevice {
         gi,
         ci,
-        uuid: ask("nvmlDeviceGetUUID", mig.uuid())?,
-        name: ask("nvmlDeviceGetName", mig.name())?,
+        uuid: checked("nvmlDeviceGetUUID", mig.uuid())?,
+        name: checked("nvmlDeviceGetName", mig.name())?,
         sizes: sizes(mig),
         gi_placement: instance.map(|(_, placement)| placement),
         ci_placement,
