@@ -151,12 +151,6 @@ pub struct Model {
 }
 
 impl Model {
-    /// Returns the model with this key.
-    #[must_use]
-    pub fn find(key: &str) -> Option<&'static Model> {
-        MODELS.iter().find(|model| model.key == key)
-    }
-
     /// Returns the profile with this name.
     #[must_use]
     pub fn profile(&self, name: &str) -> Option<&'static ProfileRow> {

@@ -232,6 +232,12 @@ const fn model(
 }
 
 impl Model {
+    /// Returns the model with this key.
+    #[must_use]
+    pub fn find(key: &str) -> Option<&'static Model> {
+        MODELS.iter().find(|model| model.key == key)
+    }
+
     /// Adds PCI ids with NVIDIA's vendor id; device ids as mig-parted's device filters list them.
     const fn pci(mut self, device: u32, subsystem: u32) -> Model {
         self.pci_device = device << 16 | 0x10de;
