@@ -109,6 +109,7 @@ fn gpu(index: usize, entry: GpuDescription) -> Result<SimulatedGpu, Error> {
         let cause = format!("minor {minor} is above 31, the last one that has capabilities");
         return Err(Error::new(cause));
     }
+    // The first is at 0x07 as on a DGX A100, the 32nd at 0xff.
     let pci = entry.pci.unwrap_or_else(|| format!("0000:{:02x}:00.0", 7 + 8 * index));
     let pci: PciAddress = pci.parse().map_err(|e: BadId| Error::new(e.to_string()))?;
     let uuid = entry.uuid.map_or_else(|| Ok(uuid::gpu_uuid(pci)), |uuid| uuid.parse());
@@ -119,6 +120,7 @@ fn gpu(index: usize, entry: GpuDescription) -> Result<SimulatedGpu, Error> {
         return Err(Error::new("has instances but is not in mig mode"));
     }
     let mut instances = place(model, &entry.instances)?;
+    // NVML numbers MIG devices in this order.
     instances.sort_by_key(|instance| instance.id);
     let processes = entry.processes;
     processes.iter().try_for_each(|process| check_process(process, &instances))?;

@@ -76,6 +76,7 @@ fn gpu(gpu: &SimulatedGpu) -> std::result::Result<nvml::NvmlGpu, nvml::CallError
         uuid: gpu.uuid.to_string(),
         minor: gpu.minor,
         model: gpu.model.product.to_owned(),
+        // As root sees it: with MIG on, NVML reports it to nobody else.
         memory_bytes: Some(gpu.model.memory_mib << 20),
         compute_capability: gpu.model.compute_capability(),
         mig: (!gpu.model.profiles.is_empty()).then_some(gpu.mig),
@@ -139,6 +140,7 @@ impl SimulatedGpu {
                     memory_mib: gi.profile.memory_mib,
                     attributes: self.attributes(gi, ci),
                 }),
+                // As root sees them too (nvml.h: "Requires privileged user").
                 gi_placement: Some(gi.placement),
                 ci_placement: Some(ci.placement),
             })

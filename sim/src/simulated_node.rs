@@ -94,7 +94,8 @@ impl SimulatedGpu {
         let SimulatedGpu { model, uuid, .. } = self;
         for gi in &mut self.instances {
             for ci in &mut gi.compute {
-                // The UUID is made from the first engine, not from the compute instance id: see `uuid`.
+                // The UUID is made from the first engine (see `uuid`). The driver shows nowhere which engines an instance
+                // has; by placement they are at least different for all that exist at one time.
                 let syspipe = gi.placement.start + ci.placement.start;
                 ci.uuid = uuid::mig_uuid(model.chip, uuid, gi.id, syspipe);
                 ci.name = match without_profile {
