@@ -298,37 +298,29 @@ pub fn mig_minors(bytes: &[u8]) -> Parsed<MigMinors> {
     // One line per possible instance, 4,322 of about 24 bytes.
     let mut minors = HashMap::with_capacity(bytes.len() / 20);
     for (i, line) in text(bytes)?.lines().enumerate() {
-        let parse = || {
-            let (name, minor) = line.split_once(' ')?;
-            let minor = Minor(number(minor)?);
-            if matches!(name, "config" | "monitor") {
-                return Some(None);
-            }
-            let mut parts = name.strip_suffix("/access")?.split('/');
-            let gpu = GpuMinor(number(parts.next()?.strip_prefix("gpu")?)?);
-            let gi = GiId(number(parts.next()?.strip_prefix("gi")?)?);
-            let ci = match parts.next() {
-                Some(ci) => Some(CiId(number(ci.strip_prefix("ci")?)?)),
-                None => None,
-            };
-            parts.next().is_none().then_some(Some(((gpu, gi, ci), minor)))
-        };
-        match parse() {
-            Some(Some((key, minor))) => drop(minors.insert(key, minor)),
-            Some(None) => {}
-            None => {
-                return Err(bad_line(
-                    i,
-                    line,
-                    "gpuN/giM/access MINOR or gpuN/giM/ciC/access MINOR",
-                ));
-            }
+        let malformed = || bad_line(i, line, "gpuN/giM/access MINOR or gpuN/giM/ciC/access MINOR");
+        let pair = line.split_once(' ').and_then(|(name, minor)| Some((name, number(minor)?)));
+        let (name, minor) = pair.ok_or_else(malformed)?;
+        if !matches!(name, "config" | "monitor") {
+            minors.insert(instance(name).ok_or_else(malformed)?, Minor(minor));
         }
     }
     match minors.is_empty() {
         true => Err(Malformed::Empty),
         false => Ok(MigMinors(minors)),
     }
+}
+
+/// Ids in `gpu0/gi7/access` or `gpu0/gi7/ci0/access`.
+fn instance(name: &str) -> Option<(GpuMinor, GiId, Option<CiId>)> {
+    let mut parts = name.strip_suffix("/access")?.split('/');
+    let gpu = GpuMinor(numbered(parts.next()?, "gpu")?);
+    let gi = GiId(numbered(parts.next()?, "gi")?);
+    let ci = match parts.next() {
+        Some(ci) => Some(CiId(numbered(ci, "ci")?)),
+        None => None,
+    };
+    parts.next().is_none().then_some((gpu, gi, ci))
 }
 
 /// Number after a prefix in a directory name: 3 in `gi3`.

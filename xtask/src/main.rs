@@ -37,7 +37,7 @@ enum Task {
         /// Tests to run: golden, picture, kubelet_labels, configure, kubernetes_chart [default: all]
         tests: Vec<String>,
     },
-    /// Write the table of docs/engines.md, running every engine as root (test: engine_matrix)
+    /// Write the table of docs/engines.md by running engines as root (test: engine_matrix)
     EngineTable,
 }
 

@@ -81,12 +81,11 @@ impl Session {
 
     /// Reads the profiles of GPU instances that a GPU has.
     fn profiles(&self, gpu: &Device<'_>) -> Result<Vec<GpuProfile>, CallError> {
-        let bytes = || gpu.memory_info().map_or(0, |memory| memory.total);
         let mut profiles = Vec::new();
-        for (number, suffix) in (0..).zip(GPU_PROFILES) {
+        for number in 0..GPU_PROFILES.len() as u32 {
             let info = match raw::gpu_profile(&self.0, gpu, number) {
                 Ok(info) => info,
-                // NOT_SUPPORTED: a profile of other GPUs. INVALID_ARGUMENT: of a newer driver.
+                // NOT_SUPPORTED: a profile of other GPUs. INVALID_ARGUMENT: one that is newer than the driver.
                 Err(WrapperError::InvalidArg | WrapperError::NotSupported) => continue,
                 Err(e) => return Err(failed("nvmlDeviceGetGpuInstanceProfileInfo", e)),
             };
@@ -95,22 +94,14 @@ impl Session {
                 placements => checked("nvmlDeviceGetGpuInstancePossiblePlacements_v2", placements)?,
             };
             placements.sort_unstable();
-            // The driver's name comes first: boards with one PCI id have had different names for a profile
-            // (GB200, early and production).
-            let name = raw::gpu_profile_name(&self.0, gpu, number).ok();
-            let name = name.and_then(|name| name.trim_start_matches("MIG ").parse().ok());
-            let (slices, mib) = (info.sliceCount, info.memorySizeMB);
-            let computed = || {
-                let plain = Profile::from_sizes(slices, slices, mib, bytes())?;
-                format!("{plain}{suffix}").parse().ok()
-            };
+            let (slices, memory_mib) = (info.sliceCount, info.memorySizeMB);
             profiles.push(GpuProfile {
                 id: info.id,
-                name: name.or_else(computed),
+                name: self.profile_name(gpu, number, slices, memory_mib),
                 max: info.instanceCount,
                 remaining: raw::remaining(&self.0, gpu, info.id).ok(),
                 slices,
-                memory_mib: mib,
+                memory_mib,
                 multiprocessors: info.multiprocessorCount,
                 copy_engines: info.copyEngineCount,
                 decoders: info.decoderCount,
@@ -122,6 +113,25 @@ impl Session {
         }
         profiles.sort_by_key(|profile| profile.id);
         Ok(profiles)
+    }
+
+    /// Name of a profile: the driver's, or one that is computed. The driver's comes first: boards with one PCI id have
+    /// had different names for a profile (GB200, early and production).
+    fn profile_name(
+        &self,
+        gpu: &Device<'_>,
+        number: u32,
+        slices: u32,
+        memory_mib: u64,
+    ) -> Option<Profile> {
+        let name = raw::gpu_profile_name(&self.0, gpu, number).ok();
+        let name = name.and_then(|name| name.trim_start_matches("MIG ").parse().ok());
+        name.or_else(|| {
+            let gpu_bytes = gpu.memory_info().map_or(0, |memory| memory.total);
+            let plain = Profile::from_sizes(slices, slices, memory_mib, gpu_bytes)?;
+            let suffix = GPU_PROFILES.get(number as usize)?;
+            format!("{plain}{suffix}").parse().ok()
+        })
     }
 
     fn instance(&self, handle: raw::GpuHandle) -> Result<NvmlGpuInstance, CallError> {
