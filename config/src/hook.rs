@@ -1,6 +1,6 @@
 //! The table `[hook]` of the settings: which requests of containers the hook accepts, and which runtime it runs.
 
-use crate::{BadSettings, SettingsLocation};
+use crate::BadSettings;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -75,12 +75,15 @@ pub(crate) struct Table {
 impl Default for Table {
     fn default() -> Self {
         Table {
-            // NVIDIA's own images set the variable to `all`: it must not give an unprivileged container a slice.
+            // NVIDIA's CUDA images set the variable to `all`: it must not give an unprivileged container a slice.
             environment: EnvironmentPolicy::Privileged,
+            // Our own, and the prefix of CDI (container-device-interface, `pkg/cdi/annotations.go`).
             annotations: vec!["mig-cdi/devices".to_owned(), "cdi.k8s.io/*".to_owned()],
-            // UUIDs and slots or indices, but not `all`, `config` and `monitor`, which reach every tenant.
+            // UUIDs, and slots or indices. Not `all`, nor `config` and `monitor`, which reach every tenant's slices.
             devices: vec!["MIG-*".to_owned(), "*:*".to_owned()],
+            // CDI hides nothing: a container would read every tenant's layout and the UUIDs of all GPUs there.
             hide: true,
+            // Debian has runc in /usr/sbin, other distributions in /usr/bin.
             runtimes: ["/usr/bin/runc", "/usr/sbin/runc", "/usr/bin/crun"].map(Into::into).into(),
             log: "syslog".to_owned(),
         }
@@ -90,11 +93,7 @@ impl Default for Table {
 impl Table {
     /// Checks the values.
     pub(crate) fn check(self) -> Result<HookSettings, BadSettings> {
-        let bad = |key: &str, cause: String| BadSettings {
-            location: SettingsLocation::Key(format!("hook.{key}")),
-            cause,
-            cure: None,
-        };
+        let bad = |key: &str, cause: String| BadSettings::value(&format!("hook.{key}"), cause);
         let patterns = |key, texts: Vec<String>| {
             let parse = |text: &String| {
                 let cause =

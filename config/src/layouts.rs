@@ -3,7 +3,7 @@
 //! They come from a file in mig-parted's format, version v1 (NVIDIA/mig-parted `api/spec/v1/spec.go`), with
 //! additions in its spirit ([`Layouts`]), or from `GPU=LAYOUT` arguments of the command line
 //! ([`Assignment`]). `docs/layouts.md` is the reference of both. This module reads text and writes text; it
-//! opens no file and asks no driver whether a layout is possible.
+//! opens no file and calls no driver: whether a layout is possible is `mig_cdi_layout`'s to decide.
 
 mod assignment;
 mod gpu_selector;

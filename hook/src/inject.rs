@@ -8,7 +8,7 @@ use crate::{
 };
 use mig_cdi_model::{Major, Minor, cdi::SpecNode};
 use mig_cdi_sys::{
-    Container, DeviceCgroup, MountSource, NewNode, Root, exists, is_executable, run,
+    Container, DeviceCgroup, MountSource, NewNode, Owner, Root, exists, is_executable, run,
 };
 use std::{os::fd::OwnedFd, path::Path, time::Duration};
 
@@ -79,7 +79,7 @@ fn fill(
         let path = path
             .strip_prefix("/dev/")
             .ok_or_else(|| Error::refused("make node", path, "nodes are made only below /dev"))?;
-        let owner = (uid.unwrap_or(user.uid), gid.unwrap_or(user.gid));
+        let owner = Owner { uid: uid.unwrap_or(user.uid), gid: gid.unwrap_or(user.gid) };
         let (major, minor) = (Major(*major), Minor(*minor));
         nodes.push(container.node(&NewNode { path, major, minor, mode: *file_mode, owner })?);
     }

@@ -1,4 +1,4 @@
-//! Explains why requests do not fit, and looks for layouts that would: an [`Impossible`] is only useful
+//! Explains why requests do not fit, and finds layouts that would: an [`Impossible`] is only useful
 //! with something that the user can request instead.
 
 use crate::{
@@ -31,6 +31,7 @@ fn smaller_profile(capacity: &GpuCapacity, requests: &[InstanceRequest]) -> Stri
     let is_one_profile =
         requests.iter().all(|request| request.profile.id == requests[0].profile.id);
     let mut largest_first: Vec<_> = capacity.profiles.iter().collect();
+    // Of equal sizes the profile without an attribute first: only one instance has +me, so its maximum is 1.
     largest_first.sort_by_key(|p| (Reverse((p.slices, p.size(), p.max)), p.id));
     for request in requests {
         let old = request.profile;
@@ -76,6 +77,7 @@ pub(crate) fn no_placement(
     current: &[CurrentInstance],
     held: &[bool],
 ) -> Impossible {
+    // On an empty GPU they fit, so only the instances in use are in the way.
     if place_instances(requests, &[], &[]).is_some() {
         return in_use(capacity, requests, current, held);
     }
@@ -95,6 +97,7 @@ pub(crate) fn no_placement(
 /// Removes every request that does not matter: the rest does not fit, and would without any one of it.
 fn smallest_conflict<'a>(requests: &[InstanceRequest<'a>]) -> Vec<InstanceRequest<'a>> {
     let mut least = requests.to_vec();
+    // Backwards: a removal then moves only requests that have been tried.
     for i in (0..least.len()).rev() {
         let mut fewer = least.clone();
         fewer.remove(i);

@@ -80,6 +80,7 @@ fn resolve_instance<'a>(
     if start.is_some_and(|start| starts().all(|possible| possible != start)) {
         return Err(Impossible::BadStart { desired: text.clone(), starts: starts().collect() });
     }
+    // The default, `*` in `nvidia-smi mig -lcip`, which `-cgi … -C` creates.
     let whole = [DesiredComputeInstance { slices: profile.slices, start: None }];
     let compute = resolve_compute(profile, text, compute.as_deref().unwrap_or(&whole))?;
     Ok(InstanceRequest { text: text.clone(), profile, start: *start, compute })
@@ -131,7 +132,7 @@ fn compute_request<'a>(
 }
 
 /// Returns placements for compute instances in a GPU instance that has those of `current`, with the
-/// fewest changes. `is_held` tells which of `current` have to stay.
+/// fewest changes. `is_held` is true for those of `current` that have to stay.
 pub(crate) fn place_compute(
     requests: &[ComputeRequest],
     current: &[CurrentComputeInstance],
@@ -182,6 +183,7 @@ fn check_resources<'a>(
     requests: impl Iterator<Item = &'a InstanceRequest<'a>>,
     desired: &str,
 ) -> Result<(), Impossible> {
+    // Saturating here and in the totals: an absurd answer of a driver must not wrap around to a small number.
     let mut needs = [0u32; RESOURCES.len()];
     for request in requests {
         for (sum, need) in needs.iter_mut().zip(request.profile.needs()) {
@@ -201,8 +203,8 @@ fn check_resources<'a>(
     }
 }
 
-/// Returns the cheapest placements for all requests that leave the `held` current instances where they
-/// are. `None` proves that there are none.
+/// Returns the cheapest placements for all requests that keep the `held` current instances in their
+/// places. `None` proves that there are none.
 pub(crate) fn place_instances(
     requests: &[InstanceRequest],
     current: &[CurrentInstance],
@@ -239,6 +241,7 @@ fn candidate(
     let inner =
         place_compute(&request.compute, existing, |compute| held[i] && current[i].uses(compute))?;
     let kept = inner.iter().filter(|candidate| candidate.keeps.is_some()).count();
+    // Compute instances to create, and those to destroy.
     let cost = (inner.len() + existing.len() - 2 * kept) as u32;
     Some(Candidate { placement, keeps, is_held: held[i], cost })
 }

@@ -34,7 +34,7 @@ pub struct GpuInstanceProfile {
     /// Profile name, such as `2g.20gb`.
     pub name: Profile,
     /// Profile id, as `nvidia-smi mig -lgip` prints it. It is unique within the GPU and differs from
-    /// the `NVML_GPU_INSTANCE_PROFILE_*` number that NVML is asked with.
+    /// the `NVML_GPU_INSTANCE_PROFILE_*` number that NVML takes as an argument.
     pub id: u32,
     /// Most instances of this profile on a GPU that has no other instance.
     pub max: u32,
@@ -112,7 +112,8 @@ impl GpuCapacity {
                 *total = (*total).max(profile.max.saturating_mul(need));
             }
         }
-        // The placements say exactly how many memory slices there are; the counts give a lower bound.
+        // Placements give the exact number of memory slices, counts only a lower bound: seven 1g take
+        // seven of eight.
         totals[0] = self.memory_slices();
         totals
     }

@@ -108,6 +108,7 @@ impl DesiredInstance {
 }
 
 fn sorted(mut compute: Vec<DesiredComputeInstance>) -> Vec<DesiredComputeInstance> {
+    // NVML creates each at its own start, so their order has no meaning: texts of one meaning become equal here.
     compute.sort_by_key(|c| (Reverse(c.slices), c.start.is_none(), c.start));
     compute
 }
@@ -184,7 +185,7 @@ impl FromStr for DesiredLayout {
     }
 }
 
-/// Splits at commas that are not within brackets.
+/// Splits at commas that are not within brackets: `3g.40gb(1c,2c)` is one part.
 fn split_at_commas(text: &str) -> Result<Vec<&str>, BadDesiredLayout> {
     let (mut parts, mut start, mut is_inside) = (Vec::new(), 0, false);
     for (position, character) in text.char_indices() {
@@ -238,7 +239,7 @@ fn parse_instance(text: &str) -> Result<DesiredInstance, BadDesiredLayout> {
         None => (head.trim(), None),
     };
     let text = text.to_owned();
-    // Ids are not checked here: which exist differs from GPU to GPU, and only the capacity tells.
+    // Ids are not checked here: those that exist differ between GPUs, and only a capacity lists them.
     if let Some(id) = number(name) {
         return Ok(DesiredInstance { text, profile: ProfileSelector::Id(id), start, compute });
     }

@@ -122,7 +122,7 @@ pub struct KeptInstance {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PartitionPlan {
     /// Steps in order: destroys before creates; a compute instance is destroyed before its GPU instance
-    /// and created after it. Every prefix leaves a GPU that the driver accepts.
+    /// and created after it. After every prefix the GPU is in a state that the driver accepts.
     pub steps: Vec<Step>,
     /// GPU instances that stay, in the order of the desired layout. Their compute instances may change,
     /// except those in use.
@@ -162,8 +162,8 @@ pub fn plan(
     current: &[CurrentInstance],
     desired: &DesiredLayout,
 ) -> Result<PartitionPlan, Impossible> {
-    // The whole layout is placed before the first call: nvidia-smi leaves behind what it created before
-    // a `-cgi` list fails (NVIDIA's MIG user guide, `-cgi 19,19,14,9`).
+    // The whole layout is placed before the first call: nvidia-smi keeps what it created before a `-cgi` list
+    // fails (NVIDIA's MIG user guide, `-cgi 19,19,14,9`).
     let requests = resolve(capacity, desired)?;
     check_limits(capacity, &requests).map_err(|reason| with_cure(reason, capacity, &requests))?;
     // The driver protects only instances with a running client (kernel_mig_manager.c l.5627-5635). A container

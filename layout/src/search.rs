@@ -58,6 +58,7 @@ impl Search<'_> {
     /// Tries every candidate of the next requirement. `used` has a bit for each slice that is taken,
     /// `held` counts the instances in use that are not kept yet.
     fn descend(&mut self, used: u64, held: usize, cost: u32) {
+        // A requirement keeps one instance at most. At equal cost the first assignment stays.
         let left = self.requirements.len() - self.chosen.len();
         if held > left || self.best.as_ref().is_some_and(|(best, _)| *best <= cost) {
             return;
@@ -84,6 +85,7 @@ impl Search<'_> {
 /// overlaps everything: no GPU has one, but a driver's answer is input like any other.
 pub(crate) fn mask(placement: Placement) -> u64 {
     match (placement.start, placement.size) {
+        // 1 << 64 would overflow.
         (start, size @ 1..=63) if start <= 64 - size => ((1 << size) - 1) << start,
         _ => u64::MAX,
     }

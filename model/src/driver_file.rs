@@ -124,6 +124,7 @@ impl fmt::Display for DriverCapabilities {
 /// The destination of a driver file in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
+    // All of them, since the distribution of the image decides which one its loader searches.
     /// Every directory that the container's dynamic loader searches, under these names.
     Library(Vec<String>),
     /// Every directory for 32-bit libraries, under these names.

@@ -68,13 +68,14 @@ impl FromStr for Profile {
 
 /// Parses a positive number of at most four digits without a sign or a leading zero.
 fn count(text: &str) -> Option<u32> {
+    // The largest number in a name so far is that of 7g.278gb (GB300).
     let is_plain =
         !text.starts_with('0') && text.len() <= 4 && text.bytes().all(|b| b.is_ascii_digit());
     is_plain.then(|| text.parse().ok()).flatten()
 }
 
 /// Reports whether a text is empty or a list of attributes: `+me` (media engines), `-me` (none of them),
-/// `+me.all`, `+gfx` (graphics). New ones may come with a driver, so any word is one.
+/// `+me.all`, `+gfx` (graphics). A new driver may have others, so any alphanumeric text is one.
 fn is_attributes(text: &str) -> bool {
     let word = |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric());
     match text.strip_prefix(['+', '-']) {
@@ -130,6 +131,7 @@ impl Profile {
     #[must_use]
     pub fn gpu_instance_profile(&self) -> Profile {
         match self.name.split_once("c.") {
+            // The first `c.`: a partial name begins with its compute slices.
             Some((_, rest)) if self.partial => Profile { name: rest.to_owned(), partial: false },
             _ => self.clone(),
         }

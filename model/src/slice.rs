@@ -88,6 +88,7 @@ impl DeviceVariable {
             let mut values = value.split(',');
             let mut next = || values.next();
             let (uuid, profile, gpu_uuid) = (next()?, next()?, next()?);
+            // A fourth value would be of a newer mig-cdi, and of a meaning that is not known here.
             next().is_none().then_some(())?;
             Some(DeviceVariable {
                 id: SliceId { gpu: GpuMinor(gpu), gi: GiId(gi), ci: CiId(ci) },
@@ -142,6 +143,7 @@ impl fmt::Display for ExpectedSlice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let SliceId { gpu, gi, ci } = self.id;
         let ExpectedSlice { gpu_major, caps_major, gi_cap, ci_cap, .. } = self;
+        // One order of keys: a spec is rewritten only when its bytes change, and the watchers of engines notice a rewrite.
         write!(f, "{gpu}:{gi}:{ci},nodes={gpu_major}:{caps_major}:{gi_cap}:{ci_cap}")?;
         let mut field = |key, value: Option<&dyn fmt::Display>| {
             value.map_or(Ok(()), |value| write!(f, ",{key}={value}"))

@@ -22,6 +22,8 @@ impl ProfileRow {
             id,
             max,
             slices,
+            // Encoders and JPEG engines limit nothing more: in every table they come with decoders or with the optical
+            // flow engine.
             engines: MediaEngines { decoders, ofa, ..MediaEngines::default() },
             placements: self.starts.iter().map(|&start| Placement { start, size }).collect(),
             compute: compute.collect(),
@@ -29,6 +31,7 @@ impl ProfileRow {
     }
 
     fn compute_instance_profile(&self, size: u32) -> ComputeInstanceProfile {
+        // As `nvidia-smi mig -lcip` lists them: 3 x 2c, 2 x 3c and 1 x 4c in a 7g.
         let (id, max) = (self.compute_id(size), self.slices / size);
         let placements = self.compute_placements(size).collect();
         ComputeInstanceProfile { id, slices: size, max, placements }

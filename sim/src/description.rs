@@ -27,6 +27,7 @@ pub(crate) struct Description {
 }
 
 fn default_driver() -> String {
+    // A release of the branch whose nvml.h `GPU_PROFILE_KINDS` counts.
     "580.105.08".to_owned()
 }
 

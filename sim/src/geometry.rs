@@ -53,13 +53,14 @@ pub const GPU_PROFILE_KINDS: u32 = 17;
 pub const COMPUTE_PROFILE_KINDS: u32 = 8;
 
 impl ProfileRow {
-    /// Value of `NVML_GPU_INSTANCE_PROFILE_*` that NVML is asked with. It is not the profile id: 3g.40gb is
+    /// Value of `NVML_GPU_INSTANCE_PROFILE_*` that NVML takes as an argument. It is not the profile id: 3g.40gb is
     /// 2 here and 9 there.
     #[must_use]
     pub fn kind(&self) -> u32 {
         // The suffix tells the variants of a size apart, as in go-nvlib mig_profile.go l.59-145.
         let suffix = self.name.find(['+', '-']).map_or("", |at| &self.name[at..]);
         match (self.slices, suffix) {
+            // nvml.h: 1_SLICE_REV2 has the memory of two slices, _REV1 is +me.
             (1, "") if self.size == 2 => 9,
             (2, "") => 1,
             (3, "") => 2,
@@ -99,6 +100,7 @@ impl ProfileRow {
     /// Streaming multiprocessors of a compute instance of `size` slices, where they are known.
     #[must_use]
     pub fn compute_multiprocessors(&self, size: u32) -> Option<u32> {
+        // No multiple of a slice: an H100 has 16 in its 1g and 60 in its 3g.
         match size == self.slices {
             true => self.multiprocessors,
             false => self.slice_multiprocessors.map(|of_one| of_one * size),
@@ -151,12 +153,6 @@ pub struct Model {
 }
 
 impl Model {
-    /// Returns the model with this key.
-    #[must_use]
-    pub fn find(key: &str) -> Option<&'static Model> {
-        MODELS.iter().find(|model| model.key == key)
-    }
-
     /// Returns the profile with this name.
     #[must_use]
     pub fn profile(&self, name: &str) -> Option<&'static ProfileRow> {
@@ -200,6 +196,7 @@ impl Model {
             2 | 3 => 1..=2,
             4..=7 => 3..=6,
             8..=15 => 7..=14,
+            // Finer than any product: the model `limit`.
             _ => 1..=14,
         }
     }

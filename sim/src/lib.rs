@@ -40,6 +40,7 @@
 mod capacity;
 mod description;
 mod error;
+mod from_description;
 mod geometry;
 mod machine;
 mod nvml_partitioner;

@@ -76,13 +76,17 @@ fn gpu(gpu: &SimulatedGpu) -> std::result::Result<nvml::NvmlGpu, nvml::CallError
         uuid: gpu.uuid.to_string(),
         minor: gpu.minor,
         model: gpu.model.product.to_owned(),
+        // As root sees it: with MIG on, NVML reports it to nobody else.
         memory_bytes: Some(gpu.model.memory_mib << 20),
         compute_capability: gpu.model.compute_capability(),
         mig: (!gpu.model.profiles.is_empty()).then_some(gpu.mig),
         mig_pending: (!gpu.model.profiles.is_empty()).then_some(gpu.mig_pending),
         // Ranks, which shift: on an A30 device 0 was GPU instance 3, and GPU instance 2 once that was created (public
         // log).
-        devices: (0..).zip(gpu.mig_devices().map(Ok)).collect(),
+        devices: (0..)
+            .zip(gpu.mig_devices())
+            .map(|(index, device)| nvml::IndexedMigDevice { index, device: Ok(device) })
+            .collect(),
     })
 }
 
@@ -136,6 +140,7 @@ impl SimulatedGpu {
                     memory_mib: gi.profile.memory_mib,
                     attributes: self.attributes(gi, ci),
                 }),
+                // As root sees them too (nvml.h: "Requires privileged user").
                 gi_placement: Some(gi.placement),
                 ci_placement: Some(ci.placement),
             })

@@ -10,6 +10,7 @@ use std::cell::RefCell;
 
 /// A simulated node that can be partitioned. Its changes end with it.
 #[derive(Debug)]
+// A cell, since NVML's state is the driver's and its calls borrow nothing mutably.
 pub(crate) struct SimulatedPartitioner(RefCell<SimulatedNode>);
 
 impl SimulatedPartitioner {

@@ -13,7 +13,7 @@ pub(crate) fn place(
     entries: &[InstanceDescription],
 ) -> Result<Vec<SimulatedInstance>, Error> {
     let rows = entries.iter().map(|entry| row(model, entry)).collect::<Result<Vec<_>, _>>()?;
-    // Counts first: their message has the numbers, where a failed search only says that nothing fits.
+    // Counts first: their message has the numbers, where that of a failed search has none.
     check_counts(model, &rows)?;
     let starts = find_starts(entries, &rows).ok_or_else(|| {
         Error::new(format!("no placement fits {}", names(&rows)))
@@ -93,6 +93,7 @@ pub(crate) fn check_counts(model: &Model, rows: &[&ProfileRow]) -> Result<(), Er
             return Err(error.with_cure(format!("{} holds {} at most", model.product, row.max)));
         }
     }
+    // Encoders and JPEG engines are not here: see `ProfileRow::gpu_instance_profile`.
     let resources = [
         ("memory slices", rows.iter().map(|r| r.size).sum::<u32>(), model.memory_slices),
         ("compute slices", rows.iter().map(|r| r.slices).sum(), model.compute_slices),

@@ -89,6 +89,7 @@ impl ProcTree {
     fn whole_node(&mut self, node: &SimulatedNode) {
         let majors = node.majors;
         self.file("/proc/devices", devices(node));
+        // As the open module prints it (nv-procfs.c); the proprietary one has other text before the version.
         self.file(
             "/proc/driver/nvidia/version",
             format!(
@@ -168,6 +169,7 @@ impl ProcTree {
             return;
         }
         let file = self.files.entry(fault.path.clone()).or_default();
+        // In this order, so that a new content can be filled up or cut too.
         if let Some(text) = &fault.text {
             *file = text.clone().into_bytes();
         }
@@ -221,6 +223,7 @@ fn devices(node: &SimulatedNode) -> String {
     let mut lines = vec![
         (1, "mem"),
         (5, "/dev/tty"),
+        // Three names of one major since R550; before it was `nvidia-frontend` alone.
         (majors.nvidia, "nvidia"),
         (majors.nvidia, "nvidia-modeset"),
         (majors.nvidia, "nvidiactl"),
@@ -235,10 +238,12 @@ fn devices(node: &SimulatedNode) -> String {
     lines.retain(|(major, _)| *major != 0);
     lines.sort_by_key(|(major, _)| *major);
     let lines: String = lines.iter().map(|(major, name)| format!("{major:3} {name}\n")).collect();
+    // The numbers of block devices mean something else: a reader has to stop at the empty line.
     format!("Character devices:\n{lines}\nBlock devices:\n  8 sd\n")
 }
 
 fn information(node: &SimulatedNode, gpu: &SimulatedGpu) -> String {
+    // Lines and blanks are those of nv-procfs.c.
     format!(
         "Model: \t\t {}\nIRQ:   \t\t 0\nGPU UUID: \t {}\nVideo BIOS: \t 00.00.00.00.00\nBus Type: \t PCIe\nDMA Size: \t 52 bits\nDMA Mask: \t 0xfffffffffffff\nBus Location: \t {}\nDevice Minor: \t {}\nGPU Firmware: \t {}\nGPU Excluded:\t No\n",
         gpu.model.product, gpu.uuid, gpu.pci, gpu.minor, node.driver

@@ -5,7 +5,7 @@
 //! directory in which another user could replace it.
 
 use crate::{
-    Error, Result,
+    Error, FileIdentity, Owner, Result,
     error::{Weakness, optional},
     root::{names, read_all},
 };
@@ -14,7 +14,7 @@ use nix::{
     errno::Errno,
     fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat},
     sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat},
-    unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, geteuid, unlinkat},
+    unistd::{UnlinkatFlags, fsync, geteuid, unlinkat},
 };
 use std::{
     fs::File,
@@ -37,8 +37,8 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FileAttributes {
     pub mode: u32,
-    /// User and group; `None` for those of this process.
-    pub owner: Option<(Uid, Gid)>,
+    /// `None` for that of this process.
+    pub owner: Option<Owner>,
 }
 
 /// The lock of a directory. While it is held, no other process that takes it writes there.
@@ -293,8 +293,8 @@ impl TrustedDir {
         file.write_all(bytes).map_err(|e| Error::io("write", self.show(name), &e))?;
         // The owner first: chown(2) clears the set-user-id bits that a chmod before it would have set. And
         // fchmod, as the umask applies to the mode of an open.
-        if let Some((user, group)) = attributes.owner {
-            fchown(&file, Some(user), Some(group)).map_err(fail("chown"))?;
+        if let Some(owner) = attributes.owner {
+            owner.own(&file).map_err(fail("chown"))?;
         }
         fchmod(&file, Mode::from_bits_truncate(attributes.mode)).map_err(fail("chmod"))?;
         // Before the rename: some file systems would write the new name first, and an empty file would remain
@@ -327,7 +327,7 @@ impl TrustedDir {
     #[must_use]
     pub fn is_at(&self, path: &Path) -> bool {
         match (fstat(&self.fd), nix::sys::stat::stat(path)) {
-            (Ok(a), Ok(b)) => (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino),
+            (Ok(own), Ok(other)) => FileIdentity::of(&own) == FileIdentity::of(&other),
             _ => false,
         }
     }

@@ -3,11 +3,11 @@
 //! Only `config.json` is touched. The root file system beside it belongs to the image and is never resolved
 //! through here.
 
-use crate::{Error, Result, root::read_all};
+use crate::{Error, Owner, Result, root::read_all};
 use nix::{
     fcntl::{OFlag, openat, renameat},
     sys::stat::{Mode, SFlag, fchmod, fstat},
-    unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat},
+    unistd::{UnlinkatFlags, unlinkat},
 };
 use std::{
     fs::File,
@@ -84,8 +84,7 @@ impl Bundle {
         let mut file = File::from(fd.map_err(fail("create"))?);
         file.write_all(bytes).map_err(|e| Error::io("write", self.path.join(name), &e))?;
         // The owner before the mode, as chown(2) clears set-user-id bits.
-        let (uid, gid) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
-        fchown(&file, Some(uid), Some(gid)).map_err(fail("chown"))?;
+        Owner::of(&old).own(&file).map_err(fail("chown"))?;
         fchmod(&file, Mode::from_bits_truncate(old.st_mode & 0o7777)).map_err(fail("chmod"))
     }
 }

@@ -30,6 +30,15 @@ pub struct ChildLines {
     partial: Vec<u8>,
 }
 
+/// Output of a child since it was last read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewLines {
+    /// Complete lines, without their ends.
+    pub lines: Vec<String>,
+    /// False once the child has closed its output: no more lines come.
+    pub is_open: bool,
+}
+
 impl ChildLines {
     /// Starts a program with an empty environment.
     ///
@@ -65,8 +74,8 @@ impl ChildLines {
         self.output.as_fd()
     }
 
-    /// Returns the complete lines that have come since the last call, and whether more can come. Does not block.
-    pub fn read_lines(&mut self) -> (Vec<String>, bool) {
+    /// Returns the complete lines that have come since the last call. Does not block.
+    pub fn read_lines(&mut self) -> NewLines {
         let mut buffer = [0; 512];
         let is_open = loop {
             match self.output.read(&mut buffer) {
@@ -79,7 +88,7 @@ impl ChildLines {
         let end = self.partial.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let complete: Vec<u8> = self.partial.drain(..end).collect();
         let text = String::from_utf8_lossy(&complete).into_owned();
-        (text.lines().map(str::to_owned).collect(), is_open)
+        NewLines { lines: text.lines().map(str::to_owned).collect(), is_open }
     }
 }
 

@@ -5,7 +5,7 @@
 //! replaces a link, and never changes its attributes.
 
 use crate::{
-    Error, Result, Root,
+    Error, Owner, Result, Root,
     atomic_write::{FileAttributes, Lock, TrustedDir, make},
     error::optional,
     root::read_all,
@@ -15,7 +15,6 @@ use nix::{
     errno::Errno,
     fcntl::OFlag,
     sys::stat::{SFlag, fstat},
-    unistd::{Gid, Uid},
 };
 use std::{
     fs::File,
@@ -60,10 +59,8 @@ impl ConfigFile {
         if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
             return Err(Error::refused("read", &path, "it is no regular file"));
         }
-        let attributes = FileAttributes {
-            mode: stat.st_mode & 0o7777,
-            owner: Some((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid))),
-        };
+        let attributes =
+            FileAttributes { mode: stat.st_mode & 0o7777, owner: Some(Owner::of(&stat)) };
         let bytes = read_all(File::from(fd), &path, limit)?;
         let current = Some(Current { bytes, attributes, modified: stat.st_mtime });
         Ok(ConfigFile { path, missing, current })

@@ -8,20 +8,20 @@
 mod bind_over;
 
 use crate::{
-    Error, Result,
+    Error, FileIdentity, Owner, Result,
     kernel::mount as kernel,
     open_in_root::{Links, open_in_root},
 };
 use mig_cdi_model::{Major, Minor};
 use nix::{
     errno::Errno,
-    fcntl::{AtFlags, OFlag, openat},
+    fcntl::{OFlag, openat},
     sched::{CloneFlags, setns},
     sys::{
         stat::{FileStat, Mode, SFlag, fstat, makedev, mkdirat, mknodat},
         statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs},
     },
-    unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat},
+    unistd::{UnlinkatFlags, unlinkat},
 };
 use std::{
     fs::File,
@@ -81,8 +81,8 @@ pub struct NewNode<'a> {
     pub minor: Minor,
     /// Permission bits.
     pub mode: u32,
-    /// Owner and group.
-    pub owner: (u32, u32),
+    /// User and group, as the initial user namespace has them.
+    pub owner: Owner,
 }
 
 /// A file or directory that was made, by its parent and name.
@@ -190,10 +190,8 @@ impl Container {
             );
             return Err(Error::refused("use", shown, cause));
         }
-        if made.is_ok() && node.owner != (0, 0) {
-            let (uid, gid) = (Uid::from_raw(node.owner.0), Gid::from_raw(node.owner.1));
-            fchownat(&fd, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)
-                .map_err(fail("chown"))?;
+        if made.is_ok() && node.owner != Owner::ROOT {
+            node.owner.own(&fd).map_err(fail("chown"))?;
         }
         Ok(fd)
     }
@@ -386,8 +384,7 @@ fn open_proc(path: &Path, flags: OFlag) -> Result<OwnedFd> {
 /// Two namespace files of one namespace have the same device and inode number (namespaces(7)).
 fn same(a: &OwnedFd, b: &OwnedFd) -> Result<bool> {
     let stat = |fd| fstat(fd).map_err(|errno| Error::call("stat", PROC, errno));
-    let (a, b) = (stat(a)?, stat(b)?);
-    Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+    Ok(FileIdentity::of(&stat(a)?) == FileIdentity::of(&stat(b)?))
 }
 
 fn set_namespace(namespace: &OwnedFd) -> Result<()> {

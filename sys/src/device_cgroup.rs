@@ -1,7 +1,7 @@
 //! The device cgroup of a process: to allow devices, to undo that, and to prove what is allowed.
 //!
 //! Version 1 has a list of rules for each cgroup (`devices.allow`). Version 2 has BPF programs attached to
-//! cgroups, which say yes or no to every open; all programs from the root down to the cgroup must say yes.
+//! cgroups, which allow or deny every open; all programs from the root down to the cgroup must allow it.
 //!
 //! Never changed: a cgroup that this process is in itself, and cgroups above a container's systemd unit. Other
 //! processes would be allowed the devices too.

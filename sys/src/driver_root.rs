@@ -123,10 +123,10 @@ impl DriverRoot {
     }
 
     fn checked(&self, fd: &OwnedFd, stat: &FileStat, below: &str) -> Result<ExaminedFile> {
-        // The path of what is open, not of what was asked for: a check of the latter could be raced.
+        // The path of the open file, not the requested one: a check of the latter could be raced.
         let path = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
         let path = path.map_err(|e| Error::io("resolve", self.show(below), &e))?;
-        // The mode of a socket says who may connect to it: one that all may write to is meant so.
+        // The mode of a socket decides who may connect to it (unix(7)), so one that all may write to is intended.
         let own = if kind(stat) == SFlag::S_IFSOCK { None } else { weakness(stat) };
         let own = own.map(|reason| format!("{} {reason}", path.display()));
         let unsafe_because = match path.parent() {

@@ -14,7 +14,7 @@ pub enum Error {
     Call {
         /// The operation: `open`, `read`, `rename to` …
         op: &'static str,
-        /// Path of its subject; for a process or a namespace, a name in words.
+        /// Path of its subject; for a process or a namespace, a phrase that names it.
         path: PathBuf,
         /// The kernel's answer.
         errno: Errno,
@@ -88,7 +88,7 @@ impl Error {
         Error::call(op, path, errno_of(error))
     }
 
-    /// The operation that failed, in words: `open`, `make node`.
+    /// The operation that failed, as a verb: `open`, `make node`.
     #[must_use]
     pub fn operation(&self) -> &'static str {
         match self {

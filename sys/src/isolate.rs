@@ -13,7 +13,7 @@ pub enum KeepCaps {
     /// None: root can still read what root owns.
     None,
     /// `CAP_SYS_ADMIN`, for the NVML calls that only administrators may make.
-    AskNvml,
+    ReadNvml,
     /// Capabilities to enter a container that is being created, make nodes and mounts there, and change its
     /// cgroup.
     Inject,
@@ -25,7 +25,7 @@ impl KeepCaps {
     fn capabilities(self) -> CapsHashSet {
         let list: &[Capability] = match self {
             KeepCaps::None => &[],
-            KeepCaps::AskNvml => &[Capability::CAP_SYS_ADMIN],
+            KeepCaps::ReadNvml => &[Capability::CAP_SYS_ADMIN],
             // setns(2) into a mount namespace takes SYS_ADMIN and SYS_CHROOT; the namespace links in /proc of
             // another process take PTRACE (namespaces(7), "The /proc/pid/ns/ directory").
             KeepCaps::Inject => &[

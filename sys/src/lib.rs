@@ -10,9 +10,9 @@
 //! | to do this | use |
 //! |---|---|
 //! | read `/proc`, `/sys`, `/dev` or the driver's files below another root | [`Root`], [`DriverRoot`], [`Host`] |
-//! | ask a real or a simulated node the same questions | [`Machine`] |
+//! | read a real or a simulated node in the same way | [`Machine`] |
 //! | parse what the driver prints | [`text`] |
-//! | ask NVML, partition a GPU, wait for driver events | [`nvml`] |
+//! | read NVML, partition a GPU, wait for driver events | [`nvml`] |
 //! | notice a changed capability tree without NVML | [`Fingerprint`] |
 //! | write a file so that no reader sees half of it | [`TrustedDir`], [`ConfigFile`], [`Bundle`] |
 //! | make device nodes on the host | [`NodeDir`] |
@@ -63,6 +63,7 @@ mod device_cgroup;
 mod driver_root;
 mod error;
 mod events;
+mod file_identity;
 mod file_stamp;
 mod fingerprint;
 mod host;
@@ -71,7 +72,9 @@ mod kernel;
 mod library_dirs;
 mod log;
 mod node_dir;
+mod node_stat;
 mod open_in_root;
+mod owner;
 mod program;
 mod root;
 mod sd_notify;
@@ -85,20 +88,23 @@ pub mod text;
 
 pub use atomic_write::{Lock, Outcome, TrustedDir};
 pub use bundle::Bundle;
-pub use child_lines::{ChildLines, die_with_parent};
+pub use child_lines::{ChildLines, NewLines, die_with_parent};
 pub use config_file::{ConfigFile, remove_empty_dir};
 pub use container::{Container, MountSource, NewNode};
 pub use device_cgroup::{DeviceCgroup, DeviceRule};
 pub use driver_root::{DriverRoot, ExaminedFile, replaceable_by_others};
 pub use error::{Error, Result};
 pub use events::{Events, Wakeup};
+pub use file_identity::FileIdentity;
 pub use file_stamp::FileStamp;
 pub use fingerprint::Fingerprint;
-pub use host::{Host, Machine, NodeStat, Roots};
+pub use host::{Host, Machine, Roots};
 pub use isolate::{KeepCaps, isolate};
 pub use library_dirs::LibraryDirs;
 pub use log::{Log, LogLevel, append_line};
 pub use node_dir::{NodeDir, NodeDirEntry, is_root};
+pub use node_stat::NodeStat;
+pub use owner::Owner;
 pub use program::{
     ProgramOutput, exec_program, is_executable, is_running, own_image, own_program, run, sleep,
 };

@@ -5,7 +5,7 @@
 //! another user can change.
 
 use crate::{
-    Error, NodeStat, Result, Root,
+    Error, NodeStat, Owner, Result, Root,
     atomic_write::weakness,
     error::{Weakness, optional},
     program::is_running,
@@ -16,7 +16,7 @@ use nix::{
     errno::Errno,
     fcntl::{AtFlags, OFlag, openat, readlinkat, renameat},
     sys::stat::{Mode, SFlag, fstat, fstatat, makedev, mkdirat, mknodat, umask},
-    unistd::{Gid, Uid, UnlinkatFlags, fchownat, geteuid, symlinkat, unlinkat},
+    unistd::{UnlinkatFlags, geteuid, symlinkat, unlinkat},
 };
 use std::{os::fd::OwnedFd, path::PathBuf};
 
@@ -41,7 +41,7 @@ pub enum NodeDirEntry {
     Node(NodeStat),
     /// A symbolic link, with its text.
     Link(String),
-    /// Anything else, in words: `a directory`, `a regular file`.
+    /// Anything else, as a phrase: `a directory`, `a regular file`.
     Other(&'static str),
 }
 
@@ -168,21 +168,20 @@ impl NodeDir {
     pub fn put_node(&self, name: &str, node: &NodeStat) -> Result<()> {
         let numbers = makedev(node.major.0.into(), node.minor.0.into());
         let mode = Mode::from_bits_truncate(node.mode);
-        let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
+        let owner = Owner { uid: node.uid, gid: node.gid };
         let make = |fd: &OwnedFd, temporary: &str| {
             unmasked(|| mknodat(fd, temporary, SFlag::S_IFCHR, mode, numbers))?;
-            // O_PATH: to open the device itself could initialise a GPU. fchown(2) refuses such a descriptor,
-            // fchownat with AT_EMPTY_PATH takes it.
+            // O_PATH: to open the device itself could initialise a GPU.
             let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let made = openat(fd, temporary, flags, Mode::empty())?;
-            fchownat(&made, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)?;
+            owner.own(&made)?;
             fstat(&made).map(|stat| NodeStat::of(&stat))
         };
         self.put(name, |fd, temporary| match make(fd, temporary) {
             Ok(made) if made == *node => Ok(()),
             Ok(_) => {
                 // acl(5): where a directory has a default access list, it decides on the mode of new entries.
-                let cause = "the new node has other permissions than asked for";
+                let cause = "the new node has other permissions than requested";
                 Err(Error::refused("make", self.show(name), cause)
                     .with_cure("remove the default access list of its directory with setfacl -k"))
             }

@@ -116,7 +116,7 @@ fn walk(root: impl AsFd, path: &Path, flags: OFlag, links: Links) -> Result<Owne
     openat(parents.last().ok_or(Errno::ENOENT)?, ".", flags, Mode::empty())
 }
 
-/// Opens the last name of a path, of which `entry` is a handle, with the flags that were asked for.
+/// Opens the last name of a path, of which `entry` is a handle, with the requested flags.
 fn open_last(parent: &OwnedFd, name: &OsString, entry: OwnedFd, flags: OFlag) -> Result<OwnedFd> {
     // By name, since /proc/self/fd, the way from an O_PATH handle to a readable one, may not be mounted.
     // O_NOFOLLOW turns a link that came meanwhile into ELOOP.

@@ -129,7 +129,7 @@ pub fn own_program() -> Result<PathBuf> {
 }
 
 /// Path to run this very program once more. A package upgrade replaces the file and a removal deletes it
-/// before this process is told to end; both times `/proc/self/exe` still leads to the old one.
+/// before this process gets its SIGTERM; both times `/proc/self/exe` still leads to the old one.
 ///
 /// # Errors
 /// When /proc cannot be read.

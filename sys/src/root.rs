@@ -4,7 +4,7 @@
 //! A root is only read through this module; it writes nothing.
 
 use crate::{
-    Error, NodeStat, Result,
+    Error, FileIdentity, NodeStat, Result,
     error::optional,
     open_in_root::{Links, open_in_root},
 };
@@ -74,7 +74,7 @@ impl Root {
         if self.is_real() {
             return fstatat(&self.fd, below, AtFlags::empty()).map_err(fail);
         }
-        // fstatat(2) takes no resolve flags as openat2(2) does: open the path confined, then ask the handle.
+        // fstatat(2) takes no resolve flags as openat2(2) does: open the path confined, then stat the handle.
         fstat(self.open_below(below, OFlag::O_PATH)?).map_err(fail)
     }
 
@@ -144,13 +144,12 @@ impl Root {
         Ok(text.to_string_lossy().into_owned())
     }
 
-    /// Device and inode number of what a path leads to: two paths with the same pair are one file. `None`
-    /// when nothing is there.
+    /// Identity of the file that a path leads to; `None` when nothing is there.
     ///
     /// # Errors
     /// When the path cannot be looked up.
-    pub fn identity(&self, below: &str) -> Result<Option<(u64, u64)>> {
-        Ok(optional(self.stat(below))?.map(|stat| (stat.st_dev, stat.st_ino)))
+    pub fn identity(&self, below: &str) -> Result<Option<FileIdentity>> {
+        Ok(optional(self.stat(below))?.map(|stat| FileIdentity::of(&stat)))
     }
 
     /// Follows every symbolic link of a path below the root, and returns where it leads as a path of the

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-/// The notification socket of the service manager, if this process runs under one that asks for messages.
+/// The notification socket of the service manager, if this process runs under one that expects messages.
 #[derive(Debug)]
 pub struct SdNotify {
     socket: Option<UnixDatagram>,

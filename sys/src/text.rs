@@ -21,7 +21,7 @@ pub enum Malformed {
         line: usize,
         /// First 60 characters of the line.
         text: String,
-        /// The form that was expected, in words.
+        /// The form that was expected, as a phrase.
         expected: &'static str,
     },
     /// A line that is always printed is missing.
@@ -263,7 +263,7 @@ pub fn access(bytes: &[u8]) -> Parsed<Access> {
 }
 
 /// Content of `/proc/driver/nvidia-caps/mig-minors`: the minor of every instance that could exist. It is a fixed
-/// table of the driver (`_nv_cap_table_init` in nv-caps.c) and says nothing about instances that do exist.
+/// table of the driver (`_nv_cap_table_init` in nv-caps.c) and does not depend on the instances that do exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MigMinors(HashMap<(GpuMinor, GiId, Option<CiId>), Minor>);
 
@@ -274,10 +274,19 @@ impl MigMinors {
         self.0.get(&(gpu, gi, ci)).copied()
     }
 
-    /// Capability minors of all possible instances, each with its GPU.
-    pub fn instances(&self) -> impl Iterator<Item = (GpuMinor, Minor)> {
-        self.0.iter().map(|(&(gpu, ..), &minor)| (gpu, minor))
+    /// Capabilities of all instances that could exist, in no order.
+    pub fn capabilities(&self) -> impl Iterator<Item = InstanceCapability> {
+        self.0.iter().map(|(&(gpu, ..), &minor)| InstanceCapability { gpu, minor })
     }
+}
+
+/// The capability of a GPU instance or a compute instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InstanceCapability {
+    /// GPU of the instance.
+    pub gpu: GpuMinor,
+    /// Capability minor.
+    pub minor: Minor,
 }
 
 /// Parses `/proc/driver/nvidia-caps/mig-minors`: `gpu0/gi7/ci0/access 67`, and first `config 1` and
@@ -289,37 +298,29 @@ pub fn mig_minors(bytes: &[u8]) -> Parsed<MigMinors> {
     // One line per possible instance, 4,322 of about 24 bytes.
     let mut minors = HashMap::with_capacity(bytes.len() / 20);
     for (i, line) in text(bytes)?.lines().enumerate() {
-        let parse = || {
-            let (name, minor) = line.split_once(' ')?;
-            let minor = Minor(number(minor)?);
-            if matches!(name, "config" | "monitor") {
-                return Some(None);
-            }
-            let mut parts = name.strip_suffix("/access")?.split('/');
-            let gpu = GpuMinor(number(parts.next()?.strip_prefix("gpu")?)?);
-            let gi = GiId(number(parts.next()?.strip_prefix("gi")?)?);
-            let ci = match parts.next() {
-                Some(ci) => Some(CiId(number(ci.strip_prefix("ci")?)?)),
-                None => None,
-            };
-            parts.next().is_none().then_some(Some(((gpu, gi, ci), minor)))
-        };
-        match parse() {
-            Some(Some((key, minor))) => drop(minors.insert(key, minor)),
-            Some(None) => {}
-            None => {
-                return Err(bad_line(
-                    i,
-                    line,
-                    "gpuN/giM/access MINOR or gpuN/giM/ciC/access MINOR",
-                ));
-            }
+        let malformed = || bad_line(i, line, "gpuN/giM/access MINOR or gpuN/giM/ciC/access MINOR");
+        let pair = line.split_once(' ').and_then(|(name, minor)| Some((name, number(minor)?)));
+        let (name, minor) = pair.ok_or_else(malformed)?;
+        if !matches!(name, "config" | "monitor") {
+            minors.insert(instance(name).ok_or_else(malformed)?, Minor(minor));
         }
     }
     match minors.is_empty() {
         true => Err(Malformed::Empty),
         false => Ok(MigMinors(minors)),
     }
+}
+
+/// Ids in `gpu0/gi7/access` or `gpu0/gi7/ci0/access`.
+fn instance(name: &str) -> Option<(GpuMinor, GiId, Option<CiId>)> {
+    let mut parts = name.strip_suffix("/access")?.split('/');
+    let gpu = GpuMinor(numbered(parts.next()?, "gpu")?);
+    let gi = GiId(numbered(parts.next()?, "gi")?);
+    let ci = match parts.next() {
+        Some(ci) => Some(CiId(numbered(ci, "ci")?)),
+        None => None,
+    };
+    parts.next().is_none().then_some((gpu, gi, ci))
 }
 
 /// Number after a prefix in a directory name: 3 in `gi3`.

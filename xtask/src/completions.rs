@@ -4,7 +4,7 @@ use crate::Files;
 use clap::Command;
 use clap_complete::aot::{Bash, Fish, Generator, Zsh, generate};
 
-/// Returns the completions of each program for each shell, as `SHELL/FILE`. A shell looks for a file of this name.
+/// Returns the completions of each program for each shell, as `SHELL/FILE`. A shell loads the file of this name.
 #[must_use]
 pub fn completions() -> Files {
     let mut files = Files::new();
@@ -35,7 +35,7 @@ fn completion(shell: impl Generator, command: Command) -> String {
 
 /// Returns the command without hidden arguments and subcommands, which `clap_complete` would offer to users.
 fn visible(command: Command) -> Command {
-    // A name of a clap command has to be `'static`.
+    // Built anew, since clap has no call that removes an argument. A name has to be `'static`.
     let name: &'static str = command.get_name().to_owned().leak();
     let mut shown = Command::new(name);
     if let Some(about) = command.get_about() {

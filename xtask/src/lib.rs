@@ -1,9 +1,14 @@
-//! Tasks of this project that are not tests: `cargo xtask man`, `completions`, `golden` and `engine-table`.
+//! Files of the source tree that are made from the programs: `cargo xtask` writes them, and a test compares them.
 //!
-//! Everything here is made from what the programs already have: their clap commands, the usage text of the hook, the
-//! shipped `config.toml` and the Markdown of `docs/`. The tests compare the committed files with [`manual::pages`],
-//! [`completions::completions`] and [`engine_table::with_table`], so a file that was not made again fails a test.
-//! Nothing here is installed.
+//! | task | writes | from | compared by `tests/tests/` |
+//! |---|---|---|---|
+//! | `man` | `packaging/man` | [`manual::pages`] | `manual.rs` |
+//! | `completions` | `packaging/completions` | [`completions::completions`] | `manual.rs` |
+//! | `engine-table` | the table of `docs/engines.md` | [`engine_table::with_table`] | `engine_matrix.rs` |
+//! | `golden` | expected outputs | the tests themselves | `golden.rs` and four others |
+//!
+//! The sources are those that the programs have: their clap commands, the usage text of the hook, the shipped
+//! `config.toml` and the Markdown of `docs/`. Nothing here is installed.
 //!
 //! ```
 //! let pages = xtask::manual::pages()?;
@@ -25,7 +30,6 @@ use std::{
 pub type Files = BTreeMap<String, String>;
 
 /// Returns the root of the source tree.
-///
 #[must_use]
 pub fn source_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -68,6 +72,7 @@ impl<T> OrMissing<T> for Option<T> {
 /// # Errors
 /// When a file cannot be removed or written.
 pub fn replace_files(dir: &Path, files: &Files) -> io::Result<()> {
+    // All are removed first: the page of a command that no longer exists would be packaged.
     match fs::remove_dir_all(dir) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}

@@ -1,4 +1,4 @@
-//! The command `cargo xtask`.
+//! The command `cargo xtask`: each task writes files of the source tree, which a test compares.
 
 use clap::{Parser, Subcommand};
 use std::{
@@ -8,11 +8,13 @@ use std::{
 };
 use xtask::{completions::completions, engine_table, manual, replace_files, source_root};
 
-/// Tests that write their expected outputs when `UPDATE_GOLDEN` is set.
+/// Tests of `tests/tests` that write their expected outputs when `UPDATE_GOLDEN` is set.
 const GOLDEN_TESTS: [&str; 5] =
     ["golden", "picture", "kubelet_labels", "configure", "kubernetes_chart"];
 
-/// Tasks of this project that are not tests
+/// Write the files of the source tree that are made from the programs
+///
+/// Run a task after a change of its sources, and read the diff. The tests named below fail until then.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 struct XtaskArgs {
@@ -22,16 +24,20 @@ struct XtaskArgs {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Write the manual pages into packaging/man
+    /// Write packaging/man from the command lines, config.toml and docs (test: manual)
     Man,
-    /// Write the completions of bash, zsh and fish into packaging/completions
+    /// Write packaging/completions from the command lines (test: manual)
     Completions,
-    /// Run the tests that compare with files, and write what they see into those files; as root
+    /// Write expected outputs of tests, running them as root (tests: see --help)
+    ///
+    /// golden writes tests/golden/presets and tests/golden/faults; picture writes tests/golden/pictures, docs/picture.svg
+    /// and the picture in docs/map.md; kubelet_labels writes tests/golden/labels; configure writes config/engines;
+    /// kubernetes_chart writes packaging/kubernetes/mig-cdi.yaml.
     Golden {
-        /// Tests to run, such as golden or picture [default: all of them]
+        /// Tests to run: golden, picture, kubelet_labels, configure, kubernetes_chart [default: all]
         tests: Vec<String>,
     },
-    /// Run every engine and write the table of docs/engines.md; as root
+    /// Write the table of docs/engines.md by running engines as root (test: engine_matrix)
     EngineTable,
 }
 
@@ -68,8 +74,8 @@ fn update_golden_files(tests: &[String]) -> Result<(), Box<dyn Error>> {
 }
 
 fn update_engine_table() -> Result<(), Box<dyn Error>> {
-    // The test fails when the table differs from the document, so its exit status says nothing about the table. It writes
-    // none when an engine does not do what it should.
+    // The test fails when the table differs from the document, so its exit status proves nothing. It writes no table
+    // when an engine does not do what it should.
     let table = engine_table::path_of_last_run();
     if table.exists() {
         fs::remove_file(&table)?;

@@ -226,7 +226,7 @@ pub fn capabilities_of_instances(
     let table = machine.read(MIG_MINORS, LARGE).map_err(failed)?;
     let table = text::mig_minors(&table.ok_or_else(|| absent(MIG_MINORS))?);
     let table = table.map_err(|e| problem(unknown_form(MIG_MINORS, &e)))?;
-    Ok(table.instances().map(|(gpu, minor)| (minor, !unattached.contains(&gpu))).collect())
+    Ok(table.capabilities().map(|c| (c.minor, !unattached.contains(&c.gpu))).collect())
 }
 
 fn proc_mode(path: &str, cause: &str) -> Error {

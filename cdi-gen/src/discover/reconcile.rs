@@ -160,7 +160,7 @@ fn confirmed(
         proc.instances.get(&minor).into_iter().flat_map(compute_instances).collect();
     let mut in_nvml = BTreeSet::new();
     let mut confirmed = ConfirmedInstances::new();
-    for (index, device) in &report.devices {
+    for nvml::IndexedMigDevice { index, device } in &report.devices {
         let device = match device {
             Ok(device) => device,
             Err(error) => {

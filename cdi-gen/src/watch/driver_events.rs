@@ -11,7 +11,7 @@ use crate::{
 };
 use mig_cdi_model::Backoff;
 use mig_cdi_sys::{
-    ChildLines,
+    ChildLines, NewLines,
     nvml::{DriverEvent, EventCoverage, Xid},
     own_image,
 };
@@ -157,7 +157,7 @@ impl DriverEventListener {
     pub(crate) fn read_events(&mut self, now: Instant) -> ListenerOutput {
         let mut output = ListenerOutput::default();
         let Some(process) = &mut self.process else { return output };
-        let (lines, is_running) = process.read_lines();
+        let NewLines { lines, is_open } = process.read_lines();
         for line in lines {
             // Both ends are one program: a line of another form is the rest of one that was cut when the listener was killed.
             match serde_json::from_str(&line) {
@@ -166,7 +166,7 @@ impl DriverEventListener {
                 Err(_) => {}
             }
         }
-        if !is_running {
+        if !is_open {
             self.process = None;
             self.ended(now, &mut output);
         }

@@ -95,6 +95,7 @@ impl FromStr for GpuSelector {
             return Ok(GpuSelector::All);
         }
         let bad = || BadGpuSelector { text: text.chars().take(64).collect() };
+        // A UUID begins with GPU- and a PCI address has colons, so digits alone are always an index.
         if !text.is_empty() && text.len() <= 4 && text.bytes().all(|b| b.is_ascii_digit()) {
             return text.parse().map(|n| GpuSelector::Index(GpuIndex(n))).map_err(|_| bad());
         }

@@ -19,6 +19,7 @@ pub(super) fn instances_of_counts(counts: &BTreeMap<String, usize>) -> Vec<Desir
                 let instance = DesiredInstance::new(ProfileSelector::Name(profile), None, None);
                 instances.extend(std::iter::repeat_n(instance, *count));
             }
+            // The keys are made from profiles.
             Err(_) => {}
         }
     }
@@ -55,6 +56,7 @@ fn from_counts(node: &YamlNode, map: &[YamlField]) -> Result<Vec<DesiredInstance
             _ => instances.extend(std::iter::repeat_n(counted_instance(key, line)?, count)),
         }
     }
+    // An error in mig-parted too (`pkg/types/mig_config.go`, `AssertValid`).
     if total == 0 && !map.is_empty() {
         return Err(node.bad("all counts are 0").with_cure("write {} for no instance"));
     }

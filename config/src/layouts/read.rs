@@ -88,6 +88,7 @@ fn entry(node: &YamlNode) -> Result<Entry, BadLayouts> {
         YamlValue::List(list) => list.is_empty(),
         YamlValue::Text { .. } => is_null(node),
     };
+    // As in mig-parted, null counts as no field (`api/spec/v1/spec.go`, `MigConfigSpec.UnmarshalJSON`).
     let layout = match (enabled, instances.filter(|node| !is_null(node))) {
         (true, Some(node)) => Layout::Partitioned(mig_devices::desired_layout(node)?),
         (true, None) => {
@@ -110,12 +111,14 @@ fn entry(node: &YamlNode) -> Result<Entry, BadLayouts> {
 }
 
 fn is_null(node: &YamlNode) -> bool {
+    // The spellings of YAML 1.1 (<https://yaml.org/type/null.html>).
     let is_null = |text: &str| matches!(text, "" | "~" | "null" | "Null" | "NULL");
     matches!(&node.value, YamlValue::Text { text, is_plain: true } if is_null(text))
 }
 
 /// Reads a boolean as YAML 1.1 has it, which mig-parted reads.
 fn boolean(node: &YamlNode) -> Result<bool, BadLayouts> {
+    // <https://yaml.org/type/bool.html>; a quoted "true" is a text there, and an error in mig-parted.
     let text = match &node.value {
         YamlValue::Text { text, is_plain: true } => text.to_ascii_lowercase(),
         _ => String::new(),
@@ -130,7 +133,8 @@ fn boolean(node: &YamlNode) -> Result<bool, BadLayouts> {
     }
 }
 
-/// Returns a text, or each text of a list, with its node.
+/// Returns a text, or each text of a list, with its node: mig-parted reads `devices` and `device-filter` in both forms
+/// (`MigConfigSpec.UnmarshalJSON`).
 fn texts<'a>(node: &'a YamlNode, what: &str) -> Result<Vec<(&'a str, &'a YamlNode)>, BadLayouts> {
     let text = |node: &'a YamlNode| match &node.value {
         YamlValue::Text { text, .. } => Ok((text.as_str(), node)),

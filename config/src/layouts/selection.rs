@@ -80,6 +80,7 @@ fn select_one(
     };
     let is_selected = |(_, gpu): &(usize, &GpuIdentity)| selector.selects(gpu);
     let mut found = gpus.iter().enumerate().filter(is_selected).peekable();
+    // `all` of a node without GPUs is no mistake; a GPU by name that is absent is one.
     let is_named = *selector != GpuSelector::All;
     if found.peek().is_none() && is_named && gpus.iter().any(matches) {
         return Err(absent(selector, origin, gpus));

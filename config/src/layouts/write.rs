@@ -33,6 +33,8 @@ impl NotExpressible {
 /// instances, a profile whose name is not known, and compute instances that are spread over more GPU instances
 /// than they need.
 pub fn mig_parted_yaml(name: &str, gpus: &[(GpuIndex, Layout)]) -> Result<String, NotExpressible> {
+    // mig-parted takes numbers of GPUs in one list (`devices` is `[]int` in `MigConfigSpec`), so GPUs with equal counts
+    // share an entry.
     let mut groups: Vec<(Option<Counts>, Vec<GpuIndex>)> = Vec::new();
     for (gpu, layout) in gpus {
         let counts = match layout {
@@ -77,6 +79,7 @@ pub fn pinned_yaml(name: &str, gpus: &[(GpuUuid, Layout)]) -> String {
         let _ = writeln!(text, "    - devices: [{uuid}]");
         match layout {
             Layout::Off => text += OFF,
+            // Without a value the field would be null, which is no list.
             Layout::Partitioned(desired) if desired.instances.is_empty() => {
                 text += &format!("{ON} []\n");
             }
@@ -149,6 +152,7 @@ fn counts(gpu: GpuIndex, desired: &DesiredLayout) -> Result<Counts, NotExpressib
             }
         }
     }
+    // The format cannot say in which GPU instance a compute instance is: read the counts back and compare.
     let back = instances_of_counts(&counts);
     // The counts have as many compute instances as the layout: when every instance is found again, nothing is left
     // over.

@@ -3,7 +3,7 @@
 //! Only what layout files need: texts, lists, and maps with texts as keys. Tags and merge keys are refused.
 //! Aliases are expanded; the total expansion is bounded, as is nesting, since `apply` reads these files as root.
 //! The events of granit-parser are used and not serde: a serde visitor sees neither whether a text was quoted nor
-//! an alias, and cannot tell a tag from its absence.
+//! an alias, nor a tag.
 
 use super::{BadLayouts, Origin};
 use granit_parser::{Event, Parser, ScalarStyle};
@@ -168,6 +168,7 @@ impl Tree {
     /// Adds a complete value to the list or map that it is in. `new` is the weight that was not counted before:
     /// the content of a list was, the copy for an alias was not.
     fn close(&mut self, node: YamlNode, anchor: usize, new: usize) -> Result<(), BadLayouts> {
+        // Ten aliases of ten aliases and so on would fill the memory from a file of a few lines.
         let weight = node.weight;
         self.weight += new + if anchor > 0 { weight } else { 0 };
         if self.weight > MAX_WEIGHT {
@@ -197,7 +198,7 @@ impl Tree {
     }
 }
 
-/// Refuses a tag: it would change the type of a value, and no layout file needs one.
+/// Refuses a tag, such as `!!str`: it would change the type of a value, and no layout file needs one.
 fn untagged(line: usize, tagged: bool) -> Result<(), BadLayouts> {
     if tagged { Err(bad(line, "a tag").with_cure("omit it")) } else { Ok(()) }
 }
@@ -211,6 +212,7 @@ fn key(node: YamlNode, keys: &mut HashMap<String, usize>) -> Result<String, BadL
     if text == "<<" && is_plain {
         return Err(bad(node.line, "a merge key").with_cure("write out its content"));
     }
+    // YAML forbids a key twice (1.2, 3.2.1.1), and parsers that accept it differ in the value that wins.
     match keys.insert(text.clone(), node.line) {
         Some(before) => Err(bad(node.line, format!("{kind} again, after line {before}"))),
         None => Ok(text),

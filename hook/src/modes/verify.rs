@@ -20,7 +20,7 @@ const MODE: &str = "verify";
 const LIMIT: Duration = Duration::from_secs(15);
 
 pub(super) fn run(options: &VerifyOptions) -> Result<String> {
-    isolate(if options.full.is_some() { KeepCaps::AskNvml } else { KeepCaps::None })?;
+    isolate(if options.full.is_some() { KeepCaps::ReadNvml } else { KeepCaps::None })?;
     if options.dry_run {
         return dry_run_output(options);
     }

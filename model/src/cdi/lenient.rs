@@ -59,7 +59,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for LenientDeserializer<D> {
         self.0.deserialize_option(OrEmpty { visitor, shape: Shape::Struct(name, fields) })
     }
 
-    /// The only map of a spec is that of annotations, which no engine passes on and nobody compares. They are skipped,
+    /// The only map of a spec is that of annotations, which no engine passes on and no command compares. They are skipped,
     /// since other tools put more than text into them.
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         IgnoredAny::deserialize(self.0)?;

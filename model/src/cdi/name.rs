@@ -36,12 +36,14 @@ impl Kind {
     /// The kind of the same vendor with the class `gpu`.
     #[must_use]
     pub fn with_class_gpu(&self) -> Kind {
+        // `--gpus` of podman and docker looks up this class (podman pull request 28008, moby `devices_nvidia_linux.go`).
         Kind { vendor: self.vendor.clone(), class: "gpu".to_owned() }
     }
 
     /// The file name, without suffix, that engines and administrators expect for this kind.
     #[must_use]
     pub fn file_stem(&self) -> String {
+        // As `GenerateSpecName` of container-device-interface makes it (`pkg/cdi/spec.go`).
         format!("{}-{}", self.vendor, self.class)
     }
 }

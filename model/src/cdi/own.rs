@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 #[serde(transparent)]
 pub struct UnreadEdits(Box<RawValue>);
 
-/// A spec that mig-cdi wrote. The edits of a device are parsed when [`Device::edits`] asks for them.
+/// A spec that mig-cdi wrote. The edits of a device are parsed by [`Device::edits`].
 pub type OwnSpec = Spec<UnreadEdits>;
 
 /// A spec that does not have the form in which mig-cdi writes it.
@@ -62,6 +62,7 @@ impl OwnSpec {
         if spec.kind != kind {
             return Err(BadSpec::Kind { found: spec.kind, expected: kind.to_owned() });
         }
+        // CDI rejects it too, and either of the two could be the slice of another tenant.
         let mut names: Vec<_> = spec.devices.iter().map(|device| device.name.as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {

@@ -81,6 +81,7 @@ pub struct Mount {
     pub host_path: String,
     /// Path in the container.
     pub container_path: String,
+    // No `type`: it takes CDI 0.4.0, and runtimes bind by the option alone.
     /// Options of mount(8).
     pub options: Vec<String>,
 }
@@ -95,7 +96,7 @@ pub struct Mount {
 pub struct SpecNode {
     /// Path in the container; also on the host, for engines that bind-mount nodes instead of creating them.
     pub path: String,
-    // With the type and a major number the Go library does not look at the host, which then needs no node
+    // With the type and a major number the Go library does not stat the host's node, which then need not exist
     // (container-device-interface, `pkg/cdi/container-edits_unix.go`).
     /// Type: `c` is a character device.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]

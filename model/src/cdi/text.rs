@@ -46,6 +46,7 @@ impl Spec {
 fn list<T: serde::Serialize>(items: &[T]) -> serde_json::Result<Option<String>> {
     let lines = items.iter().map(serde_json::to_string);
     let lines = lines.collect::<serde_json::Result<Vec<_>>>()?.join(",\n");
+    // Omitted, as Go's `omitempty` omits an empty list.
     Ok((!items.is_empty()).then(|| format!("[\n{lines}\n]")))
 }
 

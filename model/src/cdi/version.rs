@@ -128,10 +128,12 @@ pub struct VersionNeed {
 #[must_use]
 pub fn highest_need(kind: &Kind, devices: &[Device]) -> Option<VersionNeed> {
     let need = |version, what| VersionNeed { version, what };
+    // podman 4.3.1 takes such a name at any version, current libraries do not (`specs-go/version.go`, `requiresV050`).
     let digit = devices.iter().find(|d| d.name.starts_with(|c: char| c.is_ascii_digit()));
     let annotated = devices.iter().find(|d| !d.annotations.is_empty());
     let name = digit
         .map(|d| need(Version::V0_5_0, format!("the device name {} starts with a digit", d.name)));
+    // The vendor may have dots in every version (`requiresV060`).
     let dots = kind
         .class()
         .contains('.')

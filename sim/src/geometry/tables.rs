@@ -4,6 +4,8 @@ use super::{Model, ProfileRow};
 
 /// The seven profiles of GPUs with eight memory slices, without names and sizes: 1g, 1g+me, 1g with double
 /// memory, 2g, 3g, 4g, 7g.
+// Placements of `nvidia-smi mig -lgipp` on A100 and H100. The GPU has seven compute slices for its eight memory slices:
+// no 1g starts at the last one, and a 7g takes all eight.
 const EIGHTHS: [ProfileRow; 7] = [
     shape(19, 7, 1, 1, &[0, 1, 2, 3, 4, 5, 6]),
     shape(20, 1, 1, 1, &[0, 1, 2, 3, 4, 5, 6]),
@@ -59,6 +61,7 @@ const fn eighths(
     let mut i = 0;
     while i < 7 {
         rows[i].name = names[i];
+        // One entry for 1, 2, 4 and 8 memory slices. Hundredths, as nvidia-smi prints them: 9.50.
         rows[i].memory_mib = centi_gib[rows[i].size.trailing_zeros() as usize] * 1024 / 100;
         rows[i].decoders = engines.decoders[i];
         rows[i].jpeg = engines.jpeg[i];
@@ -67,6 +70,7 @@ const fn eighths(
         rows[i].slice_multiprocessors = known(engines.of_slice);
         i += 1;
     }
+    // The GPU has one optical flow engine, which only +me and the whole GPU get.
     rows[1].ofa = 1;
     rows[6].ofa = 1;
     rows
@@ -110,6 +114,7 @@ const fn rtx_pro<const N: usize>(mut rows: [ProfileRow; N]) -> [ProfileRow; N] {
     let mut i = 0;
     while i < N {
         let slices = rows[i].slices;
+        // 46, 94 and 188 in a public log: a 1g is smaller than half a 2g.
         rows[i].multiprocessors = Some(if slices == 1 { 46 } else { 47 * slices });
         rows[i].encoders = rows[i].decoders;
         rows[i].jpeg = rows[i].decoders;
@@ -121,6 +126,7 @@ const fn rtx_pro<const N: usize>(mut rows: [ProfileRow; N]) -> [ProfileRow; N] {
     rows
 }
 
+// Five decoders for seven slices: a plain 1g has none.
 const A100_ENGINES: Engines = Engines {
     decoders: [0, 1, 1, 1, 2, 2, 5],
     jpeg: [0, 1, 0, 0, 0, 0, 1],
@@ -232,6 +238,12 @@ const fn model(
 }
 
 impl Model {
+    /// Returns the model with this key.
+    #[must_use]
+    pub fn find(key: &str) -> Option<&'static Model> {
+        MODELS.iter().find(|model| model.key == key)
+    }
+
     /// Adds PCI ids with NVIDIA's vendor id; device ids as mig-parted's device filters list them.
     const fn pci(mut self, device: u32, subsystem: u32) -> Model {
         self.pci_device = device << 16 | 0x10de;

@@ -65,8 +65,8 @@ pub(super) fn obstacle(program: &[Insn]) -> Option<&'static str> {
             _ if insn.registers & 0xf > 10 || insn.registers >> 4 > 10 => {
                 Some("its constants are blinded (net.core.bpf_jit_harden)")
             }
-            // The source register of a 64-bit load says what its constant is: 0 a number, others a map or
-            // an address (`BPF_PSEUDO_*` in include/uapi/linux/bpf.h).
+            // The source register of a 64-bit load is the kind of its constant: 0 for a number, others for a map
+            // or an address (`BPF_PSEUDO_*` in include/uapi/linux/bpf.h).
             LD if insn.code != LOAD_IMM64 || insn.registers >> 4 != 0 => Some("it refers to a map"),
             // LDX, ST and STX: plain memory only, no atomics and nothing internal.
             1..=3 if mode != MODE_MEM => Some("it does more than compare"),

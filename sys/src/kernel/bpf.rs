@@ -83,7 +83,7 @@ pub(crate) fn open(id: u32) -> Result<OwnedFd> {
     Ok(own(fd))
 }
 
-/// Head of `struct bpf_prog_info`, up to the name. The kernel writes as many bytes as `info_len` says.
+/// Head of `struct bpf_prog_info`, up to the name. The kernel writes at most `info_len` bytes.
 #[repr(C)]
 #[derive(Default)]
 struct Info {

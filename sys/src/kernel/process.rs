@@ -15,7 +15,7 @@ use std::os::fd::RawFd;
 /// `EINVAL` when the process has a second thread, which could be reading the environment.
 pub(crate) fn clear_environment() -> Result<()> {
     // A question, not a change: with this flag unshare(2) does nothing but fail in a process with several
-    // threads (`check_unshare_flags` in kernel/fork.c). /proc would say it too, but may be a forgery here.
+    // threads (`check_unshare_flags` in kernel/fork.c). /proc shows it too, but may be a forgery here.
     unshare(CloneFlags::CLONE_THREAD)?;
     // SAFETY: `environ` may be changed while nobody else reads it. This is the only thread, as the kernel has
     // just confirmed, so nobody can start another meanwhile; and no reference into the environment lives

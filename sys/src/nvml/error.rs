@@ -10,7 +10,7 @@ pub struct CallError {
     pub call: &'static str,
     /// NVML's `nvmlReturn_t`; `None` when the call succeeded and its answer was wrong, and on a simulated node.
     pub code: Option<u32>,
-    /// The cause, in NVML's own words in lower case or in ours.
+    /// The cause: NVML's own text in lower case, or ours.
     pub cause: String,
     /// The remedy, as an instruction to the user, where there is one.
     pub cure: Option<&'static str>,
@@ -61,7 +61,7 @@ pub enum NvmlError {
     /// There is no library.
     #[error("libnvidia-ml.so.1 not found in {searched}")]
     NoLibrary {
-        /// The places that were searched, in words.
+        /// The places that were searched, as a phrase.
         searched: String,
     },
     /// The file that was found cannot be used as NVML by this process.
@@ -73,7 +73,7 @@ pub enum NvmlError {
         cause: String,
     },
     /// The kernel module is not loaded.
-    #[error("{path} says that the nvidia kernel module is not loaded")]
+    #[error("{path} reports that the nvidia kernel module is not loaded")]
     NotLoaded {
         /// Path of the library.
         path: String,

@@ -1,11 +1,14 @@
 //! Waiting for events of the driver, in a process that does nothing else and lives for it.
 //!
 //! Changes come as `nvmlEventMigConfigChange`, requested of GPUs on which an open NVML client does no harm. Changes
-//! of MIG mode, resets and driver unloads raise no event. Errors, when they are asked for, come as
+//! of MIG mode, resets and driver unloads raise no event. Errors, on request, come as
 //! `nvmlEventTypeXidCriticalError` of every GPU, which keeps every GPU open.
 
 use super::{
-    CallError, DriverEvent, EventCoverage, NvmlError, Xid, error::failed, library, raw,
+    CallError, NvmlError,
+    driver_event::{DriverEvent, EventCoverage, Xid},
+    error::failed,
+    library, raw,
     session::is_resetless,
 };
 use crate::DriverRoot;

@@ -127,7 +127,7 @@ pub enum ModeChange {
 
 /// The calls that partition GPUs, made by NVML or by a simulated node. GPUs are named by UUID, since a change of
 /// MIG mode can change index and minor number (nvml.h, `nvmlDeviceSetMigMode`). Every change is read back: a call
-/// whose result is not what was asked for fails.
+/// whose result differs from its request fails.
 pub trait Partitioner {
     /// Reads every GPU by index.
     ///

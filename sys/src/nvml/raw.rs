@@ -7,8 +7,6 @@
 
 pub(super) mod instances;
 
-use super::{CallError, error::failed};
-use mig_cdi_model::Placement;
 use nvml_wrapper::{
     Device, EventSet, Nvml,
     bitmasks::event::EventTypes,
@@ -54,61 +52,22 @@ pub(super) fn cuda_version(nvml: &Nvml) -> Answer<i32> {
     Ok(version)
 }
 
-/// Ids of the GPU instance and the compute instance of a MIG device.
-pub(super) fn instance_ids(nvml: &Nvml, mig: &Device<'_>) -> Result<(u32, u32), CallError> {
-    let gi = || -> Answer<u32> {
-        let call = nvml_sym(nvml.lib().nvmlDeviceGetGpuInstanceId.as_ref())?;
-        let mut id = 0;
-        // SAFETY: see the head of this file; `mig` is a live handle of `nvml`, `id` a valid u32.
-        nvml_try(unsafe { call(mig.handle(), &mut id) })?;
-        Ok(id)
-    };
-    let ci = || -> Answer<u32> {
-        let call = nvml_sym(nvml.lib().nvmlDeviceGetComputeInstanceId.as_ref())?;
-        let mut id = 0;
-        // SAFETY: as above.
-        nvml_try(unsafe { call(mig.handle(), &mut id) })?;
-        Ok(id)
-    };
-    Ok((
-        gi().map_err(|e| failed("nvmlDeviceGetGpuInstanceId", e))?,
-        ci().map_err(|e| failed("nvmlDeviceGetComputeInstanceId", e))?,
-    ))
+/// Id of the GPU instance of a MIG device.
+pub(super) fn gpu_instance_id(nvml: &Nvml, mig: &Device<'_>) -> Answer<u32> {
+    let call = nvml_sym(nvml.lib().nvmlDeviceGetGpuInstanceId.as_ref())?;
+    let mut id = 0;
+    // SAFETY: see the head of this file; `mig` is a live handle of `nvml`, `id` a valid u32.
+    nvml_try(unsafe { call(mig.handle(), &mut id) })?;
+    Ok(id)
 }
 
-/// Placements of a GPU instance and of one of its compute instances; `None` when NVML reports them to root
-/// only (nvml.h: "Requires privileged user").
-pub(super) fn placements(
-    nvml: &Nvml,
-    gpu: &Device<'_>,
-    gi: u32,
-    ci: u32,
-) -> Result<(Option<Placement>, Option<Placement>), CallError> {
-    let gpu_instance = instances::gpu_instance(nvml, gpu, gi)
-        .and_then(|handle| Ok((handle, instances::gpu_instance_info(nvml, handle)?.placement)));
-    let Some((handle, place)) = permitted("nvmlGpuInstanceGetInfo", gpu_instance)? else {
-        return Ok((None, None));
-    };
-    let gi_placement = Placement { start: place.start, size: place.size };
-    let compute_instance = instances::compute_instance(nvml, handle, ci)
-        .and_then(|handle| Ok(instances::compute_instance_info(nvml, handle)?.placement));
-    let place = permitted("nvmlComputeInstanceGetInfo_v2", compute_instance)?;
-    let ci_placement = place.map(|place| Placement { start: place.start, size: place.size });
-    Ok((Some(gi_placement), ci_placement))
-}
-
-/// Turns errors into `None` that say that this caller, this driver or this GPU gets no answer.
-fn permitted<T>(call: &'static str, answer: Answer<T>) -> Result<Option<T>, CallError> {
-    match answer {
-        Ok(value) => Ok(Some(value)),
-        Err(
-            WrapperError::NoPermission
-            | WrapperError::NotSupported
-            | WrapperError::FailedToLoadSymbol(_)
-            | WrapperError::FunctionNotFound,
-        ) => Ok(None),
-        Err(error) => Err(failed(call, error)),
-    }
+/// Id of the compute instance of a MIG device.
+pub(super) fn compute_instance_id(nvml: &Nvml, mig: &Device<'_>) -> Answer<u32> {
+    let call = nvml_sym(nvml.lib().nvmlDeviceGetComputeInstanceId.as_ref())?;
+    let mut id = 0;
+    // SAFETY: as for the GPU instance.
+    nvml_try(unsafe { call(mig.handle(), &mut id) })?;
+    Ok(id)
 }
 
 /// An event. nvml-wrapper's own type lacks the instances.

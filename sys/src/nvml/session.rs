@@ -9,7 +9,7 @@ use super::{
         NvmlGpuInstance, Partitioner,
     },
     raw::instances as raw,
-    snapshot::ask,
+    snapshot::{MigModes, checked, modes},
 };
 use crate::DriverRoot;
 use mig_cdi_model::{Placement, Profile};
@@ -47,29 +47,29 @@ impl Session {
     }
 
     fn device(&self, uuid: &str) -> Result<Device<'_>, CallError> {
-        ask("nvmlDeviceGetHandleByUUID", self.0.device_by_uuid(uuid))
+        checked("nvmlDeviceGetHandleByUUID", self.0.device_by_uuid(uuid))
     }
 
     fn read(&self, gpu: &Device<'_>) -> Result<GpuPartitioning, CallError> {
-        let (mig, mig_pending) = super::snapshot::modes(gpu)?;
-        let pci = ask("nvmlDeviceGetPciInfo_v3", gpu.pci_info())?;
+        let MigModes { current: mig, pending: mig_pending } = modes(gpu)?;
+        let pci = checked("nvmlDeviceGetPciInfo_v3", gpu.pci_info())?;
         let profiles = if mig.is_some() { self.profiles(gpu)? } else { Vec::new() };
         let mut instances = Vec::new();
         for profile in profiles.iter().filter(|_| mig == Some(true)) {
             let found = raw::gpu_instances(&self.0, gpu, profile.id);
-            for handle in ask("nvmlDeviceGetGpuInstances", found)? {
+            for handle in checked("nvmlDeviceGetGpuInstances", found)? {
                 instances.push(self.instance(handle)?);
             }
         }
         instances.sort_by_key(|instance| instance.id);
         Ok(GpuPartitioning {
-            index: ask("nvmlDeviceGetIndex", gpu.index())?,
-            uuid: ask("nvmlDeviceGetUUID", gpu.uuid())?,
+            index: checked("nvmlDeviceGetIndex", gpu.index())?,
+            uuid: checked("nvmlDeviceGetUUID", gpu.uuid())?,
             pci: pci.bus_id,
             device_id: pci.pci_device_id,
             subsystem_id: pci.pci_sub_system_id.unwrap_or(0),
-            minor: ask("nvmlDeviceGetMinorNumber", gpu.minor_number())?,
-            model: ask("nvmlDeviceGetName", gpu.name())?,
+            minor: checked("nvmlDeviceGetMinorNumber", gpu.minor_number())?,
+            model: checked("nvmlDeviceGetName", gpu.name())?,
             mig,
             mig_pending,
             resetless: is_resetless(gpu),
@@ -81,36 +81,27 @@ impl Session {
 
     /// Reads the profiles of GPU instances that a GPU has.
     fn profiles(&self, gpu: &Device<'_>) -> Result<Vec<GpuProfile>, CallError> {
-        let bytes = || gpu.memory_info().map_or(0, |memory| memory.total);
         let mut profiles = Vec::new();
-        for (number, suffix) in (0..).zip(GPU_PROFILES) {
+        for number in 0..GPU_PROFILES.len() as u32 {
             let info = match raw::gpu_profile(&self.0, gpu, number) {
                 Ok(info) => info,
-                // NOT_SUPPORTED: a profile of other GPUs. INVALID_ARGUMENT: of a newer driver.
+                // NOT_SUPPORTED: a profile of other GPUs. INVALID_ARGUMENT: one that is newer than the driver.
                 Err(WrapperError::InvalidArg | WrapperError::NotSupported) => continue,
                 Err(e) => return Err(failed("nvmlDeviceGetGpuInstanceProfileInfo", e)),
             };
             let mut placements = match raw::gpu_placements(&self.0, gpu, info.id) {
                 Err(WrapperError::NotSupported) => continue,
-                placements => ask("nvmlDeviceGetGpuInstancePossiblePlacements_v2", placements)?,
+                placements => checked("nvmlDeviceGetGpuInstancePossiblePlacements_v2", placements)?,
             };
             placements.sort_unstable();
-            // The driver's name comes first: boards with one PCI id have had different names for a profile
-            // (GB200, early and production).
-            let name = raw::gpu_profile_name(&self.0, gpu, number).ok();
-            let name = name.and_then(|name| name.trim_start_matches("MIG ").parse().ok());
-            let (slices, mib) = (info.sliceCount, info.memorySizeMB);
-            let computed = || {
-                let plain = Profile::from_sizes(slices, slices, mib, bytes())?;
-                format!("{plain}{suffix}").parse().ok()
-            };
+            let (slices, memory_mib) = (info.sliceCount, info.memorySizeMB);
             profiles.push(GpuProfile {
                 id: info.id,
-                name: name.or_else(computed),
+                name: self.profile_name(gpu, number, slices, memory_mib),
                 max: info.instanceCount,
                 remaining: raw::remaining(&self.0, gpu, info.id).ok(),
                 slices,
-                memory_mib: mib,
+                memory_mib,
                 multiprocessors: info.multiprocessorCount,
                 copy_engines: info.copyEngineCount,
                 decoders: info.decoderCount,
@@ -124,25 +115,40 @@ impl Session {
         Ok(profiles)
     }
 
+    /// Name of a profile: the driver's, or one that is computed. The driver's comes first: boards with one PCI id have
+    /// had different names for a profile (GB200, early and production).
+    fn profile_name(
+        &self,
+        gpu: &Device<'_>,
+        number: u32,
+        slices: u32,
+        memory_mib: u64,
+    ) -> Option<Profile> {
+        let name = raw::gpu_profile_name(&self.0, gpu, number).ok();
+        let name = name.and_then(|name| name.trim_start_matches("MIG ").parse().ok());
+        name.or_else(|| {
+            let gpu_bytes = gpu.memory_info().map_or(0, |memory| memory.total);
+            let plain = Profile::from_sizes(slices, slices, memory_mib, gpu_bytes)?;
+            let suffix = GPU_PROFILES.get(number as usize)?;
+            format!("{plain}{suffix}").parse().ok()
+        })
+    }
+
     fn instance(&self, handle: raw::GpuHandle) -> Result<NvmlGpuInstance, CallError> {
-        let info = ask("nvmlGpuInstanceGetInfo", raw::gpu_instance_info(&self.0, handle))?;
+        let info = raw::gpu_instance_info(&self.0, handle);
+        let raw::InstanceInfo { id, profile, placement } = checked("nvmlGpuInstanceGetInfo", info)?;
         let compute_profiles = self.compute_profiles(handle)?;
         let mut compute = Vec::new();
         for profile in &compute_profiles {
             let instances = raw::compute_instances(&self.0, handle, profile.id);
-            for instance in ask("nvmlGpuInstanceGetComputeInstances", instances)? {
+            for instance in checked("nvmlGpuInstanceGetComputeInstances", instances)? {
                 let info = raw::compute_instance_info(&self.0, instance);
-                let info = ask("nvmlComputeInstanceGetInfo_v2", info)?;
-                compute.push(NvmlComputeInstance {
-                    id: info.id,
-                    profile: info.profileId,
-                    placement: Placement { start: info.placement.start, size: info.placement.size },
-                });
+                let raw::InstanceInfo { id, profile, placement } =
+                    checked("nvmlComputeInstanceGetInfo_v2", info)?;
+                compute.push(NvmlComputeInstance { id, profile, placement });
             }
         }
         compute.sort_by_key(|instance| instance.id);
-        let placement = Placement { start: info.placement.start, size: info.placement.size };
-        let (id, profile) = (info.id, info.profileId);
         Ok(NvmlGpuInstance { id, profile, placement, compute_profiles, compute })
     }
 
@@ -174,16 +180,16 @@ pub(super) fn is_resetless(gpu: &Device<'_>) -> bool {
 
 /// Processes that use a GPU, one entry for each instance that a process uses.
 fn processes(gpu: &Device<'_>) -> Result<Vec<GpuProcess>, CallError> {
-    let asked = [
+    let lists = [
         ("nvmlDeviceGetComputeRunningProcesses_v3", gpu.running_compute_processes()),
         ("nvmlDeviceGetGraphicsRunningProcesses_v3", gpu.running_graphics_processes()),
         ("nvmlDeviceGetMPSComputeRunningProcesses_v3", gpu.mps_running_compute_processes()),
     ];
     let mut processes = Vec::new();
-    for (call, answer) in asked {
+    for (call, answer) in lists {
         let found: Vec<ProcessInfo> = match answer {
             Err(WrapperError::NotSupported | WrapperError::FailedToLoadSymbol(_)) => continue,
-            answer => ask(call, answer)?,
+            answer => checked(call, answer)?,
         };
         processes.extend(found.iter().map(|process| GpuProcess {
             pid: process.pid,
@@ -196,17 +202,18 @@ fn processes(gpu: &Device<'_>) -> Result<Vec<GpuProcess>, CallError> {
     Ok(processes)
 }
 
-/// Checks that profile and placement of a new instance are those that were asked for.
+/// Checks that a new instance has the requested profile and placement.
 fn check_created(
     call: &'static str,
-    created: (u32, Placement),
-    requested: (u32, Placement),
+    created: &raw::InstanceInfo,
+    profile: u32,
+    at: Placement,
 ) -> Result<(), CallError> {
-    if created == requested {
+    if created.profile == profile && created.placement == at {
         return Ok(());
     }
-    let ((profile, at), (wanted, there)) = (created, requested);
-    let cause = format!("made profile {profile} at {at} where {wanted} at {there} was asked for");
+    let raw::InstanceInfo { profile: made, placement, .. } = created;
+    let cause = format!("made profile {made} at {placement} in the place of {profile} at {at}");
     Err(CallError::new(call, cause))
 }
 
@@ -221,9 +228,10 @@ fn check_destroyed<T>(call: &'static str, found: Result<T, WrapperError>) -> Res
 
 impl Partitioner for Session {
     fn gpus(&self) -> Result<Vec<Result<GpuPartitioning, CallError>>, NvmlError> {
-        let count = ask("nvmlDeviceGetCount_v2", self.0.device_count()).map_err(NvmlError::Call)?;
+        let count =
+            checked("nvmlDeviceGetCount_v2", self.0.device_count()).map_err(NvmlError::Call)?;
         let read = |index| {
-            let gpu = ask("nvmlDeviceGetHandleByIndex_v2", self.0.device_by_index(index))?;
+            let gpu = checked("nvmlDeviceGetHandleByIndex_v2", self.0.device_by_index(index))?;
             self.read(&gpu)
         };
         Ok((0..count).map(read).collect())
@@ -234,8 +242,8 @@ impl Partitioner for Session {
     }
 
     fn set_mode(&self, uuid: &str, mig: bool) -> Result<ModeChange, CallError> {
-        // nvml.h: the call succeeds, and `activationStatus` says whether the mode is active now.
-        let status = ask("nvmlDeviceSetMigMode", self.device(uuid)?.set_mig_mode(mig))?;
+        // nvml.h: the call succeeds, and `activationStatus` holds the reason why the mode is not active yet.
+        let status = checked("nvmlDeviceSetMigMode", self.device(uuid)?.set_mig_mode(mig))?;
         Ok(match nvml_try(status) {
             Ok(()) => ModeChange::Done,
             Err(error) => ModeChange::Pending(failed("nvmlDeviceSetMigMode", error).reason()),
@@ -249,25 +257,23 @@ impl Partitioner for Session {
         at: Placement,
     ) -> Result<u32, CallError> {
         let made = raw::create_gpu_instance(&self.0, &self.device(uuid)?, profile, at);
-        let handle = ask("nvmlDeviceCreateGpuInstanceWithPlacement", made)?;
-        let info = ask("nvmlGpuInstanceGetInfo", raw::gpu_instance_info(&self.0, handle))?;
-        let placement = Placement { start: info.placement.start, size: info.placement.size };
-        let created = (info.profileId, placement);
-        check_created("nvmlGpuInstanceGetInfo", created, (profile, at))?;
+        let handle = checked("nvmlDeviceCreateGpuInstanceWithPlacement", made)?;
+        let info = checked("nvmlGpuInstanceGetInfo", raw::gpu_instance_info(&self.0, handle))?;
+        check_created("nvmlGpuInstanceGetInfo", &info, profile, at)?;
         Ok(info.id)
     }
 
     fn destroy_gpu_instance(&self, uuid: &str, gi: u32) -> Result<(), CallError> {
         let handle = raw::gpu_instance(&self.0, &self.device(uuid)?, gi);
-        let handle = ask("nvmlDeviceGetGpuInstanceById", handle)?;
-        ask("nvmlGpuInstanceDestroy", raw::destroy_gpu_instance(&self.0, handle))?;
+        let handle = checked("nvmlDeviceGetGpuInstanceById", handle)?;
+        checked("nvmlGpuInstanceDestroy", raw::destroy_gpu_instance(&self.0, handle))?;
         let instance = raw::gpu_instance(&self.0, &self.device(uuid)?, gi);
         check_destroyed("nvmlDeviceGetGpuInstanceById", instance)
     }
 
     fn create_compute_instance(&self, uuid: &str, gi: u32, at: Placement) -> Result<(), CallError> {
         let handle = raw::gpu_instance(&self.0, &self.device(uuid)?, gi);
-        let handle = ask("nvmlDeviceGetGpuInstanceById", handle)?;
+        let handle = checked("nvmlDeviceGetGpuInstanceById", handle)?;
         let profiles = self.compute_profiles(handle)?;
         let profile = profiles.iter().find(|profile| profile.slices == at.size);
         let profile = profile.ok_or_else(|| {
@@ -280,20 +286,18 @@ impl Partitioner for Session {
             CallError::new("nvmlGpuInstanceGetComputeInstanceProfileInfo", cause)
         })?;
         let made = raw::create_compute_instance(&self.0, handle, profile.id, at);
-        let made = ask("nvmlGpuInstanceCreateComputeInstanceWithPlacement", made)?;
+        let made = checked("nvmlGpuInstanceCreateComputeInstanceWithPlacement", made)?;
         let info = raw::compute_instance_info(&self.0, made);
-        let info = ask("nvmlComputeInstanceGetInfo_v2", info)?;
-        let placement = Placement { start: info.placement.start, size: info.placement.size };
-        let created = (info.profileId, placement);
-        check_created("nvmlComputeInstanceGetInfo_v2", created, (profile.id, at))
+        let info = checked("nvmlComputeInstanceGetInfo_v2", info)?;
+        check_created("nvmlComputeInstanceGetInfo_v2", &info, profile.id, at)
     }
 
     fn destroy_compute_instance(&self, uuid: &str, gi: u32, ci: u32) -> Result<(), CallError> {
         let handle = raw::gpu_instance(&self.0, &self.device(uuid)?, gi);
-        let handle = ask("nvmlDeviceGetGpuInstanceById", handle)?;
+        let handle = checked("nvmlDeviceGetGpuInstanceById", handle)?;
         let compute = raw::compute_instance(&self.0, handle, ci);
-        let compute = ask("nvmlGpuInstanceGetComputeInstanceById", compute)?;
-        ask("nvmlComputeInstanceDestroy", raw::destroy_compute_instance(&self.0, compute))?;
+        let compute = checked("nvmlGpuInstanceGetComputeInstanceById", compute)?;
+        checked("nvmlComputeInstanceDestroy", raw::destroy_compute_instance(&self.0, compute))?;
         let instance = raw::compute_instance(&self.0, handle, ci);
         check_destroyed("nvmlGpuInstanceGetComputeInstanceById", instance)
     }

@@ -1,14 +1,18 @@
 //! Reading the state of all GPUs from NVML, call by call. It changes nothing and keeps nothing open.
 
 use super::{
-    CallError, NvmlError, NvmlGpu, NvmlMigDevice, NvmlSnapshot, Sizes, error::failed, library, raw,
+    CallError, NvmlError,
+    error::failed,
+    gpu_state::{IndexedMigDevice, NvmlGpu, NvmlMigDevice, NvmlSnapshot, Sizes},
+    library,
+    raw::{self, instances},
 };
 use crate::DriverRoot;
-use mig_cdi_model::{Attributes, Release};
+use mig_cdi_model::{Attributes, Placement, Release};
 use nvml_wrapper::{Device, Nvml, error::NvmlError as WrapperError};
 
-/// Loads NVML of the driver below `root`, enumerates all devices, and shuts it down. `cuda` asks for the version
-/// of CUDA as well.
+/// Loads NVML of the driver below `root`, enumerates all devices, and shuts it down. With
+/// `cuda` it reads the version of CUDA as well.
 pub(crate) fn snapshot(root: &DriverRoot, cuda: bool) -> Result<NvmlSnapshot, NvmlError> {
     let (nvml, path) = library::start(root)?;
     let version = nvml.sys_driver_version();
@@ -32,13 +36,13 @@ fn cuda_version(nvml: &Nvml) -> Option<Release> {
 }
 
 fn gpu(nvml: &Nvml, index: u32) -> Result<NvmlGpu, CallError> {
-    let device = ask("nvmlDeviceGetHandleByIndex_v2", nvml.device_by_index(index))?;
-    let (mig, mig_pending) = modes(&device)?;
+    let device = checked("nvmlDeviceGetHandleByIndex_v2", nvml.device_by_index(index))?;
+    let MigModes { current: mig, pending: mig_pending } = modes(&device)?;
     Ok(NvmlGpu {
-        pci: ask("nvmlDeviceGetPciInfo_v3", device.pci_info())?.bus_id,
-        uuid: ask("nvmlDeviceGetUUID", device.uuid())?,
-        minor: ask("nvmlDeviceGetMinorNumber", device.minor_number())?,
-        model: ask("nvmlDeviceGetName", device.name())?,
+        pci: checked("nvmlDeviceGetPciInfo_v3", device.pci_info())?.bus_id,
+        uuid: checked("nvmlDeviceGetUUID", device.uuid())?,
+        minor: checked("nvmlDeviceGetMinorNumber", device.minor_number())?,
+        model: checked("nvmlDeviceGetName", device.name())?,
         memory_bytes: device.memory_info().ok().map(|memory| memory.total),
         compute_capability: compute_capability(&device),
         mig,
@@ -54,50 +58,97 @@ fn compute_capability(gpu: &Device<'_>) -> Option<Release> {
     (major > 0).then_some(Release { major, minor })
 }
 
-/// Current MIG mode of a GPU, and the mode after its next reset; `None` on a GPU, or a driver, without MIG.
-pub(super) fn modes(gpu: &Device<'_>) -> Result<(Option<bool>, Option<bool>), CallError> {
+/// The MIG modes of a GPU: true for on, `None` on a GPU, or with a driver, without MIG.
+#[derive(Default)]
+pub(super) struct MigModes {
+    pub current: Option<bool>,
+    /// Mode after the next reset of the GPU.
+    pub pending: Option<bool>,
+}
+
+/// Reads the MIG modes of a GPU.
+pub(super) fn modes(gpu: &Device<'_>) -> Result<MigModes, CallError> {
     match gpu.mig_mode() {
-        Ok(mode) => Ok((Some(mode.current == 1), Some(mode.pending == 1))),
-        Err(WrapperError::NotSupported | WrapperError::FailedToLoadSymbol(_)) => Ok((None, None)),
+        Ok(mode) => {
+            Ok(MigModes { current: Some(mode.current == 1), pending: Some(mode.pending == 1) })
+        }
+        Err(WrapperError::NotSupported | WrapperError::FailedToLoadSymbol(_)) => {
+            Ok(MigModes::default())
+        }
         Err(error) => Err(failed("nvmlDeviceGetMigMode", error)),
     }
 }
 
-pub(super) fn ask<T>(call: &'static str, answer: Result<T, WrapperError>) -> Result<T, CallError> {
+/// Names the call that an error of nvml-wrapper is from.
+pub(super) fn checked<T>(
+    call: &'static str,
+    answer: Result<T, WrapperError>,
+) -> Result<T, CallError> {
     answer.map_err(|error| failed(call, error))
 }
 
-/// A MIG index and the device there.
-type Entry = (u32, Result<NvmlMigDevice, CallError>);
-
 /// Reads the MIG devices of a GPU. Indices run up to the maximum and have holes; they shift when instances are
 /// created or destroyed.
-fn mig_devices(nvml: &Nvml, gpu: &Device<'_>) -> Result<Vec<Entry>, CallError> {
+fn mig_devices(nvml: &Nvml, gpu: &Device<'_>) -> Result<Vec<IndexedMigDevice>, CallError> {
     let mut devices = Vec::new();
-    for index in 0..ask("nvmlDeviceGetMaxMigDeviceCount", gpu.mig_device_count())? {
-        match gpu.mig_device_by_index(index) {
-            Ok(mig) => devices.push((index, mig_device(nvml, gpu, &mig))),
-            Err(WrapperError::NotFound) => {}
-            Err(error) => {
-                devices.push((index, Err(failed("nvmlDeviceGetMigDeviceHandleByIndex", error))));
-            }
-        }
+    for index in 0..checked("nvmlDeviceGetMaxMigDeviceCount", gpu.mig_device_count())? {
+        let device = match gpu.mig_device_by_index(index) {
+            Ok(mig) => mig_device(nvml, gpu, &mig),
+            Err(WrapperError::NotFound) => continue,
+            Err(error) => Err(failed("nvmlDeviceGetMigDeviceHandleByIndex", error)),
+        };
+        devices.push(IndexedMigDevice { index, device });
     }
     Ok(devices)
 }
 
 fn mig_device(nvml: &Nvml, gpu: &Device<'_>, mig: &Device<'_>) -> Result<NvmlMigDevice, CallError> {
-    let (gi, ci) = raw::instance_ids(nvml, mig)?;
-    let (gi_placement, ci_placement) = raw::placements(nvml, gpu, gi, ci)?;
+    let gi = checked("nvmlDeviceGetGpuInstanceId", raw::gpu_instance_id(nvml, mig))?;
+    let ci = checked("nvmlDeviceGetComputeInstanceId", raw::compute_instance_id(nvml, mig))?;
+    let instance = instances::gpu_instance(nvml, gpu, gi)
+        .and_then(|handle| Ok((handle, instances::gpu_instance_info(nvml, handle)?.placement)));
+    let instance = permitted("nvmlGpuInstanceGetInfo", instance)?;
+    let ci_placement = match instance {
+        Some((handle, _)) => compute_placement(nvml, handle, ci)?,
+        None => None,
+    };
     Ok(NvmlMigDevice {
         gi,
         ci,
-        uuid: ask("nvmlDeviceGetUUID", mig.uuid())?,
-        name: ask("nvmlDeviceGetName", mig.name())?,
+        uuid: checked("nvmlDeviceGetUUID", mig.uuid())?,
+        name: checked("nvmlDeviceGetName", mig.name())?,
         sizes: sizes(mig),
-        gi_placement,
+        gi_placement: instance.map(|(_, placement)| placement),
         ci_placement,
     })
+}
+
+fn compute_placement(
+    nvml: &Nvml,
+    instance: instances::GpuHandle,
+    ci: u32,
+) -> Result<Option<Placement>, CallError> {
+    let placement = instances::compute_instance(nvml, instance, ci)
+        .and_then(|handle| Ok(instances::compute_instance_info(nvml, handle)?.placement));
+    permitted("nvmlComputeInstanceGetInfo_v2", placement)
+}
+
+/// Turns into `None` the errors of a caller without privileges (nvml.h has "Requires privileged user" at the calls
+/// for instances), of a driver without the call, and of a GPU without the feature.
+fn permitted<T>(
+    call: &'static str,
+    answer: Result<T, WrapperError>,
+) -> Result<Option<T>, CallError> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(
+            WrapperError::NoPermission
+            | WrapperError::NotSupported
+            | WrapperError::FailedToLoadSymbol(_)
+            | WrapperError::FunctionNotFound,
+        ) => Ok(None),
+        Err(error) => Err(failed(call, error)),
+    }
 }
 
 /// Sizes of a MIG device. They are for people, so a driver that does not report them loses no device.

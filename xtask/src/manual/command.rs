@@ -6,7 +6,6 @@
 use super::{
     links::{prose, with_installed_documents},
     roff::{ManPage, bold, italic, plain},
-    sentence,
     usage::{self, UsageSection},
 };
 use crate::{Error, OrMissing, Result};
@@ -54,6 +53,7 @@ pub(super) fn pages(program: &Command) -> Result<Vec<ManPage>> {
     exit_status(&mut page, &help)?;
     files(&mut page, None);
     page.section("Examples");
+    // The text after the help: exit codes, which have a section of their own, and groups of examples.
     for section in help.iter().filter(|section| section.heading.as_deref() != Some("Exit codes")) {
         if section.heading.as_deref() != Some("Examples") {
             page.paragraph(&plain(&format!("{}:", section.heading.as_deref().unwrap_or_default())));
@@ -199,7 +199,7 @@ fn environment(page: &mut ManPage, program: &Command) {
 fn exit_status(page: &mut ManPage, help: &[UsageSection]) -> Result<()> {
     page.section("Exit status");
     for entry in &usage::section("mig-cdi", help, "Exit codes")?.entries {
-        page.term(&bold(&entry.term), &[prose(&sentence(&entry.meaning), &[])]);
+        page.term(&bold(&entry.term), &[prose(&entry.sentence(), &[])]);
     }
     Ok(())
 }
@@ -207,6 +207,7 @@ fn exit_status(page: &mut ManPage, help: &[UsageSection]) -> Result<()> {
 /// Writes FILES: all, or those that the help of a command names.
 fn files(page: &mut ManPage, command: Option<&Command>) {
     let help = command.map(|command| command.clone().render_long_help().to_string());
+    // clap wraps a help text at blanks: joined again, a path is found wherever it was.
     let own = help.map(|help| help.split_whitespace().collect::<Vec<_>>().join(" "));
     let is_named = |path: &str| own.as_deref().is_none_or(|help| help.contains(path));
     page.section("Files");
@@ -215,9 +216,9 @@ fn files(page: &mut ManPage, command: Option<&Command>) {
     }
 }
 
-/// Writes the examples of a section that begin with these words.
-fn examples(page: &mut ManPage, section: &UsageSection, words: &str) {
-    for entry in section.entries.iter().filter(|entry| entry.term.starts_with(words)) {
+/// Writes the examples of a section whose command lines begin with `command`.
+fn examples(page: &mut ManPage, section: &UsageSection, command: &str) {
+    for entry in section.entries.iter().filter(|entry| entry.term.starts_with(command)) {
         let meaning = (!entry.meaning.is_empty()).then(|| plain(&entry.meaning));
         page.term(&bold(&entry.term), meaning.as_slice());
     }

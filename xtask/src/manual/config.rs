@@ -10,6 +10,7 @@ use mig_cdi_config::SHIPPED;
 /// Returns the page: each key with its default, and the comment of the file on it.
 pub(super) fn page() -> Result<ManPage> {
     let mut page = ManPage::new("mig-cdi.toml", 5, "settings of mig-cdi and mig-cdi-hook");
+    // The file has a blank line between its keys and none within the comment of one.
     let mut lines = SHIPPED.split("\n\n").map(CommentedLine::parse);
     let first = lines.next().or_missing("config/config.toml", "comment at the start")?;
     page.section("Description");

@@ -2,10 +2,10 @@
 //! so no crate can make them.
 
 use super::{
+    documents,
     links::prose,
-    markdown, read_document,
+    markdown,
     roff::{ManPage, bold, italic},
-    sentence,
     usage::{self, UsageEntry, UsageSection},
 };
 use crate::{Error, OrMissing, Result};
@@ -19,7 +19,7 @@ const DOCUMENT: &str = "docs/hook.md";
 /// Returns the page of the hook and that of the runtime.
 pub(super) fn pages() -> Result<[ManPage; 2]> {
     let sections = usage::parse(HOOK, &usage_text()?)?;
-    let document = read_document(DOCUMENT)?;
+    let document = documents::read(DOCUMENT)?;
     Ok([hook(&sections, &document)?, runtime(&sections, &document)?])
 }
 
@@ -109,7 +109,7 @@ fn runtime(sections: &[UsageSection], document: &str) -> Result<ManPage> {
         bold("--dry-run")
     ));
     page.section("Description");
-    page.paragraph(&prose(&sentence(&mode.meaning), &["ARGUMENTS"]));
+    page.paragraph(&prose(&mode.sentence(), &["ARGUMENTS"]));
     markdown::write_part(&mut page, DOCUMENT, first_section(document)?)?;
     page.section("Installing it");
     markdown::write_part(&mut page, DOCUMENT, installation_of_the_runtime(document)?)?;
@@ -122,7 +122,7 @@ fn runtime(sections: &[UsageSection], document: &str) -> Result<ManPage> {
     Ok(page)
 }
 
-/// Returns the first section of `docs/hook.md` with its heading: how a container asks for a slice.
+/// Returns the first section of `docs/hook.md` with its heading: requests of containers.
 fn first_section(document: &str) -> Result<&str> {
     let start = document.find("\n## ").or_missing(DOCUMENT, "section")? + 1;
     let length = document[start..].find("\n## ").or_missing(DOCUMENT, "second section")?;
@@ -145,6 +145,7 @@ fn installation_of_the_runtime(document: &str) -> Result<&str> {
 
 fn entries(page: &mut ManPage, section: &UsageSection) {
     for entry in &section.entries {
+        // What is typed is in small letters, except the short options -h and -V; a placeholder is in capitals.
         let is_flag = entry.term.starts_with("-h") || entry.term.starts_with("-V");
         let value = entry.term.find(|c: char| c.is_ascii_uppercase() && !is_flag);
         let (typed, rest) = entry.term.split_at(value.unwrap_or(entry.term.len()));
@@ -152,7 +153,7 @@ fn entries(page: &mut ManPage, section: &UsageSection) {
         let dots = if entry.term.ends_with('…') { "..." } else { "" };
         let value =
             if rest.is_empty() { String::new() } else { format!(" {}{dots}", italic(rest)) };
-        let meaning = prose(&sentence(&entry.meaning), &[rest]);
+        let meaning = prose(&entry.sentence(), &[rest]);
         page.term(&format!("{}{value}", bold(typed.trim())), &[meaning]);
     }
 }
@@ -160,7 +161,7 @@ fn entries(page: &mut ManPage, section: &UsageSection) {
 fn exit_status(page: &mut ManPage, sections: &[UsageSection]) -> Result<()> {
     page.section("Exit status");
     for entry in &usage::section(HOOK, sections, "Exit codes")?.entries {
-        page.term(&bold(&entry.term), &[prose(&sentence(&entry.meaning), &[])]);
+        page.term(&bold(&entry.term), &[prose(&entry.sentence(), &[])]);
     }
     Ok(())
 }

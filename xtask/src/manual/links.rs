@@ -1,8 +1,8 @@
 //! References between pages: links of the documents, and names in help texts.
 
 use super::{
-    DOCUMENTS,
-    roff::{bold, italic, plain},
+    documents::PAGES,
+    roff::{bold, italic, plain, reference},
 };
 
 /// Returns the page that a file of the project became, or the path at which the file is installed.
@@ -12,25 +12,18 @@ fn installed_place(path: &str) -> Option<String> {
     }
     let file = path.split('#').next()?.strip_suffix(".md")?;
     let file = file.strip_prefix("docs/").unwrap_or(file);
+    // Packages install the documents at the top of `docs/` alone.
     if file.contains('/') {
         return None;
     }
     if file == "hook" {
         return Some("mig-cdi-hook(8)".to_owned());
     }
-    let page = DOCUMENTS.iter().find(|(_, path, _)| *path == format!("docs/{file}.md"));
+    let page = PAGES.iter().find(|page| page.file == format!("docs/{file}.md"));
     Some(match page {
-        Some((name, ..)) => format!("{name}(5)"),
+        Some(page) => format!("{}(5)", page.name),
         None => format!("/usr/share/doc/mig-cdi/{file}.md"),
     })
-}
-
-/// Formats a reference such as `mig-cdi(1)`, or a path.
-pub(super) fn reference(text: &str) -> String {
-    match text.split_once('(') {
-        Some((name, section)) => bold(name) + "(" + &plain(section),
-        None => italic(text),
-    }
 }
 
 /// Formats a link of a document for readers who cannot follow it. `own` is the page it stands in; `text` is escaped.
@@ -48,7 +41,7 @@ pub(super) fn link(own: &str, text: &str, to: &str) -> String {
     }
 }
 
-/// Formats a help text: words to type are bold, and placeholders, which are in `names`, are italic.
+/// Formats a help text: text to type is bold, and placeholders, which are in `names`, are italic.
 pub(super) fn prose(text: &str, names: &[&str]) -> String {
     let parts = text.split('`').enumerate();
     let parts = parts.map(|(i, part)| match i % 2 {

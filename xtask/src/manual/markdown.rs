@@ -64,11 +64,13 @@ impl Writer<'_> {
                 Event::End(tag) => self.end(tag),
                 Event::Text(text) => match &mut self.code {
                     Some(code) => code.push_str(&text),
+                    // Titles of sections are in capitals (man-pages(7)), those of subsections are not.
                     None if self.level == Some(HeadingLevel::H2) => {
                         self.text.push_str(&plain(&text.to_uppercase()));
                     }
                     None => self.text.push_str(&plain(&text)),
                 },
+                // Bold already, and `\fR` would end that.
                 Event::Code(code) if self.is_strong || self.level.is_some() => {
                     self.text.push_str(&plain(&code));
                 }

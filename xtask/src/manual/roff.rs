@@ -23,7 +23,7 @@ pub(super) fn plain(text: &str) -> String {
     out
 }
 
-/// Text in bold: words to type as they stand.
+/// Text in bold: text to type as it stands.
 pub(super) fn bold(text: &str) -> String {
     format!("\\fB{}\\fR", plain(text))
 }
@@ -31,6 +31,14 @@ pub(super) fn bold(text: &str) -> String {
 /// Text in italics: a placeholder, or a path.
 pub(super) fn italic(text: &str) -> String {
     format!("\\fI{}\\fR", plain(text))
+}
+
+/// Formats a reference such as `mig-cdi(1)`, or a path.
+pub(super) fn reference(text: &str) -> String {
+    match text.split_once('(') {
+        Some((name, section)) => bold(name) + "(" + &plain(section),
+        None => italic(text),
+    }
 }
 
 /// Number of columns that escaped text takes.
@@ -102,12 +110,13 @@ impl ManPage {
         self.text.push('\n');
     }
 
-    /// Writes text with one sentence per line, as man-pages(7) asks: the formatter then puts the same space after each.
+    /// Writes text with one sentence per line, as man-pages(7) recommends: the formatter then puts the same space after each.
     fn lines(&mut self, text: &str) {
         let mut rest = text.trim();
         while !rest.is_empty() {
             let end = sentence(rest);
             let line = rest[..end].trim();
+            // Either would make the line a request (groff(7)); `\&` has no width.
             let guard = if line.starts_with(['.', '\'']) { "\\&" } else { "" };
             self.line(&format!("{guard}{line}"));
             rest = rest[end..].trim_start();
@@ -162,6 +171,7 @@ impl ManPage {
             if meanings.is_empty() {
                 return;
             }
+            // The indentation of `.TP` and `.IP` (man(7)).
             self.line(".RS 7");
             self.is_fresh = true;
         } else {
@@ -200,6 +210,7 @@ impl ManPage {
     /// Writes lines that keep their breaks and blanks. Below an item they are part of it.
     pub(super) fn example(&mut self, text: &str, is_below: bool) {
         self.begin(if is_below { ".IP" } else { ".PP" });
+        // As man-pages(7) formats examples.
         self.line(".in +4n");
         self.line(".EX");
         for line in text.trim_end().lines() {
@@ -217,8 +228,7 @@ impl ManPage {
         self.section("See also");
         let own = self.reference();
         let others = references.iter().filter(|reference| **reference != own);
-        let others: Vec<String> =
-            others.map(|reference| super::links::reference(reference)).collect();
+        let others: Vec<String> = others.map(|text| reference(text)).collect();
         self.lines(&others.join(", "));
     }
 }
@@ -231,6 +241,7 @@ fn sentence(text: &str) -> usize {
         let (before, after) = (text[..space].trim_end_matches("\\fR"), &text[space + 1..]);
         let before = before.trim_end_matches([')', '"']).trim_end_matches("\\fR");
         let after = after.trim_start_matches("\\fB").trim_start_matches("\\fI");
+        // No abbreviation is followed by a capital in our texts.
         let ends = before.ends_with(['.', '?', '!']) && !before.ends_with("...");
         if ends && after.starts_with(|c: char| c.is_ascii_uppercase() || c == '(') {
             return space;

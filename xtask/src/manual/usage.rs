@@ -17,6 +17,16 @@ pub(super) struct UsageEntry {
     pub(super) meaning: String,
 }
 
+impl UsageEntry {
+    /// Returns the meaning as a sentence, with a capital and a full stop.
+    pub(super) fn sentence(&self) -> String {
+        let mut letters = self.meaning.chars();
+        let first = letters.next().map_or(String::new(), |first| first.to_uppercase().collect());
+        let stop = if self.meaning.ends_with(['?', '.']) { "" } else { "." };
+        format!("{first}{}{stop}", letters.as_str())
+    }
+}
+
 /// Parses the usage text of a program.
 ///
 /// # Errors
@@ -42,6 +52,7 @@ pub(super) fn parse(program: &'static str, text: &str) -> Result<Vec<UsageSectio
                 sections.push(UsageSection { heading: None, entries: vec![entry] });
                 is_new = false;
             }
+            // Entries are indented by two blanks and meanings further, in the texts of clap and in those of the hook.
             (_, 2, Some(section)) => {
                 let (term, meaning) = words.split_once("  ").unwrap_or((words, ""));
                 let meaning = meaning.trim().to_owned();

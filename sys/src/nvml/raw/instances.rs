@@ -26,6 +26,14 @@ pub(in crate::nvml) struct GpuHandle(nvmlGpuInstance_t);
 #[derive(Clone, Copy)]
 pub(in crate::nvml) struct ComputeHandle(nvmlComputeInstance_t);
 
+/// Id, profile and placement of an instance.
+pub(in crate::nvml) struct InstanceInfo {
+    pub id: u32,
+    /// Profile id within the device.
+    pub profile: u32,
+    pub placement: Placement,
+}
+
 /// More than the number of placements of any profile, and of instances of any GPU.
 const MOST: u32 = 64;
 
@@ -53,8 +61,8 @@ pub(in crate::nvml) fn gpu_profile_name(
     // SAFETY: all zeroes is a value of this structure of integers.
     let mut info: nvmlGpuInstanceProfileInfo_v3_t = unsafe { MaybeUninit::zeroed().assume_init() };
     info.version = version::<nvmlGpuInstanceProfileInfo_v3_t>(3);
-    // SAFETY: see the head of raw.rs; the version tells NVML that the structure is that of version 3, as
-    // nvml.h has it for this call, whose parameter is named for version 2.
+    // SAFETY: see the head of raw.rs; the version is that of the structure, of which nvml.h has two for
+    // this call; its parameter is declared with the older one.
     if nvml_try(unsafe { call(gpu.handle(), number, (&raw mut info).cast()) }).is_ok() {
         return text(&info.name);
     }
@@ -125,17 +133,16 @@ pub(in crate::nvml) fn gpu_instance(nvml: &Nvml, gpu: &Device<'_>, id: u32) -> A
     Ok(GpuHandle(handle))
 }
 
-/// Id, profile and placement of a GPU instance.
-pub(in crate::nvml) fn gpu_instance_info(
-    nvml: &Nvml,
-    instance: GpuHandle,
-) -> Answer<nvmlGpuInstanceInfo_t> {
+/// Reads the id, the profile and the placement of a GPU instance.
+pub(in crate::nvml) fn gpu_instance_info(nvml: &Nvml, instance: GpuHandle) -> Answer<InstanceInfo> {
     let call = nvml_sym(nvml.lib().nvmlGpuInstanceGetInfo.as_ref())?;
-    let mut info = MaybeUninit::zeroed();
+    let mut info = MaybeUninit::<nvmlGpuInstanceInfo_t>::zeroed();
     // SAFETY: NVML has returned `instance`; this structure has no version.
     nvml_try(unsafe { call(instance.0, info.as_mut_ptr()) })?;
     // SAFETY: all zeroes is a value of this structure of integers and pointers, and NVML has filled it.
-    Ok(unsafe { info.assume_init() })
+    let info = unsafe { info.assume_init() };
+    let placement = Placement { start: info.placement.start, size: info.placement.size };
+    Ok(InstanceInfo { id: info.id, profile: info.profileId, placement })
 }
 
 /// Reads a profile of compute instances by its number in nvml.h's enumeration, with shared engines: the only
@@ -196,17 +203,19 @@ pub(in crate::nvml) fn compute_instance(
     Ok(ComputeHandle(handle))
 }
 
-/// Id, profile and placement of a compute instance.
+/// Reads the id, the profile and the placement of a compute instance.
 pub(in crate::nvml) fn compute_instance_info(
     nvml: &Nvml,
     instance: ComputeHandle,
-) -> Answer<nvmlComputeInstanceInfo_t> {
+) -> Answer<InstanceInfo> {
     let call = nvml_sym(nvml.lib().nvmlComputeInstanceGetInfo_v2.as_ref())?;
-    let mut info = MaybeUninit::zeroed();
+    let mut info = MaybeUninit::<nvmlComputeInstanceInfo_t>::zeroed();
     // SAFETY: NVML has returned `instance`; `info` has the size of version 2, which has no version field.
     nvml_try(unsafe { call(instance.0, info.as_mut_ptr()) })?;
     // SAFETY: all zeroes is a value of this structure of integers and pointers, and NVML has filled it.
-    Ok(unsafe { info.assume_init() })
+    let info = unsafe { info.assume_init() };
+    let placement = Placement { start: info.placement.start, size: info.placement.size };
+    Ok(InstanceInfo { id: info.id, profile: info.profileId, placement })
 }
 
 /// Creates a GPU instance at a placement.
@@ -224,8 +233,8 @@ pub(in crate::nvml) fn create_gpu_instance(
     Ok(GpuHandle(handle))
 }
 
-/// Creates a compute instance at a placement, or where the driver chooses if it cannot be told: the first
-/// drivers with MIG lack that call.
+/// Creates a compute instance at a placement; with the first drivers with MIG, which lack that call, where the
+/// driver chooses.
 pub(in crate::nvml) fn create_compute_instance(
     nvml: &Nvml,
     instance: GpuHandle,

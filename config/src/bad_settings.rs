@@ -1,0 +1,49 @@
+//! The error of a settings file.
+
+use std::fmt;
+
+/// The part of a settings file that an error is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SettingsLocation {
+    /// A line, from 1.
+    Line(usize),
+    /// A key, with its table: `hook.log`.
+    Key(String),
+}
+
+impl fmt::Display for SettingsLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SettingsLocation::Line(line) => write!(f, "line {line}"),
+            SettingsLocation::Key(key) => f.write_str(key),
+        }
+    }
+}
+
+/// A text that is not a settings file. Displayed as `location: cause; cure`, in one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadSettings {
+    /// Line or key.
+    pub location: SettingsLocation,
+    /// The mistake in it.
+    pub cause: String,
+    /// Advice on what to write, where the cause does not imply it.
+    pub cure: Option<String>,
+}
+
+impl fmt::Display for BadSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.location, self.cause)?;
+        self.cure.as_ref().map_or(Ok(()), |cure| write!(f, "; {cure}"))
+    }
+}
+
+impl std::error::Error for BadSettings {}
+
+impl BadSettings {
+    /// An error in the value of a key.
+    pub(crate) fn value(key: &str, cause: impl fmt::Display) -> BadSettings {
+        let location = SettingsLocation::Key(key.to_owned());
+        BadSettings { location, cause: cause.to_string(), cure: None }
+    }
+}
