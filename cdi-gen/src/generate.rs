@@ -82,6 +82,14 @@ impl<'a> Generator<'a> {
         Ok(Generated { stdout, plan })
     }
 
+    /// Discovers the node and builds its specs.
+    ///
+    /// # Errors
+    /// When the node cannot be read at all, when a needed driver file is missing, or when the options contradict each other.
+    pub fn plan(&self) -> Result<SpecPlan> {
+        spec_plan::plan(&self.devices, self.options)
+    }
+
     /// Refuses a plan that must not be written, and warns of what engines will make of it.
     fn check(&self, plan: &SpecPlan) -> Result<()> {
         let has_warnings = plan.specs().any(|spec| !spec.built.warnings.is_empty());

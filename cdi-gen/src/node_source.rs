@@ -39,6 +39,13 @@ impl Default for NodeRoots {
     }
 }
 
+impl NodeRoots {
+    /// Path on this host of a device node: `/dev/nvidia0` below the root that holds `dev`.
+    pub(crate) fn dev_path(&self, path: &str) -> PathBuf {
+        self.dev.join(path.trim_start_matches('/'))
+    }
+}
+
 impl From<&NodeRoots> for Roots {
     fn from(roots: &NodeRoots) -> Roots {
         Roots {

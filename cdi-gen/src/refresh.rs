@@ -13,7 +13,6 @@ use crate::{
     inventory::{Inventory, inventory},
     node_source::NodeRoots,
     spec::{Format, preferred_name},
-    watch::{external_changes::below, status::Slice},
 };
 use mig_cdi_model::{Gpu, MigDevice, MigMode};
 use mig_cdi_sys::{FileStamp, is_root};
@@ -76,6 +75,17 @@ pub struct RefreshReport {
     pub engines: Option<String>,
 }
 
+/// A MIG device, as the status of the watch lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slice {
+    /// Name of the device in the CDI spec that people can read most easily.
+    pub name: Option<String>,
+    /// MIG UUID from NVML.
+    pub uuid: Option<String>,
+    /// Profile from NVML: `1g.10gb`.
+    pub profile: Option<String>,
+}
+
 /// A GPU and its MIG mode. In JSON it is one text: `GPU-…`, with ` mig` behind it in MIG mode.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
@@ -134,7 +144,7 @@ fn refresh(request: &RefreshRequest) -> Result<Box<RefreshReport>> {
     let mut report = report(request, &node, &plan)?;
     report.engines = generator.devices().known_engines().map(EngineList::to_argument);
     match nodes {
-        Some(Ok(changes)) => add_node_changes(&mut report, changes, &request.roots.dev),
+        Some(Ok(changes)) => add_node_changes(&mut report, changes, &request.roots),
         Some(Err(failure)) => report.warnings.push(failure.to_string()),
         None => {}
     }
@@ -142,9 +152,9 @@ fn refresh(request: &RefreshRequest) -> Result<Box<RefreshReport>> {
     Ok(Box::new(report))
 }
 
-fn add_node_changes(report: &mut RefreshReport, changes: NodeChanges, dev_root: &Path) {
+fn add_node_changes(report: &mut RefreshReport, changes: NodeChanges, roots: &NodeRoots) {
     let stamp = |change: &NodeChange| {
-        let path = below(dev_root, change.path());
+        let path = roots.dev_path(change.path());
         // A node that was made and is gone already was removed by another program: no file has this stamp.
         let stamp = FileStamp::of(&path).or((!change.removes()).then_some(FileStamp::NO_FILE));
         (path, stamp)

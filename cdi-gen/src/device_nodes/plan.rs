@@ -1,9 +1,8 @@
 //! Plan of all changes of device nodes, made from the driver's state and the entries that are there.
 
 use super::{
-    CAPS, DEV, LINKS, NodeChange, NodeChanges,
-    dirs::{Dirs, stat},
-    link_path, link_target,
+    change::{NodeChange, NodeChanges},
+    dirs::{CAPS, DEV, Dirs, LINKS, link_path, link_target, stat},
 };
 use crate::{Exit, MessageSink, Result, discover};
 use mig_cdi_model::{DeviceNode, Major, Minor, Topology};

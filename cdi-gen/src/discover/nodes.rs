@@ -1,6 +1,9 @@
 //! Compares the device nodes on the host with those of the driver, and finds the DRI nodes of graphics profiles.
 
-use super::{Discovery, Problem, Reason};
+use super::{
+    discovery::Discovery,
+    problem::{Problem, Reason},
+};
 use mig_cdi_model::{DeviceNode, Gpu, GpuInstance, HostNode, MigMode, PciAddress, Profile};
 use mig_cdi_sys::{Machine, NodeStat};
 

@@ -1,6 +1,6 @@
 //! Reads the view of `/proc`: the GPUs of the node, their instances, and the numbers of both.
 
-use super::{Problem, Reason};
+use super::problem::{Problem, Reason};
 use crate::{Error, Result};
 use mig_cdi_model::{CiId, GiId, GpuMinor, Major, Minor, PciAddress, Topology};
 use mig_cdi_sys::{

@@ -1,7 +1,8 @@
 //! Compares the two views, `/proc` and NVML, and keeps what both confirm. Pure: values in, values out.
 
 use super::{
-    Discovery, Problem,
+    discovery::Discovery,
+    problem::Problem,
     proc_view::{ProcInstances, ProcView},
     topology_builder::{ConfirmedInstances, NvmlAttributes, add_instances, gpu, topology},
 };

@@ -1,7 +1,7 @@
 //! Builds the topology from the numbers in `/proc` and the names of NVML. Pure.
 
 use super::{
-    Problem,
+    problem::Problem,
     proc_view::{ProcInstance, ProcView},
 };
 use mig_cdi_model::{

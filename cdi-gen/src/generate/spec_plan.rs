@@ -1,9 +1,6 @@
 //! The specs of a node and their files, before anything is written: `generate` writes them, `check` compares them with the disk.
 
-use super::{
-    Generator,
-    options::{GenerateOptions, Output},
-};
+use super::options::{DeviceBuilder, GenerateOptions, Output};
 use crate::{
     Error, Result,
     spec::{Built, Content, Format, SpecOptions, to_text},
@@ -83,46 +80,39 @@ impl SpecPlan {
     }
 }
 
-impl Generator<'_> {
-    /// Discovers the node and builds its specs.
-    ///
-    /// # Errors
-    /// When the node cannot be read at all, when a needed driver file is missing, or when the options contradict each other.
-    pub fn plan(&self) -> Result<SpecPlan> {
-        let (devices, options) = (&self.devices, self.options);
-        let spec_options = devices.options()?;
-        let target = target(options, &spec_options.kind)?;
-        let gpu_target = gpu_target(options, &spec_options, target.as_ref())?;
-        let machine = devices.node().machine()?;
-        let discovery = devices.node().discover(machine.as_ref(), devices.messages())?;
-        let topology = discovery.topology;
-        // Without a device nothing mounts the files, so a missing one is no failure: NVML and /proc work without libcuda.
-        let has_devices = options.whole_gpus
-            || !spec_options.admin.is_empty()
-            || topology.mig_devices().next().is_some();
-        let files = match has_devices {
-            true => devices.driver_files(machine.as_ref(), &topology)?,
-            false => Vec::new(),
-        };
-        let masked_params = masked_params(options, discovery.masked_params)?;
-        let planned = |content, mut options: SpecOptions, target: Option<Target>| {
-            if let (Some(target), Some(_)) = (&target, &masked_params) {
-                options.params_file = Some(target.companion()?);
-            }
-            let built = devices.build(&topology, &files, content, &options)?;
-            Ok::<_, Error>(PlannedSpec { built, kind: options.kind, target })
-        };
-        let gpus =
-            gpu_target.map(|(kind, target)| (SpecOptions { kind, ..spec_options.clone() }, target));
-        let mig = planned(Content::Mig, spec_options, target)?;
-        let gpus = gpus
-            .map(|(options, target)| planned(Content::Gpus, options, Some(target)))
-            .transpose()?;
-        let built = std::iter::once(&mig).chain(&gpus).flat_map(|spec| &spec.built.problems);
-        let omitted = discovery.problems.iter().chain(built).map(ToString::to_string).collect();
-        let (format, yielded) = (options.format, Vec::new());
-        Ok(SpecPlan { topology, mig, gpus, format, omitted, yielded, masked_params })
-    }
+/// Discovers the node and builds its specs.
+pub(super) fn plan(devices: &DeviceBuilder<'_>, options: &GenerateOptions) -> Result<SpecPlan> {
+    let spec_options = devices.options()?;
+    let target = target(options, &spec_options.kind)?;
+    let gpu_target = gpu_target(options, &spec_options, target.as_ref())?;
+    let machine = devices.node().machine()?;
+    let discovery = devices.node().discover(machine.as_ref(), devices.messages())?;
+    let topology = discovery.topology;
+    // Without a device nothing mounts the files, so a missing one is no failure: NVML and /proc work without libcuda.
+    let has_devices = options.whole_gpus
+        || !spec_options.admin.is_empty()
+        || topology.mig_devices().next().is_some();
+    let files = match has_devices {
+        true => devices.driver_files(machine.as_ref(), &topology)?,
+        false => Vec::new(),
+    };
+    let masked_params = masked_params(options, discovery.masked_params)?;
+    let planned = |content, mut options: SpecOptions, target: Option<Target>| {
+        if let (Some(target), Some(_)) = (&target, &masked_params) {
+            options.params_file = Some(target.companion()?);
+        }
+        let built = devices.build(&topology, &files, content, &options)?;
+        Ok::<_, Error>(PlannedSpec { built, kind: options.kind, target })
+    };
+    let gpus =
+        gpu_target.map(|(kind, target)| (SpecOptions { kind, ..spec_options.clone() }, target));
+    let mig = planned(Content::Mig, spec_options, target)?;
+    let gpus =
+        gpus.map(|(options, target)| planned(Content::Gpus, options, Some(target))).transpose()?;
+    let built = std::iter::once(&mig).chain(&gpus).flat_map(|spec| &spec.built.problems);
+    let omitted = discovery.problems.iter().chain(built).map(ToString::to_string).collect();
+    let (format, yielded) = (options.format, Vec::new());
+    Ok(SpecPlan { topology, mig, gpus, format, omitted, yielded, masked_params })
 }
 
 /// Masked parameters to mount over `/proc/driver/nvidia/params`, when they are requested.

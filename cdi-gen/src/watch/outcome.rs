@@ -2,13 +2,31 @@
 //! confirmed nothing.
 
 use super::{
-    Watch, WatchEvent,
+    options::WatchEvent,
     prune::{ProcState, prune},
-    status::{LastError, NodeStatus, WatchState},
+    running_watch::Watch,
+    status::{LastError, NodeStatus, WatchState, now},
 };
-use crate::{Result, generate::SpecTarget, refresh::RefreshReport, spec_file::DefinedNames};
+use crate::{
+    Error, Exit, Result, generate::SpecTarget, refresh::RefreshReport, spec_file::DefinedNames,
+};
 use mig_cdi_sys::{Fingerprint, Outcome};
 use std::collections::BTreeSet;
+
+/// A refresh that failed.
+pub(super) struct RefreshFailure {
+    /// Exit code of the refresh; `None` when its process sent no reply.
+    pub exit: Option<Exit>,
+    /// Cause.
+    pub error: Error,
+}
+
+impl RefreshFailure {
+    /// A failure that the refresh has reported itself, or that came before it.
+    pub fn reported(error: Error) -> RefreshFailure {
+        RefreshFailure { exit: Some(error.kind.into()), error }
+    }
+}
 
 impl Watch<'_> {
     /// Records a refresh that did not fail. Returns false when it confirmed no device, so that another refresh is due soon.
@@ -54,7 +72,9 @@ impl Watch<'_> {
     }
 
     /// Records a refresh that failed. The specs stay, without devices that are gone.
-    pub(super) fn failed(&mut self, failure: LastError, before: &Fingerprint) {
+    pub(super) fn failed(&mut self, failure: RefreshFailure, before: &Fingerprint) {
+        let exit = failure.exit.map(|exit| exit as i32);
+        let failure = LastError { time: now(), exit, message: failure.error.to_string() };
         self.status.failures += 1;
         // A driver that stays away fails each retry with the same message: it is logged once.
         let is_new = self.status.state != WatchState::Failing

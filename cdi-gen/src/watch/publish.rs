@@ -1,6 +1,6 @@
 //! Publishes the state of the watch: `status.json`, the metrics, and the line that `systemctl status` shows.
 
-use super::{Watch, metrics, refresh_trigger::RefreshTrigger, status::WatchState};
+use super::{metrics, refresh_trigger::RefreshTrigger, running_watch::Watch, status::WatchState};
 
 impl Watch<'_> {
     /// Writes `status.json` and the metrics. A failure is logged and stops nothing: the specs matter more.

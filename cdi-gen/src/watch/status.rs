@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result,
-    refresh::{GpuInMode, RefreshReport},
+    refresh::{GpuInMode, RefreshReport, Slice},
 };
 use mig_cdi_sys::{FileStamp, TrustedDir, nvml::EventCoverage, read_regular};
 use serde::{Deserialize, Serialize};
@@ -31,17 +31,6 @@ pub enum WatchState {
     Failing,
     /// The watch was stopped by a signal.
     Stopped,
-}
-
-/// A MIG device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Slice {
-    /// Name of the device in the CDI spec that people can read most easily.
-    pub name: Option<String>,
-    /// MIG UUID from NVML.
-    pub uuid: Option<String>,
-    /// Profile from NVML: `1g.10gb`.
-    pub profile: Option<String>,
 }
 
 /// Content of `status.json`. Times are seconds since 1970.

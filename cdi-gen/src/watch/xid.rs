@@ -1,6 +1,6 @@
 //! Subscription to the driver's events, and the critical errors of GPUs (XIDs) among them.
 
-use super::{Watch, WatchEvent, driver_events::EventSelection};
+use super::{driver_events::EventSelection, options::WatchEvent, running_watch::Watch};
 use crate::refresh::GpuInMode;
 use mig_cdi_sys::nvml::Xid;
 
