@@ -39,7 +39,7 @@ pub enum Source {
 pub fn discover(machine: &dyn Machine, source: Source) -> Result<Discovery> {
     let first = read(machine, source)?;
     // MIG can change between the two readings: a disagreement counts when a second pair of readings has it too.
-    let may_vanish = first.problems.iter().any(|problem| problem.is_transient());
+    let may_vanish = first.problems.iter().any(Problem::is_transient);
     if may_vanish { read(machine, source) } else { Ok(first) }
 }
 

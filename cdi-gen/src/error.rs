@@ -43,9 +43,9 @@ pub enum ErrorKind {
 pub struct Error {
     /// Kind of the error.
     pub kind: ErrorKind,
-    /// Operation that failed: `read`, `write`, `call nvml`. May be empty where the subject says enough.
+    /// Operation that failed: `read`, `write`, `call nvml`. Empty where the subject, a GPU or an argument, says enough.
     pub operation: String,
-    /// Object of the operation: a path, a device, a GPU, an engine, an option. May be empty.
+    /// Object of the operation: a path, a device, a GPU, an engine, an option.
     pub subject: String,
     /// Cause of the failure.
     pub cause: String,
@@ -58,7 +58,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// Makes an error that has no cause yet. An operation or a subject that adds nothing may be `""`.
+    /// Makes an error that has no cause yet. `operation` is a verb with what belongs to it, `subject` its object.
     pub fn of(kind: ErrorKind, operation: impl Display, subject: impl Display) -> Error {
         Error {
             kind,

@@ -94,7 +94,7 @@ impl<'a> Generator<'a> {
     fn check(&self, plan: &SpecPlan) -> Result<()> {
         let has_warnings = plan.specs().any(|spec| !spec.built.warnings.is_empty());
         if self.options.strict && (!plan.is_complete() || has_warnings) {
-            return Err(Error::of(ErrorKind::Incomplete, "", "nothing is written")
+            return Err(Error::of(ErrorKind::Incomplete, "write", "the specs")
                 .because("the node is incomplete and --strict was given"));
         }
         warn_of_engines(&self.devices, plan)?;
@@ -131,9 +131,7 @@ impl<'a> Generator<'a> {
     /// # Errors
     /// When a file is no spec of its kind, or cannot be removed.
     pub fn remove(&self) -> Result<()> {
-        for SpecTarget { kind, file } in
-            spec_targets(self.options, "--remove takes a file away")?.iter()
-        {
+        for SpecTarget { kind, file } in spec_targets(self.options, "remove")?.iter() {
             let _lock = file.lock()?;
             let path = file.path();
             self.devices.messages().status(&match file.clear(kind)? {
@@ -175,7 +173,7 @@ fn yield_gpus(plan: &mut SpecPlan) -> Result<()> {
     if let Err(failure) = target.check(spec) {
         target.clear(kind)?;
         (built.spec, built.devices) = (None, Vec::new());
-        plan.yielded.push(format!("whole gpus are omitted: {failure}"));
+        plan.gpus_conflict = Some(failure);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Inventory of a node for programs that allocate slices, by the names that its specs define.
 
 use crate::{
-    discover::Source,
+    discover::{Problem, Source},
     spec::{Built, Subject, preferred_name},
 };
 use mig_cdi_model::{
@@ -23,7 +23,7 @@ pub struct Inventory {
     pub machine: Option<String>,
     /// GPUs in the order of nvidia-smi.
     pub gpus: Vec<GpuEntry>,
-    /// Omitted devices with the reason, a line each.
+    /// Omitted devices with the reason, a line each. For display only.
     pub problems: Vec<String>,
 }
 
@@ -89,7 +89,7 @@ impl Inventory {
 pub(crate) fn inventory<'a>(
     topology: &Topology,
     built: impl Iterator<Item = (&'a Kind, &'a Built)>,
-    problems: Vec<String>,
+    problems: &[Problem],
     machine: &dyn Machine,
 ) -> Inventory {
     let names = built.flat_map(|(kind, built)| {
@@ -101,7 +101,7 @@ pub(crate) fn inventory<'a>(
         cuda_version: topology.cuda_version,
         machine: line(machine, "/sys/class/dmi/id/product_name"),
         gpus: topology.gpus.iter().map(|gpu| gpu_entry(gpu, topology, &names, machine)).collect(),
-        problems,
+        problems: problems.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -41,7 +41,7 @@ pub struct Built {
     pub devices: Vec<(Subject, Vec<DeviceName>)>,
     /// Omitted devices.
     pub problems: Vec<Problem>,
-    /// Omitted names of devices that have another name.
+    /// Omitted names of devices that have another name: a line for each style, for display.
     pub warnings: Vec<String>,
 }
 
@@ -131,6 +131,7 @@ fn check_common(topology: &Topology) -> Result<()> {
 // Not the highest that the engines accept: another engine may be installed later.
 fn version(devices: &[Device], options: &SpecOptions) -> Result<Version> {
     let max = options.max_version;
+    let refused = Error::refused("build", format!("the spec of {}", options.kind));
     match highest_need(&options.kind, devices) {
         None => Ok(Version::V0_3_0),
         Some(need) if need.version <= max => Ok(need.version),
@@ -140,13 +141,13 @@ fn version(devices: &[Device], options: &SpecOptions) -> Result<Version> {
                 format!("{what} and needs cdi {version}, and {engine} accepts {max} at most");
             let cure =
                 format!("update it, omit what needs more, or set --max-cdi-version {version}");
-            Err(Error::refused("", "").because(cause).cure(cure))
+            Err(refused.because(cause).cure(cure))
         }
         Some(need) => {
             let VersionNeed { what, version } = need;
             let cause = format!("{what} and needs cdi {version}, above --max-cdi-version {max}");
             let consequence = format!("{} would reject the spec", version.rejected_by());
-            Err(Error::refused("", "").because(format!("{cause}; {consequence}")))
+            Err(refused.because(format!("{cause}; {consequence}")))
         }
     }
 }

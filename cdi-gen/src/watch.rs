@@ -52,9 +52,7 @@ pub fn run_watch(
 ) -> Result<()> {
     let setup = read_setup()?;
     if setup.node.is_simulated() {
-        return Err(
-            Error::usage("", "watch follows a driver").because("a simulated node never changes")
-        );
+        return Err(Error::usage("watch", "a simulated node").because("it never changes"));
     }
     let mut watch = Watch::new(options, setup, read_setup, messages, on_event)?;
     (watch.on_event)(WatchEvent::Started);
@@ -218,7 +216,7 @@ impl Watch<'_> {
         match child::call(child::REFRESH, &request, REFRESH_LIMIT) {
             Ok(RefreshReply::Done(report)) => Ok(*report),
             Ok(RefreshReply::Failed(error)) => Err(RefreshFailure::reported(error)),
-            Err(error) => Err(RefreshFailure { exit: None, error }),
+            Err(error) => Err(RefreshFailure { exit: None, error: Box::new(error) }),
         }
     }
 }

@@ -128,7 +128,7 @@ impl Holders {
     /// When `/proc` does not show the processes.
     pub(crate) fn add_host(&mut self, host: &Root, topology: &Topology) -> Result<usize> {
         let scan = containers::scan(host).ok_or_else(|| {
-            Error::failed("find the holders of slices", "")
+            Error::failed("find", "the holders of slices")
                 .because("/proc does not show the processes")
         })?;
         let keys = keys_by_minor(topology);

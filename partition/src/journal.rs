@@ -84,7 +84,7 @@ impl JournalDir {
     /// When this process does not run as root, the directory is unsafe, or the lock is not free in time.
     pub(crate) fn open(dir: &Path, host: &Root) -> Result<JournalDir> {
         if !is_root() {
-            return Err(Error::failed("partition gpus", "")
+            return Err(Error::failed("partition", "gpus")
                 .because("not permitted")
                 .cure("run it as root"));
         }

@@ -27,7 +27,7 @@ impl NodeGpus {
     pub fn read(node: &NodeSource, messages: &dyn MessageSink) -> Result<NodeGpus> {
         let gpus = NodeGpus::read_available(node, messages, "it is omitted")?;
         match gpus.all.is_empty() && !gpus.unreadable.is_empty() {
-            true => Err(Error::of(ErrorKind::Incomplete, "read gpus", "")
+            true => Err(Error::of(ErrorKind::Incomplete, "read", "gpus")
                 .because("nvml describes none of them")),
             false => Ok(gpus),
         }
@@ -45,7 +45,7 @@ impl NodeGpus {
     ) -> Result<NodeGpus> {
         if node.source == Source::Proc {
             // /proc shows the ids of instances, and neither profiles nor placements.
-            return Err(Error::usage("", "--source proc")
+            return Err(Error::usage("use", "--source proc")
                 .because("only nvml partitions gpus and reports their layouts"));
         }
         let partitioner = node.partitioner()?.map_err(discover::without_nvml)?;

@@ -112,8 +112,8 @@ impl NodePartitioner<'_> {
         let journal = JournalDir::open(&options.journal_dir, &host)?;
         if journal.read()?.is_some() {
             let path = options.journal_dir.join(FILE_NAME);
-            return Err(Error::failed("", "an earlier apply was interrupted")
-                .because(format!("{} records it", path.display()))
+            return Err(Error::failed("partition", "gpus")
+                .because(format!("an earlier apply was interrupted, as {} records", path.display()))
                 .cure("run mig-cdi apply --resume"));
         }
         let gpus = NodeGpus::read(self.node, self.messages)?;
@@ -160,8 +160,8 @@ impl NodePartitioner<'_> {
     /// As [`NodePartitioner::apply`].
     pub fn resume(&self, options: &ApplyOptions) -> Result<Option<usize>> {
         if self.node.is_simulated() {
-            return Err(Error::usage("", "--resume")
-                .because("a simulated node keeps no apply that could be resumed"));
+            return Err(Error::usage("resume", "an apply")
+                .because("a simulated node keeps none that could be resumed"));
         }
         let host = Root::open(&options.holders.host_root)?;
         let journal_dir = JournalDir::open(&options.journal_dir, &host)?;
@@ -223,7 +223,7 @@ impl NodePartitioner<'_> {
         holders.add_declared(&options.in_use, &topology)?;
         let unreadable = holders.add_host(&root, &topology)?;
         if unreadable > 0 {
-            let error = Error::failed("find the holders of slices", "")
+            let error = Error::failed("find", "the holders of slices")
                 .because(format!("{unreadable} processes cannot be examined"))
                 .cure("run it as root");
             match must_see_all {

@@ -104,7 +104,7 @@ impl StepRunner<'_> {
         let mut created = CreatedInstances::new();
         for step in steps {
             self.take(&gpu, &step.action, &mut created)
-                .map_err(|e| Error::failed("", format!("{label}: {}", step.action)).because(e))?;
+                .map_err(|e| Error::failed(format!("{} on", step.action), &label).because(e))?;
         }
         // After the steps: the mode cannot be turned off while instances exist.
         if change.mode == Some(false) {
@@ -119,7 +119,7 @@ impl StepRunner<'_> {
             true => Ok(()),
             false => {
                 let layout = current_layout(gpu, self.all);
-                Err(Error::failed("", gpu_label(gpu))
+                Err(Error::failed("check", gpu_label(gpu))
                     .because(format!("nvml reports layout {layout} after all steps")))
             }
         }

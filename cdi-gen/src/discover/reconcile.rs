@@ -2,7 +2,7 @@
 
 use super::{
     discovery::Discovery,
-    problem::Problem,
+    problem::{Problem, Reason},
     proc_view::{ProcInstances, ProcView},
     topology_builder::{ConfirmedInstances, NvmlAttributes, add_instances, gpu, topology},
 };
@@ -21,7 +21,7 @@ pub(super) fn reconcile(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Result<Di
             proc.driver_version, nvml.driver_version
         );
         let cure = "a driver update is half done: reboot, or unload and load the nvidia modules";
-        return Err(Error::no_driver("", "").because(cause).cure(cure));
+        return Err(Error::no_driver("read", "the driver version").because(cause).cure(cure));
     }
     let mut problems = Vec::new();
     let mut gpus = Vec::new();
@@ -193,7 +193,7 @@ fn attributes(
     index: MigIndex,
     device: &nvml::NvmlMigDevice,
     gpu_bytes: Option<u64>,
-) -> Result<NvmlAttributes, String> {
+) -> Result<NvmlAttributes, Reason> {
     let sizes = device.sizes;
     let by_size = || {
         let nvml::Sizes { memory_mib, attributes } = sizes?;

@@ -17,14 +17,14 @@ use std::collections::BTreeSet;
 pub(super) struct RefreshFailure {
     /// Exit code of the refresh; `None` when its process sent no reply.
     pub exit: Option<Exit>,
-    /// Cause.
-    pub error: Error,
+    /// Cause. Boxed, since every `Result` on the way carries it.
+    pub error: Box<Error>,
 }
 
 impl RefreshFailure {
     /// A failure that the refresh has reported itself, or that came before it.
     pub fn reported(error: Error) -> RefreshFailure {
-        RefreshFailure { exit: Some(error.kind.into()), error }
+        RefreshFailure { exit: Some(error.kind.into()), error: Box::new(error) }
     }
 }
 
@@ -34,14 +34,15 @@ impl Watch<'_> {
         let is_complete = report.omitted == 0;
         self.status.state = if is_complete { WatchState::Ok } else { WatchState::Incomplete };
         self.status.succeeded = self.status.refreshed;
-        for change in report.node_changes.drain(..) {
-            self.messages.status(&format!("device nodes: {change}"));
+        for change in &report.node_changes {
+            self.messages.status(&format!("device nodes: {}", change.line));
         }
+        let changed_nodes = report.node_changes.drain(..);
+        self.own_nodes = changed_nodes.map(|node| (node.path, node.stamp)).collect();
         for warning in report.warnings.drain(..) {
             self.warn_once(&warning);
         }
         self.engines.update(report.engines.take());
-        self.own_nodes = report.node_stamps.drain(..).collect();
         let inventory = report.inventory.take();
         // A node without devices is complete: only what was found and omitted makes the result doubtful.
         let has_confirmed_none = report.devices.is_empty() && report.omitted > 0;
