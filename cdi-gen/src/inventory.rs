@@ -93,7 +93,7 @@ pub(crate) fn inventory<'a>(
     machine: &dyn Machine,
 ) -> Inventory {
     let names = built.flat_map(|(kind, built)| {
-        built.devices.iter().map(move |(subject, names)| (*subject, (kind, &names[..])))
+        built.devices.iter().map(move |device| (device.subject, (kind, &device.names[..])))
     });
     let names: DefinedBy<'_> = names.collect();
     Inventory {

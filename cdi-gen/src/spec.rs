@@ -38,11 +38,20 @@ pub struct Built {
     /// The spec, `None` when there is no device: CDI accepts no spec without one.
     pub spec: Option<Spec>,
     /// Each device once, with its names.
-    pub devices: Vec<(Subject, Vec<DeviceName>)>,
+    pub devices: Vec<BuiltDevice>,
     /// Omitted devices.
     pub problems: Vec<Problem>,
     /// Omitted names of devices that have another name: a line for each style, for display.
     pub warnings: Vec<String>,
+}
+
+/// A device of a spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltDevice {
+    /// Identity of the device.
+    pub subject: Subject,
+    /// Names by which the spec defines it, at least one.
+    pub names: Vec<DeviceName>,
 }
 
 /// Builds a spec.
@@ -73,7 +82,8 @@ pub fn build(
         devices: entries,
         container_edits: builder.common(topology),
     });
-    let devices = devices.into_iter().map(|device| (device.subject, device.names)).collect();
+    let built = |SpecDevice { subject, names, .. }| BuiltDevice { subject, names };
+    let devices = devices.into_iter().map(built).collect();
     Ok(Built { spec, devices, problems, warnings })
 }
 

@@ -29,6 +29,9 @@ pub struct RunningContainer {
 }
 
 /// A capability node that a container can open.
+///
+/// Path and numbers alone, since a device cgroup shows no more: [`mig_cdi_model::DeviceNode`] is a node of the driver with
+/// owner and mode, and [`mig_cdi_model::cdi::SpecNode`] an entry of a spec.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ContainerNode {
     /// Path in the container.

@@ -61,5 +61,7 @@ pub use gpu_change::{GpuChange, current_layout, gpu_label};
 pub use holders::Holders;
 pub use in_use::{BadInUse, InUse};
 pub use node_gpus::NodeGpus;
-pub use node_partitioner::{ApplyOptions, ApplyOutcome, HolderOptions, NodePartitioner};
+pub use node_partitioner::{
+    ApplyOptions, ApplyOutcome, HolderOptions, NodePartitioner, PlannedChanges,
+};
 pub use planner_input::free_placements;

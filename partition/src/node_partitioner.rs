@@ -66,6 +66,14 @@ pub struct ApplyOutcome {
     pub omitted: Vec<Error>,
 }
 
+/// Result of a plan: changes that were not made.
+pub struct PlannedChanges {
+    /// Change of each GPU that the goal selects, those without a step included.
+    pub changes: Vec<GpuChange>,
+    /// GPUs of the node as they are.
+    pub gpus: NodeGpus,
+}
+
 /// Partitions the GPUs of one node.
 ///
 /// On a simulated node it plans and takes steps as on a real one, and nothing of it is kept.
@@ -177,15 +185,15 @@ impl NodePartitioner<'_> {
         Ok(Some(journal.gpus.len()))
     }
 
-    /// Plans the changes of a goal, and takes no step. Returns them with the GPUs that they are for.
+    /// Plans the changes of a goal, and takes no step.
     ///
     /// # Errors
     /// When a layout is impossible, or the holders of slices cannot be found.
-    pub fn plan(&self, goal: &Goal, options: &HolderOptions) -> Result<(Vec<GpuChange>, NodeGpus)> {
+    pub fn plan(&self, goal: &Goal, options: &HolderOptions) -> Result<PlannedChanges> {
         let gpus = NodeGpus::read(self.node, self.messages)?;
         let holders = self.holders(&gpus, options, false)?;
         let changes = gpus.changes(&gpus.desired(goal, self.messages)?.gpus, &holders)?;
-        Ok((changes, gpus))
+        Ok(PlannedChanges { changes, gpus })
     }
 
     fn step_runner<'a>(
