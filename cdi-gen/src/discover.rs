@@ -1,5 +1,5 @@
-//! Discovers a [`Topology`] from the driver. Reads two views, `/proc` and NVML, and accepts a MIG device when both
-//! agree on it.
+//! Discovers a [`Topology`](mig_cdi_model::Topology) from the driver. Reads two views, `/proc` and NVML, and accepts a MIG
+//! device when both agree on it.
 //!
 //! NVML names devices; `/proc` states which exist and with which numbers. A device on which they disagree is omitted
 //! and reported, with both views. Nothing here changes the node.
@@ -77,5 +77,5 @@ pub fn without_nvml(failure: nvml::NvmlError) -> Error {
         }
         nvml::NvmlError::Call(_) => "see dmesg for the driver's own message",
     };
-    Error::no_driver("ask", "nvml").because(failure).cure(cure)
+    Error::no_driver("query", "nvml").because(failure).cure(cure)
 }

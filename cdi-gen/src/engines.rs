@@ -147,7 +147,7 @@ const KNOWN_ENGINES: [KnownEngine; 6] = [
 ];
 
 /// CDI version that every supported engine accepts; only podman 4.1 and 4.2, of 2022, accept less. A spec that
-/// needs no more is written without asking the engines, which would take longer than everything else.
+/// needs no more is written without running any `--version`, which would take longer than everything else.
 pub const BASELINE_CDI: Version = V0_5_0;
 
 /// Highest CDI version that a set of engines accepts.
@@ -218,11 +218,11 @@ fn run_version(program: &Path) -> Result<String, VersionError> {
     Ok(run(program, &["--version".to_owned()], VERSION_TIMEOUT)?.stdout)
 }
 
-/// Parses a word such as `1.7.24~ds1`, `v2.1.9` or `5.8.6,`; a missing patch number is 0.
+/// Parses a version such as `1.7.24~ds1`, `v2.1.9` or `5.8.6,`; a missing patch number is 0.
 #[must_use]
-pub fn parse_version(word: &str) -> Option<EngineVersion> {
-    let word = word.strip_prefix('v').unwrap_or(word);
-    let mut numbers = word.split('.').map(|part| {
+pub fn parse_version(text: &str) -> Option<EngineVersion> {
+    let text = text.strip_prefix('v').unwrap_or(text);
+    let mut numbers = text.split('.').map(|part| {
         let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
         part[..end].parse().ok()
     });
@@ -367,8 +367,8 @@ mod tests {
             let found = output.split_whitespace().find_map(parse_version);
             assert_eq!(found, Some(expected), "{output}");
         }
-        for word in ["", "v", "1", "one.two", "..", "99999999999.1", "1.x"] {
-            assert_eq!(parse_version(word), None, "{word}");
+        for text in ["", "v", "1", "one.two", "..", "99999999999.1", "1.x"] {
+            assert_eq!(parse_version(text), None, "{text}");
         }
     }
 

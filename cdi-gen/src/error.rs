@@ -49,7 +49,8 @@ pub struct Error {
     pub subject: String,
     /// Cause of the failure.
     pub cause: String,
-    /// Command or setting that cures it, when there is one.
+    /// Command or setting that cures it, when there is one. A flag in it is one of `mig-cdi-args`, which both programs share;
+    /// a flag of one command occurs only where that command alone can fail.
     pub cure: Option<String>,
     /// Programs, containers, pods and leases that are in the way, each as the cause names it.
     // A boxed slice keeps the error below 128 bytes, which each `Result` on the way has to carry.
@@ -97,7 +98,7 @@ impl Error {
         self
     }
 
-    /// Sets the cure.
+    /// Sets the cure: a command, a flag or a setting that the user can apply.
     #[must_use]
     pub fn cure(mut self, cure: impl Display) -> Error {
         self.cure = Some(cure.to_string());

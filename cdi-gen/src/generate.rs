@@ -23,7 +23,7 @@ use mig_cdi_sys::{Machine, Outcome, text};
 pub enum OnConflict {
     /// Nothing is written at all.
     Refuse,
-    /// Whole GPUs are left to the other file, and the slices are written.
+    /// Our spec of whole GPUs yields to the other file, and that of the slices is written.
     YieldGpus,
 }
 
@@ -165,8 +165,8 @@ impl<'a> Generator<'a> {
     }
 }
 
-/// Leaves whole GPUs to a file of another tool. Ours has to go: where two files of one priority define a device, engines drop
-/// both definitions (CDI specification, "Conflicts").
+/// Yields whole GPUs to a file of another tool. Our spec of them has to be removed: where two files of one priority define
+/// a device, engines drop both definitions (CDI specification, "Conflicts").
 fn yield_gpus(plan: &mut SpecPlan) -> Result<()> {
     let Some(PlannedSpec { built, kind, target }) = &mut plan.gpus else { return Ok(()) };
     let (Some(target), Some(spec)) = (&*target, &built.spec) else { return Ok(()) };

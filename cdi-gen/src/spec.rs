@@ -1,7 +1,7 @@
 //! Builds a CDI spec from a [`Topology`]. Pure: reads no path of this host, no clock, no environment.
 //!
-//! A spec has no hooks unless `--verify` or `--ldcache-hook` asks for one: a MIG device is device nodes, files and
-//! environment, and CDI states all three.
+//! A spec has no hooks unless [`SpecOptions::verify`] or [`SpecOptions::ldcache`] requests one: a MIG device is device
+//! nodes, files and environment, and CDI states all three.
 
 mod edits;
 mod names;

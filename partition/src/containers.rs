@@ -1,6 +1,6 @@
 //! Containers that run with MIG devices, found through `/proc`: the mount namespaces, device cgroups and environments of processes.
 //!
-//! It asks no engine, so that containers of every engine are found, and it enters no namespace.
+//! No engine is queried, so that containers of every engine are found, and no namespace is entered.
 
 use mig_cdi_model::DeviceVariable;
 use mig_cdi_sys::Root;

@@ -1,4 +1,4 @@
-//! Goals: the layouts that a command line, a file of layouts or a checkpoint asks for, and the GPUs that each is for.
+//! Goals: the layouts that a command line, a file of layouts or a checkpoint requests, and the GPUs that each is for.
 
 use crate::{gpu_change::GpuChange, holders::Holders, node_gpus::NodeGpus};
 use mig_cdi_config::layouts::{Assignment, BadLayouts, Layout, Layouts, SelectedLayout};

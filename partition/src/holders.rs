@@ -147,7 +147,7 @@ impl Holders {
         keys: &BTreeMap<u32, SliceKey>,
     ) {
         let mut instances = topology.gpus.iter().flat_map(|gpu| &gpu.gpu_instances);
-        // The major number is dynamic (nv-caps.c l.823-826); a node left from before the module was reloaded has another.
+        // The major number is dynamic (nv-caps.c l.823-826); a node from before the module was reloaded has another.
         let major = instances.next().map(|gi| gi.cap.major.0);
         let nodes = container.nodes.iter().filter(|node| Some(node.major) == major);
         let minors: BTreeSet<u32> = nodes.map(|node| node.minor).collect();

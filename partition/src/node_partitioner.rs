@@ -53,7 +53,7 @@ pub struct ApplyOptions {
     pub journal_dir: PathBuf,
     /// Longest wait for the holders of a slice that has to be destroyed. Nothing is stopped: they have to release it themselves.
     pub wait: Duration,
-    /// Options of the spec that is written after the change; `None` leaves the spec and the device nodes as they are.
+    /// Options of the spec that is written after the change; with `None` the spec and the device nodes stay as they are.
     pub refresh: Option<GenerateOptions>,
 }
 

@@ -1,6 +1,6 @@
 //! A GPU in the planner's terms: its capacity, its current instances with their holders, and the placements that are free.
 //!
-//! Converts what NVML reports. It never asks NVML, and it has no table of profiles.
+//! Converts what NVML reports. It makes no NVML call, and it has no table of profiles.
 
 use crate::holders::Holders;
 use mig_cdi_layout::{

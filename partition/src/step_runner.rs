@@ -182,7 +182,7 @@ impl StepRunner<'_> {
         match set(on)? {
             ModeChange::Done => Ok(()),
             ModeChange::Pending(why) => {
-                // A pending mode would take effect at a reset that somebody makes for another reason.
+                // A pending mode would take effect at a reset that is made for another reason.
                 set(!on)?;
                 Err(Error::refused(&operation, &label)
                     .because(format!("nvml reports that it needs a reset: {why}"))
@@ -193,7 +193,7 @@ impl StepRunner<'_> {
         }
     }
 
-    /// Checks that nobody would be disturbed by a change of MIG mode.
+    /// Checks that a change of MIG mode would disturb no holder.
     fn expect_unused(&self, gpu: &GpuPartitioning, on: bool, operation: &str) -> Result<()> {
         let in_use = |cause: &str, holders: Vec<String>| {
             Err(Error::refused(operation, gpu_label(gpu))
@@ -219,7 +219,7 @@ impl StepRunner<'_> {
 }
 
 fn nvml_error(gpu: &str, error: &CallError) -> Error {
-    Error::failed("ask nvml about", gpu).because(error)
+    Error::failed("query nvml about", gpu).because(error)
 }
 
 /// Adds the outcome for the GPU to an error: after the cure, or after the cause where there is none.

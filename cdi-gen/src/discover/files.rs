@@ -119,7 +119,7 @@ impl Search<'_> {
 
     fn library(&mut self, row: &TableRow, listings: &[Listing], abi: Abi) -> Result<()> {
         let name = match row.lookup {
-            // The version in the name keeps the files of two drivers apart, of which an update leaves both for a while.
+            // The version in the name keeps the files of two drivers apart, both of which are there for a while during an update.
             FileLookup::Versioned(stem) => format!("{stem}.{}", self.version),
             FileLookup::Named(name) => name.to_owned(),
             _ => return Ok(()),

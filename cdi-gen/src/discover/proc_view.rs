@@ -219,7 +219,7 @@ pub fn capabilities_of_instances(
     let problem = |reason: Reason| Problem::new("nodes of vanished instances", reason);
     let exists = |path: String| machine.list(&path).map(|names| names.is_some());
     let absent =
-        |path: &str| problem(Reason::curable(format!("read {path}: not there"), "they are left"));
+        |path: &str| problem(Reason::curable(format!("read {path}: not there"), "they are kept"));
     let failed = |e: mig_cdi_sys::Error| problem(e.to_string().into());
     if !exists(CAPABILITIES.to_owned()).map_err(failed)? {
         return Err(absent(CAPABILITIES));
