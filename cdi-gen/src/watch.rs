@@ -28,7 +28,7 @@ use external_changes::{is_external_file, is_external_node};
 use mig_cdi_sys::{Fingerprint, Root, is_root};
 use outcome::RefreshFailure;
 use refresh_trigger::{TriggerEvent, wait_until_stable};
-use running_watch::Watch;
+use running_watch::RunningWatch;
 use status::{WatchState, now};
 use std::{
     path::{Path, PathBuf},
@@ -54,7 +54,7 @@ pub fn run_watch(
     if setup.node.is_simulated() {
         return Err(Error::usage("watch", "a simulated node").because("it never changes"));
     }
-    let mut watch = Watch::new(options, setup, read_setup, messages, on_event)?;
+    let mut watch = RunningWatch::new(options, setup, read_setup, messages, on_event)?;
     (watch.on_event)(WatchEvent::Started);
     watch.manager.notify("STATUS=reading the node for the first time\n");
     let ended = watch.run();
@@ -64,7 +64,7 @@ pub fn run_watch(
     ended
 }
 
-impl Watch<'_> {
+impl RunningWatch<'_> {
     fn run(&mut self) -> Result<()> {
         let mut is_changing = false;
         loop {

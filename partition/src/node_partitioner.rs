@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Time between two tries while holders are waited for.
+/// Time between two tries while holders are waited for. Neither NVML nor procfs reports that a client has gone.
 const HOLDER_POLL: Duration = Duration::from_millis(200);
 /// Longest wait for a running watch to refresh the spec. It takes a second at most, unless something is wrong.
 const WATCH_LIMIT: Duration = Duration::from_secs(5);
@@ -248,6 +248,8 @@ impl NodePartitioner<'_> {
         if self.is_refreshed_by_watch(&options.holders.state_dir)? {
             return Ok(());
         }
+        // Nodes first. The driver creates none for a new instance (`nv-caps.c` has no `device_create`), and engines that bind-mount
+        // the host's nodes would find none (NVIDIA/mig-parted issue 82).
         let nodes = match is_root() {
             true => device_nodes::apply(self.node, NodesMode::default(), self.messages).map(drop),
             false => Ok(()),
@@ -271,6 +273,8 @@ impl NodePartitioner<'_> {
         let current: BTreeSet<_> = uuids.map(ToString::to_string).collect();
         let end = Instant::now() + WATCH_LIMIT;
         while let Some(status) = running_watch() {
+            // By UUID, which is independent of the styles of names. A slice that is recreated on the same engine has the UUID of
+            // its predecessor (`gpu_uuid.c` l.91-245): then the status may be a poll behind.
             let reported = status.node.devices.into_iter().filter_map(|slice| slice.uuid);
             if reported.collect::<BTreeSet<_>>() == current {
                 return Ok(true);

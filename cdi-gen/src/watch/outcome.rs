@@ -4,7 +4,7 @@
 use super::{
     options::WatchEvent,
     prune::{ProcState, prune},
-    running_watch::Watch,
+    running_watch::RunningWatch,
     status::{LastError, NodeStatus, WatchState, now},
 };
 use crate::{
@@ -28,7 +28,7 @@ impl RefreshFailure {
     }
 }
 
-impl Watch<'_> {
+impl RunningWatch<'_> {
     /// Records a refresh that did not fail. Returns false when it confirmed no device, so that another refresh is due soon.
     pub(super) fn succeeded(&mut self, mut report: RefreshReport, before: &Fingerprint) -> bool {
         let is_complete = report.omitted == 0;

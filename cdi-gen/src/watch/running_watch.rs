@@ -14,7 +14,7 @@ use std::{
 };
 
 /// State of a running watch.
-pub(super) struct Watch<'a> {
+pub(super) struct RunningWatch<'a> {
     pub options: &'a WatchOptions,
     pub setup: WatchSetup,
     pub read_setup: &'a dyn Fn() -> Result<WatchSetup>,
@@ -38,7 +38,7 @@ pub(super) struct Watch<'a> {
     pub warned: BTreeSet<String>,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> RunningWatch<'a> {
     /// Makes the watch of a setup. Nothing is read yet but the roots.
     ///
     /// # Errors
@@ -49,9 +49,9 @@ impl<'a> Watch<'a> {
         read_setup: &'a dyn Fn() -> Result<WatchSetup>,
         messages: &'a dyn MessageSink,
         on_event: &'a mut dyn FnMut(WatchEvent),
-    ) -> Result<Watch<'a>> {
+    ) -> Result<RunningWatch<'a>> {
         let targets = setup.targets()?;
-        Ok(Watch {
+        Ok(RunningWatch {
             options,
             proc: Root::open(&setup.node.roots.proc)?,
             setup,
