@@ -220,3 +220,27 @@ fn spec_stamp(planned: &PlannedSpec, format: Format) -> Option<FileStamp> {
         _ => Some(FileStamp::NO_FILE),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_read_as_it_was_sent() {
+        let changed = |stamp| ChangedNode {
+            path: PathBuf::from("/dev/nvidia-caps/nvidia-cap30"),
+            stamp,
+            line: "make /dev/nvidia-caps/nvidia-cap30 508:30 0444".to_owned(),
+        };
+        let report = RefreshReport {
+            node_changes: vec![changed(Some(FileStamp::NO_FILE)), changed(None)],
+            engines: Some("podman=4.3.1,crio".parse().unwrap()),
+            ..RefreshReport::default()
+        };
+        let line = child::line(&RefreshReply::Done(Box::new(report.clone())));
+        let Ok(RefreshReply::Done(read)) = serde_json::from_str(&line) else {
+            panic!("{line}");
+        };
+        assert_eq!(*read, report);
+    }
+}
