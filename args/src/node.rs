@@ -99,8 +99,7 @@ pub fn simulated_node(name: &Path) -> Result<SimulatedNode> {
             let bytes = read_named(name, TEXT_LIMIT).map_err(|error| {
                 // A misspelt built-in name is taken for a path: the message has to help with both.
                 let known: Vec<_> = PRESETS.iter().map(|(name, _)| *name).collect();
-                Error::usage("", "")
-                    .because(error)
+                Error { kind: ErrorKind::Usage, ..error.into() }
                     .cure(format!("built-in nodes are {}", known.join(", ")))
             })?;
             utf8(bytes, name)?

@@ -194,7 +194,7 @@ impl SpecArgs {
         let capabilities = self.capabilities.as_ref().unwrap_or(&settings.capabilities);
         let library_dirs = either(&self.library_dirs, &settings.library_dirs);
         if let Some(dir) = library_dirs.iter().find(|dir| !is_plain_directory(dir)) {
-            return Err(Error::usage("", "--library-dirs").because(format!(
+            return Err(Error::usage("use", "--library-dirs").because(format!(
                 "{dir:?} is not an absolute path of a directory below the container's root"
             )));
         }
@@ -236,7 +236,7 @@ impl SpecArgs {
     fn names(&self, source: Source, settings: &Settings) -> Result<Vec<NameStyle>> {
         if source == Source::Proc && !self.names.is_empty() {
             // /proc has no UUIDs of slices, no placements and no MIG indices.
-            return Err(Error::usage("", "--names")
+            return Err(Error::usage("use", "--names")
                 .because("it needs nvml: with --source proc devices are named gpu minor:gi:ci"));
         }
         let mut names: Vec<NameStyle> = self.names.iter().copied().map(NameStyle::from).collect();
@@ -297,7 +297,7 @@ impl GenerateArgs {
 /// Returns the path of the hook that a flag needs.
 fn hook(node: &NodeSource, flag: &str) -> Result<String> {
     if node.is_simulated() {
-        return Err(Error::usage("", flag)
+        return Err(Error::usage("use", flag)
             .because("it is for containers that use the driver, and a simulated node has none"));
     }
     installed_beside("mig-cdi-hook", flag)
@@ -307,7 +307,7 @@ fn hook(node: &NodeSource, flag: &str) -> Result<String> {
 fn verify_hook(level: VerifyLevel, node: &NodeSource, config: Option<&Path>) -> Result<VerifyHook> {
     const FLAG: &str = "--verify";
     if (level, node.source) == (VerifyLevel::Full, Source::Proc) {
-        return Err(Error::usage("", "--verify=full")
+        return Err(Error::usage("use", "--verify=full")
             .because("it reads from nvml, which --source=proc omits")
             .cure("use one of the two"));
     }

@@ -9,24 +9,17 @@ mod change;
 mod dirs;
 mod plan;
 
-pub use change::NodeChange;
+pub use change::{NodeChange, NodeChanges};
 
 use crate::{
-    Error, Exit, MessageSink, NodeSource, Result,
+    Error, MessageSink, NodeSource, Result,
     discover::{self, Source},
     node_source::report_details,
 };
 use dirs::Dirs;
-use mig_cdi_model::{DeviceNode, Major, Minor, Topology};
+use mig_cdi_model::{DeviceNode, Topology};
 use mig_cdi_sys::{Root, is_root};
 use plan::NodePlan;
-use serde::Serialize;
-
-const DEV: &str = "/dev";
-const CAPS: &str = "/dev/nvidia-caps";
-/// Links `MAJOR:MINOR` to nodes. runc has systemd allow a container's devices by these paths, and systemd drops those that it
-/// cannot resolve at its next `daemon-reload` (opencontainers/runc issue 3708).
-const LINKS: &str = "/dev/char";
 
 /// Extent of [`apply`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,20 +28,6 @@ pub struct NodesMode {
     pub prune: bool,
     /// Change nothing, and report what would be changed.
     pub dry_run: bool,
-}
-
-/// Result of [`apply`].
-#[derive(Debug, Serialize)]
-pub struct NodeChanges {
-    /// True when the changes are planned and not made.
-    pub dry_run: bool,
-    /// Changes in the order in which they are made.
-    pub changes: Vec<NodeChange>,
-    /// Reasons for what was not changed, a line each. They were reported as errors already.
-    pub problems: Vec<String>,
-    /// Exit code that sums it up.
-    #[serde(skip)]
-    pub exit: Exit,
 }
 
 /// Makes the host's device nodes match the driver. Reports and omits what cannot be done.
@@ -112,13 +91,4 @@ fn expected_nodes(topology: &Topology) -> Vec<&DeviceNode> {
             [&gi.cap].into_iter().chain(gi.compute_instances.iter().map(|ci| &ci.cap))
         });
     topology.common.iter().chain(gpus).chain(admin).chain(instances).collect()
-}
-
-fn link_path(major: Major, minor: Minor) -> String {
-    format!("{LINKS}/{major}:{minor}")
-}
-
-/// Target of a node's link, relative as nvidia-modprobe makes it, so that it holds in another root too.
-fn link_target(path: &str) -> String {
-    format!("..{}", path.trim_start_matches(DEV))
 }

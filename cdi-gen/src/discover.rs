@@ -1,22 +1,25 @@
-//! Discovers a [`Topology`] from the driver. Reads two views, `/proc` and NVML, and accepts a MIG device when both
-//! agree on it.
+//! Discovers a [`Topology`](mig_cdi_model::Topology) from the driver. Reads two views, `/proc` and NVML, and accepts a MIG
+//! device when both agree on it.
 //!
 //! NVML names devices; `/proc` states which exist and with which numbers. A device on which they disagree is omitted
 //! and reported, with both views. Nothing here changes the node.
 
+mod discovery;
 mod driver_file_table;
 mod files;
 mod nodes;
+mod problem;
 mod proc_view;
 mod reconcile;
 mod topology_builder;
 
+pub use discovery::Discovery;
 pub use driver_file_table::class_of;
 pub use files::{DriverFiles, find as find_files};
+pub use problem::{Problem, Reason};
 pub use proc_view::capabilities_of_instances;
 
 use crate::{Error, Result};
-use mig_cdi_model::{Major, Topology};
 use mig_cdi_sys::{Machine, nvml};
 use serde::{Deserialize, Serialize};
 
@@ -29,98 +32,6 @@ pub enum Source {
     Proc,
 }
 
-/// A device or file that was omitted, with the reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// Omitted device: `gpu 0 gi 7 ci 0`.
-    pub subject: String,
-    /// Cause and cure.
-    pub reason: Reason,
-    /// True when a change between the two readings may be the cause.
-    is_transient: bool,
-}
-
-/// Cause of a problem, with the cure where there is one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason {
-    /// Cause: operation, path and what is wrong with it.
-    pub cause: String,
-    /// Command or step that cures it.
-    pub cure: Option<&'static str>,
-}
-
-impl Reason {
-    fn curable(cause: impl Into<String>, cure: &'static str) -> Reason {
-        Reason { cause: cause.into(), cure: Some(cure) }
-    }
-}
-
-impl From<String> for Reason {
-    fn from(cause: String) -> Reason {
-        Reason { cause, cure: None }
-    }
-}
-
-impl From<&str> for Reason {
-    fn from(cause: &str) -> Reason {
-        cause.to_owned().into()
-    }
-}
-
-impl From<&Reason> for Reason {
-    fn from(reason: &Reason) -> Reason {
-        reason.clone()
-    }
-}
-
-impl std::fmt::Display for Reason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Reason { cause, cure } = self;
-        match cure {
-            Some(cure) => write!(f, "{cause}; {cure}"),
-            None => f.write_str(cause),
-        }
-    }
-}
-
-impl Problem {
-    pub(crate) fn new(subject: impl Into<String>, reason: impl Into<Reason>) -> Problem {
-        Problem { subject: subject.into(), reason: reason.into(), is_transient: false }
-    }
-
-    /// A problem that may vanish when both views are read again.
-    fn transient(subject: impl Into<String>, reason: impl Into<Reason>) -> Problem {
-        Problem { is_transient: true, ..Problem::new(subject, reason) }
-    }
-
-    /// A difference between the two views.
-    fn disagreement(subject: impl Into<String>, cause: impl Into<String>) -> Problem {
-        let cure = "run it again once no mig change is under way, and see dmesg";
-        Problem::transient(subject, Reason::curable(cause, cure))
-    }
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.subject, self.reason)
-    }
-}
-
-/// Result of discovery.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Discovery {
-    /// The confirmed GPUs and MIG devices.
-    pub topology: Topology,
-    /// Omitted GPUs and MIG devices.
-    pub problems: Vec<Problem>,
-    /// Path of the NVML library, where NVML was read.
-    pub library: Option<String>,
-    /// Content of `/proc/driver/nvidia/params` with `ModifyDeviceFiles` set to 0.
-    pub masked_params: Option<String>,
-    /// Major number of capability nodes. A driver without MIG support may have none.
-    pub caps: Option<Major>,
-}
-
 /// Discovers the GPUs and MIG devices of a machine.
 ///
 /// # Errors
@@ -128,7 +39,7 @@ pub struct Discovery {
 pub fn discover(machine: &dyn Machine, source: Source) -> Result<Discovery> {
     let first = read(machine, source)?;
     // MIG can change between the two readings: a disagreement counts when a second pair of readings has it too.
-    let may_vanish = first.problems.iter().any(|problem| problem.is_transient);
+    let may_vanish = first.problems.iter().any(Problem::is_transient);
     if may_vanish { read(machine, source) } else { Ok(first) }
 }
 
@@ -166,5 +77,5 @@ pub fn without_nvml(failure: nvml::NvmlError) -> Error {
         }
         nvml::NvmlError::Call(_) => "see dmesg for the driver's own message",
     };
-    Error::no_driver("ask", "nvml").because(failure).cure(cure)
+    Error::no_driver("query", "nvml").because(failure).cure(cure)
 }

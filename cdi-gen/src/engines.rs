@@ -5,6 +5,7 @@ use mig_cdi_model::cdi::Version::{
     self, V0_3_0, V0_4_0, V0_5_0, V0_6_0, V0_7_0, V0_8_0, V1_0_0, V1_1_0,
 };
 use mig_cdi_sys::{Root, replaceable_by_others, run};
+use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path, str::FromStr, time::Duration};
 
 /// Directories in which packages install programs. No program outside them is run.
@@ -146,18 +147,31 @@ const KNOWN_ENGINES: [KnownEngine; 6] = [
 ];
 
 /// CDI version that every supported engine accepts; only podman 4.1 and 4.2, of 2022, accept less. A spec that
-/// needs no more is written without asking the engines, which would take longer than everything else.
+/// needs no more is written without running any `--version`, which would take longer than everything else.
 pub const BASELINE_CDI: Version = V0_5_0;
 
-/// Returns the highest CDI version that all of these engines accept, and the engine that sets the limit. An
-/// engine whose limit is not known counts as [`BASELINE_CDI`], and so does a machine without engines.
+/// Highest CDI version that a set of engines accepts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineLimit {
+    /// The version.
+    pub version: Version,
+    /// Engine that accepts no higher one, for messages: `podman 4.3.1`.
+    pub engine: String,
+}
+
+/// Returns the highest CDI version that all of these engines accept. An engine whose limit is not known counts as
+/// [`BASELINE_CDI`], and so does a machine without engines.
 #[must_use]
-pub fn common_cdi_version(engines: &[InstalledEngine]) -> (Version, Option<String>) {
+pub fn common_cdi_version(engines: &[InstalledEngine]) -> EngineLimit {
     let readers = engines.iter().filter(|engine| engine.has_cdi);
-    let limits =
-        readers.map(|engine| (engine.max_cdi.unwrap_or(BASELINE_CDI), Some(engine.label())));
-    let lowest = limits.min_by_key(|(version, _)| *version);
-    lowest.unwrap_or((BASELINE_CDI, Some("an engine that is not known".to_owned())))
+    let limits = readers.map(|engine| EngineLimit {
+        version: engine.max_cdi.unwrap_or(BASELINE_CDI),
+        engine: engine.label(),
+    });
+    limits.min_by_key(|limit| limit.version).unwrap_or_else(|| EngineLimit {
+        version: BASELINE_CDI,
+        engine: "an engine that is not known".to_owned(),
+    })
 }
 
 /// Runs `--version` of every installed engine.
@@ -204,11 +218,11 @@ fn run_version(program: &Path) -> Result<String, VersionError> {
     Ok(run(program, &["--version".to_owned()], VERSION_TIMEOUT)?.stdout)
 }
 
-/// Parses a word such as `1.7.24~ds1`, `v2.1.9` or `5.8.6,`; a missing patch number is 0.
+/// Parses a version such as `1.7.24~ds1`, `v2.1.9` or `5.8.6,`; a missing patch number is 0.
 #[must_use]
-pub fn parse_version(word: &str) -> Option<EngineVersion> {
-    let word = word.strip_prefix('v').unwrap_or(word);
-    let mut numbers = word.split('.').map(|part| {
+pub fn parse_version(text: &str) -> Option<EngineVersion> {
+    let text = text.strip_prefix('v').unwrap_or(text);
+    let mut numbers = text.split('.').map(|part| {
         let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
         part[..end].parse().ok()
     });
@@ -268,8 +282,9 @@ impl InstalledEngine {
     }
 }
 
-/// Engines as the command line names them: `podman=4.3.1,docker=26.1`, or `none`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Engines as the command line names them: `podman=4.3.1,docker=26.1`, or `none`. In JSON it is that text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct EngineList(pub Vec<InstalledEngine>);
 
 /// An item of [`EngineList`] that is neither an engine nor an engine with its version.
@@ -296,6 +311,20 @@ impl FromStr for EngineList {
                 .ok_or_else(bad)
         };
         text.split(',').map(parse).collect::<Result<_, _>>().map(EngineList)
+    }
+}
+
+impl TryFrom<String> for EngineList {
+    type Error = EngineListError;
+
+    fn try_from(text: String) -> Result<EngineList, EngineListError> {
+        text.parse()
+    }
+}
+
+impl From<EngineList> for String {
+    fn from(list: EngineList) -> String {
+        list.to_string()
     }
 }
 
@@ -338,8 +367,8 @@ mod tests {
             let found = output.split_whitespace().find_map(parse_version);
             assert_eq!(found, Some(expected), "{output}");
         }
-        for word in ["", "v", "1", "one.two", "..", "99999999999.1", "1.x"] {
-            assert_eq!(parse_version(word), None, "{word}");
+        for text in ["", "v", "1", "one.two", "..", "99999999999.1", "1.x"] {
+            assert_eq!(parse_version(text), None, "{text}");
         }
     }
 

@@ -43,13 +43,14 @@ pub enum ErrorKind {
 pub struct Error {
     /// Kind of the error.
     pub kind: ErrorKind,
-    /// Operation that failed: `read`, `write`, `call nvml`. May be empty where the subject says enough.
+    /// Operation that failed: `read`, `write`, `call nvml`. Empty where the subject, a GPU or an argument, says enough.
     pub operation: String,
-    /// Object of the operation: a path, a device, a GPU, an engine, an option. May be empty.
+    /// Object of the operation: a path, a device, a GPU, an engine, an option.
     pub subject: String,
     /// Cause of the failure.
     pub cause: String,
-    /// Command or setting that cures it, when there is one.
+    /// Command or setting that cures it, when there is one. A flag in it is one of `mig-cdi-args`, which both programs share;
+    /// a flag of one command occurs only where that command alone can fail.
     pub cure: Option<String>,
     /// Programs, containers, pods and leases that are in the way, each as the cause names it.
     // A boxed slice keeps the error below 128 bytes, which each `Result` on the way has to carry.
@@ -58,7 +59,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// Makes an error that has no cause yet. An operation or a subject that adds nothing may be `""`.
+    /// Makes an error that has no cause yet. `operation` is a verb with what belongs to it, `subject` its object.
     pub fn of(kind: ErrorKind, operation: impl Display, subject: impl Display) -> Error {
         Error {
             kind,
@@ -97,7 +98,7 @@ impl Error {
         self
     }
 
-    /// Sets the cure.
+    /// Sets the cure: a command, a flag or a setting that the user can apply.
     #[must_use]
     pub fn cure(mut self, cure: impl Display) -> Error {
         self.cure = Some(cure.to_string());

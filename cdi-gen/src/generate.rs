@@ -23,7 +23,7 @@ use mig_cdi_sys::{Machine, Outcome, text};
 pub enum OnConflict {
     /// Nothing is written at all.
     Refuse,
-    /// Whole GPUs are left to the other file, and the slices are written.
+    /// Our spec of whole GPUs yields to the other file, and that of the slices is written.
     YieldGpus,
 }
 
@@ -82,11 +82,19 @@ impl<'a> Generator<'a> {
         Ok(Generated { stdout, plan })
     }
 
+    /// Discovers the node and builds its specs.
+    ///
+    /// # Errors
+    /// When the node cannot be read at all, when a needed driver file is missing, or when the options contradict each other.
+    pub fn plan(&self) -> Result<SpecPlan> {
+        spec_plan::plan(&self.devices, self.options)
+    }
+
     /// Refuses a plan that must not be written, and warns of what engines will make of it.
     fn check(&self, plan: &SpecPlan) -> Result<()> {
         let has_warnings = plan.specs().any(|spec| !spec.built.warnings.is_empty());
         if self.options.strict && (!plan.is_complete() || has_warnings) {
-            return Err(Error::of(ErrorKind::Incomplete, "", "nothing is written")
+            return Err(Error::of(ErrorKind::Incomplete, "write", "the specs")
                 .because("the node is incomplete and --strict was given"));
         }
         warn_of_engines(&self.devices, plan)?;
@@ -123,9 +131,7 @@ impl<'a> Generator<'a> {
     /// # Errors
     /// When a file is no spec of its kind, or cannot be removed.
     pub fn remove(&self) -> Result<()> {
-        for SpecTarget { kind, file } in
-            spec_targets(self.options, "--remove takes a file away")?.iter()
-        {
+        for SpecTarget { kind, file } in spec_targets(self.options, "remove")?.iter() {
             let _lock = file.lock()?;
             let path = file.path();
             self.devices.messages().status(&match file.clear(kind)? {
@@ -159,15 +165,15 @@ impl<'a> Generator<'a> {
     }
 }
 
-/// Leaves whole GPUs to a file of another tool. Ours has to go: where two files of one priority define a device, engines drop
-/// both definitions (CDI specification, "Conflicts").
+/// Yields whole GPUs to a file of another tool. Our spec of them has to be removed: where two files of one priority define
+/// a device, engines drop both definitions (CDI specification, "Conflicts").
 fn yield_gpus(plan: &mut SpecPlan) -> Result<()> {
     let Some(PlannedSpec { built, kind, target }) = &mut plan.gpus else { return Ok(()) };
     let (Some(target), Some(spec)) = (&*target, &built.spec) else { return Ok(()) };
     if let Err(failure) = target.check(spec) {
         target.clear(kind)?;
         (built.spec, built.devices) = (None, Vec::new());
-        plan.yielded.push(format!("whole gpus are omitted: {failure}"));
+        plan.gpus_conflict = Some(failure);
     }
     Ok(())
 }

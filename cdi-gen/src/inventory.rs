@@ -1,7 +1,7 @@
 //! Inventory of a node for programs that allocate slices, by the names that its specs define.
 
 use crate::{
-    discover::Source,
+    discover::{Problem, Source},
     spec::{Built, Subject, preferred_name},
 };
 use mig_cdi_model::{
@@ -23,7 +23,7 @@ pub struct Inventory {
     pub machine: Option<String>,
     /// GPUs in the order of nvidia-smi.
     pub gpus: Vec<GpuEntry>,
-    /// Omitted devices with the reason, a line each.
+    /// Omitted devices with the reason, a line each. For display only.
     pub problems: Vec<String>,
 }
 
@@ -50,6 +50,7 @@ pub struct GpuEntry {
     #[serde(rename = "capable")]
     pub mig_capable: Option<bool>,
     /// The GPU is in MIG mode, with or without slices.
+    // The key is that of `status.json`, whose readers depend on it.
     #[serde(rename = "divided")]
     pub mig_enabled: bool,
     /// CDI name of the whole GPU, as `nvidia.com/gpu=GPU-…`, where a spec of mig-cdi defines one.
@@ -89,11 +90,11 @@ impl Inventory {
 pub(crate) fn inventory<'a>(
     topology: &Topology,
     built: impl Iterator<Item = (&'a Kind, &'a Built)>,
-    problems: Vec<String>,
+    problems: &[Problem],
     machine: &dyn Machine,
 ) -> Inventory {
     let names = built.flat_map(|(kind, built)| {
-        built.devices.iter().map(move |(subject, names)| (*subject, (kind, &names[..])))
+        built.devices.iter().map(move |device| (device.subject, (kind, &device.names[..])))
     });
     let names: DefinedBy<'_> = names.collect();
     Inventory {
@@ -101,7 +102,7 @@ pub(crate) fn inventory<'a>(
         cuda_version: topology.cuda_version,
         machine: line(machine, "/sys/class/dmi/id/product_name"),
         gpus: topology.gpus.iter().map(|gpu| gpu_entry(gpu, topology, &names, machine)).collect(),
-        problems,
+        problems: problems.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -6,15 +6,19 @@
 //! |---|---|---|
 //! | [`discover`] | finds GPUs, MIG devices and driver files | reads `/proc`, NVML and the driver root |
 //! | [`spec`] | turns a topology into a CDI spec | nothing: it is pure |
-//! | [`write`](mod@write) | puts a spec into its file, after it has looked for conflicts | writes a spec directory |
+//! | [`write`](mod@write) | puts a spec into its file, after a search for conflicts | writes a spec directory |
 //! | [`generate`] | runs these stages | |
 //! | [`device_nodes`] | repairs the host's device nodes | writes `/dev` |
 //! | [`refresh`] | repairs nodes and generates specs, in a child process | |
 //! | [`watch`] | runs a refresh whenever MIG has changed | writes `status.json` and metrics |
 //! | [`inventory`](mod@inventory) | lists the slices that can be advertised | nothing |
 //!
-//! No stage knows a command line or a console: options come in as values ([`generate::GenerateOptions`],
-//! [`watch::WatchOptions`]), messages go to a [`MessageSink`], and each failure is an [`Error`] with its cause and cure.
+//! No stage reads a command line or writes to a console: options come in as values ([`generate::GenerateOptions`],
+//! [`watch::WatchOptions`]), messages go to a [`MessageSink`], and each failure is an [`Error`] with its cause and cure. One
+//! stream is an exception: the standard output of a child process, which carries its messages to the parent ([`child`]).
+//!
+//! Messages and cures name flags: `--output`, `--kind`, `--source`. Both programs that link this library, `mig-cdi` and
+//! `mig-cdi-kubelet`, take them from `mig-cdi-args` under these names, so a cure can be followed in either.
 //!
 //! # Example
 //! The spec of a simulated node. For this machine, make a [`NodeSource`] without `simulated`.

@@ -1,5 +1,8 @@
 //! The listener: a process that keeps NVML open and passes the driver's events to the watch that started it.
 //!
+//! Its standard output is the channel to the watch, and carries no text for people: each line is one [`ListenerMessage`].
+//! Nothing else in this library writes to standard output; the program prints what the library returns.
+//!
 //! It does nothing else, and a signal ends it at once: the kernel closes what NVML holds open with the process.
 
 use crate::{
@@ -44,7 +47,7 @@ pub fn run_child(message: &str) -> ChildOutput {
 }
 
 fn listen(request: &ListenRequest) -> Result<()> {
-    // An orphan would hold GPUs open that someone wants to reset, and nobody would know why.
+    // An orphan would keep GPUs open, and so from being reset, without a visible reason.
     die_with_parent()?;
     let node = NodeSource { roots: request.roots.clone(), source: Source::Nvml, simulated: None };
     let host = node.host()?;

@@ -12,7 +12,7 @@ pub enum MessageLevel {
     Status,
     /// Advice for a person at a terminal; a log does without it.
     Hint,
-    /// Details for those who ask for them with `--verbose`.
+    /// Details, which `--verbose` shows.
     Detail,
 }
 

@@ -39,6 +39,13 @@ impl Default for NodeRoots {
     }
 }
 
+impl NodeRoots {
+    /// Path on this host of a device node: `/dev/nvidia0` below the root that holds `dev`.
+    pub(crate) fn dev_path(&self, path: &str) -> PathBuf {
+        self.dev.join(path.trim_start_matches('/'))
+    }
+}
+
 impl From<&NodeRoots> for Roots {
     fn from(roots: &NodeRoots) -> Roots {
         Roots {
@@ -135,8 +142,8 @@ impl NodeSource {
 pub(crate) fn report_details(discovery: &Discovery, messages: &dyn MessageSink) {
     let Discovery { topology, library, .. } = discovery;
     let driver = &topology.driver_version;
-    let asked = library.as_deref().unwrap_or("/proc alone");
-    messages.detail(&format!("driver {driver}, asked {asked}"));
+    let interface = library.as_deref().unwrap_or("/proc alone");
+    messages.detail(&format!("driver {driver}, read through {interface}"));
     for gpu in &topology.gpus {
         let devices = gpu.gpu_instances.iter().map(|gi| gi.compute_instances.len()).sum::<usize>();
         let (label, node, instances) = (gpu.label(), &gpu.node.path, gpu.gpu_instances.len());

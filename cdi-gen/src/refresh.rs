@@ -13,7 +13,6 @@ use crate::{
     inventory::{Inventory, inventory},
     node_source::NodeRoots,
     spec::{Format, preferred_name},
-    watch::{external_changes::below, status::Slice},
 };
 use mig_cdi_model::{Gpu, MigDevice, MigMode};
 use mig_cdi_sys::{FileStamp, is_root};
@@ -64,16 +63,36 @@ pub struct RefreshReport {
     pub file_dirs: Vec<PathBuf>,
     /// Stamps of the specs that were written, in the order of [`crate::generate::SpecTargets::iter`]; `None` where there is no file.
     pub spec_stamps: Vec<Option<FileStamp>>,
-    /// Changes of the host's device nodes, a line each.
-    pub node_changes: Vec<String>,
-    /// Paths and stamps of the changed nodes and links; `None` where nothing is left.
-    pub node_stamps: Vec<(PathBuf, Option<FileStamp>)>,
-    /// Warnings that the watch has to pass on, a line each.
+    /// Changes of the host's device nodes.
+    pub node_changes: Vec<ChangedNode>,
+    /// Warnings for the log of the watch, a line each. For display only.
     pub warnings: Vec<String>,
     /// Slices that can be advertised, when requested.
     pub inventory: Option<Inventory>,
-    /// Engines with their versions, as [`EngineList`] prints them, when `--version` of each was run.
-    pub engines: Option<String>,
+    /// Engines with their versions, when `--version` of each was run.
+    pub engines: Option<EngineList>,
+}
+
+/// A node or link in `/dev` that a refresh has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedNode {
+    /// Path on this host.
+    pub path: PathBuf,
+    /// Stamp of what is there now; `None` where nothing is left.
+    pub stamp: Option<FileStamp>,
+    /// The change as a line, for display only: [`NodeChange`] has it in fields.
+    pub line: String,
+}
+
+/// A MIG device, as the status of the watch lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slice {
+    /// Name of the device in the CDI spec that people can read most easily.
+    pub name: Option<String>,
+    /// MIG UUID from NVML.
+    pub uuid: Option<String>,
+    /// Profile from NVML: `1g.10gb`.
+    pub profile: Option<String>,
 }
 
 /// A GPU and its MIG mode. In JSON it is one text: `GPU-…`, with ` mig` behind it in MIG mode.
@@ -132,25 +151,25 @@ fn refresh(request: &RefreshRequest) -> Result<Box<RefreshReport>> {
     });
     let Generated { plan, .. } = generated?;
     let mut report = report(request, &node, &plan)?;
-    report.engines = generator.devices().known_engines().map(EngineList::to_argument);
+    report.engines = generator.devices().known_engines().map(|known| EngineList(known.to_vec()));
     match nodes {
-        Some(Ok(changes)) => add_node_changes(&mut report, changes, &request.roots.dev),
+        Some(Ok(changes)) => add_node_changes(&mut report, changes, &request.roots),
         Some(Err(failure)) => report.warnings.push(failure.to_string()),
         None => {}
     }
-    report.warnings.extend(plan.yielded);
+    let conflict = plan.gpus_conflict.iter();
+    report.warnings.extend(conflict.map(|error| format!("whole gpus are omitted: {error}")));
     Ok(Box::new(report))
 }
 
-fn add_node_changes(report: &mut RefreshReport, changes: NodeChanges, dev_root: &Path) {
-    let stamp = |change: &NodeChange| {
-        let path = below(dev_root, change.path());
+fn add_node_changes(report: &mut RefreshReport, changes: NodeChanges, roots: &NodeRoots) {
+    let changed = |change: &NodeChange| {
+        let path = roots.dev_path(change.path());
         // A node that was made and is gone already was removed by another program: no file has this stamp.
         let stamp = FileStamp::of(&path).or((!change.removes()).then_some(FileStamp::NO_FILE));
-        (path, stamp)
+        ChangedNode { path, stamp, line: change.to_string() }
     };
-    report.node_stamps = changes.changes.iter().map(stamp).collect();
-    report.node_changes = changes.changes.iter().map(ToString::to_string).collect();
+    report.node_changes = changes.changes.iter().map(changed).collect();
     report.warnings = changes.problems;
 }
 
@@ -174,7 +193,7 @@ fn report(request: &RefreshRequest, node: &NodeSource, plan: &SpecPlan) -> Resul
         true => {
             let built = plan.specs().map(|planned| (&planned.kind, &planned.built));
             let machine = node.machine()?;
-            Some(inventory(&plan.topology, built, plan.omitted.clone(), &*machine))
+            Some(inventory(&plan.topology, built, &plan.omitted, &*machine))
         }
         false => None,
     };
@@ -199,5 +218,29 @@ fn spec_stamp(planned: &PlannedSpec, format: Format) -> Option<FileStamp> {
     match (target.read(), text_of(spec, format)) {
         (Ok(Some(found)), Ok(text)) if found == text.as_bytes() => stamp,
         _ => Some(FileStamp::NO_FILE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_read_as_it_was_sent() {
+        let changed = |stamp| ChangedNode {
+            path: PathBuf::from("/dev/nvidia-caps/nvidia-cap30"),
+            stamp,
+            line: "make /dev/nvidia-caps/nvidia-cap30 508:30 0444".to_owned(),
+        };
+        let report = RefreshReport {
+            node_changes: vec![changed(Some(FileStamp::NO_FILE)), changed(None)],
+            engines: Some("podman=4.3.1,crio".parse().unwrap()),
+            ..RefreshReport::default()
+        };
+        let line = child::line(&RefreshReply::Done(Box::new(report.clone())));
+        let Ok(RefreshReply::Done(read)) = serde_json::from_str(&line) else {
+            panic!("{line}");
+        };
+        assert_eq!(*read, report);
     }
 }

@@ -1,101 +1,27 @@
 //! Builds a CDI spec from a [`Topology`]. Pure: reads no path of this host, no clock, no environment.
 //!
-//! A spec has no hooks unless `--verify` or `--ldcache-hook` asks for one: a MIG device is device nodes, files and
-//! environment, and CDI states all three.
+//! A spec has no hooks unless [`SpecOptions::verify`] or [`SpecOptions::ldcache`] requests one: a MIG device is device
+//! nodes, files and environment, and CDI states all three.
 
 mod edits;
 mod names;
+mod options;
 mod spec_device;
 mod text;
 
-pub use names::{NameStyle, UnknownNameStyle, has_name, preferred_name};
+pub use names::{NameStyle, UnknownNameStyle, has_name, label, preferred_name};
+pub use options::{Admin, SpecOptions, VerifyHook};
 pub use spec_device::{Subject, expected_slice};
 pub use text::{Format, to_text};
 
-use crate::{
-    Error, Result,
-    discover::{Problem, Source},
-};
+use crate::{Error, Result, discover::Problem};
 use edits::EditBuilder;
 use mig_cdi_model::{
-    DriverFile, MigDevice, Topology,
-    cdi::{Device, DeviceName, Kind, Spec, Version, VersionNeed, highest_need},
+    DriverFile, Topology,
+    cdi::{Device, DeviceName, Spec, Version, VersionNeed, highest_need},
 };
-use serde::{Deserialize, Serialize};
 use spec_device::{SpecDevice, SpecDevices};
 use std::collections::BTreeMap;
-
-/// Content of a spec, as the user chooses it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SpecOptions {
-    /// Kind of the spec.
-    #[serde(with = "crate::as_text")]
-    pub kind: Kind,
-    /// Styles of device names. A device has one entry for each style in which it can be named.
-    pub names: Vec<NameStyle>,
-    /// View that the topology comes from; `/proc` alone gives other names.
-    pub source: Source,
-    /// Directories in which the loader of a container searches libraries without a cache.
-    pub library_dirs: Vec<String>,
-    /// Path of a file to bind over `/proc/driver/nvidia/params`.
-    pub params_file: Option<String>,
-    /// Adds DRI nodes to whole GPUs.
-    pub graphics: bool,
-    /// Administrative capabilities to add as devices.
-    pub admin: Vec<Admin>,
-    /// Sets `CUDA_VISIBLE_DEVICES`.
-    pub cuda_env: bool,
-    /// Adds facts about each device for readers of the spec.
-    pub annotations: bool,
-    /// Hook that verifies a slice when a container starts.
-    pub verify: Option<VerifyHook>,
-    /// Path of the program that makes the loader's cache of a container know the driver's libraries.
-    pub ldcache: Option<String>,
-    /// Highest CDI version that the spec may need.
-    #[serde(with = "crate::as_text")]
-    pub max_version: Version,
-    /// Engine that accepts no higher version, unless the user chose the version.
-    pub limited_by: Option<String>,
-}
-
-impl SpecOptions {
-    /// The kind of whole GPUs: `nvidia.com/gpu` beside `nvidia.com/mig`.
-    #[must_use]
-    pub fn gpu_kind(&self) -> Kind {
-        self.kind.with_class_gpu()
-    }
-}
-
-/// Hook that compares a slice with the driver's state when a container starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VerifyHook {
-    /// Path of the program.
-    pub path: String,
-    /// Options before the slices.
-    pub options: Vec<String>,
-    /// Time limit in seconds.
-    pub timeout: u32,
-}
-
-/// Capability that lets a container act on every slice of the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Admin {
-    /// Create and destroy GPU instances and compute instances.
-    Config,
-    /// See processes, memory and events of all instances.
-    Monitor,
-}
-
-impl Admin {
-    /// Name of the device in a spec, and of the file in the capability tree.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Admin::Config => "config",
-            Admin::Monitor => "monitor",
-        }
-    }
-}
 
 /// Devices that a spec describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,11 +38,20 @@ pub struct Built {
     /// The spec, `None` when there is no device: CDI accepts no spec without one.
     pub spec: Option<Spec>,
     /// Each device once, with its names.
-    pub devices: Vec<(Subject, Vec<DeviceName>)>,
+    pub devices: Vec<BuiltDevice>,
     /// Omitted devices.
     pub problems: Vec<Problem>,
-    /// Omitted names of devices that have another name.
+    /// Omitted names of devices that have another name: a line for each style, for display.
     pub warnings: Vec<String>,
+}
+
+/// A device of a spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltDevice {
+    /// Identity of the device.
+    pub subject: Subject,
+    /// Names by which the spec defines it, at least one.
+    pub names: Vec<DeviceName>,
 }
 
 /// Builds a spec.
@@ -147,7 +82,8 @@ pub fn build(
         devices: entries,
         container_edits: builder.common(topology),
     });
-    let devices = devices.into_iter().map(|device| (device.subject, device.names)).collect();
+    let built = |SpecDevice { subject, names, .. }| BuiltDevice { subject, names };
+    let devices = devices.into_iter().map(built).collect();
     Ok(Built { spec, devices, problems, warnings })
 }
 
@@ -190,11 +126,6 @@ fn drop_unnamed(devices: &mut Vec<SpecDevice<'_>>) -> Vec<Problem> {
     unnamed.map(|device| Problem::new(device.label, reason)).collect()
 }
 
-/// Name of a MIG device in messages: `gpu 0 gi 7 ci 0`.
-pub fn label(device: &MigDevice<'_>) -> String {
-    format!("{} gi {} ci {}", device.gpu.label(), device.gi.id, device.ci.id)
-}
-
 /// Checks that unified memory is loaded.
 // A slice without it opens, and then every CUDA program fails. NVML needs it not, so discovery succeeds.
 fn check_common(topology: &Topology) -> Result<()> {
@@ -210,6 +141,7 @@ fn check_common(topology: &Topology) -> Result<()> {
 // Not the highest that the engines accept: another engine may be installed later.
 fn version(devices: &[Device], options: &SpecOptions) -> Result<Version> {
     let max = options.max_version;
+    let refused = Error::refused("build", format!("the spec of {}", options.kind));
     match highest_need(&options.kind, devices) {
         None => Ok(Version::V0_3_0),
         Some(need) if need.version <= max => Ok(need.version),
@@ -219,13 +151,13 @@ fn version(devices: &[Device], options: &SpecOptions) -> Result<Version> {
                 format!("{what} and needs cdi {version}, and {engine} accepts {max} at most");
             let cure =
                 format!("update it, omit what needs more, or set --max-cdi-version {version}");
-            Err(Error::refused("", "").because(cause).cure(cure))
+            Err(refused.because(cause).cure(cure))
         }
         Some(need) => {
             let VersionNeed { what, version } = need;
             let cause = format!("{what} and needs cdi {version}, above --max-cdi-version {max}");
             let consequence = format!("{} would reject the spec", version.rejected_by());
-            Err(Error::refused("", "").because(format!("{cause}; {consequence}")))
+            Err(refused.because(format!("{cause}; {consequence}")))
         }
     }
 }

@@ -5,13 +5,14 @@
 
 mod driver_events;
 mod engine_cache;
-pub(crate) mod external_changes;
+mod external_changes;
 mod metrics;
 mod options;
 mod outcome;
 mod prune;
 mod publish;
 mod refresh_trigger;
+mod running_watch;
 pub mod status;
 mod xid;
 
@@ -19,17 +20,17 @@ pub use mig_cdi_sys::nvml::EventCoverage;
 pub use options::{WatchEvent, WatchOptions, WatchSetup};
 
 use crate::{
-    Error, Exit, MessageSink, Result, child,
-    generate::{SpecTarget, SpecTargets},
+    Error, MessageSink, Result, child,
+    generate::SpecTarget,
     refresh::{RefreshReply, RefreshReport, RefreshRequest},
 };
-use engine_cache::EngineCache;
-use external_changes::{below, is_external_file, is_external_node};
-use mig_cdi_sys::{FileStamp, Fingerprint, Root, SdNotify, is_root};
-use refresh_trigger::{RefreshTrigger, TriggerEvent, wait_until_stable};
-use status::{LastError, Status, WatchState, now};
+use external_changes::{is_external_file, is_external_node};
+use mig_cdi_sys::{Fingerprint, Root, is_root};
+use outcome::RefreshFailure;
+use refresh_trigger::{TriggerEvent, wait_until_stable};
+use running_watch::RunningWatch;
+use status::{WatchState, now};
 use std::{
-    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -51,11 +52,9 @@ pub fn run_watch(
 ) -> Result<()> {
     let setup = read_setup()?;
     if setup.node.is_simulated() {
-        return Err(
-            Error::usage("", "watch follows a driver").because("a simulated node never changes")
-        );
+        return Err(Error::usage("watch", "a simulated node").because("it never changes"));
     }
-    let mut watch = Watch::new(options, setup, read_setup, messages, on_event)?;
+    let mut watch = RunningWatch::new(options, setup, read_setup, messages, on_event)?;
     (watch.on_event)(WatchEvent::Started);
     watch.manager.notify("STATUS=reading the node for the first time\n");
     let ended = watch.run();
@@ -65,60 +64,7 @@ pub fn run_watch(
     ended
 }
 
-/// State of a running watch.
-struct Watch<'a> {
-    options: &'a WatchOptions,
-    setup: WatchSetup,
-    read_setup: &'a dyn Fn() -> Result<WatchSetup>,
-    messages: &'a dyn MessageSink,
-    on_event: &'a mut dyn FnMut(WatchEvent),
-    proc: Root,
-    trigger: RefreshTrigger,
-    manager: SdNotify,
-    targets: SpecTargets,
-    status: Status,
-    /// Driver's state in `/proc` when the specs were last written.
-    written_state: Option<Fingerprint>,
-    /// Stamps of the specs as the last refresh, or prune, left them.
-    own_specs: Vec<Option<FileStamp>>,
-    /// Stamps of the device nodes that the last refresh has changed, as it left them.
-    own_nodes: BTreeMap<PathBuf, Option<FileStamp>>,
-    /// True when the last refresh found devices and could confirm none of them.
-    was_unconfirmed: bool,
-    engines: EngineCache,
-    /// Warnings that were logged already.
-    warned: BTreeSet<String>,
-}
-
-impl<'a> Watch<'a> {
-    fn new(
-        options: &'a WatchOptions,
-        setup: WatchSetup,
-        read_setup: &'a dyn Fn() -> Result<WatchSetup>,
-        messages: &'a dyn MessageSink,
-        on_event: &'a mut dyn FnMut(WatchEvent),
-    ) -> Result<Watch<'a>> {
-        let targets = setup.targets()?;
-        Ok(Watch {
-            options,
-            proc: Root::open(&setup.node.roots.proc)?,
-            setup,
-            read_setup,
-            messages,
-            on_event,
-            trigger: RefreshTrigger::new(options.interval, options.resync)?,
-            manager: SdNotify::from_env(),
-            status: Status::new(targets.mig.file.path()),
-            targets,
-            written_state: None,
-            own_specs: Vec::new(),
-            own_nodes: BTreeMap::new(),
-            was_unconfirmed: false,
-            engines: EngineCache::default(),
-            warned: BTreeSet::new(),
-        })
-    }
-
+impl RunningWatch<'_> {
     fn run(&mut self) -> Result<()> {
         let mut is_changing = false;
         loop {
@@ -163,7 +109,7 @@ impl<'a> Watch<'a> {
     /// Waits until a refresh is due, or the watch has to reload or stop.
     fn wait(&mut self, before: &Fingerprint) -> Result<TriggerEvent> {
         loop {
-            let dev = below(&self.setup.node.roots.dev, "/dev");
+            let dev = self.setup.node.roots.dev_path("/dev");
             let is_external = |path: &Path| match path.strip_prefix(&dev) {
                 Ok(name) => is_external_node(name, path, &self.own_nodes),
                 Err(_) => is_external_file(path, &self.targets, &self.own_specs),
@@ -216,9 +162,7 @@ impl<'a> Watch<'a> {
         let begin = Instant::now();
         self.watch_dirs();
         let stamps = self.spec_stamps();
-        let reply =
-            setup.map_err(|failure| (Some(Exit::from(failure.kind) as i32), failure.to_string()));
-        let reply = reply.and_then(|()| self.call_refresh());
+        let reply = setup.map_err(RefreshFailure::reported).and_then(|()| self.call_refresh());
         self.status.refreshes += 1;
         self.status.refreshed = Some(now());
         let has_succeeded = match reply {
@@ -226,8 +170,8 @@ impl<'a> Watch<'a> {
                 self.own_specs.clone_from(&report.spec_stamps);
                 self.succeeded(report, before)
             }
-            Err((exit, message)) => {
-                self.failed(LastError { time: now(), exit, message }, before);
+            Err(failure) => {
+                self.failed(failure, before);
                 // After the prune, which changes them.
                 self.own_specs = self.spec_stamps();
                 false
@@ -251,13 +195,13 @@ impl<'a> Watch<'a> {
         if is_root() && self.options.repair_nodes {
             // Without written files: programs write to other devices in /dev all the time.
             for dir in ["/dev", "/dev/nvidia-caps"] {
-                self.trigger.watch_dir(&below(&self.setup.node.roots.dev, dir), false);
+                self.trigger.watch_dir(&self.setup.node.roots.dev_path(dir), false);
             }
         }
     }
 
-    /// Runs the refresh in a child. The error is its exit code, `None` when it was killed, and the cause.
-    fn call_refresh(&mut self) -> Result<RefreshReport, (Option<i32>, String)> {
+    /// Runs the refresh in a child.
+    fn call_refresh(&mut self) -> Result<RefreshReport, RefreshFailure> {
         let mut generate = self.setup.generate.clone();
         // A child starts without the versions that an earlier one has found out.
         generate.devices.engines = self.engines.lookup(&generate.devices.engines);
@@ -271,15 +215,8 @@ impl<'a> Watch<'a> {
         };
         match child::call(child::REFRESH, &request, REFRESH_LIMIT) {
             Ok(RefreshReply::Done(report)) => Ok(*report),
-            Ok(RefreshReply::Failed(failure)) => {
-                Err((Some(Exit::from(failure.kind) as i32), failure.to_string()))
-            }
-            Err(failure) => Err((None, failure.to_string())),
+            Ok(RefreshReply::Failed(error)) => Err(RefreshFailure::reported(error)),
+            Err(error) => Err(RefreshFailure { exit: None, error: Box::new(error) }),
         }
-    }
-
-    /// Stamps of the specs as they are now.
-    fn spec_stamps(&self) -> Vec<Option<FileStamp>> {
-        self.targets.iter().map(|target| FileStamp::of(&target.file.path())).collect()
     }
 }

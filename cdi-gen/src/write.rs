@@ -6,6 +6,7 @@ use crate::{
     Error, Result,
     spec_file::{DefinedNames, SIZE_LIMIT},
 };
+use conflict::Conflict;
 use mig_cdi_model::cdi::{Kind, Spec};
 use mig_cdi_sys::{Lock, Outcome, TrustedDir, absolute, read_regular, replaceable_by_others};
 use std::{
@@ -83,9 +84,27 @@ impl Target {
     /// As [`Target::install`].
     pub fn check(&self, spec: &Spec) -> Result<()> {
         match TrustedDir::open_existing(&self.dir)? {
-            Some(dir) => conflict::check(spec, &dir, self),
+            Some(dir) => self.check_conflicts(spec, &dir),
             None => Ok(()),
         }
+    }
+
+    /// Fails when another file defines a device of `spec`.
+    fn check_conflicts(&self, spec: &Spec, dir: &TrustedDir) -> Result<()> {
+        // A file outside the directories that engines read conflicts only with files in its own directory.
+        let is_read = self.spec_dirs.iter().any(|path| dir.is_at(path));
+        let dirs = if is_read { &self.spec_dirs[..] } else { std::slice::from_ref(&self.dir) };
+        let is_own = |path: &Path, name: &str| name == self.name && dir.is_at(path);
+        let Some(Conflict { device, file }) = conflict::find(spec, dirs, is_own)? else {
+            return Ok(());
+        };
+        let cause = format!(
+            "{} defines {device} too, and engines would drop or hide one of them",
+            file.display()
+        );
+        Err(Error::refused("write", self.path().display())
+            .because(cause)
+            .cure("remove that file, or choose another --kind"))
     }
 
     /// Writes a spec.
@@ -95,7 +114,7 @@ impl Target {
     /// as it was.
     pub fn install(&self, spec: &Spec, text: &str) -> Result<Outcome> {
         let dir = TrustedDir::open_or_make(&self.dir)?;
-        conflict::check(spec, &dir, self)?;
+        self.check_conflicts(spec, &dir)?;
         // By rename within the directory: the Go library watches for Rename, Remove and Write, not for Create
         // (container-device-interface `pkg/cdi/cache.go` l.549-570), and would not notice a link or a new file.
         Ok(dir.replace(&self.name, text.as_bytes())?)

@@ -1,6 +1,6 @@
 //! Containers that run with MIG devices, found through `/proc`: the mount namespaces, device cgroups and environments of processes.
 //!
-//! It asks no engine, so that containers of every engine are found, and it enters no namespace.
+//! No engine is queried, so that containers of every engine are found, and no namespace is entered.
 
 use mig_cdi_model::DeviceVariable;
 use mig_cdi_sys::Root;
@@ -29,6 +29,9 @@ pub struct RunningContainer {
 }
 
 /// A capability node that a container can open.
+///
+/// Path and numbers alone, since a device cgroup shows no more: [`mig_cdi_model::DeviceNode`] is a node of the driver with
+/// owner and mode, and [`mig_cdi_model::cdi::SpecNode`] an entry of a spec.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ContainerNode {
     /// Path in the container.

@@ -1,4 +1,4 @@
-//! Goals: the layouts that a command line, a file of layouts or a checkpoint asks for, and the GPUs that each is for.
+//! Goals: the layouts that a command line, a file of layouts or a checkpoint requests, and the GPUs that each is for.
 
 use crate::{gpu_change::GpuChange, holders::Holders, node_gpus::NodeGpus};
 use mig_cdi_config::layouts::{Assignment, BadLayouts, Layout, Layouts, SelectedLayout};
@@ -94,7 +94,7 @@ impl NodeGpus {
 
     fn assigned(&self, assignments: &[String]) -> Result<DesiredGpus<'_>> {
         if assignments.is_empty() {
-            return Err(Error::usage("", "no gpu to partition").because(
+            return Err(Error::usage("partition", "gpus").because("no gpu is named").cure(
                 "write GPU=LAYOUT, such as 0=3x2g.20gb,1g.10gb, or name a file with --file",
             ));
         }
@@ -110,8 +110,8 @@ impl NodeGpus {
         let selected = layouts.select_present(CHECKPOINT_LAYOUT, &self.candidates()?);
         let (selected, absent) = selected.map_err(|e| bad_layouts(path, &e))?;
         let omitted = |gpu| {
-            let error = Error::of(ErrorKind::Incomplete, "", "")
-                .because(format!("gpu {gpu} is not on this node; it is omitted"));
+            let error = Error::of(ErrorKind::Incomplete, "restore", format!("gpu {gpu}"))
+                .because("it is not on this node, and is omitted");
             messages.error(&error.to_string());
             error
         };

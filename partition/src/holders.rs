@@ -115,6 +115,7 @@ impl Holders {
                     Some(gi) => {
                         self.add_to_slice(SliceKey { gpu: gpu.minor, gi, ci: process.ci }, &name);
                     }
+                    // A client of the GPU as a whole: the driver then creates and destroys no instance of it.
                     None => self.add_to_gpu(gpu.minor, &name),
                 }
             }
@@ -128,7 +129,7 @@ impl Holders {
     /// When `/proc` does not show the processes.
     pub(crate) fn add_host(&mut self, host: &Root, topology: &Topology) -> Result<usize> {
         let scan = containers::scan(host).ok_or_else(|| {
-            Error::failed("find the holders of slices", "")
+            Error::failed("find", "the holders of slices")
                 .because("/proc does not show the processes")
         })?;
         let keys = keys_by_minor(topology);
@@ -147,7 +148,7 @@ impl Holders {
         keys: &BTreeMap<u32, SliceKey>,
     ) {
         let mut instances = topology.gpus.iter().flat_map(|gpu| &gpu.gpu_instances);
-        // The major number is dynamic (nv-caps.c l.823-826); a node left from before the module was reloaded has another.
+        // The major number is dynamic (nv-caps.c l.823-826); a node from before the module was reloaded has another.
         let major = instances.next().map(|gi| gi.cap.major.0);
         let nodes = container.nodes.iter().filter(|node| Some(node.major) == major);
         let minors: BTreeSet<u32> = nodes.map(|node| node.minor).collect();
@@ -164,6 +165,7 @@ impl Holders {
         };
         self.add_minors(keys, &minors, &name);
         let uuid = |minor| topology.gpus.iter().find(|gpu| gpu.minor == minor)?.uuid.as_ref();
+        // The variables too: a container with the host's `/dev/nvidia-caps` and a cgroup of version 2 shows no node of its own.
         // Minor numbers of GPUs can swap at a rebind; the UUID in the variable, where there is one, decides.
         let is_here = |variable: &&DeviceVariable| {
             variable.gpu.is_none() || variable.gpu.as_ref() == uuid(variable.id.gpu)
@@ -189,6 +191,8 @@ impl Holders {
     }
 
     fn add_open_files(&mut self, host: &Root, keys: &BTreeMap<u32, SliceKey>) {
+        // A descriptor outlives its instance and opens the next one with the same ids: the driver keeps no generation number
+        // (`nv-caps.c` l.506-559).
         for open in open_nodes(host) {
             let minor = |path: &String| path.strip_prefix(CAPABILITY_NODE)?.parse().ok();
             let minors: BTreeSet<u32> = open.nodes.iter().filter_map(minor).collect();

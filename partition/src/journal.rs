@@ -83,8 +83,10 @@ impl JournalDir {
     /// # Errors
     /// When this process does not run as root, the directory is unsafe, or the lock is not free in time.
     pub(crate) fn open(dir: &Path, host: &Root) -> Result<JournalDir> {
+        // Instances take the capability `mig/config` or CAP_SYS_ADMIN (`client.c` l.876-966), and the mode takes CAP_SYS_ADMIN
+        // (NVIDIA's MIG user guide). Checked here, so that no run ends for lack of it after half of its steps.
         if !is_root() {
-            return Err(Error::failed("partition gpus", "")
+            return Err(Error::failed("partition", "gpus")
                 .because("not permitted")
                 .cure("run it as root"));
         }

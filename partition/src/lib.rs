@@ -8,6 +8,9 @@
 //! A GPU ends in its desired layout or as it was. An instance that is in use is never destroyed: by a process, by a container that
 //! can open its nodes, by a lease, or because the caller declares it [`InUse`]. This crate stops no process and resets no GPU.
 //!
+//! Cures name flags and commands: `--file`, `--source`, `mig-cdi apply --resume`. The shared flags are those of `mig-cdi-args`,
+//! and the commands are of `mig-cdi`, which `mig-cdi-kubelet` is installed with.
+//!
 //! # Example
 //! A simulated node has one A100 80GB with three `2g.20gb` and one `1g.10gb`. A `3g.40gb` takes the place of the last `2g.20gb` and
 //! the `1g.10gb`; the other two stay:
@@ -61,5 +64,7 @@ pub use gpu_change::{GpuChange, current_layout, gpu_label};
 pub use holders::Holders;
 pub use in_use::{BadInUse, InUse};
 pub use node_gpus::NodeGpus;
-pub use node_partitioner::{ApplyOptions, ApplyOutcome, HolderOptions, NodePartitioner};
+pub use node_partitioner::{
+    ApplyOptions, ApplyOutcome, HolderOptions, NodePartitioner, PlannedChanges,
+};
 pub use planner_input::free_placements;

@@ -23,11 +23,11 @@ impl NodeGpus {
     /// Reads the GPUs of a node. Reports each GPU that NVML cannot describe.
     ///
     /// # Errors
-    /// When NVML cannot be asked, or can describe none of the GPUs.
+    /// When NVML does not answer, or can describe none of the GPUs.
     pub fn read(node: &NodeSource, messages: &dyn MessageSink) -> Result<NodeGpus> {
         let gpus = NodeGpus::read_available(node, messages, "it is omitted")?;
         match gpus.all.is_empty() && !gpus.unreadable.is_empty() {
-            true => Err(Error::of(ErrorKind::Incomplete, "read gpus", "")
+            true => Err(Error::of(ErrorKind::Incomplete, "read", "gpus")
                 .because("nvml describes none of them")),
             false => Ok(gpus),
         }
@@ -37,7 +37,7 @@ impl NodeGpus {
     /// ends the message, as in `it is omitted`.
     ///
     /// # Errors
-    /// When NVML cannot be asked.
+    /// When NVML does not answer.
     pub fn read_available(
         node: &NodeSource,
         messages: &dyn MessageSink,
@@ -45,7 +45,7 @@ impl NodeGpus {
     ) -> Result<NodeGpus> {
         if node.source == Source::Proc {
             // /proc shows the ids of instances, and neither profiles nor placements.
-            return Err(Error::usage("", "--source proc")
+            return Err(Error::usage("use", "--source proc")
                 .because("only nvml partitions gpus and reports their layouts"));
         }
         let partitioner = node.partitioner()?.map_err(discover::without_nvml)?;
@@ -71,7 +71,7 @@ impl NodeGpus {
     /// When NVML reports a UUID or PCI address that is not one.
     pub fn candidates(&self) -> Result<Vec<GpuIdentity>> {
         let candidate = |gpu: &GpuPartitioning| {
-            let bad = |e| Error::failed("ask nvml about", gpu_label(gpu)).because(e);
+            let bad = |e| Error::failed("query nvml about", gpu_label(gpu)).because(e);
             Ok(GpuIdentity {
                 index: GpuIndex(gpu.index),
                 uuid: gpu.uuid.parse().map_err(bad)?,

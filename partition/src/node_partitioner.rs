@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Time between two tries while holders are waited for.
+/// Time between two tries while holders are waited for. Neither NVML nor procfs reports that a client has gone.
 const HOLDER_POLL: Duration = Duration::from_millis(200);
 /// Longest wait for a running watch to refresh the spec. It takes a second at most, unless something is wrong.
 const WATCH_LIMIT: Duration = Duration::from_secs(5);
@@ -53,7 +53,7 @@ pub struct ApplyOptions {
     pub journal_dir: PathBuf,
     /// Longest wait for the holders of a slice that has to be destroyed. Nothing is stopped: they have to release it themselves.
     pub wait: Duration,
-    /// Options of the spec that is written after the change; `None` leaves the spec and the device nodes as they are.
+    /// Options of the spec that is written after the change; with `None` the spec and the device nodes stay as they are.
     pub refresh: Option<GenerateOptions>,
 }
 
@@ -64,6 +64,14 @@ pub struct ApplyOutcome {
     pub changes: Vec<GpuChange>,
     /// GPUs that NVML could not describe, and those of a checkpoint that the node does not have, an error for each.
     pub omitted: Vec<Error>,
+}
+
+/// Result of a plan: changes that were not made.
+pub struct PlannedChanges {
+    /// Change of each GPU that the goal selects, those without a step included.
+    pub changes: Vec<GpuChange>,
+    /// GPUs of the node as they are.
+    pub gpus: NodeGpus,
 }
 
 /// Partitions the GPUs of one node.
@@ -112,8 +120,8 @@ impl NodePartitioner<'_> {
         let journal = JournalDir::open(&options.journal_dir, &host)?;
         if journal.read()?.is_some() {
             let path = options.journal_dir.join(FILE_NAME);
-            return Err(Error::failed("", "an earlier apply was interrupted")
-                .because(format!("{} records it", path.display()))
+            return Err(Error::failed("partition", "gpus")
+                .because(format!("an earlier apply was interrupted, as {} records", path.display()))
                 .cure("run mig-cdi apply --resume"));
         }
         let gpus = NodeGpus::read(self.node, self.messages)?;
@@ -160,8 +168,8 @@ impl NodePartitioner<'_> {
     /// As [`NodePartitioner::apply`].
     pub fn resume(&self, options: &ApplyOptions) -> Result<Option<usize>> {
         if self.node.is_simulated() {
-            return Err(Error::usage("", "--resume")
-                .because("a simulated node keeps no apply that could be resumed"));
+            return Err(Error::usage("resume", "an apply")
+                .because("a simulated node keeps none that could be resumed"));
         }
         let host = Root::open(&options.holders.host_root)?;
         let journal_dir = JournalDir::open(&options.journal_dir, &host)?;
@@ -177,15 +185,15 @@ impl NodePartitioner<'_> {
         Ok(Some(journal.gpus.len()))
     }
 
-    /// Plans the changes of a goal, and takes no step. Returns them with the GPUs that they are for.
+    /// Plans the changes of a goal, and takes no step.
     ///
     /// # Errors
     /// When a layout is impossible, or the holders of slices cannot be found.
-    pub fn plan(&self, goal: &Goal, options: &HolderOptions) -> Result<(Vec<GpuChange>, NodeGpus)> {
+    pub fn plan(&self, goal: &Goal, options: &HolderOptions) -> Result<PlannedChanges> {
         let gpus = NodeGpus::read(self.node, self.messages)?;
         let holders = self.holders(&gpus, options, false)?;
         let changes = gpus.changes(&gpus.desired(goal, self.messages)?.gpus, &holders)?;
-        Ok((changes, gpus))
+        Ok(PlannedChanges { changes, gpus })
     }
 
     fn step_runner<'a>(
@@ -223,7 +231,7 @@ impl NodePartitioner<'_> {
         holders.add_declared(&options.in_use, &topology)?;
         let unreadable = holders.add_host(&root, &topology)?;
         if unreadable > 0 {
-            let error = Error::failed("find the holders of slices", "")
+            let error = Error::failed("find", "the holders of slices")
                 .because(format!("{unreadable} processes cannot be examined"))
                 .cure("run it as root");
             match must_see_all {
@@ -240,6 +248,8 @@ impl NodePartitioner<'_> {
         if self.is_refreshed_by_watch(&options.holders.state_dir)? {
             return Ok(());
         }
+        // Nodes first. The driver creates none for a new instance (`nv-caps.c` has no `device_create`), and engines that bind-mount
+        // the host's nodes would find none (NVIDIA/mig-parted issue 82).
         let nodes = match is_root() {
             true => device_nodes::apply(self.node, NodesMode::default(), self.messages).map(drop),
             false => Ok(()),
@@ -263,6 +273,8 @@ impl NodePartitioner<'_> {
         let current: BTreeSet<_> = uuids.map(ToString::to_string).collect();
         let end = Instant::now() + WATCH_LIMIT;
         while let Some(status) = running_watch() {
+            // By UUID, which is independent of the styles of names. A slice that is recreated on the same engine has the UUID of
+            // its predecessor (`gpu_uuid.c` l.91-245): then the status may be a poll behind.
             let reported = status.node.devices.into_iter().filter_map(|slice| slice.uuid);
             if reported.collect::<BTreeSet<_>>() == current {
                 return Ok(true);

@@ -1,6 +1,6 @@
 //! A GPU in the planner's terms: its capacity, its current instances with their holders, and the placements that are free.
 //!
-//! Converts what NVML reports. It never asks NVML, and it has no table of profiles.
+//! Converts what NVML reports. It makes no NVML call, and it has no table of profiles.
 
 use crate::holders::Holders;
 use mig_cdi_layout::{
@@ -31,7 +31,10 @@ pub(crate) fn capacity(gpu: &GpuPartitioning, all: &[GpuPartitioning]) -> GpuCap
             }
         };
         Some(GpuInstanceProfile {
+            // The driver's name or none: GB200's names have changed between releases with the PCI id unchanged (mig-parted
+            // issue 227, gpu-operator issue 1303), so no table can supply one.
             name: profile.name.clone()?,
+            // The id within the device, as in `nvidia-smi mig -lgip`; NVML's enum has other numbers.
             id: profile.id,
             max: profile.max,
             slices: profile.slices,
@@ -68,6 +71,7 @@ pub(crate) fn current_instances(gpu: &GpuPartitioning, holders: &Holders) -> Vec
     let instance = |gi: &NvmlGpuInstance| CurrentInstance {
         id: GiId(gi.id),
         profile: gi.profile,
+        // From NVML: the id does not determine it. Of two 3g.40gb the one with id 1 is at 4:4 on one board, at 0:4 on another.
         placement: gi.placement,
         holders: holders.of_gpu_instance_or_gpu(gpu.minor, gi.id),
         compute: gi.compute.iter().map(|ci| compute_instance(gpu, gi.id, ci, holders)).collect(),

@@ -41,7 +41,7 @@ pub(crate) fn processes_with_gpu_open(host: &Root, minor: u32) -> Vec<String> {
     let others = open_nodes(host).into_iter();
     let others = others.filter(|open| open.pid != own && open.nodes.contains(&node));
     let names = others.map(|open| describe(Some(host), &open.pid));
-    // A process that only bears the daemon's name gains nothing: the driver then leaves the change pending, and it is
+    // A process that only bears the daemon's name gains nothing: the driver then reports the change as pending, and it is
     // taken back.
     names.filter(|name| !name.contains(PERSISTENCE_DAEMON)).collect()
 }

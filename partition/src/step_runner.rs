@@ -61,6 +61,8 @@ impl StepRunner<'_> {
     /// journal keeps this GPU for the next run.
     pub(crate) fn complete(&self, entries: &[JournalEntry], journal: &JournalDir) -> Result<()> {
         for (i, entry) in entries.iter().enumerate() {
+            // NVML has no transaction: what was created before a call that fails stays (NVIDIA's MIG user guide, where
+            // `nvidia-smi mig -cgi 19,19,14,9` fails at the last). So the way back is a change of its own.
             let Err(failure) = self.reach(&entry.gpu, &entry.after()?) else { continue };
             let Err(undo_failure) = self.reach(&entry.gpu, &entry.before()?) else {
                 journal.write(&[])?;
@@ -88,11 +90,13 @@ impl StepRunner<'_> {
     /// When the layout is impossible, slices in use have no room in it, a call fails, or NVML reports another layout afterwards.
     /// Steps before a failed one are not undone.
     pub(crate) fn reach(&self, uuid: &str, goal: &Layout) -> Result<()> {
+        // Read again for each attempt: the way back starts from whatever a failed change has created.
         let mut gpu = self.partitioner.gpu(uuid).map_err(|e| nvml_error(uuid, &e))?;
         let mut change = self.plan(&gpu, goal)?;
         // Some drivers report profiles only in MIG mode, so the steps are planned again in it.
         if change.mode == Some(true) {
             self.set_mode(&gpu, true)?;
+            // By UUID: the call may unbind or reset the GPU, which then has another minor number (nvml.h l.12780).
             gpu = self.read(&gpu)?;
             change = self.plan(&gpu, goal)?;
         }
@@ -102,9 +106,12 @@ impl StepRunner<'_> {
             self.messages.detail(&format!("{label}: {}, {}", step.action, step.reason));
         }
         let mut created = CreatedInstances::new();
+        // The plan destroys compute instances before their GPU instance, in the order that the driver requires. A client that
+        // has come since then loses nothing: the driver refuses with IN_USE while an instance has a subscriber
+        // (`kernel_mig_manager.c` l.5627-5635 for compute instances, l.6168-6189 for GPU instances).
         for step in steps {
             self.take(&gpu, &step.action, &mut created)
-                .map_err(|e| Error::failed("", format!("{label}: {}", step.action)).because(e))?;
+                .map_err(|e| Error::failed(format!("{} on", step.action), &label).because(e))?;
         }
         // After the steps: the mode cannot be turned off while instances exist.
         if change.mode == Some(false) {
@@ -119,7 +126,7 @@ impl StepRunner<'_> {
             true => Ok(()),
             false => {
                 let layout = current_layout(gpu, self.all);
-                Err(Error::failed("", gpu_label(gpu))
+                Err(Error::failed("check", gpu_label(gpu))
                     .because(format!("nvml reports layout {layout} after all steps")))
             }
         }
@@ -182,7 +189,7 @@ impl StepRunner<'_> {
         match set(on)? {
             ModeChange::Done => Ok(()),
             ModeChange::Pending(why) => {
-                // A pending mode would take effect at a reset that somebody makes for another reason.
+                // A pending mode would take effect at a reset that is made for another reason.
                 set(!on)?;
                 Err(Error::refused(&operation, &label)
                     .because(format!("nvml reports that it needs a reset: {why}"))
@@ -193,7 +200,7 @@ impl StepRunner<'_> {
         }
     }
 
-    /// Checks that nobody would be disturbed by a change of MIG mode.
+    /// Checks that a change of MIG mode would disturb no holder.
     fn expect_unused(&self, gpu: &GpuPartitioning, on: bool, operation: &str) -> Result<()> {
         let in_use = |cause: &str, holders: Vec<String>| {
             Err(Error::refused(operation, gpu_label(gpu))
@@ -219,7 +226,7 @@ impl StepRunner<'_> {
 }
 
 fn nvml_error(gpu: &str, error: &CallError) -> Error {
-    Error::failed("ask nvml about", gpu).because(error)
+    Error::failed("query nvml about", gpu).because(error)
 }
 
 /// Adds the outcome for the GPU to an error: after the cure, or after the cause where there is none.

@@ -375,7 +375,7 @@ fn verbose_prints_more_and_foreign_text_is_escaped() {
     let host = host("a30");
     let run = host.run(&["list", "-v"]);
     for line in [
-        "detail: driver 550.163.01, asked TMP/root/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1\n",
+        "detail: driver 550.163.01, read through TMP/root/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1\n",
         "detail: gpu 1 at 0000:65:00.0 is /dev/nvidia1: 3 gpu instances, 3 mig devices\n",
     ] {
         assert!(run.stderr.contains(line), "{line} in {}", run.stderr);

@@ -118,7 +118,7 @@ impl Healthy {
 
     /// Writes the state of a watch.
     fn watch(&self, state: &str, pid: u32) {
-        let error = r#"{"time":1,"exit":4,"message":"ask nvml: no"}"#;
+        let error = r#"{"time":1,"exit":4,"message":"query nvml: no"}"#;
         let text = format!(
             r#"{{"version":"0.1.0","pid":{pid},"started":1,"state":"{state}","spec":"/x","refreshed":1,
                 "succeeded":1,"changed":1,"seconds":0.01,"refreshes":1,"changes":1,"failures":0,"wakeups":1,
@@ -263,7 +263,7 @@ fn faults_of_watch() {
             |h| h.watch("failing", 1),
             "error",
             "watch",
-            "its last refresh failed: ask nvml: no",
+            "its last refresh failed: query nvml: no",
         ),
         (
             "garbage",

@@ -170,7 +170,7 @@ fn verify_full_refuses_when_nvml_cannot_be_read() {
     let library = host.path("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1");
     std::fs::rename(&library, library.with_extension("gone")).unwrap();
     let run = verify(&host, "0:3g.40gb:4");
-    assert!(run.code == 1 && run.stderr.contains("ask nvml"), "{}", run.stderr);
+    assert!(run.code == 1 && run.stderr.contains("query nvml"), "{}", run.stderr);
     std::fs::remove_file(host.install().join("mig-cdi")).unwrap();
     let run = verify(&host, "0:3g.40gb:4");
     assert!(run.code == 1 && run.stderr.contains("bin/mig-cdi: no such file"), "{}", run.stderr);

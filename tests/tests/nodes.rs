@@ -359,9 +359,8 @@ fn nodes_of_the_administrator_are_not_changed() {
         (0, "link /dev/char/508:30 -> ../nvidia-caps/nvidia-cap30\n")
     );
     for path in [CAP, "/dev/nvidia0", "/dev/nvidiactl"] {
-        let message = format!(
-            "detail: {path} is left to the administrator: the driver asks not to change its device files"
-        );
+        let message =
+            format!("detail: {path} is not changed: the driver's configuration forbids it");
         has(&run.stderr, &message);
     }
     assert_eq!(stat(&host, CAP).as_deref(), Some("508:30 0600 0:0"));

@@ -314,7 +314,9 @@ fn restore_recreates_every_instance() {
     site.must(&["apply", "0=none"]);
     let run = site.run(&["restore", &file]);
     assert_eq!(run.code, 3, "{}", run.stderr);
-    assert!(run.stderr.contains("GPU-00000000-0000-4000-8000-000000000000 is not on this node"));
+    let absent =
+        "gpu GPU-00000000-0000-4000-8000-000000000000: it is not on this node, and is omitted";
+    assert!(run.stderr.contains(absent), "{}", run.stderr);
     assert_eq!(site.layouts(), before);
     let run = site.run(&["restore", "/nowhere.yaml"]);
     assert_eq!(run.code, 1, "{}", run.stderr);

@@ -76,7 +76,7 @@ fn the_real_library_without_a_driver_gives_our_message() {
         let mut command = mig_cdi([command]);
         let run = run(command.args(&flags));
         assert_eq!((run.code, run.stdout.as_str()), (4, ""), "{}", run.stderr);
-        assert!(run.stderr.starts_with("error: ask nvml: "), "{}", run.stderr);
+        assert!(run.stderr.starts_with("error: query nvml: "), "{}", run.stderr);
         assert!(run.stderr.contains("libnvidia-ml.so.550.163.01 reports that the nvidia kernel module is not loaded; run modprobe nvidia"), "{}", run.stderr);
         assert_eq!(run.stderr.lines().count(), 1);
     }

@@ -205,7 +205,11 @@ fn generate_remove_removes_the_spec() {
     assert_eq!(host.read_spec().as_deref(), Some("not a spec"));
     let printed = host.run(&["generate", "--remove", "--output=-"]);
     assert_eq!(printed.code, 2);
-    assert!(printed.stderr.contains("--remove takes a file away"), "{}", printed.stderr);
+    assert!(
+        printed.stderr.contains("remove the spec: --output - is standard output"),
+        "{}",
+        printed.stderr
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! One change of a host's device nodes: its form in `--json` and its line of text.
+//! Changes of a host's device nodes: their form in `--json`, and the line of text of each.
 
+use crate::Exit;
 use mig_cdi_model::DeviceNode;
 use serde::Serialize;
 use std::fmt::{Display, Formatter};
@@ -29,6 +30,20 @@ pub enum NodeChange {
         /// Path on the host.
         path: String,
     },
+}
+
+/// Result of [`apply`](super::apply).
+#[derive(Debug, Serialize)]
+pub struct NodeChanges {
+    /// True when the changes are planned and not made.
+    pub dry_run: bool,
+    /// Changes in the order in which they are made.
+    pub changes: Vec<NodeChange>,
+    /// Reasons for what was not changed, a line each. They were reported as errors already.
+    pub problems: Vec<String>,
+    /// Exit code that sums it up.
+    #[serde(skip)]
+    pub exit: Exit,
 }
 
 impl NodeChange {

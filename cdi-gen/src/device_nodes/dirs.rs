@@ -1,10 +1,16 @@
 //! The directories of device nodes, and a change made in them.
 
-use super::{CAPS, DEV, NodeChange};
+use super::change::NodeChange;
 use crate::{Error, Result};
-use mig_cdi_model::DeviceNode;
+use mig_cdi_model::{DeviceNode, Major, Minor};
 use mig_cdi_sys::{NodeDir, NodeDirEntry, NodeStat, Root};
 use std::path::Path;
+
+pub(super) const DEV: &str = "/dev";
+pub(super) const CAPS: &str = "/dev/nvidia-caps";
+/// Links `MAJOR:MINOR` to nodes. runc has systemd allow a container's devices by these paths, and systemd drops those that it
+/// cannot resolve at its next `daemon-reload` (opencontainers/runc issue 3708).
+pub(super) const LINKS: &str = "/dev/char";
 
 /// The three directories that are changed.
 pub(super) struct Dirs {
@@ -23,7 +29,7 @@ impl Dirs {
         if !dev.exists() {
             return Err(Error::failed("open", dev.show("").display())
                 .because("not there")
-                .cure("see --dev-root"));
+                .cure("name the directory that holds dev with --dev-root"));
         }
         Ok(Dirs { caps: dev.child("nvidia-caps")?, links: dev.child("char")?, dev })
     }
@@ -72,4 +78,14 @@ impl Dirs {
 pub(super) fn stat(node: &DeviceNode) -> NodeStat {
     let DeviceNode { major, minor, mode, uid, gid, .. } = *node;
     NodeStat { is_char: true, major, minor, mode, uid, gid }
+}
+
+/// Path of the link to a node.
+pub(super) fn link_path(major: Major, minor: Minor) -> String {
+    format!("{LINKS}/{major}:{minor}")
+}
+
+/// Target of a node's link, relative as nvidia-modprobe makes it, so that it holds in another root too.
+pub(super) fn link_target(path: &str) -> String {
+    format!("..{}", path.trim_start_matches(DEV))
 }

@@ -1,9 +1,8 @@
 //! Plan of all changes of device nodes, made from the driver's state and the entries that are there.
 
 use super::{
-    CAPS, DEV, LINKS, NodeChange, NodeChanges,
-    dirs::{Dirs, stat},
-    link_path, link_target,
+    change::{NodeChange, NodeChanges},
+    dirs::{CAPS, DEV, Dirs, LINKS, link_path, link_target, stat},
 };
 use crate::{Exit, MessageSink, Result, discover};
 use mig_cdi_model::{DeviceNode, Major, Minor, Topology};
@@ -70,9 +69,8 @@ impl<'a> NodePlan<'a> {
             // `DeviceFileModify: 0` in a capability's `access` file, or the module parameter NVreg_ModifyDeviceFiles=0, stops
             // nvidia-modprobe from changing the node. It has to stop us too: the administrator may have chosen owner and mode.
             entry if !node.modify => {
-                let message = format!(
-                    "{path} is left to the administrator: the driver asks not to change its device files"
-                );
+                let message =
+                    format!("{path} is not changed: the driver's configuration forbids it");
                 self.messages.detail(&message);
                 if !matches!(entry, NodeDirEntry::Node(found) if has_same_numbers(&found)) {
                     return Ok(true);
@@ -211,7 +209,7 @@ impl<'a> NodePlan<'a> {
         }
     }
 
-    /// Makes the changes, unless it is a dry run. `is_blocked` says that something was in the way of one already.
+    /// Makes the changes, unless it is a dry run. `is_blocked` is true when something was in the way of one already.
     pub fn carry_out(mut self, dry_run: bool, is_blocked: bool) -> NodeChanges {
         let (mut changes, mut has_failed) = (Vec::new(), is_blocked);
         for steps in std::mem::take(&mut self.steps) {

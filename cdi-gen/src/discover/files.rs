@@ -8,7 +8,7 @@ use crate::{Error, Result};
 use mig_cdi_model::{Destination, DriverCapabilities, DriverCapability, DriverFile};
 use mig_cdi_sys::{
     DriverRoot, ExaminedFile,
-    elf::{Elf, MACHINE},
+    elf::{BadElf, Elf, MACHINE},
 };
 use std::collections::BTreeSet;
 
@@ -34,7 +34,7 @@ const I386: u16 = 3;
 pub struct DriverFiles {
     /// In the order of the table.
     pub files: Vec<DriverFile>,
-    /// Omitted files, with the reason.
+    /// Omitted files, with the reason: a line each, for display.
     pub warnings: Vec<String>,
 }
 
@@ -119,7 +119,7 @@ impl Search<'_> {
 
     fn library(&mut self, row: &TableRow, listings: &[Listing], abi: Abi) -> Result<()> {
         let name = match row.lookup {
-            // The version in the name keeps the files of two drivers apart, of which an update leaves both for a while.
+            // The version in the name keeps the files of two drivers apart, both of which are there for a while during an update.
             FileLookup::Versioned(stem) => format!("{stem}.{}", self.version),
             FileLookup::Named(name) => name.to_owned(),
             _ => return Ok(()),
@@ -256,15 +256,26 @@ impl Search<'_> {
     }
 }
 
+/// Reason why a library has no usable SONAME.
+#[derive(Debug, thiserror::Error)]
+enum SonameError<'a> {
+    #[error("it has no soname")]
+    Absent,
+    #[error(transparent)]
+    Malformed(&'a BadElf),
+    #[error("it was not examined")]
+    NotExamined,
+}
+
 /// Returns the SONAME of a library, `None` for a library of another machine.
-fn soname(examined: &ExaminedFile, abi: Abi) -> Result<Option<String>, String> {
+fn soname(examined: &ExaminedFile, abi: Abi) -> Result<Option<String>, SonameError<'_>> {
     match &examined.elf {
         Some(Ok(Elf { bits, machine, .. })) if (*bits, *machine) != (abi.bits, abi.machine) => {
             Ok(None)
         }
         Some(Ok(Elf { soname: Some(soname), .. })) => Ok(Some(soname.clone())),
-        Some(Ok(Elf { soname: None, .. })) => Err("it has no soname".to_owned()),
-        Some(Err(error)) => Err(error.to_string()),
-        None => Err("it was not examined".to_owned()),
+        Some(Ok(Elf { soname: None, .. })) => Err(SonameError::Absent),
+        Some(Err(error)) => Err(SonameError::Malformed(error)),
+        None => Err(SonameError::NotExamined),
     }
 }

@@ -1,6 +1,9 @@
 //! Compares the device nodes on the host with those of the driver, and finds the DRI nodes of graphics profiles.
 
-use super::{Discovery, Problem, Reason};
+use super::{
+    discovery::Discovery,
+    problem::{Problem, Reason},
+};
 use mig_cdi_model::{DeviceNode, Gpu, GpuInstance, HostNode, MigMode, PciAddress, Profile};
 use mig_cdi_sys::{Machine, NodeStat};
 
@@ -36,13 +39,14 @@ fn host_node(machine: &dyn Machine, node: &DeviceNode) -> HostNode {
 fn find_dri(machine: &dyn Machine, gpu: &mut Gpu, problems: &mut Vec<Problem>) {
     let card = dri_node(machine, gpu.pci, "card");
     let render = dri_node(machine, gpu.pci, "render");
-    if let (Ok(card), Ok(render)) = (&card, &render) {
-        gpu.dri = vec![card.clone(), render.clone()];
-        return;
-    }
+    let reason = match (card, render) {
+        (Ok(card), Ok(render)) => {
+            gpu.dri = vec![card, render];
+            return;
+        }
+        (Err(reason), _) | (_, Err(reason)) => reason,
+    };
     let label = gpu.label();
-    let cause = card.err().or(render.err()).unwrap_or_default();
-    let reason = Reason::curable(cause, "run modprobe nvidia-drm");
     for gi in &mut gpu.gpu_instances {
         if gi.profile.as_ref().is_some_and(Profile::has_graphics) {
             let subject = format!("{label} gi {}", gi.id);
@@ -54,8 +58,9 @@ fn find_dri(machine: &dyn Machine, gpu: &mut Gpu, problems: &mut Vec<Problem>) {
 
 /// Reads a DRI node. The kernel names DRI nodes by their minors: `card1` is 226:1, `renderD128` is 226:128
 /// (`drivers/gpu/drm/drm_sysfs.c`).
-fn dri_node(machine: &dyn Machine, pci: PciAddress, kind: &str) -> Result<DeviceNode, String> {
+fn dri_node(machine: &dyn Machine, pci: PciAddress, kind: &str) -> Result<DeviceNode, Reason> {
     let link = format!("/dev/dri/by-path/pci-{pci}-{kind}");
+    let failed = |cause: String| Err(Reason::curable(cause, "run modprobe nvidia-drm"));
     match machine.node(&link) {
         Ok(Some(NodeStat { is_char: true, major, minor, mode, uid, gid })) => {
             let name = if kind == "card" { "card" } else { "renderD" };
@@ -63,8 +68,8 @@ fn dri_node(machine: &dyn Machine, pci: PciAddress, kind: &str) -> Result<Device
             let host = HostNode::Missing;
             Ok(DeviceNode { path, major, minor, mode, uid, gid, host, modify: false })
         }
-        Ok(Some(_)) => Err(format!("stat {link}: no character device")),
-        Ok(None) => Err(format!("stat {link}: not there")),
-        Err(error) => Err(error.to_string()),
+        Ok(Some(_)) => failed(format!("stat {link}: no character device")),
+        Ok(None) => failed(format!("stat {link}: not there")),
+        Err(error) => failed(error.to_string()),
     }
 }

@@ -1,6 +1,6 @@
 //! Reads the view of `/proc`: the GPUs of the node, their instances, and the numbers of both.
 
-use super::{Problem, Reason};
+use super::problem::{Problem, Reason};
 use crate::{Error, Result};
 use mig_cdi_model::{CiId, GiId, GpuMinor, Major, Minor, PciAddress, Topology};
 use mig_cdi_sys::{
@@ -32,8 +32,15 @@ pub(super) struct ProcView {
     /// GPUs by PCI address, which is the order of NVML's indices.
     pub gpus: BTreeMap<PciAddress, Result<Information, Reason>>,
     pub instances: BTreeMap<GpuMinor, ProcInstances>,
-    /// Readable administrative capabilities, by name.
-    pub admin: Vec<(&'static str, Access)>,
+    /// Administrative capabilities that can be read.
+    pub admin: Vec<ProcAdmin>,
+}
+
+/// An administrative capability: `mig/config` or `mig/monitor`.
+#[derive(Debug)]
+pub(super) struct ProcAdmin {
+    pub name: &'static str,
+    pub access: Access,
 }
 
 /// GPU instances of one GPU.
@@ -78,10 +85,10 @@ pub(super) fn read(machine: &dyn Machine) -> Result<ProcView> {
 }
 
 /// Reads the administrative capabilities. One that cannot be read is skipped: only a user who requests it needs it.
-fn admin(machine: &dyn Machine) -> Vec<(&'static str, Access)> {
+fn admin(machine: &dyn Machine) -> Vec<ProcAdmin> {
     let access = |name: &'static str| {
         let bytes = machine.read(&format!("{CAPABILITIES}/mig/{name}"), SMALL).ok()??;
-        Some((name, text::access(&bytes).ok()?))
+        Some(ProcAdmin { name, access: text::access(&bytes).ok()? })
     };
     ["config", "monitor"].into_iter().filter_map(access).collect()
 }
@@ -212,7 +219,7 @@ pub fn capabilities_of_instances(
     let problem = |reason: Reason| Problem::new("nodes of vanished instances", reason);
     let exists = |path: String| machine.list(&path).map(|names| names.is_some());
     let absent =
-        |path: &str| problem(Reason::curable(format!("read {path}: not there"), "they are left"));
+        |path: &str| problem(Reason::curable(format!("read {path}: not there"), "they are kept"));
     let failed = |e: mig_cdi_sys::Error| problem(e.to_string().into());
     if !exists(CAPABILITIES.to_owned()).map_err(failed)? {
         return Err(absent(CAPABILITIES));

@@ -1,7 +1,8 @@
 //! Compares the two views, `/proc` and NVML, and keeps what both confirm. Pure: values in, values out.
 
 use super::{
-    Discovery, Problem,
+    discovery::Discovery,
+    problem::{Problem, Reason},
     proc_view::{ProcInstances, ProcView},
     topology_builder::{ConfirmedInstances, NvmlAttributes, add_instances, gpu, topology},
 };
@@ -20,7 +21,7 @@ pub(super) fn reconcile(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Result<Di
             proc.driver_version, nvml.driver_version
         );
         let cure = "a driver update is half done: reboot, or unload and load the nvidia modules";
-        return Err(Error::no_driver("", "").because(cause).cure(cure));
+        return Err(Error::no_driver("read", "the driver version").because(cause).cure(cure));
     }
     let mut problems = Vec::new();
     let mut gpus = Vec::new();
@@ -192,7 +193,7 @@ fn attributes(
     index: MigIndex,
     device: &nvml::NvmlMigDevice,
     gpu_bytes: Option<u64>,
-) -> Result<NvmlAttributes, String> {
+) -> Result<NvmlAttributes, Reason> {
     let sizes = device.sizes;
     let by_size = || {
         let nvml::Sizes { memory_mib, attributes } = sizes?;

@@ -1,8 +1,8 @@
 //! Builds the topology from the numbers in `/proc` and the names of NVML. Pure.
 
 use super::{
-    Problem,
-    proc_view::{ProcInstance, ProcView},
+    problem::Problem,
+    proc_view::{ProcAdmin, ProcInstance, ProcView},
 };
 use mig_cdi_model::{
     AdminNode, Attributes, CiId, ComputeInstance, DeviceNode, GiId, Gpu, GpuIndex, GpuInstance,
@@ -36,8 +36,10 @@ pub(super) fn topology(proc: &ProcView, gpus: Vec<Gpu>) -> Topology {
         common.push(node("/dev/nvidia-uvm-tools", uvm, 1));
     }
     let admin = proc.admin.iter().zip(proc.majors.caps.iter().cycle());
-    let admin =
-        admin.map(|((name, access), caps)| AdminNode { name, node: cap_node(*caps, access) });
+    let admin = admin.map(|(ProcAdmin { name, access }, caps)| AdminNode {
+        name,
+        node: cap_node(*caps, access),
+    });
     let driver_version = proc.driver_version.clone();
     Topology { driver_version, cuda_version: None, common, gpus, admin: admin.collect() }
 }

@@ -3,7 +3,7 @@
 use crate::{
     MessageSink, NodeSource, Result,
     discover::{self, DriverFiles, Source},
-    engines::{self, BASELINE_CDI, EngineList, InstalledEngine},
+    engines::{self, BASELINE_CDI, EngineLimit, EngineList, InstalledEngine},
     spec::{self, Built, Content, Format, NameStyle, SpecOptions},
 };
 use mig_cdi_model::{
@@ -18,7 +18,6 @@ use std::{path::PathBuf, sync::OnceLock};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EngineLookup {
     /// A list from the command line, or from an earlier refresh.
-    #[serde(with = "crate::as_text")]
     Listed(EngineList),
     /// The engines that are installed below a directory that stands for `/`; each is run with `--version`.
     Installed(PathBuf),
@@ -137,7 +136,10 @@ impl<'a> DeviceBuilder<'a> {
     pub fn options(&self) -> Result<SpecOptions> {
         let (max_version, limited_by) = match self.request.cdi_limit {
             VersionLimit::Fixed(version) => (version, None),
-            VersionLimit::Auto => engines::common_cdi_version(self.engines()?),
+            VersionLimit::Auto => {
+                let EngineLimit { version, engine } = engines::common_cdi_version(self.engines()?);
+                (version, Some(engine))
+            }
         };
         Ok(SpecOptions { max_version, limited_by, ..self.request.spec.clone() })
     }

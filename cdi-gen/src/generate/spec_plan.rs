@@ -1,11 +1,9 @@
 //! The specs of a node and their files, before anything is written: `generate` writes them, `check` compares them with the disk.
 
-use super::{
-    Generator,
-    options::{GenerateOptions, Output},
-};
+use super::options::{DeviceBuilder, GenerateOptions, Output};
 use crate::{
     Error, Result,
+    discover::Problem,
     spec::{Built, Content, Format, SpecOptions, to_text},
     write::Target,
 };
@@ -26,10 +24,10 @@ pub struct SpecPlan {
     pub gpus: Option<PlannedSpec>,
     /// Format of the specs.
     pub format: Format,
-    /// Reasons for what is omitted, a line each.
-    pub omitted: Vec<String>,
-    /// Reasons why whole GPUs are left to a file of another tool, a line each.
-    pub yielded: Vec<String>,
+    /// Omitted GPUs, MIG devices and names.
+    pub omitted: Vec<Problem>,
+    /// Conflict for which whole GPUs are omitted: a file of another tool defines them.
+    pub gpus_conflict: Option<Error>,
     /// Masked `/proc/driver/nvidia/params`, to be written beside each spec that mounts it.
     pub masked_params: Option<String>,
 }
@@ -83,46 +81,39 @@ impl SpecPlan {
     }
 }
 
-impl Generator<'_> {
-    /// Discovers the node and builds its specs.
-    ///
-    /// # Errors
-    /// When the node cannot be read at all, when a needed driver file is missing, or when the options contradict each other.
-    pub fn plan(&self) -> Result<SpecPlan> {
-        let (devices, options) = (&self.devices, self.options);
-        let spec_options = devices.options()?;
-        let target = target(options, &spec_options.kind)?;
-        let gpu_target = gpu_target(options, &spec_options, target.as_ref())?;
-        let machine = devices.node().machine()?;
-        let discovery = devices.node().discover(machine.as_ref(), devices.messages())?;
-        let topology = discovery.topology;
-        // Without a device nothing mounts the files, so a missing one is no failure: NVML and /proc work without libcuda.
-        let has_devices = options.whole_gpus
-            || !spec_options.admin.is_empty()
-            || topology.mig_devices().next().is_some();
-        let files = match has_devices {
-            true => devices.driver_files(machine.as_ref(), &topology)?,
-            false => Vec::new(),
-        };
-        let masked_params = masked_params(options, discovery.masked_params)?;
-        let planned = |content, mut options: SpecOptions, target: Option<Target>| {
-            if let (Some(target), Some(_)) = (&target, &masked_params) {
-                options.params_file = Some(target.companion()?);
-            }
-            let built = devices.build(&topology, &files, content, &options)?;
-            Ok::<_, Error>(PlannedSpec { built, kind: options.kind, target })
-        };
-        let gpus =
-            gpu_target.map(|(kind, target)| (SpecOptions { kind, ..spec_options.clone() }, target));
-        let mig = planned(Content::Mig, spec_options, target)?;
-        let gpus = gpus
-            .map(|(options, target)| planned(Content::Gpus, options, Some(target)))
-            .transpose()?;
-        let built = std::iter::once(&mig).chain(&gpus).flat_map(|spec| &spec.built.problems);
-        let omitted = discovery.problems.iter().chain(built).map(ToString::to_string).collect();
-        let (format, yielded) = (options.format, Vec::new());
-        Ok(SpecPlan { topology, mig, gpus, format, omitted, yielded, masked_params })
-    }
+/// Discovers the node and builds its specs.
+pub(super) fn plan(devices: &DeviceBuilder<'_>, options: &GenerateOptions) -> Result<SpecPlan> {
+    let spec_options = devices.options()?;
+    let target = target(options, &spec_options.kind)?;
+    let gpu_target = gpu_target(options, &spec_options, target.as_ref())?;
+    let machine = devices.node().machine()?;
+    let discovery = devices.node().discover(machine.as_ref(), devices.messages())?;
+    let topology = discovery.topology;
+    // Without a device nothing mounts the files, so a missing one is no failure: NVML and /proc work without libcuda.
+    let has_devices = options.whole_gpus
+        || !spec_options.admin.is_empty()
+        || topology.mig_devices().next().is_some();
+    let files = match has_devices {
+        true => devices.driver_files(machine.as_ref(), &topology)?,
+        false => Vec::new(),
+    };
+    let masked_params = masked_params(options, discovery.masked_params)?;
+    let planned = |content, mut options: SpecOptions, target: Option<Target>| {
+        if let (Some(target), Some(_)) = (&target, &masked_params) {
+            options.params_file = Some(target.companion()?);
+        }
+        let built = devices.build(&topology, &files, content, &options)?;
+        Ok::<_, Error>(PlannedSpec { built, kind: options.kind, target })
+    };
+    let gpus =
+        gpu_target.map(|(kind, target)| (SpecOptions { kind, ..spec_options.clone() }, target));
+    let mig = planned(Content::Mig, spec_options, target)?;
+    let gpus =
+        gpus.map(|(options, target)| planned(Content::Gpus, options, Some(target))).transpose()?;
+    let built = std::iter::once(&mig).chain(&gpus).flat_map(|spec| &spec.built.problems);
+    let omitted = discovery.problems.iter().chain(built).cloned().collect();
+    let (format, gpus_conflict) = (options.format, None);
+    Ok(SpecPlan { topology, mig, gpus, format, omitted, gpus_conflict, masked_params })
 }
 
 /// Masked parameters to mount over `/proc/driver/nvidia/params`, when they are requested.
@@ -131,8 +122,8 @@ fn masked_params(options: &GenerateOptions, masked: Option<String>) -> Result<Op
         return Ok(None);
     }
     if options.output == Output::Stdout {
-        return Err(Error::usage("", "--mask-params writes a second file")
-            .because("it does not go with --output -"));
+        return Err(Error::usage("use", "--mask-params")
+            .because("it writes a second file, and --output - is standard output"));
     }
     // With `ModifyDeviceFiles: 1` the driver's libraries run nvidia-modprobe in the container, which makes nodes there. NVIDIA's
     // toolkit masks the line as well (its hook disable-device-node-modification).
@@ -153,11 +144,12 @@ fn gpu_target(
         return Ok(None);
     }
     let mig = mig.ok_or_else(|| {
-        Error::usage("", "--gpus writes a second file").because("it does not go with --output -")
+        Error::usage("use", "--gpus")
+            .because("it writes a second file, and --output - is standard output")
     })?;
     let kind = spec_options.gpu_kind();
     if kind == spec_options.kind {
-        return Err(Error::usage("", "--gpus")
+        return Err(Error::usage("use", "--gpus")
             .because(format!("{kind} is the kind of the slices too"))
             .cure("choose another --kind"));
     }
@@ -165,14 +157,18 @@ fn gpu_target(
     Ok(Some((kind, target)))
 }
 
-/// Files of the specs that the options name, for an operation that needs files: `operation` names it in the error.
+/// Files of the specs that the options name, for an operation that needs files. `operation` is the verb in the
+/// error: `remove`.
 ///
 /// # Errors
 /// When the output is standard output, or is no file that engines would read.
 pub fn spec_targets(options: &GenerateOptions, operation: &str) -> Result<SpecTargets> {
     let kind = &options.devices.spec.kind;
-    let file = target(options, kind)?
-        .ok_or_else(|| Error::usage(operation, "").because("it does not go with --output -"))?;
+    let file = target(options, kind)?.ok_or_else(|| {
+        Error::usage(operation, "the spec")
+            .because("--output - is standard output, and no file")
+            .cure("name a file with --output")
+    })?;
     let gpus = match options.whole_gpus {
         false => None,
         true => {

@@ -1,6 +1,6 @@
 //! Container edits for one or more devices of a spec.
 
-use super::{SpecOptions, spec_device::SpecDevice};
+use super::{options::SpecOptions, spec_device::SpecDevice};
 use mig_cdi_model::{
     Destination, DeviceNode, DriverFile, Topology,
     cdi::{ContainerEdits, Device, DeviceName, Hook, Mount, SpecNode},

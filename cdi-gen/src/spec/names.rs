@@ -1,6 +1,5 @@
 //! Names of MIG devices.
 
-use super::SpecOptions;
 use crate::discover::Source;
 use mig_cdi_model::{MigDevice, cdi::DeviceName};
 use serde::{Deserialize, Serialize};
@@ -43,17 +42,23 @@ impl std::str::FromStr for NameStyle {
 #[error("not uuid, slot or index")]
 pub struct UnknownNameStyle;
 
+/// Name of a MIG device in messages: `gpu 0 gi 7 ci 0`.
+pub fn label(device: &MigDevice<'_>) -> String {
+    format!("{} gi {} ci {}", device.gpu.label(), device.gi.id, device.ci.id)
+}
+
 /// Returns the names of a device in every style that applies to it, and counts the styles that do not.
 pub(super) fn names_of(
     device: &MigDevice<'_>,
-    options: &SpecOptions,
+    source: Source,
+    styles: &[NameStyle],
     unnamed: &mut BTreeMap<NameStyle, usize>,
 ) -> Vec<DeviceName> {
-    if options.source == Source::Proc {
+    if source == Source::Proc {
         return instance_ids(device).into_iter().collect();
     }
     let mut names = Vec::new();
-    for &style in &options.names {
+    for &style in styles {
         match name(device, style) {
             Some(name) => names.push(name),
             None => *unnamed.entry(style).or_default() += 1,

@@ -1,7 +1,7 @@
 //! Devices that a container can request: MIG devices, whole GPUs and the two administrative capabilities. Each with its
 //! names, nodes and variables.
 
-use super::{SpecOptions, names};
+use super::{names, options::SpecOptions};
 use crate::discover::Problem;
 use mig_cdi_model::{
     DeviceNode, DeviceVariable, ExpectedSlice, Gpu, GpuMinor, MigDevice, MigMode, SliceId,
@@ -54,7 +54,7 @@ pub(super) fn mig_devices<'a>(topology: &'a Topology, options: &SpecOptions) -> 
     let mut result = SpecDevices::default();
     let mut unnamed = BTreeMap::new();
     for device in topology.mig_devices() {
-        let names = names::names_of(&device, options, &mut unnamed);
+        let names = names::names_of(&device, options.source, &options.names, &mut unnamed);
         result.devices.push(mig_device(&device, names));
     }
     result.warnings =
@@ -85,7 +85,7 @@ fn mig_device<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> SpecDevice<
     };
     SpecDevice {
         subject: Subject::Slice(expected.id),
-        label: super::label(device),
+        label: names::label(device),
         names,
         nodes: device.nodes().collect(),
         variable: Some(variable.to_string()),

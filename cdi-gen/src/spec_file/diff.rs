@@ -115,7 +115,7 @@ fn items(edits: &ContainerEdits, mount_item: MountItem) -> ContainerItems {
     variables.chain(nodes).chain(edits.mounts.iter().map(mount_item)).chain(hooks).collect()
 }
 
-/// `c 195:0 0666 rw of 0:0`, with `?` for what the spec leaves to a node of the host.
+/// `c 195:0 0666 rw of 0:0`, with `?` for what the spec does not state and the engine reads from the host.
 fn attributes(node: &SpecNode) -> String {
     let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
     let stated = |is_stated: bool, number: String| if is_stated { number } else { "?".to_owned() };

@@ -30,8 +30,7 @@ impl EngineCache {
     }
 
     /// Keeps the list that a refresh reports. A refresh that did not need the engines reports none.
-    pub(crate) fn update(&mut self, list: Option<String>) {
-        let list = list.and_then(|list| list.parse().ok());
+    pub(crate) fn update(&mut self, list: Option<EngineList>) {
         self.list = list.or(self.list.take());
     }
 }

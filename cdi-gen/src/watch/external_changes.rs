@@ -1,4 +1,4 @@
-//! Tells changes of files by other programs from those that a refresh has made.
+//! Distinguishes changes of files by other programs from those that a refresh has made.
 
 use crate::generate::SpecTargets;
 use mig_cdi_sys::FileStamp;
@@ -6,11 +6,6 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
-
-/// Path of the machine below a directory that stands for its `/`.
-pub(crate) fn below(root: &Path, path: &str) -> PathBuf {
-    root.join(path.trim_start_matches('/'))
-}
 
 /// Whether a path in `/dev` is a node of the driver that is not as our last refresh left it. `name` is the path without `/dev`.
 pub(crate) fn is_external_node(

@@ -61,6 +61,6 @@ pub struct WatchSetup {
 
 impl WatchSetup {
     pub(super) fn targets(&self) -> Result<SpecTargets> {
-        spec_targets(&self.generate, "watch writes a file")
+        spec_targets(&self.generate, "watch")
     }
 }

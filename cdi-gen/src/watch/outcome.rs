@@ -2,28 +2,47 @@
 //! confirmed nothing.
 
 use super::{
-    Watch, WatchEvent,
+    options::WatchEvent,
     prune::{ProcState, prune},
-    status::{LastError, NodeStatus, WatchState},
+    running_watch::RunningWatch,
+    status::{LastError, NodeStatus, WatchState, now},
 };
-use crate::{Result, generate::SpecTarget, refresh::RefreshReport, spec_file::DefinedNames};
+use crate::{
+    Error, Exit, Result, generate::SpecTarget, refresh::RefreshReport, spec_file::DefinedNames,
+};
 use mig_cdi_sys::{Fingerprint, Outcome};
 use std::collections::BTreeSet;
 
-impl Watch<'_> {
+/// A refresh that failed.
+pub(super) struct RefreshFailure {
+    /// Exit code of the refresh; `None` when its process sent no reply.
+    pub exit: Option<Exit>,
+    /// Cause. Boxed, since every `Result` on the way carries it.
+    pub error: Box<Error>,
+}
+
+impl RefreshFailure {
+    /// A failure that the refresh has reported itself, or that came before it.
+    pub fn reported(error: Error) -> RefreshFailure {
+        RefreshFailure { exit: Some(error.kind.into()), error: Box::new(error) }
+    }
+}
+
+impl RunningWatch<'_> {
     /// Records a refresh that did not fail. Returns false when it confirmed no device, so that another refresh is due soon.
     pub(super) fn succeeded(&mut self, mut report: RefreshReport, before: &Fingerprint) -> bool {
         let is_complete = report.omitted == 0;
         self.status.state = if is_complete { WatchState::Ok } else { WatchState::Incomplete };
         self.status.succeeded = self.status.refreshed;
-        for change in report.node_changes.drain(..) {
-            self.messages.status(&format!("device nodes: {change}"));
+        for change in &report.node_changes {
+            self.messages.status(&format!("device nodes: {}", change.line));
         }
+        let changed_nodes = report.node_changes.drain(..);
+        self.own_nodes = changed_nodes.map(|node| (node.path, node.stamp)).collect();
         for warning in report.warnings.drain(..) {
             self.warn_once(&warning);
         }
         self.engines.update(report.engines.take());
-        self.own_nodes = report.node_stamps.drain(..).collect();
         let inventory = report.inventory.take();
         // A node without devices is complete: only what was found and omitted makes the result doubtful.
         let has_confirmed_none = report.devices.is_empty() && report.omitted > 0;
@@ -54,7 +73,9 @@ impl Watch<'_> {
     }
 
     /// Records a refresh that failed. The specs stay, without devices that are gone.
-    pub(super) fn failed(&mut self, failure: LastError, before: &Fingerprint) {
+    pub(super) fn failed(&mut self, failure: RefreshFailure, before: &Fingerprint) {
+        let exit = failure.exit.map(|exit| exit as i32);
+        let failure = LastError { time: now(), exit, message: failure.error.to_string() };
         self.status.failures += 1;
         // A driver that stays away fails each retry with the same message: it is logged once.
         let is_new = self.status.state != WatchState::Failing

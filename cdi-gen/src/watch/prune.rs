@@ -1,4 +1,4 @@
-//! Removes devices from a spec while the driver cannot be asked: those that are gone, and those that were recreated and may be
+//! Removes devices from a spec while MIG state cannot be read: those that are gone, and those that were recreated and may be
 //! another slice now. Only `/proc` is read, never NVML.
 
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     write::Target,
 };
 use mig_cdi_model::{
-    DeviceVariable, GpuMinor, GpuUuid, SliceId, Topology,
+    DeviceNode, DeviceVariable, GpuMinor, GpuUuid, SliceId, Topology,
     cdi::{ContainerEdits, Device, Kind, Spec, SpecNode},
 };
 use mig_cdi_sys::{Fingerprint, Machine};
@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The node as `/proc` shows it now.
 pub(crate) struct ProcState {
-    /// Path, major and minor number of every device node of the driver.
-    nodes: BTreeSet<(String, u32, u32)>,
+    /// Device nodes of the driver, by path.
+    nodes: BTreeMap<String, DeviceNode>,
     gpus: BTreeMap<GpuMinor, Option<GpuUuid>>,
     fingerprint: Fingerprint,
 }
@@ -35,7 +35,8 @@ impl ProcState {
     }
 
     fn has(&self, node: &SpecNode) -> bool {
-        self.nodes.contains(&(node.path.clone(), node.major, node.minor))
+        let numbers = |known: &DeviceNode| (known.major.0, known.minor.0);
+        self.nodes.get(&node.path).map(numbers) == Some((node.major, node.minor))
     }
 
     fn has_all(&self, edits: &ContainerEdits) -> bool {
@@ -62,10 +63,10 @@ impl ProcState {
     }
 }
 
-fn nodes(mut topology: Topology) -> BTreeSet<(String, u32, u32)> {
-    let mut nodes = BTreeSet::new();
+fn nodes(mut topology: Topology) -> BTreeMap<String, DeviceNode> {
+    let mut nodes = BTreeMap::new();
     topology.for_each_node(|node| {
-        nodes.insert((node.path.clone(), node.major.0, node.minor.0));
+        nodes.insert(node.path.clone(), node.clone());
     });
     nodes
 }

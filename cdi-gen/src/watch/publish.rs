@@ -1,8 +1,10 @@
 //! Publishes the state of the watch: `status.json`, the metrics, and the line that `systemctl status` shows.
 
-use super::{Watch, metrics, refresh_trigger::RefreshTrigger, status::WatchState};
+use super::{
+    metrics, refresh_trigger::RefreshTrigger, running_watch::RunningWatch, status::WatchState,
+};
 
-impl Watch<'_> {
+impl RunningWatch<'_> {
     /// Writes `status.json` and the metrics. A failure is logged and stops nothing: the specs matter more.
     pub(super) fn publish(&mut self) {
         let RefreshTrigger { wakeups, change_events, driver_events, .. } = &self.trigger;

@@ -23,7 +23,7 @@ const SETTLING_TIME: Duration = Duration::from_secs(2);
 /// and an unloaded driver raise no event.
 const POLL_WITH_EVENTS: Duration = Duration::from_secs(1);
 /// Time between polls after an event, until the tree shows the change. Nothing promises that `/proc` has changed when the event
-/// arrives, and the event does not say what has (nvml.h, `nvmlEventMigConfigChange`).
+/// arrives, and the event does not state what has (nvml.h, `nvmlEventMigConfigChange`).
 const POLL_AFTER_EVENT: Duration = Duration::from_millis(10);
 /// Time for which the tree has to stay the same before a change counts as complete: one `nvidia-smi mig -cgi 9,14 -C` creates
 /// several instances, one after the other.
@@ -180,7 +180,7 @@ impl RefreshTrigger {
             self.change_events += output.changes;
             self.expects_change_until = Some(now + SETTLING_TIME);
         }
-        // A lost GPU leaves the tree as it was: only NVML shows it, so a refresh has to ask.
+        // A lost GPU leaves the tree as it was: only a refresh, which reads NVML, shows it.
         let may_be_lost =
             output.has_failed || output.xids.iter().any(|error| error.xid == XID_OFF_THE_BUS);
         if may_be_lost && self.driver_events.error_coverage().is_some() {
@@ -238,7 +238,7 @@ impl RefreshTrigger {
         }
     }
 
-    /// Tells the service manager that the watch is alive, when it asks for that (`WatchdogSec=`, `sd_watchdog_enabled(3)`).
+    /// Reports to the service manager that the watch is alive, when it expects that (`WatchdogSec=`, `sd_watchdog_enabled(3)`).
     fn notify_watchdog(&mut self, manager: &SdNotify, now: Instant) {
         if manager.watchdog().is_some_and(|every| now.duration_since(self.watchdog_at) >= every) {
             manager.notify("WATCHDOG=1\n");

@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result,
-    refresh::{GpuInMode, RefreshReport},
+    refresh::{GpuInMode, RefreshReport, Slice},
 };
 use mig_cdi_sys::{FileStamp, TrustedDir, nvml::EventCoverage, read_regular};
 use serde::{Deserialize, Serialize};
@@ -31,17 +31,6 @@ pub enum WatchState {
     Failing,
     /// The watch was stopped by a signal.
     Stopped,
-}
-
-/// A MIG device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Slice {
-    /// Name of the device in the CDI spec that people can read most easily.
-    pub name: Option<String>,
-    /// MIG UUID from NVML.
-    pub uuid: Option<String>,
-    /// Profile from NVML: `1g.10gb`.
-    pub profile: Option<String>,
 }
 
 /// Content of `status.json`. Times are seconds since 1970.
@@ -83,7 +72,7 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<u32>,
     /// Number of driver events that reported changed MIG instances.
-    // `status --json` prints this file as it is: scripts depend on the names in it.
+    // The key is public: `status --json` prints this file as it is, and scripts depend on its keys.
     #[serde(rename = "told_changes", default)]
     pub change_events: u64,
     /// The last failure since the watch was started.
@@ -99,9 +88,11 @@ pub struct NodeStatus {
     /// MIG devices of the node.
     pub devices: Vec<Slice>,
     /// Number of things that could not be confirmed and are omitted.
+    // The key is public: readers of status.json depend on it.
     #[serde(rename = "left_out")]
     pub omitted: usize,
     /// UUIDs of the GPUs in MIG mode.
+    // The key is public: readers of status.json depend on it.
     #[serde(rename = "divided", default)]
     pub mig_gpus: BTreeSet<String>,
     /// All GPUs by UUID, each followed by ` mig` when it is in MIG mode. Empty unless the watch reports errors.
@@ -110,6 +101,7 @@ pub struct NodeStatus {
     /// Directories of the driver files.
     pub file_dirs: Vec<PathBuf>,
     /// Stamps of the specs after that refresh.
+    // The key is public: readers of status.json depend on it.
     #[serde(rename = "marks")]
     pub spec_stamps: Vec<Option<FileStamp>>,
 }

@@ -1,10 +1,10 @@
 //! Subscription to the driver's events, and the critical errors of GPUs (XIDs) among them.
 
-use super::{Watch, WatchEvent, driver_events::EventSelection};
+use super::{driver_events::EventSelection, options::WatchEvent, running_watch::RunningWatch};
 use crate::refresh::GpuInMode;
 use mig_cdi_sys::nvml::Xid;
 
-impl Watch<'_> {
+impl RunningWatch<'_> {
     /// Subscribes to the events of the GPUs that the last refresh found.
     pub(super) fn subscribe(&mut self) {
         let (changes, errors) = (self.setup.driver_events, self.options.error_events);

@@ -7,13 +7,13 @@ use crate::{
     stage_options::{goal, holder_options},
 };
 use mig_cdi_gen::Error;
-use mig_cdi_partition::NodePartitioner;
+use mig_cdi_partition::{NodePartitioner, PlannedChanges};
 
 pub(super) fn run(
     partitioning: &NodePartitioner<'_>,
     args: &PlanArgs,
 ) -> Result<CommandOutput, Error> {
-    let (changes, gpus) =
+    let PlannedChanges { changes, gpus } =
         partitioning.plan(&goal(&args.layout)?, &holder_options(&args.holders))?;
     let stdout = match args.json {
         true => changes_json(&changes, &gpus.all)?,

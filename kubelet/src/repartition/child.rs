@@ -5,7 +5,9 @@ use mig_cdi_gen::{
     child::{self, ChildOutput},
     discover::Source,
 };
-use mig_cdi_partition::{ApplyOptions, Goal, GpuChange, LayoutFile, NodePartitioner};
+use mig_cdi_partition::{
+    ApplyOptions, Goal, GpuChange, LayoutFile, NodePartitioner, PlannedChanges,
+};
 use mig_cdi_sys::{ProgramOutput, run};
 use serde::{Deserialize, Serialize};
 use std::{path::Path, time::Duration};
@@ -73,7 +75,7 @@ fn take_step(request: RepartitionRequest) -> Result<bool> {
             (false, Vec::new())
         }
         RepartitionStep::Plan => {
-            let (changes, gpus) = partitioning.plan(&goal, &options.holders)?;
+            let PlannedChanges { changes, gpus } = partitioning.plan(&goal, &options.holders)?;
             let is_reached = !changes.is_empty() && changes.iter().all(GpuChange::is_empty);
             (is_reached, gpus.unreadable)
         }
