@@ -1,6 +1,6 @@
 # assertions.sh: functions of the tests in booted systems. To be sourced. Each check prints a line, and the last line tells
 # tests/packages/run whether all passed.
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034
 set -u
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 spec=/run/cdi/nvidia.com-mig.json
