@@ -26,7 +26,7 @@ fn main() {
         Some("--install") => make_install(dir, "/usr"),
         Some("--changes") => {
             let changed = description.replace("    { profile = \"1g.10gb\", start = 6 },\n", "");
-            host.become_node(&changed);
+            host.replace_node(&changed);
             copy(&host, &dir.join("changed"), &[("/proc", "")]);
             fs::write(dir.join("changed/node.toml"), changed).expect("write the description");
         }

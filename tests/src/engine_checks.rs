@@ -42,12 +42,12 @@ node /dev/nvidiactl 666 195:255 ENXIO
 
 /// Names of the checks, in the order of the columns.
 pub const CHECKS: [&str; 7] = [
-    "asked nodes",
-    "neighbour's nodes",
+    "requested nodes",
+    "other slices' nodes",
     "environment",
     "two slices",
     "unknown name",
-    "life with `exec`",
+    "lifecycle with `exec`",
     "refresh",
 ];
 
@@ -131,7 +131,7 @@ pub fn host() -> FakeHost {
 /// Runs all checks with an engine whose host is as [`host`] made it.
 #[must_use]
 pub fn row(engine: &impl EngineUnderTest) -> CheckResults {
-    let wall = match engine.isolation() {
+    let refusal_word = match engine.isolation() {
         Isolation::Cgroup => "EPERM",
         Isolation::Namespace => "cannot be made",
     };
@@ -146,7 +146,7 @@ pub fn row(engine: &impl EngineUnderTest) -> CheckResults {
         of("made")
             .and_then(|found| same(&found, &made(engine, 2, &numbers)))
             .and_then(|()| engine.other_checks())
-            .map(|()| wall),
+            .map(|()| refusal_word),
         of("env").and_then(|found| same(&found, &one)).map(|()| "yes"),
         two_slices(engine).map(|()| "yes"),
         unknown(engine, "0:2g.20gb:6").map(|()| "refused"),
@@ -159,11 +159,11 @@ pub fn row(engine: &impl EngineUnderTest) -> CheckResults {
 
 fn two_slices(engine: &impl EngineUnderTest) -> Result<(), String> {
     let numbers = ["508:30", "508:39", "508:48", "508:66"];
-    let said = engine.probe(&[SECOND.0, FIRST.0], &numbers)?;
+    let output = engine.probe(&[SECOND.0, FIRST.0], &numbers)?;
     let second = format!("env MIG_CDI_DEVICE_0_4_0={SECOND_UUID},2g.20gb,{GPU}\n");
-    same(&lines(&said, "node"), &nodes(&[FIRST, SECOND]))?;
-    same(&lines(&said, "env"), &variables(engine, &[SECOND_UUID, FIRST_UUID], &second))?;
-    same(&lines(&said, "made"), &made(engine, 2, &numbers))
+    same(&lines(&output, "node"), &nodes(&[FIRST, SECOND]))?;
+    same(&lines(&output, "env"), &variables(engine, &[SECOND_UUID, FIRST_UUID], &second))?;
+    same(&lines(&output, "made"), &made(engine, 2, &numbers))
 }
 
 fn lifecycle(engine: &impl EngineUnderTest) -> Result<&'static str, String> {
@@ -172,17 +172,17 @@ fn lifecycle(engine: &impl EngineUnderTest) -> Result<&'static str, String> {
         false => (String::new(), "yes, no variables"),
     };
     let numbers = ["508:30", "508:39", "508:48"];
-    for said in engine.lifecycle(FIRST.0, &numbers)? {
-        same(&lines(&said, "node"), &nodes(&[FIRST]))?;
-        same(&lines(&said, "env"), &variables)?;
-        same(&lines(&said, "made"), &made(engine, 1, &numbers))?;
+    for output in engine.lifecycle(FIRST.0, &numbers)? {
+        same(&lines(&output, "node"), &nodes(&[FIRST]))?;
+        same(&lines(&output, "env"), &variables)?;
+        same(&lines(&output, "made"), &made(engine, 1, &numbers))?;
     }
     Ok(word)
 }
 
 fn unknown(engine: &impl EngineUnderTest, name: &str) -> Result<(), String> {
     match engine.probe(&[name], &[]) {
-        Ok(said) => Err(format!("{name} is given: {said}")),
+        Ok(output) => Err(format!("{name} is injected: {output}")),
         Err(why) if why.contains(engine.refusal()) => Ok(()),
         Err(why) => Err(format!("{name} is refused for another reason: {why}")),
     }
@@ -193,13 +193,13 @@ fn refresh(engine: &impl EngineUnderTest) -> Result<(), String> {
     let own = |slice: Slice, other: Slice| {
         let numbers = [slice.1[0], other.1[0]].map(|minor| format!("508:{minor}"));
         let numbers = numbers.each_ref().map(String::as_str);
-        let said = engine.probe(&[slice.0], &numbers)?;
-        same(&lines(&said, "node"), &nodes(&[slice]))?;
-        same(&lines(&said, "made"), &made(engine, 1, &numbers))
+        let output = engine.probe(&[slice.0], &numbers)?;
+        same(&lines(&output, "node"), &nodes(&[slice]))?;
+        same(&lines(&output, "made"), &made(engine, 1, &numbers))
     };
     own(SMALL, ANOTHER)?;
     engine.probe(&[THIRD.0], &[])?;
-    engine.host().become_node(AFTER);
+    engine.host().replace_node(AFTER);
     let run = engine.host().generate(&[]);
     if run.code != 0 {
         return Err(run.stderr);
@@ -217,8 +217,8 @@ fn refresh(engine: &impl EngineUnderTest) -> Result<(), String> {
 }
 
 /// Returns the lines of the probe that begin with a word.
-fn lines(said: &str, kind: &str) -> String {
-    said.split_inclusive('\n').filter(|line| line.split(' ').next() == Some(kind)).collect()
+fn lines(output: &str, kind: &str) -> String {
+    output.split_inclusive('\n').filter(|line| line.split(' ').next() == Some(kind)).collect()
 }
 
 fn nodes(slices: &[Slice]) -> String {

@@ -268,7 +268,7 @@ impl FakeHost {
     ///
     /// # Panics
     /// As [`FakeHost::new`].
-    pub fn become_node(&self, description: &str) {
+    pub fn replace_node(&self, description: &str) {
         let node =
             SimulatedNode::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
         for dir in ["/proc", "/dev"] {

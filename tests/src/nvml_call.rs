@@ -46,8 +46,8 @@ impl Caller {
         let mut answer = String::new();
         // A process that died reads no line and writes none.
         let _ = writeln!(stdin, "{line}").and_then(|()| self.answers.read_line(&mut answer));
-        let (code, said) = answer.trim_end_matches('\n').split_once(' ')?;
-        Some((code.parse().expect("a code"), said.trim_end().to_owned()))
+        let (code, value) = answer.trim_end_matches('\n').split_once(' ')?;
+        Some((code.parse().expect("a code"), value.trim_end().to_owned()))
     }
 
     /// Returns the output of a call that has to succeed.
@@ -56,7 +56,7 @@ impl Caller {
     /// When it fails.
     pub fn get(&mut self, line: &str) -> String {
         match self.call(line) {
-            Some((0, said)) => said,
+            Some((0, value)) => value,
             other => panic!("{line}: {other:?}"),
         }
     }

@@ -125,8 +125,8 @@ impl PreparedContainer {
         let mut process =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("unshare starts");
         let mut line = String::new();
-        let said = process.stdout.as_mut().expect("it is piped");
-        BufReader::new(said).read_line(&mut line).expect("it is readable");
+        let stdout = process.stdout.as_mut().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("it is readable");
         assert_eq!(line, "ready\n", "the container's process did not start");
         fs::create_dir(&self.cgroup).expect("make a cgroup");
         fs::write(self.cgroup.join("cgroup.procs"), process.id().to_string())
@@ -196,14 +196,14 @@ impl PreparedContainer {
         let (host, _, canary) = &self.before;
         assert_same(what, "canary", canary, &tree(&self.canary()));
         let ours = self.dir.path().display().to_string();
-        let of_ours = |mounts: &BTreeSet<String>| {
+        let below_ours = |mounts: &BTreeSet<String>| {
             mounts.iter().filter(|point| point.contains(&ours)).cloned().collect::<Vec<_>>()
         };
-        assert_eq!(of_ours(&mounts("self")), of_ours(host), "{what}: mounts of the machine");
+        assert_eq!(below_ours(&mounts("self")), below_ours(host), "{what}: mounts of the machine");
         let root = format!("{}/", self.rootfs().display());
-        let out: Vec<_> =
+        let outside: Vec<_> =
             self.new_mounts().into_iter().filter(|point| !point.starts_with(&root)).collect();
-        assert_eq!(out, [""; 0], "{what}: mounts outside of the container's root");
+        assert_eq!(outside, [""; 0], "{what}: mounts outside of the container's root");
     }
 
     /// Runs the mode `create-runtime` for it, and asserts that it injects all or nothing, and changes nothing

@@ -88,14 +88,14 @@ impl RunningPlugin {
     ///
     /// # Panics
     /// When it does not within the time limit.
-    pub fn until_logged(&self, words: &str) {
-        until(&format!("said {words:?}: {}", self.log()), || self.log().contains(words));
+    pub fn until_logged(&self, text: &str) {
+        until(&format!("{text:?} is in the log: {}", self.log()), || self.log().contains(text));
     }
 
     /// Returns the number of log lines with this text.
     #[must_use]
-    pub fn times_logged(&self, words: &str) -> usize {
-        self.log().matches(words).count()
+    pub fn times_logged(&self, text: &str) -> usize {
+        self.log().matches(text).count()
     }
 
     /// Returns a figure of its memory in KiB, such as `VmRSS`.

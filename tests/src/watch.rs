@@ -128,10 +128,10 @@ impl Drop for Watch {
 ///
 /// # Panics
 /// When it does not hold within the time limit.
-pub fn until(what: &str, mut so: impl FnMut() -> bool) -> Duration {
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     let begin = Instant::now();
-    while !so() {
-        assert!(begin.elapsed() < FOREVER, "this never came to be: {what}");
+    while !holds() {
+        assert!(begin.elapsed() < FOREVER, "timeout: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
     begin.elapsed()
@@ -143,7 +143,7 @@ impl FakeHost {
     ///
     /// # Panics
     /// When the description is impossible.
-    pub fn morph(&self, description: &str) {
+    pub fn change_to(&self, description: &str) {
         let node =
             SimulatedNode::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
         let tree = ProcTree::of(&node);
@@ -186,8 +186,8 @@ impl FakeHost {
     /// # Panics
     /// When it fails for another reason than a missing driver.
     #[must_use]
-    pub fn truth(&self) -> Option<String> {
-        let dir = self.out().with_file_name("truth");
+    pub fn current_spec(&self) -> Option<String> {
+        let dir = self.out().with_file_name("current");
         fs::create_dir_all(&dir).expect("make it");
         let file = dir.join("nvidia.com-mig.json");
         let run = self.run(&["generate", &format!("--output={}", file.display())]);

@@ -76,17 +76,17 @@ fn every_preset_conforms_in_every_name_style() {
 
 /// Random GPU of some model, with those of a random list of instances that fit.
 fn gpu() -> impl Strategy<Value = String> {
-    let wishes = prop::collection::vec((any::<prop::sample::Index>(), 0u32..3), 0..9);
-    (prop::sample::select(&mig_cdi_sim::MODELS[..]), wishes).prop_map(|(model, wishes)| {
+    let picks = prop::collection::vec((any::<prop::sample::Index>(), 0u32..3), 0..9);
+    (prop::sample::select(&mig_cdi_sim::MODELS[..]), picks).prop_map(|(model, picks)| {
         let dri = "dri = { card = 1, render = 128 }\n";
         let head = format!("[[gpu]]\nmodel = \"{}\"\n{dri}instances = [", model.key);
         let mut text = head + "]\n";
-        for (profile, split) in wishes.iter().filter(|_| !model.profiles.is_empty()) {
+        for (profile, split) in picks.iter().filter(|_| !model.profiles.is_empty()) {
             let profile = profile.get(model.profiles).name;
             let compute =
                 ["", ", compute = [\"1c\"]", ", compute = [\"1c\", \"1c\"]"][*split as usize];
-            let wish = format!("{{ profile = \"{profile}\"{compute} }}, ]\n");
-            let longer = text.trim_end().trim_end_matches(']').to_owned() + &wish;
+            let instance = format!("{{ profile = \"{profile}\"{compute} }}, ]\n");
+            let longer = text.trim_end().trim_end_matches(']').to_owned() + &instance;
             if SimulatedNode::parse(&longer).is_ok() {
                 text = longer;
             }
@@ -185,7 +185,7 @@ proptest! {
                 prop_assert!(good.contains(&device), "{} is new or changed", device.name);
             }
             if built.devices < whole.devices {
-                prop_assert!(!built.problems.is_empty(), "a device is missing and nothing was said");
+                prop_assert!(!built.problems.is_empty(), "a device is missing without a problem");
             }
         }
     }

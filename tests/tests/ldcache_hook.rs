@@ -60,10 +60,10 @@ fn the_spec_has_one_hook_with_the_libraries_of_the_first_directory() {
     let mounts = spec["containerEdits"]["mounts"].as_array().unwrap().iter();
     let paths = mounts.filter_map(|mount| mount["containerPath"].as_str()?.strip_prefix(&dir));
     let mut mounted: Vec<_> = paths.map(|name| name.trim_start_matches('/')).collect();
-    let mut told = words[3..].to_vec();
+    let mut libraries = words[3..].to_vec();
     mounted.sort_unstable();
-    told.sort_unstable();
-    assert_eq!(told, mounted);
+    libraries.sort_unstable();
+    assert_eq!(libraries, mounted);
     assert!(
         spec["devices"]
             .as_array()

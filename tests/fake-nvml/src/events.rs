@@ -175,9 +175,9 @@ fn next_event(set: &mut Set) -> Result<Option<Event>, Code> {
             return Err(GPU_IS_LOST);
         }
         let new = known(gpu);
-        let told = new.1 != old.1 && new.0 == old.0 && privileged().is_ok();
+        let has_event = new.1 != old.1 && new.0 == old.0 && privileged().is_ok();
         *old = new;
-        if told && *types & MIG_CONFIG_CHANGE != 0 {
+        if has_event && *types & MIG_CONFIG_CHANGE != 0 {
             let none = c_uint::MAX;
             let types = MIG_CONFIG_CHANGE;
             return Ok(Some(Event { gpu: *index, types, data: 0, gi: none, ci: none }));

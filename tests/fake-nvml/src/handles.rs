@@ -43,7 +43,7 @@ pub(crate) struct FoundGpuInstance<'a> {
     pub gi: &'a SimulatedInstance,
 }
 
-/// SimulatedComputeInstance instance of a handle.
+/// Compute instance of a handle.
 pub(crate) struct FoundComputeInstance<'a> {
     pub gpu: usize,
     pub gi: &'a SimulatedInstance,

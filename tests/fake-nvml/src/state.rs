@@ -143,7 +143,7 @@ impl State {
         }
         if half_done {
             let _ = fs::remove_file(beside(&self.path, ".new"));
-            capabilities::mend(&self.path, &self.node)?;
+            capabilities::rebuild(&self.path, &self.node)?;
             lock.write(changes, false)?;
         }
         Ok(())
@@ -157,7 +157,7 @@ impl State {
         let before = std::mem::replace(&mut self.node, Arc::new(node));
         self.changes += 1;
         self.stamp = Stamp::of(&fs::metadata(&self.path)?);
-        capabilities::follow(&self.path, &before, &self.node)?;
+        capabilities::update(&self.path, &before, &self.node)?;
         lock.write(self.changes, false)
     }
 }

@@ -57,7 +57,7 @@ impl Shared {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fault(&self, what: String) -> Status {
+    fn record_fault(&self, what: String) -> Status {
         self.known().faults.push(what.clone());
         Status::unknown(what)
     }
@@ -67,29 +67,33 @@ impl Shared {
         let RegisterRequest { endpoint, resource_name, options, .. } = request;
         let socket = self.dir.join(&endpoint);
         if socket.file_name() != Some(endpoint.as_ref()) {
-            return Err(self.fault(format!("the endpoint {endpoint:?} is no bare name of a file")));
+            return Err(
+                self.record_fault(format!("the endpoint {endpoint:?} is no bare name of a file"))
+            );
         }
         match fs::symlink_metadata(&socket) {
             Ok(found) if !found.file_type().is_socket() => {
-                return Err(self.fault(format!("{endpoint} is no socket")));
+                return Err(self.record_fault(format!("{endpoint} is no socket")));
             }
             Ok(found) if found.permissions().mode() & 0o077 != 0 => {
-                return Err(self.fault(format!("{endpoint} is open to others than root")));
+                return Err(self.record_fault(format!("{endpoint} is open to others than root")));
             }
             Ok(_) => {}
-            Err(error) => return Err(self.fault(format!("{endpoint}: {error}"))),
+            Err(error) => return Err(self.record_fault(format!("{endpoint}: {error}"))),
         }
         if !is_extended_resource(&resource_name) {
-            return Err(self.fault(format!("{resource_name:?} is no extended resource")));
+            return Err(self.record_fault(format!("{resource_name:?} is no extended resource")));
         }
         let dialled = timeout(Duration::from_secs(10), dial(socket)).await;
         let mut client = match dialled.map_err(|e| e.to_string()).and_then(|dialled| dialled) {
             Ok(client) => client,
-            Err(error) => return Err(self.fault(format!("dial {endpoint}: {error}"))),
+            Err(error) => return Err(self.record_fault(format!("dial {endpoint}: {error}"))),
         };
-        let said = client.get_device_plugin_options(Empty {}).await?.into_inner();
-        if Some(said) != options {
-            return Err(self.fault(format!("options {options:?}, and asked {said:?}")));
+        let reported = client.get_device_plugin_options(Empty {}).await?.into_inner();
+        if Some(reported) != options {
+            return Err(self.record_fault(format!(
+                "options {options:?} at registration, {reported:?} on request"
+            )));
         }
         self.listen(&resource_name, client);
         Ok(())
@@ -145,7 +149,7 @@ impl Shared {
             numa.extend(domain.map(|domain| (device.id.clone(), domain.id)));
         }
         if last == Some(list) {
-            known.faults.push(format!("a list of {resource} came twice"));
+            known.faults.push(format!("a list of {resource} was sent twice"));
         }
         let list = DeviceList { at: Instant::now(), devices, numa };
         known.lists.entry(resource.to_owned()).or_default().push(list);
@@ -171,7 +175,7 @@ impl Registration for Served {
             }
         }
         if request.version != "v1beta1" {
-            return Err(shared.fault(format!("version {:?}", request.version)));
+            return Err(shared.record_fault(format!("version {:?}", request.version)));
         }
         shared.accept(request).await.map(|()| Response::new(Empty {}))
     }
