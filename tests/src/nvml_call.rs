@@ -1,4 +1,14 @@
 //! Calls of the fake driver's C functions, each from a process that a test can kill.
+//!
+//! ```no_run
+//! use mig_cdi_tests::{FakeHost, nvml_call::Caller};
+//!
+//! let host = FakeHost::new("[[gpu]]\nmodel = \"a100-80gb\"\n");
+//! let mut nvml = Caller::new(&host);
+//! // A GPU instance of profile 9, 3g.40gb: its id is 1. A second process sees it.
+//! assert_eq!(nvml.get("create 0 9"), "1");
+//! assert_eq!(Caller::new(&host).get("list 0 9"), "1");
+//! ```
 
 use crate::{FakeHost, build_dir};
 use std::{

@@ -3,10 +3,12 @@
 //! `nvmlEventTypeXidCriticalError` for errors in the file beside the description that ends in `.xids`: a line for
 //! each, with the index of the GPU, the number, and the GPU and compute instance or `-`.
 
-use super::{
-    Code, GPU_IS_LOST, INVALID_ARGUMENT, NOT_SUPPORTED, OK, Out, UNKNOWN, call,
+use crate::{
+    c_abi::{
+        Code, GPU_IS_LOST, INVALID_ARGUMENT, NOT_SUPPORTED, OK, Out, UNKNOWN, privileged, put,
+    },
+    faults::call,
     handles::{Handle, whole_gpu},
-    privileged, put,
     state::{description, fresh},
 };
 use mig_cdi_sim::{SimulatedGpu, SimulatedInstance};

@@ -1,6 +1,6 @@
 //! Handles: kind and ids in a number, so that they stay distinct after an instance is destroyed.
 
-use super::{Code, GPU_IS_LOST, INVALID_ARGUMENT, NOT_FOUND};
+use crate::c_abi::{Code, GPU_IS_LOST, INVALID_ARGUMENT, NOT_FOUND};
 use mig_cdi_sim::{SimulatedComputeInstance, SimulatedGpu, SimulatedInstance, SimulatedNode};
 use nvml_wrapper_sys::bindings::{nvmlComputeInstance_t, nvmlDevice_t, nvmlGpuInstance_t};
 

@@ -1,9 +1,10 @@
 //! GPU instances: create, list, destroy.
 
-use super::{
-    Code, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, Out, call, change,
+use crate::{
+    c_abi::{Code, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, Out, privileged, put, put_list},
+    faults::call,
     handles::{Handle, gone, gpu_instance, whole_gpu},
-    privileged, put, put_list, read,
+    state::{change, read},
 };
 use mig_cdi_sim::{SimulatedGpu, SimulatedNode};
 use nvml_wrapper_sys::bindings::{

@@ -4,7 +4,10 @@
 //! written it, and replaces it, then the fake host's capability tree. The lock file has the number of changes and
 //! whether one is in progress, so that the next process notices and completes what a killed one has left.
 
-use super::{Code, UNKNOWN, capabilities, refused};
+use crate::{
+    c_abi::{Code, UNKNOWN, refused},
+    capabilities,
+};
 use mig_cdi_sim::{NvmlFault, Refusal, SimulatedNode};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nvml_wrapper_sys::bindings::{
