@@ -4,8 +4,8 @@
 use crate::{
     FakeHost, Run,
     driver::DistributionLayout,
+    fake_host::trusted_tempdir,
     hook::{feed, oci_config, runc_state},
-    trusted_tempdir,
 };
 use mig_cdi_sim::preset;
 use nix::{

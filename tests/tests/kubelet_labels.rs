@@ -236,7 +236,7 @@ fn any_gpu() -> impl Strategy<Value = GpuEntry> {
                 compute_capability,
                 class,
                 mig_capable: capable,
-                mig_enabled: mig_enabled,
+                mig_enabled,
                 name,
                 slices: if mig_enabled { slices } else { Vec::new() },
                 ..GpuEntry::default()

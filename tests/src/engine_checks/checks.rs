@@ -3,11 +3,6 @@
 //!
 //! No driver has these majors: opening a node that the device cgroup allows gives ENXIO, one that it denies EPERM.
 
-mod engines;
-mod table;
-
-pub use table::{MatrixRow, failures, run_checks, table, table_rows};
-
 use crate::FakeHost;
 use mig_cdi_sim::preset;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! Engines under test.
 
-use super::{EngineUnderTest, Isolation, host};
+use super::checks::{EngineUnderTest, Isolation, host};
 use crate::{
     FakeHost, Run,
     containerd::Containerd,

@@ -1,9 +1,8 @@
 //! Rows of the engines of a Debian release, and the table of them.
 
 use super::{
-    CHECKS, CheckResults,
+    checks::{CHECKS, CheckResults, host, row},
     engines::{ByBundle, ByContainerd, ByDocker, ByPodman, output},
-    host, row,
 };
 use crate::{
     daemon::Setting,

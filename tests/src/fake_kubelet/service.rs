@@ -1,6 +1,5 @@
 //! Registration of plugins, and reading of their lists.
 
-use super::{DeviceList, ListReading, RegistrationAnswer, is_qualified};
 use hyper_util::rt::TokioIo;
 use mig_cdi_kubelet::api::{
     Empty, ListAndWatchResponse, RegisterRequest,
@@ -27,6 +26,42 @@ use tonic::{
     Request, Response, Status,
     transport::{Channel, Endpoint, Uri},
 };
+
+/// Answer to the registration of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistrationAnswer {
+    /// Accept, if the registration is correct.
+    Accept,
+    /// Refuse with this message.
+    Refuse(String),
+    /// Refuse another version, with the message of the real one (k8s.io/kubernetes,
+    /// pkg/kubelet/cm/devicemanager/plugin/v1beta1: `errUnsupportedVersion`).
+    OtherVersion,
+    /// Accept after this time.
+    Late(Duration),
+}
+
+/// Speed at which the kubelet reads lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListReading {
+    /// Every list at once.
+    AtOnce,
+    /// One list per duration.
+    Slowly(Duration),
+    /// No list.
+    Not,
+}
+
+/// Received list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceList {
+    /// Time of arrival.
+    pub at: Instant,
+    /// Id and health of each device.
+    pub devices: BTreeMap<String, String>,
+    /// NUMA nodes of the devices that have one.
+    pub numa: BTreeMap<String, i64>,
+}
 
 /// Known plugins.
 #[derive(Default)]
@@ -183,6 +218,21 @@ impl Registration for Served {
 
 /// Registration service of a kubelet.
 pub(super) struct Served(pub(super) Arc<Shared>);
+
+/// Returns whether a name of a resource or key of an annotation is valid, with a prefix (k8s.io/apimachinery,
+/// `validation.IsQualifiedName`).
+#[must_use]
+pub fn is_qualified(name: &str) -> bool {
+    let is_edge = |c: char| c.is_ascii_alphanumeric();
+    let is_fit = |c: char| is_edge(c) || "-_.".contains(c);
+    name.split_once('/').is_some_and(|(domain, name)| {
+        domain.contains('.')
+            && (1..=63).contains(&name.len())
+            && name.chars().all(is_fit)
+            && name.starts_with(is_edge)
+            && name.ends_with(is_edge)
+    })
+}
 
 /// Returns whether a name is one of an extended resource (k8s.io/kubernetes, pkg/apis/core/v1/helper:
 /// `IsExtendedResourceName`).
