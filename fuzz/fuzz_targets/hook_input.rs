@@ -1,5 +1,5 @@
-//! What else the hook is told, each parser on the same bytes: the state of a container, a command line,
-//! a runtime's command line, claims and variables, a spec, and requests.
+//! Other inputs of the hook, each parser on the same bytes: the state of a container, a command line, a runtime's command
+//! line, expected slices and variables, a spec, and requests. `oci_config` fuzzes the configuration.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -41,12 +41,12 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// One line, whatever was in the input.
+/// Asserts that the message is one line without control characters, whatever was in the input.
 fn one_line(error: &Error) {
     assert!(!error.to_string().contains(char::is_control), "{error:?}");
 }
 
-/// A state is whole, and names a container and its bundle.
+/// Asserts that a state is accepted only if it is complete and names a container and its bundle.
 fn state(bytes: &[u8]) {
     match ContainerState::read(bytes) {
         Ok(state) => {
@@ -62,11 +62,11 @@ fn state(bytes: &[u8]) {
     }
 }
 
-/// A name is that of one device, and each device is found by its name.
+/// Asserts that device names are unique, and that each device is found by its name.
 fn spec(bytes: &[u8]) {
     const KIND: &str = "nvidia.com/mig";
     let Ok(document) = OwnSpec::parse(bytes, KIND) else { return };
-    // Numbers that we pass over may be too large for others.
+    // Our parser skips fields that it does not use, also numbers that are too large for serde_json.
     let Ok(value) = serde_json::from_slice::<Value>(bytes) else { return };
     assert_eq!(value["kind"], KIND);
     let devices = value["devices"].as_array().expect("a list");
@@ -84,18 +84,19 @@ fn spec(bytes: &[u8]) {
     }
 }
 
-/// What was understood can be said again and means the same; what follows `--` is the runtime's.
+/// Asserts that a parsed command line, written again, parses to the same, and that arguments after `--` are passed to the
+/// runtime unchanged.
 fn arguments(words: &[OsString]) {
     match cli::parse(words.to_vec()) {
         Ok(HookCommand::Verify(verify)) => {
             assert!(!verify.slices.is_empty());
             let dry_run = verify.dry_run.then(|| "--dry-run".into());
             let full = verify.full.iter().map(|program| format!("--full={}", program.display()));
-            let claims = verify.slices.iter().map(ToString::to_string);
-            let said =
-                verify.mig_cdi_options.iter().cloned().chain(full).chain(claims).chain(dry_run);
+            let slices = verify.slices.iter().map(ToString::to_string);
+            let options =
+                verify.mig_cdi_options.iter().cloned().chain(full).chain(slices).chain(dry_run);
             let mode = ["mig-cdi-hook", "verify"].map(OsString::from);
-            let again = cli::parse(mode.into_iter().chain(said.map(Into::into)).collect());
+            let again = cli::parse(mode.into_iter().chain(options.map(Into::into)).collect());
             assert_eq!(again, Ok(HookCommand::Verify(verify)));
         }
         Ok(_) => {}
@@ -112,7 +113,7 @@ fn arguments(words: &[OsString]) {
     }
 }
 
-/// The command decides, whatever global options stand before it and whatever stands behind.
+/// Asserts that the runtime's command is found behind any global options and before any arguments.
 fn runtime_arguments(words: &[OsString]) {
     let with = |first: &[&str]| {
         let first = first.iter().map(OsString::from);
@@ -135,24 +136,27 @@ fn runtime_arguments(words: &[OsString]) {
     let named =
         ["--log=/log", "create"].map(OsString::from).into_iter().chain(words.iter().cloned());
     assert_eq!(log(&named.collect::<Vec<_>>()), Some(("/log".into(), false)));
-    let asked = with(&[]);
+    let without_options = with(&[]);
     for global in [
         &["--root", "create"][..],
         &["--root=create"],
         &["--log-format", "json", "--log", "delete"],
         &["--log-level=debug", "--cgroup-manager", "systemd"],
     ] {
-        assert_eq!(with(global), asked, "{global:?}");
+        assert_eq!(with(global), without_options, "{global:?}");
     }
-    if let Ok(RuntimeCommand::NewContainer(Some(bundle))) = asked {
+    if let Ok(RuntimeCommand::NewContainer(Some(bundle))) = without_options {
         let bundle = bundle.as_os_str().as_bytes();
-        assert!(words.iter().any(|word| word.as_bytes().ends_with(bundle)), "from nowhere");
+        assert!(
+            words.iter().any(|word| word.as_bytes().ends_with(bundle)),
+            "the bundle is not in the arguments"
+        );
     }
 }
 
 fn slice(word: &str) {
-    if let Ok(claim) = word.parse::<ExpectedSlice>() {
-        assert_eq!(claim.to_string().parse().as_ref(), Ok(&claim));
+    if let Ok(expected_slice) = word.parse::<ExpectedSlice>() {
+        assert_eq!(expected_slice.to_string().parse().as_ref(), Ok(&expected_slice));
     }
     if let Some(Ok(variable)) = DeviceVariable::parse(word) {
         assert_eq!(DeviceVariable::parse(&variable.to_string()), Some(Ok(variable)));
@@ -178,13 +182,13 @@ fn requests(text: &str) {
     for settings in &*SETTINGS {
         let environment = settings.hook.environment;
         for capability in ["CAP_CHOWN", "CAP_SYS_ADMIN"] {
-            let believed = match environment {
+            let is_honoured = match environment {
                 EnvironmentPolicy::Ignore => false,
                 EnvironmentPolicy::Privileged => capability == "CAP_SYS_ADMIN",
                 EnvironmentPolicy::All => true,
             };
             match policy(settings, &env, &[], capability) {
-                Ok(requested) => assert!(requested.is_empty() || believed, "{requested:?}"),
+                Ok(requested) => assert!(requested.is_empty() || is_honoured, "{requested:?}"),
                 Err(error) => {
                     assert!(environment != EnvironmentPolicy::Ignore, "{error}");
                     one_line(&error);
@@ -198,11 +202,11 @@ fn requests(text: &str) {
                     continue;
                 }
             };
-            // Said again, they are the same; and where an annotation asks, no variable is read.
-            let said: Vec<_> = requested.iter().map(ToString::to_string).collect();
-            let ask = [("mig-cdi/devices", &*said.join(","))];
+            // Written as an annotation, they are requested again; and with an annotation, no variable is read.
+            let devices: Vec<_> = requested.iter().map(ToString::to_string).collect();
+            let annotation = [("mig-cdi/devices", &*devices.join(","))];
             let variable = ["NVIDIA_VISIBLE_DEVICES=all"];
-            assert_eq!(policy(settings, &variable, &ask, capability), Ok(requested));
+            assert_eq!(policy(settings, &variable, &annotation, capability), Ok(requested));
         }
     }
 }
