@@ -62,6 +62,7 @@ fn measure(whole: &str, watch: &[&str], joined: bool) {
         let is_covered = || fs::read_to_string(&status).is_ok_and(|text| text.contains("\"all\""));
         until("driver events cover all gpus", is_covered);
     }
+    // For two seconds after a refresh every poll is a full scan (docs/watch.md).
     std::thread::sleep(Duration::from_secs(5));
     memory("idle", &plugin);
     allocate(&kubelet);

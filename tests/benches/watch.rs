@@ -57,6 +57,7 @@ fn measure(whole: &str, args: &[&str]) {
     if !args.is_empty() {
         until("driver events cover all gpus", || watch.status().contains("\"all\""));
     }
+    // For two seconds after a refresh every poll is a full scan (docs/watch.md), which would count as idle.
     std::thread::sleep(Duration::from_secs(3));
     let own = u32::try_from(watch.pid()).expect("a pid");
     let listener = children(own);

@@ -228,6 +228,7 @@ impl FakeApiServer {
             query.split('&').find_map(|pair| pair.strip_prefix(&format!("{key}=")))
         };
         let mut version: u64 = value("resourceVersion").and_then(|v| v.parse().ok()).unwrap_or(0);
+        // 290 s are the default of the plugin's client (kube, WatchParams).
         let seconds = value("timeoutSeconds").and_then(|v| v.parse().ok()).unwrap_or(290);
         let end = Instant::now() + Duration::from_secs(seconds);
         write!(out, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")?;

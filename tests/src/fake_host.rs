@@ -40,6 +40,7 @@ impl FakeHost {
         fs::write(host.dir.path().join("node.toml"), description).expect("write the description");
         fs::create_dir(host.out()).expect("make the output directory");
         host.put_nvml("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1");
+        // Without driver files a spec that has to list them is an error.
         fs::write(host.config(), "capabilities = \"none\"\n").expect("write the configuration");
         host
     }
@@ -144,6 +145,7 @@ impl FakeHost {
             made.unwrap_or_else(|e| {
                 panic!("mknod {path:?}: {e}; run the tests as root: tests/run")
             });
+            // mknod(2) has removed the bits of the umask.
             let mode = std::os::unix::fs::PermissionsExt::from_mode(node.mode);
             fs::set_permissions(path, mode).expect("set a node's mode");
         }
@@ -193,6 +195,7 @@ impl FakeHost {
         let (key, value) = self.env();
         let mut command = mig_cdi(args);
         let installed = self.dir.path().join("bin/mig-cdi");
+        // A spec names only hooks in a directory of root, so tests with hooks install the programs.
         if installed.exists() {
             command = Command::new(installed);
             bare(&mut command).args(args);

@@ -156,6 +156,8 @@ impl Podman {
             Some(_) => String::new(),
             None => format!("CONTAINERS_CONF={dir}/containers.conf"),
         };
+        // vfs needs nothing of the file system below it: overlayfs cannot have its upper directory on the overlay of a
+        // CI container. Newer podmans warn about cgroup v1 on standard error.
         match self.kind.rootless {
             true => format!(
                 "setpriv --reuid {USER} --regid {USER} --clear-groups env -i PATH=/run/bin:{PATH} HOME={dir}/home \

@@ -237,6 +237,8 @@ impl PreparedContainer {
         let namespace = fs::File::open(format!("/proc/{}/ns/mnt", self.pid()));
         let namespace = namespace.expect("it has a mount namespace");
         let work = || {
+            // setns(2): a thread that shares its working directory and root with others cannot enter a mount
+            // namespace.
             unshare(CloneFlags::CLONE_FS).expect("leave the directories of the other threads");
             setns(&namespace, CloneFlags::CLONE_NEWNS).expect("enter the mount namespace");
             while let Some(point) = self.new_mounts().last() {
@@ -319,6 +321,7 @@ pub fn tree(dir: &Path) -> FileTree {
         let kind = meta.file_type();
         let content = match () {
             () if kind.is_symlink() => fs::read_link(&path).expect("a link").display().to_string(),
+            // Some images have a sparse file of a gigabyte.
             () if kind.is_file() && meta.len() < 1 << 20 => {
                 String::from_utf8_lossy(&fs::read(&path).expect("a file")).into_owned()
             }

@@ -53,6 +53,7 @@ impl RunningPlugin {
             let copied = run(Command::new("cp").arg(program("mig-cdi-kubelet")).arg(&bin));
             assert_eq!(copied.code, 0, "{}", copied.stderr);
         }
+        // One log of all plugins on a host, so that a test of a restart sees both.
         let log = host.out().with_file_name("plugin.log");
         let file = File::options().create(true).append(true).open(&log).expect("a log");
         let (key, node) = host.env();

@@ -158,6 +158,7 @@ impl FakeHost {
         let trash = self.out().with_file_name("trash");
         for path in below(&proc) {
             if !wanted.contains(&path) && path.exists() {
+                // A directory vanishes from procfs at once. A recursive removal would show parts of it.
                 fs::rename(&path, &trash).expect("take it away");
                 match trash.is_dir() {
                     true => fs::remove_dir_all(&trash).expect("remove it"),
@@ -176,6 +177,7 @@ impl FakeHost {
     }
 
     fn put_whole(&self, path: &Path, content: &[u8]) {
+        // A rename, so that readers see the old or the new content, as of a file in procfs.
         let new = self.out().with_file_name("new");
         fs::write(&new, content).expect("write it");
         fs::rename(new, path).expect("put it there");

@@ -403,6 +403,7 @@ fn a_closed_pipe_on_standard_output_is_no_error() {
 fn colour_is_used_on_a_terminal_only() {
     let on_terminal = |no_color: &str| {
         let line = format!("{} list --node=nowhere", program("mig-cdi").display());
+        // script(1) runs the program on a pseudo-terminal.
         let mut script = Command::new("script");
         script.args(["--quiet", "--command", &line, "/dev/null"]).env_clear();
         run(script.env("NO_COLOR", no_color).env("TERM", "xterm").env("PATH", "/usr/bin:/bin"))

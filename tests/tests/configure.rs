@@ -518,6 +518,8 @@ fn a_running_daemon_is_reported_when_it_needs_a_restart() {
     machine.put("/proc/stat", &format!("cpu 1\nbtime {}\n", now - 1000));
     machine.put("/proc/self/status", "Uid:\t0\t0\t0\t0\n");
     let daemon = |pid: u32, name: &str, seconds: u64, uid: u32| {
+        // proc(5): 18 fields between the state and starttime, which counts from boot in units of a hundredth of a
+        // second. The name may contain a parenthesis.
         let fields = "0 ".repeat(18);
         machine.put(&format!("/proc/{pid}/comm"), &format!("{name}\n"));
         machine.put(&format!("/proc/{pid}/status"), &format!("Name:\tx\nUid:\t{uid}\t0\t0\t0\n"));

@@ -257,6 +257,7 @@ fn faults_of_watch() {
             "mig-cdi watch has not run",
         ),
         ("stopped", |h| h.watch("stopped", 1), "warning", "watch", "mig-cdi watch has stopped"),
+        // No process has this id: pid_max is lower unless an administrator raises it (proc(5)).
         ("killed", |h| h.watch("ok", 4_000_000), "warning", "watch", "mig-cdi watch has stopped"),
         (
             "failing",

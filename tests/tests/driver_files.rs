@@ -365,6 +365,7 @@ fn broken_files_are_omitted_with_a_message_or_are_an_error() {
 fn an_invalid_loader_cache_is_reported_and_ignored() {
     let whole =
         mig_cdi_tests::driver::cache(&[(0x0303, "libcuda.so.1", "/usr/lib64/libcuda.so.1".into())]);
+    // Bytes 52 to 55 are the offset of the first entry's name (glibc, dl-cache.h).
     let mut far = whole.clone();
     far[52..56].copy_from_slice(&u32::MAX.to_le_bytes());
     let random: Vec<u8> =

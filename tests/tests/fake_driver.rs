@@ -360,6 +360,7 @@ fn the_next_process_completes_a_killed_change() {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
+        // By then the process has loaded the library, and makes changes.
         std::thread::sleep(Duration::from_micros(3000 + u64::from(random(&mut seed, 20_000))));
         child.kill().unwrap();
         child.wait().unwrap();

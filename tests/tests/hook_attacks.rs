@@ -211,6 +211,7 @@ fn a_linked_directory_cannot_lead_out_of_a_container() {
             refused(&container.attack(&host, &format!("{parent}: {form}")), parent);
         }
         let container = PreparedContainer::new();
+        // The kernel follows 40 links at most (MAXSYMLINKS, include/linux/namei.h).
         let chain = |i: usize| container.rootfs().join(format!("etc/{i}"));
         (0..50).for_each(|i| symlink(format!("/etc/{}", i + 1), chain(i)).unwrap());
         symlink(canary(&container), chain(50)).unwrap();
@@ -256,6 +257,7 @@ fn obstacles<'a>() -> Vec<Obstacle<'a>> {
         ("link to proc", &|_, at| symlink("/proc", at).unwrap()),
         ("pipe", &|_, at| mkfifo(at, Mode::from_bits_truncate(0o666)).unwrap()),
         ("device", &|_, at| {
+            // /dev/zero.
             mknod(at, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 5)).unwrap();
         }),
     ]
@@ -406,6 +408,8 @@ fn the_running_hook_cannot_be_overwritten() {
     let host = host();
     let path = host.install().join("mig-cdi-hook");
     let before = tree(path.parent().unwrap());
+    // The kernel refuses to open /proc/PID/exe of a process that is not dumpable (prctl(2), PR_SET_DUMPABLE) without
+    // CAP_SYS_PTRACE.
     let bare = |program: &Path| {
         let mut command = Command::new("setpriv");
         command.args(["--bounding-set=-all", "--inh-caps=-all"]).arg(program);
@@ -570,6 +574,7 @@ fn an_invalid_state_stops_the_container() {
     let mut no_text = state.clone().into_bytes();
     let id = state.find("test").unwrap();
     no_text[id] = 0xff;
+    // The hook reads 16 MiB of a state at most (hook/src/state.rs).
     let huge = format!("\"annotations\":{{\"a\":\"{}\"}},\"pid\"", "x".repeat(17 << 20));
     for (what, input) in [
         ("nothing", Vec::new()),
@@ -583,7 +588,7 @@ fn an_invalid_state_stops_the_container() {
         ("no number", change(&format!("\"pid\":{}", container.pid()), "\"pid\":\"1\"")),
         ("below nothing", change("\"pid\":", "\"pid\":-")),
         ("too large", change("\"pid\"", &huge)),
-        ("a mark", change("{\"oci", "\u{feff}{\"oci")),
+        ("a byte order mark", change("{\"oci", "\u{feff}{\"oci")),
         ("no text", no_text),
         ("UTF-16", state.encode_utf16().flat_map(u16::to_le_bytes).collect()),
         ("a bundle from here", change(&bundle, "rootfs")),
@@ -612,6 +617,7 @@ fn an_invalid_configuration_stops_the_container() {
     let good = oci_config(&[], &[("mig-cdi/devices", "0:2g.20gb:0")], false);
     let change = |from: &str, to: &str| good.replace(from, to).into_bytes();
     let root = |path: &str| change("\"rootfs\"", &format!("{path:?}"));
+    // Bytes that are no UTF-8 in the place of a key.
     let bad_text = good.replace("x-unknown", "x\u{1}").into_bytes();
     let bad_text = bad_text.into_iter().map(|byte| if byte == 1 { 0xff } else { byte }).collect();
     let everywhere: [(&str, Vec<u8>); 9] = [
@@ -623,7 +629,7 @@ fn an_invalid_configuration_stops_the_container() {
             "one twice",
             change("\"mig-cdi/devices\"", "\"mig-cdi/devices\":\"\",\"mig-cdi/devices\""),
         ),
-        ("a mark", change("{\"ociVersion\"", "\u{feff}{\"ociVersion\"")),
+        ("a byte order mark", change("{\"ociVersion\"", "\u{feff}{\"ociVersion\"")),
         ("no text", bad_text),
         (
             "too large",
@@ -631,6 +637,7 @@ fn an_invalid_configuration_stops_the_container() {
         ),
         ("deep", b"{\"process\":".repeat(90_000)),
     ];
+    // Only create-runtime uses the root: the other modes leave it to the runtime.
     let roots = ["/", "", "..", ".", "rootfs/..", "../rootfs", "/nowhere", "/.."];
     let roots = roots.map(|path| (path, root(path)));
     let config = format!("--config={}", host.config().display());
@@ -728,6 +735,7 @@ fn a_large_state_on_a_slow_pipe_is_read_to_its_end() {
         let mut stdin = child.stdin.take().unwrap();
         for part in state.as_bytes().chunks(1 << 20) {
             stdin.write_all(part).unwrap_or_else(|e| panic!("{command:?}: {e}"));
+            // The pipe runs empty, so a hook that reads once would miss the rest.
             std::thread::sleep(Duration::from_millis(20));
         }
         drop(stdin);

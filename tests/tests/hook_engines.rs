@@ -66,6 +66,8 @@ fn variables(mode: &str) -> String {
 fn a_container_gets_the_requested_slice_and_no_other() {
     for mode in MODES {
         for variant in VARIANTS {
+            // The kernel keeps major 42 free for samples (Documentation/admin-guide/devices.txt): the container's own
+            // rule allows it.
             let run = "
                 $PODMAN run -d --name c --cap-add MKNOD --device-cgroup-rule 'c 42:* rwm' \
                     --annotation mig-cdi/devices=0:2g.20gb:0 --rootfs $ROOTFS \
@@ -218,6 +220,7 @@ fn under_the_name_mig_cdi_runtime_the_hook_is_a_runtime() {
 #[test]
 fn a_device_denied_by_a_parent_cgroup_is_not_injected() {
     // Allows all devices of a container and the GPU, but not its slices.
+    // rmdir of a cgroup fails while a process in it still exits, hence the loop.
     let script = "
         group=/sys/fs/cgroup/devices/mig-cdi-test
         mkdir -p $group

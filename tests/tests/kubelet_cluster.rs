@@ -110,6 +110,7 @@ async fn the_watch_resumes_at_its_last_version() {
     fake.api.cut();
     fake.api.set_label(cluster::CONFIG, Some("b"));
     asks("b").await;
+    // The fake's versions begin at 100 and grow by 7, as those of a cluster with other objects do.
     assert_eq!(from(&fake.api), [0, 107, 107, 107]);
     // The server no longer has the version (410 Gone): as an answer, and as an event.
     fake.api.fail("WATCH", &[410]);

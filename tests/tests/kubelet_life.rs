@@ -61,6 +61,7 @@ fn the_plugin_registers_again_after_a_kubelet_restart() {
     kubelet.end();
     fs::remove_file(kubelet_dir(&host).join("kubelet.sock")).unwrap();
     host.change_to(&node(2));
+    // Several times the interval at which the plugin polls the socket of the kubelet (kubelet/src/server.rs).
     std::thread::sleep(Duration::from_secs(2));
     kubelet.restart();
     kubelet.until_counts("both slices after the restart", TWO);
@@ -134,6 +135,7 @@ fn a_kubelet_that_reads_slowly_gets_the_newest_list() {
         host.change_to([&fewer, whole][round % 2]);
         let current = host.current_spec();
         until("the spec follows", || host.read_spec() == current);
+        // The first changes fill caches of the allocator.
         if round == 4 {
             memory = plugin.memory("VmRSS");
         }
@@ -143,6 +145,7 @@ fn a_kubelet_that_reads_slowly_gets_the_newest_list() {
     let read = kubelet.lists(resource).len();
     kubelet.reads(ListReading::Slowly(Duration::from_millis(200)));
     kubelet.until_counts("the newest", &[("mig-1g.10gb", 55)]);
+    // Older lists, if any had queued up, would arrive now.
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(kubelet.healthy(resource).len(), 55);
     // One list in transit and one about to be sent, and none of the twenty others.

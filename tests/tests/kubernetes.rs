@@ -16,6 +16,7 @@ fn a_node_without_slices_runs_pods() {
     a_pod_waits_for_an_unknown_resource(&node);
     pods_outlive_kubelet(&mut node);
 
+    // Everything of a node is named after its directory, which no other process or cgroup is.
     let name = node.dir().file_name().expect("it has a name").to_str().expect("text").to_owned();
     assert!(!processes_of(&name).is_empty() && !groups_of(&name).is_empty(), "the node is {name}");
     drop(node);
@@ -38,6 +39,7 @@ fn a_pod_gets_its_slices() {
     let resource = "nvidia.com/mig-2g.20gb";
     node.pod("one", &[(resource, 1)], &["sleep", "1000000"]);
     node.until_phase("one", "Running");
+    // The GPU instance nodes of the three slices of 2g.20gb.
     let probe = ["probe", "508:30", "508:39", "508:48"];
     let one = node.exec("one", &probe).stdout;
     node.pod("two", &[(resource, 2)], &probe);

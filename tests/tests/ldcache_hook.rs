@@ -384,6 +384,7 @@ fn an_invalid_cache_is_refused_in_bounded_time_and_memory() {
     }
     let rig = make(": >$CACHE");
     assert_eq!(rig.run().code, 0);
+    // The largest cache that the hook reads (hook/src/modes/ldcache.rs), as expensive to sort as possible.
     fs::write(rig.cache(), heavy(2 << 20)).unwrap();
     assert_eq!(rig.run().code, 0);
 }

@@ -209,6 +209,7 @@ fn nodes_of_vanished_instances_are_removed_and_others_stay() {
     // Capabilities of other kinds, one of a vanished instance with the major of an older driver, and files that are
     // no node of a capability.
     node(&host, "/dev/nvidia-caps/nvidia-cap0", (508, 0), 0o444);
+    // 3 + 135 * 32: the first minor after those of the 32 GPUs that the driver supports (nv-caps.c).
     node(&host, "/dev/nvidia-caps/nvidia-cap4323", (508, 4323), 0o444);
     node(&host, "/dev/nvidia-caps/nvidia-cap99", (234, 99), 0o444);
     node(&host, "/dev/nvidia-caps/nvidia-cap098", (508, 98), 0o444);

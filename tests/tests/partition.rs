@@ -191,6 +191,7 @@ fn evict_waits_until_holders_end_and_kills_none() {
     site.container(&[30, 31]);
     let mut command = site.command(&["apply", "--evict=60", "0=7g.80gb"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // An apply that does not wait has ended by then.
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert!(child.try_wait().unwrap().is_none(), "it waits");
     assert_eq!(site.layouts(), ["2g.20gb@0,2g.20gb@4,1g.10gb@6"]);

@@ -110,6 +110,7 @@ fn a_driver_that_stops_answering_leaves_a_journal() {
     assert!(changes.len() > 12, "{calls:?}");
     for first in changes.iter().flat_map(|n| [n + 1, n + 2]) {
         reset(&site);
+        // 400 are more calls than an apply and its undo make.
         let fail: Vec<_> = (first..first + 400).map(|n| format!("{n}:999")).collect();
         let ended = apply(&site, ("FAKE_NVML_FAIL", &fail.join(",")));
         let what = format!("from call {first} on: {}", ended.stderr);

@@ -371,6 +371,7 @@ fn holders_are_drawn_at_their_slices() {
     site.container(&[30, 31]);
     let node = site.node();
     let gi = node.gpus[0].instances.iter().find(|gi| gi.placement.start == 6).unwrap().id;
+    // Compute instance 0 of this GPU instance on GPU 0 (open-gpu-kernel-modules, nv-caps.c).
     let cap = 3 + 9 * gi + 1;
     // The command of a foreign process can control neither the terminal nor the document.
     let evil = "x<b>&\"\x1b[2Jé";

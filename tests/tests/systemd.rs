@@ -63,6 +63,7 @@ fn words<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
 fn systemd_analyze_accepts_the_units() {
     let dir = installed();
     let verified = run(Command::new("systemd-analyze")
+        // The man pages of systemd are not below this root.
         .args(["verify", "--man=no", &root(&dir)])
         .args(UNITS)
         .arg(KUBELET));

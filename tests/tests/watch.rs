@@ -39,6 +39,7 @@ fn until_spec_current(host: &FakeHost, what: &str) {
 #[test]
 fn the_spec_follows_every_change() {
     let host = host("{ profile = \"2g.20gb\" }");
+    // A lost GPU changes nothing in /proc: only a refresh notices it (docs/watch.md), here after 1 s instead of 300 s.
     let watch = Watch::start(&host, &["--resync=1"]);
     until_spec_current(&host, "the first spec");
     let two = "{ profile = \"2g.20gb\" }, { profile = \"3g.40gb\" }";
@@ -101,6 +102,7 @@ fn watch_survives_an_upgrade_of_its_program() {
     let program = host.config().with_file_name("bin/mig-cdi");
     let kept = program.with_extension("kept");
     fs::copy(&program, &kept).unwrap();
+    // A refresh runs the image of the running process (/proc/self/exe), which outlives its file.
     fs::remove_file(&program).unwrap();
     host.change_to(&node("{ profile = \"3g.40gb\" }"));
     until("a refresh without a program file", || {
@@ -141,6 +143,7 @@ fn device_nodes_of_the_host_follow_every_change() {
     fs::remove_file(host.path("/dev/nvidiactl")).unwrap();
     until("the driver's own node is restored", || host.path("/dev/nvidiactl").exists());
     // Nodes that watch creates cause no refresh. No event shows that none follows, hence a wait of several polls.
+    // Four: the start, the second slice, and one for each removed node.
     until("the refresh is counted", || status(&watch)["refreshes"] == 4);
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert_eq!(status(&watch)["refreshes"], 4, "{}", watch.status());
@@ -162,6 +165,7 @@ fn without_a_change_nothing_is_written() {
     until_spec_current(&host, "the first spec");
     until("the refresh is counted", || status(&watch)["refreshes"] == 1);
     let inode = fs::metadata(host.spec()).unwrap().ino();
+    // 17 polls, all of them full scans in the first two seconds after a refresh (docs/watch.md).
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert_eq!(status(&watch)["refreshes"], 1);
     assert_eq!(fs::metadata(host.spec()).unwrap().ino(), inode);
@@ -446,6 +450,7 @@ fn two_watches_of_one_file_do_not_rewrite_it_in_a_loop() {
     let state_dir = format!("--state-dir={}", state.display());
     let args = ["watch", "--annotations", "--max-cdi-version=0.6.0", &path, &state_dir];
     let other = Watch::of(&mut host.command(&args), state);
+    // A change of the spec by another program causes at most one refresh per second (docs/watch.md).
     std::thread::sleep(std::time::Duration::from_secs(4));
     for watch in [&one, &other] {
         let refreshes = status(watch)["refreshes"].as_u64().unwrap();

@@ -188,6 +188,7 @@ fn the_spec_stays_current_through_random_changes() {
             for _ in 0..=random.below(3) {
                 machine.change(&mut random);
                 host.change_to(&machine.description());
+                // Less time than a refresh takes, so that changes happen in every stage of one.
                 std::thread::sleep(Duration::from_millis(random.below(30)));
             }
             let current = host.current_spec();
@@ -268,6 +269,7 @@ fn a_killed_writer_leaves_the_old_or_the_new_spec() {
         let before = read(&host);
         let mut command = host.command(&["generate", &output]);
         let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        // From before main to after the end of a run.
         std::thread::sleep(Duration::from_micros(random.below(60_000)));
         // It may have ended.
         let _ = child.kill();

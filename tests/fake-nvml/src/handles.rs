@@ -21,6 +21,7 @@ impl Handle {
             Handle::GpuInstance(gpu, gi) => (3, gpu, gi, 0),
             Handle::ComputeInstance(gpu, gi, ci) => (4, gpu, gi, ci),
         };
+        // A byte each: the driver supports 32 GPUs, with instance ids below 16.
         (kind << 24 | gpu << 16 | (gi as usize) << 8 | ci as usize) as *mut T
     }
 

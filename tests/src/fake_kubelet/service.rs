@@ -119,6 +119,8 @@ impl Shared {
         if !is_extended_resource(&resource_name) {
             return Err(self.record_fault(format!("{resource_name:?} is no extended resource")));
         }
+        // kubelet dials with the same limit (k8s.io/kubernetes, pkg/kubelet/cm/devicemanager/plugin/v1beta1/client.go,
+        // dial).
         let dialled = timeout(Duration::from_secs(10), dial(socket)).await;
         let mut client = match dialled.map_err(|e| e.to_string()).and_then(|dialled| dialled) {
             Ok(client) => client,
