@@ -22,7 +22,7 @@ if [ -n "$missing" ]; then
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
 fi
 
-# The hook is a static program.
+# The hook is a static program, built for musl.
 target=$(uname -m)-unknown-linux-musl
 if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
     command -v rustup >/dev/null || {

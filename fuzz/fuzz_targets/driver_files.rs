@@ -1,5 +1,5 @@
-//! The loader's cache and the heads of libraries, from the same bytes: no panic, no time without
-//! bound, and no SONAME that is a path. What is added to a cache is in it, and the rest stays.
+//! Parsers of the loader's cache, of ELF files and of specs, on the same bytes: no panic, bounded time, and no SONAME that
+//! is a path. A library that is added to a cache is in it, and its other entries stay.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -16,7 +16,7 @@ fn merge(bytes: &[u8]) {
     let Ok(merged) = ldcache::merge(bytes, std::slice::from_ref(&ours)) else { return };
     let Ok(merged) = ldcache::parse(&merged) else { return };
     assert!(merged.contains(&ours));
-    // The extension may lead into the strings; without one they are as they were.
+    // With an extension, whose offset is at byte 32 (glibc, dl-cache.h), the strings may overlap it and change.
     if let Ok(entries) = ldcache::parse(bytes)
         && bytes.starts_with(b"glibc")
         && bytes[32..36] == [0; 4]

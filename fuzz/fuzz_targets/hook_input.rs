@@ -1,5 +1,5 @@
-//! The other inputs of the hook, each parser on the same bytes: the state of a container, a command line,
-//! a runtime's command line, expected slices and variables, a spec, and requests.
+//! Other inputs of the hook, each parser on the same bytes: the state of a container, a command line, a runtime's command
+//! line, expected slices and variables, a spec, and requests. `oci_config` fuzzes the configuration.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -21,32 +21,32 @@ use std::{
 };
 
 static SETTINGS: LazyLock<[Settings; 3]> = LazyLock::new(|| {
-    let settings = |policy| Settings::parse(&format!("[hook]\nenvironment = \"{policy}\"\n"));
-    ["ignore", "privileged", "all"].map(|policy| settings(policy).expect("settings"))
+    let policy = |word| Settings::parse(&format!("[hook]\nenvironment = \"{word}\"\n"));
+    ["ignore", "privileged", "all"].map(|word| policy(word).expect("settings"))
 });
 
 fuzz_target!(|bytes: &[u8]| {
     state(bytes);
     spec(bytes);
     let separator = |b: &u8| b.is_ascii_whitespace() || *b == 0;
-    let args = bytes.split(separator).filter(|arg| !arg.is_empty());
-    let args: Vec<_> = args.map(|arg| OsString::from_vec(arg.to_vec())).collect();
-    arguments(&args);
-    runtime_arguments(&args);
-    for arg in args.iter().filter_map(|arg| arg.to_str()) {
-        slice(arg);
+    let words = bytes.split(separator).filter(|word| !word.is_empty());
+    let words: Vec<_> = words.map(|word| OsString::from_vec(word.to_vec())).collect();
+    arguments(&words);
+    runtime_arguments(&words);
+    for word in words.iter().filter_map(|word| word.to_str()) {
+        slice(word);
     }
     if let Ok(text) = std::str::from_utf8(bytes) {
         requests(text);
     }
 });
 
-/// One line, whatever was in the input.
+/// Asserts that the message is one line without control characters, whatever was in the input.
 fn one_line(error: &Error) {
     assert!(!error.to_string().contains(char::is_control), "{error:?}");
 }
 
-/// A state is whole, and names a container and its bundle.
+/// Asserts that a state is accepted only if it is complete and names a container and its bundle.
 fn state(bytes: &[u8]) {
     match ContainerState::read(bytes) {
         Ok(state) => {
@@ -62,40 +62,41 @@ fn state(bytes: &[u8]) {
     }
 }
 
-/// A name is that of one device, and each device is found by its name.
+/// Asserts that device names are unique, and that each device is found by its name.
 fn spec(bytes: &[u8]) {
     const KIND: &str = "nvidia.com/mig";
-    let Ok(spec) = OwnSpec::parse(bytes, KIND) else { return };
-    // Numbers that OwnSpec skips may be too large for others.
+    let Ok(document) = OwnSpec::parse(bytes, KIND) else { return };
+    // Our parser skips fields that it does not use, also numbers that are too large for serde_json.
     let Ok(value) = serde_json::from_slice::<Value>(bytes) else { return };
     assert_eq!(value["kind"], KIND);
     let devices = value["devices"].as_array().expect("a list");
     for device in devices {
         let name = device["name"].as_str().expect("a name");
         assert_eq!(devices.iter().filter(|other| other["name"] == name).count(), 1, "{name}");
-        let found = spec.device(name).expect("a device of the spec");
+        let found = document.device(name).expect("a device of the document");
         assert_eq!(found.name, name);
         let slices = found.edits().map(|edits| edits.slices());
         if let Ok(Ok(slices)) = slices
             && let [DeviceVariable { id, .. }] = slices[..]
         {
-            assert!(spec.devices_of(id).any(|device| device.name == name), "{name}");
+            assert!(document.devices_of(id).any(|device| device.name == name), "{name}");
         }
     }
 }
 
-/// A parsed command line, written again, parses to the same; arguments after `--` are the runtime's.
-fn arguments(args: &[OsString]) {
-    match cli::parse(args.to_vec()) {
+/// Asserts that a parsed command line, written again, parses to the same, and that arguments after `--` are passed to the
+/// runtime unchanged.
+fn arguments(words: &[OsString]) {
+    match cli::parse(words.to_vec()) {
         Ok(HookCommand::Verify(verify)) => {
             assert!(!verify.slices.is_empty());
             let dry_run = verify.dry_run.then(|| "--dry-run".into());
             let full = verify.full.iter().map(|program| format!("--full={}", program.display()));
             let slices = verify.slices.iter().map(ToString::to_string);
-            let written =
+            let options =
                 verify.mig_cdi_options.iter().cloned().chain(full).chain(slices).chain(dry_run);
             let mode = ["mig-cdi-hook", "verify"].map(OsString::from);
-            let again = cli::parse(mode.into_iter().chain(written.map(Into::into)).collect());
+            let again = cli::parse(mode.into_iter().chain(options.map(Into::into)).collect());
             assert_eq!(again, Ok(HookCommand::Verify(verify)));
         }
         Ok(_) => {}
@@ -107,16 +108,16 @@ fn arguments(args: &[OsString]) {
     let runtime = ["mig-cdi-hook", "runtime", "--"].map(OsString::from);
     for program in [&["/usr/bin/mig-cdi-runtime".into()], &runtime[..]] {
         let options = cli::HookOptions::default();
-        let command = cli::parse([program, args].concat());
-        assert_eq!(command, Ok(HookCommand::Runtime { options, args: args.to_vec() }));
+        let command = cli::parse([program, words].concat());
+        assert_eq!(command, Ok(HookCommand::Runtime { options, args: words.to_vec() }));
     }
 }
 
-/// The command decides, whatever global options are before it and whatever is behind.
-fn runtime_arguments(args: &[OsString]) {
+/// Asserts that the runtime's command is found behind any global options and before any arguments.
+fn runtime_arguments(words: &[OsString]) {
     let with = |first: &[&str]| {
         let first = first.iter().map(OsString::from);
-        runtime_args::parse(&first.chain(args.iter().cloned()).collect::<Vec<_>>())
+        runtime_args::parse(&first.chain(words.iter().cloned()).collect::<Vec<_>>())
     };
     for command in ["state", "start", "kill", "delete", "exec", "features", "list"] {
         assert_eq!(with(&[command]), Ok(RuntimeCommand::Other));
@@ -129,32 +130,35 @@ fn runtime_arguments(args: &[OsString]) {
         assert!(matches!(with(&[command]), Err(_) | Ok(RuntimeCommand::NewContainer(_))));
         assert_eq!(with(&[command, "--"]), Ok(RuntimeCommand::NewContainer(None)));
     }
-    let log = |args: &[OsString]| runtime_args::log(args).map(|log| (log.path, log.json));
-    let at_the_end = [OsString::from("create")].into_iter().chain(args.iter().cloned());
+    let log = |words: &[OsString]| runtime_args::log(words).map(|log| (log.path, log.json));
+    let at_the_end = [OsString::from("create")].into_iter().chain(words.iter().cloned());
     assert_eq!(log(&at_the_end.collect::<Vec<_>>()), None, "options of the command");
     let named =
-        ["--log=/log", "create"].map(OsString::from).into_iter().chain(args.iter().cloned());
+        ["--log=/log", "create"].map(OsString::from).into_iter().chain(words.iter().cloned());
     assert_eq!(log(&named.collect::<Vec<_>>()), Some(("/log".into(), false)));
-    let parsed = with(&[]);
+    let without_options = with(&[]);
     for global in [
         &["--root", "create"][..],
         &["--root=create"],
         &["--log-format", "json", "--log", "delete"],
         &["--log-level=debug", "--cgroup-manager", "systemd"],
     ] {
-        assert_eq!(with(global), parsed, "{global:?}");
+        assert_eq!(with(global), without_options, "{global:?}");
     }
-    if let Ok(RuntimeCommand::NewContainer(Some(bundle))) = parsed {
+    if let Ok(RuntimeCommand::NewContainer(Some(bundle))) = without_options {
         let bundle = bundle.as_os_str().as_bytes();
-        assert!(args.iter().any(|arg| arg.as_bytes().ends_with(bundle)), "not an argument");
+        assert!(
+            words.iter().any(|word| word.as_bytes().ends_with(bundle)),
+            "the bundle is not in the arguments"
+        );
     }
 }
 
-fn slice(text: &str) {
-    if let Ok(slice) = text.parse::<ExpectedSlice>() {
-        assert_eq!(slice.to_string().parse().as_ref(), Ok(&slice));
+fn slice(word: &str) {
+    if let Ok(expected_slice) = word.parse::<ExpectedSlice>() {
+        assert_eq!(expected_slice.to_string().parse().as_ref(), Ok(&expected_slice));
     }
-    if let Some(Ok(variable)) = DeviceVariable::parse(text) {
+    if let Some(Ok(variable)) = DeviceVariable::parse(word) {
         assert_eq!(DeviceVariable::parse(&variable.to_string()), Some(Ok(variable)));
     }
 }
@@ -178,13 +182,13 @@ fn requests(text: &str) {
     for settings in &*SETTINGS {
         let environment = settings.hook.environment;
         for capability in ["CAP_CHOWN", "CAP_SYS_ADMIN"] {
-            let is_allowed = match environment {
+            let is_honoured = match environment {
                 EnvironmentPolicy::Ignore => false,
                 EnvironmentPolicy::Privileged => capability == "CAP_SYS_ADMIN",
                 EnvironmentPolicy::All => true,
             };
             match policy(settings, &env, &[], capability) {
-                Ok(requested) => assert!(requested.is_empty() || is_allowed, "{requested:?}"),
+                Ok(requested) => assert!(requested.is_empty() || is_honoured, "{requested:?}"),
                 Err(error) => {
                     assert!(environment != EnvironmentPolicy::Ignore, "{error}");
                     one_line(&error);
@@ -198,9 +202,9 @@ fn requests(text: &str) {
                     continue;
                 }
             };
-            // The same request in one annotation, beside which no variable is read.
-            let names: Vec<_> = requested.iter().map(ToString::to_string).collect();
-            let annotation = [("mig-cdi/devices", &*names.join(","))];
+            // Written as an annotation, they are requested again; and with an annotation, no variable is read.
+            let devices: Vec<_> = requested.iter().map(ToString::to_string).collect();
+            let annotation = [("mig-cdi/devices", &*devices.join(","))];
             let variable = ["NVIDIA_VISIBLE_DEVICES=all"];
             assert_eq!(policy(settings, &variable, &annotation, capability), Ok(requested));
         }

@@ -1,5 +1,5 @@
-//! A layout file, and the same bytes as words of the command line: no panic, errors of one line, and
-//! what is selected can be written down and read back as it was.
+//! A layout file, and the same bytes as arguments `GPU=LAYOUT`: no panic, errors of one line, and a selected layout can be
+//! written and read back unchanged.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,8 +10,8 @@ use mig_cdi_model::{GpuIndex, GpuUuid};
 
 fuzz_target!(|text: &str| {
     let gpus = [gpu(0, 0x20b2_10de), gpu(1, 0x2330_10de)];
-    let words: Result<Vec<Assignment>, _> = text.split_whitespace().map(str::parse).collect();
-    match words.and_then(|words| Assignment::select(&words, &gpus)) {
+    let arguments: Result<Vec<Assignment>, _> = text.split_whitespace().map(str::parse).collect();
+    match arguments.and_then(|arguments| Assignment::select(&arguments, &gpus)) {
         Ok(selected) => selected.into_iter().for_each(|s| write_and_read(&s.layout)),
         Err(error) => assert_eq!(error.to_string().lines().count(), 1, "{error:?}"),
     }
@@ -19,7 +19,7 @@ fuzz_target!(|text: &str| {
         Ok(layouts) => layouts,
         Err(error) => {
             let line = error.origin.line().expect("files have lines");
-            // To YAML, a carriage return alone ends a line too.
+            // In YAML a carriage return alone is a line break too (YAML 1.2.2, 5.4).
             let last = text.strip_suffix(['\n', '\r']).unwrap_or(text).split(['\n', '\r']).count();
             assert!((1..=last).contains(&line), "{error:?}");
             assert_eq!(error.to_string().lines().count(), 1, "{error:?}");
@@ -32,7 +32,7 @@ fuzz_target!(|text: &str| {
             Err(error) => assert_eq!(error.to_string().lines().count(), 1, "{error:?}"),
         }
     }
-    assert!(layouts.select("no such name, surely", &gpus).is_err());
+    assert!(layouts.select("a name that no file has", &gpus).is_err());
 });
 
 fn gpu(index: u32, device_id: u32) -> GpuIdentity {

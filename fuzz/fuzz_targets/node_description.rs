@@ -1,5 +1,5 @@
-//! A node description through the whole pipeline: no panic, and a document that keeps CDI's rules and
-//! that the hook understands, its own command line in it included.
+//! A node description through all stages from discovery to the spec: no panic, a spec that keeps CDI's rules, and one that
+//! the hook parses, with its own command line in it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -49,7 +49,7 @@ fuzz_target!(|text: &str| {
             assert_eq!(names.len(), spec.devices.len(), "a name twice");
             assert!(spec.devices.iter().all(|d| !d.container_edits.device_nodes.is_empty()));
             for format in [Format::Json, Format::Yaml] {
-                to_text(&spec, format).expect("a document can be written");
+                to_text(&spec, format).expect("a spec can be written");
             }
             the_hook_reads(&spec);
         }
@@ -57,8 +57,8 @@ fuzz_target!(|text: &str| {
 });
 
 fn the_hook_reads(spec: &Spec) {
-    let text = to_text(spec, Format::Json).expect("a document can be written");
-    let document = OwnSpec::parse(text.as_bytes(), &spec.kind).expect("our document");
+    let text = to_text(spec, Format::Json).expect("a spec can be written");
+    let document = OwnSpec::parse(text.as_bytes(), &spec.kind).expect("our spec");
     for device in &spec.devices {
         assert!(document.device(&device.name).is_some(), "{}", device.name);
         for Hook { args, .. } in &device.container_edits.hooks {

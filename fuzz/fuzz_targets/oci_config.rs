@@ -1,5 +1,5 @@
-//! An OCI configuration that is read, and written again with a plan in it: no panic, what the plan
-//! does not touch survives byte for byte, and the same plan a second time changes nothing.
+//! An OCI configuration that is read, and written with an injection plan in it: no panic, everything that the plan does not
+//! change stays byte for byte, and the same plan changes nothing a second time.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -27,17 +27,17 @@ static PLAN: LazyLock<InjectionPlan> = LazyLock::new(|| {
 });
 
 static SETTINGS: LazyLock<[Settings; 3]> = LazyLock::new(|| {
-    let settings = |policy| Settings::parse(&format!("[hook]\nenvironment = \"{policy}\"\n"));
-    ["ignore", "privileged", "all"].map(|policy| settings(policy).expect("settings"))
+    let policy = |word| Settings::parse(&format!("[hook]\nenvironment = \"{word}\"\n"));
+    ["ignore", "privileged", "all"].map(|word| policy(word).expect("settings"))
 });
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(config) = OciConfig::parse(bytes) else { return };
     for Settings { hook, kind, .. } in &*SETTINGS {
         let requested = request::read(&config, hook, &kind.to_string());
-        let may_request = config.annotations.iter().any(|annotation| annotation.key.contains('/'));
-        if hook.environment == EnvironmentPolicy::Ignore && !may_request {
-            assert_eq!(requested, Ok(Vec::new()), "no device is requested");
+        let asked = config.annotations.iter().any(|(key, _)| key.contains('/'));
+        if hook.environment == EnvironmentPolicy::Ignore && !asked {
+            assert_eq!(requested, Ok(Vec::new()), "a request without an annotation");
         }
     }
     let Ok(text) = config.clone().with(&PLAN) else { return };
@@ -78,7 +78,7 @@ fn object(text: Option<&RawValue>) -> RawObject<'_> {
     text.map_or_else(RawObject::default, |text| from_str(text.get()).expect("an object"))
 }
 
-/// The fields that were there come first, in their order, and but for `written` as they were.
+/// Asserts that the earlier fields come first, in their order, and unchanged except for `written`.
 fn survives(before: &RawObject<'_>, after: &RawObject<'_>, written: &[&str]) {
     let mut after = after.fields();
     for (key, value) in before.fields() {
@@ -86,18 +86,18 @@ fn survives(before: &RawObject<'_>, after: &RawObject<'_>, written: &[&str]) {
         assert_eq!(same, key);
         assert!(written.contains(&key) || now.get() == value.get(), "{key}: {now}, was {value}");
     }
-    assert!(after.all(|(key, _)| written.contains(&key)), "a field that the plan does not write");
+    assert!(after.all(|(key, _)| written.contains(&key)), "a field that the plan does not have");
 }
 
 fn env_is_kept(before: &[String], after: &[String]) {
     let name = |entry: &str| entry.split('=').next().map(str::to_owned);
-    let set: Vec<_> = PLAN.env.iter().map(|entry| name(entry)).collect();
-    let kept = before.iter().filter(|entry| !set.contains(&name(entry)));
+    let given: Vec<_> = PLAN.env.iter().map(|entry| name(entry)).collect();
+    let kept = before.iter().filter(|entry| !given.contains(&name(entry)));
     assert!(kept.chain(&PLAN.env).eq(after), "{before:?} became {after:?}");
 }
 
-/// The entries that were there come first, in their order and as they were, without those whose `key`
-/// has one of `values`.
+/// Asserts that the earlier entries come first, in their order and unchanged, without those whose `key` has one of
+/// `values`.
 fn list_is_kept(
     before: &RawObject<'_>,
     after: &RawObject<'_>,

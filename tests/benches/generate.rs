@@ -58,15 +58,15 @@ fn measure(gpus: u32, devices: u32) -> Figures {
         command.args(&files).stdout(Stdio::null());
         command
     };
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut of_generate, mut of_cat) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         // Each run writes: an unchanged spec would cost less.
         let _ = fs::remove_file(host.spec());
-        ours.push(time(generate()));
-        theirs.push(time(cat()));
+        of_generate.push(time(generate()));
+        of_cat.push(time(cat()));
     }
-    let (wall, min) = (median(&mut ours), ours[0]);
-    let ratio = wall.as_secs_f64() / median(&mut theirs).as_secs_f64();
+    let (wall, min) = (median(&mut of_generate), of_generate[0]);
+    let ratio = wall.as_secs_f64() / median(&mut of_cat).as_secs_f64();
     let per_device = wall.as_secs_f64() * 1e6 / f64::from(gpus * devices);
     let _ = fs::remove_file(host.spec());
     let peak = peak_kib(generate());

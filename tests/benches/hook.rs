@@ -62,8 +62,8 @@ fn compile_empty(path: &Path) {
 impl Bench {
     fn verify(&self) {
         fs::write(&self.input, runc_state(1, Path::new("/bundle"))).expect("write the input");
-        let [empty, truth] = [Command::new(&self.empty), Command::new("/bin/true")];
-        self.compare(&truth, &empty, "/bin/true, an empty static program");
+        let [empty, bin_true] = [Command::new(&self.empty), Command::new("/bin/true")];
+        self.compare(&bin_true, &empty, "/bin/true, an empty static program");
         for (name, what) in [("0:1g.10gb:0", "one slice"), ("all", "56 slices")] {
             let verify = {
                 let words = words_of(&self.host, name);
@@ -94,9 +94,13 @@ impl Bench {
     fn pass_through(&self) {
         let config = format!("--config={}", self.host.config().display());
         let words = ["runtime", &config, "--", "--version"];
-        let through = self.host.hook(&words);
+        let other_command = self.host.hook(&words);
         let empty = Command::new(&self.empty);
-        self.compare(&through, &empty, "another command, an empty program as the real runtime");
+        self.compare(
+            &other_command,
+            &empty,
+            "another command, an empty program as the real runtime",
+        );
         self.host.configure_hook("runtimes = [\"/usr/bin/runc\"]");
         let mut both = Command::new("/bin/sh");
         both.arg("-c").arg(format!("{}; exec /usr/bin/runc --version", self.empty.display()));
@@ -227,15 +231,15 @@ fn starts() {
     let host = FakeHost::new(preset("a100-80gb").expect("a preset"));
     host.configure_hook("runtimes = [\"/usr/bin/runc\"]");
     host.install();
-    let ask = "--annotation mig-cdi/devices=0:2g.20gb:0";
+    let request = "--annotation mig-cdi/devices=0:2g.20gb:0";
     let cases = [
-        ("precreate", format!("--hooks-dir {}", host.hooks_dir("precreate").display()), ask),
+        ("precreate", format!("--hooks-dir {}", host.hooks_dir("precreate").display()), request),
         (
             "create-runtime",
             format!("--hooks-dir {}", host.hooks_dir("create-runtime").display()),
-            ask,
+            request,
         ),
-        ("runtime", format!("--runtime {}", host.runtime().display()), ask),
+        ("runtime", format!("--runtime {}", host.runtime().display()), request),
         ("a cdi device", String::new(), "--device nvidia.com/mig=0:2g.20gb:0"),
         ("a cdi device with verify", String::new(), "--device nvidia.com/mig=0:2g.20gb:0"),
     ];

@@ -1,5 +1,5 @@
 //! Cost of `mig-cdi-kubelet` on a node of 8 GPUs with 7 slices each: memory, the time of Allocate, and the time from
-//! a change to the list that has it: `cargo bench -p mig-cdi-tests --bench kubelet`.
+//! a change to the list that advertises it: `cargo bench -p mig-cdi-tests --bench kubelet`.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
@@ -28,13 +28,13 @@ const INTERVAL: u64 = 170;
 
 fn main() {
     in_memory();
-    let looked = preset("dgx-a100").expect("a preset");
-    println!("By looking, on a DGX A100:");
-    measure(looked, &[], false);
-    println!("\nTold by the driver, on the same of H100s:");
-    measure(&looked.replace("a100-80gb", "h100-80gb"), &["--driver-events"], false);
-    println!("\nBy looking, and joined to a cluster (by plain HTTP):");
-    measure(looked, &[], true);
+    let preset_text = preset("dgx-a100").expect("a preset");
+    println!("Polling, on a DGX A100:");
+    measure(preset_text, &[], false);
+    println!("\nDriver events, on the same machine with H100s:");
+    measure(&preset_text.replace("a100-80gb", "h100-80gb"), &["--driver-events"], false);
+    println!("\nPolling, and connected to a cluster (by plain HTTP):");
+    measure(preset_text, &[], true);
 }
 
 /// Puts the files in memory, where `/run/cdi` and `/proc` are on a machine: no run waits for a disk that others use.
@@ -59,14 +59,15 @@ fn measure(whole: &str, watch: &[&str], joined: bool) {
     kubelet.until_counts("all", &[("mig-1g.10gb", 56)]);
     if !watch.is_empty() {
         let status = host.out().with_file_name("state").join("status.json");
-        let is_told = || fs::read_to_string(&status).is_ok_and(|text| text.contains("\"all\""));
-        until("the driver is listened to", is_told);
+        let is_covered = || fs::read_to_string(&status).is_ok_and(|text| text.contains("\"all\""));
+        until("driver events cover all gpus", is_covered);
     }
+    // For two seconds after a refresh every poll is a full scan (docs/watch.md).
     std::thread::sleep(Duration::from_secs(5));
     memory("idle", &plugin);
     allocate(&kubelet);
     changes(&host, &kubelet, [&fewer, whole]);
-    memory("after all that", &plugin);
+    memory("after these changes", &plugin);
     assert_eq!(kubelet.faults(), [""; 0]);
     assert_eq!(plugin.stop(), Some(0));
 }
@@ -89,18 +90,18 @@ fn memory(when: &str, plugin: &RunningPlugin) {
 
 fn allocate(kubelet: &FakeKubelet) {
     let ids = Vec::from_iter(kubelet.healthy(RESOURCE));
-    let ask = |round: usize| {
+    let allocate_one = |round: usize| {
         let begin = Instant::now();
         let answer = kubelet.allocate(RESOURCE, &[&[&ids[round % ids.len()]]]).expect("a slice");
         assert_eq!(answer.container_responses.len(), 1);
         begin.elapsed().as_secs_f64() * 1e3
     };
-    say("Allocate", (0..ALLOCATIONS).map(ask).collect());
+    print_times("Allocate", (0..ALLOCATIONS).map(allocate_one).collect());
 }
 
 fn changes(host: &FakeHost, kubelet: &FakeKubelet, states: [&str; 2]) {
     let change = |round: usize| {
-        host.morph(states[round % 2]);
+        host.change_to(states[round % 2]);
         let begin = Instant::now();
         until("the list", || kubelet.healthy(RESOURCE).len() == 55 + round % 2);
         let time = begin.elapsed().as_secs_f64() * 1e3;
@@ -108,10 +109,10 @@ fn changes(host: &FakeHost, kubelet: &FakeKubelet, states: [&str; 2]) {
         std::thread::sleep(Duration::from_millis(2 * INTERVAL + (round as u64 * 37) % INTERVAL));
         time
     };
-    say("from a change to the list that tells of it", (0..CHANGES).map(change).collect());
+    print_times("from a change to the list that advertises it", (0..CHANGES).map(change).collect());
 }
 
-fn say(what: &str, mut times: Vec<f64>) {
+fn print_times(what: &str, mut times: Vec<f64>) {
     times.sort_by(f64::total_cmp);
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
     println!(

@@ -14,8 +14,8 @@ fn main() {
     let text = "version: v1\nmig-configs:\n  all:\n    - devices: all\n      mig-enabled: true\n      mig-devices:\n        1g.10gb: 7\n";
     std::fs::write(&file, text).expect("write the file of layouts");
     let file = file.display().to_string();
-    let wish = ["-f", &file, "-c", "all"];
-    let apply = [&["apply"], &wish[..]].concat();
+    let layout = ["-f", &file, "-c", "all"];
+    let apply = [&["apply"], &layout[..]].concat();
     let mut made = Vec::new();
     let mut destroyed = Vec::new();
     for _ in 0..RUNS {
@@ -33,9 +33,9 @@ fn main() {
     show("apply, 8 x 7 slices destroyed", destroyed);
     let again = |args: &[&str]| (0..RUNS).map(|_| time(&site, args)).collect();
     show("apply, nothing to do", again(&apply));
-    show("plan, nothing to do", again(&[&["plan"], &wish[..]].concat()));
-    show("plan, all anew", again(&["plan", "all=7g.80gb"]));
-    show("assert", again(&[&["assert"], &wish[..]].concat()));
+    show("plan, nothing to do", again(&[&["plan"], &layout[..]].concat()));
+    show("plan, all slices recreated", again(&["plan", "all=7g.80gb"]));
+    show("assert", again(&[&["assert"], &layout[..]].concat()));
     show("export", again(&["export"]));
     show("profiles", again(&["profiles"]));
 }

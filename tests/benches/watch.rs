@@ -25,11 +25,11 @@ const INTERVAL: u64 = 170;
 
 fn main() {
     in_memory();
-    let looked = preset("dgx-a100").expect("a preset");
-    println!("By looking, on a DGX A100:");
-    measure(looked, &[]);
-    println!("\nTold by the driver, on the same of H100s:");
-    measure(&looked.replace("a100-80gb", "h100-80gb"), &["--driver-events"]);
+    let preset_text = preset("dgx-a100").expect("a preset");
+    println!("Polling, on a DGX A100:");
+    measure(preset_text, &[]);
+    println!("\nDriver events, on the same machine with H100s:");
+    measure(&preset_text.replace("a100-80gb", "h100-80gb"), &["--driver-events"]);
 }
 
 /// Puts the files in memory, where `/run/cdi` and `/proc` are on every machine: no run waits for a disk that others
@@ -55,16 +55,17 @@ fn measure(whole: &str, args: &[&str]) {
     });
     until("the first spec", || host.read_spec().is_some());
     if !args.is_empty() {
-        until("the driver is listened to", || watch.status().contains("\"all\""));
+        until("driver events cover all gpus", || watch.status().contains("\"all\""));
     }
+    // For two seconds after a refresh every poll is a full scan (docs/watch.md), which would count as idle.
     std::thread::sleep(Duration::from_secs(3));
     let own = u32::try_from(watch.pid()).expect("a pid");
     let listener = children(own);
     let rate = idle("watch", own);
-    listener.iter().for_each(|pid| _ = idle("the process that listens", *pid));
+    listener.iter().for_each(|pid| _ = idle("listener process", *pid));
     println!("for scale, a thread that wakes as often and does nothing: {:.3} %", sleeper(rate));
     latency(&host, [&fewer, whole]);
-    println!("resident {:.1} MiB after that", resident(own));
+    println!("resident {:.1} MiB after these changes", resident(own));
     assert_eq!(watch.stop(), Some(0));
 }
 
@@ -124,7 +125,7 @@ fn latency(host: &FakeHost, states: [&str; 2]) {
     let mut times = Vec::with_capacity(CHANGES);
     for round in 0..CHANGES {
         let old = mark();
-        host.morph(states[round % 2]);
+        host.change_to(states[round % 2]);
         let begin = Instant::now();
         until("a new spec", || mark() != old && mark().is_some());
         times.push(begin.elapsed().as_secs_f64() * 1e3);

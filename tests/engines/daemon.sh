@@ -8,7 +8,7 @@ engine=$1 dir=$2
 name=$(basename "$dir")
 groups=/sys/fs/cgroup
 
-# All but this process. Memory of a cgroup may take a moment to be released.
+# Kills all processes but this one, and removes the cgroups. rmdir fails with EBUSY while a killed process still exits.
 end() {
     kill -KILL -1 2>/dev/null || true
     [ ! -e $groups/cgroup.procs ] || echo 0 >$groups/cgroup.procs
@@ -20,8 +20,8 @@ end() {
 }
 trap end EXIT
 
-# On cgroup v2 pods have no limits, as not every machine gives controllers to this version, and so no parent: runc puts
-# them beside its own cgroup.
+# On cgroup v2 pods have no limits, as on some machines version 1 has the controllers. Without limits they have no parent
+# cgroup, and runc puts them beside its own.
 if [ -e $groups/cgroup.procs ]; then
     mkdir -p "$groups/$name/engine"
     echo 0 >"$groups/$name/engine/cgroup.procs"
@@ -43,14 +43,14 @@ start_docker() {
     load="docker --host unix://$dir/socket load --input"
 }
 
-# CRI-O sees the images that podman puts into the storage that they share.
+# CRI-O and podman share containers/storage: an image that podman loads is an image of CRI-O.
 start_crio() {
     "$CRIO" --config /etc/crio/crio.conf --config-dir /etc/crio/crio.conf.d >"$dir/log" 2>&1 </dev/null &
     up="$CRIO status --socket $dir/socket info"
     load="podman --root $dir/root --runroot /run/crio-storage --storage-driver vfs load --input"
 }
 
-# Some engines make directories there.
+# Engines get the files of DIR/host. An overlay keeps the other files of /etc, and takes the directories that engines make.
 mkdir /run/etc /run/work
 mount -t overlay overlay -o "lowerdir=$dir/host/etc:/etc,upperdir=/run/etc,workdir=/run/work" /etc
 sh "$(dirname "$0")/image.sh" "$dir/rootfs" "$dir/image.tar"

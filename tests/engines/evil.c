@@ -1,4 +1,4 @@
-/* A library that says that it was loaded, by making CANARY. */
+/* A library of an attacker: it makes the file CANARY when a program loads it. */
 #include <fcntl.h>
 #include <unistd.h>
 

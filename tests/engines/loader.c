@@ -1,6 +1,5 @@
-/* loader NAME…: opens libraries as programs do, by name alone, and says for each whether the dynamic
- * loader found it, where, and whether it is one that was opened before under another name. Then what
- * cuInit answers. */
+/* loader NAME…: opens libraries by name, as programs do, and prints for each where the dynamic loader found it, and
+ * under which other name it was opened before, if it was. Then it prints the result of cuInit. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <link.h>

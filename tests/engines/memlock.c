@@ -1,5 +1,5 @@
-/* crun before 1.9 raises RLIMIT_MEMLOCK before it loads its device program, and gives up when it may
- * not. Kernels since 5.11 do not count that memory. Preloaded, this lets the refusal pass. */
+/* Preloaded into crun before 1.9, which raises RLIMIT_MEMLOCK before it loads its device program and fails without
+ * CAP_SYS_RESOURCE. Kernels since 5.11 do not charge BPF memory to that limit, so the refusal is ignored here. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sys/resource.h>

@@ -1,7 +1,7 @@
 #!/bin/sh
 # ns.sh v1|v2 COMMAND…: runs a command in a private mount namespace with an empty /run and /etc/cdi and with this cgroup
-# version, whatever the machine has: v2 is one cgroup2 mount, v1 one mount for each controller that the kernel still
-# gives to version 1. Needs root. Programs and libraries of the directory OVER, if there is one, hide those of /usr.
+# version, whatever the machine has: v2 is one cgroup2 mount, v1 is one mount for each controller that is not bound to
+# version 2. Needs root. Programs and libraries of the directory OVER, if there is one, hide those of /usr.
 set -eu
 if [ -z "${NS_INSIDE:-}" ]; then
     exec env NS_INSIDE=1 unshare --mount --propagation private sh "$0" "$@"

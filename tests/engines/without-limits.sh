@@ -1,16 +1,16 @@
 #!/bin/sh
-# without-limits.sh RUNTIME ARGUMENTS…: runs an OCI runtime without limits of processors, memory, processes and disks,
-# as not every machine gives these controllers to cgroup v2, and without settings that need CAP_SYS_RESOURCE. Some
-# engines always set them. Device rules stay as they are.
+# without-limits.sh RUNTIME ARGUMENTS…: runs an OCI runtime after it has removed limits of processors, memory, processes and
+# disks from the bundle, since on some machines cgroup v2 has none of these controllers, and settings that need
+# CAP_SYS_RESOURCE. Some engines always set them. Device rules stay.
 set -eu
 runtime=$1
 shift
 bundle=
-for word; do
+for argument; do
     case ${last:-} in
-    -b | --bundle) bundle=$word ;;
+    -b | --bundle) bundle=$argument ;;
     esac
-    last=$word
+    last=$argument
 done
 if [ -n "$bundle" ]; then
     # Joined to one line: strings in JSON contain neither line ends nor tabs.

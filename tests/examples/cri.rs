@@ -5,13 +5,11 @@ use mig_cdi_tests::containerd::Containerd;
 use std::{path::Path, process::exit};
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let [dir, device, numbers @ ..] = &words[..] else {
-        panic!("cri DIR DEVICE [MAJOR:MINOR …]")
-    };
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let [dir, device, numbers @ ..] = &args[..] else { panic!("cri DIR DEVICE [MAJOR:MINOR …]") };
     match Containerd::at(Path::new(dir)).probe(&[device], numbers) {
-        Ok(said) => print!("{said}"),
+        Ok(output) => print!("{output}"),
         Err(why) => {
             eprintln!("{why}");
             exit(1);

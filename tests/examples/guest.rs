@@ -4,7 +4,7 @@
 //! slice in `DIR/changed`, with the description that belongs beside the fake NVML, `node.toml`.
 
 use mig_cdi_sim::{SimulatedNode, preset};
-use mig_cdi_tests::{FakeHost, driver, driver::DistributionLayout, make_install, podman};
+use mig_cdi_tests::{FakeHost, copy_tree, driver, driver::DistributionLayout, make_install};
 use std::{fs, path::Path};
 
 fn main() {
@@ -26,7 +26,7 @@ fn main() {
         Some("--install") => make_install(dir, "/usr"),
         Some("--changes") => {
             let changed = description.replace("    { profile = \"1g.10gb\", start = 6 },\n", "");
-            host.become_node(&changed);
+            host.replace_node(&changed);
             copy(&host, &dir.join("changed"), &[("/proc", "")]);
             fs::write(dir.join("changed/node.toml"), changed).expect("write the description");
         }
@@ -38,6 +38,6 @@ fn main() {
 fn copy(host: &FakeHost, dir: &Path, what: &[(&str, &str)]) {
     for (from, to) in what {
         fs::create_dir_all(dir.join(to)).expect("make a directory");
-        podman::copy(&host.path(from), &dir.join(to));
+        copy_tree(&host.path(from), &dir.join(to));
     }
 }

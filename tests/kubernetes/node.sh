@@ -4,13 +4,12 @@
 set -eu
 dir=$1
 name=$(basename "$dir")
-# In a wrong namespace this script would change the machine.
+# Outside the namespaces of a node this script would change the machine.
 [ "$(busybox ip -o link | wc -l)" -le 2 ] && [ -e "$dir/ready" ] || { echo "node.sh: not in a node's namespaces" >&2; exit 2; }
 busybox ip link set lo up
 busybox ip address add 192.0.2.1/32 dev lo
 
-# kubelet keeps its files, logs and sockets at the same paths on each node. So none of the machine's files are here,
-# except the hosts of tests.
+# kubelet has fixed paths for its files, logs and sockets, so the machine's are hidden, except for the hosts of tests.
 mkdir /run/hosts
 mount --bind /var/lib/mig-cdi-tests /run/hosts
 for path in /var/lib /var/log; do
@@ -19,10 +18,11 @@ done
 mkdir /var/lib/mig-cdi-tests /var/lib/kubelet "$dir/kubelet"
 mount --bind /run/hosts /var/lib/mig-cdi-tests
 mount --bind "$dir/kubelet" /var/lib/kubelet
-# What it mounts for a pod the engine has to see.
+# containerd must see what kubelet mounts for a pod.
 mount --make-rshared /
 
-# kubelet sets these for the whole machine. It finds them set, in files of its own.
+# kubelet would set these sysctls for the whole machine, since they belong to no namespace. It finds files with the values
+# that it wants (pkg/kubelet/cm/container_manager_linux.go, setupKernelTunables).
 for pair in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/panic_on_oops=1 \
     kernel/keys/root_maxkeys=1000000 kernel/keys/root_maxbytes=25000000; do
     file=/run/sysctl-$(echo "${pair%=*}" | tr / -)
@@ -30,16 +30,17 @@ for pair in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/pani
     mount --bind "$file" "/proc/sys/${pair%=*}"
 done
 
-# All groups of pods are in one of this name, which goes when the engine ends.
+# Parent of the cgroups of all pods. daemon.sh removes cgroups of this name when the engine ends.
 for controller in /sys/fs/cgroup/*/; do
     mkdir -p "$controller$name"
 done
 
-# A network for pods: an address, and nothing behind it. containerd runs the plugin of this name in any case.
+# A network for pods, with an address and nothing behind it. The plugin is called loopback because containerd always runs
+# that one.
 mkdir -p "$dir/cni"
 cat >"$dir/cni/loopback" <<'END'
 #!/bin/sh
-# The answer to ADD; nobody reads that to others.
+# This is the result of ADD. containerd ignores the output of the other commands.
 echo "{\"cniVersion\":\"0.4.0\",\"interfaces\":[{\"name\":\"$CNI_IFNAME\",\"sandbox\":\"$CNI_NETNS\"}],
  \"ips\":[{\"version\":\"4\",\"address\":\"192.0.2.2/32\",\"interface\":0}]}"
 END
@@ -58,7 +59,8 @@ users: [{name: tests, user: {token: tests}}]
 contexts: [{name: tests, context: {cluster: node, user: tests}}]
 current-context: tests
 END
-# The API server shows its kubelet no certificate. Nothing is evicted for what others do to the machine.
+# The API server has no client certificate for kubelet. The low threshold of memory avoids evictions because of the load
+# of other programs on the machine.
 cat >"$dir/kubelet.yaml" <<END
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration

@@ -1,8 +1,8 @@
 /* nodes NAME MAJOR:MINOR …: makes character devices that open, in the place of a driver. NAME is below /dev, with a
- * '!' for each '/'. Each is served by a process of its own, by the protocol of /dev/cuse (linux/fuse.h,
- * fs/fuse/cuse.c); the program itself ends when all are there. Every open and every ioctl is a line on standard
- * output. What ASK answers are the numbers that the device was made with: whoever asks knows where he got to. */
-#include "ask.h"
+ * '!' for each '/'. Each device is served by a process of its own, by the protocol of /dev/cuse (linux/fuse.h,
+ * fs/fuse/cuse.c); the program itself ends when all exist. Every open and every ioctl is a line on standard output.
+ * GET_NUMBERS returns the numbers that the device was made with, which prove to a caller which device it has opened. */
+#include "numbers.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
@@ -17,7 +17,7 @@ struct request {
     union {
         struct cuse_init_in init;
         struct fuse_ioctl_in ioctl;
-        /* The kernel reads into nothing smaller (FUSE_MIN_READ_BUFFER). */
+        /* fuse_dev_do_read() refuses a smaller buffer (fs/fuse/dev.c). */
         char room[FUSE_MIN_READ_BUFFER];
     };
 };
@@ -35,16 +35,16 @@ static void answer(int cuse, const struct request *to, int error, struct iovec *
     for (int i = 1; i < count; i++)
         head.len += parts[i].iov_len;
     parts[0] = (struct iovec){&head, sizeof head};
-    /* ENOENT: who asked was killed meanwhile. */
+    /* ENOENT: the caller was killed in the meantime (fuse_dev_do_write() finds no such request). */
     if (writev(cuse, parts, count) < 0 && errno != ENOENT)
         die("nodes: answer");
 }
 
-/* Only then is there a device. */
-static void introduce(int cuse, const struct request *request, const char *name, struct numbers own)
+/* Answers CUSE_INIT; the kernel then creates the device (cuse_process_init_reply()). */
+static void answer_init(int cuse, const struct request *request, const char *name, struct numbers own)
 {
-    char says[128];
-    int length = snprintf(says, sizeof says, "DEVNAME=%s", name) + 1;
+    char info[128];
+    int length = snprintf(info, sizeof info, "DEVNAME=%s", name) + 1;
     struct cuse_init_out out = {
         .major = FUSE_KERNEL_VERSION,
         .minor = FUSE_KERNEL_MINOR_VERSION,
@@ -53,7 +53,7 @@ static void introduce(int cuse, const struct request *request, const char *name,
         .dev_major = own.major,
         .dev_minor = own.minor,
     };
-    struct iovec parts[] = {{0}, {&out, sizeof out}, {says, length}};
+    struct iovec parts[] = {{0}, {&out, sizeof out}, {info, length}};
 
     if (request->head.opcode != CUSE_INIT)
         die("nodes: the kernel does not begin with CUSE_INIT");
@@ -73,7 +73,7 @@ static void serve(int cuse, const struct request *request, struct numbers own)
         break;
     case FUSE_IOCTL:
         printf("ioctl %u:%u\n", own.major, own.minor);
-        if (request->ioctl.cmd != ASK || request->ioctl.out_size != sizeof own) {
+        if (request->ioctl.cmd != GET_NUMBERS || request->ioctl.out_size != sizeof own) {
             answer(cuse, request, ENOTTY, parts, 1);
             break;
         }
@@ -84,14 +84,14 @@ static void serve(int cuse, const struct request *request, struct numbers own)
         answer(cuse, request, 0, parts, 1);
         break;
     case FUSE_INTERRUPT:
-        /* It wants no answer; the request itself gets its own. */
+        /* The kernel expects no answer to it; the interrupted request gets its own. */
         break;
     default:
         answer(cuse, request, ENOSYS, parts, 1);
     }
 }
 
-/* One device, as long as the kernel wants it. */
+/* Serves one device until the kernel ends the connection. */
 static _Noreturn void device(const char *name, struct numbers own, int ready)
 {
     static struct request request;
@@ -101,15 +101,15 @@ static _Noreturn void device(const char *name, struct numbers own, int ready)
         die("nodes: open /dev/cuse");
     if (read(cuse, &request, sizeof request) < 0)
         die("nodes: read /dev/cuse");
-    introduce(cuse, &request, name, own);
+    answer_init(cuse, &request, name, own);
     if (write(ready, "", 1) != 1)
-        die("nodes: tell that it is ready");
+        die("nodes: report that the device is ready");
     close(ready);
     for (;;) {
         if (read(cuse, &request, sizeof request) >= 0)
             serve(cuse, &request, own);
         else if (errno != EINTR && errno != ENOENT)
-            /* Also where its numbers were another's: the kernel ends the connection then. */
+            /* Also when the numbers belong to an existing device: the kernel ends the connection then. */
             die(name);
     }
 }

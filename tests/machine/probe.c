@@ -1,9 +1,9 @@
-/* probe [MAJOR:MINOR …]: says what a container sees, one fact a line:
+/* probe [MAJOR:MINOR …]: prints what a container sees, one fact a line:
  *   node PATH MODE MAJOR:MINOR RESULT   each character device of the driver's
  *   made MAJOR:MINOR RESULT             for each argument: a node made here
- * The result is the numbers that the device behind the node answers, or why it cannot be asked. */
+ * RESULT is the numbers that the device behind the node returns, or the error of open(2) or ioctl(2). */
 #define _GNU_SOURCE
-#include "ask.h"
+#include "numbers.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -13,19 +13,19 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-/* A node that may not be written may still be read, and the other way round. */
+/* A device rule may permit reading only, or writing only, so all three access modes are tried. */
 static const char *result(const char *path)
 {
-    static const int ways[] = {O_RDWR, O_RDONLY, O_WRONLY};
+    static const int modes[] = {O_RDWR, O_RDONLY, O_WRONLY};
     static char text[64];
     struct numbers numbers = {0};
     int device = -1;
 
     for (int i = 0; i < 3 && device < 0; i++)
-        device = open(path, ways[i] | O_CLOEXEC);
+        device = open(path, modes[i] | O_CLOEXEC);
     if (device < 0)
         return strerrorname_np(errno);
-    if (ioctl(device, ASK, &numbers) < 0)
+    if (ioctl(device, GET_NUMBERS, &numbers) < 0)
         snprintf(text, sizeof text, "opens, but ioctl %s", strerrorname_np(errno));
     else
         snprintf(text, sizeof text, "%u:%u", numbers.major, numbers.minor);

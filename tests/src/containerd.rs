@@ -74,8 +74,8 @@ impl Containerd {
     ///
     /// # Panics
     /// When containerd has ended.
-    pub fn probe_by_runtime(&self, ask: &str, args: &[&str]) -> Result<String, String> {
-        let annotation = [field(1, "mig-cdi/devices"), field(2, ask)].concat();
+    pub fn probe_by_runtime(&self, devices: &str, args: &[&str]) -> Result<String, String> {
+        let annotation = [field(1, "mig-cdi/devices"), field(2, devices)].concat();
         self.run("mig-cdi", &field(10, annotation), args)
     }
 
@@ -111,12 +111,12 @@ impl Containerd {
                 ["probe"].iter().chain(args).flat_map(|word| field(2, word)).collect();
             let once =
                 || self.call("ExecSync", &[&id[..], &command].concat()).map(|a| first_text(&a));
-            let said = [once()?, once()?];
+            let outputs = [once()?, once()?];
             self.call("StopContainer", &id)?;
             self.call("RemoveContainer", &id)?;
             let left = self.call("ListContainers", &[])?;
             match left.is_empty() {
-                true => Ok(said),
+                true => Ok(outputs),
                 false => Err(format!("left: {}", String::from_utf8_lossy(&left))),
             }
         })

@@ -2,53 +2,24 @@
 //! left when their test ends or is killed.
 
 mod files;
+mod setting;
+
+pub use setting::Setting;
 
 use crate::{
     FakeHost,
-    debian_release::{DebianRelease, version},
-    podman::{Variant, make_rootfs, runtime_program},
+    debian_release::DebianRelease,
+    podman::{make_rootfs, runtime_program},
     project, run,
     watch::until,
 };
 use std::{
     ffi::OsStr,
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 use tempfile::TempDir;
-
-/// Engine, its Debian release, and the OCI runtime and cgroup version of its containers.
-#[derive(Debug, Clone, Copy)]
-pub struct Setting<'a> {
-    /// `containerd`, `docker` or `crio`.
-    pub engine: &'a str,
-    /// Debian release of the engine and of the programs that it runs.
-    pub release: DebianRelease,
-    /// OCI runtime of containers that request none, and the cgroup version.
-    pub variant: Variant,
-}
-
-impl Setting<'_> {
-    /// Returns the version that the engine prints.
-    ///
-    /// # Panics
-    /// When it is not there.
-    #[must_use]
-    pub fn version(&self) -> String {
-        let program = match self.engine {
-            "docker" => "dockerd".into(),
-            "crio" => self.crio().display().to_string(),
-            other => other.to_owned(),
-        };
-        version(&run(self.release.command(&program).arg("--version")).stdout)
-    }
-
-    /// Returns the path of CRI-O from the environment: no Debian release has one.
-    fn crio(&self) -> PathBuf {
-        PathBuf::from(std::env::var_os("CRIO").expect("CRIO names a CRI-O"))
-    }
-}
 
 /// Running engine; dropping it ends the engine and all its containers.
 #[derive(Debug)]

@@ -78,8 +78,8 @@ fn unpacked(name: &str) -> PathBuf {
 /// # Panics
 /// When there is none.
 #[must_use]
-pub fn version(said: &str) -> String {
-    let mut words = said.split_whitespace().map(|word| word.trim_end_matches(','));
+pub fn version(output: &str) -> String {
+    let mut words = output.split_whitespace().map(|word| word.trim_end_matches(','));
     let found = words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
-    found.unwrap_or_else(|| panic!("no version: {said}")).to_owned()
+    found.unwrap_or_else(|| panic!("no version: {output}")).to_owned()
 }

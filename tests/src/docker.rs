@@ -75,9 +75,10 @@ impl Docker {
     ///
     /// # Errors
     /// The message with which Docker refuses.
-    pub fn probe_by_runtime(&self, ask: &str, args: &[&str]) -> Result<String, String> {
-        let ask = ["--runtime=mig-cdi".to_owned(), format!("--annotation=mig-cdi/devices={ask}")];
-        self.run(&ask, args)
+    pub fn probe_by_runtime(&self, devices: &str, args: &[&str]) -> Result<String, String> {
+        let options =
+            ["--runtime=mig-cdi".to_owned(), format!("--annotation=mig-cdi/devices={devices}")];
+        self.run(&options, args)
     }
 
     /// Runs the service of a file once with Debian's compose, as a container of the probe, and returns its output.

@@ -228,6 +228,7 @@ impl FakeApiServer {
             query.split('&').find_map(|pair| pair.strip_prefix(&format!("{key}=")))
         };
         let mut version: u64 = value("resourceVersion").and_then(|v| v.parse().ok()).unwrap_or(0);
+        // 290 s are the default of the plugin's client (kube, WatchParams).
         let seconds = value("timeoutSeconds").and_then(|v| v.parse().ok()).unwrap_or(290);
         let end = Instant::now() + Duration::from_secs(seconds);
         write!(out, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")?;
@@ -242,12 +243,12 @@ impl FakeApiServer {
             if version != 0 && version < state.forgotten {
                 return chunk(out, &json!({"type": "ERROR", "object": status(410)}));
             }
-            let mut news = state.versions.clone();
+            let mut newer = state.versions.clone();
             match version {
-                0 => drop(news.drain(..news.len() - 1)),
-                _ => news.retain(|(of, _)| *of > version),
+                0 => drop(newer.drain(..newer.len() - 1)),
+                _ => newer.retain(|(of, _)| *of > version),
             }
-            for (of, metadata) in news {
+            for (of, metadata) in newer {
                 let object = object(&versioned(&metadata, of));
                 chunk(out, &json!({"type": kind, "object": object}))?;
                 (version, kind) = (of, "MODIFIED");
@@ -291,7 +292,7 @@ fn object(metadata: &Value) -> Value {
 
 fn status(code: u16) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code,
-        "message": format!("told to fail with {code}"), "reason": "Test"})
+        "message": format!("injected failure {code}"), "reason": "Test"})
 }
 
 fn chunk(out: &mut &TcpStream, line: &Value) -> std::io::Result<()> {

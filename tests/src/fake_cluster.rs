@@ -84,12 +84,12 @@ impl FakeCluster {
     ///
     /// # Panics
     /// When that fails.
-    pub async fn flush(&self, cluster: &Cluster, word: &str) {
+    pub async fn flush(&self, cluster: &Cluster, message: &str) {
         assert!(cluster.written(FOREVER).await);
-        cluster.event("Fence", word, EventType::Normal);
+        cluster.event("Flush", message, EventType::Normal);
         let is_there = |api: &FakeApiServer| {
-            api.requests("POST").iter().any(|request| request.body["message"] == word)
+            api.requests("POST").iter().any(|request| request.body["message"] == message)
         };
-        self.api.until("the fence", is_there).await;
+        self.api.until("the event of flush", is_there).await;
     }
 }

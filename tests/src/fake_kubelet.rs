@@ -3,6 +3,8 @@
 
 mod service;
 
+pub use service::{DeviceList, ListReading, RegistrationAnswer, is_qualified};
+
 use crate::watch::until;
 use mig_cdi_kubelet::api::{
     AllocateRequest, AllocateResponse, ContainerAllocateRequest,
@@ -20,7 +22,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex},
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{
     net::UnixListener,
@@ -33,42 +35,6 @@ use tonic::{
     Response, Status,
     transport::{Channel, Server},
 };
-
-/// Answer to the registration of a plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RegistrationAnswer {
-    /// Accept, if the registration is correct.
-    Accept,
-    /// Refuse with this message.
-    Refuse(String),
-    /// Refuse another version, with the message of the real one (k8s.io/kubernetes,
-    /// pkg/kubelet/cm/devicemanager/plugin/v1beta1: `errUnsupportedVersion`).
-    OtherVersion,
-    /// Accept after this time.
-    Late(Duration),
-}
-
-/// Speed at which the kubelet reads lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ListReading {
-    /// Every list at once.
-    AtOnce,
-    /// One list per duration.
-    Slowly(Duration),
-    /// No list.
-    Not,
-}
-
-/// Received list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceList {
-    /// Time of arrival.
-    pub at: Instant,
-    /// Id and health of each device.
-    pub devices: BTreeMap<String, String>,
-    /// NUMA nodes of the devices that have one.
-    pub numa: BTreeMap<String, i64>,
-}
 
 /// Running fake kubelet in a directory; dropping it ends it and leaves its socket there.
 pub struct FakeKubelet {
@@ -280,21 +246,6 @@ impl FakeKubelet {
         let asked = client.get_device_plugin_options(Empty {});
         self.handle.block_on(asked).map(Response::into_inner)
     }
-}
-
-/// Returns whether a name of a resource or key of an annotation is valid, with a prefix (k8s.io/apimachinery,
-/// `validation.IsQualifiedName`).
-#[must_use]
-pub fn is_qualified(name: &str) -> bool {
-    let is_edge = |c: char| c.is_ascii_alphanumeric();
-    let is_fit = |c: char| is_edge(c) || "-_.".contains(c);
-    name.split_once('/').is_some_and(|(domain, name)| {
-        domain.contains('.')
-            && (1..=63).contains(&name.len())
-            && name.chars().all(is_fit)
-            && name.starts_with(is_edge)
-            && name.ends_with(is_edge)
-    })
 }
 
 fn owned(ids: &[&str]) -> Vec<String> {

@@ -25,7 +25,7 @@ use tokio::{net::UnixListener, task::AbortHandle};
 pub struct FakePodResources {
     socket: PathBuf,
     pods: Arc<Mutex<Vec<(String, String)>>>,
-    asked: Arc<Mutex<usize>>,
+    requests: Arc<Mutex<usize>>,
     task: AbortHandle,
 }
 
@@ -44,14 +44,14 @@ impl FakePodResources {
     pub fn start(dir: &Path) -> FakePodResources {
         let socket = dir.join("kubelet.sock");
         let listener = UnixListener::bind(&socket).expect("listen");
-        let (pods, asked) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<usize>>::default());
-        let (own_pods, own_asked) = (pods.clone(), asked.clone());
+        let (pods, requests) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<usize>>::default());
+        let (own_pods, own_requests) = (pods.clone(), requests.clone());
         let serve = async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (pods, asked) = (own_pods.clone(), own_asked.clone());
+                let (pods, requests) = (own_pods.clone(), own_requests.clone());
                 let service = service_fn(move |request: hyper::Request<_>| {
                     assert_eq!(request.uri().path(), "/v1.PodResourcesLister/List");
-                    *asked.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                    *requests.lock().unwrap_or_else(PoisonError::into_inner) += 1;
                     let pods = pods.lock().unwrap_or_else(PoisonError::into_inner).clone();
                     async move { Ok::<_, Infallible>(answer(&pods)) }
                 });
@@ -62,7 +62,7 @@ impl FakePodResources {
             }
         };
         let task = tokio::spawn(serve).abort_handle();
-        FakePodResources { socket, pods, asked, task }
+        FakePodResources { socket, pods, requests, task }
     }
 
     /// Returns the path of its socket.
@@ -79,8 +79,8 @@ impl FakePodResources {
 
     /// Returns the number of requests.
     #[must_use]
-    pub fn asked(&self) -> usize {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn requests(&self) -> usize {
+        *self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -54,6 +54,7 @@ pub fn runc_state(pid: u32, bundle: &Path) -> String {
 /// Returns the state of a container as crun passes it to a hook.
 #[must_use]
 pub fn crun_state(pid: u32, bundle: &Path) -> String {
+    // crun escapes slashes in JSON, which parsers of a fixed text would miss.
     let bundle = bundle.display().to_string().replace('/', "\\/");
     format!(
         r#"{{ "ociVersion": "1.0", "id": "test", "pid": {pid}, "root": "rootfs", "bundle": "{bundle}", "status": "created" }}"#

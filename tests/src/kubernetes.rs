@@ -58,14 +58,14 @@ impl KubernetesNode {
             ),
             numbers: AtomicU32::new(0),
         };
-        let mut make = node.inside("sh");
-        let made = run(make.arg(project().join("tests/kubernetes/node.sh")).arg(node.dir()));
-        assert_eq!(made.code, 0, "{}", made.stderr);
+        let mut script = node.inside("sh");
+        let prepared = run(script.arg(project().join("tests/kubernetes/node.sh")).arg(node.dir()));
+        assert_eq!(prepared.code, 0, "{}", prepared.stderr);
         node.start_api_server();
         node.start_kubelet();
         node.until("the node is ready", || {
             let condition = "{.status.conditions[?(@.type=='Ready')].status}";
-            node.of_node(condition) == "True"
+            node.node_field(condition) == "True"
         });
         node
     }
@@ -119,7 +119,7 @@ impl KubernetesNode {
     }
 
     fn start_program(&self, name: &str, args: &[&str]) -> NodeProcess {
-        let mut command = self.inside(made(name));
+        let mut command = self.inside(built_program(name));
         command.args(args);
         self.spawn(name, command)
     }
@@ -221,7 +221,7 @@ impl KubernetesNode {
     /// Runs kubectl to its end.
     #[must_use]
     pub fn kubectl(&self, args: &[&str]) -> Run {
-        let mut kubectl = self.inside(made("kubectl"));
+        let mut kubectl = self.inside(built_program("kubectl"));
         kubectl.arg(format!("--kubeconfig={}", self.kubeconfig().display()));
         run(kubectl.args(args))
     }
@@ -231,7 +231,7 @@ impl KubernetesNode {
     /// # Panics
     /// When it fails.
     #[must_use]
-    pub fn ask(&self, args: &[&str]) -> String {
+    pub fn kubectl_output(&self, args: &[&str]) -> String {
         let run = self.kubectl(args);
         assert_eq!(run.code, 0, "kubectl {args:?}: {}", run.stderr);
         run.stdout
@@ -245,8 +245,8 @@ impl KubernetesNode {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let path = self.dir().join(format!("{number}.yaml"));
         fs::write(&path, yaml).expect("write the objects");
-        let said = self.ask(&["apply", "--filename", &path.display().to_string()]);
-        assert!(!said.is_empty());
+        let output = self.kubectl_output(&["apply", "--filename", &path.display().to_string()]);
+        assert!(!output.is_empty());
     }
 
     /// Creates a pod with one container, which runs a command with these amounts of resources. It is not restarted,
@@ -314,7 +314,7 @@ impl KubernetesNode {
     /// When there is no such pod.
     #[must_use]
     pub fn logs(&self, pod: &str) -> String {
-        self.ask(&["logs", pod])
+        self.kubectl_output(&["logs", pod])
     }
 
     /// Runs a command to its end in a running pod.
@@ -328,22 +328,27 @@ impl KubernetesNode {
     /// # Panics
     /// When that fails.
     pub fn delete(&self, pod: &str) {
-        let said = self.ask(&["delete", "pod", pod]);
-        assert!(said.contains("deleted"), "{said}");
+        let output = self.kubectl_output(&["delete", "pod", pod]);
+        assert!(output.contains("deleted"), "{output}");
     }
 
     /// Returns the allocatable resources of the node as kubelet reports them to the API server.
     #[must_use]
     pub fn allocatable(&self) -> BTreeMap<String, String> {
         let template = "{{range $key, $value := .status.allocatable}}{{$key}} {{$value}}\n{{end}}";
-        let said = self.ask(&["get", "node", NAME, &format!("--output=go-template={template}")]);
-        let pairs = said.lines().filter_map(|line| line.split_once(' '));
+        let output = self.kubectl_output(&[
+            "get",
+            "node",
+            NAME,
+            &format!("--output=go-template={template}"),
+        ]);
+        let pairs = output.lines().filter_map(|line| line.split_once(' '));
         pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 
     /// Returns a field of the node by a JSON path; nothing while there is no node.
     #[must_use]
-    pub fn of_node(&self, path: &str) -> String {
+    pub fn node_field(&self, path: &str) -> String {
         self.kubectl(&["get", "node", NAME, &format!("--output=jsonpath={path}")]).stdout
     }
 
@@ -351,9 +356,9 @@ impl KubernetesNode {
     ///
     /// # Panics
     /// When it does not hold within the time limit; the message has the last log lines of kubelet and the API server.
-    pub fn until(&self, what: &str, mut so: impl FnMut() -> bool) -> Duration {
+    pub fn until(&self, what: &str, mut holds: impl FnMut() -> bool) -> Duration {
         let begin = Instant::now();
-        while !so() {
+        while !holds() {
             if begin.elapsed() > FOREVER || self.ended() {
                 let last = |name| {
                     let log = self.log(name);
@@ -364,8 +369,8 @@ impl KubernetesNode {
                         .map(|line| format!("{name}: {line}\n"))
                         .collect::<String>()
                 };
-                let said: String = ["etcd", "kube-apiserver", "kubelet"].map(last).concat();
-                panic!("this never came to be: {what}\n{said}");
+                let logs: String = ["etcd", "kube-apiserver", "kubelet"].map(last).concat();
+                panic!("timeout: {what}\n{logs}");
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -380,14 +385,14 @@ impl KubernetesNode {
 
 /// Returns the minors of the capability nodes in the output of a probe.
 #[must_use]
-pub fn minors(said: &str) -> BTreeSet<u32> {
+pub fn minors(output: &str) -> BTreeSet<u32> {
     let paths =
-        said.lines().filter_map(|line| line.strip_prefix("node /dev/nvidia-caps/nvidia-cap"));
+        output.lines().filter_map(|line| line.strip_prefix("node /dev/nvidia-caps/nvidia-cap"));
     paths.filter_map(|rest| rest.split(' ').next()?.parse().ok()).collect()
 }
 
 /// Returns the path of a program that `tests/kubernetes/setup` has built.
-fn made(name: &str) -> PathBuf {
+fn built_program(name: &str) -> PathBuf {
     let path = project().join("target/test-deps/kubernetes").join(name);
     assert!(path.exists(), "{} is not there; run tests/setup.sh", path.display());
     path

@@ -1,4 +1,14 @@
 //! Calls of the fake driver's C functions, each from a process that a test can kill.
+//!
+//! ```no_run
+//! use mig_cdi_tests::{FakeHost, nvml_call::Caller};
+//!
+//! let host = FakeHost::new("[[gpu]]\nmodel = \"a100-80gb\"\n");
+//! let mut nvml = Caller::new(&host);
+//! // A GPU instance of profile 9, 3g.40gb: its id is 1. A second process sees it.
+//! assert_eq!(nvml.get("create 0 9"), "1");
+//! assert_eq!(Caller::new(&host).get("list 0 9"), "1");
+//! ```
 
 use crate::{FakeHost, build_dir};
 use std::{
@@ -46,8 +56,8 @@ impl Caller {
         let mut answer = String::new();
         // A process that died reads no line and writes none.
         let _ = writeln!(stdin, "{line}").and_then(|()| self.answers.read_line(&mut answer));
-        let (code, said) = answer.trim_end_matches('\n').split_once(' ')?;
-        Some((code.parse().expect("a code"), said.trim_end().to_owned()))
+        let (code, value) = answer.trim_end_matches('\n').split_once(' ')?;
+        Some((code.parse().expect("a code"), value.trim_end().to_owned()))
     }
 
     /// Returns the output of a call that has to succeed.
@@ -56,7 +66,7 @@ impl Caller {
     /// When it fails.
     pub fn get(&mut self, line: &str) -> String {
         match self.call(line) {
-            Some((0, said)) => said,
+            Some((0, value)) => value,
             other => panic!("{line}: {other:?}"),
         }
     }

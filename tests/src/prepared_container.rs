@@ -4,8 +4,8 @@
 use crate::{
     FakeHost, Run,
     driver::DistributionLayout,
+    fake_host::trusted_tempdir,
     hook::{feed, oci_config, runc_state},
-    trusted_tempdir,
 };
 use mig_cdi_sim::preset;
 use nix::{
@@ -125,8 +125,8 @@ impl PreparedContainer {
         let mut process =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("unshare starts");
         let mut line = String::new();
-        let said = process.stdout.as_mut().expect("it is piped");
-        BufReader::new(said).read_line(&mut line).expect("it is readable");
+        let stdout = process.stdout.as_mut().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("it is readable");
         assert_eq!(line, "ready\n", "the container's process did not start");
         fs::create_dir(&self.cgroup).expect("make a cgroup");
         fs::write(self.cgroup.join("cgroup.procs"), process.id().to_string())
@@ -196,14 +196,14 @@ impl PreparedContainer {
         let (host, _, canary) = &self.before;
         assert_same(what, "canary", canary, &tree(&self.canary()));
         let ours = self.dir.path().display().to_string();
-        let of_ours = |mounts: &BTreeSet<String>| {
+        let below_ours = |mounts: &BTreeSet<String>| {
             mounts.iter().filter(|point| point.contains(&ours)).cloned().collect::<Vec<_>>()
         };
-        assert_eq!(of_ours(&mounts("self")), of_ours(host), "{what}: mounts of the machine");
+        assert_eq!(below_ours(&mounts("self")), below_ours(host), "{what}: mounts of the machine");
         let root = format!("{}/", self.rootfs().display());
-        let out: Vec<_> =
+        let outside: Vec<_> =
             self.new_mounts().into_iter().filter(|point| !point.starts_with(&root)).collect();
-        assert_eq!(out, [""; 0], "{what}: mounts outside of the container's root");
+        assert_eq!(outside, [""; 0], "{what}: mounts outside of the container's root");
     }
 
     /// Runs the mode `create-runtime` for it, and asserts that it injects all or nothing, and changes nothing
@@ -237,6 +237,8 @@ impl PreparedContainer {
         let namespace = fs::File::open(format!("/proc/{}/ns/mnt", self.pid()));
         let namespace = namespace.expect("it has a mount namespace");
         let work = || {
+            // setns(2): a thread that shares its working directory and root with others cannot enter a mount
+            // namespace.
             unshare(CloneFlags::CLONE_FS).expect("leave the directories of the other threads");
             setns(&namespace, CloneFlags::CLONE_NEWNS).expect("enter the mount namespace");
             while let Some(point) = self.new_mounts().last() {
@@ -319,6 +321,7 @@ pub fn tree(dir: &Path) -> FileTree {
         let kind = meta.file_type();
         let content = match () {
             () if kind.is_symlink() => fs::read_link(&path).expect("a link").display().to_string(),
+            // Some images have a sparse file of a gigabyte.
             () if kind.is_file() && meta.len() < 1 << 20 => {
                 String::from_utf8_lossy(&fs::read(&path).expect("a file")).into_owned()
             }

@@ -53,6 +53,7 @@ impl RunningPlugin {
             let copied = run(Command::new("cp").arg(program("mig-cdi-kubelet")).arg(&bin));
             assert_eq!(copied.code, 0, "{}", copied.stderr);
         }
+        // One log of all plugins on a host, so that a test of a restart sees both.
         let log = host.out().with_file_name("plugin.log");
         let file = File::options().create(true).append(true).open(&log).expect("a log");
         let (key, node) = host.env();
@@ -88,14 +89,14 @@ impl RunningPlugin {
     ///
     /// # Panics
     /// When it does not within the time limit.
-    pub fn until_logged(&self, words: &str) {
-        until(&format!("said {words:?}: {}", self.log()), || self.log().contains(words));
+    pub fn until_logged(&self, text: &str) {
+        until(&format!("{text:?} is in the log: {}", self.log()), || self.log().contains(text));
     }
 
     /// Returns the number of log lines with this text.
     #[must_use]
-    pub fn times_logged(&self, words: &str) -> usize {
-        self.log().matches(words).count()
+    pub fn times_logged(&self, text: &str) -> usize {
+        self.log().matches(text).count()
     }
 
     /// Returns a figure of its memory in KiB, such as `VmRSS`.

@@ -128,10 +128,10 @@ impl Drop for Watch {
 ///
 /// # Panics
 /// When it does not hold within the time limit.
-pub fn until(what: &str, mut so: impl FnMut() -> bool) -> Duration {
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     let begin = Instant::now();
-    while !so() {
-        assert!(begin.elapsed() < FOREVER, "this never came to be: {what}");
+    while !holds() {
+        assert!(begin.elapsed() < FOREVER, "timeout: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
     begin.elapsed()
@@ -143,7 +143,7 @@ impl FakeHost {
     ///
     /// # Panics
     /// When the description is impossible.
-    pub fn morph(&self, description: &str) {
+    pub fn change_to(&self, description: &str) {
         let node =
             SimulatedNode::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
         let tree = ProcTree::of(&node);
@@ -158,6 +158,7 @@ impl FakeHost {
         let trash = self.out().with_file_name("trash");
         for path in below(&proc) {
             if !wanted.contains(&path) && path.exists() {
+                // A directory vanishes from procfs at once. A recursive removal would show parts of it.
                 fs::rename(&path, &trash).expect("take it away");
                 match trash.is_dir() {
                     true => fs::remove_dir_all(&trash).expect("remove it"),
@@ -176,6 +177,7 @@ impl FakeHost {
     }
 
     fn put_whole(&self, path: &Path, content: &[u8]) {
+        // A rename, so that readers see the old or the new content, as of a file in procfs.
         let new = self.out().with_file_name("new");
         fs::write(&new, content).expect("write it");
         fs::rename(new, path).expect("put it there");
@@ -186,8 +188,8 @@ impl FakeHost {
     /// # Panics
     /// When it fails for another reason than a missing driver.
     #[must_use]
-    pub fn truth(&self) -> Option<String> {
-        let dir = self.out().with_file_name("truth");
+    pub fn current_spec(&self) -> Option<String> {
+        let dir = self.out().with_file_name("current");
         fs::create_dir_all(&dir).expect("make it");
         let file = dir.join("nvidia.com-mig.json");
         let run = self.run(&["generate", &format!("--output={}", file.display())]);

@@ -13,7 +13,7 @@ fn node(model: &str, keys: &str) -> SimulatedNode {
 }
 
 /// Small pseudo-random generator.
-fn roll(state: &mut u64, sides: u32) -> u32 {
+fn random(state: &mut u64, sides: u32) -> u32 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 33) as u32 % sides
 }
@@ -23,7 +23,7 @@ fn geometry(node: &SimulatedNode) -> BTreeSet<(u32, Placement)> {
     node.gpus[0].instances.iter().map(|gi| (gi.profile.id, gi.placement)).collect()
 }
 
-fn assert_again(node: &SimulatedNode) {
+fn assert_round_trip(node: &SimulatedNode) {
     let text = node.to_toml();
     let again = SimulatedNode::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
     assert_eq!(&again, node, "{text}");
@@ -66,9 +66,9 @@ fn remaining_capacity_is_exact() {
     for model in &MODELS {
         for _ in 0..60 {
             let mut node = node(model.key, "");
-            for _ in 0..roll(&mut seed, 5) * u32::from(!model.profiles.is_empty()) {
-                let row = model.profiles[roll(&mut seed, model.profiles.len() as u32) as usize];
-                let start = row.starts[roll(&mut seed, row.starts.len() as u32) as usize];
+            for _ in 0..random(&mut seed, 5) * u32::from(!model.profiles.is_empty()) {
+                let row = model.profiles[random(&mut seed, model.profiles.len() as u32) as usize];
+                let start = row.starts[random(&mut seed, row.starts.len() as u32) as usize];
                 let _ = node.create_gpu_instance(0, row.id, Some(start));
             }
             for row in model.profiles {
@@ -129,7 +129,7 @@ fn an_instance_id_is_the_lowest_free_of_its_range() {
         assert_eq!(node.create_gpu_instance(0, profile, None), Err(Refusal::InsufficientResources));
         node.destroy_gpu_instance(0, ids[0]).unwrap();
         assert_eq!(node.create_gpu_instance(0, profile, None), Ok(ids[0]));
-        assert_again(&node);
+        assert_round_trip(&node);
     }
 }
 
@@ -155,7 +155,7 @@ fn compute_instances_have_placements_ids_and_names() {
     assert_eq!(places, ["0:2", "1:2"]);
     let names: Vec<_> = node.gpus[0].instances[0].compute.iter().map(|ci| &ci.name[22..]).collect();
     assert_eq!(names, ["MIG 1c.3g.40gb", "MIG 2c.3g.40gb"]);
-    assert_again(&node);
+    assert_round_trip(&node);
     assert_eq!(node.destroy_compute_instance(0, 2, 0), Ok(()));
     assert_eq!(node.destroy_compute_instance(0, 2, 0), Err(Refusal::NotFound));
     let described =
@@ -215,7 +215,7 @@ fn mig_mode_changes_as_the_architecture_allows() {
         let mut node = node(key, keys);
         assert_eq!(node.set_mig_mode(0, on), answer, "{key} {keys}");
         assert_eq!((node.gpus[0].mig, node.gpus[0].mig_pending), after, "{key} {keys}");
-        assert_again(&node);
+        assert_round_trip(&node);
     }
     let mut off = node("a30", "mig = false");
     assert_eq!(off.create_gpu_instance(0, 14, None), Err(Refusal::NotSupported));
@@ -267,13 +267,14 @@ fn bad_compute_instances_and_processes_are_refused_with_the_reason() {
 #[test]
 fn presets_and_faulty_nodes_round_trip() {
     for (_, text) in PRESETS {
-        assert_again(&SimulatedNode::parse(text).unwrap());
+        assert_round_trip(&SimulatedNode::parse(text).unwrap());
     }
     let golden = mig_cdi_tests::project().join("tests/golden/faults");
     let mut count = 0;
     for case in std::fs::read_dir(golden).unwrap() {
         let text = std::fs::read_to_string(case.unwrap().path().join("node.toml")).unwrap();
-        count += usize::from(SimulatedNode::parse(&text).map(|node| assert_again(&node)).is_ok());
+        count +=
+            usize::from(SimulatedNode::parse(&text).map(|node| assert_round_trip(&node)).is_ok());
     }
     assert!(count >= 20, "{count} nodes");
 }
@@ -284,27 +285,30 @@ fn any_node(seed: &mut u64, texts: &[String]) -> String {
         let escaped = |c: char| format!("\\U{:08X}", u32::from(c));
         format!("\"{}\"", text.chars().map(escaped).collect::<String>())
     };
-    let text = |seed: &mut u64| quoted(&texts[roll(seed, texts.len() as u32) as usize]);
+    let text = |seed: &mut u64| quoted(&texts[random(seed, texts.len() as u32) as usize]);
     let mut toml = format!("description = {}\ndriver = {}\n", text(seed), text(seed));
-    toml +=
-        &format!("majors.drm = {}\nmajors.nvidia-caps = {}\n", roll(seed, 500), roll(seed, 500));
-    toml += &format!("faults.names-without-profile = {}\n", roll(seed, 2) == 0);
+    toml += &format!(
+        "majors.drm = {}\nmajors.nvidia-caps = {}\n",
+        random(seed, 500),
+        random(seed, 500)
+    );
+    toml += &format!("faults.names-without-profile = {}\n", random(seed, 2) == 0);
     toml += &format!("faults.missing-nodes = [{}, {}]\n", text(seed), text(seed));
     toml += &format!(
         "faults.files = [{{ path = {}, text = {}, bytes = [1, 255], remove = {} }}]\n",
         text(seed),
         text(seed),
-        roll(seed, 2) == 0
+        random(seed, 2) == 0
     );
-    for index in 0..roll(seed, 4) {
-        let model = &MODELS[roll(seed, MODELS.len() as u32) as usize];
+    for index in 0..random(seed, 4) {
+        let model = &MODELS[random(seed, MODELS.len() as u32) as usize];
         toml += &format!("[[gpu]]\nmodel = \"{}\"\nminor = {}\n", model.key, 31 - index);
-        toml += &format!("held = {}\nlost = {}\n", roll(seed, 2) == 0, roll(seed, 9) == 0);
-        toml += &format!("processes = [{{ pid = {}, kind = \"mps\" }}]\n", roll(seed, 99));
-        if roll(seed, 3) == 0 {
+        toml += &format!("held = {}\nlost = {}\n", random(seed, 2) == 0, random(seed, 9) == 0);
+        toml += &format!("processes = [{{ pid = {}, kind = \"mps\" }}]\n", random(seed, 99));
+        if random(seed, 3) == 0 {
             toml += &format!(
                 "mig-pending = {}\ndri = {{ card = 1, render = 130 }}\n",
-                roll(seed, 2) == 0
+                random(seed, 2) == 0
             );
         }
     }
@@ -319,25 +323,25 @@ proptest! {
     fn a_changed_node_is_written_as_it_is(seed in any::<u64>(), texts in prop::collection::vec(any::<String>(), 4)) {
         let mut seed = seed;
         let mut node = SimulatedNode::parse(&any_node(&mut seed, &texts)).unwrap();
-        assert_again(&node);
+        assert_round_trip(&node);
         for _ in 0..40 {
             if node.gpus.is_empty() {
                 break;
             }
-            let gpu = roll(&mut seed, node.gpus.len() as u32) as usize;
-            if roll(&mut seed, 3) == 0 {
+            let gpu = random(&mut seed, node.gpus.len() as u32) as usize;
+            if random(&mut seed, 3) == 0 {
                 node.gpus[gpu].processes.clear();
             }
-            let (gi, any) = (roll(&mut seed, 15), roll(&mut seed, 22));
-            let start = (roll(&mut seed, 2) == 0).then(|| roll(&mut seed, 8));
-            let _ = match roll(&mut seed, 9) {
+            let (gi, any) = (random(&mut seed, 15), random(&mut seed, 22));
+            let start = (random(&mut seed, 2) == 0).then(|| random(&mut seed, 8));
+            let _ = match random(&mut seed, 9) {
                 0..=2 => node.create_gpu_instance(gpu, any, start).map(drop),
                 3..=5 => node.create_compute_instance(gpu, gi, any % 8, start).map(drop),
                 6 => node.destroy_gpu_instance(gpu, gi),
                 7 => node.destroy_compute_instance(gpu, gi, any % 8),
                 _ => node.set_mig_mode(gpu, any % 2 == 0).map(drop),
             };
-            assert_again(&node);
+            assert_round_trip(&node);
         }
     }
 }

@@ -365,7 +365,7 @@ fn a_simulated_spec_never_names_a_real_device() {
         refused.stderr
     );
     let printed = machine.run(&["generate", "--node=a100-80gb", "--output=-"]);
-    assert_eq!(printed.code, 0, "printing harms nobody: {}", printed.stderr);
+    assert_eq!(printed.code, 0, "printing is harmless: {}", printed.stderr);
     let machine = FakeHost::new("[majors]\nnvidia = 180\nnvidia-caps = 181\nnvidia-uvm = 182\n");
     assert_eq!(machine.generate(&["--node=a100-80gb"]).code, 0);
 }
@@ -393,23 +393,24 @@ fn a_closed_pipe_on_standard_output_is_no_error() {
     let mut command = mig_cdi(["list", "--json", "--node=dgx-a100"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
-    let mut said = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(0), ""));
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(0), ""));
 }
 
 /// Colour is used on a terminal, unless its user disables it (NO_COLOR).
 #[test]
 fn colour_is_used_on_a_terminal_only() {
-    let said = |no_color: &str| {
+    let on_terminal = |no_color: &str| {
         let line = format!("{} list --node=nowhere", program("mig-cdi").display());
+        // script(1) runs the program on a pseudo-terminal.
         let mut script = Command::new("script");
         script.args(["--quiet", "--command", &line, "/dev/null"]).env_clear();
         run(script.env("NO_COLOR", no_color).env("TERM", "xterm").env("PATH", "/usr/bin:/bin"))
             .stdout
     };
-    assert!(said("").starts_with("\x1b[31merror:\x1b[0m "), "{:?}", said(""));
-    assert!(said("1").starts_with("error: "), "{:?}", said("1"));
+    assert!(on_terminal("").starts_with("\x1b[31merror:\x1b[0m "), "{:?}", on_terminal(""));
+    assert!(on_terminal("1").starts_with("error: "), "{:?}", on_terminal("1"));
     let piped = simulated(&["list", "--node=nowhere"]);
     assert!(piped.stderr.starts_with("error: "), "{:?}", piped.stderr);
 }

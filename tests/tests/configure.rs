@@ -241,7 +241,7 @@ fn run_without_home(machine: &ConfigureHost) -> Run {
 fn every_engine_version_gets_what_it_supports() {
     let old = "this version has no cdi support; update it, or use mig-cdi-hook";
     let untested = "is newer than any tested version";
-    for (args, code, says) in [
+    for (args, code, message) in [
         ("podman --engine-version 4.0.3", 5, old),
         ("containerd --engine-version 1.6.20", 5, old),
         ("docker --engine-version 24.0.9", 5, old),
@@ -266,7 +266,7 @@ fn every_engine_version_gets_what_it_supports() {
         let machine = ConfigureHost::new();
         let run = machine.configure(args);
         assert_eq!(run.code, code, "{args}: {}", run.stderr);
-        assert!(run.stderr.contains(says), "{args}: {}", run.stderr);
+        assert!(run.stderr.contains(message), "{args}: {}", run.stderr);
         if code != 0 {
             assert_eq!(machine.tree().len(), 2, "{args}: nothing is written");
         }
@@ -298,7 +298,7 @@ fn every_engine_version_gets_what_it_supports() {
 fn invalid_files_are_named_and_not_changed() {
     let containerd = "/etc/containerd/config.toml";
     let daemon = "/etc/docker/daemon.json";
-    for (args, path, text, says) in [
+    for (args, path, text, message) in [
         (
             "containerd --engine-version 1.7.24",
             containerd,
@@ -358,7 +358,7 @@ fn invalid_files_are_named_and_not_changed() {
                 "{}",
                 run.stderr
             );
-            assert!(run.stderr.contains(says), "{args} {text:?}: {}", run.stderr);
+            assert!(run.stderr.contains(message), "{args} {text:?}: {}", run.stderr);
             assert_eq!(machine.tree(), before, "{args}");
         }
     }
@@ -518,6 +518,8 @@ fn a_running_daemon_is_reported_when_it_needs_a_restart() {
     machine.put("/proc/stat", &format!("cpu 1\nbtime {}\n", now - 1000));
     machine.put("/proc/self/status", "Uid:\t0\t0\t0\t0\n");
     let daemon = |pid: u32, name: &str, seconds: u64, uid: u32| {
+        // proc(5): 18 fields between the state and starttime, which counts from boot in units of a hundredth of a
+        // second. The name may contain a parenthesis.
         let fields = "0 ".repeat(18);
         machine.put(&format!("/proc/{pid}/comm"), &format!("{name}\n"));
         machine.put(&format!("/proc/{pid}/status"), &format!("Name:\tx\nUid:\t{uid}\t0\t0\t0\n"));
@@ -527,30 +529,30 @@ fn a_running_daemon_is_reported_when_it_needs_a_restart() {
         );
     };
     daemon(7, "dockerd", 10, 1000);
-    let says = || machine.done("docker --engine-version 26.1").stderr;
+    let advise = || machine.done("docker --engine-version 26.1").stderr;
     assert!(
-        says().ends_with("dockerd is not running: it reads the change when it starts\n"),
+        advise().ends_with("dockerd is not running: it reads the change when it starts\n"),
         "a user's is another"
     );
     daemon(8, "dockerd", 900, 0);
-    let said = says();
+    let advice = advise();
     assert!(
-        said.ends_with(
+        advice.ends_with(
             "the running dockerd has not read the change yet: run systemctl restart docker\n"
         ),
-        "{said}"
+        "{advice}"
     );
     daemon(8, "dockerd", 5000, 0);
-    let said = says();
+    let advice = advise();
     assert!(
-        said.ends_with("the running dockerd was started after the change, and has read it\n"),
-        "{said}"
+        advice.ends_with("the running dockerd was started after the change, and has read it\n"),
+        "{advice}"
     );
     daemon(9, "containerd", 900, 0);
-    let said = machine.done("containerd --engine-version 1.7.24").stderr;
-    assert!(said.ends_with("run systemctl restart containerd\n"), "{said}");
-    let said = machine.done("podman --engine-version 5.5.2").stderr;
-    assert!(said.ends_with("no restart is needed\n"), "{said}");
+    let advice = machine.done("containerd --engine-version 1.7.24").stderr;
+    assert!(advice.ends_with("run systemctl restart containerd\n"), "{advice}");
+    let advice = machine.done("podman --engine-version 5.5.2").stderr;
+    assert!(advice.ends_with("no restart is needed\n"), "{advice}");
 }
 
 /// A program that another user can change must not be run as root by an engine.

@@ -119,24 +119,24 @@ proptest! {
         let mut pieces = tables;
         pieces.insert(place.min(pieces.len()), cri);
         let text = finish(&format!("{head}{}{tail}", pieces.concat()), windows, ends);
-        let mut means: Value = toml_value(&text);
+        let mut expected: Value = toml_value(&text);
         let args = format!("containerd --engine-version 1.7.24{}", if runtime { " --runtime" } else { "" });
         let after = configured("/etc/containerd/config.toml", &text, &args);
         let mut now = toml_value(&after);
         let dirs = ["plugins", CRI, "cdi_spec_dirs"];
-        let list = with(&means, &dirs, &["/etc/cdi", "/var/run/cdi"]);
-        set(&mut means, &dirs, list);
-        set(&mut means, &["plugins", CRI, "enable_cdi"], json!(true));
+        let list = with(&expected, &dirs, &["/etc/cdi", "/var/run/cdi"]);
+        set(&mut expected, &dirs, list);
+        set(&mut expected, &["plugins", CRI, "enable_cdi"], json!(true));
         if runtime {
             let runtimes = now["plugins"][CRI]["containerd"]["runtimes"].as_object_mut().unwrap();
             let ours = runtimes.remove("mig-cdi").unwrap();
             prop_assert_eq!(&ours["container_annotations"], &json!(["mig-cdi/*"]));
             let runc = &["plugins", CRI, "containerd", "runtimes", "runc", "runtime_type"];
-            set(&mut means, runc, json!("io.containerd.runc.v2"));
-            let options = &means["plugins"][CRI]["containerd"]["runtimes"]["runc"]["options"];
+            set(&mut expected, runc, json!("io.containerd.runc.v2"));
+            let options = &expected["plugins"][CRI]["containerd"]["runtimes"]["runc"]["options"];
             prop_assert_eq!(ours["options"].get("SystemdCgroup"), options.get("SystemdCgroup"));
         }
-        prop_assert_eq!(now, means, "{}", after);
+        prop_assert_eq!(now, expected, "{}", after);
         let changed = ["enable_cdi", "cdi_spec_dirs", "\"/etc/cdi\"", "containerd = {"];
         lines_stay(&text, &after, &changed);
         let removed = text.replace("enable_cdi = false", "enable_cdi = ");
@@ -154,15 +154,15 @@ proptest! {
         (windows, ends) in any::<(bool, bool)>(),
     ) {
         let text = finish(&format!("{head}{}", tables.concat()), windows, ends);
-        let mut means: Value = toml_value(&text);
+        let mut expected: Value = toml_value(&text);
         let after = configured("/etc/containerd/config.toml", &text, "containerd --engine-version 2.1.9");
         if !head.contains("conf.d") {
-            let list = with(&means, &["imports"], &["/etc/containerd/conf.d/*.toml"]);
-            set(&mut means, &["imports"], list);
+            let list = with(&expected, &["imports"], &["/etc/containerd/conf.d/*.toml"]);
+            set(&mut expected, &["imports"], list);
         } else {
             prop_assert_eq!(&after, &text);
         }
-        prop_assert_eq!(toml_value(&after), means, "{}", after);
+        prop_assert_eq!(toml_value(&after), expected, "{}", after);
         lines_stay(&text, &after, &["imports", "b.toml"]);
         prop_assert!(within(text.trim_end().chars(), after.chars()), "{}", after);
     }
@@ -182,11 +182,11 @@ proptest! {
             false => ("/etc/containers/containers.conf.d/50-mig-cdi.conf", "podman --engine-version 5.5.2", vec!["engine"]),
         };
         let after = configured(path, &text, args);
-        let mut means = toml_value(&text);
+        let mut expected = toml_value(&text);
         let keys = [&table[..], &["cdi_spec_dirs"]].concat();
-        let list = with(&means, &keys, &["/etc/cdi", "/var/run/cdi"]);
-        set(&mut means, &keys, list);
-        prop_assert_eq!(toml_value(&after), means, "{}", after);
+        let list = with(&expected, &keys, &["/etc/cdi", "/var/run/cdi"]);
+        set(&mut expected, &keys, list);
+        prop_assert_eq!(toml_value(&after), expected, "{}", after);
         lines_stay(&text, &after, &["cdi_spec_dirs", "/y"]);
         prop_assert!(within(text.trim_end().chars(), after.chars()), "{}", after);
     }
@@ -206,17 +206,17 @@ proptest! {
             text = " \n".to_owned();
         }
         let text = finish(&text, windows, ends);
-        let mut means: Value = if text.trim().is_empty() { json!({}) } else { serde_json::from_str(&text).unwrap() };
+        let mut expected: Value = if text.trim().is_empty() { json!({}) } else { serde_json::from_str(&text).unwrap() };
         let args = format!("docker --engine-version 28.5.2{}", if runtime { " --runtime" } else { "" });
         let after = configured("/etc/docker/daemon.json", &text, &args);
         let now: Value = serde_json::from_str(&after).unwrap();
-        let list = with(&means, &["cdi-spec-dirs"], &["/etc/cdi", "/var/run/cdi"]);
-        set(&mut means, &["cdi-spec-dirs"], list);
-        set(&mut means, &["features", "cdi"], json!(true));
+        let list = with(&expected, &["cdi-spec-dirs"], &["/etc/cdi", "/var/run/cdi"]);
+        set(&mut expected, &["cdi-spec-dirs"], list);
+        set(&mut expected, &["features", "cdi"], json!(true));
         if runtime {
-            set(&mut means, &["runtimes", "mig-cdi"], now["runtimes"]["mig-cdi"].clone());
+            set(&mut expected, &["runtimes", "mig-cdi"], now["runtimes"]["mig-cdi"].clone());
         }
-        prop_assert_eq!(&now, &means, "{}", after);
+        prop_assert_eq!(&now, &expected, "{}", after);
         prop_assert!(within(text.trim().chars(), after.chars()), "{}", after);
         // Also the order, which a parsed value does not keep.
         let order: Vec<&str> = members.iter().map(|(name, _)| *name).collect();

@@ -36,8 +36,8 @@ fn everywhere(script: &str, expected: &str) {
 }
 
 /// Script that opens, inside the container, two devices, their neighbours in each number, and the block device.
-const ASK: &str = "
-cat >$HOME/ask <<'END'
+const PROBE: &str = "
+cat >$HOME/probe <<'END'
 $PODMAN exec $id probe 511:22 195:7 511:21 511:23 510:22 195:22 511:7
 $PODMAN exec $id sh -c 'mknod /tmp/block b 511 22; head -c 1 /tmp/block; rm /tmp/block' 2>&1
 cat /sys/fs/cgroup/devices/*/$id/devices.list >$HOME/$1 2>/dev/null || true
@@ -57,13 +57,13 @@ head: /tmp/block: Operation not permitted
 #[test]
 fn a_running_container_can_use_allowed_devices_and_no_others() {
     let script = format!(
-        "{ASK}
+        "{PROBE}
         export id=$($PODMAN run -d --cap-add MKNOD --rootfs $ROOTFS sleep 1000)
         trap '$PODMAN rm -f -t 0 $id >/dev/null' EXIT
         cd $HOME
-        sh ask before
-        $EXAMPLE $($PODMAN inspect -f '{{{{.State.Pid}}}}' $id) 511:22 195:7 -- sh ask between
-        sh ask after
+        sh probe before
+        $EXAMPLE $($PODMAN inspect -f '{{{{.State.Pid}}}}' $id) 511:22 195:7 -- sh probe between
+        sh probe after
         cmp before after
         ! [ -s before ] || [ \"$(grep -vxFf before between | tr '\\n' ,)\" = 'c 511:22 rw,c 195:7 rw,' ]"
     );

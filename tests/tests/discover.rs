@@ -8,26 +8,31 @@ use std::cell::Cell;
 const BEFORE: &str = "[[gpu]]\nmodel = \"a100-80gb\"\ninstances = [{ profile = \"3g.40gb\" }]\n";
 const AFTER: &str = "[[gpu]]\nmodel = \"a100-80gb\"\ninstances = [{ profile = \"3g.40gb\" }, { profile = \"2g.20gb\" }]\n";
 
-/// Machine on which an instance is created between reading /proc and asking NVML; if `restless`, in every attempt.
-struct Changing {
+/// Machine on which an instance is created between reading /proc and asking NVML; if `always_changing`, in every attempt.
+struct ChangingMachine {
     before: SimulatedMachine,
     after: SimulatedMachine,
-    looks: Cell<u32>,
-    restless: bool,
+    nvml_reads: Cell<u32>,
+    always_changing: bool,
 }
 
-impl Changing {
-    fn new(restless: bool) -> Changing {
+impl ChangingMachine {
+    fn new(always_changing: bool) -> ChangingMachine {
         let machine = |text| SimulatedMachine::new(SimulatedNode::parse(text).unwrap());
-        Changing { before: machine(BEFORE), after: machine(AFTER), looks: Cell::new(0), restless }
+        ChangingMachine {
+            before: machine(BEFORE),
+            after: machine(AFTER),
+            nvml_reads: Cell::new(0),
+            always_changing,
+        }
     }
 
     fn now(&self) -> &SimulatedMachine {
-        if self.looks.get() == 0 || self.restless { &self.before } else { &self.after }
+        if self.nvml_reads.get() == 0 || self.always_changing { &self.before } else { &self.after }
     }
 }
 
-impl Machine for Changing {
+impl Machine for ChangingMachine {
     fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>> {
         self.now().read(path, limit)
     }
@@ -45,35 +50,35 @@ impl Machine for Changing {
     }
 
     fn nvml(&self) -> std::result::Result<nvml::NvmlSnapshot, nvml::NvmlError> {
-        self.looks.set(self.looks.get() + 1);
+        self.nvml_reads.set(self.nvml_reads.get() + 1);
         self.after.nvml()
     }
 }
 
 #[test]
 fn a_change_during_discovery_is_read_again_completely() {
-    let machine = Changing::new(false);
+    let machine = ChangingMachine::new(false);
     let discovery = discover(&machine, Source::Nvml).unwrap();
-    assert_eq!(machine.looks.get(), 2);
+    assert_eq!(machine.nvml_reads.get(), 2);
     assert_eq!(discovery.problems, []);
     assert_eq!(discovery.topology.mig_devices().count(), 2);
 }
 
 #[test]
 fn a_lasting_disagreement_is_an_error_with_both_values_for_one_device() {
-    let machine = Changing::new(true);
+    let machine = ChangingMachine::new(true);
     let discovery = discover(&machine, Source::Nvml).unwrap();
-    assert_eq!(machine.looks.get(), 2, "a second look, and no third");
+    assert_eq!(machine.nvml_reads.get(), 2, "a second attempt, and no third");
     assert_eq!(discovery.topology.mig_devices().count(), 1);
-    let said: Vec<_> = discovery.problems.iter().map(ToString::to_string).collect();
-    assert_eq!(said.len(), 1);
-    assert!(said[0].starts_with("gpu 0 gi 3 ci 0: nvml lists it, /proc/driver/nvidia/capabilities/gpu0/mig/gi3/ci0 is not there"), "{said:?}");
+    let problems: Vec<_> = discovery.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].starts_with("gpu 0 gi 3 ci 0: nvml lists it, /proc/driver/nvidia/capabilities/gpu0/mig/gi3/ci0 is not there"), "{problems:?}");
 }
 
 /// Machine on which a file vanishes between listing its directory and reading it.
-struct Vanishing(SimulatedMachine, Cell<u32>);
+struct VanishingFile(SimulatedMachine, Cell<u32>);
 
-impl Machine for Vanishing {
+impl Machine for VanishingFile {
     fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>> {
         let first = self.1.get() == 0 && path.ends_with("/gi1/ci0/access");
         if first { Ok(None) } else { self.0.read(path, limit) }
@@ -100,7 +105,7 @@ impl Machine for Vanishing {
 #[test]
 fn a_file_that_vanishes_during_discovery_is_read_again() {
     let machine =
-        Vanishing(SimulatedMachine::new(SimulatedNode::parse(BEFORE).unwrap()), Cell::new(0));
+        VanishingFile(SimulatedMachine::new(SimulatedNode::parse(BEFORE).unwrap()), Cell::new(0));
     let discovery = discover(&machine, Source::Nvml).unwrap();
     assert_eq!((machine.1.get(), discovery.problems.len()), (2, 0));
     assert_eq!(discovery.topology.mig_devices().count(), 1);

@@ -3,7 +3,7 @@
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
-    Run,
+    Run, SHIPPED_CRATES,
     configure_host::ConfigureHost,
     docs::{DocPage, is_test},
     hook::{feed, oci_config},
@@ -15,7 +15,7 @@ use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 /// Commands of other programs, and those that no test may run on its machine: the beginning of the command, and the
 /// test or script that runs it.
-const ELSEWHERE: [(&str, &str); 34] = [
+const TESTED_ELSEWHERE: [(&str, &str); 34] = [
     ("apt install ./mig-cdi_", "docs_engines::quickstart_podman_works"),
     (
         "podman run --rm --device nvidia.com/mig=all docker.io/",
@@ -151,7 +151,7 @@ fn every_documented_command_is_accepted() {
             let host = Host::new();
             for command in &block {
                 println!("{}: {command}", page.path);
-                let known = ELSEWHERE.iter().find(|(begin, _)| command.starts_with(begin));
+                let known = TESTED_ELSEWHERE.iter().find(|(begin, _)| command.starts_with(begin));
                 match known {
                     Some((begin, _)) => drop(used.insert(*begin)),
                     None if PACKAGES.iter().any(|begin| command.starts_with(begin)) => {
@@ -163,10 +163,10 @@ fn every_documented_command_is_accepted() {
             }
         }
         for span in page.spans() {
-            parsed(&page.path, &span);
+            assert_parsed(&page.path, &span);
         }
     }
-    for (begin, proof) in ELSEWHERE {
+    for (begin, proof) in TESTED_ELSEWHERE {
         assert!(used.contains(begin), "no document has {begin:?}");
         assert!(is_test(proof) || project().join(proof).exists(), "{begin}: {proof} is no test");
     }
@@ -208,7 +208,7 @@ impl Host {
         }
         let (run, fine): (Run, &[i32]) = match (words[0], words[1]) {
             ("mig-cdi-hook", _) => (self.hook(&words), &[0]),
-            ("mig-cdi-kubelet", _) | (_, "watch") => return parsed("a block", &command),
+            ("mig-cdi-kubelet", _) | (_, "watch") => return assert_parsed("a block", &command),
             ("mig-cdi", "configure") => (self.configure(&words[2..]), &[0]),
             ("mig-cdi", _) if words.contains(&"--node") => (run(&mut mig_cdi(&words[1..])), &[0]),
             ("mig-cdi", "doctor") => {
@@ -216,10 +216,10 @@ impl Host {
                 (self.site.run(&[&words[1..], &[&root]].concat()), &[0, 1])
             }
             ("mig-cdi", _) => (self.site.run(&words[1..]), &[0]),
-            _ => panic!("nobody runs {command:?}: name the test that does in ELSEWHERE"),
+            _ => panic!("nobody runs {command:?}: name the test that does in TESTED_ELSEWHERE"),
         };
-        let said = format!("{}{}", run.stdout, run.stderr);
-        assert!(fine.contains(&run.code), "{command}: exit code {}: {said}", run.code);
+        let output = format!("{}{}", run.stdout, run.stderr);
+        assert!(fine.contains(&run.code), "{command}: exit code {}: {output}", run.code);
     }
 
     fn hook(&self, words: &[&str]) -> Run {
@@ -227,8 +227,8 @@ impl Host {
         self.site.host.configure_hook("");
         let config = format!("--config={}", self.site.host.config().display());
         let mut hook = self.site.host.hook(&[&[*mode], options, &[&config]].concat());
-        let asks = oci_config(&[], &[("mig-cdi/devices", "0:2g.20gb:0")], false);
-        feed(&mut hook, asks.as_bytes())
+        let request = oci_config(&[], &[("mig-cdi/devices", "0:2g.20gb:0")], false);
+        feed(&mut hook, request.as_bytes())
     }
 
     fn configure(&self, words: &[&str]) -> Run {
@@ -253,9 +253,9 @@ mig-configs:
 ";
 
 /// Asserts that a command in a sentence is accepted by its program. The text after an ellipsis is not checked.
-fn parsed(path: &str, span: &str) {
-    let said = span.split(['…', '<']).next().unwrap().trim();
-    let words: Vec<String> = said.split_whitespace().map(instead).collect();
+fn assert_parsed(path: &str, span: &str) {
+    let complete = span.split(['…', '<']).next().unwrap().trim();
+    let words: Vec<String> = complete.split_whitespace().map(placeholder_value).collect();
     let [name, rest @ ..] = &words[..] else { return };
     if rest.is_empty() || !["mig-cdi", "mig-cdi-hook", "mig-cdi-kubelet"].contains(&name.as_str()) {
         return;
@@ -275,7 +275,7 @@ fn parsed(path: &str, span: &str) {
 }
 
 /// Returns a value for a placeholder.
-fn instead(word: &str) -> String {
+fn placeholder_value(word: &str) -> String {
     match word {
         "ENGINE" => "docker".to_owned(),
         word => word.replace("VENDOR/CLASS", "example.com/class"),
@@ -308,15 +308,16 @@ fn documented_exit_codes_match_the_programs() {
     let page = DocPage::read("docs/exit-codes.md").text;
     for name in ["mig-cdi", "mig-cdi-hook"] {
         let help = run(Command::new(program(name)).arg("--help").env_clear()).stdout;
-        let said = help.split("Exit codes:\n").nth(1).unwrap().split("\n\n").next().unwrap();
-        let said: Vec<_> = said.lines().filter_map(|line| line.trim().split_once("  ")).collect();
+        let in_help = help.split("Exit codes:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+        let in_help: Vec<_> =
+            in_help.lines().filter_map(|line| line.trim().split_once("  ")).collect();
         let table = page.split(&format!("## {name}\n")).nth(1).unwrap();
         let rows = table.lines().skip(1).skip_while(|line| !line.starts_with('|'));
         let rows = rows.take_while(|line| line.starts_with('|')).skip(2);
         let cells: Vec<_> = rows.map(|row| row.split(" | ").collect::<Vec<_>>()).collect();
         let table: Vec<_> =
             cells.iter().map(|row| (row[0].trim_start_matches("| "), row[1])).collect();
-        assert_eq!(table, said, "{name}");
+        assert_eq!(table, in_help, "{name}");
         let wrong = run(Command::new(program(name)).args(["--no-such-option"]).env_clear());
         assert_eq!(wrong.code, 2, "{name}");
     }
@@ -349,19 +350,9 @@ fn documented_messages_match_the_sources() {
         })
         .collect::<Vec<_>>()
     };
-    let crates = [
-        "cdi-gen",
-        "partition",
-        "args",
-        "cli",
-        "hook",
-        "kubelet",
-        "sys",
-        "config",
-        "layout",
-        "model",
-    ];
-    let ours: String = crates.map(|name| sources(&project().join(name).join("src"))).concat();
+    // A message that only `sim` has would be about a simulated node, which the page does not cover.
+    let crates = SHIPPED_CRATES.iter().filter(|name| **name != "sim");
+    let ours: String = crates.map(|name| sources(&project().join(name).join("src"))).collect();
     let rows = section("mig-cdi says");
     assert!(rows.len() > 10);
     for (message, _) in rows {
@@ -400,22 +391,9 @@ fn sources(dir: &Path) -> String {
 /// The files and numbers of the table match the sources.
 #[test]
 fn the_inventory_of_unsafe_is_complete() {
-    let crates = [
-        "model",
-        "layout",
-        "sys",
-        "sim",
-        "config",
-        "cdi-gen",
-        "partition",
-        "args",
-        "cli",
-        "hook",
-        "kubelet",
-    ];
     let listed = run(Command::new("find")
         .current_dir(project())
-        .args(crates)
+        .args(SHIPPED_CRATES)
         .args(["-name", "*.rs", "-type", "f"]));
     assert_eq!(listed.code, 0, "{}", listed.stderr);
     let counted = listed.stdout.lines().filter_map(|path| {

@@ -28,8 +28,8 @@ fn passed(run: &Run) -> &str {
 }
 
 /// Returns the capability nodes in the output of the probe.
-fn caps(said: &str) -> Vec<&str> {
-    said.lines().filter(|line| line.starts_with("node /dev/nvidia-caps/")).collect()
+fn caps(output: &str) -> Vec<&str> {
+    output.lines().filter(|line| line.starts_with("node /dev/nvidia-caps/")).collect()
 }
 
 /// Converts a command of a page for [`Podman::script`]: with the programs of the test, the root file system in the
@@ -81,8 +81,8 @@ fn quickstart_podman_works() {
 }
 
 fn script_of_one(generate: &str, run: &str, podman: &str) -> String {
-    let of = |line| script(line, "$MIG_CDI", podman, "probe 508:30 508:39");
-    of(generate) + &of(run)
+    let converted = |line| script(line, "$MIG_CDI", podman, "probe 508:30 508:39");
+    converted(generate) + &converted(run)
 }
 
 #[test]
@@ -93,12 +93,13 @@ fn quickstart_rootless_podman_works() {
     for variant in VARIANTS {
         let host = FakeHost::new(preset("a100-80gb").unwrap());
         let gone = format!("rm -r {}/nvidia*\n", host.path("/dev").display());
-        let of = |line| script(line, "$MIG_CDI", "$PODMAN run", "probe 508:39");
-        let script = gone + &of(nodes) + &of(generate) + &of(run);
+        let converted = |line| script(line, "$MIG_CDI", "$PODMAN run", "probe 508:39");
+        let script = gone + &converted(nodes) + &converted(generate) + &converted(run);
         let run =
             Podman::of(PodmanKind { release: DebianRelease::Trixie, rootless: true }, variant)
                 .script(&host, &script);
         assert_eq!(caps(passed(&run)), NODES, "{variant:?}");
+        // mknod(2) of a device needs CAP_MKNOD in the initial user namespace.
         assert!(run.stdout.contains("\nmade 508:39 FAILED\n"), "{}", run.stdout);
     }
 }
@@ -116,7 +117,7 @@ fn quickstart_quadlet_works() {
     let script = format!(
         "mkdir /run/quadlet
         {print} >/run/quadlet/{unit}
-        QUADLET_UNIT_DIRS=/run/quadlet /usr/libexec/podman/quadlet -dryrun 2>/run/said >/run/made
+        QUADLET_UNIT_DIRS=/run/quadlet /usr/libexec/podman/quadlet -dryrun 2>/run/quadlet.errors >/run/made
         grep -q '^After=mig-cdi.service$' /run/made
         words=$(sed -n 's/^ExecStart=.* -d \\(.*\\) registry.*{SMI}$/\\1/p' /run/made)
         echo $words
@@ -146,10 +147,11 @@ fn quickstart_docker_and_compose_works() {
     let host = engine_checks::host();
     let docker = Docker::start("v1", &host);
     let numbers = ["508:30", "508:39"];
-    for said in [docker.probe(&[device(run)], &numbers), docker.compose(&file, "train", &numbers)] {
-        let said = said.unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(caps(&said), NODES, "{said}");
-        assert!(said.contains("made 508:39 EPERM"), "{said}");
+    for output in [docker.probe(&[device(run)], &numbers), docker.compose(&file, "train", &numbers)]
+    {
+        let output = output.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(caps(&output), NODES, "{output}");
+        assert!(output.contains("made 508:39 EPERM"), "{output}");
     }
     let other = file.replace("0:2g.20gb:0", "0:2g.20gb:6");
     let refused = docker.compose(&other, "train", &[]).unwrap_err();
@@ -167,11 +169,11 @@ fn quickstart_containerd_over_cri_works() {
     let host = engine_checks::host();
     let containerd = Containerd::start("v1", &host);
     let numbers = ["508:30", "508:39"];
-    for said in
+    for output in
         [containerd.probe(&[asked], &numbers), containerd.probe_by_annotation(&[asked], &numbers)]
     {
-        let said = said.unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(caps(&said), NODES, "{said}");
-        assert!(said.contains("made 508:39 EPERM"), "{said}");
+        let output = output.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(caps(&output), NODES, "{output}");
+        assert!(output.contains("made 508:39 EPERM"), "{output}");
     }
 }

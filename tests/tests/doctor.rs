@@ -73,11 +73,11 @@ impl Healthy {
     }
 
     /// Installs a program that prints its version, and nothing when it has an environment.
-    fn engine(&self, name: &str, says: &str) {
+    fn engine(&self, name: &str, output: &str) {
         let path = format!("/usr/bin/{name}");
         self.write(
             &path,
-            &format!("#!/bin/sh\n[ -z \"$HOME$LANG\" ] && printf '%s\\n' '{says}'\n"),
+            &format!("#!/bin/sh\n[ -z \"$HOME$LANG\" ] && printf '%s\\n' '{output}'\n"),
         );
         fs::set_permissions(self.host.path(&path), Permissions::from_mode(0o755)).unwrap();
     }
@@ -236,7 +236,7 @@ fn expect(host: &Healthy, name: &str, (severity, check, part): (&str, &str, &str
     let run = host.doctor(&[]);
     let start = format!("{severity:<7}  {check:<12}  ");
     let is = |line: &&str| line.starts_with(&start) && line.contains(part);
-    assert!(!HEALTHY.lines().any(|line| is(&line)), "{name}: healthy says it too");
+    assert!(!HEALTHY.lines().any(|line| is(&line)), "{name}: the healthy host has this line too");
     let mut lines = run.stdout.lines().skip_while(|line| !is(line));
     assert!(lines.next().is_some(), "{name}: {start}…{part} in\n{}{}", run.stdout, run.stderr);
     let cured = lines.next().is_some_and(|line| line.starts_with("         cure: "));
@@ -257,6 +257,7 @@ fn faults_of_watch() {
             "mig-cdi watch has not run",
         ),
         ("stopped", |h| h.watch("stopped", 1), "warning", "watch", "mig-cdi watch has stopped"),
+        // No process has this id: pid_max is lower unless an administrator raises it (proc(5)).
         ("killed", |h| h.watch("ok", 4_000_000), "warning", "watch", "mig-cdi watch has stopped"),
         (
             "failing",
@@ -391,7 +392,7 @@ fn faults_of_the_driver() {
 /// Checks a healthy host on which the node then changes.
 fn becomes(description: &str, expected: (&str, &str, &str)) {
     let host = Healthy::new();
-    host.host.become_node(description);
+    host.host.replace_node(description);
     expect(&host, description, expected);
 }
 
@@ -735,7 +736,7 @@ fn faults_of_engines() {
             "the cdi version it accepts is not known",
         ),
         (
-            "says nothing",
+            "prints no version",
             |h| h.engine("podman", "hello"),
             "warning",
             "engines",
@@ -1069,7 +1070,7 @@ fn other_sources_than_nvml_are_reported() {
         assert!(simulated.stdout.contains(line), "{line} in {}", simulated.stdout);
     }
     fs::remove_file(host.host.spec()).unwrap();
-    host.host.become_node("[[gpu]]\nmodel = \"a100-80gb\"\n");
+    host.host.replace_node("[[gpu]]\nmodel = \"a100-80gb\"\n");
     let run = host.doctor(&[]);
     let line = "ok       drift         no nvidia.com/mig device, and no spec of one";
     assert!(run.stdout.contains(line), "{}", run.stdout);
@@ -1100,7 +1101,7 @@ fn a_precreate_hook_is_no_fault_without_crio() {
 #[test]
 fn containers_that_hold_a_vanished_slice_are_named() {
     const GPU: &str = "GPU-00000000-0000-0000-0000-000000000000";
-    let said = format!("MIG_CDI_DEVICE_0_3_0={UUID},3g.40gb,");
+    let other_profile = format!("MIG_CDI_DEVICE_0_3_0={UUID},3g.40gb,");
     let other = format!("MIG_CDI_DEVICE_0_3_0=MIG-{},2g.20gb,", &GPU[4..]);
     let moved = format!("MIG_CDI_DEVICE_0_3_0={UUID},2g.20gb,{GPU}");
     for (numbers, variable, severity, part) in [
@@ -1113,7 +1114,7 @@ fn containers_that_hold_a_vanished_slice_are_named() {
         ((510, 31), "A=b", "error", "/dev/nvidia-caps/nvidia-cap31 510:31"),
         (
             (508, 31),
-            &said,
+            &other_profile,
             "error",
             "gi 3 ci 0 has become another slice: profile is 2g.20gb, the container was given 3g.40gb",
         ),
@@ -1296,7 +1297,7 @@ ok       name  crio: crio 1.36.0 sees it
     }
     let empty =
         Healthy::of("[[gpu]]\nmodel = \"a100-80gb\"\ninstances = [{ profile = \"2g.20gb\" }]\n");
-    empty.host.become_node("");
+    empty.host.replace_node("");
     fs::remove_file(empty.host.spec()).unwrap();
     assert!(empty.doctor(&["x"]).stdout.contains("no device has a name"));
 }
@@ -1304,8 +1305,8 @@ ok       name  crio: crio 1.36.0 sees it
 /// For every unexpected file in the place of one that is read: a finding for each check, no panic and no wait.
 #[test]
 fn invalid_files_become_findings() {
-    type Put = fn(&Path);
-    let garbage: [(&str, Put); 5] = [
+    type Replace = fn(&Path);
+    let garbage: [(&str, Replace); 5] = [
         ("garbage", |path| fs::write(path, [0xff, 0, b'{', b'=', 0x1b, b'\n']).unwrap()),
         ("a directory", |path| fs::create_dir(path).unwrap()),
         ("a pipe", |path| nix::unistd::mkfifo(path, Mode::from_bits_truncate(0o644)).unwrap()),
@@ -1344,8 +1345,8 @@ fn invalid_files_become_findings() {
     let aside = host.dir().join("aside");
     for path in &paths {
         fs::rename(path, &aside).unwrap();
-        for (what, put) in garbage {
-            put(path);
+        for (what, replace) in garbage {
+            replace(path);
             let start = Instant::now();
             let run = host.bounded();
             assert!(start.elapsed() < Duration::from_secs(9), "{what} at {path:?}");
@@ -1416,8 +1417,8 @@ fn links_upwards_resolve_during_concurrent_renames() {
                 fs::rename(&to, &from).unwrap();
             }
         });
-        let looks = (0..20_000).map(|_| root.identity("/a/link"));
-        let failed: Vec<_> = looks.filter(|look| !matches!(look, Ok(Some(_)))).collect();
+        let lookups = (0..20_000).map(|_| root.identity("/a/link"));
+        let failed: Vec<_> = lookups.filter(|lookup| !matches!(lookup, Ok(Some(_)))).collect();
         done.store(true, Ordering::Relaxed);
         assert!(failed.is_empty(), "{} of 20000, such as {:?}", failed.len(), failed[0]);
     });

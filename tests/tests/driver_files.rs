@@ -39,9 +39,9 @@ fn mounts(edits: &Value) -> BTreeMap<String, String> {
 
 /// Returns the container paths of the files of some classes.
 fn expected(classes: &[&str]) -> BTreeSet<String> {
-    let asked = |of: &str| of.split(' ').any(|class| classes.contains(&class));
+    let selected = |of: &str| of.split(' ').any(|class| classes.contains(&class));
     let mut paths = BTreeSet::new();
-    for (_, stem, suffix) in LIBRARIES.iter().filter(|(of, ..)| asked(of)) {
+    for (_, stem, suffix) in LIBRARIES.iter().filter(|(of, ..)| selected(of)) {
         let mut names = vec![soname(stem, suffix, VERSION)];
         match *stem {
             "libcuda.so" | "libnvidia-opticalflow.so" => names.push((*stem).into()),
@@ -51,9 +51,9 @@ fn expected(classes: &[&str]) -> BTreeSet<String> {
         let dirs = |name: &String| DIRS.map(|dir| format!("{dir}/{name}"));
         paths.extend(names.iter().flat_map(dirs));
     }
-    let programs = PROGRAMS.iter().filter(|(of, _)| asked(of));
+    let programs = PROGRAMS.iter().filter(|(of, _)| selected(of));
     paths.extend(programs.map(|(_, name)| format!("/usr/bin/{name}")));
-    let data = DATA.iter().filter(|(of, _)| asked(of));
+    let data = DATA.iter().filter(|(of, _)| selected(of));
     paths.extend(data.map(|(_, path)| path.replace("VERSION", VERSION)));
     paths
 }
@@ -127,8 +127,8 @@ fn graphics_files_are_for_slices_with_graphics() {
             name => similar_asserts::assert_eq!(own, &graphics - &shared, "{name}"),
         }
     }
-    let unasked = generate(&host, &[]);
-    assert!(!unasked.stdout.contains("libEGL_nvidia"), "graphics only when asked for");
+    let by_default = generate(&host, &[]);
+    assert!(!by_default.stdout.contains("libEGL_nvidia"), "graphics only when asked for");
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn files_of_another_driver_version_are_never_used() {
         fs::remove_file(dir.join(format!("libcuda.so.{VERSION}"))).unwrap();
         let half = generate(&host, &[]);
         assert_eq!((half.code, half.stdout.as_str()), (4, ""));
-        let said = format!(
+        let message = format!(
             "find libcuda.so.{VERSION}: driver {VERSION} is loaded and TMP/root{}",
             match layout {
                 DistributionLayout::Nixos => "/run/opengl-driver/lib",
@@ -199,7 +199,7 @@ fn files_of_another_driver_version_are_never_used() {
                 _ => library_dir(layout),
             }
         );
-        assert!(half.stderr.contains(&said), "{layout:?}: {}", half.stderr);
+        assert!(half.stderr.contains(&message), "{layout:?}: {}", half.stderr);
         assert!(
             half.stderr.contains("has the files of 535.54.03; a driver update is half done"),
             "{}",
@@ -365,6 +365,7 @@ fn broken_files_are_omitted_with_a_message_or_are_an_error() {
 fn an_invalid_loader_cache_is_reported_and_ignored() {
     let whole =
         mig_cdi_tests::driver::cache(&[(0x0303, "libcuda.so.1", "/usr/lib64/libcuda.so.1".into())]);
+    // Bytes 52 to 55 are the offset of the first entry's name (glibc, dl-cache.h).
     let mut far = whole.clone();
     far[52..56].copy_from_slice(&u32::MAX.to_le_bytes());
     let random: Vec<u8> =

@@ -15,8 +15,8 @@ const NEEDS_0_6_0: &str = "--annotations";
 /// Makes a host with engines that count how often they are run.
 fn host(engines: &[(&str, &str)]) -> (FakeHost, String) {
     let host = FakeHost::new(preset("a100-80gb").unwrap());
-    for (name, says) in engines {
-        install(&host, name, says);
+    for (name, output) in engines {
+        install(&host, name, output);
     }
     let root = format!("--engines-root={}", engines_root(&host));
     (host, root)
@@ -28,16 +28,16 @@ fn engines_root(host: &FakeHost) -> String {
     root.display().to_string()
 }
 
-fn install(host: &FakeHost, name: &str, says: &str) {
+fn install(host: &FakeHost, name: &str, output: &str) {
     let root = engines_root(host);
     let new = format!("{root}/new");
-    fs::write(&new, format!("#!/bin/sh\necho asked >> {root}/asked\necho {says}\n")).unwrap();
+    fs::write(&new, format!("#!/bin/sh\necho run >> {root}/runs\necho {output}\n")).unwrap();
     fs::set_permissions(&new, Permissions::from_mode(0o755)).unwrap();
     fs::rename(new, format!("{root}/usr/bin/{name}")).unwrap();
 }
 
-fn asked(host: &FakeHost) -> usize {
-    fs::read_to_string(format!("{}/asked", engines_root(host)))
+fn runs(host: &FakeHost) -> usize {
+    fs::read_to_string(format!("{}/runs", engines_root(host)))
         .map_or(0, |text| text.lines().count())
 }
 
@@ -47,21 +47,26 @@ fn an_engine_that_cannot_read_the_spec_is_named() {
         host(&[("podman", "podman version 4.3.1"), ("dockerd", "Docker version 26.1.5, b")]);
     let plain = host.generate(&[&root]);
     assert_eq!((plain.code, plain.stderr.contains("accepts cdi")), (0, false), "{}", plain.stderr);
-    assert_eq!(asked(&host), 0, "what everybody takes is worth no look");
+    assert_eq!(runs(&host), 0, "no engine is run for a version that all accept");
     let new = host.generate(&[&root, NEEDS_0_6_0, "--max-cdi-version=0.6.0"]);
     assert_eq!(new.code, 0, "{}", new.stderr);
     let warning = "warning: podman 4.3.1 accepts cdi up to 0.5.0 and this spec needs 0.6.0: it will resolve none of these \
                    devices; update it, or generate with --max-cdi-version 0.5.0\n";
     assert!(new.stderr.contains(warning), "{}", new.stderr);
     assert!(!new.stderr.contains("docker"), "{}", new.stderr);
-    assert_eq!(asked(&host), 2);
-    let said = [
+    assert_eq!(runs(&host), 2);
+    let chosen = [
         "--engines=podman=4.9.3,docker=24.0.1,runc=1.1.5,crio=1.30.1",
         NEEDS_0_6_0,
         "--max-cdi-version=0.6.0",
     ];
-    let said = host.generate(&said);
-    assert_eq!((said.code, said.stderr.contains("accepts cdi")), (0, false), "{}", said.stderr);
+    let chosen = host.generate(&chosen);
+    assert_eq!(
+        (chosen.code, chosen.stderr.contains("accepts cdi")),
+        (0, false),
+        "{}",
+        chosen.stderr
+    );
     let none = host.generate(&["--engines=none", NEEDS_0_6_0, "--max-cdi-version=0.6.0"]);
     assert_eq!((none.code, none.stderr.contains("accepts cdi")), (0, false), "{}", none.stderr);
     let bad = host.generate(&["--engines=podman=new"]);
@@ -80,9 +85,9 @@ fn auto_is_the_highest_version_that_all_engines_read() {
     install(&host, "podman", "podman version 4.3.1");
     let refused = host.generate(&[&root, NEEDS_0_6_0, "--max-cdi-version=auto"]);
     assert_eq!(refused.code, 5, "{}", refused.stderr);
-    let says = "needs cdi 0.6.0, and podman 4.3.1 accepts 0.5.0 at most; update it, omit what needs more, or set \
+    let expected = "needs cdi 0.6.0, and podman 4.3.1 accepts 0.5.0 at most; update it, omit what needs more, or set \
                 --max-cdi-version 0.6.0\n";
-    assert!(refused.stderr.ends_with(says), "{}", refused.stderr);
+    assert!(refused.stderr.ends_with(expected), "{}", refused.stderr);
     assert_eq!(host.read_spec(), before, "nothing is written");
     // Without a known version the spec gets the lowest one: for an engine that does not print its version, and for
     // none at all.
@@ -118,7 +123,7 @@ fn watch_asks_engines_for_their_version_once() {
     let watch = Watch::start(&host, &[&root, NEEDS_0_6_0, "--max-cdi-version=auto"]);
     let has = |what: &str| host.read_spec().is_some_and(|spec| spec.contains(what));
     until("the spec is there", || has("0:2g.20gb:0"));
-    let first = asked(&host);
+    let first = runs(&host);
     let node = |starts: &[u32]| {
         let slices = starts.iter().map(|start| {
             format!("{{ profile = \"2g.20gb\", start = {start}, id = {} }}", 3 + start / 2)
@@ -127,13 +132,13 @@ fn watch_asks_engines_for_their_version_once() {
         format!("[[gpu]]\nmodel = \"a100-80gb\"\npci = \"0000:07:00.0\"\ninstances = [{slices}]\n")
     };
     for starts in [&[0][..], &[0, 2], &[2], &[4]] {
-        host.morph(&node(starts));
+        host.change_to(&node(starts));
         let all = |start: &u32| has(&format!("\"0:2g.20gb:{start}\"")) == starts.contains(start);
-        until("the spec is that of now", || [0, 2, 4].iter().all(all));
+        until("the spec is current", || [0, 2, 4].iter().all(all));
     }
-    assert_eq!(asked(&host), first, "refreshes do not ask again");
+    assert_eq!(runs(&host), first, "refreshes run no engine");
     install(&host, "podman", "podman version 5.4.3");
-    host.morph(&node(&[0]));
-    until("it was asked again", || asked(&host) > first);
+    host.change_to(&node(&[0]));
+    until("the replaced engine is run", || runs(&host) > first);
     assert_eq!(watch.stop(), Some(0));
 }

@@ -50,7 +50,7 @@ fn capabilities(host: &FakeHost) -> BTreeMap<String, Option<Vec<u8>>> {
 }
 
 /// Asserts that the host's tree is that of its description, with no other file beside it.
-fn assert_in_step(host: &FakeHost) {
+fn assert_tree_matches(host: &FakeHost) {
     let tree = ProcTree::of(&node(host));
     let mut expected = BTreeMap::new();
     let files = tree.files.iter().map(|(path, content)| (path, Some(content.clone())));
@@ -74,23 +74,23 @@ fn assert_in_step(host: &FakeHost) {
 }
 
 /// Small pseudo-random generator.
-fn roll(state: &mut u64, sides: u32) -> u32 {
+fn random(state: &mut u64, sides: u32) -> u32 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 33) as u32 % sides
 }
 
 /// Returns a random call that changes something or is refused.
 fn any_change(seed: &mut u64, gpus: u32) -> String {
-    let (gpu, ci, start) = (roll(seed, gpus), roll(seed, 2), roll(seed, 7));
-    let gi = [1, 2, 3, 4, 7, 8, 9][roll(seed, 7) as usize];
-    let (profile, size) = [(19, 1), (14, 2), (9, 4), (5, 4), (15, 2)][roll(seed, 5) as usize];
-    match roll(seed, 21) {
+    let (gpu, ci, start) = (random(seed, gpus), random(seed, 2), random(seed, 7));
+    let gi = [1, 2, 3, 4, 7, 8, 9][random(seed, 7) as usize];
+    let (profile, size) = [(19, 1), (14, 2), (9, 4), (5, 4), (15, 2)][random(seed, 5) as usize];
+    match random(seed, 21) {
         0..=3 => format!("create {gpu} {profile}"),
         4..=5 => format!("create {gpu} {profile} {start} {size}"),
-        6..=10 => format!("ci-create {gpu} {gi} {}", roll(seed, 3)),
+        6..=10 => format!("ci-create {gpu} {gi} {}", random(seed, 3)),
         11..=15 => format!("ci-destroy {gpu} {gi} {ci}"),
         16..=19 => format!("destroy {gpu} {gi}"),
-        _ => format!("set-mode {gpu} {}", u32::from(roll(seed, 4) > 0)),
+        _ => format!("set-mode {gpu} {}", u32::from(random(seed, 4) > 0)),
     }
 }
 
@@ -187,10 +187,10 @@ fn instances_are_created_listed_and_destroyed() {
         ("set-mode 0 0", Ok("0")),
         ("mode 0", Ok("0 0")),
     ] {
-        let (code, said) = nvml.call(line).unwrap();
-        let said = if code == 0 { Ok(said.as_str()) } else { Err(code) };
-        assert_eq!(said, answer, "{line}");
-        assert_in_step(&host);
+        let (code, value) = nvml.call(line).unwrap();
+        let result = if code == 0 { Ok(value.as_str()) } else { Err(code) };
+        assert_eq!(result, answer, "{line}");
+        assert_tree_matches(&host);
     }
     assert_eq!(nvml.get("shutdown"), "");
     assert_eq!(nvml.code("mode 0"), 1, "uninitialized");
@@ -225,11 +225,11 @@ fn calls_on_used_lost_and_forbidden_gpus_fail_with_their_codes() {
         ("set-mode 2 0", Ok("19")),
         ("mode 2", Ok("1 0")),
     ] {
-        let (code, said) = nvml.call(line).unwrap();
-        let said = if code == 0 { Ok(said.as_str()) } else { Err(code) };
-        assert_eq!(said, answer, "{line}");
+        let (code, value) = nvml.call(line).unwrap();
+        let result = if code == 0 { Ok(value.as_str()) } else { Err(code) };
+        assert_eq!(result, answer, "{line}");
     }
-    assert_in_step(&host);
+    assert_tree_matches(&host);
 }
 
 /// Without root: the calls that nvml.h reserves for privileged users.
@@ -250,11 +250,11 @@ fn privileged_calls_need_root() {
     let mut child = user.spawn().unwrap();
     let lines = "init\nmode 0\nprofile 0 0\ncreate 0 19\nset-mode 0 0\nprocesses 0 0 0\nplaces 0 19\ninfo 0 1\n";
     child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-    let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let output = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
     let codes: Vec<u32> =
-        said.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
-    assert_eq!(codes[..3], [0, 0, 0], "{said}");
-    assert_eq!(codes[3..], [NO_PERMISSION; 5], "{said}");
+        output.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(codes[..3], [0, 0, 0], "{output}");
+    assert_eq!(codes[3..], [NO_PERMISSION; 5], "{output}");
 }
 
 #[test]
@@ -274,10 +274,10 @@ fn changes_are_visible_to_other_processes() {
     assert_eq!(one.code("destroy 0 1"), INVALID_ARGUMENT);
     assert_eq!(one.get("shutdown") + &one.get("init") + &one.get("list 0 9"), "2");
     // A test replaces the description.
-    host.become_node(&gpu("a30", ""));
+    host.replace_node(&gpu("a30", ""));
     assert_eq!(two.code("create 0 9"), INVALID_ARGUMENT);
     assert_eq!(two.get("create 0 14"), "3");
-    assert_in_step(&host);
+    assert_tree_matches(&host);
 }
 
 /// A program with an empty environment finds the description through the link beside the library.
@@ -290,11 +290,11 @@ fn a_change_through_a_symlink_changes_its_target() {
     command.env_clear().arg(&library).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"init\ncreate 0 9\nci-create 0 1 2\n").unwrap();
-    let said = child.wait_with_output().unwrap().stdout;
-    assert_eq!(String::from_utf8(said).unwrap(), "0 \n0 1\n0 0\n");
+    let output = child.wait_with_output().unwrap().stdout;
+    assert_eq!(String::from_utf8(output).unwrap(), "0 \n0 1\n0 0\n");
     assert!(fs::symlink_metadata(link).unwrap().is_symlink());
     assert_eq!(node(&host).gpus[0].instances[0].compute.len(), 1);
-    assert_in_step(&host);
+    assert_tree_matches(&host);
 }
 
 /// Concurrent processes, each as fast as it can: no change is lost, and none is done twice.
@@ -324,7 +324,7 @@ fn concurrent_processes_lose_no_change() {
     let profiles: Vec<_> =
         node(&host).gpus.iter().map(|gpu| gpu.instances[0].profile.name).collect();
     assert_eq!(profiles, ["7g.80gb"; 4]);
-    assert_in_step(&host);
+    assert_tree_matches(&host);
 }
 
 #[test]
@@ -336,13 +336,13 @@ fn the_description_and_the_capability_tree_agree() {
     let (mut done, mut tried) = (0, 0);
     while done < 500 {
         let line = any_change(&mut seed, 2);
-        done += u32::from(callers[roll(&mut seed, 2) as usize].code(&line) == 0);
+        done += u32::from(callers[random(&mut seed, 2) as usize].code(&line) == 0);
         tried += 1;
         if tried % 20 == 0 {
-            assert_in_step(&host);
+            assert_tree_matches(&host);
         }
     }
-    assert_in_step(&host);
+    assert_tree_matches(&host);
     println!("{done} changes of {tried} tried (seed 3)");
 }
 
@@ -351,7 +351,7 @@ fn the_description_and_the_capability_tree_agree() {
 fn the_next_process_completes_a_killed_change() {
     let mut seed = 5;
     let host = FakeHost::new(&gpu("a100-80gb", "").repeat(2));
-    let mut half_done = 0;
+    let mut interrupted = 0;
     for turn in 0..60 {
         let mut lines = String::from("init\n");
         (0..4000).for_each(|_| lines += &(any_change(&mut seed, 2) + "\n"));
@@ -360,20 +360,21 @@ fn the_next_process_completes_a_killed_change() {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
-        std::thread::sleep(Duration::from_micros(3000 + u64::from(roll(&mut seed, 20_000))));
+        // By then the process has loaded the library, and makes changes.
+        std::thread::sleep(Duration::from_micros(3000 + u64::from(random(&mut seed, 20_000))));
         child.kill().unwrap();
         child.wait().unwrap();
         drop(writer.join());
         drop(node(&host));
         let lock = fs::read(format!("{}.lock", host.env().1.display())).unwrap_or_default();
-        half_done += u32::from(lock.last() == Some(&1));
+        interrupted += u32::from(lock.last() == Some(&1));
         let mut next = Caller::new(&host);
         if turn % 2 == 0 {
             next.call(&any_change(&mut seed, 2)).unwrap();
         }
-        assert_in_step(&host);
+        assert_tree_matches(&host);
     }
-    println!("{half_done} of 60 were killed in the middle of a change (seed 5)");
+    println!("{interrupted} of 60 were killed in the middle of a change (seed 5)");
 }
 
 /// The incomplete trees that a change leaves at each of its steps.
@@ -404,7 +405,7 @@ fn every_incomplete_tree_is_repaired() {
             0 => drop(Caller::new(&host)),
             _ => assert_eq!(before.code("create 0 0"), INSUFFICIENT_RESOURCES),
         }
-        assert_in_step(&host);
+        assert_tree_matches(&host);
     }
 }
 
@@ -469,9 +470,9 @@ fn faults_are_injected_on_request() {
         fs::remove_file(&trace).unwrap();
         count += more;
         assert_eq!(made(&host), count, "{variable}={value}");
-        assert_in_step(&host);
+        assert_tree_matches(&host);
         if count > 4 {
-            host.become_node(&gpu("a100-80gb", ""));
+            host.replace_node(&gpu("a100-80gb", ""));
             count = 0;
         }
     }

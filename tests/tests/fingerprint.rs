@@ -30,7 +30,7 @@ fn capabilities(host: &FakeHost, below: &str) -> std::path::PathBuf {
 }
 
 /// Replaces directories by others with the same names.
-fn make_anew(dir: &Path) {
+fn recreate(dir: &Path) {
     let copy = dir.with_file_name("copy");
     let copied = std::process::Command::new("cp").arg("-r").arg(dir).arg(&copy).status().unwrap();
     assert!(copied.success());
@@ -49,7 +49,7 @@ fn a_quick_poll_sees_gpu_instances_come_and_go() {
         ),
         ("none on the second", node(one, "")),
     ] {
-        assert_eq!(after(|host| host.morph(&description)), (false, false), "{what}");
+        assert_eq!(after(|host| host.change_to(&description)), (false, false), "{what}");
     }
 }
 
@@ -81,21 +81,21 @@ fn a_full_scan_sees_what_a_quick_poll_misses() {
         )
     };
     for list in ["\"1c\", \"2c\"", ""] {
-        assert!(!after(|host| host.morph(&compute(list))).1, "{list}");
+        assert!(!after(|host| host.change_to(&compute(list))).1, "{list}");
     }
     for dir in ["gpu0/mig/gi3", "gpu1/mig/gi1/ci0", "gpu1/mig"] {
-        let (_, holds) = after(|host| make_anew(&capabilities(host, dir)));
-        assert!(!holds, "{dir}");
+        let (_, full) = after(|host| recreate(&capabilities(host, dir)));
+        assert!(!full, "{dir}");
     }
     for (path, text) in [
         ("/proc/devices", "Character devices:\n195 nvidia\n"),
         ("/proc/driver/nvidia/version", "another\n"),
     ] {
-        let (glance, holds) = after(|host| fs::write(host.path(path), text).unwrap());
-        assert_eq!((glance, holds), (true, false), "{path}");
+        let (quick, full) = after(|host| fs::write(host.path(path), text).unwrap());
+        assert_eq!((quick, full), (true, false), "{path}");
     }
-    let (glance, holds) = after(|host| {
+    let (quick, full) = after(|host| {
         fs::remove_dir_all(host.path("/proc/driver/nvidia/gpus/0000:0f:00.0")).unwrap()
     });
-    assert_eq!((glance, holds), (true, false), "a gpu of the list");
+    assert_eq!((quick, full), (true, false), "a gpu of the list");
 }

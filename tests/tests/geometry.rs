@@ -58,14 +58,14 @@ fn every_profile_reaches_its_maximum_count_and_no_more() {
 /// A layout exists when some choice of starts exists.
 #[test]
 fn placements_are_found_by_search() {
-    for wishes in [
+    for instances in [
         "{ profile = \"1g.10gb\" }, { profile = \"3g.40gb\" }, { profile = \"3g.40gb\", start = 0 }",
         "{ profile = \"1g.10gb\" }, { profile = \"4g.40gb\" }, { profile = \"2g.20gb\" }",
         "{ profile = \"2g.20gb\" }, { profile = \"2g.20gb\" }, { profile = \"1g.10gb\" }, { profile = \"1g.10gb\", start = 0 }",
     ] {
-        let fits = SimulatedNode::parse(&node("a100-80gb", wishes));
+        let fits = SimulatedNode::parse(&node("a100-80gb", instances));
         // 3g + 3g take all eight memory slices; the other two leave room.
-        assert_eq!(fits.is_ok(), !wishes.contains("3g.40gb"), "{wishes}: {fits:?}");
+        assert_eq!(fits.is_ok(), !instances.contains("3g.40gb"), "{instances}: {fits:?}");
     }
 }
 

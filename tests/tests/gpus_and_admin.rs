@@ -51,8 +51,8 @@ fn gpus_without_mig_have_a_spec_of_their_own() {
 #[test]
 fn device_names_of_another_spec_are_never_used() {
     let host = FakeHost::new(preset("hgx-h100").unwrap());
-    let theirs = "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n- name: \"2\"\n  containerEdits:\n    env: [A=1]\n";
-    fs::write(host.out().join("nvidia.yaml"), theirs).unwrap();
+    let other_spec = "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n- name: \"2\"\n  containerEdits:\n    env: [A=1]\n";
+    fs::write(host.out().join("nvidia.yaml"), other_spec).unwrap();
     let run = host.generate(&["--gpus"]);
     assert_eq!(run.code, 5, "{}", run.stderr);
     assert!(
@@ -80,14 +80,14 @@ fn device_names_of_another_spec_are_never_used() {
 #[test]
 fn a_gpu_in_mig_mode_is_requested_by_its_slices() {
     let show = |name: &str| run(&mut mig_cdi(["show", name, "--node=hgx-h100"]));
-    let divided = show("nvidia.com/gpu=0");
-    assert_eq!(divided.code, 1);
+    let in_mig_mode = show("nvidia.com/gpu=0");
+    assert_eq!(in_mig_mode.code, 1);
     assert!(
-        divided
+        in_mig_mode
             .stderr
             .contains("gpu 0 is in mig mode; request one of its slices: 0:1c.3g.40gb:4:0, "),
         "{}",
-        divided.stderr
+        in_mig_mode.stderr
     );
     let empty = show("nvidia.com/gpu=3");
     assert!(

@@ -29,7 +29,8 @@ use std::{
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const LIBRARY: &str = "usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1";
 /// Expected slice of `verify` that is current on the host of [`host`]: `0:2g.20gb:0`.
-const CLAIM: &str = "0:3:0,nodes=195:508:30:31,gpu=GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4";
+const EXPECTED_SLICE: &str =
+    "0:3:0,nodes=195:508:30:31,gpu=GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4";
 
 fn refused(run: &Run, why: &str) {
     assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{}", run.stderr);
@@ -39,7 +40,7 @@ fn refused(run: &Run, why: &str) {
 
 fn verify(host: &FakeHost, more: &[&str]) -> Command {
     let mut command = host.hook(&["verify", &format!("--proc-root={}", host.root().display())]);
-    command.args(more).arg(CLAIM);
+    command.args(more).arg(EXPECTED_SLICE);
     command
 }
 
@@ -58,7 +59,7 @@ fn traced(command: &Command, log: &Path, flags: &[&str]) -> Command {
     strace
 }
 
-fn asks_for_nothing() -> String {
+fn config_without_request() -> String {
     oci_config(&[], &[], false)
 }
 
@@ -99,18 +100,18 @@ fn the_hook_loads_no_library_of_an_image() {
         host.hook(&["runtime", &config, "--dry-run", "--", "create", "-b", "/nowhere", "a"]);
     for (command, input, code) in [
         (host.create_runtime(), state.as_str(), 0),
-        (host.hook(&["precreate", &config]), &asks_for_nothing(), 0),
+        (host.hook(&["precreate", &config]), &config_without_request(), 0),
         (verify(&host, &[]), &state, 0),
         (verify(&host, &["--full", full.to_str().unwrap()]), &state, 0),
         (verify(&host, &["--full", "./evil.so"]), &state, 2),
         (runtime, "", 1),
         (host.hook(&["--help"]), "", 0),
     ] {
-        let said = format!("{command:?}");
+        let shown = format!("{command:?}");
         let run = hostile(command, input);
-        assert_eq!(run.code, code, "{said}: {}", run.stderr);
+        assert_eq!(run.code, code, "{shown}: {}", run.stderr);
         assert!(run.stderr.lines().count() <= 1, "no backtrace, no trace: {}", run.stderr);
-        assert!(!canary.exists(), "{said} has loaded a library of the image");
+        assert!(!canary.exists(), "{shown} has loaded a library of the image");
     }
     container.assert_nothing_outside_changed("a hostile environment");
 }
@@ -135,9 +136,9 @@ fn every_installed_hook_has_an_environment() {
 #[test]
 fn the_hook_is_a_static_program() {
     let hook = mig_cdi_tests::program("mig-cdi-hook");
-    let said = run(Command::new("readelf").args(["-ldW"]).arg(hook)).stdout;
-    assert!(said.contains("LOAD"), "{said}");
-    assert!(!said.contains("INTERP") && !said.contains("(NEEDED)"), "{said}");
+    let headers = run(Command::new("readelf").args(["-ldW"]).arg(hook)).stdout;
+    assert!(headers.contains("LOAD"), "{headers}");
+    assert!(!headers.contains("INTERP") && !headers.contains("(NEEDED)"), "{headers}");
 }
 
 /// S3, S4, S8, CVE-2024-0132, CVE-2025-23267: the hook runs and reads no file of the container. While it is in the
@@ -166,11 +167,11 @@ fn the_hook_runs_and_reads_no_file_of_a_container() {
     let mut command = traced(&host.create_runtime(), &log, &["-E", &path, "-e", calls]);
     let run = feed(command.current_dir(&root), container.state().as_bytes());
     assert_eq!(run.code, 0, "{}", run.stderr);
-    let said = fs::read_to_string(log).unwrap();
-    assert_eq!(said.matches("execve").count(), 1, "nothing but the hook is run: {said}");
-    let mut parts = said.split("setns(");
+    let trace = fs::read_to_string(log).unwrap();
+    assert_eq!(trace.matches("execve").count(), 1, "nothing but the hook is run: {trace}");
+    let mut parts = trace.split("setns(");
     let inside = parts.nth(1).expect("it enters");
-    assert_eq!(parts.count(), 1, "and leaves: {said}");
+    assert_eq!(parts.count(), 1, "and leaves: {trace}");
     let opened: Vec<_> = inside.lines().filter(|line| line.contains("open")).collect();
     assert!(opened.len() > 20, "{inside}");
     for line in &opened {
@@ -191,7 +192,7 @@ fn a_linked_directory_cannot_lead_out_of_a_container() {
     let host = host();
     let canary =
         |container: &PreparedContainer| container.canary().join("dir").display().to_string();
-    let ways: [(&str, Link<'_>); 9] = [
+    let targets: [(&str, Link<'_>); 9] = [
         ("absolute", &canary),
         ("relative", &|v| format!("../../../../../../../../../../../..{}", canary(v))),
         ("beside the root", &|_| "../../../../canary/dir".to_owned()),
@@ -203,13 +204,14 @@ fn a_linked_directory_cannot_lead_out_of_a_container() {
         ("itself", &|_| "x86_64-linux-gnu".to_owned()),
     ];
     for parent in ["usr", "usr/lib", LIBRARIES, "usr/bin", "run"] {
-        for (way, to) in &ways {
+        for (form, to) in &targets {
             let container = PreparedContainer::new();
             replace_by_link(&container.rootfs().join(parent), to(&container));
             let container = container.start(ENGINE_MOUNTS);
-            refused(&container.attack(&host, &format!("{parent}: {way}")), parent);
+            refused(&container.attack(&host, &format!("{parent}: {form}")), parent);
         }
         let container = PreparedContainer::new();
+        // The kernel follows 40 links at most (MAXSYMLINKS, include/linux/namei.h).
         let chain = |i: usize| container.rootfs().join(format!("etc/{i}"));
         (0..50).for_each(|i| symlink(format!("/etc/{}", i + 1), chain(i)).unwrap());
         symlink(canary(&container), chain(50)).unwrap();
@@ -255,6 +257,7 @@ fn obstacles<'a>() -> Vec<Obstacle<'a>> {
         ("link to proc", &|_, at| symlink("/proc", at).unwrap()),
         ("pipe", &|_, at| mkfifo(at, Mode::from_bits_truncate(0o666)).unwrap()),
         ("device", &|_, at| {
+            // /dev/zero.
             mknod(at, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 5)).unwrap();
         }),
     ]
@@ -313,10 +316,10 @@ fn only_the_container_s_own_dev_is_used() {
     let mut command = traced(&host.create_runtime(), &log, &["-e", "trace=%file,%desc,mount"]);
     let run = feed(&mut command, container.state().as_bytes());
     assert_eq!(run.code, 0, "{}", run.stderr);
-    let said = fs::read_to_string(log).unwrap();
-    assert!(said.contains("nvidiactl"), "{said}");
+    let trace = fs::read_to_string(log).unwrap();
+    assert!(trace.contains("nvidiactl"), "{trace}");
     for word in ["core_pattern", "\"null\"", "\"zero\"", "/dev/zero", "rootfs/dev/null"] {
-        assert!(!said.contains(word), "{word} in {said}");
+        assert!(!trace.contains(word), "{word} in {trace}");
     }
     assert_eq!((sysctl(), names_of("/dev")), (pattern, dev));
 }
@@ -361,7 +364,7 @@ fn a_proc_that_is_not_procfs_is_refused() {
         shell.env("PID", container.pid().to_string()).env("TMP", host.root().join("realproc"));
         feed(&mut shell, container.state().as_bytes())
     };
-    refused(&over(&host.hook(&["verify", CLAIM])), "/proc: it is no procfs");
+    refused(&over(&host.hook(&["verify", EXPECTED_SLICE])), "/proc: it is no procfs");
     refused(&over(&host.create_runtime()), "/proc: it is no procfs");
     assert_eq!(container.new_mounts(), [""; 0]);
     container.assert_nothing_outside_changed("a /proc that is no procfs");
@@ -377,23 +380,23 @@ fn inherited_descriptors_do_not_reach_a_child() {
     let hook = verify(&host, &["--full", full.to_str().unwrap()]);
     let log = host.root().join("strace");
     let old = ["-e", "trace=close_range", "-e", "inject=close_range:error=ENOSYS"];
-    let many = |command: &Command| {
+    let with_open_files = |command: &Command| {
         let open = "for i in {10..510}; do eval \"exec $i</\"; done; exec \"$@\"";
         let mut bash = Command::new("bash");
         bash.args(["-c", open, "bash"]).arg(command.get_program()).args(command.get_args());
         let run = feed(&mut bash, runc_state(1, Path::new("/bundle")).as_bytes());
-        let said = fs::read_to_string(&seen).unwrap_or_default();
+        let listing = fs::read_to_string(&seen).unwrap_or_default();
         fs::remove_file(&seen).expect("the program ran");
-        (run, said.lines().filter(|line| line.contains(" -> ")).count(), said)
+        (run, listing.lines().filter(|line| line.contains(" -> ")).count(), listing)
     };
-    let (_, count, _) = many(&Command::new(&full));
+    let (_, count, _) = with_open_files(&Command::new(&full));
     assert!(count > 500, "without the hook they are inherited");
     for command in [hook, traced(&verify(&host, &["--full", full.to_str().unwrap()]), &log, &old)] {
-        let (run, count, said) = many(&command);
+        let (run, count, listing) = with_open_files(&command);
         assert_eq!(run.code, 0, "{}", run.stderr);
         // The standard three, and the one with which ls reads the directory.
-        assert_eq!(count, 4, "{said}");
-        assert!(!said.lines().any(|line| line.ends_with("-> /")), "{said}");
+        assert_eq!(count, 4, "{listing}");
+        assert!(!listing.lines().any(|line| line.ends_with("-> /")), "{listing}");
     }
     assert!(fs::read_to_string(log).unwrap().contains("(INJECTED)"));
 }
@@ -405,6 +408,8 @@ fn the_running_hook_cannot_be_overwritten() {
     let host = host();
     let path = host.install().join("mig-cdi-hook");
     let before = tree(path.parent().unwrap());
+    // The kernel refuses to open /proc/PID/exe of a process that is not dumpable (prctl(2), PR_SET_DUMPABLE) without
+    // CAP_SYS_PTRACE.
     let bare = |program: &Path| {
         let mut command = Command::new("setpriv");
         command.args(["--bounding-set=-all", "--inh-caps=-all"]).arg(program);
@@ -423,11 +428,14 @@ fn the_running_hook_cannot_be_overwritten() {
     let hidden =
         || fs::metadata(format!("/proc/{}/exe", hook.id())).is_ok_and(|_| !reads(hook.id()));
     while !hidden() {
-        assert!(start.elapsed() < Duration::from_secs(20), "its program can be opened");
+        assert!(start.elapsed() < Duration::from_secs(20), "the hook's program can be opened");
     }
     // It becomes readable only once setpriv has dropped its capabilities and runs cat.
     while !reads(other.id()) {
-        assert!(start.elapsed() < Duration::from_secs(20), "that of another process cannot be");
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "the program of another process cannot be opened"
+        );
     }
     let exe = format!("/proc/{}/exe", hook.id());
     assert_eq!(fs::read_link(&exe).unwrap(), path, "it is the hook that runs");
@@ -474,10 +482,11 @@ fn a_failed_run_is_undone_completely() {
         &feed(&mut command, container.state().as_bytes()),
         "run/mig-cdi: the container has something",
     );
-    let said = fs::read_to_string(log).unwrap();
-    let done = |call: &str| said.lines().filter(|l| l.contains(call) && l.ends_with("= 0")).count();
-    assert_eq!(done("mknod"), 6, "{said}");
-    assert!(done("move_mount(") >= 7, "{said}");
+    let trace = fs::read_to_string(log).unwrap();
+    let done =
+        |call: &str| trace.lines().filter(|l| l.contains(call) && l.ends_with("= 0")).count();
+    assert_eq!(done("mknod"), 6, "{trace}");
+    assert!(done("move_mount(") >= 7, "{trace}");
     // The method compares the whole container before and after.
     refused(&container.attack(&host, "a pipe at the end"), "run/mig-cdi");
     assert!(!container.inside().join("usr").exists());
@@ -534,7 +543,7 @@ fn unknown_arguments_stop_the_container() {
         &["poststop"],
         &["create_runtime"],
         &["verify"],
-        &["verify", "--warn-only", CLAIM],
+        &["verify", "--warn-only", EXPECTED_SLICE],
         &["verify", "0:3:0"],
         &["precreate", "--quiet"],
         &["precreate", "word"],
@@ -549,8 +558,8 @@ fn unknown_arguments_stop_the_container() {
             Some(&"runtime") => run(&mut host.hook(words)),
             _ => feed(&mut host.hook(words), &input),
         };
-        let said = (run.code, run.stdout.as_str(), run.stderr.lines().count());
-        assert_eq!(said, (2, "", 1), "{words:?}: {}", run.stderr);
+        let result = (run.code, run.stdout.as_str(), run.stderr.lines().count());
+        assert_eq!(result, (2, "", 1), "{words:?}: {}", run.stderr);
     }
 }
 
@@ -565,6 +574,7 @@ fn an_invalid_state_stops_the_container() {
     let mut no_text = state.clone().into_bytes();
     let id = state.find("test").unwrap();
     no_text[id] = 0xff;
+    // The hook reads 16 MiB of a state at most (hook/src/state.rs).
     let huge = format!("\"annotations\":{{\"a\":\"{}\"}},\"pid\"", "x".repeat(17 << 20));
     for (what, input) in [
         ("nothing", Vec::new()),
@@ -578,7 +588,7 @@ fn an_invalid_state_stops_the_container() {
         ("no number", change(&format!("\"pid\":{}", container.pid()), "\"pid\":\"1\"")),
         ("below nothing", change("\"pid\":", "\"pid\":-")),
         ("too large", change("\"pid\"", &huge)),
-        ("a mark", change("{\"oci", "\u{feff}{\"oci")),
+        ("a byte order mark", change("{\"oci", "\u{feff}{\"oci")),
         ("no text", no_text),
         ("UTF-16", state.encode_utf16().flat_map(u16::to_le_bytes).collect()),
         ("a bundle from here", change(&bundle, "rootfs")),
@@ -607,6 +617,7 @@ fn an_invalid_configuration_stops_the_container() {
     let good = oci_config(&[], &[("mig-cdi/devices", "0:2g.20gb:0")], false);
     let change = |from: &str, to: &str| good.replace(from, to).into_bytes();
     let root = |path: &str| change("\"rootfs\"", &format!("{path:?}"));
+    // Bytes that are no UTF-8 in the place of a key.
     let bad_text = good.replace("x-unknown", "x\u{1}").into_bytes();
     let bad_text = bad_text.into_iter().map(|byte| if byte == 1 { 0xff } else { byte }).collect();
     let everywhere: [(&str, Vec<u8>); 9] = [
@@ -618,7 +629,7 @@ fn an_invalid_configuration_stops_the_container() {
             "one twice",
             change("\"mig-cdi/devices\"", "\"mig-cdi/devices\":\"\",\"mig-cdi/devices\""),
         ),
-        ("a mark", change("{\"ociVersion\"", "\u{feff}{\"ociVersion\"")),
+        ("a byte order mark", change("{\"ociVersion\"", "\u{feff}{\"ociVersion\"")),
         ("no text", bad_text),
         (
             "too large",
@@ -626,6 +637,7 @@ fn an_invalid_configuration_stops_the_container() {
         ),
         ("deep", b"{\"process\":".repeat(90_000)),
     ];
+    // Only create-runtime uses the root: the other modes leave it to the runtime.
     let roots = ["/", "", "..", ".", "rootfs/..", "../rootfs", "/nowhere", "/.."];
     let roots = roots.map(|path| (path, root(path)));
     let config = format!("--config={}", host.config().display());
@@ -707,7 +719,7 @@ fn text_from_a_container_is_only_data() {
 fn a_large_state_on_a_slow_pipe_is_read_to_its_end() {
     let host = host();
     let container = PreparedContainer::new();
-    container.configure(asks_for_nothing());
+    container.configure(config_without_request());
     let container = container.start(ENGINE_MOUNTS);
     let pad = format!("\"annotations\":{{\"a\":\"{}\"}},\"pid\"", "x".repeat(10 << 20));
     let state = container.state().replace("\"pid\"", &pad);
@@ -723,12 +735,13 @@ fn a_large_state_on_a_slow_pipe_is_read_to_its_end() {
         let mut stdin = child.stdin.take().unwrap();
         for part in state.as_bytes().chunks(1 << 20) {
             stdin.write_all(part).unwrap_or_else(|e| panic!("{command:?}: {e}"));
+            // The pipe runs empty, so a hook that reads once would miss the rest.
             std::thread::sleep(Duration::from_millis(20));
         }
         drop(stdin);
         let ended = child.wait_with_output().unwrap();
-        let said = String::from_utf8(ended.stderr).unwrap();
-        assert_eq!(ended.status.code(), Some(code), "{command:?}: {said}");
+        let stderr = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{command:?}: {stderr}");
     }
     assert_eq!(container.new_mounts(), [""; 0]);
     assert_eq!(fs::read_to_string(container.canary().join("file")).unwrap(), SECRET);

@@ -35,12 +35,12 @@ fn host(podman: &Podman) -> FakeHost {
 fn script(mode: &str, variant: Variant, script: &str) -> (Run, String) {
     let podman = Podman::new(variant);
     let host = host(&podman);
-    let run = podman.script(&host, &through(mode, &host, script));
+    let run = podman.script(&host, &with_mode(mode, &host, script));
     (run, host.read_log())
 }
 
 /// Returns the script with podman running the hook in a mode.
-fn through(mode: &str, host: &FakeHost, script: &str) -> String {
+fn with_mode(mode: &str, host: &FakeHost, script: &str) -> String {
     let flag = match mode {
         "runtime" => format!("--runtime {}", host.runtime().display()),
         mode => format!("--hooks-dir {}", host.hooks_dir(mode).display()),
@@ -66,10 +66,12 @@ fn variables(mode: &str) -> String {
 fn a_container_gets_the_requested_slice_and_no_other() {
     for mode in MODES {
         for variant in VARIANTS {
+            // The kernel keeps major 42 free for samples (Documentation/admin-guide/devices.txt): the container's own
+            // rule allows it.
             let run = "
                 $PODMAN run -d --name c --cap-add MKNOD --device-cgroup-rule 'c 42:* rwm' \
                     --annotation mig-cdi/devices=0:2g.20gb:0 --rootfs $ROOTFS \
-                    sh -c 'probe 508:30 508:39 508:40 508:1 195:1 42:7 > /tmp/said; mv /tmp/said /tmp/done; sleep 100' >/dev/null
+                    sh -c 'probe 508:30 508:39 508:40 508:1 195:1 42:7 > /tmp/output; mv /tmp/output /tmp/done; sleep 100' >/dev/null
                 $PODMAN exec c sh -c 'while [ ! -e /tmp/done ]; do sleep 0.1; done; sed -n p /tmp/done'
                 echo ---
                 $PODMAN exec c sh -c '[ ! -e /run/mig-cdi ] || . /run/mig-cdi/environment; probe 508:31 508:39'
@@ -168,7 +170,7 @@ refused
             let podman = Podman::with_c_library(variant, "debian-root");
             host.configure_hook(&format!("runtimes = [{:?}]", podman.runtime()));
             assert_eq!(host.generate(&["--capabilities=compute,utility"]).code, 0);
-            let run = podman.script(&host, &through(mode, &host, script));
+            let run = podman.script(&host, &with_mode(mode, &host, script));
             let log = host.read_log();
             similar_asserts::assert_eq!(passed(&run, &log, mode), expected, "{mode} {variant:?}");
         }
@@ -186,7 +188,7 @@ fn other_slices_are_hidden_from_the_capability_tree() {
             sh -c 'cd /proc/driver/nvidia/capabilities; find . -name access | sort; ls mig; find ../gpus -type f'";
     let tree = host.path("/proc/driver").display().to_string();
     for mode in ["precreate", "runtime"] {
-        let run = podman.script(&host, &through(mode, &host, &script.replace("$TREE", &tree)));
+        let run = podman.script(&host, &with_mode(mode, &host, &script.replace("$TREE", &tree)));
         let expected =
             "./gpu0/mig/gi4/access\n./gpu0/mig/gi4/ci0/access\n../gpus/0000:07:00.0/information\n";
         similar_asserts::assert_eq!(passed(&run, &host.read_log(), mode), expected);
@@ -218,6 +220,7 @@ fn under_the_name_mig_cdi_runtime_the_hook_is_a_runtime() {
 #[test]
 fn a_device_denied_by_a_parent_cgroup_is_not_injected() {
     // Allows all devices of a container and the GPU, but not its slices.
+    // rmdir of a cgroup fails while a process in it still exits, hence the loop.
     let script = "
         group=/sys/fs/cgroup/devices/mig-cdi-test
         mkdir -p $group
@@ -234,7 +237,7 @@ fn a_device_denied_by_a_parent_cgroup_is_not_injected() {
     for variant in [("runc", "v1"), ("crun", "v1")] {
         let podman = Podman::new(variant);
         let host = host(&podman);
-        let run = podman.script(&host, &through("create-runtime", &host, script));
+        let run = podman.script(&host, &with_mode("create-runtime", &host, script));
         assert_eq!(passed(&run, &host.read_log(), "denied"), "");
         let log = host.read_log();
         assert!(log.contains("/devices.allow: operation not permitted"), "{variant:?}: {log}");
@@ -254,8 +257,8 @@ fn systemd_gets_the_device_rules_of_a_unit() {
             probe 2>/dev/null || true
         until find /sys/fs/cgroup/mig-cdi-test-$$.scope /sys/fs/cgroup/*/mig-cdi-test-$$.scope -depth -type d \
             -exec rmdir {} + 2>/dev/null || ! ls -d /sys/fs/cgroup/*/mig-cdi-test-$$.scope; do sleep 0.1; done >/dev/null 2>&1
-        sed \"s/$$/PID/\" /run/told";
-    let told = "\
+        sed \"s/$$/PID/\" /run/systemctl.calls";
+    let expected_call = "\
 set-property
 --runtime
 --
@@ -275,18 +278,18 @@ PWD=/
         let run = |systemctl: &str| {
             let script = script.replace("$TOOLS", &tools).replace(
                 "$SYSTEMCTL",
-                &format!("printf '%s\\n' \\\"\\$@\\\" > /run/told; env >> /run/told; {systemctl}"),
+                &format!("printf '%s\\n' \\\"\\$@\\\" > /run/systemctl.calls; env >> /run/systemctl.calls; {systemctl}"),
             );
-            podman.script(&host, &through("create-runtime", &host, &script))
+            podman.script(&host, &with_mode("create-runtime", &host, &script))
         };
         let out = passed(&run("exit 0"), &host.read_log(), "systemd");
         assert!(
             out.contains("node /dev/nvidia-caps/nvidia-cap30 444 508:30 ENXIO\n"),
             "{variant:?}: {out}"
         );
-        assert!(out.ends_with(told), "{variant:?}: {out}");
+        assert!(out.ends_with(expected_call), "{variant:?}: {out}");
         let out = passed(&run("echo no such unit >&2; exit 1"), &host.read_log(), "systemd");
-        assert_eq!(out, told, "no container ran");
+        assert_eq!(out, expected_call, "no container ran");
         let log = host.read_log();
         assert!(log.contains("allow devices in the systemd unit mig-cdi-test-"), "{log}");
         assert!(log.trim_end().ends_with("no such unit"), "{log}");
@@ -305,8 +308,8 @@ fn a_daemon_s_runtime<E>(
         assert_eq!(host.generate(&[]).code, 0);
         let engine = start(cgroup, &host);
         let numbers = ["508:30", "508:31", "508:39", "508:40"];
-        let said = probe(&engine, "0:2g.20gb:0", &numbers);
-        let said = said.unwrap_or_else(|e| panic!("{cgroup}: {e}{}", host.read_log()));
+        let output = probe(&engine, "0:2g.20gb:0", &numbers);
+        let output = output.unwrap_or_else(|e| panic!("{cgroup}: {e}{}", host.read_log()));
         let expected = format!(
             "node /dev/nvidia-caps/nvidia-cap30 444 508:30 ENXIO
 node /dev/nvidia-caps/nvidia-cap31 444 508:31 ENXIO
@@ -317,7 +320,7 @@ made 508:40 EPERM
 ",
             variables("runtime")
         );
-        similar_asserts::assert_eq!(said, expected, "{cgroup}");
+        similar_asserts::assert_eq!(output, expected, "{cgroup}");
         let refused = probe(&engine, "0:2g.20gb:6", &numbers).expect_err("it is not there");
         assert!(refused.contains("has no such device"), "{cgroup}: {refused}");
     }

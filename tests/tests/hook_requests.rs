@@ -38,14 +38,14 @@ fn caps(config: &Value) -> Vec<&str> {
     paths.filter_map(|path| path.strip_prefix("/dev/nvidia-caps/nvidia-cap")).collect()
 }
 
-fn ask(host: &FakeHost, key: &str, value: &str) -> Run {
+fn request(host: &FakeHost, key: &str, value: &str) -> Run {
     host.precreate(&oci_config(&[], &[(key, value)], false), &[])
 }
 
 #[test]
 fn a_container_gets_its_request_and_keeps_its_configuration() {
     let host = host("");
-    let run = ask(&host, "mig-cdi/devices", "0:2g.20gb:0");
+    let run = request(&host, "mig-cdi/devices", "0:2g.20gb:0");
     let config = changed(&run);
     assert!(run.stdout.contains(r#""x-unknown":{"number":1.50}"#), "{}", run.stdout);
     assert!(run.stdout.contains(r#""x-large":12345678901234567890123"#), "{}", run.stdout);
@@ -85,11 +85,11 @@ fn a_container_gets_its_request_and_keeps_its_configuration() {
 /// are not.
 #[test]
 fn other_slices_are_hidden() {
-    let masked = |node: &str, ask_for: &str| {
+    let masked = |node: &str, device: &str| {
         let host = FakeHost::new(preset(node).unwrap());
         host.configure_hook("");
         assert_eq!(host.generate(&[]).code, 0);
-        let config = changed(&ask(&host, "mig-cdi/devices", ask_for));
+        let config = changed(&request(&host, "mig-cdi/devices", device));
         serde_json::from_value::<Vec<String>>(config["linux"]["maskedPaths"].clone()).unwrap()
     };
     let tree = "/proc/driver/nvidia/capabilities";
@@ -112,7 +112,7 @@ fn other_slices_are_hidden() {
     let whole = paths.iter().filter(|path| path.rsplit('/').next().unwrap().starts_with("gpu"));
     assert_eq!(whole.count(), 7, "{paths:?}");
     let host = host("hide = false");
-    let config = changed(&ask(&host, "mig-cdi/devices", "0:2g.20gb:0"));
+    let config = changed(&request(&host, "mig-cdi/devices", "0:2g.20gb:0"));
     assert_eq!(config["linux"]["maskedPaths"], json!(["/proc/kcore"]));
 }
 
@@ -124,12 +124,12 @@ fn every_form_of_request_names_the_same_slice() {
         host.precreate(&oci_config(&[&format!("NVIDIA_VISIBLE_DEVICES={value}")], &[], false), &[])
     };
     for run in [
-        ask(&host, "mig-cdi/devices", "0:2g.20gb:0"),
-        ask(&host, "mig-cdi/devices", "nvidia.com/mig=0:2g.20gb:0"),
-        ask(&host, "mig-cdi/devices", FIRST),
-        ask(&host, "cdi.k8s.io/any", "nvidia.com/mig=0:0"),
-        ask(&host, "cdi.k8s.io/any", "example.com/net=eth0,nvidia.com/mig=0:0"),
-        ask(&host, "mig-cdi/devices", &format!("0:0,{FIRST}")),
+        request(&host, "mig-cdi/devices", "0:2g.20gb:0"),
+        request(&host, "mig-cdi/devices", "nvidia.com/mig=0:2g.20gb:0"),
+        request(&host, "mig-cdi/devices", FIRST),
+        request(&host, "cdi.k8s.io/any", "nvidia.com/mig=0:0"),
+        request(&host, "cdi.k8s.io/any", "example.com/net=eth0,nvidia.com/mig=0:0"),
+        request(&host, "mig-cdi/devices", &format!("0:0,{FIRST}")),
         by_env(FIRST),
         by_env(&legacy),
         by_env("0:0"),
@@ -185,16 +185,16 @@ fn the_environment_is_honoured_as_the_policy_allows() {
 #[test]
 fn the_policy_limits_requests() {
     let default = host("");
-    let run = ask(&default, "mig-cdi/devices", "all");
+    let run = request(&default, "mig-cdi/devices", "all");
     assert!(refused(&run).contains("hook.devices"), "{}", run.stderr);
     let all = host("devices = [\"all\"]");
-    assert_eq!(caps(&changed(&ask(&all, "mig-cdi/devices", "all"))).len(), 8);
-    assert!(refused(&ask(&all, "mig-cdi/devices", FIRST)).contains("hook.devices"));
+    assert_eq!(caps(&changed(&request(&all, "mig-cdi/devices", "all"))).len(), 8);
+    assert!(refused(&request(&all, "mig-cdi/devices", FIRST)).contains("hook.devices"));
     // The policy applies to the slice, whichever name requests it.
     let first = host("devices = [\"*:0\"]\nannotations = [\"mig-cdi/*\"]");
-    assert_eq!(caps(&changed(&ask(&first, "mig-cdi/devices", FIRST))), ["30", "31"]);
-    assert!(refused(&ask(&first, "mig-cdi/devices", SECOND)).contains("hook.devices"));
-    let run = ask(&first, "cdi.k8s.io/x", &format!("nvidia.com/mig={FIRST}"));
+    assert_eq!(caps(&changed(&request(&first, "mig-cdi/devices", FIRST))), ["30", "31"]);
+    assert!(refused(&request(&first, "mig-cdi/devices", SECOND)).contains("hook.devices"));
+    let run = request(&first, "cdi.k8s.io/x", &format!("nvidia.com/mig={FIRST}"));
     assert!(refused(&run).contains("hook.annotations"), "{}", run.stderr);
 }
 
@@ -203,7 +203,7 @@ fn the_policy_limits_requests() {
 fn an_admin_capability_is_injected_when_the_policy_lists_it() {
     let host = host("devices = [\"config\"]");
     assert_eq!(host.generate(&["--admin=config"]).code, 0);
-    let config = changed(&ask(&host, "mig-cdi/devices", "config"));
+    let config = changed(&request(&host, "mig-cdi/devices", "config"));
     assert_eq!(caps(&config), ["1"]);
     assert_eq!(config["linux"]["maskedPaths"], json!(["/proc/kcore"]));
 }
@@ -226,10 +226,10 @@ fn invalid_requests_are_refused() {
         ("", "not the name of a mig device"),
         ("example.com/gpu=0", "only nvidia.com/mig is provided"),
     ] {
-        let run = ask(&host, "mig-cdi/devices", value);
+        let run = request(&host, "mig-cdi/devices", value);
         assert!(refused(&run).contains(why), "{value:?}: {}", run.stderr);
     }
-    let run = ask(&host, "cdi.k8s.io/x", "0:2g.20gb:0");
+    let run = request(&host, "cdi.k8s.io/x", "0:2g.20gb:0");
     assert!(refused(&run).contains("not a cdi device"), "{}", run.stderr);
     let twice = ["NVIDIA_VISIBLE_DEVICES=0:0", "NVIDIA_VISIBLE_DEVICES=0:1"];
     let run = host.precreate(&oci_config(&twice, &[], false), &[]);
@@ -272,11 +272,11 @@ fn a_spec_that_disagrees_with_the_driver_is_refused() {
     ] {
         assert!(spec.contains(from), "{from}");
         std::fs::write(host.spec(), spec.replace(from, to)).unwrap();
-        let run = ask(&host, "mig-cdi/devices", "0:2g.20gb:0");
+        let run = request(&host, "mig-cdi/devices", "0:2g.20gb:0");
         assert!(refused(&run).contains(why), "{from} -> {to}: {}", run.stderr);
     }
     std::fs::remove_file(host.spec()).unwrap();
-    let run = ask(&host, "mig-cdi/devices", "0:2g.20gb:0");
+    let run = request(&host, "mig-cdi/devices", "0:2g.20gb:0");
     assert!(refused(&run).contains("there is no nvidia.com-mig.json in"), "{}", run.stderr);
 }
 

@@ -81,7 +81,7 @@ fn verify_refuses_a_slice_that_changed_or_is_gone() {
     ] {
         for (how, expected) in [("--verify", plain), ("--verify=full", full)] {
             let host = host(how);
-            host.become_node(&after);
+            host.replace_node(&after);
             let run = verify(&host, "0:3g.40gb:4");
             let code = i32::from(!expected.is_empty());
             assert_eq!((run.code, run.stdout.as_str()), (code, ""), "{what} {how}: {}", run.stderr);
@@ -133,8 +133,8 @@ fn every_hook_of_a_spec_exists_and_has_an_environment() {
             assert!(Path::new(hook["path"].as_str().unwrap()).is_file());
             assert!(hook["timeout"].as_u64().unwrap() > 0);
             // The hook of a device verifies its own slices only.
-            let claims = words(&hook).iter().filter(|word| word.contains(",nodes=")).count();
-            assert_eq!(claims, if device["name"] == "all" { 2 } else { 1 });
+            let slices = words(&hook).iter().filter(|word| word.contains(",nodes=")).count();
+            assert_eq!(slices, if device["name"] == "all" { 2 } else { 1 });
         }
         assert_eq!(
             host.run(&["check", &format!("--output={}", host.spec().display()), how]).code,

@@ -18,7 +18,7 @@ fn node(instances: &str) -> String {
 }
 
 /// Starts a plugin and a kubelet on a host, and waits until they know each other.
-fn begin(description: &str, args: &[&str]) -> (FakeHost, FakeKubelet, RunningPlugin) {
+fn start_both(description: &str, args: &[&str]) -> (FakeHost, FakeKubelet, RunningPlugin) {
     let host = FakeHost::with_driver(description, DistributionLayout::Debian);
     let kubelet = FakeKubelet::start(&kubelet_dir(&host));
     let plugin = RunningPlugin::start(&host, args);
@@ -79,7 +79,7 @@ fn mixed_advertises_a_resource_per_profile() {
         ("a30", &[("mig-1g.6gb", 5), ("mig-1g.6gb.me", 1), ("mig-2g.12gb", 1)]),
         ("rtx-pro-6000", &[("mig-2g.48gb.gfx", 1), ("mig-1g.24gb.gfx", 1), ("mig-1g.24gb-me", 1)]),
     ] {
-        let (host, kubelet, plugin) = begin(preset(preset_name).unwrap(), &[]);
+        let (host, kubelet, plugin) = start_both(preset(preset_name).unwrap(), &[]);
         kubelet.until_counts(preset_name, wanted);
         all_resolve(&host, &kubelet);
         if preset_name == "hgx-h100" {
@@ -93,20 +93,20 @@ fn mixed_advertises_a_resource_per_profile() {
 
 #[test]
 fn single_advertises_the_most_frequent_profile() {
-    let (host, kubelet, plugin) = begin(preset("a30").unwrap(), &["--mig-strategy=single"]);
+    let (host, kubelet, plugin) = start_both(preset("a30").unwrap(), &["--mig-strategy=single"]);
     kubelet.until_counts("one profile", &[("gpu", 5)]);
     plugin.until_logged("1 slices of 2g.12gb: the strategy single advertises only those of 1g.6gb");
     plugin.until_logged("1 slices of 1g.6gb+me: ");
     all_resolve(&host, &kubelet);
     let with_whole = format!("{}{WHOLE}", node("{ profile = \"3g.40gb\" }"));
-    let (host, kubelet, plugin) = begin(&with_whole, &["--mig-strategy=single"]);
+    let (host, kubelet, plugin) = start_both(&with_whole, &["--mig-strategy=single"]);
     kubelet.until_counts("a slice", &[("gpu", 1)]);
     plugin
         .until_logged("gpu 1: not in mig mode, and under the strategy single nvidia.com/gpu is a");
     all_resolve(&host, &kubelet);
     assert!(kubelet.healthy("nvidia.com/gpu").iter().all(|id| id.starts_with("MIG-")));
     // Without a GPU in MIG mode, whole GPUs are advertised.
-    let (host, kubelet, _plugin) = begin(WHOLE, &["--mig-strategy=single"]);
+    let (host, kubelet, _plugin) = start_both(WHOLE, &["--mig-strategy=single"]);
     kubelet.until_counts("a gpu", &[("gpu", 1)]);
     all_resolve(&host, &kubelet);
     assert!(kubelet.healthy("nvidia.com/gpu").iter().all(|id| id.starts_with("GPU-")));
@@ -116,11 +116,11 @@ fn single_advertises_the_most_frequent_profile() {
 #[test]
 fn none_advertises_whole_gpus_only() {
     let both = format!("{}{WHOLE}", node("{ profile = \"3g.40gb\" }"));
-    let (host, kubelet, plugin) = begin(&both, &["--mig-strategy=none"]);
+    let (host, kubelet, plugin) = start_both(&both, &["--mig-strategy=none"]);
     kubelet.until_counts("a gpu", &[("gpu", 1)]);
     plugin.until_logged("gpu 0: in mig mode, and the strategy none advertises no slices");
     all_resolve(&host, &kubelet);
-    let (host, kubelet, plugin) = begin(&both, &["--leave-gpus"]);
+    let (host, kubelet, plugin) = start_both(&both, &["--leave-gpus"]);
     kubelet.until_counts("slices alone", &[("mig-3g.40gb", 1)]);
     all_resolve(&host, &kubelet);
     assert!(!host.out().join("nvidia.com-gpu.json").exists());
@@ -130,7 +130,7 @@ fn none_advertises_whole_gpus_only() {
 #[test]
 fn devices_are_passed_by_every_requested_strategy() {
     let two = "{ profile = \"2g.20gb\" }, { profile = \"2g.20gb\" }, { profile = \"3g.40gb\" }";
-    let (_host, kubelet, _plugin) = begin(&node(two), &["--device-list-strategy=envvar"]);
+    let (_host, kubelet, _plugin) = start_both(&node(two), &["--device-list-strategy=envvar"]);
     kubelet.until_counts("slices", &[("mig-2g.20gb", 2), ("mig-3g.40gb", 1)]);
     let ids = Vec::from_iter(kubelet.healthy("nvidia.com/mig-2g.20gb"));
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
@@ -141,7 +141,7 @@ fn devices_are_passed_by_every_requested_strategy() {
     assert!(both.annotations.is_empty() && both.cdi_devices.is_empty());
     drop((_host, kubelet, _plugin));
     let words = "--device-list-strategy=cdi-annotations,cdi-cri";
-    let (host, kubelet, _plugin) = begin(&node(two), &[words]);
+    let (host, kubelet, _plugin) = start_both(&node(two), &[words]);
     kubelet.until_counts("slices", &[("mig-2g.20gb", 2), ("mig-3g.40gb", 1)]);
     // A container with devices of both resources: the kubelet merges the annotations, and none may be lost.
     let ask = |resource: &str| {
@@ -159,7 +159,7 @@ fn devices_are_passed_by_every_requested_strategy() {
 #[test]
 fn unknown_devices_are_refused_and_empty_requests_do_no_harm() {
     let two = node("{ profile = \"2g.20gb\" }, { profile = \"2g.20gb\" }");
-    let (host, kubelet, plugin) = begin(&two, &[]);
+    let (host, kubelet, plugin) = start_both(&two, &[]);
     let resource = "nvidia.com/mig-2g.20gb";
     kubelet.until_counts("slices", &[("mig-2g.20gb", 2)]);
     let before = kubelet.healthy(resource);
@@ -183,20 +183,20 @@ fn unknown_devices_are_refused_and_empty_requests_do_no_harm() {
     assert_eq!(kubelet.prefer(resource, (&ids, &[]), 1).unwrap().len(), 1);
     assert_eq!(kubelet.prefer(resource, (&ids, &["MIG-none"]), i32::MIN).unwrap(), [""; 0]);
     // A slice is destroyed: it is refused, and the other is still allocated.
-    host.morph(&node("{ profile = \"2g.20gb\" }"));
-    kubelet.until_counts("one has gone", &[("mig-2g.20gb", 1)]);
+    host.change_to(&node("{ profile = \"2g.20gb\" }"));
+    kubelet.until_counts("one slice is destroyed", &[("mig-2g.20gb", 1)]);
     let after = kubelet.healthy(resource);
     let gone = before.difference(&after).next().unwrap();
     let status = kubelet.allocate(resource, &[&[gone]]).unwrap_err();
     assert!(status.message().contains("it is gone: gpu"), "{status}");
     all_resolve(&host, &kubelet);
     // All slices are destroyed: the resource stays, and is empty.
-    host.morph(&node(""));
-    kubelet.until_counts("none is left", &[("mig-2g.20gb", 0)]);
-    host.morph(&two);
-    kubelet.until_counts("back", &[("mig-2g.20gb", 2)]);
+    host.change_to(&node(""));
+    kubelet.until_counts("all slices are destroyed", &[("mig-2g.20gb", 0)]);
+    host.change_to(&two);
+    kubelet.until_counts("both slices again", &[("mig-2g.20gb", 2)]);
     assert_eq!(kubelet.healthy(resource), before);
-    host.morph(&node("{ profile = \"3g.40gb\" }"));
+    host.change_to(&node("{ profile = \"3g.40gb\" }"));
     kubelet.until_counts("another profile", &[("mig-2g.20gb", 0), ("mig-3g.40gb", 1)]);
     all_resolve(&host, &kubelet);
     assert_eq!(kubelet.faults(), [""; 0]);
@@ -204,15 +204,15 @@ fn unknown_devices_are_refused_and_empty_requests_do_no_harm() {
 }
 
 /// Spec as nvidia-ctk writes it (`nvidia-ctk cdi generate`): whole GPUs with the names that ours would have.
-const THEIRS: &str = "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n- name: all\n  containerEdits:\n    env: [A=1]\n\
+const OTHER_SPEC: &str = "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n- name: all\n  containerEdits:\n    env: [A=1]\n\
                       - name: \"1\"\n  containerEdits:\n    env: [A=1]\n";
 
 #[test]
 fn whole_gpus_are_not_advertised_beside_another_spec_of_them() {
     let both = format!("{}{WHOLE}", node("{ profile = \"3g.40gb\" }"));
     let host = FakeHost::with_driver(&both, DistributionLayout::Debian);
-    let theirs = host.out().join("nvidia.yaml");
-    fs::write(&theirs, THEIRS).unwrap();
+    let other_spec = host.out().join("nvidia.yaml");
+    fs::write(&other_spec, OTHER_SPEC).unwrap();
     let kubelet = FakeKubelet::start(&kubelet_dir(&host));
     let plugin = RunningPlugin::start(&host, &[]);
     kubelet.until_counts("slices", &[("mig-3g.40gb", 1)]);
@@ -223,17 +223,17 @@ fn whole_gpus_are_not_advertised_beside_another_spec_of_them() {
     assert!(!ours.exists());
     all_resolve(&host, &kubelet);
     // Slices still follow every change.
-    host.morph(&format!("{}{WHOLE}", node("{ profile = \"2g.20gb\" }")));
+    host.change_to(&format!("{}{WHOLE}", node("{ profile = \"2g.20gb\" }")));
     kubelet.until_counts("another", &[("mig-3g.40gb", 0), ("mig-2g.20gb", 1)]);
-    fs::remove_file(&theirs).unwrap();
+    fs::remove_file(&other_spec).unwrap();
     let with_gpu = [("mig-3g.40gb", 0), ("mig-2g.20gb", 1), ("gpu", 1)];
-    kubelet.until_counts("the other has gone", &with_gpu);
+    kubelet.until_counts("the other spec is removed", &with_gpu);
     assert!(ours.exists());
     all_resolve(&host, &kubelet);
     // The other spec appears while ours exists: engines would reject a device that both define, so ours is removed.
-    fs::write(&theirs, THEIRS).unwrap();
+    fs::write(&other_spec, OTHER_SPEC).unwrap();
     let without = [("mig-3g.40gb", 0), ("mig-2g.20gb", 1), ("gpu", 0)];
-    kubelet.until_counts("the other is back", &without);
+    kubelet.until_counts("the other spec appears", &without);
     assert!(!ours.exists());
     assert_eq!(kubelet.faults(), [""; 0]);
 }

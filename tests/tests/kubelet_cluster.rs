@@ -66,9 +66,11 @@ async fn an_overwritten_label_is_restored() {
     cluster.set_labels(&labels(&[("nvidia.com/gpu.count", "8")]));
     fake.flush(&cluster, "first").await;
     fake.api.set_label("nvidia.com/gpu.count", Some("9"));
-    fake.api.until("it is mended", |api| api.requests("PATCH").len() == 2).await;
+    fake.api.until("the label is restored", |api| api.requests("PATCH").len() == 2).await;
     fake.api
-        .until("it is mended", |api| api.label("nvidia.com/gpu.count").as_deref() == Some("8"))
+        .until("the label is restored", |api| {
+            api.label("nvidia.com/gpu.count").as_deref() == Some("8")
+        })
         .await;
 }
 
@@ -81,7 +83,7 @@ async fn a_failed_write_is_logged_once_and_retried() {
     assert!(cluster.written(FOREVER).await);
     assert_eq!(fake.api.requests("PATCH").len(), 8);
     for code in [500, 409, 429, 403] {
-        assert_eq!(fake.logged(&format!("told to fail with {code}")), 1, "{:?}", fake.lines);
+        assert_eq!(fake.logged(&format!("injected failure {code}")), 1, "{:?}", fake.lines);
     }
     assert_eq!(fake.logged("write labels of node node-1: "), 4);
 }
@@ -108,6 +110,7 @@ async fn the_watch_resumes_at_its_last_version() {
     fake.api.cut();
     fake.api.set_label(cluster::CONFIG, Some("b"));
     asks("b").await;
+    // The fake's versions begin at 100 and grow by 7, as those of a cluster with other objects do.
     assert_eq!(from(&fake.api), [0, 107, 107, 107]);
     // The server no longer has the version (410 Gone): as an answer, and as an event.
     fake.api.fail("WATCH", &[410]);
@@ -131,8 +134,8 @@ async fn the_watch_resumes_at_its_last_version() {
         assert!(request.accept.contains("as=PartialObjectMetadata"), "{request:?}");
     }
     assert!(fake.api.requests("GET").is_empty());
-    assert_eq!(fake.logged("told to fail with 500"), 2, "{:?}", fake.lines);
-    assert_eq!(fake.logged("told to fail with 410"), 0, "{:?}", fake.lines);
+    assert_eq!(fake.logged("injected failure 500"), 2, "{:?}", fake.lines);
+    assert_eq!(fake.logged("injected failure 410"), 0, "{:?}", fake.lines);
 }
 
 #[tokio::test]
@@ -176,7 +179,7 @@ async fn an_unreachable_cluster_blocks_nothing() {
     let fake = FakeCluster::new();
     let absent = Some(fake.dir.path().join("absent"));
     let lost = Cluster::connect(NODE, absent, Timing::default(), fake.logger());
-    fake.api.until("it is said", |_| fake.logged("watch node node-1: read ") == 1).await;
+    fake.api.until("the failure is logged", |_| fake.logged("watch node node-1: read ") == 1).await;
     drop(lost);
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let path = fake.api.kubeconfig(fake.dir.path());
@@ -192,5 +195,5 @@ async fn an_unreachable_cluster_blocks_nothing() {
     assert_eq!(fake.logged("watch node node-1: "), 2, "{:?}", fake.lines);
     // When the server appears, even at another address, everything is written.
     fs::write(&path, config.to_string()).unwrap();
-    fake.api.until("it is labelled", |api| api.label("nvidia.com/gpu.count").is_some()).await;
+    fake.api.until("the node is labelled", |api| api.label("nvidia.com/gpu.count").is_some()).await;
 }

@@ -52,12 +52,12 @@ fn inventory(description: &str) -> Inventory {
     }
 }
 
-fn of(inventory: &Inventory, strategy: Mig) -> BTreeMap<String, String> {
+fn node_labels(inventory: &Inventory, strategy: Mig) -> BTreeMap<String, String> {
     labels(inventory, strategy, &node_resources(inventory, strategy))
 }
 
 /// Returns the value of a label by its key after `nvidia.com/`.
-fn at<'a>(labels: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+fn value<'a>(labels: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
     labels.get(&format!("nvidia.com/{name}")).map(String::as_str)
 }
 
@@ -67,7 +67,7 @@ fn labels_of_the_presets_are_as_expected() {
     for (name, description) in PRESETS {
         let inventory = inventory(description);
         for strategy in STRATEGIES {
-            let labels = of(&inventory, strategy);
+            let labels = node_labels(&inventory, strategy);
             let text: String =
                 labels.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
             let path = dir.join(format!("{name}.{}.txt", strategy.as_str()));
@@ -118,41 +118,41 @@ fn node(gpus: Vec<GpuEntry>) -> Inventory {
 fn single_labels_the_most_frequent_profile_and_reports_the_rest() {
     let mut inventory =
         node(vec![gpu(0, "NVIDIA A100-SXM4-80GB", &["1g.10gb", "1g.10gb", "2g.20gb"])]);
-    let found = of(&inventory, Mig::Single);
-    assert_eq!(at(&found, "gpu.product"), Some("NVIDIA-A100-SXM4-80GB-MIG-1g.10gb"));
-    assert_eq!(at(&found, "gpu.count"), Some("2"));
-    assert_eq!(at(&found, "gpu.replicas"), Some("1"));
-    assert_eq!(at(&found, "gpu.memory"), Some("9728"));
-    assert_eq!(at(&found, "gpu.family"), Some("ampere"));
-    assert_eq!(at(&found, "mig.strategy"), Some("single"));
-    assert_eq!(at(&found, "mig-cdi.state"), Some("withheld"));
+    let found = node_labels(&inventory, Mig::Single);
+    assert_eq!(value(&found, "gpu.product"), Some("NVIDIA-A100-SXM4-80GB-MIG-1g.10gb"));
+    assert_eq!(value(&found, "gpu.count"), Some("2"));
+    assert_eq!(value(&found, "gpu.replicas"), Some("1"));
+    assert_eq!(value(&found, "gpu.memory"), Some("9728"));
+    assert_eq!(value(&found, "gpu.family"), Some("ampere"));
+    assert_eq!(value(&found, "mig.strategy"), Some("single"));
+    assert_eq!(value(&found, "mig-cdi.state"), Some("withheld"));
     for slice in &mut inventory.gpus[0].slices {
         slice.memory_mib = None;
     }
-    let found = of(&inventory, Mig::Single);
-    assert_eq!(at(&found, "gpu.memory"), None, "that of the whole gpu is not that of a slice");
+    let found = node_labels(&inventory, Mig::Single);
+    assert_eq!(value(&found, "gpu.memory"), None, "that of the whole gpu is not that of a slice");
 }
 
 #[test]
 fn single_counts_nothing_without_a_slice() {
     let mut empty = gpu(0, "NVIDIA A100-SXM4-80GB", &[]);
     empty.mig_enabled = true;
-    let found = of(&node(vec![empty]), Mig::Single);
-    assert_eq!(at(&found, "gpu.product"), Some("NVIDIA-A100-SXM4-80GB-MIG-INVALID"));
+    let found = node_labels(&node(vec![empty]), Mig::Single);
+    assert_eq!(value(&found, "gpu.product"), Some("NVIDIA-A100-SXM4-80GB-MIG-INVALID"));
     for name in ["gpu.count", "gpu.replicas", "gpu.memory"] {
-        assert_eq!(at(&found, name), Some("0"), "{name}");
+        assert_eq!(value(&found, name), Some("0"), "{name}");
     }
-    assert_eq!(at(&found, "mig-cdi.state"), Some("withheld"));
+    assert_eq!(value(&found, "mig-cdi.state"), Some("withheld"));
 }
 
 #[test]
 fn single_without_mig_gives_the_labels_of_none() {
     let inventory = node(vec![gpu(0, "NVIDIA A100-SXM4-80GB", &[])]);
-    let mut single = of(&inventory, Mig::Single);
+    let mut single = node_labels(&inventory, Mig::Single);
     assert_eq!(single.remove("nvidia.com/mig.strategy").as_deref(), Some("single"));
-    assert_eq!(single, of(&inventory, Mig::None));
-    assert_eq!(at(&single, "mig-cdi.state"), Some("ok"));
-    assert_eq!(at(&single, "gpu.replicas"), Some("1"));
+    assert_eq!(single, node_labels(&inventory, Mig::None));
+    assert_eq!(value(&single, "mig-cdi.state"), Some("ok"));
+    assert_eq!(value(&single, "gpu.replicas"), Some("1"));
 }
 
 #[test]
@@ -160,8 +160,8 @@ fn the_product_label_prefers_a_gpu_without_mig_then_the_most_frequent_then_the_f
     let [a, b, c] = ["NVIDIA A100-SXM4-80GB", "NVIDIA A30", "NVIDIA L40S"];
     let slices = ["1g.10gb", "2g.20gb"];
     let gpus = |models: &[(&str, bool)]| {
-        let make = |(index, (model, divided)): (u32, &(&str, bool))| {
-            gpu(index, model, if *divided { &slices } else { &[] })
+        let make = |(index, (model, mig_enabled)): (u32, &(&str, bool))| {
+            gpu(index, model, if *mig_enabled { &slices } else { &[] })
         };
         node((0..).zip(models).map(make).collect())
     };
@@ -174,23 +174,23 @@ fn the_product_label_prefers_a_gpu_without_mig_then_the_most_frequent_then_the_f
     ] {
         let inventory = gpus(&models);
         for strategy in [Mig::None, Mig::Mixed] {
-            let found = of(&inventory, strategy);
-            assert_eq!(at(&found, "gpu.product"), Some(product), "{models:?}");
-            assert_eq!(at(&found, "gpu.count"), Some(count), "{models:?}");
+            let found = node_labels(&inventory, strategy);
+            assert_eq!(value(&found, "gpu.product"), Some(product), "{models:?}");
+            assert_eq!(value(&found, "gpu.count"), Some(count), "{models:?}");
         }
     }
-    let mixed = of(&gpus(&[(a, true), (b, true), (c, false)]), Mig::Mixed);
-    assert_eq!(at(&mixed, "mig-1g.10gb.count"), Some("2"));
-    assert_eq!(at(&mixed, "mig-1g.10gb.product"), Some("NVIDIA-A100-SXM4-80GB-MIG-1g.10gb"));
-    assert_eq!(at(&mixed, "mig-2g.20gb.sharing-strategy"), Some("none"));
-    assert_eq!(at(&mixed, "mig.strategy"), Some("mixed"));
+    let mixed = node_labels(&gpus(&[(a, true), (b, true), (c, false)]), Mig::Mixed);
+    assert_eq!(value(&mixed, "mig-1g.10gb.count"), Some("2"));
+    assert_eq!(value(&mixed, "mig-1g.10gb.product"), Some("NVIDIA-A100-SXM4-80GB-MIG-1g.10gb"));
+    assert_eq!(value(&mixed, "mig-2g.20gb.sharing-strategy"), Some("none"));
+    assert_eq!(value(&mixed, "mig.strategy"), Some("mixed"));
 }
 
 #[test]
 fn omitted_devices_are_withheld_and_a_node_without_a_gpu_has_no_label() {
     let mut inventory = node(vec![gpu(0, "NVIDIA A30", &[])]);
     inventory.problems.push("gpu 1: has fallen off the bus".into());
-    assert_eq!(at(&of(&inventory, Mig::Mixed), "mig-cdi.state"), Some("withheld"));
+    assert_eq!(value(&node_labels(&inventory, Mig::Mixed), "mig-cdi.state"), Some("withheld"));
     assert_eq!(labels(&node(Vec::new()), Mig::Mixed, &NodeResources::default()), BTreeMap::new());
 }
 
@@ -229,16 +229,16 @@ fn any_gpu() -> impl Strategy<Value = GpuEntry> {
     let model = prop_oneof![any::<String>(), "NVIDIA [A-Z0-9a-z ()/.-]{0,90}"];
     let rest = (any::<Option<u32>>(), any::<Option<bool>>(), any::<bool>());
     (model, any::<Option<u64>>(), release, name, slices, rest).prop_map(
-        |(model, memory_mib, compute_capability, name, slices, (class, capable, divided))| {
+        |(model, memory_mib, compute_capability, name, slices, (class, capable, mig_enabled))| {
             GpuEntry {
                 model,
                 memory_mib,
                 compute_capability,
                 class,
                 mig_capable: capable,
-                mig_enabled: divided,
+                mig_enabled,
                 name,
-                slices: if divided { slices } else { Vec::new() },
+                slices: if mig_enabled { slices } else { Vec::new() },
                 ..GpuEntry::default()
             }
         },
@@ -278,7 +278,7 @@ proptest! {
     #[test]
     fn labels_of_any_inventory_are_labels(inventory in any_inventory()) {
         for strategy in STRATEGIES {
-            for (key, value) in of(&inventory, strategy) {
+            for (key, value) in node_labels(&inventory, strategy) {
                 let name = key.strip_prefix("nvidia.com/");
                 prop_assert!(name.is_some_and(|name| is_valid(name, false)), "{key}");
                 prop_assert!(is_valid(&value, true), "{key}={value}");
@@ -320,13 +320,14 @@ fn the_feature_file_is_written_on_change_and_removed_with_its_labels() {
 fn an_impossible_feature_file_is_refused_with_the_cure() {
     let root = tempfile::tempdir().unwrap();
     let labels = BTreeMap::from([("nvidia.com/gpu.count".to_owned(), "7".to_owned())]);
-    let said = |path: &std::path::Path| feature_file::write(path, &labels).unwrap_err().to_string();
-    assert!(said(&root.path().join(".hidden")).contains("not the name of a feature file"));
-    assert!(said("mig-cdi".as_ref()).contains("not the name of a feature file"));
-    let missing = said(&root.path().join("a/b/mig-cdi"));
+    let error_of =
+        |path: &std::path::Path| feature_file::write(path, &labels).unwrap_err().to_string();
+    assert!(error_of(&root.path().join(".hidden")).contains("not the name of a feature file"));
+    assert!(error_of("mig-cdi".as_ref()).contains("not the name of a feature file"));
+    let missing = error_of(&root.path().join("a/b/mig-cdi"));
     assert!(missing.contains("a/b") && missing.contains("mounted there"), "{missing}");
     fs::set_permissions(root.path(), Permissions::from_mode(0o777)).unwrap();
-    let open = said(&root.path().join("mig-cdi"));
+    let open = error_of(&root.path().join("mig-cdi"));
     assert!(open.contains("chmod go-w"), "{open}");
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
 }

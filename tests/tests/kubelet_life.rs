@@ -33,7 +33,7 @@ fn host(slices: usize) -> FakeHost {
     FakeHost::with_driver(&node(slices), DistributionLayout::Debian)
 }
 
-fn begin(host: &FakeHost) -> (FakeKubelet, RunningPlugin) {
+fn start_both(host: &FakeHost) -> (FakeKubelet, RunningPlugin) {
     let kubelet = FakeKubelet::start(&kubelet_dir(host));
     let plugin = RunningPlugin::start(host, &[]);
     kubelet.until_counts("slices", TWO);
@@ -47,25 +47,30 @@ fn is_alive(kubelet: &FakeKubelet) -> bool {
 #[test]
 fn the_plugin_registers_again_after_a_kubelet_restart() {
     let host = host(2);
-    let (mut kubelet, plugin) = begin(&host);
+    let (mut kubelet, plugin) = start_both(&host);
     for round in 2..5 {
         kubelet.restart();
         assert!(!is_alive(&kubelet));
-        until("it is told", || kubelet.registrations().len() == round && is_alive(&kubelet));
+        until("the plugin registers", || {
+            kubelet.registrations().len() == round && is_alive(&kubelet)
+        });
     }
-    host.morph(&node(1));
-    kubelet.until_counts("lists go on", ONE);
+    host.change_to(&node(1));
+    kubelet.until_counts("the next list", ONE);
     // The kubelet is down for a while, in which a slice is created.
     kubelet.end();
     fs::remove_file(kubelet_dir(&host).join("kubelet.sock")).unwrap();
-    host.morph(&node(2));
+    host.change_to(&node(2));
+    // Several times the interval at which the plugin polls the socket of the kubelet (kubelet/src/server.rs).
     std::thread::sleep(Duration::from_secs(2));
     kubelet.restart();
-    kubelet.until_counts("it knows of both", TWO);
+    kubelet.until_counts("both slices after the restart", TWO);
     // A socket of ours that somebody has removed is made again, and registered.
     let count = kubelet.registrations().len();
     fs::remove_file(kubelet_dir(&host).join(SOCKET)).unwrap();
-    until("it is told once more", || kubelet.registrations().len() > count && is_alive(&kubelet));
+    until("the plugin registers again", || {
+        kubelet.registrations().len() > count && is_alive(&kubelet)
+    });
     assert_eq!(kubelet.faults(), [""; 0]);
     assert!(!plugin.log().contains("error:"), "{}", plugin.log());
     assert_eq!(plugin.stop(), Some(0));
@@ -80,13 +85,13 @@ fn a_refused_registration_is_retried_and_logged_once() {
     );
     let plugin = RunningPlugin::start(&host, &[]);
     let words = "kubelet.sock: refused: no room for it";
-    until("it has asked three times", || kubelet.registrations().len() >= 3);
+    until("three attempts", || kubelet.registrations().len() >= 3);
     assert_eq!(plugin.times_logged(words), 1, "{}", plugin.log());
     kubelet.answers(RegistrationAnswer::OtherVersion);
     plugin
         .until_logged("the kubelet requires another version of the device plugin api than v1beta1");
     kubelet.answers(RegistrationAnswer::Accept);
-    kubelet.until_counts("it is taken", TWO);
+    kubelet.until_counts("the registration is accepted", TWO);
     plugin.until_logged(&format!("registered {RESOURCE} with the kubelet"));
     assert_eq!(plugin.times_logged(words), 1, "{}", plugin.log());
     assert_eq!(kubelet.faults(), [""; 0]);
@@ -101,13 +106,13 @@ fn a_silent_kubelet_does_not_delay_the_spec() {
     let plugin = RunningPlugin::start(&host, &[]);
     until("the spec is there", || host.read_spec().is_some());
     plugin.until_logged("kubelet.sock: no answer in 5 s");
-    host.morph(&node(1));
-    let truth = host.truth();
-    until("the spec follows", || host.read_spec() == truth);
+    host.change_to(&node(1));
+    let current = host.current_spec();
+    until("the spec follows", || host.read_spec() == current);
     // The plugin waits for a slow kubelet.
     kubelet.answers(RegistrationAnswer::Late(Duration::from_secs(1)));
     kubelet.restart();
-    kubelet.until_counts("it is taken", ONE);
+    kubelet.until_counts("the registration is accepted", ONE);
     assert_eq!(kubelet.faults(), [""; 0]);
     assert_eq!(plugin.stop(), Some(0));
 }
@@ -127,9 +132,10 @@ fn a_kubelet_that_reads_slowly_gets_the_newest_list() {
     kubelet.reads(ListReading::Not);
     let mut memory = 0;
     for round in 0..25 {
-        host.morph([&fewer, whole][round % 2]);
-        let truth = host.truth();
-        until("the spec follows", || host.read_spec() == truth);
+        host.change_to([&fewer, whole][round % 2]);
+        let current = host.current_spec();
+        until("the spec follows", || host.read_spec() == current);
+        // The first changes fill caches of the allocator.
         if round == 4 {
             memory = plugin.memory("VmRSS");
         }
@@ -139,6 +145,7 @@ fn a_kubelet_that_reads_slowly_gets_the_newest_list() {
     let read = kubelet.lists(resource).len();
     kubelet.reads(ListReading::Slowly(Duration::from_millis(200)));
     kubelet.until_counts("the newest", &[("mig-1g.10gb", 55)]);
+    // Older lists, if any had queued up, would arrive now.
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(kubelet.healthy(resource).len(), 55);
     // One list in transit and one about to be sent, and none of the twenty others.
@@ -160,17 +167,17 @@ fn a_kubelet_that_reads_slowly_gets_the_newest_list() {
 #[test]
 fn a_killed_plugin_can_start_again_and_a_stopped_one_removes_its_socket() {
     let host = host(2);
-    let (kubelet, plugin) = begin(&host);
+    let (kubelet, plugin) = start_both(&host);
     let socket = kubelet_dir(&host).join(SOCKET);
     plugin.kill();
-    until("the kubelet sees it", || !is_alive(&kubelet));
-    assert!(socket.exists(), "nobody was left to remove it");
-    host.morph(&node(1));
+    until("the kubelet notices", || !is_alive(&kubelet));
+    assert!(socket.exists(), "a killed plugin removes nothing");
+    host.change_to(&node(1));
     let plugin = RunningPlugin::start(&host, &[]);
     kubelet.until_counts("the newest", ONE);
     assert!(is_alive(&kubelet));
     assert_eq!(plugin.stop(), Some(0));
-    until("the kubelet sees it", || !is_alive(&kubelet));
+    until("the kubelet notices", || !is_alive(&kubelet));
     let left: Vec<_> = fs::read_dir(kubelet_dir(&host)).unwrap().flatten().collect();
     assert_eq!(left.len(), 1, "its own socket is left: {left:?}");
     assert_eq!(kubelet.faults(), [""; 0]);
@@ -188,20 +195,20 @@ fn unusable_directories_are_logged_and_recovered_from() {
     kubelet.until_counts("the directory is there", TWO);
     assert_eq!(plugin.stop(), Some(0));
     // A file that is no socket is not removed.
-    let foreign = dir.join(SOCKET);
-    fs::write(&foreign, "precious").unwrap();
+    let other_file = dir.join(SOCKET);
+    fs::write(&other_file, "precious").unwrap();
     let count = kubelet.registrations().len();
     let plugin = RunningPlugin::start(&host, &[]);
-    until("it is said", || plugin.times_logged("listen at") >= 2);
-    assert_eq!(fs::read_to_string(&foreign).unwrap(), "precious");
-    fs::remove_file(foreign).unwrap();
-    until("it is served", || kubelet.registrations().len() > count && is_alive(&kubelet));
+    until("the failure is logged", || plugin.times_logged("listen at") >= 2);
+    assert_eq!(fs::read_to_string(&other_file).unwrap(), "precious");
+    fs::remove_file(other_file).unwrap();
+    until("the resource is served", || kubelet.registrations().len() > count && is_alive(&kubelet));
     assert_eq!(plugin.stop(), Some(0));
     // unix(7): a path of a socket has at most 107 bytes and a null byte.
     let long = dir.join("x".repeat(60));
     fs::create_dir(&long).unwrap();
     let plugin = RunningPlugin::start(&host, &["--kubelet-dir", long.to_str().unwrap()]);
-    until("it is said", || {
+    until("the failure is logged", || {
         plugin.log().lines().any(|line| line.contains("error: listen at") && line.contains("xxx"))
     });
     assert_eq!(plugin.stop(), Some(0));
@@ -217,19 +224,22 @@ fn without_nvml_no_device_becomes_healthy() {
     kubelet.until_counts("slices", TWO);
     let before = kubelet.healthy(RESOURCE);
     let fault = "[faults]\nnvml = \"version-mismatch\"\n";
-    host.morph(&format!("{}{fault}", node(2)));
-    until("it cannot be asked", || plugin.log().contains("error: "));
+    host.change_to(&format!("{}{fault}", node(2)));
+    until("nvml fails", || plugin.log().contains("error: "));
     assert_eq!(kubelet.healthy(RESOURCE), before);
-    host.morph(&format!("{}{fault}", node(1)));
-    until("one is not healthy", || kubelet.counts()[RESOURCE] == (2, 1));
+    host.change_to(&format!("{}{fault}", node(1)));
+    until("one device is unhealthy", || kubelet.counts()[RESOURCE] == (2, 1));
     let after = kubelet.healthy(RESOURCE);
-    let sick = before.difference(&after).next().unwrap();
-    let status = kubelet.allocate(RESOURCE, &[&[sick]]).unwrap_err();
-    assert!(status.message().starts_with(&format!("allocate {sick} of {RESOURCE}: ")), "{status}");
+    let unhealthy = before.difference(&after).next().unwrap();
+    let status = kubelet.allocate(RESOURCE, &[&[unhealthy]]).unwrap_err();
+    assert!(
+        status.message().starts_with(&format!("allocate {unhealthy} of {RESOURCE}: ")),
+        "{status}"
+    );
     assert!(!status.message().contains("no such device"), "{status}");
     kubelet.allocate(RESOURCE, &[&[after.first().unwrap()]]).unwrap();
-    host.morph(&node(2));
-    kubelet.until_counts("it can be asked again", TWO);
+    host.change_to(&node(2));
+    kubelet.until_counts("nvml answers again", TWO);
     assert_eq!(kubelet.healthy(RESOURCE), before);
     assert_eq!(kubelet.faults(), [""; 0]);
     assert_eq!(plugin.stop(), Some(0));
@@ -238,7 +248,7 @@ fn without_nvml_no_device_becomes_healthy() {
 #[test]
 fn garbage_on_its_socket_does_no_harm() {
     let host = host(2);
-    let (kubelet, plugin) = begin(&host);
+    let (kubelet, plugin) = start_both(&host);
     let socket = kubelet_dir(&host).join(SOCKET);
     let files = plugin.open_files();
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -254,9 +264,9 @@ fn garbage_on_its_socket_does_no_harm() {
         }
         assert!(kubelet.options(RESOURCE).unwrap().get_preferred_allocation_available);
     }
-    until("nothing stays open", || plugin.open_files() <= files);
-    host.morph(&node(1));
-    kubelet.until_counts("lists go on", ONE);
+    until("no connection stays open", || plugin.open_files() <= files);
+    host.change_to(&node(1));
+    kubelet.until_counts("the next list", ONE);
     assert_eq!(plugin.stop(), Some(0));
 }
 
@@ -274,7 +284,10 @@ fn send(socket: &Path, bytes: &[u8], ends: bool) {
     loop {
         match stream.read(&mut rest) {
             Ok(0) | Err(_) => break,
-            Ok(_) => assert!(begin.elapsed() < Duration::from_secs(30), "it never hangs up"),
+            Ok(_) => assert!(
+                begin.elapsed() < Duration::from_secs(30),
+                "the plugin never closes the connection"
+            ),
         }
     }
 }
@@ -300,19 +313,19 @@ fn messages_have_the_documented_bytes() {
     let list = api::ListAndWatchResponse { devices: vec![device] };
     assert_eq!(list.encode_to_vec(), b"\x0a\x0c\x0a\x01i\x12\x01h\x1a\x04\x0a\x02\x08\x03");
     let ids = || vec!["i".to_owned()];
-    let wish = api::ContainerPreferredAllocationRequest {
+    let request = api::ContainerPreferredAllocationRequest {
         available_device_ids: ids(),
         must_include_device_ids: vec!["m".to_owned()],
         allocation_size: 2,
     };
-    let wish = api::PreferredAllocationRequest { container_requests: vec![wish] };
-    assert_eq!(wish.encode_to_vec(), b"\x0a\x08\x0a\x01i\x12\x01m\x18\x02");
+    let request = api::PreferredAllocationRequest { container_requests: vec![request] };
+    assert_eq!(request.encode_to_vec(), b"\x0a\x08\x0a\x01i\x12\x01m\x18\x02");
     let chosen = api::ContainerPreferredAllocationResponse { device_ids: ids() };
     let chosen = api::PreferredAllocationResponse { container_responses: vec![chosen] };
     assert_eq!(chosen.encode_to_vec(), b"\x0a\x03\x0a\x01i");
-    let ask = api::ContainerAllocateRequest { device_ids: ids() };
-    let ask = api::AllocateRequest { container_requests: vec![ask] };
-    assert_eq!(ask.encode_to_vec(), b"\x0a\x03\x0a\x01i");
+    let allocation = api::ContainerAllocateRequest { device_ids: ids() };
+    let allocation = api::AllocateRequest { container_requests: vec![allocation] };
+    assert_eq!(allocation.encode_to_vec(), b"\x0a\x03\x0a\x01i");
     let pair = || [("k".to_owned(), "v".to_owned())].into();
     let answer = api::ContainerAllocateResponse {
         envs: pair(),

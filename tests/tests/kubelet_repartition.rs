@@ -94,8 +94,8 @@ impl LabelledNode {
         settings.pod_resources = self.kubelet.socket().to_owned();
         settings.host_root = self.site.host.root();
         (settings.poll, settings.retry) = (SOON, RetryDelays { first: FOREVER, limit: FOREVER });
-        let say = self.fake.logger();
-        let repartition = Repartition::new(cluster.clone(), settings, self.gate.clone(), say);
+        let log = self.fake.logger();
+        let repartition = Repartition::new(cluster.clone(), settings, self.gate.clone(), log);
         Running { task: tokio::spawn(repartition.run()).abort_handle(), cluster }
     }
 
@@ -105,7 +105,7 @@ impl LabelledNode {
         self.fake.api.until(state, is).await;
     }
 
-    fn ask(&self, config: &str) {
+    fn set_config_label(&self, config: &str) {
         self.fake.api.set_label(cluster::CONFIG, Some(config));
     }
 
@@ -114,8 +114,8 @@ impl LabelledNode {
     }
 
     /// Partitions GPUs by hand.
-    fn by_hand(&self, wish: &str) {
-        self.site.must(&["apply", wish]);
+    fn apply_by_cli(&self, layout: &str) {
+        self.site.must(&["apply", layout]);
     }
 }
 
@@ -136,7 +136,7 @@ const BALANCED: &str = "2g.20gb@0,2g.20gb@2,1g.10gb@6";
 async fn a_label_partitions_gpus() {
     let fixture = LabelledNode::new();
     let running = fixture.start().await;
-    fixture.ask("balanced");
+    fixture.set_config_label("balanced");
     fixture.until("success").await;
     assert_eq!(fixture.fake.api.history(cluster::STATE), ["", "pending", "success"]);
     let layouts = fixture.site.layouts();
@@ -153,7 +153,7 @@ async fn a_label_partitions_gpus() {
     assert_eq!(fixture.fake.api.annotation(cluster::LAST), None);
     assert_eq!(fixture.site.layouts(), layouts);
     // When it is set again, it is applied again.
-    fixture.ask("balanced");
+    fixture.set_config_label("balanced");
     fixture.until("success").await;
     assert_eq!((fixture.runs("plan").len(), fixture.calls().len()), (2, 1));
 }
@@ -161,7 +161,7 @@ async fn a_label_partitions_gpus() {
 #[tokio::test]
 async fn slices_of_pods_stay_until_the_pods_end() {
     let fixture = LabelledNode::new();
-    fixture.by_hand(&format!("0={BALANCED}"));
+    fixture.apply_by_cli(&format!("0={BALANCED}"));
     // The kubelet lists slices by their UUIDs, or by other names.
     let text = fixture.site.must(&["list", "--json"]).stdout;
     let start = text.find("MIG-").expect("a UUID");
@@ -169,22 +169,26 @@ async fn slices_of_pods_stay_until_the_pods_end() {
     for id in [uuid, "0:2g.20gb:0"] {
         fixture.kubelet.set(&[("train", id), ("other", "MIG-of-another-time")]);
         let running = fixture.start().await;
-        fixture.ask("whole");
+        fixture.set_config_label("whole");
         fixture.until("failed").await;
         let expected = "is in use by pod default/train";
         assert!(fixture.reason().contains(expected), "{}", fixture.reason());
         assert_eq!(fixture.site.layouts(), [BALANCED]);
         fixture.fake.flush(&running.cluster, id).await;
         let posts = fixture.fake.api.requests("POST");
-        let told = posts.iter().any(|post| {
+        let is_reported = posts.iter().any(|post| {
             post.body["reason"] == "RepartitionFailed"
                 && post.body["message"].as_str().unwrap().contains(expected)
         });
-        assert!(told, "{posts:?}");
+        assert!(is_reported, "{posts:?}");
         // Pods on other slices start and end: apply is not run again.
-        let (asked, calls) = (fixture.kubelet.asked(), fixture.calls().len());
+        let (requests, calls) = (fixture.kubelet.requests(), fixture.calls().len());
         fixture.kubelet.set(&[("train", id)]);
-        fixture.fake.api.until("it looks", |_| fixture.kubelet.asked() > asked + 2).await;
+        fixture
+            .fake
+            .api
+            .until("the next poll", |_| fixture.kubelet.requests() > requests + 2)
+            .await;
         assert_eq!(fixture.calls().len(), calls);
         // The pod on the slice in question ends.
         fixture.kubelet.set(&[]);
@@ -194,7 +198,7 @@ async fn slices_of_pods_stay_until_the_pods_end() {
         fixture.fake.api.set_label(cluster::CONFIG, None);
         fixture.until("").await;
         drop(running);
-        fixture.by_hand(&format!("0={BALANCED}"));
+        fixture.apply_by_cli(&format!("0={BALANCED}"));
     }
 }
 
@@ -202,7 +206,7 @@ async fn slices_of_pods_stay_until_the_pods_end() {
 async fn an_unknown_layout_fails_until_the_file_or_label_changes() {
     let fixture = LabelledNode::new();
     let _running = fixture.start().await;
-    fixture.ask("quarters");
+    fixture.set_config_label("quarters");
     fixture.until("failed").await;
     assert!(fixture.reason().contains("quarters"), "{}", fixture.reason());
     assert_eq!(fixture.site.layouts(), ["none"]);
@@ -211,9 +215,9 @@ async fn an_unknown_layout_fails_until_the_file_or_label_changes() {
     fixture.until("success").await;
     assert_eq!(fixture.site.layouts(), ["3g.40gb@0,3g.40gb@4"]);
     // Another label takes effect at once.
-    fixture.ask("halves");
+    fixture.set_config_label("halves");
     fixture.until("failed").await;
-    fixture.ask("whole");
+    fixture.set_config_label("whole");
     fixture.until("success").await;
     assert_eq!(fixture.site.layouts(), ["7g.80gb@0"]);
 }
@@ -223,16 +227,16 @@ async fn the_newest_label_wins() {
     let fixture = LabelledNode::new();
     fs::write(fixture.path("hold"), "").unwrap();
     let _running = fixture.start().await;
-    fixture.ask("balanced");
-    fixture.fake.api.until("it runs", |_| fixture.path("calls").exists()).await;
+    fixture.set_config_label("balanced");
+    fixture.fake.api.until("the step runs", |_| fixture.path("calls").exists()).await;
     assert!(fixture.gate.is_paused());
     let refused = fixture
         .gate
         .record_allocation(&Resource::gpu(), [&"MIG-a".to_owned()].into_iter())
         .unwrap_err();
     assert!(refused.to_string().contains("balanced"), "{refused}");
-    fixture.ask("halves");
-    fixture.ask("whole");
+    fixture.set_config_label("halves");
+    fixture.set_config_label("whole");
     fs::remove_file(fixture.path("hold")).unwrap();
     fixture.until("success").await;
     assert_eq!(fixture.site.layouts(), ["7g.80gb@0"]);
@@ -251,11 +255,11 @@ async fn the_newest_label_wins() {
 #[tokio::test]
 async fn a_slice_that_was_just_allocated_is_held() {
     let fixture = LabelledNode::new();
-    fixture.by_hand(&format!("0={BALANCED}"));
+    fixture.apply_by_cli(&format!("0={BALANCED}"));
     let id = "0:2g.20gb:0".to_owned();
     fixture.gate.record_allocation(&Resource::gpu(), [&id].into_iter()).unwrap();
     let _running = fixture.start().await;
-    fixture.ask("whole");
+    fixture.set_config_label("whole");
     fixture.until("failed").await;
     assert!(
         fixture.reason().contains("in use by a pod that is being started"),
@@ -269,11 +273,11 @@ async fn a_slice_that_was_just_allocated_is_held() {
 async fn a_restarted_plugin_partitions_only_what_is_not_done() {
     let fixture = LabelledNode::new();
     let running = fixture.start().await;
-    fixture.ask("balanced");
+    fixture.set_config_label("balanced");
     fixture.until("success").await;
     drop(running);
     // Somebody has partitioned by hand since; the plugin does not undo that.
-    fixture.by_hand("0=3g.40gb@0");
+    fixture.apply_by_cli("0=3g.40gb@0");
     let running = fixture.start().await;
     fixture.fake.flush(&running.cluster, "second").await;
     assert_eq!(
@@ -290,13 +294,13 @@ async fn a_restarted_plugin_partitions_only_what_is_not_done() {
     // The machine was rebooted: no instance outlives that.
     fixture.site.write("/proc/sys/kernel/random/boot_id", "another\n");
     let _running = fixture.start().await;
-    fixture.fake.api.until("it looks", |_| fixture.runs("plan").len() == 3).await;
+    fixture.fake.api.until("the next poll", |_| fixture.runs("plan").len() == 3).await;
     fixture.until("success").await;
     let last = fixture.fake.api.annotation(cluster::LAST);
     fixture
         .fake
         .api
-        .until("it is written", |api| {
+        .until("the annotation is written", |api| {
             api.annotation(cluster::LAST).as_deref() == Some("balanced another")
         })
         .await;

@@ -42,7 +42,7 @@ fn description(slots: &[bool]) -> String {
 }
 
 /// Returns the UUIDs of all slices.
-fn truth(description: &str) -> BTreeSet<String> {
+fn all_uuids(description: &str) -> BTreeSet<String> {
     let node = SimulatedNode::parse(description).unwrap();
     let instances = node.gpus.iter().flat_map(|gpu| &gpu.instances);
     instances.flat_map(|gi| &gi.compute).map(|ci| ci.uuid.to_string()).collect()
@@ -63,10 +63,10 @@ fn two_hundred_changes_in_a_minute_are_all_advertised() {
         for step in 0..if change % 8 == 7 { 3 } else { 1 } {
             let slot = (change * 3 + step) * 37 % slots.len();
             slots[slot] = !slots[slot];
-            host.morph(&description(&slots));
+            host.change_to(&description(&slots));
         }
-        let truth = truth(&description(&slots));
-        let took = until(&format!("change {change}"), || kubelet.healthy(RESOURCE) == truth);
+        let uuids = all_uuids(&description(&slots));
+        let took = until(&format!("change {change}"), || kubelet.healthy(RESOURCE) == uuids);
         slowest = slowest.max(took);
         if change == 0 {
             (memory, files) = (plugin.memory("VmHWM"), plugin.open_files());

@@ -13,9 +13,10 @@ fn a_node_without_slices_runs_pods() {
     let host = engine_checks::host();
     let mut node = KubernetesNode::start(&host);
     pods_run_and_end(&node);
-    a_resource_that_nobody_has_keeps_a_pod_waiting(&node);
+    a_pod_waits_for_an_unknown_resource(&node);
     pods_outlive_kubelet(&mut node);
 
+    // Everything of a node is named after its directory, which no other process or cgroup is.
     let name = node.dir().file_name().expect("it has a name").to_str().expect("text").to_owned();
     assert!(!processes_of(&name).is_empty() && !groups_of(&name).is_empty(), "the node is {name}");
     drop(node);
@@ -30,7 +31,7 @@ fn a_pod_gets_its_slices() {
     let host = engine_checks::host();
     let node = KubernetesNode::start(&host);
     let _plugin = node.plugin(&host, &[]);
-    node.until("the node has slices", || {
+    node.until("the node advertises slices", || {
         let slices = node.allocatable();
         let of = |profile: &str| slices.get(&format!("nvidia.com/mig-{profile}")).cloned();
         (of("2g.20gb"), of("1g.10gb")) == (Some("3".to_owned()), Some("1".to_owned()))
@@ -38,6 +39,7 @@ fn a_pod_gets_its_slices() {
     let resource = "nvidia.com/mig-2g.20gb";
     node.pod("one", &[(resource, 1)], &["sleep", "1000000"]);
     node.until_phase("one", "Running");
+    // The GPU instance nodes of the three slices of 2g.20gb.
     let probe = ["probe", "508:30", "508:39", "508:48"];
     let one = node.exec("one", &probe).stdout;
     node.pod("two", &[(resource, 2)], &probe);
@@ -48,15 +50,15 @@ fn a_pod_gets_its_slices() {
     assert_eq!((minors.len(), others.len()), (2, 4), "{one}{two}");
     minors.extend(others);
     assert_eq!(minors, BTreeSet::from([30, 31, 39, 40, 48, 49]), "{one}{two}");
-    for (said, own) in [(&one, 1), (&two, 2)] {
+    for (output, own) in [(&one, 1), (&two, 2)] {
         let made = |how: &str| {
-            said.lines().filter(|line| line.starts_with("made") && line.ends_with(how)).count()
+            output.lines().filter(|line| line.starts_with("made") && line.ends_with(how)).count()
         };
-        assert_eq!((made("ENXIO"), made("EPERM")), (own, 3 - own), "{said}");
+        assert_eq!((made("ENXIO"), made("EPERM")), (own, 3 - own), "{output}");
     }
     node.pod("four", &[(resource, 4)], &["probe"]);
     let why = format!("Insufficient {resource}");
-    node.until("the scheduler says why", || node.describe("four").contains(&why));
+    node.until("the scheduler reports the reason", || node.describe("four").contains(&why));
 }
 
 /// Returns a node description with these slices on GPU 0, and GPU 1 not in MIG mode.
@@ -68,7 +70,7 @@ fn two_gpus(slices: &str) -> String {
 }
 
 /// Waits until the node advertises these counts, and no other resource of ours.
-fn until_it_offers(node: &KubernetesNode, what: &str, counts: &[(&str, &str)]) {
+fn until_advertised(node: &KubernetesNode, what: &str, counts: &[(&str, &str)]) {
     node.until(what, || {
         let found = node.allocatable();
         let ours = found
@@ -90,7 +92,7 @@ fn a_pod_keeps_its_slice() {
     let plugin = node.plugin(&host, &[]);
     let (gpu, slice, other) =
         ("nvidia.com/gpu", "nvidia.com/mig-2g.20gb", "nvidia.com/mig-1g.10gb");
-    until_it_offers(&node, "two slices and a gpu", &[(gpu, "1"), (slice, "2")]);
+    until_advertised(&node, "two slices and a gpu", &[(gpu, "1"), (slice, "2")]);
     // Both pods have a slice; the one that is destroyed is that of the pod that ends.
     let forever = ["sleep", "1000000"];
     node.pod("a", &[(slice, 1)], &forever);
@@ -102,8 +104,12 @@ fn a_pod_keeps_its_slice() {
     let (stays, ends) = if is_first { ("a", "b") } else { ("b", "a") };
     let own = sees(&node, stays);
     node.delete(ends);
-    host.morph(&two_gpus(&format!("{first}, {{ profile = \"1g.10gb\", start = 2 }}")));
-    until_it_offers(&node, "the idle one is another", &[(gpu, "1"), (other, "1"), (slice, "1")]);
+    host.change_to(&two_gpus(&format!("{first}, {{ profile = \"1g.10gb\", start = 2 }}")));
+    until_advertised(
+        &node,
+        "the idle slice is replaced",
+        &[(gpu, "1"), (other, "1"), (slice, "1")],
+    );
     assert_eq!((node.phase(stays).as_str(), sees(&node, stays)), ("Running", own.clone()));
 
     // The plugin is killed: the next one advertises the same devices, and none is allocated twice.
@@ -113,9 +119,9 @@ fn a_pod_keeps_its_slice() {
     node.until_phase("another", "Succeeded");
     assert!(minors(&node.logs("another")).is_disjoint(&own));
     node.restart_kubelet();
-    until_it_offers(&node, "after a restart", &[(gpu, "1"), (other, "1"), (slice, "1")]);
+    until_advertised(&node, "after a restart", &[(gpu, "1"), (other, "1"), (slice, "1")]);
     node.pod("waits", &[(slice, 1)], &["probe"]);
-    node.until("there is no other", || {
+    node.until("no other slice is free", || {
         node.describe("waits").contains(&format!("Insufficient {slice}"))
     });
     node.delete("waits");
@@ -124,7 +130,7 @@ fn a_pod_keeps_its_slice() {
     // No slice is advertised.
     drop(plugin);
     let plugin = node.plugin(&host, &["--mig-strategy=none"]);
-    until_it_offers(&node, "the gpu alone", &[(gpu, "1")]);
+    until_advertised(&node, "the gpu alone", &[(gpu, "1")]);
     node.pod("whole", &[(gpu, 1)], &["probe", "195:0"]);
     node.until_phase("whole", "Succeeded");
     let whole = node.logs("whole");
@@ -133,20 +139,20 @@ fn a_pod_keeps_its_slice() {
 
     // The slice that the pod has by its old name is not allocated under the new one until the pod ends.
     drop(plugin);
-    host.morph(&two_gpus(first));
+    host.change_to(&two_gpus(first));
     let plugin = node.plugin(&host, &["--mig-strategy=single"]);
-    node.until("the slice that is held is unhealthy", || {
+    node.until("the held slice is unhealthy", || {
         node.log("mig-cdi-kubelet").contains(&format!("pod default/{stays} holds it as {slice}"))
     });
-    until_it_offers(&node, "nothing that nobody has", &[]);
+    until_advertised(&node, "no device", &[]);
     node.delete(stays);
-    until_it_offers(&node, "the pod has given it back", &[(gpu, "1")]);
+    until_advertised(&node, "the pod has released it", &[(gpu, "1")]);
     drop(plugin);
     // The slice of another profile is not advertised, nor is a whole GPU in its place.
     let small = "{ profile = \"1g.10gb\", start = 2 }, { profile = \"1g.10gb\", start = 3 }";
-    host.morph(&two_gpus(&format!("{first}, {small}")));
+    host.change_to(&two_gpus(&format!("{first}, {small}")));
     let _plugin = node.plugin(&host, &["--mig-strategy=single"]);
-    until_it_offers(&node, "slices as gpus", &[(gpu, "2")]);
+    until_advertised(&node, "slices as gpus", &[(gpu, "2")]);
     node.pod("single", &[(gpu, 2)], &["probe", "195:1"]);
     node.until_phase("single", "Succeeded");
     let single = node.logs("single");
@@ -164,21 +170,21 @@ fn pods_run_and_end(node: &KubernetesNode) {
     assert_eq!(node.phase("fails"), "");
 }
 
-fn a_resource_that_nobody_has_keeps_a_pod_waiting(node: &KubernetesNode) {
+fn a_pod_waits_for_an_unknown_resource(node: &KubernetesNode) {
     let allocatable = node.allocatable();
     assert_eq!(allocatable["pods"], "110");
     assert!(!allocatable.keys().any(|key| key.contains('/')), "{allocatable:?}");
-    node.pod("asks", &[("nvidia.com/mig-9g.1gb", 1)], &["probe"]);
+    node.pod("pending", &[("nvidia.com/mig-9g.1gb", 1)], &["probe"]);
     let why = "0/1 nodes are available: 1 Insufficient nvidia.com/mig-9g.1gb.";
-    node.until("the scheduler says why", || node.describe("asks").contains(why));
-    assert_eq!(node.phase("asks"), "Pending");
-    node.delete("asks");
+    node.until("the scheduler reports the reason", || node.describe("pending").contains(why));
+    assert_eq!(node.phase("pending"), "Pending");
+    node.delete("pending");
 }
 
 fn pods_outlive_kubelet(node: &mut KubernetesNode) {
     let label = "{.metadata.labels.nvidia\\.com/mig\\.strategy}";
-    let said = node.ask(&["label", "node", NAME, "nvidia.com/mig.strategy=mixed"]);
-    assert!(said.contains("labeled"), "{said}");
+    let output = node.kubectl_output(&["label", "node", NAME, "nvidia.com/mig.strategy=mixed"]);
+    assert!(output.contains("labeled"), "{output}");
     node.pod("stays", &[], &["sleep", "1000000"]);
     node.until_phase("stays", "Running");
     let mark = |command: &str| {
@@ -196,7 +202,7 @@ fn pods_outlive_kubelet(node: &mut KubernetesNode) {
     assert_eq!(node.phase("stays"), "Running");
     let run = node.exec("stays", &["head", "-n", "1", "/tmp/mark"]);
     assert_eq!(run.stdout, "here\n", "{}", run.stderr);
-    assert_eq!(node.of_node(label), "mixed");
+    assert_eq!(node.node_field(label), "mixed");
 }
 
 /// Returns the sysctls that a kubelet sets for the whole machine.

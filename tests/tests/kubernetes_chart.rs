@@ -153,11 +153,11 @@ fn the_pod_has_only_explained_capabilities_and_host_paths() {
         assert_eq!(security["allowPrivilegeEscalation"], false);
         assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
         let found = host_paths(&pod);
-        let said = found.iter().map(|(at, (_, writes))| match writes {
+        let listed = found.iter().map(|(at, (_, writes))| match writes {
             true => format!("{at} +"),
             false => at.clone(),
         });
-        assert_eq!(said.collect::<Vec<_>>(), paths);
+        assert_eq!(listed.collect::<Vec<_>>(), paths);
         explained(&text, &pod);
     }
 }

@@ -19,21 +19,21 @@ mig-configs:
 "#;
 
 /// Returns a label or an annotation of the node.
-fn of(node: &KubernetesNode, kind: &str, key: &str) -> String {
-    node.of_node(&format!("{{.metadata.{kind}.{}}}", key.replace('.', "\\.")))
+fn metadata_value(node: &KubernetesNode, kind: &str, key: &str) -> String {
+    node.node_field(&format!("{{.metadata.{kind}.{}}}", key.replace('.', "\\.")))
 }
 
 fn state(node: &KubernetesNode) -> String {
-    of(node, "labels", "nvidia.com/mig.config.state")
+    metadata_value(node, "labels", "nvidia.com/mig.config.state")
 }
 
-fn ask_for(node: &KubernetesNode, layout: &str) {
+fn set_layout_label(node: &KubernetesNode, layout: &str) {
     let label = format!("nvidia.com/mig.config={layout}");
-    let said = node.ask(&["label", "node", NAME, "--overwrite", &label]);
-    assert!(said.contains("labeled"), "{said}");
+    let output = node.kubectl_output(&["label", "node", NAME, "--overwrite", &label]);
+    assert!(output.contains("labeled"), "{output}");
 }
 
-fn until_it_has(node: &KubernetesNode, what: &str, wanted: &[(&str, &str)]) {
+fn until_advertised(node: &KubernetesNode, what: &str, wanted: &[(&str, &str)]) {
     node.until(what, || {
         let found = node.allocatable();
         wanted.iter().all(|(profile, count)| {
@@ -63,9 +63,10 @@ fn a_label_partitions_gpus_around_running_pods() {
     let start =
         |args: &[String]| node.plugin(&host, &args.iter().map(String::as_str).collect::<Vec<_>>());
     let plugin = start(&args);
-    until_it_has(&node, "two slices", &[("2g.20gb", "2")]);
-    let count = |profile: &str| of(&node, "labels", &format!("nvidia.com/mig-{profile}.count"));
-    node.until("it is labelled", || count("2g.20gb") == "2");
+    until_advertised(&node, "two slices", &[("2g.20gb", "2")]);
+    let count =
+        |profile: &str| metadata_value(&node, "labels", &format!("nvidia.com/mig-{profile}.count"));
+    node.until("the node is labelled", || count("2g.20gb") == "2");
     node.pod("keeps", &[("nvidia.com/mig-2g.20gb", 1)], &["sleep", "1000000"]);
     node.until_phase("keeps", "Running");
     let sees = || node.exec("keeps", &["probe"]).stdout;
@@ -73,40 +74,41 @@ fn a_label_partitions_gpus_around_running_pods() {
     assert!(own.contains("/dev/nvidia-caps/"), "{own}");
 
     // The unused slice is replaced by others, and the labels follow.
-    ask_for(&node, "mixed");
-    node.until("it is divided", || state(&node) == "success");
-    until_it_has(&node, "other slices", &[("2g.20gb", "1"), ("1g.10gb", "2")]);
+    set_layout_label(&node, "mixed");
+    node.until("the gpu is partitioned", || state(&node) == "success");
+    until_advertised(&node, "other slices", &[("2g.20gb", "1"), ("1g.10gb", "2")]);
     node.until("labels follow", || {
         (count("2g.20gb"), count("1g.10gb")) == ("1".into(), "2".into())
     });
     assert_eq!((node.phase("keeps").as_str(), sees()), ("Running", own.clone()));
 
     // The slice of the pod prevents the layout: the pod is not disturbed, and the node reports the reason.
-    ask_for(&node, "whole");
-    node.until("it fails", || state(&node) == "failed");
-    let why = of(&node, "annotations", "nvidia.com/mig-cdi.config.reason");
+    set_layout_label(&node, "whole");
+    node.until("the layout is refused", || state(&node) == "failed");
+    let why = metadata_value(&node, "annotations", "nvidia.com/mig-cdi.config.reason");
     assert!(why.contains("in use by") && why.contains("pod default/keeps"), "{why}");
-    node.until("an event says it", || {
-        let events = node.ask(&["get", "events", "--field-selector=reason=RepartitionFailed"]);
+    node.until("an event reports it", || {
+        let events =
+            node.kubectl_output(&["get", "events", "--field-selector=reason=RepartitionFailed"]);
         events.contains("pod default/keeps") && events.contains("Warning")
     });
     assert!(node.describe_node().contains("RepartitionFailed"));
     assert_eq!((node.phase("keeps").as_str(), sees()), ("Running", own));
-    until_it_has(
+    until_advertised(
         &node,
-        "all is as it was",
+        "the slices are unchanged",
         &[("2g.20gb", "1"), ("1g.10gb", "2"), ("7g.80gb", "0")],
     );
 
     // The layout is applied when the pod has ended.
     node.delete("keeps");
-    node.until("it is divided", || state(&node) == "success");
-    until_it_has(&node, "one slice", &[("2g.20gb", "0"), ("1g.10gb", "0"), ("7g.80gb", "1")]);
-    assert_eq!(of(&node, "annotations", "nvidia.com/mig-cdi.config.reason"), "");
+    node.until("the gpu is partitioned", || state(&node) == "success");
+    until_advertised(&node, "one slice", &[("2g.20gb", "0"), ("1g.10gb", "0"), ("7g.80gb", "1")]);
+    assert_eq!(metadata_value(&node, "annotations", "nvidia.com/mig-cdi.config.reason"), "");
 
     // A pod that was bound to the node for a destroyed slice is refused, and never runs.
     node.bound_pod("late", ("nvidia.com/mig-2g.20gb", 1), &["probe"]);
-    node.until("it is refused", || node.phase("late") == "Failed");
+    node.until("the pod is refused", || node.phase("late") == "Failed");
     let why = node.describe("late");
     assert!(why.contains("nvidia.com/mig-2g.20gb"), "{why}");
 
@@ -114,11 +116,12 @@ fn a_label_partitions_gpus_around_running_pods() {
     drop(plugin);
     args.push("--mig-strategy=none".to_owned());
     let _plugin = start(&args);
-    node.until("an event says what is withheld", || {
-        let events = node.ask(&["get", "events", "--field-selector=reason=Withheld"]);
+    node.until("an event reports the withheld slices", || {
+        let events = node.kubectl_output(&["get", "events", "--field-selector=reason=Withheld"]);
         events.contains("the strategy none advertises no slices") && events.contains("Warning")
     });
-    node.until("so does a label", || {
-        of(&node, "labels", "nvidia.com/mig-cdi.state") == "withheld" && count("7g.80gb").is_empty()
+    node.until("a label reports them too", || {
+        metadata_value(&node, "labels", "nvidia.com/mig-cdi.state") == "withheld"
+            && count("7g.80gb").is_empty()
     });
 }

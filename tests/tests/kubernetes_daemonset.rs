@@ -22,7 +22,7 @@ fn slices(second: &str) -> String {
 }
 
 /// Builds the image as users do, and loads it into the node's engine.
-fn bring_the_image(node: &KubernetesNode, host: &FakeHost) {
+fn load_image(node: &KubernetesNode, host: &FakeHost) {
     let archive = host.out().with_file_name("image.tar");
     let script = format!(
         "export PODMAN
@@ -85,7 +85,7 @@ fn pod_of(daemon_set: &Value, host: &FakeHost) -> Value {
     pod
 }
 
-fn until_it_offers(node: &KubernetesNode, what: &str, wanted: &[(&str, &str)]) {
+fn until_advertised(node: &KubernetesNode, what: &str, wanted: &[(&str, &str)]) {
     let plugin = || {
         let namespace = "--namespace=mig-cdi";
         let described = node.kubectl(&["describe", "pod", "plugin", namespace]).stdout;
@@ -93,7 +93,7 @@ fn until_it_offers(node: &KubernetesNode, what: &str, wanted: &[(&str, &str)]) {
     };
     let begin = std::time::Instant::now();
     node.until(what, || {
-        assert!(begin.elapsed().as_secs() < 240, "not so: {what}: {}", plugin());
+        assert!(begin.elapsed().as_secs() < 240, "timeout: {what}: {}", plugin());
         let found = node.allocatable();
         wanted.iter().all(|(profile, count)| {
             let now = found.get(&format!("nvidia.com/mig-{profile}"));
@@ -108,7 +108,7 @@ fn one_daemon_set_advertises_slices() {
     host.install();
     let node = KubernetesNode::start(&host);
     prepare(&node, &host);
-    bring_the_image(&node, &host);
+    load_image(&node, &host);
 
     // The API server accepts the whole manifest.
     let plain = project().join("packaging/kubernetes/mig-cdi.yaml");
@@ -124,10 +124,12 @@ fn one_daemon_set_advertises_slices() {
     // It is not scheduled on nodes without an NVIDIA GPU.
     node.apply(&pod);
     let get = ["get", "pod", "plugin", "--namespace=mig-cdi", "--output=jsonpath={.status}"];
-    node.until("the scheduler says why", || node.ask(&get).contains("didn't match"));
-    let said = node.ask(&["label", "node", "node", "nvidia.com/gpu.present=true"]);
-    assert!(said.contains("labeled"), "{said}");
-    until_it_offers(&node, "two slices", &[("2g.20gb", "2"), ("1g.10gb", "0")]);
+    node.until("the scheduler reports the reason", || {
+        node.kubectl_output(&get).contains("didn't match")
+    });
+    let output = node.kubectl_output(&["label", "node", "node", "nvidia.com/gpu.present=true"]);
+    assert!(output.contains("labeled"), "{output}");
+    until_advertised(&node, "two slices", &[("2g.20gb", "2"), ("1g.10gb", "0")]);
 
     let resource = "nvidia.com/mig-2g.20gb";
     node.pod("one", &[(resource, 1)], &["sleep", "1000000"]);
@@ -142,22 +144,22 @@ fn one_daemon_set_advertises_slices() {
 
     // A slice that no pod has is replaced, and the node reports it: to the scheduler, and in its labels.
     node.delete(ends);
-    host.morph(&slices("1g.10gb"));
-    until_it_offers(&node, "another slice", &[("2g.20gb", "1"), ("1g.10gb", "1")]);
+    host.change_to(&slices("1g.10gb"));
+    until_advertised(&node, "another slice", &[("2g.20gb", "1"), ("1g.10gb", "1")]);
     let features = "/etc/kubernetes/node-feature-discovery/features.d/mig-cdi";
-    node.until("its labels follow", || {
-        let said = run(node.inside("cat").arg(features)).stdout;
-        said.contains("nvidia.com/mig-1g.10gb.count=1\n")
+    node.until("its labels change", || {
+        let output = run(node.inside("cat").arg(features)).stdout;
+        output.contains("nvidia.com/mig-1g.10gb.count=1\n")
     });
 
     // Another pod of the plugin takes over, as when its image is updated. Nothing is allocated twice.
-    let said = node.ask(&["delete", "pod", "plugin", "--namespace=mig-cdi"]);
-    assert!(said.contains("deleted"), "{said}");
-    until_it_offers(&node, "nothing", &[("2g.20gb", "0"), ("1g.10gb", "0")]);
+    let output = node.kubectl_output(&["delete", "pod", "plugin", "--namespace=mig-cdi"]);
+    assert!(output.contains("deleted"), "{output}");
+    until_advertised(&node, "nothing", &[("2g.20gb", "0"), ("1g.10gb", "0")]);
     node.apply(&pod);
-    until_it_offers(&node, "the same", &[("2g.20gb", "1"), ("1g.10gb", "1")]);
+    until_advertised(&node, "the same", &[("2g.20gb", "1"), ("1g.10gb", "1")]);
     node.pod("more", &[(resource, 1)], &["probe"]);
     let why = format!("Insufficient {resource}");
-    node.until("there is no other", || node.describe("more").contains(&why));
+    node.until("no other slice is free", || node.describe("more").contains(&why));
     assert_eq!((node.phase(stays).as_str(), sees(stays)), ("Running", own));
 }

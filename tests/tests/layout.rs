@@ -1,6 +1,6 @@
 //! Plans of `mig_cdi_layout::plan`, compared with every geometry that a simulated GPU accepts.
 //!
-//! The geometries are not computed here: they are all those that `Node::parse` accepts, found by trying. A plan is
+//! The geometries are not computed here: they are all those that `SimulatedNode::parse` accepts, found by trying. A plan is
 //! optimal if none of them needs fewer destroyed instances.
 
 use mig_cdi_layout::{
@@ -18,7 +18,7 @@ use std::{
 };
 
 /// All geometries of a model. One is a set of spots, as bits.
-struct World {
+struct LayoutSpace {
     model: &'static Model,
     capacity: GpuCapacity,
     spots: Vec<Spot>,
@@ -28,12 +28,12 @@ struct World {
     by_counts: BTreeMap<Vec<usize>, Vec<u32>>,
 }
 
-impl World {
-    fn of(key: &str) -> World {
+impl LayoutSpace {
+    fn of(key: &str) -> LayoutSpace {
         let model = Model::find(key).unwrap();
         let Geometries { spots, layouts } = Geometries::of(model);
         let known = layouts.iter().copied().collect();
-        let mut world = World {
+        let mut space = LayoutSpace {
             capacity: model.capacity(),
             by_counts: BTreeMap::new(),
             model,
@@ -41,11 +41,11 @@ impl World {
             layouts,
             known,
         };
-        for &layout in &world.layouts {
-            let counts = world.counts(layout);
-            world.by_counts.entry(counts).or_default().push(layout);
+        for &layout in &space.layouts {
+            let counts = space.counts(layout);
+            space.by_counts.entry(counts).or_default().push(layout);
         }
-        world
+        space
     }
 
     fn counts(&self, layout: u32) -> Vec<usize> {
@@ -84,7 +84,7 @@ impl World {
         members(layout).map(instance).collect()
     }
 
-    fn wish(&self, counts: &[usize]) -> DesiredLayout {
+    fn desired(&self, counts: &[usize]) -> DesiredLayout {
         let rows = self.model.profiles.iter().zip(counts).filter(|(_, count)| **count > 0);
         let words: Vec<_> = rows.map(|(row, count)| format!("{count}x{}", row.name)).collect();
         let text = if words.is_empty() { "none".to_owned() } else { words.join(",") };
@@ -92,7 +92,7 @@ impl World {
     }
 
     /// Executes the steps for GPU instances, each to a known geometry, and returns the last one.
-    fn follow(&self, from: u32, plan: &PartitionPlan) -> u32 {
+    fn execute(&self, from: u32, plan: &PartitionPlan) -> u32 {
         let mut now = from;
         for step in &plan.steps {
             match step.action {
@@ -111,14 +111,14 @@ impl World {
     }
 }
 
-fn world(key: &'static str) -> &'static World {
-    static WORLDS: [OnceLock<World>; 3] = [const { OnceLock::new() }; 3];
+fn layout_space(key: &'static str) -> &'static LayoutSpace {
+    static SPACES: [OnceLock<LayoutSpace>; 3] = [const { OnceLock::new() }; 3];
     let index = ["a100-80gb", "h100-80gb", "a30"].iter().position(|k| *k == key).unwrap();
-    WORLDS[index].get_or_init(|| World::of(key))
+    SPACES[index].get_or_init(|| LayoutSpace::of(key))
 }
 
 /// Small pseudo-random generator; its seed is printed.
-fn roll(state: &mut u64) -> u32 {
+fn random(state: &mut u64) -> u32 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 32) as u32
 }
@@ -132,22 +132,22 @@ fn fewest(targets: &[u32], from: u32, used: u32) -> Option<u32> {
 /// Plans from every geometry to every multiset of profiles, with nothing in use; a quarter of them again with some
 /// instances in use.
 fn every_pair(key: &'static str) {
-    let world = world(key);
+    let space = layout_space(key);
     let mut seed = 7;
     let (mut pairs, mut possible, mut destroyed, mut all) = (0u64, 0u64, 0u64, 0u64);
     let mut blocked = 0u64;
-    for (counts, targets) in &world.by_counts {
-        let wish = world.wish(counts);
-        for &from in &world.layouts {
-            let used = from & roll(&mut seed) & roll(&mut seed);
-            let runs = if roll(&mut seed).is_multiple_of(4) { 2 } else { 1 };
+    for (counts, targets) in &space.by_counts {
+        let desired = space.desired(counts);
+        for &from in &space.layouts {
+            let used = from & random(&mut seed) & random(&mut seed);
+            let runs = if random(&mut seed).is_multiple_of(4) { 2 } else { 1 };
             for used in [0, used].into_iter().take(runs) {
                 pairs += 1;
                 let best = fewest(targets, from, used);
-                match plan(&world.capacity, &world.instances(from, used), &wish) {
+                match plan(&space.capacity, &space.instances(from, used), &desired) {
                     Ok(plan) => {
-                        let to = world.follow(from, &plan);
-                        assert!(targets.contains(&to), "the wish is met");
+                        let to = space.execute(from, &plan);
+                        assert!(targets.contains(&to), "the layout is reached");
                         assert_eq!(used & !to, 0, "what is in use stays");
                         assert_eq!(plan.destroyed() as u32, (from & !to).count_ones());
                         assert_eq!(Some(plan.destroyed() as u32), best, "{from:b} to {counts:?}");
@@ -173,10 +173,10 @@ fn every_pair(key: &'static str) {
         }
     }
     println!(
-        "{key}: {} geometries, {} wishes, {pairs} plans (seed 7): {possible} possible, {blocked} \
+        "{key}: {} geometries, {} layouts, {pairs} plans (seed 7): {possible} possible, {blocked} \
          blocked by use; {destroyed} GPU instances destroyed, {all} by destroying everything",
-        world.layouts.len(),
-        world.by_counts.len(),
+        space.layouts.len(),
+        space.by_counts.len(),
     );
 }
 
@@ -194,27 +194,27 @@ fn every_a30_layout_is_reached_with_the_fewest_destroyed_instances() {
 #[test]
 fn a_layout_is_refused_exactly_when_no_geometry_has_it() {
     for key in ["a100-80gb", "a30"] {
-        let world = world(key);
+        let space = layout_space(key);
         let (mut yes, mut no) = (0, 0);
-        let mut counts = vec![0; world.model.profiles.len()];
+        let mut counts = vec![0; space.model.profiles.len()];
         loop {
             let i = (0..counts.len()).find(|&i| {
                 counts[i] =
-                    (counts[i] + 1) % if world.model.profiles[i].slices > 2 { 4 } else { 5 };
+                    (counts[i] + 1) % if space.model.profiles[i].slices > 2 { 4 } else { 5 };
                 counts[i] != 0
             });
             if i.is_none() {
                 break;
             }
-            let found = plan(&world.capacity, &[], &world.wish(&counts));
+            let found = plan(&space.capacity, &[], &space.desired(&counts));
             assert_eq!(
                 found.is_ok(),
-                world.by_counts.contains_key(&counts),
+                space.by_counts.contains_key(&counts),
                 "{counts:?} {found:?}"
             );
             *(if found.is_ok() { &mut yes } else { &mut no }) += 1;
         }
-        println!("{key}: {yes} wishes possible, {no} refused");
+        println!("{key}: {yes} layouts possible, {no} refused");
     }
 }
 
@@ -225,8 +225,8 @@ fn capacities_of_all_models_match_the_tables() {
         assert_eq!(model.capacity().memory_slices(), model.memory_slices, "{}", model.key);
         for row in model.profiles {
             let fits = |count| {
-                let wish = format!("{count}x{}", row.name).parse().unwrap();
-                plan(&model.capacity(), &[], &wish)
+                let desired = format!("{count}x{}", row.name).parse().unwrap();
+                plan(&model.capacity(), &[], &desired)
             };
             assert!(fits(row.max).is_ok(), "{} {}", model.key, row.name);
             assert!(fits(row.max + 1).is_err(), "{} {}", model.key, row.name);
@@ -236,7 +236,7 @@ fn capacities_of_all_models_match_the_tables() {
 
 /// Executes a plan step by step as a driver would. After each step a node description of the GPU must be valid. New
 /// instances get ids from 100 up.
-fn carry_out(
+fn simulate(
     model: &Model,
     current: &[CurrentInstance],
     plan: &PartitionPlan,
@@ -319,7 +319,7 @@ fn compute_layouts(row: &ProfileRow, from: u32) -> Vec<Vec<Placement>> {
 }
 
 /// GPU instance of a requested layout: row, start, sizes and starts of its compute instances.
-type Wanted = (usize, Option<u32>, Vec<(u32, Option<u32>)>);
+type RequestedInstance = (usize, Option<u32>, Vec<(u32, Option<u32>)>);
 
 /// Pins a random part of the placements; largest first, pinned ones first.
 fn pin_some(layout: &[Placement], mut pin: impl FnMut() -> bool) -> Vec<(u32, Option<u32>)> {
@@ -342,76 +342,77 @@ fn is_split(places: &[Placement], parts: &[(u32, Option<u32>)]) -> bool {
 struct Case {
     from: u32,
     current: Vec<CurrentInstance>,
-    wanted: Vec<Wanted>,
+    requested: Vec<RequestedInstance>,
     text: String,
 }
 
 impl Case {
-    fn roll(world: &World, dice: &[u32]) -> Case {
+    fn random(space: &LayoutSpace, dice: &[u32]) -> Case {
         let mut dice = dice.iter().cycle();
-        let mut roll = |sides: usize| *dice.next().unwrap() as usize % sides;
-        let from = world.layouts[roll(world.layouts.len())];
-        let mut current = world.instances(from, 0);
+        let mut random = |sides: usize| *dice.next().unwrap() as usize % sides;
+        let from = space.layouts[random(space.layouts.len())];
+        let mut current = space.instances(from, 0);
         for there in &mut current {
-            let layouts = compute_layouts(world.row(there.id.0 as usize), 0);
-            let layout = &layouts[roll(layouts.len())];
+            let layouts = compute_layouts(space.row(there.id.0 as usize), 0);
+            let layout = &layouts[random(layouts.len())];
             let holders = |n: usize| (n == 0).then(|| "somebody".to_owned()).into_iter().collect();
             let compute = layout.iter().zip(0..);
             there.compute = compute
                 .map(|(&placement, id)| CurrentComputeInstance {
                     id: CiId(id),
                     placement,
-                    holders: holders(roll(5)),
+                    holders: holders(random(5)),
                 })
                 .collect();
-            there.holders = holders(roll(9));
+            there.holders = holders(random(9));
         }
         let used = used(&current);
-        let mut to = roll(world.layouts.len());
-        if roll(3) > 0 {
-            while used & !world.layouts[to] != 0 {
-                to = (to + 1) % world.layouts.len();
+        let mut to = random(space.layouts.len());
+        if random(3) > 0 {
+            while used & !space.layouts[to] != 0 {
+                to = (to + 1) % space.layouts.len();
             }
         }
-        let mut wanted: Vec<Wanted> = Vec::new();
-        for spot in members(world.layouts[to]) {
-            let (row, start) = world.spots[spot];
-            let layouts = compute_layouts(world.row(spot), 0);
+        let mut requested: Vec<RequestedInstance> = Vec::new();
+        for spot in members(space.layouts[to]) {
+            let (row, start) = space.spots[spot];
+            let layouts = compute_layouts(space.row(spot), 0);
             let there = current.iter().find(|there| there.id.0 == spot as u32);
-            let mut split = layouts[roll(layouts.len())].clone();
-            if let Some(there) = there.filter(|_| roll(4) > 0) {
+            let mut split = layouts[random(layouts.len())].clone();
+            if let Some(there) = there.filter(|_| random(4) > 0) {
                 split = there.compute.iter().map(|c| c.placement).collect();
             }
-            let compute = pin_some(&split, || roll(3) == 0);
-            wanted.push((row, (roll(4) == 0).then_some(start), compute));
+            let compute = pin_some(&split, || random(3) == 0);
+            requested.push((row, (random(4) == 0).then_some(start), compute));
         }
-        if roll(5) == 0 {
-            wanted.push((roll(world.model.profiles.len()), None, vec![(1, None)]));
+        if random(5) == 0 {
+            requested.push((random(space.model.profiles.len()), None, vec![(1, None)]));
         }
-        let words: Vec<_> = wanted.iter().map(|wanted| word(world, wanted)).collect();
+        let words: Vec<_> =
+            requested.iter().map(|requested| layout_text(space, requested)).collect();
         let text = if words.is_empty() { "none".to_owned() } else { words.join(",") };
-        Case { from, current, wanted, text }
+        Case { from, current, requested, text }
     }
 
     /// Returns the fewest destroyed GPU instances of any solution, by trying all geometries and all assignments.
-    fn best(&self, world: &World) -> Option<u32> {
-        let mut counts = vec![0; world.model.profiles.len()];
-        self.wanted.iter().for_each(|wanted| counts[wanted.0] += 1);
+    fn best(&self, space: &LayoutSpace) -> Option<u32> {
+        let mut counts = vec![0; space.model.profiles.len()];
+        self.requested.iter().for_each(|requested| counts[requested.0] += 1);
         let used = used(&self.current);
-        let targets = world.by_counts.get(&counts)?.iter();
-        let targets = targets.filter(|t| used & !**t == 0 && self.assign(world, 0, **t));
+        let targets = space.by_counts.get(&counts)?.iter();
+        let targets = targets.filter(|t| used & !**t == 0 && self.assign(space, 0, **t));
         targets.map(|target| (self.from & !target).count_ones()).min()
     }
 
-    fn assign(&self, world: &World, next: usize, free: u32) -> bool {
-        let Some((row, start, compute)) = self.wanted.get(next) else { return true };
+    fn assign(&self, space: &LayoutSpace, next: usize, free: u32) -> bool {
+        let Some((row, start, compute)) = self.requested.get(next) else { return true };
         members(free).any(|spot| {
-            let (row_there, start_there) = world.spots[spot];
+            let (row_there, start_there) = space.spots[spot];
             let there = self.current.iter().find(|there| there.id.0 == spot as u32);
             row_there == *row
                 && start.is_none_or(|start| start == start_there)
-                && there.is_none_or(|there| serves(world.row(spot), there, compute))
-                && self.assign(world, next + 1, free & !(1 << spot))
+                && there.is_none_or(|there| can_hold(space.row(spot), there, compute))
+                && self.assign(space, next + 1, free & !(1 << spot))
         })
     }
 }
@@ -420,16 +421,16 @@ fn used(current: &[CurrentInstance]) -> u32 {
     current.iter().filter(|there| there.in_use()).fold(0, |mask, there| mask | 1 << there.id.0)
 }
 
-fn word(world: &World, (row, start, compute): &Wanted) -> String {
+fn layout_text(space: &LayoutSpace, (row, start, compute): &RequestedInstance) -> String {
     let start = start.map_or(String::new(), |start| format!("@{start}"));
     let at = |start: &Option<u32>| start.map_or(String::new(), |start| format!("@{start}"));
     let parts: Vec<_> = compute.iter().map(|(size, pin)| format!("{size}c{}", at(pin))).collect();
     let parts = if parts.is_empty() { "none".to_owned() } else { parts.join(",") };
-    format!("{}{start}({parts})", world.model.profiles[*row].name)
+    format!("{}{start}({parts})", space.model.profiles[*row].name)
 }
 
 /// Returns whether these compute instances are possible while those in use stay.
-fn serves(row: &ProfileRow, there: &CurrentInstance, compute: &[(u32, Option<u32>)]) -> bool {
+fn can_hold(row: &ProfileRow, there: &CurrentInstance, compute: &[(u32, Option<u32>)]) -> bool {
     let held = |c: &&CurrentComputeInstance| !there.holders.is_empty() || !c.holders.is_empty();
     let held: Vec<_> = there.compute.iter().filter(held).map(|c| c.placement).collect();
     let has = |layout: &Vec<Placement>| held.iter().all(|place| layout.contains(place));
@@ -437,28 +438,30 @@ fn serves(row: &ProfileRow, there: &CurrentInstance, compute: &[(u32, Option<u32
 }
 
 /// Returns whether each requested instance has one of its own, and none is left over.
-fn met(world: &World, wanted: &[Wanted], left: &[CurrentInstance]) -> bool {
-    let Some(((row, start, compute), rest)) = wanted.split_first() else { return left.is_empty() };
+fn is_met(space: &LayoutSpace, requested: &[RequestedInstance], left: &[CurrentInstance]) -> bool {
+    let Some(((row, start, compute), rest)) = requested.split_first() else {
+        return left.is_empty();
+    };
     left.iter().enumerate().any(|(at, there)| {
         let places: Vec<_> = there.compute.iter().map(|c| c.placement).collect();
-        there.profile == world.model.profiles[*row].id
+        there.profile == space.model.profiles[*row].id
             && start.is_none_or(|start| start == there.placement.start)
             && is_split(&places, compute)
-            && met(world, rest, &[&left[..at], &left[at + 1..]].concat())
+            && is_met(space, rest, &[&left[..at], &left[at + 1..]].concat())
     })
 }
 
 /// The layout of a GPU, written as text and parsed again, needs no change on it, and creates the same on an empty
 /// GPU.
-fn stays_as_written(world: &World, there: &[CurrentInstance]) -> Result<(), TestCaseError> {
-    let wish = DesiredLayout::of(&world.capacity, there);
-    let text = wish.to_string();
-    prop_assert_eq!(text.parse::<DesiredLayout>(), Ok(wish.clone()), "{}", text);
-    let none = plan(&world.capacity, there, &wish).map(|plan| plan.steps);
+fn stays_as_written(space: &LayoutSpace, there: &[CurrentInstance]) -> Result<(), TestCaseError> {
+    let desired = DesiredLayout::of(&space.capacity, there);
+    let text = desired.to_string();
+    prop_assert_eq!(text.parse::<DesiredLayout>(), Ok(desired.clone()), "{}", text);
+    let none = plan(&space.capacity, there, &desired).map(|plan| plan.steps);
     prop_assert_eq!(none, Ok(vec![]), "{}", text);
-    let anew = plan(&world.capacity, &[], &wish).unwrap();
-    let anew = carry_out(world.model, &[], &anew);
-    prop_assert_eq!(shape(&anew), shape(there), "{}", text);
+    let recreated = plan(&space.capacity, &[], &desired).unwrap();
+    let recreated = simulate(space.model, &[], &recreated);
+    prop_assert_eq!(shape(&recreated), shape(there), "{}", text);
     Ok(())
 }
 
@@ -474,11 +477,11 @@ fn shape(gpu: &[CurrentInstance]) -> Vec<(Placement, u32, Vec<Placement>)> {
     shapes
 }
 
-fn check(world: &World, dice: &[u32]) -> Result<bool, TestCaseError> {
-    let case = Case::roll(world, dice);
-    let wish: DesiredLayout = case.text.parse().unwrap();
-    let best = case.best(world);
-    let plan = match plan(&world.capacity, &case.current, &wish) {
+fn check(space: &LayoutSpace, dice: &[u32]) -> Result<bool, TestCaseError> {
+    let case = Case::random(space, dice);
+    let desired: DesiredLayout = case.text.parse().unwrap();
+    let best = case.best(space);
+    let plan = match plan(&space.capacity, &case.current, &desired) {
         Ok(plan) => plan,
         Err(reason) => {
             prop_assert_eq!(best, None, "{} of {:?}: {}", case.text, case.current, reason);
@@ -486,7 +489,7 @@ fn check(world: &World, dice: &[u32]) -> Result<bool, TestCaseError> {
         }
     };
     prop_assert_eq!(Some(plan.destroyed() as u32), best, "{} {:?}", case.text, case.current);
-    let after = carry_out(world.model, &case.current, &plan);
+    let after = simulate(space.model, &case.current, &plan);
     for there in &case.current {
         for held in
             there.compute.iter().filter(|c| !c.holders.is_empty() || !there.holders.is_empty())
@@ -495,11 +498,11 @@ fn check(world: &World, dice: &[u32]) -> Result<bool, TestCaseError> {
             prop_assert!(after.iter().find(same).unwrap().compute.contains(held));
         }
     }
-    prop_assert!(met(world, &case.wanted, &after), "{} is met by {:?}", case.text, after);
+    prop_assert!(is_met(space, &case.requested, &after), "{} is met by {:?}", case.text, after);
     for there in [&after, &case.current] {
-        stays_as_written(world, there)?;
+        stays_as_written(space, there)?;
     }
-    let again = mig_cdi_layout::plan(&world.capacity, &after, &wish).unwrap();
+    let again = mig_cdi_layout::plan(&space.capacity, &after, &desired).unwrap();
     prop_assert!(again.steps.is_empty(), "{} again: {:?}", case.text, again);
     Ok(true)
 }
@@ -514,12 +517,12 @@ fn random_plans_are_optimal_and_can_be_executed() {
         let (possible, all) = (Cell::new(0), Cell::new(0));
         let dice = prop::collection::vec(any::<u32>(), 61);
         let tried = runner.run(&dice, |dice| {
-            possible.set(possible.get() + usize::from(check(world(key), &dice)?));
+            possible.set(possible.get() + usize::from(check(layout_space(key), &dice)?));
             all.set(all.get() + 1);
             Ok(())
         });
         tried.unwrap_or_else(|error| panic!("{key}: {error}"));
-        println!("{key}: {} of {} random wishes possible", possible.get(), all.get());
+        println!("{key}: {} of {} random layouts possible", possible.get(), all.get());
     }
 }
 
@@ -528,23 +531,23 @@ proptest! {
 
     /// For any text the answer is a plan or a one-line error.
     #[test]
-    fn no_text_is_too_odd(text in "([1-9]x)?([0-9]|1[459]|[1-47]g\\.[1248]0gb|1c\\.3g\\.40gb)?[@(),0-9cx+]{0,6}") {
-        let world = world("a30");
-        for offer in [Model::find("a100-80gb").unwrap().capacity(), world.capacity.clone(), GpuCapacity::default()] {
-            let said = match text.parse::<DesiredLayout>() {
+    fn any_text_gives_a_plan_or_a_one_line_error(text in "([1-9]x)?([0-9]|1[459]|[1-47]g\\.[1248]0gb|1c\\.3g\\.40gb)?[@(),0-9cx+]{0,6}") {
+        let space = layout_space("a30");
+        for offer in [Model::find("a100-80gb").unwrap().capacity(), space.capacity.clone(), GpuCapacity::default()] {
+            let outcome = match text.parse::<DesiredLayout>() {
                 Err(error) => error.to_string(),
-                Ok(wish) => plan(&offer, &[], &wish).map_or_else(|e| e.to_string(), |_| "yes".into()),
+                Ok(desired) => plan(&offer, &[], &desired).map_or_else(|e| e.to_string(), |_| "yes".into()),
             };
-            prop_assert!(!said.is_empty() && said.lines().count() == 1, "{}", said);
+            prop_assert!(!outcome.is_empty() && outcome.lines().count() == 1, "{}", outcome);
         }
     }
 }
 
 /// Returns the GPU with a layout, with the compute instances of these numbers in use.
-fn gpu(key: &str, wish: &str, held: &[usize]) -> Vec<CurrentInstance> {
+fn gpu(key: &str, desired: &str, held: &[usize]) -> Vec<CurrentInstance> {
     let model = Model::find(key).unwrap();
-    let steps = plan(&model.capacity(), &[], &wish.parse().unwrap()).unwrap();
-    let mut gpu = carry_out(model, &[], &steps);
+    let steps = plan(&model.capacity(), &[], &desired.parse().unwrap()).unwrap();
+    let mut gpu = simulate(model, &[], &steps);
     for (i, there) in gpu.iter_mut().enumerate() {
         there.id = GiId(i as u32 + 1);
     }
@@ -558,7 +561,7 @@ fn gpu(key: &str, wish: &str, held: &[usize]) -> Vec<CurrentInstance> {
 #[test]
 fn refusals_have_the_numbers_and_the_cure() {
     let a100 = "a100-80gb";
-    for (key, current, held, wish, reason) in [
+    for (key, current, held, desired, reason) in [
         (
             a100,
             "none",
@@ -682,7 +685,7 @@ fn refusals_have_the_numbers_and_the_cure() {
         ),
     ] {
         let offer = Model::find(key).unwrap().capacity();
-        let refused = plan(&offer, &gpu_or_none(key, current, held), &wish.parse().unwrap());
+        let refused = plan(&offer, &gpu_or_empty(key, current, held), &desired.parse().unwrap());
         assert_eq!(refused.unwrap_err().to_string(), reason);
     }
     let mut offer = Model::find(a100).unwrap().capacity();
@@ -694,13 +697,13 @@ fn refusals_have_the_numbers_and_the_cure() {
     );
 }
 
-fn gpu_or_none(key: &str, wish: &str, held: &[usize]) -> Vec<CurrentInstance> {
-    if wish == "none" { Vec::new() } else { gpu(key, wish, held) }
+fn gpu_or_empty(key: &str, desired: &str, held: &[usize]) -> Vec<CurrentInstance> {
+    if desired == "none" { Vec::new() } else { gpu(key, desired, held) }
 }
 
 #[test]
 fn steps_are_ordered_and_have_reasons() {
-    for (current, held, wish, steps) in [
+    for (current, held, desired, steps) in [
         ("3g.40gb,1g.10gb", &[][..], "19,9", vec![]),
         (
             "3g.40gb@0(2c,1c),3g.40gb@4",
@@ -738,9 +741,10 @@ fn steps_are_ordered_and_have_reasons() {
         ),
     ] {
         let offer = Model::find("a100-80gb").unwrap().capacity();
-        let plan = plan(&offer, &gpu("a100-80gb", current, held), &wish.parse().unwrap());
+        let plan = plan(&offer, &gpu("a100-80gb", current, held), &desired.parse().unwrap());
         let steps_of = plan.unwrap().steps;
-        let said: Vec<_> = steps_of.iter().map(|s| format!("{}: {}", s.action, s.reason)).collect();
-        assert_eq!(said, steps, "{current} to {wish}");
+        let outcome: Vec<_> =
+            steps_of.iter().map(|s| format!("{}: {}", s.action, s.reason)).collect();
+        assert_eq!(outcome, steps, "{current} to {desired}");
     }
 }

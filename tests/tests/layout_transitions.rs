@@ -11,10 +11,10 @@ use mig_cdi_tests::geometries::Geometries;
 use std::{collections::BTreeSet, thread};
 
 /// One layout, as the driver, the planner and the user describe it.
-struct Way {
+struct LayoutState {
     node: SimulatedNode,
     instances: Vec<CurrentInstance>,
-    wish: DesiredLayout,
+    desired: DesiredLayout,
     spots: BTreeSet<(u32, Placement)>,
 }
 
@@ -41,7 +41,7 @@ fn instances(node: &SimulatedNode) -> Vec<CurrentInstance> {
     node.gpus[0].instances.iter().map(instance).collect()
 }
 
-fn way(offer: &GpuCapacity, empty: &SimulatedNode, spots: &[(u32, u32)]) -> Way {
+fn layout_state(offer: &GpuCapacity, empty: &SimulatedNode, spots: &[(u32, u32)]) -> LayoutState {
     let mut node = empty.clone();
     for &(profile, start) in spots {
         let gi = node.create_gpu_instance(0, profile, Some(start)).expect("a geometry");
@@ -52,12 +52,12 @@ fn way(offer: &GpuCapacity, empty: &SimulatedNode, spots: &[(u32, u32)]) -> Way 
     let instances = instances(&node);
     let items = instances.iter().map(|there| DesiredInstance::of(offer, there)).collect();
     let spots = instances.iter().map(|there| (there.profile, there.placement)).collect();
-    Way { node, instances, wish: DesiredLayout { instances: items }, spots }
+    LayoutState { node, instances, desired: DesiredLayout { instances: items }, spots }
 }
 
 /// Executes the steps and returns the number of destroyed GPU instances.
-fn relayout(offer: &GpuCapacity, from: &Way, to: &Way) -> u64 {
-    let plan = plan(offer, &from.instances, &to.wish).expect("nothing is in use");
+fn transition(offer: &GpuCapacity, from: &LayoutState, to: &LayoutState) -> u64 {
+    let plan = plan(offer, &from.instances, &to.desired).expect("nothing is in use");
     let mut node = from.node.clone();
     let mut made = Vec::new();
     for step in &plan.steps {
@@ -107,16 +107,17 @@ fn every_layout_is_reached_from_every_other() {
         let members = (0..32).filter(|i| layout >> i & 1 == 1).map(|i: usize| spots[i]);
         members.map(|(row, start)| (model.profiles[row].id, start)).collect()
     };
-    let ways: Vec<_> = layouts.iter().map(|layout| way(&offer, &empty, &of(layout))).collect();
-    let (ways, offer) = (&ways, &offer);
+    let states: Vec<_> =
+        layouts.iter().map(|layout| layout_state(&offer, &empty, &of(layout))).collect();
+    let (states, offer) = (&states, &offer);
     let workers = thread::available_parallelism().map_or(2, usize::from);
     let part = |worker: usize| {
         let mut totals = Totals::default();
-        for from in ways.iter().skip(worker).step_by(workers) {
-            for to in ways {
+        for from in states.iter().skip(worker).step_by(workers) {
+            for to in states {
                 totals.pairs += 1;
                 totals.there += from.instances.len() as u64;
-                totals.destroyed += relayout(offer, from, to);
+                totals.destroyed += transition(offer, from, to);
             }
         }
         totals

@@ -41,18 +41,18 @@ fn node() -> Vec<GpuIdentity> {
     (0..4).map(|index| gpu(index, 0x20b2_10de)).collect()
 }
 
-fn wish(text: &str) -> Layout {
+fn partitioned(text: &str) -> Layout {
     Layout::Partitioned(text.parse().unwrap())
 }
 
 /// Returns the selection by GPU: `0=off:5`, or `0=3g.40gb:7` with the line.
-fn said(selected: &[SelectedLayout]) -> Vec<String> {
+fn describe(selected: &[SelectedLayout]) -> Vec<String> {
     let word = |layout: &Layout| match layout {
         Layout::Off => "off".to_owned(),
-        Layout::Partitioned(wish) => wish.to_string(),
+        Layout::Partitioned(desired) => desired.to_string(),
     };
-    let say = |s: &SelectedLayout| format!("{}={} {}", s.gpu, word(&s.layout), s.origin);
-    selected.iter().map(say).collect()
+    let describe_one = |s: &SelectedLayout| format!("{}={} {}", s.gpu, word(&s.layout), s.origin);
+    selected.iter().map(describe_one).collect()
 }
 
 fn refused(text: &str, config: &str) -> String {
@@ -69,24 +69,25 @@ fn well_known_names_give_each_model_what_fits() {
         let mut tried = 0;
         for name in &names {
             let selected = layouts.select(name, &node).unwrap();
-            let Some(SelectedLayout { layout: Layout::Partitioned(wish), is_named: false, .. }) =
-                selected.first()
+            let Some(SelectedLayout {
+                layout: Layout::Partitioned(desired), is_named: false, ..
+            }) = selected.first()
             else {
                 assert!(name == "all-disabled" || selected.is_empty(), "{key} {name}");
                 continue;
             };
             let own =
                 |item: &DesiredInstance| plan(&offer, &[], &item.text.parse().unwrap()).is_ok();
-            if !wish.instances.iter().all(own) {
+            if !desired.instances.iter().all(own) {
                 assert!(!name.contains("balanced"), "{key}");
                 continue;
             }
-            let plan = plan(&offer, &[], wish).unwrap_or_else(|e| panic!("{key} {name}: {e}"));
-            assert_eq!(plan.created(), wish.instances.len());
+            let plan = plan(&offer, &[], desired).unwrap_or_else(|e| panic!("{key} {name}: {e}"));
+            assert_eq!(plan.created(), desired.instances.len());
             tried += 1;
             // No more instances of the same profile fit.
             if name != "all-balanced" && name != "all-enabled" {
-                let mut more = wish.clone();
+                let mut more = desired.clone();
                 more.instances.push(more.instances[0].clone());
                 assert!(mig_cdi_layout::plan(&offer, &[], &more).is_err(), "{key} {name}");
             }
@@ -99,7 +100,7 @@ fn well_known_names_give_each_model_what_fits() {
 fn a_file_of_mig_parted_is_read_as_mig_parted_reads_it() {
     let layouts = Layouts::parse(&file("by-number")).unwrap();
     assert_eq!(layouts.names().collect::<Vec<_>>(), ["halves", "shared", "by-card"]);
-    let select = |name, gpus: &[GpuIdentity]| said(&layouts.select(name, gpus).unwrap());
+    let select = |name, gpus: &[GpuIdentity]| describe(&layouts.select(name, gpus).unwrap());
     assert_eq!(
         select("halves", &node()),
         [
@@ -123,7 +124,7 @@ fn a_file_of_mig_parted_is_read_as_mig_parted_reads_it() {
 #[test]
 fn extensions_name_gpus_and_placements() {
     let layouts = Layouts::parse(&file("additions")).unwrap();
-    let select = |name| said(&layouts.select(name, &node()).unwrap());
+    let select = |name| describe(&layouts.select(name, &node()).unwrap());
     assert_eq!(
         select("pinned"),
         [
@@ -178,8 +179,8 @@ fn malformed_files_are_refused_with_the_line() {
         ("a: *b", "line 1: not YAML: "),
         ("a: &a {b: c}\nd:\n  <<: *a", "line 3: a merge key; write out its content"),
     ] {
-        let said = refused(text, "a");
-        assert!(said.starts_with(message) && said.lines().count() == 1, "{text:?}: {said}");
+        let error = refused(text, "a");
+        assert!(error.starts_with(message) && error.lines().count() == 1, "{text:?}: {error}");
     }
 }
 
@@ -247,8 +248,8 @@ fn malformed_entries_are_refused_with_the_line() {
             "line 4: 0000:07:00.0 is a 0x20B210DE, which the device-filter excludes; drop one of them",
         ),
     ] {
-        let said = refused(&entry(fields), "a");
-        assert!(said.starts_with(message) && said.lines().count() == 1, "{fields:?}: {said}");
+        let error = refused(&entry(fields), "a");
+        assert!(error.starts_with(message) && error.lines().count() == 1, "{fields:?}: {error}");
     }
 }
 
@@ -291,18 +292,18 @@ fn impossible_devices_are_refused_with_the_line() {
         ),
         (" [64x1g.10gb, 1g.10gb]", "line 6: more than 64 instances; request fewer"),
     ] {
-        let said = refused(&entry(&format!("{ON}:{devices}")), "a");
-        assert!(said.starts_with(message) && said.lines().count() == 1, "{devices:?}: {said}");
+        let error = refused(&entry(&format!("{ON}:{devices}")), "a");
+        assert!(error.starts_with(message) && error.lines().count() == 1, "{devices:?}: {error}");
     }
 }
 
 #[test]
 fn unknown_and_repeated_names_and_gpus_are_reported() {
     let text = file("well-known");
-    let said = refused(&text, "all-balancd");
-    assert!(said.starts_with(
+    let error = refused(&text, "all-balancd");
+    assert!(error.starts_with(
         "line 4: no configuration \"all-balancd\"; did you mean \"all-balanced\"? there is \"all-disabled\", \"all-enabled\", "
-    ), "{said}");
+    ), "{error}");
     let two = "version: v1\nmig-configs:\n  a:\n    - devices: [1]\n      mig-enabled: false\n    - \
                devices: all\n      mig-enabled: false\n";
     assert_eq!(
@@ -341,8 +342,8 @@ fn alias_bombs_and_deep_nesting_are_refused() {
         ),
     ] {
         let start = std::time::Instant::now();
-        let said = refused(&bomb, "a");
-        assert!(said.contains(message), "{said}");
+        let error = refused(&bomb, "a");
+        assert!(error.contains(message), "{error}");
         println!("{message}: {:?}", start.elapsed());
     }
 }
@@ -355,7 +356,7 @@ fn arguments_and_files_mean_the_same() {
     };
     let words = ["2=3x2g.20gb,1g.10gb", "0=off", "GPU-00000003-0000-4000-8000-000000000000=none"];
     assert_eq!(
-        said(&assign(&words).unwrap()),
+        describe(&assign(&words).unwrap()),
         [
             "0=off \"0=off\"",
             "2=2g.20gb,2g.20gb,2g.20gb,1g.10gb \"2=3x2g.20gb,1g.10gb\"",
@@ -363,10 +364,12 @@ fn arguments_and_files_mean_the_same() {
         ]
     );
     let all = assign(&["all=7g.80gb"]).unwrap();
-    assert!(all.len() == 4 && all.iter().all(|s| !s.is_named && s.layout == wish("7g.80gb")));
+    assert!(
+        all.len() == 4 && all.iter().all(|s| !s.is_named && s.layout == partitioned("7g.80gb"))
+    );
     let pci: Assignment = "00000000:0b:00.0=3g.40gb@4(1c,2c@0)".parse().unwrap();
     assert_eq!(pci.gpu, GpuSelector::Pci(node()[1].pci));
-    assert_eq!(pci.layout, wish("3g.40gb@4(1c,2c@0)"));
+    assert_eq!(pci.layout, partitioned("3g.40gb@4(1c,2c@0)"));
     for (words, message) in [
         (
             &["7g.80gb"][..],
@@ -384,8 +387,8 @@ fn arguments_and_files_mean_the_same() {
             "\"1=none\": gpu 1 (GPU-00000001-0000-4000-8000-000000000000) is selected by \"all=off\" too",
         ),
     ] {
-        let said = assign(words).unwrap_err().to_string();
-        assert!(said.starts_with(message), "{said}");
+        let error = assign(words).unwrap_err().to_string();
+        assert!(error.starts_with(message), "{error}");
     }
 }
 
@@ -394,17 +397,17 @@ fn any_layout() -> impl Strategy<Value = Layout> {
     let name = "[1-7]g\\.(10|40)gb(\\+me(\\.all)?|-me|\\+gfx)?";
     let parts = "\\((none|[1-4]c(@[0-6])?(,[1-3]c(@[0-6])?){0,2})\\)";
     let word = format!("({name}|[0-9]{{1,2}})(@[0-7])?({parts})?");
-    let wish =
+    let layout =
         prop::collection::vec(prop::string::string_regex(&word).unwrap(), 0..6).prop_map(|words| {
             let text = if words.is_empty() { "none".to_owned() } else { words.join(",") };
             Layout::Partitioned(text.parse().unwrap())
         });
-    prop_oneof![1 => Just(Layout::Off), 9 => wish]
+    prop_oneof![1 => Just(Layout::Off), 9 => layout]
 }
 
 /// Returns the part of a layout that mig-parted's format keeps: the count of each profile, without order.
 fn kinds(layout: &Layout) -> Option<Vec<String>> {
-    let Layout::Partitioned(wish) = layout else { return None };
+    let Layout::Partitioned(desired) = layout else { return None };
     let kind = |item: &DesiredInstance| {
         let name = item.profile.to_string();
         let slices = name.split('g').next().unwrap().parse::<u32>();
@@ -412,7 +415,7 @@ fn kinds(layout: &Layout) -> Option<Vec<String>> {
         let parts: Option<Vec<_>> = parts.map(|all| all.iter().map(|part| part.slices).collect());
         format!("{name} {:?}", parts.filter(|parts| slices != Ok(parts[0])))
     };
-    let mut kinds: Vec<_> = wish.instances.iter().map(kind).collect();
+    let mut kinds: Vec<_> = desired.instances.iter().map(kind).collect();
     kinds.sort();
     Some(kinds)
 }
@@ -437,7 +440,7 @@ proptest! {
     }
 
     #[test]
-    fn an_export_reads_back_or_says_why_not(layouts in prop::collection::vec(any_layout(), 0..4)) {
+    fn an_export_reads_back_or_fails_with_the_reason(layouts in prop::collection::vec(any_layout(), 0..4)) {
         let gpus: Vec<_> = (0..).map(GpuIndex).zip(layouts.clone()).collect();
         match mig_parted_yaml("now", &gpus) {
             Ok(text) => {
@@ -445,18 +448,18 @@ proptest! {
                 let back: Vec<_> = back.iter().map(|s| kinds(&s.layout)).collect();
                 prop_assert_eq!(back, layouts.iter().map(kinds).collect::<Vec<_>>(), "{}", text);
             }
-            Err(said) => {
+            Err(error) => {
                 // Alone, the GPU at fault has the same fault; and it cannot be written at all.
-                let layout = layouts[said.gpu.0 as usize].clone();
-                prop_assert!(mig_parted_yaml("now", &[(said.gpu, layout)]).is_err());
-                prop_assert!(!said.instance.is_empty() && said.to_string().lines().count() == 1);
+                let layout = layouts[error.gpu.0 as usize].clone();
+                prop_assert!(mig_parted_yaml("now", &[(error.gpu, layout)]).is_err());
+                prop_assert!(!error.instance.is_empty() && error.to_string().lines().count() == 1);
             }
         }
     }
 
     /// For any text the answer is a value or a one-line error.
     #[test]
-    fn no_file_is_too_odd(text in "version: v1\nmig-configs:\n  a:\n    - ((devices|mig-enabled|mig-devices|device-filter): ?([0a]|all|true|\\[[0,-]{0,3}\\]|\\{3g\\.40gb: [0-9-]{1,2}\\})\n      ){0,4}") {
+    fn any_file_is_parsed_or_refused_in_one_line(text in "version: v1\nmig-configs:\n  a:\n    - ((devices|mig-enabled|mig-devices|device-filter): ?([0a]|all|true|\\[[0,-]{0,3}\\]|\\{3g\\.40gb: [0-9-]{1,2}\\})\n      ){0,4}") {
         if let Err(error) = Layouts::parse(&text).and_then(|layouts| layouts.select("a", &node())) {
             prop_assert_eq!(error.to_string().lines().count(), 1);
             prop_assert!(error.origin.line().is_some());
@@ -466,10 +469,11 @@ proptest! {
 
 #[test]
 fn an_export_is_in_the_format_of_mig_parted() {
-    let layouts = ["3g.40gb@4,1g.10gb@0,1g.10gb@1", "1g.10gb,3g.40gb,1g.10gb", "none"].map(wish);
+    let layouts =
+        ["3g.40gb@4,1g.10gb@0,1g.10gb@1", "1g.10gb,3g.40gb,1g.10gb", "none"].map(partitioned);
     let mut gpus: Vec<_> = (0..).map(GpuIndex).zip(layouts).collect();
     gpus.push((GpuIndex(5), Layout::Off));
-    gpus.push((GpuIndex(6), wish("3g.40gb@0(2c@0,1c@2),4g.40gb(4c)")));
+    gpus.push((GpuIndex(6), partitioned("3g.40gb@0(2c@0,1c@2),4g.40gb(4c)")));
     assert_eq!(
         mig_parted_yaml("current", &gpus).unwrap(),
         "version: v1
@@ -493,7 +497,7 @@ mig-configs:
         \"4g.40gb\": 1
 "
     );
-    for (words, said) in [
+    for (layout, message) in [
         ("9", "gpu 3: 9: mig-parted knows profiles by name only; a checkpoint can hold it"),
         (
             "1g.10gb,3g.40gb(none)",
@@ -504,15 +508,15 @@ mig-configs:
             "gpu 3: 3g.40gb(1c): mig-parted would put its compute instances together with others; a checkpoint can hold it",
         ),
     ] {
-        let error = mig_parted_yaml("current", &[(GpuIndex(3), wish(words))]).unwrap_err();
-        assert_eq!(error.to_string(), said);
+        let error = mig_parted_yaml("current", &[(GpuIndex(3), partitioned(layout))]).unwrap_err();
+        assert_eq!(error.to_string(), message);
     }
 }
 
 #[test]
 fn a_checkpoint_pins_every_placement() {
     let uuid = node()[0].uuid.clone();
-    let gpus = [(uuid, wish("3g.40gb@4(1c@0,2c@1),1g.10gb@0(none)"))];
+    let gpus = [(uuid, partitioned("3g.40gb@4(1c@0,2c@1),1g.10gb@0(none)"))];
     assert_eq!(
         pinned_yaml("checkpoint", &gpus),
         "version: v1
@@ -537,11 +541,11 @@ fn the_documented_layouts_are_valid() {
     for file in files {
         Layouts::parse(file.split("```").next().unwrap()).unwrap();
     }
-    let wishes = text.split("| layout | means |").nth(1).unwrap().split("\n\n").next().unwrap();
-    let wishes: Vec<_> = wishes.lines().filter_map(|line| line.split('`').nth(1)).collect();
-    assert_eq!(wishes.len(), 8);
+    let rows = text.split("| layout | means |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let documented: Vec<_> = rows.lines().filter_map(|line| line.split('`').nth(1)).collect();
+    assert_eq!(documented.len(), 8);
     let offer = Model::find("a100-80gb").unwrap().capacity();
-    for wish in wishes {
-        plan(&offer, &[], &wish.parse().unwrap()).unwrap_or_else(|e| panic!("{wish}: {e}"));
+    for layout in documented {
+        plan(&offer, &[], &layout.parse().unwrap()).unwrap_or_else(|e| panic!("{layout}: {e}"));
     }
 }

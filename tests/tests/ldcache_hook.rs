@@ -60,10 +60,10 @@ fn the_spec_has_one_hook_with_the_libraries_of_the_first_directory() {
     let mounts = spec["containerEdits"]["mounts"].as_array().unwrap().iter();
     let paths = mounts.filter_map(|mount| mount["containerPath"].as_str()?.strip_prefix(&dir));
     let mut mounted: Vec<_> = paths.map(|name| name.trim_start_matches('/')).collect();
-    let mut told = words[3..].to_vec();
+    let mut libraries = words[3..].to_vec();
     mounted.sort_unstable();
-    told.sort_unstable();
-    assert_eq!(told, mounted);
+    libraries.sort_unstable();
+    assert_eq!(libraries, mounted);
     assert!(
         spec["devices"]
             .as_array()
@@ -384,6 +384,7 @@ fn an_invalid_cache_is_refused_in_bounded_time_and_memory() {
     }
     let rig = make(": >$CACHE");
     assert_eq!(rig.run().code, 0);
+    // The largest cache that the hook reads (hook/src/modes/ldcache.rs), as expensive to sort as possible.
     fs::write(rig.cache(), heavy(2 << 20)).unwrap();
     assert_eq!(rig.run().code, 0);
 }

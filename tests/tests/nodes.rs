@@ -74,7 +74,7 @@ fn has_temporary(host: &FakeHost) -> bool {
 fn driver_becomes(host: &FakeHost, description: &str) {
     fs::rename(host.path("/dev"), host.path("/kept")).unwrap();
     fs::create_dir(host.path("/dev")).unwrap();
-    host.become_node(description);
+    host.replace_node(description);
     fs::remove_dir_all(host.path("/dev")).unwrap();
     fs::rename(host.path("/kept"), host.path("/dev")).unwrap();
 }
@@ -170,8 +170,11 @@ fn a_dry_run_prints_the_same_and_changes_nothing() {
     let made = json["changes"].as_array().unwrap().iter().find(|c| c["path"] == "/dev/nvidia0");
     let made = made.unwrap();
     assert_eq!((&made["action"], &made["minor"]), (&"make".into(), &0.into()));
-    let wet = nodes(&host, &[]).stdout;
-    assert_eq!(dry.stdout, wet.lines().map(|line| format!("would {line}\n")).collect::<String>());
+    let actual = nodes(&host, &[]).stdout;
+    assert_eq!(
+        dry.stdout,
+        actual.lines().map(|line| format!("would {line}\n")).collect::<String>()
+    );
 }
 
 #[test]
@@ -206,6 +209,7 @@ fn nodes_of_vanished_instances_are_removed_and_others_stay() {
     // Capabilities of other kinds, one of a vanished instance with the major of an older driver, and files that are
     // no node of a capability.
     node(&host, "/dev/nvidia-caps/nvidia-cap0", (508, 0), 0o444);
+    // 3 + 135 * 32: the first minor after those of the 32 GPUs that the driver supports (nv-caps.c).
     node(&host, "/dev/nvidia-caps/nvidia-cap4323", (508, 4323), 0o444);
     node(&host, "/dev/nvidia-caps/nvidia-cap99", (234, 99), 0o444);
     node(&host, "/dev/nvidia-caps/nvidia-cap098", (508, 98), 0o444);
@@ -217,7 +221,7 @@ fn nodes_of_vanished_instances_are_removed_and_others_stay() {
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
     let mut lines: Vec<_> = run.stdout.lines().collect();
     lines.sort_unstable();
-    let gone: Vec<_> = gone_caps().iter().map(|minor| minor.to_string()).collect();
+    let gone: Vec<_> = destroyed_caps().iter().map(|minor| minor.to_string()).collect();
     let mut expected = vec![
         "remove /dev/char/234:99".to_owned(),
         "remove /dev/nvidia-caps/nvidia-cap99".to_owned(),
@@ -249,7 +253,7 @@ fn prune_removes_only_stale_nodes() {
     let run = nodes(&host, &["--prune"]);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
     let mut expected = vec![format!("remove {CAP}"), "remove /dev/char/234:30".to_owned()];
-    for minor in gone_caps() {
+    for minor in destroyed_caps() {
         expected.push(format!("remove /dev/char/508:{minor}"));
         expected.push(format!("remove /dev/nvidia-caps/nvidia-cap{minor}"));
     }
@@ -263,7 +267,7 @@ fn prune_removes_only_stale_nodes() {
 }
 
 /// Returns the capability minors of the slice that [`without_last`] lacks, from the driver's own files.
-fn gone_caps() -> Vec<u32> {
+fn destroyed_caps() -> Vec<u32> {
     let caps = |description: &str| {
         let host = FakeHost::new(description);
         let list = fs::read_dir(host.path("/dev/nvidia-caps")).unwrap();
@@ -291,13 +295,15 @@ fn without_an_instance_all_capability_nodes_are_removed() {
 #[test]
 fn a_node_that_cannot_be_confirmed_is_not_removed() {
     let tree = "/proc/driver/nvidia/capabilities";
-    type Harm<'a> = &'a dyn Fn(&FakeHost);
+    type Damage<'a> = &'a dyn Fn(&FakeHost);
     let remove = |host: &FakeHost, path: &str| fs::remove_dir_all(host.path(path)).unwrap();
-    let cases: [(&str, i32, Harm); 7] = [
+    let cases: [(&str, i32, Damage); 7] = [
         ("one access file cut short", 3, &|host| fs::write(host.path(ACCESS), "DeviceFi").unwrap()),
         ("no access file", 3, &|host| fs::remove_file(host.path(ACCESS)).unwrap()),
         ("no tree", 3, &|host| remove(host, tree)),
-        ("the part of a gpu that sleeps", 0, &|host| remove(host, &format!("{tree}/gpu0"))),
+        ("the subtree of a gpu that is not initialized", 0, &|host| {
+            remove(host, &format!("{tree}/gpu0"))
+        }),
         ("no gpu to the tree", 3, &|host| {
             remove(host, "/proc/driver/nvidia/gpus");
         }),
@@ -309,10 +315,10 @@ fn a_node_that_cannot_be_confirmed_is_not_removed() {
             fs::remove_file(host.path("/proc/driver/nvidia-caps/mig-minors")).unwrap();
         }),
     ];
-    for (what, code, harm) in cases {
+    for (what, code, damage) in cases {
         let host = settled();
         driver_becomes(&host, &without_last());
-        harm(&host);
+        damage(&host);
         let before = dev(&host);
         fs::remove_file(host.path("/dev/nvidiactl")).unwrap();
         let run = nodes(&host, &[]);
@@ -327,9 +333,9 @@ fn a_node_that_cannot_be_confirmed_is_not_removed() {
 
 #[test]
 fn without_a_driver_nothing_is_changed() {
-    for (what, harm) in [("no nvidia driver", true), ("\"nvidia-caps\"", false)] {
+    for (what, damage) in [("no nvidia driver", true), ("\"nvidia-caps\"", false)] {
         let host = settled();
-        match harm {
+        match damage {
             true => fs::remove_dir_all(host.path("/proc/driver/nvidia")).unwrap(),
             false => {
                 edit(&host, "/proc/devices", "508 nvidia-caps\n", "");

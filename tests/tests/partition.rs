@@ -14,7 +14,7 @@ const A100: &str = "[[gpu]]\nmodel = \"a100-80gb\"\n";
 const H100: &str = "[[gpu]]\nmodel = \"h100-80gb\"\n";
 
 /// Makes a host with 2g at 0 and 4 and 1g at 6, with the ids that the driver gives them.
-fn divided() -> PartitionHost {
+fn partitioned() -> PartitionHost {
     let site = PartitionHost::new(A100);
     site.must(&["apply", "0=2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
     site
@@ -51,7 +51,7 @@ fn apply_creates_the_layout_of_the_tutorial() {
 
 #[test]
 fn plan_prints_steps_and_reasons_and_changes_nothing() {
-    let site = divided();
+    let site = partitioned();
     site.container(&[30, 31]);
     let before = (fs::read(site.host.env().1).unwrap(), site.host.read_spec());
     let run = site.must(&["plan", "0=2g.20gb,3g.40gb"]);
@@ -145,7 +145,7 @@ fn slices_in_use_are_not_destroyed() {
         ),
     ];
     for (who, begin, end) in cases {
-        let site = divided();
+        let site = partitioned();
         begin(&site);
         let before = site.layouts();
         let run = site.run(&["apply", "0=7g.80gb"]);
@@ -168,14 +168,14 @@ fn slices_in_use_are_not_destroyed() {
 /// A container with the config capability has the nodes of all slices, which makes it no holder.
 #[test]
 fn a_container_with_the_config_capability_holds_no_slice() {
-    let site = divided();
+    let site = partitioned();
     site.container(&[1, 30, 31, 39, 40]);
     site.must(&["apply", "0=7g.80gb"]);
 }
 
 #[test]
 fn an_unreadable_lease_blocks_every_destruction() {
-    let site = divided();
+    let site = partitioned();
     fs::create_dir_all(site.state().join("leases")).unwrap();
     fs::write(site.state().join("leases/mine"), "{").unwrap();
     let run = site.run(&["apply", "0=7g.80gb"]);
@@ -187,10 +187,11 @@ fn an_unreadable_lease_blocks_every_destruction() {
 
 #[test]
 fn evict_waits_until_holders_end_and_kills_none() {
-    let site = divided();
+    let site = partitioned();
     site.container(&[30, 31]);
     let mut command = site.command(&["apply", "--evict=60", "0=7g.80gb"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // An apply that does not wait has ended by then.
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert!(child.try_wait().unwrap().is_none(), "it waits");
     assert_eq!(site.layouts(), ["2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
@@ -235,9 +236,9 @@ fn mig_mode_is_changed_on_one_gpu_only() {
     assert_eq!(site.layouts(), ["off", "7g.80gb@0"]);
     // A layout that is impossible, or turns out to be, leaves the GPU as it was.
     site.end(50);
-    for wish in ["0=2x7g.80gb", "0=4g.40gb(3c)"] {
-        let run = site.run(&["apply", wish]);
-        assert_ne!(run.code, 0, "{wish}");
+    for layout in ["0=2x7g.80gb", "0=4g.40gb(3c)"] {
+        let run = site.run(&["apply", layout]);
+        assert_ne!(run.code, 0, "{layout}");
         assert_eq!(site.layouts(), ["off", "7g.80gb@0"], "{}", run.stderr);
     }
     assert_eq!(site.layouts(), ["off", "7g.80gb@0"]);
@@ -324,7 +325,7 @@ fn restore_recreates_every_instance() {
 
 #[test]
 fn profiles_lists_what_still_fits_and_where() {
-    let site = divided();
+    let site = partitioned();
     let text = site.must(&["profiles"]).stdout;
     let line = |name: &str| {
         let found = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
@@ -353,10 +354,10 @@ fn profiles_through_nvml_are_those_of_the_model() {
     for model in mig_cdi_sim::MODELS {
         let description = format!("[[gpu]]\nmodel = {:?}\n", model.key);
         let site = PartitionHost::new(&description);
-        let asked = site.must(&["profiles", "--json"]);
+        let through_nvml = site.must(&["profiles", "--json"]);
         let node = site.host.env().1.display().to_string();
-        let told = run(&mut mig_cdi(["profiles", "--json", "--node", &node]));
-        assert_eq!(asked.stdout, told.stdout, "{}", model.key);
+        let simulated = run(&mut mig_cdi(["profiles", "--json", "--node", &node]));
+        assert_eq!(through_nvml.stdout, simulated.stdout, "{}", model.key);
         // A driver that supports version 2 of the structure only, and one that supports neither: the names are
         // computed. The largest GPU is no product, and neither are its names.
         for calls in 1..=if model.key == "limit" { 1 } else { 2 } {
@@ -364,7 +365,7 @@ fn profiles_through_nvml_are_those_of_the_model() {
             let fail: Vec<_> = (1..=calls).map(|n| format!("{name}:{n}")).collect();
             let mut command = site.command(&["profiles", "--json"]);
             let older = run(command.env("FAKE_NVML_FAIL", fail.join(",")));
-            assert_eq!(older.stdout, told.stdout, "{} {calls}", model.key);
+            assert_eq!(older.stdout, simulated.stdout, "{} {calls}", model.key);
         }
     }
 }
@@ -381,7 +382,7 @@ fn apply_works_on_a_simulated_node() {
 
 #[test]
 fn invalid_arguments_are_refused() {
-    let site = divided();
+    let site = partitioned();
     let before = site.layouts();
     for (args, part) in [
         (&["0"][..], "no = between a gpu and its layout"),
@@ -407,12 +408,12 @@ fn invalid_arguments_are_refused() {
 fn a_running_watch_refreshes_the_spec() {
     let site = PartitionHost::new(A100);
     let watch = Watch::start(&site.host, &["--names=slot"]);
-    until("the watch looks", || watch.status().contains("\"state\": \"ok\""));
+    until("watch has refreshed", || watch.status().contains("\"state\": \"ok\""));
     site.must(&["apply", "0=3x2g.20gb,1g.10gb"]);
     // The next container finds the spec.
     let spec = site.host.read_spec().expect("apply waits for the watch");
     assert!(spec.contains("0:1g.10gb:6"), "{spec}");
-    assert!(!spec.contains("\"name\":\"MIG-"), "names as the watch was told: {spec}");
+    assert!(!spec.contains("\"name\":\"MIG-"), "names by the flags of watch: {spec}");
     site.must(&["apply", "0=7g.80gb"]);
     let spec = site.host.read_spec().expect("a spec");
     assert!(spec.contains("0:7g.80gb:0") && !spec.contains("1g.10gb"), "{spec}");
@@ -436,10 +437,10 @@ fn gpus_are_selected_by_uuid_and_pci_address() {
 #[test]
 fn concurrent_applies_run_one_after_the_other() {
     let site = PartitionHost::new(A100);
-    let wishes = ["0=7g.80gb", "0=3x2g.20gb", "0=2x3g.40gb", "0=none"];
+    let layouts = ["0=7g.80gb", "0=3x2g.20gb", "0=2x3g.40gb", "0=none"];
     std::thread::scope(|scope| {
-        for wish in wishes {
-            scope.spawn(|| site.must(&["apply", wish]));
+        for layout in layouts {
+            scope.spawn(|| site.must(&["apply", layout]));
         }
     });
     let end = site.layouts();
@@ -461,8 +462,8 @@ fn a_running_container_keeps_its_slice() {
         apply 0=2g.20gb,3g.40gb
         [ "$before" = "$(entry)" ]
         $PODMAN exec $id probe | grep nvidia-caps
-        if apply 0=7g.80gb 2>$DIR/said; then echo destroyed; fi
-        grep -o "in use by container $(echo $id | cut -c1-12)" $DIR/said | cut -d' ' -f1-4
+        if apply 0=7g.80gb 2>$DIR/errors; then echo destroyed; fi
+        grep -o "in use by container $(echo $id | cut -c1-12)" $DIR/errors | cut -d' ' -f1-4
         $PODMAN rm -f -t 0 $id >/dev/null
         apply 0=7g.80gb >/dev/null
         $PODMAN run --rm --device nvidia.com/mig=0:7g.80gb:0 --rootfs $ROOTFS probe | grep nvidia-caps

@@ -19,20 +19,20 @@ mig = false
 "#;
 const OLD: [&str; 2] = ["2g.20gb@0,2g.20gb@4(1c@0,1c@1),1g.10gb@6", "off"];
 const NEW: [&str; 2] = ["2g.20gb@0(1c@0),3g.40gb@4(2c@0,1c@2)", "7g.80gb@0"];
-const WISH: [&str; 4] =
+const APPLY: [&str; 4] =
     ["apply", "--no-refresh", "0=2g.20gb@0(1c@0),3g.40gb@4(2c@0,1c@2)", "1=7g.80gb"];
 /// Injected codes: `NVML_ERROR_UNKNOWN`, `IN_USE`, `INSUFFICIENT_RESOURCES`, `GPU_IS_LOST`, `NOT_FOUND`.
 const CODES: [u32; 5] = [999, 19, 23, 15, 6];
 
 fn reset(site: &PartitionHost) {
-    site.host.become_node(NODE);
+    site.host.replace_node(NODE);
     let _ = fs::remove_dir_all(site.journal());
     site.write("/proc/sys/kernel/random/boot_id", "2d7a8c1e-0000-4000-8000-000000000001\n");
     site.process(1, "mnt:[1]", "0::/init.scope\n", "init");
 }
 
 fn apply(site: &PartitionHost, (key, value): (&str, &str)) -> Run {
-    site.tidy(run(site.command(&WISH).env(key, value)))
+    site.tidy(run(site.command(&APPLY).env(key, value)))
 }
 
 fn has_journal(site: &PartitionHost) -> bool {
@@ -50,14 +50,14 @@ fn calls(site: &PartitionHost) -> Vec<String> {
 }
 
 /// Returns whether each GPU has its old or its new layout.
-fn whole(site: &PartitionHost) -> bool {
+fn is_old_or_new(site: &PartitionHost) -> bool {
     let is = site.layouts();
     is.iter().zip(OLD.iter().zip(&NEW)).all(|(is, (old, new))| is == old || is == new)
 }
 
 fn resumed(site: &PartitionHost, what: &str) {
     // No other change starts before it.
-    let refused = site.run(&WISH);
+    let refused = site.run(&APPLY);
     assert_eq!(refused.code, 1, "{what}");
     assert!(refused.stderr.contains("run mig-cdi apply --resume"), "{what}: {}", refused.stderr);
     let ended = site.run(&["apply", "--no-refresh", "--resume"]);
@@ -76,12 +76,12 @@ fn a_failure_of_any_nvml_call_is_undone() {
             reset(&site);
             let ended = apply(&site, ("FAKE_NVML_FAIL", &format!("{}:{code}", n + 1)));
             let what = format!("call {} {name} fails with {code}: {}", n + 1, ended.stderr);
-            assert!(whole(&site), "{what} {:?}", site.layouts());
+            assert!(is_old_or_new(&site), "{what} {:?}", site.layouts());
             assert!(!has_journal(&site), "{what}");
             match (ended.code, site.layouts() == NEW) {
                 // A call that only improves a message.
                 (0, true) => done += 1,
-                (0, false) => panic!("{what}: it says that it is done"),
+                (0, false) => panic!("{what}: it reports success"),
                 (_, _) if ended.stderr.contains("it is partitioned as before") => undone += 1,
                 // Before any change, or a mode that cannot be read.
                 (_, new) => {
@@ -110,6 +110,7 @@ fn a_driver_that_stops_answering_leaves_a_journal() {
     assert!(changes.len() > 12, "{calls:?}");
     for first in changes.iter().flat_map(|n| [n + 1, n + 2]) {
         reset(&site);
+        // 400 are more calls than an apply and its undo make.
         let fail: Vec<_> = (first..first + 400).map(|n| format!("{n}:999")).collect();
         let ended = apply(&site, ("FAKE_NVML_FAIL", &fail.join(",")));
         let what = format!("from call {first} on: {}", ended.stderr);
@@ -119,7 +120,7 @@ fn a_driver_that_stops_answering_leaves_a_journal() {
             assert!(ended.stderr.contains("run mig-cdi apply --resume"), "{what}");
             resumed_gpu(&site, &what);
         } else {
-            assert!(whole(&site), "{what}");
+            assert!(is_old_or_new(&site), "{what}");
         }
     }
     assert!(left > 10, "{left}");
@@ -129,7 +130,7 @@ fn a_driver_that_stops_answering_leaves_a_journal() {
 fn resumed_gpu(site: &PartitionHost, what: &str) {
     let ended = site.run(&["apply", "--no-refresh", "--resume"]);
     assert_eq!(ended.code, 0, "{what}: {}", ended.stderr);
-    assert!(whole(site), "{what} {:?}", site.layouts());
+    assert!(is_old_or_new(site), "{what} {:?}", site.layouts());
     assert!(!has_journal(site), "{what}");
 }
 
@@ -137,7 +138,7 @@ fn resumed_gpu(site: &PartitionHost, what: &str) {
 fn a_kill_at_any_nvml_call_can_be_resumed() {
     let site = PartitionHost::new(NODE);
     let calls = calls(&site);
-    let mut cut_off = BTreeSet::new();
+    let mut interrupted = BTreeSet::new();
     for (n, name) in calls.iter().enumerate() {
         for after in ["", "+"] {
             reset(&site);
@@ -146,15 +147,15 @@ fn a_kill_at_any_nvml_call_can_be_resumed() {
             assert_eq!(ended.code, 128, "{what}: {}", ended.stderr);
             match has_journal(&site) {
                 true => {
-                    cut_off.insert(site.layouts());
+                    interrupted.insert(site.layouts());
                     resumed(&site, &what);
                 }
-                false => assert!(whole(&site), "{what} {:?}", site.layouts()),
+                false => assert!(is_old_or_new(&site), "{what} {:?}", site.layouts()),
             }
         }
     }
-    println!("{} calls; cut off in {} different states", calls.len(), cut_off.len());
-    assert!(cut_off.len() > 10, "{cut_off:?}");
+    println!("{} calls; cut off in {} different states", calls.len(), interrupted.len());
+    assert!(interrupted.len() > 10, "{interrupted:?}");
 }
 
 /// No instance outlives a reboot, so the journal is void then.
@@ -167,7 +168,7 @@ fn a_reboot_voids_the_journal() {
     apply(&site, ("FAKE_NVML_DIE", &format!("{}", last + 1)));
     assert!(has_journal(&site));
     site.write("/proc/sys/kernel/random/boot_id", "2d7a8c1e-0000-4000-8000-000000000002\n");
-    site.must(&WISH);
+    site.must(&APPLY);
     assert_eq!(site.layouts(), NEW);
     assert!(!has_journal(&site));
     let run = site.must(&["apply", "--resume"]);
@@ -181,7 +182,7 @@ fn an_invalid_journal_is_named() {
     fs::create_dir_all(site.journal()).expect("a directory");
     for text in ["{", "{}", r#"{"boot":"x","gpus":[],"more":1}"#, "\0\0\0"] {
         fs::write(site.journal().join("apply.json"), text).expect("write");
-        for args in [&WISH[..], &["apply", "--resume"]] {
+        for args in [&APPLY[..], &["apply", "--resume"]] {
             let run = site.run(args);
             assert_eq!(run.code, 1, "{text}: {}", run.stderr);
             assert!(run.stderr.contains("TMP/journal/apply.json"), "{}", run.stderr);

@@ -26,7 +26,7 @@ fn shown(args: &[&str], locale: &str) -> Run {
 }
 
 /// Returns the output of a complete run.
-fn drawn(args: &[&str], locale: &str) -> String {
+fn draw(args: &[&str], locale: &str) -> String {
     let run = shown(args, locale);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{args:?}");
     run.stdout
@@ -57,8 +57,8 @@ fn every_picture_has_its_expected_output() {
         let described = dir.join(&name).join("node.toml");
         let node = if described.exists() { described.to_str().unwrap() } else { &name };
         for (locale, suffix) in [(UTF8, ""), (ASCII, "-ascii")] {
-            let map = drawn(&["map", "--node", node], locale);
-            let tree = drawn(&["list", "--tree", "--node", node], locale);
+            let map = draw(&["map", "--node", node], locale);
+            let tree = draw(&["list", "--tree", "--node", node], locale);
             assert!(map.lines().all(|line| line.chars().count() <= 80), "{map}");
             assert!(locale != ASCII || map.is_ascii() && tree.is_ascii(), "{map}{tree}");
             same(&dir.join(&name).join(format!("map{suffix}.txt")), &map);
@@ -81,7 +81,7 @@ fn the_first_locale_variable_decides_the_character_set() {
 
 #[test]
 fn the_documents_show_what_the_program_draws() {
-    let example = drawn(&["map", "6", "--node", "hgx-h100"], UTF8);
+    let example = draw(&["map", "6", "--node", "hgx-h100"], UTF8);
     let path = project().join("docs/map.md");
     let text = fs::read_to_string(&path).unwrap();
     let (head, rest) = text.split_once("```\n").unwrap();
@@ -92,7 +92,7 @@ fn the_documents_show_what_the_program_draws() {
         similar_asserts::assert_eq!(block, example, "docs/map.md");
     }
     let node = project().join("tests/golden/pictures/in-use/node.toml");
-    let svg = drawn(&["map", "--svg=-", "--node", node.to_str().unwrap()], UTF8);
+    let svg = draw(&["map", "--svg=-", "--node", node.to_str().unwrap()], UTF8);
     same(&project().join("docs/picture.svg"), &svg);
 }
 
@@ -115,9 +115,9 @@ impl Part {
 }
 
 /// Small pseudo-random generator.
-struct Roll(u64);
+struct Random(u64);
 
-impl Roll {
+impl Random {
     fn below(&mut self, limit: u32) -> u32 {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -162,7 +162,7 @@ impl Roll {
 
 /// GPU as drawn in ASCII.
 #[derive(Debug)]
-struct Drawn<'a> {
+struct DrawnGpu<'a> {
     /// Left edges of the boxes, and the last right one.
     edges: Vec<usize>,
     /// Lines of the two rows.
@@ -180,7 +180,7 @@ fn columns(line: &str, what: char) -> Vec<usize> {
     found.map(|(column, _)| column).collect()
 }
 
-fn read<'a>(block: &'a str) -> Drawn<'a> {
+fn read<'a>(block: &'a str) -> DrawnGpu<'a> {
     let lines: Vec<_> = block.lines().collect();
     let borders: Vec<_> = (0..lines.len()).filter(|i| lines[*i].starts_with("       +")).collect();
     let [top, middle, bottom] = borders[..] else { panic!("three borders in {block}") };
@@ -190,7 +190,7 @@ fn read<'a>(block: &'a str) -> Drawn<'a> {
     let devices = rows.filter(|line| !line.starts_with(' ')).filter_map(row);
     let devices = devices.map(|(key, rest)| (key, rest.split("  ").next().unwrap()));
     let fits = below.iter().skip_while(|line| !line.starts_with("still fits: "));
-    Drawn {
+    DrawnGpu {
         edges: columns(lines[top], '+'),
         memory: lines[top + 1..middle].to_vec(),
         compute: lines[middle + 1..bottom].to_vec(),
@@ -258,7 +258,7 @@ fn check(index: usize, block: &str, model: &'static Model, parts: &[Part]) {
 fn check_compute(
     index: usize,
     block: &str,
-    drawn: &Drawn<'_>,
+    drawn: &DrawnGpu<'_>,
     part: &Part,
     key: &str,
     (from, to): (usize, usize),
@@ -291,13 +291,13 @@ fn check_compute(
 
 #[test]
 fn any_layout_is_drawn_correctly() {
-    let mut roll = Roll(11);
+    let mut random = Random(11);
     let dir = tempfile::tempdir().unwrap();
     let node = dir.path().join("node.toml");
     for key in ["a100-80gb", "h100-80gb", "b200", "a30", "rtx-pro-6000"] {
         let model = Model::find(key).unwrap();
         for _ in 0..4 {
-            let gpus: Vec<_> = (0..16).map(|_| roll.layout(model)).collect();
+            let gpus: Vec<_> = (0..16).map(|_| random.layout(model)).collect();
             let gpu = |(card, parts): (usize, &Vec<Part>)| {
                 let texts: Vec<_> = parts.iter().map(Part::text).collect();
                 let dri = format!("dri = {{ card = {card}, render = {} }}", 128 + card);
@@ -306,14 +306,14 @@ fn any_layout_is_drawn_correctly() {
             };
             fs::write(&node, gpus.iter().enumerate().map(gpu).collect::<String>()).unwrap();
             let node = node.to_str().unwrap();
-            let map = drawn(&["map", "--node", node], ASCII);
+            let map = draw(&["map", "--node", node], ASCII);
             assert!(map.is_ascii() && map.lines().all(|line| line.len() <= 80), "{map}");
             let blocks: Vec<_> = map.split("\n\n").filter(|b| b.starts_with("GPU ")).collect();
             assert_eq!(blocks.len(), gpus.len());
             for (index, (block, parts)) in blocks.iter().zip(&gpus).enumerate() {
                 check(index, block, model, parts);
             }
-            check_svg(&drawn(&["map", "--svg=-", "--node", node], ASCII), &map);
+            check_svg(&draw(&["map", "--svg=-", "--node", node], ASCII), &map);
         }
     }
 }
@@ -371,6 +371,7 @@ fn holders_are_drawn_at_their_slices() {
     site.container(&[30, 31]);
     let node = site.node();
     let gi = node.gpus[0].instances.iter().find(|gi| gi.placement.start == 6).unwrap().id;
+    // Compute instance 0 of this GPU instance on GPU 0 (open-gpu-kernel-modules, nv-caps.c).
     let cap = 3 + 9 * gi + 1;
     // The command of a foreign process can control neither the terminal nor the document.
     let evil = "x<b>&\"\x1b[2Jé";
@@ -386,8 +387,8 @@ fn holders_are_drawn_at_their_slices() {
         node.gpus[0].instances.iter().find(|gi| gi.id == 3).unwrap().placement.start == start
     };
     for start in [0, 4] {
-        let told = below(&format!("0:2g.20gb:{start}"));
-        assert_eq!(told == held, holder(start), "{map}");
+        let map_line = below(&format!("0:2g.20gb:{start}"));
+        assert_eq!(map_line == held, holder(start), "{map}");
     }
     assert_eq!(below("0:1g.10gb:6"), "* in use by pid 99, x<b>&\"?[2J?", "{map}");
     assert_eq!(map.matches("| A* 2g").count() + map.matches("| B* 2g").count(), 1, "{map}");
@@ -396,8 +397,8 @@ fn holders_are_drawn_at_their_slices() {
     check_svg(&svg, &map);
     assert!(svg.contains("x&lt;b&gt;&amp;&quot;?[2Jé"), "{svg}");
     assert_eq!(svg.matches("class=\"busy\"").count(), 3, "three compute slices: {svg}");
-    let told = site.must(&["map", "--in-use=0=pod default/train"]).stdout;
-    assert!(told.contains("* in use as a whole by pod default/train\n"), "{told}");
+    let map = site.must(&["map", "--in-use=0=pod default/train"]).stdout;
+    assert!(map.contains("* in use as a whole by pod default/train\n"), "{map}");
 }
 
 /// No program relies on a picture, so it may be written anywhere, also in a directory that a group can write. A
@@ -412,7 +413,7 @@ fn a_picture_is_written_to_a_file() {
     for _ in 0..2 {
         let run = map(&path("linked/a30.svg"));
         assert_eq!((run.code, run.stdout.as_str()), (0, ""), "{}", run.stderr);
-        let expected = drawn(&["map", "--node=a30", "--svg=-"], UTF8);
+        let expected = draw(&["map", "--node=a30", "--svg=-"], UTF8);
         assert!(fs::read_to_string(path("a30.svg")).unwrap() == expected);
         fs::write(path("a30.svg"), "older").unwrap();
     }
@@ -443,15 +444,15 @@ fn a_picture_is_written_to_a_file() {
 
 #[test]
 fn gpus_are_selected_as_in_other_commands() {
-    let heads = |words: &[&str]| {
-        let map = drawn(&[&["map", "--node=hgx-h100"], words].concat(), ASCII);
-        let heads = map.lines().filter_map(|line| line.strip_prefix("GPU ")?.split(':').next());
-        heads.map(str::to_owned).collect::<Vec<_>>()
+    let gpu_indices = |words: &[&str]| {
+        let map = draw(&[&["map", "--node=hgx-h100"], words].concat(), ASCII);
+        let indices = map.lines().filter_map(|line| line.strip_prefix("GPU ")?.split(':').next());
+        indices.map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(heads(&["7", "2"]), ["2", "7"]);
-    assert_eq!(heads(&["0000:19:00.0", "0"]), ["0"]);
-    assert_eq!(heads(&["GPU-348674ea-c9c3-51f7-9cd0-453824902d91"]), ["0"]);
-    assert_eq!(heads(&["all"]).len(), 8);
+    assert_eq!(gpu_indices(&["7", "2"]), ["2", "7"]);
+    assert_eq!(gpu_indices(&["0000:19:00.0", "0"]), ["0"]);
+    assert_eq!(gpu_indices(&["GPU-348674ea-c9c3-51f7-9cd0-453824902d91"]), ["0"]);
+    assert_eq!(gpu_indices(&["all"]).len(), 8);
     let absent = shown(&["map", "--node=a30", "2"], ASCII);
     let expected = "error: draw gpu 2: no such gpu on this node; it has gpu 0, gpu 1\n";
     assert_eq!((absent.code, absent.stderr.as_str()), (2, expected));

@@ -63,6 +63,7 @@ fn words<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
 fn systemd_analyze_accepts_the_units() {
     let dir = installed();
     let verified = run(Command::new("systemd-analyze")
+        // The man pages of systemd are not below this root.
         .args(["verify", "--man=no", &root(&dir)])
         .args(UNITS)
         .arg(KUBELET));
@@ -86,7 +87,7 @@ fn the_services_have_a_low_exposure_level() {
         };
         let found = security("30");
         assert_eq!(found.code, 0, "{name}: {}{}", found.stdout, found.stderr);
-        assert_ne!(security("10").code, 0, "{name}: a threshold means nothing here");
+        assert_ne!(security("10").code, 0, "{name}: every threshold is accepted");
     }
 }
 
@@ -268,7 +269,7 @@ impl Sandbox<'_> {
         let read = || fs::read_to_string(self.trace()).unwrap_or_default();
         let first = read().split_whitespace().next().expect("a trace").to_owned();
         let end = format!("{first} +++ exited with ");
-        until("the trace is whole", || {
+        until("the trace is complete", || {
             read()
                 .lines()
                 .any(|l| l.split_whitespace().collect::<Vec<_>>().join(" ").starts_with(&end))
@@ -310,11 +311,11 @@ impl Sandbox<'_> {
 
 /// Returns the system calls of a filter, with sets resolved recursively.
 fn expand(filter: &[&str]) -> BTreeSet<String> {
-    let said = run(Command::new("systemd-analyze").args(["--no-pager", "syscall-filter"]));
-    assert_eq!(said.code, 0, "{}", said.stderr);
+    let listed = run(Command::new("systemd-analyze").args(["--no-pager", "syscall-filter"]));
+    assert_eq!(listed.code, 0, "{}", listed.stderr);
     let mut sets: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut set = String::new();
-    for line in said.stdout.lines() {
+    for line in listed.stdout.lines() {
         match line.strip_prefix("    ") {
             None => set = line.to_owned(),
             Some(word) if word.starts_with('#') => {}
@@ -373,13 +374,13 @@ fn watch_works_in_its_sandbox() {
         sandbox.wrap(&command)
     });
     let status = |what: &str| watch.status().contains(what);
-    let follows = |what: &str| {
-        let truth = host.truth();
-        until(what, || host.read_spec() == truth);
+    let until_spec_current = |what: &str| {
+        let current = host.current_spec();
+        until(what, || host.read_spec() == current);
     };
     let cap = |minor: u32| is_node(&host.path(&format!("/dev/nvidia-caps/nvidia-cap{minor}")));
     until("the first spec", || status("\"state\": \"ok\""));
-    follows("the first spec");
+    until_spec_current("the first spec");
     assert!(
         is_node(&host.path("/dev/nvidiactl")) && cap(1),
         "made with the service's capabilities"
@@ -389,31 +390,31 @@ fn watch_works_in_its_sandbox() {
     assert!(status(&refreshes(1)));
     watch.signal(Signal::SIGHUP);
     until("a reload", || status(&refreshes(2)));
-    host.morph(&node("{ profile = \"2g.20gb\" }, { profile = \"3g.40gb\" }"));
-    follows("a slice more");
-    host.morph(&format!(
+    host.change_to(&node("{ profile = \"2g.20gb\" }, { profile = \"3g.40gb\" }"));
+    until_spec_current("a slice more");
+    host.change_to(&format!(
         "driver = \"590.48.01\"\n{}\n[faults]\nnvml = \"version-mismatch\"\n",
         node("{ profile = \"3g.40gb\", start = 4 }")
     ));
     until("a failure", || status("\"state\": \"failing\""));
-    until("what is gone is pruned", || {
+    until("the destroyed slice is pruned", || {
         host.read_spec().is_some_and(|spec| !spec.contains("2g.20gb"))
     });
-    host.morph(&node(""));
+    host.change_to(&node(""));
     until("no spec", || host.read_spec().is_none());
-    host.morph(&node("{ profile = \"1g.10gb\" }"));
-    follows("a slice");
+    host.change_to(&node("{ profile = \"1g.10gb\" }"));
+    until_spec_current("a slice");
     // The driver sends no events for an A100, and sends some for this model.
-    host.morph(
+    host.change_to(
         &node("{ profile = \"1g.10gb\" }")
             .replace("a100-80gb\"\npci = \"0000:07", "h100-80gb\"\npci = \"0000:08"),
     );
-    until("the driver is listened to", || status("\"driver_events\": \"all\""));
-    host.morph(
+    until("driver events cover all gpus", || status("\"driver_events\": \"all\""));
+    host.change_to(
         &node("{ profile = \"3g.40gb\" }")
             .replace("a100-80gb\"\npci = \"0000:07", "h100-80gb\"\npci = \"0000:08"),
     );
-    follows("a slice that it tells of");
+    until_spec_current("a slice that an event reports");
     assert_eq!(watch.stop(), Some(0));
     let mut bytes = [0; 64];
     assert!(socket.recv(&mut bytes).is_ok(), "the socket of systemd can be reached");

@@ -31,16 +31,17 @@ fn status(watch: &Watch) -> Value {
 }
 
 /// Waits until the spec equals the output of `generate`.
-fn follows(host: &FakeHost, what: &str) {
-    let truth = host.truth();
-    until(what, || host.read_spec() == truth);
+fn until_spec_current(host: &FakeHost, what: &str) {
+    let current = host.current_spec();
+    until(what, || host.read_spec() == current);
 }
 
 #[test]
 fn the_spec_follows_every_change() {
     let host = host("{ profile = \"2g.20gb\" }");
+    // A lost GPU changes nothing in /proc: only a refresh notices it (docs/watch.md), here after 1 s instead of 300 s.
     let watch = Watch::start(&host, &["--resync=1"]);
-    follows(&host, "the first spec");
+    until_spec_current(&host, "the first spec");
     let two = "{ profile = \"2g.20gb\" }, { profile = \"3g.40gb\" }";
     for (what, description) in [
         ("an instance more", node(two)),
@@ -54,12 +55,12 @@ fn the_spec_follows_every_change() {
         ),
         ("the same id with another placement", node("{ profile = \"2g.20gb\", start = 2 }")),
         ("no compute instance", node("{ profile = \"2g.20gb\", compute = [] }")),
-        ("back", node(two)),
+        ("the earlier node", node(two)),
         ("no instance", node("")),
         ("mig off", format!("{GPU}mig = false\n")),
         ("mig on", node(two)),
         (
-            "the module was loaded anew",
+            "the module is reloaded",
             format!("{}\n[majors]\nnvidia-caps = 241\n", node("{ profile = \"1g.10gb\" }")),
         ),
         ("another driver version", format!("driver = \"590.48.01\"\n{}", node(two))),
@@ -79,17 +80,17 @@ fn the_spec_follows_every_change() {
         ),
         ("it is back", node(two)),
     ] {
-        host.morph(&description);
-        follows(&host, what);
+        host.change_to(&description);
+        until_spec_current(&host, what);
     }
     // Without a driver there is no spec.
-    host.morph("driver = \"580.105.08\"\n[majors]\nnvidia = 0\nnvidia-caps = 0\nnvidia-uvm = 0\n[faults]\nnvml = \"driver-not-loaded\"\n");
+    host.change_to("driver = \"580.105.08\"\n[majors]\nnvidia = 0\nnvidia-caps = 0\nnvidia-uvm = 0\n[faults]\nnvml = \"driver-not-loaded\"\n");
     until("no spec without a driver", || host.read_spec().is_none());
-    until("it says so", || status(&watch)["state"] == "failing");
-    host.morph(&node(two));
-    follows(&host, "the driver is back");
+    until("the state is failing", || status(&watch)["state"] == "failing");
+    host.change_to(&node(two));
+    until_spec_current(&host, "the driver is back");
     assert_eq!(watch.stop(), Some(0));
-    assert!(host.read_spec().is_some(), "stopping is no reason to take it away");
+    assert!(host.read_spec().is_some(), "a stop keeps the spec");
 }
 
 /// A package is upgraded or removed while its service still runs.
@@ -97,18 +98,23 @@ fn the_spec_follows_every_change() {
 fn watch_survives_an_upgrade_of_its_program() {
     let host = host("{ profile = \"2g.20gb\" }");
     let watch = Watch::start(&host, &[]);
-    follows(&host, "the first spec");
+    until_spec_current(&host, "the first spec");
     let program = host.config().with_file_name("bin/mig-cdi");
     let kept = program.with_extension("kept");
     fs::copy(&program, &kept).unwrap();
+    // A refresh runs the image of the running process (/proc/self/exe), which outlives its file.
     fs::remove_file(&program).unwrap();
-    host.morph(&node("{ profile = \"3g.40gb\" }"));
-    until("removed", || host.read_spec().is_some_and(|spec| spec.contains("0:3g.40gb:")));
+    host.change_to(&node("{ profile = \"3g.40gb\" }"));
+    until("a refresh without a program file", || {
+        host.read_spec().is_some_and(|spec| spec.contains("0:3g.40gb:"))
+    });
     fs::write(&program, "another program\n").unwrap();
-    host.morph(&node("{ profile = \"1g.10gb\" }"));
-    until("exchanged", || host.read_spec().is_some_and(|spec| spec.contains("0:1g.10gb:")));
+    host.change_to(&node("{ profile = \"1g.10gb\" }"));
+    until("a refresh with another program file", || {
+        host.read_spec().is_some_and(|spec| spec.contains("0:1g.10gb:"))
+    });
     fs::rename(&kept, &program).unwrap();
-    follows(&host, "it is there again");
+    until_spec_current(&host, "the spec is restored");
     assert_eq!(watch.stop(), Some(0));
 }
 
@@ -128,24 +134,25 @@ fn device_nodes_of_the_host_follow_every_change() {
     let two = node("{ profile = \"2g.20gb\" }, { profile = \"2g.20gb\" }");
     let before = nodes();
     let watch = Watch::start(&host, &[]);
-    follows(&host, "the first spec");
-    host.morph(&two);
+    until_spec_current(&host, "the first spec");
+    host.change_to(&two);
     until("nodes of the second", || nodes().len() == before.len() + 2);
     let both = nodes();
     fs::remove_file(host.path("/dev/nvidia-caps").join(both.last().unwrap())).unwrap();
-    until("it is there again", || nodes() == both);
+    until("the node is restored", || nodes() == both);
     fs::remove_file(host.path("/dev/nvidiactl")).unwrap();
-    until("so is this", || host.path("/dev/nvidiactl").exists());
-    // Watch's own changes cause no refresh.
-    until("it has said so", || status(&watch)["refreshes"] == 4);
+    until("the driver's own node is restored", || host.path("/dev/nvidiactl").exists());
+    // Nodes that watch creates cause no refresh. No event shows that none follows, hence a wait of several polls.
+    // Four: the start, the second slice, and one for each removed node.
+    until("the refresh is counted", || status(&watch)["refreshes"] == 4);
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert_eq!(status(&watch)["refreshes"], 4, "{}", watch.status());
-    host.morph(&node("{ profile = \"2g.20gb\" }"));
-    until("they are gone", || nodes() == before);
+    host.change_to(&node("{ profile = \"2g.20gb\" }"));
+    until("its nodes are removed", || nodes() == before);
     assert_eq!(watch.stop(), Some(0));
     let watch = Watch::start(&host, &["--leave-nodes"]);
-    host.morph(&two);
-    follows(&host, "a spec");
+    host.change_to(&two);
+    until_spec_current(&host, "a spec");
     assert_eq!(nodes(), before);
     assert_eq!(watch.stop(), Some(0));
 }
@@ -155,9 +162,10 @@ fn device_nodes_of_the_host_follow_every_change() {
 fn without_a_change_nothing_is_written() {
     let host = host("{ profile = \"2g.20gb\" }");
     let watch = Watch::start(&host, &[]);
-    follows(&host, "the first spec");
-    until("it has said so", || status(&watch)["refreshes"] == 1);
+    until_spec_current(&host, "the first spec");
+    until("the refresh is counted", || status(&watch)["refreshes"] == 1);
     let inode = fs::metadata(host.spec()).unwrap().ino();
+    // 17 polls, all of them full scans in the first two seconds after a refresh (docs/watch.md).
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert_eq!(status(&watch)["refreshes"], 1);
     assert_eq!(fs::metadata(host.spec()).unwrap().ino(), inode);
@@ -168,7 +176,7 @@ fn without_a_change_nothing_is_written() {
 fn without_nvml_devices_that_still_exist_stay_in_the_spec() {
     let host = host("{ profile = \"2g.20gb\", start = 0 }, { profile = \"3g.40gb\", start = 4 }");
     let watch = Watch::start(&host, &[]);
-    follows(&host, "the first spec");
+    until_spec_current(&host, "the first spec");
     let broken = "\n[faults]\nnvml = \"version-mismatch\"\n";
     let names = || {
         let spec: Value = serde_json::from_str(&host.read_spec()?).ok()?;
@@ -182,15 +190,15 @@ fn without_nvml_devices_that_still_exist_stay_in_the_spec() {
     };
     let all = names().unwrap();
     // Only the version of the module has changed, which is noticed.
-    host.morph(&format!(
+    host.change_to(&format!(
         "driver = \"590.48.01\"\n{}{broken}",
         node("{ profile = \"2g.20gb\", start = 0 }, { profile = \"3g.40gb\", start = 4 }")
     ));
-    until("it says so", || status(&watch)["state"] == "failing");
+    until("the state is failing", || status(&watch)["state"] == "failing");
     assert!(status(&watch)["error"]["message"].as_str().unwrap().contains("half done"));
     assert_eq!(names().unwrap(), all);
     // One slice is destroyed: its devices and `all` are removed, the other stays.
-    host.morph(&format!(
+    host.change_to(&format!(
         "driver = \"590.48.01\"\n{}{broken}",
         node("{ profile = \"3g.40gb\", start = 4 }")
     ));
@@ -205,9 +213,9 @@ fn without_nvml_devices_that_still_exist_stay_in_the_spec() {
         std::process::Command::new("cp").arg("-r").arg(&away).arg(&gi).status().unwrap().success()
     );
     until("no device is left", || host.read_spec().is_none());
-    host.morph(&node("{ profile = \"2g.20gb\" }"));
-    follows(&host, "the driver answers again");
-    until("it says so", || status(&watch)["state"] == "ok");
+    host.change_to(&node("{ profile = \"2g.20gb\" }"));
+    until_spec_current(&host, "the driver answers again");
+    until("the state is ok", || status(&watch)["state"] == "ok");
 }
 
 /// Somebody removes or damages the file.
@@ -215,11 +223,11 @@ fn without_nvml_devices_that_still_exist_stay_in_the_spec() {
 fn a_spec_that_others_change_is_rewritten() {
     let host = host("{ profile = \"2g.20gb\" }");
     let _watch = Watch::start(&host, &[]);
-    follows(&host, "the first spec");
+    until_spec_current(&host, "the first spec");
     fs::remove_file(host.spec()).unwrap();
-    follows(&host, "it is there again");
+    until_spec_current(&host, "the spec is restored");
     fs::write(host.spec(), "{}").unwrap();
-    follows(&host, "it is right again");
+    until_spec_current(&host, "the spec is corrected");
 }
 
 /// Notifications to systemd, and the files that are left after the stop.
@@ -258,7 +266,7 @@ fn status_and_metrics_report_the_node() {
     let metrics = host.out().with_file_name("metrics.prom");
     fs::create_dir(host.out().with_file_name("textfile")).unwrap();
     let watch = Watch::start(&host, &[&format!("--metrics-file={}", metrics.display())]);
-    until("it has looked", || status(&watch)["state"] == "ok");
+    until("the first refresh succeeded", || status(&watch)["state"] == "ok");
     let state = format!("--state-dir={}", watch.state_dir().display());
     let run = host.run(&["status", &state]);
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -311,19 +319,19 @@ fn a_watch_that_cannot_work_is_refused() {
 fn watch_recovers_from_an_unwritable_directory() {
     let host = host("{ profile = \"2g.20gb\" }");
     let watch = Watch::start(&host, &[]);
-    follows(&host, "the first spec");
+    until_spec_current(&host, "the first spec");
     let old = host.read_spec();
     let mode = |mode| {
         fs::set_permissions(host.out(), std::os::unix::fs::PermissionsExt::from_mode(mode))
             .unwrap();
     };
     mode(0o777);
-    host.morph(&node("{ profile = \"2g.20gb\" }, { profile = \"2g.20gb\" }"));
-    until("it says so", || status(&watch)["state"] == "failing");
+    host.change_to(&node("{ profile = \"2g.20gb\" }, { profile = \"2g.20gb\" }"));
+    until("the state is failing", || status(&watch)["state"] == "failing");
     assert!(status(&watch)["error"]["message"].as_str().unwrap().contains("chmod go-w"));
     assert_eq!(host.read_spec(), old);
     mode(0o755);
-    follows(&host, "it tries again by itself");
+    until_spec_current(&host, "watch retries by itself");
     assert!(Path::new(&host.spec()).exists());
 }
 
@@ -350,9 +358,9 @@ fn watch_recovers_from_a_full_or_read_only_disk() {
         mount.args(["--mount", "--target", &watch.pid().to_string()]);
         mount.args(["mount", "-o", &format!("remount,{how}")]).arg(host.out());
         // The file system is busy until a refresh that has written ends.
-        until("it is mounted in another way", || mount.status().unwrap().success());
+        until("the remount succeeds", || mount.status().unwrap().success());
     };
-    for (why, slices, spoil, mend) in [
+    for (why, slices, break_disk, repair) in [
         (
             "no space left",
             "{ profile = \"3g.40gb\" }",
@@ -365,13 +373,13 @@ fn watch_recovers_from_a_full_or_read_only_disk() {
     ] {
         let old = spec();
         let slices = format!("{{ profile = \"2g.20gb\" }}, {slices}");
-        spoil();
-        host.morph(&node(&slices));
+        break_disk();
+        host.change_to(&node(&slices));
         until(why, || status(&watch)["error"]["message"].as_str().is_some_and(|e| e.contains(why)));
         assert_eq!(spec(), old, "{why}");
-        mend();
-        let truth = host.truth();
-        until("it is right by itself", || spec() == truth);
+        repair();
+        let current = host.current_spec();
+        until("the spec is current again", || spec() == current);
     }
     assert_eq!(watch.stop(), Some(0));
 }
@@ -405,14 +413,14 @@ fn changed_settings_take_effect() {
     // Invalid settings are reported, and the spec still follows every change.
     fs::write(host.config(), "kind = 7\n").unwrap();
     watch.signal(Signal::SIGHUP);
-    until("it says so", || {
+    until("the error is reported", || {
         status(&watch)["error"]["message"]
             .as_str()
-            .is_some_and(|said| said.contains("invalid type"))
+            .is_some_and(|message| message.contains("invalid type"))
     });
     assert!(host.out().join("example.com-mig.json").exists());
     set("nvidia.com/mig");
-    follows(&host, "the old name again");
+    until_spec_current(&host, "the earlier kind");
     assert!(!host.out().join("example.com-mig.json").exists());
     assert_eq!(watch.stop(), Some(0));
 }
@@ -424,10 +432,10 @@ fn relative_paths_are_resolved_at_the_start() {
     let state = host.out().with_file_name("state");
     let args = ["watch", "--output=nvidia.com-mig.json", "--state-dir=../state"];
     let watch = Watch::of(host.command(&args).current_dir(host.out()), state);
-    follows(&host, "the spec");
-    host.morph(&node("{ profile = \"3g.40gb\" }"));
-    follows(&host, "another");
-    until("it says so", || status(&watch)["refreshes"] == 2);
+    until_spec_current(&host, "the spec");
+    host.change_to(&node("{ profile = \"3g.40gb\" }"));
+    until_spec_current(&host, "another");
+    until("the refresh is counted", || status(&watch)["refreshes"] == 2);
     assert_eq!(watch.stop(), Some(0));
 }
 
@@ -436,12 +444,13 @@ fn relative_paths_are_resolved_at_the_start() {
 fn two_watches_of_one_file_do_not_rewrite_it_in_a_loop() {
     let host = host("{ profile = \"2g.20gb\" }");
     let one = Watch::start(&host, &[]);
-    follows(&host, "the first spec");
+    until_spec_current(&host, "the first spec");
     let state = host.out().with_file_name("other-state");
     let path = format!("--output={}", host.spec().display());
     let state_dir = format!("--state-dir={}", state.display());
     let args = ["watch", "--annotations", "--max-cdi-version=0.6.0", &path, &state_dir];
     let other = Watch::of(&mut host.command(&args), state);
+    // A change of the spec by another program causes at most one refresh per second (docs/watch.md).
     std::thread::sleep(std::time::Duration::from_secs(4));
     for watch in [&one, &other] {
         let refreshes = status(watch)["refreshes"].as_u64().unwrap();

@@ -32,11 +32,11 @@ fn node(slices: &[Slice]) -> String {
 
 /// Returns the expected output of the probe in a container that has one slice and tries to make the nodes of the
 /// other.
-fn said(given: Slice, other: Slice) -> String {
-    let nodes = given
+fn expected_output(slice: Slice, other: Slice) -> String {
+    let nodes = slice
         .1
         .map(|minor| format!("node /dev/nvidia-caps/nvidia-cap{minor} 444 508:{minor} ENXIO\n"));
-    let made = given.1.map(|minor| format!("made 508:{minor} ENXIO\n")).concat()
+    let made = slice.1.map(|minor| format!("made 508:{minor} ENXIO\n")).concat()
         + &other.1.map(|minor| format!("made 508:{minor} EPERM\n")).concat();
     format!(
         "{}node /dev/nvidia-uvm 666 511:0 ENXIO
@@ -50,7 +50,7 @@ node /dev/nvidiactl 666 195:255 ENXIO
 
 /// Changes the slices under a running watch, and waits for the spec only.
 fn change(host: &FakeHost, slices: &[Slice]) {
-    host.morph(&node(slices));
+    host.change_to(&node(slices));
     until("the spec names the slices that there are", || {
         let spec = host.read_spec().unwrap_or_default();
         let named = |slice| spec.contains(&format!("\"{}\"", name(slice)));
@@ -60,18 +60,18 @@ fn change(host: &FakeHost, slices: &[Slice]) {
 
 /// Requests a container with a device until the answer is the expected one, or the time that the engine has to notice
 /// a new spec is over.
-fn ask(
+fn request_until(
     engine: &impl Fn(&str, [u32; 4]) -> Result<String, String>,
     time: Duration,
-    (given, other): (Slice, Slice),
-    should: impl Fn(&Result<String, String>) -> bool,
+    (slice, other): (Slice, Slice),
+    is_expected: impl Fn(&Result<String, String>) -> bool,
 ) -> Result<String, String> {
-    let minors = [given.1[0], given.1[1], other.1[0], other.1[1]];
+    let minors = [slice.1[0], slice.1[1], other.1[0], other.1[1]];
     let begin = Instant::now();
     loop {
-        let answer = engine(&format!("nvidia.com/mig={}", name(given)), minors);
-        if should(&answer) || begin.elapsed() >= time {
-            println!("{} after {:?}", name(given), begin.elapsed());
+        let answer = engine(&format!("nvidia.com/mig={}", name(slice)), minors);
+        if is_expected(&answer) || begin.elapsed() >= time {
+            println!("{} after {:?}", name(slice), begin.elapsed());
             return answer;
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -84,28 +84,28 @@ fn slices_come_and_go(
     time: Duration,
     engine: &impl Fn(&str, [u32; 4]) -> Result<String, String>,
 ) {
-    let given = |slice: Slice, other: Slice| {
-        let answer = ask(engine, time, (slice, other), Result::is_ok);
+    let accepted = |slice: Slice, other: Slice| {
+        let answer = request_until(engine, time, (slice, other), Result::is_ok);
         // Another test checks the variables.
         let answer = answer.unwrap_or_else(|e| panic!("{} is refused: {e}", name(slice)));
         let nodes: String =
             answer.split_inclusive('\n').filter(|l| !l.starts_with("env ")).collect();
-        similar_asserts::assert_eq!(nodes, said(slice, other));
+        similar_asserts::assert_eq!(nodes, expected_output(slice, other));
     };
     let refused = |slice: Slice, other: Slice| {
-        let answer = ask(engine, time, (slice, other), Result::is_err);
+        let answer = request_until(engine, time, (slice, other), Result::is_err);
         let why = answer.expect_err("it is not there");
         assert!(why.contains("unresolvable CDI devices"), "{why}");
     };
     change(host, &[FIRST]);
-    given(FIRST, SECOND);
+    accepted(FIRST, SECOND);
     refused(SECOND, FIRST);
     change(host, &[FIRST, SECOND]);
-    given(SECOND, FIRST);
-    given(FIRST, SECOND);
+    accepted(SECOND, FIRST);
+    accepted(FIRST, SECOND);
     change(host, &[SECOND]);
     refused(FIRST, SECOND);
-    given(SECOND, FIRST);
+    accepted(SECOND, FIRST);
 }
 
 #[test]

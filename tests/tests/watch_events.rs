@@ -29,14 +29,14 @@ fn h100(profiles: &[&str]) -> String {
 }
 
 /// Watch with driver events, and its output.
-struct Told {
+struct EventWatch {
     host: FakeHost,
     watch: Watch,
     log: PathBuf,
 }
 
-impl Told {
-    fn start(description: &str, args: &[&str]) -> Told {
+impl EventWatch {
+    fn start(description: &str, args: &[&str]) -> EventWatch {
         let host = FakeHost::new(description);
         host.install();
         let log = host.out().with_file_name("log");
@@ -44,22 +44,22 @@ impl Told {
         let watch = Watch::run(&host, &words, |command| {
             command.stderr(fs::File::create(&log).unwrap());
         });
-        let told = Told { host, watch, log };
-        told.follows("the first spec");
-        told
+        let watched = EventWatch { host, watch, log };
+        watched.until_spec_current("the first spec");
+        watched
     }
 
-    fn follows(&self, what: &str) {
-        let truth = self.host.truth();
-        until(what, || self.host.read_spec() == truth);
+    fn until_spec_current(&self, what: &str) {
+        let current = self.host.current_spec();
+        until(what, || self.host.read_spec() == current);
     }
 
-    fn becomes(&self, description: &str, what: &str) {
-        self.host.morph(description);
-        self.follows(what);
+    fn change_node(&self, description: &str, what: &str) {
+        self.host.change_to(description);
+        self.until_spec_current(what);
     }
 
-    fn says(&self, line: &str) {
+    fn until_logged(&self, line: &str) {
         until(line, || fs::read_to_string(&self.log).unwrap().contains(line));
     }
 
@@ -67,8 +67,10 @@ impl Told {
         serde_json::from_str(&self.watch.status()).unwrap_or_default()
     }
 
-    fn hears(&self, whom: &str) {
-        until(&format!("it hears {whom}"), || self.status()["driver_events"] == whom);
+    fn until_coverage(&self, coverage: &str) {
+        until(&format!("driver_events is {coverage}"), || {
+            self.status()["driver_events"] == coverage
+        });
     }
 
     fn listener(&self) -> Option<i32> {
@@ -92,23 +94,25 @@ fn has_nvml_open(pid: i32) -> bool {
 
 #[test]
 fn a_driver_event_reports_a_change_before_any_poll() {
-    let told = Told::start(&h100(&["2g.20gb"]), &[RARELY]);
-    told.hears("all");
+    let watched = EventWatch::start(&h100(&["2g.20gb"]), &[RARELY]);
+    watched.until_coverage("all");
     for (round, profiles) in
         [&["2g.20gb", "3g.40gb"][..], &["3g.40gb"], &["1g.10gb", "1g.10gb", "1g.10gb"], &[]]
             .into_iter()
             .enumerate()
     {
-        told.becomes(&h100(profiles), &format!("{profiles:?}"));
-        until("it counts them", || told.status()["told_changes"].as_u64() > Some(round as u64));
+        watched.change_node(&h100(profiles), &format!("{profiles:?}"));
+        until("the events are counted", || {
+            watched.status()["told_changes"].as_u64() > Some(round as u64)
+        });
     }
-    let listener = told.listener().unwrap();
-    assert!(has_nvml_open(listener), "somebody has to");
-    assert!(!has_nvml_open(told.watch.pid()), "watch has not");
-    let state = format!("--state-dir={}", told.watch.state_dir().display());
-    let run = told.host.run(&["status", &state]);
+    let listener = watched.listener().unwrap();
+    assert!(has_nvml_open(listener), "the listener has nvml open");
+    assert!(!has_nvml_open(watched.watch.pid()), "watch itself has not");
+    let state = format!("--state-dir={}", watched.watch.state_dir().display());
+    let run = watched.host.run(&["status", &state]);
     assert!(run.stdout.contains("changes of all gpus"), "{}", run.stdout);
-    assert_eq!(told.watch.stop(), Some(0));
+    assert_eq!(watched.watch.stop(), Some(0));
     until("the listener is gone", || is_gone(listener));
 }
 
@@ -116,88 +120,88 @@ fn a_driver_event_reports_a_change_before_any_poll() {
 #[test]
 fn on_ampere_no_gpu_is_held_open() {
     let a100 = |profiles: &[&str]| gpu("a100-80gb", "07", &instances(profiles));
-    let told = Told::start(&a100(&["2g.20gb"]), &[]);
-    told.says("no gpu can send driver events");
-    until("it has said so", || told.status()["driver_events"] == "nobody");
-    assert_eq!(children(told.watch.pid()), "");
-    assert!(!has_nvml_open(told.watch.pid()));
-    assert_eq!((told.listener(), told.status()["refreshes"].as_u64()), (None, Some(1)));
-    told.becomes(&a100(&["3g.40gb"]), "it is looked for");
-    assert_eq!(told.status()["told_changes"], 0);
-    until("the refresh was the last process", || children(told.watch.pid()).is_empty());
-    assert!(!has_nvml_open(told.watch.pid()));
+    let watched = EventWatch::start(&a100(&["2g.20gb"]), &[]);
+    watched.until_logged("no gpu can send driver events");
+    until("no gpu is covered", || watched.status()["driver_events"] == "nobody");
+    assert_eq!(children(watched.watch.pid()), "");
+    assert!(!has_nvml_open(watched.watch.pid()));
+    assert_eq!((watched.listener(), watched.status()["refreshes"].as_u64()), (None, Some(1)));
+    watched.change_node(&a100(&["3g.40gb"]), "the change is found by polling");
+    assert_eq!(watched.status()["told_changes"], 0);
+    until("the refresh was the last process", || children(watched.watch.pid()).is_empty());
+    assert!(!has_nvml_open(watched.watch.pid()));
 }
 
 /// A mode change is not reported by an event, and changes the events to register for.
 #[test]
 fn a_change_without_an_event_is_found_by_polling() {
-    let told = Told::start(&h100(&["2g.20gb"]), &[]);
-    told.hears("all");
-    let listener = told.listener();
-    told.becomes(&gpu("h100-80gb", "07", "mig = false"), "the mode is off");
-    assert_eq!(told.host.read_spec(), None);
-    assert_eq!(told.status()["told_changes"], 0);
-    until("there is nothing to listen to", || told.status()["driver_events"] == "nobody");
-    until("its process is gone", || listener.is_some_and(is_gone));
-    told.becomes(&h100(&["3g.40gb"]), "the mode is on");
-    told.hears("all");
-    assert_ne!(told.listener(), listener);
+    let watched = EventWatch::start(&h100(&["2g.20gb"]), &[]);
+    watched.until_coverage("all");
+    let listener = watched.listener();
+    watched.change_node(&gpu("h100-80gb", "07", "mig = false"), "MIG mode is off");
+    assert_eq!(watched.host.read_spec(), None);
+    assert_eq!(watched.status()["told_changes"], 0);
+    until("no gpu is covered", || watched.status()["driver_events"] == "nobody");
+    until("the listener has ended", || listener.is_some_and(is_gone));
+    watched.change_node(&h100(&["3g.40gb"]), "MIG mode is on");
+    watched.until_coverage("all");
+    assert_ne!(watched.listener(), listener);
 }
 
 /// One of two GPUs sends events, and the other is polled as often as without events.
 #[test]
 fn gpus_with_and_without_events_can_be_mixed() {
     let both = |h: &[&str], a: &[&str]| h100(h) + &gpu("a100-80gb", "0f", &instances(a));
-    let told = Told::start(&both(&["2g.20gb"], &["2g.20gb"]), &[]);
-    told.hears("some");
-    told.becomes(&both(&["3g.40gb"], &["2g.20gb"]), "that of the H100");
-    told.becomes(&both(&["3g.40gb"], &["1g.10gb"]), "that of the A100");
-    until("one was told", || told.status()["told_changes"] == 1);
+    let watched = EventWatch::start(&both(&["2g.20gb"], &["2g.20gb"]), &[]);
+    watched.until_coverage("some");
+    watched.change_node(&both(&["3g.40gb"], &["2g.20gb"]), "the H100 has changed");
+    watched.change_node(&both(&["3g.40gb"], &["1g.10gb"]), "the A100 has changed");
+    until("one event is counted", || watched.status()["told_changes"] == 1);
 }
 
 #[test]
 fn the_spec_follows_when_the_listener_dies() {
-    let told = Told::start(&h100(&["2g.20gb"]), &[]);
-    told.hears("all");
-    let first = told.listener().unwrap();
+    let watched = EventWatch::start(&h100(&["2g.20gb"]), &[]);
+    watched.until_coverage("all");
+    let first = watched.listener().unwrap();
     kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
-    told.says("the listener process has ended; next try in 1 s");
-    told.becomes(&h100(&["3g.40gb"]), "nobody tells");
-    told.hears("all");
-    let second = told.listener().unwrap();
+    watched.until_logged("the listener process has ended; next try in 1 s");
+    watched.change_node(&h100(&["3g.40gb"]), "polling after the listener died");
+    watched.until_coverage("all");
+    let second = watched.listener().unwrap();
     assert_ne!(first, second);
-    // A request to release the driver ends the listener at once.
+    // SIGTERM is the request to release the driver: the listener ends at once.
     kill(Pid::from_raw(second), Signal::SIGTERM).unwrap();
     until("it has ended", || is_gone(second));
-    told.becomes(&h100(&["1g.10gb"]), "nobody tells again");
-    until("another listens", || told.listener().is_some_and(|pid| pid != second));
-    told.hears("all");
-    let third = told.listener();
-    told.watch.signal(Signal::SIGHUP);
-    until("a reload starts it anew", || {
-        let now = told.listener();
-        now.is_some() && now != third && told.status()["driver_events"] == "all"
+    watched.change_node(&h100(&["1g.10gb"]), "polling after the listener was stopped");
+    until("another listener starts", || watched.listener().is_some_and(|pid| pid != second));
+    watched.until_coverage("all");
+    let third = watched.listener();
+    watched.watch.signal(Signal::SIGHUP);
+    until("a reload starts another listener", || {
+        let now = watched.listener();
+        now.is_some() && now != third && watched.status()["driver_events"] == "all"
     });
     assert!(third.is_some_and(is_gone));
     // The end of watch is the end of the listener too.
-    let last = told.listener().unwrap();
-    told.watch.signal(Signal::SIGKILL);
-    until("it is gone with watch", || is_gone(last));
+    let last = watched.listener().unwrap();
+    watched.watch.signal(Signal::SIGKILL);
+    until("the listener ends with watch", || is_gone(last));
 }
 
 /// NVML reports to a waiting client that a GPU has fallen off the bus.
 #[test]
 fn a_lost_gpu_sends_no_event() {
-    let told = Told::start(&h100(&["2g.20gb"]), &["--resync=1"]);
-    told.hears("all");
-    told.becomes(&(h100(&["2g.20gb"]) + "lost = true"), "it is lost");
-    told.says("nvmlEventSetWait_v2: the gpu has fallen off the bus");
-    until("nobody tells", || told.status()["driver_events"] == "nobody");
-    told.becomes(&h100(&["2g.20gb", "3g.40gb"]), "it is back");
-    told.hears("all");
+    let watched = EventWatch::start(&h100(&["2g.20gb"]), &["--resync=1"]);
+    watched.until_coverage("all");
+    watched.change_node(&(h100(&["2g.20gb"]) + "lost = true"), "it is lost");
+    watched.until_logged("nvmlEventSetWait_v2: the gpu has fallen off the bus");
+    until("no gpu is covered", || watched.status()["driver_events"] == "nobody");
+    watched.change_node(&h100(&["2g.20gb", "3g.40gb"]), "it is back");
+    watched.until_coverage("all");
 }
 
-/// As a setting, which a reload can disable.
+/// Driver events as a setting, which a reload can disable.
 #[test]
 fn driver_events_are_also_a_setting() {
     let host = FakeHost::new(&h100(&["2g.20gb"]));
@@ -209,11 +213,11 @@ fn driver_events_are_also_a_setting() {
     set(true);
     let watch = Watch::start(&host, &[]);
     let status = || serde_json::from_str::<Value>(&watch.status()).unwrap_or_default();
-    until("it listens", || status()["driver_events"] == "all");
+    until("driver events cover all gpus", || status()["driver_events"] == "all");
     let listener = status()["listener"].as_i64().unwrap().try_into().unwrap();
     set(false);
     watch.signal(Signal::SIGHUP);
-    until("it does not", || status()["driver_events"].is_null());
+    until("driver events are off", || status()["driver_events"].is_null());
     assert!(is_gone(listener));
     assert_eq!(watch.stop(), Some(0));
 }

@@ -21,15 +21,15 @@ const STEPS: usize = 500;
 const KILLS: usize = 200;
 
 /// xorshift generator, which a seed can repeat.
-struct Chance(u64);
+struct Random(u64);
 
-impl Chance {
-    fn new() -> Chance {
+impl Random {
+    fn new() -> Random {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
         let seed = std::env::var("SOAK_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = seed.unwrap_or(u64::try_from(now % 1_000_000_007).unwrap() + 1);
         println!("SOAK_SEED={seed}");
-        Chance(seed)
+        Random(seed)
     }
 
     /// Returns a number below `limit`.
@@ -81,19 +81,19 @@ impl Machine {
     }
 
     /// Makes a random change as administrators, tools and hardware do.
-    fn change(&mut self, chance: &mut Chance) {
+    fn change(&mut self, random: &mut Random) {
         if self.unloaded {
-            *self = Machine { caps_major: chance.below(4), ..Machine::default() };
+            *self = Machine { caps_major: random.below(4), ..Machine::default() };
             return;
         }
-        let gpu = &mut self.gpus[usize::try_from(chance.below(2)).unwrap()];
-        match chance.below(50) {
+        let gpu = &mut self.gpus[usize::try_from(random.below(2)).unwrap()];
+        match random.below(50) {
             0 => self.unloaded = true,
             1 => gpu.lost = !gpu.lost,
             2 | 3 => *gpu = Gpu { whole: !gpu.whole, ..Gpu::default() },
             4 => *self = Machine { caps_major: (self.caps_major + 1) % 4, ..Machine::default() },
             _ => {
-                let slot = &mut gpu.slots[usize::try_from(chance.below(5)).unwrap()];
+                let slot = &mut gpu.slots[usize::try_from(random.below(5)).unwrap()];
                 *slot = !*slot;
             }
         }
@@ -162,7 +162,7 @@ impl Drop for Stop<'_> {
 
 #[test]
 fn the_spec_stays_current_through_random_changes() {
-    let mut chance = Chance::new();
+    let mut random = Random::new();
     let mut machine = Machine::default();
     let host = FakeHost::new(&machine.description());
     host.install();
@@ -185,13 +185,14 @@ fn the_spec_stays_current_through_random_changes() {
         });
         let containers = scope.spawn(|| start_containers(&host, &stop));
         for step in 0..STEPS {
-            for _ in 0..=chance.below(3) {
-                machine.change(&mut chance);
-                host.morph(&machine.description());
-                std::thread::sleep(Duration::from_millis(chance.below(30)));
+            for _ in 0..=random.below(3) {
+                machine.change(&mut random);
+                host.change_to(&machine.description());
+                // Less time than a refresh takes, so that changes happen in every stage of one.
+                std::thread::sleep(Duration::from_millis(random.below(30)));
             }
-            let truth = host.truth();
-            until(&format!("step {step}: {}", machine.description()), || read(&host) == truth);
+            let current = host.current_spec();
+            until(&format!("step {step}: {}", machine.description()), || read(&host) == current);
         }
         stop.store(true, Relaxed);
         let (started, refused) = containers.join().unwrap();
@@ -248,39 +249,40 @@ fn files(host: &FakeHost) -> Vec<String> {
 
 #[test]
 fn a_killed_writer_leaves_the_old_or_the_new_spec() {
-    let mut chance = Chance::new();
+    let mut random = Random::new();
     let mut machine = Machine::default();
     machine.gpus[0].slots = [true, true, false, false, true];
     let host = FakeHost::new(&machine.description());
     host.install();
     let output = format!("--output={}", host.spec().display());
-    let mut truths = [None, None];
-    for truth in &mut truths {
+    let mut specs = [None, None];
+    for current in &mut specs {
         machine.gpus[0].slots[2] ^= true;
-        host.morph(&machine.description());
-        *truth = host.truth();
+        host.change_to(&machine.description());
+        *current = host.current_spec();
     }
     assert_eq!(host.generate(&[]).code, 0);
     let (mut old, mut new) = (0, 0);
     for kill in 0..KILLS {
         machine.gpus[0].slots[2] ^= true;
-        host.morph(&machine.description());
+        host.change_to(&machine.description());
         let before = read(&host);
         let mut command = host.command(&["generate", &output]);
         let mut child = command.stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_micros(chance.below(60_000)));
+        // From before main to after the end of a run.
+        std::thread::sleep(Duration::from_micros(random.below(60_000)));
         // It may have ended.
         let _ = child.kill();
         child.wait().unwrap();
         let now = read(&host);
-        assert!(truths.contains(&now) && now.is_some(), "kill {kill}: {now:?}");
+        assert!(specs.contains(&now) && now.is_some(), "kill {kill}: {now:?}");
         if now == before { old += 1 } else { new += 1 }
     }
     println!("{KILLS} kills: {old} times the old spec, {new} times the new");
     // The next start removes leftovers.
     let watch = Watch::start(&host, &[]);
-    let truth = host.truth();
-    until("a true spec", || read(&host) == truth);
+    let current = host.current_spec();
+    until("a current spec", || read(&host) == current);
     until("no stray file", || files(&host) == [".mig-cdi.lock", "nvidia.com-mig.json"]);
     assert_eq!(watch.stop(), Some(0));
 }

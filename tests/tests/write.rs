@@ -265,6 +265,7 @@ fn a_writer_killed_half_way_leaves_the_old_spec() {
     let generate = host.command(&["generate", "-o", host.spec().to_str().unwrap()]);
     let mut command = Command::new("prlimit");
     command
+        // setrlimit(2): SIGXFSZ kills the process when the file would become larger than the limit.
         .args(["--fsize=1000", "--core=0"])
         .arg(generate.get_program())
         .args(generate.get_args());

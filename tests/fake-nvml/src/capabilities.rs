@@ -14,7 +14,7 @@ use std::{
 type Dirs = BTreeMap<String, Option<Vec<u8>>>;
 
 /// Changes the tree from one node to the next.
-pub(crate) fn follow(
+pub(crate) fn update(
     description: &Path,
     from: &SimulatedNode,
     to: &SimulatedNode,
@@ -30,7 +30,7 @@ pub(crate) fn follow(
 }
 
 /// Rebuilds the tree of the node from any state.
-pub(crate) fn mend(description: &Path, node: &SimulatedNode) -> io::Result<()> {
+pub(crate) fn rebuild(description: &Path, node: &SimulatedNode) -> io::Result<()> {
     let Some(host) = Host::of(description) else { return Ok(()) };
     // Leftover of a killed process: a file or a directory.
     if fs::remove_file(&host.scratch).is_err() && host.scratch.exists() {

@@ -1,9 +1,10 @@
 //! Compute instances: create, list, destroy.
 
-use super::{
-    Code, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, Out, call, change,
+use crate::{
+    c_abi::{Code, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, Out, privileged, put, put_list},
+    faults::call,
     handles::{Handle, compute_instance, gone, gpu_instance},
-    privileged, put, put_list, read,
+    state::{change, read},
 };
 use nvml_wrapper_sys::bindings::{
     nvmlComputeInstance_t, nvmlComputeInstanceInfo_t, nvmlComputeInstancePlacement_t,

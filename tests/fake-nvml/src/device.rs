@@ -1,13 +1,14 @@
 //! Queries of GPUs and MIG devices, and MIG mode.
 
-use super::{
-    Code, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, OK, Out, call, change,
+use crate::{
+    c_abi::{
+        Code, IN_USE, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, OK, Out, get_text, privileged,
+        put, put_text, text_field,
+    },
     events::is_listening,
-    get_text,
+    faults::call,
     handles::{Handle, device, gpu_at, mig_device, visible, whole_gpu},
-    privileged, put, put_text, read,
-    state::fresh,
-    text_field,
+    state::{change, fresh, read},
 };
 use mig_cdi_sim::SimulatedNode;
 use nvml_wrapper_sys::bindings::{
@@ -194,7 +195,7 @@ pub extern "C" fn nvmlDeviceSetMigMode(
         let answer = change(|node| node.set_mig_mode(gpu, on));
         activation.write(match answer {
             Ok(true) => OK,
-            Ok(false) => super::IN_USE,
+            Ok(false) => IN_USE,
             Err(code) => code,
         });
         answer.map(drop)

@@ -3,10 +3,12 @@
 //! `nvmlEventTypeXidCriticalError` for errors in the file beside the description that ends in `.xids`: a line for
 //! each, with the index of the GPU, the number, and the GPU and compute instance or `-`.
 
-use super::{
-    Code, GPU_IS_LOST, INVALID_ARGUMENT, NOT_SUPPORTED, OK, Out, UNKNOWN, call,
+use crate::{
+    c_abi::{
+        Code, GPU_IS_LOST, INVALID_ARGUMENT, NOT_SUPPORTED, OK, Out, UNKNOWN, privileged, put,
+    },
+    faults::call,
     handles::{Handle, whole_gpu},
-    privileged, put,
     state::{description, fresh},
 };
 use mig_cdi_sim::{SimulatedGpu, SimulatedInstance};
@@ -175,9 +177,9 @@ fn next_event(set: &mut Set) -> Result<Option<Event>, Code> {
             return Err(GPU_IS_LOST);
         }
         let new = known(gpu);
-        let told = new.1 != old.1 && new.0 == old.0 && privileged().is_ok();
+        let has_event = new.1 != old.1 && new.0 == old.0 && privileged().is_ok();
         *old = new;
-        if told && *types & MIG_CONFIG_CHANGE != 0 {
+        if has_event && *types & MIG_CONFIG_CHANGE != 0 {
             let none = c_uint::MAX;
             let types = MIG_CONFIG_CHANGE;
             return Ok(Some(Event { gpu: *index, types, data: 0, gi: none, ci: none }));

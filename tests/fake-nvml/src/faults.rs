@@ -11,7 +11,7 @@
 //!
 //! Calls count from 1, `nvmlInit_v2` included. Several failures are separated by commas.
 
-use super::{Code, OK};
+use crate::c_abi::{Code, OK};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

@@ -1,6 +1,6 @@
 //! Handles: kind and ids in a number, so that they stay distinct after an instance is destroyed.
 
-use super::{Code, GPU_IS_LOST, INVALID_ARGUMENT, NOT_FOUND};
+use crate::c_abi::{Code, GPU_IS_LOST, INVALID_ARGUMENT, NOT_FOUND};
 use mig_cdi_sim::{SimulatedComputeInstance, SimulatedGpu, SimulatedInstance, SimulatedNode};
 use nvml_wrapper_sys::bindings::{nvmlComputeInstance_t, nvmlDevice_t, nvmlGpuInstance_t};
 
@@ -21,6 +21,7 @@ impl Handle {
             Handle::GpuInstance(gpu, gi) => (3, gpu, gi, 0),
             Handle::ComputeInstance(gpu, gi, ci) => (4, gpu, gi, ci),
         };
+        // A byte each: the driver supports 32 GPUs, with instance ids below 16.
         (kind << 24 | gpu << 16 | (gi as usize) << 8 | ci as usize) as *mut T
     }
 
@@ -43,7 +44,7 @@ pub(crate) struct FoundGpuInstance<'a> {
     pub gi: &'a SimulatedInstance,
 }
 
-/// SimulatedComputeInstance instance of a handle.
+/// Compute instance of a handle.
 pub(crate) struct FoundComputeInstance<'a> {
     pub gpu: usize,
     pub gi: &'a SimulatedInstance,

@@ -1,9 +1,10 @@
 //! GPU instances: create, list, destroy.
 
-use super::{
-    Code, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, Out, call, change,
+use crate::{
+    c_abi::{Code, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, Out, privileged, put, put_list},
+    faults::call,
     handles::{Handle, gone, gpu_instance, whole_gpu},
-    privileged, put, put_list, read,
+    state::{change, read},
 };
 use mig_cdi_sim::{SimulatedGpu, SimulatedNode};
 use nvml_wrapper_sys::bindings::{
@@ -12,7 +13,7 @@ use nvml_wrapper_sys::bindings::{
 use std::ffi::c_uint;
 
 /// Returns a GPU whose instances the caller may manage.
-fn divided(node: &SimulatedNode, handle: nvmlDevice_t) -> Result<(usize, &SimulatedGpu), Code> {
+fn mig_gpu(node: &SimulatedNode, handle: nvmlDevice_t) -> Result<(usize, &SimulatedGpu), Code> {
     let (index, gpu) = whole_gpu(node, handle)?;
     privileged()?;
     if gpu.mig { Ok((index, gpu)) } else { Err(NOT_SUPPORTED) }
@@ -24,7 +25,7 @@ fn create(
     start: Option<u32>,
     instance: Out<'_, nvmlGpuInstance_t>,
 ) -> Result<(), Code> {
-    let gpu = read(|node| divided(node, handle).map(|(index, _)| index))?;
+    let gpu = read(|node| mig_gpu(node, handle).map(|(index, _)| index))?;
     let instance = instance.ok_or(INVALID_ARGUMENT)?;
     let id = change(|node| node.create_gpu_instance(gpu, profile, start))?;
     instance.write(Handle::GpuInstance(gpu, id).encode());
@@ -49,7 +50,7 @@ pub extern "C" fn nvmlDeviceCreateGpuInstanceWithPlacement(
 ) -> Code {
     call("nvmlDeviceCreateGpuInstanceWithPlacement", || {
         let (index, model) =
-            read(|node| divided(node, handle).map(|(index, gpu)| (index, gpu.model)))?;
+            read(|node| mig_gpu(node, handle).map(|(index, gpu)| (index, gpu.model)))?;
         let placement = placement.ok_or(INVALID_ARGUMENT)?;
         let row = model.profile_by_id(profile).filter(|row| row.size == placement.size);
         row.ok_or(INVALID_ARGUMENT)?;
@@ -77,7 +78,7 @@ pub extern "C" fn nvmlDeviceGetGpuInstances(
 ) -> Code {
     call("nvmlDeviceGetGpuInstances", || {
         read(|node| {
-            let (index, gpu) = divided(node, handle)?;
+            let (index, gpu) = mig_gpu(node, handle)?;
             let row = gpu.model.profile_by_id(profile).ok_or(INVALID_ARGUMENT)?;
             let count = count.ok_or(INVALID_ARGUMENT)?;
             let found = gpu.instances.iter().filter(|gi| gi.profile.id == row.id);
@@ -98,7 +99,7 @@ pub extern "C" fn nvmlDeviceGetGpuInstanceById(
 ) -> Code {
     call("nvmlDeviceGetGpuInstanceById", || {
         read(|node| {
-            let (index, gpu) = divided(node, handle)?;
+            let (index, gpu) = mig_gpu(node, handle)?;
             gpu.instances.iter().find(|gi| gi.id == id).ok_or(NOT_FOUND)?;
             put(instance, Handle::GpuInstance(index, id).encode())
         })

@@ -1,14 +1,43 @@
-//! Fake `libnvidia-ml.so.1`: the C ABI of nvml.h, answered from a node description. The environment variable
-//! `FAKE_NVML_NODE` names the description; without it, it is beside the library with `.toml` after its name. Calls
-//! return the codes that nvml.h documents. A change is written to the description and to the fake host's tree beside
-//! it, for all processes: see `state.rs`. Environment variables inject faults: see `faults.rs`.
+//! Fake `libnvidia-ml.so.1` for tests: the C ABI of nvml.h, answered from a node description. The product loads it as it
+//! loads NVIDIA's library, with dlopen, so tests cover that code too.
 //!
+//! The environment variable `FAKE_NVML_NODE` names the description; without it, it is beside the library with `.toml`
+//! after its name. Calls return the codes that nvml.h documents, and `mig_cdi_sim` decides what a GPU permits. A change is
+//! written to the description and to the fake host's `/proc` beside it, for all processes. The library never makes a
+//! device node: the driver makes none either.
+//!
+//! | module | has |
+//! |---|---|
+//! | `device`, `processes` | queries of GPUs and MIG devices, MIG mode, running processes |
+//! | `profiles`, `instances`, `compute` | profiles and placements; GPU and compute instances |
+//! | `events` | event sets: changes of instances, and Xid errors |
+//! | `state`, `capabilities` | the node that all processes share; its capability tree |
+//! | `faults` | failures, kills and traces that environment variables inject |
+//! | `handles`, `c_abi` | handles; types, return codes, memory of callers |
+//!
+//! # Example
+//! The program `nvml-call` of this crate loads a library and calls its functions, one per line of its input. This asks
+//! for the MIG mode of GPU 0, and creates an instance of profile 9 (`3g.40gb`), whose id is 1:
+//!
+//! ```sh
+//! printf '[[gpu]]\nmodel = "a100-80gb"\n' >node.toml
+//! printf 'init\nmode 0\ncreate 0 9\n' | FAKE_NVML_NODE=node.toml target/debug/nvml-call target/debug/libfake_nvml.so
+//! # 0
+//! # 0 1 1
+//! # 0 1
+//! ```
+//!
+//! `mig_cdi_tests::nvml_call` does the same from Rust; its example is compiled. This library has none, since a `cdylib`
+//! has no documentation tests.
+//!
+//! # Safety
 //! Out parameters are `Option<&mut MaybeUninit<T>>`, which has the ABI of a C pointer that may be null. Handles are
 //! numbers in the form of pointers and are never dereferenced. The remaining `unsafe` is the export of the names,
-//! which is sound because this library takes NVML's place and is never linked with it, and the code in this file
-//! where a caller's buffer and its length meet.
+//! which is sound because this library takes NVML's place and is never linked with it, and the code in `c_abi` and
+//! `events` where a caller's buffer and its length meet.
 #![allow(unsafe_code, non_snake_case)]
 
+mod c_abi;
 mod capabilities;
 mod compute;
 mod device;
@@ -20,123 +49,10 @@ mod processes;
 mod profiles;
 mod state;
 
+use c_abi::{Code, Out, UNKNOWN, put, put_text};
 use faults::call;
-use mig_cdi_sim::Refusal;
-use nvml_wrapper_sys::bindings::*;
-use state::{change, read};
-use std::{
-    ffi::{CStr, c_char, c_int, c_uint},
-    mem::MaybeUninit,
-    ptr,
-    sync::OnceLock,
-};
-
-type Code = nvmlReturn_t;
-const OK: Code = nvmlReturn_enum_NVML_SUCCESS;
-const INVALID_ARGUMENT: Code = nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT;
-const NOT_FOUND: Code = nvmlReturn_enum_NVML_ERROR_NOT_FOUND;
-const NOT_SUPPORTED: Code = nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED;
-const IN_USE: Code = nvmlReturn_enum_NVML_ERROR_IN_USE;
-const INSUFFICIENT_SIZE: Code = nvmlReturn_enum_NVML_ERROR_INSUFFICIENT_SIZE;
-const GPU_IS_LOST: Code = nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST;
-const UNKNOWN: Code = nvmlReturn_enum_NVML_ERROR_UNKNOWN;
-
-/// Out parameter of the caller.
-type Out<'a, T> = Option<&'a mut MaybeUninit<T>>;
-
-/// Stores a value in an out parameter.
-fn put<T>(at: Out<'_, T>, value: T) -> Result<(), Code> {
-    at.ok_or(INVALID_ARGUMENT)?.write(value);
-    Ok(())
-}
-
-/// Reads a C string of the caller.
-fn get_text(text: *const c_char) -> Result<String, Code> {
-    if text.is_null() {
-        return Err(INVALID_ARGUMENT);
-    }
-    // SAFETY: nvml.h obliges the caller to give a string that ends, and it is not null.
-    let text = unsafe { CStr::from_ptr(text) };
-    text.to_str().map(str::to_owned).map_err(|_| INVALID_ARGUMENT)
-}
-
-/// Stores a C string in a buffer of `length` bytes.
-fn put_text(at: *mut c_char, length: c_uint, text: &str) -> Result<(), Code> {
-    if at.is_null() {
-        return Err(INVALID_ARGUMENT);
-    }
-    if text.len() >= length as usize {
-        return Err(INSUFFICIENT_SIZE);
-    }
-    // SAFETY: nvml.h obliges the caller to give a buffer of `length` bytes, and the text and its end
-    // fit, as just checked.
-    unsafe {
-        ptr::copy_nonoverlapping(text.as_ptr().cast(), at, text.len());
-        ptr::write(at.add(text.len()), 0);
-    }
-    Ok(())
-}
-
-/// Stores a list in a buffer that nvml.h obliges the caller to make large enough for the maximum.
-fn put_list<T>(at: *mut T, list: &[T]) -> Result<(), Code> {
-    if at.is_null() {
-        return Err(INVALID_ARGUMENT);
-    }
-    // SAFETY: the caller's buffer has room for the most instances or placements of the profile (nvml.h
-    // at each of these calls), or its room was checked; the list is no longer.
-    unsafe { ptr::copy_nonoverlapping(list.as_ptr(), at, list.len()) };
-    Ok(())
-}
-
-/// Returns the version that the caller has set in its structure.
-fn version_of<T>(at: *const T) -> Result<c_uint, Code> {
-    if at.is_null() {
-        return Err(INVALID_ARGUMENT);
-    }
-    // SAFETY: the structures that this is asked for begin with their version, which nvml.h obliges the
-    // caller to set.
-    Ok(unsafe { ptr::read(at.cast()) })
-}
-
-/// Stores a structure of the version that the caller has set.
-fn put_version<T, V>(at: *mut T, value: V) -> Result<(), Code> {
-    // SAFETY: the pointer is not null, see `version_of`, and points at a structure of the version that
-    // the caller has set, whose size is part of the version.
-    unsafe { ptr::write(at.cast(), value) };
-    Ok(())
-}
-
-/// nvml.h's `NVML_STRUCT_VERSION`.
-const fn struct_version<T>(version: c_uint) -> c_uint {
-    size_of::<T>() as c_uint | version << 24
-}
-
-/// Returns a C string for a field of a structure.
-fn text_field<const N: usize>(text: &str) -> [c_char; N] {
-    let mut bytes = text.bytes().take(N - 1).map(|byte| byte as c_char);
-    std::array::from_fn(|_| bytes.next().unwrap_or_default())
-}
-
-/// nvml.h: "Requires privileged user".
-fn privileged() -> Result<(), Code> {
-    // Read once, so that a count of system calls is that of the caller.
-    static ROOT: OnceLock<bool> = OnceLock::new();
-    match ROOT.get_or_init(|| nix::unistd::geteuid().is_root()) {
-        true => Ok(()),
-        false => Err(nvmlReturn_enum_NVML_ERROR_NO_PERMISSION),
-    }
-}
-
-fn refused(refusal: Refusal) -> Code {
-    match refusal {
-        Refusal::InvalidArgument => INVALID_ARGUMENT,
-        Refusal::NotSupported => NOT_SUPPORTED,
-        Refusal::NotFound => NOT_FOUND,
-        Refusal::GpuLost => GPU_IS_LOST,
-        Refusal::InUse => IN_USE,
-        Refusal::InsufficientResources => nvmlReturn_enum_NVML_ERROR_INSUFFICIENT_RESOURCES,
-    }
-}
+use state::read;
+use std::ffi::{c_char, c_int, c_uint};
 
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlInit_v2() -> Code {

@@ -1,7 +1,10 @@
 //! Running processes of a GPU or a MIG device.
 
-use super::{
-    Code, INSUFFICIENT_SIZE, INVALID_ARGUMENT, call, handles::device, privileged, put_list, read,
+use crate::{
+    c_abi::{Code, INSUFFICIENT_SIZE, INVALID_ARGUMENT, privileged, put_list},
+    faults::call,
+    handles::device,
+    state::read,
 };
 use mig_cdi_sim::ProcessKind;
 use nvml_wrapper_sys::bindings::{NVML_VALUE_NOT_AVAILABLE, nvmlDevice_t, nvmlProcessInfo_t};

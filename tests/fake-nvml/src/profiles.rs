@@ -1,9 +1,13 @@
 //! Profiles of GPU and compute instances, possible placements, and remaining capacity.
 
-use super::{
-    Code, INVALID_ARGUMENT, NOT_SUPPORTED, Out, call,
+use crate::{
+    c_abi::{
+        Code, INVALID_ARGUMENT, NOT_SUPPORTED, Out, privileged, put, put_list, put_version,
+        refused, struct_version, text_field, version_of,
+    },
+    faults::call,
     handles::{gpu_instance, whole_gpu},
-    privileged, put, put_list, put_version, read, refused, struct_version, text_field, version_of,
+    state::read,
 };
 use mig_cdi_model::Placement;
 use mig_cdi_sim::{COMPUTE_PROFILE_KINDS, GPU_PROFILE_KINDS, Model, ProfileRow, SimulatedInstance};

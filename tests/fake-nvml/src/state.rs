@@ -4,7 +4,10 @@
 //! written it, and replaces it, then the fake host's capability tree. The lock file has the number of changes and
 //! whether one is in progress, so that the next process notices and completes what a killed one has left.
 
-use super::{Code, UNKNOWN, capabilities, refused};
+use crate::{
+    c_abi::{Code, UNKNOWN, refused},
+    capabilities,
+};
 use mig_cdi_sim::{NvmlFault, Refusal, SimulatedNode};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nvml_wrapper_sys::bindings::{
@@ -143,7 +146,7 @@ impl State {
         }
         if half_done {
             let _ = fs::remove_file(beside(&self.path, ".new"));
-            capabilities::mend(&self.path, &self.node)?;
+            capabilities::rebuild(&self.path, &self.node)?;
             lock.write(changes, false)?;
         }
         Ok(())
@@ -157,7 +160,7 @@ impl State {
         let before = std::mem::replace(&mut self.node, Arc::new(node));
         self.changes += 1;
         self.stamp = Stamp::of(&fs::metadata(&self.path)?);
-        capabilities::follow(&self.path, &before, &self.node)?;
+        capabilities::update(&self.path, &before, &self.node)?;
         lock.write(self.changes, false)
     }
 }

@@ -1,7 +1,7 @@
 //! Configuration of the engines before `mig-cdi configure` changes it, with the minimum that an engine needs here: a
 //! directory of its own, no registry and no network.
 
-use super::Setting;
+use super::setting::Setting;
 use std::path::Path;
 
 /// Returns the path of the file below /etc, and its text. The daemon keeps all files in a directory; `runtime` is the

@@ -1,6 +1,6 @@
 //! Engines under test.
 
-use super::{EngineUnderTest, Isolation, host};
+use super::checks::{EngineUnderTest, Isolation, host};
 use crate::{
     FakeHost, Run,
     containerd::Containerd,
@@ -30,8 +30,10 @@ pub(super) fn output(run: Run) -> Result<String, String> {
 }
 
 /// Splits the output of a script at the line `---` between its two runs.
-fn twice(said: &str) -> Result<[String; 2], String> {
-    let (first, second) = said.split_once("---\n").ok_or_else(|| format!("half a life: {said}"))?;
+fn both_runs(printed: &str) -> Result<[String; 2], String> {
+    let (first, second) = printed
+        .split_once("---\n")
+        .ok_or_else(|| format!("no line --- between two runs: {printed}"))?;
     Ok([first.to_owned(), second.to_owned()])
 }
 
@@ -85,7 +87,7 @@ impl EngineUnderTest for ByPodman {
 
     fn lifecycle(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String> {
         let numbers = numbers.join(" ");
-        let said = self.script(&format!(
+        let printed = self.script(&format!(
             "$PODMAN run --detach --name life --cap-add MKNOD{} --rootfs $ROOTFS sleep 1000000 >/dev/null
             $PODMAN exec life probe {numbers}
             $PODMAN stop --time 0 life >/dev/null
@@ -96,7 +98,7 @@ impl EngineUnderTest for ByPodman {
             [ -z \"$($PODMAN ps --all --quiet)\" ]",
             device_flags(&[slice])
         ))?;
-        twice(&said)
+        both_runs(&printed)
     }
 
     fn exec_has_variables(&self) -> bool {
@@ -110,10 +112,10 @@ impl EngineUnderTest for ByPodman {
             true => (cap.to_owned(), "ENXIO"),
             false => (self.host.path(cap).display().to_string(), "EPERM"),
         };
-        let said =
+        let printed =
             self.script(&format!("$PODMAN run --rm -v {from}:{cap} --rootfs $ROOTFS probe"))?;
         let expected = format!("node {cap} 444 508:39 {opens}\n");
-        if said == expected { Ok(()) } else { Err(format!("mounted: {said}")) }
+        if printed == expected { Ok(()) } else { Err(format!("mounted: {printed}")) }
     }
 
     fn isolation(&self) -> Isolation {
@@ -172,7 +174,7 @@ impl EngineUnderTest for ByBundle {
 
     fn lifecycle(&self, slice: &str, numbers: &[&str]) -> Result<[String; 2], String> {
         let numbers = numbers.join(" ");
-        let said = self.script(
+        let printed = self.script(
             &[slice],
             &format!(
                 "$MIG create life >/dev/null
@@ -186,7 +188,7 @@ impl EngineUnderTest for ByBundle {
                 [ -z \"$($MIG list -q)\" ]"
             ),
         )?;
-        twice(&said)
+        both_runs(&printed)
     }
 
     fn refusal(&self) -> &'static str {

@@ -1,9 +1,8 @@
 //! Rows of the engines of a Debian release, and the table of them.
 
 use super::{
-    CHECKS, CheckResults,
+    checks::{CHECKS, CheckResults, host, row},
     engines::{ByBundle, ByContainerd, ByDocker, ByPodman, output},
-    host, row,
 };
 use crate::{
     daemon::Setting,
@@ -53,9 +52,9 @@ pub fn table_rows(release: DebianRelease) -> Vec<MatrixRow> {
 /// Returns the versions that podman and an OCI runtime of its release print.
 fn versions(kind: PodmanKind, variant: Variant) -> [String; 2] {
     let podman = Podman::of(kind, variant);
-    let said = output(podman.script(&host(), "$PODMAN --version; $RUNTIME --version | sed q"));
-    let said = said.unwrap_or_else(|e| panic!("{kind:?} {variant:?}: {e}"));
-    let (podman, runtime) = said.split_once('\n').expect("two lines");
+    let printed = output(podman.script(&host(), "$PODMAN --version; $RUNTIME --version | sed q"));
+    let printed = printed.unwrap_or_else(|e| panic!("{kind:?} {variant:?}: {e}"));
+    let (podman, runtime) = printed.split_once('\n').expect("two lines");
     [version(podman), format!("{} {}", variant.0, version(runtime))]
 }
 

@@ -1,6 +1,5 @@
 //! Registration of plugins, and reading of their lists.
 
-use super::{DeviceList, ListReading, RegistrationAnswer, is_qualified};
 use hyper_util::rt::TokioIo;
 use mig_cdi_kubelet::api::{
     Empty, ListAndWatchResponse, RegisterRequest,
@@ -27,6 +26,42 @@ use tonic::{
     Request, Response, Status,
     transport::{Channel, Endpoint, Uri},
 };
+
+/// Answer to the registration of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistrationAnswer {
+    /// Accept, if the registration is correct.
+    Accept,
+    /// Refuse with this message.
+    Refuse(String),
+    /// Refuse another version, with the message of the real one (k8s.io/kubernetes,
+    /// pkg/kubelet/cm/devicemanager/plugin/v1beta1: `errUnsupportedVersion`).
+    OtherVersion,
+    /// Accept after this time.
+    Late(Duration),
+}
+
+/// Speed at which the kubelet reads lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListReading {
+    /// Every list at once.
+    AtOnce,
+    /// One list per duration.
+    Slowly(Duration),
+    /// No list.
+    Not,
+}
+
+/// Received list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceList {
+    /// Time of arrival.
+    pub at: Instant,
+    /// Id and health of each device.
+    pub devices: BTreeMap<String, String>,
+    /// NUMA nodes of the devices that have one.
+    pub numa: BTreeMap<String, i64>,
+}
 
 /// Known plugins.
 #[derive(Default)]
@@ -57,7 +92,7 @@ impl Shared {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fault(&self, what: String) -> Status {
+    fn record_fault(&self, what: String) -> Status {
         self.known().faults.push(what.clone());
         Status::unknown(what)
     }
@@ -67,29 +102,35 @@ impl Shared {
         let RegisterRequest { endpoint, resource_name, options, .. } = request;
         let socket = self.dir.join(&endpoint);
         if socket.file_name() != Some(endpoint.as_ref()) {
-            return Err(self.fault(format!("the endpoint {endpoint:?} is no bare name of a file")));
+            return Err(
+                self.record_fault(format!("the endpoint {endpoint:?} is no bare name of a file"))
+            );
         }
         match fs::symlink_metadata(&socket) {
             Ok(found) if !found.file_type().is_socket() => {
-                return Err(self.fault(format!("{endpoint} is no socket")));
+                return Err(self.record_fault(format!("{endpoint} is no socket")));
             }
             Ok(found) if found.permissions().mode() & 0o077 != 0 => {
-                return Err(self.fault(format!("{endpoint} is open to others than root")));
+                return Err(self.record_fault(format!("{endpoint} is open to others than root")));
             }
             Ok(_) => {}
-            Err(error) => return Err(self.fault(format!("{endpoint}: {error}"))),
+            Err(error) => return Err(self.record_fault(format!("{endpoint}: {error}"))),
         }
         if !is_extended_resource(&resource_name) {
-            return Err(self.fault(format!("{resource_name:?} is no extended resource")));
+            return Err(self.record_fault(format!("{resource_name:?} is no extended resource")));
         }
+        // kubelet dials with the same limit (k8s.io/kubernetes, pkg/kubelet/cm/devicemanager/plugin/v1beta1/client.go,
+        // dial).
         let dialled = timeout(Duration::from_secs(10), dial(socket)).await;
         let mut client = match dialled.map_err(|e| e.to_string()).and_then(|dialled| dialled) {
             Ok(client) => client,
-            Err(error) => return Err(self.fault(format!("dial {endpoint}: {error}"))),
+            Err(error) => return Err(self.record_fault(format!("dial {endpoint}: {error}"))),
         };
-        let said = client.get_device_plugin_options(Empty {}).await?.into_inner();
-        if Some(said) != options {
-            return Err(self.fault(format!("options {options:?}, and asked {said:?}")));
+        let reported = client.get_device_plugin_options(Empty {}).await?.into_inner();
+        if Some(reported) != options {
+            return Err(self.record_fault(format!(
+                "options {options:?} at registration, {reported:?} on request"
+            )));
         }
         self.listen(&resource_name, client);
         Ok(())
@@ -145,7 +186,7 @@ impl Shared {
             numa.extend(domain.map(|domain| (device.id.clone(), domain.id)));
         }
         if last == Some(list) {
-            known.faults.push(format!("a list of {resource} came twice"));
+            known.faults.push(format!("a list of {resource} was sent twice"));
         }
         let list = DeviceList { at: Instant::now(), devices, numa };
         known.lists.entry(resource.to_owned()).or_default().push(list);
@@ -171,7 +212,7 @@ impl Registration for Served {
             }
         }
         if request.version != "v1beta1" {
-            return Err(shared.fault(format!("version {:?}", request.version)));
+            return Err(shared.record_fault(format!("version {:?}", request.version)));
         }
         shared.accept(request).await.map(|()| Response::new(Empty {}))
     }
@@ -179,6 +220,21 @@ impl Registration for Served {
 
 /// Registration service of a kubelet.
 pub(super) struct Served(pub(super) Arc<Shared>);
+
+/// Returns whether a name of a resource or key of an annotation is valid, with a prefix (k8s.io/apimachinery,
+/// `validation.IsQualifiedName`).
+#[must_use]
+pub fn is_qualified(name: &str) -> bool {
+    let is_edge = |c: char| c.is_ascii_alphanumeric();
+    let is_fit = |c: char| is_edge(c) || "-_.".contains(c);
+    name.split_once('/').is_some_and(|(domain, name)| {
+        domain.contains('.')
+            && (1..=63).contains(&name.len())
+            && name.chars().all(is_fit)
+            && name.starts_with(is_edge)
+            && name.ends_with(is_edge)
+    })
+}
 
 /// Returns whether a name is one of an extended resource (k8s.io/kubernetes, pkg/apis/core/v1/helper:
 /// `IsExtendedResourceName`).

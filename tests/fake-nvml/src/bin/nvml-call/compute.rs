@@ -14,7 +14,7 @@ impl Caller {
             ("ci-places", [profile]) => self.compute_places(at, *profile),
             ("ci-remaining", [profile]) => {
                 let (instance, mut count) = (self.gpu_instance(at.0, at.1)?, 0);
-                ask!(self.nvmlGpuInstanceGetComputeInstanceRemainingCapacity(
+                call_nvml!(self.nvmlGpuInstanceGetComputeInstanceRemainingCapacity(
                     instance, *profile, &mut count
                 ))?;
                 Ok(count.to_string())
@@ -24,7 +24,7 @@ impl Caller {
             ("ci-create", [profile, place @ ..]) => self.create_compute(at, *profile, place),
             ("ci-destroy", [ci]) => {
                 let instance = self.compute_instance(at, *ci)?;
-                ask!(self.nvmlComputeInstanceDestroy(instance)).map(|()| String::new())
+                call_nvml!(self.nvmlComputeInstanceDestroy(instance)).map(|()| String::new())
             }
             _ => panic!("{verb} {n:?} is no call"),
         }
@@ -35,7 +35,7 @@ impl Caller {
             return Ok(*known);
         }
         let (gpu_instance, mut instance) = (self.gpu_instance(at.0, at.1)?, null_mut());
-        ask!(self.nvmlGpuInstanceGetComputeInstanceById(gpu_instance, ci, &mut instance))?;
+        call_nvml!(self.nvmlGpuInstanceGetComputeInstanceById(gpu_instance, ci, &mut instance))?;
         self.compute_instances.insert((at.0, at.1, ci), instance);
         Ok(instance)
     }
@@ -43,7 +43,7 @@ impl Caller {
     fn compute_profile(&mut self, at: (u32, u32), kind: u32, engines: u32) -> Answer {
         let mut info: nvmlComputeInstanceProfileInfo_t = empty!();
         let instance = self.gpu_instance(at.0, at.1)?;
-        ask!(
+        call_nvml!(
             self.nvmlGpuInstanceGetComputeInstanceProfileInfo(instance, kind, engines, &mut info)
         )?;
         Ok(format!("{} {} {}", info.id, info.sliceCount, info.instanceCount))
@@ -64,7 +64,7 @@ impl Caller {
         };
         info.version = version << 24 | size as c_uint;
         let into: *mut nvmlComputeInstanceProfileInfo_v3_t = &mut info;
-        ask!(self.nvmlGpuInstanceGetComputeInstanceProfileInfoV(
+        call_nvml!(self.nvmlGpuInstanceGetComputeInstanceProfileInfoV(
             instance,
             kind,
             engines,
@@ -76,7 +76,7 @@ impl Caller {
 
     fn compute_places(&mut self, at: (u32, u32), profile: u32) -> Answer {
         let (instance, mut count) = (self.gpu_instance(at.0, at.1)?, 0);
-        ask!(self.nvmlGpuInstanceGetComputeInstancePossiblePlacements(
+        call_nvml!(self.nvmlGpuInstanceGetComputeInstancePossiblePlacements(
             instance,
             profile,
             null_mut(),
@@ -85,7 +85,7 @@ impl Caller {
         let mut places: Vec<nvmlComputeInstancePlacement_t> =
             (0..count).map(|_| empty!()).collect();
         let into = places.as_mut_ptr();
-        ask!(self.nvmlGpuInstanceGetComputeInstancePossiblePlacements(
+        call_nvml!(self.nvmlGpuInstanceGetComputeInstancePossiblePlacements(
             instance, profile, into, &mut count
         ))?;
         Ok(places.iter().map(|p| format!("{}:{} ", p.start, p.size)).collect())
@@ -94,10 +94,10 @@ impl Caller {
     fn compute_list(&mut self, at: (u32, u32), profile: u32) -> Answer {
         let mut found = [null_mut(); 16];
         let (instance, mut count, into) = (self.gpu_instance(at.0, at.1)?, 0, found.as_mut_ptr());
-        ask!(self.nvmlGpuInstanceGetComputeInstances(instance, profile, into, &mut count))?;
+        call_nvml!(self.nvmlGpuInstanceGetComputeInstances(instance, profile, into, &mut count))?;
         let id = |instance: &nvmlComputeInstance_t| {
             let mut info: nvmlComputeInstanceInfo_t = empty!();
-            let asked = ask!(self.nvmlComputeInstanceGetInfo_v2(*instance, &mut info));
+            let asked = call_nvml!(self.nvmlComputeInstanceGetInfo_v2(*instance, &mut info));
             asked.map(|()| format!("{} ", info.id))
         };
         found.iter().take(count as usize).map(id).collect()
@@ -106,7 +106,7 @@ impl Caller {
     fn compute_info(&mut self, at: (u32, u32), ci: u32) -> Answer {
         let mut info: nvmlComputeInstanceInfo_t = empty!();
         let instance = self.compute_instance(at, ci)?;
-        ask!(self.nvmlComputeInstanceGetInfo_v2(instance, &mut info))?;
+        call_nvml!(self.nvmlComputeInstanceGetInfo_v2(instance, &mut info))?;
         let (id, profile, place) = (info.id, info.profileId, info.placement);
         Ok(format!("{id} {profile} {}:{}", place.start, place.size))
     }
@@ -116,17 +116,17 @@ impl Caller {
         match *place {
             [start, size] => {
                 let place = nvmlComputeInstancePlacement_t { start, size };
-                ask!(self.nvmlGpuInstanceCreateComputeInstanceWithPlacement(
+                call_nvml!(self.nvmlGpuInstanceCreateComputeInstanceWithPlacement(
                     gi,
                     profile,
                     &place,
                     &mut instance
                 ))?;
             }
-            _ => ask!(self.nvmlGpuInstanceCreateComputeInstance(gi, profile, &mut instance))?,
+            _ => call_nvml!(self.nvmlGpuInstanceCreateComputeInstance(gi, profile, &mut instance))?,
         }
         let mut info: nvmlComputeInstanceInfo_t = empty!();
-        ask!(self.nvmlComputeInstanceGetInfo_v2(instance, &mut info))?;
+        call_nvml!(self.nvmlComputeInstanceGetInfo_v2(instance, &mut info))?;
         self.compute_instances.insert((at.0, at.1, info.id), instance);
         Ok(info.id.to_string())
     }

@@ -24,7 +24,7 @@ struct Caller {
 }
 
 /// Calls a function with its out parameters at the end, and turns its return code into a result.
-macro_rules! ask {
+macro_rules! call_nvml {
     ($self:ident.$function:ident($($argument:expr),*)) => {
         // SAFETY: the function is of the library, of the type that nvml.h gives it; handles are those that it
         // has returned, or null, and the out parameters are large enough for what nvml.h says it stores.
@@ -58,27 +58,29 @@ fn main() {
     for line in stdin().lock().lines() {
         let line = line.expect("a line of UTF-8");
         let mut words = line.split_whitespace();
-        let verb = words.next().unwrap_or_default();
+        let name = words.next().unwrap_or_default();
         let words: Vec<_> = words.collect();
-        let said = match verb {
+        let result = match name {
             "every" => caller.every(&words),
             _ => {
                 let numbers: Vec<_> = words.iter().map(|word| word.parse()).collect();
                 let numbers: Result<Vec<u32>, _> = numbers.into_iter().collect();
-                caller.call(verb, &numbers.expect("numbers"))
+                caller.call(name, &numbers.expect("numbers"))
             }
         };
-        let (code, said) = said.map_or_else(|code| (code, String::new()), |said| (0, said));
+        let (code, value) = result.map_or_else(|code| (code, String::new()), |value| (0, value));
         let mut out = stdout().lock();
-        writeln!(out, "{code} {said}").and_then(|()| out.flush()).expect("somebody listens");
+        writeln!(out, "{code} {value}")
+            .and_then(|()| out.flush())
+            .expect("standard output is read");
     }
 }
 
 impl Caller {
-    fn call(&mut self, verb: &str, n: &[u32]) -> Answer {
-        match (verb, n) {
-            ("init", []) => ask!(self.nvmlInit_v2()).map(|()| String::new()),
-            ("shutdown", []) => ask!(self.nvmlShutdown()).map(|()| String::new()),
+    fn call(&mut self, name: &str, n: &[u32]) -> Answer {
+        match (name, n) {
+            ("init", []) => call_nvml!(self.nvmlInit_v2()).map(|()| String::new()),
+            ("shutdown", []) => call_nvml!(self.nvmlShutdown()).map(|()| String::new()),
             ("mode", [gpu]) => self.mode(*gpu),
             ("set-mode", [gpu, mode]) => self.set_mode(*gpu, *mode),
             ("pci", [gpu]) => self.pci(*gpu),
@@ -90,7 +92,7 @@ impl Caller {
             ("mig-processes", [gpu, index, kind, room]) => {
                 let mut mig = null_mut();
                 let device = self.device(*gpu)?;
-                ask!(self.nvmlDeviceGetMigDeviceHandleByIndex(device, *index, &mut mig))?;
+                call_nvml!(self.nvmlDeviceGetMigDeviceHandleByIndex(device, *index, &mut mig))?;
                 self.processes(mig, *kind, *room)
             }
             ("profile", [gpu, kind]) => self.profile(*gpu, *kind),
@@ -98,7 +100,9 @@ impl Caller {
             ("places", [gpu, profile]) => self.places(*gpu, *profile),
             ("remaining", [gpu, profile]) => {
                 let (device, mut count) = (self.device(*gpu)?, 0);
-                ask!(self.nvmlDeviceGetGpuInstanceRemainingCapacity(device, *profile, &mut count))?;
+                call_nvml!(
+                    self.nvmlDeviceGetGpuInstanceRemainingCapacity(device, *profile, &mut count)
+                )?;
                 Ok(count.to_string())
             }
             ("list", [gpu, profile]) => self.list(*gpu, *profile),
@@ -106,10 +110,10 @@ impl Caller {
             ("create", [gpu, profile, place @ ..]) => self.create(*gpu, *profile, place),
             ("destroy", [gpu, gi]) => {
                 let instance = self.gpu_instance(*gpu, *gi)?;
-                ask!(self.nvmlGpuInstanceDestroy(instance)).map(|()| String::new())
+                call_nvml!(self.nvmlGpuInstanceDestroy(instance)).map(|()| String::new())
             }
-            (verb, [gpu, gi, rest @ ..]) => self.call_compute(verb, (*gpu, *gi), rest),
-            _ => panic!("{verb} {n:?} is no call"),
+            (name, [gpu, gi, rest @ ..]) => self.call_compute(name, (*gpu, *gi), rest),
+            _ => panic!("{name} {n:?} is no call"),
         }
     }
 
@@ -118,8 +122,8 @@ impl Caller {
         type Any = unsafe extern "C" fn(usize, usize, usize, usize, usize, usize) -> Code;
         let codes = names.iter().map(|name| {
             // SAFETY: an NVML function takes six arguments at most, each an integer or a pointer; in
-            // the calling conventions of x86-64 and AArch64 more than it takes do no harm. A null
-            // pointer is one that it has to bear.
+            // the calling conventions of x86-64 and AArch64 more than it takes do no harm. An NVML
+            // function has to accept null pointers.
             let code = unsafe {
                 let function = self.plain.get::<Any>(name.as_bytes()).expect("it is exported");
                 function(0, 0, 0, 0, 0, 0)
@@ -131,7 +135,7 @@ impl Caller {
 
     fn device(&self, gpu: u32) -> Result<nvmlDevice_t, Code> {
         let mut device = null_mut();
-        ask!(self.nvmlDeviceGetHandleByIndex_v2(gpu, &mut device))?;
+        call_nvml!(self.nvmlDeviceGetHandleByIndex_v2(gpu, &mut device))?;
         Ok(device)
     }
 
@@ -140,37 +144,37 @@ impl Caller {
             return Ok(*known);
         }
         let (device, mut instance) = (self.device(gpu)?, null_mut());
-        ask!(self.nvmlDeviceGetGpuInstanceById(device, gi, &mut instance))?;
+        call_nvml!(self.nvmlDeviceGetGpuInstanceById(device, gi, &mut instance))?;
         self.gpu_instances.insert((gpu, gi), instance);
         Ok(instance)
     }
 
     fn mode(&self, gpu: u32) -> Answer {
         let (device, mut current, mut pending) = (self.device(gpu)?, 0, 0);
-        ask!(self.nvmlDeviceGetMigMode(device, &mut current, &mut pending))?;
+        call_nvml!(self.nvmlDeviceGetMigMode(device, &mut current, &mut pending))?;
         Ok(format!("{current} {pending}"))
     }
 
     fn set_mode(&self, gpu: u32, mode: u32) -> Answer {
         let (device, mut activation) = (self.device(gpu)?, 0);
-        ask!(self.nvmlDeviceSetMigMode(device, mode, &mut activation))?;
+        call_nvml!(self.nvmlDeviceSetMigMode(device, mode, &mut activation))?;
         Ok(activation.to_string())
     }
 
     fn pci(&self, gpu: u32) -> Answer {
         let (device, mut info): (_, nvmlPciInfo_t) = (self.device(gpu)?, empty!());
-        ask!(self.nvmlDeviceGetPciInfo_v3(device, &mut info))?;
+        call_nvml!(self.nvmlDeviceGetPciInfo_v3(device, &mut info))?;
         let (bus_id, subsystem) = (text(&info.busId), info.pciSubSystemId);
         Ok(format!("{:#010X} {subsystem:#010X} {} {bus_id}", info.pciDeviceId, info.bus))
     }
 
     fn mig(&self, gpu: u32, index: u32) -> Answer {
         let (device, mut mig) = (self.device(gpu)?, null_mut());
-        ask!(self.nvmlDeviceGetMigDeviceHandleByIndex(device, index, &mut mig))?;
+        call_nvml!(self.nvmlDeviceGetMigDeviceHandleByIndex(device, index, &mut mig))?;
         let (mut gi, mut ci, mut uuid) = (0, 0, [0; 96]);
-        ask!(self.nvmlDeviceGetGpuInstanceId(mig, &mut gi))?;
-        ask!(self.nvmlDeviceGetComputeInstanceId(mig, &mut ci))?;
-        ask!(self.nvmlDeviceGetUUID(mig, uuid.as_mut_ptr(), 96))?;
+        call_nvml!(self.nvmlDeviceGetGpuInstanceId(mig, &mut gi))?;
+        call_nvml!(self.nvmlDeviceGetComputeInstanceId(mig, &mut ci))?;
+        call_nvml!(self.nvmlDeviceGetUUID(mig, uuid.as_mut_ptr(), 96))?;
         Ok(format!("{gi} {ci} {}", text(&uuid)))
     }
 
@@ -179,9 +183,11 @@ impl Caller {
         let at = if room == 0 { null_mut() } else { infos.as_mut_ptr() };
         let mut count = room;
         match kind {
-            0 => ask!(self.nvmlDeviceGetComputeRunningProcesses_v3(device, &mut count, at)),
-            1 => ask!(self.nvmlDeviceGetGraphicsRunningProcesses_v3(device, &mut count, at)),
-            _ => ask!(self.nvmlDeviceGetMPSComputeRunningProcesses_v3(device, &mut count, at)),
+            0 => call_nvml!(self.nvmlDeviceGetComputeRunningProcesses_v3(device, &mut count, at)),
+            1 => call_nvml!(self.nvmlDeviceGetGraphicsRunningProcesses_v3(device, &mut count, at)),
+            _ => {
+                call_nvml!(self.nvmlDeviceGetMPSComputeRunningProcesses_v3(device, &mut count, at))
+            }
         }
         // nvml.h: with a buffer that is too small, `count` is the required size.
         .or_else(|code| match code {
@@ -192,16 +198,16 @@ impl Caller {
             return Ok(format!("{count} needed"));
         }
         let infos = infos.iter().take(count as usize);
-        let said = infos.map(|p| {
+        let values = infos.map(|p| {
             format!("{}:{}:{}", p.pid, p.gpuInstanceId as i32, p.computeInstanceId as i32)
         });
-        Ok(said.collect::<Vec<_>>().join(" "))
+        Ok(values.collect::<Vec<_>>().join(" "))
     }
 
     fn profile(&self, gpu: u32, kind: u32) -> Answer {
         let mut info: nvmlGpuInstanceProfileInfo_t = empty!();
         let device = self.device(gpu)?;
-        ask!(self.nvmlDeviceGetGpuInstanceProfileInfo(device, kind, &mut info))?;
+        call_nvml!(self.nvmlDeviceGetGpuInstanceProfileInfo(device, kind, &mut info))?;
         let (id, slices, max) = (info.id, info.sliceCount, info.instanceCount);
         Ok(format!("{id} {slices} {max} {}", info.memorySizeMB))
     }
@@ -215,7 +221,7 @@ impl Caller {
         };
         info.version = version << 24 | size as c_uint;
         let at: *mut nvmlGpuInstanceProfileInfo_v3_t = &mut info;
-        ask!(self.nvmlDeviceGetGpuInstanceProfileInfoV(device, kind, at.cast()))?;
+        call_nvml!(self.nvmlDeviceGetGpuInstanceProfileInfoV(device, kind, at.cast()))?;
         if version == 2 {
             // SAFETY: version 3 has the size of version 2 and more, and both are integers only.
             let info = unsafe { &*at.cast::<nvmlGpuInstanceProfileInfo_v2_t>() };
@@ -227,7 +233,7 @@ impl Caller {
 
     fn places(&self, gpu: u32, profile: u32) -> Answer {
         let (device, mut count) = (self.device(gpu)?, 0);
-        ask!(self.nvmlDeviceGetGpuInstancePossiblePlacements_v2(
+        call_nvml!(self.nvmlDeviceGetGpuInstancePossiblePlacements_v2(
             device,
             profile,
             null_mut(),
@@ -235,17 +241,19 @@ impl Caller {
         ))?;
         let mut places: Vec<nvmlGpuInstancePlacement_t> = (0..count).map(|_| empty!()).collect();
         let at = places.as_mut_ptr();
-        ask!(self.nvmlDeviceGetGpuInstancePossiblePlacements_v2(device, profile, at, &mut count))?;
+        call_nvml!(
+            self.nvmlDeviceGetGpuInstancePossiblePlacements_v2(device, profile, at, &mut count)
+        )?;
         Ok(places.iter().map(|p| format!("{}:{} ", p.start, p.size)).collect())
     }
 
     fn list(&self, gpu: u32, profile: u32) -> Answer {
         let (device, mut count, mut found) = (self.device(gpu)?, 0, [null_mut(); 16]);
         let at = found.as_mut_ptr();
-        ask!(self.nvmlDeviceGetGpuInstances(device, profile, at, &mut count))?;
+        call_nvml!(self.nvmlDeviceGetGpuInstances(device, profile, at, &mut count))?;
         let id = |instance: &nvmlGpuInstance_t| {
             let mut info: nvmlGpuInstanceInfo_t = empty!();
-            ask!(self.nvmlGpuInstanceGetInfo(*instance, &mut info))
+            call_nvml!(self.nvmlGpuInstanceGetInfo(*instance, &mut info))
                 .map(|()| format!("{} ", info.id))
         };
         found.iter().take(count as usize).map(id).collect()
@@ -254,7 +262,7 @@ impl Caller {
     fn info(&mut self, gpu: u32, gi: u32) -> Answer {
         let mut info: nvmlGpuInstanceInfo_t = empty!();
         let instance = self.gpu_instance(gpu, gi)?;
-        ask!(self.nvmlGpuInstanceGetInfo(instance, &mut info))?;
+        call_nvml!(self.nvmlGpuInstanceGetInfo(instance, &mut info))?;
         let (id, profile, place) = (info.id, info.profileId, info.placement);
         Ok(format!("{id} {profile} {}:{}", place.start, place.size))
     }
@@ -264,17 +272,17 @@ impl Caller {
         match *place {
             [start, size] => {
                 let place = nvmlGpuInstancePlacement_t { start, size };
-                ask!(self.nvmlDeviceCreateGpuInstanceWithPlacement(
+                call_nvml!(self.nvmlDeviceCreateGpuInstanceWithPlacement(
                     device,
                     profile,
                     &place,
                     &mut instance
                 ))?;
             }
-            _ => ask!(self.nvmlDeviceCreateGpuInstance(device, profile, &mut instance))?,
+            _ => call_nvml!(self.nvmlDeviceCreateGpuInstance(device, profile, &mut instance))?,
         }
         let mut info: nvmlGpuInstanceInfo_t = empty!();
-        ask!(self.nvmlGpuInstanceGetInfo(instance, &mut info))?;
+        call_nvml!(self.nvmlGpuInstanceGetInfo(instance, &mut info))?;
         self.gpu_instances.insert((gpu, info.id), instance);
         Ok(info.id.to_string())
     }
