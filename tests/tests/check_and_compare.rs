@@ -195,7 +195,7 @@ fn compare_gives_a_reason_for_every_difference() {
             "of class graphics or display: see --capabilities",
         ),
         ("libnvidia-ptxjitcompiler.so", "every", "ours", "of class compute"),
-        ("variable MIG_CDI_DEVICE_0_3_0", "every", "ours", "which slice"),
+        ("variable MIG_CDI_DEVICE_0_3_0", "every", "ours", "identifies the slice"),
         ("the device", "0:9", "theirs", "no such slice is on this node now"),
     ] {
         let row = find(what).unwrap_or_else(|| panic!("{what} in {}", json.stdout));
