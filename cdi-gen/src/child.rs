@@ -7,7 +7,7 @@
 use crate::{Error, Exit, Result};
 use mig_cdi_sys::{ProgramOutput, own_image, run};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, path::Path, time::Duration};
 
 /// Name of the hidden subcommand that [`crate::refresh::run_child`] is the body of.
 pub const REFRESH: &str = "refresh";
@@ -56,15 +56,28 @@ pub fn args<T: Serialize>(subcommand: &str, request: &T) -> Result<Vec<OsString>
 /// Runs a child of the same image, with an empty environment, and returns its reply.
 ///
 /// # Errors
-/// When it cannot be started, does not end within `limit`, or is killed before it has replied.
+/// As [`call_program`].
 pub fn call<Q: Serialize, R: DeserializeOwned>(
     subcommand: &str,
     request: &Q,
     limit: Duration,
 ) -> Result<R> {
+    // Resolved for each call: an upgrade may have replaced the file since the last one.
+    call_program(&own_image()?, subcommand, request, limit)
+}
+
+/// Runs a child of `program`, with an empty environment, and returns its reply.
+///
+/// # Errors
+/// When it cannot be started, does not end within `limit`, or is killed before it has replied.
+pub fn call_program<Q: Serialize, R: DeserializeOwned>(
+    program: &Path,
+    subcommand: &str,
+    request: &Q,
+    limit: Duration,
+) -> Result<R> {
     // NVML runs in the child: one that hangs in the driver is killed at `limit`, one that crashes takes no parent with it.
-    let ProgramOutput { code, stdout, .. } =
-        run(&own_image()?, &args(subcommand, request)?, limit)?;
+    let ProgramOutput { code, stdout, .. } = run(program, &args(subcommand, request)?, limit)?;
     serde_json::from_str(&stdout).map_err(|_| {
         // No code: a signal ended it. The kernel logs the crash of a library and the out-of-memory killer.
         let cause = match code {

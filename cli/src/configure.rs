@@ -20,6 +20,7 @@ pub(crate) use draft::{ConfigPlan, Draft, EngineDaemon, LIMIT};
 pub(crate) use request::{ConfigureRequest, UserDirs};
 pub(crate) use running::{DaemonState, daemon_state};
 
+use crate::cli::EngineArg;
 use mig_cdi_gen::Error;
 
 /// Drafts the files of an engine.
@@ -27,11 +28,11 @@ use mig_cdi_gen::Error;
 /// # Errors
 /// When a file cannot be read, does not parse or cannot be edited, and when the engine has no CDI.
 pub(crate) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
-    let mut plan = match request.engine.name {
-        "podman" => podman::plan(request),
-        "containerd" => containerd::plan(request),
-        "crio" => crio::plan(request),
-        _ => docker::plan(request),
+    let mut plan = match request.engine_kind {
+        EngineArg::Podman => podman::plan(request),
+        EngineArg::Containerd => containerd::plan(request),
+        EngineArg::Crio => crio::plan(request),
+        EngineArg::Docker => docker::plan(request),
     }?;
     if let Some(major) = request.engine.untested_major() {
         plan.warnings.push(format!(

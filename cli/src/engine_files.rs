@@ -1,7 +1,8 @@
 //! Configuration files of container engines: their paths, the files that they import, and the lookup of a value in
 //! them. Shared by `configure`, which edits the files, and `doctor`, which reads them. Changes nothing.
 
-use mig_cdi_sys::Root;
+use mig_cdi_gen::engines::EngineVersion;
+use mig_cdi_sys::{Result, Root};
 use serde_json::Value;
 
 /// Directories from which engines read CDI specs unless their configuration names others. Both the Go library
@@ -13,6 +14,57 @@ pub(crate) const DEFAULT_HOOKS_DIR: &str = "/usr/share/containers/oci/hooks.d";
 pub(crate) const ADMIN_HOOKS_DIR: &str = "/etc/containers/oci/hooks.d";
 /// Path of containerd's configuration.
 pub(crate) const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
+
+/// First release of podman in which `cdi_spec_dirs` is a setting. Earlier ones have the directories compiled in.
+const PODMAN_HAS_SPEC_DIRS: EngineVersion = EngineVersion::new(5, 5, 0);
+/// First release of podman that reads `/var/run/cdi` by default again: 5.5 read only `/etc/cdi` (podman issue 26569).
+const PODMAN_READS_RUN_CDI: EngineVersion = EngineVersion::new(5, 6, 0);
+/// First release of containerd that merges the table of a plugin from several files. In earlier ones the table of an
+/// imported file replaces the whole table of the files before (measured with 1.7.24; containerd issue 5837). It is also
+/// the first with `enable_cdi = true` by default (`docs/cri/config.md`).
+pub(crate) const CONTAINERD_2: EngineVersion = EngineVersion::new(2, 0, 0);
+/// First release of Docker with `features.cdi` on by default (moby pull request 49963).
+pub(crate) const DOCKER_ENABLES_CDI: EngineVersion = EngineVersion::new(28, 2, 0);
+
+/// True when `cdi_spec_dirs` is a setting of this release of podman.
+pub(crate) fn podman_has_spec_dirs(version: EngineVersion) -> bool {
+    version >= PODMAN_HAS_SPEC_DIRS
+}
+
+/// Directories from which podman reads specs when no file sets them.
+pub(crate) fn podman_default_spec_dirs(version: EngineVersion) -> &'static [&'static str] {
+    match (PODMAN_HAS_SPEC_DIRS..PODMAN_READS_RUN_CDI).contains(&version) {
+        true => &DEFAULT_SPEC_DIRS[..1],
+        false => &DEFAULT_SPEC_DIRS,
+    }
+}
+
+/// Lists a file and those of its drop-in directory, in the order in which a later one overrides an earlier one: podman and
+/// CRI-O sort drop-ins by name.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub(crate) fn file_and_drop_ins(host: &Root, path: &str, suffix: &str) -> Result<Vec<String>> {
+    let dir = format!("{path}.d");
+    let names = host.list(&dir)?.unwrap_or_default();
+    let drop_ins = names.into_iter().filter(|name| name.ends_with(suffix));
+    let drop_ins = drop_ins.map(|name| format!("{dir}/{name}"));
+    Ok(std::iter::once(path.to_owned()).chain(drop_ins).collect())
+}
+
+/// True when containerd's configuration disables the CRI plugin, of which `plugin` is the name in it. Docker's packages of
+/// containerd ship `disabled_plugins = ["cri"]`.
+pub(crate) fn is_cri_disabled(config: &Value, plugin: &str) -> bool {
+    // The plugin that serves CRI has kept the name of version 2.
+    let names = ["cri", "io.containerd.grpc.v1.cri", plugin];
+    let disabled = strings_at(config, &["disabled_plugins"]).unwrap_or_default();
+    disabled.iter().any(|name| names.contains(&name.as_str()))
+}
+
+/// Suffix of podman's drop-ins: it reads no other files of the directory (containers.conf(5)).
+pub(crate) const PODMAN_DROP_INS: &str = ".conf";
+/// Suffix of CRI-O's drop-ins: it reads every file of the directory (`pkg/config/config.go`, `UpdateFromPath`).
+pub(crate) const CRIO_DROP_INS: &str = "";
 
 /// Returns the name of the table of containerd's CRI plugin, which depends on the `version` of the file: the
 /// plugin was renamed with each version of the format.

@@ -31,6 +31,24 @@ use tokio::{sync::watch, task::AbortHandle};
 pub(crate) use backoff::equal_jitter;
 pub(crate) use events::truncate;
 
+/// State of the layout that the label requests.
+pub(crate) enum LayoutState<'a> {
+    /// No layout is requested.
+    NotRequested,
+    /// Partitioning has begun.
+    Pending,
+    /// The GPUs have the layout.
+    Success {
+        /// Record of it, for the next start of the plugin.
+        last: &'a str,
+    },
+    /// The layout could not be reached.
+    Failed {
+        /// Cause and cure.
+        reason: &'a str,
+    },
+}
+
 /// Connection of this node to its cluster. Clones share it; the last one to be dropped ends its tasks.
 #[derive(Clone)]
 pub struct Cluster {
@@ -101,14 +119,20 @@ impl Cluster {
         self.shared.desired.subscribe()
     }
 
-    /// Sets the progress of a layout. `None` removes the label or annotation.
-    pub(crate) fn set_state(&self, state: Option<&str>, reason: Option<&str>, last: Option<&str>) {
-        let own = |text: Option<&str>| text.map(str::to_owned);
+    /// Sets the label and the annotations that report the state of the requested layout.
+    pub(crate) fn set_state(&self, state: LayoutState<'_>) {
+        let (label, reason, last) = match state {
+            LayoutState::NotRequested => (None, None, None),
+            LayoutState::Pending => (Some("pending"), None, None),
+            LayoutState::Success { last } => (Some("success"), None, Some(last)),
+            LayoutState::Failed { reason } => (Some("failed"), Some(reason), None),
+        };
+        // `None` removes the label or annotation.
         self.shared.change(|desired| {
-            desired.states.insert(STATE.to_owned(), own(state));
+            desired.states.insert(STATE.to_owned(), label.map(str::to_owned));
             let reason = reason.map(|text| truncate(text, 1000));
             desired.annotations.insert(REASON.to_owned(), reason);
-            desired.annotations.insert(LAST.to_owned(), own(last));
+            desired.annotations.insert(LAST.to_owned(), last.map(str::to_owned));
         });
     }
 

@@ -152,7 +152,7 @@ fn watch_and_serve(
     let mut options = command_line.watch.options();
     options.inventory = true;
     let (sender, events) = mpsc::unbounded_channel();
-    let plugin = plugin_thread(args, &options.state_dir, &read_setup()?, Health::new(xids))?;
+    let plugin = plugin_thread(args, &options.state_dir, &read_setup()?, Health::new(xids));
     let mut plugin = Some((plugin, events));
     let mut thread: Option<JoinHandle<()>> = None;
     let messages = PluginLog { verbose: command_line.verbose };
@@ -193,7 +193,7 @@ fn plugin_thread(
     state_dir: &Path,
     setup: &WatchSetup,
     health: Health,
-) -> mig_cdi_gen::Result<PluginThread> {
+) -> PluginThread {
     let agent = Agent {
         strategy: args.mig_strategy,
         health,
@@ -214,15 +214,12 @@ fn plugin_thread(
     };
     let node = args.node_name.clone();
     let cluster = node.map(|node| ClusterOptions { node, kubeconfig: args.kubeconfig.clone() });
-    let settings = |layouts: &PathBuf| -> mig_cdi_gen::Result<RepartitionSettings> {
-        let program = mig_cdi_sys::own_program()?;
-        let mut settings = RepartitionSettings::new(program, layouts.clone(), setup, state_dir);
-        settings.journal_dir.clone_from(&args.journal_dir);
-        settings.pod_resources.clone_from(&args.pod_resources);
-        Ok(settings)
-    };
-    let repartition = args.layouts_file.as_ref().map(settings).transpose()?;
-    Ok(PluginThread { agent, serve, cluster, repartition })
+    let repartition = args.layouts_file.clone().map(|layouts| RepartitionSettings {
+        journal_dir: args.journal_dir.clone(),
+        pod_resources: args.pod_resources.clone(),
+        ..RepartitionSettings::new(layouts, setup, state_dir)
+    });
+    PluginThread { agent, serve, cluster, repartition }
 }
 
 impl PluginThread {

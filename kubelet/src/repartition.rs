@@ -10,7 +10,7 @@ pub mod child;
 pub use allocation_gate::{AllocationGate, AllocationPause};
 
 use crate::{
-    cluster::{Cluster, Desired, EventType, LogSink, RetryDelays, equal_jitter},
+    cluster::{Cluster, Desired, EventType, LayoutState, LogSink, RetryDelays, equal_jitter},
     error, pod_resources,
 };
 use child::{RepartitionRequest, RepartitionStep};
@@ -38,8 +38,8 @@ const STARTING: &str = "a pod that is being started";
 /// Settings of partitioning.
 #[derive(Debug, Clone)]
 pub struct RepartitionSettings {
-    /// Path of the plugin's own program, which takes each step in a child process.
-    pub program: PathBuf,
+    /// Program that takes each step in a child process; `None` for the image of this process.
+    pub program: Option<PathBuf>,
     /// Path of the file of layouts.
     pub layouts: PathBuf,
     /// Roots of the node.
@@ -65,16 +65,11 @@ pub struct RepartitionSettings {
 }
 
 impl RepartitionSettings {
-    /// Makes the default settings for a program, a file of layouts, and the watch that the program runs.
+    /// Makes the default settings for a layout file and the watch of the plugin.
     #[must_use]
-    pub fn new(
-        program: PathBuf,
-        layouts: PathBuf,
-        setup: &WatchSetup,
-        state_dir: &Path,
-    ) -> RepartitionSettings {
+    pub fn new(layouts: PathBuf, setup: &WatchSetup, state_dir: &Path) -> RepartitionSettings {
         RepartitionSettings {
-            program,
+            program: None,
             layouts,
             roots: setup.node.roots.clone(),
             generate: setup.generate.clone(),
@@ -173,11 +168,11 @@ impl Repartition {
                 Next::Rest => {}
                 Next::Clear => {
                     done = None;
-                    self.cluster.set_state(None, None, None);
+                    self.cluster.set_state(LayoutState::NotRequested);
                 }
                 Next::IsDone(config) => {
                     let last = record(&config, &self.boot);
-                    self.cluster.set_state(Some("success"), None, Some(&last));
+                    self.cluster.set_state(LayoutState::Success { last: &last });
                     done = Some(config);
                 }
                 Next::Apply(config) => {
@@ -195,7 +190,7 @@ impl Repartition {
     /// and replaced during a try are never begun: only the newest label counts.
     async fn apply(&self, config: &str, desired: &mut Receiver<Option<Desired>>) -> bool {
         (self.log)(&format!("nvidia.com/mig.config={config}: partitioning gpus"));
-        self.cluster.set_state(Some("pending"), None, None);
+        self.cluster.set_state(LayoutState::Pending);
         self.cluster.written(PENDING_TIMEOUT).await;
         let mut backoff = self.settings.retry.backoff();
         let mut logged = None;
@@ -208,7 +203,7 @@ impl Repartition {
             match attempt {
                 Ok(changed) => {
                     let last = record(config, &self.boot);
-                    self.cluster.set_state(Some("success"), None, Some(&last));
+                    self.cluster.set_state(LayoutState::Success { last: &last });
                     if changed {
                         let message = format!("gpus are partitioned to layout {config:?}");
                         self.cluster.event("Repartitioned", &message, EventType::Normal);
@@ -222,7 +217,7 @@ impl Repartition {
                         (self.log)(&format!("nvidia.com/mig.config={config}: {}", failed.reason));
                         logged = reason;
                     }
-                    self.cluster.set_state(Some("failed"), Some(&failed.reason), None);
+                    self.cluster.set_state(LayoutState::Failed { reason: &failed.reason });
                     self.cluster.event("RepartitionFailed", &failed.reason, EventType::Warning);
                     let wait = equal_jitter(backoff.next_wait());
                     if !self.wait(config, &failed, wait, desired).await {
@@ -286,11 +281,9 @@ impl Repartition {
         };
         // It blocks until the child ends, and the servers share this thread.
         let (program, limit) = (settings.program.clone(), settings.step_timeout);
-        let call = move || child::call(&program, &request, limit);
-        tokio::task::spawn_blocking(call).await.unwrap_or_else(|error| {
-            let program = self.settings.program.display();
-            Err(Error::failed("run", program).because(error))
-        })
+        let call = move || child::call(program.as_deref(), &request, limit);
+        let ended = tokio::task::spawn_blocking(call).await;
+        ended.unwrap_or_else(|error| Err(Error::failed("partition", "gpus").because(error)))
     }
 
     /// Waits until another try may succeed: a pod has released what it held, the file has changed, or `time` is over.

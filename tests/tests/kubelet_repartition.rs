@@ -83,12 +83,9 @@ impl LabelledNode {
     async fn start(&self) -> Running {
         let cluster = self.fake.connect();
         let watch = WatchCommandLine::try_parse_from(self.site.host.flags()).unwrap();
-        let mut settings = RepartitionSettings::new(
-            self.path("program"),
-            self.path("layouts.yaml"),
-            &watch.setup().unwrap(),
-            &self.site.state(),
-        );
+        let (setup, state_dir) = (watch.setup().unwrap(), self.site.state());
+        let mut settings = RepartitionSettings::new(self.path("layouts.yaml"), &setup, &state_dir);
+        settings.program = Some(self.path("program"));
         settings.holders_root = self.site.host.root();
         settings.journal_dir = self.site.journal();
         settings.pod_resources = self.kubelet.socket().to_owned();

@@ -1,18 +1,19 @@
 //! `mig-cdi assert`: checks whether GPUs have a layout, and reports it by the exit code. Changes nothing.
 
 use crate::{
-    cli::PlanArgs, command_output::CommandOutput, planned_changes::changes_json,
+    cli::PlanArgs, command_output::CommandOutput, console::Console, planned_changes::changes_json,
     stage_options::goal,
 };
-use mig_cdi_gen::{Error, Exit};
-use mig_cdi_partition::{GpuChange, Holders, NodeGpus, NodePartitioner, current_layout, gpu_label};
+use mig_cdi_gen::{Error, Exit, NodeSource};
+use mig_cdi_partition::{GpuChange, Holders, NodeGpus, current_layout, gpu_label};
 
 pub(super) fn run(
-    partitioning: &NodePartitioner<'_>,
+    node: &NodeSource,
     args: &PlanArgs,
+    console: &Console,
 ) -> Result<CommandOutput, Error> {
-    let gpus = NodeGpus::read(partitioning.node, partitioning.messages)?;
-    let desired = gpus.desired(&goal(&args.layout)?, partitioning.messages)?.gpus;
+    let gpus = NodeGpus::read(node, console)?;
+    let desired = gpus.desired(&goal(&args.layout)?, console)?.gpus;
     // Holders do not matter here: a GPU that has the layout needs no step.
     let changes = gpus.changes(&desired, &Holders::default())?;
     let differing: Vec<_> = changes.iter().filter(|change| !change.is_empty()).collect();

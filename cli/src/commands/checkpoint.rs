@@ -5,17 +5,17 @@ use crate::{
     cli::CheckpointArgs, command_output::CommandOutput, console::Console,
     output_file::write_output_file,
 };
-use mig_cdi_gen::{Error, ErrorKind};
-use mig_cdi_partition::{CHECKPOINT_LAYOUT, NodeGpus, NodePartitioner};
+use mig_cdi_gen::{Error, ErrorKind, NodeSource};
+use mig_cdi_partition::{CHECKPOINT_LAYOUT, NodeGpus};
 use mig_cdi_sys::TrustedDir;
 
 /// Writes a checkpoint of all GPUs, or none: one that lacks a GPU would restore less than there was.
 pub(super) fn run(
-    partitioning: &NodePartitioner<'_>,
+    node: &NodeSource,
     args: &CheckpointArgs,
     console: &Console,
 ) -> Result<CommandOutput, Error> {
-    let gpus = NodeGpus::read(partitioning.node, partitioning.messages)?;
+    let gpus = NodeGpus::read(node, console)?;
     if !gpus.unreadable.is_empty() {
         return Err(Error::of(ErrorKind::Incomplete, "write", args.file.display())
             .because("the layout of some gpus is not known"));

@@ -39,6 +39,7 @@ pub(super) fn run(
         return undo(console, &host, name, &record, args.dry_run);
     }
     let request = ConfigureRequest {
+        engine_kind: args.engine,
         engine: engine(console, &host, name, args)?,
         dirs: settings.spec_dirs.iter().map(|dir| dir.display().to_string()).collect(),
         runtime: program(args.runtime, "mig-cdi-runtime", "--runtime")?,

@@ -1,16 +1,17 @@
 //! `mig-cdi export`: the present layouts of the GPUs, as a file for `apply`.
 
-use crate::{cli::ExportArgs, command_output::CommandOutput};
+use crate::{cli::ExportArgs, command_output::CommandOutput, console::Console};
 use mig_cdi_config::layouts::{NotExpressible, mig_parted_yaml, pinned_yaml};
-use mig_cdi_gen::Error;
+use mig_cdi_gen::{Error, NodeSource};
 use mig_cdi_model::GpuIndex;
-use mig_cdi_partition::{NodeGpus, NodePartitioner, current_layout};
+use mig_cdi_partition::{NodeGpus, current_layout};
 
 pub(super) fn run(
-    partitioning: &NodePartitioner<'_>,
+    node: &NodeSource,
     args: &ExportArgs,
+    console: &Console,
 ) -> Result<CommandOutput, Error> {
-    let gpus = NodeGpus::read(partitioning.node, partitioning.messages)?;
+    let gpus = NodeGpus::read(node, console)?;
     let stdout = match args.pinned {
         true => pinned(&gpus, &args.layout)?,
         false => counted(&gpus, &args.layout)?,

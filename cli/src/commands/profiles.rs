@@ -3,19 +3,21 @@
 use crate::{
     cli::ProfilesArgs,
     command_output::{CommandOutput, to_json},
+    console::Console,
     table::{gib, or_dash, table},
 };
-use mig_cdi_gen::Error;
+use mig_cdi_gen::{Error, NodeSource};
 use mig_cdi_model::{Placement, Profile};
-use mig_cdi_partition::{NodeGpus, NodePartitioner, free_placements};
+use mig_cdi_partition::{NodeGpus, free_placements};
 use mig_cdi_sys::nvml::{GpuPartitioning, GpuProfile};
 use serde::Serialize;
 
 pub(super) fn run(
-    partitioning: &NodePartitioner<'_>,
+    node: &NodeSource,
     args: &ProfilesArgs,
+    console: &Console,
 ) -> Result<CommandOutput, Error> {
-    let gpus = NodeGpus::read(partitioning.node, partitioning.messages)?;
+    let gpus = NodeGpus::read(node, console)?;
     let stdout = match args.json {
         true => to_json(&gpus.all.iter().map(GpuProfiles::new).collect::<Vec<_>>())?,
         false => {

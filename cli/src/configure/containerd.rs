@@ -9,23 +9,21 @@ use super::{
     request::ConfigureRequest,
 };
 use crate::engine_files::{
-    CONTAINERD_CONFIG, cri_plugin, import_patterns, imported_files, matches_import, strings_at,
-    value_at,
+    CONTAINERD_2, CONTAINERD_CONFIG, cri_plugin, import_patterns, imported_files, is_cri_disabled,
+    matches_import, strings_at, value_at,
 };
-use mig_cdi_gen::{Error, engines::EngineVersion};
+use mig_cdi_gen::Error;
 use serde_json::{Map, Value};
 
 const DROP_INS: &str = "/etc/containerd/conf.d/*.toml";
 const DROP_IN: &str = "/etc/containerd/conf.d/50-mig-cdi.toml";
-/// First release that merges drop-ins key by key.
-const MERGES_DROP_INS: EngineVersion = EngineVersion::new(2, 0, 0);
 
 pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
     request.require_cdi()?;
     let config = request.value(CONTAINERD_CONFIG, Language::Toml)?;
     let config = config.unwrap_or_else(|| Value::Object(Map::new()));
     let is_empty = config.as_object().is_some_and(Map::is_empty);
-    let merges = request.version() >= MERGES_DROP_INS;
+    let merges = request.version() >= CONTAINERD_2;
     // A file without a version is of version 1. A new file gets the newest version that the release reads.
     let version = match config.get("version").and_then(Value::as_i64) {
         Some(version) => version,
@@ -47,9 +45,7 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
         edits.extend(cri_edits(request, &config, plugin));
         plan.drafts.push(request.draft(CONTAINERD_CONFIG, Language::Toml, &edits)?);
     }
-    let disabled = strings_at(&config, &["disabled_plugins"]).unwrap_or_default();
-    // Docker's packages of containerd ship a config.toml with disabled_plugins = ["cri"].
-    if disabled.iter().any(|name| name == "cri" || name == "io.containerd.grpc.v1.cri") {
+    if is_cri_disabled(&config, plugin) {
         plan.warnings.push(format!(
             "disabled_plugins in {CONTAINERD_CONFIG} contains cri, so that kubernetes cannot use this \
              containerd; remove it from the list if kubernetes is to use it"

@@ -6,7 +6,7 @@ use super::{
     language::Language,
     request::ConfigureRequest,
 };
-use crate::engine_files::{DEFAULT_HOOKS_DIR, effective_list};
+use crate::engine_files::{CRIO_DROP_INS, DEFAULT_HOOKS_DIR, effective_list};
 use mig_cdi_config::engines::{CREATE_RUNTIME, with_program};
 use mig_cdi_gen::Error;
 
@@ -16,8 +16,7 @@ const HOOKS_DIR: &str = "/etc/mig-cdi/hooks.d/crio";
 
 pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
     request.require_cdi()?;
-    // CRI-O reads every file of the drop-in directory, whatever its suffix.
-    let values = request.values("/etc/crio/crio.conf", "")?;
+    let values = request.values("/etc/crio/crio.conf", CRIO_DROP_INS)?;
     let keys = ["crio", "runtime", "cdi_spec_dirs"];
     let mut edits = vec![request.spec_dirs_edit(&keys, effective_list(&values, &keys, &[]))];
     let mut drafts = Vec::new();

@@ -2,15 +2,13 @@
 //! of a container.
 
 use super::{config_edit::Edit, draft::ConfigPlan, language::Language, request::ConfigureRequest};
-use crate::engine_files::{ADMIN_HOOKS_DIR, DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS, effective_list};
+use crate::engine_files::{
+    ADMIN_HOOKS_DIR, DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS, PODMAN_DROP_INS, effective_list,
+    podman_default_spec_dirs, podman_has_spec_dirs,
+};
 use mig_cdi_config::engines::{PRECREATE, with_program};
-use mig_cdi_gen::{Error, engines::EngineVersion};
+use mig_cdi_gen::Error;
 use serde_json::Value;
-
-/// First release in which `cdi_spec_dirs` is a setting.
-const HAS_SPEC_DIRS: EngineVersion = EngineVersion::new(5, 5, 0);
-/// First release that reads `/var/run/cdi` by default again: 5.5 read only `/etc/cdi` (podman issue 26569).
-const READS_RUN_CDI: EngineVersion = EngineVersion::new(5, 6, 0);
 
 pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
     request.require_cdi()?;
@@ -24,10 +22,10 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
     // In this order a later file overrides an earlier one (containers.conf(5)).
     let mut values = Vec::new();
     for base in ["/usr/share/containers", "/etc/containers"] {
-        values.extend(request.values(&format!("{base}/containers.conf"), ".conf")?);
+        values.extend(request.values(&format!("{base}/containers.conf"), PODMAN_DROP_INS)?);
     }
     if request.user.is_some() {
-        values.extend(request.values(&format!("{dir}/containers.conf"), ".conf")?);
+        values.extend(request.values(&format!("{dir}/containers.conf"), PODMAN_DROP_INS)?);
     }
     let mut plan = ConfigPlan::default();
     let mut edits = Vec::new();
@@ -76,7 +74,7 @@ fn spec_dirs(
     let keys = ["engine", "cdi_spec_dirs"];
     let label = request.engine.label();
     let is_missing = |read: &[String]| request.dirs.iter().any(|dir| !read.contains(dir));
-    if request.version() < HAS_SPEC_DIRS {
+    if !podman_has_spec_dirs(request.version()) {
         let fixed = DEFAULT_SPEC_DIRS.join(" and ");
         if is_missing(&DEFAULT_SPEC_DIRS.map(str::to_owned)) {
             let dirs = request.dirs.join(", ");
@@ -89,10 +87,7 @@ fn spec_dirs(
         plan.notes.push(format!("{label} reads {fixed} without configuration"));
         return Ok(None);
     }
-    let default = match request.version() < READS_RUN_CDI {
-        true => &DEFAULT_SPEC_DIRS[..1],
-        false => &DEFAULT_SPEC_DIRS[..],
-    };
+    let default = podman_default_spec_dirs(request.version());
     if !is_missing(&effective_list(values, &keys, default)) {
         plan.notes.push(format!("{label} reads {} already", request.dirs.join(" and ")));
         return Ok(None);

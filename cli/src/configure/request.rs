@@ -6,6 +6,7 @@ use super::{
     draft::{Draft, LIMIT},
     language::{Language, edit, parse},
 };
+use crate::{cli::EngineArg, engine_files::file_and_drop_ins};
 use mig_cdi_gen::{
     Error,
     engines::{EngineVersion, InstalledEngine},
@@ -21,6 +22,8 @@ const HEADER: &str = "# Written by mig-cdi configure; --undo removes it.\n";
 pub(crate) struct ConfigureRequest<'a> {
     /// Root directory below which the engine's files are.
     pub host: &'a Root,
+    pub engine_kind: EngineArg,
+    /// The engine with its version, as it is installed or as the command line gives it.
     pub engine: InstalledEngine,
     /// Directories of the user, for a rootless engine.
     pub user: Option<UserDirs>,
@@ -102,14 +105,10 @@ impl ConfigureRequest<'_> {
         text.map(|text| parse(&text, language).map_err(invalid)).transpose()
     }
 
-    /// Parses a TOML file and the files of its drop-in directory, in the order in which a later one overrides an
-    /// earlier one: podman and CRI-O sort drop-ins by name.
+    /// Parses a TOML file and those of its drop-in directory; a later one overrides an earlier one.
     pub(super) fn values(&self, path: &str, suffix: &str) -> Result<Vec<Value>, Error> {
-        let dir = format!("{path}.d");
-        let names = self.host.list(&dir)?.unwrap_or_default();
-        let names = names.into_iter().filter(|name| name.ends_with(suffix));
-        let paths = std::iter::once(path.to_owned()).chain(names.map(|n| format!("{dir}/{n}")));
-        let values = paths.map(|path| self.value(&path, Language::Toml));
+        let paths = file_and_drop_ins(self.host, path, suffix)?;
+        let values = paths.iter().map(|path| self.value(path, Language::Toml));
         values.filter_map(Result::transpose).collect()
     }
 }

@@ -2,8 +2,10 @@
 
 use super::text_file::{TextFileError, read_value};
 use crate::engine_files::{
-    ADMIN_HOOKS_DIR, CONTAINERD_CONFIG, DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS, ImportedFiles,
-    cri_plugin, effective_list, imported_files, strings_at, value_at,
+    ADMIN_HOOKS_DIR, CONTAINERD_2, CONTAINERD_CONFIG, CRIO_DROP_INS, DEFAULT_HOOKS_DIR,
+    DEFAULT_SPEC_DIRS, DOCKER_ENABLES_CDI, ImportedFiles, PODMAN_DROP_INS, cri_plugin,
+    effective_list, file_and_drop_ins, imported_files, is_cri_disabled, podman_default_spec_dirs,
+    podman_has_spec_dirs, value_at,
 };
 use mig_cdi_gen::engines::{EngineVersion, InstalledEngine};
 use mig_cdi_sys::Root;
@@ -70,12 +72,10 @@ impl EngineConfig {
     }
 
     /// Parses a file and those of its drop-in directory by name; a later one overrides an earlier one.
-    fn file_and_drop_ins(&mut self, host: &Root, path: &str) -> Vec<Value> {
-        let dir = format!("{path}.d");
-        let names = host.list(&dir).ok().flatten().unwrap_or_default();
-        let drop_ins = names.into_iter().map(|name| format!("{dir}/{name}"));
-        let paths = std::iter::once(path.to_owned()).chain(drop_ins);
-        paths.filter_map(|path| self.file(host, &path)).collect()
+    fn file_and_drop_ins(&mut self, host: &Root, path: &str, suffix: &str) -> Vec<Value> {
+        // Without the directory's list, the file itself still counts.
+        let paths = file_and_drop_ins(host, path, suffix).unwrap_or_else(|_| vec![path.to_owned()]);
+        paths.iter().filter_map(|path| self.file(host, path)).collect()
     }
 }
 
@@ -83,15 +83,15 @@ fn podman(host: &Root, version: EngineVersion) -> EngineConfig {
     let mut config = EngineConfig::default();
     let mut files = Vec::new();
     for dir in ["/usr/share/containers", "/etc/containers"] {
-        files.extend(config.file_and_drop_ins(host, &format!("{dir}/containers.conf")));
+        files.extend(config.file_and_drop_ins(
+            host,
+            &format!("{dir}/containers.conf"),
+            PODMAN_DROP_INS,
+        ));
     }
-    // Before 5.5 the directories are compiled in and the key is ignored. 5.5 reads only /etc/cdi unless
-    // configured (podman issue 26569).
-    let has_setting = version >= EngineVersion::new(5, 5, 0);
-    let default = match has_setting && version < EngineVersion::new(5, 6, 0) {
-        true => &DEFAULT_SPEC_DIRS[..1],
-        false => &DEFAULT_SPEC_DIRS[..],
-    };
+    // A release without the setting ignores the key.
+    let has_setting = podman_has_spec_dirs(version);
+    let default = podman_default_spec_dirs(version);
     let set = if has_setting { &files[..] } else { &[] };
     config.spec_dirs = effective_list(set, &["engine", "cdi_spec_dirs"], default);
     config.spec_dirs_setting = has_setting
@@ -113,9 +113,7 @@ fn containerd(host: &Root, version: EngineVersion) -> EngineConfig {
         files.first().map(|file| imported_files(host, file)).unwrap_or_default();
     for path in &imported.paths {
         let Some(value) = config.file(host, path) else { continue };
-        // Before 2.0 the table of a plugin in an imported file replaces the whole table of the files before
-        // (measured with 1.7.24; issue 5837).
-        let replaces = version < EngineVersion::new(2, 0, 0);
+        let replaces = version < CONTAINERD_2;
         if replaces && value_at(&value, &["plugins", plugin]).is_some() {
             files.truncate(1);
             let plugins = files[0].get_mut("plugins").and_then(Value::as_object_mut);
@@ -129,12 +127,10 @@ fn containerd(host: &Root, version: EngineVersion) -> EngineConfig {
         Some("in /etc/containerd/config.toml, beside enable_cdi, set cdi_spec_dirs");
     let enabled = |file: &Value| value_at(file, &["plugins", plugin, "enable_cdi"])?.as_bool();
     let set = files.iter().rev().find_map(enabled);
-    // The default is true since 2.0 (containerd docs/cri/config.md).
-    let is_on = set.unwrap_or(version >= EngineVersion::new(2, 0, 0));
+    let is_on = set.unwrap_or(version >= CONTAINERD_2);
     config.cdi_off = (!is_on)
         .then_some(CdiOff { reason: "enable_cdi is not true", cure: enable_cdi_cure(format) });
-    let disabled = files.first().and_then(|file| strings_at(file, &["disabled_plugins"]));
-    if disabled.is_some_and(|list| list.iter().any(|name| name == "cri" || name == plugin)) {
+    if files.first().is_some_and(|file| is_cri_disabled(file, plugin)) {
         config.problems.push(ConfigProblem::CriDisabled);
         // The setting of a plugin that is disabled has no effect: it needs no cure.
         config.cdi_off = None;
@@ -164,8 +160,7 @@ fn docker(host: &Root, version: EngineVersion) -> EngineConfig {
     config.spec_dirs = effective_list(&files, &["cdi-spec-dirs"], &DEFAULT_SPEC_DIRS);
     config.spec_dirs_setting = Some("in /etc/docker/daemon.json set \"cdi-spec-dirs\"");
     let set = files.first().and_then(|file| value_at(file, &["features", "cdi"])?.as_bool());
-    // The default is true since 28.2 (moby pull request 49963).
-    let is_on = set.unwrap_or(version >= EngineVersion::new(28, 2, 0));
+    let is_on = set.unwrap_or(version >= DOCKER_ENABLES_CDI);
     config.cdi_off = (!is_on).then_some(CdiOff {
         reason: "features.cdi is not on",
         cure: "put {\"features\": {\"cdi\": true}} into /etc/docker/daemon.json and restart docker",
@@ -175,7 +170,7 @@ fn docker(host: &Root, version: EngineVersion) -> EngineConfig {
 
 fn crio(host: &Root) -> EngineConfig {
     let mut config = EngineConfig::default();
-    let files = config.file_and_drop_ins(host, "/etc/crio/crio.conf");
+    let files = config.file_and_drop_ins(host, "/etc/crio/crio.conf", CRIO_DROP_INS);
     let keys = ["crio", "runtime", "cdi_spec_dirs"];
     config.spec_dirs = effective_list(&files, &keys, &DEFAULT_SPEC_DIRS);
     config.spec_dirs_setting =

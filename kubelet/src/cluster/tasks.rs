@@ -6,6 +6,7 @@ use super::{
 };
 use crate::error::ApiError;
 use kube::api::WatchEvent;
+use mig_cdi_model::Backoff;
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_stream::StreamExt;
@@ -91,7 +92,8 @@ async fn watch_once(
 pub(super) async fn write(shared: Arc<ClusterState>) {
     let mut tries = Tries::new("write labels of node", &shared.timing);
     let (mut changes, mut stored) = (shared.changes.subscribe(), shared.stored.subscribe());
-    let (mut interval, mut last) = (shared.timing.write_interval, 0);
+    let mut intervals = Backoff::new(shared.timing.write_interval, shared.timing.retry.limit);
+    let mut last = 0;
     loop {
         let count = *changes.borrow_and_update();
         let node = stored.borrow_and_update().clone();
@@ -106,13 +108,12 @@ pub(super) async fn write(shared: Arc<ClusterState>) {
                 shared.store(node);
                 tries.answered();
                 tries.reset_waits();
-                let is_overwritten = last == count;
-                interval = match is_overwritten {
-                    true => (interval * 2).min(shared.timing.retry.limit),
-                    false => shared.timing.write_interval,
-                };
+                // Without a change of ours since the last write, another writer has overwritten it.
+                if last != count {
+                    intervals.reset();
+                }
                 last = count;
-                interval
+                intervals.next_wait()
             }
             Err(error) => tries.failed(&shared, &error),
         };

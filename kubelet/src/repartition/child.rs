@@ -8,7 +8,6 @@ use mig_cdi_gen::{
 use mig_cdi_partition::{
     ApplyOptions, Goal, GpuChange, LayoutFile, NodePartitioner, PlannedChanges,
 };
-use mig_cdi_sys::{ProgramOutput, run};
 use serde::{Deserialize, Serialize};
 use std::{path::Path, time::Duration};
 
@@ -85,22 +84,17 @@ fn take_step(request: RepartitionRequest) -> Result<bool> {
     omitted.into_iter().next_back().map_or(Ok(is_reached), Err)
 }
 
-/// Runs a step in a child of `program`. Returns whether the layout is reached.
+/// Runs a step in a child of `program`, or of the image of this process. Returns whether the layout is reached.
 ///
 /// # Errors
 /// When the step could not be taken, or the child did not end within `limit` and was killed.
-pub fn call(program: &Path, request: &RepartitionRequest, limit: Duration) -> Result<bool> {
-    let ProgramOutput { code, stdout, .. } =
-        run(program, &child::args(SUBCOMMAND, request)?, limit)?;
-    match serde_json::from_str(&stdout) {
-        Ok(RepartitionReply::Done { is_reached }) => Ok(is_reached),
-        Ok(RepartitionReply::Failed(failure)) => Err(failure),
-        Err(_) => {
-            let cause = match code {
-                Some(code) => format!("it ended with exit code {code}"),
-                None => "it was ended by a signal".to_owned(),
-            };
-            Err(Error::failed("run", "mig-cdi-kubelet repartition").because(cause))
-        }
+pub fn call(program: Option<&Path>, request: &RepartitionRequest, limit: Duration) -> Result<bool> {
+    let reply = match program {
+        Some(program) => child::call_program(program, SUBCOMMAND, request, limit),
+        None => child::call(SUBCOMMAND, request, limit),
+    };
+    match reply? {
+        RepartitionReply::Done { is_reached } => Ok(is_reached),
+        RepartitionReply::Failed(failure) => Err(failure),
     }
 }
