@@ -1086,6 +1086,18 @@ fn podman_under_the_name_docker_is_not_docker() {
     assert_eq!(run.code, 0, "{}", run.stdout);
 }
 
+/// podman reads only drop-ins that end in .conf (containers.conf(5)), and an editor leaves others beside them.
+#[test]
+fn files_that_podman_does_not_read_are_not_judged() {
+    let host = Healthy::new();
+    for name in ["a.conf~", "b.conf.dpkg-old"] {
+        let path = format!("/etc/containers/containers.conf.d/{name}");
+        host.write(&path, "engine.cdi_spec_dirs = ['/x']");
+    }
+    let run = host.doctor(&[]);
+    similar_asserts::assert_eq!(run.stdout, HEALTHY);
+}
+
 /// Only podman runs precreate hooks, and CRI-O fails on them: without CRI-O the same file is correct.
 #[test]
 fn a_precreate_hook_is_no_fault_without_crio() {
