@@ -98,6 +98,16 @@ impl Error {
         self
     }
 
+    /// Sets the cause to the message of an inner error up to its cure, and takes that over where there is one.
+    #[must_use]
+    pub fn because_of(self, without_cure: impl Display, cure: Option<impl Display>) -> Error {
+        let error = match cure {
+            Some(cure) => self.cure(cure),
+            None => self,
+        };
+        error.because(without_cure)
+    }
+
     /// Sets the cure: a command, a flag or a setting that the user can apply.
     #[must_use]
     pub fn cure(mut self, cure: impl Display) -> Error {
