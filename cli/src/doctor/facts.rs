@@ -249,11 +249,8 @@ fn read_engines(host: &Root) -> Vec<EngineFacts> {
 }
 
 fn read_spec_dir(path: &Path) -> SpecDirFacts {
-    // Engines read these two suffixes, and no subdirectories (CDI pkg/cdi/spec-dirs.go).
-    let is_spec = |name: &String| {
-        let extension = Path::new(name).extension();
-        extension.is_some_and(|extension| extension == "json" || extension == "yaml")
-    };
+    // Engines read no subdirectories (CDI pkg/cdi/spec-dirs.go).
+    let is_spec = |name: &String| spec_file::is_spec_file(name);
     let file = |name: String| {
         let path = path.join(name);
         let bytes = read_regular(&path, SIZE_LIMIT).map_err(SpecFileError::from);
