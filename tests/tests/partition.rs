@@ -232,6 +232,12 @@ fn mig_mode_is_changed_on_one_gpu_only() {
     refused(&run, &["turn on MIG mode of gpu 1: it needs a reset, and is in use by pid 51, nvsm;"]);
     assert_eq!(site.layouts(), ["off", "off"]);
     site.end(51);
+    // The persistence daemon uses no GPU; a program that has its name as an argument may.
+    site.opens(52, "nvidia-persistenced --verbose", "/dev/nvidia1");
+    site.opens(53, "python3 nvidia-persistenced", "/dev/nvidia1");
+    let run = site.run(&["apply", "1=7g.80gb"]);
+    refused(&run, &["is in use by pid 53, python3 nvidia-persistenced;"]);
+    site.end(53);
     site.must(&["apply", "1=7g.80gb"]);
     assert_eq!(site.layouts(), ["off", "7g.80gb@0"]);
     // A layout that is impossible, or turns out to be, leaves the GPU as it was.

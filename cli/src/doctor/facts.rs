@@ -215,16 +215,14 @@ impl NodeFacts<'_> {
         Some(text::char_devices(&bytes).ok()?.major("nvidia-caps")?.0)
     }
 
-    /// Minor numbers of capabilities that belong to no instance, such as `config` and `monitor`. In the tables of
-    /// nv-caps.c their names have no slash, those of instances have (`gpu0/gi3/access`).
+    /// Minor numbers of capabilities that belong to no instance, such as `config` and `monitor`.
     pub(super) fn standing_capabilities(&self) -> BTreeSet<u32> {
-        let minors = |table: &str| -> Option<Vec<u32>> {
+        let minors = |table: &str| {
             let path = format!("/proc/driver/nvidia-caps/{table}-minors");
-            let table = String::from_utf8(self.machine.read(&path, TEXT_LIMIT).ok()??).ok()?;
-            let lines = table.lines().filter(|line| !line.contains('/'));
-            Some(lines.filter_map(|line| line.split_once(' ')?.1.parse().ok()).collect())
+            text::standing_minors(&self.machine.read(&path, TEXT_LIMIT).ok()??).ok()
         };
-        ["mig", "nvlink", "sys"].into_iter().filter_map(minors).flatten().collect()
+        let tables = ["mig", "nvlink", "sys"].into_iter().filter_map(minors);
+        tables.flatten().map(|minor| minor.0).collect()
     }
 
     /// Reads a text file of the host; `None` when it does not exist.
