@@ -105,7 +105,8 @@ pub fn simulated_node(name: &Path) -> Result<SimulatedNode> {
             utf8(bytes, name)?
         }
     };
-    SimulatedNode::parse(&text).map_err(|e| Error::usage("read node", name.display()).because(e))
+    SimulatedNode::parse(&text)
+        .map_err(|e| Error::usage("read node", name.display()).because_of(e.without_cure(), e.cure))
 }
 
 /// Reads the configuration file at `path`, or else at the default path, where a missing file means the defaults.
@@ -124,5 +125,6 @@ pub fn read_settings(path: Option<&Path>, only_regular: bool) -> Result<Settings
         // Whatever the reason, the cure is another file or none: exit code 2.
         Err(error) => return Err(Error { kind: ErrorKind::Usage, ..error.into() }),
     };
-    Settings::parse(&text).map_err(|e| Error::usage("read", file.display()).because(e))
+    Settings::parse(&text)
+        .map_err(|e| Error::usage("read", file.display()).because_of(e.without_cure(), e.cure))
 }

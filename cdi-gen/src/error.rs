@@ -43,7 +43,7 @@ pub enum ErrorKind {
 pub struct Error {
     /// Kind of the error.
     pub kind: ErrorKind,
-    /// Operation that failed: `read`, `write`, `call nvml`. Empty where the subject, a GPU or an argument, says enough.
+    /// Operation that failed: `read`, `write`, `partition`. Never empty.
     pub operation: String,
     /// Object of the operation: a path, a device, a GPU, an engine, an option.
     pub subject: String,
@@ -98,6 +98,16 @@ impl Error {
         self
     }
 
+    /// Sets the cause to the message of an inner error up to its cure, and takes that over where there is one.
+    #[must_use]
+    pub fn because_of(self, without_cure: impl Display, cure: Option<impl Display>) -> Error {
+        let error = match cure {
+            Some(cure) => self.cure(cure),
+            None => self,
+        };
+        error.because(without_cure)
+    }
+
     /// Sets the cure: a command, a flag or a setting that the user can apply.
     #[must_use]
     pub fn cure(mut self, cure: impl Display) -> Error {
@@ -111,27 +121,19 @@ impl Error {
         self.holders = holders.into();
         self
     }
+
+    /// Returns the message up to the cure: `operation subject: cause`.
+    #[must_use]
+    pub fn without_cure(&self) -> String {
+        let Error { operation, subject, cause, .. } = self;
+        format!("{operation} {subject}: {cause}")
+    }
 }
 
 impl Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Error { operation, subject, cause, cure, .. } = self;
-        let head = [operation, subject].map(String::as_str);
-        let head: Vec<_> = head.into_iter().filter(|part| !part.is_empty()).collect();
-        let tail: Vec<_> =
-            [Some(cause), cure.as_ref()].into_iter().flatten().filter(|p| !p.is_empty()).collect();
-        f.write_str(&head.join(" "))?;
-        for (index, part) in tail.into_iter().enumerate() {
-            let separator = if index > 0 {
-                "; "
-            } else if head.is_empty() {
-                ""
-            } else {
-                ": "
-            };
-            write!(f, "{separator}{part}")?;
-        }
-        Ok(())
+        f.write_str(&self.without_cure())?;
+        self.cure.as_ref().map_or(Ok(()), |cure| write!(f, "; {cure}"))
     }
 }
 
@@ -157,10 +159,22 @@ mod tests {
 
     #[test]
     fn an_error_is_one_line_of_its_parts() {
-        let error = |operation, subject| Error::failed(operation, subject).because("not there");
-        assert_eq!(error("read", "/a").to_string(), "read /a: not there");
-        assert_eq!(error("", "gpu 0").to_string(), "gpu 0: not there");
-        assert_eq!(error("", "").to_string(), "not there");
-        assert_eq!(error("read", "/a").cure("mend it").to_string(), "read /a: not there; mend it");
+        let error = Error::failed("read", "/a").because("not there");
+        assert_eq!(error.to_string(), "read /a: not there");
+        assert_eq!(error.cure("mend it").to_string(), "read /a: not there; mend it");
+    }
+
+    #[test]
+    fn the_cure_of_an_inner_error_is_taken_over() {
+        let inner = Error::failed("call", "f").because("lost");
+        let outer = |inner: Error| {
+            let outer = Error::failed("query", "gpu 0").cure("see dmesg");
+            outer.because_of(inner.without_cure(), inner.cure)
+        };
+        assert_eq!(outer(inner.clone()).to_string(), "query gpu 0: call f: lost; see dmesg");
+        assert_eq!(
+            outer(inner.cure("reset it")),
+            Error::failed("query", "gpu 0").because("call f: lost").cure("reset it")
+        );
     }
 }

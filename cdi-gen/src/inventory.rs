@@ -47,11 +47,8 @@ pub struct GpuEntry {
     /// NUMA node, where the machine has them.
     pub numa: Option<u32>,
     /// The GPU supports MIG; `None` where NVML does not report it.
-    #[serde(rename = "capable")]
     pub mig_capable: Option<bool>,
     /// The GPU is in MIG mode, with or without slices.
-    // The key is that of `status.json`, whose readers depend on it.
-    #[serde(rename = "divided")]
     pub mig_enabled: bool,
     /// CDI name of the whole GPU, as `nvidia.com/gpu=GPU-…`, where a spec of mig-cdi defines one.
     pub name: Option<String>,

@@ -8,7 +8,7 @@
 use crate::{
     Error, Exit, NodeSource, Result,
     child::{self, ChildOutput},
-    discover::Source,
+    discover::{self, Source},
     node_source::NodeRoots,
 };
 use mig_cdi_sys::{
@@ -33,8 +33,8 @@ pub struct ListenRequest {
 pub enum ListenerMessage {
     /// An event of the driver, or the start or end of the subscription.
     Event(DriverEvent),
-    /// NVML failed, with the cause. It is the last message.
-    Failed(String),
+    /// The listener has failed. It is the last message.
+    Failed(Error),
 }
 
 /// Runs the parent's request: the body of the hidden subcommand `listen`. Returns when no GPU can send events, when
@@ -42,8 +42,13 @@ pub enum ListenerMessage {
 #[must_use]
 pub fn run_child(message: &str) -> ChildOutput {
     let ended = child::parse(message).and_then(|request: ListenRequest| listen(&request));
-    let exit = ended.map_or_else(|failure| failure.kind.into(), |()| Exit::Success);
-    ChildOutput { stdout: String::new(), exit }
+    match ended {
+        Ok(()) => ChildOutput { stdout: String::new(), exit: Exit::Success },
+        Err(failure) => {
+            let exit = failure.kind.into();
+            ChildOutput { stdout: child::line(&ListenerMessage::Failed(failure)), exit }
+        }
+    }
 }
 
 fn listen(request: &ListenRequest) -> Result<()> {
@@ -59,9 +64,6 @@ fn listen(request: &ListenRequest) -> Result<()> {
     let Some(driver) = host.driver() else {
         return Err(Error::no_driver("listen to", "the driver").because("there is none"));
     };
-    let ended = nvml::listen(driver, request.errors, |event| send(&ListenerMessage::Event(event)));
-    ended.map_err(|error| {
-        send(&ListenerMessage::Failed(error.to_string()));
-        Error::no_driver("listen to", "the driver").because(error)
-    })
+    nvml::listen(driver, request.errors, |event| send(&ListenerMessage::Event(event)))
+        .map_err(discover::without_nvml)
 }

@@ -75,8 +75,9 @@ impl NodeSource {
     /// # Errors
     /// When the description is wrong.
     pub fn simulate(description: &str) -> Result<NodeSource> {
-        let node = SimulatedNode::parse(description)
-            .map_err(|e| Error::usage("read", "the node description").because(e))?;
+        let node = SimulatedNode::parse(description).map_err(|e| {
+            Error::usage("read", "the node description").because_of(e.without_cure(), e.cure)
+        })?;
         let roots = NodeRoots::default();
         Ok(NodeSource { roots, source: Source::Nvml, simulated: Some(node) })
     }

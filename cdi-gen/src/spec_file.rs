@@ -6,9 +6,17 @@ pub use diff::{ContainerItem, ContainerItems, differences, items_of};
 
 use mig_cdi_model::cdi::{Lenient, Spec};
 use serde::{Deserialize, de::DeserializeOwned};
+use std::path::Path;
 
 /// Maximum size of a spec file. A node of 448 devices in three name styles has 1 MB.
 pub const SIZE_LIMIT: usize = 16 << 20;
+
+/// True when engines read a file of this name as a spec (container-device-interface `pkg/cdi/spec-dirs.go`).
+#[must_use]
+pub fn is_spec_file(name: &str) -> bool {
+    let extension = Path::new(name).extension();
+    extension.is_some_and(|extension| extension == "json" || extension == "yaml")
+}
 
 /// The names that a spec defines. No other field is read: whatever else an engine refuses in it, or is unknown here,
 /// hides no name.

@@ -54,7 +54,7 @@ pub(crate) fn goal(args: &LayoutArgs) -> Result<Goal, Error> {
         (Some(file), Some(name)) => {
             Ok(Goal::File(LayoutFile { path: file.clone(), layout: name.clone() }))
         }
-        (None, Some(_)) if !args.gpus.is_empty() => Err(Error::usage("", "--layout")
+        (None, Some(_)) if !args.gpus.is_empty() => Err(Error::usage("use", "--layout")
             .because("it names a layout in a file")
             .cure("add --file")),
         _ => Ok(Goal::Assignments(args.gpus.clone())),

@@ -33,7 +33,7 @@ pub struct BadSettings {
 
 impl fmt::Display for BadSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.location, self.cause)?;
+        f.write_str(&self.without_cure())?;
         self.cure.as_ref().map_or(Ok(()), |cure| write!(f, "; {cure}"))
     }
 }
@@ -45,5 +45,11 @@ impl BadSettings {
     pub(crate) fn value(key: &str, cause: impl fmt::Display) -> BadSettings {
         let location = SettingsLocation::Key(key.to_owned());
         BadSettings { location, cause: cause.to_string(), cure: None }
+    }
+
+    /// Returns the message up to the cure: `location: cause`.
+    #[must_use]
+    pub fn without_cure(&self) -> String {
+        format!("{}: {}", self.location, self.cause)
     }
 }

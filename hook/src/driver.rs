@@ -1,7 +1,7 @@
 //! The NVIDIA driver as `/proc` shows it now. Never loads NVML and never opens a device node.
 
 use crate::error::{Error, Result};
-use mig_cdi_model::{GpuMinor, Major, Minor, PciAddress, SliceId};
+use mig_cdi_model::{GpuMinor, Major, Minor, NumberedNode, PciAddress, SliceId};
 use mig_cdi_sys::{
     Root,
     text::{self, CharDevices, Information},
@@ -33,23 +33,6 @@ pub struct ProcGpu {
     /// PCI address, as the driver writes it.
     pub pci: String,
     information: OnceCell<Result<Information>>,
-}
-
-/// Path and numbers of a device node.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NodeNumbers {
-    /// Path, on the host and in a container.
-    pub path: String,
-    /// Major number.
-    pub major: Major,
-    /// Minor number.
-    pub minor: Minor,
-}
-
-impl fmt::Display for NodeNumbers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}:{}", self.path, self.major, self.minor)
-    }
 }
 
 /// Capability minors of a slice.
@@ -173,7 +156,7 @@ impl Driver {
     ///
     /// # Errors
     /// Fails when one of them is missing.
-    pub fn dri(&self, gpu: GpuMinor) -> Result<[NodeNumbers; 2]> {
+    pub fn dri(&self, gpu: GpuMinor) -> Result<[NumberedNode; 2]> {
         let pci = &self.gpu(gpu)?.pci;
         let dev = Root::open(&self.dev)?;
         let node = |kind: &str, name: &str| {
@@ -181,7 +164,7 @@ impl Driver {
             let link = format!("/dev/dri/by-path/pci-{pci}-{kind}");
             let stat = dev.node(&link)?.filter(|stat| stat.is_char).ok_or_else(|| gone(&link))?;
             let path = format!("/dev/dri/{name}{}", stat.minor);
-            Ok::<_, Error>(NodeNumbers { path, major: stat.major, minor: stat.minor })
+            Ok::<_, Error>(NumberedNode { path, major: stat.major, minor: stat.minor })
         };
         Ok([node("card", "card")?, node("render", "renderD")?])
     }

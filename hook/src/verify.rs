@@ -2,12 +2,13 @@
 //! profiles and placements are not in `/proc`.
 
 use crate::{
-    driver::{CapabilityMinors, Driver, NodeNumbers},
+    driver::{CapabilityMinors, Driver},
     error::{Error, REGENERATE, Result},
     plan::InjectionPlan,
 };
 use mig_cdi_model::{
-    DeviceVariable, ExpectedSlice, GpuUuid, Major, Minor, Profile, SliceId, cdi::SpecNode,
+    DeviceVariable, ExpectedSlice, GpuUuid, Major, Minor, NumberedNode, Profile, SliceId,
+    cdi::SpecNode,
 };
 use std::{collections::BTreeSet, fmt::Display};
 
@@ -74,12 +75,12 @@ pub fn plan(
     let stale = |cause| Error::refused("inject", &devices, cause).with_cure(REGENERATE);
     let gpu_major = driver.gpu_major().map_err(during)?;
     let mut needed = needed_nodes(driver, slices, admin).map_err(during)?;
-    let planned = plan.nodes.iter().map(|SpecNode { path, major, minor, .. }| NodeNumbers {
+    let planned = plan.nodes.iter().map(|SpecNode { path, major, minor, .. }| NumberedNode {
         path: path.clone(),
         major: Major(*major),
         minor: Minor(*minor),
     });
-    let planned: BTreeSet<NodeNumbers> = planned.collect();
+    let planned: BTreeSet<NumberedNode> = planned.collect();
     if let Some(node) = needed.difference(&planned).next() {
         return Err(stale(format!("the spec lacks {node}")));
     }
@@ -87,7 +88,7 @@ pub fn plan(
     let uvm = driver.major("nvidia-uvm").map_err(during)?;
     needed.insert(node("/dev/nvidia-uvm-tools", uvm, 1));
     // An administrator's container also has the partitioned GPUs, to partition them.
-    let is_foreign = |node: &&NodeNumbers| {
+    let is_foreign = |node: &&NumberedNode| {
         admin.is_empty() || node.major != gpu_major || !is_gpu_node(&node.path)
     };
     match planned.difference(&needed).find(is_foreign) {
@@ -103,7 +104,7 @@ fn needed_nodes(
     driver: &Driver,
     slices: &[DeviceVariable],
     admin: &[&str],
-) -> Result<BTreeSet<NodeNumbers>> {
+) -> Result<BTreeSet<NumberedNode>> {
     let mut needed = BTreeSet::new();
     for slice in slices {
         needed.extend(slice_nodes(driver, slice)?);
@@ -119,7 +120,7 @@ fn needed_nodes(
 }
 
 /// Nodes of one slice: its GPU, both capabilities, and for graphics the DRM nodes.
-fn slice_nodes(driver: &Driver, slice: &DeviceVariable) -> Result<Vec<NodeNumbers>> {
+fn slice_nodes(driver: &Driver, slice: &DeviceVariable) -> Result<Vec<NumberedNode>> {
     let id = slice.id;
     let during = |error| during_verify(error, id);
     let CapabilityMinors { gi, ci } = driver.capability_minors(id).map_err(during)?;
@@ -134,12 +135,12 @@ fn slice_nodes(driver: &Driver, slice: &DeviceVariable) -> Result<Vec<NodeNumber
     Ok(nodes)
 }
 
-fn capability(major: Major, minor: Minor) -> NodeNumbers {
+fn capability(major: Major, minor: Minor) -> NumberedNode {
     node(format!("/dev/nvidia-caps/nvidia-cap{minor}"), major, minor.0)
 }
 
-fn node(path: impl Into<String>, major: Major, minor: u32) -> NodeNumbers {
-    NodeNumbers { path: path.into(), major, minor: Minor(minor) }
+fn node(path: impl Into<String>, major: Major, minor: u32) -> NumberedNode {
+    NumberedNode { path: path.into(), major, minor: Minor(minor) }
 }
 
 /// Returns whether a path is that of a GPU: `/dev/nvidia0`, not `/dev/nvidiactl`.

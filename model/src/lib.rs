@@ -47,5 +47,5 @@ pub use profile::{BadProfile, Placement, Profile};
 pub use slice::{BadSlice, DeviceVariable, ExpectedSlice, SliceId};
 pub use topology::{
     AdminNode, Attributes, ComputeInstance, DeviceNode, Gpu, GpuInstance, HostNode, MigDevice,
-    MigMode, Release, Topology,
+    MigMode, NumberedNode, Release, Topology,
 };

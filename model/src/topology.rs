@@ -5,6 +5,7 @@ use crate::{
     Placement, Profile, SliceId,
 };
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// The state of the host's file at the path of a device node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -42,6 +43,23 @@ pub struct DeviceNode {
     /// sets to 0 to keep nvidia-modprobe away (nv-caps.c l.470-481).
     #[serde(skip)]
     pub modify: bool,
+}
+
+/// A device node by path and numbers alone, as a device cgroup or a container shows it: without owner and mode.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NumberedNode {
+    /// Path, on the host or in a container.
+    pub path: String,
+    /// Major number.
+    pub major: Major,
+    /// Minor number.
+    pub minor: Minor,
+}
+
+impl fmt::Display for NumberedNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}:{}", self.path, self.major, self.minor)
+    }
 }
 
 /// The MIG mode of a GPU.

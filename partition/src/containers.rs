@@ -2,8 +2,8 @@
 //!
 //! No engine is queried, so that containers of every engine are found, and no namespace is entered.
 
-use mig_cdi_model::DeviceVariable;
-use mig_cdi_sys::Root;
+use mig_cdi_model::{DeviceVariable, Minor, NumberedNode};
+use mig_cdi_sys::{DeviceCgroup, Root, text};
 use std::collections::BTreeMap;
 
 const CAPS_DIR: &str = "/dev/nvidia-caps";
@@ -22,24 +22,10 @@ pub struct RunningContainer {
     pub is_identified: bool,
     /// Process ids, at least one.
     pub pids: Vec<String>,
-    /// Capability nodes that it can open, each once.
-    pub nodes: Vec<ContainerNode>,
+    /// Capability nodes that it can open, each once, by their paths in it.
+    pub nodes: Vec<NumberedNode>,
     /// Variables by which a spec of mig-cdi identifies the MIG devices of a container.
     pub variables: Vec<DeviceVariable>,
-}
-
-/// A capability node that a container can open.
-///
-/// Path and numbers alone, since a device cgroup shows no more: [`mig_cdi_model::DeviceNode`] is a node of the driver with
-/// owner and mode, and [`mig_cdi_model::cdi::SpecNode`] an entry of a spec.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ContainerNode {
-    /// Path in the container.
-    pub path: String,
-    /// Major number of the device.
-    pub major: u32,
-    /// Minor number of the device.
-    pub minor: u32,
 }
 
 /// Result of a scan of `/proc`.
@@ -104,7 +90,7 @@ fn examine(host: &Root, pids: Vec<String>) -> Option<RunningContainer> {
 }
 
 /// Returns the capability nodes in the container's root, or `None` when its directory of nodes is the host's.
-fn nodes_in_root(host: &Root, pids: &[String]) -> Option<Vec<ContainerNode>> {
+fn nodes_in_root(host: &Root, pids: &[String]) -> Option<Vec<NumberedNode>> {
     // A process that ends in between takes its root with it: another one of the namespace shows the same.
     let root =
         pids.iter().find_map(|pid| Root::open(&host.show(&format!("/proc/{pid}/root"))).ok())?;
@@ -116,34 +102,27 @@ fn nodes_in_root(host: &Root, pids: &[String]) -> Option<Vec<ContainerNode>> {
     let node = |name: &String| {
         let path = format!("{CAPS_DIR}/{name}");
         let stat = root.node(&path).ok()?.filter(|stat| stat.is_char)?;
-        Some(ContainerNode { path, major: stat.major.0, minor: stat.minor.0 })
+        Some(NumberedNode { path, major: stat.major, minor: stat.minor })
     };
     Some(names.iter().filter(|n| n.starts_with("nvidia-cap")).filter_map(node).collect())
 }
 
 /// Returns the capability nodes that the device cgroup allows one by one, as `c 508:30 rwm`. Version 2 of cgroups has BPF programs
 /// instead of lists (Documentation/admin-guide/cgroup-v2.rst, "Device controller"), which cannot be read back without privilege.
-fn nodes_in_cgroup(host: &Root, pid: &str) -> Option<Vec<ContainerNode>> {
-    let text = |path: &str| String::from_utf8(host.read(path, PROC_LIMIT).ok()??).ok();
-    let devices = text("/proc/devices")?;
-    let drivers = devices.lines().filter_map(|line| line.trim().split_once(' '));
-    // The whole name: `nvidia-caps-imex-channels` begins with it. The major number is dynamic (nv-caps.c l.823-826).
-    let major =
-        drivers.filter(|(_, name)| *name == "nvidia-caps").find_map(|(n, _)| n.parse().ok());
-    let major: u32 = major?;
+fn nodes_in_cgroup(host: &Root, pid: &str) -> Option<Vec<NumberedNode>> {
+    let bytes = |path: &str| host.read(path, PROC_LIMIT).ok()?;
+    let text = |path: &str| String::from_utf8(bytes(path)?).ok();
+    // The major number is dynamic (nv-caps.c l.823-826).
+    let major = text::char_devices(&bytes("/proc/devices")?).ok()?.major("nvidia-caps")?;
     let cgroups = text(&format!("/proc/{pid}/cgroup"))?;
-    // cgroups(7): `ID:CONTROLLERS:PATH` in each line.
-    let path = cgroups.lines().find_map(|line| {
-        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-        controllers.split(',').any(|name| name == "devices").then_some(path)
-    })?;
+    let path = DeviceCgroup::path_v1(&cgroups)?;
     let list = text(&format!("/sys/fs/cgroup/devices{path}/devices.list"))?;
     let node = |line: &str| {
         let numbers = line.strip_prefix("c ")?.split(' ').next()?;
         let (listed, minor) = numbers.split_once(':')?;
-        let minor: u32 = minor.parse().ok()?;
+        let minor = Minor(minor.parse().ok()?);
         let path = format!("{CAPS_DIR}/nvidia-cap{minor}");
-        (listed == major.to_string()).then_some(ContainerNode { path, major, minor })
+        (listed == major.to_string()).then_some(NumberedNode { path, major, minor })
     };
     Some(list.lines().filter_map(node).collect())
 }

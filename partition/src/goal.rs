@@ -58,8 +58,7 @@ impl DesiredGpu<'_> {
     ) -> Result<GpuChange> {
         plan(self.gpu, &self.layout).map_err(|error| match (error.kind, &self.origin) {
             (ErrorKind::Usage, Some(origin)) => {
-                let cause = format!("{}: {}", error.subject, error.cause);
-                Error { operation: "read".to_owned(), subject: origin.clone(), cause, ..error }
+                Error { subject: format!("{} ({origin})", error.subject), ..error }
             }
             _ => error,
         })
@@ -98,7 +97,7 @@ impl NodeGpus {
                 "write GPU=LAYOUT, such as 0=3x2g.20gb,1g.10gb, or name a file with --file",
             ));
         }
-        let fail = |e: BadLayouts| declaration_error("", &e.origin, &e);
+        let fail = |e: BadLayouts| declaration_error("use", &e.origin, &e);
         let assignments = assignments.iter().map(|text| text.parse().map_err(fail));
         let assignments = assignments.collect::<Result<Vec<_>>>()?;
         let selected = Assignment::select(&assignments, &self.candidates()?).map_err(fail)?;
@@ -157,9 +156,5 @@ fn bad_layouts(file: &Path, cause: &BadLayouts) -> Error {
 
 /// Makes the error of a declaration at a place: a line of a file, or an argument.
 fn declaration_error(operation: &str, place: impl Display, error: &BadLayouts) -> Error {
-    let usage = Error::usage(operation, place).because(&error.cause);
-    match &error.cure {
-        Some(cure) => usage.cure(cure),
-        None => usage,
-    }
+    Error::usage(operation, place).because_of(&error.cause, error.cure.as_ref())
 }

@@ -9,6 +9,9 @@ use mig_cdi_gen::{Error, ErrorKind, Result};
 use mig_cdi_layout::{Action, DesiredLayout, Impossible, PartitionPlan, plan};
 use mig_cdi_sys::nvml::GpuPartitioning;
 
+/// Operation of an error about a layout that a GPU cannot have.
+const OPERATION: &str = "partition";
+
 /// The change of a GPU to a layout.
 #[derive(Debug, Clone)]
 pub struct GpuChange {
@@ -54,7 +57,7 @@ impl GpuChange {
     ) -> Result<GpuChange> {
         let is_on = gpu.mig.ok_or_else(|| {
             let cause = format!("{} does not support MIG", gpu.model);
-            Error::usage("", gpu_label(gpu)).because(cause)
+            Error::usage(OPERATION, gpu_label(gpu)).because(cause)
         })?;
         let wants_on = matches!(goal, Layout::Partitioned(_));
         // A pending mode takes effect at the next reset, which would undo the change.
@@ -128,7 +131,7 @@ fn impossible_error(gpu: &GpuPartitioning, impossible: &Impossible) -> Error {
         impossible.blockers().iter().flat_map(|blocker| blocker.holders.clone()).collect();
     holders.sort();
     holders.dedup();
-    Error::of(kind, "", gpu_label(gpu))
+    Error::of(kind, OPERATION, gpu_label(gpu))
         .because(impossible.cause())
         .cure(impossible.cure())
         .held_by(holders)

@@ -149,9 +149,9 @@ impl Holders {
     ) {
         let mut instances = topology.gpus.iter().flat_map(|gpu| &gpu.gpu_instances);
         // The major number is dynamic (nv-caps.c l.823-826); a node from before the module was reloaded has another.
-        let major = instances.next().map(|gi| gi.cap.major.0);
+        let major = instances.next().map(|gi| gi.cap.major);
         let nodes = container.nodes.iter().filter(|node| Some(node.major) == major);
-        let minors: BTreeSet<u32> = nodes.map(|node| node.minor).collect();
+        let minors: BTreeSet<u32> = nodes.map(|node| node.minor.0).collect();
         // Containers that may partition GPUs are given the nodes of all slices (libnvidia-container mounts all of
         // /dev/nvidia-caps for NVIDIA_MIG_CONFIG_DEVICES). As holders they would block every change.
         let config = topology.admin.iter().find(|admin| admin.name == CONFIG_CAPABILITY);

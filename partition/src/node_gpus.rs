@@ -55,8 +55,10 @@ impl NodeGpus {
             match answer {
                 Ok(gpu) => all.push(gpu),
                 Err(error) => {
-                    let error = Error::of(ErrorKind::Incomplete, "", format!("gpu {index}"))
-                        .because(format!("{error}; {consequence}"));
+                    let cause = format!("{}; {consequence}", error.without_cure());
+                    let gpu = format!("gpu {index}");
+                    let error = Error::of(ErrorKind::Incomplete, "query nvml about", gpu)
+                        .because_of(cause, error.cure);
                     messages.error(&error.to_string());
                     unreadable.push(error);
                 }

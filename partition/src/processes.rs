@@ -8,8 +8,10 @@ use std::collections::BTreeSet;
 const COMMAND_LINE_LIMIT: usize = 1 << 16;
 /// Number of characters of a command line that are shown.
 const SHOWN_CHARACTERS: usize = 48;
-/// NVIDIA's daemon that keeps GPUs initialised. It opens every GPU and uses none.
-const PERSISTENCE_DAEMON: &str = "nvidia-persistenced";
+/// Name of NVIDIA's daemon that keeps GPUs initialised, as the kernel cuts it: nvidia-persistenced. It opens every GPU and uses none.
+const PERSISTENCE_DAEMON: &[u8] = b"nvidia-persiste\n";
+/// Size of `comm` that is read; the kernel keeps 15 bytes of a process's name, and ends them with a newline (proc(5)).
+const COMM_LIMIT: usize = 64;
 
 /// A process and the driver's nodes that it has open.
 pub(crate) struct OpenNodes {
@@ -40,10 +42,15 @@ pub(crate) fn processes_with_gpu_open(host: &Root, minor: u32) -> Vec<String> {
     let own = std::process::id().to_string();
     let others = open_nodes(host).into_iter();
     let others = others.filter(|open| open.pid != own && open.nodes.contains(&node));
-    let names = others.map(|open| describe(Some(host), &open.pid));
+    let others = others.filter(|open| !is_persistence_daemon(host, &open.pid));
+    others.map(|open| describe(Some(host), &open.pid)).collect()
+}
+
+fn is_persistence_daemon(host: &Root, pid: &str) -> bool {
     // A process that only bears the daemon's name gains nothing: the driver then reports the change as pending, and it is
     // taken back.
-    names.filter(|name| !name.contains(PERSISTENCE_DAEMON)).collect()
+    let comm = host.read(&format!("/proc/{pid}/comm"), COMM_LIMIT).ok().flatten();
+    comm.is_some_and(|comm| comm == PERSISTENCE_DAEMON)
 }
 
 /// Names a process and its container: `pid 4711, python3 train.py of container 4f08cd7afbc6`.

@@ -10,7 +10,7 @@ use crate::{
     processes::processes_with_gpu_open,
 };
 use mig_cdi_config::layouts::Layout;
-use mig_cdi_gen::{Error, MessageSink, Result};
+use mig_cdi_gen::{Error, ErrorKind, MessageSink, Result};
 use mig_cdi_layout::{Action, ParentInstance, Step};
 use mig_cdi_model::Placement;
 use mig_cdi_sys::{
@@ -66,20 +66,10 @@ impl StepRunner<'_> {
             let Err(failure) = self.reach(&entry.gpu, &entry.after()?) else { continue };
             let Err(undo_failure) = self.reach(&entry.gpu, &entry.before()?) else {
                 journal.write(&[])?;
-                let others = match entries.len() - i - 1 {
-                    0 => String::new(),
-                    left => format!("; {left} more gpus were not begun"),
-                };
-                return Err(with_outcome(failure, &format!("it is partitioned as before{others}")));
+                return Err(undone(failure, entries.len() - i - 1));
             };
             journal.write(&entries[i..=i])?;
-            let Error { operation, subject, cause, .. } = failure;
-            let gpu = &entry.gpu;
-            let outcome =
-                format!("and undoing it failed: {undo_failure}; {gpu} is not as it was before");
-            return Err(Error::failed(operation, subject)
-                .because(format!("{cause}, {outcome}"))
-                .cure("run mig-cdi apply --resume"));
+            return Err(not_undone(failure, undo_failure, &entry.gpu));
         }
         journal.write(&[])
     }
@@ -110,8 +100,10 @@ impl StepRunner<'_> {
         // has come since then loses nothing: the driver refuses with IN_USE while an instance has a subscriber
         // (`kernel_mig_manager.c` l.5627-5635 for compute instances, l.6168-6189 for GPU instances).
         for step in steps {
-            self.take(&gpu, &step.action, &mut created)
-                .map_err(|e| Error::failed(format!("{} on", step.action), &label).because(e))?;
+            self.take(&gpu, &step.action, &mut created).map_err(|e| {
+                let operation = format!("{} on", step.action);
+                Error::failed(operation, &label).because_of(e.without_cure(), e.cure)
+            })?;
         }
         // After the steps: the mode cannot be turned off while instances exist.
         if change.mode == Some(false) {
@@ -174,7 +166,7 @@ impl StepRunner<'_> {
     /// Turns MIG mode on or off.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`](mig_cdi_gen::ErrorKind::Refused) when the GPU is in use, or NVML reports that the mode changes only
+    /// [`ErrorKind::Refused`] when the GPU is in use, or NVML reports that the mode changes only
     /// at the next reset; the pending mode is taken back then.
     fn set_mode(&self, gpu: &GpuPartitioning, on: bool) -> Result<()> {
         let label = gpu_label(gpu);
@@ -183,8 +175,8 @@ impl StepRunner<'_> {
         self.expect_unused(gpu, on, &operation)?;
         self.messages.detail(&format!("{label}: {verb}"));
         let set = |on| {
-            let fail = |e| Error::failed(&operation, &label).because(e);
-            self.partitioner.set_mode(&gpu.uuid, on).map_err(fail)
+            let set = self.partitioner.set_mode(&gpu.uuid, on);
+            set.map_err(|e| Error::failed(&operation, &label).because_of(e.without_cure(), e.cure))
         };
         match set(on)? {
             ModeChange::Done => Ok(()),
@@ -192,9 +184,12 @@ impl StepRunner<'_> {
                 // A pending mode would take effect at a reset that is made for another reason.
                 set(!on)?;
                 Err(Error::refused(&operation, &label)
-                    .because(format!("nvml reports that it needs a reset: {why}"))
                     .cure(
                         "stop the programs that use the gpu, such as dcgm and nvsm, and try again",
+                    )
+                    .because_of(
+                        format!("nvml reports that it needs a reset: {}", why.cause),
+                        why.cure,
                     ))
             }
         }
@@ -226,13 +221,32 @@ impl StepRunner<'_> {
 }
 
 fn nvml_error(gpu: &str, error: &CallError) -> Error {
-    Error::failed("query nvml about", gpu).because(error)
+    Error::failed("query nvml about", gpu).because_of(error.without_cure(), error.cure)
 }
 
-/// Adds the outcome for the GPU to an error: after the cure, or after the cause where there is none.
-fn with_outcome(error: Error, outcome: &str) -> Error {
-    match &error.cure {
-        Some(cure) => Error { cure: Some(format!("{cure}; {outcome}")), ..error },
-        None => Error { cause: format!("{}; {outcome}", error.cause), ..error },
-    }
+/// Makes the error of a change that failed and was undone; `not_begun` GPUs were to follow.
+fn undone(failure: Error, not_begun: usize) -> Error {
+    let others = match not_begun {
+        0 => String::new(),
+        left => format!("; {left} more gpus were not begun"),
+    };
+    let cause = format!("{}; it is partitioned as before{others}", failure.cause);
+    Error { cause, ..failure }
+}
+
+/// Makes the error of a change that failed, as did undoing it.
+fn not_undone(failure: Error, undo_failure: Error, gpu: &str) -> Error {
+    const RESUME: &str = "run mig-cdi apply --resume";
+    let cause = format!(
+        "{}, and undoing it failed: {}; {gpu} is not as it was before",
+        failure.cause,
+        undo_failure.without_cure()
+    );
+    let cure = match undo_failure.cure.or(failure.cure) {
+        Some(cure) => format!("{cure}; then {RESUME}"),
+        None => RESUME.to_owned(),
+    };
+    let holders = [failure.holders, undo_failure.holders].concat().into();
+    // Not the kind of the failure: a refusal would promise that nothing was changed.
+    Error { kind: ErrorKind::Failed, cause, cure: Some(cure), holders, ..failure }
 }

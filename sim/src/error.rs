@@ -36,16 +36,22 @@ impl Error {
     pub(crate) fn about(self, part: DescriptionPart) -> Error {
         Error { part, ..self }
     }
+
+    /// Returns the message up to the cure: `part: cause`.
+    #[must_use]
+    pub fn without_cure(&self) -> String {
+        let cause = &self.cause;
+        match self.part {
+            DescriptionPart::Node => cause.clone(),
+            DescriptionPart::Line(line) => format!("line {line}: {cause}"),
+            DescriptionPart::Gpu(gpu) => format!("gpu {gpu}: {cause}"),
+        }
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.part {
-            DescriptionPart::Node => {}
-            DescriptionPart::Line(line) => write!(f, "line {line}: ")?,
-            DescriptionPart::Gpu(gpu) => write!(f, "gpu {gpu}: ")?,
-        }
-        f.write_str(&self.cause)?;
+        f.write_str(&self.without_cure())?;
         self.cure.as_ref().map_or(Ok(()), |cure| write!(f, "; {cure}"))
     }
 }

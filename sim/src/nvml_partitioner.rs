@@ -54,8 +54,9 @@ impl Partitioner for SimulatedPartitioner {
     }
 
     fn set_mode(&self, uuid: &str, mig: bool) -> Result<ModeChange, CallError> {
-        let done = self.call("nvmlDeviceSetMigMode", uuid, |node, gpu| node.set_mig_mode(gpu, mig));
-        let pending = || ModeChange::Pending("something has the gpu open".to_owned());
+        const CALL: &str = "nvmlDeviceSetMigMode";
+        let done = self.call(CALL, uuid, |node, gpu| node.set_mig_mode(gpu, mig));
+        let pending = || ModeChange::Pending(CallError::new(CALL, "something has the gpu open"));
         done.map(|now| if now { ModeChange::Done } else { pending() })
     }
 

@@ -101,6 +101,12 @@ impl DeviceCgroup {
         ))
     }
 
+    /// Path of the cgroup of version 1 that controls devices, in the text of `/proc/PID/cgroup`.
+    #[must_use]
+    pub fn path_v1(groups: &str) -> Option<&str> {
+        locate::group(groups, CgroupVersion::V1)
+    }
+
     /// Name of the systemd unit that it is or is part of, if any: the nearest `.scope` or `.service`.
     #[must_use]
     pub fn unit(&self) -> Option<&str> {

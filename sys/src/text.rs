@@ -311,6 +311,24 @@ pub fn mig_minors(bytes: &[u8]) -> Parsed<MigMinors> {
     }
 }
 
+/// Parses the minors of the capabilities that belong to no instance, in a table `/proc/driver/nvidia-caps/*-minors`:
+/// `config 1`. The names of the others have slashes.
+///
+/// # Errors
+/// When a line is not a name and a number.
+pub fn standing_minors(bytes: &[u8]) -> Parsed<Vec<Minor>> {
+    let text = text(bytes)?;
+    if text.is_empty() {
+        return Err(Malformed::Empty);
+    }
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.contains('/'));
+    let minor = |(i, line): (usize, &str)| {
+        let minor = line.split_once(' ').and_then(|(_, minor)| number(minor));
+        minor.map(Minor).ok_or_else(|| bad_line(i, line, "NAME MINOR"))
+    };
+    lines.map(minor).collect()
+}
+
 /// Ids in `gpu0/gi7/access` or `gpu0/gi7/ci0/access`.
 fn instance(name: &str) -> Option<(GpuMinor, GiId, Option<CiId>)> {
     let mut parts = name.strip_suffix("/access")?.split('/');
@@ -409,6 +427,8 @@ mod tests {
         assert_eq!(minors.get(GpuMinor(3), GiId(3), Some(CiId(3))), Some(Minor(439)));
         assert_eq!(minors.get(GpuMinor(0), GiId(1), None), Some(Minor(12)));
         assert_eq!(minors.get(GpuMinor(0), GiId(1), Some(CiId(0))), None);
+        assert_eq!(standing_minors(file).unwrap(), [Minor(1), Minor(2)]);
+        assert!(standing_minors(b"config\n").is_err());
         for bad in
             [&b"gpu0/gi1/ac"[..], b"gpu0/gi1/access", b"gpu0/gi1/ci0/x/access 1\n", b"", b"\xff"]
         {

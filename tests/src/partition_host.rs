@@ -52,6 +52,9 @@ impl PartitionHost {
         let proc = format!("/proc/{pid}");
         self.write(&format!("{proc}/cgroup"), cgroup);
         self.write(&format!("{proc}/cmdline"), &command.replace(' ', "\0"));
+        // The kernel keeps 15 bytes of the name (proc(5)).
+        let name: String = command.chars().take_while(|c| *c != ' ').take(15).collect();
+        self.write(&format!("{proc}/comm"), &format!("{name}\n"));
         self.write(&format!("{proc}/environ"), "");
         for dir in ["ns", "root", "fd"] {
             fs::create_dir_all(self.host.path(&format!("{proc}/{dir}"))).expect("a directory");

@@ -43,7 +43,7 @@ fn apply_creates_the_layout_of_the_tutorial() {
     assert!(again.stdout.contains("nothing to change"), "{}", again.stdout);
     // NVIDIA's tutorial has this command.
     let wrong = site.run(&["apply", "0=9,9,9,19"]);
-    let expected = "error: gpu 0: 3 x 3g.40gb needs 12 memory slices of 8; 2g.20gb (profile 14) instead of \
+    let expected = "error: partition gpu 0: 3 x 3g.40gb needs 12 memory slices of 8; 2g.20gb (profile 14) instead of \
                     3g.40gb would fit\n";
     assert_eq!((wrong.code, wrong.stderr.as_str()), (2, expected));
     assert_eq!(site.layouts(), ["2g.20gb@0,2g.20gb@2,2g.20gb@4,1g.10gb@6"]);
@@ -232,6 +232,12 @@ fn mig_mode_is_changed_on_one_gpu_only() {
     refused(&run, &["turn on MIG mode of gpu 1: it needs a reset, and is in use by pid 51, nvsm;"]);
     assert_eq!(site.layouts(), ["off", "off"]);
     site.end(51);
+    // The persistence daemon uses no GPU; a program that has its name as an argument may.
+    site.opens(52, "nvidia-persistenced --verbose", "/dev/nvidia1");
+    site.opens(53, "python3 nvidia-persistenced", "/dev/nvidia1");
+    let run = site.run(&["apply", "1=7g.80gb"]);
+    refused(&run, &["is in use by pid 53, python3 nvidia-persistenced;"]);
+    site.end(53);
     site.must(&["apply", "1=7g.80gb"]);
     assert_eq!(site.layouts(), ["off", "7g.80gb@0"]);
     // A layout that is impossible, or turns out to be, leaves the GPU as it was.
@@ -292,7 +298,8 @@ fn layout_files_of_mig_parted_are_applied() {
     fs::write(&file, exported.replace("3g.40gb", "5g.50gb")).unwrap();
     let run = site.run(&assert);
     assert_eq!(run.code, 2, "{}", run.stderr);
-    let expected = "/layouts.yaml: line 4: gpu 0: 5g.50gb is not a profile of this GPU; it has ";
+    let expected = "/layouts.yaml: line 4): 5g.50gb is not a profile of this GPU; it has ";
+    assert!(run.stderr.starts_with("error: partition gpu 0 ("), "{}", run.stderr);
     assert!(run.stderr.contains(expected), "{}", run.stderr);
 }
 

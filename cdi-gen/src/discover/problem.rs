@@ -1,5 +1,7 @@
 //! Problems of a discovery: what was omitted, and why.
 
+use mig_cdi_sys::nvml::CallError;
+
 /// A device or file that was omitted, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -38,6 +40,19 @@ impl From<&str> for Reason {
     }
 }
 
+impl From<mig_cdi_sys::Error> for Reason {
+    fn from(error: mig_cdi_sys::Error) -> Reason {
+        let (operation, path) = (error.operation(), error.path().display());
+        Reason { cause: format!("{operation} {path}: {}", error.cause()), cure: error.cure() }
+    }
+}
+
+impl From<&CallError> for Reason {
+    fn from(error: &CallError) -> Reason {
+        Reason { cause: format!("nvml {}", error.without_cure()), cure: error.cure }
+    }
+}
+
 impl From<&Reason> for Reason {
     fn from(reason: &Reason) -> Reason {
         reason.clone()
@@ -70,8 +85,9 @@ impl Problem {
     }
 
     /// A difference between the two views.
-    pub(super) fn disagreement(subject: impl Into<String>, cause: impl Into<String>) -> Problem {
-        let cure = "run it again once no mig change is under way, and see dmesg";
+    pub(super) fn disagreement(subject: impl Into<String>, reason: impl Into<Reason>) -> Problem {
+        let Reason { cause, cure } = reason.into();
+        let cure = cure.unwrap_or("run it again once no mig change is under way, and see dmesg");
         Problem::transient(subject, Reason::curable(cause, cure))
     }
 }

@@ -138,7 +138,7 @@ fn gpus(machine: &dyn Machine) -> Result<BTreeMap<PciAddress, Result<Information
 }
 
 fn information(machine: &dyn Machine, pci: PciAddress, path: &str) -> Result<Information, Reason> {
-    let bytes = machine.read(path, SMALL).map_err(|e| e.to_string())?;
+    let bytes = machine.read(path, SMALL)?;
     let bytes = bytes.ok_or_else(|| format!("read {path}: not there"))?;
     let information = text::information(&bytes).map_err(|e| match e {
         Malformed::Empty => Reason::curable(
@@ -220,7 +220,7 @@ pub fn capabilities_of_instances(
     let exists = |path: String| machine.list(&path).map(|names| names.is_some());
     let absent =
         |path: &str| problem(Reason::curable(format!("read {path}: not there"), "they are kept"));
-    let failed = |e: mig_cdi_sys::Error| problem(e.to_string().into());
+    let failed = |e: mig_cdi_sys::Error| problem(e.into());
     if !exists(CAPABILITIES.to_owned()).map_err(failed)? {
         return Err(absent(CAPABILITIES));
     }
@@ -273,7 +273,7 @@ fn access(
             let cure = "the instance may just have gone";
             return Ok(Err(Reason::curable(format!("read {path}: not there"), cure)));
         }
-        Err(error) => return Ok(Err(error.to_string().into())),
+        Err(error) => return Ok(Err(error.into())),
     };
     let access = match text::access(&bytes) {
         Ok(access) => access,

@@ -30,7 +30,7 @@ pub(super) fn reconcile(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Result<Di
         let label = format!("gpu {index}");
         let known = match entry {
             Ok(report) => known_gpu(proc, report, &label).map(|known| (report, known)),
-            Err(error) => Err(Problem::new(&label, format!("nvml {error}"))),
+            Err(error) => Err(Problem::new(&label, error)),
         };
         match known {
             Ok((report, (information, uuid))) => {
@@ -166,7 +166,7 @@ fn confirmed(
             Ok(device) => device,
             Err(error) => {
                 let label = format!("{label} mig {index}");
-                problems.push(Problem::disagreement(label, format!("nvml {error}")));
+                problems.push(Problem::disagreement(label, error));
                 continue;
             }
         };

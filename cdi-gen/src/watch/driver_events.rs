@@ -4,7 +4,7 @@
 //! when the child ends: events make it react sooner, it never depends on them.
 
 use crate::{
-    Result, child,
+    Error, Result, child,
     listen::{ListenRequest, ListenerMessage},
     node_source::NodeRoots,
     refresh::GpuInMode,
@@ -75,7 +75,7 @@ pub(crate) struct DriverEventListener {
 enum Ending {
     NoEvents,
     MigModePending,
-    Failed(String),
+    Failed(Error),
 }
 
 impl DriverEventListener {
@@ -162,7 +162,7 @@ impl DriverEventListener {
             // Both ends are one program: a line of another form is the rest of one that was cut when the listener was killed.
             match serde_json::from_str(&line) {
                 Ok(ListenerMessage::Event(event)) => self.handle(event, &mut output),
-                Ok(ListenerMessage::Failed(cause)) => self.ending = Some(Ending::Failed(cause)),
+                Ok(ListenerMessage::Failed(error)) => self.ending = Some(Ending::Failed(error)),
                 Err(_) => {}
             }
         }
@@ -208,7 +208,7 @@ impl DriverEventListener {
                 return;
             }
             Some(Ending::NoEvents) => "no gpu can send them".to_owned(),
-            Some(Ending::Failed(cause)) => cause,
+            Some(Ending::Failed(error)) => error.to_string(),
             None => "the listener process has ended".to_owned(),
         };
         output.has_failed = true;
@@ -267,7 +267,8 @@ mod tests {
             .chain([DriverEvent::MigConfigChange, DriverEvent::MigModePending]);
         let xids = [xid(None, None, 79), xid(Some(0), None, 48), xid(Some(13), Some(7), u64::MAX)];
         let events = listening.chain(others).chain(xids).map(ListenerMessage::Event);
-        for message in events.chain([ListenerMessage::Failed("xid 48\n\"".to_owned())]) {
+        let failure = Error::no_driver("query", "nvml").because("xid 48\n\"").cure("reboot");
+        for message in events.chain([ListenerMessage::Failed(failure)]) {
             let line = child::line(&message);
             assert_eq!(line.find('\n'), Some(line.len() - 1), "{line:?}");
             assert_eq!(parse(&line), Some(message));

@@ -3,7 +3,7 @@
 
 use crate::{
     Result,
-    spec_file::{DefinedNames, SIZE_LIMIT},
+    spec_file::{DefinedNames, SIZE_LIMIT, is_spec_file},
 };
 use mig_cdi_model::cdi::Spec;
 use mig_cdi_sys::{list_named, read_regular};
@@ -31,7 +31,7 @@ pub(super) fn find(
     let kind = spec.kind.to_string();
     for dir in dirs {
         for name in list_named(dir)?.unwrap_or_default() {
-            if !is_spec(&name) || is_own(dir, &name) {
+            if !is_spec_file(&name) || is_own(dir, &name) {
                 continue;
             }
             let file = dir.join(name);
@@ -47,9 +47,4 @@ pub(super) fn find(
         }
     }
     Ok(None)
-}
-
-fn is_spec(name: &str) -> bool {
-    let path = Path::new(name);
-    path.extension().is_some_and(|extension| extension == "json" || extension == "yaml")
 }

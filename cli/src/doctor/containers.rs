@@ -65,9 +65,8 @@ fn judge(
     live: &BTreeSet<(u32, u32)>,
 ) -> Vec<Verdict> {
     let subject = container.name.as_str();
-    let gone = container.nodes.iter().filter(|node| !live.contains(&(node.major, node.minor)));
-    let gone: Vec<_> =
-        gone.map(|node| format!("{} {}:{}", node.path, node.major, node.minor)).collect();
+    let gone = container.nodes.iter().filter(|node| !live.contains(&(node.major.0, node.minor.0)));
+    let gone: Vec<_> = gone.map(ToString::to_string).collect();
     let mut verdicts = Vec::new();
     if !gone.is_empty() {
         let evidence =

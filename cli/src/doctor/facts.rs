@@ -215,16 +215,14 @@ impl NodeFacts<'_> {
         Some(text::char_devices(&bytes).ok()?.major("nvidia-caps")?.0)
     }
 
-    /// Minor numbers of capabilities that belong to no instance, such as `config` and `monitor`. In the tables of
-    /// nv-caps.c their names have no slash, those of instances have (`gpu0/gi3/access`).
+    /// Minor numbers of capabilities that belong to no instance, such as `config` and `monitor`.
     pub(super) fn standing_capabilities(&self) -> BTreeSet<u32> {
-        let minors = |table: &str| -> Option<Vec<u32>> {
+        let minors = |table: &str| {
             let path = format!("/proc/driver/nvidia-caps/{table}-minors");
-            let table = String::from_utf8(self.machine.read(&path, TEXT_LIMIT).ok()??).ok()?;
-            let lines = table.lines().filter(|line| !line.contains('/'));
-            Some(lines.filter_map(|line| line.split_once(' ')?.1.parse().ok()).collect())
+            text::standing_minors(&self.machine.read(&path, TEXT_LIMIT).ok()??).ok()
         };
-        ["mig", "nvlink", "sys"].into_iter().filter_map(minors).flatten().collect()
+        let tables = ["mig", "nvlink", "sys"].into_iter().filter_map(minors);
+        tables.flatten().map(|minor| minor.0).collect()
     }
 
     /// Reads a text file of the host; `None` when it does not exist.
@@ -249,11 +247,8 @@ fn read_engines(host: &Root) -> Vec<EngineFacts> {
 }
 
 fn read_spec_dir(path: &Path) -> SpecDirFacts {
-    // Engines read these two suffixes, and no subdirectories (CDI pkg/cdi/spec-dirs.go).
-    let is_spec = |name: &String| {
-        let extension = Path::new(name).extension();
-        extension.is_some_and(|extension| extension == "json" || extension == "yaml")
-    };
+    // Engines read no subdirectories (CDI pkg/cdi/spec-dirs.go).
+    let is_spec = |name: &String| spec_file::is_spec_file(name);
     let file = |name: String| {
         let path = path.join(name);
         let bytes = read_regular(&path, SIZE_LIMIT).map_err(SpecFileError::from);

@@ -21,5 +21,6 @@ pub(super) fn read(options: &HookOptions) -> Result<Settings> {
         Err(error) if options.config.is_none() && error.is_absent() => String::new(),
         Err(error) => return Err(Error { exit: HookExit::Usage, ..Error::from(error) }),
     };
-    Settings::parse(&text).map_err(|cause| wrong(&cause))
+    Settings::parse(&text)
+        .map_err(|e| e.cure.iter().cloned().fold(wrong(&e.without_cure()), Error::with_cure))
 }

@@ -89,8 +89,6 @@ fn child_error(program: &Path, ran: &ProgramOutput) -> Error {
         return Error::refused("run", program.display(), cause)
             .with_cure("run mig-cdi check to see the reason");
     };
-    // mig-cdi may report a subject alone, as "gpu 0: it is lost".
-    let operation = if operation.is_empty() { "verify".to_owned() } else { operation };
     let error = Error::refused(operation, subject, cause);
     cure.into_iter().fold(error, Error::with_cure)
 }
@@ -138,7 +136,6 @@ mod tests {
             (Some(1), "", "exit code 1"),
             (Some(0x7f), "not json\n", "exit code 127"),
             (Some(1), "{}\n", "exit code 1"),
-            (Some(5), r#"{"operation":"","subject":"gpu 0","cause":"lost"}"#, "verify gpu 0: lost"),
         ] {
             let text = error(code, stdout).to_string();
             assert!(text.contains(cause), "{text}");

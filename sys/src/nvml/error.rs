@@ -33,10 +33,10 @@ impl CallError {
         }
     }
 
-    /// Cause and cure without the name of the call: `cause; cure`.
+    /// Returns the message up to the cure: `call: cause`.
     #[must_use]
-    pub fn reason(&self) -> String {
-        format!("{}{}", self.cause, suffix(self.cure))
+    pub fn without_cure(&self) -> String {
+        format!("{}: {}", self.call, self.cause)
     }
 }
 
@@ -55,7 +55,7 @@ pub(super) fn failed(call: &'static str, error: nvml_wrapper::error::NvmlError) 
     CallError { code: Some(nvml_wrapper_sys::bindings::nvmlReturn_t::from(error)), ..known }
 }
 
-/// A failure to start NVML.
+/// A failure to start NVML. Printed, it is one line: `cause`, and `; cure` where there is one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NvmlError {
     /// There is no library.
@@ -89,6 +89,26 @@ pub enum NvmlError {
     Call(CallError),
 }
 
+impl NvmlError {
+    /// Returns the message up to the cure.
+    #[must_use]
+    pub fn without_cure(&self) -> String {
+        match self {
+            NvmlError::Call(error) => error.without_cure(),
+            other => other.to_string(),
+        }
+    }
+
+    /// Returns the remedy that NVML's answer implies, where there is one.
+    #[must_use]
+    pub fn cure(&self) -> Option<&'static str> {
+        match self {
+            NvmlError::Call(error) => error.cure,
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,9 +116,12 @@ mod tests {
     #[test]
     fn a_call_error_prints_its_fields_in_one_line() {
         let lost = CallError::gpu_lost("nvmlDeviceGetName");
-        let text = "the gpu has fallen off the bus; reset it or reboot, and see dmesg for Xid 79";
-        assert_eq!(lost.reason(), text);
-        assert_eq!(lost.to_string(), format!("nvmlDeviceGetName: {text}"));
+        let text = "nvmlDeviceGetName: the gpu has fallen off the bus";
+        assert_eq!(lost.without_cure(), text);
+        assert_eq!(
+            lost.to_string(),
+            format!("{text}; reset it or reboot, and see dmesg for Xid 79")
+        );
     }
 
     #[cfg(feature = "nvml")]

@@ -121,8 +121,8 @@ pub struct GpuProcess {
 pub enum ModeChange {
     /// The GPU is in the mode.
     Done,
-    /// The mode changes at the next reset. Holds the reason of NVML why not now.
-    Pending(String),
+    /// The mode changes at the next reset. Holds the answer of NVML why not now.
+    Pending(CallError),
 }
 
 /// The calls that partition GPUs, made by NVML or by a simulated node. GPUs are named by UUID, since a change of

@@ -246,7 +246,7 @@ impl Partitioner for Session {
         let status = checked("nvmlDeviceSetMigMode", self.device(uuid)?.set_mig_mode(mig))?;
         Ok(match nvml_try(status) {
             Ok(()) => ModeChange::Done,
-            Err(error) => ModeChange::Pending(failed("nvmlDeviceSetMigMode", error).reason()),
+            Err(error) => ModeChange::Pending(failed("nvmlDeviceSetMigMode", error)),
         })
     }
 
