@@ -100,7 +100,7 @@ pub fn simulated_node(name: &Path) -> Result<SimulatedNode> {
                 // A misspelt built-in name is taken for a path: the message has to help with both.
                 let known: Vec<_> = PRESETS.iter().map(|(name, _)| *name).collect();
                 Error { kind: ErrorKind::Usage, ..error.into() }
-                    .cure(format!("built-in nodes are {}", known.join(", ")))
+                    .with_cure(format!("built-in nodes are {}", known.join(", ")))
             })?;
             utf8(bytes, name)?
         }

@@ -309,7 +309,7 @@ fn verify_hook(level: VerifyLevel, node: &NodeSource, config: Option<&Path>) -> 
     if (level, node.source) == (VerifyLevel::Full, Source::Proc) {
         return Err(Error::usage("use", "--verify=full")
             .because("it reads from nvml, which --source=proc omits")
-            .cure("use one of the two"));
+            .with_cure("use one of the two"));
     }
     let path = hook(node, FLAG)?;
     let text = |path: &Path| absolute_text(path, FLAG);

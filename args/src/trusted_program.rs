@@ -30,11 +30,13 @@ pub(crate) fn check_trusted(program: &Path, flag: &str) -> Result<()> {
     match (is_executable(program), replaceable_by_others(program)) {
         (false, _) => {
             let name = program.file_name().unwrap_or_default().display();
-            Err(refused.because("no such program").cure(format!("install {name} beside mig-cdi")))
+            Err(refused
+                .because("no such program")
+                .with_cure(format!("install {name} beside mig-cdi")))
         }
         (true, Some(why)) => Err(refused
             .because(format!("{why}, and the hook runs as root"))
-            .cure("install it as root")),
+            .with_cure("install it as root")),
         (true, None) => Ok(()),
     }
 }

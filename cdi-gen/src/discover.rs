@@ -77,5 +77,5 @@ pub fn without_nvml(failure: nvml::NvmlError) -> Error {
         }
         nvml::NvmlError::Call(_) => "see dmesg for the driver's own message",
     };
-    Error::no_driver("query", "nvml").because(failure).cure(cure)
+    Error::no_driver("query", "nvml").because(failure).with_cure(cure)
 }

@@ -100,7 +100,7 @@ impl Error {
 
     /// Sets the cure: a command, a flag or a setting that the user can apply.
     #[must_use]
-    pub fn cure(mut self, cure: impl Display) -> Error {
+    pub fn with_cure(mut self, cure: impl Display) -> Error {
         self.cure = Some(cure.to_string());
         self
     }
@@ -161,6 +161,9 @@ mod tests {
         assert_eq!(error("read", "/a").to_string(), "read /a: not there");
         assert_eq!(error("", "gpu 0").to_string(), "gpu 0: not there");
         assert_eq!(error("", "").to_string(), "not there");
-        assert_eq!(error("read", "/a").cure("mend it").to_string(), "read /a: not there; mend it");
+        assert_eq!(
+            error("read", "/a").with_cure("mend it").to_string(),
+            "read /a: not there; mend it"
+        );
     }
 }

@@ -246,7 +246,7 @@ fn refuse_real_majors(node: &NodeSource, topology: &Topology) -> Result<()> {
         return Ok(());
     }
     let bytes = node.host()?.read(PATH, 1 << 20)?;
-    let absent = || Error::refused("read", PATH).because("not there").cure("mount /proc");
+    let absent = || Error::refused("read", PATH).because("not there").with_cure("mount /proc");
     let bytes = bytes.ok_or_else(absent)?;
     let devices =
         text::char_devices(&bytes).map_err(|e| Error::refused("parse", PATH).because(e))?;
@@ -259,7 +259,7 @@ fn refuse_real_majors(node: &NodeSource, topology: &Topology) -> Result<()> {
             );
             return Err(Error::refused("write", "a simulated spec")
                 .because(cause)
-                .cure("give the node other [majors], or use --output -"));
+                .with_cure("give the node other [majors], or use --output -"));
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ mod options;
 mod spec_device;
 mod text;
 
-pub use names::{NameStyle, UnknownNameStyle, has_name, label, preferred_name};
+pub use names::{NameStyle, NameStyleError, has_name, label, preferred_name};
 pub use options::{Admin, SpecOptions, VerifyHook};
 pub use spec_device::{Subject, expected_slice};
 pub use text::{Format, to_text};
@@ -134,7 +134,7 @@ fn check_common(topology: &Topology) -> Result<()> {
     }
     let cause = "no character device \"nvidia-uvm\", which every cuda program opens";
     let error = Error::failed("read", "/proc/devices").because(cause);
-    Err(error.cure("run modprobe nvidia-uvm"))
+    Err(error.with_cure("run modprobe nvidia-uvm"))
 }
 
 /// The lowest version that the content needs.
@@ -151,7 +151,7 @@ fn version(devices: &[Device], options: &SpecOptions) -> Result<Version> {
                 format!("{what} and needs cdi {version}, and {engine} accepts {max} at most");
             let cure =
                 format!("update it, omit what needs more, or set --max-cdi-version {version}");
-            Err(refused.because(cause).cure(cure))
+            Err(refused.because(cause).with_cure(cure))
         }
         Some(need) => {
             let VersionNeed { what, version } = need;

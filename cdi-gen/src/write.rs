@@ -38,7 +38,7 @@ impl Target {
                 "engines read only files named *.json and *.yaml, and this one is in {suffix}"
             );
             let cure = format!("name it NAME.{suffix} or choose --format");
-            return Err(Error::usage("write", path.display()).because(cause).cure(cure));
+            return Err(Error::usage("write", path.display()).because(cause).with_cure(cure));
         }
         let dir = match path.parent() {
             Some(dir) if dir != Path::new("") => dir.to_owned(),
@@ -57,7 +57,7 @@ impl Target {
         if name == self.name {
             let error = Error::usage("write", self.path().display());
             let cause = format!("this is the file of {kind}");
-            return Err(error.because(cause).cure("choose another --output"));
+            return Err(error.because(cause).with_cure("choose another --output"));
         }
         Ok(Target { name, ..self.clone() })
     }
@@ -104,7 +104,7 @@ impl Target {
         );
         Err(Error::refused("write", self.path().display())
             .because(cause)
-            .cure("remove that file, or choose another --kind"))
+            .with_cure("remove that file, or choose another --kind"))
     }
 
     /// Writes a spec.
@@ -134,7 +134,7 @@ impl Target {
             Some(reason) => {
                 let cause = format!("{reason}, so a user other than root could replace it");
                 let cure = "choose a directory that belongs to root with --output";
-                Err(Error::refused("mount", path).because(cause).cure(cure))
+                Err(Error::refused("mount", path).because(cause).with_cure(cure))
             }
         }
     }
@@ -199,7 +199,9 @@ impl Target {
             }
             _ => {
                 let error = Error::refused("remove", self.path().display());
-                Err(error.because(format!("it is no spec of {kind}")).cure("delete it by hand"))
+                Err(error
+                    .because(format!("it is no spec of {kind}"))
+                    .with_cure("delete it by hand"))
             }
         }
     }

@@ -56,7 +56,7 @@ pub(crate) fn goal(args: &LayoutArgs) -> Result<Goal, Error> {
         }
         (None, Some(_)) if !args.gpus.is_empty() => Err(Error::usage("", "--layout")
             .because("it names a layout in a file")
-            .cure("add --file")),
+            .with_cure("add --file")),
         _ => Ok(Goal::Assignments(args.gpus.clone())),
     }
 }

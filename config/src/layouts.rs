@@ -14,11 +14,11 @@ mod write;
 mod yaml;
 
 pub use assignment::Assignment;
-pub use gpu_selector::{BadGpuSelector, GpuIdentity, GpuSelector};
+pub use gpu_selector::{GpuIdentity, GpuSelector, GpuSelectorError};
 pub use write::{NotExpressible, mig_parted_yaml, pinned_yaml};
 
 use gpu_selector::DeviceFilter;
-use mig_cdi_layout::{BadDesiredLayout, DesiredLayout};
+use mig_cdi_layout::{DesiredLayout, DesiredLayoutError};
 use std::{fmt, str::FromStr};
 
 /// The place of a declaration.
@@ -54,44 +54,44 @@ impl fmt::Display for Origin {
 
 /// A declaration that cannot be followed. Displayed as `origin: cause; cure`, in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadLayouts {
+pub struct LayoutsError {
     /// Place of the declaration.
     pub origin: Origin,
     /// The mistake in it.
     pub cause: String,
-    /// Advice on what to write, where there is any.
+    /// Cure: text to write instead, where there is one.
     pub cure: Option<String>,
 }
 
-impl BadLayouts {
-    fn new(origin: Origin, cause: impl Into<String>) -> BadLayouts {
-        BadLayouts { origin, cause: cause.into(), cure: None }
+impl LayoutsError {
+    fn new(origin: Origin, cause: impl Into<String>) -> LayoutsError {
+        LayoutsError { origin, cause: cause.into(), cure: None }
     }
 
-    fn with_cure(self, cure: impl Into<String>) -> BadLayouts {
-        BadLayouts { cure: Some(cure.into()), ..self }
+    fn with_cure(self, cure: impl Into<String>) -> LayoutsError {
+        LayoutsError { cure: Some(cure.into()), ..self }
     }
 
     /// Puts the error of a desired layout at its place.
-    fn of_layout(origin: Origin, error: &BadDesiredLayout) -> BadLayouts {
-        let BadDesiredLayout { text, cause, cure } = error;
-        BadLayouts::new(origin, format!("{text:?} {cause}")).with_cure(*cure)
+    fn of_layout(origin: Origin, error: &DesiredLayoutError) -> LayoutsError {
+        let DesiredLayoutError { text, cause, cure } = error;
+        LayoutsError::new(origin, format!("{text:?} {cause}")).with_cure(*cure)
     }
 
     /// Puts the error of a GPU selector at its place.
-    fn of_gpu(origin: Origin, error: &BadGpuSelector) -> BadLayouts {
-        BadLayouts::new(origin, error.cause()).with_cure(BadGpuSelector::CURE)
+    fn of_gpu(origin: Origin, error: &GpuSelectorError) -> LayoutsError {
+        LayoutsError::new(origin, error.cause()).with_cure(GpuSelectorError::CURE)
     }
 }
 
-impl fmt::Display for BadLayouts {
+impl fmt::Display for LayoutsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.origin, self.cause)?;
         self.cure.as_ref().map_or(Ok(()), |cure| write!(f, "; {cure}"))
     }
 }
 
-impl std::error::Error for BadLayouts {}
+impl std::error::Error for LayoutsError {}
 
 /// The declared layout of one GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,11 +113,11 @@ impl fmt::Display for Layout {
 }
 
 impl FromStr for Layout {
-    type Err = BadDesiredLayout;
+    type Err = DesiredLayoutError;
 
     /// # Errors
     /// A text that is neither `off` nor a desired layout.
-    fn from_str(text: &str) -> Result<Layout, BadDesiredLayout> {
+    fn from_str(text: &str) -> Result<Layout, DesiredLayoutError> {
         match text.trim() {
             "off" => Ok(Layout::Off),
             desired => desired.parse().map(Layout::Partitioned),

@@ -29,7 +29,7 @@ mod text;
 mod version;
 
 pub use lenient::Lenient;
-pub use name::{BadName, DeviceName, Kind};
-pub use own::{BadSpec, OwnSpec, UnreadEdits};
+pub use name::{CdiNameError, DeviceName, Kind};
+pub use own::{OwnSpec, SpecError, UnreadEdits};
 pub use spec::{ContainerEdits, Device, Hook, Mount, Spec, SpecNode};
 pub use version::{Version, VersionLimit, VersionNeed, highest_need};

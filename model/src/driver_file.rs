@@ -60,7 +60,7 @@ pub struct DriverCapabilities(Vec<DriverCapability>);
 #[error(
     "{0:?} is not a list of compute, utility, video, graphics, display, ngx, compat32, or all, or none"
 )]
-pub struct BadDriverCapabilities(String);
+pub struct DriverCapabilitiesError(String);
 
 impl DriverCapabilities {
     /// Reports whether a class is requested.
@@ -84,9 +84,9 @@ impl Default for DriverCapabilities {
 }
 
 impl FromStr for DriverCapabilities {
-    type Err = BadDriverCapabilities;
+    type Err = DriverCapabilitiesError;
 
-    fn from_str(text: &str) -> Result<Self, BadDriverCapabilities> {
+    fn from_str(text: &str) -> Result<Self, DriverCapabilitiesError> {
         match text {
             "none" => return Ok(DriverCapabilities(Vec::new())),
             // 32-bit libraries are rarely installed, so only `compat32` itself requests them.
@@ -103,7 +103,7 @@ impl FromStr for DriverCapabilities {
             .split(',')
             .map(find)
             .collect::<Option<_>>()
-            .ok_or_else(|| BadDriverCapabilities(text.chars().take(80).collect()))?;
+            .ok_or_else(|| DriverCapabilitiesError(text.chars().take(80).collect()))?;
         // Sorted, so that equal lists give equal specs.
         found.sort_unstable();
         found.dedup();

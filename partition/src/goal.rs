@@ -1,7 +1,7 @@
 //! Goals: the layouts that a command line, a file of layouts or a checkpoint requests, and the GPUs that each is for.
 
 use crate::{gpu_change::GpuChange, holders::Holders, node_gpus::NodeGpus};
-use mig_cdi_config::layouts::{Assignment, BadLayouts, Layout, Layouts, SelectedLayout};
+use mig_cdi_config::layouts::{Assignment, Layout, Layouts, LayoutsError, SelectedLayout};
 use mig_cdi_gen::{Error, ErrorKind, MessageSink, Result};
 use mig_cdi_sys::{nvml::GpuPartitioning, read_named};
 use serde::{Deserialize, Serialize};
@@ -85,7 +85,7 @@ impl NodeGpus {
             Goal::Assignments(assignments) => self.assigned(assignments),
             Goal::File(LayoutFile { path, layout }) => {
                 let selected = read_layouts(path)?.select(layout, &self.candidates()?);
-                let selected = selected.map_err(|e| bad_layouts(path, &e))?;
+                let selected = selected.map_err(|e| layout_file_error(path, &e))?;
                 Ok(DesiredGpus { gpus: self.selected(selected, Some(path)), absent: Vec::new() })
             }
             Goal::Checkpoint(path) => self.checkpointed(path, messages),
@@ -94,11 +94,11 @@ impl NodeGpus {
 
     fn assigned(&self, assignments: &[String]) -> Result<DesiredGpus<'_>> {
         if assignments.is_empty() {
-            return Err(Error::usage("partition", "gpus").because("no gpu is named").cure(
+            return Err(Error::usage("partition", "gpus").because("no gpu is named").with_cure(
                 "write GPU=LAYOUT, such as 0=3x2g.20gb,1g.10gb, or name a file with --file",
             ));
         }
-        let fail = |e: BadLayouts| declaration_error("", &e.origin, &e);
+        let fail = |e: LayoutsError| declaration_error("", &e.origin, &e);
         let assignments = assignments.iter().map(|text| text.parse().map_err(fail));
         let assignments = assignments.collect::<Result<Vec<_>>>()?;
         let selected = Assignment::select(&assignments, &self.candidates()?).map_err(fail)?;
@@ -108,7 +108,7 @@ impl NodeGpus {
     fn checkpointed(&self, path: &Path, messages: &dyn MessageSink) -> Result<DesiredGpus<'_>> {
         let layouts = read_layouts(path)?;
         let selected = layouts.select_present(CHECKPOINT_LAYOUT, &self.candidates()?);
-        let (selected, absent) = selected.map_err(|e| bad_layouts(path, &e))?;
+        let (selected, absent) = selected.map_err(|e| layout_file_error(path, &e))?;
         let omitted = |gpu| {
             let error = Error::of(ErrorKind::Incomplete, "restore", format!("gpu {gpu}"))
                 .because("it is not on this node, and is omitted");
@@ -147,19 +147,19 @@ fn read_layouts(file: &Path) -> Result<Layouts> {
     let bytes = read_named(file, TEXT_LIMIT)?;
     let text = String::from_utf8(bytes)
         .map_err(|_| Error::usage("read", file.display()).because("not valid utf-8"))?;
-    Layouts::parse(&text).map_err(|e| bad_layouts(file, &e))
+    Layouts::parse(&text).map_err(|e| layout_file_error(file, &e))
 }
 
-fn bad_layouts(file: &Path, cause: &BadLayouts) -> Error {
+fn layout_file_error(file: &Path, cause: &LayoutsError) -> Error {
     let place = format!("{}: {}", file.display(), cause.origin);
     declaration_error("read", place, cause)
 }
 
 /// Makes the error of a declaration at a place: a line of a file, or an argument.
-fn declaration_error(operation: &str, place: impl Display, error: &BadLayouts) -> Error {
+fn declaration_error(operation: &str, place: impl Display, error: &LayoutsError) -> Error {
     let usage = Error::usage(operation, place).because(&error.cause);
     match &error.cure {
-        Some(cure) => usage.cure(cure),
+        Some(cure) => usage.with_cure(cure),
         None => usage,
     }
 }

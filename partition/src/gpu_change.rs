@@ -130,6 +130,6 @@ fn impossible_error(gpu: &GpuPartitioning, impossible: &Impossible) -> Error {
     holders.dedup();
     Error::of(kind, "", gpu_label(gpu))
         .because(impossible.cause())
-        .cure(impossible.cure())
+        .with_cure(impossible.cure())
         .held_by(holders)
 }

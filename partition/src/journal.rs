@@ -64,7 +64,7 @@ impl JournalEntry {
     fn layout(&self, text: &str) -> Result<Layout> {
         text.parse().map_err(|e| {
             let subject = format!("{FILE_NAME}: {}", self.gpu);
-            Error::failed("read", subject).because(e).cure("remove it")
+            Error::failed("read", subject).because(e).with_cure("remove it")
         })
     }
 }
@@ -88,7 +88,7 @@ impl JournalDir {
         if !is_root() {
             return Err(Error::failed("partition", "gpus")
                 .because("not permitted")
-                .cure("run it as root"));
+                .with_cure("run it as root"));
         }
         // random(4): generated once at boot, the same for every reader.
         let boot = host.read("/proc/sys/kernel/random/boot_id", LIMIT).ok().flatten();
@@ -105,7 +105,9 @@ impl JournalDir {
     pub(crate) fn read(&self) -> Result<Option<Journal>> {
         let Some(bytes) = self.dir.read(FILE_NAME, LIMIT)? else { return Ok(None) };
         let journal: Journal = serde_json::from_slice(&bytes).map_err(|e| {
-            Error::failed("read", self.dir.show(FILE_NAME).display()).because(e).cure("remove it")
+            Error::failed("read", self.dir.show(FILE_NAME).display())
+                .because(e)
+                .with_cure("remove it")
         })?;
         // No instance outlives a reboot (NVIDIA's MIG user guide), so an older journal describes GPUs that are gone.
         Ok(Some(journal).filter(|journal| journal.boot == self.boot))

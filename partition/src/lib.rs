@@ -62,7 +62,7 @@ mod step_runner;
 pub use goal::{CHECKPOINT_LAYOUT, DesiredGpu, DesiredGpus, Goal, LayoutFile};
 pub use gpu_change::{GpuChange, current_layout, gpu_label};
 pub use holders::Holders;
-pub use in_use::{BadInUse, InUse};
+pub use in_use::{InUse, InUseError};
 pub use node_gpus::NodeGpus;
 pub use node_partitioner::{
     ApplyOptions, ApplyOutcome, HolderOptions, NodePartitioner, PlannedChanges,

@@ -122,7 +122,7 @@ impl NodePartitioner<'_> {
             let path = options.journal_dir.join(FILE_NAME);
             return Err(Error::failed("partition", "gpus")
                 .because(format!("an earlier apply was interrupted, as {} records", path.display()))
-                .cure("run mig-cdi apply --resume"));
+                .with_cure("run mig-cdi apply --resume"));
         }
         let gpus = NodeGpus::read(self.node, self.messages)?;
         let DesiredGpus { gpus: desired, absent } = gpus.desired(goal, self.messages)?;
@@ -233,7 +233,7 @@ impl NodePartitioner<'_> {
         if unreadable > 0 {
             let error = Error::failed("find", "the holders of slices")
                 .because(format!("{unreadable} processes cannot be examined"))
-                .cure("run it as root");
+                .with_cure("run it as root");
             match must_see_all {
                 true => return Err(error),
                 false => self.messages.warn(&error.to_string()),

@@ -79,7 +79,7 @@ impl StepRunner<'_> {
                 format!("and undoing it failed: {undo_failure}; {gpu} is not as it was before");
             return Err(Error::failed(operation, subject)
                 .because(format!("{cause}, {outcome}"))
-                .cure("run mig-cdi apply --resume"));
+                .with_cure("run mig-cdi apply --resume"));
         }
         journal.write(&[])
     }
@@ -193,7 +193,7 @@ impl StepRunner<'_> {
                 set(!on)?;
                 Err(Error::refused(&operation, &label)
                     .because(format!("nvml reports that it needs a reset: {why}"))
-                    .cure(
+                    .with_cure(
                         "stop the programs that use the gpu, such as dcgm and nvsm, and try again",
                     ))
             }
@@ -205,7 +205,7 @@ impl StepRunner<'_> {
         let in_use = |cause: &str, holders: Vec<String>| {
             Err(Error::refused(operation, gpu_label(gpu))
                 .because(format!("{cause} in use by {}", holders.join(", ")))
-                .cure("stop them and try again")
+                .with_cure("stop them and try again")
                 .held_by(holders))
         };
         let declared = declared_holders_of_gpu(self.in_use, &gpu.uuid, gpu.index);

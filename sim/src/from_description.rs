@@ -8,7 +8,7 @@ use crate::{
     placement::place,
     uuid,
 };
-use mig_cdi_model::{BadId, PciAddress};
+use mig_cdi_model::{IdError, PciAddress};
 use std::collections::BTreeSet;
 
 /// Largest file of a fault: above every limit that a reader of driver files has.
@@ -111,9 +111,9 @@ fn gpu(index: usize, entry: GpuDescription) -> Result<SimulatedGpu, Error> {
     }
     // The first is at 0x07 as on a DGX A100, the 32nd at 0xff.
     let pci = entry.pci.unwrap_or_else(|| format!("0000:{:02x}:00.0", 7 + 8 * index));
-    let pci: PciAddress = pci.parse().map_err(|e: BadId| Error::new(e.to_string()))?;
+    let pci: PciAddress = pci.parse().map_err(|e: IdError| Error::new(e.to_string()))?;
     let uuid = entry.uuid.map_or_else(|| Ok(uuid::gpu_uuid(pci)), |uuid| uuid.parse());
-    let uuid = uuid.map_err(|e: BadId| Error::new(e.to_string()))?;
+    let uuid = uuid.map_err(|e: IdError| Error::new(e.to_string()))?;
     // `mig = true` is the default, also for a GPU without MIG.
     let mig = entry.mig && !model.profiles.is_empty();
     if !mig && !entry.instances.is_empty() {

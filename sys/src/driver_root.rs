@@ -6,7 +6,7 @@
 
 use crate::{
     Error, LibraryDirs, Result, Root,
-    elf::{self, BadElf, Elf},
+    elf::{self, Elf, ElfError},
     error::{describe, optional},
     library_dirs,
 };
@@ -40,7 +40,7 @@ pub struct ExaminedFile {
     /// Reason why a user who is not root could replace it, with the path; `None` when none could.
     pub unsafe_because: Option<String>,
     /// Its ELF header, when it was examined as a library.
-    pub elf: Option<std::result::Result<Elf, BadElf>>,
+    pub elf: Option<std::result::Result<Elf, ElfError>>,
 }
 
 impl DriverRoot {

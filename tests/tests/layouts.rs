@@ -1,7 +1,7 @@
 //! Layout files: what `mig_cdi_config::layouts` parses, selects, refuses and writes.
 
 use mig_cdi_config::layouts::{
-    Assignment, BadLayouts, GpuIdentity, GpuSelector, Layout, Layouts, SelectedLayout,
+    Assignment, GpuIdentity, GpuSelector, Layout, Layouts, LayoutsError, SelectedLayout,
     mig_parted_yaml, pinned_yaml,
 };
 use mig_cdi_layout::{DesiredInstance, plan};
@@ -350,7 +350,7 @@ fn alias_bombs_and_deep_nesting_are_refused() {
 
 #[test]
 fn arguments_and_files_mean_the_same() {
-    let assign = |words: &[&str]| -> Result<Vec<SelectedLayout>, BadLayouts> {
+    let assign = |words: &[&str]| -> Result<Vec<SelectedLayout>, LayoutsError> {
         let words: Result<Vec<Assignment>, _> = words.iter().map(|word| word.parse()).collect();
         Assignment::select(&words?, &node())
     };

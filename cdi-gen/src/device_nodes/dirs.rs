@@ -29,7 +29,7 @@ impl Dirs {
         if !dev.exists() {
             return Err(Error::failed("open", dev.show("").display())
                 .because("not there")
-                .cure("name the directory that holds dev with --dev-root"));
+                .with_cure("name the directory that holds dev with --dev-root"));
         }
         Ok(Dirs { caps: dev.child("nvidia-caps")?, links: dev.child("char")?, dev })
     }

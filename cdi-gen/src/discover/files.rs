@@ -8,7 +8,7 @@ use crate::{Error, Result};
 use mig_cdi_model::{Destination, DriverCapabilities, DriverCapability, DriverFile};
 use mig_cdi_sys::{
     DriverRoot, ExaminedFile,
-    elf::{BadElf, Elf, MACHINE},
+    elf::{Elf, ElfError, MACHINE},
 };
 use std::collections::BTreeSet;
 
@@ -148,7 +148,7 @@ impl Search<'_> {
             (false, _) => Ok(()),
             (true, Some(broken)) => {
                 let cure = "reinstall the driver's libraries";
-                Err(Error::no_driver("find", name).because(broken).cure(cure))
+                Err(Error::no_driver("find", name).because(broken).with_cure(cure))
             }
             (true, None) => Err(self.missing(row, listings)),
         }
@@ -178,13 +178,13 @@ impl Search<'_> {
                     "driver {loaded} is loaded and {} has the files of {other}",
                     self.root.show(dir).display()
                 ))
-                .cure("a driver update is half done: reboot, or unload and load the nvidia modules"),
+                .with_cure("a driver update is half done: reboot, or unload and load the nvidia modules"),
             None => error
                 .because(format!(
                     "not in the usual directories and those of the loader's cache, below {}",
                     self.root.show("").display()
                 ))
-                .cure(
+                .with_cure(
                     "install the driver's libraries, name their place with --library-search-path, or use \
                      --capabilities none",
                 ),
@@ -242,7 +242,7 @@ impl Search<'_> {
         if let Some(reason) = &examined.unsafe_because {
             let cause = format!("{reason}, so a user other than root could replace it");
             let cure = "run chown root and chmod go-w on it";
-            return Err(Error::refused("mount", host_path).because(cause).cure(cure));
+            return Err(Error::refused("mount", host_path).because(cause).with_cure(cure));
         }
         let is_graphics = |class: &DriverCapability| {
             matches!(class, DriverCapability::Graphics | DriverCapability::Display)
@@ -262,7 +262,7 @@ enum SonameError<'a> {
     #[error("it has no soname")]
     Absent,
     #[error(transparent)]
-    Malformed(&'a BadElf),
+    Malformed(&'a ElfError),
     #[error("it was not examined")]
     NotExamined,
 }

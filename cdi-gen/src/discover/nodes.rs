@@ -60,7 +60,7 @@ fn find_dri(machine: &dyn Machine, gpu: &mut Gpu, problems: &mut Vec<Problem>) {
 /// (`drivers/gpu/drm/drm_sysfs.c`).
 fn dri_node(machine: &dyn Machine, pci: PciAddress, kind: &str) -> Result<DeviceNode, Reason> {
     let link = format!("/dev/dri/by-path/pci-{pci}-{kind}");
-    let failed = |cause: String| Err(Reason::curable(cause, "run modprobe nvidia-drm"));
+    let failed = |cause: String| Err(Reason::with_cure(cause, "run modprobe nvidia-drm"));
     match machine.node(&link) {
         Ok(Some(NodeStat { is_char: true, major, minor, mode, uid, gid })) => {
             let name = if kind == "card" { "card" } else { "renderD" };

@@ -21,7 +21,7 @@ pub struct Reason {
 }
 
 impl Reason {
-    pub(super) fn curable(cause: impl Into<String>, cure: &'static str) -> Reason {
+    pub(super) fn with_cure(cause: impl Into<String>, cure: &'static str) -> Reason {
         Reason { cause: cause.into(), cure: Some(cure) }
     }
 }
@@ -72,7 +72,7 @@ impl Problem {
     /// A difference between the two views.
     pub(super) fn disagreement(subject: impl Into<String>, cause: impl Into<String>) -> Problem {
         let cure = "run it again once no mig change is under way, and see dmesg";
-        Problem::transient(subject, Reason::curable(cause, cure))
+        Problem::transient(subject, Reason::with_cure(cause, cure))
     }
 }
 

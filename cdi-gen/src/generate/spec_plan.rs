@@ -130,7 +130,7 @@ fn masked_params(options: &GenerateOptions, masked: Option<String>) -> Result<Op
     masked.map(Some).ok_or_else(|| {
         Error::failed("read", "/proc/driver/nvidia/params")
             .because("no line ModifyDeviceFiles to switch off")
-            .cure("omit --mask-params")
+            .with_cure("omit --mask-params")
     })
 }
 
@@ -151,7 +151,7 @@ fn gpu_target(
     if kind == spec_options.kind {
         return Err(Error::usage("use", "--gpus")
             .because(format!("{kind} is the kind of the slices too"))
-            .cure("choose another --kind"));
+            .with_cure("choose another --kind"));
     }
     let target = mig.beside(&kind)?;
     Ok(Some((kind, target)))
@@ -167,7 +167,7 @@ pub fn spec_targets(options: &GenerateOptions, operation: &str) -> Result<SpecTa
     let file = target(options, kind)?.ok_or_else(|| {
         Error::usage(operation, "the spec")
             .because("--output - is standard output, and no file")
-            .cure("name a file with --output")
+            .with_cure("name a file with --output")
     })?;
     let gpus = match options.whole_gpus {
         false => None,

@@ -29,18 +29,18 @@ impl NameStyle {
 }
 
 impl std::str::FromStr for NameStyle {
-    type Err = UnknownNameStyle;
+    type Err = NameStyleError;
 
-    fn from_str(text: &str) -> Result<NameStyle, UnknownNameStyle> {
+    fn from_str(text: &str) -> Result<NameStyle, NameStyleError> {
         let styles = [NameStyle::Uuid, NameStyle::Slot, NameStyle::Index];
-        styles.into_iter().find(|style| style.as_str() == text).ok_or(UnknownNameStyle)
+        styles.into_iter().find(|style| style.as_str() == text).ok_or(NameStyleError)
     }
 }
 
 /// A text that names no [`NameStyle`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not uuid, slot or index")]
-pub struct UnknownNameStyle;
+pub struct NameStyleError;
 
 /// Name of a MIG device in messages: `gpu 0 gi 7 ci 0`.
 pub fn label(device: &MigDevice<'_>) -> String {

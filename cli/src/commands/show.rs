@@ -91,7 +91,7 @@ fn unknown(topology: &Topology, built: &Built, content: Content, name: &str) -> 
         (false, Some(_)) => format!("request one of its slices: {}", known.join(", ")),
         (false, None) => format!("use one of {}", known.join(", ")),
     };
-    Error::failed("show", format!("{name:?}")).because(cause).cure(cure)
+    Error::failed("show", format!("{name:?}")).because(cause).with_cure(cure)
 }
 
 /// Lists all names of a device, and the slices and GPUs that it contains.

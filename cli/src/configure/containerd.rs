@@ -83,7 +83,7 @@ fn check_version(request: &ConfigureRequest<'_>, version: i64, merges: bool) -> 
     let label = request.engine.label();
     let refuse = |cause: String, cure: &str| {
         let path = request.host.show(CONTAINERD_CONFIG);
-        Err(Error::refused("edit", path.display()).because(cause).cure(cure))
+        Err(Error::refused("edit", path.display()).because(cause).with_cure(cure))
     };
     match version {
         1 if merges => refuse(
@@ -152,7 +152,7 @@ fn refuse_overridden(
             let cure =
                 format!("move the table into config.toml, or set enable_cdi = true in {path}");
             let config = request.host.show(CONTAINERD_CONFIG);
-            return Err(Error::refused("edit", config.display()).because(cause).cure(cure));
+            return Err(Error::refused("edit", config.display()).because(cause).with_cure(cure));
         }
     }
     Ok(())

@@ -84,7 +84,7 @@ fn spec_dirs(
                 .because(format!(
                     "it reads only {fixed}, and spec-dirs in /etc/mig-cdi/config.toml is {dirs}"
                 ))
-                .cure("set spec-dirs to one of the two"));
+                .with_cure("set spec-dirs to one of the two"));
         }
         plan.notes.push(format!("{label} reads {fixed} without configuration"));
         return Ok(None);

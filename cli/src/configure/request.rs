@@ -54,7 +54,7 @@ impl ConfigureRequest<'_> {
         }
         Err(Error::refused("configure", self.engine.label())
             .because("this version has no cdi support")
-            .cure("update it, or use mig-cdi-hook"))
+            .with_cure("update it, or use mig-cdi-hook"))
     }
 
     /// Edit that adds the requested spec directories to a list, which starts with `initial` where it is absent.
@@ -97,7 +97,9 @@ impl ConfigureRequest<'_> {
     pub(super) fn value(&self, path: &str, language: Language) -> Result<Option<Value>, Error> {
         let (file, text) = self.open(path)?;
         let invalid = |error: EditError| {
-            Error::failed("parse", file.path().display()).because(error).cure("correct the file")
+            Error::failed("parse", file.path().display())
+                .because(error)
+                .with_cure("correct the file")
         };
         text.map(|text| parse(&text, language).map_err(invalid)).transpose()
     }
@@ -123,5 +125,5 @@ fn edit_error(file: &ConfigFile, error: &EditError, language: Language, edits: &
         let lines: Vec<_> = example.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         format!("add by hand: {}", lines.join(" "))
     };
-    Error::failed("edit", file.path().display()).because(error).cure(cure)
+    Error::failed("edit", file.path().display()).because(error).with_cure(cure)
 }

@@ -16,7 +16,7 @@ pub type OwnSpec = Spec<UnreadEdits>;
 
 /// A spec that does not have the form in which mig-cdi writes it.
 #[derive(Debug, thiserror::Error)]
-pub enum BadSpec {
+pub enum SpecError {
     /// The text is not JSON, or a field is missing, unknown or of another type.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
@@ -54,19 +54,19 @@ impl OwnSpec {
     ///
     /// # Errors
     /// When mig-cdi would not have written it.
-    pub fn parse(json: &[u8], kind: &str) -> Result<OwnSpec, BadSpec> {
+    pub fn parse(json: &[u8], kind: &str) -> Result<OwnSpec, SpecError> {
         let spec: OwnSpec = serde_json::from_slice(json)?;
         if spec.cdi_version.is_none() {
-            return Err(BadSpec::NoVersion);
+            return Err(SpecError::NoVersion);
         }
         if spec.kind != kind {
-            return Err(BadSpec::Kind { found: spec.kind, expected: kind.to_owned() });
+            return Err(SpecError::Kind { found: spec.kind, expected: kind.to_owned() });
         }
         // CDI rejects it too, and either of the two could be the slice of another tenant.
         let mut names: Vec<_> = spec.devices.iter().map(|device| device.name.as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(BadSpec::DuplicateName(pair[0].to_owned()));
+            return Err(SpecError::DuplicateName(pair[0].to_owned()));
         }
         spec.container_edits.check()?;
         Ok(spec)
@@ -87,7 +87,7 @@ impl Device<UnreadEdits> {
     ///
     /// # Errors
     /// When mig-cdi would not have written them.
-    pub fn edits(&self) -> Result<ContainerEdits, BadSpec> {
+    pub fn edits(&self) -> Result<ContainerEdits, SpecError> {
         let edits: ContainerEdits = serde_json::from_str(self.container_edits.0.get())?;
         edits.check()?;
         Ok(edits)
@@ -95,7 +95,7 @@ impl Device<UnreadEdits> {
 }
 
 impl ContainerEdits {
-    fn check(&self) -> Result<(), BadSpec> {
+    fn check(&self) -> Result<(), SpecError> {
         self.device_nodes.iter().try_for_each(SpecNode::check)
     }
 }
@@ -103,12 +103,12 @@ impl ContainerEdits {
 impl SpecNode {
     /// Checks what the type of a field does not: a block device, or the right to create nodes, is nothing that a slice
     /// has.
-    fn check(&self) -> Result<(), BadSpec> {
+    fn check(&self) -> Result<(), SpecError> {
         let fields = [("type", &self.kind, "c"), ("permissions", &self.permissions, "rw")];
         for (field, found, expected) in fields {
             if found.as_deref() != Some(expected) {
                 let (path, found) = (self.path.clone(), found.clone().unwrap_or_default());
-                return Err(BadSpec::Node { path, field, found, expected });
+                return Err(SpecError::Node { path, field, found, expected });
             }
         }
         Ok(())
