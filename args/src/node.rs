@@ -71,7 +71,7 @@ impl NodeArgs {
             library_search_path: either(&self.library_search_path, &settings.library_search_path),
             dev: pick(&self.dev_root, &settings.dev_root),
             proc: pick(&self.proc_root, &settings.proc_root),
-            cuda_version: false,
+            reads_cuda_version: false,
         }
     }
 

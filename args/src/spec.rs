@@ -207,11 +207,11 @@ impl SpecArgs {
             library_dirs,
             params_file: None,
             // A slice of a +gfx profile renders through the nodes of /dev/dri.
-            graphics: capabilities.has(DriverCapability::Graphics)
+            wants_graphics: capabilities.has(DriverCapability::Graphics)
                 || capabilities.has(DriverCapability::Display),
             admin: self.admin.iter().copied().map(Admin::from).collect(),
-            cuda_env: self.cuda_env,
-            annotations: self.annotations,
+            sets_cuda_env: self.cuda_env,
+            wants_annotations: self.annotations,
             verify,
             ldcache,
             // `DeviceBuilder::options` sets both, when it knows the engines.

@@ -13,7 +13,7 @@ use crate::{
     write::Target,
 };
 use mig_cdi_model::{
-    HostNode, Major, Topology,
+    HostNodeState, Major, Topology,
     cdi::{Kind, Spec, Version},
 };
 use mig_cdi_sys::{Machine, Outcome, text};
@@ -213,9 +213,9 @@ fn warn_of_host_nodes(messages: &dyn MessageSink, topology: &Topology) {
     let mut wrong = Vec::new();
     for node in nodes {
         let list = match node.host {
-            HostNode::Ok => continue,
-            HostNode::Missing => &mut missing,
-            HostNode::Wrong => &mut wrong,
+            HostNodeState::Ok => continue,
+            HostNodeState::Missing => &mut missing,
+            HostNodeState::Wrong => &mut wrong,
         };
         if !list.contains(&node.path.as_str()) {
             list.push(node.path.as_str());

@@ -5,7 +5,7 @@ use crate::{
     spec::{Built, Subject, preferred_name},
 };
 use mig_cdi_model::{
-    Attributes, Gpu, MigDevice, MigMode, PciAddress, Release, Topology,
+    Attributes, Gpu, MajorMinor, MigDevice, MigMode, PciAddress, Topology,
     cdi::{DeviceName, Kind},
 };
 use mig_cdi_sys::Machine;
@@ -18,7 +18,7 @@ pub struct Inventory {
     /// Version of the driver.
     pub driver_version: String,
     /// Newest CUDA version that the driver supports, where NVML reports it.
-    pub cuda_version: Option<Release>,
+    pub cuda_version: Option<MajorMinor>,
     /// Product name of the machine.
     pub machine: Option<String>,
     /// GPUs in the order of nvidia-smi.
@@ -41,7 +41,7 @@ pub struct GpuEntry {
     /// Memory in MiB.
     pub memory_mib: Option<u64>,
     /// CUDA compute capability.
-    pub compute_capability: Option<Release>,
+    pub compute_capability: Option<MajorMinor>,
     /// PCI class, as 0x030200 of a GPU without displays.
     pub class: Option<u32>,
     /// NUMA node, where the machine has them.

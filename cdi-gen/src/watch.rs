@@ -210,8 +210,8 @@ impl RunningWatch<'_> {
             source: self.setup.node.source,
             generate,
             repair_nodes: self.options.repair_nodes,
-            inventory: self.options.inventory,
-            all_gpus: self.options.error_events,
+            wants_inventory: self.options.wants_inventory,
+            wants_all_gpus: self.options.wants_error_events,
         };
         match child::call(child::REFRESH, &request, REFRESH_LIMIT) {
             Ok(RefreshReply::Done(report)) => Ok(*report),

@@ -8,7 +8,7 @@ use mig_cdi_gen::{
     spec::{Admin, Content, Format, NameStyle, SpecOptions, VerifyHook, build, to_text},
 };
 use mig_cdi_hook::cli::{self, HookCommand};
-use mig_cdi_model::cdi::{Hook, OwnSpec, Spec};
+use mig_cdi_model::cdi::{Hook, Spec, StrictSpec};
 use mig_cdi_sim::{SimulatedMachine, SimulatedNode};
 
 fuzz_target!(|text: &str| {
@@ -27,10 +27,10 @@ fuzz_target!(|text: &str| {
             source,
             library_dirs: Vec::new(),
             params_file: None,
-            graphics: true,
+            wants_graphics: true,
             admin: vec![Admin::Config, Admin::Monitor],
-            cuda_env: true,
-            annotations: true,
+            sets_cuda_env: true,
+            wants_annotations: true,
             verify: Some(VerifyHook {
                 path: "/usr/bin/mig-cdi-hook".to_owned(),
                 options: vec!["--proc-root=/".to_owned()],
@@ -58,7 +58,7 @@ fuzz_target!(|text: &str| {
 
 fn the_hook_reads(spec: &Spec) {
     let text = to_text(spec, Format::Json).expect("a spec can be written");
-    let document = OwnSpec::parse(text.as_bytes(), &spec.kind).expect("our spec");
+    let document = StrictSpec::parse(text.as_bytes(), &spec.kind).expect("our spec");
     for device in &spec.devices {
         assert!(document.device(&device.name).is_some(), "{}", device.name);
         for Hook { args, .. } in &device.container_edits.hooks {

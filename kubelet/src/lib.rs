@@ -146,11 +146,11 @@ fn watch_and_serve(
     let read_setup = || {
         let mut setup = command_line.setup()?;
         // Labels of the node name the CUDA version.
-        setup.node.roots.cuda_version = true;
+        setup.node.roots.reads_cuda_version = true;
         Ok(setup)
     };
     let mut options = command_line.watch.options();
-    options.inventory = true;
+    options.wants_inventory = true;
     let (sender, events) = mpsc::unbounded_channel();
     let plugin = plugin_thread(args, &options.state_dir, &read_setup()?, Health::new(xids))?;
     let mut plugin = Some((plugin, events));

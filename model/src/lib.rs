@@ -46,6 +46,6 @@ pub use id::{
 pub use profile::{Placement, Profile, ProfileError};
 pub use slice::{DeviceVariable, ExpectedSlice, SliceId, SliceTextError};
 pub use topology::{
-    AdminNode, Attributes, ComputeInstance, DeviceNode, Gpu, GpuInstance, HostNode, MigDevice,
-    MigMode, Release, Topology,
+    AdminNode, Attributes, ComputeInstance, DeviceNode, Gpu, GpuInstance, HostNodeState,
+    MajorMinor, MigDevice, MigMode, Topology,
 };

@@ -84,7 +84,7 @@ fn hide(gpus: &mut [SimulatedGpu], hidden: &[String]) -> Result<(), Error> {
             for gi in &mut gpu.instances {
                 for ci in &mut gi.compute {
                     let is_named = format!("gpu{}/gi{}/ci{}", gpu.minor, gi.id, ci.id) == *path;
-                    ci.hidden |= is_named;
+                    ci.is_hidden |= is_named;
                     found |= is_named;
                 }
             }
@@ -132,10 +132,10 @@ fn gpu(index: usize, entry: GpuDescription) -> Result<SimulatedGpu, Error> {
         pci,
         uuid,
         numa,
-        mig,
-        mig_pending,
-        lost,
-        held,
+        is_mig_enabled: mig,
+        is_mig_enabled_after_reset: mig_pending,
+        is_lost: lost,
+        is_open: held,
         dri,
         instances,
         processes,

@@ -165,7 +165,7 @@ impl PartitionHost {
     /// As [`PartitionHost::node`].
     #[must_use]
     pub fn layouts(&self) -> Vec<String> {
-        let gpu = |gpu: &mig_cdi_sim::SimulatedGpu| match gpu.mig {
+        let gpu = |gpu: &mig_cdi_sim::SimulatedGpu| match gpu.is_mig_enabled {
             false => "off".to_owned(),
             true => {
                 let mut items: Vec<_> = gpu.instances.iter().map(item).collect();

@@ -214,7 +214,11 @@ fn mig_mode_changes_as_the_architecture_allows() {
     ] {
         let mut node = node(key, keys);
         assert_eq!(node.set_mig_mode(0, on), answer, "{key} {keys}");
-        assert_eq!((node.gpus[0].mig, node.gpus[0].mig_pending), after, "{key} {keys}");
+        assert_eq!(
+            (node.gpus[0].is_mig_enabled, node.gpus[0].is_mig_enabled_after_reset),
+            after,
+            "{key} {keys}"
+        );
         assert_round_trip(&node);
     }
     let mut off = node("a30", "mig = false");

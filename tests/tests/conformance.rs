@@ -18,10 +18,10 @@ fn options() -> SpecOptions {
         source: Source::Nvml,
         library_dirs: Vec::new(),
         params_file: None,
-        graphics: true,
+        wants_graphics: true,
         admin: Vec::new(),
-        cuda_env: false,
-        annotations: false,
+        sets_cuda_env: false,
+        wants_annotations: false,
         verify: None,
         ldcache: None,
         max_version: Version::V0_5_0,
@@ -54,10 +54,11 @@ fn conforms(spec: &Spec, format: Format) {
 #[test]
 fn every_preset_conforms_in_every_name_style() {
     let all = vec![NameStyle::Index, NameStyle::Slot, NameStyle::Uuid];
-    let annotated = SpecOptions { annotations: true, max_version: Version::V0_6_0, ..options() };
+    let annotated =
+        SpecOptions { wants_annotations: true, max_version: Version::V0_6_0, ..options() };
     let variants = [
         options(),
-        SpecOptions { names: all, cuda_env: true, ..options() },
+        SpecOptions { names: all, sets_cuda_env: true, ..options() },
         SpecOptions { names: vec![NameStyle::Uuid], ..options() },
         SpecOptions { source: Source::Proc, ..options() },
         SpecOptions { kind: "example.org/gpu-slice.v2".parse().unwrap(), ..annotated.clone() },

@@ -254,7 +254,7 @@ fn a_pending_mode_change_is_reverted() {
     let run = site.run(&["apply", "0=none"]);
     refused(&run, &["turn on MIG mode of gpu 0", "it needs a reset"]);
     let gpu = &site.node().gpus[0];
-    assert_eq!((gpu.mig, gpu.mig_pending), (false, false));
+    assert_eq!((gpu.is_mig_enabled, gpu.is_mig_enabled_after_reset), (false, false));
     // On Hopper the mode changes while the GPU is open.
     let site = PartitionHost::new(&format!("{H100}mig = false\nheld = true\n"));
     site.opens(50, "dcgm", "/dev/nvidia0");

@@ -139,7 +139,7 @@ impl Search<'_> {
                 }
                 Ok(None) => {}
                 Err(reason) => {
-                    let shown = self.root.show(&path);
+                    let shown = self.root.display_path(&path);
                     self.result.warnings.push(format!("{} is omitted: {reason}", shown.display()));
                 }
             }
@@ -176,13 +176,13 @@ impl Search<'_> {
             Some((dir, other)) => error
                 .because(format!(
                     "driver {loaded} is loaded and {} has the files of {other}",
-                    self.root.show(dir).display()
+                    self.root.display_path(dir).display()
                 ))
                 .with_cure("a driver update is half done: reboot, or unload and load the nvidia modules"),
             None => error
                 .because(format!(
                     "not in the usual directories and those of the loader's cache, below {}",
-                    self.root.show("").display()
+                    self.root.display_path("").display()
                 ))
                 .with_cure(
                     "install the driver's libraries, name their place with --library-search-path, or use \

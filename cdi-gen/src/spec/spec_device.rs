@@ -177,7 +177,7 @@ fn whole_gpu<'a>(gpu: &'a Gpu, options: &SpecOptions) -> SpecDevice<'a> {
     let index = gpu.index.map(|index| index.to_string());
     let annotations = uuid.iter().map(|uuid| ("mig-cdi/gpu-uuid".to_owned(), uuid.clone()));
     let annotations = annotations.collect();
-    let dri = if options.graphics { &gpu.dri[..] } else { &[] };
+    let dri = if options.wants_graphics { &gpu.dri[..] } else { &[] };
     SpecDevice {
         subject: Subject::Gpu(gpu.minor),
         label: gpu.label(),

@@ -4,9 +4,8 @@
 //! when the child ends: events make it react sooner, it never depends on them.
 
 use crate::{
-    Result, child,
+    NodeRoots, Result, child,
     listen::{ListenRequest, ListenerMessage},
-    node_source::NodeRoots,
     refresh::GpuInMode,
 };
 use mig_cdi_model::Backoff;
@@ -139,7 +138,7 @@ impl DriverEventListener {
         }
         self.restart_at = None;
         let roots = self.roots.clone()?;
-        match start(&ListenRequest { roots, errors: self.selection.errors }) {
+        match start(&ListenRequest { roots, wants_errors: self.selection.errors }) {
             Ok(process) => {
                 self.process = Some(process);
                 None

@@ -43,9 +43,9 @@ pub struct WatchOptions {
     /// Time after which a refresh is due although nothing seems to have changed.
     pub resync: Duration,
     /// Whether the driver's critical errors (XIDs) are reported, of every GPU.
-    pub error_events: bool,
+    pub wants_error_events: bool,
     /// Whether refreshes report an [`Inventory`].
-    pub inventory: bool,
+    pub wants_inventory: bool,
 }
 
 /// Settings of the watch that a reload may change.
@@ -56,7 +56,7 @@ pub struct WatchSetup {
     /// Options of the specs.
     pub generate: GenerateOptions,
     /// Whether the driver's events of MIG changes are subscribed to.
-    pub driver_events: bool,
+    pub wants_driver_events: bool,
 }
 
 impl WatchSetup {

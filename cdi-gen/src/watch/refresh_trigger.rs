@@ -153,7 +153,7 @@ impl RefreshTrigger {
             let wakeup = self.events.wait(limit, self.driver_events.fd())?;
             self.wakeups += 1;
             now = Instant::now();
-            let Wakeup { stop, reload, also: has_driver_event, files } = wakeup;
+            let Wakeup { stop, reload, is_extra_fd_ready: has_driver_event, files } = wakeup;
             if stop {
                 return Ok(TriggerEvent::Stop);
             }
@@ -226,7 +226,7 @@ impl RefreshTrigger {
         now: Instant,
         has_driver_event: bool,
     ) -> bool {
-        // With events polls are rare, so each can be full. A quick poll would miss compute instances.
+        // With events polls are rare, so each can be full. A plain poll would miss compute instances.
         let is_full_scan = has_driver_event
             || self.expects_change_until.is_some()
             || self.covers_all_gpus()
@@ -234,7 +234,7 @@ impl RefreshTrigger {
             || self.is_settling(now);
         match is_full_scan {
             true => before.is_unchanged(proc),
-            false => before.is_unchanged_quick(),
+            false => before.is_unchanged_at_plain_poll(),
         }
     }
 

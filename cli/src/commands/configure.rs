@@ -234,7 +234,7 @@ fn undo(
             console.error(&format!(
                 "configure {name} --undo: someone else has changed a file since; nothing is undone. Remove \
                  the changes of mig-cdi by hand, or restore FILE.mig-cdi-backup, then remove {}",
-                host.show(path).display()
+                host.display_path(path).display()
             ));
             Ok(CommandOutput { stdout, exit: Exit::Refused })
         }

@@ -12,7 +12,7 @@ use mig_cdi_gen::{
     spec::{self, Built, Content, SpecOptions, label},
 };
 use mig_cdi_model::{
-    DeviceNode, Gpu, HostNode, MigDevice, MigMode, Topology,
+    DeviceNode, Gpu, HostNodeState, MigDevice, MigMode, Topology,
     cdi::{Device, Spec, SpecNode},
 };
 
@@ -181,11 +181,11 @@ fn origin(topology: &Topology, path: &str) -> (&'static str, String) {
     origin
 }
 
-fn host(node: HostNode) -> &'static str {
+fn host(node: HostNodeState) -> &'static str {
     match node {
-        HostNode::Ok => "same",
-        HostNode::Wrong => "different",
-        HostNode::Missing => "missing",
+        HostNodeState::Ok => "same",
+        HostNodeState::Wrong => "different",
+        HostNodeState::Missing => "missing",
     }
 }
 

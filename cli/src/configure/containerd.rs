@@ -82,7 +82,7 @@ fn draft_drop_in(
 fn check_version(request: &ConfigureRequest<'_>, version: i64, merges: bool) -> Result<(), Error> {
     let label = request.engine.label();
     let refuse = |cause: String, cure: &str| {
-        let path = request.host.show(CONTAINERD_CONFIG);
+        let path = request.host.display_path(CONTAINERD_CONFIG);
         Err(Error::refused("edit", path.display()).because(cause).with_cure(cure))
     };
     match version {
@@ -151,7 +151,7 @@ fn refuse_overridden(
             );
             let cure =
                 format!("move the table into config.toml, or set enable_cdi = true in {path}");
-            let config = request.host.show(CONTAINERD_CONFIG);
+            let config = request.host.display_path(CONTAINERD_CONFIG);
             return Err(Error::refused("edit", config.display()).because(cause).with_cure(cure));
         }
     }

@@ -2,7 +2,7 @@
 //! or as a list of instances.
 
 use super::{
-    LayoutsError, Origin,
+    LayoutsError, SourceLocation,
     yaml::{YamlField, YamlNode, YamlValue, bad, quoted},
 };
 use mig_cdi_layout::{DesiredComputeInstance, DesiredInstance, DesiredLayout, ProfileSelector};
@@ -102,7 +102,7 @@ fn count(YamlField { key, value: node, .. }: &YamlField) -> Result<usize, Layout
 
 fn counted_instance(key: &str, line: usize) -> Result<DesiredInstance, LayoutsError> {
     let instance: DesiredInstance =
-        key.parse().map_err(|error| LayoutsError::of_layout(Origin::Line(line), &error))?;
+        key.parse().map_err(|error| LayoutsError::of_layout(SourceLocation::Line(line), &error))?;
     // A count of 1c.3g.40gb is one of compute instances, as in mig-parted. With a placement it would be one
     // of GPU instances.
     let profile = key.split(['@', '(']).next().unwrap_or_default().trim();
@@ -120,7 +120,7 @@ fn listed_instances(node: &YamlNode) -> Result<Vec<DesiredInstance>, LayoutsErro
         return Err(node.bad(cause));
     };
     let layout = text.parse::<DesiredLayout>().map_err(|error| {
-        let bad = LayoutsError::of_layout(Origin::Line(node.line), &error);
+        let bad = LayoutsError::of_layout(SourceLocation::Line(node.line), &error);
         // YAML splits [3g.40gb(1c,2c)] at its comma.
         match text.contains('(') != text.contains(')') {
             true => bad.with_cure(format!("{}; an instance with a comma needs quotes", error.cure)),

@@ -1,7 +1,7 @@
 //! Parses layout files: the rules of mig-parted's format, on top of the YAML tree.
 
 use super::{
-    Entry, Layout, Layouts, LayoutsError, Origin,
+    Entry, GpuLayoutSetting, Layouts, LayoutsError, SourceLocation,
     gpu_selector::{DeviceFilter, DeviceFilterError, GpuSelector, GpuSelectorError},
     mig_devices,
     yaml::{self, YamlField, YamlNode, YamlValue, bad, quoted},
@@ -90,20 +90,20 @@ fn entry(node: &YamlNode) -> Result<Entry, LayoutsError> {
     };
     // As in mig-parted, null counts as no field (`api/spec/v1/spec.go`, `MigConfigSpec.UnmarshalJSON`).
     let layout = match (enabled, instances.filter(|node| !is_null(node))) {
-        (true, Some(node)) => Layout::Partitioned(mig_devices::desired_layout(node)?),
+        (true, Some(node)) => GpuLayoutSetting::Partitioned(mig_devices::desired_layout(node)?),
         (true, None) => {
             let cure = "write {} for mig mode on and no instance";
             return Err(node.bad("no mig-devices").with_cure(cure));
         }
-        (false, None) => Layout::Off,
-        (false, Some(node)) if is_empty(node) => Layout::Off,
+        (false, None) => GpuLayoutSetting::Off,
+        (false, Some(node)) if is_empty(node) => GpuLayoutSetting::Off,
         (false, Some(node)) => {
             let bad = node.bad("mig-devices with mig-enabled false");
             return Err(bad.with_cure("omit one of the two"));
         }
     };
     Ok(Entry {
-        origin: Origin::Line(node.line),
+        location: SourceLocation::Line(node.line),
         filters: filter.map_or(Ok(Vec::new()), filters)?,
         gpus: gpu_selectors(gpus.ok_or_else(|| need("devices"))?)?,
         layout,
@@ -158,13 +158,13 @@ fn filters(node: &YamlNode) -> Result<Vec<DeviceFilter>, LayoutsError> {
     given.map(parse).collect()
 }
 
-fn gpu_selectors(node: &YamlNode) -> Result<Vec<(GpuSelector, Origin)>, LayoutsError> {
+fn gpu_selectors(node: &YamlNode) -> Result<Vec<(GpuSelector, SourceLocation)>, LayoutsError> {
     let is_list = matches!(node.value, YamlValue::List(_));
     let selector = |(text, node): (&str, &YamlNode)| {
-        let origin = Origin::Line(node.line);
+        let location = SourceLocation::Line(node.line);
         let selector: GpuSelector = text
             .parse()
-            .map_err(|error: GpuSelectorError| LayoutsError::of_gpu(origin.clone(), &error))?;
+            .map_err(|error: GpuSelectorError| LayoutsError::of_gpu(location.clone(), &error))?;
         match (&selector, is_list) {
             (GpuSelector::All, true) => {
                 Err(node.bad("all in a list").with_cure("write devices: all"))
@@ -174,7 +174,7 @@ fn gpu_selectors(node: &YamlNode) -> Result<Vec<(GpuSelector, Origin)>, LayoutsE
                 let bad = node.bad("a gpu number outside a list");
                 Err(bad.with_cure(format!("write devices: [{text}]")))
             }
-            _ => Ok((selector, origin)),
+            _ => Ok((selector, location)),
         }
     };
     texts(node, "devices")?.into_iter().map(selector).collect()

@@ -1,7 +1,8 @@
 //! Selects the layout for each GPU of a node.
 
 use super::{
-    Assignment, Entry, GpuIdentity, GpuSelector, Layouts, LayoutsError, Origin, SelectedLayout,
+    Assignment, Entry, GpuIdentity, GpuSelector, Layouts, LayoutsError, SelectedLayout,
+    SourceLocation,
 };
 
 impl Layouts {
@@ -60,8 +61,8 @@ impl Assignment {
 fn select(entries: &[Entry], gpus: &[GpuIdentity]) -> Result<Vec<SelectedLayout>, LayoutsError> {
     let mut selected: Vec<Option<SelectedLayout>> = vec![None; gpus.len()];
     for entry in entries {
-        for (selector, origin) in &entry.gpus {
-            select_one(&mut selected, entry, selector, origin, gpus)?;
+        for (selector, location) in &entry.gpus {
+            select_one(&mut selected, entry, selector, location, gpus)?;
         }
     }
     Ok(selected.into_iter().flatten().collect())
@@ -72,7 +73,7 @@ fn select_one(
     selected: &mut [Option<SelectedLayout>],
     entry: &Entry,
     selector: &GpuSelector,
-    origin: &Origin,
+    location: &SourceLocation,
     gpus: &[GpuIdentity],
 ) -> Result<(), LayoutsError> {
     let matches = |gpu: &GpuIdentity| {
@@ -83,31 +84,35 @@ fn select_one(
     // `all` of a node without GPUs is no mistake; a GPU by name that is absent is one.
     let is_named = *selector != GpuSelector::All;
     if found.peek().is_none() && is_named && gpus.iter().any(matches) {
-        return Err(absent(selector, origin, gpus));
+        return Err(absent(selector, location, gpus));
     }
     for (position, gpu) in found {
         if !matches(gpu) {
-            check_filtered(selector, origin, gpu)?;
+            check_filtered(selector, location, gpu)?;
         } else if let Some(before) = &selected[position] {
-            return Err(selected_twice(gpu, &before.origin, origin));
+            return Err(selected_twice(gpu, &before.location, location));
         } else {
-            let (origin, layout) = (origin.clone(), entry.layout.clone());
-            selected[position] = Some(SelectedLayout { gpu: position, layout, origin, is_named });
+            let (location, layout) = (location.clone(), entry.layout.clone());
+            selected[position] = Some(SelectedLayout { gpu: position, layout, location, is_named });
         }
     }
     Ok(())
 }
 
-fn selected_twice(gpu: &GpuIdentity, before: &Origin, origin: &Origin) -> LayoutsError {
+fn selected_twice(
+    gpu: &GpuIdentity,
+    before: &SourceLocation,
+    location: &SourceLocation,
+) -> LayoutsError {
     let GpuIdentity { index, uuid, .. } = gpu;
     let cause = format!("gpu {index} ({uuid}) is selected by {before} too");
-    LayoutsError::new(origin.clone(), cause).with_cure("select it once")
+    LayoutsError::new(location.clone(), cause).with_cure("select it once")
 }
 
 /// Checks a selector whose GPU the filter of its entry excludes.
 fn check_filtered(
     selector: &GpuSelector,
-    origin: &Origin,
+    location: &SourceLocation,
     gpu: &GpuIdentity,
 ) -> Result<(), LayoutsError> {
     // Indices mean another card on every node, and the filter chooses among them. A UUID or a PCI address
@@ -117,11 +122,11 @@ fn check_filtered(
     }
     let id = gpu.device_id;
     let cause = format!("{selector} is a 0x{id:08X}, which the device-filter excludes");
-    Err(LayoutsError::new(origin.clone(), cause).with_cure("drop one of them"))
+    Err(LayoutsError::new(location.clone(), cause).with_cure("drop one of them"))
 }
 
-fn absent(selector: &GpuSelector, origin: &Origin, gpus: &[GpuIdentity]) -> LayoutsError {
+fn absent(selector: &GpuSelector, location: &SourceLocation, gpus: &[GpuIdentity]) -> LayoutsError {
     let names: Vec<_> = gpus.iter().map(|gpu| selector.name(gpu)).collect();
-    LayoutsError::new(origin.clone(), format!("no gpu {selector} on this node"))
+    LayoutsError::new(location.clone(), format!("no gpu {selector} on this node"))
         .with_cure(format!("it has {}", names.join(", ")))
 }

@@ -5,7 +5,7 @@
 //! The events of granit-parser are used and not serde: a serde visitor sees neither whether a text was quoted nor
 //! an alias, nor a tag.
 
-use super::{LayoutsError, Origin};
+use super::{LayoutsError, SourceLocation};
 use granit_parser::{Event, Parser, ScalarStyle};
 use std::collections::HashMap;
 
@@ -67,7 +67,7 @@ impl YamlNode {
 }
 
 pub(super) fn bad(line: usize, cause: impl Into<String>) -> LayoutsError {
-    LayoutsError::new(Origin::Line(line), cause)
+    LayoutsError::new(SourceLocation::Line(line), cause)
 }
 
 /// Parses the only document of a text; `None` for a text without one.

@@ -54,7 +54,7 @@ fn known(gpu: &SimulatedGpu) -> Known {
     let compute =
         |gi: &SimulatedInstance| gi.compute.iter().map(|ci| (ci.id, ci.placement.start)).collect();
     let instances = gpu.instances.iter().map(|gi| (gi.id, gi.placement.start, compute(gi)));
-    (gpu.mig, instances.collect())
+    (gpu.is_mig_enabled, instances.collect())
 }
 
 /// Event sets by handle, from 1. A freed one leaves its place empty.
@@ -173,7 +173,7 @@ fn next_event(set: &mut Set) -> Result<Option<Event>, Code> {
     let Ok(node) = fresh() else { return Ok(None) };
     for (index, old, types) in &mut set.gpus {
         let Some(gpu) = node.gpus.get(*index) else { continue };
-        if gpu.lost {
+        if gpu.is_lost {
             return Err(GPU_IS_LOST);
         }
         let new = known(gpu);

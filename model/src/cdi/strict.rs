@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 pub struct UnreadEdits(Box<RawValue>);
 
 /// A spec that mig-cdi wrote. The edits of a device are parsed by [`Device::edits`].
-pub type OwnSpec = Spec<UnreadEdits>;
+pub type StrictSpec = Spec<UnreadEdits>;
 
 /// A spec that does not have the form in which mig-cdi writes it.
 #[derive(Debug, thiserror::Error)]
@@ -48,14 +48,14 @@ pub enum SpecError {
     },
 }
 
-impl OwnSpec {
-    /// Reads a spec of this kind from JSON. What an own spec states is complete: every node has its type, numbers and
+impl StrictSpec {
+    /// Reads a spec of this kind from JSON. What a spec of mig-cdi states is complete: every node has its type, numbers and
     /// mode.
     ///
     /// # Errors
     /// When mig-cdi would not have written it.
-    pub fn parse(json: &[u8], kind: &str) -> Result<OwnSpec, SpecError> {
-        let spec: OwnSpec = serde_json::from_slice(json)?;
+    pub fn parse(json: &[u8], kind: &str) -> Result<StrictSpec, SpecError> {
+        let spec: StrictSpec = serde_json::from_slice(json)?;
         if spec.cdi_version.is_none() {
             return Err(SpecError::NoVersion);
         }
@@ -130,7 +130,7 @@ mod tests {
     }
 
     fn edits(text: &str) -> Result<ContainerEdits, String> {
-        let spec = OwnSpec::parse(text.as_bytes(), KIND).map_err(|e| e.to_string())?;
+        let spec = StrictSpec::parse(text.as_bytes(), KIND).map_err(|e| e.to_string())?;
         spec.devices[0].edits().map_err(|e| e.to_string())
     }
 

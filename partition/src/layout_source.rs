@@ -1,7 +1,9 @@
-//! Goals: the layouts that a command line, a file of layouts or a checkpoint requests, and the GPUs that each is for.
+//! Sources of desired layouts: those that a command line, a file of layouts or a checkpoint requests, and the GPUs that each is for.
 
 use crate::{gpu_change::GpuChange, holders::Holders, node_gpus::NodeGpus};
-use mig_cdi_config::layouts::{Assignment, Layout, Layouts, LayoutsError, SelectedLayout};
+use mig_cdi_config::layouts::{
+    Assignment, GpuLayoutSetting, Layouts, LayoutsError, SelectedLayout,
+};
 use mig_cdi_gen::{Error, ErrorKind, MessageSink, Result};
 use mig_cdi_sys::{nvml::GpuPartitioning, read_named};
 use serde::{Deserialize, Serialize};
@@ -25,9 +27,9 @@ pub struct LayoutFile {
     pub layout: String,
 }
 
-/// The source of desired layouts.
+/// Source of desired layouts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Goal {
+pub enum LayoutSource {
     /// Assignments `GPU=LAYOUT`, such as `0=3x2g.20gb,1g.10gb`, `all=none`.
     Assignments(Vec<String>),
     /// A layout in a file.
@@ -42,9 +44,9 @@ pub struct DesiredGpu<'a> {
     /// The GPU before the change.
     pub gpu: &'a GpuPartitioning,
     /// Desired layout.
-    pub layout: Layout,
+    pub layout: GpuLayoutSetting,
     /// Place in a file that the layout comes from, such as `layouts.yaml: line 7`; `None` for a command line.
-    pub origin: Option<String>,
+    pub location: Option<String>,
 }
 
 impl DesiredGpu<'_> {
@@ -54,12 +56,12 @@ impl DesiredGpu<'_> {
     /// Those of `plan`.
     pub(crate) fn change(
         &self,
-        plan: impl FnOnce(&GpuPartitioning, &Layout) -> Result<GpuChange>,
+        plan: impl FnOnce(&GpuPartitioning, &GpuLayoutSetting) -> Result<GpuChange>,
     ) -> Result<GpuChange> {
-        plan(self.gpu, &self.layout).map_err(|error| match (error.kind, &self.origin) {
-            (ErrorKind::Usage, Some(origin)) => {
+        plan(self.gpu, &self.layout).map_err(|error| match (error.kind, &self.location) {
+            (ErrorKind::Usage, Some(location)) => {
                 let cause = format!("{}: {}", error.subject, error.cause);
-                Error { operation: "read".to_owned(), subject: origin.clone(), cause, ..error }
+                Error { operation: "read".to_owned(), subject: location.clone(), cause, ..error }
             }
             _ => error,
         })
@@ -69,26 +71,30 @@ impl DesiredGpu<'_> {
 /// Desired layouts of the GPUs of a node.
 #[derive(Debug)]
 pub struct DesiredGpus<'a> {
-    /// GPUs that the goal selects.
+    /// GPUs that the source selects.
     pub gpus: Vec<DesiredGpu<'a>>,
     /// GPUs in a checkpoint that the node does not have, an error for each.
     pub absent: Vec<Error>,
 }
 
 impl NodeGpus {
-    /// Returns the desired layouts of the GPUs that a goal selects. Reports each GPU of a checkpoint that the node does not have.
+    /// Returns the desired layouts of the GPUs that a source selects. Reports each GPU of a checkpoint that the node does not have.
     ///
     /// # Errors
     /// When a layout or the selection of GPUs is wrong, or a file cannot be read.
-    pub fn desired(&self, goal: &Goal, messages: &dyn MessageSink) -> Result<DesiredGpus<'_>> {
-        match goal {
-            Goal::Assignments(assignments) => self.assigned(assignments),
-            Goal::File(LayoutFile { path, layout }) => {
+    pub fn desired(
+        &self,
+        source: &LayoutSource,
+        messages: &dyn MessageSink,
+    ) -> Result<DesiredGpus<'_>> {
+        match source {
+            LayoutSource::Assignments(assignments) => self.assigned(assignments),
+            LayoutSource::File(LayoutFile { path, layout }) => {
                 let selected = read_layouts(path)?.select(layout, &self.candidates()?);
                 let selected = selected.map_err(|e| layout_file_error(path, &e))?;
                 Ok(DesiredGpus { gpus: self.selected(selected, Some(path)), absent: Vec::new() })
             }
-            Goal::Checkpoint(path) => self.checkpointed(path, messages),
+            LayoutSource::Checkpoint(path) => self.checkpointed(path, messages),
         }
     }
 
@@ -98,7 +104,7 @@ impl NodeGpus {
                 "write GPU=LAYOUT, such as 0=3x2g.20gb,1g.10gb, or name a file with --file",
             ));
         }
-        let fail = |e: LayoutsError| declaration_error("", &e.origin, &e);
+        let fail = |e: LayoutsError| declaration_error("", &e.location, &e);
         let assignments = assignments.iter().map(|text| text.parse().map_err(fail));
         let assignments = assignments.collect::<Result<Vec<_>>>()?;
         let selected = Assignment::select(&assignments, &self.candidates()?).map_err(fail)?;
@@ -124,9 +130,9 @@ impl NodeGpus {
     fn selected(&self, selected: Vec<SelectedLayout>, file: Option<&Path>) -> Vec<DesiredGpu<'_>> {
         let desired = |selected: SelectedLayout| {
             let gpu = self.all.get(selected.gpu)?;
-            let origin = file.map(|file| format!("{}: {}", file.display(), selected.origin));
+            let location = file.map(|file| format!("{}: {}", file.display(), selected.location));
             let layout = selected.layout;
-            (selected.is_named || gpu.mig.is_some()).then_some(DesiredGpu { gpu, layout, origin })
+            (selected.is_named || gpu.mig.is_some()).then_some(DesiredGpu { gpu, layout, location })
         };
         selected.into_iter().filter_map(desired).collect()
     }
@@ -137,7 +143,7 @@ impl NodeGpus {
     /// As [`GpuChange::plan_with`].
     pub fn changes(&self, desired: &[DesiredGpu<'_>], holders: &Holders) -> Result<Vec<GpuChange>> {
         let plan = |desired: &DesiredGpu<'_>| {
-            desired.change(|gpu, goal| GpuChange::plan_with(gpu, &self.all, holders, goal))
+            desired.change(|gpu, layout| GpuChange::plan_with(gpu, &self.all, holders, layout))
         };
         desired.iter().map(plan).collect()
     }
@@ -151,7 +157,7 @@ fn read_layouts(file: &Path) -> Result<Layouts> {
 }
 
 fn layout_file_error(file: &Path, cause: &LayoutsError) -> Error {
-    let place = format!("{}: {}", file.display(), cause.origin);
+    let place = format!("{}: {}", file.display(), cause.location);
     declaration_error("read", place, cause)
 }
 
