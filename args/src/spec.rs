@@ -7,7 +7,7 @@ use mig_cdi_gen::{
     Error, NodeSource, Result,
     discover::Source,
     engines::EngineList,
-    generate::{DeviceOptions, EngineLookup, GenerateOptions, Output},
+    generate::{DeviceOptions, EngineLookup, GenerateOptions, SpecDestination},
     spec::{Admin, Format, NameStyle, SpecOptions, VerifyHook},
 };
 use mig_cdi_model::{
@@ -278,9 +278,9 @@ impl GenerateArgs {
         };
         let format = self.format.map(Format::from).or_else(by_suffix).unwrap_or(Format::Json);
         let output = match &self.output {
-            Some(path) if path == Path::new("-") => Output::Stdout,
-            Some(path) => Output::File(path.clone()),
-            None => Output::SpecDir,
+            Some(path) if path == Path::new("-") => SpecDestination::Stdout,
+            Some(path) => SpecDestination::File(path.clone()),
+            None => SpecDestination::SpecDir,
         };
         Ok(GenerateOptions {
             devices: self.spec.resolve(node, settings, config)?,

@@ -2,7 +2,7 @@
 
 use crate::{
     discover::{Problem, Source},
-    spec::{Built, Subject, preferred_name},
+    spec::{BuiltSpec, DeviceIdentity, preferred_name},
 };
 use mig_cdi_model::{
     Attributes, Gpu, MajorMinor, MigDevice, MigMode, PciAddress, Topology,
@@ -89,12 +89,12 @@ impl Inventory {
 /// A fact that `/sys` does not have stays `None`.
 pub(crate) fn inventory<'a>(
     topology: &Topology,
-    built: impl Iterator<Item = (&'a Kind, &'a Built)>,
+    built: impl Iterator<Item = (&'a Kind, &'a BuiltSpec)>,
     problems: &[Problem],
     machine: &dyn Machine,
 ) -> Inventory {
     let names = built.flat_map(|(kind, built)| {
-        built.devices.iter().map(move |device| (device.subject, (kind, &device.names[..])))
+        built.devices.iter().map(move |device| (device.identity, (kind, &device.names[..])))
     });
     let names: DefinedBy<'_> = names.collect();
     Inventory {
@@ -130,16 +130,20 @@ fn gpu_entry(
             mig => Some(mig != MigMode::Unsupported),
         },
         mig_enabled: gpu.mig == MigMode::Enabled,
-        name: name(names, Subject::Gpu(gpu.minor), preferred),
+        name: name(names, DeviceIdentity::Gpu(gpu.minor), preferred),
         slices: devices.filter_map(|device| slice(&device, names)).collect(),
     }
 }
 
 /// Kind and names of each device that a spec defines.
-type DefinedBy<'a> = BTreeMap<Subject, (&'a Kind, &'a [DeviceName])>;
+type DefinedBy<'a> = BTreeMap<DeviceIdentity, (&'a Kind, &'a [DeviceName])>;
 
 /// The preferred name of a device if a spec defines it, or else its first one.
-fn name(names: &DefinedBy<'_>, subject: Subject, preferred: Option<DeviceName>) -> Option<String> {
+fn name(
+    names: &DefinedBy<'_>,
+    subject: DeviceIdentity,
+    preferred: Option<DeviceName>,
+) -> Option<String> {
     let (kind, names) = names.get(&subject)?;
     let name = preferred.filter(|name| names.contains(name)).or_else(|| names.first().cloned())?;
     Some(format!("{kind}={name}"))
@@ -151,7 +155,11 @@ fn name(names: &DefinedBy<'_>, subject: Subject, preferred: Option<DeviceName>) 
 fn slice(device: &MigDevice<'_>, names: &DefinedBy<'_>) -> Option<SliceEntry> {
     let MigDevice { gi, ci, .. } = device;
     Some(SliceEntry {
-        name: name(names, Subject::Slice(device.id()), preferred_name(device, Source::Nvml))?,
+        name: name(
+            names,
+            DeviceIdentity::Slice(device.id()),
+            preferred_name(device, Source::Nvml),
+        )?,
         uuid: ci.uuid.as_ref().map(ToString::to_string),
         profile: ci.profile.as_ref().map(ToString::to_string),
         gi: gi.id.0,

@@ -9,7 +9,9 @@ use crate::{
     device_nodes::{self, NodeChange, NodeChanges, NodesMode},
     discover::Source,
     engines::EngineList,
-    generate::{GenerateOptions, Generated, Generator, OnConflict, PlannedSpec, SpecPlan, text_of},
+    generate::{
+        GenerateOptions, GeneratedSpecs, Generator, OnConflict, PlannedSpec, SpecPlan, text_of,
+    },
     inventory::{Inventory, inventory},
     spec::{Format, preferred_name},
 };
@@ -150,7 +152,7 @@ fn refresh(request: &RefreshRequest) -> Result<Box<RefreshReport>> {
         let generated = generator.generate(on_conflict, before_write);
         (repaired, generated)
     });
-    let Generated { plan, .. } = generated?;
+    let GeneratedSpecs { plan, .. } = generated?;
     let mut report = report(request, &node, &plan)?;
     report.engines = generator.devices().known_engines().map(|known| EngineList(known.to_vec()));
     match nodes {

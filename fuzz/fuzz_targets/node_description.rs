@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use mig_cdi_gen::{
     discover::{Source, discover},
-    spec::{Admin, Content, Format, NameStyle, SpecOptions, VerifyHook, build, to_text},
+    spec::{Admin, DeviceSet, Format, NameStyle, SpecOptions, VerifyHook, build, to_text},
 };
 use mig_cdi_hook::cli::{self, HookCommand};
 use mig_cdi_model::cdi::{Hook, Spec, StrictSpec};
@@ -41,7 +41,7 @@ fuzz_target!(|text: &str| {
             limited_by: None,
         };
         let build = |content| build(&discovery.topology, &[], content, &options).ok();
-        let built = [Content::Mig, Content::Gpus].into_iter().filter_map(build);
+        let built = [DeviceSet::Mig, DeviceSet::Gpus].into_iter().filter_map(build);
         for spec in built.filter_map(|built| built.spec) {
             let mut names: Vec<_> = spec.devices.iter().map(|device| &device.name).collect();
             names.sort();

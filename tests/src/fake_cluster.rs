@@ -85,8 +85,8 @@ impl FakeCluster {
     /// # Panics
     /// When that fails.
     pub async fn flush(&self, cluster: &Cluster, message: &str) {
-        assert!(cluster.written(FOREVER).await);
-        cluster.event("Flush", message, EventType::Normal);
+        assert!(cluster.wait_written(FOREVER).await);
+        cluster.send_event("Flush", message, EventType::Normal);
         let is_there = |api: &FakeApiServer| {
             api.requests("POST").iter().any(|request| request.body["message"] == message)
         };

@@ -4,7 +4,7 @@
 use container_device_interface::{spec::read_spec, version::minimum_required_version};
 use mig_cdi_gen::{
     discover::{Source, discover},
-    spec::{Built, Content, Format, NameStyle, SpecOptions, build, to_text},
+    spec::{BuiltSpec, DeviceSet, Format, NameStyle, SpecOptions, build, to_text},
 };
 use mig_cdi_model::cdi::{Device, Spec, Version};
 use mig_cdi_sim::{PRESETS, SimulatedMachine, SimulatedNode};
@@ -29,12 +29,12 @@ fn options() -> SpecOptions {
     }
 }
 
-fn built(description: &str, options: &SpecOptions) -> Result<Built, String> {
+fn built(description: &str, options: &SpecOptions) -> Result<BuiltSpec, String> {
     let node = SimulatedNode::parse(description).map_err(|e| e.to_string())?;
     let discovery =
         discover(&SimulatedMachine::new(node), options.source).map_err(|e| e.to_string())?;
     let mut built =
-        build(&discovery.topology, &[], Content::Mig, options).map_err(|e| e.to_string())?;
+        build(&discovery.topology, &[], DeviceSet::Mig, options).map_err(|e| e.to_string())?;
     built.problems.extend(discovery.problems);
     Ok(built)
 }

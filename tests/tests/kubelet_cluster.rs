@@ -80,7 +80,7 @@ async fn a_failed_write_is_logged_once_and_retried() {
     fake.api.fail("PATCH", &[500, 500, 500, 409, 409, 429, 403]);
     let cluster = fake.connect();
     cluster.set_labels(&labels(&[("nvidia.com/gpu.count", "8")]));
-    assert!(cluster.written(FOREVER).await);
+    assert!(cluster.wait_written(FOREVER).await);
     assert_eq!(fake.api.requests("PATCH").len(), 8);
     for code in [500, 409, 429, 403] {
         assert_eq!(fake.logged(&format!("injected failure {code}")), 1, "{:?}", fake.lines);
@@ -92,7 +92,7 @@ async fn a_failed_write_is_logged_once_and_retried() {
 async fn the_watch_resumes_at_its_last_version() {
     let fake = FakeCluster::new();
     let cluster = fake.connect();
-    let mut desired = cluster.desired();
+    let mut desired = cluster.layout_request();
     let mut asks = async |config: &str| {
         let asked = desired
             .wait_for(|now| now.as_ref().is_some_and(|now| now.config.as_deref() == Some(config)));
@@ -157,10 +157,10 @@ async fn a_repeated_event_is_sent_once() {
     fake.api.fail("POST", &[500, 409, 403]);
     let cluster = fake.connect();
     for _ in 0..3 {
-        cluster.event("SliceUnhealthy", "MIG-a: xid 94", EventType::Warning);
+        cluster.send_event("SliceUnhealthy", "MIG-a: xid 94", EventType::Warning);
     }
     // The second try is answered with 409: it was there already. What is forbidden is given up.
-    cluster.event("SliceUnhealthy", "MIG-b: xid 94", EventType::Warning);
+    cluster.send_event("SliceUnhealthy", "MIG-b: xid 94", EventType::Warning);
     fake.flush(&cluster, "end").await;
     let posts = fake.api.requests("POST");
     let messages: Vec<_> =
@@ -191,7 +191,7 @@ async fn an_unreachable_cluster_blocks_nothing() {
     let timing = Timing { retry, write_interval: SOON, ..Timing::default() };
     let cluster = Cluster::connect(NODE, Some(path.clone()), timing, fake.logger());
     cluster.set_labels(&labels(&[("nvidia.com/gpu.count", "8")]));
-    assert!(!cluster.written(SOON * 20).await);
+    assert!(!cluster.wait_written(SOON * 20).await);
     assert_eq!(fake.logged("watch node node-1: "), 2, "{:?}", fake.lines);
     // When the server appears, even at another address, everything is written.
     fs::write(&path, config.to_string()).unwrap();

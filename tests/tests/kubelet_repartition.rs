@@ -4,7 +4,7 @@ use clap::Parser;
 use mig_cdi_args::WatchCommandLine;
 use mig_cdi_kubelet::{
     cluster::{self, Cluster, RetryDelays},
-    repartition::{AllocationGate, Repartition, RepartitionSettings},
+    repartition::{AllocationGate, RepartitionSettings, Repartitioner},
     strategy::Resource,
 };
 use mig_cdi_tests::{
@@ -95,7 +95,7 @@ impl LabelledNode {
         settings.host_root = self.site.host.root();
         (settings.poll, settings.retry) = (SOON, RetryDelays { first: FOREVER, limit: FOREVER });
         let log = self.fake.logger();
-        let repartition = Repartition::new(cluster.clone(), settings, self.gate.clone(), log);
+        let repartition = Repartitioner::new(cluster.clone(), settings, self.gate.clone(), log);
         Running { task: tokio::spawn(repartition.run()).abort_handle(), cluster }
     }
 

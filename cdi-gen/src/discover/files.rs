@@ -56,8 +56,9 @@ pub fn find(
     let libraries_64 = search.list(&dirs.lib64)?;
     let has_compat32 = capabilities.has(DriverCapability::Compat32);
     let libraries_32 = if has_compat32 { search.list(&dirs.lib32)? } else { Vec::new() };
-    for row in
-        TABLE.iter().filter(|row| row.capabilities.iter().any(|class| capabilities.has(*class)))
+    for row in TABLE
+        .iter()
+        .filter(|row| row.capabilities.iter().any(|capability| capabilities.has(*capability)))
     {
         match row.lookup {
             FileLookup::Versioned(_) | FileLookup::Named(_) => {
@@ -244,8 +245,8 @@ impl Search<'_> {
             let cure = "run chown root and chmod go-w on it";
             return Err(Error::refused("mount", host_path).because(cause).with_cure(cure));
         }
-        let is_graphics = |class: &DriverCapability| {
-            matches!(class, DriverCapability::Graphics | DriverCapability::Display)
+        let is_graphics = |capability: &DriverCapability| {
+            matches!(capability, DriverCapability::Graphics | DriverCapability::Display)
         };
         self.result.files.push(DriverFile {
             host_path: host_path.to_owned(),

@@ -20,7 +20,7 @@ pub enum WatchEvent {
         /// Cause, on one line.
         cause: String,
         /// CDI names that the specs on disk still define. As far as `/proc` shows, their devices have not changed.
-        standing: BTreeSet<String>,
+        still_defined: BTreeSet<String>,
     },
     /// A GPU has an error that the driver calls critical. Sent at once, and only with [`WatchOptions::error_events`]. The next
     /// refresh reads the node after it.

@@ -125,7 +125,7 @@ impl RefreshTrigger {
     }
 
     /// Makes the next refresh due as after a changed file: at once, or [`FILE_CHANGE_DELAY`] after the last one.
-    pub(crate) fn hasten(&mut self, now: Instant) {
+    pub(crate) fn schedule_after_file_change(&mut self, now: Instant) {
         self.due = self.due.min(now.max(self.refreshed_at + FILE_CHANGE_DELAY));
     }
 
@@ -161,7 +161,7 @@ impl RefreshTrigger {
                 return Ok(TriggerEvent::Reload);
             }
             if files.iter().map(PathBuf::as_path).any(&is_external) {
-                self.hasten(now);
+                self.schedule_after_file_change(now);
             }
             // Also when the listener has ended: its pipe is closed then, and stays readable until it is read.
             if has_driver_event {
@@ -184,7 +184,7 @@ impl RefreshTrigger {
         let may_be_lost =
             output.has_failed || output.xids.iter().any(|error| error.xid == XID_OFF_THE_BUS);
         if may_be_lost && self.driver_events.error_coverage().is_some() {
-            self.hasten(now);
+            self.schedule_after_file_change(now);
         }
         self.xids.extend(output.xids);
         self.message = output.message.or(self.message.take());

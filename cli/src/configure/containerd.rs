@@ -4,8 +4,8 @@
 
 use super::{
     config_edit::Edit,
+    config_format::ConfigFormat,
     draft::{ConfigPlan, Draft, EngineDaemon},
-    language::Language,
     request::ConfigureRequest,
 };
 use crate::engine_files::{
@@ -22,7 +22,7 @@ const MERGES_DROP_INS: EngineVersion = EngineVersion::new(2, 0, 0);
 
 pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
     request.require_cdi()?;
-    let config = request.value(CONTAINERD_CONFIG, Language::Toml)?;
+    let config = request.value(CONTAINERD_CONFIG, ConfigFormat::Toml)?;
     let config = config.unwrap_or_else(|| Value::Object(Map::new()));
     let is_empty = config.as_object().is_some_and(Map::is_empty);
     let merges = request.version() >= MERGES_DROP_INS;
@@ -45,7 +45,7 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
             edits.push(Edit::set(&["version"], version));
         }
         edits.extend(cri_edits(request, &config, plugin));
-        plan.drafts.push(request.draft(CONTAINERD_CONFIG, Language::Toml, &edits)?);
+        plan.drafts.push(request.draft(CONTAINERD_CONFIG, ConfigFormat::Toml, &edits)?);
     }
     let disabled = strings_at(&config, &["disabled_plugins"]).unwrap_or_default();
     // Docker's packages of containerd ship a config.toml with disabled_plugins = ["cri"].
@@ -69,12 +69,12 @@ fn draft_drop_in(
 ) -> Result<Vec<Draft>, Error> {
     let mut drop_in = vec![Edit::set(&["version"], version)];
     drop_in.extend(cri_edits(request, config, plugin));
-    let drop_in = request.draft(DROP_IN, Language::Toml, &drop_in)?;
+    let drop_in = request.draft(DROP_IN, ConfigFormat::Toml, &drop_in)?;
     let mut main = vec![Edit::set_default(&["version"], version)];
     if !import_patterns(config).iter().any(|pattern| matches_import(pattern, DROP_IN)) {
         main.push(Edit::contains(&["imports"], vec![DROP_INS.to_owned()], Vec::new()));
     }
-    Ok(vec![drop_in, request.draft(CONTAINERD_CONFIG, Language::Toml, &main)?])
+    Ok(vec![drop_in, request.draft(CONTAINERD_CONFIG, ConfigFormat::Toml, &main)?])
 }
 
 /// Refuses a file whose version the release does not read as it is. A drop-in may not be of a later version than
@@ -143,7 +143,7 @@ fn refuse_overridden(
     plugin: &str,
 ) -> Result<(), Error> {
     for path in imported_files(request.host, config).paths {
-        let value = request.value(&path, Language::Toml)?;
+        let value = request.value(&path, ConfigFormat::Toml)?;
         if value.is_some_and(|value| value_at(&value, &["plugins", plugin]).is_some()) {
             let cause = format!(
                 "it imports {path}, whose table of the cri plugin replaces the one in config.toml in {}",

@@ -1,7 +1,9 @@
 //! podman: a drop-in of `containers.conf`. podman has no daemon and reads its files, and the specs, at each start
 //! of a container.
 
-use super::{config_edit::Edit, draft::ConfigPlan, language::Language, request::ConfigureRequest};
+use super::{
+    config_edit::Edit, config_format::ConfigFormat, draft::ConfigPlan, request::ConfigureRequest,
+};
 use crate::engine_files::{ADMIN_HOOKS_DIR, DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS, effective_list};
 use mig_cdi_config::engines::{PRECREATE, with_program};
 use mig_cdi_gen::{Error, engines::EngineVersion};
@@ -45,7 +47,7 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
     }
     if !edits.is_empty() {
         let path = format!("{dir}/containers.conf.d/50-mig-cdi.conf");
-        plan.drafts.push(request.draft(&path, Language::Toml, &edits)?);
+        plan.drafts.push(request.draft(&path, ConfigFormat::Toml, &edits)?);
     }
     Ok(plan)
 }

@@ -3,8 +3,8 @@
 
 use super::{
     config_edit::{Edit, EditError},
+    config_format::{ConfigFormat, edit, parse},
     draft::{Draft, LIMIT},
-    language::{Language, edit, parse},
 };
 use mig_cdi_gen::{
     Error,
@@ -66,15 +66,15 @@ impl ConfigureRequest<'_> {
     pub(super) fn draft(
         &self,
         path: &str,
-        language: Language,
+        format: ConfigFormat,
         edits: &[Edit],
     ) -> Result<Draft, Error> {
         let (file, before) = self.open(path)?;
         // JSON has no comments.
-        let empty = if language == Language::Toml { HEADER } else { "" };
+        let empty = if format == ConfigFormat::Toml { HEADER } else { "" };
         let text = before.as_deref().unwrap_or(empty);
-        let after = edit(text, language, edits)
-            .map_err(|error| edit_error(&file, &error, language, edits))?;
+        let after =
+            edit(text, format, edits).map_err(|error| edit_error(&file, &error, format, edits))?;
         Ok(Draft { file, path: path.to_owned(), before, after })
     }
 
@@ -94,14 +94,14 @@ impl ConfigureRequest<'_> {
     }
 
     /// Parses a file; `None` when it does not exist.
-    pub(super) fn value(&self, path: &str, language: Language) -> Result<Option<Value>, Error> {
+    pub(super) fn value(&self, path: &str, format: ConfigFormat) -> Result<Option<Value>, Error> {
         let (file, text) = self.open(path)?;
         let invalid = |error: EditError| {
             Error::failed("parse", file.path().display())
                 .because(error)
                 .with_cure("correct the file")
         };
-        text.map(|text| parse(&text, language).map_err(invalid)).transpose()
+        text.map(|text| parse(&text, format).map_err(invalid)).transpose()
     }
 
     /// Parses a TOML file and the files of its drop-in directory, in the order in which a later one overrides an
@@ -111,17 +111,17 @@ impl ConfigureRequest<'_> {
         let names = self.host.list(&dir)?.unwrap_or_default();
         let names = names.into_iter().filter(|name| name.ends_with(suffix));
         let paths = std::iter::once(path.to_owned()).chain(names.map(|n| format!("{dir}/{n}")));
-        let values = paths.map(|path| self.value(&path, Language::Toml));
+        let values = paths.map(|path| self.value(&path, ConfigFormat::Toml));
         values.filter_map(Result::transpose).collect()
     }
 }
 
 /// Error of an edit. A file that parses can be edited by hand: the cure shows the lines to add.
-fn edit_error(file: &ConfigFile, error: &EditError, language: Language, edits: &[Edit]) -> Error {
+fn edit_error(file: &ConfigFile, error: &EditError, format: ConfigFormat, edits: &[Edit]) -> Error {
     let cure = if error.line().is_some() {
         "correct it; the engine may not start either".to_owned()
     } else {
-        let example = edit("", language, edits).unwrap_or_default();
+        let example = edit("", format, edits).unwrap_or_default();
         let lines: Vec<_> = example.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         format!("add by hand: {}", lines.join(" "))
     };

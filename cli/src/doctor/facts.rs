@@ -9,7 +9,7 @@ use mig_cdi_gen::{
     Error,
     discover::{self, Discovery, DriverFiles, Source},
     engines::{InstalledEngine, find_engines},
-    spec::{self, Content, SpecOptions},
+    spec::{self, DeviceSet, SpecOptions},
     spec_file::{self, SIZE_LIMIT},
 };
 use mig_cdi_model::{DeviceNode, MigDevice, Topology, cdi::Spec};
@@ -153,9 +153,9 @@ impl NodeFacts<'_> {
         let nvml = match (&proc_discovery, options.source) {
             (Err(_), _) => Err(NvmlUnavailable::NoDriver),
             (Ok(_), Source::Proc) => Err(NvmlUnavailable::NotRequested),
-            (Ok(_), Source::Nvml) => {
-                machine.nvml().map_err(|e| NvmlUnavailable::Failed(discover::explain(e)))
-            }
+            (Ok(_), Source::Nvml) => machine
+                .nvml()
+                .map_err(|e| NvmlUnavailable::Failed(discover::optional_nvml_error(e))),
         };
         let discovery = match &nvml {
             Ok(_) => discover::discover(machine, Source::Nvml),
@@ -217,7 +217,7 @@ impl NodeFacts<'_> {
 
     /// Minor numbers of capabilities that belong to no instance, such as `config` and `monitor`. In the tables of
     /// nv-caps.c their names have no slash, those of instances have (`gpu0/gi3/access`).
-    pub(super) fn standing_capabilities(&self) -> BTreeSet<u32> {
+    pub(super) fn non_instance_capabilities(&self) -> BTreeSet<u32> {
         let minors = |table: &str| -> Option<Vec<u32>> {
             let path = format!("/proc/driver/nvidia-caps/{table}-minors");
             let table = String::from_utf8(self.machine.read(&path, TEXT_LIMIT).ok()??).ok()?;
@@ -276,5 +276,5 @@ fn expected_spec(
         Some(Err(failure)) => return Err(failure.clone().into()),
         None => &[],
     };
-    Ok(spec::build(&discovery.topology, files, Content::Mig, options)?.spec)
+    Ok(spec::build(&discovery.topology, files, DeviceSet::Mig, options)?.spec)
 }

@@ -194,11 +194,12 @@ pub(super) fn stale_nodes(facts: &NodeFacts<'_>, edits: &ContainerEdits) -> Vec<
     discovery.topology.clone().for_each_node(|node| {
         current.insert(node.path.clone(), (node.major.0, node.minor.0));
     });
-    let standing = facts.standing_capabilities();
+    let non_instance = facts.non_instance_capabilities();
     let reason = |node: &SpecNode| {
         let SpecNode { path, major, minor, .. } = node;
         let cap = path.strip_prefix("/dev/nvidia-caps/nvidia-cap");
-        let is_instance = cap.and_then(|n| n.parse().ok()).is_some_and(|n| !standing.contains(&n));
+        let is_instance =
+            cap.and_then(|n| n.parse().ok()).is_some_and(|n| !non_instance.contains(&n));
         match current.get(path) {
             None if is_instance => Some(format!("{path} belongs to no instance that exists")),
             // The engine reads the numbers from the node on the host.
