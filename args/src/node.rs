@@ -1,9 +1,6 @@
 //! Arguments that select the node, and reading of node descriptions and of the configuration file.
 
-use crate::{
-    TEXT_LIMIT,
-    trusted_program::{either, utf8},
-};
+use crate::{TEXT_LIMIT, flag_or_setting};
 use clap::{Args, ValueEnum};
 use mig_cdi_config::Settings;
 use mig_cdi_gen::{Error, ErrorKind, NodeRoots, NodeSource, Result, discover::Source};
@@ -63,14 +60,16 @@ impl NodeArgs {
     /// Returns the root directories: the flags, or else the settings.
     #[must_use]
     pub fn roots(&self, settings: &Settings) -> NodeRoots {
-        let pick = |flag: &Option<PathBuf>, setting: &PathBuf| {
-            flag.clone().unwrap_or_else(|| setting.clone())
-        };
+        let root =
+            |flag: &Option<PathBuf>, setting: &PathBuf| flag.as_ref().unwrap_or(setting).clone();
         NodeRoots {
-            driver: pick(&self.driver_root, &settings.driver_root),
-            library_search_path: either(&self.library_search_path, &settings.library_search_path),
-            dev: pick(&self.dev_root, &settings.dev_root),
-            proc: pick(&self.proc_root, &settings.proc_root),
+            driver: root(&self.driver_root, &settings.driver_root),
+            library_search_path: flag_or_setting(
+                &self.library_search_path,
+                &settings.library_search_path,
+            ),
+            dev: root(&self.dev_root, &settings.dev_root),
+            proc: root(&self.proc_root, &settings.proc_root),
             reads_cuda_version: false,
         }
     }
@@ -125,4 +124,10 @@ pub fn read_settings(path: Option<&Path>, only_regular: bool) -> Result<Settings
         Err(error) => return Err(Error { kind: ErrorKind::Usage, ..error.into() }),
     };
     Settings::parse(&text).map_err(|e| Error::usage("read", file.display()).because(e))
+}
+
+/// Converts the contents of a file to text.
+fn utf8(bytes: Vec<u8>, path: &Path) -> Result<String> {
+    String::from_utf8(bytes)
+        .map_err(|_| Error::usage("read", path.display()).because("not valid utf-8"))
 }

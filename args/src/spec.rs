@@ -1,6 +1,9 @@
 //! Arguments that determine the contents of a spec, and its file.
 
-use crate::trusted_program::{absolute_text, check_trusted, either, installed_beside};
+use crate::{
+    flag_or_setting,
+    trusted_program::{absolute_text, check_trusted, installed_beside},
+};
 use clap::{Args, ValueEnum};
 use mig_cdi_config::Settings;
 use mig_cdi_gen::{
@@ -192,7 +195,7 @@ impl SpecArgs {
         config: Option<&Path>,
     ) -> Result<DeviceOptions> {
         let capabilities = self.capabilities.as_ref().unwrap_or(&settings.capabilities);
-        let library_dirs = either(&self.library_dirs, &settings.library_dirs);
+        let library_dirs = flag_or_setting(&self.library_dirs, &settings.library_dirs);
         if let Some(dir) = library_dirs.iter().find(|dir| !is_plain_directory(dir)) {
             return Err(Error::usage("use", "--library-dirs").because(format!(
                 "{dir:?} is not an absolute path of a directory below the container's root"
