@@ -4,7 +4,7 @@ use crate::{
     DescriptionPart, Error, Model, ProcessDescription, SimulatedGpu, SimulatedInstance,
     SimulatedNode,
     description::{self, Description, Faults, GpuDescription},
-    geometry::MODELS,
+    gpu_models::MODELS,
     placement::place,
     uuid,
 };

@@ -1088,7 +1088,7 @@ fn podman_under_the_name_docker_is_not_docker() {
 
 /// Only podman runs precreate hooks, and CRI-O fails on them: without CRI-O the same file is correct.
 #[test]
-fn a_precreate_hook_is_no_fault_without_crio() {
+fn precreate_hooks_are_ok_without_crio() {
     let host = Healthy::new();
     host.remove("/usr/bin/crio");
     let hook = r#"{"hook":{"path":"/usr/bin/good-hook"},"stages":["precreate"]}"#;

@@ -276,7 +276,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn labels_of_any_inventory_are_labels(inventory in any_inventory()) {
+    fn labels_of_any_inventory_are_accepted_by_kubernetes(inventory in any_inventory()) {
         for strategy in STRATEGIES {
             for (key, value) in node_labels(&inventory, strategy) {
                 let name = key.strip_prefix("nvidia.com/");
