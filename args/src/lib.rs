@@ -37,8 +37,13 @@ mod watch;
 
 pub use node::{NodeArgs, SourceArg, read_settings, simulated_node};
 pub use spec::{AdminArg, FormatArg, GenerateArgs, NameStyleArg, SpecArgs, VerifyLevel};
-pub use trusted_program::{installed_beside, utf8};
+pub use trusted_program::installed_beside;
 pub use watch::{StateArgs, WatchArgs, WatchCommandLine};
 
 /// Upper bound for a configuration file or a node description in bytes, far above any.
 pub const TEXT_LIMIT: usize = 1 << 20;
+
+/// Returns the list of a flag, or the setting when the flag was not given.
+fn flag_or_setting<T: Clone>(flag: &[T], setting: &[T]) -> Vec<T> {
+    if flag.is_empty() { setting.to_vec() } else { flag.to_vec() }
+}

@@ -1,9 +1,6 @@
 //! Arguments that select the node, and reading of node descriptions and of the configuration file.
 
-use crate::{
-    TEXT_LIMIT,
-    trusted_program::{either, utf8},
-};
+use crate::{TEXT_LIMIT, flag_or_setting};
 use clap::{Args, ValueEnum};
 use mig_cdi_config::Settings;
 use mig_cdi_gen::{Error, ErrorKind, NodeRoots, NodeSource, Result, discover::Source};
@@ -63,15 +60,17 @@ impl NodeArgs {
     /// Returns the root directories: the flags, or else the settings.
     #[must_use]
     pub fn roots(&self, settings: &Settings) -> NodeRoots {
-        let pick = |flag: &Option<PathBuf>, setting: &PathBuf| {
-            flag.clone().unwrap_or_else(|| setting.clone())
-        };
+        let root =
+            |flag: &Option<PathBuf>, setting: &PathBuf| flag.as_ref().unwrap_or(setting).clone();
         NodeRoots {
-            driver: pick(&self.driver_root, &settings.driver_root),
-            library_search_path: either(&self.library_search_path, &settings.library_search_path),
-            dev: pick(&self.dev_root, &settings.dev_root),
-            proc: pick(&self.proc_root, &settings.proc_root),
-            cuda_version: false,
+            driver: root(&self.driver_root, &settings.driver_root),
+            library_search_path: flag_or_setting(
+                &self.library_search_path,
+                &settings.library_search_path,
+            ),
+            dev: root(&self.dev_root, &settings.dev_root),
+            proc: root(&self.proc_root, &settings.proc_root),
+            reads_cuda_version: false,
         }
     }
 
@@ -100,7 +99,7 @@ pub fn simulated_node(name: &Path) -> Result<SimulatedNode> {
                 // A misspelt built-in name is taken for a path: the message has to help with both.
                 let known: Vec<_> = PRESETS.iter().map(|(name, _)| *name).collect();
                 Error { kind: ErrorKind::Usage, ..error.into() }
-                    .cure(format!("built-in nodes are {}", known.join(", ")))
+                    .with_cure(format!("built-in nodes are {}", known.join(", ")))
             })?;
             utf8(bytes, name)?
         }
@@ -127,4 +126,10 @@ pub fn read_settings(path: Option<&Path>, only_regular: bool) -> Result<Settings
     };
     Settings::parse(&text)
         .map_err(|e| Error::usage("read", file.display()).because_of(e.without_cure(), e.cure))
+}
+
+/// Converts the contents of a file to text.
+fn utf8(bytes: Vec<u8>, path: &Path) -> Result<String> {
+    String::from_utf8(bytes)
+        .map_err(|_| Error::usage("read", path.display()).because("not valid utf-8"))
 }

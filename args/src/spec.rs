@@ -1,13 +1,16 @@
 //! Arguments that determine the contents of a spec, and its file.
 
-use crate::trusted_program::{absolute_text, check_trusted, either, installed_beside};
+use crate::{
+    flag_or_setting,
+    trusted_program::{absolute_text, check_trusted, installed_beside},
+};
 use clap::{Args, ValueEnum};
 use mig_cdi_config::Settings;
 use mig_cdi_gen::{
     Error, NodeSource, Result,
     discover::Source,
     engines::EngineList,
-    generate::{DeviceOptions, EngineLookup, GenerateOptions, Output},
+    generate::{DeviceOptions, EngineLookup, GenerateOptions, SpecDestination},
     spec::{Admin, Format, NameStyle, SpecOptions, VerifyHook},
 };
 use mig_cdi_model::{
@@ -192,7 +195,7 @@ impl SpecArgs {
         config: Option<&Path>,
     ) -> Result<DeviceOptions> {
         let capabilities = self.capabilities.as_ref().unwrap_or(&settings.capabilities);
-        let library_dirs = either(&self.library_dirs, &settings.library_dirs);
+        let library_dirs = flag_or_setting(&self.library_dirs, &settings.library_dirs);
         if let Some(dir) = library_dirs.iter().find(|dir| !is_plain_directory(dir)) {
             return Err(Error::usage("use", "--library-dirs").because(format!(
                 "{dir:?} is not an absolute path of a directory below the container's root"
@@ -207,11 +210,11 @@ impl SpecArgs {
             library_dirs,
             params_file: None,
             // A slice of a +gfx profile renders through the nodes of /dev/dri.
-            graphics: capabilities.has(DriverCapability::Graphics)
+            wants_graphics: capabilities.has(DriverCapability::Graphics)
                 || capabilities.has(DriverCapability::Display),
             admin: self.admin.iter().copied().map(Admin::from).collect(),
-            cuda_env: self.cuda_env,
-            annotations: self.annotations,
+            sets_cuda_env: self.cuda_env,
+            wants_annotations: self.annotations,
             verify,
             ldcache,
             // `DeviceBuilder::options` sets both, when it knows the engines.
@@ -278,9 +281,9 @@ impl GenerateArgs {
         };
         let format = self.format.map(Format::from).or_else(by_suffix).unwrap_or(Format::Json);
         let output = match &self.output {
-            Some(path) if path == Path::new("-") => Output::Stdout,
-            Some(path) => Output::File(path.clone()),
-            None => Output::SpecDir,
+            Some(path) if path == Path::new("-") => SpecDestination::Stdout,
+            Some(path) => SpecDestination::File(path.clone()),
+            None => SpecDestination::SpecDir,
         };
         Ok(GenerateOptions {
             devices: self.spec.resolve(node, settings, config)?,
@@ -309,7 +312,7 @@ fn verify_hook(level: VerifyLevel, node: &NodeSource, config: Option<&Path>) -> 
     if (level, node.source) == (VerifyLevel::Full, Source::Proc) {
         return Err(Error::usage("use", "--verify=full")
             .because("it reads from nvml, which --source=proc omits")
-            .cure("use one of the two"));
+            .with_cure("use one of the two"));
     }
     let path = hook(node, FLAG)?;
     let text = |path: &Path| absolute_text(path, FLAG);

@@ -1,17 +1,8 @@
-//! Checks of programs that a spec or the configuration of an engine names, and small helpers of the resolution.
+//! Checks of programs that a spec or the configuration of an engine names.
 
 use mig_cdi_gen::{Error, Result};
 use mig_cdi_sys::{absolute, is_executable, own_program, replaceable_by_others};
 use std::path::Path;
-
-/// Converts the contents of a file to text.
-///
-/// # Errors
-/// When they are not UTF-8.
-pub fn utf8(bytes: Vec<u8>, path: &Path) -> Result<String> {
-    String::from_utf8(bytes)
-        .map_err(|_| Error::usage("read", path.display()).because("not valid utf-8"))
-}
 
 /// Returns the absolute path of a program in the directory of this one, for the flag that needs it.
 ///
@@ -30,11 +21,13 @@ pub(crate) fn check_trusted(program: &Path, flag: &str) -> Result<()> {
     match (is_executable(program), replaceable_by_others(program)) {
         (false, _) => {
             let name = program.file_name().unwrap_or_default().display();
-            Err(refused.because("no such program").cure(format!("install {name} beside mig-cdi")))
+            Err(refused
+                .because("no such program")
+                .with_cure(format!("install {name} beside mig-cdi")))
         }
         (true, Some(why)) => Err(refused
             .because(format!("{why}, and the hook runs as root"))
-            .cure("install it as root")),
+            .with_cure("install it as root")),
         (true, None) => Ok(()),
     }
 }
@@ -48,9 +41,4 @@ pub(crate) fn absolute_text(path: &Path, flag: &str) -> Result<String> {
     text.ok_or_else(|| {
         Error::usage("use", flag).because(format!("{} is not valid utf-8", path.display()))
     })
-}
-
-/// Returns the list of a flag, or the setting when the flag was not given.
-pub(crate) fn either<T: Clone>(flag: &[T], setting: &[T]) -> Vec<T> {
-    if flag.is_empty() { setting.to_vec() } else { flag.to_vec() }
 }

@@ -101,9 +101,9 @@ impl WatchArgs {
             repair_nodes: !self.leave_nodes,
             interval: Duration::from_millis(self.interval),
             resync: Duration::from_secs(self.resync),
-            error_events: self.health,
+            wants_error_events: self.health,
             // Only the device plugin needs one, and sets this itself.
-            inventory: false,
+            wants_inventory: false,
         }
     }
 
@@ -120,6 +120,6 @@ impl WatchArgs {
         let node = node.resolve(settings)?;
         let generate = self.generate.resolve(&node, settings, config)?;
         let driver_events = self.driver_events || settings.driver_events;
-        Ok(WatchSetup { node, generate, driver_events })
+        Ok(WatchSetup { node, generate, wants_driver_events: driver_events })
     }
 }

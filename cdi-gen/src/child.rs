@@ -31,7 +31,7 @@ pub fn parse<T: DeserializeOwned>(message: &str) -> Result<T> {
     serde_json::from_str(message).map_err(|e| {
         Error::usage("read", "the request of the parent process")
             .because(e)
-            .cure("run mig-cdi watch")
+            .with_cure("run mig-cdi watch")
     })
 }
 
@@ -48,7 +48,7 @@ pub fn line<T: Serialize>(message: &T) -> String {
 pub fn args<T: Serialize>(subcommand: &str, request: &T) -> Result<Vec<OsString>> {
     // An argument and no environment: the child gets none, so that nothing of the caller's can change what NVML loads.
     let request = serde_json::to_string(request).map_err(|e| {
-        Error::usage("run mig-cdi", subcommand).because(e).cure("name another path")
+        Error::usage("run mig-cdi", subcommand).because(e).with_cure("name another path")
     })?;
     Ok(vec![subcommand.into(), request.into()])
 }
@@ -84,6 +84,6 @@ pub fn call_program<Q: Serialize, R: DeserializeOwned>(
             Some(code) => format!("it ended with exit code {code} and no report"),
             None => "it was killed".to_owned(),
         };
-        Error::failed("run", subcommand).because(cause).cure("see dmesg")
+        Error::failed("run", subcommand).because(cause).with_cure("see dmesg")
     })
 }

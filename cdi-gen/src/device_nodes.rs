@@ -43,12 +43,12 @@ pub fn apply(
     if node.is_simulated() {
         return Err(Error::usage("make", "device nodes")
             .because("a simulated node has none")
-            .cure("omit --node"));
+            .with_cure("omit --node"));
     }
     if !dry_run && !is_root() {
         return Err(Error::refused("make", "device nodes")
             .because("only root can")
-            .cure("run it as root, or with --dry-run"));
+            .with_cure("run it as root, or with --dry-run"));
     }
     let (machine, roots) = (node.host()?, &node.roots);
     Root::open(&roots.proc)?.check_proc()?;
@@ -61,7 +61,7 @@ pub fn apply(
     let Some(caps_major) = discovery.caps else {
         return Err(Error::no_driver("read", "/proc/devices")
             .because("no character device \"nvidia-caps\"")
-            .cure("load a driver that supports mig"));
+            .with_cure("load a driver that supports mig"));
     };
     let expected = expected_nodes(&discovery.topology);
     let mut plan = NodePlan::new(messages, dirs, &expected);

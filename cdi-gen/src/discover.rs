@@ -14,7 +14,7 @@ mod reconcile;
 mod topology_builder;
 
 pub use discovery::Discovery;
-pub use driver_file_table::class_of;
+pub use driver_file_table::capabilities_of;
 pub use files::{DriverFiles, find as find_files};
 pub use problem::{Problem, Reason};
 pub use proc_view::capabilities_of_instances;
@@ -47,23 +47,23 @@ fn read(machine: &dyn Machine, source: Source) -> Result<Discovery> {
     let proc = proc_view::read(machine)?;
     let mut discovery = match source {
         Source::Proc => reconcile::from_proc_alone(&proc),
-        Source::Nvml => reconcile::reconcile(&proc, &machine.nvml().map_err(explain)?)?,
+        Source::Nvml => reconcile::reconcile(&proc, &machine.nvml().map_err(optional_nvml_error)?)?,
     };
     nodes::inspect(machine, &mut discovery);
     Ok(discovery)
 }
 
 /// Adds the cure to an error of NVML, for commands that can do without it.
-pub fn explain(failure: nvml::NvmlError) -> Error {
+pub fn optional_nvml_error(failure: nvml::NvmlError) -> Error {
     use nvml::NvmlError::{NotLoaded, VersionMismatch};
     let no_driver = matches!(failure, NotLoaded { .. } | VersionMismatch { .. });
-    let error = without_nvml(failure);
+    let error = required_nvml_error(failure);
     let or = if no_driver { "" } else { ", or use --source proc" };
     Error { cure: error.cure.map(|cure| cure + or), ..error }
 }
 
 /// Adds the cure to an error of NVML, for commands that need it.
-pub fn without_nvml(failure: nvml::NvmlError) -> Error {
+pub fn required_nvml_error(failure: nvml::NvmlError) -> Error {
     let cure = match failure {
         nvml::NvmlError::NoLibrary { .. } => {
             "install the driver's libnvidia-ml, or name its place with --driver-root or --library-search-path"
@@ -77,5 +77,7 @@ pub fn without_nvml(failure: nvml::NvmlError) -> Error {
         }
         nvml::NvmlError::Call(_) => "see dmesg for the driver's own message",
     };
-    Error::no_driver("query", "nvml").cure(cure).because_of(failure.without_cure(), failure.cure())
+    Error::no_driver("query", "nvml")
+        .with_cure(cure)
+        .because_of(failure.without_cure(), failure.cure())
 }

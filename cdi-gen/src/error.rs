@@ -33,7 +33,7 @@ pub enum ErrorKind {
 ///
 /// let error = Error::refused("write", "/etc/cdi/nvidia.com-mig.json")
 ///     .because("/etc/cdi is writable by group users")
-///     .cure("run chmod g-w /etc/cdi");
+///     .with_cure("run chmod g-w /etc/cdi");
 /// assert_eq!(
 ///     error.to_string(),
 ///     "write /etc/cdi/nvidia.com-mig.json: /etc/cdi is writable by group users; run chmod g-w /etc/cdi"
@@ -102,7 +102,7 @@ impl Error {
     #[must_use]
     pub fn because_of(self, without_cure: impl Display, cure: Option<impl Display>) -> Error {
         let error = match cure {
-            Some(cure) => self.cure(cure),
+            Some(cure) => self.with_cure(cure),
             None => self,
         };
         error.because(without_cure)
@@ -110,7 +110,7 @@ impl Error {
 
     /// Sets the cure: a command, a flag or a setting that the user can apply.
     #[must_use]
-    pub fn cure(mut self, cure: impl Display) -> Error {
+    pub fn with_cure(mut self, cure: impl Display) -> Error {
         self.cure = Some(cure.to_string());
         self
     }
@@ -161,20 +161,20 @@ mod tests {
     fn an_error_is_one_line_of_its_parts() {
         let error = Error::failed("read", "/a").because("not there");
         assert_eq!(error.to_string(), "read /a: not there");
-        assert_eq!(error.cure("mend it").to_string(), "read /a: not there; mend it");
+        assert_eq!(error.with_cure("mend it").to_string(), "read /a: not there; mend it");
     }
 
     #[test]
     fn the_cure_of_an_inner_error_is_taken_over() {
         let inner = Error::failed("call", "f").because("lost");
         let outer = |inner: Error| {
-            let outer = Error::failed("query", "gpu 0").cure("see dmesg");
+            let outer = Error::failed("query", "gpu 0").with_cure("see dmesg");
             outer.because_of(inner.without_cure(), inner.cure)
         };
         assert_eq!(outer(inner.clone()).to_string(), "query gpu 0: call f: lost; see dmesg");
         assert_eq!(
-            outer(inner.cure("reset it")),
-            Error::failed("query", "gpu 0").because("call f: lost").cure("reset it")
+            outer(inner.with_cure("reset it")),
+            Error::failed("query", "gpu 0").because("call f: lost").with_cure("reset it")
         );
     }
 }

@@ -3,17 +3,17 @@
 mod options;
 mod spec_plan;
 
-pub use options::{DeviceBuilder, DeviceOptions, EngineLookup, GenerateOptions, Output};
+pub use options::{DeviceBuilder, DeviceOptions, EngineLookup, GenerateOptions, SpecDestination};
 pub use spec_plan::{PlannedSpec, SpecPlan, SpecTarget, SpecTargets, spec_targets, text_of};
 
 use crate::{
     Error, ErrorKind, MessageSink, NodeSource, Result,
     engines::BASELINE_CDI,
-    spec::{Built, Format},
-    write::Target,
+    spec::{BuiltSpec, Format},
+    write::SpecPath,
 };
 use mig_cdi_model::{
-    HostNode, Major, Topology,
+    HostNodeState, Major, Topology,
     cdi::{Kind, Spec, Version},
 };
 use mig_cdi_sys::{Machine, Outcome, text};
@@ -35,7 +35,7 @@ pub struct Generator<'a> {
 
 /// Result of [`Generator::generate`].
 #[derive(Debug)]
-pub struct Generated {
+pub struct GeneratedSpecs {
     /// Text for standard output, when the spec goes there.
     pub stdout: String,
     /// The specs that were written.
@@ -68,7 +68,7 @@ impl<'a> Generator<'a> {
         &self,
         on_conflict: OnConflict,
         before_write: impl FnOnce(),
-    ) -> Result<Generated> {
+    ) -> Result<GeneratedSpecs> {
         let target = spec_plan::target(self.options, &self.options.devices.spec.kind)?;
         // Taken before the driver is read: of two runs at the same time, the later reading has to be the last that is written.
         let _lock = target.map(|target| target.lock()).transpose()?;
@@ -79,7 +79,7 @@ impl<'a> Generator<'a> {
         self.check(&plan)?;
         before_write();
         let stdout = self.write(&plan)?;
-        Ok(Generated { stdout, plan })
+        Ok(GeneratedSpecs { stdout, plan })
     }
 
     /// Discovers the node and builds its specs.
@@ -119,9 +119,9 @@ impl<'a> Generator<'a> {
             // The spec mounts this file, so it has to exist before the spec does.
             if let (Some(target), Some(_), Some(text)) = (target, &built.spec, &plan.masked_params)
             {
-                target.install_companion(text)?;
+                target.write_params_file(text)?;
             }
-            stdout += &self.put(planned, plan.format, plan.is_complete())?;
+            stdout += &self.write_or_remove(planned, plan.format, plan.is_complete())?;
         }
         Ok(stdout)
     }
@@ -134,7 +134,7 @@ impl<'a> Generator<'a> {
         for SpecTarget { kind, file } in spec_targets(self.options, "remove")?.iter() {
             let _lock = file.lock()?;
             let path = file.path();
-            self.devices.messages().status(&match file.clear(kind)? {
+            self.devices.messages().status(&match file.remove(kind)? {
                 Outcome::Changed => format!("removed {}", path.display()),
                 Outcome::Unchanged => format!("nothing to remove: {} is not there", path.display()),
             });
@@ -143,13 +143,18 @@ impl<'a> Generator<'a> {
     }
 
     /// Writes one spec, prints it, or removes that of devices that are gone.
-    fn put(&self, planned: &PlannedSpec, format: Format, is_complete: bool) -> Result<String> {
+    fn write_or_remove(
+        &self,
+        planned: &PlannedSpec,
+        format: Format,
+        is_complete: bool,
+    ) -> Result<String> {
         let PlannedSpec { built, kind, target } = planned;
         let messages = self.devices.messages();
         match (&built.spec, target) {
             (Some(spec), None) => text_of(spec, format),
             (Some(spec), Some(target)) => {
-                let outcome = target.install(spec, &text_of(spec, format)?)?;
+                let outcome = target.write(spec, &text_of(spec, format)?)?;
                 report_written(self.devices.node(), messages, target, spec, built, outcome);
                 Ok(String::new())
             }
@@ -160,7 +165,7 @@ impl<'a> Generator<'a> {
                 ));
                 Ok(String::new())
             }
-            (None, target) => clear(messages, target.as_ref(), kind),
+            (None, target) => remove_spec(messages, target.as_ref(), kind),
         }
     }
 }
@@ -171,7 +176,7 @@ fn yield_gpus(plan: &mut SpecPlan) -> Result<()> {
     let Some(PlannedSpec { built, kind, target }) = &mut plan.gpus else { return Ok(()) };
     let (Some(target), Some(spec)) = (&*target, &built.spec) else { return Ok(()) };
     if let Err(failure) = target.check(spec) {
-        target.clear(kind)?;
+        target.remove(kind)?;
         (built.spec, built.devices) = (None, Vec::new());
         plan.gpus_conflict = Some(failure);
     }
@@ -213,9 +218,9 @@ fn warn_of_host_nodes(messages: &dyn MessageSink, topology: &Topology) {
     let mut wrong = Vec::new();
     for node in nodes {
         let list = match node.host {
-            HostNode::Ok => continue,
-            HostNode::Missing => &mut missing,
-            HostNode::Wrong => &mut wrong,
+            HostNodeState::Ok => continue,
+            HostNodeState::Missing => &mut missing,
+            HostNodeState::Wrong => &mut wrong,
         };
         if !list.contains(&node.path.as_str()) {
             list.push(node.path.as_str());
@@ -246,7 +251,7 @@ fn refuse_real_majors(node: &NodeSource, topology: &Topology) -> Result<()> {
         return Ok(());
     }
     let bytes = node.host()?.read(PATH, 1 << 20)?;
-    let absent = || Error::refused("read", PATH).because("not there").cure("mount /proc");
+    let absent = || Error::refused("read", PATH).because("not there").with_cure("mount /proc");
     let bytes = bytes.ok_or_else(absent)?;
     let devices =
         text::char_devices(&bytes).map_err(|e| Error::refused("parse", PATH).because(e))?;
@@ -259,7 +264,7 @@ fn refuse_real_majors(node: &NodeSource, topology: &Topology) -> Result<()> {
             );
             return Err(Error::refused("write", "a simulated spec")
                 .because(cause)
-                .cure("give the node other [majors], or use --output -"));
+                .with_cure("give the node other [majors], or use --output -"));
         }
     }
     Ok(())
@@ -268,9 +273,9 @@ fn refuse_real_majors(node: &NodeSource, topology: &Topology) -> Result<()> {
 fn report_written(
     node: &NodeSource,
     messages: &dyn MessageSink,
-    target: &Target,
+    target: &SpecPath,
     spec: &Spec,
-    built: &Built,
+    built: &BuiltSpec,
     outcome: Outcome,
 ) {
     let done = match outcome {
@@ -298,14 +303,18 @@ fn report_written(
 }
 
 /// Removes the spec of a node without devices, which is a state of the node and no failure. Engines refuse a spec without devices.
-fn clear(messages: &dyn MessageSink, target: Option<&Target>, kind: &Kind) -> Result<String> {
+fn remove_spec(
+    messages: &dyn MessageSink,
+    target: Option<&SpecPath>,
+    kind: &Kind,
+) -> Result<String> {
     let nothing = format!("no {kind} device on this node");
     let Some(target) = target else {
         messages.status(&format!("{nothing}: nothing to print, cdi knows no empty spec"));
         return Ok(String::new());
     };
     let path = target.path();
-    let message = match target.clear(kind)? {
+    let message = match target.remove(kind)? {
         Outcome::Changed => format!("{nothing}: removed {}", path.display()),
         Outcome::Unchanged => {
             format!("{nothing}: {} is not written, cdi knows no empty spec", path.display())

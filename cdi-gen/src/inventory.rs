@@ -2,10 +2,10 @@
 
 use crate::{
     discover::{Problem, Source},
-    spec::{Built, Subject, preferred_name},
+    spec::{BuiltSpec, DeviceIdentity, preferred_name},
 };
 use mig_cdi_model::{
-    Attributes, Gpu, MigDevice, MigMode, PciAddress, Release, Topology,
+    Attributes, Gpu, MajorMinor, MigDevice, MigMode, PciAddress, Topology,
     cdi::{DeviceName, Kind},
 };
 use mig_cdi_sys::Machine;
@@ -18,7 +18,7 @@ pub struct Inventory {
     /// Version of the driver.
     pub driver_version: String,
     /// Newest CUDA version that the driver supports, where NVML reports it.
-    pub cuda_version: Option<Release>,
+    pub cuda_version: Option<MajorMinor>,
     /// Product name of the machine.
     pub machine: Option<String>,
     /// GPUs in the order of nvidia-smi.
@@ -41,7 +41,7 @@ pub struct GpuEntry {
     /// Memory in MiB.
     pub memory_mib: Option<u64>,
     /// CUDA compute capability.
-    pub compute_capability: Option<Release>,
+    pub compute_capability: Option<MajorMinor>,
     /// PCI class, as 0x030200 of a GPU without displays.
     pub class: Option<u32>,
     /// NUMA node, where the machine has them.
@@ -86,12 +86,12 @@ impl Inventory {
 /// A fact that `/sys` does not have stays `None`.
 pub(crate) fn inventory<'a>(
     topology: &Topology,
-    built: impl Iterator<Item = (&'a Kind, &'a Built)>,
+    built: impl Iterator<Item = (&'a Kind, &'a BuiltSpec)>,
     problems: &[Problem],
     machine: &dyn Machine,
 ) -> Inventory {
     let names = built.flat_map(|(kind, built)| {
-        built.devices.iter().map(move |device| (device.subject, (kind, &device.names[..])))
+        built.devices.iter().map(move |device| (device.identity, (kind, &device.names[..])))
     });
     let names: DefinedBy<'_> = names.collect();
     Inventory {
@@ -127,16 +127,20 @@ fn gpu_entry(
             mig => Some(mig != MigMode::Unsupported),
         },
         mig_enabled: gpu.mig == MigMode::Enabled,
-        name: name(names, Subject::Gpu(gpu.minor), preferred),
+        name: name(names, DeviceIdentity::Gpu(gpu.minor), preferred),
         slices: devices.filter_map(|device| slice(&device, names)).collect(),
     }
 }
 
 /// Kind and names of each device that a spec defines.
-type DefinedBy<'a> = BTreeMap<Subject, (&'a Kind, &'a [DeviceName])>;
+type DefinedBy<'a> = BTreeMap<DeviceIdentity, (&'a Kind, &'a [DeviceName])>;
 
 /// The preferred name of a device if a spec defines it, or else its first one.
-fn name(names: &DefinedBy<'_>, subject: Subject, preferred: Option<DeviceName>) -> Option<String> {
+fn name(
+    names: &DefinedBy<'_>,
+    subject: DeviceIdentity,
+    preferred: Option<DeviceName>,
+) -> Option<String> {
     let (kind, names) = names.get(&subject)?;
     let name = preferred.filter(|name| names.contains(name)).or_else(|| names.first().cloned())?;
     Some(format!("{kind}={name}"))
@@ -148,7 +152,11 @@ fn name(names: &DefinedBy<'_>, subject: Subject, preferred: Option<DeviceName>) 
 fn slice(device: &MigDevice<'_>, names: &DefinedBy<'_>) -> Option<SliceEntry> {
     let MigDevice { gi, ci, .. } = device;
     Some(SliceEntry {
-        name: name(names, Subject::Slice(device.id()), preferred_name(device, Source::Nvml))?,
+        name: name(
+            names,
+            DeviceIdentity::Slice(device.id()),
+            preferred_name(device, Source::Nvml),
+        )?,
         uuid: ci.uuid.as_ref().map(ToString::to_string),
         profile: ci.profile.as_ref().map(ToString::to_string),
         gi: gi.id.0,

@@ -71,5 +71,5 @@ pub mod write;
 pub use error::{Error, ErrorKind, Result};
 pub use exit::Exit;
 pub use message::{MessageLevel, MessageSink, NoMessages};
-pub use mig_cdi_sys::nvml::Xid;
-pub use node_source::{NodeRoots, NodeSource};
+pub use mig_cdi_sys::{NodeRoots, nvml::Xid};
+pub use node_source::NodeSource;

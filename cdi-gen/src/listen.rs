@@ -6,10 +6,9 @@
 //! It does nothing else, and a signal ends it at once: the kernel closes what NVML holds open with the process.
 
 use crate::{
-    Error, Exit, NodeSource, Result,
+    Error, Exit, NodeRoots, NodeSource, Result,
     child::{self, ChildOutput},
     discover::{self, Source},
-    node_source::NodeRoots,
 };
 use mig_cdi_sys::{
     Machine, die_with_parent,
@@ -24,7 +23,8 @@ pub struct ListenRequest {
     /// Roots of this machine.
     pub roots: NodeRoots,
     /// Whether critical errors of every GPU are reported, besides changes of MIG.
-    pub errors: bool,
+    #[serde(rename = "errors")]
+    pub wants_errors: bool,
 }
 
 /// Message of the listener, one a line, for as long as it runs.
@@ -64,6 +64,6 @@ fn listen(request: &ListenRequest) -> Result<()> {
     let Some(driver) = host.driver() else {
         return Err(Error::no_driver("listen to", "the driver").because("there is none"));
     };
-    nvml::listen(driver, request.errors, |event| send(&ListenerMessage::Event(event)))
-        .map_err(discover::without_nvml)
+    nvml::listen(driver, request.wants_errors, |event| send(&ListenerMessage::Event(event)))
+        .map_err(discover::required_nvml_error)
 }

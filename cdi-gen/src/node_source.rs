@@ -5,58 +5,7 @@ use crate::{
     discover::{Discovery, Source, discover},
 };
 use mig_cdi_sim::{SimulatedMachine, SimulatedNode};
-use mig_cdi_sys::{Host, Machine, Roots, nvml};
-use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
-
-/// Directories that stand for `/` when parts of this machine are looked up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeRoots {
-    /// Root of the driver's libraries, which may be those of a driver container.
-    pub driver: PathBuf,
-    /// Directories below the driver root that are searched for libraries before all others.
-    pub library_search_path: Vec<PathBuf>,
-    /// Directory that holds `dev`.
-    pub dev: PathBuf,
-    /// Directory that holds `proc` and `sys`.
-    pub proc: PathBuf,
-    /// Whether NVML reports the CUDA version, for which it opens libcuda. Labels of a Kubernetes node need it.
-    pub cuda_version: bool,
-}
-
-impl Default for NodeRoots {
-    /// Roots of a machine whose driver is installed on the host itself: `/` for all.
-    fn default() -> NodeRoots {
-        let root = || PathBuf::from("/");
-        let library_search_path = Vec::new();
-        NodeRoots {
-            driver: root(),
-            library_search_path,
-            dev: root(),
-            proc: root(),
-            cuda_version: false,
-        }
-    }
-}
-
-impl NodeRoots {
-    /// Path on this host of a device node: `/dev/nvidia0` below the root that holds `dev`.
-    pub(crate) fn dev_path(&self, path: &str) -> PathBuf {
-        self.dev.join(path.trim_start_matches('/'))
-    }
-}
-
-impl From<&NodeRoots> for Roots {
-    fn from(roots: &NodeRoots) -> Roots {
-        Roots {
-            driver: roots.driver.clone(),
-            library_search_path: roots.library_search_path.clone(),
-            dev: roots.dev.clone(),
-            proc: roots.proc.clone(),
-            cuda: roots.cuda_version,
-        }
-    }
-}
+use mig_cdi_sys::{Host, Machine, NodeRoots, nvml};
 
 /// A node and the interface that its MIG state is read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +42,7 @@ impl NodeSource {
     /// # Errors
     /// When one of the roots is not a directory.
     pub fn host(&self) -> Result<Host> {
-        Ok(Host::open(&Roots::from(&self.roots))?)
+        Ok(Host::open(&self.roots)?)
     }
 
     /// Opens the node: this machine, or the simulated one.

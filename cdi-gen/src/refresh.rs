@@ -4,14 +4,15 @@
 //! memory stays. [`RefreshRequest`] is the child's argument, [`RefreshReply`] its standard output.
 
 use crate::{
-    Error, Exit, NoMessages, NodeSource, Result,
+    Error, Exit, NoMessages, NodeRoots, NodeSource, Result,
     child::{self, ChildOutput},
     device_nodes::{self, NodeChange, NodeChanges, NodesMode},
     discover::Source,
     engines::EngineList,
-    generate::{GenerateOptions, Generated, Generator, OnConflict, PlannedSpec, SpecPlan, text_of},
+    generate::{
+        GenerateOptions, GeneratedSpecs, Generator, OnConflict, PlannedSpec, SpecPlan, text_of,
+    },
     inventory::{Inventory, inventory},
-    node_source::NodeRoots,
     spec::{Format, preferred_name},
 };
 use mig_cdi_model::{Gpu, MigDevice, MigMode};
@@ -34,9 +35,11 @@ pub struct RefreshRequest {
     /// Whether the host's device nodes are repaired too. Only root can.
     pub repair_nodes: bool,
     /// Whether the report includes an [`Inventory`], for a program that advertises slices.
-    pub inventory: bool,
+    #[serde(rename = "inventory")]
+    pub wants_inventory: bool,
     /// Whether the report lists all GPUs, for a watch that subscribes to the errors of each.
-    pub all_gpus: bool,
+    #[serde(rename = "all_gpus")]
+    pub wants_all_gpus: bool,
 }
 
 /// Outcome of one refresh.
@@ -144,12 +147,12 @@ fn refresh(request: &RefreshRequest) -> Result<Box<RefreshReport>> {
         let mut repaired = None;
         // The device plugin advertises slices. It must not lose them because another tool defines the whole GPUs.
         let on_conflict =
-            if request.inventory { OnConflict::YieldGpus } else { OnConflict::Refuse };
+            if request.wants_inventory { OnConflict::YieldGpus } else { OnConflict::Refuse };
         let before_write = || repaired = nodes.and_then(|nodes| nodes.join().ok());
         let generated = generator.generate(on_conflict, before_write);
         (repaired, generated)
     });
-    let Generated { plan, .. } = generated?;
+    let GeneratedSpecs { plan, .. } = generated?;
     let mut report = report(request, &node, &plan)?;
     report.engines = generator.devices().known_engines().map(|known| EngineList(known.to_vec()));
     match nodes {
@@ -188,8 +191,8 @@ fn report(request: &RefreshRequest, node: &NodeSource, plan: &SpecPlan) -> Resul
         let uuid = gpu.uuid.as_ref()?.to_string();
         Some(GpuInMode { uuid, is_mig_enabled: gpu.mig == MigMode::Enabled })
     };
-    let all_gpus = plan.topology.gpus.iter().filter(|_| request.all_gpus);
-    let inventory = match request.inventory {
+    let all_gpus = plan.topology.gpus.iter().filter(|_| request.wants_all_gpus);
+    let inventory = match request.wants_inventory {
         true => {
             let built = plan.specs().map(|planned| (&planned.kind, &planned.built));
             let machine = node.machine()?;

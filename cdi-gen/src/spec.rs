@@ -9,9 +9,9 @@ mod options;
 mod spec_device;
 mod text;
 
-pub use names::{NameStyle, UnknownNameStyle, has_name, label, preferred_name};
+pub use names::{NameStyle, NameStyleError, has_name, label, preferred_name};
 pub use options::{Admin, SpecOptions, VerifyHook};
-pub use spec_device::{Subject, expected_slice};
+pub use spec_device::{DeviceIdentity, expected_slice};
 pub use text::{Format, to_text};
 
 use crate::{Error, Result, discover::Problem};
@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 
 /// Devices that a spec describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
+pub enum DeviceSet {
     /// MIG devices and administrative capabilities.
     Mig,
     /// GPUs that are not partitioned.
@@ -34,7 +34,7 @@ pub enum Content {
 
 /// Result of building a spec.
 #[derive(Debug, Clone)]
-pub struct Built {
+pub struct BuiltSpec {
     /// The spec, `None` when there is no device: CDI accepts no spec without one.
     pub spec: Option<Spec>,
     /// Each device once, with its names.
@@ -49,7 +49,7 @@ pub struct Built {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuiltDevice {
     /// Identity of the device.
-    pub subject: Subject,
+    pub identity: DeviceIdentity,
     /// Names by which the spec defines it, at least one.
     pub names: Vec<DeviceName>,
 }
@@ -61,12 +61,12 @@ pub struct BuiltDevice {
 pub fn build(
     topology: &Topology,
     files: &[DriverFile],
-    content: Content,
+    content: DeviceSet,
     options: &SpecOptions,
-) -> Result<Built> {
+) -> Result<BuiltSpec> {
     let SpecDevices { mut devices, mut problems, warnings } = match content {
-        Content::Mig => spec_device::mig_devices(topology, options),
-        Content::Gpus => spec_device::whole_gpus(topology, options),
+        DeviceSet::Mig => spec_device::mig_devices(topology, options),
+        DeviceSet::Gpus => spec_device::whole_gpus(topology, options),
     };
     problems.extend(drop_shared_names(&mut devices));
     problems.extend(drop_unnamed(&mut devices));
@@ -82,9 +82,10 @@ pub fn build(
         devices: entries,
         container_edits: builder.common(topology),
     });
-    let built = |SpecDevice { subject, names, .. }| BuiltDevice { subject, names };
+    let built =
+        |SpecDevice { identity: subject, names, .. }| BuiltDevice { identity: subject, names };
     let devices = devices.into_iter().map(built).collect();
-    Ok(Built { spec, devices, problems, warnings })
+    Ok(BuiltSpec { spec, devices, problems, warnings })
 }
 
 /// The entries of all devices, then `all`, which a container requests to get every slice.
@@ -134,7 +135,7 @@ fn check_common(topology: &Topology) -> Result<()> {
     }
     let cause = "no character device \"nvidia-uvm\", which every cuda program opens";
     let error = Error::failed("read", "/proc/devices").because(cause);
-    Err(error.cure("run modprobe nvidia-uvm"))
+    Err(error.with_cure("run modprobe nvidia-uvm"))
 }
 
 /// The lowest version that the content needs.
@@ -151,7 +152,7 @@ fn version(devices: &[Device], options: &SpecOptions) -> Result<Version> {
                 format!("{what} and needs cdi {version}, and {engine} accepts {max} at most");
             let cure =
                 format!("update it, omit what needs more, or set --max-cdi-version {version}");
-            Err(refused.because(cause).cure(cure))
+            Err(refused.because(cause).with_cure(cure))
         }
         Some(need) => {
             let VersionNeed { what, version } = need;

@@ -10,10 +10,10 @@ mod metrics;
 mod options;
 mod outcome;
 mod prune;
-mod publish;
 mod refresh_trigger;
 mod running_watch;
 pub mod status;
+mod status_output;
 mod xid;
 
 pub use mig_cdi_sys::nvml::EventCoverage;
@@ -60,7 +60,7 @@ pub fn run_watch(
     let ended = watch.run();
     watch.manager.notify("STOPPING=1\n");
     watch.status.state = WatchState::Stopped;
-    watch.publish();
+    watch.write_status();
     ended
 }
 
@@ -79,7 +79,7 @@ impl RunningWatch<'_> {
             };
             self.refresh(&before, setup);
             self.subscribe();
-            self.publish();
+            self.write_status();
             // READY=1 ends a start or a reload (sd_notify(3)). WATCHDOG=1 as well: one refresh may follow another without a wait
             // between them, and only the wait sends it otherwise.
             self.manager.notify(&format!("READY=1\nWATCHDOG=1\nSTATUS={}\n", self.summary()));
@@ -91,7 +91,7 @@ impl RunningWatch<'_> {
             // Another program has replaced a spec during the refresh. inotify(7) may not have reported it: the first refresh makes
             // directories that could not be watched before.
             if self.spec_stamps() != self.own_specs {
-                self.trigger.hasten(Instant::now());
+                self.trigger.schedule_after_file_change(Instant::now());
             }
             match self.wait(&before)? {
                 TriggerEvent::Stop => return Ok(()),
@@ -117,7 +117,7 @@ impl RunningWatch<'_> {
             match self.trigger.wait(before, &self.proc, &self.manager, is_external)? {
                 TriggerEvent::Message(text) => {
                     self.messages.status(&text);
-                    self.publish();
+                    self.write_status();
                 }
                 TriggerEvent::Xid(xid) => self.report_xid(xid),
                 event => return Ok(event),
@@ -138,7 +138,7 @@ impl RunningWatch<'_> {
         for SpecTarget { kind, file } in self.targets.iter() {
             let stays = targets.iter().any(|new| new.file.path() == file.path());
             if !stays && file.read().is_ok_and(|found| found.is_some()) {
-                match file.lock().and_then(|_lock| file.clear(kind)) {
+                match file.lock().and_then(|_lock| file.remove(kind)) {
                     Ok(_) => self.messages.status(&format!(
                         "removed {}: the current settings name another file",
                         file.path().display()
@@ -210,8 +210,8 @@ impl RunningWatch<'_> {
             source: self.setup.node.source,
             generate,
             repair_nodes: self.options.repair_nodes,
-            inventory: self.options.inventory,
-            all_gpus: self.options.error_events,
+            wants_inventory: self.options.wants_inventory,
+            wants_all_gpus: self.options.wants_error_events,
         };
         match child::call(child::REFRESH, &request, REFRESH_LIMIT) {
             Ok(RefreshReply::Done(report)) => Ok(*report),

@@ -16,18 +16,18 @@ use std::{
 
 /// Path of a spec file, and the directories that engines read.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct SpecPath {
     dir: PathBuf,
     name: String,
     spec_dirs: Vec<PathBuf>,
 }
 
-impl Target {
+impl SpecPath {
     /// Checks the path of a spec file. Other specs are in `spec_dirs`.
     ///
     /// # Errors
     /// When `path` names no file, or one that engines would not read.
-    pub fn new(path: &Path, suffix: &str, spec_dirs: &[PathBuf]) -> Result<Target> {
+    pub fn new(path: &Path, suffix: &str, spec_dirs: &[PathBuf]) -> Result<SpecPath> {
         let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
             Error::usage("write", path.display()).because("not the name of a file")
         })?;
@@ -38,28 +38,28 @@ impl Target {
                 "engines read only files named *.json and *.yaml, and this one is in {suffix}"
             );
             let cure = format!("name it NAME.{suffix} or choose --format");
-            return Err(Error::usage("write", path.display()).because(cause).cure(cure));
+            return Err(Error::usage("write", path.display()).because(cause).with_cure(cure));
         }
         let dir = match path.parent() {
             Some(dir) if dir != Path::new("") => dir.to_owned(),
             _ => PathBuf::from("."),
         };
-        Ok(Target { dir, name: name.to_owned(), spec_dirs: spec_dirs.to_vec() })
+        Ok(SpecPath { dir, name: name.to_owned(), spec_dirs: spec_dirs.to_vec() })
     }
 
     /// Path of the spec of another kind in the same directory.
     ///
     /// # Errors
     /// When the two are one file.
-    pub fn beside(&self, kind: &Kind) -> Result<Target> {
+    pub fn beside(&self, kind: &Kind) -> Result<SpecPath> {
         let suffix = if self.name.ends_with(".yaml") { "yaml" } else { "json" };
         let name = format!("{}.{suffix}", kind.file_stem());
         if name == self.name {
             let error = Error::usage("write", self.path().display());
             let cause = format!("this is the file of {kind}");
-            return Err(error.because(cause).cure("choose another --output"));
+            return Err(error.because(cause).with_cure("choose another --output"));
         }
-        Ok(Target { name, ..self.clone() })
+        Ok(SpecPath { name, ..self.clone() })
     }
 
     /// Path as the user named it.
@@ -78,10 +78,10 @@ impl Target {
         Ok(dir.map(|dir| dir.lock(Duration::from_secs(10))).transpose()?)
     }
 
-    /// Checks what [`Target::install`] would check, and changes nothing.
+    /// Checks what [`SpecPath::write`] would check, and changes nothing.
     ///
     /// # Errors
-    /// As [`Target::install`].
+    /// As [`SpecPath::write`].
     pub fn check(&self, spec: &Spec) -> Result<()> {
         match TrustedDir::open_existing(&self.dir)? {
             Some(dir) => self.check_conflicts(spec, &dir),
@@ -104,7 +104,7 @@ impl Target {
         );
         Err(Error::refused("write", self.path().display())
             .because(cause)
-            .cure("remove that file, or choose another --kind"))
+            .with_cure("remove that file, or choose another --kind"))
     }
 
     /// Writes a spec.
@@ -112,7 +112,7 @@ impl Target {
     /// # Errors
     /// When the directory is unsafe, another file defines one of the devices, or a step fails. The old spec then stays
     /// as it was.
-    pub fn install(&self, spec: &Spec, text: &str) -> Result<Outcome> {
+    pub fn write(&self, spec: &Spec, text: &str) -> Result<Outcome> {
         let dir = TrustedDir::open_or_make(&self.dir)?;
         self.check_conflicts(spec, &dir)?;
         // By rename within the directory: the Go library watches for Rename, Remove and Write, not for Create
@@ -120,42 +120,42 @@ impl Target {
         Ok(dir.replace(&self.name, text.as_bytes())?)
     }
 
-    /// Absolute path of the companion: a file that the spec mounts into containers. Its suffix `.params` is none that an
+    /// Absolute path of the masked parameters of the driver, a file that the spec mounts into containers. Its suffix `.params` is none that an
     /// engine reads.
     ///
     /// # Errors
     /// When a user other than root could replace it.
-    pub fn companion(&self) -> Result<String> {
+    pub fn params_file(&self) -> Result<String> {
         let dir = absolute(&self.dir)?;
-        let path = dir.join(self.companion_name());
+        let path = dir.join(self.params_file_name());
         let path = path.to_string_lossy().into_owned();
         match replaceable_by_others(&dir) {
             None => Ok(path),
             Some(reason) => {
                 let cause = format!("{reason}, so a user other than root could replace it");
                 let cure = "choose a directory that belongs to root with --output";
-                Err(Error::refused("mount", path).because(cause).cure(cure))
+                Err(Error::refused("mount", path).because(cause).with_cure(cure))
             }
         }
     }
 
-    fn companion_name(&self) -> String {
+    fn params_file_name(&self) -> String {
         format!("{}.params", self.name)
     }
 
-    /// Writes the companion.
+    /// Writes the file of masked parameters.
     ///
     /// # Errors
-    /// As [`Target::install`].
-    pub fn install_companion(&self, text: &str) -> Result<Outcome> {
+    /// As [`SpecPath::write`].
+    pub fn write_params_file(&self, text: &str) -> Result<Outcome> {
         let dir = TrustedDir::open_or_make(&self.dir)?;
-        Ok(dir.replace(&self.companion_name(), text.as_bytes())?)
+        Ok(dir.replace(&self.params_file_name(), text.as_bytes())?)
     }
 
     /// Writes another text of the spec that is there, with some of its devices: no conflict can be new.
     ///
     /// # Errors
-    /// As [`Target::install`].
+    /// As [`SpecPath::write`].
     pub fn rewrite(&self, text: &str) -> Result<Outcome> {
         let dir = TrustedDir::open_or_make(&self.dir)?;
         Ok(dir.replace(&self.name, text.as_bytes())?)
@@ -179,11 +179,11 @@ impl Target {
         }
     }
 
-    /// Removes a spec of this kind and its companion: CDI accepts no spec without a device.
+    /// Removes a spec of this kind and its file of masked parameters: CDI accepts no spec without a device.
     ///
     /// # Errors
     /// When the file is no spec of this kind, or cannot be removed.
-    pub fn clear(&self, kind: &Kind) -> Result<Outcome> {
+    pub fn remove(&self, kind: &Kind) -> Result<Outcome> {
         let Some(dir) = TrustedDir::open_existing(&self.dir)? else {
             return Ok(Outcome::Unchanged);
         };
@@ -194,12 +194,14 @@ impl Target {
             // Another kind at this path is of another tool, or of a user: neither is removed.
             Some(names) if names.kind == kind.to_string() => {
                 let removed = dir.remove(&self.name)?;
-                dir.remove(&self.companion_name())?;
+                dir.remove(&self.params_file_name())?;
                 Ok(removed)
             }
             _ => {
                 let error = Error::refused("remove", self.path().display());
-                Err(error.because(format!("it is no spec of {kind}")).cure("delete it by hand"))
+                Err(error
+                    .because(format!("it is no spec of {kind}"))
+                    .with_cure("delete it by hand"))
             }
         }
     }

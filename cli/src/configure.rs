@@ -4,12 +4,12 @@
 
 mod apply;
 mod config_edit;
+mod config_format;
 mod containerd;
 mod crio;
 mod docker;
 mod draft;
 mod json;
-mod language;
 mod podman;
 mod request;
 mod running;

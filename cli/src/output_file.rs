@@ -22,7 +22,7 @@ pub(crate) fn write_output_file(
     let dir = open(dir).map_err(|error| match error {
         mig_cdi_sys::Error::UnsafeDir { path, .. } => Error::refused("write into", path.display())
             .because("users other than root can write there")
-            .cure("use a directory that only root can write to"),
+            .with_cure("use a directory that only root can write to"),
         error => error.into(),
     })?;
     dir.expect_file(name)?;

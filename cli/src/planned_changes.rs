@@ -41,7 +41,7 @@ struct StepText {
 fn steps(change: &GpuChange) -> Vec<StepText> {
     let step = |what: &str, why: &str| StepText { what: what.to_owned(), why: why.to_owned() };
     let mut steps = Vec::new();
-    if change.mode == Some(true) {
+    if change.sets_mode_to == Some(true) {
         steps.push(step("turn MIG mode on", "it is off"));
     }
     match &change.plan {
@@ -53,11 +53,11 @@ fn steps(change: &GpuChange) -> Vec<StepText> {
             }));
         }
         None => steps.push(step(
-            &format!("partition into {}", change.goal),
+            &format!("partition into {}", change.desired),
             "the driver reports what fits once MIG mode is on",
         )),
     }
-    if change.mode == Some(false) {
+    if change.sets_mode_to == Some(false) {
         steps.push(step("turn MIG mode off", "the requested layout is off"));
     }
     steps
@@ -85,8 +85,8 @@ pub(crate) fn changes_json(
             "gpu": change.gpu.index,
             "uuid": change.gpu.uuid,
             "is": current_layout(&change.gpu, all).to_string(),
-            "wished": change.goal.to_string(),
-            "mode": change.mode.map(|on| if on { "on" } else { "off" }),
+            "wished": change.desired.to_string(),
+            "mode": change.sets_mode_to.map(|on| if on { "on" } else { "off" }),
             "keep": kept,
             "steps": steps,
         })

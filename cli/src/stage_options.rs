@@ -7,7 +7,7 @@ use mig_cdi_gen::{
     Error, NodeSource,
     generate::{DeviceOptions, GenerateOptions},
 };
-use mig_cdi_partition::{ApplyOptions, Goal, HolderOptions, LayoutFile};
+use mig_cdi_partition::{ApplyOptions, HolderOptions, LayoutFile, LayoutSource};
 use std::{path::Path, time::Duration};
 
 /// Flags of a command merged with the settings, where the flags take precedence.
@@ -45,19 +45,19 @@ impl Resolver<'_> {
     }
 }
 
-/// Goal of a change: the layout that `--file` and `--layout` name, or the assignments `GPU=LAYOUT`.
+/// Source of the desired layouts: the layout that `--file` and `--layout` name, or the assignments `GPU=LAYOUT`.
 ///
 /// # Errors
 /// For `--layout` beside assignments. There clap does not require `--file`, which the assignments conflict with.
-pub(crate) fn goal(args: &LayoutArgs) -> Result<Goal, Error> {
+pub(crate) fn layout_source(args: &LayoutArgs) -> Result<LayoutSource, Error> {
     match (&args.file, &args.layout) {
         (Some(file), Some(name)) => {
-            Ok(Goal::File(LayoutFile { path: file.clone(), layout: name.clone() }))
+            Ok(LayoutSource::File(LayoutFile { path: file.clone(), layout: name.clone() }))
         }
         (None, Some(_)) if !args.gpus.is_empty() => Err(Error::usage("use", "--layout")
             .because("it names a layout in a file")
-            .cure("add --file")),
-        _ => Ok(Goal::Assignments(args.gpus.clone())),
+            .with_cure("add --file")),
+        _ => Ok(LayoutSource::Assignments(args.gpus.clone())),
     }
 }
 

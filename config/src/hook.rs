@@ -1,6 +1,6 @@
 //! The table `[hook]` of the settings: which requests of containers the hook accepts, and which runtime it runs.
 
-use crate::BadSettings;
+use crate::SettingsError;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -92,8 +92,8 @@ impl Default for Table {
 
 impl Table {
     /// Checks the values.
-    pub(crate) fn check(self) -> Result<HookSettings, BadSettings> {
-        let bad = |key: &str, cause: String| BadSettings::value(&format!("hook.{key}"), cause);
+    pub(crate) fn check(self) -> Result<HookSettings, SettingsError> {
+        let bad = |key: &str, cause: String| SettingsError::value(&format!("hook.{key}"), cause);
         let patterns = |key, texts: Vec<String>| {
             let parse = |text: &String| {
                 let cause =

@@ -14,88 +14,88 @@ mod write;
 mod yaml;
 
 pub use assignment::Assignment;
-pub use gpu_selector::{BadGpuSelector, GpuIdentity, GpuSelector};
+pub use gpu_selector::{GpuIdentity, GpuSelector, GpuSelectorError};
 pub use write::{NotExpressible, mig_parted_yaml, pinned_yaml};
 
 use gpu_selector::DeviceFilter;
-use mig_cdi_layout::{BadDesiredLayout, DesiredLayout};
+use mig_cdi_layout::{DesiredLayout, DesiredLayoutError};
 use std::{fmt, str::FromStr};
 
 /// The place of a declaration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum SourceLocation {
     /// A line of the file, from 1.
     Line(usize),
     /// An argument of the command line.
     Argument(String),
 }
 
-impl Origin {
+impl SourceLocation {
     /// Returns the line, for a place in a file.
     #[must_use]
     pub fn line(&self) -> Option<usize> {
         match self {
-            Origin::Line(line) => Some(*line),
-            Origin::Argument(_) => None,
+            SourceLocation::Line(line) => Some(*line),
+            SourceLocation::Argument(_) => None,
         }
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Line(line) => write!(f, "line {line}"),
-            Origin::Argument(text) => {
+            SourceLocation::Line(line) => write!(f, "line {line}"),
+            SourceLocation::Argument(text) => {
                 write!(f, "{:?}", text.chars().take(64).collect::<String>())
             }
         }
     }
 }
 
-/// A declaration that cannot be followed. Displayed as `origin: cause; cure`, in one line.
+/// A declaration that cannot be followed. Displayed as `location: cause; cure`, in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadLayouts {
+pub struct LayoutsError {
     /// Place of the declaration.
-    pub origin: Origin,
+    pub location: SourceLocation,
     /// The mistake in it.
     pub cause: String,
-    /// Advice on what to write, where there is any.
+    /// Cure: text to write instead, where there is one.
     pub cure: Option<String>,
 }
 
-impl BadLayouts {
-    fn new(origin: Origin, cause: impl Into<String>) -> BadLayouts {
-        BadLayouts { origin, cause: cause.into(), cure: None }
+impl LayoutsError {
+    fn new(location: SourceLocation, cause: impl Into<String>) -> LayoutsError {
+        LayoutsError { location, cause: cause.into(), cure: None }
     }
 
-    fn with_cure(self, cure: impl Into<String>) -> BadLayouts {
-        BadLayouts { cure: Some(cure.into()), ..self }
+    fn with_cure(self, cure: impl Into<String>) -> LayoutsError {
+        LayoutsError { cure: Some(cure.into()), ..self }
     }
 
     /// Puts the error of a desired layout at its place.
-    fn of_layout(origin: Origin, error: &BadDesiredLayout) -> BadLayouts {
-        let BadDesiredLayout { text, cause, cure } = error;
-        BadLayouts::new(origin, format!("{text:?} {cause}")).with_cure(*cure)
+    fn of_layout(location: SourceLocation, error: &DesiredLayoutError) -> LayoutsError {
+        let DesiredLayoutError { text, cause, cure } = error;
+        LayoutsError::new(location, format!("{text:?} {cause}")).with_cure(*cure)
     }
 
     /// Puts the error of a GPU selector at its place.
-    fn of_gpu(origin: Origin, error: &BadGpuSelector) -> BadLayouts {
-        BadLayouts::new(origin, error.cause()).with_cure(BadGpuSelector::CURE)
+    fn of_gpu(location: SourceLocation, error: &GpuSelectorError) -> LayoutsError {
+        LayoutsError::new(location, error.cause()).with_cure(GpuSelectorError::CURE)
     }
 }
 
-impl fmt::Display for BadLayouts {
+impl fmt::Display for LayoutsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.origin, self.cause)?;
+        write!(f, "{}: {}", self.location, self.cause)?;
         self.cure.as_ref().map_or(Ok(()), |cure| write!(f, "; {cure}"))
     }
 }
 
-impl std::error::Error for BadLayouts {}
+impl std::error::Error for LayoutsError {}
 
 /// The declared layout of one GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Layout {
+pub enum GpuLayoutSetting {
     /// MIG mode off.
     Off,
     /// MIG mode on, with these GPU instances and no others.
@@ -103,24 +103,24 @@ pub enum Layout {
 }
 
 /// Formats `off`, or the desired layout, so that it parses to the same layout.
-impl fmt::Display for Layout {
+impl fmt::Display for GpuLayoutSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Layout::Off => f.write_str("off"),
-            Layout::Partitioned(desired) => desired.fmt(f),
+            GpuLayoutSetting::Off => f.write_str("off"),
+            GpuLayoutSetting::Partitioned(desired) => desired.fmt(f),
         }
     }
 }
 
-impl FromStr for Layout {
-    type Err = BadDesiredLayout;
+impl FromStr for GpuLayoutSetting {
+    type Err = DesiredLayoutError;
 
     /// # Errors
     /// A text that is neither `off` nor a desired layout.
-    fn from_str(text: &str) -> Result<Layout, BadDesiredLayout> {
+    fn from_str(text: &str) -> Result<GpuLayoutSetting, DesiredLayoutError> {
         match text.trim() {
-            "off" => Ok(Layout::Off),
-            desired => desired.parse().map(Layout::Partitioned),
+            "off" => Ok(GpuLayoutSetting::Off),
+            desired => desired.parse().map(GpuLayoutSetting::Partitioned),
         }
     }
 }
@@ -131,9 +131,9 @@ pub struct SelectedLayout {
     /// Position of the GPU in the list that was selected from.
     pub gpu: usize,
     /// Declared layout.
-    pub layout: Layout,
+    pub layout: GpuLayoutSetting,
     /// Place of the declaration.
-    pub origin: Origin,
+    pub location: SourceLocation,
     /// Whether the declaration names the GPU; false for `all`. mig-parted skips GPUs without MIG for `all`,
     /// and reports an error for one that is named while MIG mode is to be on
     /// (`cmd/nvidia-mig-parted/apply/config.go`).
@@ -143,11 +143,11 @@ pub struct SelectedLayout {
 /// An entry of a configuration: a layout for these GPUs, if they match the filters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
-    origin: Origin,
+    location: SourceLocation,
     /// Filters of which one has to match; empty for every GPU.
     filters: Vec<DeviceFilter>,
-    gpus: Vec<(GpuSelector, Origin)>,
-    layout: Layout,
+    gpus: Vec<(GpuSelector, SourceLocation)>,
+    layout: GpuLayoutSetting,
 }
 
 /// The named configurations of a layout file; each declares layouts for the GPUs of a node.

@@ -14,15 +14,15 @@
 //!
 //! let error = Settings::parse("\nkindd = \"x\"").unwrap_err();
 //! assert_eq!(error.location, SettingsLocation::Line(2));
-//! # Ok::<(), mig_cdi_config::BadSettings>(())
+//! # Ok::<(), mig_cdi_config::SettingsError>(())
 //! ```
 
-mod bad_settings;
 pub mod engines;
 mod hook;
 pub mod layouts;
 mod settings;
+mod settings_error;
 
-pub use bad_settings::{BadSettings, SettingsLocation};
 pub use hook::{EnvironmentPolicy, HookSettings, Pattern};
 pub use settings::{PATH, SHIPPED, Settings};
+pub use settings_error::{SettingsError, SettingsLocation};

@@ -1,7 +1,7 @@
 //! The settings file: its keys, their defaults and their checks.
 
 use crate::{
-    BadSettings, SettingsLocation,
+    SettingsError, SettingsLocation,
     hook::{self, HookSettings},
 };
 use mig_cdi_model::{
@@ -102,31 +102,34 @@ impl Settings {
     /// Parses the text of the file; the empty text gives the defaults.
     ///
     /// # Errors
-    /// [`BadSettings`] for an unknown key or a bad value, with its line or key.
-    pub fn parse(text: &str) -> Result<Settings, BadSettings> {
+    /// [`SettingsError`] for an unknown key or a bad value, with its line or key.
+    pub fn parse(text: &str) -> Result<Settings, SettingsError> {
         // toml displays errors as a drawing of several lines; messages of mig-cdi have one.
         let file: File = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             let cause = error.message().replace('\n', " ");
-            BadSettings { location: SettingsLocation::Line(line), cause, cure: None }
+            SettingsError { location: SettingsLocation::Line(line), cause, cure: None }
         })?;
         // The last directory is the one to write into.
         if file.spec_dirs.is_empty() {
             let cure = Some("name at least one".to_owned());
-            return Err(BadSettings { cure, ..BadSettings::value("spec-dirs", "no directory") });
+            return Err(SettingsError {
+                cure,
+                ..SettingsError::value("spec-dirs", "no directory")
+            });
         }
         Ok(Settings {
-            kind: file.kind.parse().map_err(|e| BadSettings::value("kind", e))?,
+            kind: file.kind.parse().map_err(|e| SettingsError::value("kind", e))?,
             spec_dirs: file.spec_dirs,
             max_cdi_version: file
                 .max_cdi_version
                 .parse()
-                .map_err(|e| BadSettings::value("max-cdi-version", e))?,
+                .map_err(|e| SettingsError::value("max-cdi-version", e))?,
             names: file.names,
             capabilities: file
                 .capabilities
                 .parse()
-                .map_err(|e| BadSettings::value("capabilities", e))?,
+                .map_err(|e| SettingsError::value("capabilities", e))?,
             library_dirs: file.library_dirs,
             driver_root: file.driver_root,
             library_search_path: file.library_search_path,

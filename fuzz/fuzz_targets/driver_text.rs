@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
         text::information(bytes).is_ok(),
         text::access(bytes).is_ok(),
         text::mig_minors(bytes).is_ok(),
-        text::standing_minors(bytes).is_ok(),
+        text::non_instance_minors(bytes).is_ok(),
     ];
     assert!(bytes.ends_with(b"\n") || accepted.iter().all(|accepted| !accepted));
 });

@@ -12,7 +12,7 @@ use mig_cdi_hook::{
     runtime_args::{self, RuntimeCommand},
     state::ContainerState,
 };
-use mig_cdi_model::{DeviceVariable, ExpectedSlice, cdi::OwnSpec};
+use mig_cdi_model::{DeviceVariable, ExpectedSlice, cdi::StrictSpec};
 use serde_json::{Value, json};
 use std::{
     ffi::OsString,
@@ -65,7 +65,7 @@ fn state(bytes: &[u8]) {
 /// Asserts that device names are unique, and that each device is found by its name.
 fn spec(bytes: &[u8]) {
     const KIND: &str = "nvidia.com/mig";
-    let Ok(document) = OwnSpec::parse(bytes, KIND) else { return };
+    let Ok(document) = StrictSpec::parse(bytes, KIND) else { return };
     // Our parser skips fields that it does not use, also numbers that are too large for serde_json.
     let Ok(value) = serde_json::from_slice::<Value>(bytes) else { return };
     assert_eq!(value["kind"], KIND);
@@ -130,7 +130,7 @@ fn runtime_arguments(words: &[OsString]) {
         assert!(matches!(with(&[command]), Err(_) | Ok(RuntimeCommand::NewContainer(_))));
         assert_eq!(with(&[command, "--"]), Ok(RuntimeCommand::NewContainer(None)));
     }
-    let log = |words: &[OsString]| runtime_args::log(words).map(|log| (log.path, log.json));
+    let log = |words: &[OsString]| runtime_args::log(words).map(|log| (log.path, log.is_json));
     let at_the_end = [OsString::from("create")].into_iter().chain(words.iter().cloned());
     assert_eq!(log(&at_the_end.collect::<Vec<_>>()), None, "options of the command");
     let named =

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use mig_cdi_config::layouts::{
-    Assignment, GpuIdentity, Layout, Layouts, mig_parted_yaml, pinned_yaml,
+    Assignment, GpuIdentity, GpuLayoutSetting, Layouts, mig_parted_yaml, pinned_yaml,
 };
 use mig_cdi_model::{GpuIndex, GpuUuid};
 
@@ -18,7 +18,7 @@ fuzz_target!(|text: &str| {
     let layouts = match Layouts::parse(text) {
         Ok(layouts) => layouts,
         Err(error) => {
-            let line = error.origin.line().expect("files have lines");
+            let line = error.location.line().expect("files have lines");
             // In YAML a carriage return alone is a line break too (YAML 1.2.2, 5.4).
             let last = text.strip_suffix(['\n', '\r']).unwrap_or(text).split(['\n', '\r']).count();
             assert!((1..=last).contains(&line), "{error:?}");
@@ -50,7 +50,7 @@ fn uuid(index: u32) -> GpuUuid {
     format!("GPU-0000000{index}-0000-4000-8000-000000000000").parse().expect("a UUID")
 }
 
-fn write_and_read(layout: &Layout) {
+fn write_and_read(layout: &GpuLayoutSetting) {
     let gpus = [gpu(0, 0)];
     let read = |text: &str| {
         let layouts = Layouts::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));

@@ -5,10 +5,10 @@
 use libfuzzer_sys::fuzz_target;
 use mig_cdi_gen::{
     discover::{Source, discover},
-    spec::{Admin, Content, Format, NameStyle, SpecOptions, VerifyHook, build, to_text},
+    spec::{Admin, DeviceSet, Format, NameStyle, SpecOptions, VerifyHook, build, to_text},
 };
 use mig_cdi_hook::cli::{self, HookCommand};
-use mig_cdi_model::cdi::{Hook, OwnSpec, Spec};
+use mig_cdi_model::cdi::{Hook, Spec, StrictSpec};
 use mig_cdi_sim::{SimulatedMachine, SimulatedNode};
 
 fuzz_target!(|text: &str| {
@@ -27,10 +27,10 @@ fuzz_target!(|text: &str| {
             source,
             library_dirs: Vec::new(),
             params_file: None,
-            graphics: true,
+            wants_graphics: true,
             admin: vec![Admin::Config, Admin::Monitor],
-            cuda_env: true,
-            annotations: true,
+            sets_cuda_env: true,
+            wants_annotations: true,
             verify: Some(VerifyHook {
                 path: "/usr/bin/mig-cdi-hook".to_owned(),
                 options: vec!["--proc-root=/".to_owned()],
@@ -41,7 +41,7 @@ fuzz_target!(|text: &str| {
             limited_by: None,
         };
         let build = |content| build(&discovery.topology, &[], content, &options).ok();
-        let built = [Content::Mig, Content::Gpus].into_iter().filter_map(build);
+        let built = [DeviceSet::Mig, DeviceSet::Gpus].into_iter().filter_map(build);
         for spec in built.filter_map(|built| built.spec) {
             let mut names: Vec<_> = spec.devices.iter().map(|device| &device.name).collect();
             names.sort();
@@ -58,7 +58,7 @@ fuzz_target!(|text: &str| {
 
 fn the_hook_reads(spec: &Spec) {
     let text = to_text(spec, Format::Json).expect("a spec can be written");
-    let document = OwnSpec::parse(text.as_bytes(), &spec.kind).expect("our spec");
+    let document = StrictSpec::parse(text.as_bytes(), &spec.kind).expect("our spec");
     for device in &spec.devices {
         assert!(document.device(&device.name).is_some(), "{}", device.name);
         for Hook { args, .. } in &device.container_edits.hooks {

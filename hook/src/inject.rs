@@ -36,7 +36,7 @@ pub fn inject(plan: &InjectionPlan, pid: u32, root: &Path, user: ContainerUser) 
     let sources = open_sources(plan)?;
     let cgroup = DeviceCgroup::of(&Root::open(Path::new("/"))?, pid)?;
     let mut container = Container::enter(pid, root)?;
-    let filled = fill(&mut container, plan, &sources, user);
+    let filled = create_nodes_and_mounts(&mut container, plan, &sources, user);
     let allowed = filled.and_then(|nodes| {
         // systemd and the cgroup are those of the host, so the rules wait until the process is back there.
         container.leave()?;
@@ -67,7 +67,7 @@ fn shell_script(env: &[String]) -> String {
 }
 
 /// Makes the nodes and mounts. Returns a handle of each node.
-fn fill(
+fn create_nodes_and_mounts(
     container: &mut Container,
     plan: &InjectionPlan,
     sources: &[(MountSource, &str)],
@@ -100,7 +100,7 @@ fn allow(cgroup: &DeviceCgroup, plan: &InjectionPlan, nodes: &[OwnedFd]) -> Resu
         Ok(None) => return Ok(()),
         Ok(Some(index)) => {
             let path = plan.nodes.get(index).map_or("", |node| node.path.as_str());
-            let cgroup = cgroup.show().display();
+            let cgroup = cgroup.path().display();
             let cause = format!("a cgroup above {cgroup} denies the device");
             Error::refused("allow", path, cause)
         }

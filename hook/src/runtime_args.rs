@@ -75,7 +75,7 @@ pub struct EngineLog {
     /// Path of the file.
     pub path: PathBuf,
     /// True when each line is a JSON object, as containerd and Docker read it.
-    pub json: bool,
+    pub is_json: bool,
 }
 
 /// Returns the file for messages, from `--log` and `--log-format`.
@@ -100,7 +100,8 @@ pub fn log(args: &[OsString]) -> Option<EngineLog> {
     // crun also takes file:PATH, journald:ID and syslog:ID (src/libcrun/error.c).
     let path = path?.as_bytes();
     let path = path.strip_prefix(b"file:").unwrap_or(path);
-    path.starts_with(b"/").then(|| EngineLog { path: OsStr::from_bytes(path).into(), json })
+    path.starts_with(b"/")
+        .then(|| EngineLog { path: OsStr::from_bytes(path).into(), is_json: json })
 }
 
 /// Parses the arguments after the runtime's own name.
@@ -211,7 +212,7 @@ mod tests {
     fn the_log_of_the_engine_is_found() {
         let log =
             |line: &str| log(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>());
-        let at = |path: &str, json| Some(EngineLog { path: path.into(), json });
+        let at = |path: &str, json| Some(EngineLog { path: path.into(), is_json: json });
         assert_eq!(
             log("--root r --log /b/log.json --log-format json create id"),
             at("/b/log.json", true)

@@ -1,9 +1,9 @@
 //! The specs that `mig-cdi generate` wrote, which state what each device is. Reading is strict
-//! ([`mig_cdi_model::cdi::OwnSpec`]): a field that is unknown here may change what a container gets.
+//! ([`mig_cdi_model::cdi::StrictSpec`]): a field that is unknown here may change what a container gets.
 
 use crate::error::{Error, Result};
 use mig_cdi_config::Settings;
-use mig_cdi_model::cdi::OwnSpec;
+use mig_cdi_model::cdi::StrictSpec;
 use mig_cdi_sys::TrustedDir;
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ pub struct SpecFile {
     /// Path of the file, for messages.
     pub path: PathBuf,
     /// Content of the file.
-    pub spec: OwnSpec,
+    pub spec: StrictSpec,
 }
 
 /// Reads the specs of this host, the one that engines prefer first.
@@ -30,9 +30,9 @@ pub fn read(settings: &Settings) -> Result<Vec<SpecFile>> {
     // Of two directories the later one wins (container-device-interface, `pkg/cdi/spec-dirs.go` l.26-38).
     for dir in settings.spec_dirs.iter().rev() {
         let Some(dir) = TrustedDir::open_to_read(dir)? else { continue };
-        let path = dir.show(&name);
+        let path = dir.display_path(&name);
         let Some(bytes) = dir.read(&name, LIMIT)? else { continue };
-        let spec = OwnSpec::parse(&bytes, &kind).map_err(|e| {
+        let spec = StrictSpec::parse(&bytes, &kind).map_err(|e| {
             Error::refused("read", path.display(), e).with_cure("run mig-cdi generate")
         })?;
         specs.push(SpecFile { path, spec });

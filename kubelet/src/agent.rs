@@ -60,11 +60,11 @@ impl Agent {
                     None => break,
                 },
                 () = self.pods.wait() => {
-                    self.health.settle(&self.pods.ids(), Instant::now());
+                    self.health.expire(&self.pods.ids(), Instant::now());
                 }
                 () = wait => self.pods.request(),
             }
-            self.publish();
+            self.advertise();
         }
         self.reporter.close();
     }
@@ -79,15 +79,20 @@ impl Agent {
                     self.pods.request();
                 }
                 let held = self.possibly_held();
-                self.health.scanned(&inventory, &resources, &held, Instant::now());
+                self.health.refreshed(&inventory, &resources, &held, Instant::now());
                 self.reporter.report_labels(&labels(&inventory, self.strategy, &resources));
                 let withheld = inventory.problems.iter().chain(&resources.withheld);
                 self.reporter.report_withheld(withheld.cloned().collect());
             }
-            WatchEvent::Failed { cause, standing } => {
+            WatchEvent::Failed { cause, still_defined } => {
                 // Devices that are gone stay listed as long as a pod holds them, so the answer has to be recent.
                 self.pods.request();
-                self.health.scan_failed(&cause, &standing, &self.possibly_held(), Instant::now());
+                self.health.refresh_failed(
+                    &cause,
+                    &still_defined,
+                    &self.possibly_held(),
+                    Instant::now(),
+                );
             }
             WatchEvent::Xid(xid) => {
                 self.health.xid(&xid, Instant::now());
@@ -134,7 +139,7 @@ impl Agent {
     }
 
     /// Advertises the devices as they are now, and reports changes of health.
-    fn publish(&mut self) {
+    fn advertise(&mut self) {
         // Before the first answer of the kubelet, a pod may hold any device under the name of another resource.
         if !self.pods.has_completed() {
             return;

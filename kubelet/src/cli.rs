@@ -13,7 +13,7 @@ const AFTER: &str = "Exit codes are those of mig-cdi; see mig-cdi --help.";
 pub struct KubeletArgs {
     /// Step that the plugin runs in a child process.
     #[command(subcommand)]
-    pub child: Option<Child>,
+    pub child: Option<ChildCommand>,
 
     /// Rule that maps slices to resources
     #[arg(
@@ -78,7 +78,7 @@ pub struct KubeletArgs {
 
 /// Step that runs in a process of its own, so that a driver that hangs or crashes there does not stop the plugin.
 #[derive(Debug, Subcommand)]
-pub enum Child {
+pub enum ChildCommand {
     /// Make device nodes and specs current once
     #[command(hide = true)]
     Refresh(StepArgs),

@@ -13,7 +13,7 @@ mod tasks;
 
 pub use backoff::RetryDelays;
 pub use events::EventType;
-pub use node_metadata::{CONFIG, Desired, LAST, REASON, STATE};
+pub use node_metadata::{CONFIG, LAST, LayoutRequest, REASON, STATE};
 pub use state::{LogSink, Timing};
 
 use api_client::ApiClient;
@@ -105,7 +105,7 @@ impl Cluster {
     }
 
     /// Sends an Event about the node. One with the same reason and message is sent once in ten minutes.
-    pub fn event(&self, reason: &str, message: &str, event_type: EventType) {
+    pub fn send_event(&self, reason: &str, message: &str, event_type: EventType) {
         let event = NodeEvent::new(reason, message, event_type);
         if lock(&self.shared.events).add(event, Instant::now()) {
             self.shared.has_event.notify_one();
@@ -115,8 +115,8 @@ impl Cluster {
     /// Subscribes to the request in the node's labels. The value is `None` before the first answer of the API server,
     /// and while the node does not exist.
     #[must_use]
-    pub fn desired(&self) -> watch::Receiver<Option<Desired>> {
-        self.shared.desired.subscribe()
+    pub fn layout_request(&self) -> watch::Receiver<Option<LayoutRequest>> {
+        self.shared.layout_request.subscribe()
     }
 
     /// Sets the label and the annotations that report the state of the requested layout.
@@ -137,7 +137,7 @@ impl Cluster {
     }
 
     /// Waits until everything that was set is written. Returns false when that takes longer than `limit`.
-    pub async fn written(&self, limit: Duration) -> bool {
+    pub async fn wait_written(&self, limit: Duration) -> bool {
         let mut stored = self.shared.stored.subscribe();
         let written = stored.wait_for(|stored| {
             let desired = lock(&self.shared.desired_metadata);

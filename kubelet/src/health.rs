@@ -1,7 +1,7 @@
 //! Health of devices: which may be allocated, and why the others may not. Pure, and without a clock: callers pass in
 //! what happens, with its time.
 //!
-//! A device is healthy when the last scan found it and no error is open on it. An XID that the driver reports on a
+//! A device is healthy when the last refresh found it and no error is open on it. An XID that the driver reports on a
 //! GPU, a GPU instance or a compute instance opens an error on all devices in it, until that GPU or instance has been
 //! gone: the driver initialises it when it comes back. Time alone closes no error, because a GPU that needs a reset
 //! answers every NVML call until then.
@@ -31,9 +31,9 @@ pub const DEPARTED_GRACE: Duration = Duration::from_secs(60);
 pub struct Health {
     xid_filter: XidFilter,
     errors: OpenErrors,
-    /// UUID of each GPU of the last scan, by PCI address.
+    /// UUID of each GPU of the last refresh, by PCI address.
     gpus: BTreeMap<String, String>,
-    /// Devices by resource; those of the last scan first, in its order.
+    /// Devices by resource; those of the last refresh first, in its order.
     resources: BTreeMap<Resource, Vec<TrackedDevice>>,
     /// Time of the last call.
     now: Option<Instant>,
@@ -67,22 +67,22 @@ impl Health {
         Health { xid_filter, errors: OpenErrors::default(), gpus, resources, now: None }
     }
 
-    /// Processes a scan of the node and its resources. `held` are ids of devices that pods hold.
+    /// Processes a refresh of the node and its resources. `held` are ids of devices that pods hold.
     ///
     /// A device that moved to another resource is removed from the old one at once, unless a pod holds it from there.
     /// Then it is unhealthy in both, until the pod ends.
-    pub fn scanned(
+    pub fn refreshed(
         &mut self,
         inventory: &Inventory,
-        scanned: &NodeResources,
+        refreshed: &NodeResources,
         held: &BTreeSet<String>,
         now: Instant,
     ) {
-        self.errors.scanned(inventory, now);
+        self.errors.refreshed(inventory, now);
         // Rebuilt, so that devices keep the order of the inventory.
         let old = std::mem::take(&mut self.resources);
         let mut resource_of: BTreeMap<&str, &Resource> = BTreeMap::new();
-        for (resource, devices) in &scanned.devices {
+        for (resource, devices) in &refreshed.devices {
             let tracked = devices.iter().map(TrackedDevice::new).collect();
             self.resources.insert(resource.clone(), tracked);
             resource_of.extend(devices.iter().map(|device| (device.id.as_str(), resource)));
@@ -105,29 +105,29 @@ impl Health {
             let departed: Vec<_> = departed.collect();
             self.resources.entry(resource).or_default().extend(departed);
         }
-        // After the loop, which compares the GPUs of the last scan with those of this one.
+        // After the loop, which compares the GPUs of the last refresh with those of this one.
         let gpus = inventory.gpus.iter();
         self.gpus = gpus.filter_map(|gpu| Some((gpu.pci.clone(), gpu.uuid.clone()?))).collect();
-        self.settle(held, now);
+        self.expire(held, now);
     }
 
-    /// Processes a scan that failed. `current` are the CDI names of earlier devices that still exist as far as the
+    /// Processes a refresh that failed. `current` are the CDI names of earlier devices that still exist as far as the
     /// kernel shows.
-    pub fn scan_failed(
+    pub fn refresh_failed(
         &mut self,
         why: &str,
         current: &BTreeSet<String>,
         held: &BTreeSet<String>,
         now: Instant,
     ) {
-        // Nothing is added: a scan that failed reports no device.
+        // Nothing is added: a refresh that failed reports no device.
         for tracked in self.resources.values_mut().flatten() {
             if !current.contains(&tracked.device.name) {
                 tracked.depart(now, |_| format!("it is gone, and the last scan failed: {why}"));
             }
         }
-        self.errors.scan_failed(current, now);
-        self.settle(held, now);
+        self.errors.refresh_failed(current, now);
+        self.expire(held, now);
     }
 
     /// Processes an error that the driver reports. Returns false when it is ignored: by the filter, or because its
@@ -148,9 +148,9 @@ impl Health {
     }
 
     /// Updates what depends on time and on the devices that pods hold.
-    pub fn settle(&mut self, held: &BTreeSet<String>, now: Instant) {
+    pub fn expire(&mut self, held: &BTreeSet<String>, now: Instant) {
         self.now = Some(now);
-        self.errors.settle(now);
+        self.errors.expire(now);
         let mut moved: BTreeMap<String, Resource> = BTreeMap::new();
         let mut departed_held: Vec<AllocatableDevice> = Vec::new();
         for (resource, devices) in &mut self.resources {
@@ -201,7 +201,7 @@ impl Health {
         self.resources.values().flatten().any(|tracked| tracked.departure.is_some())
     }
 
-    /// Time at which [`Health::settle`] has something to do, if nothing happens before.
+    /// Time at which [`Health::expire`] has something to do, if nothing happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let devices = self.resources.values().flatten();
@@ -250,7 +250,7 @@ fn can_open(old: &AllocatableDevice, new: &AllocatableDevice) -> bool {
     old.gpu == new.gpu && old.id != new.id && old.instance.is_some() && is_covered
 }
 
-/// Reason why the last scan did not find a device. `gpus` are those of the scan before, by PCI address.
+/// Reason why the last refresh did not find a device. `gpus` are those of the refresh before, by PCI address.
 fn why_gone(
     device: &AllocatableDevice,
     gpus: &BTreeMap<String, String>,

@@ -5,7 +5,7 @@
 
 use crate::strategy::{NodeResources, Resource, Strategy};
 use mig_cdi_gen::inventory::{GpuEntry, Inventory, SliceEntry};
-use mig_cdi_model::Release;
+use mig_cdi_model::MajorMinor;
 use std::{
     collections::BTreeMap,
     fmt::{Display, Write},
@@ -49,7 +49,7 @@ pub fn labels(
 /// Sets the labels that do not depend on the strategy.
 fn node_labels(inventory: &Inventory, labels: &mut Labels) {
     driver_version(&inventory.driver_version, labels);
-    if let Some(Release { major, minor }) = inventory.cuda_version {
+    if let Some(MajorMinor { major, minor }) = inventory.cuda_version {
         // GPU feature discovery keeps its older names beside the newer ones, which alone have a `full` form.
         for (prefix, is_new) in
             [("nvidia.com/cuda.runtime-version", true), ("nvidia.com/cuda.runtime", false)]
@@ -182,7 +182,7 @@ fn sharing_labels(prefix: &str, count: usize, replicas: u32, labels: &mut Labels
 }
 
 fn architecture_labels(gpu: &GpuEntry, labels: &mut Labels) {
-    let Some(Release { major, minor }) = gpu.compute_capability else { return };
+    let Some(MajorMinor { major, minor }) = gpu.compute_capability else { return };
     labels.set("nvidia.com/gpu", "family", family(major, minor));
     labels.set("nvidia.com/gpu", "compute.major", major);
     labels.set("nvidia.com/gpu", "compute.minor", minor);

@@ -11,7 +11,7 @@
 //! 5. [`labels::labels`] and Events go to the node through the [`reporter::Reporter`]: to the log, to Node Feature
 //!    Discovery ([`feature_file`]) and to the API server ([`cluster::Cluster`]).
 //!
-//! [`repartition::Repartition`] applies the layout that a label of the node names. Steps that call NVML run in child
+//! [`repartition::Repartitioner`] applies the layout that a label of the node names. Steps that call NVML run in child
 //! processes of the same program, so that a driver that hangs or crashes does not stop the plugin.
 //!
 //! # Example
@@ -63,7 +63,7 @@ pub use error::{Error, Result};
 use advertised::AdvertisedDevices;
 use agent::Agent;
 use clap::{CommandFactory, Parser};
-use cli::{Child, KubeletArgs};
+use cli::{ChildCommand, KubeletArgs};
 use cluster::{Cluster, Timing};
 use health::{Health, ParsedXidFilter, XidFilter};
 use log::{OnceLog, PluginLog, log};
@@ -73,7 +73,7 @@ use mig_cdi_gen::{
     watch::{WatchEvent, WatchSetup, run_watch},
 };
 use pods::PodAllocations;
-use repartition::{AllocationGate, Repartition, RepartitionSettings};
+use repartition::{AllocationGate, RepartitionSettings, Repartitioner};
 use reporter::Reporter;
 use server::{ServeSettings, serve};
 use std::{
@@ -101,9 +101,9 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     };
     let output = match &args.child {
         None => return run_plugin(&args),
-        Some(Child::Refresh(child)) => refresh::run_child(&child.request),
-        Some(Child::Listen(child)) => listen::run_child(&child.request),
-        Some(Child::Repartition(child)) => repartition::child::run_child(&child.request),
+        Some(ChildCommand::Refresh(child)) => refresh::run_child(&child.request),
+        Some(ChildCommand::Listen(child)) => listen::run_child(&child.request),
+        Some(ChildCommand::Repartition(child)) => repartition::child::run_child(&child.request),
     };
     // Fails when the parent is gone, and then nobody reads it.
     let _ = std::io::stdout().write_all(output.stdout.as_bytes());
@@ -146,11 +146,11 @@ fn watch_and_serve(
     let read_setup = || {
         let mut setup = command_line.setup()?;
         // Labels of the node name the CUDA version.
-        setup.node.roots.cuda_version = true;
+        setup.node.roots.reads_cuda_version = true;
         Ok(setup)
     };
     let mut options = command_line.watch.options();
-    options.inventory = true;
+    options.wants_inventory = true;
     let (sender, events) = mpsc::unbounded_channel();
     let plugin = plugin_thread(args, &options.state_dir, &read_setup()?, Health::new(xids));
     let mut plugin = Some((plugin, events));
@@ -239,7 +239,7 @@ impl PluginThread {
             agent.reporter.cluster = Some(cluster.clone());
             if let Some(repartition) = repartition {
                 let gate = settings.allocation_gate.clone();
-                tokio::spawn(Repartition::new(cluster, repartition, gate, sink).run());
+                tokio::spawn(Repartitioner::new(cluster, repartition, gate, sink).run());
             }
         }
         let advertised = agent.advertised.subscribe();

@@ -10,7 +10,7 @@ pub mod child;
 pub use allocation_gate::{AllocationGate, AllocationPause};
 
 use crate::{
-    cluster::{Cluster, Desired, EventType, LayoutState, LogSink, RetryDelays, equal_jitter},
+    cluster::{Cluster, EventType, LayoutRequest, LayoutState, LogSink, RetryDelays, equal_jitter},
     error, pod_resources,
 };
 use child::{RepartitionRequest, RepartitionStep};
@@ -86,7 +86,7 @@ impl RepartitionSettings {
 }
 
 /// Task that partitions GPUs to the layout that the label names.
-pub struct Repartition {
+pub struct Repartitioner {
     cluster: Cluster,
     settings: RepartitionSettings,
     gate: AllocationGate,
@@ -100,7 +100,7 @@ type Held = BTreeMap<String, String>;
 
 /// Failed try to apply a layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Failed {
+struct FailedAttempt {
     reason: String,
     /// Slices that the layout has no room for and that pods held at the time, with the pod.
     in_the_way: Held,
@@ -110,39 +110,40 @@ struct Failed {
 
 /// Action that follows from the label and from what was done.
 #[derive(Debug, PartialEq, Eq)]
-enum Next {
+enum NextAction {
     /// No action.
-    Rest,
+    Nothing,
     /// Remove the state: no layout is requested any more. The GPUs stay as they are.
     Clear,
     /// Record a layout that an earlier run of the plugin applied since the last boot.
-    IsDone(String),
+    RecordApplied(String),
     /// Apply a layout.
     Apply(String),
 }
 
-fn next(desired: &Desired, done: Option<&str>, boot: &str) -> Next {
+fn next_action(desired: &LayoutRequest, done: Option<&str>, boot: &str) -> NextAction {
     let Some(config) = desired.config.as_deref().filter(|config| !config.is_empty()) else {
         return match desired.state.is_some() || desired.last.is_some() || done.is_some() {
-            true => Next::Clear,
-            false => Next::Rest,
+            true => NextAction::Clear,
+            false => NextAction::Nothing,
         };
     };
-    let recorded = desired.last.as_deref() == Some(&record(config, boot));
+    let recorded = desired.last.as_deref() == Some(&applied_annotation(config, boot));
     if done == Some(config) {
-        Next::Rest
+        NextAction::Nothing
     } else if done.is_none() && recorded && desired.state.as_deref() == Some("success") {
-        Next::IsDone(config.to_owned())
+        NextAction::RecordApplied(config.to_owned())
     } else {
-        Next::Apply(config.to_owned())
+        NextAction::Apply(config.to_owned())
     }
 }
 
-fn record(config: &str, boot: &str) -> String {
+/// Value of the annotation that records an applied layout: its name and the boot id.
+fn applied_annotation(config: &str, boot: &str) -> String {
     format!("{config} {boot}")
 }
 
-impl Repartition {
+impl Repartitioner {
     /// Makes the task. `gate` is that of the servers.
     #[must_use]
     pub fn new(
@@ -150,32 +151,33 @@ impl Repartition {
         settings: RepartitionSettings,
         gate: AllocationGate,
         log: LogSink,
-    ) -> Repartition {
+    ) -> Repartitioner {
         let read = |root: Root| root.read("/proc/sys/kernel/random/boot_id", TEXT_LIMIT).ok()?;
         let boot = Root::open(&settings.host_root).ok().and_then(read).unwrap_or_default();
         let boot = String::from_utf8_lossy(&boot).trim().to_owned();
-        Repartition { cluster, settings, gate, log, boot }
+        Repartitioner { cluster, settings, gate, log, boot }
     }
 
     /// Applies the layout that the label names, whenever that changes. Ends with the cluster.
     pub async fn run(self) {
-        let mut desired = self.cluster.desired();
+        let mut desired = self.cluster.layout_request();
         let mut done: Option<String> = None;
         loop {
             let now = desired.borrow_and_update().clone();
-            let next = now.map_or(Next::Rest, |now| next(&now, done.as_deref(), &self.boot));
+            let next = now
+                .map_or(NextAction::Nothing, |now| next_action(&now, done.as_deref(), &self.boot));
             match next {
-                Next::Rest => {}
-                Next::Clear => {
+                NextAction::Nothing => {}
+                NextAction::Clear => {
                     done = None;
                     self.cluster.set_state(LayoutState::NotRequested);
                 }
-                Next::IsDone(config) => {
-                    let last = record(&config, &self.boot);
+                NextAction::RecordApplied(config) => {
+                    let last = applied_annotation(&config, &self.boot);
                     self.cluster.set_state(LayoutState::Success { last: &last });
                     done = Some(config);
                 }
-                Next::Apply(config) => {
+                NextAction::Apply(config) => {
                     done = self.apply(&config, &mut desired).await.then_some(config);
                     continue;
                 }
@@ -188,10 +190,10 @@ impl Repartition {
 
     /// Tries until the layout is applied. Returns false when another one is requested first. Layouts that were requested
     /// and replaced during a try are never begun: only the newest label counts.
-    async fn apply(&self, config: &str, desired: &mut Receiver<Option<Desired>>) -> bool {
+    async fn apply(&self, config: &str, desired: &mut Receiver<Option<LayoutRequest>>) -> bool {
         (self.log)(&format!("nvidia.com/mig.config={config}: partitioning gpus"));
         self.cluster.set_state(LayoutState::Pending);
-        self.cluster.written(PENDING_TIMEOUT).await;
+        self.cluster.wait_written(PENDING_TIMEOUT).await;
         let mut backoff = self.settings.retry.backoff();
         let mut logged = None;
         loop {
@@ -202,11 +204,11 @@ impl Repartition {
             }
             match attempt {
                 Ok(changed) => {
-                    let last = record(config, &self.boot);
+                    let last = applied_annotation(config, &self.boot);
                     self.cluster.set_state(LayoutState::Success { last: &last });
                     if changed {
                         let message = format!("gpus are partitioned to layout {config:?}");
-                        self.cluster.event("Repartitioned", &message, EventType::Normal);
+                        self.cluster.send_event("Repartitioned", &message, EventType::Normal);
                     }
                     (self.log)(&format!("nvidia.com/mig.config={config}: done"));
                     return true;
@@ -218,7 +220,11 @@ impl Repartition {
                         logged = reason;
                     }
                     self.cluster.set_state(LayoutState::Failed { reason: &failed.reason });
-                    self.cluster.event("RepartitionFailed", &failed.reason, EventType::Warning);
+                    self.cluster.send_event(
+                        "RepartitionFailed",
+                        &failed.reason,
+                        EventType::Warning,
+                    );
                     let wait = equal_jitter(backoff.next_wait());
                     if !self.wait(config, &failed, wait, desired).await {
                         return false;
@@ -230,12 +236,12 @@ impl Repartition {
 
     /// Makes one try. Returns true when something was changed. Allocations are paused only for steps that change GPUs:
     /// a layout that is applied already, or that cannot be applied, delays no pod.
-    async fn attempt(&self, config: &str) -> Result<bool, Failed> {
+    async fn attempt(&self, config: &str) -> Result<bool, FailedAttempt> {
         let layouts = self.layouts();
         let fail = |reason, holders: Vec<String>, held: &Held| {
             let held = held.iter().filter(|(_, holder)| holders.contains(holder));
             let in_the_way = held.map(|(id, holder)| (id.clone(), holder.clone())).collect();
-            Failed { reason, in_the_way, layouts }
+            FailedAttempt { reason, in_the_way, layouts }
         };
         let held = self.held().await.map_err(|e| fail(e.to_string(), Vec::new(), &Held::new()))?;
         let step = |step, held: Held| async move {
@@ -291,9 +297,9 @@ impl Repartition {
     async fn wait(
         &self,
         config: &str,
-        failed: &Failed,
+        failed: &FailedAttempt,
         time: Duration,
-        desired: &mut Receiver<Option<Desired>>,
+        desired: &mut Receiver<Option<LayoutRequest>>,
     ) -> bool {
         let end = Instant::now() + time;
         loop {
@@ -313,7 +319,7 @@ impl Repartition {
 
     /// Returns true when a pod that was in the way has released its slice. Other pods do not count, because each try
     /// pauses allocations.
-    async fn is_released(&self, failed: &Failed) -> bool {
+    async fn is_released(&self, failed: &FailedAttempt) -> bool {
         if failed.in_the_way.is_empty() {
             return false;
         }
@@ -343,7 +349,7 @@ impl Repartition {
 }
 
 /// Returns true while the label names this layout.
-fn requests(desired: &Receiver<Option<Desired>>, config: &str) -> bool {
+fn requests(desired: &Receiver<Option<LayoutRequest>>, config: &str) -> bool {
     desired.borrow().as_ref().is_some_and(|desired| desired.config.as_deref() == Some(config))
 }
 
@@ -351,22 +357,22 @@ fn requests(desired: &Receiver<Option<Desired>>, config: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn desired(config: Option<&str>, state: Option<&str>, last: Option<&str>) -> Desired {
+    fn desired(config: Option<&str>, state: Option<&str>, last: Option<&str>) -> LayoutRequest {
         let own = |text: Option<&str>| text.map(str::to_owned);
-        Desired { config: own(config), state: own(state), last: own(last) }
+        LayoutRequest { config: own(config), state: own(state), last: own(last) }
     }
 
     #[test]
     fn the_action_depends_on_label_and_record() {
-        let apply = |config: &str| Next::Apply(config.to_owned());
+        let apply = |config: &str| NextAction::Apply(config.to_owned());
         let was = |state, last| desired(Some("a"), state, last);
         let cases = [
-            (desired(None, None, None), None, Next::Rest),
-            (desired(None, Some("success"), Some("a boot")), None, Next::Clear),
-            (desired(None, None, None), Some("a"), Next::Clear),
-            (desired(Some(""), Some("success"), None), None, Next::Clear),
+            (desired(None, None, None), None, NextAction::Nothing),
+            (desired(None, Some("success"), Some("a boot")), None, NextAction::Clear),
+            (desired(None, None, None), Some("a"), NextAction::Clear),
+            (desired(Some(""), Some("success"), None), None, NextAction::Clear),
             (was(None, None), None, apply("a")),
-            (was(Some("success"), Some("a boot")), None, Next::IsDone("a".to_owned())),
+            (was(Some("success"), Some("a boot")), None, NextAction::RecordApplied("a".to_owned())),
             // The success of another program, of another layout, and of an earlier boot.
             (was(Some("success"), None), None, apply("a")),
             (was(Some("success"), Some("b boot")), None, apply("a")),
@@ -374,11 +380,11 @@ mod tests {
             (was(Some("pending"), Some("a boot")), None, apply("a")),
             (was(Some("failed"), Some("a boot")), None, apply("a")),
             // The layout decides, not what another program wrote into the state.
-            (was(Some("failed"), None), Some("a"), Next::Rest),
+            (was(Some("failed"), None), Some("a"), NextAction::Nothing),
             (was(Some("success"), Some("a boot")), Some("b"), apply("a")),
         ];
         for (desired, done, expected) in cases {
-            assert_eq!(next(&desired, done, "boot"), expected, "{desired:?} {done:?}");
+            assert_eq!(next_action(&desired, done, "boot"), expected, "{desired:?} {done:?}");
         }
     }
 }

@@ -62,7 +62,7 @@ impl Reporter {
     fn report(&self, reason: &str, lines: &[String], event_type: EventType) {
         lines.iter().for_each(|line| log(line));
         if let (Some(cluster), false) = (&self.cluster, lines.is_empty()) {
-            cluster.event(reason, &lines.join("; "), event_type);
+            cluster.send_event(reason, &lines.join("; "), event_type);
         }
     }
 }

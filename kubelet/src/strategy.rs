@@ -139,7 +139,7 @@ pub fn node_resources(inventory: &Inventory, strategy: Strategy) -> NodeResource
 }
 
 /// Profile that the strategy single advertises: the one with most slices; of two with as many, the one with less
-/// memory, so that every scan decides alike.
+/// memory, so that every refresh decides alike.
 #[must_use]
 pub fn single_profile(inventory: &Inventory) -> Option<&str> {
     let mut counts: BTreeMap<&str, (usize, u64)> = BTreeMap::new();

@@ -73,14 +73,14 @@ impl Scenario {
         Scenario { health: Health::new(filter), held: BTreeSet::new(), now: Instant::now() }
     }
 
-    fn scanned(&mut self, inventory: &Inventory) {
+    fn refreshed(&mut self, inventory: &Inventory) {
         let resources = node_resources(inventory, MigStrategy::Mixed);
-        self.health.scanned(inventory, &resources, &self.held, self.now);
+        self.health.refreshed(inventory, &resources, &self.held, self.now);
     }
 
-    fn scan_failed(&mut self, current: &[&str]) {
+    fn refresh_failed(&mut self, current: &[&str]) {
         let current = current.iter().map(|name| format!("nvidia.com/mig={name}")).collect();
-        self.health.scan_failed("nvml does not answer", &current, &self.held, self.now);
+        self.health.refresh_failed("nvml does not answer", &current, &self.held, self.now);
     }
 
     fn xid(&mut self, error: &Xid) -> bool {
@@ -89,7 +89,7 @@ impl Scenario {
 
     fn advance(&mut self, time: Duration) {
         self.now += time;
-        self.health.settle(&self.held, self.now);
+        self.health.expire(&self.held, self.now);
     }
 
     /// All devices, each with the reason why it is unhealthy.
@@ -132,14 +132,14 @@ fn an_error_makes_the_devices_in_its_scope_unhealthy_and_no_others() {
         (xid(0, None, None, 31), &[]),
     ] {
         let mut scenario = Scenario::new();
-        scenario.scanned(&two_gpus());
+        scenario.refreshed(&two_gpus());
         assert_eq!(scenario.healthy(), all);
         scenario.xid(&error);
         let healthy: Vec<_> = all.into_iter().filter(|id| !sick.contains(id)).collect();
         assert_eq!(scenario.healthy(), healthy, "{error:?}");
-        // Neither time nor another scan with the same result closes it.
+        // Neither time nor another refresh with the same result closes it.
         scenario.advance(Duration::from_secs(86_400));
-        scenario.scanned(&two_gpus());
+        scenario.refreshed(&two_gpus());
         assert_eq!(scenario.healthy(), healthy, "{error:?}");
         for id in sick {
             assert!(
@@ -159,7 +159,7 @@ fn each_slice_of_a_gpu_has_its_own_health() {
     let slices: Vec<_> = (7..14).map(|gi| (gi, 0, 0)).collect();
     let inventory = node(vec![partitioned(0, &slices)]);
     let mut scenario = Scenario::new();
-    scenario.scanned(&inventory);
+    scenario.refreshed(&inventory);
     for gi in 7..14 {
         assert!(scenario.xid(&xid(0, Some(gi), Some(0), 48)));
         assert_eq!(scenario.healthy().len(), 13 - gi as usize);
@@ -170,22 +170,22 @@ fn each_slice_of_a_gpu_has_its_own_health() {
 #[test]
 fn a_recreated_gpu_instance_is_healthy_and_an_error_on_its_gpu_stays() {
     let mut scenario = Scenario::new();
-    scenario.scanned(&two_gpus());
+    scenario.refreshed(&two_gpus());
     scenario.xid(&xid(0, Some(1), None, 94));
     scenario.xid(&xid(1, None, None, 48));
     // One of the two compute instances is destroyed. The error was on the GPU instance, which stays.
-    scenario.scanned(&node(vec![
+    scenario.refreshed(&node(vec![
         partitioned(0, &[(1, 1, 1), (2, 0, 1)]),
         partitioned(1, &[]),
         whole(2),
     ]));
     assert_eq!(scenario.healthy(), ["GPU-2", "MIG-0-2-0"]);
-    scenario.scanned(&node(vec![
+    scenario.refreshed(&node(vec![
         partitioned(0, &[(2, 0, 1)]),
         partitioned(1, &[(1, 0, 1)]),
         whole(2),
     ]));
-    scenario.scanned(&two_gpus());
+    scenario.refreshed(&two_gpus());
     // The second GPU was not reset.
     assert_eq!(scenario.healthy(), ["GPU-2", "MIG-0-1-0", "MIG-0-1-1", "MIG-0-2-0"]);
 }
@@ -193,56 +193,56 @@ fn a_recreated_gpu_instance_is_healthy_and_an_error_on_its_gpu_stays() {
 #[test]
 fn a_gpu_that_was_lost_and_is_back_is_healthy() {
     let mut scenario = Scenario::new();
-    scenario.scanned(&two_gpus());
+    scenario.refreshed(&two_gpus());
     scenario.xid(&xid(0, None, None, 79));
     let mut lost = two_gpus();
     lost.gpus.remove(0);
     lost.problems.push("gpu 0: lost".to_owned());
-    scenario.scanned(&lost);
+    scenario.refreshed(&lost);
     assert_eq!(scenario.healthy(), ["GPU-2", "MIG-1-1-0"]);
     assert!(scenario.why("MIG-0-1-0").contains("is lost"), "{}", scenario.why("MIG-0-1-0"));
     // NVML and the kernel disagreed for a moment, which is no reset.
     scenario.advance(Duration::from_secs(1));
-    scenario.scanned(&two_gpus());
+    scenario.refreshed(&two_gpus());
     assert_eq!(scenario.healthy(), ["GPU-2", "MIG-1-1-0"]);
-    scenario.scanned(&lost);
+    scenario.refreshed(&lost);
     scenario.advance(Duration::from_secs(10));
-    scenario.scanned(&two_gpus());
+    scenario.refreshed(&two_gpus());
     assert_eq!(scenario.healthy().len(), 5);
 }
 
 #[test]
-fn after_a_failed_scan_current_devices_keep_their_health_and_others_are_gone() {
+fn after_a_failed_refresh_current_devices_keep_their_health_and_others_are_gone() {
     let mut scenario = Scenario::new();
-    scenario.scanned(&two_gpus());
+    scenario.refreshed(&two_gpus());
     scenario.xid(&xid(0, Some(2), Some(0), 94));
-    scenario.scan_failed(&["MIG-0-1-0", "MIG-0-2-0"]);
+    scenario.refresh_failed(&["MIG-0-1-0", "MIG-0-2-0"]);
     assert_eq!(scenario.healthy(), ["MIG-0-1-0"]);
     let why = scenario.why("MIG-1-1-0");
     assert!(why.contains("nvml does not answer"), "{why}");
     // The driver is unloaded and loaded again.
-    scenario.scan_failed(&[]);
+    scenario.refresh_failed(&[]);
     assert_eq!(scenario.healthy(), Vec::<String>::new());
     scenario.advance(Duration::from_secs(5));
-    scenario.scanned(&two_gpus());
+    scenario.refreshed(&two_gpus());
     assert_eq!(scenario.healthy().len(), 5);
 }
 
 #[test]
 fn another_driver_version_closes_all_errors() {
     let mut scenario = Scenario::new();
-    scenario.scanned(&two_gpus());
+    scenario.refreshed(&two_gpus());
     scenario.xid(&xid(0, None, None, 48));
-    scenario.scanned(&Inventory { driver_version: "580.2".to_owned(), ..two_gpus() });
+    scenario.refreshed(&Inventory { driver_version: "580.2".to_owned(), ..two_gpus() });
     assert_eq!(scenario.healthy().len(), 5);
 }
 
 #[test]
 fn a_device_that_is_gone_is_listed_for_the_grace_time_or_while_a_pod_holds_it() {
     let mut scenario = Scenario::new();
-    scenario.scanned(&two_gpus());
+    scenario.refreshed(&two_gpus());
     scenario.held = set(["MIG-0-1-0"]);
-    scenario.scanned(&node(vec![whole(2)]));
+    scenario.refreshed(&node(vec![whole(2)]));
     assert_eq!((scenario.healthy(), scenario.all().len()), (vec!["GPU-2".to_owned()], 5));
     assert_eq!(scenario.health.next_deadline(), Some(scenario.now + DEPARTED_GRACE));
     scenario.advance(DEPARTED_GRACE);
@@ -266,11 +266,11 @@ fn a_device_that_moves_to_another_resource_is_never_allocated_twice() {
         scenario.health.devices(&resource).into_iter().map(|d| d.unhealthy).collect::<Vec<_>>()
     };
     let mut scenario = Scenario::new();
-    scenario.scanned(&with(0));
-    scenario.scanned(&with(1));
+    scenario.refreshed(&with(0));
+    scenario.refreshed(&with(1));
     assert_eq!((reasons(&scenario, 0), reasons(&scenario, 1)), (vec![], vec![None]));
     scenario.held = set(["MIG-0-1-0"]);
-    scenario.scanned(&with(2));
+    scenario.refreshed(&with(2));
     let held = "a pod still holds it as nvidia.com/mig-2g.20gb";
     assert_eq!(reasons(&scenario, 2), [Some(held.to_owned())]);
     assert_eq!(
@@ -278,9 +278,9 @@ fn a_device_that_moves_to_another_resource_is_never_allocated_twice() {
         [Some("it is now advertised as nvidia.com/mig-3g.40gb".to_owned())]
     );
     // Back in its first resource, from which the pod holds it.
-    scenario.scanned(&with(1));
+    scenario.refreshed(&with(1));
     assert_eq!((reasons(&scenario, 1), reasons(&scenario, 2)), (vec![None], vec![]));
-    scenario.scanned(&with(0));
+    scenario.refreshed(&with(0));
     scenario.held.clear();
     scenario.advance(Duration::ZERO);
     assert_eq!((reasons(&scenario, 0), reasons(&scenario, 1)), (vec![None], vec![]));
@@ -291,14 +291,14 @@ fn a_device_that_moves_to_another_resource_is_never_allocated_twice() {
 fn a_device_that_a_pod_can_open_is_allocated_to_no_other_pod() {
     let mut inventory = node(vec![partitioned(0, &[(1, 0, 1), (1, 1, 0), (2, 0, 1)])]);
     let mut scenario = Scenario::new();
-    scenario.scanned(&inventory);
+    scenario.refreshed(&inventory);
     scenario.held = set(["MIG-0-1-0"]);
     inventory.gpus[0].slices[0].uuid = Some("MIG-new".to_owned());
-    scenario.scanned(&inventory);
+    scenario.refreshed(&inventory);
     assert_eq!(scenario.healthy(), ["MIG-0-1-1", "MIG-0-2-0"]);
     let why = "a pod that was allocated MIG-0-1-0, which is gone, can open it too; delete that pod";
     assert_eq!(scenario.why("MIG-new"), why);
-    scenario.scanned(&node(vec![whole(0), whole(1)]));
+    scenario.refreshed(&node(vec![whole(0), whole(1)]));
     assert_eq!(
         (scenario.healthy(), scenario.why("GPU-0")),
         (vec!["GPU-1".to_owned()], why.to_owned())
@@ -339,7 +339,7 @@ fn the_variables_have_the_meaning_of_nvidias_plugin() {
 #[test]
 fn a_storm_of_errors_takes_bounded_memory() {
     let mut scenario = Scenario::new();
-    scenario.scanned(&two_gpus());
+    scenario.refreshed(&two_gpus());
     for n in 0..5000 {
         assert!(scenario.xid(&xid(0, Some(100 + n), Some(n), 48)));
     }
@@ -351,8 +351,8 @@ fn a_storm_of_errors_takes_bounded_memory() {
 
 #[derive(Debug, Clone)]
 enum Event {
-    Scanned { gpus: Vec<GpuEntry>, is_complete: bool, strategy: MigStrategy },
-    ScanFailed { is_current: Vec<bool> },
+    Refreshed { gpus: Vec<GpuEntry>, is_complete: bool, strategy: MigStrategy },
+    RefreshFailed { is_current: Vec<bool> },
     Error(Xid),
     Hold(Vec<bool>),
     ClearErrors,
@@ -378,14 +378,14 @@ fn a_gpu(gpu: usize) -> impl Strategy<Value = Option<GpuEntry>> {
 fn an_event() -> impl Strategy<Value = Event> {
     let strategies =
         [MigStrategy::Mixed, MigStrategy::Mixed, MigStrategy::Mixed, MigStrategy::Single];
-    let scanned = (a_gpu(0), a_gpu(1), any::<bool>(), prop::sample::select(strategies.to_vec()));
+    let refreshed = (a_gpu(0), a_gpu(1), any::<bool>(), prop::sample::select(strategies.to_vec()));
     let error = (0..3_usize, prop::option::of(0..4_u32), prop::option::of(0..2_u32));
     let number = prop::sample::select(&[13_u64, 48, 79][..]);
     prop_oneof![
-        6 => scanned.prop_map(|(a, b, is_complete, strategy)| {
-            Event::Scanned { gpus: [a, b].into_iter().flatten().collect(), is_complete, strategy }
+        6 => refreshed.prop_map(|(a, b, is_complete, strategy)| {
+            Event::Refreshed { gpus: [a, b].into_iter().flatten().collect(), is_complete, strategy }
         }),
-        2 => prop::collection::vec(any::<bool>(), 10).prop_map(|is_current| Event::ScanFailed { is_current }),
+        2 => prop::collection::vec(any::<bool>(), 10).prop_map(|is_current| Event::RefreshFailed { is_current }),
         4 => (error, number).prop_map(|((gpu, gi, ci), n)| Event::Error(xid(gpu, gi, ci, n))),
         3 => prop::collection::vec(any::<bool>(), 10).prop_map(Event::Hold),
         1 => Just(Event::ClearErrors),
@@ -404,11 +404,11 @@ type Location = (String, Option<InstanceIds>);
 /// The rules of the documentation, written down a second time and fed with the same events.
 #[derive(Default)]
 struct Model {
-    /// Devices of the last scan, each with GPU and instance.
+    /// Devices of the last refresh, each with GPU and instance.
     current: BTreeMap<(Resource, String), Location>,
     /// Every error since errors were cleared.
     ever: Vec<Xid>,
-    /// Errors whose GPU or instance was in every scan since.
+    /// Errors whose GPU or instance was in every refresh since.
     lasting: Vec<Xid>,
     gpus: BTreeSet<String>,
 }
@@ -422,7 +422,7 @@ fn affects(error: &Xid, (gpu, instance): &Location) -> bool {
 }
 
 impl Model {
-    fn scanned(&mut self, inventory: &Inventory, strategy: MigStrategy) {
+    fn refreshed(&mut self, inventory: &Inventory, strategy: MigStrategy) {
         self.gpus = inventory.gpus.iter().filter_map(|gpu| gpu.uuid.clone()).collect();
         let uuids: BTreeMap<_, _> = inventory
             .gpus
@@ -505,16 +505,16 @@ proptest! {
         let (mut scenario, mut model) = (Scenario::new(), Model::default());
         for event in &events {
             match event {
-                Event::Scanned { gpus, is_complete, strategy } => {
+                Event::Refreshed { gpus, is_complete, strategy } => {
                     let mut inventory = node(gpus.clone());
                     if !is_complete {
                         inventory.problems.push("something".to_owned());
                     }
-                    model.scanned(&inventory, *strategy);
+                    model.refreshed(&inventory, *strategy);
                     let resources = node_resources(&inventory, *strategy);
-                    scenario.health.scanned(&inventory, &resources, &scenario.held, scenario.now);
+                    scenario.health.refreshed(&inventory, &resources, &scenario.held, scenario.now);
                 }
-                Event::ScanFailed { is_current } => {
+                Event::RefreshFailed { is_current } => {
                     let current = is_current.iter().zip(every_id()).filter(|(is_current, _)| **is_current);
                     let names: BTreeSet<String> = current
                         .map(|(_, id)| match id.starts_with("MIG") {
@@ -522,9 +522,9 @@ proptest! {
                             false => format!("nvidia.com/gpu={id}"),
                         })
                         .collect();
-                    scenario.health.scan_failed("why", &names, &scenario.held, scenario.now);
+                    scenario.health.refresh_failed("why", &names, &scenario.held, scenario.now);
                     model.current.retain(|(_, id), _| names.iter().any(|name| name.ends_with(&format!("={id}"))));
-                    // The other tests are about the errors after a failed scan.
+                    // The other tests are about the errors after a failed refresh.
                     model.lasting.clear();
                 }
                 Event::Error(error) => {

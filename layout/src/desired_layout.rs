@@ -19,7 +19,7 @@ use std::{cmp::Reverse, fmt, str::FromStr};
 /// A text that is not a desired layout.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} {cause}; {cure}")]
-pub struct BadDesiredLayout {
+pub struct DesiredLayoutError {
     /// The part that cannot be read, cut at 64 characters.
     pub text: String,
     /// The mistake in it.
@@ -31,8 +31,8 @@ pub struct BadDesiredLayout {
 /// A kind of mistake: cause and cure.
 type Mistake = (&'static str, &'static str);
 
-fn bad(text: &str, (cause, cure): Mistake) -> BadDesiredLayout {
-    BadDesiredLayout { text: text.chars().take(64).collect(), cause, cure }
+fn bad(text: &str, (cause, cure): Mistake) -> DesiredLayoutError {
+    DesiredLayoutError { text: text.chars().take(64).collect(), cause, cure }
 }
 
 /// A profile as the user wrote it.
@@ -120,11 +120,11 @@ impl fmt::Display for DesiredInstance {
 }
 
 impl FromStr for DesiredInstance {
-    type Err = BadDesiredLayout;
+    type Err = DesiredLayoutError;
 
     /// # Errors
     /// A text that is not one instance without a count.
-    fn from_str(text: &str) -> Result<DesiredInstance, BadDesiredLayout> {
+    fn from_str(text: &str) -> Result<DesiredInstance, DesiredLayoutError> {
         parse_instance(text.trim())
     }
 }
@@ -164,11 +164,11 @@ const COMPUTE: Mistake = (
 const START: Mistake = ("has no valid start", "write a memory slice after @, such as 3g.40gb@4");
 
 impl FromStr for DesiredLayout {
-    type Err = BadDesiredLayout;
+    type Err = DesiredLayoutError;
 
     /// # Errors
     /// The first part that the grammar does not allow, with what to write instead.
-    fn from_str(text: &str) -> Result<DesiredLayout, BadDesiredLayout> {
+    fn from_str(text: &str) -> Result<DesiredLayout, DesiredLayoutError> {
         let mut instances = Vec::new();
         if text.trim() == "none" {
             return Ok(DesiredLayout { instances });
@@ -186,7 +186,7 @@ impl FromStr for DesiredLayout {
 }
 
 /// Splits at commas that are not within brackets: `3g.40gb(1c,2c)` is one part.
-fn split_at_commas(text: &str) -> Result<Vec<&str>, BadDesiredLayout> {
+fn split_at_commas(text: &str) -> Result<Vec<&str>, DesiredLayoutError> {
     let (mut parts, mut start, mut is_inside) = (Vec::new(), 0, false);
     for (position, character) in text.char_indices() {
         match character {
@@ -209,7 +209,7 @@ fn number(text: &str) -> Option<u32> {
 }
 
 /// Splits `3x…` into 3 and the rest; without a count it is 1.
-fn split_count(text: &str) -> Result<(usize, &str), BadDesiredLayout> {
+fn split_count(text: &str) -> Result<(usize, &str), DesiredLayoutError> {
     let after_digits = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let Some(rest) = after_digits.trim_start().strip_prefix('x') else {
         return Ok((1, text));
@@ -223,7 +223,7 @@ fn split_count(text: &str) -> Result<(usize, &str), BadDesiredLayout> {
     }
 }
 
-fn parse_instance(text: &str) -> Result<DesiredInstance, BadDesiredLayout> {
+fn parse_instance(text: &str) -> Result<DesiredInstance, DesiredLayoutError> {
     let (head, compute) = match text.split_once('(') {
         Some((head, rest)) => {
             let list = rest.strip_suffix(')').ok_or_else(|| bad(text, BRACKET))?;
@@ -258,7 +258,7 @@ fn parse_instance(text: &str) -> Result<DesiredInstance, BadDesiredLayout> {
 }
 
 /// Parses the text within brackets: `1c,2x2c@1`.
-fn parse_compute(list: &str) -> Result<Vec<DesiredComputeInstance>, BadDesiredLayout> {
+fn parse_compute(list: &str) -> Result<Vec<DesiredComputeInstance>, DesiredLayoutError> {
     let mut compute = Vec::new();
     if list.trim() == "none" {
         return Ok(compute);

@@ -160,7 +160,7 @@ impl Impossible {
         }
     }
 
-    /// Returns advice on another request, or on the release to wait for.
+    /// Returns the cure: another request, or the release to wait for.
     #[must_use]
     pub fn cure(&self) -> String {
         match self {

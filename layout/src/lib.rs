@@ -66,7 +66,7 @@ mod search;
 pub use capacity::{ComputeInstanceProfile, GpuCapacity, GpuInstanceProfile, MediaEngines};
 pub use current::{CurrentComputeInstance, CurrentInstance};
 pub use desired_layout::{
-    BadDesiredLayout, DesiredComputeInstance, DesiredInstance, DesiredLayout, ProfileSelector,
+    DesiredComputeInstance, DesiredInstance, DesiredLayout, DesiredLayoutError, ProfileSelector,
 };
 pub use impossible::{Blocker, Impossible};
 pub use plan::{Action, KeptInstance, ParentInstance, PartitionPlan, Step, StepReason, plan};

@@ -7,29 +7,29 @@
 //!
 //! | reader | function | unknown fields | omitted numbers |
 //! |---|---|---|---|
-//! | the hook, which trusts the spec with a container | [`OwnSpec::parse`] | refused | refused |
+//! | the hook, which trusts the spec with a container | [`StrictSpec::parse`] | refused | refused |
 //! | `check`, `compare`, `doctor`, which read specs of any tool | [`Lenient`] | ignored | 0 |
 //!
 //! This module reads and writes text. It opens no file, and its only parser is that of JSON.
 //!
 //! ```
-//! use mig_cdi_model::cdi::{Lenient, OwnSpec, Spec};
+//! use mig_cdi_model::cdi::{Lenient, StrictSpec, Spec};
 //!
 //! let text = r#"{"kind": "nvidia.com/gpu", "devices": [{"name": "0", "containerEdits": {"netDevices": []}}]}"#;
 //! let Lenient(spec) = serde_json::from_str::<Lenient<Spec>>(text).unwrap();
 //! assert_eq!(spec.devices[0].name, "0");
-//! assert!(OwnSpec::parse(text.as_bytes(), "nvidia.com/gpu").is_err());
+//! assert!(StrictSpec::parse(text.as_bytes(), "nvidia.com/gpu").is_err());
 //! ```
 
 mod lenient;
 mod name;
-mod own;
 mod spec;
+mod strict;
 mod text;
 mod version;
 
 pub use lenient::Lenient;
-pub use name::{BadName, DeviceName, Kind};
-pub use own::{BadSpec, OwnSpec, UnreadEdits};
+pub use name::{CdiNameError, DeviceName, Kind};
 pub use spec::{ContainerEdits, Device, Hook, Mount, Spec, SpecNode};
+pub use strict::{SpecError, StrictSpec, UnreadEdits};
 pub use version::{Version, VersionLimit, VersionNeed, highest_need};

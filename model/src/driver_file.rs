@@ -1,9 +1,9 @@
-//! User-space files of the driver for a container, and the classes that select them.
+//! User-space files of the driver for a container, and the driver capabilities that select them.
 
 use serde::Serialize;
 use std::{fmt, str::FromStr};
 
-/// A class of driver files, by what a program needs them for: those of `NVIDIA_DRIVER_CAPABILITIES`. They have
+/// A driver capability: driver files by what a program needs them for, as in `NVIDIA_DRIVER_CAPABILITIES`. It has
 /// nothing to do with the capability nodes of MIG.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -20,12 +20,12 @@ pub enum DriverCapability {
     Display,
     /// NGX: DLSS and similar.
     Ngx,
-    /// 32-bit libraries of the other classes.
+    /// 32-bit libraries of the other capabilities.
     Compat32,
 }
 
 impl DriverCapability {
-    /// Every class.
+    /// Every driver capability.
     pub const ALL: [DriverCapability; 7] = [
         DriverCapability::Compute,
         DriverCapability::Utility,
@@ -51,25 +51,25 @@ impl DriverCapability {
     }
 }
 
-/// The classes of driver files that a container gets; empty for none.
+/// The driver capabilities of a container; empty for none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DriverCapabilities(Vec<DriverCapability>);
 
-/// A text that is not a list of classes, cut at 80 characters.
+/// A text that is not a list of driver capabilities, cut at 80 characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not a list of compute, utility, video, graphics, display, ngx, compat32, or all, or none"
 )]
-pub struct BadDriverCapabilities(String);
+pub struct DriverCapabilitiesError(String);
 
 impl DriverCapabilities {
-    /// Reports whether a class is requested.
+    /// Reports whether a driver capability is requested.
     #[must_use]
     pub fn has(&self, capability: DriverCapability) -> bool {
         self.0.contains(&capability)
     }
 
-    /// Reports whether no class is requested, only device nodes.
+    /// Reports whether no driver capability is requested, only device nodes.
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.0.is_empty()
@@ -84,9 +84,9 @@ impl Default for DriverCapabilities {
 }
 
 impl FromStr for DriverCapabilities {
-    type Err = BadDriverCapabilities;
+    type Err = DriverCapabilitiesError;
 
-    fn from_str(text: &str) -> Result<Self, BadDriverCapabilities> {
+    fn from_str(text: &str) -> Result<Self, DriverCapabilitiesError> {
         match text {
             "none" => return Ok(DriverCapabilities(Vec::new())),
             // 32-bit libraries are rarely installed, so only `compat32` itself requests them.
@@ -103,7 +103,7 @@ impl FromStr for DriverCapabilities {
             .split(',')
             .map(find)
             .collect::<Option<_>>()
-            .ok_or_else(|| BadDriverCapabilities(text.chars().take(80).collect()))?;
+            .ok_or_else(|| DriverCapabilitiesError(text.chars().take(80).collect()))?;
         // Sorted, so that equal lists give equal specs.
         found.sort_unstable();
         found.dedup();

@@ -9,17 +9,17 @@ use std::{fmt, str::FromStr};
 /// A text that is not an identifier of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {expected}")]
-pub struct BadId {
+pub struct IdError {
     /// Kind of identifier that was expected, with an example.
     pub expected: &'static str,
     /// The text, cut at 64 characters.
     pub text: String,
 }
 
-impl BadId {
+impl IdError {
     fn new(expected: &'static str, text: &str) -> Self {
         let text = text.chars().take(64).collect();
-        BadId { expected, text }
+        IdError { expected, text }
     }
 }
 
@@ -80,9 +80,9 @@ pub struct PciAddress {
 }
 
 impl FromStr for PciAddress {
-    type Err = BadId;
+    type Err = IdError;
 
-    fn from_str(text: &str) -> Result<Self, BadId> {
+    fn from_str(text: &str) -> Result<Self, IdError> {
         // Checked by hand: from_str_radix also takes a sign.
         let hex = |s: &str, digits: std::ops::RangeInclusive<usize>| {
             let is_plain = s.bytes().all(|b| b.is_ascii_hexdigit()) && digits.contains(&s.len());
@@ -100,7 +100,7 @@ impl FromStr for PciAddress {
                 function: u8::try_from(hex(function, 1..=1)?).ok()?,
             })
         };
-        parse().ok_or_else(|| BadId::new("a PCI address such as 0000:07:00.0", text))
+        parse().ok_or_else(|| IdError::new("a PCI address such as 0000:07:00.0", text))
     }
 }
 
@@ -134,14 +134,14 @@ macro_rules! uuid {
         pub struct $name(String);
 
         impl FromStr for $name {
-            type Err = BadId;
+            type Err = IdError;
 
-            fn from_str(text: &str) -> Result<Self, BadId> {
+            fn from_str(text: &str) -> Result<Self, IdError> {
                 // The driver prints `GPU-????????-…` for a GPU that it has not read yet, and MIG UUIDs before R470
                 // were `MIG-GPU-<uuid>/<gi>/<ci>`: neither is accepted.
                 match text.strip_prefix($prefix).is_some_and(is_uuid) {
                     true => Ok($name(text.to_owned())),
-                    false => Err(BadId::new($what, text)),
+                    false => Err(IdError::new($what, text)),
                 }
             }
         }

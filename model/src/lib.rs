@@ -38,14 +38,14 @@ pub mod cdi;
 
 pub use backoff::Backoff;
 pub use driver_file::{
-    BadDriverCapabilities, Destination, DriverCapabilities, DriverCapability, DriverFile,
+    Destination, DriverCapabilities, DriverCapabilitiesError, DriverCapability, DriverFile,
 };
 pub use id::{
-    BadId, CiId, GiId, GpuIndex, GpuMinor, GpuUuid, Major, MigIndex, MigUuid, Minor, PciAddress,
+    CiId, GiId, GpuIndex, GpuMinor, GpuUuid, IdError, Major, MigIndex, MigUuid, Minor, PciAddress,
 };
-pub use profile::{BadProfile, Placement, Profile};
-pub use slice::{BadSlice, DeviceVariable, ExpectedSlice, SliceId};
+pub use profile::{Placement, Profile, ProfileError};
+pub use slice::{DeviceVariable, ExpectedSlice, SliceId, SliceTextError};
 pub use topology::{
-    AdminNode, Attributes, ComputeInstance, DeviceNode, Gpu, GpuInstance, HostNode, MigDevice,
-    MigMode, NumberedNode, Release, Topology,
+    AdminNode, Attributes, ComputeInstance, DeviceNode, Gpu, GpuInstance, HostNodeState,
+    MajorMinor, MigDevice, MigMode, NumberedNode, Topology,
 };

@@ -26,7 +26,7 @@ impl fmt::Display for Placement {
 /// A text that is not a MIG profile name, cut at 64 characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a MIG profile name such as 1g.10gb, 1c.3g.40gb or 1g.10gb+me")]
-pub struct BadProfile(String);
+pub struct ProfileError(String);
 
 /// The name of a MIG profile: `2g.20gb`, `1c.3g.40gb`, `1g.10gb+me`, `1g.24gb-me`.
 ///
@@ -41,9 +41,9 @@ pub struct Profile {
 }
 
 impl FromStr for Profile {
-    type Err = BadProfile;
+    type Err = ProfileError;
 
-    fn from_str(text: &str) -> Result<Self, BadProfile> {
+    fn from_str(text: &str) -> Result<Self, ProfileError> {
         let parse = || {
             // The first part is `2g`, or `1c` of a compute instance that does not span its GPU instance.
             let (first, rest) = text.split_once('.')?;
@@ -62,7 +62,7 @@ impl FromStr for Profile {
             is_attributes(attributes).then_some(())?;
             Some(Profile { name: text.to_owned(), partial })
         };
-        parse().ok_or_else(|| BadProfile(text.chars().take(64).collect()))
+        parse().ok_or_else(|| ProfileError(text.chars().take(64).collect()))
     }
 }
 

@@ -27,16 +27,16 @@ impl fmt::Display for SliceId {
 /// A text that does not describe a slice in the expected form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {expected}")]
-pub struct BadSlice {
+pub struct SliceTextError {
     /// Form that was expected.
     pub expected: &'static str,
     /// The text, cut at 120 characters.
     pub text: String,
 }
 
-impl BadSlice {
+impl SliceTextError {
     fn new(expected: &'static str, text: &str) -> Self {
-        BadSlice { expected, text: text.chars().take(120).collect() }
+        SliceTextError { expected, text: text.chars().take(120).collect() }
     }
 }
 
@@ -79,8 +79,8 @@ impl DeviceVariable {
     /// Parses `NAME=value`. Returns `None` for any other variable.
     ///
     /// # Errors
-    /// [`BadSlice`] for a variable with our prefix that is not of this form.
-    pub fn parse(text: &str) -> Option<Result<DeviceVariable, BadSlice>> {
+    /// [`SliceTextError`] for a variable with our prefix that is not of this form.
+    pub fn parse(text: &str) -> Option<Result<DeviceVariable, SliceTextError>> {
         let rest = text.strip_prefix(DeviceVariable::PREFIX)?;
         let parse = || {
             let (id, value) = rest.split_once('=')?;
@@ -98,7 +98,7 @@ impl DeviceVariable {
             })
         };
         let bad = "MIG_CDI_DEVICE_<gpu minor>_<gi>_<ci>=<mig uuid>,<profile>,<gpu uuid>";
-        Some(parse().ok_or_else(|| BadSlice::new(bad, text)))
+        Some(parse().ok_or_else(|| SliceTextError::new(bad, text)))
     }
 }
 
@@ -157,11 +157,11 @@ impl fmt::Display for ExpectedSlice {
 }
 
 impl FromStr for ExpectedSlice {
-    type Err = BadSlice;
+    type Err = SliceTextError;
 
-    fn from_str(text: &str) -> Result<Self, BadSlice> {
+    fn from_str(text: &str) -> Result<Self, SliceTextError> {
         let bad = "a slice such as 0:3:0,nodes=195:508:30:31,gpu=GPU-…";
-        ExpectedSlice::parse(text).ok_or_else(|| BadSlice::new(bad, text))
+        ExpectedSlice::parse(text).ok_or_else(|| SliceTextError::new(bad, text))
     }
 }
 

@@ -10,7 +10,7 @@ use std::fmt;
 /// The state of the host's file at the path of a device node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum HostNode {
+pub enum HostNodeState {
     /// A character device with the driver's current numbers.
     Ok,
     /// No file. Engines that run as root create the node in the container by its numbers; rootless ones cannot
@@ -38,7 +38,7 @@ pub struct DeviceNode {
     /// Owning group.
     pub gid: u32,
     /// State of the host's file at this path.
-    pub host: HostNode,
+    pub host: HostNodeState,
     /// Whether tools may create or change it on the host: `DeviceFileModify` of the driver, which an administrator
     /// sets to 0 to keep nvidia-modprobe away (nv-caps.c l.470-481).
     #[serde(skip)]
@@ -84,7 +84,7 @@ pub struct Topology {
     pub driver_version: String,
     /// Newest CUDA version that the driver supports; only the device plugin reads it.
     #[serde(skip)]
-    pub cuda_version: Option<Release>,
+    pub cuda_version: Option<MajorMinor>,
     /// Nodes that every CUDA program opens: nvidiactl, nvidia-uvm, nvidia-uvm-tools. The last two are absent
     /// when the nvidia-uvm module is not loaded.
     pub common: Vec<DeviceNode>,
@@ -120,7 +120,7 @@ pub struct Gpu {
     /// Memory of the whole GPU, in MiB. With MIG on NVML reports it to root only.
     pub memory_mib: Option<u64>,
     /// CUDA compute capability.
-    pub compute_capability: Option<Release>,
+    pub compute_capability: Option<MajorMinor>,
     /// MIG mode.
     pub mig: MigMode,
     /// Device node `/dev/nvidiaN`.
@@ -180,7 +180,7 @@ pub struct ComputeInstance {
 
 /// A CUDA version or a CUDA compute capability: two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Release {
+pub struct MajorMinor {
     /// Number before the dot.
     pub major: u32,
     /// Number after the dot.

@@ -92,8 +92,9 @@ fn examine(host: &Root, pids: Vec<String>) -> Option<RunningContainer> {
 /// Returns the capability nodes in the container's root, or `None` when its directory of nodes is the host's.
 fn nodes_in_root(host: &Root, pids: &[String]) -> Option<Vec<NumberedNode>> {
     // A process that ends in between takes its root with it: another one of the namespace shows the same.
-    let root =
-        pids.iter().find_map(|pid| Root::open(&host.show(&format!("/proc/{pid}/root"))).ok())?;
+    let root = pids
+        .iter()
+        .find_map(|pid| Root::open(&host.display_path(&format!("/proc/{pid}/root"))).ok())?;
     let dir = root.identity(CAPS_DIR).ok()??;
     if host.identity(CAPS_DIR).ok()? == Some(dir) {
         return None;

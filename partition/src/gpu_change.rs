@@ -4,7 +4,7 @@ use crate::{
     holders::{Holders, LazyHolders},
     planner_input::{capacity, current_instances},
 };
-use mig_cdi_config::layouts::Layout;
+use mig_cdi_config::layouts::GpuLayoutSetting;
 use mig_cdi_gen::{Error, ErrorKind, Result};
 use mig_cdi_layout::{Action, DesiredLayout, Impossible, PartitionPlan, plan};
 use mig_cdi_sys::nvml::GpuPartitioning;
@@ -18,9 +18,9 @@ pub struct GpuChange {
     /// The GPU before the change.
     pub gpu: GpuPartitioning,
     /// Desired layout.
-    pub goal: Layout,
+    pub desired: GpuLayoutSetting,
     /// MIG mode to set; `None` when it stays as it is.
-    pub mode: Option<bool>,
+    pub sets_mode_to: Option<bool>,
     /// Steps. `None` when they cannot be planned yet, because the driver reports the profiles of the GPU in MIG mode only.
     pub plan: Option<PartitionPlan>,
 }
@@ -34,12 +34,12 @@ impl GpuChange {
         gpu: &GpuPartitioning,
         all: &[GpuPartitioning],
         holders: &LazyHolders<'_>,
-        goal: &Layout,
+        desired: &GpuLayoutSetting,
     ) -> Result<GpuChange> {
         // The lookup reads all of /proc, and fails where processes cannot be examined. Neither matters to a change that only
         // creates: the driver gives it free slices.
-        match GpuChange::plan_with(gpu, all, &Holders::default(), goal)? {
-            change if change.destroys() => GpuChange::plan_with(gpu, all, holders.get()?, goal),
+        match GpuChange::plan_with(gpu, all, &Holders::default(), desired)? {
+            change if change.destroys() => GpuChange::plan_with(gpu, all, holders.get()?, desired),
             change => Ok(change),
         }
     }
@@ -53,31 +53,33 @@ impl GpuChange {
         gpu: &GpuPartitioning,
         all: &[GpuPartitioning],
         holders: &Holders,
-        goal: &Layout,
+        desired: &GpuLayoutSetting,
     ) -> Result<GpuChange> {
         let is_on = gpu.mig.ok_or_else(|| {
             let cause = format!("{} does not support MIG", gpu.model);
             Error::usage(OPERATION, gpu_label(gpu)).because(cause)
         })?;
-        let wants_on = matches!(goal, Layout::Partitioned(_));
+        let wants_on = matches!(desired, GpuLayoutSetting::Partitioned(_));
         // A pending mode takes effect at the next reset, which would undo the change.
         let sets_mode = is_on != wants_on || gpu.mig_pending == Some(!wants_on);
-        let plan = match goal {
-            Layout::Partitioned(desired) if is_on || !gpu.profiles.is_empty() => {
+        let plan = match desired {
+            GpuLayoutSetting::Partitioned(desired) if is_on || !gpu.profiles.is_empty() => {
                 Some(steps(gpu, all, holders, desired)?)
             }
-            Layout::Partitioned(_) => None,
-            Layout::Off if is_on => Some(steps(gpu, all, holders, &DesiredLayout::default())?),
-            Layout::Off => Some(PartitionPlan::default()),
+            GpuLayoutSetting::Partitioned(_) => None,
+            GpuLayoutSetting::Off if is_on => {
+                Some(steps(gpu, all, holders, &DesiredLayout::default())?)
+            }
+            GpuLayoutSetting::Off => Some(PartitionPlan::default()),
         };
         let mode = sets_mode.then_some(wants_on);
-        Ok(GpuChange { gpu: gpu.clone(), goal: goal.clone(), mode, plan })
+        Ok(GpuChange { gpu: gpu.clone(), desired: desired.clone(), sets_mode_to: mode, plan })
     }
 
     /// Reports whether the GPU has its desired layout already.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.mode.is_none() && self.plan.as_ref().is_some_and(|plan| plan.steps.is_empty())
+        self.sets_mode_to.is_none() && self.plan.as_ref().is_some_and(|plan| plan.steps.is_empty())
     }
 
     /// Reports whether an instance is destroyed.
@@ -101,13 +103,13 @@ pub fn gpu_label(gpu: &GpuPartitioning) -> String {
 
 /// Returns the layout that a GPU has, with every placement. `all` are the GPUs of the node.
 #[must_use]
-pub fn current_layout(gpu: &GpuPartitioning, all: &[GpuPartitioning]) -> Layout {
+pub fn current_layout(gpu: &GpuPartitioning, all: &[GpuPartitioning]) -> GpuLayoutSetting {
     match gpu.mig {
         Some(true) => {
             let instances = current_instances(gpu, &Holders::default());
-            Layout::Partitioned(DesiredLayout::of(&capacity(gpu, all), &instances))
+            GpuLayoutSetting::Partitioned(DesiredLayout::of(&capacity(gpu, all), &instances))
         }
-        _ => Layout::Off,
+        _ => GpuLayoutSetting::Off,
     }
 }
 
@@ -133,6 +135,6 @@ fn impossible_error(gpu: &GpuPartitioning, impossible: &Impossible) -> Error {
     holders.dedup();
     Error::of(kind, OPERATION, gpu_label(gpu))
         .because(impossible.cause())
-        .cure(impossible.cure())
+        .with_cure(impossible.cure())
         .held_by(holders)
 }

@@ -16,7 +16,7 @@ use std::str::FromStr;
 /// assert_eq!(declared.slice, "0:2g.20gb:4");
 /// assert_eq!(declared.holder, "pod default/train");
 /// assert!("0:2g.20gb:4".parse::<InUse>().is_err());
-/// # Ok::<(), mig_cdi_partition::BadInUse>(())
+/// # Ok::<(), mig_cdi_partition::InUseError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InUse {
@@ -29,17 +29,17 @@ pub struct InUse {
 /// A text that is not `SLICE=WHO`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("write SLICE=WHO, as in 0:2g.20gb:4=pod default/train")]
-pub struct BadInUse;
+pub struct InUseError;
 
 impl FromStr for InUse {
-    type Err = BadInUse;
+    type Err = InUseError;
 
-    fn from_str(text: &str) -> Result<InUse, BadInUse> {
+    fn from_str(text: &str) -> Result<InUse, InUseError> {
         match text.split_once('=') {
             Some((slice, holder)) if !slice.is_empty() && !holder.is_empty() => {
                 Ok(InUse { slice: slice.to_owned(), holder: holder.to_owned() })
             }
-            _ => Err(BadInUse),
+            _ => Err(InUseError),
         }
     }
 }
@@ -75,7 +75,7 @@ impl Holders {
                     let subject = format!("{slice}, in use by {holder}");
                     return Err(Error::failed("find slice", subject)
                         .because(cause)
-                        .cure("run mig-cdi doctor"));
+                        .with_cure("run mig-cdi doctor"));
                 }
                 None => {}
             }

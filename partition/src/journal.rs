@@ -3,7 +3,7 @@
 //! It holds the layout that each GPU had and the layout that it is to have, and no steps: a run that was interrupted is completed
 //! by planning again from the instances that exist then.
 
-use mig_cdi_config::layouts::Layout;
+use mig_cdi_config::layouts::GpuLayoutSetting;
 use mig_cdi_gen::{Error, Result};
 use mig_cdi_sys::{Lock, Root, TrustedDir, is_root};
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,11 @@ pub(crate) struct JournalEntry {
 
 impl JournalEntry {
     /// Makes the entry of a change.
-    pub(crate) fn new(gpu: &str, before: &Layout, after: &Layout) -> JournalEntry {
+    pub(crate) fn new(
+        gpu: &str,
+        before: &GpuLayoutSetting,
+        after: &GpuLayoutSetting,
+    ) -> JournalEntry {
         let (before, after) = (before.to_string(), after.to_string());
         JournalEntry { gpu: gpu.to_owned(), before, after }
     }
@@ -49,7 +53,7 @@ impl JournalEntry {
     ///
     /// # Errors
     /// When the journal does not hold a layout.
-    pub(crate) fn before(&self) -> Result<Layout> {
+    pub(crate) fn before(&self) -> Result<GpuLayoutSetting> {
         self.layout(&self.before)
     }
 
@@ -57,14 +61,14 @@ impl JournalEntry {
     ///
     /// # Errors
     /// When the journal does not hold a layout.
-    pub(crate) fn after(&self) -> Result<Layout> {
+    pub(crate) fn after(&self) -> Result<GpuLayoutSetting> {
         self.layout(&self.after)
     }
 
-    fn layout(&self, text: &str) -> Result<Layout> {
+    fn layout(&self, text: &str) -> Result<GpuLayoutSetting> {
         text.parse().map_err(|e| {
             let subject = format!("{FILE_NAME}: {}", self.gpu);
-            Error::failed("read", subject).because(e).cure("remove it")
+            Error::failed("read", subject).because(e).with_cure("remove it")
         })
     }
 }
@@ -88,7 +92,7 @@ impl JournalDir {
         if !is_root() {
             return Err(Error::failed("partition", "gpus")
                 .because("not permitted")
-                .cure("run it as root"));
+                .with_cure("run it as root"));
         }
         // random(4): generated once at boot, the same for every reader.
         let boot = host.read("/proc/sys/kernel/random/boot_id", LIMIT).ok().flatten();
@@ -105,7 +109,9 @@ impl JournalDir {
     pub(crate) fn read(&self) -> Result<Option<Journal>> {
         let Some(bytes) = self.dir.read(FILE_NAME, LIMIT)? else { return Ok(None) };
         let journal: Journal = serde_json::from_slice(&bytes).map_err(|e| {
-            Error::failed("read", self.dir.show(FILE_NAME).display()).because(e).cure("remove it")
+            Error::failed("read", self.dir.display_path(FILE_NAME).display())
+                .because(e)
+                .with_cure("remove it")
         })?;
         // No instance outlives a reboot (NVIDIA's MIG user guide), so an older journal describes GPUs that are gone.
         Ok(Some(journal).filter(|journal| journal.boot == self.boot))

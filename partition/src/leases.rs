@@ -41,7 +41,9 @@ impl Holders {
                 read => read?,
             };
             let lease: Lease = serde_json::from_slice(&text).map_err(|e| {
-                Error::failed("read lease", path.display()).because(e).cure("correct or remove it")
+                Error::failed("read lease", path.display())
+                    .because(e)
+                    .with_cure("correct or remove it")
             })?;
             if let Some(gpu) = gpus.iter().find(|gpu| gpu.uuid == lease.gpu) {
                 let key = SliceKey { gpu: gpu.minor, gi: lease.gi, ci: lease.ci };

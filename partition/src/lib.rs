@@ -1,6 +1,6 @@
 //! Partitions the GPUs of a node to declared layouts, without disturbing the slices that are in use.
 //!
-//! A [`Goal`] names the desired layouts: by `GPU=LAYOUT`, by a file in the format of mig-parted, or by a checkpoint.
+//! A [`LayoutSource`] names the desired layouts: by `GPU=LAYOUT`, by a file in the format of mig-parted, or by a checkpoint.
 //! [`NodePartitioner`] reads the GPUs ([`NodeGpus`]), finds the [`Holders`] of slices, has [`mig_cdi_layout`] plan the steps of
 //! each GPU ([`GpuChange`]), takes them, and refreshes the CDI spec. Two files make this safe: a journal, from which the next run
 //! completes an interrupted one, and the lock beside it, which lets one process at a time change GPUs.
@@ -17,7 +17,7 @@
 //!
 //! ```
 //! use mig_cdi_gen::{NoMessages, NodeRoots, NodeSource, discover::Source};
-//! use mig_cdi_partition::{Goal, Holders, NodeGpus, gpu_label};
+//! use mig_cdi_partition::{LayoutSource, Holders, NodeGpus, gpu_label};
 //! use mig_cdi_sim::{SimulatedNode, preset};
 //!
 //! let root = std::path::PathBuf::from("/");
@@ -27,14 +27,14 @@
 //!         library_search_path: Vec::new(),
 //!         dev: root.clone(),
 //!         proc: root,
-//!         cuda_version: false,
+//!         reads_cuda_version: false,
 //!     },
 //!     source: Source::Nvml,
 //!     simulated: Some(SimulatedNode::parse(preset("a100-80gb").unwrap()).unwrap()),
 //! };
 //! let gpus = NodeGpus::read(&node, &NoMessages)?;
-//! let goal = Goal::Assignments(vec!["0=3g.40gb,2x2g.20gb".to_owned()]);
-//! let desired = gpus.desired(&goal, &NoMessages)?.gpus;
+//! let source = LayoutSource::Assignments(vec!["0=3g.40gb,2x2g.20gb".to_owned()]);
+//! let desired = gpus.desired(&source, &NoMessages)?.gpus;
 //! let changes = gpus.changes(&desired, &Holders::default())?;
 //! for change in &changes {
 //!     for step in change.plan.iter().flat_map(|plan| &plan.steps) {
@@ -47,11 +47,11 @@
 //! ```
 
 pub mod containers;
-mod goal;
 mod gpu_change;
 mod holders;
 mod in_use;
 mod journal;
+mod layout_source;
 mod leases;
 mod node_gpus;
 mod node_partitioner;
@@ -59,10 +59,10 @@ mod planner_input;
 mod processes;
 mod step_runner;
 
-pub use goal::{CHECKPOINT_LAYOUT, DesiredGpu, DesiredGpus, Goal, LayoutFile};
 pub use gpu_change::{GpuChange, current_layout, gpu_label};
 pub use holders::Holders;
-pub use in_use::{BadInUse, InUse};
+pub use in_use::{InUse, InUseError};
+pub use layout_source::{CHECKPOINT_LAYOUT, DesiredGpu, DesiredGpus, LayoutFile, LayoutSource};
 pub use node_gpus::NodeGpus;
 pub use node_partitioner::{
     ApplyOptions, ApplyOutcome, HolderOptions, NodePartitioner, PlannedChanges,

@@ -48,9 +48,9 @@ impl NodeGpus {
             return Err(Error::usage("use", "--source proc")
                 .because("only nvml partitions gpus and reports their layouts"));
         }
-        let partitioner = node.partitioner()?.map_err(discover::without_nvml)?;
+        let partitioner = node.partitioner()?.map_err(discover::required_nvml_error)?;
         let (mut all, mut unreadable) = (Vec::new(), Vec::new());
-        let answers = partitioner.gpus().map_err(discover::without_nvml)?;
+        let answers = partitioner.gpus().map_err(discover::required_nvml_error)?;
         for (index, answer) in answers.into_iter().enumerate() {
             match answer {
                 Ok(gpu) => all.push(gpu),

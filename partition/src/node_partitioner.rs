@@ -1,15 +1,15 @@
-//! Partitioning of one node from the goal to the refreshed spec, under the lock of the journal.
+//! Partitioning of one node, from desired layouts to the refreshed spec, under the lock of the journal.
 
 use crate::{
-    goal::{DesiredGpu, DesiredGpus, Goal},
     gpu_change::GpuChange,
     holders::{Holders, LazyHolders},
     in_use::InUse,
     journal::{FILE_NAME, JournalDir},
+    layout_source::{DesiredGpu, DesiredGpus, LayoutSource},
     node_gpus::NodeGpus,
     step_runner::StepRunner,
 };
-use mig_cdi_config::layouts::Layout;
+use mig_cdi_config::layouts::GpuLayoutSetting;
 use mig_cdi_gen::{
     Error, ErrorKind, MessageSink, NodeSource, Result,
     device_nodes::{self, NodesMode},
@@ -60,7 +60,7 @@ pub struct ApplyOptions {
 /// Result of an apply.
 #[derive(Debug)]
 pub struct ApplyOutcome {
-    /// Change of each GPU that the goal selects, those without a step included.
+    /// Change of each GPU that the source selects, those without a step included.
     pub changes: Vec<GpuChange>,
     /// GPUs that NVML could not describe, and those of a checkpoint that the node does not have, an error for each.
     pub omitted: Vec<Error>,
@@ -68,7 +68,7 @@ pub struct ApplyOutcome {
 
 /// Result of a plan: changes that were not made.
 pub struct PlannedChanges {
-    /// Change of each GPU that the goal selects, those without a step included.
+    /// Change of each GPU that the source selects, those without a step included.
     pub changes: Vec<GpuChange>,
     /// GPUs of the node as they are.
     pub gpus: NodeGpus,
@@ -92,11 +92,11 @@ impl NodePartitioner<'_> {
     /// When a GPU could not reach its layout: it is as it was before, unless the error says otherwise.
     /// [`ErrorKind::Refused`] when a slice is still in use. When an earlier apply was interrupted, or the spec could not be
     /// written.
-    pub fn apply(&self, goal: &Goal, options: &ApplyOptions) -> Result<ApplyOutcome> {
+    pub fn apply(&self, source: &LayoutSource, options: &ApplyOptions) -> Result<ApplyOutcome> {
         let end = Instant::now() + options.wait;
         let mut was_reported = false;
         loop {
-            match self.attempt(goal, options) {
+            match self.attempt(source, options) {
                 Err(error) if error.kind == ErrorKind::Refused && Instant::now() < end => {
                     if !std::mem::replace(&mut was_reported, true) {
                         let seconds = options.wait.as_secs();
@@ -112,9 +112,9 @@ impl NodePartitioner<'_> {
 
     /// Makes one attempt. NVML is open only during it, and not while holders are waited for: a process that has NVML open keeps
     /// the driver from changing the MIG mode of an Ampere GPU, as dcgm does (NVIDIA's MIG user guide).
-    fn attempt(&self, goal: &Goal, options: &ApplyOptions) -> Result<ApplyOutcome> {
+    fn attempt(&self, source: &LayoutSource, options: &ApplyOptions) -> Result<ApplyOutcome> {
         if self.node.is_simulated() {
-            return self.simulate(goal);
+            return self.simulate(source);
         }
         let host = Root::open(&options.holders.host_root)?;
         let journal = JournalDir::open(&options.journal_dir, &host)?;
@@ -122,13 +122,14 @@ impl NodePartitioner<'_> {
             let path = options.journal_dir.join(FILE_NAME);
             return Err(Error::failed("partition", "gpus")
                 .because(format!("an earlier apply was interrupted, as {} records", path.display()))
-                .cure("run mig-cdi apply --resume"));
+                .with_cure("run mig-cdi apply --resume"));
         }
         let gpus = NodeGpus::read(self.node, self.messages)?;
-        let DesiredGpus { gpus: desired, absent } = gpus.desired(goal, self.messages)?;
+        let DesiredGpus { gpus: desired, absent } = gpus.desired(source, self.messages)?;
         let all = &gpus.all;
         let holders = LazyHolders::new(|| self.holders(&gpus, &options.holders, true));
-        let changes = plan_all(&desired, |gpu, goal| GpuChange::plan(gpu, all, &holders, goal))?;
+        let changes =
+            plan_all(&desired, |gpu, layout| GpuChange::plan(gpu, all, &holders, layout))?;
         let pending: Vec<_> = changes.iter().filter(|change| !change.is_empty()).cloned().collect();
         let runner = self.step_runner(&gpus, &holders, &options.holders.in_use, Some(&host));
         let applied = if pending.is_empty() { Ok(()) } else { runner.apply(&pending, &journal) };
@@ -142,19 +143,20 @@ impl NodePartitioner<'_> {
     }
 
     /// Takes the steps on a simulated node, which shows that they would succeed.
-    fn simulate(&self, goal: &Goal) -> Result<ApplyOutcome> {
+    fn simulate(&self, source: &LayoutSource) -> Result<ApplyOutcome> {
         let gpus = NodeGpus::read(self.node, self.messages)?;
-        let DesiredGpus { gpus: desired, absent } = gpus.desired(goal, self.messages)?;
+        let DesiredGpus { gpus: desired, absent } = gpus.desired(source, self.messages)?;
         let all = &gpus.all;
         let holders = LazyHolders::new(|| {
             let mut holders = Holders::default();
             holders.add_processes(all, None);
             Ok(holders)
         });
-        let changes = plan_all(&desired, |gpu, goal| GpuChange::plan(gpu, all, &holders, goal))?;
+        let changes =
+            plan_all(&desired, |gpu, layout| GpuChange::plan(gpu, all, &holders, layout))?;
         let runner = self.step_runner(&gpus, &holders, &[], None);
         for change in &changes {
-            runner.reach(&change.gpu.uuid, &change.goal)?;
+            runner.reach(&change.gpu.uuid, &change.desired)?;
         }
         self.messages.warn("the node is simulated: all steps succeeded, and nothing is kept");
         let omitted = [gpus.unreadable.as_slice(), &absent].concat();
@@ -185,14 +187,14 @@ impl NodePartitioner<'_> {
         Ok(Some(journal.gpus.len()))
     }
 
-    /// Plans the changes of a goal, and takes no step.
+    /// Plans the changes to the layouts of a source, and takes no step.
     ///
     /// # Errors
     /// When a layout is impossible, or the holders of slices cannot be found.
-    pub fn plan(&self, goal: &Goal, options: &HolderOptions) -> Result<PlannedChanges> {
+    pub fn plan(&self, source: &LayoutSource, options: &HolderOptions) -> Result<PlannedChanges> {
         let gpus = NodeGpus::read(self.node, self.messages)?;
         let holders = self.holders(&gpus, options, false)?;
-        let changes = gpus.changes(&gpus.desired(goal, self.messages)?.gpus, &holders)?;
+        let changes = gpus.changes(&gpus.desired(source, self.messages)?.gpus, &holders)?;
         Ok(PlannedChanges { changes, gpus })
     }
 
@@ -233,7 +235,7 @@ impl NodePartitioner<'_> {
         if unreadable > 0 {
             let error = Error::failed("find", "the holders of slices")
                 .because(format!("{unreadable} processes cannot be examined"))
-                .cure("run it as root");
+                .with_cure("run it as root");
             match must_see_all {
                 true => return Err(error),
                 false => self.messages.warn(&error.to_string()),
@@ -294,7 +296,7 @@ impl NodePartitioner<'_> {
 
 fn plan_all(
     desired: &[DesiredGpu<'_>],
-    plan: impl Fn(&GpuPartitioning, &Layout) -> Result<GpuChange>,
+    plan: impl Fn(&GpuPartitioning, &GpuLayoutSetting) -> Result<GpuChange>,
 ) -> Result<Vec<GpuChange>> {
     desired.iter().map(|desired| desired.change(&plan)).collect()
 }

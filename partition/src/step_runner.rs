@@ -9,7 +9,7 @@ use crate::{
     journal::{JournalDir, JournalEntry},
     processes::processes_with_gpu_open,
 };
-use mig_cdi_config::layouts::Layout;
+use mig_cdi_config::layouts::GpuLayoutSetting;
 use mig_cdi_gen::{Error, ErrorKind, MessageSink, Result};
 use mig_cdi_layout::{Action, ParentInstance, Step};
 use mig_cdi_model::Placement;
@@ -46,7 +46,7 @@ impl StepRunner<'_> {
     pub(crate) fn apply(&self, changes: &[GpuChange], journal: &JournalDir) -> Result<()> {
         let entry = |change: &GpuChange| {
             let before = current_layout(&change.gpu, self.all);
-            JournalEntry::new(&change.gpu.uuid, &before, &change.goal)
+            JournalEntry::new(&change.gpu.uuid, &before, &change.desired)
         };
         let entries: Vec<_> = changes.iter().map(entry).collect();
         journal.write(&entries)?;
@@ -79,16 +79,16 @@ impl StepRunner<'_> {
     /// # Errors
     /// When the layout is impossible, slices in use have no room in it, a call fails, or NVML reports another layout afterwards.
     /// Steps before a failed one are not undone.
-    pub(crate) fn reach(&self, uuid: &str, goal: &Layout) -> Result<()> {
+    pub(crate) fn reach(&self, uuid: &str, desired: &GpuLayoutSetting) -> Result<()> {
         // Read again for each attempt: the way back starts from whatever a failed change has created.
         let mut gpu = self.partitioner.gpu(uuid).map_err(|e| nvml_error(uuid, &e))?;
-        let mut change = self.plan(&gpu, goal)?;
+        let mut change = self.plan(&gpu, desired)?;
         // Some drivers report profiles only in MIG mode, so the steps are planned again in it.
-        if change.mode == Some(true) {
+        if change.sets_mode_to == Some(true) {
             self.set_mode(&gpu, true)?;
             // By UUID: the call may unbind or reset the GPU, which then has another minor number (nvml.h l.12780).
             gpu = self.read(&gpu)?;
-            change = self.plan(&gpu, goal)?;
+            change = self.plan(&gpu, desired)?;
         }
         let label = gpu_label(&gpu);
         let steps: Vec<&Step> = change.plan.iter().flat_map(|plan| &plan.steps).collect();
@@ -106,15 +106,15 @@ impl StepRunner<'_> {
             })?;
         }
         // After the steps: the mode cannot be turned off while instances exist.
-        if change.mode == Some(false) {
+        if change.sets_mode_to == Some(false) {
             self.set_mode(&gpu, false)?;
         }
-        self.check(&self.read(&gpu)?, goal)
+        self.check(&self.read(&gpu)?, desired)
     }
 
     /// Checks that a GPU has a layout.
-    fn check(&self, gpu: &GpuPartitioning, goal: &Layout) -> Result<()> {
-        match self.plan(gpu, goal)?.is_empty() {
+    fn check(&self, gpu: &GpuPartitioning, desired: &GpuLayoutSetting) -> Result<()> {
+        match self.plan(gpu, desired)?.is_empty() {
             true => Ok(()),
             false => {
                 let layout = current_layout(gpu, self.all);
@@ -124,8 +124,8 @@ impl StepRunner<'_> {
         }
     }
 
-    fn plan(&self, gpu: &GpuPartitioning, goal: &Layout) -> Result<GpuChange> {
-        GpuChange::plan(gpu, self.all, self.holders, goal)
+    fn plan(&self, gpu: &GpuPartitioning, desired: &GpuLayoutSetting) -> Result<GpuChange> {
+        GpuChange::plan(gpu, self.all, self.holders, desired)
     }
 
     /// Reads a GPU again.
@@ -184,7 +184,7 @@ impl StepRunner<'_> {
                 // A pending mode would take effect at a reset that is made for another reason.
                 set(!on)?;
                 Err(Error::refused(&operation, &label)
-                    .cure(
+                    .with_cure(
                         "stop the programs that use the gpu, such as dcgm and nvsm, and try again",
                     )
                     .because_of(
@@ -200,7 +200,7 @@ impl StepRunner<'_> {
         let in_use = |cause: &str, holders: Vec<String>| {
             Err(Error::refused(operation, gpu_label(gpu))
                 .because(format!("{cause} in use by {}", holders.join(", ")))
-                .cure("stop them and try again")
+                .with_cure("stop them and try again")
                 .held_by(holders))
         };
         let declared = declared_holders_of_gpu(self.in_use, &gpu.uuid, gpu.index);

@@ -4,11 +4,11 @@ use crate::{
     DescriptionPart, Error, Model, ProcessDescription, SimulatedGpu, SimulatedInstance,
     SimulatedNode,
     description::{self, Description, Faults, GpuDescription},
-    geometry::MODELS,
+    gpu_models::MODELS,
     placement::place,
     uuid,
 };
-use mig_cdi_model::{BadId, PciAddress};
+use mig_cdi_model::{IdError, PciAddress};
 use std::collections::BTreeSet;
 
 /// Largest file of a fault: above every limit that a reader of driver files has.
@@ -84,7 +84,7 @@ fn hide(gpus: &mut [SimulatedGpu], hidden: &[String]) -> Result<(), Error> {
             for gi in &mut gpu.instances {
                 for ci in &mut gi.compute {
                     let is_named = format!("gpu{}/gi{}/ci{}", gpu.minor, gi.id, ci.id) == *path;
-                    ci.hidden |= is_named;
+                    ci.is_hidden |= is_named;
                     found |= is_named;
                 }
             }
@@ -111,9 +111,9 @@ fn gpu(index: usize, entry: GpuDescription) -> Result<SimulatedGpu, Error> {
     }
     // The first is at 0x07 as on a DGX A100, the 32nd at 0xff.
     let pci = entry.pci.unwrap_or_else(|| format!("0000:{:02x}:00.0", 7 + 8 * index));
-    let pci: PciAddress = pci.parse().map_err(|e: BadId| Error::new(e.to_string()))?;
+    let pci: PciAddress = pci.parse().map_err(|e: IdError| Error::new(e.to_string()))?;
     let uuid = entry.uuid.map_or_else(|| Ok(uuid::gpu_uuid(pci)), |uuid| uuid.parse());
-    let uuid = uuid.map_err(|e: BadId| Error::new(e.to_string()))?;
+    let uuid = uuid.map_err(|e: IdError| Error::new(e.to_string()))?;
     // `mig = true` is the default, also for a GPU without MIG.
     let mig = entry.mig && !model.profiles.is_empty();
     if !mig && !entry.instances.is_empty() {
@@ -132,10 +132,10 @@ fn gpu(index: usize, entry: GpuDescription) -> Result<SimulatedGpu, Error> {
         pci,
         uuid,
         numa,
-        mig,
-        mig_pending,
-        lost,
-        held,
+        is_mig_enabled: mig,
+        is_mig_enabled_after_reset: mig_pending,
+        is_lost: lost,
+        is_open: held,
         dri,
         instances,
         processes,

@@ -4,7 +4,7 @@ use crate::{
     NvmlFault, ProcTree, SimulatedComputeInstance, SimulatedGpu, SimulatedInstance, SimulatedNode,
     nvml_partitioner::SimulatedPartitioner,
 };
-use mig_cdi_model::{Attributes, Release};
+use mig_cdi_model::{Attributes, MajorMinor};
 use mig_cdi_sys::{DriverRoot, Error, Machine, NodeStat, Result, nvml};
 
 /// A simulated node that discovery reads like a real machine.
@@ -67,7 +67,7 @@ impl Machine for SimulatedMachine {
 
 fn gpu(gpu: &SimulatedGpu) -> std::result::Result<nvml::NvmlGpu, nvml::CallError> {
     // NVML still counts a lost GPU; getting its handle fails (nvml.h at nvmlDeviceGetHandleByIndex_v2).
-    if gpu.lost {
+    if gpu.is_lost {
         return Err(nvml::CallError::gpu_lost("nvmlDeviceGetHandleByIndex_v2"));
     }
     Ok(nvml::NvmlGpu {
@@ -79,8 +79,8 @@ fn gpu(gpu: &SimulatedGpu) -> std::result::Result<nvml::NvmlGpu, nvml::CallError
         // As root sees it: with MIG on, NVML reports it to nobody else.
         memory_bytes: Some(gpu.model.memory_mib << 20),
         compute_capability: gpu.model.compute_capability(),
-        mig: (!gpu.model.profiles.is_empty()).then_some(gpu.mig),
-        mig_pending: (!gpu.model.profiles.is_empty()).then_some(gpu.mig_pending),
+        mig: (!gpu.model.profiles.is_empty()).then_some(gpu.is_mig_enabled),
+        mig_pending: (!gpu.model.profiles.is_empty()).then_some(gpu.is_mig_enabled_after_reset),
         // Ranks, which shift: on an A30 device 0 was GPU instance 3, and GPU instance 2 once that was created (public
         // log).
         devices: (0..)
@@ -94,7 +94,7 @@ impl SimulatedNode {
     /// Newest CUDA version that its driver supports, by driver branch: the driver that each toolkit comes
     /// with (CUDA release notes, table 3).
     #[must_use]
-    pub fn cuda_version(&self) -> Option<Release> {
+    pub fn cuda_version(&self) -> Option<MajorMinor> {
         let (major, minor) = match self.driver.split('.').next()?.parse().ok()? {
             525 => (12, 0),
             535 => (12, 2),
@@ -107,7 +107,7 @@ impl SimulatedNode {
             580 => (13, 0),
             _ => return None,
         };
-        Some(Release { major, minor })
+        Some(MajorMinor { major, minor })
     }
 }
 
@@ -131,7 +131,7 @@ impl SimulatedGpu {
     /// MIG devices that NVML lists, in the order of their indices.
     pub fn mig_devices(&self) -> impl Iterator<Item = nvml::NvmlMigDevice> + '_ {
         self.instances.iter().flat_map(move |gi| {
-            gi.compute.iter().filter(|ci| !ci.hidden).map(move |ci| nvml::NvmlMigDevice {
+            gi.compute.iter().filter(|ci| !ci.is_hidden).map(move |ci| nvml::NvmlMigDevice {
                 gi: gi.id,
                 ci: ci.id,
                 uuid: ci.uuid.to_string(),

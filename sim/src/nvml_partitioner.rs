@@ -94,7 +94,7 @@ impl Partitioner for SimulatedPartitioner {
 
 fn partitioning(node: &SimulatedNode, index: usize) -> Result<GpuPartitioning, CallError> {
     let gpu = &node.gpus[index];
-    if gpu.lost {
+    if gpu.is_lost {
         return Err(CallError::gpu_lost("nvmlDeviceGetHandleByIndex_v2"));
     }
     let model = gpu.model;
@@ -115,8 +115,8 @@ fn partitioning(node: &SimulatedNode, index: usize) -> Result<GpuPartitioning, C
         subsystem_id: model.pci_subsystem,
         minor: gpu.minor,
         model: model.product.to_owned(),
-        mig: has_mig.then_some(gpu.mig),
-        mig_pending: has_mig.then_some(gpu.mig_pending),
+        mig: has_mig.then_some(gpu.is_mig_enabled),
+        mig_pending: has_mig.then_some(gpu.is_mig_enabled_after_reset),
         resetless: model.is_resetless(),
         profiles,
         instances: instances(gpu),

@@ -33,12 +33,12 @@ impl SimulatedNode {
     /// Returns a GPU that is not lost.
     fn present(&self, gpu: usize) -> Result<&SimulatedGpu, Refusal> {
         let gpu = self.gpus.get(gpu).ok_or(Refusal::InvalidArgument)?;
-        if gpu.lost { Err(Refusal::GpuLost) } else { Ok(gpu) }
+        if gpu.is_lost { Err(Refusal::GpuLost) } else { Ok(gpu) }
     }
 
     /// Returns a GPU in MIG mode.
     fn partitioned(&mut self, gpu: usize) -> Result<&mut SimulatedGpu, Refusal> {
-        if !self.present(gpu)?.mig {
+        if !self.present(gpu)?.is_mig_enabled {
             return Err(Refusal::NotSupported);
         }
         Ok(&mut self.gpus[gpu])
@@ -165,8 +165,8 @@ impl SimulatedNode {
             return Err(Refusal::NotSupported);
         }
         let gpu = &mut self.gpus[gpu];
-        if gpu.mig == on {
-            gpu.mig_pending = on;
+        if gpu.is_mig_enabled == on {
+            gpu.is_mig_enabled_after_reset = on;
             return Ok(true);
         }
         if !gpu.instances.is_empty() {
@@ -177,10 +177,10 @@ impl SimulatedNode {
         // (dcgm, a persistence daemon) keeps the change pending (NVIDIA's MIG user guide).
         match gpu.model.is_resetless() {
             true if busy => return Err(Refusal::InUse),
-            false if busy || gpu.held => gpu.mig_pending = on,
-            _ => (gpu.mig, gpu.mig_pending) = (on, on),
+            false if busy || gpu.is_open => gpu.is_mig_enabled_after_reset = on,
+            _ => (gpu.is_mig_enabled, gpu.is_mig_enabled_after_reset) = (on, on),
         }
-        Ok(gpu.mig == on)
+        Ok(gpu.is_mig_enabled == on)
     }
 
     /// Returns how many more GPU instances of a profile fit
@@ -190,7 +190,7 @@ impl SimulatedNode {
     /// `NotSupported` when MIG mode is off or the GPU does not have the profile.
     pub fn remaining_capacity(&self, gpu: usize, profile_id: u32) -> Result<u32, Refusal> {
         let gpu = self.present(gpu)?;
-        let row = gpu.model.profile_by_id(profile_id).filter(|_| gpu.mig);
+        let row = gpu.model.profile_by_id(profile_id).filter(|_| gpu.is_mig_enabled);
         let row = row.ok_or(Refusal::NotSupported)?;
         let mut rows = gpu.rows();
         // Placements of one profile do not overlap, so only engines and maxima limit how many of them fit.

@@ -43,13 +43,13 @@ pub struct SimulatedGpu {
     /// NUMA node of its PCI slot.
     pub numa: Option<u32>,
     /// MIG mode now.
-    pub mig: bool,
+    pub is_mig_enabled: bool,
     /// MIG mode after the next reset.
-    pub mig_pending: bool,
+    pub is_mig_enabled_after_reset: bool,
     /// Fallen off the bus: NVML reports `NVML_ERROR_GPU_IS_LOST`, `/proc` still has it.
-    pub lost: bool,
+    pub is_lost: bool,
     /// Open in a program that NVML does not list: a monitor, a persistence daemon.
-    pub held: bool,
+    pub is_open: bool,
     /// DRI nodes.
     pub dri: Option<Dri>,
     /// GPU instances, by id.
@@ -85,7 +85,7 @@ pub struct SimulatedComputeInstance {
     /// MIG UUID.
     pub uuid: MigUuid,
     /// Missing in NVML's list, although the capability tree has it.
-    pub hidden: bool,
+    pub is_hidden: bool,
 }
 
 impl SimulatedGpu {
@@ -116,6 +116,6 @@ impl SimulatedComputeInstance {
     ) -> SimulatedComputeInstance {
         let uuid = "MIG-00000000-0000-0000-0000-000000000000".parse().expect("a UUID");
         let (profile, name) = (row.compute_name(placement.size), String::new());
-        SimulatedComputeInstance { id, placement, profile, name, uuid, hidden: false }
+        SimulatedComputeInstance { id, placement, profile, name, uuid, is_hidden: false }
     }
 }

@@ -54,12 +54,16 @@ impl SimulatedGpu {
     fn write(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "\n[[gpu]]\nmodel = {}\nminor = {}", Quoted(self.model.key), self.minor)?;
         writeln!(out, "pci = \"{}\"\nuuid = \"{}\"", self.pci, self.uuid)?;
-        writeln!(out, "mig = {}\nmig-pending = {}", self.mig, self.mig_pending)?;
+        writeln!(
+            out,
+            "mig = {}\nmig-pending = {}",
+            self.is_mig_enabled, self.is_mig_enabled_after_reset
+        )?;
         option(out, "numa", self.numa)?;
-        if self.lost {
+        if self.is_lost {
             out.push_str("lost = true\n");
         }
-        if self.held {
+        if self.is_open {
             out.push_str("held = true\n");
         }
         if let Some(dri) = self.dri {
@@ -72,7 +76,7 @@ impl SimulatedGpu {
     /// Returns the compute instances that NVML does not list, as the key `hidden-from-nvml` names them.
     fn hidden(&self) -> impl Iterator<Item = String> + '_ {
         self.instances.iter().flat_map(|gi| {
-            let hidden = gi.compute.iter().filter(|ci| ci.hidden);
+            let hidden = gi.compute.iter().filter(|ci| ci.is_hidden);
             hidden.map(|ci| format!("gpu{}/gi{}/ci{}", self.minor, gi.id, ci.id))
         })
     }

@@ -152,7 +152,7 @@ impl TrustedDir {
     pub fn lock(&self, limit: Duration) -> Result<Lock> {
         const NAME: &str = ".mig-cdi.lock";
         let end = Instant::now() + limit;
-        let fail = |op| move |errno| Error::call(op, self.show(NAME), errno);
+        let fail = |op| move |errno| Error::call(op, self.display_path(NAME), errno);
         // A file of mode 0600, not the directory: flock(2) works on any descriptor, so every user who may read
         // the directory could hold its lock for ever.
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -161,13 +161,14 @@ impl TrustedDir {
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(held) => {
-                    self.sweep().map_err(fail("remove what is left over beside"))?;
+                    self.remove_stale_temporaries()
+                        .map_err(fail("remove what is left over beside"))?;
                     return Ok(Lock { _file: held });
                 }
                 Err((same, Errno::EWOULDBLOCK)) if Instant::now() < end => file = same,
                 Err((_, Errno::EWOULDBLOCK)) => {
                     let cause = format!("another mig-cdi has held it for {} s", limit.as_secs());
-                    return Err(Error::refused("lock", self.show(NAME), cause));
+                    return Err(Error::refused("lock", self.display_path(NAME), cause));
                 }
                 Err((_, errno)) => return Err(fail("lock")(errno)),
             }
@@ -177,7 +178,7 @@ impl TrustedDir {
     }
 
     /// Removes temporary files of [`TrustedDir::replace`]. With the lock held, no other process is writing one.
-    fn sweep(&self) -> nix::Result<()> {
+    fn remove_stale_temporaries(&self) -> nix::Result<()> {
         let list = openat(&self.fd, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
         for name in names(Dir::from_fd(list))? {
             let ours = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
@@ -191,7 +192,7 @@ impl TrustedDir {
 
     /// Path of a file in it, for messages.
     #[must_use]
-    pub fn show(&self, name: &str) -> PathBuf {
+    pub fn display_path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
@@ -201,7 +202,7 @@ impl TrustedDir {
     /// When it cannot be read or is larger than `limit` bytes.
     pub fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>> {
         match optional(self.open_file(name))? {
-            Some(file) => read_all(file, &self.show(name), limit).map(Some),
+            Some(file) => read_all(file, &self.display_path(name), limit).map(Some),
             None => Ok(None),
         }
     }
@@ -212,12 +213,12 @@ impl TrustedDir {
     /// # Errors
     /// [`Error::Refused`] in that case.
     pub fn expect_file(&self, name: &str) -> Result<()> {
-        let fail = |errno| Error::call("stat", self.show(name), errno);
+        let fail = |errno| Error::call("stat", self.display_path(name), errno);
         let found = nix::sys::stat::fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW);
         let stat = optional(found.map_err(fail))?;
         match stat.map(|stat| stat.st_mode & SFlag::S_IFMT.bits()) {
             Some(kind) if kind != SFlag::S_IFREG.bits() => {
-                Err(Error::refused("write", self.show(name), "it is no regular file")
+                Err(Error::refused("write", self.display_path(name), "it is no regular file")
                     .with_cure("name another"))
             }
             _ => Ok(()),
@@ -227,7 +228,7 @@ impl TrustedDir {
     fn open_file(&self, name: &str) -> Result<File> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let fd = openat(&self.fd, name, flags, Mode::empty());
-        fd.map(File::from).map_err(|errno| Error::call("open", self.show(name), errno))
+        fd.map(File::from).map_err(|errno| Error::call("open", self.display_path(name), errno))
     }
 
     /// Replaces the file `name` by one with this content and mode 0644. Nothing is written when it has both.
@@ -278,7 +279,7 @@ impl TrustedDir {
     fn write_new(&self, name: &str, bytes: &[u8], attributes: FileAttributes) -> Result<()> {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let fail = |op| move |errno| Error::call(op, self.show(name), errno);
+        let fail = |op| move |errno| Error::call(op, self.display_path(name), errno);
         // 0600 until it is complete and has its owner: nobody else may open it in between.
         let create = || openat(&self.fd, name, flags, Mode::from_bits_truncate(0o600));
         let fd = match create() {
@@ -290,7 +291,7 @@ impl TrustedDir {
             created => created,
         };
         let mut file = File::from(fd.map_err(fail("create"))?);
-        file.write_all(bytes).map_err(|e| Error::io("write", self.show(name), &e))?;
+        file.write_all(bytes).map_err(|e| Error::io("write", self.display_path(name), &e))?;
         // The owner first: chown(2) clears the set-user-id bits that a chmod before it would have set. And
         // fchmod, as the umask applies to the mode of an open.
         if let Some(owner) = attributes.owner {
@@ -304,7 +305,7 @@ impl TrustedDir {
 
     fn rename(&self, from: &str, to: &str) -> Result<()> {
         renameat(&self.fd, from, &self.fd, to)
-            .map_err(|errno| Error::call("rename to", self.show(to), errno))?;
+            .map_err(|errno| Error::call("rename to", self.display_path(to), errno))?;
         // The name itself is content of the directory (fsync(2)).
         fsync(&self.fd).map_err(|errno| Error::call("sync", &self.path, errno))
     }
@@ -319,7 +320,7 @@ impl TrustedDir {
                 .map(|()| Outcome::Changed)
                 .map_err(|errno| Error::call("sync", &self.path, errno)),
             Err(Errno::ENOENT) => Ok(Outcome::Unchanged),
-            Err(errno) => Err(Error::call("remove", self.show(name), errno)),
+            Err(errno) => Err(Error::call("remove", self.display_path(name), errno)),
         }
     }
 

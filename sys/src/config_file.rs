@@ -170,13 +170,12 @@ fn real_path(root: &Root, below: &str) -> Result<(PathBuf, Vec<PathBuf>)> {
     }
     if let Ok(target) = root.link(below) {
         let cause = format!("it is a link to {target}, which is not there");
-        return Err(
-            Error::refused("read", root.show(below), cause).with_cure("make that, or remove it")
-        );
+        return Err(Error::refused("read", root.display_path(below), cause)
+            .with_cure("make that, or remove it"));
     }
     let (above, name) = below.trim_end_matches('/').rsplit_once('/').unwrap_or(("", below));
     if name.is_empty() {
-        return Err(Error::call("open", root.show(below), Errno::ENOENT));
+        return Err(Error::call("open", root.display_path(below), Errno::ENOENT));
     }
     let above = if above.is_empty() { "/" } else { above };
     let (dir, mut missing) = real_path(root, above)?;

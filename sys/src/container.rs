@@ -87,7 +87,7 @@ pub struct NewNode<'a> {
 
 /// A file or directory that was made, by its parent and name.
 #[derive(Debug)]
-struct Made {
+struct CreatedEntry {
     parent: OwnedFd,
     name: String,
     flag: UnlinkatFlags,
@@ -102,7 +102,7 @@ pub struct Container {
     dev: OwnedFd,
     /// True when its `/dev` is the machine's own, as of a privileged container: nothing is made there.
     dev_is_hosts: bool,
-    made: Vec<Made>,
+    created: Vec<CreatedEntry>,
 }
 
 impl Container {
@@ -151,7 +151,14 @@ impl Container {
         }
         let dev_is_hosts = device(&dev)? == host_dev;
         let outside = outside.try_clone().map_err(|e| Error::io("keep", PROC, &e))?;
-        Ok(Container { outside, root, path: path.to_owned(), dev, dev_is_hosts, made: Vec::new() })
+        Ok(Container {
+            outside,
+            root,
+            path: path.to_owned(),
+            dev,
+            dev_is_hosts,
+            created: Vec::new(),
+        })
     }
 
     /// Makes a node, or finds the right one already there, and returns a handle of it.
@@ -175,7 +182,7 @@ impl Container {
             false => mknodat(&parent, name, SFlag::S_IFCHR, mode, numbers),
         };
         match made {
-            Ok(()) => self.remember(&parent, name, UnlinkatFlags::NoRemoveDir)?,
+            Ok(()) => self.record_created(&parent, name, UnlinkatFlags::NoRemoveDir)?,
             Err(Errno::EEXIST) => {}
             Err(errno) => return Err(fail("make node")(errno)),
         }
@@ -212,7 +219,7 @@ impl Container {
 
     fn make_dir(&mut self, parent: &OwnedFd, name: &str, shown: &Path) -> Result<()> {
         match mkdirat(parent, name, Mode::from_bits_truncate(0o755)) {
-            Ok(()) => self.remember(parent, name, UnlinkatFlags::RemoveDir),
+            Ok(()) => self.record_created(parent, name, UnlinkatFlags::RemoveDir),
             Err(Errno::EEXIST) => Ok(()),
             Err(errno) => Err(Error::call("make directory", shown, errno)),
         }
@@ -256,15 +263,15 @@ impl Container {
                 | OFlag::O_CLOEXEC;
             let file = openat(&parent, name, flags, Mode::from_bits_truncate(0o644));
             drop(file.map_err(fail("create"))?);
-            self.remember(&parent, name, UnlinkatFlags::NoRemoveDir)?;
+            self.record_created(&parent, name, UnlinkatFlags::NoRemoveDir)?;
         }
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         openat(&parent, name, flags, Mode::empty()).map_err(fail("open"))
     }
 
-    fn remember(&mut self, parent: &OwnedFd, name: &str, flag: UnlinkatFlags) -> Result<()> {
+    fn record_created(&mut self, parent: &OwnedFd, name: &str, flag: UnlinkatFlags) -> Result<()> {
         let parent = clone(parent)?;
-        self.made.push(Made { parent, name: name.to_owned(), flag });
+        self.created.push(CreatedEntry { parent, name: name.to_owned(), flag });
         Ok(())
     }
 
@@ -283,7 +290,7 @@ impl Container {
     /// The error of the first step that failed; the others are done nevertheless.
     pub fn undo(self) -> Result<()> {
         let mut done = self.leave();
-        for Made { parent, name, flag } in self.made.iter().rev() {
+        for CreatedEntry { parent, name, flag } in self.created.iter().rev() {
             let removed = unlinkat(parent, name.as_str(), *flag);
             // A directory in which another program has made something meanwhile stays.
             if let Err(errno) = removed

@@ -76,7 +76,7 @@ impl DeviceCgroup {
     /// When there is no such process, or its cgroup or ours is in no mount.
     pub fn of(proc: &Root, pid: u32) -> Result<DeviceCgroup> {
         let text = |path: &str| -> Result<String> {
-            let absent = || Error::call("open", proc.show(path), Errno::ENOENT);
+            let absent = || Error::call("open", proc.display_path(path), Errno::ENOENT);
             let bytes = proc.read(path, LIMIT)?.ok_or_else(absent)?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
@@ -96,7 +96,7 @@ impl DeviceCgroup {
         }
         Err(Error::refused(
             "find the device cgroup in",
-            proc.show(&path),
+            proc.display_path(&path),
             "its hierarchy is not mounted",
         ))
     }
@@ -115,7 +115,7 @@ impl DeviceCgroup {
 
     /// Path of its directory, for messages.
     #[must_use]
-    pub fn show(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.dir.path
     }
 

@@ -6,7 +6,7 @@
 
 use crate::{
     Error, LibraryDirs, Result, Root,
-    elf::{self, BadElf, Elf},
+    elf::{self, Elf, ElfError},
     error::{describe, optional},
     library_dirs,
 };
@@ -40,7 +40,7 @@ pub struct ExaminedFile {
     /// Reason why a user who is not root could replace it, with the path; `None` when none could.
     pub unsafe_because: Option<String>,
     /// Its ELF header, when it was examined as a library.
-    pub elf: Option<std::result::Result<Elf, BadElf>>,
+    pub elf: Option<std::result::Result<Elf, ElfError>>,
 }
 
 impl DriverRoot {
@@ -69,8 +69,8 @@ impl DriverRoot {
 
     /// Path of `below` for a message, root included.
     #[must_use]
-    pub fn show(&self, below: &str) -> PathBuf {
-        self.root.show(below)
+    pub fn display_path(&self, below: &str) -> PathBuf {
+        self.root.display_path(below)
     }
 
     /// Reads a file as [`Root::read`] does.
@@ -100,7 +100,7 @@ impl DriverRoot {
         };
         let stat = self.stat(&fd, below)?;
         if kind(&stat) != SFlag::S_IFREG {
-            return Err(Error::refused("read", self.show(below), "it is no regular file"));
+            return Err(Error::refused("read", self.display_path(below), "it is no regular file"));
         }
         let examined = self.checked(&fd, &stat, below)?;
         Ok(Some(ExaminedFile { elf: Some(elf::read(&File::from(fd))), ..examined }))
@@ -119,13 +119,13 @@ impl DriverRoot {
     }
 
     fn stat(&self, fd: &OwnedFd, below: &str) -> Result<FileStat> {
-        fstat(fd).map_err(|errno| Error::call("stat", self.show(below), errno))
+        fstat(fd).map_err(|errno| Error::call("stat", self.display_path(below), errno))
     }
 
     fn checked(&self, fd: &OwnedFd, stat: &FileStat, below: &str) -> Result<ExaminedFile> {
         // The path of the open file, not the requested one: a check of the latter could be raced.
         let path = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
-        let path = path.map_err(|e| Error::io("resolve", self.show(below), &e))?;
+        let path = path.map_err(|e| Error::io("resolve", self.display_path(below), &e))?;
         // The mode of a socket decides who may connect to it (unix(7)), so one that all may write to is intended.
         let own = if kind(stat) == SFlag::S_IFSOCK { None } else { weakness(stat) };
         let own = own.map(|reason| format!("{} {reason}", path.display()));

@@ -24,7 +24,7 @@ pub const MACHINE: u16 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
 
 /// Reasons why a file is not a usable shared library.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadElf {
+pub enum ElfError {
     /// The file is not ELF, is cut short, or contradicts itself.
     #[error("not a shared library: {0}")]
     Malformed(&'static str),
@@ -71,22 +71,22 @@ const DYNAMIC: usize = 8192;
 ///
 /// # Errors
 /// When it is not a shared library.
-pub fn read(file: &(impl ReadAt + ?Sized)) -> Result<Elf, BadElf> {
+pub fn read(file: &(impl ReadAt + ?Sized)) -> Result<Elf, ElfError> {
     let head = Piece::read(file, 0, HEAD)?;
     if head.bytes.get(..4) != Some(b"\x7fELF") {
-        return Err(BadElf::Malformed("no ELF header"));
+        return Err(ElfError::Malformed("no ELF header"));
     }
     let wide = match (head.bytes.get(4), head.bytes.get(5)) {
         (Some(1), Some(1)) => false,
         (Some(2), Some(1)) => true,
-        _ => return Err(BadElf::Malformed("neither 32 nor 64 bits, or big-endian")),
+        _ => return Err(ElfError::Malformed("neither 32 nor 64 bits, or big-endian")),
     };
     let layout = Layout { wide };
     let machine = head.number(18, 2)?;
     let segments = layout.segments(&head)?;
     let soname = match segments.iter().find(|segment| segment.kind == PT_DYNAMIC) {
         Some(dynamic) => layout.soname(file, dynamic, &segments)?,
-        None => return Err(BadElf::Malformed("no dynamic section")),
+        None => return Err(ElfError::Malformed("no dynamic section")),
     };
     Ok(Elf { bits: if wide { 64 } else { 32 }, machine: machine as u16, soname })
 }
@@ -97,18 +97,18 @@ struct Piece {
 }
 
 impl Piece {
-    fn read(file: &(impl ReadAt + ?Sized), offset: u64, length: usize) -> Result<Piece, BadElf> {
+    fn read(file: &(impl ReadAt + ?Sized), offset: u64, length: usize) -> Result<Piece, ElfError> {
         let mut bytes = vec![0; length];
         let read = file.read_at(&mut bytes, offset);
-        let read = read.map_err(|e| BadElf::Unreadable(errno_of(&e)))?;
+        let read = read.map_err(|e| ElfError::Unreadable(errno_of(&e)))?;
         bytes.truncate(read);
         Ok(Piece { bytes })
     }
 
     /// Decodes a little-endian number of `size` bytes.
-    fn number(&self, at: usize, size: usize) -> Result<u64, BadElf> {
+    fn number(&self, at: usize, size: usize) -> Result<u64, ElfError> {
         let bytes = at.checked_add(size).and_then(|end| self.bytes.get(at..end));
-        let bytes = bytes.ok_or(BadElf::Malformed("cut short"))?;
+        let bytes = bytes.ok_or(ElfError::Malformed("cut short"))?;
         Ok(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 }
@@ -130,14 +130,14 @@ impl Layout {
         if self.wide { 8 } else { 4 }
     }
 
-    fn segments(&self, head: &Piece) -> Result<Vec<Segment>, BadElf> {
+    fn segments(&self, head: &Piece) -> Result<Vec<Segment>, ElfError> {
         let (table, entry_size, count) = match self.wide {
             true => (head.number(32, 8)?, head.number(54, 2)?, head.number(56, 2)?),
             false => (head.number(28, 4)?, head.number(42, 2)?, head.number(44, 2)?),
         };
         let expected = if self.wide { 56 } else { 32 };
         if entry_size != expected || count > 32 {
-            return Err(BadElf::Malformed("unusual program headers"));
+            return Err(ElfError::Malformed("unusual program headers"));
         }
         // Offset, virtual address and size in the file within an entry (elf.h, Elf64_Phdr, Elf32_Phdr).
         let [offset, address, size] = if self.wide { [8, 16, 32] } else { [4, 8, 16] };
@@ -161,7 +161,7 @@ impl Layout {
         file: &(impl ReadAt + ?Sized),
         dynamic: &Segment,
         segments: &[Segment],
-    ) -> Result<Option<String>, BadElf> {
+    ) -> Result<Option<String>, ElfError> {
         let length = usize::try_from(dynamic.size).unwrap_or(usize::MAX).min(DYNAMIC);
         let entries = Piece::read(file, dynamic.offset, length)?;
         let word = self.word();
@@ -175,22 +175,22 @@ impl Layout {
         let Some(name) = value_of(DT_SONAME) else {
             return Ok(None);
         };
-        let strings = value_of(DT_STRTAB).ok_or(BadElf::Malformed("no string table"))?;
+        let strings = value_of(DT_STRTAB).ok_or(ElfError::Malformed("no string table"))?;
         // DT_STRTAB is a virtual address; the segment that is loaded there gives the offset in the file.
-        let address = strings.checked_add(name).ok_or(BadElf::Malformed("address too large"))?;
+        let address = strings.checked_add(name).ok_or(ElfError::Malformed("address too large"))?;
         let load = segments.iter().filter(|segment| segment.kind == PT_LOAD);
         let mut load = load.filter_map(|segment| {
             let into = address.checked_sub(segment.address)?;
             (into < segment.size).then(|| segment.offset.checked_add(into))?
         });
-        let offset = load.next().ok_or(BadElf::Malformed("string table outside of the file"))?;
+        let offset = load.next().ok_or(ElfError::Malformed("string table outside of the file"))?;
         let text = Piece::read(file, offset, 256)?;
         let name = text.bytes.split(|byte| *byte == 0).next().unwrap_or_default();
         // The name becomes a path in containers: one with a slash or a control character could go elsewhere.
         let plain = |b: &u8| b.is_ascii_graphic() && *b != b'/';
         match !name.is_empty() && name.len() < text.bytes.len() && name.iter().all(plain) {
             true => Ok(Some(String::from_utf8_lossy(name).into_owned())),
-            false => Err(BadElf::Malformed("the soname is no file name")),
+            false => Err(ElfError::Malformed("the soname is no file name")),
         }
     }
 }

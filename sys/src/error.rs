@@ -36,7 +36,7 @@ pub enum Error {
         path: PathBuf,
         /// The reason for the refusal.
         cause: String,
-        /// The remedy, as an instruction to the user, where there is one.
+        /// The cure, as an instruction to the user, where there is one.
         cure: Option<&'static str>,
     },
     /// A directory is not fit to hold a spec: another user could change what is in it.
@@ -46,7 +46,7 @@ pub enum Error {
         path: PathBuf,
         /// The weakness that was found.
         cause: String,
-        /// The remedy, as an instruction to the user, where there is one.
+        /// The cure, as an instruction to the user, where there is one.
         cure: Option<&'static str>,
     },
 }
@@ -76,10 +76,10 @@ impl Error {
         Error::UnsafeDir { path: path.as_ref().to_owned(), cause, cure }
     }
 
-    /// Adds the remedy to a refusal.
-    pub(crate) fn with_cure(mut self, remedy: &'static str) -> Self {
-        if let Error::Refused { cure, .. } | Error::UnsafeDir { cure, .. } = &mut self {
-            *cure = Some(remedy);
+    /// Adds the cure to a refusal.
+    pub(crate) fn with_cure(mut self, cure: &'static str) -> Self {
+        if let Error::Refused { cure: own, .. } | Error::UnsafeDir { cure: own, .. } = &mut self {
+            *own = Some(cure);
         }
         self
     }
@@ -109,7 +109,7 @@ impl Error {
         }
     }
 
-    /// The cause, in lower case and without the remedy.
+    /// The cause, in lower case and without the cure.
     #[must_use]
     pub fn cause(&self) -> String {
         match self {
@@ -119,7 +119,7 @@ impl Error {
         }
     }
 
-    /// The remedy, as an instruction to the user, where there is one.
+    /// The cure, as an instruction to the user, where there is one.
     #[must_use]
     pub fn cure(&self) -> Option<&'static str> {
         match self {

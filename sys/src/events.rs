@@ -35,8 +35,8 @@ pub struct Wakeup {
     pub stop: bool,
     /// SIGHUP.
     pub reload: bool,
-    /// The descriptor that was waited for as well can be read, or its other end is closed.
-    pub also: bool,
+    /// The extra descriptor of [`Events::wait`] can be read, or its other end is closed.
+    pub is_extra_fd_ready: bool,
     /// Paths that were created, removed, renamed or written.
     pub files: Vec<PathBuf>,
 }
@@ -74,25 +74,25 @@ impl Events {
         }
     }
 
-    /// Waits for the first event, until `also` can be read, or until `limit` has passed.
+    /// Waits for the first event, until `extra_fd` can be read, or until `limit` has passed.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn wait(&mut self, limit: Duration, also: Option<BorrowedFd<'_>>) -> Result<Wakeup> {
+    pub fn wait(&mut self, limit: Duration, extra_fd: Option<BorrowedFd<'_>>) -> Result<Wakeup> {
         let fail = |errno| Error::call("wait for", "events", errno);
         let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
         let own = self.signals.as_fd();
-        let mut fds = [own, self.inotify.as_fd(), also.unwrap_or(own)]
+        let mut fds = [own, self.inotify.as_fd(), extra_fd.unwrap_or(own)]
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        let count = if also.is_some() { 3 } else { 2 };
+        let count = if extra_fd.is_some() { 3 } else { 2 };
         match poll(&mut fds[..count], timeout) {
             Ok(0) | Err(Errno::EINTR) => return Ok(Wakeup::default()),
             Ok(_) => {}
             Err(errno) => return Err(fail(errno)),
         }
         // Any event: of a pipe whose other end is closed poll(2) reports POLLHUP alone.
-        let also = also.is_some() && fds[2].any() == Some(true);
-        let mut woken = Wakeup { also, ..Wakeup::default() };
+        let is_extra_fd_ready = extra_fd.is_some() && fds[2].any() == Some(true);
+        let mut woken = Wakeup { is_extra_fd_ready, ..Wakeup::default() };
         while let Some(signal) = self.signals.read_signal().map_err(fail)? {
             let reload = i32::try_from(signal.ssi_signo) == Ok(Signal::SIGHUP as i32);
             woken.reload |= reload;

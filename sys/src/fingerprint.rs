@@ -3,7 +3,7 @@
 //!
 //! procfs reports no change by itself (inotify(7), "pseudo-filesystems"), so it has to be polled again and again,
 //! as cheaply as that can be done. Equal fingerprints prove nothing about a slice that was recreated identically
-//! while the kernel reused inode and time; see [`Mark`].
+//! while the kernel reused inode and time; see [`DirStamp`].
 
 use crate::{Result, Root, error::optional};
 use nix::{
@@ -26,16 +26,16 @@ pub struct Fingerprint {
     /// [`CAPABILITIES`].
     tree: Option<OpenDir>,
     gpus: Vec<GpuDir>,
-    texts: Texts,
+    proc_files: ProcFiles,
 }
 
-/// An open directory and its mark. To poll an open one costs half of polling a path. But once the directory is
-/// removed, it keeps its old mark: `proc_getattr` in `fs/proc/generic.c` leaves the number of links as it is when
+/// An open directory and its stamp. To poll an open one costs half of polling a path. But once the directory is
+/// removed, it keeps its old stamp: `proc_getattr` in `fs/proc/generic.c` leaves the number of links as it is when
 /// the entry has none.
 #[derive(Debug, Clone)]
 struct OpenDir {
     fd: Rc<OwnedFd>,
-    mark: Mark,
+    stamp: DirStamp,
 }
 
 /// The capability directory of a GPU.
@@ -45,24 +45,24 @@ struct GpuDir {
     name: String,
     /// `None` when it was gone before it could be opened.
     dir: Option<OpenDir>,
-    /// Marks of `gi1` and `gi1/ci0` below it.
-    instances: Vec<(String, Option<Mark>)>,
+    /// Stamps of `gi1` and `gi1/ci0` below it.
+    instances: Vec<(String, Option<DirStamp>)>,
 }
 
-/// Content of [`DEVICES`] and [`VERSION`], and the names in [`GPUS`]. The minor of a GPU is not read: a GPU with
+/// Files outside of the tree that a change of the driver shows in: content of [`DEVICES`] and [`VERSION`], and the names in [`GPUS`]. The minor of a GPU is not read: a GPU with
 /// another minor has another capability directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Texts {
+struct ProcFiles {
     devices: Result<Option<Vec<u8>>>,
     version: Result<Option<Vec<u8>>>,
     gpus: Result<Option<Vec<String>>>,
 }
 
-/// One directory at one time. In procfs the number of links shows how many directories are in it, and a
+/// Identity and age of a directory, as stat(2) reports them. In procfs the number of links shows how many directories are in it, and a
 /// directory that is recreated has another time. The inode number alone proves nothing: the kernel gives that of
 /// a removed entry to a new one (`proc_alloc_inum` in `fs/proc/generic.c`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Mark {
+struct DirStamp {
     inode: u64,
     links: u64,
     time: (i64, i64),
@@ -81,22 +81,22 @@ impl Fingerprint {
                 let cis = below(proc, &format!("{name}/{gi}"), "ci").into_iter();
                 cis.map(move |ci| format!("{gi}/{ci}"))
             });
-            let mark = |instance: String| {
-                let mark = dir.as_ref().and_then(|dir| mark(&dir.fd, &instance));
-                (instance, mark)
+            let stamp = |instance: String| {
+                let stamp = dir.as_ref().and_then(|dir| stamp_in(&dir.fd, &instance));
+                (instance, stamp)
             };
             let cis: Vec<_> = cis.collect();
-            let instances = gis.into_iter().chain(cis).map(mark).collect();
+            let instances = gis.into_iter().chain(cis).map(stamp).collect();
             GpuDir { name, dir, instances }
         });
         let gpus = gpus.collect();
-        Fingerprint { tree, gpus, texts: Texts::read(proc) }
+        Fingerprint { tree, gpus, proc_files: ProcFiles::read(proc) }
     }
 
-    /// Quick poll, one system call for each GPU: true when no GPU instance came or went. Compute instances, major
+    /// Plain poll, one system call for each GPU: true when no GPU instance came or went. Compute instances, major
     /// numbers and a recreated instance are seen by [`Fingerprint::is_unchanged`] alone.
     #[must_use]
-    pub fn is_unchanged_quick(&self) -> bool {
+    pub fn is_unchanged_at_plain_poll(&self) -> bool {
         let Some(tree) = &self.tree else { return true };
         // A driver that unloads removes the whole tree: one path, that of the first GPU, shows it. Open
         // directories would not.
@@ -109,24 +109,25 @@ impl Fingerprint {
     #[must_use]
     pub fn is_unchanged(&self, proc: &Root) -> bool {
         let tree = open(proc);
-        if tree.as_ref().and_then(mark_of) != self.tree.as_ref().map(|tree| tree.mark) {
+        if tree.as_ref().and_then(stamp_of) != self.tree.as_ref().map(|tree| tree.stamp) {
             return false;
         }
         let gpus = tree.is_none_or(|tree| {
             self.gpus.iter().all(|gpu| gpu.is_same_by_path(&tree) && gpu.has_same_instances())
         });
-        gpus && self.texts == Texts::read(proc)
+        gpus && self.proc_files == ProcFiles::read(proc)
     }
 
     /// True when a directory below `/proc/driver/nvidia/capabilities` is the one that it was in `other`.
     #[must_use]
     pub fn has_same_instance(&self, other: &Fingerprint, dir: &str) -> bool {
-        let identity = |mark: Mark| (mark.inode, mark.time);
-        self.mark(dir).is_some_and(|now| other.mark(dir).map(identity) == Some(identity(now)))
+        let identity = |stamp: DirStamp| (stamp.inode, stamp.time);
+        self.instance_stamp(dir)
+            .is_some_and(|now| other.instance_stamp(dir).map(identity) == Some(identity(now)))
     }
 
-    /// Mark of an instance, by its directory: `gpu0/mig/gi1/ci0`.
-    fn mark(&self, dir: &str) -> Option<Mark> {
+    /// Stamp of an instance, by its directory: `gpu0/mig/gi1/ci0`.
+    fn instance_stamp(&self, dir: &str) -> Option<DirStamp> {
         self.gpus.iter().find_map(|gpu| {
             let instance = dir.strip_prefix(&gpu.name)?.strip_prefix('/')?;
             gpu.instances.iter().find(|(name, _)| name == instance)?.1
@@ -136,18 +137,18 @@ impl Fingerprint {
 
 impl OpenDir {
     fn of(fd: OwnedFd) -> Option<OpenDir> {
-        let mark = mark_of(&fd)?;
-        Some(OpenDir { fd: Rc::new(fd), mark })
+        let stamp = stamp_of(&fd)?;
+        Some(OpenDir { fd: Rc::new(fd), stamp })
     }
 
     fn is_same(&self) -> bool {
-        mark_of(&self.fd) == Some(self.mark)
+        stamp_of(&self.fd) == Some(self.stamp)
     }
 }
 
 impl GpuDir {
     fn is_same_by_path(&self, tree: &OwnedFd) -> bool {
-        mark(tree, &self.name) == self.dir.as_ref().map(|dir| dir.mark)
+        stamp_in(tree, &self.name) == self.dir.as_ref().map(|dir| dir.stamp)
     }
 
     /// Half as expensive, and blind to the removal of the whole GPU.
@@ -156,7 +157,7 @@ impl GpuDir {
     }
 
     fn has_same_instances(&self) -> bool {
-        let now = |instance| self.dir.as_ref().and_then(|dir| mark(&dir.fd, instance));
+        let now = |instance| self.dir.as_ref().and_then(|dir| stamp_in(&dir.fd, instance));
         self.instances.iter().all(|(instance, old)| *old == now(instance))
     }
 }
@@ -170,18 +171,18 @@ fn open_in(tree: &OwnedFd, dir: &str) -> Option<OwnedFd> {
     openat(tree, dir, flags, Mode::empty()).ok()
 }
 
-fn mark(dir: &OwnedFd, name: &str) -> Option<Mark> {
-    fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok().as_ref().map(Mark::of)
+fn stamp_in(dir: &OwnedFd, name: &str) -> Option<DirStamp> {
+    fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok().as_ref().map(DirStamp::of)
 }
 
-fn mark_of(fd: &OwnedFd) -> Option<Mark> {
-    fstat(fd).ok().as_ref().map(Mark::of)
+fn stamp_of(fd: &OwnedFd) -> Option<DirStamp> {
+    fstat(fd).ok().as_ref().map(DirStamp::of)
 }
 
-impl Mark {
+impl DirStamp {
     #[allow(clippy::useless_conversion, reason = "the types are others on other machines")]
-    fn of(stat: &FileStat) -> Mark {
-        Mark {
+    fn of(stat: &FileStat) -> DirStamp {
+        DirStamp {
             inode: stat.st_ino.into(),
             links: stat.st_nlink.into(),
             time: (stat.st_mtime.into(), stat.st_mtime_nsec.into()),
@@ -196,9 +197,9 @@ fn below(proc: &Root, dir: &str, prefix: &str) -> Vec<String> {
     numbered.collect()
 }
 
-impl Texts {
-    fn read(proc: &Root) -> Texts {
-        Texts {
+impl ProcFiles {
+    fn read(proc: &Root) -> ProcFiles {
+        ProcFiles {
             devices: proc.read(DEVICES, LIMIT),
             version: proc.read(VERSION, LIMIT),
             gpus: proc.list(GPUS),

@@ -1,6 +1,7 @@
 //! The interface through which discovery reads a machine, and the real machine behind it.
 
 use crate::{DriverRoot, NodeStat, Result, Root, nvml};
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// The narrow interface to a driver: text files, directories, device nodes, and NVML. The real
@@ -34,19 +35,43 @@ pub trait Machine {
     fn driver(&self) -> Option<&DriverRoot>;
 }
 
-/// The roots of a machine's parts. Each is a directory that stands for `/`.
-#[derive(Debug, Clone)]
-pub struct Roots {
-    /// Root of the driver's libraries and programs.
+/// Directories that stand for `/` when parts of a machine are looked up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRoots {
+    /// Root of the driver's libraries and programs, which may be those of a driver container.
     pub driver: PathBuf,
-    /// Directories below it that are searched for libraries before all others.
+    /// Directories below the driver root that are searched for libraries before all others.
     pub library_search_path: Vec<PathBuf>,
-    /// Directory that contains `dev`.
+    /// Directory that holds `dev`.
     pub dev: PathBuf,
-    /// Directory that contains `proc` and `sys`.
+    /// Directory that holds `proc` and `sys`.
     pub proc: PathBuf,
-    /// True to read the version of CUDA too, for which NVML opens libcuda.
-    pub cuda: bool,
+    /// Whether NVML reports the CUDA version, for which it opens libcuda. Labels of a Kubernetes node need it.
+    #[serde(rename = "cuda_version")]
+    pub reads_cuda_version: bool,
+}
+
+impl Default for NodeRoots {
+    /// Roots of a machine whose driver is installed on the host itself: `/` for all.
+    fn default() -> NodeRoots {
+        let root = || PathBuf::from("/");
+        let library_search_path = Vec::new();
+        NodeRoots {
+            driver: root(),
+            library_search_path,
+            dev: root(),
+            proc: root(),
+            reads_cuda_version: false,
+        }
+    }
+}
+
+impl NodeRoots {
+    /// Path on this host of a device node: `/dev/nvidia0` below the root that holds `dev`.
+    #[must_use]
+    pub fn dev_path(&self, path: &str) -> PathBuf {
+        self.dev.join(path.trim_start_matches('/'))
+    }
 }
 
 /// The machine itself.
@@ -55,7 +80,7 @@ pub struct Host {
     driver: DriverRoot,
     dev: Root,
     proc: Root,
-    cuda: bool,
+    reads_cuda_version: bool,
 }
 
 impl Host {
@@ -63,10 +88,15 @@ impl Host {
     ///
     /// # Errors
     /// When one is not a directory.
-    pub fn open(roots: &Roots) -> Result<Host> {
+    pub fn open(roots: &NodeRoots) -> Result<Host> {
         let open = |path: &Path| Root::open(path);
         let driver = DriverRoot::open(&roots.driver, &roots.library_search_path)?;
-        Ok(Host { driver, dev: open(&roots.dev)?, proc: open(&roots.proc)?, cuda: roots.cuda })
+        Ok(Host {
+            driver,
+            dev: open(&roots.dev)?,
+            proc: open(&roots.proc)?,
+            reads_cuda_version: roots.reads_cuda_version,
+        })
     }
 
     /// Opens NVML to partition GPUs. It stays open until the value is dropped.
@@ -92,7 +122,7 @@ impl Machine for Host {
     }
 
     fn nvml(&self) -> std::result::Result<nvml::NvmlSnapshot, nvml::NvmlError> {
-        nvml::snapshot(&self.driver, self.cuda)
+        nvml::snapshot(&self.driver, self.reads_cuda_version)
     }
 
     fn driver(&self) -> Option<&DriverRoot> {

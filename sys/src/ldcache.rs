@@ -42,7 +42,7 @@ pub const I386: u32 = 0x0003;
 
 /// Reasons why bytes are not a usable cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadCache {
+pub enum LdCacheError {
     /// Neither of the two magic numbers.
     #[error("no ld.so.cache of glibc")]
     Magic,
@@ -70,7 +70,7 @@ const NAME_MAX: usize = 255;
 ///
 /// # Errors
 /// When any part of it violates the format: the rest of such a cache is not used either.
-pub fn parse(bytes: &[u8]) -> Result<Vec<CacheEntry>, BadCache> {
+pub fn parse(bytes: &[u8]) -> Result<Vec<CacheEntry>, LdCacheError> {
     let cache = new_format(bytes)?;
     let (count, _) = table(cache)?;
     let entry = |i: usize| {
@@ -85,20 +85,20 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<CacheEntry>, BadCache> {
 }
 
 /// Number of entries, and offset of the end of their table.
-fn table(cache: &[u8]) -> Result<(usize, usize), BadCache> {
+fn table(cache: &[u8]) -> Result<(usize, usize), LdCacheError> {
     // Byte order: 2 little, 3 big, 0 in a cache of glibc before 2.33, which did not record it.
-    let order = cache.get(28).ok_or(BadCache::CutShort)? & 3;
+    let order = cache.get(28).ok_or(LdCacheError::CutShort)? & 3;
     match order {
         0 => {}
         2 if cfg!(target_endian = "little") => {}
         3 if cfg!(target_endian = "big") => {}
-        _ => return Err(BadCache::ByteOrder),
+        _ => return Err(LdCacheError::ByteOrder),
     }
     let count = number(cache, NEW.len())? as usize;
     let end = count.checked_mul(NEW_ENTRY).and_then(|size| size.checked_add(NEW_HEAD));
     match end {
         Some(end) if end <= cache.len() => Ok((count, end)),
-        _ => Err(BadCache::CutShort),
+        _ => Err(LdCacheError::CutShort),
     }
 }
 
@@ -115,7 +115,7 @@ struct Row<'a> {
 ///
 /// # Errors
 /// When the bytes violate the format.
-pub fn merge(bytes: &[u8], add: &[CacheEntry]) -> Result<Vec<u8>, BadCache> {
+pub fn merge(bytes: &[u8], add: &[CacheEntry]) -> Result<Vec<u8>, LdCacheError> {
     let old = if bytes.is_empty() { empty() } else { new_format(bytes)?.to_vec() };
     let (_, old_end) = table(&old)?;
     let mut rows = old[NEW_HEAD..old_end]
@@ -176,7 +176,7 @@ fn empty() -> Vec<u8> {
     head
 }
 
-fn row<'a>(cache: &'a [u8], table_end: usize, entry: &[u8]) -> Result<Row<'a>, BadCache> {
+fn row<'a>(cache: &'a [u8], table_end: usize, entry: &[u8]) -> Result<Row<'a>, LdCacheError> {
     let mut words = [0; 6];
     for (i, word) in words.iter_mut().enumerate() {
         *word = number(entry, i * 4)?;
@@ -186,7 +186,7 @@ fn row<'a>(cache: &'a [u8], table_end: usize, entry: &[u8]) -> Result<Row<'a>, B
         Some(text) if name.min(path) >= table_end && path <= cache.len() => {
             Ok(Row { name: &text[..text.len().min(NAME_MAX)], words })
         }
-        _ => Err(BadCache::CutShort),
+        _ => Err(LdCacheError::CutShort),
     }
 }
 
@@ -197,7 +197,7 @@ fn move_extensions(
     table_end: usize,
     merged: &mut [u8],
     moved: u32,
-) -> Result<(), BadCache> {
+) -> Result<(), LdCacheError> {
     const START: usize = 32;
     const MAGIC: u32 = 0xeaa4_2174;
     // The generator is text. The hwcaps are offsets of names of subdirectories, to which entries refer by number.
@@ -209,11 +209,11 @@ fn move_extensions(
     }
     let count = number(old, start.saturating_add(4))?;
     if number(old, start)? != MAGIC || count > 2 {
-        return Err(BadCache::Extension);
+        return Err(LdCacheError::Extension);
     }
     let mut shift = |at: usize| {
         if at < table_end {
-            return Err(BadCache::CutShort);
+            return Err(LdCacheError::CutShort);
         }
         let new = offset(at)?.wrapping_add(moved) as usize;
         set(merged, new, number(old, at)?.wrapping_add(moved));
@@ -226,7 +226,7 @@ fn move_extensions(
         match tag? {
             GENERATOR => {}
             HWCAPS => (0..size / 4).try_for_each(|i| shift(at.saturating_add(4 * i)))?,
-            _ => return Err(BadCache::Extension),
+            _ => return Err(LdCacheError::Extension),
         }
     }
     set(merged, START, offset(start)?.wrapping_add(moved));
@@ -239,8 +239,8 @@ fn set(bytes: &mut [u8], at: usize, number: u32) {
     }
 }
 
-fn offset(at: usize) -> Result<u32, BadCache> {
-    u32::try_from(at).map_err(|_| BadCache::CutShort)
+fn offset(at: usize) -> Result<u32, LdCacheError> {
+    u32::try_from(at).map_err(|_| LdCacheError::CutShort)
 }
 
 /// Compares names as the loader's `_dl_cache_libcmp` does: runs of digits by their value, all else by byte. Bytes
@@ -274,32 +274,34 @@ fn compare(a: &[u8], b: &[u8]) -> Ordering {
 }
 
 /// Part of the file that is in the new format; its offsets count from its own beginning.
-fn new_format(bytes: &[u8]) -> Result<&[u8], BadCache> {
+fn new_format(bytes: &[u8]) -> Result<&[u8], LdCacheError> {
     if bytes.starts_with(NEW) {
         return Ok(bytes);
     }
     if !bytes.starts_with(OLD) {
-        return Err(BadCache::Magic);
+        return Err(LdCacheError::Magic);
     }
     // The new format follows the old table, aligned to 8 bytes (`ALIGN_CACHE`).
     let count = number(bytes, OLD_HEAD - 4)? as usize;
     let old = count.checked_mul(OLD_ENTRY).and_then(|size| size.checked_add(OLD_HEAD));
-    let start = old.and_then(|end| end.checked_next_multiple_of(8)).ok_or(BadCache::CutShort)?;
-    let rest = bytes.get(start..).ok_or(BadCache::CutShort)?;
-    if rest.starts_with(NEW) { Ok(rest) } else { Err(BadCache::Magic) }
+    let start =
+        old.and_then(|end| end.checked_next_multiple_of(8)).ok_or(LdCacheError::CutShort)?;
+    let rest = bytes.get(start..).ok_or(LdCacheError::CutShort)?;
+    if rest.starts_with(NEW) { Ok(rest) } else { Err(LdCacheError::Magic) }
 }
 
-fn number(bytes: &[u8], at: usize) -> Result<u32, BadCache> {
-    let four = at.checked_add(4).and_then(|end| bytes.get(at..end)).ok_or(BadCache::CutShort)?;
-    let four = four.try_into().map_err(|_| BadCache::CutShort)?;
+fn number(bytes: &[u8], at: usize) -> Result<u32, LdCacheError> {
+    let four =
+        at.checked_add(4).and_then(|end| bytes.get(at..end)).ok_or(LdCacheError::CutShort)?;
+    let four = four.try_into().map_err(|_| LdCacheError::CutShort)?;
     Ok(u32::from_ne_bytes(four))
 }
 
 /// Reads a string of at most 4096 bytes, `PATH_MAX`, that a zero byte ends.
-fn text(bytes: &[u8], at: usize) -> Result<String, BadCache> {
-    let rest = bytes.get(at..).ok_or(BadCache::CutShort)?;
+fn text(bytes: &[u8], at: usize) -> Result<String, LdCacheError> {
+    let rest = bytes.get(at..).ok_or(LdCacheError::CutShort)?;
     let rest = &rest[..rest.len().min(4096)];
-    let end = rest.iter().position(|byte| *byte == 0).ok_or(BadCache::CutShort)?;
+    let end = rest.iter().position(|byte| *byte == 0).ok_or(LdCacheError::CutShort)?;
     Ok(String::from_utf8_lossy(&rest[..end]).into_owned())
 }
 
@@ -457,7 +459,7 @@ mod tests {
             assert_eq!(&merged[at(start + 16)..][..at(start + 20)], b"ldco");
             assert_eq!(text(&merged, at(at(start + 32))).unwrap(), "x86-64-v3");
         }
-        assert_eq!(merge(&extended(7), &ours), Err(BadCache::Extension));
+        assert_eq!(merge(&extended(7), &ours), Err(LdCacheError::Extension));
         let good = extended(1);
         for length in 1..good.len() {
             assert!(merge(&good[..length], &ours).is_err(), "cut at {length}");
@@ -483,13 +485,13 @@ mod tests {
         }
         let mut huge = good.clone();
         huge[20..24].copy_from_slice(&u32::MAX.to_ne_bytes());
-        assert_eq!(parse(&huge), Err(BadCache::CutShort));
+        assert_eq!(parse(&huge), Err(LdCacheError::CutShort));
         let mut far = good.clone();
         far[NEW_HEAD + 4..NEW_HEAD + 8].copy_from_slice(&u32::MAX.to_ne_bytes());
-        assert_eq!(parse(&far), Err(BadCache::CutShort));
+        assert_eq!(parse(&far), Err(LdCacheError::CutShort));
         let mut other = good;
         other[28] ^= 1;
-        assert_eq!(parse(&other), Err(BadCache::ByteOrder));
-        assert_eq!(parse(b"random"), Err(BadCache::Magic));
+        assert_eq!(parse(&other), Err(LdCacheError::ByteOrder));
+        assert_eq!(parse(b"random"), Err(LdCacheError::Magic));
     }
 }

@@ -98,7 +98,7 @@ pub use events::{Events, Wakeup};
 pub use file_identity::FileIdentity;
 pub use file_stamp::FileStamp;
 pub use fingerprint::Fingerprint;
-pub use host::{Host, Machine, Roots};
+pub use host::{Host, Machine, NodeRoots};
 pub use isolate::{KeepCaps, isolate};
 pub use library_dirs::LibraryDirs;
 pub use log::{Log, LogLevel, append_line};

@@ -61,7 +61,7 @@ pub(crate) fn find(root: &Root, search_path: &[PathBuf]) -> LibraryDirs {
         Ok(Some(bytes)) => match ldcache::parse(&bytes) {
             Ok(entries) => (entries, None),
             Err(error) => {
-                (Vec::new(), Some(format!("parse {}: {error}", root.show(CACHE).display())))
+                (Vec::new(), Some(format!("parse {}: {error}", root.display_path(CACHE).display())))
             }
         },
         Err(error) => (Vec::new(), Some(error.to_string())),

@@ -58,7 +58,7 @@ impl NodeDir {
     /// # Errors
     /// [`Error::UnsafeDir`] when it is a link, not a directory, or another user can change it.
     pub fn open(root: &Root, below: &str) -> Result<NodeDir> {
-        NodeDir::checked(root.open_below(below, DIRECTORY), root.show(below))
+        NodeDir::checked(root.open_below(below, DIRECTORY), root.display_path(below))
     }
 
     /// Opens a directory in this one.
@@ -66,7 +66,7 @@ impl NodeDir {
     /// # Errors
     /// As [`NodeDir::open`].
     pub fn child(&self, name: &str) -> Result<NodeDir> {
-        let path = self.show(name);
+        let path = self.display_path(name);
         let opened = openat(self.fd()?, name, DIRECTORY, Mode::empty());
         NodeDir::checked(opened.map_err(|errno| Error::call("open", &path, errno)), path)
     }
@@ -93,7 +93,7 @@ impl NodeDir {
 
     /// Path of an entry, for messages.
     #[must_use]
-    pub fn show(&self, name: &str) -> PathBuf {
+    pub fn display_path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
@@ -145,7 +145,7 @@ impl NodeDir {
     /// When its status cannot be read.
     pub fn entry(&self, name: &str) -> Result<NodeDirEntry> {
         let Some(fd) = &self.fd else { return Ok(NodeDirEntry::Absent) };
-        let fail = |op| move |errno| Error::call(op, self.show(name), errno);
+        let fail = |op| move |errno| Error::call(op, self.display_path(name), errno);
         let stat = fstatat(fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(fail("stat"));
         let Some(stat) = optional(stat)? else { return Ok(NodeDirEntry::Absent) };
         Ok(match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
@@ -182,10 +182,10 @@ impl NodeDir {
             Ok(_) => {
                 // acl(5): where a directory has a default access list, it decides on the mode of new entries.
                 let cause = "the new node has other permissions than requested";
-                Err(Error::refused("make", self.show(name), cause)
+                Err(Error::refused("make", self.display_path(name), cause)
                     .with_cure("remove the default access list of its directory with setfacl -k"))
             }
-            Err(errno) => Err(Error::call("make", self.show(name), errno)),
+            Err(errno) => Err(Error::call("make", self.display_path(name), errno)),
         })
     }
 
@@ -196,7 +196,7 @@ impl NodeDir {
     pub fn put_link(&self, name: &str, target: &str) -> Result<()> {
         self.put(name, |fd, temporary| {
             let made = symlinkat(target, fd, temporary);
-            made.map_err(|errno| Error::call("link", self.show(name), errno))
+            made.map_err(|errno| Error::call("link", self.display_path(name), errno))
         })
     }
 
@@ -205,7 +205,7 @@ impl NodeDir {
         let temporary = &*format!("{TEMPORARY}{}", std::process::id());
         let rename = || {
             let renamed = renameat(fd, temporary, fd, name);
-            renamed.map_err(|errno| Error::call("rename to", self.show(name), errno))
+            renamed.map_err(|errno| Error::call("rename to", self.display_path(name), errno))
         };
         let done = make(fd, temporary).and_then(|()| rename());
         if done.is_err() {
@@ -222,7 +222,7 @@ impl NodeDir {
     pub fn remove(&self, name: &str) -> Result<()> {
         match unlinkat(self.fd()?, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(Error::call("remove", self.show(name), errno)),
+            Err(errno) => Err(Error::call("remove", self.display_path(name), errno)),
         }
     }
 }

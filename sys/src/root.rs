@@ -51,7 +51,7 @@ impl Root {
 
     /// Path of `below` for a message, root included.
     #[must_use]
-    pub fn show(&self, below: &str) -> PathBuf {
+    pub fn display_path(&self, below: &str) -> PathBuf {
         self.path.join(below.trim_start_matches('/'))
     }
 
@@ -65,12 +65,12 @@ impl Root {
             true => openat(&self.fd, relative, flags | OFlag::O_CLOEXEC, Mode::empty()),
             false => open_in_root(&self.fd, Path::new(relative), flags, Links::Followed),
         };
-        opened.map_err(|errno| Error::call("open", self.show(below), errno))
+        opened.map_err(|errno| Error::call("open", self.display_path(below), errno))
     }
 
     /// Status of the file at a path below the root; symbolic links are followed.
     pub(crate) fn stat(&self, below: &str) -> Result<FileStat> {
-        let fail = |errno| Error::call("stat", self.show(below), errno);
+        let fail = |errno| Error::call("stat", self.display_path(below), errno);
         if self.is_real() {
             return fstatat(&self.fd, below, AtFlags::empty()).map_err(fail);
         }
@@ -116,7 +116,7 @@ impl Root {
         else {
             return Ok(None);
         };
-        read_all(File::from(fd), &self.show(below), limit).map(Some)
+        read_all(File::from(fd), &self.display_path(below), limit).map(Some)
     }
 
     /// Lists the sorted names in a directory, or returns `None` when there is none. Names that are not UTF-8
@@ -129,7 +129,7 @@ impl Root {
         let Some(fd) = optional(self.open_below(below, flags))? else {
             return Ok(None);
         };
-        let fail = |errno: Errno| Error::call("list", self.show(below), errno);
+        let fail = |errno: Errno| Error::call("list", self.display_path(below), errno);
         names(Dir::from_fd(fd)).map(Some).map_err(fail)
     }
 
@@ -140,7 +140,8 @@ impl Root {
     pub fn link(&self, below: &str) -> Result<String> {
         // An empty path reads the link that the descriptor itself is open on (readlink(2), since 2.6.39).
         let fd = self.open_below(below, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
-        let text = readlinkat(&fd, "").map_err(|e| Error::call("read", self.show(below), e))?;
+        let text =
+            readlinkat(&fd, "").map_err(|e| Error::call("read", self.display_path(below), e))?;
         Ok(text.to_string_lossy().into_owned())
     }
 
@@ -162,7 +163,7 @@ impl Root {
         let fd = self.open_below(below, OFlag::O_PATH)?;
         // The kernel's own name for what is open (proc(5), /proc/pid/fd): no second walk that could differ.
         let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        std::fs::read_link(&link).map_err(|e| Error::io("resolve", self.show(below), &e))
+        std::fs::read_link(&link).map_err(|e| Error::io("resolve", self.display_path(below), &e))
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 /// A file that does not have the form in which its writer always prints it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
+pub enum ParseError {
     /// The bytes are not text.
     #[error("not valid UTF-8")]
     NotText,
@@ -35,19 +35,19 @@ pub enum Malformed {
     CutShort,
 }
 
-type Parsed<T> = Result<T, Malformed>;
+type Parsed<T> = Result<T, ParseError>;
 
 /// Checks that a file is text of complete lines. An empty one is left to its parser.
 fn text(bytes: &[u8]) -> Parsed<&str> {
     match std::str::from_utf8(bytes) {
         Ok(text) if text.is_empty() || text.ends_with('\n') => Ok(text),
-        Ok(_) => Err(Malformed::CutShort),
-        Err(_) => Err(Malformed::NotText),
+        Ok(_) => Err(ParseError::CutShort),
+        Err(_) => Err(ParseError::NotText),
     }
 }
 
-fn bad_line(index: usize, line: &str, expected: &'static str) -> Malformed {
-    Malformed::Line { line: index + 1, text: line.chars().take(60).collect(), expected }
+fn bad_line(index: usize, line: &str, expected: &'static str) -> ParseError {
+    ParseError::Line { line: index + 1, text: line.chars().take(60).collect(), expected }
 }
 
 /// Parses a number that consists of digits alone; `str::parse` would also take a plus sign.
@@ -59,7 +59,7 @@ fn number(text: &str) -> Option<u32> {
 /// Value of the first line `key: value`, trimmed.
 fn field<'a>(text: &'a str, key: &'static str) -> Parsed<&'a str> {
     let value = |line: &'a str| line.strip_prefix(key)?.trim_start().strip_prefix(':');
-    text.lines().find_map(value).map(str::trim).ok_or(Malformed::Missing(key))
+    text.lines().find_map(value).map(str::trim).ok_or(ParseError::Missing(key))
 }
 
 /// Decimal value of the first line `key: value`.
@@ -122,7 +122,7 @@ impl CharDevices {
 pub fn char_devices(bytes: &[u8]) -> Parsed<CharDevices> {
     const HEADER: &str = "Character devices:";
     let mut lines = text(bytes)?.lines().enumerate();
-    lines.find(|(_, line)| *line == HEADER).ok_or(Malformed::Missing(HEADER))?;
+    lines.find(|(_, line)| *line == HEADER).ok_or(ParseError::Missing(HEADER))?;
     let mut devices = Vec::new();
     // An empty line ends the section; block devices, whose numbers mean something else, follow.
     for (i, line) in lines.take_while(|(_, line)| !line.is_empty()) {
@@ -167,7 +167,7 @@ pub fn params(bytes: &[u8]) -> Parsed<Params> {
         gid: number_field(text, "DeviceFileGID")?,
         mode: mode(text)?,
         modify: match number_field(text, MODIFY_FILES) {
-            Err(Malformed::Missing(_)) => true,
+            Err(ParseError::Missing(_)) => true,
             modify => modify == Ok(1),
         },
     })
@@ -222,7 +222,7 @@ pub struct Information {
 pub fn information(bytes: &[u8]) -> Parsed<Information> {
     let text = text(bytes)?;
     if text.trim().is_empty() {
-        return Err(Malformed::Empty);
+        return Err(ParseError::Empty);
     }
     let pci = field(text, "Bus Location")?;
     Ok(Information {
@@ -248,12 +248,12 @@ pub struct Access {
 /// Parses a capability file.
 ///
 /// # Errors
-/// [`Malformed::Empty`] is the sign of R450's proc mode, in which an open descriptor of the file itself is the
+/// [`ParseError::Empty`] is the sign of R450's proc mode, in which an open descriptor of the file itself is the
 /// capability and no node exists.
 pub fn access(bytes: &[u8]) -> Parsed<Access> {
     let text = text(bytes)?;
     if text.trim().is_empty() {
-        return Err(Malformed::Empty);
+        return Err(ParseError::Empty);
     }
     Ok(Access {
         minor: Minor(number_field(text, "DeviceFileMinor")?),
@@ -306,7 +306,7 @@ pub fn mig_minors(bytes: &[u8]) -> Parsed<MigMinors> {
         }
     }
     match minors.is_empty() {
-        true => Err(Malformed::Empty),
+        true => Err(ParseError::Empty),
         false => Ok(MigMinors(minors)),
     }
 }
@@ -316,10 +316,10 @@ pub fn mig_minors(bytes: &[u8]) -> Parsed<MigMinors> {
 ///
 /// # Errors
 /// When a line is not a name and a number.
-pub fn standing_minors(bytes: &[u8]) -> Parsed<Vec<Minor>> {
+pub fn non_instance_minors(bytes: &[u8]) -> Parsed<Vec<Minor>> {
     let text = text(bytes)?;
     if text.is_empty() {
-        return Err(Malformed::Empty);
+        return Err(ParseError::Empty);
     }
     let lines = text.lines().enumerate().filter(|(_, line)| !line.contains('/'));
     let minor = |(i, line): (usize, &str)| {
@@ -400,9 +400,9 @@ mod tests {
             let file = format!("DeviceFileMinor: 12\nDeviceFileMode: 292\n{left}");
             assert_eq!(access(file.as_bytes()).unwrap(), Access { modify: false, ..known });
         }
-        assert_eq!(access(b""), Err(Malformed::Empty));
-        assert_eq!(access(b"DeviceFileMinor: 12\n"), Err(Malformed::Missing("DeviceFileMode")));
-        assert_eq!(access(b"DeviceFileMinor: 12\nDeviceFileMode: 29"), Err(Malformed::CutShort));
+        assert_eq!(access(b""), Err(ParseError::Empty));
+        assert_eq!(access(b"DeviceFileMinor: 12\n"), Err(ParseError::Missing("DeviceFileMode")));
+        assert_eq!(access(b"DeviceFileMinor: 12\nDeviceFileMode: 29"), Err(ParseError::CutShort));
         assert!(access(b"DeviceFileMinor: -1\nDeviceFileMode: 292\n").is_err());
         assert!(access(b"DeviceFileMinor: 12\nDeviceFileMode: 2920\n").is_err());
         let file = b"DeviceFileUID: 0\nDeviceFileGID: 44\nDeviceFileMode: 432\n";
@@ -427,8 +427,8 @@ mod tests {
         assert_eq!(minors.get(GpuMinor(3), GiId(3), Some(CiId(3))), Some(Minor(439)));
         assert_eq!(minors.get(GpuMinor(0), GiId(1), None), Some(Minor(12)));
         assert_eq!(minors.get(GpuMinor(0), GiId(1), Some(CiId(0))), None);
-        assert_eq!(standing_minors(file).unwrap(), [Minor(1), Minor(2)]);
-        assert!(standing_minors(b"config\n").is_err());
+        assert_eq!(non_instance_minors(file).unwrap(), [Minor(1), Minor(2)]);
+        assert!(non_instance_minors(b"config\n").is_err());
         for bad in
             [&b"gpu0/gi1/ac"[..], b"gpu0/gi1/access", b"gpu0/gi1/ci0/x/access 1\n", b"", b"\xff"]
         {
@@ -441,7 +441,7 @@ mod tests {
         let file = "Model: \t\t NVIDIA A30\nIRQ:   \t\t 1\nGPU UUID: \t GPU-????????-????-????-????-????????????\nBus Location: \t 0000:07:00.0\nDevice Minor: \t 3\nGPU Excluded:\t No\n";
         let info = information(file.as_bytes()).unwrap();
         assert_eq!((info.uuid, info.minor, info.excluded), (None, GpuMinor(3), false));
-        assert_eq!(information(b""), Err(Malformed::Empty));
-        assert_eq!(information(b"Model: x\n"), Err(Malformed::Missing("Bus Location")));
+        assert_eq!(information(b""), Err(ParseError::Empty));
+        assert_eq!(information(b"Model: x\n"), Err(ParseError::Missing("Bus Location")));
     }
 }

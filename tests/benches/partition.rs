@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 const RUNS: usize = 15;
 
 fn main() {
-    let site = PartitionHost::new(&"[[gpu]]\nmodel = \"a100-80gb\"\n".repeat(8));
-    let file = site.host.path("/layouts.yaml");
+    let host = PartitionHost::new(&"[[gpu]]\nmodel = \"a100-80gb\"\n".repeat(8));
+    let file = host.fake.path("/layouts.yaml");
     let text = "version: v1\nmig-configs:\n  all:\n    - devices: all\n      mig-enabled: true\n      mig-devices:\n        1g.10gb: 7\n";
     std::fs::write(&file, text).expect("write the file of layouts");
     let file = file.display().to_string();
@@ -19,11 +19,11 @@ fn main() {
     let mut made = Vec::new();
     let mut destroyed = Vec::new();
     for _ in 0..RUNS {
-        made.push(time(&site, &apply));
-        destroyed.push(time(&site, &["apply", "all=none"]));
+        made.push(time(&host, &apply));
+        destroyed.push(time(&host, &["apply", "all=none"]));
     }
-    site.must(&apply);
-    let base = median((0..RUNS).map(|_| time(&site, &["list"])).collect());
+    host.run_ok(&apply);
+    let base = median((0..RUNS).map(|_| time(&host, &["list"])).collect());
     let show = |what: &str, times: Vec<Duration>| {
         let ms = median(times);
         println!("{what:<40} {ms:7.2} ms  {:5.2} x list", ms / base);
@@ -31,7 +31,7 @@ fn main() {
     println!("{:<40} {base:7.2} ms", "list");
     show("apply, 8 x 7 slices made", made);
     show("apply, 8 x 7 slices destroyed", destroyed);
-    let again = |args: &[&str]| (0..RUNS).map(|_| time(&site, args)).collect();
+    let again = |args: &[&str]| (0..RUNS).map(|_| time(&host, args)).collect();
     show("apply, nothing to do", again(&apply));
     show("plan, nothing to do", again(&[&["plan"], &layout[..]].concat()));
     show("plan, all slices recreated", again(&["plan", "all=7g.80gb"]));
@@ -40,8 +40,8 @@ fn main() {
     show("profiles", again(&["profiles"]));
 }
 
-fn time(site: &PartitionHost, args: &[&str]) -> Duration {
-    let mut command = site.command(args);
+fn time(host: &PartitionHost, args: &[&str]) -> Duration {
+    let mut command = host.command(args);
     let begin = Instant::now();
     let ended = run(&mut command);
     let time = begin.elapsed();

@@ -50,7 +50,7 @@ fn measure(whole: &str, args: &[&str]) {
     );
     let host = FakeHost::with_driver(whole, DistributionLayout::Debian);
     host.install();
-    let watch = Watch::run(&host, args, |command| {
+    let watch = Watch::start_with(&host, args, |command| {
         command.stderr(std::process::Stdio::null());
     });
     until("the first spec", || host.read_spec().is_some());

@@ -121,7 +121,7 @@ impl ConfigureHost {
     ///
     /// # Panics
     /// When that fails.
-    pub fn done(&self, args: &str) -> Run {
+    pub fn run_ok(&self, args: &str) -> Run {
         let run = self.configure(args);
         assert_eq!(run.code, 0, "{args}: {}", run.stderr);
         run

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Time limit that fits the slowest machine.
-const FOREVER: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Fake API server. Its threads end with the process.
 #[derive(Debug, Clone)]
@@ -33,12 +33,12 @@ struct State {
     /// Metadata of the node by version.
     versions: Vec<(u64, Value)>,
     /// Last version that is no longer available.
-    forgotten: u64,
+    newest_expired_version: u64,
     requests: Vec<ApiRequest>,
     /// Status codes of the next answers, by kind.
     faults: Vec<(String, u16)>,
-    /// Counts how often all watches were cut.
-    cuts: u64,
+    /// Counts how often all watches were closed.
+    closed_watches: u64,
 }
 
 /// Received request.
@@ -149,15 +149,15 @@ impl FakeApiServer {
     }
 
     /// Ends all watches, as when the server goes down.
-    pub fn cut(&self) {
-        self.state().cuts += 1;
+    pub fn close_watches(&self) {
+        self.state().closed_watches += 1;
         self.shared.changed.notify_all();
     }
 
     /// Makes versions before the newest unavailable.
-    pub fn forget(&self) {
+    pub fn expire_versions(&self) {
         let mut state = self.state();
-        state.forgotten =
+        state.newest_expired_version =
             state.versions.last().map(|(version, _)| *version - 1).unwrap_or_default();
     }
 
@@ -166,7 +166,7 @@ impl FakeApiServer {
     /// # Panics
     /// When it does not hold within the time limit.
     pub async fn until(&self, what: &str, is: impl Fn(&FakeApiServer) -> bool) {
-        let end = Instant::now() + FOREVER;
+        let end = Instant::now() + TIMEOUT;
         while !is(self) {
             let requests = || self.state().requests.clone();
             assert!(Instant::now() < end, "{what}: {} {:#?}", self.metadata(), requests());
@@ -234,13 +234,13 @@ impl FakeApiServer {
         write!(out, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")?;
         write!(out, "Transfer-Encoding: chunked\r\n\r\n")?;
         let mut state = self.state();
-        let cuts = state.cuts;
+        let closed_watches = state.closed_watches;
         if value("fieldSelector") != Some(&format!("metadata.name%3D{}", state.name)) {
             return chunk(out, &json!({"type": "ERROR", "object": status(400)}));
         }
         let mut kind = if version == 0 { "ADDED" } else { "MODIFIED" };
-        while state.cuts == cuts {
-            if version != 0 && version < state.forgotten {
+        while state.closed_watches == closed_watches {
+            if version != 0 && version < state.newest_expired_version {
                 return chunk(out, &json!({"type": "ERROR", "object": status(410)}));
             }
             let mut newer = state.versions.clone();

@@ -13,7 +13,7 @@ pub const NODE: &str = "node-1";
 /// Waiting time of a test.
 pub const SOON: Duration = Duration::from_millis(20);
 /// Time limit that fits the slowest machine.
-pub const FOREVER: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Log lines.
 pub type Lines = Arc<Mutex<Vec<String>>>;
@@ -85,8 +85,8 @@ impl FakeCluster {
     /// # Panics
     /// When that fails.
     pub async fn flush(&self, cluster: &Cluster, message: &str) {
-        assert!(cluster.written(FOREVER).await);
-        cluster.event("Flush", message, EventType::Normal);
+        assert!(cluster.wait_written(TIMEOUT).await);
+        cluster.send_event("Flush", message, EventType::Normal);
         let is_there = |api: &FakeApiServer| {
             api.requests("POST").iter().any(|request| request.body["message"] == message)
         };

@@ -52,7 +52,7 @@ impl FakeKubelet {
     /// When it cannot listen there.
     #[must_use]
     pub fn start(dir: &Path) -> FakeKubelet {
-        FakeKubelet::that(dir, RegistrationAnswer::Accept)
+        FakeKubelet::start_with_answer(dir, RegistrationAnswer::Accept)
     }
 
     /// Starts a fake kubelet that answers registrations so.
@@ -60,7 +60,7 @@ impl FakeKubelet {
     /// # Panics
     /// As [`FakeKubelet::start`].
     #[must_use]
-    pub fn that(dir: &Path, answer: RegistrationAnswer) -> FakeKubelet {
+    pub fn start_with_answer(dir: &Path, answer: RegistrationAnswer) -> FakeKubelet {
         fs::create_dir_all(dir).expect("make the directory");
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),

@@ -24,7 +24,7 @@ use std::{
 pub const NAME: &str = "node";
 
 /// Time limit that fits the slowest machine: five programs start while others build.
-const FOREVER: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Running node; dropping it ends the node and all its pods.
 ///
@@ -231,7 +231,7 @@ impl KubernetesNode {
     /// # Panics
     /// When it fails.
     #[must_use]
-    pub fn kubectl_output(&self, args: &[&str]) -> String {
+    pub fn kubectl_ok(&self, args: &[&str]) -> String {
         let run = self.kubectl(args);
         assert_eq!(run.code, 0, "kubectl {args:?}: {}", run.stderr);
         run.stdout
@@ -245,7 +245,7 @@ impl KubernetesNode {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let path = self.dir().join(format!("{number}.yaml"));
         fs::write(&path, yaml).expect("write the objects");
-        let output = self.kubectl_output(&["apply", "--filename", &path.display().to_string()]);
+        let output = self.kubectl_ok(&["apply", "--filename", &path.display().to_string()]);
         assert!(!output.is_empty());
     }
 
@@ -314,7 +314,7 @@ impl KubernetesNode {
     /// When there is no such pod.
     #[must_use]
     pub fn logs(&self, pod: &str) -> String {
-        self.kubectl_output(&["logs", pod])
+        self.kubectl_ok(&["logs", pod])
     }
 
     /// Runs a command to its end in a running pod.
@@ -328,7 +328,7 @@ impl KubernetesNode {
     /// # Panics
     /// When that fails.
     pub fn delete(&self, pod: &str) {
-        let output = self.kubectl_output(&["delete", "pod", pod]);
+        let output = self.kubectl_ok(&["delete", "pod", pod]);
         assert!(output.contains("deleted"), "{output}");
     }
 
@@ -336,12 +336,8 @@ impl KubernetesNode {
     #[must_use]
     pub fn allocatable(&self) -> BTreeMap<String, String> {
         let template = "{{range $key, $value := .status.allocatable}}{{$key}} {{$value}}\n{{end}}";
-        let output = self.kubectl_output(&[
-            "get",
-            "node",
-            NAME,
-            &format!("--output=go-template={template}"),
-        ]);
+        let output =
+            self.kubectl_ok(&["get", "node", NAME, &format!("--output=go-template={template}")]);
         let pairs = output.lines().filter_map(|line| line.split_once(' '));
         pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
@@ -359,7 +355,7 @@ impl KubernetesNode {
     pub fn until(&self, what: &str, mut holds: impl FnMut() -> bool) -> Duration {
         let begin = Instant::now();
         while !holds() {
-            if begin.elapsed() > FOREVER || self.ended() {
+            if begin.elapsed() > TIMEOUT || self.ended() {
                 let last = |name| {
                     let log = self.log(name);
                     let lines: Vec<_> = log.lines().rev().take(15).collect();

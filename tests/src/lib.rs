@@ -36,6 +36,7 @@
 //! assert_eq!(host.read_spec(), None);
 //! ```
 
+pub mod all_layouts;
 pub mod chart;
 pub mod configure_host;
 pub mod containerd;
@@ -50,7 +51,6 @@ pub mod fake_cluster;
 mod fake_host;
 pub mod fake_kubelet;
 pub mod fake_pod_resources;
-pub mod geometries;
 pub mod hook;
 pub mod kubernetes;
 pub mod nvml_call;

@@ -12,7 +12,7 @@ pub const CONTAINER: &str = "4f08cd7afbc6000000000000000000000000000000000000000
 #[derive(Debug)]
 pub struct PartitionHost {
     /// Fake host.
-    pub host: FakeHost,
+    pub fake: FakeHost,
 }
 
 impl PartitionHost {
@@ -22,16 +22,16 @@ impl PartitionHost {
     /// As [`FakeHost::new`].
     #[must_use]
     pub fn new(description: &str) -> PartitionHost {
-        let site = PartitionHost { host: FakeHost::new(description) };
+        let host = PartitionHost { fake: FakeHost::new(description) };
         let config = format!(
             "capabilities = \"none\"\nspec-dirs = [{:?}]\n",
-            site.host.out().display().to_string()
+            host.fake.out().display().to_string()
         );
-        fs::write(site.host.config(), config).expect("write the configuration");
+        fs::write(host.fake.config(), config).expect("write the configuration");
         let boot = "2d7a8c1e-0000-4000-8000-000000000001\n";
-        site.write("/proc/sys/kernel/random/boot_id", boot);
-        site.process(1, "mnt:[1]", "0::/init.scope\n", "init");
-        site
+        host.write("/proc/sys/kernel/random/boot_id", boot);
+        host.process(1, "mnt:[1]", "0::/init.scope\n", "init");
+        host
     }
 
     /// Writes a file of the host.
@@ -39,7 +39,7 @@ impl PartitionHost {
     /// # Panics
     /// When that fails.
     pub fn write(&self, path: &str, text: &str) {
-        let path = self.host.path(path);
+        let path = self.fake.path(path);
         fs::create_dir_all(path.parent().expect("a file has a parent")).expect("make a directory");
         fs::write(path, text).expect("write a file");
     }
@@ -57,9 +57,9 @@ impl PartitionHost {
         self.write(&format!("{proc}/comm"), &format!("{name}\n"));
         self.write(&format!("{proc}/environ"), "");
         for dir in ["ns", "root", "fd"] {
-            fs::create_dir_all(self.host.path(&format!("{proc}/{dir}"))).expect("a directory");
+            fs::create_dir_all(self.fake.path(&format!("{proc}/{dir}"))).expect("a directory");
         }
-        symlink(namespace, self.host.path(&format!("{proc}/ns/mnt"))).expect("link");
+        symlink(namespace, self.fake.path(&format!("{proc}/ns/mnt"))).expect("link");
     }
 
     /// Makes a container, pid 77, with the capability nodes of these minors.
@@ -69,7 +69,7 @@ impl PartitionHost {
     pub fn container(&self, minors: &[u32]) {
         let cgroup = format!("0::/machine.slice/libpod-{CONTAINER}.scope\n");
         self.process(77, "mnt:[2]", &cgroup, "sleep inf");
-        let dir = self.host.path("/proc/77/root/dev/nvidia-caps");
+        let dir = self.fake.path("/proc/77/root/dev/nvidia-caps");
         fs::create_dir_all(&dir).expect("a directory");
         for minor in minors {
             let path = dir.join(format!("nvidia-cap{minor}"));
@@ -85,7 +85,7 @@ impl PartitionHost {
     /// When it cannot be made.
     pub fn opens(&self, pid: u32, command: &str, node: &str) {
         self.process(pid, "mnt:[1]", "0::/user.slice\n", command);
-        symlink(node, self.host.path(&format!("/proc/{pid}/fd/3"))).expect("link");
+        symlink(node, self.fake.path(&format!("/proc/{pid}/fd/3"))).expect("link");
     }
 
     /// Removes a process.
@@ -93,29 +93,29 @@ impl PartitionHost {
     /// # Panics
     /// When it does not exist.
     pub fn end(&self, pid: u32) {
-        fs::remove_dir_all(self.host.path(&format!("/proc/{pid}"))).expect("there");
+        fs::remove_dir_all(self.fake.path(&format!("/proc/{pid}"))).expect("there");
     }
 
     /// Returns the directory of the journal.
     #[must_use]
     pub fn journal(&self) -> PathBuf {
-        self.host.out().with_file_name("journal")
+        self.fake.out().with_file_name("journal")
     }
 
     /// Returns the directory of leases and of watch's status.
     #[must_use]
     pub fn state(&self) -> PathBuf {
-        self.host.out().with_file_name("state")
+        self.fake.out().with_file_name("state")
     }
 
     /// Returns `mig-cdi` with the processes of this host.
     #[must_use]
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.host.command(args);
+        let mut command = self.fake.command(args);
         let reads = ["plan", "map", "apply", "assert", "restore"].contains(&args[0]);
         let changes = ["apply", "restore"].contains(&args[0]);
         if reads {
-            command.arg(format!("--host-root={}", self.host.root().display()));
+            command.arg(format!("--host-root={}", self.fake.root().display()));
             command.arg(format!("--state-dir={}", self.state().display()));
         }
         if changes {
@@ -136,7 +136,7 @@ impl PartitionHost {
     /// Replaces the temporary path by `TMP`.
     #[must_use]
     pub fn tidy(&self, run: Run) -> Run {
-        let path = self.host.out().parent().expect("it is below").display().to_string();
+        let path = self.fake.out().parent().expect("it is below").display().to_string();
         let tidy = |text: String| text.replace(&path, "TMP");
         Run { code: run.code, stdout: tidy(run.stdout), stderr: tidy(run.stderr) }
     }
@@ -145,7 +145,7 @@ impl PartitionHost {
     ///
     /// # Panics
     /// When it fails.
-    pub fn must(&self, args: &[&str]) -> Run {
+    pub fn run_ok(&self, args: &[&str]) -> Run {
         let run = self.run(args);
         assert_eq!(run.code, 0, "{args:?}: {}{}", run.stdout, run.stderr);
         run
@@ -157,7 +157,7 @@ impl PartitionHost {
     /// When its description cannot be parsed.
     #[must_use]
     pub fn node(&self) -> SimulatedNode {
-        let (_, path) = self.host.env();
+        let (_, path) = self.fake.env();
         let text = fs::read_to_string(path).expect("the description");
         SimulatedNode::parse(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
     }
@@ -168,7 +168,7 @@ impl PartitionHost {
     /// As [`PartitionHost::node`].
     #[must_use]
     pub fn layouts(&self) -> Vec<String> {
-        let gpu = |gpu: &mig_cdi_sim::SimulatedGpu| match gpu.mig {
+        let gpu = |gpu: &mig_cdi_sim::SimulatedGpu| match gpu.is_mig_enabled {
             false => "off".to_owned(),
             true => {
                 let mut items: Vec<_> = gpu.instances.iter().map(item).collect();

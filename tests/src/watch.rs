@@ -15,7 +15,7 @@ use std::{
 };
 
 /// Time limit that fits the slowest machine.
-const FOREVER: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Running watch; dropping it kills it.
 #[derive(Debug)]
@@ -31,15 +31,15 @@ impl Watch {
     /// When it cannot be started.
     #[must_use]
     pub fn start(host: &FakeHost, args: &[&str]) -> Watch {
-        Watch::run(host, args, |_| ())
+        Watch::start_with(host, args, |_| ())
     }
 
     /// Starts watch after a change to its command.
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn run(host: &FakeHost, args: &[&str], prepare: impl Fn(&mut Command)) -> Watch {
-        Watch::by(host, args, |mut command| {
+    pub fn start_with(host: &FakeHost, args: &[&str], prepare: impl Fn(&mut Command)) -> Watch {
+        Watch::start_through(host, args, |mut command| {
             prepare(&mut command);
             command
         })
@@ -49,7 +49,11 @@ impl Watch {
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn by(host: &FakeHost, args: &[&str], wrap: impl Fn(Command) -> Command) -> Watch {
+    pub fn start_through(
+        host: &FakeHost,
+        args: &[&str],
+        wrap: impl Fn(Command) -> Command,
+    ) -> Watch {
         let state = host.out().with_file_name("state");
         let own = [
             format!("--output={}", host.spec().display()),
@@ -57,7 +61,7 @@ impl Watch {
         ];
         let words: Vec<&str> =
             ["watch"].into_iter().chain(own.iter().map(String::as_str)).collect();
-        Watch::of(&mut wrap(host.command(&[&words, args].concat())), state)
+        Watch::start_command(&mut wrap(host.command(&[&words, args].concat())), state)
     }
 
     /// Starts watch without `--output`.
@@ -65,17 +69,17 @@ impl Watch {
     /// # Panics
     /// When it cannot be started.
     #[must_use]
-    pub fn unnamed(host: &FakeHost) -> Watch {
+    pub fn start_without_output(host: &FakeHost) -> Watch {
         let state = host.out().with_file_name("state");
         let word = format!("--state-dir={}", state.display());
-        Watch::of(&mut host.command(&["watch", &word]), state)
+        Watch::start_command(&mut host.command(&["watch", &word]), state)
     }
 
     /// Starts a command that writes its status into a directory.
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn of(command: &mut Command, state: PathBuf) -> Watch {
+    pub fn start_command(command: &mut Command, state: PathBuf) -> Watch {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         Watch { child: command.spawn().expect("watch starts"), state }
     }
@@ -131,7 +135,7 @@ impl Drop for Watch {
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     let begin = Instant::now();
     while !holds() {
-        assert!(begin.elapsed() < FOREVER, "timeout: {what}");
+        assert!(begin.elapsed() < TIMEOUT, "timeout: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
     begin.elapsed()

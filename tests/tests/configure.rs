@@ -27,7 +27,7 @@ const SHIPPED: [(&str, &str); 10] = [
 fn the_shipped_files_are_what_configure_writes() {
     for (name, args) in SHIPPED {
         let machine = ConfigureHost::new();
-        machine.done(args);
+        machine.run_ok(args);
         let bin = machine.dir().join("bin").display().to_string();
         let mut written = machine.tree();
         written.retain(|path, _| machine.path(path).is_file() && !path.starts_with("var/"));
@@ -69,22 +69,22 @@ fn configure_is_idempotent_has_a_dry_run_and_can_be_undone() {
         let machine = ConfigureHost::new();
         let engine = args.split(' ').next().unwrap();
         let empty = machine.tree();
-        let dry = machine.done(&format!("{args} --dry-run"));
+        let dry = machine.run_ok(&format!("{args} --dry-run"));
         assert!(dry.stdout.contains("--- /dev/null\n+++ /etc/"), "{name}: {}", dry.stdout);
         assert_eq!(machine.tree(), empty, "{name}: a dry run changes nothing");
-        let first = machine.done(args);
+        let first = machine.run_ok(args);
         assert!(first.stderr.contains("wrote /etc/"), "{name}: {}", first.stderr);
         let tree = machine.tree();
-        let again = machine.done(args);
+        let again = machine.run_ok(args);
         assert!(again.stderr.contains("nothing to change\n"), "{name}: {}", again.stderr);
         assert_eq!(machine.tree(), tree, "{name}: nothing is done twice");
-        assert_eq!(machine.done(&format!("{args} --dry-run")).stdout, "", "{name}");
-        let show = machine.done(&format!("{engine} --undo --dry-run")).stdout;
+        assert_eq!(machine.run_ok(&format!("{args} --dry-run")).stdout, "", "{name}");
+        let show = machine.run_ok(&format!("{engine} --undo --dry-run")).stdout;
         assert!(show.contains("+++ /dev/null\n"), "{name}: {show}");
         assert_eq!(machine.tree(), tree, "{name}");
-        machine.done(&format!("{engine} --undo"));
+        machine.run_ok(&format!("{engine} --undo"));
         assert_eq!(machine.tree(), empty, "{name}: back");
-        let nothing = machine.done(&format!("{engine} --undo")).stderr;
+        let nothing = machine.run_ok(&format!("{engine} --undo")).stderr;
         assert!(nothing.starts_with("nothing to undo"), "{name}: {nothing}");
     }
 }
@@ -112,7 +112,7 @@ version = 2
 fn existing_settings_are_kept_and_extended() {
     let machine = ConfigureHost::new();
     machine.put("/etc/containerd/config.toml", DEBIAN);
-    let dry = machine.done("containerd --engine-version 1.7.24 --runtime --dry-run").stdout;
+    let dry = machine.run_ok("containerd --engine-version 1.7.24 --runtime --dry-run").stdout;
     let expected = "\
 --- /etc/containerd/config.toml
 +++ /etc/containerd/config.toml
@@ -142,7 +142,7 @@ fn existing_settings_are_kept_and_extended() {
 ";
     similar_asserts::assert_eq!(dry, expected);
     // containerd 2 merges drop-ins, which may not have a later version than the file that imports them.
-    machine.done("containerd --engine-version 2.1.9");
+    machine.run_ok("containerd --engine-version 2.1.9");
     let drop_in = machine.read("/etc/containerd/conf.d/50-mig-cdi.toml");
     assert!(
         drop_in.contains("\nversion = 2\n\n[plugins.\"io.containerd.grpc.v1.cri\"]\n"),
@@ -154,7 +154,7 @@ fn existing_settings_are_kept_and_extended() {
     assert_eq!(machine.read("/etc/containerd/config.toml.mig-cdi-backup"), DEBIAN);
 
     machine.put("/etc/docker/daemon.json", "{\r\n\t\"features\": {\"buildkit\": true, \"cdi\": false},\r\n\t\"cdi-spec-dirs\": [\"/srv/cdi\"],\r\n\t\"x\": 1e2\r\n}");
-    machine.done("docker --engine-version 26.1 --runtime");
+    machine.run_ok("docker --engine-version 26.1 --runtime");
     assert_eq!(
         machine
             .read("/etc/docker/daemon.json")
@@ -171,7 +171,7 @@ fn lists_of_other_files_are_kept_in_a_drop_in() {
         "/etc/containers/containers.conf",
         "[engine]\ncdi_spec_dirs = [\"/opt/cdi\"]\nhooks_dir = [\"/opt/hooks\"]\n",
     );
-    machine.done("podman --engine-version 5.8.6 --hook");
+    machine.run_ok("podman --engine-version 5.8.6 --hook");
     let text = machine.read("/etc/containers/containers.conf.d/50-mig-cdi.conf");
     assert!(
         text.contains("cdi_spec_dirs = [\"/opt/cdi\", \"/etc/cdi\", \"/var/run/cdi\"]\n"),
@@ -186,14 +186,14 @@ fn lists_of_other_files_are_kept_in_a_drop_in() {
         "/etc/crio/crio.conf.d/10-x",
         "[crio.runtime]\ncdi_spec_dirs = [\"/a\"]\nhooks_dir = [\"/b\"]\n",
     );
-    machine.done("crio --engine-version 1.36.0 --hook");
+    machine.run_ok("crio --engine-version 1.36.0 --hook");
     let text = machine.read("/etc/crio/crio.conf.d/50-mig-cdi.conf");
     assert!(text.contains("cdi_spec_dirs = [\"/a\", \"/etc/cdi\", \"/var/run/cdi\"]\n"), "{text}");
     assert!(text.contains("hooks_dir = [\"/b\", \"/etc/mig-cdi/hooks.d/crio\"]\n"), "{text}");
     // podman's default directories are listed only if they exist: podman fails on one that is missing.
     let machine = ConfigureHost::new();
     fs::create_dir_all(machine.path("/usr/share/containers/oci/hooks.d")).unwrap();
-    machine.done("podman --engine-version 4.9.3 --hook");
+    machine.run_ok("podman --engine-version 4.9.3 --hook");
     let text = machine.read("/etc/containers/containers.conf.d/50-mig-cdi.conf");
     let dirs = "[\"/usr/share/containers/oci/hooks.d\", \"/etc/mig-cdi/hooks.d/podman\"]";
     assert!(text.contains(&format!("hooks_dir = {dirs}\n")), "{text}");
@@ -202,16 +202,16 @@ fn lists_of_other_files_are_kept_in_a_drop_in() {
 #[test]
 fn rootless_podman_is_configured_for_the_user() {
     let machine = ConfigureHost::new();
-    machine.done("podman --rootless --hook --engine-version 5.5.0");
+    machine.run_ok("podman --rootless --hook --engine-version 5.5.0");
     let text = machine.read("/home/u/.config/containers/containers.conf.d/50-mig-cdi.conf");
     assert!(text.contains("hooks_dir = [\"/home/u/.config/mig-cdi/hooks.d/podman\"]\n"), "{text}");
     let hook = machine.read("/home/u/.config/mig-cdi/hooks.d/podman/mig-cdi-precreate.json");
     assert!(hook.contains("\"stages\": [\"precreate\"]"), "{hook}");
-    let run = machine.done("docker --rootless --engine-version 28.0.1");
+    let run = machine.run_ok("docker --rootless --engine-version 28.0.1");
     assert!(machine.read("/home/u/.config/docker/daemon.json").contains("\"cdi\": true"));
     assert!(run.stderr.contains("dockerd is not running"), "{}", run.stderr);
     assert!(machine.path("/home/u/.local/state/mig-cdi/configure/docker.json").exists());
-    machine.done("docker --rootless --undo");
+    machine.run_ok("docker --rootless --undo");
     assert!(!machine.path("/home/u/.config/docker").exists());
     for (args, why) in [
         ("containerd --rootless", "only podman and docker can be run by a user"),
@@ -227,7 +227,7 @@ fn rootless_podman_is_configured_for_the_user() {
     assert_eq!(nowhere.code, 2, "{}", nowhere.stderr);
     let sudo = mig_cdi_tests::run(machine.command("podman --rootless").env("SUDO_USER", "u"));
     assert!(sudo.code == 2 && sudo.stderr.contains("run it without"), "{}", sudo.stderr);
-    let quadlet = machine.done("podman --quadlet").stdout;
+    let quadlet = machine.run_ok("podman --quadlet").stdout;
     let shipped = project().join("config/engines/mig-cdi-example.container");
     assert_eq!(quadlet, fs::read_to_string(shipped).unwrap());
 }
@@ -276,7 +276,7 @@ fn every_engine_version_gets_what_it_supports() {
     machine.program("root/usr/bin/dockerd", "#!/bin/sh\necho Docker version 24.0.1, build x\n");
     assert_eq!(machine.configure("docker").code, 5);
     machine.program("root/usr/bin/dockerd", "#!/bin/sh\necho nothing\n");
-    let unknown = machine.done("docker --dry-run");
+    let unknown = machine.run_ok("docker --dry-run");
     assert!(unknown.stderr.contains("the version of docker is not known"), "{}", unknown.stderr);
     // spec-dirs that cannot be configured in an engine.
     let config = machine.dir().join("config.toml");
@@ -388,7 +388,7 @@ fn an_import_that_would_hide_ours_is_refused() {
     let run = machine.configure("containerd --engine-version 1.7.24");
     assert_eq!(run.code, 5, "{}", run.stderr);
     assert!(run.stderr.contains("it imports /etc/containerd/x/a.toml"), "{}", run.stderr);
-    machine.done("containerd --engine-version 2.0.0");
+    machine.run_ok("containerd --engine-version 2.0.0");
     let text = machine.read("/etc/containerd/config.toml");
     assert!(
         text.contains("[\"/etc/containerd/x/*.toml\", \"/etc/containerd/conf.d/*.toml\"]"),
@@ -438,7 +438,7 @@ fn links_modes_and_owners_are_kept() {
     fs::set_permissions(&target, Permissions::from_mode(0o640)).unwrap();
     chown(&target, Some(65534), Some(65533)).unwrap();
     let before = machine.tree();
-    let run = machine.done("docker --engine-version 26.1");
+    let run = machine.run_ok("docker --engine-version 26.1");
     assert!(run.stderr.contains("changed /srv/dotfiles/daemon.json"), "{}", run.stderr);
     assert!(machine.path("/etc/docker/daemon.json").is_symlink(), "the link stays");
     for name in ["daemon.json", "daemon.json.mig-cdi-backup"] {
@@ -451,7 +451,7 @@ fn links_modes_and_owners_are_kept() {
     }
     let record = fs::metadata(machine.path("/var/lib/mig-cdi/configure/docker.json")).unwrap();
     assert_eq!(record.mode() & 0o7777, 0o600, "configuration may hold passwords");
-    machine.done("docker --undo");
+    machine.run_ok("docker --undo");
     assert_eq!(machine.tree(), before);
     let metadata = fs::metadata(&target).unwrap();
     assert_eq!((metadata.mode() & 0o7777, metadata.uid()), (0o640, 65534));
@@ -477,7 +477,7 @@ fn undo_keeps_later_changes_of_others() {
     let path = "/etc/docker/daemon.json";
     let machine = ConfigureHost::new();
     machine.put(path, "{\n  \"debug\": true\n}\n");
-    machine.done("docker --engine-version 26.1");
+    machine.run_ok("docker --engine-version 26.1");
     machine.put(
         path,
         &machine
@@ -492,20 +492,20 @@ fn undo_keeps_later_changes_of_others() {
     assert!(run.stdout.contains("-  \"debug\": true,\n+  \"debug\": false,\n"), "{}", run.stdout);
     assert_eq!(machine.tree(), before);
     // So does an undo after a second change of ours on top of theirs.
-    machine.done("docker --engine-version 26.1 --runtime");
+    machine.run_ok("docker --engine-version 26.1 --runtime");
     let before = machine.tree();
     assert_eq!(machine.configure("docker --undo").code, 5);
     assert_eq!(machine.tree(), before);
     // A file that is as it was before the first change needs no undo.
     machine.put(path, "{\n  \"debug\": true\n}\n");
-    machine.done("docker --undo");
+    machine.run_ok("docker --undo");
     assert_eq!(machine.read(path), "{\n  \"debug\": true\n}\n");
     // One undo reverts two changes of ours together.
     let machine = ConfigureHost::new();
     machine.put(path, "{}");
-    machine.done("docker --engine-version 26.1");
-    machine.done("docker --engine-version 26.1 --runtime");
-    machine.done("docker --undo");
+    machine.run_ok("docker --engine-version 26.1");
+    machine.run_ok("docker --engine-version 26.1 --runtime");
+    machine.run_ok("docker --undo");
     assert_eq!(machine.read(path), "{}");
     assert!(!machine.path("/etc/docker/daemon.json.mig-cdi-backup").exists());
 }
@@ -529,7 +529,7 @@ fn a_running_daemon_is_reported_when_it_needs_a_restart() {
         );
     };
     daemon(7, "dockerd", 10, 1000);
-    let advise = || machine.done("docker --engine-version 26.1").stderr;
+    let advise = || machine.run_ok("docker --engine-version 26.1").stderr;
     assert!(
         advise().ends_with("dockerd is not running: it reads the change when it starts\n"),
         "a user's is another"
@@ -549,9 +549,9 @@ fn a_running_daemon_is_reported_when_it_needs_a_restart() {
         "{advice}"
     );
     daemon(9, "containerd", 900, 0);
-    let advice = machine.done("containerd --engine-version 1.7.24").stderr;
+    let advice = machine.run_ok("containerd --engine-version 1.7.24").stderr;
     assert!(advice.ends_with("run systemctl restart containerd\n"), "{advice}");
-    let advice = machine.done("podman --engine-version 5.5.2").stderr;
+    let advice = machine.run_ok("podman --engine-version 5.5.2").stderr;
     assert!(advice.ends_with("no restart is needed\n"), "{advice}");
 }
 

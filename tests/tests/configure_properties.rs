@@ -64,12 +64,12 @@ fn configured(path: &str, text: &str, args: &str) -> String {
     let machine = ConfigureHost::new();
     machine.put(path, text);
     let before = machine.tree();
-    machine.done(args);
+    machine.run_ok(args);
     let after = machine.read(path);
     let tree = machine.tree();
-    machine.done(args);
+    machine.run_ok(args);
     assert_eq!(machine.tree(), tree, "twice: {text:?}");
-    machine.done(&format!("{} --undo", args.split(' ').next().unwrap()));
+    machine.run_ok(&format!("{} --undo", args.split(' ').next().unwrap()));
     assert_eq!(machine.tree(), before, "back: {text:?}");
     after
 }

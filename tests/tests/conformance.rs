@@ -4,7 +4,7 @@
 use container_device_interface::{spec::read_spec, version::minimum_required_version};
 use mig_cdi_gen::{
     discover::{Source, discover},
-    spec::{Built, Content, Format, NameStyle, SpecOptions, build, to_text},
+    spec::{BuiltSpec, DeviceSet, Format, NameStyle, SpecOptions, build, to_text},
 };
 use mig_cdi_model::cdi::{Device, Spec, Version};
 use mig_cdi_sim::{PRESETS, SimulatedMachine, SimulatedNode};
@@ -18,10 +18,10 @@ fn options() -> SpecOptions {
         source: Source::Nvml,
         library_dirs: Vec::new(),
         params_file: None,
-        graphics: true,
+        wants_graphics: true,
         admin: Vec::new(),
-        cuda_env: false,
-        annotations: false,
+        sets_cuda_env: false,
+        wants_annotations: false,
         verify: None,
         ldcache: None,
         max_version: Version::V0_5_0,
@@ -29,12 +29,12 @@ fn options() -> SpecOptions {
     }
 }
 
-fn built(description: &str, options: &SpecOptions) -> Result<Built, String> {
+fn built(description: &str, options: &SpecOptions) -> Result<BuiltSpec, String> {
     let node = SimulatedNode::parse(description).map_err(|e| e.to_string())?;
     let discovery =
         discover(&SimulatedMachine::new(node), options.source).map_err(|e| e.to_string())?;
     let mut built =
-        build(&discovery.topology, &[], Content::Mig, options).map_err(|e| e.to_string())?;
+        build(&discovery.topology, &[], DeviceSet::Mig, options).map_err(|e| e.to_string())?;
     built.problems.extend(discovery.problems);
     Ok(built)
 }
@@ -54,10 +54,11 @@ fn conforms(spec: &Spec, format: Format) {
 #[test]
 fn every_preset_conforms_in_every_name_style() {
     let all = vec![NameStyle::Index, NameStyle::Slot, NameStyle::Uuid];
-    let annotated = SpecOptions { annotations: true, max_version: Version::V0_6_0, ..options() };
+    let annotated =
+        SpecOptions { wants_annotations: true, max_version: Version::V0_6_0, ..options() };
     let variants = [
         options(),
-        SpecOptions { names: all, cuda_env: true, ..options() },
+        SpecOptions { names: all, sets_cuda_env: true, ..options() },
         SpecOptions { names: vec![NameStyle::Uuid], ..options() },
         SpecOptions { source: Source::Proc, ..options() },
         SpecOptions { kind: "example.org/gpu-slice.v2".parse().unwrap(), ..annotated.clone() },

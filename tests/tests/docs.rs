@@ -187,14 +187,14 @@ impl Host {
         );
         let host = Host { site: PartitionHost::new(&node), machine: ConfigureHost::new() };
         fs::write(host.file("layouts.yaml"), LAYOUTS).unwrap();
-        let generated = host.site.host.generate(&[]);
+        let generated = host.site.fake.generate(&[]);
         assert_eq!(generated.code, 0, "{}", generated.stderr);
-        fs::copy(host.site.host.spec(), host.file("nvidia.yaml")).unwrap();
+        fs::copy(host.site.fake.spec(), host.file("nvidia.yaml")).unwrap();
         host
     }
 
     fn file(&self, name: &str) -> String {
-        self.site.host.out().with_file_name(name).display().to_string()
+        self.site.fake.out().with_file_name(name).display().to_string()
     }
 
     fn run(&self, command: &str) {
@@ -212,7 +212,7 @@ impl Host {
             ("mig-cdi", "configure") => (self.configure(&words[2..]), &[0]),
             ("mig-cdi", _) if words.contains(&"--node") => (run(&mut mig_cdi(&words[1..])), &[0]),
             ("mig-cdi", "doctor") => {
-                let root = format!("--host-root={}", self.site.host.root().display());
+                let root = format!("--host-root={}", self.site.fake.root().display());
                 (self.site.run(&[&words[1..], &[&root]].concat()), &[0, 1])
             }
             ("mig-cdi", _) => (self.site.run(&words[1..]), &[0]),
@@ -224,9 +224,9 @@ impl Host {
 
     fn hook(&self, words: &[&str]) -> Run {
         let [_, mode, options @ .., "<", _] = words else { panic!("{words:?} reads nothing") };
-        self.site.host.configure_hook("");
-        let config = format!("--config={}", self.site.host.config().display());
-        let mut hook = self.site.host.hook(&[&[*mode], options, &[&config]].concat());
+        self.site.fake.configure_hook("");
+        let config = format!("--config={}", self.site.fake.config().display());
+        let mut hook = self.site.fake.hook(&[&[*mode], options, &[&config]].concat());
         let request = oci_config(&[], &[("mig-cdi/devices", "0:2g.20gb:0")], false);
         feed(&mut hook, request.as_bytes())
     }

@@ -1100,7 +1100,7 @@ fn files_that_podman_does_not_read_are_not_judged() {
 
 /// Only podman runs precreate hooks, and CRI-O fails on them: without CRI-O the same file is correct.
 #[test]
-fn a_precreate_hook_is_no_fault_without_crio() {
+fn precreate_hooks_are_ok_without_crio() {
     let host = Healthy::new();
     host.remove("/usr/bin/crio");
     let hook = r#"{"hook":{"path":"/usr/bin/good-hook"},"stages":["precreate"]}"#;

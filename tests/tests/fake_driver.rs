@@ -1,5 +1,5 @@
 //! The fake driver through its C functions: return codes of nvml.h, state shared between processes, and injected
-//! faults. `changes.rs` tests the rules of MIG themselves.
+//! faults. `sim_partitioning.rs` tests the rules of MIG themselves.
 
 use mig_cdi_sim::{ProcTree, SimulatedNode};
 use mig_cdi_tests::{FakeHost, build_dir, nvml_call::Caller, run};

@@ -1,4 +1,4 @@
-//! Fingerprints of the driver's tree: what a quick poll notices, and what only a full scan does.
+//! Fingerprints of the driver's tree: what a plain poll notices, and what only a full scan does.
 
 use mig_cdi_sys::{Fingerprint, Root};
 use mig_cdi_tests::FakeHost;
@@ -15,14 +15,14 @@ fn node(first: &str, second: &str) -> String {
     gpu("07", first) + &gpu("0f", second)
 }
 
-/// Returns whether the quick poll and the full scan still find the tree unchanged after a change.
+/// Returns whether the plain poll and the full scan still find the tree unchanged after a change.
 fn after(change: impl FnOnce(&FakeHost)) -> (bool, bool) {
     let host = FakeHost::new(&node("{ profile = \"2g.20gb\" }", "{ profile = \"3g.40gb\" }"));
     let proc = Root::open(&host.root()).unwrap();
     let seen = Fingerprint::take(&proc);
-    assert!(seen.is_unchanged_quick() && seen.is_unchanged(&proc), "before any change");
+    assert!(seen.is_unchanged_at_plain_poll() && seen.is_unchanged(&proc), "before any change");
     change(&host);
-    (seen.is_unchanged_quick(), seen.is_unchanged(&proc))
+    (seen.is_unchanged_at_plain_poll(), seen.is_unchanged(&proc))
 }
 
 fn capabilities(host: &FakeHost, below: &str) -> std::path::PathBuf {
@@ -39,7 +39,7 @@ fn recreate(dir: &Path) {
 }
 
 #[test]
-fn a_quick_poll_sees_gpu_instances_come_and_go() {
+fn a_plain_poll_sees_gpu_instances_come_and_go() {
     let one = "{ profile = \"2g.20gb\" }";
     for (what, description) in [
         ("one more on the first", node(&format!("{one}, {one}"), "{ profile = \"3g.40gb\" }")),
@@ -55,7 +55,7 @@ fn a_quick_poll_sees_gpu_instances_come_and_go() {
 
 /// A directory that is held open does not show that it was removed, so the poll checks its path too.
 #[test]
-fn a_quick_poll_sees_a_gpu_or_the_driver_vanish() {
+fn a_plain_poll_sees_a_gpu_or_the_driver_vanish() {
     for below in ["gpu0", "gpu1", ""] {
         let gone = after(|host| fs::remove_dir_all(capabilities(host, below)).unwrap());
         assert_eq!(gone, (false, false), "{below:?}");
@@ -73,7 +73,7 @@ fn a_quick_poll_sees_a_gpu_or_the_driver_vanish() {
 }
 
 #[test]
-fn a_full_scan_sees_what_a_quick_poll_misses() {
+fn a_full_scan_sees_what_a_plain_poll_misses() {
     let compute = |list: &str| {
         node(
             "{ profile = \"2g.20gb\" }",
@@ -91,11 +91,11 @@ fn a_full_scan_sees_what_a_quick_poll_misses() {
         ("/proc/devices", "Character devices:\n195 nvidia\n"),
         ("/proc/driver/nvidia/version", "another\n"),
     ] {
-        let (quick, full) = after(|host| fs::write(host.path(path), text).unwrap());
-        assert_eq!((quick, full), (true, false), "{path}");
+        let (plain, full) = after(|host| fs::write(host.path(path), text).unwrap());
+        assert_eq!((plain, full), (true, false), "{path}");
     }
-    let (quick, full) = after(|host| {
+    let (plain, full) = after(|host| {
         fs::remove_dir_all(host.path("/proc/driver/nvidia/gpus/0000:0f:00.0")).unwrap()
     });
-    assert_eq!((quick, full), (true, false), "a gpu of the list");
+    assert_eq!((plain, full), (true, false), "a gpu of the list");
 }

@@ -3,7 +3,7 @@
 use mig_cdi_kubelet::cluster::{self, Cluster, EventType, RetryDelays, Timing};
 use mig_cdi_tests::{
     fake_api_server::FakeApiServer,
-    fake_cluster::{FOREVER, FakeCluster, NODE, SOON},
+    fake_cluster::{FakeCluster, NODE, SOON, TIMEOUT},
 };
 use serde_json::json;
 use std::{collections::BTreeMap, fs, time::Duration};
@@ -80,7 +80,7 @@ async fn a_failed_write_is_logged_once_and_retried() {
     fake.api.fail("PATCH", &[500, 500, 500, 409, 409, 429, 403]);
     let cluster = fake.connect();
     cluster.set_labels(&labels(&[("nvidia.com/gpu.count", "8")]));
-    assert!(cluster.written(FOREVER).await);
+    assert!(cluster.wait_written(TIMEOUT).await);
     assert_eq!(fake.api.requests("PATCH").len(), 8);
     for code in [500, 409, 429, 403] {
         assert_eq!(fake.logged(&format!("injected failure {code}")), 1, "{:?}", fake.lines);
@@ -92,11 +92,11 @@ async fn a_failed_write_is_logged_once_and_retried() {
 async fn the_watch_resumes_at_its_last_version() {
     let fake = FakeCluster::new();
     let cluster = fake.connect();
-    let mut desired = cluster.desired();
+    let mut desired = cluster.layout_request();
     let mut asks = async |config: &str| {
         let asked = desired
             .wait_for(|now| now.as_ref().is_some_and(|now| now.config.as_deref() == Some(config)));
-        assert!(tokio::time::timeout(FOREVER, asked).await.is_ok(), "{config}");
+        assert!(tokio::time::timeout(TIMEOUT, asked).await.is_ok(), "{config}");
     };
     let from = |api: &FakeApiServer| -> Vec<u64> {
         let version = |target: &str| target.rsplit_once("resourceVersion=")?.1.parse().ok();
@@ -107,23 +107,23 @@ async fn the_watch_resumes_at_its_last_version() {
     asks("a").await;
     // The server goes down and comes back: no version is missed, and none is reported twice.
     fake.api.fail("WATCH", &[500, 503]);
-    fake.api.cut();
+    fake.api.close_watches();
     fake.api.set_label(cluster::CONFIG, Some("b"));
     asks("b").await;
     // The fake's versions begin at 100 and grow by 7, as those of a cluster with other objects do.
     assert_eq!(from(&fake.api), [0, 107, 107, 107]);
     // The server no longer has the version (410 Gone): as an answer, and as an event.
     fake.api.fail("WATCH", &[410]);
-    fake.api.cut();
+    fake.api.close_watches();
     fake.api.set_label(cluster::CONFIG, Some("c"));
     asks("c").await;
     assert_eq!(from(&fake.api)[4..], [114, 0]);
     fake.api.fail("WATCH", &[500]);
-    fake.api.cut();
+    fake.api.close_watches();
     for config in ["d", "e", "f"] {
         fake.api.set_label(cluster::CONFIG, Some(config));
     }
-    fake.api.forget();
+    fake.api.expire_versions();
     asks("f").await;
     let last = from(&fake.api).last().copied();
     assert!(last == Some(0) || last == Some(121), "{:?}", from(&fake.api));
@@ -157,10 +157,10 @@ async fn a_repeated_event_is_sent_once() {
     fake.api.fail("POST", &[500, 409, 403]);
     let cluster = fake.connect();
     for _ in 0..3 {
-        cluster.event("SliceUnhealthy", "MIG-a: xid 94", EventType::Warning);
+        cluster.send_event("SliceUnhealthy", "MIG-a: xid 94", EventType::Warning);
     }
     // The second try is answered with 409: it was there already. What is forbidden is given up.
-    cluster.event("SliceUnhealthy", "MIG-b: xid 94", EventType::Warning);
+    cluster.send_event("SliceUnhealthy", "MIG-b: xid 94", EventType::Warning);
     fake.flush(&cluster, "end").await;
     let posts = fake.api.requests("POST");
     let messages: Vec<_> =
@@ -191,7 +191,7 @@ async fn an_unreachable_cluster_blocks_nothing() {
     let timing = Timing { retry, write_interval: SOON, ..Timing::default() };
     let cluster = Cluster::connect(NODE, Some(path.clone()), timing, fake.logger());
     cluster.set_labels(&labels(&[("nvidia.com/gpu.count", "8")]));
-    assert!(!cluster.written(SOON * 20).await);
+    assert!(!cluster.wait_written(SOON * 20).await);
     assert_eq!(fake.logged("watch node node-1: "), 2, "{:?}", fake.lines);
     // When the server appears, even at another address, everything is written.
     fs::write(&path, config.to_string()).unwrap();

@@ -13,7 +13,7 @@ use mig_cdi_kubelet::{
     labels::labels,
     strategy::{NodeResources, Strategy as Mig, node_resources},
 };
-use mig_cdi_model::{Attributes, Release};
+use mig_cdi_model::{Attributes, MajorMinor};
 use mig_cdi_sim::PRESETS;
 use mig_cdi_tests::{FakeHost, bare, program, project, run};
 use proptest::{option, prelude::*};
@@ -33,14 +33,14 @@ fn inventory(description: &str) -> Inventory {
     let words = host.flags().into_iter().chain([output, "--leave-nodes".to_owned()]);
     let command_line = WatchCommandLine::try_parse_from(words).unwrap();
     let mut setup = command_line.setup().unwrap();
-    setup.node.roots.cuda_version = true;
+    setup.node.roots.reads_cuda_version = true;
     let request = RefreshRequest {
         roots: setup.node.roots,
         source: setup.node.source,
         generate: setup.generate,
         repair_nodes: false,
-        inventory: true,
-        all_gpus: false,
+        wants_inventory: true,
+        wants_all_gpus: false,
     };
     let args = child::args(child::REFRESH, &request).unwrap();
     let (key, node) = host.env();
@@ -103,7 +103,7 @@ fn gpu(index: u32, model: &str, profiles: &[&str]) -> GpuEntry {
         model: model.to_owned(),
         name: Some(format!("nvidia.com/gpu={index}")),
         memory_mib: Some(81_920),
-        compute_capability: Some(Release { major: 8, minor: 0 }),
+        compute_capability: Some(MajorMinor { major: 8, minor: 0 }),
         mig_enabled: !profiles.is_empty(),
         slices: (0..).zip(profiles).map(slice).collect(),
         ..GpuEntry::default()
@@ -223,7 +223,7 @@ fn any_slice() -> impl Strategy<Value = SliceEntry> {
 
 fn any_gpu() -> impl Strategy<Value = GpuEntry> {
     let release = option::of((any::<u32>(), any::<u32>()))
-        .prop_map(|release| release.map(|(major, minor)| Release { major, minor }));
+        .prop_map(|release| release.map(|(major, minor)| MajorMinor { major, minor }));
     let name = option::of(any::<u8>().prop_map(|number| format!("nvidia.com/gpu={number}")));
     let slices = prop::collection::vec(any_slice(), 0..6);
     let model = prop_oneof![any::<String>(), "NVIDIA [A-Z0-9a-z ()/.-]{0,90}"];
@@ -251,7 +251,7 @@ fn any_inventory() -> impl Strategy<Value = Inventory> {
     (version, any::<Option<(u32, u32)>>(), any::<Option<String>>(), gpus).prop_map(
         |(driver_version, cuda, machine, gpus)| Inventory {
             driver_version,
-            cuda_version: cuda.map(|(major, minor)| Release { major, minor }),
+            cuda_version: cuda.map(|(major, minor)| MajorMinor { major, minor }),
             machine,
             gpus,
             problems: Vec::new(),
@@ -276,7 +276,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn labels_of_any_inventory_are_labels(inventory in any_inventory()) {
+    fn labels_of_any_inventory_are_accepted_by_kubernetes(inventory in any_inventory()) {
         for strategy in STRATEGIES {
             for (key, value) in node_labels(&inventory, strategy) {
                 let name = key.strip_prefix("nvidia.com/");

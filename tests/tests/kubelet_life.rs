@@ -79,7 +79,7 @@ fn the_plugin_registers_again_after_a_kubelet_restart() {
 #[test]
 fn a_refused_registration_is_retried_and_logged_once() {
     let host = host(2);
-    let kubelet = FakeKubelet::that(
+    let kubelet = FakeKubelet::start_with_answer(
         &kubelet_dir(&host),
         RegistrationAnswer::Refuse("no room for it".to_owned()),
     );
@@ -102,7 +102,7 @@ fn a_refused_registration_is_retried_and_logged_once() {
 fn a_silent_kubelet_does_not_delay_the_spec() {
     let host = host(2);
     let never = RegistrationAnswer::Late(Duration::from_secs(1000));
-    let mut kubelet = FakeKubelet::that(&kubelet_dir(&host), never);
+    let mut kubelet = FakeKubelet::start_with_answer(&kubelet_dir(&host), never);
     let plugin = RunningPlugin::start(&host, &[]);
     until("the spec is there", || host.read_spec().is_some());
     plugin.until_logged("kubelet.sock: no answer in 5 s");

@@ -4,12 +4,12 @@ use clap::Parser;
 use mig_cdi_args::WatchCommandLine;
 use mig_cdi_kubelet::{
     cluster::{self, Cluster, RetryDelays},
-    repartition::{AllocationGate, Repartition, RepartitionSettings},
+    repartition::{AllocationGate, RepartitionSettings, Repartitioner},
     strategy::Resource,
 };
 use mig_cdi_tests::{
     fake_api_server::FakeApiServer,
-    fake_cluster::{FOREVER, FakeCluster, SOON},
+    fake_cluster::{FakeCluster, SOON, TIMEOUT},
     fake_pod_resources::FakePodResources,
     partition_host::PartitionHost,
     program, run,
@@ -37,17 +37,17 @@ mig-configs:
 /// Node of such a cluster whose GPUs are partitioned by label.
 struct LabelledNode {
     fake: FakeCluster,
-    site: PartitionHost,
+    host: PartitionHost,
     kubelet: FakePodResources,
     gate: AllocationGate,
 }
 
 impl LabelledNode {
     fn new() -> LabelledNode {
-        let (fake, site) =
+        let (fake, host) =
             (FakeCluster::new(), PartitionHost::new("[[gpu]]\nmodel = \"a100-80gb\"\n"));
         let kubelet = FakePodResources::start(fake.dir.path());
-        let fixture = LabelledNode { fake, site, kubelet, gate: AllocationGate::default() };
+        let fixture = LabelledNode { fake, host, kubelet, gate: AllocationGate::default() };
         fs::write(fixture.path("layouts.yaml"), LAYOUTS).unwrap();
         // By another process: what this one has open for writing, a child of another thread could hold, and
         // then it does not run (ETXTBSY).
@@ -82,17 +82,17 @@ impl LabelledNode {
     /// Starts the plugin; its tasks end when the returned guard is dropped.
     async fn start(&self) -> Running {
         let cluster = self.fake.connect();
-        let watch = WatchCommandLine::try_parse_from(self.site.host.flags()).unwrap();
-        let (setup, state_dir) = (watch.setup().unwrap(), self.site.state());
+        let watch = WatchCommandLine::try_parse_from(self.host.fake.flags()).unwrap();
+        let (setup, state_dir) = (watch.setup().unwrap(), self.host.state());
         let mut settings = RepartitionSettings::new(self.path("layouts.yaml"), &setup, &state_dir);
         settings.program = Some(self.path("program"));
-        settings.holders_root = self.site.host.root();
-        settings.journal_dir = self.site.journal();
+        settings.holders_root = self.host.fake.root();
+        settings.journal_dir = self.host.journal();
         settings.pod_resources = self.kubelet.socket().to_owned();
-        settings.host_root = self.site.host.root();
-        (settings.poll, settings.retry) = (SOON, RetryDelays { first: FOREVER, limit: FOREVER });
+        settings.host_root = self.host.fake.root();
+        (settings.poll, settings.retry) = (SOON, RetryDelays { first: TIMEOUT, limit: TIMEOUT });
         let log = self.fake.logger();
-        let repartition = Repartition::new(cluster.clone(), settings, self.gate.clone(), log);
+        let repartition = Repartitioner::new(cluster.clone(), settings, self.gate.clone(), log);
         Running { task: tokio::spawn(repartition.run()).abort_handle(), cluster }
     }
 
@@ -112,7 +112,7 @@ impl LabelledNode {
 
     /// Partitions GPUs by hand.
     fn apply_by_cli(&self, layout: &str) {
-        self.site.must(&["apply", layout]);
+        self.host.run_ok(&["apply", layout]);
     }
 }
 
@@ -136,9 +136,9 @@ async fn a_label_partitions_gpus() {
     fixture.set_config_label("balanced");
     fixture.until("success").await;
     assert_eq!(fixture.fake.api.history(cluster::STATE), ["", "pending", "success"]);
-    let layouts = fixture.site.layouts();
+    let layouts = fixture.host.layouts();
     assert_eq!(layouts[0].matches("2g.20gb").count(), 2, "{layouts:?}");
-    let spec = fixture.site.host.read_spec().expect("apply refreshes the spec");
+    let spec = fixture.host.fake.read_spec().expect("apply refreshes the spec");
     assert!(spec.contains("2g.20gb"), "{spec}");
     fixture.fake.flush(&running.cluster, "end").await;
     let event = &fixture.fake.api.requests("POST")[0].body;
@@ -148,7 +148,7 @@ async fn a_label_partitions_gpus() {
     fixture.fake.api.set_label(cluster::CONFIG, None);
     fixture.until("").await;
     assert_eq!(fixture.fake.api.annotation(cluster::LAST), None);
-    assert_eq!(fixture.site.layouts(), layouts);
+    assert_eq!(fixture.host.layouts(), layouts);
     // When it is set again, it is applied again.
     fixture.set_config_label("balanced");
     fixture.until("success").await;
@@ -160,7 +160,7 @@ async fn slices_of_pods_stay_until_the_pods_end() {
     let fixture = LabelledNode::new();
     fixture.apply_by_cli(&format!("0={BALANCED}"));
     // The kubelet lists slices by their UUIDs, or by other names.
-    let text = fixture.site.must(&["list", "--json"]).stdout;
+    let text = fixture.host.run_ok(&["list", "--json"]).stdout;
     let start = text.find("MIG-").expect("a UUID");
     let uuid = &text[start..start + "MIG-".len() + 36];
     for id in [uuid, "0:2g.20gb:0"] {
@@ -170,7 +170,7 @@ async fn slices_of_pods_stay_until_the_pods_end() {
         fixture.until("failed").await;
         let expected = "is in use by pod default/train";
         assert!(fixture.reason().contains(expected), "{}", fixture.reason());
-        assert_eq!(fixture.site.layouts(), [BALANCED]);
+        assert_eq!(fixture.host.layouts(), [BALANCED]);
         fixture.fake.flush(&running.cluster, id).await;
         let posts = fixture.fake.api.requests("POST");
         let is_reported = posts.iter().any(|post| {
@@ -190,7 +190,7 @@ async fn slices_of_pods_stay_until_the_pods_end() {
         // The pod on the slice in question ends.
         fixture.kubelet.set(&[]);
         fixture.until("success").await;
-        assert_eq!(fixture.site.layouts(), ["7g.80gb@0"]);
+        assert_eq!(fixture.host.layouts(), ["7g.80gb@0"]);
         assert_eq!(fixture.reason(), "");
         fixture.fake.api.set_label(cluster::CONFIG, None);
         fixture.until("").await;
@@ -206,17 +206,17 @@ async fn an_unknown_layout_fails_until_the_file_or_label_changes() {
     fixture.set_config_label("quarters");
     fixture.until("failed").await;
     assert!(fixture.reason().contains("quarters"), "{}", fixture.reason());
-    assert_eq!(fixture.site.layouts(), ["none"]);
+    assert_eq!(fixture.host.layouts(), ["none"]);
     // The file is corrected.
     fs::write(fixture.path("layouts.yaml"), LAYOUTS.replace("halves", "quarters")).unwrap();
     fixture.until("success").await;
-    assert_eq!(fixture.site.layouts(), ["3g.40gb@0,3g.40gb@4"]);
+    assert_eq!(fixture.host.layouts(), ["3g.40gb@0,3g.40gb@4"]);
     // Another label takes effect at once.
     fixture.set_config_label("halves");
     fixture.until("failed").await;
     fixture.set_config_label("whole");
     fixture.until("success").await;
-    assert_eq!(fixture.site.layouts(), ["7g.80gb@0"]);
+    assert_eq!(fixture.host.layouts(), ["7g.80gb@0"]);
 }
 
 #[tokio::test]
@@ -236,7 +236,7 @@ async fn the_newest_label_wins() {
     fixture.set_config_label("whole");
     fs::remove_file(fixture.path("hold")).unwrap();
     fixture.until("success").await;
-    assert_eq!(fixture.site.layouts(), ["7g.80gb@0"]);
+    assert_eq!(fixture.host.layouts(), ["7g.80gb@0"]);
     // The run that had begun was ended, and is not called a success.
     assert_eq!(fixture.fake.api.history(cluster::STATE), ["", "pending", "success"]);
     let calls = fixture.calls();
@@ -245,7 +245,7 @@ async fn the_newest_label_wins() {
         calls[0].contains("\"layout\":\"balanced\"") && calls[1].contains("\"layout\":\"whole\""),
         "{calls:?}"
     );
-    assert!(fixture.gate.wait_until_open(FOREVER).await);
+    assert!(fixture.gate.wait_until_open(TIMEOUT).await);
 }
 
 /// A slice that was allocated a moment ago counts as held, although the kubelet does not list it yet.
@@ -263,7 +263,7 @@ async fn a_slice_that_was_just_allocated_is_held() {
         "{}",
         fixture.reason()
     );
-    assert_eq!(fixture.site.layouts(), [BALANCED]);
+    assert_eq!(fixture.host.layouts(), [BALANCED]);
 }
 
 #[tokio::test]
@@ -278,7 +278,7 @@ async fn a_restarted_plugin_partitions_only_what_is_not_done() {
     let running = fixture.start().await;
     fixture.fake.flush(&running.cluster, "second").await;
     assert_eq!(
-        (fixture.runs("plan").len(), fixture.site.layouts()),
+        (fixture.runs("plan").len(), fixture.host.layouts()),
         (1, vec!["3g.40gb@0".to_owned()])
     );
     drop(running);
@@ -289,7 +289,7 @@ async fn a_restarted_plugin_partitions_only_what_is_not_done() {
     assert_eq!(fixture.calls().len(), 2);
     drop(running);
     // The machine was rebooted: no instance outlives that.
-    fixture.site.write("/proc/sys/kernel/random/boot_id", "another\n");
+    fixture.host.write("/proc/sys/kernel/random/boot_id", "another\n");
     let _running = fixture.start().await;
     fixture.fake.api.until("the next poll", |_| fixture.runs("plan").len() == 3).await;
     fixture.until("success").await;
@@ -307,15 +307,15 @@ async fn a_restarted_plugin_partitions_only_what_is_not_done() {
 /// The mode of a GPU that a pod has as a whole is not changed, even if no program of the pod runs yet.
 #[test]
 fn gpus_in_use_keep_their_mode() {
-    let site = PartitionHost::new("[[gpu]]\nmodel = \"h100-80gb\"\nmig = false\n");
-    let uuid = site.node().gpus[0].uuid.to_string();
+    let host = PartitionHost::new("[[gpu]]\nmodel = \"h100-80gb\"\nmig = false\n");
+    let uuid = host.node().gpus[0].uuid.to_string();
     for id in [uuid.as_str(), "0"] {
-        let run = site.run(&["apply", &format!("--in-use={id}=pod default/train"), "0=7g.80gb"]);
+        let run = host.run(&["apply", &format!("--in-use={id}=pod default/train"), "0=7g.80gb"]);
         assert_eq!(run.code, 5, "{}", run.stderr);
         assert!(run.stderr.contains("gpu 0: it is in use by pod default/train"), "{}", run.stderr);
-        assert_eq!(site.layouts(), ["off"]);
+        assert_eq!(host.layouts(), ["off"]);
     }
-    let run = site.run(&["apply", "--in-use=no-holder", "0=7g.80gb"]);
+    let run = host.run(&["apply", "--in-use=no-holder", "0=7g.80gb"]);
     assert_eq!(run.code, 2, "{}", run.stderr);
-    site.must(&["apply", "--in-use=GPU-of-another-node=pod default/train", "0=7g.80gb"]);
+    host.run_ok(&["apply", "--in-use=GPU-of-another-node=pod default/train", "0=7g.80gb"]);
 }

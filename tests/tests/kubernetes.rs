@@ -183,7 +183,7 @@ fn a_pod_waits_for_an_unknown_resource(node: &KubernetesNode) {
 
 fn pods_outlive_kubelet(node: &mut KubernetesNode) {
     let label = "{.metadata.labels.nvidia\\.com/mig\\.strategy}";
-    let output = node.kubectl_output(&["label", "node", NAME, "nvidia.com/mig.strategy=mixed"]);
+    let output = node.kubectl_ok(&["label", "node", NAME, "nvidia.com/mig.strategy=mixed"]);
     assert!(output.contains("labeled"), "{output}");
     node.pod("stays", &[], &["sleep", "1000000"]);
     node.until_phase("stays", "Running");

@@ -29,7 +29,7 @@ fn state(node: &KubernetesNode) -> String {
 
 fn set_layout_label(node: &KubernetesNode, layout: &str) {
     let label = format!("nvidia.com/mig.config={layout}");
-    let output = node.kubectl_output(&["label", "node", NAME, "--overwrite", &label]);
+    let output = node.kubectl_ok(&["label", "node", NAME, "--overwrite", &label]);
     assert!(output.contains("labeled"), "{output}");
 }
 
@@ -89,7 +89,7 @@ fn a_label_partitions_gpus_around_running_pods() {
     assert!(why.contains("in use by") && why.contains("pod default/keeps"), "{why}");
     node.until("an event reports it", || {
         let events =
-            node.kubectl_output(&["get", "events", "--field-selector=reason=RepartitionFailed"]);
+            node.kubectl_ok(&["get", "events", "--field-selector=reason=RepartitionFailed"]);
         events.contains("pod default/keeps") && events.contains("Warning")
     });
     assert!(node.describe_node().contains("RepartitionFailed"));
@@ -117,7 +117,7 @@ fn a_label_partitions_gpus_around_running_pods() {
     args.push("--mig-strategy=none".to_owned());
     let _plugin = start(&args);
     node.until("an event reports the withheld slices", || {
-        let events = node.kubectl_output(&["get", "events", "--field-selector=reason=Withheld"]);
+        let events = node.kubectl_ok(&["get", "events", "--field-selector=reason=Withheld"]);
         events.contains("the strategy none advertises no slices") && events.contains("Warning")
     });
     node.until("a label reports them too", || {

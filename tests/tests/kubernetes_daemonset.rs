@@ -125,9 +125,9 @@ fn one_daemon_set_advertises_slices() {
     node.apply(&pod);
     let get = ["get", "pod", "plugin", "--namespace=mig-cdi", "--output=jsonpath={.status}"];
     node.until("the scheduler reports the reason", || {
-        node.kubectl_output(&get).contains("didn't match")
+        node.kubectl_ok(&get).contains("didn't match")
     });
-    let output = node.kubectl_output(&["label", "node", "node", "nvidia.com/gpu.present=true"]);
+    let output = node.kubectl_ok(&["label", "node", "node", "nvidia.com/gpu.present=true"]);
     assert!(output.contains("labeled"), "{output}");
     until_advertised(&node, "two slices", &[("2g.20gb", "2"), ("1g.10gb", "0")]);
 
@@ -153,7 +153,7 @@ fn one_daemon_set_advertises_slices() {
     });
 
     // Another pod of the plugin takes over, as when its image is updated. Nothing is allocated twice.
-    let output = node.kubectl_output(&["delete", "pod", "plugin", "--namespace=mig-cdi"]);
+    let output = node.kubectl_ok(&["delete", "pod", "plugin", "--namespace=mig-cdi"]);
     assert!(output.contains("deleted"), "{output}");
     until_advertised(&node, "nothing", &[("2g.20gb", "0"), ("1g.10gb", "0")]);
     node.apply(&pod);

@@ -1,6 +1,6 @@
-//! Plans of `mig_cdi_layout::plan`, compared with every geometry that a simulated GPU accepts.
+//! Plans of `mig_cdi_layout::plan`, compared with every layout that a simulated GPU accepts.
 //!
-//! The geometries are not computed here: they are all those that `SimulatedNode::parse` accepts, found by trying. A plan is
+//! The layouts are not computed here: they are all those that `SimulatedNode::parse` accepts, found by trying. A plan is
 //! optimal if none of them needs fewer destroyed instances.
 
 use mig_cdi_layout::{
@@ -9,7 +9,7 @@ use mig_cdi_layout::{
 };
 use mig_cdi_model::{CiId, GiId, Placement};
 use mig_cdi_sim::{MODELS, Model, ProfileRow};
-use mig_cdi_tests::geometries::{Geometries, Spot, accepted, members, part};
+use mig_cdi_tests::all_layouts::{AllLayouts, ProfilePlacement, accepted, members, part};
 use proptest::{prelude::*, test_runner::TestRunner};
 use std::{
     cell::Cell,
@@ -17,27 +17,27 @@ use std::{
     sync::OnceLock,
 };
 
-/// All geometries of a model. One is a set of spots, as bits.
+/// All layouts of a model. One is a set of placements, as bits.
 struct LayoutSpace {
     model: &'static Model,
     capacity: GpuCapacity,
-    spots: Vec<Spot>,
+    placements: Vec<ProfilePlacement>,
     layouts: Vec<u32>,
     known: HashSet<u32>,
-    /// Geometries by the count of each profile row.
+    /// Layouts by the count of each profile row.
     by_counts: BTreeMap<Vec<usize>, Vec<u32>>,
 }
 
 impl LayoutSpace {
     fn of(key: &str) -> LayoutSpace {
         let model = Model::find(key).unwrap();
-        let Geometries { spots, layouts } = Geometries::of(model);
+        let AllLayouts { placements, layouts } = AllLayouts::of(model);
         let known = layouts.iter().copied().collect();
         let mut space = LayoutSpace {
             capacity: model.capacity(),
             by_counts: BTreeMap::new(),
             model,
-            spots,
+            placements,
             layouts,
             known,
         };
@@ -50,33 +50,33 @@ impl LayoutSpace {
 
     fn counts(&self, layout: u32) -> Vec<usize> {
         let mut counts = vec![0; self.model.profiles.len()];
-        members(layout).for_each(|i| counts[self.spots[i].0] += 1);
+        members(layout).for_each(|i| counts[self.placements[i].0] += 1);
         counts
     }
 
-    fn row(&self, spot: usize) -> &'static ProfileRow {
-        &self.model.profiles[self.spots[spot].0]
+    fn row(&self, index: usize) -> &'static ProfileRow {
+        &self.model.profiles[self.placements[index].0]
     }
 
-    fn spot(&self, profile: u32, placement: Placement) -> usize {
-        let is = |spot: &Spot| {
-            let row = &self.model.profiles[spot.0];
-            row.id == profile && Placement { start: spot.1, size: row.size } == placement
+    fn index_of(&self, profile: u32, placement: Placement) -> usize {
+        let is = |candidate: &ProfilePlacement| {
+            let row = &self.model.profiles[candidate.0];
+            row.id == profile && Placement { start: candidate.1, size: row.size } == placement
         };
-        self.spots.iter().position(is).expect("a placement that the model has")
+        self.placements.iter().position(is).expect("a placement that the model has")
     }
 
-    /// Returns the GPU as a driver would report it, each instance with one compute instance. Ids are spots.
+    /// Returns the GPU as a driver would report it, each instance with one compute instance. Ids are positions in `placements`.
     fn instances(&self, layout: u32, used: u32) -> Vec<CurrentInstance> {
-        let instance = |spot: usize| {
-            let row = self.row(spot);
-            let holder = (used >> spot & 1 == 1).then(|| format!("holder-{spot}"));
+        let instance = |index: usize| {
+            let row = self.row(index);
+            let holder = (used >> index & 1 == 1).then(|| format!("holder-{index}"));
             let holders = holder.into_iter().collect();
             let placement = Placement { start: 0, size: row.slices };
             CurrentInstance {
-                id: GiId(spot as u32),
+                id: GiId(index as u32),
                 profile: row.id,
-                placement: Placement { start: self.spots[spot].1, size: row.size },
+                placement: Placement { start: self.placements[index].1, size: row.size },
                 holders: vec![],
                 compute: vec![CurrentComputeInstance { id: CiId(0), placement, holders }],
             }
@@ -91,7 +91,7 @@ impl LayoutSpace {
         text.parse().unwrap()
     }
 
-    /// Executes the steps for GPU instances, each to a known geometry, and returns the last one.
+    /// Executes the steps for GPU instances, each to a known layout, and returns the last one.
     fn execute(&self, from: u32, plan: &PartitionPlan) -> u32 {
         let mut now = from;
         for step in &plan.steps {
@@ -101,7 +101,7 @@ impl LayoutSpace {
                     now &= !(1 << gi.0);
                 }
                 Action::CreateGpuInstance { profile, placement, .. } => {
-                    now |= 1 << self.spot(profile, placement);
+                    now |= 1 << self.index_of(profile, placement);
                 }
                 _ => {}
             }
@@ -123,13 +123,13 @@ fn random(state: &mut u64) -> u32 {
     (*state >> 32) as u32
 }
 
-/// Returns the fewest instances that must be destroyed, by trying every geometry with these counts.
+/// Returns the fewest instances that must be destroyed, by trying every layout with these counts.
 fn fewest(targets: &[u32], from: u32, used: u32) -> Option<u32> {
     let reachable = targets.iter().filter(|target| used & !**target == 0);
     reachable.map(|target| (from & !target).count_ones()).min()
 }
 
-/// Plans from every geometry to every multiset of profiles, with nothing in use; a quarter of them again with some
+/// Plans from every layout to every multiset of profiles, with nothing in use; a quarter of them again with some
 /// instances in use.
 fn every_pair(key: &'static str) {
     let space = layout_space(key);
@@ -173,7 +173,7 @@ fn every_pair(key: &'static str) {
         }
     }
     println!(
-        "{key}: {} geometries, {} layouts, {pairs} plans (seed 7): {possible} possible, {blocked} \
+        "{key}: {} layouts, {} requests, {pairs} plans (seed 7): {possible} possible, {blocked} \
          blocked by use; {destroyed} GPU instances destroyed, {all} by destroying everything",
         space.layouts.len(),
         space.by_counts.len(),
@@ -190,9 +190,9 @@ fn every_a30_layout_is_reached_with_the_fewest_destroyed_instances() {
     every_pair("a30");
 }
 
-/// Exactly those multisets of up to four instances of a profile are refused that have no geometry.
+/// Exactly those multisets of up to four instances of a profile are refused that have no layout.
 #[test]
-fn a_layout_is_refused_exactly_when_no_geometry_has_it() {
+fn a_layout_is_refused_exactly_when_no_placement_exists() {
     for key in ["a100-80gb", "a30"] {
         let space = layout_space(key);
         let (mut yes, mut no) = (0, 0);
@@ -374,10 +374,10 @@ impl Case {
             }
         }
         let mut requested: Vec<RequestedInstance> = Vec::new();
-        for spot in members(space.layouts[to]) {
-            let (row, start) = space.spots[spot];
-            let layouts = compute_layouts(space.row(spot), 0);
-            let there = current.iter().find(|there| there.id.0 == spot as u32);
+        for index in members(space.layouts[to]) {
+            let (row, start) = space.placements[index];
+            let layouts = compute_layouts(space.row(index), 0);
+            let there = current.iter().find(|there| there.id.0 == index as u32);
             let mut split = layouts[random(layouts.len())].clone();
             if let Some(there) = there.filter(|_| random(4) > 0) {
                 split = there.compute.iter().map(|c| c.placement).collect();
@@ -394,7 +394,7 @@ impl Case {
         Case { from, current, requested, text }
     }
 
-    /// Returns the fewest destroyed GPU instances of any solution, by trying all geometries and all assignments.
+    /// Returns the fewest destroyed GPU instances of any solution, by trying all layouts and all assignments.
     fn best(&self, space: &LayoutSpace) -> Option<u32> {
         let mut counts = vec![0; space.model.profiles.len()];
         self.requested.iter().for_each(|requested| counts[requested.0] += 1);
@@ -406,13 +406,13 @@ impl Case {
 
     fn assign(&self, space: &LayoutSpace, next: usize, free: u32) -> bool {
         let Some((row, start, compute)) = self.requested.get(next) else { return true };
-        members(free).any(|spot| {
-            let (row_there, start_there) = space.spots[spot];
-            let there = self.current.iter().find(|there| there.id.0 == spot as u32);
+        members(free).any(|index| {
+            let (row_there, start_there) = space.placements[index];
+            let there = self.current.iter().find(|there| there.id.0 == index as u32);
             row_there == *row
                 && start.is_none_or(|start| start == start_there)
-                && there.is_none_or(|there| can_hold(space.row(spot), there, compute))
-                && self.assign(space, next + 1, free & !(1 << spot))
+                && there.is_none_or(|there| can_hold(space.row(index), there, compute))
+                && self.assign(space, next + 1, free & !(1 << index))
         })
     }
 }

@@ -7,7 +7,7 @@ use mig_cdi_layout::{
 };
 use mig_cdi_model::{CiId, GiId, Placement};
 use mig_cdi_sim::{Model, SimulatedNode};
-use mig_cdi_tests::geometries::Geometries;
+use mig_cdi_tests::all_layouts::AllLayouts;
 use std::{collections::BTreeSet, thread};
 
 /// One layout, as the driver, the planner and the user describe it.
@@ -15,7 +15,7 @@ struct LayoutState {
     node: SimulatedNode,
     instances: Vec<CurrentInstance>,
     desired: DesiredLayout,
-    spots: BTreeSet<(u32, Placement)>,
+    placements: BTreeSet<(u32, Placement)>,
 }
 
 #[derive(Default)]
@@ -41,18 +41,22 @@ fn instances(node: &SimulatedNode) -> Vec<CurrentInstance> {
     node.gpus[0].instances.iter().map(instance).collect()
 }
 
-fn layout_state(offer: &GpuCapacity, empty: &SimulatedNode, spots: &[(u32, u32)]) -> LayoutState {
+fn layout_state(
+    offer: &GpuCapacity,
+    empty: &SimulatedNode,
+    placements: &[(u32, u32)],
+) -> LayoutState {
     let mut node = empty.clone();
-    for &(profile, start) in spots {
-        let gi = node.create_gpu_instance(0, profile, Some(start)).expect("a geometry");
+    for &(profile, start) in placements {
+        let gi = node.create_gpu_instance(0, profile, Some(start)).expect("a layout");
         let slices = offer.by_id(profile).expect("its profile").slices;
         let row = node.gpus[0].instances.iter().find(|there| there.id == gi).expect("made").profile;
         node.create_compute_instance(0, gi, row.compute_id(slices), Some(0)).expect("a whole one");
     }
     let instances = instances(&node);
     let items = instances.iter().map(|there| DesiredInstance::of(offer, there)).collect();
-    let spots = instances.iter().map(|there| (there.profile, there.placement)).collect();
-    LayoutState { node, instances, desired: DesiredLayout { instances: items }, spots }
+    let placements = instances.iter().map(|there| (there.profile, there.placement)).collect();
+    LayoutState { node, instances, desired: DesiredLayout { instances: items }, placements }
 }
 
 /// Executes the steps and returns the number of destroyed GPU instances.
@@ -84,15 +88,17 @@ fn transition(offer: &GpuCapacity, from: &LayoutState, to: &LayoutState) -> u64 
         done.unwrap_or_else(|e| panic!("{e}: {} of {:?}", step.action, plan.steps));
     }
     let end = instances(&node);
-    let spots: BTreeSet<_> = end.iter().map(|there| (there.profile, there.placement)).collect();
-    assert_eq!(spots, to.spots);
+    let placements: BTreeSet<_> =
+        end.iter().map(|there| (there.profile, there.placement)).collect();
+    assert_eq!(placements, to.placements);
     assert!(end.iter().all(|there| there.compute.len() == 1));
     // An instance that both layouts have stays, with its id.
-    let stays = |there: &&CurrentInstance| to.spots.contains(&(there.profile, there.placement));
+    let stays =
+        |there: &&CurrentInstance| to.placements.contains(&(there.profile, there.placement));
     for kept in from.instances.iter().filter(stays) {
         assert!(end.contains(kept), "{kept:?} was not kept");
     }
-    let destroyed = from.spots.difference(&to.spots).count();
+    let destroyed = from.placements.difference(&to.placements).count();
     assert_eq!(plan.destroyed(), destroyed);
     destroyed as u64
 }
@@ -102,9 +108,9 @@ fn every_layout_is_reached_from_every_other() {
     let model = Model::find("a100-80gb").expect("a model");
     let offer = model.capacity();
     let empty = SimulatedNode::parse("[[gpu]]\nmodel = \"a100-80gb\"\n").expect("a node");
-    let Geometries { spots, layouts } = Geometries::of(model);
+    let AllLayouts { placements, layouts } = AllLayouts::of(model);
     let of = |layout: &u32| -> Vec<(u32, u32)> {
-        let members = (0..32).filter(|i| layout >> i & 1 == 1).map(|i: usize| spots[i]);
+        let members = (0..32).filter(|i| layout >> i & 1 == 1).map(|i: usize| placements[i]);
         members.map(|(row, start)| (model.profiles[row].id, start)).collect()
     };
     let states: Vec<_> =

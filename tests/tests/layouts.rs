@@ -1,7 +1,7 @@
 //! Layout files: what `mig_cdi_config::layouts` parses, selects, refuses and writes.
 
 use mig_cdi_config::layouts::{
-    Assignment, BadLayouts, GpuIdentity, GpuSelector, Layout, Layouts, SelectedLayout,
+    Assignment, GpuIdentity, GpuLayoutSetting, GpuSelector, Layouts, LayoutsError, SelectedLayout,
     mig_parted_yaml, pinned_yaml,
 };
 use mig_cdi_layout::{DesiredInstance, plan};
@@ -41,17 +41,17 @@ fn node() -> Vec<GpuIdentity> {
     (0..4).map(|index| gpu(index, 0x20b2_10de)).collect()
 }
 
-fn partitioned(text: &str) -> Layout {
-    Layout::Partitioned(text.parse().unwrap())
+fn partitioned(text: &str) -> GpuLayoutSetting {
+    GpuLayoutSetting::Partitioned(text.parse().unwrap())
 }
 
 /// Returns the selection by GPU: `0=off:5`, or `0=3g.40gb:7` with the line.
 fn describe(selected: &[SelectedLayout]) -> Vec<String> {
-    let word = |layout: &Layout| match layout {
-        Layout::Off => "off".to_owned(),
-        Layout::Partitioned(desired) => desired.to_string(),
+    let word = |layout: &GpuLayoutSetting| match layout {
+        GpuLayoutSetting::Off => "off".to_owned(),
+        GpuLayoutSetting::Partitioned(desired) => desired.to_string(),
     };
-    let describe_one = |s: &SelectedLayout| format!("{}={} {}", s.gpu, word(&s.layout), s.origin);
+    let describe_one = |s: &SelectedLayout| format!("{}={} {}", s.gpu, word(&s.layout), s.location);
     selected.iter().map(describe_one).collect()
 }
 
@@ -70,7 +70,9 @@ fn well_known_names_give_each_model_what_fits() {
         for name in &names {
             let selected = layouts.select(name, &node).unwrap();
             let Some(SelectedLayout {
-                layout: Layout::Partitioned(desired), is_named: false, ..
+                layout: GpuLayoutSetting::Partitioned(desired),
+                is_named: false,
+                ..
             }) = selected.first()
             else {
                 assert!(name == "all-disabled" || selected.is_empty(), "{key} {name}");
@@ -350,7 +352,7 @@ fn alias_bombs_and_deep_nesting_are_refused() {
 
 #[test]
 fn arguments_and_files_mean_the_same() {
-    let assign = |words: &[&str]| -> Result<Vec<SelectedLayout>, BadLayouts> {
+    let assign = |words: &[&str]| -> Result<Vec<SelectedLayout>, LayoutsError> {
         let words: Result<Vec<Assignment>, _> = words.iter().map(|word| word.parse()).collect();
         Assignment::select(&words?, &node())
     };
@@ -393,21 +395,21 @@ fn arguments_and_files_mean_the_same() {
 }
 
 /// Random layout text of a few words; it need not fit.
-fn any_layout() -> impl Strategy<Value = Layout> {
+fn any_layout() -> impl Strategy<Value = GpuLayoutSetting> {
     let name = "[1-7]g\\.(10|40)gb(\\+me(\\.all)?|-me|\\+gfx)?";
     let parts = "\\((none|[1-4]c(@[0-6])?(,[1-3]c(@[0-6])?){0,2})\\)";
     let word = format!("({name}|[0-9]{{1,2}})(@[0-7])?({parts})?");
     let layout =
         prop::collection::vec(prop::string::string_regex(&word).unwrap(), 0..6).prop_map(|words| {
             let text = if words.is_empty() { "none".to_owned() } else { words.join(",") };
-            Layout::Partitioned(text.parse().unwrap())
+            GpuLayoutSetting::Partitioned(text.parse().unwrap())
         });
-    prop_oneof![1 => Just(Layout::Off), 9 => layout]
+    prop_oneof![1 => Just(GpuLayoutSetting::Off), 9 => layout]
 }
 
 /// Returns the part of a layout that mig-parted's format keeps: the count of each profile, without order.
-fn kinds(layout: &Layout) -> Option<Vec<String>> {
-    let Layout::Partitioned(desired) = layout else { return None };
+fn kinds(layout: &GpuLayoutSetting) -> Option<Vec<String>> {
+    let GpuLayoutSetting::Partitioned(desired) = layout else { return None };
     let kind = |item: &DesiredInstance| {
         let name = item.profile.to_string();
         let slices = name.split('g').next().unwrap().parse::<u32>();
@@ -462,7 +464,7 @@ proptest! {
     fn any_file_is_parsed_or_refused_in_one_line(text in "version: v1\nmig-configs:\n  a:\n    - ((devices|mig-enabled|mig-devices|device-filter): ?([0a]|all|true|\\[[0,-]{0,3}\\]|\\{3g\\.40gb: [0-9-]{1,2}\\})\n      ){0,4}") {
         if let Err(error) = Layouts::parse(&text).and_then(|layouts| layouts.select("a", &node())) {
             prop_assert_eq!(error.to_string().lines().count(), 1);
-            prop_assert!(error.origin.line().is_some());
+            prop_assert!(error.location.line().is_some());
         }
     }
 }
@@ -472,7 +474,7 @@ fn an_export_is_in_the_format_of_mig_parted() {
     let layouts =
         ["3g.40gb@4,1g.10gb@0,1g.10gb@1", "1g.10gb,3g.40gb,1g.10gb", "none"].map(partitioned);
     let mut gpus: Vec<_> = (0..).map(GpuIndex).zip(layouts).collect();
-    gpus.push((GpuIndex(5), Layout::Off));
+    gpus.push((GpuIndex(5), GpuLayoutSetting::Off));
     gpus.push((GpuIndex(6), partitioned("3g.40gb@0(2c@0,1c@2),4g.40gb(4c)")));
     assert_eq!(
         mig_parted_yaml("current", &gpus).unwrap(),

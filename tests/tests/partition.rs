@@ -15,9 +15,9 @@ const H100: &str = "[[gpu]]\nmodel = \"h100-80gb\"\n";
 
 /// Makes a host with 2g at 0 and 4 and 1g at 6, with the ids that the driver gives them.
 fn partitioned() -> PartitionHost {
-    let site = PartitionHost::new(A100);
-    site.must(&["apply", "0=2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
-    site
+    let host = PartitionHost::new(A100);
+    host.run_ok(&["apply", "0=2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
+    host
 }
 
 fn refused(run: &Run, parts: &[&str]) {
@@ -29,32 +29,32 @@ fn refused(run: &Run, parts: &[&str]) {
 
 #[test]
 fn apply_creates_the_layout_of_the_tutorial() {
-    let site = PartitionHost::new(A100);
-    let run = site.must(&["apply", "0=3x2g.20gb,1g.10gb"]);
-    assert_eq!(site.layouts(), ["2g.20gb@0,2g.20gb@2,2g.20gb@4,1g.10gb@6"]);
+    let host = PartitionHost::new(A100);
+    let run = host.run_ok(&["apply", "0=3x2g.20gb,1g.10gb"]);
+    assert_eq!(host.layouts(), ["2g.20gb@0,2g.20gb@2,2g.20gb@4,1g.10gb@6"]);
     assert!(run.stdout.starts_with("GPU  STEP  WHAT"), "{}", run.stdout);
-    let spec = site.host.read_spec().expect("apply refreshes the spec");
+    let spec = host.fake.read_spec().expect("apply refreshes the spec");
     for name in ["0:2g.20gb:0", "0:2g.20gb:2", "0:2g.20gb:4", "0:1g.10gb:6"] {
         assert!(spec.contains(&format!("{name:?}")), "{name} in {spec}");
     }
     // The nodes exist too.
-    assert!(site.host.path("/dev/nvidia-caps/nvidia-cap30").exists());
-    let again = site.must(&["apply", "0=3x2g.20gb,1g.10gb"]);
+    assert!(host.fake.path("/dev/nvidia-caps/nvidia-cap30").exists());
+    let again = host.run_ok(&["apply", "0=3x2g.20gb,1g.10gb"]);
     assert!(again.stdout.contains("nothing to change"), "{}", again.stdout);
     // NVIDIA's tutorial has this command.
-    let wrong = site.run(&["apply", "0=9,9,9,19"]);
+    let wrong = host.run(&["apply", "0=9,9,9,19"]);
     let expected = "error: partition gpu 0: 3 x 3g.40gb needs 12 memory slices of 8; 2g.20gb (profile 14) instead of \
                     3g.40gb would fit\n";
     assert_eq!((wrong.code, wrong.stderr.as_str()), (2, expected));
-    assert_eq!(site.layouts(), ["2g.20gb@0,2g.20gb@2,2g.20gb@4,1g.10gb@6"]);
+    assert_eq!(host.layouts(), ["2g.20gb@0,2g.20gb@2,2g.20gb@4,1g.10gb@6"]);
 }
 
 #[test]
 fn plan_prints_steps_and_reasons_and_changes_nothing() {
-    let site = partitioned();
-    site.container(&[30, 31]);
-    let before = (fs::read(site.host.env().1).unwrap(), site.host.read_spec());
-    let run = site.must(&["plan", "0=2g.20gb,3g.40gb"]);
+    let host = partitioned();
+    host.container(&[30, 31]);
+    let before = (fs::read(host.fake.env().1).unwrap(), host.fake.read_spec());
+    let run = host.run_ok(&["plan", "0=2g.20gb,3g.40gb"]);
     let expected = "\
 GPU  STEP  WHAT                                          WHY
 0    keep  gpu instance 3                                2g.20gb, in use by container 4f08cd7afbc6 (pid 77, sleep inf)
@@ -70,11 +70,12 @@ GPU  STEP  WHAT                                          WHY
     };
     similar_asserts::assert_eq!(squeeze(&run.stdout), squeeze(expected));
     let json: serde_json::Value =
-        serde_json::from_str(&site.must(&["plan", "--json", "0=2g.20gb,3g.40gb"]).stdout).unwrap();
+        serde_json::from_str(&host.run_ok(&["plan", "--json", "0=2g.20gb,3g.40gb"]).stdout)
+            .unwrap();
     assert_eq!(json[0]["is"], "2g.20gb@0,2g.20gb@4,1g.10gb@6");
     assert_eq!(json[0]["steps"][4]["placement"], serde_json::json!({"start": 4, "size": 4}));
     assert_eq!(json[0]["keep"][0]["gi"], 3);
-    assert_eq!(before, (fs::read(site.host.env().1).unwrap(), site.host.read_spec()));
+    assert_eq!(before, (fs::read(host.fake.env().1).unwrap(), host.fake.read_spec()));
 }
 
 /// A holder of a slice is named, and nothing is changed; when it has ended, the layout is applied.
@@ -84,219 +85,219 @@ fn slices_in_use_are_not_destroyed() {
     let cases: [Case; 6] = [
         (
             "container 4f08cd7afbc6 (pid 77, sleep inf)",
-            |site| site.container(&[30, 31]),
-            |site| site.end(77),
+            |host| host.container(&[30, 31]),
+            |host| host.end(77),
         ),
         // Its /dev is the host's, and its cgroup names the container.
         (
             "container 4f08cd7afbc6 (pid 77, sleep inf)",
-            |site| {
-                site.container(&[]);
-                fs::remove_dir_all(site.host.path("/proc/77/root/dev")).unwrap();
+            |host| {
+                host.container(&[]);
+                fs::remove_dir_all(host.fake.path("/proc/77/root/dev")).unwrap();
                 let path = format!("/machine.slice/libpod-{CONTAINER}.scope");
-                site.write("/proc/77/cgroup", &format!("0::/\n5:devices:{path}\n"));
+                host.write("/proc/77/cgroup", &format!("0::/\n5:devices:{path}\n"));
                 let list = "c *:* m\nc 136:* rwm\nc 508:30 rw\nc 508:31 rw\n";
-                site.write(&format!("/sys/fs/cgroup/devices{path}/devices.list"), list);
+                host.write(&format!("/sys/fs/cgroup/devices{path}/devices.list"), list);
             },
-            |site| site.end(77),
+            |host| host.end(77),
         ),
         // Or the variables of our spec.
         (
             "container 4f08cd7afbc6 (pid 77, sleep inf)",
-            |site| {
-                site.container(&[]);
-                site.write("/proc/77/environ", "PATH=/bin\0MIG_CDI_DEVICE_0_3_0=,2g.20gb,\0");
+            |host| {
+                host.container(&[]);
+                host.write("/proc/77/environ", "PATH=/bin\0MIG_CDI_DEVICE_0_3_0=,2g.20gb,\0");
             },
-            |site| site.end(77),
+            |host| host.end(77),
         ),
         (
             "pid 99, python3 train.py",
-            |site| site.opens(99, "python3 train.py", "/dev/nvidia-caps/nvidia-cap31"),
-            |site| site.end(99),
+            |host| host.opens(99, "python3 train.py", "/dev/nvidia-caps/nvidia-cap31"),
+            |host| host.end(99),
         ),
         (
             "job 17 (lease mine)",
-            |site| {
-                let uuid = site.node().gpus[0].uuid.to_string();
-                fs::create_dir_all(site.state().join("leases")).unwrap();
+            |host| {
+                let uuid = host.node().gpus[0].uuid.to_string();
+                fs::create_dir_all(host.state().join("leases")).unwrap();
                 let text = r#"{"gpu": "UUID", "gi": 3, "holder": "job 17"}"#;
-                fs::write(site.state().join("leases/mine"), text.replace("UUID", &uuid)).unwrap();
+                fs::write(host.state().join("leases/mine"), text.replace("UUID", &uuid)).unwrap();
             },
-            |site| fs::remove_file(site.state().join("leases/mine")).unwrap(),
+            |host| fs::remove_file(host.state().join("leases/mine")).unwrap(),
         ),
         (
             "pid 4711, trainer",
-            |site| {
-                site.process(4711, "mnt:[1]", "0::/x\n", "trainer");
-                let mut node = site.node();
+            |host| {
+                host.process(4711, "mnt:[1]", "0::/x\n", "trainer");
+                let mut node = host.node();
                 node.gpus[0].processes.push(mig_cdi_sim::ProcessDescription {
                     pid: 4711,
                     gi: Some(3),
                     ci: Some(0),
                     kind: mig_cdi_sim::ProcessKind::Compute,
                 });
-                fs::write(site.host.env().1, node.to_toml()).unwrap();
+                fs::write(host.fake.env().1, node.to_toml()).unwrap();
             },
-            |site| {
-                let mut node = site.node();
+            |host| {
+                let mut node = host.node();
                 node.gpus[0].processes.clear();
-                fs::write(site.host.env().1, node.to_toml()).unwrap();
+                fs::write(host.fake.env().1, node.to_toml()).unwrap();
             },
         ),
     ];
     for (who, begin, end) in cases {
-        let site = partitioned();
-        begin(&site);
-        let before = site.layouts();
-        let run = site.run(&["apply", "0=7g.80gb"]);
+        let host = partitioned();
+        begin(&host);
+        let before = host.layouts();
+        let run = host.run(&["apply", "0=7g.80gb"]);
         refused(&run, &["gpu 0: gpu instance 3 (2g.20gb at 0:2) is in use by ", who]);
-        assert_eq!(site.layouts(), before);
-        assert!(!site.journal().join("apply.json").exists());
+        assert_eq!(host.layouts(), before);
+        assert!(!host.journal().join("apply.json").exists());
         // A layout that keeps the slice is applied.
-        site.must(&["apply", "0=2g.20gb,3g.40gb"]);
-        assert_eq!(site.layouts(), ["2g.20gb@0,3g.40gb@4"]);
+        host.run_ok(&["apply", "0=2g.20gb,3g.40gb"]);
+        assert_eq!(host.layouts(), ["2g.20gb@0,3g.40gb@4"]);
         assert_eq!(
-            site.node().gpus[0].instances.iter().find(|gi| gi.id == 3).unwrap().placement.start,
+            host.node().gpus[0].instances.iter().find(|gi| gi.id == 3).unwrap().placement.start,
             0
         );
-        end(&site);
-        site.must(&["apply", "0=7g.80gb"]);
-        assert_eq!(site.layouts(), ["7g.80gb@0"]);
+        end(&host);
+        host.run_ok(&["apply", "0=7g.80gb"]);
+        assert_eq!(host.layouts(), ["7g.80gb@0"]);
     }
 }
 
 /// A container with the config capability has the nodes of all slices, which makes it no holder.
 #[test]
 fn a_container_with_the_config_capability_holds_no_slice() {
-    let site = partitioned();
-    site.container(&[1, 30, 31, 39, 40]);
-    site.must(&["apply", "0=7g.80gb"]);
+    let host = partitioned();
+    host.container(&[1, 30, 31, 39, 40]);
+    host.run_ok(&["apply", "0=7g.80gb"]);
 }
 
 #[test]
 fn an_unreadable_lease_blocks_every_destruction() {
-    let site = partitioned();
-    fs::create_dir_all(site.state().join("leases")).unwrap();
-    fs::write(site.state().join("leases/mine"), "{").unwrap();
-    let run = site.run(&["apply", "0=7g.80gb"]);
+    let host = partitioned();
+    fs::create_dir_all(host.state().join("leases")).unwrap();
+    fs::write(host.state().join("leases/mine"), "{").unwrap();
+    let run = host.run(&["apply", "0=7g.80gb"]);
     assert_eq!(run.code, 1, "{}", run.stderr);
     assert!(run.stderr.contains("TMP/state/leases/mine"), "{}", run.stderr);
-    assert_eq!(site.layouts(), ["2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
-    site.must(&["apply", "0=2g.20gb@0,2g.20gb@2,2g.20gb@4,1g.10gb@6"]);
+    assert_eq!(host.layouts(), ["2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
+    host.run_ok(&["apply", "0=2g.20gb@0,2g.20gb@2,2g.20gb@4,1g.10gb@6"]);
 }
 
 #[test]
 fn evict_waits_until_holders_end_and_kills_none() {
-    let site = partitioned();
-    site.container(&[30, 31]);
-    let mut command = site.command(&["apply", "--evict=60", "0=7g.80gb"]);
+    let host = partitioned();
+    host.container(&[30, 31]);
+    let mut command = host.command(&["apply", "--evict=60", "0=7g.80gb"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     // An apply that does not wait has ended by then.
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert!(child.try_wait().unwrap().is_none(), "it waits");
-    assert_eq!(site.layouts(), ["2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
-    site.end(77);
+    assert_eq!(host.layouts(), ["2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
+    host.end(77);
     assert!(child.wait().unwrap().success());
-    assert_eq!(site.layouts(), ["7g.80gb@0"]);
+    assert_eq!(host.layouts(), ["7g.80gb@0"]);
 }
 
 #[test]
 fn compute_instances_change_without_their_gpu_instance() {
-    let site = PartitionHost::new(A100);
-    site.must(&["apply", "0=3g.40gb@4(1c@2,1c@0)"]);
-    assert_eq!(site.layouts(), ["3g.40gb@4(1c@0,1c@2)"]);
-    let id = site.node().gpus[0].instances[0].id;
-    site.must(&["apply", "0=3g.40gb(3x1c)"]);
-    assert_eq!(site.node().gpus[0].instances[0].id, id, "the GPU instance stayed");
-    site.must(&["apply", "0=3g.40gb(none)"]);
-    assert_eq!(site.layouts(), ["3g.40gb@4(none)"]);
-    site.must(&["apply", "0=3g.40gb"]);
-    assert_eq!(site.layouts(), ["3g.40gb@4"]);
+    let host = PartitionHost::new(A100);
+    host.run_ok(&["apply", "0=3g.40gb@4(1c@2,1c@0)"]);
+    assert_eq!(host.layouts(), ["3g.40gb@4(1c@0,1c@2)"]);
+    let id = host.node().gpus[0].instances[0].id;
+    host.run_ok(&["apply", "0=3g.40gb(3x1c)"]);
+    assert_eq!(host.node().gpus[0].instances[0].id, id, "the GPU instance stayed");
+    host.run_ok(&["apply", "0=3g.40gb(none)"]);
+    assert_eq!(host.layouts(), ["3g.40gb@4(none)"]);
+    host.run_ok(&["apply", "0=3g.40gb"]);
+    assert_eq!(host.layouts(), ["3g.40gb@4"]);
     // Only the driver knows whether such a compute instance exists, once the GPU instance does.
-    let run = site.run(&["apply", "0=4g.40gb(3c)"]);
+    let run = host.run(&["apply", "0=4g.40gb(3c)"]);
     assert_ne!(run.code, 0);
     assert!(run.stderr.contains("it is partitioned as before"), "{}", run.stderr);
-    assert_eq!(site.layouts(), ["3g.40gb@4"]);
+    assert_eq!(host.layouts(), ["3g.40gb@4"]);
 }
 
 #[test]
 fn mig_mode_is_changed_on_one_gpu_only() {
     let two = format!("{A100}mig = false\n{A100}mig = false\n");
-    let site = PartitionHost::new(&two);
-    let plan = site.must(&["plan", "1=7g.80gb"]);
+    let host = PartitionHost::new(&two);
+    let plan = host.run_ok(&["plan", "1=7g.80gb"]);
     assert!(plan.stdout.contains("turn MIG mode on"), "{}", plan.stdout);
     // A program has the other GPU open, and this one.
-    site.opens(50, "dcgm", "/dev/nvidia0");
-    site.opens(51, "nvsm", "/dev/nvidia1");
-    let run = site.run(&["apply", "1=7g.80gb"]);
+    host.opens(50, "dcgm", "/dev/nvidia0");
+    host.opens(51, "nvsm", "/dev/nvidia1");
+    let run = host.run(&["apply", "1=7g.80gb"]);
     refused(&run, &["turn on MIG mode of gpu 1: it needs a reset, and is in use by pid 51, nvsm;"]);
-    assert_eq!(site.layouts(), ["off", "off"]);
-    site.end(51);
+    assert_eq!(host.layouts(), ["off", "off"]);
+    host.end(51);
     // The persistence daemon uses no GPU; a program that has its name as an argument may.
-    site.opens(52, "nvidia-persistenced --verbose", "/dev/nvidia1");
-    site.opens(53, "python3 nvidia-persistenced", "/dev/nvidia1");
-    let run = site.run(&["apply", "1=7g.80gb"]);
+    host.opens(52, "nvidia-persistenced --verbose", "/dev/nvidia1");
+    host.opens(53, "python3 nvidia-persistenced", "/dev/nvidia1");
+    let run = host.run(&["apply", "1=7g.80gb"]);
     refused(&run, &["is in use by pid 53, python3 nvidia-persistenced;"]);
-    site.end(53);
-    site.must(&["apply", "1=7g.80gb"]);
-    assert_eq!(site.layouts(), ["off", "7g.80gb@0"]);
+    host.end(53);
+    host.run_ok(&["apply", "1=7g.80gb"]);
+    assert_eq!(host.layouts(), ["off", "7g.80gb@0"]);
     // A layout that is impossible, or turns out to be, leaves the GPU as it was.
-    site.end(50);
+    host.end(50);
     for layout in ["0=2x7g.80gb", "0=4g.40gb(3c)"] {
-        let run = site.run(&["apply", layout]);
+        let run = host.run(&["apply", layout]);
         assert_ne!(run.code, 0, "{layout}");
-        assert_eq!(site.layouts(), ["off", "7g.80gb@0"], "{}", run.stderr);
+        assert_eq!(host.layouts(), ["off", "7g.80gb@0"], "{}", run.stderr);
     }
-    assert_eq!(site.layouts(), ["off", "7g.80gb@0"]);
-    site.must(&["apply", "1=off"]);
-    assert_eq!(site.layouts(), ["off", "off"]);
-    assert!(site.host.read_spec().is_none(), "no slice, no spec");
+    assert_eq!(host.layouts(), ["off", "7g.80gb@0"]);
+    host.run_ok(&["apply", "1=off"]);
+    assert_eq!(host.layouts(), ["off", "off"]);
+    assert!(host.fake.read_spec().is_none(), "no slice, no spec");
 }
 
 /// NVML reports only afterwards that the mode change is pending; it must not take effect at the next reset.
 #[test]
 fn a_pending_mode_change_is_reverted() {
-    let site = PartitionHost::new(&format!("{A100}mig = false\nheld = true\n"));
-    let run = site.run(&["apply", "0=none"]);
+    let host = PartitionHost::new(&format!("{A100}mig = false\nheld = true\n"));
+    let run = host.run(&["apply", "0=none"]);
     refused(&run, &["turn on MIG mode of gpu 0", "it needs a reset"]);
-    let gpu = &site.node().gpus[0];
-    assert_eq!((gpu.mig, gpu.mig_pending), (false, false));
+    let gpu = &host.node().gpus[0];
+    assert_eq!((gpu.is_mig_enabled, gpu.is_mig_enabled_after_reset), (false, false));
     // On Hopper the mode changes while the GPU is open.
-    let site = PartitionHost::new(&format!("{H100}mig = false\nheld = true\n"));
-    site.opens(50, "dcgm", "/dev/nvidia0");
-    site.must(&["apply", "0=none"]);
-    assert_eq!(site.layouts(), ["none"]);
+    let host = PartitionHost::new(&format!("{H100}mig = false\nheld = true\n"));
+    host.opens(50, "dcgm", "/dev/nvidia0");
+    host.run_ok(&["apply", "0=none"]);
+    assert_eq!(host.layouts(), ["none"]);
 }
 
 #[test]
 fn layout_files_of_mig_parted_are_applied() {
-    let site = PartitionHost::new(&format!("{A100}{A100}"));
-    let file = site.host.path("/layouts.yaml");
+    let host = PartitionHost::new(&format!("{A100}{A100}"));
+    let file = host.fake.path("/layouts.yaml");
     let text = "version: v1\nmig-configs:\n  mixed:\n    - devices: [0]\n      mig-enabled: true\n      \
                 mig-devices:\n        1g.10gb: 2\n        2g.20gb: 1\n        3g.40gb: 1\n    - devices: [1]\n      \
                 mig-enabled: false\n";
     fs::write(&file, text).unwrap();
     let file = file.display().to_string();
     let assert = ["assert", "-f", &file, "-c", "mixed"];
-    let run = site.run(&assert);
+    let run = host.run(&assert);
     assert_eq!(run.code, 6, "{}", run.stderr);
     assert!(
         run.stdout.contains("gpu 0: the layout is none, not 1g.10gb,1g.10gb,2g.20gb,3g.40gb\n"),
         "{}",
         run.stdout
     );
-    site.must(&["apply", "-f", &file, "-c", "mixed"]);
-    site.must(&assert);
-    assert_eq!(site.layouts()[1], "off");
-    let exported = site.must(&["export", "-c", "mixed"]).stdout;
+    host.run_ok(&["apply", "-f", &file, "-c", "mixed"]);
+    host.run_ok(&assert);
+    assert_eq!(host.layouts()[1], "off");
+    let exported = host.run_ok(&["export", "-c", "mixed"]).stdout;
     fs::write(&file, &exported).unwrap();
-    site.must(&assert);
-    let run = site.run(&["apply", "-f", &file, "-c", "mixd"]);
+    host.run_ok(&assert);
+    let run = host.run(&["apply", "-f", &file, "-c", "mixd"]);
     assert_eq!(run.code, 2, "{}", run.stderr);
     assert!(run.stderr.contains("mixed"), "{}", run.stderr);
     // An error that only the driver detects is a one-line message, too.
     fs::write(&file, exported.replace("3g.40gb", "5g.50gb")).unwrap();
-    let run = site.run(&assert);
+    let run = host.run(&assert);
     assert_eq!(run.code, 2, "{}", run.stderr);
     let expected = "/layouts.yaml: line 4): 5g.50gb is not a profile of this GPU; it has ";
     assert!(run.stderr.starts_with("error: partition gpu 0 ("), "{}", run.stderr);
@@ -305,35 +306,35 @@ fn layout_files_of_mig_parted_are_applied() {
 
 #[test]
 fn restore_recreates_every_instance() {
-    let site = PartitionHost::new(&format!("{A100}{H100}{A100}mig = false\n"));
-    site.must(&["apply", "0=3g.40gb@0(1c@2,1c@0),1g.10gb@6,1g.10gb+me@4", "1=2g.20gb@4"]);
-    let before = site.layouts();
-    let file = site.host.out().with_file_name("layout.yaml").display().to_string();
-    site.must(&["checkpoint", &file]);
+    let host = PartitionHost::new(&format!("{A100}{H100}{A100}mig = false\n"));
+    host.run_ok(&["apply", "0=3g.40gb@0(1c@2,1c@0),1g.10gb@6,1g.10gb+me@4", "1=2g.20gb@4"]);
+    let before = host.layouts();
+    let file = host.fake.out().with_file_name("layout.yaml").display().to_string();
+    host.run_ok(&["checkpoint", &file]);
     // As after a reboot: no instance, and on Hopper no MIG mode.
-    site.must(&["apply", "0=none", "1=off"]);
-    site.must(&["restore", &file]);
-    assert_eq!(site.layouts(), before);
+    host.run_ok(&["apply", "0=none", "1=off"]);
+    host.run_ok(&["restore", &file]);
+    assert_eq!(host.layouts(), before);
     // A GPU that is missing does not prevent the others from being partitioned.
     let text = fs::read_to_string(&file).unwrap();
     let gone =
         "    - devices: [GPU-00000000-0000-4000-8000-000000000000]\n      mig-enabled: false\n";
     fs::write(&file, text + gone).unwrap();
-    site.must(&["apply", "0=none"]);
-    let run = site.run(&["restore", &file]);
+    host.run_ok(&["apply", "0=none"]);
+    let run = host.run(&["restore", &file]);
     assert_eq!(run.code, 3, "{}", run.stderr);
     let absent =
         "gpu GPU-00000000-0000-4000-8000-000000000000: it is not on this node, and is omitted";
     assert!(run.stderr.contains(absent), "{}", run.stderr);
-    assert_eq!(site.layouts(), before);
-    let run = site.run(&["restore", "/nowhere.yaml"]);
+    assert_eq!(host.layouts(), before);
+    let run = host.run(&["restore", "/nowhere.yaml"]);
     assert_eq!(run.code, 1, "{}", run.stderr);
 }
 
 #[test]
 fn profiles_lists_what_still_fits_and_where() {
-    let site = partitioned();
-    let text = site.must(&["profiles"]).stdout;
+    let host = partitioned();
+    let text = host.run_ok(&["profiles"]).stdout;
     let line = |name: &str| {
         let found = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
         found.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -342,7 +343,7 @@ fn profiles_lists_what_still_fits_and_where() {
     assert!(line("2g.20gb").ends_with(" 2"), "{text}");
     assert!(line("7g.80gb").ends_with(" -"), "{text}");
     let json: serde_json::Value =
-        serde_json::from_str(&site.must(&["profiles", "--json"]).stdout).unwrap();
+        serde_json::from_str(&host.run_ok(&["profiles", "--json"]).stdout).unwrap();
     let profiles = json[0]["profiles"].as_array().unwrap();
     let small = profiles.iter().find(|p| p["name"] == "1g.10gb").unwrap();
     assert_eq!(
@@ -360,9 +361,9 @@ fn profiles_lists_what_still_fits_and_where() {
 fn profiles_through_nvml_are_those_of_the_model() {
     for model in mig_cdi_sim::MODELS {
         let description = format!("[[gpu]]\nmodel = {:?}\n", model.key);
-        let site = PartitionHost::new(&description);
-        let through_nvml = site.must(&["profiles", "--json"]);
-        let node = site.host.env().1.display().to_string();
+        let host = PartitionHost::new(&description);
+        let through_nvml = host.run_ok(&["profiles", "--json"]);
+        let node = host.fake.env().1.display().to_string();
         let simulated = run(&mut mig_cdi(["profiles", "--json", "--node", &node]));
         assert_eq!(through_nvml.stdout, simulated.stdout, "{}", model.key);
         // A driver that supports version 2 of the structure only, and one that supports neither: the names are
@@ -370,7 +371,7 @@ fn profiles_through_nvml_are_those_of_the_model() {
         for calls in 1..=if model.key == "limit" { 1 } else { 2 } {
             let name = "nvmlDeviceGetGpuInstanceProfileInfoV:25";
             let fail: Vec<_> = (1..=calls).map(|n| format!("{name}:{n}")).collect();
-            let mut command = site.command(&["profiles", "--json"]);
+            let mut command = host.command(&["profiles", "--json"]);
             let older = run(command.env("FAKE_NVML_FAIL", fail.join(",")));
             assert_eq!(older.stdout, simulated.stdout, "{} {calls}", model.key);
         }
@@ -389,8 +390,8 @@ fn apply_works_on_a_simulated_node() {
 
 #[test]
 fn invalid_arguments_are_refused() {
-    let site = partitioned();
-    let before = site.layouts();
+    let host = partitioned();
+    let before = host.layouts();
     for (args, part) in [
         (&["0"][..], "no = between a gpu and its layout"),
         (&["5=none"], "no gpu 5 on this node"),
@@ -400,42 +401,42 @@ fn invalid_arguments_are_refused() {
         (&["0=3g.40gb@1"], "3g.40gb@1 cannot start there; it can start at 0, 4"),
         (&["-f", "/nowhere", "-c", "x"], "/nowhere"),
     ] {
-        let run = site.run(&[&["apply"], args].concat());
+        let run = host.run(&[&["apply"], args].concat());
         assert!(run.code == 2 || run.code == 1, "{args:?}: {}", run.stderr);
         assert!(run.stderr.contains(part), "{args:?}: {}", run.stderr);
         assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
-        assert_eq!(site.layouts(), before);
+        assert_eq!(host.layouts(), before);
     }
-    let run = site.run(&["apply", "--source=proc", "0=none"]);
+    let run = host.run(&["apply", "--source=proc", "0=none"]);
     assert_eq!(run.code, 2, "{}", run.stderr);
 }
 
 /// Watch refreshes the spec with its own flags.
 #[test]
 fn a_running_watch_refreshes_the_spec() {
-    let site = PartitionHost::new(A100);
-    let watch = Watch::start(&site.host, &["--names=slot"]);
+    let host = PartitionHost::new(A100);
+    let watch = Watch::start(&host.fake, &["--names=slot"]);
     until("watch has refreshed", || watch.status().contains("\"state\": \"ok\""));
-    site.must(&["apply", "0=3x2g.20gb,1g.10gb"]);
+    host.run_ok(&["apply", "0=3x2g.20gb,1g.10gb"]);
     // The next container finds the spec.
-    let spec = site.host.read_spec().expect("apply waits for the watch");
+    let spec = host.fake.read_spec().expect("apply waits for the watch");
     assert!(spec.contains("0:1g.10gb:6"), "{spec}");
     assert!(!spec.contains("\"name\":\"MIG-"), "names by the flags of watch: {spec}");
-    site.must(&["apply", "0=7g.80gb"]);
-    let spec = site.host.read_spec().expect("a spec");
+    host.run_ok(&["apply", "0=7g.80gb"]);
+    let spec = host.fake.read_spec().expect("a spec");
     assert!(spec.contains("0:7g.80gb:0") && !spec.contains("1g.10gb"), "{spec}");
-    site.must(&["apply", "0=none"]);
-    assert!(site.host.read_spec().is_none(), "no slice, no spec");
+    host.run_ok(&["apply", "0=none"]);
+    assert!(host.fake.read_spec().is_none(), "no slice, no spec");
     assert_eq!(watch.stop(), Some(0));
 }
 
 #[test]
 fn gpus_are_selected_by_uuid_and_pci_address() {
-    let site = PartitionHost::new(&format!("{A100}{A100}"));
-    let uuid = site.node().gpus[1].uuid.to_string();
-    site.must(&["apply", &format!("{uuid}=7g.80gb"), "0000:07:00.0=none"]);
-    assert_eq!(site.layouts(), ["none", "7g.80gb@0"]);
-    let run = site.run(&["apply", &format!("{uuid}=none"), "1=7g.80gb"]);
+    let host = PartitionHost::new(&format!("{A100}{A100}"));
+    let uuid = host.node().gpus[1].uuid.to_string();
+    host.run_ok(&["apply", &format!("{uuid}=7g.80gb"), "0000:07:00.0=none"]);
+    assert_eq!(host.layouts(), ["none", "7g.80gb@0"]);
+    let run = host.run(&["apply", &format!("{uuid}=none"), "1=7g.80gb"]);
     assert_eq!(run.code, 2, "{}", run.stderr);
     assert!(run.stderr.contains("is selected by"), "{}", run.stderr);
 }
@@ -443,14 +444,14 @@ fn gpus_are_selected_by_uuid_and_pci_address() {
 /// Two concurrent runs: one waits for the other.
 #[test]
 fn concurrent_applies_run_one_after_the_other() {
-    let site = PartitionHost::new(A100);
+    let host = PartitionHost::new(A100);
     let layouts = ["0=7g.80gb", "0=3x2g.20gb", "0=2x3g.40gb", "0=none"];
     std::thread::scope(|scope| {
         for layout in layouts {
-            scope.spawn(|| site.must(&["apply", layout]));
+            scope.spawn(|| host.run_ok(&["apply", layout]));
         }
     });
-    let end = site.layouts();
+    let end = host.layouts();
     let whole = ["7g.80gb@0", "2g.20gb@0,2g.20gb@2,2g.20gb@4", "3g.40gb@0,3g.40gb@4", "none"];
     assert!(whole.contains(&end[0].as_str()), "{end:?}");
 }
@@ -480,13 +481,13 @@ fn a_running_container_keeps_its_slice() {
         let slices = "[{ profile = \"2g.20gb\", start = 0 }, { profile = \"2g.20gb\", start = 2 }, \
                       { profile = \"1g.10gb\", start = 6 }]";
         let uuid = "GPU-6f1d3a52-0d1c-4e0a-9b53-0d2f2a7c1e55";
-        let site = PartitionHost::new(&format!(
+        let host = PartitionHost::new(&format!(
             "[majors]\nnvidia-caps = 487\n{A100}uuid = {uuid:?}\ninstances = {slices}\n"
         ));
-        fs::write(site.host.config(), "capabilities = \"none\"\n").unwrap();
-        let dir = site.host.out().parent().unwrap().display().to_string();
+        fs::write(host.fake.config(), "capabilities = \"none\"\n").unwrap();
+        let dir = host.fake.out().parent().unwrap().display().to_string();
         let script = format!("DIR={dir}\n{script}");
-        let run = Podman::new(variant).script(&site.host, &script);
+        let run = Podman::new(variant).script(&host.fake, &script);
         assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
         let lines: Vec<_> = run.stdout.lines().filter(|l| !l.contains("instance")).collect();
         let expected = [
@@ -501,6 +502,6 @@ fn a_running_container_keeps_its_slice() {
         for (line, expected) in lines.iter().zip(expected) {
             assert!(line.starts_with(expected), "{variant:?}: {line} {}", run.stderr);
         }
-        assert_eq!(site.layouts(), ["7g.80gb@0"]);
+        assert_eq!(host.layouts(), ["7g.80gb@0"]);
     }
 }

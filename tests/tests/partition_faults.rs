@@ -24,61 +24,61 @@ const APPLY: [&str; 4] =
 /// Injected codes: `NVML_ERROR_UNKNOWN`, `IN_USE`, `INSUFFICIENT_RESOURCES`, `GPU_IS_LOST`, `NOT_FOUND`.
 const CODES: [u32; 5] = [999, 19, 23, 15, 6];
 
-fn reset(site: &PartitionHost) {
-    site.host.replace_node(NODE);
-    let _ = fs::remove_dir_all(site.journal());
-    site.write("/proc/sys/kernel/random/boot_id", "2d7a8c1e-0000-4000-8000-000000000001\n");
-    site.process(1, "mnt:[1]", "0::/init.scope\n", "init");
+fn reset(host: &PartitionHost) {
+    host.fake.replace_node(NODE);
+    let _ = fs::remove_dir_all(host.journal());
+    host.write("/proc/sys/kernel/random/boot_id", "2d7a8c1e-0000-4000-8000-000000000001\n");
+    host.process(1, "mnt:[1]", "0::/init.scope\n", "init");
 }
 
-fn apply(site: &PartitionHost, (key, value): (&str, &str)) -> Run {
-    site.tidy(run(site.command(&APPLY).env(key, value)))
+fn apply(host: &PartitionHost, (key, value): (&str, &str)) -> Run {
+    host.tidy(run(host.command(&APPLY).env(key, value)))
 }
 
-fn has_journal(site: &PartitionHost) -> bool {
-    site.journal().join("apply.json").exists()
+fn has_journal(host: &PartitionHost) -> bool {
+    host.journal().join("apply.json").exists()
 }
 
 /// Returns the NVML calls of an apply without a fault.
-fn calls(site: &PartitionHost) -> Vec<String> {
-    let trace = site.host.out().with_file_name("trace");
-    let ended = apply(site, ("FAKE_NVML_TRACE", &trace.display().to_string()));
+fn calls(host: &PartitionHost) -> Vec<String> {
+    let trace = host.fake.out().with_file_name("trace");
+    let ended = apply(host, ("FAKE_NVML_TRACE", &trace.display().to_string()));
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
-    assert_eq!(site.layouts(), NEW);
+    assert_eq!(host.layouts(), NEW);
     let text = fs::read_to_string(&trace).expect("a trace");
     text.lines().map(|line| line.split(' ').next().expect("a name").to_owned()).collect()
 }
 
 /// Returns whether each GPU has its old or its new layout.
-fn is_old_or_new(site: &PartitionHost) -> bool {
-    let is = site.layouts();
+fn is_old_or_new(host: &PartitionHost) -> bool {
+    let is = host.layouts();
     is.iter().zip(OLD.iter().zip(&NEW)).all(|(is, (old, new))| is == old || is == new)
 }
 
-fn resumed(site: &PartitionHost, what: &str) {
+fn resumed(host: &PartitionHost, what: &str) {
     // No other change starts before it.
-    let refused = site.run(&APPLY);
+    let refused = host.run(&APPLY);
     assert_eq!(refused.code, 1, "{what}");
     assert!(refused.stderr.contains("run mig-cdi apply --resume"), "{what}: {}", refused.stderr);
-    let ended = site.run(&["apply", "--no-refresh", "--resume"]);
+    let ended = host.run(&["apply", "--no-refresh", "--resume"]);
     assert_eq!(ended.code, 0, "{what}: {}", ended.stderr);
-    assert_eq!(site.layouts(), NEW, "{what}");
-    assert!(!has_journal(site), "{what}");
+    assert_eq!(host.layouts(), NEW, "{what}");
+    assert!(!has_journal(host), "{what}");
 }
 
 #[test]
 fn a_failure_of_any_nvml_call_is_undone() {
-    let site = PartitionHost::new(NODE);
-    let calls = calls(&site);
+    let host = PartitionHost::new(NODE);
+    let calls = calls(&host);
     let (mut undone, mut done, mut early) = (0, 0, 0);
     for (n, name) in calls.iter().enumerate() {
         for code in CODES {
-            reset(&site);
-            let ended = apply(&site, ("FAKE_NVML_FAIL", &format!("{}:{code}", n + 1)));
+            reset(&host);
+            let ended = apply(&host, ("FAKE_NVML_FAIL", &format!("{}:{code}", n + 1)));
             let what = format!("call {} {name} fails with {code}: {}", n + 1, ended.stderr);
-            assert!(is_old_or_new(&site), "{what} {:?}", site.layouts());
-            assert!(!has_journal(&site), "{what}");
-            match (ended.code, site.layouts() == NEW) {
+            assert!(is_old_or_new(&host), "{what} {:?}", host.layouts());
+            assert!(!has_journal(&host), "{what}");
+            match (ended.code, host.layouts() == NEW) {
                 // A call that only improves a message.
                 (0, true) => done += 1,
                 (0, false) => panic!("{what}: it reports success"),
@@ -98,8 +98,8 @@ fn a_failure_of_any_nvml_call_is_undone() {
 /// From some call on every call fails, and so does undoing.
 #[test]
 fn a_driver_that_stops_answering_leaves_a_journal() {
-    let site = PartitionHost::new(NODE);
-    let calls = calls(&site);
+    let host = PartitionHost::new(NODE);
+    let calls = calls(&host);
     let mut left = 0;
     let changes: Vec<_> = calls
         .iter()
@@ -109,48 +109,48 @@ fn a_driver_that_stops_answering_leaves_a_journal() {
         .collect();
     assert!(changes.len() > 12, "{calls:?}");
     for first in changes.iter().flat_map(|n| [n + 1, n + 2]) {
-        reset(&site);
+        reset(&host);
         // 400 are more calls than an apply and its undo make.
         let fail: Vec<_> = (first..first + 400).map(|n| format!("{n}:999")).collect();
-        let ended = apply(&site, ("FAKE_NVML_FAIL", &fail.join(",")));
+        let ended = apply(&host, ("FAKE_NVML_FAIL", &fail.join(",")));
         let what = format!("from call {first} on: {}", ended.stderr);
         assert_ne!(ended.code, 0, "{what}");
-        if has_journal(&site) {
+        if has_journal(&host) {
             left += 1;
             assert!(ended.stderr.contains("run mig-cdi apply --resume"), "{what}");
-            resumed_gpu(&site, &what);
+            resumed_gpu(&host, &what);
         } else {
-            assert!(is_old_or_new(&site), "{what}");
+            assert!(is_old_or_new(&host), "{what}");
         }
     }
     assert!(left > 10, "{left}");
 }
 
 /// Returns the GPU of which the journal holds the rest; the GPUs after it were not started.
-fn resumed_gpu(site: &PartitionHost, what: &str) {
-    let ended = site.run(&["apply", "--no-refresh", "--resume"]);
+fn resumed_gpu(host: &PartitionHost, what: &str) {
+    let ended = host.run(&["apply", "--no-refresh", "--resume"]);
     assert_eq!(ended.code, 0, "{what}: {}", ended.stderr);
-    assert!(is_old_or_new(site), "{what} {:?}", site.layouts());
-    assert!(!has_journal(site), "{what}");
+    assert!(is_old_or_new(host), "{what} {:?}", host.layouts());
+    assert!(!has_journal(host), "{what}");
 }
 
 #[test]
 fn a_kill_at_any_nvml_call_can_be_resumed() {
-    let site = PartitionHost::new(NODE);
-    let calls = calls(&site);
+    let host = PartitionHost::new(NODE);
+    let calls = calls(&host);
     let mut interrupted = BTreeSet::new();
     for (n, name) in calls.iter().enumerate() {
         for after in ["", "+"] {
-            reset(&site);
-            let ended = apply(&site, ("FAKE_NVML_DIE", &format!("{}{after}", n + 1)));
+            reset(&host);
+            let ended = apply(&host, ("FAKE_NVML_DIE", &format!("{}{after}", n + 1)));
             let what = format!("killed at call {}{after} {name}", n + 1);
             assert_eq!(ended.code, 128, "{what}: {}", ended.stderr);
-            match has_journal(&site) {
+            match has_journal(&host) {
                 true => {
-                    interrupted.insert(site.layouts());
-                    resumed(&site, &what);
+                    interrupted.insert(host.layouts());
+                    resumed(&host, &what);
                 }
-                false => assert!(is_old_or_new(&site), "{what} {:?}", site.layouts()),
+                false => assert!(is_old_or_new(&host), "{what} {:?}", host.layouts()),
             }
         }
     }
@@ -161,32 +161,32 @@ fn a_kill_at_any_nvml_call_can_be_resumed() {
 /// No instance outlives a reboot, so the journal is void then.
 #[test]
 fn a_reboot_voids_the_journal() {
-    let site = PartitionHost::new(NODE);
-    let calls = calls(&site);
-    reset(&site);
+    let host = PartitionHost::new(NODE);
+    let calls = calls(&host);
+    reset(&host);
     let last = calls.iter().rposition(|name| name.contains("Create")).expect("it creates");
-    apply(&site, ("FAKE_NVML_DIE", &format!("{}", last + 1)));
-    assert!(has_journal(&site));
-    site.write("/proc/sys/kernel/random/boot_id", "2d7a8c1e-0000-4000-8000-000000000002\n");
-    site.must(&APPLY);
-    assert_eq!(site.layouts(), NEW);
-    assert!(!has_journal(&site));
-    let run = site.must(&["apply", "--resume"]);
+    apply(&host, ("FAKE_NVML_DIE", &format!("{}", last + 1)));
+    assert!(has_journal(&host));
+    host.write("/proc/sys/kernel/random/boot_id", "2d7a8c1e-0000-4000-8000-000000000002\n");
+    host.run_ok(&APPLY);
+    assert_eq!(host.layouts(), NEW);
+    assert!(!has_journal(&host));
+    let run = host.run_ok(&["apply", "--resume"]);
     assert_eq!(run.stderr, "nothing to resume: no apply was interrupted\n");
 }
 
 /// With an unreadable journal, nothing is changed.
 #[test]
 fn an_invalid_journal_is_named() {
-    let site = PartitionHost::new(NODE);
-    fs::create_dir_all(site.journal()).expect("a directory");
+    let host = PartitionHost::new(NODE);
+    fs::create_dir_all(host.journal()).expect("a directory");
     for text in ["{", "{}", r#"{"boot":"x","gpus":[],"more":1}"#, "\0\0\0"] {
-        fs::write(site.journal().join("apply.json"), text).expect("write");
+        fs::write(host.journal().join("apply.json"), text).expect("write");
         for args in [&APPLY[..], &["apply", "--resume"]] {
-            let run = site.run(args);
+            let run = host.run(args);
             assert_eq!(run.code, 1, "{text}: {}", run.stderr);
             assert!(run.stderr.contains("TMP/journal/apply.json"), "{}", run.stderr);
-            assert_eq!(site.layouts(), OLD);
+            assert_eq!(host.layouts(), OLD);
         }
     }
 }

@@ -6,7 +6,7 @@
 use mig_cdi_model::Placement;
 use mig_cdi_sim::{Model, PRESETS, preset};
 use mig_cdi_tests::{
-    FakeHost, Run, geometries::accepted, mig_cdi, partition_host::PartitionHost, program, project,
+    FakeHost, Run, all_layouts::accepted, mig_cdi, partition_host::PartitionHost, program, project,
     run,
 };
 use nix::{sys::stat::Mode, unistd::mkfifo};
@@ -141,12 +141,12 @@ impl Random {
     /// Returns random instances that fit side by side, by start.
     fn layout(&mut self, model: &'static Model) -> Vec<Part> {
         let rows = model.profiles.iter();
-        let mut spots: Vec<_> =
+        let mut placements: Vec<_> =
             rows.flat_map(|row| row.starts.iter().map(move |at| (row, *at))).collect();
         let most = self.below(8);
         let mut parts: Vec<Part> = Vec::new();
-        while !spots.is_empty() && parts.len() < most as usize {
-            let (row, start) = spots.swap_remove(self.below(spots.len() as u32) as usize);
+        while !placements.is_empty() && parts.len() < most as usize {
+            let (row, start) = placements.swap_remove(self.below(placements.len() as u32) as usize);
             let at = Placement { start, size: row.size };
             let whole = vec![Placement { start: 0, size: row.slices }];
             let compute = if self.below(2) == 0 { whole } else { self.compute(row.slices) };
@@ -246,12 +246,13 @@ fn check(index: usize, block: &str, model: &'static Model, parts: &[Part]) {
         listed.extend(starts.split(',').map(|at| (profile.to_owned(), at.parse::<u32>().unwrap())));
     }
     let rows = model.profiles.iter();
-    let spots = rows.flat_map(|row| row.starts.iter().map(move |at| (row.name.to_owned(), *at)));
+    let placements =
+        rows.flat_map(|row| row.starts.iter().map(move |at| (row.name.to_owned(), *at)));
     let fits = |(profile, start): &(String, u32)| {
         let more = format!("{{ profile = \"{profile}\", start = {start} }}");
         accepted(model, &[&texts[..], &[more]].concat())
     };
-    assert_eq!(listed, spots.filter(fits).collect(), "{block}");
+    assert_eq!(listed, placements.filter(fits).collect(), "{block}");
 }
 
 /// Asserts that every compute slice of a GPU instance is drawn once, and its devices at their place.
@@ -367,7 +368,7 @@ const A100: &str = "[[gpu]]\nmodel = \"a100-80gb\"\n";
 #[test]
 fn holders_are_drawn_at_their_slices() {
     let site = PartitionHost::new(A100);
-    site.must(&["apply", "0=2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
+    site.run_ok(&["apply", "0=2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
     site.container(&[30, 31]);
     let node = site.node();
     let gi = node.gpus[0].instances.iter().find(|gi| gi.placement.start == 6).unwrap().id;
@@ -376,7 +377,7 @@ fn holders_are_drawn_at_their_slices() {
     // The command of a foreign process can control neither the terminal nor the document.
     let evil = "x<b>&\"\x1b[2Jé";
     site.opens(99, evil, &format!("/dev/nvidia-caps/nvidia-cap{cap}"));
-    let map = site.must(&["map"]).stdout;
+    let map = site.run_ok(&["map"]).stdout;
     let lines: Vec<_> = map.lines().collect();
     let below = |device: &str| {
         let at = lines.iter().position(|line| line.split_whitespace().nth(1) == Some(device));
@@ -393,11 +394,11 @@ fn holders_are_drawn_at_their_slices() {
     assert_eq!(below("0:1g.10gb:6"), "* in use by pid 99, x<b>&\"?[2J?", "{map}");
     assert_eq!(map.matches("| A* 2g").count() + map.matches("| B* 2g").count(), 1, "{map}");
     assert!(map.is_ascii() && map.contains("* is in use."), "{map}");
-    let svg = site.must(&["map", "--svg=-"]).stdout;
+    let svg = site.run_ok(&["map", "--svg=-"]).stdout;
     check_svg(&svg, &map);
     assert!(svg.contains("x&lt;b&gt;&amp;&quot;?[2Jé"), "{svg}");
     assert_eq!(svg.matches("class=\"busy\"").count(), 3, "three compute slices: {svg}");
-    let map = site.must(&["map", "--in-use=0=pod default/train"]).stdout;
+    let map = site.run_ok(&["map", "--in-use=0=pod default/train"]).stdout;
     assert!(map.contains("* in use as a whole by pod default/train\n"), "{map}");
 }
 

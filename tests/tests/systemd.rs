@@ -369,7 +369,7 @@ fn watch_works_in_its_sandbox() {
     let path = host.out().with_file_name("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
-    let watch = Watch::by(&host, &["--driver-events"], |mut command| {
+    let watch = Watch::start_through(&host, &["--driver-events"], |mut command| {
         command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
         sandbox.wrap(&command)
     });
@@ -458,13 +458,13 @@ fn the_refresh_works_in_its_sandbox() {
 fn the_restore_works_in_its_sandbox() {
     let site =
         PartitionHost::new("[[gpu]]\nmodel = \"a100-80gb\"\n[[gpu]]\nmodel = \"h100-80gb\"\n");
-    site.must(&["apply", "0=3g.40gb@4(1c@2,1c@0),2g.20gb", "1=7g.80gb"]);
+    site.run_ok(&["apply", "0=3g.40gb@4(1c@2,1c@0),2g.20gb", "1=7g.80gb"]);
     let before = site.layouts();
-    let file = site.host.out().with_file_name("layout.yaml").display().to_string();
-    site.must(&["checkpoint", &file]);
-    site.must(&["apply", "0=none", "1=off"]);
-    let more = vec![site.host.out().parent().unwrap().to_owned()];
-    let sandbox = Sandbox { host: &site.host, unit: unit(RESTORE), more };
+    let file = site.fake.out().with_file_name("layout.yaml").display().to_string();
+    site.run_ok(&["checkpoint", &file]);
+    site.run_ok(&["apply", "0=none", "1=off"]);
+    let more = vec![site.fake.out().parent().unwrap().to_owned()];
+    let sandbox = Sandbox { host: &site.fake, unit: unit(RESTORE), more };
     assert_eq!(
         words(&sandbox.unit, "ExecStart"),
         ["-/usr/bin/mig-cdi", "nodes", "/usr/bin/mig-cdi", "restore"]
@@ -474,6 +474,6 @@ fn the_restore_works_in_its_sandbox() {
     assert_eq!(site.layouts(), before);
     sandbox.check();
     // The spec and the nodes exist for the services that start next.
-    assert!(site.host.read_spec().is_some_and(|spec| spec.contains("1:7g.80gb:0")));
-    assert!(is_node(&site.host.path("/dev/nvidia-caps/nvidia-cap138")));
+    assert!(site.fake.read_spec().is_some_and(|spec| spec.contains("1:7g.80gb:0")));
+    assert!(is_node(&site.fake.path("/dev/nvidia-caps/nvidia-cap138")));
 }

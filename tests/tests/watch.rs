@@ -247,7 +247,7 @@ fn systemd_is_notified() {
             }
         }
     };
-    let watch = Watch::run(&host, &[], |command| {
+    let watch = Watch::start_with(&host, &[], |command| {
         command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
     });
     assert_eq!(next("READY=1"), "READY=1\nWATCHDOG=1\nSTATUS=1 slices\n");
@@ -341,7 +341,7 @@ fn watch_recovers_from_a_full_or_read_only_disk() {
     let host = host("{ profile = \"2g.20gb\" }");
     let out = host.out();
     let out = out.display();
-    let watch = Watch::run(&host, &[], |command| {
+    let watch = Watch::start_with(&host, &[], |command| {
         let script = format!("mount -t tmpfs -o size=64k,mode=755 tmpfs {out} && exec \"$@\"");
         let mut outer = Command::new("unshare");
         outer.args(["--mount", "sh", "-c", &script, "sh"]);
@@ -401,7 +401,7 @@ fn changed_settings_take_effect() {
         fs::write(host.config(), text).unwrap();
     };
     set("nvidia.com/mig");
-    let watch = Watch::unnamed(&host);
+    let watch = Watch::start_without_output(&host);
     until("the first spec", || host.spec().exists());
     set("example.com/mig");
     watch.signal(Signal::SIGHUP);
@@ -431,7 +431,7 @@ fn relative_paths_are_resolved_at_the_start() {
     let host = host("{ profile = \"2g.20gb\" }");
     let state = host.out().with_file_name("state");
     let args = ["watch", "--output=nvidia.com-mig.json", "--state-dir=../state"];
-    let watch = Watch::of(host.command(&args).current_dir(host.out()), state);
+    let watch = Watch::start_command(host.command(&args).current_dir(host.out()), state);
     until_spec_current(&host, "the spec");
     host.change_to(&node("{ profile = \"3g.40gb\" }"));
     until_spec_current(&host, "another");
@@ -449,7 +449,7 @@ fn two_watches_of_one_file_do_not_rewrite_it_in_a_loop() {
     let path = format!("--output={}", host.spec().display());
     let state_dir = format!("--state-dir={}", state.display());
     let args = ["watch", "--annotations", "--max-cdi-version=0.6.0", &path, &state_dir];
-    let other = Watch::of(&mut host.command(&args), state);
+    let other = Watch::start_command(&mut host.command(&args), state);
     // A change of the spec by another program causes at most one refresh per second (docs/watch.md).
     std::thread::sleep(std::time::Duration::from_secs(4));
     for watch in [&one, &other] {

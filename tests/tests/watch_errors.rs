@@ -39,7 +39,7 @@ impl HealthWatch {
         host.install();
         let log = host.out().with_file_name("log");
         let words = [&["--health"], args].concat();
-        let watch = Watch::run(&host, &words, |command| {
+        let watch = Watch::start_with(&host, &words, |command| {
             command.stderr(File::create(&log).unwrap());
         });
         HealthWatch { host, watch, log }

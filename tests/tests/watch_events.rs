@@ -41,7 +41,7 @@ impl EventWatch {
         host.install();
         let log = host.out().with_file_name("log");
         let words = [&["--driver-events"], args].concat();
-        let watch = Watch::run(&host, &words, |command| {
+        let watch = Watch::start_with(&host, &words, |command| {
             command.stderr(fs::File::create(&log).unwrap());
         });
         let watched = EventWatch { host, watch, log };

@@ -27,9 +27,9 @@ impl Dirs {
     pub fn open(root: &Path) -> Result<Dirs> {
         let dev = NodeDir::open(&Root::open(root)?, DEV)?;
         if !dev.exists() {
-            return Err(Error::failed("open", dev.show("").display())
+            return Err(Error::failed("open", dev.display_path("").display())
                 .because("not there")
-                .cure("name the directory that holds dev with --dev-root"));
+                .with_cure("name the directory that holds dev with --dev-root"));
         }
         Ok(Dirs { caps: dev.child("nvidia-caps")?, links: dev.child("char")?, dev })
     }
@@ -51,9 +51,9 @@ impl Dirs {
     }
 
     /// Path on this host, for messages.
-    pub fn show(&self, path: &str) -> String {
+    pub fn display_path(&self, path: &str) -> String {
         let (dir, name) = self.locate(path);
-        dir.show(name).display().to_string()
+        dir.display_path(name).display().to_string()
     }
 
     /// Makes one change.

@@ -90,7 +90,7 @@ impl<'a> NodePlan<'a> {
             NodeDirEntry::Other(what) => Some(what.to_owned()),
         };
         if let Some(obstacle) = obstacle {
-            let path = self.dirs.show(path);
+            let path = self.dirs.display_path(path);
             self.problem(format!("make {path}: {obstacle} is in its place; remove it"));
             return Ok(false);
         }
@@ -106,7 +106,7 @@ impl<'a> NodePlan<'a> {
             NodeDirEntry::Link(to) if to == target || to == node.path => None,
             NodeDirEntry::Absent | NodeDirEntry::Link(_) => Some(NodeChange::Link { path, target }),
             NodeDirEntry::Node(_) | NodeDirEntry::Other(_) => {
-                let path = self.dirs.show(&path);
+                let path = self.dirs.display_path(&path);
                 let message = format!(
                     "link {path}: a file that is no symbolic link is in its place, and stays"
                 );

@@ -1,5 +1,5 @@
 //! Table of the driver's files and the capabilities that need them. One row per file, to be checked against the README of
-//! NVIDIA's driver, chapter "Listing of Installed Components", and against the classes of
+//! NVIDIA's driver, chapter "Listing of Installed Components", and against the values of
 //! `NVIDIA_DRIVER_CAPABILITIES` in the documentation of NVIDIA's container toolkit.
 
 use mig_cdi_model::DriverCapability::{self, Compute, Display, Graphics, Ngx, Utility, Video};
@@ -127,7 +127,7 @@ pub(super) const TABLE: &[TableRow] = &[
 
 /// Returns the capabilities that need a file of the driver, as users write them: `graphics or display`.
 #[must_use]
-pub fn class_of(name: &str) -> Option<String> {
+pub fn capabilities_of(name: &str) -> Option<String> {
     let is_row = |row: &&TableRow| match row.lookup {
         FileLookup::Versioned(stem) => name.starts_with(stem),
         FileLookup::Named(stem) | FileLookup::Program(stem) => name == stem,

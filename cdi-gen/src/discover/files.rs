@@ -8,7 +8,7 @@ use crate::{Error, Result};
 use mig_cdi_model::{Destination, DriverCapabilities, DriverCapability, DriverFile};
 use mig_cdi_sys::{
     DriverRoot, ExaminedFile,
-    elf::{BadElf, Elf, MACHINE},
+    elf::{Elf, ElfError, MACHINE},
 };
 use std::collections::BTreeSet;
 
@@ -56,8 +56,9 @@ pub fn find(
     let libraries_64 = search.list(&dirs.lib64)?;
     let has_compat32 = capabilities.has(DriverCapability::Compat32);
     let libraries_32 = if has_compat32 { search.list(&dirs.lib32)? } else { Vec::new() };
-    for row in
-        TABLE.iter().filter(|row| row.capabilities.iter().any(|class| capabilities.has(*class)))
+    for row in TABLE
+        .iter()
+        .filter(|row| row.capabilities.iter().any(|capability| capabilities.has(*capability)))
     {
         match row.lookup {
             FileLookup::Versioned(_) | FileLookup::Named(_) => {
@@ -139,7 +140,7 @@ impl Search<'_> {
                 }
                 Ok(None) => {}
                 Err(reason) => {
-                    let shown = self.root.show(&path);
+                    let shown = self.root.display_path(&path);
                     self.result.warnings.push(format!("{} is omitted: {reason}", shown.display()));
                 }
             }
@@ -148,7 +149,7 @@ impl Search<'_> {
             (false, _) => Ok(()),
             (true, Some(broken)) => {
                 let cure = "reinstall the driver's libraries";
-                Err(Error::no_driver("find", name).because(broken).cure(cure))
+                Err(Error::no_driver("find", name).because(broken).with_cure(cure))
             }
             (true, None) => Err(self.missing(row, listings)),
         }
@@ -176,15 +177,15 @@ impl Search<'_> {
             Some((dir, other)) => error
                 .because(format!(
                     "driver {loaded} is loaded and {} has the files of {other}",
-                    self.root.show(dir).display()
+                    self.root.display_path(dir).display()
                 ))
-                .cure("a driver update is half done: reboot, or unload and load the nvidia modules"),
+                .with_cure("a driver update is half done: reboot, or unload and load the nvidia modules"),
             None => error
                 .because(format!(
                     "not in the usual directories and those of the loader's cache, below {}",
-                    self.root.show("").display()
+                    self.root.display_path("").display()
                 ))
-                .cure(
+                .with_cure(
                     "install the driver's libraries, name their place with --library-search-path, or use \
                      --capabilities none",
                 ),
@@ -242,10 +243,10 @@ impl Search<'_> {
         if let Some(reason) = &examined.unsafe_because {
             let cause = format!("{reason}, so a user other than root could replace it");
             let cure = "run chown root and chmod go-w on it";
-            return Err(Error::refused("mount", host_path).because(cause).cure(cure));
+            return Err(Error::refused("mount", host_path).because(cause).with_cure(cure));
         }
-        let is_graphics = |class: &DriverCapability| {
-            matches!(class, DriverCapability::Graphics | DriverCapability::Display)
+        let is_graphics = |capability: &DriverCapability| {
+            matches!(capability, DriverCapability::Graphics | DriverCapability::Display)
         };
         self.result.files.push(DriverFile {
             host_path: host_path.to_owned(),
@@ -262,7 +263,7 @@ enum SonameError<'a> {
     #[error("it has no soname")]
     Absent,
     #[error(transparent)]
-    Malformed(&'a BadElf),
+    Malformed(&'a ElfError),
     #[error("it was not examined")]
     NotExamined,
 }

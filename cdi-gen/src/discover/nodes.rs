@@ -4,7 +4,7 @@ use super::{
     discovery::Discovery,
     problem::{Problem, Reason},
 };
-use mig_cdi_model::{DeviceNode, Gpu, GpuInstance, HostNode, MigMode, PciAddress, Profile};
+use mig_cdi_model::{DeviceNode, Gpu, GpuInstance, HostNodeState, MigMode, PciAddress, Profile};
 use mig_cdi_sys::{Machine, NodeStat};
 
 /// Reads every node on the host, and finds the DRI nodes of GPUs with graphics slices.
@@ -24,13 +24,13 @@ pub(super) fn inspect(machine: &dyn Machine, discovery: &mut Discovery) {
     topology.for_each_node(|node| node.host = host_node(machine, node));
 }
 
-fn host_node(machine: &dyn Machine, node: &DeviceNode) -> HostNode {
+fn host_node(machine: &dyn Machine, node: &DeviceNode) -> HostNodeState {
     match machine.node(&node.path) {
         Ok(Some(stat)) if stat.is_char && stat.major == node.major && stat.minor == node.minor => {
-            HostNode::Ok
+            HostNodeState::Ok
         }
-        Ok(Some(_)) => HostNode::Wrong,
-        Ok(None) | Err(_) => HostNode::Missing,
+        Ok(Some(_)) => HostNodeState::Wrong,
+        Ok(None) | Err(_) => HostNodeState::Missing,
     }
 }
 
@@ -60,12 +60,12 @@ fn find_dri(machine: &dyn Machine, gpu: &mut Gpu, problems: &mut Vec<Problem>) {
 /// (`drivers/gpu/drm/drm_sysfs.c`).
 fn dri_node(machine: &dyn Machine, pci: PciAddress, kind: &str) -> Result<DeviceNode, Reason> {
     let link = format!("/dev/dri/by-path/pci-{pci}-{kind}");
-    let failed = |cause: String| Err(Reason::curable(cause, "run modprobe nvidia-drm"));
+    let failed = |cause: String| Err(Reason::with_cure(cause, "run modprobe nvidia-drm"));
     match machine.node(&link) {
         Ok(Some(NodeStat { is_char: true, major, minor, mode, uid, gid })) => {
             let name = if kind == "card" { "card" } else { "renderD" };
             let path = format!("/dev/dri/{name}{minor}");
-            let host = HostNode::Missing;
+            let host = HostNodeState::Missing;
             Ok(DeviceNode { path, major, minor, mode, uid, gid, host, modify: false })
         }
         Ok(Some(_)) => failed(format!("stat {link}: no character device")),

@@ -23,7 +23,7 @@ pub struct Reason {
 }
 
 impl Reason {
-    pub(super) fn curable(cause: impl Into<String>, cure: &'static str) -> Reason {
+    pub(super) fn with_cure(cause: impl Into<String>, cure: &'static str) -> Reason {
         Reason { cause: cause.into(), cure: Some(cure) }
     }
 }
@@ -88,7 +88,7 @@ impl Problem {
     pub(super) fn disagreement(subject: impl Into<String>, reason: impl Into<Reason>) -> Problem {
         let Reason { cause, cure } = reason.into();
         let cure = cure.unwrap_or("run it again once no mig change is under way, and see dmesg");
-        Problem::transient(subject, Reason::curable(cause, cure))
+        Problem::transient(subject, Reason::with_cure(cause, cure))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{Error, Result};
 use mig_cdi_model::{CiId, GiId, GpuMinor, Major, Minor, PciAddress, Topology};
 use mig_cdi_sys::{
     Machine,
-    text::{self, Access, CharDevices, Information, Malformed, MigMinors, Params, numbered},
+    text::{self, Access, CharDevices, Information, MigMinors, Params, ParseError, numbered},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -67,7 +67,7 @@ pub(super) fn read(machine: &dyn Machine) -> Result<ProcView> {
     let version = machine.read(VERSION, SMALL)?.ok_or_else(|| {
         Error::no_driver("read", VERSION)
             .because("not there, so no nvidia driver is loaded")
-            .cure("run modprobe nvidia, or try a simulated node with --node a100-80gb")
+            .with_cure("run modprobe nvidia, or try a simulated node with --node a100-80gb")
     })?;
     let driver_version = parsed(VERSION, text::driver_version(&version))?;
     let devices = required(machine, DEVICES, LARGE)?;
@@ -95,18 +95,18 @@ fn admin(machine: &dyn Machine) -> Vec<ProcAdmin> {
 
 fn required(machine: &dyn Machine, path: &str, limit: usize) -> Result<Vec<u8>> {
     let bytes = machine.read(path, limit)?;
-    bytes.ok_or_else(|| Error::failed("read", path).because("not there").cure("mount /proc"))
+    bytes.ok_or_else(|| Error::failed("read", path).because("not there").with_cure("mount /proc"))
 }
 
-fn parsed<T>(path: &str, result: Result<T, Malformed>) -> Result<T> {
-    result.map_err(|e| Error::failed("parse", path).because(e).cure(UNKNOWN_FORM))
+fn parsed<T>(path: &str, result: Result<T, ParseError>) -> Result<T> {
+    result.map_err(|e| Error::failed("parse", path).because(e).with_cure(UNKNOWN_FORM))
 }
 
 const UNKNOWN_FORM: &str = "mig-cdi does not know this form, please report it with the file";
 
 /// The reason for a file of a form that no known driver writes.
-fn unknown_form(path: &str, error: &Malformed) -> Reason {
-    Reason::curable(format!("parse {path}: {error}"), UNKNOWN_FORM)
+fn unknown_form(path: &str, error: &ParseError) -> Reason {
+    Reason::with_cure(format!("parse {path}: {error}"), UNKNOWN_FORM)
 }
 
 /// The major numbers.
@@ -116,7 +116,7 @@ fn majors(devices: &CharDevices) -> Result<ProcMajors> {
     let gpu = devices.gpu_major();
     let gpu = gpu.ok_or_else(|| {
         let cause = "no character device \"nvidia\"";
-        Error::no_driver("read", DEVICES).because(cause).cure("run modprobe nvidia")
+        Error::no_driver("read", DEVICES).because(cause).with_cure("run modprobe nvidia")
     })?;
     Ok(ProcMajors {
         gpu,
@@ -141,7 +141,7 @@ fn information(machine: &dyn Machine, pci: PciAddress, path: &str) -> Result<Inf
     let bytes = machine.read(path, SMALL)?;
     let bytes = bytes.ok_or_else(|| format!("read {path}: not there"))?;
     let information = text::information(&bytes).map_err(|e| match e {
-        Malformed::Empty => Reason::curable(
+        ParseError::Empty => Reason::with_cure(
             format!("read {path}: empty"),
             "the driver cannot wake the gpu, see dmesg",
         ),
@@ -201,7 +201,7 @@ fn minors_table(machine: &dyn Machine, majors: ProcMajors) -> Result<MigMinors> 
     if majors.caps.is_none() {
         let cause = "no character device \"nvidia-caps\" although there are mig instances";
         let error = Error::failed("read", DEVICES).because(cause);
-        return Err(error.cure("reload the nvidia module"));
+        return Err(error.with_cure("reload the nvidia module"));
     }
     parsed(MIG_MINORS, text::mig_minors(&table))
 }
@@ -219,7 +219,7 @@ pub fn capabilities_of_instances(
     let problem = |reason: Reason| Problem::new("nodes of vanished instances", reason);
     let exists = |path: String| machine.list(&path).map(|names| names.is_some());
     let absent =
-        |path: &str| problem(Reason::curable(format!("read {path}: not there"), "they are kept"));
+        |path: &str| problem(Reason::with_cure(format!("read {path}: not there"), "they are kept"));
     let failed = |e: mig_cdi_sys::Error| problem(e.into());
     if !exists(CAPABILITIES.to_owned()).map_err(failed)? {
         return Err(absent(CAPABILITIES));
@@ -239,7 +239,7 @@ pub fn capabilities_of_instances(
 fn proc_mode(path: &str, cause: &str) -> Error {
     let cure =
         "the driver is in the old proc mode; load nvidia with nv_cap_enable_devfs=1 or update it";
-    Error::failed("read", path).because(cause).cure(cure)
+    Error::failed("read", path).because(cause).with_cure(cure)
 }
 
 fn instance(
@@ -271,14 +271,14 @@ fn access(
         Ok(Some(bytes)) => bytes,
         Ok(None) => {
             let cure = "the instance may just have gone";
-            return Ok(Err(Reason::curable(format!("read {path}: not there"), cure)));
+            return Ok(Err(Reason::with_cure(format!("read {path}: not there"), cure)));
         }
         Err(error) => return Ok(Err(error.into())),
     };
     let access = match text::access(&bytes) {
         Ok(access) => access,
         // In proc mode the files are empty.
-        Err(Malformed::Empty) => return Err(proc_mode(path, "empty")),
+        Err(ParseError::Empty) => return Err(proc_mode(path, "empty")),
         Err(error) => return Ok(Err(unknown_form(path, &error))),
     };
     // The file and the table print one static map of the driver (OGKM `nv-caps.c` l.57-148, l.421-423).

@@ -21,7 +21,7 @@ pub(super) fn reconcile(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Result<Di
             proc.driver_version, nvml.driver_version
         );
         let cure = "a driver update is half done: reboot, or unload and load the nvidia modules";
-        return Err(Error::no_driver("read", "the driver version").because(cause).cure(cure));
+        return Err(Error::no_driver("read", "the driver version").because(cause).with_cure(cure));
     }
     let mut problems = Vec::new();
     let mut gpus = Vec::new();

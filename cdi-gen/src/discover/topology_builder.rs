@@ -6,7 +6,7 @@ use super::{
 };
 use mig_cdi_model::{
     AdminNode, Attributes, CiId, ComputeInstance, DeviceNode, GiId, Gpu, GpuIndex, GpuInstance,
-    HostNode, Major, MigIndex, MigMode, MigUuid, Minor, Placement, Profile, Topology,
+    HostNodeState, Major, MigIndex, MigMode, MigUuid, Minor, Placement, Profile, Topology,
 };
 use mig_cdi_sys::text::{Access, Information, Params};
 use std::collections::BTreeMap;
@@ -46,7 +46,16 @@ pub(super) fn topology(proc: &ProcView, gpus: Vec<Gpu>) -> Topology {
 
 fn device_node(path: String, major: Major, minor: u32, params: Params) -> DeviceNode {
     let Params { uid, gid, mode, modify } = params;
-    DeviceNode { path, major, minor: Minor(minor), mode, uid, gid, host: HostNode::Missing, modify }
+    DeviceNode {
+        path,
+        major,
+        minor: Minor(minor),
+        mode,
+        uid,
+        gid,
+        host: HostNodeState::Missing,
+        modify,
+    }
 }
 
 /// A GPU as `/proc` shows it, without instances.
@@ -141,5 +150,14 @@ fn compute_instances(
 fn cap_node(caps: Major, access: &Access) -> DeviceNode {
     let Access { minor, mode, modify } = *access;
     let path = format!("/dev/nvidia-caps/nvidia-cap{minor}");
-    DeviceNode { path, major: caps, minor, mode, uid: 0, gid: 0, host: HostNode::Missing, modify }
+    DeviceNode {
+        path,
+        major: caps,
+        minor,
+        mode,
+        uid: 0,
+        gid: 0,
+        host: HostNodeState::Missing,
+        modify,
+    }
 }

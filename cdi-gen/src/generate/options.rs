@@ -4,7 +4,7 @@ use crate::{
     MessageSink, NodeSource, Result,
     discover::{self, DriverFiles, Source},
     engines::{self, BASELINE_CDI, EngineLimit, EngineList, InstalledEngine},
-    spec::{self, Built, Content, Format, NameStyle, SpecOptions},
+    spec::{self, BuiltSpec, DeviceSet, Format, NameStyle, SpecOptions},
 };
 use mig_cdi_model::{
     DriverCapabilities, DriverFile, Topology,
@@ -28,7 +28,7 @@ pub enum EngineLookup {
 pub struct DeviceOptions {
     /// Options of the spec, with `max_version` and `limited_by` still open: [`DeviceBuilder::options`] fills them in.
     pub spec: SpecOptions,
-    /// Classes of driver files that a container gets.
+    /// Driver capabilities of a container: they select its driver files.
     #[serde(with = "crate::as_text")]
     pub capabilities: DriverCapabilities,
     /// Highest CDI version that the spec may need.
@@ -49,10 +49,10 @@ impl DeviceOptions {
             source: Source::Nvml,
             library_dirs: Vec::new(),
             params_file: None,
-            graphics: false,
+            wants_graphics: false,
             admin: Vec::new(),
-            cuda_env: false,
-            annotations: false,
+            sets_cuda_env: false,
+            wants_annotations: false,
             verify: None,
             ldcache: None,
             max_version: BASELINE_CDI,
@@ -69,7 +69,7 @@ impl DeviceOptions {
 
 /// Destination of a spec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Output {
+pub enum SpecDestination {
     /// Standard output.
     Stdout,
     /// The file that the user names.
@@ -84,7 +84,7 @@ pub struct GenerateOptions {
     /// Contents of the devices.
     pub devices: DeviceOptions,
     /// Destination of the spec.
-    pub output: Output,
+    pub output: SpecDestination,
     /// Format of the spec.
     pub format: Format,
     /// Directories that engines read specs from, lowest priority first.
@@ -197,9 +197,9 @@ impl<'a> DeviceBuilder<'a> {
         &self,
         topology: &Topology,
         files: &[DriverFile],
-        content: Content,
+        content: DeviceSet,
         options: &SpecOptions,
-    ) -> Result<Built> {
+    ) -> Result<BuiltSpec> {
         let built = spec::build(topology, files, content, options)?;
         for problem in &built.problems {
             self.messages.error(&problem.to_string());

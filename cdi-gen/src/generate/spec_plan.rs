@@ -1,11 +1,11 @@
 //! The specs of a node and their files, before anything is written: `generate` writes them, `check` compares them with the disk.
 
-use super::options::{DeviceBuilder, GenerateOptions, Output};
+use super::options::{DeviceBuilder, GenerateOptions, SpecDestination};
 use crate::{
     Error, Result,
     discover::Problem,
-    spec::{Built, Content, Format, SpecOptions, to_text},
-    write::Target,
+    spec::{BuiltSpec, DeviceSet, Format, SpecOptions, to_text},
+    write::SpecPath,
 };
 use mig_cdi_model::{
     Topology,
@@ -36,11 +36,11 @@ pub struct SpecPlan {
 #[derive(Debug)]
 pub struct PlannedSpec {
     /// The spec, unless there is no device for one.
-    pub built: Built,
+    pub built: BuiltSpec,
     /// Kind of its devices.
     pub kind: Kind,
     /// File of the spec; `None` is standard output.
-    pub target: Option<Target>,
+    pub target: Option<SpecPath>,
 }
 
 /// Files of the specs.
@@ -58,7 +58,7 @@ pub struct SpecTarget {
     /// Kind of the devices in it.
     pub kind: Kind,
     /// The file.
-    pub file: Target,
+    pub file: SpecPath,
 }
 
 impl SpecTargets {
@@ -98,18 +98,19 @@ pub(super) fn plan(devices: &DeviceBuilder<'_>, options: &GenerateOptions) -> Re
         false => Vec::new(),
     };
     let masked_params = masked_params(options, discovery.masked_params)?;
-    let planned = |content, mut options: SpecOptions, target: Option<Target>| {
+    let planned = |content, mut options: SpecOptions, target: Option<SpecPath>| {
         if let (Some(target), Some(_)) = (&target, &masked_params) {
-            options.params_file = Some(target.companion()?);
+            options.params_file = Some(target.params_file()?);
         }
         let built = devices.build(&topology, &files, content, &options)?;
         Ok::<_, Error>(PlannedSpec { built, kind: options.kind, target })
     };
     let gpus =
         gpu_target.map(|(kind, target)| (SpecOptions { kind, ..spec_options.clone() }, target));
-    let mig = planned(Content::Mig, spec_options, target)?;
-    let gpus =
-        gpus.map(|(options, target)| planned(Content::Gpus, options, Some(target))).transpose()?;
+    let mig = planned(DeviceSet::Mig, spec_options, target)?;
+    let gpus = gpus
+        .map(|(options, target)| planned(DeviceSet::Gpus, options, Some(target)))
+        .transpose()?;
     let built = std::iter::once(&mig).chain(&gpus).flat_map(|spec| &spec.built.problems);
     let omitted = discovery.problems.iter().chain(built).cloned().collect();
     let (format, gpus_conflict) = (options.format, None);
@@ -121,7 +122,7 @@ fn masked_params(options: &GenerateOptions, masked: Option<String>) -> Result<Op
     if !options.mask_params {
         return Ok(None);
     }
-    if options.output == Output::Stdout {
+    if options.output == SpecDestination::Stdout {
         return Err(Error::usage("use", "--mask-params")
             .because("it writes a second file, and --output - is standard output"));
     }
@@ -130,7 +131,7 @@ fn masked_params(options: &GenerateOptions, masked: Option<String>) -> Result<Op
     masked.map(Some).ok_or_else(|| {
         Error::failed("read", "/proc/driver/nvidia/params")
             .because("no line ModifyDeviceFiles to switch off")
-            .cure("omit --mask-params")
+            .with_cure("omit --mask-params")
     })
 }
 
@@ -138,8 +139,8 @@ fn masked_params(options: &GenerateOptions, masked: Option<String>) -> Result<Op
 fn gpu_target(
     options: &GenerateOptions,
     spec_options: &SpecOptions,
-    mig: Option<&Target>,
-) -> Result<Option<(Kind, Target)>> {
+    mig: Option<&SpecPath>,
+) -> Result<Option<(Kind, SpecPath)>> {
     if !options.whole_gpus {
         return Ok(None);
     }
@@ -151,7 +152,7 @@ fn gpu_target(
     if kind == spec_options.kind {
         return Err(Error::usage("use", "--gpus")
             .because(format!("{kind} is the kind of the slices too"))
-            .cure("choose another --kind"));
+            .with_cure("choose another --kind"));
     }
     let target = mig.beside(&kind)?;
     Ok(Some((kind, target)))
@@ -167,7 +168,7 @@ pub fn spec_targets(options: &GenerateOptions, operation: &str) -> Result<SpecTa
     let file = target(options, kind)?.ok_or_else(|| {
         Error::usage(operation, "the spec")
             .because("--output - is standard output, and no file")
-            .cure("name a file with --output")
+            .with_cure("name a file with --output")
     })?;
     let gpus = match options.whole_gpus {
         false => None,
@@ -180,18 +181,18 @@ pub fn spec_targets(options: &GenerateOptions, operation: &str) -> Result<SpecTa
 }
 
 /// File of a kind; `None` is standard output.
-pub(super) fn target(options: &GenerateOptions, kind: &Kind) -> Result<Option<Target>> {
+pub(super) fn target(options: &GenerateOptions, kind: &Kind) -> Result<Option<SpecPath>> {
     let format = options.format;
     let path = match &options.output {
-        Output::Stdout => return Ok(None),
-        Output::File(path) => path.clone(),
-        Output::SpecDir => {
+        SpecDestination::Stdout => return Ok(None),
+        SpecDestination::File(path) => path.clone(),
+        SpecDestination::SpecDir => {
             let file = format!("{}.{}", kind.file_stem(), format.suffix());
             // Engines give the last directory the highest priority (container-device-interface, `pkg/cdi/spec-dirs.go`).
             options.spec_dirs.last().map_or_else(PathBuf::new, |dir| dir.join(file))
         }
     };
-    Target::new(&path, format.suffix(), &options.spec_dirs).map(Some)
+    SpecPath::new(&path, format.suffix(), &options.spec_dirs).map(Some)
 }
 
 /// Text of a spec.

@@ -64,7 +64,7 @@ impl EditBuilder<'_> {
 
     /// The entries of a device, one for each name.
     pub fn entries(&self, device: &SpecDevice<'_>) -> Vec<Device> {
-        let annotations = match self.options.annotations {
+        let annotations = match self.options.wants_annotations {
             true => device.annotations.clone(),
             false => BTreeMap::new(),
         };
@@ -83,7 +83,7 @@ impl EditBuilder<'_> {
         let nodes = devices.iter().flat_map(|device| device.nodes.iter().copied());
         let nodes = nodes.filter(|node| paths.insert(node.path.as_str()));
         let mut env: Vec<_> = devices.iter().filter_map(|device| device.variable.clone()).collect();
-        if self.options.cuda_env {
+        if self.options.sets_cuda_env {
             env.extend(cuda_visible_devices(devices));
         }
         let has_graphics = devices.iter().any(|device| device.has_graphics);

@@ -20,13 +20,16 @@ pub struct SpecOptions {
     /// Path of a file to bind over `/proc/driver/nvidia/params`.
     pub params_file: Option<String>,
     /// Adds DRI nodes to whole GPUs.
-    pub graphics: bool,
+    #[serde(rename = "graphics")]
+    pub wants_graphics: bool,
     /// Administrative capabilities to add as devices.
     pub admin: Vec<Admin>,
     /// Sets `CUDA_VISIBLE_DEVICES`.
-    pub cuda_env: bool,
+    #[serde(rename = "cuda_env")]
+    pub sets_cuda_env: bool,
     /// Adds facts about each device for readers of the spec.
-    pub annotations: bool,
+    #[serde(rename = "annotations")]
+    pub wants_annotations: bool,
     /// Hook that verifies a slice when a container starts.
     pub verify: Option<VerifyHook>,
     /// Path of the program that makes the loader's cache of a container know the driver's libraries.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// Identity of a device, whatever it is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
+pub enum DeviceIdentity {
     /// A MIG device.
     Slice(SliceId),
     /// A whole GPU.
@@ -22,7 +22,7 @@ pub enum Subject {
 
 /// A device with everything that its entries in a spec are made of.
 pub(super) struct SpecDevice<'a> {
-    pub subject: Subject,
+    pub identity: DeviceIdentity,
     /// Name in messages.
     pub label: String,
     /// CDI names. A device without any is omitted.
@@ -84,7 +84,7 @@ fn mig_device<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> SpecDevice<
         gpu: gpu.uuid.clone(),
     };
     SpecDevice {
-        subject: Subject::Slice(expected.id),
+        identity: DeviceIdentity::Slice(expected.id),
         label: names::label(device),
         names,
         nodes: device.nodes().collect(),
@@ -137,7 +137,7 @@ fn annotations(device: &MigDevice<'_>) -> BTreeMap<String, String> {
 fn admin_device<'a>(topology: &'a Topology, name: &str, node: &'a DeviceNode) -> SpecDevice<'a> {
     let mig_gpus = topology.gpus.iter().filter(|gpu| gpu.mig == MigMode::Enabled);
     SpecDevice {
-        subject: Subject::Administration,
+        identity: DeviceIdentity::Administration,
         label: name.to_owned(),
         names: name.parse().into_iter().collect(),
         nodes: mig_gpus.map(|gpu| &gpu.node).chain([node]).collect(),
@@ -177,9 +177,9 @@ fn whole_gpu<'a>(gpu: &'a Gpu, options: &SpecOptions) -> SpecDevice<'a> {
     let index = gpu.index.map(|index| index.to_string());
     let annotations = uuid.iter().map(|uuid| ("mig-cdi/gpu-uuid".to_owned(), uuid.clone()));
     let annotations = annotations.collect();
-    let dri = if options.graphics { &gpu.dri[..] } else { &[] };
+    let dri = if options.wants_graphics { &gpu.dri[..] } else { &[] };
     SpecDevice {
-        subject: Subject::Gpu(gpu.minor),
+        identity: DeviceIdentity::Gpu(gpu.minor),
         label: gpu.label(),
         names: [index, uuid.clone()].into_iter().flatten().flat_map(|name| name.parse()).collect(),
         nodes: [&gpu.node].into_iter().chain(dri).collect(),

@@ -4,9 +4,8 @@
 //! when the child ends: events make it react sooner, it never depends on them.
 
 use crate::{
-    Error, Result, child,
+    Error, NodeRoots, Result, child,
     listen::{ListenRequest, ListenerMessage},
-    node_source::NodeRoots,
     refresh::GpuInMode,
 };
 use mig_cdi_model::Backoff;
@@ -139,7 +138,7 @@ impl DriverEventListener {
         }
         self.restart_at = None;
         let roots = self.roots.clone()?;
-        match start(&ListenRequest { roots, errors: self.selection.errors }) {
+        match start(&ListenRequest { roots, wants_errors: self.selection.errors }) {
             Ok(process) => {
                 self.process = Some(process);
                 None
@@ -267,7 +266,7 @@ mod tests {
             .chain([DriverEvent::MigConfigChange, DriverEvent::MigModePending]);
         let xids = [xid(None, None, 79), xid(Some(0), None, 48), xid(Some(13), Some(7), u64::MAX)];
         let events = listening.chain(others).chain(xids).map(ListenerMessage::Event);
-        let failure = Error::no_driver("query", "nvml").because("xid 48\n\"").cure("reboot");
+        let failure = Error::no_driver("query", "nvml").because("xid 48\n\"").with_cure("reboot");
         for message in events.chain([ListenerMessage::Failed(failure)]) {
             let line = child::line(&message);
             assert_eq!(line.find('\n'), Some(line.len() - 1), "{line:?}");

@@ -20,7 +20,7 @@ pub enum WatchEvent {
         /// Cause, on one line.
         cause: String,
         /// CDI names that the specs on disk still define. As far as `/proc` shows, their devices have not changed.
-        standing: BTreeSet<String>,
+        still_defined: BTreeSet<String>,
     },
     /// A GPU has an error that the driver calls critical. Sent at once, and only with [`WatchOptions::error_events`]. The next
     /// refresh reads the node after it.
@@ -43,9 +43,9 @@ pub struct WatchOptions {
     /// Time after which a refresh is due although nothing seems to have changed.
     pub resync: Duration,
     /// Whether the driver's critical errors (XIDs) are reported, of every GPU.
-    pub error_events: bool,
+    pub wants_error_events: bool,
     /// Whether refreshes report an [`Inventory`].
-    pub inventory: bool,
+    pub wants_inventory: bool,
 }
 
 /// Settings of the watch that a reload may change.
@@ -56,7 +56,7 @@ pub struct WatchSetup {
     /// Options of the specs.
     pub generate: GenerateOptions,
     /// Whether the driver's events of MIG changes are subscribed to.
-    pub driver_events: bool,
+    pub wants_driver_events: bool,
 }
 
 impl WatchSetup {

@@ -91,16 +91,16 @@ impl RunningWatch<'_> {
 
     /// Reports which devices the specs still define, though MIG state cannot be read.
     fn report_failed(&mut self, cause: String) {
-        let mut standing = BTreeSet::new();
+        let mut still_defined = BTreeSet::new();
         for SpecTarget { kind, file } in self.targets.iter() {
             let Some(names) =
                 file.read().ok().flatten().and_then(|spec| DefinedNames::parse(&spec))
             else {
                 continue;
             };
-            standing.extend(names.devices().map(|name| format!("{kind}={name}")));
+            still_defined.extend(names.devices().map(|name| format!("{kind}={name}")));
         }
-        (self.on_event)(WatchEvent::Failed { cause, standing });
+        (self.on_event)(WatchEvent::Failed { cause, still_defined });
     }
 
     fn prune(&mut self, before: &Fingerprint) {
@@ -131,7 +131,7 @@ impl RunningWatch<'_> {
     fn remove_spec(&mut self) {
         let SpecTarget { kind, file } = &self.targets.mig;
         // The lock that generate takes: a spec that it writes at this moment must not be removed.
-        let cleared = file.lock().and_then(|_lock| file.clear(kind));
+        let cleared = file.lock().and_then(|_lock| file.remove(kind));
         match cleared {
             Ok(Outcome::Changed) => self.messages.status(&format!(
                 "removed {}: no {kind} device can be confirmed",

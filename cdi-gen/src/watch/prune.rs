@@ -5,7 +5,7 @@ use crate::{
     Error, Result,
     discover::{self, Source},
     spec_file,
-    write::Target,
+    write::SpecPath,
 };
 use mig_cdi_model::{
     DeviceNode, DeviceVariable, GpuMinor, GpuUuid, SliceId, Topology,
@@ -79,7 +79,7 @@ fn nodes(mut topology: Topology) -> BTreeMap<String, DeviceNode> {
 pub(crate) fn prune(
     state: &ProcState,
     written_state: Option<&Fingerprint>,
-    target: &Target,
+    target: &SpecPath,
     kind: &Kind,
 ) -> Result<usize> {
     if target.read()?.is_none() {
@@ -109,7 +109,7 @@ pub(crate) fn prune(
         }
         // No device would remain, or the file is YAML or of another form: the next refresh writes it again.
         _ => {
-            target.clear(kind)?;
+            target.remove(kind)?;
         }
     }
     Ok(gone.len())

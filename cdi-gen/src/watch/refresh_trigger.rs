@@ -125,7 +125,7 @@ impl RefreshTrigger {
     }
 
     /// Makes the next refresh due as after a changed file: at once, or [`FILE_CHANGE_DELAY`] after the last one.
-    pub(crate) fn hasten(&mut self, now: Instant) {
+    pub(crate) fn schedule_after_file_change(&mut self, now: Instant) {
         self.due = self.due.min(now.max(self.refreshed_at + FILE_CHANGE_DELAY));
     }
 
@@ -153,7 +153,7 @@ impl RefreshTrigger {
             let wakeup = self.events.wait(limit, self.driver_events.fd())?;
             self.wakeups += 1;
             now = Instant::now();
-            let Wakeup { stop, reload, also: has_driver_event, files } = wakeup;
+            let Wakeup { stop, reload, is_extra_fd_ready: has_driver_event, files } = wakeup;
             if stop {
                 return Ok(TriggerEvent::Stop);
             }
@@ -161,7 +161,7 @@ impl RefreshTrigger {
                 return Ok(TriggerEvent::Reload);
             }
             if files.iter().map(PathBuf::as_path).any(&is_external) {
-                self.hasten(now);
+                self.schedule_after_file_change(now);
             }
             // Also when the listener has ended: its pipe is closed then, and stays readable until it is read.
             if has_driver_event {
@@ -184,7 +184,7 @@ impl RefreshTrigger {
         let may_be_lost =
             output.has_failed || output.xids.iter().any(|error| error.xid == XID_OFF_THE_BUS);
         if may_be_lost && self.driver_events.error_coverage().is_some() {
-            self.hasten(now);
+            self.schedule_after_file_change(now);
         }
         self.xids.extend(output.xids);
         self.message = output.message.or(self.message.take());
@@ -226,7 +226,7 @@ impl RefreshTrigger {
         now: Instant,
         has_driver_event: bool,
     ) -> bool {
-        // With events polls are rare, so each can be full. A quick poll would miss compute instances.
+        // With events polls are rare, so each can be full. A plain poll would miss compute instances.
         let is_full_scan = has_driver_event
             || self.expects_change_until.is_some()
             || self.covers_all_gpus()
@@ -234,7 +234,7 @@ impl RefreshTrigger {
             || self.is_settling(now);
         match is_full_scan {
             true => before.is_unchanged(proc),
-            false => before.is_unchanged_quick(),
+            false => before.is_unchanged_at_plain_poll(),
         }
     }
 

@@ -172,7 +172,7 @@ impl Status {
             Err(error) => return Err(error.into()),
         };
         serde_json::from_slice(&bytes).map(Some).map_err(|e| {
-            Error::failed("read", path.display()).because(e).cure("start mig-cdi watch again")
+            Error::failed("read", path.display()).because(e).with_cure("start mig-cdi watch again")
         })
     }
 }

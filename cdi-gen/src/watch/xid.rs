@@ -7,7 +7,7 @@ use mig_cdi_sys::nvml::Xid;
 impl RunningWatch<'_> {
     /// Subscribes to the events of the GPUs that the last refresh found.
     pub(super) fn subscribe(&mut self) {
-        let (changes, errors) = (self.setup.driver_events, self.options.error_events);
+        let (changes, errors) = (self.setup.wants_driver_events, self.options.wants_error_events);
         let node = &self.status.node;
         // Only GPUs in MIG mode report changes, but each of them can have a critical error.
         let in_mig_mode = |uuid: &String| GpuInMode { uuid: uuid.clone(), is_mig_enabled: true };

@@ -69,8 +69,8 @@ impl EngineArg {
 /// A value of `--engine-version` that is no version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a version is two or three numbers, such as 5.4.2")]
-struct BadEngineVersion;
+struct EngineVersionError;
 
-fn engine_version(text: &str) -> Result<EngineVersion, BadEngineVersion> {
-    engines::parse_version(text).ok_or(BadEngineVersion)
+fn engine_version(text: &str) -> Result<EngineVersion, EngineVersionError> {
+    engines::parse_version(text).ok_or(EngineVersionError)
 }

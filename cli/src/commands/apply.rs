@@ -4,7 +4,7 @@ use crate::{
     cli::ApplyArgs,
     command_output::CommandOutput,
     planned_changes::changes_text,
-    stage_options::{Resolver, goal},
+    stage_options::{Resolver, layout_source},
 };
 use mig_cdi_gen::Error;
 use mig_cdi_partition::{ApplyOptions, ApplyOutcome, NodePartitioner};
@@ -18,7 +18,8 @@ pub(super) fn run(
     if args.resume {
         return resume(partitioning, &options);
     }
-    let ApplyOutcome { changes, omitted } = partitioning.apply(&goal(&args.layout)?, &options)?;
+    let ApplyOutcome { changes, omitted } =
+        partitioning.apply(&layout_source(&args.layout)?, &options)?;
     Ok(CommandOutput::complete_if(omitted.is_empty(), changes_text(&changes)))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::PlanArgs, command_output::CommandOutput, console::Console, planned_changes::changes_json,
-    stage_options::goal,
+    stage_options::layout_source,
 };
 use mig_cdi_gen::{Error, Exit, NodeSource};
 use mig_cdi_partition::{GpuChange, Holders, NodeGpus, current_layout, gpu_label};
@@ -13,13 +13,13 @@ pub(super) fn run(
     console: &Console,
 ) -> Result<CommandOutput, Error> {
     let gpus = NodeGpus::read(node, console)?;
-    let desired = gpus.desired(&goal(&args.layout)?, console)?.gpus;
+    let desired = gpus.desired(&layout_source(&args.layout)?, console)?.gpus;
     // Holders do not matter here: a GPU that has the layout needs no step.
     let changes = gpus.changes(&desired, &Holders::default())?;
     let differing: Vec<_> = changes.iter().filter(|change| !change.is_empty()).collect();
     let line = |change: &&GpuChange| {
         let current = current_layout(&change.gpu, &gpus.all);
-        format!("{}: the layout is {current}, not {}\n", gpu_label(&change.gpu), change.goal)
+        format!("{}: the layout is {current}, not {}\n", gpu_label(&change.gpu), change.desired)
     };
     let stdout = match args.json {
         true => changes_json(&changes, &gpus.all)?,

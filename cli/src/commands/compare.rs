@@ -8,9 +8,9 @@ use crate::{
 };
 use mig_cdi_gen::{
     Error, NodeSource,
-    discover::class_of,
+    discover::capabilities_of,
     generate::{DeviceBuilder, DeviceOptions},
-    spec::Content,
+    spec::DeviceSet,
     spec_file::{self, ContainerItem, SIZE_LIMIT, items_of},
 };
 use mig_cdi_model::cdi::{Device, Spec};
@@ -34,7 +34,7 @@ pub(super) fn run(
     let discovery = node.discover(machine.as_ref(), console)?;
     let topology = &discovery.topology;
     let files = builder.driver_files(machine.as_ref(), topology)?;
-    let built = builder.build(topology, &files, Content::Mig, &options)?;
+    let built = builder.build(topology, &files, DeviceSet::Mig, &options)?;
     let ours = built.spec.ok_or_else(|| {
         Error::failed("compare", &shown).because("there is no mig device on this node")
     })?;
@@ -183,7 +183,7 @@ fn hook_reason(command: &str) -> &'static str {
 
 fn file_reason(ours: bool, path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
-    match (ours, class_of(name)) {
+    match (ours, capabilities_of(name)) {
         (true, Some(classes)) => format!("of class {classes}"),
         (true, None) => "of the driver".to_owned(),
         (false, Some(classes)) => format!("of class {classes}: see --capabilities"),

@@ -120,7 +120,7 @@ fn user_dirs() -> Result<UserDirs, Error> {
     if is_root() && std::env::var_os("SUDO_USER").is_some() {
         return Err(Error::usage("configure", "--rootless")
             .because("it configures the engine of the user who runs it, and sudo makes that root")
-            .cure("run it without sudo"));
+            .with_cure("run it without sudo"));
     }
     // The specification requires absolute paths, and that others are ignored.
     let set = |name| std::env::var(name).ok().filter(|dir| dir.starts_with('/'));
@@ -129,7 +129,7 @@ fn user_dirs() -> Result<UserDirs, Error> {
         set(name).or_else(home).ok_or_else(|| {
             Error::usage("configure", "--rootless")
                 .because(format!("neither {name} nor HOME names a directory"))
-                .cure("set HOME")
+                .with_cure("set HOME")
         })
     };
     Ok(UserDirs {
@@ -150,7 +150,7 @@ fn engine(
     let engine = listed.or_else(|| engines::find_engine(host, name)).ok_or_else(|| {
         Error::failed("configure", name)
             .because(format!("it is in none of {}", PROGRAM_DIRS.join(", ")))
-            .cure("install it, or give its version with --engine-version")
+            .with_cure("install it, or give its version with --engine-version")
     })?;
     if let Err(reason) = &engine.version {
         console.warn(&format!(
@@ -235,7 +235,7 @@ fn undo(
             console.error(&format!(
                 "configure {name} --undo: someone else has changed a file since; nothing is undone. Remove \
                  the changes of mig-cdi by hand, or restore FILE.mig-cdi-backup, then remove {}",
-                host.show(path).display()
+                host.display_path(path).display()
             ));
             Ok(CommandOutput { stdout, exit: Exit::Refused })
         }

@@ -28,7 +28,7 @@ fn counted(gpus: &NodeGpus, name: &str) -> Result<String, Error> {
         let NotExpressible { gpu, instance, cause } = error;
         Error::failed("export", format!("gpu {gpu}"))
             .because(format!("{instance}: {cause}"))
-            .cure(NotExpressible::CURE)
+            .with_cure(NotExpressible::CURE)
     })
 }
 

@@ -3,7 +3,7 @@
 use crate::{command_output::CommandOutput, console::Console};
 use mig_cdi_gen::{
     Error, NodeSource,
-    generate::{GenerateOptions, Generated, Generator, OnConflict},
+    generate::{GenerateOptions, GeneratedSpecs, Generator, OnConflict},
 };
 
 pub(super) fn run(
@@ -18,6 +18,6 @@ pub(super) fn run(
         return Ok(CommandOutput::success(String::new()));
     }
     // The user is there to resolve a conflict with another tool's file. `watch` has to go on without one.
-    let Generated { stdout, plan } = generator.generate(OnConflict::Refuse, || ())?;
+    let GeneratedSpecs { stdout, plan } = generator.generate(OnConflict::Refuse, || ())?;
     Ok(CommandOutput::complete_if(plan.is_complete(), stdout))
 }

@@ -87,7 +87,7 @@ fn select<'a>(
             let labels = if labels.is_empty() { "none".to_owned() } else { labels.join(", ") };
             return Err(Error::usage("draw", format!("gpu {request}"))
                 .because("no such gpu on this node")
-                .cure(format!("it has {labels}")));
+                .with_cure(format!("it has {labels}")));
         }
     }
     let is_requested = |gpu: &MappedGpu<'_>| {

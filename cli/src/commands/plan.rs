@@ -4,7 +4,7 @@ use crate::{
     cli::PlanArgs,
     command_output::CommandOutput,
     planned_changes::{changes_json, changes_text},
-    stage_options::{goal, holder_options},
+    stage_options::{holder_options, layout_source},
 };
 use mig_cdi_gen::Error;
 use mig_cdi_partition::{NodePartitioner, PlannedChanges};
@@ -14,7 +14,7 @@ pub(super) fn run(
     args: &PlanArgs,
 ) -> Result<CommandOutput, Error> {
     let PlannedChanges { changes, gpus } =
-        partitioning.plan(&goal(&args.layout)?, &holder_options(&args.holders))?;
+        partitioning.plan(&layout_source(&args.layout)?, &holder_options(&args.holders))?;
     let stdout = match args.json {
         true => changes_json(&changes, &gpus.all)?,
         false => changes_text(&changes),

@@ -5,7 +5,7 @@ use crate::{
     stage_options::Resolver,
 };
 use mig_cdi_gen::Error;
-use mig_cdi_partition::{ApplyOutcome, Goal, NodePartitioner};
+use mig_cdi_partition::{ApplyOutcome, LayoutSource, NodePartitioner};
 
 pub(super) fn run(
     partitioning: &NodePartitioner<'_>,
@@ -13,7 +13,7 @@ pub(super) fn run(
     args: &RestoreArgs,
 ) -> Result<CommandOutput, Error> {
     let options = resolver.apply(&args.change)?;
-    let goal = Goal::Checkpoint(args.file.clone());
-    let ApplyOutcome { changes, omitted } = partitioning.apply(&goal, &options)?;
+    let source = LayoutSource::Checkpoint(args.file.clone());
+    let ApplyOutcome { changes, omitted } = partitioning.apply(&source, &options)?;
     Ok(CommandOutput::complete_if(omitted.is_empty(), changes_text(&changes)))
 }

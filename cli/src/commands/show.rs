@@ -9,10 +9,10 @@ use mig_cdi_gen::{
     Error, NodeSource,
     discover::Source,
     generate::{DeviceBuilder, DeviceOptions},
-    spec::{self, Built, Content, SpecOptions, label},
+    spec::{self, BuiltSpec, DeviceSet, SpecOptions, label},
 };
 use mig_cdi_model::{
-    DeviceNode, Gpu, HostNode, MigDevice, MigMode, Topology,
+    DeviceNode, Gpu, HostNodeState, MigDevice, MigMode, Topology,
     cdi::{Device, Spec, SpecNode},
 };
 
@@ -49,10 +49,10 @@ pub(super) fn run(
 fn split_request<'r>(
     request: &'r str,
     options: &mut SpecOptions,
-) -> Result<(Content, &'r str), Error> {
-    let Some((kind, name)) = request.split_once('=') else { return Ok((Content::Mig, request)) };
+) -> Result<(DeviceSet, &'r str), Error> {
+    let Some((kind, name)) = request.split_once('=') else { return Ok((DeviceSet::Mig, request)) };
     if kind == options.kind.to_string() {
-        return Ok((Content::Mig, name));
+        return Ok((DeviceSet::Mig, name));
     }
     let gpu_kind = options.gpu_kind();
     if kind != gpu_kind.to_string() {
@@ -60,15 +60,15 @@ fn split_request<'r>(
             .because(format!("its kind is neither {} nor {gpu_kind}", options.kind)));
     }
     options.kind = gpu_kind;
-    Ok((Content::Gpus, name))
+    Ok((DeviceSet::Gpus, name))
 }
 
 /// Error for a name that no device has; the cure lists the names that exist. A GPU in MIG mode is requested by its slices.
-fn unknown(topology: &Topology, built: &Built, content: Content, name: &str) -> Error {
+fn unknown(topology: &Topology, built: &BuiltSpec, content: DeviceSet, name: &str) -> Error {
     let has_name = |gpu: &&Gpu| {
         let index = gpu.index.map(|index| index.to_string());
         let uuid = gpu.uuid.as_ref().map(ToString::to_string);
-        content == Content::Gpus && [index, uuid].iter().flatten().any(|known| known == name)
+        content == DeviceSet::Gpus && [index, uuid].iter().flatten().any(|known| known == name)
     };
     let mig_gpu = topology.gpus.iter().find(has_name);
     let known: Vec<String> = match mig_gpu {
@@ -91,7 +91,7 @@ fn unknown(topology: &Topology, built: &Built, content: Content, name: &str) -> 
         (false, Some(_)) => format!("request one of its slices: {}", known.join(", ")),
         (false, None) => format!("use one of {}", known.join(", ")),
     };
-    Error::failed("show", format!("{name:?}")).because(cause).cure(cure)
+    Error::failed("show", format!("{name:?}")).because(cause).with_cure(cure)
 }
 
 /// Lists all names of a device, and the slices and GPUs that it contains.
@@ -181,11 +181,11 @@ fn origin(topology: &Topology, path: &str) -> (&'static str, String) {
     origin
 }
 
-fn host(node: HostNode) -> &'static str {
+fn host(node: HostNodeState) -> &'static str {
     match node {
-        HostNode::Ok => "same",
-        HostNode::Wrong => "different",
-        HostNode::Missing => "missing",
+        HostNodeState::Ok => "same",
+        HostNodeState::Wrong => "different",
+        HostNodeState::Missing => "missing",
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn run(args: &StatusArgs, console: &Console) -> Result<CommandOutput,
     let Some(status) = Status::read(dir)? else {
         return Err(Error::failed("read", dir.join("status.json").display())
             .because("watch has not run")
-            .cure("start mig-cdi.service, or run mig-cdi watch"));
+            .with_cure("start mig-cdi.service, or run mig-cdi watch"));
     };
     // A watch that was killed leaves its last state behind.
     let runs = status.state != WatchState::Stopped && is_running(status.pid);

@@ -16,7 +16,7 @@ pub(super) fn run(
         if let Some(cause) = difference(expected, &discovery.topology) {
             return Err(Error::of(ErrorKind::Stale, "verify slice", expected.id)
                 .because(cause)
-                .cure("run mig-cdi generate"));
+                .with_cure("run mig-cdi generate"));
         }
     }
     Ok(CommandOutput::success(String::new()))

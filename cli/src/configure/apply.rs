@@ -76,7 +76,7 @@ impl Record {
         let Some(bytes) = file.bytes() else { return Ok(Record::default()) };
         serde_json::from_slice(bytes).map_err(|e| {
             let path = file.path().display();
-            Error::failed("parse", &path).because(e).cure(format!(
+            Error::failed("parse", &path).because(e).with_cure(format!(
                 "remove the changes of mig-cdi configure by hand, then remove {path}"
             ))
         })
@@ -259,7 +259,7 @@ fn check_unchanged(draft: &Draft, host: &Root) -> Result<(), Error> {
     }
     Err(Error::failed("edit", draft.file.path().display())
         .because("the file has just been changed")
-        .cure("run the command again"))
+        .with_cure("run the command again"))
 }
 
 fn describe(draft: &Draft, created: bool) -> String {

@@ -4,8 +4,8 @@
 
 use super::{
     config_edit::Edit,
+    config_format::ConfigFormat,
     draft::{ConfigPlan, Draft, EngineDaemon},
-    language::Language,
     request::ConfigureRequest,
 };
 use crate::engine_files::{
@@ -20,7 +20,7 @@ const DROP_IN: &str = "/etc/containerd/conf.d/50-mig-cdi.toml";
 
 pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
     request.require_cdi()?;
-    let config = request.value(CONTAINERD_CONFIG, Language::Toml)?;
+    let config = request.value(CONTAINERD_CONFIG, ConfigFormat::Toml)?;
     let config = config.unwrap_or_else(|| Value::Object(Map::new()));
     let is_empty = config.as_object().is_some_and(Map::is_empty);
     let merges = request.version() >= CONTAINERD_2;
@@ -43,7 +43,7 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
             edits.push(Edit::set(&["version"], version));
         }
         edits.extend(cri_edits(request, &config, plugin));
-        plan.drafts.push(request.draft(CONTAINERD_CONFIG, Language::Toml, &edits)?);
+        plan.drafts.push(request.draft(CONTAINERD_CONFIG, ConfigFormat::Toml, &edits)?);
     }
     if is_cri_disabled(&config, plugin) {
         plan.warnings.push(format!(
@@ -65,12 +65,12 @@ fn draft_drop_in(
 ) -> Result<Vec<Draft>, Error> {
     let mut drop_in = vec![Edit::set(&["version"], version)];
     drop_in.extend(cri_edits(request, config, plugin));
-    let drop_in = request.draft(DROP_IN, Language::Toml, &drop_in)?;
+    let drop_in = request.draft(DROP_IN, ConfigFormat::Toml, &drop_in)?;
     let mut main = vec![Edit::set_default(&["version"], version)];
     if !import_patterns(config).iter().any(|pattern| matches_import(pattern, DROP_IN)) {
         main.push(Edit::contains(&["imports"], vec![DROP_INS.to_owned()], Vec::new()));
     }
-    Ok(vec![drop_in, request.draft(CONTAINERD_CONFIG, Language::Toml, &main)?])
+    Ok(vec![drop_in, request.draft(CONTAINERD_CONFIG, ConfigFormat::Toml, &main)?])
 }
 
 /// Refuses a file whose version the release does not read as it is. A drop-in may not be of a later version than
@@ -78,8 +78,8 @@ fn draft_drop_in(
 fn check_version(request: &ConfigureRequest<'_>, version: i64, merges: bool) -> Result<(), Error> {
     let label = request.engine.label();
     let refuse = |cause: String, cure: &str| {
-        let path = request.host.show(CONTAINERD_CONFIG);
-        Err(Error::refused("edit", path.display()).because(cause).cure(cure))
+        let path = request.host.display_path(CONTAINERD_CONFIG);
+        Err(Error::refused("edit", path.display()).because(cause).with_cure(cure))
     };
     match version {
         1 if merges => refuse(
@@ -139,7 +139,7 @@ fn refuse_overridden(
     plugin: &str,
 ) -> Result<(), Error> {
     for path in imported_files(request.host, config).paths {
-        let value = request.value(&path, Language::Toml)?;
+        let value = request.value(&path, ConfigFormat::Toml)?;
         if value.is_some_and(|value| value_at(&value, &["plugins", plugin]).is_some()) {
             let cause = format!(
                 "it imports {path}, whose table of the cri plugin replaces the one in config.toml in {}",
@@ -147,8 +147,8 @@ fn refuse_overridden(
             );
             let cure =
                 format!("move the table into config.toml, or set enable_cdi = true in {path}");
-            let config = request.host.show(CONTAINERD_CONFIG);
-            return Err(Error::refused("edit", config.display()).because(cause).cure(cure));
+            let config = request.host.display_path(CONTAINERD_CONFIG);
+            return Err(Error::refused("edit", config.display()).because(cause).with_cure(cure));
         }
     }
     Ok(())

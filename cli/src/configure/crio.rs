@@ -2,8 +2,8 @@
 
 use super::{
     config_edit::Edit,
+    config_format::ConfigFormat,
     draft::{ConfigPlan, EngineDaemon},
-    language::Language,
     request::ConfigureRequest,
 };
 use crate::engine_files::{CRIO_DROP_INS, DEFAULT_HOOKS_DIR, effective_list};
@@ -32,7 +32,11 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
         let keys = ["crio", "runtime", "runtimes", "mig-cdi", "runtime_path"];
         edits.push(Edit::set(&keys, runtime.clone()));
     }
-    drafts.push(request.draft("/etc/crio/crio.conf.d/50-mig-cdi.conf", Language::Toml, &edits)?);
+    drafts.push(request.draft(
+        "/etc/crio/crio.conf.d/50-mig-cdi.conf",
+        ConfigFormat::Toml,
+        &edits,
+    )?);
     // A reload would do for cdi_spec_dirs alone (pkg/config/reload.go); a restart covers all that may be changed here.
     let daemon = Some(EngineDaemon { process: "crio", restart: "systemctl restart crio" });
     Ok(ConfigPlan { drafts, daemon, ..ConfigPlan::default() })

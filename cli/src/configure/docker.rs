@@ -2,8 +2,8 @@
 
 use super::{
     config_edit::Edit,
+    config_format::ConfigFormat,
     draft::{ConfigPlan, EngineDaemon},
-    language::Language,
     request::ConfigureRequest,
 };
 use mig_cdi_gen::Error;
@@ -26,7 +26,7 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
     if let Some(runtime) = &request.runtime {
         edits.push(Edit::set(&["runtimes", "mig-cdi", "path"], runtime.clone()));
     }
-    let drafts = vec![request.draft(&path, Language::Json, &edits)?];
+    let drafts = vec![request.draft(&path, ConfigFormat::Json, &edits)?];
     let daemon = Some(EngineDaemon { process: "dockerd", restart });
     Ok(ConfigPlan { drafts, daemon, ..ConfigPlan::default() })
 }

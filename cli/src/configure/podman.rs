@@ -1,7 +1,9 @@
 //! podman: a drop-in of `containers.conf`. podman has no daemon and reads its files, and the specs, at each start
 //! of a container.
 
-use super::{config_edit::Edit, draft::ConfigPlan, language::Language, request::ConfigureRequest};
+use super::{
+    config_edit::Edit, config_format::ConfigFormat, draft::ConfigPlan, request::ConfigureRequest,
+};
 use crate::engine_files::{
     ADMIN_HOOKS_DIR, DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS, PODMAN_DROP_INS, effective_list,
     podman_default_spec_dirs, podman_has_spec_dirs,
@@ -43,7 +45,7 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
     }
     if !edits.is_empty() {
         let path = format!("{dir}/containers.conf.d/50-mig-cdi.conf");
-        plan.drafts.push(request.draft(&path, Language::Toml, &edits)?);
+        plan.drafts.push(request.draft(&path, ConfigFormat::Toml, &edits)?);
     }
     Ok(plan)
 }
@@ -82,7 +84,7 @@ fn spec_dirs(
                 .because(format!(
                     "it reads only {fixed}, and spec-dirs in /etc/mig-cdi/config.toml is {dirs}"
                 ))
-                .cure("set spec-dirs to one of the two"));
+                .with_cure("set spec-dirs to one of the two"));
         }
         plan.notes.push(format!("{label} reads {fixed} without configuration"));
         return Ok(None);

@@ -3,8 +3,8 @@
 
 use super::{
     config_edit::{Edit, EditError},
+    config_format::{ConfigFormat, edit, parse},
     draft::{Draft, LIMIT},
-    language::{Language, edit, parse},
 };
 use crate::{cli::EngineArg, engine_files::file_and_drop_ins};
 use mig_cdi_gen::{
@@ -57,7 +57,7 @@ impl ConfigureRequest<'_> {
         }
         Err(Error::refused("configure", self.engine.label())
             .because("this version has no cdi support")
-            .cure("update it, or use mig-cdi-hook"))
+            .with_cure("update it, or use mig-cdi-hook"))
     }
 
     /// Edit that adds the requested spec directories to a list, which starts with `initial` where it is absent.
@@ -69,15 +69,15 @@ impl ConfigureRequest<'_> {
     pub(super) fn draft(
         &self,
         path: &str,
-        language: Language,
+        format: ConfigFormat,
         edits: &[Edit],
     ) -> Result<Draft, Error> {
         let (file, before) = self.open(path)?;
         // JSON has no comments.
-        let empty = if language == Language::Toml { HEADER } else { "" };
+        let empty = if format == ConfigFormat::Toml { HEADER } else { "" };
         let text = before.as_deref().unwrap_or(empty);
-        let after = edit(text, language, edits)
-            .map_err(|error| edit_error(&file, &error, language, edits))?;
+        let after =
+            edit(text, format, edits).map_err(|error| edit_error(&file, &error, format, edits))?;
         Ok(Draft { file, path: path.to_owned(), before, after })
     }
 
@@ -97,30 +97,32 @@ impl ConfigureRequest<'_> {
     }
 
     /// Parses a file; `None` when it does not exist.
-    pub(super) fn value(&self, path: &str, language: Language) -> Result<Option<Value>, Error> {
+    pub(super) fn value(&self, path: &str, format: ConfigFormat) -> Result<Option<Value>, Error> {
         let (file, text) = self.open(path)?;
         let invalid = |error: EditError| {
-            Error::failed("parse", file.path().display()).because(error).cure("correct the file")
+            Error::failed("parse", file.path().display())
+                .because(error)
+                .with_cure("correct the file")
         };
-        text.map(|text| parse(&text, language).map_err(invalid)).transpose()
+        text.map(|text| parse(&text, format).map_err(invalid)).transpose()
     }
 
     /// Parses a TOML file and those of its drop-in directory; a later one overrides an earlier one.
     pub(super) fn values(&self, path: &str, suffix: &str) -> Result<Vec<Value>, Error> {
         let paths = file_and_drop_ins(self.host, path, suffix)?;
-        let values = paths.iter().map(|path| self.value(path, Language::Toml));
+        let values = paths.iter().map(|path| self.value(path, ConfigFormat::Toml));
         values.filter_map(Result::transpose).collect()
     }
 }
 
 /// Error of an edit. A file that parses can be edited by hand: the cure shows the lines to add.
-fn edit_error(file: &ConfigFile, error: &EditError, language: Language, edits: &[Edit]) -> Error {
+fn edit_error(file: &ConfigFile, error: &EditError, format: ConfigFormat, edits: &[Edit]) -> Error {
     let cure = if error.line().is_some() {
         "correct it; the engine may not start either".to_owned()
     } else {
-        let example = edit("", language, edits).unwrap_or_default();
+        let example = edit("", format, edits).unwrap_or_default();
         let lines: Vec<_> = example.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         format!("add by hand: {}", lines.join(" "))
     };
-    Error::failed("edit", file.path().display()).because(error).cure(cure)
+    Error::failed("edit", file.path().display()).because(error).with_cure(cure)
 }

@@ -26,7 +26,7 @@ pub(super) fn containers(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         return vec![note("", "not checked: /proc does not show the processes")];
     };
     // A container may hold these without a slice: they exist as long as the driver is loaded.
-    let mut live = standing_nodes(facts);
+    let mut live = non_instance_nodes(facts);
     discovery.topology.clone().for_each_node(|node| {
         live.insert((node.major.0, node.minor.0));
     });
@@ -54,8 +54,8 @@ pub(super) fn containers(facts: &NodeFacts<'_>) -> Vec<Verdict> {
 }
 
 /// Major and minor numbers of the capabilities that belong to no instance.
-fn standing_nodes(facts: &NodeFacts<'_>) -> BTreeSet<(u32, u32)> {
-    let minors = facts.standing_capabilities().into_iter();
+fn non_instance_nodes(facts: &NodeFacts<'_>) -> BTreeSet<(u32, u32)> {
+    let minors = facts.non_instance_capabilities().into_iter();
     minors.filter_map(|minor| Some((facts.caps_major()?, minor))).collect()
 }
 

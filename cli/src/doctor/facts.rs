@@ -9,7 +9,7 @@ use mig_cdi_gen::{
     Error,
     discover::{self, Discovery, DriverFiles, Source},
     engines::{InstalledEngine, find_engines},
-    spec::{self, Content, SpecOptions},
+    spec::{self, DeviceSet, SpecOptions},
     spec_file::{self, SIZE_LIMIT},
 };
 use mig_cdi_model::{DeviceNode, MigDevice, Topology, cdi::Spec};
@@ -153,9 +153,9 @@ impl NodeFacts<'_> {
         let nvml = match (&proc_discovery, options.source) {
             (Err(_), _) => Err(NvmlUnavailable::NoDriver),
             (Ok(_), Source::Proc) => Err(NvmlUnavailable::NotRequested),
-            (Ok(_), Source::Nvml) => {
-                machine.nvml().map_err(|e| NvmlUnavailable::Failed(discover::explain(e)))
-            }
+            (Ok(_), Source::Nvml) => machine
+                .nvml()
+                .map_err(|e| NvmlUnavailable::Failed(discover::optional_nvml_error(e))),
         };
         let discovery = match &nvml {
             Ok(_) => discover::discover(machine, Source::Nvml),
@@ -216,10 +216,10 @@ impl NodeFacts<'_> {
     }
 
     /// Minor numbers of capabilities that belong to no instance, such as `config` and `monitor`.
-    pub(super) fn standing_capabilities(&self) -> BTreeSet<u32> {
+    pub(super) fn non_instance_capabilities(&self) -> BTreeSet<u32> {
         let minors = |table: &str| {
             let path = format!("/proc/driver/nvidia-caps/{table}-minors");
-            text::standing_minors(&self.machine.read(&path, TEXT_LIMIT).ok()??).ok()
+            text::non_instance_minors(&self.machine.read(&path, TEXT_LIMIT).ok()??).ok()
         };
         let tables = ["mig", "nvlink", "sys"].into_iter().filter_map(minors);
         tables.flatten().map(|minor| minor.0).collect()
@@ -271,5 +271,5 @@ fn expected_spec(
         Some(Err(failure)) => return Err(failure.clone().into()),
         None => &[],
     };
-    Ok(spec::build(&discovery.topology, files, Content::Mig, options)?.spec)
+    Ok(spec::build(&discovery.topology, files, DeviceSet::Mig, options)?.spec)
 }

@@ -15,7 +15,7 @@ use std::{
 const GENERATE: &str = "run mig-cdi generate";
 const AS_ROOT: &str = "run mig-cdi doctor as root";
 
-fn show(path: &Path) -> String {
+fn path_text(path: &Path) -> String {
     path.display().to_string()
 }
 
@@ -35,16 +35,24 @@ pub(super) fn regenerate_cure(facts: &NodeFacts<'_>, spec: &Spec) -> &'static st
 /// Existence and mode of the spec directories.
 pub(super) fn directories(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let verdict = |dir: &SpecDirFacts| match &dir.files {
-        Ok(None) => note(show(&dir.path), "does not exist"),
-        Err(e) if e.is_denied() && !is_root() => error(show(&dir.path), e.to_string(), AS_ROOT),
-        Err(e) => error(show(&dir.path), e.to_string(), "replace it by a directory with mode 0755"),
+        Ok(None) => note(path_text(&dir.path), "does not exist"),
+        Err(e) if e.is_denied() && !is_root() => {
+            error(path_text(&dir.path), e.to_string(), AS_ROOT)
+        }
+        Err(e) => {
+            error(path_text(&dir.path), e.to_string(), "replace it by a directory with mode 0755")
+        }
         // Engines of root read everything: only the rights of other users matter.
         Ok(Some(files)) => match mode(facts, &dir.path) {
             Some(mode) if mode & 0o005 != 0o005 => {
                 let evidence = format!("mode {mode:04o}: rootless engines cannot read it");
-                warning(show(&dir.path), evidence, format!("chmod o+rx {}", dir.path.display()))
+                warning(
+                    path_text(&dir.path),
+                    evidence,
+                    format!("chmod o+rx {}", dir.path.display()),
+                )
             }
-            _ => ok(show(&dir.path), format!("{} spec files", files.len())),
+            _ => ok(path_text(&dir.path), format!("{} spec files", files.len())),
         },
     };
     facts.spec_dirs.iter().map(verdict).collect()
@@ -58,7 +66,7 @@ pub(super) fn specs(facts: &NodeFacts<'_>) -> Vec<Verdict> {
 }
 
 fn spec_file(facts: &NodeFacts<'_>, file: &SpecFileFacts) -> Verdict {
-    let subject = show(&file.path);
+    let subject = path_text(&file.path);
     let closed = mode(facts, &file.path).filter(|mode| mode & 0o004 == 0);
     let spec = match &file.spec {
         Ok(spec) => spec,
@@ -100,7 +108,7 @@ pub(super) fn versions(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         let text = version_of(spec);
         let Ok(version) = text.parse::<Version>() else {
             let evidence = format!("cdiVersion {text:?} is not a version from 0.3.0 to 1.1.0");
-            verdicts.push(error(show(path), evidence, regenerate_cure(facts, spec)));
+            verdicts.push(error(path_text(path), evidence, regenerate_cure(facts, spec)));
             continue;
         };
         for engine in &facts.engines {
@@ -108,7 +116,7 @@ pub(super) fn versions(facts: &NodeFacts<'_>) -> Vec<Verdict> {
                 let evidence =
                     format!("cdi {version}, and {} accepts up to {highest}", engine.label());
                 let cure = version_cure(facts, spec, engine, highest);
-                verdicts.push(error(show(path), evidence, cure));
+                verdicts.push(error(path_text(path), evidence, cure));
             }
         }
     }
@@ -159,7 +167,7 @@ pub(super) fn names(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         }
     }
     let clash = |(paths, names): (Vec<&Path>, Vec<&String>)| {
-        let paths: Vec<_> = paths.into_iter().map(show).collect();
+        let paths: Vec<_> = paths.into_iter().map(path_text).collect();
         let (files, names) = (first_few(&paths), first_few(&names));
         let evidence =
             format!("defined twice, by {files}, so that engines resolve neither: {names}");
@@ -167,7 +175,7 @@ pub(super) fn names(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     };
     let hide = |((loser, winner), names): ((&Path, &Path), Vec<&String>)| {
         let evidence = format!("hidden by {}: {}", winner.display(), first_few(&names));
-        note(show(loser), evidence)
+        note(path_text(loser), evidence)
     };
     let mut verdicts: Vec<_> = clashes.into_iter().map(clash).collect();
     verdicts.extend(hidden.into_iter().map(hide));
@@ -186,11 +194,12 @@ pub(super) fn stale_nodes(facts: &NodeFacts<'_>, edits: &ContainerEdits) -> Vec<
     discovery.topology.clone().for_each_node(|node| {
         current.insert(node.path.clone(), (node.major.0, node.minor.0));
     });
-    let standing = facts.standing_capabilities();
+    let non_instance = facts.non_instance_capabilities();
     let reason = |node: &SpecNode| {
         let SpecNode { path, major, minor, .. } = node;
         let cap = path.strip_prefix("/dev/nvidia-caps/nvidia-cap");
-        let is_instance = cap.and_then(|n| n.parse().ok()).is_some_and(|n| !standing.contains(&n));
+        let is_instance =
+            cap.and_then(|n| n.parse().ok()).is_some_and(|n| !non_instance.contains(&n));
         match current.get(path) {
             None if is_instance => Some(format!("{path} belongs to no instance that exists")),
             // The engine reads the numbers from the node on the host.
@@ -223,7 +232,11 @@ pub(super) fn stale(facts: &NodeFacts<'_>) -> Vec<Verdict> {
             spec.all_edits().flat_map(|(_, edits)| stale_nodes(facts, edits)).collect();
         if !reasons.is_empty() {
             let reasons: Vec<_> = reasons.into_iter().collect();
-            verdicts.push(error(show(path), first_few(&reasons), regenerate_cure(facts, spec)));
+            verdicts.push(error(
+                path_text(path),
+                first_few(&reasons),
+                regenerate_cure(facts, spec),
+            ));
         }
     }
     if verdicts.is_empty() {
@@ -244,7 +257,7 @@ pub(super) fn drift(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         (None, true) => vec![ok("", format!("no {kind} device, and no spec of one"))],
         (None, false) => {
             let evidence = format!("the node has no {kind} device");
-            ours.iter().map(|ours| error(show(ours.path), &evidence, GENERATE)).collect()
+            ours.iter().map(|ours| error(path_text(ours.path), &evidence, GENERATE)).collect()
         }
         (Some(_), true) => {
             let evidence = format!("no spec of {kind}, and the node has devices");
@@ -259,11 +272,11 @@ fn compared(ours: &LocatedSpec<'_>, expected: &Spec) -> Verdict {
     let cure = "run mig-cdi generate; if the spec was written with flags, run mig-cdi check with the same ones";
     let lines = differences(ours.spec, expected);
     match &lines[..] {
-        [] => ok(show(ours.path), "it is what mig-cdi generate would write now"),
-        [line] => warning(show(ours.path), line, cure),
+        [] => ok(path_text(ours.path), "it is what mig-cdi generate would write now"),
+        [line] => warning(path_text(ours.path), line, cure),
         [line, rest @ ..] => {
             let evidence = format!("{line}, and {} more differences", rest.len());
-            warning(show(ours.path), evidence, cure)
+            warning(path_text(ours.path), evidence, cure)
         }
     }
 }
@@ -289,7 +302,7 @@ pub(super) fn files(facts: &NodeFacts<'_>) -> Vec<Verdict> {
                     "it {what} that do not exist, so that no container starts: {}",
                     first_few(&paths)
                 );
-                verdicts.push(error(show(path), evidence, regenerate_cure(facts, spec)));
+                verdicts.push(error(path_text(path), evidence, regenerate_cure(facts, spec)));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! A layout for one GPU as an argument of the command line.
 
-use super::{BadLayouts, Entry, GpuSelector, Layout, Origin};
+use super::{Entry, GpuLayoutSetting, GpuSelector, LayoutsError, SourceLocation};
 use std::str::FromStr;
 
 /// An argument `GPU=LAYOUT`: `0=3x2g.20gb,1g.10gb`, `GPU-...=off`, `0000:07:00.0=none`, `all=7g.80gb`.
@@ -13,23 +13,23 @@ pub struct Assignment {
     /// GPU or GPUs.
     pub gpu: GpuSelector,
     /// Layout for it.
-    pub layout: Layout,
+    pub layout: GpuLayoutSetting,
 }
 
 impl FromStr for Assignment {
-    type Err = BadLayouts;
+    type Err = LayoutsError;
 
     /// # Errors
-    /// [`BadLayouts`] with the argument, and what to write instead.
-    fn from_str(text: &str) -> Result<Assignment, BadLayouts> {
-        let origin = || Origin::Argument(text.to_owned());
+    /// [`LayoutsError`] with the argument, and what to write instead.
+    fn from_str(text: &str) -> Result<Assignment, LayoutsError> {
+        let location = || SourceLocation::Argument(text.to_owned());
         let (gpu, layout) = text.split_once('=').ok_or_else(|| {
-            BadLayouts::new(origin(), "no = between a gpu and its layout")
+            LayoutsError::new(location(), "no = between a gpu and its layout")
                 .with_cure("write both, such as 0=3x2g.20gb,1g.10gb")
         })?;
-        let gpu = gpu.trim().parse().map_err(|error| BadLayouts::of_gpu(origin(), &error))?;
+        let gpu = gpu.trim().parse().map_err(|error| LayoutsError::of_gpu(location(), &error))?;
         let layout = layout.parse().map_err(|error| {
-            let bad = BadLayouts::of_layout(origin(), &error);
+            let bad = LayoutsError::of_layout(location(), &error);
             bad.with_cure(format!("{}, or off for mig mode off", error.cure))
         })?;
         Ok(Assignment { text: text.to_owned(), gpu, layout })
@@ -38,11 +38,11 @@ impl FromStr for Assignment {
 
 impl Assignment {
     pub(super) fn entry(&self) -> Entry {
-        let origin = Origin::Argument(self.text.clone());
+        let location = SourceLocation::Argument(self.text.clone());
         Entry {
-            origin: origin.clone(),
+            location: location.clone(),
             filters: Vec::new(),
-            gpus: vec![(self.gpu.clone(), origin)],
+            gpus: vec![(self.gpu.clone(), location)],
             layout: self.layout.clone(),
         }
     }

@@ -67,13 +67,13 @@ impl fmt::Display for GpuSelector {
 
 /// A text that does not select a GPU. Displayed as `cause; cure`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}; {}", self.cause(), BadGpuSelector::CURE)]
-pub struct BadGpuSelector {
+#[error("{}; {}", self.cause(), GpuSelectorError::CURE)]
+pub struct GpuSelectorError {
     /// The text, cut at 64 characters.
     pub text: String,
 }
 
-impl BadGpuSelector {
+impl GpuSelectorError {
     /// Advice on what to write.
     pub const CURE: &str =
         "write its number, its UUID (GPU-...), its PCI address (0000:07:00.0) or all";
@@ -86,15 +86,15 @@ impl BadGpuSelector {
 }
 
 impl FromStr for GpuSelector {
-    type Err = BadGpuSelector;
+    type Err = GpuSelectorError;
 
     /// # Errors
-    /// [`BadGpuSelector`] for any other text.
-    fn from_str(text: &str) -> Result<GpuSelector, BadGpuSelector> {
+    /// [`GpuSelectorError`] for any other text.
+    fn from_str(text: &str) -> Result<GpuSelector, GpuSelectorError> {
         if text == "all" {
             return Ok(GpuSelector::All);
         }
-        let bad = || BadGpuSelector { text: text.chars().take(64).collect() };
+        let bad = || GpuSelectorError { text: text.chars().take(64).collect() };
         // A UUID begins with GPU- and a PCI address has colons, so digits alone are always an index.
         if !text.is_empty() && text.len() <= 4 && text.bytes().all(|b| b.is_ascii_digit()) {
             return text.parse().map(|n| GpuSelector::Index(GpuIndex(n))).map_err(|_| bad());
@@ -125,19 +125,19 @@ impl DeviceFilter {
 const NVIDIA: u32 = 0x10de;
 
 /// A text that is not a device filter.
-pub(super) struct BadDeviceFilter {
+pub(super) struct DeviceFilterError {
     pub cause: String,
 }
 
-impl BadDeviceFilter {
+impl DeviceFilterError {
     pub const CURE: &str = "write device and vendor such as 0x20B210DE, and those of the subsystem \
                             after a colon if they matter";
 }
 
 impl FromStr for DeviceFilter {
-    type Err = BadDeviceFilter;
+    type Err = DeviceFilterError;
 
-    fn from_str(text: &str) -> Result<DeviceFilter, BadDeviceFilter> {
+    fn from_str(text: &str) -> Result<DeviceFilter, DeviceFilterError> {
         let id = |text: &str| {
             let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"))?;
             let is_id = hex.len() == 8 && hex.bytes().all(|b| b.is_ascii_hexdigit());
@@ -153,7 +153,7 @@ impl FromStr for DeviceFilter {
             }
             _ => {
                 let text: String = text.chars().take(64).collect();
-                Err(BadDeviceFilter { cause: format!("{text:?} is not a device filter") })
+                Err(DeviceFilterError { cause: format!("{text:?} is not a device filter") })
             }
         }
     }

@@ -2,7 +2,7 @@
 //! or as a list of instances.
 
 use super::{
-    BadLayouts, Origin,
+    LayoutsError, SourceLocation,
     yaml::{YamlField, YamlNode, YamlValue, bad, quoted},
 };
 use mig_cdi_layout::{DesiredComputeInstance, DesiredInstance, DesiredLayout, ProfileSelector};
@@ -32,7 +32,7 @@ pub(super) fn instances_of_counts(counts: &BTreeMap<String, usize>) -> Vec<Desir
 const MAX_INSTANCES: usize = 64;
 
 /// Reads the desired layout of a map of counts or a list of instances.
-pub(super) fn desired_layout(node: &YamlNode) -> Result<DesiredLayout, BadLayouts> {
+pub(super) fn desired_layout(node: &YamlNode) -> Result<DesiredLayout, LayoutsError> {
     let instances = match &node.value {
         YamlValue::Map(map) => from_counts(node, map)?,
         YamlValue::List(list) => from_list(list)?,
@@ -44,7 +44,7 @@ pub(super) fn desired_layout(node: &YamlNode) -> Result<DesiredLayout, BadLayout
     Ok(DesiredLayout { instances })
 }
 
-fn from_counts(node: &YamlNode, map: &[YamlField]) -> Result<Vec<DesiredInstance>, BadLayouts> {
+fn from_counts(node: &YamlNode, map: &[YamlField]) -> Result<Vec<DesiredInstance>, LayoutsError> {
     let (mut instances, mut compute, mut total) = (Vec::new(), ComputeCounts::default(), 0);
     for field in map {
         let (key, line) = (&field.key, field.line);
@@ -64,7 +64,7 @@ fn from_counts(node: &YamlNode, map: &[YamlField]) -> Result<Vec<DesiredInstance
     Ok(instances)
 }
 
-fn from_list(list: &[YamlNode]) -> Result<Vec<DesiredInstance>, BadLayouts> {
+fn from_list(list: &[YamlNode]) -> Result<Vec<DesiredInstance>, LayoutsError> {
     let mut instances = Vec::new();
     for node in list {
         instances.extend(listed_instances(node)?);
@@ -73,7 +73,7 @@ fn from_list(list: &[YamlNode]) -> Result<Vec<DesiredInstance>, BadLayouts> {
     Ok(instances)
 }
 
-fn check_number(count: usize, line: usize) -> Result<(), BadLayouts> {
+fn check_number(count: usize, line: usize) -> Result<(), LayoutsError> {
     match count > MAX_INSTANCES {
         true => {
             let cause = format!("more than {MAX_INSTANCES} instances");
@@ -83,7 +83,7 @@ fn check_number(count: usize, line: usize) -> Result<(), BadLayouts> {
     }
 }
 
-fn count(YamlField { key, value: node, .. }: &YamlField) -> Result<usize, BadLayouts> {
+fn count(YamlField { key, value: node, .. }: &YamlField) -> Result<usize, LayoutsError> {
     // YAML 1.1, which mig-parted reads, takes 010 for 8 and YAML 1.2 for 10: neither is meant.
     let digits = |text: &str| {
         let is_decimal = text == "0" || !text.starts_with('0');
@@ -100,9 +100,9 @@ fn count(YamlField { key, value: node, .. }: &YamlField) -> Result<usize, BadLay
     })
 }
 
-fn counted_instance(key: &str, line: usize) -> Result<DesiredInstance, BadLayouts> {
+fn counted_instance(key: &str, line: usize) -> Result<DesiredInstance, LayoutsError> {
     let instance: DesiredInstance =
-        key.parse().map_err(|error| BadLayouts::of_layout(Origin::Line(line), &error))?;
+        key.parse().map_err(|error| LayoutsError::of_layout(SourceLocation::Line(line), &error))?;
     // A count of 1c.3g.40gb is one of compute instances, as in mig-parted. With a placement it would be one
     // of GPU instances.
     let profile = key.split(['@', '(']).next().unwrap_or_default().trim();
@@ -114,13 +114,13 @@ fn counted_instance(key: &str, line: usize) -> Result<DesiredInstance, BadLayout
     Ok(instance)
 }
 
-fn listed_instances(node: &YamlNode) -> Result<Vec<DesiredInstance>, BadLayouts> {
+fn listed_instances(node: &YamlNode) -> Result<Vec<DesiredInstance>, LayoutsError> {
     let YamlValue::Text { text, .. } = &node.value else {
         let cause = format!("{} in a list of instances such as 3g.40gb@4", node.kind());
         return Err(node.bad(cause));
     };
     let layout = text.parse::<DesiredLayout>().map_err(|error| {
-        let bad = BadLayouts::of_layout(Origin::Line(node.line), &error);
+        let bad = LayoutsError::of_layout(SourceLocation::Line(node.line), &error);
         // YAML splits [3g.40gb(1c,2c)] at its comma.
         match text.contains('(') != text.contains(')') {
             true => bad.with_cure(format!("{}; an instance with a comma needs quotes", error.cure)),

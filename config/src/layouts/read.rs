@@ -1,8 +1,8 @@
 //! Parses layout files: the rules of mig-parted's format, on top of the YAML tree.
 
 use super::{
-    BadLayouts, Entry, Layout, Layouts, Origin,
-    gpu_selector::{BadDeviceFilter, BadGpuSelector, DeviceFilter, GpuSelector},
+    Entry, GpuLayoutSetting, Layouts, LayoutsError, SourceLocation,
+    gpu_selector::{DeviceFilter, DeviceFilterError, GpuSelector, GpuSelectorError},
     mig_devices,
     yaml::{self, YamlField, YamlNode, YamlValue, bad, quoted},
 };
@@ -11,8 +11,8 @@ impl Layouts {
     /// Parses a layout file. All of its configurations are checked, not only the one that will be used.
     ///
     /// # Errors
-    /// [`BadLayouts`] for the first mistake, with its line and what to write instead.
-    pub fn parse(text: &str) -> Result<Layouts, BadLayouts> {
+    /// [`LayoutsError`] for the first mistake, with its line and what to write instead.
+    pub fn parse(text: &str) -> Result<Layouts, LayoutsError> {
         let root = yaml::read(text)?
             .ok_or_else(|| bad(1, "an empty file").with_cure("begin with version: v1"))?;
         let [version, configs] = fields(&root, "the file", ["version", "mig-configs"])?;
@@ -37,7 +37,7 @@ impl Layouts {
                 .with_cure("write at least one"));
         }
         let configs = map.iter().map(|field| Ok((field.key.clone(), entries(field)?)));
-        Ok(Layouts { line, configs: configs.collect::<Result<_, BadLayouts>>()? })
+        Ok(Layouts { line, configs: configs.collect::<Result<_, LayoutsError>>()? })
     }
 
     /// Returns the names of the configurations, in the order of the file.
@@ -51,7 +51,7 @@ fn fields<'a, const N: usize>(
     node: &'a YamlNode,
     what: &str,
     keys: [&str; N],
-) -> Result<[Option<&'a YamlField>; N], BadLayouts> {
+) -> Result<[Option<&'a YamlField>; N], LayoutsError> {
     let YamlValue::Map(map) = &node.value else {
         let cause = format!("{what} is {}", node.kind());
         return Err(node.bad(cause).with_cure(format!("write {}", keys.join(", "))));
@@ -67,7 +67,7 @@ fn fields<'a, const N: usize>(
     Ok(fields)
 }
 
-fn entries(field: &YamlField) -> Result<Vec<Entry>, BadLayouts> {
+fn entries(field: &YamlField) -> Result<Vec<Entry>, LayoutsError> {
     match &field.value.value {
         YamlValue::List(list) if !list.is_empty() => list.iter().map(entry).collect(),
         _ => {
@@ -77,7 +77,7 @@ fn entries(field: &YamlField) -> Result<Vec<Entry>, BadLayouts> {
     }
 }
 
-fn entry(node: &YamlNode) -> Result<Entry, BadLayouts> {
+fn entry(node: &YamlNode) -> Result<Entry, LayoutsError> {
     let keys = ["device-filter", "devices", "mig-enabled", "mig-devices"];
     let [filter, gpus, enabled, instances] =
         fields(node, "an entry", keys)?.map(|field| field.map(|field| &field.value));
@@ -90,20 +90,20 @@ fn entry(node: &YamlNode) -> Result<Entry, BadLayouts> {
     };
     // As in mig-parted, null counts as no field (`api/spec/v1/spec.go`, `MigConfigSpec.UnmarshalJSON`).
     let layout = match (enabled, instances.filter(|node| !is_null(node))) {
-        (true, Some(node)) => Layout::Partitioned(mig_devices::desired_layout(node)?),
+        (true, Some(node)) => GpuLayoutSetting::Partitioned(mig_devices::desired_layout(node)?),
         (true, None) => {
             let cure = "write {} for mig mode on and no instance";
             return Err(node.bad("no mig-devices").with_cure(cure));
         }
-        (false, None) => Layout::Off,
-        (false, Some(node)) if is_empty(node) => Layout::Off,
+        (false, None) => GpuLayoutSetting::Off,
+        (false, Some(node)) if is_empty(node) => GpuLayoutSetting::Off,
         (false, Some(node)) => {
             let bad = node.bad("mig-devices with mig-enabled false");
             return Err(bad.with_cure("omit one of the two"));
         }
     };
     Ok(Entry {
-        origin: Origin::Line(node.line),
+        location: SourceLocation::Line(node.line),
         filters: filter.map_or(Ok(Vec::new()), filters)?,
         gpus: gpu_selectors(gpus.ok_or_else(|| need("devices"))?)?,
         layout,
@@ -117,7 +117,7 @@ fn is_null(node: &YamlNode) -> bool {
 }
 
 /// Reads a boolean as YAML 1.1 has it, which mig-parted reads.
-fn boolean(node: &YamlNode) -> Result<bool, BadLayouts> {
+fn boolean(node: &YamlNode) -> Result<bool, LayoutsError> {
     // <https://yaml.org/type/bool.html>; a quoted "true" is a text there, and an error in mig-parted.
     let text = match &node.value {
         YamlValue::Text { text, is_plain: true } => text.to_ascii_lowercase(),
@@ -135,7 +135,7 @@ fn boolean(node: &YamlNode) -> Result<bool, BadLayouts> {
 
 /// Returns a text, or each text of a list, with its node: mig-parted reads `devices` and `device-filter` in both forms
 /// (`MigConfigSpec.UnmarshalJSON`).
-fn texts<'a>(node: &'a YamlNode, what: &str) -> Result<Vec<(&'a str, &'a YamlNode)>, BadLayouts> {
+fn texts<'a>(node: &'a YamlNode, what: &str) -> Result<Vec<(&'a str, &'a YamlNode)>, LayoutsError> {
     let text = |node: &'a YamlNode| match &node.value {
         YamlValue::Text { text, .. } => Ok((text.as_str(), node)),
         _ => Err(node.bad(format!("{} in {what}", node.kind()))),
@@ -146,25 +146,25 @@ fn texts<'a>(node: &'a YamlNode, what: &str) -> Result<Vec<(&'a str, &'a YamlNod
     }
 }
 
-fn filters(node: &YamlNode) -> Result<Vec<DeviceFilter>, BadLayouts> {
+fn filters(node: &YamlNode) -> Result<Vec<DeviceFilter>, LayoutsError> {
     let texts = texts(node, "device-filter")?;
     // mig-parted takes the empty text for no filter.
     let given = texts.into_iter().filter(|(text, _)| !text.is_empty());
     let parse = |(text, node): (&str, &YamlNode)| {
-        text.parse().map_err(|error: BadDeviceFilter| {
-            node.bad(error.cause).with_cure(BadDeviceFilter::CURE)
+        text.parse().map_err(|error: DeviceFilterError| {
+            node.bad(error.cause).with_cure(DeviceFilterError::CURE)
         })
     };
     given.map(parse).collect()
 }
 
-fn gpu_selectors(node: &YamlNode) -> Result<Vec<(GpuSelector, Origin)>, BadLayouts> {
+fn gpu_selectors(node: &YamlNode) -> Result<Vec<(GpuSelector, SourceLocation)>, LayoutsError> {
     let is_list = matches!(node.value, YamlValue::List(_));
     let selector = |(text, node): (&str, &YamlNode)| {
-        let origin = Origin::Line(node.line);
+        let location = SourceLocation::Line(node.line);
         let selector: GpuSelector = text
             .parse()
-            .map_err(|error: BadGpuSelector| BadLayouts::of_gpu(origin.clone(), &error))?;
+            .map_err(|error: GpuSelectorError| LayoutsError::of_gpu(location.clone(), &error))?;
         match (&selector, is_list) {
             (GpuSelector::All, true) => {
                 Err(node.bad("all in a list").with_cure("write devices: all"))
@@ -174,14 +174,14 @@ fn gpu_selectors(node: &YamlNode) -> Result<Vec<(GpuSelector, Origin)>, BadLayou
                 let bad = node.bad("a gpu number outside a list");
                 Err(bad.with_cure(format!("write devices: [{text}]")))
             }
-            _ => Ok((selector, origin)),
+            _ => Ok((selector, location)),
         }
     };
     texts(node, "devices")?.into_iter().map(selector).collect()
 }
 
 impl Layouts {
-    pub(super) fn config(&self, name: &str) -> Result<&[Entry], BadLayouts> {
+    pub(super) fn config(&self, name: &str) -> Result<&[Entry], LayoutsError> {
         let config = self.configs.iter().find(|(known, _)| known == name);
         config.map(|(_, entries)| entries.as_slice()).ok_or_else(|| {
             let nearest = self.names().min_by_key(|known| distance(known, name));

@@ -1,7 +1,8 @@
 //! Selects the layout for each GPU of a node.
 
 use super::{
-    Assignment, BadLayouts, Entry, GpuIdentity, GpuSelector, Layouts, Origin, SelectedLayout,
+    Assignment, Entry, GpuIdentity, GpuSelector, Layouts, LayoutsError, SelectedLayout,
+    SourceLocation,
 };
 
 impl Layouts {
@@ -9,14 +10,14 @@ impl Layouts {
     /// no entry selects is omitted: it stays as it is, as in mig-parted.
     ///
     /// # Errors
-    /// [`BadLayouts`] when there is no such configuration, and when it names a GPU twice or one that is not on
+    /// [`LayoutsError`] when there is no such configuration, and when it names a GPU twice or one that is not on
     /// the node. mig-parted lets the later entry win; here both lines are named. An entry whose filter matches
     /// no GPU is for other nodes, so the GPUs that it names may be absent.
     pub fn select(
         &self,
         name: &str,
         gpus: &[GpuIdentity],
-    ) -> Result<Vec<SelectedLayout>, BadLayouts> {
+    ) -> Result<Vec<SelectedLayout>, LayoutsError> {
         select(self.config(name)?, gpus)
     }
 
@@ -29,7 +30,7 @@ impl Layouts {
         &self,
         name: &str,
         gpus: &[GpuIdentity],
-    ) -> Result<(Vec<SelectedLayout>, Vec<GpuSelector>), BadLayouts> {
+    ) -> Result<(Vec<SelectedLayout>, Vec<GpuSelector>), LayoutsError> {
         let is_present = |selector: &GpuSelector| {
             *selector == GpuSelector::All || gpus.iter().any(|gpu| selector.selects(gpu))
         };
@@ -47,21 +48,21 @@ impl Assignment {
     /// Selects the layouts of these arguments, in the order of the GPUs.
     ///
     /// # Errors
-    /// [`BadLayouts`] when one names a GPU that is not on the node, or two name the same.
+    /// [`LayoutsError`] when one names a GPU that is not on the node, or two name the same.
     pub fn select(
         all: &[Assignment],
         gpus: &[GpuIdentity],
-    ) -> Result<Vec<SelectedLayout>, BadLayouts> {
+    ) -> Result<Vec<SelectedLayout>, LayoutsError> {
         let entries: Vec<_> = all.iter().map(Assignment::entry).collect();
         select(&entries, gpus)
     }
 }
 
-fn select(entries: &[Entry], gpus: &[GpuIdentity]) -> Result<Vec<SelectedLayout>, BadLayouts> {
+fn select(entries: &[Entry], gpus: &[GpuIdentity]) -> Result<Vec<SelectedLayout>, LayoutsError> {
     let mut selected: Vec<Option<SelectedLayout>> = vec![None; gpus.len()];
     for entry in entries {
-        for (selector, origin) in &entry.gpus {
-            select_one(&mut selected, entry, selector, origin, gpus)?;
+        for (selector, location) in &entry.gpus {
+            select_one(&mut selected, entry, selector, location, gpus)?;
         }
     }
     Ok(selected.into_iter().flatten().collect())
@@ -72,9 +73,9 @@ fn select_one(
     selected: &mut [Option<SelectedLayout>],
     entry: &Entry,
     selector: &GpuSelector,
-    origin: &Origin,
+    location: &SourceLocation,
     gpus: &[GpuIdentity],
-) -> Result<(), BadLayouts> {
+) -> Result<(), LayoutsError> {
     let matches = |gpu: &GpuIdentity| {
         entry.filters.is_empty() || entry.filters.iter().any(|filter| filter.matches(gpu))
     };
@@ -83,33 +84,37 @@ fn select_one(
     // `all` of a node without GPUs is no mistake; a GPU by name that is absent is one.
     let is_named = *selector != GpuSelector::All;
     if found.peek().is_none() && is_named && gpus.iter().any(matches) {
-        return Err(absent(selector, origin, gpus));
+        return Err(absent(selector, location, gpus));
     }
     for (position, gpu) in found {
         if !matches(gpu) {
-            check_filtered(selector, origin, gpu)?;
+            check_filtered(selector, location, gpu)?;
         } else if let Some(before) = &selected[position] {
-            return Err(selected_twice(gpu, &before.origin, origin));
+            return Err(selected_twice(gpu, &before.location, location));
         } else {
-            let (origin, layout) = (origin.clone(), entry.layout.clone());
-            selected[position] = Some(SelectedLayout { gpu: position, layout, origin, is_named });
+            let (location, layout) = (location.clone(), entry.layout.clone());
+            selected[position] = Some(SelectedLayout { gpu: position, layout, location, is_named });
         }
     }
     Ok(())
 }
 
-fn selected_twice(gpu: &GpuIdentity, before: &Origin, origin: &Origin) -> BadLayouts {
+fn selected_twice(
+    gpu: &GpuIdentity,
+    before: &SourceLocation,
+    location: &SourceLocation,
+) -> LayoutsError {
     let GpuIdentity { index, uuid, .. } = gpu;
     let cause = format!("gpu {index} ({uuid}) is selected by {before} too");
-    BadLayouts::new(origin.clone(), cause).with_cure("select it once")
+    LayoutsError::new(location.clone(), cause).with_cure("select it once")
 }
 
 /// Checks a selector whose GPU the filter of its entry excludes.
 fn check_filtered(
     selector: &GpuSelector,
-    origin: &Origin,
+    location: &SourceLocation,
     gpu: &GpuIdentity,
-) -> Result<(), BadLayouts> {
+) -> Result<(), LayoutsError> {
     // Indices mean another card on every node, and the filter chooses among them. A UUID or a PCI address
     // means one card, so a filter that excludes it is a contradiction.
     if matches!(selector, GpuSelector::All | GpuSelector::Index(_)) {
@@ -117,11 +122,11 @@ fn check_filtered(
     }
     let id = gpu.device_id;
     let cause = format!("{selector} is a 0x{id:08X}, which the device-filter excludes");
-    Err(BadLayouts::new(origin.clone(), cause).with_cure("drop one of them"))
+    Err(LayoutsError::new(location.clone(), cause).with_cure("drop one of them"))
 }
 
-fn absent(selector: &GpuSelector, origin: &Origin, gpus: &[GpuIdentity]) -> BadLayouts {
+fn absent(selector: &GpuSelector, location: &SourceLocation, gpus: &[GpuIdentity]) -> LayoutsError {
     let names: Vec<_> = gpus.iter().map(|gpu| selector.name(gpu)).collect();
-    BadLayouts::new(origin.clone(), format!("no gpu {selector} on this node"))
+    LayoutsError::new(location.clone(), format!("no gpu {selector} on this node"))
         .with_cure(format!("it has {}", names.join(", ")))
 }

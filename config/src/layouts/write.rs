@@ -1,7 +1,7 @@
 //! Writes layouts as files that [`Layouts::parse`](super::Layouts::parse) reads.
 
 use super::{
-    Layout,
+    GpuLayoutSetting,
     mig_devices::{instances_of_counts, leading_number},
 };
 use mig_cdi_layout::{DesiredInstance, DesiredLayout, ProfileSelector};
@@ -32,14 +32,17 @@ impl NotExpressible {
 /// [`NotExpressible`] when reading the file would not give the same instances: for a GPU instance without compute
 /// instances, a profile whose name is not known, and compute instances that are spread over more GPU instances
 /// than they need.
-pub fn mig_parted_yaml(name: &str, gpus: &[(GpuIndex, Layout)]) -> Result<String, NotExpressible> {
+pub fn mig_parted_yaml(
+    name: &str,
+    gpus: &[(GpuIndex, GpuLayoutSetting)],
+) -> Result<String, NotExpressible> {
     // mig-parted takes numbers of GPUs in one list (`devices` is `[]int` in `MigConfigSpec`), so GPUs with equal counts
     // share an entry.
     let mut groups: Vec<(Option<Counts>, Vec<GpuIndex>)> = Vec::new();
     for (gpu, layout) in gpus {
         let counts = match layout {
-            Layout::Off => None,
-            Layout::Partitioned(desired) => Some(counts(*gpu, desired)?),
+            GpuLayoutSetting::Off => None,
+            GpuLayoutSetting::Partitioned(desired) => Some(counts(*gpu, desired)?),
         };
         match groups.iter_mut().find(|(there, _)| *there == counts) {
             Some((_, alike)) => alike.push(*gpu),
@@ -70,7 +73,7 @@ pub fn mig_parted_yaml(name: &str, gpus: &[(GpuIndex, Layout)]) -> Result<String
 /// Writes a file with one configuration that restores everything at its placement: GPUs by UUID, instances with
 /// their starts.
 #[must_use]
-pub fn pinned_yaml(name: &str, gpus: &[(GpuUuid, Layout)]) -> String {
+pub fn pinned_yaml(name: &str, gpus: &[(GpuUuid, GpuLayoutSetting)]) -> String {
     let mut text = begin(name);
     if gpus.is_empty() {
         add_empty_entry(&mut text);
@@ -78,12 +81,12 @@ pub fn pinned_yaml(name: &str, gpus: &[(GpuUuid, Layout)]) -> String {
     for (uuid, layout) in gpus {
         let _ = writeln!(text, "    - devices: [{uuid}]");
         match layout {
-            Layout::Off => text += OFF,
+            GpuLayoutSetting::Off => text += OFF,
             // Without a value the field would be null, which is no list.
-            Layout::Partitioned(desired) if desired.instances.is_empty() => {
+            GpuLayoutSetting::Partitioned(desired) if desired.instances.is_empty() => {
                 text += &format!("{ON} []\n");
             }
-            Layout::Partitioned(desired) => {
+            GpuLayoutSetting::Partitioned(desired) => {
                 text += &format!("{ON}\n");
                 for instance in &desired.instances {
                     let _ = writeln!(text, "        - {}", quoted(&instance.text));

@@ -5,7 +5,7 @@
 //! The events of granit-parser are used and not serde: a serde visitor sees neither whether a text was quoted nor
 //! an alias, nor a tag.
 
-use super::{BadLayouts, Origin};
+use super::{LayoutsError, SourceLocation};
 use granit_parser::{Event, Parser, ScalarStyle};
 use std::collections::HashMap;
 
@@ -52,7 +52,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 impl YamlNode {
-    pub fn bad(&self, cause: impl Into<String>) -> BadLayouts {
+    pub fn bad(&self, cause: impl Into<String>) -> LayoutsError {
         bad(self.line, cause)
     }
 
@@ -66,12 +66,12 @@ impl YamlNode {
     }
 }
 
-pub(super) fn bad(line: usize, cause: impl Into<String>) -> BadLayouts {
-    BadLayouts::new(Origin::Line(line), cause)
+pub(super) fn bad(line: usize, cause: impl Into<String>) -> LayoutsError {
+    LayoutsError::new(SourceLocation::Line(line), cause)
 }
 
 /// Parses the only document of a text; `None` for a text without one.
-pub(super) fn read(text: &str) -> Result<Option<YamlNode>, BadLayouts> {
+pub(super) fn read(text: &str) -> Result<Option<YamlNode>, LayoutsError> {
     let last = last_line(text);
     let mut tree = Tree::default();
     for event in Parser::new_from_str(text) {
@@ -120,7 +120,7 @@ struct Tree {
 }
 
 impl Tree {
-    fn take(&mut self, event: Event, line: usize) -> Result<(), BadLayouts> {
+    fn take(&mut self, event: Event, line: usize) -> Result<(), LayoutsError> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 untagged(line, tag.is_some())?;
@@ -155,7 +155,7 @@ impl Tree {
         }
     }
 
-    fn begin(&mut self, line: usize, value: YamlValue, anchor: usize) -> Result<(), BadLayouts> {
+    fn begin(&mut self, line: usize, value: YamlValue, anchor: usize) -> Result<(), LayoutsError> {
         if self.open.len() == MAX_DEPTH {
             let cause = format!("more than {MAX_DEPTH} lists and maps inside each other");
             return Err(bad(line, cause));
@@ -167,7 +167,7 @@ impl Tree {
 
     /// Adds a complete value to the list or map that it is in. `new` is the weight that was not counted before:
     /// the content of a list was, the copy for an alias was not.
-    fn close(&mut self, node: YamlNode, anchor: usize, new: usize) -> Result<(), BadLayouts> {
+    fn close(&mut self, node: YamlNode, anchor: usize, new: usize) -> Result<(), LayoutsError> {
         // Ten aliases of ten aliases and so on would fill the memory from a file of a few lines.
         let weight = node.weight;
         self.weight += new + if anchor > 0 { weight } else { 0 };
@@ -199,12 +199,12 @@ impl Tree {
 }
 
 /// Refuses a tag, such as `!!str`: it would change the type of a value, and no layout file needs one.
-fn untagged(line: usize, tagged: bool) -> Result<(), BadLayouts> {
+fn untagged(line: usize, tagged: bool) -> Result<(), LayoutsError> {
     if tagged { Err(bad(line, "a tag").with_cure("omit it")) } else { Ok(()) }
 }
 
 /// Checks a key and records its line.
-fn key(node: YamlNode, keys: &mut HashMap<String, usize>) -> Result<String, BadLayouts> {
+fn key(node: YamlNode, keys: &mut HashMap<String, usize>) -> Result<String, LayoutsError> {
     let kind = node.kind();
     let YamlValue::Text { text, is_plain } = node.value else {
         return Err(bad(node.line, format!("{kind} as a key")).with_cure("write a name"));

@@ -1,7 +1,7 @@
 //! `create-runtime`: an OCI hook that injects slices after the runtime has read the configuration.
 
 use super::{
-    output::{dry_run_plan, log_injection, logged},
+    output::{dry_run_plan, log_injection, run_logged},
     settings,
 };
 use crate::{
@@ -24,8 +24,8 @@ pub(super) fn run(options: &HookOptions) -> Result<String> {
     isolate(KeepCaps::Inject)?;
     let settings = settings::read(options)?;
     let log = Log::open(settings.hook.log.as_deref());
-    let state = logged(&log, MODE, "", || ContainerState::read(io::stdin().lock()))?;
-    logged(&log, MODE, &state.id, || inject_slices(&state, &settings, &log, options.dry_run))
+    let state = run_logged(&log, MODE, "", || ContainerState::read(io::stdin().lock()))?;
+    run_logged(&log, MODE, &state.id, || inject_slices(&state, &settings, &log, options.dry_run))
 }
 
 fn inject_slices(

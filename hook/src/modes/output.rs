@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// Does the work of a mode for a container, and logs a refusal for the administrator: of the runtimes only runc shows
 /// what a hook writes, and only when it fails.
-pub(super) fn logged<T>(
+pub(super) fn run_logged<T>(
     log: &Log,
     mode: &str,
     id: &str,

@@ -2,7 +2,7 @@
 //! CDI (`generateSpec` of libpod), so the output is what the runtime reads.
 
 use super::{
-    output::{dry_run_plan, log_injection, logged},
+    output::{dry_run_plan, log_injection, run_logged},
     settings,
 };
 use crate::{
@@ -20,7 +20,7 @@ pub(super) fn run(options: &HookOptions) -> Result<String> {
     isolate(KeepCaps::None)?;
     let settings = settings::read(options)?;
     let log = Log::open(settings.hook.log.as_deref());
-    logged(&log, MODE, "", || {
+    run_logged(&log, MODE, "", || {
         let bytes = read_named(Path::new("-"), LIMIT)?;
         let config = OciConfig::parse(&bytes)?;
         let plan = resolve(&config, &settings)?;

@@ -4,7 +4,7 @@
 //! this mode does not isolate itself. It runs nothing before, and reads no path that the environment names.
 
 use super::{
-    output::{dry_run_plan, log_injection, logged},
+    output::{dry_run_plan, log_injection, run_logged},
     settings,
 };
 use crate::{
@@ -36,7 +36,7 @@ pub(super) fn run(options: &HookOptions, args: Vec<OsString>) -> Result<String> 
 /// Writes the error where the engine reads it: containerd and Docker show the last line of their runtime's log, and
 /// nothing of its standard error.
 fn report_to_engine(error: &Error, log: &EngineLog) {
-    let line = match log.json {
+    let line = match log.is_json {
         // containerd's shim takes the last object with this level (getLastRuntimeError).
         true => serde_json::json!({"level": "error", "msg": error.to_string()}).to_string(),
         false => error.to_string(),
@@ -54,7 +54,8 @@ fn run_command(options: &HookOptions, args: Vec<OsString>) -> Result<String> {
         let bundle = bundle.unwrap_or_else(|| PathBuf::from("."));
         let id = bundle.display().to_string();
         let log = Log::open(settings.hook.log.as_deref());
-        let plan = logged(&log, MODE, &id, || edit_bundle(&bundle, &settings, options.dry_run))?;
+        let plan =
+            run_logged(&log, MODE, &id, || edit_bundle(&bundle, &settings, options.dry_run))?;
         if options.dry_run {
             return dry_run_plan(MODE, plan.as_ref());
         }

@@ -18,7 +18,7 @@ const OWN_LABELS: &str = "nvidia.com/mig-cdi.labels";
 
 /// Request for a layout, in the node's labels and annotations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Desired {
+pub struct LayoutRequest {
     /// Value of the label [`CONFIG`].
     pub config: Option<String>,
     /// Value of the label [`STATE`].
@@ -55,10 +55,10 @@ impl NodeObject {
         }
     }
 
-    pub(crate) fn desired(&self) -> Desired {
+    pub(crate) fn layout_request(&self) -> LayoutRequest {
         let label = |key| self.metadata.labels.get(key).cloned();
         let last = self.annotation(LAST).map(str::to_owned);
-        Desired { config: label(CONFIG), state: label(STATE), last }
+        LayoutRequest { config: label(CONFIG), state: label(STATE), last }
     }
 
     fn annotation(&self, key: &str) -> Option<&str> {

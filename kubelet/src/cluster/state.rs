@@ -1,10 +1,10 @@
-//! State that the handles and the tasks of a [`super::Cluster`] share, and the tries of one kind of request.
+//! State that the handles and the tasks of a [`super::Cluster`] share, and the state of retries of one kind of request.
 
 use super::{
     api_client::ApiClient,
     backoff::{RetryDelays, jittered},
     events::EventQueue,
-    node_metadata::{Desired, DesiredMetadata, NodeObject},
+    node_metadata::{DesiredMetadata, LayoutRequest, NodeObject},
 };
 use crate::error::{ApiError, Error};
 use mig_cdi_model::Backoff;
@@ -63,7 +63,7 @@ pub(super) struct ClusterState {
     pub changes: watch::Sender<u64>,
     /// `None` before the first answer, and while the node does not exist.
     pub stored: watch::Sender<Option<StoredNode>>,
-    pub desired: watch::Sender<Option<Desired>>,
+    pub layout_request: watch::Sender<Option<LayoutRequest>>,
     pub events: Mutex<EventQueue>,
     pub has_event: Notify,
     /// Labels that were reported as not accepted.
@@ -80,7 +80,7 @@ impl ClusterState {
             desired_metadata: Mutex::default(),
             changes: watch::Sender::new(0),
             stored: watch::Sender::new(None),
-            desired: watch::Sender::new(None),
+            layout_request: watch::Sender::new(None),
             events: Mutex::default(),
             has_event: Notify::new(),
             rejected: Mutex::default(),
@@ -102,7 +102,7 @@ impl ClusterState {
     /// Stores the node as the API server sent it, unless a newer version is stored.
     pub(super) fn store(&self, object: NodeObject) {
         let received = Instant::now();
-        let desired = object.desired();
+        let desired = object.layout_request();
         let is_stored = self.stored.send_if_modified(|stored| {
             let is_outdated = stored.as_ref().is_some_and(|newer| {
                 // A node with another UID was deleted and created again: versions of the two do not compare.
@@ -117,18 +117,18 @@ impl ClusterState {
         });
         // Also after our own patch, whose answer is the newest version.
         if is_stored {
-            self.publish_desired(Some(desired));
+            self.update_layout_request(Some(desired));
         }
     }
 
     /// Records that the node was deleted.
     pub(super) fn delete(&self) {
         self.stored.send_replace(None);
-        self.publish_desired(None);
+        self.update_layout_request(None);
     }
 
-    fn publish_desired(&self, desired: Option<Desired>) {
-        self.desired.send_if_modified(|stored| {
+    fn update_layout_request(&self, desired: Option<LayoutRequest>) {
+        self.layout_request.send_if_modified(|stored| {
             let has_changed = *stored != desired;
             *stored = desired;
             has_changed
@@ -136,18 +136,18 @@ impl ClusterState {
     }
 }
 
-/// Tries of one kind of request: the waits after its failures, and their log, in which a failure that repeats with the
+/// State of the retries of one kind of request: the waits after failures, and their log, in which a failure that repeats with the
 /// same status code is written once.
-pub(super) struct Tries {
+pub(super) struct RetryState {
     operation: &'static str,
     backoff: Backoff,
     /// Status code of the failure that was written last.
     logged: Option<Option<u16>>,
 }
 
-impl Tries {
-    pub(super) fn new(operation: &'static str, timing: &Timing) -> Tries {
-        Tries { operation, backoff: timing.retry.backoff(), logged: None }
+impl RetryState {
+    pub(super) fn new(operation: &'static str, timing: &Timing) -> RetryState {
+        RetryState { operation, backoff: timing.retry.backoff(), logged: None }
     }
 
     pub(super) fn log(&mut self, shared: &ClusterState, cause: &ApiError) {

@@ -2,7 +2,7 @@
 
 use super::{
     backoff::{equal_jitter, full_jitter},
-    state::{ClusterState, Tries, lock},
+    state::{ClusterState, RetryState, lock},
 };
 use crate::error::ApiError;
 use kube::api::WatchEvent;
@@ -24,27 +24,27 @@ const TOLERANCE: Duration = Duration::from_secs(5);
 
 /// Watches the node. Each request continues where the last one ended.
 pub(super) async fn watch(shared: Arc<ClusterState>) {
-    let mut tries = Tries::new("watch node", &shared.timing);
+    let mut retry = RetryState::new("watch node", &shared.timing);
     let mut version = CACHED.to_owned();
     loop {
         let (begin, length) = (Instant::now(), equal_jitter(shared.timing.watch));
-        let ended = watch_once(&shared, &mut version, length, &mut tries).await;
+        let ended = watch_once(&shared, &mut version, length, &mut retry).await;
         let lasted = begin.elapsed();
         if lasted >= SUCCESS.min(shared.timing.watch) {
-            tries.reset_waits();
+            retry.reset_waits();
         }
         let wait = match ended {
             Ok(()) if lasted + TOLERANCE.min(length / 2) >= length => {
                 full_jitter(shared.timing.retry.first / 20)
             }
             // An API server that shuts down ends all its watches. The nodes must not come back all at once.
-            Ok(()) => tries.wait(None),
+            Ok(()) => retry.wait(None),
             // The API server keeps a window of recent versions. What changed since is in the node itself.
             Err(error) if error.is_expired() => {
                 CACHED.clone_into(&mut version);
-                tries.wait(error.retry_after)
+                retry.wait(error.retry_after)
             }
-            Err(error) => tries.failed(&shared, &error),
+            Err(error) => retry.failed(&shared, &error),
         };
         sleep(wait).await;
     }
@@ -54,10 +54,10 @@ async fn watch_once(
     shared: &ClusterState,
     version: &mut String,
     length: Duration,
-    tries: &mut Tries,
+    retry: &mut RetryState,
 ) -> Result<(), ApiError> {
     let mut events = pin!(shared.client.watch(version, length).await?);
-    tries.answered();
+    retry.answered();
     let end = Instant::now() + length + TOLERANCE;
     loop {
         let deadline = end.min(Instant::now() + SILENCE);
@@ -78,7 +78,7 @@ async fn watch_once(
                     if shared.stored.borrow().is_none() {
                         let message = "the cluster has no such node; check --node-name".to_owned();
                         let error = ApiError { message, code: Some(404), retry_after: None };
-                        tries.log(shared, &error);
+                        retry.log(shared, &error);
                     }
                 }
                 WatchEvent::Error(status) => return Err(kube::Error::Api(status).into()),
@@ -90,7 +90,7 @@ async fn watch_once(
 /// Writes labels and annotations that differ from those desired. Where another writer overwrites them again and again,
 /// they are written less and less often.
 pub(super) async fn write(shared: Arc<ClusterState>) {
-    let mut tries = Tries::new("write labels of node", &shared.timing);
+    let mut retry = RetryState::new("write labels of node", &shared.timing);
     let (mut changes, mut stored) = (shared.changes.subscribe(), shared.stored.subscribe());
     let mut intervals = Backoff::new(shared.timing.write_interval, shared.timing.retry.limit);
     let mut last = 0;
@@ -106,8 +106,8 @@ pub(super) async fn write(shared: Arc<ClusterState>) {
         let wait = match shared.client.patch(&patch).await {
             Ok(node) => {
                 shared.store(node);
-                tries.answered();
-                tries.reset_waits();
+                retry.answered();
+                retry.reset_waits();
                 // Without a change of ours since the last write, another writer has overwritten it.
                 if last != count {
                     intervals.reset();
@@ -115,7 +115,7 @@ pub(super) async fn write(shared: Arc<ClusterState>) {
                 last = count;
                 intervals.next_wait()
             }
-            Err(error) => tries.failed(&shared, &error),
+            Err(error) => retry.failed(&shared, &error),
         };
         sleep(wait).await;
     }
@@ -123,7 +123,7 @@ pub(super) async fn write(shared: Arc<ClusterState>) {
 
 /// Sends Events, one after the other.
 pub(super) async fn post(shared: Arc<ClusterState>) {
-    let mut tries = Tries::new("create an event of node", &shared.timing);
+    let mut retry = RetryState::new("create an event of node", &shared.timing);
     loop {
         let Some(event) = lock(&shared.events).first() else {
             shared.has_event.notified().await;
@@ -131,8 +131,8 @@ pub(super) async fn post(shared: Arc<ClusterState>) {
         };
         let wait = match shared.client.post(&event.body(&shared.node)).await {
             Ok(()) => {
-                tries.answered();
-                tries.reset_waits();
+                retry.answered();
+                retry.reset_waits();
                 lock(&shared.events).remove(&event);
                 shared.timing.write_interval
             }
@@ -141,7 +141,7 @@ pub(super) async fn post(shared: Arc<ClusterState>) {
                 if matches!(error.code, Some(400 | 403 | 404 | 422)) {
                     lock(&shared.events).remove(&event);
                 }
-                tries.failed(&shared, &error)
+                retry.failed(&shared, &error)
             }
         };
         sleep(wait).await;

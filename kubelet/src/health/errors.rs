@@ -7,8 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Time for which a GPU or instance has to be missing before it counts as gone, when the scans are incomplete. The
-/// watch scans again after a second when NVML and the kernel disagree.
+/// Time for which a GPU or instance has to be missing before it counts as gone, when the refreshes are incomplete. The
+/// watch refreshes again after a second when NVML and the kernel disagree.
 pub(super) const MISSING_GRACE: Duration = Duration::from_secs(3);
 
 /// Largest number of open errors: more than a node has instances. Further errors are opened on the whole GPU.
@@ -42,14 +42,14 @@ impl ErrorScope {
 pub(super) struct OpenErrors {
     errors: BTreeMap<ErrorScope, OpenError>,
     driver_version: String,
-    /// Scopes of the devices of the last scan, by CDI name.
+    /// Scopes of the devices of the last refresh, by CDI name.
     scopes: BTreeMap<String, ErrorScope>,
 }
 
 #[derive(Debug, Clone)]
 struct OpenError {
     xid: u64,
-    /// Time of the first scan since which its scope is missing.
+    /// Time of the first refresh since which its scope is missing.
     missing_since: Option<Instant>,
 }
 
@@ -68,9 +68,9 @@ impl OpenErrors {
         self.errors.clear();
     }
 
-    /// Processes a scan. Closes all errors when the driver has another version: its kernel modules were loaded since,
+    /// Processes a refresh. Closes all errors when the driver has another version: its kernel modules were loaded since,
     /// which initialises every GPU.
-    pub(super) fn scanned(&mut self, inventory: &Inventory, now: Instant) {
+    pub(super) fn refreshed(&mut self, inventory: &Inventory, now: Instant) {
         if self.driver_version != inventory.driver_version {
             self.driver_version.clone_from(&inventory.driver_version);
             self.errors.clear();
@@ -94,13 +94,13 @@ impl OpenErrors {
         self.update(|scope| present.contains(scope), inventory.problems.is_empty(), now);
     }
 
-    /// Processes a scan that failed: slices that are not in `current` are missing, and GPUs only when nothing is
+    /// Processes a refresh that failed: slices that are not in `current` are missing, and GPUs only when nothing is
     /// current, as without a driver.
-    pub(super) fn scan_failed(&mut self, current: &BTreeSet<String>, now: Instant) {
+    pub(super) fn refresh_failed(&mut self, current: &BTreeSet<String>, now: Instant) {
         let scopes = std::mem::take(&mut self.scopes);
         let present: Vec<_> = scopes.iter().filter(|(name, _)| current.contains(*name)).collect();
         let is_present = |scope: &ErrorScope| match scope.gi {
-            // A scan fails as a whole: it does not show which GPU is gone.
+            // A refresh fails as a whole: it does not show which GPU is gone.
             None => scopes.is_empty() || !present.is_empty(),
             Some(gi) => present.iter().any(|(_, device)| {
                 device.gpu == scope.gpu
@@ -112,14 +112,14 @@ impl OpenErrors {
         self.scopes = scopes;
     }
 
-    /// Closes errors whose scope is missing: at once when the scan is complete, else after [`MISSING_GRACE`].
+    /// Closes errors whose scope is missing: at once when the refresh is complete, else after [`MISSING_GRACE`].
     fn update(
         &mut self,
         is_present: impl Fn(&ErrorScope) -> bool,
         is_complete: bool,
         now: Instant,
     ) {
-        self.settle(now);
+        self.expire(now);
         self.errors.retain(|scope, error| {
             let is_present = is_present(scope);
             error.missing_since = (!is_present).then(|| error.missing_since.unwrap_or(now));
@@ -128,14 +128,14 @@ impl OpenErrors {
     }
 
     /// Closes errors whose scope has been missing for long enough.
-    pub(super) fn settle(&mut self, now: Instant) {
+    pub(super) fn expire(&mut self, now: Instant) {
         self.errors.retain(|_, error| {
             let age = |since| now.saturating_duration_since(since);
             error.missing_since.is_none_or(|since| age(since) < MISSING_GRACE)
         });
     }
 
-    /// Times at which [`OpenErrors::settle`] has something to do.
+    /// Times at which [`OpenErrors::expire`] has something to do.
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Instant> {
         self.errors.values().filter_map(|error| Some(error.missing_since? + MISSING_GRACE))
     }

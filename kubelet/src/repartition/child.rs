@@ -6,7 +6,7 @@ use mig_cdi_gen::{
     discover::Source,
 };
 use mig_cdi_partition::{
-    ApplyOptions, Goal, GpuChange, LayoutFile, NodePartitioner, PlannedChanges,
+    ApplyOptions, GpuChange, LayoutFile, LayoutSource, NodePartitioner, PlannedChanges,
 };
 use serde::{Deserialize, Serialize};
 use std::{path::Path, time::Duration};
@@ -67,18 +67,18 @@ fn take_step(request: RepartitionRequest) -> Result<bool> {
     // Only NVML partitions GPUs, whatever the watch reads.
     let node = NodeSource { roots, source: Source::Nvml, simulated: None };
     let partitioning = NodePartitioner { node: &node, messages: &NoMessages };
-    let goal = Goal::File(layout);
+    let source = LayoutSource::File(layout);
     let (is_reached, omitted) = match step {
         RepartitionStep::Resume => {
             partitioning.resume(&options)?;
             (false, Vec::new())
         }
         RepartitionStep::Plan => {
-            let PlannedChanges { changes, gpus } = partitioning.plan(&goal, &options.holders)?;
+            let PlannedChanges { changes, gpus } = partitioning.plan(&source, &options.holders)?;
             let is_reached = !changes.is_empty() && changes.iter().all(GpuChange::is_empty);
             (is_reached, gpus.unreadable)
         }
-        RepartitionStep::Apply => (true, partitioning.apply(&goal, &options)?.omitted),
+        RepartitionStep::Apply => (true, partitioning.apply(&source, &options)?.omitted),
     };
     // A layout is not reached while one of the GPUs cannot be compared with it.
     omitted.into_iter().next_back().map_or(Ok(is_reached), Err)

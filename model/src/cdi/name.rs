@@ -7,15 +7,15 @@ use std::{fmt, str::FromStr};
 /// A name that CDI, or an engine in use, does not accept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {expected}")]
-pub struct BadName {
+pub struct CdiNameError {
     expected: &'static str,
     text: String,
 }
 
-impl BadName {
+impl CdiNameError {
     /// Keeps the first 80 characters of the text: it comes from a file or a command line, and goes into a message.
     pub(super) fn new(expected: &'static str, text: &str) -> Self {
-        BadName { expected, text: text.chars().take(80).collect() }
+        CdiNameError { expected, text: text.chars().take(80).collect() }
     }
 }
 
@@ -49,10 +49,10 @@ impl Kind {
 }
 
 impl FromStr for Kind {
-    type Err = BadName;
+    type Err = CdiNameError;
 
     /// Accepts what CDI accepts, but no part of one character.
-    fn from_str(text: &str) -> Result<Self, BadName> {
+    fn from_str(text: &str) -> Result<Self, CdiNameError> {
         let is_part = |part: &str| {
             let inner =
                 part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
@@ -66,7 +66,7 @@ impl FromStr for Kind {
             Some((vendor, class)) if is_part(vendor) && is_part(class) => {
                 Ok(Kind { vendor: vendor.to_owned(), class: class.to_owned() })
             }
-            _ => Err(BadName::new(
+            _ => Err(CdiNameError::new(
                 "a CDI kind: vendor/class, each of two or more letters, digits, '_', '-' or '.', \
                  a letter first and a letter or digit last",
                 text,
@@ -95,9 +95,9 @@ impl DeviceName {
 }
 
 impl FromStr for DeviceName {
-    type Err = BadName;
+    type Err = CdiNameError;
 
-    fn from_str(text: &str) -> Result<Self, BadName> {
+    fn from_str(text: &str) -> Result<Self, CdiNameError> {
         // No '+', so a profile such as 1g.10gb+me goes into a name as 1g.10gb.me (`Profile::cdi_safe`).
         let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':');
         let ends = [text.bytes().next(), text.bytes().last()];
@@ -105,7 +105,7 @@ impl FromStr for DeviceName {
             && ends.iter().all(|b| b.is_some_and(|b| b.is_ascii_alphanumeric()));
         match is_good {
             true => Ok(DeviceName(text.to_owned())),
-            false => Err(BadName::new(
+            false => Err(CdiNameError::new(
                 "a CDI device name: letters, digits, '_', '-', '.' and ':', a letter or digit at both ends",
                 text,
             )),

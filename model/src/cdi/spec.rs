@@ -3,7 +3,7 @@
 //! Deserialising them is strict: a field that is not here is an error. [`super::Lenient`] reads the same types from specs
 //! of any tool.
 
-use crate::{BadSlice, DeviceVariable};
+use crate::{DeviceVariable, SliceTextError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -140,7 +140,7 @@ impl ContainerEdits {
     ///
     /// # Errors
     /// When one of these variables does not have its form.
-    pub fn slices(&self) -> Result<Vec<DeviceVariable>, BadSlice> {
+    pub fn slices(&self) -> Result<Vec<DeviceVariable>, SliceTextError> {
         self.env.iter().filter_map(|variable| DeviceVariable::parse(variable)).collect()
     }
 

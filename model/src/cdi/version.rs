@@ -4,7 +4,7 @@
 //! (container-device-interface, `specs-go/version.go`). The user sees "unresolvable CDI devices" and nothing else, so a
 //! spec states the lowest version that its content allows.
 
-use super::{BadName, Device, Kind};
+use super::{CdiNameError, Device, Kind};
 use std::{fmt, str::FromStr};
 
 /// A CDI version that some engine in use knows.
@@ -77,11 +77,11 @@ impl fmt::Display for Version {
 }
 
 impl FromStr for Version {
-    type Err = BadName;
+    type Err = CdiNameError;
 
-    fn from_str(text: &str) -> Result<Self, BadName> {
+    fn from_str(text: &str) -> Result<Self, CdiNameError> {
         let known = Version::ALL.into_iter().find(|version| version.as_str() == text);
-        known.ok_or_else(|| BadName::new("a CDI version from 0.3.0 to 1.1.0", text))
+        known.ok_or_else(|| CdiNameError::new("a CDI version from 0.3.0 to 1.1.0", text))
     }
 }
 
@@ -104,14 +104,14 @@ impl fmt::Display for VersionLimit {
 }
 
 impl FromStr for VersionLimit {
-    type Err = BadName;
+    type Err = CdiNameError;
 
-    fn from_str(text: &str) -> Result<Self, BadName> {
+    fn from_str(text: &str) -> Result<Self, CdiNameError> {
         if text == "auto" {
             return Ok(VersionLimit::Auto);
         }
         let version = text.parse().map(VersionLimit::Fixed);
-        version.map_err(|_| BadName::new("auto or a CDI version from 0.3.0 to 1.1.0", text))
+        version.map_err(|_| CdiNameError::new("auto or a CDI version from 0.3.0 to 1.1.0", text))
     }
 }
 

@@ -12,7 +12,7 @@ pub struct CallError {
     pub code: Option<u32>,
     /// The cause: NVML's own text in lower case, or ours.
     pub cause: String,
-    /// The remedy, as an instruction to the user, where there is one.
+    /// The cure, as an instruction to the user, where there is one.
     pub cure: Option<&'static str>,
 }
 

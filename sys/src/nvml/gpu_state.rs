@@ -1,7 +1,7 @@
 //! The state of GPUs as NVML reports it.
 
 use super::CallError;
-use mig_cdi_model::{Attributes, Placement, Release};
+use mig_cdi_model::{Attributes, MajorMinor, Placement};
 
 /// The state of all GPUs as NVML reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct NvmlSnapshot {
     /// Driver version: `580.105.08`.
     pub driver_version: String,
     /// Newest CUDA version that the driver supports, when it was requested and NVML knows it.
-    pub cuda_version: Option<Release>,
+    pub cuda_version: Option<MajorMinor>,
     /// One entry per GPU index, from 0.
     pub gpus: Vec<Result<NvmlGpu, CallError>>,
 }
@@ -30,7 +30,7 @@ pub struct NvmlGpu {
     /// Total memory in bytes. With MIG on, NVML reports it to root only.
     pub memory_bytes: Option<u64>,
     /// CUDA compute capability, when NVML reports it.
-    pub compute_capability: Option<Release>,
+    pub compute_capability: Option<MajorMinor>,
     /// True in MIG mode; `None` on a GPU without MIG.
     pub mig: Option<bool>,
     /// MIG mode after the next reset of the GPU; equal to `mig` when no change is pending.

@@ -45,7 +45,7 @@ fn find(root: &DriverRoot) -> Result<String, NvmlError> {
         None => Err(NvmlError::NoLibrary {
             searched: format!(
                 "the usual directories and those of the loader's cache, below {}",
-                root.show("").display()
+                root.display_path("").display()
             ),
         }),
     }

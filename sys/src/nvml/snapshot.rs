@@ -8,7 +8,7 @@ use super::{
     raw::{self, instances},
 };
 use crate::DriverRoot;
-use mig_cdi_model::{Attributes, Placement, Release};
+use mig_cdi_model::{Attributes, MajorMinor, Placement};
 use nvml_wrapper::{Device, Nvml, error::NvmlError as WrapperError};
 
 /// Loads NVML of the driver below `root`, enumerates all devices, and shuts it down. With
@@ -29,10 +29,10 @@ pub(crate) fn snapshot(root: &DriverRoot, cuda: bool) -> Result<NvmlSnapshot, Nv
 }
 
 /// Version of CUDA. NVML opens libcuda for it, or answers the version that it was built for.
-fn cuda_version(nvml: &Nvml) -> Option<Release> {
+fn cuda_version(nvml: &Nvml) -> Option<MajorMinor> {
     let version = u32::try_from(raw::cuda_version(nvml).ok()?).ok()?;
     // nvml.h, `NVML_CUDA_DRIVER_VERSION_MAJOR` and `_MINOR`.
-    (version >= 1000).then_some(Release { major: version / 1000, minor: version % 1000 / 10 })
+    (version >= 1000).then_some(MajorMinor { major: version / 1000, minor: version % 1000 / 10 })
 }
 
 fn gpu(nvml: &Nvml, index: u32) -> Result<NvmlGpu, CallError> {
@@ -52,10 +52,10 @@ fn gpu(nvml: &Nvml, index: u32) -> Result<NvmlGpu, CallError> {
 }
 
 /// CUDA compute capability. Nothing depends on it but labels, so a failure is ignored.
-fn compute_capability(gpu: &Device<'_>) -> Option<Release> {
+fn compute_capability(gpu: &Device<'_>) -> Option<MajorMinor> {
     let answer = gpu.cuda_compute_capability().ok()?;
     let (major, minor) = (answer.major.try_into().ok()?, answer.minor.try_into().ok()?);
-    (major > 0).then_some(Release { major, minor })
+    (major > 0).then_some(MajorMinor { major, minor })
 }
 
 /// The MIG modes of a GPU: true for on, `None` on a GPU, or with a driver, without MIG.

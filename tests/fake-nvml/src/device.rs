@@ -128,7 +128,7 @@ pub extern "C" fn nvmlDeviceGetMemoryInfo_v2(
         read(|node| {
             let (gpu, mig) = device(node, handle)?;
             // nvml.h: for a GPU in MIG mode this needs privileges.
-            if gpu.mig && mig.is_none() {
+            if gpu.is_mig_enabled && mig.is_none() {
                 privileged()?;
             }
             let mib = mig.map_or(gpu.model.memory_mib, |(gi, _)| gi.profile.memory_mib);
@@ -165,8 +165,8 @@ pub extern "C" fn nvmlDeviceGetMigMode(
         if gpu.model.profiles.is_empty() {
             return Err(NOT_SUPPORTED);
         }
-        put(current, c_uint::from(gpu.mig))?;
-        put(pending, c_uint::from(gpu.mig_pending))
+        put(current, c_uint::from(gpu.is_mig_enabled))?;
+        put(pending, c_uint::from(gpu.is_mig_enabled_after_reset))
     };
     // A process that waits for events lives long, and others change the mode meanwhile.
     call("nvmlDeviceGetMigMode", || match is_listening() {

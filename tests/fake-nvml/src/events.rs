@@ -30,10 +30,10 @@ const MIG_CONFIG_CHANGE: c_ulonglong = nvmlEventMigConfigChange as c_ulonglong;
 const XID: c_ulonglong = nvmlEventTypeXidCriticalError as c_ulonglong;
 
 /// Event set: registered events, and the last reported state.
-struct Set {
+struct EventSet {
     inotify: Inotify,
     /// GPUs by index, with their last reported state and the registered event types.
-    gpus: Vec<(usize, Known, c_ulonglong)>,
+    gpus: Vec<(usize, GpuMigState, c_ulonglong)>,
     /// Number of errors that were reported, or happened before the registration.
     xids: usize,
 }
@@ -48,17 +48,17 @@ struct Event {
 }
 
 /// MIG mode and instances of a GPU.
-type Known = (bool, Vec<(u32, u32, Vec<(u32, u32)>)>);
+type GpuMigState = (bool, Vec<(u32, u32, Vec<(u32, u32)>)>);
 
-fn known(gpu: &SimulatedGpu) -> Known {
+fn mig_state(gpu: &SimulatedGpu) -> GpuMigState {
     let compute =
         |gi: &SimulatedInstance| gi.compute.iter().map(|ci| (ci.id, ci.placement.start)).collect();
     let instances = gpu.instances.iter().map(|gi| (gi.id, gi.placement.start, compute(gi)));
-    (gpu.mig, instances.collect())
+    (gpu.is_mig_enabled, instances.collect())
 }
 
 /// Event sets by handle, from 1. A freed one leaves its place empty.
-static SETS: Mutex<Vec<Option<Set>>> = Mutex::new(Vec::new());
+static SETS: Mutex<Vec<Option<EventSet>>> = Mutex::new(Vec::new());
 
 /// Returns whether this process has an event set.
 pub(crate) fn is_listening() -> bool {
@@ -67,7 +67,7 @@ pub(crate) fn is_listening() -> bool {
 
 fn with_set<T>(
     handle: nvmlEventSet_t,
-    act: impl FnOnce(&mut Set) -> Result<T, Code>,
+    act: impl FnOnce(&mut EventSet) -> Result<T, Code>,
 ) -> Result<T, Code> {
     let mut sets = SETS.lock().map_err(|_| UNKNOWN)?;
     let index = (handle as usize).checked_sub(1).ok_or(INVALID_ARGUMENT)?;
@@ -85,7 +85,7 @@ pub extern "C" fn nvmlEventSetCreate(set: Out<'_, nvmlEventSet_t>) -> Code {
         let dir = path.parent().unwrap_or(Path::new("/"));
         inotify.add_watch(dir, flags).map_err(|_| UNKNOWN)?;
         let mut sets = SETS.lock().map_err(|_| UNKNOWN)?;
-        sets.push(Some(Set { inotify, gpus: Vec::new(), xids: xids()?.len() }));
+        sets.push(Some(EventSet { inotify, gpus: Vec::new(), xids: xids()?.len() }));
         put(set, sets.len() as nvmlEventSet_t)
     };
     call("nvmlEventSetCreate", create)
@@ -131,7 +131,7 @@ pub extern "C" fn nvmlDeviceRegisterEvents(
                 return Err(NOT_SUPPORTED);
             }
             with_set(set, |set| {
-                set.gpus.push((index, known(gpu), types));
+                set.gpus.push((index, mig_state(gpu), types));
                 Ok(())
             })
         })
@@ -169,14 +169,14 @@ pub extern "C" fn nvmlEventSetWait_v2(
 
 /// Returns the first GPU whose instances have changed, or that has an error. While the description cannot be read,
 /// nothing has changed.
-fn next_event(set: &mut Set) -> Result<Option<Event>, Code> {
+fn next_event(set: &mut EventSet) -> Result<Option<Event>, Code> {
     let Ok(node) = fresh() else { return Ok(None) };
     for (index, old, types) in &mut set.gpus {
         let Some(gpu) = node.gpus.get(*index) else { continue };
-        if gpu.lost {
+        if gpu.is_lost {
             return Err(GPU_IS_LOST);
         }
-        let new = known(gpu);
+        let new = mig_state(gpu);
         let has_event = new.1 != old.1 && new.0 == old.0 && privileged().is_ok();
         *old = new;
         if has_event && *types & MIG_CONFIG_CHANGE != 0 {

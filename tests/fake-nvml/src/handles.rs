@@ -53,7 +53,7 @@ pub(crate) struct FoundComputeInstance<'a> {
 
 pub(crate) fn gpu_at(node: &SimulatedNode, index: usize) -> Result<&SimulatedGpu, Code> {
     let gpu = node.gpus.get(index).ok_or(INVALID_ARGUMENT)?;
-    if gpu.lost { Err(GPU_IS_LOST) } else { Ok(gpu) }
+    if gpu.is_lost { Err(GPU_IS_LOST) } else { Ok(gpu) }
 }
 
 /// MIG device: a compute instance and its GPU instance.
@@ -93,7 +93,9 @@ pub(crate) fn mig_device(node: &SimulatedNode, handle: nvmlDevice_t) -> Result<M
 
 pub(crate) fn visible(gpu: &SimulatedGpu) -> impl Iterator<Item = Mig<'_>> {
     let instances = gpu.instances.iter();
-    instances.flat_map(|gi| gi.compute.iter().map(move |ci| (gi, ci))).filter(|(_, ci)| !ci.hidden)
+    instances
+        .flat_map(|gi| gi.compute.iter().map(move |ci| (gi, ci)))
+        .filter(|(_, ci)| !ci.is_hidden)
 }
 
 pub(crate) fn gpu_instance(

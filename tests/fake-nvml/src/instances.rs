@@ -16,7 +16,7 @@ use std::ffi::c_uint;
 fn mig_gpu(node: &SimulatedNode, handle: nvmlDevice_t) -> Result<(usize, &SimulatedGpu), Code> {
     let (index, gpu) = whole_gpu(node, handle)?;
     privileged()?;
-    if gpu.mig { Ok((index, gpu)) } else { Err(NOT_SUPPORTED) }
+    if gpu.is_mig_enabled { Ok((index, gpu)) } else { Err(NOT_SUPPORTED) }
 }
 
 fn create(

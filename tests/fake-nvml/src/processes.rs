@@ -23,7 +23,7 @@ fn processes(
     read(|node| {
         let (gpu, mig) = device(node, handle)?;
         let count = count.ok_or(INVALID_ARGUMENT)?;
-        if gpu.mig && mig.is_none() {
+        if gpu.is_mig_enabled && mig.is_none() {
             privileged()?;
         }
         let here = mig.map(|(gi, ci)| (Some(gi.id), Some(ci.id)));

@@ -66,7 +66,7 @@ pub extern "C" fn nvmlDeviceGetGpuInstanceProfileInfoV(
         read(|node| {
             let (_, gpu) = whole_gpu(node, handle)?;
             let version = version_of(info)?;
-            if !gpu.mig {
+            if !gpu.is_mig_enabled {
                 return Err(NOT_SUPPORTED);
             }
             let row = of_kind(gpu.model, kind)?;

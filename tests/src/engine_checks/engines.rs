@@ -38,19 +38,19 @@ fn both_runs(printed: &str) -> Result<[String; 2], String> {
 }
 
 /// Podman with `--device`.
-pub(super) struct ByPodman {
+pub(super) struct PodmanUnderTest {
     podman: Podman,
     kind: PodmanKind,
     host: FakeHost,
 }
 
-impl ByPodman {
-    pub(super) fn new(kind: PodmanKind, variant: Variant) -> ByPodman {
+impl PodmanUnderTest {
+    pub(super) fn new(kind: PodmanKind, variant: Variant) -> PodmanUnderTest {
         let (mut podman, host) = (Podman::of(kind, variant), host());
         if kind.release == DebianRelease::Sid {
             podman.configure(&host, SPECS);
         }
-        ByPodman { podman, kind, host }
+        PodmanUnderTest { podman, kind, host }
     }
 
     /// Runs a script with the spec in the directory that the engine reads: a configured one if possible, else the
@@ -72,7 +72,7 @@ fn device_flags(slices: &[&str]) -> String {
     qualified(slices).iter().map(|name| format!(" --device {name}")).collect()
 }
 
-impl EngineUnderTest for ByPodman {
+impl EngineUnderTest for PodmanUnderTest {
     fn host(&self) -> &FakeHost {
         &self.host
     }
@@ -124,16 +124,16 @@ impl EngineUnderTest for ByPodman {
 }
 
 /// OCI bundle whose runtime is the hook's mode `runtime`: no engine that knows CDI takes part.
-pub(super) struct ByBundle {
+pub(super) struct BundleUnderTest {
     podman: Podman,
     host: FakeHost,
 }
 
-impl ByBundle {
-    pub(super) fn new(kind: PodmanKind, variant: Variant) -> ByBundle {
+impl BundleUnderTest {
+    pub(super) fn new(kind: PodmanKind, variant: Variant) -> BundleUnderTest {
         let (podman, host) = (Podman::of(kind, variant), host());
         host.configure_hook(&format!("runtimes = [{:?}]", podman.runtime()));
-        ByBundle { podman, host }
+        BundleUnderTest { podman, host }
     }
 
     /// Runs a script in the bundle, where `$MIG` is the runtime.
@@ -158,7 +158,7 @@ impl ByBundle {
     }
 }
 
-impl EngineUnderTest for ByBundle {
+impl EngineUnderTest for BundleUnderTest {
     fn host(&self) -> &FakeHost {
         &self.host
     }
@@ -201,20 +201,20 @@ impl EngineUnderTest for ByBundle {
 }
 
 /// containerd or CRI-O as kubelet asks it.
-pub(super) struct ByContainerd {
+pub(super) struct ContainerdUnderTest {
     containerd: Containerd,
     annotated: bool,
     host: FakeHost,
 }
 
-impl ByContainerd {
-    pub(super) fn new(setting: &Setting<'_>, annotated: bool) -> ByContainerd {
+impl ContainerdUnderTest {
+    pub(super) fn new(setting: &Setting<'_>, annotated: bool) -> ContainerdUnderTest {
         let host = host();
-        ByContainerd { containerd: Containerd::of(setting, &host), annotated, host }
+        ContainerdUnderTest { containerd: Containerd::of(setting, &host), annotated, host }
     }
 }
 
-impl EngineUnderTest for ByContainerd {
+impl EngineUnderTest for ContainerdUnderTest {
     fn host(&self) -> &FakeHost {
         &self.host
     }
@@ -238,19 +238,19 @@ impl EngineUnderTest for ByContainerd {
 }
 
 /// Docker with `--device`.
-pub(super) struct ByDocker {
+pub(super) struct DockerUnderTest {
     docker: Docker,
     host: FakeHost,
 }
 
-impl ByDocker {
-    pub(super) fn new(setting: &Setting<'_>) -> ByDocker {
+impl DockerUnderTest {
+    pub(super) fn new(setting: &Setting<'_>) -> DockerUnderTest {
         let host = host();
-        ByDocker { docker: Docker::of(setting, &host), host }
+        DockerUnderTest { docker: Docker::of(setting, &host), host }
     }
 }
 
-impl EngineUnderTest for ByDocker {
+impl EngineUnderTest for DockerUnderTest {
     fn host(&self) -> &FakeHost {
         &self.host
     }

@@ -2,7 +2,7 @@
 
 use super::{
     checks::{CHECKS, CheckResults, host, row},
-    engines::{ByBundle, ByContainerd, ByDocker, ByPodman, output},
+    engines::{BundleUnderTest, ContainerdUnderTest, DockerUnderTest, PodmanUnderTest, output},
 };
 use crate::{
     daemon::Setting,
@@ -44,9 +44,9 @@ pub fn table_rows(release: DebianRelease) -> Vec<MatrixRow> {
     if release == DebianRelease::Trixie {
         kinds.insert(0, PodmanKind::MACHINE);
     }
-    let podmans: Vec<_> = kinds.iter().flat_map(|kind| podman_cells(*kind)).collect();
-    let bundles = kinds.iter().filter(|kind| !kind.rootless).flat_map(|kind| bundle_cells(*kind));
-    podmans.into_iter().chain(daemon_cells(release)).chain(bundles).collect()
+    let podmans: Vec<_> = kinds.iter().flat_map(|kind| podman_rows(*kind)).collect();
+    let bundles = kinds.iter().filter(|kind| !kind.rootless).flat_map(|kind| bundle_rows(*kind));
+    podmans.into_iter().chain(daemon_rows(release)).chain(bundles).collect()
 }
 
 /// Returns the versions that podman and an OCI runtime of its release print.
@@ -58,25 +58,25 @@ fn versions(kind: PodmanKind, variant: Variant) -> [String; 2] {
     [version(podman), format!("{} {}", variant.0, version(runtime))]
 }
 
-fn podman_cells(kind: PodmanKind) -> impl Iterator<Item = MatrixRow> {
+fn podman_rows(kind: PodmanKind) -> impl Iterator<Item = MatrixRow> {
     VARIANTS.into_iter().map(move |variant| {
         let [podman, runtime] = versions(kind, variant);
         let engine = format!("{}podman {podman}", if kind.rootless { "rootless " } else { "" });
-        let run = move || row(&ByPodman::new(kind, variant));
+        let run = move || row(&PodmanUnderTest::new(kind, variant));
         MatrixRow::new(&engine, &runtime, variant, Box::new(run))
     })
 }
 
 /// Returns bundles with the OCI runtimes of this podman.
-fn bundle_cells(kind: PodmanKind) -> impl Iterator<Item = MatrixRow> {
+fn bundle_rows(kind: PodmanKind) -> impl Iterator<Item = MatrixRow> {
     VARIANTS.into_iter().map(move |variant| {
         let [_, runtime] = versions(kind, variant);
-        let run = move || row(&ByBundle::new(kind, variant));
+        let run = move || row(&BundleUnderTest::new(kind, variant));
         MatrixRow::new("bundle", &runtime, variant, Box::new(run))
     })
 }
 
-fn daemon_cells(release: DebianRelease) -> Vec<MatrixRow> {
+fn daemon_rows(release: DebianRelease) -> Vec<MatrixRow> {
     let runtimes = VARIANTS.map(|variant| {
         let [_, runtime] = versions(
             PodmanKind { release: release.for_daemons(variant.0), rootless: false },
@@ -90,7 +90,7 @@ fn daemon_cells(release: DebianRelease) -> Vec<MatrixRow> {
             for (variant, runtime) in &runtimes {
                 let setting = Setting { engine, release, variant: *variant };
                 let engine = format!("{name} {}, {how}", setting.version());
-                let run = move || row(&ByContainerd::new(&setting, annotated));
+                let run = move || row(&ContainerdUnderTest::new(&setting, annotated));
                 cells.push(MatrixRow::new(&engine, runtime, *variant, Box::new(run)));
             }
         }
@@ -102,7 +102,7 @@ fn daemon_cells(release: DebianRelease) -> Vec<MatrixRow> {
     for (variant, runtime) in &runtimes {
         let setting = Setting { engine: "docker", release, variant: *variant };
         let engine = format!("Docker {}", setting.version());
-        let run = move || row(&ByDocker::new(&setting));
+        let run = move || row(&DockerUnderTest::new(&setting));
         cells.push(MatrixRow::new(&engine, runtime, *variant, Box::new(run)));
     }
     cells

@@ -9,7 +9,7 @@ mod tables;
 
 pub use tables::MODELS;
 
-use mig_cdi_model::Release;
+use mig_cdi_model::MajorMinor;
 
 /// A profile of GPU instances on one model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +174,7 @@ impl Model {
 
     /// CUDA compute capability by chip (CUDA programming guide, compute capabilities).
     #[must_use]
-    pub fn compute_capability(&self) -> Option<Release> {
+    pub fn compute_capability(&self) -> Option<MajorMinor> {
         let (major, minor) = match self.chip {
             0x170 => (8, 0),
             0x180 => (9, 0),
@@ -183,7 +183,7 @@ impl Model {
             0x1b2 => (12, 0),
             _ => return None,
         };
-        Some(Release { major, minor })
+        Some(MajorMinor { major, minor })
     }
 
     /// Ids that the driver assigns to GPU instances of `size` memory slices: 0 for the whole

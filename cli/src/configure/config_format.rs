@@ -9,24 +9,24 @@ use serde_json::{Map, Value};
 
 /// Format of a configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Language {
+pub(super) enum ConfigFormat {
     Toml,
     Json,
 }
 
 /// Parses a file. An empty JSON file counts as an empty object.
-pub(super) fn parse(text: &str, language: Language) -> Result<Value, EditError> {
-    match language {
+pub(super) fn parse(text: &str, format: ConfigFormat) -> Result<Value, EditError> {
+    match format {
         // dockerd starts with an empty daemon.json, which is no JSON (moby daemon/config/config.go).
-        Language::Json if text.trim().is_empty() => Ok(Value::Object(Map::new())),
-        Language::Json => {
+        ConfigFormat::Json if text.trim().is_empty() => Ok(Value::Object(Map::new())),
+        ConfigFormat::Json => {
             let value: Value = serde_json::from_str(text)
                 .map_err(|e| EditError::Syntax { line: e.line(), cause: e.to_string() })?;
             let not_an_object =
                 || EditError::Syntax { line: 1, cause: "not a json object".to_owned() };
             value.is_object().then_some(value).ok_or_else(not_an_object)
         }
-        Language::Toml => ::toml::from_str(text).map_err(|e| {
+        ConfigFormat::Toml => ::toml::from_str(text).map_err(|e| {
             let line = e.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             EditError::Syntax { line, cause: e.message().replace('\n', " ") }
         }),
@@ -34,8 +34,8 @@ pub(super) fn parse(text: &str, language: Language) -> Result<Value, EditError> 
 }
 
 /// Returns the text with the edits made, and nothing else changed.
-pub(super) fn edit(text: &str, language: Language, edits: &[Edit]) -> Result<String, EditError> {
-    let before = parse(text, language)?;
+pub(super) fn edit(text: &str, format: ConfigFormat, edits: &[Edit]) -> Result<String, EditError> {
+    let before = parse(text, format)?;
     let mut expected = before.clone();
     for edit in edits {
         edit.apply(&mut expected)?;
@@ -44,13 +44,13 @@ pub(super) fn edit(text: &str, language: Language, edits: &[Edit]) -> Result<Str
     if expected == before {
         return Ok(text.to_owned());
     }
-    let edited = match language {
-        Language::Toml => toml::edit(text, edits)?,
-        Language::Json => json::edit(text, edits)?,
+    let edited = match format {
+        ConfigFormat::Toml => toml::edit(text, edits)?,
+        ConfigFormat::Json => json::edit(text, edits)?,
     };
     // The editors work on text and may misjudge an unusual file. The result counts only when it parses to
     // exactly what was there and what was requested.
-    match parse(&edited, language) {
+    match parse(&edited, format) {
         Ok(value) if value == expected => Ok(edited),
         _ => Err(EditError::Unsafe),
     }

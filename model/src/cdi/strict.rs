@@ -12,11 +12,11 @@ use serde_json::value::RawValue;
 pub struct UnreadEdits(Box<RawValue>);
 
 /// A spec that mig-cdi wrote. The edits of a device are parsed by [`Device::edits`].
-pub type OwnSpec = Spec<UnreadEdits>;
+pub type StrictSpec = Spec<UnreadEdits>;
 
 /// A spec that does not have the form in which mig-cdi writes it.
 #[derive(Debug, thiserror::Error)]
-pub enum BadSpec {
+pub enum SpecError {
     /// The text is not JSON, or a field is missing, unknown or of another type.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
@@ -48,25 +48,25 @@ pub enum BadSpec {
     },
 }
 
-impl OwnSpec {
-    /// Reads a spec of this kind from JSON. What an own spec states is complete: every node has its type, numbers and
+impl StrictSpec {
+    /// Reads a spec of this kind from JSON. What a spec of mig-cdi states is complete: every node has its type, numbers and
     /// mode.
     ///
     /// # Errors
     /// When mig-cdi would not have written it.
-    pub fn parse(json: &[u8], kind: &str) -> Result<OwnSpec, BadSpec> {
-        let spec: OwnSpec = serde_json::from_slice(json)?;
+    pub fn parse(json: &[u8], kind: &str) -> Result<StrictSpec, SpecError> {
+        let spec: StrictSpec = serde_json::from_slice(json)?;
         if spec.cdi_version.is_none() {
-            return Err(BadSpec::NoVersion);
+            return Err(SpecError::NoVersion);
         }
         if spec.kind != kind {
-            return Err(BadSpec::Kind { found: spec.kind, expected: kind.to_owned() });
+            return Err(SpecError::Kind { found: spec.kind, expected: kind.to_owned() });
         }
         // CDI rejects it too, and either of the two could be the slice of another tenant.
         let mut names: Vec<_> = spec.devices.iter().map(|device| device.name.as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(BadSpec::DuplicateName(pair[0].to_owned()));
+            return Err(SpecError::DuplicateName(pair[0].to_owned()));
         }
         spec.container_edits.check()?;
         Ok(spec)
@@ -87,7 +87,7 @@ impl Device<UnreadEdits> {
     ///
     /// # Errors
     /// When mig-cdi would not have written them.
-    pub fn edits(&self) -> Result<ContainerEdits, BadSpec> {
+    pub fn edits(&self) -> Result<ContainerEdits, SpecError> {
         let edits: ContainerEdits = serde_json::from_str(self.container_edits.0.get())?;
         edits.check()?;
         Ok(edits)
@@ -95,7 +95,7 @@ impl Device<UnreadEdits> {
 }
 
 impl ContainerEdits {
-    fn check(&self) -> Result<(), BadSpec> {
+    fn check(&self) -> Result<(), SpecError> {
         self.device_nodes.iter().try_for_each(SpecNode::check)
     }
 }
@@ -103,12 +103,12 @@ impl ContainerEdits {
 impl SpecNode {
     /// Checks what the type of a field does not: a block device, or the right to create nodes, is nothing that a slice
     /// has.
-    fn check(&self) -> Result<(), BadSpec> {
+    fn check(&self) -> Result<(), SpecError> {
         let fields = [("type", &self.kind, "c"), ("permissions", &self.permissions, "rw")];
         for (field, found, expected) in fields {
             if found.as_deref() != Some(expected) {
                 let (path, found) = (self.path.clone(), found.clone().unwrap_or_default());
-                return Err(BadSpec::Node { path, field, found, expected });
+                return Err(SpecError::Node { path, field, found, expected });
             }
         }
         Ok(())
@@ -130,7 +130,7 @@ mod tests {
     }
 
     fn edits(text: &str) -> Result<ContainerEdits, String> {
-        let spec = OwnSpec::parse(text.as_bytes(), KIND).map_err(|e| e.to_string())?;
+        let spec = StrictSpec::parse(text.as_bytes(), KIND).map_err(|e| e.to_string())?;
         spec.devices[0].edits().map_err(|e| e.to_string())
     }
 

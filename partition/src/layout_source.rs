@@ -1,7 +1,9 @@
-//! Goals: the layouts that a command line, a file of layouts or a checkpoint requests, and the GPUs that each is for.
+//! Sources of desired layouts: those that a command line, a file of layouts or a checkpoint requests, and the GPUs that each is for.
 
 use crate::{gpu_change::GpuChange, holders::Holders, node_gpus::NodeGpus};
-use mig_cdi_config::layouts::{Assignment, BadLayouts, Layout, Layouts, SelectedLayout};
+use mig_cdi_config::layouts::{
+    Assignment, GpuLayoutSetting, Layouts, LayoutsError, SelectedLayout,
+};
 use mig_cdi_gen::{Error, ErrorKind, MessageSink, Result};
 use mig_cdi_sys::{nvml::GpuPartitioning, read_named};
 use serde::{Deserialize, Serialize};
@@ -25,9 +27,9 @@ pub struct LayoutFile {
     pub layout: String,
 }
 
-/// The source of desired layouts.
+/// Source of desired layouts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Goal {
+pub enum LayoutSource {
     /// Assignments `GPU=LAYOUT`, such as `0=3x2g.20gb,1g.10gb`, `all=none`.
     Assignments(Vec<String>),
     /// A layout in a file.
@@ -42,9 +44,9 @@ pub struct DesiredGpu<'a> {
     /// The GPU before the change.
     pub gpu: &'a GpuPartitioning,
     /// Desired layout.
-    pub layout: Layout,
+    pub layout: GpuLayoutSetting,
     /// Place in a file that the layout comes from, such as `layouts.yaml: line 7`; `None` for a command line.
-    pub origin: Option<String>,
+    pub location: Option<String>,
 }
 
 impl DesiredGpu<'_> {
@@ -54,9 +56,9 @@ impl DesiredGpu<'_> {
     /// Those of `plan`.
     pub(crate) fn change(
         &self,
-        plan: impl FnOnce(&GpuPartitioning, &Layout) -> Result<GpuChange>,
+        plan: impl FnOnce(&GpuPartitioning, &GpuLayoutSetting) -> Result<GpuChange>,
     ) -> Result<GpuChange> {
-        plan(self.gpu, &self.layout).map_err(|error| match (error.kind, &self.origin) {
+        plan(self.gpu, &self.layout).map_err(|error| match (error.kind, &self.location) {
             (ErrorKind::Usage, Some(origin)) => {
                 Error { subject: format!("{} ({origin})", error.subject), ..error }
             }
@@ -68,36 +70,40 @@ impl DesiredGpu<'_> {
 /// Desired layouts of the GPUs of a node.
 #[derive(Debug)]
 pub struct DesiredGpus<'a> {
-    /// GPUs that the goal selects.
+    /// GPUs that the source selects.
     pub gpus: Vec<DesiredGpu<'a>>,
     /// GPUs in a checkpoint that the node does not have, an error for each.
     pub absent: Vec<Error>,
 }
 
 impl NodeGpus {
-    /// Returns the desired layouts of the GPUs that a goal selects. Reports each GPU of a checkpoint that the node does not have.
+    /// Returns the desired layouts of the GPUs that a source selects. Reports each GPU of a checkpoint that the node does not have.
     ///
     /// # Errors
     /// When a layout or the selection of GPUs is wrong, or a file cannot be read.
-    pub fn desired(&self, goal: &Goal, messages: &dyn MessageSink) -> Result<DesiredGpus<'_>> {
-        match goal {
-            Goal::Assignments(assignments) => self.assigned(assignments),
-            Goal::File(LayoutFile { path, layout }) => {
+    pub fn desired(
+        &self,
+        source: &LayoutSource,
+        messages: &dyn MessageSink,
+    ) -> Result<DesiredGpus<'_>> {
+        match source {
+            LayoutSource::Assignments(assignments) => self.assigned(assignments),
+            LayoutSource::File(LayoutFile { path, layout }) => {
                 let selected = read_layouts(path)?.select(layout, &self.candidates()?);
-                let selected = selected.map_err(|e| bad_layouts(path, &e))?;
+                let selected = selected.map_err(|e| layout_file_error(path, &e))?;
                 Ok(DesiredGpus { gpus: self.selected(selected, Some(path)), absent: Vec::new() })
             }
-            Goal::Checkpoint(path) => self.checkpointed(path, messages),
+            LayoutSource::Checkpoint(path) => self.checkpointed(path, messages),
         }
     }
 
     fn assigned(&self, assignments: &[String]) -> Result<DesiredGpus<'_>> {
         if assignments.is_empty() {
-            return Err(Error::usage("partition", "gpus").because("no gpu is named").cure(
+            return Err(Error::usage("partition", "gpus").because("no gpu is named").with_cure(
                 "write GPU=LAYOUT, such as 0=3x2g.20gb,1g.10gb, or name a file with --file",
             ));
         }
-        let fail = |e: BadLayouts| declaration_error("use", &e.origin, &e);
+        let fail = |e: LayoutsError| declaration_error("use", &e.location, &e);
         let assignments = assignments.iter().map(|text| text.parse().map_err(fail));
         let assignments = assignments.collect::<Result<Vec<_>>>()?;
         let selected = Assignment::select(&assignments, &self.candidates()?).map_err(fail)?;
@@ -107,7 +113,7 @@ impl NodeGpus {
     fn checkpointed(&self, path: &Path, messages: &dyn MessageSink) -> Result<DesiredGpus<'_>> {
         let layouts = read_layouts(path)?;
         let selected = layouts.select_present(CHECKPOINT_LAYOUT, &self.candidates()?);
-        let (selected, absent) = selected.map_err(|e| bad_layouts(path, &e))?;
+        let (selected, absent) = selected.map_err(|e| layout_file_error(path, &e))?;
         let omitted = |gpu| {
             let error = Error::of(ErrorKind::Incomplete, "restore", format!("gpu {gpu}"))
                 .because("it is not on this node, and is omitted");
@@ -123,9 +129,9 @@ impl NodeGpus {
     fn selected(&self, selected: Vec<SelectedLayout>, file: Option<&Path>) -> Vec<DesiredGpu<'_>> {
         let desired = |selected: SelectedLayout| {
             let gpu = self.all.get(selected.gpu)?;
-            let origin = file.map(|file| format!("{}: {}", file.display(), selected.origin));
+            let location = file.map(|file| format!("{}: {}", file.display(), selected.location));
             let layout = selected.layout;
-            (selected.is_named || gpu.mig.is_some()).then_some(DesiredGpu { gpu, layout, origin })
+            (selected.is_named || gpu.mig.is_some()).then_some(DesiredGpu { gpu, layout, location })
         };
         selected.into_iter().filter_map(desired).collect()
     }
@@ -136,7 +142,7 @@ impl NodeGpus {
     /// As [`GpuChange::plan_with`].
     pub fn changes(&self, desired: &[DesiredGpu<'_>], holders: &Holders) -> Result<Vec<GpuChange>> {
         let plan = |desired: &DesiredGpu<'_>| {
-            desired.change(|gpu, goal| GpuChange::plan_with(gpu, &self.all, holders, goal))
+            desired.change(|gpu, layout| GpuChange::plan_with(gpu, &self.all, holders, layout))
         };
         desired.iter().map(plan).collect()
     }
@@ -146,15 +152,15 @@ fn read_layouts(file: &Path) -> Result<Layouts> {
     let bytes = read_named(file, TEXT_LIMIT)?;
     let text = String::from_utf8(bytes)
         .map_err(|_| Error::usage("read", file.display()).because("not valid utf-8"))?;
-    Layouts::parse(&text).map_err(|e| bad_layouts(file, &e))
+    Layouts::parse(&text).map_err(|e| layout_file_error(file, &e))
 }
 
-fn bad_layouts(file: &Path, cause: &BadLayouts) -> Error {
-    let place = format!("{}: {}", file.display(), cause.origin);
+fn layout_file_error(file: &Path, cause: &LayoutsError) -> Error {
+    let place = format!("{}: {}", file.display(), cause.location);
     declaration_error("read", place, cause)
 }
 
 /// Makes the error of a declaration at a place: a line of a file, or an argument.
-fn declaration_error(operation: &str, place: impl Display, error: &BadLayouts) -> Error {
+fn declaration_error(operation: &str, place: impl Display, error: &LayoutsError) -> Error {
     Error::usage(operation, place).because_of(&error.cause, error.cure.as_ref())
 }

@@ -22,7 +22,7 @@ impl fmt::Display for SettingsLocation {
 
 /// A text that is not a settings file. Displayed as `location: cause; cure`, in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadSettings {
+pub struct SettingsError {
     /// Line or key.
     pub location: SettingsLocation,
     /// The mistake in it.
@@ -31,20 +31,20 @@ pub struct BadSettings {
     pub cure: Option<String>,
 }
 
-impl fmt::Display for BadSettings {
+impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.without_cure())?;
         self.cure.as_ref().map_or(Ok(()), |cure| write!(f, "; {cure}"))
     }
 }
 
-impl std::error::Error for BadSettings {}
+impl std::error::Error for SettingsError {}
 
-impl BadSettings {
+impl SettingsError {
     /// An error in the value of a key.
-    pub(crate) fn value(key: &str, cause: impl fmt::Display) -> BadSettings {
+    pub(crate) fn value(key: &str, cause: impl fmt::Display) -> SettingsError {
         let location = SettingsLocation::Key(key.to_owned());
-        BadSettings { location, cause: cause.to_string(), cure: None }
+        SettingsError { location, cause: cause.to_string(), cure: None }
     }
 
     /// Returns the message up to the cure: `location: cause`.

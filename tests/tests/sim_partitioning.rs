@@ -4,7 +4,7 @@ use mig_cdi_model::Placement;
 use mig_cdi_sim::{
     MODELS, Model, PRESETS, ProcessDescription, ProcessKind, Refusal, SimulatedNode,
 };
-use mig_cdi_tests::geometries::Geometries;
+use mig_cdi_tests::all_layouts::AllLayouts;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ fn random(state: &mut u64, sides: u32) -> u32 {
 }
 
 /// Returns profile ids and placements.
-fn geometry(node: &SimulatedNode) -> BTreeSet<(u32, Placement)> {
+fn layout_of(node: &SimulatedNode) -> BTreeSet<(u32, Placement)> {
     node.gpus[0].instances.iter().map(|gi| (gi.profile.id, gi.placement)).collect()
 }
 
@@ -30,32 +30,32 @@ fn assert_round_trip(node: &SimulatedNode) {
 }
 
 #[test]
-fn creating_instances_reaches_every_geometry_and_no_other() {
+fn creating_instances_reaches_every_layout_and_no_other() {
     for key in ["a100-80gb", "a30", "h100-80gb"] {
         let model = Model::find(key).unwrap();
-        let Geometries { spots, layouts } = Geometries::of(model);
-        let spot = |i: usize| {
-            let row = &model.profiles[spots[i].0];
-            (row.id, Placement { start: spots[i].1, size: row.size })
+        let AllLayouts { placements, layouts } = AllLayouts::of(model);
+        let placement = |i: usize| {
+            let row = &model.profiles[placements[i].0];
+            (row.id, Placement { start: placements[i].1, size: row.size })
         };
         let known: BTreeSet<BTreeSet<_>> = layouts
             .iter()
-            .map(|l| (0..32).filter(|i| l >> i & 1 == 1).map(spot).collect())
+            .map(|l| (0..32).filter(|i| l >> i & 1 == 1).map(placement).collect())
             .collect();
         let mut seen = BTreeSet::from([BTreeSet::new()]);
         let mut todo = vec![node(key, "")];
         while let Some(from) = todo.pop() {
-            for &(row, start) in &spots {
+            for &(row, start) in &placements {
                 let mut to = from.clone();
                 match to.create_gpu_instance(0, model.profiles[row].id, Some(start)) {
-                    Ok(_) if seen.insert(geometry(&to)) => todo.push(to),
+                    Ok(_) if seen.insert(layout_of(&to)) => todo.push(to),
                     Ok(_) => {}
                     Err(reason) => assert_eq!(reason, Refusal::InsufficientResources),
                 }
             }
         }
         assert_eq!(seen, known, "{key}");
-        println!("{key}: {} geometries", seen.len());
+        println!("{key}: {} layouts", seen.len());
     }
 }
 
@@ -77,7 +77,7 @@ fn remaining_capacity_is_exact() {
                 let all = node.possible_placements(0, row.id).unwrap();
                 assert_eq!(all.iter().map(|p| p.start).collect::<Vec<_>>(), row.starts);
                 let most = most(&node, row.id, row.starts);
-                assert_eq!(remaining, most, "{} {} {:?}", model.key, row.name, geometry(&node));
+                assert_eq!(remaining, most, "{} {} {:?}", model.key, row.name, layout_of(&node));
             }
         }
     }
@@ -214,7 +214,11 @@ fn mig_mode_changes_as_the_architecture_allows() {
     ] {
         let mut node = node(key, keys);
         assert_eq!(node.set_mig_mode(0, on), answer, "{key} {keys}");
-        assert_eq!((node.gpus[0].mig, node.gpus[0].mig_pending), after, "{key} {keys}");
+        assert_eq!(
+            (node.gpus[0].is_mig_enabled, node.gpus[0].is_mig_enabled_after_reset),
+            after,
+            "{key} {keys}"
+        );
         assert_round_trip(&node);
     }
     let mut off = node("a30", "mig = false");

@@ -1,4 +1,4 @@
-//! Publishes the state of the watch: `status.json`, the metrics, and the line that `systemctl status` shows.
+//! Output of the watch: `status.json`, the metrics, and the line that `systemctl status` shows.
 
 use super::{
     metrics, refresh_trigger::RefreshTrigger, running_watch::RunningWatch, status::WatchState,
@@ -6,7 +6,7 @@ use super::{
 
 impl RunningWatch<'_> {
     /// Writes `status.json` and the metrics. A failure is logged and stops nothing: the specs matter more.
-    pub(super) fn publish(&mut self) {
+    pub(super) fn write_status(&mut self) {
         let RefreshTrigger { wakeups, change_events, driver_events, .. } = &self.trigger;
         (self.status.wakeups, self.status.change_events) = (*wakeups, *change_events);
         self.status.listener = driver_events.pid();
