@@ -38,7 +38,7 @@ pub enum Error {
         socket: PathBuf,
         /// Answer of the kubelet, or why there was none.
         cause: String,
-        /// Steps that end the failure, where they are known.
+        /// Cure, where one is known.
         cure: Option<String>,
     },
     /// The kubelet's pod-resources API did not list the devices of pods.
@@ -48,7 +48,7 @@ pub enum Error {
         socket: PathBuf,
         /// Answer of the kubelet, or why there was none.
         cause: String,
-        /// Steps that end the failure, where they are known.
+        /// Cure, where one is known.
         cure: Option<String>,
     },
     /// Allocate names a device that no longer exists.
