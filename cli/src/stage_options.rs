@@ -55,8 +55,8 @@ pub(crate) fn goal(args: &LayoutArgs) -> Result<Goal, Error> {
             Ok(Goal::File(LayoutFile { path: file.clone(), layout: name.clone() }))
         }
         (None, Some(_)) if !args.gpus.is_empty() => Err(Error::usage("", "--layout")
-            .because("it names a layout in a file")
-            .cure("add --file")),
+            .because("it names a layout in a file, and GPU=LAYOUT takes the place of one")
+            .cure("omit --layout, or use --file FILE --layout NAME in place of GPU=LAYOUT")),
         _ => Ok(Goal::Assignments(args.gpus.clone())),
     }
 }

@@ -28,7 +28,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// Largest file that is read, far above any file of layouts.
+/// Largest file that is read, far above any layout file.
 const TEXT_LIMIT: usize = 4 << 20;
 /// Longest time for which partitioning waits until `pending` is written. It goes on without the API server.
 const PENDING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -40,7 +40,7 @@ const STARTING: &str = "a pod that is being started";
 pub struct RepartitionSettings {
     /// Path of the plugin's own program, which takes each step in a child process.
     pub program: PathBuf,
-    /// Path of the file of layouts.
+    /// Path of the layout file.
     pub layouts: PathBuf,
     /// Roots of the node.
     pub roots: NodeRoots,
@@ -65,7 +65,7 @@ pub struct RepartitionSettings {
 }
 
 impl RepartitionSettings {
-    /// Makes the default settings for a program, a file of layouts, and the watch that the program runs.
+    /// Makes the default settings for a program, a layout file, and the watch that the program runs.
     #[must_use]
     pub fn new(
         program: PathBuf,
@@ -109,7 +109,7 @@ struct Failed {
     reason: String,
     /// Slices that the layout has no room for and that pods held at the time, with the pod.
     in_the_way: Held,
-    /// Hash of the file of layouts at the time.
+    /// Hash of the layout file at the time.
     layouts: Option<u64>,
 }
 
@@ -340,7 +340,7 @@ impl Repartition {
         Ok(held)
     }
 
-    /// Hash of the file of layouts; `None` when it cannot be read.
+    /// Hash of the layout file; `None` when it cannot be read.
     fn layouts(&self) -> Option<u64> {
         let text = read_regular(&self.settings.layouts, TEXT_LIMIT).ok()?;
         let mut hasher = DefaultHasher::new();

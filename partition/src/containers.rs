@@ -127,7 +127,7 @@ fn nodes_in_cgroup(host: &Root, pid: &str) -> Option<Vec<ContainerNode>> {
     let text = |path: &str| String::from_utf8(host.read(path, PROC_LIMIT).ok()??).ok();
     let devices = text("/proc/devices")?;
     let drivers = devices.lines().filter_map(|line| line.trim().split_once(' '));
-    // The whole name: `nvidia-caps-imex-channels` begins with it. The major number is dynamic (nv-caps.c l.823-826).
+    // The whole name: `nvidia-caps-imex-channels` begins with it. The major number is dynamic (`nv-caps.c:823-826`).
     let major =
         drivers.filter(|(_, name)| *name == "nvidia-caps").find_map(|(n, _)| n.parse().ok());
     let major: u32 = major?;

@@ -169,7 +169,8 @@ impl NodePartitioner<'_> {
     pub fn resume(&self, options: &ApplyOptions) -> Result<Option<usize>> {
         if self.node.is_simulated() {
             return Err(Error::usage("resume", "an apply")
-                .because("a simulated node keeps none that could be resumed"));
+                .because("a simulated node keeps none that could be resumed")
+                .cure("omit --node"));
         }
         let host = Root::open(&options.holders.host_root)?;
         let journal_dir = JournalDir::open(&options.journal_dir, &host)?;
@@ -274,7 +275,7 @@ impl NodePartitioner<'_> {
         let end = Instant::now() + WATCH_LIMIT;
         while let Some(status) = running_watch() {
             // By UUID, which is independent of the styles of names. A slice that is recreated on the same engine has the UUID of
-            // its predecessor (`gpu_uuid.c` l.91-245): then the status may be a poll behind.
+            // its predecessor (`gpu_uuid.c:91-245`): then the status may be a poll behind.
             let reported = status.node.devices.into_iter().filter_map(|slice| slice.uuid);
             if reported.collect::<BTreeSet<_>>() == current {
                 return Ok(true);

@@ -161,7 +161,7 @@ impl TrustedDir {
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(held) => {
-                    self.sweep().map_err(fail("remove what is left over beside"))?;
+                    self.sweep().map_err(fail("remove temporary files beside"))?;
                     return Ok(Lock { _file: held });
                 }
                 Err((same, Errno::EWOULDBLOCK)) if Instant::now() < end => file = same,
@@ -218,7 +218,7 @@ impl TrustedDir {
         match stat.map(|stat| stat.st_mode & SFlag::S_IFMT.bits()) {
             Some(kind) if kind != SFlag::S_IFREG.bits() => {
                 Err(Error::refused("write", self.show(name), "it is no regular file")
-                    .with_cure("name another"))
+                    .with_cure("name another file"))
             }
             _ => Ok(()),
         }

@@ -49,7 +49,7 @@ pub struct Roots {
     pub cuda: bool,
 }
 
-/// The machine itself.
+/// This machine, read through `/proc`, `/dev` and NVML.
 #[derive(Debug)]
 pub struct Host {
     driver: DriverRoot,

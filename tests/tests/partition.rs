@@ -224,12 +224,12 @@ fn mig_mode_is_changed_on_one_gpu_only() {
     let two = format!("{A100}mig = false\n{A100}mig = false\n");
     let site = PartitionHost::new(&two);
     let plan = site.must(&["plan", "1=7g.80gb"]);
-    assert!(plan.stdout.contains("turn MIG mode on"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("enable MIG mode"), "{}", plan.stdout);
     // A program has the other GPU open, and this one.
     site.opens(50, "dcgm", "/dev/nvidia0");
     site.opens(51, "nvsm", "/dev/nvidia1");
     let run = site.run(&["apply", "1=7g.80gb"]);
-    refused(&run, &["turn on MIG mode of gpu 1: it needs a reset, and is in use by pid 51, nvsm;"]);
+    refused(&run, &["enable mig mode on gpu 1: it needs a reset, and is in use by pid 51, nvsm;"]);
     assert_eq!(site.layouts(), ["off", "off"]);
     site.end(51);
     site.must(&["apply", "1=7g.80gb"]);
@@ -252,7 +252,7 @@ fn mig_mode_is_changed_on_one_gpu_only() {
 fn a_pending_mode_change_is_reverted() {
     let site = PartitionHost::new(&format!("{A100}mig = false\nheld = true\n"));
     let run = site.run(&["apply", "0=none"]);
-    refused(&run, &["turn on MIG mode of gpu 0", "it needs a reset"]);
+    refused(&run, &["enable mig mode on gpu 0", "it needs a reset"]);
     let gpu = &site.node().gpus[0];
     assert_eq!((gpu.mig, gpu.mig_pending), (false, false));
     // On Hopper the mode changes while the GPU is open.

@@ -216,7 +216,7 @@ impl NodeFacts<'_> {
     }
 
     /// Minor numbers of capabilities that belong to no instance, such as `config` and `monitor`. In the tables of
-    /// nv-caps.c their names have no slash, those of instances have (`gpu0/gi3/access`).
+    /// `nv-caps.c` their names have no slash, those of instances have (`gpu0/gi3/access`).
     pub(super) fn standing_capabilities(&self) -> BTreeSet<u32> {
         let minors = |table: &str| -> Option<Vec<u32>> {
             let path = format!("/proc/driver/nvidia-caps/{table}-minors");

@@ -97,10 +97,12 @@ pub fn call(program: &Path, request: &RepartitionRequest, limit: Duration) -> Re
         Ok(RepartitionReply::Failed(failure)) => Err(failure),
         Err(_) => {
             let cause = match code {
-                Some(code) => format!("it ended with exit code {code}"),
-                None => "it was ended by a signal".to_owned(),
+                Some(code) => format!("it ended with exit code {code} and no report"),
+                None => "it was killed".to_owned(),
             };
-            Err(Error::failed("run", "mig-cdi-kubelet repartition").because(cause))
+            Err(Error::failed("run", "the repartition child process")
+                .because(cause)
+                .cure("see dmesg"))
         }
     }
 }
