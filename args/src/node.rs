@@ -10,18 +10,18 @@ use std::path::{Path, PathBuf};
 
 /// Arguments that select the node.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Which node")]
+#[command(next_help_heading = "Node selection")]
 pub struct NodeArgs {
     /// Simulate a node: a100-80gb, dgx-a100, hgx-h100, b200, a30, rtx-pro-6000, or a description in
     /// FILE (- for standard input)
     #[arg(long, global = true, value_name = "NAME|FILE")]
     pub node: Option<PathBuf>,
 
-    /// Source of the MIG state
+    /// Read the MIG state from this source
     #[arg(long, global = true, value_enum, default_value = "nvml")]
     pub source: SourceArg,
 
-    /// Root of the driver files, for a driver that is installed in a container [default: /]
+    /// Look for driver files below DIR, for a driver that is installed in a container [default: /]
     #[arg(long, global = true, value_name = "DIR")]
     pub driver_root: Option<PathBuf>,
 
@@ -29,11 +29,11 @@ pub struct NodeArgs {
     #[arg(long, global = true, value_name = "DIR")]
     pub library_search_path: Vec<PathBuf>,
 
-    /// Directory that holds dev [default: /]
+    /// Look for device nodes in DIR/dev [default: /]
     #[arg(long, global = true, value_name = "DIR")]
     pub dev_root: Option<PathBuf>,
 
-    /// Directory that holds proc [default: /]
+    /// Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]
     #[arg(long, global = true, value_name = "DIR")]
     pub proc_root: Option<PathBuf>,
 }
@@ -104,8 +104,9 @@ pub fn simulated_node(name: &Path) -> Result<SimulatedNode> {
             utf8(bytes, name)?
         }
     };
-    SimulatedNode::parse(&text)
-        .map_err(|e| Error::usage("read node", name.display()).because_of(e.without_cure(), e.cure))
+    SimulatedNode::parse(&text).map_err(|e| {
+        Error::usage("read node description", name.display()).because_of(e.without_cure(), e.cure)
+    })
 }
 
 /// Reads the configuration file at `path`, or else at the default path, where a missing file means the defaults.

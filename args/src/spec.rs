@@ -80,23 +80,23 @@ impl From<FormatArg> for Format {
 
 /// Arguments that determine the devices of a spec: their names and their edits.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "What is in the spec")]
+#[command(next_help_heading = "Spec contents")]
 #[allow(clippy::doc_markdown)] // The docs are help texts, where backticks would be printed.
 pub struct SpecArgs {
-    /// Name styles; each device gets a name in each style [default: uuid,slot]
+    /// Name devices in each STYLE [default: uuid,slot]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "STYLE,…")]
     pub names: Vec<NameStyleArg>,
 
-    /// CDI kind of the devices [default: nvidia.com/mig]
+    /// Set the CDI kind of the devices [default: nvidia.com/mig]
     #[arg(long, value_name = "VENDOR/CLASS")]
     pub kind: Option<Kind>,
 
-    /// Classes of driver files in the container: a list of compute, utility, video, graphics, display, ngx,
+    /// Mount these classes of driver files: a list of compute, utility, video, graphics, display, ngx,
     /// compat32; or all, or none [default: compute,utility]
     #[arg(long, value_name = "CLASS,…")]
     pub capabilities: Option<DriverCapabilities>,
 
-    /// Directories of the container for driver libraries, which its loader has to search without a cache
+    /// Mount driver libraries into each DIR of the container, which its loader has to search without a cache
     /// [default: /usr/lib/ARCH-linux-gnu,/usr/lib64]
     #[arg(long, value_name = "DIR,…", value_delimiter = ',')]
     pub library_dirs: Vec<String>,
@@ -118,7 +118,7 @@ pub struct SpecArgs {
 
     /// Verify the slices by a hook when a container starts: same numbers, same GPU; with full also same
     /// profile, placement and UUID, which needs NVML. If they differ, the container does not start
-    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true,
+    #[arg(long, value_enum, value_name = "LEVEL", num_args = 0..=1, require_equals = true,
         default_missing_value = "proc")]
     pub verify: Option<VerifyLevel>,
 
@@ -127,13 +127,13 @@ pub struct SpecArgs {
     #[arg(long)]
     pub ldcache_hook: bool,
 
-    /// Highest CDI version that the spec may need; with auto, the one that all installed engines accept
+    /// Limit the CDI version of the spec to VERSION; with auto, to what all installed engines accept
     /// [default: 0.5.0]
     #[arg(long, value_name = "VERSION|auto")]
     pub max_cdi_version: Option<VersionLimit>,
 
-    /// Engines that will read the spec, as podman=4.3.1,docker=26.1, or none, instead of those installed.
-    /// They matter when the spec needs more than CDI 0.5.0, and for --max-cdi-version auto
+    /// Assume these engines, as podman=4.3.1,docker=26.1, or none, instead of the installed ones. They
+    /// matter when the spec needs more than CDI 0.5.0, and for --max-cdi-version auto
     #[arg(long, value_name = "ENGINE=VERSION,…")]
     pub engines: Option<EngineList>,
 
@@ -154,12 +154,12 @@ pub enum VerifyLevel {
 /// Arguments that determine a spec and its file.
 #[derive(Debug, Default, Args)]
 pub struct GenerateArgs {
-    /// File to write or to check; with - generate prints to standard output [default:
+    /// Write or check PATH; with - generate prints to standard output [default:
     /// /var/run/cdi/nvidia.com-mig.json]
     #[arg(short, long, value_name = "PATH")]
     pub output: Option<PathBuf>,
 
-    /// Format of the spec [default: by the suffix of PATH, else json]
+    /// Write the spec in this format [default: by the suffix of PATH, else json]
     #[arg(long, value_enum)]
     pub format: Option<FormatArg>,
 
@@ -197,9 +197,11 @@ impl SpecArgs {
         let capabilities = self.capabilities.as_ref().unwrap_or(&settings.capabilities);
         let library_dirs = flag_or_setting(&self.library_dirs, &settings.library_dirs);
         if let Some(dir) = library_dirs.iter().find(|dir| !is_plain_directory(dir)) {
-            return Err(Error::usage("use", "--library-dirs").because(format!(
-                "{dir:?} is not an absolute path of a directory below the container's root"
-            )));
+            return Err(Error::usage("use", "--library-dirs")
+                .because(format!(
+                    "{dir:?} is not an absolute path of a directory below the container's root"
+                ))
+                .with_cure("name one such as /usr/lib64"));
         }
         let verify = self.verify.map(|level| verify_hook(level, node, config)).transpose()?;
         let ldcache = self.ldcache_hook.then(|| hook(node, "--ldcache-hook")).transpose()?;
@@ -240,7 +242,8 @@ impl SpecArgs {
         if source == Source::Proc && !self.names.is_empty() {
             // /proc has no UUIDs of slices, no placements and no MIG indices.
             return Err(Error::usage("use", "--names")
-                .because("it needs nvml: with --source proc devices are named gpu minor:gi:ci"));
+                .because("without nvml devices are named gpu minor:gi:ci")
+                .with_cure("omit --names or --source proc"));
         }
         let mut names: Vec<NameStyle> = self.names.iter().copied().map(NameStyle::from).collect();
         if names.is_empty() {
@@ -248,6 +251,7 @@ impl SpecArgs {
                 name.parse::<NameStyle>().map_err(|e| {
                     Error::usage("read", "the configuration")
                         .because(format!("names: {name:?} is {e}"))
+                        .with_cure("set names to a list of uuid, slot and index")
                 })
             };
             names = settings.names.iter().map(parse).collect::<Result<_, _>>()?;
@@ -301,7 +305,8 @@ impl GenerateArgs {
 fn hook(node: &NodeSource, flag: &str) -> Result<String> {
     if node.is_simulated() {
         return Err(Error::usage("use", flag)
-            .because("it is for containers that use the driver, and a simulated node has none"));
+            .because("it is for containers that use the driver, and a simulated node has none")
+            .with_cure(format!("omit {flag} or --node")));
     }
     installed_beside("mig-cdi-hook", flag)
 }
@@ -311,8 +316,8 @@ fn verify_hook(level: VerifyLevel, node: &NodeSource, config: Option<&Path>) -> 
     const FLAG: &str = "--verify";
     if (level, node.source) == (VerifyLevel::Full, Source::Proc) {
         return Err(Error::usage("use", "--verify=full")
-            .because("it reads from nvml, which --source=proc omits")
-            .with_cure("use one of the two"));
+            .because("it needs nvml, which --source proc does not use")
+            .with_cure("omit --verify=full or --source proc"));
     }
     let path = hook(node, FLAG)?;
     let text = |path: &Path| absolute_text(path, FLAG);

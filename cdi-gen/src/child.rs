@@ -48,9 +48,15 @@ pub fn line<T: Serialize>(message: &T) -> String {
 pub fn args<T: Serialize>(subcommand: &str, request: &T) -> Result<Vec<OsString>> {
     // An argument and no environment: the child gets none, so that nothing of the caller's can change what NVML loads.
     let request = serde_json::to_string(request).map_err(|e| {
-        Error::usage("run mig-cdi", subcommand).because(e).with_cure("name another path")
+        Error::usage("run", child_process(subcommand))
+            .because(e)
+            .with_cure("use paths that are valid utf-8 in flags and configuration")
     })?;
     Ok(vec![subcommand.into(), request.into()])
+}
+
+fn child_process(subcommand: &str) -> String {
+    format!("the {subcommand} child process")
 }
 
 /// Runs a child of the same image, with an empty environment, and returns its reply.
@@ -84,6 +90,6 @@ pub fn call_program<Q: Serialize, R: DeserializeOwned>(
             Some(code) => format!("it ended with exit code {code} and no report"),
             None => "it was killed".to_owned(),
         };
-        Error::failed("run", subcommand).because(cause).with_cure("see dmesg")
+        Error::failed("run", child_process(subcommand)).because(cause).with_cure("see dmesg")
     })
 }

@@ -47,7 +47,7 @@ pub fn apply(
     }
     if !dry_run && !is_root() {
         return Err(Error::refused("make", "device nodes")
-            .because("only root can")
+            .because("not permitted")
             .with_cure("run it as root, or with --dry-run"));
     }
     let (machine, roots) = (node.host()?, &node.roots);

@@ -23,6 +23,9 @@ use crate::{Error, Result};
 use mig_cdi_sys::{Machine, nvml};
 use serde::{Deserialize, Serialize};
 
+/// Cure for a driver that is not loaded. A program whose command can simulate a node adds that.
+pub const LOAD_DRIVER: &str = "run modprobe nvidia, and see dmesg if that fails";
+
 /// Interface that MIG state is read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
@@ -66,14 +69,12 @@ pub fn optional_nvml_error(failure: nvml::NvmlError) -> Error {
 pub fn required_nvml_error(failure: nvml::NvmlError) -> Error {
     let cure = match failure {
         nvml::NvmlError::NoLibrary { .. } => {
-            "install the driver's libnvidia-ml, or name its place with --driver-root or --library-search-path"
+            "install the driver's libnvidia-ml, or name its directory with --driver-root or --library-search-path"
         }
         nvml::NvmlError::Unusable { .. } => "use the driver's own library",
-        nvml::NvmlError::NotLoaded { .. } => {
-            "run modprobe nvidia, and see dmesg when that fails; --node simulates a machine without one"
-        }
+        nvml::NvmlError::NotLoaded { .. } => LOAD_DRIVER,
         nvml::NvmlError::VersionMismatch { .. } => {
-            "a driver update is half done: reboot, or unload and load the nvidia modules"
+            "finish the driver update: reboot, or unload and load the nvidia modules"
         }
         nvml::NvmlError::Call(_) => "see dmesg for the driver's own message",
     };

@@ -95,13 +95,14 @@ impl<'a> Generator<'a> {
         let has_warnings = plan.specs().any(|spec| !spec.built.warnings.is_empty());
         if self.options.strict && (!plan.is_complete() || has_warnings) {
             return Err(Error::of(ErrorKind::Incomplete, "write", "the specs")
-                .because("the node is incomplete and --strict was given"));
+                .because("a device is incomplete or has no name, and --strict was given")
+                .with_cure("follow the messages above, or omit --strict"));
         }
         warn_of_engines(&self.devices, plan)?;
         warn_of_host_nodes(self.devices.messages(), &plan.topology);
         // A spec that is printed reaches no engine by itself.
-        if plan.specs().any(|spec| spec.target.is_some()) {
-            refuse_real_majors(self.devices.node(), &plan.topology)?;
+        if let Some(target) = plan.specs().find_map(|spec| spec.target.as_ref()) {
+            refuse_real_majors(self.devices.node(), &plan.topology, target)?;
         }
         // All before the first is written: the specs of one run belong together.
         for PlannedSpec { built, target, .. } in plan.specs() {
@@ -245,7 +246,7 @@ fn warn_of(messages: &dyn MessageSink, what: &str, paths: &[&str]) {
 
 /// Refuses to write the spec of a simulated node whose made-up major numbers belong to drivers of this machine: a container
 /// would get one of their devices.
-fn refuse_real_majors(node: &NodeSource, topology: &Topology) -> Result<()> {
+fn refuse_real_majors(node: &NodeSource, topology: &Topology, target: &SpecPath) -> Result<()> {
     const PATH: &str = "/proc/devices";
     if !node.is_simulated() {
         return Ok(());
@@ -260,11 +261,12 @@ fn refuse_real_majors(node: &NodeSource, topology: &Topology) -> Result<()> {
     for major in majors {
         if let Some(driver) = devices.names(major).next() {
             let cause = format!(
-                "its major {major} is {driver:?} on this machine, and a container would get that device"
+                "major {major} of the simulated node is {driver:?} on this machine, and a container would get that device"
             );
-            return Err(Error::refused("write", "a simulated spec")
+            let path = target.path();
+            return Err(Error::refused("write", path.display())
                 .because(cause)
-                .with_cure("give the node other [majors], or use --output -"));
+                .with_cure("set other [majors] in the node description, or use --output -"));
         }
     }
     Ok(())
@@ -310,14 +312,14 @@ fn remove_spec(
 ) -> Result<String> {
     let nothing = format!("no {kind} device on this node");
     let Some(target) = target else {
-        messages.status(&format!("{nothing}: nothing to print, cdi knows no empty spec"));
+        messages.status(&format!("{nothing}: nothing to print, cdi has no empty spec"));
         return Ok(String::new());
     };
     let path = target.path();
     let message = match target.remove(kind)? {
         Outcome::Changed => format!("{nothing}: removed {}", path.display()),
         Outcome::Unchanged => {
-            format!("{nothing}: {} is not written, cdi knows no empty spec", path.display())
+            format!("{nothing}: {} is not written, cdi has no empty spec", path.display())
         }
     };
     messages.status(&message);

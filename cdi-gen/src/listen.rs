@@ -62,7 +62,9 @@ fn listen(request: &ListenRequest) -> Result<()> {
         out.write_all(child::line(message).as_bytes()).and_then(|()| out.flush()).is_ok()
     };
     let Some(driver) = host.driver() else {
-        return Err(Error::no_driver("listen to", "the driver").because("there is none"));
+        return Err(Error::no_driver("listen to", "the driver")
+            .because("libnvidia-ml.so.1 is not found")
+            .with_cure("install the driver"));
     };
     nvml::listen(driver, request.wants_errors, |event| send(&ListenerMessage::Event(event)))
         .map_err(discover::required_nvml_error)

@@ -157,8 +157,9 @@ fn version(devices: &[Device], options: &SpecOptions) -> Result<Version> {
         Some(need) => {
             let VersionNeed { what, version } = need;
             let cause = format!("{what} and needs cdi {version}, above --max-cdi-version {max}");
-            let consequence = format!("{} would reject the spec", version.rejected_by());
-            Err(refused.because(format!("{cause}; {consequence}")))
+            let cause = format!("{cause}, and {} would reject the spec", version.rejected_by());
+            let cure = format!("omit what needs more, or set --max-cdi-version {version}");
+            Err(refused.because(cause).with_cure(cure))
         }
     }
 }

@@ -52,7 +52,9 @@ pub fn run_watch(
 ) -> Result<()> {
     let setup = read_setup()?;
     if setup.node.is_simulated() {
-        return Err(Error::usage("watch", "a simulated node").because("it never changes"));
+        return Err(Error::usage("watch", "a simulated node")
+            .because("it never changes")
+            .with_cure("omit --node"));
     }
     let mut watch = RunningWatch::new(options, setup, read_setup, messages, on_event)?;
     (watch.on_event)(WatchEvent::Started);

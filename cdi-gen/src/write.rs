@@ -29,7 +29,9 @@ impl SpecPath {
     /// When `path` names no file, or one that engines would not read.
     pub fn new(path: &Path, suffix: &str, spec_dirs: &[PathBuf]) -> Result<SpecPath> {
         let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
-            Error::usage("write", path.display()).because("not the name of a file")
+            Error::usage("write", path.display())
+                .because("not the name of a file")
+                .with_cure("name one such as /var/run/cdi/nvidia.com-mig.json")
         })?;
         if Path::new(name).extension().is_none_or(|extension| extension != suffix)
             || name.starts_with('.')
@@ -116,7 +118,7 @@ impl SpecPath {
         let dir = TrustedDir::open_or_make(&self.dir)?;
         self.check_conflicts(spec, &dir)?;
         // By rename within the directory: the Go library watches for Rename, Remove and Write, not for Create
-        // (container-device-interface `pkg/cdi/cache.go` l.549-570), and would not notice a link or a new file.
+        // (container-device-interface `pkg/cdi/cache.go:549-570`), and would not notice a link or a new file.
         Ok(dir.replace(&self.name, text.as_bytes())?)
     }
 

@@ -29,7 +29,7 @@ Examples:
   podman run --rm --device nvidia.com/mig=0:2g.20gb:0 IMAGE nvidia-smi -L
   mig-cdi show 0:2g.20gb:0                      show what such a container gets
   mig-cdi nodes                                 create the device nodes that rootless engines use
-  mig-cdi doctor                                find out why it does not work
+  mig-cdi doctor                                find out why a slice does not work
   mig-cdi configure docker --dry-run            show how an engine is configured for CDI
   mig-cdi profiles                              list the profiles that fit
   mig-cdi plan 0=3x2g.20gb,1g.10gb              show what apply would change on GPU 0
@@ -43,11 +43,11 @@ Exit codes:
   1  an operation failed; the message names it. With doctor: there is an error
   2  wrong command line, configuration or node description
   3  incomplete: something on the node could not be confirmed and is omitted
-  4  no driver, or a part of it is missing
-  5  refused: writing would be unsafe or would break an engine, or a slice that has to go is in use
-  6  stale: a spec on disk does not match the node. With assert: the layout is another";
+  4  no driver, or a required driver file is missing
+  5  refused: writing is unsafe or breaks an engine, or a slice that must be destroyed is in use
+  6  stale: a spec on disk does not match the node. With assert: a GPU does not have the layout";
 
-/// Gives slices of NVIDIA GPUs (MIG devices) to containers, through the Container Device Interface.
+/// Expose slices of NVIDIA GPUs (MIG devices) to containers through the Container Device Interface (CDI)
 #[derive(Debug, Parser)]
 #[command(name = "mig-cdi", version, styles = STYLES, after_help = EXAMPLES, max_term_width = 100)]
 #[command(propagate_version = true, disable_help_subcommand = true)]
@@ -99,11 +99,11 @@ pub(crate) enum Command {
     ///
     /// Slices are matched by their capability nodes, files by their path on the host.
     Compare(CompareArgs),
-    /// Find out why it does not work: a verdict on each line, with evidence and cure
+    /// Find out why a slice does not work: a verdict on each line, with evidence and cure
     ///
     /// Checks everything from the driver to the running containers, and changes nothing. What cannot be
-    /// checked is reported too; root sees most. Engines are run with `--version`. The exit code is 1 when
-    /// there is an error, and 0 with only warnings and notes.
+    /// checked is reported too; run it as root to check everything. Engines are run with `--version`. The
+    /// exit code is 1 when there is an error, and 0 with only warnings and notes.
     Doctor(DoctorArgs),
     /// Configure an engine to read CDI specs
     ///
@@ -115,8 +115,8 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Draw the layout of each GPU: its slices, their holders, free space, profiles that still fit
     ///
-    /// Nothing is changed. NVML reports placements to root only; of a GPU without them the devices are
-    /// listed.
+    /// Nothing is changed. NVML reports placements to root only; GPUs without placements are shown as a
+    /// list.
     Map(MapArgs),
     /// Show what a container gets with a device, and where each fact comes from
     Show(ShowArgs),
@@ -131,9 +131,9 @@ pub(crate) enum Command {
     /// Create or repair device nodes on the host
     ///
     /// Rootful engines create nodes in containers and need none on the host; rootless ones bind the host's.
-    /// Created are the driver's nodes and those of every slice, with the numbers, mode and owner that the
-    /// driver reports, and the links in /dev/char by which systemd finds them. Nodes of slices that are
-    /// gone are removed. NVML is not used, and no program is run.
+    /// It creates the driver's nodes and those of every slice, with the numbers, mode and owner that the
+    /// driver reports, and the links in /dev/char by which systemd finds them. It removes the nodes of
+    /// slices that are gone. It does not use NVML, and runs no program.
     Nodes(NodesArgs),
     /// List the profiles of each GPU, how many more fit now, and where
     Profiles(ProfilesArgs),
@@ -147,13 +147,13 @@ pub(crate) enum Command {
     /// by a program, a container or a lease, is not destroyed: the message names its holder. Only the GPUs
     /// that are named are changed.
     Apply(ApplyArgs),
-    /// Check whether GPUs have a layout; the exit code is 6 when one has not
+    /// Check whether GPUs have a layout; the exit code is 6 when one differs
     Assert(PlanArgs),
     /// Print the layouts of the GPUs, as a file for apply
     Export(ExportArgs),
     /// Save the layouts of the GPUs, with every placement, for restore
     Checkpoint(CheckpointArgs),
-    /// Partition the GPUs to a checkpoint: no instance survives a reboot
+    /// Restore a checkpoint, for example after a reboot, which destroys all instances
     Restore(RestoreArgs),
     /// Check slices against the facts in a spec: run by mig-cdi-hook
     #[command(hide = true)]
@@ -191,7 +191,7 @@ pub(crate) struct WriteArgs {
 /// Arguments of `compare`.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// The other spec, JSON or YAML
+    /// Spec of the other tool, JSON or YAML
     pub file: PathBuf,
 
     /// Print JSON
@@ -236,7 +236,7 @@ pub(crate) struct NodesArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Only remove nodes that are another device's now
+    /// Only remove device nodes whose numbers now belong to another device
     #[arg(long)]
     pub prune: bool,
 

@@ -28,7 +28,7 @@ use crate::{
 };
 use mig_cdi_args::read_settings;
 use mig_cdi_config::Settings;
-use mig_cdi_gen::{Error, listen, refresh};
+use mig_cdi_gen::{Error, discover::LOAD_DRIVER, listen, refresh};
 use mig_cdi_partition::NodePartitioner;
 
 /// Runs the command that a command line names.
@@ -39,7 +39,9 @@ pub(crate) fn run(cli: &Cli, console: &Console) -> Result<CommandOutput, Error> 
     match &cli.command {
         AnyCommand::Refresh(args) => Ok(refresh::run_child(&args.request).into()),
         AnyCommand::Listen(args) => Ok(listen::run_child(&args.request).into()),
-        AnyCommand::Public(command) => run_public(cli, command, console),
+        AnyCommand::Public(command) => {
+            run_public(cli, command, console).map_err(|error| offer_simulation(error, command))
+        }
     }
 }
 
@@ -80,6 +82,20 @@ fn run_public(cli: &Cli, command: &Command, console: &Console) -> Result<Command
         Command::Checkpoint(args) => checkpoint::run(&node, args, console),
         Command::Restore(args) => restore::run(&partitioning, &resolver, args),
         Command::Verify(args) => verify::run(&node, args, console),
+    }
+}
+
+/// Adds a simulated node to the cure of a driver that is not loaded, for the commands that only print.
+// The others refuse such a node (`watch`, `nodes`), or would write for it.
+fn offer_simulation(error: Error, command: &Command) -> Error {
+    use Command::{Compare, Export, List, Map, Plan, Profiles, Show};
+    let only_prints = matches!(
+        command,
+        List(_) | Map(_) | Show(_) | Compare(_) | Profiles(_) | Plan(_) | Export(_)
+    );
+    match only_prints && error.cure.as_deref() == Some(LOAD_DRIVER) {
+        true => error.with_cure(format!("{LOAD_DRIVER}, or simulate a node with --node a100-80gb")),
+        false => error,
     }
 }
 

@@ -42,7 +42,7 @@ fn steps(change: &GpuChange) -> Vec<StepText> {
     let step = |what: &str, why: &str| StepText { what: what.to_owned(), why: why.to_owned() };
     let mut steps = Vec::new();
     if change.sets_mode_to == Some(true) {
-        steps.push(step("turn MIG mode on", "it is off"));
+        steps.push(step("enable MIG mode", "it is off"));
     }
     match &change.plan {
         Some(plan) => {
@@ -58,7 +58,7 @@ fn steps(change: &GpuChange) -> Vec<StepText> {
         )),
     }
     if change.sets_mode_to == Some(false) {
-        steps.push(step("turn MIG mode off", "the requested layout is off"));
+        steps.push(step("disable MIG mode", "the requested layout is off"));
     }
     steps
 }
@@ -108,7 +108,7 @@ fn step_json(step: &Step) -> Value {
             "placement": placement, "why": why,
         }),
         Action::CreateComputeInstance { parent, placement, .. } => {
-            // The driver chooses the id of a new GPU instance (kmigmgr_ga100.c l.308-353): until then its placement names it.
+            // The driver chooses the id of a new GPU instance (`kmigmgr_ga100.c:308-353`): until then its placement names it.
             let (gi, made) = match parent {
                 ParentInstance::Existing(gi) => (Some(gi), None),
                 ParentInstance::Created(at) => (None, Some(at)),

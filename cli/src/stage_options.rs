@@ -55,8 +55,8 @@ pub(crate) fn layout_source(args: &LayoutArgs) -> Result<LayoutSource, Error> {
             Ok(LayoutSource::File(LayoutFile { path: file.clone(), layout: name.clone() }))
         }
         (None, Some(_)) if !args.gpus.is_empty() => Err(Error::usage("use", "--layout")
-            .because("it names a layout in a file")
-            .with_cure("add --file")),
+            .because("it names a layout in a file, and GPU=LAYOUT takes the place of one")
+            .with_cure("omit --layout, or use --file FILE --layout NAME in place of GPU=LAYOUT")),
         _ => Ok(LayoutSource::Assignments(args.gpus.clone())),
     }
 }

@@ -96,8 +96,10 @@ impl Table {
         let bad = |key: &str, cause: String| SettingsError::value(&format!("hook.{key}"), cause);
         let patterns = |key, texts: Vec<String>| {
             let parse = |text: &String| {
-                let cause =
-                    || format!("{text:?} is not a text with a '*' at one end or both, or none");
+                let cause = || match text.as_str() {
+                    "" => "an empty pattern".to_owned(),
+                    text => format!("{text:?}: '*' may stand only at the start or the end"),
+                };
                 Pattern::parse(text).ok_or_else(|| bad(key, cause()))
             };
             texts.iter().map(parse).collect::<Result<Vec<_>, _>>()

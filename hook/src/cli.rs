@@ -12,7 +12,7 @@ use std::{
 const RUNTIME: &str = "mig-cdi-runtime";
 
 const HELP: &str = "\
-Injects slices of NVIDIA GPUs into a container where the engine does not, or refuses to start it
+Inject MIG devices into a container, or refuse to start it if they are stale
 
 Usage: mig-cdi-hook MODE [OPTIONS]
 
@@ -34,11 +34,11 @@ Options:
   -h, --help              print this
   -V, --version           print the version
 Only for verify, which reads no settings:
-  --proc-root DIR         directory that holds proc
+  --proc-root DIR         read DIR/proc instead of /proc
   --full PROGRAM          check with NVML too: PROGRAM is mig-cdi, which gets --config, --driver-root,
                           --dev-root, --proc-root and --library-search-path
 Only for ldcache, which reads no settings:
-  --dir DIR               directory of the container that holds the libraries
+  --dir DIR               look for the libraries in DIR of the container
 
 Exit codes:
   0  done, or nothing to do

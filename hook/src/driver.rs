@@ -101,7 +101,7 @@ impl Driver {
     /// Fails as [`Driver::capability_minors`] does.
     pub fn access(&self, dir: &str) -> Result<Minor> {
         // An instance is a directory with a file `access`; the two capabilities over all instances are files
-        // (nv-caps.c of the open kernel modules).
+        // (`nv-caps.c`).
         let file = if dir.starts_with("mig/") { "" } else { "/access" };
         let path = format!("{CAPABILITIES}/{dir}{file}");
         let bytes = self.proc.read(&path, LIMIT)?.ok_or_else(|| gone(&path))?;

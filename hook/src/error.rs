@@ -152,11 +152,9 @@ fn cure(error: &mig_cdi_sys::Error) -> Option<&'static str> {
     // open_tree, move_mount and the fs* calls came with Linux 5.2, mount_setattr with 5.12 (mount_setattr(2),
     // HISTORY). precreate and runtime edit JSON and need none of them.
     if error.is_unknown_call() {
-        return Some("this mode needs linux 5.12, precreate and runtime do not");
+        return Some("use precreate or runtime, or linux 5.12 or newer");
     }
-    error.is_not_permitted().then_some(
-        "this mode needs root with its privileges, or the user namespace of an engine without root",
-    )
+    error.is_not_permitted().then_some("run it as root with all capabilities")
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub fn inject(plan: &InjectionPlan, pid: u32, root: &Path, user: ContainerUser) 
     // In the stage createContainer pid is 0 (crun) or 1 (runc, as seen from inside): process 1 of the host is neither.
     if pid < 2 {
         return Err(Error::refused("read the container's state", "", "it has no process")
-            .with_cure("use the stage createRuntime or prestart"));
+            .with_cure("run the hook in the stage createRuntime or prestart"));
     }
     let sources = open_sources(plan)?;
     let cgroup = DeviceCgroup::of(&Root::open(Path::new("/"))?, pid)?;

@@ -66,7 +66,7 @@ impl<'a> OciConfig<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<OciConfig<'a>> {
         OciConfig::read(bytes).map_err(|cause| {
             Error::refused("read the oci configuration", "", cause)
-                .with_cure("report this to the engine that wrote it")
+                .with_cure("report this to the project of the engine that wrote it")
         })
     }
 

@@ -88,8 +88,9 @@ fn from_annotations(
             _ => continue,
         };
         if !names.is_empty() && !policy.annotations.iter().any(|pattern| pattern.matches(key)) {
-            let cause = format!("it requests {}, which the policy does not allow", names.join(","));
-            let cure = format!("list {key} in hook.annotations of {}", mig_cdi_config::PATH);
+            let cause =
+                format!("it requests {}, which hook.annotations does not allow", names.join(","));
+            let cure = format!("list {key} there, in {}", mig_cdi_config::PATH);
             return Err(annotation_error(key, cause).with_cure(cure));
         }
         for name in names {
@@ -116,7 +117,8 @@ fn variable<'c>(config: &'c OciConfig<'_>) -> Result<Option<&'c str>> {
     let mut values = config.env.iter().filter_map(value);
     let Some(first) = values.next() else { return Ok(None) };
     if values.any(|other| other != first) {
-        return Err(Error::refused("accept", VARIABLE, "it is set twice, to different devices"));
+        return Err(Error::refused("accept", VARIABLE, "it is set twice, to different devices")
+            .with_cure("set it once"));
     }
     // NVIDIA's meanings: "void" and the empty value are the same as no variable, "none" is no GPU but the driver.
     Ok(if matches!(first, "" | "void" | "none") { None } else { Some(first) })

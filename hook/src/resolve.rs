@@ -45,8 +45,7 @@ pub fn resolve(config: &OciConfig<'_>, settings: &Settings) -> Result<Option<Inj
     set_cuda_visible_devices(&mut plan, config, &slices);
     if settings.hook.hide {
         let other = other_slices(&driver, &slices, &admin);
-        plan.hide =
-            other.map_err(|e| e.during("hide the slices of others", "").with_cure(REGENERATE))?;
+        plan.hide = other.map_err(|e| e.during("hide other slices", "").with_cure(REGENERATE))?;
     }
     Ok(Some(plan))
 }
@@ -114,7 +113,7 @@ fn check_policy(
         return Ok(());
     }
     let cure = format!("list it in hook.devices of {}", mig_cdi_config::PATH);
-    Err(inject_error(request, "the policy does not allow to request it").with_cure(cure))
+    Err(inject_error(request, "hook.devices does not allow it").with_cure(cure))
 }
 
 /// Name of the capability that a device without a slice is: one of the two over all slices.
@@ -124,7 +123,7 @@ fn admin_capability(
 ) -> Result<&'static str> {
     let known = ["config", "monitor"].into_iter().find(|name| device.name == *name);
     known.ok_or_else(|| {
-        inject_error(request, "the spec does not name the slice that it is").with_cure(REGENERATE)
+        inject_error(request, "the device has no MIG_CDI_DEVICE_ variable").with_cure(REGENERATE)
     })
 }
 

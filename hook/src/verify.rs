@@ -48,8 +48,7 @@ fn mismatch(id: SliceId, cause: impl Display) -> Error {
 /// Compares the GPU behind a slice's minor number with that of the spec. The number alone names no GPU: `gpuN` and
 /// `/dev/nvidiaN` move to another one when a GPU is bound again or removed.
 fn gpu(driver: &Driver, id: SliceId, expected: Option<&GpuUuid>) -> Result<()> {
-    let expected =
-        expected.ok_or_else(|| mismatch(id, "the spec does not name the gpu that it is on"))?;
+    let expected = expected.ok_or_else(|| mismatch(id, "the spec has no uuid of its gpu"))?;
     let now = driver.gpu(id.gpu).map_err(|error| during_verify(error, id))?.uuid.as_ref();
     let now = now.ok_or_else(|| mismatch(id, "the driver does not report the uuid of its gpu"))?;
     if now == expected {

@@ -25,7 +25,7 @@ use tokio::{
 /// (`k8s.io/kubelet/pkg/apis/podresources/v1/api.proto`).
 const POD_POLL: Duration = Duration::from_secs(5);
 
-/// State that keeps the advertised devices in step with the node.
+/// Task that updates the advertised devices, labels and Events from the events of the watch.
 pub struct Agent {
     /// Rule that maps slices to resources.
     pub strategy: Strategy,

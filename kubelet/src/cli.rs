@@ -15,7 +15,7 @@ pub struct KubeletArgs {
     #[command(subcommand)]
     pub child: Option<ChildCommand>,
 
-    /// Rule that maps slices to resources
+    /// Set the MIG strategy, as in NVIDIA's device plugin
     #[arg(
         long,
         env = "MIG_STRATEGY",
@@ -25,7 +25,7 @@ pub struct KubeletArgs {
     )]
     pub mig_strategy: Strategy,
 
-    /// Ways to name a container's devices to the engine: one or more of cdi-cri, cdi-annotations, envvar
+    /// Pass devices to the engine in these ways: one or more of cdi-cri, cdi-annotations, envvar
     #[arg(
         long,
         env = "DEVICE_LIST_STRATEGY",
@@ -38,11 +38,11 @@ pub struct KubeletArgs {
     #[arg(long)]
     pub leave_gpus: bool,
 
-    /// The kubelet's directory for device plugins
+    /// Register in DIR, the kubelet's directory for device plugins
     #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet/device-plugins")]
     pub kubelet_dir: PathBuf,
 
-    /// The kubelet's pod-resources socket, which lists the devices that pods hold
+    /// Read the devices that pods hold from SOCKET, the kubelet's pod-resources API
     #[arg(long, value_name = "SOCKET", default_value = crate::pod_resources::SOCKET)]
     pub pod_resources: PathBuf,
 
@@ -50,7 +50,7 @@ pub struct KubeletArgs {
     #[arg(long, env = "MIG_CDI_FEATURE_FILE", value_name = "FILE")]
     pub feature_file: Option<PathBuf>,
 
-    /// Name of this node in the cluster; enables Events about devices that are withheld or unhealthy
+    /// Set the name of this node in the cluster, and write Events about withheld and unhealthy devices
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
 
@@ -63,15 +63,15 @@ pub struct KubeletArgs {
     #[arg(long, env = "MIG_CDI_LAYOUTS", value_name = "FILE", requires = "node_name")]
     pub layouts_file: Option<PathBuf>,
 
-    /// Kubeconfig for the API server, outside a pod
+    /// Connect to the API server as the kubeconfig FILE configures, outside a pod
     #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
 
-    /// Directory of the journal, which records a change of GPUs until it is complete
+    /// Keep the journal of a change in progress in DIR
     #[arg(long, value_name = "DIR", default_value = "/var/lib/mig-cdi")]
     pub journal_dir: PathBuf,
 
-    /// After --, options of mig-cdi watch
+    /// Options of mig-cdi watch, after --
     #[arg(last = true, value_name = "OPTION OF WATCH")]
     pub watch: Vec<OsString>,
 }

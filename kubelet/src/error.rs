@@ -73,7 +73,7 @@ pub enum Error {
     },
     /// Allocate was called while GPUs are being partitioned.
     #[error(
-        "allocate of {resource}: gpus are being partitioned to layout {layout:?}, and no slice is allocated until \
+        "allocate {resource}: gpus are being partitioned to layout {layout:?}, and no slice is allocated until \
          that is done; create the pod again in a moment"
     )]
     AllocationPaused {
@@ -90,7 +90,7 @@ pub enum Error {
     FeatureFileName(PathBuf),
     /// A feature file that cannot be written or removed.
     #[error(
-        "{0}; the host's directory of feature files, which node feature discovery reads, has to be mounted there"
+        "{0}; mount there the host's directory of feature files, which node feature discovery reads"
     )]
     FeatureFile(#[source] mig_cdi_sys::Error),
     /// A way to name devices that the plugin does not have.
@@ -100,14 +100,14 @@ pub enum Error {
         name: String,
     },
     /// A label whose key Kubernetes does not accept.
-    #[error("set label {key:?}: kubernetes does not accept this key; the label is omitted")]
+    #[error("set label {key:?}: kubernetes does not accept this key, so the label is omitted")]
     LabelKey {
         /// Key of the label.
         key: String,
     },
     /// A label whose value Kubernetes does not accept.
     #[error(
-        "set label {key}: kubernetes does not accept the value {value:?}; the label is omitted"
+        "set label {key}: kubernetes does not accept the value {value:?}, so the label is omitted"
     )]
     LabelValue {
         /// Key of the label.

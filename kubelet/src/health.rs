@@ -123,7 +123,7 @@ impl Health {
         // Nothing is added: a refresh that failed reports no device.
         for tracked in self.resources.values_mut().flatten() {
             if !current.contains(&tracked.device.name) {
-                tracked.depart(now, |_| format!("it is gone, and the last scan failed: {why}"));
+                tracked.depart(now, |_| format!("it is gone, and the last refresh failed: {why}"));
             }
         }
         self.errors.refresh_failed(current, now);
@@ -243,7 +243,7 @@ impl TrackedDevice {
 /// Returns true when a container that was allocated `old` can open `new`.
 ///
 /// A capability node belongs to the numbers of the instances and opens whichever instance has them now, since it has no
-/// generation number (NVIDIA/open-gpu-kernel-modules, `kernel-open/nvidia/nv-caps.c`, `nv_cap_validate_and_dup_fd`). The
+/// generation number (`nv_cap_validate_and_dup_fd`, `nv-caps.c:506-559`). The
 /// node of the GPU, which each of its slices gets, opens the whole GPU once it is out of MIG mode.
 fn can_open(old: &AllocatableDevice, new: &AllocatableDevice) -> bool {
     let is_covered = new.instance.is_none() || new.instance == old.instance;

@@ -174,7 +174,7 @@ fn watch_and_serve(
     ended
 }
 
-/// The thread beside the watch: agent, servers, and the tasks of the cluster.
+/// Tokio thread that runs agent, servers and cluster tasks.
 struct PluginThread {
     agent: Agent,
     serve: ServeSettings,

@@ -28,7 +28,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// Largest file that is read, far above any file of layouts.
+/// Largest file that is read, far above any layout file.
 const TEXT_LIMIT: usize = 4 << 20;
 /// Longest time for which partitioning waits until `pending` is written. It goes on without the API server.
 const PENDING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -40,7 +40,7 @@ const STARTING: &str = "a pod that is being started";
 pub struct RepartitionSettings {
     /// Program that takes each step in a child process; `None` for the image of this process.
     pub program: Option<PathBuf>,
-    /// Path of the file of layouts.
+    /// Path of the layout file.
     pub layouts: PathBuf,
     /// Roots of the node.
     pub roots: NodeRoots,
@@ -104,7 +104,7 @@ struct FailedAttempt {
     reason: String,
     /// Slices that the layout has no room for and that pods held at the time, with the pod.
     in_the_way: Held,
-    /// Hash of the file of layouts at the time.
+    /// Hash of the layout file at the time.
     layouts: Option<u64>,
 }
 
@@ -339,7 +339,7 @@ impl Repartitioner {
         Ok(held)
     }
 
-    /// Hash of the file of layouts; `None` when it cannot be read.
+    /// Hash of the layout file; `None` when it cannot be read.
     fn layouts(&self) -> Option<u64> {
         let text = read_regular(&self.settings.layouts, TEXT_LIMIT).ok()?;
         let mut hasher = DefaultHasher::new();

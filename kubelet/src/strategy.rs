@@ -206,7 +206,7 @@ fn mixed(inventory: &Inventory, resources: &mut NodeResources) {
         match slice.profile.as_deref().map(Resource::of_profile) {
             None => resources.withheld.push(no_profile(gpu, slice)),
             Some(None) => resources.withheld.push(format!(
-                "{}: kubernetes accepts no resource that is named after its profile {:?}",
+                "{}: profile {:?} cannot be part of a resource name",
                 slice.name,
                 slice.profile.as_deref().unwrap_or_default()
             )),
@@ -220,7 +220,8 @@ fn whole_gpus(inventory: &Inventory, resources: &mut NodeResources) {
     for gpu in inventory.gpus.iter().filter(|gpu| !gpu.mig_enabled) {
         match &gpu.name {
             None => resources.withheld.push(format!(
-                "{}: no cdi spec of mig-cdi defines it; see mig-cdi generate --gpus",
+                "{}: no cdi spec of mig-cdi defines it, because of --leave-gpus or of another tool's spec file; to \
+                 advertise it, omit the flag or remove the file",
                 label(gpu)
             )),
             Some(name) => {

@@ -10,7 +10,7 @@ use crate::{
 use mig_cdi_model::Placement;
 
 /// Cost of creating a GPU instance: above that of changing every compute instance of a GPU (at most
-/// 15 x 8, nv-caps.c l.57-148), so that keeping a GPU instance is always cheaper.
+/// 15 x 8, `nv-caps.c:57-148`), so that keeping a GPU instance is always cheaper.
 const CREATE_COST: u32 = 10_000;
 
 /// A desired GPU instance with its profile on this GPU.

@@ -147,7 +147,7 @@ impl fmt::Display for DesiredLayout {
 }
 
 /// Most instances of a layout. The driver numbers capabilities for 15 GPU instances of 8 compute
-/// instances (nv-caps.c l.57-148), and no product has more than 7; a larger count is a mistake.
+/// instances (`nv-caps.c:57-148`), and no product has more than 7; a larger count is a mistake.
 const MAX_INSTANCES: usize = 64;
 const COUNT: Mistake = ("has no valid count", "write a count from 1 to 64, such as 3x2g.20gb");
 const TOO_MANY: Mistake = ("is one too many", "write at most 64 instances; no GPU holds more");

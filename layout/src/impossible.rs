@@ -166,7 +166,7 @@ impl Impossible {
         match self {
             // Some drivers list profiles only in MIG mode.
             Impossible::UnknownProfile { profiles, .. } if profiles.is_empty() => {
-                "turn MIG mode on".to_owned()
+                "enable mig mode".to_owned()
             }
             Impossible::UnknownProfile { profiles, .. } => {
                 format!("it has {}", list(profiles, ", "))

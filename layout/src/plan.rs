@@ -166,7 +166,7 @@ pub fn plan(
     // fails (NVIDIA's MIG user guide, `-cgi 19,19,14,9`).
     let requests = resolve(capacity, desired)?;
     check_limits(capacity, &requests).map_err(|reason| with_cure(reason, capacity, &requests))?;
-    // The driver protects only instances with a running client (kernel_mig_manager.c l.5627-5635). A container
+    // The driver protects only instances with a running client (`kernel_mig_manager.c:5627-5635`). A container
     // that merely has the nodes would open the next instance with the same ids, so every holder counts.
     let held: Vec<_> = current.iter().map(CurrentInstance::in_use).collect();
     let candidates = place_instances(&requests, current, &held)
@@ -205,7 +205,7 @@ fn destroy(
         StepReason::MakesRoom(request.text.clone())
     });
     // The driver answers IN_USE for a GPU instance that still has compute instances
-    // (kernel_mig_manager.c l.6168-6189).
+    // (`kernel_mig_manager.c:6168-6189`).
     let compute = existing.compute.iter().map(|c| Action::DestroyComputeInstance { gi, ci: c.id });
     let actions = compute.chain([Action::DestroyGpuInstance { gi }]);
     plan.steps.extend(actions.map(|action| Step { action, reason: reason.clone() }));

@@ -44,7 +44,7 @@ number!(
 );
 number!(
     /// GPU minor: `N` of `/dev/nvidiaN` and of `/proc/driver/nvidia/capabilities/gpuN`. The driver
-    /// names capabilities by it, not by the index (`nv_get_dev_minor`, os.c l.4668).
+    /// names capabilities by it, not by the index (`nv_get_dev_minor`, `os.c:4668`).
     GpuMinor
 );
 number!(
@@ -53,7 +53,7 @@ number!(
 );
 number!(
     /// GPU instance id: `M` of `gpuN/mig/giM`. The driver takes it from a small range for each profile
-    /// size, so a recreated instance often has an old id (`kmigmgr_ga100.c` l.308-353).
+    /// size, so a recreated instance often has an old id (`kmigmgr_ga100.c:308-353`).
     GiId
 );
 number!(
@@ -62,7 +62,7 @@ number!(
 );
 number!(
     /// Major number of a character device, as `/proc/devices` lists it. That of `nvidia-caps` can change
-    /// whenever the module is loaded (`alloc_chrdev_region`, nv-caps.c l.823-826).
+    /// whenever the module is loaded (`alloc_chrdev_region`, `nv-caps.c:823-826`).
     Major
 );
 number!(
@@ -160,7 +160,7 @@ uuid!(
 );
 uuid!(
     /// MIG UUID: `MIG-` and a UUID. It is a name and no proof of identity: the driver derives it from the
-    /// GPU, the GPU instance id and the engine (`gpu_uuid.c` l.91-245), so a recreated instance can carry
+    /// GPU, the GPU instance id and the engine (`gpu_uuid.c:91-245`), so a recreated instance can carry
     /// an old one.
     MigUuid, "MIG-", "a MIG UUID such as MIG-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx (driver R470 or newer)"
 );

@@ -97,7 +97,7 @@ impl Profile {
     /// Computes the name from sizes, for a driver that reports no name: compute slices of the compute
     /// instance and of its GPU instance, memory of the GPU instance in MiB and of the whole GPU in bytes.
     ///
-    /// It rounds as NVIDIA/go-nvlib does (`mig_profile.go` l.384-392, `getMigMemorySizeGB`): the fraction of
+    /// It rounds as NVIDIA/go-nvlib does (`mig_profile.go:384-392`, `getMigMemorySizeGB`): the fraction of
     /// the GPU up to the next eighth, of the GPU's memory in whole GiB. Attributes such as `+me` cannot be
     /// computed.
     #[must_use]

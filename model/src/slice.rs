@@ -2,7 +2,7 @@
 //! with which the hook verifies at a container's start that the spec is current.
 //!
 //! Both are needed because the driver reuses ids: after a repartitioning, GPU instance 2 of a GPU can be another
-//! tenant's, with the same device nodes and even the same MIG UUID (`gpu_uuid.c` l.91-245).
+//! tenant's, with the same device nodes and even the same MIG UUID (`gpu_uuid.c:91-245`).
 
 use crate::{CiId, GiId, GpuMinor, GpuUuid, Major, MigUuid, Minor, Placement, Profile};
 use std::{fmt, str::FromStr};

@@ -40,7 +40,7 @@ pub struct DeviceNode {
     /// State of the host's file at this path.
     pub host: HostNodeState,
     /// Whether tools may create or change it on the host: `DeviceFileModify` of the driver, which an administrator
-    /// sets to 0 to keep nvidia-modprobe away (nv-caps.c l.470-481).
+    /// sets to 0 to keep nvidia-modprobe away (`nv-caps.c:470-481`).
     #[serde(skip)]
     pub modify: bool,
 }
@@ -73,7 +73,7 @@ pub enum MigMode {
     /// MIG is on; there may be no instance yet.
     Enabled,
     /// Not known: without NVML a GPU without an instance looks the same with MIG on and off, as the driver
-    /// registers the `mig` directory of every GPU (os.c l.4707-4717).
+    /// registers the `mig` directory of every GPU (`os.c:4707-4717`).
     Unknown,
 }
 
@@ -231,7 +231,7 @@ impl<'a> MigDevice<'a> {
     /// DRI nodes, the GPU instance, the compute instance.
     pub fn nodes(&self) -> impl Iterator<Item = &'a DeviceNode> + use<'a> {
         // The driver checks the GPU instance's and the compute instance's node separately, and root is no
-        // exception (gpu_instance_subscription.c l.217-229, compute_instance_subscription.c l.87-99).
+        // exception (`gpu_instance_subscription.c:217-229`, `compute_instance_subscription.c:87-99`).
         let dri = if self.has_graphics() { &self.gpu.dri[..] } else { &[] };
         [&self.gpu.node].into_iter().chain(dri).chain([&self.gi.cap, &self.ci.cap])
     }

@@ -113,7 +113,7 @@ fn nodes_in_root(host: &Root, pids: &[String]) -> Option<Vec<NumberedNode>> {
 fn nodes_in_cgroup(host: &Root, pid: &str) -> Option<Vec<NumberedNode>> {
     let bytes = |path: &str| host.read(path, PROC_LIMIT).ok()?;
     let text = |path: &str| String::from_utf8(bytes(path)?).ok();
-    // The major number is dynamic (nv-caps.c l.823-826).
+    // The major number is dynamic (`nv-caps.c:823-826`).
     let major = text::char_devices(&bytes("/proc/devices")?).ok()?.major("nvidia-caps")?;
     let cgroups = text(&format!("/proc/{pid}/cgroup"))?;
     let path = DeviceCgroup::path_v1(&cgroups)?;

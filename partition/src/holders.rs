@@ -1,10 +1,10 @@
 //! Holders of slices: processes that compute on them, containers that can open their nodes, processes that have the nodes open,
 //! leases, and declared ones.
 //!
-//! The driver refuses to destroy only an instance with a client (`kernel_mig_manager.c` l.5627-5635 for compute instances,
-//! l.6168-6189 for GPU instances: `IN_USE`). It destroys that of a container which has the nodes and computes nothing yet. The
-//! nodes then open the next instance with the same ids, since the driver compares nothing but minor numbers (`nv-caps.c`
-//! l.506-559). Such a container is a holder here.
+//! The driver refuses to destroy only an instance with a client (`IN_USE`: `kernel_mig_manager.c:5627-5635` for compute
+//! instances, `kernel_mig_manager.c:6168-6189` for GPU instances). It destroys that of a container which has the nodes and computes nothing yet. The
+//! nodes then open the next instance with the same ids, since the driver compares nothing but minor numbers (
+//! `nv-caps.c:506-559`). Such a container is a holder here.
 
 use crate::{
     containers::{self, RunningContainer},
@@ -131,6 +131,7 @@ impl Holders {
         let scan = containers::scan(host).ok_or_else(|| {
             Error::failed("find", "the holders of slices")
                 .because("/proc does not show the processes")
+                .with_cure("mount /proc, or name the directory that holds it with --host-root")
         })?;
         let keys = keys_by_minor(topology);
         for container in &scan.containers {
@@ -148,7 +149,7 @@ impl Holders {
         keys: &BTreeMap<u32, SliceKey>,
     ) {
         let mut instances = topology.gpus.iter().flat_map(|gpu| &gpu.gpu_instances);
-        // The major number is dynamic (nv-caps.c l.823-826); a node from before the module was reloaded has another.
+        // The major number is dynamic (`nv-caps.c:823-826`); a node from before the module was reloaded has another.
         let major = instances.next().map(|gi| gi.cap.major);
         let nodes = container.nodes.iter().filter(|node| Some(node.major) == major);
         let minors: BTreeSet<u32> = nodes.map(|node| node.minor.0).collect();
@@ -177,7 +178,7 @@ impl Holders {
     }
 
     /// Adds a holder of the slices whose capability nodes have these minor numbers. To use a compute instance takes the node of its
-    /// GPU instance and its own (`gpu_instance_subscription.c` l.217-229, `compute_instance_subscription.c` l.87-99), so the former
+    /// GPU instance and its own (`gpu_instance_subscription.c:217-229`, `compute_instance_subscription.c:87-99`), so the former
     /// counts as a hold on the whole only when it is alone.
     fn add_minors(&mut self, keys: &BTreeMap<u32, SliceKey>, minors: &BTreeSet<u32>, holder: &str) {
         let held: Vec<_> = minors.iter().filter_map(|minor| keys.get(minor).copied()).collect();
@@ -192,7 +193,7 @@ impl Holders {
 
     fn add_open_files(&mut self, host: &Root, keys: &BTreeMap<u32, SliceKey>) {
         // A descriptor outlives its instance and opens the next one with the same ids: the driver keeps no generation number
-        // (`nv-caps.c` l.506-559).
+        // (`nv-caps.c:506-559`).
         for open in open_nodes(host) {
             let minor = |path: &String| path.strip_prefix(CAPABILITY_NODE)?.parse().ok();
             let minors: BTreeSet<u32> = open.nodes.iter().filter_map(minor).collect();

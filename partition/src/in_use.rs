@@ -6,7 +6,7 @@ use mig_cdi_model::{Gpu, MigDevice, Topology};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
-/// A declaration `SLICE=WHO` by the program that allocates slices: a pod that was given one may not have started yet, and then
+/// A declaration `SLICE=HOLDER` by the program that allocates slices: a pod that was given one may not have started yet, and then
 /// neither a process nor a container shows that it is taken.
 ///
 /// ```
@@ -26,9 +26,9 @@ pub struct InUse {
     pub holder: String,
 }
 
-/// A text that is not `SLICE=WHO`.
+/// A text that is not `SLICE=HOLDER`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("write SLICE=WHO, as in 0:2g.20gb:4=pod default/train")]
+#[error("write SLICE=HOLDER, as in 0:2g.20gb:4=pod default/train")]
 pub struct InUseError;
 
 impl FromStr for InUse {

@@ -53,23 +53,20 @@ impl JournalEntry {
     ///
     /// # Errors
     /// When the journal does not hold a layout.
-    pub(crate) fn before(&self) -> Result<GpuLayoutSetting> {
-        self.layout(&self.before)
+    pub(crate) fn before(&self, dir: &JournalDir) -> Result<GpuLayoutSetting> {
+        self.layout(&self.before, dir)
     }
 
     /// Returns the desired layout.
     ///
     /// # Errors
     /// When the journal does not hold a layout.
-    pub(crate) fn after(&self) -> Result<GpuLayoutSetting> {
-        self.layout(&self.after)
+    pub(crate) fn after(&self, dir: &JournalDir) -> Result<GpuLayoutSetting> {
+        self.layout(&self.after, dir)
     }
 
-    fn layout(&self, text: &str) -> Result<GpuLayoutSetting> {
-        text.parse().map_err(|e| {
-            let subject = format!("{FILE_NAME}: {}", self.gpu);
-            Error::failed("read", subject).because(e).with_cure("remove it")
-        })
+    fn layout(&self, text: &str, dir: &JournalDir) -> Result<GpuLayoutSetting> {
+        text.parse().map_err(|e| dir.unusable(format!("the layout of {}: {e}", self.gpu)))
     }
 }
 
@@ -87,7 +84,7 @@ impl JournalDir {
     /// # Errors
     /// When this process does not run as root, the directory is unsafe, or the lock is not free in time.
     pub(crate) fn open(dir: &Path, host: &Root) -> Result<JournalDir> {
-        // Instances take the capability `mig/config` or CAP_SYS_ADMIN (`client.c` l.876-966), and the mode takes CAP_SYS_ADMIN
+        // Instances take the capability `mig/config` or CAP_SYS_ADMIN (`client.c:876-966`), and the mode takes CAP_SYS_ADMIN
         // (NVIDIA's MIG user guide). Checked here, so that no run ends for lack of it after half of its steps.
         if !is_root() {
             return Err(Error::failed("partition", "gpus")
@@ -108,13 +105,17 @@ impl JournalDir {
     /// When the file cannot be read, or is not a journal.
     pub(crate) fn read(&self) -> Result<Option<Journal>> {
         let Some(bytes) = self.dir.read(FILE_NAME, LIMIT)? else { return Ok(None) };
-        let journal: Journal = serde_json::from_slice(&bytes).map_err(|e| {
-            Error::failed("read", self.dir.display_path(FILE_NAME).display())
-                .because(e)
-                .with_cure("remove it")
-        })?;
+        let journal: Journal = serde_json::from_slice(&bytes)
+            .map_err(|e| self.unusable(format!("not a journal: {e}")))?;
         // No instance outlives a reboot (NVIDIA's MIG user guide), so an older journal describes GPUs that are gone.
         Ok(Some(journal).filter(|journal| journal.boot == self.boot))
+    }
+
+    fn unusable(&self, cause: String) -> Error {
+        let path = self.dir.display_path(FILE_NAME);
+        let path = path.display();
+        let cure = format!("remove {path}; the gpus then keep their present layouts");
+        Error::failed("read", path).because(cause).with_cure(cure)
     }
 
     /// Replaces the journal by one with these GPUs; without any, removes the file.

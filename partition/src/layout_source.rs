@@ -1,4 +1,4 @@
-//! Sources of desired layouts: those that a command line, a file of layouts or a checkpoint requests, and the GPUs that each is for.
+//! Sources of desired layouts: those that a command line, a layout file or a checkpoint requests, and the GPUs that each is for.
 
 use crate::{gpu_change::GpuChange, holders::Holders, node_gpus::NodeGpus};
 use mig_cdi_config::layouts::{
@@ -15,7 +15,7 @@ use std::{
 /// Name of the layout in a checkpoint.
 pub const CHECKPOINT_LAYOUT: &str = "checkpoint";
 
-/// Largest file of layouts that is read, far above any.
+/// Largest layout file that is read, far above any.
 const TEXT_LIMIT: usize = 1 << 20;
 
 /// A layout in a file.

@@ -28,7 +28,8 @@ impl NodeGpus {
         let gpus = NodeGpus::read_available(node, messages, "it is omitted")?;
         match gpus.all.is_empty() && !gpus.unreadable.is_empty() {
             true => Err(Error::of(ErrorKind::Incomplete, "read", "gpus")
-                .because("nvml describes none of them")),
+                .because("nvml describes none of them")
+                .with_cure("see dmesg for the driver's own messages")),
             false => Ok(gpus),
         }
     }
@@ -46,7 +47,8 @@ impl NodeGpus {
         if node.source == Source::Proc {
             // /proc shows the ids of instances, and neither profiles nor placements.
             return Err(Error::usage("use", "--source proc")
-                .because("only nvml partitions gpus and reports their layouts"));
+                .because("only nvml partitions gpus and reports their layouts")
+                .with_cure("omit --source proc"));
         }
         let partitioner = node.partitioner()?.map_err(discover::required_nvml_error)?;
         let (mut all, mut unreadable) = (Vec::new(), Vec::new());

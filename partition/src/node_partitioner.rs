@@ -171,7 +171,8 @@ impl NodePartitioner<'_> {
     pub fn resume(&self, options: &ApplyOptions) -> Result<Option<usize>> {
         if self.node.is_simulated() {
             return Err(Error::usage("resume", "an apply")
-                .because("a simulated node keeps none that could be resumed"));
+                .because("a simulated node keeps none that could be resumed")
+                .with_cure("omit --node"));
         }
         let host = Root::open(&options.holders.host_root)?;
         let journal_dir = JournalDir::open(&options.journal_dir, &host)?;
@@ -276,7 +277,7 @@ impl NodePartitioner<'_> {
         let end = Instant::now() + WATCH_LIMIT;
         while let Some(status) = running_watch() {
             // By UUID, which is independent of the styles of names. A slice that is recreated on the same engine has the UUID of
-            // its predecessor (`gpu_uuid.c` l.91-245): then the status may be a poll behind.
+            // its predecessor (`gpu_uuid.c:91-245`): then the status may be a poll behind.
             let reported = status.node.devices.into_iter().filter_map(|slice| slice.uuid);
             if reported.collect::<BTreeSet<_>>() == current {
                 return Ok(true);

@@ -19,7 +19,7 @@ use mig_cdi_sys::{
 };
 use std::collections::BTreeMap;
 
-/// Ids of the GPU instances that a run has created, by placement. The driver chooses the ids (`kmigmgr_ga100.c` l.308-353).
+/// Ids of the GPU instances that a run has created, by placement. The driver chooses the ids (`kmigmgr_ga100.c:308-353`).
 type CreatedInstances = BTreeMap<Placement, u32>;
 
 /// Takes the planned steps on the GPUs of a node.
@@ -63,8 +63,8 @@ impl StepRunner<'_> {
         for (i, entry) in entries.iter().enumerate() {
             // NVML has no transaction: what was created before a call that fails stays (NVIDIA's MIG user guide, where
             // `nvidia-smi mig -cgi 19,19,14,9` fails at the last). So the way back is a change of its own.
-            let Err(failure) = self.reach(&entry.gpu, &entry.after()?) else { continue };
-            let Err(undo_failure) = self.reach(&entry.gpu, &entry.before()?) else {
+            let Err(failure) = self.reach(&entry.gpu, &entry.after(journal)?) else { continue };
+            let Err(undo_failure) = self.reach(&entry.gpu, &entry.before(journal)?) else {
                 journal.write(&[])?;
                 return Err(undone(failure, entries.len() - i - 1));
             };
@@ -86,7 +86,7 @@ impl StepRunner<'_> {
         // Some drivers report profiles only in MIG mode, so the steps are planned again in it.
         if change.sets_mode_to == Some(true) {
             self.set_mode(&gpu, true)?;
-            // By UUID: the call may unbind or reset the GPU, which then has another minor number (nvml.h l.12780).
+            // By UUID: the call may unbind or reset the GPU, which then has another minor number (nvml.h, `nvmlDeviceSetMigMode`).
             gpu = self.read(&gpu)?;
             change = self.plan(&gpu, desired)?;
         }
@@ -98,14 +98,14 @@ impl StepRunner<'_> {
         let mut created = CreatedInstances::new();
         // The plan destroys compute instances before their GPU instance, in the order that the driver requires. A client that
         // has come since then loses nothing: the driver refuses with IN_USE while an instance has a subscriber
-        // (`kernel_mig_manager.c` l.5627-5635 for compute instances, l.6168-6189 for GPU instances).
+        // (`kernel_mig_manager.c:5627-5635,6168-6189`).
         for step in steps {
             self.take(&gpu, &step.action, &mut created).map_err(|e| {
                 let operation = format!("{} on", step.action);
                 Error::failed(operation, &label).because_of(e.without_cure(), e.cure)
             })?;
         }
-        // After the steps: the mode cannot be turned off while instances exist.
+        // After the steps: MIG mode cannot be disabled while instances exist.
         if change.sets_mode_to == Some(false) {
             self.set_mode(&gpu, false)?;
         }
@@ -119,7 +119,8 @@ impl StepRunner<'_> {
             false => {
                 let layout = current_layout(gpu, self.all);
                 Err(Error::failed("check", gpu_label(gpu))
-                    .because(format!("nvml reports layout {layout} after all steps")))
+                    .because(format!("nvml reports layout {layout} after all steps"))
+                    .with_cure("see dmesg for the driver's own messages"))
             }
         }
     }
@@ -163,15 +164,15 @@ impl StepRunner<'_> {
         }
     }
 
-    /// Turns MIG mode on or off.
+    /// Enables or disables MIG mode.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] when the GPU is in use, or NVML reports that the mode changes only
     /// at the next reset; the pending mode is taken back then.
     fn set_mode(&self, gpu: &GpuPartitioning, on: bool) -> Result<()> {
         let label = gpu_label(gpu);
-        let verb = if on { "turn on MIG mode" } else { "turn off MIG mode" };
-        let operation = format!("{verb} of");
+        let verb = if on { "enable mig mode" } else { "disable mig mode" };
+        let operation = format!("{verb} on");
         self.expect_unused(gpu, on, &operation)?;
         self.messages.detail(&format!("{label}: {verb}"));
         let set = |on| {
@@ -228,7 +229,7 @@ fn nvml_error(gpu: &str, error: &CallError) -> Error {
 fn undone(failure: Error, not_begun: usize) -> Error {
     let others = match not_begun {
         0 => String::new(),
-        left => format!("; {left} more gpus were not begun"),
+        left => format!("; {left} more gpus were not changed"),
     };
     let cause = format!("{}; it is partitioned as before{others}", failure.cause);
     Error { cause, ..failure }
@@ -238,7 +239,7 @@ fn undone(failure: Error, not_begun: usize) -> Error {
 fn not_undone(failure: Error, undo_failure: Error, gpu: &str) -> Error {
     const RESUME: &str = "run mig-cdi apply --resume";
     let cause = format!(
-        "{}, and undoing it failed: {}; {gpu} is not as it was before",
+        "{}, and undoing it failed: {}; {gpu} may have neither the old nor the new layout",
         failure.cause,
         undo_failure.without_cure()
     );

@@ -7,7 +7,7 @@ use serde::{
 };
 use std::fmt;
 
-/// The whole file.
+/// A node description file.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Description {
@@ -47,7 +47,7 @@ pub struct MajorNumbers {
 
 impl Default for MajorNumbers {
     /// 195 (nvidia) and 226 (drm) are fixed in the kernel's `devices.txt`. The others are free numbers
-    /// that the kernel assigns when the module is loaded (`alloc_chrdev_region`, nv-caps.c l.823-826):
+    /// that the kernel assigns when the module is loaded (`alloc_chrdev_region`, `nv-caps.c:823-826`):
     /// 508 and 511 are samples.
     fn default() -> Self {
         MajorNumbers { nvidia: 195, nvidia_caps: 508, nvidia_uvm: 511, drm: 226 }

@@ -24,8 +24,8 @@ impl SimulatedNode {
             description::parse(toml)?;
         let Faults { nvml, names_without_profile, hidden_from_nvml, .. } = faults;
         let Faults { missing_nodes, stale_caps_major, files, .. } = faults;
-        // The driver numbers capability minors for 32 GPUs (nv-caps.c l.57-148) and fails to register one
-        // with a minor above 31 (l.705-710).
+        // The driver numbers capability minors for 32 GPUs (`nv-caps.c:57-148`) and fails to register one
+        // with a minor above 31 (`nv-caps.c:705-710`).
         if gpus.len() > 32 {
             let error = Error::new(format!("{} gpus", gpus.len()));
             return Err(error.with_cure("the driver knows 32 at most"));

@@ -57,7 +57,7 @@ impl ProfileRow {
     /// 2 here and 9 there.
     #[must_use]
     pub fn kind(&self) -> u32 {
-        // The suffix tells the variants of a size apart, as in go-nvlib mig_profile.go l.59-145.
+        // The suffix tells the variants of a size apart, as in go-nvlib `mig_profile.go:59-145`.
         let suffix = self.name.find(['+', '-']).map_or("", |at| &self.name[at..]);
         match (self.slices, suffix) {
             // nvml.h: 1_SLICE_REV2 has the memory of two slices, _REV1 is +me.
@@ -187,8 +187,8 @@ impl Model {
     }
 
     /// Ids that the driver assigns to GPU instances of `size` memory slices: 0 for the whole
-    /// memory, 1..2 for half, 3..6 for a quarter, 7..14 for an eighth (open-gpu-kernel-modules
-    /// `kmigmgr_ga100.c` l.308-353, used for every chip since).
+    /// memory, 1..2 for half, 3..6 for a quarter, 7..14 for an eighth
+    /// (`kmigmgr_ga100.c:308-353`, used for every chip since).
     #[must_use]
     pub fn instance_ids(&self, size: u32) -> std::ops::RangeInclusive<u32> {
         match self.memory_slices / size.max(1) {

@@ -32,7 +32,7 @@ impl SimulatedPartitioner {
         change: impl FnOnce(&mut SimulatedNode, usize) -> Result<T, Refusal>,
     ) -> Result<T, CallError> {
         let mut node = self.0.borrow_mut();
-        // By UUID: nvmlDeviceSetMigMode may unbind the GPU, and its minor number may change (nvml.h l.12780).
+        // By UUID: to set the mode may unbind the GPU and change its minor number (nvml.h, `nvmlDeviceSetMigMode`).
         let position = node.gpus.iter().position(|gpu| gpu.uuid.to_string() == uuid);
         let done = position.ok_or(Refusal::InvalidArgument).and_then(|gpu| change(&mut node, gpu));
         done.map_err(|refusal| match refusal {

@@ -154,7 +154,7 @@ impl SimulatedNode {
         Ok(())
     }
 
-    /// Turns MIG mode on or off. Returns `false` while the change is pending: Ampere needs a reset, which
+    /// Enables or disables MIG mode. Returns `false` while the change is pending: Ampere needs a reset, which
     /// the driver does at once when nothing has the GPU open (nvml.h at `nvmlDeviceSetMigMode`).
     ///
     /// # Errors
@@ -270,7 +270,7 @@ impl SimulatedGpu {
     }
 
     /// Reports whether a process uses the whole GPU. Such a client keeps every instance from being created
-    /// or destroyed (`IN_USE`; open-gpu-kernel-modules `kernel_mig_manager.c` l.5627-5635, 6168-6189).
+    /// or destroyed (`IN_USE`; `kernel_mig_manager.c:5627-5635,6168-6189`).
     fn has_whole_gpu_process(&self) -> bool {
         self.processes.iter().any(|process| process.gi.is_none())
     }

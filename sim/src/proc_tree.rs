@@ -21,7 +21,7 @@ pub struct ProcTree {
 }
 
 /// Returns the capability minor of an instance: 135 for each GPU, 9 for each GPU instance
-/// (open-gpu-kernel-modules `nv-caps.c` l.57-148). Only a simulated driver may compute it: the order of that
+/// (`nv-caps.c:57-148`). Only a simulated driver may compute it: the order of that
 /// table is an implementation detail, so real minors are read from the `access` files.
 fn cap_minor(gpu: u32, gi: u32, ci: Option<u32>) -> u32 {
     3 + 135 * gpu + 9 * gi + ci.map_or(0, |ci| 1 + ci)
@@ -108,7 +108,7 @@ impl ProcTree {
         // Device nodes outlive the module: nvidia-modprobe never deletes them, and a reloaded module may get another
         // major number.
         let caps = node.stale_caps_major.unwrap_or(majors.nvidia_caps);
-        // Modes as the driver registers them: config for root only, monitor for all (os.c l.4952, 4961).
+        // Modes as the driver registers them: config for root only, monitor for all (`os.c:4952,4961`).
         for (name, minor, mode) in [("config", 1, 0o400), ("monitor", 2, 0o444)] {
             let path = format!("/proc/driver/nvidia/capabilities/mig/{name}");
             self.file(path, access_file(minor, mode));
@@ -145,7 +145,7 @@ impl ProcTree {
         }
         let caps = node.stale_caps_major.unwrap_or(majors.nvidia_caps);
         let tree = format!("/proc/driver/nvidia/capabilities/gpu{minor}/mig");
-        // The driver registers it for every GPU, with MIG mode off too (os.c l.4707-4717).
+        // The driver registers it for every GPU, with MIG mode off too (`os.c:4707-4717`).
         self.dirs.insert(tree.clone());
         for gi in &gpu.instances {
             self.cap(&format!("{tree}/gi{}", gi.id), caps, cap_minor(*minor, gi.id, None));
@@ -196,13 +196,13 @@ impl ProcTree {
     }
 }
 
-/// Formats an `access` file. Numbers are decimal, the mode too: 292 is 0444 (nv-caps.c l.421-423).
+/// Formats an `access` file. Numbers are decimal, the mode too: 292 is 0444 (`nv-caps.c:421-423`).
 fn access_file(minor: u32, mode: u32) -> String {
     format!("DeviceFileMinor: {minor}\nDeviceFileMode: {mode}\nDeviceFileModify: 1\n")
 }
 
 /// Formats `mig-minors`: the driver's table names every instance that could exist, 32 GPUs x 15 GPU instances x
-/// (1 + 8 compute instances), not those that do (nv-caps.c l.57-148).
+/// (1 + 8 compute instances), not those that do (`nv-caps.c:57-148`).
 fn mig_minors() -> String {
     let mut text = String::from("config 1\nmonitor 2\n");
     for gpu in 0..32 {
@@ -227,7 +227,7 @@ fn devices(node: &SimulatedNode) -> String {
         (majors.nvidia, "nvidia"),
         (majors.nvidia, "nvidia-modeset"),
         (majors.nvidia, "nvidiactl"),
-        // Its name begins with that of nvidia-caps (nv-caps-imex.c l.185): a reader has to match whole names.
+        // Its name begins with that of nvidia-caps (`nv-caps-imex.c:185`): a reader has to match whole names.
         (507, "nvidia-caps-imex-channels"),
         (majors.nvidia_caps, "nvidia-caps"),
         (majors.nvidia_uvm, "nvidia-uvm"),

@@ -1,11 +1,11 @@
 //! Derives MIG UUIDs as the driver does: SHA-1 over the chip, a seed of the GPU, the GPU instance id and the
-//! engine (open-gpu-kernel-modules `gpu_uuid.c` l.91-245). Neither the compute instance id nor the profile
+//! engine (`gpu_uuid.c:91-245`). Neither the compute instance id nor the profile
 //! goes in, so a recreated instance can carry the UUID of an old one.
 
 use mig_cdi_model::{GpuUuid, MigUuid, PciAddress};
 use sha1::{Digest, Sha1};
 
-/// Fixed head of every message (`gpu_uuid.c` l.91-245).
+/// Fixed head of every message (`gpu_uuid.c:91-245`).
 const HEAD: [u8; 16] = [
     0xc8, 0x16, 0xc9, 0xa3, 0x52, 0x24, 0x56, 0xbf, 0x9d, 0x9a, 0xac, 0x7e, 0xa7, 0x03, 0xfb, 0x5b,
 ];
@@ -32,7 +32,7 @@ pub(crate) fn gpu_uuid(pci: PciAddress) -> GpuUuid {
 }
 
 /// Returns the seed: the first eight bytes of the GPU's UUID, as in a vGPU guest
-/// (`kmigmgrGenerateComputeInstanceUuid_VF`, `kernel_mig_manager.c` l.4367-4393). On bare metal GSP firmware
+/// (`kmigmgrGenerateComputeInstanceUuid_VF`, `kernel_mig_manager.c:4367-4393`). On bare metal GSP firmware
 /// computes it from a number of the chip, the PDI, that neither `/proc` nor `/sys` has.
 fn seed(gpu: &GpuUuid) -> [u8; 8] {
     let text = gpu.to_string();

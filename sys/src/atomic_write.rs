@@ -162,7 +162,7 @@ impl TrustedDir {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(held) => {
                     self.remove_stale_temporaries()
-                        .map_err(fail("remove what is left over beside"))?;
+                        .map_err(fail("remove temporary files beside"))?;
                     return Ok(Lock { _file: held });
                 }
                 Err((same, Errno::EWOULDBLOCK)) if Instant::now() < end => file = same,
@@ -219,7 +219,7 @@ impl TrustedDir {
         match stat.map(|stat| stat.st_mode & SFlag::S_IFMT.bits()) {
             Some(kind) if kind != SFlag::S_IFREG.bits() => {
                 Err(Error::refused("write", self.display_path(name), "it is no regular file")
-                    .with_cure("name another"))
+                    .with_cure("name another file"))
             }
             _ => Ok(()),
         }

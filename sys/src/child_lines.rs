@@ -117,7 +117,7 @@ fn end(child: &mut Child) {
 /// # Errors
 /// When the kernel refuses, or the parent has already ended, so that nobody reads our standard output.
 pub fn die_with_parent() -> Result<()> {
-    let fail = |errno| Error::call("tie to its parent", "this process", errno);
+    let fail = |errno| Error::call("set the parent-death signal of", "this process", errno);
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(fail)?;
     SigSet::empty().thread_set_mask().map_err(fail)?;
     // The death signal is not sent for a parent that ended before the call (PR_SET_PDEATHSIG(2const)). POLLERR

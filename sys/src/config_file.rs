@@ -171,7 +171,7 @@ fn real_path(root: &Root, below: &str) -> Result<(PathBuf, Vec<PathBuf>)> {
     if let Ok(target) = root.link(below) {
         let cause = format!("it is a link to {target}, which is not there");
         return Err(Error::refused("read", root.display_path(below), cause)
-            .with_cure("make that, or remove it"));
+            .with_cure("create the target, or remove the link"));
     }
     let (above, name) = below.trim_end_matches('/').rsplit_once('/').unwrap_or(("", below));
     if name.is_empty() {

@@ -54,7 +54,7 @@ impl MountSource {
         let is_dir = kind(&fstat(&fd).map_err(fail("stat"))?) == SFlag::S_IFDIR;
         // Cloned, then made read-only, then attached: no moment in which the container could write to it.
         let mount = kernel::detached_bind(fd.as_fd()).map_err(fail("clone the mount of"))?;
-        kernel::protect(mount.as_fd()).map_err(fail("make read-only"))?;
+        kernel::protect(mount.as_fd()).map_err(fail("set the mount attributes of"))?;
         Ok(MountSource { mount, is_dir })
     }
 
@@ -65,7 +65,7 @@ impl MountSource {
     pub fn file(name: &str, content: &str) -> Result<MountSource> {
         let fail = |op| move |errno| Error::call(op, name, errno);
         let mount = tmpfs_with(name, content.as_bytes())?;
-        kernel::protect(mount.as_fd()).map_err(fail("make read-only"))?;
+        kernel::protect(mount.as_fd()).map_err(fail("set the mount attributes of"))?;
         Ok(MountSource { mount, is_dir: true })
     }
 }
@@ -124,7 +124,8 @@ impl Container {
         // of the initial one: a node made there opens nothing.
         if !same(&namespace("self", "user")?, &namespace(&pid.to_string(), "user")?)? {
             let cause = "the container has a user namespace, in which no new node opens";
-            return Err(Error::refused("enter", root, cause).with_cure("use cdi"));
+            return Err(Error::refused("enter", root, cause)
+                .with_cure("request the device from the engine, by its cdi name"));
         }
         check_root(root)?;
         // Before the namespace is entered: after it `/dev` is a path of the container.
@@ -147,12 +148,19 @@ impl Container {
         // On the file system of the image a node would stay on the host's disk, and outlive the container.
         if device(&dev)? == device(&root)? {
             return Err(Error::refused("use", shown, "it is a directory of the image")
-                .with_cure("the container needs a /dev of its own"));
+                .with_cure("mount a tmpfs on its /dev"));
         }
         let dev_is_hosts = device(&dev)? == host_dev;
-        let outside = outside.try_clone().map_err(|e| Error::io("keep", PROC, &e))?;
-        let (path, created) = (path.to_owned(), Vec::new());
-        Ok(Container { outside, root, path, dev, dev_is_hosts, created })
+        let outside =
+            outside.try_clone().map_err(|e| Error::io("duplicate the descriptor of", PROC, &e))?;
+        Ok(Container {
+            outside,
+            root,
+            path: path.to_owned(),
+            dev,
+            dev_is_hosts,
+            created: Vec::new(),
+        })
     }
 
     /// Makes a node, or finds the right one already there, and returns a handle of it.
@@ -353,7 +361,8 @@ fn kind(stat: &FileStat) -> SFlag {
 }
 
 fn clone(fd: &OwnedFd) -> Result<OwnedFd> {
-    fd.try_clone().map_err(|e| Error::io("keep", "a directory of the container", &e))
+    fd.try_clone()
+        .map_err(|e| Error::io("duplicate the descriptor of", "a directory of the container", &e))
 }
 
 fn device(fd: &OwnedFd) -> Result<u64> {

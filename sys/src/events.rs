@@ -54,9 +54,10 @@ impl Events {
         // A signal that is not blocked is delivered as usual and never read from the descriptor (signalfd(2)).
         signals.thread_block().map_err(fail("block signals of"))?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        let signals = SignalFd::with_flags(&signals, flags).map_err(fail("wait for signals of"))?;
+        let signals =
+            SignalFd::with_flags(&signals, flags).map_err(fail("create a signalfd for"))?;
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
-            .map_err(fail("wait for changes of files in"))?;
+            .map_err(fail("create an inotify instance for"))?;
         Ok(Events { signals, inotify, dirs: HashMap::new() })
     }
 

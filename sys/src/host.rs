@@ -74,7 +74,7 @@ impl NodeRoots {
     }
 }
 
-/// The machine itself.
+/// This machine, read through `/proc`, `/dev` and NVML.
 #[derive(Debug)]
 pub struct Host {
     driver: DriverRoot,

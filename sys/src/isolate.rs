@@ -69,7 +69,7 @@ pub fn isolate(keep: KeepCaps) -> Result<()> {
     nix::sys::stat::umask(Mode::empty());
     // Not dumpable: no core file, no ptrace, and /proc/PID/exe cannot be opened for writing by the user of a
     // container (CVE-2019-5736, CVE-2024-0135).
-    prctl::set_dumpable(false).map_err(fail("hide"))?;
+    prctl::set_dumpable(false).map_err(fail("make non-dumpable"))?;
     prctl::set_no_new_privs().map_err(fail("set no-new-privileges of"))?;
     drop_capabilities(keep).map_err(|_| fail("drop capabilities of")(Errno::EPERM))
 }

@@ -1,5 +1,5 @@
-//! The fence around the machine: every system call, every call into the driver's library and every path
-//! that mig-cdi reads or writes goes through this crate.
+//! All access to the operating system and the driver: every system call, every call into the driver's library
+//! and every path that mig-cdi reads or writes goes through this crate.
 //!
 //! The other crates decide; this one acts. It holds no policy: it never chooses which device a container
 //! gets, what a spec contains or when to refresh. Everything that it reads from the driver arrives as bytes

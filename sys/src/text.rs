@@ -1,6 +1,6 @@
 //! Parsers of the text files of the NVIDIA driver and of `/proc/devices`. Pure: bytes in, values
 //! out, never a panic. Formats are those that NVIDIA/open-gpu-kernel-modules prints in
-//! `kernel-open/nvidia/nv-procfs.c` and `nv-caps.c` (595.45.04).
+//! `kernel-open/nvidia/nv-procfs.c` and `nv-caps.c`.
 //!
 //! They are strict: a number that is read wrongly becomes another tenant's device. A file that is cut short or
 //! has an unknown form is an error, never a guess.
@@ -263,7 +263,7 @@ pub fn access(bytes: &[u8]) -> Parsed<Access> {
 }
 
 /// Content of `/proc/driver/nvidia-caps/mig-minors`: the minor of every instance that could exist. It is a fixed
-/// table of the driver (`_nv_cap_table_init` in nv-caps.c) and does not depend on the instances that do exist.
+/// table of the driver (`_nv_cap_table_init` in `nv-caps.c`) and does not depend on the instances that do exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MigMinors(HashMap<(GpuMinor, GiId, Option<CiId>), Minor>);
 

@@ -23,7 +23,7 @@ const CHANGES: usize = 60;
 const ALLOCATIONS: usize = 2000;
 const RESOURCE: &str = "nvidia.com/mig-1g.10gb";
 
-/// Poll interval of watch in milliseconds. Changes are spread over the interval.
+/// Poll interval of watch in milliseconds, the default of `--interval`. Changes are spread over the interval.
 const INTERVAL: u64 = 170;
 
 fn main() {

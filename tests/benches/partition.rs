@@ -12,7 +12,7 @@ fn main() {
     let host = PartitionHost::new(&"[[gpu]]\nmodel = \"a100-80gb\"\n".repeat(8));
     let file = host.fake.path("/layouts.yaml");
     let text = "version: v1\nmig-configs:\n  all:\n    - devices: all\n      mig-enabled: true\n      mig-devices:\n        1g.10gb: 7\n";
-    std::fs::write(&file, text).expect("write the file of layouts");
+    std::fs::write(&file, text).expect("write the layout file");
     let file = file.display().to_string();
     let layout = ["-f", &file, "-c", "all"];
     let apply = [&["apply"], &layout[..]].concat();

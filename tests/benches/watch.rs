@@ -20,7 +20,7 @@ use std::{
 const CHANGES: usize = 101;
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Poll interval of watch in milliseconds. Changes are spread over the interval.
+/// Poll interval of watch in milliseconds, the default of `--interval`. Changes are spread over the interval.
 const INTERVAL: u64 = 170;
 
 fn main() {

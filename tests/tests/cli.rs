@@ -126,7 +126,7 @@ fn the_spec_has_the_lowest_sufficient_cdi_version() {
     for (args, what) in [
         (
             &["--annotations"][..],
-            "has annotations and needs cdi 0.6.0, above --max-cdi-version 0.5.0; podman before 4.9",
+            "has annotations and needs cdi 0.6.0, above --max-cdi-version 0.5.0, and podman before 4.9",
         ),
         (&["--kind=nvidia.com/mig.a"], "has a dot and needs cdi 0.6.0"),
         (&["--max-cdi-version=0.3.0"], "starts with a digit and needs cdi 0.5.0"),
@@ -348,7 +348,9 @@ fn a_simulated_spec_never_names_a_real_device() {
     let refused = machine.generate(&["--node=a100-80gb"]);
     assert_eq!((refused.code, machine.read_spec()), (5, None), "{}", refused.stderr);
     assert!(
-        refused.stderr.contains("its major 511 is \"nvidia-caps\" on this machine"),
+        refused
+            .stderr
+            .contains("major 511 of the simulated node is \"nvidia-caps\" on this machine"),
         "{}",
         refused.stderr
     );

@@ -137,7 +137,7 @@ proptest! {
         conforms(&spec, Format::Json);
         conforms(&spec, Format::Yaml);
         for (gpu, gi, ci) in expected {
-            // open-gpu-kernel-modules, nv-caps.c: minors 0 to 2 are no slices; 135 for each GPU, 9 for each GPU
+            // `nv-caps.c:57-148`: minors 0 to 2 are no slices; 135 for each GPU, 9 for each GPU
             // instance.
             let cap = 3 + 135 * gpu.minor + 9 * gi.id;
             let mut numbers = vec![(195, gpu.minor), (508, cap), (508, cap + 1 + ci.id)];

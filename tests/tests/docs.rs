@@ -353,17 +353,17 @@ fn documented_messages_match_the_sources() {
     // A message that only `sim` has would be about a simulated node, which the page does not cover.
     let crates = SHIPPED_CRATES.iter().filter(|name| **name != "sim");
     let ours: String = crates.map(|name| sources(&project().join(name).join("src"))).collect();
-    let rows = section("mig-cdi says");
+    let rows = section("Messages of mig-cdi");
     assert!(rows.len() > 10);
     for (message, _) in rows {
         let message = message.expect("a message in backquotes");
         for part in message.split('…') {
-            assert!(ours.contains(part.trim()), "no program says {part:?}");
+            assert!(ours.contains(part.trim()), "no program prints {part:?}");
         }
     }
     let tests =
         sources(&project().join("tests/tests")) + &sources(&project().join("tests/src")) + &ours;
-    for (message, rest) in section("The engine says") {
+    for (message, rest) in section("Messages of engines") {
         let Some(message) = message.filter(|_| !rest.contains("](https://github.com/")) else {
             continue;
         };

@@ -201,7 +201,7 @@ ok       host          cgroup: version 2
 ok       host          systemd: runs
 ok       host          selinux: off
 ok       containers    0 hold slices, all of which exist
-ok       privilege     root: nothing is hidden
+ok       privilege     running as root: every check is complete
 ";
 
 #[test]

@@ -201,7 +201,7 @@ fn files_of_another_driver_version_are_never_used() {
         );
         assert!(half.stderr.contains(&message), "{layout:?}: {}", half.stderr);
         assert!(
-            half.stderr.contains("has the files of 535.54.03; a driver update is half done"),
+            half.stderr.contains("has the files of 535.54.03; finish the driver update"),
             "{}",
             half.stderr
         );

@@ -522,7 +522,10 @@ fn without_a_privilege_the_container_is_unchanged() {
         let mut command = Command::new("setpriv");
         command.arg(format!("--bounding-set=-{privilege}")).arg(hook.get_program());
         command.args(hook.get_args()).env_clear();
-        refused(&feed(&mut command, container.state().as_bytes()), "this mode needs root");
+        refused(
+            &feed(&mut command, container.state().as_bytes()),
+            "run it as root with all capabilities",
+        );
         assert_eq!(container.new_mounts(), [""; 0], "{privilege}");
         assert_eq!(
             names(&container.inside().join("dev")),

@@ -255,7 +255,7 @@ fn a_spec_that_disagrees_with_the_driver_is_refused() {
             "\"path\":\"/dev/mem\"",
             "does not belong to these slices",
         ),
-        (&format!("{FIRST},2g.20gb,{GPU}"), &format!("{FIRST},2g.20gb,"), "does not name the gpu"),
+        (&format!("{FIRST},2g.20gb,{GPU}"), &format!("{FIRST},2g.20gb,"), "has no uuid of its gpu"),
         (GPU, "GPU-00000000-0000-0000-0000-000000000000", "the spec has GPU-0000"),
         ("MIG_CDI_DEVICE_0_3_0", "MIG_CDI_DEVICE_0_3_9", "is gone"),
         ("MIG_CDI_DEVICE_0_3_0=", "MIG_CDI_DEVICE_0_3=", "is not MIG_CDI_DEVICE_"),

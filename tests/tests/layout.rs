@@ -574,7 +574,7 @@ fn refusals_have_the_numbers_and_the_cure() {
             "none",
             &[],
             "19",
-            "19 is not a profile of this GPU, which has none; turn MIG mode on",
+            "19 is not a profile of this GPU, which has none; enable mig mode",
         ),
         (
             a100,

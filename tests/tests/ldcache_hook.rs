@@ -424,7 +424,7 @@ fn outside_a_container_s_mount_namespace_nothing_is_mounted() {
     // If the namespace of the machine's first process can be read, comparing with it is enough.
     let mut hook = rig.host.hook(&["ldcache", "--dir=/x", "libcuda.so.1"]);
     let run = feed(&mut hook, runc_state(1, &rig.path("")).as_bytes());
-    let reasons = ["use the stage createContainer", "a directory of the image"];
+    let reasons = ["in the stage createContainer", "a directory of the image"];
     assert!(run.code == 1 && reasons.iter().any(|r| run.stderr.contains(r)), "{}", run.stderr);
     assert!(!rig.cache().exists());
     for state in ["", "{}", &runc_state(1, Path::new("/nonexistent"))] {

@@ -209,7 +209,7 @@ fn nodes_of_vanished_instances_are_removed_and_others_stay() {
     // Capabilities of other kinds, one of a vanished instance with the major of an older driver, and files that are
     // no node of a capability.
     node(&host, "/dev/nvidia-caps/nvidia-cap0", (508, 0), 0o444);
-    // 3 + 135 * 32: the first minor after those of the 32 GPUs that the driver supports (nv-caps.c).
+    // 3 + 135 * 32: the first minor after those of the 32 GPUs that the driver supports (`nv-caps.c`).
     node(&host, "/dev/nvidia-caps/nvidia-cap4323", (508, 4323), 0o444);
     node(&host, "/dev/nvidia-caps/nvidia-cap99", (234, 99), 0o444);
     node(&host, "/dev/nvidia-caps/nvidia-cap098", (508, 98), 0o444);
@@ -364,10 +364,12 @@ fn nodes_of_the_administrator_are_not_changed() {
         (run.code, run.stdout.as_str()),
         (0, "link /dev/char/508:30 -> ../nvidia-caps/nvidia-cap30\n")
     );
-    for path in [CAP, "/dev/nvidia0", "/dev/nvidiactl"] {
-        let message =
-            format!("detail: {path} is not changed: the driver's configuration forbids it");
-        has(&run.stderr, &message);
+    for (path, setting) in [
+        (CAP, "DeviceFileModify is 0 in its access file"),
+        ("/dev/nvidia0", "NVreg_ModifyDeviceFiles is 0"),
+        ("/dev/nvidiactl", "NVreg_ModifyDeviceFiles is 0"),
+    ] {
+        has(&run.stderr, &format!("detail: {path} is not changed: {setting}"));
     }
     assert_eq!(stat(&host, CAP).as_deref(), Some("508:30 0600 0:0"));
     assert_eq!(stat(&host, "/dev/nvidia0").as_deref(), Some("195:7 0666 0:0"));
@@ -453,7 +455,7 @@ fn links_are_recreated_and_files_in_their_place_kept() {
     assert_eq!(run.code, 0);
     let expected = "link /dev/char/195:0 -> ../nvidia0\nlink /dev/char/508:31 -> ../nvidia-caps/nvidia-cap31\n";
     assert_eq!(run.stdout, expected);
-    let warning = "warning: link TMP/root/dev/char/508:30: a file that is no symbolic link is in its place, and stays\n";
+    let warning = "warning: link TMP/root/dev/char/508:30: a file that is no symbolic link is in its place; remove it\n";
     assert_eq!(run.stderr, warning);
     assert_eq!(fs::read_to_string(at("508:30")).unwrap(), "mine");
     assert_eq!(link(&host, "8:0").as_deref(), Some("../sda"));
@@ -492,7 +494,7 @@ fn an_ordinary_user_can_do_a_dry_run() {
     let before = dev(&host);
     let run = as_nobody(&["nodes"]);
     assert_eq!((run.code, run.stdout.as_str()), (5, ""));
-    let cure = "only root can; run it as root, or with --dry-run";
+    let cure = "not permitted; run it as root, or with --dry-run";
     assert!(run.stderr.contains(cure), "{}", run.stderr);
     let dry = as_nobody(&["nodes", "--dry-run"]);
     assert_eq!((dry.code, dry.stderr.as_str()), (0, ""));

@@ -225,12 +225,12 @@ fn mig_mode_is_changed_on_one_gpu_only() {
     let two = format!("{A100}mig = false\n{A100}mig = false\n");
     let host = PartitionHost::new(&two);
     let plan = host.run_ok(&["plan", "1=7g.80gb"]);
-    assert!(plan.stdout.contains("turn MIG mode on"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("enable MIG mode"), "{}", plan.stdout);
     // A program has the other GPU open, and this one.
     host.opens(50, "dcgm", "/dev/nvidia0");
     host.opens(51, "nvsm", "/dev/nvidia1");
     let run = host.run(&["apply", "1=7g.80gb"]);
-    refused(&run, &["turn on MIG mode of gpu 1: it needs a reset, and is in use by pid 51, nvsm;"]);
+    refused(&run, &["enable mig mode on gpu 1: it needs a reset, and is in use by pid 51, nvsm;"]);
     assert_eq!(host.layouts(), ["off", "off"]);
     host.end(51);
     // The persistence daemon uses no GPU; a program that has its name as an argument may.
@@ -259,7 +259,7 @@ fn mig_mode_is_changed_on_one_gpu_only() {
 fn a_pending_mode_change_is_reverted() {
     let host = PartitionHost::new(&format!("{A100}mig = false\nheld = true\n"));
     let run = host.run(&["apply", "0=none"]);
-    refused(&run, &["turn on MIG mode of gpu 0", "it needs a reset"]);
+    refused(&run, &["enable mig mode on gpu 0", "it needs a reset"]);
     let gpu = &host.node().gpus[0];
     assert_eq!((gpu.is_mig_enabled, gpu.is_mig_enabled_after_reset), (false, false));
     // On Hopper the mode changes while the GPU is open.

@@ -372,7 +372,7 @@ fn holders_are_drawn_at_their_slices() {
     site.container(&[30, 31]);
     let node = site.node();
     let gi = node.gpus[0].instances.iter().find(|gi| gi.placement.start == 6).unwrap().id;
-    // Compute instance 0 of this GPU instance on GPU 0 (open-gpu-kernel-modules, nv-caps.c).
+    // Compute instance 0 of this GPU instance on GPU 0 (`nv-caps.c:57-148`).
     let cap = 3 + 9 * gi + 1;
     // The command of a foreign process can control neither the terminal nor the document.
     let evil = "x<b>&\"\x1b[2Jé";
@@ -424,7 +424,7 @@ fn a_picture_is_written_to_a_file() {
     for name in ["stdout", "pipe"] {
         let run = map(&path(name));
         let expected =
-            format!("error: write {}: it is no regular file; name another\n", path(name));
+            format!("error: write {}: it is no regular file; name another file\n", path(name));
         assert_eq!((run.code, run.stderr), (1, expected));
     }
     assert_eq!(fs::read_link(path("stdout")).unwrap(), Path::new("a30.svg"));

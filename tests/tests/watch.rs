@@ -195,7 +195,9 @@ fn without_nvml_devices_that_still_exist_stay_in_the_spec() {
         node("{ profile = \"2g.20gb\", start = 0 }, { profile = \"3g.40gb\", start = 4 }")
     ));
     until("the state is failing", || status(&watch)["state"] == "failing");
-    assert!(status(&watch)["error"]["message"].as_str().unwrap().contains("half done"));
+    assert!(
+        status(&watch)["error"]["message"].as_str().unwrap().contains("finish the driver update")
+    );
     assert_eq!(names().unwrap(), all);
     // One slice is destroyed: its devices and `all` are removed, the other stays.
     host.change_to(&format!(
@@ -304,7 +306,7 @@ fn status_and_metrics_report_the_node() {
 fn a_watch_that_cannot_work_is_refused() {
     let host = host("{ profile = \"2g.20gb\" }");
     for (args, why) in [
-        (&["watch", "--output=-"][..], "writes a file"),
+        (&["watch", "--output=-"][..], "--output - is standard output"),
         (&["watch", "--node=a30"], "never changes"),
         (&["watch", "--interval=1"], "10..=100000"),
         (&["watch", "--output=/nowhere/a.txt"], "name it NAME.json"),

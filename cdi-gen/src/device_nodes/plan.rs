@@ -69,9 +69,11 @@ impl<'a> NodePlan<'a> {
             // `DeviceFileModify: 0` in a capability's `access` file, or the module parameter NVreg_ModifyDeviceFiles=0, stops
             // nvidia-modprobe from changing the node. It has to stop us too: the administrator may have chosen owner and mode.
             entry if !node.modify => {
-                let message =
-                    format!("{path} is not changed: the driver's configuration forbids it");
-                self.messages.detail(&message);
+                let setting = match path.starts_with(CAPS) {
+                    true => "DeviceFileModify is 0 in its access file",
+                    false => "NVreg_ModifyDeviceFiles is 0",
+                };
+                self.messages.detail(&format!("{path} is not changed: {setting}"));
                 if !matches!(entry, NodeDirEntry::Node(found) if has_same_numbers(&found)) {
                     return Ok(true);
                 }
@@ -108,7 +110,7 @@ impl<'a> NodePlan<'a> {
             NodeDirEntry::Node(_) | NodeDirEntry::Other(_) => {
                 let path = self.dirs.display_path(&path);
                 let message = format!(
-                    "link {path}: a file that is no symbolic link is in its place, and stays"
+                    "link {path}: a file that is no symbolic link is in its place; remove it"
                 );
                 self.messages.warn(&message);
                 None
@@ -131,7 +133,7 @@ impl<'a> NodePlan<'a> {
     /// Removes the nodes of instances that are gone. Requires that the driver's tree was read whole.
     ///
     /// A node outlives its instance, since nothing else removes it, and opens the next instance with the same numbers:
-    /// `nv_cap_validate_and_dup_fd` in the driver's `nv-caps.c` compares the minor alone.
+    /// `nv_cap_validate_and_dup_fd` (`nv-caps.c:506-559`) compares the minor alone.
     pub fn remove_vanished(
         &mut self,
         machine: &dyn Machine,
@@ -215,8 +217,11 @@ impl<'a> NodePlan<'a> {
         for steps in std::mem::take(&mut self.steps) {
             for change in steps {
                 if !dry_run && let Err(error) = self.dirs.apply(&change) {
-                    let cure =
-                        if error.is_denied() { "; it takes CAP_MKNOD and CAP_CHOWN" } else { "" };
+                    let cure = if error.is_denied() {
+                        "; run it with CAP_MKNOD and CAP_CHOWN"
+                    } else {
+                        ""
+                    };
                     self.problem(format!("{error}{cure}"));
                     has_failed = true;
                     break;

@@ -158,7 +158,9 @@ impl Search<'_> {
     /// The error for a required library that is missing. Another version of it shows the cause.
     fn missing(&self, row: &TableRow, listings: &[Listing]) -> Error {
         let FileLookup::Versioned(stem) = row.lookup else {
-            return Error::no_driver("find", "the driver's files").because("one is missing");
+            return Error::no_driver("find", "the driver's files")
+                .because("one is missing")
+                .with_cure("reinstall the driver");
         };
         let prefix = format!("{stem}.");
         let version = |name: &str| {
@@ -179,14 +181,14 @@ impl Search<'_> {
                     "driver {loaded} is loaded and {} has the files of {other}",
                     self.root.display_path(dir).display()
                 ))
-                .with_cure("a driver update is half done: reboot, or unload and load the nvidia modules"),
+                .with_cure("finish the driver update: reboot, or unload and load the nvidia modules"),
             None => error
                 .because(format!(
                     "not in the usual directories and those of the loader's cache, below {}",
                     self.root.display_path("").display()
                 ))
                 .with_cure(
-                    "install the driver's libraries, name their place with --library-search-path, or use \
+                    "install the driver's libraries, name their directory with --library-search-path, or use \
                      --capabilities none",
                 ),
         }
@@ -238,7 +240,9 @@ impl Search<'_> {
 
     fn add(&mut self, row: &TableRow, examined: &ExaminedFile, place: Destination) -> Result<()> {
         let host_path = examined.path.to_str().ok_or_else(|| {
-            Error::failed("mount", examined.path.display()).because("not valid utf-8")
+            Error::failed("mount", examined.path.display())
+                .because("not valid utf-8")
+                .with_cure("rename it")
         })?;
         if let Some(reason) = &examined.unsafe_because {
             let cause = format!("{reason}, so a user other than root could replace it");

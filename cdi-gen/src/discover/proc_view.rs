@@ -1,6 +1,9 @@
 //! Reads the view of `/proc`: the GPUs of the node, their instances, and the numbers of both.
 
-use super::problem::{Problem, Reason};
+use super::{
+    LOAD_DRIVER,
+    problem::{Problem, Reason},
+};
 use crate::{Error, Result};
 use mig_cdi_model::{CiId, GiId, GpuMinor, Major, Minor, PciAddress, Topology};
 use mig_cdi_sys::{
@@ -67,7 +70,7 @@ pub(super) fn read(machine: &dyn Machine) -> Result<ProcView> {
     let version = machine.read(VERSION, SMALL)?.ok_or_else(|| {
         Error::no_driver("read", VERSION)
             .because("not there, so no nvidia driver is loaded")
-            .with_cure("run modprobe nvidia, or try a simulated node with --node a100-80gb")
+            .with_cure(LOAD_DRIVER)
     })?;
     let driver_version = parsed(VERSION, text::driver_version(&version))?;
     let devices = required(machine, DEVICES, LARGE)?;
@@ -102,7 +105,7 @@ fn parsed<T>(path: &str, result: Result<T, ParseError>) -> Result<T> {
     result.map_err(|e| Error::failed("parse", path).because(e).with_cure(UNKNOWN_FORM))
 }
 
-const UNKNOWN_FORM: &str = "mig-cdi does not know this form, please report it with the file";
+const UNKNOWN_FORM: &str = "report this unknown format to mig-cdi, with the file";
 
 /// The reason for a file of a form that no known driver writes.
 fn unknown_form(path: &str, error: &ParseError) -> Reason {
@@ -110,13 +113,13 @@ fn unknown_form(path: &str, error: &ParseError) -> Reason {
 }
 
 /// The major numbers.
-// All are read: that of capability nodes is dynamic (`alloc_chrdev_region`, OGKM `nv-caps.c` l.823-826), and may differ
+// All are read: that of capability nodes is dynamic (`alloc_chrdev_region`, `nv-caps.c:823-826`), and may differ
 // after each load of the module.
 fn majors(devices: &CharDevices) -> Result<ProcMajors> {
     let gpu = devices.gpu_major();
     let gpu = gpu.ok_or_else(|| {
         let cause = "no character device \"nvidia\"";
-        Error::no_driver("read", DEVICES).because(cause).with_cure("run modprobe nvidia")
+        Error::no_driver("read", DEVICES).because(cause).with_cure(LOAD_DRIVER)
     })?;
     Ok(ProcMajors {
         gpu,
@@ -143,7 +146,7 @@ fn information(machine: &dyn Machine, pci: PciAddress, path: &str) -> Result<Inf
     let information = text::information(&bytes).map_err(|e| match e {
         ParseError::Empty => Reason::with_cure(
             format!("read {path}: empty"),
-            "the driver cannot wake the gpu, see dmesg",
+            "see dmesg for the reason why the driver cannot initialise the gpu",
         ),
         e => unknown_form(path, &e),
     })?;
@@ -155,7 +158,7 @@ fn information(machine: &dyn Machine, pci: PciAddress, path: &str) -> Result<Inf
 
 /// Reads the existing instances.
 // The capability tree has a directory for each, and the driver removes it when the instance is destroyed
-// (`osRmCapUnregister`, OGKM `os.c` l.4593). A node in /dev proves nothing: nothing removes it.
+// (`osRmCapUnregister`, `os.c:4593`). A node in /dev proves nothing: nothing removes it.
 fn instances(
     machine: &dyn Machine,
     majors: ProcMajors,
@@ -178,11 +181,11 @@ fn instances(
 fn instance_dirs(machine: &dyn Machine) -> Result<BTreeMap<(GpuMinor, GiId), String>> {
     let mut dirs = BTreeMap::new();
     for gpu in machine.list(CAPABILITIES)?.unwrap_or_default() {
-        // The number is the minor of /dev/nvidiaN, not the index of nvidia-smi (OGKM `os.c` l.4668).
+        // The number is the minor of /dev/nvidiaN, not the index of nvidia-smi (`os.c:4668`).
         let Some(minor) = numbered(&gpu, "gpu").map(GpuMinor) else { continue };
         let mig = format!("{CAPABILITIES}/{gpu}/mig");
         for name in machine.list(&mig)?.unwrap_or_default() {
-            // `gpuN/mig` exists with MIG off too: only a `giM` below it is an instance (OGKM `os.c` l.4707-4717).
+            // `gpuN/mig` exists with MIG off too: only a `giM` below it is an instance (`os.c:4707-4717`).
             if let Some(gi) = numbered(&name, "gi").map(GiId) {
                 dirs.insert((minor, gi), format!("{mig}/{name}"));
             }
@@ -206,9 +209,9 @@ fn minors_table(machine: &dyn Machine, majors: ProcMajors) -> Result<MigMinors> 
     parsed(MIG_MINORS, text::mig_minors(&table))
 }
 
-/// Returns the capability minors of all instances that could exist (the table is static: OGKM `nv-caps.c` l.57-148), each
+/// Returns the capability minors of all instances that could exist (the table is static: `nv-caps.c:57-148`), each
 /// with whether the tree shows if it does. That is false for the instances of a GPU that has no `gpuN` in the tree yet:
-/// the driver creates it at the first attach of the GPU, and keeps it (OGKM `gpu_mgr.c` l.4191-4242).
+/// the driver creates it at the first attach of the GPU, and keeps it (`gpu_mgr.c:4191-4242`).
 ///
 /// # Errors
 /// When the tree or the table of minors is not there or cannot be read.
@@ -218,8 +221,10 @@ pub fn capabilities_of_instances(
 ) -> Result<BTreeMap<Minor, bool>, Problem> {
     let problem = |reason: Reason| Problem::new("nodes of vanished instances", reason);
     let exists = |path: String| machine.list(&path).map(|names| names.is_some());
-    let absent =
-        |path: &str| problem(Reason::with_cure(format!("read {path}: not there"), "they are kept"));
+    let absent = |path: &str| {
+        let cause = format!("read {path}: not there, so these nodes are kept");
+        problem(Reason::with_cure(cause, "load the nvidia module"))
+    };
     let failed = |e: mig_cdi_sys::Error| problem(e.into());
     if !exists(CAPABILITIES.to_owned()).map_err(failed)? {
         return Err(absent(CAPABILITIES));
@@ -237,8 +242,8 @@ pub fn capabilities_of_instances(
 }
 
 fn proc_mode(path: &str, cause: &str) -> Error {
-    let cure =
-        "the driver is in the old proc mode; load nvidia with nv_cap_enable_devfs=1 or update it";
+    let cause = format!("{cause}, so the driver is in its old proc mode");
+    let cure = "load nvidia with nv_cap_enable_devfs=1, or update the driver";
     Error::failed("read", path).because(cause).with_cure(cure)
 }
 
@@ -270,8 +275,9 @@ fn access(
     let bytes = match machine.read(path, SMALL) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => {
-            let cure = "the instance may just have gone";
-            return Ok(Err(Reason::with_cure(format!("read {path}: not there"), cure)));
+            let cause =
+                format!("read {path}: not there; the instance may just have been destroyed");
+            return Ok(Err(Reason::with_cure(cause, "run it again")));
         }
         Err(error) => return Ok(Err(error.into())),
     };
@@ -281,7 +287,7 @@ fn access(
         Err(ParseError::Empty) => return Err(proc_mode(path, "empty")),
         Err(error) => return Ok(Err(unknown_form(path, &error))),
     };
-    // The file and the table print one static map of the driver (OGKM `nv-caps.c` l.57-148, l.421-423).
+    // The file and the table print one static map of the driver (`nv-caps.c:57-148,421-423`).
     let other = match table.get(gpu, gi, ci) {
         Some(minor) if minor == access.minor => return Ok(Ok(access)),
         Some(minor) => format!("has {minor}"),

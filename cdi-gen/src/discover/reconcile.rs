@@ -20,7 +20,7 @@ pub(super) fn reconcile(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Result<Di
             "/proc/driver/nvidia/version has driver {}, nvml reports {}",
             proc.driver_version, nvml.driver_version
         );
-        let cure = "a driver update is half done: reboot, or unload and load the nvidia modules";
+        let cure = "finish the driver update: reboot, or unload and load the nvidia modules";
         return Err(Error::no_driver("read", "the driver version").because(cause).with_cure(cure));
     }
     let mut problems = Vec::new();
@@ -69,7 +69,7 @@ pub(super) fn from_proc_alone(proc: &ProcView) -> Discovery {
                 let instances = tree.into_iter().flat_map(compute_instances);
                 let confirmed: ConfirmedInstances =
                     instances.map(|key| (key, NvmlAttributes::default())).collect();
-                // The reverse does not hold: `gpuN/mig` exists with MIG off too (OGKM `os.c` l.4707-4717).
+                // The reverse does not hold: `gpuN/mig` exists with MIG off too (`os.c:4707-4717`).
                 if tree.is_some() {
                     gpu.mig = MigMode::Enabled;
                 }
@@ -204,7 +204,7 @@ fn attributes(
         index: Some(index),
         uuid: Some(device.uuid.parse().map_err(|e| format!("nvml: {e}"))?),
         // The driver's own name decides: the names of GB200 changed between releases with the PCI id unchanged, and
-        // sizes give a name by the formula of go-nvlib (`mig_profile.go` l.384-392), which knows no later suffix.
+        // sizes give a name by the formula of go-nvlib (`mig_profile.go:384-392`), which knows no later suffix.
         profile: Profile::from_device_name(&device.name).or_else(by_size),
         memory_mib: sizes.map(|s| s.memory_mib),
         attributes: sizes.map(|s| s.attributes),

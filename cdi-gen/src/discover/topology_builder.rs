@@ -80,8 +80,8 @@ pub(super) fn gpu(proc: &ProcView, index: Option<GpuIndex>, information: &Inform
 }
 
 /// Adds those instances to a GPU whose numbers are all confirmed. A GPU instance whose own number is not is omitted with
-/// its compute instances: no client gets to these without its capability node (OGKM `gpu_instance_subscription.c`
-/// l.217-229).
+/// its compute instances: no client gets to these without its capability node (
+/// `gpu_instance_subscription.c:217-229`).
 pub(super) fn add_instances(
     proc: &ProcView,
     gpu: &mut Gpu,
@@ -146,7 +146,7 @@ fn compute_instances(
 }
 
 /// The path of a capability node is nvidia-modprobe's: `/dev/nvidia-caps/nvidia-cap<minor>`, owned by root. The driver
-/// states the minor and the mode (nv-caps.c l.421-423).
+/// states the minor and the mode (`nv-caps.c:421-423`).
 fn cap_node(caps: Major, access: &Access) -> DeviceNode {
     let Access { minor, mode, modify } = *access;
     let path = format!("/dev/nvidia-caps/nvidia-cap{minor}");

@@ -124,13 +124,14 @@ fn masked_params(options: &GenerateOptions, masked: Option<String>) -> Result<Op
     }
     if options.output == SpecDestination::Stdout {
         return Err(Error::usage("use", "--mask-params")
-            .because("it writes a second file, and --output - is standard output"));
+            .because("it writes a second file, and --output - is standard output")
+            .with_cure("name a file with --output"));
     }
     // With `ModifyDeviceFiles: 1` the driver's libraries run nvidia-modprobe in the container, which makes nodes there. NVIDIA's
     // toolkit masks the line as well (its hook disable-device-node-modification).
     masked.map(Some).ok_or_else(|| {
         Error::failed("read", "/proc/driver/nvidia/params")
-            .because("no line ModifyDeviceFiles to switch off")
+            .because("it has no line ModifyDeviceFiles")
             .with_cure("omit --mask-params")
     })
 }
@@ -147,6 +148,7 @@ fn gpu_target(
     let mig = mig.ok_or_else(|| {
         Error::usage("use", "--gpus")
             .because("it writes a second file, and --output - is standard output")
+            .with_cure("name a file with --output")
     })?;
     let kind = spec_options.gpu_kind();
     if kind == spec_options.kind {

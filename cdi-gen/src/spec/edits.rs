@@ -34,7 +34,7 @@ impl EditBuilder<'_> {
     /// A copy of the driver's parameters with `ModifyDeviceFiles: 0`.
     // With it a driver library in the container does not run nvidia-modprobe, which creates nodes that the container did
     // not request. NVIDIA's toolkit has a hook for the same (nvidia-container-toolkit,
-    // `disable-device-node-modification.go` l.128-133).
+    // `disable-device-node-modification.go:128-133`).
     fn params_mount(&self) -> Option<Mount> {
         let host_path = self.options.params_file.clone()?;
         Some(mount(&host_path, "/proc/driver/nvidia/params".to_owned()))
@@ -154,7 +154,7 @@ fn mount(host_path: &str, container_path: String) -> Mount {
 
 /// The entry of a node of the driver.
 // Type and numbers keep the engine from reading the node on the host, where a capability node may be missing or stale:
-// the kernel creates none of them (OGKM `nv-caps.c` has no `device_create`), and nvidia-modprobe removes none. Engines
+// the kernel creates none of them (`nv-caps.c` has no `device_create`), and nvidia-modprobe removes none. Engines
 // in a user namespace cannot create nodes and bind-mount the host's all the same.
 fn spec_node(node: &DeviceNode) -> SpecNode {
     let unless_root = |id: u32| (id != 0).then_some(id);

@@ -104,7 +104,7 @@ pub fn has_name(device: &MigDevice<'_>, wanted: &str) -> bool {
 
 /// `minor:gi:ci`, the numbers of the capability tree: all that is known without NVML.
 // A MIG UUID cannot be computed on bare metal: firmware derives it from the GPU's PDI, which is neither in /proc nor in
-// /sys (OGKM `gpu_uuid.c` l.91-245, `nv-procfs.c`).
+// /sys (`gpu_uuid.c:91-245`, `nv-procfs.c`).
 fn instance_ids(device: &MigDevice<'_>) -> Option<DeviceName> {
     let MigDevice { gpu, gi, ci } = device;
     format!("{}:{}:{}", gpu.minor, gi.id, ci.id).parse().ok()
@@ -112,7 +112,7 @@ fn instance_ids(device: &MigDevice<'_>) -> Option<DeviceName> {
 
 /// Returns the name to show for a device: by slot, or else by UUID.
 // A UUID is no proof of identity: it comes back with another profile when a GPU instance of the same id is created on
-// the same engine (OGKM `gpu_uuid.c` l.91-245 hashes these two, and no profile or placement).
+// the same engine (`gpu_uuid.c:91-245` hashes these two, and no profile or placement).
 #[must_use]
 pub fn preferred_name(device: &MigDevice<'_>, source: Source) -> Option<DeviceName> {
     match source {

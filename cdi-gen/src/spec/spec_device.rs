@@ -99,8 +99,8 @@ fn mig_device<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> SpecDevice<
 
 /// State of a MIG device that the verify hook expects.
 // More than numbers and UUID: a slice that is recreated as another may have the same of both. Ids come from tiny ranges
-// (3g and 4g share the GPU instance ids 1 and 2: OGKM `kmigmgr_ga100.c` l.308-353), they alone select the capability
-// minors (`nv-caps.c` l.327-342), and the UUID hashes no profile (`gpu_uuid.c` l.91-245).
+// (3g and 4g share the GPU instance ids 1 and 2: `kmigmgr_ga100.c:308-353`), they alone select the capability
+// minors (`nv-caps.c:327-342`), and the UUID hashes no profile (`gpu_uuid.c:91-245`).
 pub fn expected_slice(device: &MigDevice<'_>) -> ExpectedSlice {
     let MigDevice { gpu, gi, ci } = *device;
     ExpectedSlice {
@@ -152,8 +152,8 @@ fn admin_device<'a>(topology: &'a Topology, name: &str, node: &'a DeviceNode) ->
 
 /// Every GPU that is not in MIG mode.
 // With the node of one that is, and no capability node, a program finds no device to compute with: a client has to hold
-// the `access` files of a GPU instance and a compute instance, root or not (OGKM `gpu_instance_subscription.c`
-// l.217-229).
+// the `access` files of a GPU instance and a compute instance, root or not (
+// `gpu_instance_subscription.c:217-229`).
 pub(super) fn whole_gpus<'a>(topology: &'a Topology, options: &SpecOptions) -> SpecDevices<'a> {
     let mut result = SpecDevices::default();
     for gpu in &topology.gpus {

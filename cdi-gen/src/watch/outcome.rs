@@ -110,7 +110,7 @@ impl RunningWatch<'_> {
     }
 
     /// Removes the devices from the specs that `/proc` shows to be gone or recreated. The numbers of a removed instance go to the
-    /// next one, and its node is valid for that: `nv_cap_validate_and_dup_fd` in the driver's `nv-caps.c` compares minors alone.
+    /// next one, and its node is valid for that: `nv_cap_validate_and_dup_fd` (`nv-caps.c:506-559`) compares minors alone.
     /// A container that started from the old spec would get another tenant's slice.
     fn try_prune(&self, before: &Fingerprint) -> Result<()> {
         let machine = self.setup.node.machine()?;

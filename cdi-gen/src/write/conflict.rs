@@ -1,5 +1,5 @@
 //! Conflicts with other spec files. Two files in one directory that define the same device disable each other; in two
-//! directories the later one hides the other (container-device-interface `pkg/cdi/cache.go` l.172-213).
+//! directories the later one hides the other (container-device-interface `pkg/cdi/cache.go:172-213`).
 
 use crate::{
     Result,

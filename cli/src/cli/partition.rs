@@ -17,7 +17,7 @@ pub(crate) struct ProfilesArgs {
 /// Arguments of `map`.
 #[derive(Debug, Args)]
 pub(crate) struct MapArgs {
-    /// GPUs to draw: index, UUID or PCI address, or all [default: all]
+    /// Draw these GPUs: index, UUID or PCI address, or all [default: all]
     #[arg(value_name = "GPU")]
     pub gpus: Vec<GpuSelector>,
 
@@ -41,7 +41,7 @@ pub(crate) struct LayoutArgs {
     #[arg(short, long, value_name = "FILE", requires = "layout", conflicts_with = "gpus")]
     pub file: Option<PathBuf>,
 
-    /// Name of the layout in FILE
+    /// Use the layout NAME of FILE
     #[arg(
         short = 'c',
         long = "layout",
@@ -73,9 +73,9 @@ pub(crate) struct HoldersArgs {
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub host_root: PathBuf,
 
-    /// Count a slice as in use by WHO although nothing shows it, as for a pod that is about to start. SLICE
+    /// Treat SLICE as in use by HOLDER although nothing shows it, as for a pod that is about to start. SLICE
     /// is a UUID or another name of it, or the UUID or index of a whole GPU
-    #[arg(long, value_name = "SLICE=WHO")]
+    #[arg(long, value_name = "SLICE=HOLDER")]
     pub in_use: Vec<InUse>,
 
     #[command(flatten)]
@@ -89,11 +89,11 @@ pub(crate) struct ChangeArgs {
     #[arg(long, value_name = "SECONDS", default_value = "0")]
     pub evict: u64,
 
-    /// Leave the spec and the device nodes as they are
+    /// Do not refresh the spec and the device nodes
     #[arg(long)]
     pub no_refresh: bool,
 
-    /// Directory of the journal of a change in progress
+    /// Keep the journal of a change in progress in DIR
     #[arg(long, value_name = "DIR", default_value = "/var/lib/mig-cdi")]
     pub journal_dir: PathBuf,
 
@@ -122,7 +122,7 @@ pub(crate) struct ExportArgs {
     #[arg(long)]
     pub pinned: bool,
 
-    /// Name of the layout
+    /// Name the layout NAME
     #[arg(short = 'c', long = "layout", value_name = "NAME", default_value = "current")]
     pub layout: String,
 }

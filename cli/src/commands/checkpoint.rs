@@ -18,7 +18,8 @@ pub(super) fn run(
     let gpus = NodeGpus::read(node, console)?;
     if !gpus.unreadable.is_empty() {
         return Err(Error::of(ErrorKind::Incomplete, "write", args.file.display())
-            .because("the layout of some gpus is not known"));
+            .because("nvml does not report the layout of every gpu")
+            .with_cure("see dmesg for the driver's own messages"));
     }
     let text = pinned(&gpus, CHECKPOINT_LAYOUT)?;
     write_output_file(console, &args.file, &text, TrustedDir::open_or_make)?;

@@ -26,7 +26,9 @@ pub(super) fn run(
 ) -> Result<CommandOutput, Error> {
     let shown = args.file.display();
     let theirs = spec_file::parse(&read_named(&args.file, SIZE_LIMIT)?).ok_or_else(|| {
-        Error::failed("read", &shown).because("it is no cdi spec in json or yaml")
+        Error::failed("read", &shown)
+            .because("it is no cdi spec in json or yaml")
+            .with_cure("name a file that an engine reads")
     })?;
     let builder = DeviceBuilder::new(node, options, console);
     let options = builder.options()?;
@@ -36,7 +38,9 @@ pub(super) fn run(
     let files = builder.driver_files(machine.as_ref(), topology)?;
     let built = builder.build(topology, &files, DeviceSet::Mig, &options)?;
     let ours = built.spec.ok_or_else(|| {
-        Error::failed("compare", &shown).because("there is no mig device on this node")
+        Error::failed("compare", &shown)
+            .because("this node has no mig device")
+            .with_cure("create one with mig-cdi apply")
     })?;
     let rows = rows(&ours, &theirs);
     let is_complete = discovery.problems.is_empty() && built.problems.is_empty();

@@ -36,7 +36,7 @@ pub(super) fn run(
     let gpus = select(&args.gpus, join(&discovery.topology, partitioned))?;
     let views: Vec<_> = gpus.iter().map(|gpu| gpu.view(node.source, &holders)).collect();
     let has_picture = |gpu: &GpuView| !matches!(gpu.state, GpuState::Unknown { .. });
-    // /proc has no placements (nv-caps.c): with --source proc nothing is missing that was requested.
+    // /proc has no placements (`nv-caps.c`): with --source proc nothing is missing that was requested.
     let is_drawn = node.source == Source::Proc || views.iter().all(has_picture);
     let is_complete = is_drawn
         && discovery.problems.is_empty()

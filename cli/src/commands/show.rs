@@ -169,7 +169,7 @@ fn origin(topology: &Topology, path: &str) -> (&'static str, String) {
         gpu.dri
             .iter()
             .for_each(|node| compare(node, &|| format!("/dev/dri/by-path/pci-{}-*", gpu.pci)));
-        // The file `access` of an instance has its minor number (nv-caps.c l.421-423).
+        // The file `access` of an instance has its minor number (`nv-caps.c:421-423`).
         for gi in &gpu.gpu_instances {
             let dir = format!("{TREE}/gpu{}/mig/gi{}", gpu.minor, gi.id);
             compare(&gi.cap, &|| format!("{dir}/access"));

@@ -98,7 +98,7 @@ fn events(status: &Status) -> String {
     let count = status.change_events;
     let changes = match status.driver_events {
         None => "off: watch polls".to_owned(),
-        Some(EventCoverage::None) => "none: the driver reports changes of no gpu here".to_owned(),
+        Some(EventCoverage::None) => "none: no gpu reports mig changes".to_owned(),
         Some(EventCoverage::Some) => format!("changes of some gpus, {count} so far"),
         Some(EventCoverage::All) => format!("changes of all gpus, {count} so far"),
     };

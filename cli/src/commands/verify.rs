@@ -33,7 +33,7 @@ fn difference(expected: &ExpectedSlice, topology: &Topology) -> Option<String> {
         Some(format!("{gpu_major}:{caps_major}:{gi_cap}:{ci_cap}"))
     };
     // Equal numbers do not prove that it is the same slice: the driver reuses ids, and with them the minors of the nodes
-    // (nv-caps.c l.327-357). Therefore the other facts are compared too.
+    // (`nv-caps.c:327-357`). Therefore the other facts are compared too.
     let facts = [
         ("node numbers", nodes(expected), nodes(&now)),
         ("gpu uuid", text(&expected.gpu), text(&now.gpu)),

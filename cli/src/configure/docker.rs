@@ -18,7 +18,7 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
         }
     };
     // The default since 28.2 (moby pull request 49963). Set in any case: a file of an older release may have
-    // switched it off.
+    // disabled it.
     let mut edits = vec![
         Edit::set(&["features", "cdi"], true),
         request.spec_dirs_edit(&["cdi-spec-dirs"], Vec::new()),

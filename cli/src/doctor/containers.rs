@@ -1,6 +1,6 @@
 //! Check of the containers that run. A container keeps its nodes when its slice is destroyed, and the next slice
 //! that is created with the same ids answers to them: the driver compares only the numbers
-//! (nv-caps.c l.506-559).
+//! (`nv-caps.c:506-559`).
 
 use super::{
     facts::NodeFacts,

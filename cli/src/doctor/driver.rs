@@ -41,7 +41,7 @@ pub(super) fn driver(facts: &NodeFacts<'_>) -> Vec<Verdict> {
 }
 
 /// Form of the capabilities: device nodes, or the files of R450's first releases, which no engine can pass to a
-/// container. nv-caps.c knows only device nodes since its parameter `nv_cap_enable_devfs` was removed.
+/// container. `nv-caps.c` knows only device nodes since its parameter `nv_cap_enable_devfs` was removed.
 pub(super) fn capabilities(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     const CURE: &str =
         "update the driver, or load its module nvidia with the parameter nv_cap_enable_devfs=1";
@@ -130,7 +130,7 @@ fn mig_mode(index: usize, gpu: &NvmlGpu) -> Verdict {
             warning(label, evidence, cure)
         }
         (Some(false), ..) => {
-            note(label, format!("mig mode is off; nvidia-smi -i {index} -mig 1 switches it on"))
+            note(label, format!("mig mode is off; nvidia-smi -i {index} -mig 1 enables it"))
         }
         (Some(true), _, 0) => {
             let how = format!("nvidia-smi mig -i {index} -cgi PROFILE -C creates one");

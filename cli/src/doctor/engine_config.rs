@@ -18,7 +18,7 @@ pub(crate) struct EngineConfig {
     pub spec_dirs: Vec<String>,
     /// Directories from which it reads hooks; empty for an engine without hooks.
     pub hooks_dirs: Vec<String>,
-    /// Set when CDI is switched off.
+    /// Set when CDI is disabled.
     pub cdi_off: Option<CdiOff>,
     /// File and key that name the spec directories, in the imperative: `in FILE set KEY`. `None` when the
     /// directories are compiled in.
@@ -27,12 +27,12 @@ pub(crate) struct EngineConfig {
     pub problems: Vec<ConfigProblem>,
 }
 
-/// Setting that switches CDI off.
+/// Setting that disables CDI.
 #[derive(Clone, Copy)]
 pub(crate) struct CdiOff {
     /// `features.cdi is not on`.
     pub reason: &'static str,
-    /// Change that switches CDI on, in the imperative.
+    /// Change that enables CDI, in the imperative.
     pub cure: &'static str,
 }
 

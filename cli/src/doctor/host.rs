@@ -15,7 +15,7 @@ pub(super) fn settings(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     };
     let Finding { evidence, cure } = failure.into();
     let cure = cure.unwrap_or_else(|| "correct the file".to_owned());
-    vec![error("", format!("{evidence}, so that the defaults apply"), cure)]
+    vec![error("", format!("{evidence}; the defaults apply"), cure)]
 }
 
 /// True when systemd is the service manager (`sd_booted(3)`).
@@ -98,7 +98,7 @@ pub(super) fn watch(facts: &NodeFacts<'_>) -> Vec<Verdict> {
 /// Privilege of this process, which limits what the other checks see.
 pub(super) fn privilege(_: &NodeFacts<'_>) -> Vec<Verdict> {
     vec![match mig_cdi_sys::is_root() {
-        true => ok("", "root: nothing is hidden"),
+        true => ok("", "running as root: every check is complete"),
         false => note(
             "",
             "without root, containers of other users, placements and unreadable files are not checked",

@@ -145,7 +145,7 @@ pub(super) fn version_cure(
 }
 
 /// Names that are defined twice. Two definitions in one directory disable each other; of two in different
-/// directories the later directory wins (container-device-interface `pkg/cdi/cache.go` l.172-213).
+/// directories the later directory wins (container-device-interface `pkg/cdi/cache.go:172-213`).
 pub(super) fn names(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let mut definitions: BTreeMap<(usize, String), Vec<&Path>> = BTreeMap::new();
     for LocatedSpec { dir, path, spec } in facts.specs() {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// An argument `GPU=LAYOUT`: `0=3x2g.20gb,1g.10gb`, `GPU-...=off`, `0000:07:00.0=none`, `all=7g.80gb`.
 ///
-/// `off` turns MIG mode off; `none` turns it on without an instance.
+/// `off` disables MIG mode; `none` enables it without an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
     /// The argument.

@@ -27,7 +27,7 @@ pub(super) fn instances_of_counts(counts: &BTreeMap<String, usize>) -> Vec<Desir
     instances
 }
 
-/// Most instances of a GPU. The driver has ids for 15 GPU instances (nv-caps.c l.57-148), so a larger number is a
+/// Most instances of a GPU. The driver has ids for 15 GPU instances (`nv-caps.c:57-148`), so a larger number is a
 /// mistake.
 const MAX_INSTANCES: usize = 64;
 

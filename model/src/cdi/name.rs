@@ -1,5 +1,5 @@
 //! Names of CDI: the kind of a spec and the names of its devices. The rules are those of
-//! container-device-interface, `pkg/parser/parser.go` l.119-199, but for one that is stricter here.
+//! container-device-interface, `pkg/parser/parser.go:119-199`, but for one that is stricter here.
 
 use serde::Serialize;
 use std::{fmt, str::FromStr};

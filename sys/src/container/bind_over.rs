@@ -35,7 +35,7 @@ impl Container {
         };
         if !is_container {
             return Err(Error::refused("enter", root, "this is the machine's mount namespace")
-                .with_cure("use the stage createContainer"));
+                .with_cure("run the hook in the stage createContainer"));
         }
         check_root(root)?;
         Container::open(&own, root, host_dev()?)
@@ -88,14 +88,14 @@ fn lone_file(content: &[u8]) -> Result<OwnedFd> {
     // A copied namespace has the same peer groups (mount_namespaces(7)): without this the mount on `/` would
     // appear in the container, and on a shared root on the host.
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_PRIVATE, None::<&str>)
-        .map_err(fail("make private the root below"))?;
+        .map_err(fail("make the root mount private for"))?;
     let tmpfs = tmpfs_with(NAME, content)?;
     let root = open(Path::new("/"), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-    kernel::attach(tmpfs.as_fd(), root.as_fd()).map_err(fail("attach"))?;
+    kernel::attach(tmpfs.as_fd(), root.as_fd()).map_err(fail("mount"))?;
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let file = openat(&tmpfs, NAME, flags, Mode::empty()).map_err(fail("open a file in"))?;
-    let lone = kernel::detached_bind(file.as_fd()).map_err(fail("take a file from"))?;
-    kernel::protect(lone.as_fd()).map_err(fail("make read-only"))?;
+    let lone = kernel::detached_bind(file.as_fd()).map_err(fail("clone the mount of a file in"))?;
+    kernel::protect(lone.as_fd()).map_err(fail("set the mount attributes of a file in"))?;
     Ok(lone)
 }
 

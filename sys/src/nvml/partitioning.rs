@@ -141,7 +141,7 @@ pub trait Partitioner {
     /// The call that failed.
     fn gpu(&self, uuid: &str) -> Result<GpuPartitioning, CallError>;
 
-    /// Turns the MIG mode of a GPU on or off. No other GPU is touched.
+    /// Enables or disables MIG mode of a GPU. No other GPU is touched.
     ///
     /// # Errors
     /// The call that failed.
