@@ -153,14 +153,8 @@ impl Container {
         let dev_is_hosts = device(&dev)? == host_dev;
         let outside =
             outside.try_clone().map_err(|e| Error::io("duplicate the descriptor of", PROC, &e))?;
-        Ok(Container {
-            outside,
-            root,
-            path: path.to_owned(),
-            dev,
-            dev_is_hosts,
-            created: Vec::new(),
-        })
+        let (path, created) = (path.to_owned(), Vec::new());
+        Ok(Container { outside, root, path, dev, dev_is_hosts, created })
     }
 
     /// Makes a node, or finds the right one already there, and returns a handle of it.

@@ -307,7 +307,7 @@ fn only_the_container_s_own_dev_is_used() {
         refused(&container.attack(&host, to), "rootfs/dev");
     }
     let image = PreparedContainer::new().start("mount -t proc proc proc");
-    refused(&image.attack(&host, "a /dev of the image"), "needs a /dev of its own");
+    refused(&image.attack(&host, "a /dev of the image"), "mount a tmpfs on its /dev");
     let bound = PreparedContainer::new().start("mount --bind /dev dev");
     refused(&bound.attack(&host, "the machine's /dev"), "rootfs/dev/nvidia");
     let links = "ln -s /proc/sys/kernel/core_pattern dev/null; ln -s /proc/sys/kernel/core_pattern dev/zero";
@@ -503,7 +503,7 @@ fn a_kernel_that_is_too_old_is_reported() {
         let without = format!("inject={call}:error=ENOSYS");
         let mut command =
             traced(&host.create_runtime(), &host.root().join("strace"), &["-e", &without]);
-        refused(&feed(&mut command, container.state().as_bytes()), "needs linux 5.12");
+        refused(&feed(&mut command, container.state().as_bytes()), "linux 5.12 or newer");
         assert_eq!(container.new_mounts(), [""; 0], "{call}");
         assert_eq!(names(&container.inside().join("dev")), [""; 0].map(PathBuf::from), "{call}");
         container.assert_nothing_outside_changed(call);
