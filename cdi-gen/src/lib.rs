@@ -27,7 +27,7 @@
 //! use mig_cdi_gen::{
 //!     NoMessages, NodeSource,
 //!     generate::{DeviceBuilder, DeviceOptions},
-//!     spec::Content,
+//!     spec::DeviceSet,
 //! };
 //!
 //! let node = NodeSource::simulate(
@@ -44,7 +44,7 @@
 //! let options = DeviceOptions::new("nvidia.com/mig".parse()?);
 //! let builder = DeviceBuilder::new(&node, &options, &NoMessages);
 //! let files = builder.driver_files(&*machine, &topology)?;
-//! let built = builder.build(&topology, &files, Content::Mig, &builder.options()?)?;
+//! let built = builder.build(&topology, &files, DeviceSet::Mig, &builder.options()?)?;
 //! let spec = built.spec.expect("a node with MIG devices has a spec");
 //! assert!(spec.devices.iter().any(|device| device.name.as_str() == "0:3g.40gb:4"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())

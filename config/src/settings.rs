@@ -170,7 +170,7 @@ mod tests {
             ("max-cdi-version = '9'", "max-cdi-version: \"9\" is not"),
             ("spec-dirs = []", "spec-dirs: no directory; name at least one"),
             ("[hook]\nenvironment = 'yes'", "line 2: unknown variant"),
-            ("[hook]\nannotations = ['a*b']", "hook.annotations: \"a*b\" is not"),
+            ("[hook]\nannotations = ['a*b']", "hook.annotations: \"a*b\": '*' may stand"),
             ("[hook]\nruntimes = ['runc']", "hook.runtimes: \"runc\" is not"),
             ("[hook]\nlog = 'here'", "hook.log: \"here\" is not"),
         ] {

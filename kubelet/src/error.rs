@@ -90,7 +90,7 @@ pub enum Error {
     FeatureFileName(PathBuf),
     /// A feature file that cannot be written or removed.
     #[error(
-        "{0}; mount there the host's directory of feature files, which node feature discovery reads"
+        "{0}; mount the host's directory of feature files there, from which node feature discovery reads them"
     )]
     FeatureFile(#[source] mig_cdi_sys::Error),
     /// A way to name devices that the plugin does not have.

@@ -325,7 +325,7 @@ fn an_impossible_feature_file_is_refused_with_the_cure() {
     assert!(error_of(&root.path().join(".hidden")).contains("not the name of a feature file"));
     assert!(error_of("mig-cdi".as_ref()).contains("not the name of a feature file"));
     let missing = error_of(&root.path().join("a/b/mig-cdi"));
-    assert!(missing.contains("a/b") && missing.contains("mounted there"), "{missing}");
+    assert!(missing.contains("a/b") && missing.contains("mount the host's directory"), "{missing}");
     fs::set_permissions(root.path(), Permissions::from_mode(0o777)).unwrap();
     let open = error_of(&root.path().join("mig-cdi"));
     assert!(open.contains("chmod go-w"), "{open}");
