@@ -61,6 +61,8 @@ fn run_command(options: &HookOptions, args: Vec<OsString>) -> Result<String> {
         }
         if let Some(plan) = plan {
             log_injection(&log, MODE, &id, &plan, "");
+            // The runtime replaces this program next, and the kernel frees its memory in one piece.
+            std::mem::forget(plan);
         }
     }
     if options.dry_run {
