@@ -1,0 +1,72 @@
+# prerequisites.sh: functions that check what a script needs before it spends minutes. Each adds to $problems what is missing and how
+# to install it; check_prerequisites ends the script when there are problems. Source it in the root of the project.
+# shellcheck shell=sh
+problems=
+
+add_problem() {
+    problems="$problems
+  $1"
+}
+
+# need_rust: the rust-version of Cargo.toml, or a newer one.
+need_rust() {
+    needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    install="install it with rustup (https://rustup.rs): curl --proto '=https' -sSf https://sh.rustup.rs | sh"
+    if ! command -v cargo >/dev/null || ! command -v rustc >/dev/null; then
+        add_problem "Rust $needed: not found; $install"
+        return
+    fi
+    found=$(rustc --version | sed 's/^rustc \([0-9]*\.[0-9]*\).*/\1/')
+    if [ "$(printf '%s\n%s\n' "$needed" "$found" | sort -V | head -n 1)" != "$needed" ]; then
+        # Debian 12 has 1.63, and the cargo of its backports is too old as well.
+        add_problem "Rust $needed: $(command -v rustc) is $found; $install"
+    fi
+}
+
+# need_commands COMMAND:PACKAGE…: commands, with the package of Debian that has each.
+need_commands() {
+    packages=
+    for pair in "$@"; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || packages="$packages ${pair#*:}"
+    done
+    [ -z "$packages" ] || add_problem "packages$packages: run sudo apt-get install -y --no-install-recommends$packages"
+}
+
+# need_c_compiler: some crates compile C.
+need_c_compiler() {
+    if ! command -v cc >/dev/null || [ ! -e /usr/include/stdio.h ]; then
+        add_problem "a C compiler: run sudo apt-get install -y --no-install-recommends gcc libc6-dev"
+    fi
+}
+
+# need_disk GIB: free space in the directory of the project.
+need_disk() {
+    free=$(($(df -Pk . | awk 'NR == 2 { print $4 }') / 1048576))
+    [ "$free" -ge "$1" ] || add_problem "$1 GiB of disk: $PWD has $free GiB"
+}
+
+# need_root WHY: root, or sudo, which asks for its password now and not after the build.
+need_root() {
+    [ "$(id -u)" != 0 ] || return 0
+    if ! command -v sudo >/dev/null; then
+        add_problem "root ($1): run it as root, or install sudo"
+    elif ! sudo -n true 2>/dev/null; then
+        echo "$0: root is needed: $1" >&2
+        sudo -v || add_problem "root ($1): sudo refused"
+    fi
+}
+
+# check_prerequisites: ends the script when something is missing.
+check_prerequisites() {
+    [ -z "$problems" ] || {
+        echo "$0: missing:$problems" >&2
+        exit 2
+    }
+}
+
+# keep_sudo: keeps the permission of sudo alive until the script ends.
+keep_sudo() {
+    [ "$(id -u)" != 0 ] || return 0
+    script=$$
+    (while kill -0 "$script" 2>/dev/null; do sudo -n -v && sleep 50 || exit; done) >/dev/null 2>&1 &
+}
