@@ -23,22 +23,6 @@ need_rust() {
     fi
 }
 
-# need_commands COMMAND:PACKAGE…: commands, with the package of Debian that has each.
-need_commands() {
-    packages=
-    for pair in "$@"; do
-        PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || packages="$packages ${pair#*:}"
-    done
-    [ -z "$packages" ] || add_problem "packages$packages: run sudo apt-get install -y --no-install-recommends$packages"
-}
-
-# need_c_compiler: some crates compile C.
-need_c_compiler() {
-    if ! command -v cc >/dev/null || [ ! -e /usr/include/stdio.h ]; then
-        add_problem "a C compiler: run sudo apt-get install -y --no-install-recommends gcc libc6-dev"
-    fi
-}
-
 # need_disk GIB: free space in the directory of the project.
 need_disk() {
     free=$(($(df -Pk . | awk 'NR == 2 { print $4 }') / 1048576))

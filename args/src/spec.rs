@@ -26,7 +26,8 @@ use std::path::{Path, PathBuf};
 pub enum NameStyleArg {
     /// UUID of the slice, MIG-…, as nvidia-smi -L prints it.
     Uuid,
-    /// GPU, profile and start, such as 0:2g.20gb:4; it vanishes when the layout changes. A compute instance smaller than its GPU instance adds its own start: 0:1c.3g.40gb:4:1.
+    /// GPU, profile and start, such as 0:2g.20gb:4; it vanishes when the layout changes. A compute instance smaller than its GPU
+    /// instance adds its own start: 0:1c.3g.40gb:4:1.
     Slot,
     /// GPU and MIG index, such as 0:1. It may become the name of another slice when slices are created or destroyed.
     Index,
@@ -197,7 +198,7 @@ impl SpecArgs {
         let capabilities = self.capabilities.as_ref().unwrap_or(&settings.capabilities);
         let library_dirs = flag_or_setting(&self.library_dirs, &settings.library_dirs);
         if let Some(dir) = library_dirs.iter().find(|dir| !is_plain_directory(dir)) {
-            return Err(Error::usage("use", "--library-dirs")
+            return Err(Error::usage("accept", "--library-dirs")
                 .because(format!(
                     "{dir:?} is not an absolute path of a directory below the container's root"
                 ))
@@ -241,7 +242,7 @@ impl SpecArgs {
     fn names(&self, source: Source, settings: &Settings) -> Result<Vec<NameStyle>> {
         if source == Source::Proc && !self.names.is_empty() {
             // /proc has no UUIDs of slices, no placements and no MIG indices.
-            return Err(Error::usage("use", "--names")
+            return Err(Error::usage("accept", "--names")
                 .because("without nvml devices are named gpu minor:gi:ci")
                 .with_cure("omit --names or --source proc"));
         }
@@ -304,7 +305,7 @@ impl GenerateArgs {
 /// Returns the path of the hook that a flag needs.
 fn hook(node: &NodeSource, flag: &str) -> Result<String> {
     if node.is_simulated() {
-        return Err(Error::usage("use", flag)
+        return Err(Error::usage("accept", flag)
             .because("it is for containers that use the driver, and a simulated node has none")
             .with_cure(format!("omit {flag} or --node")));
     }
@@ -315,7 +316,7 @@ fn hook(node: &NodeSource, flag: &str) -> Result<String> {
 fn verify_hook(level: VerifyLevel, node: &NodeSource, config: Option<&Path>) -> Result<VerifyHook> {
     const FLAG: &str = "--verify";
     if (level, node.source) == (VerifyLevel::Full, Source::Proc) {
-        return Err(Error::usage("use", "--verify=full")
+        return Err(Error::usage("accept", "--verify=full")
             .because("it needs nvml, which --source proc does not use")
             .with_cure("omit --verify=full or --source proc"));
     }

@@ -39,6 +39,6 @@ pub(crate) fn absolute_text(path: &Path, flag: &str) -> Result<String> {
     let path = absolute(path)?;
     let text = path.to_str().map(str::to_owned);
     text.ok_or_else(|| {
-        Error::usage("use", flag).because(format!("{} is not valid utf-8", path.display()))
+        Error::usage("accept", flag).because(format!("{} is not valid utf-8", path.display()))
     })
 }

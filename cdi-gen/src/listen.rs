@@ -23,7 +23,6 @@ pub struct ListenRequest {
     /// Roots of this machine.
     pub roots: NodeRoots,
     /// Whether critical errors of every GPU are reported, besides changes of MIG.
-    #[serde(rename = "errors")]
     pub wants_errors: bool,
 }
 

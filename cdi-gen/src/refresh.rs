@@ -35,10 +35,8 @@ pub struct RefreshRequest {
     /// Whether the host's device nodes are repaired too. Only root can.
     pub repair_nodes: bool,
     /// Whether the report includes an [`Inventory`], for a program that advertises slices.
-    #[serde(rename = "inventory")]
     pub wants_inventory: bool,
     /// Whether the report lists all GPUs, for a watch that subscribes to the errors of each.
-    #[serde(rename = "all_gpus")]
     pub wants_all_gpus: bool,
 }
 
@@ -64,7 +62,8 @@ pub struct RefreshReport {
     pub all_gpus: BTreeSet<GpuInMode>,
     /// Directories that hold driver files named in the specs.
     pub file_dirs: Vec<PathBuf>,
-    /// Stamps of the specs that were written, in the order of [`crate::generate::SpecTargets::iter`]; `None` where there is no file.
+    /// Stamps of the specs that were written, in the order of [`crate::generate::SpecTargets::iter`]; `None` where there is no
+    /// file.
     pub spec_stamps: Vec<Option<FileStamp>>,
     /// Changes of the host's device nodes.
     pub node_changes: Vec<ChangedNode>,

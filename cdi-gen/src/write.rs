@@ -122,8 +122,8 @@ impl SpecPath {
         Ok(dir.replace(&self.name, text.as_bytes())?)
     }
 
-    /// Absolute path of the masked parameters of the driver, a file that the spec mounts into containers. Its suffix `.params` is none that an
-    /// engine reads.
+    /// Absolute path of the masked parameters of the driver, a file that the spec mounts into containers. Its suffix `.params` is
+    /// none that an engine reads.
     ///
     /// # Errors
     /// When a user other than root could replace it.

@@ -54,7 +54,7 @@ pub(crate) fn layout_source(args: &LayoutArgs) -> Result<LayoutSource, Error> {
         (Some(file), Some(name)) => {
             Ok(LayoutSource::File(LayoutFile { path: file.clone(), layout: name.clone() }))
         }
-        (None, Some(_)) if !args.gpus.is_empty() => Err(Error::usage("use", "--layout")
+        (None, Some(_)) if !args.gpus.is_empty() => Err(Error::usage("accept", "--layout")
             .because("it names a layout in a file, and GPU=LAYOUT takes the place of one")
             .with_cure("omit --layout, or use --file FILE --layout NAME in place of GPU=LAYOUT")),
         _ => Ok(LayoutSource::Assignments(args.gpus.clone())),

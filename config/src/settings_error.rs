@@ -27,7 +27,7 @@ pub struct SettingsError {
     pub location: SettingsLocation,
     /// The mistake in it.
     pub cause: String,
-    /// Advice on what to write, where the cause does not imply it.
+    /// Cure: the text to write, where the cause does not imply it.
     pub cure: Option<String>,
 }
 

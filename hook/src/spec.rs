@@ -27,7 +27,7 @@ pub struct SpecFile {
 pub fn read(settings: &Settings) -> Result<Vec<SpecFile>> {
     let (kind, name) = (settings.kind.to_string(), settings.kind.file_stem() + ".json");
     let mut specs = Vec::new();
-    // Of two directories the later one wins (container-device-interface, `pkg/cdi/spec-dirs.go:26-38`).
+    // The later of two directories wins (container-device-interface, `pkg/cdi/cache.go:172-213`).
     for dir in settings.spec_dirs.iter().rev() {
         let Some(dir) = TrustedDir::open_to_read(dir)? else { continue };
         let path = dir.display_path(&name);

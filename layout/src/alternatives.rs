@@ -31,7 +31,7 @@ fn smaller_profile(capacity: &GpuCapacity, requests: &[InstanceRequest]) -> Stri
     let is_one_profile =
         requests.iter().all(|request| request.profile.id == requests[0].profile.id);
     let mut largest_first: Vec<_> = capacity.profiles.iter().collect();
-    // Of equal sizes the profile without an attribute first: only one instance has +me, so its maximum is 1.
+    // Among equal sizes, a profile without an attribute comes first: only one instance can have +me, so its maximum is 1.
     largest_first.sort_by_key(|p| (Reverse((p.slices, p.size(), p.max)), p.id));
     for request in requests {
         let old = request.profile;

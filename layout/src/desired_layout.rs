@@ -24,7 +24,7 @@ pub struct DesiredLayoutError {
     pub text: String,
     /// The mistake in it.
     pub cause: &'static str,
-    /// Advice on the text to write.
+    /// Cure: the text to write.
     pub cure: &'static str,
 }
 

@@ -87,7 +87,7 @@ pub enum Impossible {
         needs: u32,
         /// Amount on the GPU.
         has: u32,
-        /// Advice on another request.
+        /// Cure: another request.
         cure: String,
     },
     /// The driver allows fewer instances of a profile.
@@ -98,7 +98,7 @@ pub enum Impossible {
         count: usize,
         /// Most that the GPU holds.
         max: u32,
-        /// Advice on another request.
+        /// Cure: another request.
         cure: String,
     },
     /// The placements overlap, although resources suffice. Without any one of `desired` the rest fits.
@@ -107,14 +107,14 @@ pub enum Impossible {
         desired: String,
         /// Size and possible starts of each, as text.
         starts: String,
-        /// Advice on another request.
+        /// Cure: another request.
         cure: String,
     },
     /// GPU instances in use take the room. Each of `blockers` alone makes the layout impossible.
     InUse {
         /// GPU instances in the way, with their holders.
         blockers: Vec<Blocker>,
-        /// Advice on another request, or on the release to wait for.
+        /// Cure: another request, or the release to wait for.
         cure: String,
     },
 }

@@ -204,8 +204,7 @@ fn destroy(
     let reason = successor.map_or(StepReason::NotRequested, |(request, _)| {
         StepReason::MakesRoom(request.text.clone())
     });
-    // The driver answers IN_USE for a GPU instance that still has compute instances
-    // (`kernel_mig_manager.c:6168-6189`).
+    // The driver answers IN_USE for a GPU instance that still has compute instances (`kernel_mig_manager.c:6168-6189`).
     let compute = existing.compute.iter().map(|c| Action::DestroyComputeInstance { gi, ci: c.id });
     let actions = compute.chain([Action::DestroyGpuInstance { gi }]);
     plan.steps.extend(actions.map(|action| Step { action, reason: reason.clone() }));

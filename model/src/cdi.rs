@@ -13,7 +13,7 @@
 //! This module reads and writes text. It opens no file, and its only parser is that of JSON.
 //!
 //! ```
-//! use mig_cdi_model::cdi::{Lenient, StrictSpec, Spec};
+//! use mig_cdi_model::cdi::{Lenient, Spec, StrictSpec};
 //!
 //! let text = r#"{"kind": "nvidia.com/gpu", "devices": [{"name": "0", "containerEdits": {"netDevices": []}}]}"#;
 //! let Lenient(spec) = serde_json::from_str::<Lenient<Spec>>(text).unwrap();

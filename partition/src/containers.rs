@@ -63,8 +63,8 @@ pub fn scan(host: &Root) -> Option<ContainerScan> {
     Some(ContainerScan { containers, unreadable })
 }
 
-/// Examines one mount namespace by its processes. Returns `None` when it has no trace of a MIG device: no capability node of its own
-/// (a service of the host with a private mount namespace shows the host's `/dev`), none that its device cgroup allows, and no
+/// Examines one mount namespace by its processes. Returns `None` when it has no trace of a MIG device: no capability node of its
+/// own (a service of the host with a private mount namespace shows the host's `/dev`), none that its device cgroup allows, and no
 /// variable.
 fn examine(host: &Root, pids: Vec<String>) -> Option<RunningContainer> {
     let mut nodes = nodes_in_root(host, &pids).unwrap_or_default();

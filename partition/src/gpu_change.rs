@@ -72,8 +72,8 @@ impl GpuChange {
             }
             GpuLayoutSetting::Off => Some(PartitionPlan::default()),
         };
-        let mode = sets_mode.then_some(wants_on);
-        Ok(GpuChange { gpu: gpu.clone(), desired: desired.clone(), sets_mode_to: mode, plan })
+        let sets_mode_to = sets_mode.then_some(wants_on);
+        Ok(GpuChange { gpu: gpu.clone(), desired: desired.clone(), sets_mode_to, plan })
     }
 
     /// Reports whether the GPU has its desired layout already.

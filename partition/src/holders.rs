@@ -2,9 +2,9 @@
 //! leases, and declared ones.
 //!
 //! The driver refuses to destroy only an instance with a client (`IN_USE`: `kernel_mig_manager.c:5627-5635` for compute
-//! instances, `kernel_mig_manager.c:6168-6189` for GPU instances). It destroys that of a container which has the nodes and computes nothing yet. The
-//! nodes then open the next instance with the same ids, since the driver compares nothing but minor numbers (
-//! `nv-caps.c:506-559`). Such a container is a holder here.
+//! instances, `kernel_mig_manager.c:6168-6189` for GPU instances). It destroys that of a container which has the nodes and
+//! computes nothing yet. The nodes then open the next instance with the same ids, since the driver compares nothing but minor
+//! numbers (`nv-caps.c:506-559`). Such a container is a holder here.
 
 use crate::{
     containers::{self, RunningContainer},

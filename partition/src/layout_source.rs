@@ -59,8 +59,8 @@ impl DesiredGpu<'_> {
         plan: impl FnOnce(&GpuPartitioning, &GpuLayoutSetting) -> Result<GpuChange>,
     ) -> Result<GpuChange> {
         plan(self.gpu, &self.layout).map_err(|error| match (error.kind, &self.location) {
-            (ErrorKind::Usage, Some(origin)) => {
-                Error { subject: format!("{} ({origin})", error.subject), ..error }
+            (ErrorKind::Usage, Some(location)) => {
+                Error { subject: format!("{} ({location})", error.subject), ..error }
             }
             _ => error,
         })
@@ -103,7 +103,7 @@ impl NodeGpus {
                 "write GPU=LAYOUT, such as 0=3x2g.20gb,1g.10gb, or name a file with --file",
             ));
         }
-        let fail = |e: LayoutsError| declaration_error("use", &e.location, &e);
+        let fail = |e: LayoutsError| declaration_error("parse", &e.location, &e);
         let assignments = assignments.iter().map(|text| text.parse().map_err(fail));
         let assignments = assignments.collect::<Result<Vec<_>>>()?;
         let selected = Assignment::select(&assignments, &self.candidates()?).map_err(fail)?;

@@ -17,7 +17,7 @@
 //!
 //! ```
 //! use mig_cdi_gen::{NoMessages, NodeRoots, NodeSource, discover::Source};
-//! use mig_cdi_partition::{LayoutSource, Holders, NodeGpus, gpu_label};
+//! use mig_cdi_partition::{Holders, LayoutSource, NodeGpus, gpu_label};
 //! use mig_cdi_sim::{SimulatedNode, preset};
 //!
 //! let root = std::path::PathBuf::from("/");

@@ -46,7 +46,7 @@ impl NodeGpus {
     ) -> Result<NodeGpus> {
         if node.source == Source::Proc {
             // /proc shows the ids of instances, and neither profiles nor placements.
-            return Err(Error::usage("use", "--source proc")
+            return Err(Error::usage("accept", "--source proc")
                 .because("only nvml partitions gpus and reports their layouts")
                 .with_cure("omit --source proc"));
         }

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 const COMMAND_LINE_LIMIT: usize = 1 << 16;
 /// Number of characters of a command line that are shown.
 const SHOWN_CHARACTERS: usize = 48;
-/// Name of NVIDIA's daemon that keeps GPUs initialised, as the kernel cuts it: nvidia-persistenced. It opens every GPU and uses none.
+/// Name of NVIDIA's daemon that keeps GPUs initialised, as the kernel cuts it: nvidia-persistenced. It opens every GPU and uses
+/// none.
 const PERSISTENCE_DAEMON: &[u8] = b"nvidia-persiste\n";
 /// Size of `comm` that is read; the kernel keeps 15 bytes of a process's name, and ends them with a newline (proc(5)).
 const COMM_LIMIT: usize = 64;

@@ -57,7 +57,7 @@ impl ProfileRow {
     /// 2 here and 9 there.
     #[must_use]
     pub fn kind(&self) -> u32 {
-        // The suffix tells the variants of a size apart, as in go-nvlib `mig_profile.go:59-145`.
+        // The suffix distinguishes the variants of a size, as in go-nvlib `mig_profile.go:59-145`.
         let suffix = self.name.find(['+', '-']).map_or("", |at| &self.name[at..]);
         match (self.slices, suffix) {
             // nvml.h: 1_SLICE_REV2 has the memory of two slices, _REV1 is +me.

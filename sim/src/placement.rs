@@ -146,8 +146,7 @@ pub(crate) fn mask(start: u32, size: u32) -> u32 {
     ((1 << size) - 1) << start
 }
 
-/// Most compute instances of a GPU instance: capability minors are numbered for ids 0 to 7 (
-/// `nv-caps.c:57-148`).
+/// Most compute instances of a GPU instance: capability minors are numbered for ids 0 to 7 (`nv-caps.c:57-148`).
 pub(crate) const MAX_COMPUTE: u32 = 8;
 
 /// Places compute instances at the starts that the description gives, the others side by side in its

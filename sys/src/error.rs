@@ -40,7 +40,7 @@ pub enum Error {
         cure: Option<&'static str>,
     },
     /// A directory is not fit to hold a spec: another user could change what is in it.
-    #[error("write into {path}: {cause}{}", suffix(*cure))]
+    #[error("trust {path}: {cause}{}", suffix(*cure))]
     UnsafeDir {
         /// Path of the directory.
         path: PathBuf,
@@ -94,7 +94,7 @@ impl Error {
         match self {
             Error::Call { op, .. } | Error::Refused { op, .. } => op,
             Error::TooLarge { .. } => "read",
-            Error::UnsafeDir { .. } => "write into",
+            Error::UnsafeDir { .. } => "trust",
         }
     }
 

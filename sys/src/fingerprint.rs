@@ -49,8 +49,8 @@ struct GpuDir {
     instances: Vec<(String, Option<DirStamp>)>,
 }
 
-/// Files outside of the tree that a change of the driver shows in: content of [`DEVICES`] and [`VERSION`], and the names in [`GPUS`]. The minor of a GPU is not read: a GPU with
-/// another minor has another capability directory.
+/// Files outside of the tree that a change of the driver shows in: content of [`DEVICES`] and [`VERSION`], and the names in
+/// [`GPUS`]. The minor of a GPU is not read: a GPU with another minor has another capability directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ProcFiles {
     devices: Result<Option<Vec<u8>>>,
@@ -58,9 +58,9 @@ struct ProcFiles {
     gpus: Result<Option<Vec<String>>>,
 }
 
-/// Identity and age of a directory, as stat(2) reports them. In procfs the number of links shows how many directories are in it, and a
-/// directory that is recreated has another time. The inode number alone proves nothing: the kernel gives that of
-/// a removed entry to a new one (`proc_alloc_inum` in `fs/proc/generic.c`).
+/// Identity and age of a directory, as stat(2) reports them. In procfs the number of links shows how many directories are in it,
+/// and a directory that is recreated has another time. The inode number alone proves nothing: the kernel gives that of a removed
+/// entry to a new one (`proc_alloc_inum` in `fs/proc/generic.c`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct DirStamp {
     inode: u64,

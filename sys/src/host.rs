@@ -47,7 +47,6 @@ pub struct NodeRoots {
     /// Directory that holds `proc` and `sys`.
     pub proc: PathBuf,
     /// Whether NVML reports the CUDA version, for which it opens libcuda. Labels of a Kubernetes node need it.
-    #[serde(rename = "cuda_version")]
     pub reads_cuda_version: bool,
 }
 

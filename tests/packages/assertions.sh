@@ -1,4 +1,4 @@
-# assertions.sh: functions of the tests in booted systems. To be sourced. Each check prints a line, and the last line tells
+# assertions.sh: functions of the tests in booted systems. To be sourced. Each check prints a line, and the last line shows
 # tests/packages/run whether all passed.
 # shellcheck shell=sh disable=SC2034
 set -u

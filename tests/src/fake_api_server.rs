@@ -137,11 +137,6 @@ impl FakeApiServer {
         self.change(&json!({"metadata": {"labels": {key: value}}}));
     }
 
-    /// Sets or removes an annotation of the node, as another client.
-    pub fn set_annotation(&self, key: &str, value: Option<&str>) {
-        self.change(&json!({"metadata": {"annotations": {key: value}}}));
-    }
-
     /// Answers the next requests of a kind with these codes.
     pub fn fail(&self, kind: &str, codes: &[u16]) {
         let mut state = self.state();

@@ -304,7 +304,7 @@ fn unknown_and_repeated_names_and_gpus_are_reported() {
     let text = file("well-known");
     let error = refused(&text, "all-balancd");
     assert!(error.starts_with(
-        "line 4: no configuration \"all-balancd\"; did you mean \"all-balanced\"? there is \"all-disabled\", \"all-enabled\", "
+        "line 4: no layout \"all-balancd\"; did you mean \"all-balanced\"? the file has \"all-disabled\", \"all-enabled\", "
     ), "{error}");
     let two = "version: v1\nmig-configs:\n  a:\n    - devices: [1]\n      mig-enabled: false\n    - \
                devices: all\n      mig-enabled: false\n";

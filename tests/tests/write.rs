@@ -82,7 +82,7 @@ fn directories_that_other_users_can_change_are_refused() {
     for (bits, cure) in [(0o775, "mode 0775"), (0o757, "mode 0757"), (0o1777, "mode 1777")] {
         let host = host();
         mode(&host.out(), bits);
-        refused(&host.generate(&[]), &["write into TMP/cdi", cure, "chmod go-w"]);
+        refused(&host.generate(&[]), &["trust TMP/cdi", cure, "chmod go-w"]);
         assert_eq!(names(&host), [""; 0]);
     }
     let host = host();

@@ -211,7 +211,7 @@ fn minors_table(machine: &dyn Machine, majors: ProcMajors) -> Result<MigMinors> 
 
 /// Returns the capability minors of all instances that could exist (the table is static: `nv-caps.c:57-148`), each
 /// with whether the tree shows if it does. That is false for the instances of a GPU that has no `gpuN` in the tree yet:
-/// the driver creates it at the first attach of the GPU, and keeps it (`gpu_mgr.c:4191-4242`).
+/// the driver creates it at the first attach of the GPU (`_gpumgrRegisterRmCapsForGpu`, `gpu_mgr.c:94-132`).
 ///
 /// # Errors
 /// When the tree or the table of minors is not there or cannot be read.

@@ -79,9 +79,8 @@ pub(super) fn gpu(proc: &ProcView, index: Option<GpuIndex>, information: &Inform
     }
 }
 
-/// Adds those instances to a GPU whose numbers are all confirmed. A GPU instance whose own number is not is omitted with
-/// its compute instances: no client gets to these without its capability node (
-/// `gpu_instance_subscription.c:217-229`).
+/// Adds those instances to a GPU whose numbers are all confirmed. A GPU instance whose own number is not is omitted with its
+/// compute instances: no client gets to these without its capability node (`gpu_instance_subscription.c:217-229`).
 pub(super) fn add_instances(
     proc: &ProcView,
     gpu: &mut Gpu,

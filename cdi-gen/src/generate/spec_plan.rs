@@ -123,17 +123,20 @@ fn masked_params(options: &GenerateOptions, masked: Option<String>) -> Result<Op
         return Ok(None);
     }
     if options.output == SpecDestination::Stdout {
-        return Err(Error::usage("use", "--mask-params")
-            .because("it writes a second file, and --output - is standard output")
-            .with_cure("name a file with --output"));
+        return Err(second_file_error("--mask-params"));
     }
-    // With `ModifyDeviceFiles: 1` the driver's libraries run nvidia-modprobe in the container, which makes nodes there. NVIDIA's
-    // toolkit masks the line as well (its hook disable-device-node-modification).
     masked.map(Some).ok_or_else(|| {
         Error::failed("read", "/proc/driver/nvidia/params")
             .because("it has no line ModifyDeviceFiles")
             .with_cure("omit --mask-params")
     })
+}
+
+/// Error of a flag that writes a file beside the spec, when the spec goes to standard output.
+fn second_file_error(flag: &str) -> Error {
+    Error::usage("accept", flag)
+        .because("it writes a second file, and --output - is standard output")
+        .with_cure("name a file with --output")
 }
 
 /// Kind and file of the whole GPUs. A CDI spec has one kind (its field `kind`), so they need a second file.
@@ -145,14 +148,10 @@ fn gpu_target(
     if !options.whole_gpus {
         return Ok(None);
     }
-    let mig = mig.ok_or_else(|| {
-        Error::usage("use", "--gpus")
-            .because("it writes a second file, and --output - is standard output")
-            .with_cure("name a file with --output")
-    })?;
+    let mig = mig.ok_or_else(|| second_file_error("--gpus"))?;
     let kind = spec_options.gpu_kind();
     if kind == spec_options.kind {
-        return Err(Error::usage("use", "--gpus")
+        return Err(Error::usage("accept", "--gpus")
             .because(format!("{kind} is the kind of the slices too"))
             .with_cure("choose another --kind"));
     }

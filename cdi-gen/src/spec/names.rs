@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 pub enum NameStyle {
     /// MIG-… as nvidia-smi -L prints it.
     Uuid,
-    /// gpu:profile:start, as 0:2g.20gb:4; it vanishes when the layout changes. A compute instance smaller than its GPU instance adds its own start: 0:1c.3g.40gb:4:1.
+    /// gpu:profile:start, as 0:2g.20gb:4; it vanishes when the layout changes. A compute instance smaller than its GPU instance
+    /// adds its own start: 0:1c.3g.40gb:4:1.
     Slot,
     /// gpu:mig, as 0:1. It can become another slice when others come and go.
     Index,

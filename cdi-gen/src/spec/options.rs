@@ -20,15 +20,12 @@ pub struct SpecOptions {
     /// Path of a file to bind over `/proc/driver/nvidia/params`.
     pub params_file: Option<String>,
     /// Adds DRI nodes to whole GPUs.
-    #[serde(rename = "graphics")]
     pub wants_graphics: bool,
     /// Administrative capabilities to add as devices.
     pub admin: Vec<Admin>,
     /// Sets `CUDA_VISIBLE_DEVICES`.
-    #[serde(rename = "cuda_env")]
     pub sets_cuda_env: bool,
     /// Adds facts about each device for readers of the spec.
-    #[serde(rename = "annotations")]
     pub wants_annotations: bool,
     /// Hook that verifies a slice when a container starts.
     pub verify: Option<VerifyHook>,

@@ -151,9 +151,8 @@ fn admin_device<'a>(topology: &'a Topology, name: &str, node: &'a DeviceNode) ->
 }
 
 /// Every GPU that is not in MIG mode.
-// With the node of one that is, and no capability node, a program finds no device to compute with: a client has to hold
-// the `access` files of a GPU instance and a compute instance, root or not (
-// `gpu_instance_subscription.c:217-229`).
+// With the node of one that is, and no capability node, a program finds no device to compute with: a client has to hold the
+// `access` files of a GPU instance and a compute instance, root or not (`gpu_instance_subscription.c:217-229`).
 pub(super) fn whole_gpus<'a>(topology: &'a Topology, options: &SpecOptions) -> SpecDevices<'a> {
     let mut result = SpecDevices::default();
     for gpu in &topology.gpus {

@@ -22,8 +22,8 @@ pub enum WatchEvent {
         /// CDI names that the specs on disk still define. As far as `/proc` shows, their devices have not changed.
         still_defined: BTreeSet<String>,
     },
-    /// A GPU has an error that the driver calls critical. Sent at once, and only with [`WatchOptions::wants_error_events`]. The next
-    /// refresh reads the node after it.
+    /// A GPU has an error that the driver calls critical. Sent at once, and only with [`WatchOptions::wants_error_events`]. The
+    /// next refresh reads the node after it.
     Xid(Xid),
     /// SIGHUP: errors that devices had may be forgotten. The next refresh reads the node after it.
     Reload,

@@ -1,4 +1,5 @@
-//! Status of the watch: the file `status.json`, which `mig-cdi status` and the doctor read.
+//! Status of the watch: the file `status.json`, which `mig-cdi status` and the doctor read. `status --json` prints it as it is,
+//! so its keys are public: those that differ from the names of the fields are kept for scripts.
 
 use crate::{
     Error, Result,
@@ -72,7 +73,6 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<u32>,
     /// Number of driver events that reported changed MIG instances.
-    // The key is public: `status --json` prints this file as it is, and scripts depend on its keys.
     #[serde(rename = "told_changes", default)]
     pub change_events: u64,
     /// The last failure since the watch was started.
@@ -88,11 +88,9 @@ pub struct NodeStatus {
     /// MIG devices of the node.
     pub devices: Vec<Slice>,
     /// Number of things that could not be confirmed and are omitted.
-    // The key is public: readers of status.json depend on it.
     #[serde(rename = "left_out")]
     pub omitted: usize,
     /// UUIDs of the GPUs in MIG mode.
-    // The key is public: readers of status.json depend on it.
     #[serde(rename = "divided", default)]
     pub mig_gpus: BTreeSet<String>,
     /// All GPUs by UUID, each followed by ` mig` when it is in MIG mode. Empty unless the watch reports errors.
@@ -101,7 +99,6 @@ pub struct NodeStatus {
     /// Directories of the driver files.
     pub file_dirs: Vec<PathBuf>,
     /// Stamps of the specs after that refresh.
-    // The key is public: readers of status.json depend on it.
     #[serde(rename = "marks")]
     pub spec_stamps: Vec<Option<FileStamp>>,
 }

@@ -28,7 +28,7 @@ pub(super) fn run(
 /// Returns every difference of one file, as a line.
 fn check(planned: &PlannedSpec) -> Result<Vec<String>, Error> {
     let target = planned.target.as_ref().ok_or_else(|| {
-        Error::usage("use", "--output -")
+        Error::usage("accept", "--output -")
             .because("standard output holds no spec to check")
             .with_cure("name the file with --output")
     })?;

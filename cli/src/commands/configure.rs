@@ -118,7 +118,7 @@ fn check(args: &ConfigureArgs) -> Result<(), Error> {
 /// Returns the directories of the user who runs this (XDG Base Directory Specification).
 fn user_dirs() -> Result<UserDirs, Error> {
     if is_root() && std::env::var_os("SUDO_USER").is_some() {
-        return Err(Error::usage("use", "--rootless")
+        return Err(Error::usage("accept", "--rootless")
             .because("it configures the engine of the user who runs it, and sudo makes that root")
             .with_cure("run it without sudo"));
     }
@@ -127,7 +127,7 @@ fn user_dirs() -> Result<UserDirs, Error> {
     let dir = |name, below: &str| {
         let home = || set("HOME").map(|home| format!("{}/{below}", home.trim_end_matches('/')));
         set(name).or_else(home).ok_or_else(|| {
-            Error::usage("use", "--rootless")
+            Error::usage("accept", "--rootless")
                 .because(format!("neither {name} nor HOME names a directory"))
                 .with_cure("set HOME")
         })
@@ -169,7 +169,7 @@ fn program(requested: bool, name: &str, flag: &str) -> Result<Option<String>, Er
     let path = installed_beside(name, flag)?;
     // Files of engines quote it in TOML or JSON, where these characters would need an escape.
     match path.contains(|c: char| c == '"' || c == '\\' || c.is_control()) {
-        true => Err(Error::usage("use", flag).because(format!(
+        true => Err(Error::usage("accept", flag).because(format!(
             "{path:?} contains a character that cannot be written into a configuration"
         ))),
         false => Ok(Some(path)),

@@ -86,8 +86,7 @@ fn select<'a>(
             let labels: Vec<_> = gpus.iter().map(MappedGpu::label).collect();
             let labels = if labels.is_empty() { "none".to_owned() } else { labels.join(", ") };
             return Err(Error::usage("draw", format!("gpu {request}"))
-                .because("no such gpu on this node")
-                .with_cure(format!("it has {labels}")));
+                .because(format!("no such gpu on this node; it has {labels}")));
         }
     }
     let is_requested = |gpu: &MappedGpu<'_>| {

@@ -15,12 +15,12 @@ const BACKUP_SUFFIX: &str = ".mig-cdi-backup";
 /// Upper bound for a record in bytes: it holds the text of several files.
 const RECORD_LIMIT: usize = 4 * LIMIT;
 
-/// Record of what was written for an engine. Stored as JSON; the names of its fields are a file format.
+/// Record of what was written for an engine. Stored as JSON.
+// Its keys are a file format: an undo has to read the records of earlier releases.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub files: Vec<WrittenFile>,
     /// Directories that were created, outermost first.
-    // The key is on disk: an undo has to read the records of earlier releases.
     #[serde(rename = "dirs")]
     created_dirs: Vec<PathBuf>,
 }
@@ -33,11 +33,9 @@ pub(crate) struct WrittenFile {
     /// Full contents as they were written.
     text: String,
     /// True when the file did not exist before.
-    // The key is on disk, as `dirs` is.
     #[serde(rename = "made")]
     created: bool,
     /// True when someone else changed the file between two of our changes. The backup does not have that change.
-    // The key is on disk, as `dirs` is.
     #[serde(rename = "foreign")]
     has_foreign_change: bool,
 }

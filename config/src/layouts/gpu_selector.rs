@@ -74,7 +74,7 @@ pub struct GpuSelectorError {
 }
 
 impl GpuSelectorError {
-    /// Advice on what to write.
+    /// Cure: the text to write.
     pub const CURE: &str =
         "write its number, its UUID (GPU-...), its PCI address (0000:07:00.0) or all";
 

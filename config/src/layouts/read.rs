@@ -187,8 +187,8 @@ impl Layouts {
             let nearest = self.names().min_by_key(|known| distance(known, name));
             let nearest = quoted(nearest.unwrap_or_default());
             let names: Vec<_> = self.names().map(quoted).collect();
-            let cure = format!("did you mean {nearest}? there is {}", names.join(", "));
-            bad(self.line, format!("no configuration {}", quoted(name))).with_cure(cure)
+            let cure = format!("did you mean {nearest}? the file has {}", names.join(", "));
+            bad(self.line, format!("no layout {}", quoted(name))).with_cure(cure)
         })
     }
 }

@@ -21,7 +21,7 @@ pub struct NotExpressible {
 }
 
 impl NotExpressible {
-    /// Advice on what to do.
+    /// Cure: the command that can store it.
     pub const CURE: &str = "a checkpoint can hold it";
 }
 

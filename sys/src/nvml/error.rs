@@ -99,7 +99,7 @@ impl NvmlError {
         }
     }
 
-    /// Returns the remedy that NVML's answer implies, where there is one.
+    /// Returns the cure that NVML's answer implies, where there is one.
     #[must_use]
     pub fn cure(&self) -> Option<&'static str> {
         match self {

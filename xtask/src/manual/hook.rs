@@ -145,7 +145,7 @@ fn installation_of_the_runtime(document: &str) -> Result<&str> {
 
 fn entries(page: &mut ManPage, section: &UsageSection) {
     for entry in &section.entries {
-        // What is typed is in small letters, except the short options -h and -V; a placeholder is in capitals.
+        // Literal words are in small letters, except the short options -h and -V; placeholders are in capitals.
         let is_flag = entry.term.starts_with("-h") || entry.term.starts_with("-V");
         let value = entry.term.find(|c: char| c.is_ascii_uppercase() && !is_flag);
         let (typed, rest) = entry.term.split_at(value.unwrap_or(entry.term.len()));

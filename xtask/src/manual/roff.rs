@@ -1,6 +1,7 @@
 //! Writer of a manual page in the language of man(7).
 
-/// Widest term, in columns, that is written as a tag. A longer one becomes a paragraph: a formatter does not break the line of a tag.
+/// Widest term, in columns, that is written as a tag. A longer one becomes a paragraph: a formatter does not break the line of a
+/// tag.
 const WIDEST_TERM: usize = 64;
 
 /// Escapes text for roff. Quotes, hyphens, carets and tildes stay ASCII, so that a command copied from the page can be run:
