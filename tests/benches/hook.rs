@@ -29,7 +29,7 @@ struct Bench {
 }
 
 fn main() {
-    let host = FakeHost::new(preset("dgx-a100").expect("a preset"));
+    let host = FakeHost::with_nodes(preset("dgx-a100").expect("a preset"));
     let empty = host.out().with_file_name("empty");
     compile_empty(&empty);
     host.configure_hook(&format!("runtimes = [{empty:?}]"));
@@ -228,7 +228,7 @@ fn starts() {
     println!("\n{STARTS} container starts each, podman with runc: medians in ms");
     println!("   this   other difference ratio | what, and against none of it");
     let podman = Podman::new(("runc", "v2"));
-    let host = FakeHost::new(preset("a100-80gb").expect("a preset"));
+    let host = FakeHost::with_nodes(preset("a100-80gb").expect("a preset"));
     host.configure_hook("runtimes = [\"/usr/bin/runc\"]");
     host.install();
     let request = "--annotation mig-cdi/devices=0:2g.20gb:0";

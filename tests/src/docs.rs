@@ -192,14 +192,31 @@ fn choices(command: &str) -> Vec<String> {
     word.split('|').map(|choice| command.replace(word, choice)).collect()
 }
 
-/// Returns whether `FILE::TEST` is a test; `attacks` and `races` stand for `hook_attacks` and `hook_races`, as in
-/// `docs/attacks.md`.
+/// Directories of the integration tests, by tier.
+const TEST_DIRS: [&str; 8] = [
+    "cli/tests/fast",
+    "hook/tests/fast",
+    "kubelet/tests/fast",
+    "tests/fake-nvml/tests/fast",
+    "tests/tests/host",
+    "tests/tests/engines",
+    "tests/tests/kubernetes",
+    "tests/tests/soak",
+];
+
+/// Returns whether `FILE::TEST` is a test of some tier; `attacks` and `races` stand for `hook_attacks` and `hook_races`,
+/// as in `docs/attacks.md`.
 #[must_use]
 pub fn is_test(name: &str) -> bool {
     let Some((file, test)) = name.split_once("::") else { return false };
-    let read =
-        |file: &str| fs::read_to_string(project().join("tests/tests").join(format!("{file}.rs")));
-    let Ok(source) = read(file).or_else(|_| read(&format!("hook_{file}"))) else { return false };
+    let files = [format!("{file}.rs"), format!("hook_{file}.rs")];
+    let paths = TEST_DIRS
+        .iter()
+        .flat_map(|dir| files.iter().map(move |file| project().join(dir).join(file)));
+    paths.filter_map(|path| fs::read_to_string(path).ok()).any(|source| has_test(&source, test))
+}
+
+fn has_test(source: &str, test: &str) -> bool {
     let lines: Vec<_> = source.lines().map(str::trim).collect();
     let functions = [format!("fn {test}("), format!("async fn {test}(")];
     let found = lines.iter().position(|line| functions.iter().any(|f| line.starts_with(f)));

@@ -16,7 +16,7 @@ pub const BASE: &str = "/var/lib/mig-cdi-tests";
 pub(crate) fn trusted_tempdir() -> TempDir {
     let made = fs::create_dir_all(BASE).and_then(|()| tempfile::tempdir_in(BASE));
     made.unwrap_or_else(|e| {
-        panic!("make a directory in {BASE}: {e}; run the tests as root: tests/run")
+        panic!("make a directory in {BASE}: {e}; run the test as root: tests/run host")
     })
 }
 
@@ -24,18 +24,32 @@ pub(crate) fn trusted_tempdir() -> TempDir {
 #[derive(Debug)]
 pub struct FakeHost {
     dir: TempDir,
+    has_nodes: bool,
 }
 
 impl FakeHost {
-    /// Makes the host of a node description.
+    /// Makes the host of a node description, without device nodes, as on a machine where the driver was just loaded.
     ///
     /// # Panics
-    /// When the description is impossible, or when device nodes cannot be made without root.
+    /// When the description is impossible.
     #[must_use]
     pub fn new(description: &str) -> FakeHost {
+        FakeHost::in_dir(tempfile::tempdir().expect("a temporary directory"), description, false)
+    }
+
+    /// Makes the host of a node description with its device nodes.
+    ///
+    /// # Panics
+    /// When the description is impossible, or without root, which alone can make device nodes.
+    #[must_use]
+    pub fn with_nodes(description: &str) -> FakeHost {
+        FakeHost::in_dir(trusted_tempdir(), description, true)
+    }
+
+    fn in_dir(dir: TempDir, description: &str, has_nodes: bool) -> FakeHost {
         let node =
             SimulatedNode::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
-        let host = FakeHost { dir: trusted_tempdir() };
+        let host = FakeHost { dir, has_nodes };
         host.write(&ProcTree::of(&node));
         fs::write(host.dir.path().join("node.toml"), description).expect("write the description");
         fs::create_dir(host.out()).expect("make the output directory");
@@ -45,13 +59,14 @@ impl FakeHost {
         host
     }
 
-    /// Makes the host of a node description with the driver's files in the layout of a distribution.
+    /// Makes the host of a node description with its device nodes, and with the driver's files in the layout of a
+    /// distribution.
     ///
     /// # Panics
-    /// As [`FakeHost::new`].
+    /// As [`FakeHost::with_nodes`].
     #[must_use]
     pub fn with_driver(description: &str, layout: DistributionLayout) -> FakeHost {
-        let host = FakeHost::new(description);
+        let host = FakeHost::with_nodes(description);
         fs::remove_file(host.path("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1")).expect("there");
         let version = SimulatedNode::parse(description).expect("it was parsed").driver;
         driver::install(&host.root(), layout, &version);
@@ -64,12 +79,12 @@ impl FakeHost {
     /// unpacks, and with their version. There is no driver behind them.
     ///
     /// # Panics
-    /// As [`FakeHost::new`].
+    /// As [`FakeHost::with_nodes`].
     #[must_use]
     pub fn with_real_driver(description: &str) -> FakeHost {
         let node =
             SimulatedNode::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
-        let host = FakeHost::new(&description.replace(&node.driver, "550.163.01"));
+        let host = FakeHost::with_nodes(&description.replace(&node.driver, "550.163.01"));
         fs::remove_dir_all(host.path("/usr")).expect("there");
         copy_tree(&project().join("target/test-deps/nvidia/usr"), &host.path("/usr"));
         // The files belong to the user who ran the script; on a real host they are root's.
@@ -136,14 +151,14 @@ impl FakeHost {
                 .expect("make a directory");
             fs::write(path, content).expect("write a file");
         }
-        for (path, node) in &tree.nodes {
+        for (path, node) in tree.nodes.iter().filter(|_| self.has_nodes) {
             let path = self.path(path);
             fs::create_dir_all(path.parent().expect("a node has a parent"))
                 .expect("make a directory");
             let numbers = makedev(node.major.0.into(), node.minor.0.into());
             let made = mknod(&path, SFlag::S_IFCHR, Mode::from_bits_truncate(node.mode), numbers);
             made.unwrap_or_else(|e| {
-                panic!("mknod {path:?}: {e}; run the tests as root: tests/run")
+                panic!("mknod {path:?}: {e}; run the test as root: tests/run host")
             });
             // mknod(2) has removed the bits of the umask.
             let mode = std::os::unix::fs::PermissionsExt::from_mode(node.mode);

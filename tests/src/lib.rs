@@ -46,10 +46,14 @@ pub mod docker;
 pub mod docs;
 pub mod driver;
 pub mod engine_checks;
+#[cfg(feature = "plugin")]
 pub mod fake_api_server;
+#[cfg(feature = "plugin")]
 pub mod fake_cluster;
 mod fake_host;
+#[cfg(feature = "plugin")]
 pub mod fake_kubelet;
+#[cfg(feature = "plugin")]
 pub mod fake_pod_resources;
 pub mod hook;
 pub mod kubernetes;
@@ -58,10 +62,12 @@ pub mod partition_host;
 pub mod podman;
 pub mod prepared_container;
 mod programs;
+#[cfg(feature = "plugin")]
 pub mod running_plugin;
 pub mod watch;
 
 pub use fake_host::{BASE, FakeHost};
 pub use programs::{
-    Run, SHIPPED_CRATES, bare, build_dir, copy_tree, make_install, mig_cdi, program, project, run,
+    Run, SHIPPED_CRATES, bare, build_dir, copy_tree, fake_nvml, make_install, mig_cdi, program,
+    project, run,
 };

@@ -10,7 +10,7 @@
 //! assert_eq!(Caller::new(&host).get("list 0 9"), "1");
 //! ```
 
-use crate::{FakeHost, build_dir};
+use crate::{FakeHost, build_dir, fake_nvml};
 use std::{
     io::{BufRead, BufReader, Write},
     process::{Child, ChildStdout, Command, Stdio},
@@ -43,7 +43,7 @@ impl Caller {
     pub fn with(host: &FakeHost, environment: &[(&str, &str)]) -> Caller {
         let mut command = Command::new(build_dir().join("nvml-call"));
         let (key, value) = host.env();
-        command.env_clear().arg(build_dir().join("libfake_nvml.so")).env(key, value);
+        command.env_clear().arg(fake_nvml()).env(key, value);
         command.envs(environment.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("start {command:?}: {e}"));
         let answers = BufReader::new(child.stdout.take().expect("a pipe"));

@@ -19,10 +19,10 @@ impl PartitionHost {
     /// Makes the host of a node description; specs are written to [`FakeHost::out`].
     ///
     /// # Panics
-    /// As [`FakeHost::new`].
+    /// As [`FakeHost::with_nodes`].
     #[must_use]
     pub fn new(description: &str) -> PartitionHost {
-        let host = PartitionHost { fake: FakeHost::new(description) };
+        let host = PartitionHost { fake: FakeHost::with_nodes(description) };
         let config = format!(
             "capabilities = \"none\"\nspec-dirs = [{:?}]\n",
             host.fake.out().display().to_string()

@@ -3,7 +3,6 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::OnceLock,
 };
 
 /// Directories of the crates that are shipped, from the lowest up (ARCHITECTURE.md). The others are for development:
@@ -22,81 +21,39 @@ pub const SHIPPED_CRATES: [&str; 11] = [
     "kubelet",
 ];
 
+/// File of the fake driver.
+const FAKE_NVML: &str = "libfake_nvml.so";
+
 /// Returns the root of the project's tree.
 #[must_use]
 pub fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is below the project").to_owned()
 }
 
-/// Returns the directory of the built programs and of the fake driver.
+/// Returns the directory of the programs that cargo has built: it has the directory of the running test, `deps`.
 ///
-/// `MIG_CDI_BIN_DIR` names another one: that of an installed package.
-pub fn build_dir() -> &'static Path {
-    static DIR: OnceLock<PathBuf> = OnceLock::new();
-    DIR.get_or_init(|| {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        // The whole workspace, as tests/run has built it: cargo unifies features of shared dependencies over the
-        // selected packages, so another selection would build those again.
-        build.args(["build", "--quiet", "--workspace"]);
-        let exe = std::env::current_exe().expect("a test has a path");
-        let dir = exe.ancestors().nth(2).expect("target/debug/deps/test");
-        if dir.ends_with("release") {
-            build.arg("--release");
-        }
-        let built = build.current_dir(project()).status().expect("cargo runs");
-        assert!(built.success(), "cargo build of the binaries failed");
-        dir.to_owned()
-    })
+/// # Panics
+/// When the test is not where cargo puts it.
+#[must_use]
+pub fn build_dir() -> PathBuf {
+    let exe = std::env::current_exe().expect("a test has a path");
+    exe.ancestors().nth(2).expect("target/debug/deps/test").to_owned()
 }
 
-/// Builds a package as it is shipped, and returns the target directory.
-fn build_shipped(arguments: &[&str]) -> &'static Path {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build.args(["build", "--quiet"]).args(arguments).current_dir(project());
-    assert!(build.status().expect("cargo runs").success(), "{build:?} failed; run tests/setup.sh");
-    build_dir().parent().expect("target/debug is below target")
-}
-
-/// Returns the hook as it is shipped: static and optimised, whatever the profile of the tests.
-fn built_hook() -> &'static Path {
-    static HOOK: OnceLock<PathBuf> = OnceLock::new();
-    HOOK.get_or_init(|| {
-        let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
-        let how = ["--package=mig-cdi-hook", "--profile=hook", "--target", &target];
-        build_shipped(&how).join(target).join("hook/mig-cdi-hook")
-    })
-}
-
-/// Returns the device plugin: as it is shipped for a benchmark, with the profile of the tests for a test.
-fn built_kubelet() -> &'static Path {
-    static KUBELET: OnceLock<PathBuf> = OnceLock::new();
-    KUBELET.get_or_init(|| {
-        if build_dir().ends_with("release") {
-            let how = ["--package=mig-cdi-kubelet", "--profile=kubelet"];
-            return build_shipped(&how).join("kubelet/mig-cdi-kubelet");
-        }
-        build_dir().join("mig-cdi-kubelet")
-    })
-}
-
-/// Returns the path of a built or installed program.
+/// Returns the path of a program: in `MIG_CDI_BIN_DIR`, the directory of installed programs, else as cargo has built it.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
-    let built = match name {
-        "mig-cdi-hook" => built_hook().to_owned(),
-        "mig-cdi-kubelet" => built_kubelet().to_owned(),
-        _ => build_dir().join(name),
-    };
-    std::env::var_os("MIG_CDI_BIN_DIR").map_or(built, |dir| Path::new(&dir).join(name))
+    let dir = std::env::var_os("MIG_CDI_BIN_DIR").map_or_else(build_dir, PathBuf::from);
+    dir.join(name)
 }
 
 /// Returns the path of the fake driver: that of `MIG_CDI_BIN_DIR` if it has one, for programs of another
 /// architecture.
-pub(crate) fn fake_nvml() -> PathBuf {
-    let beside = program("libfake_nvml.so");
-    if beside.exists() { beside } else { build_dir().join("libfake_nvml.so") }
+#[must_use]
+pub fn fake_nvml() -> PathBuf {
+    let installed = std::env::var_os("MIG_CDI_BIN_DIR").map(|dir| Path::new(&dir).join(FAKE_NVML));
+    let installed = installed.filter(|path| path.exists());
+    installed.unwrap_or_else(|| build_dir().join("deps").join(FAKE_NVML))
 }
 
 /// Runs `make install` of the built programs below a directory, for a prefix such as `/usr`.

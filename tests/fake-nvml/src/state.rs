@@ -231,6 +231,11 @@ fn path() -> Option<PathBuf> {
     None
 }
 
+/// Returns the owner of the description.
+pub(crate) fn owner() -> Option<u32> {
+    Some(fs::metadata(path()?).ok()?.uid())
+}
+
 /// Returns the path beside the library, for a program that runs with an empty environment.
 fn beside_library() -> Option<PathBuf> {
     let maps = fs::read_to_string("/proc/self/maps").ok()?;

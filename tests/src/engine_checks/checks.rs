@@ -117,7 +117,7 @@ pub type CheckResults = Vec<Result<&'static str, String>>;
 /// When it cannot be made.
 #[must_use]
 pub fn host() -> FakeHost {
-    let host = FakeHost::new(preset("a100-80gb").expect("a known preset"));
+    let host = FakeHost::with_nodes(preset("a100-80gb").expect("a known preset"));
     let run = host.generate(&[]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     host

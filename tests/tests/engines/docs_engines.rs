@@ -73,7 +73,7 @@ fn quickstart_podman_works() {
     let one = &page.shell()[1][0];
     let script = script_of_one(generate, one, "$PODMAN run --cap-add MKNOD");
     for variant in VARIANTS {
-        let host = FakeHost::new(preset("a100-80gb").unwrap());
+        let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
         let run = Podman::new(variant).script(&host, &script);
         assert_eq!(caps(passed(&run)), NODES, "{variant:?}");
         assert!(run.stdout.contains("\nmade 508:39 EPERM\n"), "{}", run.stdout);
@@ -91,7 +91,7 @@ fn quickstart_rootless_podman_works() {
     let [nodes, generate] = &page.shell()[0][..] else { panic!("{:?}", page.shell()) };
     let run = &page.shell()[1][0];
     for variant in VARIANTS {
-        let host = FakeHost::new(preset("a100-80gb").unwrap());
+        let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
         let gone = format!("rm -r {}/nvidia*\n", host.path("/dev").display());
         let converted = |line| script(line, "$MIG_CDI", "$PODMAN run", "probe 508:39");
         let script = gone + &converted(nodes) + &converted(generate) + &converted(run);
@@ -126,7 +126,7 @@ fn quickstart_quadlet_works() {
     );
     let asked = "nvidia.com/mig=0:2g.20gb:0";
     assert!(page.text.contains(&format!("`AddDevice={asked}`")));
-    let host = FakeHost::new(preset("a100-80gb").unwrap());
+    let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
     let kind = PodmanKind { release: DebianRelease::Trixie, rootless: false };
     let run = Podman::of(kind, VARIANTS[0]).script(&host, &script);
     assert!(passed(&run).starts_with(&format!("--device {asked}\n")), "{}", run.stdout);

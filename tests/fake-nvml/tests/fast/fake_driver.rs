@@ -2,7 +2,7 @@
 //! faults. `sim_partitioning.rs` tests the rules of MIG themselves.
 
 use mig_cdi_sim::{ProcTree, SimulatedNode};
-use mig_cdi_tests::{FakeHost, build_dir, nvml_call::Caller, run};
+use mig_cdi_tests::{FakeHost, build_dir, fake_nvml, nvml_call::Caller, run};
 use std::{
     collections::BTreeMap,
     fs,
@@ -356,7 +356,7 @@ fn the_next_process_completes_a_killed_change() {
         let mut lines = String::from("init\n");
         (0..4000).for_each(|_| lines += &(any_change(&mut seed, 2) + "\n"));
         let mut command = Command::new(build_dir().join("nvml-call"));
-        command.env_clear().arg(build_dir().join("libfake_nvml.so")).envs([host.env()]);
+        command.env_clear().arg(fake_nvml()).envs([host.env()]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));

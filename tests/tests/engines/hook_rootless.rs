@@ -18,7 +18,7 @@ const GPU: &str = "GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4";
 /// Runs the probe in a container that requests a slice in a mode. Returns the result, and the log of the hook.
 fn probe(mode: &str, variant: Variant, slice: &str) -> (Run, String) {
     let podman = Podman::of(PodmanKind { release: DebianRelease::Trixie, rootless: true }, variant);
-    let host = FakeHost::new(preset("a100-80gb").unwrap());
+    let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
     host.configure_hook(&format!("runtimes = [{:?}]", podman.runtime()));
     let generated = host.generate(&[]);
     assert_eq!(generated.code, 0, "{}", generated.stderr);

@@ -25,7 +25,7 @@ fn example() -> PathBuf {
 
 /// Runs a script with every OCI runtime and cgroup version, and compares its output.
 fn everywhere(script: &str, expected: &str) {
-    let host = FakeHost::new(preset("a100-80gb").unwrap());
+    let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
     let script = script.replace("$EXAMPLE", &example().display().to_string());
     for variant in VARIANTS {
         println!("{variant:?}");

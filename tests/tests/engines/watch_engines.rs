@@ -112,7 +112,7 @@ fn slices_come_and_go(
 fn podman_sees_a_change_at_once() {
     for variant in VARIANTS {
         println!("{variant:?}");
-        let host = FakeHost::new(&node(&[]));
+        let host = FakeHost::with_nodes(&node(&[]));
         let watch = Watch::start(&host, &[]);
         let podman = Podman::new(variant);
         slices_come_and_go(&host, Duration::ZERO, &|device, minors| {
@@ -139,7 +139,7 @@ fn daemon_follows<E>(
 ) {
     for cgroup in ["v1", "v2"] {
         println!("{cgroup}");
-        let host = FakeHost::new(&node(&[]));
+        let host = FakeHost::with_nodes(&node(&[]));
         let watch = Watch::start(&host, &[]);
         let engine = start(cgroup, &host);
         slices_come_and_go(&host, Duration::from_secs(10), &|device, minors| {

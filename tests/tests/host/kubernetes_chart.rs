@@ -253,7 +253,7 @@ fn the_plugin_accepts_its_arguments() {
 /// The image is built without a registry and contains all files that the program loads.
 #[test]
 fn the_image_runs() {
-    let host = FakeHost::new("[[gpu]]\nmodel = \"a100-80gb\"\n");
+    let host = FakeHost::with_nodes("[[gpu]]\nmodel = \"a100-80gb\"\n");
     let script = format!(
         "export PODMAN
          image=$({} {} example.com/mig-cdi-kubelet:test)

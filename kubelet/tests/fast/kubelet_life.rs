@@ -5,7 +5,6 @@ use mig_cdi_kubelet::api;
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost,
-    driver::DistributionLayout,
     fake_kubelet::{FakeKubelet, ListReading, RegistrationAnswer},
     running_plugin::{RunningPlugin, kubelet_dir},
     watch::until,
@@ -30,7 +29,7 @@ fn node(slices: usize) -> String {
 }
 
 fn host(slices: usize) -> FakeHost {
-    FakeHost::with_driver(&node(slices), DistributionLayout::Debian)
+    FakeHost::new(&node(slices))
 }
 
 fn start_both(host: &FakeHost) -> (FakeKubelet, RunningPlugin) {
@@ -124,7 +123,7 @@ fn a_kubelet_that_reads_slowly_gets_the_newest_list() {
     let (before, after) = whole.rsplit_once("{ profile").unwrap();
     let fewer =
         format!("{before}{}", &after[after.find('}').unwrap() + 1..].trim_start_matches(','));
-    let host = FakeHost::with_driver(whole, DistributionLayout::Debian);
+    let host = FakeHost::new(whole);
     let kubelet = FakeKubelet::start(&kubelet_dir(&host));
     let plugin = RunningPlugin::start(&host, &[]);
     let resource = "nvidia.com/mig-1g.10gb";

@@ -164,7 +164,7 @@ impl Drop for Stop<'_> {
 fn the_spec_stays_current_through_random_changes() {
     let mut random = Random::new();
     let mut machine = Machine::default();
-    let host = FakeHost::new(&machine.description());
+    let host = FakeHost::with_nodes(&machine.description());
     host.install();
     let (table, copy) = (table(&host), host.out().with_file_name("copy.json"));
     let (stop, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -252,7 +252,7 @@ fn a_killed_writer_leaves_the_old_or_the_new_spec() {
     let mut random = Random::new();
     let mut machine = Machine::default();
     machine.gpus[0].slots = [true, true, false, false, true];
-    let host = FakeHost::new(&machine.description());
+    let host = FakeHost::with_nodes(&machine.description());
     host.install();
     let output = format!("--output={}", host.spec().display());
     let mut specs = [None, None];

@@ -16,7 +16,7 @@ const CAP: &str = "/dev/nvidia-caps/nvidia-cap30";
 const ACCESS: &str = "/proc/driver/nvidia/capabilities/gpu0/mig/gi3/access";
 
 fn host() -> FakeHost {
-    FakeHost::new(preset(A100).unwrap())
+    FakeHost::with_nodes(preset(A100).unwrap())
 }
 
 /// Makes a host whose nodes and links are correct.
@@ -269,7 +269,7 @@ fn prune_removes_only_stale_nodes() {
 /// Returns the capability minors of the slice that [`without_last`] lacks, from the driver's own files.
 fn destroyed_caps() -> Vec<u32> {
     let caps = |description: &str| {
-        let host = FakeHost::new(description);
+        let host = FakeHost::with_nodes(description);
         let list = fs::read_dir(host.path("/dev/nvidia-caps")).unwrap();
         let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
         let minor = |name: String| name.trim_start_matches("nvidia-cap").parse::<u32>().unwrap();
@@ -464,7 +464,7 @@ fn links_are_recreated_and_files_in_their_place_kept() {
 /// GPUs that swapped their minors: each link has its new target, whatever it had before.
 #[test]
 fn links_follow_swapped_nodes() {
-    let host = FakeHost::new(preset("hgx-h100").unwrap());
+    let host = FakeHost::with_nodes(preset("hgx-h100").unwrap());
     assert_eq!(nodes(&host, &[]).code, 0);
     node(&host, "/dev/nvidia0", (195, 1), 0o666);
     node(&host, "/dev/nvidia1", (195, 0), 0o666);

@@ -85,8 +85,9 @@ fn until_advertised(node: &KubernetesNode, what: &str, counts: &[(&str, &str)]) 
 #[test]
 fn a_pod_keeps_its_slice() {
     let first = "{ profile = \"2g.20gb\", start = 0 }";
-    let host =
-        FakeHost::new(&two_gpus(&format!("{first}, {{ profile = \"2g.20gb\", start = 2 }}")));
+    let host = FakeHost::with_nodes(&two_gpus(&format!(
+        "{first}, {{ profile = \"2g.20gb\", start = 2 }}"
+    )));
     host.install();
     let mut node = KubernetesNode::start(&host);
     let plugin = node.plugin(&host, &[]);

@@ -25,7 +25,7 @@ const GPU: &str = "GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4";
 const MODES: [&str; 3] = ["precreate", "create-runtime", "runtime"];
 
 fn host(podman: &Podman) -> FakeHost {
-    let host = FakeHost::new(preset("a100-80gb").unwrap());
+    let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
     host.configure_hook(&format!("runtimes = [{:?}]", podman.runtime()));
     let run = host.generate(&[]);
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -303,7 +303,7 @@ fn a_daemon_s_runtime<E>(
     probe: impl Fn(&E, &str, &[&str]) -> Result<String, String>,
 ) {
     for cgroup in ["v1", "v2"] {
-        let host = FakeHost::new(preset("a100-80gb").unwrap());
+        let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
         host.configure_hook("runtimes = [\"/usr/bin/runc\", \"/usr/sbin/runc\"]");
         assert_eq!(host.generate(&[]).code, 0);
         let engine = start(cgroup, &host);

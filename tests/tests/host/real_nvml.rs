@@ -67,7 +67,7 @@ fn the_fake_exports_only_symbols_of_the_real_library() {
 /// /proc shows a driver and the real library finds none: our message has the library's error and the cure.
 #[test]
 fn the_real_library_without_a_driver_gives_our_message() {
-    let host = FakeHost::new(preset("a100-80gb").unwrap());
+    let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
     let root = root();
     let at = host.root();
     let flags = [("driver", &root), ("dev", &at), ("proc", &at)];

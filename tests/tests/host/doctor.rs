@@ -1208,7 +1208,7 @@ fn a_real_process_is_inspected() {
 /// A container of the real podman is named by the id that podman gives it.
 #[test]
 fn a_real_container_is_named_by_its_id() {
-    let host = FakeHost::new(preset("a100-80gb").unwrap());
+    let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
     let instance = host.path("/proc/driver/nvidia/capabilities/gpu0/mig/gi3");
     let script = format!(
         "$MIG_CDI generate $FLAGS >&2

@@ -45,7 +45,7 @@ fn until_advertised(node: &KubernetesNode, what: &str, wanted: &[(&str, &str)]) 
 
 #[test]
 fn a_label_partitions_gpus_around_running_pods() {
-    let host = FakeHost::new(
+    let host = FakeHost::with_nodes(
         "[[gpu]]\nmodel = \"a100-80gb\"\n\
          instances = [{ profile = \"2g.20gb\", start = 0 }, { profile = \"2g.20gb\", start = 2 }]\n",
     );

@@ -22,7 +22,7 @@ pci = "0000:0f:00.0"
 "#;
 
 fn host(how: &str) -> FakeHost {
-    let host = FakeHost::new(BEFORE);
+    let host = FakeHost::with_nodes(BEFORE);
     host.install();
     let run = host.generate(&[how]);
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -145,7 +145,7 @@ fn every_hook_of_a_spec_exists_and_has_an_environment() {
 
 #[test]
 fn a_hook_that_another_user_can_change_is_refused() {
-    let host = FakeHost::new(BEFORE);
+    let host = FakeHost::with_nodes(BEFORE);
     let bin = host.install();
     let hook = bin.join("mig-cdi-hook");
     let mode =
@@ -230,7 +230,7 @@ fn podman_starts_verified_slices_only() {
         ! $PODMAN run --rm --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS ls /dev/nvidia-caps
         $PODMAN run --rm --device nvidia.com/mig=0:2g.20gb:2 --rootfs $ROOTFS ls /dev/nvidia-caps";
     for variant in VARIANTS {
-        let host = FakeHost::new(preset("a100-80gb").unwrap());
+        let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
         let gone = host.path("/proc/driver/nvidia/capabilities/gpu0/mig/gi3");
         let script = script
             .replace("$GONE", &gone.display().to_string())

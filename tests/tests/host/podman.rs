@@ -22,7 +22,7 @@ const GPU: &str = "GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4";
 
 /// Runs a script on a fake a100-80gb in every variant.
 fn everywhere(script: &str, check: impl Fn(Run)) {
-    let host = FakeHost::new(preset("a100-80gb").unwrap());
+    let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
     for variant in VARIANTS {
         println!("{variant:?}");
         check(Podman::new(variant).script(&host, script));
@@ -119,7 +119,7 @@ fn a_new_spec_takes_effect_at_the_next_start() {
         ! $PODMAN run --rm --device nvidia.com/mig=0:1g.10gb:6 --rootfs $ROOTFS ls /dev/nvidia-caps 2>/dev/null
         $PODMAN run --rm --device nvidia.com/mig=0:2g.20gb:4 --rootfs $ROOTFS ls /dev/nvidia-caps";
     for variant in VARIANTS {
-        let host = FakeHost::new(preset("a100-80gb").unwrap());
+        let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
         let gone = host.path("/proc/driver/nvidia/capabilities/gpu0/mig/gi7");
         let script = script.replace("$GONE", &gone.display().to_string());
         let run = Podman::new(variant).script(&host, &script);

@@ -104,7 +104,7 @@ fn until_advertised(node: &KubernetesNode, what: &str, wanted: &[(&str, &str)]) 
 
 #[test]
 fn one_daemon_set_advertises_slices() {
-    let host = FakeHost::new(&slices("2g.20gb"));
+    let host = FakeHost::with_nodes(&slices("2g.20gb"));
     host.install();
     let node = KubernetesNode::start(&host);
     prepare(&node, &host);

@@ -206,7 +206,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Rig {
-        let rig = Rig { host: FakeHost::new(preset("a30").unwrap()) };
+        let rig = Rig { host: FakeHost::with_nodes(preset("a30").unwrap()) };
         for dir in ["rootfs/dev", "rootfs/proc", "rootfs/etc", "canary"] {
             fs::create_dir_all(rig.path(dir)).unwrap();
         }

@@ -1,0 +1,25 @@
+//! Tests of `mig-cdi` that anyone can run: no root, no network, no engine.
+// Tests create files and processes. Only the product confines that to the crate sys.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod cli;
+mod configure;
+mod configure_concurrent;
+mod configure_properties;
+mod discover;
+mod docs;
+mod engine_limits;
+mod fingerprint;
+mod golden;
+mod gpu_models;
+mod gpus_and_admin;
+mod layout;
+mod layouts;
+mod packaging;
+mod picture;
+mod sim_partitioning;
+mod systemd;
+mod watch;
+mod watch_errors;
+mod watch_events;
+mod write;

@@ -1,0 +1,3 @@
+//! Tests of the fake driver.
+
+mod fake_driver;
