@@ -7,6 +7,7 @@ use mig_cdi_config::layouts::{
 use mig_cdi_layout::{DesiredInstance, plan};
 use mig_cdi_model::GpuIndex;
 use mig_cdi_sim::Model;
+use mig_cdi_tests::project;
 use proptest::prelude::*;
 use std::fs;
 
@@ -22,7 +23,7 @@ const IDS: [(&str, u32); 6] = [
 ];
 
 fn file(name: &str) -> String {
-    let path = format!("{}/layouts/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    let path = project().join(format!("tests/layouts/{name}.yaml"));
     fs::read_to_string(path).unwrap()
 }
 
@@ -536,7 +537,7 @@ mig-configs:
 /// The documented layout files are accepted, and so are the documented layouts.
 #[test]
 fn the_documented_layouts_are_valid() {
-    let path = format!("{}/../docs/layouts.md", env!("CARGO_MANIFEST_DIR"));
+    let path = project().join("docs/layouts.md");
     let text = fs::read_to_string(path).unwrap();
     let files: Vec<_> = text.split("```yaml\n").skip(1).collect();
     assert_eq!(files.len(), 2);
