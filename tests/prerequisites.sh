@@ -40,6 +40,34 @@ need_root() {
     fi
 }
 
+# need_commands COMMAND:PACKAGE…: programs, and the Debian packages that have them, in one line.
+need_commands() {
+    missing=
+    for pair in "$@"; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
+    done
+    [ -z "$missing" ] || add_problem "Debian packages: apt-get install$missing"
+}
+
+# lacks_for_host: prints why the tests of the tier host cannot run, or nothing.
+lacks_for_host() {
+    root=
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || { echo "it needs root, and there is no sudo" && return; }
+        if ! sudo -n true 2>/dev/null; then
+            [ -t 0 ] || { echo "it needs root, and sudo asks for a password" && return; }
+            echo "$0: the tier host needs root" >&2
+            sudo -v || { echo "it needs root, and sudo refused" && return; }
+        fi
+        root=sudo
+    fi
+    command -v apt-get >/dev/null || { echo "it installs packages of Debian, and there is no apt-get" && return; }
+    $root unshare --mount --pid --fork true 2>/dev/null || { echo "unshare --mount is not permitted here" && return; }
+    node=$(mktemp -u)
+    $root mknod "$node" c 508 1 2>/dev/null || { echo "mknod is not permitted here" && return; }
+    $root rm "$node"
+}
+
 # check_prerequisites: ends the script when something is missing.
 check_prerequisites() {
     [ -z "$problems" ] || {

@@ -1,10 +1,12 @@
 #!/bin/sh
-# setup.sh: installs what the tests need on Debian 12 with Rust, unless it is installed already. Only the tools of
-# systemd are needed: it becomes the machine's init only with the package systemd-sysv. The packages need root. Other
-# downloads go below target/test-deps.
+# setup.sh [TIER…]: installs what tiers of tests/run need on Debian 12 with Rust, unless it is installed already: host,
+# and engines, kubernetes and soak, which need the same and more. Without a tier, all. Only the tools of systemd are
+# needed: it becomes the machine's init only with the package systemd-sysv. The packages need root. Other downloads go
+# below target/test-deps.
 set -eu
 cd "$(dirname "$0")/.."
 . tests/fetch.sh
+tiers=${*:-host engines kubernetes soak}
 
 missing=
 for pair in podman:podman runc:runc crun:crun conmon:conmon busybox:busybox-static cc:gcc c++:g++ \
@@ -39,15 +41,6 @@ fetch nvidia trixie non-free amd64 libnvidia-ml1 libcuda1 libnvidia-ptxjitcompil
 # those of RPM distributions do. Debian builds such a loader for its 32-bit port.
 fetch debian-root bookworm main amd64 libc6 libgcc-s1
 fetch lib64-root bookworm main i386 libc6-amd64 lib64gcc-s1
-# Engines that support CDI: containerd and Docker of Debian 12 do not. These newer ones run there unchanged.
-fetch engines trixie main "$(dpkg --print-architecture)" containerd docker.io docker-cli
-fetch compose trixie main "$(dpkg --print-architecture)" docker-compose
-# podman of Debian 13 with its OCI runtimes, and those of its libraries that Debian 12 lacks or has in older versions.
-# They are mounted over /usr in a mount namespace.
-fetch podman trixie main "$(dpkg --print-architecture)" podman conmon crun runc netavark uidmap libc6 libassuan9 \
-    libaudit1 libbsd0 libcap2 libcap-ng0 libglib2.0-0t64 libgpg-error0 libgpgme11t64 libmd0 libpcre2-8-0 libseccomp2 \
-    libselinux1 libsqlite3-0 libsubid5 libsystemd0 libyajl2
-
 # Helm as a library, with which tests/helm lints and renders the chart. Debian has no Helm.
 if [ ! -d "$deps/helm" ]; then
     rm -rf "$deps/helm.new"
@@ -57,5 +50,20 @@ if [ ! -d "$deps/helm" ]; then
         --target "$deps/helm.new" --requirement "$deps/helm.txt"
     mv "$deps/helm.new" "$deps/helm"
 fi
-# A Kubernetes node; this takes minutes the first time.
-tests/kubernetes/setup
+
+case $tiers in *engines* | *kubernetes*)
+    # Engines that support CDI: containerd and Docker of Debian 12 do not. These newer ones run there unchanged.
+    fetch engines trixie main "$(dpkg --print-architecture)" containerd docker.io docker-cli
+    fetch compose trixie main "$(dpkg --print-architecture)" docker-compose
+    # podman of Debian 13 with its OCI runtimes, and those of its libraries that Debian 12 lacks or has in older versions.
+    # They are mounted over /usr in a mount namespace.
+    fetch podman trixie main "$(dpkg --print-architecture)" podman conmon crun runc netavark uidmap libc6 libassuan9 \
+        libaudit1 libbsd0 libcap2 libcap-ng0 libglib2.0-0t64 libgpg-error0 libgpgme11t64 libmd0 libpcre2-8-0 libseccomp2 \
+        libselinux1 libsqlite3-0 libsubid5 libsystemd0 libyajl2
+    ;;
+esac
+case $tiers in *kubernetes*)
+    # A Kubernetes node; this takes minutes the first time.
+    tests/kubernetes/setup
+    ;;
+esac
