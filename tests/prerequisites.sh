@@ -49,6 +49,17 @@ need_commands() {
     [ -z "$missing" ] || add_problem "Debian packages: apt-get install$missing"
 }
 
+# need_for_packages COMMAND:PACKAGE…: what packaging/deb and packaging/rpm have in common, and these programs.
+need_for_packages() {
+    need_rust
+    need_commands cc:gcc make:make git:git xz:xz-utils "$@"
+    command -v cargo-auditable >/dev/null || add_problem "cargo auditable: cargo install --locked cargo-auditable"
+    target=$(uname -m)-unknown-linux-musl
+    [ ! -x "$(command -v rustc)" ] || [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ] ||
+        add_problem "Rust's target for the static hook: rustup target add $target"
+    check_prerequisites
+}
+
 # lacks_for_host: prints why the tests of the tier host cannot run, or nothing.
 lacks_for_host() {
     root=
