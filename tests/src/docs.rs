@@ -1,6 +1,6 @@
 //! Parser of the documents: links, headings, words in backquotes, and commands.
 
-use crate::project;
+use crate::{golden, project};
 use std::fs;
 
 /// Document of the project.
@@ -192,27 +192,37 @@ fn choices(command: &str) -> Vec<String> {
     word.split('|').map(|choice| command.replace(word, choice)).collect()
 }
 
-/// Directories of the integration tests, by tier.
-const TEST_DIRS: [&str; 8] = [
+/// Directories of the integration tests, by tier, and of the cases.
+const TEST_DIRS: [&str; 9] = [
     "cli/tests/fast",
     "hook/tests/fast",
     "kubelet/tests/fast",
     "tests/fake-nvml/tests/fast",
+    "xtask/tests",
     "tests/tests/host",
     "tests/tests/engines",
     "tests/tests/kubernetes",
     "tests/tests/soak",
 ];
 
-/// Returns whether `FILE::TEST` is a test of some tier; `attacks` and `races` stand for `hook_attacks` and `hook_races`,
-/// as in `docs/attacks.md`.
+/// Returns whether a file, such as `doctor.rs`, has tests of some tier.
+#[must_use]
+pub fn is_test_file(name: &str) -> bool {
+    TEST_DIRS.iter().any(|dir| project().join(dir).join(name).exists())
+}
+
+/// Returns whether `FILE::TEST` is a test of some tier, or `golden::GROUP` a group of cases; `attacks` and `races` stand
+/// for `hook_attacks` and `hook_races`, as in `docs/attacks.md`.
 #[must_use]
 pub fn is_test(name: &str) -> bool {
     let Some((file, test)) = name.split_once("::") else { return false };
+    if file == "golden" {
+        return golden::cases().iter().any(|case| case.name.split("::").next() == Some(test));
+    }
     let files = [format!("{file}.rs"), format!("hook_{file}.rs")];
     let paths = TEST_DIRS
         .iter()
-        .flat_map(|dir| files.iter().map(move |file| project().join(dir).join(file)));
+        .flat_map(|dir| files.each_ref().map(|file| project().join(dir).join(file)));
     paths.filter_map(|path| fs::read_to_string(path).ok()).any(|source| has_test(&source, test))
 }
 

@@ -44,6 +44,7 @@ pub mod daemon;
 pub mod debian_release;
 pub mod docker;
 pub mod docs;
+pub mod documented_commands;
 pub mod driver;
 pub mod engine_checks;
 #[cfg(feature = "plugin")]
@@ -55,6 +56,7 @@ mod fake_host;
 pub mod fake_kubelet;
 #[cfg(feature = "plugin")]
 pub mod fake_pod_resources;
+pub mod golden;
 pub mod hook;
 pub mod kubernetes;
 pub mod nvml_call;

@@ -1,97 +1,13 @@
 //! The documents match the programs: links resolve, named tests exist, and every command is run here or names the
 //! test that runs it. Pages are found in the file system, so that new ones are checked too.
 
-use mig_cdi_sim::preset;
 use mig_cdi_tests::{
-    Run, SHIPPED_CRATES,
-    configure_host::ConfigureHost,
-    docs::{DocPage, is_test},
-    hook::{feed, oci_config},
-    mig_cdi,
-    partition_host::PartitionHost,
-    program, project, run,
+    SHIPPED_CRATES,
+    docs::{DocPage, is_test, is_test_file},
+    documented_commands::TESTED_ELSEWHERE,
+    mig_cdi, program, project, run,
 };
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
-
-/// Commands of other programs, and those that no test may run on its machine: the beginning of the command, and the
-/// test or script that runs it.
-const TESTED_ELSEWHERE: [(&str, &str); 34] = [
-    ("apt install ./mig-cdi_", "docs_engines::quickstart_podman_works"),
-    (
-        "podman run --rm --device nvidia.com/mig=all docker.io/",
-        "docs_engines::quickstart_podman_works",
-    ),
-    (
-        "podman run --rm --device nvidia.com/mig=0:2g.20gb:0 docker.io/",
-        "docs_engines::quickstart_rootless_podman_works",
-    ),
-    (
-        "podman run --rm --device nvidia.com/mig=0:2g.20gb:0 IMAGE",
-        "podman::a_container_gets_its_slice_and_no_other",
-    ),
-    (
-        "podman --runtime /usr/bin/mig-cdi-runtime run --annotation",
-        "hook_engines::under_the_name_mig_cdi_runtime_the_hook_is_a_runtime",
-    ),
-    ("mkdir -p /etc/containers/systemd", "docs_engines::quickstart_quadlet_works"),
-    ("mig-cdi configure podman --quadlet | sudo tee ", "docs_engines::quickstart_quadlet_works"),
-    ("systemctl start mig-cdi-example", "docs_engines::quickstart_quadlet_works"),
-    ("journalctl -u mig-cdi-example", "docs_engines::quickstart_quadlet_works"),
-    (
-        "docker run --rm --device nvidia.com/mig=",
-        "docs_engines::quickstart_docker_and_compose_works",
-    ),
-    ("docker compose run --rm train", "docs_engines::quickstart_docker_and_compose_works"),
-    (
-        "docker run --runtime mig-cdi ",
-        "hook_engines::docker_injects_a_slice_with_the_runtime_mig_cdi",
-    ),
-    ("systemctl restart docker", "docs_engines::quickstart_docker_and_compose_works"),
-    ("systemctl restart containerd", "docs_engines::quickstart_containerd_over_cri_works"),
-    ("systemctl daemon-reload", "systemd::systemd_analyze_accepts_the_units"),
-    ("systemctl enable --now mig-cdi", "systemd::watch_works_in_its_sandbox"),
-    ("systemctl enable mig-cdi-refresh", "systemd::the_refresh_works_in_its_sandbox"),
-    ("systemctl start mig-cdi-refresh", "systemd::the_refresh_works_in_its_sandbox"),
-    ("systemctl enable mig-cdi-restore", "systemd::the_restore_works_in_its_sandbox"),
-    (
-        ". /run/mig-cdi/environment",
-        "hook_engines::a_container_gets_the_requested_slice_and_no_other",
-    ),
-    ("make -C packaging build", "packaging::make_builds_what_it_installs"),
-    (
-        "make -C packaging install PREFIX=/usr/local",
-        "packaging::another_prefix_is_written_into_the_files",
-    ),
-    ("tests/demo", ".ci/run"),
-    ("tests/run", ".ci/run"),
-    ("tests/machine/run", ".ci/run"),
-    (
-        "tests/engines/matrix",
-        "engine_matrix::every_engine_passes_all_checks_and_the_table_is_current",
-    ),
-    ("cargo build --profile kubelet", "kubernetes_chart::the_image_runs"),
-    ("packaging/kubernetes/image", "kubernetes_chart::the_image_runs"),
-    ("helm install mig-cdi packaging/", "kubernetes_chart::helm_lint_accepts_the_chart"),
-    ("kubectl get node NODE -o", "kubernetes::a_pod_gets_its_slices"),
-    ("kubectl get nodes -o", "kubernetes_daemonset::one_daemon_set_advertises_slices"),
-    ("kubectl label node NODE", "kubernetes_cluster::a_label_partitions_gpus_around_running_pods"),
-    ("kubectl get node NODE -L", "kubernetes_cluster::a_label_partitions_gpus_around_running_pods"),
-    ("mig-cdi status", "watch::status_and_metrics_report_the_node"),
-];
-
-/// The same for commands that build and install packages.
-const PACKAGES: [&str; 10] = [
-    "apt ",
-    "dnf ",
-    "rpm ",
-    "dpkg",
-    "cargo deb",
-    "cargo install ",
-    "cargo generate-rpm",
-    "packaging/",
-    "make -C packaging ",
-    "tests/packages/",
-];
 
 /// Page that names no test: it describes what people do.
 const UNTESTED: [&str; 1] = ["SECURITY.md"];
@@ -126,8 +42,7 @@ fn named_tests_and_benchmarks_exist() {
                 assert!(is_test(&span), "{path}: {span} is no test");
                 named += 1;
             } else if span.ends_with(".rs") {
-                let found = there(&span) || there(&format!("tests/tests/{span}"));
-                assert!(found, "{path}: {span} is not there");
+                assert!(there(&span) || is_test_file(&span), "{path}: {span} is not there");
                 named += 1;
             } else if let Some((_, bench)) = span.split_once("--bench ") {
                 assert!(there(&format!("tests/benches/{bench}.rs")), "{path}: {span}");
@@ -142,144 +57,18 @@ fn named_tests_and_benchmarks_exist() {
     }
 }
 
-/// Commands of ours in code blocks run on a fake host; those in sentences and tables are parsed.
+/// Every command of another program, and every one that no test may run on its machine, has a test or a script, and is
+/// still in a document. The cases of `documented_commands` run the others.
 #[test]
-fn every_documented_command_is_accepted() {
-    let mut used = BTreeSet::new();
-    for page in DocPage::all() {
-        for block in page.shell() {
-            let host = Host::new();
-            for command in &block {
-                println!("{}: {command}", page.path);
-                let known = TESTED_ELSEWHERE.iter().find(|(begin, _)| command.starts_with(begin));
-                match known {
-                    Some((begin, _)) => drop(used.insert(*begin)),
-                    None if PACKAGES.iter().any(|begin| command.starts_with(begin)) => {
-                        let script = project().join("tests/packages/run");
-                        assert!(script.exists(), "{}: nobody runs {command}", page.path);
-                    }
-                    None => host.run(command),
-                }
-            }
-        }
-        for span in page.spans() {
-            assert_parsed(&page.path, &span);
-        }
-    }
+fn commands_that_are_tested_elsewhere_are_documented_and_tested() {
+    let pages = DocPage::all();
+    let commands: Vec<_> = pages.iter().flat_map(DocPage::shell).flatten().collect();
     for (begin, proof) in TESTED_ELSEWHERE {
-        assert!(used.contains(begin), "no document has {begin:?}");
+        let is_used = commands.iter().any(|command| command.starts_with(begin));
+        assert!(is_used, "no document has {begin:?}");
         assert!(is_test(proof) || project().join(proof).exists(), "{begin}: {proof} is no test");
     }
-}
-
-/// Host on which the commands of a block run one after the other.
-struct Host {
-    site: PartitionHost,
-    machine: ConfigureHost,
-}
-
-impl Host {
-    /// Makes a host with the GPU of the documents, and another that is not in MIG mode.
-    fn new() -> Host {
-        let node = format!(
-            "{}\n[[gpu]]\nmodel = \"a100-80gb\"\nmig = false\n",
-            preset("a100-80gb").unwrap()
-        );
-        let host = Host { site: PartitionHost::new(&node), machine: ConfigureHost::new() };
-        fs::write(host.file("layouts.yaml"), LAYOUTS).unwrap();
-        let generated = host.site.fake.generate(&[]);
-        assert_eq!(generated.code, 0, "{}", generated.stderr);
-        fs::copy(host.site.fake.spec(), host.file("nvidia.yaml")).unwrap();
-        host
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.site.fake.out().with_file_name(name).display().to_string()
-    }
-
-    fn run(&self, command: &str) {
-        let command = command
-            .replace("/var/run/cdi/nvidia.yaml", &self.file("nvidia.yaml"))
-            .replace("layouts.yaml", &self.file("layouts.yaml"));
-        let mut words: Vec<&str> = command.split_whitespace().collect();
-        let layout = self.file("layout.yaml");
-        if ["checkpoint", "restore"].contains(&words[1]) && words.len() == 2 {
-            words.push(&layout);
-        }
-        let (run, fine): (Run, &[i32]) = match (words[0], words[1]) {
-            ("mig-cdi-hook", _) => (self.hook(&words), &[0]),
-            ("mig-cdi-kubelet", _) | (_, "watch") => return assert_parsed("a block", &command),
-            ("mig-cdi", "configure") => (self.configure(&words[2..]), &[0]),
-            ("mig-cdi", _) if words.contains(&"--node") => (run(&mut mig_cdi(&words[1..])), &[0]),
-            ("mig-cdi", "doctor") => {
-                let root = format!("--host-root={}", self.site.fake.root().display());
-                (self.site.run(&[&words[1..], &[&root]].concat()), &[0, 1])
-            }
-            ("mig-cdi", _) => (self.site.run(&words[1..]), &[0]),
-            _ => panic!("nobody runs {command:?}: name the test that does in TESTED_ELSEWHERE"),
-        };
-        let output = format!("{}{}", run.stdout, run.stderr);
-        assert!(fine.contains(&run.code), "{command}: exit code {}: {output}", run.code);
-    }
-
-    fn hook(&self, words: &[&str]) -> Run {
-        let [_, mode, options @ .., "<", _] = words else { panic!("{words:?} reads nothing") };
-        self.site.fake.configure_hook("");
-        let config = format!("--config={}", self.site.fake.config().display());
-        let mut hook = self.site.fake.hook(&[&[*mode], options, &[&config]].concat());
-        let request = oci_config(&[], &[("mig-cdi/devices", "0:2g.20gb:0")], false);
-        feed(&mut hook, request.as_bytes())
-    }
-
-    fn configure(&self, words: &[&str]) -> Run {
-        let release = match words[0] {
-            "podman" => "5.5.0",
-            "containerd" => "1.7.24",
-            "crio" => "1.36.0",
-            _ => "26.1.5",
-        };
-        let words = format!("{} --engine-version={release}", words.join(" "));
-        run(&mut self.machine.command(&words))
-    }
-}
-
-/// Layout file that the documents refer to.
-const LAYOUTS: &str = "version: v1
-mig-configs:
-  all-balanced:
-    - devices: all
-      mig-enabled: true
-      mig-devices: { 1g.10gb: 2, 2g.20gb: 1, 3g.40gb: 1 }
-";
-
-/// Asserts that a command in a sentence is accepted by its program. The text after an ellipsis is not checked.
-fn assert_parsed(path: &str, span: &str) {
-    let complete = span.split(['…', '<']).next().unwrap().trim();
-    let words: Vec<String> = complete.split_whitespace().map(placeholder_value).collect();
-    let [name, rest @ ..] = &words[..] else { return };
-    if rest.is_empty() || !["mig-cdi", "mig-cdi-hook", "mig-cdi-kubelet"].contains(&name.as_str()) {
-        return;
-    }
-    let mut command = Command::new(program(name));
-    command.env_clear();
-    if name == "mig-cdi-hook" {
-        let help = run(command.arg("--help")).stdout;
-        for word in rest.iter().filter(|word| word.starts_with('-') || *word == &rest[0]) {
-            let word = word.split('=').next().unwrap();
-            assert!(help.contains(word), "{path}: {span}: {word} is unknown");
-        }
-        return;
-    }
-    let run = run(command.args(rest).arg("--help"));
-    assert_eq!(run.code, 0, "{path}: {span}: {}", run.stderr);
-}
-
-/// Returns a value for a placeholder.
-fn placeholder_value(word: &str) -> String {
-    match word {
-        "ENGINE" => "docker".to_owned(),
-        word => word.replace("VENDOR/CLASS", "example.com/class"),
-    }
+    assert!(project().join("tests/packages/run").exists(), "it runs the commands of PACKAGES");
 }
 
 /// The README links all pages, and all commands of the program are on one of them.
@@ -391,10 +180,12 @@ fn sources(dir: &Path) -> String {
 /// The files and numbers of the table match the sources.
 #[test]
 fn the_inventory_of_unsafe_is_complete() {
-    let listed = run(Command::new("find")
-        .current_dir(project())
-        .args(SHIPPED_CRATES)
-        .args(["-name", "*.rs", "-type", "f"]));
+    let listed = run(Command::new("find").current_dir(project()).args(SHIPPED_CRATES).args([
+        "-path",
+        "*/src/*.rs",
+        "-type",
+        "f",
+    ]));
     assert_eq!(listed.code, 0, "{}", listed.stderr);
     let counted = listed.stdout.lines().filter_map(|path| {
         let text = std::fs::read_to_string(project().join(path)).ok()?;

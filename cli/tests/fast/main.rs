@@ -10,7 +10,6 @@ mod discover;
 mod docs;
 mod engine_limits;
 mod fingerprint;
-mod golden;
 mod gpu_models;
 mod gpus_and_admin;
 mod layout;

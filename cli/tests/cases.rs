@@ -1,0 +1,22 @@
+//! Cases that files name, each a test of its own: the golden files, on simulated nodes, and the commands of the documents. As
+//! the tests in `fast`, anyone can run them. Those that need root are in `tests/tests/host_cases.rs`.
+
+use libtest_mimic::{Arguments, Trial};
+use mig_cdi_tests::{documented_commands::documented_commands, golden};
+
+fn main() {
+    let golden = golden::cases().into_iter().map(|case| {
+        Trial::test(format!("golden::{}", case.name), move || {
+            case.check_simulated();
+            Ok(())
+        })
+    });
+    let commands =
+        documented_commands().into_iter().filter(|case| !case.needs_root()).map(|case| {
+            Trial::test(format!("documented_commands::{}", case.name), move || {
+                case.check();
+                Ok(())
+            })
+        });
+    libtest_mimic::run(&Arguments::from_args(), golden.chain(commands).collect()).exit();
+}

@@ -1,0 +1,21 @@
+//! Cases that files name, each a test of its own, on fake hosts with device nodes: the golden files, and the commands of the
+//! documents. They need root; `cli/tests/cases.rs` has those that do not.
+
+use libtest_mimic::{Arguments, Trial};
+use mig_cdi_tests::{documented_commands::documented_commands, golden};
+
+fn main() {
+    let golden = golden::cases().into_iter().map(|case| {
+        Trial::test(format!("golden::{}", case.name), move || {
+            case.check_fake_host();
+            Ok(())
+        })
+    });
+    let commands = documented_commands().into_iter().filter(|case| case.needs_root()).map(|case| {
+        Trial::test(format!("documented_commands::{}", case.name), move || {
+            case.check();
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), golden.chain(commands).collect()).exit();
+}
