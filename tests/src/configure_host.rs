@@ -1,6 +1,6 @@
 //! Host of files only, for `mig-cdi configure`.
 
-use crate::{Run, bare, run};
+use crate::{Run, bare, fake_host::trusted_tempdir, run};
 use std::{
     collections::BTreeMap,
     fs::{self, Permissions},
@@ -23,13 +23,25 @@ impl Default for ConfigureHost {
 }
 
 impl ConfigureHost {
-    /// Makes the host.
+    /// Makes the host. Its programs are in a directory of this user, so `--hook` and `--runtime` refuse them.
     ///
     /// # Panics
     /// When that fails.
     #[must_use]
     pub fn new() -> ConfigureHost {
-        let dir = tempfile::tempdir().expect("it works");
+        ConfigureHost::in_dir(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    /// Makes the host in a directory that only root can change, as `--hook` and `--runtime` require.
+    ///
+    /// # Panics
+    /// When that fails, or without root.
+    #[must_use]
+    pub fn trusted() -> ConfigureHost {
+        ConfigureHost::in_dir(trusted_tempdir())
+    }
+
+    fn in_dir(dir: TempDir) -> ConfigureHost {
         for name in ["root/etc", "bin"] {
             fs::create_dir_all(dir.path().join(name)).expect("it works");
         }

@@ -37,6 +37,8 @@
 //! ```
 
 pub mod all_layouts;
+#[cfg(feature = "plugin")]
+pub mod allocations;
 pub mod chart;
 pub mod configure_host;
 pub mod containerd;
@@ -45,8 +47,10 @@ pub mod debian_release;
 pub mod docker;
 pub mod docs;
 pub mod documented_commands;
+pub mod drawing;
 pub mod driver;
 pub mod engine_checks;
+pub mod engine_files;
 #[cfg(feature = "plugin")]
 pub mod fake_api_server;
 #[cfg(feature = "plugin")]
@@ -58,6 +62,8 @@ pub mod fake_kubelet;
 pub mod fake_pod_resources;
 pub mod golden;
 pub mod hook;
+#[cfg(feature = "plugin")]
+pub mod inventory;
 pub mod kubernetes;
 pub mod nvml_call;
 pub mod partition_host;

@@ -4,11 +4,9 @@
 
 mod cli;
 mod configure;
-mod configure_concurrent;
 mod configure_properties;
 mod discover;
 mod docs;
-mod engine_limits;
 mod fingerprint;
 mod gpu_models;
 mod gpus_and_admin;

@@ -6,16 +6,17 @@
 use mig_cdi_model::Placement;
 use mig_cdi_sim::{Model, PRESETS, preset};
 use mig_cdi_tests::{
-    FakeHost, Run, all_layouts::accepted, mig_cdi, partition_host::PartitionHost, program, project,
-    run,
+    FakeHost, Run,
+    all_layouts::accepted,
+    drawing::{DrawnGpu, GUTTER, check_svg, columns, read},
+    mig_cdi, project, run,
 };
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs::{self, Permissions},
     os::unix::fs::{PermissionsExt, symlink},
     path::Path,
-    process::Command,
 };
 
 const UTF8: &str = "C.UTF-8";
@@ -160,45 +161,6 @@ impl Random {
     }
 }
 
-/// GPU as drawn in ASCII.
-#[derive(Debug)]
-struct DrawnGpu<'a> {
-    /// Left edges of the boxes, and the last right one.
-    edges: Vec<usize>,
-    /// Lines of the two rows.
-    memory: Vec<&'a str>,
-    compute: Vec<&'a str>,
-    /// Devices by their key.
-    devices: BTreeMap<&'a str, &'a str>,
-    fits: String,
-}
-
-const GUTTER: usize = 7;
-
-fn columns(line: &str, what: char) -> Vec<usize> {
-    let found = line[GUTTER..].char_indices().filter(|(_, c)| *c == what);
-    found.map(|(column, _)| column).collect()
-}
-
-fn read<'a>(block: &'a str) -> DrawnGpu<'a> {
-    let lines: Vec<_> = block.lines().collect();
-    let borders: Vec<_> = (0..lines.len()).filter(|i| lines[*i].starts_with("       +")).collect();
-    let [top, middle, bottom] = borders[..] else { panic!("three borders in {block}") };
-    let below = &lines[bottom + 1..];
-    let rows = below.iter().take_while(|line| !line.starts_with("taken: "));
-    let row = |line: &&'a str| line.split_once(' ').map(|(key, rest)| (key, rest.trim_start()));
-    let devices = rows.filter(|line| !line.starts_with(' ')).filter_map(row);
-    let devices = devices.map(|(key, rest)| (key, rest.split("  ").next().unwrap()));
-    let fits = below.iter().skip_while(|line| !line.starts_with("still fits: "));
-    DrawnGpu {
-        edges: columns(lines[top], '+'),
-        memory: lines[top + 1..middle].to_vec(),
-        compute: lines[middle + 1..bottom].to_vec(),
-        devices: devices.collect(),
-        fits: fits.map(|line| line.trim()).collect::<Vec<_>>().join(" "),
-    }
-}
-
 /// Returns the text between two columns, its lines joined.
 fn inside(lines: &[&str], from: usize, to: usize) -> String {
     let cut = lines.iter().map(|line| line[GUTTER + from + 1..GUTTER + to].trim());
@@ -319,89 +281,6 @@ fn any_layout_is_drawn_correctly() {
     }
 }
 
-/// Asserts that the document is XML, refers to nothing outside, shows the names of the text, and has no overlapping
-/// boxes.
-fn check_svg(svg: &str, map: &str) {
-    let document = roxmltree::Document::parse(svg).unwrap_or_else(|e| panic!("{e}: {svg}"));
-    let root = document.root_element();
-    let text_of = |name: &str| {
-        let mut found = root.children().filter(|node| node.has_tag_name(name));
-        found.next().and_then(|node| node.text()).unwrap_or_default().to_owned()
-    };
-    // `has_tag_name` of a plain name matches any namespace.
-    assert_eq!(root.tag_name().name(), "svg");
-    assert!(!text_of("title").is_empty() && text_of("desc").contains("GPU 0: "), "{svg}");
-    let described = text_of("desc");
-    assert!(!svg.contains("href") && !svg.contains("url(") && !svg.contains("@import"));
-    let texts: Vec<_> = document
-        .descendants()
-        .filter(|node| node.has_tag_name("text"))
-        .map(|node| node.text().unwrap_or_default())
-        .collect();
-    for block in map.split("\n\n").filter(|b| b.starts_with("GPU ") && b.contains("DEVICE")) {
-        for name in
-            read(block).devices.values().filter(|name| name.contains(':') && !name.ends_with(':'))
-        {
-            assert!(texts.iter().any(|t| t.split_whitespace().any(|w| w == *name)), "{name}");
-            assert!(described.contains(name), "{name} in {described}");
-        }
-    }
-    let side = |node: roxmltree::Node<'_, '_>, name: &str| -> i64 {
-        node.attribute(name).unwrap().parse().unwrap()
-    };
-    let boxes: Vec<_> = document
-        .descendants()
-        .filter(|node| ["free", "taken", "used"].contains(&node.attribute("class").unwrap_or("")))
-        .filter(|node| node.has_tag_name("rect"))
-        .map(|node| ["x", "y", "width", "height"].map(|name| side(node, name)))
-        .collect();
-    for (i, a) in boxes.iter().enumerate() {
-        for b in &boxes[..i] {
-            let apart = |at: usize| a[at] + a[at + 2] <= b[at] || b[at] + b[at + 2] <= a[at];
-            assert!(apart(0) || apart(1), "{a:?} and {b:?}");
-        }
-    }
-}
-
-const A100: &str = "[[gpu]]\nmodel = \"a100-80gb\"\n";
-
-#[test]
-fn holders_are_drawn_at_their_slices() {
-    let site = PartitionHost::new(A100);
-    site.run_ok(&["apply", "0=2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
-    site.container(&[30, 31]);
-    let node = site.node();
-    let gi = node.gpus[0].instances.iter().find(|gi| gi.placement.start == 6).unwrap().id;
-    // Compute instance 0 of this GPU instance on GPU 0 (`nv-caps.c:57-148`).
-    let cap = 3 + 9 * gi + 1;
-    // The command of a foreign process can control neither the terminal nor the document.
-    let evil = "x<b>&\"\x1b[2Jé";
-    site.opens(99, evil, &format!("/dev/nvidia-caps/nvidia-cap{cap}"));
-    let map = site.run_ok(&["map"]).stdout;
-    let lines: Vec<_> = map.lines().collect();
-    let below = |device: &str| {
-        let at = lines.iter().position(|line| line.split_whitespace().nth(1) == Some(device));
-        lines[at.unwrap_or_else(|| panic!("{device} in {map}")) + 1].trim()
-    };
-    let held = "* in use by container 4f08cd7afbc6 (pid 77, sleep inf)";
-    let holder = |start: u32| {
-        node.gpus[0].instances.iter().find(|gi| gi.id == 3).unwrap().placement.start == start
-    };
-    for start in [0, 4] {
-        let map_line = below(&format!("0:2g.20gb:{start}"));
-        assert_eq!(map_line == held, holder(start), "{map}");
-    }
-    assert_eq!(below("0:1g.10gb:6"), "* in use by pid 99, x<b>&\"?[2J?", "{map}");
-    assert_eq!(map.matches("| A* 2g").count() + map.matches("| B* 2g").count(), 1, "{map}");
-    assert!(map.is_ascii() && map.contains("* is in use."), "{map}");
-    let svg = site.run_ok(&["map", "--svg=-"]).stdout;
-    check_svg(&svg, &map);
-    assert!(svg.contains("x&lt;b&gt;&amp;&quot;?[2Jé"), "{svg}");
-    assert_eq!(svg.matches("class=\"busy\"").count(), 3, "three compute slices: {svg}");
-    let map = site.run_ok(&["map", "--in-use=0=pod default/train"]).stdout;
-    assert!(map.contains("* in use as a whole by pod default/train\n"), "{map}");
-}
-
 /// No program relies on a picture, so it may be written anywhere, also in a directory that a group can write. A
 /// device or a link at that path is refused.
 #[test]
@@ -472,21 +351,4 @@ fn a_gpu_without_placements_is_listed() {
         listed.stdout.contains("without NVML the placements of its instances")
             && listed.stdout.ends_with("  1:4:0\n")
     );
-    // NVML reports placements to root only.
-    for dir in host.root().ancestors().take(2) {
-        fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
-    }
-    let copy = host.root().join("mig-cdi");
-    fs::copy(program("mig-cdi"), &copy).unwrap();
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).arg("map");
-    let ordinary = run(command.args(host.flags()).env(host.env().0, host.env().1));
-    assert_eq!(ordinary.code, 3, "{}", ordinary.stderr);
-    assert!(
-        ordinary.stdout.contains("NVML does not report the placements of its instances"),
-        "{}",
-        ordinary.stdout
-    );
-    assert_eq!(ordinary.stdout.matches("  MIG-").count(), 7, "{}", ordinary.stdout);
-    assert!(ordinary.stderr.contains("it is listed, not drawn"), "{}", ordinary.stderr);
 }

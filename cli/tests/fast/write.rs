@@ -6,7 +6,7 @@ use mig_cdi_tests::{FakeHost, Run, run};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use std::{
     fs::{self, Permissions},
-    os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     process::{Command, Stdio},
 };
 
@@ -18,11 +18,19 @@ fn mode(path: &std::path::Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
+/// Returns the lines of standard error, without the warning that this host has no device nodes.
+fn lines(run: &Run) -> Vec<&str> {
+    let warning = "warning: missing on the host: /dev/nvidiactl and ";
+    run.stderr.lines().filter(|line| !line.starts_with(warning)).collect()
+}
+
+/// Asserts that a run was refused in one line, with these words.
 fn refused(run: &Run, words: &[&str]) {
     assert_eq!(run.code, 5, "{}", run.stderr);
-    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    let [line] = lines(run)[..] else { panic!("one line: {}", run.stderr) };
+    assert!(line.starts_with("error: "), "{line}");
     for word in words {
-        assert!(run.stderr.contains(word), "{word:?} in {}", run.stderr);
+        assert!(line.contains(word), "{word:?} in {}", run.stderr);
     }
 }
 
@@ -47,15 +55,20 @@ fn the_spec_is_world_readable_and_the_only_file() {
 
 #[test]
 fn nothing_is_written_when_nothing_changed() {
+    let outcome = |host: &FakeHost| {
+        let run = host.generate(&[]);
+        let [line] = lines(&run)[..] else { panic!("one line: {}", run.stderr) };
+        line.split(' ').next().unwrap().to_owned()
+    };
     let host = host();
-    assert!(host.generate(&[]).stderr.starts_with("wrote "));
+    assert_eq!(outcome(&host), "wrote");
     let before = fs::metadata(host.spec()).unwrap();
-    assert!(host.generate(&[]).stderr.starts_with("unchanged "));
+    assert_eq!(outcome(&host), "unchanged");
     let after = fs::metadata(host.spec()).unwrap();
     assert_eq!((before.ino(), before.mtime_nsec()), (after.ino(), after.mtime_nsec()));
     // A file that other users cannot read is rewritten, though its bytes are current.
     mode(&host.spec(), 0o600);
-    assert!(host.generate(&[]).stderr.starts_with("wrote "));
+    assert_eq!(outcome(&host), "wrote");
     assert_eq!(fs::metadata(host.spec()).unwrap().mode() & 0o7777, 0o644);
 }
 
@@ -85,9 +98,6 @@ fn directories_that_other_users_can_change_are_refused() {
         refused(&host.generate(&[]), &["trust TMP/cdi", cure, "chmod go-w"]);
         assert_eq!(names(&host), [""; 0]);
     }
-    let host = host();
-    chown(host.out(), Some(1234), None).unwrap();
-    refused(&host.generate(&[]), &["TMP/cdi", "belongs to user 1234"]);
 }
 
 #[test]
@@ -263,12 +273,10 @@ fn a_writer_killed_half_way_leaves_the_old_spec() {
     assert_eq!(host.generate(&["--names=uuid"]).code, 0);
     let old = host.read_spec();
     let generate = host.command(&["generate", "-o", host.spec().to_str().unwrap()]);
-    let mut command = Command::new("prlimit");
-    command
-        // setrlimit(2): SIGXFSZ kills the process when the file would become larger than the limit.
-        .args(["--fsize=1000", "--core=0"])
-        .arg(generate.get_program())
-        .args(generate.get_args());
+    let mut command = Command::new("sh");
+    // setrlimit(2): SIGXFSZ kills the process when the file would become larger than two blocks of 512 bytes.
+    command.args(["-c", "ulimit -c 0; ulimit -f 2; exec \"$@\"", "sh"]);
+    command.arg(generate.get_program()).args(generate.get_args());
     let died = run(command.env(host.env().0, host.env().1));
     assert_ne!(died.code, 0);
     assert_eq!(host.read_spec(), old);
@@ -279,24 +287,6 @@ fn a_writer_killed_half_way_leaves_the_old_spec() {
     );
     assert_eq!(host.generate(&[]).code, 0);
     assert_ne!(host.read_spec(), old);
-}
-
-/// The same on a full disk of 8 kB.
-#[test]
-fn a_full_disk_keeps_the_old_spec() {
-    let host = host();
-    assert_eq!(host.generate(&["--names=uuid"]).code, 0);
-    let out = host.out();
-    let script = "old=$1; dir=$2; shift 2; cp \"$dir/$old\" \"$dir/../$old\"
-        mount -t tmpfs -o size=8k,mode=755 tmpfs \"$dir\"; cp \"$dir/../$old\" \"$dir\"
-        \"$@\"; echo $?; cmp \"$dir/../$old\" \"$dir/$old\"; ls -A \"$dir\"";
-    let generate = host.command(&["generate", "-o", host.spec().to_str().unwrap()]);
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", script, "sh", "nvidia.com-mig.json"]).arg(out);
-    command.arg(generate.get_program()).args(generate.get_args());
-    let run = run(command.env(host.env().0, host.env().1));
-    assert!(run.stderr.contains("no space left on device"), "{}", run.stderr);
-    assert_eq!(run.stdout, "1\n.mig-cdi.lock\nnvidia.com-mig.json\n", "{}", run.stderr);
 }
 
 /// CDI's Go library does not watch for IN_CREATE or IN_MOVED_TO: only a rename within the directory makes a running

@@ -1,17 +1,32 @@
 //! Tests that need root: device nodes, mounts, namespaces, cgroups, and Debian's podman, runc and crun.
 
 mod check_and_compare;
+mod cli;
+mod configure;
+mod configure_concurrent;
+mod configure_properties;
 mod conformance;
 mod containers;
 mod device_cgroup;
 mod doctor;
 mod driver_files;
+mod engine_limits;
+mod fake_driver;
+mod gpus_and_admin;
 mod hook_attacks;
 mod hook_verify;
+mod kubelet_api;
+mod kubelet_labels;
 mod kubelet_repartition;
 mod kubernetes_chart;
 mod ldcache_hook;
+mod manual;
 mod nodes;
+mod packaging;
 mod partition;
+mod picture;
 mod podman;
 mod real_nvml;
+mod systemd;
+mod watch;
+mod write;

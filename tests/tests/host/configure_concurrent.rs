@@ -14,7 +14,7 @@ fn concurrent_runs_lose_no_change() {
         ("docker --engine-version 28.5.2", ["", "--runtime"], "/etc/docker/daemon.json", ["debug"]),
         ("podman --engine-version 5.8.6", ["--hook", "--runtime"], PODMAN, ["hooks_dir"]),
     ] {
-        let machine = ConfigureHost::new();
+        let machine = ConfigureHost::trusted();
         machine.put("/etc/docker/daemon.json", "{\"debug\": true}\n");
         let before = machine.tree();
         let dirs: Vec<String> = (10..18).map(|n| format!("/run/specs-{n}")).collect();
