@@ -186,7 +186,7 @@ pub(crate) fn replace(cgroup: impl AsFd, old: impl AsFd, new: impl AsFd, flags: 
 }
 
 /// Attaches a program. `replaced` is the descriptor of the program to replace, or 0 for none.
-pub(crate) fn attach(cgroup: impl AsFd, new: impl AsFd, flags: u32, replaced: u32) -> Result<()> {
+fn attach(cgroup: impl AsFd, new: impl AsFd, flags: u32, replaced: u32) -> Result<()> {
     // `target_fd`, `attach_bpf_fd`, `attach_type`, `attach_flags` and `replace_bpf_fd`.
     let attach = [number(&cgroup), number(&new), CGROUP_DEVICE, flags, replaced];
     // SAFETY: see the head of this file; no address.

@@ -12,9 +12,9 @@ use std::{
 
 const NEEDS_0_6_0: &str = "--annotations";
 
-/// Makes a host with engines that count how often they are run.
+/// Makes a host with engines that count how often they are run. Only programs in a directory of root's are run.
 fn host(engines: &[(&str, &str)]) -> (FakeHost, String) {
-    let host = FakeHost::new(preset("a100-80gb").unwrap());
+    let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
     for (name, output) in engines {
         install(&host, name, output);
     }
