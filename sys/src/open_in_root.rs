@@ -164,7 +164,31 @@ mod tests {
         Ok((stat.st_dev, stat.st_ino, kind(&fd)?))
     }
 
-    /// Every path of up to three of these names, and of a fourth behind three directories, opened in both ways.
+    /// Returns every path of up to three names of the tree, and of a fourth behind three directories.
+    fn paths() -> Vec<String> {
+        let names = [
+            "", ".", "..", "d", "e", "f", "abs", "up", "out", "file", "slash", "me", "back",
+            "self", "none",
+        ];
+        // The names that lead on to another directory.
+        let onward = ["", "..", "d", "e", "abs", "up", "back"];
+        let longer = |paths: &[String], names: &[&str]| -> Vec<String> {
+            let longer = |path| names.iter().map(move |name| format!("{path}/{name}"));
+            paths.iter().flat_map(longer).collect()
+        };
+        let mut paths = vec![String::new()];
+        let (mut longest, mut leading) = (paths.clone(), paths.clone());
+        for _ in 0..3 {
+            longest = longer(&longest, &names);
+            leading = longer(&leading, &onward);
+            paths.extend_from_slice(&longest);
+        }
+        paths.extend(longer(&leading, &names));
+        paths.extend(["f".to_owned(), "../f".to_owned(), "d/../abs/f".to_owned()]);
+        paths
+    }
+
+    /// Every path, opened in both ways.
     #[test]
     fn the_walk_opens_the_same_file_as_openat2() {
         let dir = std::env::temp_dir().join(format!("mig-cdi-open-in-root-{}", std::process::id()));
@@ -189,25 +213,7 @@ mod tests {
             symlink(to, root.join(link)).unwrap();
         }
         let handle = fs::File::open(&root).unwrap();
-        let names = [
-            "", ".", "..", "d", "e", "f", "abs", "up", "out", "file", "slash", "me", "back",
-            "self", "none",
-        ];
-        // The names that lead on to another directory.
-        let onward = ["", "..", "d", "e", "abs", "up", "back"];
-        let longer = |paths: &[String], names: &[&str]| -> Vec<String> {
-            let longer = |path| names.iter().map(move |name| format!("{path}/{name}"));
-            paths.iter().flat_map(longer).collect()
-        };
-        let mut paths = vec![String::new()];
-        let (mut longest, mut leading) = (paths.clone(), paths.clone());
-        for _ in 0..3 {
-            longest = longer(&longest, &names);
-            leading = longer(&leading, &onward);
-            paths.extend_from_slice(&longest);
-        }
-        paths.extend(longer(&leading, &names));
-        paths.extend(["f".to_owned(), "../f".to_owned(), "d/../abs/f".to_owned()]);
+        let paths = paths();
         let (path_only, folder) = (OFlag::O_PATH, OFlag::O_DIRECTORY);
         let kinds = [
             path_only,

@@ -361,7 +361,7 @@ fn a_closed_pipe_on_standard_output_is_no_error() {
     assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(0), ""));
 }
 
-/// Colour is used on a terminal, unless its user disables it (NO_COLOR).
+/// Colour is used on a terminal, unless its user disables it (`NO_COLOR`).
 #[test]
 fn colour_is_used_on_a_terminal_only() {
     let on_terminal = |no_color: &str| {

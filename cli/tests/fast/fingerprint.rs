@@ -95,7 +95,7 @@ fn a_full_scan_sees_what_a_plain_poll_misses() {
         assert_eq!((plain, full), (true, false), "{path}");
     }
     let (plain, full) = after(|host| {
-        fs::remove_dir_all(host.path("/proc/driver/nvidia/gpus/0000:0f:00.0")).unwrap()
+        fs::remove_dir_all(host.path("/proc/driver/nvidia/gpus/0000:0f:00.0")).unwrap();
     });
     assert_eq!((plain, full), (true, false), "a gpu of the list");
 }

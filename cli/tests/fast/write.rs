@@ -289,7 +289,7 @@ fn a_writer_killed_half_way_leaves_the_old_spec() {
     assert_ne!(host.read_spec(), old);
 }
 
-/// CDI's Go library does not watch for IN_CREATE or IN_MOVED_TO: only a rename within the directory makes a running
+/// CDI's Go library does not watch for `IN_CREATE` or `IN_MOVED_TO`: only a rename within the directory makes a running
 /// engine read it again.
 #[test]
 fn engines_that_watch_the_directory_see_a_rename() {

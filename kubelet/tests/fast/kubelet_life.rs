@@ -78,7 +78,7 @@ fn the_plugin_registers_again_after_a_kubelet_restart() {
 #[test]
 fn a_refused_registration_is_retried_and_logged_once() {
     let host = host(2);
-    let kubelet = FakeKubelet::start_with_answer(
+    let mut kubelet = FakeKubelet::start_with_answer(
         &kubelet_dir(&host),
         RegistrationAnswer::Refuse("no room for it".to_owned()),
     );
@@ -87,6 +87,8 @@ fn a_refused_registration_is_retried_and_logged_once() {
     until("three attempts", || kubelet.registrations().len() >= 3);
     assert_eq!(plugin.times_logged(words), 1, "{}", plugin.log());
     kubelet.answers(RegistrationAnswer::OtherVersion);
+    // Each attempt waits twice as long as the one before; a restart makes the next one follow at once.
+    kubelet.restart();
     plugin
         .until_logged("the kubelet requires another version of the device plugin api than v1beta1");
     kubelet.answers(RegistrationAnswer::Accept);

@@ -1,6 +1,6 @@
 //! Tests of `mig-cdi-kubelet` that anyone can run: no root, no network, no kubelet but a fake one.
-// Tests create files and processes. Only the product confines that to the crate sys.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+// Tests create files and processes, and panic. Only the product confines that to the crate sys.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)]
 
 mod health;
 mod kubelet_api;
