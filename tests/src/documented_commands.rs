@@ -64,10 +64,7 @@ pub const TESTED_ELSEWHERE: [(&str, &str); 34] = [
     ("tests/demo", ".ci/run"),
     ("tests/run", ".ci/run"),
     ("tests/machine/run", ".ci/run"),
-    (
-        "tests/engines/matrix",
-        "engine_matrix::every_engine_passes_all_checks_and_the_table_is_current",
-    ),
+    ("tests/engines/matrix", "tests/tests/engine_rows.rs"),
     ("cargo build --profile kubelet", "kubernetes_chart::the_image_runs"),
     ("packaging/kubernetes/image", "kubernetes_chart::the_image_runs"),
     ("helm install mig-cdi packaging/", "kubernetes_chart::helm_lint_accepts_the_chart"),

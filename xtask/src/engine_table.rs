@@ -1,4 +1,4 @@
-//! Table of engines in `docs/engines.md`, which the test `engine_matrix` fills from what it sees.
+//! Table of engines in `docs/engines.md`, which the tests `engine_rows` fill from what they see.
 
 use crate::source_root;
 use std::path::PathBuf;
@@ -11,6 +11,17 @@ const MARKERS: [&str; 2] =
 #[must_use]
 pub fn path_of_last_run() -> PathBuf {
     source_root().join("target/engines-matrix.md")
+}
+
+/// Returns the table of the document.
+///
+/// # Errors
+/// When the document lacks one of the markers: the marker.
+pub fn table_of(document: &str) -> Result<&str, MissingMarker> {
+    let [begin, end] = MARKERS;
+    let (_, rest) = document.split_once(begin).ok_or(MissingMarker(begin))?;
+    let (table, _) = rest.split_once(end).ok_or(MissingMarker(end))?;
+    Ok(table)
 }
 
 /// Returns the document with this table in the place of its own.
@@ -46,6 +57,7 @@ mod tests {
         let document = format!("a\n{begin}| old |\n{end}b\n");
         let replaced = with_table(&document, "| new |\n").expect("both markers are there");
         assert_eq!(replaced, format!("a\n{begin}| new |\n{end}b\n"));
+        assert_eq!(table_of(&replaced).expect("both markers are there"), "| new |\n");
         assert!(with_table(begin, "").is_err());
     }
 }

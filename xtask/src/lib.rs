@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `man` | `packaging/man` | [`manual::pages`] | `manual.rs` |
 //! | `completions` | `packaging/completions` | [`completions::completions`] | `manual.rs` |
-//! | `engine-table` | the table of `docs/engines.md` | [`engine_table::with_table`] | `engine_matrix.rs` |
+//! | `engine-table` | the table of `docs/engines.md` | [`engine_table::with_table`] | `engine_rows.rs` |
 //! | `golden` | expected outputs | the tests themselves | `golden.rs` and four others |
 //!
 //! The sources are those that the programs have: their clap commands, the usage text of the hook, the shipped

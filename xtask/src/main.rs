@@ -8,9 +8,14 @@ use std::{
 };
 use xtask::{completions::completions, engine_table, manual, replace_files, source_root};
 
-/// Tests of `tests/tests` that write their expected outputs when `UPDATE_GOLDEN` is set.
-const GOLDEN_TESTS: [&str; 5] =
-    ["golden", "picture", "kubelet_labels", "configure", "kubernetes_chart"];
+/// Tests that write their expected outputs when `UPDATE_GOLDEN` is set, and the targets that have them.
+const GOLDEN_TESTS: [(&str, &[&str]); 5] = [
+    ("golden", &["host-cases"]),
+    ("picture", &["fast"]),
+    ("kubelet_labels", &["fast", "host"]),
+    ("configure", &["host"]),
+    ("kubernetes_chart", &["host"]),
+];
 
 /// Write the files of the source tree that are made from the programs
 ///
@@ -37,7 +42,7 @@ enum Task {
         /// Tests to run: golden, picture, kubelet_labels, configure, kubernetes_chart [default: all]
         tests: Vec<String>,
     },
-    /// Write the table of docs/engines.md by running engines as root (test: engine_matrix)
+    /// Write the table of docs/engines.md by running engines as root (tests: engine_rows)
     EngineTable,
 }
 
@@ -61,27 +66,39 @@ fn run(task: &Task) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn update_golden_files(tests: &[String]) -> Result<(), Box<dyn Error>> {
-    let all = GOLDEN_TESTS.map(str::to_owned);
-    let tests = if tests.is_empty() { &all } else { tests };
-    let mut cargo = cargo_test(tests);
-    let status = cargo.env("UPDATE_GOLDEN", "1").status()?;
-    if !status.success() {
-        return Err("a test failed while it wrote expected outputs; see its message above".into());
+fn update_golden_files(names: &[String]) -> Result<(), Box<dyn Error>> {
+    for name in names {
+        if !GOLDEN_TESTS.iter().any(|(test, _)| test == name) {
+            return Err(format!("{name}: no test of expected outputs; see --help").into());
+        }
+    }
+    stage()?;
+    for (name, targets) in GOLDEN_TESTS {
+        if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        let mut cargo = cargo_test(targets);
+        let status = cargo.args(["--", &format!("{name}::")]).env("UPDATE_GOLDEN", "1").status()?;
+        if !status.success() {
+            return Err(
+                "a test failed while it wrote expected outputs; see its message above".into()
+            );
+        }
     }
     println!("read the diff: git diff");
     Ok(())
 }
 
 fn update_engine_table() -> Result<(), Box<dyn Error>> {
-    // The test fails when the table differs from the document, so its exit status proves nothing. It writes no table
+    // A test fails when its row differs from the document, so the exit status proves nothing. No table is written
     // when an engine does not do what it should.
     let table = engine_table::path_of_last_run();
     if table.exists() {
         fs::remove_file(&table)?;
     }
-    // With these the test runs engines that the document does not describe.
-    let mut cargo = cargo_test(&["engine_matrix".to_owned()]);
+    stage()?;
+    // With these the tests run engines that the document does not describe.
+    let mut cargo = cargo_test(&["engine-rows"]);
     cargo.env_remove("MIG_CDI_TEST_ROOT").env_remove("CRIO").status()?;
     let table = fs::read_to_string(&table).map_err(|e| {
         format!("read {}: {e}; an engine failed, and the test names it", table.display())
@@ -92,10 +109,18 @@ fn update_engine_table() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn cargo_test(tests: &[String]) -> Command {
+/// Builds the programs that the tests run.
+fn stage() -> Result<(), Box<dyn Error>> {
+    let status = Command::new(source_root().join("tests/stage")).status()?;
+    if status.success() { Ok(()) } else { Err("tests/stage failed".into()) }
+}
+
+/// Returns `cargo test` of these targets with the programs of `tests/stage`.
+fn cargo_test(targets: &[&str]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["test", "--package", "mig-cdi-tests"]).current_dir(source_root());
-    command.args(tests.iter().flat_map(|test| ["--test", test]));
+    command.args(["test", "--workspace", "--all-features"]).current_dir(source_root());
+    command.args(targets.iter().flat_map(|target| ["--test", target]));
+    command.env("MIG_CDI_BIN_DIR", source_root().join("target/stage"));
     command
 }

@@ -9,11 +9,7 @@ use crate::{
     debian_release::{DebianRelease, version},
     podman::{Podman, PodmanKind, VARIANTS, Variant},
 };
-use std::{
-    panic::{self, AssertUnwindSafe},
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
+use std::panic::{self, AssertUnwindSafe};
 
 type Run = Box<dyn Fn() -> CheckResults + Sync + Send>;
 
@@ -108,66 +104,46 @@ fn daemon_rows(release: DebianRelease) -> Vec<MatrixRow> {
     cells
 }
 
-/// Runs the engines, a few at a time.
-///
-/// # Panics
-/// When a thread cannot be started.
-#[must_use]
-pub fn run_checks(cells: &[MatrixRow]) -> Vec<CheckResults> {
-    let next = AtomicUsize::new(0);
-    let workers = thread::available_parallelism().map_or(1, usize::from).min(4);
-    let work = || {
-        let mut done = Vec::new();
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(cell) = cells.get(at) else { return done };
-            println!("{}, {}, {}", cell.engine, cell.runtime, cell.cgroup);
-            done.push((at, attempt(&cell.run)));
-        }
-    };
-    let mut rows = thread::scope(|scope| {
-        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|w| w.join().expect("no panic")).collect::<Vec<_>>()
-    });
-    rows.sort_by_key(|(at, _)| *at);
-    rows.into_iter().map(|(_, row)| row).collect()
-}
-
-/// Returns the row; if an engine does not become ready, all its checks fail.
-fn attempt(run: &Run) -> CheckResults {
-    panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|why| {
-        let text = why.downcast_ref::<String>().map_or("it panicked", String::as_str);
-        vec![Err(text.to_owned()); CHECKS.len()]
-    })
-}
-
-/// Returns the table in Markdown.
-#[must_use]
-pub fn table(cells: &[MatrixRow], rows: &[CheckResults]) -> String {
-    let line = |words: Vec<String>| format!("| {} |\n", words.join(" | "));
-    let head = ["engine", "OCI runtime", "cgroup"].iter().chain(&CHECKS);
-    let head: Vec<_> = head.copied().map(str::to_owned).collect();
-    let rule = head.iter().map(|_| "---".to_owned()).collect();
-    let body = cells.iter().zip(rows).map(|(cell, row)| {
-        let name = [cell.engine.clone(), cell.runtime.clone(), cell.cgroup.to_owned()];
-        let seen = row.iter().map(|cell| cell.as_ref().map_or("**fails**", |word| word).to_owned());
-        line(name.into_iter().chain(seen).collect())
-    });
-    let body: String = body.collect();
-    line(head) + &line(rule) + &body
-}
-
-/// Returns the failed checks, a line each.
-#[must_use]
-pub fn failures(cells: &[MatrixRow], rows: &[CheckResults]) -> String {
-    let mut wrong = String::new();
-    for (cell, row) in cells.iter().zip(rows) {
-        for (check, result) in CHECKS.iter().zip(row) {
-            if let Err(why) = result {
-                let name = [&cell.engine[..], &cell.runtime, cell.cgroup].join(" ");
-                wrong += &format!("{name}: {check}: {why}\n");
-            }
-        }
+impl MatrixRow {
+    /// Returns its first cells: `podman 4.3.1, crun 1.8.1, v2`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        [&self.engine[..], &self.runtime, self.cgroup].join(", ")
     }
-    wrong
+
+    /// Runs the engine. If it does not become ready, all its checks fail.
+    #[must_use]
+    pub fn run_checks(&self) -> CheckResults {
+        panic::catch_unwind(AssertUnwindSafe(&self.run)).unwrap_or_else(|why| {
+            let text = why.downcast_ref::<String>().map_or("it panicked", String::as_str);
+            vec![Err(text.to_owned()); CHECKS.len()]
+        })
+    }
+
+    /// Returns the failed checks, a line each.
+    #[must_use]
+    pub fn failures(results: &CheckResults) -> String {
+        let checks = CHECKS.iter().zip(results);
+        let failed = checks.filter_map(|(check, result)| Some((check, result.as_ref().err()?)));
+        failed.map(|(check, why)| format!("{check}: {why}\n")).collect()
+    }
+
+    /// Returns its line of the table in Markdown.
+    #[must_use]
+    pub fn line(&self, results: &CheckResults) -> String {
+        let name = [self.engine.clone(), self.runtime.clone(), self.cgroup.to_owned()];
+        let cells = results.iter().map(|cell| cell.as_ref().map_or("**fails**", |word| word));
+        line(name.into_iter().chain(cells.map(str::to_owned)))
+    }
+}
+
+/// Returns the head of the table in Markdown.
+#[must_use]
+pub fn table_head() -> String {
+    let head = ["engine", "OCI runtime", "cgroup"].iter().chain(&CHECKS);
+    line(head.clone().copied().map(str::to_owned)) + &line(head.map(|_| "---".to_owned()))
+}
+
+fn line(words: impl Iterator<Item = String>) -> String {
+    format!("| {} |\n", words.collect::<Vec<_>>().join(" | "))
 }

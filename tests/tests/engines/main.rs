@@ -1,7 +1,6 @@
 //! Tests that need other engines: containerd, Docker, podman 5, rootless podman.
 
 mod docs_engines;
-mod engine_matrix;
 mod hook_engines;
 mod hook_rootless;
 mod watch_engines;
