@@ -1,5 +1,5 @@
 //! Cost of `mig-cdi-kubelet` on a node of 8 GPUs with 7 slices each: memory, the time of Allocate, and the time from
-//! a change to the list that advertises it: `cargo bench -p mig-cdi-tests --bench kubelet`.
+//! a change to the list that advertises it: `cargo bench -p mig-cdi-tests --features plugin --bench kubelet`.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{

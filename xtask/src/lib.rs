@@ -1,6 +1,6 @@
 //! Files of the source tree that are made from the programs: `cargo xtask` writes them, and a test compares them.
 //!
-//! | task | writes | from | compared by `tests/tests/` |
+//! | task | writes | from | compared by |
 //! |---|---|---|---|
 //! | `man` | `packaging/man` | [`manual::pages`] | `manual.rs` |
 //! | `completions` | `packaging/completions` | [`completions::completions`] | `manual.rs` |
