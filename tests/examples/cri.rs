@@ -8,7 +8,9 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let [dir, device, numbers @ ..] = &args[..] else { panic!("cri DIR DEVICE [MAJOR:MINOR …]") };
-    match Containerd::at(Path::new(dir)).probe(&[device], numbers) {
+    let containerd = Containerd::at(Path::new(dir));
+    containerd.until_image_is_ready();
+    match containerd.probe(&[device], numbers) {
         Ok(output) => print!("{output}"),
         Err(why) => {
             eprintln!("{why}");

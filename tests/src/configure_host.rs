@@ -1,10 +1,9 @@
 //! Host of files only, for `mig-cdi configure`.
 
-use crate::{Run, bare, fake_host::trusted_tempdir, run};
+use crate::{Run, bare, copy_program, fake_host::trusted_tempdir, run, write_program};
 use std::{
     collections::BTreeMap,
-    fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -46,10 +45,7 @@ impl ConfigureHost {
             fs::create_dir_all(dir.path().join(name)).expect("it works");
         }
         let machine = ConfigureHost { dir };
-        let copied = run(Command::new("cp")
-            .arg(crate::program("mig-cdi"))
-            .arg(machine.dir.path().join("bin")));
-        assert_eq!(copied.code, 0, "{}", copied.stderr);
+        copy_program(&crate::program("mig-cdi"), &machine.dir.path().join("bin/mig-cdi"));
         for name in ["bin/mig-cdi-hook", "bin/mig-cdi-runtime"] {
             machine.program(name, "#!/bin/sh\n");
         }
@@ -63,8 +59,7 @@ impl ConfigureHost {
     pub fn program(&self, path: &str, text: &str) {
         let path = self.dir.path().join(path);
         fs::create_dir_all(path.parent().expect("it works")).expect("it works");
-        fs::write(&path, text).expect("it works");
-        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("it works");
+        write_program(&path, text);
     }
 
     /// Returns the directory that holds all files.

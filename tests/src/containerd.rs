@@ -16,6 +16,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Image of the probe.
+const IMAGE: &str = "localhost/probe:1";
+
 /// Running containerd or CRI-O.
 #[derive(Debug)]
 pub struct Containerd {
@@ -54,6 +57,20 @@ impl Containerd {
     #[must_use]
     pub fn at(dir: &Path) -> Containerd {
         Containerd { dir: dir.to_owned(), daemon: None, numbers: AtomicU32::new(0) }
+    }
+
+    /// Waits until CRI lists the image of the probe. containerd's part for CRI learns of an imported image from an
+    /// event, so a pod that is requested right after the import may not find its image.
+    ///
+    /// # Panics
+    /// When it does not, or the engine has ended.
+    pub fn until_image_is_ready(&self) {
+        // ImageStatusRequest has an ImageSpec. The answer of an unknown image has none in its field 1.
+        let request = field(1, field(1, IMAGE));
+        until("CRI lists the image", || {
+            let answer = self.call("ImageService/ImageStatus", &request);
+            answer.is_ok_and(|answer| answer.first() == Some(&10))
+        });
     }
 
     /// Runs the probe with these CDI devices in a pod of its own, and returns its output.
@@ -109,12 +126,14 @@ impl Containerd {
             let id = self.start_container(pod, &more, &["sleep", "1000000"])?;
             let command: Vec<_> =
                 ["probe"].iter().chain(args).flat_map(|word| field(2, word)).collect();
-            let once =
-                || self.call("ExecSync", &[&id[..], &command].concat()).map(|a| first_text(&a));
+            let once = || {
+                self.call("RuntimeService/ExecSync", &[&id[..], &command].concat())
+                    .map(|a| first_text(&a))
+            };
             let outputs = [once()?, once()?];
-            self.call("StopContainer", &id)?;
-            self.call("RemoveContainer", &id)?;
-            let left = self.call("ListContainers", &[])?;
+            self.call("RuntimeService/StopContainer", &id)?;
+            self.call("RuntimeService/RemoveContainer", &id)?;
+            let left = self.call("RuntimeService/ListContainers", &[])?;
             match left.is_empty() {
                 true => Ok(outputs),
                 false => Err(format!("left: {}", String::from_utf8_lossy(&left))),
@@ -135,10 +154,11 @@ impl Containerd {
     ) -> Result<T, String> {
         let name = self.fresh("pod");
         let pod = self.pod(&name);
-        let id = self.call("RunPodSandbox", &[field(1, &pod), field(2, handler)].concat())?;
+        let id = self
+            .call("RuntimeService/RunPodSandbox", &[field(1, &pod), field(2, handler)].concat())?;
         let done = work(&name, &[&id, &field(3, &pod)[..]].concat());
-        self.end("StopPodSandbox", &id)?;
-        self.end("RemovePodSandbox", &id)?;
+        self.end("RuntimeService/StopPodSandbox", &id)?;
+        self.end("RuntimeService/RemovePodSandbox", &id)?;
         done
     }
 
@@ -196,14 +216,15 @@ impl Containerd {
     ) -> Result<Vec<u8>, String> {
         let config = [
             field(1, field(1, "probe")),
-            field(2, field(1, "localhost/probe:1")),
+            field(2, field(1, IMAGE)),
             command.iter().flat_map(|word| field(3, word)).collect(),
             field(11, "log"),
             field(15, field(2, [field(1, field(1, "MKNOD")), field(3, namespaces())].concat())),
             more.to_vec(),
         ];
-        let id = self.call("CreateContainer", &[pod, &field(2, config.concat())].concat())?;
-        self.call("StartContainer", &id)?;
+        let id = self
+            .call("RuntimeService/CreateContainer", &[pod, &field(2, config.concat())].concat())?;
+        self.call("RuntimeService/StartContainer", &id)?;
         Ok(id)
     }
 
@@ -220,7 +241,7 @@ impl Containerd {
         curl.arg("--unix-socket").arg(self.dir.join("socket"));
         curl.args(["--dump-header", "-", "--output"]).arg(&answer);
         curl.arg("--data-binary").arg(format!("@{}", request.display()));
-        let run = run(curl.arg(format!("http://localhost/runtime.v1.RuntimeService/{method}")));
+        let run = run(curl.arg(format!("http://localhost/runtime.v1.{method}")));
         let log = || self.daemon.as_ref().map(Daemon::log).unwrap_or_default();
         assert_eq!(run.code, 0, "{method}: {}{}", run.stderr, log());
         let header =

@@ -8,10 +8,12 @@ pub use setting::Setting;
 
 use crate::{
     FakeHost,
+    containerd::Containerd,
+    deadline,
     debian_release::DebianRelease,
     podman::{make_rootfs, runtime_program},
     project, run,
-    watch::until,
+    watch::until_within,
 };
 use std::{
     ffi::OsStr,
@@ -57,8 +59,12 @@ impl Daemon {
         let mut daemon = Daemon { dir, child, release };
         let (ready, child) = (daemon.dir.path().join("ready"), &mut daemon.child);
         let ended = |child: &mut Child| child.try_wait().expect("its state").is_some();
-        until("the engine is up", || ready.exists() || ended(child));
+        let what = format!("{engine} is up or has ended");
+        until_within(deadline::ENGINE, &what, || ready.exists() || ended(child));
         assert!(ready.exists(), "{engine} did not come up: {}", daemon.log());
+        if engine != "docker" {
+            Containerd::at(daemon.dir()).until_image_is_ready();
+        }
         daemon
     }
 
@@ -100,7 +106,8 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         // The script ends at the end of its input.
         drop(self.child.stdin.take());
-        let _ = self.child.wait();
+        // The kernel ends all processes of the namespace with unshare.
+        deadline::end_or_kill(&mut self.child, deadline::PROGRAM);
     }
 }
 
@@ -139,6 +146,5 @@ fn configure(setting: &Setting<'_>, host: &FakeHost, dir: &Path) {
     let release = version.split('~').next().expect("text before it");
     command.arg(format!("--engine-version={release}"));
     command.arg(format!("--config={}", programs.join("config.toml").display()));
-    let run = run(command.arg(format!("--host-root={}", root.display())));
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    run(command.arg(format!("--host-root={}", root.display()))).assert_code(0);
 }

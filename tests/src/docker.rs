@@ -3,8 +3,9 @@
 use crate::{
     FakeHost,
     daemon::{Daemon, Setting},
+    deadline::{self, run_within},
     debian_release::DebianRelease,
-    project, run,
+    project,
 };
 use std::{fs, process::Command};
 
@@ -105,7 +106,8 @@ impl Docker {
             fs::write(&path, text).expect("write the file");
             compose.arg("--file").arg(path);
         }
-        let run = run(compose.args(["run", "--rm", "--no-TTY", service]));
+        compose.args(["run", "--rm", "--no-TTY", service]);
+        let run = run_within(&mut compose, None, deadline::ENGINE);
         if run.code == 0 { Ok(run.stdout) } else { Err(run.stderr) }
     }
 
@@ -119,7 +121,7 @@ impl Docker {
     fn docker(&self, words: &[&str], more: &[String]) -> Result<String, String> {
         let mut docker = self.0.command("docker");
         docker.arg(format!("--host=unix://{}/socket", self.0.dir().display()));
-        let run = run(docker.args(words).args(more));
+        let run = run_within(docker.args(words).args(more), None, deadline::ENGINE);
         if run.code == 0 { Ok(run.stdout) } else { Err(run.stderr) }
     }
 }

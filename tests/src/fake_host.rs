@@ -2,7 +2,7 @@
 
 use crate::{
     driver::{self, DistributionLayout},
-    programs::{Run, bare, copy_tree, fake_nvml, mig_cdi, program, project, run},
+    programs::{Run, bare, copy_program, copy_tree, fake_nvml, mig_cdi, program, project, run},
 };
 use mig_cdi_sim::{ProcTree, SimulatedNode};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
@@ -88,8 +88,7 @@ impl FakeHost {
         fs::remove_dir_all(host.path("/usr")).expect("there");
         copy_tree(&project().join("target/test-deps/nvidia/usr"), &host.path("/usr"));
         // The files belong to the user who ran the script; on a real host they are root's.
-        let owned = run(Command::new("chown").args(["-R", "0:0"]).arg(host.path("/usr")));
-        assert_eq!(owned.code, 0, "{}", owned.stderr);
+        run(Command::new("chown").args(["-R", "0:0"]).arg(host.path("/usr"))).assert_code(0);
         fs::write(host.config(), "").expect("write the configuration");
         host
     }
@@ -111,11 +110,9 @@ impl FakeHost {
         let bin = self.dir.path().join("bin");
         if !bin.exists() {
             fs::create_dir(&bin).expect("make a directory");
-            // Another process copies them: a file that this one has open for writing could be inherited by a child of
-            // another thread, and execve(2) then fails with ETXTBSY.
-            let programs = ["mig-cdi", "mig-cdi-hook"].map(program);
-            let copied = run(Command::new("cp").args(programs).arg(&bin));
-            assert_eq!(copied.code, 0, "{}", copied.stderr);
+            for name in ["mig-cdi", "mig-cdi-hook"] {
+                copy_program(&program(name), &bin.join(name));
+            }
             std::os::unix::fs::symlink("mig-cdi-hook", bin.join("mig-cdi-runtime")).expect("link");
         }
         bin

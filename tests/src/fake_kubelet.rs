@@ -5,7 +5,7 @@ mod service;
 
 pub use service::{DeviceList, ListReading, RegistrationAnswer, is_qualified};
 
-use crate::watch::until;
+use crate::{deadline, watch::until};
 use mig_cdi_kubelet::api::{
     AllocateRequest, AllocateResponse, ContainerAllocateRequest,
     ContainerPreferredAllocationRequest, DevicePluginOptions, Empty, PreferredAllocationRequest,
@@ -213,7 +213,7 @@ impl FakeKubelet {
         let container_requests = containers.iter().map(request).collect();
         let mut client = self.client(resource);
         let asked = client.allocate(AllocateRequest { container_requests });
-        self.handle.block_on(asked).map(Response::into_inner)
+        self.answer_of(asked)
     }
 
     /// Requests the preferred ones of the free devices for one container.
@@ -233,8 +233,21 @@ impl FakeKubelet {
         };
         let request = PreferredAllocationRequest { container_requests: vec![request] };
         let mut client = self.client(resource);
-        let answer = self.handle.block_on(client.get_preferred_allocation(request))?.into_inner();
+        let answer = self.answer_of(client.get_preferred_allocation(request))?;
         Ok(answer.container_responses.into_iter().flat_map(|answer| answer.device_ids).collect())
+    }
+
+    /// Waits for the answer of the plugin.
+    ///
+    /// # Panics
+    /// When there is none within [`deadline::PROGRAM`].
+    fn answer_of<T>(
+        &self,
+        answer: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Status> {
+        let limited = async { tokio::time::timeout(deadline::PROGRAM, answer).await };
+        let answer = self.handle.block_on(limited).expect("the plugin answers within the limit");
+        answer.map(Response::into_inner)
     }
 
     /// Requests the options of a resource, the smallest request of the interface.
@@ -244,7 +257,7 @@ impl FakeKubelet {
     pub fn options(&self, resource: &str) -> Result<DevicePluginOptions, Status> {
         let mut client = self.client(resource);
         let asked = client.get_device_plugin_options(Empty {});
-        self.handle.block_on(asked).map(Response::into_inner)
+        self.answer_of(asked)
     }
 }
 

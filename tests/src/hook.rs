@@ -1,45 +1,22 @@
 //! Runs of the hook: its configuration, the state that runtimes pass to it, and an OCI configuration to change.
 
-use crate::{FakeHost, Run, bare, project};
+use crate::{
+    FakeHost, Run, bare, copy_program,
+    deadline::{self, run_within},
+    project, script_program,
+};
 use std::{
     fs,
-    io::Write,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
-/// Runs a command with this standard input.
+/// Runs a command to its end with this standard input, within [`deadline::PROGRAM`].
 ///
 /// # Panics
-/// When it cannot be started, or prints anything but UTF-8.
+/// When it cannot be started, does not read its input to the end, does not end, or prints anything but UTF-8.
 pub fn feed(command: &mut Command, input: &[u8]) -> Run {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap_or_else(|e| panic!("start {command:?}: {e}"));
-    let mut stdin = child.stdin.take().expect("it is piped");
-    let input = input.to_vec();
-    // A reader that ends before all is written is for the test to notice.
-    let writer = std::thread::spawn(move || stdin.write_all(&input).is_ok());
-    let output = child.wait_with_output().expect("it ends");
-    assert!(writer.join().expect("no panic"), "{command:?} did not read its input to the end");
-    let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-    Run {
-        code: output.status.code().unwrap_or(128),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-    }
-}
-
-/// Makes a program of a shell script. Another process writes it, as in [`FakeHost::install`]: a child that is forked
-/// meanwhile would inherit our open file, and a program that is open for writing cannot be run.
-///
-/// # Panics
-/// When it cannot be written.
-pub fn script_program(path: &Path, script: &str) {
-    let mut install = Command::new("install");
-    install.args(["-m", "755", "/dev/stdin"]).arg(path);
-    let written = feed(&mut install, format!("#!/bin/sh\n{script}\n").as_bytes());
-    assert_eq!(written.code, 0, "{}", written.stderr);
+    run_within(command, Some(input), deadline::PROGRAM)
 }
 
 /// Returns the state of a container as runc passes it to a hook.
@@ -127,9 +104,7 @@ impl FakeHost {
         let (hook, config) = (self.install().join("mig-cdi-hook"), self.config());
         let path = self.out().with_file_name("runtime");
         let (hook, config) = (hook.display(), config.display());
-        let script = format!("#!/bin/sh\nexec {hook} runtime --config={config} -- \"$@\"\n");
-        fs::write(&path, script).expect("write the wrapper");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("make it a program");
+        script_program(&path, &format!("exec {hook} runtime --config={config} -- \"$@\""));
         path
     }
 
@@ -142,11 +117,8 @@ impl FakeHost {
     pub fn configured(&self) -> PathBuf {
         let dir = self.out().with_file_name("configured");
         fs::create_dir_all(&dir).expect("make a directory");
-        let copied = Command::new("cp").arg(self.install().join("mig-cdi")).arg(&dir).status();
-        assert!(copied.expect("cp runs").success());
-        let mut cp = Command::new("cp");
-        let copied = cp.arg("-a").arg(self.runtime()).arg(dir.join("mig-cdi-runtime")).status();
-        assert!(copied.expect("cp runs").success());
+        copy_program(&self.install().join("mig-cdi"), &dir.join("mig-cdi"));
+        copy_program(&self.runtime(), &dir.join("mig-cdi-runtime"));
         let settings = format!("spec-dirs = [{:?}]\n", self.out().display().to_string());
         fs::write(dir.join("config.toml"), settings).expect("write the settings");
         dir

@@ -8,6 +8,7 @@ pub use process::NodeProcess;
 use crate::{
     FakeHost, Run,
     daemon::{Daemon, Setting},
+    deadline::{self, run_within},
     debian_release::DebianRelease,
     project, run,
 };
@@ -59,8 +60,7 @@ impl KubernetesNode {
             numbers: AtomicU32::new(0),
         };
         let mut script = node.inside("sh");
-        let prepared = run(script.arg(project().join("tests/kubernetes/node.sh")).arg(node.dir()));
-        assert_eq!(prepared.code, 0, "{}", prepared.stderr);
+        run(script.arg(project().join("tests/kubernetes/node.sh")).arg(node.dir())).assert_code(0);
         node.start_api_server();
         node.start_kubelet();
         node.until("the node is ready", || {
@@ -223,7 +223,7 @@ impl KubernetesNode {
     pub fn kubectl(&self, args: &[&str]) -> Run {
         let mut kubectl = self.inside(built_program("kubectl"));
         kubectl.arg(format!("--kubeconfig={}", self.kubeconfig().display()));
-        run(kubectl.args(args))
+        run_within(kubectl.args(args), None, deadline::ENGINE)
     }
 
     /// Runs kubectl, which has to succeed, and returns its output.

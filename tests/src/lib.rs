@@ -8,6 +8,8 @@
 //! | to do this | use |
 //! |---|---|
 //! | run a program to its end | [`program`], [`run`], [`mig_cdi()`], [`FakeHost::run`] |
+//! | wait for a child, or end threads with their test | [`deadline`] |
+//! | make a program that the test then runs | [`copy_program`], [`script_program`], [`write_program`] |
 //! | install the driver's files as a distribution does | [`driver`] |
 //! | change the node while `mig-cdi watch` runs | [`watch::Watch`], [`FakeHost::change_to`] |
 //! | partition GPUs that processes and containers hold | [`partition_host::PartitionHost`] |
@@ -26,13 +28,12 @@
 //!
 //! let node = "[[gpu]]\nmodel = \"a100-80gb\"\ninstances = [{ profile = \"2g.20gb\", start = 0 }]\n";
 //! let host = FakeHost::new(node);
-//! let run = host.generate(&["--names=slot"]);
-//! assert_eq!(run.code, 0, "{}", run.stderr);
+//! host.generate(&["--names=slot"]).assert_code(0);
 //! assert!(host.read_spec().unwrap().contains("0:2g.20gb:0"));
 //!
 //! // The slice is destroyed, as a driver does it: the next spec is none.
 //! host.change_to("[[gpu]]\nmodel = \"a100-80gb\"\n");
-//! assert_eq!(host.generate(&["--names=slot"]).code, 0);
+//! host.generate(&["--names=slot"]).assert_code(0);
 //! assert_eq!(host.read_spec(), None);
 //! ```
 
@@ -43,6 +44,7 @@ pub mod chart;
 pub mod configure_host;
 pub mod containerd;
 pub mod daemon;
+pub mod deadline;
 pub mod debian_release;
 pub mod docker;
 pub mod docs;
@@ -76,6 +78,6 @@ pub mod watch;
 
 pub use fake_host::{BASE, FakeHost};
 pub use programs::{
-    Run, SHIPPED_CRATES, bare, build_dir, copy_tree, fake_nvml, make_install, mig_cdi, program,
-    project, run,
+    Run, SHIPPED_CRATES, bare, build_dir, copy_program, copy_tree, fake_nvml, make_install,
+    mig_cdi, program, project, run, script_program, write_program,
 };

@@ -10,9 +10,13 @@
 //! assert_eq!(Caller::new(&host).get("list 0 9"), "1");
 //! ```
 
-use crate::{FakeHost, build_dir, fake_nvml};
+use crate::{
+    FakeHost, build_dir,
+    deadline::{kill_and_wait, read_line},
+    fake_nvml,
+};
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufReader, ErrorKind, Write},
     process::{Child, ChildStdout, Command, Stdio},
 };
 
@@ -51,11 +55,17 @@ impl Caller {
     }
 
     /// Makes a call, and returns the code and the output, or nothing when the process died in it.
+    ///
+    /// # Panics
+    /// When the call does not return within [`crate::deadline::PROGRAM`].
     pub fn call(&mut self, line: &str) -> Option<(u32, String)> {
         let stdin = self.child.stdin.as_mut().expect("a pipe");
-        let mut answer = String::new();
         // A process that died reads no line and writes none.
-        let _ = writeln!(stdin, "{line}").and_then(|()| self.answers.read_line(&mut answer));
+        let answer = writeln!(stdin, "{line}").and_then(|()| read_line(&mut self.answers));
+        let answer = match answer {
+            Err(e) if e.kind() == ErrorKind::TimedOut => panic!("{line}: {e}"),
+            answer => answer.unwrap_or_default(),
+        };
         let (code, value) = answer.trim_end_matches('\n').split_once(' ')?;
         Some((code.parse().expect("a code"), value.trim_end().to_owned()))
     }
@@ -88,7 +98,6 @@ impl Caller {
 
 impl Drop for Caller {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        kill_and_wait(&mut self.child);
     }
 }

@@ -1,10 +1,10 @@
 //! Real podman with its own storage, in a private mount namespace: the machine's, Debian 13's, or a rootless one.
 
 use crate::{
-    FakeHost, Run, copy_tree,
+    FakeHost, Run, copy_program, copy_tree,
+    deadline::{self, run_within},
     debian_release::{DebianRelease, version},
-    hook::script_program,
-    program, project, run,
+    program, project, run, script_program,
 };
 use std::{
     fs,
@@ -129,7 +129,7 @@ impl Podman {
         configure.arg(format!("--engine-version={release}"));
         configure.arg(format!("--config={}", settings.display()));
         let done = run(configure.arg(format!("--host-root={}", root.display())));
-        assert_eq!(done.code, 0, "{}", done.stderr);
+        done.assert_code(0);
         assert!(etc.join("containers.conf.d/50-mig-cdi.conf").exists(), "{}", done.stdout);
         self.etc = Some(etc);
     }
@@ -142,7 +142,7 @@ impl Podman {
         open(self.dir.path(), 0o755);
         let owner = format!("{USER}:{USER}");
         let given = run(Command::new("chown").args(["-R", &owner]).arg(self.path("rootfs")));
-        assert_eq!(given.code, 0, "{}", given.stderr);
+        given.assert_code(0);
         let config = project().join("tests/engines/containers.conf");
         fs::copy(config, self.path("containers.conf")).expect("copy the configuration");
         open(&self.path("containers.conf"), 0o644);
@@ -204,7 +204,7 @@ impl Podman {
             .env(key, value);
         command.env("PODMAN", self.podman()).env("RUNTIME", self.runtime());
         command.env("ROOTFS", self.path("rootfs")).env("NODE", node);
-        run(&mut command)
+        run_within(&mut command, None, deadline::ENGINE)
     }
 }
 
@@ -240,7 +240,7 @@ pub(crate) fn make_rootfs(rootfs: &Path) {
     for dir in ["bin", "dev", "etc", "proc", "sys", "tmp", "run"] {
         fs::create_dir_all(rootfs.join(dir)).expect("make a directory");
     }
-    fs::copy("/bin/busybox", rootfs.join("bin/busybox")).expect("copy busybox");
+    copy_program(Path::new("/bin/busybox"), &rootfs.join("bin/busybox"));
     for applet in [
         "sh", "head", "find", "stat", "env", "grep", "sort", "sed", "mknod", "rm", "ls", "sleep",
         "mv",
@@ -248,9 +248,7 @@ pub(crate) fn make_rootfs(rootfs: &Path) {
         symlink("busybox", rootfs.join("bin").join(applet)).expect("link an applet");
     }
     fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n").expect("write passwd");
-    let probe = rootfs.join("bin/probe");
-    fs::copy(project().join("tests/engines/probe.sh"), &probe).expect("copy the probe");
-    fs::set_permissions(&probe, fs::Permissions::from_mode(0o755)).expect("make it a program");
+    copy_program(&project().join("tests/engines/probe.sh"), &rootfs.join("bin/probe"));
 }
 
 /// Compiles a C file of `tests/engines`.
@@ -261,5 +259,5 @@ pub fn compile(source: &str, to: &Path, flags: &[&str]) {
     let mut cc = Command::new("cc");
     cc.args(["-O1", "-Wall", "-Werror", "-o"]).arg(to).args(flags);
     let built = run(cc.arg(project().join("tests/engines").join(source)));
-    assert_eq!(built.code, 0, "{}", built.stderr);
+    built.assert_code(0);
 }

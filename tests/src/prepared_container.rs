@@ -2,7 +2,7 @@
 //! in a mount namespace and a cgroup of its own, and beside it canaries that nothing may touch.
 
 use crate::{
-    FakeHost, Run,
+    FakeHost, Run, deadline,
     driver::DistributionLayout,
     fake_host::trusted_tempdir,
     hook::{feed, oci_config, runc_state},
@@ -16,11 +16,12 @@ use nix::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{BufRead, BufReader},
+    io::{BufReader, ErrorKind},
     os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
@@ -55,8 +56,7 @@ pub fn host() -> FakeHost {
     );
     host.configure_hook("");
     let flags = ["--capabilities=utility", "--library-dirs=/usr/lib/x86_64-linux-gnu"];
-    let run = host.generate(&[&flags[..], &["--names=uuid,slot"]].concat());
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    host.generate(&[&flags[..], &["--names=uuid,slot"]].concat()).assert_code(0);
     host
 }
 
@@ -124,14 +124,12 @@ impl PreparedContainer {
         command.args(namespaces).args(["sh", "-c", &script]).current_dir(self.rootfs());
         let mut process =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("unshare starts");
-        let mut line = String::new();
-        let stdout = process.stdout.as_mut().expect("it is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("it is readable");
+        let mut stdout = BufReader::new(process.stdout.take().expect("it is piped"));
+        self.process = Some(process);
+        let line = deadline::read_line(&mut stdout).expect("it is readable");
         assert_eq!(line, "ready\n", "the container's process did not start");
         fs::create_dir(&self.cgroup).expect("make a cgroup");
-        fs::write(self.cgroup.join("cgroup.procs"), process.id().to_string())
-            .expect("move into it");
-        self.process = Some(process);
+        fs::write(self.cgroup.join("cgroup.procs"), self.pid().to_string()).expect("move into it");
         self.before = (mounts("self"), mounts(&self.pid().to_string()), tree(&self.canary()));
         self
     }
@@ -253,9 +251,14 @@ impl PreparedContainer {
 impl Drop for PreparedContainer {
     fn drop(&mut self) {
         if let Some(process) = &mut self.process {
-            let _ = process.kill();
-            let _ = process.wait();
-            let _ = fs::remove_dir(&self.cgroup);
+            deadline::kill_and_wait(process);
+            // The kernel empties the cgroup shortly after the process has ended, and there is none if it did not start.
+            let begin = Instant::now();
+            while fs::remove_dir(&self.cgroup).is_err_and(|e| e.kind() == ErrorKind::ResourceBusy)
+                && begin.elapsed() < deadline::PROGRAM
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The built or installed programs, and runs of them.
 
+use crate::deadline::{self, run_within};
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 /// Directories of the crates that are shipped, from the lowest up (ARCHITECTURE.md). The others are for development:
@@ -95,8 +96,7 @@ pub fn make_install(destination: &Path, prefix: &str) {
         .arg(format!("BUILD={}", build_dir().display()))
         .arg(format!("KUBELET={}", program("mig-cdi-kubelet").display()))
         .arg(format!("HOOK={}", program("mig-cdi-hook").display()));
-    let made = run(&mut make);
-    assert_eq!(made.code, 0, "{}", made.stderr);
+    run(&mut make).assert_code(0);
 }
 
 /// Result of a run.
@@ -110,19 +110,56 @@ pub struct Run {
     pub stderr: String,
 }
 
-/// Runs a command to its end.
+impl Run {
+    /// Asserts the exit code; the message has all output.
+    ///
+    /// # Panics
+    /// When it is another one.
+    #[track_caller]
+    pub fn assert_code(&self, expected: i32) -> &Run {
+        let Run { code, stdout, stderr } = self;
+        assert!(*code == expected, "exit code {code}, expected {expected}\n{stdout}{stderr}");
+        self
+    }
+}
+
+/// Runs a command to its end, within [`deadline::PROGRAM`].
 ///
 /// # Panics
-/// When it cannot be started, or prints anything but UTF-8.
+/// When it cannot be started, does not end, or prints anything but UTF-8.
 pub fn run(command: &mut Command) -> Run {
-    let output = command.stdin(Stdio::null()).output();
-    let output = output.unwrap_or_else(|e| panic!("start {command:?}: {e}"));
-    let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-    Run {
-        code: output.status.code().unwrap_or(128),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-    }
+    run_within(command, None, deadline::PROGRAM)
+}
+
+/// Writes a program, so that it can be run at once.
+///
+/// Another process writes it. A child that another thread of this process forks meanwhile has a copy of every file
+/// that is open here until it executes its program, and the kernel refuses to execute a file that any process has open
+/// for writing (execve(2), ETXTBSY, "text file busy"). Every program that a test makes and then runs has to come from
+/// here, from [`copy_program`], or from a compiler.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn write_program(path: &Path, content: impl AsRef<[u8]>) {
+    let mut install = Command::new("install");
+    install.args(["-m", "755", "/dev/stdin"]).arg(path);
+    run_within(&mut install, Some(content.as_ref()), deadline::PROGRAM).assert_code(0);
+}
+
+/// Makes a program of a shell script; see [`write_program`].
+///
+/// # Panics
+/// When it cannot be written.
+pub fn script_program(path: &Path, script: &str) {
+    write_program(path, format!("#!/bin/sh\n{script}\n"));
+}
+
+/// Copies a program to a path, so that it can be run at once; see [`write_program`].
+///
+/// # Panics
+/// When it cannot be copied.
+pub fn copy_program(from: &Path, to: &Path) {
+    run(Command::new("install").args(["-m", "755"]).arg(from).arg(to)).assert_code(0);
 }
 
 /// Clears the environment, except for the file of the coverage profile (`tests/coverage`).
@@ -145,6 +182,5 @@ pub fn mig_cdi<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> 
 /// When it does not exist.
 pub fn copy_tree(from: &Path, to: &Path) {
     assert!(from.is_dir(), "{} is not there; run tests/setup.sh", from.display());
-    let copied = run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(from).arg(to));
-    assert_eq!(copied.code, 0, "{}", copied.stderr);
+    run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(from).arg(to)).assert_code(0);
 }

@@ -1,6 +1,6 @@
 //! Running `mig-cdi-kubelet` on a fake host, with a directory of its own for the kubelet.
 
-use crate::{FakeHost, bare, program, run, watch::until};
+use crate::{FakeHost, bare, copy_program, deadline, program, watch::until};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -49,9 +49,7 @@ impl RunningPlugin {
         let bin = host.install();
         let program_s = bin.join("mig-cdi-kubelet");
         if !program_s.exists() {
-            // Another process copies it, as in `install`.
-            let copied = run(Command::new("cp").arg(program("mig-cdi-kubelet")).arg(&bin));
-            assert_eq!(copied.code, 0, "{}", copied.stderr);
+            copy_program(&program("mig-cdi-kubelet"), &program_s);
         }
         // One log of all plugins on a host, so that a test of a restart sees both.
         let log = host.out().with_file_name("plugin.log");
@@ -121,32 +119,29 @@ impl RunningPlugin {
 
     /// Kills it with SIGKILL.
     pub fn kill(mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        deadline::kill_and_wait(&mut self.child);
     }
 
     /// Stops it with SIGTERM and returns its exit code.
     ///
     /// # Panics
-    /// When it has ended.
+    /// When it has ended, or does not end within [`deadline::PROGRAM`].
     pub fn stop(mut self) -> Option<i32> {
         kill(Pid::from_raw(self.pid()), Signal::SIGTERM).expect("it runs");
-        self.child.wait().expect("it ends").code()
+        deadline::wait(&mut self.child).code()
     }
 
     /// Waits for its end and returns its exit code.
     ///
     /// # Panics
-    /// When it cannot be waited for.
+    /// When it does not end within [`deadline::PROGRAM`].
     pub fn ended(mut self) -> Option<i32> {
-        self.child.wait().expect("it ends").code()
+        deadline::wait(&mut self.child).code()
     }
 }
 
 impl Drop for RunningPlugin {
     fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        deadline::kill_and_wait(&mut self.child);
     }
 }

@@ -1,6 +1,6 @@
 //! Running `mig-cdi watch`, and a fake host that changes as a driver changes it.
 
-use crate::FakeHost;
+use crate::{FakeHost, deadline};
 use mig_cdi_sim::{ProcTree, SimulatedNode};
 use nix::{
     sys::signal::{Signal, kill},
@@ -13,9 +13,6 @@ use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
-
-/// Time limit that fits the slowest machine.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Running watch; dropping it kills it.
 #[derive(Debug)]
@@ -113,29 +110,35 @@ impl Watch {
     /// Stops it and returns its exit code.
     ///
     /// # Panics
-    /// When it has ended.
+    /// When it has ended, or does not end within [`deadline::PROGRAM`].
     pub fn stop(mut self) -> Option<i32> {
         self.signal(Signal::SIGTERM);
-        self.child.wait().expect("it ends").code()
+        deadline::wait(&mut self.child).code()
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        deadline::kill_and_wait(&mut self.child);
     }
 }
 
 /// Waits until a condition holds, and returns the time that it took.
 ///
 /// # Panics
+/// When it does not hold within [`deadline::PROGRAM`].
+pub fn until(what: &str, holds: impl FnMut() -> bool) -> Duration {
+    until_within(deadline::PROGRAM, what, holds)
+}
+
+/// Waits until a condition holds, and returns the time that it took.
+///
+/// # Panics
 /// When it does not hold within the time limit.
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
+pub fn until_within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     let begin = Instant::now();
     while !holds() {
-        assert!(begin.elapsed() < TIMEOUT, "timeout: {what}");
+        assert!(begin.elapsed() < limit, "not within {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
     begin.elapsed()

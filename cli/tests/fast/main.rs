@@ -7,6 +7,7 @@
 mod cli;
 mod configure;
 mod configure_properties;
+mod deadlines;
 mod discover;
 mod docs;
 mod fingerprint;

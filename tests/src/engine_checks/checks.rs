@@ -118,8 +118,7 @@ pub type CheckResults = Vec<Result<&'static str, String>>;
 #[must_use]
 pub fn host() -> FakeHost {
     let host = FakeHost::with_nodes(preset("a100-80gb").expect("a known preset"));
-    let run = host.generate(&[]);
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    host.generate(&[]).assert_code(0);
     host
 }
 

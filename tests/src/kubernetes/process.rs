@@ -1,11 +1,15 @@
 //! Programs of a node.
 
-use crate::daemon::child_of;
+use crate::{daemon::child_of, deadline};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use std::{fs, process::Child, time::Duration};
+use std::{
+    fs,
+    process::Child,
+    time::{Duration, Instant},
+};
 
 /// Program that runs on a node; dropping it kills the program.
 #[derive(Debug)]
@@ -36,8 +40,12 @@ impl NodeProcess {
 
 impl Drop for NodeProcess {
     fn drop(&mut self) {
+        let begin = Instant::now();
         // The program may not have been forked yet.
         while self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
+            if begin.elapsed() > deadline::PROGRAM {
+                return deadline::kill_and_wait(&mut self.0);
+            }
             if let Some(pid) = self.pid() {
                 let _ = kill(pid, Signal::SIGKILL);
             }

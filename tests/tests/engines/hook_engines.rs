@@ -28,7 +28,7 @@ fn host(podman: &Podman) -> FakeHost {
     let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
     host.configure_hook(&format!("runtimes = [{:?}]", podman.runtime()));
     let run = host.generate(&[]);
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    run.assert_code(0);
     host
 }
 
@@ -169,7 +169,7 @@ refused
         for variant in VARIANTS {
             let podman = Podman::with_c_library(variant, "debian-root");
             host.configure_hook(&format!("runtimes = [{:?}]", podman.runtime()));
-            assert_eq!(host.generate(&["--capabilities=compute,utility"]).code, 0);
+            host.generate(&["--capabilities=compute,utility"]).assert_code(0);
             let run = podman.script(&host, &with_mode(mode, &host, script));
             let log = host.read_log();
             similar_asserts::assert_eq!(passed(&run, &log, mode), expected, "{mode} {variant:?}");
@@ -305,7 +305,7 @@ fn a_daemon_s_runtime<E>(
     for cgroup in ["v1", "v2"] {
         let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
         host.configure_hook("runtimes = [\"/usr/bin/runc\", \"/usr/sbin/runc\"]");
-        assert_eq!(host.generate(&[]).code, 0);
+        host.generate(&[]).assert_code(0);
         let engine = start(cgroup, &host);
         let numbers = ["508:30", "508:31", "508:39", "508:40"];
         let output = probe(&engine, "0:2g.20gb:0", &numbers);
@@ -356,7 +356,7 @@ fn podman_injects_a_slice_as_configured() {
         configure.env_clear().args(["configure", "podman", "--hook", "--runtime"]);
         configure.arg(format!("--engine-version={}", version.split_whitespace().last().unwrap()));
         let configured = run(configure.arg(format!("--host-root={}", root.display())));
-        assert_eq!(configured.code, 0, "{}", configured.stderr);
+        configured.assert_code(0);
         for (how, runtime) in [("the hook", ""), ("the runtime", "--runtime mig-cdi")] {
             let machine = root.join("etc").display().to_string();
             let script = format!(

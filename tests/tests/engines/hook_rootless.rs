@@ -21,7 +21,7 @@ fn probe(mode: &str, variant: Variant, slice: &str) -> (Run, String) {
     let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
     host.configure_hook(&format!("runtimes = [{:?}]", podman.runtime()));
     let generated = host.generate(&[]);
-    assert_eq!(generated.code, 0, "{}", generated.stderr);
+    generated.assert_code(0);
     let flag = match mode {
         "runtime" => format!("--runtime {}", host.runtime().display()),
         mode => format!("--hooks-dir {}", host.hooks_dir(mode).display()),

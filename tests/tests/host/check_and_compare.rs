@@ -18,7 +18,7 @@ fn check(host: &FakeHost, args: &[&str]) -> Run {
 }
 
 fn stale(run: &Run, lines: &[&str]) {
-    assert_eq!(run.code, 6, "{}{}", run.stdout, run.stderr);
+    run.assert_code(6);
     for line in lines {
         assert!(
             run.stdout.lines().any(|l| l == format!("TMP/cdi/nvidia.com-mig.json: {line}")),
@@ -32,7 +32,7 @@ fn stale(run: &Run, lines: &[&str]) {
 fn check_accepts_a_current_spec_and_writes_nothing() {
     let host = host();
     stale(&check(&host, &[]), &["not there, and the node has devices; run mig-cdi generate"]);
-    assert_eq!(host.generate(&[]).code, 0);
+    host.generate(&[]).assert_code(0);
     let before = host.read_spec();
     let run = check(&host, &[]);
     assert_eq!((run.code, run.stdout.as_str()), (0, ""), "{}", run.stderr);
@@ -40,15 +40,15 @@ fn check_accepts_a_current_spec_and_writes_nothing() {
     // The same in YAML, with the flags of that spec.
     let yaml = format!("--output={}/spec.yaml", host.out().display());
     fs::remove_file(host.spec()).unwrap();
-    assert_eq!(host.run(&["generate", &yaml, "--names=index"]).code, 0);
-    assert_eq!(host.run(&["check", &yaml, "--names=index"]).code, 0);
-    assert_eq!(host.run(&["check", &yaml]).code, 6);
+    host.run(&["generate", &yaml, "--names=index"]).assert_code(0);
+    host.run(&["check", &yaml, "--names=index"]).assert_code(0);
+    host.run(&["check", &yaml]).assert_code(6);
 }
 
 #[test]
 fn check_names_every_change_of_the_node() {
     let host = host();
-    assert_eq!(host.generate(&[]).code, 0);
+    host.generate(&[]).assert_code(0);
     // After a reload of the driver the majors are dynamic again, and others.
     let devices = host.path("/proc/devices");
     let text = fs::read_to_string(&devices).unwrap();
@@ -60,7 +60,7 @@ fn check_names_every_change_of_the_node() {
         ],
     );
     fs::write(&devices, text).unwrap();
-    assert_eq!(check(&host, &[]).code, 0);
+    check(&host, &[]).assert_code(0);
     // The administrator restricts the nodes to a group.
     let params = host.path("/proc/driver/nvidia/params");
     let text = fs::read_to_string(&params).unwrap();
@@ -77,15 +77,15 @@ fn check_names_every_change_of_the_node() {
     fs::write(host.spec(), spec.replace("0.5.0", "1.0.0")).unwrap();
     stale(&check(&host, &[]), &["its cdiVersion is 1.0.0, should be 0.5.0"]);
     fs::write(host.spec(), spec).unwrap();
-    assert_eq!(check(&host, &[]).code, 0);
+    check(&host, &[]).assert_code(0);
     // A slice is destroyed.
     fs::remove_dir_all(host.path("/proc/driver/nvidia/capabilities/gpu0/mig/gi7")).unwrap();
     let description =
         preset("a100-80gb").unwrap().replace("    { profile = \"1g.10gb\", start = 6 },\n", "");
     fs::write(host.env().1, description).unwrap();
     stale(&check(&host, &[]), &["device 0:1g.10gb:6: the node has no such device any more"]);
-    assert_eq!(host.generate(&[]).code, 0);
-    assert_eq!(check(&host, &[]).code, 0);
+    host.generate(&[]).assert_code(0);
+    check(&host, &[]).assert_code(0);
     // The last slice is destroyed too.
     fs::remove_dir_all(host.path("/proc/driver/nvidia/capabilities/gpu0/mig")).unwrap();
     fs::write(host.env().1, "[[gpu]]\nmodel = \"a100-80gb\"\n").unwrap();
@@ -98,7 +98,7 @@ fn check_names_every_change_of_the_node() {
 #[test]
 fn check_names_driver_files_that_vanished_or_changed() {
     let host = host();
-    assert_eq!(host.generate(&[]).code, 0);
+    host.generate(&[]).assert_code(0);
     let lib = |name: &str| host.path(&format!("/usr/lib64/{name}.{VERSION}"));
     fs::remove_file(lib("libcudadebugger.so")).unwrap();
     stale(
@@ -117,7 +117,7 @@ fn check_names_driver_files_that_vanished_or_changed() {
     // Without a required file no spec can be built to compare with.
     fs::remove_file(lib("libcuda.so")).unwrap();
     let run = check(&host, &[]);
-    assert_eq!(run.code, 4);
+    run.assert_code(4);
     assert!(run.stderr.contains(&format!("find libcuda.so.{VERSION}: ")), "{}", run.stderr);
 }
 
@@ -134,7 +134,7 @@ fn check_calls_an_invalid_spec_stale_and_refuses_standard_output() {
         fs::write(host.spec(), text).unwrap();
         stale(&check(&host, &[]), &[line]);
     }
-    assert_eq!(host.run(&["check", "--output=-"]).code, 2);
+    host.run(&["check", "--output=-"]).assert_code(2);
 }
 
 /// Returns a spec as nvidia-ctk writes it: nodes by path only, files under their own names, six hooks.
@@ -181,7 +181,7 @@ fn compare_gives_a_reason_for_every_difference() {
     fs::write(&file, other_tool(&host)).unwrap();
     let file = file.to_str().unwrap();
     let json = host.run(&["compare", file, "--json"]);
-    assert_eq!(json.code, 0, "{}", json.stderr);
+    json.assert_code(0);
     let rows: Vec<Value> = serde_json::from_str(&json.stdout).unwrap();
     let find = |what: &str| rows.iter().find(|row| row["what"].as_str().unwrap().contains(what));
     for (what, device, side, reason) in [
@@ -223,7 +223,7 @@ fn compare_gives_a_reason_for_every_difference() {
     let table = host.run(&["compare", file]);
     assert!(table.stdout.starts_with("DEVICE"), "{}", table.stdout);
     // Our own spec does not differ from itself.
-    assert_eq!(host.generate(&[]).code, 0);
+    host.generate(&[]).assert_code(0);
     let same = host.run(&["compare", host.spec().to_str().unwrap()]);
     assert_eq!((same.code, same.stdout.as_str()), (0, "no difference\n"), "{}", same.stderr);
     for (bad, code) in [("/no/such/file", 1), ("/dev/null", 1)] {

@@ -15,7 +15,7 @@ const ROOTS: [(&str, &str); 2] =
 const VERSION: &str = "580.105.08";
 
 fn passed(run: &Run) -> &str {
-    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    run.assert_code(0);
     &run.stdout
 }
 

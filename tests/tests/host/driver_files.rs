@@ -22,7 +22,7 @@ fn host(layout: DistributionLayout) -> FakeHost {
 }
 
 fn spec(run: &Run) -> Value {
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    run.assert_code(0);
     serde_json::from_str(&run.stdout).unwrap()
 }
 
@@ -217,7 +217,7 @@ fn a_missing_required_file_is_an_error_and_an_optional_one_is_not() {
     assert_eq!(generate(&host, &[]).code, 0, "an optional file");
     fs::remove_file(lib("libcuda.so")).unwrap();
     let run = generate(&host, &[]);
-    assert_eq!(run.code, 4);
+    run.assert_code(4);
     assert!(
         run.stderr.contains(&format!("find libcuda.so.{VERSION}: not in the usual directories")),
         "{}",
@@ -274,7 +274,7 @@ fn files_that_another_user_can_replace_are_refused() {
     fs::create_dir_all(socket.path("/tmp/nvidia-mps")).unwrap();
     mode(&socket.path("/tmp"), 0o1777);
     let run = socket.generate(&[]);
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    run.assert_code(0);
     assert!(
         run.stderr.contains("/tmp/nvidia-mps is omitted: TMP/root/tmp has mode 1777"),
         "{}",
@@ -343,7 +343,7 @@ fn broken_files_are_omitted_with_a_message_or_are_an_error() {
     )
     .unwrap();
     let run = generate(&host, &[]);
-    assert_eq!(run.code, 0);
+    run.assert_code(0);
     assert!(!run.stdout.contains("libcudadebugger"));
     // Loops and dangling links are ignored.
     let dir = host.path("/usr/lib64");
@@ -356,7 +356,7 @@ fn broken_files_are_omitted_with_a_message_or_are_an_error() {
         symlink(to, at).unwrap();
     }
     let run = generate(&host, &[]);
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    run.assert_code(0);
     assert!(run.stderr.contains("libnvidia-nvvm.so.580.105.08: too many"), "{}", run.stderr);
     assert!(!run.stdout.contains("libnvidia-nvvm.so") && !run.stdout.contains("libnvidia-cfg.so"));
 }
@@ -394,7 +394,7 @@ fn an_invalid_loader_cache_is_reported_and_ignored() {
 #[test]
 fn after_an_upgrade_no_file_of_the_old_driver_is_listed() {
     let host = host(DistributionLayout::Debian);
-    assert_eq!(host.generate(&[]).code, 0);
+    host.generate(&[]).assert_code(0);
     let description = preset("a100-80gb").unwrap().replace(VERSION, "590.44.01");
     let new = FakeHost::with_driver(&description, DistributionLayout::Debian);
     for dir in ["usr", "lib", "proc"] {
@@ -402,7 +402,7 @@ fn after_an_upgrade_no_file_of_the_old_driver_is_listed() {
         fs::rename(new.root().join(dir), host.root().join(dir)).unwrap();
     }
     fs::write(host.env().1, &description).unwrap();
-    assert_eq!(host.generate(&[]).code, 0);
+    host.generate(&[]).assert_code(0);
     let spec = host.read_spec().unwrap();
     assert!(spec.contains("590.44.01") && !spec.contains(VERSION));
 }
@@ -440,10 +440,10 @@ fn real_libraries_are_mounted_under_their_real_names() {
 #[test]
 fn driver_parameters_are_masked_on_request() {
     let host = host(DistributionLayout::Fedora);
-    assert_eq!(host.generate(&[]).code, 0);
+    host.generate(&[]).assert_code(0);
     assert!(!host.read_spec().unwrap().contains("/proc/driver/nvidia/params"));
     let run = host.generate(&["--mask-params"]);
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    run.assert_code(0);
     let spec: Value = serde_json::from_str(&host.read_spec().unwrap()).unwrap();
     let copy = host.out().join("nvidia.com-mig.json.params");
     assert_eq!(
@@ -455,19 +455,19 @@ fn driver_parameters_are_masked_on_request() {
     let expected = original.replace("ModifyDeviceFiles: 1\n", "ModifyDeviceFiles: 0\n");
     assert_eq!(fs::read_to_string(&copy).unwrap(), expected);
     let output = format!("--output={}", host.spec().display());
-    assert_eq!(host.run(&["check", &output, "--mask-params"]).code, 0);
-    assert_eq!(host.run(&["check", &output]).code, 6);
+    host.run(&["check", &output, "--mask-params"]).assert_code(0);
+    host.run(&["check", &output]).assert_code(6);
     assert_eq!(generate(&host, &["--mask-params"]).code, 2, "there is no place for the copy");
     // Containers see the copy, so it must be root's like every other file.
     let open = tempfile::tempdir().unwrap();
     let spec = open.path().join("spec.json");
     let run = host.run(&["generate", "--mask-params", "-o", spec.to_str().unwrap()]);
-    assert_eq!(run.code, 5, "{}", run.stderr);
+    run.assert_code(5);
     assert!(run.stderr.contains("/tmp has mode 1777"), "{}", run.stderr);
     // The copy is removed with the spec.
     fs::remove_dir_all(host.path("/proc/driver/nvidia/capabilities/gpu0/mig")).unwrap();
     fs::write(host.env().1, "[[gpu]]\nmodel = \"a100-80gb\"\n").unwrap();
-    assert_eq!(host.generate(&[]).code, 0);
+    host.generate(&[]).assert_code(0);
     assert!(host.read_spec().is_none() && !copy.exists());
     let host = self::host(DistributionLayout::Fedora);
     fs::write(
@@ -475,6 +475,6 @@ fn driver_parameters_are_masked_on_request() {
         "DeviceFileUID: 0\nDeviceFileGID: 0\nDeviceFileMode: 438\n",
     )
     .unwrap();
-    assert_eq!(host.generate(&["--mask-params"]).code, 1);
-    assert_eq!(host.generate(&[]).code, 0);
+    host.generate(&["--mask-params"]).assert_code(1);
+    host.generate(&[]).assert_code(0);
 }

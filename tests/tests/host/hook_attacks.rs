@@ -4,10 +4,11 @@
 
 use mig_cdi_tests::{
     FakeHost, Run,
-    hook::{feed, oci_config, runc_state, script_program},
+    deadline::{PROGRAM, finish, wait},
+    hook::{feed, oci_config, runc_state},
     podman::compile,
     prepared_container::{ENGINE_MOUNTS, PreparedContainer, SECRET, host, names, tree},
-    run,
+    run, script_program,
 };
 use nix::{
     sys::stat::{Mode, SFlag, makedev, mknod},
@@ -15,10 +16,10 @@ use nix::{
 };
 use std::{
     collections::BTreeSet,
-    fs::{self, Permissions},
+    fs,
     io::Write,
     os::unix::{
-        fs::{MetadataExt, PermissionsExt, symlink},
+        fs::{MetadataExt, symlink},
         net::UnixListener,
     },
     path::{Path, PathBuf},
@@ -91,7 +92,7 @@ fn the_hook_loads_no_library_of_an_image() {
         command.env("RUST_BACKTRACE", "full").env("RUST_LOG", "trace");
         feed(command.current_dir(container.rootfs()), input.as_bytes())
     };
-    assert_eq!(hostile(Command::new("/bin/true"), "").code, 0);
+    hostile(Command::new("/bin/true"), "").assert_code(0);
     fs::remove_file(&canary).expect("the library works");
     let state = container.state();
     let full = program(&host, "exec /bin/true");
@@ -156,9 +157,7 @@ fn the_hook_runs_and_reads_no_file_of_a_container() {
     symlink("huge", root.join("etc/ld.so.preload")).unwrap();
     let ran = host.root().join("ran");
     for name in ["ldconfig", "nvidia-smi", "systemctl", "bin/ldconfig", "bin/sh", "bin/systemctl"] {
-        let path = root.join(name);
-        fs::write(&path, format!("#!/bin/sh\n: > {}\n", ran.display())).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        script_program(&root.join(name), &format!(": > {}", ran.display()));
     }
     let container = container.start(ENGINE_MOUNTS);
     let log = host.root().join("strace");
@@ -166,7 +165,7 @@ fn the_hook_runs_and_reads_no_file_of_a_container() {
     let path = format!("PATH={}", root.display());
     let mut command = traced(&host.create_runtime(), &log, &["-E", &path, "-e", calls]);
     let run = feed(command.current_dir(&root), container.state().as_bytes());
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    run.assert_code(0);
     let trace = fs::read_to_string(log).unwrap();
     assert_eq!(trace.matches("execve").count(), 1, "nothing but the hook is run: {trace}");
     let mut parts = trace.split("setns(");
@@ -290,7 +289,7 @@ fn an_unexpected_file_type_is_neither_mounted_on_nor_replaced() {
     let container = PreparedContainer::new();
     let _socket = UnixListener::bind(container.rootfs().join(LIBRARY)).unwrap();
     let container = container.start(ENGINE_MOUNTS);
-    assert_eq!(container.attack(&host, "socket").code, 0);
+    container.attack(&host, "socket").assert_code(0);
 }
 
 /// S10, CVE-2025-31133, CVE-2025-52565, CVE-2026-41579: the container's `/dev` is a link, is the image's, or has
@@ -315,7 +314,7 @@ fn only_the_container_s_own_dev_is_used() {
     let log = host.root().join("strace");
     let mut command = traced(&host.create_runtime(), &log, &["-e", "trace=%file,%desc,mount"]);
     let run = feed(&mut command, container.state().as_bytes());
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    run.assert_code(0);
     let trace = fs::read_to_string(log).unwrap();
     assert!(trace.contains("nvidiactl"), "{trace}");
     for word in ["core_pattern", "\"null\"", "\"zero\"", "/dev/zero", "rootfs/dev/null"] {
@@ -341,7 +340,7 @@ fn the_driver_is_read_from_the_host_s_proc() {
         PreparedContainer::new().start(&format!("mount -t tmpfs -o mode=755 tmpfs dev; {fake}"));
     let before = tree(&container.inside().join("proc"));
     let run = container.attack(&host, "a fake /proc");
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    run.assert_code(0);
     assert_eq!(tree(&container.inside().join("proc")), before);
     let node =
         |name: &str| fs::metadata(container.inside().join("dev").join(name)).map(|m| m.rdev());
@@ -393,7 +392,7 @@ fn inherited_descriptors_do_not_reach_a_child() {
     assert!(count > 500, "without the hook they are inherited");
     for command in [hook, traced(&verify(&host, &["--full", full.to_str().unwrap()]), &log, &old)] {
         let (run, count, listing) = with_open_files(&command);
-        assert_eq!(run.code, 0, "{}", run.stderr);
+        run.assert_code(0);
         // The standard three, and the one with which ls reads the directory.
         assert_eq!(count, 4, "{listing}");
         assert!(!listing.lines().any(|line| line.ends_with("-> /")), "{listing}");
@@ -418,7 +417,7 @@ fn the_running_hook_cannot_be_overwritten() {
     };
     let reads = |pid: u32| {
         let open = format!("exec 3</proc/{pid}/exe");
-        bare(Path::new("sh")).args(["-c", &open]).status().unwrap().success()
+        run(bare(Path::new("sh")).args(["-c", &open])).code == 0
     };
     let mut other = bare(Path::new("cat")).spawn().unwrap();
     let mut hook = bare(&path);
@@ -443,7 +442,8 @@ fn the_running_hook_cannot_be_overwritten() {
     assert_eq!(written.unwrap_err().raw_os_error(), Some(26), "ETXTBSY");
     drop(other.stdin.take());
     hook.stdin.take().unwrap().write_all(runc_state(1, Path::new("/b")).as_bytes()).unwrap();
-    assert!(hook.wait().unwrap().success() && other.wait().unwrap().success());
+    drop(hook.stdin.take());
+    assert!(wait(&mut hook).success() && wait(&mut other).success());
     assert_eq!(tree(path.parent().unwrap()), before);
 }
 
@@ -458,7 +458,7 @@ fn a_process_that_is_no_container_is_not_entered() {
     refused(&user.attack(&host, "a user namespace"), "user namespace");
     let container = PreparedContainer::new().start(ENGINE_MOUNTS);
     let mut gone = Command::new("true").spawn().unwrap();
-    gone.wait().unwrap();
+    wait(&mut gone);
     for (pid, why) in [(0, "no process"), (1, "no process"), (gone.id(), "/proc/")] {
         let state = runc_state(pid, container.bundle());
         refused(&feed(&mut host.create_runtime(), state.as_bytes()), why);
@@ -702,7 +702,7 @@ fn text_from_a_container_is_only_data() {
         false,
     );
     container.configure(&config);
-    assert_eq!(container.attack(&host, "variables").code, 0);
+    container.attack(&host, "variables").assert_code(0);
     let caps = names_of(container.inside().join("dev/nvidia-caps").to_str().unwrap());
     assert_eq!(caps.into_iter().collect::<Vec<_>>(), ["nvidia-cap30", "nvidia-cap31"]);
     let given = fs::read_to_string(container.inside().join("run/mig-cdi/environment")).unwrap();
@@ -713,7 +713,7 @@ fn text_from_a_container_is_only_data() {
         container.state().replace("\"pid\"", &annotations),
         container.state().replace("test", "a\\n\\u0000../b"),
     ] {
-        assert_eq!(feed(&mut verify(&host, &[]), state.as_bytes()).code, 0);
+        feed(&mut verify(&host, &[]), state.as_bytes()).assert_code(0);
     }
 }
 
@@ -733,7 +733,7 @@ fn a_large_state_on_a_slow_pipe_is_read_to_its_end() {
         (host.hook(&["verify", "--config=/nowhere"]), 2),
         (host.hook(&["create-runtime", "--config=/nowhere"]), 2),
     ] {
-        command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         for part in state.as_bytes().chunks(1 << 20) {
@@ -742,9 +742,7 @@ fn a_large_state_on_a_slow_pipe_is_read_to_its_end() {
             std::thread::sleep(Duration::from_millis(20));
         }
         drop(stdin);
-        let ended = child.wait_with_output().unwrap();
-        let stderr = String::from_utf8(ended.stderr).unwrap();
-        assert_eq!(ended.status.code(), Some(code), "{command:?}: {stderr}");
+        finish(child, PROGRAM).assert_code(code);
     }
     assert_eq!(container.new_mounts(), [""; 0]);
     assert_eq!(fs::read_to_string(container.canary().join("file")).unwrap(), SECRET);

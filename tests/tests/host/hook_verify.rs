@@ -3,8 +3,9 @@
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost, Run,
-    hook::{crun_state, feed, runc_state, script_program},
+    hook::{crun_state, feed, runc_state},
     podman::{Podman, VARIANTS},
+    script_program,
 };
 use serde_json::Value;
 use std::path::Path;
@@ -25,7 +26,7 @@ fn host(how: &str) -> FakeHost {
     let host = FakeHost::with_nodes(BEFORE);
     host.install();
     let run = host.generate(&[how]);
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    run.assert_code(0);
     host
 }
 
@@ -102,7 +103,7 @@ fn verify_refuses_without_a_driver() {
     std::fs::remove_dir_all(host.path("/proc/driver")).unwrap();
     assert!(verify(&host, "all").stderr.contains("gi2"), "{}", verify(&host, "all").stderr);
     std::fs::write(host.path("/proc/devices"), "Character devices:\n  1 mem\n\n").unwrap();
-    assert_eq!(verify(&host, "0:3g.40gb:4").code, 1);
+    verify(&host, "0:3g.40gb:4").assert_code(1);
     std::fs::remove_file(host.path("/proc/devices")).unwrap();
     let run = verify(&host, "0:3g.40gb:4");
     assert!(run.code == 1 && run.stderr.contains("mount /proc"), "{}", run.stderr);
@@ -111,10 +112,10 @@ fn verify_refuses_without_a_driver() {
 #[test]
 fn verify_checks_every_slice_of_a_device() {
     let host = host("--verify");
-    assert_eq!(verify(&host, "all").code, 0);
+    verify(&host, "all").assert_code(0);
     std::fs::remove_dir_all(host.path("/proc/driver/nvidia/capabilities/gpu0/mig/gi9")).unwrap();
     assert!(verify(&host, "all").stderr.contains("gpu minor 0 gi 9 ci 0"));
-    assert_eq!(verify(&host, "0:3g.40gb:4").code, 0);
+    verify(&host, "0:3g.40gb:4").assert_code(0);
 }
 
 /// Go writes an empty environment as none, and engines run a hook without an environment with that of the
@@ -136,10 +137,7 @@ fn every_hook_of_a_spec_exists_and_has_an_environment() {
             let slices = words(&hook).iter().filter(|word| word.contains(",nodes=")).count();
             assert_eq!(slices, if device["name"] == "all" { 2 } else { 1 });
         }
-        assert_eq!(
-            host.run(&["check", &format!("--output={}", host.spec().display()), how]).code,
-            0
-        );
+        host.run(&["check", &format!("--output={}", host.spec().display()), how]).assert_code(0);
     }
 }
 
@@ -195,8 +193,8 @@ fn the_states_of_runc_and_crun_are_read() {
     let host = host("--verify");
     let hook = hook_of(&host, "0:3g.40gb:4");
     let run = |state: &str| feed(&mut host.hook(&words(&hook)[1..]), state.as_bytes());
-    assert_eq!(run(&crun_state(0, Path::new("/bundle"))).code, 0);
-    assert_eq!(run(&runc_state(1, Path::new("/bundle"))).code, 0);
+    run(&crun_state(0, Path::new("/bundle"))).assert_code(0);
+    run(&runc_state(1, Path::new("/bundle"))).assert_code(0);
     let empty = run("");
     assert!(
         empty.code == 1 && empty.stderr.contains("let a runtime run this hook"),

@@ -12,10 +12,10 @@ use mig_cdi_tests::{
     fake_cluster::{FakeCluster, SOON, TIMEOUT},
     fake_pod_resources::FakePodResources,
     partition_host::PartitionHost,
-    program, run,
+    program, script_program,
 };
 use serde_json::json;
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf};
 use tokio::task::AbortHandle;
 
 const LAYOUTS: &str = r#"version: v1
@@ -49,17 +49,13 @@ impl LabelledNode {
         let kubelet = FakePodResources::start(fake.dir.path());
         let fixture = LabelledNode { fake, host, kubelet, gate: AllocationGate::default() };
         fs::write(fixture.path("layouts.yaml"), LAYOUTS).unwrap();
-        // By another process: what this one has open for writing, a child of another thread could hold, and
-        // then it does not run (ETXTBSY).
         let script = format!(
-            "#!/bin/sh\necho \"$@\" >>{calls}\nwhile [ -e {hold} ]; do /bin/sleep 0.02; done\nexec {} \"$@\"\n",
+            "echo \"$@\" >>{calls}\nwhile [ -e {hold} ]; do /bin/sleep 0.02; done\nexec {} \"$@\"",
             program("mig-cdi-kubelet").display(),
             calls = fixture.path("calls").display(),
             hold = fixture.path("hold").display(),
         );
-        let mut write = Command::new("sh");
-        write.args(["-c", "printf %s \"$0\" >\"$1\" && chmod +x \"$1\"", &script]);
-        assert_eq!(run(write.arg(fixture.path("program"))).code, 0);
+        script_program(&fixture.path("program"), &script);
         fixture
     }
 
@@ -311,11 +307,11 @@ fn gpus_in_use_keep_their_mode() {
     let uuid = host.node().gpus[0].uuid.to_string();
     for id in [uuid.as_str(), "0"] {
         let run = host.run(&["apply", &format!("--in-use={id}=pod default/train"), "0=7g.80gb"]);
-        assert_eq!(run.code, 5, "{}", run.stderr);
+        run.assert_code(5);
         assert!(run.stderr.contains("gpu 0: it is in use by pod default/train"), "{}", run.stderr);
         assert_eq!(host.layouts(), ["off"]);
     }
     let run = host.run(&["apply", "--in-use=no-holder", "0=7g.80gb"]);
-    assert_eq!(run.code, 2, "{}", run.stderr);
+    run.assert_code(2);
     host.run_ok(&["apply", "--in-use=GPU-of-another-node=pod default/train", "0=7g.80gb"]);
 }

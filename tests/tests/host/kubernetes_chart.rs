@@ -238,7 +238,7 @@ fn the_plugin_accepts_its_arguments() {
         kubelet.env_clear().env("NODE_NAME", "node").arg("--kubelet-dir").arg(dir.path());
         kubelet.args(strings(&pod["containers"][0]["args"])).arg("--no-such-word");
         let refused = run(&mut kubelet);
-        assert_eq!(refused.code, 2, "{}", refused.stderr);
+        refused.assert_code(2);
         let unexpected: BTreeSet<_> =
             refused.stderr.lines().filter(|line| line.contains("unexpected argument")).collect();
         assert!(
@@ -265,7 +265,7 @@ fn the_image_runs() {
         program("mig-cdi-kubelet").display(),
     );
     let ran = Podman::new(("runc", "v1")).script(&host, &script);
-    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    ran.assert_code(0);
     let version = concat!("mig-cdi-kubelet ", env!("CARGO_PKG_VERSION"), "\n");
     assert!(ran.stdout.starts_with(version), "{}", ran.stdout);
     assert!(ran.stdout.contains("MIG"), "{}", ran.stdout);

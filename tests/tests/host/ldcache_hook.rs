@@ -4,6 +4,7 @@
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost, Run,
+    deadline::StopOnDrop,
     driver::{DistributionLayout, library_dir},
     hook::{crun_state, feed, oci_config, runc_state},
     podman::{Podman, VARIANTS, compile},
@@ -15,6 +16,7 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -31,7 +33,7 @@ fn host() -> FakeHost {
 }
 
 fn passed(run: &Run) -> &str {
-    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    run.assert_code(0);
     &run.stdout
 }
 
@@ -42,10 +44,7 @@ fn words(hook: &Value) -> Vec<&str> {
 #[test]
 fn the_spec_has_one_hook_with_the_libraries_of_the_first_directory() {
     let host = host();
-    assert_eq!(
-        host.generate(&["--ldcache-hook", "--capabilities=compute,utility,compat32"]).code,
-        0
-    );
+    host.generate(&["--ldcache-hook", "--capabilities=compute,utility,compat32"]).assert_code(0);
     let spec: Value = serde_json::from_str(&host.read_spec().unwrap()).unwrap();
     let [hook] = spec["containerEdits"]["hooks"].as_array().unwrap().as_slice() else { panic!() };
     assert_eq!(hook["hookName"], "createContainer");
@@ -73,7 +72,7 @@ fn the_spec_has_one_hook_with_the_libraries_of_the_first_directory() {
     );
     let output = format!("--output={}", host.spec().display());
     let flags = ["--ldcache-hook", "--capabilities=compute,utility,compat32"];
-    assert_eq!(host.run(&[&["check", &output], &flags[..]].concat()).code, 0);
+    host.run(&[&["check", &output], &flags[..]].concat()).assert_code(0);
     let without = host.run(&["check", &output, flags[1]]);
     assert!(
         without.code == 6 && without.stdout.contains("hook createContainer"),
@@ -86,7 +85,7 @@ fn the_spec_has_one_hook_with_the_libraries_of_the_first_directory() {
 fn without_the_flag_or_a_library_there_is_no_hook() {
     let host = host();
     for flags in [&[][..], &["--ldcache-hook", "--capabilities=none"]] {
-        assert_eq!(host.generate(flags).code, 0);
+        host.generate(flags).assert_code(0);
         assert!(!host.read_spec().unwrap().contains("hooks"));
     }
     let run = host.run(&["generate", "--node=a30", "--output=-", "--ldcache-hook"]);
@@ -105,7 +104,7 @@ fn without_the_flag_or_a_library_there_is_no_hook() {
 fn a_slice_with_graphics_adds_its_libraries() {
     let host = FakeHost::with_driver(preset("rtx-pro-6000").unwrap(), DistributionLayout::Fedora);
     host.install();
-    assert_eq!(host.generate(&["--ldcache-hook", "--capabilities=all"]).code, 0);
+    host.generate(&["--ldcache-hook", "--capabilities=all"]).assert_code(0);
     let spec: Value = serde_json::from_str(&host.read_spec().unwrap()).unwrap();
     let devices = spec["devices"].as_array().unwrap().iter();
     let hooks: Vec<_> = devices.filter_map(|d| d["containerEdits"]["hooks"].get(0)).collect();
@@ -273,7 +272,7 @@ fn printed(cache: &Path) -> Vec<String> {
 #[test]
 fn ldconfig_reads_the_cache_of_the_hook() {
     let rig = Rig::new();
-    assert_eq!(rig.run().code, 0);
+    rig.run().assert_code(0);
     let ours = [
         "libnvidia-ml.so.1 (libc6,x86-64) => /opt/nvidia/lib/libnvidia-ml.so.1",
         "libcuda.so.1 (libc6,x86-64) => /opt/nvidia/lib/libcuda.so.1",
@@ -281,7 +280,7 @@ fn ldconfig_reads_the_cache_of_the_hook() {
     assert_eq!(printed(&rig.path("seen")), ours);
     fs::copy("/etc/ld.so.cache", rig.cache()).unwrap();
     let (before, bytes) = (printed(&rig.cache()), fs::read(rig.cache()).unwrap());
-    assert_eq!(rig.run().code, 0);
+    rig.run().assert_code(0);
     let after = printed(&rig.path("seen"));
     let (new, kept): (Vec<_>, Vec<_>) = after.into_iter().partition(|l| ours.contains(&l.as_str()));
     assert_eq!(new, ours);
@@ -331,12 +330,12 @@ fn a_link_out_of_the_container_is_not_followed() {
     fs::create_dir_all(rig.path("rootfs/usr/etc")).unwrap();
     fs::copy("/etc/ld.so.cache", rig.path("rootfs/usr/etc/ld.so.cache")).unwrap();
     symlink("../usr/etc/ld.so.cache", rig.cache()).unwrap();
-    assert_eq!(rig.run().code, 0);
+    rig.run().assert_code(0);
     assert!(printed(&rig.path("seen")).len() > 2);
     // An image without /etc gets one.
     let rig = Rig::new();
     fs::remove_dir(rig.path("rootfs/etc")).unwrap();
-    assert_eq!(rig.run().code, 0);
+    rig.run().assert_code(0);
     assert_eq!(fs::metadata(rig.cache()).unwrap().len(), 0);
 }
 
@@ -360,10 +359,7 @@ fn an_invalid_cache_is_refused_in_bounded_time_and_memory() {
     let make = |command: &str| {
         let rig = Rig::new();
         let cache = rig.cache().display().to_string();
-        assert_eq!(
-            run(Command::new("sh").args(["-c", &command.replace("$CACHE", &cache)])).code,
-            0
-        );
+        run(Command::new("sh").args(["-c", &command.replace("$CACHE", &cache)])).assert_code(0);
         rig
     };
     for (command, why) in [
@@ -383,10 +379,10 @@ fn an_invalid_cache_is_refused_in_bounded_time_and_memory() {
         rig.check_canary(command);
     }
     let rig = make(": >$CACHE");
-    assert_eq!(rig.run().code, 0);
+    rig.run().assert_code(0);
     // The largest cache that the hook reads (hook/src/modes/ldcache.rs), as expensive to sort as possible.
     fs::write(rig.cache(), heavy(2 << 20)).unwrap();
-    assert_eq!(rig.run().code, 0);
+    rig.run().assert_code(0);
 }
 
 /// Another process with the same root file system swaps its directories while the hook runs.
@@ -398,18 +394,17 @@ fn a_directory_swapped_during_the_run_is_not_followed() {
     fs::copy("/etc/ld.so.cache", rig.cache()).unwrap();
     let script = "i=0 good=0; while [ $((i += 1)) -lt 50 ]; do
         $HOOK libcuda.so.1 <state 2>/dev/null && : $((good += 1)); done; echo $good; cat >&2";
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     let good: u32 = std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
         scope.spawn(|| {
             use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            while !stop.load(Relaxed) {
                 renameat2(AT_FDCWD, &etc, AT_FDCWD, &link, RenameFlags::RENAME_EXCHANGE).unwrap();
             }
         });
         let runs = (0..20).map(|_| passed(&rig.script(script, "")).trim().parse::<u32>().unwrap());
-        let good = runs.sum();
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        good
+        runs.sum()
     });
     assert!(good > 0, "none went through");
     rig.check_canary("race");

@@ -1,7 +1,7 @@
 //! `mig-cdi nodes`: it creates the host's device nodes with the driver's numbers, and changes no other file.
 
 use mig_cdi_sim::preset;
-use mig_cdi_tests::{FakeHost, Run, program, run};
+use mig_cdi_tests::{FakeHost, Run, copy_program, program, run};
 use nix::sys::stat::{Mode, SFlag, major, makedev, minor, mknod};
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ fn host() -> FakeHost {
 /// Makes a host whose nodes and links are correct.
 fn settled() -> FakeHost {
     let host = host();
-    assert_eq!(nodes(&host, &[]).code, 0);
+    nodes(&host, &[]).assert_code(0);
     host
 }
 
@@ -161,7 +161,7 @@ fn a_dry_run_prints_the_same_and_changes_nothing() {
     fs::remove_file(host.path("/dev/nvidia0")).unwrap();
     let before = dev(&host);
     let dry = nodes(&host, &["--dry-run"]);
-    assert_eq!(dry.code, 0, "{}", dry.stderr);
+    dry.assert_code(0);
     assert_eq!(dev(&host), before);
     has(&dry.stdout, "would replace /dev/nvidia-caps/nvidia-cap30 508:30 0444");
     let json = nodes(&host, &["--dry-run", "--json"]).stdout;
@@ -193,7 +193,7 @@ fn wrong_nodes_are_replaced() {
             symlink("../nvidia-caps/nvidia-cap30", host.path("/dev/char/234:30")).unwrap();
         }
         let run = nodes(&host, &[]);
-        assert_eq!(run.code, 0, "{}", run.stderr);
+        run.assert_code(0);
         has(&run.stdout, "replace /dev/nvidia-caps/nvidia-cap30 508:30 0444");
         assert_eq!(stat(&host, CAP).as_deref(), Some("508:30 0444 0:0"));
         assert_eq!(link(&host, "234:30"), None, "the old numbers lead nowhere");
@@ -452,7 +452,7 @@ fn links_are_recreated_and_files_in_their_place_kept() {
     symlink("/dev/nvidiactl", at("195:255")).unwrap();
     symlink("../sda", at("8:0")).unwrap();
     let run = nodes(&host, &[]);
-    assert_eq!(run.code, 0);
+    run.assert_code(0);
     let expected = "link /dev/char/195:0 -> ../nvidia0\nlink /dev/char/508:31 -> ../nvidia-caps/nvidia-cap31\n";
     assert_eq!(run.stdout, expected);
     let warning = "warning: link TMP/root/dev/char/508:30: a file that is no symbolic link is in its place; remove it\n";
@@ -465,7 +465,7 @@ fn links_are_recreated_and_files_in_their_place_kept() {
 #[test]
 fn links_follow_swapped_nodes() {
     let host = FakeHost::with_nodes(preset("hgx-h100").unwrap());
-    assert_eq!(nodes(&host, &[]).code, 0);
+    nodes(&host, &[]).assert_code(0);
     node(&host, "/dev/nvidia0", (195, 1), 0o666);
     node(&host, "/dev/nvidia1", (195, 0), 0o666);
     for (numbers, target) in [("195:0", "../nvidia1"), ("195:1", "../nvidia0")] {
@@ -485,7 +485,7 @@ fn an_ordinary_user_can_do_a_dry_run() {
         fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
     }
     let copy = host.root().join("mig-cdi");
-    fs::copy(program("mig-cdi"), &copy).unwrap();
+    copy_program(&program("mig-cdi"), &copy);
     let as_nobody = |args: &[&str]| {
         let mut command = Command::new("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).args(args);
@@ -500,7 +500,7 @@ fn an_ordinary_user_can_do_a_dry_run() {
     assert_eq!((dry.code, dry.stderr.as_str()), (0, ""));
     has(&dry.stdout, "would link /dev/char/508:30 -> ../nvidia-caps/nvidia-cap30");
     assert_eq!(dev(&host), before);
-    assert_eq!(host.run(&["nodes", "--node=a30"]).code, 2);
+    host.run(&["nodes", "--node=a30"]).assert_code(2);
 }
 
 /// Killed at any system call that changes something: each node is correct or as before, and the next run removes

@@ -2,7 +2,9 @@
 //! driver that partitions as the real one does.
 
 use mig_cdi_tests::{
-    Run, mig_cdi,
+    Run,
+    deadline::wait,
+    mig_cdi,
     partition_host::{CONTAINER, PartitionHost},
     podman::Podman,
     run,
@@ -180,7 +182,7 @@ fn an_unreadable_lease_blocks_every_destruction() {
     fs::create_dir_all(host.state().join("leases")).unwrap();
     fs::write(host.state().join("leases/mine"), "{").unwrap();
     let run = host.run(&["apply", "0=7g.80gb"]);
-    assert_eq!(run.code, 1, "{}", run.stderr);
+    run.assert_code(1);
     assert!(run.stderr.contains("TMP/state/leases/mine"), "{}", run.stderr);
     assert_eq!(host.layouts(), ["2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
     host.run_ok(&["apply", "0=2g.20gb@0,2g.20gb@2,2g.20gb@4,1g.10gb@6"]);
@@ -197,7 +199,7 @@ fn evict_waits_until_holders_end_and_kills_none() {
     assert!(child.try_wait().unwrap().is_none(), "it waits");
     assert_eq!(host.layouts(), ["2g.20gb@0,2g.20gb@4,1g.10gb@6"]);
     host.end(77);
-    assert!(child.wait().unwrap().success());
+    assert!(wait(&mut child).success());
     assert_eq!(host.layouts(), ["7g.80gb@0"]);
 }
 
@@ -280,7 +282,7 @@ fn layout_files_of_mig_parted_are_applied() {
     let file = file.display().to_string();
     let assert = ["assert", "-f", &file, "-c", "mixed"];
     let run = host.run(&assert);
-    assert_eq!(run.code, 6, "{}", run.stderr);
+    run.assert_code(6);
     assert!(
         run.stdout.contains("gpu 0: the layout is none, not 1g.10gb,1g.10gb,2g.20gb,3g.40gb\n"),
         "{}",
@@ -293,12 +295,12 @@ fn layout_files_of_mig_parted_are_applied() {
     fs::write(&file, &exported).unwrap();
     host.run_ok(&assert);
     let run = host.run(&["apply", "-f", &file, "-c", "mixd"]);
-    assert_eq!(run.code, 2, "{}", run.stderr);
+    run.assert_code(2);
     assert!(run.stderr.contains("mixed"), "{}", run.stderr);
     // An error that only the driver detects is a one-line message, too.
     fs::write(&file, exported.replace("3g.40gb", "5g.50gb")).unwrap();
     let run = host.run(&assert);
-    assert_eq!(run.code, 2, "{}", run.stderr);
+    run.assert_code(2);
     let expected = "/layouts.yaml: line 4): 5g.50gb is not a profile of this GPU; it has ";
     assert!(run.stderr.starts_with("error: partition gpu 0 ("), "{}", run.stderr);
     assert!(run.stderr.contains(expected), "{}", run.stderr);
@@ -322,13 +324,13 @@ fn restore_recreates_every_instance() {
     fs::write(&file, text + gone).unwrap();
     host.run_ok(&["apply", "0=none"]);
     let run = host.run(&["restore", &file]);
-    assert_eq!(run.code, 3, "{}", run.stderr);
+    run.assert_code(3);
     let absent =
         "gpu GPU-00000000-0000-4000-8000-000000000000: it is not on this node, and is omitted";
     assert!(run.stderr.contains(absent), "{}", run.stderr);
     assert_eq!(host.layouts(), before);
     let run = host.run(&["restore", "/nowhere.yaml"]);
-    assert_eq!(run.code, 1, "{}", run.stderr);
+    run.assert_code(1);
 }
 
 #[test]
@@ -381,7 +383,7 @@ fn profiles_through_nvml_are_those_of_the_model() {
 #[test]
 fn apply_works_on_a_simulated_node() {
     let run = run(&mut mig_cdi(["apply", "--node", "a100-80gb", "0=3x2g.20gb,1g.10gb"]));
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    run.assert_code(0);
     assert_eq!(
         run.stderr,
         "warning: the node is simulated: all steps succeeded, and nothing is kept\n"
@@ -408,7 +410,7 @@ fn invalid_arguments_are_refused() {
         assert_eq!(host.layouts(), before);
     }
     let run = host.run(&["apply", "--source=proc", "0=none"]);
-    assert_eq!(run.code, 2, "{}", run.stderr);
+    run.assert_code(2);
 }
 
 /// Watch refreshes the spec with its own flags.
@@ -437,7 +439,7 @@ fn gpus_are_selected_by_uuid_and_pci_address() {
     host.run_ok(&["apply", &format!("{uuid}=7g.80gb"), "0000:07:00.0=none"]);
     assert_eq!(host.layouts(), ["none", "7g.80gb@0"]);
     let run = host.run(&["apply", &format!("{uuid}=none"), "1=7g.80gb"]);
-    assert_eq!(run.code, 2, "{}", run.stderr);
+    run.assert_code(2);
     assert!(run.stderr.contains("is selected by"), "{}", run.stderr);
 }
 
@@ -488,7 +490,7 @@ fn a_running_container_keeps_its_slice() {
         let dir = host.fake.out().parent().unwrap().display().to_string();
         let script = format!("DIR={dir}\n{script}");
         let run = Podman::new(variant).script(&host.fake, &script);
-        assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+        run.assert_code(0);
         let lines: Vec<_> = run.stdout.lines().filter(|l| !l.contains("instance")).collect();
         let expected = [
             "GPU  STEP",

@@ -30,7 +30,7 @@ fn everywhere(script: &str, check: impl Fn(Run)) {
 }
 
 fn passed(run: &Run) -> &str {
-    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    run.assert_code(0);
     &run.stdout
 }
 

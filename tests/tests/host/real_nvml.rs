@@ -1,8 +1,10 @@
 //! NVIDIA's own `libnvidia-ml.so.1`, unpacked from Debian's package, without a driver behind it.
 
 use mig_cdi_sim::preset;
-use mig_cdi_tests::{FakeHost, mig_cdi, project, run};
+use mig_cdi_tests::{FakeHost, bare, mig_cdi, project, run};
 use std::{
+    fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -34,7 +36,7 @@ fn root() -> PathBuf {
 
 fn symbols(library: &Path) -> Vec<String> {
     let listed = run(Command::new("nm").args(["-D", "--defined-only"]).arg(library));
-    assert_eq!(listed.code, 0, "{}", listed.stderr);
+    listed.assert_code(0);
     let name = |line: &str| {
         line.split_whitespace().last().map(|s| s.split('@').next().unwrap_or(s).to_owned())
     };
@@ -64,6 +66,16 @@ fn the_fake_exports_only_symbols_of_the_real_library() {
     }
 }
 
+/// Returns a command in a mount namespace with an empty `/dev`: the real library makes `/dev/nvidiactl` before it opens
+/// it, as nvidia-modprobe does.
+fn with_private_dev(command: &Command) -> Command {
+    let mut inside = Command::new("unshare");
+    inside.args(["--mount", "--propagation=private", "sh", "-c"]);
+    inside.args(["mount -t tmpfs -o mode=755 tmpfs /dev && exec \"$@\"", "sh"]);
+    bare(&mut inside).arg(command.get_program()).args(command.get_args());
+    inside
+}
+
 /// /proc shows a driver and the real library finds none: our message has the library's error and the cure.
 #[test]
 fn the_real_library_without_a_driver_gives_our_message() {
@@ -72,12 +84,15 @@ fn the_real_library_without_a_driver_gives_our_message() {
     let at = host.root();
     let flags = [("driver", &root), ("dev", &at), ("proc", &at)];
     let flags = flags.map(|(kind, path)| format!("--{kind}-root={}", path.display()));
+    let control_node = || fs::metadata("/dev/nvidiactl").ok().map(|meta| meta.ino());
+    let before = control_node();
     for command in ["list", "generate"] {
         let mut command = mig_cdi([command]);
-        let run = run(command.args(&flags));
+        let run = run(&mut with_private_dev(command.args(&flags)));
         assert_eq!((run.code, run.stdout.as_str()), (4, ""), "{}", run.stderr);
         assert!(run.stderr.starts_with("error: query nvml: "), "{}", run.stderr);
         assert!(run.stderr.contains("libnvidia-ml.so.550.163.01 reports that the nvidia kernel module is not loaded; run modprobe nvidia"), "{}", run.stderr);
-        assert_eq!(run.stderr.lines().count(), 1);
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
     }
+    assert_eq!(control_node(), before, "the library has changed /dev of the machine");
 }

@@ -190,12 +190,12 @@ fn pods_outlive_kubelet(node: &mut KubernetesNode) {
     node.until_phase("stays", "Running");
     let mark = |command: &str| {
         let run = node.exec("stays", &["sh", "-c", command]);
-        assert_eq!(run.code, 0, "{}", run.stderr);
+        run.assert_code(0);
         run.stdout
     };
     mark("echo here >/tmp/mark");
     let failed = node.exec("stays", &["sh", "-c", "exit 7"]);
-    assert_eq!(failed.code, 7, "{}", failed.stderr);
+    failed.assert_code(7);
 
     node.restart_kubelet();
     node.pod("later", &[], &["probe"]);

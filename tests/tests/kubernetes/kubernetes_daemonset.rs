@@ -34,11 +34,11 @@ fn load_image(node: &KubernetesNode, host: &FakeHost) {
         archive.display(),
     );
     let made = Podman::new(("runc", "v1")).script(host, &script);
-    assert_eq!(made.code, 0, "{}{}", made.stdout, made.stderr);
+    made.assert_code(0);
     let mut import = node.inside("ctr");
     import.arg(format!("--address={}", node.dir().join("socket").display()));
     let imported = run(import.args(["--namespace=k8s.io", "images", "import"]).arg(archive));
-    assert_eq!(imported.code, 0, "{}", imported.stderr);
+    imported.assert_code(0);
 }
 
 /// Prepares the host's directories at the paths of the chart: the specs that the engine reads, and an `/etc` in which
@@ -52,7 +52,7 @@ fn prepare(node: &KubernetesNode, host: &FakeHost) {
         mount -t overlay -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work overlay /etc";
     fs::create_dir_all(host.out()).expect("make a directory");
     let prepared = run(node.inside("sh").args(["-c", script, "sh"]).arg(host.out()));
-    assert_eq!(prepared.code, 0, "{}", prepared.stderr);
+    prepared.assert_code(0);
 }
 
 /// Returns the chart's documents as rendered for a driver below the root of this host.

@@ -6,6 +6,7 @@
 //! swaps have no seed; a failure prints their number.
 
 use mig_cdi_tests::{
+    deadline::StopOnDrop,
     hook::feed,
     prepared_container::{ENGINE_MOUNTS, PreparedContainer, host, names},
 };
@@ -20,15 +21,6 @@ use std::{
 
 /// Runs of each of the four cases.
 const RUNS: u64 = 2_500;
-
-/// Guard that stops the swaps, also when the test fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
-}
 
 /// Swaps two paths until it is stopped.
 fn exchange(one: &Path, other: &Path, stop: &AtomicBool, count: &AtomicU64) {
@@ -66,7 +58,7 @@ fn race(container: &PreparedContainer, at: &Path, canary: &Path, from: &Path) {
         let stop = AtomicBool::new(false);
         let run = std::thread::scope(|scope| {
             scope.spawn(|| exchange(at, &link, &stop, &count));
-            let _stop = Stop(&stop);
+            let _stop = StopOnDrop(&stop);
             feed(&mut host.create_runtime(), state.as_bytes())
         });
         let what = format!("run {number}, {} exchanges: {}", count.load(Relaxed), run.stderr);

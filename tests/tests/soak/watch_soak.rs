@@ -4,6 +4,7 @@
 use container_device_interface::spec::read_spec;
 use mig_cdi_tests::{
     FakeHost,
+    deadline::{StopOnDrop, wait},
     podman::{Podman, VARIANTS},
     watch::{Watch, until},
 };
@@ -151,15 +152,6 @@ fn read(host: &FakeHost) -> Option<String> {
     }
 }
 
-/// Guard that stops the readers, also when the test fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
-}
-
 #[test]
 fn the_spec_stays_current_through_random_changes() {
     let mut random = Random::new();
@@ -170,8 +162,9 @@ fn the_spec_stays_current_through_random_changes() {
     let (stop, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
     let watch = Watch::start(&host, &["--resync=1"]);
     std::thread::scope(|scope| {
-        let _stop = Stop(&stop);
+        let _stop = StopOnDrop(&stop);
         scope.spawn(|| {
+            let _stop = StopOnDrop(&stop);
             let mut last = None;
             while !stop.load(Relaxed) {
                 let now = read(&host);
@@ -185,6 +178,10 @@ fn the_spec_stays_current_through_random_changes() {
         });
         let containers = scope.spawn(|| start_containers(&host, &stop));
         for step in 0..STEPS {
+            // A thread that fails ends the others.
+            if stop.load(Relaxed) {
+                break;
+            }
             for _ in 0..=random.below(3) {
                 machine.change(&mut random);
                 host.change_to(&machine.description());
@@ -206,6 +203,7 @@ fn the_spec_stays_current_through_random_changes() {
 /// Starts containers with a current slice, one after the other: each has its whole slice, or does not start because
 /// the slice has been destroyed.
 fn start_containers(host: &FakeHost, stop: &AtomicBool) -> (usize, usize) {
+    let _stop = StopOnDrop(stop);
     let podman = Podman::new(VARIANTS[1]);
     let script = format!(
         "mkdir -p /var/run/cdi
@@ -261,7 +259,7 @@ fn a_killed_writer_leaves_the_old_or_the_new_spec() {
         host.change_to(&machine.description());
         *current = host.current_spec();
     }
-    assert_eq!(host.generate(&[]).code, 0);
+    host.generate(&[]).assert_code(0);
     let (mut old, mut new) = (0, 0);
     for kill in 0..KILLS {
         machine.gpus[0].slots[2] ^= true;
@@ -273,7 +271,7 @@ fn a_killed_writer_leaves_the_old_or_the_new_spec() {
         std::thread::sleep(Duration::from_micros(random.below(60_000)));
         // It may have ended.
         let _ = child.kill();
-        child.wait().unwrap();
+        wait(&mut child);
         let now = read(&host);
         assert!(specs.contains(&now) && now.is_some(), "kill {kill}: {now:?}");
         if now == before { old += 1 } else { new += 1 }
