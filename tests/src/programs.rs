@@ -70,8 +70,8 @@ fn is_current(path: &Path) -> Result<(), String> {
     let changed = |path: &Path| path.metadata().and_then(|metadata| metadata.modified());
     let built = changed(path).map_err(|e| e.to_string())?;
     let list = fs::read_to_string(path.with_extension("d")).map_err(|e| e.to_string())?;
-    let sources = list.split_whitespace().skip(1).map(Path::new);
-    let newer = sources.filter(|source| changed(source).is_ok_and(|time| time > built)).next();
+    let mut sources = list.split_whitespace().skip(1).map(Path::new);
+    let newer = sources.find(|source| changed(source).is_ok_and(|time| time > built));
     newer.map_or(Ok(()), |source| Err(format!("older than {}", source.display())))
 }
 
