@@ -172,14 +172,14 @@ impl Podman {
     }
 
     /// Writes the spec of `host` into /var/run/cdi, as a user would, then runs a script in which
-    /// `$PODMAN` is podman, `$RUNTIME` its OCI runtime and `$ROOTFS` a root file system. Where podman is
+    /// `$PODMAN` is podman, `$PODMAN_RUN` runs a container to its end, `$RUNTIME` is the OCI runtime and `$ROOTFS` a root file system. Where podman is
     /// rootless, /dev has the nodes of `host`.
     #[must_use]
     pub fn script(&self, host: &FakeHost, script: &str) -> Run {
         let (_, cgroup) = self.variant;
         let engines = project().join("tests/engines");
         let mut command = Command::new("sh");
-        command.arg(engines.join("ns.sh")).arg(cgroup);
+        command.arg(engines.join("ns.sh")).args([cgroup, "sh"]).arg(engines.join("cgroups.sh"));
         if self.kind.rootless {
             command.arg("sh").arg(engines.join("rootless.sh"));
             command.arg(self.path("home")).arg(host.path("/dev"));
@@ -202,6 +202,9 @@ impl Podman {
             .env("MIG_CDI", program("mig-cdi"))
             .env("FLAGS", host.flags().join(" "))
             .env(key, value);
+        // The container writes to the script's own standard output. Otherwise conmon copies what it reads from the
+        // container to a socket of podman, and under load podman 4.3 has ended with code 0 and without the output.
+        command.env("PODMAN_RUN", format!("{} run --rm --log-driver passthrough", self.podman()));
         command.env("PODMAN", self.podman()).env("RUNTIME", self.runtime());
         command.env("ROOTFS", self.path("rootfs")).env("NODE", node);
         run_within(&mut command, None, deadline::ENGINE)

@@ -476,7 +476,7 @@ fn a_running_container_keeps_its_slice() {
         grep -o "in use by container $(echo $id | cut -c1-12)" $DIR/errors | cut -d' ' -f1-4
         $PODMAN rm -f -t 0 $id >/dev/null
         apply 0=7g.80gb >/dev/null
-        $PODMAN run --rm --device nvidia.com/mig=0:7g.80gb:0 --rootfs $ROOTFS probe | grep nvidia-caps
+        $PODMAN_RUN --device nvidia.com/mig=0:7g.80gb:0 --rootfs $ROOTFS probe | grep nvidia-caps
     "#;
     for variant in [("runc", "v1"), ("crun", "v2")] {
         // A GPU and numbers of their own, so that containers of other tests hold nothing of this host.

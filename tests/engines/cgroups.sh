@@ -1,0 +1,19 @@
+#!/bin/sh
+# cgroups.sh COMMAND…: runs a command in which podman works, then removes the cgroups that podman leaves: that of conmon
+# and its parent, in every hierarchy. Their names are the same for all podmans of the machine, so the last command that
+# runs removes them: each holds a shared lock on this file. For the namespaces of ns.sh.
+set -eu
+exec 9<"$0"
+flock --shared 9
+code=0
+"$@" 9<&- || code=$?
+flock --unlock 9
+if flock --exclusive --nonblock 9; then
+    # The conmon of a container that has ended still cleans up for a moment.
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        left=$(find /sys/fs/cgroup -maxdepth 4 -depth -type d -path '*/libpod_parent*' -print -exec rmdir {} \; 2>/dev/null || true)
+        [ -n "$left" ] || break
+        sleep 0.1
+    done
+fi
+exit "$code"
