@@ -4,7 +4,7 @@
 //!
 //! `cargo xtask golden` writes the current output of the fake hosts into the files; read the diff.
 
-use crate::{FakeHost, mig_cdi, project, run};
+use crate::{FakeHost, Run, mig_cdi, project, run};
 use mig_cdi_sim::PRESETS;
 use std::{
     collections::BTreeMap,
@@ -47,31 +47,25 @@ pub fn cases() -> Vec<GoldenCase> {
 }
 
 impl GoldenCase {
-    /// Asserts that the simulated node gives the expected spec, table and exit codes.
+    /// Asserts that the simulated node gives the expected output.
     ///
     /// # Panics
     /// When it does not.
     pub fn check_simulated(&self) {
-        let expected = self.read();
         let dir = tempfile::tempdir().expect("a directory");
-        let node = dir.path().join("node.toml");
-        fs::write(&node, &self.description).expect("write the description");
-        let node = node.to_str().expect("a path in utf-8");
-        let simulated = |args: &[&str]| run(&mut mig_cdi(args.iter().chain(&["--node", node])));
-        let generated = simulated(&["generate", "--output=-"]);
-        let listed = simulated(&["list"]);
-        let spec = expected.get("nvidia.com-mig.json").map_or("", String::as_str);
-        similar_asserts::assert_eq!(generated.stdout, spec, "{}", generated.stderr);
-        // A simulated node has no directory, and no path of its library.
-        let list = expected["list.txt"]
-            .replace(
-                "TMP/root/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1",
-                "libnvidia-ml.so.1 of the simulated node",
-            )
-            .replace("TMP/root/", "/");
-        similar_asserts::assert_eq!(listed.stdout + &listed.stderr, list);
-        let exit = format!("generate {}\nlist {}\n", generated.code, listed.code);
-        similar_asserts::assert_eq!(exit, expected["exit.txt"], "{}", generated.stderr);
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        fs::write(path("node.toml"), &self.description).expect("write the description");
+        fs::create_dir(path("cdi")).expect("make a directory");
+        let simulated = |args: &[&str]| {
+            let run = run(&mut mig_cdi(args.iter().chain(&["--node", &path("node.toml")])));
+            let tidy = |text: String| text.replace(&dir.path().display().to_string(), "TMP");
+            Run { code: run.code, stdout: tidy(run.stdout), stderr: tidy(run.stderr) }
+        };
+        let output = format!("--output={}", path("cdi/nvidia.com-mig.json"));
+        let generated = simulated(&["generate", &output]);
+        let found = files(&generated, simulated(&["list"]), &dir.path().join("cdi"));
+        let expected = self.read().into_iter().map(|(name, text)| (name, of_simulated(&text)));
+        self.assert_same(&found, &expected.collect(), &generated.stderr);
     }
 
     /// Asserts that the fake host gives the expected output, or writes it if `UPDATE_GOLDEN` is set.
@@ -79,16 +73,21 @@ impl GoldenCase {
     /// # Panics
     /// When it does not, or without root.
     pub fn check_fake_host(&self) {
-        let found = output(&self.description);
+        let host = FakeHost::with_nodes(&self.description);
+        let generated = host.generate(&[]);
+        let found = files(&generated, host.run(&["list"]), &host.out());
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             return self.replace(&found);
         }
-        let expected = self.read();
+        self.assert_same(&found, &self.read(), &generated.stderr);
+    }
+
+    fn assert_same(&self, found: &Files, expected: &Files, stderr: &str) {
         let names = |files: &Files| files.keys().cloned().collect::<Vec<_>>();
-        assert_eq!(names(&found), names(&expected), "files of {}", self.dir.display());
-        for (name, content) in &found {
+        assert_eq!(names(found), names(expected), "files of {}: {stderr}", self.dir.display());
+        for (name, content) in found {
             let path = self.dir.join(name);
-            similar_asserts::assert_eq!(content, &expected[name], "{}", path.display());
+            similar_asserts::assert_eq!(content, &expected[name], "{}: {stderr}", path.display());
         }
     }
 
@@ -110,17 +109,22 @@ impl GoldenCase {
     }
 }
 
-/// Returns all output for a node description on a fake host.
-fn output(description: &str) -> Files {
-    let host = FakeHost::with_nodes(description);
-    let generated = host.generate(&[]);
-    let listed = host.run(&["list"]);
-    let mut files = read_files(&host.out());
+/// Returns the files that the runs give, with what they wrote into a directory.
+fn files(generated: &Run, listed: Run, dir: &Path) -> Files {
+    let mut files = read_files(dir);
     files.remove(".mig-cdi.lock");
     files.insert("exit.txt".into(), format!("generate {}\nlist {}\n", generated.code, listed.code));
     files.insert("generate.txt".into(), format!("{}{}", generated.stdout, generated.stderr));
     files.insert("list.txt".into(), listed.stdout + &listed.stderr);
     files
+}
+
+/// Converts the output of a fake host to that of a simulated node, which has no directory and no path of its library.
+fn of_simulated(text: &str) -> String {
+    const LIBRARY: &str = "TMP/root/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1";
+    text.replace(LIBRARY, "libnvidia-ml.so.1 of the simulated node")
+        .replace("TMP/root/", "/")
+        .replace(" devices, cdi", " devices of a simulated node, cdi")
 }
 
 fn read_files(dir: &Path) -> Files {
