@@ -28,6 +28,16 @@ impl DebianRelease {
         }
     }
 
+    /// Returns its name in the name of a test.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            DebianRelease::Machine => "debian12",
+            DebianRelease::Trixie => "debian13",
+            DebianRelease::Sid => "sid",
+        }
+    }
+
     /// Returns the directory to mount over /usr for podman and its OCI runtimes.
     #[must_use]
     pub fn overlay(self) -> Option<PathBuf> {
