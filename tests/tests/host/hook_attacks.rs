@@ -5,6 +5,7 @@
 use mig_cdi_tests::{
     FakeHost, Run,
     deadline::{PROGRAM, finish, wait},
+    docs::is_test,
     hook::{feed, oci_config, runc_state},
     podman::compile,
     prepared_container::{ENGINE_MOUNTS, PreparedContainer, SECRET, host, names, tree},
@@ -753,21 +754,12 @@ fn a_large_state_on_a_slow_pipe_is_read_to_its_end() {
 fn the_register_lists_exactly_these_tests() {
     let project = mig_cdi_tests::project();
     let register = fs::read_to_string(project.join("docs/attacks.md")).unwrap();
-    let source = |file: &str| {
-        let name = match file {
-            "attacks" | "races" => format!("hook_{file}.rs"),
-            file => format!("{file}.rs"),
-        };
-        let dirs =
-            ["hook/tests/fast", "tests/tests/host", "tests/tests/engines", "tests/tests/soak"];
-        let paths = dirs.map(|dir| project.join(dir).join(&name));
-        paths.into_iter().find_map(|path| fs::read_to_string(path).ok()).expect("it is there")
-    };
     for (file, test) in register.split('`').filter_map(|word| word.split_once("::")) {
-        assert!(source(file).contains(&format!("#[test]\nfn {test}()")), "{file}::{test}");
+        assert!(is_test(&format!("{file}::{test}")), "{file}::{test}");
     }
-    for file in ["attacks", "races"] {
-        let text = source(file);
+    for (tier, file) in [("host", "attacks"), ("soak", "races")] {
+        let path = project.join(format!("tests/tests/{tier}/hook_{file}.rs"));
+        let text = fs::read_to_string(path).unwrap();
         let tests = text.split("#[test]\nfn ").skip(1).map(|rest| rest.split('(').next().unwrap());
         for test in tests.filter(|test| *test != "the_register_lists_exactly_these_tests") {
             assert!(register.contains(&format!("`{file}::{test}`")), "{file}::{test} is missing");
