@@ -171,9 +171,12 @@ impl Podman {
         }
     }
 
-    /// Writes the spec of `host` into /var/run/cdi, as a user would, then runs a script in which
-    /// `$PODMAN` is podman, `$PODMAN_RUN` runs a container to its end, `$RUNTIME` is the OCI runtime and `$ROOTFS` a root file system. Where podman is
-    /// rootless, /dev has the nodes of `host`.
+    /// Writes the spec of `host` into /var/run/cdi, as a user would, then runs a script in which `$PODMAN` is podman,
+    /// `$PODMAN $RUN` runs a container to its end, `$RUNTIME` is its OCI runtime and `$ROOTFS` a root file system. Where
+    /// podman is rootless, /dev has the nodes of `host`.
+    ///
+    /// # Panics
+    /// When it does not end within [`deadline::ENGINE`].
     #[must_use]
     pub fn script(&self, host: &FakeHost, script: &str) -> Run {
         let (_, cgroup) = self.variant;
@@ -204,7 +207,7 @@ impl Podman {
             .env(key, value);
         // The container writes to the script's own standard output. Otherwise conmon copies what it reads from the
         // container to a socket of podman, and under load podman 4.3 has ended with code 0 and without the output.
-        command.env("PODMAN_RUN", format!("{} run --rm --log-driver passthrough", self.podman()));
+        command.env("RUN", "run --rm --log-driver passthrough");
         command.env("PODMAN", self.podman()).env("RUNTIME", self.runtime());
         command.env("ROOTFS", self.path("rootfs")).env("NODE", node);
         run_within(&mut command, None, deadline::ENGINE)

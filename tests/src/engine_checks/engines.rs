@@ -79,7 +79,7 @@ impl EngineUnderTest for PodmanUnderTest {
 
     fn probe(&self, slices: &[&str], numbers: &[&str]) -> Result<String, String> {
         self.script(&format!(
-            "$PODMAN_RUN --cap-add MKNOD{} --rootfs $ROOTFS probe {}",
+            "$PODMAN $RUN --cap-add MKNOD{} --rootfs $ROOTFS probe {}",
             device_flags(slices),
             numbers.join(" ")
         ))
@@ -113,7 +113,7 @@ impl EngineUnderTest for PodmanUnderTest {
             false => (self.host.path(cap).display().to_string(), "EPERM"),
         };
         let printed =
-            self.script(&format!("$PODMAN_RUN -v {from}:{cap} --rootfs $ROOTFS probe"))?;
+            self.script(&format!("$PODMAN $RUN -v {from}:{cap} --rootfs $ROOTFS probe"))?;
         let expected = format!("node {cap} 444 508:39 {opens}\n");
         if printed == expected { Ok(()) } else { Err(format!("mounted: {printed}")) }
     }

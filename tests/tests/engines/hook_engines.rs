@@ -114,7 +114,7 @@ made 508:39 EPERM
 fn a_container_without_a_request_gets_no_slice() {
     for mode in MODES {
         for variant in VARIANTS {
-            let run = "$PODMAN_RUN --cap-add MKNOD -e NVIDIA_VISIBLE_DEVICES=void --rootfs $ROOTFS \
+            let run = "$PODMAN $RUN --cap-add MKNOD -e NVIDIA_VISIBLE_DEVICES=void --rootfs $ROOTFS \
                 probe 508:30 195:0 195:255 511:0";
             let (run, log) = script(mode, variant, run);
             let expected = "env NVIDIA_VISIBLE_DEVICES=void\nmade 508:30 EPERM\nmade 195:0 EPERM\nmade 195:255 EPERM\nmade 511:0 EPERM\n";
@@ -129,7 +129,8 @@ fn a_container_without_a_request_gets_no_slice() {
 fn a_container_that_requests_an_unknown_slice_does_not_start() {
     for mode in MODES {
         for variant in VARIANTS {
-            let run = "$PODMAN_RUN --annotation mig-cdi/devices=0:2g.20gb:6 --rootfs $ROOTFS probe";
+            let run =
+                "$PODMAN $RUN --annotation mig-cdi/devices=0:2g.20gb:6 --rootfs $ROOTFS probe";
             let (run, log) = script(mode, variant, run);
             assert_ne!(run.code, 0, "{mode} {variant:?}");
             assert_eq!(run.stdout, "", "no container ran");
@@ -146,9 +147,9 @@ fn a_container_that_requests_an_unknown_slice_does_not_start() {
 #[test]
 fn programs_in_the_container_load_the_driver_s_libraries() {
     let script = "
-        $PODMAN_RUN --read-only --annotation mig-cdi/devices=0:2g.20gb:0 -e FAKE_NVML_NODE=/node.toml \
+        $PODMAN $RUN --read-only --annotation mig-cdi/devices=0:2g.20gb:0 -e FAKE_NVML_NODE=/node.toml \
             -v $NODE:/node.toml:ro --rootfs $ROOTFS sh -c 'loader libcuda.so.1 libcuda.so libnvidia-ml.so.1 && nvidia-smi'
-        $PODMAN_RUN --annotation mig-cdi/devices=0:2g.20gb:0 --rootfs $ROOTFS \
+        $PODMAN $RUN --annotation mig-cdi/devices=0:2g.20gb:0 --rootfs $ROOTFS \
             sh -c 'echo x >> /usr/lib/x86_64-linux-gnu/libcuda.so.1' 2>&1 || echo refused";
     let expected = "\
 libcuda.so.1 /usr/lib/x86_64-linux-gnu/libcuda.so.1
@@ -183,7 +184,7 @@ fn other_slices_are_hidden_from_the_capability_tree() {
     let podman = Podman::new(("crun", "v2"));
     let host = host(&podman);
     let script = "
-        $PODMAN_RUN --annotation mig-cdi/devices=0:2g.20gb:2 -v $TREE:/proc/driver:ro --rootfs $ROOTFS \
+        $PODMAN $RUN --annotation mig-cdi/devices=0:2g.20gb:2 -v $TREE:/proc/driver:ro --rootfs $ROOTFS \
             sh -c 'cd /proc/driver/nvidia/capabilities; find . -name access | sort; ls mig; find ../gpus -type f'";
     let tree = host.path("/proc/driver").display().to_string();
     for mode in ["precreate", "runtime"] {
@@ -228,7 +229,7 @@ fn a_device_denied_by_a_parent_cgroup_is_not_injected() {
             echo \"$rule\" > $group/devices.allow
         done
         status=0
-        $PODMAN_RUN --cgroup-parent /mig-cdi-test --annotation mig-cdi/devices=0:2g.20gb:0 --rootfs $ROOTFS ls /dev \
+        $PODMAN $RUN --cgroup-parent /mig-cdi-test --annotation mig-cdi/devices=0:2g.20gb:0 --rootfs $ROOTFS ls /dev \
             2>/dev/null || status=$?
         [ ! -e $ROOTFS/run/mig-cdi ]
         until find /sys/fs/cgroup/*/mig-cdi-test -depth -type d -exec rmdir {} + 2>/dev/null; do sleep 0.1; done
@@ -252,7 +253,7 @@ fn systemd_gets_the_device_rules_of_a_unit() {
         printf '#!/bin/sh\\n%s' \"$SYSTEMCTL\" > $TOOLS/systemctl
         chmod 755 $TOOLS/systemctl
         mount -t overlay overlay -o lowerdir=$TOOLS:/usr/bin /usr/bin
-        $PODMAN_RUN --cgroup-parent /mig-cdi-test-$$.scope --annotation mig-cdi/devices=0:2g.20gb:0 --rootfs $ROOTFS \\
+        $PODMAN $RUN --cgroup-parent /mig-cdi-test-$$.scope --annotation mig-cdi/devices=0:2g.20gb:0 --rootfs $ROOTFS \\
             probe 2>/dev/null || true
         until find /sys/fs/cgroup/mig-cdi-test-$$.scope /sys/fs/cgroup/*/mig-cdi-test-$$.scope -depth -type d \
             -exec rmdir {} + 2>/dev/null || ! ls -d /sys/fs/cgroup/*/mig-cdi-test-$$.scope; do sleep 0.1; done >/dev/null 2>&1

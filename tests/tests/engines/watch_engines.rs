@@ -122,7 +122,7 @@ fn podman_sees_a_change_at_once() {
                 &format!(
                     "mkdir -p /var/run/cdi
                     mount --bind {} /var/run/cdi
-                    $PODMAN_RUN --cap-add MKNOD --device {device} --rootfs $ROOTFS probe {minors}",
+                    $PODMAN $RUN --cap-add MKNOD --device {device} --rootfs $ROOTFS probe {minors}",
                     host.out().display()
                 ),
             );

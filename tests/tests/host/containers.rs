@@ -35,7 +35,7 @@ fn programs_load_cuda_and_nvml_and_nvidia_smi_runs() {
     let script = "
         [ ! -e $ROOTFS/etc/ld.so.cache ]
         $MIG_CDI generate $FLAGS
-        $PODMAN_RUN --device nvidia.com/mig=0:2g.20gb:0 -e FAKE_NVML_NODE=/node.toml -v $NODE:/node.toml:ro \
+        $PODMAN $RUN --device nvidia.com/mig=0:2g.20gb:0 -e FAKE_NVML_NODE=/node.toml -v $NODE:/node.toml:ro \
             --rootfs $ROOTFS sh -c 'loader libcuda.so.1 libcuda.so libnvidia-ml.so.1 && nvidia-smi'
         [ ! -e $ROOTFS/etc/ld.so.cache ]";
     for layout in [DistributionLayout::Debian, DistributionLayout::Fedora] {
@@ -67,7 +67,7 @@ fn a_container_cannot_write_driver_files() {
     let host = host(DistributionLayout::Fedora);
     let script = "
         $MIG_CDI generate $FLAGS
-        $PODMAN_RUN --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS \
+        $PODMAN $RUN --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS \
             sh -c 'echo x >> /usr/lib64/libcuda.so.1' 2>&1 || echo refused";
     for variant in VARIANTS {
         let run = Podman::with_c_library(variant, "lib64-root").script(&host, script);
@@ -87,7 +87,7 @@ fn the_real_libraries_load_and_report_no_driver() {
     // The real NVML finds no driver here, so /proc alone is read.
     let script = "
         $MIG_CDI generate --source proc $FLAGS
-        $PODMAN_RUN --device nvidia.com/mig=0:3:0 --rootfs $ROOTFS sh -c \
+        $PODMAN $RUN --device nvidia.com/mig=0:3:0 --rootfs $ROOTFS sh -c \
             'loader libcuda.so.1 libcuda.so libnvidia-ml.so.1 libnvidia-ptxjitcompiler.so.1 libnvidia-cfg.so.1; nvidia-smi'";
     for (root, dir) in ROOTS {
         let run = Podman::with_c_library(("runc", "v2"), root).script(&host, script);
@@ -120,7 +120,7 @@ fn the_default_driver_root_needs_no_flag() {
         mount -t overlay overlay -o lowerdir=$FAKE/usr/lib:/usr/lib /usr/lib
         $MIG_CDI generate --proc-root=$FAKE --dev-root=$FAKE
         grep -o '\"hostPath\":\"[^\"]*libcuda.so[^\"]*\"' /var/run/cdi/nvidia.com-mig.json | sort -u
-        $PODMAN_RUN --device nvidia.com/mig=0:2g.20gb:0 -e FAKE_NVML_NODE=/node.toml -v $NODE:/node.toml:ro \
+        $PODMAN $RUN --device nvidia.com/mig=0:2g.20gb:0 -e FAKE_NVML_NODE=/node.toml -v $NODE:/node.toml:ro \
             --rootfs $ROOTFS sh -c 'loader libcuda.so.1 libnvidia-ml.so.1 && nvidia-smi'";
     let script = script.replace("$FAKE", &host.root().display().to_string());
     let expected = format!(
@@ -146,7 +146,7 @@ fn crun_accepts_a_mount_in_proc_and_runc_refuses_it() {
         echo '{"cdiVersion":"0.5.0","kind":"example.com/params","devices":[{"name":"all","containerEdits":{"mounts":[
             {"hostPath":"/run/masked","containerPath":"/proc/version","options":["ro","nosuid","nodev","rbind","rprivate"]}]}}]}' \
             > /var/run/cdi/params.json
-        $PODMAN_RUN --device example.com/params=all --rootfs $ROOTFS grep masked /proc/version 2>&1"#;
+        $PODMAN $RUN --device example.com/params=all --rootfs $ROOTFS grep masked /proc/version 2>&1"#;
     for variant in VARIANTS {
         let run = Podman::with_c_library(variant, "debian-root").script(&host, script);
         match variant.0 {

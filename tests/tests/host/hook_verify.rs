@@ -223,10 +223,10 @@ fn a_dry_run_prints_what_would_be_verified() {
 fn podman_starts_verified_slices_only() {
     let script = "
         $BIN/mig-cdi generate --verify $FLAGS
-        $PODMAN_RUN --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS ls /dev/nvidia-caps
+        $PODMAN $RUN --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS ls /dev/nvidia-caps
         rm -r $GONE
-        ! $PODMAN_RUN --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS ls /dev/nvidia-caps
-        $PODMAN_RUN --device nvidia.com/mig=0:2g.20gb:2 --rootfs $ROOTFS ls /dev/nvidia-caps";
+        ! $PODMAN $RUN --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS ls /dev/nvidia-caps
+        $PODMAN $RUN --device nvidia.com/mig=0:2g.20gb:2 --rootfs $ROOTFS ls /dev/nvidia-caps";
     for variant in VARIANTS {
         let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
         let gone = host.path("/proc/driver/nvidia/capabilities/gpu0/mig/gi3");

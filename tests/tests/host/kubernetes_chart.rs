@@ -257,7 +257,7 @@ fn the_image_runs() {
     let script = format!(
         "export PODMAN
          image=$({} {} example.com/mig-cdi-kubelet:test)
-         run() {{ $PODMAN_RUN --network none --read-only --cap-drop ALL --cap-add SYS_ADMIN \"$@\"; }}
+         run() {{ $PODMAN $RUN --network none --read-only --cap-drop ALL --cap-add SYS_ADMIN \"$@\"; }}
          run \"$image\" --version
          run --entrypoint /usr/bin/mig-cdi \"$image\" list --node a30
          run --entrypoint /usr/bin/mig-cdi \"$image\" doctor --no-such-word 2>&1 | head -1",

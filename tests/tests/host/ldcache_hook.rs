@@ -122,7 +122,7 @@ const IMAGE: &str = "
     mkdir -p $ROOTFS/opt/image
     cc -shared -fPIC -Wl,-soname,libimage.so.3 -o $ROOTFS/opt/image/libimage.so.3 -x c /dev/null
     echo /opt/image > $ROOTFS/etc/ld.so.conf
-    run() { $PODMAN_RUN --device nvidia.com/mig=0:2g.20gb:0 \"$@\"; }
+    run() { $PODMAN $RUN --device nvidia.com/mig=0:2g.20gb:0 \"$@\"; }
 ";
 
 #[test]
@@ -185,7 +185,7 @@ fn at_another_hook_stage_no_container_starts() {
     let script = "
         $BIN/mig-cdi generate --ldcache-hook $FLAGS
         sed -i s/createContainer/createRuntime/ /var/run/cdi/nvidia.com-mig.json
-        ! $PODMAN_RUN --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS ls /
+        ! $PODMAN $RUN --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS ls /
         [ ! -e $ROOTFS/etc/ld.so.cache ]";
     let host = host();
     let script = script.replace("$BIN", &host.install().display().to_string());
@@ -423,7 +423,8 @@ fn outside_a_container_s_mount_namespace_nothing_is_mounted() {
     assert!(run.code == 1 && reasons.iter().any(|r| run.stderr.contains(r)), "{}", run.stderr);
     assert!(!rig.cache().exists());
     for state in ["", "{}", &runc_state(1, Path::new("/nonexistent"))] {
-        assert_eq!(rig.script("$HOOK libcuda.so.1", state).code, 1, "{state}");
+        println!("{state}");
+        rig.script("$HOOK libcuda.so.1", state).assert_code(1);
     }
     for root in ["/", "..", "a/../..", ""] {
         let config = oci_config(&[], &[], false);

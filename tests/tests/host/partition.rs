@@ -217,7 +217,7 @@ fn compute_instances_change_without_their_gpu_instance() {
     assert_eq!(host.layouts(), ["3g.40gb@4"]);
     // Only the driver knows whether such a compute instance exists, once the GPU instance does.
     let run = host.run(&["apply", "0=4g.40gb(3c)"]);
-    assert_ne!(run.code, 0);
+    assert_ne!(run.code, 0, "{}{}", run.stdout, run.stderr);
     assert!(run.stderr.contains("it is partitioned as before"), "{}", run.stderr);
     assert_eq!(host.layouts(), ["3g.40gb@4"]);
 }
@@ -476,7 +476,7 @@ fn a_running_container_keeps_its_slice() {
         grep -o "in use by container $(echo $id | cut -c1-12)" $DIR/errors | cut -d' ' -f1-4
         $PODMAN rm -f -t 0 $id >/dev/null
         apply 0=7g.80gb >/dev/null
-        $PODMAN_RUN --device nvidia.com/mig=0:7g.80gb:0 --rootfs $ROOTFS probe | grep nvidia-caps
+        $PODMAN $RUN --device nvidia.com/mig=0:7g.80gb:0 --rootfs $ROOTFS probe | grep nvidia-caps
     "#;
     for variant in [("runc", "v1"), ("crun", "v2")] {
         // A GPU and numbers of their own, so that containers of other tests hold nothing of this host.

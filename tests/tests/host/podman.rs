@@ -38,7 +38,7 @@ fn passed(run: &Run) -> &str {
 fn a_container_gets_its_slice_and_no_other() {
     let script = "
         $MIG_CDI generate $FLAGS
-        $PODMAN_RUN --cap-add MKNOD --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS \
+        $PODMAN $RUN --cap-add MKNOD --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS \
             probe 508:30 508:39 508:40 508:1 195:1";
     let expected = format!(
         "node /dev/nvidia-caps/nvidia-cap30 444 508:30 ENXIO
@@ -59,7 +59,7 @@ made 195:1 EPERM
 fn two_devices_in_one_container_keep_their_nodes_and_variables() {
     let script = format!(
         "$MIG_CDI generate $FLAGS
-        $PODMAN_RUN --cap-add MKNOD --device nvidia.com/mig={SECOND} --device nvidia.com/mig=0:2g.20gb:0 \
+        $PODMAN $RUN --cap-add MKNOD --device nvidia.com/mig={SECOND} --device nvidia.com/mig=0:2g.20gb:0 \
             --rootfs $ROOTFS probe 508:39 508:48"
     );
     let expected = format!(
@@ -81,7 +81,7 @@ made 508:48 EPERM
 fn all_is_every_slice_and_the_environment_of_the_spec_wins() {
     let script = "
         $MIG_CDI generate --cuda-env $FLAGS
-        $PODMAN_RUN -e NVIDIA_VISIBLE_DEVICES=all --device nvidia.com/mig=all --rootfs $ROOTFS probe";
+        $PODMAN $RUN -e NVIDIA_VISIBLE_DEVICES=all --device nvidia.com/mig=all --rootfs $ROOTFS probe";
     everywhere(script, |run| {
         let out = passed(&run);
         let caps = out
@@ -98,7 +98,7 @@ fn unknown_names_are_refused() {
     for name in ["0:2g.20gb:6", "0:0", "MIG-00000000-0000-0000-0000-000000000000"] {
         let script = format!(
             "$MIG_CDI generate $FLAGS
-            $PODMAN_RUN --device nvidia.com/mig={name} --rootfs $ROOTFS probe"
+            $PODMAN $RUN --device nvidia.com/mig={name} --rootfs $ROOTFS probe"
         );
         everywhere(&script, |run| {
             assert_ne!(run.code, 0, "{}", run.stdout);
@@ -113,11 +113,11 @@ fn unknown_names_are_refused() {
 fn a_new_spec_takes_effect_at_the_next_start() {
     let script = "
         $MIG_CDI generate $FLAGS
-        $PODMAN_RUN --device nvidia.com/mig=0:1g.10gb:6 --rootfs $ROOTFS ls /dev/nvidia-caps
+        $PODMAN $RUN --device nvidia.com/mig=0:1g.10gb:6 --rootfs $ROOTFS ls /dev/nvidia-caps
         for file in $GONE; do rm -r $file; done
         $MIG_CDI generate $FLAGS || [ $? = 3 ]
-        ! $PODMAN_RUN --device nvidia.com/mig=0:1g.10gb:6 --rootfs $ROOTFS ls /dev/nvidia-caps 2>/dev/null
-        $PODMAN_RUN --device nvidia.com/mig=0:2g.20gb:4 --rootfs $ROOTFS ls /dev/nvidia-caps";
+        ! $PODMAN $RUN --device nvidia.com/mig=0:1g.10gb:6 --rootfs $ROOTFS ls /dev/nvidia-caps 2>/dev/null
+        $PODMAN $RUN --device nvidia.com/mig=0:2g.20gb:4 --rootfs $ROOTFS ls /dev/nvidia-caps";
     for variant in VARIANTS {
         let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
         let gone = host.path("/proc/driver/nvidia/capabilities/gpu0/mig/gi7");
@@ -133,6 +133,6 @@ fn a_new_spec_takes_effect_at_the_next_start() {
 fn the_spec_of_a_simulated_node_is_accepted() {
     let script = "
         $MIG_CDI generate --node a100-80gb
-        $PODMAN_RUN --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS ls /dev/nvidia-caps";
+        $PODMAN $RUN --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS ls /dev/nvidia-caps";
     everywhere(script, |run| assert_eq!(passed(&run), "nvidia-cap30\nnvidia-cap31\n"));
 }

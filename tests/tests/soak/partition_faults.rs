@@ -58,7 +58,7 @@ fn is_old_or_new(host: &PartitionHost) -> bool {
 fn resumed(host: &PartitionHost, what: &str) {
     // No other change starts before it.
     let refused = host.run(&APPLY);
-    assert_eq!(refused.code, 1, "{what}");
+    assert_eq!(refused.code, 1, "{what}: {}", refused.stderr);
     assert!(refused.stderr.contains("run mig-cdi apply --resume"), "{what}: {}", refused.stderr);
     let ended = host.run(&["apply", "--no-refresh", "--resume"]);
     assert_eq!(ended.code, 0, "{what}: {}", ended.stderr);
@@ -114,7 +114,7 @@ fn a_driver_that_stops_answering_leaves_a_journal() {
         let fail: Vec<_> = (first..first + 400).map(|n| format!("{n}:999")).collect();
         let ended = apply(&host, ("FAKE_NVML_FAIL", &fail.join(",")));
         let what = format!("from call {first} on: {}", ended.stderr);
-        assert_ne!(ended.code, 0, "{what}");
+        assert_ne!(ended.code, 0, "{what}: {}", ended.stderr);
         if has_journal(&host) {
             left += 1;
             assert!(ended.stderr.contains("run mig-cdi apply --resume"), "{what}");

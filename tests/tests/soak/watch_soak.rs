@@ -209,7 +209,7 @@ fn start_containers(host: &FakeHost, stop: &AtomicBool) -> (usize, usize) {
         "mkdir -p /var/run/cdi
         mount --bind {} /var/run/cdi
         name=$(grep -o 'MIG-[0-9a-f-]*\"' /var/run/cdi/nvidia.com-mig.json | head -1 | tr -d '\"') || exit 3
-        $PODMAN_RUN --device nvidia.com/mig=$name --rootfs $ROOTFS probe || exit 4",
+        $PODMAN $RUN --device nvidia.com/mig=$name --rootfs $ROOTFS probe || exit 4",
         host.out().display()
     );
     let (mut started, mut refused) = (0, 0);
