@@ -1,15 +1,18 @@
 #!/bin/sh
 # cgroups.sh COMMAND…: runs a command in which podman works, then removes the cgroups that podman leaves: that of conmon
 # and its parent, in every hierarchy. Their names are the same for all podmans of the machine, so the last command that
-# runs removes them: each holds a shared lock on this file. For the namespaces of ns.sh.
+# runs removes them: each holds a shared lock on /var/lib, which is one for all checkouts of the project, unlike this file.
+# For the namespaces of ns.sh.
 set -eu
-exec 9<"$0"
+exec 9</var/lib
 flock --shared 9
 code=0
-"$@" 9<&- || code=$?
+# In a PID namespace, whose processes end with the command. conmon starts `podman container cleanup` when a container ends,
+# which would go on after the command, and make podman's directories again while the test removes them.
+unshare --pid --fork --kill-child --mount-proc "$@" 9<&- || code=$?
 flock --unlock 9
 if flock --exclusive --nonblock 9; then
-    # The conmon of a container that has ended still cleans up for a moment.
+    # A cgroup is busy for a moment after its last process was killed.
     for _ in 1 2 3 4 5 6 7 8 9 10; do
         left=$(find /sys/fs/cgroup -maxdepth 4 -depth -type d -path '*/libpod_parent*' -print -exec rmdir {} \; 2>/dev/null || true)
         [ -n "$left" ] || break
