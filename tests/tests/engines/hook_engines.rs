@@ -257,7 +257,7 @@ fn systemd_gets_the_device_rules_of_a_unit() {
             probe 2>/dev/null || true
         until find /sys/fs/cgroup/mig-cdi-test-$$.scope /sys/fs/cgroup/*/mig-cdi-test-$$.scope -depth -type d \
             -exec rmdir {} + 2>/dev/null || ! ls -d /sys/fs/cgroup/*/mig-cdi-test-$$.scope; do sleep 0.1; done >/dev/null 2>&1
-        sed \"s/$$/PID/\" /run/systemctl.calls";
+        sed \"s/-$$[.]/-PID./\" /run/systemctl.calls";
     let expected_call = "\
 set-property
 --runtime
