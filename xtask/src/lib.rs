@@ -5,7 +5,7 @@
 //! | `man` | `packaging/man` | [`manual::pages`] | `manual.rs` |
 //! | `completions` | `packaging/completions` | [`completions::completions`] | `manual.rs` |
 //! | `engine-table` | the table of `docs/engines.md` | [`engine_table::with_table`] | `engine_rows.rs` |
-//! | `golden` | expected outputs | the tests themselves | `golden.rs` and four others |
+//! | `golden` | expected outputs | the tests themselves | those of [`golden::GOLDEN_TESTS`] |
 //!
 //! The sources are those that the programs have: their clap commands, the usage text of the hook, the shipped
 //! `config.toml` and the Markdown of `docs/`. Nothing here is installed.
@@ -18,6 +18,7 @@
 
 pub mod completions;
 pub mod engine_table;
+pub mod golden;
 pub mod manual;
 
 use std::{

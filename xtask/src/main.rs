@@ -4,18 +4,15 @@ use clap::{Parser, Subcommand};
 use std::{
     error::Error,
     fs,
+    os::unix::fs::MetadataExt,
     process::{Command, ExitCode},
 };
-use xtask::{completions::completions, engine_table, manual, replace_files, source_root};
-
-/// Tests that write their expected outputs when `UPDATE_GOLDEN` is set, and the targets that have them.
-const GOLDEN_TESTS: [(&str, &[&str]); 5] = [
-    ("golden", &["host-cases"]),
-    ("picture", &["fast"]),
-    ("kubelet_labels", &["fast", "host"]),
-    ("configure", &["host"]),
-    ("kubernetes_chart", &["host"]),
-];
+use xtask::{
+    completions::completions,
+    engine_table,
+    golden::{self, GoldenTest},
+    manual, replace_files, source_root,
+};
 
 /// Write the files of the source tree that are made from the programs
 ///
@@ -33,9 +30,9 @@ enum Task {
     Man,
     /// Write packaging/completions from the command lines (test: manual)
     Completions,
-    /// Write expected outputs of tests, running them as root (tests: see --help)
+    /// Write expected outputs of tests, running them (tests: see --help)
     ///
-    /// golden writes tests/golden/presets and tests/golden/faults; picture writes tests/golden/pictures, docs/picture.svg
+    /// picture, and kubelet_labels without slices that have graphics, need no root; the others do. golden writes tests/golden/presets and tests/golden/faults; picture writes tests/golden/pictures, docs/picture.svg
     /// and the picture in docs/map.md; kubelet_labels writes tests/golden/labels; configure writes config/engines;
     /// kubernetes_chart writes packaging/kubernetes/mig-cdi.yaml.
     Golden {
@@ -66,27 +63,34 @@ fn run(task: &Task) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn update_golden_files(names: &[String]) -> Result<(), Box<dyn Error>> {
-    for name in names {
-        if !GOLDEN_TESTS.iter().any(|(test, _)| test == name) {
-            return Err(format!("{name}: no test of expected outputs; see --help").into());
-        }
+fn update_golden_files(files: &[String]) -> Result<(), Box<dyn Error>> {
+    let tests = golden::selected(files)?;
+    let (of_root, of_anyone): (Vec<_>, Vec<_>) = tests.iter().partition(|test| test.needs_root());
+    for test in of_anyone {
+        write_expected(test, cargo_test(&[]))?;
     }
-    stage()?;
-    for (name, targets) in GOLDEN_TESTS {
-        if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
-            continue;
+    if !of_root.is_empty() {
+        // A process has an entry of its own in /proc, which belongs to its user.
+        if fs::metadata("/proc/self")?.uid() != 0 {
+            let lacking: Vec<_> = of_root.iter().map(|test| test.filter).collect();
+            let cure = "sudo -E env \"PATH=$PATH\" cargo xtask golden";
+            return Err(format!("{} need root: {cure}", lacking.join(", ")).into());
         }
-        let mut cargo = cargo_test(targets);
-        let status = cargo.args(["--", &format!("{name}::")]).env("UPDATE_GOLDEN", "1").status()?;
-        if !status.success() {
-            return Err(
-                "a test failed while it wrote expected outputs; see its message above".into()
-            );
-        }
+        stage()?;
+    }
+    for test in of_root {
+        write_expected(test, staged_cargo_test(&[]))?;
     }
     println!("read the diff: git diff");
     Ok(())
+}
+
+fn write_expected(test: &GoldenTest, mut cargo: Command) -> Result<(), Box<dyn Error>> {
+    cargo.args(["--test", test.target, "--", test.filter]).env("UPDATE_GOLDEN", "1");
+    if cargo.status()?.success() {
+        return Ok(());
+    }
+    Err(format!("{} failed while it wrote its expected output; see above", test.filter).into())
 }
 
 fn update_engine_table() -> Result<(), Box<dyn Error>> {
@@ -98,7 +102,7 @@ fn update_engine_table() -> Result<(), Box<dyn Error>> {
     }
     stage()?;
     // With these the tests run engines that the document does not describe.
-    let mut cargo = cargo_test(&["engine-rows"]);
+    let mut cargo = staged_cargo_test(&["--test", "engine-rows"]);
     cargo.env_remove("MIG_CDI_TEST_ROOT").env_remove("CRIO").status()?;
     let table = fs::read_to_string(&table).map_err(|e| {
         format!("read {}: {e}; an engine failed, and the test names it", table.display())
@@ -115,12 +119,17 @@ fn stage() -> Result<(), Box<dyn Error>> {
     if status.success() { Ok(()) } else { Err("tests/stage failed".into()) }
 }
 
-/// Returns `cargo test` of these targets with the programs of `tests/stage`.
-fn cargo_test(targets: &[&str]) -> Command {
+/// Returns `cargo test` with these arguments, of the tests that anyone can run.
+fn cargo_test(args: &[&str]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["test", "--workspace", "--all-features"]).current_dir(source_root());
-    command.args(targets.iter().flat_map(|target| ["--test", target]));
-    command.env("MIG_CDI_BIN_DIR", source_root().join("target/stage"));
+    command.args(["test", "--workspace"]).args(args).current_dir(source_root());
+    command
+}
+
+/// Returns `cargo test` with these arguments, of all tests, with the programs of `tests/stage`.
+fn staged_cargo_test(args: &[&str]) -> Command {
+    let mut command = cargo_test(&["--all-features"]);
+    command.args(args).env("MIG_CDI_BIN_DIR", source_root().join("target/stage"));
     command
 }
