@@ -208,7 +208,9 @@ const TEST_DIRS: [&str; 9] = [
 /// Returns whether a file, such as `doctor.rs`, has tests of some tier.
 #[must_use]
 pub fn is_test_file(name: &str) -> bool {
-    TEST_DIRS.iter().any(|dir| project().join(dir).join(name).exists())
+    // The cases of a list are beside the directories of their tier.
+    let dirs = TEST_DIRS.iter().chain(&["cli/tests", "tests/tests"]);
+    dirs.copied().any(|dir| project().join(dir).join(name).is_file())
 }
 
 /// Returns whether `FILE::TEST` is a test of some tier, or `golden::GROUP` a group of cases; `attacks` and `races` stand
