@@ -213,7 +213,7 @@ pub fn is_test_file(name: &str) -> bool {
     dirs.copied().any(|dir| project().join(dir).join(name).is_file())
 }
 
-/// Returns whether `FILE::TEST` is a test of some tier, or `golden::GROUP` a group of cases; `attacks` and `races` stand
+/// Returns whether `FILE::TEST` is a test of some tier or a group of faults, or `golden::GROUP` a group of cases; `attacks` and `races` stand
 /// for `hook_attacks` and `hook_races`, as in `docs/attacks.md`.
 #[must_use]
 pub fn is_test(name: &str) -> bool {
@@ -230,6 +230,11 @@ pub fn is_test(name: &str) -> bool {
 
 fn has_test(source: &str, test: &str) -> bool {
     let lines: Vec<_> = source.lines().map(str::trim).collect();
+    // A macro makes a test of each fault of a group.
+    let group = format!("{test} {{");
+    if lines.windows(2).any(|pair| pair[0] == "faults! {" && pair[1] == group) {
+        return true;
+    }
     let functions = [format!("fn {test}("), format!("async fn {test}(")];
     let found = lines.iter().position(|line| functions.iter().any(|f| line.starts_with(f)));
     // The attributes of a function are just before it.
