@@ -148,7 +148,7 @@ async fn a_watch_that_times_out_is_resumed() {
     for watch in &watches[1..] {
         assert!(watch.target.ends_with("resourceVersion=100"), "{watches:?}");
     }
-    assert!(fake.lines.lock().unwrap().is_empty());
+    assert!(fake.lines.lock().unwrap().is_empty(), "{:?}", fake.lines);
 }
 
 #[tokio::test]

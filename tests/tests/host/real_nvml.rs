@@ -58,7 +58,7 @@ fn every_bound_symbol_is_in_the_real_library() {
 #[test]
 fn the_fake_exports_only_symbols_of_the_real_library() {
     let real = symbols(&root().join("usr/lib/x86_64-linux-gnu/nvidia/current/libnvidia-ml.so.1"));
-    let fake = symbols(&mig_cdi_tests::build_dir().join("libfake_nvml.so"));
+    let fake = symbols(&mig_cdi_tests::fake_nvml());
     let fake: Vec<_> = fake.iter().filter(|s| s.starts_with("nvml")).collect();
     assert!(fake.len() >= 20, "{fake:?}");
     for symbol in fake {
