@@ -11,6 +11,7 @@ use crate::{
     project,
 };
 use std::{
+    fs,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -54,17 +55,24 @@ impl PodmanUnderTest {
     }
 
     /// Runs a script with the spec in the directory that the engine reads: a configured one if possible, else the
-    /// default. Nodes that a container takes from the machine are made as an administrator makes them.
+    /// default.
     fn script(&self, script: &str) -> Result<String, String> {
-        let dev = self.host.path("/dev");
-        let nodes = match self.kind.rootless {
-            true => format!("rm -r {}/nvidia*; $MIG_CDI nodes $FLAGS >/dev/null", dev.display()),
-            false => String::new(),
-        };
+        if self.kind.rootless {
+            self.make_nodes()?;
+        }
         let specs = if self.kind.release == DebianRelease::Sid { SPECS } else { "/var/run/cdi" };
         let out = self.host.out();
         let spec = format!("mkdir -p {specs}; mount --bind {} {specs}", out.display());
-        output(self.podman.script(&self.host, &format!("{nodes}\n{spec}\n{script}")))
+        output(self.podman.script(&self.host, &format!("{spec}\n{script}")))
+    }
+
+    /// Makes the nodes that a container takes from the machine, as an administrator makes them. That is before the
+    /// script mounts an overlay above them: its behaviour is undefined when they change later
+    /// (Documentation/filesystems/overlayfs.rst).
+    fn make_nodes(&self) -> Result<(), String> {
+        let dev = self.host.path("/dev");
+        fs::remove_dir_all(&dev).and_then(|()| fs::create_dir(&dev)).map_err(|e| e.to_string())?;
+        output(self.host.run(&["nodes"])).map(drop)
     }
 }
 
