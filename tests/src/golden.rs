@@ -38,6 +38,7 @@ pub fn cases() -> Vec<GoldenCase> {
     let faults = fs::read_dir(golden.join("faults")).expect("the cases are there");
     let mut faults: Vec<_> = faults.map(|entry| entry.expect("an entry").path()).collect();
     faults.sort();
+    assert!(faults.len() >= 30, "the faulty nodes are there");
     let faults = faults.into_iter().map(|dir| GoldenCase {
         name: format!("faults::{}", dir.file_name().expect("a name").display()),
         description: fs::read_to_string(dir.join("node.toml")).expect("a description"),
@@ -64,6 +65,10 @@ impl GoldenCase {
         let output = format!("--output={}", path("cdi/nvidia.com-mig.json"));
         let generated = simulated(&["generate", &output]);
         let found = files(&generated, simulated(&["list"]), &dir.path().join("cdi"));
+        let printed = simulated(&["generate", "--output=-"]);
+        let spec = found.get("nvidia.com-mig.json").map_or("", String::as_str);
+        similar_asserts::assert_eq!(printed.stdout, spec, "{}", printed.stderr);
+        assert_eq!(printed.code, generated.code, "{}", printed.stderr);
         let expected = self.read().into_iter().map(|(name, text)| (name, of_simulated(&text)));
         self.assert_same(&found, &expected.collect(), &generated.stderr);
     }
