@@ -1,6 +1,9 @@
 //! Parser of the documents: links, headings, words in backquotes, and commands.
 
-use crate::{golden, project};
+use crate::{
+    debian_release::DebianRelease, documented_commands::documented_commands,
+    engine_checks::table_rows, golden, project,
+};
 use std::fs;
 
 /// Document of the project.
@@ -213,19 +216,32 @@ pub fn is_test_file(name: &str) -> bool {
     dirs.copied().any(|dir| project().join(dir).join(name).is_file())
 }
 
-/// Returns whether `FILE::TEST` is a test of some tier or a group of faults, or `golden::GROUP` a group of cases; `attacks` and `races` stand
-/// for `hook_attacks` and `hook_races`, as in `docs/attacks.md`.
+/// Returns whether `FILE::TEST` is a test of some tier, or a group of faults or of tests that are made from data, such
+/// as `golden::presets`; `attacks` and `races` stand for `hook_attacks` and `hook_races`, as in `docs/attacks.md`.
 #[must_use]
 pub fn is_test(name: &str) -> bool {
     let Some((file, test)) = name.split_once("::") else { return false };
-    if file == "golden" {
-        return golden::cases().iter().any(|case| case.name.split("::").next() == Some(test));
-    }
     let files = [format!("{file}.rs"), format!("hook_{file}.rs")];
     let paths = TEST_DIRS
         .iter()
         .flat_map(|dir| files.each_ref().map(|file| project().join(dir).join(file)));
-    paths.filter_map(|path| fs::read_to_string(path).ok()).any(|source| has_test(&source, test))
+    let mut sources = paths.filter_map(|path| fs::read_to_string(path).ok());
+    sources.any(|source| has_test(&source, test)) || is_trial(name)
+}
+
+/// Returns whether a name is that of a trial or of a group of them.
+fn is_trial(name: &str) -> bool {
+    let golden = golden::cases().into_iter().map(|case| format!("golden::{}", case.name));
+    let commands = documented_commands().into_iter().map(|case| format!("docs::{}", case.name));
+    let rows = table_rows(DebianRelease::Trixie).into_iter();
+    let rows = rows.map(|row| format!("engine_rows::{}", row.name));
+    let mut all = golden
+        .chain(commands)
+        .chain(rows)
+        .chain(["engine_rows::the_document_has_these_rows".to_owned()]);
+    all.any(|trial| {
+        trial.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    })
 }
 
 fn has_test(source: &str, test: &str) -> bool {

@@ -64,7 +64,7 @@ pub const TESTED_ELSEWHERE: [(&str, &str); 34] = [
     ("tests/demo", ".ci/run"),
     ("tests/run", ".ci/run"),
     ("tests/machine/run", ".ci/run"),
-    ("tests/engines/matrix", "tests/tests/engine_rows.rs"),
+    ("tests/engines/matrix", "engine_rows::the_document_has_these_rows"),
     ("cargo build --profile kubelet", "kubernetes_chart::the_image_runs"),
     ("packaging/kubernetes/image", "kubernetes_chart::the_image_runs"),
     ("helm install mig-cdi packaging/", "kubernetes_chart::helm_lint_accepts_the_chart"),
@@ -92,23 +92,30 @@ const PACKAGES: [&str; 10] = [
 /// Command of a document.
 #[derive(Debug, Clone)]
 pub struct DocumentedCommand {
-    /// `docs/podman.md::mig-cdi generate`.
+    /// Name of its test below `docs`: `commands::docs/map.md::mig-cdi map`.
     pub name: String,
     command: String,
     /// Commands of the same block before it, which run first. In a sentence there are none.
     before: Option<Vec<String>>,
 }
 
-/// Returns our commands in the documents, each once for a page.
+/// Returns our commands in the documents, each once for a page and the commands that run before it.
 #[must_use]
 pub fn documented_commands() -> Vec<DocumentedCommand> {
     let mut cases: Vec<DocumentedCommand> = Vec::new();
     for page in DocPage::all() {
+        let first = cases.len();
         let mut add = |command: &str, before: Option<Vec<String>>| {
-            let name = format!("{}::{command}", page.path);
-            if !cases.iter().any(|case| case.name == name) {
-                cases.push(DocumentedCommand { name, command: command.to_owned(), before });
+            let same = cases[first..].iter().filter(|case| case.command == command);
+            let same: Vec<_> = same.collect();
+            // A command that has run need not be parsed again.
+            if same.iter().any(|case| before.is_none() || case.before == before) {
+                return;
             }
+            let count =
+                if same.is_empty() { String::new() } else { format!(" ({})", same.len() + 1) };
+            let name = format!("commands::{}::{command}{count}", page.path);
+            cases.push(DocumentedCommand { name, command: command.to_owned(), before });
         };
         for block in page.shell() {
             let ours: Vec<_> =
@@ -187,13 +194,13 @@ impl Host {
     fn new() -> Host {
         let node = format!(
             "{}\n[[gpu]]\nmodel = \"a100-80gb\"\nmig = false\n",
-            preset("a100-80gb").expect("it works")
+            preset("a100-80gb").expect("a known preset")
         );
         let host = Host { site: PartitionHost::new(&node), machine: ConfigureHost::new() };
-        fs::write(host.file("layouts.yaml"), LAYOUTS).expect("it works");
+        fs::write(host.file("layouts.yaml"), LAYOUTS).expect("write the layouts");
         let generated = host.site.fake.generate(&[]);
         assert_eq!(generated.code, 0, "{}", generated.stderr);
-        fs::copy(host.site.fake.spec(), host.file("nvidia.yaml")).expect("it works");
+        fs::copy(host.site.fake.spec(), host.file("nvidia.yaml")).expect("copy the spec");
         host
     }
 

@@ -12,7 +12,7 @@ fn main() {
         })
     });
     let commands = documented_commands().into_iter().filter(|case| case.needs_root()).map(|case| {
-        Trial::test(format!("documented_commands::{}", case.name), move || {
+        Trial::test(format!("docs::{}", case.name), move || {
             case.check();
             Ok(())
         })

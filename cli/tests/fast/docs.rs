@@ -58,7 +58,7 @@ fn named_tests_and_benchmarks_exist() {
 }
 
 /// Every command of another program, and every one that no test may run on its machine, has a test or a script, and is
-/// still in a document. The cases of `documented_commands` run the others.
+/// still in a document. The tests `docs::commands::…` run the others (`cli/tests/cases.rs`, `tests/tests/host_cases.rs`).
 #[test]
 fn commands_that_are_tested_elsewhere_are_documented_and_tested() {
     let pages = DocPage::all();
@@ -181,10 +181,13 @@ fn sources(dir: &Path) -> String {
 #[test]
 fn the_inventory_of_unsafe_is_complete() {
     let listed = run(Command::new("find").current_dir(project()).args(SHIPPED_CRATES).args([
-        "-path",
-        "*/src/*.rs",
+        "-name",
+        "*.rs",
         "-type",
         "f",
+        "-not",
+        "-path",
+        "*/tests/*",
     ]));
     assert_eq!(listed.code, 0, "{}", listed.stderr);
     let counted = listed.stdout.lines().filter_map(|path| {
