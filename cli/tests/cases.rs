@@ -1,5 +1,5 @@
-//! Cases that files name, each a test of its own: the golden files, on simulated nodes, and the commands of the documents. As
-//! the tests in `fast`, anyone can run them. Those that need root are in `tests/tests/host_cases.rs`.
+//! Tests that are made from files: of each golden file, on a simulated node, and of each command of the documents. As those in
+//! `fast`, anyone can run them. Those that need root are in `tests/tests/host_cases.rs`.
 
 use libtest_mimic::{Arguments, Trial};
 use mig_cdi_tests::{documented_commands::documented_commands, golden};

@@ -30,7 +30,7 @@ pub fn defined(host: &FakeHost) -> BTreeSet<String> {
     names.collect()
 }
 
-/// Returns the device names of CDI's annotations: a list with commas (`conformance` in `tests/` parses them with CDI's
+/// Returns the device names of CDI's annotations: a list with commas (`kubelet_api` in `tests/tests/host` parses them with CDI's
 /// own library).
 #[must_use]
 pub fn annotated(annotations: &HashMap<String, String>) -> Vec<&str> {

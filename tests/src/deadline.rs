@@ -29,7 +29,7 @@ pub const PROGRAM: Duration = Duration::from_secs(120);
 /// Time limit of a script in which a container engine works.
 pub const ENGINE: Duration = Duration::from_secs(600);
 
-/// Longest pause between two looks at a process or at the end of a deadline.
+/// Longest pause between two checks of a process.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs a command to its end with this standard input, or with none.

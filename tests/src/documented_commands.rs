@@ -1,4 +1,4 @@
-//! Commands of the documents, each a case: those of code blocks run, and those in sentences and tables are parsed.
+//! Commands of the documents, for a test of each: those of code blocks run, and those in sentences and tables are parsed.
 
 use crate::{
     Run,

@@ -74,6 +74,8 @@ pub mod prepared_container;
 mod programs;
 #[cfg(feature = "plugin")]
 pub mod running_plugin;
+pub mod spec_json;
+pub mod units;
 pub mod watch;
 
 pub use fake_host::{BASE, FakeHost};

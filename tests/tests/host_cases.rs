@@ -1,5 +1,5 @@
-//! Cases that files name, each a test of its own, on fake hosts with device nodes: the golden files, and the commands of the
-//! documents. They need root; `cli/tests/cases.rs` has those that do not.
+//! Tests that are made from files, on fake hosts with device nodes: of each golden file, and of each command of the documents.
+//! They need root; `cli/tests/cases.rs` has those that do not.
 
 use libtest_mimic::{Arguments, Trial};
 use mig_cdi_tests::{documented_commands::documented_commands, golden};

@@ -1,11 +1,10 @@
 //! The command line: help, exit codes, messages, device names, and what root and other users get.
 
 use mig_cdi_sim::preset;
-use mig_cdi_tests::{FakeHost, Run, mig_cdi, program, run};
+use mig_cdi_tests::{FakeHost, Run, deadline, mig_cdi, program, run};
 use serde_json::Value;
 use std::{
     fs,
-    io::Read,
     process::{Command, Stdio},
 };
 
@@ -356,9 +355,8 @@ fn a_closed_pipe_on_standard_output_is_no_error() {
     let mut command = mig_cdi(["list", "--json", "--node=dgx-a100"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
-    let mut stderr = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-    assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(0), ""));
+    let run = deadline::finish(child, deadline::PROGRAM);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
 }
 
 /// Colour is used on a terminal, unless its user disables it (`NO_COLOR`).

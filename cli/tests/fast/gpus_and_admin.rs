@@ -1,23 +1,11 @@
 //! Whole GPUs, in a spec of their own on request, and the capabilities of administrators.
 
 use mig_cdi_sim::preset;
-use mig_cdi_tests::{FakeHost, mig_cdi, run};
-use serde_json::Value;
+use mig_cdi_tests::{
+    FakeHost, mig_cdi, run,
+    spec_json::{names, paths, read},
+};
 use std::fs;
-
-fn read(host: &FakeHost, name: &str) -> Option<Value> {
-    let text = fs::read_to_string(host.out().join(name)).ok()?;
-    Some(serde_json::from_str(&text).unwrap())
-}
-
-fn names(spec: &Value) -> Vec<&str> {
-    spec["devices"].as_array().unwrap().iter().map(|d| d["name"].as_str().unwrap()).collect()
-}
-
-fn paths(device: &Value) -> Vec<&str> {
-    let nodes = device["containerEdits"]["deviceNodes"].as_array().unwrap();
-    nodes.iter().map(|node| node["path"].as_str().unwrap()).collect()
-}
 
 #[test]
 fn device_names_of_another_spec_are_never_used() {

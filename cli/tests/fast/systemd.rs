@@ -1,24 +1,10 @@
 //! The settings of the services. systemd's own checks of them, and their sandbox, are tests of the host.
 
-use mig_cdi_tests::run;
-use std::{fs, process::Command};
-
-const UNITS: [&str; 3] = [WATCH, REFRESH, RESTORE];
-const WATCH: &str = "mig-cdi.service";
-const REFRESH: &str = "mig-cdi-refresh.service";
-const RESTORE: &str = "mig-cdi-restore.service";
-const KUBELET: &str = "mig-cdi-kubelet.service";
-
-fn unit(name: &str) -> String {
-    let path = mig_cdi_tests::project().join("config/systemd").join(name);
-    fs::read_to_string(path).unwrap()
-}
-
-/// Returns the words of a setting of a unit, of all its lines.
-fn words<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
-    let values = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-    values.flat_map(str::split_whitespace).collect()
-}
+use mig_cdi_tests::{
+    run,
+    units::{KUBELET, REFRESH, RESTORE, UNITS, WATCH, unit, words},
+};
+use std::process::Command;
 
 /// All services have the same sandbox.
 #[test]

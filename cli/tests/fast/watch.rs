@@ -1,7 +1,7 @@
 //! `mig-cdi watch` on a fake host that changes: the spec on disk stays current.
 
 use mig_cdi_tests::{
-    FakeHost,
+    FakeHost, copy_program,
     watch::{Watch, until},
 };
 use nix::sys::signal::Signal;
@@ -99,7 +99,7 @@ fn watch_survives_an_upgrade_of_its_program() {
     until_spec_current(&host, "the first spec");
     let program = host.config().with_file_name("bin/mig-cdi");
     let kept = program.with_extension("kept");
-    fs::copy(&program, &kept).unwrap();
+    copy_program(&program, &kept);
     // A refresh runs the image of the running process (/proc/self/exe), which outlives its file.
     fs::remove_file(&program).unwrap();
     host.change_to(&node("{ profile = \"3g.40gb\" }"));

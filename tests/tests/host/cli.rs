@@ -1,7 +1,7 @@
 //! The command line for users other than root.
 
 use mig_cdi_sim::preset;
-use mig_cdi_tests::{FakeHost, program, run};
+use mig_cdi_tests::{FakeHost, copy_program, program, run};
 use serde_json::Value;
 use std::{
     fs::{self, Permissions},
@@ -25,7 +25,7 @@ fn without_root_uuids_are_written_and_missing_slots_are_reported() {
     }
     // Test machines may keep their builds where other users cannot read.
     let copy = host.root().join("mig-cdi");
-    fs::copy(program("mig-cdi"), &copy).unwrap();
+    copy_program(&program("mig-cdi"), &copy);
     let as_nobody = |args: &[&str]| {
         let mut command = Command::new("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).args(args);

@@ -1,6 +1,6 @@
 //! Many concurrent runs of `mig-cdi configure`.
 
-use mig_cdi_tests::configure_host::ConfigureHost;
+use mig_cdi_tests::{configure_host::ConfigureHost, deadline};
 use std::{
     fs,
     process::{Child, Stdio},
@@ -27,8 +27,7 @@ fn concurrent_runs_lose_no_change() {
         };
         let runs: Vec<_> = dirs.iter().enumerate().map(start).collect();
         for run in runs {
-            let output = run.wait_with_output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            deadline::finish(run, deadline::PROGRAM).assert_code(0);
         }
         let text = machine.read(file);
         let words = words.into_iter().chain(["mig-cdi-runtime"]);

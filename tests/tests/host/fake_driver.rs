@@ -1,11 +1,7 @@
 //! The fake driver for users other than root.
 
-use mig_cdi_tests::{build_dir, fake_nvml, run};
-use std::{
-    fs,
-    io::Write,
-    process::{Command, Stdio},
-};
+use mig_cdi_tests::{build_dir, fake_nvml, hook::feed, run};
+use std::{fs, process::Command};
 
 const NO_PERMISSION: u32 = 4;
 
@@ -24,11 +20,8 @@ fn privileged_calls_need_root() {
     let mut user = Command::new("setpriv");
     user.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
     user.arg(dir.path().join("nvml-call")).arg(dir.path().join("libfake_nvml.so"));
-    user.env("FAKE_NVML_NODE", &file).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = user.spawn().unwrap();
     let lines = "init\nmode 0\nprofile 0 0\ncreate 0 19\nset-mode 0 0\nprocesses 0 0 0\nplaces 0 19\ninfo 0 1\n";
-    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-    let output = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let output = feed(user.env("FAKE_NVML_NODE", &file), lines.as_bytes()).stdout;
     let codes: Vec<u32> =
         output.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
     assert_eq!(codes[..3], [0, 0, 0], "{output}");

@@ -5,23 +5,9 @@ use mig_cdi_tests::{
     FakeHost,
     driver::DistributionLayout,
     podman::{Podman, VARIANTS},
+    spec_json::{names, paths, read},
 };
-use serde_json::Value;
 use std::fs;
-
-fn read(host: &FakeHost, name: &str) -> Option<Value> {
-    let text = fs::read_to_string(host.out().join(name)).ok()?;
-    Some(serde_json::from_str(&text).unwrap())
-}
-
-fn names(spec: &Value) -> Vec<&str> {
-    spec["devices"].as_array().unwrap().iter().map(|d| d["name"].as_str().unwrap()).collect()
-}
-
-fn paths(device: &Value) -> Vec<&str> {
-    let nodes = device["containerEdits"]["deviceNodes"].as_array().unwrap();
-    nodes.iter().map(|node| node["path"].as_str().unwrap()).collect()
-}
 
 #[test]
 fn gpus_without_mig_have_a_spec_of_their_own() {
@@ -51,7 +37,7 @@ fn a_container_with_the_config_capability_opens_it_and_no_slice() {
     let host = FakeHost::new(preset("a100-80gb").unwrap());
     let script = "
         $MIG_CDI generate --admin config $FLAGS
-        $PODMAN run --rm --cap-add MKNOD --device nvidia.com/mig=config --rootfs $ROOTFS probe 508:2 508:30";
+        $PODMAN $RUN --cap-add MKNOD --device nvidia.com/mig=config --rootfs $ROOTFS probe 508:2 508:30";
     for variant in VARIANTS {
         let run = Podman::new(variant).script(&host, script);
         assert_eq!(run.code, 0, "{}", run.stderr);

@@ -1,7 +1,9 @@
 //! `mig-cdi map` with holders of slices, and for users other than root.
 
 use mig_cdi_sim::preset;
-use mig_cdi_tests::{FakeHost, drawing::check_svg, partition_host::PartitionHost, program, run};
+use mig_cdi_tests::{
+    FakeHost, copy_program, drawing::check_svg, partition_host::PartitionHost, program, run,
+};
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
@@ -55,7 +57,7 @@ fn placements_that_nvml_withholds_are_reported() {
         fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
     }
     let copy = host.root().join("mig-cdi");
-    fs::copy(program("mig-cdi"), &copy).unwrap();
+    copy_program(&program("mig-cdi"), &copy);
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).arg("map");
     let ordinary = run(command.args(host.flags()).env(host.env().0, host.env().1));

@@ -5,6 +5,7 @@ use mig_cdi_tests::{
     FakeHost, make_install,
     partition_host::PartitionHost,
     run,
+    units::{KUBELET, RESTORE, UNITS, unit, words},
     watch::{Watch, until},
 };
 use nix::sys::signal::Signal;
@@ -19,12 +20,6 @@ use std::{
     process::Command,
 };
 use tempfile::TempDir;
-
-const UNITS: [&str; 3] = [WATCH, REFRESH, RESTORE];
-const WATCH: &str = "mig-cdi.service";
-const REFRESH: &str = "mig-cdi-refresh.service";
-const RESTORE: &str = "mig-cdi-restore.service";
-const KUBELET: &str = "mig-cdi-kubelet.service";
 
 /// Installs the package, with those files of a distribution that the services name.
 fn installed() -> TempDir {
@@ -46,17 +41,6 @@ fn installed() -> TempDir {
 
 fn root(dir: &TempDir) -> String {
     format!("--root={}", dir.path().display())
-}
-
-fn unit(name: &str) -> String {
-    let path = mig_cdi_tests::project().join("config/systemd").join(name);
-    fs::read_to_string(path).unwrap()
-}
-
-/// Returns the words of a setting of a unit, of all its lines.
-fn words<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
-    let values = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-    values.flat_map(str::split_whitespace).collect()
 }
 
 #[test]

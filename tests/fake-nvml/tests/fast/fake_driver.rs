@@ -2,7 +2,9 @@
 //! faults. `sim_partitioning.rs` tests the rules of MIG themselves.
 
 use mig_cdi_sim::{ProcTree, SimulatedNode};
-use mig_cdi_tests::{FakeHost, build_dir, fake_nvml, nvml_call::Caller, run};
+use mig_cdi_tests::{
+    FakeHost, build_dir, deadline::kill_and_wait, fake_nvml, hook::feed, nvml_call::Caller, run,
+};
 use std::{
     collections::BTreeMap,
     fs,
@@ -261,11 +263,9 @@ fn a_change_through_a_symlink_changes_its_target() {
     let library = host.path("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1");
     let link = format!("{}.toml", library.display());
     let mut command = Command::new(build_dir().join("nvml-call"));
-    command.env_clear().arg(&library).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"init\ncreate 0 9\nci-create 0 1 2\n").unwrap();
-    let output = child.wait_with_output().unwrap().stdout;
-    assert_eq!(String::from_utf8(output).unwrap(), "0 \n0 1\n0 0\n");
+    command.env_clear().arg(&library);
+    let run = feed(&mut command, b"init\ncreate 0 9\nci-create 0 1 2\n");
+    assert_eq!(run.stdout, "0 \n0 1\n0 0\n", "{}", run.stderr);
     assert!(fs::symlink_metadata(link).unwrap().is_symlink());
     assert_eq!(node(&host).gpus[0].instances[0].compute.len(), 1);
     assert_tree_matches(&host);
@@ -336,8 +336,7 @@ fn the_next_process_completes_a_killed_change() {
         let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
         // By then the process has loaded the library, and makes changes.
         std::thread::sleep(Duration::from_micros(3000 + u64::from(random(&mut seed, 20_000))));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill_and_wait(&mut child);
         drop(writer.join());
         drop(node(&host));
         let lock = fs::read(format!("{}.lock", host.env().1.display())).unwrap_or_default();
