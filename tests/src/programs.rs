@@ -2,7 +2,6 @@
 
 use crate::deadline::{self, run_within};
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -42,37 +41,20 @@ pub fn build_dir() -> PathBuf {
     exe.ancestors().nth(2).expect("target/debug/deps/test").to_owned()
 }
 
-/// Returns the path of a program: in `MIG_CDI_BIN_DIR`, the directory of installed programs, else as cargo has built it
-/// for `cargo test --workspace`.
+/// Returns the path of a program: in `MIG_CDI_BIN_DIR`, the directory of installed programs, else where cargo builds it.
+///
+/// `cargo test` builds the programs of the packages whose tests it runs, so `cargo test --workspace` builds all. With
+/// `--package` those of other packages stay as they are.
 ///
 /// # Panics
-/// When it is not there, or older than one of its sources.
+/// When it is not there.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
-    if let Some(dir) = std::env::var_os("MIG_CDI_BIN_DIR") {
-        let path = Path::new(&dir).join(name);
-        assert!(path.exists(), "{} is not there; run tests/stage", path.display());
-        return path;
-    }
-    let path = build_dir().join(name);
-    if let Err(why) = is_current(&path) {
-        panic!(
-            "{}: {why}; run cargo build --workspace, or tests/stage for MIG_CDI_BIN_DIR",
-            path.display()
-        );
-    }
+    let installed = std::env::var_os("MIG_CDI_BIN_DIR");
+    let path = installed.map_or_else(build_dir, PathBuf::from).join(name);
+    let cure = "run cargo build --workspace, or tests/stage for MIG_CDI_BIN_DIR";
+    assert!(path.exists(), "{} is not there; {cure}", path.display());
     path
-}
-
-/// Checks that a program is newer than its sources, which cargo lists beside it: of another package than the one whose
-/// tests run, cargo builds no program by itself.
-fn is_current(path: &Path) -> Result<(), String> {
-    let changed = |path: &Path| path.metadata().and_then(|metadata| metadata.modified());
-    let built = changed(path).map_err(|e| e.to_string())?;
-    let list = fs::read_to_string(path.with_extension("d")).map_err(|e| e.to_string())?;
-    let mut sources = list.split_whitespace().skip(1).map(Path::new);
-    let newer = sources.find(|source| changed(source).is_ok_and(|time| time > built));
-    newer.map_or(Ok(()), |source| Err(format!("older than {}", source.display())))
 }
 
 /// Returns the path of the fake driver: that of `MIG_CDI_BIN_DIR` if it has one, for programs of another
