@@ -28,8 +28,9 @@ fn h100(rest: &str) -> String {
 
 /// Watch with `--health`, and its output.
 struct HealthWatch {
-    host: FakeHost,
+    // Dropped in this order: a running watch would write its status into the directory that is removed.
     watch: Watch,
+    host: FakeHost,
     log: PathBuf,
 }
 

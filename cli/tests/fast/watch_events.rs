@@ -30,8 +30,9 @@ fn h100(profiles: &[&str]) -> String {
 
 /// Watch with driver events, and its output.
 struct EventWatch {
-    host: FakeHost,
+    // Dropped in this order: a running watch would write its status into the directory that is removed.
     watch: Watch,
+    host: FakeHost,
     log: PathBuf,
 }
 

@@ -106,7 +106,7 @@ fn devices_are_passed_by_every_requested_strategy() {
     assert_eq!(both.envs["NVIDIA_VISIBLE_DEVICES"], ids.join(","));
     assert_eq!(one.envs["NVIDIA_VISIBLE_DEVICES"], ids[0]);
     assert!(both.annotations.is_empty() && both.cdi_devices.is_empty());
-    drop((_host, kubelet, _plugin));
+    drop((_plugin, kubelet, _host));
     let words = "--device-list-strategy=cdi-annotations,cdi-cri";
     let (host, kubelet, _plugin) = start_both(&node(two), &[words]);
     kubelet.until_counts("slices", &[("mig-2g.20gb", 2), ("mig-3g.40gb", 1)]);
