@@ -1,19 +1,20 @@
 //! The table `[hook]` of the settings: which requests of containers the hook accepts, and which runtime it runs.
 
 use crate::SettingsError;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use std::path::PathBuf;
 
-/// The containers whose `NVIDIA_VISIBLE_DEVICES` is a request. Images set the variable too (NVIDIA's CUDA images
-/// set it to `all`), so it is not always the user's decision.
+/// The containers that may request slices by an environment variable or an annotation. The author of an image can write
+/// both (podman copies annotations of the image's manifest), as can the author of a pod (CRI-O copies the pod's), so neither
+/// shows what the person who starts the container wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum EnvironmentPolicy {
-    /// None.
-    Ignore,
-    /// Privileged containers, which can open every node anyway. Others that set it to a device do not start.
+pub enum RequestPolicy {
+    /// No container.
+    None,
+    /// Containers that may open every device, so that a request adds nothing to what they can reach.
     Privileged,
-    /// All.
+    /// Every container.
     All,
 }
 
@@ -47,10 +48,8 @@ impl Pattern {
 /// The checked settings of the hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookSettings {
-    /// Containers whose environment is a request.
-    pub environment: EnvironmentPolicy,
-    /// Keys of annotations that are a request.
-    pub annotations: Vec<Pattern>,
+    /// Containers that may request slices.
+    pub requests: RequestPolicy,
     /// Devices that may be requested: one of their names matches.
     pub devices: Vec<Pattern>,
     /// Whether the other slices are hidden in the container's `/proc/driver/nvidia`.
@@ -64,8 +63,10 @@ pub struct HookSettings {
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Table {
-    environment: EnvironmentPolicy,
-    annotations: Vec<String>,
+    requests: RequestPolicy,
+    /// Keys of earlier versions, which `requests` replaces. Accepted by type only to name the new key.
+    environment: Option<IgnoredAny>,
+    annotations: Option<IgnoredAny>,
     devices: Vec<String>,
     hide: bool,
     runtimes: Vec<PathBuf>,
@@ -75,10 +76,10 @@ pub(crate) struct Table {
 impl Default for Table {
     fn default() -> Self {
         Table {
-            // NVIDIA's CUDA images set the variable to `all`: it must not give an unprivileged container a slice.
-            environment: EnvironmentPolicy::Privileged,
-            // Our own, and the prefix of CDI (container-device-interface, `pkg/cdi/annotations.go`).
-            annotations: vec!["mig-cdi/devices".to_owned(), "cdi.k8s.io/*".to_owned()],
+            // What an image says must not give a slice to a container that could not open it before.
+            requests: RequestPolicy::Privileged,
+            environment: None,
+            annotations: None,
             // UUIDs, and slots or indices. Not `all`, nor `config` and `monitor`, which reach every tenant's slices.
             devices: vec!["MIG-*".to_owned(), "*:*".to_owned()],
             // CDI hides nothing: a container would read every tenant's layout and the UUIDs of all GPUs there.
@@ -104,6 +105,12 @@ impl Table {
             };
             texts.iter().map(parse).collect::<Result<Vec<_>, _>>()
         };
+        let replaced = [("environment", self.environment), ("annotations", self.annotations)];
+        if let Some((key, _)) = replaced.iter().find(|(_, value)| value.is_some()) {
+            let cure = "set hook.requests to \"none\", \"privileged\" or \"all\"; it is for variables and annotations alike";
+            let error = bad(key, "this key was replaced".to_owned());
+            return Err(SettingsError { cure: Some(cure.to_owned()), ..error });
+        }
         if let Some(path) = self.runtimes.iter().find(|path| !path.is_absolute()) {
             return Err(bad("runtimes", format!("{path:?} is not an absolute path")));
         }
@@ -115,8 +122,7 @@ impl Table {
             }
         };
         Ok(HookSettings {
-            environment: self.environment,
-            annotations: patterns("annotations", self.annotations)?,
+            requests: self.requests,
             devices: patterns("devices", self.devices)?,
             hide: self.hide,
             runtimes: self.runtimes,

@@ -23,6 +23,6 @@ pub mod layouts;
 mod settings;
 mod settings_error;
 
-pub use hook::{EnvironmentPolicy, HookSettings, Pattern};
+pub use hook::{HookSettings, Pattern, RequestPolicy};
 pub use settings::{PATH, SHIPPED, Settings};
 pub use settings_error::{SettingsError, SettingsLocation};

@@ -155,7 +155,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|l| !l.starts_with(' ') && !l.is_empty())
             .collect();
-        assert_eq!(keys.len(), 11 + 1 + 6, "one line for each key and for the table");
+        assert_eq!(keys.len(), 11 + 1 + 5, "one line for each key and for the table");
         // Directories are those of the architecture; the file shows one, and names the other.
         let shown = keys.join("\n").replace("x86_64", std::env::consts::ARCH);
         assert_eq!(Settings::parse(&shown).unwrap(), defaults);
@@ -169,8 +169,16 @@ mod tests {
             ("kind = 'nvidia.com/m'", "kind: \"nvidia.com/m\" is not"),
             ("max-cdi-version = '9'", "max-cdi-version: \"9\" is not"),
             ("spec-dirs = []", "spec-dirs: no directory; name at least one"),
-            ("[hook]\nenvironment = 'yes'", "line 2: unknown variant"),
-            ("[hook]\nannotations = ['a*b']", "hook.annotations: \"a*b\": '*' may stand"),
+            ("[hook]\nrequests = 'yes'", "line 2: unknown variant"),
+            (
+                "[hook]\nenvironment = 'all'",
+                "hook.environment: this key was replaced; set hook.requests",
+            ),
+            (
+                "[hook]\nannotations = []",
+                "hook.annotations: this key was replaced; set hook.requests",
+            ),
+            ("[hook]\ndevices = ['a*b']", "hook.devices: \"a*b\": '*' may stand"),
             ("[hook]\nruntimes = ['runc']", "hook.runtimes: \"runc\" is not"),
             ("[hook]\nlog = 'here'", "hook.log: \"here\" is not"),
         ] {

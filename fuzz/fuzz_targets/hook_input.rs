@@ -3,12 +3,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mig_cdi_config::{EnvironmentPolicy, Settings};
+use mig_cdi_config::{RequestPolicy, Settings};
 use mig_cdi_hook::{
     Error, HookExit,
     cli::{self, HookCommand},
     oci_config::OciConfig,
-    request,
+    request::{self, Request},
     runtime_args::{self, RuntimeCommand},
     state::ContainerState,
 };
@@ -21,8 +21,8 @@ use std::{
 };
 
 static SETTINGS: LazyLock<[Settings; 3]> = LazyLock::new(|| {
-    let policy = |word| Settings::parse(&format!("[hook]\nenvironment = \"{word}\"\n"));
-    ["ignore", "privileged", "all"].map(|word| policy(word).expect("settings"))
+    let policy = |word| Settings::parse(&format!("[hook]\nrequests = \"{word}\"\n"));
+    ["none", "privileged", "all"].map(|word| policy(word).expect("settings"))
 });
 
 fuzz_target!(|bytes: &[u8]| {
@@ -174,48 +174,44 @@ fn requests(text: &str) {
             _ => env.push(line),
         }
     }
-    let policy = |policy: &Settings, env: &[&str], annotations: &[(&str, &str)], capability| {
-        let text = configuration(env, annotations, capability);
+    let read = |policy: &Settings, env: &[&str], annotations: &[(&str, &str)], is_privileged| {
+        let text = configuration(env, annotations, is_privileged);
         let config = OciConfig::parse(text.as_bytes()).expect("a configuration");
         request::read(&config, &policy.hook, &policy.kind.to_string())
     };
     for settings in &*SETTINGS {
-        let environment = settings.hook.environment;
-        for capability in ["CAP_CHOWN", "CAP_SYS_ADMIN"] {
-            let is_honoured = match environment {
-                EnvironmentPolicy::Ignore => false,
-                EnvironmentPolicy::Privileged => capability == "CAP_SYS_ADMIN",
-                EnvironmentPolicy::All => true,
+        for is_privileged in [false, true] {
+            let is_accepted = match settings.hook.requests {
+                RequestPolicy::None => false,
+                RequestPolicy::Privileged => is_privileged,
+                RequestPolicy::All => true,
             };
-            match policy(settings, &env, &[], capability) {
-                Ok(requested) => assert!(requested.is_empty() || is_honoured, "{requested:?}"),
-                Err(error) => {
-                    assert!(environment != EnvironmentPolicy::Ignore, "{error}");
-                    one_line(&error);
-                }
-            }
-            let requested = match policy(settings, &env, &annotations, capability) {
-                Ok(requested) if !requested.is_empty() => requested,
+            let requested = match read(settings, &env, &annotations, is_privileged) {
+                Ok(Request::Devices(requested)) => requested,
                 Ok(_) => continue,
                 Err(error) => {
+                    assert!(is_accepted, "{error}");
                     one_line(&error);
                     continue;
                 }
             };
-            // Written as an annotation, they are requested again; and with an annotation, no variable is read.
+            assert!(is_accepted && !requested.is_empty(), "{requested:?}");
+            // Written as one annotation, they are requested again.
             let devices: Vec<_> = requested.iter().map(ToString::to_string).collect();
             let annotation = [("mig-cdi/devices", &*devices.join(","))];
             let variable = ["NVIDIA_VISIBLE_DEVICES=all"];
-            assert_eq!(policy(settings, &variable, &annotation, capability), Ok(requested));
+            let again = read(settings, &variable, &annotation, is_privileged);
+            assert_eq!(again, Ok(Request::Devices(requested)));
         }
     }
 }
 
-fn configuration(env: &[&str], annotations: &[(&str, &str)], capability: &str) -> String {
+fn configuration(env: &[&str], annotations: &[(&str, &str)], is_privileged: bool) -> String {
     let annotations = annotations.iter().map(|(key, value)| (*key, Value::from(*value)));
     json!({
         "ociVersion": "1.0.2",
-        "process": {"args": ["sh"], "env": env, "capabilities": {"bounding": [capability]}},
+        "process": {"args": ["sh"], "env": env},
+        "linux": {"resources": {"devices": [{"allow": is_privileged, "access": "rwm"}]}},
         "root": {"path": "rootfs"},
         "annotations": Value::Object(annotations.map(|(k, v)| (k.to_owned(), v)).collect()),
     })

@@ -11,14 +11,15 @@ use crate::{
 };
 use mig_cdi_model::cdi::SpecNode;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{
     borrow::Cow,
     path::{Component, Path, PathBuf},
 };
 
-/// Largest configuration that is read, in bytes. That of a pod's container has some tens of kilobytes.
-pub const LIMIT: usize = 1 << 20;
+/// Largest configuration that is read, in bytes. That of a pod's container has some tens of kilobytes, but the kernel accepts
+/// an environment of several megabytes (execve(2)), and a container that requests nothing starts whatever its environment.
+pub const LIMIT: usize = 16 << 20;
 
 /// A configuration that was read.
 #[derive(Debug, Clone)]
@@ -32,8 +33,6 @@ pub struct OciConfig<'a> {
     pub env: Vec<String>,
     /// `annotations`, in their order.
     pub annotations: Vec<Annotation>,
-    /// True when `CAP_SYS_ADMIN` is in the bounding set: the container can take any device node itself.
-    pub privileged: bool,
     /// `root.path`: the root file system, absolute or relative to the bundle.
     pub root: String,
     /// `process.user`: owner of the first process.
@@ -58,6 +57,29 @@ pub struct ContainerUser {
     pub gid: u32,
 }
 
+/// Entry of `linux.resources.devices`.
+#[derive(Deserialize)]
+struct DeviceRule {
+    #[serde(default)]
+    allow: bool,
+    r#type: Option<String>,
+    major: Option<i64>,
+    minor: Option<i64>,
+    #[serde(default)]
+    access: String,
+}
+
+impl DeviceRule {
+    /// Reports whether it is about every access to every device. -1 is a number that is absent, as in Go's types.
+    fn is_for_all(&self) -> bool {
+        let is_any = |number: Option<i64>| number.is_none_or(|number| number == -1);
+        matches!(self.r#type.as_deref(), None | Some("" | "a"))
+            && is_any(self.major)
+            && is_any(self.minor)
+            && "rwm".chars().all(|access| self.access.contains(access))
+    }
+}
+
 impl<'a> OciConfig<'a> {
     /// Parses a configuration.
     ///
@@ -78,8 +100,6 @@ impl<'a> OciConfig<'a> {
         let process: RawObject<'a> = top.part("process")?;
         let root: RawObject<'a> = top.part("root")?;
         let linux: RawObject<'a> = top.part("linux")?;
-        let capabilities: RawObject<'a> = process.part("capabilities")?;
-        let bounding = capabilities.read::<Vec<String>>("bounding")?.unwrap_or_default();
         let user: RawObject<'a> = process.part("user")?;
         let id = |key| Ok::<u32, serde_json::Error>(user.read(key)?.unwrap_or_default());
         let annotations: RawObject<'a> = top.part("annotations")?;
@@ -93,7 +113,6 @@ impl<'a> OciConfig<'a> {
             size: bytes.len(),
             env: process.read("env")?.unwrap_or_default(),
             annotations: annotations.collect::<serde_json::Result<_>>()?,
-            privileged: bounding.iter().any(|capability| capability == "CAP_SYS_ADMIN"),
             root: root.read("path")?.ok_or_else(|| missing("root.path is missing"))?,
             user: ContainerUser { uid: id("uid")?, gid: id("gid")? },
             resources: linux.part("resources")?,
@@ -107,6 +126,24 @@ impl<'a> OciConfig<'a> {
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.env.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// Reports whether the runtime lets the container open every device: one of its device rules allows all, as `--privileged`
+    /// writes it (`{"allow":true,"access":"rwm"}`), and none after that denies any. Runtimes apply the rules in order
+    /// (config-linux.md, "Allowed Device list"). A rootless container has no rules.
+    ///
+    /// # Errors
+    /// Fails when the rules have another form than the specification's.
+    pub fn may_open_every_device(&self) -> Result<bool> {
+        let rules = self.resources.part::<Vec<DeviceRule>>("devices").map_err(|cause| {
+            let cause = format!("linux.resources.devices: {cause}");
+            Error::refused("read the oci configuration", "", cause)
+        })?;
+        let mut allows_all = false;
+        for rule in rules {
+            allows_all = rule.allow && (allows_all || rule.is_for_all());
+        }
+        Ok(allows_all)
     }
 
     /// Path of the container's root file system: `root.path`, absolute or below the bundle. Hooks need it from here, since

@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     oci_config::{Annotation, OciConfig},
 };
-use mig_cdi_config::{EnvironmentPolicy, HookSettings, Pattern};
+use mig_cdi_config::{HookSettings, Pattern, RequestPolicy};
 use mig_cdi_model::{CiId, GiId, GpuUuid, cdi::DeviceName};
 use std::fmt;
 
@@ -40,88 +40,140 @@ impl fmt::Display for RequestedDevice {
     }
 }
 
-/// Returns the devices that a container requests, in order and each once; most containers request none. Where an
-/// annotation requests devices, the variable is ignored, which an image may have set. An annotation may come from an
-/// image too, since podman copies those of its manifest (measured with 4.3.1): `hook.annotations` lists those that count.
-///
-/// # Errors
-/// Fails when the policy does not allow the request, or when its text is not a list of devices.
-pub fn read(
-    config: &OciConfig<'_>,
-    policy: &HookSettings,
-    kind: &str,
-) -> Result<Vec<RequestedDevice>> {
-    let annotated = from_annotations(config, policy, kind)?;
-    if !annotated.is_empty() || policy.environment == EnvironmentPolicy::Ignore {
-        return Ok(annotated);
-    }
-    let Some(value) = variable(config)? else { return Ok(Vec::new()) };
-    if policy.environment == EnvironmentPolicy::Privileged && !config.privileged {
-        return Err(Error::refused(
-            "accept",
-            format!("{VARIABLE}={value}"),
-            "the container is not privileged, and a variable may come from its image",
-        )
-        .with_cure(format!(
-            "request slices by the annotation {OWN_ANNOTATION}, allow the variable with hook.environment = \"all\" \
-             in {}, or set {VARIABLE}=void to request none",
-            mig_cdi_config::PATH
-        )));
-    }
-    let mut devices = Vec::new();
-    for name in value.split(',') {
-        add(&mut devices, device(VARIABLE, name)?);
-    }
-    Ok(devices)
+/// The answer to what a container's variables and annotations say about devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// They name none, as those of most containers.
+    None,
+    /// They name some, or all, which is no request for a slice. The text is a line for the log.
+    Ignored(String),
+    /// They request these devices, in order and each once.
+    Devices(Vec<RequestedDevice>),
 }
 
-fn from_annotations(
-    config: &OciConfig<'_>,
-    policy: &HookSettings,
-    kind: &str,
-) -> Result<Vec<RequestedDevice>> {
-    let mut devices = Vec::new();
-    for Annotation { key, value } in &config.annotations {
-        let names = match key.as_str() {
-            OWN_ANNOTATION => own_names(value, kind)?,
-            key if key.starts_with(CDI_ANNOTATION) => cdi_names(key, value, kind)?,
-            _ => continue,
-        };
-        if !names.is_empty() && !policy.annotations.iter().any(|pattern| pattern.matches(key)) {
+/// A variable or an annotation that may be a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Source<'c> {
+    /// Name of the variable, or key of the annotation.
+    name: &'c str,
+    value: &'c str,
+}
+
+/// Displayed as `NAME=VALUE`, shortened: an image chooses the length of both.
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", shortened(self.name), shortened(self.value))
+    }
+}
+
+/// Returns the devices that a container requests, if the policy accepts requests from it.
+///
+/// A request has one source. The author of an image can write variables and annotations (podman copies those of an image's
+/// manifest: `specgen/generate/container.go`, `CompleteSpec`), and nothing shows who wrote which: two that name different
+/// devices are an error, so that neither adds to the other or takes its place.
+///
+/// # Errors
+/// Fails when the container may request devices, and its text is not a list of devices, or there are two lists.
+pub fn read(config: &OciConfig<'_>, policy: &HookSettings, kind: &str) -> Result<Request> {
+    let sources = sources(config, kind);
+    let Some(first) = sources.first() else { return Ok(Request::None) };
+    if let Some(why) = not_accepted(config, policy.requests)? {
+        return Ok(Request::Ignored(format!("{first} is no request: {why}")));
+    }
+    let names_slices =
+        |source: &&Source<'_>| !(source.name == VARIABLE && names_no_slice(source.value));
+    let mut requests = sources.iter().filter(names_slices);
+    let Some(request) = requests.next() else {
+        return Ok(Request::Ignored(format!("{first} names no slice, so none is added")));
+    };
+    let requested = devices(request, kind)?;
+    for other in requests {
+        if devices(other, kind)? != requested {
+            let places = match other.name == request.name {
+                true => format!("{} twice", other.name),
+                false => format!("{} and {}", shortened(request.name), shortened(other.name)),
+            };
             let cause =
-                format!("it requests {}, which hook.annotations does not allow", names.join(","));
-            let cure = format!("list {key} there, in {}", mig_cdi_config::PATH);
-            return Err(annotation_error(key, cause).with_cure(cure));
+                format!("its variables and annotations request different devices, by {places}");
+            return Err(Error::refused("accept the request of the container", "", cause)
+                .with_cure(format!("request them in one place; {VARIABLE}=void requests none")));
         }
-        for name in names {
-            add(&mut devices, device(key, name)?);
+    }
+    Ok(Request::Devices(requested))
+}
+
+/// The variables and annotations that name devices, the annotations first. Those that name only devices of other
+/// kinds are not among them: the engine injects these itself.
+fn sources<'c>(config: &'c OciConfig<'_>, kind: &str) -> Vec<Source<'c>> {
+    let mut sources = Vec::new();
+    for Annotation { key, value } in &config.annotations {
+        let names_ours =
+            || value.split(',').any(|entry| is_own(entry, kind) || !entry.contains('='));
+        if key == OWN_ANNOTATION || key.starts_with(CDI_ANNOTATION) && names_ours() {
+            sources.push(Source { name: key, value });
+        }
+    }
+    for entry in &config.env {
+        let value = entry.strip_prefix(VARIABLE).and_then(|rest| rest.strip_prefix('='));
+        // The empty value is NVIDIA's for no variable.
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            sources.push(Source { name: VARIABLE, value });
+        }
+    }
+    sources
+}
+
+/// Returns why the policy accepts no request of a container, or `None` when it does.
+fn not_accepted(config: &OciConfig<'_>, policy: RequestPolicy) -> Result<Option<&'static str>> {
+    Ok(match policy {
+        RequestPolicy::All => None,
+        RequestPolicy::None => Some("hook.requests is \"none\""),
+        RequestPolicy::Privileged if config.may_open_every_device()? => None,
+        RequestPolicy::Privileged => {
+            Some("hook.requests is \"privileged\", and the container may not open every device")
+        }
+    })
+}
+
+/// NVIDIA's words for every GPU, for the driver without a GPU, and for nothing. None of them names a slice.
+fn names_no_slice(value: &str) -> bool {
+    matches!(value, "all" | "none" | "void")
+}
+
+fn devices(source: &Source<'_>, kind: &str) -> Result<Vec<RequestedDevice>> {
+    let Source { name, value } = *source;
+    let names = match name {
+        VARIABLE => value.split(',').collect(),
+        OWN_ANNOTATION => own_names(value, kind)?,
+        _ => cdi_names(name, value, kind)?,
+    };
+    let mut devices = Vec::new();
+    for text in names {
+        let device = device(name, text)?;
+        if !devices.contains(&device) {
+            devices.push(device);
         }
     }
     Ok(devices)
 }
 
 fn annotation_error(key: &str, cause: impl fmt::Display) -> Error {
-    Error::refused("accept the annotation", key, cause)
+    Error::refused("accept the annotation", shortened(key), cause)
 }
 
-fn add(devices: &mut Vec<RequestedDevice>, device: RequestedDevice) {
-    if !devices.contains(&device) {
-        devices.push(device);
+/// The beginning of a text that an image may have chosen.
+fn shortened(text: &str) -> String {
+    const SHOWN: usize = 80;
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    let shown: String = text.chars().take(SHOWN).map(printable).collect();
+    match text.chars().nth(SHOWN) {
+        Some(_) => shown + "…",
+        None => shown,
     }
 }
 
-/// Value of the variable, when it requests devices. Set twice to different values it is an error: the hook and a
-/// program in the container might read different ones.
-fn variable<'c>(config: &'c OciConfig<'_>) -> Result<Option<&'c str>> {
-    let value = |entry: &'c String| entry.strip_prefix(VARIABLE)?.strip_prefix('=');
-    let mut values = config.env.iter().filter_map(value);
-    let Some(first) = values.next() else { return Ok(None) };
-    if values.any(|other| other != first) {
-        return Err(Error::refused("accept", VARIABLE, "it is set twice, to different devices")
-            .with_cure("set it once"));
-    }
-    // NVIDIA's meanings: "void" and the empty value are the same as no variable, "none" is no GPU but the driver.
-    Ok(if matches!(first, "" | "void" | "none") { None } else { Some(first) })
+fn is_own(entry: &str, kind: &str) -> bool {
+    entry.strip_prefix(kind).is_some_and(|rest| rest.starts_with('='))
 }
 
 /// Names in `nvidia.com/mig=0:1,0:2` or, without the kind, `0:1,0:2`.
@@ -130,6 +182,7 @@ fn own_names<'v>(value: &'v str, kind: &str) -> Result<Vec<&'v str>> {
         None => Ok(entry),
         Some((own, name)) if own == kind => Ok(name),
         Some((other, _)) => {
+            let other = shortened(other);
             let cause = format!("it requests a device of kind {other:?}, only {kind} is provided");
             Err(annotation_error(OWN_ANNOTATION, cause))
         }
@@ -145,6 +198,7 @@ fn cdi_names<'v>(key: &str, value: &'v str, kind: &str) -> Result<Vec<&'v str>> 
             Some((own, name)) if own == kind => names.push(name),
             Some(_) => {}
             None => {
+                let entry = shortened(entry);
                 let cause = format!("{entry:?} is not a cdi device vendor/class=name");
                 return Err(annotation_error(key, cause));
             }
@@ -164,8 +218,8 @@ fn device(source: &str, name: &str) -> Result<RequestedDevice> {
     };
     let known = name.parse().ok().map(RequestedDevice::Name).or_else(legacy);
     known.ok_or_else(|| {
-        let shown: String = name.chars().take(80).collect();
-        Error::refused("accept", source, format!("{shown:?} is not the name of a mig device"))
+        let cause = format!("{:?} is not the name of a mig device", shortened(name));
+        Error::refused("accept", shortened(source), cause)
             .with_cure("list the names with mig-cdi list")
     })
 }

@@ -6,7 +6,7 @@ use crate::{
     error::{Error, REGENERATE, Result},
     oci_config::OciConfig,
     plan::InjectionPlan,
-    request::{self, RequestedDevice},
+    request::{self, Request, RequestedDevice},
     spec::{self, SpecFile},
     verify,
 };
@@ -17,16 +17,28 @@ use mig_cdi_model::{
 };
 use mig_cdi_sys::text::{Information, numbered};
 
-/// Returns the injection plan for a container, or `None` for one that requests no device.
+/// What a container gets for its request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// Nothing: it requests nothing.
+    NoRequest,
+    /// Nothing: what it says is no request. The text is a line for the log.
+    Ignored(String),
+    /// What the plan holds.
+    Plan(Box<InjectionPlan>),
+}
+
+/// Returns what a container gets for its request.
 ///
 /// # Errors
 /// Fails when the request is not allowed, when a device does not exist, or when the spec is stale.
-pub fn resolve(config: &OciConfig<'_>, settings: &Settings) -> Result<Option<InjectionPlan>> {
-    let requested = request::read(config, &settings.hook, &settings.kind.to_string())?;
+pub fn resolve(config: &OciConfig<'_>, settings: &Settings) -> Result<Resolution> {
     // Before any file is opened: a container that requests nothing starts whatever the state of driver and spec.
-    if requested.is_empty() {
-        return Ok(None);
-    }
+    let requested = match request::read(config, &settings.hook, &settings.kind.to_string())? {
+        Request::None => return Ok(Resolution::NoRequest),
+        Request::Ignored(line) => return Ok(Resolution::Ignored(line)),
+        Request::Devices(devices) => devices,
+    };
     let driver = Driver::open(&settings.proc_root, &settings.dev_root)?;
     let specs = spec::read(settings)?;
     let mut plan = InjectionPlan::default();
@@ -50,7 +62,7 @@ pub fn resolve(config: &OciConfig<'_>, settings: &Settings) -> Result<Option<Inj
         let other = other_slices(&driver, &slices, &admin);
         plan.hide = other.map_err(|e| e.during("hide other slices", "").with_cure(REGENERATE))?;
     }
-    Ok(Some(plan))
+    Ok(Resolution::Plan(Box::new(plan)))
 }
 
 /// Adds what a container with the device gets. Returns the slices that the device is.

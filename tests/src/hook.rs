@@ -39,15 +39,17 @@ pub fn crun_state(pid: u32, bundle: &Path) -> String {
 }
 
 impl FakeHost {
-    /// Writes a configuration with the paths of this host and this policy.
+    /// Writes a configuration with the paths of this host and this policy. Every container may request slices, unless the policy
+    /// has another value of `requests`.
     ///
     /// # Panics
     /// When it cannot be written.
     pub fn configure_hook(&self, policy: &str) {
+        let requests = if policy.contains("requests =") { "" } else { "requests = \"all\"\n" };
         let root = self.root().display().to_string();
         let text = format!(
             "capabilities = \"none\"\nspec-dirs = [\"{}\"]\nproc-root = \"{root}\"\ndev-root = \"{root}\"\n\
-             driver-root = \"{root}\"\n[hook]\nlog = \"{}\"\n{policy}\n",
+             driver-root = \"{root}\"\n[hook]\nlog = \"{}\"\n{requests}{policy}\n",
             self.out().display(),
             self.log().display()
         );
@@ -133,16 +135,16 @@ impl FakeHost {
     }
 }
 
-/// Returns an OCI configuration as engines write it, with this environment and these annotations.
+/// Returns an OCI configuration as engines write it, with this environment and these annotations. A privileged container has the
+/// device rule that engines write for `--privileged`.
 #[must_use]
 pub fn oci_config(env: &[&str], annotations: &[(&str, &str)], privileged: bool) -> String {
     let list = |items: Vec<String>| items.join(",");
     let env = list(env.iter().map(|entry| format!("{entry:?}")).collect());
     let annotations =
         list(annotations.iter().map(|(key, value)| format!("{key:?}:{value:?}")).collect());
-    let capability = if privileged { r#""CAP_CHOWN","CAP_SYS_ADMIN""# } else { r#""CAP_CHOWN""# };
     format!(
-        r#"{{"ociVersion":"1.0.2","process":{{"terminal":false,"user":{{"uid":0,"gid":0}},"args":["sh"],"env":["PATH=/bin"{}{env}],"cwd":"/","capabilities":{{"bounding":[{capability}]}},"x-unknown":{{"number":1.50}}}},"root":{{"path":"rootfs"}},"mounts":[{{"destination":"/proc","type":"proc","source":"proc"}}],"annotations":{{{annotations}}},"linux":{{"resources":{{"devices":[{{"allow":false,"access":"rwm"}}],"unified":{{"a":"b"}}}},"maskedPaths":["/proc/kcore"],"namespaces":[{{"type":"mount"}}]}},"x-large":12345678901234567890123}}"#,
+        r#"{{"ociVersion":"1.0.2","process":{{"terminal":false,"user":{{"uid":0,"gid":0}},"args":["sh"],"env":["PATH=/bin"{}{env}],"cwd":"/","capabilities":{{"bounding":["CAP_CHOWN","CAP_SYS_ADMIN"]}},"x-unknown":{{"number":1.50}}}},"root":{{"path":"rootfs"}},"mounts":[{{"destination":"/proc","type":"proc","source":"proc"}}],"annotations":{{{annotations}}},"linux":{{"resources":{{"devices":[{{"allow":{privileged},"access":"rwm"}}],"unified":{{"a":"b"}}}},"maskedPaths":["/proc/kcore"],"namespaces":[{{"type":"mount"}}]}},"x-large":12345678901234567890123}}"#,
         if env.is_empty() { "" } else { "," }
     )
 }

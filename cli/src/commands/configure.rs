@@ -10,7 +10,7 @@ use crate::{
     console::Console,
 };
 use mig_cdi_args::installed_beside;
-use mig_cdi_config::Settings;
+use mig_cdi_config::{RequestPolicy, Settings};
 use mig_cdi_gen::{
     Error, Exit, MessageSink,
     engines::{self, InstalledEngine, PROGRAM_DIRS},
@@ -47,10 +47,27 @@ pub(super) fn run(
         host: &host,
         user,
     };
-    match args.dry_run {
+    let done = match args.dry_run {
         true => preview(console, &request),
         false => configure(console, &request, &record),
+    };
+    if done.is_ok() && (args.hook || args.runtime) {
+        console.status(&accepted_requests(settings.hook.requests));
     }
+    done
+}
+
+/// Line that names the containers from which the hook accepts requests, now that an engine runs it.
+fn accepted_requests(policy: RequestPolicy) -> String {
+    let containers = match policy {
+        RequestPolicy::None => "no container",
+        RequestPolicy::Privileged => "containers that may open every device (--privileged)",
+        RequestPolicy::All => "every container, so any image gets the slices that it names",
+    };
+    let path = mig_cdi_config::PATH;
+    format!(
+        "requests by annotation or NVIDIA_VISIBLE_DEVICES are accepted from {containers}: hook.requests in {path}"
+    )
 }
 
 /// Prints the changes as a unified diff, and makes none.

@@ -1,7 +1,7 @@
 //! `create-runtime`: an OCI hook that injects slices after the runtime has read the configuration.
 
 use super::{
-    output::{dry_run_plan, log_injection, run_logged},
+    output::{dry_run_plan, log_ignored, log_injection, run_logged},
     settings,
 };
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     error::Result,
     inject,
     oci_config::{LIMIT, OciConfig},
-    resolve::resolve,
+    resolve::{Resolution, resolve},
     state::ContainerState,
 };
 use mig_cdi_config::Settings;
@@ -37,14 +37,18 @@ fn inject_slices(
     let bundle = Path::new(&state.bundle);
     let bytes = Bundle::open(bundle)?.read(LIMIT)?;
     let config = OciConfig::parse(&bytes)?;
-    let plan = resolve(&config, settings)?;
+    let resolution = resolve(&config, settings)?;
     if dry_run {
-        return dry_run_plan(MODE, plan.as_ref());
+        return dry_run_plan(MODE, &resolution);
     }
-    if let Some(plan) = plan {
-        inject::inject(&plan, state.pid, &config.root_path(bundle)?, config.user)?;
-        let more = format!("; its variables are in {}", inject::ENVIRONMENT);
-        log_injection(log, MODE, &state.id, &plan, &more);
+    match resolution {
+        Resolution::NoRequest => {}
+        Resolution::Ignored(line) => log_ignored(log, MODE, &state.id, &line),
+        Resolution::Plan(plan) => {
+            inject::inject(&plan, state.pid, &config.root_path(bundle)?, config.user)?;
+            let more = format!("; its variables are in {}", inject::ENVIRONMENT);
+            log_injection(log, MODE, &state.id, &plan, &more);
+        }
     }
     Ok(String::new())
 }

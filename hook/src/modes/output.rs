@@ -3,6 +3,7 @@
 use crate::{
     error::{Error, Result},
     plan::InjectionPlan,
+    resolve::Resolution,
 };
 use mig_cdi_sys::{Log, LogLevel};
 use serde::Serialize;
@@ -35,6 +36,11 @@ pub(super) fn log_injection(log: &Log, mode: &str, id: &str, plan: &InjectionPla
     );
 }
 
+/// Logs that a container starts without what its variables or annotations name.
+pub(super) fn log_ignored(log: &Log, mode: &str, id: &str, line: &str) {
+    log.line(LogLevel::Info, &format!("{mode}: container {id:?} starts without a slice: {line}"));
+}
+
 /// Output of `--dry-run`: the mode, then the fields of `content`.
 pub(super) fn dry_run(mode: &'static str, content: impl Serialize) -> Result<String> {
     #[derive(Serialize)]
@@ -50,10 +56,17 @@ pub(super) fn dry_run(mode: &'static str, content: impl Serialize) -> Result<Str
 }
 
 /// Output of `--dry-run` in the modes that inject.
-pub(super) fn dry_run_plan(mode: &'static str, plan: Option<&InjectionPlan>) -> Result<String> {
+pub(super) fn dry_run_plan(mode: &'static str, resolution: &Resolution) -> Result<String> {
     #[derive(Serialize)]
     struct Content<'p> {
         plan: Option<&'p InjectionPlan>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ignored: Option<&'p str>,
     }
-    dry_run(mode, Content { plan })
+    let (plan, ignored) = match resolution {
+        Resolution::NoRequest => (None, None),
+        Resolution::Ignored(line) => (None, Some(line.as_str())),
+        Resolution::Plan(plan) => (Some(plan.as_ref()), None),
+    };
+    dry_run(mode, Content { plan, ignored })
 }

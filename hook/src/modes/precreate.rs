@@ -2,14 +2,14 @@
 //! CDI (`generateSpec` of libpod), so the output is what the runtime reads.
 
 use super::{
-    output::{dry_run_plan, log_injection, run_logged},
+    output::{dry_run_plan, log_ignored, log_injection, run_logged},
     settings,
 };
 use crate::{
     cli::HookOptions,
     error::{Error, Result},
     oci_config::{LIMIT, OciConfig},
-    resolve::resolve,
+    resolve::{Resolution, resolve},
 };
 use mig_cdi_sys::{KeepCaps, Log, isolate, read_named};
 use std::path::Path;
@@ -23,17 +23,20 @@ pub(super) fn run(options: &HookOptions) -> Result<String> {
     run_logged(&log, MODE, "", || {
         let bytes = read_named(Path::new("-"), LIMIT)?;
         let config = OciConfig::parse(&bytes)?;
-        let plan = resolve(&config, &settings)?;
+        let resolution = resolve(&config, &settings)?;
         if options.dry_run {
-            return dry_run_plan(MODE, plan.as_ref());
+            return dry_run_plan(MODE, &resolution);
         }
-        // Not an empty output, which podman reads as broken JSON.
-        let Some(plan) = plan else {
+        // The configuration does not hold the container's name; podman sets HOSTNAME to the start of its id.
+        let name = config.variable("HOSTNAME").unwrap_or_default().to_owned();
+        let Resolution::Plan(plan) = resolution else {
+            if let Resolution::Ignored(line) = resolution {
+                log_ignored(&log, MODE, &name, &line);
+            }
+            // Not an empty output, which podman reads as broken JSON.
             return String::from_utf8(bytes)
                 .map_err(|_| Error::refused("read the oci configuration", "", "not valid utf-8"));
         };
-        // The configuration does not hold the container's name; podman sets HOSTNAME to the start of its id.
-        let name = config.variable("HOSTNAME").unwrap_or_default().to_owned();
         let text = config.with(&plan)?;
         log_injection(&log, MODE, &name, &plan, "");
         // The process ends next, and the kernel frees its memory in one piece. Otherwise thousands of strings are freed one by

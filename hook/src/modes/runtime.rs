@@ -4,15 +4,14 @@
 //! this mode does not isolate itself. It runs nothing before, and reads no path that the environment names.
 
 use super::{
-    output::{dry_run_plan, log_injection, run_logged},
+    output::{dry_run_plan, log_ignored, log_injection, run_logged},
     settings,
 };
 use crate::{
     cli::HookOptions,
     error::{Error, Result},
     oci_config::{LIMIT, OciConfig},
-    plan::InjectionPlan,
-    resolve::resolve,
+    resolve::{Resolution, resolve},
     runtime_args::{self, EngineLog, RuntimeCommand},
 };
 use mig_cdi_config::Settings;
@@ -54,33 +53,37 @@ fn run_command(options: &HookOptions, args: Vec<OsString>) -> Result<String> {
         let bundle = bundle.unwrap_or_else(|| PathBuf::from("."));
         let id = bundle.display().to_string();
         let log = Log::open(settings.hook.log.as_deref());
-        let plan =
+        let resolution =
             run_logged(&log, MODE, &id, || edit_bundle(&bundle, &settings, options.dry_run))?;
         if options.dry_run {
-            return dry_run_plan(MODE, plan.as_ref());
+            return dry_run_plan(MODE, &resolution);
         }
-        if let Some(plan) = plan {
-            log_injection(&log, MODE, &id, &plan, "");
-            // The runtime replaces this program next, and the kernel frees its memory in one piece.
-            std::mem::forget(plan);
+        match resolution {
+            Resolution::NoRequest => {}
+            Resolution::Ignored(line) => log_ignored(&log, MODE, &id, &line),
+            Resolution::Plan(plan) => {
+                log_injection(&log, MODE, &id, &plan, "");
+                // The runtime replaces this program next, and the kernel frees its memory in one piece.
+                std::mem::forget(plan);
+            }
         }
     }
     if options.dry_run {
-        return dry_run_plan(MODE, None);
+        return dry_run_plan(MODE, &Resolution::NoRequest);
     }
     Err(exec_program(runtime, args).into())
 }
 
 /// Writes the plan into the bundle. The configuration of a container that requests nothing is not touched.
-fn edit_bundle(bundle: &Path, settings: &Settings, dry_run: bool) -> Result<Option<InjectionPlan>> {
+fn edit_bundle(bundle: &Path, settings: &Settings, dry_run: bool) -> Result<Resolution> {
     let bundle = Bundle::open(bundle)?;
     let bytes = bundle.read(LIMIT)?;
     let config = OciConfig::parse(&bytes)?;
-    let Some(plan) = resolve(&config, settings)? else { return Ok(None) };
-    if !dry_run {
-        bundle.replace(config.with(&plan)?.as_bytes())?;
+    let resolution = resolve(&config, settings)?;
+    if let (Resolution::Plan(plan), false) = (&resolution, dry_run) {
+        bundle.replace(config.with(plan)?.as_bytes())?;
     }
-    Ok(Some(plan))
+    Ok(resolution)
 }
 
 /// Returns the first configured runtime that exists. Never searches `PATH`, which an engine's user may set.

@@ -118,7 +118,7 @@ fn other_slices_are_hidden() {
 
 #[test]
 fn every_form_of_request_names_the_same_slice() {
-    let host = host("environment = \"all\"");
+    let host = host("");
     let legacy = format!("MIG-{GPU}/3/0");
     let by_env = |value: &str| {
         host.precreate(&oci_config(&[&format!("NVIDIA_VISIBLE_DEVICES={value}")], &[], false), &[])
@@ -142,44 +142,173 @@ fn every_form_of_request_names_the_same_slice() {
     assert!(env.contains(&json!(format!("CUDA_VISIBLE_DEVICES={SECOND},{FIRST}"))), "{env:?}");
 }
 
+/// Asserts that a container starts as it is, and returns the log.
+fn unchanged(host: &FakeHost, config: &str) -> String {
+    let _ = std::fs::remove_file(host.log());
+    let run = host.precreate(config, &[]);
+    assert!(run.code == 0 && run.stdout == config, "{}{}", run.stderr, host.read_log());
+    host.read_log()
+}
+
 #[test]
 fn a_container_without_a_request_starts_unchanged() {
-    let host = host("environment = \"all\"");
-    // A container without a request starts even if a spec cannot be read.
-    std::fs::write(host.spec(), "{").unwrap();
-    for config in [
-        oci_config(&[], &[], true),
-        oci_config(&["NVIDIA_VISIBLE_DEVICES=void"], &[], true),
-        oci_config(&["NVIDIA_VISIBLE_DEVICES=none"], &[], true),
-        oci_config(&["NVIDIA_VISIBLE_DEVICES="], &[("cdi.k8s.io/x", "example.com/net=a")], true),
-        oci_config(&["XNVIDIA_VISIBLE_DEVICES=all"], &[("mig-cdi/other", "all")], true),
+    for policy in ["requests = \"all\"", "requests = \"privileged\"", "requests = \"none\""] {
+        let host = host(policy);
+        // A container without a request starts even if a spec cannot be read.
+        std::fs::write(host.spec(), "{").unwrap();
+        let long = format!("LONG={}", "x".repeat(15 << 20));
+        for config in [
+            oci_config(&[], &[], true),
+            oci_config(
+                &["NVIDIA_VISIBLE_DEVICES="],
+                &[("cdi.k8s.io/x", "example.com/net=a")],
+                true,
+            ),
+            oci_config(&["XNVIDIA_VISIBLE_DEVICES=all"], &[("mig-cdi/other", "all")], true),
+            oci_config(&[&long], &[], false),
+        ] {
+            assert_eq!(unchanged(&host, &config), "");
+        }
+    }
+    let huge = format!("LONG={}", "x".repeat(16 << 20));
+    let run = host("").precreate(&oci_config(&[&huge], &[], false), &[]);
+    assert!(refused(&run).contains("larger than 16777216 bytes"), "{}", run.stderr);
+}
+
+/// The forms in which the author of an image or of a pod can name a slice.
+fn requests() -> Vec<String> {
+    let by = |key: &str, value: &str| oci_config(&[], &[(key, value)], false);
+    vec![
+        oci_config(&[&format!("NVIDIA_VISIBLE_DEVICES={FIRST}")], &[], false),
+        by("mig-cdi/devices", FIRST),
+        by("cdi.k8s.io/x", &format!("nvidia.com/mig={FIRST}")),
+    ]
+}
+
+/// Replaces the device rules of a configuration.
+fn with_rules(config: &str, rules: &str) -> String {
+    let denied = r#""devices":[{"allow":false,"access":"rwm"}]"#;
+    assert!(config.contains(denied), "{config}");
+    config.replace(denied, &format!("\"devices\":{rules}"))
+}
+
+/// The author of an image or of a pod can write variables and annotations, so they count only as the policy says.
+#[test]
+fn the_policy_chooses_who_may_request() {
+    let all = r#"[{"allow":true,"access":"rwm"}]"#;
+    let (none, privileged) = (host("requests = \"none\""), host("requests = \"privileged\""));
+    let every = host("requests = \"all\"");
+    for config in requests() {
+        for (host, rules) in [(&none, all), (&none, "[]"), (&privileged, "[]")] {
+            let config = with_rules(&config, rules);
+            let log = unchanged(host, &config);
+            assert_eq!(log.matches('\n').count(), 1, "{log}");
+            assert!(
+                log.contains(" starts without a slice: ") && log.contains("hook.requests"),
+                "{log}"
+            );
+        }
+        for (host, rules) in [(&privileged, all), (&every, all), (&every, "[]")] {
+            let run = host.precreate(&with_rules(&config, rules), &[]);
+            assert_eq!(caps(&changed(&run)), ["30", "31"]);
+        }
+    }
+    // Text of an image is not examined further where it does not count.
+    let invalid = [("mig-cdi/devices", "ESC[2J,,"), ("cdi.k8s.io/x", "y")];
+    let twice = ["NVIDIA_VISIBLE_DEVICES=0:0", "NVIDIA_VISIBLE_DEVICES=0:1"];
+    let config = oci_config(&twice, &invalid, false).replace("ESC", "\\u001b");
+    let log = unchanged(&privileged, &config);
+    assert!(log.matches('\n').count() == 1 && !log.contains('\u{1b}'), "{log:?}");
+}
+
+/// Privileged means that the runtime lets the container open every device. No capability is a sign of it: with `CAP_SYS_ADMIN` alone
+/// the device cgroup still denies the nodes.
+#[test]
+fn only_a_rule_that_allows_every_device_makes_a_container_privileged() {
+    let host = host("requests = \"privileged\"");
+    let any = r#"{"allow":true,"access":"rwm"}"#;
+    let deny = r#"{"allow":false,"access":"rwm"}"#;
+    for (rules, is_privileged) in [
+        (format!("[{any}]"), true),
+        (format!("[{deny},{any}]"), true),
+        (r#"[{"allow":true,"type":"a","access":"rwm"}]"#.to_owned(), true),
+        (r#"[{"allow":true,"type":"a","major":-1,"minor":-1,"access":"mrw"}]"#.to_owned(), true),
+        (format!(r#"[{any},{{"allow":true,"type":"c","major":1,"minor":3,"access":"rw"}}]"#), true),
+        ("[]".to_owned(), false),
+        ("null".to_owned(), false),
+        (format!("[{deny}]"), false),
+        (format!("[{any},{deny}]"), false),
+        (format!(r#"[{any},{{"allow":false,"type":"c","major":508,"access":"w"}}]"#), false),
+        (r#"[{"allow":true,"access":"rw"}]"#.to_owned(), false),
+        (r#"[{"allow":true}]"#.to_owned(), false),
+        (r#"[{"access":"rwm"}]"#.to_owned(), false),
+        (r#"[{"allow":true,"type":"b","access":"rwm"}]"#.to_owned(), false),
+        (r#"[{"allow":true,"type":"c","major":10,"access":"rwm"}]"#.to_owned(), false),
+        (r#"[{"allow":true,"minor":0,"access":"rwm"}]"#.to_owned(), false),
     ] {
-        let run = host.precreate(&config, &[]);
-        assert_eq!((run.code, run.stdout), (0, config), "{}", run.stderr);
+        for config in requests() {
+            let run = host.precreate(&with_rules(&config, &rules), &[]);
+            assert_eq!(run.code, 0, "{rules}: {}", run.stderr);
+            assert_eq!(run.stdout.contains("nvidia-cap31"), is_privileged, "{rules}: {config}");
+        }
+    }
+    for rules in [r#"{"allow":true}"#, r#"[{"allow":"true","access":"rwm"}]"#, "[7]"] {
+        let run = host.precreate(&with_rules(&requests()[0], rules), &[]);
+        assert!(refused(&run).contains("linux.resources.devices"), "{}", run.stderr);
+        assert_eq!(unchanged(&host, &with_rules(&oci_config(&[], &[], false), rules)), "");
     }
 }
 
-/// Images can set the variable, so it counts as a request of the user only when the policy says so. An annotation is
-/// always the user's, and the variable is then ignored.
+/// NVIDIA's words for all GPUs and for none name no slice, as in the images of CUDA and the pods of the GPU operator.
 #[test]
-fn the_environment_is_honoured_as_the_policy_allows() {
-    let config =
-        |privileged| oci_config(&[&format!("NVIDIA_VISIBLE_DEVICES={FIRST}")], &[], privileged);
-    let default = host("");
-    let message = default.precreate(&config(false), &[]);
-    assert!(refused(&message).contains("not privileged"), "{}", message.stderr);
-    assert!(message.stderr.contains("hook.environment = \"all\""), "{}", message.stderr);
-    assert!(
-        default.read_log().contains("is refused: accept NVIDIA_VISIBLE_DEVICES="),
-        "{}",
-        default.read_log()
-    );
-    assert_eq!(caps(&changed(&default.precreate(&config(true), &[]))), ["30", "31"]);
-    let ignore = host("environment = \"ignore\"");
-    assert_eq!(ignore.precreate(&config(true), &[]).stdout, config(true));
-    let both =
-        oci_config(&["NVIDIA_VISIBLE_DEVICES=all"], &[("mig-cdi/devices", "0:2g.20gb:2")], false);
-    assert_eq!(caps(&changed(&default.precreate(&both, &[]))), ["39", "40"]);
+fn all_none_and_void_request_nothing() {
+    for policy in ["requests = \"all\"", "requests = \"privileged\"", "requests = \"none\""] {
+        let host = host(&format!("{policy}\ndevices = [\"*\"]"));
+        std::fs::write(host.spec(), "{").unwrap();
+        for word in ["all", "none", "void"] {
+            for privileged in [false, true] {
+                let variable = format!("NVIDIA_VISIBLE_DEVICES={word}");
+                let log = unchanged(&host, &oci_config(&[&variable], &[], privileged));
+                assert_eq!(log.matches('\n').count(), 1, "{policy} {word}: {log}");
+                assert!(log.contains(&format!("starts without a slice: {variable} ")), "{log}");
+            }
+        }
+    }
+}
+
+/// Two sources that name different devices are refused: neither adds to the other, and neither takes its place.
+#[test]
+fn a_request_has_one_source() {
+    let host = host("");
+    let variable = |value| format!("NVIDIA_VISIBLE_DEVICES={value}");
+    let own = |value| ("mig-cdi/devices", value);
+    let first = format!("nvidia.com/mig={FIRST}");
+    let second = format!("nvidia.com/mig={SECOND}");
+    for (env, annotations) in [
+        (vec![variable(FIRST)], vec![own(SECOND)]),
+        (vec![variable(FIRST)], vec![("cdi.k8s.io/a", second.as_str())]),
+        (vec![], vec![own(FIRST), ("cdi.k8s.io/a", &second)]),
+        (vec![], vec![("cdi.k8s.io/a", &first), ("cdi.k8s.io/b", &second)]),
+        (vec![variable(FIRST), variable(SECOND)], vec![]),
+        (vec![variable("0:0,0:1")], vec![own("0:0")]),
+    ] {
+        let env: Vec<&str> = env.iter().map(String::as_str).collect();
+        let run = host.precreate(&oci_config(&env, &annotations, false), &[]);
+        assert!(refused(&run).contains("request different devices, by "), "{}", run.stderr);
+        assert!(run.stderr.contains("; request them in one place"), "{}", run.stderr);
+    }
+    // The same twice is one request, and words that name no slice are none.
+    for (env, annotations) in [
+        (vec![variable(FIRST)], vec![own(FIRST), ("cdi.k8s.io/a", &first)]),
+        (vec![variable("all")], vec![own(FIRST)]),
+        (vec![variable("void")], vec![("cdi.k8s.io/a", &first)]),
+        (vec![variable(FIRST), variable(FIRST)], vec![]),
+        (vec![variable(FIRST)], vec![("cdi.k8s.io/a", "example.com/net=a")]),
+    ] {
+        let env: Vec<&str> = env.iter().map(String::as_str).collect();
+        let run = host.precreate(&oci_config(&env, &annotations, false), &[]);
+        assert_eq!(caps(&changed(&run)), ["30", "31"]);
+    }
 }
 
 #[test]
@@ -191,11 +320,9 @@ fn the_policy_limits_requests() {
     assert_eq!(caps(&changed(&request(&all, "mig-cdi/devices", "all"))).len(), 8);
     assert!(refused(&request(&all, "mig-cdi/devices", FIRST)).contains("hook.devices"));
     // The policy applies to the slice, whichever name requests it.
-    let first = host("devices = [\"*:0\"]\nannotations = [\"mig-cdi/*\"]");
+    let first = host("devices = [\"*:0\"]");
     assert_eq!(caps(&changed(&request(&first, "mig-cdi/devices", FIRST))), ["30", "31"]);
     assert!(refused(&request(&first, "mig-cdi/devices", SECOND)).contains("hook.devices"));
-    let run = request(&first, "cdi.k8s.io/x", &format!("nvidia.com/mig={FIRST}"));
-    assert!(refused(&run).contains("hook.annotations"), "{}", run.stderr);
 }
 
 /// `config` is one capability over every slice of the node.
@@ -210,7 +337,7 @@ fn an_admin_capability_is_injected_when_the_policy_lists_it() {
 
 #[test]
 fn invalid_requests_are_refused() {
-    let host = host("environment = \"all\"");
+    let host = host("");
     for (value, why) in [
         ("0", "no such device"),
         ("0:2g.20gb:6", "no such device"),
@@ -231,9 +358,6 @@ fn invalid_requests_are_refused() {
     }
     let run = request(&host, "cdi.k8s.io/x", "0:2g.20gb:0");
     assert!(refused(&run).contains("not a cdi device"), "{}", run.stderr);
-    let twice = ["NVIDIA_VISIBLE_DEVICES=0:0", "NVIDIA_VISIBLE_DEVICES=0:1"];
-    let run = host.precreate(&oci_config(&twice, &[], false), &[]);
-    assert!(refused(&run).contains("set twice"), "{}", run.stderr);
 }
 
 #[test]
@@ -305,5 +429,10 @@ fn a_dry_run_prints_the_plan() {
     assert_eq!(printed["plan"]["devices"], json!(["0:2g.20gb:0"]));
     assert_eq!(printed["plan"]["nodes"].as_array().unwrap().len(), 6);
     let nothing = host.precreate(&oci_config(&[], &[], false), &["--dry-run"]);
-    assert_eq!(changed(&nothing)["plan"], json!(null));
+    assert_eq!(changed(&nothing), json!({"door": "precreate", "plan": null}));
+    let all =
+        host.precreate(&oci_config(&["NVIDIA_VISIBLE_DEVICES=all"], &[], false), &["--dry-run"]);
+    let ignored = "NVIDIA_VISIBLE_DEVICES=all names no slice, so none is added";
+    assert_eq!(changed(&all), json!({"door": "precreate", "plan": null, "ignored": ignored}));
+    assert_eq!(host.read_log(), "");
 }

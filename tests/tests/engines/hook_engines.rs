@@ -25,8 +25,12 @@ const GPU: &str = "GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4";
 const MODES: [&str; 3] = ["precreate", "create-runtime", "runtime"];
 
 fn host(podman: &Podman) -> FakeHost {
+    host_with(podman, "")
+}
+
+fn host_with(podman: &Podman, policy: &str) -> FakeHost {
     let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
-    host.configure_hook(&format!("runtimes = [{:?}]", podman.runtime()));
+    host.configure_hook(&format!("runtimes = [{:?}]\n{policy}", podman.runtime()));
     let run = host.generate(&[]);
     run.assert_code(0);
     host
@@ -119,8 +123,66 @@ fn a_container_without_a_request_gets_no_slice() {
             let (run, log) = script(mode, variant, run);
             let expected = "env NVIDIA_VISIBLE_DEVICES=void\nmade 508:30 EPERM\nmade 195:0 EPERM\nmade 195:255 EPERM\nmade 511:0 EPERM\n";
             similar_asserts::assert_eq!(passed(&run, &log, mode), expected, "{mode} {variant:?}");
-            assert_eq!(log, "");
+            assert!(
+                log.ends_with("NVIDIA_VISIBLE_DEVICES=void names no slice, so none is added\n"),
+                "{log}"
+            );
+            assert_eq!(log.matches('\n').count(), 1, "{log}");
         }
+    }
+}
+
+/// Script that builds the image `evil` with these lines and flags.
+fn image(lines: &str, flags: &str) -> String {
+    format!(
+        "tar -C $ROOTFS -cf $ROOTFS.tar .
+        printf 'FROM scratch\\nADD rootfs.tar /\\n{lines}' > $ROOTFS.containerfile
+        $PODMAN build -q --no-cache --format oci {flags} -t evil -f $ROOTFS.containerfile $(dirname $ROOTFS) >/dev/null
+        "
+    )
+}
+
+/// An image names slices in every way that it can: podman copies the annotations of its manifest into the container. Neither that
+/// nor a capability is a request.
+#[test]
+fn an_image_requests_no_slice() {
+    let environment = image("ENV NVIDIA_VISIBLE_DEVICES=0:2g.20gb:0\\n", "");
+    let own = image("", "--annotation mig-cdi/devices=0:2g.20gb:0");
+    let cdi = image("", "--annotation cdi.k8s.io/x=nvidia.com/mig=0:2g.20gb:0");
+    for (mode, variant) in MODES.iter().flat_map(|mode| VARIANTS.map(|variant| (*mode, variant))) {
+        let podman = Podman::new(variant);
+        let host = host_with(&podman, "requests = \"privileged\"");
+        let run = |image: &str, flags: &str| {
+            let _ = fs::remove_file(host.log());
+            let script = format!("{image}$PODMAN $RUN {flags} evil probe 508:30");
+            let run = podman.script(&host, &with_mode(mode, &host, &script));
+            (passed(&run, &host.read_log(), mode), host.read_log())
+        };
+        for (image, source) in [
+            (&environment, "NVIDIA_VISIBLE_DEVICES="),
+            (&own, "mig-cdi/devices="),
+            (&cdi, "cdi.k8s.io/x="),
+        ] {
+            let what = format!("{mode} {variant:?} {source}");
+            let (output, log) = run(image, "--cap-add MKNOD,SYS_ADMIN");
+            let env = match source {
+                "NVIDIA_VISIBLE_DEVICES=" => "env NVIDIA_VISIBLE_DEVICES=0:2g.20gb:0\n",
+                _ => "",
+            };
+            similar_asserts::assert_eq!(output, format!("{env}made 508:30 EPERM\n"), "{what}");
+            assert_eq!(log.matches('\n').count(), 1, "{what}: {log}");
+            assert!(log.contains(&format!("starts without a slice: {source}")), "{what}: {log}");
+        }
+        // What it may open anyway is a request.
+        let (output, log) = run(&own, "--privileged");
+        assert!(output.contains("nvidia-cap30 444 508:30 ENXIO"), "{mode} {variant:?}: {output}");
+        assert!(log.contains("gets 0:2g.20gb:0"), "{mode} {variant:?}: {log}");
+        // A slice that the user gives to the engine does not grow by the image's.
+        let spec = host.spec();
+        let own = format!("mkdir -p /var/run/cdi; cp {} /var/run/cdi\n{own}", spec.display());
+        let (output, _) = run(&own, "--cap-add MKNOD --device nvidia.com/mig=0:2g.20gb:2");
+        assert!(output.contains("nvidia-cap39") && !output.contains("nvidia-cap30"), "{output}");
+        assert!(output.ends_with("made 508:30 EPERM\n"), "{mode} {variant:?}: {output}");
     }
 }
 

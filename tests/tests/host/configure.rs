@@ -74,6 +74,10 @@ fn configure_is_idempotent_has_a_dry_run_and_can_be_undone() {
         assert_eq!(machine.tree(), empty, "{name}: a dry run changes nothing");
         let first = machine.run_ok(args);
         assert!(first.stderr.contains("wrote /etc/"), "{name}: {}", first.stderr);
+        let accepted = "accepted from containers that may open every device (--privileged): hook.requests in \
+                        /etc/mig-cdi/config.toml\n";
+        let uses_hook = args.contains("--hook") || args.contains("--runtime");
+        assert_eq!(first.stderr.contains(accepted), uses_hook, "{name}: {}", first.stderr);
         let tree = machine.tree();
         let again = machine.run_ok(args);
         assert!(again.stderr.contains("nothing to change\n"), "{name}: {}", again.stderr);

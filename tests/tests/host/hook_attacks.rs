@@ -637,7 +637,7 @@ fn an_invalid_configuration_stops_the_container() {
         ("no text", bad_text),
         (
             "too large",
-            change("\"x-large\"", &format!("\"x\":\"{}\",\"x-large\"", "x".repeat(1 << 20))),
+            change("\"x-large\"", &format!("\"x\":\"{}\",\"x-large\"", "x".repeat(16 << 20))),
         ),
         ("deep", b"{\"process\":".repeat(90_000)),
     ];
