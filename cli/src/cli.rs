@@ -79,6 +79,12 @@ pub(crate) enum AnyCommand {
     /// Report the driver's events: run by watch
     #[command(hide = true)]
     Listen(ChildArgs),
+    /// Find the processes that can use devices: run by plan, apply and doctor
+    #[command(hide = true)]
+    DeviceAccess(ChildArgs),
+    /// Find the devices that a cgroup allows, from within: run by device-access
+    #[command(hide = true)]
+    CgroupAccess(ChildArgs),
 }
 
 /// A command for users, and `verify` for the hook.

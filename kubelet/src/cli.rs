@@ -85,6 +85,12 @@ pub enum ChildCommand {
     /// Report the driver's events
     #[command(hide = true)]
     Listen(StepArgs),
+    /// Find the processes that can use devices
+    #[command(hide = true)]
+    DeviceAccess(StepArgs),
+    /// Find the devices that a cgroup allows, from within
+    #[command(hide = true)]
+    CgroupAccess(StepArgs),
     /// Partition GPUs
     #[command(hide = true)]
     Repartition(StepArgs),

@@ -72,6 +72,7 @@ use mig_cdi_gen::{
     Exit, listen, refresh,
     watch::{WatchEvent, WatchSetup, run_watch},
 };
+use mig_cdi_partition::device_access;
 use pods::PodAllocations;
 use repartition::{AllocationGate, RepartitionSettings, Repartitioner};
 use reporter::Reporter;
@@ -103,6 +104,8 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         None => return run_plugin(&args),
         Some(ChildCommand::Refresh(child)) => refresh::run_child(&child.request),
         Some(ChildCommand::Listen(child)) => listen::run_child(&child.request),
+        Some(ChildCommand::DeviceAccess(child)) => device_access::run_child(&child.request),
+        Some(ChildCommand::CgroupAccess(child)) => device_access::run_cgroup_child(&child.request),
         Some(ChildCommand::Repartition(child)) => repartition::child::run_child(&child.request),
     };
     // Fails when the parent is gone, and then nobody reads it.

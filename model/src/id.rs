@@ -3,7 +3,7 @@
 //! Two numbers that mean different things never share a type: the GPU index of nvidia-smi and the minor of
 //! `/dev/nvidiaN` are both small integers and often differ.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
 /// A text that is not an identifier of the expected kind.
@@ -26,7 +26,7 @@ impl IdError {
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub u32);
 

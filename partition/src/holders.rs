@@ -7,21 +7,20 @@
 //! numbers (`nv-caps.c:506-559`). Such a container is a holder here.
 
 use crate::{
-    containers::{self, RunningContainer},
-    processes::{describe, describe_alone, open_nodes},
+    device_access::{Access, AccessKinds, AccessQuery, AccessReport, Accessor, DescribedProcess},
+    processes::{self, describe},
 };
-use mig_cdi_gen::{Error, Result};
-use mig_cdi_model::{DeviceVariable, SliceId, Topology};
-use mig_cdi_sys::{Root, nvml::GpuPartitioning};
+use mig_cdi_gen::Result;
+use mig_cdi_model::{DeviceNode, Topology};
+use mig_cdi_sys::nvml::GpuPartitioning;
 use std::{
-    cell::OnceCell,
+    cell::{OnceCell, RefCell},
     collections::{BTreeMap, BTreeSet},
+    path::Path,
 };
 
 /// Name of the capability to create and destroy instances (`mig/config`).
 const CONFIG_CAPABILITY: &str = "config";
-/// Path of a capability node without its minor number (nvidia-modprobe, `nvidia_cap_mknod`).
-const CAPABILITY_NODE: &str = "/dev/nvidia-caps/nvidia-cap";
 
 /// A GPU instance or a compute instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,12 +45,20 @@ pub struct Holders {
 pub(crate) struct LazyHolders<'a> {
     found: OnceCell<Holders>,
     find: Box<dyn Fn() -> Result<Holders> + 'a>,
+    /// Instances that nobody was given.
+    unassigned: RefCell<BTreeSet<SliceKey>>,
 }
 
 impl<'a> LazyHolders<'a> {
     /// Makes holders that `find` looks up.
     pub(crate) fn new(find: impl Fn() -> Result<Holders> + 'a) -> LazyHolders<'a> {
-        LazyHolders { found: OnceCell::new(), find: Box::new(find) }
+        LazyHolders { found: OnceCell::new(), find: Box::new(find), unassigned: RefCell::default() }
+    }
+
+    /// Leaves out the holders of instances that this run has created, and that no spec names yet: whoever can use them was given an
+    /// earlier one with the same nodes.
+    pub(crate) fn leave_out(&self, created: &BTreeSet<SliceKey>) {
+        self.unassigned.borrow_mut().extend(created);
     }
 
     /// Returns the holders as they were at the first call.
@@ -62,7 +69,8 @@ impl<'a> LazyHolders<'a> {
         if let Some(found) = self.found.get() {
             return Ok(found);
         }
-        let found = (self.find)()?;
+        let mut found = (self.find)()?;
+        found.slices.retain(|key, _| !self.unassigned.borrow().contains(key));
         Ok(self.found.get_or_init(|| found))
     }
 }
@@ -92,7 +100,8 @@ impl Holders {
         [self.of_gpu_instance(gpu, gi), self.of_gpu(gpu)].concat()
     }
 
-    fn of_slice(&self, key: SliceKey) -> Vec<String> {
+    /// Returns the holders of an instance.
+    pub(crate) fn of_slice(&self, key: SliceKey) -> Vec<String> {
         self.slices.get(&key).into_iter().flatten().cloned().collect()
     }
 
@@ -106,11 +115,15 @@ impl Holders {
         self.slices.entry(key).or_default().insert(holder.to_owned());
     }
 
-    /// Adds the processes that NVML reports. Without a `host` they are named by their pids alone.
-    pub(crate) fn add_processes(&mut self, gpus: &[GpuPartitioning], host: Option<&Root>) {
+    /// Adds the processes that NVML reports. Those that are not `described` are named by their pids alone.
+    pub(crate) fn add_processes(
+        &mut self,
+        gpus: &[GpuPartitioning],
+        described: &[DescribedProcess],
+    ) {
         for gpu in gpus {
             for process in &gpu.processes {
-                let name = describe(host, &process.pid.to_string());
+                let name = describe(process.pid, described);
                 match process.gi {
                     Some(gi) => {
                         self.add_to_slice(SliceKey { gpu: gpu.minor, gi, ci: process.ci }, &name);
@@ -122,58 +135,29 @@ impl Holders {
         }
     }
 
-    /// Adds the containers that can open nodes of slices, and the processes that have them open. Returns the number of processes
-    /// that could not be examined: each may hold any slice.
-    ///
-    /// # Errors
-    /// When `/proc` does not show the processes.
-    pub(crate) fn add_host(&mut self, host: &Root, topology: &Topology) -> Result<usize> {
-        let scan = containers::scan(host).ok_or_else(|| {
-            Error::failed("find", "the holders of slices")
-                .because("/proc does not show the processes")
-                .with_cure("mount /proc, or name the directory that holds it with --host-root")
-        })?;
+    /// Adds the processes that can use capability nodes. All of them count as in use when that cannot be found out.
+    pub(crate) fn add_accessors(&mut self, access: &CapabilityAccess, topology: &Topology) {
         let keys = keys_by_minor(topology);
-        for container in &scan.containers {
-            self.add_container(host, container, topology, &keys);
-        }
-        self.add_open_files(host, &keys);
-        Ok(scan.unreadable)
-    }
-
-    fn add_container(
-        &mut self,
-        host: &Root,
-        container: &RunningContainer,
-        topology: &Topology,
-        keys: &BTreeMap<u32, SliceKey>,
-    ) {
-        let mut instances = topology.gpus.iter().flat_map(|gpu| &gpu.gpu_instances);
-        // The major number is dynamic (`nv-caps.c:823-826`); a node from before the module was reloaded has another.
-        let major = instances.next().map(|gi| gi.cap.major);
-        let nodes = container.nodes.iter().filter(|node| Some(node.major) == major);
-        let minors: BTreeSet<u32> = nodes.map(|node| node.minor.0).collect();
-        // Containers that may partition GPUs are given the nodes of all slices (libnvidia-container mounts all of
-        // /dev/nvidia-caps for NVIDIA_MIG_CONFIG_DEVICES). As holders they would block every change.
+        let report = match &access.report {
+            Ok(report) => report,
+            Err(error) => {
+                let holder = format!("processes that could not be examined: {}", error.cause);
+                keys.values().for_each(|key| self.add_to_slice(*key, &holder));
+                return;
+            }
+        };
         let config = topology.admin.iter().find(|admin| admin.name == CONFIG_CAPABILITY);
-        if config.is_some_and(|config| minors.contains(&config.node.minor.0)) {
-            return;
-        }
-        let process = describe_alone(Some(host), &container.pids[0]);
-        let name = match container.is_identified {
-            true => format!("{} ({process})", container.name),
-            false => process,
-        };
-        self.add_minors(keys, &minors, &name);
-        let uuid = |minor| topology.gpus.iter().find(|gpu| gpu.minor == minor)?.uuid.as_ref();
-        // The variables too: a container with the host's `/dev/nvidia-caps` and a cgroup of version 2 shows no node of its own.
-        // Minor numbers of GPUs can swap at a rebind; the UUID in the variable, where there is one, decides.
-        let is_here = |variable: &&DeviceVariable| {
-            variable.gpu.is_none() || variable.gpu.as_ref() == uuid(variable.id.gpu)
-        };
-        for variable in container.variables.iter().filter(is_here) {
-            let SliceId { gpu, gi, ci } = variable.id;
-            self.add_to_slice(SliceKey { gpu: gpu.0, gi: gi.0, ci: Some(ci.0) }, &name);
+        let config = config.map(|config| config.node.minor.0);
+        for accessor in &report.accessors {
+            let devices = accessor.devices.iter().filter_map(|&i| access.query.devices.get(i));
+            let minors: BTreeSet<u32> = devices.map(|(_, minor)| minor.0).collect();
+            // A container that may partition GPUs is given the nodes of all slices (libnvidia-container mounts all of
+            // /dev/nvidia-caps for NVIDIA_MIG_CONFIG_DEVICES). As a holder it would block every change.
+            let may_partition = config.is_some_and(|config| minors.contains(&config));
+            if may_partition && matches!(accessor.access, Access::Cgroup | Access::Mount) {
+                continue;
+            }
+            self.add_minors(&keys, &minors, &name(accessor));
         }
     }
 
@@ -190,17 +174,87 @@ impl Holders {
             }
         }
     }
+}
 
-    fn add_open_files(&mut self, host: &Root, keys: &BTreeMap<u32, SliceKey>) {
-        // A descriptor outlives its instance and opens the next one with the same ids: the driver keeps no generation number
-        // (`nv-caps.c:506-559`).
-        for open in open_nodes(host) {
-            let minor = |path: &String| path.strip_prefix(CAPABILITY_NODE)?.parse().ok();
-            let minors: BTreeSet<u32> = open.nodes.iter().filter_map(minor).collect();
-            if minors.iter().any(|minor| keys.contains_key(minor)) {
-                self.add_minors(keys, &minors, &describe(Some(host), &open.pid));
-            }
-        }
+/// Names an accessor: its container and process.
+fn name(accessor: &Accessor) -> String {
+    let process = processes::label(accessor.pid, &accessor.hints.command);
+    let name = match &accessor.container {
+        Some(container) => format!("container {container} ({process})"),
+        None => process,
+    };
+    match &accessor.access {
+        Access::Unknown(reason) => format!("{name}, which cannot be examined: {reason}"),
+        Access::Cgroup | Access::OpenFile | Access::Mount => name,
+    }
+}
+
+/// The processes that can use the capability nodes of a node's instances.
+#[derive(Debug, Clone)]
+pub(crate) struct CapabilityAccess {
+    query: AccessQuery,
+    report: Result<AccessReport>,
+}
+
+impl CapabilityAccess {
+    /// Finds them. After an `earlier` look, only the rules of cgroups are examined again, which is quick; open files and mounts are
+    /// those of that look.
+    pub(crate) fn find(query: AccessQuery, earlier: Option<&CapabilityAccess>) -> CapabilityAccess {
+        let mut query = query;
+        let earlier = earlier.filter(|earlier| earlier.query.devices == query.devices);
+        let Some(CapabilityAccess { report: Ok(earlier), .. }) = earlier else {
+            let has_question = !query.devices.is_empty() || !query.describe.is_empty();
+            let report = if has_question { query.run() } else { Ok(AccessReport::default()) };
+            return CapabilityAccess { query, report };
+        };
+        query.kinds = AccessKinds::Cgroup;
+        let report = query.run().map(|mut report| {
+            let is_carried_over =
+                |accessor: &&Accessor| matches!(accessor.access, Access::OpenFile | Access::Mount);
+            report.accessors.extend(earlier.accessors.iter().filter(is_carried_over).cloned());
+            report
+        });
+        CapabilityAccess { query, report }
+    }
+
+    /// Finds those whose cgroups allow nodes by a rule.
+    pub(crate) fn by_cgroup(query: AccessQuery) -> CapabilityAccess {
+        let query = AccessQuery { kinds: AccessKinds::Cgroup, ..query };
+        CapabilityAccess { report: query.run(), query }
+    }
+
+    /// The processes that the query names.
+    pub(crate) fn described(&self) -> &[DescribedProcess] {
+        self.report.as_ref().map_or(&[], |report| &report.described)
+    }
+
+    /// Number of processes that may not be examined by this user.
+    pub(crate) fn forbidden(&self) -> usize {
+        self.report.as_ref().map_or(0, |report| report.forbidden)
+    }
+}
+
+/// Makes the query for all capability nodes of a topology, and for the processes that NVML reports.
+pub(crate) fn capability_query(
+    topology: &Topology,
+    gpus: &[GpuPartitioning],
+    host_root: &Path,
+    dev_root: &Path,
+) -> AccessQuery {
+    let config = topology.admin.iter().filter(|admin| admin.name == CONFIG_CAPABILITY);
+    let mut nodes: Vec<&DeviceNode> = config.map(|config| &config.node).collect();
+    for gi in topology.gpus.iter().flat_map(|gpu| &gpu.gpu_instances) {
+        nodes.push(&gi.cap);
+        nodes.extend(gi.compute_instances.iter().map(|ci| &ci.cap));
+    }
+    let below_dev = |node: &&DeviceNode| node.path.trim_start_matches("/dev/").to_owned();
+    AccessQuery {
+        host_root: host_root.to_owned(),
+        devices: nodes.iter().map(|node| (node.major, node.minor)).collect(),
+        nodes: nodes.iter().map(below_dev).collect(),
+        dev_root: dev_root.to_owned(),
+        kinds: AccessKinds::All,
+        describe: gpus.iter().flat_map(|gpu| &gpu.processes).map(|process| process.pid).collect(),
     }
 }
 

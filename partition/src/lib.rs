@@ -46,7 +46,7 @@
 //! # Ok::<(), mig_cdi_gen::Error>(())
 //! ```
 
-pub mod containers;
+pub mod device_access;
 mod gpu_change;
 mod holders;
 mod in_use;

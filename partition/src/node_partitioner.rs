@@ -2,7 +2,7 @@
 
 use crate::{
     gpu_change::GpuChange,
-    holders::{Holders, LazyHolders},
+    holders::{CapabilityAccess, Holders, LazyHolders, capability_query},
     in_use::InUse,
     journal::{FILE_NAME, JournalDir},
     layout_source::{DesiredGpu, DesiredGpus, LayoutSource},
@@ -11,7 +11,7 @@ use crate::{
 };
 use mig_cdi_config::layouts::GpuLayoutSetting;
 use mig_cdi_gen::{
-    Error, ErrorKind, MessageSink, NodeSource, Result,
+    Error, ErrorKind, MessageSink, NoMessages, NodeSource, Result,
     device_nodes::{self, NodesMode},
     discover::{self, Source},
     generate::{GenerateOptions, Generator, OnConflict},
@@ -20,6 +20,7 @@ use mig_cdi_gen::{
 use mig_cdi_sys::{Root, is_root, is_running, nvml::GpuPartitioning};
 use serde::{Deserialize, Serialize};
 use std::{
+    cell::RefCell,
     collections::BTreeSet,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -116,6 +117,8 @@ impl NodePartitioner<'_> {
         if self.node.is_simulated() {
             return self.simulate(source);
         }
+        // Before the lock is taken: a node with many processes takes time to examine, and others wait for the lock.
+        let earlier = self.look(source, options)?;
         let host = Root::open(&options.holders.host_root)?;
         let journal = JournalDir::open(&options.journal_dir, &host)?;
         if journal.read()?.is_some() {
@@ -127,11 +130,17 @@ impl NodePartitioner<'_> {
         let gpus = NodeGpus::read(self.node, self.messages)?;
         let DesiredGpus { gpus: desired, absent } = gpus.desired(source, self.messages)?;
         let all = &gpus.all;
-        let holders = LazyHolders::new(|| self.holders(&gpus, &options.holders, true));
+        let holders = LazyHolders::new(|| {
+            Ok(self.find_holders(&gpus, &options.holders, true, earlier.as_ref())?.0)
+        });
         let changes =
             plan_all(&desired, |gpu, layout| GpuChange::plan(gpu, all, &holders, layout))?;
         let pending: Vec<_> = changes.iter().filter(|change| !change.is_empty()).cloned().collect();
-        let runner = self.step_runner(&gpus, &holders, &options.holders.in_use, Some(&host));
+        let accessors = || self.accessors(&options.holders);
+        let runner = StepRunner {
+            accessors: Some(&accessors),
+            ..self.step_runner(&gpus, &holders, &options.holders.in_use, Some(&host))
+        };
         let applied = if pending.is_empty() { Ok(()) } else { runner.apply(&pending, &journal) };
         drop(holders);
         let omitted = [gpus.unreadable.as_slice(), &absent].concat();
@@ -142,6 +151,26 @@ impl NodePartitioner<'_> {
         Ok(ApplyOutcome { changes, omitted })
     }
 
+    /// Plans the changes without the lock, and returns what that found out about processes; `None` when no instance has to be
+    /// destroyed.
+    fn look(
+        &self,
+        source: &LayoutSource,
+        options: &ApplyOptions,
+    ) -> Result<Option<CapabilityAccess>> {
+        let found = RefCell::new(None);
+        let gpus = NodeGpus::read(self.node, &NoMessages)?;
+        let holders = LazyHolders::new(|| {
+            let (holders, access) = self.find_holders(&gpus, &options.holders, true, None)?;
+            found.replace(Some(access));
+            Ok(holders)
+        });
+        let desired = gpus.desired(source, &NoMessages)?;
+        plan_all(&desired.gpus, |gpu, layout| GpuChange::plan(gpu, &gpus.all, &holders, layout))?;
+        drop(holders);
+        Ok(found.into_inner())
+    }
+
     /// Takes the steps on a simulated node, which shows that they would succeed.
     fn simulate(&self, source: &LayoutSource) -> Result<ApplyOutcome> {
         let gpus = NodeGpus::read(self.node, self.messages)?;
@@ -149,7 +178,7 @@ impl NodePartitioner<'_> {
         let all = &gpus.all;
         let holders = LazyHolders::new(|| {
             let mut holders = Holders::default();
-            holders.add_processes(all, None);
+            holders.add_processes(all, &[]);
             Ok(holders)
         });
         let changes =
@@ -179,7 +208,11 @@ impl NodePartitioner<'_> {
         let Some(journal) = journal_dir.read()? else { return Ok(None) };
         let gpus = NodeGpus::read(self.node, self.messages)?;
         let holders = LazyHolders::new(|| self.holders(&gpus, &options.holders, true));
-        let runner = self.step_runner(&gpus, &holders, &options.holders.in_use, Some(&host));
+        let accessors = || self.accessors(&options.holders);
+        let runner = StepRunner {
+            accessors: Some(&accessors),
+            ..self.step_runner(&gpus, &holders, &options.holders.in_use, Some(&host))
+        };
         let completed = runner.complete(&journal.gpus, &journal_dir);
         drop(holders);
         drop(gpus);
@@ -207,7 +240,17 @@ impl NodePartitioner<'_> {
         host: Option<&'a Root>,
     ) -> StepRunner<'a> {
         let partitioner = gpus.partitioner.as_ref();
-        StepRunner { partitioner, all: &gpus.all, holders, in_use, host, messages: self.messages }
+        let (all, messages) = (&*gpus.all, self.messages);
+        StepRunner { partitioner, all, holders, in_use, host, accessors: None, messages }
+    }
+
+    /// Finds the processes that can use instances as they are now, by the rules of cgroups.
+    fn accessors(&self, options: &HolderOptions) -> Result<Holders> {
+        let mut holders = Holders::default();
+        let topology = discover::discover(&self.node.host()?, Source::Proc)?.topology;
+        let query = capability_query(&topology, &[], &options.host_root, &self.node.roots.dev);
+        holders.add_accessors(&CapabilityAccess::by_cgroup(query), &topology);
+        Ok(holders)
     }
 
     /// Finds the holders of slices. With `must_see_all`, a process that cannot be examined is an error; without, a warning.
@@ -220,29 +263,42 @@ impl NodePartitioner<'_> {
         options: &HolderOptions,
         must_see_all: bool,
     ) -> Result<Holders> {
-        let mut holders = Holders::default();
         if self.node.is_simulated() {
-            holders.add_processes(&gpus.all, None);
+            let mut holders = Holders::default();
+            holders.add_processes(&gpus.all, &[]);
             return Ok(holders);
         }
-        let root = Root::open(&options.host_root)?;
-        holders.add_processes(&gpus.all, Some(&root));
+        self.find_holders(gpus, options, must_see_all, None).map(|(holders, _)| holders)
+    }
+
+    fn find_holders(
+        &self,
+        gpus: &NodeGpus,
+        options: &HolderOptions,
+        must_see_all: bool,
+        earlier: Option<&CapabilityAccess>,
+    ) -> Result<(Holders, CapabilityAccess)> {
+        let mut holders = Holders::default();
         holders.add_leases(&options.state_dir.join("leases"), &gpus.all)?;
         // Declared slices may be named by UUID, which only NVML reports. Without them /proc suffices, and NVML need not start.
         let source = if options.in_use.is_empty() { Source::Proc } else { Source::Nvml };
         let topology = discover::discover(&self.node.host()?, source)?.topology;
         holders.add_declared(&options.in_use, &topology)?;
-        let unreadable = holders.add_host(&root, &topology)?;
-        if unreadable > 0 {
+        let dev_root = &self.node.roots.dev;
+        let query = capability_query(&topology, &gpus.all, &options.host_root, dev_root);
+        let access = CapabilityAccess::find(query, earlier);
+        holders.add_accessors(&access, &topology);
+        holders.add_processes(&gpus.all, access.described());
+        if access.forbidden() > 0 {
             let error = Error::failed("find", "the holders of slices")
-                .because(format!("{unreadable} processes cannot be examined"))
+                .because(format!("{} processes cannot be examined", access.forbidden()))
                 .with_cure("run it as root");
             match must_see_all {
                 true => return Err(error),
                 false => self.messages.warn(&error.to_string()),
             }
         }
-        Ok(holders)
+        Ok((holders, access))
     }
 
     /// Refreshes device nodes and spec. A running watch does that itself, with its own flags.

@@ -1,74 +1,67 @@
-//! Processes of the host as `/proc` shows them: their names in messages, and the driver's nodes that they have open.
+//! Processes of the host as `/proc` shows them: their names in messages, and those that have a GPU open.
 
-use crate::containers;
+use crate::device_access::{AccessKinds, AccessQuery, Accessor, DescribedProcess};
+use mig_cdi_gen::Result;
+use mig_cdi_model::{Major, Minor};
 use mig_cdi_sys::Root;
-use std::collections::BTreeSet;
 
-/// Largest command line that is read; the kernel allows longer ones, and only the beginning is shown.
-const COMMAND_LINE_LIMIT: usize = 1 << 16;
-/// Number of characters of a command line that are shown.
-const SHOWN_CHARACTERS: usize = 48;
 /// Name of NVIDIA's daemon that keeps GPUs initialised, as the kernel cuts it: nvidia-persistenced. It opens every GPU and uses
 /// none.
 const PERSISTENCE_DAEMON: &[u8] = b"nvidia-persiste\n";
 /// Size of `comm` that is read; the kernel keeps 15 bytes of a process's name, and ends them with a newline (proc(5)).
 const COMM_LIMIT: usize = 64;
-
-/// A process and the driver's nodes that it has open.
-pub(crate) struct OpenNodes {
-    /// Process id.
-    pub pid: String,
-    /// Paths of the nodes.
-    pub nodes: BTreeSet<String>,
-}
-
-/// Returns the processes that have a node of the driver open. One that cannot be examined counts as having none.
-pub(crate) fn open_nodes(host: &Root) -> Vec<OpenNodes> {
-    let names = host.list("/proc").ok().flatten().unwrap_or_default();
-    let pids = names.into_iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit()));
-    let examine = |pid: String| {
-        // proc(5): one symbolic link for each open file, with the path by which it was opened.
-        let dir = format!("/proc/{pid}/fd");
-        let files = host.list(&dir).ok().flatten().unwrap_or_default();
-        let targets = files.iter().filter_map(|fd| host.link(&format!("{dir}/{fd}")).ok());
-        let nodes = targets.filter(|path| path.starts_with("/dev/nvidia")).collect();
-        OpenNodes { pid, nodes }
-    };
-    pids.map(examine).filter(|open| !open.nodes.is_empty()).collect()
-}
+/// Major number of the GPUs' nodes (`nv.h`, `NV_MAJOR_DEVICE_NUMBER`).
+const GPU_MAJOR: Major = Major(195);
 
 /// Names the processes that have a GPU open, except this one and the persistence daemon.
-pub(crate) fn processes_with_gpu_open(host: &Root, minor: u32) -> Vec<String> {
-    let node = format!("/dev/nvidia{minor}");
-    let own = std::process::id().to_string();
-    let others = open_nodes(host).into_iter();
-    let others = others.filter(|open| open.pid != own && open.nodes.contains(&node));
-    let others = others.filter(|open| !is_persistence_daemon(host, &open.pid));
-    others.map(|open| describe(Some(host), &open.pid)).collect()
+///
+/// # Errors
+/// When the open files cannot be examined.
+pub(crate) fn processes_with_gpu_open(host: &Root, minor: u32) -> Result<Vec<String>> {
+    let host_root = host.display_path("");
+    let query = AccessQuery {
+        host_root: host_root.clone(),
+        devices: vec![(GPU_MAJOR, Minor(minor))],
+        nodes: vec![format!("nvidia{minor}")],
+        dev_root: host_root,
+        kinds: AccessKinds::OpenFile,
+        describe: Vec::new(),
+    };
+    let own = std::process::id();
+    let is_user =
+        |accessor: &&Accessor| accessor.pid != own && !is_persistence_daemon(host, accessor.pid);
+    let report = query.run()?;
+    let name = |accessor: &Accessor| {
+        in_container(label(accessor.pid, &accessor.hints.command), accessor.container.as_deref())
+    };
+    Ok(report.accessors.iter().filter(is_user).map(name).collect())
 }
 
-fn is_persistence_daemon(host: &Root, pid: &str) -> bool {
+fn is_persistence_daemon(host: &Root, pid: u32) -> bool {
     // A process that only bears the daemon's name gains nothing: the driver then reports the change as pending, and it is
     // taken back.
     let comm = host.read(&format!("/proc/{pid}/comm"), COMM_LIMIT).ok().flatten();
     comm.is_some_and(|comm| comm == PERSISTENCE_DAEMON)
 }
 
-/// Names a process and its container: `pid 4711, python3 train.py of container 4f08cd7afbc6`.
-pub(crate) fn describe(host: Option<&Root>, pid: &str) -> String {
-    let container = host.and_then(|host| containers::container_of_process(host, pid));
-    let container = container.map(|name| format!(" of {name}")).unwrap_or_default();
-    describe_alone(host, pid) + &container
+/// Names a process that NVML has reported, and its container: `pid 4711, python3 train.py of container 4f08cd7afbc6`.
+pub(crate) fn describe(pid: u32, described: &[DescribedProcess]) -> String {
+    match described.iter().find(|process| process.pid == pid) {
+        Some(DescribedProcess { container, hints, .. }) => {
+            in_container(label(pid, &hints.command), container.as_deref())
+        }
+        None => label(pid, ""),
+    }
 }
 
-/// Names a process without its container: `pid 4711, python3 train.py`.
-pub(crate) fn describe_alone(host: Option<&Root>, pid: &str) -> String {
-    let read = |host: &Root| host.read(&format!("/proc/{pid}/cmdline"), COMMAND_LINE_LIMIT).ok()?;
-    // proc(5): arguments are separated by null bytes, and the process itself can write them. Control characters would
-    // reach the terminal.
-    let line = host.and_then(read).unwrap_or_default();
-    let line = String::from_utf8_lossy(&line).replace('\0', " ");
-    let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    let shown: String = line.trim().chars().take(SHOWN_CHARACTERS).collect();
-    if shown.is_empty() { format!("pid {pid}") } else { format!("pid {pid}, {shown}") }
+fn in_container(process: String, container: Option<&str>) -> String {
+    match container {
+        Some(container) => format!("{process} of container {container}"),
+        None => process,
+    }
+}
+
+/// Names a process: `pid 4711, python3 train.py`.
+pub(crate) fn label(pid: u32, command: &str) -> String {
+    if command.is_empty() { format!("pid {pid}") } else { format!("pid {pid}, {command}") }
 }

@@ -4,7 +4,7 @@
 
 use crate::{
     gpu_change::{GpuChange, current_layout, gpu_label},
-    holders::LazyHolders,
+    holders::{Holders, LazyHolders, SliceKey},
     in_use::{InUse, declared_holders_of_gpu},
     journal::{JournalDir, JournalEntry},
     processes::processes_with_gpu_open,
@@ -17,7 +17,7 @@ use mig_cdi_sys::{
     Root,
     nvml::{CallError, GpuPartitioning, ModeChange, Partitioner},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Ids of the GPU instances that a run has created, by placement. The driver chooses the ids (`kmigmgr_ga100.c:308-353`).
 type CreatedInstances = BTreeMap<Placement, u32>;
@@ -34,8 +34,21 @@ pub(crate) struct StepRunner<'a> {
     pub in_use: &'a [InUse],
     /// Root of the machine's `/proc`; `None` on a simulated node, which no process has open.
     pub host: Option<&'a Root>,
+    /// Finds the processes that can use instances as they are now, by the rules of cgroups; `None` on a simulated node.
+    pub accessors: Option<&'a dyn Fn() -> Result<Holders>>,
     /// Receiver of messages.
     pub messages: &'a dyn MessageSink,
+}
+
+/// Returns the GPU instances and compute instances of a GPU.
+fn slice_keys(gpu: &GpuPartitioning) -> BTreeSet<SliceKey> {
+    let mut keys = BTreeSet::new();
+    for gi in &gpu.instances {
+        let key = SliceKey { gpu: gpu.minor, gi: gi.id, ci: None };
+        keys.insert(key);
+        keys.extend(gi.compute.iter().map(|ci| SliceKey { ci: Some(ci.id), ..key }));
+    }
+    keys
 }
 
 impl StepRunner<'_> {
@@ -63,7 +76,11 @@ impl StepRunner<'_> {
         for (i, entry) in entries.iter().enumerate() {
             // NVML has no transaction: what was created before a call that fails stays (NVIDIA's MIG user guide, where
             // `nvidia-smi mig -cgi 19,19,14,9` fails at the last). So the way back is a change of its own.
-            let Err(failure) = self.reach(&entry.gpu, &entry.after(journal)?) else { continue };
+            let changed = self.reach(&entry.gpu, &entry.after(journal)?);
+            let Err(failure) = changed.and_then(|created| self.expect_free(&entry.gpu, &created))
+            else {
+                continue;
+            };
             let Err(undo_failure) = self.reach(&entry.gpu, &entry.before(journal)?) else {
                 journal.write(&[])?;
                 return Err(undone(failure, entries.len() - i - 1));
@@ -74,12 +91,17 @@ impl StepRunner<'_> {
         journal.write(&[])
     }
 
-    /// Brings a GPU from whatever layout it has to another, and checks that it has it.
+    /// Brings a GPU from whatever layout it has to another, and checks that it has it. Returns the instances that it has now and had not
+    /// before.
     ///
     /// # Errors
     /// When the layout is impossible, slices in use have no room in it, a call fails, or NVML reports another layout afterwards.
     /// Steps before a failed one are not undone.
-    pub(crate) fn reach(&self, uuid: &str, desired: &GpuLayoutSetting) -> Result<()> {
+    pub(crate) fn reach(
+        &self,
+        uuid: &str,
+        desired: &GpuLayoutSetting,
+    ) -> Result<BTreeSet<SliceKey>> {
         // Read again for each attempt: the way back starts from whatever a failed change has created.
         let mut gpu = self.partitioner.gpu(uuid).map_err(|e| nvml_error(uuid, &e))?;
         let mut change = self.plan(&gpu, desired)?;
@@ -92,6 +114,19 @@ impl StepRunner<'_> {
         }
         let label = gpu_label(&gpu);
         let steps: Vec<&Step> = change.plan.iter().flat_map(|plan| &plan.steps).collect();
+        // An instance that is destroyed and created again is a new one, also with the same ids.
+        let mut kept = slice_keys(&gpu);
+        for step in &steps {
+            match step.action {
+                Action::DestroyComputeInstance { gi, ci } => {
+                    kept.remove(&SliceKey { gpu: gpu.minor, gi: gi.0, ci: Some(ci.0) });
+                }
+                Action::DestroyGpuInstance { gi } => {
+                    kept.remove(&SliceKey { gpu: gpu.minor, gi: gi.0, ci: None });
+                }
+                Action::CreateGpuInstance { .. } | Action::CreateComputeInstance { .. } => {}
+            }
+        }
         for step in &steps {
             self.messages.detail(&format!("{label}: {}, {}", step.action, step.reason));
         }
@@ -109,7 +144,36 @@ impl StepRunner<'_> {
         if change.sets_mode_to == Some(false) {
             self.set_mode(&gpu, false)?;
         }
-        self.check(&self.read(&gpu)?, desired)
+        let gpu = self.read(&gpu)?;
+        self.check(&gpu, desired)?;
+        Ok(slice_keys(&gpu).difference(&kept).copied().collect())
+    }
+
+    /// Checks that no process can use a new instance. A container may still have the right to the nodes of one that another program has
+    /// destroyed: the next instance with the same ids has the same nodes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when one can, or when that cannot be found out.
+    fn expect_free(&self, uuid: &str, created: &BTreeSet<SliceKey>) -> Result<()> {
+        let Some(find) = self.accessors.filter(|_| !created.is_empty()) else { return Ok(()) };
+        let holders = find()?;
+        for key in created {
+            let holders = holders.of_slice(*key);
+            if !holders.is_empty() {
+                self.holders.leave_out(created);
+                let gpu = self.partitioner.gpu(uuid).map_err(|e| nvml_error(uuid, &e))?;
+                let cause = format!(
+                    "gpu instance {} has the device nodes of an earlier one, which are in use by {}",
+                    key.gi,
+                    holders.join(", ")
+                );
+                return Err(Error::refused("partition", gpu_label(&gpu))
+                    .because(cause)
+                    .with_cure("stop them and try again")
+                    .held_by(holders));
+            }
+        }
+        Ok(())
     }
 
     /// Checks that a GPU has a layout.
@@ -213,7 +277,8 @@ impl StepRunner<'_> {
         // NVML_FI_DEV_IS_RESETLESS_MIG_SUPPORTED).
         let is_change = gpu.mig != Some(on);
         let host = self.host.filter(|_| is_change && !gpu.resetless);
-        let open = host.map(|host| processes_with_gpu_open(host, gpu.minor)).unwrap_or_default();
+        let open = host.map(|host| processes_with_gpu_open(host, gpu.minor)).transpose()?;
+        let open = open.unwrap_or_default();
         match open.is_empty() {
             true => Ok(()),
             false => in_use("it needs a reset, and is", open),

@@ -18,7 +18,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A child process and its output so far. It is killed when this is dropped.
@@ -89,6 +89,26 @@ impl ChildLines {
         let complete: Vec<u8> = self.partial.drain(..end).collect();
         let text = String::from_utf8_lossy(&complete).into_owned();
         NewLines { lines: text.lines().map(str::to_owned).collect(), is_open }
+    }
+}
+
+impl ChildLines {
+    /// Waits for the next complete lines until `end`. Returns `None` when none came, because the time is up or the child has
+    /// closed its output.
+    pub fn next_lines(&mut self, end: Instant) -> Option<Vec<String>> {
+        loop {
+            let NewLines { lines, is_open } = self.read_lines();
+            if !lines.is_empty() {
+                return Some(lines);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if !is_open || left.is_zero() {
+                return None;
+            }
+            let mut fds = [PollFd::new(self.output.as_fd(), PollFlags::POLLIN)];
+            // Whatever it answers, the next turn reads and looks at the time.
+            let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+        }
     }
 }
 

@@ -6,9 +6,15 @@
 //! Never changed: a cgroup that this process is in itself, and cgroups above a container's systemd unit. Other
 //! processes would be allowed the devices too.
 
+mod interpreter;
 mod locate;
+mod policies;
 mod program;
 mod rules;
+
+pub use policies::{
+    DevicePolicies, DevicePolicy, allowed_from_within, cgroup_v2_path, enter_host_cgroup_namespace,
+};
 
 use crate::{
     Error, Result, Root,
@@ -99,12 +105,6 @@ impl DeviceCgroup {
             proc.display_path(&path),
             "its hierarchy is not mounted",
         ))
-    }
-
-    /// Path of the cgroup of version 1 that controls devices, in the text of `/proc/PID/cgroup`.
-    #[must_use]
-    pub fn path_v1(groups: &str) -> Option<&str> {
-        locate::group(groups, CgroupVersion::V1)
     }
 
     /// Name of the systemd unit that it is or is part of, if any: the nearest `.scope` or `.service`.

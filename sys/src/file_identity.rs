@@ -1,6 +1,6 @@
 //! The identity of a file: two paths or descriptors with the same one are one file.
 
-use nix::sys::stat::FileStat;
+use nix::sys::stat::{FileStat, major, minor};
 
 /// Device and inode number of a file, which no other file has while it exists (inode(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +12,12 @@ pub struct FileIdentity {
 }
 
 impl FileIdentity {
+    /// Numbers of the device that holds the file system, as in a mountinfo file: `0:5`.
+    #[must_use]
+    pub fn file_system(&self) -> String {
+        format!("{}:{}", major(self.device), minor(self.device))
+    }
+
     pub(crate) fn of(stat: &FileStat) -> FileIdentity {
         FileIdentity { device: stat.st_dev, inode: stat.st_ino }
     }

@@ -18,6 +18,7 @@
 //! | make device nodes on the host | [`NodeDir`] |
 //! | make device nodes and mounts in a container | [`Container`], [`MountSource`] |
 //! | allow devices in a cgroup | [`DeviceCgroup`] |
+//! | find what cgroups allow | [`DevicePolicies`] |
 //! | shed privileges before doing anything as root | [`isolate`] |
 //! | run another program | [`run`], [`exec_program`], [`ChildLines`] |
 //! | wait for signals and file changes, notify systemd | [`Events`], [`SdNotify`] |
@@ -73,6 +74,7 @@ mod library_dirs;
 mod log;
 mod node_dir;
 mod node_stat;
+mod open_devices;
 mod open_in_root;
 mod owner;
 mod program;
@@ -91,7 +93,10 @@ pub use bundle::Bundle;
 pub use child_lines::{ChildLines, NewLines, die_with_parent};
 pub use config_file::{ConfigFile, remove_empty_dir};
 pub use container::{Container, MountSource, NewNode};
-pub use device_cgroup::{DeviceCgroup, DeviceRule};
+pub use device_cgroup::{
+    DeviceCgroup, DevicePolicies, DevicePolicy, DeviceRule, allowed_from_within, cgroup_v2_path,
+    enter_host_cgroup_namespace,
+};
 pub use driver_root::{DriverRoot, ExaminedFile, replaceable_by_others};
 pub use error::{Error, Result};
 pub use events::{Events, Wakeup};

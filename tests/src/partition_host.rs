@@ -2,8 +2,13 @@
 
 use crate::{FakeHost, Run};
 use mig_cdi_sim::SimulatedNode;
-use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command};
+use nix::sys::stat::{major, minor};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, symlink},
+    path::PathBuf,
+    process::Command,
+};
 
 /// Id of a container.
 pub const CONTAINER: &str = "4f08cd7afbc60000000000000000000000000000000000000000000000000000";
@@ -62,21 +67,16 @@ impl PartitionHost {
         symlink(namespace, self.fake.path(&format!("{proc}/ns/mnt"))).expect("link");
     }
 
-    /// Makes a container, pid 77, with the capability nodes of these minors.
+    /// Makes a container, pid 77, whose device cgroup allows the capability nodes of these minors.
     ///
     /// # Panics
     /// When it cannot be made.
     pub fn container(&self, minors: &[u32]) {
-        let cgroup = format!("0::/machine.slice/libpod-{CONTAINER}.scope\n");
-        self.process(77, "mnt:[2]", &cgroup, "sleep inf");
-        let dir = self.fake.path("/proc/77/root/dev/nvidia-caps");
-        fs::create_dir_all(&dir).expect("a directory");
-        for minor in minors {
-            let path = dir.join(format!("nvidia-cap{minor}"));
-            let numbers = makedev(508, (*minor).into());
-            let made = mknod(&path, SFlag::S_IFCHR, Mode::from_bits_truncate(0o444), numbers);
-            made.expect("make a node; run the tests as root: tests/run");
-        }
+        let path = format!("/machine.slice/libpod-{CONTAINER}.scope");
+        self.process(77, "mnt:[2]", &format!("5:devices:{path}\n0::/\n"), "sleep inf");
+        let rules: String = minors.iter().map(|minor| format!("c 508:{minor} rw\n")).collect();
+        let list = format!("c *:* m\nc 136:* rwm\nc 195:0 rw\n{rules}");
+        self.write(&format!("/sys/fs/cgroup/devices{path}/devices.list"), &list);
     }
 
     /// Makes a program of the host that has a node open.
@@ -85,7 +85,24 @@ impl PartitionHost {
     /// When it cannot be made.
     pub fn opens(&self, pid: u32, command: &str, node: &str) {
         self.process(pid, "mnt:[1]", "0::/user.slice\n", command);
-        symlink(node, self.fake.path(&format!("/proc/{pid}/fd/3"))).expect("link");
+        let fd = self.fake.path(&format!("/proc/{pid}/fd/3"));
+        symlink(self.fake.path(node), fd).expect("link");
+    }
+
+    /// Makes a rootless container into which a node is mounted.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn mounts(&self, pid: u32, command: &str, node: &str) {
+        self.process(pid, &format!("mnt:[{pid}]"), "0::/user.slice\n", command);
+        let path = self.fake.path(node);
+        let device = fs::metadata(&path).expect("a node").dev();
+        let (major, minor) = (major(device), minor(device));
+        let line = format!(
+            "36 35 {major}:{minor} {} {node} ro,nosuid - ext4 /dev/sda ro\n",
+            path.display()
+        );
+        self.write(&format!("/proc/{pid}/mountinfo"), &line);
     }
 
     /// Removes a process.

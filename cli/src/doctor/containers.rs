@@ -1,4 +1,4 @@
-//! Check of the containers that run. A container keeps its nodes when its slice is destroyed, and the next slice
+//! Check of the containers that run. A container keeps the right to its nodes when its slice is destroyed, and the next slice
 //! that is created with the same ids answers to them: the driver compares only the numbers
 //! (`nv-caps.c:506-559`).
 
@@ -6,13 +6,15 @@ use super::{
     facts::NodeFacts,
     verdict::{Verdict, error, first_few, note, ok},
 };
-use mig_cdi_model::{DeviceVariable, MigDevice, Topology};
-use mig_cdi_partition::containers::{ContainerScan, RunningContainer, scan};
+use mig_cdi_model::{DeviceVariable, Major, MigDevice, Minor, Topology};
+use mig_cdi_partition::device_access::{Access, AccessKinds, AccessQuery, Accessor};
 use std::collections::BTreeSet;
 
+/// Name of the capability to create and destroy instances (`mig/config`).
+const CONFIG_CAPABILITY: &str = "config";
 const CURE: &str = "stop the container, and start it again with a slice that mig-cdi list shows";
 
-/// Nodes of every container, compared with the instances that exist.
+/// Capability nodes that containers may open, compared with the instances that exist.
 pub(super) fn containers(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let confirmed = facts.proc_discovery.as_ref().ok().filter(|found| found.problems.is_empty());
     let Some(discovery) = confirmed else {
@@ -22,62 +24,95 @@ pub(super) fn containers(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         };
         return vec![note("", format!("not checked {reason}"))];
     };
-    let Some(ContainerScan { containers, unreadable }) = scan(facts.host) else {
-        return vec![note("", "not checked: /proc does not show the processes")];
-    };
-    // A container may hold these without a slice: they exist as long as the driver is loaded.
-    let mut live = non_instance_nodes(facts);
+    let mut live = BTreeSet::new();
     discovery.topology.clone().for_each_node(|node| {
-        live.insert((node.major.0, node.minor.0));
+        live.insert(node.minor.0);
     });
+    let Some(query) = query(facts, &discovery.topology) else {
+        return vec![ok("", "0 hold slices, all of which exist")];
+    };
+    let report = match query.run() {
+        Ok(report) => report,
+        Err(e) => return vec![note("", format!("not checked: {}", e.cause))],
+    };
+    let holders: Vec<_> =
+        report.accessors.iter().filter(|a| a.access != Access::OpenFile).collect();
     let mut verdicts: Vec<Verdict> = Vec::new();
-    for container in &containers {
-        // A container of several mount namespaces is found several times.
-        for verdict in judge(facts, container, &live) {
-            if !verdicts.contains(&verdict) {
-                verdicts.push(verdict);
-            }
-        }
+    for accessor in &holders {
+        verdicts.extend(judge(facts, accessor, &query, &live));
     }
     if verdicts.is_empty() {
-        let names: BTreeSet<_> = containers.iter().map(|container| &container.name).collect();
+        let names: BTreeSet<_> = holders.iter().map(|accessor| name(accessor)).collect();
         verdicts.push(ok("", format!("{} hold slices, all of which exist", names.len())));
     }
-    if unreadable > 0 {
+    if report.forbidden > 0 {
         let reason = match mig_cdi_sys::is_root() {
             true => "the kernel forbids it",
             false => "run mig-cdi doctor as root",
         };
-        verdicts.push(note("", format!("{unreadable} processes could not be examined: {reason}")));
+        let count = report.forbidden;
+        verdicts.push(note("", format!("{count} processes could not be examined: {reason}")));
     }
     verdicts
 }
 
-/// Major and minor numbers of the capabilities that belong to no instance.
-fn non_instance_nodes(facts: &NodeFacts<'_>) -> BTreeSet<(u32, u32)> {
-    let minors = facts.non_instance_capabilities().into_iter();
-    minors.filter_map(|minor| Some((facts.caps_major()?, minor))).collect()
+/// Makes the query for the capability nodes of every instance that could exist; `None` without a driver that has such nodes.
+fn query(facts: &NodeFacts<'_>, topology: &Topology) -> Option<AccessQuery> {
+    let major = Major(facts.caps_major()?);
+    let config = topology.admin.iter().filter(|admin| admin.name == CONFIG_CAPABILITY);
+    let mut minors: Vec<u32> = config.map(|config| config.node.minor.0).collect();
+    minors.extend(facts.instance_capabilities(topology));
+    let root = facts.host.display_path("");
+    Some(AccessQuery {
+        host_root: root.clone(),
+        nodes: minors.iter().map(|minor| format!("nvidia-caps/nvidia-cap{minor}")).collect(),
+        devices: minors.into_iter().map(|minor| (major, Minor(minor))).collect(),
+        dev_root: root,
+        kinds: AccessKinds::All,
+        describe: Vec::new(),
+    })
+}
+
+/// Name of a container: by its id, or by its process where its cgroup has none.
+fn name(accessor: &Accessor) -> String {
+    match &accessor.container {
+        Some(id) => format!("container {id}"),
+        None => format!("pid {}", accessor.pid),
+    }
 }
 
 fn judge(
     facts: &NodeFacts<'_>,
-    container: &RunningContainer,
-    live: &BTreeSet<(u32, u32)>,
+    accessor: &Accessor,
+    query: &AccessQuery,
+    live: &BTreeSet<u32>,
 ) -> Vec<Verdict> {
-    let subject = container.name.as_str();
-    let gone = container.nodes.iter().filter(|node| !live.contains(&(node.major.0, node.minor.0)));
-    let gone: Vec<_> = gone.map(ToString::to_string).collect();
+    let subject = name(accessor);
+    if let Access::Unknown(reason) = &accessor.access {
+        return vec![note(subject, format!("not checked: {reason}"))];
+    }
+    let minors = accessor.devices.iter().filter_map(|i| Some(query.devices.get(*i)?.1.0));
+    let minors: BTreeSet<u32> = minors.collect();
+    // One that may partition GPUs is given the nodes of all instances, now and later.
+    let admin = &facts.proc_discovery.as_ref().map_or(&[][..], |found| &found.topology.admin);
+    let mut config = admin.iter().filter(|admin| admin.name == CONFIG_CAPABILITY);
+    if config.any(|config| minors.contains(&config.node.minor.0)) {
+        return Vec::new();
+    }
+    let gone = minors.iter().filter(|minor| !live.contains(minor));
+    let gone: Vec<_> = gone.map(|minor| format!("/dev/nvidia-caps/nvidia-cap{minor}")).collect();
     let mut verdicts = Vec::new();
     if !gone.is_empty() {
         let evidence =
-            format!("it holds nodes of instances that do not exist: {}", first_few(&gone));
-        verdicts.push(error(subject, evidence, CURE));
+            format!("it may open nodes of instances that do not exist: {}", first_few(&gone));
+        verdicts.push(error(&*subject, evidence, CURE));
     }
     let topology = facts.discovery.as_ref().ok().map(|discovery| &discovery.topology);
-    for variable in &container.variables {
-        if let Some(change) = topology.and_then(|topology| change(topology, variable)) {
+    let variables = accessor.hints.variables.iter();
+    for variable in variables.filter_map(|text| DeviceVariable::parse(text)?.ok()) {
+        if let Some(change) = topology.and_then(|topology| change(topology, &variable)) {
             let evidence = format!("{} has become another slice: {change}", variable.id);
-            verdicts.push(error(subject, evidence, CURE));
+            verdicts.push(error(&*subject, evidence, CURE));
         }
     }
     verdicts

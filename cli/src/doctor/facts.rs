@@ -215,6 +215,15 @@ impl NodeFacts<'_> {
         Some(text::char_devices(&bytes).ok()?.major("nvidia-caps")?.0)
     }
 
+    /// Minor numbers of the capabilities of every instance that the GPUs could have.
+    pub(super) fn instance_capabilities(&self, topology: &Topology) -> BTreeSet<u32> {
+        let table = self.machine.read("/proc/driver/nvidia-caps/mig-minors", TEXT_LIMIT).ok();
+        let table = table.flatten().and_then(|table| text::mig_minors(&table).ok());
+        let is_here = |gpu| topology.gpus.iter().any(|there| there.minor == gpu);
+        let all = table.iter().flat_map(text::MigMinors::capabilities);
+        all.filter(|capability| is_here(capability.gpu)).map(|found| found.minor.0).collect()
+    }
+
     /// Minor numbers of capabilities that belong to no instance, such as `config` and `monitor`.
     pub(super) fn non_instance_capabilities(&self) -> BTreeSet<u32> {
         let minors = |table: &str| {

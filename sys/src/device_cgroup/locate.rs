@@ -34,6 +34,14 @@ pub(super) fn group(text: &str, version: CgroupVersion) -> Option<&str> {
     })
 }
 
+/// All controllers of the hierarchy that has `devices`, in `/proc/PID/cgroup`: `cpu,devices`.
+pub(super) fn controllers(text: &str) -> Option<&str> {
+    text.lines().find_map(|line| {
+        let names = line.split(':').nth(1)?;
+        names.split(',').any(|name| name == "devices").then_some(names)
+    })
+}
+
 /// Mounts of a hierarchy in a mountinfo file, whose lines are
 /// `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAG…] - TYPE SOURCE OPTIONS` (proc(5)).
 pub(super) fn mounts(text: &str, version: CgroupVersion) -> Vec<MountEntry> {
@@ -116,6 +124,8 @@ mod tests {
         assert_eq!(group(hybrid, V1), Some("/v1/a:b"));
         assert_eq!(group(hybrid, V2), Some("/v2"));
         assert_eq!(group("0::/v2\n", V1), None);
+        assert_eq!(controllers(hybrid), Some("cpu,devices"));
+        assert_eq!(controllers("0::/v2\n1:name=devices:/x\njunk\n:\n"), None);
         assert_eq!(group("3:devices:/\n1:name=devices:/x", V2), None);
         assert_eq!(group("1:name=devices:/x\n3:xdevices:/y\njunk\n:\n0::", V1), None);
     }

@@ -25,6 +25,10 @@ const ALLOW_MULTI: u32 = 1 << 1;
 const REPLACE: u32 = 1 << 2;
 /// `BPF_CGROUP_MAX_PROGS` of `include/linux/bpf.h`.
 const MAX_PROGRAMS: usize = 64;
+/// Levels of cgroups with device programs, far above what engines and systemd make: the kernel answers ENOSPC beyond.
+const MAX_LEVELS: usize = 8;
+/// `BPF_F_QUERY_EFFECTIVE`.
+const QUERY_EFFECTIVE: u32 = 1 << 0;
 
 /// An instruction, `struct bpf_insn`. The order of the two registers is that of a little-endian machine.
 #[repr(C)]
@@ -49,6 +53,15 @@ pub(crate) struct Program {
 /// Ids of the programs attached to a cgroup itself, and the flags that they were attached with. All have the
 /// same flags: the kernel refuses others (`__cgroup_bpf_attach` in kernel/bpf/cgroup.c).
 pub(crate) fn attached(cgroup: impl AsFd) -> Result<(Vec<u32>, u32)> {
+    query(cgroup, 0)
+}
+
+/// Ids of the programs that decide on the accesses of a cgroup's processes: its own and those that it inherits.
+pub(crate) fn effective(cgroup: impl AsFd) -> Result<Vec<u32>> {
+    query(cgroup, QUERY_EFFECTIVE).map(|(ids, _)| ids)
+}
+
+fn query(cgroup: impl AsFd, query_flags: u32) -> Result<(Vec<u32>, u32)> {
     #[repr(C)]
     struct Query {
         target_fd: u32,
@@ -59,14 +72,15 @@ pub(crate) fn attached(cgroup: impl AsFd) -> Result<(Vec<u32>, u32)> {
         prog_cnt: u32,
         hole: u32,
     }
-    let mut ids = vec![0_u32; MAX_PROGRAMS];
+    // Each level may have that many, and a cgroup inherits those of all levels above it.
+    let mut ids = vec![0_u32; MAX_PROGRAMS * MAX_LEVELS];
     let query = Query {
         target_fd: number(&cgroup),
         attach_type: CGROUP_DEVICE,
-        query_flags: 0,
+        query_flags,
         attach_flags: 0,
         prog_ids: address(ids.as_mut_ptr()),
-        prog_cnt: MAX_PROGRAMS as u32,
+        prog_cnt: (MAX_PROGRAMS * MAX_LEVELS) as u32,
         hole: 0,
     };
     // SAFETY: see the head of this file; the kernel writes at most `prog_cnt` ids.

@@ -23,6 +23,7 @@ mod uapi {
     pub(super) const MOVE_MOUNT_T_EMPTY_PATH: c_uint = 0x40;
     pub(super) const FSOPEN_CLOEXEC: c_uint = 1;
     pub(super) const FSMOUNT_CLOEXEC: c_uint = 1;
+    pub(super) const FSCONFIG_SET_FLAG: c_uint = 0;
     pub(super) const FSCONFIG_SET_STRING: c_uint = 1;
     pub(super) const FSCONFIG_CMD_CREATE: c_uint = 6;
     pub(super) const MOUNT_ATTR_RDONLY: u64 = 0x1;
@@ -53,24 +54,49 @@ pub(crate) fn detached_bind(source: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// Makes an empty tmpfs of at most `size` bytes that is attached nowhere yet.
 pub(crate) fn detached_tmpfs(size: usize) -> Result<OwnedFd> {
     let size = CString::new(size.to_string()).map_err(|_| Errno::EINVAL)?;
+    let options = [(c"size", Some(size.as_c_str())), (c"mode", Some(c"0755"))];
+    detached(c"tmpfs", &options)
+}
+
+/// Mounts the unified hierarchy of cgroups, attached nowhere: all of it that our cgroup namespace has.
+pub(crate) fn detached_cgroup_v2() -> Result<OwnedFd> {
+    detached(c"cgroup2", &[])
+}
+
+/// Mounts a hierarchy of cgroups of version 1 in the same way. A hierarchy is known by all of its controllers.
+pub(crate) fn detached_cgroup_v1(controllers: &str) -> Result<OwnedFd> {
+    let names = controllers.split(',').map(CString::new);
+    let names: Vec<_> = names.collect::<std::result::Result<_, _>>().map_err(|_| Errno::EINVAL)?;
+    let options: Vec<_> = names.iter().map(|name| (name.as_c_str(), None)).collect();
+    detached(c"cgroup", &options)
+}
+
+/// Makes a mount that is attached nowhere, with options that have a value or are flags.
+fn detached(file_system: &CStr, options: &[(&CStr, Option<&CStr>)]) -> Result<OwnedFd> {
     // SAFETY: see the head of this file.
     let context = descriptor(unsafe {
-        libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), uapi::FSOPEN_CLOEXEC)
+        libc::syscall(libc::SYS_fsopen, file_system.as_ptr(), uapi::FSOPEN_CLOEXEC)
     })?;
-    for (key, value) in [(c"size", size.as_c_str()), (c"mode", c"0755")] {
-        configure(&context, uapi::FSCONFIG_SET_STRING, Some((key, value)))?;
+    for (key, value) in options {
+        let command = value.map_or(uapi::FSCONFIG_SET_FLAG, |_| uapi::FSCONFIG_SET_STRING);
+        configure(&context, command, Some(key), *value)?;
     }
-    configure(&context, uapi::FSCONFIG_CMD_CREATE, None)?;
+    configure(&context, uapi::FSCONFIG_CMD_CREATE, None, None)?;
     // SAFETY: as above.
     descriptor(unsafe {
         libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), uapi::FSMOUNT_CLOEXEC, 0)
     })
 }
 
-fn configure(context: &OwnedFd, command: c_uint, pair: Option<(&CStr, &CStr)>) -> Result<()> {
-    let (key, value) =
-        pair.map_or((ptr::null(), ptr::null()), |(key, value)| (key.as_ptr(), value.as_ptr()));
-    // SAFETY: see the head of this file; the command takes no key and no value when they are null.
+fn configure(
+    context: &OwnedFd,
+    command: c_uint,
+    key: Option<&CStr>,
+    value: Option<&CStr>,
+) -> Result<()> {
+    let pointer = |text: Option<&CStr>| text.map_or(ptr::null(), CStr::as_ptr);
+    let (key, value) = (pointer(key), pointer(value));
+    // SAFETY: see the head of this file; a command takes no key and no value where they are null.
     Errno::result(unsafe {
         libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key, value, 0)
     })

@@ -10,7 +10,7 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -111,11 +111,10 @@ impl Healthy {
 
     /// Makes a container that holds a capability node and has these variables.
     fn container(&self, (major, minor): (u32, u32), environ: &[&str]) {
-        let cgroup = format!("0::/machine.slice/libpod-{ID}.scope\n");
-        self.process(77, "mnt:[2]", &cgroup, environ);
-        let dir = self.host.path("/proc/77/root/dev/nvidia-caps");
-        fs::create_dir_all(&dir).unwrap();
-        node(&dir.join(format!("nvidia-cap{minor}")), major, minor);
+        let path = format!("/machine.slice/libpod-{ID}.scope");
+        self.process(77, "mnt:[2]", &format!("5:devices:{path}\n0::/\n"), environ);
+        let list = format!("c *:* m\nc {major}:{minor} rw\n");
+        self.write(&format!("/sys/fs/cgroup/devices{path}/devices.list"), &list);
     }
 
     /// Writes the state of a watch.
@@ -656,9 +655,8 @@ fn containers_that_hold_a_vanished_slice_are_named() {
             GONE,
             "A=b",
             "error",
-            "container 4f08cd7afbc6: it holds nodes of instances that do not exist: /dev/nvidia-caps/nvidia-cap84 508:84",
+            "container 4f08cd7afbc6: it may open nodes of instances that do not exist: /dev/nvidia-caps/nvidia-cap84",
         ),
-        ((510, 31), "A=b", "error", "/dev/nvidia-caps/nvidia-cap31 510:31"),
         (
             (508, 31),
             &other_profile,
@@ -683,84 +681,36 @@ fn containers_that_hold_a_vanished_slice_are_named() {
     }
     let host = Healthy::new();
     host.process(78, "mnt:[3]", "", &[]);
-    host.remove("/proc/78/root");
-    symlink("../..", host.host.path("/proc/78/root")).unwrap();
     node(&host.host.path("/dev/nvidia-caps/nvidia-cap84"), 508, 84);
     assert_eq!(host.doctor(&[]).stdout, HEALTHY);
-    host.remove("/proc/1/ns");
+    host.remove("/proc/78");
+    host.remove("/proc/1");
     expect(&host, ("note", "containers", "/proc does not show the processes"));
-}
-
-/// Real process in a mount namespace of its own, killed on drop.
-struct Real(Child);
-
-impl Drop for Real {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-#[test]
-fn a_real_process_is_inspected() {
-    let host = Healthy::new();
-    let dir = host.dir().join("inside");
-    fs::create_dir_all(dir.join("dev")).unwrap();
-    // The process has a root of its own as a container has: the node is at no path that others see.
-    let script = "mount -t tmpfs tmpfs \"$1\"/dev && mkdir \"$1\"/dev/nvidia-caps && \
-        mknod \"$1\"/dev/nvidia-caps/nvidia-cap84 c 508 84 && mkdir \"$1\"/bin && \
-        cp \"$2\" \"$1\"/bin/busybox && : > \"$1\"/dev/ready && touch \"$1\"/../ready && \
-        exec chroot \"$1\" /bin/busybox sleep 600";
-    let busybox =
-        ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
-    let busybox = busybox.expect("busybox-static is there: run tests/setup.sh");
-    let mut command = Command::new("unshare");
-    command.args(["-m", "--propagation", "private", "sh", "-c", script, "sh"]);
-    command.arg(&dir).arg(busybox).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    command.env("MIG_CDI_DEVICE_0_3_0", format!("{UUID},3g.40gb,"));
-    let real = Real(command.stdin(Stdio::null()).spawn().unwrap());
-    let end = Instant::now() + Duration::from_secs(10);
-    while !host.dir().join("ready").exists() {
-        assert!(Instant::now() < end, "the process is there");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    // The process may still be between touch and chroot.
-    let comm = format!("/proc/{}/comm", real.0.id());
-    while fs::read_to_string(&comm).unwrap().trim() != "busybox" {
-        assert!(Instant::now() < end, "the process is there");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let run = host.host.run(&["doctor"]);
-    let gone =
-        "it holds nodes of instances that do not exist: /dev/nvidia-caps/nvidia-cap84 508:84";
-    let line = run.stdout.lines().find(|line| line.contains(gone));
-    let line = line.unwrap_or_else(|| panic!("{}{}", run.stdout, run.stderr));
-    assert!(line.starts_with("error    containers  "), "{line}");
-    let become_ = "has become another slice: profile is 2g.20gb, the container was given 3g.40gb";
-    assert!(run.stdout.contains(become_), "{}", run.stdout);
 }
 
 /// A container of the real podman is named by the id that podman gives it.
 #[test]
 fn a_real_container_is_named_by_its_id() {
-    let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
-    let instance = host.path("/proc/driver/nvidia/capabilities/gpu0/mig/gi3");
-    let script = format!(
-        "$MIG_CDI generate $FLAGS >&2
-        id=$($PODMAN run -d --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS sleep 600)
-        trap '$PODMAN rm -f -t 0 $id >&2' EXIT
-        short=${{id%${{id#????????????}}}}
-        $MIG_CDI doctor $FLAGS | grep -c \"container $short\" || :
-        rm -r {}
-        $MIG_CDI doctor $FLAGS | grep -A1 \"container $short\" | sed \"s/container $short/ID/\"",
-        instance.display()
-    );
-    let run = Podman::new(("runc", "v1")).script(&host, &script);
-    let (before, after) = run.stdout.split_once('\n').unwrap_or_default();
-    assert_eq!(before, "0", "{}{}", run.stdout, run.stderr);
-    let gone = "ID: it holds nodes of instances that do not exist: /dev/nvidia-caps/nvidia-cap30 508:30, \
-        /dev/nvidia-caps/nvidia-cap31 508:31\n         cure: stop the container, and start it again with a slice";
-    assert!(after.contains(gone), "{}{}", run.stdout, run.stderr);
+    for variant in [("runc", "v1"), ("crun", "v2")] {
+        let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
+        let instance = host.path("/proc/driver/nvidia/capabilities/gpu0/mig/gi3");
+        let script = format!(
+            "$MIG_CDI generate $FLAGS >&2
+            id=$($PODMAN run -d --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS sleep 600)
+            trap '$PODMAN rm -f -t 0 $id >&2' EXIT
+            short=${{id%${{id#????????????}}}}
+            $MIG_CDI doctor $FLAGS | grep -c \"container $short\" || :
+            rm -r {}
+            $MIG_CDI doctor $FLAGS | grep -A1 \"container $short\" | sed \"s/container $short/ID/\"",
+            instance.display()
+        );
+        let run = Podman::new(variant).script(&host, &script);
+        let (before, after) = run.stdout.split_once('\n').unwrap_or_default();
+        assert_eq!(before, "0", "{variant:?}: {}{}", run.stdout, run.stderr);
+        let gone = "ID: it may open nodes of instances that do not exist: /dev/nvidia-caps/nvidia-cap30, \
+            /dev/nvidia-caps/nvidia-cap31\n         cure: stop the container, and start it again with a slice";
+        assert!(after.contains(gone), "{variant:?}: {}{}", run.stdout, run.stderr);
+    }
 }
 
 #[test]

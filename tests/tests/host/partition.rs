@@ -5,7 +5,7 @@ use mig_cdi_tests::{
     Run,
     deadline::wait,
     mig_cdi,
-    partition_host::{CONTAINER, PartitionHost},
+    partition_host::PartitionHost,
     podman::Podman,
     run,
     watch::{Watch, until},
@@ -84,33 +84,17 @@ GPU  STEP  WHAT                                          WHY
 #[test]
 fn slices_in_use_are_not_destroyed() {
     type Case = (&'static str, fn(&PartitionHost), fn(&PartitionHost));
-    let cases: [Case; 6] = [
+    let cases: [Case; 5] = [
         (
             "container 4f08cd7afbc6 (pid 77, sleep inf)",
             |host| host.container(&[30, 31]),
             |host| host.end(77),
         ),
-        // Its /dev is the host's, and its cgroup names the container.
+        // A rootless container, which no cgroup restricts.
         (
-            "container 4f08cd7afbc6 (pid 77, sleep inf)",
-            |host| {
-                host.container(&[]);
-                fs::remove_dir_all(host.fake.path("/proc/77/root/dev")).unwrap();
-                let path = format!("/machine.slice/libpod-{CONTAINER}.scope");
-                host.write("/proc/77/cgroup", &format!("0::/\n5:devices:{path}\n"));
-                let list = "c *:* m\nc 136:* rwm\nc 508:30 rw\nc 508:31 rw\n";
-                host.write(&format!("/sys/fs/cgroup/devices{path}/devices.list"), list);
-            },
-            |host| host.end(77),
-        ),
-        // Or the variables of our spec.
-        (
-            "container 4f08cd7afbc6 (pid 77, sleep inf)",
-            |host| {
-                host.container(&[]);
-                host.write("/proc/77/environ", "PATH=/bin\0MIG_CDI_DEVICE_0_3_0=,2g.20gb,\0");
-            },
-            |host| host.end(77),
+            "pid 88, sleep inf",
+            |host| host.mounts(88, "sleep inf", "/dev/nvidia-caps/nvidia-cap31"),
+            |host| host.end(88),
         ),
         (
             "pid 99, python3 train.py",
@@ -174,6 +158,25 @@ fn a_container_with_the_config_capability_holds_no_slice() {
     let host = partitioned();
     host.container(&[1, 30, 31, 39, 40]);
     host.run_ok(&["apply", "0=7g.80gb"]);
+}
+
+/// A container may still have the right to the nodes of a slice that another program destroyed: no new slice gets these nodes.
+#[test]
+fn a_new_slice_does_not_have_the_nodes_of_a_container() {
+    let host = PartitionHost::new(&format!("{A100}instances = []\n"));
+    host.container(&[30, 31]);
+    let run = host.run(&["apply", "0=3x2g.20gb"]);
+    refused(
+        &run,
+        &[
+            "partition gpu 0",
+            "gpu instance 3 has the device nodes of an earlier one, which are in use by container 4f08cd7afbc6 (pid 77, sleep inf)",
+            "it is partitioned as before; stop them and try again",
+        ],
+    );
+    assert_eq!(host.layouts(), ["none"]);
+    host.end(77);
+    host.run_ok(&["apply", "0=3x2g.20gb"]);
 }
 
 #[test]

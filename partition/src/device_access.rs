@@ -1,0 +1,224 @@
+//! The processes that can use devices: those whose cgroup allows them by a rule, those that have them open, and those into whose mount
+//! namespace they are mounted.
+//!
+//! The kernel decides on each open by the device cgroup, so its rules are the verdict on a container. Whatever a container can
+//! change itself is not: paths, links, variables, command lines. Processes that may open every device (those of the host, of rootless and
+//! of privileged containers) hold the devices that they have open, or that were mounted for them one by one.
+//!
+//! A child process examines `/proc`, with a time limit. It enters no namespace and asks no file system of a container, so that none
+//! can block it; a process that cannot be examined counts as one that holds everything.
+
+mod scan;
+
+use mig_cdi_gen::{
+    Error, Exit, Result,
+    child::{self, ChildOutput},
+};
+use mig_cdi_model::{Major, Minor};
+use mig_cdi_sys::{ChildLines, Root, allowed_from_within, enter_host_cgroup_namespace, own_image};
+use serde::{Deserialize, Serialize};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// Name of the hidden subcommand that [`run_child`] is the body of.
+pub const SUBCOMMAND: &str = "device-access";
+/// Name of the hidden subcommand that [`run_cgroup_child`] is the body of.
+pub const CGROUP_SUBCOMMAND: &str = "cgroup-access";
+/// Time for the verdict. What is not examined then counts as held.
+const LIMIT: Duration = Duration::from_millis(1800);
+/// Time for the hints, which are for messages alone.
+const HINTS_LIMIT: Duration = Duration::from_millis(200);
+
+/// The question which processes can use devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessQuery {
+    /// Directory that stands for `/` when `/proc` is read.
+    pub host_root: PathBuf,
+    /// Numbers of the devices.
+    pub devices: Vec<(Major, Minor)>,
+    /// Paths of the devices below the host's `/dev`, in the same order: `nvidia-caps/nvidia-cap30`.
+    pub nodes: Vec<String>,
+    /// Directory that stands for `/` when the host's `/dev` is read.
+    pub dev_root: PathBuf,
+    /// What counts as access.
+    pub kinds: AccessKinds,
+    /// Processes to describe besides, which NVML has named.
+    pub describe: Vec<u32>,
+}
+
+/// What counts as access to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccessKinds {
+    /// A rule of the device cgroup: quick, whatever the number of open files.
+    Cgroup,
+    /// An open file alone.
+    OpenFile,
+    /// A rule, an open file, a mount.
+    All,
+}
+
+/// Processes that can use the same devices in the same way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accessor {
+    /// One of the processes.
+    pub pid: u32,
+    /// Id of their container, shortened: `4f08cd7afbc6`. A container may choose it, so it is for messages alone.
+    pub container: Option<String>,
+    /// Positions of the devices in the query, ascending.
+    pub devices: Vec<usize>,
+    /// Reason of the access.
+    pub access: Access,
+    /// What the process says of itself; empty where it could not be read in time.
+    #[serde(default)]
+    pub hints: ProcessHints,
+}
+
+/// What a process says of itself. It can write all of it, so it is for messages alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessHints {
+    /// Beginning of its command line.
+    pub command: String,
+    /// Variables by which our specs identify the slices of a container, as `NAME=VALUE`.
+    pub variables: Vec<String>,
+}
+
+/// Reason of an access.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    /// The device cgroup allows it, by a rule for these devices.
+    Cgroup,
+    /// It has them open.
+    OpenFile,
+    /// They are mounted in its mount namespace.
+    Mount,
+    /// It cannot be examined, for this reason, and could use them.
+    Unknown(String),
+}
+
+/// Answer to an [`AccessQuery`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessReport {
+    /// Processes that can use the devices, each cgroup or mount namespace once.
+    pub accessors: Vec<Accessor>,
+    /// Number of processes that may not be examined by this user.
+    pub forbidden: usize,
+    /// Processes that the query names.
+    pub described: Vec<DescribedProcess>,
+}
+
+/// A process by its container and command line, for messages alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DescribedProcess {
+    /// Process id.
+    pub pid: u32,
+    /// As [`Accessor::container`].
+    pub container: Option<String>,
+    /// As [`Accessor::hints`].
+    #[serde(default)]
+    pub hints: ProcessHints,
+}
+
+impl AccessQuery {
+    /// Finds the processes that can use the devices, in a child process.
+    ///
+    /// # Errors
+    /// When the child fails, or is not done in time. Every device then has to count as in use.
+    pub fn run(&self) -> Result<AccessReport> {
+        let fail = || Error::failed("find", "the processes that can use devices");
+        let end = Instant::now() + LIMIT;
+        let mut child = ChildLines::start(&own_image()?, &child::args(SUBCOMMAND, self)?)?;
+        let mut lines = child.next_lines(end).unwrap_or_default().into_iter();
+        let Some(line) = lines.next() else {
+            let cause = match Instant::now() < end {
+                true => "the child process ended without a report".to_owned(),
+                false => format!("it takes longer than {} ms", LIMIT.as_millis()),
+            };
+            let cure = "find out which process has the most open files, with ls /proc/*/fd | wc -l, and end it";
+            return Err(fail().because(cause).with_cure(cure));
+        };
+        let mut report = match serde_json::from_str(&line) {
+            Ok(AccessReply::Report(report)) => report,
+            Ok(AccessReply::Failed(error)) => return Err(error),
+            Err(e) => return Err(fail().because(e)),
+        };
+        // Reading a command line waits for the memory of its process, which that process can make slow.
+        let hints = lines.next().or_else(|| {
+            let end = Instant::now() + HINTS_LIMIT;
+            child.next_lines(end)?.into_iter().next()
+        });
+        if let Some(Ok(hints)) = hints.map(|line| serde_json::from_str::<Vec<ProcessHints>>(&line))
+        {
+            let accessors = report.accessors.iter_mut().map(|accessor| &mut accessor.hints);
+            let described = report.described.iter_mut().map(|process| &mut process.hints);
+            accessors.chain(described).zip(hints).for_each(|(unset, hints)| *unset = hints);
+        }
+        Ok(report)
+    }
+}
+
+/// First line of the child's output; the second is the list of hints.
+#[derive(Debug, Serialize, Deserialize)]
+enum AccessReply {
+    Report(AccessReport),
+    Failed(Error),
+}
+
+/// Answers the query of the parent: the body of the hidden subcommand `device-access`.
+#[must_use]
+pub fn run_child(message: &str) -> ChildOutput {
+    let done = child::parse::<AccessQuery>(message).and_then(|query| {
+        let (host, report) = scan::find(&query)?;
+        let accessors = report.accessors.iter().map(|accessor| accessor.pid);
+        let pids: Vec<u32> = accessors.chain(query.describe.iter().copied()).collect();
+        print(&AccessReply::Report(report));
+        Ok(child::line(&scan::hints(&host, &pids)))
+    });
+    match done {
+        Ok(stdout) => ChildOutput { stdout, exit: Exit::Success },
+        Err(error) => {
+            let exit = error.kind.into();
+            ChildOutput { stdout: child::line(&AccessReply::Failed(error)), exit }
+        }
+    }
+}
+
+/// Prints a line at once: the parent waits for it.
+fn print(reply: &AccessReply) {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    // A parent that is gone needs no report.
+    let _ = stdout.write_all(child::line(reply).as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// The question which devices the processes of a cgroup may open.
+#[derive(Debug, Serialize, Deserialize)]
+struct CgroupQuery {
+    /// Path of the cgroup of version 2.
+    path: String,
+    devices: Vec<(Major, Minor)>,
+}
+
+/// Answer to a [`CgroupQuery`].
+#[derive(Debug, Serialize, Deserialize)]
+enum CgroupReply {
+    /// Positions of the devices.
+    Allowed(Vec<usize>),
+    /// Cause of a failure.
+    Failed(String),
+}
+
+/// Finds from within a cgroup what it allows: the body of the hidden subcommand `cgroup-access`.
+#[must_use]
+pub fn run_cgroup_child(message: &str) -> ChildOutput {
+    let reply = child::parse::<CgroupQuery>(message).and_then(|CgroupQuery { path, devices }| {
+        enter_host_cgroup_namespace(&Root::open(Path::new("/"))?)?;
+        Ok(allowed_from_within(&path, &devices)?)
+    });
+    let (reply, exit) = match reply {
+        Ok(allowed) => (CgroupReply::Allowed(allowed), Exit::Success),
+        Err(error) => (CgroupReply::Failed(error.to_string()), error.kind.into()),
+    };
+    ChildOutput { stdout: child::line(&reply), exit }
+}

@@ -1,0 +1,321 @@
+//! The devices that the kernel lets the processes of any cgroup open.
+//!
+//! A process is subject to one cgroup in each hierarchy. Version 1 has a list of rules, in which a cgroup never allows more than
+//! the one above it (`security/device_cgroup.c`, `propagate_exception` and `parent_has_perm`). Version 2 has programs, all of
+//! which have to allow an access: those of the cgroup and those that it inherits. Where both exist, both have to.
+
+use super::{
+    CgroupDir, PROCESSES,
+    interpreter::{DeviceAccess, allows},
+    locate::{self, CgroupVersion},
+    program::obstacle,
+    rules,
+};
+use crate::{
+    Error, Result, Root,
+    kernel::{bpf, mount},
+};
+use mig_cdi_model::{Major, Minor};
+use nix::{
+    errno::Errno,
+    fcntl::{AtFlags, OFlag, openat},
+    sched::{CloneFlags, setns},
+    sys::{
+        stat::{Mode, SFlag, makedev, mknodat},
+        statfs::{PROC_SUPER_MAGIC, fstatfs},
+    },
+    unistd::{AccessFlags, faccessat},
+};
+use std::{collections::HashMap, os::fd::OwnedFd, path::Path, rc::Rc};
+
+/// Directory of the rules of version 1 below a root that is no machine's, as a test makes it.
+const V1_FIXTURE: &str = "/sys/fs/cgroup/devices";
+/// More than the largest list of rules, in bytes.
+const LIMIT: usize = 1 << 20;
+/// Character and block devices, reading and writing: `BPF_DEVCG_*` in `include/uapi/linux/bpf.h`.
+const CHAR: u32 = 2;
+const BLOCK: u32 = 1;
+const READ: u32 = 1 << 1;
+const WRITE: u32 = 1 << 2;
+/// A device that no driver has. A program that allows it allows every device.
+const NO_DEVICE: (u32, u32) = (0xffe, 0xf_fffe);
+
+/// What the kernel allows the processes of a cgroup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DevicePolicy {
+    /// Every device, as for processes of the host, privileged and rootless containers.
+    Everything,
+    /// Of the devices in question, those at these positions, for reading or writing.
+    Some(Vec<usize>),
+    /// It cannot be determined, for this reason.
+    Unknown(String),
+}
+
+/// The device policies of all cgroups of a machine, for the devices in question. Each is determined once.
+#[derive(Debug)]
+pub struct DevicePolicies {
+    devices: Vec<(Major, Minor)>,
+    v1: Hierarchy,
+    v2: Hierarchy,
+    /// By the paths in both hierarchies.
+    policies: HashMap<(Option<String>, Option<String>), Rc<DevicePolicy>>,
+    /// Answers of programs of version 2, by id.
+    programs: HashMap<u32, Rc<DevicePolicy>>,
+}
+
+/// The root directory of a hierarchy.
+#[derive(Debug)]
+enum Hierarchy {
+    Absent,
+    Open(OwnedFd),
+    Unreadable(String),
+}
+
+impl DevicePolicies {
+    /// Opens the hierarchies of a machine. `host` is the root that has its `/proc`.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read. A hierarchy that cannot be opened makes every policy unknown.
+    pub fn open(host: &Root, devices: Vec<(Major, Minor)>) -> Result<DevicePolicies> {
+        let (v1, v2) = match is_procfs(host)? {
+            true => machine_hierarchies()?,
+            false => (fixture(host), Hierarchy::Absent),
+        };
+        let (policies, programs) = (HashMap::new(), HashMap::new());
+        Ok(DevicePolicies { devices, v1, v2, policies, programs })
+    }
+
+    /// Returns the policy of the processes whose `/proc/PID/cgroup` has this text.
+    pub fn of(&mut self, cgroups: &str) -> Rc<DevicePolicy> {
+        let path = |version| locate::group(cgroups, version).map(str::to_owned);
+        let paths = (path(CgroupVersion::V1), path(CgroupVersion::V2));
+        if let Some(known) = self.policies.get(&paths) {
+            return known.clone();
+        }
+        let v1 = match (&self.v1, &paths.0) {
+            (Hierarchy::Open(root), Some(path)) => self.v1_policy(root, path),
+            (hierarchy, _) => hierarchy.without_path(),
+        };
+        let v2 = match (&self.v2, &paths.1) {
+            (Hierarchy::Open(root), Some(path)) => match cgroup(root, path) {
+                Ok(dir) => self.v2_policy(&dir),
+                Err(error) => DevicePolicy::Unknown(error.to_string()),
+            },
+            (hierarchy, _) => hierarchy.without_path(),
+        };
+        let policy = Rc::new(both(v1, v2));
+        self.policies.insert(paths, policy.clone());
+        policy
+    }
+
+    fn v1_policy(&self, root: &OwnedFd, path: &str) -> DevicePolicy {
+        match cgroup(root, path).and_then(|dir| dir.read("devices.list")) {
+            Ok(list) => match rules::allows_everything(&list) {
+                true => DevicePolicy::Everything,
+                false => self.some(|major, minor| Some(rules::allows(&list, major, minor))),
+            },
+            Err(error) => DevicePolicy::Unknown(error.to_string()),
+        }
+    }
+
+    fn v2_policy(&mut self, dir: &CgroupDir) -> DevicePolicy {
+        match bpf::effective(&dir.fd) {
+            Ok(ids) => ids.into_iter().fold(DevicePolicy::Everything, |policy, id| {
+                both(policy, DevicePolicy::clone(&self.program(id, dir)))
+            }),
+            Err(errno) => {
+                let error = Error::call("list device programs of", &dir.path, errno);
+                DevicePolicy::Unknown(error.to_string())
+            }
+        }
+    }
+
+    /// Returns what a program of version 2 allows.
+    fn program(&mut self, id: u32, dir: &CgroupDir) -> Rc<DevicePolicy> {
+        if let Some(known) = self.programs.get(&id) {
+            return known.clone();
+        }
+        let read = bpf::open(id).and_then(bpf::read);
+        let policy = match read {
+            Ok(program) => self.interpreted(&program.instructions),
+            Err(errno) => {
+                let error = Error::call("read the device program of", &dir.path, errno);
+                DevicePolicy::Unknown(error.to_string())
+            }
+        };
+        let policy = Rc::new(policy);
+        self.programs.insert(id, policy.clone());
+        policy
+    }
+
+    fn interpreted(&self, program: &[bpf::Insn]) -> DevicePolicy {
+        if let Some(reason) = obstacle(program) {
+            return DevicePolicy::Unknown(format!(
+                "its device program cannot be examined: {reason}"
+            ));
+        }
+        let opens = |kind, (major, minor)| {
+            let may = |access| allows(program, DeviceAccess { kind, access, major, minor });
+            Some(may(READ)? || may(WRITE)?)
+        };
+        match (opens(CHAR, NO_DEVICE), opens(BLOCK, NO_DEVICE)) {
+            (Some(true), Some(true)) => DevicePolicy::Everything,
+            (Some(_), Some(_)) => self.some(|major, minor| opens(CHAR, (major.0, minor.0))),
+            _ => DevicePolicy::Unknown("its device program cannot be interpreted".to_owned()),
+        }
+    }
+
+    /// Collects the devices in question that are allowed.
+    fn some(&self, is_allowed: impl Fn(Major, Minor) -> Option<bool>) -> DevicePolicy {
+        let mut allowed = Vec::new();
+        for (position, (major, minor)) in self.devices.iter().enumerate() {
+            match is_allowed(*major, *minor) {
+                Some(true) => allowed.push(position),
+                Some(false) => {}
+                None => {
+                    return DevicePolicy::Unknown(
+                        "its device program cannot be interpreted".to_owned(),
+                    );
+                }
+            }
+        }
+        DevicePolicy::Some(allowed)
+    }
+}
+
+impl Hierarchy {
+    /// The policy where a hierarchy is absent, or a process is not in it.
+    fn without_path(&self) -> DevicePolicy {
+        match self {
+            Hierarchy::Unreadable(reason) => DevicePolicy::Unknown(reason.clone()),
+            Hierarchy::Absent | Hierarchy::Open(_) => DevicePolicy::Everything,
+        }
+    }
+}
+
+/// What two policies allow together. One that denies all of the devices decides, whatever the other is.
+fn both(a: DevicePolicy, b: DevicePolicy) -> DevicePolicy {
+    use DevicePolicy::{Everything, Some, Unknown};
+    match (a, b) {
+        (Everything, other) | (other, Everything) => other,
+        (Some(a), Some(b)) => Some(a.into_iter().filter(|device| b.contains(device)).collect()),
+        (Some(allowed), Unknown(_)) | (Unknown(_), Some(allowed)) if allowed.is_empty() => {
+            Some(allowed)
+        }
+        (Unknown(reason), _) | (_, Unknown(reason)) => Unknown(reason),
+    }
+}
+
+fn is_procfs(host: &Root) -> Result<bool> {
+    let system = fstatfs(host.open_below("/proc", OFlag::O_PATH)?)
+        .map_err(|errno| Error::call("stat", host.display_path("/proc"), errno))?;
+    Ok(system.filesystem_type() == PROC_SUPER_MAGIC)
+}
+
+/// Opens the hierarchies of the machine through mounts of our own: those of others may show a part, or nothing, as where this
+/// process runs in a container.
+fn machine_hierarchies() -> Result<(Hierarchy, Hierarchy)> {
+    let proc = Root::open(Path::new("/"))?;
+    let text = proc.read("/proc/self/cgroup", LIMIT)?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let opened = |mounted: nix::Result<OwnedFd>, name| match mounted {
+        Ok(root) => Hierarchy::Open(root),
+        Err(errno) => Hierarchy::Unreadable(Error::call("mount", name, errno).to_string()),
+    };
+    let v1 = match locate::controllers(&text) {
+        Some(names) => opened(mount::detached_cgroup_v1(names), "the cgroup hierarchy of devices"),
+        None => Hierarchy::Absent,
+    };
+    let v2 = match locate::group(&text, CgroupVersion::V2) {
+        Some(_) => opened(mount::detached_cgroup_v2(), "the unified cgroup hierarchy"),
+        None => Hierarchy::Absent,
+    };
+    Ok((v1, v2))
+}
+
+fn fixture(host: &Root) -> Hierarchy {
+    match host.open_below(V1_FIXTURE, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+        Ok(root) => Hierarchy::Open(root),
+        Err(_) => Hierarchy::Absent,
+    }
+}
+
+/// Opens the directory of a cgroup.
+fn cgroup(root: &OwnedFd, path: &str) -> Result<CgroupDir> {
+    // A path with `..` leads out of our cgroup namespace (cgroup_namespaces(7)), and so out of the mount.
+    let is_plain = path.split('/').all(|name| name != "..");
+    if !is_plain {
+        return Err(Error::refused(
+            "open the cgroup",
+            path,
+            "it is outside of our cgroup namespace",
+        ));
+    }
+    let relative = path.trim_start_matches('/');
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let relative = if relative.is_empty() { "." } else { relative };
+    let fd = openat(root, relative, flags, Mode::empty());
+    let fd = fd.map_err(|errno| Error::call("open the cgroup", path, errno))?;
+    Ok(CgroupDir { fd, path: path.into() })
+}
+
+/// Returns which of the devices the cgroup of version 2 with this path lets its processes read or write, by a permission check from
+/// within: this process moves into it, opens no device, and has to end afterwards. For device programs that cannot be read.
+///
+/// Call it in a process that can be killed: one that moves into a cgroup that is just being frozen stops.
+///
+/// # Errors
+/// When the cgroup is frozen, or this process cannot move into it or cannot make the nodes.
+pub fn allowed_from_within(path: &str, devices: &[(Major, Minor)]) -> Result<Vec<usize>> {
+    let fail = |op| move |errno| Error::call(op, path, errno);
+    let root = mount::detached_cgroup_v2().map_err(fail("mount the hierarchy of"))?;
+    let dir = cgroup(&root, path)?;
+    // Frozen itself, or by a cgroup above it (Documentation/admin-guide/cgroup-v2.rst, "cgroup.freeze").
+    if dir.read("cgroup.events")?.lines().any(|line| line == "frozen 1") {
+        return Err(Error::refused("enter the cgroup", path, "it is frozen"));
+    }
+    let nodes = mount::detached_tmpfs(64 << 10).map_err(fail("make nodes for"))?;
+    let node = |(major, minor): &(Major, Minor)| {
+        let (name, mode) = (format!("{major}:{minor}"), Mode::from_bits_truncate(0o666));
+        let numbers = makedev(major.0.into(), minor.0.into());
+        mknodat(&nodes, &*name, SFlag::S_IFCHR, mode, numbers)?;
+        openat(&nodes, &*name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+    };
+    let nodes = devices.iter().map(node).collect::<nix::Result<Vec<_>>>();
+    let nodes = nodes.map_err(fail("make nodes for"))?;
+    dir.write("enter", PROCESSES, "0")?;
+    let may = |node: &OwnedFd, access| faccessat(node, c"", access, AtFlags::AT_EMPTY_PATH);
+    let opens = |node| may(node, AccessFlags::R_OK).or_else(|_| may(node, AccessFlags::W_OK));
+    let mut allowed = Vec::new();
+    for (position, node) in nodes.iter().enumerate() {
+        match opens(node) {
+            Ok(()) => allowed.push(position),
+            // The device cgroup answers EPERM.
+            Err(Errno::EPERM) => {}
+            Err(errno) => return Err(fail("check access in")(errno)),
+        }
+    }
+    Ok(allowed)
+}
+
+/// Path of the cgroup of version 2 in `/proc/PID/cgroup`.
+#[must_use]
+pub fn cgroup_v2_path(cgroups: &str) -> Option<&str> {
+    locate::group(cgroups, CgroupVersion::V2)
+}
+
+/// Moves this thread, and those that it starts later, to the cgroup namespace of the machine's first process, in which all cgroups
+/// have paths and can be reached.
+///
+/// # Errors
+/// When this process is not privileged.
+pub fn enter_host_cgroup_namespace(host: &Root) -> Result<()> {
+    const PATH: &str = "/proc/1/ns/cgroup";
+    let (ours, hosts) = (host.identity("/proc/self/ns/cgroup")?, host.identity(PATH)?);
+    if ours == hosts {
+        return Ok(());
+    }
+    let namespace = host.open_below(PATH, OFlag::O_RDONLY)?;
+    setns(namespace, CloneFlags::CLONE_NEWCGROUP)
+        .map_err(|errno| Error::call("enter", host.display_path(PATH), errno))
+}

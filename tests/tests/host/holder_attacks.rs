@@ -1,0 +1,212 @@
+//! Attacks on the search for holders of slices, with real containers and processes: to hide a slice that is in use, to keep one without a
+//! right to it, and to make the search slow. `docs/attacks.md` has the list.
+
+use mig_cdi_tests::{
+    Run,
+    deadline::kill_and_wait,
+    partition_host::PartitionHost,
+    podman::{Podman, VARIANTS},
+};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Host with two slices of 2g.20gb, whose capability nodes have a major number that no other test's have.
+fn host(major: u32) -> PartitionHost {
+    let host = PartitionHost::new(&format!(
+        "[majors]\nnvidia-caps = {major}\n[[gpu]]\nmodel = \"a100-80gb\"\nuuid = \"GPU-6f1d3a52-0d1c-4e0a-9b53-0d2f2a7c{major:04}\"\n\
+         instances = [{{ profile = \"2g.20gb\", start = 0 }}, {{ profile = \"2g.20gb\", start = 2 }}]\n"
+    ));
+    fs::write(host.fake.config(), "capabilities = \"none\"\n").unwrap();
+    host
+}
+
+/// Script in which `apply` partitions the host.
+fn script(host: &PartitionHost, script: &str) -> String {
+    let dir = host.fake.out().parent().unwrap().display().to_string();
+    format!(
+        "DIR={dir}
+        apply() {{ $MIG_CDI apply $FLAGS --journal-dir=$DIR/journal --state-dir=$DIR/state \"$@\"; }}
+        trap '$PODMAN rm -af -t 0 >/dev/null 2>&1' EXIT
+        $MIG_CDI generate $FLAGS >/dev/null
+        {script}"
+    )
+}
+
+/// Ways in which the programs of a container can hide that it has a slice. Each ends in a program that sleeps.
+const HIDING: [(&str, &str); 5] = [
+    ("renamed nodes, an empty environment", "mv /dev/nvidia-caps /dev/.x; exec env -i sleep 1000"),
+    ("removed nodes", "rm -r /dev/nvidia-caps; exec env -i sleep 1000"),
+    (
+        "a root without nodes",
+        "mkdir -p /tmp/e/bin; cp /bin/busybox /tmp/e/bin/sleep; exec env -i chroot /tmp/e /bin/sleep 1000",
+    ),
+    (
+        "the node of a container that may partition",
+        "mknod /dev/nvidia-caps/nvidia-cap1 c 486 1; exec sleep 1000",
+    ),
+    (
+        "two megabytes of environment",
+        "x=x; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do x=$x$x; done; i=0; \
+         while [ $i -lt 30 ]; do i=$((i+1)); export v$i=$x; done; exec sleep 1000",
+    ),
+];
+
+/// S20: a slice counts as in use as long as the kernel lets the container open its nodes, whatever the container does with them.
+#[test]
+fn a_container_cannot_hide_its_slice() {
+    for variant in VARIANTS {
+        for (what, hide) in HIDING {
+            let host = host(486);
+            let hide = hide.replace('\'', "'\\''");
+            let run = format!(
+                "id=$($PODMAN run -d --cap-add MKNOD --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS sh -c '{hide}; sleep 1000')
+                short=${{id%${{id#????????????}}}}
+                sleep 0.3
+                if apply 0=7g.80gb 2>$DIR/errors; then echo destroyed; fi
+                grep -q \"in use by container $short\" $DIR/errors || cat $DIR/errors
+                $PODMAN rm -f -t 0 $id >/dev/null
+                apply 0=7g.80gb >/dev/null && echo freed"
+            );
+            let run = Podman::new(variant).script(&host.fake, &script(&host, &run));
+            assert_eq!(
+                (run.code, run.stdout.as_str()),
+                (0, "freed\n"),
+                "{variant:?} {what}: {}",
+                run.stderr
+            );
+        }
+    }
+}
+
+/// The exemption of containers that may partition GPUs holds where the kernel lets them.
+#[test]
+fn only_a_container_that_may_partition_is_exempt() {
+    for variant in [("runc", "v1"), ("crun", "v2")] {
+        let host = host(485);
+        let run = "
+            $PODMAN run -d --device-cgroup-rule 'c 485:1 r' --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS sleep 1000 >/dev/null
+            apply 0=7g.80gb >/dev/null && echo applied";
+        let run = Podman::new(variant).script(&host.fake, &script(&host, run));
+        assert_eq!(
+            (run.code, run.stdout.as_str()),
+            (0, "applied\n"),
+            "{variant:?}: {}",
+            run.stderr
+        );
+    }
+}
+
+/// Process that is killed on drop.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        kill_and_wait(&mut self.0);
+    }
+}
+
+/// Waits until a process has done what it prepares.
+fn wait_for(path: &Path, what: &str) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !path.exists() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Starts a process of a user who owns nothing, after `setup` in namespaces of its own.
+fn user(host: &PartitionHost, setup: &str) -> Process {
+    let ready = host.fake.out().with_file_name("ready");
+    let _ = fs::remove_dir_all(&ready);
+    fs::create_dir(&ready).unwrap();
+    fs::set_permissions(&ready, fs::Permissions::from_mode(0o777)).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args([
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--mount",
+    ]);
+    command.args([
+        "sh",
+        "-euc",
+        &format!("{setup}\n: > {}/done; exec sleep 1000", ready.display()),
+    ]);
+    let node = host.fake.path("/dev/nvidia-caps/nvidia-cap31");
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("NODE", node);
+    command.env("MIG_CDI_DEVICE_0_3_0", ",,").stdin(Stdio::null());
+    let process = Process(command.spawn().unwrap());
+    wait_for(&ready.join("done"), setup);
+    process
+}
+
+fn apply(host: &PartitionHost, layout: &str) -> Run {
+    let mut command = host.fake.command(&["apply", layout]);
+    command.arg(format!("--journal-dir={}", host.journal().display()));
+    command.arg(format!("--state-dir={}", host.state().display()));
+    host.tidy(mig_cdi_tests::run(&mut command))
+}
+
+/// S21: a user who may not open a node keeps no slice from being destroyed.
+#[test]
+fn a_user_without_a_right_to_a_slice_cannot_keep_it() {
+    for (what, setup) in [
+        ("variables of our specs", ":"),
+        (
+            "a file with the name of a node",
+            "mount -t tmpfs tmpfs /dev; mkdir /dev/nvidia-caps; exec 3>/dev/nvidia-caps/nvidia-cap31",
+        ),
+        (
+            "a descriptor that names the node",
+            "exec perl -e 'sysopen(F, $ENV{NODE}, 0x200000) or die; $^F = 9; exec \"sh\", \"-c\", shift' \": > DONE; exec sleep 1000\"",
+        ),
+        (
+            "a mount of the node",
+            "mount -t tmpfs tmpfs /mnt; : > /mnt/node; mount --bind $NODE /mnt/node",
+        ),
+    ] {
+        let host = host(484);
+        // As with NVreg_DeviceFileMode=0600. The directories above it are open to all.
+        let node = host.fake.path("/dev/nvidia-caps/nvidia-cap31");
+        fs::set_permissions(&node, fs::Permissions::from_mode(0o600)).unwrap();
+        for dir in
+            node.ancestors().skip(1).take_while(|dir| dir.starts_with("/var/lib/mig-cdi-tests"))
+        {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let done = host.fake.out().with_file_name("ready/done");
+        let _process = user(&host, &setup.replace("DONE", &done.display().to_string()));
+        let run = apply(&host, "0=7g.80gb");
+        assert_eq!(run.code, 0, "{what}: {}", run.stderr);
+    }
+}
+
+/// S22: nothing of a container can block the search. A FUSE file system whose server never answers is mounted on its `/dev`, and open; its
+/// memory is slow to read.
+#[test]
+fn a_dead_file_system_does_not_block_the_search() {
+    let host = host(483);
+    let ready = host.fake.out().with_file_name("ready");
+    let script = format!(
+        "exec 4<>/dev/fuse
+        mount -t fuse -o fd=4,rootmode=40000,user_id=0,group_id=0 dead /dev
+        exec 5</proc/self/ns/mnt
+        : > {}
+        exec sleep 1000",
+        ready.display()
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-euc", &script]);
+    let _process = Process(command.stdin(Stdio::null()).spawn().unwrap());
+    wait_for(&ready, "a file system is mounted");
+    let run = apply(&host, "0=7g.80gb");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+}
