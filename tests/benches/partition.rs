@@ -2,9 +2,17 @@
 //! spec and device nodes: `cargo bench -p mig-cdi-tests --bench partition`.
 //!
 //! Quote the ratios to `mig-cdi list` on the same host, which asks NVML for every slice once.
+//!
+//! The last lines are the search for holders on the machine itself, with 300 cgroups of ten processes that may each use one slice, and
+//! 2,000 other processes; and with 900,000 open files. It needs root and the `devices` controller of cgroup v1.
 
-use mig_cdi_tests::{partition_host::PartitionHost, run};
-use std::time::{Duration, Instant};
+use mig_cdi_tests::{deadline::kill_and_wait, partition_host::PartitionHost, run};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
 
 const RUNS: usize = 15;
 
@@ -38,6 +46,93 @@ fn main() {
     show("assert", again(&[&["assert"], &layout[..]].concat()));
     show("export", again(&["export"]));
     show("profiles", again(&["profiles"]));
+    let holders = || (0..RUNS).map(|_| holders(&host)).collect();
+    show("search for holders, this machine", holders());
+    let containers = Crowd::of_containers(&host);
+    show("the same, 300 containers, 5,000 processes", holders());
+    drop(containers);
+    let files = Crowd::with_files();
+    show("the same, 900,000 open files", holders());
+    drop(files);
+}
+
+/// Time of a plan in which every slice has to be destroyed, with the holders of the machine.
+fn holders(host: &PartitionHost) -> Duration {
+    let mut command = host.fake.command(&["plan", "all=7g.80gb"]);
+    command.arg(format!("--state-dir={}", host.state().display()));
+    let begin = Instant::now();
+    let ended = run(&mut command);
+    assert!([0, 5].contains(&ended.code), "{}", ended.stderr);
+    begin.elapsed()
+}
+
+/// Many processes, and the cgroups that some of them are in.
+struct Crowd {
+    processes: Vec<Child>,
+    cgroups: Vec<PathBuf>,
+}
+
+impl Crowd {
+    fn of_containers(host: &PartitionHost) -> Crowd {
+        let mut crowd = Crowd { processes: Vec::new(), cgroups: Vec::new() };
+        let parent = Path::new("/sys/fs/cgroup/devices/mig-cdi-bench");
+        let minors = host.node().gpus.len() as u32 * 14;
+        for container in 0..300_u32 {
+            let dir = parent.join(format!("libpod-{container:064x}.scope"));
+            fs::create_dir_all(&dir).expect("the devices controller of cgroup v1");
+            let write = |file: &str, text: &str| fs::write(dir.join(file), text).expect("a cgroup");
+            write("devices.deny", "a");
+            for rule in ["c *:* m", "c 1:3 rwm", "c 136:* rwm"] {
+                write("devices.allow", rule);
+            }
+            write("devices.allow", &format!("c 508:{} rw", 3 + container % minors));
+            for _ in 0..10 {
+                let process = sleeper(&mut Command::new("sleep"));
+                write("cgroup.procs", &process.id().to_string());
+                crowd.processes.push(process);
+            }
+            crowd.cgroups.push(dir);
+        }
+        crowd.cgroups.push(parent.to_owned());
+        crowd.processes.extend((0..2000).map(|_| sleeper(&mut Command::new("sleep"))));
+        crowd
+    }
+
+    /// 60 processes with 15,000 open files each.
+    fn with_files() -> Crowd {
+        let script =
+            "use POSIX; POSIX::dup(0) for 1..15000; print \"x\"; $| = 1; exec 'sleep', '1000'";
+        let start = |_| {
+            let mut perl = Command::new("perl");
+            sleeper(perl.args(["-e", &format!("$^F = 20000; {script}")]))
+        };
+        let crowd = Crowd { processes: (0..60).map(start).collect(), cgroups: Vec::new() };
+        // They open files for a second or two.
+        std::thread::sleep(Duration::from_secs(5));
+        crowd
+    }
+}
+
+fn sleeper(command: &mut Command) -> Child {
+    let is_sleep = command.get_program() == "sleep";
+    let command = if is_sleep { command.arg("1000") } else { command };
+    command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("a process")
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.processes.iter_mut().for_each(|process| drop(process.kill()));
+        self.processes.iter_mut().for_each(kill_and_wait);
+        for dir in &self.cgroups {
+            // An ended process may be in it for a moment.
+            for _ in 0..100 {
+                if fs::remove_dir(dir).is_ok() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
 }
 
 fn time(host: &PartitionHost, args: &[&str]) -> Duration {

@@ -12,7 +12,6 @@ use mig_cdi_sys::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    rc::Rc,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Duration,
@@ -147,7 +146,7 @@ impl Scan<'_> {
     fn report(&self) -> Result<AccessReport> {
         let mut report = AccessReport::default();
         let mut unrestricted = match self.query.kinds {
-            AccessKinds::OpenFile => self.processes()?,
+            AccessKinds::OpenFile => self.every_process()?,
             AccessKinds::Cgroup | AccessKinds::All => self.restricted(&mut report)?,
         };
         if self.query.kinds != AccessKinds::Cgroup {
@@ -171,48 +170,87 @@ impl Scan<'_> {
         Ok(report)
     }
 
-    fn processes(&self) -> Result<Vec<Unrestricted>> {
-        let process = |pid| {
-            let cgroups = self.cgroups(pid)?;
-            Some(Unrestricted { pid, container: container_id(&cgroups) })
+    /// Reads the cgroups of all processes, on all processors. Returns the processes by the text of their `/proc/PID/cgroup`.
+    fn processes(&self) -> Result<BTreeMap<String, Vec<u32>>> {
+        let pids = self.pids()?;
+        let read = |pids: &[u32]| -> Vec<(String, u32)> {
+            pids.iter().filter_map(|pid| Some((self.cgroups(*pid)?, *pid))).collect()
         };
-        Ok(self.pids()?.into_iter().filter_map(process).collect())
+        let parts = pids.chunks(pids.len().div_ceil(processors()).max(1)).map(|part| || read(part));
+        let mut processes: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+        for (cgroups, pid) in in_parallel(parts).into_iter().flatten() {
+            processes.entry(cgroups).or_default().push(pid);
+        }
+        Ok(processes)
     }
 
     /// Finds the processes whose cgroup allows devices by a rule, one for each cgroup. Returns those that may open every device.
     fn restricted(&self, report: &mut AccessReport) -> Result<Vec<Unrestricted>> {
         let mut policies = DevicePolicies::open(self.host, self.query.devices.clone())?;
         let mut unrestricted = Vec::new();
-        let mut reported = BTreeSet::new();
-        for pid in self.pids()? {
-            let Some((cgroups, policy)) = self.policy(&mut policies, pid) else { continue };
-            let (devices, access) = match policy.as_ref() {
-                DevicePolicy::Everything => {
-                    unrestricted.push(Unrestricted { pid, container: container_id(&cgroups) });
-                    continue;
-                }
-                DevicePolicy::Some(devices) => (devices.clone(), Access::Cgroup),
-                DevicePolicy::Unknown(_) if !is_root() => {
-                    report.forbidden += 1;
-                    continue;
-                }
-                DevicePolicy::Unknown(_) if reported.contains(&cgroups) => continue,
-                DevicePolicy::Unknown(reason) => match self.allowed_from_within(&cgroups) {
-                    Ok(devices) => (devices, Access::Cgroup),
-                    // The mode of a node is the other thing that the kernel checks.
-                    Err(cause) => {
-                        (self.openable(pid), Access::Unknown(format!("{reason}; {cause}")))
-                    }
-                },
+        for (cgroups, pids) in self.processes()? {
+            let policy = policies.of(&cgroups);
+            // A cgroup that is gone was left by its processes: they have ended, or are in another one.
+            let (stayed, moved) = match policy.as_ref() {
+                DevicePolicy::Unknown(_) => self.again(&cgroups, pids),
+                _ => (pids, Vec::new()),
             };
-            if !devices.is_empty() && !reported.contains(&cgroups) {
-                let container = container_id(&cgroups);
-                reported.insert(cgroups);
-                let hints = ProcessHints::default();
-                report.accessors.push(Accessor { pid, container, devices, access, hints });
+            self.judge(&cgroups, stayed, &policy, &mut unrestricted, report);
+            for (cgroups, pid) in moved {
+                let policy = policies.of(&cgroups);
+                self.judge(&cgroups, vec![pid], &policy, &mut unrestricted, report);
             }
         }
         Ok(unrestricted)
+    }
+
+    /// Reads the cgroups of processes once more. Returns those that are where they were, and the others with their cgroups.
+    fn again(&self, cgroups: &str, pids: Vec<u32>) -> (Vec<u32>, Vec<(String, u32)>) {
+        let (mut stayed, mut moved) = (Vec::new(), Vec::new());
+        for pid in pids {
+            match self.cgroups(pid) {
+                Some(now) if now == cgroups => stayed.push(pid),
+                Some(now) => moved.push((now, pid)),
+                None => {}
+            }
+        }
+        (stayed, moved)
+    }
+
+    /// Judges processes of one cgroup by its policy.
+    fn judge(
+        &self,
+        cgroups: &str,
+        pids: Vec<u32>,
+        policy: &DevicePolicy,
+        unrestricted: &mut Vec<Unrestricted>,
+        report: &mut AccessReport,
+    ) {
+        let Some(&first) = pids.first() else { return };
+        let container = container_id(cgroups);
+        let mut add = |pid, devices: Vec<usize>, access| {
+            if !devices.is_empty() {
+                let (container, hints) = (container.clone(), ProcessHints::default());
+                report.accessors.push(Accessor { pid, container, devices, access, hints });
+            }
+        };
+        match policy {
+            DevicePolicy::Everything => unrestricted.extend(
+                pids.into_iter().map(|pid| Unrestricted { pid, container: container.clone() }),
+            ),
+            DevicePolicy::Some(devices) => add(first, devices.clone(), Access::Cgroup),
+            DevicePolicy::Unknown(_) if !is_root() => report.forbidden += pids.len(),
+            DevicePolicy::Unknown(reason) => match self.allowed_from_within(cgroups) {
+                Ok(devices) => add(first, devices, Access::Cgroup),
+                Err(cause) => {
+                    // The mode of a node is the other thing that the kernel checks.
+                    let able = pids.into_iter().map(|pid| (pid, self.openable(pid)));
+                    if let Some((pid, devices)) = able.into_iter().find(|able| !able.1.is_empty()) {
+                        add(pid, devices, Access::Unknown(format!("{reason}; {cause}")));
+                    }
+                }
+            },
+        }
     }
 
     /// Finds what a cgroup of version 2 allows where its programs cannot be read. Where a cgroup of version 1 restricts the process
@@ -225,6 +263,14 @@ impl Scan<'_> {
             Ok(CgroupReply::Failed(cause)) => Err(cause),
             Err(error) => Err(error.without_cure()),
         }
+    }
+
+    fn every_process(&self) -> Result<Vec<Unrestricted>> {
+        let process = |(cgroups, pids): (String, Vec<u32>)| {
+            let container = container_id(&cgroups);
+            pids.into_iter().map(move |pid| Unrestricted { pid, container: container.clone() })
+        };
+        Ok(self.processes()?.into_iter().flat_map(process).collect())
     }
 
     /// Positions of the devices whose nodes on the host the user of a process may open.
@@ -260,29 +306,6 @@ impl Scan<'_> {
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Returns the cgroups of a process and their policy; `None` when it has ended.
-    fn policy(
-        &self,
-        policies: &mut DevicePolicies,
-        pid: u32,
-    ) -> Option<(String, Rc<DevicePolicy>)> {
-        let mut cgroups = self.cgroups(pid)?;
-        // A cgroup that is gone was left by its processes: they have ended, or are in another one.
-        for _ in 0..3 {
-            let policy = policies.of(&cgroups);
-            if !matches!(policy.as_ref(), DevicePolicy::Unknown(_)) {
-                return Some((cgroups, policy));
-            }
-            let again = self.cgroups(pid)?;
-            if again == cgroups {
-                return Some((cgroups, policy));
-            }
-            cgroups = again;
-        }
-        let policy = policies.of(&cgroups);
-        Some((cgroups, policy))
-    }
-
     /// Finds the unrestricted processes that have devices open, on all processors.
     fn open_files(&self, processes: &[Unrestricted], report: &mut AccessReport) {
         let next = AtomicUsize::new(0);
@@ -310,19 +333,10 @@ impl Scan<'_> {
             }
             (found, forbidden)
         };
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-            let mut done = vec![work()];
-            // A thread that panicked would leave processes unexamined: the panic goes on here, and ends the child.
-            done.extend(others.into_iter().map(|thread| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            }));
-            for (found, forbidden) in done {
-                report.accessors.extend(found);
-                report.forbidden += forbidden;
-            }
-        });
+        for (found, forbidden) in in_parallel((0..processors()).map(|_| work)) {
+            report.accessors.extend(found);
+            report.forbidden += forbidden;
+        }
     }
 
     /// Finds the mount namespaces of unrestricted processes that have devices mounted one by one, as rootless containers have
@@ -363,6 +377,22 @@ impl Scan<'_> {
         }
         devices
     }
+}
+
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Does parts of the work at the same time.
+fn in_parallel<T: Send>(parts: impl Iterator<Item = impl FnOnce() -> T + Send>) -> Vec<T> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = parts.map(|part| scope.spawn(part)).collect();
+        // Without the result of a thread that panicked, processes would be missing: the panic goes on here, and ends the child.
+        let join = |thread: thread::ScopedJoinHandle<'_, T>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().map(join).collect()
+    })
 }
 
 impl Unrestricted {

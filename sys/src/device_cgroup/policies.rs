@@ -213,23 +213,34 @@ fn is_procfs(host: &Root) -> Result<bool> {
 }
 
 /// Opens the hierarchies of the machine through mounts of our own: those of others may show a part, or nothing, as where this
-/// process runs in a container.
+/// process runs in a container. Without the privilege, and before Linux 5.2, through a mount that shows all of a hierarchy.
 fn machine_hierarchies() -> Result<(Hierarchy, Hierarchy)> {
     let proc = Root::open(Path::new("/"))?;
-    let text = proc.read("/proc/self/cgroup", LIMIT)?.unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let opened = |mounted: nix::Result<OwnedFd>, name| match mounted {
-        Ok(root) => Hierarchy::Open(root),
-        Err(errno) => Hierarchy::Unreadable(Error::call("mount", name, errno).to_string()),
+    let text = |path| -> Result<String> {
+        let bytes = proc.read(path, LIMIT)?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
-    let v1 = match locate::controllers(&text) {
-        Some(names) => opened(mount::detached_cgroup_v1(names), "the cgroup hierarchy of devices"),
-        None => Hierarchy::Absent,
+    let (groups, mountinfo) = (text("/proc/self/cgroup")?, text("/proc/self/mountinfo")?);
+    let opened = |mounted: nix::Result<OwnedFd>, version, name| {
+        let errno = match mounted {
+            Ok(root) => return Hierarchy::Open(root),
+            Err(errno) => errno,
+        };
+        let mounts = locate::mounts(&mountinfo, version);
+        let whole = mounts.iter().filter(|mount| mount.root == "/");
+        let mut open = whole.filter_map(|mount| CgroupDir::open(Path::new(&mount.point)).ok());
+        match open.next() {
+            Some(dir) => Hierarchy::Open(dir.fd),
+            None => Hierarchy::Unreadable(Error::call("mount", name, errno).to_string()),
+        }
     };
-    let v2 = match locate::group(&text, CgroupVersion::V2) {
-        Some(_) => opened(mount::detached_cgroup_v2(), "the unified cgroup hierarchy"),
-        None => Hierarchy::Absent,
-    };
+    let v1 = locate::controllers(&groups).map_or(Hierarchy::Absent, |names| {
+        let mounted = mount::detached_cgroup_v1(names);
+        opened(mounted, CgroupVersion::V1, "the cgroup hierarchy of devices")
+    });
+    let v2 = locate::group(&groups, CgroupVersion::V2).map_or(Hierarchy::Absent, |_| {
+        opened(mount::detached_cgroup_v2(), CgroupVersion::V2, "the unified cgroup hierarchy")
+    });
     Ok((v1, v2))
 }
 

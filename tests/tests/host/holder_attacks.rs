@@ -5,12 +5,13 @@ use mig_cdi_tests::{
     Run,
     deadline::kill_and_wait,
     partition_host::PartitionHost,
-    podman::{Podman, VARIANTS},
+    podman::{Podman, VARIANTS, compile},
+    watch::until,
 };
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -209,4 +210,70 @@ fn a_dead_file_system_does_not_block_the_search() {
     wait_for(&ready, "a file system is mounted");
     let run = apply(&host, "0=7g.80gb");
     assert_eq!(run.code, 0, "{}", run.stderr);
+}
+
+/// Cgroup of version 2 with a process in it, in the machine's own hierarchy.
+struct Cgroup {
+    dir: PathBuf,
+    process: Process,
+}
+
+impl Cgroup {
+    fn new(name: &str) -> Cgroup {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+        let mount = mount.expect("a mounted unified hierarchy of cgroups");
+        let dir = Path::new(mount.split(' ').nth(4).unwrap());
+        let dir = dir.join(format!("mig-cdi-{name}-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        let process = Process(Command::new("sleep").arg("1000").spawn().unwrap());
+        fs::write(dir.join("cgroup.procs"), process.0.id().to_string()).unwrap();
+        Cgroup { dir, process }
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = fs::write(self.dir.join("cgroup.freeze"), "0");
+        kill_and_wait(&mut self.process.0);
+        until("the cgroup is empty", || fs::remove_dir(&self.dir).is_ok() || !self.dir.exists());
+    }
+}
+
+/// A device program that cannot be interpreted (this one calls a function) is asked from within its cgroup. In a frozen one a process
+/// would stop: it counts as one that holds the slice, and nothing hangs.
+#[test]
+fn a_program_that_cannot_be_read_is_asked_from_within() {
+    let host = host(482);
+    let helper = host.fake.out().with_file_name("device-program");
+    compile("device-program.c", &helper, &[]);
+    let cgroup = Cgroup::new("opaque");
+    let allow = |major: &str| {
+        let mut command = Command::new(&helper);
+        command.args(["allow", cgroup.dir.to_str().unwrap(), major]);
+        mig_cdi_tests::run(&mut command).assert_code(0);
+    };
+    let pid = format!("in use by pid {}, sleep 1000", cgroup.process.0.id());
+    allow("482");
+    let held = apply(&host, "0=7g.80gb");
+    assert!(held.code == 5 && held.stderr.contains(&pid), "{}", held.stderr);
+    allow("481");
+    for layout in ["0=7g.80gb", "0=2x2g.20gb"] {
+        apply(&host, layout).assert_code(0);
+    }
+    fs::write(cgroup.dir.join("cgroup.freeze"), "1").unwrap();
+    until("it is frozen", || {
+        fs::read_to_string(cgroup.dir.join("cgroup.events")).unwrap().contains("frozen 1")
+    });
+    let frozen = apply(&host, "0=7g.80gb");
+    assert_eq!(frozen.code, 5, "{}", frozen.stderr);
+    assert!(frozen.stderr.contains(&pid), "{}", frozen.stderr);
+    let why = "which cannot be examined: its device program cannot be examined: it calls a function; enter the cgroup";
+    assert!(
+        frozen.stderr.contains(why) && frozen.stderr.contains(": it is frozen"),
+        "{}",
+        frozen.stderr
+    );
+    fs::write(cgroup.dir.join("cgroup.freeze"), "0").unwrap();
+    apply(&host, "0=7g.80gb").assert_code(0);
 }
