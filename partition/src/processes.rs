@@ -1,8 +1,22 @@
 //! Processes of the host as `/proc` shows them: their names in messages, and the driver's nodes that they have open.
 
 use crate::containers;
+use mig_cdi_model::one_line;
 use mig_cdi_sys::Root;
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+/// Whether names of processes show their command lines.
+static SHOWS_COMMANDS: AtomicBool = AtomicBool::new(true);
+
+/// Leaves command lines out of the names of processes from now on, in the whole program: for one whose messages are read by
+/// others than the administrator of the node. A process writes what it likes into its own, and a command line may have
+/// secrets.
+pub fn hide_command_lines() {
+    SHOWS_COMMANDS.store(false, Ordering::Relaxed);
+}
 
 /// Largest command line that is read; the kernel allows longer ones, and only the beginning is shown.
 const COMMAND_LINE_LIMIT: usize = 1 << 16;
@@ -64,11 +78,10 @@ pub(crate) fn describe(host: Option<&Root>, pid: &str) -> String {
 /// Names a process without its container: `pid 4711, python3 train.py`.
 pub(crate) fn describe_alone(host: Option<&Root>, pid: &str) -> String {
     let read = |host: &Root| host.read(&format!("/proc/{pid}/cmdline"), COMMAND_LINE_LIMIT).ok()?;
-    // proc(5): arguments are separated by null bytes, and the process itself can write them. Control characters would
-    // reach the terminal.
+    // proc(5): arguments are separated by null bytes, and the process itself can write them.
+    let host = host.filter(|_| SHOWS_COMMANDS.load(Ordering::Relaxed));
     let line = host.and_then(read).unwrap_or_default();
-    let line = String::from_utf8_lossy(&line).replace('\0', " ");
-    let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let line = one_line(&String::from_utf8_lossy(&line).replace('\0', " "));
     let shown: String = line.trim().chars().take(SHOWN_CHARACTERS).collect();
     if shown.is_empty() { format!("pid {pid}") } else { format!("pid {pid}, {shown}") }
 }

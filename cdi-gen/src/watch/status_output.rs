@@ -4,6 +4,8 @@ use super::{
     metrics, refresh_trigger::RefreshTrigger, running_watch::RunningWatch, status::WatchState,
 };
 
+use mig_cdi_model::one_line;
+
 impl RunningWatch<'_> {
     /// Writes `status.json` and the metrics. A failure is logged and stops nothing: the specs matter more.
     pub(super) fn write_status(&mut self) {
@@ -31,7 +33,7 @@ impl RunningWatch<'_> {
     pub(super) fn summary(&self) -> String {
         let devices = self.status.node.devices.len();
         match (&self.status.state, &self.status.error) {
-            (WatchState::Failing, Some(error)) => format!("failing: {}", error.message),
+            (WatchState::Failing, Some(error)) => format!("failing: {}", one_line(&error.message)),
             (WatchState::Incomplete, _) => {
                 format!("{devices} slices, {} omitted", self.status.node.omitted)
             }

@@ -15,6 +15,7 @@ use mig_cdi_gen::{
     Error, Exit, MessageSink,
     engines::{self, InstalledEngine, PROGRAM_DIRS},
 };
+use mig_cdi_model::is_unprintable;
 use mig_cdi_sys::{ConfigFile, Root, is_root};
 
 const NOTHING_TO_CHANGE: &str = "nothing to change";
@@ -168,7 +169,7 @@ fn program(requested: bool, name: &str, flag: &str) -> Result<Option<String>, Er
     }
     let path = installed_beside(name, flag)?;
     // Files of engines quote it in TOML or JSON, where these characters would need an escape.
-    match path.contains(|c: char| c == '"' || c == '\\' || c.is_control()) {
+    match path.contains(|c: char| matches!(c, '"' | '\\') || is_unprintable(c)) {
         true => Err(Error::usage("accept", flag).because(format!(
             "{path:?} contains a character that cannot be written into a configuration"
         ))),
