@@ -33,7 +33,7 @@ pub(super) fn run(
         return Ok(CommandOutput::success(stdout));
     }
     let host = Root::open(&args.host_root)?;
-    let user = args.rootless.then(user_dirs).transpose()?;
+    let user = args.rootless.then(|| user_dirs(&host)).transpose()?;
     let state = user.as_ref().map_or("/var/lib", |user| &user.state);
     let record = record_path(state, name);
     if args.undo {
@@ -117,7 +117,11 @@ fn check(args: &ConfigureArgs) -> Result<(), Error> {
 }
 
 /// Returns the directories of the user who runs this (XDG Base Directory Specification).
-fn user_dirs() -> Result<UserDirs, Error> {
+///
+/// # Errors
+/// When there are none, and for root, when they are not root's own: `su` and `sudo -E` keep the HOME of another user, who
+/// would decide which files root writes and removes.
+fn user_dirs(host: &Root) -> Result<UserDirs, Error> {
     if is_root() && std::env::var_os("SUDO_USER").is_some() {
         return Err(Error::usage("accept", "--rootless")
             .because("it configures the engine of the user who runs it, and sudo makes that root")
@@ -133,10 +137,18 @@ fn user_dirs() -> Result<UserDirs, Error> {
                 .with_cure("set HOME")
         })
     };
-    Ok(UserDirs {
+    let dirs = UserDirs {
         config: dir("XDG_CONFIG_HOME", ".config")?,
         state: dir("XDG_STATE_HOME", ".local/state")?,
-    })
+    };
+    for dir in [&dirs.config, &dirs.state].into_iter().filter(|_| is_root()) {
+        if let Some(reason) = host.exchangeable(dir) {
+            return Err(Error::refused("use", host.display_path(dir).display())
+                .because(format!("{reason}, and this runs as root"))
+                .with_cure("run it as the user whose engine it is, or set HOME to root's"));
+        }
+    }
+    Ok(dirs)
 }
 
 /// Returns the engine: in the version of the command line, or else as it is installed.
