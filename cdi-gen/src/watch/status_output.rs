@@ -14,7 +14,7 @@ impl RunningWatch<'_> {
         self.status.listener = driver_events.pid();
         self.status.driver_events = driver_events.change_coverage();
         self.status.driver_errors = driver_events.error_coverage();
-        let status = self.status.write(&self.options.state_dir);
+        let status = self.status.write(&self.options.state_dir, &mut self.lock);
         let metrics = self.options.metrics_file.as_deref();
         let metrics = metrics.map_or(Ok(()), |path| metrics::write(&self.status, path));
         for failure in [status.err(), metrics.err()].into_iter().flatten() {
