@@ -16,6 +16,7 @@ use mig_cdi_gen::{
 use mig_cdi_model::{
     DriverCapabilities, DriverCapability,
     cdi::{Kind, Version, VersionLimit},
+    is_unprintable,
 };
 use mig_cdi_sys::own_program;
 use std::path::{Path, PathBuf};
@@ -347,5 +348,5 @@ fn verify_hook(level: VerifyLevel, node: &NodeSource, config: Option<&Path>) -> 
 fn is_plain_directory(path: &str) -> bool {
     let names = path.strip_prefix('/').unwrap_or_default();
     names.split('/').all(|name| !name.is_empty() && name != "." && name != "..")
-        && !path.chars().any(char::is_control)
+        && !path.contains(is_unprintable)
 }

@@ -58,8 +58,8 @@ fn read(machine: &dyn Machine, source: Source) -> Result<Discovery> {
 
 /// Adds the cure to an error of NVML, for commands that can do without it.
 pub fn optional_nvml_error(failure: nvml::NvmlError) -> Error {
-    use nvml::NvmlError::{NotLoaded, VersionMismatch};
-    let no_driver = matches!(failure, NotLoaded { .. } | VersionMismatch { .. });
+    use nvml::NvmlError::{NotLoaded, Untrusted, VersionMismatch};
+    let no_driver = matches!(failure, NotLoaded { .. } | VersionMismatch { .. } | Untrusted { .. });
     let error = required_nvml_error(failure);
     let or = if no_driver { "" } else { ", or use --source proc" };
     Error { cure: error.cure.map(|cure| cure + or), ..error }
@@ -68,6 +68,11 @@ pub fn optional_nvml_error(failure: nvml::NvmlError) -> Error {
 /// Adds the cure to an error of NVML, for commands that need it.
 pub fn required_nvml_error(failure: nvml::NvmlError) -> Error {
     let cure = match failure {
+        nvml::NvmlError::Untrusted { path, cause } => {
+            return Error::refused("load", path).because(cause).with_cure(
+                "run chown root and chmod go-w on it, or reinstall the driver's libraries",
+            );
+        }
         nvml::NvmlError::NoLibrary { .. } => {
             "install the driver's libnvidia-ml, or name its directory with --driver-root or --library-search-path"
         }

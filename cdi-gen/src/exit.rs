@@ -17,7 +17,7 @@ pub enum Exit {
     Incomplete = 3,
     /// There is no driver, it does not answer, or a required file of it is missing.
     NoDriver = 4,
-    /// Nothing was changed: writing would have been unsafe or would have broken an engine, or a slice that has to be released is
+    /// Nothing was changed: it would have been unsafe or would have broken an engine, or a slice that has to be released is
     /// in use.
     Refused = 5,
     /// The files on disk are stale, or a GPU is not partitioned as desired.

@@ -44,7 +44,7 @@ Exit codes:
   2  wrong command line, configuration or node description
   3  incomplete: something on the node could not be confirmed and is omitted
   4  no driver, or a required driver file is missing
-  5  refused: writing is unsafe or breaks an engine, or a slice that must be destroyed is in use
+  5  refused: it is unsafe or breaks an engine, or a slice that must be destroyed is in use
   6  stale: a spec on disk does not match the node. With assert: a GPU does not have the layout";
 
 /// Expose slices of NVIDIA GPUs (MIG devices) to containers through the Container Device Interface (CDI)

@@ -1,6 +1,7 @@
 //! Output of a command: the text for standard output, and the exit code. Prints nothing.
 
 use mig_cdi_gen::{Error, Exit, child::ChildOutput};
+use mig_cdi_model::printable_json;
 
 /// Output of a command that did not fail.
 pub(crate) struct CommandOutput {
@@ -30,8 +31,9 @@ impl From<ChildOutput> for CommandOutput {
     }
 }
 
-/// Formats a value as indented JSON, with a line end.
+/// Formats a value as indented JSON, with a line end. It can be printed to a terminal.
 pub(crate) fn to_json(value: &impl serde::Serialize) -> Result<String, Error> {
     let text = serde_json::to_string_pretty(value);
-    text.map(|text| text + "\n").map_err(|e| Error::failed("write", "json").because(e))
+    text.map(|text| printable_json(&text) + "\n")
+        .map_err(|e| Error::failed("write", "json").because(e))
 }

@@ -3,6 +3,7 @@
 
 use crate::picture::Style;
 use mig_cdi_gen::{MessageLevel, MessageSink};
+use mig_cdi_model::one_line;
 use std::io::{IsTerminal, Write};
 use terminal_size::{Width, terminal_size_of};
 
@@ -39,9 +40,6 @@ impl Console {
     }
 
     fn line(&self, label: &str, color: &str, message: &str) {
-        // Messages contain text from files and from the driver. An escape sequence in it would drive the terminal.
-        let message: String =
-            message.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
         match self.color {
             true => put(&format!("\x1b[{color}m{label}:\x1b[0m {message}\n")),
             false => put(&format!("{label}: {message}\n")),
@@ -51,6 +49,8 @@ impl Console {
 
 impl MessageSink for Console {
     fn message(&self, level: MessageLevel, text: &str) {
+        // Messages contain text from files, processes and the driver. An escape sequence in it would drive the terminal.
+        let text = &one_line(text);
         match level {
             MessageLevel::Error => self.line("error", "31", text),
             MessageLevel::Warning => self.line("warning", "33", text),

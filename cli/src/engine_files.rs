@@ -10,7 +10,8 @@ use serde_json::Value;
 pub(crate) const DEFAULT_SPEC_DIRS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
 /// Directory from which podman and CRI-O read hooks unless their configuration names others.
 pub(crate) const DEFAULT_HOOKS_DIR: &str = "/usr/share/containers/oci/hooks.d";
-/// Second directory from which podman reads hooks unless its configuration names others.
+/// Directory for an administrator's hooks (oci-hooks(5)). podman reads it only where its configuration names it, or with
+/// `--hooks-dir`.
 pub(crate) const ADMIN_HOOKS_DIR: &str = "/etc/containers/oci/hooks.d";
 /// Path of containerd's configuration.
 pub(crate) const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";

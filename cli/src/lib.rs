@@ -46,6 +46,7 @@ mod table;
 use clap::{CommandFactory, Parser};
 use console::Console;
 use mig_cdi_gen::{Error, Exit, MessageSink};
+use mig_cdi_model::printable_lines;
 use std::{ffi::OsString, io::Write, process::ExitCode};
 
 /// Describes the command line of `mig-cdi`.
@@ -69,7 +70,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     // mig-cdi-hook runs this command and reads the error from the last line of standard output.
     let is_read_by_hook = matches!(cli.command, cli::AnyCommand::Public(cli::Command::Verify(_)));
     let exit = commands::run(&cli, &console).and_then(|output| {
-        print(&output.stdout)?;
+        // Names of files and processes, and what other tools have written, end up here.
+        match is_document(&cli.command) {
+            true => print(&output.stdout)?,
+            false => print(&printable_lines(&output.stdout))?,
+        }
         Ok(output.exit)
     });
     exit.unwrap_or_else(|error| {
@@ -81,6 +86,18 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         error.kind.into()
     })
     .into()
+}
+
+/// True for a command whose output another program reads: a spec, layouts, a reply. It is printed byte for byte.
+fn is_document(command: &cli::AnyCommand) -> bool {
+    use cli::Command::{Export, Generate, Verify};
+    match command {
+        cli::AnyCommand::Refresh(_)
+        | cli::AnyCommand::Listen(_)
+        | cli::AnyCommand::DeviceAccess(_)
+        | cli::AnyCommand::CgroupAccess(_) => true,
+        cli::AnyCommand::Public(command) => matches!(command, Export(_) | Generate(_) | Verify(_)),
+    }
 }
 
 /// Writes to standard output. A reader that has closed it early, such as `head`, is no error.

@@ -1,6 +1,7 @@
 //! The error of the hook: fields for programs, one line for people. It never undoes anything: that happens where an
 //! operation fails.
 
+use mig_cdi_model::one_line;
 use std::{borrow::Cow, fmt};
 
 /// Result of an operation of the hook.
@@ -115,8 +116,7 @@ impl Error {
 }
 
 impl fmt::Display for Error {
-    /// Writes one line, whatever a container or a program put into a field: terminals and logs would act on
-    /// control characters.
+    /// Writes one line, whatever a container or a program put into a field.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = self.failure();
         if let Some(cure) = &self.cure {
@@ -125,8 +125,7 @@ impl fmt::Display for Error {
         if let Some(undo) = &self.undo_failure {
             line = format!("{line}; undoing the changes failed as well: {undo}");
         }
-        let printable = |c: char| if c.is_control() { ' ' } else { c };
-        f.write_str(&line.chars().map(printable).collect::<String>())
+        f.write_str(&one_line(&line))
     }
 }
 
@@ -164,7 +163,7 @@ mod tests {
     #[test]
     fn an_error_is_one_line_with_its_cure() {
         let error = Error::refused("parse", "a\nb", "bad \u{1b}[2J").with_cure("fix it");
-        assert_eq!(error.to_string(), "parse a b: bad  [2J; fix it");
+        assert_eq!(error.to_string(), "parse a\u{fffd}b: bad \u{fffd}[2J; fix it");
         assert_eq!(
             Error::usage("parse the command line", "", "x").to_string().matches(':').count(),
             1

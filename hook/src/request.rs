@@ -164,12 +164,11 @@ fn annotation_error(key: &str, cause: impl fmt::Display) -> Error {
 /// The beginning of a text that an image may have chosen.
 fn shortened(text: &str) -> String {
     const SHOWN: usize = 80;
-    let printable = |c: char| if c.is_control() { ' ' } else { c };
-    let shown: String = text.chars().take(SHOWN).map(printable).collect();
-    match text.chars().nth(SHOWN) {
-        Some(_) => shown + "…",
-        None => shown,
+    let mut shown: String = text.chars().take(SHOWN).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
     }
+    shown
 }
 
 fn is_own(entry: &str, kind: &str) -> bool {

@@ -18,6 +18,7 @@ pub use state::{LogSink, Timing};
 
 use api_client::ApiClient;
 use events::NodeEvent;
+use mig_cdi_model::one_line;
 use node_metadata::check_label;
 use state::{ClusterState, lock};
 use std::{
@@ -130,7 +131,7 @@ impl Cluster {
         // `None` removes the label or annotation.
         self.shared.change(|desired| {
             desired.states.insert(STATE.to_owned(), label.map(str::to_owned));
-            let reason = reason.map(|text| truncate(text, 1000));
+            let reason = reason.map(|text| truncate(&one_line(text), 1000));
             desired.annotations.insert(REASON.to_owned(), reason);
             desired.annotations.insert(LAST.to_owned(), last.map(str::to_owned));
         });

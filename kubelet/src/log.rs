@@ -1,10 +1,12 @@
 //! Lines on standard error, which the service manager or Kubernetes keeps as the log.
 
 use mig_cdi_gen::{MessageLevel, MessageSink};
+use mig_cdi_model::one_line;
 use std::{collections::BTreeSet, fmt::Display, io::Write};
 
-/// Writes one line to the log.
+/// Writes one line to the log. Texts from files, processes and the driver end up there, and then on terminals.
 pub fn log(line: &str) {
+    let line = one_line(line);
     // `eprintln!` would panic once the reader of standard error has closed it.
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
@@ -18,13 +20,10 @@ pub struct PluginLog {
 
 impl MessageSink for PluginLog {
     fn message(&self, level: MessageLevel, text: &str) {
-        // Texts from files and from the driver end up here: no control character reaches a terminal.
-        let text: String =
-            text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
         match level {
             MessageLevel::Error => log(&format!("error: {text}")),
             MessageLevel::Warning => log(&format!("warning: {text}")),
-            MessageLevel::Status => log(&text),
+            MessageLevel::Status => log(text),
             MessageLevel::Detail if self.verbose => log(&format!("detail: {text}")),
             MessageLevel::Hint | MessageLevel::Detail => {}
         }

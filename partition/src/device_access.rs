@@ -46,6 +46,8 @@ pub struct AccessQuery {
     pub kinds: AccessKinds,
     /// Processes to describe besides, which NVML has named.
     pub describe: Vec<u32>,
+    /// Whether hints are read.
+    pub has_hints: bool,
 }
 
 /// What counts as access to a device.
@@ -171,7 +173,8 @@ pub fn run_child(message: &str) -> ChildOutput {
     let done = child::parse::<AccessQuery>(message).and_then(|query| {
         let (host, report) = scan::find(&query)?;
         let accessors = report.accessors.iter().map(|accessor| accessor.pid);
-        let pids: Vec<u32> = accessors.chain(query.describe.iter().copied()).collect();
+        let pids = accessors.chain(query.describe.iter().copied());
+        let pids: Vec<u32> = pids.filter(|_| query.has_hints).collect();
         print(&AccessReply::Report(report));
         Ok(child::line(&scan::hints(&host, &pids)))
     });

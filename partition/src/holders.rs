@@ -254,6 +254,7 @@ pub(crate) fn capability_query(
         nodes: nodes.iter().map(below_dev).collect(),
         dev_root: dev_root.to_owned(),
         kinds: AccessKinds::All,
+        has_hints: processes::shows_command_lines(),
         describe: gpus.iter().flat_map(|gpu| &gpu.processes).map(|process| process.pid).collect(),
     }
 }

@@ -68,3 +68,4 @@ pub use node_partitioner::{
     ApplyOptions, ApplyOutcome, HolderOptions, NodePartitioner, PlannedChanges,
 };
 pub use planner_input::free_placements;
+pub use processes::hide_command_lines;

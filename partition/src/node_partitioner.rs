@@ -15,9 +15,9 @@ use mig_cdi_gen::{
     device_nodes::{self, NodesMode},
     discover::{self, Source},
     generate::{GenerateOptions, Generator, OnConflict},
-    watch::status::{Status, WatchState},
+    watch::status::Status,
 };
-use mig_cdi_sys::{Root, is_root, is_running, nvml::GpuPartitioning};
+use mig_cdi_sys::{Root, is_root, nvml::GpuPartitioning};
 use serde::{Deserialize, Serialize};
 use std::{
     cell::RefCell,
@@ -322,7 +322,7 @@ impl NodePartitioner<'_> {
     fn is_refreshed_by_watch(&self, state_dir: &Path) -> Result<bool> {
         let running_watch = || {
             let status = Status::read(state_dir).ok().flatten();
-            status.filter(|status| status.state != WatchState::Stopped && is_running(status.pid))
+            status.filter(|status| status.is_running(state_dir))
         };
         if running_watch().is_none() {
             return Ok(false);

@@ -4,6 +4,22 @@ use crate::device_access::{AccessKinds, AccessQuery, Accessor, DescribedProcess}
 use mig_cdi_gen::Result;
 use mig_cdi_model::{Major, Minor};
 use mig_cdi_sys::Root;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether names of processes show their command lines.
+static SHOWS_COMMANDS: AtomicBool = AtomicBool::new(true);
+
+/// Leaves command lines out of the names of processes from now on, in the whole program: for one whose messages are read by
+/// others than the administrator of the node. A process writes what it likes into its own, and a command line may have
+/// secrets.
+pub fn hide_command_lines() {
+    SHOWS_COMMANDS.store(false, Ordering::Relaxed);
+}
+
+/// Reports whether names of processes show their command lines.
+pub(crate) fn shows_command_lines() -> bool {
+    SHOWS_COMMANDS.load(Ordering::Relaxed)
+}
 
 /// Name of NVIDIA's daemon that keeps GPUs initialised, as the kernel cuts it: nvidia-persistenced. It opens every GPU and uses
 /// none.
@@ -26,6 +42,7 @@ pub(crate) fn processes_with_gpu_open(host: &Root, minor: u32) -> Result<Vec<Str
         dev_root: host_root,
         kinds: AccessKinds::OpenFile,
         describe: Vec::new(),
+        has_hints: shows_command_lines(),
     };
     let own = std::process::id();
     let is_user =

@@ -4,6 +4,7 @@ use crate::{
     FileFault, NvmlFault, ProcessDescription, ProcessKind, SimulatedComputeInstance, SimulatedGpu,
     SimulatedInstance, SimulatedNode,
 };
+use mig_cdi_model::is_unprintable;
 use std::fmt::{self, Display, Write};
 
 impl SimulatedNode {
@@ -140,7 +141,7 @@ impl Display for Quoted<'_> {
         for c in self.0.chars() {
             match c {
                 '"' | '\\' => write!(f, "\\{c}")?,
-                c if c.is_control() => write!(f, "\\u{:04X}", u32::from(c))?,
+                c if is_unprintable(c) => write!(f, "\\U{:08X}", u32::from(c))?,
                 c => f.write_char(c)?,
             }
         }

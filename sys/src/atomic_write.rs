@@ -8,6 +8,7 @@ use crate::{
     Error, FileIdentity, Owner, Result,
     error::{Weakness, optional},
     root::{names, read_all},
+    trusted_path::{check_above, is_unmapped},
 };
 use nix::{
     dir::Dir,
@@ -60,8 +61,9 @@ impl TrustedDir {
     ///
     /// # Errors
     /// [`Error::UnsafeDir`] when it is a symbolic link, writable by its group or by others, or
-    /// owned by another user than root and ours.
+    /// owned by another user than root and ours; and when that is true of a directory above it.
     pub fn open_or_make(path: &Path) -> Result<TrustedDir> {
+        check_above(path)?;
         let opened = match Self::open(path) {
             Err(error) if error.is_absent() => {
                 make(path)?;
@@ -79,6 +81,7 @@ impl TrustedDir {
     /// # Errors
     /// As [`TrustedDir::open_or_make`].
     pub fn open_existing(path: &Path) -> Result<Option<TrustedDir>> {
+        check_above(path)?;
         let dir = optional(Self::open(path))?;
         dir.map(|dir| dir.check().map(|()| dir)).transpose()
     }
@@ -103,6 +106,9 @@ impl TrustedDir {
     /// Opens `path` for a change of another program's file. For root it is as strict as
     /// [`TrustedDir::open_or_make`]; other users may change what is theirs, at their own risk.
     pub(crate) fn open_plain(path: &Path) -> Result<TrustedDir> {
+        if geteuid().is_root() {
+            check_above(path)?;
+        }
         let dir = Self::open(path)?;
         if geteuid().is_root() {
             dir.check()?;
@@ -254,10 +260,22 @@ impl TrustedDir {
         bytes: &[u8],
         attributes: FileAttributes,
     ) -> Result<()> {
+        self.replace_prepared(name, bytes, attributes, |_| Ok(())).map(drop)
+    }
+
+    /// Replaces a file as [`TrustedDir::replace_as`] does, and returns the new one. `prepare` is called while nobody else
+    /// can open it.
+    pub(crate) fn replace_prepared(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        attributes: FileAttributes,
+        prepare: impl FnOnce(&File) -> Result<()>,
+    ) -> Result<File> {
         // Engines read files named `*.json` and `*.yaml`: this suffix keeps a half-written one out of sight.
         let temporary = format!(".{name}.{}.tmp", std::process::id());
-        let written = self.write_new(&temporary, bytes, attributes);
-        let done = written.and_then(|()| self.rename(&temporary, name));
+        let written = self.write_new(&temporary, bytes, attributes, prepare);
+        let done = written.and_then(|file| self.rename(&temporary, name).map(|()| file));
         if done.is_err() {
             // The first error is the one to report.
             let _ = unlinkat(&self.fd, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
@@ -276,7 +294,13 @@ impl TrustedDir {
         same().is_some_and(|old| old == bytes)
     }
 
-    fn write_new(&self, name: &str, bytes: &[u8], attributes: FileAttributes) -> Result<()> {
+    fn write_new(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        attributes: FileAttributes,
+        prepare: impl FnOnce(&File) -> Result<()>,
+    ) -> Result<File> {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fail = |op| move |errno| Error::call(op, self.display_path(name), errno);
@@ -291,6 +315,7 @@ impl TrustedDir {
             created => created,
         };
         let mut file = File::from(fd.map_err(fail("create"))?);
+        prepare(&file)?;
         file.write_all(bytes).map_err(|e| Error::io("write", self.display_path(name), &e))?;
         // The owner first: chown(2) clears the set-user-id bits that a chmod before it would have set. And
         // fchmod, as the umask applies to the mode of an open.
@@ -300,7 +325,8 @@ impl TrustedDir {
         fchmod(&file, Mode::from_bits_truncate(attributes.mode)).map_err(fail("chmod"))?;
         // Before the rename: some file systems would write the new name first, and an empty file would remain
         // after a crash.
-        fsync(&file).map_err(fail("sync"))
+        fsync(&file).map_err(fail("sync"))?;
+        Ok(file)
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<()> {
@@ -357,15 +383,6 @@ fn not_a_directory(path: &Path) -> Option<Error> {
         false => ("it is not a directory", None),
     };
     Some(Error::unsafe_dir(path, Weakness { cause: cause.to_owned(), cure }))
-}
-
-/// True for the id that stands for owners who are not mapped into our user namespace. The initial namespace
-/// maps all.
-fn is_unmapped(uid: u32) -> bool {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let map = read("/proc/self/uid_map");
-    let all = map.split_whitespace().eq(["0", "0", "4294967295"]);
-    !map.is_empty() && !all && read("/proc/sys/kernel/overflowuid").trim().parse() == Ok(uid)
 }
 
 /// Finds out how another user than root and `me` could change a directory.

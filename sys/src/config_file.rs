@@ -7,14 +7,16 @@
 use crate::{
     Error, Owner, Result, Root,
     atomic_write::{FileAttributes, Lock, TrustedDir, make},
-    error::optional,
+    error::{Weakness, optional},
     root::read_all,
+    trusted_path::{CheckedPath, Trust, check, check_above},
     user_path::exists,
 };
 use nix::{
     errno::Errno,
     fcntl::OFlag,
     sys::stat::{SFlag, fstat},
+    unistd::geteuid,
 };
 use std::{
     fs::File,
@@ -30,6 +32,10 @@ pub struct ConfigFile {
     /// Directories on it that do not exist yet, outermost first.
     missing: Vec<PathBuf>,
     current: Option<Current>,
+    /// Reason why another user could exchange what the path leads to, found in its directories and links.
+    dirs: Option<String>,
+    /// Reason why another user could change the file.
+    content: Option<String>,
 }
 
 /// The file as it was when it was opened.
@@ -46,15 +52,25 @@ impl ConfigFile {
     ///
     /// # Errors
     /// When it cannot be read, is larger than `limit` bytes or is not a regular file; and for a link to a path
-    /// that does not exist.
+    /// that does not exist, or that leads through an open file of a process.
     pub fn open(root: &Root, below: &str, limit: usize) -> Result<ConfigFile> {
+        let CheckedPath { file, dirs, content } =
+            check(root.path(), Path::new(below), Trust::OwnNow);
+        // A magic link of /proc leads to whatever its process has open, and not where its text says.
+        if let Err(Errno::ELOOP) = file {
+            let cause = "its links are a loop, or lead to an open file through /proc";
+            let weakness = Weakness { cause: cause.to_owned(), cure: Some("remove the link") };
+            return Err(Error::unsafe_dir(root.display_path(below), weakness));
+        }
         let (path, missing) = real_path(root, below)?;
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
         let fd = match missing.is_empty() {
             true => optional(root.open_below(below, flags))?,
             false => None,
         };
-        let Some(fd) = fd else { return Ok(ConfigFile { path, missing, current: None }) };
+        let Some(fd) = fd else {
+            return Ok(ConfigFile { path, missing, current: None, dirs, content: None });
+        };
         let stat = fstat(&fd).map_err(|errno| Error::call("stat", &path, errno))?;
         if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
             return Err(Error::refused("read", &path, "it is no regular file"));
@@ -63,7 +79,32 @@ impl ConfigFile {
             FileAttributes { mode: stat.st_mode & 0o7777, owner: Some(Owner::of(&stat)) };
         let bytes = read_all(File::from(fd), &path, limit)?;
         let current = Some(Current { bytes, attributes, modified: stat.st_mtime });
-        Ok(ConfigFile { path, missing, current })
+        Ok(ConfigFile { path, missing, current, dirs, content })
+    }
+
+    /// Refuses a file whose content another user could have written.
+    ///
+    /// # Errors
+    /// [`Error::UnsafeDir`] in that case; for other users than root only when it is the file itself that others can
+    /// change.
+    pub fn expect_own(&self) -> Result<()> {
+        self.expect_own_dirs()?;
+        self.content.as_ref().map_or(Ok(()), |weakness| Err(self.unsafe_because(weakness)))
+    }
+
+    /// Refuses, for root, a path that another user could lead elsewhere. Other users change what is theirs at their own
+    /// risk: the homes of many are writable by a group that has no other member.
+    fn expect_own_dirs(&self) -> Result<()> {
+        match &self.dirs {
+            Some(weakness) if geteuid().is_root() => Err(self.unsafe_because(weakness)),
+            _ => Ok(()),
+        }
+    }
+
+    fn unsafe_because(&self, weakness: &str) -> Error {
+        let cause = format!("{weakness}, so another user could have written it");
+        let cure = Some("run chmod go-w on it and give it to root, or run this as its owner");
+        Error::unsafe_dir(&self.path, Weakness { cause, cure })
     }
 
     /// Real path, every symbolic link followed.
@@ -89,6 +130,7 @@ impl ConfigFile {
     /// # Errors
     /// When one cannot be made.
     pub fn make_dirs(&self) -> Result<Vec<PathBuf>> {
+        self.expect_own_dirs()?;
         for dir in &self.missing {
             make(dir)?;
         }
@@ -142,6 +184,7 @@ impl ConfigFile {
     }
 
     fn dir(&self) -> Result<(TrustedDir, String)> {
+        self.expect_own_dirs()?;
         let name = self.path.file_name().and_then(|name| name.to_str());
         let name =
             name.ok_or_else(|| Error::refused("write", &self.path, "not the name of a file"))?;
@@ -153,8 +196,11 @@ impl ConfigFile {
 /// Removes a directory that is empty; one that is not stays.
 ///
 /// # Errors
-/// When it cannot be removed for another reason.
+/// When it cannot be removed for another reason, and, for root, when another user could exchange it.
 pub fn remove_empty_dir(path: &Path) -> Result<()> {
+    if geteuid().is_root() {
+        check_above(path)?;
+    }
     match std::fs::remove_dir(path).map_err(|e| Error::io("remove", path, &e)) {
         Err(Error::Call { errno: Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOENT, .. }) => Ok(()),
         done => done,

@@ -9,6 +9,7 @@ use crate::{
     elf::{self, Elf, ElfError},
     error::{describe, optional},
     library_dirs,
+    trusted_path::{Trust, kind},
 };
 use nix::{
     fcntl::OFlag,
@@ -126,8 +127,10 @@ impl DriverRoot {
         // The path of the open file, not the requested one: a check of the latter could be raced.
         let path = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
         let path = path.map_err(|e| Error::io("resolve", self.display_path(below), &e))?;
-        // The mode of a socket decides who may connect to it (unix(7)), so one that all may write to is intended.
-        let own = if kind(stat) == SFlag::S_IFSOCK { None } else { weakness(stat) };
+        // A socket is the daemon's, and its mode decides who may connect to it (unix(7)): one that all may write to is
+        // intended.
+        let is_socket = kind(stat) == SFlag::S_IFSOCK;
+        let own = if is_socket { None } else { Trust::RootLater.weakness(None, stat) };
         let own = own.map(|reason| format!("{} {reason}", path.display()));
         let unsafe_because = match path.parent() {
             Some(parent) => self.directory_weakness(parent).or(own),
@@ -149,35 +152,11 @@ impl DriverRoot {
     }
 }
 
-/// Returns the reason why another user than root could replace a directory or one above it; `None` when no
-/// user could. A directory that does not exist yet is judged by those above it.
-#[must_use]
-pub fn replaceable_by_others(dir: &Path) -> Option<String> {
-    let above = dir.parent().and_then(replaceable_by_others);
-    above.or_else(|| if dir.exists() { own_weakness(dir) } else { None })
-}
-
 fn own_weakness(dir: &Path) -> Option<String> {
     match stat(dir) {
-        Ok(stat) => weakness(&stat).map(|reason| format!("{} {reason}", dir.display())),
+        Ok(stat) => Trust::RootLater
+            .weakness(None, &stat)
+            .map(|reason| format!("{} {reason}", dir.display())),
         Err(errno) => Some(format!("{} cannot be examined: {}", dir.display(), describe(errno))),
     }
-}
-
-fn kind(stat: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
-}
-
-/// Reason why another user than root can change a file or directory.
-fn weakness(stat: &FileStat) -> Option<String> {
-    let mode = stat.st_mode & 0o7777;
-    if stat.st_uid != 0 {
-        return Some(format!("belongs to user {}", stat.st_uid));
-    }
-    // In a directory with the sticky bit a group adds entries and replaces none: /nix/store has mode
-    // 1775 and belongs to the group of Nix's builders. One that all can write to is refused nevertheless:
-    // the first user to come after a reboot makes the entry.
-    let sticky = kind(stat) == SFlag::S_IFDIR && mode & 0o1000 != 0;
-    let by_group = mode & 0o020 != 0 && stat.st_gid != 0 && !sticky;
-    (mode & 0o002 != 0 || by_group).then(|| format!("has mode {mode:04o}"))
 }

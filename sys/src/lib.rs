@@ -15,6 +15,7 @@
 //! | read NVML, partition a GPU, wait for driver events | [`nvml`] |
 //! | notice a changed capability tree without NVML | [`Fingerprint`] |
 //! | write a file so that no reader sees half of it | [`TrustedDir`], [`ConfigFile`], [`Bundle`] |
+//! | show that a process is alive | [`LifeLock`] |
 //! | make device nodes on the host | [`NodeDir`] |
 //! | make device nodes and mounts in a container | [`Container`], [`MountSource`] |
 //! | allow devices in a cgroup | [`DeviceCgroup`] |
@@ -71,6 +72,7 @@ mod host;
 mod isolate;
 mod kernel;
 mod library_dirs;
+mod life_lock;
 mod log;
 mod node_dir;
 mod node_stat;
@@ -81,6 +83,7 @@ mod program;
 mod root;
 mod sd_notify;
 mod socket;
+mod trusted_path;
 mod user_path;
 
 pub mod elf;
@@ -97,7 +100,7 @@ pub use device_cgroup::{
     DeviceCgroup, DevicePolicies, DevicePolicy, DeviceRule, allowed_from_within, cgroup_v2_path,
     enter_host_cgroup_namespace,
 };
-pub use driver_root::{DriverRoot, ExaminedFile, replaceable_by_others};
+pub use driver_root::{DriverRoot, ExaminedFile};
 pub use error::{Error, Result};
 pub use events::{Events, Wakeup};
 pub use file_identity::FileIdentity;
@@ -106,14 +109,14 @@ pub use fingerprint::Fingerprint;
 pub use host::{Host, Machine, NodeRoots};
 pub use isolate::{KeepCaps, isolate};
 pub use library_dirs::LibraryDirs;
+pub use life_lock::{LifeLock, is_life_lock_held};
 pub use log::{Log, LogLevel, append_line};
 pub use node_dir::{NodeDir, NodeDirEntry, is_root};
 pub use node_stat::NodeStat;
 pub use owner::Owner;
-pub use program::{
-    ProgramOutput, exec_program, is_executable, is_running, own_image, own_program, run, sleep,
-};
+pub use program::{ProgramOutput, exec_program, is_executable, own_image, own_program, run, sleep};
 pub use root::Root;
 pub use sd_notify::SdNotify;
 pub use socket::{listen_at, remove_socket};
+pub use trusted_path::replaceable_by_others;
 pub use user_path::{absolute, exists, list_named, read_named, read_regular};

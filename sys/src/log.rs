@@ -1,6 +1,7 @@
 //! Lines for administrators: to syslog, or to a file. Never into a container, and never a reason to
 //! fail.
 
+use mig_cdi_model::one_line;
 use nix::{fcntl::OFlag, sys::stat::Mode};
 use std::{fs::File, io::Write, os::unix::net::UnixDatagram, path::Path};
 
@@ -35,9 +36,9 @@ impl Log {
         Log(sink.unwrap_or(Sink::Nowhere))
     }
 
-    /// Writes a line.
+    /// Writes a line. Unprintable characters in the text are replaced: administrators read it in a terminal.
     pub fn line(&self, level: LogLevel, text: &str) {
-        let text = format!("mig-cdi-hook[{}]: {text}", std::process::id());
+        let text = format!("mig-cdi-hook[{}]: {}", std::process::id(), one_line(text));
         // A log that is full or gone stops no container.
         let _ = match &self.0 {
             // RFC 3164: facility 3, system daemons, times 8. The daemon adds time and host name.

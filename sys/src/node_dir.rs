@@ -10,6 +10,7 @@ use crate::{
     error::{Weakness, optional},
     program::is_running,
     root,
+    trusted_path::check_above,
 };
 use nix::{
     dir::Dir,
@@ -58,7 +59,9 @@ impl NodeDir {
     /// # Errors
     /// [`Error::UnsafeDir`] when it is a link, not a directory, or another user can change it.
     pub fn open(root: &Root, below: &str) -> Result<NodeDir> {
-        NodeDir::checked(root.open_below(below, DIRECTORY), root.display_path(below))
+        let path = root.display_path(below);
+        check_above(&path)?;
+        NodeDir::checked(root.open_below(below, DIRECTORY), path)
     }
 
     /// Opens a directory in this one.

@@ -63,13 +63,20 @@ pub(crate) fn open_in_root(
     let mut tries = (0..TRIES).map(|_| openat2(root.as_fd(), nonempty, how));
     match tries.find(|opened| !matches!(opened, Err(Errno::EAGAIN))).unwrap_or(Err(Errno::EAGAIN)) {
         // seccomp filters that are older than the call answer EPERM, newer ones ENOSYS.
-        Err(Errno::ENOSYS | Errno::EPERM) => walk(root, path, flags, links),
+        Err(Errno::ENOSYS | Errno::EPERM) => walk(root, path, flags, links, &mut |_, _| ()),
         opened => opened,
     }
 }
 
-/// Opens `path` as [`open_in_root`] does, without openat2.
-fn walk(root: impl AsFd, path: &Path, flags: OFlag, links: Links) -> Result<OwnedFd> {
+/// Opens `path` as [`open_in_root`] does, without openat2. `visit` is called with a handle of each directory, link and
+/// file on the way, and one of the directory that it is in.
+pub(crate) fn walk(
+    root: impl AsFd,
+    path: &Path,
+    flags: OFlag,
+    links: Links,
+    visit: &mut dyn FnMut(&OwnedFd, &OwnedFd),
+) -> Result<OwnedFd> {
     // O_PATH opens anything, even a device or a fifo, without an effect on it (open(2)).
     let handle = OFlag::O_PATH | OFlag::O_CLOEXEC;
     // Handles from the root to the current directory, and the names that remain, the next one last.
@@ -84,6 +91,7 @@ fn walk(root: impl AsFd, path: &Path, flags: OFlag, links: Links) -> Result<Owne
             continue;
         }
         let entry = openat(parent, name.as_os_str(), handle | OFlag::O_NOFOLLOW, Mode::empty())?;
+        visit(parent, &entry);
         let kind = kind(&entry)?;
         if kind != SFlag::S_IFLNK && !remaining.is_empty() {
             if kind != SFlag::S_IFDIR {
@@ -229,7 +237,10 @@ mod tests {
                 for links in [Links::Followed, Links::Refused] {
                     let path = Path::new(path);
                     let kernel = identity(open_in_root(&handle, path, flags, links));
-                    let ours = identity(walk(&handle, path, flags | OFlag::O_CLOEXEC, links));
+                    let ours = {
+                        let flags = flags | OFlag::O_CLOEXEC;
+                        identity(walk(&handle, path, flags, links, &mut |_, _| ()))
+                    };
                     assert_eq!(ours, kernel, "{path:?} {flags:?} {links:?}");
                     opened += usize::from(ours.is_ok());
                 }
@@ -258,7 +269,8 @@ mod tests {
         ] {
             for flags in [OFlag::O_PATH, OFlag::O_RDONLY, OFlag::O_PATH | OFlag::O_NOFOLLOW] {
                 let kernel = open_in_root(&proc, Path::new(path), flags, Links::Followed).map(drop);
-                let ours = walk(&proc, Path::new(path), flags, Links::Followed).map(drop);
+                let ours = walk(&proc, Path::new(path), flags, Links::Followed, &mut |_, _| ());
+                let ours = ours.map(drop);
                 assert_eq!(ours, kernel, "{path} {flags:?}");
             }
         }

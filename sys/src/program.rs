@@ -147,8 +147,8 @@ pub fn is_executable(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(executable)
 }
 
-/// True while a process has this id. The id of a process that has ended may be given to another.
-#[must_use]
-pub fn is_running(pid: u32) -> bool {
+/// True while a process has this id. The id of a process that has ended may be given to another, of any user: nothing may
+/// rely on it but what is as well left undone.
+pub(crate) fn is_running(pid: u32) -> bool {
     exists(&Path::new("/proc").join(pid.to_string()))
 }

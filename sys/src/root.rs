@@ -7,6 +7,7 @@ use crate::{
     Error, FileIdentity, NodeStat, Result,
     error::optional,
     open_in_root::{Links, open_in_root},
+    trusted_path::{Trust, check},
 };
 use nix::{
     dir::Dir,
@@ -49,6 +50,11 @@ impl Root {
         self.path == Path::new("/")
     }
 
+    /// Path of the root itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Path of `below` for a message, root included.
     #[must_use]
     pub fn display_path(&self, below: &str) -> PathBuf {
@@ -86,6 +92,13 @@ impl Root {
     pub fn node(&self, below: &str) -> Result<Option<NodeStat>> {
         let stat = optional(self.stat(below))?;
         Ok(stat.map(|stat| NodeStat::of(&stat)))
+    }
+
+    /// Returns the reason why another user than root and this process's could exchange what a path leads to, found in
+    /// its directories and links; `None` when no user could. What does not exist yet is judged by what does.
+    #[must_use]
+    pub fn exchangeable(&self, below: &str) -> Option<String> {
+        check(&self.path, Path::new(below), Trust::OwnNow).dirs
     }
 
     /// Refuses a `/proc` of the machine that is not the kernel's: a process that may mount over it could

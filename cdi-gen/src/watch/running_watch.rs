@@ -7,7 +7,7 @@ use super::{
     status::Status,
 };
 use crate::{MessageSink, Result, generate::SpecTargets};
-use mig_cdi_sys::{FileStamp, Fingerprint, Root, SdNotify};
+use mig_cdi_sys::{FileStamp, Fingerprint, LifeLock, Root, SdNotify};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -25,6 +25,8 @@ pub(super) struct RunningWatch<'a> {
     pub manager: SdNotify,
     pub targets: SpecTargets,
     pub status: Status,
+    /// Lock that shows that the status is of a watch that runs; `None` before its first status.
+    pub lock: Option<LifeLock>,
     /// Driver's state in `/proc` when the specs were last written.
     pub written_state: Option<Fingerprint>,
     /// Stamps of the specs as the last refresh, or prune, left them.
@@ -61,6 +63,7 @@ impl<'a> RunningWatch<'a> {
             trigger: RefreshTrigger::new(options.interval, options.resync)?,
             manager: SdNotify::from_env(),
             status: Status::new(targets.mig.file.path()),
+            lock: None,
             targets,
             written_state: None,
             own_specs: Vec::new(),

@@ -5,7 +5,9 @@ use crate::{
     Error, Result,
     refresh::{GpuInMode, RefreshReport, Slice},
 };
-use mig_cdi_sys::{FileStamp, TrustedDir, nvml::EventCoverage, read_regular};
+use mig_cdi_sys::{
+    FileStamp, LifeLock, TrustedDir, is_life_lock_held, nvml::EventCoverage, read_regular,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,6 +16,8 @@ use std::{
 };
 
 const NAME: &str = "status.json";
+/// File beside it that the watch keeps locked while it runs.
+const LOCK: &str = "watch.lock";
 /// Far above the size of the largest node's status, in bytes.
 const LIMIT: usize = 1 << 20;
 
@@ -135,6 +139,13 @@ impl Status {
         }
     }
 
+    /// True while the watch that wrote this runs, by its lock in the directory of the status. A watch that was killed leaves
+    /// its last state behind, and its process id is soon another process's.
+    #[must_use]
+    pub fn is_running(&self, dir: &Path) -> bool {
+        self.state != WatchState::Stopped && is_life_lock_held(&dir.join(LOCK))
+    }
+
     /// Number of MIG devices of each profile.
     #[must_use]
     pub fn profiles(&self) -> BTreeMap<&str, usize> {
@@ -145,14 +156,19 @@ impl Status {
         profiles
     }
 
-    /// Writes `status.json`, whole or not at all.
+    /// Writes `status.json`, whole or not at all. The lock is taken first, unless the watch holds it: someone may have
+    /// emptied the directory.
     ///
     /// # Errors
     /// When the directory cannot be made, is not root's alone, or cannot be written.
-    pub fn write(&self, dir: &Path) -> Result<()> {
+    pub(super) fn write(&self, dir: &Path, lock: &mut Option<LifeLock>) -> Result<()> {
         let text = serde_json::to_string_pretty(self)
             .map_err(|e| Error::failed("write", "the status").because(e))?;
-        TrustedDir::open_or_make(dir)?.replace(NAME, (text + "\n").as_bytes())?;
+        let dir = TrustedDir::open_or_make(dir)?;
+        if !lock.as_ref().is_some_and(LifeLock::is_in_place) {
+            *lock = Some(LifeLock::take(&dir, LOCK)?);
+        }
+        dir.replace(NAME, (text + "\n").as_bytes())?;
         Ok(())
     }
 

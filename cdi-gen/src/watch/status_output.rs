@@ -4,6 +4,8 @@ use super::{
     metrics, refresh_trigger::RefreshTrigger, running_watch::RunningWatch, status::WatchState,
 };
 
+use mig_cdi_model::one_line;
+
 impl RunningWatch<'_> {
     /// Writes `status.json` and the metrics. A failure is logged and stops nothing: the specs matter more.
     pub(super) fn write_status(&mut self) {
@@ -12,7 +14,7 @@ impl RunningWatch<'_> {
         self.status.listener = driver_events.pid();
         self.status.driver_events = driver_events.change_coverage();
         self.status.driver_errors = driver_events.error_coverage();
-        let status = self.status.write(&self.options.state_dir);
+        let status = self.status.write(&self.options.state_dir, &mut self.lock);
         let metrics = self.options.metrics_file.as_deref();
         let metrics = metrics.map_or(Ok(()), |path| metrics::write(&self.status, path));
         for failure in [status.err(), metrics.err()].into_iter().flatten() {
@@ -31,7 +33,7 @@ impl RunningWatch<'_> {
     pub(super) fn summary(&self) -> String {
         let devices = self.status.node.devices.len();
         match (&self.status.state, &self.status.error) {
-            (WatchState::Failing, Some(error)) => format!("failing: {}", error.message),
+            (WatchState::Failing, Some(error)) => format!("failing: {}", one_line(&error.message)),
             (WatchState::Incomplete, _) => {
                 format!("{devices} slices, {} omitted", self.status.node.omitted)
             }

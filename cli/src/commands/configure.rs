@@ -15,6 +15,7 @@ use mig_cdi_gen::{
     Error, Exit, MessageSink,
     engines::{self, InstalledEngine, PROGRAM_DIRS},
 };
+use mig_cdi_model::is_unprintable;
 use mig_cdi_sys::{ConfigFile, Root, is_root};
 
 const NOTHING_TO_CHANGE: &str = "nothing to change";
@@ -32,7 +33,7 @@ pub(super) fn run(
         return Ok(CommandOutput::success(stdout));
     }
     let host = Root::open(&args.host_root)?;
-    let user = args.rootless.then(user_dirs).transpose()?;
+    let user = args.rootless.then(|| user_dirs(&host)).transpose()?;
     let state = user.as_ref().map_or("/var/lib", |user| &user.state);
     let record = record_path(state, name);
     if args.undo {
@@ -133,7 +134,11 @@ fn check(args: &ConfigureArgs) -> Result<(), Error> {
 }
 
 /// Returns the directories of the user who runs this (XDG Base Directory Specification).
-fn user_dirs() -> Result<UserDirs, Error> {
+///
+/// # Errors
+/// When there are none, and for root, when they are not root's own: `su` and `sudo -E` keep the HOME of another user, who
+/// would decide which files root writes and removes.
+fn user_dirs(host: &Root) -> Result<UserDirs, Error> {
     if is_root() && std::env::var_os("SUDO_USER").is_some() {
         return Err(Error::usage("accept", "--rootless")
             .because("it configures the engine of the user who runs it, and sudo makes that root")
@@ -149,10 +154,18 @@ fn user_dirs() -> Result<UserDirs, Error> {
                 .with_cure("set HOME")
         })
     };
-    Ok(UserDirs {
+    let dirs = UserDirs {
         config: dir("XDG_CONFIG_HOME", ".config")?,
         state: dir("XDG_STATE_HOME", ".local/state")?,
-    })
+    };
+    for dir in [&dirs.config, &dirs.state].into_iter().filter(|_| is_root()) {
+        if let Some(reason) = host.exchangeable(dir) {
+            return Err(Error::refused("use", host.display_path(dir).display())
+                .because(format!("{reason}, and this runs as root"))
+                .with_cure("run it as the user whose engine it is, or set HOME to root's"));
+        }
+    }
+    Ok(dirs)
 }
 
 /// Returns the engine: in the version of the command line, or else as it is installed.
@@ -185,7 +198,7 @@ fn program(requested: bool, name: &str, flag: &str) -> Result<Option<String>, Er
     }
     let path = installed_beside(name, flag)?;
     // Files of engines quote it in TOML or JSON, where these characters would need an escape.
-    match path.contains(|c: char| c == '"' || c == '\\' || c.is_control()) {
+    match path.contains(|c: char| matches!(c, '"' | '\\') || is_unprintable(c)) {
         true => Err(Error::usage("accept", flag).because(format!(
             "{path:?} contains a character that cannot be written into a configuration"
         ))),

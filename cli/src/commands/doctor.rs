@@ -9,6 +9,7 @@ use crate::{
 };
 use mig_cdi_args::SpecArgs;
 use mig_cdi_gen::{Error, Exit, MessageSink, generate::DeviceBuilder};
+use mig_cdi_model::one_line;
 use mig_cdi_sys::Root;
 
 pub(super) fn run(
@@ -40,7 +41,8 @@ pub(super) fn run(
     Ok(CommandOutput { stdout, exit })
 }
 
-/// Formats a verdict as a line, with its cure on a line below.
+/// Formats a verdict as a line, with its cure on a line below. Verdicts contain names of files and output of programs, which
+/// may have line ends.
 fn text(verdicts: &[Verdict]) -> String {
     let wide = verdicts.iter().map(|verdict| verdict.check.len()).max().unwrap_or(0);
     let mut text = String::new();
@@ -52,18 +54,12 @@ fn text(verdicts: &[Verdict]) -> String {
             Severity::Error => "error",
         };
         let subject = if subject.is_empty() { String::new() } else { format!("{subject}: ") };
-        text += &plain(&format!("{severity:<7}  {check:<wide$}  {subject}{evidence}"));
+        text += &one_line(&format!("{severity:<7}  {check:<wide$}  {subject}{evidence}"));
         text += "\n";
         if let Some(cure) = cure {
-            text += &plain(&format!("         cure: {cure}"));
+            text += &one_line(&format!("         cure: {cure}"));
             text += "\n";
         }
     }
     text
-}
-
-/// Replaces control characters. Verdicts contain names of files and output of programs, where an escape sequence would
-/// drive the terminal.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -13,7 +13,6 @@ use mig_cdi_gen::{
         status::{Status, WatchState, now},
     },
 };
-use mig_cdi_sys::is_running;
 
 pub(super) fn run(args: &StatusArgs, console: &Console) -> Result<CommandOutput, Error> {
     let dir = &args.state.state_dir;
@@ -22,8 +21,7 @@ pub(super) fn run(args: &StatusArgs, console: &Console) -> Result<CommandOutput,
             .because("watch has not run")
             .with_cure("start mig-cdi.service, or run mig-cdi watch"));
     };
-    // A watch that was killed leaves its last state behind.
-    let runs = status.state != WatchState::Stopped && is_running(status.pid);
+    let runs = status.is_running(dir);
     let stdout = match args.json {
         true => json(&status, runs)?,
         false => text(&status, runs),

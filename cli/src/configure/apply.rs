@@ -68,9 +68,11 @@ impl Record {
     /// Reads the record of an engine; an empty one where there is none.
     ///
     /// # Errors
-    /// When the file cannot be read or is no record.
+    /// When the file cannot be read or is no record, and when another user could have written it: an undo removes and
+    /// restores the files that it names.
     pub(crate) fn read(host: &Root, path: &str) -> Result<Record, Error> {
         let file = ConfigFile::open(host, path, RECORD_LIMIT)?;
+        file.expect_own()?;
         let Some(bytes) = file.bytes() else { return Ok(Record::default()) };
         serde_json::from_slice(bytes).map_err(|e| {
             let path = file.path().display();

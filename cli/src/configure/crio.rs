@@ -21,11 +21,15 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
     let mut edits = vec![request.spec_dirs_edit(&keys, effective_list(&values, &keys, &[]))];
     let mut drafts = Vec::new();
     if let Some(hook) = &request.hook {
-        let path = format!("{HOOKS_DIR}/mig-cdi-create-runtime.json");
-        drafts.push(request.whole_file(&path, with_program(CREATE_RUNTIME, hook))?);
         let keys = ["crio", "runtime", "hooks_dir"];
         // Once the list is set, the default directory is read only when the list names it too.
         let initial = effective_list(&values, &keys, &[DEFAULT_HOOKS_DIR]);
+        drafts.push(request.hook_file(
+            HOOKS_DIR,
+            &initial,
+            "mig-cdi-create-runtime.json",
+            with_program(CREATE_RUNTIME, hook),
+        )?);
         edits.push(Edit::contains(&keys, vec![HOOKS_DIR.to_owned()], initial));
     }
     if let Some(runtime) = &request.runtime {

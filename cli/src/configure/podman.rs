@@ -5,7 +5,7 @@ use super::{
     config_edit::Edit, config_format::ConfigFormat, draft::ConfigPlan, request::ConfigureRequest,
 };
 use crate::engine_files::{
-    ADMIN_HOOKS_DIR, DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS, PODMAN_DROP_INS, effective_list,
+    DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS, PODMAN_DROP_INS, effective_list,
     podman_default_spec_dirs, podman_has_spec_dirs,
 };
 use mig_cdi_config::engines::{PRECREATE, with_program};
@@ -34,10 +34,14 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
     edits.extend(spec_dirs(request, &values, &mut plan)?);
     if let Some(hook) = &request.hook {
         // Not the default directory: buildah and CRI-O read it too and fail on the stage `precreate`.
-        let path = format!("{hooks_dir}/mig-cdi-precreate.json");
-        plan.drafts.push(request.whole_file(&path, with_program(PRECREATE, hook))?);
         let keys = ["engine", "hooks_dir"];
         let initial = initial_hooks_dirs(request, &values, &keys);
+        plan.drafts.push(request.hook_file(
+            &hooks_dir,
+            &initial,
+            "mig-cdi-precreate.json",
+            with_program(PRECREATE, hook),
+        )?);
         edits.push(Edit::contains(&keys, vec![hooks_dir], initial));
     }
     if let Some(runtime) = &request.runtime {
@@ -50,19 +54,18 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
     Ok(plan)
 }
 
-/// Hooks directories that podman reads so far, which a list of our own has to repeat. Without a list podman reads
-/// those of its default directories that exist, and for a rootless container none (libpod, `setupOCIHooks`). A
-/// directory that the list names and that does not exist lets no container start.
+/// Hooks directories that podman reads so far, which a list of our own has to repeat, and no others: the hooks in them
+/// would start to run. Without a list podman reads `/usr/share/containers/oci/hooks.d`, for rootless containers too
+/// (measured with 4.3.1, whose `--log-level=debug` names each; containers/common `pkg/config/default.go`,
+/// `DefaultHooksDirs`), and not `/etc/containers/oci/hooks.d`, which oci-hooks(5) describes as a second one. A directory
+/// that does not exist is left out: releases differ in whether they start containers then.
 fn initial_hooks_dirs(
     request: &ConfigureRequest<'_>,
     values: &[Value],
     keys: &[&str],
 ) -> Vec<String> {
     let exists = |dir: &&str| matches!(request.host.list(dir), Ok(Some(_)));
-    let defaults: Vec<&str> = match request.user {
-        None => [DEFAULT_HOOKS_DIR, ADMIN_HOOKS_DIR].into_iter().filter(exists).collect(),
-        Some(_) => Vec::new(),
-    };
+    let defaults: Vec<&str> = [DEFAULT_HOOKS_DIR].into_iter().filter(exists).collect();
     effective_list(values, keys, &defaults)
 }
 

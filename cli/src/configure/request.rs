@@ -87,6 +87,35 @@ impl ConfigureRequest<'_> {
         Ok(Draft { file, path: path.to_owned(), before, after: text })
     }
 
+    /// Drafts the file of a hook in a directory that is only ours. `read` are the directories that the engine reads so far.
+    ///
+    /// # Errors
+    /// When hooks of others are there that the engine does not run yet: it would start to.
+    pub(super) fn hook_file(
+        &self,
+        dir: &str,
+        read: &[String],
+        name: &str,
+        text: String,
+    ) -> Result<Draft, Error> {
+        let names = self.host.list(dir)?.unwrap_or_default();
+        // Engines load no other suffix.
+        let mut others = names.iter().filter(|other| other.ends_with(".json") && *other != name);
+        match others.next() {
+            Some(other) if !read.iter().any(|read| read == dir) => {
+                let cause = format!(
+                    "{}/{other} is not a hook of mig-cdi, and {} would start to run it",
+                    self.host.display_path(dir).display(),
+                    self.engine.name
+                );
+                Err(Error::refused("configure", self.engine.label())
+                    .because(cause)
+                    .with_cure("move it elsewhere"))
+            }
+            _ => self.whole_file(&format!("{dir}/{name}"), text),
+        }
+    }
+
     /// Opens a file and reads its text; `None` when it does not exist.
     fn open(&self, path: &str) -> Result<(ConfigFile, Option<String>), Error> {
         let file = ConfigFile::open(self.host, path, LIMIT)?;

@@ -70,6 +70,7 @@ fn query(facts: &NodeFacts<'_>, topology: &Topology) -> Option<AccessQuery> {
         dev_root: root,
         kinds: AccessKinds::All,
         describe: Vec::new(),
+        has_hints: true,
     })
 }
 

@@ -2,9 +2,9 @@
 
 use super::text_file::{TextFileError, read_value};
 use crate::engine_files::{
-    ADMIN_HOOKS_DIR, CONTAINERD_2, CONTAINERD_CONFIG, CRIO_DROP_INS, DEFAULT_HOOKS_DIR,
-    DEFAULT_SPEC_DIRS, DOCKER_ENABLES_CDI, ImportedFiles, PODMAN_DROP_INS, cri_plugin,
-    effective_list, file_and_drop_ins, imported_files, is_cri_disabled, podman_default_spec_dirs,
+    CONTAINERD_2, CONTAINERD_CONFIG, CRIO_DROP_INS, DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS,
+    DOCKER_ENABLES_CDI, ImportedFiles, PODMAN_DROP_INS, cri_plugin, effective_list,
+    file_and_drop_ins, imported_files, is_cri_disabled, podman_default_spec_dirs,
     podman_has_spec_dirs, value_at,
 };
 use mig_cdi_gen::engines::{EngineVersion, InstalledEngine};
@@ -96,8 +96,7 @@ fn podman(host: &Root, version: EngineVersion) -> EngineConfig {
     config.spec_dirs = effective_list(set, &["engine", "cdi_spec_dirs"], default);
     config.spec_dirs_setting = has_setting
         .then_some("in /etc/containers/containers.conf, below [engine], set cdi_spec_dirs");
-    let defaults = [DEFAULT_HOOKS_DIR, ADMIN_HOOKS_DIR];
-    config.hooks_dirs = effective_list(&files, &["engine", "hooks_dir"], &defaults);
+    config.hooks_dirs = effective_list(&files, &["engine", "hooks_dir"], &[DEFAULT_HOOKS_DIR]);
     config
 }
 

@@ -67,6 +67,7 @@ fn selinux(facts: &NodeFacts<'_>) -> Verdict {
 
 /// State of `mig-cdi watch`, by the file that it writes.
 pub(super) fn watch(facts: &NodeFacts<'_>) -> Vec<Verdict> {
+    const DIR: &str = "/run/mig-cdi";
     const STATUS: &str = "/run/mig-cdi/status.json";
     const START: &str = "run systemctl restart mig-cdi";
     let Some(text) = facts.text(STATUS) else {
@@ -79,11 +80,9 @@ pub(super) fn watch(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         Ok(Err(e)) => return vec![warning("", format!("parse {STATUS}: {e}"), START)],
         Err(e) => return vec![warning("", e.to_string(), START)],
     };
-    // A watch that was killed leaves the file behind as it was.
-    let process = facts.host.identity(&format!("/proc/{}", status.pid));
-    let is_running = process.is_ok_and(|identity| identity.is_some());
+    let is_running = status.is_running(&facts.host.display_path(DIR));
     vec![match status {
-        Status { state, .. } if state == WatchState::Stopped || !is_running => {
+        _ if !is_running => {
             warning("", "mig-cdi watch has stopped: specs do not follow mig changes", START)
         }
         Status { state: WatchState::Failing, error: Some(last), .. } => {

@@ -1,5 +1,7 @@
 //! Character set and width of the output, and text from elsewhere made safe for it.
 
+use mig_cdi_model::one_line;
+
 /// Character set and width of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Style {
@@ -20,16 +22,11 @@ impl Style {
         if self.utf8 { "□" } else { "." }
     }
 
-    /// Replaces the characters that the output cannot show, and control characters: command lines of processes
-    /// are printed, which anyone can choose, and an escape sequence would drive the terminal.
+    /// Replaces the characters that the output cannot show, and unprintable ones: command lines of processes are printed,
+    /// which anyone can choose, and an escape sequence would drive the terminal.
     pub(super) fn plain(self, text: &str) -> String {
-        let safe = |c: char| match c {
-            // XML 1.0, production 2: no document may contain the last two.
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => '\u{fffd}',
-            c => c,
-        };
         let shown = |c: char| if self.utf8 || c.is_ascii() { c } else { '?' };
-        text.chars().map(safe).map(shown).collect()
+        one_line(text).chars().map(shown).collect()
     }
 
     /// Wraps a text between words. A word that is wider than a line is cut. Lines after the first start with

@@ -7,6 +7,7 @@
 
 use super::{LayoutsError, SourceLocation};
 use granit_parser::{Event, Parser, ScalarStyle};
+use mig_cdi_model::is_unprintable;
 use std::collections::HashMap;
 
 /// Largest weight of a document with its aliases expanded: the length of each text, and [`VALUE_WEIGHT`] for each
@@ -76,7 +77,7 @@ pub(super) fn read(text: &str) -> Result<Option<YamlNode>, LayoutsError> {
     let mut tree = Tree::default();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
-            let cause = error.info().replace(char::is_control, " ");
+            let cause = error.info().replace(is_unprintable, " ");
             bad(error.marker().line().min(last), format!("not YAML: {cause}"))
         })?;
         let event = match event {

@@ -5,6 +5,7 @@ use crate::{
     plan::InjectionPlan,
     resolve::Resolution,
 };
+use mig_cdi_model::printable_json;
 use mig_cdi_sys::{Log, LogLevel};
 use serde::Serialize;
 
@@ -52,7 +53,8 @@ pub(super) fn dry_run(mode: &'static str, content: impl Serialize) -> Result<Str
         content: T,
     }
     let text = serde_json::to_string_pretty(&DryRun { mode, content });
-    text.map(|text| text + "\n").map_err(|cause| Error::refused("print the plan", "", cause))
+    text.map(|text| printable_json(&text) + "\n")
+        .map_err(|cause| Error::refused("print the plan", "", cause))
 }
 
 /// Output of `--dry-run` in the modes that inject.

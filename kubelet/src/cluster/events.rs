@@ -2,6 +2,7 @@
 
 use super::backoff::random;
 use k8s_openapi::jiff::Timestamp;
+use mig_cdi_model::one_line;
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
@@ -41,7 +42,7 @@ pub(crate) struct NodeEvent {
 impl NodeEvent {
     pub(crate) fn new(reason: &str, message: &str, event_type: EventType) -> NodeEvent {
         let name = format!("mig-cdi.{:08x}{:08x}", random(), random());
-        let message = truncate(message, MESSAGE_LIMIT);
+        let message = truncate(&one_line(message), MESSAGE_LIMIT);
         NodeEvent { reason: reason.to_owned(), message, event_type, time: Timestamp::now(), name }
     }
 

@@ -7,6 +7,7 @@ use mig_cdi_gen::{
 };
 use mig_cdi_partition::{
     ApplyOptions, GpuChange, LayoutFile, LayoutSource, NodePartitioner, PlannedChanges,
+    hide_command_lines,
 };
 use serde::{Deserialize, Serialize};
 use std::{path::Path, time::Duration};
@@ -54,6 +55,8 @@ pub enum RepartitionReply {
 /// Takes the step that the parent's message requests: the body of the hidden subcommand `repartition`.
 #[must_use]
 pub fn run_child(message: &str) -> ChildOutput {
+    // The whole cluster can read what the plugin writes into its node and into Events.
+    hide_command_lines();
     let reply = child::parse(message).and_then(|request: RepartitionRequest| take_step(request));
     let (reply, exit) = match reply {
         Ok(is_reached) => (RepartitionReply::Done { is_reached }, Exit::Success),

@@ -5,7 +5,7 @@ use super::{
     CgroupReply, DescribedProcess, ProcessHints,
 };
 use mig_cdi_gen::{Error, Result, child};
-use mig_cdi_model::{DeviceVariable, Major, Minor};
+use mig_cdi_model::{DeviceVariable, Major, Minor, one_line};
 use mig_cdi_sys::{
     DevicePolicies, DevicePolicy, NodeStat, Root, cgroup_v2_path, enter_host_cgroup_namespace,
     is_root,
@@ -54,13 +54,11 @@ pub(super) fn hints(host: &Root, pids: &[u32]) -> Vec<ProcessHints> {
     pids.iter().map(hints).collect()
 }
 
-/// Reads the beginning of a command line, in one line. The process itself can write it (proc(5)), so control characters, which
-/// would reach the terminal, are replaced.
+/// Reads the beginning of a command line, in one line. The process itself can write it (proc(5)).
 fn command_line(host: &Root, pid: u32) -> String {
     let line = host.read(&format!("/proc/{pid}/cmdline"), TEXT_LIMIT).ok().flatten();
     let line = String::from_utf8_lossy(&line.unwrap_or_default()).replace('\0', " ");
-    let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    line.trim().chars().take(SHOWN_CHARACTERS).collect()
+    one_line(&line).trim().chars().take(SHOWN_CHARACTERS).collect()
 }
 
 fn variables(host: &Root, pid: u32) -> Vec<String> {

@@ -64,6 +64,14 @@ pub enum NvmlError {
         /// The places that were searched, as a phrase.
         searched: String,
     },
+    /// Another user than root and this process's could have put the library there.
+    #[error("load {path}: {cause}")]
+    Untrusted {
+        /// Path of the library.
+        path: String,
+        /// The weakness, with the path of the file or directory that has it.
+        cause: String,
+    },
     /// The file that was found cannot be used as NVML by this process.
     #[error("load {path}: {cause}")]
     Unusable {

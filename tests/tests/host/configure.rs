@@ -203,6 +203,47 @@ fn lists_of_other_files_are_kept_in_a_drop_in() {
     assert!(text.contains(&format!("hooks_dir = {dirs}\n")), "{text}");
 }
 
+/// podman reads only the first of its two directories by default. A list that named the other would run what is there.
+#[test]
+fn no_hooks_directory_is_switched_on() {
+    let drop_in = "/etc/containers/containers.conf.d/50-mig-cdi.conf";
+    for (flags, own) in [
+        ("podman --engine-version 4.3.1 --hook", "/etc/mig-cdi/hooks.d/podman"),
+        ("podman --engine-version 5.8.6 --hook", "/etc/mig-cdi/hooks.d/podman"),
+        ("crio --engine-version 1.36.0 --hook", "/etc/mig-cdi/hooks.d/crio"),
+    ] {
+        let machine = ConfigureHost::trusted();
+        machine.put("/etc/containers/oci/hooks.d/other.json", "{}");
+        machine.put("/usr/share/containers/oci/hooks.d/usual.json", "{}");
+        machine.run_ok(flags);
+        let podman = flags.starts_with("podman");
+        let conf = if podman { drop_in } else { "/etc/crio/crio.conf.d/50-mig-cdi.conf" };
+        let dirs = format!("hooks_dir = [\"/usr/share/containers/oci/hooks.d\", \"{own}\"]\n");
+        assert!(machine.read(conf).contains(&dirs), "{}", machine.read(conf));
+        // Hooks of others in the directory of ours.
+        let machine = ConfigureHost::trusted();
+        machine.put(&format!("{own}/other.json"), "{}");
+        let before = machine.tree();
+        let run = machine.configure(flags);
+        assert_eq!((run.code, machine.tree() == before), (5, true), "{}", run.stderr);
+        assert!(run.stderr.contains(&format!("{own}/other.json is not a hook of mig-cdi")));
+        // Once the engine reads them, they are not ours to judge.
+        let section = if podman { "engine" } else { "crio.runtime" };
+        let base = if podman { "/etc/containers/containers.conf" } else { "/etc/crio/crio.conf" };
+        machine.put(base, &format!("[{section}]\nhooks_dir = [\"{own}\"]\n"));
+        machine.run_ok(flags);
+    }
+    // A rootless podman reads the same directory.
+    let machine = ConfigureHost::trusted();
+    machine.put("/etc/containers/oci/hooks.d/other.json", "{}");
+    machine.put("/usr/share/containers/oci/hooks.d/usual.json", "{}");
+    machine.run_ok("podman --rootless --hook --engine-version 5.5.0");
+    let text = machine.read("/home/u/.config/containers/containers.conf.d/50-mig-cdi.conf");
+    let dirs =
+        "[\"/usr/share/containers/oci/hooks.d\", \"/home/u/.config/mig-cdi/hooks.d/podman\"]";
+    assert!(text.contains(&format!("hooks_dir = {dirs}\n")), "{text}");
+}
+
 #[test]
 fn rootless_podman_is_configured_for_the_user() {
     let machine = ConfigureHost::trusted();

@@ -1,12 +1,14 @@
 //! `mig-cdi doctor`: a healthy host has no finding, and for each finding a fault is made that causes it.
 
 use mig_cdi_sim::preset;
+use mig_cdi_sys::{LifeLock, TrustedDir};
 use mig_cdi_tests::{
     FakeHost, Run, deadline::StopOnDrop, driver::DistributionLayout, podman::Podman, run,
 };
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::Value;
 use std::{
+    cell::RefCell,
     fs::{self, Permissions},
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
@@ -27,6 +29,8 @@ const GONE: (u32, u32) = (508, 84);
 /// Host without a fault.
 struct Healthy {
     host: FakeHost,
+    /// That of its watch.
+    lock: RefCell<Option<LifeLock>>,
 }
 
 impl Healthy {
@@ -35,7 +39,8 @@ impl Healthy {
     }
 
     fn of(description: &str) -> Healthy {
-        let host = Healthy { host: FakeHost::with_driver(description, DistributionLayout::Fedora) };
+        let host = FakeHost::with_driver(description, DistributionLayout::Fedora);
+        let host = Healthy { host, lock: RefCell::default() };
         let etc = host.dir().join("etc-cdi");
         fs::create_dir(&etc).unwrap();
         let dirs = format!("[{etc:?}, {:?}]", host.host.out());
@@ -126,6 +131,8 @@ impl Healthy {
                 "error":{error},"devices":[],"left_out":0,"file_dirs":[],"marks":[]}}"#
         );
         self.write("/run/mig-cdi/status.json", &text);
+        let dir = TrustedDir::open_existing(&self.host.path("/run/mig-cdi")).unwrap().unwrap();
+        self.lock.replace(Some(LifeLock::take(&dir, "watch.lock").unwrap()));
     }
 
     fn remove(&self, path: &str) {
@@ -265,8 +272,8 @@ faults! {
     faults_of_watch {
         never: |h| h.remove("/run/mig-cdi/status.json") => "note", "watch", "mig-cdi watch has not run";
         stopped: |h| h.watch("stopped", 1) => "warning", "watch", "mig-cdi watch has stopped";
-        // No process has this id: pid_max is lower unless an administrator raises it (proc(5)).
-        killed: |h| h.watch("ok", 4_000_000) => "warning", "watch", "mig-cdi watch has stopped";
+        // The id belongs to another process.
+        killed: |h| { h.watch("ok", 1); h.remove("/run/mig-cdi/watch.lock"); } => "warning", "watch", "mig-cdi watch has stopped";
         failing: |h| h.watch("failing", 1) => "error", "watch", "its last refresh failed: query nvml: no";
         garbage: |h| h.write("/run/mig-cdi/status.json", "{") => "warning", "watch", "parse /run/mig-cdi";
     }

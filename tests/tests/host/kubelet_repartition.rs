@@ -7,11 +7,12 @@ use mig_cdi_kubelet::{
     repartition::{AllocationGate, RepartitionSettings, Repartitioner},
     strategy::Resource,
 };
+use mig_cdi_model::is_unprintable;
 use mig_cdi_tests::{
     fake_api_server::FakeApiServer,
     fake_cluster::{FakeCluster, SOON, TIMEOUT},
     fake_pod_resources::FakePodResources,
-    partition_host::PartitionHost,
+    partition_host::{CONTAINER, PartitionHost},
     program, script_program,
 };
 use serde_json::json;
@@ -44,8 +45,11 @@ struct LabelledNode {
 
 impl LabelledNode {
     fn new() -> LabelledNode {
-        let (fake, host) =
-            (FakeCluster::new(), PartitionHost::new("[[gpu]]\nmodel = \"a100-80gb\"\n"));
+        LabelledNode::of("[[gpu]]\nmodel = \"a100-80gb\"\n")
+    }
+
+    fn of(description: &str) -> LabelledNode {
+        let (fake, host) = (FakeCluster::new(), PartitionHost::new(description));
         let kubelet = FakePodResources::start(fake.dir.path());
         let fixture = LabelledNode { fake, host, kubelet, gate: AllocationGate::default() };
         fs::write(fixture.path("layouts.yaml"), LAYOUTS).unwrap();
@@ -193,6 +197,38 @@ async fn slices_of_pods_stay_until_the_pods_end() {
         drop(running);
         fixture.apply_by_cli(&format!("0={BALANCED}"));
     }
+}
+
+/// S30: what a process writes into its command line is for the administrator of the node alone.
+#[tokio::test]
+async fn a_command_line_does_not_reach_the_cluster() {
+    let fixture = LabelledNode::of(
+        "[[gpu]]\nmodel = \"a100-80gb\"\n\
+         instances = [{ profile = \"3g.40gb\", start = 0 }, { profile = \"3g.40gb\", start = 4 }]\n\
+         processes = [{ pid = 77, gi = 1, ci = 0 }, { pid = 4711, gi = 2, ci = 0 }]\n",
+    );
+    let secret = "train --token=hunter2 \u{202e}\u{2066}\u{1b}[2J\n";
+    fixture.host.process(4711, "mnt:[1]", "0::/user.slice\n", secret);
+    let cgroup = format!("0::/machine.slice/libpod-{CONTAINER}.scope\n");
+    fixture.host.process(77, "mnt:[2]", &cgroup, secret);
+    let running = fixture.start().await;
+    fixture.set_config_label("whole");
+    fixture.until("failed").await;
+    fixture.fake.flush(&running.cluster, "end").await;
+    let posts = fixture.fake.api.requests("POST");
+    let failed = posts.iter().find(|post| post.body["reason"] == "RepartitionFailed");
+    let event = failed.expect("an Event").body["message"].as_str().unwrap().to_owned();
+    for text in [fixture.reason(), event] {
+        assert!(text.contains("pid 77 of container 4f08cd7afbc6"), "{text}");
+        assert!(text.contains("pid 4711"), "{text}");
+        assert!(!text.contains("hunter2") && !text.contains("train"), "{text}");
+        assert!(!text.contains(is_unprintable), "{text:?}");
+    }
+    assert_eq!(fixture.fake.logged("hunter2"), 0);
+    // The administrator of the node sees it.
+    let run = fixture.host.run(&["apply", "0=7g.80gb"]);
+    run.assert_code(5);
+    assert!(run.stderr.contains("hunter2"), "{}", run.stderr);
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ mod kubelet_repartition;
 mod kubernetes_chart;
 mod ldcache_hook;
 mod manual;
+mod node_attacks;
 mod nodes;
 mod packaging;
 mod partition;

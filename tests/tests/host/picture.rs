@@ -43,7 +43,7 @@ fn holders_are_drawn_at_their_slices() {
     assert!(map.is_ascii() && map.contains("* is in use."), "{map}");
     let svg = site.run_ok(&["map", "--svg=-"]).stdout;
     check_svg(&svg, &map);
-    assert!(svg.contains("x&lt;b&gt;&amp;&quot;?[2Jé"), "{svg}");
+    assert!(svg.contains("x&lt;b&gt;&amp;&quot;\u{fffd}[2Jé"), "{svg}");
     assert_eq!(svg.matches("class=\"busy\"").count(), 3, "three compute slices: {svg}");
     let map = site.run_ok(&["map", "--in-use=0=pod default/train"]).stdout;
     assert!(map.contains("* in use as a whole by pod default/train\n"), "{map}");
