@@ -29,7 +29,7 @@ pub const TESTED_ELSEWHERE: [(&str, &str); 34] = [
         "podman::a_container_gets_its_slice_and_no_other",
     ),
     (
-        "podman --runtime /usr/bin/mig-cdi-runtime run --annotation",
+        "podman --runtime /usr/bin/mig-cdi-runtime run --privileged",
         "hook_engines::under_the_name_mig_cdi_runtime_the_hook_is_a_runtime",
     ),
     ("mkdir -p /etc/containers/systemd", "docs_engines::quickstart_quadlet_works"),
