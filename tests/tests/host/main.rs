@@ -14,6 +14,7 @@ mod engine_limits;
 mod fake_driver;
 mod gpus_and_admin;
 mod hook_attacks;
+mod hook_runtime;
 mod hook_verify;
 mod kubelet_api;
 mod kubelet_labels;
