@@ -17,7 +17,7 @@
 //! | write a file so that no reader sees half of it | [`TrustedDir`], [`ConfigFile`], [`Bundle`] |
 //! | make device nodes on the host | [`NodeDir`] |
 //! | make device nodes and mounts in a container | [`Container`], [`MountSource`] |
-//! | allow devices in a cgroup | [`DeviceCgroup`] |
+//! | allow devices in a cgroup | [`DeviceCgroup`], [`UnitDevices`] |
 //! | shed privileges before doing anything as root | [`isolate`] |
 //! | run another program | [`run`], [`exec_program`], [`ChildLines`] |
 //! | wait for signals and file changes, notify systemd | [`Events`], [`SdNotify`] |
@@ -79,6 +79,7 @@ mod program;
 mod root;
 mod sd_notify;
 mod socket;
+mod unit_devices;
 mod user_path;
 
 pub mod elf;
@@ -111,4 +112,5 @@ pub use program::{
 pub use root::Root;
 pub use sd_notify::SdNotify;
 pub use socket::{listen_at, remove_socket};
+pub use unit_devices::{UnitDevices, UnitRule};
 pub use user_path::{absolute, exists, list_named, read_named, read_regular};
