@@ -8,9 +8,9 @@ use crate::{
 };
 use mig_cdi_model::{Major, Minor, cdi::SpecNode};
 use mig_cdi_sys::{
-    Container, DeviceCgroup, MountSource, NewNode, Owner, Root, exists, is_executable, run,
+    Container, DeviceCgroup, MountSource, NewNode, Owner, Root, UnitDevices, UnitRule,
 };
-use std::{os::fd::OwnedFd, path::Path, time::Duration};
+use std::{os::fd::OwnedFd, path::Path};
 
 /// File in the container with the variables that a hook cannot set: read-only, for a shell to source.
 pub const ENVIRONMENT: &str = "/run/mig-cdi/environment";
@@ -18,16 +18,18 @@ pub const ENVIRONMENT: &str = "/run/mig-cdi/environment";
 const DIRECTORY: &str = "/run/mig-cdi";
 const FILE: &str = "environment";
 
-/// Paths of systemctl: on systems with a merged /usr, and without.
-const SYSTEMCTL: [&str; 2] = ["/usr/bin/systemctl", "/bin/systemctl"];
-/// Directory that exists while systemd is the init system: `sd_booted(3)`.
-const SYSTEMD: &str = "/run/systemd/system";
-
-/// Injects the plan. What was done before a failure is undone.
+/// Injects the plan, and sets the device rules of the container's systemd scope if it has one of its own. What was done
+/// before a failure is undone.
 ///
 /// # Errors
 /// Fails when a step fails, or when the container could not open its nodes in the end.
-pub fn inject(plan: &InjectionPlan, pid: u32, root: &Path, user: ContainerUser) -> Result<()> {
+pub fn inject(
+    plan: &InjectionPlan,
+    pid: u32,
+    root: &Path,
+    user: ContainerUser,
+    unit_rules: Option<&[UnitRule]>,
+) -> Result<()> {
     // In the stage createContainer pid is 0 (crun) or 1 (runc, as seen from inside): process 1 of the host is neither.
     if pid < 2 {
         return Err(Error::refused("read the container's state", "", "it has no process")
@@ -36,11 +38,12 @@ pub fn inject(plan: &InjectionPlan, pid: u32, root: &Path, user: ContainerUser) 
     let sources = open_sources(plan)?;
     let cgroup = DeviceCgroup::of(&Root::open(Path::new("/"))?, pid)?;
     let mut container = Container::enter(pid, root)?;
-    let filled = create_nodes_and_mounts(&mut container, plan, &sources, user);
+    let unit = cgroup.unit_of_caller();
+    let filled = create_nodes_and_mounts(&mut container, plan, &sources, user, unit);
     let allowed = filled.and_then(|nodes| {
         // systemd and the cgroup are those of the host, so the rules wait until the process is back there.
         container.leave()?;
-        allow(&cgroup, plan, &nodes)
+        allow(&cgroup, plan, &nodes, unit_rules)
     });
     allowed.map_err(|error| error.after_undo(container.undo()))
 }
@@ -72,8 +75,17 @@ fn create_nodes_and_mounts(
     plan: &InjectionPlan,
     sources: &[(MountSource, &str)],
     user: ContainerUser,
+    unit: Option<&str>,
 ) -> Result<Vec<OwnedFd>> {
     let mut nodes = Vec::with_capacity(plan.nodes.len());
+    // mknod(2) takes a privilege, and the permission of our own device cgroup.
+    let not_made = |error: mig_cdi_sys::Error, node| match unit {
+        Some(unit) if error.is_not_permitted() => {
+            let cure = format!("run it as root with all capabilities, or {}", in_unit(unit, node));
+            Error::refused(error.operation(), error.path().display(), error.cause()).with_cure(cure)
+        }
+        _ => error.into(),
+    };
     for node in &plan.nodes {
         let SpecNode { path, major, minor, file_mode, uid, gid, .. } = node;
         let path = path
@@ -81,7 +93,8 @@ fn create_nodes_and_mounts(
             .ok_or_else(|| Error::refused("make node", path, "nodes are made only below /dev"))?;
         let owner = Owner { uid: uid.unwrap_or(user.uid), gid: gid.unwrap_or(user.gid) };
         let (major, minor) = (Major(*major), Minor(*minor));
-        nodes.push(container.node(&NewNode { path, major, minor, mode: *file_mode, owner })?);
+        let new = NewNode { path, major, minor, mode: *file_mode, owner };
+        nodes.push(container.node(&new).map_err(|error| not_made(error, node))?);
     }
     for (source, path) in sources {
         container.mount(source, path)?;
@@ -91,44 +104,54 @@ fn create_nodes_and_mounts(
 
 /// Adds the device rules, then checks with the kernel that each node can be opened: every cgroup above must allow it
 /// too.
-fn allow(cgroup: &DeviceCgroup, plan: &InjectionPlan, nodes: &[OwnedFd]) -> Result<()> {
+fn allow(
+    cgroup: &DeviceCgroup,
+    plan: &InjectionPlan,
+    nodes: &[OwnedFd],
+    unit_rules: Option<&[UnitRule]>,
+) -> Result<()> {
+    let scope = match (cgroup.own_scope(), unit_rules) {
+        (Some(scope), Some(rules)) => UnitDevices::allow(scope, rules)?,
+        _ => None,
+    };
+    let done = allow_in_cgroup(cgroup, plan, nodes, scope.is_some());
+    match (done, scope) {
+        (Err(error), Some(scope)) => Err(error.after_undo(scope.undo())),
+        (done, _) => done,
+    }
+}
+
+fn allow_in_cgroup(
+    cgroup: &DeviceCgroup,
+    plan: &InjectionPlan,
+    nodes: &[OwnedFd],
+    systemd_informed: bool,
+) -> Result<()> {
     let devices: Vec<_> =
         plan.nodes.iter().map(|node| (Major(node.major), Minor(node.minor))).collect();
-    let in_systemd = allow_in_systemd(cgroup, &devices)?;
-    let change = cgroup.allow(&devices, in_systemd)?;
+    let change = cgroup.allow(&devices, systemd_informed)?;
     let error = match cgroup.denies(nodes) {
         Ok(None) => return Ok(()),
-        Ok(Some(index)) => {
-            let path = plan.nodes.get(index).map_or("", |node| node.path.as_str());
-            let cgroup = cgroup.path().display();
-            let cause = format!("a cgroup above {cgroup} denies the device");
-            Error::refused("allow", path, cause)
-        }
+        Ok(Some(index)) => denied(cgroup, plan.nodes.get(index)),
         Err(error) => error.into(),
     };
     Err(error.after_undo(change.undo()))
 }
 
-/// Adds the devices to the systemd unit of the cgroup. Returns whether there is one. systemd sets the rules of its units
-/// again at each daemon-reload, and drops those of others (NVIDIA/nvidia-docker#1730).
-fn allow_in_systemd(cgroup: &DeviceCgroup, devices: &[(Major, Minor)]) -> Result<bool> {
-    let Some(unit) = cgroup.unit().filter(|_| exists(Path::new(SYSTEMD))) else {
-        return Ok(false);
+/// A node that the device cgroup denies in the end.
+fn denied(cgroup: &DeviceCgroup, node: Option<&SpecNode>) -> Error {
+    let path = cgroup.path().display();
+    let cause = match cgroup.is_shared() {
+        true => format!("{path} denies the device, and holds other processes too"),
+        false => format!("a cgroup above {path} denies the device"),
     };
-    let error = |cause: &str| Error::refused("allow devices in the systemd unit", unit, cause);
-    let systemctl = SYSTEMCTL.map(Path::new).into_iter().find(|path| is_executable(path));
-    let systemctl = systemctl
-        .ok_or_else(|| error("there is no systemctl in /usr/bin").with_cure("install systemctl"))?;
-    // --runtime: a container's unit does not outlive a reboot, nor should a drop-in file of it.
-    let set = ["set-property", "--runtime", "--", unit].map(str::to_owned);
-    // systemd takes the numbers from such a path, and needs no node there, since v240 (runc,
-    // `libcontainer/cgroups/devices/systemd.go`).
-    let rules =
-        devices.iter().map(|(major, minor)| format!("DeviceAllow=/dev/char/{major}:{minor} rw"));
-    let args: Vec<_> = set.into_iter().chain(rules).collect();
-    let ran = run(systemctl, &args, Duration::from_secs(10))?;
-    match ran.code == Some(0) {
-        true => Ok(true),
-        false => Err(error(ran.stderr.trim())),
+    let error = Error::refused("allow", node.map_or("", |node| &node.path), cause);
+    match (cgroup.own_scope(), cgroup.unit(), node) {
+        (None, Some(unit), Some(node)) => error.with_cure(in_unit(unit, node)),
+        _ => error,
     }
+}
+
+fn in_unit(unit: &str, SpecNode { major, minor, .. }: &SpecNode) -> String {
+    format!("allow each node of the slice in {unit}, as DeviceAllow=/dev/char/{major}:{minor} rwm")
 }

@@ -46,6 +46,7 @@ pub mod resolve;
 pub mod runtime_args;
 pub mod spec;
 pub mod state;
+pub mod unit_rules;
 pub mod verify;
 
 pub use error::{Error, ErrorCause, HookExit, Result};

@@ -1,12 +1,14 @@
-//! The command line of an OCI runtime: whether it makes a container, and from which bundle. Pure; never refuses an
-//! option, since the command line belongs to the real runtime, which gets it unchanged.
+//! The command line of an OCI runtime: whether it makes a container, and from which bundle. Pure.
 //!
-//! runc's options are those of its `main.go` and `create.go` (opencontainers/runc 1.3), crun's those of its `src/crun.c`
-//! and `src/create.c` (containers/crun 1.28). An unknown option of another runtime takes a value when the argument after it
-//! is not a command.
+//! The bundle found here must be the one that the runtime reads, or a container starts without its slice. Runtimes parse
+//! differently: argp, in crun, takes abbreviations and `-db DIR`; Go's flag package, in runc, takes `-bundle DIR` and a
+//! dash as a value; cli v3, in runc after 1.5, cuts blanks off arguments, and `-b=DIR` is `DIR` in runc and `=DIR` in crun.
+//! So only what all of them read in one way is accepted: the options below, in full, with values that do not begin with a
+//! dash. Engines write no others. Anything else is refused where a container may be made of it, and passes to the runtime
+//! where not.
 //!
-//! `lexopt` does not fit here: which options take a value depends on the command, and two parsers disagree on
-//! `-b=value`: Go's flag package, in runc, drops the `=`, getopt, in crun, keeps it.
+//! The options are those of runc 1.0 to 1.5 (`main.go`, `create.go`, `run.go`, `restore.go`; opencontainers/runc) and of
+//! crun 1.0 to 1.28 (`src/crun.c`, `create.c`, `run.c`, `restore.c`; containers/crun).
 
 use crate::error::{Error, Result};
 use std::{
@@ -15,22 +17,79 @@ use std::{
     path::PathBuf,
 };
 
-/// Options before the command that take a value.
-const GLOBAL: [&str; 8] = [
-    "--root",
-    "--log",
-    "--log-format",
-    "--log-level",
-    "--criu",
-    "--rootless",
-    "--cgroup-manager",
-    "--debug-log",
+/// Meaning of an option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OptionKind {
+    /// It has no value.
+    Flag,
+    /// It has a value, in the next argument or after `=`.
+    Value,
+    /// The runtime prints a text and ends.
+    Print,
+    /// Directory of the bundle.
+    Bundle,
+    /// File that crun reads instead of the bundle's `config.json`.
+    Config,
+}
+
+use OptionKind::{Bundle, Config, Flag, Print, Value};
+
+/// Options before the command, which runc after 1.5 takes after it too.
+const GLOBAL: [(&str, OptionKind); 13] = [
+    ("--root", Value),
+    ("--log", Value),
+    ("--log-format", Value),
+    ("--log-level", Value),
+    ("--criu", Value),
+    ("--rootless", Value),
+    ("--cgroup-manager", Value),
+    ("--debug", Flag),
+    ("--systemd-cgroup", Flag),
+    ("--help", Print),
+    ("-h", Print),
+    ("-?", Print),
+    ("--usage", Print),
 ];
 
-/// Commands of runtimes.
-const COMMANDS: [&str; 17] = [
-    "create",
-    "run",
+/// Options that end the runtime before the command, and in runc after 1.5 do nothing after it.
+const VERSION: [(&str, OptionKind); 3] = [("--version", Print), ("-v", Print), ("-V", Print)];
+
+/// Options of the commands that make a container.
+const OF_MAKERS: [(&str, OptionKind); 27] = [
+    ("--bundle", Bundle),
+    ("-b", Bundle),
+    ("--config", Config),
+    ("-f", Config),
+    ("--console-socket", Value),
+    ("--pidfd-socket", Value),
+    ("--pid-file", Value),
+    ("--preserve-fds", Value),
+    ("--no-pivot", Flag),
+    ("--no-new-keyring", Flag),
+    ("--no-subreaper", Flag),
+    ("--detach", Flag),
+    ("-d", Flag),
+    ("--keep", Flag),
+    ("--image-path", Value),
+    ("--work-path", Value),
+    ("--manage-cgroups-mode", Value),
+    ("--empty-ns", Value),
+    ("--lsm-profile", Value),
+    ("--lsm-mount-context", Value),
+    ("--tcp-established", Flag),
+    ("--tcp-close", Flag),
+    ("--ext-unix-sk", Flag),
+    ("--shell-job", Flag),
+    ("--file-locks", Flag),
+    ("--auto-dedup", Flag),
+    ("--lazy-pages", Flag),
+];
+
+/// Commands that make a container from the configuration in a bundle.
+const MAKERS: [&str; 3] = ["create", "run", "restore"];
+
+/// The other commands. `exec` starts a process with the devices and files that its container has.
+const OTHERS: [&str; 17] = [
     "start",
     "state",
     "kill",
@@ -43,21 +102,11 @@ const COMMANDS: [&str; 17] = [
     "resume",
     "update",
     "checkpoint",
-    "restore",
     "spec",
     "features",
-];
-
-/// Options of `create` and `run` that take a value, besides the bundle.
-const CREATE: [&str; 8] = [
-    "--console-socket",
-    "--pid-file",
-    "--preserve-fds",
-    "--apparmor",
-    "--keyring",
-    "--log",
-    "--log-level",
-    "--keep",
+    "mounts",
+    "help",
+    "h",
 ];
 
 /// Command of an OCI runtime.
@@ -78,37 +127,85 @@ pub struct EngineLog {
     pub is_json: bool,
 }
 
+/// Part of a command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part<'a> {
+    /// Option by its name, with its value if it has one.
+    Option(&'static str, OptionKind, Option<&'a OsStr>),
+    /// Argument that is no option.
+    Word(&'a OsStr),
+    /// `--`: what follows are words.
+    EndOfOptions,
+    /// Argument that two runtimes may read in different ways.
+    Unclear(&'a OsStr),
+}
+
+/// Takes the next part off a command line.
+fn next_part<'a>(
+    args: &mut &'a [OsString],
+    known: &[(&'static str, OptionKind)],
+) -> Option<Part<'a>> {
+    let (arg, rest) = args.split_first()?;
+    *args = rest;
+    let text = arg.to_string_lossy();
+    if arg == "--" {
+        return Some(Part::EndOfOptions);
+    }
+    if text.trim() != text || text == "-" {
+        return Some(Part::Unclear(arg));
+    }
+    if !text.starts_with('-') {
+        return Some(Part::Word(arg));
+    }
+    let (name, value) = split(arg);
+    let option = known.iter().find(|(option, _)| option.as_bytes() == name);
+    Some(match (option, value) {
+        (Some(&(name, Flag)), _) => Part::Option(name, Flag, None),
+        (Some(&(name, Print)), None) => Part::Option(name, Print, None),
+        (None, _) | (Some((_, Print)), Some(_)) => Part::Unclear(arg),
+        (Some(&(name, kind)), Some(value)) => Part::Option(name, kind, Some(value)),
+        (Some(&(name, kind)), None) => match rest.split_first() {
+            Some((value, rest)) if !value.as_bytes().starts_with(b"-") => {
+                *args = rest;
+                Part::Option(name, kind, Some(value))
+            }
+            _ => Part::Unclear(arg),
+        },
+    })
+}
+
+/// Splits `--option=value` into option and value.
+fn split(arg: &OsStr) -> (&[u8], Option<&OsStr>) {
+    let bytes = arg.as_bytes();
+    match bytes.iter().position(|byte| *byte == b'=') {
+        Some(equals) if bytes.starts_with(b"--") => {
+            (&bytes[..equals], Some(OsStr::from_bytes(&bytes[equals + 1..])))
+        }
+        _ => (bytes, None),
+    }
+}
+
 /// Returns the file for messages, from `--log` and `--log-format`.
 #[must_use]
-pub fn log(args: &[OsString]) -> Option<EngineLog> {
-    let (mut path, mut json) = (None, false);
-    let mut remaining = args.iter();
-    while let Some(arg) = remaining.next() {
-        let (option, value) = split(arg);
-        if !option.starts_with(b"-") {
-            break;
-        }
-        let takes = GLOBAL.iter().any(|known| known.as_bytes() == option);
-        let value =
-            if takes { value.or_else(|| remaining.next().map(OsString::as_os_str)) } else { None };
-        match option {
-            b"--log" => path = value,
-            b"--log-format" => json = value == Some(OsStr::new("json")),
+pub fn log(mut args: &[OsString]) -> Option<EngineLog> {
+    let (mut path, mut is_json) = (None, false);
+    while let Some(Part::Option(name, _, value)) = next_part(&mut args, &GLOBAL) {
+        match name {
+            "--log" => path = value,
+            "--log-format" => is_json = value == Some(OsStr::new("json")),
             _ => {}
         }
     }
     // crun also takes file:PATH, journald:ID and syslog:ID (src/libcrun/error.c).
     let path = path?.as_bytes();
     let path = path.strip_prefix(b"file:").unwrap_or(path);
-    path.starts_with(b"/")
-        .then(|| EngineLog { path: OsStr::from_bytes(path).into(), is_json: json })
+    path.starts_with(b"/").then(|| EngineLog { path: OsStr::from_bytes(path).into(), is_json })
 }
 
 /// Parses the arguments after the runtime's own name.
 ///
 /// # Errors
-/// Fails when the container is made from a configuration with another name, which crun allows: the plan would go into a
-/// file that the runtime does not read.
+/// Fails when the command line may make a container from a configuration that is not found for sure.
 ///
 /// ```
 /// use mig_cdi_hook::runtime_args::{RuntimeCommand, parse};
@@ -117,73 +214,82 @@ pub fn log(args: &[OsString]) -> Option<EngineLog> {
 /// assert_eq!(parse(&args)?, RuntimeCommand::NewContainer(Some("/b".into())));
 /// # Ok::<(), mig_cdi_hook::Error>(())
 /// ```
-pub fn parse(args: &[OsString]) -> Result<RuntimeCommand> {
-    let mut remaining = args.iter();
-    let Some(command) = command(&mut remaining) else { return Ok(RuntimeCommand::Other) };
-    if command != "create" && command != "run" {
-        return Ok(RuntimeCommand::Other);
+pub fn parse(mut args: &[OsString]) -> Result<RuntimeCommand> {
+    let known = [&GLOBAL[..], &VERSION].concat();
+    let mut prints = false;
+    let command = loop {
+        match next_part(&mut args, &known) {
+            None => return Ok(RuntimeCommand::Other),
+            // Not the end: --help=false may follow.
+            Some(Part::Option(_, kind, _)) => prints |= kind == Print,
+            // The command, which options may follow.
+            Some(Part::EndOfOptions) => match args.split_off_first() {
+                None => return Ok(RuntimeCommand::Other),
+                Some(command) => break command.as_os_str(),
+            },
+            Some(Part::Word(command)) => break command,
+            Some(Part::Unclear(arg)) => return without_the_command(arg, args),
+        }
+    };
+    match command.to_str() {
+        _ if prints => Ok(RuntimeCommand::Other),
+        Some(command) if MAKERS.contains(&command) => new_container(args),
+        Some(command) if OTHERS.contains(&command) => Ok(RuntimeCommand::Other),
+        _ => Err(refused(command, "it is no command of runc or crun that is known")
+            .with_cure("run the real runtime for it")),
     }
-    let mut bundle = None;
-    while let Some(arg) = remaining.next() {
-        let (option, value) = split(arg);
-        let mut value = || value.map(OsStr::to_owned).or_else(|| remaining.next().cloned());
-        match option {
-            b"--" => break,
-            b"--bundle" | b"-b" => bundle = value().map(PathBuf::from),
-            b"--config" | b"-f" => {
+}
+
+/// Parses what follows a command that makes a container.
+fn new_container(mut args: &[OsString]) -> Result<RuntimeCommand> {
+    let known = [&GLOBAL[..], &OF_MAKERS].concat();
+    let (mut bundle, mut prints) = (None, false);
+    while let Some(part) = next_part(&mut args, &known) {
+        match part {
+            Part::Option(_, Bundle, value) => bundle = value.map(PathBuf::from),
+            Part::Option(name, Config, _) => {
                 let cause = "a configuration with a name of its own is not supported";
-                return Err(Error::usage("parse the runtime's option", arg.display(), cause)
-                    .with_cure("name it config.json in the bundle"));
+                return Err(
+                    refused(OsStr::new(name), cause).with_cure("name it config.json in the bundle")
+                );
             }
-            option if CREATE.iter().any(|known| known.as_bytes() == option) => drop(value()),
-            _ => {}
+            Part::Option(_, kind, _) => prints |= kind == Print,
+            Part::Word(_) => {}
+            Part::EndOfOptions => break,
+            Part::Unclear(arg) => return Err(unclear(arg)),
         }
     }
-    Ok(RuntimeCommand::NewContainer(bundle))
+    Ok(if prints { RuntimeCommand::Other } else { RuntimeCommand::NewContainer(bundle) })
 }
 
-/// Returns the first argument that is neither an option nor the value of one.
-fn command<'a>(remaining: &mut std::slice::Iter<'a, OsString>) -> Option<&'a str> {
-    let mut after_unknown = false;
-    loop {
-        let arg = remaining.next()?;
-        let (option, value) = split(arg);
-        if option.starts_with(b"-") {
-            let takes = GLOBAL.iter().any(|known| known.as_bytes() == option);
-            if takes && value.is_none() {
-                remaining.next()?;
-            }
-            after_unknown = !takes && value.is_none();
-            continue;
-        }
-        match arg.to_str() {
-            Some(command) if COMMANDS.contains(&command) => return Some(command),
-            // The value of the unknown option before it.
-            _ if after_unknown => after_unknown = false,
-            command => return command,
-        }
+/// Result for a command line whose command may be any of the arguments after this one.
+fn without_the_command(arg: &OsStr, after: &[OsString]) -> Result<RuntimeCommand> {
+    let has = |commands: &[&str]| after.iter().any(|a| commands.contains(&&*a.to_string_lossy()));
+    match after.is_empty() || has(&OTHERS) && !has(&MAKERS) {
+        true => Ok(RuntimeCommand::Other),
+        false => Err(unclear(arg)),
     }
 }
 
-/// Splits `--option=value`, `-b=value` (Go) and `-bvalue` (getopt) into option and value.
-fn split(arg: &OsStr) -> (&[u8], Option<&OsStr>) {
-    let bytes = arg.as_bytes();
-    let short = bytes.len() > 2 && matches!(bytes[..2], [b'-', b'b' | b'f']);
-    match bytes.iter().position(|b| *b == b'=') {
-        Some(equals) if bytes.starts_with(b"--") || (short && equals == 2) => {
-            (&bytes[..equals], Some(OsStr::from_bytes(&bytes[equals + 1..])))
-        }
-        _ if short => (&bytes[..2], Some(OsStr::from_bytes(&bytes[2..]))),
-        _ => (bytes, None),
-    }
+fn unclear(arg: &OsStr) -> Error {
+    refused(arg, "runtimes differ in how they read it, or it is not an option of runc and crun")
+        .with_cure("write options in full, as --bundle DIR, and leave out others")
+}
+
+fn refused(arg: &OsStr, cause: &str) -> Error {
+    Error::usage("parse the runtime's argument", arg.display(), cause)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').filter(|word| !word.is_empty()).map(OsString::from).collect()
+    }
+
     fn command_of(line: &str) -> RuntimeCommand {
-        parse(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>()).unwrap()
+        parse(&words(line)).unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
     #[test]
@@ -193,31 +299,85 @@ mod tests {
         for line in [
             "--root /run/containerd/runc/k8s.io --log /b/log.json --log-format json --systemd-cgroup create --bundle /b --pid-file /b/init.pid id",
             "--systemd-cgroup --log-format=json create --bundle /b --pid-file p id",
+            "--cgroup-manager disabled --rootless=true create --bundle /b --pid-file p id",
             "--log-format json --log l create -b /b id",
             "--root create --debug create --bundle=/b id",
-            "create -b=/b id",
-            "create -b/b id",
             "create id --bundle /b",
-            "create --pid-file --bundle --bundle /b id",
+            "create --pidfd-socket s --bundle /b id",
+            "create --no-pivot=true --bundle /b id",
             "create --bundle /a --bundle /b id",
-            "--new-option value create --bundle /b id",
-            "run --bundle /b id",
+            "create --bundle /b -- --bundle /c",
+            "-- create --bundle /b id",
+            "run --keep --bundle /b id",
+            "run --detach --no-subreaper --bundle /b id",
+            "create --log l --bundle /b id",
+            "restore --image-path i --bundle /b id",
         ] {
             assert_eq!(command_of(line), bundle("/b"), "{line}");
         }
         assert_eq!(command_of("create id"), RuntimeCommand::NewContainer(None));
+        assert_eq!(command_of("create -- id"), RuntimeCommand::NewContainer(None));
+    }
+
+    /// Runtimes read these in different ways, or one that is not known yet may.
+    #[test]
+    fn an_unclear_command_line_that_may_make_a_container_is_refused() {
+        for line in [
+            "--new-option value create --bundle /b id",
+            "--new-option create --bundle /b id",
+            "--new-option create state --bundle /b id",
+            "--new-option=value create --bundle /b id",
+            "--roo create create --bundle /b id",
+            "-root r create --bundle /b id",
+            "--root --debug create --bundle /b id",
+            "--root - create --bundle /b id",
+            "- create --bundle /b id",
+            "--debug true create --bundle /b id",
+            "--help --help=false create --bundle /b id",
+            "--version=false create --bundle /b id",
+            "create --new-option --bundle /b id",
+            "create --new-option=x --bundle /b id",
+            "create --bun /b id",
+            "create --b /b id",
+            "create -bundle /b id",
+            "create -b=/b id",
+            "create -b/b id",
+            "run -db /b id",
+            "create - --bundle /b",
+            "create --pid-file --bundle --bundle /b id",
+            "create --pid-file - --bundle /b id",
+            "create --pid-file -- --bundle /b id",
+            "create id --bundle",
+            "create --help --help=false --bundle /b id",
+            "create --version --bundle /b id",
+            "create -f x id",
+            "create --config=x id",
+            "clone --bundle /b id",
+            "--new-option clone --bundle /b id",
+        ] {
+            let error = parse(&words(line)).expect_err(line);
+            assert!(error.cure.is_some(), "{error}");
+        }
+        for blank in [
+            &[" create", "id"][..],
+            &["create", " --bundle", "/b", "id"],
+            &["create", "--bundle=/b "],
+        ] {
+            let args: Vec<_> = blank.iter().map(OsString::from).collect();
+            assert!(parse(&args).is_err(), "{blank:?}");
+        }
     }
 
     #[test]
     fn the_log_of_the_engine_is_found() {
-        let log =
-            |line: &str| log(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>());
+        let log = |line: &str| log(&words(line));
         let at = |path: &str, json| Some(EngineLog { path: path.into(), is_json: json });
         assert_eq!(
             log("--root r --log /b/log.json --log-format json create id"),
             at("/b/log.json", true)
         );
         assert_eq!(log("--systemd-cgroup --log=file:/l create --log /x id"), at("/l", false));
+        assert_eq!(log("--log /l --new-option create id"), at("/l", false));
         for line in
             ["create --log /x id", "--log", "--log journald:x create id", "--log l create id", ""]
         {
@@ -230,17 +390,22 @@ mod tests {
         for line in [
             "",
             "--version",
+            "-v",
+            "--help create",
+            "create --help",
             "--root create delete id",
             "state create",
             "exec id create --bundle /b",
+            "exec --new-option id create",
             "kill id",
             "features",
             "start id",
             "--root",
-            "unknown create --bundle /b id",
+            "--new-option",
+            "--new-option state id",
+            "--new-option value delete --force id",
         ] {
             assert_eq!(command_of(line), RuntimeCommand::Other, "{line}");
         }
-        assert!(parse(&["create", "-f", "x", "id"].map(OsString::from)).is_err());
     }
 }

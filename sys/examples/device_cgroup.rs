@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let proc = std::env::var_os("PROC_ROOT").unwrap_or_else(|| "/".into());
     let cgroup = DeviceCgroup::of(&Root::open(Path::new(&proc))?, pid)?;
-    println!("unit {}", cgroup.unit().unwrap_or("none"));
+    println!("scope {}", cgroup.own_scope().unwrap_or("none"));
     println!("before {:?}", cgroup.denies(&nodes)?);
     let change = match cgroup.allow(&devices, std::env::var_os("SYSTEMD_INFORMED").is_some()) {
         Ok(change) => change,

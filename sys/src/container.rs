@@ -11,6 +11,7 @@ use crate::{
     Error, FileIdentity, Owner, Result,
     kernel::mount as kernel,
     open_in_root::{Links, open_in_root},
+    root::read_all,
 };
 use mig_cdi_model::{Major, Minor};
 use nix::{
@@ -19,7 +20,7 @@ use nix::{
     sched::{CloneFlags, setns},
     sys::{
         stat::{FileStat, Mode, SFlag, fstat, makedev, mkdirat, mknodat},
-        statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs},
+        statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, TMPFS_MAGIC, fstatfs},
     },
     unistd::{UnlinkatFlags, unlinkat},
 };
@@ -32,6 +33,8 @@ use std::{
 
 /// The machine's own procfs.
 const PROC: &str = "/proc";
+
+const DEV_CURE: &str = "mount a tmpfs on its /dev";
 
 /// A file or directory of the machine that is ready to be bound: opened, and detached from its path, before the
 /// container is entered. In the container's mount namespace the same path would lead elsewhere.
@@ -100,8 +103,8 @@ pub struct Container {
     root: OwnedFd,
     path: PathBuf,
     dev: OwnedFd,
-    /// True when its `/dev` is the machine's own, as of a privileged container: nothing is made there.
-    dev_is_hosts: bool,
+    /// Device numbers of the file systems that are mounted on the machine.
+    host_systems: Vec<u64>,
     created: Vec<CreatedEntry>,
 }
 
@@ -128,17 +131,16 @@ impl Container {
                 .with_cure("request the device from the engine, by its cdi name"));
         }
         check_root(root)?;
-        // Before the namespace is entered: after it `/dev` is a path of the container.
-        let host_dev = host_dev()?;
+        let host_systems = mounted_systems("self")?;
         set_namespace(&inside)?;
-        let entered = Container::open(&outside, root, host_dev);
+        let entered = Container::open(&outside, root, host_systems);
         if entered.is_err() {
             set_namespace(&outside)?;
         }
         entered
     }
 
-    fn open(outside: &OwnedFd, path: &Path, host_dev: u64) -> Result<Container> {
+    fn open(outside: &OwnedFd, path: &Path, host_systems: Vec<u64>) -> Result<Container> {
         let root = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
         let shown = path.join("dev");
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
@@ -147,17 +149,18 @@ impl Container {
             .map_err(|errno| Error::call("open", &shown, errno))?;
         // On the file system of the image a node would stay on the host's disk, and outlive the container.
         if device(&dev)? == device(&root)? {
-            return Err(Error::refused("use", shown, "it is a directory of the image")
-                .with_cure("mount a tmpfs on its /dev"));
+            return Err(
+                Error::refused("use", shown, "it is a directory of the image").with_cure(DEV_CURE)
+            );
         }
-        let dev_is_hosts = device(&dev)? == host_dev;
         let outside =
             outside.try_clone().map_err(|e| Error::io("duplicate the descriptor of", PROC, &e))?;
         let (path, created) = (path.to_owned(), Vec::new());
-        Ok(Container { outside, root, path, dev, dev_is_hosts, created })
+        Ok(Container { outside, root, path, dev, host_systems, created })
     }
 
-    /// Makes a node, or finds the right one already there, and returns a handle of it.
+    /// Makes a node, or finds the right one already there, and returns a handle of it. Nodes are made only where
+    /// they end with the container: on a tmpfs that the machine has not mounted.
     ///
     /// # Errors
     /// When something else has its name, or it cannot be made.
@@ -173,9 +176,10 @@ impl Container {
         };
         let numbers = makedev(node.major.0.into(), node.minor.0.into());
         let mode = Mode::from_bits_truncate(node.mode);
-        let made = match self.dev_is_hosts {
-            true => Err(Errno::EEXIST),
-            false => mknodat(&parent, name, SFlag::S_IFCHR, mode, numbers),
+        let obstacle = self.obstacle(&parent, &shown)?;
+        let made = match obstacle {
+            Some(_) => Err(Errno::EEXIST),
+            None => mknodat(&parent, name, SFlag::S_IFCHR, mode, numbers),
         };
         match made {
             Ok(()) => self.record_created(&parent, name, UnlinkatFlags::NoRemoveDir)?,
@@ -184,7 +188,10 @@ impl Container {
         }
         // The handle is checked, not the name: a process of another container may share this /dev and rename.
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let fd = openat(&parent, name, flags, Mode::empty()).map_err(fail("open"))?;
+        let fd = match (openat(&parent, name, flags, Mode::empty()), obstacle) {
+            (Err(Errno::ENOENT), Some(obstacle)) => return Err(obstacle),
+            (opened, _) => opened.map_err(fail("open"))?,
+        };
         let stat = fstat(&fd).map_err(fail("stat"))?;
         if kind(&stat) != SFlag::S_IFCHR || stat.st_rdev != numbers {
             let cause = format!(
@@ -203,14 +210,32 @@ impl Container {
     fn dev_dir(&mut self, path: &str, shown: &Path) -> Result<OwnedFd> {
         let mut dir = clone(&self.dev)?;
         for name in path.split('/') {
-            if !self.dev_is_hosts {
+            let obstacle = self.obstacle(&dir, shown)?;
+            if obstacle.is_none() {
                 self.make_dir(&dir, name, shown)?;
             }
             let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            dir = openat(&dir, name, flags, Mode::empty())
-                .map_err(|e| Error::call("open", shown, e))?;
+            dir = match (openat(&dir, name, flags, Mode::empty()), obstacle) {
+                (Err(Errno::ENOENT), Some(obstacle)) => return Err(obstacle),
+                (opened, _) => opened.map_err(|e| Error::call("open", shown, e))?,
+            };
         }
         Ok(dir)
+    }
+
+    /// Why no node is made in a directory, if so. An image that has `/dev` as a volume gets one on the machine's disk. A
+    /// devtmpfs is a tmpfs by its type (`shmem_fill_super` in `mm/shmem.c` serves both), as are the machine's `/run`
+    /// and `/dev/shm`, so the type alone does not tell.
+    fn obstacle(&self, dir: &OwnedFd, shown: &Path) -> Result<Option<Error>> {
+        let system = fstatfs(dir).map_err(|errno| Error::call("stat", shown, errno))?;
+        let cause = if system.filesystem_type() != TMPFS_MAGIC {
+            "its directory is not on a tmpfs, where the node would end with the container"
+        } else if self.host_systems.contains(&device(dir)?) {
+            "its directory is a file system of the machine, where the node would outlive the container"
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(Error::refused("make node", shown, cause).with_cure(DEV_CURE)))
     }
 
     fn make_dir(&mut self, parent: &OwnedFd, name: &str, shown: &Path) -> Result<()> {
@@ -345,9 +370,18 @@ fn check_root(root: &Path) -> Result<()> {
     }
 }
 
-/// Device number of the file system of the machine's `/dev`.
-fn host_dev() -> Result<u64> {
-    device(&open(Path::new("/dev"), OFlag::O_PATH | OFlag::O_DIRECTORY)?)
+/// Device numbers of the file systems that are mounted in the namespace of a process.
+fn mounted_systems(pid: &str) -> Result<Vec<u64>> {
+    const LIMIT: usize = 16 << 20;
+    let path = Path::new(pid).join("mountinfo");
+    let file = File::from(open_proc(&path, OFlag::O_RDONLY)?);
+    let text = read_all(file, &Path::new(PROC).join(path), LIMIT)?;
+    // ID PARENT MAJOR:MINOR …, proc(5).
+    let number = |line: &str| {
+        let (major, minor) = line.split(' ').nth(2)?.split_once(':')?;
+        Some(makedev(major.parse().ok()?, minor.parse().ok()?))
+    };
+    Ok(String::from_utf8_lossy(&text).lines().filter_map(number).collect())
 }
 
 fn kind(stat: &FileStat) -> SFlag {

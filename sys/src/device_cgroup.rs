@@ -3,8 +3,8 @@
 //! Version 1 has a list of rules for each cgroup (`devices.allow`). Version 2 has BPF programs attached to
 //! cgroups, which allow or deny every open; all programs from the root down to the cgroup must allow it.
 //!
-//! Never changed: a cgroup that this process is in itself, and cgroups above a container's systemd unit. Other
-//! processes would be allowed the devices too.
+//! Never changed: a cgroup that holds another process than the container's, also below it; a systemd service, which may
+//! start others; and cgroups above a container's systemd unit. Other processes would be allowed the devices too.
 
 mod interpreter;
 mod locate;
@@ -47,11 +47,14 @@ const SYSTEMD: &[u8] = b"sd_devices";
 pub struct DeviceCgroup {
     version: CgroupVersion,
     group: String,
+    own_group: String,
     dir: Rc<CgroupDir>,
     /// Cgroup of this process in the same hierarchy.
     own: CgroupDir,
     /// The cgroups to change: this one and those above it in the same systemd unit.
     subjects: Vec<Rc<CgroupDir>>,
+    /// True when its systemd unit is a scope that holds no other process.
+    has_own_scope: bool,
 }
 
 /// The changes that [`DeviceCgroup::allow`] made. When it is dropped, they stay.
@@ -96,8 +99,18 @@ impl DeviceCgroup {
                 let (dir, depth) = find(&mounts, group, pid)?;
                 let (own, _) = find(&mounts, own_group, std::process::id())?;
                 let dir = Rc::new(dir);
-                let subjects = subjects(&dir, depth, version, group, own_group)?;
-                return Ok(DeviceCgroup { version, group: group.to_owned(), dir, own, subjects });
+                let (group, own_group) = (group.to_owned(), own_group.to_owned());
+                let (subjects, has_own_scope) =
+                    subjects(&dir, depth, version, &group, &own_group, pid)?;
+                return Ok(DeviceCgroup {
+                    version,
+                    group,
+                    own_group,
+                    dir,
+                    own,
+                    subjects,
+                    has_own_scope,
+                });
             }
         }
         Err(Error::refused(
@@ -111,6 +124,24 @@ impl DeviceCgroup {
     #[must_use]
     pub fn unit(&self) -> Option<&str> {
         locate::unit(&self.group).map(|(_, name)| name)
+    }
+
+    /// Name of the systemd unit that this program runs in, if any.
+    #[must_use]
+    pub fn unit_of_caller(&self) -> Option<&str> {
+        locate::unit(&self.own_group).map(|(_, name)| name)
+    }
+
+    /// Name of the systemd scope that holds this process and no other.
+    #[must_use]
+    pub fn own_scope(&self) -> Option<&str> {
+        self.unit().filter(|_| self.has_own_scope)
+    }
+
+    /// True when it holds another process than the container's, and so is not changed.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.subjects.is_empty()
     }
 
     /// Path of its directory, for messages.
@@ -282,29 +313,60 @@ fn find(mounts: &[MountEntry], group: &str, pid: u32) -> Result<(CgroupDir, usiz
     Err(Error::refused("find the cgroup", group, cause))
 }
 
-/// Chooses the cgroups to change, by the rule in the head of this file. In version 1 only a cgroup's own rules
-/// count; the kernel refuses one that its parent does not allow (`parent_has_perm` in
-/// `security/device_cgroup.c`).
+/// Chooses the cgroups to change, by the rule in the head of this file, and whether they reach to a scope. In version 1 only a cgroup's own rules count; the kernel refuses one that its parent does not
+/// allow (`parent_has_perm` in `security/device_cgroup.c`).
 fn subjects(
     dir: &Rc<CgroupDir>,
     depth: usize,
     version: CgroupVersion,
     group: &str,
     own_group: &str,
-) -> Result<Vec<Rc<CgroupDir>>> {
-    let height = match (version, locate::unit(group)) {
-        (CgroupVersion::V2, Some((height, _))) => height.min(depth),
-        _ => 0,
-    };
+    pid: u32,
+) -> Result<(Vec<Rc<CgroupDir>>, bool)> {
+    let unit = locate::unit(group).map(|(height, _)| height);
+    let height = unit.unwrap_or_default().min(depth);
     let shared = |group: &Path| Path::new(own_group).starts_with(group);
     let paths = dir.path.ancestors().zip(Path::new(group).ancestors()).take(height + 1);
-    let paths = paths.take_while(|(_, group)| !shared(group)).map(|(path, _)| path);
-    paths
-        .map(|path| match path == dir.path {
-            true => Ok(dir.clone()),
-            false => CgroupDir::open(path).map(Rc::new),
-        })
-        .collect()
+    let mut subjects = Vec::new();
+    for (path, group) in paths {
+        let is_service = group.extension().is_some_and(|kind| kind == "service");
+        if is_service || shared(group) || !holds_only(path, pid) {
+            break;
+        }
+        subjects.push(match path == dir.path {
+            true => dir.clone(),
+            false => Rc::new(CgroupDir::open(path)?),
+        });
+    }
+    let has_own_scope = unit.is_some_and(|height| subjects.len() == height + 1);
+    if version == CgroupVersion::V1 {
+        subjects.truncate(1);
+    }
+    Ok((subjects, has_own_scope))
+}
+
+/// True when a cgroup and those below it hold this process and no other. What cannot be read counts as another.
+fn holds_only(path: &Path, pid: u32) -> bool {
+    /// More than any engine makes for a container that has not started.
+    const CGROUPS: usize = 1000;
+    let (mut dirs, mut left) = (vec![path.to_owned()], CGROUPS);
+    while let Some(dir) = dirs.pop() {
+        // Processes of other PID namespaces are listed as 0 (cgroup_namespaces(7)).
+        let only = |text: String| text.lines().all(|line| line.parse() == Ok(pid));
+        let below = |entries: std::fs::ReadDir| -> std::io::Result<Vec<PathBuf>> {
+            let entries: Vec<_> = entries.collect::<std::io::Result<_>>()?;
+            Ok(entries.iter().filter(|e| e.path().is_dir()).map(std::fs::DirEntry::path).collect())
+        };
+        let read = CgroupDir::open(&dir).and_then(|dir| dir.read(PROCESSES));
+        match (read.is_ok_and(only), std::fs::read_dir(&dir).and_then(below)) {
+            (true, Ok(more)) if more.len() <= left => {
+                left -= more.len();
+                dirs.extend(more);
+            }
+            _ => return false,
+        }
+    }
+    true
 }
 
 fn first_denied(nodes: &[impl AsFd]) -> Result<Option<usize>> {
@@ -328,22 +390,47 @@ fn first_denied(nodes: &[impl AsFd]) -> Result<Option<usize>> {
 mod tests {
     use super::*;
 
+    /// Makes a cgroup with these processes, and those above it.
+    fn make(root: &Path, group: &str, pids: &str) {
+        let dir = root.join(group);
+        std::fs::create_dir_all(&dir).unwrap();
+        for dir in dir.ancestors().take_while(|dir| *dir != root).chain([root]) {
+            if !dir.join(PROCESSES).exists() {
+                std::fs::write(dir.join(PROCESSES), "").unwrap();
+            }
+        }
+        std::fs::write(dir.join(PROCESSES), pids).unwrap();
+    }
+
     #[test]
-    fn a_cgroup_of_our_own_is_not_changed() {
-        let path = Path::new("/proc/self/fdinfo");
-        let dir = Rc::new(CgroupDir::open(path).unwrap());
-        let count =
-            |version, group: &str, own: &str| subjects(&dir, 2, version, group, own).unwrap().len();
+    fn only_cgroups_of_the_container_alone_are_changed() {
         let (v1, v2) = (CgroupVersion::V1, CgroupVersion::V2);
-        assert_eq!(count(v2, "/a.service/b", "/"), 2);
-        assert_eq!(count(v2, "/a.service/b", "/a.service/c"), 1);
-        assert_eq!(count(v2, "/a.service/b", "/a.service/b"), 0);
-        assert_eq!(count(v2, "/a.service/b", "/a.service/b/c"), 0);
-        assert_eq!(count(v2, "/a.service/b", "/a.service/bc"), 1);
-        assert_eq!(count(v2, "/a/b.scope/c/d/e", "/x"), 3);
-        assert_eq!(count(v2, "/a/b", "/x"), 1);
-        assert_eq!(count(v2, "/", "/"), 0);
-        assert_eq!(count(v1, "/a.service/b", "/"), 1);
-        assert_eq!(count(v1, "/a", "/a"), 0);
+        let chosen = |version, group: &str, own: &str, others: &[(&str, &str)]| {
+            let root = tempfile::tempdir().unwrap();
+            make(root.path(), &group[1..], "7\n");
+            others.iter().for_each(|(group, pids)| make(root.path(), group, pids));
+            let dir = Rc::new(CgroupDir::open(&root.path().join(&group[1..])).unwrap());
+            let (subjects, own_scope) =
+                subjects(&dir, group.matches('/').count(), version, group, own, 7).unwrap();
+            (subjects.len(), own_scope)
+        };
+        assert_eq!(chosen(v2, "/a.scope/b", "/", &[]), (2, true));
+        assert_eq!(chosen(v2, "/a.service/b", "/", &[]), (1, false));
+        assert_eq!(chosen(v2, "/a.service", "/", &[]), (0, false));
+        assert_eq!(chosen(v2, "/a.scope/b", "/a.scope/c", &[]), (1, false));
+        assert_eq!(chosen(v2, "/a.scope/b", "/a.scope/b", &[]), (0, false));
+        assert_eq!(chosen(v2, "/a.scope/b", "/a.scope/b/c", &[]), (0, false));
+        assert_eq!(chosen(v2, "/a.scope/b", "/a.scope/bc", &[]), (1, false));
+        assert_eq!(chosen(v2, "/a/b.scope/c/d/e", "/x", &[]), (4, true));
+        assert_eq!(chosen(v2, "/a/b", "/x", &[]), (1, false));
+        assert_eq!(chosen(v1, "/a.scope/b", "/", &[]), (1, true));
+        assert_eq!(chosen(v1, "/a", "/a", &[]), (0, false));
+        // Other processes: in the unit, in a cgroup beside, in one below, of another PID namespace.
+        assert_eq!(chosen(v2, "/a.scope/b", "/x", &[("a.scope", "8\n")]), (1, false));
+        assert_eq!(chosen(v1, "/a.scope/b", "/x", &[("a.scope/conmon", "8\n")]), (1, false));
+        assert_eq!(chosen(v2, "/a.scope/b/c", "/x", &[("a.scope/s/t", "0\n")]), (2, false));
+        assert_eq!(chosen(v2, "/a.scope/b", "/x", &[("a.scope/b/c", "8\n")]), (0, false));
+        assert_eq!(chosen(v1, "/a", "/x", &[("a", "7\n8\n")]), (0, false));
+        assert_eq!(chosen(v2, "/a.scope/b", "/x", &[("a.scope/empty", "")]), (2, true));
     }
 }

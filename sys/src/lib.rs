@@ -18,7 +18,7 @@
 //! | show that a process is alive | [`LifeLock`] |
 //! | make device nodes on the host | [`NodeDir`] |
 //! | make device nodes and mounts in a container | [`Container`], [`MountSource`] |
-//! | allow devices in a cgroup | [`DeviceCgroup`] |
+//! | allow devices in a cgroup | [`DeviceCgroup`], [`UnitDevices`] |
 //! | find what cgroups allow | [`DevicePolicies`] |
 //! | shed privileges before doing anything as root | [`isolate`] |
 //! | run another program | [`run`], [`exec_program`], [`ChildLines`] |
@@ -84,6 +84,7 @@ mod root;
 mod sd_notify;
 mod socket;
 mod trusted_path;
+mod unit_devices;
 mod user_path;
 
 pub mod elf;
@@ -119,4 +120,5 @@ pub use root::Root;
 pub use sd_notify::SdNotify;
 pub use socket::{listen_at, remove_socket};
 pub use trusted_path::replaceable_by_others;
+pub use unit_devices::{UnitDevices, UnitRule};
 pub use user_path::{absolute, exists, list_named, read_named, read_regular};

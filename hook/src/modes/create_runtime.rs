@@ -11,6 +11,7 @@ use crate::{
     oci_config::{LIMIT, OciConfig},
     resolve::{Resolution, resolve},
     state::ContainerState,
+    unit_rules::unit_rules,
 };
 use mig_cdi_config::Settings;
 use mig_cdi_sys::{Bundle, KeepCaps, Log, isolate};
@@ -45,7 +46,9 @@ fn inject_slices(
         Resolution::NoRequest => {}
         Resolution::Ignored(line) => log_ignored(log, MODE, &state.id, &line),
         Resolution::Plan(plan) => {
-            inject::inject(&plan, state.pid, &config.root_path(bundle)?, config.user)?;
+            let unit_rules = unit_rules(&bytes, &plan.nodes)?;
+            let root = config.root_path(bundle)?;
+            inject::inject(&plan, state.pid, &root, config.user, unit_rules.as_deref())?;
             let more = format!("; its variables are in {}", inject::ENVIRONMENT);
             log_injection(log, MODE, &state.id, &plan, &more);
         }

@@ -2,8 +2,8 @@
 //! (`createContainer`). The file itself is read, and never written: the image may be shared.
 
 use super::{
-    Container, MountSource, attach, check_root, host_dev, is_of_kernel, kernel, kind, namespace,
-    open, open_proc, same, set_namespace, tmpfs_with,
+    Container, MountSource, attach, check_root, is_of_kernel, kernel, kind, mounted_systems,
+    namespace, open, open_proc, same, set_namespace, tmpfs_with,
 };
 use crate::{Error, Result, root::read_all};
 use nix::{
@@ -38,7 +38,8 @@ impl Container {
                 .with_cure("run the hook in the stage createContainer"));
         }
         check_root(root)?;
-        Container::open(&own, root, host_dev()?)
+        // In the container's namespace every file system is one of it: no node is made here.
+        Container::open(&own, root, mounted_systems("self")?)
     }
 
     /// Binds over a file what `change` makes of its content. When the container has no such file, `change` gets no

@@ -8,8 +8,9 @@ use mig_cdi_tests::{
     docker::Docker,
     driver::{DistributionLayout, library_dir},
     podman::{Podman, VARIANTS, Variant, compile},
-    project, run,
+    project, run, script_program,
 };
+use serde_json::{Value, json};
 use std::{fs, path::Path, process::Command};
 
 const SHARED: &str = "\
@@ -306,55 +307,124 @@ fn a_device_denied_by_a_parent_cgroup_is_not_injected() {
     }
 }
 
-/// If the container is in a unit of systemd, the hook passes the device rules to systemd. No systemd runs here: a
-/// program in the place of its tool records its arguments and environment.
+/// Container in a cgroup of this name, with `create-runtime` in the stage createRuntime, and a program in the place of
+/// systemd's tool, which records its calls.
+struct InUnit<'a> {
+    podman: &'a Podman,
+    host: &'a FakeHost,
+    group: &'a str,
+    /// What systemctl shows of a unit, and its exit code for other commands.
+    systemctl: (&'a str, i32),
+    /// Script before the container.
+    before: &'a str,
+}
+
+impl InUnit<'_> {
+    /// Returns whether the container ran, and the calls of systemctl.
+    fn run(&self) -> (bool, String) {
+        let dir = self.host.root().join("in-unit");
+        fs::create_dir_all(&dir).unwrap();
+        let text = fs::read_to_string(project().join("tests/engines/bundle.json")).unwrap();
+        let text = text.replace("GROUP", self.group).replace("DEVICES", "0:2g.20gb:0");
+        let mut config: Value = serde_json::from_str(&text).unwrap();
+        config["process"]["args"] = json!(["probe", "42:7"]);
+        let rules = config["linux"]["resources"]["devices"].as_array_mut().unwrap();
+        rules.push(json!({"allow": true, "type": "c", "major": 42, "minor": 7, "access": "rw"}));
+        let settings = format!("--config={}", self.host.config().display());
+        config["hooks"]["createRuntime"] = json!([{
+            "path": self.host.install().join("mig-cdi-hook"), "args": ["hook", "create-runtime", settings], "env": ["A=b"],
+        }]);
+        fs::write(dir.join("config.json"), config.to_string()).unwrap();
+        let (shown, code) = self.systemctl;
+        fs::write(dir.join("shown"), shown).unwrap();
+        let systemctl = format!(
+            "echo \"$*\" >>/run/calls; env >>/run/calls\n[ $1 != show ] || exec cat {}/shown\n\
+             [ {code} = 0 ] || echo no such unit >&2\nexit {code}",
+            dir.display()
+        );
+        fs::create_dir_all(dir.join("tools")).unwrap();
+        script_program(&dir.join("tools/systemctl"), &systemctl);
+        let script = "
+            mkdir -p /run/systemd/system /run/bundle
+            mount -t overlay overlay -o lowerdir=$DIR/tools:/usr/bin /usr/bin
+            group=/sys/fs/cgroup/devices
+            [ -d $group ] || group=/sys/fs/cgroup
+            $BEFORE
+            sed \"s|\\\"ROOTFS|\\\"$ROOTFS|\" $DIR/config.json >/run/bundle/config.json
+            $RUNTIME run --bundle /run/bundle test </dev/null >/run/output 2>/run/error || cat /run/error >&2
+            $RUNTIME delete --force test 2>/dev/null || true
+            kill ${other:-} 2>/dev/null || true
+            for group in /sys/fs/cgroup /sys/fs/cgroup/*; do
+                while [ -d $group/$UNIT ] && ! find $group/$UNIT -depth -type d -exec rmdir {} + 2>/dev/null; do sleep 0.1; done
+            done
+            grep made /run/output || true
+            cat /run/calls 2>/dev/null || true";
+        let unit = self.group.split('/').next().unwrap();
+        let script = script
+            .replace("$BEFORE", self.before)
+            .replace("$DIR", &dir.display().to_string())
+            .replace("$UNIT", unit);
+        let run = self.podman.script(self.host, &script);
+        let out = passed(&run, &self.host.read_log(), "in a unit");
+        match out.strip_prefix("made 42:7 ENXIO\n") {
+            Some(calls) => (true, calls.to_owned()),
+            None => (false, out),
+        }
+    }
+}
+
+/// S23: only a scope that holds nothing but the container, and has a closed device policy, is changed: with everything
+/// that the container's configuration allows, and back when the container is refused.
 #[test]
-fn systemd_gets_the_device_rules_of_a_unit() {
-    let script = "
-        mkdir -p /run/systemd/system $TOOLS
-        printf '#!/bin/sh\\n%s' \"$SYSTEMCTL\" > $TOOLS/systemctl
-        chmod 755 $TOOLS/systemctl
-        mount -t overlay overlay -o lowerdir=$TOOLS:/usr/bin /usr/bin
-        $PODMAN $RUN --cgroup-parent /mig-cdi-test-$$.scope --annotation mig-cdi/devices=0:2g.20gb:0 --rootfs $ROOTFS \\
-            probe 2>/dev/null || true
-        until find /sys/fs/cgroup/mig-cdi-test-$$.scope /sys/fs/cgroup/*/mig-cdi-test-$$.scope -depth -type d \
-            -exec rmdir {} + 2>/dev/null || ! ls -d /sys/fs/cgroup/*/mig-cdi-test-$$.scope; do sleep 0.1; done >/dev/null 2>&1
-        sed \"s/-$$[.]/-PID./\" /run/systemctl.calls";
-    let expected_call = "\
-set-property
---runtime
---
-mig-cdi-test-PID.scope
-DeviceAllow=/dev/char/195:255 rw
-DeviceAllow=/dev/char/511:0 rw
-DeviceAllow=/dev/char/511:1 rw
-DeviceAllow=/dev/char/195:0 rw
-DeviceAllow=/dev/char/508:30 rw
-DeviceAllow=/dev/char/508:31 rw
-PWD=/
-";
+fn only_a_closed_scope_of_the_container_alone_is_changed() {
+    let id = std::process::id();
+    let (scope, service) =
+        (format!("mig-cdi-test-{id}.scope"), format!("mig-cdi-test-{id}.service"));
+    let closed =
+        "DevicePolicy=strict\nDeviceAllow=/dev/char/1:3 rwm\nDeviceAllow=/dev/char/195:0 m\n";
+    let show = format!("show --property=DevicePolicy,DeviceAllow -- {scope}\nPWD=/\n");
+    let set = |rules: &[&str]| {
+        let rules: String =
+            rules.iter().map(|rule| format!(" DeviceAllow=/dev/char/{rule}")).collect();
+        format!("set-property --runtime -- {scope} DeviceAllow={rules}\nPWD=/\n")
+    };
+    let slice = ["195:255 rw", "511:0 rw", "511:1 rw", "508:30 rw", "508:31 rw"];
+    let changed = set(&[&["1:3 rwm", "195:0 mrw", "42:7 rw"], &slice[..]].concat());
+    let restored = set(&["1:3 rwm", "195:0 m"]);
+    // conmon, or a program of the user's.
+    let other = format!(
+        "mkdir -p $group/{scope}/other; sleep 1000 & other=$!; echo $other >$group/{scope}/other/cgroup.procs"
+    );
+    // All devices of the container and the GPU, and no slice.
+    let deny = format!(
+        "mkdir $group/{scope}; echo a >$group/{scope}/devices.deny
+        for rule in 'c *:* m' 'b *:* m' 'c 1:* rwm' 'c 5:* rwm' 'c 10:* rwm' 'c 136:* rwm' 'c 42:* rw' 'c 195:* rw' 'c 511:* rw'; do
+            echo \"$rule\" >$group/{scope}/devices.allow
+        done"
+    );
     for variant in VARIANTS {
         let podman = Podman::new(variant);
         let host = host(&podman);
-        let tools = host.path("/tools").display().to_string();
-        let run = |systemctl: &str| {
-            let script = script.replace("$TOOLS", &tools).replace(
-                "$SYSTEMCTL",
-                &format!("printf '%s\\n' \\\"\\$@\\\" > /run/systemctl.calls; env >> /run/systemctl.calls; {systemctl}"),
-            );
-            podman.script(&host, &with_mode("create-runtime", &host, &script))
+        let run = |unit: &str, shown, code, before: &str| {
+            let group = format!("{unit}/container");
+            let (podman, host, group) = (&podman, &host, &*group);
+            InUnit { podman, host, group, systemctl: (shown, code), before }.run()
         };
-        let out = passed(&run("exit 0"), &host.read_log(), "systemd");
-        assert!(
-            out.contains("node /dev/nvidia-caps/nvidia-cap30 444 508:30 ENXIO\n"),
-            "{variant:?}: {out}"
-        );
-        assert!(out.ends_with(expected_call), "{variant:?}: {out}");
-        let out = passed(&run("echo no such unit >&2; exit 1"), &host.read_log(), "systemd");
-        assert_eq!(out, expected_call, "no container ran");
+        let what = format!("{variant:?}");
+        assert_eq!(run(&scope, closed, 0, ""), (true, format!("{show}{changed}")), "{what}");
+        assert_eq!(run(&scope, "DevicePolicy=auto\n", 0, ""), (true, show.clone()), "{what}");
+        assert_eq!(run(&service, closed, 0, ""), (true, String::new()), "{what}");
+        assert_eq!(run(&scope, closed, 0, &other), (true, String::new()), "{what}");
+        let calls = format!("{show}{changed}{restored}");
+        assert_eq!(run(&scope, closed, 1, ""), (false, calls.clone()), "{what}");
         let log = host.read_log();
-        assert!(log.contains("allow devices in the systemd unit mig-cdi-test-"), "{log}");
+        assert!(log.contains(&format!("allow devices in the systemd unit {scope}: ")), "{log}");
         assert!(log.trim_end().ends_with("no such unit"), "{log}");
+        assert_eq!(run(&scope, "", 0, ""), (false, show.clone()), "{what}");
+        if variant.1 == "v1" {
+            // The kernel refuses what the parent cgroup denies.
+            assert_eq!(run(&scope, closed, 0, &deny), (false, calls), "{what}");
+        }
     }
 }
 

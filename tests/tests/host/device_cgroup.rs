@@ -72,7 +72,7 @@ fn a_running_container_can_use_allowed_devices_and_no_others() {
     let allowed =
         DENIED.replace("511:22 EPERM", "511:22 ENXIO").replace("195:7 EPERM", "195:7 ENXIO");
     let expected = format!(
-        "{DENIED}unit none
+        "{DENIED}scope none
 before Some(0)
 changed true None
 {allowed}done Some(0)
@@ -171,19 +171,19 @@ impl Drop for Scratch {
 fn each_kind_of_attachment_is_extended_and_restored() {
     for flags in 0..=MULTI {
         let scratch = Scratch::new("kind");
-        let nothing = "unit b.scope\nbefore None\nchanged false None\ndone Some(0)\nafter None\n";
+        let nothing = "scope b.scope\nbefore None\nchanged false None\ndone Some(0)\nafter None\n";
         assert_eq!(scratch.allow(false, &[]), nothing);
         scratch.attach(0, "sd_devices", flags);
         let before = scratch.attached(0);
         assert_eq!(
             scratch.allow(true, &[0]),
             format!(
-                "unit b.scope\nbefore Some(0)\nchanged false Some(0)\n{before}done Some(0)\nafter Some(0)\n"
+                "scope b.scope\nbefore Some(0)\nchanged false Some(0)\n{before}done Some(0)\nafter Some(0)\n"
             ),
             "systemd changes its own"
         );
         let printed = scratch.allow(false, &[0]);
-        let head = format!("unit b.scope\nbefore Some(0)\nchanged true Some(1)\nflags {flags}\n");
+        let head = format!("scope b.scope\nbefore Some(0)\nchanged true Some(1)\nflags {flags}\n");
         let tail = " sd_devices 11\ndone Some(0)\nafter Some(0)\n";
         let id = printed.strip_prefix(&head).and_then(|rest| rest.strip_suffix(tail));
         let id = id.unwrap_or_else(|| panic!("one program of 9 + 2 instructions: {printed}"));
@@ -200,7 +200,7 @@ fn all_programs_of_the_unit_are_extended_and_none_above() {
     }
     let before = scratch.all();
     let printed = scratch.allow(false, &[0, 1, 2]);
-    let head = "unit b.scope\nbefore Some(0)\nchanged true Some(0)\nflags 2\n";
+    let head = "scope b.scope\nbefore Some(0)\nchanged true Some(0)\nflags 2\n";
     let rest =
         printed.strip_prefix(head).unwrap_or_else(|| panic!("denied by the slice: {printed}"));
     let [leaf, scope, above] = rest.split("flags 2\n").collect::<Vec<_>>()[..] else {
@@ -225,7 +225,7 @@ fn a_program_that_cannot_be_loaded_again_is_refused() {
         "refused: extend the device program of {}: it calls a function\n",
         scratch.dirs[1].display()
     );
-    assert_eq!(printed, format!("unit b.scope\nbefore Some(0)\n{refused}after Some(0)\n"));
+    assert_eq!(printed, format!("scope b.scope\nbefore Some(0)\n{refused}after Some(0)\n"));
     assert_eq!(scratch.all(), before);
 }
 

@@ -7,11 +7,12 @@ use mig_cdi_tests::{
     deadline::{PROGRAM, finish, wait},
     docs::is_test,
     hook::{feed, oci_config, runc_state},
-    podman::compile,
+    podman::{Podman, VARIANTS, compile},
     prepared_container::{ENGINE_MOUNTS, PreparedContainer, SECRET, host, names, tree},
     run, script_program,
 };
 use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
     sys::stat::{Mode, SFlag, makedev, mknod},
     unistd::mkfifo,
 };
@@ -293,8 +294,8 @@ fn an_unexpected_file_type_is_neither_mounted_on_nor_replaced() {
     container.attack(&host, "socket").assert_code(0);
 }
 
-/// S10, CVE-2025-31133, CVE-2025-52565, CVE-2026-41579: the container's `/dev` is a link, is the image's, or has
-/// links in it.
+/// S10, S26, CVE-2025-31133, CVE-2025-52565, CVE-2026-41579: the container's `/dev` is a link, is the image's or the
+/// machine's, or has links in it.
 #[test]
 fn only_the_container_s_own_dev_is_used() {
     let host = host();
@@ -310,6 +311,16 @@ fn only_the_container_s_own_dev_is_used() {
     refused(&image.attack(&host, "a /dev of the image"), "mount a tmpfs on its /dev");
     let bound = PreparedContainer::new().start("mount --bind /dev dev");
     refused(&bound.attack(&host, "the machine's /dev"), "rootfs/dev/nvidia");
+    // Here, since no other test looks at the machine's /dev.
+    let of_dev = HostDevDir(format!("/dev/mig-cdi-tests-{}", std::process::id()).into());
+    fs::create_dir(&of_dev.0).unwrap();
+    let bind =
+        format!("mkdir dev/nvidia-caps; mount --bind {} dev/nvidia-caps", of_dev.0.display());
+    let below = PreparedContainer::new().start(&format!("{ENGINE_MOUNTS}; {bind}"));
+    let run = below.attack(&host, "a directory of the machine's /dev");
+    refused(&run, "a file system of the machine");
+    assert_eq!(names(&of_dev.0), [""; 0].map(PathBuf::from));
+    drop((below, of_dev));
     let links = "ln -s /proc/sys/kernel/core_pattern dev/null; ln -s /proc/sys/kernel/core_pattern dev/zero";
     let container = PreparedContainer::new().start(&format!("{ENGINE_MOUNTS}; {links}"));
     let log = host.root().join("strace");
@@ -327,6 +338,95 @@ fn only_the_container_s_own_dev_is_used() {
 fn names_of(dir: &str) -> BTreeSet<String> {
     let entries = fs::read_dir(dir).unwrap();
     entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Directory on a tmpfs that the machine has mounted, until it is dropped.
+struct HostTmpfs(tempfile::TempDir);
+
+impl HostTmpfs {
+    fn new() -> HostTmpfs {
+        let dir = tempfile::tempdir().unwrap();
+        mount(None::<&str>, dir.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        HostTmpfs(dir)
+    }
+}
+
+impl Drop for HostTmpfs {
+    fn drop(&mut self) {
+        let _ = umount2(self.0.path(), MntFlags::MNT_DETACH);
+    }
+}
+
+/// Directory in the machine's `/dev`, until it is dropped.
+struct HostDevDir(PathBuf);
+
+impl Drop for HostDevDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// S26: nodes are made only where they end with the container: not on a disk, nor on a tmpfs of the machine, on `/dev` or
+/// below it.
+#[test]
+fn nodes_are_made_only_on_a_tmpfs_of_the_container() {
+    let host = host();
+    let shared = HostTmpfs::new();
+    // A ramfs is no tmpfs, and like a disk it is another file system than the image's.
+    let bind = |dir: &Path| format!("mount --bind {}", dir.display());
+    let places = [
+        ("a ramfs", "mount -t ramfs ramfs".to_owned(), "not on a tmpfs"),
+        ("a tmpfs of the machine", bind(shared.0.path()), "a file system of the machine"),
+    ];
+    for (what, mount, why) in &places {
+        let container = PreparedContainer::new().start(&format!("{mount} dev"));
+        refused(&container.attack(&host, what), why);
+        let below = format!("{ENGINE_MOUNTS}; mkdir dev/nvidia-caps; {mount} dev/nvidia-caps");
+        let container = PreparedContainer::new().start(&below);
+        let run = container.attack(&host, what);
+        refused(&run, why);
+        assert!(run.stderr.contains("mount a tmpfs on its /dev"), "{}", run.stderr);
+        assert_eq!(names(shared.0.path()), [""; 0].map(PathBuf::from), "{what}");
+    }
+    // The right nodes may be there already.
+    for minor in [30, 31] {
+        let path = shared.0.path().join(format!("nvidia-cap{minor}"));
+        mknod(&path, SFlag::S_IFCHR, Mode::from_bits_truncate(0o444), makedev(508, minor)).unwrap();
+    }
+    let before = tree(shared.0.path());
+    let below = bind(shared.0.path());
+    let container = PreparedContainer::new()
+        .start(&format!("{ENGINE_MOUNTS}; mkdir dev/nvidia-caps; {below} dev/nvidia-caps"));
+    container.attack(&host, "nodes of the machine").assert_code(0);
+    assert_eq!(tree(shared.0.path()), before);
+}
+
+/// S26: podman makes a volume on the disk for an image that has `/dev` as one; here the disk is a ramfs, which is not
+/// the image's file system either.
+#[test]
+fn an_image_with_dev_as_a_volume_gets_no_nodes_on_the_disk() {
+    let script = "
+        mkdir /run/disk
+        mount -t ramfs ramfs /run/disk
+        tar -C $ROOTFS -cf /run/image.tar .
+        podman=\"$PODMAN --volumepath /run/disk --hooks-dir $HOOKS\"
+        $podman import --quiet --change 'VOLUME /dev' /run/image.tar image >/dev/null
+        run='run --rm --log-driver passthrough --network none --annotation mig-cdi/devices=0:2g.20gb:0'
+        $podman $run image ls /dev/nvidia-caps >/dev/null 2>&1 && echo started
+        find /run/disk -name 'nvidia*'
+        $podman $run --tmpfs /dev:mode=755 image ls /dev/nvidia-caps
+        find /run/disk -name 'nvidia*'";
+    for variant in VARIANTS {
+        let podman = Podman::new(variant);
+        let host = host();
+        host.configure_hook("");
+        let hooks = host.hooks_dir("create-runtime").display().to_string();
+        let run = podman.script(&host, &script.replace("$HOOKS", &hooks));
+        let log = host.read_log();
+        assert_eq!(run.code, 0, "{variant:?}: {}{}{log}", run.stdout, run.stderr);
+        assert_eq!(run.stdout, "nvidia-cap30\nnvidia-cap31\n", "{variant:?}: {}{log}", run.stderr);
+        assert!(log.contains("its directory is not on a tmpfs"), "{variant:?}: {log}");
+    }
 }
 
 /// S11, CVE-2025-52881, CVE-2025-62161: the hook does not read the container's `/proc`.

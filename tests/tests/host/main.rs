@@ -15,6 +15,8 @@ mod fake_driver;
 mod gpus_and_admin;
 mod holder_attacks;
 mod hook_attacks;
+mod hook_runtime;
+mod hook_verify;
 mod kubelet_api;
 mod kubelet_labels;
 mod kubelet_repartition;
