@@ -123,6 +123,8 @@ impl DevicePolicies {
             Ok(ids) => ids.into_iter().fold(DevicePolicy::Everything, |policy, id| {
                 both(policy, DevicePolicy::clone(&self.program(id, dir)))
             }),
+            // The kernel has no device programs (CONFIG_CGROUP_BPF).
+            Err(Errno::EINVAL) => DevicePolicy::Everything,
             Err(errno) => {
                 let error = Error::call("list device programs of", &dir.path, errno);
                 DevicePolicy::Unknown(error.to_string())
@@ -193,16 +195,14 @@ impl Hierarchy {
     }
 }
 
-/// What two policies allow together. One that denies all of the devices decides, whatever the other is.
+/// What two policies allow together. An unknown one can only forbid more than the other.
 fn both(a: DevicePolicy, b: DevicePolicy) -> DevicePolicy {
     use DevicePolicy::{Everything, Some, Unknown};
     match (a, b) {
         (Everything, other) | (other, Everything) => other,
         (Some(a), Some(b)) => Some(a.into_iter().filter(|device| b.contains(device)).collect()),
-        (Some(allowed), Unknown(_)) | (Unknown(_), Some(allowed)) if allowed.is_empty() => {
-            Some(allowed)
-        }
-        (Unknown(reason), _) | (_, Unknown(reason)) => Unknown(reason),
+        (Some(allowed), Unknown(_)) | (Unknown(_), Some(allowed)) => Some(allowed),
+        (Unknown(reason), Unknown(_)) => Unknown(reason),
     }
 }
 
@@ -329,4 +329,27 @@ pub fn enter_host_cgroup_namespace(host: &Root) -> Result<()> {
     let namespace = host.open_below(PATH, OFlag::O_RDONLY)?;
     setns(namespace, CloneFlags::CLONE_NEWCGROUP)
         .map_err(|errno| Error::call("enter", host.display_path(PATH), errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DevicePolicy::*, both};
+
+    #[test]
+    fn both_versions_have_to_allow_a_device() {
+        let unknown = || Unknown("why".to_owned());
+        let some = |devices: &[usize]| Some(devices.to_vec());
+        for (a, b, together) in [
+            (Everything, Everything, Everything),
+            (Everything, some(&[1]), some(&[1])),
+            (some(&[0, 1]), some(&[1, 2]), some(&[1])),
+            (some(&[0]), unknown(), some(&[0])),
+            (some(&[]), unknown(), some(&[])),
+            (Everything, unknown(), unknown()),
+            (unknown(), unknown(), unknown()),
+        ] {
+            assert_eq!(both(a.clone(), b.clone()), together);
+            assert_eq!(both(b, a), together);
+        }
+    }
 }
