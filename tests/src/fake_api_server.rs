@@ -203,7 +203,11 @@ impl FakeApiServer {
             let mut out = stream;
             match (fault, kind.as_str()) {
                 (Some(code), _) => answer(out, code, &status(code))?,
-                (None, "WATCH") => return self.watch(&mut out, &target),
+                // The connection stays open after a watch that ends as the API has it: a client may be about to use it again.
+                (None, "WATCH") => match self.watch(&mut out, &target)? {
+                    WatchEnd::Complete => {}
+                    WatchEnd::Failed => return Ok(()),
+                },
                 (None, "PATCH") if target.starts_with(&node) => {
                     let metadata = self.change(&request.body);
                     answer(out, 200, &object(&metadata))?;
@@ -217,7 +221,7 @@ impl FakeApiServer {
         Ok(())
     }
 
-    fn watch(&self, out: &mut &TcpStream, target: &str) -> std::io::Result<()> {
+    fn watch(&self, out: &mut &TcpStream, target: &str) -> std::io::Result<WatchEnd> {
         let value = |key: &str| {
             let query = target.split_once('?').unwrap_or_default().1;
             query.split('&').find_map(|pair| pair.strip_prefix(&format!("{key}=")))
@@ -231,12 +235,14 @@ impl FakeApiServer {
         let mut state = self.state();
         let closed_watches = state.closed_watches;
         if value("fieldSelector") != Some(&format!("metadata.name%3D{}", state.name)) {
-            return chunk(out, &json!({"type": "ERROR", "object": status(400)}));
+            chunk(out, &json!({"type": "ERROR", "object": status(400)}))?;
+            return Ok(WatchEnd::Failed);
         }
         let mut kind = if version == 0 { "ADDED" } else { "MODIFIED" };
         while state.closed_watches == closed_watches {
             if version != 0 && version < state.newest_expired_version {
-                return chunk(out, &json!({"type": "ERROR", "object": status(410)}));
+                chunk(out, &json!({"type": "ERROR", "object": status(410)}))?;
+                return Ok(WatchEnd::Failed);
             }
             let mut newer = state.versions.clone();
             match version {
@@ -256,8 +262,17 @@ impl FakeApiServer {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         drop(state);
-        write!(out, "0\r\n\r\n")
+        write!(out, "0\r\n\r\n")?;
+        Ok(WatchEnd::Complete)
     }
+}
+
+/// End of a watch.
+enum WatchEnd {
+    /// The answer is complete.
+    Complete,
+    /// The answer ends with an error, and the connection with it.
+    Failed,
 }
 
 /// Applies a JSON merge patch (RFC 7386).
