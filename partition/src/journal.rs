@@ -14,7 +14,7 @@ pub(crate) const FILE_NAME: &str = "apply.json";
 /// Largest journal that is read, far above that of any node.
 const LIMIT: usize = 1 << 20;
 /// Longest wait for the lock: another process may be in the middle of a whole apply.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The content of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,23 +79,17 @@ pub(crate) struct JournalDir {
 }
 
 impl JournalDir {
-    /// Opens the directory, or creates it, and waits for the lock. `host` is the root of the machine's `/proc`.
+    /// Opens the directory, or creates it, and waits for the lock up to `limit`. `host` is the root of the machine's `/proc`.
     ///
     /// # Errors
     /// When this process does not run as root, the directory is unsafe, or the lock is not free in time.
-    pub(crate) fn open(dir: &Path, host: &Root) -> Result<JournalDir> {
-        // Instances take the capability `mig/config` or CAP_SYS_ADMIN (`client.c:876-966`), and the mode takes CAP_SYS_ADMIN
-        // (NVIDIA's MIG user guide). Checked here, so that no run ends for lack of it after half of its steps.
-        if !is_root() {
-            return Err(Error::failed("partition", "gpus")
-                .because("not permitted")
-                .with_cure("run it as root"));
-        }
+    pub(crate) fn open(dir: &Path, host: &Root, limit: Duration) -> Result<JournalDir> {
+        expect_root()?;
         // random(4): generated once at boot, the same for every reader.
         let boot = host.read("/proc/sys/kernel/random/boot_id", LIMIT).ok().flatten();
         let boot = String::from_utf8(boot.unwrap_or_default()).unwrap_or_default();
         let dir = TrustedDir::open_or_make(dir)?;
-        let lock = dir.lock(LOCK_TIMEOUT)?;
+        let lock = dir.lock(limit)?;
         Ok(JournalDir { dir, boot: boot.trim().to_owned(), _lock: lock })
     }
 
@@ -109,6 +103,24 @@ impl JournalDir {
             .map_err(|e| self.unusable(format!("not a journal: {e}")))?;
         // No instance outlives a reboot (NVIDIA's MIG user guide), so an older journal describes GPUs that are gone.
         Ok(Some(journal).filter(|journal| journal.boot == self.boot))
+    }
+
+    /// Checks that no apply was interrupted.
+    ///
+    /// # Errors
+    /// When one was, or the journal cannot be read.
+    pub(crate) fn expect_complete(&self) -> Result<()> {
+        match self.read()? {
+            None => Ok(()),
+            Some(_) => {
+                let path = self.dir.display_path(FILE_NAME);
+                let cause =
+                    format!("an earlier apply was interrupted, as {} records", path.display());
+                Err(Error::failed("partition", "gpus")
+                    .because(cause)
+                    .with_cure("run mig-cdi apply --resume"))
+            }
+        }
     }
 
     fn unusable(&self, cause: String) -> Error {
@@ -132,5 +144,20 @@ impl JournalDir {
         let text = serde_json::to_vec_pretty(&journal).map_err(fail)?;
         self.dir.replace(FILE_NAME, &text)?;
         Ok(())
+    }
+}
+
+/// Checks that this process may partition GPUs, so that no run ends for lack of privilege after half of its steps. Instances take
+/// the capability `mig/config` or `CAP_SYS_ADMIN` (`client.c:876-966`), and the mode takes `CAP_SYS_ADMIN` (NVIDIA's MIG user guide).
+///
+/// # Errors
+/// When it does not run as root.
+pub(crate) fn expect_root() -> Result<()> {
+    match is_root() {
+        true => Ok(()),
+        false => {
+            let error = Error::failed("partition", "gpus").because("not permitted");
+            Err(error.with_cure("run it as root"))
+        }
     }
 }

@@ -25,12 +25,23 @@ impl NodeGpus {
     /// # Errors
     /// When NVML does not answer, or can describe none of the GPUs.
     pub fn read(node: &NodeSource, messages: &dyn MessageSink) -> Result<NodeGpus> {
-        let gpus = NodeGpus::read_available(node, messages, "it is omitted")?;
-        match gpus.all.is_empty() && !gpus.unreadable.is_empty() {
+        NodeGpus::read_available(node, messages, "it is omitted")?.expect_some()
+    }
+
+    /// Reads the GPUs again, with the same NVML.
+    ///
+    /// # Errors
+    /// As [`NodeGpus::read`].
+    pub(crate) fn read_again(self, messages: &dyn MessageSink) -> Result<NodeGpus> {
+        NodeGpus::through(self.partitioner, messages, "it is omitted")?.expect_some()
+    }
+
+    fn expect_some(self) -> Result<NodeGpus> {
+        match self.all.is_empty() && !self.unreadable.is_empty() {
             true => Err(Error::of(ErrorKind::Incomplete, "read", "gpus")
                 .because("nvml describes none of them")
                 .with_cure("see dmesg for the driver's own messages")),
-            false => Ok(gpus),
+            false => Ok(self),
         }
     }
 
@@ -51,6 +62,14 @@ impl NodeGpus {
                 .with_cure("omit --source proc"));
         }
         let partitioner = node.partitioner()?.map_err(discover::required_nvml_error)?;
+        NodeGpus::through(partitioner, messages, consequence)
+    }
+
+    fn through(
+        partitioner: Box<dyn Partitioner>,
+        messages: &dyn MessageSink,
+        consequence: &str,
+    ) -> Result<NodeGpus> {
         let (mut all, mut unreadable) = (Vec::new(), Vec::new());
         let answers = partitioner.gpus().map_err(discover::required_nvml_error)?;
         for (index, answer) in answers.into_iter().enumerate() {

@@ -4,7 +4,7 @@ use crate::{
     gpu_change::GpuChange,
     holders::{CapabilityAccess, Holders, LazyHolders, capability_query},
     in_use::InUse,
-    journal::{FILE_NAME, JournalDir},
+    journal::{JournalDir, LOCK_TIMEOUT, expect_root},
     layout_source::{DesiredGpu, DesiredGpus, LayoutSource},
     node_gpus::NodeGpus,
     step_runner::StepRunner,
@@ -117,17 +117,25 @@ impl NodePartitioner<'_> {
         if self.node.is_simulated() {
             return self.simulate(source);
         }
+        expect_root()?;
         // Before the lock is taken: a node with many processes takes time to examine, and others wait for the lock.
-        let earlier = self.look(source, options)?;
+        let looked = self.look(source, options);
         let host = Root::open(&options.holders.host_root)?;
-        let journal = JournalDir::open(&options.journal_dir, &host)?;
-        if journal.read()?.is_some() {
-            let path = options.journal_dir.join(FILE_NAME);
-            return Err(Error::failed("partition", "gpus")
-                .because(format!("an earlier apply was interrupted, as {} records", path.display()))
-                .with_cure("run mig-cdi apply --resume"));
-        }
-        let gpus = NodeGpus::read(self.node, self.messages)?;
+        let open = |limit| JournalDir::open(&options.journal_dir, &host, limit);
+        let (journal, gpus, earlier) = match open(Duration::ZERO) {
+            Ok(journal) => {
+                journal.expect_complete()?;
+                let (gpus, earlier) = looked?;
+                (journal, gpus.read_again(self.messages)?, earlier)
+            }
+            // NVML is closed while another apply is waited for.
+            Err(_) => {
+                let (_, earlier) = looked?;
+                let journal = open(LOCK_TIMEOUT)?;
+                journal.expect_complete()?;
+                (journal, NodeGpus::read(self.node, self.messages)?, earlier)
+            }
+        };
         let DesiredGpus { gpus: desired, absent } = gpus.desired(source, self.messages)?;
         let all = &gpus.all;
         let holders = LazyHolders::new(|| {
@@ -151,13 +159,13 @@ impl NodePartitioner<'_> {
         Ok(ApplyOutcome { changes, omitted })
     }
 
-    /// Plans the changes without the lock, and returns what that found out about processes; `None` when no instance has to be
-    /// destroyed.
+    /// Plans the changes without the lock. Returns the GPUs, and what was found out about processes: nothing when no instance has to
+    /// be destroyed.
     fn look(
         &self,
         source: &LayoutSource,
         options: &ApplyOptions,
-    ) -> Result<Option<CapabilityAccess>> {
+    ) -> Result<(NodeGpus, Option<CapabilityAccess>)> {
         let found = RefCell::new(None);
         let gpus = NodeGpus::read(self.node, &NoMessages)?;
         let holders = LazyHolders::new(|| {
@@ -168,7 +176,7 @@ impl NodePartitioner<'_> {
         let desired = gpus.desired(source, &NoMessages)?;
         plan_all(&desired.gpus, |gpu, layout| GpuChange::plan(gpu, &gpus.all, &holders, layout))?;
         drop(holders);
-        Ok(found.into_inner())
+        Ok((gpus, found.into_inner()))
     }
 
     /// Takes the steps on a simulated node, which shows that they would succeed.
@@ -204,7 +212,7 @@ impl NodePartitioner<'_> {
                 .with_cure("omit --node"));
         }
         let host = Root::open(&options.holders.host_root)?;
-        let journal_dir = JournalDir::open(&options.journal_dir, &host)?;
+        let journal_dir = JournalDir::open(&options.journal_dir, &host, LOCK_TIMEOUT)?;
         let Some(journal) = journal_dir.read()? else { return Ok(None) };
         let gpus = NodeGpus::read(self.node, self.messages)?;
         let holders = LazyHolders::new(|| self.holders(&gpus, &options.holders, true));
