@@ -17,17 +17,22 @@
 //!
 //! ```
 //! use mig_cdi_config::Settings;
-//! use mig_cdi_hook::{oci_config::OciConfig, request};
+//! use mig_cdi_hook::{
+//!     oci_config::OciConfig,
+//!     request::{self, Request},
+//! };
 //!
 //! let config = r#"{
 //!     "ociVersion": "1.2.0",
 //!     "process": { "args": ["sh"], "env": ["NVIDIA_VISIBLE_DEVICES=all"] },
 //!     "root": { "path": "rootfs" },
+//!     "linux": { "resources": { "devices": [{ "allow": true, "access": "rwm" }] } },
 //!     "annotations": { "mig-cdi/devices": "0:2g.20gb:0,0:2g.20gb:2" }
 //! }"#;
 //! let config = OciConfig::parse(config.as_bytes())?;
 //! let policy = Settings::parse("")?;
-//! let devices = request::read(&config, &policy.hook, "nvidia.com/mig")?;
+//! let request = request::read(&config, &policy.hook, "nvidia.com/mig")?;
+//! let Request::Devices(devices) = request else { panic!("it requests nothing") };
 //! let names: Vec<String> = devices.iter().map(ToString::to_string).collect();
 //! assert_eq!(names, ["0:2g.20gb:0", "0:2g.20gb:2"]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -80,9 +80,7 @@ pub fn read(config: &OciConfig<'_>, policy: &HookSettings, kind: &str) -> Result
     if let Some(why) = not_accepted(config, policy.requests)? {
         return Ok(Request::Ignored(format!("{first} is no request: {why}")));
     }
-    let names_slices =
-        |source: &&Source<'_>| !(source.name == VARIABLE && names_no_slice(source.value));
-    let mut requests = sources.iter().filter(names_slices);
+    let mut requests = sources.iter().filter(|source| !names_no_slice(source));
     let Some(request) = requests.next() else {
         return Ok(Request::Ignored(format!("{first} names no slice, so none is added")));
     };
@@ -96,7 +94,9 @@ pub fn read(config: &OciConfig<'_>, policy: &HookSettings, kind: &str) -> Result
             let cause =
                 format!("its variables and annotations request different devices, by {places}");
             return Err(Error::refused("accept the request of the container", "", cause)
-                .with_cure(format!("request them in one place; {VARIABLE}=void requests none")));
+                .with_cure(format!(
+                    "request them in one place; {VARIABLE}=void and {OWN_ANNOTATION}=void request none"
+                )));
         }
     }
     Ok(Request::Devices(requested))
@@ -135,9 +135,14 @@ fn not_accepted(config: &OciConfig<'_>, policy: RequestPolicy) -> Result<Option<
     })
 }
 
-/// NVIDIA's words for every GPU, for the driver without a GPU, and for nothing. None of them names a slice.
-fn names_no_slice(value: &str) -> bool {
-    matches!(value, "all" | "none" | "void")
+/// NVIDIA's words for the driver without a GPU, and for nothing, with which a user takes back what an image says. The variable may
+/// also be the word for every GPU, which CUDA's images set.
+fn names_no_slice(source: &Source<'_>) -> bool {
+    match source.name {
+        VARIABLE => matches!(source.value, "all" | "none" | "void"),
+        OWN_ANNOTATION => matches!(source.value, "none" | "void" | ""),
+        _ => false,
+    }
 }
 
 fn devices(source: &Source<'_>, kind: &str) -> Result<Vec<RequestedDevice>> {

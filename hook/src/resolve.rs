@@ -16,6 +16,7 @@ use mig_cdi_model::{
     cdi::{ContainerEdits, Device, UnreadEdits},
 };
 use mig_cdi_sys::text::{Information, numbered};
+use std::collections::BTreeSet;
 
 /// What a container gets for its request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,7 @@ pub fn resolve(config: &OciConfig<'_>, settings: &Settings) -> Result<Resolution
         plan.devices.push(request.to_string());
         slices.extend(own.into_iter().filter(|slice| !slices.contains(slice)).collect::<Vec<_>>());
     }
+    expect_same_slices(config, &slices, &plan)?;
     // Kept until the process ends: musl's allocator would give the pages back to the kernel, and then map and unmap one for
     // almost every entry that is serialized into the configuration, which costs a tenth of the time of the hook.
     std::mem::forget(specs);
@@ -63,6 +65,25 @@ pub fn resolve(config: &OciConfig<'_>, settings: &Settings) -> Result<Resolution
         plan.hide = other.map_err(|e| e.during("hide other slices", "").with_cure(REGENERATE))?;
     }
     Ok(Resolution::Plan(Box::new(plan)))
+}
+
+/// Checks that the engine has not given the container other slices, from the spec: a request does not add to those that its user has
+/// named to the engine. Devices of our specs set a variable for each slice.
+fn expect_same_slices(
+    config: &OciConfig<'_>,
+    requested: &[DeviceVariable],
+    plan: &InjectionPlan,
+) -> Result<()> {
+    let injected = config.env.iter().filter_map(|text| DeviceVariable::parse(text)?.ok());
+    let injected: BTreeSet<SliceId> = injected.map(|variable| variable.id).collect();
+    let requested: BTreeSet<SliceId> = requested.iter().map(|variable| variable.id).collect();
+    if injected.is_empty() || injected == requested {
+        return Ok(());
+    }
+    let names: Vec<_> = injected.iter().map(ToString::to_string).collect();
+    let cause = format!("the engine has given the container other slices: {}", names.join(", "));
+    Err(Error::refused("inject", plan.devices.join(","), cause)
+        .with_cure("request slices either from the engine or by an annotation or a variable"))
 }
 
 /// Adds what a container with the device gets. Returns the slices that the device is.

@@ -15,7 +15,7 @@ pub(super) fn settings(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     };
     let Finding { evidence, cure } = failure.into();
     let cure = cure.unwrap_or_else(|| "correct the file".to_owned());
-    vec![error("", format!("{evidence}; the defaults apply"), cure)]
+    vec![error("", format!("{evidence}; nothing else runs with it, here the defaults apply"), cure)]
 }
 
 /// True when systemd is the service manager (`sd_booted(3)`).

@@ -20,28 +20,31 @@ pub(super) fn run(options: &HookOptions) -> Result<String> {
     isolate(KeepCaps::None)?;
     let settings = settings::read(options)?;
     let log = Log::open(settings.hook.log.as_deref());
-    run_logged(&log, MODE, "", || {
-        let bytes = read_named(Path::new("-"), LIMIT)?;
-        let config = OciConfig::parse(&bytes)?;
+    let read = || read_named(Path::new("-"), LIMIT).map_err(Error::from);
+    let bytes = run_logged(&log, MODE, "", read)?;
+    let config = run_logged(&log, MODE, "", || OciConfig::parse(&bytes))?;
+    // The configuration does not hold the container's name; podman sets HOSTNAME to the start of its id.
+    let name = config.variable("HOSTNAME").unwrap_or_default().to_owned();
+    let edited = run_logged(&log, MODE, &name, || {
         let resolution = resolve(&config, &settings)?;
         if options.dry_run {
-            return dry_run_plan(MODE, &resolution);
+            return dry_run_plan(MODE, &resolution).map(Some);
         }
-        // The configuration does not hold the container's name; podman sets HOSTNAME to the start of its id.
-        let name = config.variable("HOSTNAME").unwrap_or_default().to_owned();
         let Resolution::Plan(plan) = resolution else {
             if let Resolution::Ignored(line) = resolution {
                 log_ignored(&log, MODE, &name, &line);
             }
-            // Not an empty output, which podman reads as broken JSON.
-            return String::from_utf8(bytes)
-                .map_err(|_| Error::refused("read the oci configuration", "", "not valid utf-8"));
+            return Ok(None);
         };
         let text = config.with(&plan)?;
         log_injection(&log, MODE, &name, &plan, "");
         // The process ends next, and the kernel frees its memory in one piece. Otherwise thousands of strings are freed one by
         // one, and musl's allocator unmaps a page in 20 of the 190 system calls.
         std::mem::forget(plan);
-        Ok(text)
-    })
+        Ok(Some(text))
+    })?;
+    // Unchanged, and not an empty output, which podman reads as broken JSON.
+    edited
+        .map_or_else(|| String::from_utf8(bytes), Ok)
+        .map_err(|_| Error::refused("read the oci configuration", "", "not valid utf-8"))
 }

@@ -301,6 +301,8 @@ fn a_request_has_one_source() {
     for (env, annotations) in [
         (vec![variable(FIRST)], vec![own(FIRST), ("cdi.k8s.io/a", &first)]),
         (vec![variable("all")], vec![own(FIRST)]),
+        (vec![variable(FIRST)], vec![own("void")]),
+        (vec![], vec![own(""), ("cdi.k8s.io/a", &first)]),
         (vec![variable("void")], vec![("cdi.k8s.io/a", &first)]),
         (vec![variable(FIRST), variable(FIRST)], vec![]),
         (vec![variable(FIRST)], vec![("cdi.k8s.io/a", "example.com/net=a")]),
@@ -323,6 +325,30 @@ fn the_policy_limits_requests() {
     let first = host("devices = [\"*:0\"]");
     assert_eq!(caps(&changed(&request(&first, "mig-cdi/devices", FIRST))), ["30", "31"]);
     assert!(refused(&request(&first, "mig-cdi/devices", SECOND)).contains("hook.devices"));
+}
+
+/// A request does not add to the slices that a user has named to the engine: their variables show them.
+#[test]
+fn a_request_adds_nothing_to_slices_of_the_engine() {
+    let host = host("");
+    let given = format!("MIG_CDI_DEVICE_0_4_0={SECOND},2g.20gb,{GPU}");
+    let config = |device| oci_config(&[&given], &[("mig-cdi/devices", device)], true);
+    let run = host.precreate(&config(FIRST), &[]);
+    let why = "the engine has given the container other slices: gpu minor 0 gi 4 ci 0; request slices either from the engine";
+    assert!(refused(&run).contains(why), "{}", run.stderr);
+    assert_eq!(caps(&changed(&host.precreate(&config(SECOND), &[]))), ["39", "40"]);
+    assert!(refused(&host.precreate(&config(&format!("{FIRST},{SECOND}")), &[])).contains(why));
+    unchanged(&host, &oci_config(&[&given], &[], true));
+}
+
+/// A user takes back what an image says: the same annotation, or the variable, without a slice.
+#[test]
+fn words_for_nothing_take_a_request_back() {
+    let host = host("");
+    for word in ["none", "void", ""] {
+        let log = unchanged(&host, &oci_config(&[], &[("mig-cdi/devices", word)], true));
+        assert!(log.contains("names no slice, so none is added"), "{log}");
+    }
 }
 
 /// `config` is one capability over every slice of the node.
@@ -350,7 +376,6 @@ fn invalid_requests_are_refused() {
         (" 0:2g.20gb:0", "not the name of a mig device"),
         ("0:2g.20gb:0\n0:2g.20gb:2", "not the name of a mig device"),
         ("../../etc/passwd", "not the name of a mig device"),
-        ("", "not the name of a mig device"),
         ("example.com/gpu=0", "only nvidia.com/mig is provided"),
     ] {
         let run = request(&host, "mig-cdi/devices", value);
