@@ -100,7 +100,7 @@ test_units() {
         podman_with_hook rm -f -t 0 own >/dev/null
         check "its scope ends with it" no_drop_in "libpod-$id"
     done
-    rm -rf /run/systemd/system/split.service /run/containers/systemd
+    rm -rf /run/systemd/system/split.service /run/containers/systemd /run/hooks.d
     systemctl daemon-reload
     systemctl reset-failed
 }
