@@ -15,7 +15,9 @@ use mig_cdi_gen::{
     child::{self, ChildOutput},
 };
 use mig_cdi_model::{Major, Minor};
-use mig_cdi_sys::{ChildLines, Root, allowed_from_within, enter_host_cgroup_namespace, own_image};
+use mig_cdi_sys::{
+    ChildLines, DevicePolicy, Root, enter_host_cgroup_namespace, own_image, policy_from_within,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     path::{Path, PathBuf},
@@ -42,6 +44,9 @@ pub struct AccessQuery {
     pub nodes: Vec<String>,
     /// Directory that stands for `/` when the host's `/dev` is read.
     pub dev_root: PathBuf,
+    /// Position of the capability to create and destroy instances, where it is one of the devices. A process that may use it may use
+    /// all: only those that it has open count.
+    pub config: Option<usize>,
     /// What counts as access.
     pub kinds: AccessKinds,
     /// Processes to describe besides, which NVML has named.
@@ -206,8 +211,8 @@ struct CgroupQuery {
 /// Answer to a [`CgroupQuery`].
 #[derive(Debug, Serialize, Deserialize)]
 enum CgroupReply {
-    /// Positions of the devices.
-    Allowed(Vec<usize>),
+    /// What the cgroup allows.
+    Policy(DevicePolicy),
     /// Cause of a failure.
     Failed(String),
 }
@@ -218,10 +223,10 @@ pub fn run_cgroup_child(message: &str) -> ChildOutput {
     let reply = child::parse::<CgroupQuery>(message).and_then(|CgroupQuery { path, devices }| {
         // As in the search, which the path is from.
         let _ = enter_host_cgroup_namespace(&Root::open(Path::new("/"))?);
-        Ok(allowed_from_within(&path, &devices)?)
+        Ok(policy_from_within(&path, &devices)?)
     });
     let (reply, exit) = match reply {
-        Ok(allowed) => (CgroupReply::Allowed(allowed), Exit::Success),
+        Ok(policy) => (CgroupReply::Policy(policy), Exit::Success),
         Err(error) => (CgroupReply::Failed(error.to_string()), error.kind.into()),
     };
     ChildOutput { stdout: child::line(&reply), exit }

@@ -154,7 +154,7 @@ impl Holders {
             // A container that may partition GPUs is given the nodes of all slices (libnvidia-container mounts all of
             // /dev/nvidia-caps for NVIDIA_MIG_CONFIG_DEVICES). As a holder it would block every change.
             let may_partition = config.is_some_and(|config| minors.contains(&config));
-            if may_partition && matches!(accessor.access, Access::Cgroup | Access::Mount) {
+            if may_partition && accessor.access == Access::Mount {
                 continue;
             }
             self.add_minors(&keys, &minors, &name(accessor));
@@ -209,8 +209,7 @@ impl CapabilityAccess {
         };
         query.kinds = AccessKinds::Cgroup;
         let report = query.run().map(|mut report| {
-            let is_carried_over =
-                |accessor: &&Accessor| matches!(accessor.access, Access::OpenFile | Access::Mount);
+            let is_carried_over = |accessor: &&Accessor| accessor.access != Access::Cgroup;
             report.accessors.extend(earlier.accessors.iter().filter(is_carried_over).cloned());
             report
         });
@@ -243,6 +242,7 @@ pub(crate) fn capability_query(
 ) -> AccessQuery {
     let config = topology.admin.iter().filter(|admin| admin.name == CONFIG_CAPABILITY);
     let mut nodes: Vec<&DeviceNode> = config.map(|config| &config.node).collect();
+    let config = (!nodes.is_empty()).then_some(0);
     for gi in topology.gpus.iter().flat_map(|gpu| &gpu.gpu_instances) {
         nodes.push(&gi.cap);
         nodes.extend(gi.compute_instances.iter().map(|ci| &ci.cap));
@@ -253,6 +253,7 @@ pub(crate) fn capability_query(
         devices: nodes.iter().map(|node| (node.major, node.minor)).collect(),
         nodes: nodes.iter().map(below_dev).collect(),
         dev_root: dev_root.to_owned(),
+        config,
         kinds: AccessKinds::All,
         has_hints: processes::shows_command_lines(),
         describe: gpus.iter().flat_map(|gpu| &gpu.processes).map(|process| process.pid).collect(),

@@ -300,7 +300,7 @@ impl NodePartitioner<'_> {
         if access.forbidden() > 0 {
             let error = Error::failed("find", "the holders of slices")
                 .because(format!("{} processes cannot be examined", access.forbidden()))
-                .with_cure("run it as root");
+                .with_cure("run it as root, with CAP_SYS_PTRACE");
             match must_see_all {
                 true => return Err(error),
                 false => self.messages.warn(&error.to_string()),

@@ -40,6 +40,7 @@ pub(crate) fn processes_with_gpu_open(host: &Root, minor: u32) -> Result<Vec<Str
         devices: vec![(GPU_MAJOR, Minor(minor))],
         nodes: vec![format!("nvidia{minor}")],
         dev_root: host_root,
+        config: None,
         kinds: AccessKinds::OpenFile,
         describe: Vec::new(),
         has_hints: shows_command_lines(),

@@ -13,7 +13,7 @@ mod program;
 mod rules;
 
 pub use policies::{
-    DevicePolicies, DevicePolicy, allowed_from_within, cgroup_v2_path, enter_host_cgroup_namespace,
+    DevicePolicies, DevicePolicy, PolicyFromWithin, enter_host_cgroup_namespace, policy_from_within,
 };
 
 use crate::{

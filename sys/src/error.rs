@@ -134,6 +134,12 @@ impl Error {
         matches!(self, Error::Call { errno: Errno::ENOENT | Errno::ENOTDIR, .. })
     }
 
+    /// True when the process has ended whose file in `/proc` it is about.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        matches!(self, Error::Call { errno: Errno::ENOENT | Errno::ESRCH, .. })
+    }
+
     /// True when the kernel does not have the system call, or a seccomp filter answers so.
     #[must_use]
     pub fn is_unknown_call(&self) -> bool {

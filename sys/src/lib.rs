@@ -98,8 +98,8 @@ pub use child_lines::{ChildLines, NewLines, die_with_parent};
 pub use config_file::{ConfigFile, remove_empty_dir};
 pub use container::{Container, MountSource, NewNode};
 pub use device_cgroup::{
-    DeviceCgroup, DevicePolicies, DevicePolicy, DeviceRule, allowed_from_within, cgroup_v2_path,
-    enter_host_cgroup_namespace,
+    DeviceCgroup, DevicePolicies, DevicePolicy, DeviceRule, PolicyFromWithin,
+    enter_host_cgroup_namespace, policy_from_within,
 };
 pub use driver_root::{DriverRoot, ExaminedFile};
 pub use error::{Error, Result};
@@ -114,6 +114,7 @@ pub use life_lock::{LifeLock, is_life_lock_held};
 pub use log::{Log, LogLevel, append_line};
 pub use node_dir::{NodeDir, NodeDirEntry, is_root};
 pub use node_stat::NodeStat;
+pub use open_devices::{may_examine_processes, share_descriptors};
 pub use owner::Owner;
 pub use program::{ProgramOutput, exec_program, is_executable, own_image, own_program, run, sleep};
 pub use root::Root;

@@ -59,8 +59,9 @@ pub(super) fn containers(facts: &NodeFacts<'_>) -> Vec<Verdict> {
 /// Makes the query for the capability nodes of every instance that could exist; `None` without a driver that has such nodes.
 fn query(facts: &NodeFacts<'_>, topology: &Topology) -> Option<AccessQuery> {
     let major = Major(facts.caps_major()?);
-    let config = topology.admin.iter().filter(|admin| admin.name == CONFIG_CAPABILITY);
-    let mut minors: Vec<u32> = config.map(|config| config.node.minor.0).collect();
+    let admin = topology.admin.iter().filter(|admin| admin.name == CONFIG_CAPABILITY);
+    let mut minors: Vec<u32> = admin.map(|config| config.node.minor.0).collect();
+    let config = (!minors.is_empty()).then_some(0);
     minors.extend(facts.instance_capabilities(topology));
     let root = facts.host.display_path("");
     Some(AccessQuery {
@@ -68,6 +69,7 @@ fn query(facts: &NodeFacts<'_>, topology: &Topology) -> Option<AccessQuery> {
         nodes: minors.iter().map(|minor| format!("nvidia-caps/nvidia-cap{minor}")).collect(),
         devices: minors.into_iter().map(|minor| (major, Minor(minor))).collect(),
         dev_root: root,
+        config,
         kinds: AccessKinds::All,
         describe: Vec::new(),
         has_hints: true,

@@ -152,7 +152,8 @@ fn size(code: u8) -> usize {
 }
 
 fn arithmetic(code: u8, a: u64, b: u64, bits: u32) -> Option<u64> {
-    let shift = u32::try_from(b).unwrap_or(u32::MAX) & (bits - 1);
+    // The kernel looks at no other bits of the count (`___bpf_prog_run` in kernel/bpf/core.c).
+    let shift = b as u32 & (bits - 1);
     Some(match code & 0xf0 {
         0x00 => a.wrapping_add(b),
         0x10 => a.wrapping_sub(b),

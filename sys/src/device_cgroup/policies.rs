@@ -26,6 +26,7 @@ use nix::{
     },
     unistd::{AccessFlags, faccessat},
 };
+use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, os::fd::OwnedFd, path::Path, rc::Rc};
 
 /// Directory of the rules of version 1 below a root that is no machine's, as a test makes it.
@@ -41,7 +42,7 @@ const WRITE: u32 = 1 << 2;
 const NO_DEVICE: (u32, u32) = (0xffe, 0xf_fffe);
 
 /// What the kernel allows the processes of a cgroup.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DevicePolicy {
     /// Every device, as for processes of the host, privileged and rootless containers.
     Everything,
@@ -51,16 +52,29 @@ pub enum DevicePolicy {
     Unknown(String),
 }
 
+/// Finds the policy of a cgroup of version 2, given by its path, where its programs cannot be read.
+pub type PolicyFromWithin<'a> = dyn Fn(&str) -> std::result::Result<DevicePolicy, String> + 'a;
+
 /// The device policies of all cgroups of a machine, for the devices in question. Each is determined once.
-#[derive(Debug)]
-pub struct DevicePolicies {
+pub struct DevicePolicies<'a> {
     devices: Vec<(Major, Minor)>,
+    from_within: &'a PolicyFromWithin<'a>,
     v1: Hierarchy,
     v2: Hierarchy,
     /// By the paths in both hierarchies.
-    policies: HashMap<(Option<String>, Option<String>), Rc<DevicePolicy>>,
+    policies: HashMap<Paths, Rc<DevicePolicy>>,
     /// Answers of programs of version 2, by id.
     programs: HashMap<u32, Rc<DevicePolicy>>,
+    /// Answers from within, by the ids of all programs that decide together.
+    unread: HashMap<Vec<u32>, DevicePolicy>,
+}
+
+/// Paths of a process's cgroups of versions 1 and 2.
+type Paths = (Option<String>, Option<String>);
+
+fn paths(cgroups: &str) -> Paths {
+    let path = |version| locate::group(cgroups, version).map(str::to_owned);
+    (path(CgroupVersion::V1), path(CgroupVersion::V2))
 }
 
 /// The root directory of a hierarchy.
@@ -71,45 +85,77 @@ enum Hierarchy {
     Unreadable(String),
 }
 
-impl DevicePolicies {
+/// Opens the directory of a cgroup, or of one that stands for it.
+type OpenCgroup = fn(&OwnedFd, &str) -> Result<CgroupDir>;
+
+impl<'a> DevicePolicies<'a> {
     /// Opens the hierarchies of a machine. `host` is the root that has its `/proc`.
     ///
     /// # Errors
     /// When `/proc` cannot be read. A hierarchy that cannot be opened makes every policy unknown.
-    pub fn open(host: &Root, devices: Vec<(Major, Minor)>) -> Result<DevicePolicies> {
+    pub fn open(
+        host: &Root,
+        devices: Vec<(Major, Minor)>,
+        from_within: &'a PolicyFromWithin<'a>,
+    ) -> Result<DevicePolicies<'a>> {
         let (v1, v2) = match is_procfs(host)? {
             true => machine_hierarchies()?,
             false => (fixture(host), Hierarchy::Absent),
         };
-        let (policies, programs) = (HashMap::new(), HashMap::new());
-        Ok(DevicePolicies { devices, v1, v2, policies, programs })
+        let (policies, programs, unread) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Ok(DevicePolicies { devices, from_within, v1, v2, policies, programs, unread })
     }
 
     /// Returns the policy of the processes whose `/proc/PID/cgroup` has this text.
     pub fn of(&mut self, cgroups: &str) -> Rc<DevicePolicy> {
-        let path = |version| locate::group(cgroups, version).map(str::to_owned);
-        let paths = (path(CgroupVersion::V1), path(CgroupVersion::V2));
+        let paths = paths(cgroups);
         if let Some(known) = self.policies.get(&paths) {
             return known.clone();
         }
+        let policy = Rc::new(self.determine(&paths, cgroup));
+        self.policies.insert(paths, policy.clone());
+        policy
+    }
+
+    /// Returns the devices that processes whose cgroups cannot be opened can use at most, by the nearest ones above that can;
+    /// `None` where these restrict nothing. A process chooses the name of a cgroup that it makes in its own, also one that is no
+    /// text or too long, and can remove it.
+    #[must_use]
+    pub fn at_most(&mut self, cgroups: &str) -> Option<Vec<usize>> {
+        let paths = paths(cgroups);
+        let is_open = |hierarchy: &Hierarchy, path: &Option<String>| match (hierarchy, path) {
+            (Hierarchy::Open(root), Some(path)) => cgroup(root, path).is_ok(),
+            _ => true,
+        };
+        if is_open(&self.v1, &paths.0) && is_open(&self.v2, &paths.1) {
+            return None;
+        }
+        match self.determine(&paths, nearest) {
+            DevicePolicy::Some(devices) => Some(devices),
+            DevicePolicy::Everything | DevicePolicy::Unknown(_) => None,
+        }
+    }
+
+    fn determine(&mut self, paths: &Paths, open: OpenCgroup) -> DevicePolicy {
         let v1 = match (&self.v1, &paths.0) {
-            (Hierarchy::Open(root), Some(path)) => self.v1_policy(root, path),
+            (Hierarchy::Open(root), Some(path)) => match open(root, path) {
+                Ok(dir) => self.v1_policy(&dir),
+                Err(error) => DevicePolicy::Unknown(error.to_string()),
+            },
             (hierarchy, _) => hierarchy.without_path(),
         };
         let v2 = match (&self.v2, &paths.1) {
-            (Hierarchy::Open(root), Some(path)) => match cgroup(root, path) {
+            (Hierarchy::Open(root), Some(path)) => match open(root, path) {
                 Ok(dir) => self.v2_policy(&dir),
                 Err(error) => DevicePolicy::Unknown(error.to_string()),
             },
             (hierarchy, _) => hierarchy.without_path(),
         };
-        let policy = Rc::new(both(v1, v2));
-        self.policies.insert(paths, policy.clone());
-        policy
+        both(v1, v2)
     }
 
-    fn v1_policy(&self, root: &OwnedFd, path: &str) -> DevicePolicy {
-        match cgroup(root, path).and_then(|dir| dir.read("devices.list")) {
+    fn v1_policy(&self, dir: &CgroupDir) -> DevicePolicy {
+        match dir.read("devices.list") {
             Ok(list) => match rules::allows_everything(&list) {
                 true => DevicePolicy::Everything,
                 false => self.some(|major, minor| Some(rules::allows(&list, major, minor))),
@@ -120,9 +166,20 @@ impl DevicePolicies {
 
     fn v2_policy(&mut self, dir: &CgroupDir) -> DevicePolicy {
         match bpf::effective(&dir.fd) {
-            Ok(ids) => ids.into_iter().fold(DevicePolicy::Everything, |policy, id| {
-                both(policy, DevicePolicy::clone(&self.program(id, dir)))
-            }),
+            Ok(ids) => {
+                let policy = ids.iter().fold(DevicePolicy::Everything, |policy, id| {
+                    both(policy, DevicePolicy::clone(&self.program(*id, dir)))
+                });
+                let DevicePolicy::Unknown(reason) = policy else { return policy };
+                if let Some(known) = self.unread.get(&ids) {
+                    return known.clone();
+                }
+                match (self.from_within)(&dir.path.to_string_lossy()) {
+                    Ok(policy) => self.unread.entry(ids).insert_entry(policy).get().clone(),
+                    // The same programs may have an answer in another cgroup: this one may be frozen.
+                    Err(cause) => DevicePolicy::Unknown(format!("{reason}; {cause}")),
+                }
+            }
             // The kernel has no device programs (CONFIG_CGROUP_BPF).
             Err(Errno::EINVAL) => DevicePolicy::Everything,
             Err(errno) => {
@@ -158,7 +215,7 @@ impl DevicePolicies {
         }
         let opens = |kind, (major, minor)| {
             let may = |access| allows(program, DeviceAccess { kind, access, major, minor });
-            Some(may(READ)? || may(WRITE)?)
+            Some(may(READ)? || may(WRITE)? || may(READ | WRITE)?)
         };
         match (opens(CHAR, NO_DEVICE), opens(BLOCK, NO_DEVICE)) {
             (Some(true), Some(true)) => DevicePolicy::Everything,
@@ -254,8 +311,7 @@ fn fixture(host: &Root) -> Hierarchy {
 /// Opens the directory of a cgroup.
 fn cgroup(root: &OwnedFd, path: &str) -> Result<CgroupDir> {
     // A path with `..` leads out of our cgroup namespace (cgroup_namespaces(7)), and so out of the mount.
-    let is_plain = path.split('/').all(|name| name != "..");
-    if !is_plain {
+    if is_outside(path) {
         return Err(Error::refused(
             "open the cgroup",
             path,
@@ -270,14 +326,28 @@ fn cgroup(root: &OwnedFd, path: &str) -> Result<CgroupDir> {
     Ok(CgroupDir { fd, path: path.into() })
 }
 
-/// Returns which of the devices the cgroup of version 2 with this path lets its processes read or write, by a permission check from
+fn is_outside(path: &str) -> bool {
+    path.split('/').any(|name| name == "..")
+}
+
+/// Opens the nearest directory above a cgroup, or its own.
+fn nearest(root: &OwnedFd, path: &str) -> Result<CgroupDir> {
+    let own = cgroup(root, path);
+    if own.is_ok() || is_outside(path) {
+        return own;
+    }
+    let above = Path::new(path).ancestors().skip(1).filter_map(Path::to_str);
+    above.map(|path| cgroup(root, path)).find(Result::is_ok).unwrap_or(own)
+}
+
+/// Returns what the cgroup of version 2 with this path lets its processes read or write, by a permission check from
 /// within: this process moves into it, opens no device, and has to end afterwards. For device programs that cannot be read.
 ///
 /// Call it in a process that can be killed: one that moves into a cgroup that is just being frozen stops.
 ///
 /// # Errors
 /// When the cgroup is frozen, or this process cannot move into it or cannot make the nodes.
-pub fn allowed_from_within(path: &str, devices: &[(Major, Minor)]) -> Result<Vec<usize>> {
+pub fn policy_from_within(path: &str, devices: &[(Major, Minor)]) -> Result<DevicePolicy> {
     let fail = |op| move |errno| Error::call(op, path, errno);
     let root = mount::detached_cgroup_v2().map_err(fail("mount the hierarchy of"))?;
     let dir = cgroup(&root, path)?;
@@ -286,33 +356,35 @@ pub fn allowed_from_within(path: &str, devices: &[(Major, Minor)]) -> Result<Vec
         return Err(Error::refused("enter the cgroup", path, "it is frozen"));
     }
     let nodes = mount::detached_tmpfs(64 << 10).map_err(fail("make nodes for"))?;
-    let node = |(major, minor): &(Major, Minor)| {
-        let (name, mode) = (format!("{major}:{minor}"), Mode::from_bits_truncate(0o666));
-        let numbers = makedev(major.0.into(), minor.0.into());
-        mknodat(&nodes, &*name, SFlag::S_IFCHR, mode, numbers)?;
+    let node = |kind, (major, minor): (u32, u32)| {
+        let name = format!("{}:{major}:{minor}", kind == SFlag::S_IFBLK);
+        let mode = Mode::from_bits_truncate(0o666);
+        mknodat(&nodes, &*name, kind, mode, makedev(major.into(), minor.into()))?;
         openat(&nodes, &*name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
     };
-    let nodes = devices.iter().map(node).collect::<nix::Result<Vec<_>>>();
+    let char_node = |(major, minor): &(Major, Minor)| node(SFlag::S_IFCHR, (major.0, minor.0));
+    let others = [SFlag::S_IFCHR, SFlag::S_IFBLK].map(|kind| node(kind, NO_DEVICE));
+    let nodes = devices.iter().map(char_node).chain(others).collect::<nix::Result<Vec<_>>>();
     let nodes = nodes.map_err(fail("make nodes for"))?;
     dir.write("enter", PROCESSES, "0")?;
     let may = |node: &OwnedFd, access| faccessat(node, c"", access, AtFlags::AT_EMPTY_PATH);
-    let opens = |node| may(node, AccessFlags::R_OK).or_else(|_| may(node, AccessFlags::W_OK));
-    let mut allowed = Vec::new();
-    for (position, node) in nodes.iter().enumerate() {
-        match opens(node) {
-            Ok(()) => allowed.push(position),
-            // The device cgroup answers EPERM.
-            Err(Errno::EPERM) => {}
-            Err(errno) => return Err(fail("check access in")(errno)),
+    let opens = |node| {
+        let accesses =
+            [AccessFlags::R_OK, AccessFlags::W_OK, AccessFlags::R_OK | AccessFlags::W_OK];
+        let mut answers = accesses.into_iter().map(|access| may(node, access));
+        // The device cgroup answers EPERM.
+        match answers.find(|answer| *answer != Err(Errno::EPERM)) {
+            None => Ok(false),
+            Some(Ok(())) => Ok(true),
+            Some(Err(errno)) => Err(fail("check access in")(errno)),
         }
-    }
-    Ok(allowed)
-}
-
-/// Path of the cgroup of version 2 in `/proc/PID/cgroup`.
-#[must_use]
-pub fn cgroup_v2_path(cgroups: &str) -> Option<&str> {
-    locate::group(cgroups, CgroupVersion::V2)
+    };
+    let allowed = nodes.iter().map(opens).collect::<Result<Vec<bool>>>()?;
+    let (allowed, others) = allowed.split_at(devices.len());
+    Ok(match others.iter().all(|is_allowed| *is_allowed) {
+        true => DevicePolicy::Everything,
+        false => DevicePolicy::Some((0..devices.len()).filter(|&i| allowed[i]).collect()),
+    })
 }
 
 /// Moves this thread, and those that it starts later, to the cgroup namespace of the machine's first process, in which all cgroups

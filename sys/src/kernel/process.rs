@@ -37,6 +37,15 @@ pub(crate) fn close_from(first: RawFd) -> Result<()> {
     }
 }
 
+/// Reports whether two threads have one table of descriptors (kcmp(2)). Needs `CAP_SYS_PTRACE` for those of others.
+pub(crate) fn share_descriptors(a: u32, b: u32) -> Result<bool> {
+    const KCMP_FILES: libc::c_int = 2;
+    // By number: no C library has a wrapper.
+    // SAFETY: no address.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, a, b, KCMP_FILES, 0, 0) };
+    Errno::result(order).map(|order| order == 0)
+}
+
 fn close_one_by_one(first: RawFd) -> Result<()> {
     let failed = |e: std::io::Error| errno_of(&e);
     let entries = std::fs::read_dir("/proc/self/fd").map_err(failed)?;
@@ -53,6 +62,18 @@ fn close_one_by_one(first: RawFd) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_share_descriptors_until_one_has_its_own() {
+        let id = || nix::unistd::gettid().as_raw().cast_unsigned();
+        let main = id();
+        let thread = std::thread::spawn(move || {
+            let before = share_descriptors(main, id());
+            unshare(CloneFlags::CLONE_FILES).unwrap();
+            (before, share_descriptors(main, id()))
+        });
+        assert_eq!(thread.join().unwrap(), (Ok(true), Ok(false)));
+    }
 
     /// The test harness has a thread for each test and one that waits for them.
     #[test]

@@ -84,6 +84,30 @@ fn a_container_cannot_hide_its_slice() {
     }
 }
 
+/// S20: the kernel shows a process whose main thread has ended without descriptors and, on version 1, at the root of all cgroups. Its
+/// other threads go on.
+#[test]
+fn a_program_whose_main_thread_has_ended_is_seen() {
+    for variant in VARIANTS {
+        let host = host(481);
+        let program = host.fake.out().with_file_name("leaderless");
+        compile("leaderless.c", &program, &["-static", "-pthread"]);
+        let run = "
+            id=$($PODMAN run -d --device nvidia.com/mig=0:2g.20gb:0 -v $DIR/leaderless:/bin/leaderless:ro --rootfs $ROOTFS leaderless)
+            short=${id%${id#????????????}}
+            pid=$($PODMAN inspect -f {{.State.Pid}} $id)
+            until grep -q zombie /proc/$pid/status; do sleep 0.1; done
+            if apply 0=7g.80gb 2>$DIR/errors; then echo destroyed; fi
+            grep -q \"in use by container $short\" $DIR/errors || cat $DIR/errors
+            # The runtimes take it for stopped.
+            kill -9 $pid
+            $PODMAN wait $id >/dev/null
+            apply 0=7g.80gb >/dev/null && echo freed";
+        let run = Podman::new(variant).script(&host.fake, &script(&host, run));
+        assert_eq!((run.code, run.stdout.as_str()), (0, "freed\n"), "{variant:?}: {}", run.stderr);
+    }
+}
+
 /// The exemption of containers that may partition GPUs holds where the kernel lets them.
 #[test]
 fn only_a_container_that_may_partition_is_exempt() {
@@ -149,11 +173,15 @@ fn user(host: &PartitionHost, setup: &str) -> Process {
     process
 }
 
-fn apply(host: &PartitionHost, layout: &str) -> Run {
+fn apply_command(host: &PartitionHost, layout: &str) -> Command {
     let mut command = host.fake.command(&["apply", layout]);
     command.arg(format!("--journal-dir={}", host.journal().display()));
     command.arg(format!("--state-dir={}", host.state().display()));
-    host.tidy(mig_cdi_tests::run(&mut command))
+    command
+}
+
+fn apply(host: &PartitionHost, layout: &str) -> Run {
+    host.tidy(mig_cdi_tests::run(&mut apply_command(host, layout)))
 }
 
 /// S21: a user who may not open a node keeps no slice from being destroyed.
@@ -212,6 +240,64 @@ fn a_dead_file_system_does_not_block_the_search() {
     assert_eq!(run.code, 0, "{}", run.stderr);
 }
 
+/// S22: what a file system or the kernel keeps from the search is not taken for nothing. Without `CAP_SYS_PTRACE` the descriptors and
+/// mounts of a user's process cannot be looked at.
+#[test]
+fn a_process_that_may_not_be_examined_is_reported() {
+    let host = host(480);
+    let _process = user(&host, ":");
+    let mut command = Command::new("setpriv");
+    command.args(["--inh-caps=-sys_ptrace", "--bounding-set=-sys_ptrace"]);
+    let apply = apply_command(&host, "0=7g.80gb");
+    command.arg(apply.get_program()).args(apply.get_args());
+    command.envs(apply.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let run = host.tidy(mig_cdi_tests::run(&mut command));
+    assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+    assert!(run.stderr.contains("processes cannot be examined"), "{}", run.stderr);
+}
+
+/// S21: a process that has ended, and whose parent does not care, stays in a cgroup that is gone. It can open nothing.
+#[test]
+fn an_ended_process_in_a_removed_cgroup_keeps_nothing() {
+    let host = host(479);
+    let cgroup = Cgroup::new("gone");
+    let process = nix::unistd::Pid::from_raw(cgroup.process.0.id().cast_signed());
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGKILL).unwrap();
+    until("the cgroup is removed", || fs::remove_dir(&cgroup.dir).is_ok());
+    apply(&host, "0=7g.80gb").assert_code(0);
+}
+
+/// S20, S21: a cgroup of version 1 whose name is no text cannot be opened by the text that names it. That above it decides: a container
+/// that may write to its cgroups neither hides its slice there, nor keeps one that it may not open.
+#[test]
+fn a_cgroup_whose_name_is_no_text_decides_as_the_one_above() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let host = host(478);
+    let top = Path::new("/sys/fs/cgroup/devices").join(format!("mig-cdi-{}", std::process::id()));
+    let inner = top.join(OsStr::from_bytes(b"\xff"));
+    fs::create_dir(&top).unwrap();
+    fs::write(top.join("devices.deny"), "a").unwrap();
+    let rules = ["c 478:30 rw", "c 478:31 rw"];
+    for rule in rules {
+        fs::write(top.join("devices.allow"), rule).unwrap();
+    }
+    fs::create_dir(&inner).unwrap();
+    let mut process = Process(Command::new("sleep").arg("1000").spawn().unwrap());
+    fs::write(inner.join("cgroup.procs"), process.0.id().to_string()).unwrap();
+    let held = apply(&host, "0=7g.80gb");
+    for rule in rules {
+        fs::write(top.join("devices.deny"), rule).unwrap();
+    }
+    let free = apply(&host, "0=7g.80gb");
+    kill_and_wait(&mut process.0);
+    for dir in [inner, top] {
+        until("the cgroup is empty", || fs::remove_dir(&dir).is_ok());
+    }
+    assert_eq!(held.code, 5, "{}{}", held.stdout, held.stderr);
+    assert!(held.stderr.contains("in use by pid"), "{}", held.stderr);
+    assert_eq!(free.code, 0, "{}", free.stderr);
+}
+
 /// Cgroup of version 2 with a process in it, in the machine's own hierarchy.
 struct Cgroup {
     dir: PathBuf,
@@ -236,7 +322,7 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         let _ = fs::write(self.dir.join("cgroup.freeze"), "0");
         kill_and_wait(&mut self.process.0);
-        until("the cgroup is empty", || fs::remove_dir(&self.dir).is_ok() || !self.dir.exists());
+        until("the cgroup is empty", || !self.dir.exists() || fs::remove_dir(&self.dir).is_ok());
     }
 }
 

@@ -10,7 +10,7 @@ use mig_cdi_tests::{
     run,
     watch::{Watch, until},
 };
-use std::{fs, process::Stdio};
+use std::{fs, os::unix::fs::PermissionsExt, process::Stdio};
 
 const A100: &str = "[[gpu]]\nmodel = \"a100-80gb\"\n";
 const H100: &str = "[[gpu]]\nmodel = \"h100-80gb\"\n";
@@ -158,6 +158,83 @@ fn a_container_with_the_config_capability_holds_no_slice() {
     let host = partitioned();
     host.container(&[1, 30, 31, 39, 40]);
     host.run_ok(&["apply", "0=7g.80gb"]);
+}
+
+/// Files of a process that say less than they seem to: each of these processes holds gpu instance 3.
+#[test]
+fn what_the_search_cannot_see_at_once_is_held() {
+    type Case = (&'static str, &'static str, fn(&PartitionHost));
+    const NODE: &str = "/dev/nvidia-caps/nvidia-cap31";
+    let cases: [Case; 5] = [
+        (
+            "a cgroup that cannot be read",
+            "pid 77, sleep inf, which cannot be examined: read",
+            |host| {
+                host.container(&[30, 31]);
+                let cgroup = host.fake.path("/proc/77/cgroup");
+                fs::remove_file(&cgroup).unwrap();
+                fs::create_dir(cgroup).unwrap();
+            },
+        ),
+        ("descriptors of a thread", "pid 99, python3 train.py", |host| {
+            host.process(99, "mnt:[1]", "0::/user.slice\n", "python3 train.py");
+            for thread in ["99", "100"] {
+                host.write(&format!("/proc/99/task/{thread}/cgroup"), "0::/user.slice\n");
+            }
+            fs::create_dir(host.fake.path("/proc/99/task/100/fd")).unwrap();
+            let fd = host.fake.path("/proc/99/task/100/fd/3");
+            std::os::unix::fs::symlink(host.fake.path(NODE), fd).unwrap();
+        }),
+        (
+            "more mounts than are read",
+            "pid 88, sleep inf, which cannot be examined: read",
+            |host| {
+                host.mounts(88, "sleep inf", NODE);
+                let path = "/proc/88/mountinfo";
+                let text = fs::read_to_string(host.fake.path(path)).unwrap();
+                let others = "22 1 0:5 / /x rw - tmpfs tmpfs rw\n".repeat(1 << 18);
+                host.write(path, &(others + &text));
+            },
+        ),
+        (
+            "a mount namespace whose first process may not open the node",
+            "pid 89, sleep inf",
+            |host| {
+                let status = |uid| {
+                    format!("State:\tS\nUid:\t{uid} {uid} {uid} {uid}\nGid:\t9 9 9 9\nGroups:\t\n")
+                };
+                for (pid, uid) in [(88, 1000), (89, 1001)] {
+                    host.mounts(pid, "sleep inf", NODE);
+                    host.write(&format!("/proc/{pid}/status"), &status(uid));
+                }
+                let namespace = host.fake.path("/proc/89/ns/mnt");
+                fs::remove_file(&namespace).unwrap();
+                std::os::unix::fs::symlink("mnt:[88]", namespace).unwrap();
+                let node = host.fake.path(NODE);
+                std::os::unix::fs::chown(&node, Some(1001), None).unwrap();
+                fs::set_permissions(&node, fs::Permissions::from_mode(0o600)).unwrap();
+            },
+        ),
+        (
+            "a container with the config capability that has a slice open",
+            "container 4f08cd7afbc6 (pid 77, sleep inf)",
+            |host| {
+                host.container(&[1, 30, 31]);
+                let fd = host.fake.path("/proc/77/fd/3");
+                std::os::unix::fs::symlink(host.fake.path(NODE), fd).unwrap();
+            },
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (what, who, begin) in cases {
+        let host = partitioned();
+        begin(&host);
+        let run = host.run(&["apply", "0=7g.80gb"]);
+        if run.code != 5 || !run.stderr.contains(&format!("in use by {who}")) {
+            wrong.push(format!("{what}: {} {}", run.code, run.stderr));
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
 }
 
 /// A container may still have the right to the nodes of a slice that another program destroyed: no new slice gets these nodes.
