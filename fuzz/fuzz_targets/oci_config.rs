@@ -4,7 +4,12 @@
 
 use libfuzzer_sys::fuzz_target;
 use mig_cdi_config::{RequestPolicy, Settings};
-use mig_cdi_hook::{oci_config::OciConfig, plan::InjectionPlan, raw_json::RawObject, request::{self, Request}};
+use mig_cdi_hook::{
+    oci_config::OciConfig,
+    plan::InjectionPlan,
+    raw_json::RawObject,
+    request::{self, Request},
+};
 use serde_json::{from_slice, from_str, json, value::RawValue};
 use std::sync::LazyLock;
 
