@@ -76,7 +76,7 @@ pub(crate) struct Table {
 impl Default for Table {
     fn default() -> Self {
         Table {
-            // What an image says must not give a slice to a container that could not open it before.
+            // An image gets no slice for a container that could not open it before.
             requests: RequestPolicy::Privileged,
             environment: None,
             annotations: None,

@@ -57,23 +57,24 @@ pub struct ContainerUser {
     pub gid: u32,
 }
 
-/// Entry of `linux.resources.devices`.
+/// Entry of `linux.resources.devices`. What is absent, and -1, is any.
 #[derive(Deserialize)]
-struct DeviceRule {
+pub(crate) struct DeviceRule {
     #[serde(default)]
-    allow: bool,
-    r#type: Option<String>,
-    major: Option<i64>,
-    minor: Option<i64>,
+    pub(crate) allow: bool,
+    #[serde(rename = "type")]
+    pub(crate) kind: Option<String>,
+    pub(crate) major: Option<i64>,
+    pub(crate) minor: Option<i64>,
     #[serde(default)]
-    access: String,
+    pub(crate) access: String,
 }
 
 impl DeviceRule {
-    /// Reports whether it is about every access to every device. -1 is a number that is absent, as in Go's types.
+    /// Reports whether it is about every access to every device.
     fn is_for_all(&self) -> bool {
         let is_any = |number: Option<i64>| number.is_none_or(|number| number == -1);
-        matches!(self.r#type.as_deref(), None | Some("" | "a"))
+        matches!(self.kind.as_deref(), None | Some("" | "a"))
             && is_any(self.major)
             && is_any(self.minor)
             && "rwm".chars().all(|access| self.access.contains(access))
@@ -128,19 +129,25 @@ impl<'a> OciConfig<'a> {
         self.env.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// Reports whether the runtime lets the container open every device: one of its device rules allows all, as `--privileged`
-    /// writes it (`{"allow":true,"access":"rwm"}`), and none after that denies any. Runtimes apply the rules in order
-    /// (config-linux.md, "Allowed Device list"). A rootless container has no rules.
+    /// Device rules, `linux.resources.devices`, in the order in which runtimes apply them (config-linux.md, "Allowed Device list").
     ///
     /// # Errors
-    /// Fails when the rules have another form than the specification's.
-    pub fn may_open_every_device(&self) -> Result<bool> {
-        let rules = self.resources.part::<Vec<DeviceRule>>("devices").map_err(|cause| {
+    /// Fails when they have another form than the specification's.
+    pub(crate) fn device_rules(&self) -> Result<Vec<DeviceRule>> {
+        self.resources.part("devices").map_err(|cause| {
             let cause = format!("linux.resources.devices: {cause}");
             Error::refused("read the oci configuration", "", cause)
-        })?;
+        })
+    }
+
+    /// Reports whether the runtime lets the container open every device: one of its device rules allows all, as `--privileged`
+    /// writes it (`{"allow":true,"access":"rwm"}`), and none after that denies any. A rootless container has no rules.
+    ///
+    /// # Errors
+    /// As [`OciConfig::device_rules`].
+    pub fn may_open_every_device(&self) -> Result<bool> {
         let mut allows_all = false;
-        for rule in rules {
+        for rule in self.device_rules()? {
             allows_all = rule.allow && (allows_all || rule.is_for_all());
         }
         Ok(allows_all)

@@ -18,14 +18,14 @@ use mig_cdi_model::{
 use mig_cdi_sys::text::{Information, numbered};
 use std::collections::BTreeSet;
 
-/// What a container gets for its request.
+/// Result of a container's request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
     /// Nothing: it requests nothing.
     NoRequest,
     /// Nothing: what it says is no request. The text is a line for the log.
     Ignored(String),
-    /// What the plan holds.
+    /// The devices of this plan.
     Plan(Box<InjectionPlan>),
 }
 

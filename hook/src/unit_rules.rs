@@ -4,49 +4,22 @@
 //! systemd puts its own program beside it, and what is not among the scope's rules is denied from then on: runc before
 //! 1.1.7 leaves out devices without a link in `/dev/char`, every runc a major that no driver has. So all are added.
 
-use crate::error::{Error, Result};
+use crate::{
+    error::Result,
+    oci_config::{DeviceRule, OciConfig},
+};
 use mig_cdi_model::cdi::SpecNode;
 use mig_cdi_sys::UnitRule;
-use serde::Deserialize;
-
-#[derive(Deserialize)]
-struct Config {
-    linux: Option<Linux>,
-}
-
-#[derive(Deserialize)]
-struct Linux {
-    resources: Option<Resources>,
-}
-
-#[derive(Deserialize)]
-struct Resources {
-    devices: Option<Vec<Rule>>,
-}
-
-/// Entry of `linux.resources.devices`. What is absent, and -1, is any (config-linux.md, "Allowed Device list").
-#[derive(Deserialize)]
-struct Rule {
-    allow: bool,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    major: Option<i64>,
-    minor: Option<i64>,
-    access: Option<String>,
-}
 
 /// Returns the rules for the scope, or `None` when systemd cannot express them: one with any major and a single minor,
 /// and one that denies some of what another before it allows.
 ///
 /// # Errors
-/// Fails when the configuration cannot be parsed.
-pub fn unit_rules(config: &[u8], nodes: &[SpecNode]) -> Result<Option<Vec<UnitRule>>> {
-    let config: Config = serde_json::from_slice(config)
-        .map_err(|cause| Error::refused("parse the device rules of", "config.json", cause))?;
-    let rules = config.linux.and_then(|linux| linux.resources?.devices).unwrap_or_default();
+/// Fails when the rules have another form than the specification's.
+pub fn unit_rules(config: &OciConfig<'_>, nodes: &[SpecNode]) -> Result<Option<Vec<UnitRule>>> {
     let mut allowed = Vec::new();
-    for rule in rules {
-        match rule.in_unit() {
+    for rule in config.device_rules()? {
+        match in_unit(&rule) {
             Some(rules) if rule.allow => allowed.extend(rules),
             Some(_) if allowed.is_empty() => {}
             _ => return Ok(None),
@@ -62,40 +35,42 @@ pub fn unit_rules(config: &[u8], nodes: &[SpecNode]) -> Result<Option<Vec<UnitRu
     Ok(Some(allowed))
 }
 
-impl Rule {
-    fn in_unit(&self) -> Option<Vec<UnitRule>> {
-        let kinds: &[&str] = match self.kind.as_deref() {
-            None | Some("" | "a") => &["char", "block"],
-            // `u` is an unbuffered character device.
-            Some("c" | "u") => &["char"],
-            Some("b") => &["block"],
-            Some(_) => return None,
+/// Returns a rule as systemd has it; `None` when it has no such rule.
+fn in_unit(rule: &DeviceRule) -> Option<Vec<UnitRule>> {
+    let kinds: &[&str] = match rule.kind.as_deref() {
+        None | Some("" | "a") => &["char", "block"],
+        // `u` is an unbuffered character device.
+        Some("c" | "u") => &["char"],
+        Some("b") => &["block"],
+        Some(_) => return None,
+    };
+    let number = |number: Option<i64>| number.filter(|number| *number >= 0);
+    let access = if rule.access.is_empty() { "rwm" } else { &rule.access };
+    let in_unit = |kind: &&str| {
+        let devices = match (number(rule.major), number(rule.minor)) {
+            (Some(major), Some(minor)) => format!("/dev/{kind}/{major}:{minor}"),
+            (Some(major), None) => format!("{kind}-{major}"),
+            (None, None) => format!("{kind}-*"),
+            (None, Some(_)) => return None,
         };
-        let number = |number: Option<i64>| number.filter(|number| *number >= 0);
-        let access = match self.access.as_deref() {
-            None | Some("") => "rwm",
-            Some(access) => access,
-        };
-        let rule = |kind: &&str| {
-            let devices = match (number(self.major), number(self.minor)) {
-                (Some(major), Some(minor)) => format!("/dev/{kind}/{major}:{minor}"),
-                (Some(major), None) => format!("{kind}-{major}"),
-                (None, None) => format!("{kind}-*"),
-                (None, Some(_)) => return None,
-            };
-            Some(UnitRule { devices, access: access.to_owned() })
-        };
-        kinds.iter().map(rule).collect()
-    }
+        Some(UnitRule { devices, access: access.to_owned() })
+    };
+    kinds.iter().map(in_unit).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn config(more: &str) -> String {
+        format!(
+            r#"{{"ociVersion":"1.2.0","process":{{"args":["sh"]}},"root":{{"path":"r"}}{more}}}"#
+        )
+    }
+
     fn rules(devices: &str) -> Option<Vec<String>> {
-        let config = format!(r#"{{"linux":{{"resources":{{"devices":{devices}}}}}}}"#);
-        let rules = unit_rules(config.as_bytes(), &[]).unwrap();
+        let config = config(&format!(r#","linux":{{"resources":{{"devices":{devices}}}}}"#));
+        let rules = unit_rules(&OciConfig::parse(config.as_bytes()).unwrap(), &[]).unwrap();
         let text = |rule: UnitRule| format!("{} {}", rule.devices, rule.access);
         rules.map(|rules| rules.into_iter().map(text).collect())
     }
@@ -121,7 +96,10 @@ mod tests {
         let denied = r#"{"allow":true,"type":"c","major":42},{"allow":false,"type":"c","major":42,"minor":7}"#;
         assert_eq!(one(denied), None);
         assert_eq!(rules("null"), Some(Vec::new()));
-        assert_eq!(unit_rules(b"{}", &[]), Ok(Some(Vec::new())));
-        assert!(unit_rules(b"[]", &[]).is_err());
+        let without = config("");
+        let without = OciConfig::parse(without.as_bytes()).unwrap();
+        assert_eq!(unit_rules(&without, &[]), Ok(Some(Vec::new())));
+        let wrong = config(r#","linux":{"resources":{"devices":[7]}}"#);
+        assert!(unit_rules(&OciConfig::parse(wrong.as_bytes()).unwrap(), &[]).is_err());
     }
 }

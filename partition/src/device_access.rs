@@ -8,7 +8,10 @@
 //! A child process examines `/proc`, with a time limit. It enters no namespace and asks no file system of a container, so that none
 //! can block it; a process that cannot be examined counts as one that holds everything.
 
+mod hints;
+mod mounts;
 mod scan;
+mod task;
 
 use mig_cdi_gen::{
     Error, Exit, Result,
@@ -33,7 +36,10 @@ const LIMIT: Duration = Duration::from_millis(1800);
 /// Time for the hints, which are for messages alone.
 const HINTS_LIMIT: Duration = Duration::from_millis(200);
 
-/// The question which processes can use devices.
+/// Name of the capability to create and destroy instances (`mig/config`).
+pub const CONFIG_CAPABILITY: &str = "config";
+
+/// A query for the processes that can use devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessQuery {
     /// Directory that stands for `/` when `/proc` is read.
@@ -47,7 +53,7 @@ pub struct AccessQuery {
     /// Position of the capability to create and destroy instances, where it is one of the devices. A process that may use it may use
     /// all: only those that it has open count.
     pub config: Option<usize>,
-    /// What counts as access.
+    /// Kinds of access.
     pub kinds: AccessKinds,
     /// Processes to describe besides, which NVML has named.
     pub describe: Vec<u32>,
@@ -55,7 +61,7 @@ pub struct AccessQuery {
     pub has_hints: bool,
 }
 
-/// What counts as access to a device.
+/// Kinds of access that a query asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccessKinds {
     /// A rule of the device cgroup: quick, whatever the number of open files.
@@ -77,12 +83,12 @@ pub struct Accessor {
     pub devices: Vec<usize>,
     /// Reason of the access.
     pub access: Access,
-    /// What the process says of itself; empty where it could not be read in time.
+    /// Hints for messages; empty where they could not be read in time.
     #[serde(default)]
     pub hints: ProcessHints,
 }
 
-/// What a process says of itself. It can write all of it, so it is for messages alone.
+/// Command line and variables of a process, for messages alone: it can write both.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessHints {
     /// Beginning of its command line.
@@ -142,7 +148,7 @@ impl AccessQuery {
                 true => "the child process ended without a report".to_owned(),
                 false => format!("it takes longer than {} ms", LIMIT.as_millis()),
             };
-            let cure = "find out which process has the most open files, with ls /proc/*/fd | wc -l, and end it";
+            let cure = "end programs with very many open files or threads, or try again when the node is less busy";
             return Err(fail().because(cause).with_cure(cure));
         };
         let mut report = match serde_json::from_str(&line) {
@@ -181,7 +187,7 @@ pub fn run_child(message: &str) -> ChildOutput {
         let pids = accessors.chain(query.describe.iter().copied());
         let pids: Vec<u32> = pids.filter(|_| query.has_hints).collect();
         print(&AccessReply::Report(report));
-        Ok(child::line(&scan::hints(&host, &pids)))
+        Ok(child::line(&hints::read(&host, &pids)))
     });
     match done {
         Ok(stdout) => ChildOutput { stdout, exit: Exit::Success },
@@ -200,7 +206,7 @@ fn print(reply: &AccessReply) {
     let _ = stdout.write_all(child::line(reply).as_bytes()).and_then(|()| stdout.flush());
 }
 
-/// The question which devices the processes of a cgroup may open.
+/// A query for the devices that the processes of a cgroup may open.
 #[derive(Debug, Serialize, Deserialize)]
 struct CgroupQuery {
     /// Path of the cgroup of version 2.

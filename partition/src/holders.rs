@@ -7,7 +7,10 @@
 //! numbers (`nv-caps.c:506-559`). Such a container is a holder here.
 
 use crate::{
-    device_access::{Access, AccessKinds, AccessQuery, AccessReport, Accessor, DescribedProcess},
+    device_access::{
+        Access, AccessKinds, AccessQuery, AccessReport, Accessor, CONFIG_CAPABILITY,
+        DescribedProcess,
+    },
     processes::{self, describe},
 };
 use mig_cdi_gen::Result;
@@ -18,9 +21,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
 };
-
-/// Name of the capability to create and destroy instances (`mig/config`).
-const CONFIG_CAPABILITY: &str = "config";
 
 /// A GPU instance or a compute instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,8 +55,8 @@ impl<'a> LazyHolders<'a> {
         LazyHolders { found: OnceCell::new(), find: Box::new(find), unassigned: RefCell::default() }
     }
 
-    /// Leaves out the holders of instances that this run has created, and that no spec names yet: whoever can use them was given an
-    /// earlier one with the same nodes.
+    /// Leaves out the holders of instances that this run has created, and that no spec names yet: a process that can use them was
+    /// given an earlier one with the same nodes.
     pub(crate) fn leave_out(&self, created: &BTreeSet<SliceKey>) {
         self.unassigned.borrow_mut().extend(created);
     }
@@ -146,17 +146,9 @@ impl Holders {
                 return;
             }
         };
-        let config = topology.admin.iter().find(|admin| admin.name == CONFIG_CAPABILITY);
-        let config = config.map(|config| config.node.minor.0);
         for accessor in &report.accessors {
             let devices = accessor.devices.iter().filter_map(|&i| access.query.devices.get(i));
             let minors: BTreeSet<u32> = devices.map(|(_, minor)| minor.0).collect();
-            // A container that may partition GPUs is given the nodes of all slices (libnvidia-container mounts all of
-            // /dev/nvidia-caps for NVIDIA_MIG_CONFIG_DEVICES). As a holder it would block every change.
-            let may_partition = config.is_some_and(|config| minors.contains(&config));
-            if may_partition && accessor.access == Access::Mount {
-                continue;
-            }
             self.add_minors(&keys, &minors, &name(accessor));
         }
     }
@@ -199,8 +191,10 @@ pub(crate) struct CapabilityAccess {
 impl CapabilityAccess {
     /// Finds them. After an `earlier` look, only the rules of cgroups are examined again, which is quick; open files and mounts are
     /// those of that look.
-    pub(crate) fn find(query: AccessQuery, earlier: Option<&CapabilityAccess>) -> CapabilityAccess {
-        let mut query = query;
+    pub(crate) fn find(
+        mut query: AccessQuery,
+        earlier: Option<&CapabilityAccess>,
+    ) -> CapabilityAccess {
         let earlier = earlier.filter(|earlier| earlier.query.devices == query.devices);
         let Some(CapabilityAccess { report: Ok(earlier), .. }) = earlier else {
             let has_question = !query.devices.is_empty() || !query.describe.is_empty();

@@ -7,11 +7,11 @@ use super::{
     verdict::{Verdict, error, first_few, note, ok},
 };
 use mig_cdi_model::{DeviceVariable, Major, MigDevice, Minor, Topology};
-use mig_cdi_partition::device_access::{Access, AccessKinds, AccessQuery, Accessor};
+use mig_cdi_partition::device_access::{
+    Access, AccessKinds, AccessQuery, Accessor, CONFIG_CAPABILITY,
+};
 use std::collections::BTreeSet;
 
-/// Name of the capability to create and destroy instances (`mig/config`).
-const CONFIG_CAPABILITY: &str = "config";
 const CURE: &str = "stop the container, and start it again with a slice that mig-cdi list shows";
 
 /// Capability nodes that containers may open, compared with the instances that exist.
@@ -96,12 +96,6 @@ fn judge(
     }
     let minors = accessor.devices.iter().filter_map(|i| Some(query.devices.get(*i)?.1.0));
     let minors: BTreeSet<u32> = minors.collect();
-    // One that may partition GPUs is given the nodes of all instances, now and later.
-    let admin = &facts.proc_discovery.as_ref().map_or(&[][..], |found| &found.topology.admin);
-    let mut config = admin.iter().filter(|admin| admin.name == CONFIG_CAPABILITY);
-    if config.any(|config| minors.contains(&config.node.minor.0)) {
-        return Vec::new();
-    }
     let gone = minors.iter().filter(|minor| !live.contains(minor));
     let gone: Vec<_> = gone.map(|minor| format!("/dev/nvidia-caps/nvidia-cap{minor}")).collect();
     let mut verdicts = Vec::new();

@@ -101,7 +101,7 @@ fn engine_config(facts: &NodeFacts<'_>, engine: &EngineFacts, dirs: &[&Path]) ->
     // CRI-O copies the annotations of a pod into its containers, where the CDI library finds them
     // (`internal/factory/container/device_linux.go`, `specInjectCDIDevices`).
     if engine.name == "crio" {
-        let evidence = "it gives a container the devices that an annotation cdi.k8s.io/... of its pod names: whoever may \
+        let evidence = "it gives a container the devices that an annotation cdi.k8s.io/... of its pod names: anyone who may \
                         create pods can take any slice of the spec, unless admission refuses such annotations";
         verdicts.push(note(engine.name, evidence));
     }

@@ -46,7 +46,7 @@ fn inject_slices(
         Resolution::NoRequest => {}
         Resolution::Ignored(line) => log_ignored(log, MODE, &state.id, &line),
         Resolution::Plan(plan) => {
-            let unit_rules = unit_rules(&bytes, &plan.nodes)?;
+            let unit_rules = unit_rules(&config, &plan.nodes)?;
             let root = config.root_path(bundle)?;
             inject::inject(&plan, state.pid, &root, config.user, unit_rules.as_deref())?;
             let more = format!("; its variables are in {}", inject::ENVIRONMENT);

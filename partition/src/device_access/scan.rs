@@ -3,11 +3,13 @@
 use super::{
     Access, AccessKinds, AccessQuery, AccessReport, Accessor, CGROUP_SUBCOMMAND, CgroupQuery,
     CgroupReply, DescribedProcess, ProcessHints,
+    hints::container_id,
+    task::{HostNode, Task, TaskStatus, host_nodes},
 };
 use mig_cdi_gen::{Error, Result, child};
-use mig_cdi_model::{DeviceVariable, Major, Minor, one_line};
+use mig_cdi_model::{Major, Minor};
 use mig_cdi_sys::{
-    DevicePolicies, DevicePolicy, NodeStat, Root, enter_host_cgroup_namespace, is_root,
+    DevicePolicies, DevicePolicy, Root, enter_host_cgroup_namespace, is_root,
     may_examine_processes, share_descriptors,
 };
 use std::{
@@ -21,17 +23,8 @@ use std::{
 const CGROUP_LIMIT: usize = 64 << 10;
 /// Time for a child that checks a cgroup from within, which takes some milliseconds.
 const WITHIN_LIMIT: Duration = Duration::from_millis(300);
-/// Largest `/proc/PID/mountinfo` that is read: 100,000 mounts (`fs.mount-max`) of some 80 bytes. A service with a mount namespace has
-/// a copy of all mounts of the host's containers.
-const MOUNTS_LIMIT: usize = 8 << 20;
 /// Largest `/proc/PID/status` that is read: a process may have 65,536 groups.
 const STATUS_LIMIT: usize = 1 << 20;
-/// Largest command line and environment that are read.
-const TEXT_LIMIT: usize = 1 << 20;
-/// Number of characters of a command line that are shown.
-const SHOWN_CHARACTERS: usize = 48;
-/// Number of variables that are read, more than a GPU has slices.
-const VARIABLES: usize = 256;
 /// Largest number of accessors in a report. There are more only where somebody makes them, and then all devices count as in use.
 const ACCESSORS: usize = 4096;
 
@@ -45,140 +38,28 @@ pub(super) fn find(query: &AccessQuery) -> Result<(Root, AccessReport)> {
     Ok((host, report))
 }
 
-/// Reads what processes say of themselves.
-pub(super) fn hints(host: &Root, pids: &[u32]) -> Vec<ProcessHints> {
-    let hints = |pid: &u32| ProcessHints {
-        command: command_line(host, *pid),
-        variables: variables(host, *pid),
-    };
-    pids.iter().map(hints).collect()
-}
-
-/// Reads the beginning of a command line, in one line. The process itself can write it (proc(5)).
-fn command_line(host: &Root, pid: u32) -> String {
-    let line = host.read(&format!("/proc/{pid}/cmdline"), TEXT_LIMIT).ok().flatten();
-    let line = String::from_utf8_lossy(&line.unwrap_or_default()).replace('\0', " ");
-    one_line(&line).trim().chars().take(SHOWN_CHARACTERS).collect()
-}
-
-fn variables(host: &Root, pid: u32) -> Vec<String> {
-    let text = host.read(&format!("/proc/{pid}/environ"), TEXT_LIMIT).ok().flatten();
-    let text = text.unwrap_or_default();
-    let variables = text.split(|byte| *byte == 0).filter_map(|text| str::from_utf8(text).ok());
-    let ours = variables.filter(|text| matches!(DeviceVariable::parse(text), Some(Ok(_))));
-    ours.take(VARIABLES).map(str::to_owned).collect()
-}
-
-/// Returns the short id of the container that a cgroup belongs to. Every engine puts its 64 hexadecimal digits into the path, and
-/// Kubernetes nests that of the container in that of the pod.
-fn container_id(cgroups: &str) -> Option<String> {
-    let parts = cgroups.split(|c: char| !c.is_ascii_alphanumeric());
-    let mut ids = parts.filter(|p| p.len() == 64 && p.bytes().all(|b| b.is_ascii_hexdigit()));
-    ids.next_back().map(|id| id[..12].to_owned())
-}
-
-/// A device node of the host.
-struct HostNode {
-    /// Numbers of its file system, and the end of its path there, as in a mountinfo file.
-    file_system: String,
-    path: String,
-    stat: NodeStat,
-}
-
-/// Returns the nodes of the devices on the host; `None` for one that is not there.
-fn host_nodes(query: &AccessQuery) -> Vec<Option<HostNode>> {
-    let dev = Root::open(&query.dev_root).ok();
-    let node = |name: &String| {
-        let (dev, path) = (dev.as_ref()?, format!("/dev/{name}"));
-        let file_system = dev.identity(&path).ok()??.file_system();
-        let stat = dev.node(&path).ok()??;
-        Some(HostNode { file_system, path: format!("/{name}"), stat })
-    };
-    query.nodes.iter().map(node).collect()
-}
-
-/// State, user and groups of a process or thread, from its file `status`.
-struct TaskStatus {
-    /// It has ended. Of a process this is said of the main thread; others may go on.
-    is_dead: bool,
-    uid: u32,
-    groups: Vec<u32>,
-}
-
-impl TaskStatus {
-    fn parse(status: &str) -> Option<TaskStatus> {
-        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-        let numbers = |name: &str| {
-            let ids = field(name)?.split_whitespace().filter_map(|id| id.parse().ok());
-            Some(ids.collect::<Vec<u32>>())
-        };
-        // Real, effective, saved, and that for file systems, which the kernel compares (credentials(7)).
-        let (uid, gid) = (*numbers("Uid:")?.get(3)?, *numbers("Gid:")?.get(3)?);
-        let mut groups = numbers("Groups:")?;
-        groups.push(gid);
-        let is_dead = field("State:")?.trim_start().starts_with(['Z', 'X']);
-        Some(TaskStatus { is_dead, uid, groups })
-    }
-
-    /// Reports whether the mode of a node lets the user read or write it. Root may, whatever the mode.
-    fn may_open(&self, HostNode { stat, .. }: &HostNode) -> bool {
-        let class = match () {
-            () if self.uid == 0 => return true,
-            () if self.uid == stat.uid => 6,
-            () if self.groups.contains(&stat.gid) => 3,
-            () => 0,
-        };
-        stat.mode >> class & 0o6 != 0
-    }
-}
-
-/// A process, or one of its threads. A thread can have a cgroup, descriptors and a mount namespace of its own, and goes on when the
-/// main one has ended, of which `/proc/PID` then shows none of the three.
-#[derive(Debug, Clone, Copy)]
-struct Task {
-    pid: u32,
-    /// Id of a thread; `None` for the main one.
-    thread: Option<u32>,
-    /// False for a thread with the descriptors of the main one.
-    has_own_files: bool,
-}
-
-impl Task {
-    fn process(pid: u32) -> Task {
-        Task { pid, thread: None, has_own_files: true }
-    }
-
-    /// Path of a file in its directory of `/proc`.
-    fn file(self, name: &str) -> String {
-        match self.thread {
-            None => format!("/proc/{}/{name}", self.pid),
-            Some(thread) => format!("/proc/{}/task/{thread}/{name}", self.pid),
-        }
-    }
-}
-
 /// A task with the text of its file `cgroup`.
 type TaskCgroups = (Task, Result<String, mig_cdi_sys::Error>);
 
 /// A task that no policy restricts.
-struct Unrestricted {
-    task: Task,
-    container: Option<String>,
+pub(super) struct Unrestricted {
+    pub(super) task: Task,
+    pub(super) container: Option<String>,
 }
 
-/// What the search has found so far.
+/// Results of the search so far.
 #[derive(Default)]
-struct Findings {
-    accessors: Vec<Accessor>,
-    unrestricted: Vec<Unrestricted>,
+pub(super) struct Findings {
+    pub(super) accessors: Vec<Accessor>,
+    pub(super) unrestricted: Vec<Unrestricted>,
     /// Processes that may not be examined by this user.
-    forbidden: BTreeSet<u32>,
+    pub(super) forbidden: BTreeSet<u32>,
 }
 
-struct Scan<'a> {
-    query: &'a AccessQuery,
-    host: &'a Root,
-    nodes: Vec<Option<HostNode>>,
+pub(super) struct Scan<'a> {
+    pub(super) query: &'a AccessQuery,
+    pub(super) host: &'a Root,
+    pub(super) nodes: Vec<Option<HostNode>>,
 }
 
 impl Scan<'_> {
@@ -313,7 +194,8 @@ impl Scan<'_> {
                 None => return self.judge_unknown(container, tasks, reason, findings),
             },
         };
-        // One that may partition GPUs may open the nodes of all slices: it holds those that it has open.
+        // One that may partition GPUs is given the nodes of all slices (libnvidia-container mounts all of /dev/nvidia-caps for
+        // NVIDIA_MIG_CONFIG_DEVICES): it holds those that it has open.
         let is_restricted = |devices: &Vec<usize>| {
             !self.query.config.is_some_and(|config| devices.contains(&config))
         };
@@ -373,19 +255,19 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn status(&self, task: Task) -> Option<TaskStatus> {
+    pub(super) fn status(&self, task: Task) -> Option<TaskStatus> {
         let text = self.host.read(&task.file("status"), STATUS_LIMIT).ok().flatten()?;
         TaskStatus::parse(&String::from_utf8_lossy(&text))
     }
 
     /// Reports whether this process lacks the privilege to look at a task, after the kernel has denied it. It also denies that for
     /// a task that has ended (`proc_fd_access_allowed` in fs/proc/base.c), and where a security module confines this process.
-    fn is_forbidden(&self, task: Task) -> bool {
+    pub(super) fn is_forbidden(&self, task: Task) -> bool {
         !may_examine_processes() && self.status(task).is_some_and(|status| !status.is_dead)
     }
 
     /// Positions of the devices whose nodes on the host a task may open, by its status. Without one it may open all.
-    fn openable(&self, status: impl FnOnce() -> Option<TaskStatus>) -> Vec<usize> {
+    pub(super) fn openable(&self, status: impl FnOnce() -> Option<TaskStatus>) -> Vec<usize> {
         let is_for_all = |node: &HostNode| node.stat.mode & 0o6 != 0;
         let positions = 0..self.nodes.len();
         // Without a node there is no mode to look at.
@@ -464,66 +346,8 @@ impl Scan<'_> {
     }
 
     /// Positions of all devices.
-    fn all(&self) -> BTreeSet<usize> {
+    pub(super) fn all(&self) -> BTreeSet<usize> {
         (0..self.query.devices.len()).collect()
-    }
-
-    /// Finds the mount namespaces of unrestricted tasks that have devices mounted one by one, as rootless containers have
-    /// them. The host's own `/dev`, and a mount of all of it, shows every device to everybody: it is no hold.
-    fn mounts(&self, findings: &mut Findings) {
-        let namespace = |task: Task| self.host.link(&task.file("ns/mnt"));
-        let of_host = namespace(Task::process(1)).ok();
-        // The devices of each namespace that nobody was found to hold yet.
-        let mut namespaces: BTreeMap<String, (BTreeSet<usize>, Access)> = BTreeMap::new();
-        for Unrestricted { task, container } in &findings.unrestricted {
-            let name = match namespace(*task) {
-                Ok(name) if of_host.as_ref() != Some(&name) => name,
-                Err(error) if error.is_denied() && self.is_forbidden(*task) => {
-                    findings.forbidden.insert(task.pid);
-                    continue;
-                }
-                Ok(_) | Err(_) => continue,
-            };
-            if namespaces.get(&name).is_some_and(|(devices, _)| devices.is_empty()) {
-                continue;
-            }
-            // Any user can mount a node in a namespace of their own, also one that they may not open, and one that takes long to read.
-            let openable = self.openable(|| self.status(*task));
-            if openable.is_empty() {
-                continue;
-            }
-            let (mounted, access) =
-                namespaces.entry(name).or_insert_with(|| self.mounted_for(*task));
-            let devices: BTreeSet<usize> =
-                openable.into_iter().filter(|device| mounted.remove(device)).collect();
-            findings.accessors.extend(accessor(*task, container.clone(), devices, access.clone()));
-        }
-    }
-
-    /// Positions of the devices that are mounted one by one in the mount namespace of a task, or of all when it cannot be read.
-    fn mounted_for(&self, task: Task) -> (BTreeSet<usize>, Access) {
-        match self.host.read(&task.file("mountinfo"), MOUNTS_LIMIT) {
-            Ok(text) => {
-                let text = text.unwrap_or_default();
-                (self.mounted_in(&String::from_utf8_lossy(&text)), Access::Mount)
-            }
-            Err(error) => (self.all(), Access::Unknown(error.to_string())),
-        }
-    }
-
-    /// Positions of the devices that are mounted one by one, by a mountinfo file: lines are
-    /// `ID PARENT MAJOR:MINOR ROOT POINT …` (proc(5)), and the root of a bind mount of a file is that file.
-    fn mounted_in(&self, mountinfo: &str) -> BTreeSet<usize> {
-        let mut devices = BTreeSet::new();
-        for line in mountinfo.lines() {
-            let mut fields = line.split(' ').skip(2);
-            let (Some(file_system), Some(root)) = (fields.next(), fields.next()) else { continue };
-            let is_mounted =
-                |node: &HostNode| node.file_system == file_system && root.ends_with(&node.path);
-            let position = self.nodes.iter().position(|node| node.as_ref().is_some_and(is_mounted));
-            devices.extend(position);
-        }
-        devices
     }
 }
 
@@ -544,7 +368,7 @@ fn in_parallel<T: Send>(parts: impl Iterator<Item = impl FnOnce() -> T + Send>) 
 }
 
 /// Makes the accessor of devices; `None` without any.
-fn accessor(
+pub(super) fn accessor(
     task: Task,
     container: Option<String>,
     devices: impl IntoIterator<Item = usize>,

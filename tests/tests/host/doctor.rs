@@ -204,7 +204,7 @@ ok       config        podman: it reads TMP/etc-cdi, TMP/cdi
 ok       config        containerd: it reads TMP/etc-cdi, TMP/cdi
 ok       config        docker: it reads TMP/etc-cdi, TMP/cdi
 ok       config        crio: it reads TMP/etc-cdi, TMP/cdi
-note     config        crio: it gives a container the devices that an annotation cdi.k8s.io/... of its pod names: whoever may create pods can take any slice of the spec, unless admission refuses such annotations
+note     config        crio: it gives a container the devices that an annotation cdi.k8s.io/... of its pod names: anyone who may create pods can take any slice of the spec, unless admission refuses such annotations
 ok       hooks         1 files in hooks.d, none that breaks an engine
 ok       host          cgroup: version 2
 ok       host          systemd: runs
