@@ -5,7 +5,7 @@ use crate::{
     spec::{BuiltSpec, DeviceIdentity, preferred_name},
 };
 use mig_cdi_model::{
-    Attributes, Gpu, MajorMinor, MigDevice, MigMode, PciAddress, Topology,
+    Attributes, Gpu, Major, MajorMinor, MigDevice, MigMode, Minor, PciAddress, Topology,
     cdi::{DeviceName, Kind},
 };
 use mig_cdi_sys::Machine;
@@ -69,6 +69,8 @@ pub struct SliceEntry {
     pub gi: u32,
     /// Compute instance id within the GPU instance.
     pub ci: u32,
+    /// Number of the capability node of its compute instance.
+    pub capability: Option<(Major, Minor)>,
     /// Memory of the GPU instance, in MiB.
     pub memory_mib: Option<u64>,
     /// Engines and slices, where NVML reports them.
@@ -161,6 +163,7 @@ fn slice(device: &MigDevice<'_>, names: &DefinedBy<'_>) -> Option<SliceEntry> {
         profile: ci.profile.as_ref().map(ToString::to_string),
         gi: gi.id.0,
         ci: ci.id.0,
+        capability: Some((ci.cap.major, ci.cap.minor)),
         memory_mib: ci.memory_mib,
         attributes: ci.attributes,
     })

@@ -71,6 +71,27 @@ pub enum Error {
         /// Reason why the device is unhealthy, with its cure.
         cause: String,
     },
+    /// Allocate names a slice that the device cgroup of a running container allows.
+    #[error(
+        "allocate {device} of {resource}: in use by {}; stop what runs there, and create the pod again", holders.join(", ")
+    )]
+    DeviceInUse {
+        /// Id of the device.
+        device: String,
+        /// Resource that the pod requests.
+        resource: Resource,
+        /// Containers and processes, without their command lines.
+        holders: Vec<String>,
+    },
+    /// The containers that may open a slice could not be found.
+    #[error("allocate {resource}: {cause}")]
+    Holders {
+        /// Resource that the pod requests.
+        resource: Resource,
+        /// Error of the search.
+        #[source]
+        cause: Box<mig_cdi_gen::Error>,
+    },
     /// Allocate was called while GPUs are being partitioned.
     #[error(
         "allocate {resource}: gpus are being partitioned to layout {layout:?}, and no slice is allocated until \
@@ -139,7 +160,9 @@ impl From<Error> for Status {
         let message = error.to_string();
         match error {
             Error::UnknownDevice { .. } => Status::not_found(message),
-            Error::UnhealthyDevice { .. } => Status::failed_precondition(message),
+            Error::UnhealthyDevice { .. } | Error::DeviceInUse { .. } => {
+                Status::failed_precondition(message)
+            }
             Error::AllocationPaused { .. } => Status::unavailable(message),
             _ => Status::internal(message),
         }

@@ -214,6 +214,7 @@ fn plugin_thread(
         kubelet_dir: args.kubelet_dir.clone(),
         device_list_strategy: args.device_list_strategy.clone(),
         allocation_gate: AllocationGate::default(),
+        holders_root: args.layouts_file.is_some().then(|| "/".into()),
     };
     let node = args.node_name.clone();
     let cluster = node.map(|node| ClusterOptions { node, kubeconfig: args.kubeconfig.clone() });

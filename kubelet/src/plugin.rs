@@ -15,7 +15,8 @@ use crate::{
     repartition::AllocationGate,
     strategy::Resource,
 };
-use std::{sync::Arc, time::Duration};
+use mig_cdi_partition::device_access::holders_by_cgroup;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -29,6 +30,8 @@ pub struct ResourcePlugin {
     pub device_list_strategy: DeviceListStrategy,
     /// Gate that is closed while GPUs are being partitioned.
     pub allocation_gate: AllocationGate,
+    /// As [`ServeSettings::holders_root`](crate::server::ServeSettings::holders_root).
+    pub holders_root: Option<PathBuf>,
     /// Devices of all resources.
     pub advertised: watch::Receiver<Arc<AdvertisedDevices>>,
 }
@@ -93,8 +96,10 @@ impl DevicePlugin for ResourcePlugin {
     }
 
     async fn allocate(&self, request: Request<AllocateRequest>) -> Answer<AllocateResponse> {
-        // Partitioning changes which devices exist, so they are searched after it. From here on nothing waits.
+        // Partitioning changes which devices exist, so they are searched after it.
         self.allocation_gate.wait_until_open(GATE_TIMEOUT).await;
+        self.expect_free(request.get_ref()).await?;
+        // From here on nothing waits.
         Ok(Response::new(self.allocation(request.get_ref())?))
     }
 
@@ -122,6 +127,41 @@ impl ResourcePlugin {
         let ids = requests.iter().flat_map(|request| &request.device_ids);
         self.allocation_gate.record_allocation(&self.resource, ids)?;
         Ok(AllocateResponse { container_responses })
+    }
+
+    /// Checks that no cgroup allows the requested slices by a rule: none of the pod's containers exists yet, so a container that may
+    /// open one was given it by another engine, or before the slice was made anew.
+    async fn expect_free(&self, request: &AllocateRequest) -> Result<()> {
+        let Some(root) = self.holders_root.clone() else { return Ok(()) };
+        let ids = request.container_requests.iter().flat_map(|request| &request.device_ids);
+        let (devices, capabilities): (Vec<_>, Vec<_>) = {
+            let advertised = self.advertised.borrow();
+            let found = ids.filter_map(|id| {
+                let mut devices = advertised.of(&self.resource).iter();
+                Some((id.clone(), devices.find(|a| &a.device.id == id)?.device.capability?))
+            });
+            found.unzip()
+        };
+        if capabilities.is_empty() {
+            return Ok(());
+        }
+        let search = move || holders_by_cgroup(&root, &capabilities);
+        // It waits for a child process, and the servers share this thread.
+        let found = tokio::task::spawn_blocking(search).await;
+        let found = found.unwrap_or_else(|error| {
+            Err(mig_cdi_gen::Error::failed("find", "the processes that can use devices")
+                .because(error))
+        });
+        let holders = found.map_err(|cause| Error::Holders {
+            resource: self.resource.clone(),
+            cause: Box::new(cause),
+        })?;
+        match devices.into_iter().zip(holders).find(|(_, holders)| !holders.is_empty()) {
+            Some((device, holders)) => {
+                Err(Error::DeviceInUse { device, resource: self.resource.clone(), holders })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Finds a device that may be allocated.

@@ -60,6 +60,7 @@ mod tests {
             uuid: None,
             gpu: gpu.to_owned(),
             instance: None,
+            capability: None,
             numa: Some(numa),
         };
         AdvertisedDevice { device, unhealthy: None }

@@ -54,6 +54,9 @@ pub struct ServeSettings {
     pub device_list_strategy: DeviceListStrategy,
     /// Gate that is closed while GPUs are being partitioned.
     pub allocation_gate: AllocationGate,
+    /// Directory that stands for `/` in the search for containers that may open a slice that is allocated; `None` for no search, which
+    /// takes the process ids of the host, and the capabilities of a plugin that partitions.
+    pub holders_root: Option<PathBuf>,
 }
 
 /// Serves every advertised resource until `stop`, then removes the sockets.
@@ -190,6 +193,7 @@ impl Servers {
             resource: resource.clone(),
             device_list_strategy: self.settings.device_list_strategy.clone(),
             allocation_gate: self.settings.allocation_gate.clone(),
+            holders_root: self.settings.holders_root.clone(),
             advertised: self.advertised.clone(),
         };
         let (stop, stopped) = oneshot::channel::<()>();

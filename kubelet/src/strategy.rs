@@ -1,6 +1,7 @@
 //! The resources that a node advertises, and what it withholds and why. Pure: from an inventory to resources.
 
 use mig_cdi_gen::inventory::{GpuEntry, Inventory, SliceEntry};
+use mig_cdi_model::{Major, Minor};
 use std::{collections::BTreeMap, fmt};
 
 /// Rule that maps slices to resources; the names are those of NVIDIA's device plugin (`--mig-strategy`).
@@ -95,6 +96,8 @@ pub struct AllocatableDevice {
     pub gpu: String,
     /// Ids of a slice; `None` for a whole GPU.
     pub instance: Option<InstanceIds>,
+    /// Number of the capability node of a slice; `None` for a whole GPU.
+    pub capability: Option<(Major, Minor)>,
     /// NUMA node that its GPU is attached to.
     pub numa: Option<u32>,
 }
@@ -231,6 +234,7 @@ fn whole_gpus(inventory: &Inventory, resources: &mut NodeResources) {
                     uuid: gpu.uuid.clone(),
                     gpu: gpu.pci.clone(),
                     instance: None,
+                    capability: None,
                     numa: gpu.numa,
                 };
                 resources.add(Resource::gpu(), device);
@@ -260,6 +264,7 @@ fn of_slice(gpu: &GpuEntry, slice: &SliceEntry) -> AllocatableDevice {
         uuid: slice.uuid.clone(),
         gpu: gpu.pci.clone(),
         instance: Some(InstanceIds { gi: slice.gi, ci: slice.ci }),
+        capability: slice.capability,
         numa: gpu.numa,
     }
 }

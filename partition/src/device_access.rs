@@ -13,6 +13,7 @@ mod mounts;
 mod scan;
 mod task;
 
+use crate::holders;
 use mig_cdi_gen::{
     Error, Exit, Result,
     child::{self, ChildOutput},
@@ -169,6 +170,33 @@ impl AccessQuery {
         }
         Ok(report)
     }
+}
+
+/// Names the processes whose cgroup allows each of these capability nodes by a rule, without their command lines.
+///
+/// # Errors
+/// Those of [`AccessQuery::run`].
+pub fn holders_by_cgroup(
+    host_root: &Path,
+    capabilities: &[(Major, Minor)],
+) -> Result<Vec<Vec<String>>> {
+    let node = |(_, minor): &(Major, Minor)| format!("nvidia-caps/nvidia-cap{minor}");
+    let query = AccessQuery {
+        host_root: host_root.to_owned(),
+        devices: capabilities.to_vec(),
+        nodes: capabilities.iter().map(node).collect(),
+        dev_root: host_root.to_owned(),
+        config: None,
+        kinds: AccessKinds::Cgroup,
+        describe: Vec::new(),
+        has_hints: false,
+    };
+    let accessors = query.run()?.accessors;
+    let of = |device| {
+        let allowed = accessors.iter().filter(move |accessor| accessor.devices.contains(&device));
+        allowed.map(holders::name).collect()
+    };
+    Ok((0..capabilities.len()).map(of).collect())
 }
 
 /// First line of the child's output; the second is the list of hints.

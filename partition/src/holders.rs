@@ -169,7 +169,7 @@ impl Holders {
 }
 
 /// Names an accessor: its container and process.
-fn name(accessor: &Accessor) -> String {
+pub(crate) fn name(accessor: &Accessor) -> String {
     let process = processes::label(accessor.pid, &accessor.hints.command);
     let name = match &accessor.container {
         Some(container) => format!("container {container} ({process})"),

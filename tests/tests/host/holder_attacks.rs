@@ -4,8 +4,10 @@
 use mig_cdi_tests::{
     Run,
     deadline::kill_and_wait,
+    fake_kubelet::FakeKubelet,
     partition_host::PartitionHost,
     podman::{Podman, VARIANTS, compile},
+    running_plugin::{RunningPlugin, kubelet_dir},
     watch::until,
 };
 use std::{
@@ -81,6 +83,56 @@ fn a_container_cannot_hide_its_slice() {
                 run.stderr
             );
         }
+    }
+}
+
+/// A slice whose nodes a container may open, which the kubelet knows nothing of, is allocated to no pod until that container ends.
+#[test]
+fn a_slice_that_a_container_may_open_is_allocated_to_no_pod() {
+    const RESOURCE: &str = "nvidia.com/mig-2g.20gb";
+    for variant in [("runc", "v1"), ("crun", "v2")] {
+        let host = host(477);
+        let path = |name| host.fake.out().with_file_name(name);
+        let (running, stop, layouts) = (path("running"), path("stop"), path("layouts.yaml"));
+        fs::write(&layouts, "version: v1\nmig-configs: {}\n").unwrap();
+        let layouts = format!("--layouts-file={}", layouts.display());
+        let podman = Podman::new(variant);
+        let script = script(
+            &host,
+            "$PODMAN run -d --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS sleep 1000 >$DIR/id
+            mv $DIR/id $DIR/running
+            until [ -e $DIR/stop ]; do sleep 0.1; done",
+        );
+        std::thread::scope(|scope| {
+            let container = scope.spawn(|| podman.script(&host.fake, &script));
+            let stop = Stop(stop);
+            until("the container", || running.exists() || container.is_finished());
+            let kubelet = FakeKubelet::start(&kubelet_dir(&host.fake));
+            let options = [&*layouts, "--node-name=node", "--kubeconfig=/nonexistent"];
+            let plugin = RunningPlugin::start(&host.fake, &options);
+            kubelet.until_counts("the slices", &[("mig-2g.20gb", 2)]);
+            let allocate = |id: &str| kubelet.allocate(RESOURCE, &[&[id]]);
+            let ids = Vec::from_iter(kubelet.healthy(RESOURCE));
+            let (held, free): (Vec<_>, Vec<_>) = ids.iter().partition(|id| allocate(id).is_err());
+            assert_eq!((held.len(), free.len()), (1, 1), "{variant:?}: {}", plugin.log());
+            let container_id = fs::read_to_string(&running).unwrap();
+            let refused = allocate(held[0]).unwrap_err().to_string();
+            let holder = format!("in use by container {} (pid ", &container_id[..12]);
+            assert!(refused.contains(&holder), "{refused}");
+            drop(stop);
+            container.join().unwrap().assert_code(0);
+            allocate(held[0]).unwrap();
+            assert_eq!(plugin.stop(), Some(0));
+        });
+    }
+}
+
+/// File that ends a container's script when this is dropped, also by a test that fails.
+struct Stop(PathBuf);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        let _ = fs::write(&self.0, "");
     }
 }
 
