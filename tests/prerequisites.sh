@@ -49,6 +49,13 @@ need_commands() {
     [ -z "$missing" ] || add_problem "Debian packages: apt-get install$missing"
 }
 
+# need_to_build: what every build needs. Ends the script without it.
+need_to_build() {
+    need_rust
+    need_commands cc:gcc
+    check_prerequisites
+}
+
 # need_for_packages COMMAND:PACKAGE…: what packaging/deb and packaging/rpm have in common, and these programs.
 need_for_packages() {
     need_rust

@@ -12,11 +12,14 @@ use tempfile::TempDir;
 /// Directory of the fake hosts.
 pub const BASE: &str = "/var/lib/mig-cdi-tests";
 
-/// Makes a temporary directory that only root can reach: mig-cdi uses driver files of no other.
+/// Makes a temporary directory that only root can reach: mig-cdi uses driver files of no other. It is in [`BASE`], or in a directory
+/// there that `tests/run` has made for its own run.
 pub(crate) fn trusted_tempdir() -> TempDir {
-    let made = fs::create_dir_all(BASE).and_then(|()| tempfile::tempdir_in(BASE));
+    let own = std::env::var("MIG_CDI_TESTS_DIR").ok().filter(|dir| !dir.is_empty());
+    let base = own.unwrap_or_else(|| BASE.to_owned());
+    let made = fs::create_dir_all(&base).and_then(|()| tempfile::tempdir_in(&base));
     made.unwrap_or_else(|e| {
-        panic!("make a directory in {BASE}: {e}; run the test as root: tests/run host")
+        panic!("make a directory in {base}: {e}; run the test as root: tests/run host")
     })
 }
 

@@ -312,6 +312,7 @@ fn the_pid_of_a_dead_watch_proves_nothing() {
     // Nor does a lock that any user can take on a file that any user can read.
     let mut reader = Command::new("flock");
     reader
+        .arg("--no-fork")
         .arg(host.state().join("watch.lock"))
         .args(["sleep", "1000"])
         .uid(MALLORY)
