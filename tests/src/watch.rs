@@ -160,8 +160,9 @@ impl FakeHost {
         let parents = tree.files.keys().flat_map(|path| {
             self.path(path).ancestors().skip(1).map(Path::to_owned).collect::<Vec<_>>()
         });
+        let dirs: BTreeSet<_> = dirs.chain(parents).collect();
         let files = tree.files.keys().map(|path| self.path(path));
-        let wanted: BTreeSet<_> = dirs.chain(parents).chain(files).collect();
+        let wanted: BTreeSet<_> = dirs.iter().cloned().chain(files).collect();
         let trash = self.out().with_file_name("trash");
         for path in below(&proc) {
             if !wanted.contains(&path) && path.exists() {
@@ -173,7 +174,7 @@ impl FakeHost {
                 }
             }
         }
-        tree.dirs.iter().for_each(|dir| fs::create_dir_all(self.path(dir)).expect("make it"));
+        dirs.iter().for_each(|dir| self.put_whole_dir(dir, &tree));
         for (path, content) in &tree.files {
             let path = self.path(path);
             if fs::read(&path).ok().as_deref() != Some(content.as_slice()) {
@@ -181,6 +182,34 @@ impl FakeHost {
                 self.put_whole(&path, content);
             }
         }
+    }
+
+    /// Makes a directory with its files, unless it is there. It appears with all of them: a file that is added later would give it
+    /// another time, which it would not in procfs.
+    fn put_whole_dir(&self, path: &Path, tree: &ProcTree) {
+        if path.exists() {
+            return;
+        }
+        let parent = path.parent().expect("it has one");
+        if !parent.exists() {
+            return self.put_whole_dir(parent, tree);
+        }
+        let new = self.out().with_file_name("new");
+        fs::create_dir(&new).expect("make it");
+        let place = |below: &Path| {
+            let place = new.join(below.strip_prefix(path).ok()?);
+            fs::create_dir_all(place.parent()?).expect("make it");
+            Some(place)
+        };
+        for dir in tree.dirs.iter().filter_map(|dir| place(&self.path(dir))) {
+            fs::create_dir_all(dir).expect("make it");
+        }
+        for (file, content) in &tree.files {
+            if let Some(file) = place(&self.path(file)) {
+                fs::write(file, content).expect("write it");
+            }
+        }
+        fs::rename(new, path).expect("put it there");
     }
 
     fn put_whole(&self, path: &Path, content: &[u8]) {
