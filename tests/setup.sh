@@ -54,6 +54,8 @@ fi
 case $tiers in *engines* | *kubernetes*)
     # Engines that support CDI: containerd and Docker of Debian 12 do not. These newer ones run there unchanged.
     fetch engines trixie main "$(dpkg --print-architecture)" containerd docker.io docker-cli
+    # The next release, for its own view of its files. Debian's next stable release has it in testing and sid.
+    fetch containerd-2 sid main "$(dpkg --print-architecture)" containerd
     fetch compose trixie main "$(dpkg --print-architecture)" docker-compose
     # podman of Debian 13 with its OCI runtimes, and those of its libraries that Debian 12 lacks or has in older versions.
     # They are mounted over /usr in a mount namespace.

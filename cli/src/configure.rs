@@ -7,18 +7,21 @@ mod config_edit;
 mod config_format;
 mod containerd;
 mod crio;
+mod distributions;
 mod docker;
 mod draft;
+mod in_effect;
 mod json;
 mod podman;
 mod request;
 mod running;
+mod runtime;
 mod toml;
 
 pub(crate) use apply::{Record, UndoPreview, lock, record_path, write};
 pub(crate) use draft::{ConfigPlan, Draft, EngineDaemon, LIMIT};
-pub(crate) use request::{ConfigureRequest, UserDirs};
-pub(crate) use running::{DaemonState, daemon_state};
+pub(crate) use request::ConfigureRequest;
+pub(crate) use running::{DaemonState, daemon_state, given_config};
 
 use crate::cli::EngineArg;
 use mig_cdi_gen::Error;

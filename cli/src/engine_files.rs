@@ -1,9 +1,20 @@
-//! Configuration files of container engines: their paths, the files that they import, and the lookup of a value in
-//! them. Shared by `configure`, which edits the files, and `doctor`, which reads them. Changes nothing.
+//! Configuration files of container engines: their paths, the order in which an engine reads them, and the settings that are in effect.
+//! Shared by `configure`, which edits the files, and `doctor`, which reads them. Changes nothing.
+
+mod containerd;
+mod merge;
+mod settings;
+
+pub(crate) use containerd::{CriPlugin, import_dir};
+pub(crate) use settings::{
+    ConfigPlaces, ConfigReader, EngineSettings, GivenConfig, crio_drop_in_dir, main_file,
+    podman_spec_dirs,
+};
 
 use mig_cdi_gen::engines::EngineVersion;
-use mig_cdi_sys::{Result, Root};
+use mig_cdi_sys::Root;
 use serde_json::Value;
+use std::path::Path;
 
 /// Directories from which engines read CDI specs unless their configuration names others. Both the Go library
 /// of CDI (`pkg/cdi/spec-dirs.go`) and we list them in ascending priority: the later one wins.
@@ -40,19 +51,6 @@ pub(crate) fn podman_default_spec_dirs(version: EngineVersion) -> &'static [&'st
     }
 }
 
-/// Lists a file and those of its drop-in directory, in the order in which a later one overrides an earlier one: podman and
-/// CRI-O sort drop-ins by name.
-///
-/// # Errors
-/// When the directory cannot be read.
-pub(crate) fn file_and_drop_ins(host: &Root, path: &str, suffix: &str) -> Result<Vec<String>> {
-    let dir = format!("{path}.d");
-    let names = host.list(&dir)?.unwrap_or_default();
-    let drop_ins = names.into_iter().filter(|name| name.ends_with(suffix));
-    let drop_ins = drop_ins.map(|name| format!("{dir}/{name}"));
-    Ok(std::iter::once(path.to_owned()).chain(drop_ins).collect())
-}
-
 /// True when containerd's configuration disables the CRI plugin, of which `plugin` is the name in it. Docker's packages of
 /// containerd ship `disabled_plugins = ["cri"]`.
 pub(crate) fn is_cri_disabled(config: &Value, plugin: &str) -> bool {
@@ -62,67 +60,14 @@ pub(crate) fn is_cri_disabled(config: &Value, plugin: &str) -> bool {
     disabled.iter().any(|name| names.contains(&name.as_str()))
 }
 
-/// Suffix of podman's drop-ins: it reads no other files of the directory (containers.conf(5)).
-pub(crate) const PODMAN_DROP_INS: &str = ".conf";
-/// Suffix of CRI-O's drop-ins: it reads every file of the directory (`pkg/config/config.go`, `UpdateFromPath`).
-pub(crate) const CRIO_DROP_INS: &str = "";
-
-/// Returns the name of the table of containerd's CRI plugin, which depends on the `version` of the file: the
-/// plugin was renamed with each version of the format.
-pub(crate) fn cri_plugin(version: i64) -> &'static str {
-    match version {
-        // containerd 2 split the plugin in two: this half runs containers, the other handles images.
-        3.. => "io.containerd.cri.v1.runtime",
-        2 => "io.containerd.grpc.v1.cri",
-        _ => "cri",
-    }
-}
-
-/// Returns the patterns of files that containerd's `config.toml` imports.
-pub(crate) fn import_patterns(config: &Value) -> Vec<String> {
-    let patterns = strings_at(config, &["imports"]).unwrap_or_default().into_iter();
-    // containerd resolves a relative path against the directory of the file that imports it.
-    let absolute = |pattern: String| match pattern.starts_with('/') {
-        true => pattern,
-        false => format!("/etc/containerd/{pattern}"),
+/// True for two paths of one directory: `/var/run` is a link to `/run` on current distributions.
+pub(crate) fn is_same_dir(root: &Root, a: &str, b: &str) -> bool {
+    let without_var = |path: &str| match Path::new(path).strip_prefix("/var/run") {
+        Ok(below) => Path::new("/run").join(below),
+        Err(_) => Path::new(path).components().collect(),
     };
-    patterns.map(absolute).collect()
-}
-
-/// True when the pattern names the path. At most one `*` in the last part of the pattern is supported; any other
-/// pattern matches nothing, and [`ImportedFiles::has_unknown`] is then true.
-pub(crate) fn matches_import(pattern: &str, path: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == path,
-        Some((start, end)) => path
-            .strip_prefix(start)
-            .and_then(|rest| rest.strip_suffix(end))
-            .is_some_and(|between| !between.contains('/')),
-    }
-}
-
-/// Files that containerd's `config.toml` imports.
-#[derive(Debug, Default)]
-pub(crate) struct ImportedFiles {
-    /// Paths in the order of import; a later file overrides an earlier one.
-    pub paths: Vec<String>,
-    /// True when a pattern is of a form that [`matches_import`] does not support.
-    pub has_unknown: bool,
-}
-
-/// Lists the files that containerd's `config.toml` imports.
-pub(crate) fn imported_files(host: &Root, config: &Value) -> ImportedFiles {
-    let mut imported = ImportedFiles::default();
-    for pattern in import_patterns(config) {
-        let dir = pattern.rsplit_once('/').map_or("/", |(dir, _)| dir);
-        let names = host.list(dir).ok().flatten().unwrap_or_default().into_iter();
-        let before = imported.paths.len();
-        let paths = names.map(|name| format!("{dir}/{name}"));
-        imported.paths.extend(paths.filter(|path| matches_import(&pattern, path)));
-        let is_simple = pattern.matches('*').count() == 1 && !dir.contains('*');
-        imported.has_unknown |= imported.paths.len() == before && !is_simple;
-    }
-    imported
+    let identity = |path: &str| root.identity(path).ok().flatten();
+    without_var(a) == without_var(b) || identity(a).is_some_and(|a| identity(b) == Some(a))
 }
 
 /// Returns the value at a path of keys.
@@ -134,11 +79,4 @@ pub(crate) fn value_at<'v>(value: &'v Value, keys: &[&str]) -> Option<&'v Value>
 pub(crate) fn strings_at(value: &Value, keys: &[&str]) -> Option<Vec<String>> {
     let list = value_at(value, keys)?.as_array()?.iter();
     Some(list.filter_map(|item| item.as_str().map(str::to_owned)).collect())
-}
-
-/// Returns the list that is in effect: the one in the last file that has it, or the default. A list in a later
-/// file replaces that of an earlier one; the two are not joined.
-pub(crate) fn effective_list(files: &[Value], keys: &[&str], default: &[&str]) -> Vec<String> {
-    let set = files.iter().rev().find_map(|value| strings_at(value, keys));
-    set.unwrap_or_else(|| default.iter().map(|item| (*item).to_owned()).collect())
 }

@@ -85,7 +85,18 @@ impl Default for Table {
             // CDI hides nothing: a container would read every tenant's layout and the UUIDs of all GPUs there.
             hide: true,
             // Debian has runc in /usr/sbin, other distributions in /usr/bin.
-            runtimes: ["/usr/bin/runc", "/usr/sbin/runc", "/usr/bin/crun"].map(Into::into).into(),
+            // The packages of distributions; containerd's and CRI-O's own archives.
+            runtimes: [
+                "/usr/bin/runc",
+                "/usr/sbin/runc",
+                "/usr/local/sbin/runc",
+                "/usr/libexec/crio/runc",
+                "/usr/bin/crun",
+                "/usr/local/bin/crun",
+                "/usr/libexec/crio/crun",
+            ]
+            .map(Into::into)
+            .into(),
             log: "syslog".to_owned(),
         }
     }

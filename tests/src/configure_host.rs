@@ -93,10 +93,20 @@ impl ConfigureHost {
         fs::read_to_string(self.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
     }
 
+    /// Sets the directories of specs.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn set_spec_dirs(&self, dirs: &[&str]) {
+        let text = format!("spec-dirs = {dirs:?}\n");
+        fs::write(self.dir.path().join("settings.toml"), text).expect("it works");
+    }
+
     /// Returns the command `mig-cdi configure` for this host.
     #[must_use]
     pub fn command(&self, args: &str) -> Command {
-        self.command_with(args, Path::new("/dev/null"))
+        let own = self.dir.path().join("settings.toml");
+        self.command_with(args, if own.exists() { &own } else { Path::new("/dev/null") })
     }
 
     /// Returns the command `mig-cdi configure` for this host with other settings.

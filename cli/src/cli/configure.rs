@@ -64,6 +64,16 @@ impl EngineArg {
             EngineArg::Docker => "docker",
         }
     }
+
+    /// Name of the process of its daemon; `None` for podman, which has none.
+    pub(crate) fn daemon(self) -> Option<&'static str> {
+        match self {
+            EngineArg::Podman => None,
+            EngineArg::Containerd => Some("containerd"),
+            EngineArg::Crio => Some("crio"),
+            EngineArg::Docker => Some("dockerd"),
+        }
+    }
 }
 
 /// A value of `--engine-version` that is no version.

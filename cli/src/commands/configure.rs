@@ -5,9 +5,10 @@ use crate::{
     command_output::CommandOutput,
     configure::{
         ConfigPlan, ConfigureRequest, DaemonState, Draft, EngineDaemon, LIMIT, Record, UndoPreview,
-        UserDirs, daemon_state, lock, plan, record_path, write,
+        daemon_state, given_config, lock, plan, record_path, write,
     },
     console::Console,
+    engine_files::{ConfigPlaces, GivenConfig},
 };
 use mig_cdi_args::installed_beside;
 use mig_cdi_config::{RequestPolicy, Settings};
@@ -17,6 +18,7 @@ use mig_cdi_gen::{
 };
 use mig_cdi_model::is_unprintable;
 use mig_cdi_sys::{ConfigFile, Root, is_root};
+use std::path::{Path, PathBuf};
 
 const NOTHING_TO_CHANGE: &str = "nothing to change";
 
@@ -39,14 +41,18 @@ pub(super) fn run(
     if args.undo {
         return undo(console, &host, name, &record, args.dry_run);
     }
+    let paths = |list: &[PathBuf]| list.iter().map(|path| path.display().to_string()).collect();
+    let is_image = args.host_root != Path::new("/");
     let request = ConfigureRequest {
         engine_kind: args.engine,
         engine: engine(console, &host, name, args)?,
-        dirs: settings.spec_dirs.iter().map(|dir| dir.display().to_string()).collect(),
+        dirs: paths(&settings.spec_dirs),
         runtime: program(args.runtime, "mig-cdi-runtime", "--runtime")?,
         hook: program(args.hook, "mig-cdi-hook", "--hook")?,
         host: &host,
-        user,
+        places: places(args, &host, user, is_image)?,
+        is_image,
+        real_runtimes: paths(&settings.hook.runtimes),
     };
     let done = match args.dry_run {
         true => preview(console, &request),
@@ -56,6 +62,29 @@ pub(super) fn run(
         console.status(&accepted_requests(settings.hook.requests));
     }
     done
+}
+
+/// Returns the places of the engine's files.
+fn places(
+    args: &ConfigureArgs,
+    host: &Root,
+    user: Option<UserDirs>,
+    is_image: bool,
+) -> Result<ConfigPlaces, Error> {
+    // Variables of this process are about this machine.
+    let set = |name| std::env::var(name).ok().filter(|path| !is_image && path.starts_with('/'));
+    let is_podman = matches!(args.engine, EngineArg::Podman);
+    let given = match args.engine.daemon() {
+        Some(daemon) => given_config(host, daemon, user.is_some())?,
+        None => GivenConfig::default(),
+    };
+    Ok(ConfigPlaces {
+        given,
+        user_runtime: user.as_ref().and_then(|_| set("XDG_RUNTIME_DIR")),
+        user_config: user.map(|user| user.config),
+        containers_conf: set("CONTAINERS_CONF").filter(|_| is_podman),
+        containers_conf_override: set("CONTAINERS_CONF_OVERRIDE").filter(|_| is_podman),
+    })
 }
 
 /// Line that names the containers from which the hook accepts requests, now that an engine runs it.
@@ -74,7 +103,7 @@ fn accepted_requests(policy: RequestPolicy) -> String {
 /// Prints the changes as a unified diff, and makes none.
 fn preview(console: &Console, request: &ConfigureRequest<'_>) -> Result<CommandOutput, Error> {
     let plan = plan(request)?;
-    report_plan(console, &plan);
+    report_plan(console, &plan, request);
     let changed = plan.drafts.iter().filter(|draft| draft.is_changed());
     let stdout: String = changed.map(Draft::diff).collect();
     if stdout.is_empty() {
@@ -95,7 +124,7 @@ fn configure(
     let _lock = writes.then(|| lock(request.host, record)).transpose()?;
     // Another run may have changed the files while this one waited for the lock.
     let plan = if writes { plan(request)? } else { first };
-    report_plan(console, &plan);
+    report_plan(console, &plan, request);
     let lines = write(&plan.drafts, request.host, record)?;
     lines.iter().for_each(|line| console.status(line));
     if lines.is_empty() {
@@ -105,7 +134,11 @@ fn configure(
     Ok(CommandOutput::success(String::new()))
 }
 
-fn report_plan(console: &Console, plan: &ConfigPlan) {
+fn report_plan(console: &Console, plan: &ConfigPlan, request: &ConfigureRequest<'_>) {
+    let daemon = plan.daemon.map(|daemon| daemon.process);
+    if let (Some(file), Some(daemon)) = (&request.places.given.file, daemon) {
+        console.status(&format!("the running {daemon} reads {file}"));
+    }
     plan.warnings.iter().for_each(|warning| console.warn(warning));
     plan.notes.iter().for_each(|note| console.status(note));
 }
@@ -131,6 +164,14 @@ fn check(args: &ConfigureArgs) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// Directories of a user (XDG Base Directory Specification).
+struct UserDirs {
+    /// `$XDG_CONFIG_HOME`, or `~/.config`.
+    config: String,
+    /// `$XDG_STATE_HOME`, or `~/.local/state`.
+    state: String,
 }
 
 /// Returns the directories of the user who runs this (XDG Base Directory Specification).
@@ -218,21 +259,23 @@ fn report_restart(
     };
     // The daemon has read all files only if it is younger than the newest change.
     let mut changed = 0;
-    for draft in &plan.drafts {
-        let file = ConfigFile::open(request.host, &draft.path, LIMIT)?;
+    let drafted = plan.drafts.iter().map(|draft| &draft.path);
+    for path in plan.read.iter().chain(drafted) {
+        let file = ConfigFile::open(request.host, path, LIMIT)?;
         changed = changed.max(file.changed().unwrap_or(0));
     }
-    let message = match daemon_state(request.host, process, request.user.is_some(), changed) {
-        DaemonState::NotRunning => {
-            format!("{process} is not running: it reads the change when it starts")
-        }
-        DaemonState::Current => {
-            format!("the running {process} was started after the change, and has read it")
-        }
-        DaemonState::Outdated => {
-            format!("the running {process} has not read the change yet: run {restart}")
-        }
-    };
+    let message =
+        match daemon_state(request.host, process, request.places.user_config.is_some(), changed) {
+            DaemonState::NotRunning => {
+                format!("{process} is not running: it reads the change when it starts")
+            }
+            DaemonState::Current => {
+                format!("the running {process} was started after the change, and has read it")
+            }
+            DaemonState::Outdated => {
+                format!("the running {process} has not read the change yet: run {restart}")
+            }
+        };
     console.status(&message);
     Ok(())
 }

@@ -38,6 +38,10 @@ pub(crate) struct WrittenFile {
     /// True when someone else changed the file between two of our changes. The backup does not have that change.
     #[serde(rename = "foreign")]
     has_foreign_change: bool,
+    /// Contents of a drop-in before the first change. It has no backup beside it, since an engine may read every file of the
+    /// directory, as CRI-O does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<String>,
 }
 
 /// Differences that an undo would make, in the form of `diff -u`.
@@ -113,6 +117,7 @@ impl Record {
             text: draft.after.clone(),
             created: draft.before.is_none(),
             has_foreign_change: backup.is_some() && backup != draft.before,
+            before: draft.before.clone().filter(|_| is_drop_in(&draft.path)),
         });
         Ok(())
     }
@@ -125,6 +130,7 @@ impl Record {
             let now = file.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
             let before = match written.created {
                 true => None,
+                false if written.before.is_some() => written.before.clone(),
                 false => backup(&file)?,
             };
             let is_lost = !written.created && before.is_none();
@@ -182,6 +188,12 @@ impl Record {
         self.write(host, record_path)?;
         Ok(lines)
     }
+}
+
+/// True for a file in a directory of drop-ins.
+fn is_drop_in(path: &str) -> bool {
+    let dir = Path::new(path).parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    dir.is_some_and(|dir| dir.ends_with(".d"))
 }
 
 fn backup(file: &ConfigFile) -> Result<Option<String>, Error> {
@@ -243,7 +255,8 @@ fn write_all<'d>(
         check_unchanged(draft, host)?;
         // A file that an earlier run created has no contents of before to keep.
         let created = record.files.iter().any(|file| file.created && file.path == draft.path);
-        let has_backup = !created && draft.file.back_up(BACKUP_SUFFIX)?;
+        let has_backup =
+            !created && !is_drop_in(&draft.path) && draft.file.back_up(BACKUP_SUFFIX)?;
         rollback.written.push(WrittenDraft { draft, has_backup });
         draft.file.replace(draft.after.as_bytes(), 0o644)?;
         lines.push(describe(draft, created));
@@ -266,7 +279,7 @@ fn describe(draft: &Draft, created: bool) -> String {
     let path = draft.file.path().display();
     match draft.before {
         None => format!("wrote {path}"),
-        Some(_) if created => format!("changed {path}"),
+        Some(_) if created || is_drop_in(&draft.path) => format!("changed {path}"),
         Some(_) => format!("changed {path}; the original is {path}{BACKUP_SUFFIX}"),
     }
 }

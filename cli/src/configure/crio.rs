@@ -2,46 +2,81 @@
 
 use super::{
     config_edit::Edit,
-    config_format::ConfigFormat,
     draft::{ConfigPlan, EngineDaemon},
     request::ConfigureRequest,
+    runtime::{expect_real_runtime, inherited},
 };
-use crate::engine_files::{CRIO_DROP_INS, DEFAULT_HOOKS_DIR, effective_list};
+use crate::engine_files::{EngineSettings, crio_drop_in_dir};
 use mig_cdi_config::engines::{CREATE_RUNTIME, with_program};
-use mig_cdi_gen::Error;
+use mig_cdi_gen::{Error, engines::EngineVersion};
+use serde_json::Value;
 
 /// A directory of our own. CRI-O does not start when any file of a hooks directory has the stage `precreate`
 /// (`internal/lib/container_server.go`), which podman's files in the default directory may have.
 const HOOKS_DIR: &str = "/etc/mig-cdi/hooks.d/crio";
+/// First release whose default runtime is crun (cri-o pull request 8251); before, it was runc.
+const DEFAULTS_TO_CRUN: EngineVersion = EngineVersion::new(1, 31, 0);
 
 pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
     request.require_cdi()?;
-    let values = request.values("/etc/crio/crio.conf", CRIO_DROP_INS)?;
+    let settings = request.settings()?;
+    let mut plan = ConfigPlan::of(&settings);
     let keys = ["crio", "runtime", "cdi_spec_dirs"];
-    let mut edits = vec![request.spec_dirs_edit(&keys, effective_list(&values, &keys, &[]))];
-    let mut drafts = Vec::new();
+    let edit = request.daemon_spec_dirs_edit(&keys, &settings, "--cdi-spec-dirs")?;
+    let mut edits = Vec::from_iter(edit);
     if let Some(hook) = &request.hook {
         let keys = ["crio", "runtime", "hooks_dir"];
-        // Once the list is set, the default directory is read only when the list names it too.
-        let initial = effective_list(&values, &keys, &[DEFAULT_HOOKS_DIR]);
-        drafts.push(request.hook_file(
+        plan.drafts.push(request.hook_file(
             HOOKS_DIR,
-            &initial,
+            &settings.strings(&keys),
             "mig-cdi-create-runtime.json",
             with_program(CREATE_RUNTIME, hook),
         )?);
-        edits.push(Edit::contains(&keys, vec![HOOKS_DIR.to_owned()], initial));
+        edits.push(Edit::contains(&keys, vec![HOOKS_DIR.to_owned()], Vec::new()));
     }
-    if let Some(runtime) = &request.runtime {
-        let keys = ["crio", "runtime", "runtimes", "mig-cdi", "runtime_path"];
-        edits.push(Edit::set(&keys, runtime.clone()));
+    if let Some(program) = &request.runtime {
+        edits.extend(runtime_edits(request, program, &settings, &mut plan)?);
     }
-    drafts.push(request.draft(
-        "/etc/crio/crio.conf.d/50-mig-cdi.conf",
-        ConfigFormat::Toml,
-        &edits,
-    )?);
+    let path = format!("{}/50-mig-cdi.conf", crio_drop_in_dir(&request.places));
+    plan.drafts.extend(request.draft_into_effect(&path, &[], &edits, |_| Ok(()))?);
     // A reload would do for cdi_spec_dirs alone (pkg/config/reload.go); a restart covers all that may be changed here.
-    let daemon = Some(EngineDaemon { process: "crio", restart: "systemctl restart crio" });
-    Ok(ConfigPlan { drafts, daemon, ..ConfigPlan::default() })
+    plan.daemon = Some(EngineDaemon { process: "crio", restart: "systemctl restart crio" });
+    Ok(plan)
+}
+
+/// Edits that register `mig-cdi-runtime`. It gets what the default runtime has, such as the path of the monitor: without that CRI-O
+/// looks for `conmon` in PATH, and does not start when it is not there (`ValidateConmonPath`).
+fn runtime_edits(
+    request: &ConfigureRequest<'_>,
+    program: &str,
+    settings: &EngineSettings,
+    plan: &mut ConfigPlan,
+) -> Result<Vec<Edit>, Error> {
+    let runtimes = ["crio", "runtime", "runtimes"];
+    let built_in = if request.version() >= DEFAULTS_TO_CRUN { "crun" } else { "runc" };
+    let default = settings.value(&["crio", "runtime", "default_runtime"]).and_then(Value::as_str);
+    let default = default.filter(|name| !name.is_empty()).unwrap_or(built_in);
+    let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
+    // A virtual machine or a pod's monitor runs no other runtime.
+    let is_oci = |entry: &&Value| {
+        text(entry, "runtime_type").is_none_or(|kind| matches!(kind.as_str(), "" | "oci"))
+    };
+    let named = [default, "crun", "runc"].into_iter();
+    let mut found = named.filter_map(|name| {
+        let entry = settings.value(&[&runtimes[..], &[name]].concat()).filter(is_oci)?;
+        Some((name, entry))
+    });
+    let keys = [&runtimes[..], &["mig-cdi"]].concat();
+    let mut edits = Vec::new();
+    let mut by_engine = default.to_owned();
+    if let Some((name, entry)) = found.next() {
+        // The paths by platform would win over the path of ours.
+        let without = ["runtime_path", "platform_runtime_paths", "inherit_default_runtime"];
+        edits.extend(inherited(entry, &keys, &without));
+        let path = text(entry, "runtime_path").filter(|path| !path.is_empty());
+        by_engine = path.unwrap_or_else(|| name.to_owned());
+    }
+    expect_real_runtime(request, &by_engine, plan)?;
+    edits.push(Edit::set(&[&keys[..], &["runtime_path"]].concat(), program));
+    Ok(edits)
 }

@@ -1,5 +1,6 @@
 //! Drafts of configuration files: the present and the new contents. Reads and writes nothing.
 
+use crate::engine_files::EngineSettings;
 use mig_cdi_sys::ConfigFile;
 use similar::TextDiff;
 use std::path::Path;
@@ -25,6 +26,8 @@ pub(crate) struct ConfigPlan {
     /// Files in the order of writing, a drop-in before the file that imports it. Includes files that need no
     /// change.
     pub drafts: Vec<Draft>,
+    /// Paths of the files that the engine reads now.
+    pub read: Vec<String>,
     /// Information for the user.
     pub notes: Vec<String>,
     /// Possible problems.
@@ -32,6 +35,14 @@ pub(crate) struct ConfigPlan {
     /// Daemon that reads the files when it starts; `None` for podman, which reads them at each start of a
     /// container.
     pub daemon: Option<EngineDaemon>,
+}
+
+impl ConfigPlan {
+    /// A plan without changes, for an engine with these settings.
+    pub(super) fn of(settings: &EngineSettings) -> ConfigPlan {
+        let read = settings.files.iter().map(|(path, _)| path.clone()).collect();
+        ConfigPlan { read, ..ConfigPlan::default() }
+    }
 }
 
 /// Daemon of an engine.

@@ -6,7 +6,10 @@ use super::{
     config_format::{ConfigFormat, edit, parse},
     draft::{Draft, LIMIT},
 };
-use crate::{cli::EngineArg, engine_files::file_and_drop_ins};
+use crate::{
+    cli::EngineArg,
+    engine_files::{ConfigPlaces, EngineSettings, is_same_dir},
+};
 use mig_cdi_gen::{
     Error,
     engines::{EngineVersion, InstalledEngine},
@@ -25,23 +28,18 @@ pub(crate) struct ConfigureRequest<'a> {
     pub engine_kind: EngineArg,
     /// The engine with its version, as it is installed or as the command line gives it.
     pub engine: InstalledEngine,
-    /// Directories of the user, for a rootless engine.
-    pub user: Option<UserDirs>,
+    /// Places of the engine's files.
+    pub places: ConfigPlaces,
+    /// True when the root directory is not that of this machine, but of an image.
+    pub is_image: bool,
+    /// Runtimes of which `mig-cdi-runtime` runs the first that exists.
+    pub real_runtimes: Vec<String>,
     /// Spec directories that the engine has to read.
     pub dirs: Vec<String>,
     /// Program to register as an OCI runtime.
     pub runtime: Option<String>,
     /// Program to register as a hook of every container.
     pub hook: Option<String>,
-}
-
-/// Directories of a user (XDG Base Directory Specification).
-#[derive(Debug)]
-pub(crate) struct UserDirs {
-    /// `$XDG_CONFIG_HOME`, or `~/.config`.
-    pub config: String,
-    /// `$XDG_STATE_HOME`, or `~/.local/state`.
-    pub state: String,
 }
 
 impl ConfigureRequest<'_> {
@@ -60,9 +58,35 @@ impl ConfigureRequest<'_> {
             .with_cure("update it, or use mig-cdi-hook"))
     }
 
-    /// Edit that adds the requested spec directories to a list, which starts with `initial` where it is absent.
-    pub(super) fn spec_dirs_edit(&self, keys: &[&str], initial: Vec<String>) -> Edit {
-        Edit::contains(keys, self.dirs.clone(), initial)
+    /// Edit that adds the requested spec directories to a list; `None` when the engine reads them all, by whatever path.
+    pub(super) fn spec_dirs_edit(&self, keys: &[&str], read: &[String]) -> Option<Edit> {
+        let is_read = |dir: &&String| read.iter().any(|one| is_same_dir(self.host, one, dir));
+        let missing: Vec<_> = self.dirs.iter().filter(|dir| !is_read(dir)).cloned().collect();
+        (!missing.is_empty()).then(|| Edit::contains(keys, missing, Vec::new()))
+    }
+
+    /// The same for a daemon, whose command line counts more than its files.
+    ///
+    /// # Errors
+    /// When the command line of the running daemon names other directories.
+    pub(super) fn daemon_spec_dirs_edit(
+        &self,
+        keys: &[&str],
+        settings: &EngineSettings,
+        flag: &str,
+    ) -> Result<Option<Edit>, Error> {
+        let given = &self.places.given.spec_dirs;
+        if given.is_empty() {
+            return Ok(self.spec_dirs_edit(keys, &settings.strings(keys)));
+        }
+        if self.spec_dirs_edit(keys, given).is_none() {
+            return Ok(None);
+        }
+        let cause = format!("it was started with {flag} {}, which counts alone", given.join(", "));
+        let add: Vec<_> = self.dirs.iter().map(|dir| format!("{flag} {dir}")).collect();
+        Err(Error::refused("configure", self.engine.label())
+            .because(cause)
+            .with_cure(format!("start it with {}", add.join(" "))))
     }
 
     /// Drafts edits of a file.
@@ -134,13 +158,6 @@ impl ConfigureRequest<'_> {
                 .with_cure("correct the file")
         };
         text.map(|text| parse(&text, format).map_err(invalid)).transpose()
-    }
-
-    /// Parses a TOML file and those of its drop-in directory; a later one overrides an earlier one.
-    pub(super) fn values(&self, path: &str, suffix: &str) -> Result<Vec<Value>, Error> {
-        let paths = file_and_drop_ins(self.host, path, suffix)?;
-        let values = paths.iter().map(|path| self.value(path, ConfigFormat::Toml));
-        values.filter_map(Result::transpose).collect()
     }
 }
 

@@ -1,15 +1,18 @@
 //! Configuration of the installed engines, as far as CDI and hooks depend on it. Reads files; judges nothing.
 
 use super::text_file::{TextFileError, read_value};
-use crate::engine_files::{
-    CONTAINERD_2, CONTAINERD_CONFIG, CRIO_DROP_INS, DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS,
-    DOCKER_ENABLES_CDI, ImportedFiles, PODMAN_DROP_INS, cri_plugin, effective_list,
-    file_and_drop_ins, imported_files, is_cri_disabled, podman_default_spec_dirs,
-    podman_has_spec_dirs, value_at,
+use crate::{
+    cli::EngineArg,
+    configure::given_config,
+    engine_files::{
+        ConfigPlaces, ConfigReader, CriPlugin, EngineSettings, GivenConfig, is_cri_disabled,
+        main_file, podman_has_spec_dirs, podman_spec_dirs,
+    },
 };
-use mig_cdi_gen::engines::{EngineVersion, InstalledEngine};
+use mig_cdi_gen::engines::InstalledEngine;
 use mig_cdi_sys::Root;
 use serde_json::Value;
+use std::{cell::RefCell, convert::Infallible};
 
 /// Settings of an engine that are in effect.
 #[derive(Default)]
@@ -22,18 +25,18 @@ pub(crate) struct EngineConfig {
     pub cdi_off: Option<CdiOff>,
     /// File and key that name the spec directories, in the imperative: `in FILE set KEY`. `None` when the
     /// directories are compiled in.
-    pub spec_dirs_setting: Option<&'static str>,
+    pub spec_dirs_setting: Option<String>,
     /// Problems found on the way.
     pub problems: Vec<ConfigProblem>,
 }
 
 /// Setting that disables CDI.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct CdiOff {
     /// `features.cdi is not on`.
     pub reason: &'static str,
     /// Change that enables CDI, in the imperative.
-    pub cure: &'static str,
+    pub cure: String,
 }
 
 /// Problem in the configuration of an engine.
@@ -47,134 +50,122 @@ pub(crate) enum ConfigProblem {
     UnknownImports,
 }
 
-impl EngineConfig {
-    /// Reads the configuration of an engine. An OCI runtime has none that matters here.
-    pub(super) fn read(host: &Root, engine: &InstalledEngine) -> EngineConfig {
-        let version = engine.assumed_version();
-        match engine.name {
-            "podman" => podman(host, version),
-            "containerd" => containerd(host, version),
-            "docker" => docker(host, version),
-            "crio" => crio(host),
-            _ => EngineConfig::default(),
-        }
+/// Reads the files of an engine. A file that cannot be used is a problem, and counts as absent.
+struct Files<'a> {
+    host: &'a Root,
+    problems: RefCell<Vec<ConfigProblem>>,
+}
+
+impl ConfigReader for Files<'_> {
+    type Error = Infallible;
+
+    fn list(&self, dir: &str) -> Result<Option<Vec<String>>, Infallible> {
+        // Without the list of a directory, the other files still count.
+        Ok(self.host.list(dir).ok().flatten())
     }
 
-    /// Parses a file. One that cannot be used is a problem and counts as absent.
-    fn file(&mut self, host: &Root, path: &str) -> Option<Value> {
-        match read_value(host, path)? {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.problems.push(ConfigProblem::Unusable(error));
-                None
+    fn value(&self, path: &str) -> Result<Option<Value>, Infallible> {
+        match read_value(self.host, path) {
+            None => Ok(None),
+            Some(Ok(value)) => Ok(Some(value)),
+            Some(Err(error)) => {
+                self.problems.borrow_mut().push(ConfigProblem::Unusable(error));
+                Ok(None)
             }
         }
     }
-
-    /// Parses a file and those of its drop-in directory by name; a later one overrides an earlier one.
-    fn file_and_drop_ins(&mut self, host: &Root, path: &str, suffix: &str) -> Vec<Value> {
-        // Without the directory's list, the file itself still counts.
-        let paths = file_and_drop_ins(host, path, suffix).unwrap_or_else(|_| vec![path.to_owned()]);
-        paths.iter().filter_map(|path| self.file(host, path)).collect()
-    }
 }
 
-fn podman(host: &Root, version: EngineVersion) -> EngineConfig {
-    let mut config = EngineConfig::default();
-    let mut files = Vec::new();
-    for dir in ["/usr/share/containers", "/etc/containers"] {
-        files.extend(config.file_and_drop_ins(
-            host,
-            &format!("{dir}/containers.conf"),
-            PODMAN_DROP_INS,
-        ));
-    }
-    // A release without the setting ignores the key.
-    let has_setting = podman_has_spec_dirs(version);
-    let default = podman_default_spec_dirs(version);
-    let set = if has_setting { &files[..] } else { &[] };
-    config.spec_dirs = effective_list(set, &["engine", "cdi_spec_dirs"], default);
-    config.spec_dirs_setting = has_setting
-        .then_some("in /etc/containers/containers.conf, below [engine], set cdi_spec_dirs");
-    config.hooks_dirs = effective_list(&files, &["engine", "hooks_dir"], &[DEFAULT_HOOKS_DIR]);
-    config
-}
-
-fn containerd(host: &Root, version: EngineVersion) -> EngineConfig {
-    let mut config = EngineConfig::default();
-    let mut files: Vec<_> = config.file(host, CONTAINERD_CONFIG).into_iter().collect();
-    // A file without a version is of version 1. Without any file the plugin has its name of version 2.
-    let format = files
-        .first()
-        .map_or(2, |file| value_at(file, &["version"]).and_then(Value::as_i64).unwrap_or(1));
-    let plugin = cri_plugin(format);
-    let imported: ImportedFiles =
-        files.first().map(|file| imported_files(host, file)).unwrap_or_default();
-    for path in &imported.paths {
-        let Some(value) = config.file(host, path) else { continue };
-        let replaces = version < CONTAINERD_2;
-        if replaces && value_at(&value, &["plugins", plugin]).is_some() {
-            files.truncate(1);
-            let plugins = files[0].get_mut("plugins").and_then(Value::as_object_mut);
-            plugins.map(|plugins| plugins.remove(plugin));
+impl EngineConfig {
+    /// Reads the configuration of an engine. An OCI runtime has none that matters here.
+    pub(super) fn read(host: &Root, engine: &InstalledEngine) -> EngineConfig {
+        let kind = match engine.name {
+            "podman" => EngineArg::Podman,
+            "containerd" => EngineArg::Containerd,
+            "docker" => EngineArg::Docker,
+            "crio" => EngineArg::Crio,
+            _ => return EngineConfig::default(),
+        };
+        // Of several daemons, the one with the default configuration.
+        let given = kind.daemon().and_then(|daemon| given_config(host, daemon, false).ok());
+        let places = ConfigPlaces { given: given.unwrap_or_default(), ..ConfigPlaces::default() };
+        let files = Files { host, problems: RefCell::default() };
+        let Ok(settings) = EngineSettings::load(kind, engine.assumed_version(), &places, &files);
+        let mut config = EngineConfig {
+            problems: files.problems.into_inner(),
+            ..of_settings(kind, engine, &places, &settings)
+        };
+        if kind == EngineArg::Containerd && is_cri_disabled(&settings.effective, settings.cri.name)
+        {
+            config.problems.push(ConfigProblem::CriDisabled);
+            // The setting of a plugin that is disabled has no effect: it needs no cure.
+            config.cdi_off = None;
         }
-        files.push(value);
-    }
-    config.spec_dirs =
-        effective_list(&files, &["plugins", plugin, "cdi_spec_dirs"], &DEFAULT_SPEC_DIRS);
-    config.spec_dirs_setting =
-        Some("in /etc/containerd/config.toml, beside enable_cdi, set cdi_spec_dirs");
-    let enabled = |file: &Value| value_at(file, &["plugins", plugin, "enable_cdi"])?.as_bool();
-    let set = files.iter().rev().find_map(enabled);
-    let is_on = set.unwrap_or(version >= CONTAINERD_2);
-    config.cdi_off = (!is_on)
-        .then_some(CdiOff { reason: "enable_cdi is not true", cure: enable_cdi_cure(format) });
-    if files.first().is_some_and(|file| is_cri_disabled(file, plugin)) {
-        config.problems.push(ConfigProblem::CriDisabled);
-        // The setting of a plugin that is disabled has no effect: it needs no cure.
-        config.cdi_off = None;
-    }
-    if imported.has_unknown {
-        config.problems.push(ConfigProblem::UnknownImports);
-    }
-    config
-}
-
-fn enable_cdi_cure(format: i64) -> &'static str {
-    match format {
-        3.. => {
-            "set enable_cdi = true below [plugins.\"io.containerd.cri.v1.runtime\"] in /etc/containerd/config.toml"
+        if settings.has_unknown_imports {
+            config.problems.push(ConfigProblem::UnknownImports);
         }
-        2 => {
-            "set enable_cdi = true below [plugins.\"io.containerd.grpc.v1.cri\"] in /etc/containerd/config.toml"
+        let GivenConfig { spec_dirs, .. } = places.given;
+        if !spec_dirs.is_empty() {
+            config.spec_dirs = spec_dirs;
         }
-        _ => "set enable_cdi = true below [plugins.cri] in /etc/containerd/config.toml",
+        config
     }
 }
 
-fn docker(host: &Root, version: EngineVersion) -> EngineConfig {
+fn of_settings(
+    kind: EngineArg,
+    engine: &InstalledEngine,
+    places: &ConfigPlaces,
+    settings: &EngineSettings,
+) -> EngineConfig {
     let mut config = EngineConfig::default();
-    let file = config.file(host, "/etc/docker/daemon.json");
-    let files: Vec<_> = file.into_iter().collect();
-    config.spec_dirs = effective_list(&files, &["cdi-spec-dirs"], &DEFAULT_SPEC_DIRS);
-    config.spec_dirs_setting = Some("in /etc/docker/daemon.json set \"cdi-spec-dirs\"");
-    let set = files.first().and_then(|file| value_at(file, &["features", "cdi"])?.as_bool());
-    let is_on = set.unwrap_or(version >= DOCKER_ENABLES_CDI);
-    config.cdi_off = (!is_on).then_some(CdiOff {
-        reason: "features.cdi is not on",
-        cure: "put {\"features\": {\"cdi\": true}} into /etc/docker/daemon.json and restart docker",
-    });
+    let is_on = |keys: &[&str]| settings.value(keys).and_then(Value::as_bool).unwrap_or_default();
+    let main = main_file(kind, places);
+    match kind {
+        EngineArg::Podman => {
+            let version = engine.assumed_version();
+            config.spec_dirs = podman_spec_dirs(version, settings);
+            config.spec_dirs_setting = podman_has_spec_dirs(version)
+                .then(|| format!("in {main}, below [engine], set cdi_spec_dirs"));
+            config.hooks_dirs = settings.strings(&["engine", "hooks_dir"]);
+        }
+        EngineArg::Containerd => {
+            let plugin = settings.cri.name;
+            config.spec_dirs = settings.strings(&["plugins", plugin, "cdi_spec_dirs"]);
+            config.spec_dirs_setting =
+                Some(format!("in {main}, beside enable_cdi, set cdi_spec_dirs"));
+            let is_on = is_on(&["plugins", plugin, "enable_cdi"]);
+            config.cdi_off = (!is_on).then(|| CdiOff {
+                reason: "enable_cdi is not true",
+                cure: enable_cdi_cure(settings.cri, &main),
+            });
+        }
+        EngineArg::Docker => {
+            config.spec_dirs = settings.strings(&["cdi-spec-dirs"]);
+            config.spec_dirs_setting = Some(format!("in {main} set \"cdi-spec-dirs\""));
+            config.cdi_off = (!is_on(&["features", "cdi"])).then(|| CdiOff {
+                reason: "features.cdi is not on",
+                cure: format!(
+                    "put {{\"features\": {{\"cdi\": true}}}} into {main} and restart docker"
+                ),
+            });
+        }
+        EngineArg::Crio => {
+            config.spec_dirs = settings.strings(&["crio", "runtime", "cdi_spec_dirs"]);
+            config.spec_dirs_setting = Some(
+                "in a file of /etc/crio/crio.conf.d/, below [crio.runtime], set cdi_spec_dirs"
+                    .to_owned(),
+            );
+            config.hooks_dirs = settings.strings(&["crio", "runtime", "hooks_dir"]);
+        }
+    }
     config
 }
 
-fn crio(host: &Root) -> EngineConfig {
-    let mut config = EngineConfig::default();
-    let files = config.file_and_drop_ins(host, "/etc/crio/crio.conf", CRIO_DROP_INS);
-    let keys = ["crio", "runtime", "cdi_spec_dirs"];
-    config.spec_dirs = effective_list(&files, &keys, &DEFAULT_SPEC_DIRS);
-    config.spec_dirs_setting =
-        Some("in a file of /etc/crio/crio.conf.d/, below [crio.runtime], set cdi_spec_dirs");
-    let keys = ["crio", "runtime", "hooks_dir"];
-    config.hooks_dirs = effective_list(&files, &keys, &[DEFAULT_HOOKS_DIR]);
-    config
+fn enable_cdi_cure(cri: CriPlugin, main: &str) -> String {
+    // A name with dots is quoted (TOML 1.0, "Keys").
+    match cri.version {
+        0 | 1 => format!("set enable_cdi = true below [plugins.{}] in {main}", cri.name),
+        _ => format!("set enable_cdi = true below [plugins.\"{}\"] in {main}", cri.name),
+    }
 }

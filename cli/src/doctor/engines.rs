@@ -84,8 +84,8 @@ fn engine_config(facts: &NodeFacts<'_>, engine: &EngineFacts, dirs: &[&Path]) ->
     if !engine.has_cdi {
         return verdicts;
     }
-    if let Some(off) = engine.config.cdi_off {
-        verdicts.push(warning(engine.name, off.reason, configure_cure(engine, off.cure)));
+    if let Some(off) = &engine.config.cdi_off {
+        verdicts.push(warning(engine.name, off.reason, configure_cure(engine, &off.cure)));
         return verdicts;
     }
     let read = engine.config.spec_dirs.join(", ");
@@ -137,13 +137,13 @@ pub(super) fn no_cdi(engine: &EngineFacts) -> Option<NoCdi> {
         let evidence = format!("{label} has no cdi support");
         return Some(NoCdi { evidence, cure: update_cure(engine) });
     }
-    let CdiOff { reason, cure } = engine.config.cdi_off?;
+    let CdiOff { reason, cure } = engine.config.cdi_off.as_ref()?;
     Some(NoCdi { evidence: format!("{label}: {reason}"), cure: configure_cure(engine, cure) })
 }
 
 /// Cure for an engine that does not read a directory with our specs.
 pub(super) fn unread_cure(settings: &Settings, engine: &EngineFacts) -> String {
-    match engine.config.spec_dirs_setting {
+    match &engine.config.spec_dirs_setting {
         // The directories are compiled in: the spec has to move.
         None => {
             let dirs = engine.config.spec_dirs.join(" or ");

@@ -4,6 +4,7 @@ use super::{
     engine_config::EngineConfig,
     text_file::{TEXT_LIMIT, TextFileError, read_text},
 };
+use crate::engine_files::is_same_dir;
 use mig_cdi_config::Settings;
 use mig_cdi_gen::{
     Error,
@@ -120,19 +121,9 @@ impl EngineFacts {
         matches!(self.name, "runc" | "crun")
     }
 
-    /// True when it reads the specs of a directory. Two names of one directory count as the same: `/var/run` is a
-    /// link to `/run` on current distributions.
+    /// True when it reads the specs of a directory.
     pub(super) fn reads(&self, dir: &Path, root: &Root) -> bool {
-        let without_var = |path: &Path| match path.strip_prefix("/var/run") {
-            Ok(below) => Path::new("/run").join(below),
-            Err(_) => path.components().collect(),
-        };
-        let identity = |path: &Path| root.identity(path.to_str()?).ok().flatten();
-        let is_same = |read: &String| {
-            let read = Path::new(read);
-            without_var(read) == without_var(dir)
-                || identity(read).is_some_and(|read| identity(dir) == Some(read))
-        };
+        let is_same = |read: &String| dir.to_str().is_some_and(|dir| is_same_dir(root, read, dir));
         self.config.spec_dirs.iter().any(is_same)
     }
 }

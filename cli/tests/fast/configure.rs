@@ -83,7 +83,7 @@ fn invalid_files_are_named_and_not_changed() {
         (
             "containerd --engine-version 2.1.9",
             containerd,
-            "root = \"/x\"\n",
+            "root = \"/x\"\n[plugins.cri]\nenable_cdi = false\n",
             "containerd config migrate",
         ),
         ("docker --engine-version 26.1", daemon, "{\n\"a\": 1,\n}\n", "daemon.json: line 3: "),
@@ -149,13 +149,16 @@ fn an_import_that_would_hide_ours_is_refused() {
     );
     let run = machine.configure("containerd --engine-version 1.7.24");
     assert_eq!(run.code, 5, "{}", run.stderr);
-    assert!(run.stderr.contains("it imports /etc/containerd/x/a.toml"), "{}", run.stderr);
+    let cause = "/etc/containerd/x/a.toml is read after /etc/containerd/config.toml";
+    assert!(run.stderr.contains(cause), "{}", run.stderr);
+    // containerd 2 merges, and enables CDI itself.
+    let run = machine.run_ok("containerd --engine-version 2.0.0");
+    assert!(run.stderr.starts_with("nothing to change\n"), "{}", run.stderr);
+    machine.set_spec_dirs(&["/srv/slices"]);
     machine.run_ok("containerd --engine-version 2.0.0");
-    let text = machine.read("/etc/containerd/config.toml");
-    assert!(
-        text.contains("[\"/etc/containerd/x/*.toml\", \"/etc/containerd/conf.d/*.toml\"]"),
-        "{text}"
-    );
+    let text = machine.read("/etc/containerd/x/50-mig-cdi.toml");
+    let dirs = "cdi_spec_dirs = [\"/etc/cdi\", \"/var/run/cdi\", \"/srv/slices\"]\n";
+    assert!(text.contains(dirs), "{text}");
 }
 
 /// A running daemon has the change if it started after the change, by the times of both.

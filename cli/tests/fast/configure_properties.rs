@@ -28,7 +28,9 @@ proptest! {
     ) {
         let text = finish(&format!("{head}{}", tables.concat()), windows, ends);
         let mut expected: Value = toml_value(&text);
-        let after = configured(&ConfigureHost::new(), "/etc/containerd/config.toml", &text, "containerd --engine-version 2.1.9");
+        let machine = ConfigureHost::new();
+        machine.set_spec_dirs(&["/srv/slices"]);
+        let after = configured(&machine, "/etc/containerd/config.toml", &text, "containerd --engine-version 2.1.9");
         if !head.contains("conf.d") {
             let list = with(&expected, &["imports"], &["/etc/containerd/conf.d/*.toml"]);
             set(&mut expected, &["imports"], list);
@@ -54,10 +56,17 @@ proptest! {
             true => ("/etc/crio/crio.conf.d/50-mig-cdi.conf", "crio --engine-version 1.36.0", vec!["crio", "runtime"]),
             false => ("/etc/containers/containers.conf.d/50-mig-cdi.conf", "podman --engine-version 5.5.2", vec!["engine"]),
         };
-        let after = configured(&ConfigureHost::new(), path, &text, args);
+        let machine = ConfigureHost::new();
+        machine.set_spec_dirs(&["/srv/slices"]);
+        let after = configured(&machine, path, &text, args);
         let mut expected = toml_value(&text);
         let keys = [&table[..], &["cdi_spec_dirs"]].concat();
-        let list = with(&expected, &keys, &["/etc/cdi", "/var/run/cdi"]);
+        let is_set = expected.pointer(&format!("/{}", keys.join("/"))).is_some();
+        let list = match (is_set, crio) {
+            (true, _) => with(&expected, &keys, &["/srv/slices"]),
+            (false, true) => json!(["/etc/cdi", "/var/run/cdi", "/srv/slices"]),
+            (false, false) => json!(["/etc/cdi", "/srv/slices"]),
+        };
         set(&mut expected, &keys, list);
         prop_assert_eq!(toml_value(&after), expected, "{}", after);
         lines_stay(&text, &after, &["cdi_spec_dirs", "/y"]);

@@ -1,5 +1,6 @@
 //! Tests that need other engines: containerd, Docker, podman 5, rootless podman.
 
+mod containerd_settings;
 mod docs_engines;
 mod hook_engines;
 mod hook_rootless;

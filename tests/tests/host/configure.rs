@@ -9,16 +9,14 @@ use std::{
 };
 
 /// Directory of the shipped files, and the command that writes the same on an empty machine.
-const SHIPPED: [(&str, &str); 10] = [
+const SHIPPED: [(&str, &str); 8] = [
     ("podman-5.5", "podman --engine-version 5.5.2"),
     ("podman-hook", "podman --engine-version 4.3.1 --hook"),
     ("containerd-1.7", "containerd --engine-version 1.7.24"),
     ("containerd-1.7-runtime", "containerd --engine-version 1.7.24 --runtime"),
-    ("containerd-2", "containerd --engine-version 2.1.9"),
     ("containerd-2-runtime", "containerd --engine-version 2.2.0 --runtime"),
-    ("crio", "crio --engine-version 1.36.0"),
     ("crio-hook-runtime", "crio --engine-version 1.30.1 --hook --runtime"),
-    ("docker", "docker --engine-version 28.5.2"),
+    ("docker", "docker --engine-version 26.1"),
     ("docker-runtime", "docker --engine-version 26.1 --runtime"),
 ];
 
@@ -120,12 +118,11 @@ fn existing_settings_are_kept_and_extended() {
     let expected = "\
 --- /etc/containerd/config.toml
 +++ /etc/containerd/config.toml
-@@ -4,12 +4,22 @@
+@@ -4,12 +4,21 @@
  [plugins]
    [plugins.\"io.containerd.grpc.v1.cri\"]
      sandbox_image = \"registry.k8s.io/pause:3.8\"   # pinned
 +    enable_cdi = true
-+    cdi_spec_dirs = [\"/etc/cdi\", \"/var/run/cdi\"]
      [plugins.\"io.containerd.grpc.v1.cri\".cni]
        bin_dir = \"/usr/lib/cni\"
      [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]
@@ -138,14 +135,15 @@ fn existing_settings_are_kept_and_extended() {
 +container_annotations = [\"mig-cdi/*\"]
 +
 +[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.mig-cdi.options]
-+BinaryName = \"TMP/bin/mig-cdi-runtime\"
 +SystemdCgroup = true
++BinaryName = \"TMP/bin/mig-cdi-runtime\"
    [plugins.\"io.containerd.internal.v1.opt\"]
      path = \"/var/lib/containerd\"
  # the end
 ";
     similar_asserts::assert_eq!(dry, expected);
     // containerd 2 merges drop-ins, which may not have a later version than the file that imports them.
+    machine.set_spec_dirs(&["/srv/slices"]);
     machine.run_ok("containerd --engine-version 2.1.9");
     let drop_in = machine.read("/etc/containerd/conf.d/50-mig-cdi.toml");
     assert!(
@@ -163,7 +161,7 @@ fn existing_settings_are_kept_and_extended() {
         machine
             .read("/etc/docker/daemon.json")
             .replace(&machine.dir().display().to_string(), "TMP"),
-        "{\r\n\t\"features\": {\"buildkit\": true, \"cdi\": true},\r\n\t\"cdi-spec-dirs\": [\"/srv/cdi\", \"/etc/cdi\", \"/var/run/cdi\"],\r\n\t\"x\": 1e2,\r\n\t\"runtimes\": {\r\n\t\t\"mig-cdi\": {\r\n\t\t\t\"path\": \"TMP/bin/mig-cdi-runtime\"\r\n\t\t}\r\n\t}\r\n}"
+        "{\r\n\t\"features\": {\"buildkit\": true, \"cdi\": true},\r\n\t\"cdi-spec-dirs\": [\"/srv/cdi\", \"/srv/slices\"],\r\n\t\"x\": 1e2,\r\n\t\"runtimes\": {\r\n\t\t\"mig-cdi\": {\r\n\t\t\t\"path\": \"TMP/bin/mig-cdi-runtime\"\r\n\t\t}\r\n\t}\r\n}"
     );
 }
 
@@ -295,6 +293,7 @@ fn an_unwritable_etc_is_reported_and_nothing_is_half_written() {
             script += "mount -t tmpfs -o mode=755 tmpfs $E/containerd/conf.d; ";
         }
         script += "\"$@\"; code=$?; ls $E/containerd/conf.d; exit $code";
+        machine.set_spec_dirs(&["/srv/slices"]);
         let inner = machine.command("containerd --engine-version 2.1.9");
         let mut unshare = Command::new("unshare");
         unshare.args(["--mount", "--propagation=private", "sh", "-c", &script, "sh"]);

@@ -45,8 +45,11 @@ proptest! {
         let after = configured(&ConfigureHost::trusted(), "/etc/containerd/config.toml", &text, &args);
         let mut now = toml_value(&after);
         let dirs = ["plugins", CRI, "cdi_spec_dirs"];
-        let list = with(&expected, &dirs, &["/etc/cdi", "/var/run/cdi"]);
-        set(&mut expected, &dirs, list);
+        // Without the list, containerd reads both.
+        if expected["plugins"][CRI].get("cdi_spec_dirs").is_some() {
+            let list = with(&expected, &dirs, &["/etc/cdi", "/var/run/cdi"]);
+            set(&mut expected, &dirs, list);
+        }
         set(&mut expected, &["plugins", CRI, "enable_cdi"], json!(true));
         if runtime {
             let runtimes = now["plugins"][CRI]["containerd"]["runtimes"].as_object_mut().unwrap();
@@ -80,11 +83,13 @@ proptest! {
         }
         let text = finish(&text, windows, ends);
         let mut expected: Value = if text.trim().is_empty() { json!({}) } else { serde_json::from_str(&text).unwrap() };
-        let args = format!("docker --engine-version 28.5.2{}", if runtime { " --runtime" } else { "" });
+        let args = format!("docker --engine-version 26.1{}", if runtime { " --runtime" } else { "" });
         let after = configured(&ConfigureHost::trusted(), "/etc/docker/daemon.json", &text, &args);
         let now: Value = serde_json::from_str(&after).unwrap();
-        let list = with(&expected, &["cdi-spec-dirs"], &["/etc/cdi", "/var/run/cdi"]);
-        set(&mut expected, &["cdi-spec-dirs"], list);
+        if expected.get("cdi-spec-dirs").is_some() {
+            let list = with(&expected, &["cdi-spec-dirs"], &["/etc/cdi", "/var/run/cdi"]);
+            set(&mut expected, &["cdi-spec-dirs"], list);
+        }
         set(&mut expected, &["features", "cdi"], json!(true));
         if runtime {
             set(&mut expected, &["runtimes", "mig-cdi"], now["runtimes"]["mig-cdi"].clone());

@@ -4,6 +4,7 @@ mod check_and_compare;
 mod cli;
 mod configure;
 mod configure_concurrent;
+mod configure_effective;
 mod configure_properties;
 mod conformance;
 mod containers;

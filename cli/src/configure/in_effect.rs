@@ -1,0 +1,201 @@
+//! Drafts that come into effect: what is wanted is compared with the settings that the engine has now, and with those that it would
+//! have with our drafts. Nothing is drafted for what is in effect already, and no draft may take away what was there.
+
+use super::{
+    config_edit::{Edit, EditValue},
+    config_format::{ConfigFormat, parse},
+    draft::Draft,
+    request::ConfigureRequest,
+};
+use crate::engine_files::{ConfigReader, EngineSettings, strings_at, value_at};
+use mig_cdi_gen::Error;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// The files of the machine, with drafts in their place.
+struct WithDrafts<'a> {
+    request: &'a ConfigureRequest<'a>,
+    drafts: &'a [Draft],
+}
+
+impl ConfigReader for WithDrafts<'_> {
+    type Error = Error;
+
+    fn list(&self, dir: &str) -> Result<Option<Vec<String>>, Error> {
+        let listed = match self.request.host.list(dir) {
+            Ok(names) => names,
+            Err(error) if error.is_absent() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let below = format!("{}/", dir.trim_end_matches('/'));
+        let drafted = self.drafts.iter().filter_map(|draft| draft.path.strip_prefix(&below));
+        let drafted: Vec<_> = drafted.filter(|name| !name.contains('/')).collect();
+        if listed.is_none() && drafted.is_empty() {
+            return Ok(None);
+        }
+        let mut names: BTreeSet<String> = listed.into_iter().flatten().collect();
+        names.extend(drafted.into_iter().map(str::to_owned));
+        Ok(Some(names.into_iter().collect()))
+    }
+
+    fn value(&self, path: &str) -> Result<Option<Value>, Error> {
+        let format = self.request.format();
+        match self.drafts.iter().find(|draft| draft.path == path) {
+            // The text was parsed when it was drafted.
+            Some(draft) => Ok(parse(&draft.after, format).ok()),
+            None => self.request.value(path, format),
+        }
+    }
+}
+
+impl ConfigureRequest<'_> {
+    /// Format of the engine's files.
+    pub(super) fn format(&self) -> ConfigFormat {
+        match self.engine_kind {
+            crate::cli::EngineArg::Docker => ConfigFormat::Json,
+            _ => ConfigFormat::Toml,
+        }
+    }
+
+    /// Settings that are in effect now.
+    pub(super) fn settings(&self) -> Result<EngineSettings, Error> {
+        self.settings_with(&[])
+    }
+
+    fn settings_with(&self, drafts: &[Draft]) -> Result<EngineSettings, Error> {
+        let reader = WithDrafts { request: self, drafts };
+        EngineSettings::load(self.engine_kind, self.version(), &self.places, &reader)
+    }
+
+    /// Drafts what is wanted in the file `ours`, with what the `form` of the file takes, and `around` it what makes the engine read the
+    /// file. No drafts where everything wanted is in effect already.
+    ///
+    /// # Errors
+    /// When another file would override ours, and when the drafts would change anything else.
+    pub(super) fn draft_into_effect(
+        &self,
+        ours: &str,
+        form: &[Edit],
+        wanted: &[Edit],
+        around: impl Fn(&mut Vec<Draft>) -> Result<(), Error>,
+    ) -> Result<Vec<Draft>, Error> {
+        let now = self.settings()?;
+        let mut expected = now.effective.clone();
+        for edit in wanted {
+            edit.apply(&mut expected).map_err(|error| {
+                Error::failed("edit", self.host.display_path(ours).display())
+                    .because(error)
+                    .with_cure(format!("add by hand: {}", self.lines(wanted)))
+            })?;
+        }
+        if expected == now.effective {
+            return Ok(Vec::new());
+        }
+        let with = |edits: &[Edit]| -> Result<_, Error> {
+            let edits = [form, edits].concat();
+            let mut drafts = vec![self.draft(ours, self.format(), &edits)?];
+            around(&mut drafts)?;
+            let after = self.settings_with(&drafts)?;
+            Ok((drafts, after))
+        };
+        let is_expected = |after: &EngineSettings| {
+            comparable(&after.effective, wanted) == comparable(&expected, wanted)
+        };
+        // A list of ours replaces that of the files before it, so it starts with what is in effect.
+        let whole: Vec<Edit> = wanted.iter().map(|edit| edit.with_initial(&now)).collect();
+        let (drafts, after) = with(&whole)?;
+        if is_expected(&after) {
+            return Ok(drafts);
+        }
+        // Where a file of podman asks for it, lists are appended instead: ours leaves out what would be there twice.
+        let parts: Vec<Edit> = whole.iter().map(|edit| edit.without_doubles(&after)).collect();
+        if parts != whole {
+            let (drafts, after) = with(&parts)?;
+            if is_expected(&after) {
+                return Ok(drafts);
+            }
+        }
+        Err(self.overridden(ours, wanted, &after))
+    }
+
+    /// Error for drafts that would not come into effect, or not alone.
+    fn overridden(&self, ours: &str, wanted: &[Edit], after: &EngineSettings) -> Error {
+        let later = after.files.iter().skip_while(|(path, _)| path != ours).skip(1);
+        let key_in = |file: &Value| {
+            let sets = |edit: &&Edit| edit.is_touched_by(file);
+            wanted.iter().find(sets).map(Edit::key)
+        };
+        let by = later.filter_map(|(path, file)| Some((path, key_in(file)?))).last();
+        let error = Error::refused("configure", self.engine.label());
+        let ours = self.host.display_path(ours).display().to_string();
+        match by {
+            Some((path, key)) => {
+                let path = self.host.display_path(path).display().to_string();
+                error
+                    .because(format!(
+                        "{path} is read after {ours}, and its {key} would override ours"
+                    ))
+                    .with_cure(format!(
+                        "remove {key} from {path}, or add there: {}",
+                        self.lines(wanted)
+                    ))
+            }
+            None => error
+                .because(format!("with our settings in {ours} others would no longer be in effect"))
+                .with_cure(format!("add by hand: {}", self.lines(wanted))),
+        }
+    }
+
+    /// The lines to add by hand.
+    fn lines(&self, wanted: &[Edit]) -> String {
+        let format = self.format();
+        let example = super::config_format::edit("", format, wanted).unwrap_or_default();
+        let lines: Vec<_> = example.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        lines.join(" ")
+    }
+}
+
+/// Settings in a form in which the order of the wanted lists does not count, and what only makes the engine read our file is left out.
+fn comparable(effective: &Value, wanted: &[Edit]) -> Value {
+    let mut value = effective.clone();
+    if let Some(table) = value.as_object_mut() {
+        table.remove("imports");
+        table.remove("version");
+    }
+    for edit in wanted.iter().filter(|edit| matches!(edit.value, EditValue::Contains { .. })) {
+        let pointer: String = edit.keys.iter().map(|key| format!("/{key}")).collect();
+        if let Some(list) = value.pointer_mut(&pointer).and_then(Value::as_array_mut) {
+            list.sort_by_key(Value::to_string);
+        }
+    }
+    value
+}
+
+impl Edit {
+    fn path(&self) -> Vec<&str> {
+        self.keys.iter().map(String::as_str).collect()
+    }
+
+    /// The edit of a list, which starts with what is in effect where our file does not have it.
+    fn with_initial(&self, now: &EngineSettings) -> Edit {
+        let EditValue::Contains { items, .. } = &self.value else { return self.clone() };
+        Edit::contains(&self.path(), items.clone(), now.strings(&self.path()))
+    }
+
+    /// The edit of a list, without what the list has twice.
+    fn without_doubles(&self, after: &EngineSettings) -> Edit {
+        let EditValue::Contains { items, initial } = &self.value else { return self.clone() };
+        let list = after.strings(&self.path());
+        let is_single = |item: &&String| list.iter().filter(|other| other == item).count() < 2;
+        let single = |items: &[String]| items.iter().filter(is_single).cloned().collect();
+        Edit::contains(&self.path(), single(items), single(initial))
+    }
+
+    /// True for a file that sets the key, or, for containerd 1.7, the table of the plugin that has it.
+    fn is_touched_by(&self, file: &Value) -> bool {
+        let path = self.path();
+        value_at(file, &path).is_some()
+            || strings_at(file, &path).is_some()
+            || (path.first() == Some(&"plugins") && value_at(file, &path[..2]).is_some())
+    }
+}

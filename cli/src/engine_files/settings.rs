@@ -1,0 +1,233 @@
+//! The settings of an engine that are in effect: its files, read and joined in the engine's own order and by its own rules.
+
+use super::{
+    CONTAINERD_CONFIG, DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS, DOCKER_ENABLES_CDI,
+    containerd::{self, CriPlugin},
+    merge::{MergeRules, Merged},
+    podman_default_spec_dirs, podman_has_spec_dirs, strings_at, value_at,
+};
+use crate::cli::EngineArg;
+use mig_cdi_gen::engines::EngineVersion;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+
+/// Reader of the files of an engine. Its errors end the reading; a reader that reports problems in another way returns `None` for a
+/// file that it cannot use.
+pub(crate) trait ConfigReader {
+    /// Error of a file or directory.
+    type Error;
+    /// Names in a directory, sorted; `None` when it is not there, or is no directory.
+    fn list(&self, dir: &str) -> Result<Option<Vec<String>>, Self::Error>;
+    /// Parses a file; `None` when it is not there.
+    fn value(&self, path: &str) -> Result<Option<Value>, Self::Error>;
+}
+
+/// Places of an engine's files on a machine.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ConfigPlaces {
+    /// Directory with the configuration of the user who runs the engine, as `/home/u/.config`; `None` for root.
+    pub user_config: Option<String>,
+    /// `$XDG_RUNTIME_DIR` of that user.
+    pub user_runtime: Option<String>,
+    /// Configuration that the running engine was given on its command line.
+    pub given: GivenConfig,
+    /// `$CONTAINERS_CONF`, which podman reads instead of its other files.
+    pub containers_conf: Option<String>,
+    /// `$CONTAINERS_CONF_OVERRIDE`, which podman reads last.
+    pub containers_conf_override: Option<String>,
+}
+
+/// Options of an engine's command line that name its configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct GivenConfig {
+    /// `--config`, of Docker `--config-file`.
+    pub file: Option<String>,
+    /// CRI-O's `--config-dir`.
+    pub dir: Option<String>,
+    /// Directories of `--cdi-spec-dir` and `--cdi-spec-dirs`.
+    pub spec_dirs: Vec<String>,
+}
+
+/// Settings of an engine that are in effect.
+#[derive(Debug)]
+pub(crate) struct EngineSettings {
+    /// Files that exist, in the order in which the engine reads them: a later one overrides an earlier one.
+    pub files: Vec<(String, Value)>,
+    /// The files joined, with the built-in values that matter here.
+    pub effective: Value,
+    /// Name of the table of containerd's CRI plugin in its main file, and the version of that file.
+    pub cri: CriPlugin,
+    /// containerd imports files by a pattern that is not understood here.
+    pub has_unknown_imports: bool,
+}
+
+impl EngineSettings {
+    /// Reads the files of an engine and joins them.
+    ///
+    /// # Errors
+    /// Those of the reader.
+    pub(crate) fn load<R: ConfigReader>(
+        engine: EngineArg,
+        version: EngineVersion,
+        places: &ConfigPlaces,
+        reader: &R,
+    ) -> Result<EngineSettings, R::Error> {
+        match engine {
+            EngineArg::Podman => {
+                let files = podman_files(places, reader)?;
+                let built_in = podman_built_in(version, reader)?;
+                Ok(join(MergeRules::Podman, built_in, files))
+            }
+            EngineArg::Crio => {
+                let files = crio_files(places, reader)?;
+                Ok(join(MergeRules::Crio, crio_built_in(), files))
+            }
+            EngineArg::Docker => {
+                let path = main_file(engine, places);
+                let files = read_all(reader, [path])?;
+                Ok(join(MergeRules::Docker, docker_built_in(version, places), files))
+            }
+            EngineArg::Containerd => containerd::load(version, places, reader),
+        }
+    }
+
+    /// The strings of a list that is in effect; none where it is not set.
+    pub(crate) fn strings(&self, keys: &[&str]) -> Vec<String> {
+        strings_at(&self.effective, keys).unwrap_or_default()
+    }
+
+    /// A value that is in effect.
+    pub(crate) fn value(&self, keys: &[&str]) -> Option<&Value> {
+        value_at(&self.effective, keys)
+    }
+}
+
+/// Path of the file that an engine reads first or, for podman, of the administrator's or user's file.
+pub(crate) fn main_file(engine: EngineArg, places: &ConfigPlaces) -> String {
+    let default = match engine {
+        EngineArg::Podman => {
+            let dir = places.user_config.as_deref().unwrap_or("/etc");
+            return match &places.containers_conf {
+                Some(path) => path.clone(),
+                None => format!("{dir}/containers/containers.conf"),
+            };
+        }
+        EngineArg::Containerd => CONTAINERD_CONFIG.to_owned(),
+        EngineArg::Crio => "/etc/crio/crio.conf".to_owned(),
+        // Rootless dockerd reads daemon.json in the configuration directory of its user.
+        EngineArg::Docker => {
+            let dir = places.user_config.as_deref().unwrap_or("/etc");
+            format!("{dir}/docker/daemon.json")
+        }
+    };
+    places.given.file.clone().unwrap_or(default)
+}
+
+/// CRI-O's directory of drop-ins.
+pub(crate) fn crio_drop_in_dir(places: &ConfigPlaces) -> String {
+    places.given.dir.clone().unwrap_or_else(|| "/etc/crio/crio.conf.d".to_owned())
+}
+
+fn join(rules: MergeRules, built_in: Value, files: Vec<(String, Value)>) -> EngineSettings {
+    let mut merged = Merged::new(rules, built_in);
+    files.iter().for_each(|(_, value)| merged.add(value));
+    EngineSettings {
+        files,
+        effective: merged.into_value(),
+        cri: CriPlugin { version: 0, name: "" },
+        has_unknown_imports: false,
+    }
+}
+
+fn read_all<R: ConfigReader>(
+    reader: &R,
+    paths: impl IntoIterator<Item = String>,
+) -> Result<Vec<(String, Value)>, R::Error> {
+    let mut files = Vec::new();
+    for path in paths {
+        if let Some(value) = reader.value(&path)? {
+            files.push((path, value));
+        }
+    }
+    Ok(files)
+}
+
+/// The order of containers.conf(5) and containers/common `pkg/config/new.go`, `systemConfigs`.
+fn podman_files<R: ConfigReader>(
+    places: &ConfigPlaces,
+    reader: &R,
+) -> Result<Vec<(String, Value)>, R::Error> {
+    let mut paths = Vec::new();
+    match &places.containers_conf {
+        Some(path) => paths.push(path.clone()),
+        None => {
+            paths.push("/usr/share/containers/containers.conf".to_owned());
+            let own = places.user_config.iter().map(|dir| format!("{dir}/containers"));
+            for dir in std::iter::once("/etc/containers".to_owned()).chain(own) {
+                let path = format!("{dir}/containers.conf");
+                let names = reader.list(&format!("{path}.d"))?.unwrap_or_default();
+                let drop_ins = names.into_iter().filter(|name| name.ends_with(".conf"));
+                let drop_ins = drop_ins.map(|name| format!("{path}.d/{name}"));
+                paths.extend(std::iter::once(path.clone()).chain(drop_ins));
+            }
+        }
+    }
+    paths.extend(places.containers_conf_override.clone());
+    read_all(reader, paths)
+}
+
+/// A hooks directory that does not exist is left out: releases differ in whether they start containers when a list names one.
+fn podman_built_in<R: ConfigReader>(version: EngineVersion, reader: &R) -> Result<Value, R::Error> {
+    let mut hooks = vec![DEFAULT_HOOKS_DIR];
+    if reader.list(DEFAULT_HOOKS_DIR)?.is_none() {
+        hooks.clear();
+    }
+    // A release without the setting ignores the key; `podman_has_spec_dirs` tells.
+    let spec_dirs = podman_default_spec_dirs(version);
+    Ok(json!({ "engine": { "cdi_spec_dirs": spec_dirs, "hooks_dir": hooks } }))
+}
+
+/// Spec directories that podman reads.
+pub(crate) fn podman_spec_dirs(version: EngineVersion, settings: &EngineSettings) -> Vec<String> {
+    match podman_has_spec_dirs(version) {
+        true => settings.strings(&["engine", "cdi_spec_dirs"]),
+        false => DEFAULT_SPEC_DIRS.map(str::to_owned).to_vec(),
+    }
+}
+
+/// The main file, and every file below the drop-in directory in the order of its path (`pkg/config/config.go`,
+/// `UpdateFromPath`).
+fn crio_files<R: ConfigReader>(
+    places: &ConfigPlaces,
+    reader: &R,
+) -> Result<Vec<(String, Value)>, R::Error> {
+    /// Deepest directory that is read; none of a real machine has a second level.
+    const DEPTH: usize = 8;
+    let mut paths = vec![main_file(EngineArg::Crio, places)];
+    let mut pending = VecDeque::from([(crio_drop_in_dir(places), 0)]);
+    while let Some((path, depth)) = pending.pop_front() {
+        match reader.list(&path)? {
+            Some(names) if depth < DEPTH => {
+                for name in names.into_iter().rev() {
+                    pending.push_front((format!("{path}/{name}"), depth + 1));
+                }
+            }
+            _ if depth > 0 => paths.push(path),
+            _ => {}
+        }
+    }
+    read_all(reader, paths)
+}
+
+fn crio_built_in() -> Value {
+    let hooks = [DEFAULT_HOOKS_DIR];
+    json!({ "crio": { "runtime": { "cdi_spec_dirs": DEFAULT_SPEC_DIRS, "hooks_dir": hooks } } })
+}
+
+/// Rootless dockerd reads two directories of its user besides (moby `daemon/config`, `DefaultCDISpecDirs` and `setCDIDirs`).
+fn docker_built_in(version: EngineVersion, places: &ConfigPlaces) -> Value {
+    let mut dirs = DEFAULT_SPEC_DIRS.map(str::to_owned).to_vec();
+    let own = [&places.user_config, &places.user_runtime];
+    dirs.extend(own.into_iter().flatten().map(|dir| format!("{dir}/cdi")));
+    json!({ "features": { "cdi": version >= DOCKER_ENABLES_CDI }, "cdi-spec-dirs": dirs })
+}

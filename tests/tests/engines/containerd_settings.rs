@@ -1,0 +1,184 @@
+//! `mig-cdi configure containerd` against containerd's own view of its files, `containerd config dump`, in 1.7 and 2: nothing that was
+//! in effect is lost, what is wanted comes into effect or the file in the way is named, and the undo restores every byte.
+
+use mig_cdi_tests::{configure_host::ConfigureHost, engine_files::toml_value, project, run};
+use proptest::{collection::btree_map, prelude::*, sample::select};
+use serde_json::{Value, json};
+use std::process::Command;
+
+const CASES: u32 = 40;
+
+/// A release, by the directory of its package, with the version of its files and the table of its CRI plugin.
+struct Release {
+    dir: &'static str,
+    version: &'static str,
+    format: u32,
+    plugin: &'static str,
+}
+
+const OLD: Release =
+    Release { dir: "engines", version: "1.7.24", format: 2, plugin: "io.containerd.grpc.v1.cri" };
+const NEW: Release = Release {
+    dir: "containerd-2",
+    version: "2.1.5",
+    format: 3,
+    plugin: "io.containerd.cri.v1.runtime",
+};
+
+/// Pieces of a file. `CRI` stands for the plugin.
+fn pieces() -> impl Strategy<Value = String> {
+    let keys = select(vec![
+        "",
+        "enable_cdi = true\n",
+        "enable_cdi = false\n",
+        "cdi_spec_dirs = ['/etc/cdi']\n",
+        "enable_cdi = true\ncdi_spec_dirs = [\"/srv/cdi\", \"/run/cdi\"]\n",
+        "max_container_log_line_size = 7\n",
+    ]);
+    let default =
+        select(vec!["", "default_runtime_name = 'nvidia'\n", "default_runtime_name = 'runc'\n"]);
+    let runtimes = prop::sample::subsequence(
+        vec![
+            "[plugins.'CRI'.containerd.runtimes.nvidia]\nruntime_type = 'io.containerd.runc.v2'\nprivileged_without_host_devices = true\n\
+             [plugins.'CRI'.containerd.runtimes.nvidia.options]\nBinaryName = '/usr/bin/nvidia-container-runtime'\nSystemdCgroup = true\n",
+            "[plugins.'CRI'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n",
+            "[plugins.'CRI'.containerd.runtimes.runc.options]\nSystemdCgroup = true\nRoot = '/run/r'\n",
+            "[plugins.'CRI'.containerd.runtimes.kata]\nruntime_type = 'io.containerd.kata.v2'\n",
+        ],
+        0..=4,
+    );
+    (keys, default, runtimes, any::<bool>()).prop_map(|(keys, default, runtimes, disabled)| {
+        let head =
+            if disabled { "disabled_plugins = ['io.containerd.internal.v1.opt']\n" } else { "" };
+        let table = |name: &str, body: &str| match body {
+            "" => String::new(),
+            body => format!("[plugins.'CRI'{name}]\n{body}"),
+        };
+        format!("{head}{}{}{}", table("", keys), table(".containerd", default), runtimes.concat())
+    })
+}
+
+/// The main file, and the drop-ins by name.
+fn files() -> impl Strategy<Value = (String, Vec<(&'static str, String)>)> {
+    let names = select(vec!["10-a.toml", "49-b.toml", "60-c.toml", "99-d.toml"]);
+    let drop_ins = btree_map(names, pieces(), 0..=3);
+    (pieces(), drop_ins).prop_map(|(main, drop_ins)| (main, drop_ins.into_iter().collect()))
+}
+
+/// What containerd has in effect.
+fn dump(machine: &ConfigureHost, release: &Release) -> Value {
+    let program = project().join("target/test-deps").join(release.dir).join("usr/bin/containerd");
+    let config = machine.path("/etc/containerd/config.toml");
+    let dumped = run(Command::new(program).arg("-c").arg(config).args(["config", "dump"]));
+    assert_eq!(dumped.code, 0, "{}", dumped.stderr);
+    toml_value(&dumped.stdout)
+}
+
+fn strings(value: &Value) -> Vec<&str> {
+    value.as_array().map_or_else(Vec::new, |list| list.iter().filter_map(Value::as_str).collect())
+}
+
+fn check(release: &Release, main: &str, drop_ins: &[(&str, String)], runtime: bool) {
+    let machine = ConfigureHost::trusted();
+    let text = |body: &str, head: &str| {
+        format!("version = {}\n{head}{}", release.format, body.replace("CRI", release.plugin))
+    };
+    machine.put("/etc/containerd/config.toml", &text(main, "imports = ['conf.d/*.toml']\n"));
+    for (name, body) in drop_ins {
+        machine.put(&format!("/etc/containerd/conf.d/{name}"), &text(body, ""));
+    }
+    let before = dump(&machine, release);
+    let tree = machine.tree();
+    let flag = if runtime { " --runtime" } else { "" };
+    let args = format!("containerd --engine-version {}{flag}", release.version);
+    let done = machine.configure(&args);
+    if done.code != 0 {
+        assert_eq!(done.code, 5, "{}", done.stderr);
+        assert_eq!(machine.tree(), tree, "a refusal changes nothing");
+        // The file that is named says something else about the plugin, and is read after ours.
+        let named = drop_ins.iter().rev().find(|(name, _)| done.stderr.contains(*name));
+        let (name, body) = named.unwrap_or_else(|| panic!("{}", done.stderr));
+        assert!(body.contains("[plugins.'CRI'"), "{}", done.stderr);
+        assert!(release.format == 2 || *name > "50-mig-cdi.toml", "{}", done.stderr);
+        return;
+    }
+    let after = dump(&machine, release);
+    let plugin = |value: &Value| value["plugins"][release.plugin].clone();
+    let (mut was, mut now) = (plugin(&before), plugin(&after));
+    assert_eq!(now["enable_cdi"], json!(true), "{}", done.stderr);
+    let dirs = strings(&now["cdi_spec_dirs"]).join(" ");
+    assert!(strings(&was["cdi_spec_dirs"]).iter().all(|dir| dirs.contains(dir)), "{dirs}");
+    assert!(dirs.contains("/etc/cdi") && dirs.contains("/run/cdi"), "{dirs}");
+    if runtime {
+        let runtimes = now["containerd"]["runtimes"].as_object_mut().unwrap();
+        let ours = runtimes.remove("mig-cdi").unwrap();
+        assert!(ours["options"]["BinaryName"].as_str().unwrap().ends_with("/mig-cdi-runtime"));
+        assert_eq!(ours["container_annotations"], json!(["mig-cdi/*"]));
+        let default = was["containerd"]["default_runtime_name"].as_str().unwrap();
+        let inherited = &was["containerd"]["runtimes"][default];
+        if inherited["runtime_type"] == "io.containerd.runc.v2" {
+            for key in ["SystemdCgroup", "Root"] {
+                let value = |options: &Value| match &options[key] {
+                    // A built-in value, which a dump of an entry without options does not have.
+                    Value::Null => json!(if key == "Root" { json!("") } else { json!(false) }),
+                    value => value.clone(),
+                };
+                assert_eq!(value(&ours["options"]), value(&inherited["options"]), "{key}: {ours}");
+            }
+            let key = "privileged_without_host_devices";
+            assert_eq!(ours[key], inherited[key], "{ours}");
+        }
+        // The built-in type is not in the dump of 1.7.
+        let kind = |value: &Value| value["containerd"]["runtimes"]["runc"]["runtime_type"].clone();
+        let is_built_in = [json!(null), json!("")].contains(&kind(&was));
+        assert!(is_built_in || kind(&was) == kind(&now), "{} {}", kind(&was), kind(&now));
+    }
+    for value in [&mut was, &mut now] {
+        let table = value.as_object_mut().unwrap();
+        table.remove("enable_cdi");
+        table.remove("cdi_spec_dirs");
+        for runtime in table["containerd"]["runtimes"].as_object_mut().unwrap().values_mut() {
+            // 1.7 prints an empty type for its built-in runtime, and options only where there are any.
+            let table = runtime.as_object_mut().unwrap();
+            table.retain(|key, _| {
+                matches!(key.as_str(), "options" | "privileged_without_host_devices")
+            });
+            table.entry("options").or_insert_with(|| json!({}));
+            let options = table["options"].as_object_mut().unwrap();
+            options.retain(|_, value| !matches!(value, Value::Bool(false)) && *value != json!(""));
+            options.retain(|_, value| *value != json!(0));
+        }
+    }
+    assert_eq!(was, now);
+    assert_eq!(before["disabled_plugins"], after["disabled_plugins"]);
+    let again = machine.run_ok(&args);
+    assert!(again.stderr.contains("nothing to change\n"), "{}", again.stderr);
+    machine.run_ok("containerd --undo");
+    assert_eq!(machine.tree(), tree, "the undo restores every byte");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn containerd_1_7_keeps_what_it_has((main, drop_ins) in files(), runtime in any::<bool>()) {
+        check(&OLD, &main, &drop_ins, runtime);
+    }
+
+    #[test]
+    fn containerd_2_keeps_what_it_has((main, drop_ins) in files(), runtime in any::<bool>()) {
+        check(&NEW, &main, &drop_ins, runtime);
+    }
+}
+
+/// containerd reads what `configure` reads: the version of the program is as expected.
+#[test]
+fn the_engines_have_the_expected_versions() {
+    for release in [OLD, NEW] {
+        let dir = project().join("target/test-deps").join(release.dir);
+        let version = run(Command::new(dir.join("usr/bin/containerd")).arg("--version"));
+        let major = &release.version[..2];
+        let is_major = |word: &str| word.trim_start_matches('v').starts_with(major);
+        assert!(version.stdout.split_whitespace().any(is_major), "{}", version.stdout);
+    }
+}

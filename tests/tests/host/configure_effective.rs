@@ -1,0 +1,303 @@
+//! `mig-cdi configure` judges what is in effect, whichever file says it. Situations from public bug reports; the engines tests hold
+//! the rules against containerd's own view.
+
+use mig_cdi_tests::configure_host::ConfigureHost;
+
+fn machine(files: &[(&str, &str)]) -> ConfigureHost {
+    let machine = ConfigureHost::trusted();
+    files.iter().for_each(|(path, text)| machine.put(path, text));
+    machine
+}
+
+/// Without the path of the monitor CRI-O looks for conmon in PATH, and does not start (nvidia-container-toolkit issue 681).
+#[test]
+fn a_runtime_of_crio_inherits_from_the_default_one() {
+    let machine = machine(&[(
+        "/etc/crio/crio.conf.d/10-crio.conf",
+        "[crio.runtime]\ndefault_runtime = \"crun\"\n\n[crio.runtime.runtimes.crun]\n\
+         runtime_path = \"/usr/libexec/crio/crun\"\nruntime_root = \"/run/crun\"\n\
+         monitor_path = \"/usr/libexec/crio/conmon\"\nmonitor_cgroup = \"system.slice\"\nmonitor_env = [\"A=b\"]\n\
+         allowed_annotations = [\"io.x\"]\nplatform_runtime_paths = { \"linux/arm64\" = \"/x\" }\n",
+    )]);
+    machine.run_ok("crio --engine-version 1.31.0 --runtime");
+    let text = machine.read("/etc/crio/crio.conf.d/50-mig-cdi.conf");
+    for line in [
+        "runtime_root = \"/run/crun\"\n",
+        "monitor_path = \"/usr/libexec/crio/conmon\"\n",
+        "monitor_cgroup = \"system.slice\"\n",
+        "monitor_env = [\"A=b\"]\n",
+        "allowed_annotations = [\"io.x\"]\n",
+        "bin/mig-cdi-runtime\"\n",
+    ] {
+        assert!(text.contains(line), "{line} {text}");
+    }
+    assert!(!text.contains("platform_runtime_paths") && !text.contains("cdi_spec_dirs"), "{text}");
+}
+
+/// A directory that an engine reads by default is still read (podman issue 18292, moby issue 51601).
+#[test]
+fn built_in_directories_stay() {
+    for (args, nothing) in [
+        ("docker --engine-version 28.5.2", true),
+        ("crio --engine-version 1.31.0", true),
+        ("containerd --engine-version 2.1.5", true),
+        ("podman --engine-version 5.6.0", true),
+        ("docker --engine-version 26.1", false),
+        ("docker --rootless --engine-version 26.1", false),
+        ("containerd --engine-version 1.7.24", false),
+    ] {
+        let machine = ConfigureHost::trusted();
+        machine.set_spec_dirs(&["/etc/cdi"]);
+        let run = machine.run_ok(&format!("{args} --dry-run"));
+        assert_eq!(run.stdout.is_empty(), nothing, "{args}: {}", run.stdout);
+        assert!(!run.stdout.contains("spec"), "{args}: {}", run.stdout);
+    }
+    // Where a list has to be written, it begins with them.
+    for (args, list) in [
+        ("docker --engine-version 28.5.2", "[\"/etc/cdi\", \"/var/run/cdi\", \"/srv/slices\"]"),
+        ("crio --engine-version 1.31.0", "[\"/etc/cdi\", \"/var/run/cdi\", \"/srv/slices\"]"),
+        ("containerd --engine-version 2.1.5", "[\"/etc/cdi\", \"/var/run/cdi\", \"/srv/slices\"]"),
+        ("podman --engine-version 5.5.0", "[\"/etc/cdi\", \"/srv/slices\"]"),
+        (
+            "docker --rootless --engine-version 28.5.2",
+            "[\"/etc/cdi\", \"/var/run/cdi\", \"/home/u/.config/cdi\", \"/srv/slices\"]",
+        ),
+    ] {
+        let machine = ConfigureHost::trusted();
+        machine.set_spec_dirs(&["/srv/slices"]);
+        let run = machine.run_ok(&format!("{args} --dry-run"));
+        assert!(run.stdout.contains(list), "{args}: {}", run.stdout);
+    }
+    // The same directory by another path.
+    let machine = ConfigureHost::trusted();
+    machine.set_spec_dirs(&["/etc/cdi/", "/run/cdi"]);
+    assert_eq!(machine.run_ok("crio --engine-version 1.31.0 --dry-run").stdout, "");
+}
+
+const CRI: &str = "plugins.\"io.containerd.cri.v1.runtime\"";
+
+/// The kubelet and every runtime have to use the same cgroup driver (nvidia-docker issue 1788).
+#[test]
+fn a_runtime_of_containerd_inherits_from_the_default_one() {
+    let nvidia = format!(
+        "version = 3\n[{CRI}.containerd]\ndefault_runtime_name = \"nvidia\"\n[{CRI}.containerd.runtimes.nvidia]\n\
+         runtime_type = \"io.containerd.runc.v2\"\nprivileged_without_host_devices = true\ncontainer_annotations = [\"a/*\"]\n\
+         [{CRI}.containerd.runtimes.nvidia.options]\n\
+         BinaryName = \"/usr/bin/nvidia-container-runtime\"\nSystemdCgroup = true\nRoot = \"/run/r\"\n"
+    );
+    let runc = format!(
+        "version = 3\n[{CRI}.containerd.runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n\
+         [{CRI}.containerd.runtimes.runc.options]\nSystemdCgroup = true\n"
+    );
+    let main = "/etc/containerd/config.toml";
+    let import = "version = 3\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n";
+    for (files, more) in [
+        (vec![(main, &*nvidia)], true),
+        (vec![(main, import), ("/etc/containerd/conf.d/10-runc.toml", &*runc)], false),
+        (vec![(main, import), ("/etc/containerd/conf.d/99-runc.toml", &*runc)], false),
+    ] {
+        let machine = machine(&files);
+        machine.run_ok("containerd --engine-version 2.1.5 --runtime");
+        let text = machine.read("/etc/containerd/conf.d/50-mig-cdi.toml");
+        let ours = text.split("runtimes.mig-cdi.options]").nth(1).unwrap();
+        assert!(ours.contains("SystemdCgroup = true\n"), "{text}");
+        assert!(ours.contains("bin/mig-cdi-runtime\"\n"), "{text}");
+        let has = |line: &str| text.contains(line);
+        assert_eq!(has("privileged_without_host_devices = true\n"), more, "{text}");
+        assert_eq!(has("Root = \"/run/r\"\n"), more, "{text}");
+        assert_eq!(has("container_annotations = [\"a/*\", \"mig-cdi/*\"]\n"), more, "{text}");
+        assert!(!has("runtimes.runc]"), "containerd 2 keeps its built-in runtime: {text}");
+    }
+    // 1.7 loses its built-in runtime with the first table of runtimes.
+    let machine = machine(&[]);
+    machine.run_ok("containerd --engine-version 1.7.24 --runtime");
+    assert!(machine.read(main).contains("containerd.runtimes.runc]"), "{}", machine.read(main));
+}
+
+/// A file that is read after ours and sets the same key (containers/common issue 2391).
+#[test]
+fn a_file_that_overrides_ours_is_named() {
+    let main = "version = 3\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n";
+    for (args, path, text, key) in [
+        (
+            "podman --engine-version 5.6.0",
+            "/etc/containers/containers.conf.d/99-site.conf",
+            "[engine]\ncdi_spec_dirs = [\"/etc/cdi\"]\n".to_owned(),
+            "engine.cdi_spec_dirs",
+        ),
+        (
+            "crio --engine-version 1.31.0",
+            "/etc/crio/crio.conf.d/99-site.conf",
+            "[crio.runtime]\ncdi_spec_dirs = [\"/etc/cdi\"]\n".to_owned(),
+            "crio.runtime.cdi_spec_dirs",
+        ),
+        (
+            "containerd --engine-version 2.1.5",
+            "/etc/containerd/conf.d/99-site.toml",
+            format!("version = 3\n[{CRI}]\nenable_cdi = false\n"),
+            "plugins.io.containerd.cri.v1.runtime.enable_cdi",
+        ),
+    ] {
+        let machine = machine(&[(path, &text)]);
+        if args.starts_with("containerd") {
+            machine.put("/etc/containerd/config.toml", main);
+        }
+        let before = machine.tree();
+        for _ in 0..2 {
+            let run = machine.configure(args);
+            assert_eq!(run.code, 5, "{args}: {}", run.stderr);
+            let cause = format!("{path} is read after ");
+            assert!(run.stderr.contains(&cause), "{args}: {}", run.stderr);
+            assert!(
+                run.stderr.contains(&format!("its {key} would override ours")),
+                "{}",
+                run.stderr
+            );
+            assert_eq!(machine.tree(), before, "{args}");
+        }
+        // The same file before ours is no obstacle, and neither is one that says what we want.
+        let early = path.replace("99-site", "10-site");
+        std::fs::rename(machine.path(path), machine.path(&early)).unwrap();
+        machine.run_ok(args);
+        let again = machine.run_ok(args);
+        assert!(again.stderr.contains("nothing to change\n"), "{args}: {}", again.stderr);
+    }
+}
+
+/// A list with `{append=true}` stays one (podman issue 7134).
+#[test]
+fn podmans_lists_are_appended_to() {
+    let main =
+        ("/etc/containers/containers.conf", "[engine]\nhooks_dir = [\"/usr/local/hooks.d\"]\n");
+    let vendor = "[engine]\nhooks_dir = [\"/opt/vendor/hooks.d\", {append=true}]\n";
+    let ours = "/etc/mig-cdi/hooks.d/podman";
+    for (name, list) in [
+        ("20-vendor.conf", format!("[\"{ours}\"]")),
+        ("80-vendor.conf", format!("[\"/usr/local/hooks.d\", \"{ours}\"]")),
+    ] {
+        let path = format!("/etc/containers/containers.conf.d/{name}");
+        let machine = machine(&[main, (&path, vendor)]);
+        machine.run_ok("podman --engine-version 5.6.0 --hook");
+        let text = machine.read("/etc/containers/containers.conf.d/50-mig-cdi.conf");
+        assert!(text.contains(&format!("hooks_dir = {list}\n")), "{name}: {text}");
+        let again = machine.run_ok("podman --engine-version 5.6.0 --hook");
+        assert!(again.stderr.contains("nothing to change\n"), "{name}: {}", again.stderr);
+    }
+}
+
+/// k3s's containerd reads a file that k3s writes at each start (k3s issues 11631 and 11088).
+#[test]
+fn the_configuration_of_the_running_engine_counts() {
+    let own = "/var/lib/rancher/k3s/agent/etc/containerd/config.toml";
+    let k3s =
+        |cdi: bool, imports: &str| format!("version = 3\n{imports}[{CRI}]\n  enable_cdi = {cdi}\n");
+    let run_as = |line: &str, text: &str| {
+        let machine = machine(&[
+            (own, text),
+            ("/proc/stat", "btime 1700000000\n"),
+            ("/proc/4242/comm", "containerd\n"),
+            ("/proc/4242/status", "Name:\tcontainerd\nUid:\t0\t0\t0\t0\n"),
+            (
+                "/proc/4242/stat",
+                "4242 (containerd) S 1 1 1 0 -1 0 1 0 0 0 1 1 0 0 20 0 1 0 1000 1 1\n",
+            ),
+        ]);
+        machine.put("/proc/4242/cmdline", &line.replace(' ', "\0"));
+        machine
+    };
+    let line = format!("containerd -c {own} -a /run/k3s/containerd/containerd.sock");
+    let machine = run_as(&line, &k3s(true, ""));
+    let done = machine.run_ok("containerd --engine-version 2.1.5");
+    assert!(
+        done.stderr.contains(&format!("the running containerd reads {own}")),
+        "{}",
+        done.stderr
+    );
+    assert!(done.stderr.contains("nothing to change\n"), "{}", done.stderr);
+    assert!(!machine.path("/etc/containerd").exists());
+    let machine = run_as(&line, &k3s(false, ""));
+    let before = machine.tree();
+    let refused = machine.configure("containerd --engine-version 2.1.5");
+    assert_eq!((refused.code, machine.tree() == before), (5, true), "{}", refused.stderr);
+    assert!(refused.stderr.contains("k3s writes this file at each start"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("config-v3.toml.tmpl"), "{}", refused.stderr);
+    // Newer releases import a directory for others.
+    let dir = "/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.d";
+    let imports = format!("imports = [\"{dir}/*.toml\"]\n");
+    let machine = run_as(&line, &k3s(false, &imports));
+    machine.run_ok("containerd --engine-version 2.1.5");
+    assert!(machine.read(&format!("{dir}/50-mig-cdi.toml")).contains("enable_cdi = true\n"));
+    assert_eq!(machine.read(own), k3s(false, &imports));
+    // A containerd without the option reads the usual file.
+    let machine = run_as("containerd", &k3s(false, ""));
+    machine.put("/etc/containerd/config.toml", &k3s(false, ""));
+    machine.run_ok("containerd --engine-version 2.1.5");
+    assert!(machine.path("/etc/containerd/conf.d/50-mig-cdi.toml").exists());
+}
+
+/// A handler without a runtime starts no pod (k8s-device-plugin issue 475).
+#[test]
+fn the_real_runtime_has_to_be_there() {
+    let crun = "[crio.runtime.runtimes.crun]\nruntime_path = \"/opt/crio/crun\"\n";
+    let binary = format!(
+        "version = 3\n[{CRI}.containerd.runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n\
+         [{CRI}.containerd.runtimes.runc.options]\nBinaryName = \"/opt/bin/runc\"\n"
+    );
+    for (args, config, program, code, message) in [
+        ("containerd --engine-version 2.1.5", None, "usr/local/sbin/runc", 0, ""),
+        ("crio --engine-version 1.31.0", None, "usr/libexec/crio/crun", 0, ""),
+        (
+            "crio --engine-version 1.31.0",
+            Some(("/etc/crio/crio.conf", crun)),
+            "opt/crio/crun",
+            5,
+            "set runtimes = [\"/opt/crio/crun\"] below [hook] in /etc/mig-cdi/config.toml",
+        ),
+        (
+            "containerd --engine-version 2.1.5",
+            Some(("/etc/containerd/config.toml", &*binary)),
+            "opt/bin/runc",
+            5,
+            "set runtimes = [\"/opt/bin/runc\"] below [hook]",
+        ),
+        // An image that is being built.
+        ("docker --engine-version 26.1", None, "opt/other", 0, "install runc or crun"),
+    ] {
+        let machine = machine(&[]);
+        machine.program(&format!("root/{program}"), "#!/bin/sh\n");
+        if let Some((path, text)) = config {
+            machine.put(path, text);
+        }
+        let run = machine.configure(&format!("{args} --runtime"));
+        assert_eq!(run.code, code, "{args} {program}: {}", run.stderr);
+        assert!(run.stderr.contains(message), "{args} {program}: {}", run.stderr);
+        assert_eq!(
+            run.stderr.contains("would find no runtime"),
+            !message.is_empty(),
+            "{}",
+            run.stderr
+        );
+    }
+    // Another runtime than the engine's.
+    let machine = machine(&[("/etc/crio/crio.conf", crun)]);
+    machine.program("root/opt/crio/crun", "#!/bin/sh\n");
+    machine.program("root/usr/bin/runc", "#!/bin/sh\n");
+    let run = machine.run_ok("crio --engine-version 1.31.0 --runtime");
+    let warning = "mig-cdi-runtime runs /usr/bin/runc, and crio runs /opt/crio/crun; to run the same, set runtimes";
+    assert!(run.stderr.contains(warning), "{}", run.stderr);
+}
+
+/// CRI-O reads every file of its directory, so that a backup in it would count as one.
+#[test]
+fn a_drop_in_has_no_backup_beside_it() {
+    let path = "/etc/crio/crio.conf.d/50-mig-cdi.conf";
+    let text = "# by hand\n[crio.runtime]\ncdi_spec_dirs = [\"/etc/cdi\"]\n";
+    let machine = machine(&[(path, text)]);
+    let before = machine.tree();
+    machine.run_ok("crio --engine-version 1.31.0");
+    let files = std::fs::read_dir(machine.path("/etc/crio/crio.conf.d")).unwrap();
+    assert_eq!(files.filter(|file| file.as_ref().unwrap().path().is_file()).count(), 1);
+    assert!(machine.read(path).contains("[\"/etc/cdi\", \"/var/run/cdi\"]"));
+    machine.run_ok("crio --undo");
+    assert_eq!(machine.tree(), before);
+}
