@@ -90,9 +90,7 @@ impl Default for Table {
                 "/usr/bin/runc",
                 "/usr/sbin/runc",
                 "/usr/local/sbin/runc",
-                "/usr/libexec/crio/runc",
                 "/usr/bin/crun",
-                "/usr/local/bin/crun",
                 "/usr/libexec/crio/crun",
             ]
             .map(Into::into)

@@ -35,6 +35,11 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
             .because(format!("{} imports files by a pattern with [ or \\", path.display()))
             .with_cure("name the files, or use * alone"));
     }
+    if let Some(path) = &settings.missing_import {
+        plan.warnings.push(format!(
+            "{path} is imported and not there: containerd reads none of the files that are imported after it"
+        ));
+    }
     if !drafts.is_empty() {
         check_version(request, &settings, &main)?;
     }

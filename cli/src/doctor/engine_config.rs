@@ -48,6 +48,8 @@ pub(crate) enum ConfigProblem {
     CriDisabled,
     /// `config.toml` of containerd imports files by a pattern that is not supported here.
     UnknownImports,
+    /// A file that containerd imports is not there.
+    MissingImport(String),
 }
 
 /// Reads the files of an engine. A file that cannot be used is a problem, and counts as absent.
@@ -104,6 +106,7 @@ impl EngineConfig {
         if settings.has_unknown_imports {
             config.problems.push(ConfigProblem::UnknownImports);
         }
+        config.problems.extend(settings.missing_import.map(ConfigProblem::MissingImport));
         let GivenConfig { spec_dirs, .. } = places.given;
         if !spec_dirs.is_empty() {
             config.spec_dirs = spec_dirs;

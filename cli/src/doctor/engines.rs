@@ -118,6 +118,11 @@ fn config_problem(engine: &EngineFacts, problem: &ConfigProblem) -> Verdict {
         ConfigProblem::CriDisabled => {
             note(engine.name, "its cri plugin is disabled: kubernetes cannot use it")
         }
+        ConfigProblem::MissingImport(path) => warning(
+            engine.name,
+            format!("{path} is imported and not there: no file that is imported after it is read"),
+            format!("create it, or remove it from imports in {CONTAINERD_CONFIG}"),
+        ),
         ConfigProblem::UnknownImports => {
             note(engine.name, format!("{CONTAINERD_CONFIG} imports files that are not examined"))
         }

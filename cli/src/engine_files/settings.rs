@@ -59,6 +59,8 @@ pub(crate) struct EngineSettings {
     pub cri: CriPlugin,
     /// containerd imports files by a pattern that is not understood here.
     pub has_unknown_imports: bool,
+    /// A file that containerd imports by its path and that is not there: it reads no further file.
+    pub missing_import: Option<String>,
 }
 
 impl EngineSettings {
@@ -136,6 +138,7 @@ fn join(rules: MergeRules, built_in: Value, files: Vec<(String, Value)>) -> Engi
         effective: merged.into_value(),
         cri: CriPlugin { version: 0, name: "" },
         has_unknown_imports: false,
+        missing_import: None,
     }
 }
 

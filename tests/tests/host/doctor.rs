@@ -526,9 +526,16 @@ faults! {
             h.replace(
                 &h.host.path(CONTAINERD),
                 "version = 3",
-                "version = 3\nimports = [\"/etc/x\"]",
+                "version = 3\nimports = [\"/etc/[ab]*.toml\"]",
             )
         } => "note", "config", "imports files that are not examined";
+        a_missing_import: |h| {
+            h.replace(
+                &h.host.path(CONTAINERD),
+                "version = 3",
+                "version = 3\nimports = [\"/etc/x\"]",
+            )
+        } => "warning", "config", "/etc/x is imported and not there";
         an_import_that_switches_it_off: |h| {
             let path = h.host.path(CONTAINERD);
             h.replace(&path, "version = 3", "version = 3\nimports = [\"conf.d/*.toml\"]");
