@@ -29,6 +29,10 @@ pub struct NodeArgs {
     #[arg(long, global = true, value_name = "DIR")]
     pub library_search_path: Vec<PathBuf>,
 
+    /// Search DIR, below the driver root, for driver programs before all other places
+    #[arg(long, global = true, value_name = "DIR")]
+    pub program_search_path: Vec<PathBuf>,
+
     /// Look for device nodes in DIR/dev [default: /]
     #[arg(long, global = true, value_name = "DIR")]
     pub dev_root: Option<PathBuf>,
@@ -67,6 +71,10 @@ impl NodeArgs {
             library_search_path: flag_or_setting(
                 &self.library_search_path,
                 &settings.library_search_path,
+            ),
+            program_search_path: flag_or_setting(
+                &self.program_search_path,
+                &settings.program_search_path,
             ),
             dev: root(&self.dev_root, &settings.dev_root),
             proc: root(&self.proc_root, &settings.proc_root),

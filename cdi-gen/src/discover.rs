@@ -7,15 +7,18 @@
 mod discovery;
 mod driver_file_table;
 mod files;
+mod missing_file;
 mod nodes;
 mod problem;
 mod proc_view;
 mod reconcile;
+mod search_dirs;
 mod topology_builder;
 
 pub use discovery::Discovery;
 pub use driver_file_table::capabilities_of;
 pub use files::{DriverFiles, find as find_files};
+pub use missing_file::MissingFile;
 pub use problem::{Problem, Reason};
 pub use proc_view::capabilities_of_instances;
 

@@ -44,6 +44,8 @@ pub struct Settings {
     pub driver_root: PathBuf,
     /// Directories below `driver_root` that are searched before all others.
     pub library_search_path: Vec<PathBuf>,
+    /// Directories below `driver_root` that are searched for programs before all others.
+    pub program_search_path: Vec<PathBuf>,
     /// Root of `/dev`.
     pub dev_root: PathBuf,
     /// Root of `/proc`.
@@ -66,6 +68,7 @@ struct File {
     library_dirs: Vec<String>,
     driver_root: PathBuf,
     library_search_path: Vec<PathBuf>,
+    program_search_path: Vec<PathBuf>,
     dev_root: PathBuf,
     proc_root: PathBuf,
     driver_events: bool,
@@ -89,6 +92,7 @@ impl Default for File {
             library_dirs: vec![DEBIAN_LIBRARIES.to_owned(), "/usr/lib64".to_owned()],
             driver_root: "/".into(),
             library_search_path: Vec::new(),
+            program_search_path: Vec::new(),
             dev_root: "/".into(),
             proc_root: "/".into(),
             // An open NVML keeps the driver from being unloaded and a GPU from being reset.
@@ -133,6 +137,7 @@ impl Settings {
             library_dirs: file.library_dirs,
             driver_root: file.driver_root,
             library_search_path: file.library_search_path,
+            program_search_path: file.program_search_path,
             dev_root: file.dev_root,
             proc_root: file.proc_root,
             driver_events: file.driver_events,
@@ -155,7 +160,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|l| !l.starts_with(' ') && !l.is_empty())
             .collect();
-        assert_eq!(keys.len(), 11 + 1 + 5, "one line for each key and for the table");
+        assert_eq!(keys.len(), 12 + 1 + 5, "one line for each key and for the table");
         // Directories are those of the architecture; the file shows one, and names the other.
         let shown = keys.join("\n").replace("x86_64", std::env::consts::ARCH);
         assert_eq!(Settings::parse(&shown).unwrap(), defaults);

@@ -152,19 +152,19 @@ impl Driver {
         Err(unreadable.unwrap_or_else(missing))
     }
 
-    /// DRM nodes of a GPU, card and render node, by udev's links.
+    /// DRM nodes of a GPU, card and render node, by udev's links: each with the node at the path of its link.
     ///
     /// # Errors
     /// Fails when one of them is missing.
-    pub fn dri(&self, gpu: GpuMinor) -> Result<[NumberedNode; 2]> {
+    pub fn dri(&self, gpu: GpuMinor) -> Result<[(NumberedNode, NumberedNode); 2]> {
         let pci = &self.gpu(gpu)?.pci;
         let dev = Root::open(&self.dev)?;
         let node = |kind: &str, name: &str| {
             // DRM numbers its nodes in the order in which drivers register: only the link by path names the GPU.
             let link = format!("/dev/dri/by-path/pci-{pci}-{kind}");
             let stat = dev.node(&link)?.filter(|stat| stat.is_char).ok_or_else(|| gone(&link))?;
-            let path = format!("/dev/dri/{name}{}", stat.minor);
-            Ok::<_, Error>(NumberedNode { path, major: stat.major, minor: stat.minor })
+            let at = |path| NumberedNode { path, major: stat.major, minor: stat.minor };
+            Ok::<_, Error>((at(format!("/dev/dri/{name}{}", stat.minor)), at(link)))
         };
         Ok([node("card", "card")?, node("render", "renderD")?])
     }

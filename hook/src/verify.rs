@@ -83,6 +83,10 @@ pub fn plan(
     if let Some(node) = needed.difference(&planned).next() {
         return Err(stale(format!("the spec lacks {node}")));
     }
+    for slice in slices.iter().filter(|slice| renders(slice)) {
+        // Allowed, not needed: programs that do not look for a PCI address render without.
+        needed.extend(driver.dri(slice.id.gpu).map_err(during)?.map(|(_, link)| link));
+    }
     // Allowed, not needed: only debuggers and profilers open it.
     let uvm = driver.major("nvidia-uvm").map_err(during)?;
     needed.insert(node("/dev/nvidia-uvm-tools", uvm, 1));
@@ -128,10 +132,14 @@ fn slice_nodes(driver: &Driver, slice: &DeviceVariable) -> Result<Vec<NumberedNo
     let mut nodes = vec![node(format!("/dev/nvidia{}", id.gpu), gpu_major, id.gpu.0)];
     nodes.extend([gi, ci].map(|minor| capability(caps_major, minor)));
     // Only profiles with +gfx render; the spec has no DRM node for the others.
-    if slice.profile.as_ref().is_some_and(Profile::has_graphics) {
-        nodes.extend(driver.dri(id.gpu).map_err(during)?);
+    if renders(slice) {
+        nodes.extend(driver.dri(id.gpu).map_err(during)?.map(|(node, _)| node));
     }
     Ok(nodes)
+}
+
+fn renders(slice: &DeviceVariable) -> bool {
+    slice.profile.as_ref().is_some_and(Profile::has_graphics)
 }
 
 fn capability(major: Major, minor: Minor) -> NumberedNode {

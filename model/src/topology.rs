@@ -140,6 +140,16 @@ impl Gpu {
             None => format!("gpu minor {}", self.minor),
         }
     }
+
+    /// Returns its DRI nodes at the paths of udev's links, by which programs find the nodes of a PCI address. A container has no
+    /// udev, and a node at the path of the link is opened like one behind it.
+    pub fn dri_links(&self) -> impl Iterator<Item = DeviceNode> {
+        self.dri.iter().map(|node| {
+            let kind = if node.path.contains("/renderD") { "render" } else { "card" };
+            let path = format!("/dev/dri/by-path/pci-{}-{kind}", self.pci);
+            DeviceNode { path, ..node.clone() }
+        })
+    }
 }
 
 /// A GPU instance: memory slices and engines of a GPU.

@@ -25,6 +25,7 @@
 //!     roots: NodeRoots {
 //!         driver: root.clone(),
 //!         library_search_path: Vec::new(),
+//!         program_search_path: Vec::new(),
 //!         dev: root.clone(),
 //!         proc: root,
 //!         reads_cuda_version: false,

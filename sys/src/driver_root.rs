@@ -5,7 +5,7 @@
 //! user's code in all of them.
 
 use crate::{
-    Error, LibraryDirs, Result, Root,
+    Error, LibraryDirs, NodeRoots, Result, Root,
     elf::{self, Elf, ElfError},
     error::{describe, optional},
     library_dirs,
@@ -28,6 +28,7 @@ use std::{
 pub struct DriverRoot {
     root: Root,
     search_path: Vec<PathBuf>,
+    program_search_path: Vec<PathBuf>,
     dirs: OnceCell<LibraryDirs>,
     /// Weakness of each directory that was checked, `None` for a safe one. Hundreds of files share a few.
     directories: RefCell<HashMap<PathBuf, Option<String>>>,
@@ -45,14 +46,15 @@ pub struct ExaminedFile {
 }
 
 impl DriverRoot {
-    /// Opens the tree. Libraries are searched in `search_path`, below it, before all other directories.
+    /// Opens the tree with the driver's files, and keeps the directories that are to be searched before all others.
     ///
     /// # Errors
-    /// When `path` is not a directory.
-    pub fn open(path: &Path, search_path: &[PathBuf]) -> Result<DriverRoot> {
+    /// When it is not a directory.
+    pub fn open(roots: &NodeRoots) -> Result<DriverRoot> {
         Ok(DriverRoot {
-            root: Root::open(path)?,
-            search_path: search_path.to_vec(),
+            root: Root::open(&roots.driver)?,
+            search_path: roots.library_search_path.clone(),
+            program_search_path: roots.program_search_path.clone(),
             dirs: OnceCell::new(),
             directories: RefCell::default(),
         })
@@ -61,6 +63,16 @@ impl DriverRoot {
     /// Directories to search for libraries, best first. Computed once.
     pub fn library_dirs(&self) -> &LibraryDirs {
         self.dirs.get_or_init(|| library_dirs::find(&self.root, &self.search_path))
+    }
+
+    /// Directories that the user names for libraries.
+    pub fn library_search_path(&self) -> impl Iterator<Item = String> {
+        self.search_path.iter().map(|dir| dir.to_string_lossy().into_owned())
+    }
+
+    /// Directories that the user names for programs.
+    pub fn program_search_path(&self) -> impl Iterator<Item = String> {
+        self.program_search_path.iter().map(|dir| dir.to_string_lossy().into_owned())
     }
 
     #[cfg(feature = "nvml")]
@@ -88,6 +100,12 @@ impl DriverRoot {
     /// As there.
     pub fn list(&self, below: &str) -> Result<Option<Vec<String>>> {
         self.root.list(below)
+    }
+
+    /// Follows the links of a path as [`Root::resolve_below`] does.
+    #[must_use]
+    pub fn resolve_below(&self, below: &str) -> Option<String> {
+        self.root.resolve_below(below)
     }
 
     /// Examines a regular file that should be a library; `None` when there is none.

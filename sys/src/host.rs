@@ -42,6 +42,8 @@ pub struct NodeRoots {
     pub driver: PathBuf,
     /// Directories below the driver root that are searched for libraries before all others.
     pub library_search_path: Vec<PathBuf>,
+    /// Directories below the driver root that are searched for programs before all others.
+    pub program_search_path: Vec<PathBuf>,
     /// Directory that holds `dev`.
     pub dev: PathBuf,
     /// Directory that holds `proc` and `sys`.
@@ -54,10 +56,10 @@ impl Default for NodeRoots {
     /// Roots of a machine whose driver is installed on the host itself: `/` for all.
     fn default() -> NodeRoots {
         let root = || PathBuf::from("/");
-        let library_search_path = Vec::new();
         NodeRoots {
             driver: root(),
-            library_search_path,
+            library_search_path: Vec::new(),
+            program_search_path: Vec::new(),
             dev: root(),
             proc: root(),
             reads_cuda_version: false,
@@ -89,7 +91,7 @@ impl Host {
     /// When one is not a directory.
     pub fn open(roots: &NodeRoots) -> Result<Host> {
         let open = |path: &Path| Root::open(path);
-        let driver = DriverRoot::open(&roots.driver, &roots.library_search_path)?;
+        let driver = DriverRoot::open(roots)?;
         Ok(Host {
             driver,
             dev: open(&roots.dev)?,

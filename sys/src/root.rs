@@ -178,6 +178,14 @@ impl Root {
         let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
         std::fs::read_link(&link).map_err(|e| Error::io("resolve", self.display_path(below), &e))
     }
+
+    /// Follows every symbolic link of a path below the root, and returns where it leads as a path below the root;
+    /// `None` when it leads nowhere, as a link that dangles or loops.
+    #[must_use]
+    pub fn resolve_below(&self, below: &str) -> Option<String> {
+        let (root, real) = (self.resolve("/").ok()?, self.resolve(below).ok()?);
+        Some(format!("/{}", real.strip_prefix(root).ok()?.to_str()?))
+    }
 }
 
 /// Sorted names in an open directory, without `.` and `..`.

@@ -4,43 +4,17 @@
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, chown, symlink},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-/// Directories in which a distribution installs the files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DistributionLayout {
-    /// `/usr/lib/x86_64-linux-gnu/nvidia/current`, with links through `/etc/alternatives`.
-    Debian,
-    /// `/usr/lib64`, 32-bit libraries in `/usr/lib`.
-    Fedora,
-    /// `/run/opengl-driver/lib`, a link into the store.
-    Nixos,
-    /// `/usr/local/glibc/usr/lib`, programs in `/usr/local/bin`.
-    Talos,
-    /// `/opt/nvidia/current`, a link to the version, programs in `/opt/bin`.
-    Flatcar,
-    /// A directory that only the loader's cache names.
-    Cache,
-}
-
-/// All layouts.
-pub const LAYOUTS: [DistributionLayout; 6] = [
-    DistributionLayout::Debian,
-    DistributionLayout::Fedora,
-    DistributionLayout::Nixos,
-    DistributionLayout::Talos,
-    DistributionLayout::Flatcar,
-    DistributionLayout::Cache,
-];
+pub use crate::driver_layouts::{DistributionLayout, DriverLayout, LAYOUTS};
 
 /// Libraries: classes, file name without version, and version of the SONAME; empty where it is the driver's.
-pub const LIBRARIES: [(&str, &str, &str); 41] = [
+pub const LIBRARIES: [(&str, &str, &str); 38] = [
     ("compute", "libcuda.so", "1"),
     ("compute", "libcudadebugger.so", "1"),
     ("compute", "libnvidia-ptxjitcompiler.so", "1"),
     ("compute", "libnvidia-nvvm.so", "4"),
-    ("compute", "libnvidia-nvvm70.so", "4"),
     ("compute", "libnvidia-tileiras.so", ""),
     ("compute", "libnvidia-pkcs11.so", ""),
     ("compute", "libnvidia-pkcs11-openssl3.so", ""),
@@ -68,17 +42,29 @@ pub const LIBRARIES: [(&str, &str, &str); 41] = [
     ("graphics", "libEGL_nvidia.so", "0"),
     ("graphics", "libGLESv1_CM_nvidia.so", "1"),
     ("graphics", "libGLESv2_nvidia.so", "2"),
+    ("graphics", "libnvidia-present.so", ""),
+    ("graphics", "libnvidia-vksc-core.so", "1"),
     ("ngx", "libnvidia-ngx.so", "1"),
     // Files of the driver that are of no use in a container.
     ("", "libnvidia-gtk3.so", ""),
     ("", "libnvidia-wayland-client.so", ""),
-    ("", "libglxserver_nvidia.so", ""),
-    ("", "libnvidia-present.so", ""),
-    ("", "libnvidia-vksc-core.so", "1"),
     ("", "libnvidia-api.so", "1"),
-    ("", "libnvidia-egl-wayland2.so", "1"),
     ("", "libnvidia-unheard-of.so", ""),
 ];
+
+/// Libraries with a version of their own: class, file name and SONAME.
+pub const NAMED_LIBRARIES: [(&str, &str, &str); 6] = [
+    ("compute", "libnvidia-nvvm70.so.4", "libnvidia-nvvm70.so.4"),
+    ("graphics", "libnvidia-egl-gbm.so.1.1.2", "libnvidia-egl-gbm.so.1"),
+    ("graphics", "libnvidia-egl-wayland.so.1.1.20", "libnvidia-egl-wayland.so.1"),
+    ("graphics", "libnvidia-egl-wayland2.so.1.0.1", "libnvidia-egl-wayland2.so.1"),
+    ("graphics", "libnvidia-egl-xcb.so.1.0.3", "libnvidia-egl-xcb.so.1"),
+    ("graphics", "libnvidia-egl-xlib.so.1.0.3", "libnvidia-egl-xlib.so.1"),
+];
+
+/// Modules of the X server: kind and file name; all are for graphics.
+pub const XORG_MODULES: [(&str, &str); 2] =
+    [("drivers", "nvidia_drv.so"), ("extensions", "libglxserver_nvidia.so")];
 
 /// Programs by class.
 pub const PROGRAMS: [(&str, &str); 9] = [
@@ -93,17 +79,24 @@ pub const PROGRAMS: [(&str, &str); 9] = [
     ("", "nvidia-modprobe"),
 ];
 
-/// Other files by class.
-pub const DATA: [(&str, &str); 10] = [
+/// Other files by class, at their paths in a container.
+pub const DATA: [(&str, &str); 17] = [
     ("compute", "/etc/OpenCL/vendors/nvidia.icd"),
     ("compute", "/lib/firmware/nvidia/VERSION/gsp_ga10x.bin"),
     ("compute", "/lib/firmware/nvidia/VERSION/gsp_tu10x.bin"),
     ("graphics", "/usr/share/glvnd/egl_vendor.d/10_nvidia.json"),
+    ("graphics", "/usr/share/egl/egl_external_platform.d/09_nvidia_wayland2.json"),
+    ("graphics", "/usr/share/egl/egl_external_platform.d/10_nvidia_wayland.json"),
     ("graphics", "/usr/share/egl/egl_external_platform.d/15_nvidia_gbm.json"),
-    ("graphics", "/usr/share/vulkan/icd.d/nvidia_icd.json"),
-    ("graphics", "/usr/share/vulkan/implicit_layer.d/nvidia_layers.json"),
+    ("graphics", "/usr/share/egl/egl_external_platform.d/20_nvidia_xcb.json"),
+    ("graphics", "/usr/share/egl/egl_external_platform.d/20_nvidia_xlib.json"),
+    ("graphics", "/etc/vulkan/icd.d/nvidia_icd.json"),
+    ("graphics", "/etc/vulkan/implicit_layer.d/nvidia_layers.json"),
+    ("graphics", "/usr/share/X11/xorg.conf.d/10-nvidia.conf"),
+    ("graphics", "/usr/share/X11/xorg.conf.d/nvidia-drm-outputclass.conf"),
     ("graphics", "/usr/share/nvidia/nvoptix.bin"),
-    ("", "/usr/share/nvidia/nvidia-application-profiles-VERSION-rc"),
+    ("graphics", "/usr/share/nvidia/nvidia-application-profiles-VERSION-rc"),
+    ("", "/usr/share/nvidia/nvidia-application-profiles-VERSION-key-documentation"),
     ("", "/usr/share/applications/nvidia-settings.desktop"),
 ];
 
@@ -113,83 +106,93 @@ pub fn soname(stem: &str, suffix: &str, version: &str) -> String {
     format!("{stem}.{}", if suffix.is_empty() { version } else { suffix })
 }
 
-/// Installs the files of a driver below `root`.
+/// Installs the files of a driver below the root of a host.
 ///
 /// # Panics
 /// When a file cannot be made.
-pub fn install(root: &Path, layout: DistributionLayout, version: &str) {
+pub fn install(host: &Path, layout: DistributionLayout, version: &str) {
+    let places = layout.places();
+    let root = host.join(places.root.trim_start_matches('/'));
     let at = |path: &str| root.join(path.trim_start_matches('/'));
-    let (libs, libs_32, programs) = match layout {
-        DistributionLayout::Debian => (
-            "/usr/lib/x86_64-linux-gnu/nvidia/current",
-            "/usr/lib/i386-linux-gnu/nvidia/current",
-            "/usr/lib/nvidia/current",
-        ),
-        DistributionLayout::Fedora => ("/usr/lib64", "/usr/lib", "/usr/bin"),
-        DistributionLayout::Nixos => (
-            "/nix/store/abc-driver/lib",
-            "/nix/store/def-driver32/lib",
-            "/nix/store/abc-driver/bin",
-        ),
-        DistributionLayout::Talos => ("/usr/local/glibc/usr/lib", "/usr/lib32", "/usr/local/bin"),
-        DistributionLayout::Flatcar => ("/opt/nvidia/580/usr/lib64", "/usr/lib32", "/opt/bin"),
-        DistributionLayout::Cache => ("/opt/vendor/lib", "/opt/vendor/lib32", "/usr/bin"),
-    };
+    for (from, to) in places.links {
+        let from = at(from);
+        let target = if to.starts_with('/') { at(to) } else { from.with_file_name(to) };
+        fs::create_dir_all(target).expect("make the target of a link");
+        link(to, &from);
+    }
+    install_libraries(&at, places, version);
+    for (_, name) in PROGRAMS {
+        write(&at(&format!("{}/{name}", places.programs)), b"#!/bin/sh\n");
+    }
+    for (_, path) in DATA {
+        write(&at(&places.data(path, version).0), b"data\n");
+    }
+    for ((_, name), dir) in XORG_MODULES.iter().zip(places.xorg).filter(|(_, dir)| !dir.is_empty())
+    {
+        write(&at(&format!("{dir}/{name}")), b"module\n");
+    }
+    if places.hops > 0 {
+        let to = format!("{}/nvidia-smi", places.programs);
+        link_in_steps(&at, "/usr/bin/nvidia-smi", &to, places.hops);
+    }
+    if let Some(dir) = places.cached {
+        let entry = |flags, dir: &str| (flags, "libcuda.so.1", format!("{dir}/libcuda.so.1"));
+        let entries = [entry(0x0303, dir), entry(0x0003, places.libraries_32)];
+        write(&at("/etc/ld.so.cache"), &cache(&entries));
+    }
+    if layout == DistributionLayout::Nixos {
+        for (_, name) in PROGRAMS {
+            write(&at(&format!("/nix/store/abc-driver-bin/bin/{name}")), b"for NixOS alone\n");
+        }
+        // Nix makes the store writable for the group of its builders.
+        let store = at("/nix/store");
+        chown(&store, Some(0), Some(30_000)).expect("give the store to its group");
+        fs::set_permissions(store, fs::Permissions::from_mode(0o1775)).expect("open the store");
+    }
+}
+
+fn install_libraries(at: &impl Fn(&str) -> PathBuf, places: &DriverLayout, version: &str) {
+    let vdpau_32 = places.vdpau.replace(places.libraries, places.libraries_32);
     for (_, stem, suffix) in LIBRARIES {
         let soname = soname(stem, suffix, version);
-        for (dir, bits) in [(libs, 64), (libs_32, 32)] {
-            let file = format!("{dir}/{stem}.{version}");
-            write(&at(&file), &stub(bits, &soname));
+        let dirs = match stem {
+            "libvdpau_nvidia.so" => [(places.vdpau, 64), (&*vdpau_32, 32)],
+            _ => [(places.libraries, 64), (places.libraries_32, 32)],
+        };
+        for (dir, bits) in dirs {
+            write(&at(&format!("{dir}/{stem}.{version}")), &stub(bits, &soname));
             if !suffix.is_empty() {
                 link(&format!("{stem}.{version}"), &at(&format!("{dir}/{soname}")));
             }
         }
-    }
-    for (_, name) in PROGRAMS {
-        write(&at(&format!("{programs}/{name}")), b"#!/bin/sh\n");
-    }
-    for (_, path) in DATA {
-        write(&at(&path.replace("VERSION", version)), b"data\n");
-    }
-    match layout {
-        DistributionLayout::Debian => {
-            // The links of the alternatives glx--libcuda and nvidia--nvidia-smi.
-            link(&format!("{libs}/libcuda.so.1"), &at("/etc/alternatives/libcuda"));
-            link("/etc/alternatives/libcuda", &at("/usr/lib/x86_64-linux-gnu/libcuda.so.1"));
-            link(&format!("{programs}/nvidia-smi"), &at("/etc/alternatives/nvidia-smi"));
-            link("/etc/alternatives/nvidia-smi", &at("/usr/bin/nvidia-smi"));
+        let linked = [("x86_64", places.libraries), ("i386", places.libraries_32)];
+        for (arch, dir) in linked.iter().filter(|_| places.hops > 0 && !suffix.is_empty()) {
+            let from = format!("/usr/lib/{arch}-linux-gnu/{soname}");
+            link_in_steps(at, &from, &format!("{dir}/{soname}"), places.hops);
         }
-        DistributionLayout::Fedora | DistributionLayout::Talos => {}
-        DistributionLayout::Flatcar => link("580", &at("/opt/nvidia/current")),
-        DistributionLayout::Nixos => {
-            link("/nix/store/abc-driver", &at("/run/opengl-driver"));
-            link("/nix/store/def-driver32", &at("/run/opengl-driver-32"));
-            link("/nix/store/abc-driver/bin", &at("/run/current-system/sw/bin"));
-            // Nix makes the store writable for the group of its builders.
-            let store = at("/nix/store");
-            chown(&store, Some(0), Some(30_000)).expect("give the store to its group");
-            fs::set_permissions(store, fs::Permissions::from_mode(0o1775)).expect("open the store");
-        }
-        DistributionLayout::Cache => {
-            let wide = format!("{libs}/libcuda.so.1");
-            let narrow = format!("{libs_32}/libcuda.so.1");
-            let entries = [(0x0303, "libcuda.so.1", wide), (0x0003, "libcuda.so.1", narrow)];
-            write(&at("/etc/ld.so.cache"), &cache(&entries));
+    }
+    for (_, file, soname) in NAMED_LIBRARIES {
+        write(&at(&format!("{}/{file}", places.libraries)), &stub(64, soname));
+        if file != soname {
+            link(file, &at(&format!("{}/{soname}", places.libraries)));
         }
     }
 }
 
-/// Returns a directory of `layout` with the 64-bit libraries.
+/// Makes a chain of links as update-alternatives(1) and update-glx(8) do.
+fn link_in_steps(at: &impl Fn(&str) -> PathBuf, from: &str, to: &str, hops: usize) {
+    let name = from.replace('/', "-");
+    let steps = (1..hops).map(|step| format!("/etc/alternatives/step{step}{name}"));
+    let path: Vec<_> = [from.to_owned()].into_iter().chain(steps).chain([to.to_owned()]).collect();
+    for pair in path.windows(2) {
+        link(&pair[1], &at(&pair[0]));
+    }
+}
+
+/// Returns the directory of `layout` with the 64-bit libraries.
 #[must_use]
 pub fn library_dir(layout: DistributionLayout) -> &'static str {
-    match layout {
-        DistributionLayout::Debian => "/usr/lib/x86_64-linux-gnu/nvidia/current",
-        DistributionLayout::Fedora => "/usr/lib64",
-        DistributionLayout::Nixos => "/nix/store/abc-driver/lib",
-        DistributionLayout::Talos => "/usr/local/glibc/usr/lib",
-        DistributionLayout::Flatcar => "/opt/nvidia/580/usr/lib64",
-        DistributionLayout::Cache => "/opt/vendor/lib",
-    }
+    layout.places().libraries
 }
 
 fn write(path: &Path, content: &[u8]) {

@@ -1,7 +1,7 @@
 //! Fake host: files, device nodes and a fake `libnvidia-ml.so.1`, all made from one node description.
 
 use crate::{
-    driver::{self, DistributionLayout},
+    driver::{self, DistributionLayout, DriverLayout},
     programs::{Run, bare, copy_program, copy_tree, fake_nvml, mig_cdi, program, project, run},
 };
 use mig_cdi_sim::{ProcTree, SimulatedNode};
@@ -28,6 +28,7 @@ pub(crate) fn trusted_tempdir() -> TempDir {
 pub struct FakeHost {
     dir: TempDir,
     has_nodes: bool,
+    layout: Option<&'static DriverLayout>,
 }
 
 impl FakeHost {
@@ -52,7 +53,7 @@ impl FakeHost {
     fn in_dir(dir: TempDir, description: &str, has_nodes: bool) -> FakeHost {
         let node =
             SimulatedNode::parse(description).unwrap_or_else(|e| panic!("node description: {e}"));
-        let host = FakeHost { dir, has_nodes };
+        let host = FakeHost { dir, has_nodes, layout: None };
         host.write(&ProcTree::of(&node));
         fs::write(host.dir.path().join("node.toml"), description).expect("write the description");
         fs::create_dir(host.out()).expect("make the output directory");
@@ -69,11 +70,13 @@ impl FakeHost {
     /// As [`FakeHost::with_nodes`].
     #[must_use]
     pub fn with_driver(description: &str, layout: DistributionLayout) -> FakeHost {
-        let host = FakeHost::with_nodes(description);
+        let mut host = FakeHost::with_nodes(description);
         fs::remove_file(host.path("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1")).expect("there");
+        host.layout = Some(layout.places());
         let version = SimulatedNode::parse(description).expect("it was parsed").driver;
         driver::install(&host.root(), layout, &version);
-        host.put_nvml(&format!("{}/libnvidia-ml.so.{version}", driver::library_dir(layout)));
+        let DriverLayout { root, libraries, .. } = layout.places();
+        host.put_nvml(&format!("{root}{libraries}/libnvidia-ml.so.{version}"));
         fs::write(host.config(), "").expect("write the configuration");
         host
     }
@@ -194,8 +197,13 @@ impl FakeHost {
     #[must_use]
     pub fn flags(&self) -> Vec<String> {
         let root = self.root().display().to_string();
-        let roots = ["driver", "dev", "proc"].iter().map(|kind| format!("--{kind}-root={root}"));
-        roots.chain([format!("--config={}", self.config().display())]).collect()
+        let roots = ["dev", "proc"].iter().map(|kind| format!("--{kind}-root={root}"));
+        let (driver, flags) = self.layout.map_or(("", &[][..]), |row| (row.root, row.flags));
+        roots
+            .chain([format!("--driver-root={root}{driver}")])
+            .chain([format!("--config={}", self.config().display())])
+            .chain(flags.iter().map(|flag| (*flag).to_owned()))
+            .collect()
     }
 
     /// Returns the environment variable that the fake driver needs.

@@ -51,6 +51,7 @@ pub mod docs;
 pub mod documented_commands;
 pub mod drawing;
 pub mod driver;
+mod driver_layouts;
 pub mod engine_checks;
 pub mod engine_files;
 #[cfg(feature = "plugin")]

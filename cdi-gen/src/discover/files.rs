@@ -3,28 +3,27 @@
 //! Libraries are found by the version in their file names, so that files of two drivers are never
 //! mixed; the name under which a container's loader knows one is read from the library itself.
 
-use super::driver_file_table::{FileLookup, TABLE, TableRow};
+use super::{
+    driver_file_table::{FileLookup, LibraryNames, Need, TABLE, TableRow},
+    missing_file::{MissingFile, join_capabilities},
+    search_dirs::{STANDARD_DATA, SearchDirs},
+};
 use crate::{Error, Result};
 use mig_cdi_model::{Destination, DriverCapabilities, DriverCapability, DriverFile};
 use mig_cdi_sys::{
-    DriverRoot, ExaminedFile,
+    DriverRoot, ExaminedFile, Machine,
     elf::{Elf, ElfError, MACHINE},
 };
 use std::collections::BTreeSet;
 
-/// Directories in which distributions put programs; the last three are those of NixOS, Flatcar and Debian.
-const PROGRAMS: [&str; 8] = [
-    "/usr/bin",
-    "/usr/sbin",
-    "/bin",
-    "/sbin",
-    "/usr/local/bin",
-    "/run/current-system/sw/bin",
-    "/opt/bin",
-    "/usr/lib/nvidia/current",
-];
+/// Directory of firmware in a container, where the driver's programs expect it.
+const FIRMWARE: &str = "/lib/firmware/nvidia";
 
-const FIRMWARE: [&str; 2] = ["/lib/firmware/nvidia", "/usr/lib/firmware/nvidia"];
+/// Module paths of X servers in distributions. The path on the host is the third: the host's xorg.conf.d may name it.
+const XORG_MODULES: [&str; 2] = ["/usr/lib/xorg/modules", "/usr/lib64/xorg/modules"];
+
+/// Subdirectory of libraries for VDPAU.
+pub(super) const VDPAU: &str = "/vdpau";
 
 /// `e_machine` of 32-bit libraries.
 const I386: u16 = 3;
@@ -36,26 +35,30 @@ pub struct DriverFiles {
     pub files: Vec<DriverFile>,
     /// Omitted files, with the reason: a line each, for display.
     pub warnings: Vec<String>,
+    /// Files that the capabilities need and that were not found.
+    pub missing: Vec<MissingFile>,
 }
 
-/// Finds the files of a driver version below a driver root.
+/// Finds the files of a driver version below the machine's driver root.
 ///
 /// # Errors
 /// When a required file is missing or of another version, or when a user other than root could replace a file.
 pub fn find(
+    machine: &dyn Machine,
     root: &DriverRoot,
     version: &str,
     capabilities: &DriverCapabilities,
 ) -> Result<DriverFiles> {
-    let mut search = Search { root, version, result: DriverFiles::default() };
     if capabilities.is_none() {
-        return Ok(search.result);
+        return Ok(DriverFiles::default());
     }
-    let dirs = root.library_dirs();
-    search.result.warnings.extend(dirs.cache_problem.iter().cloned());
-    let libraries_64 = search.list(&dirs.lib64)?;
+    let libraries = root.library_dirs();
+    let libraries_64 = list(root, &libraries.lib64)?;
     let has_compat32 = capabilities.has(DriverCapability::Compat32);
-    let libraries_32 = if has_compat32 { search.list(&dirs.lib32)? } else { Vec::new() };
+    let libraries_32 = if has_compat32 { list(root, &libraries.lib32)? } else { Vec::new() };
+    let dirs = SearchDirs::find(machine, root, version, &libraries_64);
+    let mut search = Search { root, version, dirs, result: DriverFiles::default() };
+    search.result.warnings.extend(libraries.cache_problem.iter().cloned());
     for row in TABLE
         .iter()
         .filter(|row| row.capabilities.iter().any(|capability| capabilities.has(*capability)))
@@ -63,11 +66,13 @@ pub fn find(
         match row.lookup {
             FileLookup::Versioned(_) | FileLookup::Named(_) => {
                 search.library(row, &libraries_64, ABI_64)?;
-                // Not required: distributions package the 32-bit files apart.
-                search.library(&TableRow { required: false, ..*row }, &libraries_32, ABI_32)?;
+                // Not needed: distributions package the 32-bit files apart.
+                let optional = TableRow { need: Need::Optional, ..*row };
+                search.library(&optional, &libraries_32, ABI_32)?;
             }
             FileLookup::Program(name) => search.program(row, name)?,
-            FileLookup::Data(path) => search.data(row, path)?,
+            FileLookup::Data(home, names) => search.data(row, home, names)?,
+            FileLookup::Xorg(kind, name) => search.xorg(row, kind, name)?,
             FileLookup::Socket(path) => search.socket(row, path)?,
             FileLookup::Firmware => search.firmware(row)?,
         }
@@ -75,8 +80,19 @@ pub fn find(
     Ok(search.result)
 }
 
+/// Lists each directory that exists, and its directory of libraries for VDPAU, which is apart on most distributions.
+fn list(root: &DriverRoot, dirs: &[String]) -> Result<Vec<Listing>> {
+    let mut listings = Vec::new();
+    for dir in dirs.iter().flat_map(|dir| [dir.clone(), format!("{dir}{VDPAU}")]) {
+        if let Some(names) = root.list(&dir)? {
+            listings.push((dir, names.into_iter().collect()));
+        }
+    }
+    Ok(listings)
+}
+
 /// Path of a directory and the names in it.
-type Listing = (String, BTreeSet<String>);
+pub(super) type Listing = (String, BTreeSet<String>);
 
 /// ELF class and machine of libraries, and their destination in a container.
 #[derive(Clone, Copy)]
@@ -92,21 +108,11 @@ const ABI_32: Abi = Abi { bits: 32, machine: I386, place: Destination::Library32
 struct Search<'a> {
     root: &'a DriverRoot,
     version: &'a str,
+    dirs: SearchDirs,
     result: DriverFiles,
 }
 
 impl Search<'_> {
-    /// Lists each directory once, and skips the ones that do not exist.
-    fn list(&self, dirs: &[String]) -> Result<Vec<Listing>> {
-        let mut listings = Vec::new();
-        for dir in dirs {
-            if let Some(names) = self.root.list(dir)? {
-                listings.push((dir.clone(), names.into_iter().collect()));
-            }
-        }
-        Ok(listings)
-    }
-
     /// Omits a file that cannot be examined, a loop of links for one. A required library is then reported as missing.
     fn readable(
         &mut self,
@@ -119,24 +125,16 @@ impl Search<'_> {
     }
 
     fn library(&mut self, row: &TableRow, listings: &[Listing], abi: Abi) -> Result<()> {
-        let name = match row.lookup {
-            // The version in the name keeps the files of two drivers apart, both of which are there for a while during an update.
-            FileLookup::Versioned(stem) => format!("{stem}.{}", self.version),
-            FileLookup::Named(name) => name.to_owned(),
-            _ => return Ok(()),
-        };
         let before = self.result.warnings.len();
-        for (dir, _) in listings.iter().filter(|(_, names)| names.contains(&name)) {
+        for (dir, names) in listings {
+            let Some(name) = self.library_name(row, names) else { continue };
             let path = format!("{dir}/{name}");
             // A link may be dangling; a directory may hold libraries of several machines.
             let Some(examined) = self.readable(self.root.examine_library(&path)) else { continue };
             match soname(&examined, abi) {
                 // A loader looks for the SONAME, whatever the file is called.
                 Ok(Some(soname)) => {
-                    let mut names = vec![soname];
-                    names.extend(row.extra_names.iter().map(|name| (*name).to_owned()));
-                    names.dedup();
-                    return self.add(row, &examined, (abi.place)(names));
+                    return self.add(row, &examined, (abi.place)(library_names(row.names, soname)));
                 }
                 Ok(None) => {}
                 Err(reason) => {
@@ -145,13 +143,66 @@ impl Search<'_> {
                 }
             }
         }
-        match (row.required, self.result.warnings.get(before)) {
-            (false, _) => Ok(()),
-            (true, Some(broken)) => {
+        match (row.need, self.result.warnings.get(before)) {
+            (Need::Optional, _) | (Need::Expected, Some(_)) => Ok(()),
+            (Need::Required, Some(broken)) => {
+                let name = self.file_name(row);
                 let cure = "reinstall the driver's libraries";
                 Err(Error::no_driver("find", name).because(broken).with_cure(cure))
             }
-            (true, None) => Err(self.missing(row, listings)),
+            (Need::Required, None) => Err(self.missing(row, listings)),
+            (Need::Expected, None) => {
+                let dirs = listings.iter().map(|(dir, _)| dir.clone());
+                let dirs = dirs.filter(|dir| !dir.ends_with(VDPAU)).collect();
+                let cure = "install it, or name its directory with --library-search-path";
+                self.report_missing(row, &self.file_name(row), dirs, cure);
+                Ok(())
+            }
+        }
+    }
+
+    /// File name of a library in a directory with these names.
+    fn library_name(&self, row: &TableRow, names: &BTreeSet<String>) -> Option<String> {
+        let name = self.file_name(row);
+        if names.contains(&name) {
+            return Some(name);
+        }
+        // Without ldconfig nobody made the link of the name that programs load.
+        let FileLookup::Named(stem) = row.lookup else { return None };
+        let prefix = format!("{stem}.");
+        names.iter().rfind(|name| name.starts_with(&prefix)).cloned()
+    }
+
+    fn file_name(&self, row: &TableRow) -> String {
+        match row.lookup {
+            // The version in the name keeps the files of two drivers apart, both of which are there for a while during an
+            // update.
+            FileLookup::Versioned(stem) => format!("{stem}.{}", self.version),
+            FileLookup::Named(name) | FileLookup::Program(name) => name.to_owned(),
+            FileLookup::Xorg(_, name) => name.to_owned(),
+            FileLookup::Data(_, names) => names.join(" or "),
+            FileLookup::Socket(path) => path.to_owned(),
+            FileLookup::Firmware => format!("{FIRMWARE}/{}", self.version),
+        }
+    }
+
+    /// Notes a file that programs need.
+    fn report_missing(
+        &mut self,
+        row: &TableRow,
+        name: &str,
+        dirs: Vec<String>,
+        cure: &'static str,
+    ) {
+        if row.need != Need::Optional {
+            self.result.missing.push(MissingFile {
+                name: name.to_owned(),
+                capabilities: join_capabilities(row.capabilities),
+                dirs,
+                root: self.root.display_path(""),
+                cure,
+                graphics_only: row.is_graphics_only(),
+            });
         }
     }
 
@@ -195,19 +246,63 @@ impl Search<'_> {
     }
 
     fn program(&mut self, row: &TableRow, name: &str) -> Result<()> {
-        for dir in PROGRAMS {
-            if let Some(examined) = self.readable(self.root.examine(&format!("{dir}/{name}"))) {
+        for dir in self.dirs.programs.clone() {
+            let path = self.original(&format!("{dir}/{name}"));
+            if let Some(examined) = self.readable(self.root.examine(&path)) {
                 return self.add(row, &examined, Destination::At(format!("/usr/bin/{name}")));
             }
         }
+        let cure = "install it, or name its directory with --program-search-path";
+        self.report_missing(row, name, self.dirs.programs.clone(), cure);
         Ok(())
     }
 
-    fn data(&mut self, row: &TableRow, path: &str) -> Result<()> {
-        match self.readable(self.root.examine(path)) {
-            Some(examined) => self.add(row, &examined, Destination::At(path.to_owned())),
-            None => Ok(()),
+    /// Path of a program as NVIDIA ships it.
+    // NixOS changes programs to use a loader that no other image has, and keeps the original for containers in `origBin`
+    // beside them (nixpkgs `pkgs/os-specific/linux/nvidia-x11/builder.sh`).
+    fn original(&self, path: &str) -> String {
+        let original = || {
+            let real = self.root.resolve_below(path)?;
+            let (package, name) = real.rsplit_once("/bin/")?;
+            let original = format!("{package}/origBin/{name}");
+            self.root.examine(&original).ok().flatten().map(|_| original)
+        };
+        original().unwrap_or_else(|| path.to_owned())
+    }
+
+    fn data(&mut self, row: &TableRow, home: &str, names: &[&str]) -> Result<()> {
+        for dir in self.dirs.data.clone() {
+            for name in names.iter().map(|name| name.replace("VERSION", self.version)) {
+                let path = format!("{dir}/{name}");
+                if let Some(examined) = self.readable(self.root.examine(&path)) {
+                    let is_standard = STANDARD_DATA.contains(&dir.as_str());
+                    let inside = if is_standard { &dir } else { home };
+                    return self.add(row, &examined, Destination::At(format!("{inside}/{name}")));
+                }
+            }
         }
+        let cure = "install it, or name the directory of the driver's libraries with --library-search-path: share and \
+                    etc beside it are searched";
+        self.report_missing(row, &names.join(" or "), self.dirs.data.clone(), cure);
+        Ok(())
+    }
+
+    /// Adds a module of the X server, at its path on the host and in the module paths of X servers.
+    fn xorg(&mut self, row: &TableRow, kind: &str, name: &str) -> Result<()> {
+        let names = [format!("{name}.{}", self.version), name.to_owned()];
+        for dir in self.dirs.xorg(kind) {
+            for path in names.iter().map(|name| format!("{dir}/{name}")) {
+                let Some(examined) = self.readable(self.root.examine(&path)) else { continue };
+                let modules = XORG_MODULES.map(|modules| format!("{modules}/{kind}"));
+                let dir = self.root.resolve_below(&dir).unwrap_or(dir);
+                let other = (!modules.contains(&dir)).then_some(dir);
+                for dir in modules.into_iter().chain(other) {
+                    self.add(row, &examined, Destination::At(format!("{dir}/{name}")))?;
+                }
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// Adds a socket. A daemon may keep it where any user can write, as MPS in /tmp: it is omitted with a warning then.
@@ -225,11 +320,12 @@ impl Search<'_> {
     }
 
     fn firmware(&mut self, row: &TableRow) -> Result<()> {
-        for dir in FIRMWARE.map(|dir| format!("{dir}/{}", self.version)) {
+        for dir in self.dirs.firmware.clone() {
+            let dir = format!("{dir}/nvidia/{}", self.version);
             let Some(names) = self.root.list(&dir)? else { continue };
             for name in names.iter().filter(|name| name.ends_with(".bin")) {
                 if let Some(examined) = self.readable(self.root.examine(&format!("{dir}/{name}"))) {
-                    let inside = format!("{}/{}/{name}", FIRMWARE[0], self.version);
+                    let inside = format!("{FIRMWARE}/{}/{name}", self.version);
                     self.add(row, &examined, Destination::At(inside))?;
                 }
             }
@@ -249,15 +345,26 @@ impl Search<'_> {
             let cure = "run chown root and chmod go-w on it";
             return Err(Error::refused("mount", host_path).because(cause).with_cure(cure));
         }
-        let is_graphics = |capability: &DriverCapability| {
-            matches!(capability, DriverCapability::Graphics | DriverCapability::Display)
-        };
         self.result.files.push(DriverFile {
             host_path: host_path.to_owned(),
             destination: place,
-            graphics_only: row.capabilities.iter().all(is_graphics),
+            graphics_only: row.is_graphics_only(),
         });
         Ok(())
+    }
+}
+
+/// Names of a library in a container.
+fn library_names(names: LibraryNames, soname: String) -> Vec<String> {
+    let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    match names {
+        LibraryNames::Only(names) => own(names),
+        LibraryNames::Soname(extra) => {
+            let mut names = vec![soname];
+            names.extend(own(extra));
+            names.dedup();
+            names
+        }
     }
 }
 

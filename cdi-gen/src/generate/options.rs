@@ -178,10 +178,13 @@ impl<'a> DeviceBuilder<'a> {
         let root = machine.driver().filter(|_| !topology.gpus.is_empty());
         let Some(root) = root else { return Ok(Vec::new()) };
         let capabilities = &self.request.capabilities;
-        let DriverFiles { files, warnings, .. } =
-            discover::find_files(root, &topology.driver_version, capabilities)?;
+        let DriverFiles { files, warnings, missing } =
+            discover::find_files(machine, root, &topology.driver_version, capabilities)?;
         for warning in &warnings {
             self.messages.warn(warning);
+        }
+        for file in missing.iter().filter(|file| file.is_needed_by(topology)) {
+            self.messages.warn(&format!("{file}; {}", file.cure));
         }
         for file in &files {
             self.messages.detail(&format!("mount {}", file.host_path));

@@ -80,7 +80,8 @@ impl EditBuilder<'_> {
     /// Edits for a container with these devices: their nodes, each once, and their variables.
     pub fn device_edits(&self, devices: &[&SpecDevice<'_>]) -> ContainerEdits {
         let mut paths = BTreeSet::new();
-        let nodes = devices.iter().flat_map(|device| device.nodes.iter().copied());
+        let nodes =
+            devices.iter().flat_map(|device| device.nodes.iter().copied().chain(&device.dri_links));
         let nodes = nodes.filter(|node| paths.insert(node.path.as_str()));
         let mut env: Vec<_> = devices.iter().filter_map(|device| device.variable.clone()).collect();
         if self.options.sets_cuda_env {
@@ -135,6 +136,8 @@ impl EditBuilder<'_> {
                 Destination::Library32(_) | Destination::At(_) => &[],
             }
         });
+        // The loader finds nothing in a subdirectory: who opens such a library names its path.
+        let names = names.filter(|name| !name.contains('/'));
         let command = ["mig-cdi-hook".to_owned(), "ldcache".to_owned(), format!("--dir={dir}")];
         let args: Vec<_> = command.iter().chain(names).cloned().collect();
         (args.len() > command.len()).then_some(Hook {

@@ -29,6 +29,8 @@ pub(super) struct SpecDevice<'a> {
     pub names: Vec<DeviceName>,
     /// Nodes of its own, beside those that every container gets.
     pub nodes: Vec<&'a DeviceNode>,
+    /// Nodes at the paths of udev's links to its DRI nodes.
+    pub dri_links: Vec<DeviceNode>,
     /// `NAME=value`; no other device sets this name.
     pub variable: Option<String>,
     /// State that the verify hook expects when a container starts.
@@ -88,6 +90,7 @@ fn mig_device<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> SpecDevice<
         label: names::label(device),
         names,
         nodes: device.nodes().collect(),
+        dri_links: gpu.dri_links().filter(|_| device.has_graphics()).collect(),
         variable: Some(variable.to_string()),
         expected: Some(expected),
         uuid,
@@ -141,6 +144,7 @@ fn admin_device<'a>(topology: &'a Topology, name: &str, node: &'a DeviceNode) ->
         label: name.to_owned(),
         names: name.parse().into_iter().collect(),
         nodes: mig_gpus.map(|gpu| &gpu.node).chain([node]).collect(),
+        dri_links: Vec::new(),
         variable: None,
         expected: None,
         uuid: None,
@@ -182,6 +186,7 @@ fn whole_gpu<'a>(gpu: &'a Gpu, options: &SpecOptions) -> SpecDevice<'a> {
         label: gpu.label(),
         names: [index, uuid.clone()].into_iter().flatten().flat_map(|name| name.parse()).collect(),
         nodes: [&gpu.node].into_iter().chain(dri).collect(),
+        dri_links: gpu.dri_links().filter(|_| options.wants_graphics).collect(),
         variable: None,
         expected: None,
         uuid,

@@ -149,6 +149,9 @@ fn reason(side: Side, item: &ContainerItem) -> String {
         ContainerItem::Node(path) if path == "/dev/nvidia-modeset" => {
             "for displays, which no slice drives".to_owned()
         }
+        ContainerItem::Node(path) if ours && path.starts_with("/dev/dri/by-path/") => {
+            "in place of the link that a hook of other tools makes".to_owned()
+        }
         ContainerItem::Node(path) if path.starts_with("/dev/dri/") => {
             "only slices of a +gfx profile render".to_owned()
         }
@@ -167,7 +170,7 @@ fn reason(side: Side, item: &ContainerItem) -> String {
 /// Reason why a hook of nvidia-ctk, or of ours, has no counterpart.
 fn hook_reason(command: &str) -> &'static str {
     let known = [
-        ("create-symlinks", "libraries are mounted under every name that programs open"),
+        ("create-symlinks", "libraries and DRI nodes are under every name that programs open"),
         ("update-ldcache", "libraries are in directories that the loader searches without a cache"),
         ("ldcache", "for a loader that searches elsewhere: --ldcache-hook"),
         ("verify", "checks the slice when a container starts: --verify"),

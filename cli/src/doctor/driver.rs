@@ -5,7 +5,7 @@ use super::{
     host::has_systemd,
     verdict::{Verdict, error, first_few, from_error, note, ok, warning},
 };
-use mig_cdi_gen::discover::Problem;
+use mig_cdi_gen::discover::{MissingFile, Problem};
 use mig_cdi_model::DeviceNode;
 use mig_cdi_sys::{
     nvml::{CallError, NvmlGpu},
@@ -34,8 +34,13 @@ pub(super) fn driver(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         Some(Ok(libraries)) => {
             let cure = "reinstall the nvidia driver";
             let warnings = libraries.warnings.iter().map(|line| warning("", line, cure));
+            let is_needed = |file: &&MissingFile| {
+                facts.topology().is_none_or(|topology| file.is_needed_by(topology))
+            };
+            let missing = libraries.missing.iter().filter(is_needed);
+            let missing = missing.map(|file| warning("", file.to_string(), file.cure));
             let agree = ok("", format!("{version}, module and libraries agree"));
-            std::iter::once(agree).chain(warnings).collect()
+            std::iter::once(agree).chain(warnings).chain(missing).collect()
         }
     }
 }

@@ -154,7 +154,7 @@ impl NodeFacts<'_> {
         };
         let libraries = machine.driver().zip(discovery.as_ref().ok()).map(|(root, discovery)| {
             let version = &discovery.topology.driver_version;
-            discover::find_files(root, version, &settings.capabilities)
+            discover::find_files(machine, root, version, &settings.capabilities)
         });
         let expected_spec = match (&nvml, &discovery) {
             (Ok(_), Ok(discovery)) => expected_spec(discovery, libraries.as_ref(), options),

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_mig_cdi_global_optspecs
-    string join \n v/verbose config= node= source= driver-root= library-search-path= dev-root= proc-root= h/help V/version
+    string join \n v/verbose config= node= source= driver-root= library-search-path= program-search-path= dev-root= proc-root= h/help V/version
 end
 
 function __fish_mig_cdi_needs_command
@@ -30,6 +30,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_needs_command" -l source -d 'Read the MIG
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_needs_command" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_needs_command" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_needs_command" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_needs_command" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_needs_command" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_needs_command" -s v -l verbose -d 'Print details on standard error'
@@ -74,6 +75,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand generate" -l source -d '
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand generate" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand generate" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand generate" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand generate" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand generate" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand generate" -l gpus -d 'Write GPUs that are not in MIG mode too, as nvidia.com/gpu=INDEX and =UUID, into a second file in the same directory'
@@ -107,6 +109,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand check" -l source -d 'Rea
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand check" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand check" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand check" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand check" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand check" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand check" -l gpus -d 'Write GPUs that are not in MIG mode too, as nvidia.com/gpu=INDEX and =UUID, into a second file in the same directory'
@@ -136,6 +139,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand compare" -l source -d 'R
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand compare" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand compare" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand compare" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand compare" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand compare" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand compare" -l json -d 'Print JSON'
@@ -152,6 +156,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand doctor" -l source -d 'Re
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand doctor" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand doctor" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand doctor" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand doctor" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand doctor" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand doctor" -l json -d 'Print JSON'
@@ -166,6 +171,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand configure" -l source -d 
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand configure" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand configure" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand configure" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand configure" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand configure" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand configure" -l dry-run -d 'Show the changes as a unified diff, and make none'
@@ -183,6 +189,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand list" -l source -d 'Read
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand list" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand list" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand list" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand list" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand list" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand list" -l tree -d 'Print a tree: each GPU, its GPU instances, their compute instances'
@@ -200,6 +207,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -l source -d 'Read 
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand map" -s v -l verbose -d 'Print details on standard error'
@@ -223,6 +231,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand show" -l source -d 'Read
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand show" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand show" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand show" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand show" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand show" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand show" -l cuda-env -d 'Set CUDA_VISIBLE_DEVICES too. Of two requested devices the last one\'s value wins, so use this for containers with one slice, or with all'
@@ -256,6 +265,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand watch" -l source -d 'Rea
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand watch" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand watch" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand watch" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand watch" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand watch" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand watch" -l leave-nodes -d 'Do not repair the host\'s device nodes; as root, watch does, like mig-cdi nodes'
@@ -277,6 +287,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand status" -l source -d 'Re
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand status" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand status" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand status" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand status" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand status" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand status" -l json -d 'Print JSON'
@@ -289,6 +300,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand nodes" -l source -d 'Rea
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand nodes" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand nodes" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand nodes" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand nodes" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand nodes" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand nodes" -l dry-run -d 'Print the changes, and make none'
@@ -303,6 +315,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand profiles" -l source -d '
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand profiles" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand profiles" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand profiles" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand profiles" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand profiles" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand profiles" -l json -d 'Print JSON'
@@ -320,6 +333,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand plan" -l source -d 'Read
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand plan" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand plan" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand plan" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand plan" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand plan" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand plan" -l json -d 'Print JSON'
@@ -339,6 +353,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand apply" -l source -d 'Rea
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand apply" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand apply" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand apply" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand apply" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand apply" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand apply" -l resume -d 'Finish an interrupted apply: reach its layout, or else the one before it'
@@ -357,6 +372,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand assert" -l source -d 'Re
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand assert" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand assert" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand assert" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand assert" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand assert" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand assert" -l json -d 'Print JSON'
@@ -370,6 +386,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand export" -l source -d 'Re
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand export" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand export" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand export" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand export" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand export" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand export" -l pinned -d 'Print every placement, by UUID'
@@ -382,6 +399,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand checkpoint" -l source -d
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand checkpoint" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand checkpoint" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand checkpoint" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand checkpoint" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand checkpoint" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand checkpoint" -s v -l verbose -d 'Print details on standard error'
@@ -398,6 +416,7 @@ complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand restore" -l source -d 'R
 proc\t'/proc alone: no UUIDs, no profiles; devices are named by GPU minor, GPU instance and compute instance'"
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand restore" -l driver-root -d 'Look for driver files below DIR, for a driver that is installed in a container [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand restore" -l library-search-path -d 'Search DIR, below the driver root, for driver libraries before all other places' -r -F
+complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand restore" -l program-search-path -d 'Search DIR, below the driver root, for driver programs before all other places' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand restore" -l dev-root -d 'Look for device nodes in DIR/dev [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand restore" -l proc-root -d 'Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]' -r -F
 complete -c mig-cdi -n "__fish_mig_cdi_using_subcommand restore" -l no-refresh -d 'Do not refresh the spec and the device nodes'

@@ -4,7 +4,10 @@
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost, Run,
-    driver::{DATA, DistributionLayout, LAYOUTS, LIBRARIES, PROGRAMS, library_dir, soname, stub},
+    driver::{
+        DATA, DistributionLayout, DriverLayout, LAYOUTS, LIBRARIES, NAMED_LIBRARIES, PROGRAMS,
+        XORG_MODULES, library_dir, soname, stub,
+    },
 };
 use serde_json::Value;
 use std::{
@@ -14,7 +17,7 @@ use std::{
     path::Path,
 };
 
-const VERSION: &str = "580.105.08";
+pub(crate) const VERSION: &str = "580.105.08";
 const DIRS: [&str; 2] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64"];
 
 fn host(layout: DistributionLayout) -> FakeHost {
@@ -31,30 +34,46 @@ fn generate(host: &FakeHost, args: &[&str]) -> Run {
 }
 
 /// Returns the host path of each container path.
-fn mounts(edits: &Value) -> BTreeMap<String, String> {
+pub(crate) fn mounts(edits: &Value) -> BTreeMap<String, String> {
     let text = |mount: &Value, key: &str| mount[key].as_str().unwrap().to_owned();
     let mounts = edits["mounts"].as_array().into_iter().flatten();
     mounts.map(|m| (text(m, "containerPath"), text(m, "hostPath"))).collect()
 }
 
 /// Returns the container paths of the files of some classes.
-fn expected(classes: &[&str]) -> BTreeSet<String> {
+pub(crate) fn expected(places: &DriverLayout, classes: &[&str]) -> BTreeSet<String> {
     let selected = |of: &str| of.split(' ').any(|class| classes.contains(&class));
-    let mut paths = BTreeSet::new();
+    let mut names = Vec::new();
     for (_, stem, suffix) in LIBRARIES.iter().filter(|(of, ..)| selected(of)) {
-        let mut names = vec![soname(stem, suffix, VERSION)];
         match *stem {
-            "libcuda.so" | "libnvidia-opticalflow.so" => names.push((*stem).into()),
-            "libGLX_nvidia.so" => names.push("libGLX_indirect.so.0".into()),
+            "libvdpau_nvidia.so" => {
+                names.extend(["vdpau/libvdpau_nvidia.so.1", "vdpau/libvdpau_nvidia.so"]);
+                names.push(stem);
+                continue;
+            }
+            "libcuda.so" | "libnvidia-opticalflow.so" => names.push(stem),
+            "libGLX_nvidia.so" => names.push("libGLX_indirect.so.0"),
             _ => {}
         }
-        let dirs = |name: &String| DIRS.map(|dir| format!("{dir}/{name}"));
-        paths.extend(names.iter().flat_map(dirs));
+        names.push(soname(stem, suffix, VERSION).leak());
     }
+    let named = NAMED_LIBRARIES.iter().filter(|(of, ..)| selected(of));
+    names.extend(named.map(|(.., soname)| soname));
+    let mut paths = BTreeSet::new();
+    if selected("graphics") {
+        names.push("gbm/nvidia-drm_gbm.so");
+        let modules = XORG_MODULES.iter().zip(places.xorg).filter(|(_, dir)| !dir.is_empty());
+        for ((kind, name), dir) in modules {
+            let usual = ["lib", "lib64"].map(|lib| format!("/usr/{lib}/xorg/modules/{kind}"));
+            let dirs = usual.into_iter().chain([dir.to_owned()]);
+            paths.extend(dirs.map(|dir| format!("{dir}/{name}")));
+        }
+    }
+    paths.extend(names.iter().flat_map(|name| DIRS.map(|dir| format!("{dir}/{name}"))));
     let programs = PROGRAMS.iter().filter(|(of, _)| selected(of));
     paths.extend(programs.map(|(_, name)| format!("/usr/bin/{name}")));
     let data = DATA.iter().filter(|(of, _)| selected(of));
-    paths.extend(data.map(|(_, path)| path.replace("VERSION", VERSION)));
+    paths.extend(data.map(|(_, path)| places.data(path, VERSION).1));
     paths
 }
 
@@ -62,7 +81,8 @@ fn expected(classes: &[&str]) -> BTreeSet<String> {
 fn each_capability_class_adds_only_its_files_in_every_distribution() {
     let of_tree = LIBRARIES.len() * 2 + PROGRAMS.len() + DATA.len();
     assert!(of_tree >= 60, "{of_tree} files");
-    for layout in LAYOUTS {
+    for places in &LAYOUTS {
+        let layout = places.layout;
         let host = host(layout);
         for classes in [
             &["compute", "utility"][..],
@@ -75,7 +95,7 @@ fn each_capability_class_adds_only_its_files_in_every_distribution() {
             let list = format!("--capabilities={}", classes.join(","));
             let found = mounts(&spec(&generate(&host, &[&list]))["containerEdits"]);
             let found: BTreeSet<_> = found.into_keys().collect();
-            similar_asserts::assert_eq!(found, expected(classes), "{layout:?} {classes:?}");
+            similar_asserts::assert_eq!(found, expected(places, classes), "{layout:?} {classes:?}");
         }
         let none = spec(&generate(&host, &["--capabilities=none"]));
         assert!(!none.to_string().contains("mounts"));
@@ -84,7 +104,7 @@ fn each_capability_class_adds_only_its_files_in_every_distribution() {
 
 #[test]
 fn mounts_are_read_only_and_name_the_real_file() {
-    for layout in LAYOUTS {
+    for DriverLayout { layout, root, .. } in LAYOUTS {
         let host = host(layout);
         let spec = spec(&generate(&host, &[]));
         let options = serde_json::json!(["ro", "nosuid", "nodev", "rbind", "rprivate"]);
@@ -94,7 +114,7 @@ fn mounts_are_read_only_and_name_the_real_file() {
         );
         let mounts = mounts(edits);
         let dir = library_dir(layout);
-        let cuda = format!("TMP/root{dir}/libcuda.so.{VERSION}");
+        let cuda = format!("TMP/root{root}{dir}/libcuda.so.{VERSION}");
         for dir in DIRS {
             for name in ["libcuda.so.1", "libcuda.so"] {
                 assert_eq!(mounts[&format!("{dir}/{name}")], cuda, "one file under both names");
@@ -113,8 +133,9 @@ fn graphics_files_are_for_slices_with_graphics() {
     let host = FakeHost::with_driver(preset("rtx-pro-6000").unwrap(), DistributionLayout::Fedora);
     let spec = spec(&generate(&host, &["--capabilities=all", "--names=slot"]));
     let common: BTreeSet<_> = mounts(&spec["containerEdits"]).into_keys().collect();
-    let graphics = expected(&["graphics"]);
-    let shared = expected(&["compute", "utility", "video", "ngx"]);
+    let places = DistributionLayout::Fedora.places();
+    let graphics = expected(places, &["graphics"]);
+    let shared = expected(places, &["compute", "utility", "video", "ngx"]);
     similar_asserts::assert_eq!(
         common,
         shared,
@@ -133,7 +154,7 @@ fn graphics_files_are_for_slices_with_graphics() {
 
 #[test]
 fn compat32_libraries_are_added_on_request() {
-    for layout in LAYOUTS {
+    for DriverLayout { layout, .. } in LAYOUTS {
         let host = host(layout);
         let plain = mounts(&spec(&generate(&host, &["--capabilities=all"]))["containerEdits"]);
         assert!(!plain.contains_key("/usr/lib/i386-linux-gnu/libcuda.so.1"));
@@ -179,9 +200,9 @@ fn library_search_path_comes_first() {
 /// Files that another driver has left behind are not used; if there are no others, the error names them.
 #[test]
 fn files_of_another_driver_version_are_never_used() {
-    for layout in LAYOUTS {
+    for DriverLayout { layout, root, libraries, .. } in LAYOUTS {
         let host = host(layout);
-        let dir = host.path(library_dir(layout));
+        let dir = host.path(&format!("{root}{libraries}"));
         for (_, stem, suffix) in LIBRARIES {
             let old = soname(stem, suffix, "535.54.03");
             fs::write(dir.join(format!("{stem}.535.54.03")), stub(64, &old)).unwrap();
@@ -192,11 +213,12 @@ fn files_of_another_driver_version_are_never_used() {
         let half = generate(&host, &[]);
         assert_eq!((half.code, half.stdout.as_str()), (4, ""));
         let message = format!(
-            "find libcuda.so.{VERSION}: driver {VERSION} is loaded and TMP/root{}",
+            "find libcuda.so.{VERSION}: driver {VERSION} is loaded and TMP/root{root}{}",
             match layout {
+                DistributionLayout::Arch => "/usr/lib64",
                 DistributionLayout::Nixos => "/run/opengl-driver/lib",
                 DistributionLayout::Flatcar => "/opt/nvidia/current/usr/lib64",
-                _ => library_dir(layout),
+                _ => libraries,
             }
         );
         assert!(half.stderr.contains(&message), "{layout:?}: {}", half.stderr);

@@ -11,6 +11,7 @@ mod containers;
 mod device_cgroup;
 mod doctor;
 mod driver_files;
+mod driver_layouts;
 mod engine_limits;
 mod fake_driver;
 mod gpus_and_admin;
