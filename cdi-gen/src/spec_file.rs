@@ -4,18 +4,22 @@ mod diff;
 
 pub use diff::{ContainerItem, ContainerItems, differences, items_of};
 
-use mig_cdi_model::cdi::{Lenient, Spec};
+use mig_cdi_model::{
+    cdi::{Lenient, Spec},
+    one_line,
+};
 use serde::{Deserialize, de::DeserializeOwned};
-use std::path::Path;
+use std::ffi::OsStr;
 
 /// Maximum size of a spec file. A node of 448 devices in three name styles has 1 MB.
 pub const SIZE_LIMIT: usize = 16 << 20;
 
 /// True when engines read a file of this name as a spec (container-device-interface `pkg/cdi/spec-dirs.go`).
 #[must_use]
-pub fn is_spec_file(name: &str) -> bool {
-    let extension = Path::new(name).extension();
-    extension.is_some_and(|extension| extension == "json" || extension == "yaml")
+pub fn is_spec_file(name: &OsStr) -> bool {
+    // As bytes: Go takes a name with any of them, and `filepath.Ext` of a name that is the suffix alone is the suffix.
+    let name = name.as_encoded_bytes();
+    [".json", ".yaml"].iter().any(|suffix| name.ends_with(suffix.as_bytes()))
 }
 
 /// The names that a spec defines. No other field is read: whatever else an engine refuses in it, or is unknown here,
@@ -37,7 +41,7 @@ impl DefinedNames {
     /// Reads the names from JSON or YAML; `None` for text that is no spec, which engines pass over as well.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<DefinedNames> {
-        parse_as(bytes)
+        parse_as(bytes).ok()
     }
 
     /// The names of the devices.
@@ -46,16 +50,38 @@ impl DefinedNames {
     }
 }
 
-/// Reads a spec of any tool from JSON or YAML, as [`Lenient`] does; `None` for text that is no spec.
-#[must_use]
-pub fn parse(bytes: &[u8]) -> Option<Spec> {
+/// Reason why text is no spec: the parser's, with the line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a cdi spec in json or yaml: {0}")]
+pub struct ParseError(String);
+
+/// Reads a spec of any tool from JSON or YAML, as [`Lenient`] does.
+///
+/// # Errors
+/// When the text is in neither format, or lacks a field that every spec has.
+pub fn parse(bytes: &[u8]) -> Result<Spec, ParseError> {
     parse_as(bytes).map(|Lenient(spec)| spec)
 }
 
-fn parse_as<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    // serde-saphyr bounds depth, nodes and what aliases expand to (`Budget`): a spec may be any user's.
-    let yaml = || serde_saphyr::from_slice(bytes).ok();
-    serde_json::from_slice(bytes).ok().or_else(yaml)
+/// Upper bound for the values in a YAML file, those that aliases repeat included. 100,000 devices have two million.
+const NODE_LIMIT: usize = 4 << 20;
+
+fn parse_as<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ParseError> {
+    let json = match serde_json::from_slice(bytes) {
+        Ok(spec) => return Ok(spec),
+        Err(error) => error,
+    };
+    // serde-saphyr bounds depth, nodes and what aliases expand to: a spec may be any user's. By default it
+    // refuses 20,000 devices, which engines read.
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_nodes: NODE_LIMIT, max_events: 2 * NODE_LIMIT },
+    };
+    serde_saphyr::from_slice_with_options(bytes, options).map_err(|yaml| {
+        // YAML includes JSON: the first character tells which of the two reasons the writer understands.
+        let is_json = bytes.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|b| *b == b'{');
+        let cause = if is_json { json.to_string() } else { yaml.without_snippet().to_string() };
+        ParseError(one_line(&cause))
+    })
 }
 
 #[cfg(test)]
@@ -74,9 +100,9 @@ mod tests {
         let numbers: Vec<_> = nodes.iter().map(|node| (node.major, node.minor)).collect();
         assert_eq!(numbers, [(0, 0), (1, 16)]);
         for bad in ["", "x", "- a", "kind: {}", "kind: a.com/b\ndevices: [{}]"] {
-            assert!(parse(bad.as_bytes()).is_none(), "{bad}");
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
         }
-        assert!(parse(&[b"kind: ".as_slice(), &[b'['; 100_000]].concat()).is_none());
+        assert!(parse(&[b"kind: ".as_slice(), &[b'['; 100_000]].concat()).is_err());
     }
 
     #[test]
@@ -84,6 +110,6 @@ mod tests {
         let text = "kind: a.com/b\ndevices: [{}, {name: x, containerEdits: 7}]\n";
         let names = DefinedNames::parse(text.as_bytes()).unwrap();
         assert_eq!(names.devices().collect::<Vec<_>>(), ["x"]);
-        assert!(parse(text.as_bytes()).is_none());
+        assert!(parse(text.as_bytes()).is_err());
     }
 }

@@ -10,6 +10,7 @@ use conflict::Conflict;
 use mig_cdi_model::cdi::{Kind, Spec};
 use mig_cdi_sys::{Lock, Outcome, TrustedDir, absolute, read_regular, replaceable_by_others};
 use std::{
+    ffi::OsStr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -96,7 +97,7 @@ impl SpecPath {
         // A file outside the directories that engines read conflicts only with files in its own directory.
         let is_read = self.spec_dirs.iter().any(|path| dir.is_at(path));
         let dirs = if is_read { &self.spec_dirs[..] } else { std::slice::from_ref(&self.dir) };
-        let is_own = |path: &Path, name: &str| name == self.name && dir.is_at(path);
+        let is_own = |path: &Path, name: &OsStr| name == self.name.as_str() && dir.is_at(path);
         let Some(Conflict { device, file }) = conflict::find(spec, dirs, is_own)? else {
             return Ok(());
         };

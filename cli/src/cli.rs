@@ -103,7 +103,8 @@ pub(crate) enum Command {
     Check(GenerateArgs),
     /// Compare another tool's CDI spec with ours
     ///
-    /// Slices are matched by their capability nodes, files by their path on the host.
+    /// Devices are matched by their capability nodes, files by what their path on the host leads to. Numbers of
+    /// device nodes that are not those of the driver are differences too.
     Compare(CompareArgs),
     /// Find out why a slice does not work: a verdict on each line, with evidence and cure
     ///

@@ -33,6 +33,7 @@
 mod cli;
 mod command_output;
 mod commands;
+mod compare;
 mod configure;
 mod console;
 mod doctor;

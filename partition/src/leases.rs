@@ -31,7 +31,7 @@ impl Holders {
     pub(crate) fn add_leases(&mut self, dir: &Path, gpus: &[GpuPartitioning]) -> Result<()> {
         for name in list_named(dir)?.unwrap_or_default() {
             // A lease that is being written has a hidden name until it is complete.
-            if name.starts_with('.') {
+            if name.as_encoded_bytes().starts_with(b".") {
                 continue;
             }
             let path = dir.join(&name);
@@ -47,7 +47,7 @@ impl Holders {
             })?;
             if let Some(gpu) = gpus.iter().find(|gpu| gpu.uuid == lease.gpu) {
                 let key = SliceKey { gpu: gpu.minor, gi: lease.gi, ci: lease.ci };
-                self.add_to_slice(key, &format!("{} (lease {name})", lease.holder));
+                self.add_to_slice(key, &format!("{} (lease {})", lease.holder, name.display()));
             }
         }
         Ok(())

@@ -21,11 +21,14 @@ pub(crate) fn shows_command_lines() -> bool {
     SHOWS_COMMANDS.load(Ordering::Relaxed)
 }
 
-/// Name of NVIDIA's daemon that keeps GPUs initialised, as the kernel cuts it: nvidia-persistenced. It opens every GPU and uses
-/// none.
-const PERSISTENCE_DAEMON: &[u8] = b"nvidia-persiste\n";
+/// Name of NVIDIA's daemon that keeps GPUs initialised. It opens every GPU and uses none.
+const PERSISTENCE_DAEMON: &[u8] = b"nvidia-persistenced";
+/// Its name as the kernel cuts it. Another program may have the same first 15 bytes.
+const PERSISTENCE_COMM: &[u8] = b"nvidia-persiste\n";
 /// Size of `comm` that is read; the kernel keeps 15 bytes of a process's name, and ends them with a newline (proc(5)).
 const COMM_LIMIT: usize = 64;
+/// Size of `cmdline` that is read. The daemon's has a few flags.
+const COMMAND_LIMIT: usize = 1 << 16;
 /// Major number of the GPUs' nodes (`nv.h`, `NV_MAJOR_DEVICE_NUMBER`).
 const GPU_MAJOR: Major = Major(195);
 
@@ -58,8 +61,14 @@ pub(crate) fn processes_with_gpu_open(host: &Root, minor: u32) -> Result<Vec<Str
 fn is_persistence_daemon(host: &Root, pid: u32) -> bool {
     // A process that only bears the daemon's name gains nothing: the driver then reports the change as pending, and it is
     // taken back.
-    let comm = host.read(&format!("/proc/{pid}/comm"), COMM_LIMIT).ok().flatten();
-    comm.is_some_and(|comm| comm == PERSISTENCE_DAEMON)
+    let read = |file: &str, limit| host.read(&format!("/proc/{pid}/{file}"), limit).ok().flatten();
+    let has_comm = read("comm", COMM_LIMIT).is_some_and(|comm| comm == PERSISTENCE_COMM);
+    // The program's own name is the last part of the first argument.
+    let is_called = |command: Vec<u8>| {
+        let program = command.split(|byte| *byte == 0).next().unwrap_or_default();
+        program.rsplit(|byte| *byte == b'/').next() == Some(PERSISTENCE_DAEMON)
+    };
+    has_comm && read("cmdline", COMMAND_LIMIT).is_some_and(is_called)
 }
 
 /// Names a process that NVML has reported, and its container: `pid 4711, python3 train.py of container 4f08cd7afbc6`.

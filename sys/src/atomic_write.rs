@@ -187,10 +187,12 @@ impl TrustedDir {
     fn remove_stale_temporaries(&self) -> nix::Result<()> {
         let list = openat(&self.fd, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
         for name in names(Dir::from_fd(list))? {
+            // Ours are plain text.
+            let Some(name) = name.to_str() else { continue };
             let ours = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
             let number = ours.and_then(|ours| ours.rsplit_once('.')).map(|(_, number)| number);
             if number.is_some_and(|number| number.bytes().all(|b| b.is_ascii_digit())) {
-                unlinkat(&self.fd, name.as_str(), UnlinkatFlags::NoRemoveDir)?;
+                unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir)?;
             }
         }
         Ok(())

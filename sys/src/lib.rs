@@ -122,4 +122,4 @@ pub use sd_notify::SdNotify;
 pub use socket::{listen_at, remove_socket};
 pub use trusted_path::replaceable_by_others;
 pub use unit_devices::{UnitDevices, UnitRule};
-pub use user_path::{absolute, exists, list_named, read_named, read_regular};
+pub use user_path::{absolute, exists, list_named, node_named, read_named, read_regular};

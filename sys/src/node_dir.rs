@@ -126,7 +126,8 @@ impl NodeDir {
         let Some(fd) = &self.fd else { return Ok(Vec::new()) };
         // Opened again: the position of a listing belongs to the open file, so `self.fd` could be read once.
         let names = root::names(Dir::openat(fd, ".", DIRECTORY, Mode::empty()));
-        names.map_err(|errno| Error::call("list", &self.path, errno))
+        let names = names.map_err(|errno| Error::call("list", &self.path, errno))?;
+        Ok(names.iter().map(|name| name.to_string_lossy().into_owned()).collect())
     }
 
     /// Names of entries that a process left unfinished when it ended.

@@ -19,9 +19,10 @@ use nix::{
     },
 };
 use std::{
+    ffi::OsString,
     fs::File,
     io::{ErrorKind, Read},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::ffi::OsStringExt},
     path::{Path, PathBuf},
 };
 
@@ -143,7 +144,8 @@ impl Root {
             return Ok(None);
         };
         let fail = |errno: Errno| Error::call("list", self.display_path(below), errno);
-        names(Dir::from_fd(fd)).map(Some).map_err(fail)
+        let names = names(Dir::from_fd(fd)).map_err(fail)?;
+        Ok(Some(names.iter().map(|name| name.to_string_lossy().into_owned()).collect()))
     }
 
     /// Text of a symbolic link. That of a namespace in `/proc` identifies it: `mnt:[4026531841]`.
@@ -189,12 +191,12 @@ impl Root {
 }
 
 /// Sorted names in an open directory, without `.` and `..`.
-pub(crate) fn names(dir: nix::Result<Dir>) -> nix::Result<Vec<String>> {
+pub(crate) fn names(dir: nix::Result<Dir>) -> nix::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in dir? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if name != "." && name != ".." {
-            names.push(name);
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(OsString::from_vec(name));
         }
     }
     names.sort_unstable();

@@ -1,12 +1,17 @@
 //! Paths that a user or an administrator named: followed wherever they lead, unlike paths of a container.
 
 use crate::{
-    Error, Result,
+    Error, NodeStat, Result,
     error::optional,
     root::{names, read_all},
 };
-use nix::{dir::Dir, fcntl::OFlag, sys::stat::Mode};
+use nix::{
+    dir::Dir,
+    fcntl::OFlag,
+    sys::stat::{Mode, stat},
+};
 use std::{
+    ffi::OsString,
     fs::File,
     path::{Path, PathBuf},
 };
@@ -39,6 +44,15 @@ pub fn read_regular(path: &Path, limit: usize) -> Result<Vec<u8>> {
     }
 }
 
+/// Numbers, mode and owner of the file that a path leads to; `None` when nothing is there.
+///
+/// # Errors
+/// When the path cannot be looked up.
+pub fn node_named(path: &Path) -> Result<Option<NodeStat>> {
+    let stat = stat(path).map_err(|errno| Error::call("stat", path, errno));
+    Ok(optional(stat)?.map(|stat| NodeStat::of(&stat)))
+}
+
 /// True when something has this path; symbolic links are followed. A path that may not be searched counts
 /// as absent.
 #[must_use]
@@ -54,11 +68,11 @@ pub fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|e| Error::io("resolve", path, &e))
 }
 
-/// Lists the sorted names in a directory that the user named; `None` when it does not exist.
+/// Lists the sorted names in a directory that the user named, whatever their bytes; `None` when it does not exist.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn list_named(path: &Path) -> Result<Option<Vec<String>>> {
+pub fn list_named(path: &Path) -> Result<Option<Vec<OsString>>> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let names = names(Dir::open(path, flags, Mode::empty()));
     optional(names.map_err(|errno| Error::call("list", path, errno)))

@@ -57,8 +57,10 @@ impl PartitionHost {
         let proc = format!("/proc/{pid}");
         self.write(&format!("{proc}/cgroup"), cgroup);
         self.write(&format!("{proc}/cmdline"), &command.replace(' ', "\0"));
-        // The kernel keeps 15 bytes of the name (proc(5)).
-        let name: String = command.chars().take_while(|c| *c != ' ').take(15).collect();
+        // The kernel keeps 15 bytes of the program's name (proc(5)).
+        let program = command.split(' ').next().unwrap_or_default();
+        let name: String =
+            program.rsplit('/').next().unwrap_or_default().chars().take(15).collect();
         self.write(&format!("{proc}/comm"), &format!("{name}\n"));
         self.write(&format!("{proc}/environ"), "");
         for dir in ["ns", "root", "fd"] {

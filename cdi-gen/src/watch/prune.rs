@@ -87,7 +87,8 @@ pub(crate) fn prune(
     }
     let _lock = target.lock()?;
     let Some(bytes) = target.read()? else { return Ok(0) };
-    let Some(spec) = spec_file::parse(&bytes).filter(|spec| spec.kind == kind.to_string()) else {
+    let Some(spec) = spec_file::parse(&bytes).ok().filter(|spec| spec.kind == kind.to_string())
+    else {
         return Ok(0);
     };
     // Every device needs the common nodes: with one of them gone, none works.

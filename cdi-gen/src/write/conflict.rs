@@ -9,6 +9,7 @@ use mig_cdi_model::cdi::Spec;
 use mig_cdi_sys::{list_named, read_regular};
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     path::{Path, PathBuf},
 };
 
@@ -25,7 +26,7 @@ pub(super) struct Conflict {
 pub(super) fn find(
     spec: &Spec,
     dirs: &[PathBuf],
-    is_own: impl Fn(&Path, &str) -> bool,
+    is_own: impl Fn(&Path, &OsStr) -> bool,
 ) -> Result<Option<Conflict>> {
     let ours: BTreeSet<&str> = spec.devices.iter().map(|device| device.name.as_str()).collect();
     let kind = spec.kind.to_string();

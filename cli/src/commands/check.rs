@@ -43,8 +43,9 @@ fn check(planned: &PlannedSpec) -> Result<Vec<String>, Error> {
         }
         (Some(bytes), Some(expected)) => (bytes, expected),
     };
-    let Some(file) = spec_file::parse(&bytes) else {
-        return stale("it is no spec that an engine can read".to_owned());
+    let file = match spec_file::parse(&bytes) {
+        Ok(file) => file,
+        Err(reason) => return stale(reason.to_string()),
     };
     if file.kind != expected.kind {
         return stale(format!("its kind is {}, not {}", file.kind, expected.kind));

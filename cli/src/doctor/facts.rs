@@ -2,6 +2,7 @@
 
 use super::{
     engine_config::EngineConfig,
+    refusal::refusal,
     text_file::{TEXT_LIMIT, TextFileError, read_text},
 };
 use crate::engine_files::is_same_dir;
@@ -14,9 +15,10 @@ use mig_cdi_gen::{
     spec_file::{self, SIZE_LIMIT},
 };
 use mig_cdi_model::{DeviceNode, MigDevice, Topology, cdi::Spec};
-use mig_cdi_sys::{Machine, Root, list_named, nvml, read_regular, text};
+use mig_cdi_sys::{Machine, Root, exists, list_named, nvml, read_regular, text};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     ops::Deref,
     path::{Path, PathBuf},
 };
@@ -79,6 +81,10 @@ pub(crate) struct SpecDirFacts {
 pub(crate) struct SpecFileFacts {
     pub path: PathBuf,
     pub spec: Result<Spec, SpecFileError>,
+    /// Reason why every engine refuses a spec that parses.
+    pub refusal: Option<String>,
+    /// True for the field `additionalGids`, which is part of no spec of ours.
+    pub has_additional_gids: bool,
 }
 
 /// Reason why a file cannot be used as a spec.
@@ -88,8 +94,8 @@ pub(crate) enum SpecFileError {
     #[error(transparent)]
     Read(#[from] mig_cdi_sys::Error),
     /// The file is in neither format, or lacks a required field.
-    #[error("not a cdi spec in json or yaml")]
-    NotASpec,
+    #[error(transparent)]
+    NotASpec(#[from] spec_file::ParseError),
 }
 
 /// A spec that was read, and its place.
@@ -99,12 +105,16 @@ pub(super) struct LocatedSpec<'f> {
     pub dir: usize,
     pub path: &'f Path,
     pub spec: &'f Spec,
+    pub refusal: Option<&'f str>,
+    pub has_additional_gids: bool,
 }
 
 /// An installed engine and its configuration.
 pub(crate) struct EngineFacts {
     installed: InstalledEngine,
     pub config: EngineConfig,
+    /// Root directory of the paths in its configuration.
+    host_root: PathBuf,
 }
 
 impl Deref for EngineFacts {
@@ -123,8 +133,23 @@ impl EngineFacts {
 
     /// True when it reads the specs of a directory.
     pub(super) fn reads(&self, dir: &Path, root: &Root) -> bool {
-        let is_same = |read: &String| dir.to_str().is_some_and(|dir| is_same_dir(root, read, dir));
-        self.config.spec_dirs.iter().any(is_same)
+        self.priority(dir, root).is_some()
+    }
+
+    /// The place of a directory among those that it reads: the later one wins.
+    pub(super) fn priority(&self, dir: &Path, root: &Root) -> Option<usize> {
+        self.config.spec_dirs.iter().rposition(|read| self.is_dir(read, dir, root))
+    }
+
+    /// True when a directory of its configuration is `dir`.
+    fn is_dir(&self, read: &str, dir: &Path, root: &Root) -> bool {
+        let is_same = |dir| is_same_dir(root, read, dir);
+        self.on_host(read) == dir || dir.to_str().is_some_and(is_same)
+    }
+
+    /// Path on this machine of a path in its configuration.
+    fn on_host(&self, path: &str) -> PathBuf {
+        self.host_root.join(path.trim_start_matches('/'))
     }
 }
 
@@ -160,19 +185,22 @@ impl NodeFacts<'_> {
             (Ok(_), Ok(discovery)) => expected_spec(discovery, libraries.as_ref(), options),
             _ => Err(ExpectedSpecError::NoNvml),
         };
+        let spec_root = Root::open(Path::new("/"))?;
+        let engines = read_engines(host);
+        let spec_dirs = read_spec_dirs(settings, &engines, &spec_root);
         Ok(NodeFacts {
             settings,
             settings_error: None,
             machine,
             host,
-            spec_root: Root::open(Path::new("/"))?,
+            spec_root,
             nvml,
             discovery,
             proc_discovery,
             libraries,
             expected_spec,
-            spec_dirs: settings.spec_dirs.iter().map(|dir| read_spec_dir(dir)).collect(),
-            engines: read_engines(host),
+            spec_dirs,
+            engines,
         })
     }
 
@@ -195,8 +223,15 @@ impl NodeFacts<'_> {
         let dirs = self.spec_dirs.iter().enumerate();
         let files = dirs.flat_map(|(dir, facts)| facts.all().map(move |file| (dir, file)));
         files.filter_map(|(dir, file)| {
-            let spec = file.spec.as_ref().ok()?;
-            Some(LocatedSpec { dir, path: &file.path, spec })
+            let SpecFileFacts { path, spec, refusal, has_additional_gids } = file;
+            let (spec, refusal) = (spec.as_ref().ok()?, refusal.as_deref());
+            Some(LocatedSpec {
+                dir,
+                path,
+                spec,
+                refusal,
+                has_additional_gids: *has_additional_gids,
+            })
         })
     }
 
@@ -241,19 +276,41 @@ impl SpecDirFacts {
 fn read_engines(host: &Root) -> Vec<EngineFacts> {
     let with_config = |installed: InstalledEngine| {
         let config = EngineConfig::read(host, &installed);
-        EngineFacts { installed, config }
+        EngineFacts { installed, config, host_root: host.display_path("") }
     };
     find_engines(host).into_iter().map(with_config).collect()
 }
 
+/// Reads the directories that only engines know, where they exist, and then those of the settings.
+fn read_spec_dirs(settings: &Settings, engines: &[EngineFacts], root: &Root) -> Vec<SpecDirFacts> {
+    let mut dirs: Vec<PathBuf> = Vec::new();
+    for engine in engines.iter().filter(|engine| engine.has_cdi && engine.config.cdi_off.is_none())
+    {
+        for read in &engine.config.spec_dirs {
+            let mut known = settings.spec_dirs.iter().chain(&dirs);
+            let is_known = known.any(|dir| engine.is_dir(read, dir, root));
+            let dir = engine.on_host(read);
+            if !is_known && exists(&dir) {
+                dirs.push(dir);
+            }
+        }
+    }
+    dirs.extend_from_slice(&settings.spec_dirs);
+    dirs.iter().map(|dir| read_spec_dir(dir)).collect()
+}
+
 fn read_spec_dir(path: &Path) -> SpecDirFacts {
     // Engines read no subdirectories (CDI pkg/cdi/spec-dirs.go).
-    let is_spec = |name: &String| spec_file::is_spec_file(name);
-    let file = |name: String| {
+    let is_spec = |name: &OsString| spec_file::is_spec_file(name);
+    let file = |name: OsString| {
         let path = path.join(name);
         let bytes = read_regular(&path, SIZE_LIMIT).map_err(SpecFileError::from);
-        let spec = bytes.and_then(|b| spec_file::parse(&b).ok_or(SpecFileError::NotASpec));
-        SpecFileFacts { path, spec }
+        let field = b"additionalGids";
+        let has_field = |bytes: &Vec<u8>| bytes.windows(field.len()).any(|at| at == field);
+        let has_additional_gids = bytes.as_ref().is_ok_and(has_field);
+        let spec = bytes.and_then(|bytes| Ok(spec_file::parse(&bytes)?));
+        let refusal = spec.as_ref().ok().and_then(refusal);
+        SpecFileFacts { path, spec, refusal, has_additional_gids }
     };
     let names = list_named(path);
     let files = names.map(|names| Some(names?.into_iter().filter(is_spec).map(file).collect()));

@@ -8,11 +8,11 @@ use serde::{
     Deserialize, Deserializer,
     de::{
         DeserializeSeed, Error, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor,
-        value::{MapDeserializer, SeqDeserializer, UnitDeserializer},
+        value::{MapDeserializer, SeqDeserializer},
     },
     forward_to_deserialize_any,
 };
-use std::fmt;
+use std::{fmt, marker::PhantomData};
 
 /// Deserialises a strict type from a spec of any tool.
 #[derive(Debug, Clone)]
@@ -187,12 +187,14 @@ struct Fields<A> {
     map: A,
     known: &'static [&'static str],
     missing: Vec<&'static str>,
+    /// The missing field whose value comes next.
+    current: &'static str,
     has_ended: bool,
 }
 
 impl<A> Fields<A> {
     fn new(map: A, known: &'static [&'static str]) -> Self {
-        Fields { map, known, missing: known.to_vec(), has_ended: false }
+        Fields { map, known, missing: known.to_vec(), current: "", has_ended: false }
     }
 }
 
@@ -220,14 +222,44 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<A> {
     ) -> Result<Option<S::Value>, A::Error> {
         let present = if self.has_ended { None } else { self.next_known()? };
         let field = present.or_else(|| self.missing.pop());
+        self.current = field.unwrap_or_default();
         field.map(|field| seed.deserialize(field.into_deserializer())).transpose()
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
         match self.has_ended {
-            true => seed.deserialize(LenientDeserializer(UnitDeserializer::new())),
+            true => seed.deserialize(LenientDeserializer(Missing::new(self.current))),
             false => self.map.next_value_seed(Nested(seed)),
         }
+    }
+}
+
+/// The value of a field that is not there: null, but for text, whose absence is an error that names the field.
+struct Missing<E> {
+    field: &'static str,
+    error: PhantomData<E>,
+}
+
+impl<E> Missing<E> {
+    fn new(field: &'static str) -> Self {
+        Missing { field, error: PhantomData }
+    }
+}
+
+impl<'de, E: Error> Deserializer<'de> for Missing<E> {
+    type Error = E;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, E> {
+        visitor.visit_unit()
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, _: V) -> Result<V::Value, E> {
+        Err(E::missing_field(self.field))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 
@@ -283,6 +315,15 @@ mod tests {
         let spec = read(json).unwrap();
         let edits = &spec.devices[0].container_edits;
         assert_eq!((edits.mounts[0].options.len(), edits.hooks[0].args.len()), (0, 0));
+    }
+
+    #[test]
+    fn missing_text_is_named() {
+        let error =
+            |json: &str| serde_json::from_str::<Lenient<Spec>>(json).unwrap_err().to_string();
+        assert_eq!(error("{}"), "missing field `kind` at line 1 column 2");
+        let json = "{\"kind\":\"a.com/b\",\n\"devices\":[{}]}";
+        assert_eq!(error(json), "missing field `name` at line 2 column 13");
     }
 
     #[test]

@@ -125,7 +125,10 @@ fn check_names_driver_files_that_vanished_or_changed() {
 fn check_calls_an_invalid_spec_stale_and_refuses_standard_output() {
     let host = host();
     for (text, line) in [
-        ("{", "it is no spec that an engine can read; run mig-cdi generate"),
+        (
+            "{",
+            "not a cdi spec in json or yaml: EOF while parsing an object at line 1 column 1; run mig-cdi generate",
+        ),
         (
             "{\"kind\":\"nvidia.com/gpu\"}",
             "its kind is nvidia.com/gpu, not nvidia.com/mig; run mig-cdi generate",
@@ -228,5 +231,66 @@ fn compare_gives_a_reason_for_every_difference() {
     assert_eq!((same.code, same.stdout.as_str()), (0, "no difference\n"), "{}", same.stderr);
     for (bad, code) in [("/no/such/file", 1), ("/dev/null", 1)] {
         host.run(&["compare", bad]).assert_code(code);
+    }
+}
+
+/// `/lib` is a link to `/usr/lib` where a distribution has merged them: a file of one is a file of the other.
+#[test]
+fn one_file_under_two_paths_is_no_difference() {
+    let host = host();
+    host.generate(&[]).assert_code(0);
+    let ours = host.read_spec().unwrap();
+    let root = host.root().display().to_string();
+    std::os::unix::fs::symlink(".", host.path("/usr/link")).unwrap();
+    for (from, to) in [
+        (format!("{root}/usr/lib64/"), format!("{root}/usr/link/lib64/")),
+        (format!("{root}/usr/lib64/"), format!("{root}/usr/lib64//./../lib64/")),
+        // A path of the driver's own root, which the machine does not have.
+        (format!("\"hostPath\":\"{root}/"), "\"hostPath\":\"/".to_owned()),
+    ] {
+        let theirs = ours.replace(&from, &to);
+        assert_ne!(theirs, ours);
+        let file = host.root().join("theirs.json");
+        fs::write(&file, theirs).unwrap();
+        let run = host.run(&["compare", file.to_str().unwrap()]);
+        assert_eq!((run.code, run.stdout.as_str()), (0, "no difference\n"), "{to}: {}", run.stderr);
+    }
+}
+
+/// The reason for a file that only theirs has is true for that file on this host.
+#[test]
+fn reasons_for_files_are_true() {
+    let host = host();
+    for (path, flags, reason) in [
+        ("/usr/lib64/libnvidia-glcore.so.1", &[][..], "it does not exist on this host"),
+        ("/mine/libnvidia-glcore.so.1", &[], "of class graphics or display: see --capabilities"),
+        (
+            "/mine/libnvidia-glcore.so.1",
+            &["--capabilities=all"],
+            "of class graphics or display, and not where mig-cdi looks for such files",
+        ),
+        (
+            "/mine/nvidia-smi",
+            &[],
+            "ours has another file of this name, TMP/root/usr/bin/nvidia-smi",
+        ),
+        ("/mine/other", &[], "not known to be needed in a container"),
+    ] {
+        let full = host.path(path);
+        if path.starts_with("/mine") {
+            fs::create_dir_all(full.parent().unwrap()).unwrap();
+            fs::write(&full, "").unwrap();
+        }
+        let file = host.root().join("theirs.yaml");
+        let caps = "[{path: /dev/nvidia-caps/nvidia-cap30}, {path: /dev/nvidia-caps/nvidia-cap31}]";
+        let mount = format!("{{hostPath: {}, containerPath: /x}}", full.display());
+        let text = format!(
+            "kind: a.com/bb\ndevices:\n- name: x\n  containerEdits: {{deviceNodes: {caps}, mounts: [{mount}]}}\n"
+        );
+        fs::write(&file, text).unwrap();
+        let run = host.run(&[&["compare", file.to_str().unwrap(), "--json"], flags].concat());
+        let rows: Vec<Value> = serde_json::from_str(&run.stdout).unwrap();
+        let row = rows.iter().find(|row| row["only_in"] == "theirs").unwrap();
+        assert_eq!(row["reason"], reason, "{path} {flags:?}: {row}");
     }
 }

@@ -317,10 +317,13 @@ fn mig_mode_is_changed_on_one_gpu_only() {
     host.end(51);
     // The persistence daemon uses no GPU; a program that has its name as an argument may.
     host.opens(52, "nvidia-persistenced --verbose", "/dev/nvidia1");
-    host.opens(53, "python3 nvidia-persistenced", "/dev/nvidia1");
-    let run = host.run(&["apply", "1=7g.80gb"]);
-    refused(&run, &["is in use by pid 53, python3 nvidia-persistenced;"]);
-    host.end(53);
+    host.opens(54, "/usr/bin/nvidia-persistenced", "/dev/nvidia1");
+    for other in ["python3 nvidia-persistenced", "nvidia-persistent-job", "nvidia-persiste"] {
+        host.opens(53, other, "/dev/nvidia1");
+        let run = host.run(&["apply", "1=7g.80gb"]);
+        refused(&run, &[&format!("is in use by pid 53, {other};")]);
+        host.end(53);
+    }
     host.run_ok(&["apply", "1=7g.80gb"]);
     assert_eq!(host.layouts(), ["off", "7g.80gb@0"]);
     // A layout that is impossible, or turns out to be, leaves the GPU as it was.
