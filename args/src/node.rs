@@ -2,7 +2,7 @@
 
 use crate::{TEXT_LIMIT, flag_or_setting};
 use clap::{Args, ValueEnum};
-use mig_cdi_config::Settings;
+use mig_cdi_config::{Settings, absolute_path};
 use mig_cdi_gen::{Error, ErrorKind, NodeRoots, NodeSource, Result, discover::Source};
 use mig_cdi_sim::{PRESETS, SimulatedNode, preset};
 use mig_cdi_sys::{read_named, read_regular};
@@ -22,19 +22,19 @@ pub struct NodeArgs {
     pub source: SourceArg,
 
     /// Look for driver files below DIR, for a driver that is installed in a container [default: /]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_parser = absolute_path)]
     pub driver_root: Option<PathBuf>,
 
     /// Search DIR, below the driver root, for driver libraries before all other places
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_parser = absolute_path)]
     pub library_search_path: Vec<PathBuf>,
 
     /// Look for device nodes in DIR/dev [default: /]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_parser = absolute_path)]
     pub dev_root: Option<PathBuf>,
 
     /// Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_parser = absolute_path)]
     pub proc_root: Option<PathBuf>,
 }
 

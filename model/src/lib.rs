@@ -30,6 +30,7 @@
 mod backoff;
 mod driver_file;
 mod id;
+mod name_style;
 mod printable;
 mod profile;
 mod slice;
@@ -44,6 +45,7 @@ pub use driver_file::{
 pub use id::{
     CiId, GiId, GpuIndex, GpuMinor, GpuUuid, IdError, Major, MigIndex, MigUuid, Minor, PciAddress,
 };
+pub use name_style::{NameStyle, NameStyleError};
 pub use printable::{is_unprintable, one_line, printable_json, printable_lines};
 pub use profile::{Placement, Profile, ProfileError};
 pub use slice::{DeviceVariable, ExpectedSlice, SliceId, SliceTextError};

@@ -17,6 +17,7 @@ mod layout;
 mod layouts;
 mod packaging;
 mod picture;
+mod settings;
 mod sim_partitioning;
 mod systemd;
 mod watch;
