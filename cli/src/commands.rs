@@ -68,10 +68,10 @@ fn run_public(cli: &Cli, command: &Command, console: &Console) -> Result<Command
         }
         Command::Doctor(args) => doctor::run(&resolver, args, broken_settings, console),
         Command::Configure(args) => configure::run(args, &settings, console),
-        Command::List(args) => list::run(&node, args, console),
-        Command::Map(args) => map::run(&partitioning, &settings.kind, args, console),
+        Command::List(args) => list::run(&resolver, args, console),
+        Command::Map(args) => map::run(&partitioning, &settings, args, console),
         Command::Show(args) => {
-            show::run(&node, &resolver.devices(&args.spec)?, &args.name, console)
+            show::run(&resolver, &resolver.devices(&args.spec)?, &args.name, console)
         }
         Command::Watch(args) => watch::run(&cli.node, args, config, console),
         Command::Status(args) => status::run(args, console),

@@ -4,7 +4,7 @@
 //! mixed; the name under which a container's loader knows one is read from the library itself.
 
 use super::driver_file_table::{FileLookup, TABLE, TableRow};
-use crate::{Error, Result};
+use crate::{Error, Result, ownership_cure};
 use mig_cdi_model::{Destination, DriverCapabilities, DriverCapability, DriverFile};
 use mig_cdi_sys::{
     DriverRoot, ExaminedFile,
@@ -246,7 +246,7 @@ impl Search<'_> {
         })?;
         if let Some(reason) = &examined.unsafe_because {
             let cause = format!("{reason}, so a user other than root could replace it");
-            let cure = "run chown root and chmod go-w on it";
+            let cure = ownership_cure("run chown root and chmod go-w on it");
             return Err(Error::refused("mount", host_path).because(cause).with_cure(cure));
         }
         let is_graphics = |capability: &DriverCapability| {

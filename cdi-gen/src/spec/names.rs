@@ -1,7 +1,8 @@
 //! Names of MIG devices.
 
 use crate::discover::Source;
-use mig_cdi_model::{MigDevice, NameStyle, cdi::DeviceName};
+use mig_cdi_model::{MigDevice, NameStyle, cdi::DeviceName, counted};
+use mig_cdi_sys::is_root;
 use std::collections::BTreeMap;
 
 /// Name of a MIG device in messages: `gpu 0 gi 7 ci 0`.
@@ -32,10 +33,12 @@ pub(super) fn names_of(
 pub(super) fn unnamed_warning(style: NameStyle, count: usize) -> String {
     let cause = match style {
         // nvml.h, nvmlGpuInstanceGetInfo and nvmlComputeInstanceGetInfo_v2: "requires privileged user".
-        NameStyle::Slot => "nvml reports placements to root only, and to no vgpu guest",
+        NameStyle::Slot if is_root() => "nvml reports no placements, as to every vgpu guest",
+        NameStyle::Slot => "nvml reports placements to root only; run it as root",
         NameStyle::Uuid | NameStyle::Index => "nvml does not report it",
     };
-    format!("{count} devices have no {} name: {cause}", style.as_str())
+    let have = if count == 1 { "has" } else { "have" };
+    format!("{} {have} no {} name: {cause}", counted(count, "device"), style.as_str())
 }
 
 fn name(device: &MigDevice<'_>, style: NameStyle) -> Option<DeviceName> {

@@ -5,8 +5,9 @@ use super::{
     host::has_systemd,
     verdict::{Verdict, error, first_few, from_error, note, ok, warning},
 };
+use crate::first_layout::FirstLayout;
 use mig_cdi_gen::discover::Problem;
-use mig_cdi_model::DeviceNode;
+use mig_cdi_model::{DeviceNode, counted};
 use mig_cdi_sys::{
     nvml::{CallError, NvmlGpu},
     text::numbered,
@@ -85,7 +86,7 @@ pub(super) fn capabilities(facts: &NodeFacts<'_>) -> Vec<Verdict> {
 /// Result of the first NVML calls.
 pub(super) fn nvml(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     vec![match &facts.nvml {
-        Ok(report) => ok("", format!("{}, {} gpus", report.library, report.gpus.len())),
+        Ok(report) => ok("", format!("{}, {}", report.library, counted(report.gpus.len(), "gpu"))),
         Err(NvmlUnavailable::NoDriver) => {
             note("", "not queried: the driver is not loaded, or not completely")
         }
@@ -102,7 +103,10 @@ pub(super) fn mig(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         return vec![note("", "the mig mode is not known without nvml")];
     };
     let verdict = |(index, gpu): (usize, &Result<NvmlGpu, CallError>)| match gpu {
-        Ok(gpu) => mig_mode(index, gpu),
+        Ok(gpu) => {
+            let first = facts.first_layouts.iter().find(|first| first.gpu as usize == index);
+            mig_mode(index, gpu, first)
+        }
         Err(call) => from_error(&format!("gpu {index}"), call),
     };
     let verdicts: Vec<_> = report.gpus.iter().enumerate().map(verdict).collect();
@@ -115,7 +119,7 @@ pub(super) fn mig(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     }
 }
 
-fn mig_mode(index: usize, gpu: &NvmlGpu) -> Verdict {
+fn mig_mode(index: usize, gpu: &NvmlGpu, first: Option<&FirstLayout>) -> Verdict {
     let label = format!("gpu {index}");
     let mode = |on: bool| if on { "on" } else { "off" };
     match (gpu.mig, gpu.mig_pending, gpu.devices.len()) {
@@ -130,13 +134,18 @@ fn mig_mode(index: usize, gpu: &NvmlGpu) -> Verdict {
             warning(label, evidence, cure)
         }
         (Some(false), ..) => {
-            note(label, format!("mig mode is off; nvidia-smi -i {index} -mig 1 enables it"))
+            let how = format!("nvidia-smi -i {index} -mig 1 enables it");
+            let how = first.map_or(how, FirstLayout::advice);
+            note(label, format!("mig mode is off; {how}"))
         }
         (Some(true), _, 0) => {
             let how = format!("nvidia-smi mig -i {index} -cgi PROFILE -C creates one");
+            let how = first.map_or(how, FirstLayout::advice);
             note(label, format!("mig mode is on, without a mig device; {how}"))
         }
-        (Some(true), _, devices) => ok(label, format!("mig mode is on, {devices} mig devices")),
+        (Some(true), _, devices) => {
+            ok(label, format!("mig mode is on, {}", counted(devices, "mig device")))
+        }
     }
 }
 
@@ -147,7 +156,7 @@ pub(super) fn devices(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         Err(failure) => vec![from_error("", failure)],
         Ok(discovery) if discovery.problems.is_empty() => {
             let count = discovery.topology.mig_devices().count();
-            vec![ok("", format!("{count} mig devices, all confirmed"))]
+            vec![ok("", format!("{}, all confirmed", counted(count, "mig device")))]
         }
         Ok(discovery) => {
             let verdict = |problem: &Problem| from_error(&problem.subject, problem);
@@ -168,7 +177,10 @@ pub(super) fn nodes(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     match (verdicts.is_empty(), nodes.is_empty()) {
         (true, true) => vec![note("", "not checked without a driver")],
         (true, false) => {
-            vec![ok("", format!("{} nodes, with the driver's numbers and modes", nodes.len()))]
+            vec![ok(
+                "",
+                format!("{}, with the driver's numbers and modes", counted(nodes.len(), "node")),
+            )]
         }
         (false, _) => verdicts,
     }
@@ -255,7 +267,7 @@ pub(super) fn links(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     };
     let wrong: Vec<_> = nodes.values().filter(is_wrong).map(|node| link(node)).collect();
     vec![if wrong.is_empty() {
-        ok("", format!("/dev/char leads to {} nodes", nodes.len()))
+        ok("", format!("/dev/char leads to {}", counted(nodes.len(), "node")))
     } else if !has_systemd(facts) {
         ok("", "systemd does not run: nothing needs /dev/char")
     } else {

@@ -5,6 +5,7 @@ use super::{
     verdict::{Finding, Verdict, error, note, ok, warning},
 };
 use mig_cdi_gen::watch::status::{Status, WatchState};
+use mig_cdi_model::counted;
 
 /// Settings file of mig-cdi. With a bad one the other checks use the defaults.
 pub(super) fn settings(facts: &NodeFacts<'_>) -> Vec<Verdict> {
@@ -88,9 +89,10 @@ pub(super) fn watch(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         Status { state: WatchState::Failing, error: Some(last), .. } => {
             error("", format!("its last refresh failed: {}", last.message), "run mig-cdi status")
         }
-        Status { pid, node, .. } => {
-            ok("", format!("pid {pid} keeps the spec current, {} slices", node.devices.len()))
-        }
+        Status { pid, node, .. } => ok(
+            "",
+            format!("pid {pid} keeps the spec current, {}", counted(node.devices.len(), "slice")),
+        ),
     }]
 }
 

@@ -7,7 +7,7 @@ use super::{
     specs,
     verdict::{Verdict, error, first_few, note, ok, warning},
 };
-use mig_cdi_model::cdi::Version;
+use mig_cdi_model::{GoneName, cdi::Version};
 
 /// Longest name in bytes that is compared with the requested one. The time grows with the product of the
 /// lengths, and other tools' files may contain anything.
@@ -43,6 +43,12 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
     {
         return error(name, "the node has it, no spec file defines it", "run mig-cdi generate");
     }
+    // What the driver has now; a spec on disk may be stale.
+    let now = expected.into_iter().flat_map(|spec| &spec.devices).map(|d| d.name.as_str());
+    let own = name.rsplit_once('=').map_or(name, |(_, device)| device);
+    if let Some(gone) = GoneName::new(own, now).filter(|_| facts.expected_spec.is_ok()) {
+        return error(name, gone.to_string(), gone_cure(facts, expected.is_some()));
+    }
     let all = facts.specs().map(|located| located.spec).chain(expected);
     let names = all.flat_map(|spec| spec.devices.iter().map(move |d| (&spec.kind, &d.name)));
     let has_kind = name.contains('=');
@@ -57,10 +63,26 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
     near.dedup();
     let near: Vec<_> = near.into_iter().take(3).map(|(_, name)| name).collect();
     let cure = match near.is_empty() {
-        true => "no device has a name: run mig-cdi doctor without a name to see why".to_owned(),
+        true => no_device_cure(facts),
         false => format!("use one of the nearest names: {}", first_few(&near)),
     };
     error(name, "no spec file defines it, and the node has no such device", cure)
+}
+
+/// Cure for a name that is gone.
+fn gone_cure(facts: &NodeFacts<'_>, has_devices: bool) -> String {
+    match has_devices {
+        true => "use one of these names".to_owned(),
+        false => no_device_cure(facts),
+    }
+}
+
+/// Cure for a node without slices.
+fn no_device_cure(facts: &NodeFacts<'_>) -> String {
+    match facts.first_layouts.first() {
+        Some(first) => format!("run {}", first.command),
+        None => "no device has a name: run mig-cdi doctor without a name to see why".to_owned(),
+    }
 }
 
 /// A verdict for each file that defines the name.

@@ -4,8 +4,11 @@ use super::{
     facts::{EngineFacts, LocatedSpec, NodeFacts, SpecDirFacts, SpecFileError, SpecFileFacts},
     verdict::{Verdict, error, first_few, note, ok, warning},
 };
-use mig_cdi_gen::spec_file::differences;
-use mig_cdi_model::cdi::{ContainerEdits, Kind, Spec, SpecNode, Version};
+use mig_cdi_gen::spec_file::{differences, differences_without_placements};
+use mig_cdi_model::{
+    cdi::{ContainerEdits, Kind, Spec, SpecNode, Version},
+    counted,
+};
 use mig_cdi_sys::{is_executable, is_root};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -52,7 +55,7 @@ pub(super) fn directories(facts: &NodeFacts<'_>) -> Vec<Verdict> {
                     format!("chmod o+rx {}", dir.path.display()),
                 )
             }
-            _ => ok(path_text(&dir.path), format!("{} spec files", files.len())),
+            _ => ok(path_text(&dir.path), counted(files.len(), "spec file")),
         },
     };
     facts.spec_dirs.iter().map(verdict).collect()
@@ -92,7 +95,9 @@ fn spec_file(facts: &NodeFacts<'_>, file: &SpecFileFacts) -> Verdict {
             let evidence = format!("mode {mode:04o}: rootless engines cannot read it");
             warning(subject, evidence, format!("chmod o+r {}", file.path.display()))
         }
-        None => ok(subject, format!("{kind}, {count} devices, cdi {}", version_of(spec))),
+        None => {
+            ok(subject, format!("{kind}, {}, cdi {}", counted(count, "device"), version_of(spec)))
+        }
     }
 }
 
@@ -180,7 +185,7 @@ pub(super) fn names(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let mut verdicts: Vec<_> = clashes.into_iter().map(clash).collect();
     verdicts.extend(hidden.into_iter().map(hide));
     if verdicts.is_empty() {
-        verdicts.push(ok("", format!("{} names, each defined once", definitions.len())));
+        verdicts.push(ok("", format!("{}, each defined once", counted(definitions.len(), "name"))));
     }
     verdicts
 }
@@ -263,6 +268,9 @@ pub(super) fn drift(facts: &NodeFacts<'_>) -> Vec<Verdict> {
             let evidence = format!("no spec of {kind}, and the node has devices");
             vec![error("", evidence, GENERATE)]
         }
+        (Some(expected), false) if facts.lacks_placements() => {
+            ours.iter().map(|ours| compared_without_placements(ours, expected)).collect()
+        }
         (Some(expected), false) => ours.iter().map(|ours| compared(ours, expected)).collect(),
     }
 }
@@ -275,9 +283,21 @@ fn compared(ours: &LocatedSpec<'_>, expected: &Spec) -> Verdict {
         [] => ok(path_text(ours.path), "it is what mig-cdi generate would write now"),
         [line] => warning(path_text(ours.path), line, cure),
         [line, rest @ ..] => {
-            let evidence = format!("{line}, and {} more differences", rest.len());
+            let evidence = format!("{line}, and {}", counted(rest.len(), "more difference"));
             warning(path_text(ours.path), evidence, cure)
         }
+    }
+}
+
+/// As [`compared`], for a caller to whom NVML reports no placements.
+fn compared_without_placements(ours: &LocatedSpec<'_>, expected: &Spec) -> Verdict {
+    let path = path_text(ours.path);
+    match &differences_without_placements(ours.spec, expected)[..] {
+        [] => note(
+            path,
+            "names by slot are not compared: nvml reports placements to root only; the rest is current",
+        ),
+        lines => warning(path, first_few(lines), GENERATE),
     }
 }
 

@@ -83,8 +83,8 @@ impl From<&Problem> for Finding {
 
 impl From<&CallError> for Finding {
     fn from(error: &CallError) -> Finding {
-        let CallError { call, cause, cure, .. } = error;
-        Finding { evidence: format!("nvml {call}: {cause}"), cure: cure.map(str::to_owned) }
+        let evidence = format!("nvml {}", error.without_cure());
+        Finding { evidence, cure: error.cure.map(str::to_owned) }
     }
 }
 
