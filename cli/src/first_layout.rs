@@ -1,6 +1,7 @@
 //! The command that makes the first slices of a node, for commands that find none.
 
 use mig_cdi_gen::{NoMessages, NodeSource};
+use mig_cdi_model::GpuIndex;
 use mig_cdi_partition::NodeGpus;
 use mig_cdi_sys::nvml::{GpuPartitioning, GpuProfile};
 
@@ -42,9 +43,23 @@ impl FirstLayout {
 
 /// Returns the advice for a node without slices.
 pub(crate) fn advice(node: &NodeSource) -> String {
-    match FirstLayout::of_node(node).into_iter().next() {
-        Some(first) => first.advice(),
-        None => "sudo mig-cdi profiles lists the profiles of each gpu, sudo mig-cdi apply GPU=LAYOUT creates slices".to_owned(),
+    advice_for(node, None)
+}
+
+/// Returns the advice for a GPU without slices; for the first that supports MIG when none is named.
+pub(crate) fn advice_for(node: &NodeSource, index: Option<GpuIndex>) -> String {
+    let gpus = NodeGpus::read_available(node, &NoMessages, "it is omitted").ok();
+    let first = gpus.as_ref().and_then(|gpus| {
+        let wanted = |gpu: &&GpuPartitioning| index.is_none_or(|index| index.0 == gpu.index);
+        gpus.all.iter().filter(wanted).find_map(FirstLayout::of)
+    });
+    match (first, gpus) {
+        (Some(first), _) => first.advice(),
+        (None, Some(gpus)) if gpus.unreadable.is_empty() => {
+            "no gpu of this node supports mig".to_owned()
+        }
+        _ => "sudo mig-cdi profiles lists the profiles of each gpu, and sudo mig-cdi apply creates slices"
+            .to_owned(),
     }
 }
 

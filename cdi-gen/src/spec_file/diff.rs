@@ -78,7 +78,7 @@ pub fn differences(file: &Spec, expected: &Spec) -> Vec<String> {
 }
 
 /// Returns the differences that do not depend on placements, which NVML reports to root only: those of devices named by
-/// UUID. Hooks are not compared, since they verify placements.
+/// UUID. Hooks are not compared, since they verify placements, nor the version, which follows from the names.
 #[must_use]
 pub fn differences_without_placements(file: &Spec, expected: &Spec) -> Vec<String> {
     let known = |spec: &Spec| {
@@ -87,7 +87,8 @@ pub fn differences_without_placements(file: &Spec, expected: &Spec) -> Vec<Strin
         spec.devices.iter_mut().for_each(|device| device.container_edits.hooks.clear());
         spec
     };
-    differences(&known(file), &known(expected))
+    let file = Spec { cdi_version: expected.cdi_version.clone(), ..known(file) };
+    differences(&file, &known(expected))
 }
 
 fn item_differences(

@@ -31,7 +31,8 @@ pub(super) fn run(
         (_, true) => tree(topology, &names, console.style()),
         _ => text(&names, topology),
     };
-    if topology.mig_devices().next().is_none() {
+    let is_table = !args.json && !args.tree;
+    if is_table && discovery.problems.is_empty() && topology.mig_devices().next().is_none() {
         console.status(&format!("no mig device: {}", first_layout::advice(node)));
     }
     Ok(CommandOutput::complete_if(discovery.problems.is_empty(), stdout))

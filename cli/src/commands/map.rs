@@ -9,7 +9,7 @@ use crate::{
     stage_options::holder_options,
 };
 use mig_cdi_config::{Settings, layouts::GpuSelector};
-use mig_cdi_gen::{Error, MessageSink, discover::Source, slice_names::SliceNames};
+use mig_cdi_gen::{Error, discover::Source, slice_names::SliceNames};
 use mig_cdi_model::{Gpu, MigDevice, MigMode, PciAddress, Topology};
 use mig_cdi_partition::{Holders, NodeGpus, NodePartitioner};
 use mig_cdi_sys::{TrustedDir, nvml::GpuPartitioning};
@@ -36,9 +36,6 @@ pub(super) fn run(
     let gpus = select(&args.gpus, join(&discovery.topology, partitioned))?;
     let names =
         SliceNames::read(&discovery.topology, node.source, &settings.spec_dirs, &settings.kind);
-    if let Some(warning) = names.warning() {
-        console.warn(&warning);
-    }
     let views: Vec<_> = gpus.iter().map(|gpu| gpu.view(node.source, &names, &holders)).collect();
     let has_picture = |gpu: &GpuView| !matches!(gpu.state, GpuState::Unknown { .. });
     // /proc has no placements (`nv-caps.c`): with --source proc nothing is missing that was requested.

@@ -107,7 +107,10 @@ fn unknown(
         None => "no such device".to_owned(),
     };
     let cure = match (known.is_empty(), mig_gpu) {
-        (true, _) => format!("the node has no slice: {}", first_layout::advice(node)),
+        (true, Some(gpu)) => {
+            format!("it has no slice: {}", first_layout::advice_for(node, gpu.index))
+        }
+        (true, None) => format!("the node has no slice: {}", first_layout::advice(node)),
         (false, Some(_)) => format!("request one of its slices: {}", known.join(", ")),
         (false, None) => format!("use one of {}", known.join(", ")),
     };

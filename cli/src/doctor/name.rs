@@ -46,8 +46,9 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
     // What the driver has now; a spec on disk may be stale.
     let now = expected.into_iter().flat_map(|spec| &spec.devices).map(|d| d.name.as_str());
     let own = name.rsplit_once('=').map_or(name, |(_, device)| device);
-    if let Some(gone) = GoneName::new(own, now).filter(|_| facts.expected_spec.is_ok()) {
-        return error(name, gone.to_string(), gone_cure(facts, expected.is_some()));
+    let is_ours = matches(&facts.settings.kind.to_string(), own) && facts.expected_spec.is_ok();
+    if let Some(gone) = GoneName::new(own, now).filter(|_| is_ours) {
+        return error("", gone.to_string(), gone_cure(facts, expected.is_some()));
     }
     let all = facts.specs().map(|located| located.spec).chain(expected);
     let names = all.flat_map(|spec| spec.devices.iter().map(move |d| (&spec.kind, &d.name)));
@@ -124,7 +125,16 @@ fn stale(
         spec.all_edits().filter(|(name, _)| name.is_none_or(|device| matches(&spec.kind, device)));
     let stale: Vec<_> = parts.flat_map(|(_, edits)| specs::stale_nodes(facts, edits)).collect();
     let path = winner.path.display().to_string();
-    (!stale.is_empty()).then(|| error(path, first_few(&stale), specs::regenerate_cure(facts, spec)))
+    let expected = facts.expected_spec.as_ref().ok().and_then(Option::as_ref);
+    let now = expected.into_iter().flat_map(|spec| &spec.devices).map(|d| d.name.as_str());
+    let own = spec.devices.iter().find(|device| matches(&spec.kind, &device.name));
+    let gone =
+        own.filter(|own| facts.expected_spec.is_ok() && now.clone().all(|now| now != own.name));
+    let gone = gone.and_then(|own| GoneName::new(&own.name, now));
+    let evidence = [gone.map(|gone| gone.to_string()), Some(first_few(&stale))];
+    let evidence: Vec<_> = evidence.into_iter().flatten().collect();
+    (!stale.is_empty())
+        .then(|| error(path, evidence.join(": "), specs::regenerate_cure(facts, spec)))
 }
 
 /// A verdict for each engine that reads specs.

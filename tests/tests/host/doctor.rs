@@ -180,13 +180,13 @@ const HEALTHY: &str = "\
 ok       settings      spec directories TMP/etc-cdi, TMP/cdi
 ok       driver        580.105.08, module and libraries agree
 ok       capabilities  device nodes, major 508
-ok       nvml          TMP/root/usr/lib64/libnvidia-ml.so.580.105.08, 1 gpus
+ok       nvml          TMP/root/usr/lib64/libnvidia-ml.so.580.105.08, 1 gpu
 ok       mig           gpu 0: mig mode is on, 4 mig devices
 ok       devices       4 mig devices, all confirmed
 ok       nodes         12 nodes, with the driver's numbers and modes
 ok       links         /dev/char leads to 12 nodes
 ok       directories   TMP/etc-cdi: 0 spec files
-ok       directories   TMP/cdi: 1 spec files
+ok       directories   TMP/cdi: 1 spec file
 ok       specs         TMP/cdi/nvidia.com-mig.json: nvidia.com/mig, 9 devices, cdi 0.5.0
 ok       versions      every engine here accepts every spec, as far as is known
 ok       names         9 names, each defined once
@@ -219,7 +219,7 @@ fn a_healthy_host_has_no_finding() {
     let before = run(Command::new("find").arg(host.dir()).args(["-printf", "%p %T@ %m\n"]));
     let run_ = host.doctor(&[]);
     similar_asserts::assert_eq!(run_.stdout, HEALTHY);
-    assert_eq!((run_.code, run_.stderr.as_str()), (0, "0 errors, 0 warnings, 1 notes\n"));
+    assert_eq!((run_.code, run_.stderr.as_str()), (0, "0 errors, 0 warnings, 1 note\n"));
     let after = run(Command::new("find").arg(host.dir()).args(["-printf", "%p %T@ %m\n"]));
     assert_eq!(before, after, "it changes nothing");
     let json: Value = serde_json::from_str(&host.doctor(&["--json"]).stdout).unwrap();
@@ -328,8 +328,8 @@ faults! {
         no_gpu: |h| h.host.replace_node("") => "warning", "mig", "nvml lists no gpu";
         a_lost_gpu: |h| h.host.replace_node(&format!("{A100}lost = true")) => "error", "mig", "gpu 0: nvml";
         mig_mode_off: |h| h.host.replace_node(&format!("{A100}mig = false"))
-            => "note", "mig", "mig mode is off; nvidia-smi -i 0 -mig 1";
-        no_slice: |h| h.host.replace_node(A100) => "note", "mig", "mig mode is on, without a mig device";
+            => "note", "mig", "mig mode is off; sudo mig-cdi apply 0=2x3g.40gb turns on mig mode";
+        no_slice: |h| h.host.replace_node(A100) => "note", "mig", "mig mode is on, without a mig device; sudo mig-cdi apply 0=2x3g.40gb";
         a_gpu_without_mig: |h| h.host.replace_node("[[gpu]]\nmodel = \"l40s\"") => "note", "mig", "does not support mig";
         a_pending_mode: |h| h.host.replace_node(&format!("{A100}mig = false\nmig-pending = true"))
             => "warning", "mig", "mig mode is off, and on after a reset of the gpu";
@@ -739,7 +739,7 @@ ok       name  crio: crio 1.36.0 sees it
     }
     type Fault = fn(&Healthy);
     let cases: [(Fault, &str, i32, &str); 9] = [
-        (|_| (), "0:2g.20gb:9", 1, "use one of the nearest names: nvidia.com/mig=0:2g.20gb:0, "),
+        (|_| (), "0:2g.20gb:9", 1, "0:2g.20gb:9 is gone; GPU 0 now has 0:2g.20gb:0"),
         (
             |_| (),
             "nvidia.com/gpu=0:2g.20gb:0",
