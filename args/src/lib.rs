@@ -35,7 +35,7 @@ mod spec;
 mod trusted_program;
 mod watch;
 
-pub use node::{NodeArgs, SourceArg, named_file_error, read_settings, simulated_node};
+pub use node::{NodeArgs, SourceArg, read_settings, simulated_node};
 pub use spec::{AdminArg, FormatArg, GenerateArgs, NameStyleArg, SpecArgs, VerifyLevel};
 pub use trusted_program::installed_beside;
 pub use watch::{StateArgs, WatchArgs, WatchCommandLine};

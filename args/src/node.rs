@@ -98,10 +98,9 @@ pub fn simulated_node(name: &Path) -> Result<SimulatedNode> {
             let bytes = read_named(name, TEXT_LIMIT).map_err(|error| {
                 // A misspelt built-in name is taken for a path: the message has to help with both.
                 let known: Vec<_> = PRESETS.iter().map(|(name, _)| *name).collect();
-                match error.is_denied() {
-                    true => error.into(),
-                    false => named_file_error(error)
-                        .with_cure(format!("built-in nodes are {}", known.join(", "))),
+                match Error::of_input(error) {
+                    error if error.kind != ErrorKind::Usage => error,
+                    error => error.with_cure(format!("built-in nodes are {}", known.join(", "))),
                 }
             })?;
             utf8(bytes, name)?
@@ -125,20 +124,10 @@ pub fn read_settings(path: Option<&Path>, only_regular: bool) -> Result<Settings
     let text = match read(file, TEXT_LIMIT) {
         Ok(bytes) => utf8(bytes, file)?,
         Err(error) if path.is_none() && error.is_absent() => String::new(),
-        Err(error) => return Err(named_file_error(error)),
+        Err(error) => return Err(Error::of_input(error)),
     };
     Settings::parse(&text)
         .map_err(|e| Error::usage("read", file.display()).because_of(e.without_cure(), e.cure))
-}
-
-/// Error of a file that the command line names, or that is an input of every command: wrong input, unless another user could
-/// read it.
-#[must_use]
-pub fn named_file_error(error: mig_cdi_sys::Error) -> Error {
-    match error.is_denied() {
-        true => error.into(),
-        false => Error { kind: ErrorKind::Usage, ..error.into() },
-    }
 }
 
 /// Converts the contents of a file to text.

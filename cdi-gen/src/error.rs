@@ -91,6 +91,16 @@ impl Error {
         Error::of(ErrorKind::NoDriver, operation, subject)
     }
 
+    /// Makes the error of a file that is an input, such as the settings or one that the command line names: wrong input, unless
+    /// another user could read it.
+    #[must_use]
+    pub fn of_input(error: mig_cdi_sys::Error) -> Error {
+        match error.is_denied() {
+            true => error.into(),
+            false => Error { kind: ErrorKind::Usage, ..error.into() },
+        }
+    }
+
     /// Sets the cause.
     #[must_use]
     pub fn because(mut self, cause: impl Display) -> Error {

@@ -142,7 +142,7 @@ impl Trust {
 }
 
 /// True in a user namespace that does not map all ids, as in an unprivileged container of LXC, Incus or podman: there an
-/// owner cannot be seen or changed to root (user_namespaces(7)).
+/// owner cannot be seen or changed to root (`user_namespaces(7)`).
 #[must_use]
 pub fn in_user_namespace() -> bool {
     !is_initial_map(&std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default())

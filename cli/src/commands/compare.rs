@@ -25,8 +25,9 @@ pub(super) fn run(
     console: &Console,
 ) -> Result<CommandOutput, Error> {
     let shown = args.file.display();
-    let theirs = spec_file::parse(&read_named(&args.file, SIZE_LIMIT)?).ok_or_else(|| {
-        Error::failed("read", &shown)
+    let bytes = read_named(&args.file, SIZE_LIMIT).map_err(Error::of_input)?;
+    let theirs = spec_file::parse(&bytes).ok_or_else(|| {
+        Error::usage("read", &shown)
             .because("it is no cdi spec in json or yaml")
             .with_cure("name a file that an engine reads")
     })?;

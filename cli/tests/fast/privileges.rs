@@ -1,8 +1,12 @@
 //! Callers to whom NVML reports no placements: each command says once what it cannot know, and does the rest.
 
 use mig_cdi_sim::preset;
-use mig_cdi_tests::{FakeHost, Run, run};
-use std::fs;
+use mig_cdi_tests::{FakeHost, Run, bare, copy_program, program, run};
+use std::{
+    fs::{self, Permissions},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    process::Command,
+};
 
 /// A host whose settings name its own spec directory.
 fn host() -> FakeHost {
@@ -94,4 +98,72 @@ fn drift_is_checked_as_far_as_it_is_known() {
         "{}",
         check.stdout
     );
+}
+
+/// A home that does not exist, as nobody's: `configure --rootless` names the path, and never asks for root.
+#[test]
+fn rootless_configuration_never_asks_for_root() {
+    let dir = tempfile::tempdir().unwrap();
+    let readonly = dir.path().join("home");
+    fs::create_dir(&readonly).unwrap();
+    fs::set_permissions(&readonly, Permissions::from_mode(0o555)).unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    for engine in ["podman", "docker"] {
+        let args =
+            ["configure", engine, "--rootless", "--engine-version=26.1.5", "--config=/dev/null"];
+        let without = run(&mut as_user(&dir, &args));
+        assert_eq!(without.code, 2, "{}", without.stderr);
+        assert!(without.stderr.contains("nor HOME names a directory"), "{}", without.stderr);
+        let denied = run(as_user(&dir, &args).env("HOME", &readonly));
+        let message = format!("{}", readonly.display());
+        assert_eq!(denied.code, 1, "{}", denied.stderr);
+        assert!(denied.stderr.contains(&message), "{}", denied.stderr);
+        assert!(denied.stderr.contains("permission denied; name directories that you can write"));
+    }
+}
+
+/// Input that is missing is wrong input, and input that may not be read a failed operation: the same in each command.
+#[test]
+fn inputs_have_the_same_exit_codes_in_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let secret = dir.path().join("secret");
+    fs::write(&secret, "").unwrap();
+    fs::set_permissions(&secret, Permissions::from_mode(0o000)).unwrap();
+    let commands: [fn(&str) -> Vec<&str>; 7] = [
+        |file| vec!["list", "--node=a30", "--config", file],
+        |file| vec!["list", "--node", file],
+        |file| vec!["plan", "--node=a30", "--layout=x", "-f", file],
+        |file| vec!["apply", "--node=a30", "--layout=x", "-f", file],
+        |file| vec!["assert", "--node=a30", "--layout=x", "-f", file],
+        |file| vec!["restore", "--node=a30", file],
+        |file| vec!["compare", "--node=a30", file],
+    ];
+    for (file, code) in [("/no/such/file", 2), ("/", 2), (secret.to_str().unwrap(), 1)] {
+        for command in commands {
+            let args = command(file);
+            let run = run(&mut as_user(&dir, &args));
+            assert_eq!((run.code, run.stdout.as_str()), (code, ""), "{args:?}: {}", run.stderr);
+            assert_eq!(
+                run.stderr.contains("run it as root"),
+                code == 1,
+                "{args:?}: {}",
+                run.stderr
+            );
+        }
+    }
+}
+
+/// A command of a user without root. As root that is another user, who runs a copy of the program.
+fn as_user(dir: &tempfile::TempDir, args: &[&str]) -> Command {
+    let copy = dir.path().join("mig-cdi");
+    if !copy.exists() {
+        copy_program(&program("mig-cdi"), &copy);
+    }
+    let mut command = Command::new(copy);
+    bare(&mut command).args(args);
+    if nix::unistd::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    command
 }

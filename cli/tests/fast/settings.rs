@@ -57,7 +57,7 @@ fn a_wrong_value_exits_with_2_and_names_file_line_and_key() {
 fn configure_refuses_a_relative_spec_directory() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fast/settings/relative.toml");
     for engine in ["podman", "docker", "crio", "containerd"] {
-        let run = run(&mut mig_cdi(&["--config", file, "configure", engine, "--dry-run"]));
+        let run = run(&mut mig_cdi(["--config", file, "configure", engine, "--dry-run"]));
         let message = "relative.toml: line 1: spec-dirs: \"relative\" is not an absolute path";
         assert!(run.stderr.contains(message), "{engine}: {}", run.stderr);
         assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{engine}");
@@ -77,7 +77,7 @@ fn flags_are_checked_as_the_settings_of_the_same_name() {
         ("--names=", "a value is required for '--names"),
         ("--kind=mig", "\"mig\" is not "),
     ] {
-        let run = run(&mut mig_cdi(&["generate", "--output=-", "--node=a30", flag]));
+        let run = run(&mut mig_cdi(["generate", "--output=-", "--node=a30", flag]));
         assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{flag}: {}", run.stderr);
         assert!(run.stderr.contains(message), "{flag}: {}", run.stderr);
     }
