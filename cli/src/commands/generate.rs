@@ -19,7 +19,9 @@ pub(super) fn run(
     }
     // The user is there to resolve a conflict with another tool's file. `watch` has to go on without one.
     let GeneratedSpecs { stdout, plan } = generator.generate(OnConflict::Refuse, || ())?;
-    if plan.is_complete() && plan.topology.mig_devices().next().is_none() {
+    // Whoever asks for whole GPUs may want no slices.
+    let has_slices = plan.topology.mig_devices().next().is_some();
+    if plan.is_complete() && !has_slices && !options.whole_gpus {
         console.status(&first_layout::advice(node));
     }
     Ok(CommandOutput::complete_if(plan.is_complete(), stdout))

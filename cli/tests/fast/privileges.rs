@@ -108,9 +108,13 @@ fn rootless_configuration_never_asks_for_root() {
     fs::create_dir(&readonly).unwrap();
     fs::set_permissions(&readonly, Permissions::from_mode(0o555)).unwrap();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-    for engine in ["podman", "docker"] {
+    // A directory that no engine reads by default.
+    let config = dir.path().join("config.toml");
+    fs::write(&config, "spec-dirs = ['/etc/cdi', '/opt/cdi']").unwrap();
+    let config = config.to_str().unwrap();
+    for (engine, version) in [("podman", "5.6.0"), ("docker", "26.1.5")] {
         let args =
-            ["configure", engine, "--rootless", "--engine-version=26.1.5", "--config=/dev/null"];
+            ["configure", engine, "--rootless", "--engine-version", version, "--config", config];
         let without = run(&mut as_user(&dir, &args));
         assert_eq!(without.code, 2, "{}", without.stderr);
         assert!(without.stderr.contains("nor HOME names a directory"), "{}", without.stderr);
