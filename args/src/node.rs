@@ -2,7 +2,7 @@
 
 use crate::{TEXT_LIMIT, flag_or_setting};
 use clap::{Args, ValueEnum};
-use mig_cdi_config::Settings;
+use mig_cdi_config::{Settings, absolute_path};
 use mig_cdi_gen::{Error, ErrorKind, NodeRoots, NodeSource, Result, discover::Source};
 use mig_cdi_sim::{PRESETS, SimulatedNode, preset};
 use mig_cdi_sys::{read_named, read_regular};
@@ -22,11 +22,11 @@ pub struct NodeArgs {
     pub source: SourceArg,
 
     /// Look for driver files below DIR, for a driver that is installed in a container [default: /]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_parser = absolute_path)]
     pub driver_root: Option<PathBuf>,
 
     /// Search DIR, below the driver root, for driver libraries before all other places
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_parser = absolute_path)]
     pub library_search_path: Vec<PathBuf>,
 
     /// Search DIR, below the driver root, for driver programs before all other places
@@ -34,11 +34,11 @@ pub struct NodeArgs {
     pub program_search_path: Vec<PathBuf>,
 
     /// Look for device nodes in DIR/dev [default: /]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_parser = absolute_path)]
     pub dev_root: Option<PathBuf>,
 
     /// Read DIR/proc and DIR/sys in place of /proc and /sys [default: /]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_parser = absolute_path)]
     pub proc_root: Option<PathBuf>,
 }
 
@@ -106,8 +106,10 @@ pub fn simulated_node(name: &Path) -> Result<SimulatedNode> {
             let bytes = read_named(name, TEXT_LIMIT).map_err(|error| {
                 // A misspelt built-in name is taken for a path: the message has to help with both.
                 let known: Vec<_> = PRESETS.iter().map(|(name, _)| *name).collect();
-                Error { kind: ErrorKind::Usage, ..error.into() }
-                    .with_cure(format!("built-in nodes are {}", known.join(", ")))
+                match Error::of_input(error) {
+                    error if error.kind != ErrorKind::Usage => error,
+                    error => error.with_cure(format!("built-in nodes are {}", known.join(", "))),
+                }
             })?;
             utf8(bytes, name)?
         }
@@ -130,8 +132,7 @@ pub fn read_settings(path: Option<&Path>, only_regular: bool) -> Result<Settings
     let text = match read(file, TEXT_LIMIT) {
         Ok(bytes) => utf8(bytes, file)?,
         Err(error) if path.is_none() && error.is_absent() => String::new(),
-        // Whatever the reason, the cure is another file or none: exit code 2.
-        Err(error) => return Err(Error { kind: ErrorKind::Usage, ..error.into() }),
+        Err(error) => return Err(Error::of_input(error)),
     };
     Settings::parse(&text)
         .map_err(|e| Error::usage("read", file.display()).because_of(e.without_cure(), e.cure))

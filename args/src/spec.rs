@@ -5,7 +5,7 @@ use crate::{
     trusted_program::{absolute_text, check_trusted, installed_beside},
 };
 use clap::{Args, ValueEnum};
-use mig_cdi_config::Settings;
+use mig_cdi_config::{Settings, library_dir};
 use mig_cdi_gen::{
     Error, NodeSource, Result,
     discover::Source,
@@ -16,7 +16,6 @@ use mig_cdi_gen::{
 use mig_cdi_model::{
     DriverCapabilities, DriverCapability,
     cdi::{Kind, Version, VersionLimit},
-    is_unprintable,
 };
 use mig_cdi_sys::own_program;
 use std::path::{Path, PathBuf};
@@ -100,7 +99,7 @@ pub struct SpecArgs {
 
     /// Mount driver libraries into each DIR of the container, which its loader has to search without a cache
     /// [default: /usr/lib/ARCH-linux-gnu,/usr/lib64]
-    #[arg(long, value_name = "DIR,…", value_delimiter = ',')]
+    #[arg(long, value_name = "DIR,…", value_delimiter = ',', value_parser = library_dir)]
     pub library_dirs: Vec<String>,
 
     /// Define nvidia.com/mig=config or =monitor too, each one capability over all slices of the node, for
@@ -198,13 +197,6 @@ impl SpecArgs {
     ) -> Result<DeviceOptions> {
         let capabilities = self.capabilities.as_ref().unwrap_or(&settings.capabilities);
         let library_dirs = flag_or_setting(&self.library_dirs, &settings.library_dirs);
-        if let Some(dir) = library_dirs.iter().find(|dir| !is_plain_directory(dir)) {
-            return Err(Error::usage("accept", "--library-dirs")
-                .because(format!(
-                    "{dir:?} is not an absolute path of a directory below the container's root"
-                ))
-                .with_cure("name one such as /usr/lib64"));
-        }
         let verify = self.verify.map(|level| verify_hook(level, node, config)).transpose()?;
         let ldcache = self.ldcache_hook.then(|| hook(node, "--ldcache-hook")).transpose()?;
         let spec = SpecOptions {
@@ -247,17 +239,8 @@ impl SpecArgs {
                 .because("without nvml devices are named gpu minor:gi:ci")
                 .with_cure("omit --names or --source proc"));
         }
-        let mut names: Vec<NameStyle> = self.names.iter().copied().map(NameStyle::from).collect();
-        if names.is_empty() {
-            let parse = |name: &String| {
-                name.parse::<NameStyle>().map_err(|e| {
-                    Error::usage("read", "the configuration")
-                        .because(format!("names: {name:?} is {e}"))
-                        .with_cure("set names to a list of uuid, slot and index")
-                })
-            };
-            names = settings.names.iter().map(parse).collect::<Result<_, _>>()?;
-        }
+        let names = self.names.iter().copied().map(NameStyle::from).collect::<Vec<_>>();
+        let mut names = flag_or_setting(&names, &settings.names);
         let mut seen = Vec::new();
         names.retain(|name| {
             let is_new = !seen.contains(name);
@@ -342,11 +325,4 @@ fn verify_hook(level: VerifyLevel, node: &NodeSource, config: Option<&Path>) -> 
     // In seconds. To initialise a GPU that no program has open takes NVML seconds (NVIDIA, "Driver Persistence").
     let timeout = if level == VerifyLevel::Full { 20 } else { 5 };
     Ok(VerifyHook { path, options, timeout })
-}
-
-/// True for an absolute path without `.`, `..` or empty parts, so that no mount ends outside the container's root.
-fn is_plain_directory(path: &str) -> bool {
-    let names = path.strip_prefix('/').unwrap_or_default();
-    names.split('/').all(|name| !name.is_empty() && name != "." && name != "..")
-        && !path.contains(is_unprintable)
 }

@@ -46,7 +46,7 @@ pub fn apply(
             .with_cure("omit --node"));
     }
     if !dry_run && !is_root() {
-        return Err(Error::refused("make", "device nodes")
+        return Err(Error::failed("make", "device nodes")
             .because("not permitted")
             .with_cure("run it as root, or with --dry-run"));
     }

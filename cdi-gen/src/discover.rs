@@ -22,7 +22,7 @@ pub use missing_file::MissingFile;
 pub use problem::{Problem, Reason};
 pub use proc_view::capabilities_of_instances;
 
-use crate::{Error, Result};
+use crate::{Error, Result, ownership_cure};
 use mig_cdi_sys::{Machine, nvml};
 use serde::{Deserialize, Serialize};
 
@@ -72,9 +72,9 @@ pub fn optional_nvml_error(failure: nvml::NvmlError) -> Error {
 pub fn required_nvml_error(failure: nvml::NvmlError) -> Error {
     let cure = match failure {
         nvml::NvmlError::Untrusted { path, cause } => {
-            return Error::refused("load", path).because(cause).with_cure(
+            return Error::refused("load", path).because(cause).with_cure(ownership_cure(
                 "run chown root and chmod go-w on it, or reinstall the driver's libraries",
-            );
+            ));
         }
         nvml::NvmlError::NoLibrary { .. } => {
             "install the driver's libnvidia-ml, or name its directory with --driver-root or --library-search-path"

@@ -91,6 +91,16 @@ impl Error {
         Error::of(ErrorKind::NoDriver, operation, subject)
     }
 
+    /// Makes the error of a file that is an input, such as the settings or one that the command line names: wrong input, unless
+    /// another user could read it.
+    #[must_use]
+    pub fn of_input(error: mig_cdi_sys::Error) -> Error {
+        match error.is_denied() {
+            true => error.into(),
+            false => Error { kind: ErrorKind::Usage, ..error.into() },
+        }
+    }
+
     /// Sets the cause.
     #[must_use]
     pub fn because(mut self, cause: impl Display) -> Error {
@@ -138,6 +148,18 @@ impl Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Cure for a file that belongs to another user than root: `cure`, or what works in a user namespace, where the files of the
+/// host belong to nobody and cannot be given to root.
+#[must_use]
+pub fn ownership_cure(cure: &str) -> String {
+    match mig_cdi_sys::in_user_namespace() {
+        true => "this is a user namespace, whose root does not own the host's files: generate on the host, or use \
+                 --capabilities none"
+            .to_owned(),
+        false => cure.to_owned(),
+    }
+}
 
 impl From<mig_cdi_sys::Error> for Error {
     fn from(error: mig_cdi_sys::Error) -> Error {

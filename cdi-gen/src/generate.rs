@@ -15,6 +15,7 @@ use crate::{
 use mig_cdi_model::{
     HostNodeState, Major, Topology,
     cdi::{Kind, Spec, Version},
+    counted,
 };
 use mig_cdi_sys::{Machine, Outcome, text};
 
@@ -288,9 +289,9 @@ fn report_written(
     let (path, kind, version) =
         (target.path(), &spec.kind, spec.cdi_version.as_deref().unwrap_or_default());
     let message = format!(
-        "{done} {}: {} {kind} devices{simulated}, cdi {version}",
+        "{done} {}: {}{simulated}, cdi {version}",
         path.display(),
-        built.devices.len()
+        counted(built.devices.len(), &format!("{kind} device"))
     );
     messages.status(&message);
     // Only slices set a variable; whole GPUs and administrative capabilities do not.

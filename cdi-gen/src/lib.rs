@@ -63,12 +63,13 @@ pub mod listen;
 mod message;
 mod node_source;
 pub mod refresh;
+pub mod slice_names;
 pub mod spec;
 pub mod spec_file;
 pub mod watch;
 pub mod write;
 
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Result, ownership_cure};
 pub use exit::Exit;
 pub use message::{MessageLevel, MessageSink, NoMessages};
 pub use mig_cdi_sys::{NodeRoots, nvml::Xid};

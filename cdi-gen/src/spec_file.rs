@@ -2,7 +2,9 @@
 
 mod diff;
 
-pub use diff::{ContainerItem, ContainerItems, differences, items_of};
+pub use diff::{
+    ContainerItem, ContainerItems, differences, differences_without_placements, items_of,
+};
 
 use mig_cdi_model::{
     cdi::{Lenient, Spec},

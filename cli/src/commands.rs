@@ -67,11 +67,12 @@ fn run_public(cli: &Cli, command: &Command, console: &Console) -> Result<Command
             compare::run(&node, &resolver.devices(&args.spec)?, args, console)
         }
         Command::Doctor(args) => doctor::run(&resolver, args, broken_settings, console),
-        Command::Configure(args) => configure::run(args, &settings, console),
-        Command::List(args) => list::run(&node, args, console),
-        Command::Map(args) => map::run(&partitioning, &settings.kind, args, console),
+        Command::Configure(args) => configure::run(args, &settings, console)
+            .map_err(|error| if args.rootless { rootless_cure(error) } else { error }),
+        Command::List(args) => list::run(&resolver, args, console),
+        Command::Map(args) => map::run(&partitioning, &settings, args, console),
         Command::Show(args) => {
-            show::run(&node, &resolver.devices(&args.spec)?, &args.name, console)
+            show::run(&resolver, &resolver.devices(&args.spec)?, &args.name, console)
         }
         Command::Watch(args) => watch::run(&cli.node, args, config, console),
         Command::Status(args) => status::run(args, console),
@@ -98,6 +99,16 @@ fn offer_simulation(error: Error, command: &Command) -> Error {
     match only_prints && error.cure.as_deref() == Some(LOAD_DRIVER) {
         true => error.with_cure(format!("{LOAD_DRIVER}, or simulate a node with --node a100-80gb")),
         false => error,
+    }
+}
+
+/// Replaces a cure that a rootless engine's user cannot follow.
+fn rootless_cure(error: Error) -> Error {
+    match error.cure.as_deref() {
+        Some("run it as root") => error.with_cure(
+            "name directories that you can write with HOME, XDG_CONFIG_HOME and XDG_STATE_HOME",
+        ),
+        _ => error,
     }
 }
 

@@ -23,7 +23,7 @@ mod writer;
 
 pub(crate) use facts::NodeFacts;
 pub(crate) use name::explain;
-pub(crate) use verdict::{Severity, Verdict, counted};
+pub(crate) use verdict::{Severity, Verdict};
 
 type Check = fn(&NodeFacts<'_>) -> Vec<Verdict>;
 

@@ -38,6 +38,7 @@ mod configure;
 mod console;
 mod doctor;
 mod engine_files;
+mod first_layout;
 mod output_file;
 mod picture;
 mod planned_changes;

@@ -1,8 +1,13 @@
 //! The table `[hook]` of the settings: which requests of containers the hook accepts, and which runtime it runs.
 
-use crate::SettingsError;
+use crate::{
+    SettingsError,
+    paths::absolute_path,
+    settings_text::{SettingsText, SpannedList, default, defaults},
+};
 use serde::{Deserialize, de::IgnoredAny};
 use std::path::PathBuf;
+use toml::Spanned;
 
 /// The containers that may request slices by an environment variable or an annotation. The author of an image can write
 /// both (podman copies annotations of the image's manifest), as can the author of a pod (CRI-O copies the pod's), so neither
@@ -65,12 +70,12 @@ pub struct HookSettings {
 pub(crate) struct Table {
     requests: RequestPolicy,
     /// Keys of earlier versions, which `requests` replaces. Accepted by type only to name the new key.
-    environment: Option<IgnoredAny>,
-    annotations: Option<IgnoredAny>,
-    devices: Vec<String>,
+    environment: Option<Spanned<IgnoredAny>>,
+    annotations: Option<Spanned<IgnoredAny>>,
+    devices: SpannedList,
     hide: bool,
-    runtimes: Vec<PathBuf>,
-    log: String,
+    runtimes: SpannedList,
+    log: Spanned<String>,
 }
 
 impl Default for Table {
@@ -81,62 +86,56 @@ impl Default for Table {
             environment: None,
             annotations: None,
             // UUIDs, and slots or indices. Not `all`, nor `config` and `monitor`, which reach every tenant's slices.
-            devices: vec!["MIG-*".to_owned(), "*:*".to_owned()],
+            devices: defaults(&["MIG-*", "*:*"]),
             // CDI hides nothing: a container would read every tenant's layout and the UUIDs of all GPUs there.
             hide: true,
             // Debian has runc in /usr/sbin, other distributions in /usr/bin.
             // The packages of distributions; containerd's and CRI-O's own archives.
-            runtimes: [
+            runtimes: defaults(&[
                 "/usr/bin/runc",
                 "/usr/sbin/runc",
                 "/usr/local/sbin/runc",
                 "/usr/bin/crun",
                 "/usr/libexec/crio/crun",
-            ]
-            .map(Into::into)
-            .into(),
-            log: "syslog".to_owned(),
+            ]),
+            log: default("syslog"),
         }
     }
 }
 
 impl Table {
     /// Checks the values.
-    pub(crate) fn check(self) -> Result<HookSettings, SettingsError> {
-        let bad = |key: &str, cause: String| SettingsError::value(&format!("hook.{key}"), cause);
-        let patterns = |key, texts: Vec<String>| {
-            let parse = |text: &String| {
-                let cause = || match text.as_str() {
-                    "" => "an empty pattern".to_owned(),
-                    text => format!("{text:?}: '*' may stand only at the start or the end"),
-                };
-                Pattern::parse(text).ok_or_else(|| bad(key, cause()))
-            };
-            texts.iter().map(parse).collect::<Result<Vec<_>, _>>()
-        };
-        let replaced = [("environment", self.environment), ("annotations", self.annotations)];
-        if let Some((key, _)) = replaced.iter().find(|(_, value)| value.is_some()) {
+    pub(crate) fn check(self, text: SettingsText<'_>) -> Result<HookSettings, SettingsError> {
+        if let Some(old) = [self.environment, self.annotations].into_iter().flatten().next() {
             let cure = "set hook.requests to \"none\", \"privileged\" or \"all\"; it is for variables and annotations alike";
-            let error = bad(key, "this key was replaced".to_owned());
-            return Err(SettingsError { cure: Some(cure.to_owned()), ..error });
+            return Err(text.error(old.span(), "this key was replaced").with_cure(cure));
         }
-        if let Some(path) = self.runtimes.iter().find(|path| !path.is_absolute()) {
-            return Err(bad("runtimes", format!("{path:?} is not an absolute path")));
-        }
-        let log = match self.log.as_str() {
-            "syslog" => None,
-            path if path.starts_with('/') => Some(path.into()),
-            other => {
-                return Err(bad("log", format!("{other:?} is not \"syslog\" or an absolute path")));
-            }
-        };
         Ok(HookSettings {
             requests: self.requests,
-            devices: patterns("devices", self.devices)?,
+            // An empty list permits none.
+            devices: text.list(&self.devices, pattern)?,
             hide: self.hide,
-            runtimes: self.runtimes,
-            log,
+            runtimes: text.non_empty_list(&self.runtimes, absolute_path)?,
+            log: text.value(&self.log, log)?,
         })
+    }
+}
+
+fn pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::parse(text).ok_or_else(|| match text {
+        "" => "an empty pattern".to_owned(),
+        text => format!("{text:?}: '*' may stand only at the start or the end"),
+    })
+}
+
+fn log(text: &str) -> Result<Option<PathBuf>, String> {
+    match text {
+        "syslog" => Ok(None),
+        path if !path.starts_with('/') => {
+            Err(format!("{path:?} is not \"syslog\" or an absolute path"))
+        }
+        path if path.ends_with('/') => Err(format!("{path:?} is not the path of a file")),
+        path => absolute_path(path).map(Some),
     }
 }
 

@@ -5,24 +5,28 @@
 //!
 //! # Example
 //! ```
-//! use mig_cdi_config::{Settings, SettingsLocation};
+//! use mig_cdi_config::Settings;
+//! use mig_cdi_model::NameStyle;
 //!
 //! let settings = Settings::parse("names = [\"uuid\"]\n[hook]\nhide = false\n")?;
-//! assert_eq!(settings.names, ["uuid"]);
+//! assert_eq!(settings.names, [NameStyle::Uuid]);
 //! assert_eq!(settings.kind.to_string(), "nvidia.com/mig");
 //! assert!(!settings.hook.hide);
 //!
-//! let error = Settings::parse("\nkindd = \"x\"").unwrap_err();
-//! assert_eq!(error.location, SettingsLocation::Line(2));
+//! let error = Settings::parse("\nspec-dirs = [\"cdi\"]").unwrap_err();
+//! assert_eq!(error.to_string(), "line 2: spec-dirs: \"cdi\" is not an absolute path");
 //! # Ok::<(), mig_cdi_config::SettingsError>(())
 //! ```
 
 pub mod engines;
 mod hook;
 pub mod layouts;
+mod paths;
 mod settings;
 mod settings_error;
+mod settings_text;
 
 pub use hook::{HookSettings, Pattern, RequestPolicy};
+pub use paths::{absolute_path, library_dir};
 pub use settings::{PATH, SHIPPED, Settings};
-pub use settings_error::{SettingsError, SettingsLocation};
+pub use settings_error::SettingsError;

@@ -2,30 +2,14 @@
 
 use std::fmt;
 
-/// The part of a settings file that an error is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SettingsLocation {
-    /// A line, from 1.
-    Line(usize),
-    /// A key, with its table: `hook.log`.
-    Key(String),
-}
-
-impl fmt::Display for SettingsLocation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SettingsLocation::Line(line) => write!(f, "line {line}"),
-            SettingsLocation::Key(key) => f.write_str(key),
-        }
-    }
-}
-
-/// A text that is not a settings file. Displayed as `location: cause; cure`, in one line.
+/// A text that is not a settings file. Displayed as `line N: key: cause; cure`, in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsError {
-    /// Line or key.
-    pub location: SettingsLocation,
-    /// The mistake in it.
+    /// Line of the mistake, from 1.
+    pub line: usize,
+    /// Key whose value is wrong, with its table: `hook.log`. `None` when the text is wrong in another way.
+    pub key: Option<String>,
+    /// The mistake.
     pub cause: String,
     /// Cure: the text to write, where the cause does not imply it.
     pub cure: Option<String>,
@@ -41,15 +25,18 @@ impl fmt::Display for SettingsError {
 impl std::error::Error for SettingsError {}
 
 impl SettingsError {
-    /// An error in the value of a key.
-    pub(crate) fn value(key: &str, cause: impl fmt::Display) -> SettingsError {
-        let location = SettingsLocation::Key(key.to_owned());
-        SettingsError { location, cause: cause.to_string(), cure: None }
+    /// The error with a cure.
+    pub(crate) fn with_cure(self, cure: &str) -> SettingsError {
+        SettingsError { cure: Some(cure.to_owned()), ..self }
     }
 
-    /// Returns the message up to the cure: `location: cause`.
+    /// Returns the message up to the cure: `line N: key: cause`.
     #[must_use]
     pub fn without_cure(&self) -> String {
-        format!("{}: {}", self.location, self.cause)
+        let SettingsError { line, key, cause, .. } = self;
+        match key {
+            Some(key) => format!("line {line}: {key}: {cause}"),
+            None => format!("line {line}: {cause}"),
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 use mig_cdi_config::Settings;
 use mig_cdi_model::{
-    DeviceVariable, SliceId,
+    DeviceVariable, GoneName, SliceId,
     cdi::{ContainerEdits, Device, UnreadEdits},
 };
 use mig_cdi_sys::text::{Information, numbered};
@@ -128,9 +128,16 @@ fn find<'s>(
     };
     found.ok_or_else(|| {
         let paths: Vec<_> = specs.iter().map(|file| file.path.display().to_string()).collect();
-        inject_error(request, format!("{} has no such device", paths.join(" or "))).with_cure(
-            "list the devices with mig-cdi list; mig-cdi generate --names chooses their names",
-        )
+        let devices = specs.iter().flat_map(|file| &file.spec.devices);
+        let names = devices.map(|device| device.name.as_str());
+        let cure = match GoneName::new(&request.to_string(), names) {
+            Some(gone) => gone.to_string(),
+            None => {
+                "list the devices with mig-cdi list; mig-cdi generate --names chooses their names"
+                    .to_owned()
+            }
+        };
+        inject_error(request, format!("{} has no such device", paths.join(" or "))).with_cure(cure)
     })
 }
 

@@ -149,8 +149,10 @@ impl fmt::Display for DesiredLayout {
 /// Most instances of a layout. The driver numbers capabilities for 15 GPU instances of 8 compute
 /// instances (`nv-caps.c:57-148`), and no product has more than 7; a larger count is a mistake.
 const MAX_INSTANCES: usize = 64;
-const COUNT: Mistake = ("has no valid count", "write a count from 1 to 64, such as 3x2g.20gb");
-const TOO_MANY: Mistake = ("is one too many", "write at most 64 instances; no GPU holds more");
+const COUNT: Mistake =
+    ("has the count 0", "write a count of 1 or more, such as 3x2g.20gb, or none for an empty GPU");
+const TOO_MANY: Mistake =
+    ("requests more than 64 instances, and no GPU holds so many", "request fewer");
 const INSTANCE: Mistake =
     ("is not a GPU instance", "write a profile such as 2g.20gb, its id, or none for an empty GPU");
 const BRACKET: Mistake = (
@@ -177,7 +179,7 @@ impl FromStr for DesiredLayout {
             let (count, rest) = split_count(part)?;
             let instance = parse_instance(rest)?;
             if instances.len() + count > MAX_INSTANCES {
-                return Err(bad(rest, TOO_MANY));
+                return Err(bad(text, TOO_MANY));
             }
             instances.extend(std::iter::repeat_n(instance, count));
         }
@@ -219,7 +221,8 @@ fn split_count(text: &str) -> Result<(usize, &str), DesiredLayoutError> {
         Some(count) if (1..=MAX_INSTANCES).contains(&(count as usize)) => {
             Ok((count as usize, rest.trim()))
         }
-        _ => Err(bad(text, COUNT)),
+        Some(0) => Err(bad(text, COUNT)),
+        _ => Err(bad(text, TOO_MANY)),
     }
 }
 

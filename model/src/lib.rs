@@ -29,7 +29,10 @@
 
 mod backoff;
 mod driver_file;
+mod gone;
 mod id;
+mod name_style;
+mod plural;
 mod printable;
 mod profile;
 mod slice;
@@ -41,9 +44,12 @@ pub use backoff::Backoff;
 pub use driver_file::{
     Destination, DriverCapabilities, DriverCapabilitiesError, DriverCapability, DriverFile,
 };
+pub use gone::GoneName;
 pub use id::{
     CiId, GiId, GpuIndex, GpuMinor, GpuUuid, IdError, Major, MigIndex, MigUuid, Minor, PciAddress,
 };
+pub use name_style::{NameStyle, NameStyleError};
+pub use plural::counted;
 pub use printable::{is_unprintable, one_line, printable_json, printable_lines};
 pub use profile::{Placement, Profile, ProfileError};
 pub use slice::{DeviceVariable, ExpectedSlice, SliceId, SliceTextError};

@@ -149,7 +149,7 @@ impl NodeGpus {
 }
 
 fn read_layouts(file: &Path) -> Result<Layouts> {
-    let bytes = read_named(file, TEXT_LIMIT)?;
+    let bytes = read_named(file, TEXT_LIMIT).map_err(Error::of_input)?;
     let text = String::from_utf8(bytes)
         .map_err(|_| Error::usage("read", file.display()).because("not valid utf-8"))?;
     Layouts::parse(&text).map_err(|e| layout_file_error(file, &e))

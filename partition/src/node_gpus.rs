@@ -15,17 +15,19 @@ pub struct NodeGpus {
     pub partitioner: Box<dyn Partitioner>,
     /// GPUs that NVML can describe, by index.
     pub all: Vec<GpuPartitioning>,
-    /// GPUs that it cannot describe, an error for each.
+    /// GPUs that it cannot describe, an error for each; one for all that it describes to root only.
     pub unreadable: Vec<Error>,
+    /// Error of the GPUs that NVML describes to root only.
+    denied: Option<Error>,
 }
 
 impl NodeGpus {
     /// Reads the GPUs of a node. Reports each GPU that NVML cannot describe.
     ///
     /// # Errors
-    /// When NVML does not answer, or can describe none of the GPUs.
+    /// When NVML does not answer, can describe none of the GPUs, or describes one to root only.
     pub fn read(node: &NodeSource, messages: &dyn MessageSink) -> Result<NodeGpus> {
-        NodeGpus::read_available(node, messages, "it is omitted")?.expect_some()
+        NodeGpus::open(node, messages, "it is omitted")?.expect_some()
     }
 
     /// Reads the GPUs again, with the same NVML.
@@ -36,7 +38,10 @@ impl NodeGpus {
         NodeGpus::through(self.partitioner, messages, "it is omitted")?.expect_some()
     }
 
-    fn expect_some(self) -> Result<NodeGpus> {
+    fn expect_some(mut self) -> Result<NodeGpus> {
+        if let Some(denied) = self.denied.take() {
+            return Err(denied);
+        }
         match self.all.is_empty() && !self.unreadable.is_empty() {
             true => Err(Error::of(ErrorKind::Incomplete, "read", "gpus")
                 .because("nvml describes none of them")
@@ -55,6 +60,15 @@ impl NodeGpus {
         messages: &dyn MessageSink,
         consequence: &str,
     ) -> Result<NodeGpus> {
+        let gpus = NodeGpus::open(node, messages, consequence)?;
+        if let Some(denied) = &gpus.denied {
+            let cause = format!("{}; {consequence}", denied.cause);
+            messages.error(&Error { cause, ..denied.clone() }.to_string());
+        }
+        Ok(gpus)
+    }
+
+    fn open(node: &NodeSource, messages: &dyn MessageSink, consequence: &str) -> Result<NodeGpus> {
         if node.source == Source::Proc {
             // /proc shows the ids of instances, and neither profiles nor placements.
             return Err(Error::usage("accept", "--source proc")
@@ -70,11 +84,17 @@ impl NodeGpus {
         messages: &dyn MessageSink,
         consequence: &str,
     ) -> Result<NodeGpus> {
-        let (mut all, mut unreadable) = (Vec::new(), Vec::new());
+        let (mut all, mut unreadable, mut denied) = (Vec::new(), Vec::new(), None);
         let answers = partitioner.gpus().map_err(discover::required_nvml_error)?;
         for (index, answer) in answers.into_iter().enumerate() {
             match answer {
                 Ok(gpu) => all.push(gpu),
+                Err(error) if error.is_not_permitted() => {
+                    let cause = "nvml reports them only to a caller with privileges";
+                    let error = Error::failed("read", "the layouts of the gpus")
+                        .because_of(cause, error.cure);
+                    denied.get_or_insert(error);
+                }
                 Err(error) => {
                     let cause = format!("{}; {consequence}", error.without_cure());
                     let gpu = format!("gpu {index}");
@@ -85,7 +105,8 @@ impl NodeGpus {
                 }
             }
         }
-        Ok(NodeGpus { partitioner, all, unreadable })
+        unreadable.extend(denied.clone());
+        Ok(NodeGpus { partitioner, all, unreadable, denied })
     }
 
     /// Returns the names by which layouts can select the GPUs, in the order of [`NodeGpus::all`].

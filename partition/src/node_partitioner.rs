@@ -17,6 +17,7 @@ use mig_cdi_gen::{
     generate::{GenerateOptions, Generator, OnConflict},
     watch::status::Status,
 };
+use mig_cdi_model::counted;
 use mig_cdi_sys::{Root, is_root, nvml::GpuPartitioning};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -299,7 +300,7 @@ impl NodePartitioner<'_> {
         holders.add_processes(&gpus.all, access.described());
         if access.forbidden() > 0 {
             let error = Error::failed("find", "the holders of slices")
-                .because(format!("{} processes cannot be examined", access.forbidden()))
+                .because(format!("{} cannot be examined", counted(access.forbidden(), "process")))
                 .with_cure("run it as root, with CAP_SYS_PTRACE");
             match must_see_all {
                 true => return Err(error),

@@ -294,6 +294,7 @@ fn nvml_error(gpu: &str, error: &CallError) -> Error {
 fn undone(failure: Error, not_begun: usize) -> Error {
     let others = match not_begun {
         0 => String::new(),
+        1 => "; 1 more gpu was not changed".to_owned(),
         left => format!("; {left} more gpus were not changed"),
     };
     let cause = format!("{}; it is partitioned as before{others}", failure.cause);

@@ -7,6 +7,7 @@
 //! Handles of MIG devices are never cached: they "may be reused and their properties can change" (nvml.h).
 //! Every reading enumerates them again.
 
+mod call_words;
 mod driver_event;
 mod error;
 #[cfg(feature = "nvml")]

@@ -111,7 +111,13 @@ impl Trust {
     /// Reason why another user can change a directory, link or file, or exchange it in its directory.
     pub(crate) fn weakness(self, parent: Option<&FileStat>, stat: &FileStat) -> Option<String> {
         if !self.trusts(stat.st_uid) {
-            return Some(format!("belongs to user {}", stat.st_uid));
+            let owner = stat.st_uid;
+            // user_namespaces(7), "Unmapped user and group IDs".
+            let unmapped = match is_unmapped(owner) {
+                true => ", which stands for every user outside of this user namespace",
+                false => "",
+            };
+            return Some(format!("belongs to user {owner}{unmapped}"));
         }
         // In a directory with the sticky bit other users add entries and exchange none: /tmp, and /nix/store of mode
         // 1775. But a server of FUSE that one of them has mounted on their entry reports any owner.
@@ -135,13 +141,23 @@ impl Trust {
     }
 }
 
+/// True in a user namespace that does not map all ids, as in an unprivileged container of LXC, Incus or podman: there an
+/// owner cannot be seen or changed to root (`user_namespaces(7)`).
+#[must_use]
+pub fn in_user_namespace() -> bool {
+    !is_initial_map(&std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default())
+}
+
+/// True for the map of the initial namespace, and where there is none to read.
+fn is_initial_map(map: &str) -> bool {
+    map.is_empty() || map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
 /// True for the id that stands for owners who are not mapped into our user namespace. The initial namespace
 /// maps all.
 pub(crate) fn is_unmapped(uid: u32) -> bool {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let map = read("/proc/self/uid_map");
-    let all = map.split_whitespace().eq(["0", "0", "4294967295"]);
-    !map.is_empty() && !all && read("/proc/sys/kernel/overflowuid").trim().parse() == Ok(uid)
+    in_user_namespace() && read("/proc/sys/kernel/overflowuid").trim().parse() == Ok(uid)
 }
 
 /// Path of an open file, as the kernel knows it (proc(5), /proc/pid/fd).

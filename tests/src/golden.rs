@@ -130,6 +130,7 @@ fn of_simulated(text: &str) -> String {
     text.replace(LIBRARY, "libnvidia-ml.so.1 of the simulated node")
         .replace("TMP/root/", "/")
         .replace(" devices, cdi", " devices of a simulated node, cdi")
+        .replace(" device, cdi", " device of a simulated node, cdi")
 }
 
 fn read_files(dir: &Path) -> Files {

@@ -8,7 +8,7 @@ use super::{
     missing_file::{MissingFile, join_capabilities},
     search_dirs::{STANDARD_DATA, SearchDirs},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, ownership_cure};
 use mig_cdi_model::{Destination, DriverCapabilities, DriverCapability, DriverFile};
 use mig_cdi_sys::{
     DriverRoot, ExaminedFile, Machine,
@@ -342,7 +342,7 @@ impl Search<'_> {
         })?;
         if let Some(reason) = &examined.unsafe_because {
             let cause = format!("{reason}, so a user other than root could replace it");
-            let cure = "run chown root and chmod go-w on it";
+            let cure = ownership_cure("run chown root and chmod go-w on it");
             return Err(Error::refused("mount", host_path).because(cause).with_cure(cure));
         }
         self.result.files.push(DriverFile {

@@ -1,47 +1,9 @@
 //! Names of MIG devices.
 
 use crate::discover::Source;
-use mig_cdi_model::{MigDevice, cdi::DeviceName};
-use serde::{Deserialize, Serialize};
+use mig_cdi_model::{MigDevice, NameStyle, cdi::DeviceName, counted};
+use mig_cdi_sys::is_root;
 use std::collections::BTreeMap;
-
-/// Style of the name of a MIG device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum NameStyle {
-    /// MIG-… as nvidia-smi -L prints it.
-    Uuid,
-    /// gpu:profile:start, as 0:2g.20gb:4; it vanishes when the layout changes. A compute instance smaller than its GPU instance
-    /// adds its own start: 0:1c.3g.40gb:4:1.
-    Slot,
-    /// gpu:mig, as 0:1. It can become another slice when others come and go.
-    Index,
-}
-
-impl NameStyle {
-    /// The style as a user types it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            NameStyle::Uuid => "uuid",
-            NameStyle::Slot => "slot",
-            NameStyle::Index => "index",
-        }
-    }
-}
-
-impl std::str::FromStr for NameStyle {
-    type Err = NameStyleError;
-
-    fn from_str(text: &str) -> Result<NameStyle, NameStyleError> {
-        let styles = [NameStyle::Uuid, NameStyle::Slot, NameStyle::Index];
-        styles.into_iter().find(|style| style.as_str() == text).ok_or(NameStyleError)
-    }
-}
-
-/// A text that names no [`NameStyle`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not uuid, slot or index")]
-pub struct NameStyleError;
 
 /// Name of a MIG device in messages: `gpu 0 gi 7 ci 0`.
 pub fn label(device: &MigDevice<'_>) -> String {
@@ -71,10 +33,12 @@ pub(super) fn names_of(
 pub(super) fn unnamed_warning(style: NameStyle, count: usize) -> String {
     let cause = match style {
         // nvml.h, nvmlGpuInstanceGetInfo and nvmlComputeInstanceGetInfo_v2: "requires privileged user".
-        NameStyle::Slot => "nvml reports placements to root only, and to no vgpu guest",
+        NameStyle::Slot if is_root() => "nvml reports no placements, as to every vgpu guest",
+        NameStyle::Slot => "nvml reports placements to root only; run it as root",
         NameStyle::Uuid | NameStyle::Index => "nvml does not report it",
     };
-    format!("{count} devices have no {} name: {cause}", style.as_str())
+    let have = if count == 1 { "has" } else { "have" };
+    format!("{} {have} no {} name: {cause}", counted(count, "device"), style.as_str())
 }
 
 fn name(device: &MigDevice<'_>, style: NameStyle) -> Option<DeviceName> {

@@ -1,8 +1,10 @@
 //! Options of a spec.
 
-use super::names::NameStyle;
 use crate::discover::Source;
-use mig_cdi_model::cdi::{Kind, Version};
+use mig_cdi_model::{
+    NameStyle,
+    cdi::{Kind, Version},
+};
 use serde::{Deserialize, Serialize};
 
 /// Content of a spec, as the user chooses it.

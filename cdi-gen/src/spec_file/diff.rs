@@ -1,6 +1,9 @@
 //! The differences between two specs, by what a container gets from each.
 
-use mig_cdi_model::cdi::{ContainerEdits, Device, Mount, Spec, SpecNode};
+use mig_cdi_model::{
+    GoneName,
+    cdi::{ContainerEdits, Device, Mount, Spec, SpecNode},
+};
 use std::{collections::BTreeMap, fmt};
 
 /// One thing that a container gets. The order is that of output.
@@ -62,12 +65,30 @@ pub fn differences(file: &Spec, expected: &Spec) -> Vec<String> {
     for (name, items) in &found {
         match expected.get(name) {
             Some(expected) => lines.extend(item_differences(name, items, expected)),
-            None => lines.push(format!("device {name}: the node has no such device any more")),
+            None => {
+                let gone = GoneName::new(name, expected.keys().map(String::as_str));
+                let gone = gone.map(|gone| format!("device {gone}"));
+                lines.push(gone.unwrap_or_else(|| format!("device {name} is gone")));
+            }
         }
     }
     let missing = expected.keys().filter(|name| !found.contains_key(*name));
     lines.extend(missing.map(|name| format!("device {name}: not in the file")));
     lines
+}
+
+/// Returns the differences that do not depend on placements, which NVML reports to root only: those of devices named by
+/// UUID. Hooks are not compared, since they verify placements, nor the version, which follows from the names.
+#[must_use]
+pub fn differences_without_placements(file: &Spec, expected: &Spec) -> Vec<String> {
+    let known = |spec: &Spec| {
+        let mut spec = spec.clone();
+        spec.devices.retain(|device| device.name.starts_with("MIG-"));
+        spec.devices.iter_mut().for_each(|device| device.container_edits.hooks.clear());
+        spec
+    };
+    let file = Spec { cdi_version: expected.cdi_version.clone(), ..known(file) };
+    differences(&file, &known(expected))
 }
 
 fn item_differences(

@@ -26,8 +26,9 @@ pub(super) fn run(
     console: &Console,
 ) -> Result<CommandOutput, Error> {
     let shown = args.file.display();
-    let theirs = spec_file::parse(&read_named(&args.file, SIZE_LIMIT)?).map_err(|reason| {
-        Error::failed("read", &shown)
+    let bytes = read_named(&args.file, SIZE_LIMIT).map_err(Error::of_input)?;
+    let theirs = spec_file::parse(&bytes).map_err(|reason| {
+        Error::usage("read", &shown)
             .because(reason)
             .with_cure("correct it, or name a file that an engine reads")
     })?;

@@ -4,12 +4,13 @@ use crate::{
     cli::DoctorArgs,
     command_output::{CommandOutput, to_json},
     console::Console,
-    doctor::{NodeFacts, Severity, Verdict, counted, examine, explain},
+    doctor::{NodeFacts, Severity, Verdict, examine, explain},
+    first_layout::FirstLayout,
     stage_options::Resolver,
 };
 use mig_cdi_args::SpecArgs;
 use mig_cdi_gen::{Error, Exit, MessageSink, generate::DeviceBuilder};
-use mig_cdi_model::one_line;
+use mig_cdi_model::{counted, one_line};
 use mig_cdi_sys::Root;
 
 pub(super) fn run(
@@ -25,6 +26,7 @@ pub(super) fn run(
     let options = DeviceBuilder::new(resolver.node, &devices, console).options()?;
     let mut facts = NodeFacts::gather(machine.as_ref(), &host, resolver.settings, &options)?;
     facts.settings_error = broken_settings;
+    facts.first_layouts = FirstLayout::of_node(resolver.node);
     let verdicts = match &args.name {
         None => examine(&facts),
         Some(name) => explain(&facts, name),
@@ -37,7 +39,7 @@ pub(super) fn run(
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let notes = count(Severity::Note);
     let counts = [(errors, "error"), (warnings, "warning"), (notes, "note")];
-    console.status(&counts.map(|(count, thing)| counted(count, thing)).join(", "));
+    console.status(&counts.map(|(count, what)| counted(count, what)).join(", "));
     let exit = if errors == 0 { Exit::Success } else { Exit::Failed };
     Ok(CommandOutput { stdout, exit })
 }

@@ -1,8 +1,8 @@
 //! `mig-cdi generate`: writes the spec, or removes it.
 
-use crate::{command_output::CommandOutput, console::Console};
+use crate::{command_output::CommandOutput, console::Console, first_layout};
 use mig_cdi_gen::{
-    Error, NodeSource,
+    Error, MessageSink, NodeSource,
     generate::{GenerateOptions, GeneratedSpecs, Generator, OnConflict},
 };
 
@@ -19,5 +19,10 @@ pub(super) fn run(
     }
     // The user is there to resolve a conflict with another tool's file. `watch` has to go on without one.
     let GeneratedSpecs { stdout, plan } = generator.generate(OnConflict::Refuse, || ())?;
+    // Whoever asks for whole GPUs may want no slices.
+    let has_slices = plan.topology.mig_devices().next().is_some();
+    if plan.is_complete() && !has_slices && !options.whole_gpus {
+        console.status(&first_layout::advice(node));
+    }
     Ok(CommandOutput::complete_if(plan.is_complete(), stdout))
 }

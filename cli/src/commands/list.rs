@@ -4,29 +4,37 @@ use crate::{
     cli::ListArgs,
     command_output::{CommandOutput, to_json},
     console::Console,
+    first_layout,
     picture::tree,
+    stage_options::Resolver,
     table::{gib, or_dash, table},
 };
-use mig_cdi_gen::{
-    Error, NodeSource,
-    discover::{Discovery, Source},
-    spec::preferred_name,
-};
+use mig_cdi_gen::{Error, MessageSink, discover::Discovery, slice_names::SliceNames};
 use mig_cdi_model::{Gpu, MigDevice, MigMode, Topology};
 use serde::Serialize;
 
 pub(super) fn run(
-    node: &NodeSource,
+    resolver: &Resolver<'_>,
     args: &ListArgs,
     console: &Console,
 ) -> Result<CommandOutput, Error> {
+    let Resolver { node, settings, .. } = resolver;
     let machine = node.machine()?;
     let discovery = node.discover(machine.as_ref(), console)?;
+    let topology = &discovery.topology;
+    let names = SliceNames::read(topology, node.source, &settings.spec_dirs, &settings.kind);
+    if let Some(warning) = names.warning() {
+        console.warn(&warning);
+    }
     let stdout = match (args.json, args.tree) {
         (true, _) => list_json(&discovery)?,
-        (_, true) => tree(&discovery.topology, node.source, console.style()),
-        _ => text(node.source, &discovery.topology),
+        (_, true) => tree(topology, &names, console.style()),
+        _ => text(&names, topology),
     };
+    let is_table = !args.json && !args.tree;
+    if is_table && discovery.problems.is_empty() && topology.mig_devices().next().is_none() {
+        console.status(&format!("no mig device: {}", first_layout::advice(node)));
+    }
     Ok(CommandOutput::complete_if(discovery.problems.is_empty(), stdout))
 }
 
@@ -43,12 +51,11 @@ fn list_json(discovery: &Discovery) -> Result<String, Error> {
     to_json(&NodeListing { topology: &discovery.topology, problems })
 }
 
-fn text(source: Source, topology: &Topology) -> String {
+fn text(names: &SliceNames, topology: &Topology) -> String {
     let gpus: Vec<_> = topology.gpus.iter().map(gpu_row).collect();
     let head = ["GPU", "NODE", "PCI", "MIG", "INSTANCES", "MODEL"];
     let gpus = if gpus.is_empty() { "no GPU\n".to_owned() } else { table(head, &gpus) };
-    let devices: Vec<_> =
-        topology.mig_devices().map(|device| device_row(source, &device)).collect();
+    let devices: Vec<_> = topology.mig_devices().map(|device| device_row(names, &device)).collect();
     if devices.is_empty() {
         return format!("{gpus}\nno MIG device\n");
     }
@@ -74,10 +81,10 @@ fn gpu_row(gpu: &Gpu) -> [String; 6] {
     ]
 }
 
-fn device_row(source: Source, device: &MigDevice<'_>) -> [String; 8] {
+fn device_row(names: &SliceNames, device: &MigDevice<'_>) -> [String; 8] {
     let MigDevice { gpu, gi, ci } = device;
     [
-        or_dash(preferred_name(device, source)),
+        or_dash(names.of(device)),
         or_dash(ci.profile.as_ref()),
         or_dash(ci.memory_mib.map(gib)),
         or_dash(gpu.index),

@@ -8,16 +8,16 @@ use crate::{
     picture::{GpuLayout, GpuState, GpuView, Picture, svg, text},
     stage_options::holder_options,
 };
-use mig_cdi_config::layouts::GpuSelector;
-use mig_cdi_gen::{Error, discover::Source, spec::preferred_name};
-use mig_cdi_model::{Gpu, MigDevice, MigMode, PciAddress, Topology, cdi::Kind};
+use mig_cdi_config::{Settings, layouts::GpuSelector};
+use mig_cdi_gen::{Error, discover::Source, slice_names::SliceNames};
+use mig_cdi_model::{Gpu, MigDevice, MigMode, PciAddress, Topology};
 use mig_cdi_partition::{Holders, NodeGpus, NodePartitioner};
 use mig_cdi_sys::{TrustedDir, nvml::GpuPartitioning};
 use std::path::Path;
 
 pub(super) fn run(
     partitioning: &NodePartitioner<'_>,
-    kind: &Kind,
+    settings: &Settings,
     args: &MapArgs,
     console: &Console,
 ) -> Result<CommandOutput, Error> {
@@ -34,14 +34,16 @@ pub(super) fn run(
     };
     let partitioned = read.as_ref().map_or(&[][..], |gpus| &gpus.all);
     let gpus = select(&args.gpus, join(&discovery.topology, partitioned))?;
-    let views: Vec<_> = gpus.iter().map(|gpu| gpu.view(node.source, &holders)).collect();
+    let names =
+        SliceNames::read(&discovery.topology, node.source, &settings.spec_dirs, &settings.kind);
+    let views: Vec<_> = gpus.iter().map(|gpu| gpu.view(node.source, &names, &holders)).collect();
     let has_picture = |gpu: &GpuView| !matches!(gpu.state, GpuState::Unknown { .. });
     // /proc has no placements (`nv-caps.c`): with --source proc nothing is missing that was requested.
     let is_drawn = node.source == Source::Proc || views.iter().all(has_picture);
     let is_complete = is_drawn
         && discovery.problems.is_empty()
         && read.is_none_or(|gpus| gpus.unreadable.is_empty());
-    let picture = Picture { gpus: views, kind: kind.to_string() };
+    let picture = Picture { gpus: views, kind: settings.kind.to_string() };
     let stdout = match args.svg.as_deref() {
         None => text(&picture, console.style()),
         Some(file) if file == Path::new("-") => svg(&picture),
@@ -132,7 +134,7 @@ impl MappedGpu<'_> {
         }
     }
 
-    fn view(&self, source: Source, holders: &Holders) -> GpuView {
+    fn view(&self, source: Source, names: &SliceNames, holders: &Holders) -> GpuView {
         let label = match (self.index(), self.discovered) {
             (None, Some(gpu)) => gpu.label(),
             _ => self.label(),
@@ -145,11 +147,11 @@ impl MappedGpu<'_> {
         GpuView {
             heading: format!("{}: {model}{address}", label.replacen("gpu", "GPU", 1)),
             holders: minor.map(|minor| holders.of_gpu(minor)).unwrap_or_default(),
-            state: self.state(source, holders),
+            state: self.state(source, names, holders),
         }
     }
 
-    fn state(&self, source: Source, holders: &Holders) -> GpuState {
+    fn state(&self, source: Source, names: &SliceNames, holders: &Holders) -> GpuState {
         const NO_MIG: &str = "not partitioned: this model has no MIG";
         const OFF: &str =
             "not partitioned: MIG mode is off. mig-cdi profiles lists the profiles of this GPU";
@@ -162,7 +164,7 @@ impl MappedGpu<'_> {
         };
         let unknown = |reason: &str| GpuState::Unknown {
             reason: reason.to_owned(),
-            devices: self.names(source),
+            devices: self.names(names),
         };
         match (mig, self.partitioning) {
             (MigMode::Unsupported, _) => GpuState::Whole(NO_MIG.to_owned()),
@@ -183,14 +185,11 @@ impl MappedGpu<'_> {
         }
     }
 
-    fn names(&self, source: Source) -> Vec<String> {
+    fn names(&self, names: &SliceNames) -> Vec<String> {
         let Some(gpu) = self.discovered else { return Vec::new() };
         let instances = gpu.gpu_instances.iter();
         let devices = instances
             .flat_map(|gi| gi.compute_instances.iter().map(move |ci| MigDevice { gpu, gi, ci }));
-        devices
-            .filter_map(|device| preferred_name(&device, source))
-            .map(|n| n.to_string())
-            .collect()
+        devices.filter_map(|device| names.of(&device)).collect()
     }
 }

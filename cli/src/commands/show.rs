@@ -3,25 +3,29 @@
 use crate::{
     command_output::CommandOutput,
     console::Console,
+    first_layout,
+    stage_options::Resolver,
     table::{gib, table},
 };
 use mig_cdi_gen::{
     Error, NodeSource,
     discover::Source,
     generate::{DeviceBuilder, DeviceOptions},
-    spec::{self, BuiltSpec, DeviceSet, SpecOptions, label},
+    slice_names::SliceNames,
+    spec::{self, BuiltSpec, DeviceSet, SpecOptions, label, preferred_name},
 };
 use mig_cdi_model::{
-    DeviceNode, Gpu, HostNodeState, MigDevice, MigMode, Topology,
+    DeviceNode, GoneName, Gpu, HostNodeState, MigDevice, MigMode, Topology,
     cdi::{Device, Spec, SpecNode},
 };
 
 pub(super) fn run(
-    node: &NodeSource,
+    resolver: &Resolver<'_>,
     options: &DeviceOptions,
     request: &str,
     console: &Console,
 ) -> Result<CommandOutput, Error> {
+    let Resolver { node, settings, .. } = *resolver;
     let builder = DeviceBuilder::new(node, options, console);
     let mut options = builder.options()?;
     let (content, name) = split_request(request, &mut options)?;
@@ -32,8 +36,15 @@ pub(super) fn run(
     let built = builder.build(topology, &files, content, &options)?;
     let mut devices =
         built.spec.iter().flat_map(|spec| spec.devices.iter().map(move |d| (spec, d)));
-    let found = devices.find(|(_, device)| device.name.as_str() == name);
-    let (spec, device) = found.ok_or_else(|| unknown(topology, &built, content, name))?;
+    // A name by slot that the spec on disk has for a slice, where NVML does not report the placement that it has.
+    let names = SliceNames::read(topology, node.source, &settings.spec_dirs, &options.kind);
+    let alias = topology.mig_devices().find(|slice| names.of(slice).as_deref() == Some(name));
+    let alias = alias.and_then(|slice| preferred_name(&slice, node.source));
+    let found = devices.find(|(_, device)| {
+        let own = device.name.as_str();
+        own == name || alias.as_ref().is_some_and(|alias| own == alias.as_str())
+    });
+    let (spec, device) = found.ok_or_else(|| unknown(node, topology, &built, content, name))?;
     let stdout = [
         heading(topology, spec, device),
         nodes(topology, spec, device),
@@ -64,7 +75,13 @@ fn split_request<'r>(
 }
 
 /// Error for a name that no device has; the cure lists the names that exist. A GPU in MIG mode is requested by its slices.
-fn unknown(topology: &Topology, built: &BuiltSpec, content: DeviceSet, name: &str) -> Error {
+fn unknown(
+    node: &NodeSource,
+    topology: &Topology,
+    built: &BuiltSpec,
+    content: DeviceSet,
+    name: &str,
+) -> Error {
     let has_name = |gpu: &&Gpu| {
         let index = gpu.index.map(|index| index.to_string());
         let uuid = gpu.uuid.as_ref().map(ToString::to_string);
@@ -81,13 +98,19 @@ fn unknown(topology: &Topology, built: &BuiltSpec, content: DeviceSet, name: &st
         }
         None => built.spec.iter().flat_map(|s| &s.devices).map(|d| d.name.to_string()).collect(),
     };
+    let gone = GoneName::new(name, known.iter().map(String::as_str));
+    if let Some(gone) = gone.filter(|_| content == DeviceSet::Mig && !known.is_empty()) {
+        return Error::failed("show", format!("{name:?}")).because(gone.cause).with_cure(gone.now);
+    }
     let cause = match mig_gpu {
         Some(gpu) => format!("{} is in mig mode", gpu.label()),
         None => "no such device".to_owned(),
     };
     let cure = match (known.is_empty(), mig_gpu) {
-        (true, Some(_)) => "create a slice with mig-cdi apply".to_owned(),
-        (true, None) => "run mig-cdi doctor to see why there is none".to_owned(),
+        (true, Some(gpu)) => {
+            format!("it has no slice: {}", first_layout::advice_for(node, gpu.index))
+        }
+        (true, None) => format!("the node has no slice: {}", first_layout::advice(node)),
         (false, Some(_)) => format!("request one of its slices: {}", known.join(", ")),
         (false, None) => format!("use one of {}", known.join(", ")),
     };

@@ -3,10 +3,11 @@
 use super::{
     facts::{NodeFacts, NvmlUnavailable},
     host::has_systemd,
-    verdict::{Verdict, counted, error, first_few, from_error, note, ok, warning},
+    verdict::{Verdict, error, first_few, from_error, note, ok, warning},
 };
+use crate::first_layout::FirstLayout;
 use mig_cdi_gen::discover::{MissingFile, Problem};
-use mig_cdi_model::DeviceNode;
+use mig_cdi_model::{DeviceNode, counted};
 use mig_cdi_sys::{
     nvml::{CallError, NvmlGpu},
     text::numbered,
@@ -107,7 +108,10 @@ pub(super) fn mig(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         return vec![note("", "the mig mode is not known without nvml")];
     };
     let verdict = |(index, gpu): (usize, &Result<NvmlGpu, CallError>)| match gpu {
-        Ok(gpu) => mig_mode(index, gpu),
+        Ok(gpu) => {
+            let first = facts.first_layouts.iter().find(|first| first.gpu as usize == index);
+            mig_mode(index, gpu, first)
+        }
         Err(call) => from_error(&format!("gpu {index}"), call),
     };
     let verdicts: Vec<_> = report.gpus.iter().enumerate().map(verdict).collect();
@@ -120,7 +124,7 @@ pub(super) fn mig(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     }
 }
 
-fn mig_mode(index: usize, gpu: &NvmlGpu) -> Verdict {
+fn mig_mode(index: usize, gpu: &NvmlGpu, first: Option<&FirstLayout>) -> Verdict {
     let label = format!("gpu {index}");
     let mode = |on: bool| if on { "on" } else { "off" };
     match (gpu.mig, gpu.mig_pending, gpu.devices.len()) {
@@ -135,10 +139,13 @@ fn mig_mode(index: usize, gpu: &NvmlGpu) -> Verdict {
             warning(label, evidence, cure)
         }
         (Some(false), ..) => {
-            note(label, format!("mig mode is off; nvidia-smi -i {index} -mig 1 enables it"))
+            let how = format!("nvidia-smi -i {index} -mig 1 enables it");
+            let how = first.map_or(how, FirstLayout::advice);
+            note(label, format!("mig mode is off; {how}"))
         }
         (Some(true), _, 0) => {
             let how = format!("nvidia-smi mig -i {index} -cgi PROFILE -C creates one");
+            let how = first.map_or(how, FirstLayout::advice);
             note(label, format!("mig mode is on, without a mig device; {how}"))
         }
         (Some(true), _, devices) => {

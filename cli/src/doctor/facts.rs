@@ -6,11 +6,13 @@ use super::{
     text_file::{TEXT_LIMIT, TextFileError, read_text},
 };
 use crate::engine_files::is_same_dir;
+use crate::first_layout::FirstLayout;
 use mig_cdi_config::Settings;
 use mig_cdi_gen::{
     Error,
     discover::{self, Discovery, DriverFiles, Source},
     engines::{InstalledEngine, find_engines},
+    slice_names::lacks_placements,
     spec::{self, DeviceSet, SpecOptions},
     spec_file::{self, SIZE_LIMIT},
 };
@@ -46,6 +48,8 @@ pub(crate) struct NodeFacts<'a> {
     /// Spec directories, in ascending priority.
     pub spec_dirs: Vec<SpecDirFacts>,
     pub engines: Vec<EngineFacts>,
+    /// Commands that make slices on the GPUs; filled in only for a node without slices.
+    pub first_layouts: Vec<FirstLayout>,
 }
 
 /// Reason why nothing was read from NVML.
@@ -201,6 +205,7 @@ impl NodeFacts<'_> {
             expected_spec,
             spec_dirs,
             engines,
+            first_layouts: Vec::new(),
         })
     }
 
@@ -208,6 +213,12 @@ impl NodeFacts<'_> {
     pub(super) fn topology(&self) -> Option<&Topology> {
         let discovery = self.discovery.as_ref().or(self.proc_discovery.as_ref());
         discovery.ok().map(|discovery| &discovery.topology)
+    }
+
+    /// True when NVML has not reported the placements of slices, which it does to root only.
+    pub(super) fn lacks_placements(&self) -> bool {
+        let discovery = self.discovery.as_ref().ok().filter(|_| self.nvml.is_ok());
+        discovery.is_some_and(|found| lacks_placements(&found.topology, Source::Nvml))
     }
 
     /// Device nodes of the slices, and those that every CUDA program opens, by path.

@@ -4,9 +4,10 @@
 use super::{
     facts::NodeFacts,
     text_file::{TextFileError, read_text},
-    verdict::{Verdict, counted, error, ok, warning},
+    verdict::{Verdict, error, ok, warning},
 };
 use crate::engine_files::{ADMIN_HOOKS_DIR, DEFAULT_HOOKS_DIR};
+use mig_cdi_model::counted;
 use mig_cdi_sys::Root;
 use serde_json::Value;
 

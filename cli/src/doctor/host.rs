@@ -2,9 +2,10 @@
 
 use super::{
     facts::NodeFacts,
-    verdict::{Finding, Verdict, counted, error, note, ok, warning},
+    verdict::{Finding, Verdict, error, note, ok, warning},
 };
 use mig_cdi_gen::watch::status::{Status, WatchState};
+use mig_cdi_model::counted;
 
 /// Settings file of mig-cdi. With a bad one the other checks use the defaults.
 pub(super) fn settings(facts: &NodeFacts<'_>) -> Vec<Verdict> {

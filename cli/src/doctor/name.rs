@@ -9,6 +9,7 @@ use super::{
     verdict::{Severity, Verdict, error, first_few, note, ok, path_text, quoted, warning},
     writer::Writer,
 };
+use mig_cdi_model::GoneName;
 use std::collections::BTreeMap;
 
 /// Longest name in bytes that is compared with the requested one. The time grows with the product of the
@@ -48,6 +49,13 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
     {
         return error(name, "the node has it, no spec file defines it", "run mig-cdi generate");
     }
+    // What the driver has now; a spec on disk may be stale.
+    let now = expected.into_iter().flat_map(|spec| &spec.devices).map(|d| d.name.as_str());
+    let own = name.rsplit_once('=').map_or(name, |(_, device)| device);
+    let is_ours = matches(&facts.settings.kind.to_string(), own) && facts.expected_spec.is_ok();
+    if let Some(gone) = GoneName::new(own, now).filter(|_| is_ours) {
+        return error("", gone.to_string(), gone_cure(facts, expected.is_some()));
+    }
     let all = facts.specs().map(|located| located.spec).chain(expected);
     let names = all.flat_map(|spec| spec.devices.iter().map(move |d| (&spec.kind, &d.name)));
     let has_kind = name.contains('=');
@@ -62,22 +70,34 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
     near.dedup();
     let near: Vec<_> = near.into_iter().take(3).map(|(_, name)| name).collect();
     let cure = match near.is_empty() {
-        true => format!("no device has a name: {}", cure_for_no_name(facts)),
+        true => no_device_cure(facts),
         false => format!("use one of the nearest names: {}", first_few(&near)),
     };
     error(name, "no spec file defines it, and the node has no such device", cure)
-}
-
-/// Cure for a node without a name to use: that of the first error that doctor has without a name.
-fn cure_for_no_name(facts: &NodeFacts<'_>) -> String {
-    let first = super::first_error(facts).and_then(|verdict| verdict.cure);
-    first.unwrap_or_else(|| "create a slice with mig-cdi apply".to_owned())
 }
 
 /// Resolves the name by the order of our own spec directories, whatever each engine reads.
 fn winner<'f>(definitions: &[LocatedSpec<'f>]) -> Resolution<LocatedSpec<'f>> {
     let valid = definitions.iter().filter(|located| located.refusal.is_none());
     resolve(&valid.map(|located| (located.dir, *located)).collect::<Vec<_>>())
+}
+
+/// Cure for a name that is gone.
+fn gone_cure(facts: &NodeFacts<'_>, has_devices: bool) -> String {
+    match has_devices {
+        true => "use one of these names".to_owned(),
+        false => no_device_cure(facts),
+    }
+}
+
+/// Cure for a node without slices: a command that makes some, or that of the first error that doctor has without a name.
+fn no_device_cure(facts: &NodeFacts<'_>) -> String {
+    if let Some(first) = facts.first_layouts.first() {
+        return format!("run {}", first.command);
+    }
+    let first = super::first_error(facts).and_then(|verdict| verdict.cure);
+    let cure = first.unwrap_or_else(|| "create a slice with mig-cdi apply".to_owned());
+    format!("no device has a name: {cure}")
 }
 
 /// A verdict for each file that defines the name.
@@ -133,8 +153,16 @@ fn stale(
     let parts =
         spec.all_edits().filter(|(name, _)| name.is_none_or(|device| matches(&spec.kind, device)));
     let stale: Vec<_> = parts.flat_map(|(_, edits)| driver.stale(edits)).collect();
+    let expected = facts.expected_spec.as_ref().ok().and_then(Option::as_ref);
+    let now = expected.into_iter().flat_map(|spec| &spec.devices).map(|d| d.name.as_str());
+    let own = spec.devices.iter().find(|device| matches(&spec.kind, &device.name));
+    let gone =
+        own.filter(|own| facts.expected_spec.is_ok() && now.clone().all(|now| now != own.name));
+    let gone = gone.and_then(|own| GoneName::new(&own.name, now));
+    let evidence = [gone.map(|gone| gone.to_string()), Some(first_few(&stale))];
+    let evidence: Vec<_> = evidence.into_iter().flatten().collect();
     let cure = || Writer::regenerate(facts, &winner);
-    (!stale.is_empty()).then(|| error(path_text(winner.path), first_few(&stale), cure()))
+    (!stale.is_empty()).then(|| error(path_text(winner.path), evidence.join(": "), cure()))
 }
 
 /// A verdict for each engine that reads specs. When none sees the name, that is an error.

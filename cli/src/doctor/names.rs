@@ -3,8 +3,9 @@
 use super::{
     facts::{LocatedSpec, NodeFacts},
     resolution::{Resolution, Unseen, load, resolve},
-    verdict::{Verdict, counted, error, first_few, note, ok, path_text},
+    verdict::{Verdict, error, first_few, note, ok, path_text},
 };
+use mig_cdi_model::counted;
 use std::collections::{BTreeMap, HashMap};
 
 /// Files that define one name, as indices.

@@ -3,11 +3,14 @@
 use super::{
     driver_nodes::DriverNodes,
     facts::{LocatedSpec, NodeFacts, SpecDirFacts, SpecFileError, SpecFileFacts},
-    verdict::{Verdict, counted, error, first_few, note, ok, path_text, quoted, warning},
+    verdict::{Verdict, error, first_few, note, ok, path_text, quoted, warning},
     writer::Writer,
 };
-use mig_cdi_gen::spec_file::differences;
-use mig_cdi_model::cdi::{Spec, Version};
+use mig_cdi_gen::spec_file::{differences, differences_without_placements};
+use mig_cdi_model::{
+    cdi::{Spec, Version},
+    counted,
+};
 use mig_cdi_sys::{is_executable, is_root, node_named};
 use std::{collections::BTreeSet, path::Path};
 
@@ -166,6 +169,9 @@ pub(super) fn drift(facts: &NodeFacts<'_>) -> Vec<Verdict> {
             let evidence = format!("no spec of {kind}, and the node has devices");
             vec![error("", evidence, GENERATE)]
         }
+        (Some(expected), false) if facts.lacks_placements() => {
+            ours.iter().map(|ours| compared_without_placements(facts, ours, expected)).collect()
+        }
         (Some(expected), false) => {
             ours.iter().map(|ours| compared(facts, ours, expected)).collect()
         }
@@ -187,6 +193,22 @@ fn compared(facts: &NodeFacts<'_>, ours: &LocatedSpec<'_>, expected: &Spec) -> V
             let evidence = format!("{line}, and {}", counted(rest.len(), "more difference"));
             warning(path_text(ours.path), evidence, cure)
         }
+    }
+}
+
+/// As [`compared`], for a caller to whom NVML reports no placements.
+fn compared_without_placements(
+    facts: &NodeFacts<'_>,
+    ours: &LocatedSpec<'_>,
+    expected: &Spec,
+) -> Verdict {
+    let path = path_text(ours.path);
+    match &differences_without_placements(ours.spec, expected)[..] {
+        [] => note(
+            path,
+            "names by slot are not compared: nvml reports placements to root only; the rest is current",
+        ),
+        lines => warning(path, first_few(lines), Writer::regenerate(facts, ours)),
     }
 }
 

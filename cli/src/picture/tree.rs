@@ -2,11 +2,11 @@
 
 use super::style::Style;
 use crate::table::gib;
-use mig_cdi_gen::{discover::Source, spec::preferred_name};
+use mig_cdi_gen::slice_names::SliceNames;
 use mig_cdi_model::{ComputeInstance, Gpu, GpuInstance, MigDevice, MigMode, Topology};
 
 /// Draws the tree, a line for each item. Omits what is not known.
-pub(crate) fn tree(topology: &Topology, source: Source, style: Style) -> String {
+pub(crate) fn tree(topology: &Topology, names: &SliceNames, style: Style) -> String {
     if topology.gpus.is_empty() {
         return "no GPU\n".to_owned();
     }
@@ -25,7 +25,7 @@ pub(crate) fn tree(topology: &Topology, source: Source, style: Style) -> String 
             for (index, ci) in gi.compute_instances.iter().enumerate() {
                 let last = index + 1 == gi.compute_instances.len();
                 let device = MigDevice { gpu, gi, ci };
-                lines.push(format!("{stem}{}{}", branch(last, style), ci_line(&device, source)));
+                lines.push(format!("{stem}{}{}", branch(last, style), ci_line(&device, names)));
             }
         }
     }
@@ -80,11 +80,11 @@ fn gi_line(gi: &GpuInstance) -> String {
     join(fields.into_iter().chain([Some(format!("cap {}", cap.minor))]))
 }
 
-fn ci_line(device: &MigDevice<'_>, source: Source) -> String {
+fn ci_line(device: &MigDevice<'_>, names: &SliceNames) -> String {
     let ci = device.ci;
     let fields = [
         Some(format!("CI {}", ci.id)),
-        preferred_name(device, source).map(|name| name.to_string()),
+        names.of(device),
         ci.profile.as_ref().map(ToString::to_string),
         Some(format!("cap {}", ci.cap.minor)),
         ci.uuid.as_ref().map(ToString::to_string),

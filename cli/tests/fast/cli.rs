@@ -220,7 +220,9 @@ fn show_lists_what_a_container_gets() {
     let unknown = simulated(&["show", "0:2g.20gb:6", "--node=a100-80gb"]);
     assert_eq!((unknown.code, unknown.stdout.as_str()), (1, ""));
     assert!(
-        unknown.stderr.contains("show \"0:2g.20gb:6\": no such device; use one of MIG-"),
+        unknown.stderr.contains(
+            "show \"0:2g.20gb:6\": 0:2g.20gb:6 is gone; GPU 0 now has 0:2g.20gb:0, 0:2g.20gb:2, 0:2g.20gb:4, 0:1g.10gb:6"
+        ),
         "{}",
         unknown.stderr
     );

@@ -50,7 +50,9 @@ fn a_gpu_in_mig_mode_is_requested_by_its_slices() {
     );
     let empty = show("nvidia.com/gpu=3");
     assert!(
-        empty.stderr.contains("gpu 3 is in mig mode; create a slice with mig-cdi apply"),
+        empty.stderr.contains(
+            "gpu 3 is in mig mode; it has no slice: sudo mig-cdi apply 3=2x3g.40gb creates slices"
+        ),
         "{}",
         empty.stderr
     );

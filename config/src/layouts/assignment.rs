@@ -30,7 +30,11 @@ impl FromStr for Assignment {
         let gpu = gpu.trim().parse().map_err(|error| LayoutsError::of_gpu(location(), &error))?;
         let layout = layout.parse().map_err(|error| {
             let bad = LayoutsError::of_layout(location(), &error);
-            bad.with_cure(format!("{}, or off for mig mode off", error.cure))
+            // Only a GPU on the command line, and no layout in a file, can be turned off by a word.
+            match error.cure.ends_with("none for an empty GPU") {
+                true => bad.with_cure(format!("{}, or off for mig mode off", error.cure)),
+                false => bad,
+            }
         })?;
         Ok(Assignment { text: text.to_owned(), gpu, layout })
     }

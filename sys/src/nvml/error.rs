@@ -1,16 +1,21 @@
 //! Failures of NVML: of a single call, or of NVML as a whole.
 
+use super::call_words::operation;
 use crate::error::suffix;
 
-/// An NVML call that failed. Printed, it is one line: `call: cause; cure`.
+/// Cure of a GPU that has fallen off the bus.
+pub(super) const LOST: &str = "reset it or reboot, and see dmesg for Xid 79";
+
+/// An NVML call that failed. Printed, it is one line, as the end of a sentence about NVML: `cannot list the gpu instances:
+/// cause; cure`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{call}: {cause}{}", suffix(*cure))]
+#[error("{}{}", self.without_cure(), suffix(*cure))]
 pub struct CallError {
     /// C name of the call.
     pub call: &'static str,
     /// NVML's `nvmlReturn_t`; `None` when the call succeeded and its answer was wrong, and on a simulated node.
     pub code: Option<u32>,
-    /// The cause: NVML's own text in lower case, or ours.
+    /// The cause, in words.
     pub cause: String,
     /// The cure, as an instruction to the user, where there is one.
     pub cure: Option<&'static str>,
@@ -27,32 +32,29 @@ impl CallError {
     /// it (NVIDIA's "XID Errors").
     #[must_use]
     pub fn gpu_lost(call: &'static str) -> CallError {
-        CallError {
-            cure: Some("reset it or reboot, and see dmesg for Xid 79"),
-            ..CallError::new(call, "the gpu has fallen off the bus")
-        }
+        CallError { cure: Some(LOST), ..CallError::new(call, "the gpu has fallen off the bus") }
     }
 
-    /// Returns the message up to the cure: `call: cause`.
+    /// True when NVML answers only a caller with more privilege (`NVML_ERROR_NO_PERMISSION`).
+    #[must_use]
+    pub fn is_not_permitted(&self) -> bool {
+        self.code == Some(4)
+    }
+
+    /// Returns the message up to the cure: `cannot list the gpu instances: cause`.
     #[must_use]
     pub fn without_cure(&self) -> String {
-        format!("{}: {}", self.call, self.cause)
+        format!("cannot {}: {}", operation(self.call), self.cause)
     }
 }
 
 /// Translates an error of nvml-wrapper.
 #[cfg(feature = "nvml")]
 pub(super) fn failed(call: &'static str, error: nvml_wrapper::error::NvmlError) -> CallError {
-    use nvml_wrapper::error::NvmlError;
-    let known = match error {
-        NvmlError::GpuLost => CallError::gpu_lost(call),
-        NvmlError::ResetRequired => CallError {
-            cure: Some("run nvidia-smi --gpu-reset"),
-            ..CallError::new(call, "the gpu needs a reset")
-        },
-        _ => CallError::new(call, error.to_string()),
-    };
-    CallError { code: Some(nvml_wrapper_sys::bindings::nvmlReturn_t::from(error)), ..known }
+    let (cause, cure) = super::call_words::cause(&error);
+    let code = nvml_wrapper_sys::bindings::nvmlReturn_t::from(error);
+    let cause = cause.map_or_else(|| format!("the driver answers error {code}"), str::to_owned);
+    CallError { call, code: Some(code), cause, cure }
 }
 
 /// A failure to start NVML. Printed, it is one line: `cause`, and `; cure` where there is one.
@@ -124,7 +126,7 @@ mod tests {
     #[test]
     fn a_call_error_prints_its_fields_in_one_line() {
         let lost = CallError::gpu_lost("nvmlDeviceGetName");
-        let text = "nvmlDeviceGetName: the gpu has fallen off the bus";
+        let text = "cannot read the model: the gpu has fallen off the bus";
         assert_eq!(lost.without_cure(), text);
         assert_eq!(
             lost.to_string(),

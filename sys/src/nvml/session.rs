@@ -213,7 +213,8 @@ fn check_created(
         return Ok(());
     }
     let raw::InstanceInfo { profile: made, placement, .. } = created;
-    let cause = format!("made profile {made} at {placement} in the place of {profile} at {at}");
+    let cause =
+        format!("the driver made profile {made} at {placement} in the place of {profile} at {at}");
     Err(CallError::new(call, cause))
 }
 
@@ -259,7 +260,7 @@ impl Partitioner for Session {
         let made = raw::create_gpu_instance(&self.0, &self.device(uuid)?, profile, at);
         let handle = checked("nvmlDeviceCreateGpuInstanceWithPlacement", made)?;
         let info = checked("nvmlGpuInstanceGetInfo", raw::gpu_instance_info(&self.0, handle))?;
-        check_created("nvmlGpuInstanceGetInfo", &info, profile, at)?;
+        check_created("nvmlDeviceCreateGpuInstanceWithPlacement", &info, profile, at)?;
         Ok(info.id)
     }
 
@@ -268,7 +269,7 @@ impl Partitioner for Session {
         let handle = checked("nvmlDeviceGetGpuInstanceById", handle)?;
         checked("nvmlGpuInstanceDestroy", raw::destroy_gpu_instance(&self.0, handle))?;
         let instance = raw::gpu_instance(&self.0, &self.device(uuid)?, gi);
-        check_destroyed("nvmlDeviceGetGpuInstanceById", instance)
+        check_destroyed("nvmlGpuInstanceDestroy", instance)
     }
 
     fn create_compute_instance(&self, uuid: &str, gi: u32, at: Placement) -> Result<(), CallError> {
@@ -289,7 +290,7 @@ impl Partitioner for Session {
         let made = checked("nvmlGpuInstanceCreateComputeInstanceWithPlacement", made)?;
         let info = raw::compute_instance_info(&self.0, made);
         let info = checked("nvmlComputeInstanceGetInfo_v2", info)?;
-        check_created("nvmlComputeInstanceGetInfo_v2", &info, profile.id, at)
+        check_created("nvmlGpuInstanceCreateComputeInstanceWithPlacement", &info, profile.id, at)
     }
 
     fn destroy_compute_instance(&self, uuid: &str, gi: u32, ci: u32) -> Result<(), CallError> {
@@ -299,6 +300,6 @@ impl Partitioner for Session {
         let compute = checked("nvmlGpuInstanceGetComputeInstanceById", compute)?;
         checked("nvmlComputeInstanceDestroy", raw::destroy_compute_instance(&self.0, compute))?;
         let instance = raw::compute_instance(&self.0, handle, ci);
-        check_destroyed("nvmlGpuInstanceGetComputeInstanceById", instance)
+        check_destroyed("nvmlComputeInstanceDestroy", instance)
     }
 }

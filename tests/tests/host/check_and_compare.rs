@@ -83,7 +83,10 @@ fn check_names_every_change_of_the_node() {
     let description =
         preset("a100-80gb").unwrap().replace("    { profile = \"1g.10gb\", start = 6 },\n", "");
     fs::write(host.env().1, description).unwrap();
-    stale(&check(&host, &[]), &["device 0:1g.10gb:6: the node has no such device any more"]);
+    stale(
+        &check(&host, &[]),
+        &["device 0:1g.10gb:6 is gone; GPU 0 now has 0:2g.20gb:0, 0:2g.20gb:2, 0:2g.20gb:4"],
+    );
     host.generate(&[]).assert_code(0);
     check(&host, &[]).assert_code(0);
     // The last slice is destroyed too.

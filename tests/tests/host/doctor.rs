@@ -332,8 +332,8 @@ faults! {
         no_gpu: |h| h.host.replace_node("") => "warning", "mig", "nvml lists no gpu";
         a_lost_gpu: |h| h.host.replace_node(&format!("{A100}lost = true")) => "error", "mig", "gpu 0: nvml";
         mig_mode_off: |h| h.host.replace_node(&format!("{A100}mig = false"))
-            => "note", "mig", "mig mode is off; nvidia-smi -i 0 -mig 1";
-        no_slice: |h| h.host.replace_node(A100) => "note", "mig", "mig mode is on, without a mig device";
+            => "note", "mig", "mig mode is off; sudo mig-cdi apply 0=2x3g.40gb turns on mig mode";
+        no_slice: |h| h.host.replace_node(A100) => "note", "mig", "mig mode is on, without a mig device; sudo mig-cdi apply 0=2x3g.40gb";
         a_gpu_without_mig: |h| h.host.replace_node("[[gpu]]\nmodel = \"l40s\"") => "note", "mig", "does not support mig";
         a_pending_mode: |h| h.host.replace_node(&format!("{A100}mig = false\nmig-pending = true"))
             => "warning", "mig", "mig mode is off, and on after a reset of the gpu";
@@ -816,7 +816,7 @@ ok       name  crio: crio 1.36.0 sees it
     }
     type Fault = fn(&Healthy);
     let cases: [(Fault, &str, i32, &str); 9] = [
-        (|_| (), "0:2g.20gb:9", 1, "use one of the nearest names: nvidia.com/mig=0:2g.20gb:0, "),
+        (|_| (), "0:2g.20gb:9", 1, "0:2g.20gb:9 is gone; GPU 0 now has 0:2g.20gb:0"),
         (
             |_| (),
             "nvidia.com/gpu=0:2g.20gb:0",

@@ -33,5 +33,6 @@ mod picture;
 mod podman;
 mod real_nvml;
 mod systemd;
+mod user_namespace;
 mod watch;
 mod write;

@@ -1,0 +1,110 @@
+//! The message about a device name that is gone.
+
+use std::fmt;
+
+/// Most names that a message lists: those of a GPU in seven slices, and one more.
+const LISTED: usize = 8;
+
+/// A device name that had the form of a slice's, and what there is in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoneName {
+    /// `0:2g.20gb:0 is gone`.
+    pub cause: String,
+    /// `GPU 0 now has 0:3g.40gb:0, 0:3g.40gb:4`.
+    pub now: String,
+}
+
+impl fmt::Display for GoneName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.cause, self.now)
+    }
+}
+
+/// Style of a name, by its form.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form<'n> {
+    Uuid,
+    /// By slot or by index, with the GPU.
+    OfGpu {
+        gpu: &'n str,
+        is_slot: bool,
+    },
+}
+
+fn form(name: &str) -> Option<Form<'_>> {
+    if name.starts_with("MIG-") {
+        return Some(Form::Uuid);
+    }
+    let (gpu, rest) = name.split_once(':')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    // `0:1` is by index. `0:3:0`, of a spec of /proc alone, counts as one too.
+    let is_slot = !rest.split(':').all(is_number);
+    is_number(gpu).then_some(Form::OfGpu { gpu, is_slot })
+}
+
+impl GoneName {
+    /// Describes a name that is not among the `current` names of a node. `None` for a name that has not the form of a slice's.
+    /// A UUID does not tell its GPU, so that all slices are listed for it.
+    pub fn new<'n>(name: &str, current: impl Iterator<Item = &'n str> + Clone) -> Option<GoneName> {
+        let gone = form(name)?;
+        let with = |is_wanted: &dyn Fn(Form<'_>) -> bool| -> Vec<&str> {
+            current.clone().filter(|name| form(name).is_some_and(is_wanted)).collect()
+        };
+        let (place, names) = match gone {
+            Form::OfGpu { gpu, .. } => {
+                let of_gpu =
+                    |found: Form<'_>| matches!(found, Form::OfGpu { gpu: own, .. } if own == gpu);
+                let same = with(&|found| found == gone);
+                let names = if same.is_empty() { with(&of_gpu) } else { same };
+                (format!("GPU {gpu}"), names)
+            }
+            Form::Uuid => {
+                let slots = with(&|found| matches!(found, Form::OfGpu { is_slot: true, .. }));
+                let names =
+                    if slots.is_empty() { with(&|found| found == Form::Uuid) } else { slots };
+                ("the node".to_owned(), names)
+            }
+        };
+        let more = names.len().saturating_sub(LISTED);
+        let listed = match names.is_empty() {
+            true => "no slice".to_owned(),
+            false => names[..names.len() - more].join(", "),
+        };
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        Some(GoneName {
+            cause: format!("{name} is gone"),
+            now: format!("{place} now has {listed}{more}"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gone_name_is_answered_with_those_of_its_gpu() {
+        let now =
+            ["0:3g.40gb:0", "MIG-a", "0:3g.40gb:4", "MIG-b", "1:7g.80gb:0", "MIG-c", "all", "0:0"];
+        for (name, message) in [
+            ("0:2g.20gb:0", "0:2g.20gb:0 is gone; GPU 0 now has 0:3g.40gb:0, 0:3g.40gb:4"),
+            (
+                "0:1c.3g.40gb:4:1",
+                "0:1c.3g.40gb:4:1 is gone; GPU 0 now has 0:3g.40gb:0, 0:3g.40gb:4",
+            ),
+            ("0:1", "0:1 is gone; GPU 0 now has 0:0"),
+            ("1:5", "1:5 is gone; GPU 1 now has 1:7g.80gb:0"),
+            ("2:1g.10gb:0", "2:1g.10gb:0 is gone; GPU 2 now has no slice"),
+            ("MIG-d", "MIG-d is gone; the node now has 0:3g.40gb:0, 0:3g.40gb:4, 1:7g.80gb:0"),
+        ] {
+            let gone = GoneName::new(name, now.into_iter()).map(|gone| gone.to_string());
+            assert_eq!(gone.as_deref(), Some(message));
+        }
+        for name in ["all", "", ":", "a:1", "config", "GPU-1"] {
+            assert_eq!(GoneName::new(name, now.into_iter()), None, "{name}");
+        }
+        let many: Vec<_> = (0..12).map(|start| format!("0:1g.10gb:{start}")).collect();
+        let gone = GoneName::new("0:2g.20gb:0", many.iter().map(String::as_str)).unwrap();
+        assert!(gone.now.ends_with("0:1g.10gb:7 and 4 more"), "{gone}");
+    }
+}
