@@ -150,7 +150,7 @@ impl fmt::Display for DesiredLayout {
 /// instances (`nv-caps.c:57-148`), and no product has more than 7; a larger count is a mistake.
 const MAX_INSTANCES: usize = 64;
 const COUNT: Mistake =
-    ("has the count 0", "write a count of 1 or more, such as 3x2g.20gb, or none for an empty GPU");
+    ("has no count of 1 or more", "write one, such as 3x2g.20gb, or none for an empty GPU");
 const TOO_MANY: Mistake =
     ("requests more than 64 instances, and no GPU holds so many", "request fewer");
 const INSTANCE: Mistake =
@@ -222,6 +222,7 @@ fn split_count(text: &str) -> Result<(usize, &str), DesiredLayoutError> {
             Ok((count as usize, rest.trim()))
         }
         Some(0) => Err(bad(text, COUNT)),
+        None if after_digits.len() == text.len() => Err(bad(text, COUNT)),
         _ => Err(bad(text, TOO_MANY)),
     }
 }
@@ -337,8 +338,8 @@ mod tests {
             ("1g.10gb,2g", "2g", INSTANCE),
             ("1g.10gb,none", "none", INSTANCE),
             ("0x19", "0x19", COUNT),
-            ("65x19", "65x19", COUNT),
-            ("64x19,20", "20", TOO_MANY),
+            ("65x19", "65x19", TOO_MANY),
+            ("64x19,20", "64x19,20", TOO_MANY),
             ("7g.80gb(64x1c,2x1c)", "2x1c", TOO_MANY),
             ("x19", "x19", COUNT),
             ("-1x19", "-1x19", INSTANCE),
