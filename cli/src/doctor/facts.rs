@@ -307,7 +307,14 @@ fn read_spec_dirs(settings: &Settings, engines: &[EngineFacts], root: &Root) -> 
         }
     }
     dirs.extend_from_slice(&settings.spec_dirs);
-    dirs.iter().map(|dir| read_spec_dir(dir)).collect()
+    // A directory under two names, as /run/cdi and /var/run/cdi, is read once: its files would clash with themselves.
+    let identity = |dir: &PathBuf| root.identity(dir.to_str()?).ok().flatten();
+    let is_again = |index: usize, dir: &PathBuf| {
+        let mut later = dirs[index + 1..].iter();
+        identity(dir).is_some_and(|found| later.any(|later| identity(later) == Some(found)))
+    };
+    let once = dirs.iter().enumerate().filter(|(index, dir)| !is_again(*index, dir));
+    once.map(|(_, dir)| read_spec_dir(dir)).collect()
 }
 
 fn read_spec_dir(path: &Path) -> SpecDirFacts {

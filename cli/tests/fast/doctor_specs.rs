@@ -185,6 +185,24 @@ fn file_names_are_read_whatever_their_bytes() {
     assert!(run.stdout.contains(clash), "{}", run.stdout);
 }
 
+/// `/var/run` is a link to `/run`: a directory under both names is one directory.
+#[test]
+fn a_directory_under_two_names_does_not_clash_with_itself() {
+    let host = SpecHost::new();
+    host.spec("high", b"a.yaml", "nvidia.com/mig", "x");
+    std::os::unix::fs::symlink("high", host.dir("link")).unwrap();
+    let dirs = ["link", "high"].map(|dir| host.dir(dir));
+    fs::write(host.0.config(), format!("capabilities = \"none\"\nspec-dirs = {dirs:?}\n")).unwrap();
+    let run = host.doctor(&["nvidia.com/mig=x"]);
+    assert_eq!((run.code, lines(&run, "ok").len()), (0, 2), "{}", run.stdout);
+    let run = host.doctor(&[]);
+    assert!(
+        run.stdout.contains("ok       names         1 name, each defined once"),
+        "{}",
+        run.stdout
+    );
+}
+
 /// One bad part disables the whole file (container-device-interface `pkg/cdi/spec.go`, `validate`).
 #[test]
 fn what_every_engine_refuses_defines_nothing() {
