@@ -6,19 +6,24 @@
 
 mod containers;
 mod driver;
+mod driver_nodes;
 mod engine_config;
 mod engines;
 mod facts;
 mod hooks;
 mod host;
 mod name;
+mod names;
+mod refusal;
+mod resolution;
 mod specs;
 mod text_file;
 mod verdict;
+mod writer;
 
 pub(crate) use facts::NodeFacts;
 pub(crate) use name::explain;
-pub(crate) use verdict::{Severity, Verdict};
+pub(crate) use verdict::{Severity, Verdict, counted};
 
 type Check = fn(&NodeFacts<'_>) -> Vec<Verdict>;
 
@@ -36,7 +41,7 @@ const CHECKS: [(&str, Check); 22] = [
     ("directories", specs::directories),
     ("specs", specs::specs),
     ("versions", specs::versions),
-    ("names", specs::names),
+    ("names", names::names),
     ("stale", specs::stale),
     ("drift", specs::drift),
     ("files", specs::files),
@@ -55,4 +60,10 @@ pub(crate) fn examine(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         check(facts).into_iter().map(move |verdict| Verdict { check: name, ..verdict })
     };
     CHECKS.into_iter().flat_map(run).collect()
+}
+
+/// Runs the checks up to the first error, which is often the cause of others.
+fn first_error(facts: &NodeFacts<'_>) -> Option<Verdict> {
+    let mut verdicts = CHECKS.into_iter().flat_map(|(_, check)| check(facts));
+    verdicts.find(|verdict| verdict.severity == Severity::Error)
 }

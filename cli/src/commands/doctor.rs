@@ -4,7 +4,7 @@ use crate::{
     cli::DoctorArgs,
     command_output::{CommandOutput, to_json},
     console::Console,
-    doctor::{NodeFacts, Severity, Verdict, examine, explain},
+    doctor::{NodeFacts, Severity, Verdict, counted, examine, explain},
     stage_options::Resolver,
 };
 use mig_cdi_args::SpecArgs;
@@ -36,7 +36,8 @@ pub(super) fn run(
     let count = |severity| verdicts.iter().filter(|v| v.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let notes = count(Severity::Note);
-    console.status(&format!("{errors} errors, {warnings} warnings, {notes} notes"));
+    let counts = [(errors, "error"), (warnings, "warning"), (notes, "note")];
+    console.status(&counts.map(|(count, thing)| counted(count, thing)).join(", "));
     let exit = if errors == 0 { Exit::Success } else { Exit::Failed };
     Ok(CommandOutput { stdout, exit })
 }

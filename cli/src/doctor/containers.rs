@@ -43,15 +43,19 @@ pub(super) fn containers(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     }
     if verdicts.is_empty() {
         let names: BTreeSet<_> = holders.iter().map(|accessor| name(accessor)).collect();
-        verdicts.push(ok("", format!("{} hold slices, all of which exist", names.len())));
+        let holds = if names.len() == 1 { "holds" } else { "hold" };
+        verdicts.push(ok("", format!("{} {holds} slices, all of which exist", names.len())));
     }
     if report.forbidden > 0 {
         let reason = match mig_cdi_sys::is_root() {
             true => "the kernel forbids it",
             false => "run mig-cdi doctor as root",
         };
-        let count = report.forbidden;
-        verdicts.push(note("", format!("{count} processes could not be examined: {reason}")));
+        let processes = match report.forbidden {
+            1 => "1 process".to_owned(),
+            count => format!("{count} processes"),
+        };
+        verdicts.push(note("", format!("{processes} could not be examined: {reason}")));
     }
     verdicts
 }

@@ -3,7 +3,7 @@
 use super::{
     facts::{NodeFacts, NvmlUnavailable},
     host::has_systemd,
-    verdict::{Verdict, error, first_few, from_error, note, ok, warning},
+    verdict::{Verdict, counted, error, first_few, from_error, note, ok, warning},
 };
 use mig_cdi_gen::discover::Problem;
 use mig_cdi_model::DeviceNode;
@@ -85,7 +85,7 @@ pub(super) fn capabilities(facts: &NodeFacts<'_>) -> Vec<Verdict> {
 /// Result of the first NVML calls.
 pub(super) fn nvml(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     vec![match &facts.nvml {
-        Ok(report) => ok("", format!("{}, {} gpus", report.library, report.gpus.len())),
+        Ok(report) => ok("", format!("{}, {}", report.library, counted(report.gpus.len(), "gpu"))),
         Err(NvmlUnavailable::NoDriver) => {
             note("", "not queried: the driver is not loaded, or not completely")
         }
@@ -136,7 +136,9 @@ fn mig_mode(index: usize, gpu: &NvmlGpu) -> Verdict {
             let how = format!("nvidia-smi mig -i {index} -cgi PROFILE -C creates one");
             note(label, format!("mig mode is on, without a mig device; {how}"))
         }
-        (Some(true), _, devices) => ok(label, format!("mig mode is on, {devices} mig devices")),
+        (Some(true), _, devices) => {
+            ok(label, format!("mig mode is on, {}", counted(devices, "mig device")))
+        }
     }
 }
 
@@ -147,7 +149,7 @@ pub(super) fn devices(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         Err(failure) => vec![from_error("", failure)],
         Ok(discovery) if discovery.problems.is_empty() => {
             let count = discovery.topology.mig_devices().count();
-            vec![ok("", format!("{count} mig devices, all confirmed"))]
+            vec![ok("", format!("{}, all confirmed", counted(count, "mig device")))]
         }
         Ok(discovery) => {
             let verdict = |problem: &Problem| from_error(&problem.subject, problem);
@@ -168,7 +170,8 @@ pub(super) fn nodes(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     match (verdicts.is_empty(), nodes.is_empty()) {
         (true, true) => vec![note("", "not checked without a driver")],
         (true, false) => {
-            vec![ok("", format!("{} nodes, with the driver's numbers and modes", nodes.len()))]
+            let count = counted(nodes.len(), "node");
+            vec![ok("", format!("{count}, with the driver's numbers and modes"))]
         }
         (false, _) => verdicts,
     }
@@ -255,7 +258,7 @@ pub(super) fn links(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     };
     let wrong: Vec<_> = nodes.values().filter(is_wrong).map(|node| link(node)).collect();
     vec![if wrong.is_empty() {
-        ok("", format!("/dev/char leads to {} nodes", nodes.len()))
+        ok("", format!("/dev/char leads to {}", counted(nodes.len(), "node")))
     } else if !has_systemd(facts) {
         ok("", "systemd does not run: nothing needs /dev/char")
     } else {

@@ -2,6 +2,7 @@
 
 use super::{
     engine_config::EngineConfig,
+    refusal::refusal,
     text_file::{TEXT_LIMIT, TextFileError, read_text},
 };
 use mig_cdi_config::Settings;
@@ -13,9 +14,10 @@ use mig_cdi_gen::{
     spec_file::{self, SIZE_LIMIT},
 };
 use mig_cdi_model::{DeviceNode, MigDevice, Topology, cdi::Spec};
-use mig_cdi_sys::{Machine, Root, list_named, nvml, read_regular, text};
+use mig_cdi_sys::{Machine, Root, exists, list_named, nvml, read_regular, text};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     ops::Deref,
     path::{Path, PathBuf},
 };
@@ -78,6 +80,10 @@ pub(crate) struct SpecDirFacts {
 pub(crate) struct SpecFileFacts {
     pub path: PathBuf,
     pub spec: Result<Spec, SpecFileError>,
+    /// Reason why every engine refuses a spec that parses.
+    pub refusal: Option<String>,
+    /// True for the field `additionalGids`, which is part of no spec of ours.
+    pub has_additional_gids: bool,
 }
 
 /// Reason why a file cannot be used as a spec.
@@ -87,8 +93,8 @@ pub(crate) enum SpecFileError {
     #[error(transparent)]
     Read(#[from] mig_cdi_sys::Error),
     /// The file is in neither format, or lacks a required field.
-    #[error("not a cdi spec in json or yaml")]
-    NotASpec,
+    #[error(transparent)]
+    NotASpec(#[from] spec_file::ParseError),
 }
 
 /// A spec that was read, and its place.
@@ -98,12 +104,16 @@ pub(super) struct LocatedSpec<'f> {
     pub dir: usize,
     pub path: &'f Path,
     pub spec: &'f Spec,
+    pub refusal: Option<&'f str>,
+    pub has_additional_gids: bool,
 }
 
 /// An installed engine and its configuration.
 pub(crate) struct EngineFacts {
     installed: InstalledEngine,
     pub config: EngineConfig,
+    /// Root directory of the paths in its configuration.
+    host_root: PathBuf,
 }
 
 impl Deref for EngineFacts {
@@ -120,20 +130,34 @@ impl EngineFacts {
         matches!(self.name, "runc" | "crun")
     }
 
-    /// True when it reads the specs of a directory. Two names of one directory count as the same: `/var/run` is a
-    /// link to `/run` on current distributions.
+    /// True when it reads the specs of a directory.
     pub(super) fn reads(&self, dir: &Path, root: &Root) -> bool {
+        self.priority(dir, root).is_some()
+    }
+
+    /// The place of a directory among those that it reads: the later one wins.
+    pub(super) fn priority(&self, dir: &Path, root: &Root) -> Option<usize> {
+        self.config.spec_dirs.iter().rposition(|read| self.is_dir(read, dir, root))
+    }
+
+    /// True when a directory of its configuration is `dir`. Two names of one directory count as the same: `/var/run` is a
+    /// link to `/run` on current distributions.
+    fn is_dir(&self, read: &str, dir: &Path, root: &Root) -> bool {
         let without_var = |path: &Path| match path.strip_prefix("/var/run") {
             Ok(below) => Path::new("/run").join(below),
             Err(_) => path.components().collect(),
         };
         let identity = |path: &Path| root.identity(path.to_str()?).ok().flatten();
-        let is_same = |read: &String| {
-            let read = Path::new(read);
-            without_var(read) == without_var(dir)
-                || identity(read).is_some_and(|read| identity(dir) == Some(read))
-        };
-        self.config.spec_dirs.iter().any(is_same)
+        let below_host = self.on_host(read);
+        let read = Path::new(read);
+        without_var(read) == without_var(dir)
+            || below_host == dir
+            || identity(read).is_some_and(|read| identity(dir) == Some(read))
+    }
+
+    /// Path on this machine of a path in its configuration.
+    fn on_host(&self, path: &str) -> PathBuf {
+        self.host_root.join(path.trim_start_matches('/'))
     }
 }
 
@@ -169,19 +193,22 @@ impl NodeFacts<'_> {
             (Ok(_), Ok(discovery)) => expected_spec(discovery, libraries.as_ref(), options),
             _ => Err(ExpectedSpecError::NoNvml),
         };
+        let spec_root = Root::open(Path::new("/"))?;
+        let engines = read_engines(host);
+        let spec_dirs = read_spec_dirs(settings, &engines, &spec_root);
         Ok(NodeFacts {
             settings,
             settings_error: None,
             machine,
             host,
-            spec_root: Root::open(Path::new("/"))?,
+            spec_root,
             nvml,
             discovery,
             proc_discovery,
             libraries,
             expected_spec,
-            spec_dirs: settings.spec_dirs.iter().map(|dir| read_spec_dir(dir)).collect(),
-            engines: read_engines(host),
+            spec_dirs,
+            engines,
         })
     }
 
@@ -204,8 +231,15 @@ impl NodeFacts<'_> {
         let dirs = self.spec_dirs.iter().enumerate();
         let files = dirs.flat_map(|(dir, facts)| facts.all().map(move |file| (dir, file)));
         files.filter_map(|(dir, file)| {
-            let spec = file.spec.as_ref().ok()?;
-            Some(LocatedSpec { dir, path: &file.path, spec })
+            let SpecFileFacts { path, spec, refusal, has_additional_gids } = file;
+            let (spec, refusal) = (spec.as_ref().ok()?, refusal.as_deref());
+            Some(LocatedSpec {
+                dir,
+                path,
+                spec,
+                refusal,
+                has_additional_gids: *has_additional_gids,
+            })
         })
     }
 
@@ -250,19 +284,48 @@ impl SpecDirFacts {
 fn read_engines(host: &Root) -> Vec<EngineFacts> {
     let with_config = |installed: InstalledEngine| {
         let config = EngineConfig::read(host, &installed);
-        EngineFacts { installed, config }
+        EngineFacts { installed, config, host_root: host.display_path("") }
     };
     find_engines(host).into_iter().map(with_config).collect()
 }
 
+/// Reads the directories that only engines know, where they exist, and then those of the settings.
+fn read_spec_dirs(settings: &Settings, engines: &[EngineFacts], root: &Root) -> Vec<SpecDirFacts> {
+    let mut dirs: Vec<PathBuf> = Vec::new();
+    for engine in engines.iter().filter(|engine| engine.has_cdi && engine.config.cdi_off.is_none())
+    {
+        for read in &engine.config.spec_dirs {
+            let mut known = settings.spec_dirs.iter().chain(&dirs);
+            let is_known = known.any(|dir| engine.is_dir(read, dir, root));
+            let dir = engine.on_host(read);
+            if !is_known && exists(&dir) {
+                dirs.push(dir);
+            }
+        }
+    }
+    dirs.extend_from_slice(&settings.spec_dirs);
+    // A directory under two names, as /run/cdi and /var/run/cdi, is read once: its files would clash with themselves.
+    let identity = |dir: &PathBuf| root.identity(dir.to_str()?).ok().flatten();
+    let is_again = |index: usize, dir: &PathBuf| {
+        let mut later = dirs[index + 1..].iter();
+        identity(dir).is_some_and(|found| later.any(|later| identity(later) == Some(found)))
+    };
+    let once = dirs.iter().enumerate().filter(|(index, dir)| !is_again(*index, dir));
+    once.map(|(_, dir)| read_spec_dir(dir)).collect()
+}
+
 fn read_spec_dir(path: &Path) -> SpecDirFacts {
     // Engines read no subdirectories (CDI pkg/cdi/spec-dirs.go).
-    let is_spec = |name: &String| spec_file::is_spec_file(name);
-    let file = |name: String| {
+    let is_spec = |name: &OsString| spec_file::is_spec_file(name);
+    let file = |name: OsString| {
         let path = path.join(name);
         let bytes = read_regular(&path, SIZE_LIMIT).map_err(SpecFileError::from);
-        let spec = bytes.and_then(|b| spec_file::parse(&b).ok_or(SpecFileError::NotASpec));
-        SpecFileFacts { path, spec }
+        let field = b"additionalGids";
+        let has_field = |bytes: &Vec<u8>| bytes.windows(field.len()).any(|at| at == field);
+        let has_additional_gids = bytes.as_ref().is_ok_and(has_field);
+        let spec = bytes.and_then(|bytes| Ok(spec_file::parse(&bytes)?));
+        let refusal = spec.as_ref().ok().and_then(refusal);
+        SpecFileFacts { path, spec, refusal, has_additional_gids }
     };
     let names = list_named(path);
     let files = names.map(|names| Some(names?.into_iter().filter(is_spec).map(file).collect()));

@@ -4,7 +4,7 @@
 use super::{
     facts::NodeFacts,
     text_file::{TextFileError, read_text},
-    verdict::{Verdict, error, ok, warning},
+    verdict::{Verdict, counted, error, ok, warning},
 };
 use crate::engine_files::{ADMIN_HOOKS_DIR, DEFAULT_HOOKS_DIR};
 use mig_cdi_sys::Root;
@@ -43,7 +43,10 @@ pub(super) fn hooks(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         }
     }
     if verdicts.is_empty() {
-        verdicts.push(ok("", format!("{files} files in hooks.d, none that breaks an engine")));
+        verdicts.push(ok(
+            "",
+            format!("{} in hooks.d, none that breaks an engine", counted(files, "file")),
+        ));
     }
     verdicts
 }

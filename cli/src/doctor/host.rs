@@ -2,7 +2,7 @@
 
 use super::{
     facts::NodeFacts,
-    verdict::{Finding, Verdict, error, note, ok, warning},
+    verdict::{Finding, Verdict, counted, error, note, ok, warning},
 };
 use mig_cdi_gen::watch::status::{Status, WatchState};
 
@@ -89,7 +89,8 @@ pub(super) fn watch(facts: &NodeFacts<'_>) -> Vec<Verdict> {
             error("", format!("its last refresh failed: {}", last.message), "run mig-cdi status")
         }
         Status { pid, node, .. } => {
-            ok("", format!("pid {pid} keeps the spec current, {} slices", node.devices.len()))
+            let slices = counted(node.devices.len(), "slice");
+            ok("", format!("pid {pid} keeps the spec current, {slices}"))
         }
     }]
 }

@@ -2,12 +2,14 @@
 //! defines it.
 
 use super::{
-    engines::{NoCdi, no_cdi, unread_cure},
+    driver_nodes::DriverNodes,
     facts::{EngineFacts, LocatedSpec, NodeFacts},
+    resolution::{Resolution, Unseen, load, resolve},
     specs,
-    verdict::{Verdict, error, first_few, note, ok, warning},
+    verdict::{Severity, Verdict, error, first_few, note, ok, path_text, quoted, warning},
+    writer::Writer,
 };
-use mig_cdi_model::cdi::Version;
+use std::collections::BTreeMap;
 
 /// Longest name in bytes that is compared with the requested one. The time grows with the product of the
 /// lengths, and other tools' files may contain anything.
@@ -22,17 +24,20 @@ pub(crate) fn explain(facts: &NodeFacts<'_>, name: &str) -> Vec<Verdict> {
     let defines = |located: &LocatedSpec<'_>| {
         located.spec.devices.iter().any(|device| matches(&located.spec.kind, &device.name))
     };
-    let definitions: Vec<_> = facts.specs().filter(defines).collect();
-    // Directories are in ascending priority.
-    let verdicts = match definitions.last() {
-        None => vec![unknown(facts, name, &matches)],
-        Some(winner) => {
-            let mut verdicts = files(&definitions, *winner);
-            verdicts.extend(stale(facts, *winner, &matches));
-            verdicts.extend(engines(facts, *winner));
-            verdicts
-        }
+    // Without its kind a name may be that of several devices.
+    let mut kinds: BTreeMap<&str, Vec<LocatedSpec<'_>>> = BTreeMap::new();
+    for located in facts.specs().filter(defines) {
+        kinds.entry(&located.spec.kind).or_default().push(located);
+    }
+    let mut verdicts = match kinds.is_empty() {
+        true => vec![unknown(facts, name, &matches)],
+        false => Vec::new(),
     };
+    for definitions in kinds.values() {
+        verdicts.extend(files(facts, definitions));
+        verdicts.extend(stale(facts, definitions, &matches));
+        verdicts.extend(engines(facts, definitions));
+    }
     verdicts.into_iter().map(|verdict| Verdict { check: "name", ..verdict }).collect()
 }
 
@@ -57,31 +62,56 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
     near.dedup();
     let near: Vec<_> = near.into_iter().take(3).map(|(_, name)| name).collect();
     let cure = match near.is_empty() {
-        true => "no device has a name: run mig-cdi doctor without a name to see why".to_owned(),
+        true => format!("no device has a name: {}", cure_for_no_name(facts)),
         false => format!("use one of the nearest names: {}", first_few(&near)),
     };
     error(name, "no spec file defines it, and the node has no such device", cure)
 }
 
+/// Cure for a node without a name to use: that of the first error that doctor has without a name.
+fn cure_for_no_name(facts: &NodeFacts<'_>) -> String {
+    let first = super::first_error(facts).and_then(|verdict| verdict.cure);
+    first.unwrap_or_else(|| "create a slice with mig-cdi apply".to_owned())
+}
+
+/// Resolves the name by the order of our own spec directories, whatever each engine reads.
+fn winner<'f>(definitions: &[LocatedSpec<'f>]) -> Resolution<LocatedSpec<'f>> {
+    let valid = definitions.iter().filter(|located| located.refusal.is_none());
+    resolve(&valid.map(|located| (located.dir, *located)).collect::<Vec<_>>())
+}
+
 /// A verdict for each file that defines the name.
-fn files(definitions: &[LocatedSpec<'_>], winner: LocatedSpec<'_>) -> Vec<Verdict> {
+fn files(facts: &NodeFacts<'_>, definitions: &[LocatedSpec<'_>]) -> Vec<Verdict> {
+    let winner = winner(definitions);
     let verdict = |definition: &LocatedSpec<'_>| {
-        let shown = definition.path.display().to_string();
+        let shown = path_text(definition.path);
+        if let Some(reason) = definition.refusal {
+            let evidence = format!("defines it, and engines refuse the file: {reason}");
+            return error(shown, evidence, Writer::regenerate(facts, definition));
+        }
+        let mut others = definitions.iter().filter(|other| other.refusal.is_none());
         let is_twin =
             |other: &&LocatedSpec<'_>| other.dir == definition.dir && other.path != definition.path;
-        match definitions.iter().find(is_twin) {
-            Some(twin) => {
+        match (others.find(is_twin), &winner) {
+            (Some(twin), _) => {
                 let evidence = format!(
                     "{} in the same directory defines it too: engines resolve neither",
-                    twin.path.display()
+                    path_text(twin.path)
                 );
-                error(&shown, evidence, format!("remove {shown}, or the other file"))
+                let cure = format!("remove one of the two: rm {}", quoted(definition.path));
+                error(&shown, evidence, cure)
             }
-            // Of two directories the later one wins (container-device-interface pkg/cdi/spec-dirs.go).
-            None if definition.dir < winner.dir => {
-                note(&shown, format!("defines it, but is hidden by {}", winner.path.display()))
+            (None, Resolution::Clash(one, _)) => {
+                let dir = path_text(one.path.parent().unwrap_or(one.path));
+                note(
+                    &shown,
+                    format!("defines it, but two files of {dir} do too, which disables all three"),
+                )
             }
-            None => {
+            (None, Resolution::Seen(winner)) if winner.path != definition.path => {
+                note(&shown, format!("defines it, but is hidden by {}", path_text(winner.path)))
+            }
+            _ => {
                 let (kind, version) = (&definition.spec.kind, specs::version_of(definition.spec));
                 ok(&shown, format!("defines {kind}, cdi {version}"))
             }
@@ -93,44 +123,57 @@ fn files(definitions: &[LocatedSpec<'_>], winner: LocatedSpec<'_>) -> Vec<Verdic
 /// A verdict on the device nodes that a container with the name gets, when they are stale.
 fn stale(
     facts: &NodeFacts<'_>,
-    winner: LocatedSpec<'_>,
+    definitions: &[LocatedSpec<'_>],
     matches: &dyn Fn(&str, &str) -> bool,
 ) -> Option<Verdict> {
+    let Resolution::Seen(winner) = winner(definitions) else { return None };
+    let driver = DriverNodes::read(facts)?;
     let spec = winner.spec;
     // The part without a name applies to every device.
     let parts =
         spec.all_edits().filter(|(name, _)| name.is_none_or(|device| matches(&spec.kind, device)));
-    let stale: Vec<_> = parts.flat_map(|(_, edits)| specs::stale_nodes(facts, edits)).collect();
-    let path = winner.path.display().to_string();
-    (!stale.is_empty()).then(|| error(path, first_few(&stale), specs::regenerate_cure(facts, spec)))
+    let stale: Vec<_> = parts.flat_map(|(_, edits)| driver.stale(edits)).collect();
+    let cure = || Writer::regenerate(facts, &winner);
+    (!stale.is_empty()).then(|| error(path_text(winner.path), first_few(&stale), cure()))
 }
 
-/// A verdict for each engine that reads specs.
-fn engines(facts: &NodeFacts<'_>, winner: LocatedSpec<'_>) -> Vec<Verdict> {
+/// A verdict for each engine that reads specs. When none sees the name, that is an error.
+fn engines(facts: &NodeFacts<'_>, definitions: &[LocatedSpec<'_>]) -> Vec<Verdict> {
     let engines = facts.engines.iter().filter(|engine| !engine.is_oci_runtime());
-    engines.map(|engine| visibility(facts, engine, winner)).collect()
+    let mut verdicts: Vec<_> =
+        engines.map(|engine| visibility(facts, engine, definitions)).collect();
+    if verdicts.is_empty() {
+        return vec![note("", "no engine that reads specs is installed here: none sees it")];
+    }
+    if verdicts.iter().all(|verdict| verdict.severity != Severity::Ok) {
+        verdicts.iter_mut().for_each(|verdict| verdict.severity = Severity::Error);
+    }
+    verdicts
 }
 
-fn visibility(facts: &NodeFacts<'_>, engine: &EngineFacts, winner: LocatedSpec<'_>) -> Verdict {
-    if let Some(NoCdi { evidence, cure }) = no_cdi(engine) {
-        return warning(engine.name, format!("does not see it: {evidence}"), cure);
-    }
-    let dir = winner.path.parent().unwrap_or(winner.path);
-    if !engine.reads(dir, &facts.spec_root) {
-        let evidence = format!("does not see it: it does not read {}", dir.display());
-        return warning(engine.name, evidence, unread_cure(facts.settings, engine));
-    }
-    let version = specs::version_of(winner.spec).parse::<Version>().ok();
-    match engine.max_cdi.zip(version) {
-        Some((highest, version)) if highest < version => {
-            let evidence = format!(
-                "does not accept cdi {version}: {} accepts up to {highest}",
-                engine.label()
-            );
-            let cure = specs::version_cure(facts, winner.spec, engine, highest);
-            error(engine.name, evidence, cure)
+fn visibility(
+    facts: &NodeFacts<'_>,
+    engine: &EngineFacts,
+    definitions: &[LocatedSpec<'_>],
+) -> Verdict {
+    let loads: Vec<_> =
+        definitions.iter().map(|located| (load(facts, engine, located), located)).collect();
+    let loaded = loads.iter().filter_map(|(load, located)| Some((*load.as_ref().ok()?, *located)));
+    match resolve(&loaded.collect::<Vec<_>>()) {
+        Resolution::Seen(_) => ok(engine.name, format!("{} sees it", engine.label())),
+        Resolution::Clash(one, other) => {
+            let (one, other) = (path_text(one.path), path_text(other.path));
+            let evidence = format!("does not see it: both {one} and {other} define it");
+            error(engine.name, evidence, "remove one of the two files")
         }
-        _ => ok(engine.name, format!("{} sees it", engine.label())),
+        // Directories are in ascending priority: the last file is the one that should win.
+        Resolution::None => match loads.into_iter().next_back() {
+            Some((Err(Unseen { evidence, cure, is_file_error }), _)) => match is_file_error {
+                true => error(engine.name, evidence, cure),
+                false => warning(engine.name, evidence, cure),
+            },
+            _ => note(engine.name, "no file defines it"),
+        },
     }
 }
 

@@ -1,35 +1,22 @@
 //! Checks of the spec files: whether engines can read them, and whether they describe the node as it is now.
 
 use super::{
-    facts::{EngineFacts, LocatedSpec, NodeFacts, SpecDirFacts, SpecFileError, SpecFileFacts},
-    verdict::{Verdict, error, first_few, note, ok, warning},
+    driver_nodes::DriverNodes,
+    facts::{LocatedSpec, NodeFacts, SpecDirFacts, SpecFileError, SpecFileFacts},
+    verdict::{Verdict, counted, error, first_few, note, ok, path_text, quoted, warning},
+    writer::Writer,
 };
 use mig_cdi_gen::spec_file::differences;
-use mig_cdi_model::cdi::{ContainerEdits, Kind, Spec, SpecNode, Version};
-use mig_cdi_sys::{is_executable, is_root};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use mig_cdi_model::cdi::{Spec, Version};
+use mig_cdi_sys::{is_executable, is_root, node_named};
+use std::{collections::BTreeSet, path::Path};
 
 const GENERATE: &str = "run mig-cdi generate";
 const AS_ROOT: &str = "run mig-cdi doctor as root";
 
-fn path_text(path: &Path) -> String {
-    path.display().to_string()
-}
-
 /// Permission bits of a file or directory.
-fn mode(facts: &NodeFacts<'_>, path: &Path) -> Option<u32> {
-    facts.spec_root.node(path.to_str()?).ok().flatten().map(|stat| stat.mode)
-}
-
-/// The command that writes a spec again. Only files of our kind are ours to write.
-pub(super) fn regenerate_cure(facts: &NodeFacts<'_>, spec: &Spec) -> &'static str {
-    match spec.kind == facts.settings.kind.to_string() {
-        true => GENERATE,
-        false => "generate it again with the tool that wrote it",
-    }
+fn mode(path: &Path) -> Option<u32> {
+    node_named(path).ok().flatten().map(|stat| stat.mode)
 }
 
 /// Existence and mode of the spec directories.
@@ -43,16 +30,12 @@ pub(super) fn directories(facts: &NodeFacts<'_>) -> Vec<Verdict> {
             error(path_text(&dir.path), e.to_string(), "replace it by a directory with mode 0755")
         }
         // Engines of root read everything: only the rights of other users matter.
-        Ok(Some(files)) => match mode(facts, &dir.path) {
+        Ok(Some(files)) => match mode(&dir.path) {
             Some(mode) if mode & 0o005 != 0o005 => {
                 let evidence = format!("mode {mode:04o}: rootless engines cannot read it");
-                warning(
-                    path_text(&dir.path),
-                    evidence,
-                    format!("chmod o+rx {}", dir.path.display()),
-                )
+                warning(path_text(&dir.path), evidence, format!("chmod o+rx {}", quoted(&dir.path)))
             }
-            _ => ok(path_text(&dir.path), format!("{} spec files", files.len())),
+            _ => ok(path_text(&dir.path), counted(files.len(), "spec file")),
         },
     };
     facts.spec_dirs.iter().map(verdict).collect()
@@ -61,13 +44,13 @@ pub(super) fn directories(facts: &NodeFacts<'_>) -> Vec<Verdict> {
 /// Contents and mode of each spec file by itself.
 pub(super) fn specs(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let files = facts.spec_dirs.iter().flat_map(SpecDirFacts::all);
-    let verdicts: Vec<_> = files.map(|file| spec_file(facts, file)).collect();
+    let verdicts: Vec<_> = files.map(spec_file).collect();
     if verdicts.is_empty() { vec![note("", "there is no spec file")] } else { verdicts }
 }
 
-fn spec_file(facts: &NodeFacts<'_>, file: &SpecFileFacts) -> Verdict {
+fn spec_file(file: &SpecFileFacts) -> Verdict {
     let subject = path_text(&file.path);
-    let closed = mode(facts, &file.path).filter(|mode| mode & 0o004 == 0);
+    let closed = mode(&file.path).filter(|mode| mode & 0o004 == 0);
     let spec = match &file.spec {
         Ok(spec) => spec,
         Err(SpecFileError::Read(e)) if !is_root() && closed.is_some() => {
@@ -76,23 +59,28 @@ fn spec_file(facts: &NodeFacts<'_>, file: &SpecFileFacts) -> Verdict {
         Err(reason) => {
             // podman reports it at debug level only; the user of any engine sees "unresolvable CDI devices".
             let evidence = format!("{reason}: engines ignore the file silently");
-            return error(subject, evidence, "correct it, or remove it");
+            return error(
+                subject,
+                evidence,
+                format!("correct it, or remove it: rm {}", quoted(&file.path)),
+            );
         }
     };
-    let (kind, count) = (&spec.kind, spec.devices.len());
-    if let Err(bad) = kind.parse::<Kind>() {
-        // One character for vendor or class makes every Go engine panic (container-device-interface issue 320).
-        let evidence = format!("kind: {bad}; engines refuse it or crash on it");
-        let cure = "remove it, or give it a kind with a longer vendor and class";
-        return error(subject, evidence, cure);
+    if let Some(reason) = &file.refusal {
+        let evidence = format!("{reason}: engines refuse the file");
+        return error(
+            subject,
+            evidence,
+            format!("correct it, or remove it: rm {}", quoted(&file.path)),
+        );
     }
+    let (kind, devices) = (&spec.kind, counted(spec.devices.len(), "device"));
     match closed {
-        _ if count == 0 => error(subject, "it has no device: engines refuse it", "remove it"),
         Some(mode) => {
             let evidence = format!("mode {mode:04o}: rootless engines cannot read it");
-            warning(subject, evidence, format!("chmod o+r {}", file.path.display()))
+            warning(subject, evidence, format!("chmod o+r {}", quoted(&file.path)))
         }
-        None => ok(subject, format!("{kind}, {count} devices, cdi {}", version_of(spec))),
+        None => ok(subject, format!("{kind}, {devices}, cdi {}", version_of(spec))),
     }
 }
 
@@ -104,19 +92,20 @@ pub(super) fn version_of(spec: &Spec) -> &str {
 /// Versions of the specs, compared with those that the installed engines accept.
 pub(super) fn versions(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
-    for LocatedSpec { path, spec, .. } in facts.specs() {
-        let text = version_of(spec);
+    for located in facts.specs() {
+        let text = version_of(located.spec);
         let Ok(version) = text.parse::<Version>() else {
             let evidence = format!("cdiVersion {text:?} is not a version from 0.3.0 to 1.1.0");
-            verdicts.push(error(path_text(path), evidence, regenerate_cure(facts, spec)));
+            let cure = Writer::regenerate(facts, &located);
+            verdicts.push(error(path_text(located.path), evidence, cure));
             continue;
         };
         for engine in &facts.engines {
             if let Some(highest) = engine.max_cdi.filter(|highest| *highest < version) {
                 let evidence =
                     format!("cdi {version}, and {} accepts up to {highest}", engine.label());
-                let cure = version_cure(facts, spec, engine, highest);
-                verdicts.push(error(path_text(path), evidence, cure));
+                let cure = Writer::lower_version(facts, &located, engine, highest);
+                verdicts.push(error(path_text(located.path), evidence, cure));
             }
         }
     }
@@ -126,117 +115,23 @@ pub(super) fn versions(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     verdicts
 }
 
-/// Cure for an engine that accepts no version above `highest`.
-pub(super) fn version_cure(
-    facts: &NodeFacts<'_>,
-    spec: &Spec,
-    engine: &EngineFacts,
-    highest: Version,
-) -> String {
-    match spec.kind == facts.settings.kind.to_string() {
-        true => {
-            format!("update {}, or {GENERATE} with --max-cdi-version {highest}", engine.name)
-        }
-        false => format!(
-            "update {}, or have the tool that wrote the spec write cdi {highest} or lower",
-            engine.name
-        ),
-    }
-}
-
-/// Names that are defined twice. Two definitions in one directory disable each other; of two in different
-/// directories the later directory wins (container-device-interface `pkg/cdi/cache.go:172-213`).
-pub(super) fn names(facts: &NodeFacts<'_>) -> Vec<Verdict> {
-    let mut definitions: BTreeMap<(usize, String), Vec<&Path>> = BTreeMap::new();
-    for LocatedSpec { dir, path, spec } in facts.specs() {
-        for device in &spec.devices {
-            let name = format!("{}={}", spec.kind, device.name);
-            definitions.entry((dir, name)).or_default().push(path);
-        }
-    }
-    let mut clashes: BTreeMap<Vec<&Path>, Vec<&String>> = BTreeMap::new();
-    let mut hidden: BTreeMap<(&Path, &Path), Vec<&String>> = BTreeMap::new();
-    for ((dir, name), paths) in &definitions {
-        if paths.len() > 1 {
-            clashes.entry(paths.clone()).or_default().push(name);
-        }
-        let later = dir + 1..facts.spec_dirs.len();
-        let winner = later.rev().find_map(|dir| definitions.get(&(dir, name.clone())));
-        if let Some(winner) = winner {
-            hidden.entry((paths[0], winner[0])).or_default().push(name);
-        }
-    }
-    let clash = |(paths, names): (Vec<&Path>, Vec<&String>)| {
-        let paths: Vec<_> = paths.into_iter().map(path_text).collect();
-        let (files, names) = (first_few(&paths), first_few(&names));
-        let evidence =
-            format!("defined twice, by {files}, so that engines resolve neither: {names}");
-        error("", evidence, "remove all but one of these files")
-    };
-    let hide = |((loser, winner), names): ((&Path, &Path), Vec<&String>)| {
-        let evidence = format!("hidden by {}: {}", winner.display(), first_few(&names));
-        note(path_text(loser), evidence)
-    };
-    let mut verdicts: Vec<_> = clashes.into_iter().map(clash).collect();
-    verdicts.extend(hidden.into_iter().map(hide));
-    if verdicts.is_empty() {
-        verdicts.push(ok("", format!("{} names, each defined once", definitions.len())));
-    }
-    verdicts
-}
-
-/// Reasons why device nodes in a part of a spec differ from those of the driver. None when an instance is not
-/// confirmed, since its nodes would seem to belong to nothing.
-pub(super) fn stale_nodes(facts: &NodeFacts<'_>, edits: &ContainerEdits) -> Vec<String> {
-    let confirmed = facts.proc_discovery.as_ref().ok().filter(|found| found.problems.is_empty());
-    let Some(discovery) = confirmed else { return Vec::new() };
-    let mut current: BTreeMap<String, (u32, u32)> = BTreeMap::new();
-    discovery.topology.clone().for_each_node(|node| {
-        current.insert(node.path.clone(), (node.major.0, node.minor.0));
-    });
-    let non_instance = facts.non_instance_capabilities();
-    let reason = |node: &SpecNode| {
-        let SpecNode { path, major, minor, .. } = node;
-        let cap = path.strip_prefix("/dev/nvidia-caps/nvidia-cap");
-        let is_instance =
-            cap.and_then(|n| n.parse().ok()).is_some_and(|n| !non_instance.contains(&n));
-        match current.get(path) {
-            None if is_instance => Some(format!("{path} belongs to no instance that exists")),
-            // The engine reads the numbers from the node on the host.
-            Some(_) if !node.has_numbers() => None,
-            Some((now, _)) if major != now => {
-                Some(format!("{path} has major {major}, the driver has {now}"))
-            }
-            Some((_, now)) if minor != now => {
-                Some(format!("{path} has minor {minor}, the driver has {now}"))
-            }
-            _ => None,
-        }
-    };
-    edits.device_nodes.iter().filter_map(reason).collect()
-}
-
 /// Nodes of slices that no longer exist, and numbers of an earlier load of the driver, in files of any tool. The
 /// major number of capability nodes is dynamic and may change with each load.
 pub(super) fn stale(facts: &NodeFacts<'_>) -> Vec<Verdict> {
-    match &facts.proc_discovery {
-        Err(_) => return vec![note("", "not checked without a driver")],
-        Ok(discovery) if !discovery.problems.is_empty() => {
-            return vec![note("", "not checked while some instances are not confirmed")];
-        }
-        Ok(_) => {}
-    }
+    let Some(driver) = DriverNodes::read(facts) else {
+        let reason = match facts.proc_discovery.is_err() {
+            true => "without a driver",
+            false => "while some instances are not confirmed",
+        };
+        return vec![note("", format!("not checked {reason}"))];
+    };
     let mut verdicts = Vec::new();
-    for LocatedSpec { path, spec, .. } in facts.specs() {
-        let reasons: BTreeSet<_> =
-            spec.all_edits().flat_map(|(_, edits)| stale_nodes(facts, edits)).collect();
+    for located in facts.specs() {
+        let reasons = located.spec.all_edits().flat_map(|(_, edits)| driver.stale(edits));
+        let reasons: Vec<_> = reasons.collect::<BTreeSet<_>>().into_iter().collect();
         if !reasons.is_empty() {
-            let reasons: Vec<_> = reasons.into_iter().collect();
-            verdicts.push(error(
-                path_text(path),
-                first_few(&reasons),
-                regenerate_cure(facts, spec),
-            ));
+            let cure = Writer::regenerate(facts, &located);
+            verdicts.push(error(path_text(located.path), first_few(&reasons), cure));
         }
     }
     if verdicts.is_empty() {
@@ -252,30 +147,44 @@ pub(super) fn drift(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         Ok(expected) => expected,
         Err(reason) => return vec![note("", format!("not checked: {reason}"))],
     };
-    let ours: Vec<_> = facts.specs().filter(|located| located.spec.kind == kind).collect();
-    match (expected, ours.is_empty()) {
+    let of_kind = facts.specs().filter(|located| located.spec.kind == kind);
+    let is_ours = |located: &LocatedSpec<'_>| Writer::of(facts, located) == Writer::MigCdi;
+    let (ours, others): (Vec<_>, Vec<_>) = of_kind.partition(is_ours);
+    // generate would not change the file of another tool.
+    let other = |other: &LocatedSpec<'_>| {
+        note(path_text(other.path), format!("of {kind}, and not written by mig-cdi: not compared"))
+    };
+    let mut verdicts: Vec<_> = others.iter().map(other).collect();
+    verdicts.extend(match (expected, ours.is_empty()) {
         (None, true) => vec![ok("", format!("no {kind} device, and no spec of one"))],
         (None, false) => {
             let evidence = format!("the node has no {kind} device");
-            ours.iter().map(|ours| error(path_text(ours.path), &evidence, GENERATE)).collect()
+            let cure = |ours| Writer::regenerate(facts, ours);
+            ours.iter().map(|ours| error(path_text(ours.path), &evidence, cure(ours))).collect()
         }
         (Some(_), true) => {
             let evidence = format!("no spec of {kind}, and the node has devices");
             vec![error("", evidence, GENERATE)]
         }
-        (Some(expected), false) => ours.iter().map(|ours| compared(ours, expected)).collect(),
-    }
+        (Some(expected), false) => {
+            ours.iter().map(|ours| compared(facts, ours, expected)).collect()
+        }
+    });
+    verdicts
 }
 
-fn compared(ours: &LocatedSpec<'_>, expected: &Spec) -> Verdict {
+fn compared(facts: &NodeFacts<'_>, ours: &LocatedSpec<'_>, expected: &Spec) -> Verdict {
     // Flags of generate are not recorded in a spec: a spec that was written with some differs rightly.
-    let cure = "run mig-cdi generate; if the spec was written with flags, run mig-cdi check with the same ones";
+    let generate = Writer::regenerate(facts, ours);
+    let cure = format!(
+        "{generate}; if the spec was written with flags, run mig-cdi check with the same ones"
+    );
     let lines = differences(ours.spec, expected);
     match &lines[..] {
         [] => ok(path_text(ours.path), "it is what mig-cdi generate would write now"),
         [line] => warning(path_text(ours.path), line, cure),
         [line, rest @ ..] => {
-            let evidence = format!("{line}, and {} more differences", rest.len());
+            let evidence = format!("{line}, and {}", counted(rest.len(), "more difference"));
             warning(path_text(ours.path), evidence, cure)
         }
     }
@@ -285,24 +194,26 @@ fn compared(ours: &LocatedSpec<'_>, expected: &Spec) -> Verdict {
 /// missing.
 pub(super) fn files(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
-    for LocatedSpec { path, spec, .. } in facts.specs() {
+    for located in facts.specs() {
+        let LocatedSpec { path, spec, .. } = located;
         // A missing hostPath fails the start of the container, not the load of the spec (measured with podman 4.3.1).
         let is_missing = |source: &&str| matches!(facts.spec_root.identity(source), Ok(None));
         let mounts = spec.all_edits().flat_map(|(_, edits)| &edits.mounts);
-        let mounts: BTreeSet<_> =
-            mounts.map(|mount| mount.host_path.as_str()).filter(is_missing).collect();
+        // Each path is looked up once, however many devices name it.
+        let mounts: BTreeSet<_> = mounts.map(|mount| mount.host_path.as_str()).collect();
         let is_broken = |program: &&str| !is_executable(Path::new(program));
         let hooks = spec.all_edits().flat_map(|(_, edits)| &edits.hooks);
-        let programs: BTreeSet<_> =
-            hooks.map(|hook| hook.path.as_str()).filter(is_broken).collect();
+        let programs: BTreeSet<_> = hooks.map(|hook| hook.path.as_str()).collect();
+        let mounts: Vec<_> = mounts.into_iter().filter(is_missing).collect();
+        let programs: Vec<_> = programs.into_iter().filter(is_broken).collect();
         for (what, paths) in [("mounts files", mounts), ("runs programs", programs)] {
             if !paths.is_empty() {
-                let paths: Vec<_> = paths.into_iter().collect();
                 let evidence = format!(
                     "it {what} that do not exist, so that no container starts: {}",
                     first_few(&paths)
                 );
-                verdicts.push(error(path_text(path), evidence, regenerate_cure(facts, spec)));
+                let cure = Writer::regenerate(facts, &located);
+                verdicts.push(error(path_text(path), evidence, cure));
             }
         }
     }

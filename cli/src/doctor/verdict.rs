@@ -6,6 +6,7 @@ use mig_cdi_gen::{
 };
 use mig_cdi_sys::nvml::CallError;
 use serde::Serialize;
+use std::path::Path;
 
 /// Severity of a verdict, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -95,11 +96,60 @@ pub(super) fn from_error(subject: &str, cause: impl Into<Finding>) -> Verdict {
     error(subject, evidence, cure)
 }
 
+/// A number of things: `1 file`, `2 files`.
+pub(crate) fn counted(count: usize, thing: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{ending}")
+}
+
+/// Text of a path, unambiguous for one that is not UTF-8.
+pub(super) fn path_text(path: &Path) -> String {
+    path.to_str().map_or_else(|| quoted(path), str::to_owned)
+}
+
+/// A path as a shell command takes it: as it is, or in the quotes `$'…'` that bash, zsh and POSIX.1-2024 know.
+pub(super) fn quoted(path: &Path) -> String {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let is_plain = |b: &u8| b.is_ascii_alphanumeric() || b"/._-+:@%=,".contains(b);
+    if bytes.iter().all(is_plain) {
+        return path.display().to_string();
+    }
+    let escaped: String = bytes
+        .iter()
+        .map(|b| match b {
+            b'\'' | b'\\' => format!("\\{}", char::from(*b)),
+            0x20..0x7f => char::from(*b).to_string(),
+            _ => format!("\\x{b:02x}"),
+        })
+        .collect();
+    format!("$'{escaped}'")
+}
+
 /// Lists the first few of many items, and the number of the others.
 pub(super) fn first_few<T: std::fmt::Display>(items: &[T]) -> String {
     let shown: Vec<_> = items.iter().take(3).map(ToString::to_string).collect();
     match items.len() - shown.len() {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    #[test]
+    fn a_path_is_quoted_for_a_shell_where_it_has_to_be() {
+        let path = |bytes: &'static [u8]| Path::new(OsStr::from_bytes(bytes));
+        assert_eq!(quoted(path(b"/etc/cdi/a_1.json")), "/etc/cdi/a_1.json");
+        assert_eq!(quoted(path(b"/a b'\\\xff\n")), r"$'/a b\'\\\xff\x0a'");
+        assert_eq!(path_text(path("/ä b".as_bytes())), "/ä b");
+        assert_eq!(path_text(path(b"/\xe4")), r"$'/\xe4'");
+    }
+
+    #[test]
+    fn one_thing_is_singular() {
+        assert_eq!([0, 1, 2].map(|n| counted(n, "error")), ["0 errors", "1 error", "2 errors"]);
     }
 }

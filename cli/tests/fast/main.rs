@@ -5,11 +5,13 @@
 #![allow(clippy::too_many_lines)]
 
 mod cli;
+mod compare;
 mod configure;
 mod configure_properties;
 mod deadlines;
 mod discover;
 mod docs;
+mod doctor_specs;
 mod fingerprint;
 mod gpu_models;
 mod gpus_and_admin;

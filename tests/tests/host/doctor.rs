@@ -180,13 +180,13 @@ const HEALTHY: &str = "\
 ok       settings      spec directories TMP/etc-cdi, TMP/cdi
 ok       driver        580.105.08, module and libraries agree
 ok       capabilities  device nodes, major 508
-ok       nvml          TMP/root/usr/lib64/libnvidia-ml.so.580.105.08, 1 gpus
+ok       nvml          TMP/root/usr/lib64/libnvidia-ml.so.580.105.08, 1 gpu
 ok       mig           gpu 0: mig mode is on, 4 mig devices
 ok       devices       4 mig devices, all confirmed
 ok       nodes         12 nodes, with the driver's numbers and modes
 ok       links         /dev/char leads to 12 nodes
 ok       directories   TMP/etc-cdi: 0 spec files
-ok       directories   TMP/cdi: 1 spec files
+ok       directories   TMP/cdi: 1 spec file
 ok       specs         TMP/cdi/nvidia.com-mig.json: nvidia.com/mig, 9 devices, cdi 0.5.0
 ok       versions      every engine here accepts every spec, as far as is known
 ok       names         9 names, each defined once
@@ -205,7 +205,7 @@ ok       config        containerd: it reads TMP/etc-cdi, TMP/cdi
 ok       config        docker: it reads TMP/etc-cdi, TMP/cdi
 ok       config        crio: it reads TMP/etc-cdi, TMP/cdi
 note     config        crio: it gives a container the devices that an annotation cdi.k8s.io/... of its pod names: anyone who may create pods can take any slice of the spec, unless admission refuses such annotations
-ok       hooks         1 files in hooks.d, none that breaks an engine
+ok       hooks         1 file in hooks.d, none that breaks an engine
 ok       host          cgroup: version 2
 ok       host          systemd: runs
 ok       host          selinux: off
@@ -219,7 +219,7 @@ fn a_healthy_host_has_no_finding() {
     let before = run(Command::new("find").arg(host.dir()).args(["-printf", "%p %T@ %m\n"]));
     let run_ = host.doctor(&[]);
     similar_asserts::assert_eq!(run_.stdout, HEALTHY);
-    assert_eq!((run_.code, run_.stderr.as_str()), (0, "0 errors, 0 warnings, 1 notes\n"));
+    assert_eq!((run_.code, run_.stderr.as_str()), (0, "0 errors, 0 warnings, 1 note\n"));
     let after = run(Command::new("find").arg(host.dir()).args(["-printf", "%p %T@ %m\n"]));
     assert_eq!(before, after, "it changes nothing");
     let json: Value = serde_json::from_str(&host.doctor(&["--json"]).stdout).unwrap();
@@ -265,7 +265,11 @@ fn expect(host: &Healthy, (severity, check, part): (&str, &str, &str)) {
     assert_eq!(cured, matches!(severity, "warning" | "error"), "{}", run.stdout);
     let errors = run.stdout.lines().any(|line| line.starts_with("error"));
     assert_eq!(run.code, i32::from(errors), "{}", run.stderr);
-    assert!(run.stderr.ends_with(" notes\n"), "{}", run.stderr);
+    assert!(ends_with_counts(&run), "{}", run.stderr);
+}
+
+fn ends_with_counts(run: &Run) -> bool {
+    [" note\n", " notes\n"].iter().any(|end| run.stderr.ends_with(end))
 }
 
 faults! {
@@ -419,6 +423,8 @@ faults! {
             h.engine("podman", "podman version 4.3.1");
             h.replace(&h.host.spec(), "\"0.5.0\"", "\"0.6.0\"");
         } => "error", "versions", "cdi 0.6.0, and podman 4.3.1 accepts up to 0.5.0";
+        // A file without slices, so that nothing but the version is wrong.
+        too_new_of_nvidia_ctk: |h| ctk(h, "") => "error", "versions", "cdi 0.7.0, and podman 4.3.1 accepts up to 0.5.0";
         no_version: |h| h.replace(&h.host.spec(), "\"0.5.0\"", "\"5\"")
             => "error", "versions", "cdiVersion \"5\" is not a version";
         twice: |h| {
@@ -455,6 +461,69 @@ faults! {
         } => "error", "files", "TMP/cdi/a.json: it runs programs that do not exist, so that no container starts: /no/such";
         settings: |h| fs::write(h.host.config(), "kindd = 1").unwrap() => "error", "settings", "unknown field `kindd`";
     }
+}
+
+/// Writes a spec as nvidia-ctk does, for podman 4.3, which accepts CDI up to 0.5.0. `units` is the directory of the unit
+/// that refreshes it.
+fn ctk(host: &Healthy, units: &str) {
+    host.engine("podman", "podman version 4.3.1");
+    host.write("/usr/bin/nvidia-cdi-hook", "");
+    if !units.is_empty() {
+        host.write(&format!("{units}/nvidia-cdi-refresh.service"), "");
+    }
+    let text = "cdiVersion: 0.7.0\nkind: nvidia.com/gpu\ndevices:\n- name: \"0\"\n  containerEdits:\n    deviceNodes:\n\
+                \x20   - path: /dev/nvidia0\n    additionalGids: [44]\n";
+    fs::write(host.dir().join("cdi/nvidia.yaml"), text).unwrap();
+}
+
+/// Case 10: a cure is one that the tool which wrote the file knows.
+#[test]
+fn cures_for_a_new_version_are_those_of_its_writer() {
+    const FLAG: &str = "no-additional-gids-for-device-nodes";
+    let host = Healthy::new();
+    ctk(&host, "");
+    let cures = |host: &Healthy| {
+        let run = host.doctor(&[]);
+        let cures = run.stdout.lines().filter(|line| line.starts_with("         cure: "));
+        cures.map(|line| line["         cure: ".len()..].to_owned()).collect::<Vec<_>>()
+    };
+    let command = format!(
+        "update podman, or run nvidia-ctk cdi generate --feature-flag={FLAG} --output=TMP/cdi/nvidia.yaml"
+    );
+    assert!(cures(&host).contains(&command), "{:?}", cures(&host));
+    // The service would undo it.
+    let host = Healthy::new();
+    let (run_cdi, cdi) = (host.host.path("/var/run/cdi"), host.dir().join("cdi"));
+    fs::create_dir_all(&run_cdi).unwrap();
+    ctk(&host, "/usr/lib/systemd/system");
+    fs::rename(cdi.join("nvidia.yaml"), run_cdi.join("nvidia.yaml")).unwrap();
+    host.write(PODMAN, &format!("[engine]\ncdi_spec_dirs = [\"/var/run/cdi\", {cdi:?}]\n"));
+    let command = format!(
+        "update podman, or add NVIDIA_CTK_CDI_GENERATE_FEATURE_FLAGS={FLAG} to \
+         /etc/nvidia-container-toolkit/nvidia-cdi-refresh.env and run systemctl restart nvidia-cdi-refresh"
+    );
+    assert!(cures(&host).contains(&command), "{:?}", cures(&host));
+    let run = host.doctor(&["nvidia.com/gpu=0"]);
+    assert!(run.stdout.contains(&command) && run.code == 1, "{}", run.stdout);
+    // nvidia-ctk writes no lower version than the content needs.
+    let host = Healthy::new();
+    ctk(&host, "");
+    host.replace(&cdi_file(&host), "    additionalGids: [44]\n", "");
+    let neutral = "update podman, or have the tool that wrote the spec write cdi 0.5.0 or lower";
+    assert!(cures(&host).contains(&neutral.to_owned()), "{:?}", cures(&host));
+    // Our own file, and ours in another place.
+    let host = Healthy::new();
+    host.engine("podman", "podman version 4.3.1");
+    host.replace(&host.host.spec(), "\"0.5.0\"", "\"0.6.0\"");
+    let own = "update podman, or run mig-cdi generate --max-cdi-version=0.5.0".to_owned();
+    assert!(cures(&host).contains(&own), "{:?}", cures(&host));
+    fs::rename(host.host.spec(), host.dir().join("etc-cdi/a.json")).unwrap();
+    let own = "update podman, or run mig-cdi generate --output=TMP/etc-cdi/a.json --max-cdi-version=0.5.0";
+    assert!(cures(&host).contains(&own.to_owned()), "{:?}", cures(&host));
+}
+
+fn cdi_file(host: &Healthy) -> PathBuf {
+    host.dir().join("cdi/nvidia.yaml")
 }
 
 const OLD: &str = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\n";
@@ -685,7 +754,8 @@ fn containers_that_hold_a_vanished_slice_are_named() {
         let host = Healthy::new();
         host.container((508, minor), &[variable]);
         let run = host.doctor(&[]);
-        let line = format!("ok       containers    {count} hold slices, all of which exist\n");
+        let holds = if count == 1 { "holds" } else { "hold" };
+        let line = format!("ok       containers    {count} {holds} slices, all of which exist\n");
         assert!(run.stdout.contains(&line), "{}", run.stdout);
     }
     let host = Healthy::new();
@@ -857,7 +927,7 @@ fn invalid_files_become_findings() {
             let run = host.bounded();
             assert!(start.elapsed() < Duration::from_secs(9), "{what} at {path:?}");
             assert!(matches!(run.code, 0 | 1), "{what} at {path:?}: {}", run.stderr);
-            assert!(run.stderr.ends_with(" notes\n"), "{what} at {path:?}: {}", run.stderr);
+            assert!(ends_with_counts(&run), "{what} at {path:?}: {}", run.stderr);
             assert!(!run.stdout.contains('\x1b'), "{what} at {path:?}");
             for check in ["settings", "stale", "containers", "privilege"] {
                 let found = run.stdout.lines().any(|line| line[9..].starts_with(check));

@@ -1,0 +1,103 @@
+//! Device names as an engine resolves them: which files it loads, in which order, and what it makes of a name that several
+//! define (container-device-interface `pkg/cdi/cache.go`, `refresh`).
+
+use super::{
+    engines::{NoCdi, no_cdi, unread_cure},
+    facts::{EngineFacts, LocatedSpec, NodeFacts},
+    specs::version_of,
+    verdict::{path_text, quoted},
+    writer::Writer,
+};
+use mig_cdi_model::cdi::Version;
+
+/// Reason why an engine does not see a name, and the cure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unseen {
+    pub evidence: String,
+    pub cure: String,
+    /// True when the file itself has to change, whatever the engine is configured to read.
+    pub is_file_error: bool,
+}
+
+/// What an engine makes of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Resolution<T> {
+    Seen(T),
+    /// Two files of one directory define it. Neither counts, and no definition in another directory does.
+    Clash(T, T),
+    /// No file that the engine loads defines it.
+    None,
+}
+
+/// Resolves a name from the files that define it, each with its priority, the index of its directory.
+pub(super) fn resolve<T: Copy>(definitions: &[(usize, T)]) -> Resolution<T> {
+    let mut sorted = definitions.to_vec();
+    sorted.sort_by_key(|(priority, _)| *priority);
+    match sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        Some(pair) => Resolution::Clash(pair[0].1, pair[1].1),
+        None => sorted.last().map_or(Resolution::None, |(_, last)| Resolution::Seen(*last)),
+    }
+}
+
+/// Returns the priority of a file for an engine, or the reason why the engine does not load it.
+pub(super) fn load(
+    facts: &NodeFacts<'_>,
+    engine: &EngineFacts,
+    located: &LocatedSpec<'_>,
+) -> Result<usize, Unseen> {
+    if let Some(NoCdi { evidence, cure }) = no_cdi(engine) {
+        return Err(Unseen {
+            evidence: format!("does not see it: {evidence}"),
+            cure,
+            is_file_error: false,
+        });
+    }
+    let dir = located.path.parent().unwrap_or(located.path);
+    let Some(priority) = engine.priority(dir, &facts.spec_root) else {
+        let evidence = format!("does not see it: it does not read {}", path_text(dir));
+        // configure adds the directories of the settings, and no other.
+        let cure = match facts.settings.spec_dirs.iter().any(|known| known == dir) {
+            true => unread_cure(facts.settings, engine),
+            false => {
+                let dirs = engine.config.spec_dirs.join(" or ");
+                format!("move {} to {dirs}", quoted(located.path))
+            }
+        };
+        return Err(Unseen { evidence, cure, is_file_error: false });
+    };
+    if let Some(reason) = located.refusal {
+        let evidence = format!("does not see it: it refuses {}: {reason}", path_text(located.path));
+        let cure = Writer::regenerate(facts, located);
+        return Err(Unseen { evidence, cure, is_file_error: true });
+    }
+    match engine.max_cdi.zip(version_of(located.spec).parse::<Version>().ok()) {
+        Some((highest, version)) if highest < version => {
+            let label = engine.label();
+            let evidence =
+                format!("does not accept cdi {version}: {label} accepts up to {highest}");
+            let cure = Writer::lower_version(facts, located, engine, highest);
+            Err(Unseen { evidence, cure, is_file_error: true })
+        }
+        _ => Ok(priority),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Resolution, resolve};
+
+    #[test]
+    fn a_clash_hides_a_name_from_every_directory() {
+        for (definitions, expected) in [
+            (&[][..], Resolution::None),
+            (&[(0, 'a')], Resolution::Seen('a')),
+            (&[(1, 'b'), (0, 'a')], Resolution::Seen('b')),
+            (&[(0, 'a'), (0, 'b')], Resolution::Clash('a', 'b')),
+            (&[(0, 'a'), (1, 'b'), (1, 'c')], Resolution::Clash('b', 'c')),
+            // `cache.go` deletes the name after the last directory, from the definition of that directory too.
+            (&[(0, 'a'), (0, 'b'), (1, 'c')], Resolution::Clash('a', 'b')),
+        ] {
+            assert_eq!(resolve(definitions), expected, "{definitions:?}");
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! `mig-cdi doctor` on spec files and names: it says what an engine would do. Faults that need a trusted engine, device nodes or
+//! driver files are in the tier host.
+
+use mig_cdi_sim::preset;
+use mig_cdi_tests::{FakeHost, Run};
+use std::{
+    ffi::OsStr,
+    fs::{self, Permissions},
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    path::PathBuf,
+};
+
+/// A host with podman, which reads two directories of specs: `low`, and before it in priority `high`.
+struct SpecHost(FakeHost);
+
+impl SpecHost {
+    fn new() -> SpecHost {
+        let host = SpecHost(FakeHost::new(preset("a100-80gb").unwrap()));
+        let dirs = ["low", "high"].map(|dir| host.dir(dir));
+        dirs.iter().for_each(|dir| fs::create_dir(dir).unwrap());
+        fs::write(host.0.config(), format!("capabilities = \"none\"\nspec-dirs = {dirs:?}\n"))
+            .unwrap();
+        host.write(
+            "/etc/containers/containers.conf",
+            &format!("[engine]\ncdi_spec_dirs = {dirs:?}\n"),
+        );
+        host.write("/usr/bin/podman", "#!/bin/sh\necho podman version 5.8.6\n");
+        fs::set_permissions(host.0.path("/usr/bin/podman"), Permissions::from_mode(0o755)).unwrap();
+        host
+    }
+
+    fn dir(&self, name: &str) -> PathBuf {
+        self.0.out().parent().unwrap().join(name)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.0.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn spec(&self, dir: &str, name: &[u8], kind: &str, device: &str) {
+        let text = format!(
+            "cdiVersion: 0.5.0\nkind: {kind}\ndevices:\n- {{name: {device}, containerEdits: {{env: [A=b]}}}}\n"
+        );
+        self.text(dir, name, &text);
+    }
+
+    fn text(&self, dir: &str, name: &[u8], text: &str) {
+        fs::write(self.dir(dir).join(OsStr::from_bytes(name)), text).unwrap();
+    }
+
+    fn doctor(&self, args: &[&str]) -> Run {
+        let root = format!("--host-root={}", self.0.root().display());
+        self.0.run(&[&["doctor", &root], args].concat())
+    }
+}
+
+/// Lines of a severity, without the cures below them.
+fn lines<'a>(run: &'a Run, severity: &str) -> Vec<&'a str> {
+    run.stdout.lines().filter(|line| line.starts_with(severity)).collect()
+}
+
+#[test]
+fn a_name_that_two_files_of_a_directory_define_is_seen_by_no_engine() {
+    for dir in ["low", "high"] {
+        let host = SpecHost::new();
+        host.spec(dir, b"a.yaml", "nvidia.com/mig", "x");
+        host.spec(dir, b"b.yaml", "nvidia.com/mig", "x");
+        for third in [false, true] {
+            // A definition in the other directory does not bring the name back.
+            if third {
+                host.spec(
+                    if dir == "low" { "high" } else { "low" },
+                    b"c.yaml",
+                    "nvidia.com/mig",
+                    "x",
+                );
+            }
+            for name in ["nvidia.com/mig=x", "x"] {
+                let run = host.doctor(&[name]);
+                run.assert_code(1);
+                assert_eq!(lines(&run, "ok"), [""; 0], "{}", run.stdout);
+                assert!(!run.stdout.contains("sees it"), "{}", run.stdout);
+                let twin = format!(
+                    "error    name  TMP/{dir}/a.yaml: TMP/{dir}/b.yaml in the same directory defines it too: engines resolve neither"
+                );
+                assert!(lines(&run, "error").contains(&&*twin), "{}", run.stdout);
+            }
+            let run = host.doctor(&[]);
+            run.assert_code(1);
+            let clash = format!(
+                "error    names         defined twice, by TMP/{dir}/a.yaml, TMP/{dir}/b.yaml, so that engines resolve neither: nvidia.com/mig=x"
+            );
+            assert!(lines(&run, "error").contains(&&*clash), "{}", run.stdout);
+            assert!(!run.stdout.contains("hidden by"), "{}", run.stdout);
+        }
+    }
+}
+
+#[test]
+fn devices_of_two_kinds_with_one_name_do_not_clash() {
+    let host = SpecHost::new();
+    host.spec("high", b"a.yaml", "nvidia.com/mig", "x");
+    host.spec("high", b"b.yaml", "nvidia.com/gpu", "x");
+    let run = host.doctor(&["x"]);
+    assert_eq!((run.code, lines(&run, "ok").len()), (0, 4), "{}", run.stdout);
+}
+
+#[test]
+fn a_name_that_no_engine_sees_is_an_error() {
+    let host = SpecHost::new();
+    host.spec("high", b"a.yaml", "nvidia.com/mig", "x");
+    let seen = host.doctor(&["nvidia.com/mig=x"]);
+    assert!(seen.stdout.contains("sees it"), "{}", seen.stdout);
+    seen.assert_code(0);
+    let low = host.dir("low");
+    host.write(
+        "/etc/containers/containers.conf",
+        &format!("[engine]\ncdi_spec_dirs = [{low:?}]\n"),
+    );
+    let run = host.doctor(&["nvidia.com/mig=x"]);
+    run.assert_code(1);
+    let line = "error    name  podman: does not see it: it does not read TMP/high";
+    assert_eq!(lines(&run, "error"), [line], "{}", run.stdout);
+    let run = host.doctor(&[]);
+    run.assert_code(1);
+    let line = "error    names         no engine here sees nvidia.com/mig=x; podman: does not see it: it does not read TMP/high";
+    assert!(lines(&run, "error").contains(&line), "{}", run.stdout);
+}
+
+/// An engine may read a directory that our settings do not name, and its own order of directories counts.
+#[test]
+fn the_directories_and_their_order_are_those_of_the_engine() {
+    let host = SpecHost::new();
+    let (low, high) = (host.dir("low"), host.dir("high"));
+    fs::create_dir_all(host.0.path("/etc/cdi")).unwrap();
+    let text = format!("[engine]\ncdi_spec_dirs = [{high:?}, {low:?}, \"/etc/cdi\"]\n");
+    host.write("/etc/containers/containers.conf", &text);
+    host.write("/etc/cdi/x.json", r#"{"cdiVersion":"0.5.0","kind":"a.com/bb","devices":[{"name":"x","containerEdits":{"env":["A=b"]}}]}"#);
+    let run = host.doctor(&["a.com/bb=x"]);
+    run.assert_code(0);
+    assert_eq!(lines(&run, "ok").len(), 2, "{}", run.stdout);
+    // The file of podman's last directory wins, and it is valid; the one of ours is not.
+    host.spec("low", b"a.yaml", "nvidia.com/mig", "y");
+    host.text("high", b"b.yaml", "cdiVersion: 0.5.0\nkind: nvidia.com/mig\ndevices: [{name: y, containerEdits: {env: [A]}}]\n");
+    let run = host.doctor(&["y"]);
+    run.assert_code(1);
+    assert!(run.stdout.contains("podman sees it"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("engines refuse the file: device y: variable \"A\" is not NAME=VALUE"),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn file_names_are_read_whatever_their_bytes() {
+    for name in [&b"\xff.json"[..], b"\xe4\xf6.yaml", b".json", b"\xc3\xa9.yaml"] {
+        let host = SpecHost::new();
+        host.spec("high", name, "nvidia.com/mig", "0:2g.20gb:0");
+        let run = host
+            .0
+            .run(&["generate", &format!("--output={}/ours.json", host.dir("high").display())]);
+        assert_eq!(run.code, 5, "{name:?}: {}", run.stderr);
+        assert!(run.stderr.contains("defines nvidia.com/mig=0:2g.20gb:0 too"), "{}", run.stderr);
+        let run = host.doctor(&["nvidia.com/mig=0:2g.20gb:0"]);
+        assert_eq!((run.code, lines(&run, "ok").len()), (0, 2), "{name:?}: {}", run.stdout);
+        let run = host.doctor(&[]);
+        assert!(run.stdout.contains(": nvidia.com/mig, 1 device, cdi 0.5.0"), "{}", run.stdout);
+        fs::set_permissions(
+            host.dir("high").join(OsStr::from_bytes(name)),
+            Permissions::from_mode(0o600),
+        )
+        .unwrap();
+        let run = host.doctor(&[]);
+        let closed = run.stdout.contains("mode 0600: rootless engines cannot read it");
+        assert!(closed, "{name:?}: {}", run.stdout);
+    }
+    let host = SpecHost::new();
+    host.spec("high", b"\xff.json", "nvidia.com/mig", "x");
+    host.spec("high", b"\xfe.json", "nvidia.com/mig", "x");
+    let run = host.doctor(&[]);
+    let clash = r"defined twice, by $'TMP/high/\xfe.json', $'TMP/high/\xff.json', so that engines resolve neither";
+    assert!(run.stdout.contains(clash), "{}", run.stdout);
+}
+
+/// `/var/run` is a link to `/run`: a directory under both names is one directory.
+#[test]
+fn a_directory_under_two_names_does_not_clash_with_itself() {
+    let host = SpecHost::new();
+    host.spec("high", b"a.yaml", "nvidia.com/mig", "x");
+    std::os::unix::fs::symlink("high", host.dir("link")).unwrap();
+    let dirs = ["link", "high"].map(|dir| host.dir(dir));
+    fs::write(host.0.config(), format!("capabilities = \"none\"\nspec-dirs = {dirs:?}\n")).unwrap();
+    let run = host.doctor(&["nvidia.com/mig=x"]);
+    assert_eq!((run.code, lines(&run, "ok").len()), (0, 2), "{}", run.stdout);
+    let run = host.doctor(&[]);
+    assert!(
+        run.stdout.contains("ok       names         1 name, each defined once"),
+        "{}",
+        run.stdout
+    );
+}
+
+/// One bad part disables the whole file (container-device-interface `pkg/cdi/spec.go`, `validate`).
+#[test]
+fn what_every_engine_refuses_defines_nothing() {
+    let device =
+        |name: &str, edits: &str| format!("{{name: \"{name}\", containerEdits: {{{edits}}}}}");
+    let (x, env) = (device("x", "env: [A=b]"), "env: [A=b]");
+    for (devices, reason) in [
+        (format!("{x}, {x}"), "it defines device x twice"),
+        (format!("{x}, {}", device("a b", env)), "device \"a b\" is not"),
+        (format!("{x}, {}", device("-", env)), "device \"-\" is not"),
+        (device("x", "env: [=b]"), "device x: variable \"=b\" is not NAME=VALUE"),
+        (device("x", "deviceNodes: [{path: \"\"}]"), "device x: a device node has no path"),
+        (
+            device("x", "deviceNodes: [{path: /dev/x, type: d}]"),
+            "/dev/x has the type \"d\", not b, c, u or p",
+        ),
+        (
+            device("x", "deviceNodes: [{path: /dev/x, permissions: rx}]"),
+            "/dev/x has the permissions \"rx\"",
+        ),
+        (device("x", "hooks: [{hookName: start, path: /x}]"), "a hook has the stage \"start\""),
+        (device("x", "hooks: [{hookName: prestart, path: \"\"}]"), "a hook has no path"),
+        (
+            device("x", "hooks: [{hookName: prestart, path: /x, env: [A]}]"),
+            "variable \"A\" is not NAME=VALUE",
+        ),
+        (
+            device("x", "mounts: [{hostPath: /x, containerPath: \"\"}]"),
+            "a mount has no hostPath or no containerPath",
+        ),
+    ] {
+        let host = SpecHost::new();
+        // Beside a valid file of the same name it is no second definition.
+        host.spec("high", b"good.yaml", "a.com/bb", "x");
+        host.text(
+            "high",
+            b"bad.yaml",
+            &format!("cdiVersion: 0.5.0\nkind: a.com/bb\ndevices: [{devices}]\n"),
+        );
+        let run = host.doctor(&[]);
+        let line =
+            lines(&run, "error").into_iter().find(|line| line.contains(reason)).map(str::to_owned);
+        let line = line.unwrap_or_else(|| panic!("{reason} in {}", run.stdout));
+        assert!(line.starts_with("error    specs         TMP/high/bad.yaml: "), "{line}");
+        assert!(line.ends_with(": engines refuse the file"), "{line}");
+        assert!(!run.stdout.contains("defined twice"), "{}", run.stdout);
+        assert!(host.doctor(&["a.com/bb=x"]).stdout.contains("podman sees it"));
+    }
+}
+
+#[test]
+fn a_cure_is_for_the_tool_that_wrote_the_file() {
+    let edits = |program: &str| {
+        format!("hooks: [{{hookName: createContainer, path: {program}, args: [x]}}]")
+    };
+    let (ctk, other) = (edits("/no/nvidia-cdi-hook"), edits("/no/other"));
+    for (name, kind, edits, cure) in [
+        ("n.yaml", "nvidia.com/gpu", &ctk, "run nvidia-ctk cdi generate --output=TMP/high/n.yaml"),
+        (
+            "n.yaml",
+            "nvidia.com/gpu",
+            &other,
+            "run nvidia-ctk cdi generate --output=TMP/high/n.yaml",
+        ),
+        (
+            "n.yaml",
+            "nvidia.com/mig",
+            &ctk,
+            "run nvidia-ctk cdi generate --vendor=nvidia.com --class=mig --output=TMP/high/n.yaml",
+        ),
+        (
+            "n m.yaml",
+            "nvidia.com/gpu",
+            &ctk,
+            "run nvidia-ctk cdi generate --output=$'TMP/high/n m.yaml'",
+        ),
+        (
+            "n.yaml",
+            "k8s.device-plugin.nvidia.com/gpu",
+            &ctk,
+            "restart the pod of nvidia's device plugin, which writes it",
+        ),
+        (
+            "n.yaml",
+            "k8s.gpu.nvidia.com/claim",
+            &ctk,
+            "restart the pod of nvidia's dra driver, which writes it",
+        ),
+        (
+            "n.yaml",
+            "amd.com/gpu",
+            &other,
+            "generate it again with the tool that wrote it, or remove it",
+        ),
+        (
+            "n.yaml",
+            "nvidia.com/mig",
+            &other,
+            "generate it again with the tool that wrote it, or remove it",
+        ),
+    ] {
+        let host = SpecHost::new();
+        host.text(
+            "high",
+            name.as_bytes(),
+            &format!("cdiVersion: 0.5.0\nkind: {kind}\ndevices: [{{name: x, containerEdits: {{{edits}}}}}]\n"),
+        );
+        let run = host.doctor(&[]);
+        let mut lines = run.stdout.lines().skip_while(|line| !line.starts_with("error    files"));
+        assert!(
+            lines.next().is_some_and(|line| line.contains("it runs programs that do not exist")),
+            "{}",
+            run.stdout
+        );
+        assert_eq!(lines.next(), Some(&*format!("         cure: {cure}")), "{}", run.stdout);
+    }
+}
+
+/// `generate` does not change a file of another tool: to send the reader there would lead back here.
+#[test]
+fn another_tools_file_of_our_kind_is_not_called_stale() {
+    let host = SpecHost::new();
+    host.spec("low", b"other.yaml", "nvidia.com/mig", "x");
+    host.0
+        .run(&["generate", &format!("--output={}/nvidia.com-mig.json", host.dir("high").display())])
+        .assert_code(0);
+    let run = host.doctor(&[]);
+    let line = "note     drift         TMP/low/other.yaml: of nvidia.com/mig, and not written by mig-cdi: not compared";
+    assert!(lines(&run, "note").contains(&line), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("ok       drift         TMP/high/nvidia.com-mig.json: "),
+        "{}",
+        run.stdout
+    );
+    // A file of ours in another place is written again in that place.
+    fs::rename(host.dir("high").join("nvidia.com-mig.json"), host.dir("low").join("a b.json"))
+        .unwrap();
+    host.0.replace_node("[[gpu]]\nmodel = \"a100-80gb\"\n");
+    let run = host.doctor(&[]);
+    let cure = "cure: run mig-cdi generate --output=$'TMP/low/a b.json'";
+    assert!(run.stdout.contains(cure), "{}", run.stdout);
+}
+
+#[test]
+fn one_finding_is_counted_in_the_singular() {
+    let host = SpecHost::new();
+    host.spec("low", b"a.yaml", "nvidia.com/mig", "x");
+    host.spec("low", b"b.yaml", "nvidia.com/mig", "x");
+    let run = host.doctor(&["no-such-name"]);
+    assert_eq!(run.stderr, "1 error, 0 warnings, 0 notes\n");
+}
