@@ -140,9 +140,17 @@ impl ConfigureRequest<'_> {
                         self.lines(wanted)
                     ))
             }
-            None => error
-                .because(format!("with our settings in {ours} others would no longer be in effect"))
-                .with_cure(format!("add by hand: {}", self.lines(wanted))),
+            None => {
+                let cause = match &after.missing_import {
+                    Some(path) => format!(
+                        "{path} is imported and not there, and no file that is imported after it is read"
+                    ),
+                    None => {
+                        format!("with our settings in {ours} others would no longer be in effect")
+                    }
+                };
+                error.because(cause).with_cure(format!("add by hand: {}", self.lines(wanted)))
+            }
         }
     }
 

@@ -167,7 +167,7 @@ fn a_spec_that_does_not_parse_gets_its_reason() {
         ("\u{1b}[2J", "line 1"),
     ] {
         let run = compare_text(text, &[]);
-        assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{text:?}: {}", run.stderr);
+        assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{text:?}: {}", run.stderr);
         let start = "error: read TMP/theirs.yaml: not a cdi spec in json or yaml: ";
         assert!(
             run.stderr.starts_with(start) && run.stderr.contains(reason),

@@ -30,6 +30,9 @@ proptest! {
         let mut expected: Value = toml_value(&text);
         let machine = ConfigureHost::new();
         machine.set_spec_dirs(&["/srv/slices"]);
+        for imported in ["a", "b", "x"] {
+            machine.put(&format!("/etc/containerd/{imported}.toml"), "version = 2\n");
+        }
         let after = configured(&machine, "/etc/containerd/config.toml", &text, "containerd --engine-version 2.1.9");
         if !head.contains("conf.d") {
             let list = with(&expected, &["imports"], &["/etc/containerd/conf.d/*.toml"]);

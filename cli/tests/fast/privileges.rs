@@ -84,7 +84,8 @@ fn drift_is_checked_as_far_as_it_is_known() {
     let check = unprivileged(&host, &["check", &output]);
     assert_eq!((check.code, check.stdout.as_str()), (3, ""), "{}", check.stderr);
     assert_eq!(check.stderr.matches("drift is checked by uuid alone").count(), 1);
-    let doctor = unprivileged(&host, &["doctor"]);
+    let root = format!("--host-root={}", host.root().display());
+    let doctor = unprivileged(&host, &["doctor", &root]);
     let drift: Vec<_> = doctor.stdout.lines().filter(|line| line.contains(" drift ")).collect();
     assert!(drift.len() == 1 && drift[0].starts_with("note "), "{}", doctor.stdout);
     assert!(drift[0].contains("names by slot are not compared"), "{}", drift[0]);

@@ -226,6 +226,10 @@ fn user(host: &PartitionHost, setup: &str) -> Process {
 }
 
 fn apply_command(host: &PartitionHost, layout: &str) -> Command {
+    // Outside of podman's namespace, the default directories of specs are the machine's own.
+    let own = host.fake.out().display().to_string();
+    let config = format!("capabilities = \"none\"\nspec-dirs = [{own:?}]\n");
+    fs::write(host.fake.config(), config).unwrap();
     let mut command = host.fake.command(&["apply", layout]);
     command.arg(format!("--journal-dir={}", host.journal().display()));
     command.arg(format!("--state-dir={}", host.state().display()));
