@@ -229,7 +229,7 @@ fn compare_gives_a_reason_for_every_difference() {
     host.generate(&[]).assert_code(0);
     let same = host.run(&["compare", host.spec().to_str().unwrap()]);
     assert_eq!((same.code, same.stdout.as_str()), (0, "no difference\n"), "{}", same.stderr);
-    for (bad, code) in [("/no/such/file", 1), ("/dev/null", 1)] {
+    for (bad, code) in [("/no/such/file", 2), ("/dev/null", 2)] {
         host.run(&["compare", bad]).assert_code(code);
     }
 }

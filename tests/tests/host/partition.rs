@@ -410,7 +410,7 @@ fn restore_recreates_every_instance() {
     assert!(run.stderr.contains(absent), "{}", run.stderr);
     assert_eq!(host.layouts(), before);
     let run = host.run(&["restore", "/nowhere.yaml"]);
-    run.assert_code(1);
+    run.assert_code(2);
 }
 
 #[test]
