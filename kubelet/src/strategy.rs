@@ -1,7 +1,7 @@
 //! The resources that a node advertises, and what it withholds and why. Pure: from an inventory to resources.
 
 use mig_cdi_gen::inventory::{GpuEntry, Inventory, SliceEntry};
-use mig_cdi_model::{Major, Minor};
+use mig_cdi_model::{Major, Minor, counted};
 use std::{collections::BTreeMap, fmt};
 
 /// Rule that maps slices to resources; the names are those of NVIDIA's device plugin (`--mig-strategy`).
@@ -186,8 +186,9 @@ fn single(inventory: &Inventory, resources: &mut NodeResources) {
     }
     for (profile, count) in others {
         resources.withheld.push(format!(
-            "{count} slices of {profile}: the strategy single advertises only those of {}, of which the node has \
+            "{} of {profile}: the strategy single advertises only those of {}, of which the node has \
              most; partition all gpus alike, or set --mig-strategy mixed",
+            counted(count, "slice"),
             chosen.unwrap_or("one profile")
         ));
     }
@@ -357,7 +358,7 @@ mod tests {
         let odd = vec![slice(1, "1g.10gb", 10), slice(2, "3g.40gb", 40), slice(3, "1g.10gb", 10)];
         let node = node(vec![gpu(0, true, odd), gpu(1, true, vec![]), gpu(2, false, vec![])]);
         let lines = shown(&node, Strategy::Single);
-        let withheld = ["1 slices of 3g.40gb", "gpu 2", "gpu 1"];
+        let withheld = ["1 slice of 3g.40gb", "gpu 2", "gpu 1"];
         assert_eq!(lines[0], "nvidia.com/gpu: MIG-1 MIG-3");
         assert_eq!(lines[1..], withheld);
     }

@@ -4,7 +4,7 @@ use super::{
     metrics, refresh_trigger::RefreshTrigger, running_watch::RunningWatch, status::WatchState,
 };
 
-use mig_cdi_model::one_line;
+use mig_cdi_model::{counted, one_line};
 
 impl RunningWatch<'_> {
     /// Writes `status.json` and the metrics. A failure is logged and stops nothing: the specs matter more.
@@ -31,13 +31,13 @@ impl RunningWatch<'_> {
 
     /// Text of `STATUS=` for the service manager (`sd_notify(3)`): one line.
     pub(super) fn summary(&self) -> String {
-        let devices = self.status.node.devices.len();
+        let slices = counted(self.status.node.devices.len(), "slice");
         match (&self.status.state, &self.status.error) {
             (WatchState::Failing, Some(error)) => format!("failing: {}", one_line(&error.message)),
             (WatchState::Incomplete, _) => {
-                format!("{devices} slices, {} omitted", self.status.node.omitted)
+                format!("{slices}, {} omitted", self.status.node.omitted)
             }
-            _ => format!("{devices} slices"),
+            _ => slices,
         }
     }
 }

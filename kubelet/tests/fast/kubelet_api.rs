@@ -62,8 +62,8 @@ fn mixed_advertises_a_resource_per_profile() {
 fn single_advertises_the_most_frequent_profile() {
     let (host, kubelet, plugin) = start_both(preset("a30").unwrap(), &["--mig-strategy=single"]);
     kubelet.until_counts("one profile", &[("gpu", 5)]);
-    plugin.until_logged("1 slices of 2g.12gb: the strategy single advertises only those of 1g.6gb");
-    plugin.until_logged("1 slices of 1g.6gb+me: ");
+    plugin.until_logged("1 slice of 2g.12gb: the strategy single advertises only those of 1g.6gb");
+    plugin.until_logged("1 slice of 1g.6gb+me: ");
     all_resolve(&host, &kubelet);
     let with_whole = format!("{}{WHOLE}", node("{ profile = \"3g.40gb\" }"));
     let (host, kubelet, plugin) = start_both(&with_whole, &["--mig-strategy=single"]);
