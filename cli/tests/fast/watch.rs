@@ -211,7 +211,7 @@ fn systemd_is_notified() {
     let watch = Watch::start_with(&host, &[], |command| {
         command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
     });
-    assert_eq!(next("READY=1"), "READY=1\nWATCHDOG=1\nSTATUS=1 slices\n");
+    assert_eq!(next("READY=1"), "READY=1\nWATCHDOG=1\nSTATUS=1 slice\n");
     next("WATCHDOG=1");
     watch.signal(Signal::SIGHUP);
     assert!(next("RELOADING=1").contains("MONOTONIC_USEC="));
