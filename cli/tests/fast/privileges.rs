@@ -62,8 +62,9 @@ fn names_by_slot_come_from_the_spec() {
         for slot in slots {
             assert!(run.stdout.contains(slot), "{args:?} {slot}: {}", run.stdout);
         }
-        assert_eq!(run.stderr.matches('\n').count(), 1, "once: {}", run.stderr);
-        assert!(run.stderr.contains("only to a caller with privileges"), "{}", run.stderr);
+        // Processes of other users, which map cannot examine, are another matter.
+        let said = run.stderr.matches("only to a caller with privileges").count();
+        assert_eq!(said, 1, "once: {}", run.stderr);
     }
     let show = unprivileged(&host, &["show", "0:2g.20gb:2"]);
     assert_eq!(show.code, 0, "{}", show.stderr);
