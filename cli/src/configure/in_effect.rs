@@ -115,7 +115,7 @@ impl ConfigureRequest<'_> {
                 return Ok(drafts);
             }
         }
-        Err(self.overridden(ours, wanted, &after))
+        Err(self.overridden(ours, &whole, &after))
     }
 
     /// Error for drafts that would not come into effect, or not alone.
@@ -136,7 +136,7 @@ impl ConfigureRequest<'_> {
                         "{path} is read after {ours}, and its {key} would override ours"
                     ))
                     .with_cure(format!(
-                        "remove {key} from {path}, or add there: {}",
+                        "remove {key} from {path}, or set there: {}",
                         self.lines(wanted)
                     ))
             }

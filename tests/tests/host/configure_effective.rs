@@ -153,6 +153,10 @@ fn a_file_that_overrides_ours_is_named() {
                 "{}",
                 run.stderr
             );
+            let cure = "or set there: ";
+            let lists = !key.ends_with("cdi_spec_dirs")
+                || run.stderr.contains("cdi_spec_dirs = [\"/etc/cdi\", \"/var/run/cdi\"]");
+            assert!(run.stderr.contains(cure) && lists, "{}", run.stderr);
             assert_eq!(machine.tree(), before, "{args}");
         }
         // The same file before ours is no obstacle, and neither is one that says what we want.
