@@ -109,7 +109,7 @@ pub use file_stamp::FileStamp;
 pub use fingerprint::Fingerprint;
 pub use host::{Host, Machine, NodeRoots};
 pub use isolate::{KeepCaps, isolate};
-pub use library_dirs::LibraryDirs;
+pub use library_dirs::{LibraryDirs, distinct};
 pub use life_lock::{LifeLock, is_life_lock_held};
 pub use log::{Log, LogLevel, append_line};
 pub use node_dir::{NodeDir, NodeDirEntry, is_root};

@@ -105,7 +105,9 @@ fn is_of_driver(name: &str) -> bool {
     STEMS.iter().any(|stem| name.starts_with(stem)) || name.contains("_nvidia.so")
 }
 
-fn distinct(dirs: impl Iterator<Item = String>) -> Vec<String> {
+/// Returns the directories in their order, each once.
+#[must_use]
+pub fn distinct(dirs: impl Iterator<Item = String>) -> Vec<String> {
     let mut distinct = Vec::new();
     for dir in dirs {
         if !distinct.contains(&dir) {

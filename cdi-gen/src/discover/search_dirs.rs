@@ -2,7 +2,7 @@
 //! names, those beside the driver's libraries, and the usual ones. A directory in the lists need not exist.
 
 use super::files::{Listing, VDPAU};
-use mig_cdi_sys::{DriverRoot, Machine};
+use mig_cdi_sys::{DriverRoot, Machine, distinct};
 use std::path::Path;
 
 /// Upper bound for a file of the kernel in bytes.
@@ -177,16 +177,6 @@ fn prefix(dir: &str) -> &str {
         end = start;
     }
     dir
-}
-
-fn distinct(dirs: impl Iterator<Item = String>) -> Vec<String> {
-    let mut distinct = Vec::new();
-    for dir in dirs {
-        if !distinct.contains(&dir) {
-            distinct.push(dir);
-        }
-    }
-    distinct
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use mig_cdi_gen::{
     spec_file,
 };
 
-/// What a caller without privileges cannot check.
+/// Message for a caller to whom NVML reports no placements.
 const NOT_COMPARED: &str =
     "drift is checked by uuid alone, since names by slot follow from placements; run it as root";
 

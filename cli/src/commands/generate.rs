@@ -19,7 +19,7 @@ pub(super) fn run(
     }
     // The user is there to resolve a conflict with another tool's file. `watch` has to go on without one.
     let GeneratedSpecs { stdout, plan } = generator.generate(OnConflict::Refuse, || ())?;
-    // Whoever asks for whole GPUs may want no slices.
+    // With --gpus a node without slices is no mistake.
     let has_slices = plan.topology.mig_devices().next().is_some();
     if plan.is_complete() && !has_slices && !options.whole_gpus {
         console.status(&first_layout::advice(node));

@@ -14,7 +14,7 @@ use serde_json::Value;
 /// A directory of our own. CRI-O does not start when any file of a hooks directory has the stage `precreate`
 /// (`internal/lib/container_server.go`), which podman's files in the default directory may have.
 const HOOKS_DIR: &str = "/etc/mig-cdi/hooks.d/crio";
-/// First release whose default runtime is crun (cri-o pull request 8251); before, it was runc.
+/// First release whose default runtime is crun (release notes of cri-o 1.31.0); before, it was runc.
 const DEFAULTS_TO_CRUN: EngineVersion = EngineVersion::new(1, 31, 0);
 
 pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {

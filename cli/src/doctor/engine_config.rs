@@ -88,7 +88,7 @@ impl EngineConfig {
             "crio" => EngineArg::Crio,
             _ => return EngineConfig::default(),
         };
-        // Of several daemons, the one with the default configuration.
+        // With several daemons that have different files, those of the default configuration.
         let given = kind.daemon().and_then(|daemon| given_config(host, daemon, false).ok());
         let places = ConfigPlaces { given: given.unwrap_or_default(), ..ConfigPlaces::default() };
         let files = Files { host, problems: RefCell::default() };

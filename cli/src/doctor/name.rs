@@ -49,7 +49,7 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
     {
         return error(name, "the node has it, no spec file defines it", "run mig-cdi generate");
     }
-    // What the driver has now; a spec on disk may be stale.
+    // Names of the slices that the driver has now: a spec on disk may be stale.
     let now = expected.into_iter().flat_map(|spec| &spec.devices).map(|d| d.name.as_str());
     let own = name.rsplit_once('=').map_or(name, |(_, device)| device);
     let is_ours = matches(&facts.settings.kind.to_string(), own) && facts.expected_spec.is_ok();

@@ -19,7 +19,7 @@ pub(super) struct Unseen {
     pub is_file_error: bool,
 }
 
-/// What an engine makes of a name.
+/// Result of looking a name up in the files that an engine loads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Resolution<T> {
     Seen(T),

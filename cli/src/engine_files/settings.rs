@@ -227,7 +227,8 @@ fn crio_built_in() -> Value {
     json!({ "crio": { "runtime": { "cdi_spec_dirs": DEFAULT_SPEC_DIRS, "hooks_dir": hooks } } })
 }
 
-/// Rootless dockerd reads two directories of its user besides (moby `daemon/config`, `DefaultCDISpecDirs` and `setCDIDirs`).
+/// Rootless dockerd reads two directories of its user besides, since moby pull request 51624 (December 2025). A list for an older
+/// release names them too: its upgrade must not lose them.
 fn docker_built_in(version: EngineVersion, places: &ConfigPlaces) -> Value {
     let mut dirs = DEFAULT_SPEC_DIRS.map(str::to_owned).to_vec();
     let own = [&places.user_config, &places.user_runtime];

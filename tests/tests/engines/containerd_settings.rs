@@ -65,7 +65,7 @@ fn files() -> impl Strategy<Value = (String, Vec<(&'static str, String)>)> {
     (pieces(), drop_ins).prop_map(|(main, drop_ins)| (main, drop_ins.into_iter().collect()))
 }
 
-/// What containerd has in effect.
+/// Returns the settings that containerd has in effect.
 fn dump(machine: &ConfigureHost, release: &Release) -> Value {
     let program = project().join("target/test-deps").join(release.dir).join("usr/bin/containerd");
     let config = machine.path("/etc/containerd/config.toml");

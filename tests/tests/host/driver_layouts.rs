@@ -73,7 +73,7 @@ fn each_distribution_has_all_files_from_its_own_places() {
             from.insert(inside, host);
         }
         for (inside, path) in from {
-            // What the table of layouts names by a link is mounted from where it leads.
+            // A link in the table of layouts is resolved: its target is what is mounted.
             let real = host.path(&format!("{root}{path}")).canonicalize().unwrap();
             let real = real.strip_prefix(host.root()).unwrap();
             let real = format!("TMP/root/{}", real.display());
