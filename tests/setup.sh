@@ -56,6 +56,12 @@ case $tiers in *engines* | *kubernetes*)
     fetch engines trixie main "$(dpkg --print-architecture)" containerd docker.io docker-cli
     # The next release, for its own view of its files. Debian's next stable release has it in testing and sid.
     fetch containerd-2 sid main "$(dpkg --print-architecture)" containerd
+    # podman's next releases, for the same. Debian has podman 6 in experimental, and later in sid.
+    fetch podman-next sid main "$(dpkg --print-architecture)" --libraries podman
+    architecture=$(dpkg --print-architecture)
+    [ -d $deps/podman-6 ] ||
+        sh -euc ". tests/fetch.sh; fetch podman-6 experimental main $architecture podman" ||
+        fetch podman-6 sid main "$architecture" podman
     fetch compose trixie main "$(dpkg --print-architecture)" docker-compose
     # podman of Debian 13 with its OCI runtimes, and those of its libraries that Debian 12 lacks or has in older versions.
     # They are mounted over /usr in a mount namespace.

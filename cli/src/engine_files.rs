@@ -3,12 +3,13 @@
 
 mod containerd;
 mod merge;
+mod podman;
 mod settings;
 
 pub(crate) use containerd::{CriPlugin, import_dir};
+pub(crate) use podman::{podman_has_spec_dirs, podman_spec_dirs};
 pub(crate) use settings::{
     ConfigPlaces, ConfigReader, EngineSettings, GivenConfig, crio_drop_in_dir, main_file,
-    podman_spec_dirs,
 };
 
 use mig_cdi_gen::engines::EngineVersion;
@@ -27,29 +28,12 @@ pub(crate) const ADMIN_HOOKS_DIR: &str = "/etc/containers/oci/hooks.d";
 /// Path of containerd's configuration.
 pub(crate) const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
 
-/// First release of podman in which `cdi_spec_dirs` is a setting. Earlier ones have the directories compiled in.
-const PODMAN_HAS_SPEC_DIRS: EngineVersion = EngineVersion::new(5, 5, 0);
-/// First release of podman that reads `/var/run/cdi` by default again: 5.5 read only `/etc/cdi` (podman issue 26569).
-const PODMAN_READS_RUN_CDI: EngineVersion = EngineVersion::new(5, 6, 0);
 /// First release of containerd that merges the table of a plugin from several files. In earlier ones the table of an
 /// imported file replaces the whole table of the files before (measured with 1.7.24; containerd issue 5837). It is also
 /// the first with `enable_cdi = true` by default (`docs/cri/config.md`).
 pub(crate) const CONTAINERD_2: EngineVersion = EngineVersion::new(2, 0, 0);
 /// First release of Docker with `features.cdi` on by default (moby pull request 49963).
 pub(crate) const DOCKER_ENABLES_CDI: EngineVersion = EngineVersion::new(28, 2, 0);
-
-/// True when `cdi_spec_dirs` is a setting of this release of podman.
-pub(crate) fn podman_has_spec_dirs(version: EngineVersion) -> bool {
-    version >= PODMAN_HAS_SPEC_DIRS
-}
-
-/// Directories from which podman reads specs when no file sets them.
-pub(crate) fn podman_default_spec_dirs(version: EngineVersion) -> &'static [&'static str] {
-    match (PODMAN_HAS_SPEC_DIRS..PODMAN_READS_RUN_CDI).contains(&version) {
-        true => &DEFAULT_SPEC_DIRS[..1],
-        false => &DEFAULT_SPEC_DIRS,
-    }
-}
 
 /// True when containerd's configuration disables the CRI plugin, of which `plugin` is the name in it. Docker's packages of
 /// containerd ship `disabled_plugins = ["cri"]`.

@@ -112,7 +112,7 @@ pub use isolate::{KeepCaps, isolate};
 pub use library_dirs::{LibraryDirs, distinct};
 pub use life_lock::{LifeLock, is_life_lock_held};
 pub use log::{Log, LogLevel, append_line};
-pub use node_dir::{NodeDir, NodeDirEntry, is_root};
+pub use node_dir::{NodeDir, NodeDirEntry, is_root, user_id};
 pub use node_stat::NodeStat;
 pub use open_devices::{may_examine_processes, share_descriptors};
 pub use owner::Owner;

@@ -30,7 +30,13 @@ const DIRECTORY: OFlag =
 /// True for a process of root.
 #[must_use]
 pub fn is_root() -> bool {
-    geteuid().is_root()
+    user_id() == 0
+}
+
+/// Effective user id of this process.
+#[must_use]
+pub fn user_id() -> u32 {
+    geteuid().as_raw()
 }
 
 /// An entry of a directory, by name. Links are not followed.

@@ -17,7 +17,7 @@ use mig_cdi_gen::{
     engines::{self, InstalledEngine, PROGRAM_DIRS},
 };
 use mig_cdi_model::is_unprintable;
-use mig_cdi_sys::{ConfigFile, Root, is_root};
+use mig_cdi_sys::{ConfigFile, Root, is_root, user_id};
 use std::path::{Path, PathBuf};
 
 const NOTHING_TO_CHANGE: &str = "nothing to change";
@@ -80,6 +80,7 @@ fn places(
     };
     Ok(ConfigPlaces {
         given,
+        uid: user_id(),
         user_runtime: user.as_ref().and_then(|_| set("XDG_RUNTIME_DIR")),
         user_config: user.map(|user| user.config),
         containers_conf: set("CONTAINERS_CONF").filter(|_| is_podman),

@@ -4,7 +4,7 @@ use super::{
     CONTAINERD_CONFIG, DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS, DOCKER_ENABLES_CDI,
     containerd::{self, CriPlugin},
     merge::{MergeRules, Merged},
-    podman_default_spec_dirs, podman_has_spec_dirs, strings_at, value_at,
+    podman, strings_at, value_at,
 };
 use crate::cli::EngineArg;
 use mig_cdi_gen::engines::EngineVersion;
@@ -27,6 +27,8 @@ pub(crate) trait ConfigReader {
 pub(crate) struct ConfigPlaces {
     /// Directory with the configuration of the user who runs the engine, as `/home/u/.config`; `None` for root.
     pub user_config: Option<String>,
+    /// Id of that user.
+    pub uid: u32,
     /// `$XDG_RUNTIME_DIR` of that user.
     pub user_runtime: Option<String>,
     /// Configuration that the running engine was given on its command line.
@@ -76,8 +78,8 @@ impl EngineSettings {
     ) -> Result<EngineSettings, R::Error> {
         match engine {
             EngineArg::Podman => {
-                let files = podman_files(places, reader)?;
-                let built_in = podman_built_in(version, reader)?;
+                let files = podman::files(version, places, reader)?;
+                let built_in = podman::built_in(version, reader)?;
                 Ok(join(MergeRules::Podman, built_in, files))
             }
             EngineArg::Crio => {
@@ -142,7 +144,7 @@ fn join(rules: MergeRules, built_in: Value, files: Vec<(String, Value)>) -> Engi
     }
 }
 
-fn read_all<R: ConfigReader>(
+pub(super) fn read_all<R: ConfigReader>(
     reader: &R,
     paths: impl IntoIterator<Item = String>,
 ) -> Result<Vec<(String, Value)>, R::Error> {
@@ -153,49 +155,6 @@ fn read_all<R: ConfigReader>(
         }
     }
     Ok(files)
-}
-
-/// The order of containers.conf(5) and containers/common `pkg/config/new.go`, `systemConfigs`.
-fn podman_files<R: ConfigReader>(
-    places: &ConfigPlaces,
-    reader: &R,
-) -> Result<Vec<(String, Value)>, R::Error> {
-    let mut paths = Vec::new();
-    match &places.containers_conf {
-        Some(path) => paths.push(path.clone()),
-        None => {
-            paths.push("/usr/share/containers/containers.conf".to_owned());
-            let own = places.user_config.iter().map(|dir| format!("{dir}/containers"));
-            for dir in std::iter::once("/etc/containers".to_owned()).chain(own) {
-                let path = format!("{dir}/containers.conf");
-                let names = reader.list(&format!("{path}.d"))?.unwrap_or_default();
-                let drop_ins = names.into_iter().filter(|name| name.ends_with(".conf"));
-                let drop_ins = drop_ins.map(|name| format!("{path}.d/{name}"));
-                paths.extend(std::iter::once(path.clone()).chain(drop_ins));
-            }
-        }
-    }
-    paths.extend(places.containers_conf_override.clone());
-    read_all(reader, paths)
-}
-
-/// A hooks directory that does not exist is left out: releases differ in whether they start containers when a list names one.
-fn podman_built_in<R: ConfigReader>(version: EngineVersion, reader: &R) -> Result<Value, R::Error> {
-    let mut hooks = vec![DEFAULT_HOOKS_DIR];
-    if reader.list(DEFAULT_HOOKS_DIR)?.is_none() {
-        hooks.clear();
-    }
-    // A release without the setting ignores the key; `podman_has_spec_dirs` tells.
-    let spec_dirs = podman_default_spec_dirs(version);
-    Ok(json!({ "engine": { "cdi_spec_dirs": spec_dirs, "hooks_dir": hooks } }))
-}
-
-/// Spec directories that podman reads.
-pub(crate) fn podman_spec_dirs(version: EngineVersion, settings: &EngineSettings) -> Vec<String> {
-    match podman_has_spec_dirs(version) {
-        true => settings.strings(&["engine", "cdi_spec_dirs"]),
-        false => DEFAULT_SPEC_DIRS.map(str::to_owned).to_vec(),
-    }
 }
 
 /// The main file, and every file below the drop-in directory in the order of its path (`pkg/config/config.go`,
