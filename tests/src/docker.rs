@@ -111,6 +111,16 @@ impl Docker {
         if run.code == 0 { Ok(run.stdout) } else { Err(run.stderr) }
     }
 
+    /// Returns what Docker says of itself.
+    ///
+    /// # Panics
+    /// When it says nothing.
+    #[must_use]
+    pub fn info(&self) -> serde_json::Value {
+        let info = self.docker(&["info", "--format={{json .}}"], &[]).expect("docker info works");
+        serde_json::from_str(&info).expect("it is JSON")
+    }
+
     fn run(&self, options: &[String], args: &[&str]) -> Result<String, String> {
         let words = [&["run", "--rm"], &OPTIONS[..], &["--entrypoint=probe"]].concat();
         let args = args.iter().copied().map(str::to_owned);
