@@ -119,12 +119,19 @@ fn configure(
     request: &ConfigureRequest<'_>,
     record: &str,
 ) -> Result<CommandOutput, Error> {
-    let first = plan(request)?;
+    let first = plan(request);
     // Without a change there is nothing to protect: a user without the right to write can run it too.
-    let writes = first.drafts.iter().any(Draft::is_changed);
-    let _lock = writes.then(|| lock(request.host, record)).transpose()?;
-    // Another run may have changed the files while this one waited for the lock.
-    let plan = if writes { plan(request)? } else { first };
+    let is_done = |plan: &ConfigPlan| !plan.drafts.iter().any(Draft::is_changed);
+    let lock = match first.as_ref().is_ok_and(is_done) {
+        true => None,
+        false => Some(lock(request.host, record)),
+    };
+    // Another run may have changed the files while this one read them, or waited for the lock.
+    let plan = match &lock {
+        Some(Ok(_)) => plan(request)?,
+        _ => first?,
+    };
+    let _lock = lock.transpose()?;
     report_plan(console, &plan, request);
     let lines = write(&plan.drafts, request.host, record)?;
     lines.iter().for_each(|line| console.status(line));
