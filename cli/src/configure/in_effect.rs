@@ -7,8 +7,8 @@ use super::{
     draft::Draft,
     request::ConfigureRequest,
 };
-use crate::engine_files::{ConfigReader, EngineSettings, strings_at, value_at};
-use mig_cdi_gen::Error;
+use crate::engine_files::{CONTAINERD_2, ConfigReader, EngineSettings, value_at};
+use mig_cdi_gen::{Error, engines::EngineVersion};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -115,16 +115,26 @@ impl ConfigureRequest<'_> {
                 return Ok(drafts);
             }
         }
-        Err(self.overridden(ours, &whole, &after))
+        Err(self.overridden(ours, &whole, &expected, &after))
     }
 
     /// Error for drafts that would not come into effect, or not alone.
-    fn overridden(&self, ours: &str, wanted: &[Edit], after: &EngineSettings) -> Error {
+    fn overridden(
+        &self,
+        ours: &str,
+        wanted: &[Edit],
+        expected: &Value,
+        after: &EngineSettings,
+    ) -> Error {
         let later = after.files.iter().skip_while(|(path, _)| path != ours).skip(1);
-        let key_in = |file: &Value| {
-            let sets = |edit: &&Edit| edit.is_touched_by(file);
-            wanted.iter().find(sets).map(Edit::key)
-        };
+        // Only keys that do not come into effect: a file may set the others as we do.
+        let (expected, now) = (comparable(expected, wanted), comparable(&after.effective, wanted));
+        let lost: Vec<&Edit> = wanted
+            .iter()
+            .filter(|edit| value_at(&expected, &edit.path()) != value_at(&now, &edit.path()))
+            .collect();
+        let key_in =
+            |file: &Value| lost.iter().find_map(|edit| edit.override_in(file, self.version()));
         let by = later.filter_map(|(path, file)| Some((path, key_in(file)?))).last();
         let error = Error::refused("configure", self.engine.label());
         let ours = self.host.display_path(ours).display().to_string();
@@ -199,11 +209,14 @@ impl Edit {
         Edit::contains(&self.path(), single(items), single(initial))
     }
 
-    /// True for a file that sets the key, or, for containerd 1.7, the table of the plugin that has it.
-    fn is_touched_by(&self, file: &Value) -> bool {
+    /// What a file has that overrides this key: the key, or in containerd 1.7 the table of the plugin.
+    fn override_in(&self, file: &Value, version: EngineVersion) -> Option<String> {
         let path = self.path();
-        value_at(file, &path).is_some()
-            || strings_at(file, &path).is_some()
-            || (path.first() == Some(&"plugins") && value_at(file, &path[..2]).is_some())
+        if value_at(file, &path).is_some() {
+            return Some(self.key());
+        }
+        let is_of_plugin = path.first() == Some(&"plugins") && version < CONTAINERD_2;
+        let has_table = is_of_plugin && value_at(file, &path[..2]).is_some();
+        has_table.then(|| format!("table {}", path[..2].join(".")))
     }
 }
