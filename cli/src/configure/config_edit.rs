@@ -98,9 +98,9 @@ impl Edit {
         self.keys.join(".")
     }
 
-    /// Compares the needed value with the present one; `None` when nothing is missing.
+    /// Compares the needed value with the present one; `None` when nothing is missing. Docker takes a null for an absent value.
     pub(super) fn missing(&self, now: Option<&Value>) -> Result<Option<MissingValue>, EditError> {
-        match (&self.value, now) {
+        match (&self.value, now.filter(|now| !now.is_null())) {
             (EditValue::Equals(value), Some(now)) if value == now => Ok(None),
             (EditValue::Default(_), Some(_)) => Ok(None),
             (EditValue::Equals(value) | EditValue::Default(value), _) => {
@@ -128,7 +128,10 @@ impl Edit {
         let mut parent = root;
         for key in path {
             let table = parent.as_object_mut().ok_or_else(not_a_table)?;
-            parent = table.entry(key).or_insert_with(|| Value::Object(Map::new()));
+            parent = table.entry(key).or_insert(Value::Null);
+            if parent.is_null() {
+                *parent = Value::Object(Map::new());
+            }
         }
         let table = parent.as_object_mut().ok_or_else(not_a_table)?;
         match self.missing(table.get(last))? {

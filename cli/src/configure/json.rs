@@ -27,11 +27,17 @@ fn apply(text: &mut String, edit: &Edit) -> Result<(), EditError> {
             Some(range) if text[range.clone()].starts_with('{') => {
                 object = Object::find(text, range.start).ok_or(EditError::Unsafe)?;
             }
-            Some(_) => return Err(EditError::NotATable { key: key.clone() }),
-            None => {
+            Some(range) if text[range.clone()] != *"null" => {
+                return Err(EditError::NotATable { key: key.clone() });
+            }
+            absent => {
                 let Some(MissingValue::Whole(value)) = edit.missing(None)? else { return Ok(()) };
                 let rest = path[depth + 1..].iter().chain([last]);
-                object.insert(text, key, &nested(rest.rev(), value), &unit);
+                let value = nested(rest.rev(), value);
+                match absent {
+                    Some(null) => text.replace_range(null, &value.to_string()),
+                    None => object.insert(text, key, &value, &unit),
+                }
                 return Ok(());
             }
         }

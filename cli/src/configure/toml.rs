@@ -131,7 +131,10 @@ fn push(list: &mut Array, item: String) {
 fn to_toml(value: &Value) -> Toml {
     match value {
         Value::Bool(value) => Toml::from(*value),
-        Value::Number(number) => Toml::from(number.as_i64().unwrap_or_default()),
+        Value::Number(number) => match number.as_i64() {
+            Some(integer) => Toml::from(integer),
+            None => Toml::from(number.as_f64().unwrap_or_default()),
+        },
         Value::Array(list) => Toml::Array(list.iter().map(to_toml).collect()),
         Value::Object(table) => {
             let members = table.iter().map(|(key, value)| (key.clone(), to_toml(value)));
@@ -147,6 +150,7 @@ fn plain(item: &Item, edit: &Edit) -> Result<Value, EditError> {
     let value = match item {
         Item::Value(Toml::Boolean(value)) => Value::from(*value.value()),
         Item::Value(Toml::Integer(number)) => Value::from(*number.value()),
+        Item::Value(Toml::Float(number)) => Value::from(*number.value()),
         Item::Value(Toml::String(text)) => Value::from(text.value().as_str()),
         Item::Value(Toml::Array(list)) => {
             let items = list.iter().map(|item| item.as_str().map_or(Value::Null, Value::from));

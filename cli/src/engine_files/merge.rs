@@ -56,7 +56,8 @@ fn merge(
     rules: MergeRules,
     appending: &mut BTreeSet<Vec<String>>,
 ) {
-    for (key, value) in from {
+    // To Docker a null is an absent value, and TOML has none.
+    for (key, value) in from.iter().filter(|(_, value)| !value.is_null()) {
         path.push(key.clone());
         match (into.get_mut(key), value) {
             (Some(Value::Object(into)), Value::Object(from)) if !replaces_table(rules, path) => {
