@@ -192,13 +192,25 @@ pub fn program_paths() -> impl Iterator<Item = String> {
     KNOWN_ENGINES.iter().filter(|known| !known.max_cdi.is_empty()).flat_map(KnownEngine::paths)
 }
 
+/// Runs `--version` of one engine, of which a link may be one of several names; `None` when nothing is there.
+#[must_use]
+pub fn engine_at(host: &Root, name: &str, path: &str) -> Option<InstalledEngine> {
+    let known = KNOWN_ENGINES.iter().find(|known| known.name == name)?;
+    host.identity(path).ok().flatten()?;
+    of_program(known, path.to_owned(), &host.display_path(path))
+}
+
 fn find(host: &Root, known: &KnownEngine) -> Option<InstalledEngine> {
     // A link such as /usr/bin/docker -> /etc/alternatives/docker is resolved below the root of the host, so that the
     // program of an image is found there and not on this machine.
     let mut resolved =
         known.paths().filter_map(|path| host.resolve(&path).ok().map(|program| (path, program)));
     let (path, program) = resolved.next()?;
-    let output = run_version(&program);
+    of_program(known, path, &program)
+}
+
+fn of_program(known: &KnownEngine, path: String, program: &Path) -> Option<InstalledEngine> {
+    let output = run_version(program);
     // The package podman-docker installs a `docker` that runs podman.
     if known.name == "docker" && output.as_ref().is_ok_and(|output| output.contains("podman")) {
         return None;

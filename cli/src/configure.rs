@@ -21,7 +21,9 @@ mod toml;
 pub(crate) use apply::{Record, UndoPreview, lock, record_path, write};
 pub(crate) use draft::{ConfigPlan, Draft, EngineDaemon, LIMIT};
 pub(crate) use request::ConfigureRequest;
-pub(crate) use running::{DaemonState, daemon_state, given_config};
+pub(crate) use running::{
+    DaemonState, RunningDaemons, daemon_state, running_daemons, running_program,
+};
 
 use crate::cli::EngineArg;
 use mig_cdi_gen::Error;

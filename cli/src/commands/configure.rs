@@ -4,11 +4,12 @@ use crate::{
     cli::{ConfigureArgs, EngineArg},
     command_output::CommandOutput,
     configure::{
-        ConfigPlan, ConfigureRequest, DaemonState, Draft, EngineDaemon, LIMIT, Record, UndoPreview,
-        daemon_state, given_config, lock, plan, record_path, write,
+        ConfigPlan, ConfigureRequest, DaemonState, Draft, EngineDaemon, LIMIT, Record,
+        RunningDaemons, UndoPreview, daemon_state, lock, plan, record_path, running_daemons,
+        running_program, write,
     },
     console::Console,
-    engine_files::{ConfigPlaces, GivenConfig},
+    engine_files::ConfigPlaces,
 };
 use mig_cdi_args::installed_beside;
 use mig_cdi_config::{RequestPolicy, Settings};
@@ -43,6 +44,7 @@ pub(super) fn run(
     }
     let paths = |list: &[PathBuf]| list.iter().map(|path| path.display().to_string()).collect();
     let is_image = args.host_root != Path::new("/");
+    let (places, others) = places(args, &host, user, is_image)?;
     let request = ConfigureRequest {
         engine_kind: args.engine,
         engine: engine(console, &host, name, args)?,
@@ -50,10 +52,13 @@ pub(super) fn run(
         runtime: program(args.runtime, "mig-cdi-runtime", "--runtime")?,
         hook: program(args.hook, "mig-cdi-hook", "--hook")?,
         host: &host,
-        places: places(args, &host, user, is_image)?,
+        places,
         is_image,
         real_runtimes: paths(&settings.hook.runtimes),
     };
+    for file in others {
+        console.warn(&format!("another running {name} reads {file}, which stays as it is"));
+    }
     let done = match args.dry_run {
         true => preview(console, &request),
         false => configure(console, &request, &record),
@@ -64,28 +69,29 @@ pub(super) fn run(
     done
 }
 
-/// Returns the places of the engine's files.
+/// Returns the places of the engine's files, and the files of other running daemons of its name.
 fn places(
     args: &ConfigureArgs,
     host: &Root,
     user: Option<UserDirs>,
     is_image: bool,
-) -> Result<ConfigPlaces, Error> {
+) -> Result<(ConfigPlaces, Vec<String>), Error> {
     // Variables of this process are about this machine.
     let set = |name| std::env::var(name).ok().filter(|path| !is_image && path.starts_with('/'));
     let is_podman = matches!(args.engine, EngineArg::Podman);
-    let given = match args.engine.daemon() {
-        Some(daemon) => given_config(host, daemon, user.is_some())?,
-        None => GivenConfig::default(),
+    let RunningDaemons { given, others } = match args.engine.daemon() {
+        Some(daemon) => running_daemons(host, daemon, user.is_some())?,
+        None => RunningDaemons::default(),
     };
-    Ok(ConfigPlaces {
+    let places = ConfigPlaces {
         given,
         uid: user_id(),
         user_runtime: user.as_ref().and_then(|_| set("XDG_RUNTIME_DIR")),
         user_config: user.map(|user| user.config),
         containers_conf: set("CONTAINERS_CONF").filter(|_| is_podman),
         containers_conf_override: set("CONTAINERS_CONF_OVERRIDE").filter(|_| is_podman),
-    })
+    };
+    Ok((places, others))
 }
 
 /// Line that names the containers from which the hook accepts requests, now that an engine runs it.
@@ -226,7 +232,12 @@ fn engine(
 ) -> Result<InstalledEngine, Error> {
     let listed =
         args.engine_version.and_then(|version| InstalledEngine::named(name, Some(version)));
-    let engine = listed.or_else(|| engines::find_engine(host, name)).ok_or_else(|| {
+    let running = || {
+        let program = running_program(host, args.engine.daemon()?)?;
+        engines::engine_at(host, name, &program)
+    };
+    let found = listed.or_else(|| engines::find_engine(host, name)).or_else(running);
+    let engine = found.ok_or_else(|| {
         Error::failed("configure", name)
             .because(format!("it is in none of {}", PROGRAM_DIRS.join(", ")))
             .with_cure("install it, or give its version with --engine-version")

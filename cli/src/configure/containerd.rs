@@ -5,7 +5,7 @@
 use super::{
     config_edit::Edit,
     config_format::ConfigFormat,
-    distributions::refuse_generated,
+    distributions::{refuse_generated, replaced_machine, restart_command},
     draft::{ConfigPlan, Draft, EngineDaemon},
     request::ConfigureRequest,
     runtime::{expect_real_runtime, inherited},
@@ -18,6 +18,9 @@ use crate::{
 };
 use mig_cdi_gen::Error;
 use serde_json::{Value, json};
+
+/// Name of our drop-in.
+const OURS: &str = "50-mig-cdi.toml";
 
 pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
     request.require_cdi()?;
@@ -43,6 +46,9 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
     if !drafts.is_empty() {
         check_version(request, &settings, &main)?;
     }
+    if !drafts.is_empty() {
+        plan.warnings.extend(replaced_machine(request));
+    }
     plan.drafts = drafts;
     if is_cri_disabled(&settings.effective, settings.cri.name) {
         plan.warnings.push(format!(
@@ -50,7 +56,7 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
              kubernetes is to use it"
         ));
     }
-    let restart = "systemctl restart containerd";
+    let restart = restart_command(request, &main).unwrap_or("systemctl restart containerd");
     plan.daemon = Some(EngineDaemon { process: "containerd", restart });
     Ok(plan)
 }
@@ -66,14 +72,18 @@ fn drop_in(
     let beside = || main.rsplit_once('/').map_or("", |(dir, _)| dir).to_owned() + "/conf.d";
     let imported = import_dir(settings);
     let dir = imported.clone().unwrap_or_else(beside);
-    let ours = format!("{dir}/50-mig-cdi.toml");
+    let ours = format!("{dir}/{OURS}");
     let form = [Edit::set(&["version"], version)];
     request.draft_into_effect(&ours, &form, edits, |drafts| {
         if imported.is_none() {
             refuse_generated(request, main)?;
+            // Files of others that nobody imports yet stay so.
+            let others = request.host.list(&dir)?.unwrap_or_default();
+            let is_alone = others.iter().all(|name| name == OURS || !name.ends_with(".toml"));
+            let pattern = if is_alone { "*.toml" } else { OURS };
             let import = [
                 Edit::set_default(&["version"], version),
-                Edit::contains(&["imports"], vec![format!("{dir}/*.toml")], Vec::new()),
+                Edit::contains(&["imports"], vec![format!("{dir}/{pattern}")], Vec::new()),
             ];
             drafts.push(request.draft(main, ConfigFormat::Toml, &import)?);
         }
@@ -152,7 +162,11 @@ fn runtime_edits(
     let default = settings.value(&[&containerd[..], &["default_runtime_name"]].concat());
     let default = default.and_then(Value::as_str).unwrap_or("runc");
     // The shim of another runtime, such as that of virtual machines, runs none that is named by a path.
-    let is_runc = |entry: &&Value| entry.get("runtime_type").and_then(Value::as_str) == Some(RUNC);
+    // Those of runc, v1 and v2, have the same options.
+    let is_runc = |entry: &&Value| {
+        let kind = entry.get("runtime_type").and_then(Value::as_str);
+        kind.is_some_and(|kind| kind.starts_with("io.containerd.runc."))
+    };
     let named = [default, "runc"].into_iter();
     let mut found =
         named.filter_map(|name| settings.value(&[&runtimes[..], &[name]].concat()).filter(is_runc));

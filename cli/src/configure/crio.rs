@@ -3,7 +3,7 @@
 use super::{
     config_edit::Edit,
     draft::{ConfigPlan, EngineDaemon},
-    request::ConfigureRequest,
+    request::{ConfigureRequest, ListedBy},
     runtime::{expect_real_runtime, inherited},
 };
 use crate::engine_files::{EngineSettings, crio_drop_in_dir};
@@ -26,13 +26,19 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
     let mut edits = Vec::from_iter(edit);
     if let Some(hook) = &request.hook {
         let keys = ["crio", "runtime", "hooks_dir"];
+        let given = &request.places.given.hooks_dirs;
+        let read = if given.is_empty() { &settings.strings(&keys) } else { given };
         plan.drafts.push(request.hook_file(
             HOOKS_DIR,
-            &settings.strings(&keys),
+            read,
             "mig-cdi-create-runtime.json",
             with_program(CREATE_RUNTIME, hook),
         )?);
-        edits.push(Edit::contains(&keys, vec![HOOKS_DIR.to_owned()], Vec::new()));
+        let wanted = [HOOKS_DIR.to_owned()];
+        match request.given_list("--hooks-dir", given, &wanted)? {
+            ListedBy::File => edits.push(Edit::contains(&keys, wanted.to_vec(), Vec::new())),
+            ListedBy::CommandLine => {}
+        }
     }
     if let Some(program) = &request.runtime {
         edits.extend(runtime_edits(request, program, &settings, &mut plan)?);
@@ -55,6 +61,7 @@ fn runtime_edits(
     let runtimes = ["crio", "runtime", "runtimes"];
     let built_in = if request.version() >= DEFAULTS_TO_CRUN { "crun" } else { "runc" };
     let default = settings.value(&["crio", "runtime", "default_runtime"]).and_then(Value::as_str);
+    let default = request.places.given.default_runtime.as_deref().or(default);
     let default = default.filter(|name| !name.is_empty()).unwrap_or(built_in);
     let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
     // A virtual machine or a pod's monitor runs no other runtime.

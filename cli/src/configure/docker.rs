@@ -2,11 +2,15 @@
 
 use super::{
     config_edit::Edit,
+    distributions::{refuse_generated, restart_command},
     draft::{ConfigPlan, EngineDaemon},
     request::ConfigureRequest,
     runtime::expect_real_runtime,
 };
-use crate::{cli::EngineArg, engine_files::main_file};
+use crate::{
+    cli::EngineArg,
+    engine_files::{EngineSettings, main_file},
+};
 use mig_cdi_gen::Error;
 use serde_json::Value;
 
@@ -15,22 +19,48 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
     let settings = request.settings()?;
     let path = main_file(EngineArg::Docker, &request.places);
     let mut plan = ConfigPlan::of(&settings);
-    // The default since 28.2 (moby pull request 49963).
-    let mut edits = vec![Edit::set(&["features", "cdi"], true)];
     // dockerd does not start with a setting that its command line has too.
+    let mut edits = Vec::from_iter(feature_edit(request, &settings)?);
     edits.extend(request.daemon_spec_dirs_edit(&["cdi-spec-dirs"], &settings, "--cdi-spec-dir")?);
     if let Some(program) = &request.runtime {
         let text = |keys: &[&str]| settings.value(keys).and_then(Value::as_str);
-        let default = text(&["default-runtime"]).unwrap_or("runc");
+        let given = request.places.given.default_runtime.as_deref();
+        let default = given.or(text(&["default-runtime"])).unwrap_or("runc");
         let by_engine = text(&["runtimes", default, "path"]).unwrap_or(default);
         expect_real_runtime(request, by_engine, &mut plan)?;
         edits.push(Edit::set(&["runtimes", "mig-cdi", "path"], program.clone()));
     }
-    plan.drafts.extend(request.draft_into_effect(&path, &[], &edits, |_| Ok(()))?);
+    let generated = |_: &mut Vec<_>| refuse_generated(request, &path);
+    plan.drafts.extend(request.draft_into_effect(&path, &[], &edits, generated)?);
     let restart = match request.places.user_config {
-        None => "systemctl restart docker",
+        None => restart_command(request, &path).unwrap_or("systemctl restart docker"),
         Some(_) => "systemctl --user restart docker",
     };
     plan.daemon = Some(EngineDaemon { process: "dockerd", restart });
     Ok(plan)
+}
+
+/// Edit that enables CDI. It is the default since 28.2 (moby pull request 49963).
+///
+/// # Errors
+/// When the command line of the running daemon sets features, and not this one: a file may set none then.
+fn feature_edit(
+    request: &ConfigureRequest<'_>,
+    settings: &EngineSettings,
+) -> Result<Option<Edit>, Error> {
+    let keys = ["features", "cdi"];
+    let features = &request.places.given.features;
+    if features.is_empty() {
+        return Ok(Some(Edit::set(&keys, true)));
+    }
+    if settings.value(&keys) == Some(&Value::Bool(true)) {
+        return Ok(None);
+    }
+    let given: Vec<_> =
+        features.iter().map(|(feature, is_on)| format!("--feature {feature}={is_on}")).collect();
+    let cause =
+        format!("it was started with {}, and its file may set no feature then", given.join(" "));
+    Err(Error::refused("configure", request.engine.label())
+        .because(cause)
+        .with_cure("start it with --feature cdi=true"))
 }

@@ -42,6 +42,15 @@ pub(crate) struct ConfigureRequest<'a> {
     pub hook: Option<String>,
 }
 
+/// Source of a list of directories that a daemon reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ListedBy {
+    /// Its files.
+    File,
+    /// Its command line, which names all that is wanted.
+    CommandLine,
+}
+
 impl ConfigureRequest<'_> {
     /// Version of the engine, or the newest one where it is not known.
     pub(super) fn version(&self) -> EngineVersion {
@@ -75,18 +84,36 @@ impl ConfigureRequest<'_> {
         settings: &EngineSettings,
         flag: &str,
     ) -> Result<Option<Edit>, Error> {
-        let given = &self.places.given.spec_dirs;
-        if given.is_empty() {
-            return Ok(self.spec_dirs_edit(keys, &settings.strings(keys)));
+        match self.given_list(flag, &self.places.given.spec_dirs, &self.dirs)? {
+            ListedBy::File => Ok(self.spec_dirs_edit(keys, &settings.strings(keys))),
+            ListedBy::CommandLine => Ok(None),
         }
-        if self.spec_dirs_edit(keys, given).is_none() {
-            return Ok(None);
+    }
+
+    /// Says whether a list of directories comes from the files of a daemon, or has all that is wanted by its command line, which counts
+    /// alone.
+    ///
+    /// # Errors
+    /// When the command line of the running daemon names other directories.
+    pub(super) fn given_list(
+        &self,
+        flag: &str,
+        given: &[String],
+        wanted: &[String],
+    ) -> Result<ListedBy, Error> {
+        if given.is_empty() {
+            return Ok(ListedBy::File);
+        }
+        let is_given = |dir: &&String| given.iter().any(|one| is_same_dir(self.host, one, dir));
+        if wanted.iter().all(|dir| is_given(&dir)) {
+            return Ok(ListedBy::CommandLine);
         }
         let cause = format!("it was started with {flag} {}, which counts alone", given.join(", "));
-        let add: Vec<_> = self.dirs.iter().map(|dir| format!("{flag} {dir}")).collect();
+        let add: Vec<_> =
+            wanted.iter().filter(|dir| !is_given(dir)).map(|dir| format!("{flag} {dir}")).collect();
         Err(Error::refused("configure", self.engine.label())
             .because(cause)
-            .with_cure(format!("start it with {}", add.join(" "))))
+            .with_cure(format!("start it with {} too", add.join(" "))))
     }
 
     /// Drafts edits of a file.

@@ -31,43 +31,96 @@ pub(crate) fn daemon_state(proc: &Root, name: &str, rootless: bool, changed: i64
     if oldest > changed { DaemonState::Current } else { DaemonState::Outdated }
 }
 
-/// Process ids of the daemons of a name, run by root or, for a rootless one, by the user who runs this.
+/// Process ids of the daemons of a name, run by root or, for a rootless one, by the user who runs this. Those of containers are left
+/// out: they have files of their own.
 fn daemons(proc: &Root, name: &str, rootless: bool) -> Vec<String> {
     let owner = if rootless { real_uid(proc, "self") } else { Some(0) };
     let names = proc.list("/proc").ok().flatten().unwrap_or_default();
     let pids = names.into_iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit()));
     let is_daemon = |pid: &String| {
         let comm = read(proc, &format!("/proc/{pid}/comm"));
-        comm.is_some_and(|comm| comm.trim_end() == name) && real_uid(proc, pid) == owner
+        comm.is_some_and(|comm| comm.trim_end() == name)
+            && real_uid(proc, pid) == owner
+            && !is_in_container(proc, pid)
     };
     pids.filter(is_daemon).collect()
 }
 
-/// Returns the configuration that the running daemon was given on its command line; the default where none runs, or one of several
-/// runs without such options.
+/// Running daemons of an engine: the configuration that one of them was given on its command line, and the files of the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct RunningDaemons {
+    /// The default where none runs, or one of several runs without options.
+    pub given: GivenConfig,
+    /// Files that other daemons were given.
+    pub others: Vec<String>,
+}
+
+/// Finds the running daemons of an engine.
 ///
 /// # Errors
 /// When daemons run with different files, and none with the default.
-pub(crate) fn given_config(proc: &Root, name: &str, rootless: bool) -> Result<GivenConfig, Error> {
+pub(crate) fn running_daemons(
+    proc: &Root,
+    name: &str,
+    rootless: bool,
+) -> Result<RunningDaemons, Error> {
+    let refuse = |cause: String, cure: &str| {
+        Err(Error::refused("configure", name).because(cause).with_cure(cure))
+    };
     let given = daemons(proc, name, rootless).into_iter().filter_map(|pid| {
         let line = read(proc, &format!("/proc/{pid}/cmdline"))?;
-        Some(given_options(name, line.trim_end_matches('\0').split('\0').skip(1)))
+        let environment = read(proc, &format!("/proc/{pid}/environ")).unwrap_or_default();
+        let args = line.trim_end_matches('\0').split('\0').skip(1);
+        Some(given_options(name, args, environment.split('\0')))
     });
-    let mut all: BTreeSet<GivenConfig> = given.collect();
-    let is_default = |given: &GivenConfig| given.file.is_none() && given.dir.is_none();
-    if all.len() > 1 && !all.iter().any(is_default) {
-        let files: Vec<_> = all.iter().filter_map(|given| given.file.as_deref()).collect();
-        return Err(Error::refused("configure", name)
-            .because(format!("several run, with {}", files.join(" and ")))
-            .with_cure("stop all but one, or change their files by hand"));
+    let (of_docker, all): (BTreeSet<_>, BTreeSet<_>) = given.partition(is_of_docker);
+    let mut all = all.into_iter();
+    if let Some(GivenConfig { file: Some(file), .. }) = of_docker.first()
+        && all.len() == 0
+    {
+        let cause =
+            format!("the one that runs is docker's own, and dockerd writes {file} at each start");
+        return refuse(cause, "run mig-cdi configure docker");
     }
     // The default sorts first.
-    Ok(all.pop_first().unwrap_or_default())
+    let first = all.next().unwrap_or_default();
+    let others: Vec<String> = all.filter_map(|given| given.file).collect();
+    match &first.file {
+        Some(file) if !others.is_empty() => {
+            let files = format!("several run, with {file} and {}", others.join(" and "));
+            refuse(files, "stop all but one, or change their files by hand")
+        }
+        _ => Ok(RunningDaemons { given: first, others }),
+    }
 }
 
-/// Options of a daemon's command line that name its configuration.
-fn given_options<'a>(name: &str, args: impl Iterator<Item = &'a str>) -> GivenConfig {
+/// True for the containerd that dockerd starts for itself, with a file that it writes (moby `libcontainerd/supervisor`).
+fn is_of_docker(given: &GivenConfig) -> bool {
+    given.file.as_ref().is_some_and(|file| file.ends_with("/docker/containerd/containerd.toml"))
+}
+
+/// Options of a daemon's command line that name its configuration, and the variables that CRI-O takes in their place
+/// (`internal/criocli/criocli.go`).
+fn given_options<'a>(
+    name: &str,
+    args: impl Iterator<Item = &'a str>,
+    environment: impl Iterator<Item = &'a str>,
+) -> GivenConfig {
+    const VARIABLES: [(&str, &str); 5] = [
+        ("CONTAINER_CONFIG", "config"),
+        ("CONTAINER_CONFIG_DIR", "config-dir"),
+        ("CONTAINER_CDI_SPEC_DIRS", "cdi-spec-dirs"),
+        ("CONTAINER_HOOKS_DIR", "hooks-dir"),
+        ("CONTAINER_DEFAULT_RUNTIME", "default-runtime"),
+    ];
     let mut given = GivenConfig::default();
+    for (variable, value) in environment.filter_map(|line| line.split_once('=')) {
+        let option = VARIABLES.iter().find(|(known, _)| *known == variable);
+        if let Some((_, option)) = option.filter(|_| name == "crio") {
+            given.set(name, option, value);
+        }
+    }
+    let mut of_command_line = GivenConfig::default();
     let mut args = args.peekable();
     while let Some(arg) = args.next() {
         let Some(option) = arg.strip_prefix('-') else { continue };
@@ -76,18 +129,59 @@ fn given_options<'a>(name: &str, args: impl Iterator<Item = &'a str>) -> GivenCo
             Some((option, value)) => (option, Some(value)),
             None => (option, args.peek().copied()),
         };
-        let Some(value) = value.filter(|value| value.starts_with('/')) else { continue };
-        let dirs = value.split(',').map(str::to_owned);
+        if let Some(value) = value {
+            of_command_line.set(name, option, value);
+        }
+    }
+    of_command_line.or(given)
+}
+
+impl GivenConfig {
+    /// Sets what an option of a daemon names.
+    fn set(&mut self, name: &str, option: &str, value: &str) {
+        let path = value.starts_with('/').then(|| value.to_owned());
+        let dirs = value.split(',').filter(|dir| dir.starts_with('/')).map(str::to_owned);
         match (name, option) {
             ("containerd" | "crio", "c" | "config") | ("dockerd", "config-file") => {
-                given.file = Some(value.to_owned());
+                self.file = path.or(self.file.take());
             }
-            ("crio", "d" | "config-dir") => given.dir = Some(value.to_owned()),
-            ("dockerd", "cdi-spec-dir") | ("crio", "cdi-spec-dirs") => given.spec_dirs.extend(dirs),
+            ("crio", "d" | "config-dir") => self.dir = path.or(self.dir.take()),
+            ("dockerd", "cdi-spec-dir") | ("crio", "cdi-spec-dirs") => self.spec_dirs.extend(dirs),
+            ("crio", "hooks-dir") => self.hooks_dirs.extend(dirs),
+            ("dockerd" | "crio", "default-runtime") => {
+                self.default_runtime = Some(value.to_owned());
+            }
+            ("dockerd", "feature") => {
+                // Without a value a feature is on (moby `opts.NewNamedSetOpts`).
+                let (feature, is_on) = value.split_once('=').unwrap_or((value, "true"));
+                let is_on = matches!(is_on, "1" | "t" | "T" | "true" | "TRUE" | "True");
+                self.features.insert(feature.to_owned(), is_on);
+            }
             _ => {}
         }
     }
-    given
+
+    /// These values, and others where there are none.
+    fn or(self, other: GivenConfig) -> GivenConfig {
+        let list = |own: Vec<String>, other| if own.is_empty() { other } else { own };
+        GivenConfig {
+            file: self.file.or(other.file),
+            dir: self.dir.or(other.dir),
+            spec_dirs: list(self.spec_dirs, other.spec_dirs),
+            hooks_dirs: list(self.hooks_dirs, other.hooks_dirs),
+            default_runtime: self.default_runtime.or(other.default_runtime),
+            features: self.features,
+        }
+    }
+}
+
+/// Path of the program of a running daemon.
+pub(crate) fn running_program(proc: &Root, name: &str) -> Option<String> {
+    let pid = daemons(proc, name, false).into_iter().next()?;
+    let program = proc.link(&format!("/proc/{pid}/exe")).ok()?;
+    // k3s is one program with many names: beside it are links with them.
+    let (dir, file) = program.rsplit_once('/')?;
+    Some(if file == name { program.clone() } else { format!("{dir}/{name}") })
 }
 
 /// Real user id of a process, the first of the four in `status` (`proc_pid_status(5)`).
@@ -95,6 +189,13 @@ fn real_uid(proc: &Root, pid: &str) -> Option<u32> {
     let status = read(proc, &format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+/// True for a process in a PID namespace below that of `/proc`: it has a process id in each (`proc_pid_status(5)`).
+fn is_in_container(proc: &Root, pid: &str) -> bool {
+    let status = read(proc, &format!("/proc/{pid}/status")).unwrap_or_default();
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    ids.is_some_and(|ids| ids.split_whitespace().count() > 1)
 }
 
 /// Start of a process in seconds since 1970. Field 22 of `stat` counts clock ticks since boot
@@ -123,7 +224,7 @@ mod tests {
     fn options_that_name_the_configuration_are_found() {
         let given = |line: &str| {
             let mut words = line.split(' ');
-            given_options(words.next().unwrap_or_default(), words)
+            given_options(words.next().unwrap_or_default(), words, [].into_iter())
         };
         let file = |path: &str| Some(path.to_owned());
         assert_eq!(given("containerd -c /k/c.toml -a /s").file, file("/k/c.toml"));
@@ -134,7 +235,25 @@ mod tests {
         let crio = given("crio --config-dir /e --config /c --cdi-spec-dirs /a,/b");
         assert_eq!((crio.file, crio.dir), (file("/c"), file("/e")));
         assert_eq!(crio.spec_dirs, ["/a", "/b"]);
+        let crio = given("crio --hooks-dir=/h,/i --default-runtime crun");
+        assert_eq!(crio.hooks_dirs, ["/h", "/i"]);
+        assert_eq!(crio.default_runtime.as_deref(), Some("crun"));
+        let docker = given("dockerd -H fd:// --feature cdi=false --feature=x");
+        assert_eq!(docker.features, [("cdi".to_owned(), false), ("x".to_owned(), true)].into());
         assert_eq!(given("dockerd -c /x"), GivenConfig::default());
         assert_eq!(given("containerd --config"), GivenConfig::default());
+    }
+
+    #[test]
+    fn variables_of_crio_stand_for_options() {
+        let environment = ["CONTAINER_CONFIG=/e", "CONTAINER_HOOKS_DIR=/h", "HOME=/root"];
+        let given = |args: [&'static str; 2]| {
+            given_options("crio", args.into_iter(), environment.into_iter())
+        };
+        assert_eq!(given(["-c", "/c"]).file.as_deref(), Some("/c"));
+        assert_eq!(given(["--log-level", "info"]).file.as_deref(), Some("/e"));
+        assert_eq!(given(["--hooks-dir", "/a"]).hooks_dirs, ["/a"]);
+        let of_containerd = given_options("containerd", [].into_iter(), environment.into_iter());
+        assert_eq!(of_containerd, GivenConfig::default());
     }
 }

@@ -3,7 +3,7 @@
 use super::text_file::{TextFileError, read_value};
 use crate::{
     cli::EngineArg,
-    configure::given_config,
+    configure::running_daemons,
     engine_files::{
         ConfigPlaces, ConfigReader, CriPlugin, EngineSettings, GivenConfig, is_cri_disabled,
         main_file, podman_has_spec_dirs, podman_spec_dirs,
@@ -89,8 +89,9 @@ impl EngineConfig {
             _ => return EngineConfig::default(),
         };
         // With several daemons that have different files, those of the default configuration.
-        let given = kind.daemon().and_then(|daemon| given_config(host, daemon, false).ok());
-        let places = ConfigPlaces { given: given.unwrap_or_default(), ..ConfigPlaces::default() };
+        let running = kind.daemon().and_then(|daemon| running_daemons(host, daemon, false).ok());
+        let given = running.unwrap_or_default().given;
+        let places = ConfigPlaces { given, ..ConfigPlaces::default() };
         let files = Files { host, problems: RefCell::default() };
         let Ok(settings) = EngineSettings::load(kind, engine.assumed_version(), &places, &files);
         let mut config = EngineConfig {

@@ -9,7 +9,7 @@ use super::{
 use crate::cli::EngineArg;
 use mig_cdi_gen::engines::EngineVersion;
 use serde_json::{Value, json};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Reader of the files of an engine. Its errors end the reading; a reader that reports problems in another way returns `None` for a
 /// file that it cannot use.
@@ -48,6 +48,12 @@ pub(crate) struct GivenConfig {
     pub dir: Option<String>,
     /// Directories of `--cdi-spec-dir` and `--cdi-spec-dirs`.
     pub spec_dirs: Vec<String>,
+    /// Directories of CRI-O's `--hooks-dir`.
+    pub hooks_dirs: Vec<String>,
+    /// `--default-runtime`.
+    pub default_runtime: Option<String>,
+    /// Docker's `--feature`. dockerd does not start when its file has features too.
+    pub features: BTreeMap<String, bool>,
 }
 
 /// Settings of an engine that are in effect.
@@ -89,7 +95,12 @@ impl EngineSettings {
             EngineArg::Docker => {
                 let path = main_file(engine, places);
                 let files = read_all(reader, [path])?;
-                Ok(join(MergeRules::Docker, docker_built_in(version, places), files))
+                let mut settings =
+                    join(MergeRules::Docker, docker_built_in(version, places), files);
+                for (feature, is_on) in &places.given.features {
+                    settings.effective["features"][feature] = json!(is_on);
+                }
+                Ok(settings)
             }
             EngineArg::Containerd => containerd::load(version, places, reader),
         }

@@ -2,6 +2,7 @@
 //! the rules against containerd's own view.
 
 use mig_cdi_tests::configure_host::ConfigureHost;
+use std::os::unix::fs::symlink;
 
 fn machine(files: &[(&str, &str)]) -> ConfigureHost {
     let machine = ConfigureHost::trusted();
@@ -17,7 +18,7 @@ fn a_runtime_of_crio_inherits_from_the_default_one() {
         "[crio.runtime]\ndefault_runtime = \"crun\"\n\n[crio.runtime.runtimes.crun]\n\
          runtime_path = \"/usr/libexec/crio/crun\"\nruntime_root = \"/run/crun\"\n\
          monitor_path = \"/usr/libexec/crio/conmon\"\nmonitor_cgroup = \"system.slice\"\nmonitor_env = [\"A=b\"]\n\
-         allowed_annotations = [\"io.x\"]\nplatform_runtime_paths = { \"linux/arm64\" = \"/x\" }\n",
+         allowed_annotations = [\"io.x\"]\nratio = 1.5\nplatform_runtime_paths = { \"linux/arm64\" = \"/x\" }\n",
     )]);
     machine.run_ok("crio --engine-version 1.31.0 --runtime");
     let text = machine.read("/etc/crio/crio.conf.d/50-mig-cdi.conf");
@@ -27,6 +28,7 @@ fn a_runtime_of_crio_inherits_from_the_default_one() {
         "monitor_cgroup = \"system.slice\"\n",
         "monitor_env = [\"A=b\"]\n",
         "allowed_annotations = [\"io.x\"]\n",
+        "ratio = 1.5\n",
         "bin/mig-cdi-runtime\"\n",
     ] {
         assert!(text.contains(line), "{line} {text}");
@@ -237,6 +239,66 @@ fn the_configuration_of_the_running_engine_counts() {
     machine.put("/etc/containerd/config.toml", &k3s(false, ""));
     machine.run_ok("containerd --engine-version 2.1.5");
     assert!(machine.path("/etc/containerd/conf.d/50-mig-cdi.toml").exists());
+}
+
+/// k3s brings its containerd, and is one program with many names. It is run only where others cannot replace it.
+#[test]
+fn the_version_of_a_running_engine_is_found_where_it_is() {
+    let config = "/srv/containerd.toml";
+    let machine = machine(&[
+        (config, &format!("version = 3\n[{CRI}]\nenable_cdi = true\n")),
+        ("/proc/100/comm", "containerd\n"),
+        ("/proc/100/cmdline", &format!("containerd\0-c\0{config}\0")),
+        ("/proc/100/status", "Name:\tcontainerd\nUid:\t0\t0\t0\t0\n"),
+    ]);
+    let run = machine.configure("containerd");
+    assert!(run.stderr.contains("it is in none of /usr/bin"), "{}", run.stderr);
+    let dir = "/var/lib/rancher/k3s/data/current/bin";
+    let script = "#!/bin/sh\ncase $0 in */containerd) echo containerd github.com/k3s-io/containerd v2.1.4 x ;;\n\
+                  *) echo k3s version v1.33.4 ;; esac\n";
+    machine.program(&format!("root{dir}/k3s"), script);
+    symlink("k3s", machine.path(&format!("{dir}/containerd"))).unwrap();
+    symlink(format!("{dir}/k3s"), machine.path("/proc/100/exe")).unwrap();
+    let done = machine.run_ok("containerd");
+    assert!(!done.stderr.contains("is not known"), "{}", done.stderr);
+    machine.put(config, "version = 1\n[plugins.cri]\nenable_cdi = false\n");
+    let refused = machine.configure("containerd");
+    let cause = "its version is 1, which containerd 2.1.4 converts";
+    assert!(refused.stderr.contains(cause), "{}", refused.stderr);
+}
+
+/// CRI-O's command line counts alone: a file that names the directory of our hook would not be in effect.
+#[test]
+fn a_hook_is_not_put_where_crio_does_not_look() {
+    let crio = |line: &str| {
+        machine(&[
+            ("/proc/100/comm", "crio\n"),
+            ("/proc/100/cmdline", &line.replace(' ', "\0")),
+            ("/proc/100/status", "Name:\tcrio\nUid:\t0\t0\t0\t0\n"),
+        ])
+    };
+    let args = "crio --engine-version 1.31.0 --hook";
+    let machine = crio("crio --hooks-dir /etc/site/hooks.d");
+    let before = machine.tree();
+    let refused = machine.configure(args);
+    assert_eq!((refused.code, machine.tree() == before), (5, true), "{}", refused.stderr);
+    for words in [
+        "it was started with --hooks-dir /etc/site/hooks.d, which counts alone",
+        "start it with --hooks-dir /etc/mig-cdi/hooks.d/crio too",
+    ] {
+        assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    }
+    let machine = crio("crio --hooks-dir /etc/site/hooks.d,/etc/mig-cdi/hooks.d/crio");
+    machine.run_ok(args);
+    let hooks = std::fs::read_dir(machine.path("/etc/mig-cdi/hooks.d/crio")).unwrap();
+    assert_eq!(hooks.count(), 1);
+    assert!(!machine.path("/etc/crio").exists());
+    // The runtime that it runs by default.
+    let machine = crio("crio --default-runtime crun");
+    machine.program("root/usr/bin/crun", "#!/bin/sh\n");
+    machine.program("root/usr/bin/runc", "#!/bin/sh\n");
+    let done = machine.run_ok("crio --engine-version 1.30.0 --runtime");
+    assert!(done.stderr.contains("crio runs /usr/bin/crun"), "{}", done.stderr);
 }
 
 /// A handler without a runtime starts no pod (k8s-device-plugin issue 475).
