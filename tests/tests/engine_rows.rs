@@ -3,6 +3,9 @@
 //! runs all and writes the table into the document. With another Debian release or a CRI-O, which `tests/engines/matrix` asks
 //! for, there is no document, and every check has to pass.
 
+#[path = "engine_rows/crio_settings.rs"]
+mod crio_settings;
+
 use libtest_mimic::{Arguments, Failed, Trial};
 use mig_cdi_tests::{
     debian_release::DebianRelease,
@@ -12,6 +15,7 @@ use mig_cdi_tests::{
 use std::{
     collections::BTreeMap,
     fs,
+    path::PathBuf,
     sync::{Arc, Mutex},
     thread,
 };
@@ -45,6 +49,13 @@ fn main() {
         let rows = Arc::clone(&rows);
         trials.push(Trial::test("engine_rows::the_document_has_these_rows", move || {
             has_these_rows(&document, &rows);
+            Ok(())
+        }));
+    }
+    // Debian has no CRI-O.
+    if let Some(crio) = std::env::var_os("CRIO").map(PathBuf::from) {
+        trials.push(Trial::test("engine_rows::crio_keeps_what_it_has", move || {
+            crio_settings::keeps_what_it_has(&crio);
             Ok(())
         }));
     }

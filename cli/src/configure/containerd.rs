@@ -184,7 +184,8 @@ fn runtime_edits(
         edits.push(Edit::set_default(&below(&["runc", "runtime_type"]), RUNC));
     }
     let without = ["BinaryName", "container_annotations"];
-    edits.extend(inherited(entry, &below(&["mig-cdi"]), &without));
+    let ours = below(&["mig-cdi"]);
+    edits.extend(inherited(entry, settings.value(&ours), &ours, &without));
     edits.push(Edit::set(&below(&["mig-cdi", "options", "BinaryName"]), program));
     // The CRI plugin passes only listed annotations to the OCI configuration, where the runtime reads them.
     let mut annotations =

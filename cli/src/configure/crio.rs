@@ -79,7 +79,7 @@ fn runtime_edits(
     if let Some((name, entry)) = found.next() {
         // The paths by platform would win over the path of ours.
         let without = ["runtime_path", "platform_runtime_paths", "inherit_default_runtime"];
-        edits.extend(inherited(entry, &keys, &without));
+        edits.extend(inherited(entry, settings.value(&keys), &keys, &without));
         let path = text(entry, "runtime_path").filter(|path| !path.is_empty());
         by_engine = path.unwrap_or_else(|| name.to_owned());
     }

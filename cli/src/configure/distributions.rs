@@ -120,7 +120,7 @@ pub(super) fn restart_command(request: &ConfigureRequest<'_>, main: &str) -> Opt
 
 /// Warning where a cloud replaces the whole machine, so that a change lasts until then.
 pub(super) fn replaced_machine(request: &ConfigureRequest<'_>) -> Option<String> {
-    // parts/linux/cloud-init of Azure/AgentBaker; cluster/gce/gci/configure.sh of kubernetes.
+    // Files that Azure's AgentBaker (provision.sh) and GKE put there.
     const CLOUDS: [(&str, &str); 2] =
         [("aks", "/opt/azure/containers"), ("gke", "/home/kubernetes/kube-env")];
     let (cloud, _) = CLOUDS.iter().find(|(_, file)| exists(request, file))?;

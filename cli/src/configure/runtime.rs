@@ -10,20 +10,45 @@ const PROGRAM_PATH: [&str; 4] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin
 /// Names of runtimes that `mig-cdi-runtime` can run. Any other program is a wrapper of one, as NVIDIA's.
 const RUNTIMES: [&str; 2] = ["runc", "crun"];
 
-/// Edits that give an entry what another one has, but for the values of some keys.
-pub(super) fn inherited(entry: &Value, keys: &[&str], without: &[&str]) -> Vec<Edit> {
+/// Edits that give the entry `now` what another one has, but for the values of some keys. What it has from an earlier run and the other one
+/// lost since becomes the empty value, which engines take for an absent one.
+pub(super) fn inherited(
+    entry: &Value,
+    now: Option<&Value>,
+    keys: &[&str],
+    without: &[&str],
+) -> Vec<Edit> {
     let mut edits = Vec::new();
-    for (key, value) in entry.as_object().into_iter().flatten() {
+    let lost = now.and_then(Value::as_object).into_iter().flatten();
+    let lost = lost.filter(|(key, _)| entry.get(key).is_none());
+    let lost: Vec<_> = lost.map(|(key, value)| (key, empty(value))).collect();
+    let kept = entry.as_object().into_iter().flatten();
+    for (key, value) in kept.chain(lost.iter().map(|(key, value)| (*key, value))) {
         if without.contains(&key.as_str()) {
             continue;
         }
         let keys = [keys, &[key]].concat();
+        let now = now.and_then(|now| now.get(key));
         match value.is_object() {
-            true => edits.extend(inherited(value, &keys, without)),
+            true => edits.extend(inherited(value, now, &keys, without)),
             false => edits.push(Edit::set(&keys, value.clone())),
         }
     }
     edits
+}
+
+/// The empty value of the same type.
+fn empty(value: &Value) -> Value {
+    match value {
+        Value::Null => Value::Null,
+        Value::Bool(_) => false.into(),
+        Value::Number(_) => 0.into(),
+        Value::String(_) => "".into(),
+        Value::Array(_) => Vec::<Value>::new().into(),
+        Value::Object(table) => {
+            table.iter().map(|(key, value)| (key.clone(), empty(value))).collect()
+        }
+    }
 }
 
 /// Checks that `mig-cdi-runtime` will find a runtime. `by_engine` is the path or name of the one that the engine runs by default.

@@ -110,6 +110,15 @@ fn a_runtime_of_containerd_inherits_from_the_default_one() {
         assert_eq!(has("container_annotations = [\"a/*\", \"mig-cdi/*\"]\n"), more, "{text}");
         assert!(!has("runtimes.runc]"), "containerd 2 keeps its built-in runtime: {text}");
     }
+    // What the default runtime has no longer, ours has no longer.
+    let changed = machine(&[(main, &*runc)]);
+    let args = "containerd --engine-version 2.1.5 --runtime";
+    changed.run_ok(args);
+    changed.put(main, &changed.read(main).replace("SystemdCgroup = true", "Root = \"/r\""));
+    changed.run_ok(args);
+    let text = changed.read("/etc/containerd/conf.d/50-mig-cdi.toml");
+    assert!(text.contains("SystemdCgroup = false\n") && text.contains("Root = \"/r\"\n"), "{text}");
+    assert!(changed.run_ok(args).stderr.contains("nothing to change\n"), "{text}");
     // 1.7 loses its built-in runtime with the first table of runtimes.
     let machine = machine(&[]);
     machine.run_ok("containerd --engine-version 1.7.24 --runtime");
