@@ -9,7 +9,8 @@ mod settings;
 pub(crate) use containerd::{CriPlugin, import_dir};
 pub(crate) use podman::{podman_has_spec_dirs, podman_spec_dirs};
 pub(crate) use settings::{
-    ConfigPlaces, ConfigReader, EngineSettings, GivenConfig, crio_drop_in_dir, main_file,
+    ConfigPlaces, ConfigReader, EngineSettings, GivenConfig, crio_default_runtime,
+    crio_drop_in_dir, main_file,
 };
 
 use mig_cdi_gen::engines::EngineVersion;

@@ -6,16 +6,14 @@ use super::{
     request::{ConfigureRequest, ListedBy},
     runtime::{expect_real_runtime, inherited},
 };
-use crate::engine_files::{EngineSettings, crio_drop_in_dir};
+use crate::engine_files::{EngineSettings, crio_default_runtime, crio_drop_in_dir};
 use mig_cdi_config::engines::{CREATE_RUNTIME, with_program};
-use mig_cdi_gen::{Error, engines::EngineVersion};
+use mig_cdi_gen::Error;
 use serde_json::Value;
 
 /// A directory of our own. CRI-O does not start when any file of a hooks directory has the stage `precreate`
 /// (`internal/lib/container_server.go`), which podman's files in the default directory may have.
 const HOOKS_DIR: &str = "/etc/mig-cdi/hooks.d/crio";
-/// First release whose default runtime is crun (release notes of cri-o 1.31.0); before, it was runc.
-const DEFAULTS_TO_CRUN: EngineVersion = EngineVersion::new(1, 31, 0);
 
 pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
     request.require_cdi()?;
@@ -59,7 +57,7 @@ fn runtime_edits(
     plan: &mut ConfigPlan,
 ) -> Result<Vec<Edit>, Error> {
     let runtimes = ["crio", "runtime", "runtimes"];
-    let built_in = if request.version() >= DEFAULTS_TO_CRUN { "crun" } else { "runc" };
+    let built_in = crio_default_runtime(request.version());
     let default = settings.value(&["crio", "runtime", "default_runtime"]).and_then(Value::as_str);
     let default = request.places.given.default_runtime.as_deref().or(default);
     let default = default.filter(|name| !name.is_empty()).unwrap_or(built_in);

@@ -90,7 +90,7 @@ impl EngineSettings {
             }
             EngineArg::Crio => {
                 let files = crio_files(places, reader)?;
-                Ok(join(MergeRules::Crio, crio_built_in(), files))
+                Ok(join(MergeRules::Crio, crio_built_in(version), files))
             }
             EngineArg::Docker => {
                 let path = main_file(engine, places);
@@ -192,9 +192,20 @@ fn crio_files<R: ConfigReader>(
     read_all(reader, paths)
 }
 
-fn crio_built_in() -> Value {
-    let hooks = [DEFAULT_HOOKS_DIR];
-    json!({ "crio": { "runtime": { "cdi_spec_dirs": DEFAULT_SPEC_DIRS, "hooks_dir": hooks } } })
+/// The default runtime has an entry that no file needs to name (`defaultRuntimeHandler` in `pkg/config/config.go`, 1.24 to 1.36). Its
+/// annotations are left out: they differ by release, and CRI-O does not start with one that it does not know.
+fn crio_built_in(version: EngineVersion) -> Value {
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    json!({ "crio": { "runtime": {
+        "cdi_spec_dirs": DEFAULT_SPEC_DIRS,
+        "hooks_dir": [DEFAULT_HOOKS_DIR],
+        "runtimes": { crio_default_runtime(version): { "monitor_env": [path] } },
+    } } })
+}
+
+/// Name of the runtime that CRI-O runs by default: crun since 1.31.0 (its release notes).
+pub(crate) fn crio_default_runtime(version: EngineVersion) -> &'static str {
+    if version >= EngineVersion::new(1, 31, 0) { "crun" } else { "runc" }
 }
 
 /// Rootless dockerd reads two directories of its user besides, since moby pull request 51624 (December 2025). A list for an older

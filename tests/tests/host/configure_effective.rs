@@ -34,6 +34,12 @@ fn a_runtime_of_crio_inherits_from_the_default_one() {
         assert!(text.contains(line), "{line} {text}");
     }
     assert!(!text.contains("platform_runtime_paths") && !text.contains("cdi_spec_dirs"), "{text}");
+    // Where no file has the entry, it is the one that CRI-O has built in.
+    let bare = ConfigureHost::trusted();
+    bare.run_ok("crio --engine-version 1.36.0 --runtime");
+    let text = bare.read("/etc/crio/crio.conf.d/50-mig-cdi.conf");
+    assert!(text.contains("monitor_env = [\"PATH=/usr/local/sbin:"), "{text}");
+    assert!(!text.contains("allowed_annotations"), "{text}");
 }
 
 /// A directory that an engine reads by default is still read (podman issue 18292, moby issue 51601).
@@ -304,6 +310,8 @@ fn a_hook_is_not_put_where_crio_does_not_look() {
     assert!(!machine.path("/etc/crio").exists());
     // The runtime that it runs by default.
     let machine = crio("crio --default-runtime crun");
+    machine
+        .put("/etc/crio/crio.conf", "[crio.runtime.runtimes.crun]\nruntime_root = \"/run/crun\"\n");
     machine.program("root/usr/bin/crun", "#!/bin/sh\n");
     machine.program("root/usr/bin/runc", "#!/bin/sh\n");
     let done = machine.run_ok("crio --engine-version 1.30.0 --runtime");
