@@ -117,6 +117,17 @@ impl RunningPlugin {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
     }
 
+    /// Returns the number of its sockets. Unlike other files, none is opened after the first list.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn open_sockets(&self) -> usize {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs");
+        let links = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+    }
+
     /// Kills it with SIGKILL.
     pub fn kill(mut self) {
         deadline::kill_and_wait(&mut self.child);
