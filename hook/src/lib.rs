@@ -41,6 +41,7 @@
 pub mod cli;
 pub mod driver;
 mod error;
+pub mod given_nodes;
 pub mod inject;
 mod modes;
 pub mod oci_config;

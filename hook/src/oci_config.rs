@@ -70,6 +70,15 @@ pub(crate) struct DeviceRule {
     pub(crate) access: String,
 }
 
+/// Entry of `linux.devices`.
+#[derive(Deserialize)]
+pub(crate) struct ListedNode {
+    #[serde(rename = "type")]
+    pub(crate) kind: Option<String>,
+    pub(crate) major: Option<i64>,
+    pub(crate) minor: Option<i64>,
+}
+
 impl DeviceRule {
     /// Reports whether it is about every access to every device.
     fn is_for_all(&self) -> bool {
@@ -134,10 +143,29 @@ impl<'a> OciConfig<'a> {
     /// # Errors
     /// Fails when they have another form than the specification's.
     pub(crate) fn device_rules(&self) -> Result<Vec<DeviceRule>> {
-        self.resources.part("devices").map_err(|cause| {
-            let cause = format!("linux.resources.devices: {cause}");
-            Error::refused("read the oci configuration", "", cause)
-        })
+        self.resources.part("devices").map_err(|cause| malformed("linux.resources.devices", cause))
+    }
+
+    /// Device nodes, `linux.devices`, that the runtime makes in the container.
+    ///
+    /// # Errors
+    /// As [`OciConfig::device_rules`].
+    pub(crate) fn device_nodes(&self) -> Result<Vec<ListedNode>> {
+        self.linux.part("devices").map_err(|cause| malformed("linux.devices", cause))
+    }
+
+    /// Sources of `mounts`: paths of the machine for bind mounts, names of file systems for others.
+    ///
+    /// # Errors
+    /// As [`OciConfig::device_rules`].
+    pub(crate) fn mount_sources(&self) -> Result<Vec<PathBuf>> {
+        #[derive(Deserialize)]
+        struct ListedMount {
+            source: Option<PathBuf>,
+        }
+        let mounts: Vec<ListedMount> =
+            self.top.part("mounts").map_err(|cause| malformed("mounts", cause))?;
+        Ok(mounts.into_iter().filter_map(|mount| mount.source).collect())
     }
 
     /// Reports whether the runtime lets the container open every device: one of its device rules allows all, as `--privileged`
@@ -214,6 +242,10 @@ impl<'a> OciConfig<'a> {
         serde_json::to_writer(&mut text, &top)?;
         String::from_utf8(text).map_err(serde::de::Error::custom)
     }
+}
+
+fn malformed(field: &str, cause: serde_json::Error) -> Error {
+    Error::refused("read the oci configuration", "", format!("{field}: {cause}"))
 }
 
 /// Entry of `linux.devices`. Without an owner of its own a node belongs to the container's user, as CDI's library

@@ -6,12 +6,19 @@ use crate::{
     oci_config::{Annotation, OciConfig},
 };
 use mig_cdi_config::{HookSettings, Pattern, RequestPolicy};
-use mig_cdi_model::{CiId, GiId, GpuUuid, cdi::DeviceName};
+use mig_cdi_model::{
+    CiId, GiId, GpuUuid,
+    cdi::{DeviceName, Kind},
+};
 use std::fmt;
 
 /// NVIDIA's variable, which CUDA's images set to `all`.
 const VARIABLE: &str = "NVIDIA_VISIBLE_DEVICES";
+/// Its words for every GPU, for the driver without a GPU, and for nothing.
+const WORDS: [&str; 3] = ["all", "none", "void"];
 const OWN_ANNOTATION: &str = "mig-cdi/devices";
+/// More names than the slices of a machine have. An image may name a million, each of which is looked up.
+const MAX_DEVICES: usize = 1000;
 /// Prefix of the annotations with which containerd and CRI-O take CDI devices.
 const CDI_ANNOTATION: &str = "cdi.k8s.io/";
 
@@ -80,7 +87,7 @@ pub fn read(config: &OciConfig<'_>, policy: &HookSettings, kind: &str) -> Result
     if let Some(why) = not_accepted(config, policy.requests)? {
         return Ok(Request::Ignored(format!("{first} is no request: {why}")));
     }
-    let mut requests = sources.iter().filter(|source| !names_no_slice(source));
+    let mut requests = sources.iter().filter(|source| !names_no_slice(source, kind));
     let Some(request) = requests.next() else {
         return Ok(Request::Ignored(format!("{first} names no slice, so none is added")));
     };
@@ -135,23 +142,40 @@ fn not_accepted(config: &OciConfig<'_>, policy: RequestPolicy) -> Result<Option<
     })
 }
 
-/// NVIDIA's words for the driver without a GPU, and for nothing, with which a user takes back what an image says. The variable may
-/// also be the word for every GPU, which CUDA's images set.
-fn names_no_slice(source: &Source<'_>) -> bool {
+/// Reports whether a variable or an annotation names nothing that could be a slice of ours: a user takes back with it what an image
+/// says, or it is for NVIDIA's runtime.
+fn names_no_slice(source: &Source<'_>, kind: &str) -> bool {
     match source.name {
-        VARIABLE => matches!(source.value, "all" | "none" | "void"),
+        // NVIDIA's runtime ignores blanks around entries, and empty ones (nvidia-container-toolkit, `devicesFromEnvvars` in
+        // `internal/config/image/cuda_image.go`).
+        VARIABLE => source.value.split(',').map(str::trim).all(|entry| {
+            entry.is_empty() || WORDS.contains(&entry) || is_for_nvidia_alone(entry, kind)
+        }),
         OWN_ANNOTATION => matches!(source.value, "none" | "void" | ""),
         _ => false,
     }
 }
 
+/// Reports whether an entry of the variable is a device of another CDI kind, as `management.nvidia.com/gpu=all` in pods of the GPU
+/// operator, or a path: NVIDIA's device plugin names devices by mounts in `/var/run/nvidia-container-devices`. Names of ours have
+/// neither form.
+fn is_for_nvidia_alone(entry: &str, kind: &str) -> bool {
+    let other = entry.split_once('=').filter(|(other, _)| *other != kind);
+    entry.starts_with('/') || other.is_some_and(|(other, _)| other.parse::<Kind>().is_ok())
+}
+
 fn devices(source: &Source<'_>, kind: &str) -> Result<Vec<RequestedDevice>> {
     let Source { name, value } = *source;
     let names = match name {
-        VARIABLE => value.split(',').collect(),
+        VARIABLE => variable_names(value, kind)?,
         OWN_ANNOTATION => own_names(value, kind)?,
         _ => cdi_names(name, value, kind)?,
     };
+    if names.len() > MAX_DEVICES {
+        let cause = format!("it names {} devices, more than a machine has", names.len());
+        return Err(Error::refused("accept", shortened(name), cause)
+            .with_cure("name only what the container needs"));
+    }
     let mut devices = Vec::new();
     for text in names {
         let device = device(name, text)?;
@@ -178,6 +202,19 @@ fn shortened(text: &str) -> String {
 
 fn is_own(entry: &str, kind: &str) -> bool {
     entry.strip_prefix(kind).is_some_and(|rest| rest.starts_with('='))
+}
+
+/// Names in the variable's `0:1,0:2`, with or without the kind. What stands beside them is not left out in silence: who wrote it
+/// would get something else than they named.
+fn variable_names<'v>(value: &'v str, kind: &str) -> Result<Vec<&'v str>> {
+    let name = |entry: &'v str| {
+        if WORDS.contains(&entry) || is_for_nvidia_alone(entry, kind) {
+            let cause = format!("{:?} stands beside names of slices", shortened(entry));
+            return Err(Error::refused("accept", VARIABLE, cause).with_cure("name only slices"));
+        }
+        Ok(entry.strip_prefix(kind).and_then(|name| name.strip_prefix('=')).unwrap_or(entry))
+    };
+    value.split(',').map(name).collect()
 }
 
 /// Names in `nvidia.com/mig=0:1,0:2` or, without the kind, `0:1,0:2`.

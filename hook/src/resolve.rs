@@ -4,6 +4,7 @@
 use crate::{
     driver::Driver,
     error::{Error, REGENERATE, Result},
+    given_nodes::{self, NodePlaces},
     oci_config::OciConfig,
     plan::InjectionPlan,
     request::{self, Request, RequestedDevice},
@@ -59,6 +60,12 @@ pub fn resolve(config: &OciConfig<'_>, settings: &Settings) -> Result<Resolution
     // almost every entry that is serialized into the configuration, which costs a tenth of the time of the hook.
     std::mem::forget(specs);
     verify::plan(&driver, &plan, &slices, &admin)?;
+    let places = NodePlaces {
+        gpus: driver.gpu_major()?,
+        capabilities: driver.major("nvidia-caps")?,
+        dev_root: &settings.dev_root,
+    };
+    given_nodes::expect_no_addition(config, &plan, &places)?;
     set_cuda_visible_devices(&mut plan, config, &slices);
     if settings.hook.hide {
         let other = other_slices(&driver, &slices, &admin);

@@ -6,11 +6,11 @@ use mig_cdi_tests::{FakeHost, Run, hook::oci_config};
 use serde_json::{Value, json};
 
 /// `0:2g.20gb:0` and `0:2g.20gb:2` of the preset a100-80gb.
-const FIRST: &str = "MIG-b3c02e6f-4949-5c5e-80cc-f09e85bd7e98";
-const SECOND: &str = "MIG-7e3b1aad-b6b6-508b-bb58-981e2752708b";
+pub(super) const FIRST: &str = "MIG-b3c02e6f-4949-5c5e-80cc-f09e85bd7e98";
+pub(super) const SECOND: &str = "MIG-7e3b1aad-b6b6-508b-bb58-981e2752708b";
 const GPU: &str = "GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4";
 
-fn host(policy: &str) -> FakeHost {
+pub(super) fn host(policy: &str) -> FakeHost {
     let host = FakeHost::new(preset("a100-80gb").unwrap());
     host.configure_hook(policy);
     let run = host.generate(&["--names=uuid,slot,index"]);
@@ -18,21 +18,21 @@ fn host(policy: &str) -> FakeHost {
     host
 }
 
-fn changed(run: &Run) -> Value {
+pub(super) fn changed(run: &Run) -> Value {
     assert_eq!(run.code, 0, "{}", run.stderr);
     let spec = serde_json::from_str::<oci_spec::runtime::Spec>(&run.stdout);
     assert!(spec.is_ok(), "{spec:?}: {}", run.stdout);
     serde_json::from_str(&run.stdout).unwrap()
 }
 
-fn refused(run: &Run) -> &str {
+pub(super) fn refused(run: &Run) -> &str {
     assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{}", run.stderr);
     assert_eq!(run.stderr.matches('\n').count(), 1, "{:?}", run.stderr);
     run.stderr.strip_prefix("error: ").unwrap().trim_end()
 }
 
 /// Returns the paths of the capability nodes in a configuration.
-fn caps(config: &Value) -> Vec<&str> {
+pub(super) fn caps(config: &Value) -> Vec<&str> {
     let devices = config["linux"]["devices"].as_array().unwrap();
     let paths = devices.iter().map(|device| device["path"].as_str().unwrap());
     paths.filter_map(|path| path.strip_prefix("/dev/nvidia-caps/nvidia-cap")).collect()
@@ -143,7 +143,7 @@ fn every_form_of_request_names_the_same_slice() {
 }
 
 /// Asserts that a container starts as it is, and returns the log.
-fn unchanged(host: &FakeHost, config: &str) -> String {
+pub(super) fn unchanged(host: &FakeHost, config: &str) -> String {
     let _ = std::fs::remove_file(host.log());
     let run = host.precreate(config, &[]);
     assert!(run.code == 0 && run.stdout == config, "{}{}", run.stderr, host.read_log());

@@ -4,3 +4,4 @@
 
 mod hook_requests;
 mod hook_settings;
+mod hook_sources;

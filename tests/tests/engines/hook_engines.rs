@@ -187,6 +187,58 @@ fn an_image_requests_no_slice() {
     }
 }
 
+/// An image that may request slices gets none beside those that the user has named to the engine, by a path or by a spec of another
+/// tool.
+#[test]
+fn a_request_adds_nothing_to_devices_of_another_source() {
+    let image = image("ENV NVIDIA_VISIBLE_DEVICES=0:2g.20gb:0\\n", "");
+    for (mode, variant) in MODES.iter().flat_map(|mode| VARIANTS.map(|variant| (*mode, variant))) {
+        let podman = Podman::new(variant);
+        let host = host(&podman);
+        let node = |minor: u32| {
+            let path = format!("/dev/nvidia-caps/nvidia-cap{minor}");
+            (host.path(&path).display().to_string(), path)
+        };
+        let device = |name: &str, minors: [u32; 2]| {
+            let nodes = minors.map(node).map(|(from, to)| json!({"path": to, "hostPath": from}));
+            json!({"name": name, "containerEdits": {"deviceNodes": nodes}})
+        };
+        let other = json!({"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu",
+            "devices": [device("0:0", [30, 31]), device("0:1", [39, 40])]});
+        fs::write(host.root().join("other.json"), other.to_string()).unwrap();
+        let cdi = format!(
+            "mkdir -p /var/run/cdi; cp {}/other.json /var/run/cdi\n",
+            host.root().display()
+        );
+        let run = |flags: &str| {
+            let _ = fs::remove_file(host.log());
+            let script = format!(
+                "{cdi}{image}$PODMAN $RUN --cap-add MKNOD {flags} evil probe 508:30 508:39"
+            );
+            let run = podman.script(&host, &with_mode(mode, &host, &script));
+            (run, host.read_log())
+        };
+        let (from, to) = node(39);
+        for flags in [&*format!("--device {from}:{to}"), "--device nvidia.com/gpu=0:1"] {
+            let what = format!("{mode} {variant:?} {flags}");
+            let (refused, log) = run(flags);
+            assert!(refused.code != 0 && refused.stdout.is_empty(), "{what}: {}", refused.stdout);
+            assert!(
+                log.contains("the engine has given the container nvidia-cap39"),
+                "{what}: {log}"
+            );
+            // The user takes back what the image says.
+            let (own, log) = run(&format!("{flags} -e NVIDIA_VISIBLE_DEVICES=void"));
+            let output = passed(&own, &log, &what);
+            assert!(output.ends_with("made 508:30 EPERM\nmade 508:39 ENXIO\n"), "{what}: {output}");
+        }
+        let (same, log) = run("--device nvidia.com/gpu=0:0");
+        let output = passed(&same, &log, mode);
+        assert!(output.ends_with("made 508:30 ENXIO\nmade 508:39 EPERM\n"), "{mode}: {output}");
+        assert!(log.contains("gets 0:2g.20gb:0: 6 device nodes"), "{mode} {variant:?}: {log}");
+    }
+}
+
 /// Without its slice the container does not start. The message is in the log, whatever the engine shows.
 #[test]
 fn a_container_that_requests_an_unknown_slice_does_not_start() {
