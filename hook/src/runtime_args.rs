@@ -112,8 +112,13 @@ const OTHERS: [&str; 17] = [
 /// Command of an OCI runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuntimeCommand {
-    /// Makes a container from the bundle in this directory; `None` is the working directory.
-    NewContainer(Option<PathBuf>),
+    /// Makes a container.
+    NewContainer {
+        /// Directory of its bundle; `None` is the working directory.
+        bundle: Option<PathBuf>,
+        /// Its id, for messages.
+        id: Option<String>,
+    },
     /// Any other command.
     Other,
 }
@@ -151,7 +156,7 @@ fn next_part<'a>(
     if arg == "--" {
         return Some(Part::EndOfOptions);
     }
-    if text.trim() != text || text == "-" {
+    if text.trim() != text || text.is_empty() || text == "-" {
         return Some(Part::Unclear(arg));
     }
     if !text.starts_with('-') {
@@ -210,8 +215,9 @@ pub fn log(mut args: &[OsString]) -> Option<EngineLog> {
 /// ```
 /// use mig_cdi_hook::runtime_args::{RuntimeCommand, parse};
 ///
-/// let args = ["--root", "/run/runc", "create", "--bundle", "/b", "id"].map(Into::into);
-/// assert_eq!(parse(&args)?, RuntimeCommand::NewContainer(Some("/b".into())));
+/// let args = ["--root", "/run/runc", "create", "--bundle", "/b", "web"].map(Into::into);
+/// let (bundle, id) = (Some("/b".into()), Some("web".into()));
+/// assert_eq!(parse(&args)?, RuntimeCommand::NewContainer { bundle, id });
 /// # Ok::<(), mig_cdi_hook::Error>(())
 /// ```
 pub fn parse(mut args: &[OsString]) -> Result<RuntimeCommand> {
@@ -243,7 +249,7 @@ pub fn parse(mut args: &[OsString]) -> Result<RuntimeCommand> {
 /// Parses what follows a command that makes a container.
 fn new_container(mut args: &[OsString]) -> Result<RuntimeCommand> {
     let known = [&GLOBAL[..], &OF_MAKERS].concat();
-    let (mut bundle, mut prints) = (None, false);
+    let (mut bundle, mut id, mut prints) = (None, None, false);
     while let Some(part) = next_part(&mut args, &known) {
         match part {
             Part::Option(_, Bundle, value) => bundle = value.map(PathBuf::from),
@@ -254,18 +260,22 @@ fn new_container(mut args: &[OsString]) -> Result<RuntimeCommand> {
                 );
             }
             Part::Option(_, kind, _) => prints |= kind == Print,
-            Part::Word(_) => {}
+            Part::Word(word) => id = id.or(Some(word)),
             Part::EndOfOptions => break,
             Part::Unclear(arg) => return Err(unclear(arg)),
         }
     }
-    Ok(if prints { RuntimeCommand::Other } else { RuntimeCommand::NewContainer(bundle) })
+    let id = id.or(args.first().map(OsString::as_os_str));
+    let id = id.map(|id| id.to_string_lossy().into_owned());
+    Ok(if prints { RuntimeCommand::Other } else { RuntimeCommand::NewContainer { bundle, id } })
 }
 
-/// Result for a command line whose command may be any of the arguments after this one.
+/// Result for a command line whose command may be this argument, or any after it.
 fn without_the_command(arg: &OsStr, after: &[OsString]) -> Result<RuntimeCommand> {
-    let has = |commands: &[&str]| after.iter().any(|a| commands.contains(&&*a.to_string_lossy()));
-    match after.is_empty() || has(&OTHERS) && !has(&MAKERS) {
+    // Without the blanks, as runc after 1.5 reads them: " create" makes a container there.
+    let is_of = |arg: &OsStr, commands: &[&str]| commands.contains(&arg.to_string_lossy().trim());
+    let may_make = is_of(arg, &MAKERS) || after.iter().any(|arg| is_of(arg, &MAKERS));
+    match !may_make && (after.is_empty() || after.iter().any(|arg| is_of(arg, &OTHERS))) {
         true => Ok(RuntimeCommand::Other),
         false => Err(unclear(arg)),
     }
@@ -277,7 +287,8 @@ fn unclear(arg: &OsStr) -> Error {
 }
 
 fn refused(arg: &OsStr, cause: &str) -> Error {
-    Error::usage("parse the runtime's argument", arg.display(), cause)
+    let shown = if arg.is_empty() { "\"\"".to_owned() } else { arg.display().to_string() };
+    Error::usage("parse the runtime's argument", shown, cause)
 }
 
 #[cfg(test)]
@@ -294,7 +305,10 @@ mod tests {
 
     #[test]
     fn the_bundle_of_a_new_container_is_found() {
-        let bundle = |dir: &str| RuntimeCommand::NewContainer(Some(dir.into()));
+        let new = |bundle: Option<&str>, id: Option<&str>| RuntimeCommand::NewContainer {
+            bundle: bundle.map(PathBuf::from),
+            id: id.map(str::to_owned),
+        };
         // containerd, podman, Docker, CRI-O.
         for line in [
             "--root /run/containerd/runc/k8s.io --log /b/log.json --log-format json --systemd-cgroup create --bundle /b --pid-file /b/init.pid id",
@@ -306,17 +320,18 @@ mod tests {
             "create --pidfd-socket s --bundle /b id",
             "create --no-pivot=true --bundle /b id",
             "create --bundle /a --bundle /b id",
-            "create --bundle /b -- --bundle /c",
+            "create --bundle /b -- id --bundle /c",
             "-- create --bundle /b id",
             "run --keep --bundle /b id",
             "run --detach --no-subreaper --bundle /b id",
             "create --log l --bundle /b id",
             "restore --image-path i --bundle /b id",
         ] {
-            assert_eq!(command_of(line), bundle("/b"), "{line}");
+            assert_eq!(command_of(line), new(Some("/b"), Some("id")), "{line}");
         }
-        assert_eq!(command_of("create id"), RuntimeCommand::NewContainer(None));
-        assert_eq!(command_of("create -- id"), RuntimeCommand::NewContainer(None));
+        assert_eq!(command_of("create id"), new(None, Some("id")));
+        assert_eq!(command_of("create -- id"), new(None, Some("id")));
+        assert_eq!(command_of("create --bundle /b"), new(Some("/b"), None));
     }
 
     /// Runtimes read these in different ways, or one that is not known yet may.
@@ -362,6 +377,16 @@ mod tests {
             &[" create", "id"][..],
             &["create", " --bundle", "/b", "id"],
             &["create", "--bundle=/b "],
+            &["--new-option", "value", " create", "--bundle", "/b", "state"],
+            &["--new-option", "value", "create ", "--bundle", "/b", "state"],
+            &["--new-option", "\tcreate", "state"],
+            &["--new-option", "\u{2003}run", "state"],
+            &[" ", "create\n", "state"],
+            // The id of a container may be the name of a command.
+            &[" create", "state"],
+            &["create\n", "list"],
+            &["", "create", "id"],
+            &["create", "", "--bundle", "/b", "id"],
         ] {
             let args: Vec<_> = blank.iter().map(OsString::from).collect();
             assert!(parse(&args).is_err(), "{blank:?}");

@@ -48,10 +48,11 @@ fn run_command(options: &HookOptions, args: Vec<OsString>) -> Result<String> {
     let command = runtime_args::parse(&args)?;
     // Before the bundle is edited: a container that cannot start keeps its configuration.
     let runtime = real_runtime(&settings.hook.runtimes)?;
-    if let RuntimeCommand::NewContainer(bundle) = command {
+    if let RuntimeCommand::NewContainer { bundle, id } = command {
         // As runc and crun have it: without --bundle it is the working directory.
         let bundle = bundle.unwrap_or_else(|| PathBuf::from("."));
-        let id = bundle.display().to_string();
+        // They refuse a command line without an id.
+        let id = id.unwrap_or_default();
         let log = Log::open(settings.hook.log.as_deref());
         let resolution =
             run_logged(&log, MODE, &id, || edit_bundle(&bundle, &settings, options.dry_run))?;
