@@ -10,6 +10,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Cure for a spec that is stale.
 pub(crate) const REGENERATE: &str = "run mig-cdi generate and start the container again";
 
+/// Cure for a program that other users could exchange.
+pub(crate) const ROOT_ONLY: &str = "run chown root and chmod go-w on it";
+
 /// Exit codes of a hook that fails. A runtime only checks whether the code is zero; scripts distinguish the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HookExit {

@@ -7,7 +7,7 @@ use crate::{
     Error, FileIdentity, NodeStat, Result,
     error::optional,
     open_in_root::{Links, open_in_root},
-    trusted_path::{Trust, check},
+    trusted_path::{Trust, check, check_below},
 };
 use nix::{
     dir::Dir,
@@ -100,6 +100,13 @@ impl Root {
     #[must_use]
     pub fn exchangeable(&self, below: &str) -> Option<String> {
         check(&self.path, Path::new(below), Trust::OwnNow).dirs
+    }
+
+    /// Returns the reason why another user than root and this process's could put another program at a path; `None` when no
+    /// user could. Where the root itself is does not count: an image that is being built runs elsewhere.
+    #[must_use]
+    pub fn untrusted_program(&self, below: &Path) -> Option<String> {
+        check_below(&self.fd, below, Trust::OwnNow).weakness(below)
     }
 
     /// Refuses a `/proc` of the machine that is not the kernel's: a process that may mount over it could

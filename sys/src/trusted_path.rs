@@ -44,24 +44,48 @@ pub(crate) struct CheckedPath {
     pub content: Option<String>,
 }
 
+/// Function that is called for each entry of a path, with the directory that it is in.
+type Visit<'v> = dyn FnMut(Option<&OwnedFd>, &OwnedFd) + 'v;
+
 /// Walks a path below a root, and checks all that is on it, the path of the root included.
 pub(crate) fn check(root: &Path, below: &Path, trust: Trust) -> CheckedPath {
-    let (mut dirs, mut content) = (None, None);
-    let file = walk_both(root, below, &mut |parent, entry| {
-        let is_file = fstat(entry).is_ok_and(|stat| kind(&stat) == SFlag::S_IFREG);
-        let found = if is_file { &mut content } else { &mut dirs };
-        if found.is_none() {
-            *found = trust.weakness_of(parent, entry);
-        }
-    });
-    CheckedPath { file, dirs, content }
+    CheckedPath::of(trust, |visit| walk_both(root, below, visit))
 }
 
-fn walk_both(
-    root: &Path,
-    below: &Path,
-    visit: &mut dyn FnMut(Option<&OwnedFd>, &OwnedFd),
-) -> Result<OwnedFd> {
+/// Walks a path below an open root, and checks the root and all that is below it.
+pub(crate) fn check_below(root: &OwnedFd, below: &Path, trust: Trust) -> CheckedPath {
+    CheckedPath::of(trust, |visit| {
+        visit(None, root);
+        let mut visit = |parent: &OwnedFd, entry: &OwnedFd| visit(Some(parent), entry);
+        walk(root, below, OFlag::O_PATH | OFlag::O_CLOEXEC, Links::Followed, &mut visit)
+    })
+}
+
+impl CheckedPath {
+    fn of(trust: Trust, walk: impl FnOnce(&mut Visit<'_>) -> Result<OwnedFd>) -> CheckedPath {
+        let (mut dirs, mut content) = (None, None);
+        let file = walk(&mut |parent, entry| {
+            let is_file = fstat(entry).is_ok_and(|stat| kind(&stat) == SFlag::S_IFREG);
+            let found = if is_file { &mut content } else { &mut dirs };
+            if found.is_none() {
+                *found = trust.weakness_of(parent, entry);
+            }
+        });
+        CheckedPath { file, dirs, content }
+    }
+
+    /// The first weakness of a path; what does not exist has none of its own.
+    pub(crate) fn weakness(self, path: &Path) -> Option<String> {
+        self.dirs.or(self.content).or_else(|| match self.file {
+            Ok(_) | Err(Errno::ENOENT) => None,
+            Err(errno) => {
+                Some(format!("{} cannot be examined: {}", path.display(), describe(errno)))
+            }
+        })
+    }
+}
+
+fn walk_both(root: &Path, below: &Path, visit: &mut Visit<'_>) -> Result<OwnedFd> {
     let handle = OFlag::O_PATH | OFlag::O_CLOEXEC;
     let top = openat(AT_FDCWD, "/", handle | OFlag::O_DIRECTORY, Mode::empty())?;
     visit(None, &top);
@@ -79,11 +103,7 @@ fn walk_both(
 /// What does not exist yet is judged by the directories that do.
 #[must_use]
 pub fn replaceable_by_others(path: &Path) -> Option<String> {
-    let CheckedPath { file, dirs, content } = check(path, Path::new(""), Trust::RootLater);
-    dirs.or(content).or_else(|| match file {
-        Ok(_) | Err(Errno::ENOENT) => None,
-        Err(errno) => Some(format!("{} cannot be examined: {}", path.display(), describe(errno))),
-    })
+    check(path, Path::new(""), Trust::RootLater).weakness(path)
 }
 
 /// Refuses a directory that another user than root and this process's could exchange, since they can change one above it:

@@ -4,7 +4,7 @@
 //! Never changes a unit without a device policy: `DeviceAllow=` alone closes it (`cgroup_apply_devices` in systemd's
 //! `src/core/cgroup.c`), and every other device that its processes use would be denied.
 
-use crate::{Error, Result, exists, is_executable, run};
+use crate::{Error, Result, Root, exists, is_executable, run};
 use std::{ffi::OsStr, path::Path, time::Duration};
 
 /// Paths of systemctl: on systems with a merged /usr, and without.
@@ -101,6 +101,10 @@ fn systemctl(op: &'static str, unit: &str, args: &[impl AsRef<OsStr>]) -> Result
     let program = SYSTEMCTL.map(Path::new).into_iter().find(|path| is_executable(path));
     let program = program
         .ok_or_else(|| error("there is no systemctl in /usr/bin").with_cure("install systemctl"))?;
+    if let Some(reason) = Root::open(Path::new("/"))?.untrusted_program(program) {
+        let cause = format!("another user could exchange systemctl: {reason}");
+        return Err(error(&cause).with_cure("run chown root and chmod go-w on it"));
+    }
     let ran = run(program, args, LIMIT)?;
     match ran.code == Some(0) {
         true => Ok(ran.stdout),

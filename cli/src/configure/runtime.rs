@@ -60,47 +60,73 @@ pub(super) fn expect_real_runtime(
     by_engine: &str,
     plan: &mut ConfigPlan,
 ) -> Result<(), Error> {
-    let exists = |path: &str| request.host.identity(path).is_ok_and(|found| found.is_some());
-    let is_runtime = |path: &&str| {
-        let name = Path::new(path).file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| RUNTIMES.contains(&name))
-    };
-    let in_path = |name: &str| {
-        let paths = PROGRAM_PATH.map(|dir| format!("{dir}/{name}"));
-        paths.into_iter().find(|path| exists(path))
-    };
-    let by_engine = Some(by_engine).filter(is_runtime).and_then(|path| match path.contains('/') {
-        true => exists(path).then(|| path.to_owned()),
-        false => in_path(path),
-    });
-    let listed = &request.real_runtimes;
-    let setting =
-        |path: &str| format!("set runtimes = [{path:?}] below [hook] in {}", mig_cdi_config::PATH);
-    let Some(found) = listed.iter().find(|path| exists(path)) else {
-        let installed = by_engine.or_else(|| RUNTIMES.into_iter().find_map(in_path));
-        let cause =
-            format!("mig-cdi-runtime would find no runtime: none of {} exists", listed.join(", "));
-        return match installed {
-            Some(path) => Err(Error::refused("configure", request.engine.label())
-                .because(cause)
-                .with_cure(setting(&path))),
-            // The root of an image that is being built.
-            None if request.is_image => {
-                plan.warnings.push(format!("{cause}; install runc or crun"));
-                Ok(())
-            }
-            None => Err(Error::refused("configure", request.engine.label())
-                .because(cause)
-                .with_cure("install runc or crun")),
-        };
+    let by_engine = installed_runtime(request, by_engine);
+    // The same choice as that of `real_runtime` in the hook.
+    let weakness = |path: &str| request.host.untrusted_program(Path::new(path));
+    let mut listed = request.real_runtimes.iter().filter(|path| exists(request, path));
+    let Some(found) = listed.find(|path| weakness(path).is_none()) else {
+        return no_real_runtime(request, by_engine, plan);
     };
     let identity = |path: &str| request.host.identity(path).ok().flatten();
     if let Some(other) = by_engine.filter(|path| identity(path) != identity(found)) {
+        let why = match weakness(&other) {
+            Some(reason) => format!("another user could exchange that: {reason}"),
+            None => format!("to run the same, {}", setting(&other)),
+        };
         plan.warnings.push(format!(
-            "mig-cdi-runtime runs {found}, and {} runs {other}; to run the same, {}",
-            request.engine.name,
-            setting(&other)
+            "mig-cdi-runtime runs {found}, and {} runs {other}; {why}",
+            request.engine.name
         ));
     }
     Ok(())
+}
+
+fn setting(path: &str) -> String {
+    format!("set runtimes = [{path:?}] below [hook] in {}", mig_cdi_config::PATH)
+}
+
+fn exists(request: &ConfigureRequest<'_>, path: &str) -> bool {
+    request.host.identity(path).is_ok_and(|found| found.is_some())
+}
+
+/// Path of a runtime that an engine names by its path, or by a name that it looks up.
+fn installed_runtime(request: &ConfigureRequest<'_>, by_engine: &str) -> Option<String> {
+    let name = Path::new(by_engine).file_name().and_then(|name| name.to_str());
+    name.filter(|name| RUNTIMES.contains(name))?;
+    match by_engine.contains('/') {
+        true => exists(request, by_engine).then(|| by_engine.to_owned()),
+        false => {
+            let mut paths = PROGRAM_PATH.iter().map(|dir| format!("{dir}/{by_engine}"));
+            paths.find(|path| exists(request, path))
+        }
+    }
+}
+
+/// Error for a machine on which `mig-cdi-runtime` would run none; a warning for an image, which may get one later.
+fn no_real_runtime(
+    request: &ConfigureRequest<'_>,
+    by_engine: Option<String>,
+    plan: &mut ConfigPlan,
+) -> Result<(), Error> {
+    let listed = &request.real_runtimes;
+    let refused = Error::refused("configure", request.engine.label());
+    if let Some(path) = listed.iter().find(|path| exists(request, path)) {
+        let reason = request.host.untrusted_program(Path::new(path)).unwrap_or_default();
+        return Err(refused
+            .because(format!("mig-cdi-runtime would not run {path}: {reason}"))
+            .with_cure("run chown root and chmod go-w on it"));
+    }
+    let cause =
+        format!("mig-cdi-runtime would find no runtime: none of {} exists", listed.join(", "));
+    let other = || RUNTIMES.into_iter().find_map(|name| installed_runtime(request, name));
+    let cure = match by_engine.or_else(other) {
+        Some(path) => setting(&path),
+        // The root of an image that is being built.
+        None if request.is_image => {
+            plan.warnings.push(format!("{cause}; install runc or crun"));
+            return Ok(());
+        }
+        None => "install runc or crun".to_owned(),
+    };
+    Err(refused.because(cause).with_cure(cure))
 }

@@ -9,13 +9,13 @@ use super::{
 };
 use crate::{
     cli::HookOptions,
-    error::{Error, Result},
+    error::{Error, ROOT_ONLY, Result},
     oci_config::{LIMIT, OciConfig},
     resolve::{Resolution, resolve},
     runtime_args::{self, EngineLog, RuntimeCommand},
 };
 use mig_cdi_config::Settings;
-use mig_cdi_sys::{Bundle, Log, append_line, exec_program, is_executable};
+use mig_cdi_sys::{Bundle, Log, LogLevel, Root, append_line, exec_program, is_executable};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -47,7 +47,7 @@ fn run_command(options: &HookOptions, args: Vec<OsString>) -> Result<String> {
     let settings = settings::read(options)?;
     let command = runtime_args::parse(&args)?;
     // Before the bundle is edited: a container that cannot start keeps its configuration.
-    let runtime = real_runtime(&settings.hook.runtimes)?;
+    let RealRuntime { path, skipped } = real_runtime(&settings.hook.runtimes)?;
     if let RuntimeCommand::NewContainer { bundle, id } = command {
         // As runc and crun have it: without --bundle it is the working directory.
         let bundle = bundle.unwrap_or_else(|| PathBuf::from("."));
@@ -58,6 +58,9 @@ fn run_command(options: &HookOptions, args: Vec<OsString>) -> Result<String> {
             run_logged(&log, MODE, &id, || edit_bundle(&bundle, &settings, options.dry_run))?;
         if options.dry_run {
             return dry_run_plan(MODE, &resolution);
+        }
+        for other in skipped {
+            log.line(LogLevel::Info, &format!("{MODE}: container {id:?} is not run by {other}"));
         }
         match resolution {
             Resolution::NoRequest => {}
@@ -72,7 +75,7 @@ fn run_command(options: &HookOptions, args: Vec<OsString>) -> Result<String> {
     if options.dry_run {
         return dry_run_plan(MODE, &Resolution::NoRequest);
     }
-    Err(exec_program(runtime, args).into())
+    Err(exec_program(path, args).into())
 }
 
 /// Writes the plan into the bundle. The configuration of a container that requests nothing is not touched.
@@ -87,13 +90,33 @@ fn edit_bundle(bundle: &Path, settings: &Settings, dry_run: bool) -> Result<Reso
     Ok(resolution)
 }
 
-/// Returns the first configured runtime that exists. Never searches `PATH`, which an engine's user may set.
-fn real_runtime(runtimes: &[PathBuf]) -> Result<&Path> {
-    let found = runtimes.iter().find(|path| is_executable(path));
-    found.map(PathBuf::as_path).ok_or_else(|| {
+/// The runtime to become.
+struct RealRuntime<'s> {
+    path: &'s Path,
+    /// Programs in front of it in the list that others could exchange, each with the reason.
+    skipped: Vec<String>,
+}
+
+/// Returns the first configured runtime that exists and that no other user could exchange: engines run it as root. Never
+/// searches `PATH`, which an engine's user may set.
+fn real_runtime(runtimes: &[PathBuf]) -> Result<RealRuntime<'_>> {
+    let host = Root::open(Path::new("/"))?;
+    let mut skipped = Vec::new();
+    for path in runtimes.iter().filter(|path| is_executable(path)) {
+        match host.untrusted_program(path) {
+            None => return Ok(RealRuntime { path, skipped }),
+            // Not an error yet: whoever can write to /usr/local/sbin, as Debian's group staff (Debian Policy, 9.1.2), could
+            // stop every container by putting a runc there.
+            Some(reason) => skipped.push(format!("{}: {reason}", path.display())),
+        }
+    }
+    const OPERATION: &str = "find the real runtime";
+    if skipped.is_empty() {
         let paths: Vec<_> = runtimes.iter().map(|path| path.display().to_string()).collect();
         let cause = format!("none of {} is a program", paths.join(", "));
         let cure = format!("list its path in hook.runtimes of {}", mig_cdi_config::PATH);
-        Error::usage("find the real runtime", "", cause).with_cure(cure)
-    })
+        return Err(Error::usage(OPERATION, "", cause).with_cure(cure));
+    }
+    let cause = format!("another user could exchange {}", skipped.join(", and "));
+    Err(Error::refused(OPERATION, "", cause).with_cure(ROOT_ONLY))
 }

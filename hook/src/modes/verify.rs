@@ -5,11 +5,11 @@ use super::output::{dry_run, log_refusal};
 use crate::{
     cli::VerifyOptions,
     driver::Driver,
-    error::{Error, Result},
+    error::{Error, ROOT_ONLY, Result},
     state::ContainerState,
     verify,
 };
-use mig_cdi_sys::{KeepCaps, Log, ProgramOutput, isolate, run as run_program};
+use mig_cdi_sys::{KeepCaps, Log, ProgramOutput, Root, isolate, run as run_program};
 use serde::{Deserialize, Serialize};
 use std::{io, path::Path, time::Duration};
 
@@ -56,6 +56,10 @@ fn verify_with_nvml(program: &Path, options: &VerifyOptions) -> Result<()> {
     if !program.is_absolute() {
         return Err(Error::usage("run", program.display(), "the path is not absolute")
             .with_cure("set --full to an absolute path"));
+    }
+    // generate has checked it too, and files can change.
+    if let Some(reason) = Root::open(Path::new("/"))?.untrusted_program(program) {
+        return Err(Error::refused("run", program.display(), reason).with_cure(ROOT_ONLY));
     }
     let slices = options.slices.iter().map(ToString::to_string);
     let args = [MODE.to_owned()].into_iter().chain(options.mig_cdi_options.iter().cloned());

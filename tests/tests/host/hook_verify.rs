@@ -188,6 +188,28 @@ fn verify_full_kills_a_program_that_hangs() {
     assert!(run.code == 1 && run.stderr.contains("wait for"), "{}", run.stderr);
 }
 
+/// The spec was written when the path was safe.
+#[test]
+fn verify_full_runs_no_program_of_another_user() {
+    let host = host("--verify=full");
+    verify(&host, "0:3g.40gb:4").assert_code(0);
+    let (bin, ran) = (host.install(), host.out().with_file_name("ran"));
+    script_program(&bin.join("mig-cdi"), &format!("echo ran >{}", ran.display()));
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    for path in [&bin, &bin.join("mig-cdi")] {
+        mode(path, 0o775);
+        let run = verify(&host, "0:3g.40gb:4");
+        let weak = format!("{} has mode 0775; run chown root", path.display());
+        assert!(run.code == 1 && run.stderr.contains(&weak), "{}", run.stderr);
+        mode(path, 0o755);
+    }
+    assert!(!ran.exists());
+    verify(&host, "0:3g.40gb:4").assert_code(0);
+    assert!(ran.exists());
+}
+
 #[test]
 fn the_states_of_runc_and_crun_are_read() {
     let host = host("--verify");

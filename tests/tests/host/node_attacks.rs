@@ -10,6 +10,7 @@ use mig_cdi_tests::{
     podman::compile,
     run,
     running_plugin::RunningPlugin,
+    script_program,
     watch::{Watch, until},
 };
 use nix::sys::signal::Signal;
@@ -419,4 +420,66 @@ fn directories_above_a_spec_are_checked() {
     give(&above.join("x"));
     let run = host.run(&["generate", "--remove", &output]);
     assert_eq!((run.code, spec.exists()), (5, true), "{}", run.stderr);
+}
+
+/// The mode `runtime` becomes a program that root runs: none that another user could have put there, by its file, by a directory or by
+/// a link on the way.
+#[test]
+fn root_becomes_no_runtime_of_another_user() {
+    type Weaken = fn(&Path);
+    let cases: [(&str, Weaken); 6] = [
+        ("local/sbin/runc belongs to user", |local| give(&local.join("sbin/runc"))),
+        ("local/sbin/runc has mode 0775", |local| mode(&local.join("sbin/runc"), 0o775)),
+        ("local/sbin belongs to user", |local| give(&local.join("sbin"))),
+        // Debian's mode for it.
+        ("local/sbin has mode 2775", |local| {
+            chown(local.join("sbin"), None, Some(50)).unwrap();
+            mode(&local.join("sbin"), 0o2775);
+        }),
+        ("local has mode 0777", |local| mode(local, 0o777)),
+        ("local/home/link belongs to user", |local| {
+            fs::create_dir(local.join("home")).unwrap();
+            mode(&local.join("home"), 0o1777);
+            fs::rename(local.join("sbin/runc"), local.join("real")).unwrap();
+            symlink(local.join("real"), local.join("home/link")).unwrap();
+            give(&local.join("home/link"));
+            symlink(local.join("home/link"), local.join("sbin/runc")).unwrap();
+        }),
+    ];
+    for (weak, weaken) in cases {
+        let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
+        let local = host.out().with_file_name("local");
+        let (runc, ran) = (local.join("sbin/runc"), host.out().with_file_name("ran"));
+        fs::create_dir_all(local.join("sbin")).unwrap();
+        script_program(&runc, &format!("echo ran >{}", ran.display()));
+        host.configure_hook(&format!("runtimes = [{runc:?}]"));
+        let config = format!("--config={}", host.config().display());
+        let state = || run(&mut host.hook(&["runtime", &config, "state", "id"]));
+        state().assert_code(0);
+        assert!(ran.exists(), "{weak}");
+        fs::remove_file(&ran).unwrap();
+        weaken(&local);
+        let run = state();
+        assert_eq!((run.code, ran.exists()), (1, false), "{weak}: {}", run.stderr);
+        assert!(run.stderr.contains(weak), "{weak}: {}", run.stderr);
+        assert!(run.stderr.contains("; run chown root and chmod go-w on it"), "{}", run.stderr);
+    }
+}
+
+/// `configure --runtime` says so before an engine is configured, below any root.
+#[test]
+fn no_engine_is_configured_for_a_runtime_of_another_user() {
+    let machine = ConfigureHost::trusted();
+    machine.program("root/usr/local/sbin/runc", "#!/bin/sh\n");
+    let docker = "docker --engine-version 26.1 --runtime";
+    machine.run_ok(&format!("{docker} --dry-run"));
+    mode(&machine.path("/usr/local/sbin"), 0o2775);
+    let run = machine.configure(docker);
+    let why = "mig-cdi-runtime would not run /usr/local/sbin/runc: /usr/local/sbin has mode 2775; run chown root";
+    assert!(run.code == 5 && run.stderr.contains(why), "{}", run.stderr);
+    machine.program("root/usr/bin/crun", "#!/bin/sh\n");
+    let run = machine.run_ok(docker);
+    let warning = "mig-cdi-runtime runs /usr/bin/crun, and docker runs /usr/local/sbin/runc; another user could \
+                   exchange that: /usr/local/sbin has mode 2775";
+    assert!(run.stderr.contains(warning), "{}", run.stderr);
 }
