@@ -8,7 +8,7 @@ use crate::{
 };
 use mig_cdi_model::{Major, Minor, cdi::SpecNode};
 use mig_cdi_sys::{
-    Container, DeviceCgroup, MountSource, NewNode, Owner, Root, UnitDevices, UnitRule,
+    ClosedUnit, Container, DeviceCgroup, MountSource, NewNode, Owner, Root, UnitRule,
 };
 use std::{os::fd::OwnedFd, path::Path};
 
@@ -22,7 +22,7 @@ const FILE: &str = "environment";
 /// before a failure is undone.
 ///
 /// # Errors
-/// Fails when a step fails, or when the container could not open its nodes in the end.
+/// Fails when a step fails, when the container could not open its nodes in the end, or when systemd would take them away later.
 pub fn inject(
     plan: &InjectionPlan,
     pid: u32,
@@ -37,15 +37,38 @@ pub fn inject(
     }
     let sources = open_sources(plan)?;
     let cgroup = DeviceCgroup::of(&Root::open(Path::new("/"))?, pid)?;
+    let scope = closed_scope(&cgroup, unit_rules)?;
     let mut container = Container::enter(pid, root)?;
     let unit = cgroup.unit_of_caller();
     let filled = create_nodes_and_mounts(&mut container, plan, &sources, user, unit);
     let allowed = filled.and_then(|nodes| {
         // systemd and the cgroup are those of the host, so the rules wait until the process is back there.
         container.leave()?;
-        allow(&cgroup, plan, &nodes, unit_rules)
+        allow(&cgroup, plan, &nodes, scope)
     });
     allowed.map_err(|error| error.after_undo(container.undo()))
+}
+
+/// Reads the container's own systemd scope, where it has one that allows some devices only, with the rules to add to it.
+///
+/// # Errors
+/// Fails when systemd cannot express the rules: it would deny the slice from the next `daemon-reload` on.
+fn closed_scope<'r>(
+    cgroup: &DeviceCgroup,
+    unit_rules: Option<&'r [UnitRule]>,
+) -> Result<Option<(ClosedUnit, &'r [UnitRule])>> {
+    let scope = cgroup.own_scope().map(ClosedUnit::read).transpose()?.flatten();
+    let Some(scope) = scope else { return Ok(None) };
+    match unit_rules {
+        Some(rules) => Ok(Some((scope, rules))),
+        None => {
+            let cause = "systemd cannot express the container's device rules, one of which denies after another that \
+                         allows, or is for one minor of every major";
+            let cure = "leave that rule out, or use precreate or runtime instead of create-runtime";
+            let operation = "allow devices in the systemd unit";
+            Err(Error::refused(operation, scope.name(), cause).with_cure(cure))
+        }
+    }
 }
 
 /// Opens every file of the host before the container is entered: paths mean the container's files afterwards.
@@ -108,12 +131,9 @@ fn allow(
     cgroup: &DeviceCgroup,
     plan: &InjectionPlan,
     nodes: &[OwnedFd],
-    unit_rules: Option<&[UnitRule]>,
+    scope: Option<(ClosedUnit, &[UnitRule])>,
 ) -> Result<()> {
-    let scope = match (cgroup.own_scope(), unit_rules) {
-        (Some(scope), Some(rules)) => UnitDevices::allow(scope, rules)?,
-        _ => None,
-    };
+    let scope = scope.map(|(scope, rules)| scope.allow(rules)).transpose()?;
     let done = allow_in_cgroup(cgroup, plan, nodes, scope.is_some());
     match (done, scope) {
         (Err(error), Some(scope)) => Err(error.after_undo(scope.undo())),

@@ -18,7 +18,7 @@
 //! | show that a process is alive | [`LifeLock`] |
 //! | make device nodes on the host | [`NodeDir`] |
 //! | make device nodes and mounts in a container | [`Container`], [`MountSource`] |
-//! | allow devices in a cgroup | [`DeviceCgroup`], [`UnitDevices`] |
+//! | allow devices in a cgroup | [`DeviceCgroup`], [`ClosedUnit`] |
 //! | find what cgroups allow | [`DevicePolicies`] |
 //! | shed privileges before doing anything as root | [`isolate`] |
 //! | run another program | [`run`], [`exec_program`], [`ChildLines`] |
@@ -121,5 +121,5 @@ pub use root::Root;
 pub use sd_notify::SdNotify;
 pub use socket::{listen_at, remove_socket};
 pub use trusted_path::{in_user_namespace, replaceable_by_others};
-pub use unit_devices::{UnitDevices, UnitRule};
+pub use unit_devices::{ClosedUnit, UnitDevices, UnitRule};
 pub use user_path::{absolute, exists, list_named, node_named, read_named, read_regular};

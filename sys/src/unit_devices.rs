@@ -25,49 +25,58 @@ pub struct UnitRule {
     pub access: String,
 }
 
+/// A unit that allows some devices only.
+#[derive(Debug)]
+pub struct ClosedUnit {
+    unit: String,
+    rules: Vec<UnitRule>,
+}
+
 /// Rules that were added to a unit. When it is dropped, they stay.
 #[derive(Debug)]
 #[must_use = "undo it, or drop it to let it stay"]
-pub struct UnitDevices {
-    unit: String,
-    before: Vec<UnitRule>,
-}
+pub struct UnitDevices(ClosedUnit);
 
-impl UnitDevices {
-    /// Adds rules to a unit that allows some devices only. Returns `None` for any other unit, and where systemd is not
-    /// the init system.
+impl ClosedUnit {
+    /// Reads the rules of a unit. Returns `None` for one that allows all devices, and where systemd is not the init system.
     ///
     /// # Errors
-    /// When systemd does not report the unit's device policy, or does not change it.
-    pub fn allow(unit: &str, rules: &[UnitRule]) -> Result<Option<UnitDevices>> {
+    /// When systemd does not report the unit's device policy.
+    pub fn read(unit: &str) -> Result<Option<ClosedUnit>> {
         if !exists(Path::new(SYSTEMD)) {
             return Ok(None);
         }
         let properties = "--property=DevicePolicy,DeviceAllow";
         let shown = systemctl(ALLOW, unit, &["show", properties, "--", unit])?;
-        let Some(before) = closed_policy(&shown) else {
+        let Some(rules) = closed_policy(&shown) else {
             return Err(Error::refused(ALLOW, unit, "systemctl reports no device policy"));
         };
-        let Some(before) = before else { return Ok(None) };
-        let mut wanted = before.clone();
+        Ok(rules.map(|rules| ClosedUnit { unit: unit.to_owned(), rules }))
+    }
+
+    /// Name of the unit.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.unit
+    }
+
+    /// Adds rules to those that it has.
+    ///
+    /// # Errors
+    /// When systemd does not change them.
+    pub fn allow(self, rules: &[UnitRule]) -> Result<UnitDevices> {
+        let mut wanted = self.rules.clone();
         rules.iter().for_each(|rule| add(&mut wanted, rule));
-        let changed = UnitDevices { unit: unit.to_owned(), before };
-        match changed.set(ALLOW, &wanted) {
-            Ok(()) => Ok(Some(changed)),
+        let done = self.set(ALLOW, &wanted);
+        let changed = UnitDevices(self);
+        match done {
+            Ok(()) => Ok(changed),
             Err(error) => {
                 // systemd may have done it when the time was up. The first error is the one to report.
                 let _ = changed.undo();
                 Err(error)
             }
         }
-    }
-
-    /// Sets the rules as they were.
-    ///
-    /// # Errors
-    /// When systemd does not change them.
-    pub fn undo(self) -> Result<()> {
-        self.set("restore the devices of the systemd unit", &self.before)
     }
 
     /// Sets the rules, all in one step: systemd checks all values before it uses the first
@@ -80,6 +89,16 @@ impl UnitDevices {
             rules.iter().map(|rule| format!("DeviceAllow={} {}", rule.devices, rule.access));
         let args: Vec<_> = set.into_iter().map(str::to_owned).chain(rules).collect();
         systemctl(op, &self.unit, &args).map(drop)
+    }
+}
+
+impl UnitDevices {
+    /// Sets the rules as they were.
+    ///
+    /// # Errors
+    /// When systemd does not change them.
+    pub fn undo(self) -> Result<()> {
+        self.0.set("restore the devices of the systemd unit", &self.0.rules)
     }
 }
 

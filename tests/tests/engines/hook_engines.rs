@@ -367,6 +367,8 @@ struct InUnit<'a> {
     group: &'a str,
     /// What systemctl shows of a unit, and its exit code for other commands.
     systemctl: (&'a str, i32),
+    /// Device rules after those that deny all and allow 42:7.
+    rules: &'a [Value],
     /// Script before the container.
     before: &'a str,
 }
@@ -382,6 +384,7 @@ impl InUnit<'_> {
         config["process"]["args"] = json!(["probe", "42:7"]);
         let rules = config["linux"]["resources"]["devices"].as_array_mut().unwrap();
         rules.push(json!({"allow": true, "type": "c", "major": 42, "minor": 7, "access": "rw"}));
+        rules.extend(self.rules.iter().cloned());
         let settings = format!("--config={}", self.host.config().display());
         config["hooks"]["createRuntime"] = json!([{
             "path": self.host.install().join("mig-cdi-hook"), "args": ["hook", "create-runtime", settings], "env": ["A=b"],
@@ -460,7 +463,7 @@ fn only_a_closed_scope_of_the_container_alone_is_changed() {
         let run = |unit: &str, shown, code, before: &str| {
             let group = format!("{unit}/container");
             let (podman, host, group) = (&podman, &host, &*group);
-            InUnit { podman, host, group, systemctl: (shown, code), before }.run()
+            InUnit { podman, host, group, systemctl: (shown, code), rules: &[], before }.run()
         };
         let what = format!("{variant:?}");
         assert_eq!(run(&scope, closed, 0, ""), (true, format!("{show}{changed}")), "{what}");
@@ -477,6 +480,42 @@ fn only_a_closed_scope_of_the_container_alone_is_changed() {
             // The kernel refuses what the parent cgroup denies.
             assert_eq!(run(&scope, closed, 0, &deny), (false, calls), "{what}");
         }
+    }
+}
+
+/// systemd has no rule for what the container's configuration denies after it was allowed. A scope that was not changed would lose
+/// the slice at the next `daemon-reload`, so the container does not start.
+#[test]
+fn a_slice_that_systemd_would_take_away_is_not_injected() {
+    let id = std::process::id();
+    let (scope, service) =
+        (format!("mig-cdi-test-{id}.scope"), format!("mig-cdi-test-{id}.service"));
+    let show = format!("show --property=DevicePolicy,DeviceAllow -- {scope}\nPWD=/\n");
+    let closed = "DevicePolicy=strict\nDeviceAllow=/dev/char/42:7 rw\n";
+    let rule = json!({"allow": false, "type": "c", "major": 42, "minor": 8, "access": "rwm"});
+    // A systemctl that everybody can write to.
+    let weak = "cp $DIR/tools/systemctl /run/systemctl
+        chmod 777 /run/systemctl
+        mount --bind /run/systemctl /usr/bin/systemctl";
+    for variant in VARIANTS {
+        let podman = Podman::new(variant);
+        let host = host(&podman);
+        let run = |unit: &str, shown, rules: &[Value], before: &str| {
+            let group = format!("{unit}/container");
+            let (podman, host, group) = (&podman, &host, &*group);
+            InUnit { podman, host, group, systemctl: (shown, 0), rules, before }.run()
+        };
+        let what = format!("{variant:?}");
+        let rules = std::slice::from_ref(&rule);
+        assert_eq!(run(&scope, closed, rules, ""), (false, show.clone()), "{what}");
+        let why = format!("allow devices in the systemd unit {scope}: systemd cannot express");
+        assert!(host.read_log().contains(&why), "{what}: {}", host.read_log());
+        // Where systemd has no list, it takes nothing away.
+        assert_eq!(run(&scope, "DevicePolicy=auto\n", rules, ""), (true, show.clone()), "{what}");
+        assert_eq!(run(&service, closed, rules, ""), (true, String::new()), "{what}");
+        assert_eq!(run(&scope, closed, &[], weak), (false, String::new()), "{what}");
+        let why = "another user could exchange systemctl: /usr/bin/systemctl has mode 0777; run chown root";
+        assert!(host.read_log().contains(why), "{what}: {}", host.read_log());
     }
 }
 
