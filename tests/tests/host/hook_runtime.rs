@@ -287,3 +287,42 @@ fn no_command_line_starts_a_container_without_its_slice() {
         }
     }
 }
+
+/// As much environment as the kernel starts a program with: the hook leaves such a container alone, in front of the real runtimes and
+/// run by them. What is larger is in `hook_modes::a_large_container_without_a_request_starts_unchanged`.
+#[test]
+fn a_container_with_a_megabyte_of_environment_starts() {
+    let script = "
+        cd $DIR
+        sed \"s|ROOTFS|$ROOTFS|; s|GROUP|mig-cdi-test-$$|\" plain.json >config.json
+        cp config.json before.json
+        $RUN_HOOK run id </dev/null
+        cmp config.json before.json
+        sed \"s|ROOTFS|$ROOTFS|; s|GROUP|mig-cdi-test-$$|\" hooked.json >config.json
+        $RUNTIME run id </dev/null
+        until find /sys/fs/cgroup /sys/fs/cgroup/* -maxdepth 1 -name mig-cdi-test-$$ -exec rmdir {} + 2>/dev/null; do
+            sleep 0.1; done";
+    for variant in VARIANTS {
+        let podman = Podman::new(variant);
+        let host = host(&podman.runtime());
+        let text = fs::read_to_string(project().join("tests/engines/bundle.json")).unwrap();
+        let mut config: Value = serde_json::from_str(&text).unwrap();
+        config["annotations"] = serde_json::json!({});
+        config["process"]["args"] = serde_json::json!(["sh", "-c", "echo started ${#LONG11}"]);
+        let env = config["process"]["env"].as_array_mut().unwrap();
+        env.extend((0..12).map(|i| format!("LONG{i}={}", "x".repeat(100 << 10)).into()));
+        fs::write(host.root().join("plain.json"), config.to_string()).unwrap();
+        let settings = format!("--config={}", host.config().display());
+        config["hooks"]["createRuntime"] = serde_json::json!([{
+            "path": host.install().join("mig-cdi-hook"), "args": ["hook", "create-runtime", settings], "env": ["A=b"],
+        }]);
+        fs::write(host.root().join("hooked.json"), config.to_string()).unwrap();
+        let script = script
+            .replace("$DIR", &host.root().display().to_string())
+            .replace("$RUN_HOOK", &host.runtime().display().to_string());
+        let run = podman.script(&host, &script);
+        let expected = "started 102400\nstarted 102400\n";
+        assert_eq!((run.code, &*run.stdout), (0, expected), "{variant:?}: {}", run.stderr);
+        assert_eq!(host.read_log(), "", "{variant:?}");
+    }
+}
