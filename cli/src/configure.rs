@@ -31,7 +31,7 @@ use mig_cdi_gen::Error;
 /// Drafts the files of an engine.
 ///
 /// # Errors
-/// When a file cannot be read, does not parse or cannot be edited, and when the engine has no CDI.
+/// When a file cannot be read, does not parse or cannot be edited, and when the engine has no CDI and only that was requested.
 pub(crate) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
     let mut plan = match request.engine_kind {
         EngineArg::Podman => podman::plan(request),
@@ -39,6 +39,12 @@ pub(crate) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
         EngineArg::Crio => crio::plan(request),
         EngineArg::Docker => docker::plan(request),
     }?;
+    if !request.engine.has_cdi {
+        plan.notes.push(format!(
+            "{} has no cdi support: containers get slices from mig-cdi-runtime or mig-cdi-hook, not by --device",
+            request.engine.label()
+        ));
+    }
     if let Some(major) = request.engine.untested_major() {
         plan.warnings.push(format!(
             "{} {major} is newer than any tested version: it is configured as the newest known one",

@@ -23,11 +23,17 @@ use serde_json::{Value, json};
 const OURS: &str = "50-mig-cdi.toml";
 
 pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
-    request.require_cdi()?;
+    let reads_cdi = request.reads_cdi()?;
     let settings = request.settings()?;
     let main = main_file(EngineArg::Containerd, &request.places);
     let mut plan = ConfigPlan::of(&settings);
-    let edits = cri_edits(request, &settings, &mut plan)?;
+    let mut edits = Vec::new();
+    if reads_cdi {
+        edits.extend(cdi_edits(request, &settings));
+    }
+    if let Some(program) = &request.runtime {
+        edits.extend(runtime_edits(request, program, &settings, &mut plan)?);
+    }
     let drafts = match request.version() >= CONTAINERD_2 {
         true => drop_in(request, &settings, &main, &edits),
         false => edited_main_file(request, &settings, &main, &edits),
@@ -131,20 +137,13 @@ fn check_version(
     }
 }
 
-/// Edits of the table of the CRI plugin.
-fn cri_edits(
-    request: &ConfigureRequest<'_>,
-    settings: &EngineSettings,
-    plan: &mut ConfigPlan,
-) -> Result<Vec<Edit>, Error> {
+/// Edits that make the CRI plugin read the specs.
+fn cdi_edits(request: &ConfigureRequest<'_>, settings: &EngineSettings) -> Vec<Edit> {
     let plugin = settings.cri.name;
     let keys = ["plugins", plugin, "cdi_spec_dirs"];
     let mut edits = vec![Edit::set(&["plugins", plugin, "enable_cdi"], true)];
     edits.extend(request.spec_dirs_edit(&keys, &settings.strings(&keys)));
-    if let Some(program) = &request.runtime {
-        edits.extend(runtime_edits(request, program, settings, plan)?);
-    }
-    Ok(edits)
+    edits
 }
 
 /// Edits that register `mig-cdi-runtime` as the runtime `mig-cdi`, which otherwise has what the default runtime has: the kubelet

@@ -16,12 +16,14 @@ use serde_json::Value;
 const HOOKS_DIR: &str = "/etc/mig-cdi/hooks.d/crio";
 
 pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
-    request.require_cdi()?;
+    let reads_cdi = request.reads_cdi()?;
     let settings = request.settings()?;
     let mut plan = ConfigPlan::of(&settings);
-    let keys = ["crio", "runtime", "cdi_spec_dirs"];
-    let edit = request.daemon_spec_dirs_edit(&keys, &settings, "--cdi-spec-dirs")?;
-    let mut edits = Vec::from_iter(edit);
+    let mut edits = Vec::new();
+    if reads_cdi {
+        let keys = ["crio", "runtime", "cdi_spec_dirs"];
+        edits.extend(request.daemon_spec_dirs_edit(&keys, &settings, "--cdi-spec-dirs")?);
+    }
     if let Some(hook) = &request.hook {
         let keys = ["crio", "runtime", "hooks_dir"];
         let given = &request.places.given.hooks_dirs;

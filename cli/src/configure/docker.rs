@@ -15,13 +15,17 @@ use mig_cdi_gen::Error;
 use serde_json::Value;
 
 pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
-    request.require_cdi()?;
+    let reads_cdi = request.reads_cdi()?;
     let settings = request.settings()?;
     let path = main_file(EngineArg::Docker, &request.places);
     let mut plan = ConfigPlan::of(&settings);
-    // dockerd does not start with a setting that its command line has too.
-    let mut edits = Vec::from_iter(feature_edit(request, &settings)?);
-    edits.extend(request.daemon_spec_dirs_edit(&["cdi-spec-dirs"], &settings, "--cdi-spec-dir")?);
+    let mut edits = Vec::new();
+    if reads_cdi {
+        // dockerd does not start with a setting that its command line has too.
+        edits.extend(feature_edit(request, &settings)?);
+        let keys = ["cdi-spec-dirs"];
+        edits.extend(request.daemon_spec_dirs_edit(&keys, &settings, "--cdi-spec-dir")?);
+    }
     if let Some(program) = &request.runtime {
         let text = |keys: &[&str]| settings.value(keys).and_then(Value::as_str);
         let given = request.places.given.default_runtime.as_deref();

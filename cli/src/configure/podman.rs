@@ -16,10 +16,13 @@ use mig_cdi_gen::Error;
 use serde_json::Value;
 
 pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> {
-    request.require_cdi()?;
+    let reads_cdi = request.reads_cdi()?;
     let settings = request.settings()?;
     let mut plan = ConfigPlan::of(&settings);
-    let mut edits = Vec::from_iter(spec_dirs(request, &settings, &mut plan)?);
+    let mut edits = Vec::new();
+    if reads_cdi {
+        edits.extend(spec_dirs(request, &settings, &mut plan)?);
+    }
     if let Some(hook) = &request.hook {
         // Not the default directory: buildah and CRI-O read it too and fail on the stage `precreate`.
         let dir = request.places.user_config.as_deref().unwrap_or("/etc");

@@ -57,14 +57,21 @@ impl ConfigureRequest<'_> {
         self.engine.assumed_version()
     }
 
-    /// Refuses an engine without CDI.
-    pub(super) fn require_cdi(&self) -> Result<(), Error> {
-        if self.engine.has_cdi {
-            return Ok(());
+    /// Reports whether the engine reads CDI specs.
+    ///
+    /// # Errors
+    /// When it does not, and a runtime or a hook, which need no CDI of the engine, are not requested either.
+    pub(super) fn reads_cdi(&self) -> Result<bool, Error> {
+        if self.engine.has_cdi || self.runtime.is_some() || self.hook.is_some() {
+            return Ok(self.engine.has_cdi);
         }
+        let cure = match self.engine_kind {
+            EngineArg::Podman | EngineArg::Crio => "update it, or use --hook or --runtime",
+            EngineArg::Containerd | EngineArg::Docker => "update it, or use --runtime",
+        };
         Err(Error::refused("configure", self.engine.label())
             .because("this version has no cdi support")
-            .with_cure("update it, or use mig-cdi-hook"))
+            .with_cure(cure))
     }
 
     /// Edit that adds the requested spec directories to a list; `None` when the engine reads them all, by whatever path.

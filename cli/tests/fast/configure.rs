@@ -7,13 +7,14 @@ use std::{fs, process::Command};
 /// The settings depend on the version of the engine, and an unsupported one is reported.
 #[test]
 fn every_engine_version_gets_what_it_supports() {
-    let old = "this version has no cdi support; update it, or use mig-cdi-hook";
+    let old = "this version has no cdi support; update it, or use --runtime";
+    let old_with_hooks = "this version has no cdi support; update it, or use --hook or --runtime";
     let untested = "is newer than any tested version";
     for (args, code, message) in [
-        ("podman --engine-version 4.0.3", 5, old),
+        ("podman --engine-version 4.0.3", 5, old_with_hooks),
         ("containerd --engine-version 1.6.20", 5, old),
         ("docker --engine-version 24.0.9", 5, old),
-        ("crio --engine-version 1.23.0", 5, old),
+        ("crio --engine-version 1.23.0", 5, old_with_hooks),
         (
             "podman --engine-version 4.3.1",
             0,

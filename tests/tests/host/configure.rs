@@ -165,6 +165,50 @@ fn existing_settings_are_kept_and_extended() {
     );
 }
 
+/// The runtime and the hook need no CDI of the engine: nothing of CDI is written, which an old dockerd would not start with.
+#[test]
+fn an_engine_without_cdi_gets_the_runtime_and_the_hook() {
+    let docker = "{\"runtimes\": {\"mig-cdi\": {\"path\": \"TMP/bin/mig-cdi-runtime\"}}}";
+    for (args, path, has, has_not) in [
+        // Debian 12's.
+        (
+            "docker --engine-version 20.10.24 --runtime",
+            "/etc/docker/daemon.json",
+            docker,
+            "features",
+        ),
+        (
+            "containerd --engine-version 1.6.20 --runtime",
+            "/etc/containerd/config.toml",
+            "BinaryName = \"TMP/bin/mig-cdi-runtime\"",
+            "cdi_",
+        ),
+        (
+            "podman --engine-version 4.0.3 --hook --runtime",
+            "/etc/containers/containers.conf.d/50-mig-cdi.conf",
+            "hooks_dir = [\"/etc/mig-cdi/hooks.d/podman\"]",
+            "cdi_",
+        ),
+        (
+            "crio --engine-version 1.22.0 --hook --runtime",
+            "/etc/crio/crio.conf.d/50-mig-cdi.conf",
+            "runtime_path = \"TMP/bin/mig-cdi-runtime\"",
+            "cdi_",
+        ),
+    ] {
+        let machine = ConfigureHost::trusted();
+        let run = machine.run_ok(args);
+        let note = "has no cdi support: containers get slices from mig-cdi-runtime or mig-cdi-hook, not by --device";
+        assert!(run.stderr.contains(note), "{args}: {}", run.stderr);
+        let text = machine.read(path).replace(&machine.dir().display().to_string(), "TMP");
+        let plain: String = text.split_whitespace().collect();
+        let expected: String = has.split_whitespace().collect();
+        assert!(plain.contains(&expected), "{args}: {text}");
+        assert!(!text.contains(has_not) && !text.contains("enable_cdi"), "{args}: {text}");
+        assert!(machine.run_ok(args).stderr.contains("nothing to change\n"), "{args}");
+    }
+}
+
 /// A list in a drop-in replaces the list of the main file, so the drop-in repeats its entries.
 #[test]
 fn lists_of_other_files_are_kept_in_a_drop_in() {
