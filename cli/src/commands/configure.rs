@@ -12,7 +12,7 @@ use crate::{
     engine_files::ConfigPlaces,
 };
 use mig_cdi_args::installed_beside;
-use mig_cdi_config::{RequestPolicy, Settings};
+use mig_cdi_config::{HookSettings, RequestPolicy, Settings};
 use mig_cdi_gen::{
     Error, Exit, MessageSink,
     engines::{self, InstalledEngine, PROGRAM_DIRS},
@@ -45,6 +45,8 @@ pub(super) fn run(
     let paths = |list: &[PathBuf]| list.iter().map(|path| path.display().to_string()).collect();
     let is_image = args.host_root != Path::new("/");
     let (places, others) = places(args, &host, user, is_image)?;
+    let uses_hook = args.hook || args.runtime;
+    let hook = uses_hook.then(|| hook_settings(&host)).transpose()?;
     let request = ConfigureRequest {
         engine_kind: args.engine,
         engine: engine(console, &host, name, args)?,
@@ -54,7 +56,7 @@ pub(super) fn run(
         host: &host,
         places,
         is_image,
-        real_runtimes: paths(&settings.hook.runtimes),
+        real_runtimes: hook.as_ref().map(|hook| paths(&hook.runtimes)).unwrap_or_default(),
     };
     for file in others {
         console.warn(&format!("another running {name} reads {file}, which stays as it is"));
@@ -63,8 +65,8 @@ pub(super) fn run(
         true => preview(console, &request),
         false => configure(console, &request, &record),
     };
-    if done.is_ok() && (args.hook || args.runtime) {
-        console.status(&accepted_requests(settings.hook.requests));
+    if let (Ok(_), Some(hook)) = (&done, hook) {
+        console.status(&accepted_requests(hook.requests, &host));
     }
     done
 }
@@ -94,14 +96,29 @@ fn places(
     Ok((places, others))
 }
 
+/// Returns the settings that the hook will have where the engine runs it: it reads the file of that root, whatever `--config` names
+/// here.
+///
+/// # Errors
+/// When it cannot be read or is wrong: the hook would stop every container.
+fn hook_settings(host: &Root) -> Result<HookSettings, Error> {
+    let path = mig_cdi_config::PATH;
+    let error = || Error::usage("read", host.display_path(path).display());
+    let bytes = host.read(path, LIMIT)?.unwrap_or_default();
+    let text = String::from_utf8(bytes).map_err(|_| error().because("not valid utf-8"))?;
+    let settings = Settings::parse_for_hook(&text);
+    settings.map(|settings| settings.hook).map_err(|e| error().because_of(e.without_cure(), e.cure))
+}
+
 /// Line that names the containers from which the hook accepts requests, now that an engine runs it.
-fn accepted_requests(policy: RequestPolicy) -> String {
+fn accepted_requests(policy: RequestPolicy, host: &Root) -> String {
     let containers = match policy {
         RequestPolicy::None => "no container",
         RequestPolicy::Privileged => "containers that may open every device (--privileged)",
         RequestPolicy::All => "every container, so any image gets the slices that it names",
     };
-    let path = mig_cdi_config::PATH;
+    let path = host.display_path(mig_cdi_config::PATH);
+    let path = path.display();
     format!(
         "requests by annotation or NVIDIA_VISIBLE_DEVICES are accepted from {containers}: hook.requests in {path}"
     )

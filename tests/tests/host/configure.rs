@@ -209,6 +209,32 @@ fn an_engine_without_cdi_gets_the_runtime_and_the_hook() {
     }
 }
 
+/// The hook reads the settings of the machine or image that it runs on, whatever `--config` names.
+#[test]
+fn the_hook_of_an_image_has_the_settings_of_the_image() {
+    let machine = ConfigureHost::trusted();
+    let own = machine.dir().join("settings.toml");
+    fs::write(&own, "[hook]\nrequests = \"none\"\nruntimes = [\"/opt/other\"]\n").unwrap();
+    machine.program("root/usr/bin/runc", "#!/bin/sh\n");
+    let accepted = |containers: &str| {
+        let run = machine.run_ok("podman --engine-version 4.3.1 --hook --runtime --dry-run");
+        let line = format!("accepted from {containers}: hook.requests in /etc/mig-cdi/config.toml");
+        assert!(run.stderr.contains(&line), "{}", run.stderr);
+        run.stderr
+    };
+    let stderr = accepted("containers that may open every device (--privileged)");
+    assert!(!stderr.contains("would find no runtime"), "{stderr}");
+    let settings = "[hook]\nrequests = \"all\"\nruntimes = [\"/opt/crun\"]\n";
+    machine.put("/etc/mig-cdi/config.toml", settings);
+    let run = machine.configure("podman --engine-version 4.3.1 --runtime");
+    assert!(run.code == 5 && run.stderr.contains("none of /opt/crun exists"), "{}", run.stderr);
+    machine.program("root/opt/crun", "#!/bin/sh\n");
+    accepted("every container, so any image gets the slices that it names");
+    machine.put("/etc/mig-cdi/config.toml", "[hook]\nrequests = \"nobody\"\n");
+    let run = machine.configure("podman --engine-version 4.3.1 --hook");
+    assert!(run.code == 2 && run.stderr.contains("/etc/mig-cdi/config.toml"), "{}", run.stderr);
+}
+
 /// A list in a drop-in replaces the list of the main file, so the drop-in repeats its entries.
 #[test]
 fn lists_of_other_files_are_kept_in_a_drop_in() {
