@@ -23,6 +23,8 @@ pub struct Inventory {
     pub machine: Option<String>,
     /// GPUs in the order of nvidia-smi.
     pub gpus: Vec<GpuEntry>,
+    /// Number of the capability node that lets a process partition GPUs.
+    pub config: Option<(Major, Minor)>,
     /// Omitted devices with the reason, a line each. For display only.
     pub problems: Vec<String>,
 }
@@ -101,6 +103,7 @@ pub(crate) fn inventory<'a>(
         cuda_version: topology.cuda_version,
         machine: line(machine, "/sys/class/dmi/id/product_name"),
         gpus: topology.gpus.iter().map(|gpu| gpu_entry(gpu, topology, &names, machine)).collect(),
+        config: topology.config_node().map(|node| (node.major, node.minor)),
         problems: problems.iter().map(ToString::to_string).collect(),
     }
 }

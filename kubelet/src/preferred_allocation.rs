@@ -61,6 +61,7 @@ mod tests {
             gpu: gpu.to_owned(),
             instance: None,
             capability: None,
+            config: None,
             numa: Some(numa),
         };
         AdvertisedDevice { device, unhealthy: None }

@@ -98,6 +98,8 @@ pub struct AllocatableDevice {
     pub instance: Option<InstanceIds>,
     /// Number of the capability node of a slice; `None` for a whole GPU.
     pub capability: Option<(Major, Minor)>,
+    /// As [`Inventory::config`]; `None` for a whole GPU.
+    pub config: Option<(Major, Minor)>,
     /// NUMA node that its GPU is attached to.
     pub numa: Option<u32>,
 }
@@ -180,7 +182,9 @@ fn single(inventory: &Inventory, resources: &mut NodeResources) {
     for (gpu, slice) in inventory.slices() {
         match slice.profile.as_deref() {
             None => resources.withheld.push(no_profile(gpu, slice)),
-            profile if profile == chosen => resources.add(Resource::gpu(), of_slice(gpu, slice)),
+            profile if profile == chosen => {
+                resources.add(Resource::gpu(), of_slice(inventory, gpu, slice));
+            }
             Some(profile) => *others.entry(profile).or_default() += 1,
         }
     }
@@ -214,7 +218,7 @@ fn mixed(inventory: &Inventory, resources: &mut NodeResources) {
                 slice.name,
                 slice.profile.as_deref().unwrap_or_default()
             )),
-            Some(Some(resource)) => resources.add(resource, of_slice(gpu, slice)),
+            Some(Some(resource)) => resources.add(resource, of_slice(inventory, gpu, slice)),
         }
     }
     empty_gpus(inventory, resources);
@@ -236,6 +240,7 @@ fn whole_gpus(inventory: &Inventory, resources: &mut NodeResources) {
                     gpu: gpu.pci.clone(),
                     instance: None,
                     capability: None,
+                    config: None,
                     numa: gpu.numa,
                 };
                 resources.add(Resource::gpu(), device);
@@ -258,7 +263,7 @@ fn no_profile(gpu: &GpuEntry, slice: &SliceEntry) -> String {
     format!("{} gi {gi} ci {ci}: nvml does not report its profile; run as root", label(gpu))
 }
 
-fn of_slice(gpu: &GpuEntry, slice: &SliceEntry) -> AllocatableDevice {
+fn of_slice(inventory: &Inventory, gpu: &GpuEntry, slice: &SliceEntry) -> AllocatableDevice {
     AllocatableDevice {
         id: id(slice.uuid.as_deref(), &slice.name),
         name: slice.name.clone(),
@@ -266,6 +271,7 @@ fn of_slice(gpu: &GpuEntry, slice: &SliceEntry) -> AllocatableDevice {
         gpu: gpu.pci.clone(),
         instance: Some(InstanceIds { gi: slice.gi, ci: slice.ci }),
         capability: slice.capability,
+        config: inventory.config,
         numa: gpu.numa,
     }
 }

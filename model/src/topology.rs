@@ -263,6 +263,12 @@ impl Topology {
         })
     }
 
+    /// Returns the capability node that lets a process partition GPUs (`mig/config`), where the driver has it.
+    #[must_use]
+    pub fn config_node(&self) -> Option<&DeviceNode> {
+        self.admin.iter().find(|admin| admin.name == "config").map(|admin| &admin.node)
+    }
+
     /// Calls a function for every device node, once each.
     pub fn for_each_node(&mut self, mut visit: impl FnMut(&mut DeviceNode)) {
         self.common.iter_mut().for_each(&mut visit);

@@ -7,9 +7,7 @@ use super::{
     verdict::{Verdict, error, first_few, note, ok},
 };
 use mig_cdi_model::{DeviceVariable, Major, MigDevice, Minor, Topology};
-use mig_cdi_partition::device_access::{
-    Access, AccessKinds, AccessQuery, Accessor, CONFIG_CAPABILITY,
-};
+use mig_cdi_partition::device_access::{Access, AccessKinds, AccessQuery, Accessor};
 use std::collections::BTreeSet;
 
 const CURE: &str = "stop the container, and start it again with a slice that mig-cdi list shows";
@@ -63,8 +61,8 @@ pub(super) fn containers(facts: &NodeFacts<'_>) -> Vec<Verdict> {
 /// Makes the query for the capability nodes of every instance that could exist; `None` without a driver that has such nodes.
 fn query(facts: &NodeFacts<'_>, topology: &Topology) -> Option<AccessQuery> {
     let major = Major(facts.caps_major()?);
-    let admin = topology.admin.iter().filter(|admin| admin.name == CONFIG_CAPABILITY);
-    let mut minors: Vec<u32> = admin.map(|config| config.node.minor.0).collect();
+    let mut minors: Vec<u32> =
+        topology.config_node().map(|node| node.minor.0).into_iter().collect();
     let config = (!minors.is_empty()).then_some(0);
     minors.extend(facts.instance_capabilities(topology));
     let root = facts.host.display_path("");

@@ -218,6 +218,7 @@ fn any_inventory() -> impl Strategy<Value = Inventory> {
             cuda_version: cuda.map(|(major, minor)| MajorMinor { major, minor }),
             machine,
             gpus,
+            config: None,
             problems: Vec::new(),
         },
     )
