@@ -13,9 +13,9 @@ use crate::{
     error::{Error, Result},
     preferred_allocation::preferred_allocation,
     repartition::AllocationGate,
-    strategy::Resource,
+    strategy::{AllocatableDevice, Resource},
 };
-use mig_cdi_partition::device_access::holders_by_cgroup;
+use mig_cdi_partition::device_access::holders_in_containers;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -129,23 +129,23 @@ impl ResourcePlugin {
         Ok(AllocateResponse { container_responses })
     }
 
-    /// Checks that no cgroup allows the requested slices by a rule: none of the pod's containers exists yet, so a container that may
-    /// open one was given it by another engine, or before the slice was made anew.
+    /// Checks that no container can use the requested slices: none of the pod's containers exists yet, so one that may open a slice, or
+    /// has it open, was given it by another engine or another container, or before the slice was made anew.
     async fn expect_free(&self, request: &AllocateRequest) -> Result<()> {
         let Some(root) = self.holders_root.clone() else { return Ok(()) };
         let ids = request.container_requests.iter().flat_map(|request| &request.device_ids);
-        let (devices, capabilities): (Vec<_>, Vec<_>) = {
+        let slices: Vec<AllocatableDevice> = {
             let advertised = self.advertised.borrow();
-            let found = ids.filter_map(|id| {
-                let mut devices = advertised.of(&self.resource).iter();
-                Some((id.clone(), devices.find(|a| &a.device.id == id)?.device.capability?))
-            });
-            found.unzip()
+            let find = |id| advertised.of(&self.resource).iter().find(|a| &a.device.id == id);
+            let devices = ids.filter_map(find).map(|advertised| advertised.device.clone());
+            devices.filter(|device| device.capability.is_some()).collect()
         };
+        let capabilities: Vec<_> = slices.iter().filter_map(|slice| slice.capability).collect();
+        let config = slices.iter().find_map(|slice| slice.config);
         if capabilities.is_empty() {
             return Ok(());
         }
-        let search = move || holders_by_cgroup(&root, &capabilities);
+        let search = move || holders_in_containers(&root, &capabilities, config);
         // It waits for a child process, and the servers share this thread.
         let found = tokio::task::spawn_blocking(search).await;
         let found = found.unwrap_or_else(|error| {
@@ -156,8 +156,8 @@ impl ResourcePlugin {
             resource: self.resource.clone(),
             cause: Box::new(cause),
         })?;
-        match devices.into_iter().zip(holders).find(|(_, holders)| !holders.is_empty()) {
-            Some((device, holders)) => {
+        match slices.into_iter().zip(holders).find(|(_, holders)| !holders.is_empty()) {
+            Some((AllocatableDevice { id: device, .. }, holders)) => {
                 Err(Error::DeviceInUse { device, resource: self.resource.clone(), holders })
             }
             None => Ok(()),

@@ -2,14 +2,17 @@
 //! namespace they are mounted.
 //!
 //! The kernel decides on each open by the device cgroup, so its rules are the verdict on a container. Whatever a container can
-//! change itself is not: paths, links, variables, command lines. Processes that may open every device (those of the host, of rootless and
-//! of privileged containers) hold the devices that they have open, or that were mounted for them one by one.
+//! change itself is not: paths, links, variables, command lines. Every process holds the devices that it has open. Those that may open
+//! every device (those of the host, of rootless and of privileged containers) also hold the devices that were mounted for them one
+//! by one.
 //!
-//! A child process examines `/proc`, with a time limit. It enters no namespace and asks no file system of a container, so that none
-//! can block it; a process that cannot be examined counts as one that holds everything.
+//! A child process examines `/proc`, with a time limit. It asks no file system of a container, so that none can block it; a process
+//! that cannot be examined counts as one that holds everything which it may open.
 
+mod cgroups;
 mod hints;
 mod mounts;
+mod open_files;
 mod scan;
 mod task;
 
@@ -20,7 +23,8 @@ use mig_cdi_gen::{
 };
 use mig_cdi_model::{Major, Minor};
 use mig_cdi_sys::{
-    ChildLines, DevicePolicy, Root, enter_host_cgroup_namespace, own_image, policy_from_within,
+    ChildLines, DevicePolicy, PolicyProbe, Root, die_with_parent, enter_host_cgroup_namespace,
+    own_image,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -36,9 +40,6 @@ pub const CGROUP_SUBCOMMAND: &str = "cgroup-access";
 const LIMIT: Duration = Duration::from_millis(1800);
 /// Time for the hints, which are for messages alone.
 const HINTS_LIMIT: Duration = Duration::from_millis(200);
-
-/// Name of the capability to create and destroy instances (`mig/config`).
-pub const CONFIG_CAPABILITY: &str = "config";
 
 /// A query for the processes that can use devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +70,8 @@ pub enum AccessKinds {
     Cgroup,
     /// An open file alone.
     OpenFile,
+    /// A rule, or an open file of a process that a rule restricts: what containers can use.
+    Confined,
     /// A rule, an open file, a mount.
     All,
 }
@@ -99,7 +102,7 @@ pub struct ProcessHints {
 }
 
 /// Reason of an access.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Access {
     /// The device cgroup allows it, by a rule for these devices.
     Cgroup,
@@ -142,7 +145,8 @@ impl AccessQuery {
     pub fn run(&self) -> Result<AccessReport> {
         let fail = || Error::failed("find", "the processes that can use devices");
         let end = Instant::now() + LIMIT;
-        let mut child = ChildLines::start(&own_image()?, &child::args(SUBCOMMAND, self)?)?;
+        let mut child =
+            ChildLines::start(&own_image()?, &child::args(SUBCOMMAND, &(self, LIMIT))?)?;
         let mut lines = child.next_lines(end).unwrap_or_default().into_iter();
         let Some(line) = lines.next() else {
             let cause = match Instant::now() < end {
@@ -172,29 +176,32 @@ impl AccessQuery {
     }
 }
 
-/// Names the processes whose cgroup allows each of these capability nodes by a rule, without their command lines.
+/// Names the containers that can use each of these capability nodes, by a rule of their cgroups or an open file, without their
+/// command lines. `config` is the node with which a container may partition GPUs.
 ///
 /// # Errors
 /// Those of [`AccessQuery::run`].
-pub fn holders_by_cgroup(
+pub fn holders_in_containers(
     host_root: &Path,
     capabilities: &[(Major, Minor)],
+    config: Option<(Major, Minor)>,
 ) -> Result<Vec<Vec<String>>> {
+    let devices: Vec<_> = capabilities.iter().copied().chain(config).collect();
     let node = |(_, minor): &(Major, Minor)| format!("nvidia-caps/nvidia-cap{minor}");
     let query = AccessQuery {
         host_root: host_root.to_owned(),
-        devices: capabilities.to_vec(),
-        nodes: capabilities.iter().map(node).collect(),
+        nodes: devices.iter().map(node).collect(),
+        devices,
         dev_root: host_root.to_owned(),
-        config: None,
-        kinds: AccessKinds::Cgroup,
+        config: config.map(|_| capabilities.len()),
+        kinds: AccessKinds::Confined,
         describe: Vec::new(),
         has_hints: false,
     };
     let accessors = query.run()?.accessors;
     let of = |device| {
         let allowed = accessors.iter().filter(move |accessor| accessor.devices.contains(&device));
-        allowed.map(holders::name).collect()
+        allowed.map(|accessor| holders::name(accessor, false)).collect()
     };
     Ok((0..capabilities.len()).map(of).collect())
 }
@@ -206,11 +213,11 @@ enum AccessReply {
     Failed(Error),
 }
 
-/// Answers the query of the parent: the body of the hidden subcommand `device-access`.
+/// Answers the query of the parent, which comes with the time that the parent waits: the body of the hidden subcommand `device-access`.
 #[must_use]
 pub fn run_child(message: &str) -> ChildOutput {
-    let done = child::parse::<AccessQuery>(message).and_then(|query| {
-        let (host, report) = scan::find(&query)?;
+    let done = child::parse::<(AccessQuery, Duration)>(message).and_then(|(query, limit)| {
+        let (host, report) = scan::find(&query, limit)?;
         let accessors = report.accessors.iter().map(|accessor| accessor.pid);
         let pids = accessors.chain(query.describe.iter().copied());
         let pids: Vec<u32> = pids.filter(|_| query.has_hints).collect();
@@ -227,22 +234,14 @@ pub fn run_child(message: &str) -> ChildOutput {
 }
 
 /// Prints a line at once: the parent waits for it.
-fn print(reply: &AccessReply) {
+fn print(reply: &impl Serialize) {
     use std::io::Write;
     let mut stdout = std::io::stdout().lock();
     // A parent that is gone needs no report.
     let _ = stdout.write_all(child::line(reply).as_bytes()).and_then(|()| stdout.flush());
 }
 
-/// A query for the devices that the processes of a cgroup may open.
-#[derive(Debug, Serialize, Deserialize)]
-struct CgroupQuery {
-    /// Path of the cgroup of version 2.
-    path: String,
-    devices: Vec<(Major, Minor)>,
-}
-
-/// Answer to a [`CgroupQuery`].
+/// Answer of the child that looks from within a cgroup.
 #[derive(Debug, Serialize, Deserialize)]
 enum CgroupReply {
     /// What the cgroup allows.
@@ -251,17 +250,24 @@ enum CgroupReply {
     Failed(String),
 }
 
-/// Finds from within a cgroup what it allows: the body of the hidden subcommand `cgroup-access`.
+/// Finds from within cgroups of version 2 what they allow: the body of the hidden subcommand `cgroup-access`. The message has the
+/// devices, and each line of standard input the path of a cgroup.
 #[must_use]
 pub fn run_cgroup_child(message: &str) -> ChildOutput {
-    let reply = child::parse::<CgroupQuery>(message).and_then(|CgroupQuery { path, devices }| {
-        // As in the search, which the path is from.
+    let probe = child::parse::<Vec<(Major, Minor)>>(message).and_then(|devices| {
+        // It would stay in a cgroup that is frozen.
+        die_with_parent()?;
+        // As in the search, which the paths are from.
         let _ = enter_host_cgroup_namespace(&Root::open(Path::new("/"))?);
-        Ok(policy_from_within(&path, &devices)?)
+        Ok(PolicyProbe::new(&devices)?)
     });
-    let (reply, exit) = match reply {
-        Ok(policy) => (CgroupReply::Policy(policy), Exit::Success),
-        Err(error) => (CgroupReply::Failed(error.to_string()), error.kind.into()),
+    let policy = |line: &str| {
+        let probe = probe.as_ref().map_err(ToString::to_string)?;
+        let path = child::parse::<String>(line).map_err(|error| error.to_string())?;
+        probe.policy(&path).map_err(|error| error.to_string())
     };
-    ChildOutput { stdout: child::line(&reply), exit }
+    for line in std::io::stdin().lines().map_while(std::result::Result::ok) {
+        print(&policy(&line).map_or_else(CgroupReply::Failed, CgroupReply::Policy));
+    }
+    ChildOutput { stdout: String::new(), exit: Exit::Success }
 }

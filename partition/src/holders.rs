@@ -7,10 +7,7 @@
 //! numbers (`nv-caps.c:506-559`). Such a container is a holder here.
 
 use crate::{
-    device_access::{
-        Access, AccessKinds, AccessQuery, AccessReport, Accessor, CONFIG_CAPABILITY,
-        DescribedProcess,
-    },
+    device_access::{Access, AccessKinds, AccessQuery, AccessReport, Accessor, DescribedProcess},
     processes::{self, describe},
 };
 use mig_cdi_gen::Result;
@@ -149,7 +146,8 @@ impl Holders {
         for accessor in &report.accessors {
             let devices = accessor.devices.iter().filter_map(|&i| access.query.devices.get(i));
             let minors: BTreeSet<u32> = devices.map(|(_, minor)| minor.0).collect();
-            self.add_minors(&keys, &minors, &name(accessor));
+            let name = name(accessor, processes::shows_command_lines());
+            self.add_minors(&keys, &minors, &name);
         }
     }
 
@@ -168,15 +166,19 @@ impl Holders {
     }
 }
 
-/// Names an accessor: its container and process.
-pub(crate) fn name(accessor: &Accessor) -> String {
+/// Names an accessor: its container and process. A process can choose its command line, and also the reason why it cannot be
+/// examined, which may have the path of its cgroup: `shows_chosen_text` is for the administrator of the node.
+pub(crate) fn name(accessor: &Accessor, shows_chosen_text: bool) -> String {
     let process = processes::label(accessor.pid, &accessor.hints.command);
     let name = match &accessor.container {
         Some(container) => format!("container {container} ({process})"),
         None => process,
     };
     match &accessor.access {
-        Access::Unknown(reason) => format!("{name}, which cannot be examined: {reason}"),
+        Access::Unknown(reason) if shows_chosen_text => {
+            format!("{name}, which cannot be examined: {reason}")
+        }
+        Access::Unknown(_) => format!("{name}, which cannot be examined"),
         Access::Cgroup | Access::OpenFile | Access::Mount => name,
     }
 }
@@ -210,9 +212,9 @@ impl CapabilityAccess {
         CapabilityAccess { query, report }
     }
 
-    /// Finds those whose cgroups allow nodes by a rule.
-    pub(crate) fn by_cgroup(query: AccessQuery) -> CapabilityAccess {
-        let query = AccessQuery { kinds: AccessKinds::Cgroup, ..query };
+    /// Finds those of containers, which can use nodes by a rule of their cgroups or an open file.
+    pub(crate) fn in_containers(query: AccessQuery) -> CapabilityAccess {
+        let query = AccessQuery { kinds: AccessKinds::Confined, ..query };
         CapabilityAccess { report: query.run(), query }
     }
 
@@ -234,8 +236,7 @@ pub(crate) fn capability_query(
     host_root: &Path,
     dev_root: &Path,
 ) -> AccessQuery {
-    let config = topology.admin.iter().filter(|admin| admin.name == CONFIG_CAPABILITY);
-    let mut nodes: Vec<&DeviceNode> = config.map(|config| &config.node).collect();
+    let mut nodes: Vec<&DeviceNode> = topology.config_node().into_iter().collect();
     let config = (!nodes.is_empty()).then_some(0);
     for gi in topology.gpus.iter().flat_map(|gpu| &gpu.gpu_instances) {
         nodes.push(&gi.cap);

@@ -253,12 +253,12 @@ impl NodePartitioner<'_> {
         StepRunner { partitioner, all, holders, in_use, host, accessors: None, messages }
     }
 
-    /// Finds the processes that can use instances as they are now, by the rules of cgroups.
+    /// Finds the containers that can use instances as they are now.
     fn accessors(&self, options: &HolderOptions) -> Result<Holders> {
         let mut holders = Holders::default();
         let topology = discover::discover(&self.node.host()?, Source::Proc)?.topology;
         let query = capability_query(&topology, &[], &options.host_root, &self.node.roots.dev);
-        holders.add_accessors(&CapabilityAccess::by_cgroup(query), &topology);
+        holders.add_accessors(&CapabilityAccess::in_containers(query), &topology);
         Ok(holders)
     }
 

@@ -34,7 +34,7 @@ pub(crate) struct StepRunner<'a> {
     pub in_use: &'a [InUse],
     /// Root of the machine's `/proc`; `None` on a simulated node, which no process has open.
     pub host: Option<&'a Root>,
-    /// Finds the processes that can use instances as they are now, by the rules of cgroups; `None` on a simulated node.
+    /// Finds the containers that can use instances as they are now; `None` on a simulated node.
     pub accessors: Option<&'a dyn Fn() -> Result<Holders>>,
     /// Receiver of messages.
     pub messages: &'a dyn MessageSink,

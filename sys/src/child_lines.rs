@@ -14,10 +14,10 @@ use nix::{
 };
 use std::{
     ffi::OsStr,
-    io::{ErrorKind, Read},
+    io::{ErrorKind, Read, Write},
     os::fd::{AsFd, BorrowedFd},
     path::Path,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -25,6 +25,8 @@ use std::{
 #[derive(Debug)]
 pub struct ChildLines {
     child: Child,
+    /// Its standard input, where it reads lines too.
+    input: Option<ChildStdin>,
     output: ChildStdout,
     /// The start of a line whose end has not come yet.
     partial: Vec<u8>,
@@ -45,16 +47,31 @@ impl ChildLines {
     /// # Errors
     /// When it cannot be started.
     pub fn start(program: &Path, args: &[impl AsRef<OsStr>]) -> Result<ChildLines> {
+        ChildLines::with_input(program, args, Stdio::null())
+    }
+
+    /// Starts a program, with an empty environment, that reads lines: [`ChildLines::write`].
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_reader(program: &Path, args: &[impl AsRef<OsStr>]) -> Result<ChildLines> {
+        ChildLines::with_input(program, args, Stdio::piped())
+    }
+
+    fn with_input(program: &Path, args: &[impl AsRef<OsStr>], input: Stdio) -> Result<ChildLines> {
         let mut command = Command::new(program);
         command.args(args).env_clear();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|e| Error::io("run", program, &e))?;
         let output = child
             .stdout
             .take()
             .filter(|output| fcntl(output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).is_ok());
         match output {
-            Some(output) => Ok(ChildLines { child, output, partial: Vec::new() }),
+            Some(output) => {
+                let input = child.stdin.take();
+                Ok(ChildLines { child, input, output, partial: Vec::new() })
+            }
             None => {
                 end(&mut child);
                 Err(Error::call("read from", program, Errno::EBADF))
@@ -66,6 +83,18 @@ impl ChildLines {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Writes a line, with its end, to a child that reads them. It waits for nothing while the line is shorter than a pipe is long,
+    /// and the child has read those before (pipe(7)).
+    ///
+    /// # Errors
+    /// When the child has ended, or reads no lines.
+    pub fn write(&mut self, line: &str) -> Result<()> {
+        let Some(input) = &mut self.input else {
+            return Err(Error::call("write to", "a child process", Errno::EBADF));
+        };
+        input.write_all(line.as_bytes()).map_err(|e| Error::io("write to", "a child process", &e))
     }
 
     /// Descriptor to wait for: it can be read when the child has written something or has ended.

@@ -13,7 +13,7 @@ mod program;
 mod rules;
 
 pub use policies::{
-    DevicePolicies, DevicePolicy, PolicyFromWithin, enter_host_cgroup_namespace, policy_from_within,
+    DevicePolicies, DevicePolicy, PolicyFromWithin, PolicyProbe, enter_host_cgroup_namespace,
 };
 
 use crate::{

@@ -74,6 +74,7 @@ mod kernel;
 mod library_dirs;
 mod life_lock;
 mod log;
+mod mount_namespace;
 mod node_dir;
 mod node_stat;
 mod open_devices;
@@ -98,8 +99,8 @@ pub use child_lines::{ChildLines, NewLines, die_with_parent};
 pub use config_file::{ConfigFile, remove_empty_dir};
 pub use container::{Container, MountSource, NewNode};
 pub use device_cgroup::{
-    DeviceCgroup, DevicePolicies, DevicePolicy, DeviceRule, PolicyFromWithin,
-    enter_host_cgroup_namespace, policy_from_within,
+    DeviceCgroup, DevicePolicies, DevicePolicy, DeviceRule, PolicyFromWithin, PolicyProbe,
+    enter_host_cgroup_namespace,
 };
 pub use driver_root::{DriverRoot, ExaminedFile};
 pub use error::{Error, Result};
@@ -112,9 +113,10 @@ pub use isolate::{KeepCaps, isolate};
 pub use library_dirs::{LibraryDirs, distinct};
 pub use life_lock::{LifeLock, is_life_lock_held};
 pub use log::{Log, LogLevel, append_line};
+pub use mount_namespace::mountinfo_from_root;
 pub use node_dir::{NodeDir, NodeDirEntry, is_root, user_id};
 pub use node_stat::NodeStat;
-pub use open_devices::{may_examine_processes, share_descriptors};
+pub use open_devices::{OpenDevices, may_examine_processes, share_descriptors};
 pub use owner::Owner;
 pub use program::{ProgramOutput, exec_program, is_executable, own_image, own_program, run, sleep};
 pub use root::Root;

@@ -12,8 +12,9 @@ use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, AtFlags, OFlag, readlinkat},
     sys::stat::fstatat,
+    unistd::{Whence, lseek},
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range};
 
 /// Largest `/proc/PID/fdinfo/FD` of a device.
 const LIMIT: usize = 1 << 16;
@@ -30,9 +31,20 @@ pub fn may_examine_processes() -> bool {
     caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_PTRACE).unwrap_or(false)
 }
 
+/// Character devices that a process or thread has open, with descriptors of a range.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenDevices {
+    /// The wanted ones among them.
+    pub devices: BTreeSet<(Major, Minor)>,
+    /// Number of descriptors in the range.
+    pub descriptors: usize,
+    /// True when there are descriptors behind the range.
+    pub has_more: bool,
+}
+
 impl Root {
-    /// Returns which of the wanted character devices a process or thread has open, by its directory of descriptors in `/proc`;
-    /// `None` when there is no such task.
+    /// Finds which of the wanted character devices a process or thread has open, by its directory of descriptors in `/proc`, with
+    /// descriptors in a range; `None` when there is no such task.
     ///
     /// A device counts by its numbers, whatever its path. No file system is asked for them, so that none can block the caller,
     /// and nothing is kept for each descriptor, of which a process may have a million. A descriptor that only names a file
@@ -43,13 +55,18 @@ impl Root {
     pub fn open_devices(
         &self,
         path: &str,
+        range: Range<u32>,
         is_wanted: impl Fn(Major, Minor) -> bool,
-    ) -> Result<Option<BTreeSet<(Major, Minor)>>> {
+    ) -> Result<Option<OpenDevices>> {
         let opened = self.open_below(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY);
         let Some(fd) = optional(opened)? else { return Ok(None) };
         let fail = |errno| Error::call("list", self.display_path(path), errno);
         let dir = fd.try_clone().map_err(|e| Error::io("list", self.display_path(path), &e))?;
-        let mut devices = BTreeSet::new();
+        if range.start > 0 {
+            // Behind "." and "..", the position in the listing is that of the number (`proc_readfd_common` in fs/proc/fd.c).
+            lseek(&fd, i64::from(range.start) + 2, Whence::SeekSet).map_err(fail)?;
+        }
+        let mut open = OpenDevices::default();
         for entry in Dir::from_fd(fd).map_err(fail)? {
             let entry = match entry {
                 Ok(entry) => entry,
@@ -57,8 +74,16 @@ impl Root {
                 Err(Errno::ENOENT | Errno::ESRCH) => break,
                 Err(errno) => return Err(fail(errno)),
             };
+            // "." and ".." are no descriptors.
             let name = entry.file_name();
-            // "." and ".." are no descriptors. One that was closed meanwhile holds nothing.
+            let number = name.to_str().ok().and_then(|name| name.parse::<u32>().ok());
+            let Some(number) = number else { continue };
+            if number >= range.end {
+                open.has_more = true;
+                break;
+            }
+            open.descriptors += 1;
+            // One that was closed meanwhile holds nothing.
             let (major, minor) = match char_device(&dir, name) {
                 Ok(Some(numbers)) => numbers,
                 // Denied by its file system, as FUSE does, or by the kernel, which then denies to read the link as well.
@@ -70,10 +95,10 @@ impl Root {
             };
             let (major, minor) = (Major(major), Minor(minor));
             if is_wanted(major, minor) && !self.only_names(path, &name.to_string_lossy()) {
-                devices.insert((major, minor));
+                open.devices.insert((major, minor));
             }
         }
-        Ok(Some(devices))
+        Ok(Some(open))
     }
 
     /// Reports whether `/proc` is that of this process, so that it shows the ids which system calls take.
@@ -90,5 +115,27 @@ impl Root {
         let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
         let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
         flags.is_some_and(|flags| flags & OFlag::O_PATH.bits() != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs::File, os::fd::AsRawFd, path::Path};
+
+    #[test]
+    fn descriptors_are_found_in_the_range_of_their_number() {
+        let root = Root::open(Path::new("/")).unwrap();
+        let null = File::open("/dev/null").unwrap();
+        let number = null.as_raw_fd().cast_unsigned();
+        let find = |range| {
+            let is_null = |major, minor| (major, minor) == (Major(1), Minor(3));
+            root.open_devices("/proc/thread-self/fd", range, is_null).unwrap().unwrap()
+        };
+        let only = find(number..number + 1);
+        assert_eq!((only.devices.len(), only.descriptors), (1, 1));
+        assert!(find(number + 1..u32::MAX).devices.len() <= 1 && !find(0..u32::MAX).has_more);
+        let before = find(0..number);
+        assert!(before.has_more && before.descriptors <= number as usize, "{before:?}");
     }
 }

@@ -2,14 +2,34 @@
 
 use super::{
     Access,
-    scan::{Findings, Scan, Unrestricted, accessor},
-    task::{HostNode, Task},
+    scan::{Findings, Scan, accessor},
+    task::{DeviceRight, Examined, Task},
 };
+use mig_cdi_sys::{Error, mountinfo_from_root};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Largest `/proc/PID/mountinfo` that is read: 100,000 mounts (`fs.mount-max`) of some 80 bytes. A service with a mount namespace has
+/// Largest mountinfo file that is read: 100,000 mounts (`fs.mount-max`) of some 80 bytes. A service with a mount namespace has
 /// a copy of all mounts of the host's containers.
 const MOUNTS_LIMIT: usize = 8 << 20;
+
+/// Devices that are mounted one by one in a mount namespace.
+#[derive(Default)]
+struct DeviceMounts {
+    /// Roots from which the namespace was looked at: each shows the mounts below it.
+    roots: BTreeSet<String>,
+    devices: BTreeSet<usize>,
+    /// Those among them that are known to be held.
+    held: BTreeSet<usize>,
+    /// Reason why they are not known, and all count.
+    failure: Option<String>,
+}
+
+impl DeviceMounts {
+    fn fail(&mut self, scan: &Scan<'_>, error: &Error) {
+        self.devices = scan.all().collect();
+        self.failure = Some(error.to_string());
+    }
+}
 
 impl Scan<'_> {
     /// Finds the mount namespaces of unrestricted tasks that have devices mounted one by one, as rootless containers have
@@ -17,9 +37,11 @@ impl Scan<'_> {
     pub(super) fn mounts(&self, findings: &mut Findings) {
         let namespace = |task: Task| self.host.link(&task.file("ns/mnt"));
         let of_host = namespace(Task::process(1)).ok();
-        // The devices of each namespace that nobody was found to hold yet.
-        let mut namespaces: BTreeMap<String, (BTreeSet<usize>, Access)> = BTreeMap::new();
-        for Unrestricted { task, container } in &findings.unrestricted {
+        let mut namespaces: BTreeMap<String, DeviceMounts> = BTreeMap::new();
+        for Examined { task, cgroup } in &findings.tasks {
+            if !matches!(cgroup.right, DeviceRight::All) {
+                continue;
+            }
             let name = match namespace(*task) {
                 Ok(name) if of_host.as_ref() != Some(&name) => name,
                 Err(error) if error.is_denied() && self.is_forbidden(*task) => {
@@ -28,49 +50,64 @@ impl Scan<'_> {
                 }
                 Ok(_) | Err(_) => continue,
             };
-            if namespaces.get(&name).is_some_and(|(devices, _)| devices.is_empty()) {
-                continue;
-            }
             // Any user can mount a node in a namespace of their own, also one that they may not open, and one that takes long to read.
             let openable = self.openable(|| self.status(*task));
             if openable.is_empty() {
                 continue;
             }
-            let (mounted, access) =
-                namespaces.entry(name).or_insert_with(|| self.mounted_for(*task));
-            let devices: BTreeSet<usize> =
-                openable.into_iter().filter(|device| mounted.remove(device)).collect();
-            findings.accessors.extend(accessor(*task, container.clone(), devices, access.clone()));
+            let mounts = namespaces.entry(name).or_insert_with(|| self.mounts_from_root(*task));
+            self.look_from(*task, mounts);
+            // One that may partition GPUs has the nodes of all slices, and holds none by that.
+            let may_partition =
+                |config| mounts.devices.contains(&config) && openable.contains(&config);
+            if mounts.failure.is_none() && self.query.config.is_some_and(may_partition) {
+                continue;
+            }
+            let mounted =
+                |device: &usize| mounts.devices.contains(device) && mounts.held.insert(*device);
+            let devices: Vec<usize> = openable.iter().copied().filter(mounted).collect();
+            let access = mounts.failure.clone().map_or(Access::Mount, Access::Unknown);
+            findings.accessors.extend(accessor(*task, cgroup.container.clone(), devices, access));
         }
     }
 
-    /// Positions of the devices that are mounted one by one in the mount namespace of a task, or of all when it cannot be read.
-    fn mounted_for(&self, task: Task) -> (BTreeSet<usize>, Access) {
+    /// Looks at the mount namespace of a task from the namespace's own root, where this process may enter it.
+    fn mounts_from_root(&self, task: Task) -> DeviceMounts {
+        let mut mounts = DeviceMounts::default();
+        match mountinfo_from_root(self.host, &task.file("ns/mnt"), MOUNTS_LIMIT) {
+            Ok(text) => {
+                mounts.roots.insert("/".to_owned());
+                mounts.devices = self.mounted_in(&String::from_utf8_lossy(&text));
+            }
+            Err(error @ Error::TooLarge { .. }) => mounts.fail(self, &error),
+            Err(_) => {}
+        }
+        mounts
+    }
+
+    /// Looks at the mount namespace of a task from the root that the task has.
+    fn look_from(&self, task: Task, mounts: &mut DeviceMounts) {
+        let root = self.host.link(&task.file("root")).unwrap_or_else(|_| "/".to_owned());
+        if !mounts.roots.insert(root) {
+            return;
+        }
         match self.host.read(&task.file("mountinfo"), MOUNTS_LIMIT) {
             Ok(text) => {
                 let text = text.unwrap_or_default();
-                (self.mounted_in(&String::from_utf8_lossy(&text)), Access::Mount)
+                mounts.devices.extend(self.mounted_in(&String::from_utf8_lossy(&text)));
             }
-            Err(error) => (self.all(), Access::Unknown(error.to_string())),
+            Err(error) => mounts.fail(self, &error),
         }
     }
 
     /// Positions of the devices that are mounted one by one, by a mountinfo file: lines are
-    /// `ID PARENT MAJOR:MINOR ROOT POINT …` (proc(5)), and the root of a bind mount of a file is that file. A container that has
-    /// the node to partition GPUs has those of all slices, and holds none by that.
+    /// `ID PARENT MAJOR:MINOR ROOT POINT …` (proc(5)), and the root of a bind mount of a file is that file.
     fn mounted_in(&self, mountinfo: &str) -> BTreeSet<usize> {
-        let mut devices = BTreeSet::new();
-        for line in mountinfo.lines() {
+        let mounted = |line: &str| {
             let mut fields = line.split(' ').skip(2);
-            let (Some(file_system), Some(root)) = (fields.next(), fields.next()) else { continue };
-            let is_mounted =
-                |node: &HostNode| node.file_system == file_system && root.ends_with(&node.path);
-            let position = self.nodes.iter().position(|node| node.as_ref().is_some_and(is_mounted));
-            devices.extend(position);
-        }
-        if self.query.config.is_some_and(|config| devices.contains(&config)) {
-            devices.clear();
-        }
-        devices
+            let (file_system, root) = (fields.next()?, fields.next()?);
+            self.nodes.iter().position(|node| node.is_root_of(file_system, root))
+        };
+        mountinfo.lines().filter_map(mounted).collect()
     }
 }

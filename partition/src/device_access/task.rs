@@ -2,31 +2,70 @@
 
 use super::AccessQuery;
 use mig_cdi_sys::{NodeStat, Root};
+use std::{path::Path, sync::Arc};
 
-/// A device node of the host.
+/// A device node of the host, which may be missing.
 pub(super) struct HostNode {
     /// Numbers of its file system, and the end of its path there, as in a mountinfo file.
-    pub(super) file_system: String,
+    pub(super) file_system: Option<String>,
     pub(super) path: String,
-    pub(super) stat: NodeStat,
+    pub(super) stat: Option<NodeStat>,
 }
 
-/// Returns the nodes of the devices on the host; `None` for one that is not there.
-pub(super) fn host_nodes(query: &AccessQuery) -> Vec<Option<HostNode>> {
+impl HostNode {
+    /// Reports whether it is the root of a mount, by the file system and the root in a mountinfo file. A node that was removed since, or
+    /// made anew, has a mark behind its path there (`dentry_path` in `fs/d_path.c`), and opens the device as before.
+    pub(super) fn is_root_of(&self, file_system: &str, root: &str) -> bool {
+        let root = root.strip_suffix("//deleted").unwrap_or(root);
+        self.file_system.as_deref() == Some(file_system) && root.ends_with(&self.path)
+    }
+}
+
+/// Returns the nodes of the devices on the host.
+pub(super) fn host_nodes(query: &AccessQuery) -> Vec<HostNode> {
     let dev = Root::open(&query.dev_root).ok();
     let node = |name: &String| {
-        let (dev, path) = (dev.as_ref()?, format!("/dev/{name}"));
-        let file_system = dev.identity(&path).ok()??.file_system();
-        let stat = dev.node(&path).ok()??;
-        Some(HostNode { file_system, path: format!("/{name}"), stat })
+        let path = format!("/dev/{name}");
+        let stat = dev.as_ref().and_then(|dev| dev.node(&path).ok().flatten());
+        // Where a node is missing, the file system is that of its directory.
+        let identity = |path: &Path| dev.as_ref()?.identity(path.to_str()?).ok().flatten();
+        let mut below_root =
+            Path::new(&path).ancestors().take_while(|path| path.parent().is_some());
+        let file_system = below_root.find_map(identity);
+        let file_system = file_system.map(|identity| identity.file_system());
+        HostNode { file_system, path: format!("/{name}"), stat }
     };
     query.nodes.iter().map(node).collect()
+}
+
+/// A task that is examined, and its cgroup.
+pub(super) struct Examined {
+    pub(super) task: Task,
+    pub(super) cgroup: Arc<TaskCgroup>,
+}
+
+/// Properties that the tasks of one cgroup share.
+pub(super) struct TaskCgroup {
+    pub(super) container: Option<String>,
+    pub(super) right: DeviceRight,
+}
+
+/// The devices that a cgroup lets its tasks open.
+pub(super) enum DeviceRight {
+    /// All: no rule restricts it, or it may partition GPUs.
+    All,
+    /// Those at these positions, by a rule.
+    Rule(Vec<usize>),
+    /// Not known, for this reason.
+    Unknown(String),
 }
 
 /// State, user and groups of a process or thread, from its file `status`.
 pub(super) struct TaskStatus {
     /// It has ended. Of a process this is said of the main thread; others may go on.
     pub(super) is_dead: bool,
+    /// Number above those of all its descriptors.
+    pub(super) descriptors: u32,
     uid: u32,
     groups: Vec<u32>,
 }
@@ -43,11 +82,13 @@ impl TaskStatus {
         let mut groups = numbers("Groups:")?;
         groups.push(gid);
         let is_dead = field("State:")?.trim_start().starts_with(['Z', 'X']);
-        Some(TaskStatus { is_dead, uid, groups })
+        let descriptors = numbers("FDSize:").and_then(|size| size.first().copied()).unwrap_or(0);
+        Some(TaskStatus { is_dead, descriptors, uid, groups })
     }
 
-    /// Reports whether the mode of a node lets the user read or write it. Root may, whatever the mode.
-    pub(super) fn may_open(&self, HostNode { stat, .. }: &HostNode) -> bool {
+    /// Reports whether the mode of a node lets the user read or write it. Root may, whatever the mode. Without a node there is none.
+    pub(super) fn may_open(&self, node: &HostNode) -> bool {
+        let Some(stat) = &node.stat else { return true };
         let class = match () {
             () if self.uid == 0 => return true,
             () if self.uid == stat.uid => 6,

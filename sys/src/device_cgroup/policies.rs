@@ -27,7 +27,12 @@ use nix::{
     unistd::{AccessFlags, faccessat},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, os::fd::OwnedFd, path::Path, rc::Rc};
+use std::{
+    collections::HashMap,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 /// Directory of the rules of version 1 below a root that is no machine's, as a test makes it.
 const V1_FIXTURE: &str = "/sys/fs/cgroup/devices";
@@ -170,14 +175,9 @@ impl<'a> DevicePolicies<'a> {
                 let policy = ids.iter().fold(DevicePolicy::Everything, |policy, id| {
                     both(policy, DevicePolicy::clone(&self.program(*id, dir)))
                 });
-                let DevicePolicy::Unknown(reason) = policy else { return policy };
-                if let Some(known) = self.unread.get(&ids) {
-                    return known.clone();
-                }
-                match (self.from_within)(&dir.path.to_string_lossy()) {
-                    Ok(policy) => self.unread.entry(ids).insert_entry(policy).get().clone(),
-                    // The same programs may have an answer in another cgroup: this one may be frozen.
-                    Err(cause) => DevicePolicy::Unknown(format!("{reason}; {cause}")),
+                match policy {
+                    DevicePolicy::Unknown(reason) => self.unread_policy(dir, ids, &reason),
+                    policy => policy,
                 }
             }
             // The kernel has no device programs (CONFIG_CGROUP_BPF).
@@ -187,6 +187,35 @@ impl<'a> DevicePolicies<'a> {
                 DevicePolicy::Unknown(error.to_string())
             }
         }
+    }
+
+    /// Finds what programs allow that cannot be read.
+    fn unread_policy(&mut self, dir: &CgroupDir, ids: Vec<u32>, reason: &str) -> DevicePolicy {
+        if let Some(known) = self.unread.get(&ids) {
+            return known.clone();
+        }
+        let ask = |path: &Path| (self.from_within)(&path.to_string_lossy());
+        let answer = ask(&dir.path).or_else(|cause| match self.topmost(dir, &ids) {
+            // Whoever is in a cgroup may freeze those that they make below it.
+            Some(above) => ask(&above),
+            None => Err(cause),
+        });
+        match answer {
+            Ok(policy) => self.unread.entry(ids).insert_entry(policy).get().clone(),
+            // The same programs may have an answer in another cgroup: this one may be frozen.
+            Err(cause) => DevicePolicy::Unknown(format!("{reason}; {cause}")),
+        }
+    }
+
+    /// Returns the path of the topmost cgroup above this one on which the same programs decide: an engine has made it.
+    fn topmost(&self, dir: &CgroupDir, ids: &[u32]) -> Option<PathBuf> {
+        let Hierarchy::Open(root) = &self.v2 else { return None };
+        let above: Vec<&Path> = dir.path.ancestors().skip(1).collect();
+        let has_same = |path: &&&Path| {
+            let dir = path.to_str().and_then(|path| cgroup(root, path).ok());
+            dir.is_some_and(|dir| bpf::effective(&dir.fd).is_ok_and(|found| found == ids))
+        };
+        above.iter().rev().find(has_same).map(|path| path.to_path_buf())
     }
 
     /// Returns what a program of version 2 allows.
@@ -340,51 +369,80 @@ fn nearest(root: &OwnedFd, path: &str) -> Result<CgroupDir> {
     above.map(|path| cgroup(root, path)).find(Result::is_ok).unwrap_or(own)
 }
 
-/// Returns what the cgroup of version 2 with this path lets its processes read or write, by a permission check from
-/// within: this process moves into it, opens no device, and has to end afterwards. For device programs that cannot be read.
+/// Finds from within cgroups of version 2 what they let their processes read or write, by a permission check: this process moves into
+/// each and back, and opens no device. For device programs that cannot be read.
 ///
-/// Call it in a process that can be killed: one that moves into a cgroup that is just being frozen stops.
-///
-/// # Errors
-/// When the cgroup is frozen, or this process cannot move into it or cannot make the nodes.
-pub fn policy_from_within(path: &str, devices: &[(Major, Minor)]) -> Result<DevicePolicy> {
-    let fail = |op| move |errno| Error::call(op, path, errno);
-    let root = mount::detached_cgroup_v2().map_err(fail("mount the hierarchy of"))?;
-    let dir = cgroup(&root, path)?;
-    // Frozen itself, or by a cgroup above it (Documentation/admin-guide/cgroup-v2.rst, "cgroup.freeze").
-    if dir.read("cgroup.events")?.lines().any(|line| line == "frozen 1") {
-        return Err(Error::refused("enter the cgroup", path, "it is frozen"));
+/// Use it in a process that can be killed: one that moves into a cgroup that is just being frozen stops.
+#[derive(Debug)]
+pub struct PolicyProbe {
+    hierarchy: OwnedFd,
+    /// Cgroup of this process.
+    own: CgroupDir,
+    /// Nodes of the devices, and of a character and a block device that no driver has.
+    nodes: Vec<OwnedFd>,
+}
+
+impl PolicyProbe {
+    /// Makes a probe for these devices.
+    ///
+    /// # Errors
+    /// When this process cannot mount the hierarchy, or make nodes.
+    pub fn new(devices: &[(Major, Minor)]) -> Result<PolicyProbe> {
+        let mounted = mount::detached_cgroup_v2();
+        let hierarchy =
+            mounted.map_err(|e| Error::call("mount", "the unified cgroup hierarchy", e))?;
+        let text =
+            Root::open(Path::new("/"))?.read("/proc/self/cgroup", LIMIT)?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let own = cgroup(&hierarchy, locate::group(&text, CgroupVersion::V2).unwrap_or("/"))?;
+        let fail = |errno| Error::call("make", "device nodes", errno);
+        let dir = mount::detached_tmpfs(64 << 10).map_err(fail)?;
+        let node = |kind, (major, minor): (u32, u32)| {
+            let name = format!("{}:{major}:{minor}", kind == SFlag::S_IFBLK);
+            let mode = Mode::from_bits_truncate(0o666);
+            mknodat(&dir, &*name, kind, mode, makedev(major.into(), minor.into()))?;
+            openat(&dir, &*name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+        };
+        let char_node = |(major, minor): &(Major, Minor)| node(SFlag::S_IFCHR, (major.0, minor.0));
+        let others = [SFlag::S_IFCHR, SFlag::S_IFBLK].map(|kind| node(kind, NO_DEVICE));
+        let nodes = devices.iter().map(char_node).chain(others).collect::<nix::Result<Vec<_>>>();
+        Ok(PolicyProbe { hierarchy, own, nodes: nodes.map_err(fail)? })
     }
-    let nodes = mount::detached_tmpfs(64 << 10).map_err(fail("make nodes for"))?;
-    let node = |kind, (major, minor): (u32, u32)| {
-        let name = format!("{}:{major}:{minor}", kind == SFlag::S_IFBLK);
-        let mode = Mode::from_bits_truncate(0o666);
-        mknodat(&nodes, &*name, kind, mode, makedev(major.into(), minor.into()))?;
-        openat(&nodes, &*name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
-    };
-    let char_node = |(major, minor): &(Major, Minor)| node(SFlag::S_IFCHR, (major.0, minor.0));
-    let others = [SFlag::S_IFCHR, SFlag::S_IFBLK].map(|kind| node(kind, NO_DEVICE));
-    let nodes = devices.iter().map(char_node).chain(others).collect::<nix::Result<Vec<_>>>();
-    let nodes = nodes.map_err(fail("make nodes for"))?;
-    dir.write("enter", PROCESSES, "0")?;
-    let may = |node: &OwnedFd, access| faccessat(node, c"", access, AtFlags::AT_EMPTY_PATH);
-    let opens = |node| {
-        let accesses =
-            [AccessFlags::R_OK, AccessFlags::W_OK, AccessFlags::R_OK | AccessFlags::W_OK];
-        let mut answers = accesses.into_iter().map(|access| may(node, access));
-        // The device cgroup answers EPERM.
-        match answers.find(|answer| *answer != Err(Errno::EPERM)) {
-            None => Ok(false),
-            Some(Ok(())) => Ok(true),
-            Some(Err(errno)) => Err(fail("check access in")(errno)),
+
+    /// Returns what the cgroup with this path allows.
+    ///
+    /// # Errors
+    /// When it is frozen, or this process cannot move into it.
+    pub fn policy(&self, path: &str) -> Result<DevicePolicy> {
+        let dir = cgroup(&self.hierarchy, path)?;
+        // Frozen itself, or by a cgroup above it (Documentation/admin-guide/cgroup-v2.rst, "cgroup.freeze").
+        if dir.read("cgroup.events")?.lines().any(|line| line == "frozen 1") {
+            return Err(Error::refused("enter the cgroup", path, "it is frozen"));
         }
-    };
-    let allowed = nodes.iter().map(opens).collect::<Result<Vec<bool>>>()?;
-    let (allowed, others) = allowed.split_at(devices.len());
-    Ok(match others.iter().all(|is_allowed| *is_allowed) {
-        true => DevicePolicy::Everything,
-        false => DevicePolicy::Some((0..devices.len()).filter(|&i| allowed[i]).collect()),
-    })
+        dir.write("enter", PROCESSES, "0")?;
+        let allowed =
+            self.nodes.iter().map(|node| opens(node, path)).collect::<Result<Vec<bool>>>();
+        // A process that cannot return goes on from where it is. It ends soon.
+        let _ = self.own.write("return to", PROCESSES, "0");
+        let allowed = allowed?;
+        let (allowed, others) = allowed.split_at(allowed.len() - 2);
+        Ok(match others.iter().all(|is_allowed| *is_allowed) {
+            true => DevicePolicy::Everything,
+            false => DevicePolicy::Some((0..allowed.len()).filter(|&i| allowed[i]).collect()),
+        })
+    }
+}
+
+/// Reports whether the cgroup that this process is in lets it read or write a device.
+fn opens(node: &OwnedFd, path: &str) -> Result<bool> {
+    let accesses = [AccessFlags::R_OK, AccessFlags::W_OK, AccessFlags::R_OK | AccessFlags::W_OK];
+    let may = |access| faccessat(node, c"", access, AtFlags::AT_EMPTY_PATH);
+    // The device cgroup answers EPERM.
+    match accesses.into_iter().map(may).find(|answer| *answer != Err(Errno::EPERM)) {
+        None => Ok(false),
+        Some(Ok(())) => Ok(true),
+        Some(Err(errno)) => Err(Error::call("check access in", path, errno)),
+    }
 }
 
 /// Moves this thread, and those that it starts later, to the cgroup namespace of the machine's first process, in which all cgroups

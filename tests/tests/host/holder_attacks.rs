@@ -86,6 +86,36 @@ fn a_container_cannot_hide_its_slice() {
     }
 }
 
+/// S20: the device cgroup is consulted when a node is opened. A container that receives an open one over a socket can use it, whatever
+/// its own rules are, also when the container that had the slice has ended. The nodes of this host are consoles, which can be opened.
+#[test]
+fn a_descriptor_from_another_container_is_seen() {
+    for variant in VARIANTS {
+        let host = PartitionHost::new(
+            "[majors]\nnvidia-caps = 4\n[[gpu]]\nmodel = \"a100-80gb\"\n\
+             uuid = \"GPU-6f1d3a52-0d1c-4e0a-9b53-0d2f2a7c0004\"\n\
+             instances = [{ profile = \"2g.20gb\", start = 0 }]\n",
+        );
+        fs::write(host.fake.config(), "capabilities = \"none\"\n").unwrap();
+        let program = host.fake.out().with_file_name("send-descriptor");
+        compile("send-descriptor.c", &program, &["-static"]);
+        let run = "
+            mkdir $DIR/share
+            share=\"-v $DIR/share:/share -v $DIR/send-descriptor:/bin/send-descriptor:ro --rootfs $ROOTFS send-descriptor\"
+            b=$($PODMAN run -d $share receive /share/socket)
+            a=$($PODMAN run -d --device nvidia.com/mig=0:2g.20gb:0 $share send /share/socket /dev/nvidia-caps/nvidia-cap31)
+            until [ -e $DIR/share/socket.received ]; do sleep 0.1; done
+            $PODMAN rm -f -t 0 $a >/dev/null
+            short=${b%${b#????????????}}
+            if apply 0=7g.80gb 2>$DIR/errors; then echo destroyed; fi
+            grep -q \"in use by container $short\" $DIR/errors || cat $DIR/errors
+            $PODMAN rm -f -t 0 $b >/dev/null
+            apply 0=7g.80gb >/dev/null && echo freed";
+        let run = Podman::new(variant).script(&host.fake, &script(&host, run));
+        assert_eq!((run.code, run.stdout.as_str()), (0, "freed\n"), "{variant:?}: {}", run.stderr);
+    }
+}
+
 /// A slice whose nodes a container may open, which the kubelet knows nothing of, is allocated to no pod until that container ends.
 #[test]
 fn a_slice_that_a_container_may_open_is_allocated_to_no_pod() {
@@ -124,6 +154,121 @@ fn a_slice_that_a_container_may_open_is_allocated_to_no_pod() {
             allocate(held[0]).unwrap();
             assert_eq!(plugin.stop(), Some(0));
         });
+    }
+}
+
+/// Host with a slice and a plugin that partitions it, and a kubelet.
+struct Node {
+    host: PartitionHost,
+    kubelet: FakeKubelet,
+    plugin: RunningPlugin,
+    resource: &'static str,
+}
+
+impl Node {
+    fn new(description: &str, resource: &'static str) -> Node {
+        let host = PartitionHost::new(description);
+        let layouts = host.fake.out().with_file_name("layouts.yaml");
+        fs::write(&layouts, "version: v1\nmig-configs: {}\n").unwrap();
+        let layouts = format!("--layouts-file={}", layouts.display());
+        let kubelet = FakeKubelet::start(&kubelet_dir(&host.fake));
+        let options = [&*layouts, "--node-name=node", "--kubeconfig=/nonexistent"];
+        let plugin = RunningPlugin::start(&host.fake, &options);
+        let short = resource.strip_prefix("nvidia.com/").unwrap();
+        kubelet.until_counts("the slice", &[(short, 1)]);
+        Node { host, kubelet, plugin, resource }
+    }
+
+    /// Allocates the slice to a pod; returns the plugin's reason when it does not.
+    fn allocate(&self) -> Result<(), String> {
+        let id = self.kubelet.healthy(self.resource).into_iter().next().expect("a slice");
+        let allocated = self.kubelet.allocate(self.resource, &[&[&*id]]);
+        allocated.map(drop).map_err(|status| status.to_string())
+    }
+}
+
+/// H1 for the plugin: a process in a container that may not open a slice has it open.
+#[test]
+fn a_slice_that_a_container_has_open_is_allocated_to_no_pod() {
+    let node = Node::new(
+        "[majors]\nnvidia-caps = 4\n[[gpu]]\nmodel = \"a100-80gb\"\n\
+         uuid = \"GPU-6f1d3a52-0d1c-4e0a-9b53-0d2f2a7c1004\"\n\
+         instances = [{ profile = \"3g.40gb\", start = 0 }]\n",
+        "nvidia.com/mig-3g.40gb",
+    );
+    node.allocate().unwrap();
+    let mut command = Command::new("sh");
+    let path = node.host.fake.path("/dev/nvidia-caps/nvidia-cap13");
+    command.args(["-c", "exec 3<>$NODE; echo ready; exec sleep 1000"]).env("NODE", path);
+    let mut process = Process(command.stdout(Stdio::piped()).spawn().unwrap());
+    let opened = std::io::Read::read_exact(process.0.stdout.as_mut().unwrap(), &mut [0; 6]);
+    opened.expect("the node of a console can be opened");
+    // Of the host, it could open the slice at any time.
+    node.allocate().unwrap();
+    let cgroup = ClosedCgroup::new("open", &["c 1:3 rwm"]);
+    cgroup.add(process.0.id());
+    let refused = node.allocate().unwrap_err();
+    assert!(refused.contains(&format!("in use by pid {}", process.0.id())), "{refused}");
+    kill_and_wait(&mut process.0);
+    node.allocate().unwrap();
+    assert_eq!(node.plugin.stop(), Some(0));
+}
+
+/// NVIDIA's runtime gives the pod of the plugin, and others that partition GPUs or watch all slices, the nodes of all slices. The plugin
+/// keeps none for itself, nor does a container that may partition.
+#[test]
+fn the_plugin_s_own_container_keeps_no_slice() {
+    let node = Node::new(
+        "[majors]\nnvidia-caps = 476\n[[gpu]]\nmodel = \"a100-80gb\"\n\
+         uuid = \"GPU-6f1d3a52-0d1c-4e0a-9b53-0d2f2a7c0476\"\n\
+         instances = [{ profile = \"2g.20gb\", start = 0 }]\n",
+        "nvidia.com/mig-2g.20gb",
+    );
+    let slice = ["c 1:3 rwm", "c 476:30 rw", "c 476:31 rw"];
+    let own = ClosedCgroup::new("plugin", &slice);
+    own.add(node.plugin.pid().cast_unsigned());
+    node.allocate().unwrap();
+    let mut sleep = Process(Command::new("sleep").arg("1000").spawn().unwrap());
+    let partitions = ClosedCgroup::new("partitions", &[&slice[..], &["c 476:1 r"]].concat());
+    partitions.add(sleep.0.id());
+    node.allocate().unwrap();
+    let watches = ClosedCgroup::new("watches", &slice);
+    watches.add(sleep.0.id());
+    let refused = node.allocate().unwrap_err();
+    assert!(refused.contains(&format!("in use by pid {}", sleep.0.id())), "{refused}");
+    kill_and_wait(&mut sleep.0);
+    node.allocate().unwrap();
+    assert_eq!(node.plugin.stop(), Some(0));
+}
+
+/// Cgroup of version 1, in the machine's own hierarchy, whose processes may use the devices of some rules and no others.
+struct ClosedCgroup(PathBuf);
+
+impl ClosedCgroup {
+    fn new(name: &str, rules: &[&str]) -> ClosedCgroup {
+        let name = format!("mig-cdi-{name}-{}", std::process::id());
+        let cgroup = ClosedCgroup(Path::new("/sys/fs/cgroup/devices").join(name));
+        fs::create_dir(&cgroup.0).expect("the devices controller of cgroup v1");
+        fs::write(cgroup.0.join("devices.deny"), "a").unwrap();
+        for rule in rules {
+            fs::write(cgroup.0.join("devices.allow"), rule).unwrap();
+        }
+        cgroup
+    }
+
+    fn add(&self, pid: u32) {
+        fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+}
+
+impl Drop for ClosedCgroup {
+    /// Moves its processes up: they may be those of a plugin that still runs.
+    fn drop(&mut self) {
+        let pids = fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
+        for pid in pids.lines() {
+            let _ = fs::write("/sys/fs/cgroup/devices/cgroup.procs", pid);
+        }
+        until("the cgroup is empty", || !self.0.exists() || fs::remove_dir(&self.0).is_ok());
     }
 }
 
@@ -240,6 +385,61 @@ fn apply(host: &PartitionHost, layout: &str) -> Run {
     host.tidy(mig_cdi_tests::run(&mut apply_command(host, layout)))
 }
 
+/// Opens the directories above the node of a slice to all users, and returns its path.
+fn node_for_all(host: &PartitionHost) -> PathBuf {
+    let node = host.fake.path("/dev/nvidia-caps/nvidia-cap31");
+    let above = node.ancestors().skip(1);
+    for dir in above.take_while(|dir| dir.starts_with("/var/lib/mig-cdi-tests")) {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    node
+}
+
+/// S20: a rootless container, which no cgroup restricts, has a slice by a mount of its node. `/proc/PID/mountinfo` leaves out what is
+/// outside of the process's root, and marks a node that the host has removed or made anew.
+#[test]
+fn a_rootless_container_cannot_hide_its_slice() {
+    type Case = (&'static str, &'static str, fn(&Path));
+    const MOUNT: &str = "mount -t tmpfs tmpfs /mnt; : > /mnt/node; mount --bind $NODE /mnt/node";
+    const CHROOT: &str = "mkdir -p /mnt/e/bin; cp /bin/busybox /mnt/e/bin/sleep; : > DONE; exec chroot /mnt/e /bin/sleep 1000";
+    let cases: [Case; 5] = [
+        ("a mount", "", |_| ()),
+        ("a root without the node", CHROOT, |_| ()),
+        ("a node that was made anew", "", make_anew),
+        ("a node that was removed", "", |node| fs::remove_file(node).unwrap()),
+        ("both", CHROOT, make_anew),
+    ];
+    let mut wrong = Vec::new();
+    for (what, hide, change) in cases {
+        let host = host(475);
+        let node = node_for_all(&host);
+        let done = host.fake.out().with_file_name("ready/done");
+        let setup = format!("{MOUNT}\n{}", hide.replace("DONE", &done.display().to_string()));
+        let mut process = user(&host, &setup);
+        let pid = process.0.id();
+        if hide == CHROOT {
+            let root = || fs::read_link(format!("/proc/{pid}/root")).unwrap();
+            until("the root is changed", || root() == Path::new("/mnt/e"));
+        }
+        change(&node);
+        let held = apply(&host, "0=7g.80gb");
+        if held.code != 5 || !held.stderr.contains(&format!("in use by pid {pid}")) {
+            wrong.push(format!("{what}: {} {}", held.code, held.stderr));
+        }
+        kill_and_wait(&mut process.0);
+        apply(&host, "0=7g.80gb").assert_code(0);
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
+/// Replaces a node by another one with the same numbers, as `mig-cdi nodes` does.
+fn make_anew(node: &Path) {
+    let new = node.with_file_name("new");
+    let made = Command::new("mknod").arg("-m0444").arg(&new).args(["c", "475", "31"]).status();
+    assert!(made.unwrap().success());
+    fs::rename(new, node).unwrap();
+}
+
 /// S21: a user who may not open a node keeps no slice from being destroyed.
 #[test]
 fn a_user_without_a_right_to_a_slice_cannot_keep_it() {
@@ -260,13 +460,8 @@ fn a_user_without_a_right_to_a_slice_cannot_keep_it() {
     ] {
         let host = host(484);
         // As with NVreg_DeviceFileMode=0600. The directories above it are open to all.
-        let node = host.fake.path("/dev/nvidia-caps/nvidia-cap31");
+        let node = node_for_all(&host);
         fs::set_permissions(&node, fs::Permissions::from_mode(0o600)).unwrap();
-        for dir in
-            node.ancestors().skip(1).take_while(|dir| dir.starts_with("/var/lib/mig-cdi-tests"))
-        {
-            fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
-        }
         let done = host.fake.out().with_file_name("ready/done");
         let _process = user(&host, &setup.replace("DONE", &done.display().to_string()));
         let run = apply(&host, "0=7g.80gb");
@@ -274,26 +469,23 @@ fn a_user_without_a_right_to_a_slice_cannot_keep_it() {
     }
 }
 
-/// S22: nothing of a container can block the search. A FUSE file system whose server never answers is mounted on its `/dev`, and open; its
-/// memory is slow to read.
+/// S22: no file system of a container can block the search. One of FUSE whose server never answers is mounted on its `/dev`, or on the root
+/// of its mount namespace, and a descriptor names its root.
 #[test]
 fn a_dead_file_system_does_not_block_the_search() {
     let host = host(483);
-    let ready = host.fake.out().with_file_name("ready");
-    let script = format!(
-        "exec 4<>/dev/fuse
-        mount -t fuse -o fd=4,rootmode=40000,user_id=0,group_id=0 dead /dev
-        exec 5</proc/self/ns/mnt
-        : > {}
-        exec sleep 1000",
-        ready.display()
-    );
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-euc", &script]);
-    let _process = Process(command.stdin(Stdio::null()).spawn().unwrap());
-    wait_for(&ready, "a file system is mounted");
+    let path = |name: &str| host.fake.out().with_file_name(name);
+    let program = path("dead-file-system");
+    compile("dead-file-system.c", &program, &[]);
+    let processes = [("/dev", "ready-dev"), ("/", "ready-root")].map(|(point, ready)| {
+        let mut command = Command::new(&program);
+        let process = Process(command.arg(point).arg(path(ready)).spawn().unwrap());
+        wait_for(&path(ready), "a file system is mounted");
+        process
+    });
     let run = apply(&host, "0=7g.80gb");
     assert_eq!(run.code, 0, "{}", run.stderr);
+    drop(processes);
 }
 
 /// S22: what a file system or the kernel keeps from the search is not taken for nothing. Without `CAP_SYS_PTRACE` the descriptors and
@@ -366,11 +558,26 @@ impl Cgroup {
         let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "));
         let mount = mount.expect("a mounted unified hierarchy of cgroups");
         let dir = Path::new(mount.split(' ').nth(4).unwrap());
-        let dir = dir.join(format!("mig-cdi-{name}-{}", std::process::id()));
+        Cgroup::at(dir.join(format!("mig-cdi-{name}-{}", std::process::id())))
+    }
+
+    /// Makes one below it.
+    fn below(&self, name: &str) -> Cgroup {
+        Cgroup::at(self.dir.join(name))
+    }
+
+    fn at(dir: PathBuf) -> Cgroup {
         fs::create_dir(&dir).unwrap();
         let process = Process(Command::new("sleep").arg("1000").spawn().unwrap());
         fs::write(dir.join("cgroup.procs"), process.0.id().to_string()).unwrap();
         Cgroup { dir, process }
+    }
+
+    fn freeze(&self) {
+        fs::write(self.dir.join("cgroup.freeze"), "1").unwrap();
+        until("it is frozen", || {
+            fs::read_to_string(self.dir.join("cgroup.events")).unwrap().contains("frozen 1")
+        });
     }
 }
 
@@ -403,10 +610,7 @@ fn a_program_that_cannot_be_read_is_asked_from_within() {
     for layout in ["0=7g.80gb", "0=2x2g.20gb"] {
         apply(&host, layout).assert_code(0);
     }
-    fs::write(cgroup.dir.join("cgroup.freeze"), "1").unwrap();
-    until("it is frozen", || {
-        fs::read_to_string(cgroup.dir.join("cgroup.events")).unwrap().contains("frozen 1")
-    });
+    cgroup.freeze();
     let frozen = apply(&host, "0=7g.80gb");
     assert_eq!(frozen.code, 5, "{}", frozen.stderr);
     assert!(frozen.stderr.contains(&pid), "{}", frozen.stderr);
@@ -417,5 +621,32 @@ fn a_program_that_cannot_be_read_is_asked_from_within() {
         frozen.stderr
     );
     fs::write(cgroup.dir.join("cgroup.freeze"), "0").unwrap();
+    apply(&host, "0=7g.80gb").assert_code(0);
+    // Whoever is in the cgroup may make one below it, and freeze that.
+    let inner = cgroup.below("inner");
+    inner.freeze();
+    let pid = cgroup.process.0.id().to_string();
+    fs::write(cgroup.dir.with_file_name("cgroup.procs"), pid).unwrap();
+    apply(&host, "0=2x2g.20gb").assert_code(0);
+}
+
+/// The same on a node with several containers, each with a program of its own: the answers are not mixed up.
+#[test]
+fn each_program_that_cannot_be_read_has_its_own_answer() {
+    let host = host(473);
+    let helper = host.fake.out().with_file_name("device-program");
+    compile("device-program.c", &helper, &[]);
+    let cgroups = ["a", "b", "c"].map(|name| Cgroup::new(&format!("opaque-{name}")));
+    for (cgroup, major) in cgroups.iter().zip(["481", "473", "481"]) {
+        let dir = cgroup.dir.to_str().unwrap();
+        mig_cdi_tests::run(Command::new(&helper).args(["allow", dir, major])).assert_code(0);
+    }
+    let held = apply(&host, "0=7g.80gb");
+    for (cgroup, is_holder) in cgroups.iter().zip([false, true, false]) {
+        let who = format!("pid {}, sleep 1000", cgroup.process.0.id());
+        assert_eq!(held.stderr.contains(&who), is_holder, "{}", held.stderr);
+    }
+    let [_, holder, _] = cgroups;
+    drop(holder);
     apply(&host, "0=7g.80gb").assert_code(0);
 }

@@ -211,6 +211,9 @@ async fn a_command_line_does_not_reach_the_cluster() {
     fixture.host.process(4711, "mnt:[1]", "0::/user.slice\n", secret);
     let cgroup = format!("0::/machine.slice/libpod-{CONTAINER}.scope\n");
     fixture.host.process(77, "mnt:[2]", &cgroup, secret);
+    // A container can choose the name of a cgroup, which is in the reason why this one cannot be examined.
+    fixture.host.write("/sys/fs/cgroup/devices/x", "");
+    fixture.host.process(79, "mnt:[3]", "5:devices:/hunter2-train\u{202e}\n0::/\n", "sleep");
     let running = fixture.start().await;
     fixture.set_config_label("whole");
     fixture.until("failed").await;
@@ -221,6 +224,7 @@ async fn a_command_line_does_not_reach_the_cluster() {
     for text in [fixture.reason(), event] {
         assert!(text.contains("pid 77 of container 4f08cd7afbc6"), "{text}");
         assert!(text.contains("pid 4711"), "{text}");
+        assert!(text.contains("pid 79, which cannot be examined"), "{text}");
         assert!(!text.contains("hunter2") && !text.contains("train"), "{text}");
         assert!(!text.contains(is_unprintable), "{text:?}");
     }
@@ -228,7 +232,8 @@ async fn a_command_line_does_not_reach_the_cluster() {
     // The administrator of the node sees it.
     let run = fixture.host.run(&["apply", "0=7g.80gb"]);
     run.assert_code(5);
-    assert!(run.stderr.contains("hunter2"), "{}", run.stderr);
+    assert!(run.stderr.contains("--token=hunter2"), "{}", run.stderr);
+    assert!(run.stderr.contains("/hunter2-train"), "{}", run.stderr);
 }
 
 #[tokio::test]

@@ -165,7 +165,16 @@ fn a_container_with_the_config_capability_holds_no_slice() {
 fn what_the_search_cannot_see_at_once_is_held() {
     type Case = (&'static str, &'static str, fn(&PartitionHost));
     const NODE: &str = "/dev/nvidia-caps/nvidia-cap31";
-    let cases: [Case; 5] = [
+    let cases: [Case; 6] = [
+        (
+            "a descriptor in a container that may not open its node",
+            "container 4f08cd7afbc6 (pid 77, sleep inf)",
+            |host| {
+                host.container(&[]);
+                let fd = host.fake.path("/proc/77/fd/3");
+                std::os::unix::fs::symlink(host.fake.path(NODE), fd).unwrap();
+            },
+        ),
         (
             "a cgroup that cannot be read",
             "pid 77, sleep inf, which cannot be examined: read",
@@ -235,6 +244,79 @@ fn what_the_search_cannot_see_at_once_is_held() {
         }
     }
     assert_eq!(wrong, [""; 0]);
+}
+
+/// S21: descriptors that cannot be listed count for those who may open a node.
+#[test]
+fn a_user_keeps_nothing_by_descriptors_that_cannot_be_listed() {
+    for (mode, code) in [(0o600, 0), (0o660, 5)] {
+        let host = partitioned();
+        host.process(98, "mnt:[1]", "0::/user.slice\n", "sleep inf");
+        let status = "State:\tS\nUid:\t1000 1000 1000 1000\nGid:\t9 9 9 9\nGroups:\t\n";
+        host.write("/proc/98/status", status);
+        // A link to itself cannot be opened.
+        let fd = host.fake.path("/proc/98/fd");
+        fs::remove_dir(&fd).unwrap();
+        std::os::unix::fs::symlink("fd", &fd).unwrap();
+        for minor in [30, 31] {
+            let node = host.fake.path(&format!("/dev/nvidia-caps/nvidia-cap{minor}"));
+            std::os::unix::fs::chown(&node, Some(0), Some(9)).unwrap();
+            fs::set_permissions(&node, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let run = host.run(&["apply", "0=2g.20gb@4,1g.10gb@6"]);
+        assert_eq!(run.code, code, "{mode:o}: {}", run.stderr);
+        assert_eq!(run.stderr.contains("in use by pid 98"), code == 5, "{}", run.stderr);
+    }
+}
+
+/// S22: a container with very many cgroups, and very many containers, hold what they hold.
+#[test]
+fn very_many_cgroups_do_not_hold_the_slices_of_others() {
+    for are_distinct in [false, true] {
+        let host = partitioned();
+        for i in 0..4100_u32 {
+            let id = if are_distinct { i } else { 0 };
+            let path = format!("/libpod-{id:012x}{}.scope/{i}", "0".repeat(52));
+            host.write(
+                &format!("/proc/{}/cgroup", 100_000 + i),
+                &format!("5:devices:{path}\n0::/\n"),
+            );
+            let rules = "c 508:30 rw\nc 508:31 rw\n";
+            host.write(&format!("/sys/fs/cgroup/devices{path}/devices.list"), rules);
+        }
+        let run = host.run(&["apply", "0=7g.80gb"]);
+        refused(
+            &run,
+            &["gpu instance 3 (2g.20gb at 0:2) is in use by container 000000000000 (pid 100000)"],
+        );
+        host.run_ok(&["apply", "0=2g.20gb@0,3g.40gb"]);
+    }
+}
+
+/// S22: where the time is up before all open files are examined, the message names a process with most of them.
+#[test]
+fn the_process_with_most_open_files_is_named() {
+    let host = partitioned();
+    let fds = host.fake.path("/descriptors");
+    fs::create_dir(&fds).unwrap();
+    for fd in 0..5000 {
+        std::os::unix::fs::symlink("/dev/null", fds.join(fd.to_string())).unwrap();
+    }
+    for pid in 1000..1400 {
+        host.process(pid, "mnt:[1]", "0::/user.slice\n", "busy");
+        let fd = host.fake.path(&format!("/proc/{pid}/fd"));
+        fs::remove_dir(&fd).unwrap();
+        std::os::unix::fs::symlink("/descriptors", fd).unwrap();
+    }
+    let root = host.fake.root().display().to_string();
+    let query = format!(
+        "[{{\"host_root\":{root:?},\"dev_root\":{root:?},\"devices\":[[508,31]],\"nodes\":[\"nvidia-caps/nvidia-cap31\"],\
+         \"config\":null,\"kinds\":\"All\",\"describe\":[],\"has_hints\":true}},{{\"secs\":0,\"nanos\":100000000}}]"
+    );
+    let found = run(&mut mig_cdi(["device-access", &query]));
+    let who = "\"devices\":[0],\"access\":{\"Unknown\":\"the search for open files takes too long, and no process has more than this one, ";
+    assert!(found.stdout.contains(who), "{}{}", found.stdout, found.stderr);
+    assert!(found.stdout.contains("\"command\":\"busy\""), "{}", found.stdout);
 }
 
 /// A container may still have the right to the nodes of a slice that another program destroyed: no new slice gets these nodes.

@@ -1,0 +1,209 @@
+//! Verdicts on tasks by the rules of their cgroups.
+
+use super::{
+    Access, AccessKinds, CGROUP_SUBCOMMAND, CgroupReply,
+    hints::container_id,
+    scan::{Findings, Scan, TaskCgroups, accessor},
+    task::{DeviceRight, Examined, Task, TaskCgroup},
+};
+use mig_cdi_gen::{Error, Result, child};
+use mig_cdi_model::{Major, Minor};
+use mig_cdi_sys::{ChildLines, DevicePolicies, DevicePolicy, is_root, own_image};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Time for a check from within a cgroup, which takes some milliseconds.
+const WITHIN_LIMIT: Duration = Duration::from_millis(300);
+
+impl Scan<'_> {
+    /// Finds the processes whose cgroup allows devices by a rule, one for each cgroup, and those that may open every device.
+    pub(super) fn cgroup_rules(&self, findings: &mut Findings) -> Result<()> {
+        let child = CgroupChild { devices: &self.query.devices, running: RefCell::default() };
+        let from_within = |path: &str| child.policy(path);
+        let mut policies =
+            DevicePolicies::open(self.host, self.query.devices.clone(), &from_within)?;
+        self.judge_all(self.processes()?, &mut policies, findings);
+        // The kernel shows one whose main thread has ended as unrestricted: in cgroups of version 1 it is at the root then
+        // (`proc_cgroup_show` in kernel/cgroup/cgroup.c). A thread of a restricted one matters by its descriptors alone.
+        let asks_files = self.query.kinds != AccessKinds::Cgroup;
+        let is_asked =
+            |found: &&Examined| asks_files || !matches!(found.cgroup.right, DeviceRight::Rule(_));
+        let processes: Vec<u32> =
+            findings.tasks.iter().filter(is_asked).map(|found| found.task.pid).collect();
+        self.judge_all(self.threads(&processes), &mut policies, findings);
+        Ok(())
+    }
+
+    fn judge_all(
+        &self,
+        tasks: Vec<TaskCgroups>,
+        policies: &mut DevicePolicies<'_>,
+        findings: &mut Findings,
+    ) {
+        let mut groups: BTreeMap<String, Vec<Task>> = BTreeMap::new();
+        for (task, cgroups) in tasks {
+            match cgroups {
+                Ok(cgroups) => groups.entry(cgroups).or_default().push(task),
+                Err(error) => {
+                    let right = DeviceRight::Unknown(error.to_string());
+                    self.record(
+                        Arc::new(TaskCgroup { container: None, right }),
+                        vec![task],
+                        findings,
+                    );
+                }
+            }
+        }
+        for (cgroups, tasks) in groups {
+            // A cgroup that is gone was left by its processes: they have ended, or are in another one.
+            let (stayed, moved) = match &*policies.of(&cgroups) {
+                DevicePolicy::Unknown(_) => self.again(&cgroups, tasks),
+                _ => (tasks, Vec::new()),
+            };
+            self.judge(&cgroups, stayed, policies, findings);
+            for (cgroups, task) in moved {
+                self.judge(&cgroups, vec![task], policies, findings);
+            }
+        }
+    }
+
+    /// Reads the cgroups of tasks once more. Returns those that are where they were, and the others with their cgroups.
+    fn again(&self, cgroups: &str, tasks: Vec<Task>) -> (Vec<Task>, Vec<(String, Task)>) {
+        let (mut stayed, mut moved) = (Vec::new(), Vec::new());
+        for task in tasks {
+            match self.cgroups(task) {
+                Ok(Some(now)) if now != cgroups => moved.push((now, task)),
+                Ok(Some(_)) | Err(_) => stayed.push(task),
+                Ok(None) => {}
+            }
+        }
+        (stayed, moved)
+    }
+
+    /// Judges tasks of one cgroup by its policy.
+    fn judge(
+        &self,
+        cgroups: &str,
+        tasks: Vec<Task>,
+        policies: &mut DevicePolicies<'_>,
+        findings: &mut Findings,
+    ) {
+        let Some(first) = tasks.first().copied() else { return };
+        if let Some(known) = findings.cgroups.get(cgroups).cloned() {
+            return self.record(known, tasks, findings);
+        }
+        let cgroup = Arc::new(TaskCgroup {
+            container: container_id(cgroups),
+            right: self.right(cgroups, policies),
+        });
+        findings.cgroups.insert(cgroups.to_owned(), cgroup.clone());
+        // This program does not keep slices for itself, also where its container may use all of them, as that of the device plugin.
+        let is_own = self.own_cgroups.as_deref() == Some(cgroups);
+        if let (DeviceRight::Rule(devices), false) = (&cgroup.right, is_own) {
+            let (container, devices) = (cgroup.container.clone(), devices.iter().copied());
+            findings.accessors.extend(accessor(first, container, devices, Access::Cgroup));
+        }
+        self.record(cgroup, tasks, findings);
+    }
+
+    /// Determines what a cgroup allows.
+    fn right(&self, cgroups: &str, policies: &mut DevicePolicies<'_>) -> DeviceRight {
+        let devices = match &*policies.of(cgroups) {
+            DevicePolicy::Everything => return DeviceRight::All,
+            DevicePolicy::Some(devices) => devices.clone(),
+            DevicePolicy::Unknown(reason) => match policies.at_most(cgroups) {
+                Some(devices) => devices,
+                None => return DeviceRight::Unknown(reason.clone()),
+            },
+        };
+        // One that may partition GPUs is given the nodes of all slices (libnvidia-container mounts all of /dev/nvidia-caps for
+        // NVIDIA_MIG_CONFIG_DEVICES): it holds those that it has open.
+        match self.query.config.is_some_and(|config| devices.contains(&config)) {
+            true => DeviceRight::All,
+            false => DeviceRight::Rule(devices),
+        }
+    }
+
+    /// Records tasks of a cgroup as examined.
+    fn record(&self, cgroup: Arc<TaskCgroup>, tasks: Vec<Task>, findings: &mut Findings) {
+        if let DeviceRight::Unknown(reason) = &cgroup.right {
+            self.judge_unknown(&cgroup, reason, &tasks, findings);
+        }
+        let examined = |task| Examined { task, cgroup: cgroup.clone() };
+        findings.tasks.extend(tasks.into_iter().map(examined));
+    }
+
+    /// Judges tasks whose policy is not known, by the other thing that the kernel checks: the mode of a node.
+    fn judge_unknown(
+        &self,
+        cgroup: &TaskCgroup,
+        reason: &str,
+        tasks: &[Task],
+        findings: &mut Findings,
+    ) {
+        let mut is_reported = false;
+        for task in tasks.iter().copied() {
+            let status = self.status(task);
+            if status.as_ref().is_some_and(|status| status.is_dead) {
+                // Its threads may be alive, and have cgroups that are known.
+                continue;
+            } else if !is_root() {
+                findings.forbidden.insert(task.pid);
+            } else if !is_reported {
+                let devices = self.openable(|| status);
+                is_reported = !devices.is_empty();
+                let access = Access::Unknown(reason.to_owned());
+                findings.accessors.extend(accessor(
+                    task,
+                    cgroup.container.clone(),
+                    devices,
+                    access,
+                ));
+            }
+        }
+    }
+}
+
+/// The child process that looks from within cgroups. One serves all: its start takes longer than an answer.
+struct CgroupChild<'a> {
+    devices: &'a [(Major, Minor)],
+    running: RefCell<Option<ChildLines>>,
+}
+
+impl CgroupChild<'_> {
+    /// Finds what a cgroup of version 2 allows where its programs cannot be read.
+    fn policy(&self, path: &str) -> std::result::Result<DevicePolicy, String> {
+        let end = Instant::now() + WITHIN_LIMIT;
+        // The child ends early when the cgroup that it is in is killed, with the container.
+        let reply = self.try_policy(path, end);
+        let reply = reply.or_else(|error| match Instant::now() < end {
+            true => self.try_policy(path, end),
+            false => Err(error),
+        });
+        match reply.map_err(|error| error.without_cure())? {
+            CgroupReply::Policy(policy) => Ok(policy),
+            CgroupReply::Failed(cause) => Err(cause),
+        }
+    }
+
+    fn try_policy(&self, path: &str, end: Instant) -> Result<CgroupReply> {
+        let mut child = match self.running.take() {
+            Some(child) => child,
+            None => {
+                let args = child::args(CGROUP_SUBCOMMAND, &self.devices)?;
+                ChildLines::start_reader(&own_image()?, &args)?
+            }
+        };
+        child.write(&child::line(&path))?;
+        let lines = child.next_lines(end).unwrap_or_default();
+        let fail = || Error::failed("enter the cgroup", path);
+        let Some(line) = lines.first() else { return Err(fail().because("there is no answer")) };
+        let reply = serde_json::from_str(line).map_err(|e| fail().because(e))?;
+        self.running.replace(Some(child));
+        Ok(reply)
+    }
+}
