@@ -4,11 +4,13 @@
 //! Quote the ratios to `mig-cdi list` on the same host, which asks NVML for every slice once.
 //!
 //! The last lines are the search for holders on the machine itself, with 300 cgroups of ten processes that may each use one slice, and
-//! 2,000 other processes; and with 900,000 open files. It needs root and the `devices` controller of cgroup v1.
+//! 2,000 other processes; with 900,000 open files; with 300 device programs that cannot be read; with 20,000 processes; and beside
+//! 400,000 files in a tmpfs of another mount namespace, which it never reads. It needs root and the `devices` controller of cgroup v1.
 
-use mig_cdi_tests::{deadline::kill_and_wait, partition_host::PartitionHost, run};
+use mig_cdi_tests::{deadline::kill_and_wait, partition_host::PartitionHost, podman::compile, run};
 use std::{
     fs,
+    io::Read,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -54,6 +56,15 @@ fn main() {
     let files = Crowd::with_files();
     show("the same, 900,000 open files", holders());
     drop(files);
+    let programs = Crowd::with_unread_programs(&host);
+    show("the same, 300 unreadable device programs", holders());
+    drop(programs);
+    let processes = Crowd::of_processes();
+    show("the same, 20,000 processes", holders());
+    drop(processes);
+    let files = Crowd::beside_files();
+    show("the same, 400,000 files in a tmpfs", holders());
+    drop(files);
 }
 
 /// Time of a plan in which every slice has to be destroyed, with the holders of the machine.
@@ -98,6 +109,51 @@ impl Crowd {
         crowd
     }
 
+    /// 300 cgroups of version 2, each with a device program of its own that cannot be interpreted.
+    fn with_unread_programs(host: &PartitionHost) -> Crowd {
+        let helper = host.fake.out().with_file_name("device-program");
+        compile("device-program.c", &helper, &[]);
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("it can be read");
+        let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+        let mount = mount.and_then(|line| line.split(' ').nth(4)).expect("a unified hierarchy");
+        let mut crowd = Crowd { processes: Vec::new(), cgroups: Vec::new() };
+        for container in 0..300 {
+            let dir = Path::new(mount).join(format!("mig-cdi-bench-{container}"));
+            fs::create_dir_all(&dir).expect("a cgroup");
+            let process = sleeper(&mut Command::new("sleep"));
+            fs::write(dir.join("cgroup.procs"), process.id().to_string()).expect("a cgroup");
+            let mut allow = Command::new(&helper);
+            run(allow.arg("allow").arg(&dir).arg("481")).assert_code(0);
+            crowd.processes.push(process);
+            crowd.cgroups.push(dir);
+        }
+        crowd
+    }
+
+    /// 20,000 processes of one program, in a PID namespace, so that they end with its first.
+    fn of_processes() -> Crowd {
+        let script = "for (1..20000) { fork // die or exit sleep 1000 } print 'x'; sleep 1000";
+        let mut unshare = Command::new("unshare");
+        unshare.args([
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "perl",
+            "-e",
+            &format!("$| = 1; {script}"),
+        ]);
+        Crowd { processes: vec![ready(&mut unshare)], cgroups: Vec::new() }
+    }
+
+    /// A process in a mount namespace with 400,000 files.
+    fn beside_files() -> Crowd {
+        let script =
+            "mount -t tmpfs tmpfs /mnt; cd /mnt; seq 400000 | xargs touch; echo; exec sleep 1000";
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "sh", "-euc", script]);
+        Crowd { processes: vec![ready(&mut unshare)], cgroups: Vec::new() }
+    }
+
     /// 60 processes with 15,000 open files each.
     fn with_files() -> Crowd {
         let script =
@@ -111,6 +167,14 @@ impl Crowd {
         std::thread::sleep(Duration::from_secs(5));
         crowd
     }
+}
+
+/// Starts a program and waits until it has written something.
+fn ready(command: &mut Command) -> Child {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("a process");
+    let output = child.stdout.as_mut().expect("a pipe");
+    output.read_exact(&mut [0]).expect("it is prepared");
+    child
 }
 
 fn sleeper(command: &mut Command) -> Child {
