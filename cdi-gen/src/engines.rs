@@ -277,6 +277,13 @@ impl InstalledEngine {
         *self.version.as_ref().unwrap_or(&EngineVersion::NEWEST)
     }
 
+    /// True for a CDI library before 0.5.4, which does not compare `cdiVersion` with the content of a spec. Measured with podman
+    /// 4.3.1; a release before 4.9, from which on a newer library is known, counts as that one.
+    #[must_use]
+    pub fn has_old_cdi_library(&self) -> bool {
+        self.name == "podman" && self.max_cdi.is_some_and(|highest| highest <= V0_5_0)
+    }
+
     /// The major version, when it is newer than every version known here.
     #[must_use]
     pub fn untested_major(&self) -> Option<u32> {

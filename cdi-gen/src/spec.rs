@@ -19,7 +19,7 @@ use crate::{Error, Result, discover::Problem};
 use edits::EditBuilder;
 use mig_cdi_model::{
     DriverFile, Topology,
-    cdi::{Device, DeviceName, Spec, Version, VersionNeed, highest_need},
+    cdi::{Device, DeviceName, Spec, Version, VersionNeed},
 };
 use spec_device::{SpecDevice, SpecDevices};
 use std::collections::BTreeMap;
@@ -76,13 +76,15 @@ pub fn build(
     }
     let builder = EditBuilder { options, files };
     let entries = entries(&devices, &builder);
-    let version = version(&entries, options)?;
-    let spec = (!entries.is_empty()).then(|| Spec {
-        cdi_version: Some(version.to_string()),
+    let mut spec = Spec {
+        cdi_version: None,
         kind: options.kind.to_string(),
+        annotations: BTreeMap::new(),
         devices: entries,
         container_edits: builder.common(topology),
-    });
+    };
+    spec.cdi_version = Some(version(&spec, options)?.to_string());
+    let spec = (!spec.devices.is_empty()).then_some(spec);
     let built =
         |SpecDevice { identity: subject, names, .. }| BuiltDevice { identity: subject, names };
     let devices = devices.into_iter().map(built).collect();
@@ -141,10 +143,10 @@ fn check_common(topology: &Topology) -> Result<()> {
 
 /// The lowest version that the content needs.
 // Not the highest that the engines accept: another engine may be installed later.
-fn version(devices: &[Device], options: &SpecOptions) -> Result<Version> {
+fn version(spec: &Spec, options: &SpecOptions) -> Result<Version> {
     let max = options.max_version;
     let refused = Error::refused("build", format!("the spec of {}", options.kind));
-    match highest_need(&options.kind, devices) {
+    match spec.highest_need() {
         None => Ok(Version::V0_3_0),
         Some(need) if need.version <= max => Ok(need.version),
         Some(need) if let Some(engine) = &options.limited_by => {

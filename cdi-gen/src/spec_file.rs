@@ -1,13 +1,16 @@
-//! Spec files of any tool: reading them from JSON or YAML, and what two of them differ in. Opens no file itself.
+//! Spec files of any tool: reading them from JSON or YAML, why engines refuse them, and what two of them differ in. Opens no file
+//! itself.
 
 mod diff;
+mod refusal;
 
 pub use diff::{
     ContainerItem, ContainerItems, differences, differences_without_placements, items_of,
 };
+pub use refusal::{refusal, version_refusal};
 
 use mig_cdi_model::{
-    cdi::{Lenient, Spec},
+    cdi::{AsEngine, Lenient, Spec},
     one_line,
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -43,7 +46,7 @@ impl DefinedNames {
     /// Reads the names from JSON or YAML; `None` for text that is no spec, which engines pass over as well.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<DefinedNames> {
-        parse_as(bytes).ok()
+        parse_as(bytes).ok().map(|Lenient(names)| names)
     }
 
     /// The names of the devices.
@@ -63,6 +66,29 @@ pub struct ParseError(String);
 /// When the text is in neither format, or lacks a field that every spec has.
 pub fn parse(bytes: &[u8]) -> Result<Spec, ParseError> {
     parse_as(bytes).map(|Lenient(spec)| spec)
+}
+
+/// A spec of any tool, and the reason why every engine refuses its file.
+#[derive(Debug, Clone)]
+pub struct JudgedSpec {
+    /// The spec without what is unknown in it.
+    pub spec: Spec,
+    /// Reason why every engine refuses it.
+    pub refusal: Option<String>,
+}
+
+/// Reads a spec as engines do.
+///
+/// # Errors
+/// As [`parse`]: a file that engines refuse for another reason is read.
+pub fn judge(bytes: &[u8]) -> Result<JudgedSpec, ParseError> {
+    match parse_as(bytes) {
+        Ok(AsEngine(spec)) => {
+            let refusal = refusal(&spec);
+            Ok(JudgedSpec { spec, refusal })
+        }
+        Err(ParseError(reason)) => Ok(JudgedSpec { spec: parse(bytes)?, refusal: Some(reason) }),
+    }
 }
 
 /// Upper bound for the values in a YAML file, those that aliases repeat included. 100,000 devices have two million.
@@ -109,9 +135,13 @@ mod tests {
 
     #[test]
     fn names_are_read_from_specs_that_no_engine_accepts() {
-        let text = "kind: a.com/b\ndevices: [{}, {name: x, containerEdits: 7}]\n";
-        let names = DefinedNames::parse(text.as_bytes()).unwrap();
-        assert_eq!(names.devices().collect::<Vec<_>>(), ["x"]);
-        assert!(parse(text.as_bytes()).is_err());
+        for text in [
+            "kind: a.com/b\ndevices: [{}, {name: x, containerEdits: 7}]\n",
+            "Kind: a.com/b\nDevices: [{}, {NAME: x, containerEdits: 7}]\n",
+        ] {
+            let names = DefinedNames::parse(text.as_bytes()).unwrap();
+            assert_eq!(names.devices().collect::<Vec<_>>(), ["x"]);
+            assert!(parse(text.as_bytes()).is_err());
+        }
     }
 }

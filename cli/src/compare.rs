@@ -5,8 +5,8 @@ mod reason;
 
 pub(crate) use host::HostView;
 
-use mig_cdi_gen::spec_file::{ContainerItem, items_of};
-use mig_cdi_model::cdi::{Device, Spec};
+use mig_cdi_gen::spec_file::{ContainerItem, JudgedSpec, items_of, version_refusal};
+use mig_cdi_model::cdi::{Device, Spec, SpecNode};
 use reason::Reasons;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -40,14 +40,24 @@ struct Pair<'a> {
     theirs: &'a Device,
 }
 
-/// Lists the devices that one of the specs lacks, the differences of those that both have, and the wrong numbers of
-/// device nodes in theirs.
-pub(crate) fn compare(ours: &Spec, theirs: &Spec, host: &HostView<'_>) -> Vec<Row> {
-    let mut rows = Vec::new();
+/// Lists the reason why engines refuse theirs, the devices that one of the specs lacks, the differences of those that both have,
+/// and device nodes that are others than in ours.
+pub(crate) fn compare(ours: &Spec, theirs: &JudgedSpec, host: &HostView<'_>) -> Vec<Row> {
+    let JudgedSpec { spec: theirs, refusal } = theirs;
+    let mut rows = Vec::from_iter(refused(theirs, refusal.as_deref()));
     let pairs = pair(ours, theirs, host, &mut rows);
-    rows.extend(wrong_numbers(theirs, &pairs, host));
+    rows.extend(other_nodes(ours, theirs, &pairs, host));
     rows.extend(differences(ours, theirs, &pairs, host));
     rows
+}
+
+/// The row for a file that engines refuse: a container gets nothing from it.
+fn refused(theirs: &Spec, refusal: Option<&str>) -> Option<Row> {
+    let every = refusal.map(|reason| format!("engines refuse it: {reason}"));
+    // Debian 12's podman takes it.
+    let current =
+        || Some(format!("current engines refuse it: {}", version_refusal(theirs, false)?));
+    Some(row(EVERY, Some(Side::Theirs), "the file", every.or_else(current)?))
 }
 
 fn row(device: &str, only_in: Option<Side>, what: impl ToString, reason: impl Into<String>) -> Row {
@@ -95,15 +105,20 @@ fn pair<'a>(
     pairs
 }
 
-/// Lists the nodes of theirs whose numbers are not those of the driver: a container gets another device, or none.
-fn wrong_numbers(theirs: &Spec, pairs: &[Pair<'_>], host: &HostView<'_>) -> Vec<Row> {
+/// Lists the nodes of theirs whose numbers are not those of the driver, of which a container gets another device, or none, and
+/// those that a container may use in another way.
+fn other_nodes(ours: &Spec, theirs: &Spec, pairs: &[Pair<'_>], host: &HostView<'_>) -> Vec<Row> {
+    let ours = ours.all_edits().flat_map(|(_, edits)| &edits.device_nodes);
+    let ours: HashMap<&str, &SpecNode> = ours.map(|node| (node.path.as_str(), node)).collect();
     let mut our_names: HashMap<&str, &str> = HashMap::new();
     our_names.extend(pairs.iter().map(|pair| (&*pair.theirs.name, &*pair.ours.name)));
     let mut wrong: BTreeMap<(&str, String), BTreeSet<&str>> = BTreeMap::new();
     for (device, edits) in theirs.all_edits() {
         let name = device.map_or(EVERY, |name| our_names.get(name).copied().unwrap_or(name));
         for node in &edits.device_nodes {
-            if let Some(reason) = host.wrong_numbers(node) {
+            let access =
+                ours.get(&*node.path).into_iter().flat_map(|ours| other_access(node, ours));
+            for reason in host.wrong_numbers(node).into_iter().chain(access) {
                 wrong.entry((&node.path, reason)).or_default().insert(name);
             }
         }
@@ -116,10 +131,43 @@ fn wrong_numbers(theirs: &Spec, pairs: &[Pair<'_>], host: &HostView<'_>) -> Vec<
     rows.collect()
 }
 
+/// Differences in the type of a node, and in who may use it and how. What theirs does not state is not compared, since the engine
+/// chooses it, nor the right to create the node (`m`), which no program needs.
+fn other_access(theirs: &SpecNode, ours: &SpecNode) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let mut add = |what: &str, theirs: &str, ours: &str| {
+        reasons.push(format!("{what} {theirs} there, and {ours} in ours"));
+    };
+    let ours_kind = ours.kind.as_deref().unwrap_or("c");
+    // `u` is a character device too (mknod(1)).
+    match theirs.kind.as_deref() {
+        None | Some("" | "c" | "u") => {}
+        Some(kind) => add("its type is", kind, ours_kind),
+    }
+    if theirs.file_mode != 0 && theirs.file_mode & 0o777 != ours.file_mode & 0o777 {
+        let mode = |node: &SpecNode| format!("{:04o}", node.file_mode & 0o777);
+        add("its mode is", &mode(theirs), &mode(ours));
+    }
+    for (what, theirs, ours) in
+        [("its owner is", theirs.uid, ours.uid), ("its group is", theirs.gid, ours.gid)]
+    {
+        if let Some(theirs) = theirs.filter(|id| *id != ours.unwrap_or(0)) {
+            add(what, &theirs.to_string(), &ours.unwrap_or(0).to_string());
+        }
+    }
+    // Without any, an engine allows all (`pkg/cdi/container-edits.go`, `Apply`).
+    let allowed = theirs.permissions.as_deref().filter(|allowed| !allowed.is_empty());
+    if let Some(allowed) = allowed.filter(|allowed| !["r", "w"].iter().all(|a| allowed.contains(a)))
+    {
+        add("its permissions are", allowed, ours.permissions.as_deref().unwrap_or("rw"));
+    }
+    reasons
+}
+
 /// A difference in the items of containers: the item as compared, and its reason where both have it.
 type Difference = (Option<Side>, ContainerItem, Option<String>);
 
-/// Lists what containers get from only one of the specs, and variables with another value.
+/// Lists what containers get from only one of the specs, variables with another value, and files that are writable.
 fn differences(ours: &Spec, theirs: &Spec, pairs: &[Pair<'_>], host: &HostView<'_>) -> Vec<Row> {
     let mut all: BTreeMap<Difference, (ContainerItem, BTreeSet<usize>)> = BTreeMap::new();
     let mut our_files = BTreeSet::new();
@@ -141,11 +189,15 @@ fn differences(ours: &Spec, theirs: &Spec, pairs: &[Pair<'_>], host: &HostView<'
             }
         }
         for (item, (shown, here)) in &a {
-            let other = b.get(item).filter(|(_, there)| there != here);
-            if let (ContainerItem::Variable(_), Some((_, there))) = (item, other) {
-                let reason = format!("it is {there:?} there, and {here:?} in ours");
-                add((None, item.clone(), Some(reason)), shown);
-            }
+            let Some((_, there)) = b.get(item).filter(|(_, there)| there != here) else { continue };
+            let reason = match item {
+                ContainerItem::Variable(_) => {
+                    format!("it is {there:?} there, and {here:?} in ours")
+                }
+                ContainerItem::File(_) => format!("it is {there} there, and {here} in ours"),
+                _ => continue,
+            };
+            add((None, item.clone(), Some(reason)), shown);
         }
     }
     let reasons = Reasons { host, our_files: &our_files };
@@ -203,7 +255,8 @@ mod tests {
         {"name":"b","containerEdits":{"deviceNodes":[{"path":"/dev/nvidia-caps/nvidia-cap21"},{"path":"/dev/nvidia-caps/nvidia-cap22"}]}}]}"#;
 
     fn found(ours: &str, theirs: &str) -> Vec<(String, Option<Side>, String)> {
-        let rows = compare(&spec(ours), &spec(theirs), &HostView::empty());
+        let theirs = JudgedSpec { spec: spec(theirs), refusal: None };
+        let rows = compare(&spec(ours), &theirs, &HostView::empty());
         rows.into_iter().map(|row| (row.device, row.only_in, row.what)).collect()
     }
 

@@ -14,7 +14,6 @@ mod hooks;
 mod host;
 mod name;
 mod names;
-mod refusal;
 mod resolution;
 mod specs;
 mod text_file;

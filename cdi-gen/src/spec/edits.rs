@@ -28,6 +28,7 @@ impl EditBuilder<'_> {
             device_nodes: topology.common.iter().map(spec_node).collect(),
             mounts: self.params_mount().into_iter().chain(self.file_mounts(is_common)).collect(),
             hooks: self.ldcache_hook(is_common).into_iter().collect(),
+            ..ContainerEdits::default()
         }
     }
 
@@ -98,6 +99,7 @@ impl EditBuilder<'_> {
                 .into_iter()
                 .chain(self.ldcache_hook(is_wanted))
                 .collect(),
+            ..ContainerEdits::default()
         }
     }
 
@@ -152,7 +154,7 @@ impl EditBuilder<'_> {
 
 fn mount(host_path: &str, container_path: String) -> Mount {
     let options = READ_ONLY.map(str::to_owned).to_vec();
-    Mount { host_path: host_path.to_owned(), container_path, options }
+    Mount { host_path: host_path.to_owned(), container_path, options, kind: None }
 }
 
 /// The entry of a node of the driver.
@@ -163,6 +165,7 @@ fn spec_node(node: &DeviceNode) -> SpecNode {
     let unless_root = |id: u32| (id != 0).then_some(id);
     SpecNode {
         path: node.path.clone(),
+        host_path: None,
         kind: Some("c".to_owned()),
         major: node.major.0,
         minor: node.minor.0,

@@ -19,6 +19,8 @@ pub enum ContainerItem {
     Variable(String),
     /// Program, by the stage at which it runs, its path and its arguments.
     Hook(String),
+    /// Content of a field that mig-cdi never writes: `additionalGids 44`.
+    Foreign(String),
 }
 
 impl fmt::Display for ContainerItem {
@@ -29,21 +31,21 @@ impl fmt::Display for ContainerItem {
             ContainerItem::File(path) => ("file", path),
             ContainerItem::Variable(name) => ("variable", name),
             ContainerItem::Hook(command) => ("hook", command),
+            ContainerItem::Foreign(text) => return f.write_str(text),
         };
         write!(f, "{what} {text}")
     }
 }
 
-/// The items of a container with their attributes: the numbers of a node, the value of a variable.
+/// The items of a container with their attributes: the numbers of a node, the value of a variable, whether a file is writable.
 pub type ContainerItems = BTreeMap<ContainerItem, String>;
 
 /// Returns all items of a container with this device. Files are by their paths on the host, so that specs of different
 /// tools are comparable.
 #[must_use]
 pub fn items_of(spec: &Spec, device: &Device) -> ContainerItems {
-    let mut all = items(&spec.container_edits, file_by_host_path);
-    all.extend(items(&device.container_edits, file_by_host_path));
-    all
+    let of = |edits: &ContainerEdits| items(edits, file_by_host_path).into_iter();
+    joined(of(&spec.container_edits).chain(of(&device.container_edits)))
 }
 
 /// Returns each difference of a file from the spec that the node would get now, as a line.
@@ -111,15 +113,22 @@ fn item_differences(
     lines
 }
 
+const WRITABLE: &str = "writable";
+
 type MountItem = fn(&Mount) -> (ContainerItem, String);
 
 fn mount_by_container_path(mount: &Mount) -> (ContainerItem, String) {
-    let attributes = format!("{} {}", mount.host_path, mount.options.join(","));
+    let mut attributes = format!("{} {}", mount.host_path, mount.options.join(","));
+    if let Some(kind) = &mount.kind {
+        attributes += &format!(" type {kind}");
+    }
     (ContainerItem::Mount(mount.container_path.clone()), attributes)
 }
 
 fn file_by_host_path(mount: &Mount) -> (ContainerItem, String) {
-    (ContainerItem::File(mount.host_path.clone()), String::new())
+    let is_read_only = mount.options.iter().any(|option| option == "ro");
+    let access = if is_read_only { "read-only" } else { WRITABLE };
+    (ContainerItem::File(mount.host_path.clone()), access.to_owned())
 }
 
 fn items(edits: &ContainerEdits, mount_item: MountItem) -> ContainerItems {
@@ -133,15 +142,44 @@ fn items(edits: &ContainerEdits, mount_item: MountItem) -> ContainerItems {
         let command = format!("{} {} {}", hook.hook_name, hook.path, hook.args.join(" "));
         (ContainerItem::Hook(command), String::new())
     });
-    variables.chain(nodes).chain(edits.mounts.iter().map(mount_item)).chain(hooks).collect()
+    let mounts = edits.mounts.iter().map(mount_item);
+    joined(variables.chain(nodes).chain(mounts).chain(hooks).chain(foreign_items(edits)))
+}
+
+/// Collects items, of which a later one replaces an earlier one, as in a container. A file that is mounted under several names is
+/// writable if it is so under one of them.
+fn joined(items: impl Iterator<Item = (ContainerItem, String)>) -> ContainerItems {
+    let mut all = ContainerItems::new();
+    for (item, attributes) in items {
+        let is_kept = matches!(item, ContainerItem::File(_))
+            && all.get(&item).is_some_and(|access| access == WRITABLE);
+        if !is_kept {
+            all.insert(item, attributes);
+        }
+    }
+    all
+}
+
+fn foreign_items(edits: &ContainerEdits) -> impl Iterator<Item = (ContainerItem, String)> {
+    let groups = edits.additional_gids.iter().map(|gid| format!("additionalGids {gid}"));
+    let devices = edits
+        .net_devices
+        .iter()
+        .map(|device| format!("netDevices {} as {}", device.host_interface_name, device.name));
+    let rdt = edits.intel_rdt.iter().map(|_| "intelRdt".to_owned());
+    groups.chain(devices).chain(rdt).map(|text| (ContainerItem::Foreign(text), String::new()))
 }
 
 /// `c 195:0 0666 rw of 0:0`, with `?` for what the spec does not state and the engine reads from the host.
 fn attributes(node: &SpecNode) -> String {
     let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
     let stated = |is_stated: bool, number: String| if is_stated { number } else { "?".to_owned() };
+    let from = match node.source() {
+        source if source == node.path => String::new(),
+        source => format!(" from {source}"),
+    };
     format!(
-        "{} {}:{} {} {} of {}:{}",
+        "{} {}:{} {} {} of {}:{}{from}",
         text(&node.kind),
         stated(node.has_numbers(), node.major.to_string()),
         stated(node.has_numbers(), node.minor.to_string()),

@@ -5,7 +5,7 @@ use mig_cdi_gen::{
     Error, Exit, MessageSink, NodeSource,
     generate::{GenerateOptions, Generator, PlannedSpec},
     slice_names::lacks_placements,
-    spec_file,
+    spec_file::{self, JudgedSpec},
 };
 
 /// Message for a caller to whom NVML reports no placements.
@@ -52,12 +52,15 @@ fn check(planned: &PlannedSpec, has_placements: bool) -> Result<Vec<String>, Err
         }
         (Some(bytes), Some(expected)) => (bytes, expected),
     };
-    let file = match spec_file::parse(&bytes) {
-        Ok(file) => file,
+    let JudgedSpec { spec: file, refusal } = match spec_file::judge(&bytes) {
+        Ok(judged) => judged,
         Err(reason) => return stale(reason.to_string()),
     };
     if file.kind != expected.kind {
         return stale(format!("its kind is {}, not {}", file.kind, expected.kind));
+    }
+    if let Some(reason) = refusal {
+        return stale(format!("engines refuse it: {reason}"));
     }
     let lines = match has_placements {
         true => spec_file::differences(&file, expected),

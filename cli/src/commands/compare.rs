@@ -27,7 +27,7 @@ pub(super) fn run(
 ) -> Result<CommandOutput, Error> {
     let shown = args.file.display();
     let bytes = read_named(&args.file, SIZE_LIMIT).map_err(Error::of_input)?;
-    let theirs = spec_file::parse(&bytes).map_err(|reason| {
+    let theirs = spec_file::judge(&bytes).map_err(|reason| {
         Error::usage("read", &shown)
             .because(reason)
             .with_cure("correct it, or name a file that an engine reads")

@@ -5,10 +5,11 @@ use mig_cdi_model::{
     DriverCapabilities, Topology,
     cdi::{ContainerEdits, SpecNode},
 };
-use mig_cdi_sys::{Machine, Root};
+use mig_cdi_sys::{Machine, NodeStat, Root, node_named};
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap},
+    path::Path,
 };
 
 /// The host that both specs are for.
@@ -92,23 +93,38 @@ impl<'a> HostView<'a> {
     /// leaves them to the engine.
     pub(super) fn wrong_numbers(&self, node: &SpecNode) -> Option<String> {
         let SpecNode { path, major, minor, .. } = node;
-        let (source, (right_major, right_minor)) = match self.nodes.get(path) {
-            Some(numbers) => ("the driver", *numbers),
-            // A node of another module, such as /dev/nvidia-modeset.
-            None => {
-                let stat = self.machine?.node(path).ok()??;
-                ("the host", (stat.major.0, stat.minor.0))
-            }
+        let (right_major, right_minor) = self.numbers(path)?;
+        let source = node.source();
+        let (found, of) = match node.has_numbers() {
+            true => ((*major, *minor), String::new()),
+            false if source == path => return None,
+            false => match self.numbers(source) {
+                Some(found) => (found, format!(", of {source}")),
+                None => return Some(format!("its hostPath {source} is no device node")),
+            },
         };
-        let is_wrong = node.has_numbers() && (*major, *minor) != (right_major, right_minor);
-        let wrong = match (major == &right_major, minor == &right_minor) {
-            (true, _) => "minor",
+        let wrong = match (found.0 == right_major, found.1 == right_minor) {
+            (true, true) => return None,
+            (true, false) => "minor",
             (false, true) => "major",
             (false, false) => "major and minor",
         };
-        is_wrong.then(|| {
-            format!("wrong {wrong}: it is {major}:{minor} there, {source} has {right_major}:{right_minor}")
-        })
+        let right = if self.nodes.contains_key(path) { "the driver" } else { "the host" };
+        let (major, minor) = found;
+        Some(format!(
+            "wrong {wrong}: it is {major}:{minor} there{of}, {right} has {right_major}:{right_minor}"
+        ))
+    }
+
+    /// Numbers of a node of the driver, of another module, such as /dev/nvidia-modeset, or of another root directory, which a
+    /// driver container has.
+    fn numbers(&self, path: &str) -> Option<(u32, u32)> {
+        let of_machine = || self.machine?.node(path).ok()?;
+        let of_host = || node_named(Path::new(path)).ok()?;
+        let is_char = |stat: &NodeStat| stat.is_char;
+        let stat = || of_machine().filter(is_char).or_else(|| of_host().filter(is_char));
+        let known = self.nodes.get(path).copied();
+        known.or_else(|| stat().map(|stat| (stat.major.0, stat.minor.0)))
     }
 
     /// Reason why a device of theirs with these capability nodes has no counterpart.

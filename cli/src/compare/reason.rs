@@ -18,6 +18,7 @@ impl Reasons<'_> {
             ContainerItem::Node(path) => node_reason(is_ours, path).to_owned(),
             ContainerItem::Variable(name) => variable_reason(is_ours, name).to_owned(),
             ContainerItem::Hook(command) => hook_reason(command).to_owned(),
+            ContainerItem::Foreign(_) => "no program needs it to use a slice".to_owned(),
             ContainerItem::File(path) | ContainerItem::Mount(path) => self.file(is_ours, path),
         }
     }

@@ -2,7 +2,6 @@
 
 use super::{
     engine_config::EngineConfig,
-    refusal::refusal,
     text_file::{TEXT_LIMIT, TextFileError, read_text},
 };
 use crate::engine_files::is_same_dir;
@@ -14,7 +13,7 @@ use mig_cdi_gen::{
     engines::{InstalledEngine, find_engines},
     slice_names::lacks_placements,
     spec::{self, DeviceSet, SpecOptions},
-    spec_file::{self, SIZE_LIMIT},
+    spec_file::{self, JudgedSpec, SIZE_LIMIT},
 };
 use mig_cdi_model::{DeviceNode, MigDevice, Topology, cdi::Spec};
 use mig_cdi_sys::{Machine, Root, exists, list_named, nvml, read_regular, text};
@@ -85,10 +84,8 @@ pub(crate) struct SpecDirFacts {
 pub(crate) struct SpecFileFacts {
     pub path: PathBuf,
     pub spec: Result<Spec, SpecFileError>,
-    /// Reason why every engine refuses a spec that parses.
+    /// Reason why every engine refuses a spec that was read.
     pub refusal: Option<String>,
-    /// True for the field `additionalGids`, which is part of no spec of ours.
-    pub has_additional_gids: bool,
 }
 
 /// Reason why a file cannot be used as a spec.
@@ -110,7 +107,6 @@ pub(super) struct LocatedSpec<'f> {
     pub path: &'f Path,
     pub spec: &'f Spec,
     pub refusal: Option<&'f str>,
-    pub has_additional_gids: bool,
 }
 
 /// An installed engine and its configuration.
@@ -234,15 +230,8 @@ impl NodeFacts<'_> {
         let dirs = self.spec_dirs.iter().enumerate();
         let files = dirs.flat_map(|(dir, facts)| facts.all().map(move |file| (dir, file)));
         files.filter_map(|(dir, file)| {
-            let SpecFileFacts { path, spec, refusal, has_additional_gids } = file;
-            let (spec, refusal) = (spec.as_ref().ok()?, refusal.as_deref());
-            Some(LocatedSpec {
-                dir,
-                path,
-                spec,
-                refusal,
-                has_additional_gids: *has_additional_gids,
-            })
+            let SpecFileFacts { path, spec, refusal } = file;
+            Some(LocatedSpec { dir, path, spec: spec.as_ref().ok()?, refusal: refusal.as_deref() })
         })
     }
 
@@ -323,12 +312,10 @@ fn read_spec_dir(path: &Path) -> SpecDirFacts {
     let file = |name: OsString| {
         let path = path.join(name);
         let bytes = read_regular(&path, SIZE_LIMIT).map_err(SpecFileError::from);
-        let field = b"additionalGids";
-        let has_field = |bytes: &Vec<u8>| bytes.windows(field.len()).any(|at| at == field);
-        let has_additional_gids = bytes.as_ref().is_ok_and(has_field);
-        let spec = bytes.and_then(|bytes| Ok(spec_file::parse(&bytes)?));
-        let refusal = spec.as_ref().ok().and_then(refusal);
-        SpecFileFacts { path, spec, refusal, has_additional_gids }
+        match bytes.and_then(|bytes| Ok(spec_file::judge(&bytes)?)) {
+            Ok(JudgedSpec { spec, refusal }) => SpecFileFacts { path, spec: Ok(spec), refusal },
+            Err(error) => SpecFileFacts { path, spec: Err(error), refusal: None },
+        }
     };
     let names = list_named(path);
     let files = names.map(|names| Some(names?.into_iter().filter(is_spec).map(file).collect()));

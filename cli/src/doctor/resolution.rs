@@ -4,11 +4,10 @@
 use super::{
     engines::{NoCdi, no_cdi, unread_cure},
     facts::{EngineFacts, LocatedSpec, NodeFacts},
-    specs::version_of,
     verdict::{path_text, quoted},
     writer::Writer,
 };
-use mig_cdi_model::cdi::Version;
+use mig_cdi_gen::spec_file::version_refusal;
 
 /// Reason why an engine does not see a name, and the cure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,16 +69,39 @@ pub(super) fn load(
         let cure = Writer::regenerate(facts, located);
         return Err(Unseen { evidence, cure, is_file_error: true });
     }
-    match engine.max_cdi.zip(version_of(located.spec).parse::<Version>().ok()) {
-        Some((highest, version)) if highest < version => {
-            let label = engine.label();
-            let evidence =
-                format!("does not accept cdi {version}: {label} accepts up to {highest}");
-            let cure = Writer::lower_version(facts, located, engine, highest);
-            Err(Unseen { evidence, cure, is_file_error: true })
-        }
-        _ => Ok(priority),
+    match unaccepted_version(facts, engine, located) {
+        Some(UnacceptedVersion { evidence, cure }) => Err(Unseen {
+            evidence: format!("does not see it: {evidence}"),
+            cure,
+            is_file_error: true,
+        }),
+        None => Ok(priority),
     }
+}
+
+/// Reason why an engine does not accept the version of a spec that others accept, and the cure.
+pub(super) struct UnacceptedVersion {
+    pub evidence: String,
+    pub cure: String,
+}
+
+/// Compares the version of a spec with what an engine accepts.
+pub(super) fn unaccepted_version(
+    facts: &NodeFacts<'_>,
+    engine: &EngineFacts,
+    located: &LocatedSpec<'_>,
+) -> Option<UnacceptedVersion> {
+    let label = engine.label();
+    if let Some((highest, version)) = engine.max_cdi.zip(located.spec.version())
+        && highest < version
+    {
+        let evidence = format!("cdi {version}, and {label} accepts up to {highest}");
+        let cure = Writer::lower_version(facts, located, engine, highest);
+        return Some(UnacceptedVersion { evidence, cure });
+    }
+    let reason = version_refusal(located.spec, engine.has_old_cdi_library())?;
+    let evidence = format!("{label} refuses it: {reason}");
+    Some(UnacceptedVersion { evidence, cure: Writer::regenerate(facts, located) })
 }
 
 #[cfg(test)]

@@ -3,14 +3,12 @@
 use super::{
     driver_nodes::DriverNodes,
     facts::{LocatedSpec, NodeFacts, SpecDirFacts, SpecFileError, SpecFileFacts},
+    resolution::{UnacceptedVersion, unaccepted_version},
     verdict::{Verdict, error, first_few, note, ok, path_text, quoted, warning},
     writer::Writer,
 };
 use mig_cdi_gen::spec_file::{differences, differences_without_placements};
-use mig_cdi_model::{
-    cdi::{Spec, Version},
-    counted,
-};
+use mig_cdi_model::{cdi::Spec, counted};
 use mig_cdi_sys::{is_executable, is_root, node_named};
 use std::{collections::BTreeSet, path::Path};
 
@@ -92,22 +90,15 @@ pub(super) fn version_of(spec: &Spec) -> &str {
     spec.cdi_version.as_deref().unwrap_or("none")
 }
 
-/// Versions of the specs, compared with those that the installed engines accept.
+/// Versions of the specs, compared with those that the installed engines accept, and with the content.
 pub(super) fn versions(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
-    for located in facts.specs() {
-        let text = version_of(located.spec);
-        let Ok(version) = text.parse::<Version>() else {
-            let evidence = format!("cdiVersion {text:?} is not a version from 0.3.0 to 1.1.0");
-            let cure = Writer::regenerate(facts, &located);
-            verdicts.push(error(path_text(located.path), evidence, cure));
-            continue;
-        };
-        for engine in &facts.engines {
-            if let Some(highest) = engine.max_cdi.filter(|highest| *highest < version) {
-                let evidence =
-                    format!("cdi {version}, and {} accepts up to {highest}", engine.label());
-                let cure = Writer::lower_version(facts, &located, engine, highest);
+    // A file that every engine refuses is reported once, by the check before.
+    for located in facts.specs().filter(|located| located.refusal.is_none()) {
+        for engine in facts.engines.iter().filter(|engine| engine.has_cdi) {
+            if let Some(UnacceptedVersion { evidence, cure }) =
+                unaccepted_version(facts, engine, &located)
+            {
                 verdicts.push(error(path_text(located.path), evidence, cure));
             }
         }

@@ -47,7 +47,7 @@ const PODS: [(&str, &str); 4] = [
 impl Writer {
     /// Recognises the writer by the vendor in the kind, by our variable, by hooks, and by the place of the file.
     pub(super) fn of(facts: &NodeFacts<'_>, located: &LocatedSpec<'_>) -> Writer {
-        let LocatedSpec { path, spec, has_additional_gids, .. } = located;
+        let LocatedSpec { path, spec, .. } = located;
         let vendor = spec.kind.split('/').next().unwrap_or_default();
         if let Some((_, pod)) = PODS.iter().find(|(pod, _)| *pod == vendor) {
             return Writer::NvidiaPod(pod);
@@ -58,7 +58,7 @@ impl Writer {
         // Only nvidia-ctk writes nvidia.com/gpu in a file of another name than ours.
         let is_ours = is_our_file(facts, path, &spec.kind);
         if runs_hook_of_nvidia(spec)
-            || (vendor == "nvidia.com" && *has_additional_gids)
+            || (vendor == "nvidia.com" && has_additional_gids(spec))
             || (spec.kind == "nvidia.com/gpu" && !is_ours)
         {
             return match is_refreshed(facts, path) {
@@ -92,7 +92,7 @@ impl Writer {
         let update = format!("update {}", engine.name);
         // nvidia-ctk writes the lowest version that the content needs, and has no option for a lower one: without these
         // ids it is 0.5.0.
-        let is_for_gids = located.has_additional_gids && highest >= Version::V0_5_0;
+        let is_for_gids = has_additional_gids(located.spec) && highest >= Version::V0_5_0;
         match Writer::of(facts, located) {
             Writer::MigCdi => {
                 format!("{update}, or {} --max-cdi-version={highest}", generate(facts, located))
@@ -118,6 +118,11 @@ impl Writer {
 fn has_our_variable(spec: &Spec) -> bool {
     let mut variables = spec.all_edits().flat_map(|(_, edits)| &edits.env);
     variables.any(|variable| DeviceVariable::parse(variable).is_some())
+}
+
+/// True for a field that is part of no spec of ours.
+fn has_additional_gids(spec: &Spec) -> bool {
+    spec.all_edits().any(|(_, edits)| !edits.additional_gids.is_empty())
 }
 
 fn runs_hook_of_nvidia(spec: &Spec) -> bool {

@@ -182,3 +182,99 @@ fn a_spec_that_does_not_parse_gets_its_reason() {
         assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
     }
 }
+
+/// A container gets another device, or may not use it: whatever a spec states of a node counts.
+#[test]
+fn a_node_that_is_another_or_is_used_otherwise_is_a_difference() {
+    let right = "type: c, major: 511, minor: 121";
+    for (node, reason) in [
+        (right, ""),
+        ("type: u, major: 511, minor: 121, uid: 0, gid: 0, permissions: wr", ""),
+        ("fileMode: 292, permissions: rwm", ""),
+        ("hostPath: /dev/nvidia-caps/nvidia-cap121", ""),
+        ("hostPath: \"\"", ""),
+        // The stated numbers count, whatever the path is.
+        ("type: c, major: 511, minor: 121, hostPath: /dev/null", ""),
+        (
+            "hostPath: /dev/nvidia-caps/nvidia-cap120",
+            "wrong minor: it is 511:120 there, of /dev/nvidia-caps/nvidia-cap120, the driver has 511:121",
+        ),
+        (
+            "hostPath: /dev/null",
+            "wrong major and minor: it is 1:3 there, of /dev/null, the driver has 511:121",
+        ),
+        (
+            "hostPath: /dev/nvidia-caps/nvidia-cap39",
+            "its hostPath /dev/nvidia-caps/nvidia-cap39 is no device node",
+        ),
+        ("permissions: r", "its permissions are r there, and rw in ours"),
+        ("permissions: none", "its permissions are none there, and rw in ours"),
+        ("fileMode: 384", "its mode is 0600 there, and 0444 in ours"),
+        ("uid: 1000", "its owner is 1000 there, and 0 in ours"),
+        ("gid: 44", "its group is 44 there, and 0 in ours"),
+        ("type: b, major: 511, minor: 121", "its type is b there, and c in ours"),
+    ] {
+        let run = compare_text(
+            &format!(
+                "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n- name: \"0:0\"\n  containerEdits:\n    deviceNodes:\n    \
+                 - {{path: /dev/nvidia-caps/nvidia-cap120}}\n    - {{path: /dev/nvidia-caps/nvidia-cap121, {node}}}\n"
+            ),
+            &["--json"],
+        );
+        let rows = rows(&run);
+        let of_node: Vec<_> =
+            rows.iter().filter(|row| row[2].starts_with("node /dev/nvidia-caps")).collect();
+        let expected = ["0:1g.10gb:0", "both", "node /dev/nvidia-caps/nvidia-cap121", reason];
+        let expected: Vec<_> =
+            if reason.is_empty() { vec![] } else { vec![expected.map(str::to_owned)] };
+        assert_eq!(of_node, expected.iter().collect::<Vec<_>>(), "{node}");
+        assert!(rows.iter().all(|row| row[2] != "the file"), "{rows:?}");
+    }
+}
+
+/// A container gets nothing from a file that engines refuse, however much it is like ours.
+#[test]
+fn a_file_that_engines_refuse_is_a_difference() {
+    let mut generate = mig_cdi(["generate", "--output=-", "--config=/dev/null", "--node"]);
+    let dir = tempfile::tempdir().unwrap();
+    let node = dir.path().join("node.toml");
+    fs::write(&node, NODE).unwrap();
+    let ours = run(generate.arg(&node)).stdout;
+    assert_eq!(compare_text(&ours, &[]).stdout, "no difference\n");
+    let device = "\"name\":\"MIG-";
+    let copy =
+        ours.lines().find(|line| line.contains(device)).unwrap().trim_end_matches(&[',', ']'][..]);
+    for (from, to, reason) in [
+        ("\"0.5.0\"", "\"v0.5.0\"", ""),
+        ("\"0.5.0\"", "\"9.0.0\"", "engines refuse it: cdiVersion \"9.0.0\" is not a version"),
+        (
+            "\"0.5.0\"",
+            "\"0.4.0\"",
+            "current engines refuse it: cdiVersion is 0.4.0, and the device name",
+        ),
+        ("\"nvidia.com/mig\"", "\"nvidia.com\"", "engines refuse it: kind: \"nvidia.com\" is not"),
+        ("\"devices\":[", "\"foo\":1,\"devices\":[", "engines refuse it: unknown field `foo`"),
+        (
+            "\"devices\":[",
+            &*format!("\"devices\":[{copy},"),
+            "engines refuse it: it defines device MIG-",
+        ),
+    ] {
+        assert!(ours.contains(from), "{from} in {ours}");
+        let run = compare_text(&ours.replace(from, to), &["--json"]);
+        let rows = rows(&run);
+        match rows.first() {
+            None => assert_eq!(reason, "", "{to}"),
+            Some([device, side, what, why]) => {
+                let place = [device, side, what].map(String::as_str);
+                assert_eq!(place, ["every", "theirs", "the file"], "{to}: {rows:?}");
+                assert!(!reason.is_empty() && why.starts_with(reason), "{to}: {why}");
+            }
+        }
+    }
+    // What mig-cdi never writes is a difference too.
+    let foreign = ours.replace("\"0.5.0\"", "\"0.7.0\"");
+    let foreign = foreign.replacen("\"env\":", "\"additionalGids\":[44],\"env\":", 1);
+    let rows = rows(&compare_text(&foreign, &["--json"]));
+    assert!(rows.iter().any(|row| row[1] == "theirs" && row[2] == "additionalGids 44"), "{rows:?}");
+}

@@ -253,6 +253,90 @@ fn what_every_engine_refuses_defines_nothing() {
     }
 }
 
+/// The library parses strictly, and compares the version with the content (`pkg/cdi/spec.go`, `ParseSpec`;
+/// `specs-go/version.go`, `ValidateVersion`).
+#[test]
+fn a_file_that_needs_a_higher_version_or_has_unknown_fields_is_refused() {
+    let node = "path: /dev/null, type: c, major: 1, minor: 3";
+    let gids = "env: [A=b], additionalGids: [44]";
+    let (host_path, misspelled) =
+        (format!("{node}, hostPath: /dev/x"), format!("{node}, hostPaht: /dev/x"));
+    let other_case = format!("{node}, HOSTPATH: /dev/x");
+    let nodes = |node: &str| format!("deviceNodes: [{{{node}}}]");
+    let mounts = "mounts: [{hostPath: /x, containerPath: /x, type: bind}]";
+    for (check, version, name, edits, reason) in [
+        ("specs", "0.5.0", "x", gids, "device x has additionalGids, which needs 0.7.0"),
+        (
+            "specs",
+            "0.6.0",
+            "x",
+            "intelRdt: {closID: a}",
+            "device x has intelRdt, which needs 0.7.0",
+        ),
+        (
+            "specs",
+            "1.0.0",
+            "x",
+            "netDevices: [{hostInterfaceName: a, name: b}]",
+            "device x has netDevices, which needs 1.1.0",
+        ),
+        ("specs", "0.5.0", "x", "env: [A=b], foo: 1", "unknown field `foo`, expected one of"),
+        ("specs", "0.5.0", "x", &nodes(&misspelled), "unknown field `hostPaht`, expected one of"),
+        ("specs", "0.5.0", "x", "", "device x has no edits"),
+        ("specs", "9.0.0", "x", "env: [A=b]", "cdiVersion \"9.0.0\" is not a version"),
+        ("specs", "vv0.5.0", "x", "env: [A=b]", "cdiVersion \"vv0.5.0\" is not a version"),
+        ("versions", "0.4.0", "x", &nodes(&host_path), "a node with a hostPath, which needs 0.5.0"),
+        (
+            "versions",
+            "v0.4.0",
+            "x",
+            &nodes(&other_case),
+            "a node with a hostPath, which needs 0.5.0",
+        ),
+        ("versions", "0.3.0", "x", mounts, "device x has a mount with a type, which needs 0.4.0"),
+        ("versions", "0.3.0", "0", "env: [A=b]", "starts with a digit, which needs 0.5.0"),
+        ("", "v0.5.0", "0", &nodes(&other_case), ""),
+        ("", "0.7.0", "x", gids, ""),
+    ] {
+        let host = SpecHost::new();
+        let text = format!(
+            "cdiVersion: {version}\nkind: a.com/bb\ndevices: [{{name: \"{name}\", containerEdits: {{{edits}}}}}]\n"
+        );
+        host.text("high", b"a.yaml", &text);
+        let (run, named) = (host.doctor(&[]), host.doctor(&[&format!("a.com/bb={name}")]));
+        assert_eq!(
+            named.stdout.contains("podman sees it"),
+            check.is_empty(),
+            "{text}{}",
+            named.stdout
+        );
+        if check.is_empty() {
+            named.assert_code(0);
+            assert!(!run.stdout.contains("refuse"), "{text}{}", run.stdout);
+            continue;
+        }
+        named.assert_code(1);
+        assert!(named.stdout.contains(reason), "{text}{}", named.stdout);
+        let start = format!("error    {check:<12}  TMP/high/a.yaml: ");
+        let is = |line: &&str| line.starts_with(&start) && line.contains(reason);
+        assert_eq!(lines(&run, "error").into_iter().filter(is).count(), 1, "{text}{}", run.stdout);
+    }
+    for device in ["annotations: {a: b}", ""] {
+        let host = SpecHost::new();
+        let common = if device.is_empty() { "annotations: {a: b}\n" } else { "" };
+        let text = format!(
+            "cdiVersion: 0.5.0\nkind: a.com/bb\n{common}devices: [{{name: x, containerEdits: {{env: [A=b]}}, {device}}}]\n"
+        );
+        host.text("high", b"a.yaml", &text);
+        let run = host.doctor(&[]);
+        assert!(
+            run.stdout.contains(" has annotations, which needs 0.6.0: engines refuse the file"),
+            "{}",
+            run.stdout
+        );
+    }
+}
+
 #[test]
 fn a_cure_is_for_the_tool_that_wrote_the_file() {
     let edits = |program: &str| {

@@ -1,8 +1,10 @@
 //! Lenient reading, of specs that any tool wrote, for those who compare them and inject nothing.
 //!
-//! Wraps the deserializer of a format and changes three things of what the strict types see: an unknown field is skipped,
-//! and a field that is missing or null is an empty list, an empty struct or 0. Go reads and writes these alike. Text that
-//! is missing stays an error: a spec has a kind, and a device a name.
+//! Wraps the deserializer of a format and changes what the strict types see: a field that is missing or null is an empty
+//! list, an empty struct or 0, and the case of a field's letters does not matter. Go reads these alike (`encoding/json`, to which
+//! sigs.k8s.io/yaml leads). Text that is missing stays an error: a spec has a kind, and a device a name. An unknown field is
+//! skipped by [`Lenient`], and an error for [`AsEngine`], as for engines (container-device-interface `pkg/cdi/spec.go`,
+//! `ParseSpec`).
 
 use serde::{
     Deserialize, Deserializer,
@@ -14,17 +16,34 @@ use serde::{
 };
 use std::{fmt, marker::PhantomData};
 
-/// Deserialises a strict type from a spec of any tool.
+/// Deserialises a strict type from a spec of any tool, and skips unknown fields.
 #[derive(Debug, Clone)]
 pub struct Lenient<T>(pub T);
 
+/// Deserialises a strict type from a spec of any tool, and refuses unknown fields, as engines do.
+#[derive(Debug, Clone)]
+pub struct AsEngine<T>(pub T);
+
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lenient<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(LenientDeserializer(deserializer)).map(Lenient)
+        T::deserialize(LenientDeserializer(deserializer, Unknown::Skip)).map(Lenient)
     }
 }
 
-struct LenientDeserializer<D>(D);
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for AsEngine<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(LenientDeserializer(deserializer, Unknown::Refuse)).map(AsEngine)
+    }
+}
+
+/// What is done with an unknown field.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unknown {
+    Skip,
+    Refuse,
+}
+
+struct LenientDeserializer<D>(D, Unknown);
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for LenientDeserializer<D> {
     type Error = D::Error;
@@ -39,15 +58,15 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for LenientDeserializer<D> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_option(OrEmpty { visitor, shape: Shape::Option })
+        self.0.deserialize_option(OrEmpty { visitor, shape: Shape::Option, unknown: self.1 })
     }
 
     fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_option(OrEmpty { visitor, shape: Shape::Number })
+        self.0.deserialize_option(OrEmpty { visitor, shape: Shape::Number, unknown: self.1 })
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_option(OrEmpty { visitor, shape: Shape::List })
+        self.0.deserialize_option(OrEmpty { visitor, shape: Shape::List, unknown: self.1 })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -56,14 +75,15 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for LenientDeserializer<D> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_option(OrEmpty { visitor, shape: Shape::Struct(name, fields) })
+        self.0.deserialize_option(OrEmpty {
+            visitor,
+            shape: Shape::Struct(name, fields),
+            unknown: self.1,
+        })
     }
 
-    /// The only map of a spec is that of annotations, which no engine passes on and no command compares. They are skipped,
-    /// since other tools put more than text into them.
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        IgnoredAny::deserialize(self.0)?;
-        visitor.visit_map(empty_map())
+        self.0.deserialize_option(OrEmpty { visitor, shape: Shape::Annotations, unknown: self.1 })
     }
 
     forward_to_deserialize_any! {
@@ -82,6 +102,8 @@ enum Shape {
     Option,
     Number,
     List,
+    /// The only map of a spec.
+    Annotations,
     Struct(&'static str, &'static [&'static str]),
 }
 
@@ -89,6 +111,7 @@ enum Shape {
 struct OrEmpty<V> {
     visitor: V,
     shape: Shape,
+    unknown: Unknown,
 }
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for OrEmpty<V> {
@@ -103,7 +126,10 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for OrEmpty<V> {
             Shape::Option => self.visitor.visit_none(),
             Shape::Number => self.visitor.visit_u32(0),
             Shape::List => self.visitor.visit_seq(SeqDeserializer::new(std::iter::empty::<()>())),
-            Shape::Struct(_, fields) => self.visitor.visit_map(Fields::new(empty_map(), fields)),
+            Shape::Annotations => self.visitor.visit_map(empty_map()),
+            Shape::Struct(_, fields) => {
+                self.visitor.visit_map(Fields::new(empty_map(), fields, self.unknown))
+            }
         }
     }
 
@@ -112,13 +138,15 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for OrEmpty<V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
-        let OrEmpty { visitor, shape } = self;
+        let OrEmpty { visitor, shape, unknown } = self;
+        let present = |visitor, fields| Present { visitor, fields, unknown };
         match shape {
-            Shape::Option => visitor.visit_some(LenientDeserializer(deserializer)),
-            Shape::Number => deserializer.deserialize_i64(Present { visitor, fields: &[] }),
-            Shape::List => deserializer.deserialize_seq(Present { visitor, fields: &[] }),
+            Shape::Option => visitor.visit_some(LenientDeserializer(deserializer, unknown)),
+            Shape::Number => deserializer.deserialize_i64(present(visitor, &[])),
+            Shape::List => deserializer.deserialize_seq(present(visitor, &[])),
+            Shape::Annotations => deserializer.deserialize_map(Keys(visitor)),
             Shape::Struct(name, fields) => {
-                deserializer.deserialize_struct(name, fields, Present { visitor, fields })
+                deserializer.deserialize_struct(name, fields, present(visitor, fields))
             }
         }
     }
@@ -128,6 +156,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for OrEmpty<V> {
 struct Present<V> {
     visitor: V,
     fields: &'static [&'static str],
+    unknown: Unknown,
 }
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for Present<V> {
@@ -149,27 +178,47 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Present<V> {
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
         // A struct that is written as a list of its fields, which serde allows, is no spec to an engine.
         match self.fields.is_empty() {
-            true => self.visitor.visit_seq(Items(items)),
+            true => self.visitor.visit_seq(Items(items, self.unknown)),
             false => Err(A::Error::custom("a list in the place of fields")),
         }
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
-        self.visitor.visit_map(Fields::new(map, self.fields))
+        self.visitor.visit_map(Fields::new(map, self.fields, self.unknown))
     }
 }
 
-struct Nested<S>(S);
+/// Visits annotations. Their values are empty text: no engine passes them on, no command compares them, and other tools put
+/// more than text into them.
+struct Keys<V>(V);
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Keys<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<V::Value, A::Error> {
+        let mut keys: Vec<(String, &str)> = Vec::new();
+        while let Some((key, IgnoredAny)) = map.next_entry()? {
+            keys.push((key, ""));
+        }
+        self.0.visit_map(MapDeserializer::new(keys.into_iter()))
+    }
+}
+
+struct Nested<S>(S, Unknown);
 
 impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Nested<S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
-        self.0.deserialize(LenientDeserializer(deserializer))
+        self.0.deserialize(LenientDeserializer(deserializer, self.1))
     }
 }
 
-struct Items<A>(A);
+struct Items<A>(A, Unknown);
 
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Items<A> {
     type Error = A::Error;
@@ -178,7 +227,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Items<A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        self.0.next_element_seed(Nested(seed))
+        self.0.next_element_seed(Nested(seed, self.1))
     }
 }
 
@@ -190,21 +239,26 @@ struct Fields<A> {
     /// The missing field whose value comes next.
     current: &'static str,
     has_ended: bool,
+    unknown: Unknown,
 }
 
 impl<A> Fields<A> {
-    fn new(map: A, known: &'static [&'static str]) -> Self {
-        Fields { map, known, missing: known.to_vec(), current: "", has_ended: false }
+    fn new(map: A, known: &'static [&'static str], unknown: Unknown) -> Self {
+        let missing = known.to_vec();
+        Fields { map, known, missing, current: "", has_ended: false, unknown }
     }
 }
 
 impl<'de, A: MapAccess<'de>> Fields<A> {
-    /// Skips to the next known field of the map. One that comes twice is passed on twice: the strict type refuses it.
+    /// Reads up to the next known field of the map. One that comes twice is passed on twice: the strict type refuses it.
     fn next_known(&mut self) -> Result<Option<&'static str>, A::Error> {
         while let Some(key) = self.map.next_key::<String>()? {
-            if let Some(field) = self.known.iter().find(|field| **field == key) {
+            if let Some(field) = self.known.iter().find(|field| field.eq_ignore_ascii_case(&key)) {
                 self.missing.retain(|missing| missing != field);
                 return Ok(Some(field));
+            }
+            if self.unknown == Unknown::Refuse {
+                return Err(A::Error::unknown_field(&key, self.known));
             }
             self.map.next_value::<IgnoredAny>()?;
         }
@@ -228,8 +282,11 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<A> {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
         match self.has_ended {
-            true => seed.deserialize(LenientDeserializer(Missing::new(self.current))),
-            false => self.map.next_value_seed(Nested(seed)),
+            true => {
+                let missing = Missing::new(self.current);
+                seed.deserialize(LenientDeserializer(missing, self.unknown))
+            }
+            false => self.map.next_value_seed(Nested(seed, self.unknown)),
         }
     }
 }
@@ -310,11 +367,47 @@ mod tests {
     #[test]
     fn unknown_fields_are_skipped() {
         let json = r#"{"x":[{"y":1}],"kind":"a.com/b","annotations":{"a":1},"devices":[{"name":"x","annotations":{"a":[1]},
-            "containerEdits":{"netDevices":[{}],"mounts":[{"hostPath":"/h","containerPath":"/c","type":"bind"}],
+            "containerEdits":{"other":[{}],"mounts":[{"hostPath":"/h","containerPath":"/c","other":"bind"}],
             "hooks":[{"hookName":"createContainer","path":"/p","x":1}]}}]}"#;
         let spec = read(json).unwrap();
         let edits = &spec.devices[0].container_edits;
         assert_eq!((edits.mounts[0].options.len(), edits.hooks[0].args.len()), (0, 0));
+    }
+
+    #[test]
+    fn engines_refuse_unknown_fields() {
+        let error = |json: &str| {
+            let read = serde_json::from_str::<AsEngine<Spec>>(json);
+            read.map(|AsEngine(spec)| spec).map_err(|error| error.to_string())
+        };
+        let device = |edits: &str| {
+            error(&format!(
+                r#"{{"kind":"a.com/b","devices":[{{"name":"x","containerEdits":{{{edits}}}}}]}}"#
+            ))
+        };
+        for (edits, field) in [
+            (r#""foo":1"#, "foo"),
+            (r#""deviceNodes":[{"path":"/dev/x","foo":1}]"#, "foo"),
+            (r#""mounts":[{"hostPath":"/h","containerPath":"/c","Foo":null}]"#, "Foo"),
+            (r#""hooks":[{"hookName":"createContainer","path":"/p","x":1}]"#, "x"),
+            (r#""intelRdt":{"x":1}"#, "x"),
+        ] {
+            let found = device(edits).unwrap_err();
+            assert!(found.starts_with(&format!("unknown field `{field}`, expected ")), "{found}");
+        }
+        assert!(error(r#"{"kind":"a.com/b","x":1}"#).is_err());
+        // Every field of CDI 1.1.0 and before, each in another case, is known.
+        let all = r#""ENV":[],"netDevices":[{"hostInterfaceName":"a","NAME":"b"}],"additionalgids":[44],
+            "intelRdt":{"closID":"x","l3CacheSchema":"","memBwSchema":"","enableCMT":true,"enableMBM":false,"schemata":[],
+            "enableMonitoring":true},"mounts":[{"hostpath":"/h","containerPath":"/c","type":"bind","options":null}],
+            "devicenodes":[{"path":"/dev/x","hostpath":"/dev/y","type":"c","fileMode":1,"permissions":"r"}]"#;
+        let edits = device(all).unwrap().devices.remove(0).container_edits;
+        assert_eq!(edits.device_nodes[0].host_path.as_deref(), Some("/dev/y"));
+        assert_eq!((edits.mounts[0].host_path.as_str(), edits.additional_gids), ("/h", vec![44]));
+        let json = r#"{"kind":"a.com/b","annotations":{"a":1},"devices":[{"name":"x","annotations":{"a":[1],"b":null}}]}"#;
+        let spec = error(json).unwrap();
+        assert_eq!((spec.annotations.len(), spec.devices[0].annotations.len()), (1, 2));
+        assert!(error(r#"{"kind":"a.com/b","annotations":[]}"#).is_err());
     }
 
     #[test]

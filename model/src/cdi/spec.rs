@@ -1,8 +1,9 @@
 //! The types of a spec, in the order and with the names of container-device-interface `specs-go/config.go`.
 //!
 //! Deserialising them is strict: a field that is not here is an error. [`super::Lenient`] reads the same types from specs
-//! of any tool.
+//! of any tool. Fields that mig-cdi never writes are here for those specs; [`super::StrictSpec`] refuses them.
 
+use super::Version;
 use crate::{DeviceVariable, SliceTextError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -15,6 +16,9 @@ pub struct Spec<E = ContainerEdits> {
     pub cdi_version: Option<String>,
     /// `vendor/class`. Text, since a spec of another tool may state a kind that [`super::Kind`] refuses.
     pub kind: String,
+    /// Facts for readers of the file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
     /// The devices, in the order of the file. CDI accepts no spec without any.
     pub devices: Vec<Device<E>>,
     /// Edits for a container with any of the devices.
@@ -50,6 +54,51 @@ pub struct ContainerEdits {
     /// Programs that the runtime executes when a container starts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<Hook>,
+    /// Network devices that the runtime moves into the container. mig-cdi writes none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub net_devices: Vec<NetDevice>,
+    /// Class of cache and memory bandwidth. mig-cdi writes none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intel_rdt: Option<IntelRdt>,
+    /// Groups that the container's process gets besides its own. mig-cdi writes none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub additional_gids: Vec<u32>,
+}
+
+/// A network device of the host in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NetDevice {
+    /// Name on the host.
+    pub host_interface_name: String,
+    /// Name in the container.
+    pub name: String,
+}
+
+/// Settings of Intel's Resource Director Technology: those of every release of CDI.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IntelRdt {
+    /// Class of service.
+    #[serde(rename = "closID")]
+    pub clos_id: Option<String>,
+    /// Of 0.7.0.
+    #[serde(rename = "l3CacheSchema")]
+    pub l3_cache_schema: Option<String>,
+    /// Of 0.7.0.
+    #[serde(rename = "memBwSchema")]
+    pub mem_bw_schema: Option<String>,
+    /// Of 0.7.0 to 1.0.0.
+    #[serde(rename = "enableCMT")]
+    pub enable_cmt: Option<bool>,
+    /// Of 0.7.0 to 1.0.0.
+    #[serde(rename = "enableMBM")]
+    pub enable_mbm: Option<bool>,
+    /// Of 1.1.0.
+    pub schemata: Vec<String>,
+    /// Of 1.1.0.
+    #[serde(rename = "enableMonitoring")]
+    pub enable_monitoring: Option<bool>,
 }
 
 /// A program that the runtime executes when a container starts. When it fails, so does the start.
@@ -81,9 +130,11 @@ pub struct Mount {
     pub host_path: String,
     /// Path in the container.
     pub container_path: String,
-    // No `type`: it takes CDI 0.4.0, and runtimes bind by the option alone.
     /// Options of mount(8).
     pub options: Vec<String>,
+    /// Type of file system. mig-cdi writes none: it takes CDI 0.4.0, and runtimes bind by the option alone.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
 }
 
 /// A device node as a spec states it: an entry of `deviceNodes`.
@@ -96,6 +147,9 @@ pub struct Mount {
 pub struct SpecNode {
     /// Path in the container; also on the host, for engines that bind-mount nodes instead of creating them.
     pub path: String,
+    /// Path on the host, where it is another one. mig-cdi writes none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_path: Option<String>,
     // With the type and a major number the Go library does not stat the host's node, which then need not exist
     // (container-device-interface, `pkg/cdi/container-edits_unix.go`).
     /// Type: `c` is a character device.
@@ -125,6 +179,14 @@ impl Spec {
         let devices = devices.map(|device| (Some(device.name.as_str()), &device.container_edits));
         std::iter::once((None, &self.container_edits)).chain(devices)
     }
+
+    /// `cdiVersion`, where it is a known one. Engines take it with a `v` before it too (container-device-interface,
+    /// `specs-go/version.go`, `newVersion`).
+    #[must_use]
+    pub fn version(&self) -> Option<Version> {
+        let text = self.cdi_version.as_deref()?;
+        text.strip_prefix('v').unwrap_or(text).parse().ok()
+    }
 }
 
 impl<E> Spec<E> {
@@ -152,6 +214,13 @@ impl ContainerEdits {
         paths.sort_unstable();
         paths
     }
+
+    /// True when a container gets nothing from these edits. Engines refuse a device with such (container-device-interface,
+    /// `pkg/cdi/container-edits.go`, `isEmpty`).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == ContainerEdits::default()
+    }
 }
 
 impl SpecNode {
@@ -159,5 +228,12 @@ impl SpecNode {
     #[must_use]
     pub fn has_numbers(&self) -> bool {
         self.major != 0
+    }
+
+    /// The path on the host from which an engine takes what the spec does not state (`pkg/cdi/container-edits_unix.go`,
+    /// `fillMissingInfo`).
+    #[must_use]
+    pub fn source(&self) -> &str {
+        self.host_path.as_deref().filter(|path| !path.is_empty()).unwrap_or(&self.path)
     }
 }

@@ -34,6 +34,9 @@ pub enum SpecError {
     /// Two of its devices have one name.
     #[error("two devices have the name {0:?}")]
     DuplicateName(String),
+    /// It has a field that mig-cdi never writes.
+    #[error("unknown field `{0}`")]
+    Field(&'static str),
     /// A device node is no character device that may be read and written.
     #[error("device node {path:?} has the {field} {found:?}, not {expected:?}")]
     Node {
@@ -68,6 +71,9 @@ impl StrictSpec {
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(SpecError::DuplicateName(pair[0].to_owned()));
         }
+        if !spec.annotations.is_empty() {
+            return Err(SpecError::Field("annotations"));
+        }
         spec.container_edits.check()?;
         Ok(spec)
     }
@@ -96,7 +102,27 @@ impl Device<UnreadEdits> {
 
 impl ContainerEdits {
     fn check(&self) -> Result<(), SpecError> {
-        self.device_nodes.iter().try_for_each(SpecNode::check)
+        // Every field is named, so that a new one is considered here.
+        let ContainerEdits {
+            env: _,
+            hooks: _,
+            device_nodes,
+            mounts,
+            net_devices,
+            intel_rdt,
+            additional_gids,
+        } = self;
+        let foreign = [
+            ("netDevices", !net_devices.is_empty()),
+            ("intelRdt", intel_rdt.is_some()),
+            ("additionalGids", !additional_gids.is_empty()),
+            ("hostPath", device_nodes.iter().any(|node| node.host_path.is_some())),
+            ("type", mounts.iter().any(|mount| mount.kind.is_some())),
+        ];
+        if let Some((field, _)) = foreign.into_iter().find(|(_, is_there)| *is_there) {
+            return Err(SpecError::Field(field));
+        }
+        device_nodes.iter().try_for_each(SpecNode::check)
     }
 }
 
@@ -162,7 +188,27 @@ mod tests {
             (KIND, "nvidia.com/gpu", "its kind is \"nvidia.com/gpu\", not nvidia.com/mig"),
             (r#","containerEdits":{}}"#, "}", "missing field `containerEdits`"),
             (r#","containerEdits":{}}"#, r#","containerEdits":null}"#, "invalid type: null"),
-            (r#""containerEdits":{}"#, r#""containerEdits":{"netDevices":[]}"#, "unknown field"),
+            (r#""containerEdits":{}"#, r#""containerEdits":{"foo":[]}"#, "unknown field `foo`"),
+            (
+                r#""containerEdits":{}"#,
+                r#""containerEdits":{"netDevices":[{"hostInterfaceName":"a","name":"b"}]}"#,
+                "unknown field `netDevices`",
+            ),
+            (
+                r#""containerEdits":{}"#,
+                r#""containerEdits":{"mounts":[{"hostPath":"/a","containerPath":"/b","options":[],"type":"tmpfs"}]}"#,
+                "unknown field `type`",
+            ),
+            (
+                r#""deviceNodes":["#,
+                r#""additionalGids":[44],"deviceNodes":["#,
+                "unknown field `additionalGids`",
+            ),
+            (
+                r#""devices":["#,
+                r#""annotations":{"a":"b"},"devices":["#,
+                "unknown field `annotations`",
+            ),
             (r#""name":"a""#, r#""name":"a","name2":1"#, "unknown field `name2`"),
             (r#""deviceNodes":["#, r#""env":null,"deviceNodes":["#, "invalid type: null"),
             (r#""deviceNodes":["#, r#""intelRdt":{},"deviceNodes":["#, "unknown field `intelRdt`"),

@@ -12,8 +12,9 @@ impl Spec {
     // Engines read every spec at every start of a container, most of them through a YAML parser: white space costs them
     // time, and a line for each number costs a reader's.
     pub fn to_json(&self) -> serde_json::Result<String> {
-        let Spec { cdi_version, kind, devices, container_edits } = self;
-        let ContainerEdits { env, device_nodes, mounts, hooks } = container_edits;
+        let Spec { cdi_version, kind, devices, container_edits, .. } = self;
+        // The rest is of no spec that is written.
+        let ContainerEdits { env, device_nodes, mounts, hooks, .. } = container_edits;
         let lists = [
             ("env", list(env)?),
             ("deviceNodes", list(device_nodes)?),

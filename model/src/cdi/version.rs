@@ -4,7 +4,7 @@
 //! (container-device-interface, `specs-go/version.go`). The user sees "unresolvable CDI devices" and nothing else, so a
 //! spec states the lowest version that its content allows.
 
-use super::{CdiNameError, Device, Kind};
+use super::{CdiNameError, ContainerEdits, IntelRdt, Mount, Spec, SpecNode};
 use std::{fmt, str::FromStr};
 
 /// A CDI version that some engine in use knows.
@@ -124,43 +124,122 @@ pub struct VersionNeed {
     pub what: String,
 }
 
-/// Returns the content of a spec that needs the highest version, `None` for a spec that 0.3.0 is enough for.
-#[must_use]
-pub fn highest_need(kind: &Kind, devices: &[Device]) -> Option<VersionNeed> {
-    let need = |version, what| VersionNeed { version, what };
-    // podman 4.3.1 takes such a name at any version, current libraries do not (`specs-go/version.go`, `requiresV050`).
-    let digit = devices.iter().find(|d| d.name.starts_with(|c: char| c.is_ascii_digit()));
-    let annotated = devices.iter().find(|d| !d.annotations.is_empty());
-    let name = digit
-        .map(|d| need(Version::V0_5_0, format!("the device name {} starts with a digit", d.name)));
-    // The vendor may have dots in every version (`requiresV060`).
-    let dots = kind
-        .class()
-        .contains('.')
-        .then(|| need(Version::V0_6_0, format!("the class of {kind} has a dot")));
-    let annotations =
-        annotated.map(|d| need(Version::V0_6_0, format!("device {} has annotations", d.name)));
-    [name, dots, annotations].into_iter().flatten().max_by_key(|need| need.version)
+impl Spec {
+    /// Returns the content that needs the highest version, `None` for a spec that 0.3.0 is enough for. The rules are those of
+    /// container-device-interface `specs-go/version.go`, `requiredVersion`.
+    #[must_use]
+    pub fn highest_need(&self) -> Option<VersionNeed> {
+        let need = |version, what| VersionNeed { version, what };
+        let mut needs = Vec::new();
+        // podman 4.3.1 takes such a name at any version, current libraries do not (`requiresV050`).
+        let digit = self.devices.iter().find(|d| d.name.starts_with(|c: char| c.is_ascii_digit()));
+        needs.extend(digit.map(|device| {
+            need(Version::V0_5_0, format!("the device name {} starts with a digit", device.name))
+        }));
+        // The vendor may have dots in every version (`requiresV060`).
+        if self.kind.split_once('/').is_some_and(|(_, class)| class.contains('.')) {
+            needs.push(need(Version::V0_6_0, format!("the class of {} has a dot", self.kind)));
+        }
+        if !self.annotations.is_empty() {
+            needs.push(need(Version::V0_6_0, "it has annotations".to_owned()));
+        }
+        let annotated = self.devices.iter().find(|device| !device.annotations.is_empty());
+        needs.extend(annotated.map(|device| {
+            need(Version::V0_6_0, format!("device {} has annotations", device.name))
+        }));
+        let edits =
+            self.all_edits().filter_map(|(name, edits)| Some((name, edits.highest_need()?)));
+        let highest = edits.reduce(|first, next| if next.1.0 > first.1.0 { next } else { first });
+        needs.extend(highest.map(|(device, (version, what))| {
+            let subject = device.map_or_else(|| "it".to_owned(), |name| format!("device {name}"));
+            need(version, format!("{subject} has {what}"))
+        }));
+        // The first of those that need the same version.
+        needs.into_iter().rev().max_by_key(|need| need.version)
+    }
+}
+
+impl ContainerEdits {
+    /// The content that needs the highest version, as an object of `has`.
+    fn highest_need(&self) -> Option<(Version, &'static str)> {
+        let rdt = self.intel_rdt.as_ref();
+        let is_set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+        let has_path = |node: &SpecNode| is_set(&node.host_path);
+        let has_type = |mount: &Mount| is_set(&mount.kind);
+        let is_new =
+            |rdt: &IntelRdt| !rdt.schemata.is_empty() || rdt.enable_monitoring.unwrap_or_default();
+        let needs = [
+            (Version::V1_1_0, "netDevices", !self.net_devices.is_empty()),
+            (Version::V1_1_0, "intelRdt with fields of 1.1.0", rdt.is_some_and(is_new)),
+            (Version::V0_7_0, "additionalGids", !self.additional_gids.is_empty()),
+            (Version::V0_7_0, "intelRdt", rdt.is_some()),
+            (Version::V0_5_0, "a node with a hostPath", self.device_nodes.iter().any(has_path)),
+            (Version::V0_4_0, "a mount with a type", self.mounts.iter().any(has_type)),
+        ];
+        let found = needs.into_iter().find(|(_, _, is_there)| *is_there);
+        found.map(|(version, what, _)| (version, what))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cdi::ContainerEdits;
+    use crate::cdi::Lenient;
 
     #[test]
     fn the_highest_need_decides() {
-        let device = |name: &str, annotated: bool| Device {
-            name: name.to_owned(),
-            annotations: annotated.then(|| ("a".into(), "b".into())).into_iter().collect(),
-            container_edits: ContainerEdits::default(),
+        let need = |kind: &str, rest: &str, device: &str| {
+            let json = format!(
+                r#"{{"kind":"{kind}"{rest},"devices":[{{"name":"MIG-1","containerEdits":{{}}}},{{{device}}}]}}"#
+            );
+            let Lenient(spec) = serde_json::from_str::<Lenient<Spec>>(&json).unwrap();
+            spec.highest_need().map(|need| (need.version, need.what))
         };
-        let version = |kind: &str, devices: &[Device]| {
-            highest_need(&kind.parse().unwrap(), devices).map(|need| need.version)
-        };
-        assert_eq!(version("nvidia.com/mig", &[device("MIG-1", false)]), None);
-        assert_eq!(version("nvidia.com/mig", &[device("0:1", false)]), Some(Version::V0_5_0));
-        assert_eq!(version("nvidia.com/mig.x", &[device("0:1", false)]), Some(Version::V0_6_0));
-        assert_eq!(version("nvidia.com/mig", &[device("0:1", true)]), Some(Version::V0_6_0));
+        let named = r#""name":"a""#;
+        let edits = |edits: &str| format!(r#"{named},"containerEdits":{{{edits}}}"#);
+        let found = |version, what: &str| Some((version, what.to_owned()));
+        let kind = "nvidia.com/mig";
+        assert_eq!(need(kind, "", named), None);
+        for (content, version, what) in [
+            (r#""name":"0:1""#, Version::V0_5_0, "the device name 0:1 starts with a digit"),
+            (r#""name":"a","annotations":{"a":"b"}"#, Version::V0_6_0, "device a has annotations"),
+            (
+                &edits(r#""mounts":[{"hostPath":"/a","containerPath":"/b","type":"bind"}]"#),
+                Version::V0_4_0,
+                "device a has a mount with a type",
+            ),
+            (
+                &edits(r#""deviceNodes":[{"path":"/dev/a","hostPath":"/dev/b"}]"#),
+                Version::V0_5_0,
+                "device a has a node with a hostPath",
+            ),
+            (&edits(r#""additionalGids":[44]"#), Version::V0_7_0, "device a has additionalGids"),
+            (&edits(r#""intelRdt":{}"#), Version::V0_7_0, "device a has intelRdt"),
+            (
+                &edits(r#""intelRdt":{"enableMonitoring":true}"#),
+                Version::V1_1_0,
+                "device a has intelRdt with fields of 1.1.0",
+            ),
+            (
+                &edits(r#""netDevices":[{"hostInterfaceName":"a","name":"b"}]"#),
+                Version::V1_1_0,
+                "device a has netDevices",
+            ),
+        ] {
+            assert_eq!(need(kind, "", content), found(version, what), "{content}");
+        }
+        let dots = found(Version::V0_6_0, "the class of nvidia.com/mig.x has a dot");
+        assert_eq!(need("nvidia.com/mig.x", "", r#""name":"0:1""#), dots);
+        let annotated = r#","annotations":{"a":"b"}"#;
+        assert_eq!(need(kind, annotated, named), found(Version::V0_6_0, "it has annotations"));
+        let common = r#","containerEdits":{"additionalGids":[44]}"#;
+        assert_eq!(need(kind, common, named), found(Version::V0_7_0, "it has additionalGids"));
+        for nothing in [
+            r#""deviceNodes":[{"path":"/dev/a","hostPath":""}]"#,
+            r#""mounts":[{"hostPath":"/a","containerPath":"/b","type":""}]"#,
+            r#""additionalGids":[],"netDevices":null,"intelRdt":null"#,
+        ] {
+            assert_eq!(need(kind, "", &edits(nothing)), None, "{nothing}");
+        }
     }
 }

@@ -136,6 +136,15 @@ fn check_calls_an_invalid_spec_stale_and_refuses_standard_output() {
             "{\"kind\":\"nvidia.com/gpu\"}",
             "its kind is nvidia.com/gpu, not nvidia.com/mig; run mig-cdi generate",
         ),
+        (
+            &*host.run(&["generate", "--output=-"]).stdout.replacen(
+                "\"env\":",
+                "\"foo\":1,\"env\":",
+                1,
+            ),
+            "engines refuse it: unknown field `foo`, expected one of `env`, `deviceNodes`, `mounts`, `hooks`, `netDevices`, `intelRdt`, \
+             `additionalGids` at line 4 column 74; run mig-cdi generate",
+        ),
     ] {
         fs::write(host.spec(), text).unwrap();
         stale(&check(&host, &[]), &[line]);
@@ -260,6 +269,21 @@ fn one_file_under_two_paths_is_no_difference() {
     }
 }
 
+/// A container that may write to a file of the driver changes it for all.
+#[test]
+fn a_writable_file_is_a_difference() {
+    let host = host();
+    host.generate(&[]).assert_code(0);
+    let theirs = host.read_spec().unwrap().replacen("\"ro\",", "", 1);
+    let file = host.root().join("theirs.json");
+    fs::write(&file, theirs).unwrap();
+    let run = host.run(&["compare", file.to_str().unwrap(), "--json"]);
+    let rows: Vec<Value> = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!(rows[0]["reason"], "it is writable there, and read-only in ours");
+    assert_eq!((&rows[0]["device"], &rows[0]["only_in"]), (&"every".into(), &Value::Null));
+}
+
 /// The reason for a file that only theirs has is true for that file on this host.
 #[test]
 fn reasons_for_files_are_true() {
@@ -288,7 +312,7 @@ fn reasons_for_files_are_true() {
         let caps = "[{path: /dev/nvidia-caps/nvidia-cap30}, {path: /dev/nvidia-caps/nvidia-cap31}]";
         let mount = format!("{{hostPath: {}, containerPath: /x}}", full.display());
         let text = format!(
-            "kind: a.com/bb\ndevices:\n- name: x\n  containerEdits: {{deviceNodes: {caps}, mounts: [{mount}]}}\n"
+            "cdiVersion: 0.5.0\nkind: a.com/bb\ndevices:\n- name: x\n  containerEdits: {{deviceNodes: {caps}, mounts: [{mount}]}}\n"
         );
         fs::write(&file, text).unwrap();
         let run = host.run(&[&["compare", file.to_str().unwrap(), "--json"], flags].concat());

@@ -89,6 +89,12 @@ impl Healthy {
         fs::set_permissions(self.host.path(&path), Permissions::from_mode(0o755)).unwrap();
     }
 
+    fn only_podman(&self) {
+        for name in ["containerd", "dockerd", "crio"] {
+            self.remove(&format!("/usr/bin/{name}"));
+        }
+    }
+
     /// Makes `/dev/char` as nvidia-modprobe does.
     fn links(&self) {
         let dir = self.host.path("/dev/char");
@@ -426,7 +432,7 @@ faults! {
         // A file without slices, so that nothing but the version is wrong.
         too_new_of_nvidia_ctk: |h| ctk(h, "") => "error", "versions", "cdi 0.7.0, and podman 4.3.1 accepts up to 0.5.0";
         no_version: |h| h.replace(&h.host.spec(), "\"0.5.0\"", "\"5\"")
-            => "error", "versions", "cdiVersion \"5\" is not a version";
+            => "error", "specs", "cdiVersion \"5\" is not a version";
         twice: |h| {
             fs::copy(h.host.spec(), h.dir().join("cdi/b.json")).unwrap();
         } => "error", "names", "defined twice, by TMP/cdi/b.json, TMP/cdi/nvidia.com-mig.json, so that engines resolve neither";
@@ -520,6 +526,80 @@ fn cures_for_a_new_version_are_those_of_its_writer() {
     fs::rename(host.host.spec(), host.dir().join("etc-cdi/a.json")).unwrap();
     let own = "update podman, or run mig-cdi generate --output=TMP/etc-cdi/a.json --max-cdi-version=0.5.0";
     assert!(cures(&host).contains(&own.to_owned()), "{:?}", cures(&host));
+}
+
+/// Releases of the CDI library before 0.5.4 do not compare the version with the content, and take no `v`
+/// (`pkg/cdi/spec.go`, `validateVersion`). podman 4.3.1 has such a release.
+#[test]
+fn a_version_is_judged_as_the_engine_does() {
+    let host_path = r#""deviceNodes":[{"path":"/dev/null","hostPath":"/dev/null"}]"#;
+    for (version, edits, old, new) in [
+        ("0.5.0", host_path, "", ""),
+        (
+            "0.4.0",
+            host_path,
+            "",
+            "cdiVersion is 0.4.0, and device x has a node with a hostPath, which needs 0.5.0",
+        ),
+        ("v0.5.0", host_path, "cdiVersion \"v0.5.0\" starts with a v", ""),
+        ("0.5.0", r#""additionalGids":[44]"#, "which needs 0.7.0", "which needs 0.7.0"),
+    ] {
+        for (podman, reason) in [("4.3.1", old), ("5.8.6", new)] {
+            let host = Healthy::new();
+            host.only_podman();
+            host.engine("podman", &format!("podman version {podman}"));
+            let dir = host.host.path("/etc/cdi");
+            fs::create_dir_all(&dir).unwrap();
+            host.write(PODMAN, "");
+            let text = format!(
+                r#"{{"cdiVersion":"{version}","kind":"a.com/bb","devices":[{{"name":"x","containerEdits":{{{edits}}}}}]}}"#
+            );
+            fs::write(dir.join("a.json"), text).unwrap();
+            let run = host.doctor(&["a.com/bb=x"]);
+            let sees = format!("podman {podman} sees it");
+            assert_eq!(
+                (run.code == 0, run.stdout.contains(&sees)),
+                (reason.is_empty(), reason.is_empty()),
+                "{version} {podman}: {}",
+                run.stdout
+            );
+            assert!(run.stdout.contains(reason), "{version} {podman}: {}", run.stdout);
+        }
+    }
+}
+
+/// What engines make of the files is what the doctor says of it.
+#[test]
+fn podman_refuses_what_doctor_says_it_refuses() {
+    let node = r#""deviceNodes":[{"path":"/dev/mig-cdi-test","hostPath":"/dev/null"}]"#;
+    let lower = r#""DeviceNodes":[{"path":"/dev/mig-cdi-test","hostpath":"/dev/null"}]"#;
+    for (version, edits) in [
+        ("0.5.0", node),
+        ("0.4.0", node),
+        ("0.5.0", lower),
+        ("v0.5.0", node),
+        ("0.5.0", r#""env":["A=b"],"foo":1"#),
+        ("0.5.0", r#""env":["A=b"],"additionalGids":[44]"#),
+        ("0.6.0", node),
+        ("0.5.0", ""),
+    ] {
+        let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
+        let text = format!(
+            r#"{{"cdiVersion":"{version}","kind":"a.com/bb","devices":[{{"name":"x","containerEdits":{{{edits}}}}}]}}"#
+        );
+        let file = host.root().join("a.json");
+        fs::write(&file, text).unwrap();
+        let script = format!(
+            "mkdir /var/run/cdi && cp {} /var/run/cdi
+            $PODMAN $RUN --device a.com/bb=x --rootfs $ROOTFS sh -c : >&2 && echo started || echo refused
+            $MIG_CDI doctor $FLAGS a.com/bb=x | grep podman",
+            file.display()
+        );
+        let run = Podman::new(("crun", "v2")).script(&host, &script);
+        let (engine, doctor) = run.stdout.split_once('\n').unwrap_or_default();
+        let sees = doctor.contains("podman 4.3.1 sees it");
+        assert_eq!(sees, engine == "started", "{version} {edits}: {}{}", run.stdout, run.stderr);
+    }
 }
 
 fn cdi_file(host: &Healthy) -> PathBuf {
@@ -867,7 +947,7 @@ ok       name  crio: crio 1.36.0 sees it
             |h| h.replace(&h.host.spec(), "\"0.5.0\"", "\"1.1.0\""),
             "0:2g.20gb:0",
             1,
-            "podman: does not accept cdi 1.1.0: podman 5.8.6 accepts up to 1.0.0",
+            "podman: does not see it: cdi 1.1.0, and podman 5.8.6 accepts up to 1.0.0",
         ),
     ];
     for (fault, name, code, part) in cases {

@@ -1,18 +1,26 @@
 //! Reasons why every engine refuses a spec file that parses. One bad device disables all of its file.
 
-use mig_cdi_model::cdi::{ContainerEdits, DeviceName, Kind, Mount, Spec, Version};
+use mig_cdi_model::cdi::{ContainerEdits, DeviceName, Kind, Mount, Spec, Version, VersionNeed};
 use std::collections::HashSet;
 
 /// Stages that a hook may name (container-device-interface `pkg/cdi/container-edits.go`, `validHookNames`).
 const STAGES: [&str; 6] =
     ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
+/// Newest version of which the releases of the library before 0.5.4 know all content. They do not compare it with `cdiVersion`;
+/// newer content they refuse as unknown fields and names.
+const UNCOMPARED: Version = Version::V0_5_0;
+
 /// Returns the first reason why engines refuse the file, in the order of container-device-interface `pkg/cdi/spec.go`,
-/// `validate`; `None` for a spec that is valid in the fields that mig-cdi reads.
-pub(super) fn refusal(spec: &Spec) -> Option<String> {
-    let version = spec.cdi_version.as_deref().unwrap_or("none");
-    if version.parse::<Version>().is_err() {
+/// `validate`; `None` for a valid spec.
+#[must_use]
+pub fn refusal(spec: &Spec) -> Option<String> {
+    if spec.version().is_none() {
+        let version = spec.cdi_version.as_deref().unwrap_or("none");
         return Some(format!("cdiVersion {version:?} is not a version from 0.3.0 to 1.1.0"));
+    }
+    if let Some(need) = unmet_need(spec).filter(|need| need.version > UNCOMPARED) {
+        return Some(too_low(spec, &need));
     }
     if let Err(bad) = spec.kind.parse::<Kind>() {
         // One character for vendor or class makes every Go engine panic (container-device-interface issue 320).
@@ -24,6 +32,28 @@ pub(super) fn refusal(spec: &Spec) -> Option<String> {
     bad_edits(&spec.container_edits).or_else(|| bad_device(spec))
 }
 
+/// Returns the reason why an engine refuses `cdiVersion`; `None` for one that it accepts. `is_old` is true for one with a release of
+/// the library before 0.5.4: the later ones take a `v` before the version, and compare it with the content (`pkg/cdi/version.go`).
+#[must_use]
+pub fn version_refusal(spec: &Spec, is_old: bool) -> Option<String> {
+    let version = spec.cdi_version.as_deref().unwrap_or_default();
+    match is_old {
+        true if version.starts_with('v') => Some(format!("cdiVersion {version:?} starts with a v")),
+        true => None,
+        false => unmet_need(spec).map(|need| too_low(spec, &need)),
+    }
+}
+
+/// Content that needs a higher version than the spec states.
+fn unmet_need(spec: &Spec) -> Option<VersionNeed> {
+    spec.highest_need().filter(|need| spec.version().is_some_and(|stated| stated < need.version))
+}
+
+fn too_low(spec: &Spec, VersionNeed { version, what }: &VersionNeed) -> String {
+    let stated = spec.cdi_version.as_deref().unwrap_or_default();
+    format!("cdiVersion is {stated}, and {what}, which needs {version}")
+}
+
 fn bad_device(spec: &Spec) -> Option<String> {
     let mut names = HashSet::new();
     spec.devices.iter().find_map(|device| {
@@ -33,6 +63,9 @@ fn bad_device(spec: &Spec) -> Option<String> {
         }
         if !names.insert(name) {
             return Some(format!("it defines device {name} twice"));
+        }
+        if device.container_edits.is_empty() {
+            return Some(format!("device {name} has no edits"));
         }
         bad_edits(&device.container_edits).map(|reason| format!("device {name}: {reason}"))
     })
