@@ -3,16 +3,16 @@
 use super::text_file::{TextFileError, read_value};
 use crate::{
     cli::EngineArg,
-    configure::running_daemons,
+    configure::{DaemonState, daemon_state, running_daemons},
     engine_files::{
-        ConfigPlaces, ConfigReader, CriPlugin, EngineSettings, GivenConfig, is_cri_disabled,
-        main_file, podman_has_spec_dirs, podman_spec_dirs,
+        ConfigPlaces, ConfigReader, EngineSettings, GivenConfig, is_cri_disabled,
+        podman_has_spec_dirs, podman_spec_dirs,
     },
 };
 use mig_cdi_gen::engines::InstalledEngine;
-use mig_cdi_sys::Root;
+use mig_cdi_sys::{Root, is_root, user_id};
 use serde_json::Value;
-use std::{cell::RefCell, convert::Infallible};
+use std::{cell::RefCell, convert::Infallible, path::Path};
 
 /// Settings of an engine that are in effect.
 #[derive(Default)]
@@ -21,22 +21,14 @@ pub(crate) struct EngineConfig {
     pub spec_dirs: Vec<String>,
     /// Directories from which it reads hooks; empty for an engine without hooks.
     pub hooks_dirs: Vec<String>,
-    /// Set when CDI is disabled.
-    pub cdi_off: Option<CdiOff>,
-    /// File and key that name the spec directories, in the imperative: `in FILE set KEY`. `None` when the
-    /// directories are compiled in.
-    pub spec_dirs_setting: Option<String>,
+    /// Set when CDI is disabled: the reason, as `features.cdi is not on`.
+    pub cdi_off: Option<&'static str>,
+    /// False when the directories of specs are compiled in.
+    pub has_spec_dirs_setting: bool,
+    /// True for an engine that the user who runs this runs as well, with files of their own.
+    pub is_rootless: bool,
     /// Problems found on the way.
     pub problems: Vec<ConfigProblem>,
-}
-
-/// Setting that disables CDI.
-#[derive(Clone)]
-pub(crate) struct CdiOff {
-    /// `features.cdi is not on`.
-    pub reason: &'static str,
-    /// Change that enables CDI, in the imperative.
-    pub cure: String,
 }
 
 /// Problem in the configuration of an engine.
@@ -88,15 +80,13 @@ impl EngineConfig {
             "crio" => EngineArg::Crio,
             _ => return EngineConfig::default(),
         };
-        // With several daemons that have different files, those of the default configuration.
-        let running = kind.daemon().and_then(|daemon| running_daemons(host, daemon, false).ok());
-        let given = running.unwrap_or_default().given;
-        let places = ConfigPlaces { given, ..ConfigPlaces::default() };
+        let places = places(host, kind);
         let files = Files { host, problems: RefCell::default() };
         let Ok(settings) = EngineSettings::load(kind, engine.assumed_version(), &places, &files);
         let mut config = EngineConfig {
             problems: files.problems.into_inner(),
-            ..of_settings(kind, engine, &places, &settings)
+            is_rootless: places.user_config.is_some(),
+            ..of_settings(kind, engine, &settings)
         };
         if kind == EngineArg::Containerd && is_cri_disabled(&settings.effective, settings.cri.name)
         {
@@ -108,68 +98,76 @@ impl EngineConfig {
             config.problems.push(ConfigProblem::UnknownImports);
         }
         config.problems.extend(settings.missing_import.map(ConfigProblem::MissingImport));
-        let GivenConfig { spec_dirs, .. } = places.given;
+        // The command line of a daemon counts alone.
+        let GivenConfig { spec_dirs, hooks_dirs, .. } = places.given;
         if !spec_dirs.is_empty() {
             config.spec_dirs = spec_dirs;
         }
+        if !hooks_dirs.is_empty() {
+            config.hooks_dirs = hooks_dirs;
+        }
         config
+    }
+}
+
+/// Places of the files of an engine. A user's are those of the engine that they run: of podman, and of Docker where a rootless
+/// daemon of theirs runs.
+fn places(host: &Root, kind: EngineArg) -> ConfigPlaces {
+    let is_rootless = !is_root()
+        && match kind {
+            EngineArg::Podman => true,
+            EngineArg::Docker => daemon_state(host, "dockerd", true, 0) != DaemonState::NotRunning,
+            EngineArg::Containerd | EngineArg::Crio => false,
+        };
+    let set = |name| std::env::var(name).ok().filter(|path| path.starts_with('/'));
+    let config = || {
+        let home = set("HOME").map(|home| format!("{}/.config", home.trim_end_matches('/')));
+        // Debian's name for a home that is not there (adduser(8)). podman would take that of the password file.
+        set("XDG_CONFIG_HOME").or(home).unwrap_or_else(|| "/nonexistent/.config".to_owned())
+    };
+    // Variables of this process are about this machine. podman reads them, started from the same shell.
+    let is_machine = host.display_path("") == Path::new("/");
+    let of_podman = |name| set(name).filter(|_| is_machine && matches!(kind, EngineArg::Podman));
+    // With several daemons that have different files, those of the default configuration.
+    let running = kind.daemon().and_then(|daemon| running_daemons(host, daemon, is_rootless).ok());
+    ConfigPlaces {
+        user_config: is_rootless.then(config),
+        uid: user_id(),
+        user_runtime: set("XDG_RUNTIME_DIR").filter(|_| is_rootless),
+        given: running.unwrap_or_default().given,
+        containers_conf: of_podman("CONTAINERS_CONF"),
+        containers_conf_override: of_podman("CONTAINERS_CONF_OVERRIDE"),
     }
 }
 
 fn of_settings(
     kind: EngineArg,
     engine: &InstalledEngine,
-    places: &ConfigPlaces,
     settings: &EngineSettings,
 ) -> EngineConfig {
-    let mut config = EngineConfig::default();
+    let mut config = EngineConfig { has_spec_dirs_setting: true, ..EngineConfig::default() };
     let is_on = |keys: &[&str]| settings.value(keys).and_then(Value::as_bool).unwrap_or_default();
-    let main = main_file(kind, places);
     match kind {
         EngineArg::Podman => {
             let version = engine.assumed_version();
             config.spec_dirs = podman_spec_dirs(version, settings);
-            config.spec_dirs_setting = podman_has_spec_dirs(version)
-                .then(|| format!("in {main}, below [engine], set cdi_spec_dirs"));
+            config.has_spec_dirs_setting = podman_has_spec_dirs(version);
             config.hooks_dirs = settings.strings(&["engine", "hooks_dir"]);
         }
         EngineArg::Containerd => {
             let plugin = settings.cri.name;
             config.spec_dirs = settings.strings(&["plugins", plugin, "cdi_spec_dirs"]);
-            config.spec_dirs_setting =
-                Some(format!("in {main}, beside enable_cdi, set cdi_spec_dirs"));
             let is_on = is_on(&["plugins", plugin, "enable_cdi"]);
-            config.cdi_off = (!is_on).then(|| CdiOff {
-                reason: "enable_cdi is not true",
-                cure: enable_cdi_cure(settings.cri, &main),
-            });
+            config.cdi_off = (!is_on).then_some("enable_cdi is not true");
         }
         EngineArg::Docker => {
             config.spec_dirs = settings.strings(&["cdi-spec-dirs"]);
-            config.spec_dirs_setting = Some(format!("in {main} set \"cdi-spec-dirs\""));
-            config.cdi_off = (!is_on(&["features", "cdi"])).then(|| CdiOff {
-                reason: "features.cdi is not on",
-                cure: format!(
-                    "put {{\"features\": {{\"cdi\": true}}}} into {main} and restart docker"
-                ),
-            });
+            config.cdi_off = (!is_on(&["features", "cdi"])).then_some("features.cdi is not on");
         }
         EngineArg::Crio => {
             config.spec_dirs = settings.strings(&["crio", "runtime", "cdi_spec_dirs"]);
-            config.spec_dirs_setting = Some(
-                "in a file of /etc/crio/crio.conf.d/, below [crio.runtime], set cdi_spec_dirs"
-                    .to_owned(),
-            );
             config.hooks_dirs = settings.strings(&["crio", "runtime", "hooks_dir"]);
         }
     }
     config
-}
-
-fn enable_cdi_cure(cri: CriPlugin, main: &str) -> String {
-    // A name with dots is quoted (TOML 1.0, "Keys").
-    match cri.version {
-        0 | 1 => format!("set enable_cdi = true below [plugins.{}] in {main}", cri.name),
-        _ => format!("set enable_cdi = true below [plugins.\"{}\"] in {main}", cri.name),
-    }
 }

@@ -1,12 +1,11 @@
 //! Checks of the engines: versions, and whether their configuration lets them read our specs.
 
 use super::{
-    engine_config::{CdiOff, ConfigProblem},
+    engine_config::ConfigProblem,
     facts::{EngineFacts, NodeFacts},
     verdict::{Verdict, first_few, note, ok, warning},
 };
 use crate::engine_files::CONTAINERD_CONFIG;
-use mig_cdi_config::Settings;
 use mig_cdi_gen::engines::{PROGRAM_DIRS, VersionError};
 use std::path::{Path, PathBuf};
 
@@ -84,19 +83,20 @@ fn engine_config(facts: &NodeFacts<'_>, engine: &EngineFacts, dirs: &[&Path]) ->
     if !engine.has_cdi {
         return verdicts;
     }
-    if let Some(off) = &engine.config.cdi_off {
-        verdicts.push(warning(engine.name, off.reason, configure_cure(engine, &off.cure)));
+    if let Some(reason) = engine.config.cdi_off {
+        verdicts.push(warning(engine.name, reason, configure_cure(engine)));
         return verdicts;
     }
-    let read = engine.config.spec_dirs.join(", ");
+    let whose = if engine.config.is_rootless { "rootless, " } else { "" };
+    let read = format!("{whose}it reads {}", engine.config.spec_dirs.join(", "));
     let unread = dirs.iter().filter(|dir| !engine.reads(dir, &facts.spec_root));
     let unread: Vec<_> = unread.map(|dir| dir.display()).collect();
     if !unread.is_empty() {
-        let evidence = format!("it reads {read}, and not {}", first_few(&unread));
-        verdicts.push(warning(engine.name, evidence, unread_cure(facts.settings, engine)));
+        let evidence = format!("{read}, and not {}", first_few(&unread));
+        verdicts.push(warning(engine.name, evidence, unread_cure(engine)));
     }
     if verdicts.is_empty() {
-        verdicts.push(ok(engine.name, format!("it reads {read}")));
+        verdicts.push(ok(engine.name, read));
     }
     // CRI-O copies the annotations of a pod into its containers, where the CDI library finds them
     // (`internal/factory/container/device_linux.go`, `specInjectCDIDevices`).
@@ -142,30 +142,25 @@ pub(super) fn no_cdi(engine: &EngineFacts) -> Option<NoCdi> {
         let evidence = format!("{label} has no cdi support");
         return Some(NoCdi { evidence, cure: update_cure(engine) });
     }
-    let CdiOff { reason, cure } = engine.config.cdi_off.as_ref()?;
-    Some(NoCdi { evidence: format!("{label}: {reason}"), cure: configure_cure(engine, cure) })
+    let reason = engine.config.cdi_off?;
+    Some(NoCdi { evidence: format!("{label}: {reason}"), cure: configure_cure(engine) })
 }
 
 /// Cure for an engine that does not read a directory with our specs.
-pub(super) fn unread_cure(settings: &Settings, engine: &EngineFacts) -> String {
-    match &engine.config.spec_dirs_setting {
-        // The directories are compiled in: the spec has to move.
-        None => {
+pub(super) fn unread_cure(engine: &EngineFacts) -> String {
+    match engine.config.has_spec_dirs_setting {
+        true => configure_cure(engine),
+        // The spec has to move.
+        false => {
             let dirs = engine.config.spec_dirs.join(" or ");
             format!("set spec-dirs in /etc/mig-cdi/config.toml to {dirs}, and run mig-cdi generate")
-        }
-        Some(setting) => {
-            configure_cure(engine, &format!("{setting} = [{}]", quoted_spec_dirs(settings)))
         }
     }
 }
 
-/// The command that makes a change, or the change by hand.
-fn configure_cure(engine: &EngineFacts, by_hand: &str) -> String {
-    format!("run mig-cdi configure {}, or {by_hand}", engine.name)
-}
-
-fn quoted_spec_dirs(settings: &Settings) -> String {
-    let dirs = settings.spec_dirs.iter().map(|dir| format!("{:?}", dir.display().to_string()));
-    dirs.collect::<Vec<_>>().join(", ")
+/// The command that makes a change.
+// No change by hand is named: which file wins, and which directories have to stay in its list, takes what the command knows.
+fn configure_cure(engine: &EngineFacts) -> String {
+    let rootless = if engine.config.is_rootless { " --rootless" } else { "" };
+    format!("run mig-cdi configure {}{rootless}", engine.name)
 }

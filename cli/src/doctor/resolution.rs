@@ -56,7 +56,7 @@ pub(super) fn load(
         let evidence = format!("does not see it: it does not read {}", path_text(dir));
         // configure adds the directories of the settings, and no other.
         let cure = match facts.settings.spec_dirs.iter().any(|known| known == dir) {
-            true => unread_cure(facts.settings, engine),
+            true => unread_cure(engine),
             false => {
                 let dirs = engine.config.spec_dirs.join(" or ");
                 format!("move {} to {dirs}", quoted(located.path))

@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::{
     cell::RefCell,
     fs::{self, Permissions},
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{PermissionsExt, chown, symlink},
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -1052,6 +1052,110 @@ fn without_root_it_reports_what_it_could_not_read() {
     assert!(run.stdout.contains("accepts cdi up to 1.0.0"), "{}", run.stdout);
     let closed = "cdi/closed.json: permission denied\n         cure: run mig-cdi doctor as root\n";
     assert!(run.stdout.contains(closed), "{}", run.stdout);
+}
+
+/// What `configure --rootless` writes is what the doctor of that user reads, and what it advises.
+#[test]
+fn a_user_is_told_of_the_podman_that_they_run() {
+    let host = Healthy::new();
+    host.only_podman();
+    host.write(PODMAN, "");
+    let home = host.host.path("/home/u");
+    fs::create_dir_all(&home).unwrap();
+    chown(&home, Some(65534), Some(65534)).unwrap();
+    fs::set_permissions(host.dir(), Permissions::from_mode(0o755)).unwrap();
+    let program = host.host.install().join("mig-cdi");
+    let root = format!("--host-root={}", host.host.root().display());
+    let config = format!("--config={}", host.host.config().display());
+    let as_user = |args: &[&str], flags: &[String]| {
+        let mut command = Command::new("setpriv");
+        command.env_clear().args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        let (key, value) = host.host.env();
+        command
+            .arg(&program)
+            .args(args)
+            .arg(&root)
+            .args(flags)
+            .env(key, value)
+            .env("HOME", "/home/u");
+        let Run { code, stdout, stderr } = run(&mut command);
+        Run { code, stdout: stdout.replace(&host.dir().display().to_string(), "TMP"), stderr }
+    };
+    let doctor = |args: &[&str]| as_user(&[&["doctor"], args].concat(), &host.host.flags());
+    let all = doctor(&[]);
+    let line = "podman: rootless, it reads /etc/cdi, /var/run/cdi, and not TMP/cdi\n         cure: run mig-cdi configure podman --rootless\n";
+    assert!(all.stdout.contains(line), "{}", all.stdout);
+    let named = doctor(&["0:2g.20gb:0"]);
+    assert!(
+        named.code == 1 && named.stdout.contains("run mig-cdi configure podman --rootless"),
+        "{}",
+        named.stdout
+    );
+    let configure = as_user(&["configure", "podman", "--rootless"], &[config]);
+    assert_eq!(configure.code, 0, "{}", configure.stderr);
+    let named = doctor(&["0:2g.20gb:0"]);
+    assert!(named.code == 0 && named.stdout.contains("podman 5.8.6 sees it"), "{}", named.stdout);
+    // Root's podman does not read it.
+    let named = host.doctor(&["0:2g.20gb:0"]);
+    assert!(
+        named.code == 1 && named.stdout.contains("run mig-cdi configure podman\n"),
+        "{}",
+        named.stdout
+    );
+}
+
+/// podman of this shell reads the file that the variable names, and no other.
+#[test]
+fn the_variables_of_podman_count_on_this_machine() {
+    let host = Healthy::new();
+    let hooks = host.dir().join("hooks");
+    fs::create_dir(&hooks).unwrap();
+    fs::write(hooks.join("bad.json"), "{").unwrap();
+    let conf = host.dir().join("containers.conf");
+    fs::write(&conf, format!("[engine]\nhooks_dir = [{hooks:?}]\n")).unwrap();
+    let line = "error    hooks         TMP/hooks/bad.json: ";
+    for name in ["CONTAINERS_CONF", "CONTAINERS_CONF_OVERRIDE"] {
+        let with = |args: &[&str]| {
+            let run = run(host.host.command(args).env(name, &conf));
+            run.stdout.replace(&host.dir().display().to_string(), "TMP").contains(line)
+        };
+        assert!(with(&["doctor"]), "{name}");
+        let root = format!("--host-root={}", host.host.root().display());
+        assert!(!with(&["doctor", &root]), "{name}");
+    }
+}
+
+/// The command knows which file wins and what has to stay in its lists; a change by hand would be a guess.
+#[test]
+fn the_cure_for_a_configuration_is_the_command() {
+    type Fault = fn(&Healthy);
+    let faults: [(&str, Fault); 7] = [
+        ("podman", |h| h.remove(PODMAN)),
+        ("podman", |h| {
+            h.write(
+                "/etc/containers/containers.conf.d/99-site.conf",
+                "[engine]\ncdi_spec_dirs = [\"/etc/cdi\"]\n",
+            );
+        }),
+        ("containerd", |h| h.remove(CONTAINERD)),
+        ("containerd", |h| {
+            h.engine("containerd", "containerd x 1.7.24");
+            h.write(CONTAINERD, OLD);
+        }),
+        ("docker", |h| h.remove(DOCKER)),
+        ("docker", |h| h.write(DOCKER, r#"{"features":{"cdi":false}}"#)),
+        ("crio", |h| h.remove(CRIO)),
+    ];
+    for (engine, fault) in faults {
+        let host = Healthy::new();
+        fault(&host);
+        let run = host.doctor(&[]);
+        let mut lines = run.stdout.lines();
+        let start = format!("warning  config        {engine}: ");
+        assert!(lines.any(|line| line.starts_with(&start)), "{engine}: {}", run.stdout);
+        let cure = format!("         cure: run mig-cdi configure {engine}");
+        assert_eq!(lines.next(), Some(&*cure), "{}", run.stdout);
+    }
 }
 
 fn command_like(command: &Command) -> Command {
