@@ -61,8 +61,9 @@ pub(crate) fn examine(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     CHECKS.into_iter().flat_map(run).collect()
 }
 
-/// Runs the checks up to the first error, which is often the cause of others.
-fn first_error(facts: &NodeFacts<'_>) -> Option<Verdict> {
-    let mut verdicts = CHECKS.into_iter().flat_map(|(_, check)| check(facts));
+/// Runs the checks of the driver up to the first error. Only these find the reason why a node has no slice.
+fn first_driver_error(facts: &NodeFacts<'_>) -> Option<Verdict> {
+    let of_driver = CHECKS.into_iter().take_while(|(name, _)| *name != "nodes");
+    let mut verdicts = of_driver.flat_map(|(_, check)| check(facts));
     verdicts.find(|verdict| verdict.severity == Severity::Error)
 }

@@ -12,10 +12,11 @@ pub(crate) struct FirstLayout {
     /// Command that partitions it.
     pub command: String,
     is_mig_on: bool,
+    creates_slices: bool,
 }
 
 impl FirstLayout {
-    /// Returns a layout for each GPU that supports MIG; none where NVML does not describe the GPUs.
+    /// Returns a layout for each GPU that supports MIG and has one; none where NVML does not describe the GPUs.
     pub(crate) fn of_node(node: &NodeSource) -> Vec<FirstLayout> {
         let gpus = NodeGpus::read_available(node, &NoMessages, "it is omitted");
         gpus.map_or_else(
@@ -26,18 +27,22 @@ impl FirstLayout {
 
     fn of(gpu: &GpuPartitioning) -> Option<FirstLayout> {
         let is_mig_on = gpu.mig?;
+        let layout = layout(&gpu.profiles);
+        let creates_slices = layout.is_some();
         // Without MIG mode some drivers list no profiles; `none` turns it on.
-        let layout = layout(&gpu.profiles).unwrap_or_else(|| "none".to_owned());
+        let layout = layout.or_else(|| (!is_mig_on).then(|| "none".to_owned()))?;
         let command = format!("sudo mig-cdi apply {}={layout}", gpu.index);
-        Some(FirstLayout { gpu: gpu.index, command, is_mig_on })
+        Some(FirstLayout { gpu: gpu.index, command, is_mig_on, creates_slices })
     }
 
     /// Returns what the command does, as the end of a sentence about the GPU.
     pub(crate) fn advice(&self) -> String {
-        match self.is_mig_on {
-            true => format!("{} creates slices", self.command),
-            false => format!("{} turns on mig mode and creates slices", self.command),
-        }
+        let effect = match (self.is_mig_on, self.creates_slices) {
+            (true, _) => "creates slices",
+            (false, true) => "turns on mig mode and creates slices",
+            (false, false) => "turns on mig mode, in which the driver lists its profiles",
+        };
+        format!("{} {effect}", self.command)
     }
 }
 
@@ -46,20 +51,25 @@ pub(crate) fn advice(node: &NodeSource) -> String {
     advice_for(node, None)
 }
 
-/// Returns the advice for a GPU without slices; for the first that supports MIG when none is named.
+/// Returns the advice for a GPU without slices; for the first that has a layout when none is named.
 pub(crate) fn advice_for(node: &NodeSource, index: Option<GpuIndex>) -> String {
-    let gpus = NodeGpus::read_available(node, &NoMessages, "it is omitted").ok();
-    let first = gpus.as_ref().and_then(|gpus| {
-        let wanted = |gpu: &&GpuPartitioning| index.is_none_or(|index| index.0 == gpu.index);
-        gpus.all.iter().filter(wanted).find_map(FirstLayout::of)
-    });
-    match (first, gpus) {
-        (Some(first), _) => first.advice(),
-        (None, Some(gpus)) if gpus.unreadable.is_empty() => {
-            "no gpu of this node supports mig".to_owned()
+    const GENERAL: &str = "sudo mig-cdi profiles lists the profiles of each gpu, and sudo mig-cdi apply creates slices";
+    let Ok(gpus) = NodeGpus::read_available(node, &NoMessages, "it is omitted") else {
+        return GENERAL.to_owned();
+    };
+    let wanted = |gpu: &&GpuPartitioning| index.is_none_or(|index| index.0 == gpu.index);
+    let wanted: Vec<_> = gpus.all.iter().filter(wanted).collect();
+    if let Some(first) = wanted.iter().find_map(|gpu| FirstLayout::of(gpu)) {
+        return first.advice();
+    }
+    match (index, &wanted[..]) {
+        _ if !gpus.unreadable.is_empty() => GENERAL.to_owned(),
+        (Some(index), []) => format!("this node has no gpu {index}"),
+        (Some(index), [gpu]) if gpu.mig.is_none() => format!("gpu {index} does not support mig"),
+        _ if wanted.iter().any(|gpu| gpu.mig.is_some()) => {
+            "the driver lists no profile; reset the gpu, or reboot".to_owned()
         }
-        _ => "sudo mig-cdi profiles lists the profiles of each gpu, and sudo mig-cdi apply creates slices"
-            .to_owned(),
+        _ => "no gpu of this node supports mig".to_owned(),
     }
 }
 
@@ -76,4 +86,36 @@ fn layout(profiles: &[GpuProfile]) -> Option<String> {
     let profile = largest(2).or_else(|| largest(1))?;
     let name = profile.name.as_ref()?;
     Some(if profile.max > 1 { format!("{}x{name}", profile.max) } else { name.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In MIG mode there is nothing that `none` would do.
+    #[test]
+    fn a_layout_promises_what_it_does() {
+        let gpu = |mig, profiles| GpuPartitioning {
+            index: 3,
+            uuid: String::new(),
+            pci: String::new(),
+            device_id: 0,
+            subsystem_id: 0,
+            minor: 0,
+            model: String::new(),
+            mig,
+            mig_pending: mig,
+            resetless: false,
+            profiles,
+            instances: Vec::new(),
+            processes: Vec::new(),
+        };
+        let advice =
+            |mig, profiles| FirstLayout::of(&gpu(mig, profiles)).map(|first| first.advice());
+        assert_eq!(advice(None, Vec::new()), None);
+        assert_eq!(advice(Some(true), Vec::new()), None);
+        let mode =
+            "sudo mig-cdi apply 3=none turns on mig mode, in which the driver lists its profiles";
+        assert_eq!(advice(Some(false), Vec::new()).as_deref(), Some(mode));
+    }
 }

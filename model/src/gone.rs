@@ -12,6 +12,10 @@ pub struct GoneName {
     pub cause: String,
     /// `GPU 0 now has 0:3g.40gb:0, 0:3g.40gb:4`.
     pub now: String,
+    /// GPU in the name.
+    pub gpu: Option<u32>,
+    /// True when that GPU, or the node for a UUID, has no slice.
+    pub is_empty: bool,
 }
 
 impl fmt::Display for GoneName {
@@ -74,6 +78,11 @@ impl GoneName {
         Some(GoneName {
             cause: format!("{name} is gone"),
             now: format!("{place} now has {listed}{more}"),
+            gpu: match gone {
+                Form::OfGpu { gpu, .. } => gpu.parse().ok(),
+                Form::Uuid => None,
+            },
+            is_empty: names.is_empty(),
         })
     }
 }

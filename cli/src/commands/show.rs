@@ -15,7 +15,7 @@ use mig_cdi_gen::{
     spec::{self, BuiltSpec, DeviceSet, SpecOptions, label, preferred_name},
 };
 use mig_cdi_model::{
-    DeviceNode, GoneName, Gpu, HostNodeState, MigDevice, MigMode, Topology,
+    DeviceNode, GoneName, Gpu, GpuIndex, HostNodeState, MigDevice, MigMode, Topology,
     cdi::{Device, Spec, SpecNode},
 };
 
@@ -100,7 +100,9 @@ fn unknown(
     };
     let gone = GoneName::new(name, known.iter().map(String::as_str));
     if let Some(gone) = gone.filter(|_| content == DeviceSet::Mig && !known.is_empty()) {
-        return Error::failed("show", format!("{name:?}")).because(gone.cause).with_cure(gone.now);
+        let advice = || first_layout::advice_for(node, gone.gpu.map(GpuIndex));
+        let cure = if gone.is_empty { format!("{}: {}", gone.now, advice()) } else { gone.now };
+        return Error::failed("show", format!("{name:?}")).because(gone.cause).with_cure(cure);
     }
     let cause = match mig_gpu {
         Some(gpu) => format!("{} is in mig mode", gpu.label()),

@@ -6,15 +6,22 @@ use super::{
     facts::{EngineFacts, LocatedSpec, NodeFacts},
     resolution::{Resolution, Unseen, load, resolve},
     specs,
-    verdict::{Severity, Verdict, error, first_few, note, ok, path_text, quoted, warning},
+    verdict::{
+        Severity, Verdict, error, first_few, from_error, note, ok, path_text, quoted, warning,
+    },
     writer::Writer,
 };
 use mig_cdi_model::GoneName;
+use mig_cdi_sys::nvml::NvmlGpu;
 use std::collections::BTreeMap;
 
 /// Longest name in bytes that is compared with the requested one. The time grows with the product of the
 /// lengths, and other tools' files may contain anything.
 const COMPARED_LENGTH: usize = 256;
+
+/// Cure for a GPU whose layouts are not known, as to a user without privileges.
+const CREATE: &str =
+    "create a slice with sudo mig-cdi apply; sudo mig-cdi profiles lists the profiles";
 
 /// Diagnoses a device name, given with or without its kind.
 pub(crate) fn explain(facts: &NodeFacts<'_>, name: &str) -> Vec<Verdict> {
@@ -54,9 +61,15 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
     let own = name.rsplit_once('=').map_or(name, |(_, device)| device);
     let is_ours = matches(&facts.settings.kind.to_string(), own) && facts.expected_spec.is_ok();
     if let Some(gone) = GoneName::new(own, now).filter(|_| is_ours) {
-        return error("", gone.to_string(), gone_cure(facts, expected.is_some()));
+        return gone_verdict(facts, own, &gone);
     }
-    let all = facts.specs().map(|located| located.spec).chain(expected);
+    // Of our kind the driver's slices are all that there is, where they are known.
+    let kind = facts.settings.kind.to_string();
+    let is_other = |located: &LocatedSpec<'_>| {
+        located.refusal.is_none() && (facts.expected_spec.is_err() || located.spec.kind != kind)
+    };
+    let others = facts.specs().filter(is_other).map(|located| located.spec);
+    let all = others.chain(expected);
     let names = all.flat_map(|spec| spec.devices.iter().map(move |d| (&spec.kind, &d.name)));
     let has_kind = name.contains('=');
     let with_distance = |(kind, device): (&String, &String)| {
@@ -82,22 +95,53 @@ fn winner<'f>(definitions: &[LocatedSpec<'f>]) -> Resolution<LocatedSpec<'f>> {
     resolve(&valid.map(|located| (located.dir, *located)).collect::<Vec<_>>())
 }
 
-/// Cure for a name that is gone.
-fn gone_cure(facts: &NodeFacts<'_>, has_devices: bool) -> String {
-    match has_devices {
-        true => "use one of these names".to_owned(),
-        false => no_device_cure(facts),
+/// The verdict on a name of no slice: the names in its place, or why its GPU has none and what makes some.
+fn gone_verdict(facts: &NodeFacts<'_>, name: &str, gone: &GoneName) -> Verdict {
+    if !gone.is_empty {
+        return error("", gone.to_string(), "use one of these names");
+    }
+    let gpus = facts.nvml.as_ref().ok().map(|report| &report.gpus);
+    let (Some(gpus), Some(index)) = (gpus, gone.gpu) else {
+        return error("", gone.to_string(), no_device_cure(facts));
+    };
+    let other = |now: String| {
+        let slices =
+            facts.topology().is_some_and(|topology| topology.mig_devices().next().is_some());
+        let cure = match slices {
+            true => "use a name that mig-cdi list shows".to_owned(),
+            false => no_device_cure(facts),
+        };
+        error(name, now, cure)
+    };
+    match gpus.get(index as usize) {
+        None => other(format!("this node has no GPU {index}")),
+        Some(Ok(gpu)) if gpu.mig.is_none() => other(format!("GPU {index} does not support mig")),
+        Some(Err(call)) => from_error(&format!("GPU {index}"), call),
+        Some(Ok(_)) => {
+            let first = facts.first_layouts.iter().find(|first| first.gpu == index);
+            let cure = first.map_or_else(|| CREATE.to_owned(), |first| run(&first.command));
+            error("", gone.to_string(), cure)
+        }
     }
 }
 
-/// Cure for a node without slices: a command that makes some, or that of the first error that doctor has without a name.
+/// Cure for a node without slices: a command that makes some, or that of the first error of the driver.
 fn no_device_cure(facts: &NodeFacts<'_>) -> String {
     if let Some(first) = facts.first_layouts.first() {
-        return format!("run {}", first.command);
+        return run(&first.command);
     }
-    let first = super::first_error(facts).and_then(|verdict| verdict.cure);
-    let cure = first.unwrap_or_else(|| "create a slice with mig-cdi apply".to_owned());
+    let gpus = facts.nvml.as_ref().map(|report| &report.gpus[..]).unwrap_or_default();
+    let has_no_mig = |gpu: &Result<NvmlGpu, _>| gpu.as_ref().is_ok_and(|gpu| gpu.mig.is_none());
+    if !gpus.is_empty() && gpus.iter().all(has_no_mig) {
+        return "no gpu of this node supports mig: request the device on another node".to_owned();
+    }
+    let first = super::first_driver_error(facts).and_then(|verdict| verdict.cure);
+    let cure = first.unwrap_or_else(|| CREATE.to_owned());
     format!("no device has a name: {cure}")
+}
+
+fn run(command: &str) -> String {
+    format!("run {command}")
 }
 
 /// A verdict for each file that defines the name.

@@ -85,3 +85,100 @@ fn a_name_that_is_gone_is_answered_with_the_current_ones() {
         }
     }
 }
+
+/// Each cure leads on: to names that there are, to a command for that GPU, or to another node.
+#[test]
+fn a_name_without_a_slice_is_answered_with_what_its_gpu_is() {
+    const SOME: &str = "[[gpu]]\nmodel = \"a100-80gb\"\ninstances = [{ profile = \"3g.40gb\", start = 0 }]\n\
+        [[gpu]]\nmodel = \"a100-80gb\"\nmig = false\n[[gpu]]\nmodel = \"l40s\"\n\
+        [[gpu]]\nmodel = \"a100-80gb\"\nlost = true\n";
+    const NONE: &str = "[[gpu]]\nmodel = \"l40s\"\n";
+    const OTHER_NODE: &str = "no gpu of this node supports mig: request the device on another node";
+    let dir = tempfile::tempdir().unwrap();
+    let specs = dir.path().join("cdi");
+    fs::create_dir(&specs).unwrap();
+    let config = dir.path().join("config.toml");
+    fs::write(&config, format!("spec-dirs = [{specs:?}]\n")).unwrap();
+    let stale = specs.join("nvidia.com-mig.json");
+    let made =
+        run(&mut mig_cdi(["generate", "--output=-", "--config=/dev/null", "--node=a100-80gb"]));
+    for (text, name, evidence, cure) in [
+        (SOME, "0:2g.20gb:0", "is gone; GPU 0 now has 0:3g.40gb:0", "use one of these names"),
+        (
+            SOME,
+            "1:2g.20gb:0",
+            "is gone; GPU 1 now has no slice",
+            "run sudo mig-cdi apply 1=2x3g.40gb",
+        ),
+        (SOME, "1:0", "is gone; GPU 1 now has no slice", "run sudo mig-cdi apply 1=2x3g.40gb"),
+        (
+            SOME,
+            "2:2g.20gb:0",
+            "2:2g.20gb:0: GPU 2 does not support mig",
+            "use a name that mig-cdi list shows",
+        ),
+        (SOME, "3:2g.20gb:0", "GPU 3: nvml ", ""),
+        (
+            SOME,
+            "7:2g.20gb:0",
+            "7:2g.20gb:0: this node has no GPU 7",
+            "use a name that mig-cdi list shows",
+        ),
+        (NONE, "0:2g.20gb:1", "0:2g.20gb:1: GPU 0 does not support mig", OTHER_NODE),
+        (NONE, "MIG-00000000-0000-0000-0000-000000000000", "the node now has no slice", OTHER_NODE),
+        (NONE, "no-such-name", "the node has no such device", OTHER_NODE),
+    ] {
+        let (_dir, described) = node(text);
+        for is_stale in [false, true] {
+            let _ = fs::remove_file(&stale);
+            if is_stale {
+                fs::write(&stale, &made.stdout).unwrap();
+            }
+            let (config, root) = (config.to_str().unwrap(), dir.path().to_str().unwrap());
+            let doctor =
+                ["doctor", name, "--node", &described, "--config", config, "--host-root", root];
+            let found = run(&mut mig_cdi(doctor));
+            assert_eq!(found.code, 1, "{text}{name}: {}", found.stdout);
+            // A stale spec that defines the name has to go first.
+            if is_stale && made.stdout.contains(&format!("\"{name}\"")) {
+                continue;
+            }
+            let lines: Vec<_> = found.stdout.lines().collect();
+            assert!(lines[0].contains(evidence), "{text}{name}: {}", found.stdout);
+            let cured = lines[1].trim_start();
+            let is_right = cured == format!("cure: {cure}") || cure.is_empty();
+            assert!(is_right && cured.starts_with("cure: "), "{text}{name}: {}", found.stdout);
+        }
+    }
+    let (_dir, some) = node(SOME);
+    for (name, cure) in [
+        (
+            "1:2g.20gb:0",
+            "GPU 1 now has no slice: sudo mig-cdi apply 1=2x3g.40gb turns on mig mode and creates slices\n",
+        ),
+        ("2:2g.20gb:0", "GPU 2 now has no slice: "),
+    ] {
+        let show = on(&some, &["show", name]);
+        assert!(show.code == 1 && show.stderr.contains(cure), "{}", show.stderr);
+    }
+    let (_dir, none) = node(NONE);
+    let list = on(&none, &["list"]);
+    assert_eq!(list.stderr, "no mig device: no gpu of this node supports mig\n");
+}
+
+/// `generate` keeps a spec while devices are not confirmed: to send the reader there would lead back here.
+#[test]
+fn a_spec_is_not_called_stale_while_no_device_is_confirmed() {
+    let host = FakeHost::new(preset("a100-80gb").unwrap());
+    let config = format!("capabilities = \"none\"\nspec-dirs = [{:?}]\n", host.out());
+    fs::write(host.config(), config).unwrap();
+    assert_eq!(host.generate(&[]).code, 0);
+    host.replace_node(
+        "[[gpu]]\nmodel = \"a100-80gb\"\nmig = false\nmig-pending = true\n[[gpu]]\nmodel = \"h100-80gb\"\nlost = true\n",
+    );
+    assert_eq!(host.generate(&[]).code, 3);
+    let run = host.run(&["doctor"]);
+    let drift: Vec<_> = run.stdout.lines().filter(|line| line.contains(" drift ")).collect();
+    let line = "note     drift         not compared until a nvidia.com/mig device is confirmed: see devices";
+    assert_eq!(drift, [line], "{}", run.stdout);
+}
