@@ -4,6 +4,7 @@
 //! NVML names devices; `/proc` states which exist and with which numbers. A device on which they disagree is omitted
 //! and reported, with both views. Nothing here changes the node.
 
+mod abi;
 mod discovery;
 mod driver_file_table;
 mod files;

@@ -69,6 +69,18 @@ impl DriverCapabilities {
         self.0.contains(&capability)
     }
 
+    /// Reports whether a driver capability is requested by its name, and not by `all`.
+    #[must_use]
+    pub fn names(&self, capability: DriverCapability) -> bool {
+        self.has(capability) && !DriverCapabilities::all().0.iter().all(|each| self.has(*each))
+    }
+
+    /// `all`. 32-bit libraries are rarely installed, so only `compat32` itself requests them.
+    fn all() -> DriverCapabilities {
+        let all = DriverCapability::ALL.into_iter();
+        DriverCapabilities(all.filter(|each| *each != DriverCapability::Compat32).collect())
+    }
+
     /// Reports whether no driver capability is requested, only device nodes.
     #[must_use]
     pub fn is_none(&self) -> bool {
@@ -89,12 +101,7 @@ impl FromStr for DriverCapabilities {
     fn from_str(text: &str) -> Result<Self, DriverCapabilitiesError> {
         match text {
             "none" => return Ok(DriverCapabilities(Vec::new())),
-            // 32-bit libraries are rarely installed, so only `compat32` itself requests them.
-            "all" => {
-                let all =
-                    DriverCapability::ALL.into_iter().filter(|c| *c != DriverCapability::Compat32);
-                return Ok(DriverCapabilities(all.collect()));
-            }
+            "all" => return Ok(DriverCapabilities::all()),
             _ => {}
         }
         let find =
@@ -155,6 +162,8 @@ mod tests {
         assert_eq!(parse("compute, compute").unwrap().to_string(), "compute");
         assert_eq!(parse("all").unwrap().to_string(), "compute,utility,video,graphics,display,ngx");
         assert!(parse("none").unwrap().is_none());
+        let names = |text: &str| parse(text).unwrap().names(DriverCapability::Ngx);
+        assert_eq!(["ngx", "compute,ngx", "all", "compute"].map(names), [true, true, false, false]);
         for bad in ["", "cuda", "compute,", "compute;utility", "all,none"] {
             assert!(parse(bad).is_err(), "{bad}");
         }

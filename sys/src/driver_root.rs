@@ -39,6 +39,8 @@ pub struct DriverRoot {
 pub struct ExaminedFile {
     /// Absolute path on this machine, every symbolic link resolved.
     pub path: PathBuf,
+    /// True for a regular file.
+    pub is_file: bool,
     /// Reason why a user who is not root could replace it, with the path; `None` when none could.
     pub unsafe_because: Option<String>,
     /// Its ELF header, when it was examined as a library.
@@ -154,7 +156,8 @@ impl DriverRoot {
             Some(parent) => self.directory_weakness(parent).or(own),
             None => own,
         };
-        Ok(ExaminedFile { path, unsafe_because, elf: None })
+        let is_file = kind(stat) == SFlag::S_IFREG;
+        Ok(ExaminedFile { path, is_file, unsafe_because, elf: None })
     }
 
     /// Reason why another user than root could change a directory or one above it. All count: a parent can

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 /// Directories of 64-bit libraries in distributions: Ubuntu, Debian (which links from the first to the
 /// second when the package is configured), Fedora and SUSE, Arch, Talos, Flatcar (older ones without
-/// `usr`), images with a private copy, NixOS.
-const USUAL_LIB64: [&str; 15] = [
+/// `usr`), images with a private copy, NixOS, Bottlerocket, Google's Container-Optimized OS.
+const USUAL_LIB64: [&str; 17] = [
     "/usr/lib/x86_64-linux-gnu",
     "/usr/lib/x86_64-linux-gnu/nvidia/current",
     "/usr/lib/aarch64-linux-gnu",
@@ -26,15 +26,18 @@ const USUAL_LIB64: [&str; 15] = [
     "/opt/nvidia/current/lib64",
     "/usr/local/nvidia/lib64",
     "/run/opengl-driver/lib",
+    "/usr/lib/nvidia/tesla",
+    "/home/kubernetes/bin/nvidia/lib64",
 ];
 
 /// Directories of 32-bit libraries in the same distributions.
-const USUAL_LIB32: [&str; 5] = [
+const USUAL_LIB32: [&str; 6] = [
     "/usr/lib/i386-linux-gnu",
     "/usr/lib/i386-linux-gnu/nvidia/current",
     "/usr/lib",
     "/usr/lib32",
     "/run/opengl-driver-32/lib",
+    "/home/kubernetes/bin/nvidia/lib32",
 ];
 
 /// Far above the size of any cache, in bytes: that of a desktop has 200 kB.

@@ -26,6 +26,8 @@ pub enum DistributionLayout {
     Flatcar,
     /// Google's Container-Optimized OS.
     Cos,
+    /// Bottlerocket.
+    Bottlerocket,
     /// The driver container of NVIDIA's GPU operator.
     GpuOperator,
     /// A directory that only the loader's cache names.
@@ -67,8 +69,6 @@ pub struct DriverLayout {
     pub cached: Option<&'static str>,
     /// Other links, and where they lead.
     pub links: &'static [(&'static str, &'static str)],
-    /// Flags that the host needs.
-    pub flags: &'static [&'static str],
 }
 
 /// A plain layout, from which the rows differ.
@@ -89,7 +89,6 @@ const PLAIN: DriverLayout = DriverLayout {
     hops: 0,
     cached: None,
     links: &[],
-    flags: &[],
 };
 
 const DEBIAN: DriverLayout = DriverLayout {
@@ -106,7 +105,7 @@ const DEBIAN: DriverLayout = DriverLayout {
 };
 
 /// All layouts.
-pub const LAYOUTS: [DriverLayout; 13] = [
+pub const LAYOUTS: [DriverLayout; 14] = [
     DEBIAN,
     DriverLayout {
         layout: DistributionLayout::DebianTesla,
@@ -233,10 +232,17 @@ pub const LAYOUTS: [DriverLayout; 13] = [
         vulkan: "/home/kubernetes/bin/nvidia",
         icd: "nvidia_icd.json",
         xorg: ["", ""],
-        flags: &[
-            "--library-search-path=/home/kubernetes/bin/nvidia/lib64",
-            "--library-search-path=/home/kubernetes/bin/nvidia/lib32",
-        ],
+        ..PLAIN
+    },
+    DriverLayout {
+        layout: DistributionLayout::Bottlerocket,
+        source: "bottlerocket-os/bottlerocket-kernel-kit, packages/kmod-6.1-nvidia/kmod-6.1-nvidia.spec",
+        libraries: "/usr/lib/nvidia/tesla",
+        libraries_32: "/usr/lib32",
+        vdpau: "/usr/lib/nvidia/tesla",
+        programs: "/usr/libexec/nvidia/tesla/bin",
+        firmware: "/usr/lib/firmware",
+        xorg: ["", ""],
         ..PLAIN
     },
     DriverLayout {

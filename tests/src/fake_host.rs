@@ -198,11 +198,10 @@ impl FakeHost {
     pub fn flags(&self) -> Vec<String> {
         let root = self.root().display().to_string();
         let roots = ["dev", "proc"].iter().map(|kind| format!("--{kind}-root={root}"));
-        let (driver, flags) = self.layout.map_or(("", &[][..]), |row| (row.root, row.flags));
+        let driver = self.layout.map_or("", |row| row.root);
         roots
             .chain([format!("--driver-root={root}{driver}")])
             .chain([format!("--config={}", self.config().display())])
-            .chain(flags.iter().map(|flag| (*flag).to_owned()))
             .collect()
     }
 

@@ -4,7 +4,10 @@
 //! `internal/discover/graphics.go`, `ipc.go`).
 
 use super::missing_file::join_capabilities;
-use mig_cdi_model::DriverCapability::{self, Compute, Display, Graphics, Ngx, Utility, Video};
+use mig_cdi_model::{
+    DriverCapabilities,
+    DriverCapability::{self, Compute, Display, Graphics, Ngx, Utility, Video},
+};
 
 /// Way to find a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,9 @@ pub(super) enum Need {
     Required,
     /// Programs that the capability is for do not work: a warning.
     Expected,
+    /// The same, but few drivers are without programs for it: a warning where the capability is requested by its name, and
+    /// not by `all`.
+    ExpectedByName,
     /// Not every driver has it, or few programs use it.
     Optional,
 }
@@ -66,8 +72,23 @@ impl TableRow {
         self.capabilities.iter().all(|capability| matches!(capability, Graphics | Display))
     }
 
+    /// The row for a request of these capabilities.
+    pub fn for_request(self, requested: &DriverCapabilities) -> TableRow {
+        let is_named = self.capabilities.iter().any(|each| requested.names(*each));
+        let need = match self.need {
+            Need::ExpectedByName if is_named => Need::Expected,
+            Need::ExpectedByName => Need::Optional,
+            need => need,
+        };
+        TableRow { need, ..self }
+    }
+
     const fn expected(self) -> TableRow {
         TableRow { need: Need::Expected, ..self }
+    }
+
+    const fn expected_by_name(self) -> TableRow {
+        TableRow { need: Need::ExpectedByName, ..self }
     }
 
     const fn required(self) -> TableRow {
@@ -198,7 +219,7 @@ pub(super) const TABLE: &[TableRow] = &[
     shared(&["X11/xorg.conf.d/10-nvidia.conf"]),
     shared(&["X11/xorg.conf.d/nvidia-drm-outputclass.conf"]),
     // DLSS.
-    library("libnvidia-ngx.so", &[Ngx]),
+    library("libnvidia-ngx.so", &[Ngx]).expected_by_name(),
     row(FileLookup::Program("nvidia-ngx-updater"), &[Ngx]),
 ];
 

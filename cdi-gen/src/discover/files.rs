@@ -4,16 +4,14 @@
 //! mixed; the name under which a container's loader knows one is read from the library itself.
 
 use super::{
+    abi::{ABI_32, ABI_64, Abi},
     driver_file_table::{FileLookup, LibraryNames, Need, TABLE, TableRow},
-    missing_file::{MissingFile, join_capabilities},
+    missing_file::{MissingFile, join_capabilities, not_in},
     search_dirs::{STANDARD_DATA, SearchDirs},
 };
 use crate::{Error, Result, ownership_cure};
 use mig_cdi_model::{Destination, DriverCapabilities, DriverCapability, DriverFile};
-use mig_cdi_sys::{
-    DriverRoot, ExaminedFile, Machine,
-    elf::{Elf, ElfError, MACHINE},
-};
+use mig_cdi_sys::{DriverRoot, ExaminedFile, Machine};
 use std::collections::BTreeSet;
 
 /// Directory of firmware in a container, where the driver's programs expect it.
@@ -24,9 +22,6 @@ const XORG_MODULES: [&str; 2] = ["/usr/lib/xorg/modules", "/usr/lib64/xorg/modul
 
 /// Subdirectory of libraries for VDPAU.
 pub(super) const VDPAU: &str = "/vdpau";
-
-/// `e_machine` of 32-bit libraries.
-const I386: u16 = 3;
 
 /// Driver files and the reasons for which others are omitted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,16 +54,16 @@ pub fn find(
     let dirs = SearchDirs::find(machine, root, version, &libraries_64);
     let mut search = Search { root, version, dirs, result: DriverFiles::default() };
     search.result.warnings.extend(libraries.cache_problem.iter().cloned());
-    for row in TABLE
-        .iter()
-        .filter(|row| row.capabilities.iter().any(|capability| capabilities.has(*capability)))
-    {
+    let is_requested =
+        |row: &&TableRow| row.capabilities.iter().any(|capability| capabilities.has(*capability));
+    for row in TABLE.iter().filter(is_requested) {
+        let row = &row.for_request(capabilities);
         match row.lookup {
             FileLookup::Versioned(_) | FileLookup::Named(_) => {
                 search.library(row, &libraries_64, ABI_64)?;
-                // Not needed: distributions package the 32-bit files apart.
-                let optional = TableRow { need: Need::Optional, ..*row };
-                search.library(&optional, &libraries_32, ABI_32)?;
+                if has_compat32 {
+                    search.library(&compat32(row), &libraries_32, ABI_32)?;
+                }
             }
             FileLookup::Program(name) => search.program(row, name)?,
             FileLookup::Data(home, names) => search.data(row, home, names)?,
@@ -78,6 +73,17 @@ pub fn find(
         }
     }
     Ok(search.result)
+}
+
+/// The row of the 32-bit library. Distributions package the 32-bit files apart, and not all of them: what a capability cannot do
+/// without shows whether they are there.
+fn compat32(row: &TableRow) -> TableRow {
+    match row.need {
+        Need::Required => {
+            TableRow { need: Need::Expected, capabilities: &[DriverCapability::Compat32], ..*row }
+        }
+        _ => TableRow { need: Need::Optional, ..*row },
+    }
 }
 
 /// Lists each directory that exists, and its directory of libraries for VDPAU, which is apart on most distributions.
@@ -93,17 +99,6 @@ fn list(root: &DriverRoot, dirs: &[String]) -> Result<Vec<Listing>> {
 
 /// Path of a directory and the names in it.
 pub(super) type Listing = (String, BTreeSet<String>);
-
-/// ELF class and machine of libraries, and their destination in a container.
-#[derive(Clone, Copy)]
-struct Abi {
-    bits: u8,
-    machine: u16,
-    place: fn(Vec<String>) -> Destination,
-}
-
-const ABI_64: Abi = Abi { bits: 64, machine: MACHINE, place: Destination::Library };
-const ABI_32: Abi = Abi { bits: 32, machine: I386, place: Destination::Library32 };
 
 struct Search<'a> {
     root: &'a DriverRoot,
@@ -124,6 +119,20 @@ impl Search<'_> {
         })
     }
 
+    /// Examines a file, and omits a directory in its place: Docker makes one for the source of a bind mount that does not exist.
+    fn regular_file(&mut self, path: &str) -> Option<ExaminedFile> {
+        let examined = self.readable(self.root.examine(path))?;
+        if !examined.is_file {
+            let shown = examined.path.display();
+            let warning = format!("{shown} is omitted: it is no regular file");
+            // /bin may be a link to /usr/bin.
+            if !self.result.warnings.contains(&warning) {
+                self.result.warnings.push(warning);
+            }
+        }
+        examined.is_file.then_some(examined)
+    }
+
     fn library(&mut self, row: &TableRow, listings: &[Listing], abi: Abi) -> Result<()> {
         let before = self.result.warnings.len();
         for (dir, names) in listings {
@@ -131,7 +140,7 @@ impl Search<'_> {
             let path = format!("{dir}/{name}");
             // A link may be dangling; a directory may hold libraries of several machines.
             let Some(examined) = self.readable(self.root.examine_library(&path)) else { continue };
-            match soname(&examined, abi) {
+            match abi.soname(&examined) {
                 // A loader looks for the SONAME, whatever the file is called.
                 Ok(Some(soname)) => {
                     return self.add(row, &examined, (abi.place)(library_names(row.names, soname)));
@@ -144,21 +153,29 @@ impl Search<'_> {
             }
         }
         match (row.need, self.result.warnings.get(before)) {
-            (Need::Optional, _) | (Need::Expected, Some(_)) => Ok(()),
+            (Need::Optional | Need::ExpectedByName, _) | (Need::Expected, Some(_)) => Ok(()),
             (Need::Required, Some(broken)) => {
                 let name = self.file_name(row);
                 let cure = "reinstall the driver's libraries";
                 Err(Error::no_driver("find", name).because(broken).with_cure(cure))
             }
-            (Need::Required, None) => Err(self.missing(row, listings)),
+            (Need::Required, None) => Err(self.missing(row, listings, abi)),
             (Need::Expected, None) => {
-                let dirs = listings.iter().map(|(dir, _)| dir.clone());
-                let dirs = dirs.filter(|dir| !dir.ends_with(VDPAU)).collect();
                 let cure = "install it, or name its directory with --library-search-path";
+                let dirs = self.searched(listings, abi);
                 self.report_missing(row, &self.file_name(row), dirs, cure);
                 Ok(())
             }
         }
+    }
+
+    /// Directories that were searched for libraries: those that exist, or all where none does.
+    fn searched(&self, listings: &[Listing], abi: Abi) -> Vec<String> {
+        let existing = listings.iter().map(|(dir, _)| dir);
+        let existing: Vec<_> = existing.filter(|dir| !dir.ends_with(VDPAU)).cloned().collect();
+        let dirs = self.root.library_dirs();
+        let all = if abi.bits == 64 { &dirs.lib64 } else { &dirs.lib32 };
+        if existing.is_empty() { all.clone() } else { existing }
     }
 
     /// File name of a library in a directory with these names.
@@ -207,7 +224,7 @@ impl Search<'_> {
     }
 
     /// The error for a required library that is missing. Another version of it shows the cause.
-    fn missing(&self, row: &TableRow, listings: &[Listing]) -> Error {
+    fn missing(&self, row: &TableRow, listings: &[Listing], abi: Abi) -> Error {
         let FileLookup::Versioned(stem) = row.lookup else {
             return Error::no_driver("find", "the driver's files")
                 .because("one is missing")
@@ -232,23 +249,36 @@ impl Search<'_> {
                     "driver {loaded} is loaded and {} has the files of {other}",
                     self.root.display_path(dir).display()
                 ))
-                .with_cure("finish the driver update: reboot, or unload and load the nvidia modules"),
-            None => error
-                .because(format!(
-                    "not in the usual directories and those of the loader's cache, below {}",
-                    self.root.display_path("").display()
-                ))
                 .with_cure(
-                    "install the driver's libraries, name their directory with --library-search-path, or use \
-                     --capabilities none",
+                    "finish the driver update: reboot, or unload and load the nvidia modules",
                 ),
+            None => self.nowhere(error, listings, abi),
         }
+    }
+
+    /// Completes the error for a required library of which no version was found.
+    fn nowhere(&self, error: Error, listings: &[Listing], abi: Abi) -> Error {
+        let is_absent = |dir: &String| !listings.iter().any(|(listed, _)| listed == dir);
+        let absent: Vec<_> = self.root.library_search_path().filter(is_absent).collect();
+        let cause = not_in(&self.searched(listings, abi), &self.root.display_path(""));
+        if absent.is_empty() {
+            return error.because(cause).with_cure(
+                "install the driver's libraries, name their directory with --library-search-path, or use \
+                 --capabilities none",
+            );
+        }
+        let absent = absent.join(", ");
+        error
+            .because(format!("{cause}; {absent} of --library-search-path does not exist there"))
+            .with_cure(
+                "name the directory that has the driver's libraries, as a path below the driver root",
+            )
     }
 
     fn program(&mut self, row: &TableRow, name: &str) -> Result<()> {
         for dir in self.dirs.programs.clone() {
             let path = self.original(&format!("{dir}/{name}"));
-            if let Some(examined) = self.readable(self.root.examine(&path)) {
+            if let Some(examined) = self.regular_file(&path) {
                 return self.add(row, &examined, Destination::At(format!("/usr/bin/{name}")));
             }
         }
@@ -274,7 +304,7 @@ impl Search<'_> {
         for dir in self.dirs.data.clone() {
             for name in names.iter().map(|name| name.replace("VERSION", self.version)) {
                 let path = format!("{dir}/{name}");
-                if let Some(examined) = self.readable(self.root.examine(&path)) {
+                if let Some(examined) = self.regular_file(&path) {
                     let is_standard = STANDARD_DATA.contains(&dir.as_str());
                     let inside = if is_standard { &dir } else { home };
                     return self.add(row, &examined, Destination::At(format!("{inside}/{name}")));
@@ -292,7 +322,7 @@ impl Search<'_> {
         let names = [format!("{name}.{}", self.version), name.to_owned()];
         for dir in self.dirs.xorg(kind) {
             for path in names.iter().map(|name| format!("{dir}/{name}")) {
-                let Some(examined) = self.readable(self.root.examine(&path)) else { continue };
+                let Some(examined) = self.regular_file(&path) else { continue };
                 let modules = XORG_MODULES.map(|modules| format!("{modules}/{kind}"));
                 let dir = self.root.resolve_below(&dir).unwrap_or(dir);
                 let other = (!modules.contains(&dir)).then_some(dir);
@@ -324,7 +354,7 @@ impl Search<'_> {
             let dir = format!("{dir}/nvidia/{}", self.version);
             let Some(names) = self.root.list(&dir)? else { continue };
             for name in names.iter().filter(|name| name.ends_with(".bin")) {
-                if let Some(examined) = self.readable(self.root.examine(&format!("{dir}/{name}"))) {
+                if let Some(examined) = self.regular_file(&format!("{dir}/{name}")) {
                     let inside = format!("{FIRMWARE}/{}/{name}", self.version);
                     self.add(row, &examined, Destination::At(inside))?;
                 }
@@ -365,29 +395,5 @@ fn library_names(names: LibraryNames, soname: String) -> Vec<String> {
             names.dedup();
             names
         }
-    }
-}
-
-/// Reason why a library has no usable SONAME.
-#[derive(Debug, thiserror::Error)]
-enum SonameError<'a> {
-    #[error("it has no soname")]
-    Absent,
-    #[error(transparent)]
-    Malformed(&'a ElfError),
-    #[error("it was not examined")]
-    NotExamined,
-}
-
-/// Returns the SONAME of a library, `None` for a library of another machine.
-fn soname(examined: &ExaminedFile, abi: Abi) -> Result<Option<String>, SonameError<'_>> {
-    match &examined.elf {
-        Some(Ok(Elf { bits, machine, .. })) if (*bits, *machine) != (abi.bits, abi.machine) => {
-            Ok(None)
-        }
-        Some(Ok(Elf { soname: Some(soname), .. })) => Ok(Some(soname.clone())),
-        Some(Ok(Elf { soname: None, .. })) => Err(SonameError::Absent),
-        Some(Err(error)) => Err(SonameError::Malformed(error)),
-        None => Err(SonameError::NotExamined),
     }
 }

@@ -1,7 +1,10 @@
 //! Files that a requested capability needs and that no directory has.
 
 use mig_cdi_model::{DriverCapability, Topology};
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 /// A file that a requested capability needs, and the directories in which it is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,12 +35,19 @@ impl MissingFile {
 impl fmt::Display for MissingFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let MissingFile { name, capabilities, dirs, root, .. } = self;
-        write!(f, "find {name} for {capabilities}: not in {}", dirs.join(", "))?;
-        match root.parent() {
-            // Without the slash at the end.
-            Some(_) => write!(f, " below {}", root.components().collect::<PathBuf>().display()),
-            None => Ok(()),
+        write!(f, "find {name} for {capabilities}: {}", not_in(dirs, root))
+    }
+}
+
+/// `not in /usr/lib64, /lib64 below /run/nvidia/driver`.
+pub(super) fn not_in(dirs: &[String], root: &Path) -> String {
+    let dirs = dirs.join(", ");
+    match root.parent() {
+        // Without the slash at the end.
+        Some(_) => {
+            format!("not in {dirs} below {}", root.components().collect::<PathBuf>().display())
         }
+        None => format!("not in {dirs}"),
     }
 }
 

@@ -8,8 +8,8 @@ use std::path::Path;
 /// Upper bound for a file of the kernel in bytes.
 const LIMIT: usize = 4096;
 
-/// Usual directories of programs; the last two are those of NixOS and Flatcar.
-const PROGRAMS: [&str; 7] = [
+/// Usual directories of programs; the last three are those of NixOS, Flatcar and Bottlerocket.
+const PROGRAMS: [&str; 8] = [
     "/usr/bin",
     "/usr/sbin",
     "/bin",
@@ -17,6 +17,7 @@ const PROGRAMS: [&str; 7] = [
     "/usr/local/bin",
     "/run/current-system/sw/bin",
     "/opt/bin",
+    "/usr/libexec/nvidia/tesla/bin",
 ];
 
 /// Directories below which programs in a container look for data. A file that is in one of them on the host stays there.

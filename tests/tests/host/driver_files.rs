@@ -242,7 +242,7 @@ fn a_missing_required_file_is_an_error_and_an_optional_one_is_not() {
     let run = generate(&host, &[]);
     run.assert_code(4);
     assert!(
-        run.stderr.contains(&format!("find libcuda.so.{VERSION}: not in the usual directories")),
+        run.stderr.contains(&format!("find libcuda.so.{VERSION}: not in /usr/lib")),
         "{}",
         run.stderr
     );

@@ -225,6 +225,18 @@ fn files_that_a_capability_needs_are_reported_when_they_are_nowhere() {
     let cases = [
         ("compute", library("libnvidia-ptxjitcompiler.so"), "--library-search-path"),
         ("utility", "/usr/bin/nvidia-smi".to_owned(), "--program-search-path"),
+        ("ngx", library("libnvidia-ngx.so"), "--library-search-path"),
+        (
+            "compute,compat32",
+            format!("/usr/lib/libcuda.so.{VERSION}"),
+            "for compat32: not in /usr/lib below TMP/root; install it, or name its directory with \
+             --library-search-path",
+        ),
+        (
+            "utility,compat32",
+            format!("/usr/lib/libnvidia-ml.so.{VERSION}"),
+            "for compat32: not in ",
+        ),
         ("video", library("libnvcuvid.so"), "--library-search-path"),
         ("video", library("libnvidia-encode.so"), "--library-search-path"),
         ("graphics", library("libEGL_nvidia.so"), "--library-search-path"),
@@ -262,6 +274,75 @@ fn files_that_a_capability_needs_are_reported_when_they_are_nowhere() {
             );
         }
     }
+}
+
+/// `all` asks for what the driver has; only a capability that is named has to be there.
+#[test]
+fn all_does_not_ask_for_what_few_drivers_have() {
+    let host = host(DistributionLayout::Fedora);
+    fs::remove_file(host.path(&format!("/usr/lib64/libnvidia-ngx.so.{VERSION}"))).unwrap();
+    fs::remove_file(host.path(&format!("/usr/lib/libcuda.so.{VERSION}"))).unwrap();
+    let run = host.run(&["generate", "--output=-", "--capabilities=all"]);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    // Nothing of 32 bits, in no directory that exists.
+    for dir in ["/usr/lib", "/usr/lib32"] {
+        let _ = fs::remove_dir_all(host.path(dir));
+    }
+    let run = host.run(&["generate", "--output=-", "--capabilities=utility,compat32"]);
+    let line = format!("find libnvidia-ml.so.{VERSION} for compat32: not in ");
+    assert!(run.code == 0 && run.stderr.contains(&line), "{}", run.stderr);
+}
+
+/// Docker makes a directory for the source of a bind mount that does not exist.
+#[test]
+fn a_directory_in_the_place_of_a_file_is_passed_over() {
+    let host = host(DistributionLayout::Fedora);
+    for (path, inside) in [
+        ("/usr/bin/nvidia-smi", "/usr/bin/nvidia-smi"),
+        ("/usr/share/nvidia/nvoptix.bin", "/usr/share/nvidia/nvoptix.bin"),
+    ] {
+        let (real, aside) = (host.path(path), host.path(&format!("{path}.aside")));
+        fs::rename(&real, &aside).unwrap();
+        fs::create_dir(&real).unwrap();
+        let run = generate(&host, &["--capabilities=all"]);
+        assert_eq!(graphics_mounts(&run).get(inside), None, "{path}");
+        let warning = format!("TMP/root{path} is omitted: it is no regular file");
+        assert!(run.stderr.contains(&warning), "{}", run.stderr);
+        fs::remove_dir(&real).unwrap();
+        fs::rename(&aside, &real).unwrap();
+    }
+    let smi = host.path("/usr/bin/nvidia-smi");
+    fs::create_dir_all(host.path("/opt/bin")).unwrap();
+    fs::rename(&smi, host.path("/opt/bin/nvidia-smi")).unwrap();
+    fs::create_dir(&smi).unwrap();
+    let run = generate(&host, &[]);
+    let found = graphics_mounts(&run).remove("/usr/bin/nvidia-smi");
+    assert_eq!(found.as_deref(), Some("TMP/root/opt/bin/nvidia-smi"));
+}
+
+/// The searched directories and a wrong one are named, and the cure is not the flag that was given.
+#[test]
+fn libraries_that_are_nowhere_are_reported_with_the_searched_directories() {
+    let host = host(DistributionLayout::Fedora);
+    fs::rename(host.path("/usr/lib64"), host.path("/srv")).unwrap();
+    for (flags, line) in [
+        (
+            &[][..],
+            "not in /usr/lib/x86_64-linux-gnu, /usr/lib, /lib below TMP/root; install the driver's libraries, name their directory with \
+             --library-search-path, or use --capabilities none\n",
+        ),
+        (
+            &["--library-search-path=/nonexistent"],
+            "not in /usr/lib/x86_64-linux-gnu, /usr/lib, /lib below TMP/root; /nonexistent of --library-search-path does not exist there; name the directory that \
+             has the driver's libraries, as a path below the driver root\n",
+        ),
+    ] {
+        let run = host.run(&[&["generate", "--output=-", "--source=proc"], flags].concat());
+        assert_eq!(run.code, 4, "{}", run.stderr);
+        assert!(run.stderr.ends_with(line), "{line}{}", run.stderr);
+    }
+    let run = host.run(&["generate", "--output=-", "--library-search-path=/srv"]);
+    run.assert_code(0);
 }
 
 /// Case 14: whatever nvidia-ctk 1.20 mounts for a slice that renders is in our spec, from the same file. Its rules
