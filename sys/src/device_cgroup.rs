@@ -9,12 +9,12 @@
 mod interpreter;
 mod locate;
 mod policies;
+mod policy_probe;
 mod program;
 mod rules;
 
-pub use policies::{
-    DevicePolicies, DevicePolicy, PolicyFromWithin, PolicyProbe, enter_host_cgroup_namespace,
-};
+pub use policies::{DevicePolicies, DevicePolicy, PolicyFromWithin, enter_host_cgroup_namespace};
+pub use policy_probe::PolicyProbe;
 
 use crate::{
     Error, Result, Root,

@@ -187,7 +187,7 @@ impl Node {
     }
 }
 
-/// H1 for the plugin: a process in a container that may not open a slice has it open.
+/// S20, for the plugin: a process in a container that may not open a slice has it open.
 #[test]
 fn a_slice_that_a_container_has_open_is_allocated_to_no_pod() {
     let node = Node::new(
