@@ -101,6 +101,13 @@ impl Root {
         Ok(Some(open))
     }
 
+    /// Reports whether a process has one thread, by the number of links of its directory of threads in `/proc`: two, and one for each
+    /// thread (`proc_task_getattr` in fs/proc/base.c). That is cheaper than to list them.
+    #[must_use]
+    pub fn has_one_thread(&self, path: &str) -> bool {
+        self.stat(path).is_ok_and(|status| status.st_nlink == 3)
+    }
+
     /// Reports whether `/proc` is that of this process, so that it shows the ids which system calls take.
     #[must_use]
     pub fn has_own_proc(&self) -> bool {

@@ -105,7 +105,11 @@ impl Scan<'_> {
         let work = || {
             let mut found = Vec::new();
             while let Some(&pid) = processes.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let threads = self.host.list(&format!("/proc/{pid}/task")).ok().flatten();
+                let path = format!("/proc/{pid}/task");
+                if has_own_proc && self.host.has_one_thread(&path) {
+                    continue;
+                }
+                let threads = self.host.list(&path).ok().flatten();
                 let threads = threads.unwrap_or_default();
                 let threads = threads.iter().filter_map(|name| name.parse().ok());
                 for thread in threads.filter(|thread| *thread != pid) {
