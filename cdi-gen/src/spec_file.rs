@@ -82,7 +82,14 @@ pub struct JudgedSpec {
 /// # Errors
 /// As [`parse`]: a file that engines refuse for another reason is read.
 pub fn judge(bytes: &[u8]) -> Result<JudgedSpec, ParseError> {
-    match parse_as(bytes) {
+    let by_json = serde_json::from_slice::<AsEngine<Spec>>(bytes);
+    // Only unknown fields are refused by one of the two readers. A large file takes seconds as YAML, which would refuse them too.
+    if let Err(reason) = &by_json
+        && let Ok(Lenient(spec)) = serde_json::from_slice(bytes)
+    {
+        return Ok(JudgedSpec { spec, refusal: Some(one_line(&reason.to_string())) });
+    }
+    match by_json.or_else(|_| parse_as(bytes)) {
         Ok(AsEngine(spec)) => {
             let refusal = refusal(&spec);
             Ok(JudgedSpec { spec, refusal })
