@@ -131,8 +131,8 @@ fn check(crio: &Path, files: &BTreeMap<&str, String>, [hook, runtime]: [bool; 2]
     if done.code != 0 {
         assert_eq!(done.code, 5, "{}", done.stderr);
         assert_eq!(machine.tree(), tree, "a refusal changes nothing");
-        let is_named = |path: &&&str| done.stderr.contains(&format!("{path} is read after "));
-        assert!(files.keys().any(|path| is_named(&&path)), "{}", done.stderr);
+        let is_named = |path: &&str| done.stderr.contains(&format!("{path} is read after "));
+        assert!(files.keys().any(is_named), "{}", done.stderr);
         return;
     }
     let mut after = view(crio, &machine);
