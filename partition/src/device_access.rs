@@ -21,7 +21,7 @@ use mig_cdi_gen::{
     Error, Exit, Result,
     child::{self, ChildOutput},
 };
-use mig_cdi_model::{Major, Minor};
+use mig_cdi_model::{Major, Minor, counted};
 use mig_cdi_sys::{
     ChildLines, DevicePolicy, PolicyProbe, Root, die_with_parent, enter_host_cgroup_namespace,
     own_image,
@@ -198,12 +198,22 @@ pub fn holders_in_containers(
         describe: Vec::new(),
         has_hints: false,
     };
-    let accessors = query.run()?.accessors;
+    let AccessReport { accessors, forbidden, .. } = query.run()?;
+    if forbidden > 0 {
+        return Err(not_examined(forbidden));
+    }
     let of = |device| {
         let allowed = accessors.iter().filter(move |accessor| accessor.devices.contains(&device));
         allowed.map(|accessor| holders::name(accessor, false)).collect()
     };
     Ok((0..capabilities.len()).map(of).collect())
+}
+
+/// Error for processes of which it is not known what they hold.
+pub(crate) fn not_examined(count: usize) -> Error {
+    Error::failed("find", "the holders of slices")
+        .because(format!("{} cannot be examined", counted(count, "process")))
+        .with_cure("run it as root, with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")
 }
 
 /// First line of the child's output; the second is the list of hints.

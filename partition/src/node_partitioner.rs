@@ -1,6 +1,7 @@
 //! Partitioning of one node, from desired layouts to the refreshed spec, under the lock of the journal.
 
 use crate::{
+    device_access::not_examined,
     gpu_change::GpuChange,
     holders::{CapabilityAccess, Holders, LazyHolders, capability_query},
     in_use::InUse,
@@ -17,7 +18,6 @@ use mig_cdi_gen::{
     generate::{GenerateOptions, Generator, OnConflict},
     watch::status::Status,
 };
-use mig_cdi_model::counted;
 use mig_cdi_sys::{Root, is_root, nvml::GpuPartitioning};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -299,9 +299,7 @@ impl NodePartitioner<'_> {
         holders.add_accessors(&access, &topology);
         holders.add_processes(&gpus.all, access.described());
         if access.forbidden() > 0 {
-            let error = Error::failed("find", "the holders of slices")
-                .because(format!("{} cannot be examined", counted(access.forbidden(), "process")))
-                .with_cure("run it as root, with CAP_SYS_PTRACE");
+            let error = not_examined(access.forbidden());
             match must_see_all {
                 true => return Err(error),
                 false => self.messages.warn(&error.to_string()),

@@ -25,10 +25,13 @@ pub fn share_descriptors(a: u32, b: u32) -> bool {
     process::share_descriptors(a, b).unwrap_or(false)
 }
 
-/// Reports whether this process may look at the descriptors and namespaces of the processes of all users.
+/// Reports whether this process may look at the descriptors and namespaces of the processes of all users: `/proc/PID/fd` is a directory of
+/// the process's user, and what is behind its links takes the right to trace it (`proc_fd_access_allowed` in fs/proc/base.c).
 #[must_use]
 pub fn may_examine_processes() -> bool {
-    caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_PTRACE).unwrap_or(false)
+    let has = |one| caps::has_cap(None, CapSet::Effective, one).unwrap_or(false);
+    has(Capability::CAP_SYS_PTRACE)
+        && (has(Capability::CAP_DAC_READ_SEARCH) || has(Capability::CAP_DAC_OVERRIDE))
 }
 
 /// Character devices that a process or thread has open, with descriptors of a range.
@@ -51,7 +54,7 @@ impl Root {
     /// (`O_PATH`) does not count: anyone can have it, without a right to open the device.
     ///
     /// # Errors
-    /// When its descriptors cannot be listed, or not be looked at: that takes `CAP_SYS_PTRACE` for processes of others.
+    /// When its descriptors cannot be listed, or not be looked at: that takes `CAP_SYS_PTRACE` and `CAP_DAC_READ_SEARCH` for processes of others.
     pub fn open_devices(
         &self,
         path: &str,

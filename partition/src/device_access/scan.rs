@@ -139,7 +139,7 @@ impl Scan<'_> {
         TaskStatus::parse(&String::from_utf8_lossy(&text))
     }
 
-    /// Reports whether this process lacks the privilege to look at a task, after the kernel has denied it. It also denies that for
+    /// Reports whether this process lacks a privilege to look at a task, after the kernel has denied it. It also denies that for
     /// a task that has ended (`proc_fd_access_allowed` in fs/proc/base.c), and where a security module confines this process.
     pub(super) fn is_forbidden(&self, task: Task) -> bool {
         !may_examine_processes() && self.status(task).is_some_and(|status| !status.is_dead)

@@ -489,19 +489,21 @@ fn a_dead_file_system_does_not_block_the_search() {
 }
 
 /// S22: what a file system or the kernel keeps from the search is not taken for nothing. Without `CAP_SYS_PTRACE` the descriptors and
-/// mounts of a user's process cannot be looked at.
+/// mounts of a user's process cannot be looked at, and without `CAP_DAC_READ_SEARCH` its descriptors cannot be listed.
 #[test]
 fn a_process_that_may_not_be_examined_is_reported() {
     let host = host(480);
     let _process = user(&host, ":");
-    let mut command = Command::new("setpriv");
-    command.args(["--inh-caps=-sys_ptrace", "--bounding-set=-sys_ptrace"]);
-    let apply = apply_command(&host, "0=7g.80gb");
-    command.arg(apply.get_program()).args(apply.get_args());
-    command.envs(apply.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let run = host.tidy(mig_cdi_tests::run(&mut command));
-    assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
-    assert!(run.stderr.contains("processes cannot be examined"), "{}", run.stderr);
+    for without in ["-sys_ptrace", "-dac_override,-dac_read_search"] {
+        let mut command = Command::new("setpriv");
+        command.args([format!("--inh-caps={without}"), format!("--bounding-set={without}")]);
+        let apply = apply_command(&host, "0=7g.80gb");
+        command.arg(apply.get_program()).args(apply.get_args());
+        command.envs(apply.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let run = host.tidy(mig_cdi_tests::run(&mut command));
+        assert_eq!(run.code, 1, "{without}: {}{}", run.stdout, run.stderr);
+        assert!(run.stderr.contains(" cannot be examined; "), "{without}: {}", run.stderr);
+    }
 }
 
 /// S21: a process that has ended, and whose parent does not care, stays in a cgroup that is gone. It can open nothing.
