@@ -90,11 +90,20 @@ fn compat32(row: &TableRow) -> TableRow {
 fn list(root: &DriverRoot, dirs: &[String]) -> Result<Vec<Listing>> {
     let mut listings = Vec::new();
     for dir in dirs.iter().flat_map(|dir| [dir.clone(), format!("{dir}{VDPAU}")]) {
-        if let Some(names) = root.list(&dir)? {
+        if let Some(names) = list_visible(root, &dir)? {
             listings.push((dir, names.into_iter().collect()));
         }
     }
     Ok(listings)
+}
+
+/// Lists a directory. One that this process may not see counts as absent: systemd's `ProtectHome=` hides /home, in which
+/// Google's Container-Optimized OS has the driver.
+fn list_visible(root: &DriverRoot, dir: &str) -> Result<Option<Vec<String>>> {
+    match root.list(dir) {
+        Err(error) if error.is_denied() => Ok(None),
+        listed => Ok(listed?),
+    }
 }
 
 /// Path of a directory and the names in it.
@@ -352,7 +361,7 @@ impl Search<'_> {
     fn firmware(&mut self, row: &TableRow) -> Result<()> {
         for dir in self.dirs.firmware.clone() {
             let dir = format!("{dir}/nvidia/{}", self.version);
-            let Some(names) = self.root.list(&dir)? else { continue };
+            let Some(names) = list_visible(self.root, &dir)? else { continue };
             for name in names.iter().filter(|name| name.ends_with(".bin")) {
                 if let Some(examined) = self.regular_file(&format!("{dir}/{name}")) {
                     let inside = format!("{FIRMWARE}/{}/{name}", self.version);

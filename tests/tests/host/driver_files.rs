@@ -503,3 +503,20 @@ fn driver_parameters_are_masked_on_request() {
     host.generate(&["--mask-params"]).assert_code(1);
     host.generate(&[]).assert_code(0);
 }
+
+/// A service sees /home as a directory that nobody may enter (`ProtectHome=` in systemd.exec(5)). Container-Optimized OS has its driver
+/// below it, and other machines have theirs elsewhere.
+#[test]
+fn a_home_that_a_service_may_not_see_has_no_driver() {
+    let host = host(DistributionLayout::Debian);
+    fs::create_dir_all(host.path("/home/kubernetes/bin/nvidia/lib64")).unwrap();
+    fs::set_permissions(host.path("/home"), fs::Permissions::from_mode(0)).unwrap();
+    let generate = host.command(&["generate", "--output=-"]);
+    let mut command = std::process::Command::new("setpriv");
+    let without = "-dac_override,-dac_read_search";
+    command.args([format!("--inh-caps={without}"), format!("--bounding-set={without}")]);
+    command.arg(generate.get_program()).args(generate.get_args());
+    command.envs(generate.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let spec = spec(&mig_cdi_tests::run(&mut command));
+    assert!(!mounts(&spec["containerEdits"]).is_empty());
+}
