@@ -510,7 +510,7 @@ fn driver_parameters_are_masked_on_request() {
 fn a_home_that_a_service_may_not_see_has_no_driver() {
     let host = host(DistributionLayout::Debian);
     fs::create_dir_all(host.path("/home/kubernetes/bin/nvidia/lib64")).unwrap();
-    fs::set_permissions(host.path("/home"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(host.path("/home"), fs::Permissions::from_mode(0o000)).unwrap();
     let generate = host.command(&["generate", "--output=-"]);
     let mut command = std::process::Command::new("setpriv");
     let without = "-dac_override,-dac_read_search";
