@@ -8,6 +8,7 @@ mod abi;
 mod discovery;
 mod driver_file_table;
 mod files;
+mod listing;
 mod missing_file;
 mod nodes;
 mod problem;

@@ -45,6 +45,14 @@ pub(crate) fn is_cri_disabled(config: &Value, plugin: &str) -> bool {
     disabled.iter().any(|name| names.contains(&name.as_str()))
 }
 
+/// A directory of the user who runs this (XDG Base Directory Specification): the one that a variable names, or one below `HOME`. Relative
+/// paths are ignored.
+pub(crate) fn user_dir(variable: &str, below_home: &str) -> Option<String> {
+    let set = |name| std::env::var(name).ok().filter(|dir| dir.starts_with('/'));
+    let home = || set("HOME").map(|home| format!("{}/{below_home}", home.trim_end_matches('/')));
+    set(variable).or_else(home)
+}
+
 /// True for two paths of one directory: `/var/run` is a link to `/run` on current distributions.
 pub(crate) fn is_same_dir(root: &Root, a: &str, b: &str) -> bool {
     let without_var = |path: &str| match Path::new(path).strip_prefix("/var/run") {

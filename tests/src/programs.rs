@@ -150,6 +150,16 @@ pub fn bare(command: &mut Command) -> &mut Command {
     command.env_clear().envs(std::env::var_os(PROFILE).map(|file| (PROFILE, file)))
 }
 
+/// Returns a command that root runs without some capabilities: `-sys_ptrace,-dac_override`.
+#[must_use]
+pub fn without_capabilities(command: &Command, capabilities: &str) -> Command {
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args([format!("--inh-caps={capabilities}"), format!("--bounding-set={capabilities}")]);
+    setpriv.arg(command.get_program()).args(command.get_args());
+    setpriv.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    setpriv
+}
+
 /// Returns `mig-cdi` with these arguments only: no fake host, and no configuration of this machine.
 #[must_use]
 pub fn mig_cdi<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {

@@ -6,6 +6,7 @@
 use super::{
     abi::{ABI_32, ABI_64, Abi},
     driver_file_table::{FileLookup, LibraryNames, Need, TABLE, TableRow},
+    listing::{Listing, VDPAU, list_libraries, list_visible},
     missing_file::{MissingFile, join_capabilities, not_in},
     search_dirs::{STANDARD_DATA, SearchDirs},
 };
@@ -19,9 +20,6 @@ const FIRMWARE: &str = "/lib/firmware/nvidia";
 
 /// Module paths of X servers in distributions. The path on the host is the third: the host's xorg.conf.d may name it.
 const XORG_MODULES: [&str; 2] = ["/usr/lib/xorg/modules", "/usr/lib64/xorg/modules"];
-
-/// Subdirectory of libraries for VDPAU.
-pub(super) const VDPAU: &str = "/vdpau";
 
 /// Driver files and the reasons for which others are omitted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,9 +46,10 @@ pub fn find(
         return Ok(DriverFiles::default());
     }
     let libraries = root.library_dirs();
-    let libraries_64 = list(root, &libraries.lib64)?;
+    let libraries_64 = list_libraries(root, &libraries.lib64)?;
     let has_compat32 = capabilities.has(DriverCapability::Compat32);
-    let libraries_32 = if has_compat32 { list(root, &libraries.lib32)? } else { Vec::new() };
+    let libraries_32 =
+        if has_compat32 { list_libraries(root, &libraries.lib32)? } else { Vec::new() };
     let dirs = SearchDirs::find(machine, root, version, &libraries_64);
     let mut search = Search { root, version, dirs, result: DriverFiles::default() };
     search.result.warnings.extend(libraries.cache_problem.iter().cloned());
@@ -85,29 +84,6 @@ fn compat32(row: &TableRow) -> TableRow {
         _ => TableRow { need: Need::Optional, ..*row },
     }
 }
-
-/// Lists each directory that exists, and its directory of libraries for VDPAU, which is apart on most distributions.
-fn list(root: &DriverRoot, dirs: &[String]) -> Result<Vec<Listing>> {
-    let mut listings = Vec::new();
-    for dir in dirs.iter().flat_map(|dir| [dir.clone(), format!("{dir}{VDPAU}")]) {
-        if let Some(names) = list_visible(root, &dir)? {
-            listings.push((dir, names.into_iter().collect()));
-        }
-    }
-    Ok(listings)
-}
-
-/// Lists a directory. One that this process may not see counts as absent: systemd's `ProtectHome=` hides /home, in which
-/// Google's Container-Optimized OS has the driver.
-fn list_visible(root: &DriverRoot, dir: &str) -> Result<Option<Vec<String>>> {
-    match root.list(dir) {
-        Err(error) if error.is_denied() => Ok(None),
-        listed => Ok(listed?),
-    }
-}
-
-/// Path of a directory and the names in it.
-pub(super) type Listing = (String, BTreeSet<String>);
 
 struct Search<'a> {
     root: &'a DriverRoot,

@@ -1,7 +1,7 @@
 //! The directories in which programs, data, firmware and X modules of the driver may be, best first: those that the user
 //! names, those beside the driver's libraries, and the usual ones. A directory in the lists need not exist.
 
-use super::files::{Listing, VDPAU};
+use super::listing::{Listing, VDPAU};
 use mig_cdi_sys::{DriverRoot, Machine, distinct};
 use std::path::Path;
 

@@ -9,7 +9,7 @@ use crate::{
         running_program, write,
     },
     console::Console,
-    engine_files::ConfigPlaces,
+    engine_files::{ConfigPlaces, user_dir},
 };
 use mig_cdi_args::installed_beside;
 use mig_cdi_config::{HookSettings, RequestPolicy, Settings};
@@ -145,16 +145,16 @@ fn configure(
     let first = plan(request);
     // Without a change there is nothing to protect: a user without the right to write can run it too.
     let is_done = |plan: &ConfigPlan| !plan.drafts.iter().any(Draft::is_changed);
-    let lock = match first.as_ref().is_ok_and(is_done) {
+    let locked = match first.as_ref().is_ok_and(is_done) {
         true => None,
         false => Some(lock(request.host, record)),
     };
     // Another run may have changed the files while this one read them, or waited for the lock.
-    let plan = match &lock {
+    let plan = match &locked {
         Some(Ok(_)) => plan(request)?,
         _ => first?,
     };
-    let _lock = lock.transpose()?;
+    let _lock = locked.transpose()?;
     report_plan(console, &plan, request);
     let lines = write(&plan.drafts, request.host, record)?;
     lines.iter().for_each(|line| console.status(line));
@@ -216,11 +216,8 @@ fn user_dirs(host: &Root) -> Result<UserDirs, Error> {
             .because("it configures the engine of the user who runs it, and sudo makes that root")
             .with_cure("run it without sudo"));
     }
-    // The specification requires absolute paths, and that others are ignored.
-    let set = |name| std::env::var(name).ok().filter(|dir| dir.starts_with('/'));
     let dir = |name, below: &str| {
-        let home = || set("HOME").map(|home| format!("{}/{below}", home.trim_end_matches('/')));
-        set(name).or_else(home).ok_or_else(|| {
+        user_dir(name, below).ok_or_else(|| {
             Error::usage("accept", "--rootless")
                 .because(format!("neither {name} nor HOME names a directory"))
                 .with_cure("set HOME")

@@ -14,7 +14,7 @@ struct Distribution {
     restart: Option<&'static str>,
 }
 
-/// What tells that a file is that of a distribution.
+/// Sign that a distribution writes a file.
 #[derive(Debug, Clone, Copy)]
 enum Mark {
     /// Its path starts with this.
@@ -110,7 +110,7 @@ pub(super) fn refuse_generated(request: &ConfigureRequest<'_>, path: &str) -> Re
         .with_cure(*how))
 }
 
-/// Command that restarts the engine with this main file, where it is that of a distribution.
+/// Command of a distribution that restarts the engine with this main file.
 pub(super) fn restart_command(request: &ConfigureRequest<'_>, main: &str) -> Option<&'static str> {
     match main.starts_with("/var/snap/docker/") {
         true => Some("snap restart docker"),
@@ -123,7 +123,7 @@ pub(super) fn replaced_machine(request: &ConfigureRequest<'_>) -> Option<String>
     // Files that Azure's AgentBaker (provision.sh) and GKE put there.
     const CLOUDS: [(&str, &str); 2] =
         [("aks", "/opt/azure/containers"), ("gke", "/home/kubernetes/kube-env")];
-    let (cloud, _) = CLOUDS.iter().find(|(_, file)| exists(request, file))?;
+    let (cloud, _) = CLOUDS.iter().find(|(_, file)| request.exists(file))?;
     Some(format!(
         "{cloud} replaces this machine when it upgrades the node pool, and the change is lost then: run this from a DaemonSet"
     ))
@@ -142,11 +142,7 @@ fn find(request: &ConfigureRequest<'_>, path: &str) -> Option<&'static Distribut
         Mark::Suffix(suffix) => path.ends_with(suffix),
         Mark::FirstLine(words) => text(path).lines().next().is_some_and(|l| l.contains(words)),
         Mark::OsId(id) => text("/etc/os-release").lines().any(|line| line == format!("ID={id}")),
-        Mark::File(file) => exists(request, file),
+        Mark::File(file) => request.exists(file),
     };
     DISTRIBUTIONS.iter().find(|known| known.marks.iter().any(has_mark))
-}
-
-fn exists(request: &ConfigureRequest<'_>, path: &str) -> bool {
-    request.host.identity(path).is_ok_and(|found| found.is_some())
 }

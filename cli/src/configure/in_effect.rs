@@ -209,7 +209,7 @@ impl Edit {
         Edit::contains(&self.path(), single(items), single(initial))
     }
 
-    /// What a file has that overrides this key: the key, or in containerd 1.7 the table of the plugin.
+    /// Key of a file that overrides this one; in containerd 1.7 it may be the table of the plugin.
     fn override_in(&self, file: &Value, version: EngineVersion) -> Option<String> {
         let path = self.path();
         if value_at(file, &path).is_some() {

@@ -40,8 +40,7 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
         let default = settings.value(&["engine", "runtime"]).and_then(Value::as_str);
         let default = default.filter(|name| !name.is_empty()).unwrap_or("crun");
         let paths = strings_at(&settings.effective, &["engine", "runtimes", default]);
-        let exists = |path: &String| request.host.identity(path).is_ok_and(|found| found.is_some());
-        let path = paths.unwrap_or_default().into_iter().find(exists);
+        let path = paths.unwrap_or_default().into_iter().find(|path| request.exists(path));
         expect_real_runtime(request, path.as_deref().unwrap_or(default), &mut plan)?;
         edits.push(Edit::set(&["engine", "runtimes", "mig-cdi"], vec![program.clone()]));
     }

@@ -57,6 +57,11 @@ impl ConfigureRequest<'_> {
         self.engine.assumed_version()
     }
 
+    /// True when a path leads to something on the host.
+    pub(super) fn exists(&self, path: &str) -> bool {
+        self.host.identity(path).is_ok_and(|found| found.is_some())
+    }
+
     /// Reports whether the engine reads CDI specs.
     ///
     /// # Errors

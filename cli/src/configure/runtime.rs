@@ -63,7 +63,7 @@ pub(super) fn expect_real_runtime(
     let by_engine = installed_runtime(request, by_engine);
     // The same choice as that of `real_runtime` in the hook.
     let weakness = |path: &str| request.host.untrusted_program(Path::new(path));
-    let mut listed = request.real_runtimes.iter().filter(|path| exists(request, path));
+    let mut listed = request.real_runtimes.iter().filter(|path| request.exists(path));
     let Some(found) = listed.find(|path| weakness(path).is_none()) else {
         return no_real_runtime(request, by_engine, plan);
     };
@@ -85,19 +85,15 @@ fn setting(path: &str) -> String {
     format!("set runtimes = [{path:?}] below [hook] in {}", mig_cdi_config::PATH)
 }
 
-fn exists(request: &ConfigureRequest<'_>, path: &str) -> bool {
-    request.host.identity(path).is_ok_and(|found| found.is_some())
-}
-
 /// Path of a runtime that an engine names by its path, or by a name that it looks up.
 fn installed_runtime(request: &ConfigureRequest<'_>, by_engine: &str) -> Option<String> {
     let name = Path::new(by_engine).file_name().and_then(|name| name.to_str());
     name.filter(|name| RUNTIMES.contains(name))?;
     match by_engine.contains('/') {
-        true => exists(request, by_engine).then(|| by_engine.to_owned()),
+        true => request.exists(by_engine).then(|| by_engine.to_owned()),
         false => {
             let mut paths = PROGRAM_PATH.iter().map(|dir| format!("{dir}/{by_engine}"));
-            paths.find(|path| exists(request, path))
+            paths.find(|path| request.exists(path))
         }
     }
 }
@@ -110,7 +106,7 @@ fn no_real_runtime(
 ) -> Result<(), Error> {
     let listed = &request.real_runtimes;
     let refused = Error::refused("configure", request.engine.label());
-    if let Some(path) = listed.iter().find(|path| exists(request, path)) {
+    if let Some(path) = listed.iter().find(|path| request.exists(path)) {
         let reason = request.host.untrusted_program(Path::new(path)).unwrap_or_default();
         return Err(refused
             .because(format!("mig-cdi-runtime would not run {path}: {reason}"))

@@ -6,7 +6,7 @@ use crate::{
     configure::{DaemonState, daemon_state, running_daemons},
     engine_files::{
         ConfigPlaces, ConfigReader, EngineSettings, GivenConfig, is_cri_disabled,
-        podman_has_spec_dirs, podman_spec_dirs,
+        podman_has_spec_dirs, podman_spec_dirs, user_dir,
     },
 };
 use mig_cdi_gen::engines::InstalledEngine;
@@ -120,11 +120,9 @@ fn places(host: &Root, kind: EngineArg) -> ConfigPlaces {
             EngineArg::Containerd | EngineArg::Crio => false,
         };
     let set = |name| std::env::var(name).ok().filter(|path| path.starts_with('/'));
-    let config = || {
-        let home = set("HOME").map(|home| format!("{}/.config", home.trim_end_matches('/')));
-        // Debian's name for a home that is not there (adduser(8)). podman would take that of the password file.
-        set("XDG_CONFIG_HOME").or(home).unwrap_or_else(|| "/nonexistent/.config".to_owned())
-    };
+    // Debian's name for a home that is not there (adduser(8)). podman would take that of the password file.
+    let no_home = || "/nonexistent/.config".to_owned();
+    let config = || user_dir("XDG_CONFIG_HOME", ".config").unwrap_or_else(no_home);
     // Variables of this process are about this machine. podman reads them, started from the same shell.
     let is_machine = host.display_path("") == Path::new("/");
     let of_podman = |name| set(name).filter(|_| is_machine && matches!(kind, EngineArg::Podman));

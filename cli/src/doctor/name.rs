@@ -63,7 +63,7 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
     if let Some(gone) = GoneName::new(own, now).filter(|_| is_ours) {
         return gone_verdict(facts, own, &gone);
     }
-    // Of our kind the driver's slices are all that there is, where they are known.
+    // For our kind only the driver's slices are suggested, where they are known: a spec on disk may be stale.
     let kind = facts.settings.kind.to_string();
     let is_other = |located: &LocatedSpec<'_>| {
         located.refusal.is_none() && (facts.expected_spec.is_err() || located.spec.kind != kind)

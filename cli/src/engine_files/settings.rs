@@ -97,8 +97,11 @@ impl EngineSettings {
                 let files = read_all(reader, [path])?;
                 let mut settings =
                     join(MergeRules::Docker, docker_built_in(version, places), files);
-                for (feature, is_on) in &places.given.features {
-                    settings.effective["features"][feature] = json!(is_on);
+                let features = &places.given.features;
+                if !features.is_empty() {
+                    let mut merged = Merged::new(MergeRules::Docker, settings.effective);
+                    merged.add(&json!({ "features": features }));
+                    settings.effective = merged.into_value();
                 }
                 Ok(settings)
             }

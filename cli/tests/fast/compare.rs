@@ -272,7 +272,7 @@ fn a_file_that_engines_refuse_is_a_difference() {
             }
         }
     }
-    // What mig-cdi never writes is a difference too.
+    // A field that mig-cdi never writes is a difference too.
     let foreign = ours.replace("\"0.5.0\"", "\"0.7.0\"");
     let foreign = foreign.replacen("\"env\":", "\"additionalGids\":[44],\"env\":", 1);
     let rows = rows(&compare_text(&foreign, &["--json"]));

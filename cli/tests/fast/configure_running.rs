@@ -47,6 +47,10 @@ fn features_of_dockerd_are_set_in_one_place() {
         "docker --engine-version 28.1.1",
         &["--feature containerd-snapshotter=true", start],
     );
+    // dockerd would refuse this file too.
+    other.put("/etc/docker/daemon.json", "{\"features\": 7}");
+    refused(&other, "docker --engine-version 28.1.1", &[start]);
+    std::fs::remove_file(other.path("/etc/docker/daemon.json")).unwrap();
     // The default.
     assert!(other.run_ok("docker --engine-version 28.5.2").stderr.contains("nothing to change\n"));
     let off = running(&["dockerd --feature=cdi=false"]);

@@ -105,7 +105,7 @@ fn real_runtime(runtimes: &[PathBuf]) -> Result<RealRuntime<'_>> {
     for path in runtimes.iter().filter(|path| is_executable(path)) {
         match host.untrusted_program(path) {
             None => return Ok(RealRuntime { path, skipped }),
-            // Not an error yet: whoever can write to /usr/local/sbin, as Debian's group staff (Debian Policy, 9.1.2), could
+            // Not an error yet: a user who can write to /usr/local/sbin, as Debian's group staff (Debian Policy, 9.1.2), could
             // stop every container by putting a runc there.
             Some(reason) => skipped.push(format!("{}: {reason}", path.display())),
         }

@@ -164,7 +164,7 @@ fn a_name_of_a_slice_stands_beside_no_other_entry() {
     }
 }
 
-/// What an image names is examined in bounded time.
+/// A list of a million names, which an image may have, is refused in bounded time.
 #[test]
 fn a_list_without_end_is_refused() {
     let host = host("");

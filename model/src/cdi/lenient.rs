@@ -36,7 +36,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for AsEngine<T> {
     }
 }
 
-/// What is done with an unknown field.
+/// Treatment of an unknown field.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unknown {
     Skip,

@@ -82,21 +82,21 @@ pub struct IntelRdt {
     /// Class of service.
     #[serde(rename = "closID")]
     pub clos_id: Option<String>,
-    /// Of 0.7.0.
+    /// Share of the L3 cache, since CDI 0.7.0.
     #[serde(rename = "l3CacheSchema")]
     pub l3_cache_schema: Option<String>,
-    /// Of 0.7.0.
+    /// Share of the memory bandwidth, since CDI 0.7.0.
     #[serde(rename = "memBwSchema")]
     pub mem_bw_schema: Option<String>,
-    /// Of 0.7.0 to 1.0.0.
+    /// Cache monitoring, from CDI 0.7.0 to 1.0.0.
     #[serde(rename = "enableCMT")]
     pub enable_cmt: Option<bool>,
-    /// Of 0.7.0 to 1.0.0.
+    /// Memory bandwidth monitoring, from CDI 0.7.0 to 1.0.0.
     #[serde(rename = "enableMBM")]
     pub enable_mbm: Option<bool>,
-    /// Of 1.1.0.
+    /// Lines of the schemata file, since CDI 1.1.0.
     pub schemata: Vec<String>,
-    /// Of 1.1.0.
+    /// Monitoring of both, since CDI 1.1.0.
     #[serde(rename = "enableMonitoring")]
     pub enable_monitoring: Option<bool>,
 }

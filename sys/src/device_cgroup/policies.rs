@@ -195,7 +195,7 @@ impl<'a> DevicePolicies<'a> {
         }
         let ask = |path: &Path| (self.from_within)(&path.to_string_lossy());
         let answer = ask(&dir.path).or_else(|cause| match self.topmost(dir, &ids) {
-            // Whoever is in a cgroup may freeze those that they make below it.
+            // A process with the right to write to its cgroup may freeze those that it makes below.
             Some(above) => ask(&above),
             None => Err(cause),
         });

@@ -8,6 +8,7 @@ use mig_cdi_tests::{
         DATA, DistributionLayout, DriverLayout, LAYOUTS, LIBRARIES, NAMED_LIBRARIES, PROGRAMS,
         XORG_MODULES, library_dir, soname, stub,
     },
+    without_capabilities,
 };
 use serde_json::Value;
 use std::{
@@ -512,11 +513,7 @@ fn a_home_that_a_service_may_not_see_has_no_driver() {
     fs::create_dir_all(host.path("/home/kubernetes/bin/nvidia/lib64")).unwrap();
     fs::set_permissions(host.path("/home"), fs::Permissions::from_mode(0o000)).unwrap();
     let generate = host.command(&["generate", "--output=-"]);
-    let mut command = std::process::Command::new("setpriv");
-    let without = "-dac_override,-dac_read_search";
-    command.args([format!("--inh-caps={without}"), format!("--bounding-set={without}")]);
-    command.arg(generate.get_program()).args(generate.get_args());
-    command.envs(generate.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let spec = spec(&mig_cdi_tests::run(&mut command));
+    let mut generate = without_capabilities(&generate, "-dac_override,-dac_read_search");
+    let spec = spec(&mig_cdi_tests::run(&mut generate));
     assert!(!mounts(&spec["containerEdits"]).is_empty());
 }

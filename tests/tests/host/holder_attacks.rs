@@ -9,6 +9,7 @@ use mig_cdi_tests::{
     podman::{Podman, VARIANTS, compile},
     running_plugin::{RunningPlugin, kubelet_dir},
     watch::until,
+    without_capabilities,
 };
 use std::{
     fs,
@@ -495,12 +496,8 @@ fn a_process_that_may_not_be_examined_is_reported() {
     let host = host(480);
     let _process = user(&host, ":");
     for without in ["-sys_ptrace", "-dac_override,-dac_read_search"] {
-        let mut command = Command::new("setpriv");
-        command.args([format!("--inh-caps={without}"), format!("--bounding-set={without}")]);
-        let apply = apply_command(&host, "0=7g.80gb");
-        command.arg(apply.get_program()).args(apply.get_args());
-        command.envs(apply.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let run = host.tidy(mig_cdi_tests::run(&mut command));
+        let mut apply = without_capabilities(&apply_command(&host, "0=7g.80gb"), without);
+        let run = host.tidy(mig_cdi_tests::run(&mut apply));
         assert_eq!(run.code, 1, "{without}: {}{}", run.stdout, run.stderr);
         assert!(run.stderr.contains(" cannot be examined; "), "{without}: {}", run.stderr);
     }
@@ -624,7 +621,7 @@ fn a_program_that_cannot_be_read_is_asked_from_within() {
     );
     fs::write(cgroup.dir.join("cgroup.freeze"), "0").unwrap();
     apply(&host, "0=7g.80gb").assert_code(0);
-    // Whoever is in the cgroup may make one below it, and freeze that.
+    // A process with the right to write to its cgroup may make one below, and freeze that.
     let inner = cgroup.below("inner");
     inner.freeze();
     let pid = cgroup.process.0.id().to_string();
