@@ -129,8 +129,14 @@ fn runtime_arguments(words: &[OsString]) {
     for command in ["create", "run", "restore"] {
         // --help makes no container.
         let prints = words.iter().any(|word| word.as_bytes().starts_with(b"-"));
-        assert!(prints || matches!(with(&[command]), Err(_) | Ok(RuntimeCommand::NewContainer(_))));
-        assert_eq!(with(&[command, "--"]), Ok(RuntimeCommand::NewContainer(None)));
+        assert!(
+            prints || matches!(with(&[command]), Err(_) | Ok(RuntimeCommand::NewContainer { .. }))
+        );
+        let behind_options = RuntimeCommand::NewContainer {
+            bundle: None,
+            id: words.first().map(|id| id.to_string_lossy().into_owned()),
+        };
+        assert_eq!(with(&[command, "--"]), Ok(behind_options));
     }
     let log = |words: &[OsString]| runtime_args::log(words).map(|log| (log.path, log.is_json));
     let at_the_end = [OsString::from("create")].into_iter().chain(words.iter().cloned());
@@ -147,7 +153,7 @@ fn runtime_arguments(words: &[OsString]) {
     ] {
         assert_eq!(with(global), without_options, "{global:?}");
     }
-    if let Ok(RuntimeCommand::NewContainer(Some(bundle))) = without_options {
+    if let Ok(RuntimeCommand::NewContainer { bundle: Some(bundle), .. }) = without_options {
         let bundle = bundle.as_os_str().as_bytes();
         assert!(
             words.iter().any(|word| word.as_bytes().ends_with(bundle)),
