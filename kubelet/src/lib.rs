@@ -72,7 +72,7 @@ use mig_cdi_gen::{
     Exit, listen, refresh,
     watch::{WatchEvent, WatchSetup, run_watch},
 };
-use mig_cdi_partition::device_access;
+use mig_cdi_partition::device_access::{self, SearchRoots};
 use pods::PodAllocations;
 use repartition::{AllocationGate, RepartitionSettings, Repartitioner};
 use reporter::Reporter;
@@ -214,7 +214,10 @@ fn plugin_thread(
         kubelet_dir: args.kubelet_dir.clone(),
         device_list_strategy: args.device_list_strategy.clone(),
         allocation_gate: AllocationGate::default(),
-        holders_root: args.layouts_file.is_some().then(|| "/".into()),
+        search_roots: args
+            .layouts_file
+            .is_some()
+            .then(|| SearchRoots { host: "/".into(), dev: setup.node.roots.dev.clone() }),
     };
     let node = args.node_name.clone();
     let cluster = node.map(|node| ClusterOptions { node, kubeconfig: args.kubeconfig.clone() });

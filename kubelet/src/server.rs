@@ -18,6 +18,7 @@ use crate::{
     uds_grpc::{connect, innermost_cause},
 };
 use mig_cdi_model::Backoff;
+use mig_cdi_partition::device_access::SearchRoots;
 use mig_cdi_sys::{FileStamp, listen_at, remove_socket};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -54,9 +55,9 @@ pub struct ServeSettings {
     pub device_list_strategy: DeviceListStrategy,
     /// Gate that is closed while GPUs are being partitioned.
     pub allocation_gate: AllocationGate,
-    /// Directory that stands for `/` in the search for containers that may open a slice that is allocated; `None` for no search, which
-    /// takes the process ids of the host, and the capabilities of a plugin that partitions.
-    pub holders_root: Option<PathBuf>,
+    /// Directories of the search for containers that may open a slice that is allocated; `None` for no search, which takes the process
+    /// ids of the host, and the capabilities of a plugin that partitions.
+    pub search_roots: Option<SearchRoots>,
 }
 
 /// Serves every advertised resource until `stop`, then removes the sockets.
@@ -193,7 +194,7 @@ impl Servers {
             resource: resource.clone(),
             device_list_strategy: self.settings.device_list_strategy.clone(),
             allocation_gate: self.settings.allocation_gate.clone(),
-            holders_root: self.settings.holders_root.clone(),
+            search_roots: self.settings.search_roots.clone(),
             advertised: self.advertised.clone(),
         };
         let (stop, stopped) = oneshot::channel::<()>();

@@ -56,6 +56,17 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Reports whether it destroys an instance.
+    #[must_use]
+    pub fn destroys(&self) -> bool {
+        match self {
+            Action::DestroyComputeInstance { .. } | Action::DestroyGpuInstance { .. } => true,
+            Action::CreateGpuInstance { .. } | Action::CreateComputeInstance { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

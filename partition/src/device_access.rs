@@ -70,7 +70,7 @@ pub enum AccessKinds {
     Cgroup,
     /// An open file alone.
     OpenFile,
-    /// A rule, or an open file of a process that a rule restricts: what containers can use.
+    /// A rule, or an open file of a process that could not open it itself: what containers can use.
     Confined,
     /// A rule, an open file, a mount.
     All,
@@ -176,23 +176,32 @@ impl AccessQuery {
     }
 }
 
+/// Directories that stand for `/` in a search for processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchRoots {
+    /// Where `/proc` is read.
+    pub host: PathBuf,
+    /// Where the host's `/dev` is read.
+    pub dev: PathBuf,
+}
+
 /// Names the containers that can use each of these capability nodes, by a rule of their cgroups or an open file, without their
 /// command lines. `config` is the node with which a container may partition GPUs.
 ///
 /// # Errors
 /// Those of [`AccessQuery::run`].
 pub fn holders_in_containers(
-    host_root: &Path,
+    roots: &SearchRoots,
     capabilities: &[(Major, Minor)],
     config: Option<(Major, Minor)>,
 ) -> Result<Vec<Vec<String>>> {
     let devices: Vec<_> = capabilities.iter().copied().chain(config).collect();
     let node = |(_, minor): &(Major, Minor)| format!("nvidia-caps/nvidia-cap{minor}");
     let query = AccessQuery {
-        host_root: host_root.to_owned(),
+        host_root: roots.host.clone(),
         nodes: devices.iter().map(node).collect(),
         devices,
-        dev_root: host_root.to_owned(),
+        dev_root: roots.dev.clone(),
         config: config.map(|_| capabilities.len()),
         kinds: AccessKinds::Confined,
         describe: Vec::new(),
@@ -213,7 +222,7 @@ pub fn holders_in_containers(
 pub(crate) fn not_examined(count: usize) -> Error {
     Error::failed("find", "the holders of slices")
         .because(format!("{} cannot be examined", counted(count, "process")))
-        .with_cure("run it as root, with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")
+        .with_cure("run it as root, with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, confined by no security module")
 }
 
 /// First line of the child's output; the second is the list of hints.

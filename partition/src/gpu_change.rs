@@ -6,7 +6,7 @@ use crate::{
 };
 use mig_cdi_config::layouts::GpuLayoutSetting;
 use mig_cdi_gen::{Error, ErrorKind, Result};
-use mig_cdi_layout::{Action, DesiredLayout, Impossible, PartitionPlan, plan};
+use mig_cdi_layout::{DesiredLayout, Impossible, PartitionPlan, plan};
 use mig_cdi_sys::nvml::GpuPartitioning;
 
 /// Operation of an error about a layout that a GPU cannot have.
@@ -39,7 +39,9 @@ impl GpuChange {
         // The lookup reads all of /proc, and fails where processes cannot be examined. Neither matters to a change that only
         // creates: the driver gives it free slices.
         match GpuChange::plan_with(gpu, all, &Holders::default(), desired)? {
-            change if change.destroys() => GpuChange::plan_with(gpu, all, holders.get()?, desired),
+            change if change.destroys() => {
+                GpuChange::plan_with(gpu, all, &*holders.get()?, desired)
+            }
             change => Ok(change),
         }
     }
@@ -84,14 +86,8 @@ impl GpuChange {
 
     /// Reports whether an instance is destroyed.
     fn destroys(&self) -> bool {
-        let is_destroy = |action: &Action| {
-            matches!(
-                action,
-                Action::DestroyGpuInstance { .. } | Action::DestroyComputeInstance { .. }
-            )
-        };
         let mut steps = self.plan.iter().flat_map(|plan| &plan.steps);
-        steps.any(|step| is_destroy(&step.action))
+        steps.any(|step| step.action.destroys())
     }
 }
 

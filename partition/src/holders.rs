@@ -10,13 +10,14 @@ use crate::{
     device_access::{Access, AccessKinds, AccessQuery, AccessReport, Accessor, DescribedProcess},
     processes::{self, describe},
 };
-use mig_cdi_gen::Result;
+use mig_cdi_gen::{Result, discover::Discovery};
 use mig_cdi_model::{DeviceNode, Topology};
 use mig_cdi_sys::nvml::GpuPartitioning;
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    rc::Rc,
 };
 
 /// A GPU instance or a compute instance.
@@ -30,6 +31,17 @@ pub(crate) struct SliceKey {
     pub ci: Option<u32>,
 }
 
+/// Returns the GPU instances and compute instances of a GPU.
+pub(crate) fn slice_keys(gpu: &GpuPartitioning) -> BTreeSet<SliceKey> {
+    let mut keys = BTreeSet::new();
+    for gi in &gpu.instances {
+        let key = SliceKey { gpu: gpu.minor, gi: gi.id, ci: None };
+        keys.insert(key);
+        keys.extend(gi.compute.iter().map(|ci| SliceKey { ci: Some(ci.id), ..key }));
+    }
+    keys
+}
+
 /// The holders of each GPU, GPU instance and compute instance of a node, by name.
 #[derive(Debug, Default)]
 pub struct Holders {
@@ -40,7 +52,7 @@ pub struct Holders {
 
 /// Holders that are looked up when they are first needed, which is only when an instance has to be destroyed.
 pub(crate) struct LazyHolders<'a> {
-    found: OnceCell<Holders>,
+    found: RefCell<Option<Rc<Holders>>>,
     find: Box<dyn Fn() -> Result<Holders> + 'a>,
     /// Instances that nobody was given.
     unassigned: RefCell<BTreeSet<SliceKey>>,
@@ -49,7 +61,11 @@ pub(crate) struct LazyHolders<'a> {
 impl<'a> LazyHolders<'a> {
     /// Makes holders that `find` looks up.
     pub(crate) fn new(find: impl Fn() -> Result<Holders> + 'a) -> LazyHolders<'a> {
-        LazyHolders { found: OnceCell::new(), find: Box::new(find), unassigned: RefCell::default() }
+        LazyHolders {
+            found: RefCell::default(),
+            find: Box::new(find),
+            unassigned: RefCell::default(),
+        }
     }
 
     /// Leaves out the holders of instances that this run has created, and that no spec names yet: a process that can use them was
@@ -58,17 +74,22 @@ impl<'a> LazyHolders<'a> {
         self.unassigned.borrow_mut().extend(created);
     }
 
-    /// Returns the holders as they were at the first call.
+    /// Forgets the holders, so that they are looked up anew.
+    pub(crate) fn forget(&self) {
+        self.found.take();
+    }
+
+    /// Returns the holders as they were at the first call after [`LazyHolders::forget`].
     ///
     /// # Errors
     /// Those of the lookup. The next call tries again.
-    pub(crate) fn get(&self) -> Result<&Holders> {
-        if let Some(found) = self.found.get() {
-            return Ok(found);
+    pub(crate) fn get(&self) -> Result<Rc<Holders>> {
+        if let Some(found) = &*self.found.borrow() {
+            return Ok(found.clone());
         }
         let mut found = (self.find)()?;
         found.slices.retain(|key, _| !self.unassigned.borrow().contains(key));
-        Ok(self.found.get_or_init(|| found))
+        Ok(self.found.borrow_mut().insert(Rc::new(found)).clone())
     }
 }
 
@@ -148,6 +169,19 @@ impl Holders {
             let minors: BTreeSet<u32> = devices.map(|(_, minor)| minor.0).collect();
             let name = name(accessor, processes::shows_command_lines());
             self.add_minors(&keys, &minors, &name);
+        }
+    }
+
+    /// Adds a holder of the instances of a GPU that discovery has left out: their capability nodes are not known, and so not who may
+    /// open these.
+    pub(crate) fn add_undiscovered(&mut self, gpu: &GpuPartitioning, found: &Discovery) {
+        let discovered: BTreeSet<_> = keys_by_minor(&found.topology).into_values().collect();
+        let cause = match found.problems.first() {
+            Some(problem) => problem.to_string(),
+            None => "/proc has no capability of it".to_owned(),
+        };
+        for key in slice_keys(gpu).difference(&discovered) {
+            self.add_to_slice(*key, &format!("processes that could not be searched for: {cause}"));
         }
     }
 

@@ -1,8 +1,8 @@
 //! Slices that a caller declares in use, although nothing on the node shows it yet.
 
 use crate::holders::{Holders, SliceKey};
-use mig_cdi_gen::{Error, Result, spec};
-use mig_cdi_model::{Gpu, MigDevice, Topology};
+use mig_cdi_gen::{Error, Result, discover::Discovery, spec};
+use mig_cdi_model::{Gpu, MigDevice};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
@@ -54,8 +54,20 @@ impl Holders {
     /// Adds declared holders. One whose slice no longer exists is dropped: it keeps nothing from being destroyed.
     ///
     /// # Errors
-    /// When it cannot be confirmed that a slice is gone: NVML reports not every UUID, and the name may be one of those.
-    pub(crate) fn add_declared(&mut self, declared: &[InUse], topology: &Topology) -> Result<()> {
+    /// When it cannot be confirmed that a slice is gone: discovery has left out some, or NVML does not report every UUID, and the name
+    /// may be one of those.
+    pub(crate) fn add_declared(&mut self, declared: &[InUse], found: &Discovery) -> Result<()> {
+        let Discovery { topology, problems, .. } = found;
+        let is_unknown = |device: &MigDevice<'_>| device.ci.uuid.is_none();
+        let doubt = match problems.first() {
+            Some(problem) => {
+                Some(format!("not every slice could be read, so it may exist: {problem}"))
+            }
+            None if topology.mig_devices().any(|device| is_unknown(&device)) => {
+                Some("nvml does not report the uuids of all slices, so it may exist".to_owned())
+            }
+            None => None,
+        };
         for InUse { slice, holder } in declared {
             let is_named = |gpu: &&Gpu| {
                 gpu.uuid.as_ref().is_some_and(|uuid| uuid.to_string() == *slice)
@@ -70,14 +82,14 @@ impl Holders {
                     let key = SliceKey { gpu: gpu.minor.0, gi: gi.id.0, ci: Some(ci.id.0) };
                     self.add_to_slice(key, holder);
                 }
-                None if topology.mig_devices().any(|device| device.ci.uuid.is_none()) => {
-                    let cause = "nvml does not report the uuids of all slices, so it may exist";
-                    let subject = format!("{slice}, in use by {holder}");
-                    return Err(Error::failed("find slice", subject)
-                        .because(cause)
-                        .with_cure("run mig-cdi doctor"));
+                None => {
+                    if let Some(cause) = &doubt {
+                        let subject = format!("{slice}, in use by {holder}");
+                        return Err(Error::failed("find slice", subject)
+                            .because(cause)
+                            .with_cure("run mig-cdi doctor"));
+                    }
                 }
-                None => {}
             }
         }
         Ok(())

@@ -21,7 +21,7 @@ use mig_cdi_gen::{
 use mig_cdi_sys::{Root, is_root, nvml::GpuPartitioning};
 use serde::{Deserialize, Serialize};
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeSet,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -129,25 +129,29 @@ impl NodePartitioner<'_> {
                 let (gpus, earlier) = looked?;
                 (journal, gpus.read_again(self.messages)?, earlier)
             }
-            // NVML is closed while another apply is waited for.
+            // NVML is closed while another apply is waited for. That may take a minute, so what was found is old then.
             Err(_) => {
-                let (_, earlier) = looked?;
+                drop(looked?);
                 let journal = open(LOCK_TIMEOUT)?;
                 journal.expect_complete()?;
-                (journal, NodeGpus::read(self.node, self.messages)?, earlier)
+                (journal, NodeGpus::read(self.node, self.messages)?, None)
             }
         };
         let DesiredGpus { gpus: desired, absent } = gpus.desired(source, self.messages)?;
         let all = &gpus.all;
+        let earlier = Cell::new(earlier);
         let holders = LazyHolders::new(|| {
+            let earlier = earlier.take();
             Ok(self.find_holders(&gpus, &options.holders, true, earlier.as_ref())?.0)
         });
         let changes =
             plan_all(&desired, |gpu, layout| GpuChange::plan(gpu, all, &holders, layout))?;
         let pending: Vec<_> = changes.iter().filter(|change| !change.is_empty()).cloned().collect();
-        let accessors = || self.accessors(&options.holders);
+        let accessors = |gpu: &GpuPartitioning| self.accessors(gpu, &options.holders);
+        let withdraw = || self.withdraw(options);
         let runner = StepRunner {
             accessors: Some(&accessors),
+            withdraw: Some(&withdraw),
             ..self.step_runner(&gpus, &holders, &options.holders.in_use, Some(&host))
         };
         let applied = if pending.is_empty() { Ok(()) } else { runner.apply(&pending, &journal) };
@@ -217,9 +221,11 @@ impl NodePartitioner<'_> {
         let Some(journal) = journal_dir.read()? else { return Ok(None) };
         let gpus = NodeGpus::read(self.node, self.messages)?;
         let holders = LazyHolders::new(|| self.holders(&gpus, &options.holders, true));
-        let accessors = || self.accessors(&options.holders);
+        let accessors = |gpu: &GpuPartitioning| self.accessors(gpu, &options.holders);
+        let withdraw = || self.withdraw(options);
         let runner = StepRunner {
             accessors: Some(&accessors),
+            withdraw: Some(&withdraw),
             ..self.step_runner(&gpus, &holders, &options.holders.in_use, Some(&host))
         };
         let completed = runner.complete(&journal.gpus, &journal_dir);
@@ -250,16 +256,36 @@ impl NodePartitioner<'_> {
     ) -> StepRunner<'a> {
         let partitioner = gpus.partitioner.as_ref();
         let (all, messages) = (&*gpus.all, self.messages);
-        StepRunner { partitioner, all, holders, in_use, host, accessors: None, messages }
+        StepRunner {
+            partitioner,
+            all,
+            holders,
+            in_use,
+            host,
+            accessors: None,
+            withdraw: None,
+            messages,
+        }
     }
 
-    /// Finds the containers that can use instances as they are now.
-    fn accessors(&self, options: &HolderOptions) -> Result<Holders> {
+    /// Finds the containers that can use the instances of a GPU as they are now.
+    fn accessors(&self, gpu: &GpuPartitioning, options: &HolderOptions) -> Result<Holders> {
         let mut holders = Holders::default();
-        let topology = discover::discover(&self.node.host()?, Source::Proc)?.topology;
-        let query = capability_query(&topology, &[], &options.host_root, &self.node.roots.dev);
-        holders.add_accessors(&CapabilityAccess::in_containers(query), &topology);
+        let found = discover::discover(&self.node.host()?, Source::Proc)?;
+        let topology = &found.topology;
+        let query = capability_query(topology, &[], &options.host_root, &self.node.roots.dev);
+        holders.add_accessors(&CapabilityAccess::in_containers(query), topology);
+        holders.add_undiscovered(gpu, &found);
         Ok(holders)
+    }
+
+    /// Takes the slices that were destroyed out of the spec. The refresh after the last step reports what prevents that.
+    fn withdraw(&self, options: &ApplyOptions) {
+        let Some(generate) = &options.refresh else { return };
+        if !self.is_refreshed_by_watch(&options.holders.state_dir, &NoMessages).unwrap_or(false) {
+            let generator = Generator::new(self.node, generate, &NoMessages);
+            let _ = generator.generate(OnConflict::Refuse, || ());
+        }
     }
 
     /// Finds the holders of slices. With `must_see_all`, a process that cannot be examined is an error; without, a warning.
@@ -291,12 +317,14 @@ impl NodePartitioner<'_> {
         holders.add_leases(&options.state_dir.join("leases"), &gpus.all)?;
         // Declared slices may be named by UUID, which only NVML reports. Without them /proc suffices, and NVML need not start.
         let source = if options.in_use.is_empty() { Source::Proc } else { Source::Nvml };
-        let topology = discover::discover(&self.node.host()?, source)?.topology;
-        holders.add_declared(&options.in_use, &topology)?;
+        let found = discover::discover(&self.node.host()?, source)?;
+        let topology = &found.topology;
+        holders.add_declared(&options.in_use, &found)?;
         let dev_root = &self.node.roots.dev;
-        let query = capability_query(&topology, &gpus.all, &options.host_root, dev_root);
+        let query = capability_query(topology, &gpus.all, &options.host_root, dev_root);
         let access = CapabilityAccess::find(query, earlier);
-        holders.add_accessors(&access, &topology);
+        holders.add_accessors(&access, topology);
+        gpus.all.iter().for_each(|gpu| holders.add_undiscovered(gpu, &found));
         holders.add_processes(&gpus.all, access.described());
         if access.forbidden() > 0 {
             let error = not_examined(access.forbidden());
@@ -311,7 +339,7 @@ impl NodePartitioner<'_> {
     /// Refreshes device nodes and spec. A running watch does that itself, with its own flags.
     fn refresh(&self, options: &ApplyOptions) -> Result<()> {
         let Some(generate) = &options.refresh else { return Ok(()) };
-        if self.is_refreshed_by_watch(&options.holders.state_dir)? {
+        if self.is_refreshed_by_watch(&options.holders.state_dir, self.messages)? {
             return Ok(());
         }
         // Nodes first. The driver creates none for a new instance (`nv-caps.c` has no `device_create`), and engines that bind-mount
@@ -326,7 +354,7 @@ impl NodePartitioner<'_> {
 
     /// Waits until a running watch reports the current slices, so that a container that is started next finds them in the spec.
     /// Returns false when no watch runs.
-    fn is_refreshed_by_watch(&self, state_dir: &Path) -> Result<bool> {
+    fn is_refreshed_by_watch(&self, state_dir: &Path, messages: &dyn MessageSink) -> Result<bool> {
         let running_watch = || {
             let status = Status::read(state_dir).ok().flatten();
             status.filter(|status| status.is_running(state_dir))
@@ -347,7 +375,7 @@ impl NodePartitioner<'_> {
             }
             if Instant::now() >= end {
                 let seconds = WATCH_LIMIT.as_secs();
-                self.messages.warn(&format!(
+                messages.warn(&format!(
                     "mig-cdi watch has not refreshed the spec after {seconds} s; run mig-cdi status"
                 ));
                 return Ok(true);

@@ -4,7 +4,7 @@
 
 use crate::{
     gpu_change::{GpuChange, current_layout, gpu_label},
-    holders::{Holders, LazyHolders, SliceKey},
+    holders::{Holders, LazyHolders, SliceKey, slice_keys},
     in_use::{InUse, declared_holders_of_gpu},
     journal::{JournalDir, JournalEntry},
     processes::processes_with_gpu_open,
@@ -22,6 +22,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Ids of the GPU instances that a run has created, by placement. The driver chooses the ids (`kmigmgr_ga100.c:308-353`).
 type CreatedInstances = BTreeMap<Placement, u32>;
 
+/// Finds the containers that can use the instances of a GPU.
+type FindAccessors<'a> = dyn Fn(&GpuPartitioning) -> Result<Holders> + 'a;
+
 /// Takes the planned steps on the GPUs of a node.
 pub(crate) struct StepRunner<'a> {
     /// NVML, or a simulated node.
@@ -34,21 +37,19 @@ pub(crate) struct StepRunner<'a> {
     pub in_use: &'a [InUse],
     /// Root of the machine's `/proc`; `None` on a simulated node, which no process has open.
     pub host: Option<&'a Root>,
-    /// Finds the containers that can use instances as they are now; `None` on a simulated node.
-    pub accessors: Option<&'a dyn Fn() -> Result<Holders>>,
+    /// Finds the containers that can use the instances of a GPU as they are now; `None` on a simulated node.
+    pub accessors: Option<&'a FindAccessors<'a>>,
+    /// Takes the instances that were destroyed out of the spec; `None` where there is none.
+    pub withdraw: Option<&'a dyn Fn()>,
     /// Receiver of messages.
     pub messages: &'a dyn MessageSink,
 }
 
-/// Returns the GPU instances and compute instances of a GPU.
-fn slice_keys(gpu: &GpuPartitioning) -> BTreeSet<SliceKey> {
-    let mut keys = BTreeSet::new();
-    for gi in &gpu.instances {
-        let key = SliceKey { gpu: gpu.minor, gi: gi.id, ci: None };
-        keys.insert(key);
-        keys.extend(gi.compute.iter().map(|ci| SliceKey { ci: Some(ci.id), ..key }));
-    }
-    keys
+/// A GPU that has reached its layout.
+pub(crate) struct ChangedGpu {
+    gpu: GpuPartitioning,
+    /// The instances that it did not have before.
+    created: BTreeSet<SliceKey>,
 }
 
 impl StepRunner<'_> {
@@ -76,9 +77,12 @@ impl StepRunner<'_> {
         for (i, entry) in entries.iter().enumerate() {
             // NVML has no transaction: what was created before a call that fails stays (NVIDIA's MIG user guide, where
             // `nvidia-smi mig -cgi 19,19,14,9` fails at the last). So the way back is a change of its own.
+            if i > 0 {
+                // The GPUs before it took time, in which a container may have started.
+                self.holders.forget();
+            }
             let changed = self.reach(&entry.gpu, &entry.after(journal)?);
-            let Err(failure) = changed.and_then(|created| self.expect_free(&entry.gpu, &created))
-            else {
+            let Err(failure) = changed.and_then(|changed| self.expect_free(&changed)) else {
                 continue;
             };
             let Err(undo_failure) = self.reach(&entry.gpu, &entry.before(journal)?) else {
@@ -91,17 +95,12 @@ impl StepRunner<'_> {
         journal.write(&[])
     }
 
-    /// Brings a GPU from whatever layout it has to another, and checks that it has it. Returns the instances that it has now and had not
-    /// before.
+    /// Brings a GPU from whatever layout it has to another, and checks that it has it.
     ///
     /// # Errors
     /// When the layout is impossible, slices in use have no room in it, a call fails, or NVML reports another layout afterwards.
     /// Steps before a failed one are not undone.
-    pub(crate) fn reach(
-        &self,
-        uuid: &str,
-        desired: &GpuLayoutSetting,
-    ) -> Result<BTreeSet<SliceKey>> {
+    pub(crate) fn reach(&self, uuid: &str, desired: &GpuLayoutSetting) -> Result<ChangedGpu> {
         // Read again for each attempt: the way back starts from whatever a failed change has created.
         let mut gpu = self.partitioner.gpu(uuid).map_err(|e| nvml_error(uuid, &e))?;
         let mut change = self.plan(&gpu, desired)?;
@@ -134,7 +133,15 @@ impl StepRunner<'_> {
         // The plan destroys compute instances before their GPU instance, in the order that the driver requires. A client that
         // has come since then loses nothing: the driver refuses with IN_USE while an instance has a subscriber
         // (`kernel_mig_manager.c:5627-5635,6168-6189`).
+        let mut has_destroyed = false;
         for step in steps {
+            if step.action.destroys() {
+                has_destroyed = true;
+            } else if std::mem::take(&mut has_destroyed) {
+                // The driver gives the ids, and so the nodes, of the instances that are gone to the next ones: a container that still
+                // finds an old name in the spec would be given the new instance.
+                self.withdraw.iter().for_each(|withdraw| withdraw());
+            }
             self.take(&gpu, &step.action, &mut created).map_err(|e| {
                 let operation = format!("{} on", step.action);
                 Error::failed(operation, &label).because_of(e.without_cure(), e.cure)
@@ -146,7 +153,8 @@ impl StepRunner<'_> {
         }
         let gpu = self.read(&gpu)?;
         self.check(&gpu, desired)?;
-        Ok(slice_keys(&gpu).difference(&kept).copied().collect())
+        let created = slice_keys(&gpu).difference(&kept).copied().collect();
+        Ok(ChangedGpu { gpu, created })
     }
 
     /// Checks that no process can use a new instance. A container may still have the right to the nodes of one that another program has
@@ -154,20 +162,19 @@ impl StepRunner<'_> {
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] when one can, or when that cannot be found out.
-    fn expect_free(&self, uuid: &str, created: &BTreeSet<SliceKey>) -> Result<()> {
+    fn expect_free(&self, ChangedGpu { gpu, created }: &ChangedGpu) -> Result<()> {
         let Some(find) = self.accessors.filter(|_| !created.is_empty()) else { return Ok(()) };
-        let holders = find()?;
+        let holders = find(gpu)?;
         for key in created {
             let holders = holders.of_slice(*key);
             if !holders.is_empty() {
                 self.holders.leave_out(created);
-                let gpu = self.partitioner.gpu(uuid).map_err(|e| nvml_error(uuid, &e))?;
                 let cause = format!(
                     "gpu instance {} has the device nodes of an earlier one, which are in use by {}",
                     key.gi,
                     holders.join(", ")
                 );
-                return Err(Error::refused("partition", gpu_label(&gpu))
+                return Err(Error::refused("partition", gpu_label(gpu))
                     .because(cause)
                     .with_cure("stop them and try again")
                     .held_by(holders));

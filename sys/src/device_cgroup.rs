@@ -6,14 +6,17 @@
 //! Never changed: a cgroup that holds another process than the container's, also below it; a systemd service, which may
 //! start others; and cgroups above a container's systemd unit. Other processes would be allowed the devices too.
 
+mod hierarchy;
 mod interpreter;
 mod locate;
+mod members;
 mod policies;
 mod policy_probe;
 mod program;
 mod rules;
 
-pub use policies::{DevicePolicies, DevicePolicy, PolicyFromWithin, enter_host_cgroup_namespace};
+pub use hierarchy::enter_host_cgroup_namespace;
+pub use policies::{DevicePolicies, DevicePolicy, PolicyFromWithin, TaskPolicies, TaskPolicy};
 pub use policy_probe::PolicyProbe;
 
 use crate::{

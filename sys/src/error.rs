@@ -140,6 +140,13 @@ impl Error {
         matches!(self, Error::Call { errno: Errno::ENOENT | Errno::ESRCH, .. })
     }
 
+    /// True when the process has no namespaces any more, whose mounts it is about: it is ending (`mounts_open_common` in
+    /// `fs/proc_namespace.c`).
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.is_ended() || matches!(self, Error::Call { errno: Errno::EINVAL, .. })
+    }
+
     /// True when the kernel does not have the system call, or a seccomp filter answers so.
     #[must_use]
     pub fn is_unknown_call(&self) -> bool {

@@ -100,7 +100,7 @@ pub use config_file::{ConfigFile, remove_empty_dir};
 pub use container::{Container, MountSource, NewNode};
 pub use device_cgroup::{
     DeviceCgroup, DevicePolicies, DevicePolicy, DeviceRule, PolicyFromWithin, PolicyProbe,
-    enter_host_cgroup_namespace,
+    TaskPolicies, TaskPolicy, enter_host_cgroup_namespace,
 };
 pub use driver_root::{DriverRoot, ExaminedFile};
 pub use error::{Error, Result};

@@ -4,17 +4,18 @@ use crate::{
     Error, Result, Root,
     error::optional,
     kernel::{process, stat::char_device},
+    root::read_all,
 };
 use caps::{CapSet, Capability};
 use mig_cdi_model::{Major, Minor};
 use nix::{
     dir::Dir,
     errno::Errno,
-    fcntl::{AT_FDCWD, AtFlags, OFlag, readlinkat},
-    sys::stat::fstatat,
+    fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat},
+    sys::stat::{Mode, fstatat},
     unistd::{Whence, lseek},
 };
-use std::{collections::BTreeSet, ops::Range};
+use std::{collections::BTreeSet, ffi::CStr, fs::File, ops::Range, os::fd::OwnedFd, path::Path};
 
 /// Largest `/proc/PID/fdinfo/FD` of a device.
 const LIMIT: usize = 1 << 16;
@@ -26,12 +27,22 @@ pub fn share_descriptors(a: u32, b: u32) -> bool {
 }
 
 /// Reports whether this process may look at the descriptors and namespaces of the processes of all users: `/proc/PID/fd` is a directory of
-/// the process's user, and what is behind its links takes the right to trace it (`proc_fd_access_allowed` in fs/proc/base.c).
+/// the process's user, and what is behind its links takes the right to trace it (`proc_fd_access_allowed` in fs/proc/base.c), which a
+/// security module may deny nevertheless.
 #[must_use]
 pub fn may_examine_processes() -> bool {
     let has = |one| caps::has_cap(None, CapSet::Effective, one).unwrap_or(false);
     has(Capability::CAP_SYS_PTRACE)
         && (has(Capability::CAP_DAC_READ_SEARCH) || has(Capability::CAP_DAC_OVERRIDE))
+        // Without a security module that has labels, it cannot be read.
+        && !std::fs::read_to_string("/proc/thread-self/attr/current").is_ok_and(|label| confines(&label))
+}
+
+/// Reports whether a security module confines a process with this label: a context of SELinux (`system_u:system_r:container_t:s0`), or a
+/// profile of AppArmor and its mode (`docker-default (enforce)`), or `unconfined` (`aa_getprocattr` in security/apparmor/procattr.c).
+fn confines(label: &str) -> bool {
+    let label = label.trim_end_matches(['\0', '\n']);
+    !label.is_empty() && label != "unconfined" && !label.ends_with(" (unconfined)")
 }
 
 /// Character devices that a process or thread has open, with descriptors of a range.
@@ -69,7 +80,7 @@ impl Root {
             // Behind "." and "..", the position in the listing is that of the number (`proc_readfd_common` in fs/proc/fd.c).
             lseek(&fd, i64::from(range.start) + 2, Whence::SeekSet).map_err(fail)?;
         }
-        let mut open = OpenDevices::default();
+        let (mut open, mut infos) = (OpenDevices::default(), None);
         for entry in Dir::from_fd(fd).map_err(fail)? {
             let entry = match entry {
                 Ok(entry) => entry,
@@ -94,11 +105,15 @@ impl Root {
                     Err(errno @ (Errno::EACCES | Errno::EPERM)) => return Err(fail(errno)),
                     _ => continue,
                 },
+                Err(Errno::ENOSYS) => return Err(fail(Errno::ENOSYS)),
                 Ok(None) | Err(_) => continue,
             };
-            let (major, minor) = (Major(major), Minor(minor));
-            if is_wanted(major, minor) && !self.only_names(path, &name.to_string_lossy()) {
-                open.devices.insert((major, minor));
+            let device = (Major(major), Minor(minor));
+            if is_wanted(device.0, device.1) && !open.devices.contains(&device) {
+                let infos = infos
+                    .get_or_insert_with(|| self.open_below(&format!("{path}info"), OFlag::O_PATH));
+                let only_names = infos.as_ref().is_ok_and(|infos| only_names(infos, name));
+                open.devices.extend((!only_names).then_some(device));
             }
         }
         Ok(Some(open))
@@ -117,21 +132,38 @@ impl Root {
         let own = fstatat(AT_FDCWD, "/proc", AtFlags::empty());
         self.stat("/proc").is_ok_and(|shown| own.is_ok_and(|own| own.st_dev == shown.st_dev))
     }
+}
 
-    /// Reports whether a descriptor was opened with `O_PATH`, by the octal flags in its fdinfo (proc(5)).
-    fn only_names(&self, path: &str, descriptor: &str) -> bool {
-        let info = self.read(&format!("{path}info/{descriptor}"), LIMIT).ok().flatten();
-        let info = String::from_utf8_lossy(&info.unwrap_or_default()).into_owned();
-        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-        let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
-        flags.is_some_and(|flags| flags & OFlag::O_PATH.bits() != 0)
-    }
+/// Reports whether a descriptor was opened with `O_PATH`, by the octal flags in its fdinfo (proc(5)).
+fn only_names(infos: &OwnedFd, descriptor: &CStr) -> bool {
+    let opened = openat(infos, descriptor, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+    let info = opened.ok().and_then(|fd| read_all(File::from(fd), Path::new("fdinfo"), LIMIT).ok());
+    let info = info.unwrap_or_default();
+    let info = String::from_utf8_lossy(&info);
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & OFlag::O_PATH.bits() != 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs::File, os::fd::AsRawFd, path::Path};
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn a_process_is_confined_by_a_profile_or_a_context() {
+        for confined in [
+            "docker-default (enforce)\n",
+            "cri-containerd.apparmor.d (enforce)",
+            "podman//&unconfined (enforce)\n",
+            "system_u:system_r:container_t:s0:c1,c2\0",
+        ] {
+            assert!(confines(confined), "{confined}");
+        }
+        for free in ["", "\0", "unconfined\n", "podman (unconfined)\n"] {
+            assert!(!confines(free), "{free}");
+        }
+    }
 
     #[test]
     fn descriptors_are_found_in_the_range_of_their_number() {

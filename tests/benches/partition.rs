@@ -4,7 +4,7 @@
 //! Quote the ratios to `mig-cdi list` on the same host, which asks NVML for every slice once.
 //!
 //! The last lines are the search for holders on the machine itself, with 300 cgroups of ten processes that may each use one slice, and
-//! 2,000 other processes; with 900,000 open files; with 300 device programs that cannot be read; with 20,000 processes; and beside
+//! 2,000 other processes; with 900,000 open files, and as many descriptors that only name a slice's node; with 300 device programs that cannot be read; with 20,000 processes; and beside
 //! 400,000 files in a tmpfs of another mount namespace, which it never reads. It needs root and the `devices` controller of cgroup v1.
 
 use mig_cdi_tests::{deadline::kill_and_wait, partition_host::PartitionHost, podman::compile, run};
@@ -53,9 +53,17 @@ fn main() {
     let containers = Crowd::of_containers(&host);
     show("the same, 300 containers, 5,000 processes", holders());
     drop(containers);
-    let files = Crowd::with_files();
+    let files = Crowd::with_files("fileno STDIN");
     show("the same, 900,000 open files", holders());
     drop(files);
+    let node = host.fake.path("/dev/nvidia-caps/nvidia-cap3");
+    let path_only = "0x200000";
+    let names = Crowd::with_files(&format!(
+        "do {{ sysopen(N, '{}', {path_only}) or die; fileno N }}",
+        node.display()
+    ));
+    show("the same, 900,000 names of a slice's node", holders());
+    drop(names);
     let programs = Crowd::with_unread_programs(&host);
     show("the same, 300 unreadable device programs", holders());
     drop(programs);
@@ -154,14 +162,12 @@ impl Crowd {
         Crowd { processes: vec![ready(&mut unshare)], cgroups: Vec::new() }
     }
 
-    /// 60 processes with 15,000 open files each.
-    fn with_files() -> Crowd {
-        let script =
-            "use POSIX; POSIX::dup(0) for 1..15000; print \"x\"; $| = 1; exec 'sleep', '1000'";
-        let start = |_| {
-            let mut perl = Command::new("perl");
-            sleeper(perl.args(["-e", &format!("$^F = 20000; {script}")]))
-        };
+    /// 60 processes with 15,000 descriptors each, of a file that Perl opens by this expression.
+    fn with_files(file: &str) -> Crowd {
+        let script = format!(
+            "$^F = 20000; use POSIX; $file = {file}; POSIX::dup($file) for 1..15000; exec 'sleep', '1000'"
+        );
+        let start = |_| sleeper(Command::new("perl").args(["-e", &script]));
         let crowd = Crowd { processes: (0..60).map(start).collect(), cgroups: Vec::new() };
         // They open files for a second or two.
         std::thread::sleep(Duration::from_secs(5));

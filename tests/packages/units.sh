@@ -48,6 +48,36 @@ service() {
     systemctl daemon-reload
 }
 
+# bundle: makes a bundle whose container has its own scope, asks for a slice, and has a device rule that denies after one that allows.
+# No option of podman makes such a rule.
+bundle() {
+    mkdir -p /run/bundle
+    cat >/run/bundle/config.json <<'EOF'
+{
+    "ociVersion": "1.0.2",
+    "process": {"user": {"uid": 0, "gid": 0}, "args": ["sleep", "1000"], "env": ["PATH=/usr/bin:/bin"], "cwd": "/"},
+    "root": {"path": "/test/rootfs"},
+    "mounts": [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]}
+    ],
+    "annotations": {"mig-cdi/devices": "0:2g.20gb:0"},
+    "hooks": {"createRuntime": [{
+        "path": "/usr/bin/mig-cdi-hook", "args": ["mig-cdi-hook", "create-runtime"], "env": ["MIG_CDI_HOOK=create-runtime"]
+    }]},
+    "linux": {
+        "cgroupsPath": "system.slice:mig-cdi:denies",
+        "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}],
+        "resources": {"devices": [
+            {"allow": false, "access": "rwm"},
+            {"allow": true, "type": "c", "major": 42, "minor": 7, "access": "rw"},
+            {"allow": false, "type": "c", "major": 42, "minor": 8, "access": "rwm"}
+        ]}
+    }
+}
+EOF
+}
+
 test_units() {
     [ -c /dev/sample ] || mknod /dev/sample c 42 7
     mkdir -p /run/hooks.d
@@ -99,8 +129,17 @@ test_units() {
             'mknod /tmp/node c 508 39 && cat /tmp/node'
         podman_with_hook rm -f -t 0 own >/dev/null
         check "its scope ends with it" no_drop_in "libpod-$id"
+
+        bundle
+        check "a container whose rules systemd cannot express does not start" \
+            not "$runtime" --systemd-cgroup run --detach --bundle /run/bundle denies
+        check "the reason names its scope" last_refusal "allow devices in the systemd unit mig-cdi-denies.scope: systemd cannot express"
+        "$runtime" delete --force denies >/dev/null 2>&1
+        sed -i 's/"annotations".*/"annotations": {},/' /run/bundle/config.json
+        check "it starts without a slice" "$runtime" --systemd-cgroup run --detach --bundle /run/bundle denies
+        "$runtime" delete --force denies
     done
-    rm -rf /run/systemd/system/split.service /run/containers/systemd /run/hooks.d
+    rm -rf /run/systemd/system/split.service /run/containers/systemd /run/hooks.d /run/bundle
     systemctl daemon-reload
     systemctl reset-failed
 }

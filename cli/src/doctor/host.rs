@@ -1,4 +1,4 @@
-//! Checks of the host: our settings, the watch, cgroups, systemd, `SELinux`, and the privilege of this process.
+//! Checks of the host: our settings, the watch, cgroups, systemd, SELinux, and the privilege of this process.
 
 use super::{
     facts::NodeFacts,
@@ -24,7 +24,7 @@ pub(super) fn has_systemd(facts: &NodeFacts<'_>) -> bool {
     matches!(facts.host.list("/run/systemd/system"), Ok(Some(_)))
 }
 
-/// Version of cgroups, systemd, `SELinux`.
+/// Version of cgroups, systemd, SELinux.
 pub(super) fn host(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let systemd = match has_systemd(facts) {
         true => ok("systemd", "runs"),

@@ -8,10 +8,12 @@ use super::{
 };
 use mig_cdi_gen::{Error, Result, child};
 use mig_cdi_model::{Major, Minor};
-use mig_cdi_sys::{ChildLines, DevicePolicies, DevicePolicy, is_root, own_image};
+use mig_cdi_sys::{
+    ChildLines, DevicePolicies, DevicePolicy, TaskPolicies, TaskPolicy, is_root, own_image,
+};
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -45,19 +47,18 @@ impl Scan<'_> {
         findings: &mut Findings,
     ) {
         let mut groups: BTreeMap<String, Vec<Task>> = BTreeMap::new();
+        let mut without = Vec::new();
         for (task, cgroups) in tasks {
             match cgroups {
-                Ok(cgroups) => groups.entry(cgroups).or_default().push(task),
-                Err(error) => {
-                    let right = DeviceRight::Unknown(error.to_string());
-                    self.record(
-                        Arc::new(TaskCgroup { container: None, right }),
-                        vec![task],
-                        findings,
-                    );
+                Ok(cgroups) if is_cut_off(&cgroups) => {
+                    without
+                        .push((task, "the path of its cgroup is too long to be shown".to_owned()));
                 }
+                Ok(cgroups) => groups.entry(cgroups).or_default().push(task),
+                Err(error) => without.push((task, error.to_string())),
             }
         }
+        self.judge_by_members(without, policies, findings);
         for (cgroups, tasks) in groups {
             // A cgroup that is gone was left by its processes: they have ended, or are in another one.
             let (stayed, moved) = match &*policies.of(&cgroups) {
@@ -68,6 +69,36 @@ impl Scan<'_> {
             for (cgroups, task) in moved {
                 self.judge(&cgroups, vec![task], policies, findings);
             }
+        }
+    }
+
+    /// Judges tasks whose cgroups are not shown, for these reasons, by the members of all cgroups.
+    fn judge_by_members(
+        &self,
+        tasks: Vec<(Task, String)>,
+        policies: &mut DevicePolicies<'_>,
+        findings: &mut Findings,
+    ) {
+        let ids: BTreeSet<u32> = tasks.iter().map(|(task, _)| task.id()).collect();
+        // Members are listed by the ids that they have for this process.
+        let mut found = match !ids.is_empty() && self.host.has_own_proc() {
+            true => policies.of_members(&ids, self.end),
+            false => Ok(TaskPolicies::new()),
+        };
+        for (task, reason) in tasks {
+            let (container, right) = match found.as_mut().map(|found| found.remove(&task.id())) {
+                Ok(Some(TaskPolicy { policy, path })) => {
+                    (container_id(&path.to_string_lossy()), self.right_by(&policy))
+                }
+                Ok(None) => (None, DeviceRight::Unknown(reason)),
+                Err(error) => (None, DeviceRight::Unknown(format!("{reason}; {error}"))),
+            };
+            if let DeviceRight::Rule(devices) = &right {
+                let devices = devices.iter().copied();
+                let held = accessor(task, container.clone(), devices, Access::Cgroup);
+                findings.accessors.extend(held);
+            }
+            self.record(Arc::new(TaskCgroup { container, right }), vec![task], findings);
         }
     }
 
@@ -112,13 +143,21 @@ impl Scan<'_> {
 
     /// Determines what a cgroup allows.
     fn right(&self, cgroups: &str, policies: &mut DevicePolicies<'_>) -> DeviceRight {
-        let devices = match &*policies.of(cgroups) {
+        let policy = policies.of(cgroups);
+        match &*policy {
+            DevicePolicy::Unknown(_) => match policies.at_most(cgroups) {
+                Some(devices) => self.right_by(&DevicePolicy::Some(devices)),
+                None => self.right_by(&policy),
+            },
+            policy => self.right_by(policy),
+        }
+    }
+
+    fn right_by(&self, policy: &DevicePolicy) -> DeviceRight {
+        let devices = match policy {
             DevicePolicy::Everything => return DeviceRight::All,
             DevicePolicy::Some(devices) => devices.clone(),
-            DevicePolicy::Unknown(reason) => match policies.at_most(cgroups) {
-                Some(devices) => devices,
-                None => return DeviceRight::Unknown(reason.clone()),
-            },
+            DevicePolicy::Unknown(reason) => return DeviceRight::Unknown(reason.clone()),
         };
         // One that may partition GPUs is given the nodes of all slices (libnvidia-container mounts all of /dev/nvidia-caps for
         // NVIDIA_MIG_CONFIG_DEVICES): it holds those that it has open.
@@ -137,7 +176,7 @@ impl Scan<'_> {
         findings.tasks.extend(tasks.into_iter().map(examined));
     }
 
-    /// Judges tasks whose policy is not known, by the other thing that the kernel checks: the mode of a node.
+    /// Judges tasks whose policy is not known, by the other thing that the kernel checks: the modes of the nodes that they see.
     fn judge_unknown(
         &self,
         cgroup: &TaskCgroup,
@@ -148,13 +187,17 @@ impl Scan<'_> {
         let mut is_reported = false;
         for task in tasks.iter().copied() {
             let status = self.status(task);
-            if status.as_ref().is_some_and(|status| status.is_dead) {
+            if status.as_ref().map_or_else(|| self.has_ended(task), |status| status.is_dead) {
                 // Its threads may be alive, and have cgroups that are known.
                 continue;
             } else if !is_root() {
                 findings.forbidden.insert(task.pid);
             } else if !is_reported {
-                let devices = self.openable(|| status);
+                // A container has nodes of its own, with the modes that its engine chose.
+                let devices = match self.has_host_nodes(task) {
+                    true => self.openable(|| status),
+                    false => self.all().collect(),
+                };
                 is_reported = !devices.is_empty();
                 let access = Access::Unknown(reason.to_owned());
                 findings.accessors.extend(accessor(
@@ -166,6 +209,13 @@ impl Scan<'_> {
             }
         }
     }
+}
+
+/// Reports whether the path of a cgroup may not be whole. Since Linux 6.8 the kernel cuts off one of more than 4,095 bytes, before it
+/// showed no cgroup at all then (`proc_cgroup_show` in kernel/cgroup/cgroup.c, `kernfs_path_from_node_locked` in fs/kernfs/dir.c).
+fn is_cut_off(cgroups: &str) -> bool {
+    let path = |line: &str| line.splitn(3, ':').nth(2).map_or(0, str::len);
+    cgroups.lines().any(|line| path(line) >= 4095)
 }
 
 /// The child process that looks from within cgroups. One serves all: its start takes longer than an answer.

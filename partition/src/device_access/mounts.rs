@@ -96,6 +96,7 @@ impl Scan<'_> {
                 let text = text.unwrap_or_default();
                 mounts.devices.extend(self.mounted_in(&String::from_utf8_lossy(&text)));
             }
+            Err(error) if error.is_ending() => {}
             Err(error) => mounts.fail(self, &error),
         }
     }

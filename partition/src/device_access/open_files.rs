@@ -48,13 +48,15 @@ impl<'a> OpenFiles<'a> {
 impl Scan<'_> {
     /// Finds the tasks that have devices open.
     pub(super) fn open_files(&self, findings: &mut Findings) {
-        let is_asked = |Examined { task, cgroup }: &&Examined| {
-            let is_restricted = !matches!(cgroup.right, DeviceRight::All);
-            task.has_own_files && (is_restricted || self.query.kinds != AccessKinds::Confined)
+        let is_asked = |examined: &&Examined| {
+            let has_more = || self.known(examined).len() < self.query.devices.len();
+            examined.task.has_own_files && has_more()
         };
         let tasks = findings.tasks.iter().filter(is_asked);
         let mut parts: Vec<FilesPart<'_>> = tasks.map(|examined| (examined, 0)).collect();
-        let mut all = OpenFiles::default();
+        // The time may be up before the first is looked at.
+        let largest = parts.first().map(|(examined, _)| (0, *examined));
+        let mut all = OpenFiles { largest, ..OpenFiles::default() };
         while !parts.is_empty() && !all.is_late {
             let mut more = Vec::new();
             for found in self.look_at(&parts) {
@@ -83,6 +85,16 @@ impl Scan<'_> {
         let OpenFiles { accessors, forbidden, .. } = all;
         findings.accessors.extend(accessors.into_iter().chain(unknown));
         findings.forbidden.extend(forbidden);
+    }
+
+    /// Positions of the devices of a task for which its open files do not matter: a rule allows them, and so they count already, or only
+    /// containers are asked for, and it is a process of the host that may open them at any time.
+    fn known(&self, Examined { task, cgroup }: &Examined) -> Vec<usize> {
+        match (&cgroup.right, self.query.kinds) {
+            (DeviceRight::Rule(allowed), _) => allowed.clone(),
+            (DeviceRight::All, AccessKinds::Confined) => self.openable(|| self.status(*task)),
+            (DeviceRight::All | DeviceRight::Unknown(_), _) => Vec::new(),
+        }
     }
 
     /// Looks at parts of the descriptors of tasks, on all processors.
@@ -120,9 +132,9 @@ impl Scan<'_> {
                     found.more.extend((open.has_more && first == 0).then_some((examined, end)));
                     let open = open.devices.iter().filter_map(|device| positions.get(device));
                     let mut devices: BTreeSet<usize> = open.copied().collect();
-                    // Those of its rules are known.
-                    if let DeviceRight::Rule(allowed) = &cgroup.right {
-                        devices.retain(|device| !allowed.contains(device));
+                    if !devices.is_empty() {
+                        let known = self.known(examined);
+                        devices.retain(|device| !known.contains(device));
                     }
                     (devices, Access::OpenFile)
                 }
@@ -134,8 +146,10 @@ impl Scan<'_> {
                 Err(error) => {
                     // What a rule allows, and what is openable where the rules are not known, is known to be held.
                     let may_open = match cgroup.right {
-                        DeviceRight::All => self.openable(|| self.status(*task)),
-                        DeviceRight::Rule(_) | DeviceRight::Unknown(_) => return,
+                        DeviceRight::All if self.query.kinds != AccessKinds::Confined => {
+                            self.openable(|| self.status(*task))
+                        }
+                        _ => return,
                     };
                     (may_open.into_iter().collect(), Access::Unknown(error.to_string()))
                 }

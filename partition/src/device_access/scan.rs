@@ -140,9 +140,23 @@ impl Scan<'_> {
     }
 
     /// Reports whether this process lacks a privilege to look at a task, after the kernel has denied it. It also denies that for
-    /// a task that has ended (`proc_fd_access_allowed` in fs/proc/base.c), and where a security module confines this process.
+    /// a task that has ended (`proc_fd_access_allowed` in fs/proc/base.c).
     pub(super) fn is_forbidden(&self, task: Task) -> bool {
         !may_examine_processes() && self.status(task).is_some_and(|status| !status.is_dead)
+    }
+
+    /// Reports whether a task has the host's nodes: in the mount namespace of the machine's first process, or of this one.
+    pub(super) fn has_host_nodes(&self, task: Task) -> bool {
+        let link = |path: &str| self.host.link(path).ok();
+        let namespace = link(&task.file("ns/mnt"));
+        let is_same = |path| namespace.is_some() && namespace == link(path);
+        let is_unchanged = link(&task.file("root")).is_some_and(|root| root == "/");
+        is_unchanged && (is_same("/proc/1/ns/mnt") || is_same("/proc/self/ns/mnt"))
+    }
+
+    /// Reports whether a task is no longer there.
+    pub(super) fn has_ended(&self, task: Task) -> bool {
+        matches!(self.cgroups(task), Ok(None))
     }
 
     /// Positions of the devices whose nodes on the host a task may open, by its status. Without one it may open all.

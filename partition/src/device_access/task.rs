@@ -115,6 +115,11 @@ impl Task {
         Task { pid, thread: None, has_own_files: true }
     }
 
+    /// Its id, which is that of the process for the main one.
+    pub(super) fn id(self) -> u32 {
+        self.thread.unwrap_or(self.pid)
+    }
+
     /// Path of a file in its directory of `/proc`.
     pub(super) fn file(self, name: &str) -> String {
         match self.thread {

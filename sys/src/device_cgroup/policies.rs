@@ -6,37 +6,25 @@
 
 use super::{
     CgroupDir,
+    hierarchy::{Hierarchy, cgroup, hierarchies, nearest},
     interpreter::{DeviceAccess, allows},
     locate::{self, CgroupVersion},
+    members::visit_cgroups_of,
     program::obstacle,
     rules,
 };
-use crate::{
-    Error, Result, Root,
-    kernel::{bpf, mount},
-};
+use crate::{Error, Result, Root, kernel::bpf};
 use mig_cdi_model::{Major, Minor};
-use nix::{
-    errno::Errno,
-    fcntl::{OFlag, openat},
-    sched::{CloneFlags, setns},
-    sys::{
-        stat::Mode,
-        statfs::{PROC_SUPER_MAGIC, fstatfs},
-    },
-};
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     rc::Rc,
+    time::Instant,
 };
 
-/// Directory of the rules of version 1 below a root that is no machine's, as a test makes it.
-const V1_FIXTURE: &str = "/sys/fs/cgroup/devices";
-/// More than the largest list of rules, in bytes.
-pub(super) const LIMIT: usize = 1 << 20;
 /// Character and block devices, reading and writing: `BPF_DEVCG_*` in `include/uapi/linux/bpf.h`.
 const CHAR: u32 = 2;
 const BLOCK: u32 = 1;
@@ -73,20 +61,24 @@ pub struct DevicePolicies<'a> {
     unread: HashMap<Vec<u32>, DevicePolicy>,
 }
 
+/// The policies of tasks, by their ids.
+pub type TaskPolicies = HashMap<u32, TaskPolicy>;
+
+/// The policy of a task, and its cgroup.
+#[derive(Debug, Clone)]
+pub struct TaskPolicy {
+    /// What it may use.
+    pub policy: DevicePolicy,
+    /// Path of its cgroup in the hierarchy that restricts it, or of the nearest one above with a path that the kernel takes.
+    pub path: PathBuf,
+}
+
 /// Paths of a process's cgroups of versions 1 and 2.
 type Paths = (Option<String>, Option<String>);
 
 fn paths(cgroups: &str) -> Paths {
     let path = |version| locate::group(cgroups, version).map(str::to_owned);
     (path(CgroupVersion::V1), path(CgroupVersion::V2))
-}
-
-/// The root directory of a hierarchy.
-#[derive(Debug)]
-enum Hierarchy {
-    Absent,
-    Open(OwnedFd),
-    Unreadable(String),
 }
 
 /// Opens the directory of a cgroup, or of one that stands for it.
@@ -102,10 +94,7 @@ impl<'a> DevicePolicies<'a> {
         devices: Vec<(Major, Minor)>,
         from_within: &'a PolicyFromWithin<'a>,
     ) -> Result<DevicePolicies<'a>> {
-        let (v1, v2) = match is_procfs(host)? {
-            true => machine_hierarchies()?,
-            false => (fixture(host), Hierarchy::Absent),
-        };
+        let (v1, v2) = hierarchies(host)?;
         let (policies, programs, unread) = (HashMap::new(), HashMap::new(), HashMap::new());
         Ok(DevicePolicies { devices, from_within, v1, v2, policies, programs, unread })
     }
@@ -138,6 +127,50 @@ impl<'a> DevicePolicies<'a> {
             DevicePolicy::Some(devices) => Some(devices),
             DevicePolicy::Everything | DevicePolicy::Unknown(_) => None,
         }
+    }
+
+    /// Determines the policies of tasks of which `/proc/PID/cgroup` does not tell the cgroups, by the members of all cgroups. Left out are
+    /// tasks that are not found. A path of more than 4,095 bytes is not shown, and a process may nest cgroups in its own where it
+    /// can write to that.
+    ///
+    /// # Errors
+    /// When a cgroup cannot be read, or they take longer than until `end`.
+    pub fn of_members(&mut self, tasks: &BTreeSet<u32>, end: Instant) -> Result<TaskPolicies> {
+        let everything =
+            || TaskPolicy { policy: DevicePolicy::Everything, path: PathBuf::from("/") };
+        let mut policies: TaskPolicies = tasks.iter().map(|task| (*task, everything())).collect();
+        for version in [CgroupVersion::V1, CgroupVersion::V2] {
+            let (hierarchy, members) = match version {
+                CgroupVersion::V1 => (&self.v1, "tasks"),
+                CgroupVersion::V2 => (&self.v2, "cgroup.threads"),
+            };
+            let root = match hierarchy {
+                Hierarchy::Open(root) => root.try_clone(),
+                Hierarchy::Absent => continue,
+                Hierarchy::Unreadable(reason) => {
+                    return Err(Error::refused("visit", "all cgroups", reason.clone()));
+                }
+            };
+            let root = root.map_err(|e| Error::io("visit", Path::new("all cgroups"), &e))?;
+            let mut found = TaskPolicies::new();
+            visit_cgroups_of(tasks, &root, members, end, |dir, ids| {
+                let policy = match version {
+                    CgroupVersion::V1 => self.v1_policy(dir),
+                    CgroupVersion::V2 => self.v2_policy(dir),
+                };
+                for id in ids {
+                    let Some(known) = policies.remove(&id) else { continue };
+                    let path = match policy {
+                        DevicePolicy::Everything => known.path,
+                        _ => dir.path.clone(),
+                    };
+                    let policy = both(known.policy, policy.clone());
+                    found.insert(id, TaskPolicy { policy, path });
+                }
+            })?;
+            policies = found;
+        }
+        Ok(policies)
     }
 
     fn determine(&mut self, paths: &Paths, open: OpenCgroup) -> DevicePolicy {
@@ -270,16 +303,6 @@ impl<'a> DevicePolicies<'a> {
     }
 }
 
-impl Hierarchy {
-    /// The policy where a hierarchy is absent, or a process is not in it.
-    fn without_path(&self) -> DevicePolicy {
-        match self {
-            Hierarchy::Unreadable(reason) => DevicePolicy::Unknown(reason.clone()),
-            Hierarchy::Absent | Hierarchy::Open(_) => DevicePolicy::Everything,
-        }
-    }
-}
-
 /// What two policies allow together. An unknown one can only forbid more than the other.
 fn both(a: DevicePolicy, b: DevicePolicy) -> DevicePolicy {
     use DevicePolicy::{Everything, Some, Unknown};
@@ -289,99 +312,6 @@ fn both(a: DevicePolicy, b: DevicePolicy) -> DevicePolicy {
         (Some(allowed), Unknown(_)) | (Unknown(_), Some(allowed)) => Some(allowed),
         (Unknown(reason), Unknown(_)) => Unknown(reason),
     }
-}
-
-fn is_procfs(host: &Root) -> Result<bool> {
-    let system = fstatfs(host.open_below("/proc", OFlag::O_PATH)?)
-        .map_err(|errno| Error::call("stat", host.display_path("/proc"), errno))?;
-    Ok(system.filesystem_type() == PROC_SUPER_MAGIC)
-}
-
-/// Opens the hierarchies of the machine through mounts of our own: those of others may show a part, or nothing, as where this
-/// process runs in a container. Without the privilege, and before Linux 5.2, through a mount that shows all of a hierarchy.
-fn machine_hierarchies() -> Result<(Hierarchy, Hierarchy)> {
-    let proc = Root::open(Path::new("/"))?;
-    let text = |path| -> Result<String> {
-        let bytes = proc.read(path, LIMIT)?.unwrap_or_default();
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    let (groups, mountinfo) = (text("/proc/self/cgroup")?, text("/proc/self/mountinfo")?);
-    let opened = |mounted: nix::Result<OwnedFd>, version, name| {
-        let errno = match mounted {
-            Ok(root) => return Hierarchy::Open(root),
-            Err(errno) => errno,
-        };
-        let mounts = locate::mounts(&mountinfo, version);
-        let whole = mounts.iter().filter(|mount| mount.root == "/");
-        let mut open = whole.filter_map(|mount| CgroupDir::open(Path::new(&mount.point)).ok());
-        match open.next() {
-            Some(dir) => Hierarchy::Open(dir.fd),
-            None => Hierarchy::Unreadable(Error::call("mount", name, errno).to_string()),
-        }
-    };
-    let v1 = locate::controllers(&groups).map_or(Hierarchy::Absent, |names| {
-        let mounted = mount::detached_cgroup_v1(names);
-        opened(mounted, CgroupVersion::V1, "the cgroup hierarchy of devices")
-    });
-    let v2 = locate::group(&groups, CgroupVersion::V2).map_or(Hierarchy::Absent, |_| {
-        opened(mount::detached_cgroup_v2(), CgroupVersion::V2, "the unified cgroup hierarchy")
-    });
-    Ok((v1, v2))
-}
-
-fn fixture(host: &Root) -> Hierarchy {
-    match host.open_below(V1_FIXTURE, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
-        Ok(root) => Hierarchy::Open(root),
-        Err(_) => Hierarchy::Absent,
-    }
-}
-
-/// Opens the directory of a cgroup.
-pub(super) fn cgroup(root: &OwnedFd, path: &str) -> Result<CgroupDir> {
-    // A path with `..` leads out of our cgroup namespace (cgroup_namespaces(7)), and so out of the mount.
-    if is_outside(path) {
-        return Err(Error::refused(
-            "open the cgroup",
-            path,
-            "it is outside of our cgroup namespace",
-        ));
-    }
-    let relative = path.trim_start_matches('/');
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let relative = if relative.is_empty() { "." } else { relative };
-    let fd = openat(root, relative, flags, Mode::empty());
-    let fd = fd.map_err(|errno| Error::call("open the cgroup", path, errno))?;
-    Ok(CgroupDir { fd, path: path.into() })
-}
-
-fn is_outside(path: &str) -> bool {
-    path.split('/').any(|name| name == "..")
-}
-
-/// Opens the nearest directory above a cgroup, or its own.
-fn nearest(root: &OwnedFd, path: &str) -> Result<CgroupDir> {
-    let own = cgroup(root, path);
-    if own.is_ok() || is_outside(path) {
-        return own;
-    }
-    let above = Path::new(path).ancestors().skip(1).filter_map(Path::to_str);
-    above.map(|path| cgroup(root, path)).find(Result::is_ok).unwrap_or(own)
-}
-
-/// Moves this thread, and those that it starts later, to the cgroup namespace of the machine's first process, in which all cgroups
-/// have paths and can be reached.
-///
-/// # Errors
-/// When this process is not privileged.
-pub fn enter_host_cgroup_namespace(host: &Root) -> Result<()> {
-    const PATH: &str = "/proc/1/ns/cgroup";
-    let (ours, hosts) = (host.identity("/proc/self/ns/cgroup")?, host.identity(PATH)?);
-    if ours == hosts {
-        return Ok(());
-    }
-    let namespace = host.open_below(PATH, OFlag::O_RDONLY)?;
-    setns(namespace, CloneFlags::CLONE_NEWCGROUP)
-        .map_err(|errno| Error::call("enter", host.display_path(PATH), errno))
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use super::{
     CgroupDir, PROCESSES,
+    hierarchy::{LIMIT, cgroup},
     locate::{self, CgroupVersion},
-    policies::{DevicePolicy, LIMIT, NO_DEVICE, cgroup},
+    policies::{DevicePolicy, NO_DEVICE},
 };
 use crate::{Error, Result, Root, kernel::mount};
 use mig_cdi_model::{Major, Minor};

@@ -7,6 +7,7 @@
 //! | `FAKE_NVML_FAIL=NAME:CODE[:K]` | the Kth call of that function fails; the first without K |
 //! | `FAKE_NVML_DIE=N` | SIGKILL instead of the Nth call |
 //! | `FAKE_NVML_DIE=N+` | SIGKILL after the Nth call has done its work |
+//! | `FAKE_NVML_STOP=NAME` | SIGSTOP before the first call of that function: a test looks around, and lets it go on |
 //! | `FAKE_NVML_TRACE=FILE` | a line for each call is appended: name and code |
 //!
 //! Calls count from 1, `nvmlInit_v2` included. Several failures are separated by commas.
@@ -28,6 +29,8 @@ struct Plan {
     failures: Vec<Failure>,
     /// Call that kills the process, and whether before or after its work.
     die: Option<(u64, bool)>,
+    /// Function before whose first call the process stops.
+    stop: Option<String>,
     trace: Option<File>,
     counts: Mutex<(u64, HashMap<&'static str, u64>)>,
 }
@@ -46,7 +49,10 @@ pub(crate) fn call(name: &'static str, work: impl FnOnce() -> Result<(), Code>) 
     let Some(plan) = PLAN.get_or_init(Plan::from_environment) else { return work() };
     let (all, own) = plan.count(name);
     if plan.die == Some((all, false)) {
-        die();
+        send(Signal::SIGKILL);
+    }
+    if own == 1 && plan.stop.as_deref() == Some(name) {
+        send(Signal::SIGSTOP);
     }
     let failure = plan.failures.iter().find(|failure| match &failure.name {
         Some(only) => only == name && failure.count == own,
@@ -58,24 +64,25 @@ pub(crate) fn call(name: &'static str, work: impl FnOnce() -> Result<(), Code>) 
         let _ = file.write_all(format!("{name} {code}\n").as_bytes());
     }
     if plan.die == Some((all, true)) {
-        die();
+        send(Signal::SIGKILL);
     }
     code
 }
 
-fn die() {
-    let _ = kill(Pid::this(), Signal::SIGKILL);
+fn send(signal: Signal) {
+    let _ = kill(Pid::this(), signal);
 }
 
 impl Plan {
     /// # Panics
     /// When a variable cannot be parsed: the test would pass without its fault.
     fn from_environment() -> Option<Plan> {
-        let [fail, die, trace] = ["FAKE_NVML_FAIL", "FAKE_NVML_DIE", "FAKE_NVML_TRACE"]
-            .map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
-        if fail.is_none() && die.is_none() && trace.is_none() {
+        let names = ["FAKE_NVML_FAIL", "FAKE_NVML_DIE", "FAKE_NVML_STOP", "FAKE_NVML_TRACE"];
+        let set = names.map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+        if set.iter().all(Option::is_none) {
             return None;
         }
+        let [fail, die, stop, trace] = set;
         let failures = fail.iter().flat_map(|list| list.split(','));
         let failure = |text| failure(text).unwrap_or_else(|| panic!("FAKE_NVML_FAIL: {text:?}"));
         let death = |text: String| {
@@ -89,6 +96,7 @@ impl Plan {
         Some(Plan {
             failures: failures.map(failure).collect(),
             die: die.map(death),
+            stop,
             trace: trace.map(open),
             counts: Mutex::default(),
         })

@@ -188,26 +188,53 @@ impl Node {
     }
 }
 
-/// S20, for the plugin: a process in a container that may not open a slice has it open.
-#[test]
-fn a_slice_that_a_container_has_open_is_allocated_to_no_pod() {
-    let node = Node::new(
+/// Node with one slice, whose capability nodes are consoles, which can be opened.
+fn node_of_consoles() -> Node {
+    Node::new(
         "[majors]\nnvidia-caps = 4\n[[gpu]]\nmodel = \"a100-80gb\"\n\
          uuid = \"GPU-6f1d3a52-0d1c-4e0a-9b53-0d2f2a7c1004\"\n\
          instances = [{ profile = \"3g.40gb\", start = 0 }]\n",
         "nvidia.com/mig-3g.40gb",
-    );
-    node.allocate().unwrap();
+    )
+}
+
+/// Starts a program that has the node of a slice open.
+fn with_open(node: &Path, program: &str) -> Process {
     let mut command = Command::new("sh");
-    let path = node.host.fake.path("/dev/nvidia-caps/nvidia-cap13");
-    command.args(["-c", "exec 3<>$NODE; echo ready; exec sleep 1000"]).env("NODE", path);
+    command.args(["-c", &format!("exec 3<>$NODE; {program}")]).env("NODE", node);
     let mut process = Process(command.stdout(Stdio::piped()).spawn().unwrap());
     let opened = std::io::Read::read_exact(process.0.stdout.as_mut().unwrap(), &mut [0; 6]);
     opened.expect("the node of a console can be opened");
+    process
+}
+
+/// S20, for the plugin: a process in a container that may not open a slice has it open.
+#[test]
+fn a_slice_that_a_container_has_open_is_allocated_to_no_pod() {
+    let node = node_of_consoles();
+    node.allocate().unwrap();
+    let path = node.host.fake.path("/dev/nvidia-caps/nvidia-cap13");
+    let mut process = with_open(&path, "echo ready; exec sleep 1000");
     // Of the host, it could open the slice at any time.
     node.allocate().unwrap();
     let cgroup = ClosedCgroup::new("open", &["c 1:3 rwm"]);
     cgroup.add(process.0.id());
+    let refused = node.allocate().unwrap_err();
+    assert!(refused.contains(&format!("in use by pid {}", process.0.id())), "{refused}");
+    kill_and_wait(&mut process.0);
+    node.allocate().unwrap();
+    assert_eq!(node.plugin.stop(), Some(0));
+}
+
+/// S20, for the plugin: a process that no cgroup restricts, as of a rootless container, has a slice open that its user may not open: a
+/// container that had the slice has sent it.
+#[test]
+fn a_slice_that_a_user_has_received_is_allocated_to_no_pod() {
+    let node = node_of_consoles();
+    let path = node.host.fake.path("/dev/nvidia-caps/nvidia-cap13");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let user = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+    let mut process = with_open(&path, &format!("exec {user} sh -c 'echo ready; exec sleep 1000'"));
     let refused = node.allocate().unwrap_err();
     assert!(refused.contains(&format!("in use by pid {}", process.0.id())), "{refused}");
     kill_and_wait(&mut process.0);
@@ -452,7 +479,7 @@ fn a_user_without_a_right_to_a_slice_cannot_keep_it() {
         ),
         (
             "a descriptor that names the node",
-            "exec perl -e 'sysopen(F, $ENV{NODE}, 0x200000) or die; $^F = 9; exec \"sh\", \"-c\", shift' \": > DONE; exec sleep 1000\"",
+            "exec perl -e '$^F = 9; sysopen(F, $ENV{NODE}, 0x200000) or die; exec \"sh\", \"-c\", shift' \": > DONE; exec sleep 1000\"",
         ),
         (
             "a mount of the node",
@@ -543,6 +570,91 @@ fn a_cgroup_whose_name_is_no_text_decides_as_the_one_above() {
     assert_eq!(held.code, 5, "{}{}", held.stdout, held.stderr);
     assert!(held.stderr.contains("in use by pid"), "{}", held.stderr);
     assert_eq!(free.code, 0, "{}", free.stderr);
+}
+
+/// Shell functions that move a process into cgroups which are nested in its own of a hierarchy (`devices`, or `unified` for version 2) until
+/// the kernel no longer shows their path, and back. Where it cuts the path off, another cgroup has what is left as its path, and
+/// allows nothing.
+const NEST: &str = r#"
+own_cgroup() {
+    case $2 in
+    unified) echo "/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$1/cgroup)" ;;
+    *) echo "/sys/fs/cgroup/$2$(sed -n "s/^[0-9]*:$2://p" /proc/$1/cgroup)" ;;
+    esac
+}
+nest() {
+    perl -e '
+        my ($pid, $dir) = @ARGV;
+        my $name = "x" x 255;
+        chdir $dir or die "$dir: $!";
+        for (1 .. 17) { mkdir $name or die $!; chdir $name or die $!; }
+        open(my $procs, ">", "cgroup.procs") or die $!;
+        print $procs $pid;
+        close $procs or die $!;
+        open(my $shown, "<", "/proc/$pid/cgroup") or die $!;
+        my ($rest) = grep { length > 4000 && -e "devices.deny" } <$shown> or exit;
+        chomp $rest;
+        chdir $dir or die $!;
+        chdir $name or die $! for 1 .. ($rest =~ s{/$name(?=/)}{}g);
+        $rest =~ s{.*/}{};
+        mkdir $rest or die $!;
+        open(my $deny, ">", "$rest/devices.deny") or die $!;
+        print $deny "a";
+    ' "$1" "$2"
+}
+unnest() {
+    echo "$1" >"$2/cgroup.procs"
+    perl -e '
+        my $name = "x" x 255;
+        chdir $ARGV[0] or die $!;
+        for (1 .. 17) { chdir $name or die $!; }
+        for (1 .. 17) { chdir ".." or die $!; rmdir $_ or die $! for glob "x*"; }
+    ' "$2"
+}
+"#;
+
+/// S20, S21: the kernel cuts off the path of a cgroup that is longer than 4,095 bytes, or shows no cgroup of the process at all. The rules
+/// decide as before: a container of another user keeps its slice, whatever the modes of the host's nodes, and no other.
+#[test]
+fn a_cgroup_with_too_long_a_path_keeps_its_rules() {
+    let devices_and_freezer = VARIANTS.map(|(runtime, cgroup)| {
+        let hierarchies: &[&str] =
+            if cgroup == "v1" { &["devices", "freezer"] } else { &["unified"] };
+        hierarchies.iter().map(move |hierarchy| ((runtime, cgroup), *hierarchy))
+    });
+    for (variant, hierarchy) in devices_and_freezer.into_iter().flatten() {
+        for mode in [0o600, 0o666] {
+            let host = host(487);
+            for minor in [30, 31] {
+                let node = host.fake.path(&format!("/dev/nvidia-caps/nvidia-cap{minor}"));
+                fs::set_permissions(node, fs::Permissions::from_mode(mode)).unwrap();
+            }
+            let run = format!(
+                "{NEST}
+                start() {{ $PODMAN run -d --user 65534 \"$@\" --rootfs $ROOTFS sleep 1000; }}
+                pid() {{ $PODMAN inspect -f '{{{{.State.Pid}}}}' \"$1\"; }}
+                id=$(start --device nvidia.com/mig=0:2g.20gb:0)
+                other=$(start)
+                a=$(pid $id); b=$(pid $other)
+                of_a=$(own_cgroup $a {hierarchy}); of_b=$(own_cgroup $b {hierarchy})
+                nest $a $of_a; nest $b $of_b
+                short=${{id%${{id#????????????}}}}
+                if apply 0=7g.80gb 2>$DIR/errors; then echo destroyed; fi
+                grep -q \"in use by container $short\" $DIR/errors || cat $DIR/errors
+                unnest $a $of_a
+                $PODMAN rm -f -t 0 $id >/dev/null
+                apply 0=7g.80gb >/dev/null && echo freed
+                unnest $b $of_b"
+            );
+            let run = Podman::new(variant).script(&host.fake, &script(&host, &run));
+            assert_eq!(
+                (run.code, run.stdout.as_str()),
+                (0, "freed\n"),
+                "{variant:?} {hierarchy} {mode:o}: {}",
+                run.stderr
+            );
+        }
+    }
 }
 
 /// Cgroup of version 2 with a process in it, in the machine's own hierarchy.

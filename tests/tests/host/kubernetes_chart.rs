@@ -141,10 +141,14 @@ fn the_pod_has_only_explained_capabilities_and_host_paths() {
     ] {
         let text = render(values);
         let pod = pod(&text);
-        for word in ["privileged:", "hostNetwork", "hostIPC", "Unconfined"] {
+        for word in ["privileged:", "hostNetwork", "hostIPC"] {
             assert!(!text.contains(word), "{word}");
         }
-        assert_eq!(pod["hostPID"] == true, capabilities.contains(&"SYS_PTRACE"));
+        let examines_processes = capabilities.contains(&"SYS_PTRACE");
+        assert_eq!(pod["hostPID"] == true, examines_processes);
+        let profile = &pod["securityContext"]["appArmorProfile"]["type"];
+        assert_eq!(profile == "Unconfined", examines_processes, "{profile}");
+        assert_eq!(text.matches("Unconfined").count(), usize::from(examines_processes));
         let containers = pod["containers"].as_array().unwrap();
         assert!(containers.len() == 1 && pod["initContainers"].is_null());
         let security = &containers[0]["securityContext"];

@@ -29,6 +29,7 @@ mod node_attacks;
 mod nodes;
 mod packaging;
 mod partition;
+mod partition_races;
 mod picture;
 mod podman;
 mod real_nvml;

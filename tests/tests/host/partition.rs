@@ -22,6 +22,15 @@ fn partitioned() -> PartitionHost {
     host
 }
 
+/// Returns the message to the child process that searches for the users of a capability node, with its time.
+fn device_query(host: &PartitionHost, nanoseconds: u32) -> String {
+    let root = host.fake.root().display().to_string();
+    format!(
+        "[{{\"host_root\":{root:?},\"dev_root\":{root:?},\"devices\":[[508,31]],\"nodes\":[\"nvidia-caps/nvidia-cap31\"],\
+         \"config\":null,\"kinds\":\"All\",\"describe\":[],\"has_hints\":true}},{{\"secs\":0,\"nanos\":{nanoseconds}}}]"
+    )
+}
+
 fn refused(run: &Run, parts: &[&str]) {
     assert_eq!((run.code, run.stdout.as_str()), (5, ""), "{}", run.stderr);
     for part in parts {
@@ -308,15 +317,51 @@ fn the_process_with_most_open_files_is_named() {
         fs::remove_dir(&fd).unwrap();
         std::os::unix::fs::symlink("/descriptors", fd).unwrap();
     }
-    let root = host.fake.root().display().to_string();
-    let query = format!(
-        "[{{\"host_root\":{root:?},\"dev_root\":{root:?},\"devices\":[[508,31]],\"nodes\":[\"nvidia-caps/nvidia-cap31\"],\
-         \"config\":null,\"kinds\":\"All\",\"describe\":[],\"has_hints\":true}},{{\"secs\":0,\"nanos\":100000000}}]"
-    );
+    let query = device_query(&host, 100_000_000);
     let found = run(&mut mig_cdi(["device-access", &query]));
     let who = "\"devices\":[0],\"access\":{\"Unknown\":\"the search for open files takes too long, and no process has more than this one, ";
     assert!(found.stdout.contains(who), "{}{}", found.stdout, found.stderr);
     assert!(found.stdout.contains("\"command\":\"busy\""), "{}", found.stdout);
+}
+
+/// S22: where the time is up before any open file is examined, every slice counts as in use.
+#[test]
+fn a_search_without_time_finds_everything_in_use() {
+    let host = partitioned();
+    let query = device_query(&host, 1000);
+    let found = run(&mut mig_cdi(["device-access", &query]));
+    let held = "\"devices\":[0],\"access\":{\"Unknown\":";
+    assert!(found.stdout.contains(held), "{}{}", found.stdout, found.stderr);
+}
+
+/// What discovery leaves out has no device nodes to search for: nobody knows who has it.
+#[test]
+fn a_slice_that_cannot_be_discovered_is_in_use() {
+    const GPU: &str = "/proc/driver/nvidia/capabilities/gpu0";
+    type Damage = fn(&PartitionHost);
+    let cases: [(&str, Damage); 4] = [
+        ("an access file cut short", |host| {
+            host.write(&format!("{GPU}/mig/gi3/access"), "DeviceFi")
+        }),
+        ("no access file", |host| {
+            fs::remove_file(host.fake.path(&format!("{GPU}/mig/gi3/ci0/access"))).unwrap();
+        }),
+        ("no tree", |host| fs::remove_dir_all(host.fake.path(GPU)).unwrap()),
+        ("a gpu that cannot be read", |host| {
+            let gpus = fs::read_dir(host.fake.path("/proc/driver/nvidia/gpus")).unwrap();
+            gpus.for_each(|gpu| fs::write(gpu.unwrap().path().join("information"), "").unwrap());
+        }),
+    ];
+    for (what, damage) in cases {
+        for options in [&[][..], &["--in-use=0:1g.10gb:6=pod default/train"]] {
+            let host = partitioned();
+            let before = host.layouts();
+            damage(&host);
+            let run = host.run(&[&["apply", "0=7g.80gb"], options].concat());
+            assert!([1, 5].contains(&run.code), "{what}: {}{}", run.stdout, run.stderr);
+            assert_eq!(host.layouts(), before, "{what}: {}", run.stderr);
+        }
+    }
 }
 
 /// A container may still have the right to the nodes of a slice that another program destroyed: no new slice gets these nodes.
