@@ -102,7 +102,7 @@ pub fn read(config: &OciConfig<'_>, policy: &HookSettings, kind: &str) -> Result
                 format!("its variables and annotations request different devices, by {places}");
             return Err(Error::refused("accept the request of the container", "", cause)
                 .with_cure(format!(
-                    "request them in one place; {VARIABLE}=void and {OWN_ANNOTATION}=void request none"
+                    "request them in one place; {VARIABLE}=void, {OWN_ANNOTATION}=void and an empty {CDI_ANNOTATION}… request none"
                 )));
         }
     }
@@ -152,7 +152,7 @@ fn names_no_slice(source: &Source<'_>, kind: &str) -> bool {
             entry.is_empty() || WORDS.contains(&entry) || is_for_nvidia_alone(entry, kind)
         }),
         OWN_ANNOTATION => matches!(source.value, "none" | "void" | ""),
-        _ => false,
+        _ => source.value.is_empty(),
     }
 }
 

@@ -94,6 +94,7 @@ impl TrustedDir {
     /// # Errors
     /// As [`TrustedDir::open_or_make`].
     pub fn open_to_read(path: &Path) -> Result<Option<TrustedDir>> {
+        check_above(path)?;
         let Some(dir) = optional(Self::open(path))? else { return Ok(None) };
         let stat = fstat(&dir.fd).map_err(|errno| Error::call("stat", &dir.path, errno))?;
         let owner = if is_unmapped(stat.st_uid) { stat.st_uid } else { geteuid().as_raw() };

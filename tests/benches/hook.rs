@@ -75,20 +75,26 @@ impl Bench {
 
     /// Measures the modes on a configuration of 100 KiB.
     fn modes(&self) {
-        let text = large_config(100 << 10);
-        fs::write(&self.input, &text).expect("write the input");
         let config = format!("--config={}", self.host.config().display());
         let empty = Command::new(&self.empty);
         let precreate = self.host.hook(&["precreate", &config]);
-        self.compare(&precreate, &empty, "precreate with 7 slices, an empty static program");
         let bundle = self.host.out().with_file_name("bundle");
         fs::create_dir(&bundle).expect("make a bundle");
         let file = bundle.join("config.json");
         let bundle = bundle.display().to_string();
         let create =
             self.host.hook(&["runtime", &config, "--", "create", "--bundle", &bundle, "id"]);
-        let fresh = || fs::write(&file, &text).expect("write the configuration");
-        self.compare_after(fresh, &create, &empty, "the runtime's create, the real runtime alone");
+        for (request, what) in
+            [(&[("mig-cdi/devices", SLICES)][..], "with 7 slices"), (&[], "without a request")]
+        {
+            let text = large_config(100 << 10, request);
+            fs::write(&self.input, &text).expect("write the input");
+            let row = format!("precreate {what}, an empty static program");
+            self.compare(&precreate, &empty, &row);
+            let fresh = || fs::write(&file, &text).expect("write the configuration");
+            let row = format!("the runtime's create {what}, the real runtime alone");
+            self.compare_after(fresh, &create, &empty, &row);
+        }
     }
 
     fn pass_through(&self) {
@@ -184,12 +190,12 @@ fn words_of(host: &FakeHost, name: &str) -> Vec<String> {
     args.iter().skip(1).map(|arg| arg.as_str().expect("a text").to_owned()).collect()
 }
 
-/// Returns a configuration that requests slices and is as long as that of a pod with many variables.
-fn large_config(size: usize) -> String {
+/// Returns a configuration with these annotations that is as long as that of a pod with many variables.
+fn large_config(size: usize, annotations: &[(&str, &str)]) -> String {
     // With quotes and a comma each is 100 bytes.
     let variables: Vec<_> = (0..size / 100).map(|i| format!("SERVICE_{i:05}={i:083}")).collect();
     let env: Vec<_> = variables.iter().map(String::as_str).collect();
-    let text = oci_config(&env, &[("mig-cdi/devices", SLICES)], false);
+    let text = oci_config(&env, annotations, false);
     assert!(text.len() >= size, "{} bytes", text.len());
     text
 }

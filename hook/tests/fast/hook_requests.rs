@@ -304,6 +304,7 @@ fn a_request_has_one_source() {
         (vec![variable(FIRST)], vec![own("void")]),
         (vec![], vec![own(""), ("cdi.k8s.io/a", &first)]),
         (vec![variable("void")], vec![("cdi.k8s.io/a", &first)]),
+        (vec![variable(FIRST)], vec![("cdi.k8s.io/a", "")]),
         (vec![variable(FIRST), variable(FIRST)], vec![]),
         (vec![variable(FIRST)], vec![("cdi.k8s.io/a", "example.com/net=a")]),
     ] {

@@ -5,7 +5,9 @@ use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost, Run, bare,
     configure_host::ConfigureHost,
-    deadline, mig_cdi,
+    deadline,
+    hook::oci_config,
+    mig_cdi,
     partition_host::PartitionHost,
     podman::compile,
     run,
@@ -420,6 +422,30 @@ fn directories_above_a_spec_are_checked() {
     give(&above.join("x"));
     let run = host.run(&["generate", "--remove", &output]);
     assert_eq!((run.code, spec.exists()), (5, true), "{}", run.stderr);
+}
+
+/// The hook gives no slice by a spec that another user could have put there: its directory, or one above it, is theirs.
+#[test]
+fn the_hook_reads_no_spec_of_another_user() {
+    let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
+    let above = host.out().with_file_name("srv");
+    let dir = above.join("cdi");
+    fs::create_dir_all(&dir).unwrap();
+    host.configure_hook("");
+    let config = fs::read_to_string(host.config()).unwrap();
+    let out = host.out().display().to_string();
+    fs::write(host.config(), config.replace(&out, &dir.display().to_string())).unwrap();
+    host.run(&["generate", &format!("--output={}", dir.join("nvidia.com-mig.json").display())])
+        .assert_code(0);
+    let request = oci_config(&[], &[("mig-cdi/devices", "0:2g.20gb:0")], false);
+    host.precreate(&request, &[]).assert_code(0);
+    for weak in [&above, &dir] {
+        give(weak);
+        let run = host.precreate(&request, &[]);
+        let why = format!("belongs to user {MALLORY}");
+        assert!(run.code == 1 && run.stderr.contains(&why), "{}: {}", run.code, run.stderr);
+        lchown(weak, Some(0), Some(0)).unwrap();
+    }
 }
 
 /// The mode `runtime` becomes a program that root runs: none that another user could have put there, by its file, by a directory or by

@@ -10,7 +10,11 @@ use mig_cdi_tests::{
     run,
     watch::{Watch, until},
 };
-use std::{fs, os::unix::fs::PermissionsExt, process::Stdio};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{fs, io::Read, os::unix::fs::PermissionsExt, process::Stdio};
 
 const A100: &str = "[[gpu]]\nmodel = \"a100-80gb\"\n";
 const H100: &str = "[[gpu]]\nmodel = \"h100-80gb\"\n";
@@ -306,6 +310,16 @@ fn very_many_cgroups_do_not_hold_the_slices_of_others() {
 #[test]
 fn the_process_with_most_open_files_is_named() {
     let host = partitioned();
+    make_busy(&host);
+    let query = device_query(&host, 100_000_000);
+    let found = run(&mut mig_cdi(["device-access", &query]));
+    let who = "\"devices\":[0],\"access\":{\"Unknown\":\"the search for open files takes too long, and no process has more than this one, ";
+    assert!(found.stdout.contains(who), "{}{}", found.stdout, found.stderr);
+    assert!(found.stdout.contains("\"command\":\"busy\""), "{}", found.stdout);
+}
+
+/// Makes 400 processes with 5,000 open files each.
+fn make_busy(host: &PartitionHost) {
     let fds = host.fake.path("/descriptors");
     fs::create_dir(&fds).unwrap();
     for fd in 0..5000 {
@@ -317,11 +331,6 @@ fn the_process_with_most_open_files_is_named() {
         fs::remove_dir(&fd).unwrap();
         std::os::unix::fs::symlink("/descriptors", fd).unwrap();
     }
-    let query = device_query(&host, 100_000_000);
-    let found = run(&mut mig_cdi(["device-access", &query]));
-    let who = "\"devices\":[0],\"access\":{\"Unknown\":\"the search for open files takes too long, and no process has more than this one, ";
-    assert!(found.stdout.contains(who), "{}{}", found.stdout, found.stderr);
-    assert!(found.stdout.contains("\"command\":\"busy\""), "{}", found.stdout);
 }
 
 /// S22: where the time is up before any open file is examined, every slice counts as in use.
@@ -332,6 +341,30 @@ fn a_search_without_time_finds_everything_in_use() {
     let found = run(&mut mig_cdi(["device-access", &query]));
     let held = "\"devices\":[0],\"access\":{\"Unknown\":";
     assert!(found.stdout.contains(held), "{}{}", found.stdout, found.stderr);
+}
+
+/// S22: a search that does not end is stopped, and every slice counts as in use. The message says so.
+#[test]
+fn a_search_that_does_not_end_finds_everything_in_use() {
+    let host = partitioned();
+    make_busy(&host);
+    let mut apply = host.command(&["apply", "0=7g.80gb"]);
+    let mut apply = apply.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", apply.id());
+    let is_search = |pid: &&str| {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).contains("device-access")
+    };
+    until("the search is stopped", || {
+        let pids = fs::read_to_string(&children).unwrap_or_default();
+        let search = pids.split(' ').find(is_search).map(|pid| pid.parse().unwrap());
+        search.is_some_and(|pid| kill(Pid::from_raw(pid), Signal::SIGSTOP).is_ok())
+    });
+    assert_eq!(wait(&mut apply).code(), Some(5));
+    let mut message = String::new();
+    apply.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+    let why = "in use by processes that could not be examined: it takes longer than 1800 ms";
+    assert!(message.contains(why), "{message}");
 }
 
 /// What discovery leaves out has no device nodes to search for: nobody knows who has it.
