@@ -14,7 +14,12 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use std::{fs, io::Read, os::unix::fs::PermissionsExt, process::Stdio};
+use std::{
+    fs,
+    io::Read,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+};
 
 const A100: &str = "[[gpu]]\nmodel = \"a100-80gb\"\n";
 const H100: &str = "[[gpu]]\nmodel = \"h100-80gb\"\n";
@@ -343,7 +348,7 @@ fn a_search_without_time_finds_everything_in_use() {
     assert!(found.stdout.contains(held), "{}{}", found.stdout, found.stderr);
 }
 
-/// S22: a search that does not end is stopped, and every slice counts as in use. The message says so.
+/// S22: a search that does not end is stopped, and every slice counts as in use. The message says so. Others need not wait for it.
 #[test]
 fn a_search_that_does_not_end_finds_everything_in_use() {
     let host = partitioned();
@@ -360,6 +365,9 @@ fn a_search_that_does_not_end_finds_everything_in_use() {
         let search = pids.split(' ').find(is_search).map(|pid| pid.parse().unwrap());
         search.is_some_and(|pid| kill(Pid::from_raw(pid), Signal::SIGSTOP).is_ok())
     });
+    let lock = host.journal().join(".mig-cdi.lock");
+    let taken = Command::new("flock").arg("--nonblock").arg(lock).arg("true").status();
+    assert!(taken.unwrap().success(), "apply has the lock while it looks");
     assert_eq!(wait(&mut apply).code(), Some(5));
     let mut message = String::new();
     apply.stderr.take().unwrap().read_to_string(&mut message).unwrap();
