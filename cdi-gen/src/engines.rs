@@ -106,7 +106,7 @@ const KNOWN_ENGINES: [KnownEngine; 6] = [
             (v(5, 4, 2), Some(V0_8_0)),
             (v(5, 8, 6), Some(V1_0_0)),
         ],
-        newest_major: 5,
+        newest_major: 6,
     },
     KnownEngine {
         name: "containerd",

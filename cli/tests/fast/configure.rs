@@ -25,7 +25,12 @@ fn every_engine_version_gets_what_it_supports() {
             0,
             "podman 5.6.0 reads /etc/cdi and /var/run/cdi already",
         ),
-        ("podman --engine-version 6.0.0", 0, untested),
+        (
+            "podman --engine-version 6.0.0",
+            0,
+            "podman 6.0.0 reads /etc/cdi and /var/run/cdi already\n",
+        ),
+        ("podman --engine-version 7.0.0", 0, untested),
         ("containerd --engine-version 3.0.0", 0, untested),
         ("docker --engine-version 30.0.0", 0, untested),
         ("crio --engine-version 2.0.0", 0, untested),
@@ -36,6 +41,7 @@ fn every_engine_version_gets_what_it_supports() {
         let run = machine.configure(args);
         assert_eq!(run.code, code, "{args}: {}", run.stderr);
         assert!(run.stderr.contains(message), "{args}: {}", run.stderr);
+        assert_eq!(run.stderr.contains(untested), message == untested, "{args}: {}", run.stderr);
         if code != 0 {
             assert_eq!(machine.tree().len(), 2, "{args}: nothing is written");
         }
