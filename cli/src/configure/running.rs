@@ -67,13 +67,21 @@ pub(crate) fn running_daemons(
     let refuse = |cause: String, cure: &str| {
         Err(Error::refused("configure", name).because(cause).with_cure(cure))
     };
-    let given = daemons(proc, name, rootless).into_iter().filter_map(|pid| {
-        let line = read(proc, &format!("/proc/{pid}/cmdline"))?;
+    let mut given = Vec::new();
+    for pid in daemons(proc, name, rootless) {
+        let Some(line) = read(proc, &format!("/proc/{pid}/cmdline")) else { continue };
         let environment = read(proc, &format!("/proc/{pid}/environ")).unwrap_or_default();
         let args = line.trim_end_matches('\0').split('\0').skip(1);
-        Some(given_options(name, args, environment.split('\0')))
-    });
-    let (of_docker, all): (BTreeSet<_>, BTreeSet<_>) = given.partition(is_of_docker);
+        let mut options = given_options(name, args, environment.split('\0'));
+        // No daemon changes its directory after the start.
+        let start_dir = || proc.link(&format!("/proc/{pid}/cwd"));
+        if let Err((path, reason)) = options.resolve(start_dir) {
+            let cause = format!("it was started with the relative path {path}: {reason}");
+            return refuse(cause, "start it with an absolute path");
+        }
+        given.push(options);
+    }
+    let (of_docker, all): (BTreeSet<_>, BTreeSet<_>) = given.into_iter().partition(is_of_docker);
     let mut all = all.into_iter();
     if let Some(GivenConfig { file: Some(file), .. }) = of_docker.first()
         && all.len() == 0
@@ -139,8 +147,8 @@ fn given_options<'a>(
 impl GivenConfig {
     /// Sets what an option of a daemon names.
     fn set(&mut self, name: &str, option: &str, value: &str) {
-        let path = value.starts_with('/').then(|| value.to_owned());
-        let dirs = value.split(',').filter(|dir| dir.starts_with('/')).map(str::to_owned);
+        let path = (!value.is_empty()).then(|| value.to_owned());
+        let dirs = value.split(',').filter(|dir| !dir.is_empty()).map(str::to_owned);
         match (name, option) {
             ("containerd" | "crio", "c" | "config") | ("dockerd", "config-file") => {
                 self.file = path.or(self.file.take());
@@ -159,6 +167,20 @@ impl GivenConfig {
             }
             _ => {}
         }
+    }
+
+    /// Resolves relative paths against the directory in which the daemon was started.
+    ///
+    /// # Errors
+    /// The path, and the reason why the directory is not known.
+    fn resolve<E>(&mut self, start_dir: impl Fn() -> Result<String, E>) -> Result<(), (String, E)> {
+        let lists = self.spec_dirs.iter_mut().chain(&mut self.hooks_dirs);
+        let paths = self.file.iter_mut().chain(&mut self.dir).chain(lists);
+        for path in paths.filter(|path| !path.starts_with('/')) {
+            let dir = start_dir().map_err(|reason| (path.clone(), reason))?;
+            *path = format!("{}/{path}", dir.trim_end_matches('/'));
+        }
+        Ok(())
     }
 
     /// These values, and others where there are none.

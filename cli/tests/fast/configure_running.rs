@@ -74,6 +74,49 @@ fn a_daemon_in_a_container_is_not_that_of_the_host() {
     assert!(machine.path("/srv/dind/daemon.json").exists());
 }
 
+/// A relative path on a command line is one below the directory in which the daemon was started.
+#[test]
+fn relative_paths_of_a_command_line_are_resolved() {
+    use std::os::unix::fs::symlink;
+    for (line, args, file, text) in [
+        (
+            "containerd -c c.toml",
+            "containerd --engine-version 1.7.24",
+            "/srv/x/c.toml",
+            "version = 2\n",
+        ),
+        (
+            "dockerd --config-file=../d.json",
+            "docker --engine-version 26.1.5",
+            "/srv/d.json",
+            "{}\n",
+        ),
+        (
+            "crio --config-dir crio.d",
+            "crio --engine-version 1.31.0",
+            "/srv/x/crio.d/50-mig-cdi.conf",
+            "[crio.runtime]\ncdi_spec_dirs = [\"/etc/cdi\"]\n",
+        ),
+    ] {
+        let machine = running(&[line]);
+        machine.put(file, text);
+        let unknown = "it was started with the relative path ";
+        refused(&machine, args, &[unknown, "/proc/100/cwd", "start it with an absolute path"]);
+        symlink("/srv/x", machine.path("/proc/100/cwd")).unwrap();
+        machine.put("/srv/x/x", "");
+        machine.run_ok(args);
+        assert_ne!(machine.read(file), text, "{line}");
+        for usual in ["/etc/containerd", "/etc/docker", "/etc/crio"] {
+            assert!(!machine.path(usual).exists(), "{line}: {usual}");
+        }
+    }
+    // Directories count as those of an absolute path do.
+    let machine = running(&["crio --cdi-spec-dirs site"]);
+    symlink("/srv", machine.path("/proc/100/cwd")).unwrap();
+    let words = ["--cdi-spec-dirs /srv/site, which counts alone"];
+    refused(&machine, "crio --engine-version 1.31.0", &words);
+}
+
 /// Files that another program writes: the change would be lost at the next start.
 #[test]
 fn a_file_that_a_distribution_writes_is_not_edited() {
