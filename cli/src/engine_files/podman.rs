@@ -117,22 +117,14 @@ fn drop_ins<R: ConfigReader>(reader: &R, dir: &str) -> Result<BTreeMap<String, S
     Ok(names.map(|name| (name.clone(), format!("{dir}/{name}"))).collect())
 }
 
-/// Values that podman has without files. A hooks directory that does not exist is left out: releases differ in whether they start
-/// containers when a list names one.
-pub(super) fn built_in<R: ConfigReader>(
-    version: EngineVersion,
-    reader: &R,
-) -> Result<Value, R::Error> {
-    let mut hooks = vec![DEFAULT_HOOKS_DIR];
-    if reader.list(DEFAULT_HOOKS_DIR)?.is_none() {
-        hooks.clear();
-    }
+/// Values that podman has without files. It passes over a directory of hooks that does not exist (`hooks.New`, since 2.0).
+pub(super) fn built_in(version: EngineVersion) -> Value {
     // A release without the setting ignores the key; `podman_has_spec_dirs` tells.
     let spec_dirs = match (HAS_SPEC_DIRS..READS_RUN_CDI).contains(&version) {
         true => &DEFAULT_SPEC_DIRS[..1],
         false => &DEFAULT_SPEC_DIRS,
     };
-    Ok(json!({ "engine": { "cdi_spec_dirs": spec_dirs, "hooks_dir": hooks } }))
+    json!({ "engine": { "cdi_spec_dirs": spec_dirs, "hooks_dir": [DEFAULT_HOOKS_DIR] } })
 }
 
 /// True when `cdi_spec_dirs` is a setting of this release of podman.

@@ -85,8 +85,7 @@ impl EngineSettings {
         match engine {
             EngineArg::Podman => {
                 let files = podman::files(version, places, reader)?;
-                let built_in = podman::built_in(version, reader)?;
-                Ok(join(MergeRules::Podman, built_in, files))
+                Ok(join(MergeRules::Podman, podman::built_in(version), files))
             }
             EngineArg::Crio => {
                 let files = crio_files(places, reader)?;

@@ -186,7 +186,7 @@ fn an_engine_without_cdi_gets_the_runtime_and_the_hook() {
         (
             "podman --engine-version 4.0.3 --hook --runtime",
             "/etc/containers/containers.conf.d/50-mig-cdi.conf",
-            "hooks_dir = [\"/etc/mig-cdi/hooks.d/podman\"]",
+            "hooks_dir = [\"/usr/share/containers/oci/hooks.d\", \"/etc/mig-cdi/hooks.d/podman\"]",
             "cdi_",
         ),
         (
@@ -282,7 +282,7 @@ fn no_hooks_directory_is_switched_on() {
     ] {
         let machine = ConfigureHost::trusted();
         machine.put("/etc/containers/oci/hooks.d/other.json", "{}");
-        machine.put("/usr/share/containers/oci/hooks.d/usual.json", "{}");
+        // The built-in directory stays, also where it does not exist yet.
         machine.run_ok(flags);
         let podman = flags.starts_with("podman");
         let conf = if podman { drop_in } else { "/etc/crio/crio.conf.d/50-mig-cdi.conf" };
@@ -317,7 +317,7 @@ fn rootless_podman_is_configured_for_the_user() {
     let machine = ConfigureHost::trusted();
     machine.run_ok("podman --rootless --hook --engine-version 5.5.0");
     let text = machine.read("/home/u/.config/containers/containers.conf.d/50-mig-cdi.conf");
-    assert!(text.contains("hooks_dir = [\"/home/u/.config/mig-cdi/hooks.d/podman\"]\n"), "{text}");
+    assert!(text.contains("\"/home/u/.config/mig-cdi/hooks.d/podman\"]\n"), "{text}");
     let hook = machine.read("/home/u/.config/mig-cdi/hooks.d/podman/mig-cdi-precreate.json");
     assert!(hook.contains("\"stages\": [\"precreate\"]"), "{hook}");
     let run = machine.run_ok("docker --rootless --engine-version 28.0.1");
