@@ -2,11 +2,13 @@
 //! Shared by `configure`, which edits the files, and `doctor`, which reads them. Changes nothing.
 
 mod containerd;
+mod containerd_versions;
 mod merge;
 mod podman;
 mod settings;
 
-pub(crate) use containerd::{CriPlugin, import_dir};
+pub(crate) use containerd::import_dir;
+pub(crate) use containerd_versions::{CriPlugin, RejectedFile, has_no_keys};
 pub(crate) use podman::{podman_has_spec_dirs, podman_spec_dirs};
 pub(crate) use settings::{
     ConfigPlaces, ConfigReader, EngineSettings, GivenConfig, crio_default_runtime,

@@ -7,13 +7,15 @@ use super::{
     config_format::ConfigFormat,
     distributions::{refuse_generated, replaced_machine, restart_command},
     draft::{ConfigPlan, Draft, EngineDaemon},
+    in_effect::FileForm,
     request::ConfigureRequest,
     runtime::{expect_real_runtime, inherited},
 };
 use crate::{
     cli::EngineArg,
     engine_files::{
-        CONTAINERD_2, CriPlugin, EngineSettings, import_dir, is_cri_disabled, main_file,
+        CONTAINERD_2, CriPlugin, EngineSettings, RejectedFile, has_no_keys, import_dir,
+        is_cri_disabled, main_file, value_at,
     },
 };
 use mig_cdi_gen::Error;
@@ -26,6 +28,13 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
     let reads_cdi = request.reads_cdi()?;
     let settings = request.settings()?;
     let main = main_file(EngineArg::Containerd, &request.places);
+    if let Some(RejectedFile { path, cause, cure }) = &settings.rejected {
+        let path = request.host.display_path(path);
+        let cause = format!("it does not start with {}: {cause}", path.display());
+        return Err(Error::refused("configure", request.engine.label())
+            .because(cause)
+            .with_cure(cure));
+    }
     let mut plan = ConfigPlan::of(&settings);
     let mut edits = Vec::new();
     if reads_cdi {
@@ -79,8 +88,12 @@ fn drop_in(
     let imported = import_dir(settings);
     let dir = imported.clone().unwrap_or_else(beside);
     let ours = format!("{dir}/{OURS}");
-    let form = [Edit::set(&["version"], version)];
-    request.draft_into_effect(&ours, &form, edits, |drafts| {
+    let forms = settings.cri.of_drop_in(request.version()).into_iter().map(|cri| FileForm {
+        edits: vec![Edit::set(&["version"], cri.version)],
+        plugin: Some(cri.name),
+    });
+    let forms: Vec<_> = forms.collect();
+    request.draft_into_effect(&ours, &forms, edits, |drafts| {
         if imported.is_none() {
             refuse_generated(request, main)?;
             // Files of others that nobody imports yet stay so.
@@ -103,38 +116,28 @@ fn edited_main_file(
     main: &str,
     edits: &[Edit],
 ) -> Result<Vec<Draft>, Error> {
-    let mut form = Vec::new();
-    if settings.files.is_empty() {
-        form.push(Edit::set(&["version"], settings.cri.version));
+    let mut form = FileForm::default();
+    if settings.files.iter().all(|(_, file)| has_no_keys(file)) {
+        form.edits.push(Edit::set(&["version"], settings.cri.version));
     }
-    request.draft_into_effect(main, &form, edits, |_| refuse_generated(request, main))
+    request.draft_into_effect(main, &[form], edits, |_| refuse_generated(request, main))
 }
 
-/// Refuses a file whose version the release does not read as it is. A drop-in may not be of a later version than
-/// the file that imports it, and each version has its own name for the plugin.
+/// Refuses a main file of containerd 2 that is of version 1: a drop-in may not be of a later version than the file that imports it
+/// (2.3.0), and containerd reads no table of the plugin in it (2.0 to 2.2).
 fn check_version(
     request: &ConfigureRequest<'_>,
     settings: &EngineSettings,
     main: &str,
 ) -> Result<(), Error> {
-    let CriPlugin { version, .. } = settings.cri;
-    let merges = request.version() >= CONTAINERD_2;
-    let label = request.engine.label();
-    let refuse = |cause: String, cure: &str| {
-        let path = request.host.display_path(main);
-        Err(Error::refused("edit", path.display()).because(cause).with_cure(cure))
-    };
-    match version {
-        1 if merges => refuse(
-            format!("its version is 1, which {label} converts at each start"),
-            "replace it by the output of containerd config migrate, and configure again",
-        ),
-        3.. if !merges => refuse(
-            format!("its version is {version}, and {label} reads only 1 and 2"),
-            "set version = 2 and rename its plugin tables to match",
-        ),
-        _ => Ok(()),
+    if settings.cri.version > 1 || request.version() < CONTAINERD_2 {
+        return Ok(());
     }
+    let cause =
+        format!("its version is 1, which {} converts at each start", request.engine.label());
+    Err(Error::refused("edit", request.host.display_path(main).display())
+        .because(cause)
+        .with_cure("replace it by the output of containerd config migrate, and configure again"))
 }
 
 /// Edits that make the CRI plugin read the specs.
@@ -175,11 +178,14 @@ fn runtime_edits(
     expect_real_runtime(request, by_engine.unwrap_or("runc"), plan)?;
     let mut edits = Vec::new();
     // A first table of runtimes replaces the built-in one in 1.7.
-    if settings
-        .files
-        .iter()
-        .all(|(_, file)| crate::engine_files::value_at(file, &runtimes).is_none())
-    {
+    let has_runtimes = |file: &Value| {
+        let name = match request.version() >= CONTAINERD_2 {
+            true => CriPlugin::name_in(file),
+            false => settings.cri.name,
+        };
+        value_at(file, &["plugins", name, "containerd", "runtimes"]).is_some()
+    };
+    if !settings.files.iter().any(|(_, file)| has_runtimes(file)) {
         edits.push(Edit::set_default(&below(&["runc", "runtime_type"]), RUNC));
     }
     let without = ["BinaryName", "container_annotations"];

@@ -4,6 +4,7 @@ use super::{
     config_edit::Edit,
     distributions::{refuse_generated, restart_command},
     draft::{ConfigPlan, EngineDaemon},
+    in_effect::FileForm,
     request::ConfigureRequest,
     runtime::expect_real_runtime,
 };
@@ -35,7 +36,8 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
         edits.push(Edit::set(&["runtimes", "mig-cdi", "path"], program.clone()));
     }
     let generated = |_: &mut Vec<_>| refuse_generated(request, &path);
-    plan.drafts.extend(request.draft_into_effect(&path, &[], &edits, generated)?);
+    let forms = [FileForm::default()];
+    plan.drafts.extend(request.draft_into_effect(&path, &forms, &edits, generated)?);
     let restart = match request.places.user_config {
         None => restart_command(request, &path).unwrap_or("systemctl restart docker"),
         Some(_) => "systemctl --user restart docker",

@@ -7,10 +7,20 @@ use super::{
     draft::Draft,
     request::ConfigureRequest,
 };
-use crate::engine_files::{CONTAINERD_2, ConfigReader, EngineSettings, value_at};
+use crate::{
+    cli::EngineArg,
+    engine_files::{CONTAINERD_2, ConfigReader, CriPlugin, EngineSettings, value_at},
+};
 use mig_cdi_gen::{Error, engines::EngineVersion};
 use serde_json::Value;
 use std::collections::BTreeSet;
+
+/// Form of a file: what it takes besides the settings, and the name that its tables of a plugin have.
+#[derive(Debug, Default)]
+pub(super) struct FileForm {
+    pub edits: Vec<Edit>,
+    pub plugin: Option<&'static str>,
+}
 
 /// The files of the machine, with drafts in their place.
 struct WithDrafts<'a> {
@@ -52,7 +62,7 @@ impl ConfigureRequest<'_> {
     /// Format of the engine's files.
     pub(super) fn format(&self) -> ConfigFormat {
         match self.engine_kind {
-            crate::cli::EngineArg::Docker => ConfigFormat::Json,
+            EngineArg::Docker => ConfigFormat::Json,
             _ => ConfigFormat::Toml,
         }
     }
@@ -67,19 +77,21 @@ impl ConfigureRequest<'_> {
         EngineSettings::load(self.engine_kind, self.version(), &self.places, &reader)
     }
 
-    /// Drafts what is wanted in the file `ours`, with what the `form` of the file takes, and `around` it what makes the engine read the
-    /// file. No drafts where everything wanted is in effect already.
+    /// Drafts what is wanted in the file `ours`, in the first of the `forms` in which it comes into effect, and `around` it what makes
+    /// the engine read the file. No drafts where everything wanted is in effect already.
     ///
     /// # Errors
     /// When another file would override ours, and when the drafts would change anything else.
     pub(super) fn draft_into_effect(
         &self,
         ours: &str,
-        form: &[Edit],
+        forms: &[FileForm],
         wanted: &[Edit],
         around: impl Fn(&mut Vec<Draft>) -> Result<(), Error>,
     ) -> Result<Vec<Draft>, Error> {
         let now = self.settings()?;
+        // A list of ours replaces that of the files before it, so it starts with what is in effect.
+        let whole: Vec<Edit> = wanted.iter().map(|edit| edit.with_initial(&now)).collect();
         let mut expected = now.effective.clone();
         for edit in wanted {
             edit.apply(&mut expected).map_err(|error| {
@@ -91,31 +103,35 @@ impl ConfigureRequest<'_> {
         if expected == now.effective {
             return Ok(Vec::new());
         }
-        let with = |edits: &[Edit]| -> Result<_, Error> {
-            let edits = [form, edits].concat();
+        let with = |form: &FileForm, edits: &[Edit]| -> Result<_, Error> {
+            let named: Vec<_> = edits.iter().map(|edit| edit.of_plugin(form.plugin)).collect();
+            let edits = [&form.edits[..], &named].concat();
             let mut drafts = vec![self.draft(ours, self.format(), &edits)?];
             around(&mut drafts)?;
             let after = self.settings_with(&drafts)?;
             Ok((drafts, after))
         };
         let is_expected = |after: &EngineSettings| {
-            comparable(&after.effective, wanted) == comparable(&expected, wanted)
+            after.rejected.is_none()
+                && comparable(&after.effective, wanted) == comparable(&expected, wanted)
         };
-        // A list of ours replaces that of the files before it, so it starts with what is in effect.
-        let whole: Vec<Edit> = wanted.iter().map(|edit| edit.with_initial(&now)).collect();
-        let (drafts, after) = with(&whole)?;
-        if is_expected(&after) {
-            return Ok(drafts);
-        }
-        // Where a file of podman asks for it, lists are appended instead: ours leaves out what would be there twice.
-        let parts: Vec<Edit> = whole.iter().map(|edit| edit.without_doubles(&after)).collect();
-        if parts != whole {
-            let (drafts, after) = with(&parts)?;
+        let mut first = None;
+        for form in forms {
+            let (drafts, after) = with(form, &whole)?;
             if is_expected(&after) {
                 return Ok(drafts);
             }
+            // Where a file of podman asks for it, lists are appended instead: ours leaves out what would be there twice.
+            let parts: Vec<Edit> = whole.iter().map(|edit| edit.without_doubles(&after)).collect();
+            if parts != whole {
+                let (drafts, after) = with(form, &parts)?;
+                if is_expected(&after) {
+                    return Ok(drafts);
+                }
+            }
+            first.get_or_insert(after);
         }
-        Err(self.overridden(ours, &whole, &expected, &after))
+        Err(self.overridden(ours, &whole, &expected, &first.unwrap_or(now)))
     }
 
     /// Error for drafts that would not come into effect, or not alone.
@@ -135,33 +151,48 @@ impl ConfigureRequest<'_> {
             .collect();
         let key_in =
             |file: &Value| lost.iter().find_map(|edit| edit.override_in(file, self.version()));
-        let by = later.filter_map(|(path, file)| Some((path, key_in(file)?))).last();
+        let by = later.filter_map(|(path, file)| Some((path, file, key_in(file)?))).last();
         let error = Error::refused("configure", self.engine.label());
         let ours = self.host.display_path(ours).display().to_string();
-        match by {
-            Some((path, key)) => {
-                let path = self.host.display_path(path).display().to_string();
-                error
-                    .because(format!(
-                        "{path} is read after {ours}, and its {key} would override ours"
-                    ))
-                    .with_cure(format!(
-                        "remove {key} from {path}, or set there: {}",
-                        self.lines(wanted)
-                    ))
-            }
-            None => {
-                let cause = match &after.missing_import {
-                    Some(path) => format!(
-                        "{path} is imported and not there, and no file that is imported after it is read"
-                    ),
-                    None => {
-                        format!("with our settings in {ours} others would no longer be in effect")
-                    }
-                };
-                error.because(cause).with_cure(format!("add by hand: {}", self.lines(wanted)))
-            }
+        if let Some((path, file, key)) = by {
+            let path = self.host.display_path(path).display().to_string();
+            let named = |edit: &Edit| edit.of_plugin(self.plugin_in(file));
+            let there: Vec<Edit> = wanted.iter().map(named).collect();
+            return error
+                .because(format!("{path} is read after {ours}, and its {key} would override ours"))
+                .with_cure(format!(
+                    "remove {key} from {path}, or set there: {}",
+                    self.lines(&there)
+                ));
         }
+        if let Some(path) = &after.missing_import {
+            let cause = format!(
+                "{path} is imported and not there, and no file that is imported after it is read"
+            );
+            return error.because(cause).with_cure(format!("add by hand: {}", self.lines(wanted)));
+        }
+        let versions = after.files.iter().filter_map(|(_, file)| file.get("version")?.as_i64());
+        let versions: BTreeSet<_> =
+            versions.filter(|_| self.engine_kind == EngineArg::Containerd).collect();
+        if let (Some(older), Some(newer)) = (versions.first(), versions.last())
+            && older != newer
+        {
+            let cause = format!(
+                "its files are of versions {older} and {newer}, and settings of some would no longer be in effect with ours"
+            );
+            return error
+                .because(cause)
+                .with_cure(format!("write all of them in version {newer}, and configure again"));
+        }
+        error
+            .because(format!("with our settings in {ours} others would no longer be in effect"))
+            .with_cure(format!("add by hand: {}", self.lines(wanted)))
+    }
+
+    /// The name by which a file of containerd 2 has the table of the CRI plugin; `None` for other engines, whose names are one.
+    fn plugin_in(&self, file: &Value) -> Option<&'static str> {
+        let is_containerd = self.engine_kind == EngineArg::Containerd;
+        (is_containerd && self.version() >= CONTAINERD_2).then(|| CriPlugin::name_in(file))
     }
 
     /// The lines to add by hand.
@@ -174,11 +205,11 @@ impl ConfigureRequest<'_> {
 }
 
 /// Settings in a form in which the order of the wanted lists does not count, and what only makes the engine read our file is left out.
+/// The version by which containerd reads its files stays: with another one the settings of other plugins change.
 fn comparable(effective: &Value, wanted: &[Edit]) -> Value {
     let mut value = effective.clone();
     if let Some(table) = value.as_object_mut() {
         table.remove("imports");
-        table.remove("version");
     }
     for edit in wanted.iter().filter(|edit| matches!(edit.value, EditValue::Contains { .. })) {
         let pointer: String = edit.keys.iter().map(|key| format!("/{key}")).collect();
@@ -200,6 +231,17 @@ impl Edit {
         Edit::contains(&self.path(), items.clone(), now.strings(&self.path()))
     }
 
+    /// The edit in a file in which the table of the plugin has this name.
+    fn of_plugin(&self, name: Option<&str>) -> Edit {
+        let mut edit = self.clone();
+        if let ([table, plugin, ..], Some(name)) = (&mut edit.keys[..], name)
+            && table == "plugins"
+        {
+            name.clone_into(plugin);
+        }
+        edit
+    }
+
     /// The edit of a list, without what the list has twice.
     fn without_doubles(&self, after: &EngineSettings) -> Edit {
         let EditValue::Contains { items, initial } = &self.value else { return self.clone() };
@@ -211,12 +253,14 @@ impl Edit {
 
     /// Key of a file that overrides this one; in containerd 1.7 it may be the table of the plugin.
     fn override_in(&self, file: &Value, version: EngineVersion) -> Option<String> {
-        let path = self.path();
+        let is_of_plugin = self.keys.first().is_some_and(|key| key == "plugins");
+        let merges = version >= CONTAINERD_2;
+        let there = self.of_plugin(merges.then(|| CriPlugin::name_in(file)));
+        let path = there.path();
         if value_at(file, &path).is_some() {
-            return Some(self.key());
+            return Some(there.key());
         }
-        let is_of_plugin = path.first() == Some(&"plugins") && version < CONTAINERD_2;
-        let has_table = is_of_plugin && value_at(file, &path[..2]).is_some();
+        let has_table = is_of_plugin && !merges && value_at(file, &path[..2]).is_some();
         has_table.then(|| format!("table {}", path[..2].join(".")))
     }
 }

@@ -2,7 +2,8 @@
 //! of a container.
 
 use super::{
-    config_edit::Edit, draft::ConfigPlan, request::ConfigureRequest, runtime::expect_real_runtime,
+    config_edit::Edit, draft::ConfigPlan, in_effect::FileForm, request::ConfigureRequest,
+    runtime::expect_real_runtime,
 };
 use crate::{
     cli::EngineArg,
@@ -50,7 +51,8 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
         Some(_) => main,
         None => format!("{main}.d/50-mig-cdi.conf"),
     };
-    plan.drafts.extend(request.draft_into_effect(&ours, &[], &edits, |_| Ok(()))?);
+    plan.drafts
+        .extend(request.draft_into_effect(&ours, &[FileForm::default()], &edits, |_| Ok(()))?);
     Ok(plan)
 }
 

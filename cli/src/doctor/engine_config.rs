@@ -5,7 +5,7 @@ use crate::{
     cli::EngineArg,
     configure::{DaemonState, daemon_state, running_daemons},
     engine_files::{
-        ConfigPlaces, ConfigReader, EngineSettings, GivenConfig, is_cri_disabled,
+        ConfigPlaces, ConfigReader, EngineSettings, GivenConfig, RejectedFile, is_cri_disabled,
         podman_has_spec_dirs, podman_spec_dirs, user_dir,
     },
 };
@@ -42,6 +42,8 @@ pub(crate) enum ConfigProblem {
     UnknownImports,
     /// A file that containerd imports is not there.
     MissingImport(String),
+    /// A file with which containerd does not start.
+    Rejected(RejectedFile),
 }
 
 /// Reads the files of an engine. A file that cannot be used is a problem, and counts as absent.
@@ -98,6 +100,7 @@ impl EngineConfig {
             config.problems.push(ConfigProblem::UnknownImports);
         }
         config.problems.extend(settings.missing_import.map(ConfigProblem::MissingImport));
+        config.problems.extend(settings.rejected.map(ConfigProblem::Rejected));
         // The command line of a daemon counts alone.
         let GivenConfig { spec_dirs, hooks_dirs, .. } = places.given;
         if !spec_dirs.is_empty() {

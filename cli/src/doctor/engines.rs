@@ -5,7 +5,7 @@ use super::{
     facts::{EngineFacts, NodeFacts},
     verdict::{Verdict, first_few, note, ok, warning},
 };
-use crate::engine_files::CONTAINERD_CONFIG;
+use crate::engine_files::{CONTAINERD_CONFIG, RejectedFile};
 use mig_cdi_gen::engines::{PROGRAM_DIRS, VersionError};
 use std::path::{Path, PathBuf};
 
@@ -123,6 +123,9 @@ fn config_problem(engine: &EngineFacts, problem: &ConfigProblem) -> Verdict {
             format!("{path} is imported and not there: no file that is imported after it is read"),
             format!("create it, or remove it from imports in {CONTAINERD_CONFIG}"),
         ),
+        ConfigProblem::Rejected(RejectedFile { path, cause, cure }) => {
+            warning(engine.name, format!("it does not start with {path}: {cause}"), cure)
+        }
         ConfigProblem::UnknownImports => {
             note(engine.name, format!("{CONTAINERD_CONFIG} imports files that are not examined"))
         }

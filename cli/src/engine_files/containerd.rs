@@ -2,6 +2,7 @@
 
 use super::{
     CONTAINERD_2, DEFAULT_SPEC_DIRS,
+    containerd_versions::{Joined, join},
     merge::{MergeRules, Merged},
     settings::{ConfigPlaces, ConfigReader, EngineSettings, main_file},
     strings_at, value_at,
@@ -10,15 +11,6 @@ use crate::cli::EngineArg;
 use mig_cdi_gen::engines::EngineVersion;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, VecDeque};
-
-/// The CRI plugin of containerd as its main file names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct CriPlugin {
-    /// Version of the file.
-    pub version: i64,
-    /// Name of the table.
-    pub name: &'static str,
-}
 
 /// Reads the files of containerd and joins them.
 ///
@@ -29,44 +21,15 @@ pub(super) fn load<R: ConfigReader>(
     places: &ConfigPlaces,
     reader: &R,
 ) -> Result<EngineSettings, R::Error> {
-    let merges = version >= CONTAINERD_2;
-    let rules = if merges { MergeRules::Containerd2 } else { MergeRules::Containerd1 };
-    let main = main_file(EngineArg::Containerd, places);
-    let mut files: Vec<(String, Value)> = Vec::new();
-    let mut cri = None;
-    let (mut seen, mut has_unknown_imports, mut missing_import) = (BTreeSet::new(), false, None);
-    // Imports are followed from file to file, in the order in which they are found (`LoadConfig`).
-    let mut pending = VecDeque::from([main]);
-    while let Some(path) = pending.pop_front() {
-        if !seen.insert(path.clone()) {
-            continue;
-        }
-        let Some(mut value) = reader.value(&path)? else {
-            // containerd goes on with what it has read so far (measured with 2.1.9). A main file that is not there imports nothing.
-            missing_import = cri.is_some().then_some(path);
-            break;
-        };
-        let own = CriPlugin::of(&value, merges);
-        let cri = cri.get_or_insert(own);
-        rename_plugin(&mut value, own, *cri);
-        for pattern in import_patterns(&path, &value) {
-            match matching_paths(reader, &pattern)? {
-                Some(paths) => pending.extend(paths),
-                None => has_unknown_imports = true,
-            }
-        }
-        files.push((path, value));
-    }
-    let empty = json!({});
-    let cri = cri.unwrap_or_else(|| CriPlugin::of(&empty, merges));
-    let mut merged = Merged::new(rules, json!({}));
-    files.iter().for_each(|(_, value)| merged.add(value));
+    let Imported { files, has_unknown_imports, missing_import } =
+        follow_imports(main_file(EngineArg::Containerd, places), reader)?;
+    let Joined { value, cri, rejected } = join(version, &files);
     // The plugin decodes its joined table into its built-in values.
     let mut runtimes = json!({ "runc": { "runtime_type": "io.containerd.runc.v2" } });
     // In 1.7 a table of runtimes replaces the built-in one, which has runc (measured with 1.7.24); 2 keeps it (2.1.9).
+    let merges = version >= CONTAINERD_2;
     let keys = ["plugins", cri.name, "containerd", "runtimes"];
-    let merged = merged.into_value();
-    if !merges && value_at(&merged, &keys).is_some() {
+    if !merges && value_at(&value, &keys).is_some() {
         runtimes = json!({});
     }
     let built_in = json!({ "plugins": { cri.name: {
@@ -75,42 +38,42 @@ pub(super) fn load<R: ConfigReader>(
         "containerd": { "default_runtime_name": "runc", "runtimes": runtimes },
     }}});
     let mut effective = Merged::new(MergeRules::Containerd2, built_in);
-    effective.add(&merged);
+    effective.add(&value);
     let effective = effective.into_value();
-    Ok(EngineSettings { files, effective, cri, has_unknown_imports, missing_import })
+    Ok(EngineSettings { files, effective, cri, has_unknown_imports, missing_import, rejected })
 }
 
-impl CriPlugin {
-    /// The plugin as a file names it. A file without a version is of version 1; a new file gets the newest version that the release
-    /// reads.
-    fn of(file: &Value, is_containerd_2: bool) -> CriPlugin {
-        let is_empty = file.as_object().is_none_or(serde_json::Map::is_empty);
-        let version = match file.get("version").and_then(Value::as_i64) {
-            Some(version) => version,
-            None if is_empty && is_containerd_2 => 3,
-            None if is_empty => 2,
-            None => 1,
-        };
-        // The plugin was renamed with each version of the format. containerd 2 split it in two: this half runs containers, the other
-        // handles images.
-        let name = match version {
-            3.. => "io.containerd.cri.v1.runtime",
-            2 => "io.containerd.grpc.v1.cri",
-            _ => "cri",
-        };
-        CriPlugin { version, name }
-    }
+/// Files that containerd reads.
+struct Imported {
+    /// In the order in which it reads them.
+    files: Vec<(String, Value)>,
+    has_unknown_imports: bool,
+    missing_import: Option<String>,
 }
 
-/// Gives the table of the CRI plugin the name that it has in the main file: containerd 2 converts each file to one version before it
-/// joins them.
-fn rename_plugin(file: &mut Value, own: CriPlugin, main: CriPlugin) {
-    let plugins = file.get_mut("plugins").and_then(Value::as_object_mut);
-    if let Some(plugins) = plugins.filter(|_| own.name != main.name)
-        && let Some(table) = plugins.remove(own.name)
-    {
-        plugins.insert(main.name.to_owned(), table);
+/// Reads the main file and those that it imports: from file to file, in the order in which they are found (`LoadConfig`).
+fn follow_imports<R: ConfigReader>(main: String, reader: &R) -> Result<Imported, R::Error> {
+    let mut files: Vec<(String, Value)> = Vec::new();
+    let (mut seen, mut has_unknown_imports, mut missing_import) = (BTreeSet::new(), false, None);
+    let mut pending = VecDeque::from([main]);
+    while let Some(path) = pending.pop_front() {
+        if !seen.insert(path.clone()) {
+            continue;
+        }
+        let Some(value) = reader.value(&path)? else {
+            // containerd goes on with what it has read so far (measured with 2.1.9). A main file that is not there imports nothing.
+            missing_import = (!files.is_empty()).then_some(path);
+            break;
+        };
+        for pattern in import_patterns(&path, &value) {
+            match matching_paths(reader, &pattern)? {
+                Some(paths) => pending.extend(paths),
+                None => has_unknown_imports = true,
+            }
+        }
+        files.push((path, value));
     }
+    Ok(Imported { files, has_unknown_imports, missing_import })
 }
 
 /// Patterns of the files that a file of containerd imports. A relative one is resolved against the directory of the file.

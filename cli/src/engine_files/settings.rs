@@ -1,8 +1,8 @@
 //! The settings of an engine that are in effect: its files, read and joined in the engine's own order and by its own rules.
 
 use super::{
-    CONTAINERD_CONFIG, DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS, DOCKER_ENABLES_CDI,
-    containerd::{self, CriPlugin},
+    CONTAINERD_CONFIG, DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS, DOCKER_ENABLES_CDI, containerd,
+    containerd_versions::{CriPlugin, RejectedFile},
     merge::{MergeRules, Merged},
     podman, strings_at, value_at,
 };
@@ -63,12 +63,14 @@ pub(crate) struct EngineSettings {
     pub files: Vec<(String, Value)>,
     /// The files joined, with the built-in values that matter here.
     pub effective: Value,
-    /// Name of the table of containerd's CRI plugin in its main file, and the version of that file.
+    /// Version of containerd's main file, and the name of its CRI plugin in the joined files.
     pub cri: CriPlugin,
     /// containerd imports files by a pattern that is not understood here.
     pub has_unknown_imports: bool,
     /// A file that containerd imports by its path and that is not there: it reads no further file.
     pub missing_import: Option<String>,
+    /// A file with which containerd does not start.
+    pub rejected: Option<RejectedFile>,
 }
 
 impl EngineSettings {
@@ -154,6 +156,7 @@ fn join(rules: MergeRules, built_in: Value, files: Vec<(String, Value)>) -> Engi
         cri: CriPlugin { version: 0, name: "" },
         has_unknown_imports: false,
         missing_import: None,
+        rejected: None,
     }
 }
 

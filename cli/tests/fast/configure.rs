@@ -88,7 +88,13 @@ fn invalid_files_are_named_and_not_changed() {
         ),
         ("containerd --engine-version 1.7.24", containerd, "version = 3\n", "reads only 1 and 2"),
         (
-            "containerd --engine-version 2.1.9",
+            "containerd --engine-version 1.7.24",
+            containerd,
+            "version = 3\n",
+            "reads versions up to 2",
+        ),
+        (
+            "containerd --engine-version 2.3.0",
             containerd,
             "root = \"/x\"\n[plugins.cri]\nenable_cdi = false\n",
             "containerd config migrate",

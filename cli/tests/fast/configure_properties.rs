@@ -21,7 +21,7 @@ proptest! {
         head in prop::sample::select(vec![
             "version = 3\n", "# c\nversion=2 # two\nimports = [\"/etc/containerd/x.toml\"]\n",
             "version = 3\nimports = [ # these\n  \"a.toml\", # one\n  \"b.toml\",\n]\n",
-            "imports = ['conf.d/*.toml']\nversion = 3\n", "version = 4\nimports = []\nroot='/x'\n",
+            "imports = ['conf.d/*.toml']\nversion = 3\n", "version = 3\nimports = []\nroot='/x'\n",
         ]),
         tables in subsequence(containerd_tables(), 0..=8).prop_shuffle(),
         (windows, ends) in any::<(bool, bool)>(),

@@ -7,6 +7,7 @@
 mod cli;
 mod compare;
 mod configure;
+mod configure_containerd;
 mod configure_properties;
 mod configure_running;
 mod deadlines;

@@ -6,23 +6,42 @@ use proptest::{collection::btree_map, prelude::*, sample::select};
 use serde_json::{Value, json};
 use std::process::Command;
 
-const CASES: u32 = 40;
+const CASES: u32 = 80;
 
-/// A release, by the directory of its package, with the version of its files and the table of its CRI plugin.
+const CRI_1: &str = "cri";
+const CRI_2: &str = "io.containerd.grpc.v1.cri";
+const CRI_3: &str = "io.containerd.cri.v1.runtime";
+
+/// Version of a file, and the table of the CRI plugin in it.
+type Form = (Option<u32>, &'static str);
+
+/// A release, by the directory of its package, with the table of its CRI plugin in `config dump`.
 struct Release {
     dir: &'static str,
     version: &'static str,
-    format: u32,
+    /// Forms that a file may have; the first one is the usual one.
+    forms: &'static [Form],
     plugin: &'static str,
 }
 
-const OLD: Release =
-    Release { dir: "engines", version: "1.7.24", format: 2, plugin: "io.containerd.grpc.v1.cri" };
+const OLD: Release = Release {
+    dir: "engines",
+    version: "1.7.24",
+    forms: &[(Some(2), CRI_2), (None, CRI_2), (None, CRI_1), (Some(1), CRI_1)],
+    plugin: CRI_2,
+};
 const NEW: Release = Release {
     dir: "containerd-2",
-    version: "2.1.5",
-    format: 3,
-    plugin: "io.containerd.cri.v1.runtime",
+    version: "2.1.9",
+    forms: &[
+        (Some(3), CRI_3),
+        (Some(2), CRI_2),
+        (None, CRI_3),
+        (None, CRI_1),
+        (Some(2), CRI_3),
+        (Some(3), CRI_2),
+    ],
+    plugin: CRI_3,
 };
 
 /// Pieces of a file. `CRI` stands for the plugin.
@@ -58,34 +77,55 @@ fn pieces() -> impl Strategy<Value = String> {
     })
 }
 
-/// The main file, and the drop-ins by name.
-fn files() -> impl Strategy<Value = (String, Vec<(&'static str, String)>)> {
-    let names = select(vec!["10-a.toml", "49-b.toml", "60-c.toml", "99-d.toml"]);
-    let drop_ins = btree_map(names, pieces(), 0..=3);
-    (pieces(), drop_ins).prop_map(|(main, drop_ins)| (main, drop_ins.into_iter().collect()))
+/// A file in a form of the release, which stands for its number.
+#[derive(Debug, Clone)]
+struct File {
+    body: String,
+    form: usize,
 }
 
-/// Returns the settings that containerd has in effect.
-fn dump(machine: &ConfigureHost, release: &Release) -> Value {
+impl File {
+    fn text(&self, release: &Release, head: &str) -> String {
+        let (version, plugin) = release.forms[self.form];
+        let version = version.map_or_else(String::new, |version| format!("version = {version}\n"));
+        format!("{version}{head}{}", self.body.replace("CRI", plugin))
+    }
+}
+
+/// The main file, and the drop-ins by name: all in the usual form, or each in one of the release.
+fn files(release: &Release) -> impl Strategy<Value = (File, Vec<(&'static str, File)>)> {
+    let forms = release.forms.len();
+    let file = move |is_mixed: bool| {
+        let form = if is_mixed { 0..forms } else { 0..1 };
+        (pieces(), form).prop_map(|(body, form)| File { body, form })
+    };
+    let names = || select(vec!["10-a.toml", "49-b.toml", "60-c.toml", "99-d.toml"]);
+    any::<bool>()
+        .prop_flat_map(move |mixed| (file(mixed), btree_map(names(), file(mixed), 0..=3)))
+        .prop_map(|(main, drop_ins)| (main, drop_ins.into_iter().collect()))
+}
+
+/// Returns the settings that containerd has in effect, or the reason why it does not start.
+fn dump(machine: &ConfigureHost, release: &Release) -> Result<Value, String> {
     let program = project().join("target/test-deps").join(release.dir).join("usr/bin/containerd");
     let config = machine.path("/etc/containerd/config.toml");
     let dumped = run(Command::new(program).arg("-c").arg(config).args(["config", "dump"]));
-    assert_eq!(dumped.code, 0, "{}", dumped.stderr);
-    toml_value(&dumped.stdout)
+    match dumped.code {
+        0 => Ok(toml_value(&dumped.stdout)),
+        _ => Err(dumped.stderr),
+    }
 }
 
 fn strings(value: &Value) -> Vec<&str> {
     value.as_array().map_or_else(Vec::new, |list| list.iter().filter_map(Value::as_str).collect())
 }
 
-fn check(release: &Release, main: &str, drop_ins: &[(&str, String)], runtime: bool) {
+fn check(release: &Release, main: &File, drop_ins: &[(&str, File)], runtime: bool) {
     let machine = ConfigureHost::trusted();
-    let text = |body: &str, head: &str| {
-        format!("version = {}\n{head}{}", release.format, body.replace("CRI", release.plugin))
-    };
-    machine.put("/etc/containerd/config.toml", &text(main, "imports = ['conf.d/*.toml']\n"));
-    for (name, body) in drop_ins {
-        machine.put(&format!("/etc/containerd/conf.d/{name}"), &text(body, ""));
+    let main_text = main.text(release, "imports = ['conf.d/*.toml']\n");
+    machine.put("/etc/containerd/config.toml", &main_text);
+    for (name, file) in drop_ins {
+        machine.put(&format!("/etc/containerd/conf.d/{name}"), &file.text(release, ""));
     }
     let before = dump(&machine, release);
     let tree = machine.tree();
@@ -95,14 +135,11 @@ fn check(release: &Release, main: &str, drop_ins: &[(&str, String)], runtime: bo
     if done.code != 0 {
         assert_eq!(done.code, 5, "{}", done.stderr);
         assert_eq!(machine.tree(), tree, "a refusal changes nothing");
-        // The file that is named says something else about the plugin, and is read after ours.
-        let named = drop_ins.iter().rev().find(|(name, _)| done.stderr.contains(*name));
-        let (name, body) = named.unwrap_or_else(|| panic!("{}", done.stderr));
-        assert!(body.contains("[plugins.'CRI'"), "{}", done.stderr);
-        assert!(release.format == 2 || *name > "50-mig-cdi.toml", "{}", done.stderr);
+        refused_truly(release, main, drop_ins, before.err(), &done.stderr);
         return;
     }
-    let after = dump(&machine, release);
+    let before = before.unwrap_or_else(|reason| panic!("{reason}: {}", done.stderr));
+    let after = dump(&machine, release).unwrap_or_else(|reason| panic!("{reason}"));
     let plugin = |value: &Value| value["plugins"][release.plugin].clone();
     let (mut was, mut now) = (plugin(&before), plugin(&after));
     assert_eq!(now["enable_cdi"], json!(true), "{}", done.stderr);
@@ -157,16 +194,40 @@ fn check(release: &Release, main: &str, drop_ins: &[(&str, String)], runtime: bo
     assert_eq!(machine.tree(), tree, "the undo restores every byte");
 }
 
+/// Asserts that containerd does not start, or that the file which is named says something else about the plugin and is read after ours,
+/// or that files of several versions leave no place for ours.
+fn refused_truly(
+    release: &Release,
+    main: &File,
+    drop_ins: &[(&str, File)],
+    does_not_start: Option<String>,
+    stderr: &str,
+) {
+    assert_eq!(stderr.contains("it does not start with "), does_not_start.is_some(), "{stderr}");
+    if does_not_start.is_some() {
+        return;
+    }
+    if stderr.contains("its files are of versions 2 and 3") || stderr.contains("its version is 1") {
+        let is_mixed = drop_ins.iter().any(|(_, file)| file.form != main.form);
+        assert!(release.plugin == CRI_3 && (is_mixed || main.form != 0), "{stderr}");
+        return;
+    }
+    let named = drop_ins.iter().rev().find(|(name, _)| stderr.contains(*name));
+    let (name, file) = named.unwrap_or_else(|| panic!("{stderr}"));
+    assert!(file.body.contains("[plugins.'CRI'"), "{stderr}");
+    assert!(release.plugin == CRI_2 || *name > "50-mig-cdi.toml", "{stderr}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn containerd_1_7_keeps_what_it_has((main, drop_ins) in files(), runtime in any::<bool>()) {
+    fn containerd_1_7_keeps_what_it_has((main, drop_ins) in files(&OLD), runtime in any::<bool>()) {
         check(&OLD, &main, &drop_ins, runtime);
     }
 
     #[test]
-    fn containerd_2_keeps_what_it_has((main, drop_ins) in files(), runtime in any::<bool>()) {
+    fn containerd_2_keeps_what_it_has((main, drop_ins) in files(&NEW), runtime in any::<bool>()) {
         check(&NEW, &main, &drop_ins, runtime);
     }
 }

@@ -131,6 +131,27 @@ fn a_runtime_of_containerd_inherits_from_the_default_one() {
     assert!(machine.read(main).contains("containerd.runtimes.runc]"), "{}", machine.read(main));
 }
 
+/// The switch is in a table of version 3 and the runtimes in one of version 2: ours would need both. 2.3 converts each file.
+#[test]
+fn files_of_several_versions_that_leave_no_place_are_refused() {
+    let main = format!("version = 3\nimports = ['conf.d/*.toml']\n[{CRI}]\nenable_cdi = false\n");
+    let runc = "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n\
+                [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc.options]\nSystemdCgroup = true\n";
+    let machine = machine(&[
+        ("/etc/containerd/config.toml", &main),
+        ("/etc/containerd/conf.d/10-runc.toml", runc),
+    ]);
+    let before = machine.tree();
+    let refused = machine.configure("containerd --engine-version 2.1.9 --runtime");
+    assert_eq!((refused.code, machine.tree() == before), (5, true), "{}", refused.stderr);
+    for words in ["its files are of versions 2 and 3, and ", "write all of them in version 3"] {
+        assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    }
+    machine.run_ok("containerd --engine-version 2.3.0 --runtime");
+    let text = machine.read("/etc/containerd/conf.d/50-mig-cdi.toml");
+    assert!(text.contains("SystemdCgroup = true\n"), "{text}");
+}
+
 /// A file that is read after ours and sets the same key (containers/common issue 2391).
 #[test]
 fn a_file_that_overrides_ours_is_named() {
@@ -269,7 +290,7 @@ fn the_version_of_a_running_engine_is_found_where_it_is() {
     let run = machine.configure("containerd");
     assert!(run.stderr.contains("it is in none of /usr/bin"), "{}", run.stderr);
     let dir = "/var/lib/rancher/k3s/data/current/bin";
-    let script = "#!/bin/sh\ncase $0 in */containerd) echo containerd github.com/k3s-io/containerd v2.1.4 x ;;\n\
+    let script = "#!/bin/sh\ncase $0 in */containerd) echo containerd github.com/k3s-io/containerd v2.3.1 x ;;\n\
                   *) echo k3s version v1.33.4 ;; esac\n";
     machine.program(&format!("root{dir}/k3s"), script);
     symlink("k3s", machine.path(&format!("{dir}/containerd"))).unwrap();
@@ -278,7 +299,7 @@ fn the_version_of_a_running_engine_is_found_where_it_is() {
     assert!(!done.stderr.contains("is not known"), "{}", done.stderr);
     machine.put(config, "version = 1\n[plugins.cri]\nenable_cdi = false\n");
     let refused = machine.configure("containerd");
-    let cause = "its version is 1, which containerd 2.1.4 converts";
+    let cause = "its version is 1, which containerd 2.3.1 converts";
     assert!(refused.stderr.contains(cause), "{}", refused.stderr);
 }
 

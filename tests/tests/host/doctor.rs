@@ -667,8 +667,21 @@ faults! {
                 "enable_cdi = false\ncdi_spec_dirs",
             )
         } => "warning", "config", "containerd: enable_cdi is not true";
-        the_first_form_of_containerd_s_file: |h| h.write(CONTAINERD, "[plugins.cri]\ncdi_spec_dirs = [\"/x\"]\n")
-            => "warning", "config", "containerd: it reads /x, and not TMP/cdi";
+        the_first_form_of_containerd_s_file: |h| {
+            h.engine("containerd", "containerd x 2.3.0");
+            h.write(CONTAINERD, "[plugins.cri]\ncdi_spec_dirs = [\"/x\"]\n");
+        } => "warning", "config", "containerd: it reads /x, and not TMP/cdi";
+        // 2.1 does not read the table of version 2 then.
+        containerd_of_two_versions: |h| {
+            h.write(CONTAINERD, &format!("imports = ['conf.d/*.toml']\n{OLD}enable_cdi = false\n"));
+            let table = "version = 3\n[plugins.'io.containerd.cri.v1.runtime']\n";
+            h.write("/etc/containerd/conf.d/a.toml", &format!("{table}cdi_spec_dirs = ['/x']\n"));
+        } => "warning", "config", "containerd: it reads /x, and not TMP/cdi";
+        a_file_that_containerd_rejects: |h| {
+            h.engine("containerd", "containerd x 1.7.24");
+            h.write(CONTAINERD, "version = 2\nimports = ['conf.d/*.toml']\n");
+            h.write("/etc/containerd/conf.d/a.toml", "[plugins.cri]\n");
+        } => "warning", "config", "containerd: it does not start with /etc/containerd/conf.d/a.toml: the files are of version 2";
         containerd_without_cri: |h| h.write(CONTAINERD, "disabled_plugins = [\"cri\"]\n")
             => "note", "config", "containerd: its cri plugin is disabled";
         imports: |h| {

@@ -1,0 +1,107 @@
+//! `mig-cdi configure containerd` with files of several versions, empty files and files that containerd rejects. The engines tests hold
+//! the rules against the real containerd 1.7 and 2.1; 2.3 is here alone, by its source.
+
+use mig_cdi_tests::configure_host::ConfigureHost;
+
+const MAIN: &str = "/etc/containerd/config.toml";
+const OURS: &str = "/etc/containerd/conf.d/50-mig-cdi.toml";
+const IMPORTS: &str = "imports = ['conf.d/*.toml']\n";
+const CRI_2: &str = "plugins.\"io.containerd.grpc.v1.cri\"";
+const CRI_3: &str = "plugins.\"io.containerd.cri.v1.runtime\"";
+
+/// A host with this main file and this drop-in.
+fn machine(main: &str, drop_in: &str) -> ConfigureHost {
+    let machine = ConfigureHost::new();
+    machine.put(MAIN, main);
+    machine.put("/etc/containerd/conf.d/10-a.toml", drop_in);
+    machine
+}
+
+/// Up to 2.2 the version of the last file counts for all files, so that ours must not change it.
+#[test]
+fn a_drop_in_keeps_the_version_by_which_all_files_are_read() {
+    let off = |version: u32, plugin: &str| {
+        format!("version = {version}\n{IMPORTS}[{plugin}]\nenable_cdi = false\n")
+    };
+    let table = |version: u32, plugin: &str| {
+        format!("version = {version}\n[{plugin}.containerd]\ndefault_runtime_name = 'nvidia'\n")
+    };
+    let ours = |version: u32, plugin: &str| {
+        Some(format!("version = {version}\n\n[{plugin}]\nenable_cdi = true\n"))
+    };
+    for (release, main, drop_in, expected) in [
+        ("2.1.9", off(3, CRI_3), table(3, CRI_3), ours(3, CRI_3)),
+        ("2.1.9", off(2, CRI_2), table(2, CRI_2), ours(2, CRI_2)),
+        // The table of version 3 wins over that of version 2, and is read in a file of version 2 too.
+        ("2.1.9", off(3, CRI_3), table(2, CRI_2), ours(2, CRI_3)),
+        ("2.1.9", off(3, CRI_2), off(2, CRI_2), ours(2, CRI_2)),
+        // The table of version 2 is not read.
+        ("2.1.9", off(2, CRI_2), table(3, CRI_3), None),
+        ("2.1.9", off(3, CRI_2), table(3, CRI_3), None),
+        ("2.1.9", "[plugins.cri]\nenable_cdi = false\n".to_owned(), String::new(), None),
+        // 2.3 reads all tables.
+        ("2.3.0", off(2, CRI_2), table(3, CRI_3), ours(2, CRI_2)),
+        ("2.3.0", off(3, CRI_2), table(4, CRI_3), ours(3, CRI_3)),
+        ("2.3.0", off(4, CRI_2), table(2, CRI_2), None),
+    ] {
+        let machine = machine(&main, &drop_in);
+        let args = format!("containerd --engine-version {release}");
+        machine.run_ok(&args);
+        let has_ours = machine.path(OURS).exists();
+        assert_eq!(has_ours, expected.is_some(), "{release} {main} {drop_in}");
+        if let Some(expected) = expected {
+            assert!(machine.read(OURS).ends_with(&expected), "{main}: {}", machine.read(OURS));
+        }
+        assert!(machine.run_ok(&args).stderr.contains("nothing to change\n"), "{main}");
+    }
+}
+
+/// containerd would not start, and a change of ours would not cure it.
+#[test]
+fn a_file_that_containerd_rejects_is_named() {
+    for (release, main, drop_in, words) in [
+        (
+            "1.7.24",
+            "version = 2\n",
+            "[plugins.cri]\nsandbox_image = 'x'\n",
+            [
+                "conf.d/10-a.toml: the files are of version 2, and its table plugins.cri has a name of version 1",
+                "rename the table to plugins.\"io.containerd.grpc.v1.cri\"",
+            ],
+        ),
+        (
+            "1.7.24",
+            "version = 2\n",
+            "version = 3\n",
+            ["10-a.toml: its version is 3", "set version = 2 there"],
+        ),
+        (
+            "2.1.9",
+            "version = 3\n",
+            "version = 4\n",
+            ["10-a.toml: its version is 4", "set version = 3 there"],
+        ),
+    ] {
+        let machine = machine(&format!("{main}{IMPORTS}"), drop_in);
+        let before = machine.tree();
+        let refused = machine.configure(&format!("containerd --engine-version {release}"));
+        assert_eq!((refused.code, machine.tree() == before), (5, true), "{}", refused.stderr);
+        for words in ["it does not start with /etc/containerd/"].iter().chain(&words) {
+            assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
+        }
+    }
+}
+
+/// 1.7 reads a file without a version as one of version 1, in which the plugin has another name.
+#[test]
+fn a_file_without_keys_gets_a_version() {
+    for text in ["", "\n", "# disabled_plugins = [\"cri\"]\n"] {
+        let machine = ConfigureHost::new();
+        machine.put(MAIN, text);
+        machine.run_ok("containerd --engine-version 1.7.24");
+        let after = format!("{text}version = 2\n\n[{CRI_2}]\nenable_cdi = true\n");
+        assert_eq!(machine.read(MAIN).trim_start(), after.trim_start());
+        machine.run_ok("containerd --undo");
+        assert_eq!(machine.read(MAIN), text);
+    }
+}
