@@ -76,14 +76,28 @@ fn follow_imports<R: ConfigReader>(main: String, reader: &R) -> Result<Imported,
     Ok(Imported { files, has_unknown_imports, missing_import })
 }
 
-/// Patterns of the files that a file of containerd imports. A relative one is resolved against the directory of the file.
+/// Patterns of the files that a file of containerd imports. A relative one is resolved against the directory of the file
+/// (`resolveImports`).
 fn import_patterns(path: &str, file: &Value) -> Vec<String> {
     let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
     let absolute = |pattern: String| match pattern.starts_with('/') {
-        true => pattern,
-        false => format!("{dir}/{pattern}"),
+        true => clean(&pattern),
+        false => clean(&format!("{dir}/{pattern}")),
     };
     strings_at(file, &["imports"]).unwrap_or_default().into_iter().map(absolute).collect()
+}
+
+/// An absolute path without `.` and `..`, and without following links, as Go's `filepath.Clean` writes it.
+fn clean(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
 }
 
 /// Paths that a pattern of `imports` names, sorted; `None` for a pattern with a character class, which is not understood here. Only a
@@ -99,12 +113,10 @@ fn matching_paths<R: ConfigReader>(
         return Ok(None);
     }
     let mut paths = vec![String::new()];
-    for part in pattern.split('/').filter(|part| !matches!(*part, "" | ".")) {
+    for part in pattern.split('/').filter(|part| !part.is_empty()) {
         let mut next = Vec::new();
         for path in paths {
-            if part == ".." {
-                next.push(path.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned());
-            } else if part.contains(['*', '?']) {
+            if part.contains(['*', '?']) {
                 let dir = if path.is_empty() { "/" } else { &path };
                 let names = reader.list(dir)?.unwrap_or_default().into_iter();
                 let names = names.filter(|name| matches(part.as_bytes(), name.as_bytes()));
@@ -152,6 +164,15 @@ pub(crate) fn import_dir(settings: &EngineSettings) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_as_containerd_writes_them() {
+        for (path, expected) in
+            [("/a/../b/*.toml", "/b/*.toml"), ("/a//./b/", "/a/b"), ("/../a", "/a"), ("/a/..", "/")]
+        {
+            assert_eq!(clean(path), expected);
+        }
+    }
 
     #[test]
     fn patterns_match_as_in_containerd() {

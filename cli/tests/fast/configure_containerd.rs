@@ -105,3 +105,14 @@ fn a_file_without_keys_gets_a_version() {
         assert_eq!(machine.read(MAIN), text);
     }
 }
+
+/// `..` in a pattern is resolved as containerd does it.
+#[test]
+fn a_pattern_with_the_parent_directory_is_followed() {
+    let machine = ConfigureHost::new();
+    machine.set_spec_dirs(&["/srv/slices"]);
+    machine.put(MAIN, "version = 3\nimports = [\"a/x.toml\"]\n");
+    machine.put("/etc/containerd/a/x.toml", "version = 3\nimports = [\"./../b/*.toml\"]\n");
+    machine.run_ok("containerd --engine-version 2.1.9");
+    assert!(machine.read("/etc/containerd/b/50-mig-cdi.toml").contains("\"/srv/slices\"]\n"));
+}
