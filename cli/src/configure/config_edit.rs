@@ -124,16 +124,16 @@ impl Edit {
     /// Applies the edit to a parsed file. The text that an editor writes has to parse to the result.
     pub(super) fn apply(&self, root: &mut Value) -> Result<(), EditError> {
         let (last, path) = self.keys.split_last().ok_or(EditError::Unsafe)?;
-        let not_a_table = || EditError::NotATable { key: self.key() };
+        let not_a_table = |depth: usize| EditError::NotATable { key: self.keys[..depth].join(".") };
         let mut parent = root;
-        for key in path {
-            let table = parent.as_object_mut().ok_or_else(not_a_table)?;
+        for (depth, key) in path.iter().enumerate() {
+            let table = parent.as_object_mut().ok_or_else(|| not_a_table(depth))?;
             parent = table.entry(key).or_insert(Value::Null);
             if parent.is_null() {
                 *parent = Value::Object(Map::new());
             }
         }
-        let table = parent.as_object_mut().ok_or_else(not_a_table)?;
+        let table = parent.as_object_mut().ok_or_else(|| not_a_table(path.len()))?;
         match self.missing(table.get(last))? {
             None => {}
             Some(MissingValue::Whole(value)) => drop(table.insert(last.clone(), value)),

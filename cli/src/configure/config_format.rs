@@ -55,3 +55,26 @@ pub(super) fn edit(text: &str, format: ConfigFormat, edits: &[Edit]) -> Result<S
         _ => Err(EditError::Unsafe),
     }
 }
+
+/// The edits in words, in one line: `enable_cdi = true below [plugins.cri]`, or a JSON object.
+pub(super) fn by_hand(format: ConfigFormat, edits: &[Edit]) -> String {
+    let text = edit("", format, edits).unwrap_or_default();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    if format == ConfigFormat::Json {
+        return lines.collect::<Vec<_>>().join(" ");
+    }
+    let mut tables: Vec<(&str, Vec<&str>)> = Vec::new();
+    for line in lines {
+        match (line.starts_with('['), tables.last_mut()) {
+            (false, Some((_, keys))) => keys.push(line),
+            (false, None) => tables.push(("", vec![line])),
+            (true, _) => tables.push((line, Vec::new())),
+        }
+    }
+    let tables = tables.into_iter().filter(|(_, keys)| !keys.is_empty());
+    let tables = tables.map(|(table, keys)| match table {
+        "" => keys.join(" and "),
+        table => format!("{} below {table}", keys.join(" and ")),
+    });
+    tables.collect::<Vec<_>>().join(", ")
+}

@@ -93,9 +93,9 @@ fn drop_in(
         plugin: Some(cri.name),
     });
     let forms: Vec<_> = forms.collect();
-    request.draft_into_effect(&ours, &forms, edits, |drafts| {
+    request.draft_into_effect(&ours, &forms, edits, |drafts, missing| {
         if imported.is_none() {
-            refuse_generated(request, main)?;
+            refuse_generated(request, main, missing)?;
             // Files of others that nobody imports yet stay so.
             let others = request.host.list(&dir)?.unwrap_or_default();
             let is_alone = others.iter().all(|name| name == OURS || !name.ends_with(".toml"));
@@ -120,7 +120,9 @@ fn edited_main_file(
     if settings.files.iter().all(|(_, file)| has_no_keys(file)) {
         form.edits.push(Edit::set(&["version"], settings.cri.version));
     }
-    request.draft_into_effect(main, &[form], edits, |_| refuse_generated(request, main))
+    request.draft_into_effect(main, &[form], edits, |_, missing| {
+        refuse_generated(request, main, missing)
+    })
 }
 
 /// Refuses a main file of containerd 2 that is of version 1: a drop-in may not be of a later version than the file that imports it

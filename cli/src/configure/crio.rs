@@ -45,8 +45,12 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
         edits.extend(runtime_edits(request, program, &settings, &mut plan)?);
     }
     let path = format!("{}/50-mig-cdi.conf", crio_drop_in_dir(&request.places));
-    plan.drafts
-        .extend(request.draft_into_effect(&path, &[FileForm::default()], &edits, |_| Ok(()))?);
+    plan.drafts.extend(request.draft_into_effect(
+        &path,
+        &[FileForm::default()],
+        &edits,
+        |_, _| Ok(()),
+    )?);
     // A reload would do for cdi_spec_dirs alone (pkg/config/reload.go); a restart covers all that may be changed here.
     plan.daemon = Some(EngineDaemon { process: "crio", restart: "systemctl restart crio" });
     Ok(plan)

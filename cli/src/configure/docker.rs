@@ -35,7 +35,7 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
         expect_real_runtime(request, by_engine, &mut plan)?;
         edits.push(Edit::set(&["runtimes", "mig-cdi", "path"], program.clone()));
     }
-    let generated = |_: &mut Vec<_>| refuse_generated(request, &path);
+    let generated = |_: &mut Vec<_>, missing: &[Edit]| refuse_generated(request, &path, missing);
     let forms = [FileForm::default()];
     plan.drafts.extend(request.draft_into_effect(&path, &forms, &edits, generated)?);
     let restart = match request.places.user_config {

@@ -3,7 +3,7 @@
 
 use super::{
     config_edit::{Edit, EditValue},
-    config_format::{ConfigFormat, parse},
+    config_format::{ConfigFormat, by_hand, parse},
     draft::Draft,
     request::ConfigureRequest,
 };
@@ -78,7 +78,8 @@ impl ConfigureRequest<'_> {
     }
 
     /// Drafts what is wanted in the file `ours`, in the first of the `forms` in which it comes into effect, and `around` it what makes
-    /// the engine read the file. No drafts where everything wanted is in effect already.
+    /// the engine read the file. `around` gets what is missing, as a file of that form has it. No drafts where everything wanted is in
+    /// effect already.
     ///
     /// # Errors
     /// When another file would override ours, and when the drafts would change anything else.
@@ -87,7 +88,7 @@ impl ConfigureRequest<'_> {
         ours: &str,
         forms: &[FileForm],
         wanted: &[Edit],
-        around: impl Fn(&mut Vec<Draft>) -> Result<(), Error>,
+        around: impl Fn(&mut Vec<Draft>, &[Edit]) -> Result<(), Error>,
     ) -> Result<Vec<Draft>, Error> {
         let now = self.settings()?;
         // A list of ours replaces that of the files before it, so it starts with what is in effect.
@@ -97,17 +98,21 @@ impl ConfigureRequest<'_> {
             edit.apply(&mut expected).map_err(|error| {
                 Error::failed("edit", self.host.display_path(ours).display())
                     .because(error)
-                    .with_cure(format!("add by hand: {}", self.lines(wanted)))
+                    .with_cure(self.set_by_hand(&whole))
             })?;
         }
         if expected == now.effective {
             return Ok(Vec::new());
         }
+        let missing: Vec<Edit> =
+            whole.iter().filter(|edit| edit.is_missing(&now)).cloned().collect();
         let with = |form: &FileForm, edits: &[Edit]| -> Result<_, Error> {
-            let named: Vec<_> = edits.iter().map(|edit| edit.of_plugin(form.plugin)).collect();
-            let edits = [&form.edits[..], &named].concat();
+            let named = |edits: &[Edit]| -> Vec<Edit> {
+                edits.iter().map(|edit| edit.of_plugin(form.plugin)).collect()
+            };
+            let edits = [&form.edits[..], &named(edits)].concat();
             let mut drafts = vec![self.draft(ours, self.format(), &edits)?];
-            around(&mut drafts)?;
+            around(&mut drafts, &named(&missing))?;
             let after = self.settings_with(&drafts)?;
             Ok((drafts, after))
         };
@@ -162,14 +167,14 @@ impl ConfigureRequest<'_> {
                 .because(format!("{path} is read after {ours}, and its {key} would override ours"))
                 .with_cure(format!(
                     "remove {key} from {path}, or set there: {}",
-                    self.lines(&there)
+                    by_hand(self.format(), &there)
                 ));
         }
         if let Some(path) = &after.missing_import {
             let cause = format!(
                 "{path} is imported and not there, and no file that is imported after it is read"
             );
-            return error.because(cause).with_cure(format!("add by hand: {}", self.lines(wanted)));
+            return error.because(cause).with_cure(self.set_by_hand(wanted));
         }
         let versions = after.files.iter().filter_map(|(_, file)| file.get("version")?.as_i64());
         let versions: BTreeSet<_> =
@@ -186,7 +191,7 @@ impl ConfigureRequest<'_> {
         }
         error
             .because(format!("with our settings in {ours} others would no longer be in effect"))
-            .with_cure(format!("add by hand: {}", self.lines(wanted)))
+            .with_cure(self.set_by_hand(wanted))
     }
 
     /// The name by which a file of containerd 2 has the table of the CRI plugin; `None` for other engines, whose names are one.
@@ -195,12 +200,9 @@ impl ConfigureRequest<'_> {
         (is_containerd && self.version() >= CONTAINERD_2).then(|| CriPlugin::name_in(file))
     }
 
-    /// The lines to add by hand.
-    fn lines(&self, wanted: &[Edit]) -> String {
-        let format = self.format();
-        let example = super::config_format::edit("", format, wanted).unwrap_or_default();
-        let lines: Vec<_> = example.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
-        lines.join(" ")
+    /// The settings to make by hand.
+    fn set_by_hand(&self, wanted: &[Edit]) -> String {
+        format!("set by hand: {}", by_hand(self.format(), wanted))
     }
 }
 
@@ -228,7 +230,18 @@ impl Edit {
     /// The edit of a list, which starts with what is in effect where our file does not have it.
     fn with_initial(&self, now: &EngineSettings) -> Edit {
         let EditValue::Contains { items, .. } = &self.value else { return self.clone() };
-        Edit::contains(&self.path(), items.clone(), now.strings(&self.path()))
+        // A single text where a list is needed is refused; the advice keeps it.
+        let text = now.value(&self.path()).and_then(Value::as_str);
+        let initial = match text {
+            Some(text) => vec![text.to_owned()],
+            None => now.strings(&self.path()),
+        };
+        Edit::contains(&self.path(), items.clone(), initial)
+    }
+
+    /// True where the value is not in effect.
+    fn is_missing(&self, now: &EngineSettings) -> bool {
+        !matches!(self.missing(now.value(&self.path())), Ok(None))
     }
 
     /// The edit in a file in which the table of the plugin has this name.

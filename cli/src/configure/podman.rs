@@ -51,8 +51,12 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
         Some(_) => main,
         None => format!("{main}.d/50-mig-cdi.conf"),
     };
-    plan.drafts
-        .extend(request.draft_into_effect(&ours, &[FileForm::default()], &edits, |_| Ok(()))?);
+    plan.drafts.extend(request.draft_into_effect(
+        &ours,
+        &[FileForm::default()],
+        &edits,
+        |_, _| Ok(()),
+    )?);
     Ok(plan)
 }
 

@@ -3,7 +3,7 @@
 
 use super::{
     config_edit::{Edit, EditError},
-    config_format::{ConfigFormat, edit, parse},
+    config_format::{ConfigFormat, by_hand, edit, parse},
     draft::{Draft, LIMIT},
 };
 use crate::{
@@ -200,14 +200,12 @@ impl ConfigureRequest<'_> {
     }
 }
 
-/// Error of an edit. A file that parses can be edited by hand: the cure shows the lines to add.
+/// Error of an edit. A file that parses can be edited by hand: the cure shows what to set.
 fn edit_error(file: &ConfigFile, error: &EditError, format: ConfigFormat, edits: &[Edit]) -> Error {
     let cure = if error.line().is_some() {
         "correct it; the engine may not start either".to_owned()
     } else {
-        let example = edit("", format, edits).unwrap_or_default();
-        let lines: Vec<_> = example.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
-        format!("add by hand: {}", lines.join(" "))
+        format!("set by hand: {}", by_hand(format, edits))
     };
     Error::failed("edit", file.path().display()).because(error).with_cure(cure)
 }

@@ -116,3 +116,33 @@ fn a_pattern_with_the_parent_directory_is_followed() {
     machine.run_ok("containerd --engine-version 2.1.9");
     assert!(machine.read("/etc/containerd/b/50-mig-cdi.toml").contains("\"/srv/slices\"]\n"));
 }
+
+/// Advice is one line, and names what is there too.
+#[test]
+fn settings_to_make_by_hand_are_complete() {
+    for (args, path, text, advice) in [
+        (
+            "docker --engine-version 28.5.2",
+            "/etc/docker/daemon.json",
+            "{\"cdi-spec-dirs\": \"/srv/cdi\"}\n",
+            "set by hand: { \"features\": { \"cdi\": true }, \"cdi-spec-dirs\": [\"/srv/cdi\", \"/etc/cdi\", \"/var/run/cdi\"] }\n",
+        ),
+        (
+            "podman --engine-version 5.5.0",
+            "/etc/containers/containers.conf",
+            "engine = 3\n",
+            "set by hand: cdi_spec_dirs = [\"/etc/cdi\", \"/var/run/cdi\"] below [engine]\n",
+        ),
+        (
+            "podman --engine-version 5.6.0",
+            "/etc/containers/containers.conf.d/99-x.conf",
+            "[engine]\ncdi_spec_dirs = [\"/srv/cdi\"]\n",
+            "or set there: cdi_spec_dirs = [\"/srv/cdi\", \"/etc/cdi\", \"/var/run/cdi\"] below [engine]\n",
+        ),
+    ] {
+        let machine = ConfigureHost::new();
+        machine.put(path, text);
+        let refused = machine.configure(args);
+        assert!(refused.stderr.ends_with(advice), "{}", refused.stderr);
+    }
+}

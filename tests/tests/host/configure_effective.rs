@@ -262,7 +262,7 @@ fn the_configuration_of_the_running_engine_counts() {
     let refused = machine.configure("containerd --engine-version 2.1.5");
     assert_eq!((refused.code, machine.tree() == before), (5, true), "{}", refused.stderr);
     assert!(refused.stderr.contains("k3s writes this file at each start"), "{}", refused.stderr);
-    assert!(refused.stderr.contains("config-v3.toml.tmpl"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("config-v3.toml.tmpl (config.toml.tmpl before containerd 2) beside it, and set there enable_cdi = true below [plugins.\"io.containerd.cri.v1.runtime\"]\n"), "{}", refused.stderr);
     // Newer releases import a directory for others.
     let dir = "/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.d";
     let imports = format!("imports = [\"{dir}/*.toml\"]\n");
