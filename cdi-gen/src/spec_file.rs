@@ -3,18 +3,18 @@
 
 mod diff;
 mod refusal;
+mod syntax;
 
 pub use diff::{
     ContainerItem, ContainerItems, differences, differences_without_placements, items_of,
 };
 pub use refusal::{refusal, version_refusal};
+pub use syntax::ParseError;
 
-use mig_cdi_model::{
-    cdi::{AsEngine, Lenient, Spec},
-    one_line,
-};
-use serde::{Deserialize, de::DeserializeOwned};
+use mig_cdi_model::cdi::{AsEngine, Lenient, Spec};
+use serde::Deserialize;
 use std::ffi::OsStr;
+use syntax::parse_as;
 
 /// Maximum size of a spec file. A node of 448 devices in three name styles has 1 MB.
 pub const SIZE_LIMIT: usize = 16 << 20;
@@ -55,11 +55,6 @@ impl DefinedNames {
     }
 }
 
-/// Reason why text is no spec: the parser's, with the line.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a cdi spec in json or yaml: {0}")]
-pub struct ParseError(String);
-
 /// Reads a spec of any tool from JSON or YAML, as [`Lenient`] does.
 ///
 /// # Errors
@@ -82,41 +77,14 @@ pub struct JudgedSpec {
 /// # Errors
 /// As [`parse`]: a file that engines refuse for another reason is read.
 pub fn judge(bytes: &[u8]) -> Result<JudgedSpec, ParseError> {
-    let by_json = serde_json::from_slice::<AsEngine<Spec>>(bytes);
-    // Only unknown fields are refused by one of the two readers. A large file takes seconds as YAML, which would refuse them too.
-    if let Err(reason) = &by_json
-        && let Ok(Lenient(spec)) = serde_json::from_slice(bytes)
-    {
-        return Ok(JudgedSpec { spec, refusal: Some(one_line(&reason.to_string())) });
-    }
-    match by_json.or_else(|_| parse_as(bytes)) {
+    match parse_as(bytes) {
         Ok(AsEngine(spec)) => {
             let refusal = refusal(&spec);
             Ok(JudgedSpec { spec, refusal })
         }
-        Err(ParseError(reason)) => Ok(JudgedSpec { spec: parse(bytes)?, refusal: Some(reason) }),
+        // An unknown field, which the other reader skips.
+        Err(reason) => Ok(JudgedSpec { spec: parse(bytes)?, refusal: Some(reason.cause) }),
     }
-}
-
-/// Upper bound for the values in a YAML file, those that aliases repeat included. 100,000 devices have two million.
-const NODE_LIMIT: usize = 4 << 20;
-
-fn parse_as<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ParseError> {
-    let json = match serde_json::from_slice(bytes) {
-        Ok(spec) => return Ok(spec),
-        Err(error) => error,
-    };
-    // serde-saphyr bounds depth, nodes and what aliases expand to: a spec may be any user's. By default it
-    // refuses 20,000 devices, which engines read.
-    let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_nodes: NODE_LIMIT, max_events: 2 * NODE_LIMIT },
-    };
-    serde_saphyr::from_slice_with_options(bytes, options).map_err(|yaml| {
-        // YAML includes JSON: the first character tells which of the two reasons the writer understands.
-        let is_json = bytes.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|b| *b == b'{');
-        let cause = if is_json { json.to_string() } else { yaml.without_snippet().to_string() };
-        ParseError(one_line(&cause))
-    })
 }
 
 #[cfg(test)]
@@ -138,6 +106,110 @@ mod tests {
             assert!(parse(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(parse(&[b"kind: ".as_slice(), &[b'['; 100_000]].concat()).is_err());
+    }
+
+    fn spec(text: &str) -> String {
+        format!(
+            "cdiVersion: 0.5.0\nkind: a.com/b\ndevices:\n- name: x\n  containerEdits:\n    {text}\n"
+        )
+    }
+
+    // What engines make of each is measured with sigs.k8s.io/yaml 1.3.0 and 1.6.0 and CDI's own types.
+    #[test]
+    fn numbers_are_those_of_yaml_1_1() {
+        let mode = |number: &str| {
+            let text = spec(&format!("deviceNodes: [{{path: /dev/x, fileMode: {number}}}]"));
+            parse(text.as_bytes()).ok()?.devices[0].container_edits.device_nodes.pop()
+        };
+        for (number, expected) in [
+            ("0666", 0o666),
+            ("0o666", 0o666),
+            ("0x1ff", 0x1ff),
+            ("0b11", 3),
+            ("1_000", 1000),
+            ("+5", 5),
+            ("1.0", 1),
+            ("1e2", 100),
+            ("08", 8),
+            ("!!int '5'", 5),
+            ("~", 0),
+        ] {
+            assert_eq!(mode(number).map(|node| node.file_mode), Some(expected), "{number}");
+        }
+        for bad in ["'0666'", "\"5\"", "-1", "1.5", "4294967296", "true", "_1", "12:30", "x"] {
+            assert_eq!(mode(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_unquoted_name_is_text_of_the_value_that_engines_take_it_for() {
+        for (name, expected) in [
+            ("010", "8"),
+            ("'010'", "010"),
+            ("0x10", "16"),
+            ("1_000", "1000"),
+            ("1.50", "1.5"),
+            ("1e3", "1000"),
+            ("yes", "true"),
+            ("\"yes\"", "yes"),
+            ("0:1", "0:1"),
+            ("2026-01-01", "2026-01-01"),
+            ("!!str 5", "5"),
+        ] {
+            let text = spec("env: [A=b]").replace("name: x", &format!("name: {name}"));
+            let names = DefinedNames::parse(text.as_bytes()).unwrap();
+            assert_eq!(names.devices().collect::<Vec<_>>(), [expected], "{name}");
+            assert_eq!(parse(text.as_bytes()).unwrap().devices[0].name, expected);
+        }
+    }
+
+    #[test]
+    fn engines_read_the_first_document_and_nothing_after_it() {
+        let yaml = spec("env: [A=b]");
+        let json = r#"{"cdiVersion":"0.5.0","kind":"a.com/b","devices":[{"name":"x","containerEdits":{"env":["A=b"]}}]}"#;
+        let expected = parse(json.as_bytes()).unwrap();
+        for text in [
+            format!("{yaml}---\nkind: [\n"),
+            format!("{yaml}...\n}}}} more"),
+            format!("\u{feff}# more\n%YAML 1.1\n---\n{yaml}--- x\n"),
+            format!("--- {json}\n---\n"),
+            format!("\u{feff}{json} more"),
+            format!("{json}\n{json}"),
+            format!("{json}}}"),
+            format!("{json},"),
+            yaml.replace('\n', "\r\n"),
+        ] {
+            assert_eq!(parse(text.as_bytes()), Ok(expected.clone()), "{text}");
+        }
+        for bad in [
+            format!("---\n---\n{yaml}"),
+            format!("%YAML 1.2\n---\n{yaml}"),
+            format!("{json} @"),
+            format!("{json}: 5"),
+            format!("{json} 'x"),
+            json.replace("A=b", r"A=\/"),
+            json.replace("A=b", r"A=\ud83d\ude00"),
+            json.replace("A=b", r"A=\\\/"),
+        ] {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+        for good in [r"A=\\/", r"A=\u00e4", r"\\ud800=\\"] {
+            assert!(parse(json.replace("A=b", good).as_bytes()).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_reason_says_nothing_about_our_parser() {
+        for (text, reason) in [
+            (
+                "kind: a.com/b\nkind: a.com/b\n",
+                "duplicate mapping key `kind` is not allowed here at line 2, column 1",
+            ),
+            ("%YAML 1.2\n---\n", "engines read only YAML 1.1, and %YAML is another"),
+        ] {
+            let found = parse(text.as_bytes()).unwrap_err().to_string();
+            assert_eq!(found, format!("not a cdi spec in json or yaml: {reason}"));
+        }
     }
 
     #[test]

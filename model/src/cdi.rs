@@ -24,6 +24,7 @@
 
 mod lenient;
 mod name;
+mod scalar;
 mod spec;
 mod strict;
 mod text;

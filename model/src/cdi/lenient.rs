@@ -4,8 +4,9 @@
 //! list, an empty struct or 0, and the case of a field's letters does not matter. Go reads these alike (`encoding/json`, to which
 //! sigs.k8s.io/yaml leads). Text that is missing stays an error: a spec has a kind, and a device a name. An unknown field is
 //! skipped by [`Lenient`], and an error for [`AsEngine`], as for engines (container-device-interface `pkg/cdi/spec.go`,
-//! `ParseSpec`).
+//! `ParseSpec`). Numbers and text are those of [`super::scalar`].
 
+use super::scalar::{Number, Range, Text};
 use serde::{
     Deserialize, Deserializer,
     de::{
@@ -14,7 +15,7 @@ use serde::{
     },
     forward_to_deserialize_any,
 };
-use std::{fmt, marker::PhantomData};
+use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
 /// Deserialises a strict type from a spec of any tool, and skips unknown fields.
 #[derive(Debug, Clone)]
@@ -52,9 +53,9 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for LenientDeserializer<D> {
         self.0.deserialize_any(visitor)
     }
 
-    // A hint is passed on where YAML depends on it: an unquoted 0 is text where text is expected.
+    // Without a hint YAML distinguishes an unquoted 010, which is a number, from a quoted one.
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_string(visitor)
+        self.0.deserialize_any(Text(visitor))
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -62,7 +63,13 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for LenientDeserializer<D> {
     }
 
     fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_option(OrEmpty { visitor, shape: Shape::Number, unknown: self.1 })
+        let shape = Shape::Number(Range::Uint32);
+        self.0.deserialize_option(OrEmpty { visitor, shape, unknown: self.1 })
+    }
+
+    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let shape = Shape::Number(Range::Int64);
+        self.0.deserialize_option(OrEmpty { visitor, shape, unknown: self.1 })
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -87,7 +94,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for LenientDeserializer<D> {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u64 u128 f32 f64 char str bytes byte_buf unit unit_struct newtype_struct
+        bool i8 i16 i32 i128 u8 u16 u64 u128 f32 f64 char str bytes byte_buf unit unit_struct newtype_struct
         tuple tuple_struct enum identifier ignored_any
     }
 }
@@ -100,7 +107,7 @@ fn empty_map<'de, E: Error>() -> impl MapAccess<'de, Error = E> {
 #[derive(Clone, Copy)]
 enum Shape {
     Option,
-    Number,
+    Number(Range),
     List,
     /// The only map of a spec.
     Annotations,
@@ -124,7 +131,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for OrEmpty<V> {
     fn visit_none<E: Error>(self) -> Result<V::Value, E> {
         match self.shape {
             Shape::Option => self.visitor.visit_none(),
-            Shape::Number => self.visitor.visit_u32(0),
+            Shape::Number(_) => self.visitor.visit_u32(0),
             Shape::List => self.visitor.visit_seq(SeqDeserializer::new(std::iter::empty::<()>())),
             Shape::Annotations => self.visitor.visit_map(empty_map()),
             Shape::Struct(_, fields) => {
@@ -142,9 +149,9 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for OrEmpty<V> {
         let present = |visitor, fields| Present { visitor, fields, unknown };
         match shape {
             Shape::Option => visitor.visit_some(LenientDeserializer(deserializer, unknown)),
-            Shape::Number => deserializer.deserialize_i64(present(visitor, &[])),
+            Shape::Number(range) => deserializer.deserialize_any(Number { visitor, range }),
             Shape::List => deserializer.deserialize_seq(present(visitor, &[])),
-            Shape::Annotations => deserializer.deserialize_map(Keys(visitor)),
+            Shape::Annotations => deserializer.deserialize_map(Keys { visitor, unknown }),
             Shape::Struct(name, fields) => {
                 deserializer.deserialize_struct(name, fields, present(visitor, fields))
             }
@@ -166,15 +173,6 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Present<V> {
         self.visitor.expecting(f)
     }
 
-    // Go's numbers of nodes are int64. One that is no number of a Linux device becomes one that no driver has.
-    fn visit_i64<E: Error>(self, number: i64) -> Result<V::Value, E> {
-        self.visitor.visit_u32(u32::try_from(number).unwrap_or(u32::MAX))
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<V::Value, E> {
-        self.visitor.visit_u32(u32::try_from(number).unwrap_or(u32::MAX))
-    }
-
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
         // A struct that is written as a list of its fields, which serde allows, is no spec to an engine.
         match self.fields.is_empty() {
@@ -188,23 +186,32 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Present<V> {
     }
 }
 
-/// Visits annotations. Their values are empty text: no engine passes them on, no command compares them, and other tools put
-/// more than text into them.
-struct Keys<V>(V);
+/// Visits annotations. Their values become empty text: no engine passes them on, and no command compares them.
+struct Keys<V> {
+    visitor: V,
+    unknown: Unknown,
+}
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for Keys<V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.expecting(f)
+        self.visitor.expecting(f)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<V::Value, A::Error> {
-        let mut keys: Vec<(String, &str)> = Vec::new();
-        while let Some((key, IgnoredAny)) = map.next_entry()? {
-            keys.push((key, ""));
+        let mut keys = BTreeMap::new();
+        while let Some(key) = map.next_key::<String>()? {
+            match self.unknown {
+                // Other tools put more than text into them.
+                Unknown::Skip => _ = map.next_value::<IgnoredAny>()?,
+                Unknown::Refuse => _ = map.next_value::<AsEngine<Option<String>>>()?,
+            }
+            if keys.insert(key.clone(), "").is_some() && self.unknown == Unknown::Refuse {
+                return Err(A::Error::custom(format_args!("two annotations have the key {key:?}")));
+            }
         }
-        self.0.visit_map(MapDeserializer::new(keys.into_iter()))
+        self.visitor.visit_map(MapDeserializer::new(keys.into_iter()))
     }
 }
 
@@ -283,39 +290,27 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<A> {
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
         match self.has_ended {
             true => {
-                let missing = Missing::new(self.current);
-                seed.deserialize(LenientDeserializer(missing, self.unknown))
+                let value =
+                    seed.deserialize(LenientDeserializer(Missing(PhantomData), self.unknown));
+                value.map_err(|_: A::Error| A::Error::missing_field(self.current))
             }
             false => self.map.next_value_seed(Nested(seed, self.unknown)),
         }
     }
 }
 
-/// The value of a field that is not there: null, but for text, whose absence is an error that names the field.
-struct Missing<E> {
-    field: &'static str,
-    error: PhantomData<E>,
-}
-
-impl<E> Missing<E> {
-    fn new(field: &'static str) -> Self {
-        Missing { field, error: PhantomData }
-    }
-}
+/// The value of a field that is not there: null, which is refused where text is expected.
+struct Missing<E>(PhantomData<E>);
 
 impl<'de, E: Error> Deserializer<'de> for Missing<E> {
     type Error = E;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, E> {
-        visitor.visit_unit()
-    }
-
-    fn deserialize_string<V: Visitor<'de>>(self, _: V) -> Result<V::Value, E> {
-        Err(E::missing_field(self.field))
+        visitor.visit_none()
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str bytes byte_buf option unit unit_struct
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
         newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
@@ -354,14 +349,36 @@ mod tests {
         let numbers = |text: &str| node(text).map(|node| (node.major, node.minor, node.uid));
         let text = r#"{"path":"/dev/x","type":null,"major":-1,"minor":null,"uid":7}"#;
         assert_eq!(numbers(text), Some((u32::MAX, 0, Some(7))));
-        let text =
-            r#"{"minor":4294967296,"path":"/dev/x","gid":null,"major":18446744073709551615}"#;
+        let text = r#"{"minor":4294967296,"path":"/dev/x","gid":null,"major":9223372036854775807}"#;
         assert_eq!(numbers(text), Some((u32::MAX, u32::MAX, None)));
-        for bad in
-            [r#"{"path":"/dev/x","major":"1"}"#, r#"{"path":"/dev/x","major":1.5}"#, "{}", "null"]
-        {
+        let text = r#"{"path":"/dev/x","major":1e2,"minor":3.0,"uid":4294967295}"#;
+        assert_eq!(numbers(text), Some((100, 3, Some(u32::MAX))));
+        for bad in ["{}", "null"] {
             assert_eq!(node(bad), None, "{bad}");
         }
+        for bad in [
+            r#""major":"1""#,
+            r#""major":1.5"#,
+            r#""major":true"#,
+            r#""major":9223372036854775808"#,
+            r#""major":1e21"#,
+            r#""fileMode":-1"#,
+            r#""fileMode":4294967296"#,
+            r#""uid":-1"#,
+            r#""gid":"0""#,
+        ] {
+            assert_eq!(node(&format!(r#"{{"path":"/dev/x",{bad}}}"#)), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_and_booleans_are_text_where_text_is_expected() {
+        let json =
+            r#"{"cdiVersion":0.5,"kind":true,"devices":[{"name":7},{"name":1e7},{"name":null}]}"#;
+        let spec = read(json).unwrap();
+        let names: Vec<_> = spec.devices.iter().map(|device| device.name.as_str()).collect();
+        assert_eq!((spec.cdi_version.as_deref(), spec.kind.as_str()), (Some("0.5"), "true"));
+        assert_eq!(names, ["7", "1e+07", ""]);
     }
 
     #[test]
@@ -404,10 +421,15 @@ mod tests {
         let edits = device(all).unwrap().devices.remove(0).container_edits;
         assert_eq!(edits.device_nodes[0].host_path.as_deref(), Some("/dev/y"));
         assert_eq!((edits.mounts[0].host_path.as_str(), edits.additional_gids), ("/h", vec![44]));
-        let json = r#"{"kind":"a.com/b","annotations":{"a":1},"devices":[{"name":"x","annotations":{"a":[1],"b":null}}]}"#;
+        let json = r#"{"kind":"a.com/b","annotations":{"a":1},"devices":[{"name":"x","annotations":{"a":true,"b":null}}]}"#;
         let spec = error(json).unwrap();
         assert_eq!((spec.annotations.len(), spec.devices[0].annotations.len()), (1, 2));
-        assert!(error(r#"{"kind":"a.com/b","annotations":[]}"#).is_err());
+        for bad in ["[]", r#"{"a":[1]}"#, r#"{"a":"b","a":"c"}"#] {
+            assert!(
+                error(&format!(r#"{{"kind":"a.com/b","annotations":{bad}}}"#)).is_err(),
+                "{bad}"
+            );
+        }
     }
 
     #[test]
@@ -426,8 +448,7 @@ mod tests {
             "{}",
             "[]",
             r#"["0.5.0","a.com/b",[],{}]"#,
-            r#"{"kind":null}"#,
-            r#"{"kind":1}"#,
+            r#"{"kind":{}}"#,
             r#"{"kind":"a.com/b","kind":"a.com/b"}"#,
             r#"{"kind":"a.com/b","devices":{}}"#,
             r#"{"kind":"a.com/b","devices":[{}]}"#,

@@ -5,7 +5,10 @@
 
 use super::Version;
 use crate::{DeviceVariable, SliceTextError};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, Unexpected},
+};
 use std::collections::BTreeMap;
 
 /// A CDI spec. `E` is the form of the edits of its devices: read, or not yet ([`super::UnreadEdits`]).
@@ -118,7 +121,7 @@ pub struct Hook {
     #[serde(default)]
     pub env: Vec<String>,
     /// Seconds after which the start fails.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "int64")]
     pub timeout: u32,
 }
 
@@ -156,8 +159,10 @@ pub struct SpecNode {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Major number.
+    #[serde(deserialize_with = "int64")]
     pub major: u32,
     /// Minor number.
+    #[serde(deserialize_with = "int64")]
     pub minor: u32,
     /// Permission bits. JSON has no octal numbers: 0444 is written 292.
     pub file_mode: u32,
@@ -170,6 +175,13 @@ pub struct SpecNode {
     /// Group, unless it is root's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gid: Option<u32>,
+}
+
+/// Reads a number that is an int64 in Go's types, where the others are uint32: the range that engines accept is another.
+fn int64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let number = i64::deserialize(deserializer)?;
+    let error = |_| D::Error::invalid_value(Unexpected::Signed(number), &"u32");
+    u32::try_from(number).map_err(error)
 }
 
 impl Spec {

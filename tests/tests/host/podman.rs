@@ -128,6 +128,39 @@ fn a_new_spec_takes_effect_at_the_next_start() {
     }
 }
 
+/// What `doctor` says of a file is what podman makes of it.
+#[test]
+fn a_file_is_read_as_podman_reads_it() {
+    let node = |number: &str| {
+        format!(
+            "cdiVersion: 0.5.0\nkind: x.com/xx\ndevices:\n- name: a\n  containerEdits:\n    deviceNodes:\n    - {{path: /dev/x, \
+             type: c, major: 1, minor: 3, fileMode: {number}}}\n"
+        )
+    };
+    let json = r#"{"cdiVersion":"0.5.0","kind":"x.com/xx","devices":[{"name":"a","containerEdits":{"env":["A=b"]}}]}"#;
+    for (text, is_read) in [
+        (format!("---\n{}---\ncdiVersion: 0.5.0\n", node("292")), true),
+        (node("0444"), true),
+        (node("0o444"), true),
+        (node("0x124"), true),
+        (format!("{json} more"), true),
+        (node("\"292\""), false),
+        (node("-1"), false),
+        (json.replace("A=b", r"A=\/"), false),
+        (format!("%YAML 1.2\n---\n{}", node("292")), false),
+    ] {
+        let script = format!(
+            "mkdir -p /var/run/cdi; printf '%s' '{text}' >/var/run/cdi/x.yaml; mkdir /var/run/cdi/dir.json
+            $MIG_CDI doctor x.com/xx=a $FLAGS | grep -o 'podman [0-9.]* sees it' || :
+            $PODMAN $RUN --device x.com/xx=a --rootfs $ROOTFS ls -d /dev || :"
+        );
+        let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
+        let run = Podman::new(VARIANTS[0]).script(&host, &script);
+        let expected = if is_read { "podman 4.3.1 sees it\n/dev\n" } else { "" };
+        assert_eq!(run.stdout, expected, "{text}: {}", run.stderr);
+    }
+}
+
 /// The same on a simulated node, without a driver, as the README shows it.
 #[test]
 fn the_spec_of_a_simulated_node_is_accepted() {
