@@ -10,7 +10,7 @@ mod spec_device;
 mod text;
 
 pub use mig_cdi_model::NameStyle;
-pub use names::{has_name, label, preferred_name};
+pub use names::{flag_of_name, has_name, label, preferred_name};
 pub use options::{Admin, SpecOptions, VerifyHook};
 pub use spec_device::{DeviceIdentity, expected_slice};
 pub use text::{Format, to_text};

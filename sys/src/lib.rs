@@ -124,4 +124,6 @@ pub use sd_notify::SdNotify;
 pub use socket::{listen_at, remove_socket};
 pub use trusted_path::{in_user_namespace, replaceable_by_others};
 pub use unit_devices::{ClosedUnit, UnitDevices, UnitRule};
-pub use user_path::{absolute, exists, list_named, node_named, read_named, read_regular};
+pub use user_path::{
+    absolute, exists, is_directory, list_named, node_named, read_named, read_regular,
+};

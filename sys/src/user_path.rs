@@ -60,6 +60,12 @@ pub fn exists(path: &Path) -> bool {
     path.exists()
 }
 
+/// True for a directory; a symbolic link to one is none.
+#[must_use]
+pub fn is_directory(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+}
+
 /// Returns the same path, from `/` on. Nothing on it needs to exist.
 ///
 /// # Errors

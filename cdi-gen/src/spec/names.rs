@@ -62,9 +62,16 @@ fn name(device: &MigDevice<'_>, style: NameStyle) -> Option<DeviceName> {
 
 /// True for a name of the device, in any style.
 pub fn has_name(device: &MigDevice<'_>, wanted: &str) -> bool {
+    flag_of_name(device, wanted).is_some()
+}
+
+/// Returns the flag with which a spec has this name for the device; `None` for a name that is none of its.
+pub fn flag_of_name(device: &MigDevice<'_>, wanted: &str) -> Option<String> {
+    let is_wanted = |name: Option<DeviceName>| name.is_some_and(|name| name.as_str() == wanted);
     let styles = [NameStyle::Uuid, NameStyle::Slot, NameStyle::Index];
-    let names = styles.into_iter().filter_map(|style| name(device, style));
-    names.chain(instance_ids(device)).any(|name| name.as_str() == wanted)
+    let style = styles.into_iter().find(|style| is_wanted(name(device, *style)));
+    let style = style.map(|style| format!("--names={}", style.as_str()));
+    style.or_else(|| is_wanted(instance_ids(device)).then(|| "--source=proc".to_owned()))
 }
 
 /// `minor:gi:ci`, the numbers of the capability tree: all that is known without NVML.

@@ -16,7 +16,7 @@ use mig_cdi_gen::{
     spec_file::{self, JudgedSpec, SIZE_LIMIT},
 };
 use mig_cdi_model::{DeviceNode, MigDevice, Topology, cdi::Spec};
-use mig_cdi_sys::{Machine, Root, exists, list_named, nvml, read_regular, text};
+use mig_cdi_sys::{Machine, Root, exists, is_directory, list_named, nvml, read_regular, text};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
@@ -307,8 +307,9 @@ fn read_spec_dirs(settings: &Settings, engines: &[EngineFacts], root: &Root) -> 
 }
 
 fn read_spec_dir(path: &Path) -> SpecDirFacts {
-    // Engines read no subdirectories (CDI pkg/cdi/spec-dirs.go).
-    let is_spec = |name: &OsString| spec_file::is_spec_file(name);
+    // Engines pass over subdirectories, whatever their names (CDI pkg/cdi/spec-dirs.go).
+    let is_spec =
+        |name: &OsString| spec_file::is_spec_file(name) && !is_directory(&path.join(name));
     let file = |name: OsString| {
         let path = path.join(name);
         let bytes = read_regular(&path, SIZE_LIMIT).map_err(SpecFileError::from);

@@ -4,14 +4,18 @@
 use super::{
     driver_nodes::DriverNodes,
     facts::{EngineFacts, LocatedSpec, NodeFacts},
-    resolution::{Resolution, Unseen, load, resolve},
+    resolution::{Resolution, Unseen, load, resolve, winners},
     specs,
     verdict::{
         Severity, Verdict, error, first_few, from_error, note, ok, path_text, quoted, warning,
     },
     writer::Writer,
 };
-use mig_cdi_model::GoneName;
+use mig_cdi_gen::{
+    discover::Source,
+    spec::{flag_of_name, preferred_name},
+};
+use mig_cdi_model::{GoneName, cdi::DeviceName};
 use mig_cdi_sys::nvml::NvmlGpu;
 use std::collections::BTreeMap;
 
@@ -60,6 +64,10 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
     let now = expected.into_iter().flat_map(|spec| &spec.devices).map(|d| d.name.as_str());
     let own = name.rsplit_once('=').map_or(name, |(_, device)| device);
     let is_ours = matches(&facts.settings.kind.to_string(), own) && facts.expected_spec.is_ok();
+    if let Some((slice, flag)) = name_of_another_style(facts, own).filter(|_| is_ours) {
+        let evidence = format!("no spec file defines it: {slice} has this name only with {flag}");
+        return error(name, evidence, format!("use {slice}"));
+    }
     if let Some(gone) = GoneName::new(own, now).filter(|_| is_ours) {
         return gone_verdict(facts, own, &gone);
     }
@@ -89,10 +97,13 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
     error(name, "no spec file defines it, and the node has no such device", cure)
 }
 
-/// Resolves the name by the order of our own spec directories, whatever each engine reads.
-fn winner<'f>(definitions: &[LocatedSpec<'f>]) -> Resolution<LocatedSpec<'f>> {
-    let valid = definitions.iter().filter(|located| located.refusal.is_none());
-    resolve(&valid.map(|located| (located.dir, *located)).collect::<Vec<_>>())
+/// The usual name of a slice that has this one in another style, and the flag that adds it to a spec.
+fn name_of_another_style(facts: &NodeFacts<'_>, name: &str) -> Option<(DeviceName, String)> {
+    let mut slices = facts.topology()?.mig_devices();
+    slices.find_map(|slice| {
+        let flag = flag_of_name(&slice, name)?;
+        Some((preferred_name(&slice, Source::Nvml)?, flag))
+    })
 }
 
 /// The verdict on a name of no slice: the names in its place, or why its GPU has none and what makes some.
@@ -146,18 +157,22 @@ fn run(command: &str) -> String {
 
 /// A verdict for each file that defines the name.
 fn files(facts: &NodeFacts<'_>, definitions: &[LocatedSpec<'_>]) -> Vec<Verdict> {
-    let winner = winner(definitions);
+    let winners = winners(facts, definitions);
+    let valid: Vec<_> = definitions.iter().filter(|other| other.refusal.is_none()).collect();
+    let by_dir: Vec<_> = valid.iter().map(|located| (located.dir, **located)).collect();
+    let by_dir = resolve(&by_dir);
     let verdict = |definition: &LocatedSpec<'_>| {
         let shown = path_text(definition.path);
         if let Some(reason) = definition.refusal {
             let evidence = format!("defines it, and engines refuse the file: {reason}");
             return error(shown, evidence, Writer::regenerate(facts, definition));
         }
-        let mut others = definitions.iter().filter(|other| other.refusal.is_none());
-        let is_twin =
-            |other: &&LocatedSpec<'_>| other.dir == definition.dir && other.path != definition.path;
-        match (others.find(is_twin), &winner) {
-            (Some(twin), _) => {
+        let is_twin = |other: &&&LocatedSpec<'_>| {
+            other.dir == definition.dir && other.path != definition.path
+        };
+        let is_winner = winners.iter().any(|winner| winner.path == definition.path);
+        match (valid.iter().find(is_twin), &by_dir, winners.first()) {
+            (Some(twin), ..) => {
                 let evidence = format!(
                     "{} in the same directory defines it too: engines resolve neither",
                     path_text(twin.path)
@@ -165,14 +180,14 @@ fn files(facts: &NodeFacts<'_>, definitions: &[LocatedSpec<'_>]) -> Vec<Verdict>
                 let cure = format!("remove one of the two: rm {}", quoted(definition.path));
                 error(&shown, evidence, cure)
             }
-            (None, Resolution::Clash(one, _)) => {
+            (None, Resolution::Clash(one, _), _) => {
                 let dir = path_text(one.path.parent().unwrap_or(one.path));
                 note(
                     &shown,
                     format!("defines it, but two files of {dir} do too, which disables all three"),
                 )
             }
-            (None, Resolution::Seen(winner)) if winner.path != definition.path => {
+            (None, _, Some(winner)) if !is_winner => {
                 note(&shown, format!("defines it, but is hidden by {}", path_text(winner.path)))
             }
             _ => {
@@ -184,14 +199,23 @@ fn files(facts: &NodeFacts<'_>, definitions: &[LocatedSpec<'_>]) -> Vec<Verdict>
     definitions.iter().map(verdict).collect()
 }
 
-/// A verdict on the device nodes that a container with the name gets, when they are stale.
+/// Verdicts on the device nodes that a container with the name gets, where they are stale.
 fn stale(
     facts: &NodeFacts<'_>,
     definitions: &[LocatedSpec<'_>],
     matches: &dyn Fn(&str, &str) -> bool,
+) -> Vec<Verdict> {
+    let Some(driver) = DriverNodes::read(facts) else { return Vec::new() };
+    let winners = winners(facts, definitions);
+    winners.iter().filter_map(|winner| stale_winner(facts, &driver, winner, matches)).collect()
+}
+
+fn stale_winner(
+    facts: &NodeFacts<'_>,
+    driver: &DriverNodes,
+    winner: &LocatedSpec<'_>,
+    matches: &dyn Fn(&str, &str) -> bool,
 ) -> Option<Verdict> {
-    let Resolution::Seen(winner) = winner(definitions) else { return None };
-    let driver = DriverNodes::read(facts)?;
     let spec = winner.spec;
     // The part without a name applies to every device.
     let parts =
@@ -205,7 +229,7 @@ fn stale(
     let gone = gone.and_then(|own| GoneName::new(&own.name, now));
     let evidence = [gone.map(|gone| gone.to_string()), Some(first_few(&stale))];
     let evidence: Vec<_> = evidence.into_iter().flatten().collect();
-    let cure = || Writer::regenerate(facts, &winner);
+    let cure = || Writer::regenerate(facts, winner);
     (!stale.is_empty()).then(|| error(path_text(winner.path), evidence.join(": "), cure()))
 }
 
@@ -232,7 +256,12 @@ fn visibility(
         definitions.iter().map(|located| (load(facts, engine, located), located)).collect();
     let loaded = loads.iter().filter_map(|(load, located)| Some((*load.as_ref().ok()?, *located)));
     match resolve(&loaded.collect::<Vec<_>>()) {
-        Resolution::Seen(_) => ok(engine.name, format!("{} sees it", engine.label())),
+        Resolution::Seen(_) if definitions.len() == 1 => {
+            ok(engine.name, format!("{} sees it", engine.label()))
+        }
+        Resolution::Seen(file) => {
+            ok(engine.name, format!("{} sees it in {}", engine.label(), path_text(file.path)))
+        }
         Resolution::Clash(one, other) => {
             let (one, other) = (path_text(one.path), path_text(other.path));
             let evidence = format!("does not see it: both {one} and {other} define it");

@@ -2,7 +2,7 @@
 
 use super::{
     facts::{LocatedSpec, NodeFacts},
-    resolution::{Resolution, Unseen, load, resolve},
+    resolution::{Resolution, Unseen, load, resolve, winners},
     verdict::{Verdict, error, first_few, note, ok, path_text},
 };
 use mig_cdi_model::counted;
@@ -23,7 +23,7 @@ pub(super) fn names(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     by_definers.values_mut().for_each(|names| names.sort_unstable());
     let mut verdicts = Vec::new();
     for (definers, names) in &by_definers {
-        verdicts.extend(defined_twice(&files, definers, names));
+        verdicts.extend(defined_twice(facts, &files, definers, names));
     }
     verdicts.extend(unseen(facts, &files, &by_definers));
     if verdicts.is_empty() {
@@ -44,7 +44,15 @@ fn by_name<'f>(files: &[LocatedSpec<'f>]) -> HashMap<(&'f str, &'f str), Definer
 }
 
 /// A verdict for names that several files define.
-fn defined_twice(files: &[LocatedSpec<'_>], definers: &Definers, names: &[String]) -> Vec<Verdict> {
+fn defined_twice(
+    facts: &NodeFacts<'_>,
+    files: &[LocatedSpec<'_>],
+    definers: &Definers,
+    names: &[String],
+) -> Vec<Verdict> {
+    if definers.len() < 2 {
+        return Vec::new();
+    }
     let definitions: Vec<_> = definers.iter().map(|index| (files[*index].dir, *index)).collect();
     match resolve(&definitions) {
         Resolution::Clash(one, _) => {
@@ -58,12 +66,17 @@ fn defined_twice(files: &[LocatedSpec<'_>], definers: &Definers, names: &[String
             );
             vec![error("", evidence, "remove all but one of these files")]
         }
-        Resolution::Seen(winner) => {
-            let hidden = |index: &usize| {
-                let by = path_text(files[winner].path);
-                note(path_text(files[*index].path), format!("hidden by {by}: {}", first_few(names)))
+        Resolution::Seen(_) => {
+            let definitions: Vec<_> = definers.iter().map(|index| files[*index]).collect();
+            let winners = winners(facts, &definitions);
+            let by: Vec<_> = winners.iter().map(|winner| path_text(winner.path)).collect();
+            let is_hidden =
+                |file: &&LocatedSpec<'_>| winners.iter().all(|winner| winner.path != file.path);
+            let hidden = |file: &LocatedSpec<'_>| {
+                let by = first_few(&by);
+                note(path_text(file.path), format!("hidden by {by}: {}", first_few(names)))
             };
-            definers.iter().filter(|index| **index != winner).map(hidden).collect()
+            definitions.iter().filter(is_hidden).map(hidden).collect()
         }
         Resolution::None => Vec::new(),
     }

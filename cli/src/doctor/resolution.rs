@@ -79,6 +79,33 @@ pub(super) fn load(
     }
 }
 
+/// Returns the files that the engines take a name from, one for each that resolves it, by their own directories and order. Where no
+/// engine loads one of the files, the order of our settings decides. None for a name that resolves nowhere.
+pub(super) fn winners<'f>(
+    facts: &NodeFacts<'_>,
+    definitions: &[LocatedSpec<'f>],
+) -> Vec<LocatedSpec<'f>> {
+    let of_engine = |engine: &EngineFacts| -> Vec<(usize, LocatedSpec<'f>)> {
+        let loads = definitions.iter();
+        loads.filter_map(|file| Some((load(facts, engine, file).ok()?, *file))).collect()
+    };
+    let engines = facts.engines.iter().filter(|engine| !engine.is_oci_runtime()).map(of_engine);
+    let mut loads: Vec<_> = engines.filter(|loads| !loads.is_empty()).collect();
+    if loads.is_empty() {
+        let valid = definitions.iter().filter(|file| file.refusal.is_none());
+        loads.push(valid.map(|file| (file.dir, *file)).collect());
+    }
+    let mut winners: Vec<LocatedSpec<'f>> = Vec::new();
+    for loads in loads {
+        if let Resolution::Seen(winner) = resolve(&loads)
+            && winners.iter().all(|known| known.path != winner.path)
+        {
+            winners.push(winner);
+        }
+    }
+    winners
+}
+
 /// Reason why an engine does not accept the version of a spec that others accept, and the cure.
 pub(super) struct UnacceptedVersion {
     pub evidence: String,

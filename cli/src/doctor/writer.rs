@@ -2,13 +2,13 @@
 
 use super::{
     facts::{EngineFacts, LocatedSpec, NodeFacts},
-    verdict::quoted,
+    verdict::{path_text, quoted},
 };
 use mig_cdi_model::{
     DeviceVariable,
     cdi::{Spec, Version},
 };
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 const GENERATE: &str = "run mig-cdi generate";
 /// Settings of the service that writes [`REFRESHED_FILES`] (nvidia-container-toolkit, `deployments/systemd/nvidia-cdi-refresh.service`).
@@ -72,7 +72,7 @@ impl Writer {
     /// The command that writes the file again.
     pub(super) fn regenerate(facts: &NodeFacts<'_>, located: &LocatedSpec<'_>) -> String {
         match Writer::of(facts, located) {
-            Writer::MigCdi => generate(facts, located),
+            Writer::MigCdi => regenerate_ours(facts, located, ""),
             Writer::NvidiaCtk => format!("run {}", nvidia_ctk(located, "")),
             Writer::NvidiaCdiRefresh => "run systemctl restart nvidia-cdi-refresh".to_owned(),
             Writer::NvidiaPod(pod) => format!("restart the pod of {pod}, which writes it"),
@@ -95,7 +95,8 @@ impl Writer {
         let is_for_gids = has_additional_gids(located.spec) && highest >= Version::V0_5_0;
         match Writer::of(facts, located) {
             Writer::MigCdi => {
-                format!("{update}, or {} --max-cdi-version={highest}", generate(facts, located))
+                let flag = format!(" --max-cdi-version={highest}");
+                format!("{update}, or {}", regenerate_ours(facts, located, &flag))
             }
             Writer::NvidiaCtk if is_for_gids => {
                 format!(
@@ -146,6 +147,42 @@ fn is_refreshed(facts: &NodeFacts<'_>, path: &Path) -> bool {
     let exists = |unit: &str| facts.host.identity(unit).is_ok_and(|identity| identity.is_some());
     let is_place = REFRESHED_FILES.iter().any(|file| facts.host.display_path(file) == path);
     is_place && REFRESH_UNITS.iter().any(|unit| exists(unit))
+}
+
+/// The command that writes a file of ours again, with more flags, or what has to be done before generate writes beside another file.
+fn regenerate_ours(facts: &NodeFacts<'_>, located: &LocatedSpec<'_>, flags: &str) -> String {
+    let command = generate(facts, located) + flags;
+    let Some(other) = facts.specs().find(|other| conflicts(facts, located, other)) else {
+        return command;
+    };
+    match is_our_file(facts, located.path, &located.spec.kind) {
+        true => format!(
+            "remove {0}, which defines its devices too: rm {0}; then {command}",
+            quoted(other.path)
+        ),
+        false => {
+            let (path, other) = (quoted(located.path), path_text(other.path));
+            format!("remove it, since {other} defines its devices too: rm {path}")
+        }
+    }
+}
+
+/// True when generate would refuse to write a file because another one defines a device that the file has, or will have
+/// (`SpecPath::check` of mig-cdi-gen).
+fn conflicts(facts: &NodeFacts<'_>, file: &LocatedSpec<'_>, other: &LocatedSpec<'_>) -> bool {
+    let is_read = |file: &LocatedSpec<'_>| {
+        facts.settings.spec_dirs.iter().any(|dir| file.path.parent() == Some(dir))
+    };
+    if file.path == other.path
+        || file.spec.kind != other.spec.kind
+        || (file.dir != other.dir && !(is_read(file) && is_read(other)))
+    {
+        return false;
+    }
+    let expected = facts.expected_spec.as_ref().ok().and_then(Option::as_ref);
+    let specs = expected.into_iter().filter(|spec| spec.kind == file.spec.kind).chain([file.spec]);
+    let names: BTreeSet<_> = specs.flat_map(|spec| &spec.devices).map(|d| &d.name).collect();
+    other.spec.devices.iter().any(|device| names.contains(&device.name))
 }
 
 /// The command that writes a file of ours again in its place.

@@ -142,16 +142,168 @@ fn the_directories_and_their_order_are_those_of_the_engine() {
     run.assert_code(0);
     assert_eq!(lines(&run, "ok").len(), 2, "{}", run.stdout);
     // The file of podman's last directory wins, and it is valid; the one of ours is not.
-    host.spec("low", b"a.yaml", "nvidia.com/mig", "y");
-    host.text("high", b"b.yaml", "cdiVersion: 0.5.0\nkind: nvidia.com/mig\ndevices: [{name: y, containerEdits: {env: [A]}}]\n");
-    let run = host.doctor(&["y"]);
+    host.spec("low", b"a.yaml", "nvidia.com/mig", "z");
+    host.text("high", b"b.yaml", "cdiVersion: 0.5.0\nkind: nvidia.com/mig\ndevices: [{name: z, containerEdits: {env: [A]}}]\n");
+    let run = host.doctor(&["z"]);
     run.assert_code(1);
-    assert!(run.stdout.contains("podman sees it"), "{}", run.stdout);
+    assert!(run.stdout.contains("podman sees it in TMP/low/a.yaml"), "{}", run.stdout);
     assert!(
-        run.stdout.contains("engines refuse the file: device y: variable \"A\" is not NAME=VALUE"),
+        run.stdout.contains("engines refuse the file: device z: variable \"A\" is not NAME=VALUE"),
         "{}",
         run.stdout
     );
+}
+
+/// The last directory of the engine's list wins (container-device-interface `pkg/cdi/cache.go`, `refresh`), whatever the order in our
+/// settings. A file that generate would not write beside the other one is not cured by generate.
+#[test]
+fn a_stale_file_in_the_engine_s_last_directory_is_an_error() {
+    let host = SpecHost::new();
+    let (low, high) = (host.dir("low"), host.dir("high"));
+    let generate = |dir: &str, name: &str| {
+        host.0.run(&["generate", &format!("--output={}/{name}", host.dir(dir).display())])
+    };
+    assert_eq!(generate("high", "nvidia.com-mig.json").code, 0);
+    let current = fs::read_to_string(high.join("nvidia.com-mig.json")).unwrap();
+    host.text("low", b"old.json", &current.replace("nvidia-cap30\"", "nvidia-cap300\""));
+    let name = "nvidia.com/mig=0:2g.20gb:0";
+    let run = host.doctor(&[name]);
+    run.assert_code(0);
+    assert!(
+        run.stdout.contains("podman sees it in TMP/high/nvidia.com-mig.json"),
+        "{}",
+        run.stdout
+    );
+    let config = format!("[engine]\ncdi_spec_dirs = [{high:?}, {low:?}]\n");
+    host.write("/etc/containers/containers.conf", &config);
+    let run = host.doctor(&[name]);
+    run.assert_code(1);
+    let cure = "cure: remove it, since TMP/high/nvidia.com-mig.json defines its devices too: rm TMP/low/old.json";
+    for line in [
+        "note     name  TMP/high/nvidia.com-mig.json: defines it, but is hidden by TMP/low/old.json",
+        "error    name  TMP/low/old.json: /dev/nvidia-caps/nvidia-cap300 belongs to no instance that exists",
+        "ok       name  podman: podman sees it in TMP/low/old.json",
+        cure,
+    ] {
+        assert!(
+            run.stdout.lines().any(|found| found.trim_start() == line),
+            "{line}: {}",
+            run.stdout
+        );
+    }
+    let run = host.doctor(&[]);
+    let hidden = "TMP/high/nvidia.com-mig.json: hidden by TMP/low/old.json: ";
+    assert!(run.stdout.contains(hidden) && run.stdout.contains(cure), "{}", run.stdout);
+    assert_eq!(generate("low", "old.json").code, 5, "the cure is not this");
+    fs::remove_file(low.join("old.json")).unwrap();
+    host.doctor(&[name]).assert_code(0);
+    // Where the file that generate writes is the stale one, the other goes first.
+    host.text("low", b"old.json", &current);
+    host.text(
+        "high",
+        b"nvidia.com-mig.json",
+        &current.replace("nvidia-cap30\"", "nvidia-cap300\""),
+    );
+    let run = host.doctor(&[]);
+    let cure = "cure: remove TMP/low/old.json, which defines its devices too: rm TMP/low/old.json; then run mig-cdi generate";
+    assert!(run.stdout.contains(cure), "{}", run.stdout);
+}
+
+/// What engines make of each file is measured with podman 4.3.1's and 5.8.2's libraries (`podman.rs` runs the former).
+#[test]
+fn a_file_is_read_as_engines_read_it() {
+    let yaml = |content: &str| {
+        format!(
+            "cdiVersion: 0.5.0\nkind: nvidia.com/mig\ndevices:\n- name: \"0:2g.20gb:0\"\n  containerEdits: {content}\n"
+        )
+    };
+    let node =
+        |field: &str| yaml(&format!("{{deviceNodes: [{{path: /dev/null, type: c, {field}}}]}}"));
+    let json = r#"{"cdiVersion":"0.5.0","kind":"nvidia.com/mig","devices":[{"name":"0:2g.20gb:0","containerEdits":{"env":["A=b"]}}]}"#;
+    let env = yaml("{env: [A=b]}");
+    for text in [
+        format!("---\n{env}---\ncdiVersion: 0.5.0\n"),
+        format!("{env}...\n}} more"),
+        format!("{json} more"),
+        format!("{json}\n{json}\n"),
+        node("fileMode: 0666"),
+        node("fileMode: 0o666, major: 0x1, minor: 1_0"),
+        node("major: 1.0, minor: 3e0"),
+    ] {
+        let host = SpecHost::new();
+        host.text("high", b"a.yaml", &text);
+        let run = host.doctor(&[]);
+        let line = "ok       specs         TMP/high/a.yaml: nvidia.com/mig, 1 device, cdi 0.5.0";
+        assert!(lines(&run, "ok").contains(&line), "{text}: {}", run.stdout);
+        let ours = format!("--output={}/ours.json", host.dir("high").display());
+        let generate = host.0.run(&["generate", &ours]);
+        let clash = "TMP/high/a.yaml defines nvidia.com/mig=0:2g.20gb:0 too";
+        assert!(
+            generate.code == 5 && generate.stderr.contains(clash),
+            "{text}: {}",
+            generate.stderr
+        );
+        let file = host.dir("high").join("a.yaml");
+        let compare = host.0.run(&["compare", file.to_str().unwrap()]);
+        assert_eq!(compare.code, 0, "{text}: {}", compare.stderr);
+    }
+    for (text, reason) in [
+        (
+            node("major: \"195\""),
+            "invalid type: string \"195\", expected a number at line 5, column ",
+        ),
+        (
+            node("fileMode: -1"),
+            "invalid value: integer `-1`, expected a number from 0 to 4294967295",
+        ),
+        (
+            yaml("{hooks: [{hookName: prestart, path: /x, timeout: \"10\"}]}"),
+            "invalid type: string \"10\", expected a number",
+        ),
+        (
+            json.replace(r#""env":["A=b"]"#, r#""deviceNodes":[{"path":"/dev/x","major":"195"}]"#),
+            "invalid type: string \"195\", expected a number at line 1 column ",
+        ),
+        (json.replace("A=b", r"A=\/"), "engines do not know the escape \\/"),
+        (
+            format!("kind: a.com/bb\n{env}"),
+            "duplicate mapping key `kind` is not allowed here at line 3",
+        ),
+        (format!("%YAML 1.2\n---\n{env}"), "engines read only YAML 1.1"),
+    ] {
+        let host = SpecHost::new();
+        host.text("high", b"a.yaml", &text);
+        let run = host.doctor(&[]);
+        run.assert_code(1);
+        let line = format!(
+            "error    specs         TMP/high/a.yaml: not a cdi spec in json or yaml: {reason}"
+        );
+        assert!(
+            lines(&run, "error").iter().any(|found| found.starts_with(&line)),
+            "{text}: {}",
+            run.stdout
+        );
+        assert!(
+            !run.stdout.contains("from_str") && !run.stdout.contains("Options"),
+            "{}",
+            run.stdout
+        );
+    }
+}
+
+/// Engines pass over a directory, and try to read a link to one (container-device-interface `pkg/cdi/spec-dirs.go`).
+#[test]
+fn a_directory_with_the_name_of_a_file_is_no_spec() {
+    let host = SpecHost::new();
+    host.spec("high", b"a.yaml", "nvidia.com/mig", "x");
+    fs::create_dir(host.dir("high").join("dir.json")).unwrap();
+    let run = host.doctor(&[]);
+    assert!(!run.stdout.contains("dir.json"), "{}", run.stdout);
+    assert!(run.stdout.contains("TMP/high: 1 spec file\n"), "{}", run.stdout);
+    std::os::unix::fs::symlink("dir.json", host.dir("high").join("link.json")).unwrap();
+    let run = host.doctor(&[]);
+    let line = "error    specs         TMP/high/link.json: read TMP/high/link.json: it is no regular file: engines ignore the file silently";
+    assert!(lines(&run, "error").contains(&line), "{}", run.stdout);
 }
 
 #[test]
