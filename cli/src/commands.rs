@@ -17,6 +17,7 @@ mod profiles;
 mod restore;
 mod show;
 mod status;
+mod unknown_device;
 mod verify;
 mod watch;
 

@@ -1,21 +1,20 @@
 //! `mig-cdi show NAME`: the edits that a container gets with one device, and the source of each fact in them.
 
+use super::unknown_device::UnknownDevice;
 use crate::{
     command_output::CommandOutput,
     console::Console,
-    first_layout,
     stage_options::Resolver,
     table::{gib, table},
 };
 use mig_cdi_gen::{
-    Error, NodeSource,
-    discover::Source,
+    Error,
     generate::{DeviceBuilder, DeviceOptions},
     slice_names::SliceNames,
-    spec::{self, BuiltSpec, DeviceSet, SpecOptions, label, preferred_name},
+    spec::{DeviceSet, SpecOptions, label, preferred_name},
 };
 use mig_cdi_model::{
-    DeviceNode, GoneName, Gpu, GpuIndex, HostNodeState, MigDevice, MigMode, Topology,
+    DeviceNode, Gpu, HostNodeState, MigDevice, MigMode, Topology,
     cdi::{Device, Spec, SpecNode},
 };
 
@@ -28,6 +27,7 @@ pub(super) fn run(
     let Resolver { node, settings, .. } = *resolver;
     let builder = DeviceBuilder::new(node, options, console);
     let mut options = builder.options()?;
+    let slice_kind = options.kind.clone();
     let (content, name) = split_request(request, &mut options)?;
     let machine = node.machine()?;
     let discovery = node.discover(machine.as_ref(), console)?;
@@ -44,7 +44,14 @@ pub(super) fn run(
         let own = device.name.as_str();
         own == name || alias.as_ref().is_some_and(|alias| own == alias.as_str())
     });
-    let (spec, device) = found.ok_or_else(|| unknown(node, topology, &built, content, name))?;
+    let unknown = || {
+        let (options, built, slice_kind) = (&options, &built, &slice_kind);
+        let is_complete = discovery.problems.is_empty();
+        let unknown =
+            UnknownDevice { node, topology, is_complete, built, options, slice_kind, name };
+        unknown.error(request, content)
+    };
+    let (spec, device) = found.ok_or_else(unknown)?;
     let stdout = [
         heading(topology, spec, device),
         nodes(topology, spec, device),
@@ -72,51 +79,6 @@ fn split_request<'r>(
     }
     options.kind = gpu_kind;
     Ok((DeviceSet::Gpus, name))
-}
-
-/// Error for a name that no device has; the cure lists the names that exist. A GPU in MIG mode is requested by its slices.
-fn unknown(
-    node: &NodeSource,
-    topology: &Topology,
-    built: &BuiltSpec,
-    content: DeviceSet,
-    name: &str,
-) -> Error {
-    let has_name = |gpu: &&Gpu| {
-        let index = gpu.index.map(|index| index.to_string());
-        let uuid = gpu.uuid.as_ref().map(ToString::to_string);
-        content == DeviceSet::Gpus && [index, uuid].iter().flatten().any(|known| known == name)
-    };
-    let mig_gpu = topology.gpus.iter().find(has_name);
-    let known: Vec<String> = match mig_gpu {
-        Some(gpu) => {
-            let slices = topology.mig_devices().filter(|device| std::ptr::eq(device.gpu, gpu));
-            slices
-                .filter_map(|d| spec::preferred_name(&d, Source::Nvml))
-                .map(|n| n.to_string())
-                .collect()
-        }
-        None => built.spec.iter().flat_map(|s| &s.devices).map(|d| d.name.to_string()).collect(),
-    };
-    let gone = GoneName::new(name, known.iter().map(String::as_str));
-    if let Some(gone) = gone.filter(|_| content == DeviceSet::Mig && !known.is_empty()) {
-        let advice = || first_layout::advice_for(node, gone.gpu.map(GpuIndex));
-        let cure = if gone.is_empty { format!("{}: {}", gone.now, advice()) } else { gone.now };
-        return Error::failed("show", format!("{name:?}")).because(gone.cause).with_cure(cure);
-    }
-    let cause = match mig_gpu {
-        Some(gpu) => format!("{} is in mig mode", gpu.label()),
-        None => "no such device".to_owned(),
-    };
-    let cure = match (known.is_empty(), mig_gpu) {
-        (true, Some(gpu)) => {
-            format!("it has no slice: {}", first_layout::advice_for(node, gpu.index))
-        }
-        (true, None) => format!("the node has no slice: {}", first_layout::advice(node)),
-        (false, Some(_)) => format!("request one of its slices: {}", known.join(", ")),
-        (false, None) => format!("use one of {}", known.join(", ")),
-    };
-    Error::failed("show", format!("{name:?}")).because(cause).with_cure(cure)
 }
 
 /// Lists all names of a device, and the slices and GPUs that it contains.

@@ -56,6 +56,22 @@ fn a_gpu_in_mig_mode_is_requested_by_its_slices() {
         "{}",
         empty.stderr
     );
+    // Where no GPU is whole, no name of one helps; nor does a command that would make slices.
+    let slices = "no gpu is whole: every one is in mig mode; request a slice, of the kind nvidia.com/mig: 0:2g.20gb:0, \
+                  0:2g.20gb:2, 0:2g.20gb:4, 0:1g.10gb:6\n";
+    for name in ["nvidia.com/gpu=all", "nvidia.com/gpu=5", "nvidia.com/gpu=GPU-x"] {
+        let all = run(&mut mig_cdi(["show", name, "--node=a100-80gb"]));
+        assert_eq!((all.code, all.stderr), (1, format!("error: show {name:?}: {slices}")));
+    }
+    let many = run(&mut mig_cdi(["show", "nvidia.com/gpu=all", "--node=dgx-a100"])).stderr;
+    assert!(many.ends_with("0:1g.10gb:6, 1:1g.10gb:0 and 48 more\n"), "{many}");
+    let unknown = show("nvidia.com/gpu=9").stderr;
+    assert!(unknown.contains("no such device; use one of 2, GPU-"), "{unknown}");
+    let args = ["show", "nvidia.com/gpu=all", "--node=hgx-h100", "--source=proc"];
+    let unknown = run(&mut mig_cdi(args)).stderr;
+    let reason =
+        "without nvml it is unknown which gpus are in mig mode; read from nvml: --source=nvml\n";
+    assert!(unknown.ends_with(reason), "{unknown}");
     let whole = show("nvidia.com/gpu=2");
     assert_eq!(whole.code, 0);
     assert!(

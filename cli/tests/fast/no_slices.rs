@@ -156,14 +156,47 @@ fn a_name_without_a_slice_is_answered_with_what_its_gpu_is() {
             "1:2g.20gb:0",
             "GPU 1 now has no slice: sudo mig-cdi apply 1=2x3g.40gb turns on mig mode and creates slices\n",
         ),
-        ("2:2g.20gb:0", "GPU 2 now has no slice: "),
+        (
+            "2:2g.20gb:0",
+            "\"2:2g.20gb:0\": GPU 2 does not support mig; use a name that mig-cdi list shows\n",
+        ),
+        ("3:2g.20gb:0", "\"3:2g.20gb:0\": GPU 3 is not confirmed; run mig-cdi doctor\n"),
     ] {
         let show = on(&some, &["show", name]);
         assert!(show.code == 1 && show.stderr.contains(cure), "{}", show.stderr);
     }
+    let show = run(&mut mig_cdi(["show", "5:1g.10gb:0", "--node=a100-80gb"]));
+    let no_gpu =
+        "error: show \"5:1g.10gb:0\": this node has no GPU 5; use a name that mig-cdi list shows\n";
+    assert_eq!((show.code, show.stderr.as_str()), (1, no_gpu));
     let (_dir, none) = node(NONE);
     let list = on(&none, &["list"]);
     assert_eq!(list.stderr, "no mig device: no gpu of this node supports mig\n");
+}
+
+/// Such a name is not gone: its slice is there.
+#[test]
+fn a_name_of_another_style_is_answered_with_the_usual_one() {
+    let host = FakeHost::new(preset("a100-80gb").unwrap());
+    for (name, flag) in [("0:0", "--names=index"), ("0:3:0", "--source=proc")] {
+        let show = host.run(&["show", name]);
+        let message = format!(
+            "error: show \"{name}\": 0:2g.20gb:0 has this name only with {flag}; use 0:2g.20gb:0, or add {flag}\n"
+        );
+        assert_eq!((show.code, show.stderr), (1, message));
+        let with_flag = host.run(&["show", name, flag]);
+        assert_eq!(with_flag.code, 0, "{}", with_flag.stderr);
+        let doctor = host.run(&["doctor", name]);
+        let verdict = format!(
+            "error    name  {name}: no spec file defines it: 0:2g.20gb:0 has this name only with {flag}\n         \
+             cure: use 0:2g.20gb:0\n"
+        );
+        assert_eq!((doctor.code, doctor.stdout), (1, verdict));
+    }
+    let by_slot = host.run(&["show", "0:2g.20gb:0", "--names=index"]);
+    assert!(by_slot.stderr.contains("0:2g.20gb:0 has this name only with --names=slot"));
+    let admin = host.run(&["show", "config"]);
+    assert!(admin.stderr.ends_with("is a device only with --admin; add --admin=config\n"));
 }
 
 /// `generate` keeps a spec while devices are not confirmed: to send the reader there would lead back here.
