@@ -167,7 +167,11 @@ impl From<mig_cdi_sys::Error> for Error {
             mig_cdi_sys::Error::UnsafeDir { .. } => ErrorKind::Refused,
             _ => ErrorKind::Failed,
         };
-        let cure = error.cure().or_else(|| error.is_denied().then_some("run it as root"));
+        let as_root = match mig_cdi_sys::is_root() && mig_cdi_sys::in_user_namespace() {
+            true => "run it outside of this user namespace",
+            false => "run it as root",
+        };
+        let cure = error.cure().or_else(|| error.is_denied().then_some(as_root));
         Error {
             cure: cure.map(str::to_owned),
             ..Error::of(kind, error.operation(), error.path().display()).because(error.cause())

@@ -398,6 +398,10 @@ pub(crate) fn weakness(stat: &FileStat, me: u32) -> Option<Weakness> {
     let foreign = stat.st_uid != 0 && stat.st_uid != me;
     foreign.then(|| {
         let cause = format!("it belongs to user {}, not to root or user {me}", stat.st_uid);
-        Weakness { cause, cure: None }
+        let cure = is_unmapped(stat.st_uid).then_some(
+            "this is a user namespace, whose root does not own the host's files: run it on the host, or on a directory \
+             that was made in the namespace",
+        );
+        Weakness { cause, cure }
     })
 }

@@ -134,8 +134,8 @@ impl Trust {
             let owner = stat.st_uid;
             // user_namespaces(7), "Unmapped user and group IDs".
             let unmapped = match is_unmapped(owner) {
-                true => ", which stands for every user outside of this user namespace",
-                false => "",
+                true => format!(", {UNMAPPED_OWNER}"),
+                false => String::new(),
             };
             return Some(format!("belongs to user {owner}{unmapped}"));
         }
@@ -160,6 +160,9 @@ impl Trust {
         uid == 0 || (self == Trust::OwnNow && (uid == geteuid().as_raw() || is_unmapped(uid)))
     }
 }
+
+/// Part of the reason against a path whose owner is not mapped into this user namespace.
+pub const UNMAPPED_OWNER: &str = "which stands for every user outside of this user namespace";
 
 /// True in a user namespace that does not map all ids, as in an unprivileged container of LXC, Incus or podman: there an
 /// owner cannot be seen or changed to root (`user_namespaces(7)`).

@@ -53,6 +53,12 @@ impl NodeChange {
         matches!(self, NodeChange::Remove { .. })
     }
 
+    /// True when it makes a device node.
+    #[must_use]
+    pub fn makes_node(&self) -> bool {
+        matches!(self, NodeChange::Make(_) | NodeChange::Replace(_))
+    }
+
     /// Path on the host of the changed node, link or directory.
     #[must_use]
     pub fn path(&self) -> &str {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{Exit, MessageSink, Result, discover};
 use mig_cdi_model::{DeviceNode, Major, Minor, Topology};
-use mig_cdi_sys::{Machine, NodeDirEntry, NodeStat, text::numbered};
+use mig_cdi_sys::{Machine, NodeDirEntry, NodeStat, in_user_namespace, text::numbered};
 use std::{collections::BTreeSet, path::Path};
 
 /// Planned changes, and the problems that were found while planning.
@@ -214,13 +214,25 @@ impl<'a> NodePlan<'a> {
     /// Makes the changes, unless it is a dry run. `is_blocked` is true when something was in the way of one already.
     pub fn carry_out(mut self, dry_run: bool, is_blocked: bool) -> NodeChanges {
         let (mut changes, mut has_failed) = (Vec::new(), is_blocked);
+        let mut can_make_nodes = true;
         for steps in std::mem::take(&mut self.steps) {
+            // Each would fail for the reason that was reported already.
+            if !can_make_nodes && steps.iter().any(NodeChange::makes_node) {
+                continue;
+            }
             for change in steps {
                 if !dry_run && let Err(error) = self.dirs.apply(&change) {
-                    let cure = if error.is_denied() {
-                        "; run it with CAP_MKNOD and CAP_CHOWN"
-                    } else {
-                        ""
+                    // mknod(2) of a device takes CAP_MKNOD in the initial user namespace (`fs/namei.c`, `vfs_mknod`).
+                    let is_never_permitted =
+                        change.makes_node() && error.is_denied() && in_user_namespace();
+                    can_make_nodes &= !is_never_permitted;
+                    let cure = match error.is_denied() {
+                        true if is_never_permitted => {
+                            "; the kernel makes no device node in a user namespace: run mig-cdi nodes on the host, and \
+                             bind its nodes here"
+                        }
+                        true => "; run it with CAP_MKNOD and CAP_CHOWN",
+                        false => "",
                     };
                     self.problem(format!("{error}{cure}"));
                     has_failed = true;

@@ -4,10 +4,11 @@
 
 use super::{
     facts::NodeFacts,
-    verdict::{Verdict, error, first_few, note, ok},
+    verdict::{OUTSIDE, Verdict, error, first_few, note, ok, privileged_cure},
 };
 use mig_cdi_model::{DeviceVariable, Major, MigDevice, Minor, Topology};
 use mig_cdi_partition::device_access::{Access, AccessKinds, AccessQuery, Accessor};
+use mig_cdi_sys::in_user_namespace;
 use std::collections::BTreeSet;
 
 const CURE: &str = "stop the container, and start it again with a slice that mig-cdi list shows";
@@ -33,9 +34,18 @@ pub(super) fn containers(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         Ok(report) => report,
         Err(e) => return vec![note("", format!("not checked: {}", e.cause))],
     };
-    let holders: Vec<_> =
+    let mut holders: Vec<_> =
         report.accessors.iter().filter(|a| a.access != Access::OpenFile).collect();
     let mut verdicts: Vec<Verdict> = Vec::new();
+    if in_user_namespace() {
+        // There the device programs of other containers cannot be listed.
+        let all = holders.len();
+        holders.retain(|accessor| !matches!(accessor.access, Access::Unknown(_)));
+        if all > holders.len() {
+            let unknown = processes(all - holders.len());
+            verdicts.push(note("", format!("{unknown} could not be examined: {OUTSIDE}")));
+        }
+    }
     for accessor in &holders {
         verdicts.extend(judge(facts, accessor, &query, &live));
     }
@@ -45,17 +55,17 @@ pub(super) fn containers(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         verdicts.push(ok("", format!("{} {holds} slices, all of which exist", names.len())));
     }
     if report.forbidden > 0 {
-        let reason = match mig_cdi_sys::is_root() {
-            true => "the kernel forbids it",
-            false => "run mig-cdi doctor as root",
-        };
-        let processes = match report.forbidden {
-            1 => "1 process".to_owned(),
-            count => format!("{count} processes"),
-        };
-        verdicts.push(note("", format!("{processes} could not be examined: {reason}")));
+        let reason = privileged_cure().unwrap_or("the kernel forbids it");
+        verdicts.push(note(
+            "",
+            format!("{} could not be examined: {reason}", processes(report.forbidden)),
+        ));
     }
     verdicts
+}
+
+fn processes(count: usize) -> String {
+    if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
 }
 
 /// Makes the query for the capability nodes of every instance that could exist; `None` without a driver that has such nodes.

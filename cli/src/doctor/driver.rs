@@ -9,16 +9,24 @@ use crate::first_layout::FirstLayout;
 use mig_cdi_gen::discover::{MissingFile, Problem};
 use mig_cdi_model::{DeviceNode, counted};
 use mig_cdi_sys::{
+    in_user_namespace,
     nvml::{CallError, NvmlGpu},
     text::numbered,
 };
 use std::collections::BTreeMap;
 
 const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
-/// The command creates nodes and links, and corrects their numbers, mode and owner.
-const NODES_CURE: &str = "run mig-cdi nodes as root";
 /// Upper bound for a file of the driver in bytes.
 const LIMIT: usize = 1 << 20;
+
+/// The command creates nodes and links, and corrects their numbers, mode and owner.
+fn nodes_cure() -> &'static str {
+    // The kernel makes no device node in a user namespace (`fs/namei.c`, `vfs_mknod`).
+    match in_user_namespace() {
+        true => "run mig-cdi nodes on the host, and bind its nodes into this user namespace",
+        false => "run mig-cdi nodes as root",
+    }
+}
 
 /// Versions of the kernel module and of the libraries.
 pub(super) fn driver(facts: &NodeFacts<'_>) -> Vec<Verdict> {
@@ -236,13 +244,13 @@ impl NodeFaults {
                 "missing: {}; rootless engines need them on the host",
                 first_few(&self.missing)
             );
-            verdicts.push(warning("", evidence, NODES_CURE));
+            verdicts.push(warning("", evidence, nodes_cure()));
         }
         if !self.wrong.is_empty() {
-            verdicts.push(error("", first_few(&self.wrong), NODES_CURE));
+            verdicts.push(error("", first_few(&self.wrong), nodes_cure()));
         }
         if !self.access.is_empty() {
-            verdicts.push(warning("", first_few(&self.access), NODES_CURE));
+            verdicts.push(warning("", first_few(&self.access), nodes_cure()));
         }
         if !self.unreadable.is_empty() {
             verdicts.push(warning("", first_few(&self.unreadable), "run mig-cdi doctor as root"));
@@ -277,7 +285,7 @@ pub(super) fn links(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         warning(
             "",
             format!("missing or wrong: {}; systemd needs them", first_few(&wrong)),
-            NODES_CURE,
+            nodes_cure(),
         )
     }]
 }

@@ -3,10 +3,11 @@
 use super::{
     engine_config::ConfigProblem,
     facts::{EngineFacts, NodeFacts},
-    verdict::{Verdict, first_few, note, ok, warning},
+    verdict::{OUTSIDE, Verdict, first_few, note, ok, privileged_cure, warning},
 };
 use crate::engine_files::{CONTAINERD_CONFIG, RejectedFile};
 use mig_cdi_gen::engines::{PROGRAM_DIRS, VersionError};
+use mig_cdi_sys::UNMAPPED_OWNER;
 use std::path::{Path, PathBuf};
 
 /// Versions of the installed engines, and the CDI version that each accepts.
@@ -33,11 +34,23 @@ pub(super) fn engines(facts: &NodeFacts<'_>) -> Vec<Verdict> {
             }
         }
     };
-    let verdicts: Vec<_> = facts.engines.iter().map(verdict).collect();
+    let (of_nobody, others): (Vec<_>, Vec<_>) = facts.engines.iter().partition(|engine| {
+        matches!(&engine.version, Err(VersionError::Untrusted(why)) if why.contains(UNMAPPED_OWNER))
+    });
+    let verdicts: Vec<_> =
+        others.into_iter().map(verdict).chain(programs_of_nobody(&of_nobody)).collect();
     match verdicts.is_empty() {
         true => vec![note("", format!("none in {}", PROGRAM_DIRS.join(", ")))],
         false => verdicts,
     }
+}
+
+/// A verdict for all engines whose programs belong to users that a user namespace does not show.
+fn programs_of_nobody(engines: &[&EngineFacts]) -> Option<Verdict> {
+    let names: Vec<_> = engines.iter().map(|engine| engine.name).collect();
+    let evidence =
+        "version not known: not run in a user namespace, which does not show whose program it is";
+    (!names.is_empty()).then(|| warning(names.join(", "), evidence, OUTSIDE))
 }
 
 fn version_cure(engine: &EngineFacts, reason: &VersionError) -> String {
@@ -110,11 +123,11 @@ fn engine_config(facts: &NodeFacts<'_>, engine: &EngineFacts, dirs: &[&Path]) ->
 
 fn config_problem(engine: &EngineFacts, problem: &ConfigProblem) -> Verdict {
     match problem {
-        ConfigProblem::Unusable(error) => warning(
-            engine.name,
-            error.to_string(),
-            "correct the file; the engine may not start with it",
-        ),
+        ConfigProblem::Unusable(error) => {
+            let cure = privileged_cure().filter(|_| error.is_denied());
+            let cure = cure.unwrap_or("correct the file; the engine may not start with it");
+            warning(engine.name, error.to_string(), cure)
+        }
         ConfigProblem::CriDisabled => {
             note(engine.name, "its cri plugin is disabled: kubernetes cannot use it")
         }

@@ -98,9 +98,13 @@ pub(super) fn watch(facts: &NodeFacts<'_>) -> Vec<Verdict> {
 
 /// Privilege of this process, which limits what the other checks see.
 pub(super) fn privilege(_: &NodeFacts<'_>) -> Vec<Verdict> {
-    vec![match mig_cdi_sys::is_root() {
-        true => ok("", "running as root: every check is complete"),
-        false => note(
+    vec![match (mig_cdi_sys::is_root(), mig_cdi_sys::in_user_namespace()) {
+        (true, false) => ok("", "running as root: every check is complete"),
+        (true, true) => note(
+            "",
+            "as root of a user namespace: files, programs and containers of users outside of it are not checked",
+        ),
+        (false, _) => note(
             "",
             "without root, containers of other users, placements and unreadable files are not checked",
         ),

@@ -4,16 +4,15 @@ use super::{
     driver_nodes::DriverNodes,
     facts::{LocatedSpec, NodeFacts, SpecDirFacts, SpecFileError, SpecFileFacts},
     resolution::{UnacceptedVersion, unaccepted_version},
-    verdict::{Verdict, error, first_few, note, ok, path_text, quoted, warning},
+    verdict::{Verdict, error, first_few, note, ok, path_text, privileged_cure, quoted, warning},
     writer::Writer,
 };
 use mig_cdi_gen::spec_file::{differences, differences_without_placements};
 use mig_cdi_model::{cdi::Spec, counted};
-use mig_cdi_sys::{is_executable, is_root, node_named};
+use mig_cdi_sys::{is_executable, node_named};
 use std::{collections::BTreeSet, path::Path};
 
 const GENERATE: &str = "run mig-cdi generate";
-const AS_ROOT: &str = "run mig-cdi doctor as root";
 
 /// Permission bits of a file or directory.
 fn mode(path: &Path) -> Option<u32> {
@@ -24,11 +23,10 @@ fn mode(path: &Path) -> Option<u32> {
 pub(super) fn directories(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let verdict = |dir: &SpecDirFacts| match &dir.files {
         Ok(None) => note(path_text(&dir.path), "does not exist"),
-        Err(e) if e.is_denied() && !is_root() => {
-            error(path_text(&dir.path), e.to_string(), AS_ROOT)
-        }
         Err(e) => {
-            error(path_text(&dir.path), e.to_string(), "replace it by a directory with mode 0755")
+            let cure = privileged_cure().filter(|_| e.is_denied());
+            let cure = cure.unwrap_or("replace it by a directory with mode 0755");
+            error(path_text(&dir.path), e.to_string(), cure)
         }
         // Engines of root read everything: only the rights of other users matter.
         Ok(Some(files)) => match mode(&dir.path) {
@@ -54,8 +52,11 @@ fn spec_file(file: &SpecFileFacts) -> Verdict {
     let closed = mode(&file.path).filter(|mode| mode & 0o004 == 0);
     let spec = match &file.spec {
         Ok(spec) => spec,
-        Err(SpecFileError::Read(e)) if !is_root() && closed.is_some() => {
-            return warning(subject, e.to_string(), AS_ROOT);
+        Err(SpecFileError::Read(e))
+            if closed.is_some()
+                && let Some(cure) = privileged_cure() =>
+        {
+            return warning(subject, e.to_string(), cure);
         }
         Err(reason) => {
             // podman reports it at debug level only; the user of any engine sees "unresolvable CDI devices".

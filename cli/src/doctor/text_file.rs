@@ -28,6 +28,13 @@ pub(crate) enum TextFileError {
     },
 }
 
+impl TextFileError {
+    /// True when another user might be allowed to read it.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self, TextFileError::Read(error) if error.is_denied())
+    }
+}
+
 /// Reads a file; `None` when it does not exist.
 pub(super) fn read_text(root: &Root, path: &str) -> Option<Result<String, TextFileError>> {
     match root.read(path, TEXT_LIMIT) {

@@ -4,7 +4,7 @@ use mig_cdi_gen::{
     Error,
     discover::{Problem, Reason},
 };
-use mig_cdi_sys::nvml::CallError;
+use mig_cdi_sys::{in_user_namespace, is_root, nvml::CallError};
 use serde::Serialize;
 use std::path::Path;
 
@@ -95,6 +95,17 @@ pub(super) fn from_error(subject: &str, cause: impl Into<Finding>) -> Verdict {
     let cure = cure.unwrap_or_else(|| "see dmesg for the driver's own messages".to_owned());
     error(subject, evidence, cure)
 }
+
+/// Cure for what this process may not read; `None` for root outside of user namespaces, to whom nothing else would help.
+pub(super) fn privileged_cure() -> Option<&'static str> {
+    match is_root() {
+        false => Some("run mig-cdi doctor as root"),
+        true => in_user_namespace().then_some(OUTSIDE),
+    }
+}
+
+/// Cure for what cannot be seen in a user namespace.
+pub(super) const OUTSIDE: &str = "run mig-cdi doctor outside of this user namespace";
 
 /// Text of a path, unambiguous for one that is not UTF-8.
 pub(super) fn path_text(path: &Path) -> String {
