@@ -4,7 +4,7 @@
 use mig_cdi_model::cdi::Version::{
     self, V0_3_0, V0_4_0, V0_5_0, V0_6_0, V0_7_0, V0_8_0, V1_0_0, V1_1_0,
 };
-use mig_cdi_sys::{Root, replaceable_by_others, run};
+use mig_cdi_sys::{Root, exchangeable_by_others, run};
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path, str::FromStr, time::Duration};
 
@@ -41,7 +41,7 @@ impl fmt::Display for EngineVersion {
 /// Reason why the version of an engine is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VersionError {
-    /// Someone other than root could have replaced the program.
+    /// Someone other than root and the user who runs this could have replaced the program.
     #[error("not run: {0}")]
     Untrusted(String),
     /// `--version` did not start or did not end in time.
@@ -223,8 +223,8 @@ fn of_program(known: &KnownEngine, path: String, program: &Path) -> Option<Insta
 }
 
 fn run_version(program: &Path) -> Result<String, VersionError> {
-    // This process may be root: it runs no program that another user could have put in place.
-    if let Some(reason) = replaceable_by_others(program) {
+    // This process may be root: it runs no program that another user could have put in place. A user's own may be theirs.
+    if let Some(reason) = exchangeable_by_others(program) {
         return Err(VersionError::Untrusted(reason));
     }
     Ok(run(program, &["--version".to_owned()], VERSION_TIMEOUT)?.stdout)

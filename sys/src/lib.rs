@@ -122,7 +122,9 @@ pub use program::{ProgramOutput, exec_program, is_executable, own_image, own_pro
 pub use root::Root;
 pub use sd_notify::SdNotify;
 pub use socket::{listen_at, remove_socket};
-pub use trusted_path::{UNMAPPED_OWNER, in_user_namespace, replaceable_by_others};
+pub use trusted_path::{
+    UNMAPPED_OWNER, exchangeable_by_others, in_user_namespace, replaceable_by_others,
+};
 pub use unit_devices::{ClosedUnit, UnitDevices, UnitRule};
 pub use user_path::{
     absolute, exists, is_directory, list_named, node_named, read_named, read_regular,

@@ -106,6 +106,13 @@ pub fn replaceable_by_others(path: &Path) -> Option<String> {
     check(path, Path::new(""), Trust::RootLater).weakness(path)
 }
 
+/// Returns the reason why another user than root and this process's could exchange what a path leads to, for a program that is
+/// run now; `None` when no user could.
+#[must_use]
+pub fn exchangeable_by_others(path: &Path) -> Option<String> {
+    check(path, Path::new(""), Trust::OwnNow).weakness(path)
+}
+
 /// Refuses a directory that another user than root and this process's could exchange, since they can change one above it:
 /// its own owner and mode would not matter then. When no user can, none exchanges it after this check either.
 pub(crate) fn check_above(dir: &Path) -> crate::Result<()> {
