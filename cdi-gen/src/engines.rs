@@ -1,9 +1,10 @@
 //! Container engines of a machine: which are installed, their versions, and the highest CDI version that each
 //! accepts. Runs `--version` of the installed programs and nothing else. Reads no engine's configuration.
 
-use mig_cdi_model::cdi::Version::{
-    self, V0_3_0, V0_4_0, V0_5_0, V0_6_0, V0_7_0, V0_8_0, V1_0_0, V1_1_0,
-};
+mod known_engines;
+
+use known_engines::{CdiLibrary, KNOWN_ENGINES, KnownEngine};
+use mig_cdi_model::cdi::Version;
 use mig_cdi_sys::{Root, exchangeable_by_others, run};
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path, str::FromStr, time::Duration};
@@ -67,88 +68,15 @@ pub struct InstalledEngine {
     pub path: String,
     /// Version that the program reports.
     pub version: Result<EngineVersion, VersionError>,
-    /// Highest CDI version that the engine accepts, if known.
-    pub max_cdi: Option<Version>,
+    /// Its CDI library, if known.
+    library: Option<CdiLibrary>,
     /// True when this version of the engine reads CDI specs.
     pub has_cdi: bool,
 }
 
-/// Row of the table of supported engines.
-struct KnownEngine {
-    name: &'static str,
-    /// Names of the program; the first one that exists is run with `--version`.
-    programs: &'static [&'static str],
-    /// Highest CDI version by engine version, ascending; `None` where it was not measured. Empty for an OCI
-    /// runtime: it receives the edited OCI configuration and never reads a spec.
-    max_cdi: &'static [(EngineVersion, Option<Version>)],
-    /// Newest major version for which the table and the configuration keys are known to hold.
-    newest_major: u32,
-}
-
-const fn v(major: u32, minor: u32, patch: u32) -> EngineVersion {
-    EngineVersion::new(major, minor, patch)
-}
-
-/// Measured: podman 4.3.1 (up to 0.5.0), 5.4.2 (0.8.0), 5.8.6 (1.0.0); containerd 1.7.24 (0.8.0), 2.1.9
-/// (1.0.0); Docker 26.1.5 (0.7.0), 28.5.2 (1.0.0); CRI-O main (1.1.0). The other rows follow the updates of
-/// the CDI library in the engine's history: podman 4.2 (nvidia-container-toolkit issue 38), 4.9
-/// (issue 1860), containerd (pull requests 9685, 12664), Docker (moby 47706, 49738).
-const KNOWN_ENGINES: [KnownEngine; 6] = [
-    KnownEngine {
-        name: "podman",
-        programs: &["podman"],
-        max_cdi: &[
-            (v(4, 1, 0), Some(V0_3_0)),
-            (v(4, 2, 0), Some(V0_4_0)),
-            (v(4, 3, 0), Some(V0_5_0)),
-            (v(4, 9, 0), Some(V0_6_0)),
-            (v(5, 0, 0), Some(V0_7_0)),
-            (v(5, 4, 2), Some(V0_8_0)),
-            (v(5, 8, 6), Some(V1_0_0)),
-        ],
-        newest_major: 6,
-    },
-    KnownEngine {
-        name: "containerd",
-        programs: &["containerd"],
-        max_cdi: &[
-            (v(1, 7, 0), Some(V0_5_0)),
-            (v(1, 7, 13), Some(V0_6_0)),
-            (v(1, 7, 24), Some(V0_8_0)),
-            // Lower than the row before: the 1.7 branch took a newer CDI library than 2.0.0 has (pull request
-            // 11422).
-            (v(2, 0, 0), Some(V0_7_0)),
-            (v(2, 1, 9), Some(V1_0_0)),
-            (v(2, 2, 0), Some(V1_1_0)),
-        ],
-        newest_major: 2,
-    },
-    KnownEngine {
-        name: "docker",
-        // The daemon reads the specs; the client may be of another version.
-        programs: &["dockerd", "docker"],
-        max_cdi: &[
-            (v(25, 0, 0), Some(V0_6_0)),
-            (v(26, 1, 0), Some(V0_7_0)),
-            (v(28, 2, 0), Some(V1_0_0)),
-            (v(29, 0, 0), Some(V1_1_0)),
-        ],
-        newest_major: 29,
-    },
-    KnownEngine {
-        name: "crio",
-        programs: &["crio"],
-        // CDI since 1.24 (README of NVIDIA/k8s-device-plugin); no release before 1.36 was measured.
-        max_cdi: &[(v(1, 24, 0), None), (v(1, 36, 0), Some(V1_1_0))],
-        newest_major: 1,
-    },
-    KnownEngine { name: "runc", programs: &["runc"], max_cdi: &[], newest_major: 1 },
-    KnownEngine { name: "crun", programs: &["crun"], max_cdi: &[], newest_major: 1 },
-];
-
-/// CDI version that every supported engine accepts; only podman 4.1 and 4.2, of 2022, accept less. A spec that
+/// CDI version that every supported engine accepts; only podman 4.1 and 4.2 and CRI-O 1.24, of 2022, accept less. A spec that
 /// needs no more is written without running any `--version`, which would take longer than everything else.
-pub const BASELINE_CDI: Version = V0_5_0;
+pub const BASELINE_CDI: Version = Version::V0_5_0;
 
 /// Highest CDI version that a set of engines accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +93,7 @@ pub struct EngineLimit {
 pub fn common_cdi_version(engines: &[InstalledEngine]) -> EngineLimit {
     let readers = engines.iter().filter(|engine| engine.has_cdi);
     let limits = readers.map(|engine| EngineLimit {
-        version: engine.max_cdi.unwrap_or(BASELINE_CDI),
+        version: engine.max_cdi().unwrap_or(BASELINE_CDI),
         engine: engine.label(),
     });
     limits.min_by_key(|limit| limit.version).unwrap_or_else(|| EngineLimit {
@@ -189,7 +117,7 @@ pub fn find_engine(host: &Root, name: &str) -> Option<InstalledEngine> {
 /// Paths at which programs of engines that read specs may be. An engine was installed, updated or removed when
 /// one of these files changes.
 pub fn program_paths() -> impl Iterator<Item = String> {
-    KNOWN_ENGINES.iter().filter(|known| !known.max_cdi.is_empty()).flat_map(KnownEngine::paths)
+    KNOWN_ENGINES.iter().filter(|known| !known.libraries.is_empty()).flat_map(KnownEngine::paths)
 }
 
 /// Runs `--version` of one engine, of which a link may be one of several names; `None` when nothing is there.
@@ -258,9 +186,15 @@ impl InstalledEngine {
         let assumed = *version.as_ref().unwrap_or(&EngineVersion::NEWEST);
         // An unknown version counts as the newest, so that a new engine is configured and not refused. The CDI
         // version that it accepts stays unknown.
-        let row = known.max_cdi.iter().rev().find(|(since, _)| *since <= assumed);
-        let max_cdi = row.and_then(|(_, limit)| *limit).filter(|_| version.is_ok());
-        InstalledEngine { name: known.name, path, version, max_cdi, has_cdi: row.is_some() }
+        let row = known.libraries.iter().rev().find(|(since, _)| *since <= assumed);
+        let library = row.map(|(_, library)| *library);
+        InstalledEngine {
+            name: known.name,
+            path,
+            library: library.filter(|_| version.is_ok()),
+            version,
+            has_cdi: library.is_some(),
+        }
     }
 
     /// An engine that the command line names; `None` for a name that is not supported.
@@ -277,11 +211,16 @@ impl InstalledEngine {
         *self.version.as_ref().unwrap_or(&EngineVersion::NEWEST)
     }
 
-    /// True for a CDI library before 0.5.4, which does not compare `cdiVersion` with the content of a spec. Measured with podman
-    /// 4.3.1; a release before 4.9, from which on a newer library is known, counts as that one.
+    /// Highest CDI version that the engine accepts, if known.
+    #[must_use]
+    pub fn max_cdi(&self) -> Option<Version> {
+        self.library.map(|library| library.max_cdi)
+    }
+
+    /// True for a CDI library before 0.5.4, which does not compare `cdiVersion` with the content of a spec.
     #[must_use]
     pub fn has_old_cdi_library(&self) -> bool {
-        self.name == "podman" && self.max_cdi.is_some_and(|highest| highest <= V0_5_0)
+        self.library.is_some_and(|library| !library.compares_content)
     }
 
     /// The major version, when it is newer than every version known here.

@@ -195,7 +195,7 @@ fn warn_of_engines(devices: &DeviceBuilder<'_>, plan: &SpecPlan) -> Result<()> {
     };
     for engine in devices.engines()? {
         let label = engine.label();
-        match engine.max_cdi {
+        match engine.max_cdi() {
             Some(limit) if limit < version => devices.messages().warn(&format!(
                 "{label} accepts cdi up to {limit} and this spec needs {version}: it will resolve none of these devices; \
                  update it, or generate with --max-cdi-version {limit}"

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 pub(super) fn engines(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let verdict = |engine: &EngineFacts| {
         let installed = format!("{} at {}", engine.label(), engine.path);
-        match (&engine.version, engine.max_cdi) {
+        match (&engine.version, engine.max_cdi()) {
             (Err(reason), _) => {
                 let evidence = format!("its version is not known: {reason}");
                 warning(engine.name, evidence, version_cure(engine, reason))
@@ -23,14 +23,11 @@ pub(super) fn engines(facts: &NodeFacts<'_>) -> Vec<Verdict> {
             _ if engine.is_oci_runtime() => {
                 ok(engine.name, format!("{installed}, an oci runtime: it reads no specs"))
             }
-            _ if !engine.has_cdi => {
-                warning(engine.name, format!("{installed} has no cdi support"), update_cure(engine))
-            }
             (_, Some(version)) => {
                 ok(engine.name, format!("{installed}, accepts cdi up to {version}"))
             }
             (_, None) => {
-                note(engine.name, format!("{installed}; the cdi version it accepts is not known"))
+                warning(engine.name, format!("{installed} has no cdi support"), update_cure(engine))
             }
         }
     };

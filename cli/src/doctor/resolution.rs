@@ -119,7 +119,7 @@ pub(super) fn unaccepted_version(
     located: &LocatedSpec<'_>,
 ) -> Option<UnacceptedVersion> {
     let label = engine.label();
-    if let Some((highest, version)) = engine.max_cdi.zip(located.spec.version())
+    if let Some((highest, version)) = engine.max_cdi().zip(located.spec.version())
         && highest < version
     {
         let evidence = format!("cdi {version}, and {label} accepts up to {highest}");

@@ -56,15 +56,14 @@ impl Version {
         }
     }
 
-    /// The engines in use that reject a spec of this version, as a phrase. Measured with Debian's
-    /// packages; the exact release of the others is from their change logs.
+    /// The engines in use that reject a spec of this version, as a phrase: by the table of engines in `cdi-gen`.
     #[must_use]
     pub fn rejected_by(self) -> &'static str {
         match self {
-            Version::V0_3_0 | Version::V0_4_0 => "podman before 4.2",
-            Version::V0_5_0 => "podman before 4.3, containerd before 1.7",
+            Version::V0_3_0 | Version::V0_4_0 => "cri-o before 1.25",
+            Version::V0_5_0 => "podman before 4.3, cri-o before 1.25",
             _ => {
-                "podman before 4.9 (Debian 12 has 4.3.1), containerd before 1.7.13, docker before 25"
+                "podman before 4.7 (Debian 12 has 4.3.1), containerd before 1.7.12, cri-o before 1.28"
             }
         }
     }

@@ -544,7 +544,7 @@ fn a_version_is_judged_as_the_engine_does() {
         ("v0.5.0", host_path, "cdiVersion \"v0.5.0\" starts with a v", ""),
         ("0.5.0", r#""additionalGids":[44]"#, "which needs 0.7.0", "which needs 0.7.0"),
     ] {
-        for (podman, reason) in [("4.3.1", old), ("5.8.6", new)] {
+        for (podman, reason) in [("4.3.1", old), ("4.4.4", old), ("4.5.0", new), ("5.8.6", new)] {
             let host = Healthy::new();
             host.only_podman();
             host.engine("podman", &format!("podman version {podman}"));
@@ -565,6 +565,36 @@ fn a_version_is_judged_as_the_engine_does() {
             );
             assert!(run.stdout.contains(reason), "{version} {podman}: {}", run.stdout);
         }
+    }
+}
+
+/// By the library in the `go.mod` of the release.
+#[test]
+fn a_release_accepts_what_its_cdi_library_does() {
+    let host = Healthy::new();
+    for (program, engine, version, accepts) in [
+        ("podman", "podman", "4.2.1", "0.4.0"),
+        ("podman", "podman", "4.6.2", "0.5.0"),
+        ("podman", "podman", "4.8.3", "0.6.0"),
+        ("podman", "podman", "5.0.3", "0.6.0"),
+        ("podman", "podman", "5.3.2", "0.8.0"),
+        ("podman", "podman", "5.5.0", "1.0.0"),
+        ("containerd", "containerd", "1.7.23", "0.7.0"),
+        ("containerd", "containerd", "2.0.0", "0.8.0"),
+        ("containerd", "containerd", "2.2.0", "1.0.0"),
+        ("dockerd", "docker", "27.5.1", "0.8.0"),
+        ("dockerd", "docker", "28.1.1", "1.0.0"),
+        ("dockerd", "docker", "29.1.5", "1.0.0"),
+        ("dockerd", "docker", "29.2.0", "1.1.0"),
+        ("crio", "crio", "1.24.6", "0.3.0"),
+        ("crio", "crio", "1.30.1", "0.7.0"),
+        ("crio", "crio", "1.34.0", "1.0.0"),
+    ] {
+        host.engine(program, &format!("{engine} version {version}"));
+        let run = host.doctor(&[]);
+        let line =
+            format!("{engine} {version} at /usr/bin/{program}, accepts cdi up to {accepts}\n");
+        assert!(run.stdout.contains(&line), "{line} in {}", run.stdout);
     }
 }
 
@@ -622,8 +652,6 @@ faults! {
         } => "note", "config", "no engine with cdi support";
         no_cdi: |h| h.engine("containerd", "containerd x 1.6.20~ds1")
             => "warning", "engines", "containerd 1.6.20 at /usr/bin/containerd has no cdi support";
-        not_measured: |h| h.engine("crio", "crio version 1.30.0")
-            => "note", "engines", "the cdi version it accepts is not known";
         prints_no_version: |h| h.engine("podman", "hello") => "warning", "engines", "its output contains no version";
         somebody_else_s: |h| {
             fs::set_permissions(h.host.path("/usr/bin/podman"), Permissions::from_mode(0o777))
