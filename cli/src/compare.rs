@@ -144,8 +144,8 @@ fn other_access(theirs: &SpecNode, ours: &SpecNode) -> Vec<String> {
         None | Some("" | "c" | "u") => {}
         Some(kind) => add("its type is", kind, ours_kind),
     }
-    if theirs.file_mode != 0 && theirs.file_mode & 0o777 != ours.file_mode & 0o777 {
-        let mode = |node: &SpecNode| format!("{:04o}", node.file_mode & 0o777);
+    if theirs.file_mode.is_some() && theirs.mode() & 0o777 != ours.mode() & 0o777 {
+        let mode = |node: &SpecNode| format!("{:04o}", node.mode() & 0o777);
         add("its mode is", &mode(theirs), &mode(ours));
     }
     for (what, theirs, ours) in

@@ -110,13 +110,13 @@ fn create_nodes_and_mounts(
         _ => error.into(),
     };
     for node in &plan.nodes {
-        let SpecNode { path, major, minor, file_mode, uid, gid, .. } = node;
+        let SpecNode { path, major, minor, uid, gid, .. } = node;
         let path = path
             .strip_prefix("/dev/")
             .ok_or_else(|| Error::refused("make node", path, "nodes are made only below /dev"))?;
         let owner = Owner { uid: uid.unwrap_or(user.uid), gid: gid.unwrap_or(user.gid) };
         let (major, minor) = (Major(*major), Minor(*minor));
-        let new = NewNode { path, major, minor, mode: *file_mode, owner };
+        let new = NewNode { path, major, minor, mode: node.mode(), owner };
         nodes.push(container.node(&new).map_err(|error| not_made(error, node))?);
     }
     for (source, path) in sources {

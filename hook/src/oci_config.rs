@@ -257,7 +257,7 @@ fn linux_device(node: &SpecNode, user: ContainerUser) -> LinuxDevice {
         .set_typ(LinuxDeviceType::C)
         .set_major(node.major.into())
         .set_minor(node.minor.into())
-        .set_file_mode(Some(node.file_mode))
+        .set_file_mode(Some(node.mode()))
         .set_uid(Some(node.uid.unwrap_or(user.uid)))
         .set_gid(Some(node.gid.unwrap_or(user.gid)));
     device

@@ -169,7 +169,7 @@ fn spec_node(node: &DeviceNode) -> SpecNode {
         kind: Some("c".to_owned()),
         major: node.major.0,
         minor: node.minor.0,
-        file_mode: node.mode,
+        file_mode: Some(node.mode),
         // No "m" (mknod): the engine creates the node.
         permissions: Some("rw".to_owned()),
         uid: unless_root(node.uid),

@@ -183,7 +183,7 @@ fn attributes(node: &SpecNode) -> String {
         text(&node.kind),
         stated(node.has_numbers(), node.major.to_string()),
         stated(node.has_numbers(), node.minor.to_string()),
-        stated(node.file_mode != 0, format!("{:04o}", node.file_mode)),
+        stated(node.file_mode.is_some(), format!("{:04o}", node.mode())),
         text(&node.permissions),
         node.uid.unwrap_or(0),
         node.gid.unwrap_or(0)

@@ -126,7 +126,7 @@ fn nodes(topology: &Topology, spec: &Spec, device: &Device) -> String {
         [
             node.path.clone(),
             format!("{} {}:{}", node.kind.as_deref().unwrap_or("?"), node.major, node.minor),
-            format!("{:04o}", node.file_mode),
+            format!("{:04o}", node.mode()),
             node.permissions.clone().unwrap_or_default(),
             host.to_owned(),
             source,

@@ -210,6 +210,9 @@ fn a_node_that_is_another_or_is_used_otherwise_is_a_difference() {
         ("permissions: r", "its permissions are r there, and rw in ours"),
         ("permissions: none", "its permissions are none there, and rw in ours"),
         ("fileMode: 384", "its mode is 0600 there, and 0444 in ours"),
+        // A mode that is stated, unlike null and none.
+        ("fileMode: 0", "its mode is 0000 there, and 0444 in ours"),
+        ("fileMode: null", ""),
         ("uid: 1000", "its owner is 1000 there, and 0 in ours"),
         ("gid: 44", "its group is 44 there, and 0 in ours"),
         ("type: b, major: 511, minor: 121", "its type is b there, and c in ours"),

@@ -164,8 +164,10 @@ pub struct SpecNode {
     /// Minor number.
     #[serde(deserialize_with = "int64")]
     pub minor: u32,
-    /// Permission bits. JSON has no octal numbers: 0444 is written 292.
-    pub file_mode: u32,
+    /// Permission bits. JSON has no octal numbers: 0444 is written 292. CDI's Go type has a pointer here, so that a mode of 0 is
+    /// another than none: runc and crun make a node of mode 0000 then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_mode: Option<u32>,
     /// Operations that the device cgroup allows: letters of `rwm`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permissions: Option<String>,
@@ -240,6 +242,13 @@ impl SpecNode {
     #[must_use]
     pub fn has_numbers(&self) -> bool {
         self.major != 0
+    }
+
+    /// Permission bits of the node in a container: 0666 where none are stated (runc `libcontainer/specconv/spec_linux.go`,
+    /// `createDevices`; crun `src/libcrun/linux.c`, `create_missing_devs`).
+    #[must_use]
+    pub fn mode(&self) -> u32 {
+        self.file_mode.unwrap_or(0o666)
     }
 
     /// The path on the host from which an engine takes what the spec does not state (`pkg/cdi/container-edits_unix.go`,

@@ -130,6 +130,9 @@ impl SpecNode {
     /// Checks what the type of a field does not: a block device, or the right to create nodes, is nothing that a slice
     /// has.
     fn check(&self) -> Result<(), SpecError> {
+        if self.file_mode.is_none() {
+            return Err(SpecError::Json(serde::de::Error::missing_field("fileMode")));
+        }
         let fields = [("type", &self.kind, "c"), ("permissions", &self.permissions, "rw")];
         for (field, found, expected) in fields {
             if found.as_deref() != Some(expected) {

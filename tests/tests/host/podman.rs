@@ -55,6 +55,19 @@ made 195:1 EPERM
     everywhere(script, |run| similar_asserts::assert_eq!(passed(&run), expected));
 }
 
+/// A mode of 0 is a mode, and none is 0666.
+#[test]
+fn a_node_has_the_mode_that_a_spec_states() {
+    let script = r#"
+        $MIG_CDI generate $FLAGS
+        sed -i -e 's|\(nvidia-cap30",[^}]*"fileMode":\)292|\10|g' -e 's|\(nvidia-cap31",[^}]*\)"fileMode":292,|\1|g' \
+            /var/run/cdi/nvidia.com-mig.json
+        $PODMAN $RUN --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS \
+            stat -c '%n %a' /dev/nvidia-caps/nvidia-cap30 /dev/nvidia-caps/nvidia-cap31"#;
+    let expected = "/dev/nvidia-caps/nvidia-cap30 0\n/dev/nvidia-caps/nvidia-cap31 666\n";
+    everywhere(script, |run| assert_eq!(passed(&run), expected, "{}", run.stderr));
+}
+
 #[test]
 fn two_devices_in_one_container_keep_their_nodes_and_variables() {
     let script = format!(
