@@ -192,7 +192,7 @@ impl<'a> DeviceBuilder<'a> {
         Ok(files)
     }
 
-    /// Builds the spec, and reports what is omitted from it.
+    /// Builds the spec, and reports each device that is omitted from it.
     ///
     /// # Errors
     /// As [`spec::build`].
@@ -207,9 +207,11 @@ impl<'a> DeviceBuilder<'a> {
         for problem in &built.problems {
             self.messages.error(&problem.to_string());
         }
-        for warning in &built.warnings {
-            self.messages.warn(warning);
-        }
         Ok(built)
+    }
+
+    /// Reports the names that devices of a spec lack.
+    pub fn report_unnamed(&self, built: &BuiltSpec) {
+        built.warnings.iter().for_each(|warning| self.messages.warn(warning));
     }
 }

@@ -39,6 +39,7 @@ pub(super) fn run(
     let topology = &discovery.topology;
     let files = builder.driver_files(machine.as_ref(), topology)?;
     let built = builder.build(topology, &files, DeviceSet::Mig, &spec_options)?;
+    builder.report_unnamed(&built);
     let ours = built.spec.ok_or_else(|| {
         Error::failed("compare", &shown)
             .because("this node has no mig device")

@@ -34,6 +34,7 @@ pub(super) fn run(
     let topology = &discovery.topology;
     let files = builder.driver_files(machine.as_ref(), topology)?;
     let built = builder.build(topology, &files, content, &options)?;
+    builder.report_unnamed(&built);
     let mut devices =
         built.spec.iter().flat_map(|spec| spec.devices.iter().map(move |d| (spec, d)));
     // A name by slot that the spec on disk has for a slice, where NVML does not report the placement that it has.
