@@ -16,16 +16,8 @@ pub(crate) struct FirstLayout {
 }
 
 impl FirstLayout {
-    /// Returns a layout for each GPU that supports MIG and has one; none where NVML does not describe the GPUs.
-    pub(crate) fn of_node(node: &NodeSource) -> Vec<FirstLayout> {
-        let gpus = NodeGpus::read_available(node, &NoMessages, "it is omitted");
-        gpus.map_or_else(
-            |_| Vec::new(),
-            |gpus| gpus.all.iter().filter_map(FirstLayout::of).collect(),
-        )
-    }
-
-    fn of(gpu: &GpuPartitioning) -> Option<FirstLayout> {
+    /// Returns the layout of a GPU that supports MIG and has one.
+    pub(crate) fn of(gpu: &GpuPartitioning) -> Option<FirstLayout> {
         let is_mig_on = gpu.mig?;
         let layout = layout(&gpu.profiles);
         let creates_slices = layout.is_some();

@@ -39,6 +39,7 @@ mod console;
 mod doctor;
 mod engine_files;
 mod first_layout;
+mod impossible_name;
 mod output_file;
 mod picture;
 mod planned_changes;

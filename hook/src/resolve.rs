@@ -138,7 +138,8 @@ fn find<'s>(
         let devices = specs.iter().flat_map(|file| &file.spec.devices);
         let names = devices.map(|device| device.name.as_str());
         let cure = match GoneName::new(&request.to_string(), names) {
-            Some(gone) => gone.to_string(),
+            // Whether there was such a slice is not known here.
+            Some(gone) => gone.now,
             None => {
                 "list the devices with mig-cdi list; mig-cdi generate --names chooses their names"
                     .to_owned()

@@ -6,6 +6,7 @@ use crate::{
     console::Console,
     doctor::{NodeFacts, Severity, Verdict, examine, explain},
     first_layout::FirstLayout,
+    impossible_name,
     stage_options::Resolver,
 };
 use mig_cdi_args::SpecArgs;
@@ -26,7 +27,8 @@ pub(super) fn run(
     let options = DeviceBuilder::new(resolver.node, &devices, console).options()?;
     let mut facts = NodeFacts::gather(machine.as_ref(), &host, resolver.settings, &options)?;
     facts.settings_error = broken_settings;
-    facts.first_layouts = FirstLayout::of_node(resolver.node);
+    facts.gpus = impossible_name::gpus(resolver.node);
+    facts.first_layouts = facts.gpus.iter().filter_map(FirstLayout::of).collect();
     let verdicts = match &args.name {
         None => examine(&facts),
         Some(name) => explain(&facts, name),

@@ -1,6 +1,6 @@
 //! The error of `mig-cdi show` for a name that no device has: why, and what can be requested in its place.
 
-use crate::first_layout;
+use crate::{first_layout, impossible_name};
 use mig_cdi_gen::{
     Error, NodeSource,
     spec::{self, BuiltSpec, DeviceSet, SpecOptions, flag_of_name, preferred_name},
@@ -53,6 +53,7 @@ impl UnknownDevice<'_> {
         let known = self.known();
         let gone = GoneName::new(name, known.iter().map(String::as_str));
         let Some(gone) = gone.filter(|_| !known.is_empty()) else { return self.no_such_device() };
+        let gone = impossible_name::with_reason(name, gone, &impossible_name::gpus(self.node));
         const LIST: &str = "use a name that mig-cdi list shows";
         match gone.gpu.map(|number| (number, self.gpu(number))) {
             Some((number, None)) if self.is_complete => {

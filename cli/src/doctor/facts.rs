@@ -16,7 +16,11 @@ use mig_cdi_gen::{
     spec_file::{self, JudgedSpec, SIZE_LIMIT},
 };
 use mig_cdi_model::{DeviceNode, MigDevice, Topology, cdi::Spec};
-use mig_cdi_sys::{Machine, Root, exists, is_directory, list_named, nvml, read_regular, text};
+use mig_cdi_sys::{
+    Machine, Root, exists, is_directory, list_named,
+    nvml::{self, GpuPartitioning},
+    read_regular, text,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
@@ -47,7 +51,9 @@ pub(crate) struct NodeFacts<'a> {
     /// Spec directories, in ascending priority.
     pub spec_dirs: Vec<SpecDirFacts>,
     pub engines: Vec<EngineFacts>,
-    /// Commands that make slices on the GPUs; filled in only for a node without slices.
+    /// Profiles and placements of the GPUs, as far as NVML describes them.
+    pub gpus: Vec<GpuPartitioning>,
+    /// Commands that make slices on the GPUs.
     pub first_layouts: Vec<FirstLayout>,
 }
 
@@ -201,6 +207,7 @@ impl NodeFacts<'_> {
             expected_spec,
             spec_dirs,
             engines,
+            gpus: Vec::new(),
             first_layouts: Vec::new(),
         })
     }

@@ -11,6 +11,7 @@ use super::{
     },
     writer::Writer,
 };
+use crate::impossible_name::with_reason;
 use mig_cdi_gen::{
     discover::Source,
     spec::{flag_of_name, preferred_name},
@@ -69,7 +70,7 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
         return error(name, evidence, format!("use {slice}"));
     }
     if let Some(gone) = GoneName::new(own, now).filter(|_| is_ours) {
-        return gone_verdict(facts, own, &gone);
+        return gone_verdict(facts, own, &with_reason(own, gone, &facts.gpus));
     }
     // For our kind only the driver's slices are suggested, where they are known: a spec on disk may be stale.
     let kind = facts.settings.kind.to_string();

@@ -221,7 +221,7 @@ fn show_lists_what_a_container_gets() {
     assert_eq!((unknown.code, unknown.stdout.as_str()), (1, ""));
     assert!(
         unknown.stderr.contains(
-            "show \"0:2g.20gb:6\": 0:2g.20gb:6 is gone; GPU 0 now has 0:2g.20gb:0, 0:2g.20gb:2, 0:2g.20gb:4, 0:1g.10gb:6"
+            "show \"0:2g.20gb:6\": no slice can be 0:2g.20gb:6: on GPU 0 a 2g.20gb starts only at 0, 2, 4; GPU 0 now has 0:2g.20gb:0, 0:2g.20gb:2, 0:2g.20gb:4, 0:1g.10gb:6"
         ),
         "{}",
         unknown.stderr

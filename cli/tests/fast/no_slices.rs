@@ -86,6 +86,45 @@ fn a_name_that_is_gone_is_answered_with_the_current_ones() {
     }
 }
 
+/// Not that it is gone, but what the GPU has instead.
+#[test]
+fn a_name_that_no_slice_can_have_is_answered_so() {
+    const SOME: &str =
+        "[[gpu]]\nmodel = \"a100-80gb\"\ninstances = [{ profile = \"3g.40gb\", start = 0 }]\n";
+    const NONE: &str = "[[gpu]]\nmodel = \"a100-80gb\"\n";
+    let profiles = "7g.80gb, 4g.40gb, 3g.40gb, 2g.20gb, 1g.20gb, 1g.10gb, 1g.10gb+me";
+    let only = |profile: &str| format!("GPU 0 has no {profile}, only {profiles}; GPU 0 now has");
+    let at = |profile: &str, starts: &str| {
+        format!("on GPU 0 a {profile} starts only at {starts}; GPU 0 now has")
+    };
+    let gone = || "is gone; GPU 0 now has".to_owned();
+    for (name, reason) in [
+        ("0:1g.10gb:99", at("1g.10gb", "0, 1, 2, 3, 4, 5, 6")),
+        ("0:2g.20gb:1", at("2g.20gb", "0, 2, 4")),
+        ("0:1c.3g.40gb:2:0", at("3g.40gb", "0, 4")),
+        ("0:1g.10gb.me:7", at("1g.10gb.me", "0, 1, 2, 3, 4, 5, 6")),
+        ("0:1g.99gb:0", only("1g.99gb")),
+        ("0:1c.9g.40gb:0:0", only("9g.40gb")),
+        ("0:2g.20gb:4", gone()),
+        ("0:1g.10gb.me:6", gone()),
+        ("0:1c.3g.40gb:4:1", gone()),
+        ("0:x:1", gone()),
+    ] {
+        for (text, now) in [(SOME, "0:3g.40gb:0"), (NONE, "no slice")] {
+            let (_dir, node) = node(text);
+            let message = match reason.starts_with("is") {
+                true => format!("{name} {reason} {now}"),
+                false => format!("no slice can be {name}: {reason} {now}"),
+            };
+            let doctor = on(&node, &["doctor", name]);
+            assert!(doctor.code == 1 && doctor.stdout.contains(&message), "{}", doctor.stdout);
+            let show = on(&node, &["show", name]);
+            let is_told = show.stderr.contains(&message) || text == NONE;
+            assert!(show.code == 1 && is_told, "{message}: {}", show.stderr);
+        }
+    }
+}
+
 /// Each cure leads on: to names that there are, to a command for that GPU, or to another node.
 #[test]
 fn a_name_without_a_slice_is_answered_with_what_its_gpu_is() {

@@ -937,7 +937,12 @@ ok       name  crio: crio 1.36.0 sees it
     }
     type Fault = fn(&Healthy);
     let cases: [(Fault, &str, i32, &str); 9] = [
-        (|_| (), "0:2g.20gb:9", 1, "0:2g.20gb:9 is gone; GPU 0 now has 0:2g.20gb:0"),
+        (
+            |_| (),
+            "0:2g.20gb:9",
+            1,
+            "no slice can be 0:2g.20gb:9: on GPU 0 a 2g.20gb starts only at 0, 2, 4; GPU 0 now has 0:2g.20gb:0",
+        ),
         (
             |_| (),
             "nvidia.com/gpu=0:2g.20gb:0",
