@@ -19,10 +19,13 @@ mod runtime;
 mod toml;
 
 pub(crate) use apply::{Record, UndoPreview, lock, record_path, write};
+pub(crate) use config_edit::EditError;
+pub(crate) use config_format::{ConfigFormat, parse};
 pub(crate) use draft::{ConfigPlan, Draft, EngineDaemon, LIMIT};
 pub(crate) use request::ConfigureRequest;
 pub(crate) use running::{
-    DaemonState, RunningDaemons, daemon_state, running_daemons, running_program,
+    DaemonState, RunningDaemons, UnclearDaemon, daemon_state, find_engine, is_running,
+    running_daemons,
 };
 
 use crate::cli::EngineArg;

@@ -5,8 +5,8 @@ use crate::{
     command_output::CommandOutput,
     configure::{
         ConfigPlan, ConfigureRequest, DaemonState, Draft, EngineDaemon, LIMIT, Record,
-        RunningDaemons, UndoPreview, daemon_state, lock, plan, record_path, running_daemons,
-        running_program, write,
+        RunningDaemons, UndoPreview, daemon_state, find_engine, lock, plan, record_path,
+        running_daemons, write,
     },
     console::Console,
     engine_files::{ConfigPlaces, user_dir},
@@ -15,10 +15,10 @@ use mig_cdi_args::installed_beside;
 use mig_cdi_config::{HookSettings, RequestPolicy, Settings};
 use mig_cdi_gen::{
     Error, Exit, MessageSink,
-    engines::{self, InstalledEngine, PROGRAM_DIRS},
+    engines::{InstalledEngine, PROGRAM_DIRS},
 };
 use mig_cdi_model::is_unprintable;
-use mig_cdi_sys::{ConfigFile, Root, is_root, user_id};
+use mig_cdi_sys::{ConfigFile, Root, is_root};
 use std::path::{Path, PathBuf};
 
 const NOTHING_TO_CHANGE: &str = "nothing to change";
@@ -44,21 +44,27 @@ pub(super) fn run(
     }
     let paths = |list: &[PathBuf]| list.iter().map(|path| path.display().to_string()).collect();
     let is_image = args.host_root != Path::new("/");
-    let (places, others) = places(args, &host, user, is_image)?;
+    let running = running_daemons(&host, args.engine, user.is_some());
+    let running = running.map_err(|unclear| unclear.refusal(args.engine))?;
     let uses_hook = args.hook || args.runtime;
     let hook = uses_hook.then(|| hook_settings(&host)).transpose()?;
     let request = ConfigureRequest {
         engine_kind: args.engine,
-        engine: engine(console, &host, name, args)?,
+        engine: engine(console, &host, args, &running)?,
         dirs: paths(&settings.spec_dirs),
         runtime: program(args.runtime, "mig-cdi-runtime", "--runtime")?,
         hook: program(args.hook, "mig-cdi-hook", "--hook")?,
         host: &host,
-        places,
+        places: ConfigPlaces::new(
+            args.engine,
+            user.map(|user| user.config),
+            running.given,
+            !is_image,
+        ),
         is_image,
         real_runtimes: hook.as_ref().map(|hook| paths(&hook.runtimes)).unwrap_or_default(),
     };
-    for file in others {
+    for file in running.others {
         console.warn(&format!("another running {name} reads {file}, which stays as it is"));
     }
     let done = match args.dry_run {
@@ -69,31 +75,6 @@ pub(super) fn run(
         console.status(&accepted_requests(hook.requests, &host));
     }
     done
-}
-
-/// Returns the places of the engine's files, and the files of other running daemons of its name.
-fn places(
-    args: &ConfigureArgs,
-    host: &Root,
-    user: Option<UserDirs>,
-    is_image: bool,
-) -> Result<(ConfigPlaces, Vec<String>), Error> {
-    // Variables of this process are about this machine.
-    let set = |name| std::env::var(name).ok().filter(|path| !is_image && path.starts_with('/'));
-    let is_podman = matches!(args.engine, EngineArg::Podman);
-    let RunningDaemons { given, others } = match args.engine.daemon() {
-        Some(daemon) => running_daemons(host, daemon, user.is_some())?,
-        None => RunningDaemons::default(),
-    };
-    let places = ConfigPlaces {
-        given,
-        uid: user_id(),
-        user_runtime: user.as_ref().and_then(|_| set("XDG_RUNTIME_DIR")),
-        user_config: user.map(|user| user.config),
-        containers_conf: set("CONTAINERS_CONF").filter(|_| is_podman),
-        containers_conf_override: set("CONTAINERS_CONF_OVERRIDE").filter(|_| is_podman),
-    };
-    Ok((places, others))
 }
 
 /// Returns the settings that the hook will have where the engine runs it: it reads the file of that root, whatever `--config` names
@@ -241,16 +222,13 @@ fn user_dirs(host: &Root) -> Result<UserDirs, Error> {
 fn engine(
     console: &Console,
     host: &Root,
-    name: &'static str,
     args: &ConfigureArgs,
+    running: &RunningDaemons,
 ) -> Result<InstalledEngine, Error> {
+    let name = args.engine.name();
     let listed =
         args.engine_version.and_then(|version| InstalledEngine::named(name, Some(version)));
-    let running = || {
-        let program = running_program(host, args.engine.daemon()?)?;
-        engines::engine_at(host, name, &program)
-    };
-    let found = listed.or_else(|| engines::find_engine(host, name)).or_else(running);
+    let found = listed.or_else(|| find_engine(host, args.engine, running));
     let engine = found.ok_or_else(|| {
         Error::failed("configure", name)
             .because(format!("it is in none of {}", PROGRAM_DIRS.join(", ")))

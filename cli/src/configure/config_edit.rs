@@ -34,7 +34,7 @@ pub(super) enum MissingValue {
 
 /// Reason why a file cannot be edited or parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum EditError {
+pub(crate) enum EditError {
     /// The file does not parse.
     #[error("line {line}: {cause}")]
     Syntax {

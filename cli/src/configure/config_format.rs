@@ -5,17 +5,28 @@ use super::{
     config_edit::{Edit, EditError},
     json, toml,
 };
+use crate::cli::EngineArg;
 use serde_json::{Map, Value};
 
 /// Format of a configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ConfigFormat {
+pub(crate) enum ConfigFormat {
     Toml,
     Json,
 }
 
+impl ConfigFormat {
+    /// Format of an engine's files, whatever their names are.
+    pub(crate) fn of(engine: EngineArg) -> ConfigFormat {
+        match engine {
+            EngineArg::Docker => ConfigFormat::Json,
+            EngineArg::Podman | EngineArg::Containerd | EngineArg::Crio => ConfigFormat::Toml,
+        }
+    }
+}
+
 /// Parses a file. An empty JSON file counts as an empty object.
-pub(super) fn parse(text: &str, format: ConfigFormat) -> Result<Value, EditError> {
+pub(crate) fn parse(text: &str, format: ConfigFormat) -> Result<Value, EditError> {
     match format {
         // dockerd starts with an empty daemon.json, which is no JSON (moby daemon/config/config.go).
         ConfigFormat::Json if text.trim().is_empty() => Ok(Value::Object(Map::new())),

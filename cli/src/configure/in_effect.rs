@@ -61,10 +61,7 @@ impl ConfigReader for WithDrafts<'_> {
 impl ConfigureRequest<'_> {
     /// Format of the engine's files.
     pub(super) fn format(&self) -> ConfigFormat {
-        match self.engine_kind {
-            EngineArg::Docker => ConfigFormat::Json,
-            _ => ConfigFormat::Toml,
-        }
+        ConfigFormat::of(self.engine_kind)
     }
 
     /// Settings that are in effect now.

@@ -1,10 +1,13 @@
-//! The running daemon of an engine: the configuration that its command line names, and whether it has read a changed file, judged by
-//! the time at which it started. Sends the daemon nothing.
+//! The running daemon of an engine: its program, the configuration that its command line names, and whether it has read a changed
+//! file, judged by the time at which it started. Sends the daemon nothing.
 
-use crate::engine_files::GivenConfig;
-use mig_cdi_gen::Error;
+use crate::{cli::EngineArg, engine_files::GivenConfig};
+use mig_cdi_gen::{
+    Error,
+    engines::{self, InstalledEngine},
+};
 use mig_cdi_sys::Root;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Upper bound for a file of `/proc`.
 const PROC_LIMIT: usize = 1 << 20;
@@ -31,6 +34,11 @@ pub(crate) fn daemon_state(proc: &Root, name: &str, rootless: bool, changed: i64
     if oldest > changed { DaemonState::Current } else { DaemonState::Outdated }
 }
 
+/// True when a daemon of this name runs, of root or of the user who runs this.
+pub(crate) fn is_running(proc: &Root, name: &str, rootless: bool) -> bool {
+    !daemons(proc, name, rootless).is_empty()
+}
+
 /// Process ids of the daemons of a name, run by root or, for a rootless one, by the user who runs this. Those of containers are left
 /// out: they have files of their own.
 fn daemons(proc: &Root, name: &str, rootless: bool) -> Vec<String> {
@@ -51,55 +59,94 @@ fn daemons(proc: &Root, name: &str, rootless: bool) -> Vec<String> {
 pub(crate) struct RunningDaemons {
     /// The default where none runs, or one of several runs without options.
     pub given: GivenConfig,
+    /// Path of the program of that daemon; `None` where none runs, and for another user's.
+    program: Option<String>,
     /// Files that other daemons were given.
     pub others: Vec<String>,
 }
 
-/// Finds the running daemons of an engine.
+/// Reason why the daemons of an engine that run do not tell which files count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UnclearDaemon {
+    /// The only containerd is the one that dockerd starts for itself.
+    #[error("the one that runs is docker's own, and dockerd writes {0} at each start")]
+    OfDocker(String),
+    /// Daemons run with different files, and none with the default.
+    #[error("several run, with {0}")]
+    Several(String),
+    /// One was started with a path that cannot be resolved.
+    #[error("it was started with the relative path {path}: {reason}")]
+    Relative { path: String, reason: String },
+}
+
+impl UnclearDaemon {
+    pub(crate) fn cure(&self) -> &'static str {
+        match self {
+            UnclearDaemon::OfDocker(_) => "run mig-cdi configure docker",
+            UnclearDaemon::Several(_) => "stop all but one, or change their files by hand",
+            UnclearDaemon::Relative { .. } => "start it with an absolute path",
+        }
+    }
+
+    /// The error of `configure`, which cannot go on.
+    pub(crate) fn refusal(&self, kind: EngineArg) -> Error {
+        Error::refused("configure", kind.name()).because(self).with_cure(self.cure())
+    }
+}
+
+/// Finds the running daemons of an engine; none for podman, which has no daemon.
 ///
 /// # Errors
-/// When daemons run with different files, and none with the default.
+/// When it is not clear whose files count.
 pub(crate) fn running_daemons(
     proc: &Root,
-    name: &str,
+    kind: EngineArg,
     rootless: bool,
-) -> Result<RunningDaemons, Error> {
-    let refuse = |cause: String, cure: &str| {
-        Err(Error::refused("configure", name).because(cause).with_cure(cure))
-    };
-    let mut given = Vec::new();
+) -> Result<RunningDaemons, UnclearDaemon> {
+    let Some(name) = kind.daemon() else { return Ok(RunningDaemons::default()) };
+    // Of daemons with the same files, one counts.
+    let (mut of_docker, mut all) = (BTreeMap::new(), BTreeMap::new());
     for pid in daemons(proc, name, rootless) {
         let Some(line) = read(proc, &format!("/proc/{pid}/cmdline")) else { continue };
         let environment = read(proc, &format!("/proc/{pid}/environ")).unwrap_or_default();
         let args = line.trim_end_matches('\0').split('\0').skip(1);
-        let mut options = given_options(name, args, environment.split('\0'));
+        let mut given = given_options(name, args, environment.split('\0'));
         // No daemon changes its directory after the start.
         let start_dir = || proc.link(&format!("/proc/{pid}/cwd"));
-        if let Err((path, reason)) = options.resolve(start_dir) {
-            let cause = format!("it was started with the relative path {path}: {reason}");
-            return refuse(cause, "start it with an absolute path");
-        }
-        given.push(options);
+        given.resolve(start_dir).map_err(|(path, reason)| UnclearDaemon::Relative {
+            path,
+            reason: reason.to_string(),
+        })?;
+        let found = if is_of_docker(&given) { &mut of_docker } else { &mut all };
+        found.insert(given, program(proc, &pid, name));
     }
-    let (of_docker, all): (BTreeSet<_>, BTreeSet<_>) = given.into_iter().partition(is_of_docker);
     let mut all = all.into_iter();
-    if let Some(GivenConfig { file: Some(file), .. }) = of_docker.first()
+    if let Some((GivenConfig { file: Some(file), .. }, _)) = of_docker.first_key_value()
         && all.len() == 0
     {
-        let cause =
-            format!("the one that runs is docker's own, and dockerd writes {file} at each start");
-        return refuse(cause, "run mig-cdi configure docker");
+        return Err(UnclearDaemon::OfDocker(file.clone()));
     }
     // The default sorts first.
-    let first = all.next().unwrap_or_default();
-    let others: Vec<String> = all.filter_map(|given| given.file).collect();
-    match &first.file {
+    let (given, program) = all.next().unwrap_or_default();
+    let others: Vec<String> = all.filter_map(|(given, _)| given.file).collect();
+    match &given.file {
         Some(file) if !others.is_empty() => {
-            let files = format!("several run, with {file} and {}", others.join(" and "));
-            refuse(files, "stop all but one, or change their files by hand")
+            Err(UnclearDaemon::Several(format!("{file} and {}", others.join(" and "))))
         }
-        _ => Ok(RunningDaemons { given: first, others }),
+        _ => Ok(RunningDaemons { given, program, others }),
     }
+}
+
+/// Returns an engine of the host: that of the daemon that runs, or else the one in the directories of packages.
+// The one that runs has the files: k3s brings a containerd of its own, beside which a package may have installed another.
+pub(crate) fn find_engine(
+    host: &Root,
+    kind: EngineArg,
+    running: &RunningDaemons,
+) -> Option<InstalledEngine> {
+    let of_daemon = running.program.as_deref();
+    let of_daemon = of_daemon.and_then(|path| engines::engine_at(host, kind.name(), path));
+    of_daemon.or_else(|| engines::find_engine(host, kind.name()))
 }
 
 /// True for the containerd that dockerd starts for itself, with a file that it writes (moby `libcontainerd/supervisor`).
@@ -198,8 +245,7 @@ impl GivenConfig {
 }
 
 /// Path of the program of a running daemon.
-pub(crate) fn running_program(proc: &Root, name: &str) -> Option<String> {
-    let pid = daemons(proc, name, false).into_iter().next()?;
+fn program(proc: &Root, pid: &str, name: &str) -> Option<String> {
     let program = proc.link(&format!("/proc/{pid}/exe")).ok()?;
     // k3s is one program with many names: beside it are links with them.
     let (dir, file) = program.rsplit_once('/')?;

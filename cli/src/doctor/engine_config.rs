@@ -1,16 +1,19 @@
-//! Configuration of the installed engines, as far as CDI and hooks depend on it. Reads files; judges nothing.
+//! The installed engines, and their configuration as far as CDI and hooks depend on it: as `configure` finds and reads them. Judges
+//! nothing.
 
-use super::text_file::{TextFileError, read_value};
+use super::text_file::{TextFileError, read_text};
 use crate::{
     cli::EngineArg,
-    configure::{DaemonState, daemon_state, running_daemons},
+    configure::{
+        ConfigFormat, EditError, UnclearDaemon, find_engine, is_running, parse, running_daemons,
+    },
     engine_files::{
         ConfigPlaces, ConfigReader, EngineSettings, GivenConfig, RejectedFile, is_cri_disabled,
-        podman_has_spec_dirs, podman_spec_dirs, user_dir,
+        main_file, podman_has_spec_dirs, podman_spec_dirs, user_dir,
     },
 };
-use mig_cdi_gen::engines::InstalledEngine;
-use mig_cdi_sys::{Root, is_root, user_id};
+use mig_cdi_gen::engines::{self, InstalledEngine};
+use mig_cdi_sys::{Root, is_root};
 use serde_json::Value;
 use std::{cell::RefCell, convert::Infallible, path::Path};
 
@@ -27,6 +30,8 @@ pub(crate) struct EngineConfig {
     pub has_spec_dirs_setting: bool,
     /// True for an engine that the user who runs this runs as well, with files of their own.
     pub is_rootless: bool,
+    /// Set when it is not clear which daemon counts, and so which files: the other fields are then those of the default files.
+    pub unclear: Option<UnclearDaemon>,
     /// Problems found on the way.
     pub problems: Vec<ConfigProblem>,
 }
@@ -38,10 +43,10 @@ pub(crate) enum ConfigProblem {
     Unusable(TextFileError),
     /// containerd's CRI plugin is disabled.
     CriDisabled,
-    /// `config.toml` of containerd imports files by a pattern that is not supported here.
-    UnknownImports,
+    /// The main file of containerd imports files by a pattern that is not supported here.
+    UnknownImports { main: String },
     /// A file that containerd imports is not there.
-    MissingImport(String),
+    MissingImport { path: String, main: String },
     /// A file with which containerd does not start.
     Rejected(RejectedFile),
 }
@@ -49,6 +54,7 @@ pub(crate) enum ConfigProblem {
 /// Reads the files of an engine. A file that cannot be used is a problem, and counts as absent.
 struct Files<'a> {
     host: &'a Root,
+    format: ConfigFormat,
     problems: RefCell<Vec<ConfigProblem>>,
 }
 
@@ -61,7 +67,12 @@ impl ConfigReader for Files<'_> {
     }
 
     fn value(&self, path: &str) -> Result<Option<Value>, Infallible> {
-        match read_value(self.host, path) {
+        let parse = |text: String| {
+            let invalid =
+                |e: EditError| TextFileError::Parse { path: path.to_owned(), cause: e.to_string() };
+            parse(&text, self.format).map_err(invalid)
+        };
+        match read_text(self.host, path).map(|text| text.and_then(parse)) {
             None => Ok(None),
             Some(Ok(value)) => Ok(Some(value)),
             Some(Err(error)) => {
@@ -72,18 +83,34 @@ impl ConfigReader for Files<'_> {
     }
 }
 
+/// Finds the installed engines, each with its configuration, and the OCI runtimes.
+pub(super) fn find_engines(host: &Root) -> Vec<(InstalledEngine, EngineConfig)> {
+    let engines = [EngineArg::Podman, EngineArg::Containerd, EngineArg::Docker, EngineArg::Crio];
+    let engines = engines.into_iter().filter_map(|kind| {
+        let user_config = user_config(host, kind);
+        let running = running_daemons(host, kind, user_config.is_some());
+        let unclear = running.as_ref().err().cloned();
+        let running = running.unwrap_or_default();
+        let engine = find_engine(host, kind, &running)?;
+        let is_machine = host.display_path("") == Path::new("/");
+        let places = ConfigPlaces::new(kind, user_config, running.given, is_machine);
+        let config = EngineConfig { unclear, ..EngineConfig::read(host, kind, &engine, places) };
+        Some((engine, config))
+    });
+    // An OCI runtime has no configuration that matters here.
+    let runtimes = ["runc", "crun"].into_iter().filter_map(|name| engines::find_engine(host, name));
+    engines.chain(runtimes.map(|runtime| (runtime, EngineConfig::default()))).collect()
+}
+
 impl EngineConfig {
-    /// Reads the configuration of an engine. An OCI runtime has none that matters here.
-    pub(super) fn read(host: &Root, engine: &InstalledEngine) -> EngineConfig {
-        let kind = match engine.name {
-            "podman" => EngineArg::Podman,
-            "containerd" => EngineArg::Containerd,
-            "docker" => EngineArg::Docker,
-            "crio" => EngineArg::Crio,
-            _ => return EngineConfig::default(),
-        };
-        let places = places(host, kind);
-        let files = Files { host, problems: RefCell::default() };
+    /// Reads the configuration of an engine.
+    fn read(
+        host: &Root,
+        kind: EngineArg,
+        engine: &InstalledEngine,
+        places: ConfigPlaces,
+    ) -> EngineConfig {
+        let files = Files { host, format: ConfigFormat::of(kind), problems: RefCell::default() };
         let Ok(settings) = EngineSettings::load(kind, engine.assumed_version(), &places, &files);
         let mut config = EngineConfig {
             problems: files.problems.into_inner(),
@@ -96,10 +123,12 @@ impl EngineConfig {
             // The setting of a plugin that is disabled has no effect: it needs no cure.
             config.cdi_off = None;
         }
+        let main = main_file(kind, &places);
         if settings.has_unknown_imports {
-            config.problems.push(ConfigProblem::UnknownImports);
+            config.problems.push(ConfigProblem::UnknownImports { main: main.clone() });
         }
-        config.problems.extend(settings.missing_import.map(ConfigProblem::MissingImport));
+        let missing = settings.missing_import;
+        config.problems.extend(missing.map(|path| ConfigProblem::MissingImport { path, main }));
         config.problems.extend(settings.rejected.map(ConfigProblem::Rejected));
         // The command line of a daemon counts alone.
         let GivenConfig { spec_dirs, hooks_dirs, .. } = places.given;
@@ -113,32 +142,18 @@ impl EngineConfig {
     }
 }
 
-/// Places of the files of an engine. A user's are those of the engine that they run: of podman, and of Docker where a rootless
-/// daemon of theirs runs.
-fn places(host: &Root, kind: EngineArg) -> ConfigPlaces {
+/// Configuration directory of the user who runs this, where the engine that they use is their own: podman, and Docker where a
+/// rootless daemon of theirs runs.
+fn user_config(host: &Root, kind: EngineArg) -> Option<String> {
     let is_rootless = !is_root()
         && match kind {
             EngineArg::Podman => true,
-            EngineArg::Docker => daemon_state(host, "dockerd", true, 0) != DaemonState::NotRunning,
+            EngineArg::Docker => is_running(host, "dockerd", true),
             EngineArg::Containerd | EngineArg::Crio => false,
         };
-    let set = |name| std::env::var(name).ok().filter(|path| path.starts_with('/'));
     // Debian's name for a home that is not there (adduser(8)). podman would take that of the password file.
     let no_home = || "/nonexistent/.config".to_owned();
-    let config = || user_dir("XDG_CONFIG_HOME", ".config").unwrap_or_else(no_home);
-    // Variables of this process are about this machine. podman reads them, started from the same shell.
-    let is_machine = host.display_path("") == Path::new("/");
-    let of_podman = |name| set(name).filter(|_| is_machine && matches!(kind, EngineArg::Podman));
-    // With several daemons that have different files, those of the default configuration.
-    let running = kind.daemon().and_then(|daemon| running_daemons(host, daemon, is_rootless).ok());
-    ConfigPlaces {
-        user_config: is_rootless.then(config),
-        uid: user_id(),
-        user_runtime: set("XDG_RUNTIME_DIR").filter(|_| is_rootless),
-        given: running.unwrap_or_default().given,
-        containers_conf: of_podman("CONTAINERS_CONF"),
-        containers_conf_override: of_podman("CONTAINERS_CONF_OVERRIDE"),
-    }
+    is_rootless.then(|| user_dir("XDG_CONFIG_HOME", ".config").unwrap_or_else(no_home))
 }
 
 fn of_settings(
@@ -163,7 +178,12 @@ fn of_settings(
         }
         EngineArg::Docker => {
             config.spec_dirs = settings.strings(&["cdi-spec-dirs"]);
-            config.cdi_off = (!is_on(&["features", "cdi"])).then_some("features.cdi is not on");
+            // One empty path switches CDI off (moby `daemon/command/daemon.go`, `loadDaemonCliConfig`).
+            let is_empty = config.spec_dirs == [""];
+            config.cdi_off = match is_on(&["features", "cdi"]) {
+                false => Some("features.cdi is not on"),
+                true => is_empty.then_some("cdi-spec-dirs is one empty path"),
+            };
         }
         EngineArg::Crio => {
             config.spec_dirs = settings.strings(&["crio", "runtime", "cdi_spec_dirs"]);

@@ -5,7 +5,7 @@ use super::{
     facts::{EngineFacts, NodeFacts},
     verdict::{OUTSIDE, Verdict, first_few, note, ok, privileged_cure, warning},
 };
-use crate::engine_files::{CONTAINERD_CONFIG, RejectedFile};
+use crate::{configure::UnclearDaemon, engine_files::RejectedFile};
 use mig_cdi_gen::engines::{PROGRAM_DIRS, VersionError};
 use mig_cdi_sys::UNMAPPED_OWNER;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,10 @@ pub(super) fn engines(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let verdicts: Vec<_> =
         others.into_iter().map(verdict).chain(programs_of_nobody(&of_nobody)).collect();
     match verdicts.is_empty() {
-        true => vec![note("", format!("none in {}", PROGRAM_DIRS.join(", ")))],
+        true => vec![note(
+            "",
+            format!("none in {}, and no daemon of one runs", PROGRAM_DIRS.join(", ")),
+        )],
         false => verdicts,
     }
 }
@@ -88,6 +91,9 @@ fn dirs_with_our_specs<'f>(facts: &'f NodeFacts<'_>) -> Vec<&'f Path> {
 }
 
 fn engine_config(facts: &NodeFacts<'_>, engine: &EngineFacts, dirs: &[&Path]) -> Vec<Verdict> {
+    if let Some(unclear) = unclear_daemon(engine) {
+        return vec![unclear];
+    }
     let problems = engine.config.problems.iter();
     let mut verdicts: Vec<_> = problems.map(|problem| config_problem(engine, problem)).collect();
     if !engine.has_cdi {
@@ -118,6 +124,18 @@ fn engine_config(facts: &NodeFacts<'_>, engine: &EngineFacts, dirs: &[&Path]) ->
     verdicts
 }
 
+/// The verdict on an engine whose configuration is not known, since it is not clear which of its daemons counts.
+pub(super) fn unclear_daemon(engine: &EngineFacts) -> Option<Verdict> {
+    let unclear = engine.config.unclear.as_ref()?;
+    Some(match unclear {
+        // A machine with Docker alone has it, and lacks nothing.
+        UnclearDaemon::OfDocker(_) => note(engine.name, unclear.to_string()),
+        UnclearDaemon::Several(_) | UnclearDaemon::Relative { .. } => {
+            warning(engine.name, unclear.to_string(), unclear.cure())
+        }
+    })
+}
+
 fn config_problem(engine: &EngineFacts, problem: &ConfigProblem) -> Verdict {
     match problem {
         ConfigProblem::Unusable(error) => {
@@ -128,16 +146,16 @@ fn config_problem(engine: &EngineFacts, problem: &ConfigProblem) -> Verdict {
         ConfigProblem::CriDisabled => {
             note(engine.name, "its cri plugin is disabled: kubernetes cannot use it")
         }
-        ConfigProblem::MissingImport(path) => warning(
+        ConfigProblem::MissingImport { path, main } => warning(
             engine.name,
             format!("{path} is imported and not there: no file that is imported after it is read"),
-            format!("create it, or remove it from imports in {CONTAINERD_CONFIG}"),
+            format!("create it, or remove it from imports in {main}"),
         ),
         ConfigProblem::Rejected(RejectedFile { path, cause, cure }) => {
             warning(engine.name, format!("it does not start with {path}: {cause}"), cure)
         }
-        ConfigProblem::UnknownImports => {
-            note(engine.name, format!("{CONTAINERD_CONFIG} imports files that are not examined"))
+        ConfigProblem::UnknownImports { main } => {
+            note(engine.name, format!("{main} imports files that are not examined"))
         }
     }
 }

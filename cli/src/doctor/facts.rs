@@ -1,7 +1,7 @@
 //! Facts that the checks judge: the driver, NVML, spec files, engines. Read once, before the first check.
 
 use super::{
-    engine_config::EngineConfig,
+    engine_config::{EngineConfig, find_engines},
     text_file::{TEXT_LIMIT, TextFileError, read_text},
 };
 use crate::engine_files::is_same_dir;
@@ -10,7 +10,7 @@ use mig_cdi_config::Settings;
 use mig_cdi_gen::{
     Error,
     discover::{self, Discovery, DriverFiles, Source},
-    engines::{InstalledEngine, find_engines},
+    engines::InstalledEngine,
     slice_names::lacks_placements,
     spec::{self, DeviceSet, SpecOptions},
     spec_file::{self, JudgedSpec, SIZE_LIMIT},
@@ -281,11 +281,9 @@ impl SpecDirFacts {
 }
 
 fn read_engines(host: &Root) -> Vec<EngineFacts> {
-    let with_config = |installed: InstalledEngine| {
-        let config = EngineConfig::read(host, &installed);
-        EngineFacts { installed, config, host_root: host.display_path("") }
-    };
-    find_engines(host).into_iter().map(with_config).collect()
+    let facts =
+        |(installed, config)| EngineFacts { installed, config, host_root: host.display_path("") };
+    find_engines(host).into_iter().map(facts).collect()
 }
 
 /// Reads the directories that only engines know, where they exist, and then those of the settings.

@@ -3,6 +3,7 @@
 
 use super::{
     driver_nodes::DriverNodes,
+    engines::unclear_daemon,
     facts::{EngineFacts, LocatedSpec, NodeFacts},
     resolution::{Resolution, Unseen, load, resolve, winners},
     specs,
@@ -253,6 +254,9 @@ fn visibility(
     engine: &EngineFacts,
     definitions: &[LocatedSpec<'_>],
 ) -> Verdict {
+    if let Some(unclear) = unclear_daemon(engine) {
+        return unclear;
+    }
     let loads: Vec<_> =
         definitions.iter().map(|located| (load(facts, engine, located), located)).collect();
     let loaded = loads.iter().filter_map(|(load, located)| Some((*load.as_ref().ok()?, *located)));

@@ -1,7 +1,6 @@
 //! Reading small text files below a root, with errors that a verdict can show.
 
 use mig_cdi_sys::Root;
-use serde_json::Value;
 
 /// Upper bound for a file in bytes, far above any configuration of an engine.
 pub(super) const TEXT_LIMIT: usize = 1 << 20;
@@ -18,7 +17,7 @@ pub(crate) enum TextFileError {
         /// Path below the root.
         path: String,
     },
-    /// The file is not in the format of its name.
+    /// The file is not in its format.
     #[error("parse {path}: {cause}")]
     Parse {
         /// Path below the root.
@@ -44,14 +43,4 @@ pub(super) fn read_text(root: &Root, path: &str) -> Option<Result<String, TextFi
         }
         Err(error) => Some(Err(error.into())),
     }
-}
-
-/// Reads and parses a file, JSON by its name or else TOML; `None` when it does not exist.
-pub(super) fn read_value(root: &Root, path: &str) -> Option<Result<Value, TextFileError>> {
-    let error = |cause: String| TextFileError::Parse { path: path.to_owned(), cause };
-    Some(read_text(root, path)?.and_then(|text| match path.ends_with(".json") {
-        true => serde_json::from_str(&text).map_err(|e| error(e.to_string())),
-        // Messages of the TOML parser have several lines, a verdict has one.
-        false => toml::from_str(&text).map_err(|e| error(e.message().replace('\n', " "))),
-    }))
 }

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::cli::EngineArg;
 use mig_cdi_gen::engines::EngineVersion;
+use mig_cdi_sys::user_id;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -37,6 +38,28 @@ pub(crate) struct ConfigPlaces {
     pub containers_conf: Option<String>,
     /// `$CONTAINERS_CONF_OVERRIDE`, which podman reads last.
     pub containers_conf_override: Option<String>,
+}
+
+impl ConfigPlaces {
+    /// Places of an engine that was started with `given`, of root, or of the user who has this configuration directory.
+    /// Variables of this process are about this machine alone, which `is_machine` says that the host is.
+    pub(crate) fn new(
+        engine: EngineArg,
+        user_config: Option<String>,
+        given: GivenConfig,
+        is_machine: bool,
+    ) -> ConfigPlaces {
+        let set = |name| std::env::var(name).ok().filter(|p| is_machine && p.starts_with('/'));
+        let of_podman = |name| set(name).filter(|_| matches!(engine, EngineArg::Podman));
+        ConfigPlaces {
+            given,
+            uid: user_id(),
+            user_runtime: set("XDG_RUNTIME_DIR").filter(|_| user_config.is_some()),
+            user_config,
+            containers_conf: of_podman("CONTAINERS_CONF"),
+            containers_conf_override: of_podman("CONTAINERS_CONF_OVERRIDE"),
+        }
+    }
 }
 
 /// Options of an engine's command line that name its configuration.

@@ -1,7 +1,8 @@
 //! `mig-cdi configure` of an engine that runs: its command line counts, and files that another program writes stay as they are.
 //! Situations from public bug reports.
 
-use mig_cdi_tests::configure_host::ConfigureHost;
+use mig_cdi_tests::{configure_host::ConfigureHost, mig_cdi, run};
+use std::os::unix::fs::symlink;
 
 const MAIN: &str = "/etc/containerd/config.toml";
 const CRI: &str = "plugins.'io.containerd.cri.v1.runtime'";
@@ -224,6 +225,74 @@ fn docker_s_own_containerd_is_not_configured() {
         "{}",
         done.stderr
     );
+}
+
+/// The doctor of the same host.
+fn doctor(machine: &ConfigureHost, args: &[&str]) -> String {
+    let root = format!("--host-root={}", machine.path("/").display());
+    let mut doctor = mig_cdi(["doctor", "--config=/dev/null", "--node=a100-80gb", &root]);
+    machine.tidy(run(doctor.args(args))).stdout
+}
+
+/// k3s has a containerd of its own, one of the many names of its program. A package beside it does not run.
+#[test]
+fn the_engine_is_the_one_that_runs() {
+    let (bin, k3s) =
+        ("/var/lib/rancher/k3s/data/x/bin", "/var/lib/rancher/k3s/agent/etc/containerd");
+    let machine = running(&[&format!("containerd -c {k3s}/config.toml")]);
+    machine.put(&format!("{k3s}/config.toml"), "version = 3\n");
+    let text = "#!/bin/sh\ncase $0 in */containerd) echo containerd k3s-io/containerd v2.1.5-k3s1;; esac\n";
+    machine.program(&format!("root{bin}/k3s"), text);
+    symlink("k3s", machine.path(&format!("{bin}/containerd"))).unwrap();
+    symlink(format!("{bin}/k3s"), machine.path("/proc/100/exe")).unwrap();
+    let line =
+        format!("containerd: containerd 2.1.5 at {bin}/containerd, accepts cdi up to 1.0.0\n");
+    for has_package in [false, true] {
+        if has_package {
+            machine.program("root/usr/bin/containerd", "#!/bin/sh\necho containerd x 1.7.24\n");
+        }
+        // CDI is on in 2.1 unless a file says otherwise.
+        let done = machine.run_ok("containerd");
+        assert!(done.stderr.contains("nothing to change\n"), "{}", done.stderr);
+        let found = doctor(&machine, &[]);
+        assert!(found.contains(&line), "{found}");
+        assert!(found.contains("ok       config        containerd: it reads /etc/cdi"), "{found}");
+    }
+}
+
+/// The doctor advises nothing that `configure` refuses.
+#[test]
+fn the_doctor_says_what_configure_says_of_unclear_daemons() {
+    let own = "containerd --config /var/run/docker/containerd/containerd.toml";
+    let two = ["containerd -c /a.toml", "containerd -c /b.toml"];
+    for (lines, severity, words) in [
+        (&["dockerd", own][..], "note   ", "docker's own, and dockerd writes"),
+        (&two[..], "warning", "several run, with /a.toml and /b.toml"),
+    ] {
+        let machine = running(lines);
+        machine.program("root/usr/bin/containerd", "#!/bin/sh\necho containerd x 1.7.24\n");
+        refused(&machine, "containerd", &[words]);
+        let found = doctor(&machine, &[]);
+        let config: Vec<_> =
+            found.lines().filter(|line| line.contains(" config        containerd: ")).collect();
+        assert!(config.len() == 1 && config[0].contains(words), "{found}");
+        assert!(config[0].starts_with(severity), "{found}");
+    }
+}
+
+/// `--config-file` may have any name, and an empty file is no error (moby `daemon/config/config.go`).
+#[test]
+fn the_doctor_reads_the_file_of_dockerd_as_json() {
+    for (text, line) in [
+        ("", "docker: it reads /etc/cdi, /var/run/cdi"),
+        ("{\"features\":{\"cdi\":false}}", "docker: features.cdi is not on"),
+    ] {
+        let machine = running(&["dockerd --config-file=/srv/docker.conf"]);
+        machine.put("/srv/docker.conf", text);
+        machine.program("root/usr/bin/dockerd", "#!/bin/sh\necho Docker version 28.5.2,\n");
+        let found = doctor(&machine, &[]);
+        assert!(found.contains(line) && !found.contains("parse "), "{found}");
+    }
 }
 
 #[test]
