@@ -48,6 +48,10 @@ pub(crate) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
             request.engine.label()
         ));
     }
+    if request.engine.has_cdi {
+        plan.warnings.extend(request.hidden_dirs());
+        plan.notes.extend(request.late_dirs());
+    }
     if let Some(major) = request.engine.untested_major() {
         plan.warnings.push(format!(
             "{} {major} is newer than any tested version: it is configured as the newest known one",

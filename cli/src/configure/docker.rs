@@ -1,7 +1,7 @@
 //! Docker: `daemon.json`. dockerd has no drop-in files, and does not start with a key that it does not know.
 
 use super::{
-    config_edit::Edit,
+    config_edit::{Edit, EditValue},
     distributions::{refuse_generated, restart_command},
     draft::{ConfigPlan, EngineDaemon},
     in_effect::FileForm,
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     cli::EngineArg,
-    engine_files::{EngineSettings, main_file},
+    engine_files::{EngineSettings, docker_user_dirs, main_file},
 };
 use mig_cdi_gen::Error;
 use serde_json::Value;
@@ -24,8 +24,7 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
     if reads_cdi {
         // dockerd does not start with a setting that its command line has too.
         edits.extend(feature_edit(request, &settings)?);
-        let keys = ["cdi-spec-dirs"];
-        edits.extend(request.daemon_spec_dirs_edit(&keys, &settings, "--cdi-spec-dir")?);
+        edits.extend(spec_dirs_edit(request, &settings)?);
     }
     if let Some(program) = &request.runtime {
         let text = |keys: &[&str]| settings.value(keys).and_then(Value::as_str);
@@ -44,6 +43,27 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
     };
     plan.daemon = Some(EngineDaemon { process: "dockerd", restart });
     Ok(plan)
+}
+
+/// Edit that adds the spec directories. A first list takes the place of the default one, which has two directories of the user in
+/// later releases of rootless Docker: the list names them too, so that an upgrade loses none.
+fn spec_dirs_edit(
+    request: &ConfigureRequest<'_>,
+    settings: &EngineSettings,
+) -> Result<Option<Edit>, Error> {
+    let keys = ["cdi-spec-dirs"];
+    let edit = request.daemon_spec_dirs_edit(&keys, settings, "--cdi-spec-dir")?;
+    let is_first =
+        settings.files.iter().all(|(_, file)| file.get(keys[0]).is_none_or(Value::is_null));
+    Ok(edit.map(|edit| match edit.value {
+        EditValue::Contains { items, initial } if is_first => {
+            let mut all = docker_user_dirs(&request.places);
+            all.retain(|dir| !items.contains(dir));
+            all.extend(items);
+            Edit::contains(&keys, all, initial)
+        }
+        _ => edit,
+    }))
 }
 
 /// Edit that enables CDI. It is the default since 28.2 (moby pull request 49963).

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     cli::EngineArg,
-    engine_files::{ConfigPlaces, EngineSettings, is_same_dir},
+    engine_files::{ConfigPlaces, EngineSettings, HidingLink, is_below_copied, is_same_dir},
 };
 use mig_cdi_gen::{
     Error,
@@ -77,6 +77,40 @@ impl ConfigureRequest<'_> {
         Err(Error::refused("configure", self.engine.label())
             .because("this version has no cdi support")
             .with_cure(cure))
+    }
+
+    fn is_rootless(&self) -> bool {
+        self.places.user_config.is_some()
+    }
+
+    fn hiding_link(&self, dir: &str) -> Option<HidingLink> {
+        HidingLink::find(self.host, self.engine_kind, self.version(), self.is_rootless(), dir)
+    }
+
+    /// Warnings of requested spec directories that the engine does not look into, whatever its list says.
+    pub(super) fn hidden_dirs(&self) -> Vec<String> {
+        let warning = |link: HidingLink| {
+            let dirs = self.dirs.iter().filter(|dir| self.hiding_link(dir) == Some(link));
+            let dirs: Vec<_> = dirs.map(String::as_str).collect();
+            let (label, dirs_text) = (self.engine.label(), dirs.join(" and "));
+            let (reason, cure) = (link.reason(), link.cure());
+            let text = format!("{label} does not look into {dirs_text}: {reason}; {cure}");
+            (!dirs.is_empty()).then_some(text)
+        };
+        HidingLink::ALL.into_iter().filter_map(warning).collect()
+    }
+
+    /// Note of requested spec directories that a rootless dockerd will not see: of `/etc` and `/run` it sees what was there when it
+    /// started.
+    pub(super) fn late_dirs(&self) -> Option<String> {
+        let is_rootless_docker = self.engine_kind == EngineArg::Docker && self.is_rootless();
+        let is_late = |dir: &&String| {
+            is_below_copied(dir) && !self.exists(dir) && self.hiding_link(dir).is_none()
+        };
+        let late: Vec<_> = self.dirs.iter().filter(is_late).map(String::as_str).collect();
+        let text =
+            format!("rootless dockerd sees {} only if made before it starts", late.join(" and "));
+        (is_rootless_docker && !late.is_empty()).then_some(text)
     }
 
     /// Edit that adds the requested spec directories to a list; `None` when the engine reads them all, by whatever path.

@@ -8,8 +8,8 @@ use crate::{
         ConfigFormat, EditError, UnclearDaemon, find_engine, is_running, parse, running_daemons,
     },
     engine_files::{
-        ConfigPlaces, ConfigReader, EngineSettings, GivenConfig, RejectedFile, is_cri_disabled,
-        main_file, podman_has_spec_dirs, podman_spec_dirs, user_dir,
+        ConfigPlaces, ConfigReader, EngineSettings, GivenConfig, HidingLink, RejectedFile,
+        is_cri_disabled, main_file, podman_has_spec_dirs, podman_spec_dirs, user_dir,
     },
 };
 use mig_cdi_gen::engines::{self, InstalledEngine};
@@ -22,6 +22,8 @@ use std::{cell::RefCell, convert::Infallible, path::Path};
 pub(crate) struct EngineConfig {
     /// Directories from which it reads specs; empty for an engine without specs.
     pub spec_dirs: Vec<String>,
+    /// Directories in its list that it does not look into.
+    pub hidden_dirs: Vec<(String, HidingLink)>,
     /// Directories from which it reads hooks; empty for an engine without hooks.
     pub hooks_dirs: Vec<String>,
     /// Set when CDI is disabled: the reason, as `features.cdi is not on`.
@@ -138,6 +140,11 @@ impl EngineConfig {
         if !hooks_dirs.is_empty() {
             config.hooks_dirs = hooks_dirs;
         }
+        let (version, is_rootless) = (engine.assumed_version(), config.is_rootless);
+        let link = |dir: &str| HidingLink::find(host, kind, version, is_rootless, dir);
+        let hidden = config.spec_dirs.iter().filter_map(|dir| Some((dir.clone(), link(dir)?)));
+        config.hidden_dirs = hidden.collect();
+        config.spec_dirs.retain(|dir| link(dir).is_none());
         config
     }
 }

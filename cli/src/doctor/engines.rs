@@ -104,9 +104,16 @@ fn engine_config(facts: &NodeFacts<'_>, engine: &EngineFacts, dirs: &[&Path]) ->
         return verdicts;
     }
     let whose = if engine.config.is_rootless { "rootless, " } else { "" };
-    let read = format!("{whose}it reads {}", engine.config.spec_dirs.join(", "));
+    let read = match engine.config.spec_dirs.is_empty() {
+        true => format!("{whose}it reads no directory"),
+        false => format!("{whose}it reads {}", engine.config.spec_dirs.join(", ")),
+    };
     let unread = dirs.iter().filter(|dir| !engine.reads(dir, &facts.spec_root));
-    let unread: Vec<_> = unread.map(|dir| dir.display()).collect();
+    let (hidden, unread): (Vec<_>, Vec<_>) =
+        unread.partition(|dir| engine.hidden(dir, &facts.spec_root).is_some());
+    let hidden = hidden.into_iter().filter_map(|dir| engine.hidden(dir, &facts.spec_root));
+    verdicts.extend(hidden.map(|(evidence, cure)| warning(engine.name, evidence, cure)));
+    let unread: Vec<_> = unread.into_iter().map(|dir| dir.display()).collect();
     if !unread.is_empty() {
         let evidence = format!("{read}, and not {}", first_few(&unread));
         verdicts.push(warning(engine.name, evidence, unread_cure(engine)));

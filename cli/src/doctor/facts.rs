@@ -147,6 +147,13 @@ impl EngineFacts {
         self.config.spec_dirs.iter().rposition(|read| self.is_dir(read, dir, root))
     }
 
+    /// A directory that it lists and does not look into: the evidence, and the cure.
+    pub(super) fn hidden(&self, dir: &Path, root: &Root) -> Option<(String, String)> {
+        let mut hidden = self.config.hidden_dirs.iter();
+        let (dir, link) = hidden.find(|(hidden, _)| self.is_dir(hidden, dir, root))?;
+        Some((format!("it does not look into {dir}: {}", link.reason()), link.cure()))
+    }
+
     /// True when a directory of its configuration is `dir`.
     fn is_dir(&self, read: &str, dir: &Path, root: &Root) -> bool {
         let is_same = |dir| is_same_dir(root, read, dir);

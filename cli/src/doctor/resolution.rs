@@ -53,6 +53,10 @@ pub(super) fn load(
     }
     let dir = located.path.parent().unwrap_or(located.path);
     let Some(priority) = engine.priority(dir, &facts.spec_root) else {
+        if let Some((evidence, cure)) = engine.hidden(dir, &facts.spec_root) {
+            let evidence = format!("does not see it: {evidence}");
+            return Err(Unseen { evidence, cure, is_file_error: false });
+        }
         let evidence = format!("does not see it: it does not read {}", path_text(dir));
         // configure adds the directories of the settings, and no other.
         let cure = match facts.settings.spec_dirs.iter().any(|known| known == dir) {

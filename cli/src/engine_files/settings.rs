@@ -236,11 +236,19 @@ pub(crate) fn crio_default_runtime(version: EngineVersion) -> &'static str {
     if version >= EngineVersion::new(1, 31, 0) { "crun" } else { "runc" }
 }
 
-/// Rootless dockerd reads two directories of its user besides, since moby pull request 51624 (December 2025). A list for an older
-/// release names them too: its upgrade must not lose them.
+/// First release of Docker whose rootless daemon reads two directories of its user besides (moby commit cd4397b4).
+const DOCKER_READS_USER_DIRS: EngineVersion = EngineVersion::new(29, 2, 0);
+
+/// Spec directories of its user that a rootless dockerd reads by default from 29.2 on.
+pub(crate) fn docker_user_dirs(places: &ConfigPlaces) -> Vec<String> {
+    let own = [&places.user_config, &places.user_runtime];
+    own.into_iter().flatten().map(|dir| format!("{dir}/cdi")).collect()
+}
+
 fn docker_built_in(version: EngineVersion, places: &ConfigPlaces) -> Value {
     let mut dirs = DEFAULT_SPEC_DIRS.map(str::to_owned).to_vec();
-    let own = [&places.user_config, &places.user_runtime];
-    dirs.extend(own.into_iter().flatten().map(|dir| format!("{dir}/cdi")));
+    if version >= DOCKER_READS_USER_DIRS {
+        dirs.extend(docker_user_dirs(places));
+    }
     json!({ "features": { "cdi": version >= DOCKER_ENABLES_CDI }, "cdi-spec-dirs": dirs })
 }

@@ -345,6 +345,49 @@ fn rootless_podman_is_configured_for_the_user() {
     assert_eq!(quadlet, fs::read_to_string(shipped).unwrap());
 }
 
+/// Docker's script for rootless installations puts the programs into ~/bin.
+#[test]
+fn a_rootless_docker_is_found_where_it_runs() {
+    let machine = ConfigureHost::trusted();
+    machine.program("root/home/u/bin/dockerd", "#!/bin/sh\necho Docker version 26.1.5,\n");
+    let status = "Name:\tx\nUid:\t65534\t65534\t65534\t65534\n";
+    for (file, text) in [
+        ("100/comm", "dockerd\n"),
+        ("100/cmdline", "dockerd"),
+        ("100/status", status),
+        ("self/status", status),
+    ] {
+        machine.put(&format!("/proc/{file}"), text);
+    }
+    symlink("/home/u/bin/dockerd", machine.path("/proc/100/exe")).unwrap();
+    let script = "chmod -R a+rX . && chown -R 65534:65534 root/home/u";
+    run(Command::new("sh").args(["-euc", script]).current_dir(machine.dir())).assert_code(0);
+    let as_user = |inner: &Command| {
+        let mut command = Command::new("setpriv");
+        command.env_clear().args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command.arg(inner.get_program()).args(inner.get_args()).env("HOME", "/home/u");
+        machine.tidy(run(&mut command))
+    };
+    let done = as_user(&machine.command("docker --rootless"));
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(!done.stderr.contains("the version of docker is not known"), "{}", done.stderr);
+    assert!(machine.read("/home/u/.config/docker/daemon.json").contains("\"cdi\": true"));
+    // This release does not see the directories anyway: the doctor does not send the user back here.
+    let hidden = "does not look into /etc/cdi and /var/run/cdi: rootlesskit puts links there; ";
+    assert!(done.stderr.contains(&format!("warning: docker 26.1.5 {hidden}")), "{}", done.stderr);
+    let mut doctor = Command::new(machine.dir().join("bin/mig-cdi"));
+    doctor.args(["doctor", "--node=a100-80gb", "--config=/dev/null"]);
+    doctor.arg(format!("--host-root={}", machine.path("/").display()));
+    let found = as_user(&doctor).stdout;
+    let program = "docker 26.1.5 at /home/u/bin/dockerd, accepts cdi up to 0.7.0\n";
+    assert!(found.contains(program), "{found}");
+    let cure = "update docker to 29.2, or set spec-dirs in /etc/mig-cdi/config.toml to a directory elsewhere";
+    let verdict = format!(
+        "docker: it does not look into /var/run/cdi: rootlesskit puts links there\n         cure: {cure}"
+    );
+    assert!(found.contains(&verdict), "{found}");
+}
+
 fn run_without_home(machine: &ConfigureHost) -> Run {
     run(machine.command("podman --rootless --engine-version 5.5.0").env_remove("HOME"))
 }

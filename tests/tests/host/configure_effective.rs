@@ -76,6 +76,54 @@ fn built_in_directories_stay() {
         let run = machine.run_ok(&format!("{args} --dry-run"));
         assert!(run.stdout.contains(list), "{args}: {}", run.stdout);
     }
+    // Rootless dockerd reads the directories of its user by default only since 29.2.
+    for (version, is_changed) in [("28.5.2", true), ("29.1.5", true), ("29.2.0", false)] {
+        let machine = ConfigureHost::trusted();
+        machine.set_spec_dirs(&["/home/u/.config/cdi"]);
+        let args = format!("docker --rootless --engine-version {version} --dry-run");
+        let run = machine.run_ok(&args);
+        let list = "\"/etc/cdi\", \"/var/run/cdi\", \"/home/u/.config/cdi\"";
+        assert_eq!(run.stdout.contains(list), is_changed, "{args}: {}", run.stdout);
+        assert_eq!(run.stdout.is_empty(), !is_changed, "{args}: {}", run.stdout);
+    }
+    // What it has in its namespace in the place of a directory.
+    for (version, dir, is_hidden) in [
+        ("25.0.7", "/etc/cdi", true),
+        ("25.0.8", "/etc/cdi", false),
+        ("26.1.5", "/var/run/cdi", true),
+        ("27.3.1", "/run/cdi", true),
+        ("27.4.0", "/run/cdi", false),
+        ("28.5.2", "/etc/slices", true),
+        ("28.5.2", "/etc/slices/cdi", false),
+        ("28.5.2", "/srv/slices", false),
+        ("29.2.0", "/etc/slices", false),
+    ] {
+        let machine = ConfigureHost::trusted();
+        machine.set_spec_dirs(&[dir]);
+        let args = format!("docker --engine-version {version} --dry-run");
+        let run = machine.run_ok(&format!("{args} --rootless"));
+        let warning = format!(
+            "warning: docker {version} does not look into {dir}: rootlesskit puts links there; update docker to 29.2, or "
+        );
+        assert_eq!(run.stderr.contains(&warning), is_hidden, "{version} {dir}: {}", run.stderr);
+        let late = format!("rootless dockerd sees {dir} only if made before it starts\n");
+        let is_late = !is_hidden && !["/srv/slices", "/etc/slices/cdi"].contains(&dir);
+        assert_eq!(run.stderr.contains(&late), is_late, "{version} {dir}: {}", run.stderr);
+        assert!(!machine.run_ok(&args).stderr.contains("rootless"), "{version} {dir}");
+    }
+    // A link of the host is followed by no engine but that.
+    for (args, is_hidden) in [
+        ("podman --engine-version 5.6.0", true),
+        ("docker --engine-version 29.1.5", true),
+        ("docker --engine-version 29.2.0", false),
+    ] {
+        let machine = ConfigureHost::trusted();
+        machine.set_spec_dirs(&["/etc/cdi/"]);
+        symlink("/srv/cdi", machine.path("/etc/cdi")).unwrap();
+        let run = machine.run_ok(args);
+        let warning = "does not look into /etc/cdi/: a link is there; put a directory there\n";
+        assert_eq!(run.stderr.contains(warning), is_hidden, "{args}: {}", run.stderr);
+    }
     // The same directory by another path.
     let machine = ConfigureHost::trusted();
     machine.set_spec_dirs(&["/etc/cdi/", "/run/cdi"]);

@@ -632,6 +632,32 @@ fn podman_refuses_what_doctor_says_it_refuses() {
     }
 }
 
+/// The library does not follow a link in the place of a directory.
+#[test]
+fn podman_looks_into_no_link_to_a_directory() {
+    let text = r#"{"cdiVersion":"0.5.0","kind":"a.com/bb","devices":[{"name":"x","containerEdits":{"env":["A=b"]}}]}"#;
+    for (place, sees) in
+        [("mkdir /run/cdi", true), ("mkdir /run/real && ln -s real /run/cdi", false)]
+    {
+        let host = FakeHost::with_nodes(preset("a100-80gb").unwrap());
+        let file = host.root().join("a.json");
+        fs::write(&file, text).unwrap();
+        let script = format!(
+            "{place} && cp {} /var/run/cdi
+            $PODMAN $RUN --device a.com/bb=x --rootfs $ROOTFS sh -c : >&2 && echo started || echo refused
+            $MIG_CDI doctor $FLAGS a.com/bb=x | grep podman
+            $MIG_CDI configure podman --dry-run 2>&1",
+            file.display()
+        );
+        let run = Podman::new(("crun", "v2")).script(&host, &script);
+        let expected = if sees { "started" } else { "refused" };
+        assert!(run.stdout.starts_with(expected), "{}{}", run.stdout, run.stderr);
+        assert_eq!(run.stdout.contains("podman 4.3.1 sees it"), sees, "{}", run.stdout);
+        let link = "does not look into /var/run/cdi: a link is there";
+        assert_eq!(run.stdout.matches(link).count(), if sees { 0 } else { 2 }, "{}", run.stdout);
+    }
+}
+
 fn cdi_file(host: &Healthy) -> PathBuf {
     host.dir().join("cdi/nvidia.yaml")
 }
