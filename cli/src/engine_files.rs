@@ -4,6 +4,7 @@
 mod containerd;
 mod containerd_versions;
 mod hidden_dir;
+mod key_case;
 mod merge;
 mod podman;
 mod settings;
@@ -11,6 +12,7 @@ mod settings;
 pub(crate) use containerd::import_dir;
 pub(crate) use containerd_versions::{CriPlugin, RejectedFile, has_no_keys};
 pub(crate) use hidden_dir::{HidingLink, is_below_copied};
+pub(crate) use key_case::{AmbiguousKey, KeyCase};
 pub(crate) use podman::{podman_has_spec_dirs, podman_spec_dirs};
 pub(crate) use settings::{
     ConfigPlaces, ConfigReader, EngineSettings, GivenConfig, crio_default_runtime,

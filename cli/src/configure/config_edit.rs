@@ -1,6 +1,7 @@
 //! Requested edits of a configuration file, independent of its format: a key, the value that it needs, and the part
 //! of that value that is missing. Reads and writes no text; `json` and `toml` apply the edits to text.
 
+use crate::engine_files::KeyCase;
 use serde_json::{Map, Value};
 
 /// One requested value in a file.
@@ -91,6 +92,11 @@ impl Edit {
 
     pub(super) fn contains(keys: &[&str], items: Vec<String>, initial: Vec<String>) -> Edit {
         Edit::new(keys, EditValue::Contains { items, initial })
+    }
+
+    /// The edit of the key as a file spells it, so that no second one is written beside it.
+    pub(super) fn spelled_in(&self, file: &Value, case: KeyCase) -> Edit {
+        Edit { keys: case.spelled(file, &self.keys), value: self.value.clone() }
     }
 
     /// Path of the key for messages: `plugins.cri.enable_cdi`.

@@ -71,7 +71,16 @@ impl ConfigureRequest<'_> {
 
     fn settings_with(&self, drafts: &[Draft]) -> Result<EngineSettings, Error> {
         let reader = WithDrafts { request: self, drafts };
-        EngineSettings::load(self.engine_kind, self.version(), &self.places, &reader)
+        let settings =
+            EngineSettings::load(self.engine_kind, self.version(), &self.places, &reader)?;
+        match &settings.ambiguous {
+            None => Ok(settings),
+            Some((path, keys)) => {
+                Err(Error::refused("read", self.host.display_path(path).display())
+                    .because(keys)
+                    .with_cure("remove one of the two"))
+            }
+        }
     }
 
     /// Drafts what is wanted in the file `ours`, in the first of the `forms` in which it comes into effect, and `around` it what makes

@@ -8,7 +8,9 @@ use super::{
 };
 use crate::{
     cli::EngineArg,
-    engine_files::{ConfigPlaces, EngineSettings, HidingLink, is_below_copied, is_same_dir},
+    engine_files::{
+        ConfigPlaces, EngineSettings, HidingLink, KeyCase, is_below_copied, is_same_dir,
+    },
 };
 use mig_cdi_gen::{
     Error,
@@ -173,8 +175,14 @@ impl ConfigureRequest<'_> {
         // JSON has no comments.
         let empty = if format == ConfigFormat::Toml { HEADER } else { "" };
         let text = before.as_deref().unwrap_or(empty);
-        let after =
-            edit(text, format, edits).map_err(|error| edit_error(&file, &error, format, edits))?;
+        let case = KeyCase::of(self.engine_kind, self.version());
+        let spelled: Vec<_> = match parse(text, format) {
+            Ok(value) => edits.iter().map(|edit| edit.spelled_in(&value, case)).collect(),
+            // The editor reports where it does not parse.
+            Err(_) => edits.to_vec(),
+        };
+        let after = edit(text, format, &spelled)
+            .map_err(|error| edit_error(&file, &error, format, edits))?;
         Ok(Draft { file, path: path.to_owned(), before, after })
     }
 

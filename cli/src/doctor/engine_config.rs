@@ -8,8 +8,8 @@ use crate::{
         ConfigFormat, EditError, UnclearDaemon, find_engine, is_running, parse, running_daemons,
     },
     engine_files::{
-        ConfigPlaces, ConfigReader, EngineSettings, GivenConfig, HidingLink, RejectedFile,
-        is_cri_disabled, main_file, podman_has_spec_dirs, podman_spec_dirs, user_dir,
+        AmbiguousKey, ConfigPlaces, ConfigReader, EngineSettings, GivenConfig, HidingLink,
+        RejectedFile, is_cri_disabled, main_file, podman_has_spec_dirs, podman_spec_dirs, user_dir,
     },
 };
 use mig_cdi_gen::engines::{self, InstalledEngine};
@@ -43,6 +43,8 @@ pub(crate) struct EngineConfig {
 pub(crate) enum ConfigProblem {
     /// A file cannot be read or does not parse.
     Unusable(TextFileError),
+    /// A file has two values of a setting, of which the engine takes a random one.
+    Ambiguous { path: String, keys: AmbiguousKey },
     /// containerd's CRI plugin is disabled.
     CriDisabled,
     /// The main file of containerd imports files by a pattern that is not supported here.
@@ -125,6 +127,9 @@ impl EngineConfig {
             // The setting of a plugin that is disabled has no effect: it needs no cure.
             config.cdi_off = None;
         }
+        let ambiguous = settings.ambiguous.into_iter();
+        let ambiguous = ambiguous.map(|(path, keys)| ConfigProblem::Ambiguous { path, keys });
+        config.problems.extend(ambiguous);
         let main = main_file(kind, &places);
         if settings.has_unknown_imports {
             config.problems.push(ConfigProblem::UnknownImports { main: main.clone() });

@@ -150,6 +150,9 @@ fn config_problem(engine: &EngineFacts, problem: &ConfigProblem) -> Verdict {
             let cure = cure.unwrap_or("correct the file; the engine may not start with it");
             warning(engine.name, error.to_string(), cure)
         }
+        ConfigProblem::Ambiguous { path, keys } => {
+            warning(engine.name, format!("{path}: {keys}"), "remove one of the two")
+        }
         ConfigProblem::CriDisabled => {
             note(engine.name, "its cri plugin is disabled: kubernetes cannot use it")
         }

@@ -3,6 +3,7 @@
 use super::{
     CONTAINERD_2, DEFAULT_SPEC_DIRS,
     containerd_versions::{Joined, join},
+    key_case::KeyCase,
     merge::{MergeRules, Merged},
     settings::{ConfigPlaces, ConfigReader, EngineSettings, main_file},
     strings_at, value_at,
@@ -21,9 +22,13 @@ pub(super) fn load<R: ConfigReader>(
     places: &ConfigPlaces,
     reader: &R,
 ) -> Result<EngineSettings, R::Error> {
-    let Imported { files, has_unknown_imports, missing_import } =
-        follow_imports(main_file(EngineArg::Containerd, places), reader)?;
-    let Joined { value, cri, rejected } = join(version, &files);
+    let case = KeyCase::of(EngineArg::Containerd, version);
+    let Imported { mut files, has_unknown_imports, missing_import } =
+        follow_imports(main_file(EngineArg::Containerd, places), case, reader)?;
+    let Joined { mut value, cri, rejected } = join(version, &files);
+    // containerd decodes the joined tables of its plugins, in which no key is ambiguous.
+    let values = files.iter_mut().map(|(_, value)| value).chain([&mut value]);
+    values.for_each(|value| drop(case.normalize(value)));
     // The plugin decodes its joined table into its built-in values.
     let mut runtimes = json!({ "runc": { "runtime_type": "io.containerd.runc.v2" } });
     // In 1.7 a table of runtimes replaces the built-in one, which has runc (measured with 1.7.24); 2 keeps it (2.1.9).
@@ -40,7 +45,15 @@ pub(super) fn load<R: ConfigReader>(
     let mut effective = Merged::new(MergeRules::Containerd2, built_in);
     effective.add(&value);
     let effective = effective.into_value();
-    Ok(EngineSettings { files, effective, cri, has_unknown_imports, missing_import, rejected })
+    Ok(EngineSettings {
+        files,
+        effective,
+        cri,
+        has_unknown_imports,
+        missing_import,
+        ambiguous: None,
+        rejected,
+    })
 }
 
 /// Files that containerd reads.
@@ -52,7 +65,11 @@ struct Imported {
 }
 
 /// Reads the main file and those that it imports: from file to file, in the order in which they are found (`LoadConfig`).
-fn follow_imports<R: ConfigReader>(main: String, reader: &R) -> Result<Imported, R::Error> {
+fn follow_imports<R: ConfigReader>(
+    main: String,
+    case: KeyCase,
+    reader: &R,
+) -> Result<Imported, R::Error> {
     let mut files: Vec<(String, Value)> = Vec::new();
     let (mut seen, mut has_unknown_imports, mut missing_import) = (BTreeSet::new(), false, None);
     let mut pending = VecDeque::from([main]);
@@ -60,11 +77,12 @@ fn follow_imports<R: ConfigReader>(main: String, reader: &R) -> Result<Imported,
         if !seen.insert(path.clone()) {
             continue;
         }
-        let Some(value) = reader.value(&path)? else {
+        let Some(mut value) = reader.value(&path)? else {
             // containerd goes on with what it has read so far (measured with 2.1.9). A main file that is not there imports nothing.
             missing_import = (!files.is_empty()).then_some(path);
             break;
         };
+        case.normalize_top(&mut value);
         for pattern in import_patterns(&path, &value) {
             match matching_paths(reader, &pattern)? {
                 Some(paths) => pending.extend(paths),

@@ -3,6 +3,7 @@
 use super::{
     CONTAINERD_CONFIG, DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS, DOCKER_ENABLES_CDI, containerd,
     containerd_versions::{CriPlugin, RejectedFile},
+    key_case::{AmbiguousKey, KeyCase},
     merge::{MergeRules, Merged},
     podman, strings_at, value_at,
 };
@@ -82,7 +83,8 @@ pub(crate) struct GivenConfig {
 /// Settings of an engine that are in effect.
 #[derive(Debug)]
 pub(crate) struct EngineSettings {
-    /// Files that exist, in the order in which the engine reads them: a later one overrides an earlier one.
+    /// Files that exist, in the order in which the engine reads them: a later one overrides an earlier one. Their keys are spelled as
+    /// the engine documents them.
     pub files: Vec<(String, Value)>,
     /// The files joined, with the built-in values that matter here.
     pub effective: Value,
@@ -94,6 +96,8 @@ pub(crate) struct EngineSettings {
     pub missing_import: Option<String>,
     /// A file with which containerd does not start.
     pub rejected: Option<RejectedFile>,
+    /// A file with two values of a setting, of which the engine takes a random one.
+    pub ambiguous: Option<(String, AmbiguousKey)>,
 }
 
 impl EngineSettings {
@@ -110,17 +114,20 @@ impl EngineSettings {
         match engine {
             EngineArg::Podman => {
                 let files = podman::files(version, places, reader)?;
-                Ok(join(MergeRules::Podman, podman::built_in(version), files))
+                let built_in = podman::built_in(version);
+                Ok(join(MergeRules::Podman, KeyCase::of(engine, version), built_in, files))
             }
             EngineArg::Crio => {
                 let files = crio_files(places, reader)?;
-                Ok(join(MergeRules::Crio, crio_built_in(version), files))
+                let case = KeyCase::of(engine, version);
+                Ok(join(MergeRules::Crio, case, crio_built_in(version), files))
             }
             EngineArg::Docker => {
                 let path = main_file(engine, places);
                 let files = read_all(reader, [path])?;
-                let mut settings =
-                    join(MergeRules::Docker, docker_built_in(version, places), files);
+                let built_in = docker_built_in(version, places);
+                let case = KeyCase::of(engine, version);
+                let mut settings = join(MergeRules::Docker, case, built_in, files);
                 let features = &places.given.features;
                 if !features.is_empty() {
                     let mut merged = Merged::new(MergeRules::Docker, settings.effective);
@@ -170,9 +177,20 @@ pub(crate) fn crio_drop_in_dir(places: &ConfigPlaces) -> String {
     places.given.dir.clone().unwrap_or_else(|| "/etc/crio/crio.conf.d".to_owned())
 }
 
-fn join(rules: MergeRules, built_in: Value, files: Vec<(String, Value)>) -> EngineSettings {
+fn join(
+    rules: MergeRules,
+    case: KeyCase,
+    built_in: Value,
+    mut files: Vec<(String, Value)>,
+) -> EngineSettings {
     let mut merged = Merged::new(rules, built_in);
-    files.iter().for_each(|(_, value)| merged.add(value));
+    let mut ambiguous = None;
+    for (path, value) in &mut files {
+        if let Err(keys) = case.normalize(value) {
+            ambiguous.get_or_insert_with(|| (path.clone(), keys));
+        }
+        merged.add(value);
+    }
     EngineSettings {
         files,
         effective: merged.into_value(),
@@ -180,6 +198,7 @@ fn join(rules: MergeRules, built_in: Value, files: Vec<(String, Value)>) -> Engi
         has_unknown_imports: false,
         missing_import: None,
         rejected: None,
+        ambiguous,
     }
 }
 

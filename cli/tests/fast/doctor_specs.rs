@@ -146,7 +146,7 @@ fn the_directories_and_their_order_are_those_of_the_engine() {
     host.text("high", b"b.yaml", "cdiVersion: 0.5.0\nkind: nvidia.com/mig\ndevices: [{name: z, containerEdits: {env: [A]}}]\n");
     let run = host.doctor(&["z"]);
     run.assert_code(1);
-    assert!(run.stdout.contains("podman sees it in TMP/low/a.yaml"), "{}", run.stdout);
+    assert!(run.stdout.contains("podman 5.8.6 sees it in TMP/low/a.yaml"), "{}", run.stdout);
     assert!(
         run.stdout.contains("engines refuse the file: device z: variable \"A\" is not NAME=VALUE"),
         "{}",
@@ -170,7 +170,7 @@ fn a_stale_file_in_the_engine_s_last_directory_is_an_error() {
     let run = host.doctor(&[name]);
     run.assert_code(0);
     assert!(
-        run.stdout.contains("podman sees it in TMP/high/nvidia.com-mig.json"),
+        run.stdout.contains("podman 5.8.6 sees it in TMP/high/nvidia.com-mig.json"),
         "{}",
         run.stdout
     );
@@ -182,7 +182,7 @@ fn a_stale_file_in_the_engine_s_last_directory_is_an_error() {
     for line in [
         "note     name  TMP/high/nvidia.com-mig.json: defines it, but is hidden by TMP/low/old.json",
         "error    name  TMP/low/old.json: /dev/nvidia-caps/nvidia-cap300 belongs to no instance that exists",
-        "ok       name  podman: podman sees it in TMP/low/old.json",
+        "ok       name  podman: podman 5.8.6 sees it in TMP/low/old.json",
         cure,
     ] {
         assert!(
@@ -401,7 +401,12 @@ fn what_every_engine_refuses_defines_nothing() {
         assert!(line.starts_with("error    specs         TMP/high/bad.yaml: "), "{line}");
         assert!(line.ends_with(": engines refuse the file"), "{line}");
         assert!(!run.stdout.contains("defined twice"), "{}", run.stdout);
-        assert!(host.doctor(&["a.com/bb=x"]).stdout.contains(" sees it\n"));
+        let run = host.doctor(&["a.com/bb=x"]);
+        assert!(
+            run.stdout.contains(" sees it in TMP/high/good.yaml\n"),
+            "{reason}: {}",
+            run.stdout
+        );
     }
 }
 

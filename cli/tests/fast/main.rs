@@ -8,6 +8,7 @@ mod cli;
 mod compare;
 mod configure;
 mod configure_containerd;
+mod configure_key_case;
 mod configure_properties;
 mod configure_running;
 mod deadlines;

@@ -53,9 +53,14 @@ fn pieces() -> impl Strategy<Value = String> {
         "cdi_spec_dirs = ['/etc/cdi']\n",
         "enable_cdi = true\ncdi_spec_dirs = [\"/srv/cdi\", \"/run/cdi\"]\n",
         "max_container_log_line_size = 7\n",
+        // 2 takes keys in any case of their letters, 1.7 these two.
+        "ENABLE_CDI = true\n",
+        "CDI_SPEC_DIRS = ['/srv/cdi']\n",
+        "Enable_CDI = false\nCdi_Spec_Dirs = ['/srv/cdi', '/etc/cdi']\n",
     ]);
     let default =
         select(vec!["", "default_runtime_name = 'nvidia'\n", "default_runtime_name = 'runc'\n"]);
+    let default = prop_oneof![4 => default, 1 => Just("Default_Runtime_Name = 'nvidia'\n")];
     let runtimes = prop::sample::subsequence(
         vec![
             "[plugins.'CRI'.containerd.runtimes.nvidia]\nruntime_type = 'io.containerd.runc.v2'\nprivileged_without_host_devices = true\n\

@@ -702,6 +702,10 @@ faults! {
         docker_26: |h| h.engine("dockerd", "Docker version 26.1.5") => "warning", "config", "docker: features.cdi is not on";
         docker_without: |h| h.write(DOCKER, r#"{"features":{"cdi":false}}"#)
             => "warning", "config", "docker: features.cdi is not on";
+        docker_switched_off_by_its_list: |h| h.write(DOCKER, r#"{"cdi-spec-dirs":[""]}"#)
+            => "warning", "config", "docker: cdi-spec-dirs is one empty path";
+        podman_with_one_setting_twice: |h| h.write(PODMAN, "[engine]\ncdi_spec_dirs = ['/a']\nCDI_spec_dirs = ['/b']\n")
+            => "warning", "config", "podman: /etc/containers/containers.conf: it has both CDI_spec_dirs and cdi_spec_dirs";
         docker_26_with: |h| {
             h.engine("dockerd", "Docker version 26.1.5");
             h.write(DOCKER, r#"{"features":{"cdi":true},"cdi-spec-dirs":["/x"]}"#);

@@ -1,0 +1,226 @@
+//! Letter case of the keys in an engine's files: which of them its parser takes for which setting. Pure.
+
+use super::CONTAINERD_2;
+use crate::cli::EngineArg;
+use mig_cdi_gen::engines::EngineVersion;
+use serde_json::{Map, Value};
+
+/// Settings that are read or written here, as the engines document them.
+const FIELDS: [&str; 21] = [
+    "BinaryName",
+    "cdi_spec_dirs",
+    "container_annotations",
+    "containerd",
+    "crio",
+    "default_runtime",
+    "default_runtime_name",
+    "disabled_plugins",
+    "enable_cdi",
+    "engine",
+    "hooks_dir",
+    "imports",
+    "inherit_default_runtime",
+    "options",
+    "platform_runtime_paths",
+    "plugins",
+    "runtime",
+    "runtime_path",
+    "runtime_type",
+    "runtimes",
+    "version",
+];
+
+/// Tables of which the keys are names that a person chose: a Go map, whose keys count letter by letter.
+const MAPS: [&str; 4] = ["plugins", "runtimes", "workloads", "platform_runtime_paths"];
+
+/// Rule of a parser for keys that differ from a setting in the case of their letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyCase {
+    /// Docker: dockerd does not start with a key that differs (moby `daemon/config/config.go`, `findConfigurationConflicts`).
+    Exact,
+    /// podman and CRI-O: the case does not matter. Of two keys of one setting in a table either may win, since Go visits the keys of
+    /// a map in random order (BurntSushi/toml `decode.go`, `unifyStruct`).
+    Ignored,
+    /// containerd 2: the case does not matter. It joins its files by the keys as they are, sorts these, and the last one wins
+    /// (`cmd/containerd/server/config/config.go`, `mergeConfig` and `Decode`; pelletier/go-toml v2 `unmarshaler.go`,
+    /// `structFieldPath`, and `marshaler.go`, `sortEntriesByKey`).
+    LastWins,
+    /// containerd 1.7: the setting itself or else its lower case, upper case, or lower first letter (pelletier/go-toml 1.9
+    /// `marshal.go`, `keysToTry`). Other keys are ignored.
+    FewForms,
+}
+
+/// Two keys of one table that an engine takes for the same setting, of which it uses a random one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("it has both {} and {}, and the engine takes a random one of the two", .0[0], .0[1])]
+pub(crate) struct AmbiguousKey(pub [String; 2]);
+
+impl KeyCase {
+    pub(crate) fn of(engine: EngineArg, version: EngineVersion) -> KeyCase {
+        match engine {
+            EngineArg::Docker => KeyCase::Exact,
+            EngineArg::Podman | EngineArg::Crio => KeyCase::Ignored,
+            EngineArg::Containerd if version >= CONTAINERD_2 => KeyCase::LastWins,
+            EngineArg::Containerd => KeyCase::FewForms,
+        }
+    }
+
+    /// The keys of a table that the engine takes for a setting, the one that wins last.
+    fn keys(self, table: &Map<String, Value>, field: &str) -> Vec<String> {
+        let is_there = |key: &String| table.contains_key(key);
+        match self {
+            KeyCase::Exact => Some(field.to_owned()).filter(is_there).into_iter().collect(),
+            KeyCase::Ignored | KeyCase::LastWins => {
+                let is_field = |key: &&String| key.eq_ignore_ascii_case(field);
+                let mut keys: Vec<_> = table.keys().filter(is_field).cloned().collect();
+                keys.sort_unstable();
+                keys
+            }
+            KeyCase::FewForms => {
+                let mut lower_first = field.to_owned();
+                lower_first[..1].make_ascii_lowercase();
+                let forms =
+                    [field.to_owned(), field.to_ascii_lowercase(), field.to_ascii_uppercase()];
+                forms.into_iter().chain([lower_first]).find(is_there).into_iter().collect()
+            }
+        }
+    }
+
+    /// The path of a setting as a file spells it, as far as the file has it.
+    pub(crate) fn spelled(self, file: &Value, path: &[String]) -> Vec<String> {
+        let (mut table, mut above) = (file.as_object(), "");
+        let mut spelled = Vec::new();
+        for field in path {
+            let keys =
+                table.filter(|_| !MAPS.contains(&above)).map(|table| self.keys(table, field));
+            let key = keys.and_then(|mut keys| keys.pop()).unwrap_or_else(|| field.clone());
+            table = table.and_then(|table| table.get(&key)?.as_object());
+            above = field;
+            spelled.push(key);
+        }
+        spelled
+    }
+
+    /// Gives the settings of a file the names that the engine documents.
+    ///
+    /// # Errors
+    /// For a setting with two values of which the engine takes a random one. Both names are as the file has them.
+    pub(crate) fn normalize(self, file: &mut Value) -> Result<(), AmbiguousKey> {
+        file.as_object_mut().map_or(Ok(()), |table| self.normalize_below(table, ""))
+    }
+
+    /// The same for the outermost table alone.
+    pub(crate) fn normalize_top(self, file: &mut Value) {
+        if let Some(table) = file.as_object_mut() {
+            // In the outermost table of containerd none is ambiguous.
+            let _ = self.rename(table);
+        }
+    }
+
+    fn normalize_below(
+        self,
+        table: &mut Map<String, Value>,
+        name: &str,
+    ) -> Result<(), AmbiguousKey> {
+        if !MAPS.contains(&name) {
+            self.rename(table)?;
+        }
+        let tables =
+            table.iter_mut().filter_map(|(key, value)| Some((key, value.as_object_mut()?)));
+        for (key, table) in tables {
+            self.normalize_below(table, key)?;
+        }
+        Ok(())
+    }
+
+    fn rename(self, table: &mut Map<String, Value>) -> Result<(), AmbiguousKey> {
+        for field in FIELDS {
+            let keys = self.keys(table, field);
+            if keys.iter().all(|key| key == field) {
+                continue;
+            }
+            let mut joined: Option<(String, Value)> = None;
+            for key in keys {
+                let Some(value) = table.remove(&key) else { continue };
+                match (&mut joined, value) {
+                    (Some((_, Value::Object(into))), Value::Object(from)) => join(into, from),
+                    (Some((other, before)), value)
+                        if self == KeyCase::Ignored && *before != value =>
+                    {
+                        return Err(AmbiguousKey([other.clone(), key]));
+                    }
+                    (_, value) => joined = Some((key, value)),
+                }
+            }
+            table.extend(joined.map(|(_, value)| (field.to_owned(), value)));
+        }
+        Ok(())
+    }
+}
+
+/// Joins the tables of two keys of one setting.
+fn join(into: &mut Map<String, Value>, from: Map<String, Value>) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Object(into)), Value::Object(from)) => join(into, from),
+            (_, value) => drop(into.insert(key, value)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn normalized(case: KeyCase, mut file: Value) -> Value {
+        case.normalize(&mut file).unwrap();
+        file
+    }
+
+    #[test]
+    fn keys_are_those_that_the_parser_takes() {
+        let podman =
+            json!({ "Engine": { "HOOKS_dir": ["a"], "Runtimes": { "Runc": 1, "runc": 2 } } });
+        let expected =
+            json!({ "engine": { "hooks_dir": ["a"], "runtimes": { "Runc": 1, "runc": 2 } } });
+        assert_eq!(normalized(KeyCase::Ignored, podman.clone()), expected);
+        assert_eq!(normalized(KeyCase::Exact, podman.clone()), podman);
+        let cri = |key: &str| json!({ "plugins": { "Cri": {}, "cri": { key: false } } });
+        for (key, new, old) in [
+            ("enable_cdi", true, true),
+            ("ENABLE_CDI", true, true),
+            ("Enable_CDI", true, false),
+            ("enablecdi", false, false),
+        ] {
+            for (case, is_taken) in [(KeyCase::LastWins, new), (KeyCase::FewForms, old)] {
+                let expected = if is_taken { cri("enable_cdi") } else { cri(key) };
+                assert_eq!(normalized(case, cri(key)), expected, "{case:?} {key}");
+            }
+        }
+    }
+
+    /// The tables of both names count, and of two values the one that the engine takes.
+    #[test]
+    fn two_keys_of_one_setting_are_joined_or_refused() {
+        let twice = |value: &str| json!({ "engine": { "hooks_dir": "a" }, "Engine": { "runtime": "b" }, "x": value });
+        let expected = json!({ "engine": { "hooks_dir": "a", "runtime": "b" }, "x": "c" });
+        assert_eq!(normalized(KeyCase::Ignored, twice("c")), expected);
+        let mut clash = json!({ "engine": { "runtime": "b", "Runtime": "c" } });
+        let error = KeyCase::Ignored.normalize(&mut clash).unwrap_err();
+        assert_eq!(error, AmbiguousKey(["Runtime".to_owned(), "runtime".to_owned()]));
+        let version = json!({ "Version": 2, "version": 3, "VERSION": 4 });
+        for case in [KeyCase::LastWins, KeyCase::FewForms] {
+            assert_eq!(normalized(case, version.clone())["version"], 3);
+        }
+    }
+
+    #[test]
+    fn a_path_is_spelled_as_in_the_file() {
+        let file = json!({ "Plugins": { "cri": { "ENABLE_CDI": true } } });
+        let path = ["plugins", "cri", "enable_cdi"].map(str::to_owned);
+        assert_eq!(KeyCase::LastWins.spelled(&file, &path), ["Plugins", "cri", "ENABLE_CDI"]);
+        assert_eq!(KeyCase::FewForms.spelled(&file, &path), path);
+        assert_eq!(KeyCase::LastWins.spelled(&json!({}), &path), path);
+    }
+}
