@@ -122,17 +122,17 @@ mod tests {
             parse(text.as_bytes()).ok()?.devices[0].container_edits.device_nodes.pop()
         };
         for (number, expected) in [
-            ("0666", 0o666),
-            ("0o666", 0o666),
-            ("0x1ff", 0x1ff),
-            ("0b11", 3),
-            ("1_000", 1000),
-            ("+5", 5),
-            ("1.0", 1),
-            ("1e2", 100),
-            ("08", 8),
-            ("!!int '5'", 5),
-            ("~", 0),
+            ("0666", Some(0o666)),
+            ("0o666", Some(0o666)),
+            ("0x1ff", Some(0x1ff)),
+            ("0b11", Some(3)),
+            ("1_000", Some(1000)),
+            ("+5", Some(5)),
+            ("1.0", Some(1)),
+            ("1e2", Some(100)),
+            ("08", Some(8)),
+            ("!!int '5'", Some(5)),
+            ("~", None),
         ] {
             assert_eq!(mode(number).map(|node| node.file_mode), Some(expected), "{number}");
         }

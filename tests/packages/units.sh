@@ -49,7 +49,7 @@ service() {
 }
 
 # bundle: makes a bundle whose container has its own scope, asks for a slice, and has a device rule that denies after one that allows.
-# No option of podman makes such a rule.
+# No option of podman makes such a rule, and crun refuses it in a scope.
 bundle() {
     mkdir -p /run/bundle
     cat >/run/bundle/config.json <<'EOF'
@@ -130,6 +130,7 @@ test_units() {
         podman_with_hook rm -f -t 0 own >/dev/null
         check "its scope ends with it" no_drop_in "libpod-$id"
 
+        [ "$runtime" = runc ] || continue
         bundle
         check "a container whose rules systemd cannot express does not start" \
             not "$runtime" --systemd-cgroup run --detach --bundle /run/bundle denies
