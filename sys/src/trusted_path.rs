@@ -30,6 +30,9 @@ pub(crate) enum Trust {
     RootLater,
     /// What it leads to is used now. Root and this process's user may own what is on it.
     OwnNow,
+    /// What it leads to is a program that is run now. The same, but for owners that a user namespace does not show: any of them may
+    /// be another user.
+    RunNow,
 }
 
 /// End of a path, and the weaknesses on it.
@@ -110,7 +113,7 @@ pub fn replaceable_by_others(path: &Path) -> Option<String> {
 /// run now; `None` when no user could.
 #[must_use]
 pub fn exchangeable_by_others(path: &Path) -> Option<String> {
-    check(path, Path::new(""), Trust::OwnNow).weakness(path)
+    check(path, Path::new(""), Trust::RunNow).weakness(path)
 }
 
 /// Refuses a directory that another user than root and this process's could exchange, since they can change one above it:
@@ -164,7 +167,13 @@ impl Trust {
     }
 
     fn trusts(self, uid: u32) -> bool {
-        uid == 0 || (self == Trust::OwnNow && (uid == geteuid().as_raw() || is_unmapped(uid)))
+        let is_own = || uid == geteuid().as_raw();
+        match self {
+            _ if uid == 0 => true,
+            Trust::RootLater => false,
+            Trust::OwnNow => is_own() || is_unmapped(uid),
+            Trust::RunNow => is_own(),
+        }
     }
 }
 
