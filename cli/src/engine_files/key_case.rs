@@ -31,7 +31,8 @@ const FIELDS: [&str; 21] = [
 ];
 
 /// Tables of which the keys are names that a person chose: a Go map, whose keys count letter by letter.
-const MAPS: [&str; 4] = ["plugins", "runtimes", "workloads", "platform_runtime_paths"];
+const MAPS: [&str; 5] =
+    ["default_annotations", "platform_runtime_paths", "plugins", "runtimes", "workloads"];
 
 /// Rule of a parser for keys that differ from a setting in the case of their letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,7 @@ pub(crate) enum KeyCase {
 pub(crate) struct AmbiguousKey(pub [String; 2]);
 
 impl KeyCase {
+    /// Rule of the parser of an engine.
     pub(crate) fn of(engine: EngineArg, version: EngineVersion) -> KeyCase {
         match engine {
             EngineArg::Docker => KeyCase::Exact,
@@ -77,11 +79,13 @@ impl KeyCase {
                 keys
             }
             KeyCase::FewForms => {
-                let mut lower_first = field.to_owned();
-                lower_first[..1].make_ascii_lowercase();
-                let forms =
-                    [field.to_owned(), field.to_ascii_lowercase(), field.to_ascii_uppercase()];
-                forms.into_iter().chain([lower_first]).find(is_there).into_iter().collect()
+                let lower_first = match field.split_at_checked(1) {
+                    Some((first, rest)) => first.to_ascii_lowercase() + rest,
+                    None => field.to_owned(),
+                };
+                let (lower, upper) = (field.to_ascii_lowercase(), field.to_ascii_uppercase());
+                let forms = [field.to_owned(), lower, upper, lower_first];
+                forms.into_iter().find(is_there).into_iter().collect()
             }
         }
     }
@@ -143,7 +147,9 @@ impl KeyCase {
             for key in keys {
                 let Some(value) = table.remove(&key) else { continue };
                 match (&mut joined, value) {
-                    (Some((_, Value::Object(into))), Value::Object(from)) => join(into, from),
+                    (Some((other, Value::Object(into))), Value::Object(from)) => {
+                        self.join(into, from, [other, &key])?;
+                    }
                     (Some((other, before)), value)
                         if self == KeyCase::Ignored && *before != value =>
                     {
@@ -156,15 +162,27 @@ impl KeyCase {
         }
         Ok(())
     }
-}
 
-/// Joins the tables of two keys of one setting.
-fn join(into: &mut Map<String, Value>, from: Map<String, Value>) {
-    for (key, value) in from {
-        match (into.get_mut(&key), value) {
-            (Some(Value::Object(into)), Value::Object(from)) => join(into, from),
-            (_, value) => drop(into.insert(key, value)),
+    /// Joins the tables of two keys of one setting, which the engine decodes one after the other.
+    fn join(
+        self,
+        into: &mut Map<String, Value>,
+        from: Map<String, Value>,
+        [one, other]: [&str; 2],
+    ) -> Result<(), AmbiguousKey> {
+        for (key, value) in from {
+            let names = [format!("{one}.{key}"), format!("{other}.{key}")];
+            match (into.get_mut(&key), value) {
+                (Some(Value::Object(into)), Value::Object(from)) => {
+                    self.join(into, from, names.each_ref().map(String::as_str))?;
+                }
+                (Some(before), value) if self == KeyCase::Ignored && *before != value => {
+                    return Err(AmbiguousKey(names));
+                }
+                (_, value) => drop(into.insert(key, value)),
+            }
         }
+        Ok(())
     }
 }
 
@@ -209,6 +227,9 @@ mod tests {
         let mut clash = json!({ "engine": { "runtime": "b", "Runtime": "c" } });
         let error = KeyCase::Ignored.normalize(&mut clash).unwrap_err();
         assert_eq!(error, AmbiguousKey(["Runtime".to_owned(), "runtime".to_owned()]));
+        let mut clash = json!({ "engine": { "a": { "b": 1 } }, "Engine": { "a": { "b": 2 } } });
+        let error = KeyCase::Ignored.normalize(&mut clash).unwrap_err();
+        assert_eq!(error, AmbiguousKey(["Engine.a.b".to_owned(), "engine.a.b".to_owned()]));
         let version = json!({ "Version": 2, "version": 3, "VERSION": 4 });
         for case in [KeyCase::LastWins, KeyCase::FewForms] {
             assert_eq!(normalized(case, version.clone())["version"], 3);
@@ -222,5 +243,9 @@ mod tests {
         assert_eq!(KeyCase::LastWins.spelled(&file, &path), ["Plugins", "cri", "ENABLE_CDI"]);
         assert_eq!(KeyCase::FewForms.spelled(&file, &path), path);
         assert_eq!(KeyCase::LastWins.spelled(&json!({}), &path), path);
+        // Keys of other tables may be anything.
+        for odd in ["", "é"] {
+            assert_eq!(KeyCase::FewForms.spelled(&file, &[odd.to_owned()]), [odd]);
+        }
     }
 }

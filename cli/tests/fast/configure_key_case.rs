@@ -134,6 +134,11 @@ fn two_spellings_with_different_values_are_refused() {
     for (args, path, table) in [(PODMAN, PODMAN_CONF, "engine"), (CRIO, CRIO_CONF, "crio.runtime")]
     {
         let text = format!("[{table}]\ncdi_spec_dirs = ['/a']\nCDI_spec_dirs = ['/b']\n");
+        let tables = format!(
+            "[{table}]\ncdi_spec_dirs = ['/a']\n[{}]\ncdi_spec_dirs = ['/b']\n",
+            table.to_uppercase()
+        );
+        assert_eq!(machine(path, &tables).configure(args).code, 5, "{tables}");
         let refused = machine(path, &text).configure(args);
         let cause = format!(
             "read {path}: it has both CDI_spec_dirs and cdi_spec_dirs, and the engine takes a random one of the two; remove one of the two\n"
