@@ -18,6 +18,7 @@ mod xid;
 
 pub use mig_cdi_sys::nvml::EventCoverage;
 pub use options::{WatchEvent, WatchOptions, WatchSetup};
+pub use prune::withdraw_gone;
 
 use crate::{
     Error, MessageSink, Result, child,

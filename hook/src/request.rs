@@ -102,7 +102,7 @@ pub fn read(config: &OciConfig<'_>, policy: &HookSettings, kind: &str) -> Result
                 format!("its variables and annotations request different devices, by {places}");
             return Err(Error::refused("accept the request of the container", "", cause)
                 .with_cure(format!(
-                    "request them in one place; {VARIABLE}=void, {OWN_ANNOTATION}=void and an empty {CDI_ANNOTATION}… request none"
+                    "request them in one place; {VARIABLE}=void and {OWN_ANNOTATION}=void request none"
                 )));
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     device_access::{Access, AccessKinds, AccessQuery, AccessReport, Accessor, DescribedProcess},
     processes::{self, describe},
 };
-use mig_cdi_gen::{Result, discover::Discovery};
+use mig_cdi_gen::Result;
 use mig_cdi_model::{DeviceNode, Topology};
 use mig_cdi_sys::nvml::GpuPartitioning;
 use std::{
@@ -54,8 +54,8 @@ pub struct Holders {
 pub(crate) struct LazyHolders<'a> {
     found: RefCell<Option<Rc<Holders>>>,
     find: Box<dyn Fn() -> Result<Holders> + 'a>,
-    /// Instances that nobody was given.
-    unassigned: RefCell<BTreeSet<SliceKey>>,
+    /// Holders of instances that nobody was given.
+    unassigned: RefCell<BTreeMap<SliceKey, BTreeSet<String>>>,
 }
 
 impl<'a> LazyHolders<'a> {
@@ -68,10 +68,10 @@ impl<'a> LazyHolders<'a> {
         }
     }
 
-    /// Leaves out the holders of instances that this run has created, and that no spec names yet: a process that can use them was
-    /// given an earlier one with the same nodes.
-    pub(crate) fn leave_out(&self, created: &BTreeSet<SliceKey>) {
-        self.unassigned.borrow_mut().extend(created);
+    /// Leaves out these holders of an instance that this run has created: they could use it as soon as it was there, since they were given
+    /// an earlier one with the same nodes. Another one may have been given it by a spec that a watch has refreshed.
+    pub(crate) fn leave_out(&self, created: SliceKey, holders: &[String]) {
+        self.unassigned.borrow_mut().entry(created).or_default().extend(holders.iter().cloned());
     }
 
     /// Forgets the holders, so that they are looked up anew.
@@ -88,7 +88,11 @@ impl<'a> LazyHolders<'a> {
             return Ok(found.clone());
         }
         let mut found = (self.find)()?;
-        found.slices.retain(|key, _| !self.unassigned.borrow().contains(key));
+        for (key, unassigned) in &*self.unassigned.borrow() {
+            if let Some(holders) = found.slices.get_mut(key) {
+                holders.retain(|holder| !unassigned.contains(holder));
+            }
+        }
         Ok(self.found.borrow_mut().insert(Rc::new(found)).clone())
     }
 }
@@ -174,14 +178,13 @@ impl Holders {
 
     /// Adds a holder of the instances of a GPU that discovery has left out: their capability nodes are not known, and so not who may
     /// open these.
-    pub(crate) fn add_undiscovered(&mut self, gpu: &GpuPartitioning, found: &Discovery) {
-        let discovered: BTreeSet<_> = keys_by_minor(&found.topology).into_values().collect();
-        let cause = match found.problems.first() {
-            Some(problem) => problem.to_string(),
-            None => "/proc has no capability of it".to_owned(),
-        };
+    pub(crate) fn add_undiscovered(&mut self, gpu: &GpuPartitioning, topology: &Topology) {
+        let discovered: BTreeSet<_> = keys_by_minor(topology).into_values().collect();
         for key in slice_keys(gpu).difference(&discovered) {
-            self.add_to_slice(*key, &format!("processes that could not be searched for: {cause}"));
+            self.add_to_slice(
+                *key,
+                "processes that could not be searched for, since /proc does not describe it (run mig-cdi doctor)",
+            );
         }
     }
 

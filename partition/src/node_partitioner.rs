@@ -16,7 +16,7 @@ use mig_cdi_gen::{
     device_nodes::{self, NodesMode},
     discover::{self, Source},
     generate::{GenerateOptions, Generator, OnConflict},
-    watch::status::Status,
+    watch::{self, status::Status},
 };
 use mig_cdi_sys::{Root, is_root, nvml::GpuPartitioning};
 use serde::{Deserialize, Serialize};
@@ -271,20 +271,25 @@ impl NodePartitioner<'_> {
     /// Finds the containers that can use the instances of a GPU as they are now.
     fn accessors(&self, gpu: &GpuPartitioning, options: &HolderOptions) -> Result<Holders> {
         let mut holders = Holders::default();
-        let found = discover::discover(&self.node.host()?, Source::Proc)?;
-        let topology = &found.topology;
-        let query = capability_query(topology, &[], &options.host_root, &self.node.roots.dev);
-        holders.add_accessors(&CapabilityAccess::in_containers(query), topology);
-        holders.add_undiscovered(gpu, &found);
+        let topology = discover::discover(&self.node.host()?, Source::Proc)?.topology;
+        let query = capability_query(&topology, &[], &options.host_root, &self.node.roots.dev);
+        let access = CapabilityAccess::in_containers(query);
+        if access.forbidden() > 0 {
+            return Err(not_examined(access.forbidden()));
+        }
+        holders.add_accessors(&access, &topology);
+        holders.add_undiscovered(gpu, &topology);
         Ok(holders)
     }
 
-    /// Takes the slices that were destroyed out of the spec. The refresh after the last step reports what prevents that.
+    /// Takes the slices that were destroyed out of the spec, and out of that of a running watch, which may be another one.
     fn withdraw(&self, options: &ApplyOptions) {
         let Some(generate) = &options.refresh else { return };
-        if !self.is_refreshed_by_watch(&options.holders.state_dir, &NoMessages).unwrap_or(false) {
-            let generator = Generator::new(self.node, generate, &NoMessages);
-            let _ = generator.generate(OnConflict::Refuse, || ());
+        let withdrawn = watch::withdraw_gone(self.node, generate);
+        let refreshed = self.is_refreshed_by_watch(&options.holders.state_dir, self.messages);
+        if let Err(error) = withdrawn.and(refreshed) {
+            self.messages
+                .warn(&format!("the spec may have names of slices that are gone: {error}"));
         }
     }
 
@@ -315,16 +320,17 @@ impl NodePartitioner<'_> {
     ) -> Result<(Holders, CapabilityAccess)> {
         let mut holders = Holders::default();
         holders.add_leases(&options.state_dir.join("leases"), &gpus.all)?;
-        // Declared slices may be named by UUID, which only NVML reports. Without them /proc suffices, and NVML need not start.
-        let source = if options.in_use.is_empty() { Source::Proc } else { Source::Nvml };
-        let found = discover::discover(&self.node.host()?, source)?;
-        let topology = &found.topology;
-        holders.add_declared(&options.in_use, &found)?;
+        let topology = discover::discover(&self.node.host()?, Source::Proc)?.topology;
+        // Declared slices may be named by UUID, which only NVML reports.
+        if !options.in_use.is_empty() {
+            let found = discover::discover(&self.node.host()?, Source::Nvml)?;
+            holders.add_declared(&options.in_use, &found)?;
+        }
         let dev_root = &self.node.roots.dev;
-        let query = capability_query(topology, &gpus.all, &options.host_root, dev_root);
+        let query = capability_query(&topology, &gpus.all, &options.host_root, dev_root);
         let access = CapabilityAccess::find(query, earlier);
-        holders.add_accessors(&access, topology);
-        gpus.all.iter().for_each(|gpu| holders.add_undiscovered(gpu, &found));
+        holders.add_accessors(&access, &topology);
+        gpus.all.iter().for_each(|gpu| holders.add_undiscovered(gpu, &topology));
         holders.add_processes(&gpus.all, access.described());
         if access.forbidden() > 0 {
             let error = not_examined(access.forbidden());

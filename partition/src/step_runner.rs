@@ -85,6 +85,8 @@ impl StepRunner<'_> {
             let Err(failure) = changed.and_then(|changed| self.expect_free(&changed)) else {
                 continue;
             };
+            // What this GPU has now may be in use too: a watch has refreshed the spec.
+            self.holders.forget();
             let Err(undo_failure) = self.reach(&entry.gpu, &entry.before(journal)?) else {
                 journal.write(&[])?;
                 return Err(undone(failure, entries.len() - i - 1));
@@ -133,11 +135,12 @@ impl StepRunner<'_> {
         // The plan destroys compute instances before their GPU instance, in the order that the driver requires. A client that
         // has come since then loses nothing: the driver refuses with IN_USE while an instance has a subscriber
         // (`kernel_mig_manager.c:5627-5635,6168-6189`).
-        let mut has_destroyed = false;
+        // An interrupted run may have destroyed some before, and another program too.
+        let mut is_withdrawn = false;
         for step in steps {
             if step.action.destroys() {
-                has_destroyed = true;
-            } else if std::mem::take(&mut has_destroyed) {
+                is_withdrawn = false;
+            } else if !std::mem::replace(&mut is_withdrawn, true) {
                 // The driver gives the ids, and so the nodes, of the instances that are gone to the next ones: a container that still
                 // finds an old name in the spec would be given the new instance.
                 self.withdraw.iter().for_each(|withdraw| withdraw());
@@ -165,22 +168,23 @@ impl StepRunner<'_> {
     fn expect_free(&self, ChangedGpu { gpu, created }: &ChangedGpu) -> Result<()> {
         let Some(find) = self.accessors.filter(|_| !created.is_empty()) else { return Ok(()) };
         let holders = find(gpu)?;
-        for key in created {
-            let holders = holders.of_slice(*key);
-            if !holders.is_empty() {
-                self.holders.leave_out(created);
+        let of_created = created.iter().map(|key| (key, holders.of_slice(*key)));
+        let held: Vec<_> = of_created.filter(|(_, holders)| !holders.is_empty()).collect();
+        held.iter().for_each(|(key, holders)| self.holders.leave_out(**key, holders));
+        match held.into_iter().next() {
+            None => Ok(()),
+            Some((key, holders)) => {
                 let cause = format!(
                     "gpu instance {} has the device nodes of an earlier one, which are in use by {}",
                     key.gi,
                     holders.join(", ")
                 );
-                return Err(Error::refused("partition", gpu_label(gpu))
+                Err(Error::refused("partition", gpu_label(gpu))
                     .because(cause)
                     .with_cure("stop them and try again")
-                    .held_by(holders));
+                    .held_by(holders))
             }
         }
-        Ok(())
     }
 
     /// Checks that a GPU has a layout.

@@ -2,8 +2,9 @@
 //! another slice now. Only `/proc` is read, never NVML.
 
 use crate::{
-    Error, Result,
+    Error, NodeSource, Result,
     discover::{self, Source},
+    generate::{GenerateOptions, SpecTarget, spec_targets},
     spec_file,
     write::SpecPath,
 };
@@ -11,7 +12,7 @@ use mig_cdi_model::{
     DeviceNode, DeviceVariable, GpuMinor, GpuUuid, SliceId, Topology,
     cdi::{ContainerEdits, Device, Kind, Spec, SpecNode},
 };
-use mig_cdi_sys::{Fingerprint, Machine};
+use mig_cdi_sys::{Fingerprint, Machine, Root};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The node as `/proc` shows it now.
@@ -69,6 +70,19 @@ fn nodes(mut topology: Topology) -> BTreeMap<String, DeviceNode> {
         nodes.insert(node.path.clone(), node.clone());
     });
     nodes
+}
+
+/// Takes the devices out of the specs of a node that `/proc` no longer shows.
+///
+/// # Errors
+/// When a spec cannot be read or changed.
+pub fn withdraw_gone(node: &NodeSource, options: &GenerateOptions) -> Result<()> {
+    let fingerprint = Fingerprint::take(&Root::open(&node.roots.proc)?);
+    let state = ProcState::read(node.machine()?.as_ref(), fingerprint);
+    for SpecTarget { kind, file } in spec_targets(options, "refresh")?.iter() {
+        prune(&state, None, file, kind)?;
+    }
+    Ok(())
 }
 
 /// Removes the devices of a spec that the node no longer has for certain. `written_state` is the node when the spec was written,

@@ -14,6 +14,7 @@ use mig_cdi_sys::{
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -50,12 +51,9 @@ impl Scan<'_> {
         let mut without = Vec::new();
         for (task, cgroups) in tasks {
             match cgroups {
-                Ok(cgroups) if is_cut_off(&cgroups) => {
-                    without
-                        .push((task, "the path of its cgroup is too long to be shown".to_owned()));
-                }
+                Ok(cgroups) if is_cut_off(&cgroups) => without.push((task, Ok(cgroups))),
                 Ok(cgroups) => groups.entry(cgroups).or_default().push(task),
-                Err(error) => without.push((task, error.to_string())),
+                Err(error) => without.push((task, Err(error))),
             }
         }
         self.judge_by_members(without, policies, findings);
@@ -67,15 +65,18 @@ impl Scan<'_> {
             };
             self.judge(&cgroups, stayed, policies, findings);
             for (cgroups, task) in moved {
-                self.judge(&cgroups, vec![task], policies, findings);
+                match is_cut_off(&cgroups) {
+                    true => self.judge_by_members(vec![(task, Ok(cgroups))], policies, findings),
+                    false => self.judge(&cgroups, vec![task], policies, findings),
+                }
             }
         }
     }
 
-    /// Judges tasks whose cgroups are not shown, for these reasons, by the members of all cgroups.
+    /// Judges tasks whose cgroups are not shown, or not with their whole paths, by the members of all cgroups.
     fn judge_by_members(
         &self,
-        tasks: Vec<(Task, String)>,
+        tasks: Vec<TaskCgroups>,
         policies: &mut DevicePolicies<'_>,
         findings: &mut Findings,
     ) {
@@ -83,16 +84,19 @@ impl Scan<'_> {
         // Members are listed by the ids that they have for this process.
         let mut found = match !ids.is_empty() && self.host.has_own_proc() {
             true => policies.of_members(&ids, self.end),
-            false => Ok(TaskPolicies::new()),
+            false => TaskPolicies::new(),
         };
-        for (task, reason) in tasks {
-            let (container, right) = match found.as_mut().map(|found| found.remove(&task.id())) {
-                Ok(Some(TaskPolicy { policy, path })) => {
-                    (container_id(&path.to_string_lossy()), self.right_by(&policy))
+        for (task, cgroups) in tasks {
+            let (policy, path) = match (found.remove(&task.id()), cgroups) {
+                (Some(TaskPolicy { policy, path }), _) => (policy, path),
+                // It moves from one to the other. All but the last name of a path that is cut off is true.
+                (None, Ok(cgroups)) => {
+                    (policies.above(&without_cut_names(&cgroups)), cgroups.into())
                 }
-                Ok(None) => (None, DeviceRight::Unknown(reason)),
-                Err(error) => (None, DeviceRight::Unknown(format!("{reason}; {error}"))),
+                (None, Err(error)) => (DevicePolicy::Unknown(error.to_string()), PathBuf::new()),
             };
+            let (container, right) =
+                (container_id(&path.to_string_lossy()), self.right_by(&policy));
             if let DeviceRight::Rule(devices) = &right {
                 let devices = devices.iter().copied();
                 let held = accessor(task, container.clone(), devices, Access::Cgroup);
@@ -146,8 +150,8 @@ impl Scan<'_> {
         let policy = policies.of(cgroups);
         match &*policy {
             DevicePolicy::Unknown(_) => match policies.at_most(cgroups) {
-                Some(devices) => self.right_by(&DevicePolicy::Some(devices)),
-                None => self.right_by(&policy),
+                DevicePolicy::Unknown(_) => self.right_by(&policy),
+                policy => self.right_by(&policy),
             },
             policy => self.right_by(policy),
         }
@@ -211,11 +215,23 @@ impl Scan<'_> {
     }
 }
 
-/// Reports whether the path of a cgroup may not be whole. Since Linux 6.8 the kernel cuts off one of more than 4,095 bytes, before it
-/// showed no cgroup at all then (`proc_cgroup_show` in kernel/cgroup/cgroup.c, `kernfs_path_from_node_locked` in fs/kernfs/dir.c).
+/// Longest path of a cgroup that is sure to be whole. Since Linux 6.8 the kernel cuts off one of more than 4,095 bytes, before it showed
+/// no cgroup at all then (`proc_cgroup_show` in kernel/cgroup/cgroup.c, `kernfs_path_from_node_locked` in fs/kernfs/dir.c).
+const WHOLE_PATH: usize = 4094;
+
+/// Reports whether the path of a cgroup may be cut off.
 fn is_cut_off(cgroups: &str) -> bool {
     let path = |line: &str| line.splitn(3, ':').nth(2).map_or(0, str::len);
-    cgroups.lines().any(|line| path(line) >= 4095)
+    cgroups.lines().any(|line| path(line) > WHOLE_PATH)
+}
+
+/// Removes the last names of paths that may be cut off.
+fn without_cut_names(cgroups: &str) -> String {
+    let whole = |line: &str| match line.rsplit_once('/').filter(|_| is_cut_off(line)) {
+        Some((above, _)) => format!("{above}\n"),
+        None => format!("{line}\n"),
+    };
+    cgroups.lines().map(whole).collect()
 }
 
 /// The child process that looks from within cgroups. One serves all: its start takes longer than an answer.

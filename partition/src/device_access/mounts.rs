@@ -17,6 +17,8 @@ const MOUNTS_LIMIT: usize = 8 << 20;
 struct DeviceMounts {
     /// Roots from which the namespace was looked at: each shows the mounts below it.
     roots: BTreeSet<String>,
+    /// True when it was entered, or cannot be entered by this process.
+    is_entered: bool,
     devices: BTreeSet<usize>,
     /// Those among them that are known to be held.
     held: BTreeSet<usize>,
@@ -55,7 +57,8 @@ impl Scan<'_> {
             if openable.is_empty() {
                 continue;
             }
-            let mounts = namespaces.entry(name).or_insert_with(|| self.mounts_from_root(*task));
+            let mounts = namespaces.entry(name).or_default();
+            self.look_from_root(*task, mounts);
             self.look_from(*task, mounts);
             // One that may partition GPUs has the nodes of all slices, and holds none by that.
             let may_partition =
@@ -71,29 +74,34 @@ impl Scan<'_> {
         }
     }
 
-    /// Looks at the mount namespace of a task from the namespace's own root, where this process may enter it.
-    fn mounts_from_root(&self, task: Task) -> DeviceMounts {
-        let mut mounts = DeviceMounts::default();
-        match mountinfo_from_root(self.host, &task.file("ns/mnt"), MOUNTS_LIMIT) {
+    /// Looks at the mount namespace of a task from the namespace's own root, where this process may enter it. By a task that is
+    /// ending it is not seen, and the next one is tried.
+    fn look_from_root(&self, task: Task, mounts: &mut DeviceMounts) {
+        if mounts.is_entered {
+            return;
+        }
+        let text = mountinfo_from_root(self.host, &task.file("ns/mnt"), MOUNTS_LIMIT);
+        mounts.is_entered = !matches!(&text, Err(error) if error.is_ending());
+        match text {
             Ok(text) => {
                 mounts.roots.insert("/".to_owned());
-                mounts.devices = self.mounted_in(&String::from_utf8_lossy(&text));
+                mounts.devices.extend(self.mounted_in(&String::from_utf8_lossy(&text)));
             }
             Err(error @ Error::TooLarge { .. }) => mounts.fail(self, &error),
             Err(_) => {}
         }
-        mounts
     }
 
     /// Looks at the mount namespace of a task from the root that the task has.
     fn look_from(&self, task: Task, mounts: &mut DeviceMounts) {
         let root = self.host.link(&task.file("root")).unwrap_or_else(|_| "/".to_owned());
-        if !mounts.roots.insert(root) {
+        if mounts.roots.contains(&root) {
             return;
         }
         match self.host.read(&task.file("mountinfo"), MOUNTS_LIMIT) {
-            Ok(text) => {
-                let text = text.unwrap_or_default();
+            Ok(None) => {}
+            Ok(Some(text)) => {
+                mounts.roots.insert(root);
                 mounts.devices.extend(self.mounted_in(&String::from_utf8_lossy(&text)));
             }
             Err(error) if error.is_ending() => {}

@@ -8,7 +8,7 @@
 use super::{
     Access, AccessKinds, Accessor,
     scan::{Findings, Scan, accessor, in_parallel, processors},
-    task::{DeviceRight, Examined},
+    task::{DeviceRight, Examined, TaskStatus},
 };
 use mig_cdi_model::{Major, Minor};
 use std::{
@@ -92,7 +92,13 @@ impl Scan<'_> {
     fn known(&self, Examined { task, cgroup }: &Examined) -> Vec<usize> {
         match (&cgroup.right, self.query.kinds) {
             (DeviceRight::Rule(allowed), _) => allowed.clone(),
-            (DeviceRight::All, AccessKinds::Confined) => self.openable(|| self.status(*task)),
+            (DeviceRight::All, AccessKinds::Confined) => {
+                let are_there = self.nodes.iter().all(|node| node.stat.is_some());
+                let status = self.status(*task);
+                let is_root = status.as_ref().is_none_or(TaskStatus::is_root);
+                // Where the host's nodes cannot be seen, it is not known who may open them.
+                if is_root || are_there { self.openable(|| status) } else { Vec::new() }
+            }
             (DeviceRight::All | DeviceRight::Unknown(_), _) => Vec::new(),
         }
     }
@@ -142,6 +148,10 @@ impl Scan<'_> {
                 Err(error) if error.is_denied() => {
                     found.forbidden.extend(self.is_forbidden(*task).then_some(task.pid));
                     return;
+                }
+                // No descriptor of any process can be looked at.
+                Err(error) if error.is_unknown_call() => {
+                    (self.all().collect(), Access::Unknown(error.to_string()))
                 }
                 Err(error) => {
                     // What a rule allows, and what is openable where the rules are not known, is known to be held.

@@ -23,7 +23,10 @@ impl HostNode {
 
 /// Returns the nodes of the devices on the host.
 pub(super) fn host_nodes(query: &AccessQuery) -> Vec<HostNode> {
-    let dev = Root::open(&query.dev_root).ok();
+    // The `/dev` of a container, as that of the device plugin, is not the host's.
+    let is_own = query.dev_root == Path::new("/");
+    let of_host = is_own.then(|| Root::open(&query.host_root.join("proc/1/root")).ok()).flatten();
+    let dev = of_host.or_else(|| Root::open(&query.dev_root).ok());
     let node = |name: &String| {
         let path = format!("/dev/{name}");
         let stat = dev.as_ref().and_then(|dev| dev.node(&path).ok().flatten());
@@ -84,6 +87,11 @@ impl TaskStatus {
         let is_dead = field("State:")?.trim_start().starts_with(['Z', 'X']);
         let descriptors = numbers("FDSize:").and_then(|size| size.first().copied()).unwrap_or(0);
         Some(TaskStatus { is_dead, descriptors, uid, groups })
+    }
+
+    /// Reports whether the user is root, to whom no mode applies.
+    pub(super) fn is_root(&self) -> bool {
+        self.uid == 0
     }
 
     /// Reports whether the mode of a node lets the user read or write it. Root may, whatever the mode. Without a node there is none.

@@ -110,32 +110,32 @@ impl<'a> DevicePolicies<'a> {
         policy
     }
 
-    /// Returns the devices that processes whose cgroups cannot be opened can use at most, by the nearest ones above that can;
-    /// `None` where these restrict nothing. A process chooses the name of a cgroup that it makes in its own, also one that is no
-    /// text or too long, and can remove it.
+    /// Returns what processes whose cgroups cannot be opened can use at most, by the nearest ones above that can; unknown where they can be
+    /// opened. A process chooses the name of a cgroup that it makes in its own, also one that is no text or too long, and can remove
+    /// it; an engine gives none such a name.
     #[must_use]
-    pub fn at_most(&mut self, cgroups: &str) -> Option<Vec<usize>> {
+    pub fn at_most(&mut self, cgroups: &str) -> DevicePolicy {
         let paths = paths(cgroups);
         let is_open = |hierarchy: &Hierarchy, path: &Option<String>| match (hierarchy, path) {
             (Hierarchy::Open(root), Some(path)) => cgroup(root, path).is_ok(),
             _ => true,
         };
         if is_open(&self.v1, &paths.0) && is_open(&self.v2, &paths.1) {
-            return None;
+            return DevicePolicy::Unknown("its cgroup can be opened".to_owned());
         }
-        match self.determine(&paths, nearest) {
-            DevicePolicy::Some(devices) => Some(devices),
-            DevicePolicy::Everything | DevicePolicy::Unknown(_) => None,
-        }
+        self.determine(&paths, nearest)
     }
 
-    /// Determines the policies of tasks of which `/proc/PID/cgroup` does not tell the cgroups, by the members of all cgroups. Left out are
-    /// tasks that are not found. A path of more than 4,095 bytes is not shown, and a process may nest cgroups in its own where it
-    /// can write to that.
-    ///
-    /// # Errors
-    /// When a cgroup cannot be read, or they take longer than until `end`.
-    pub fn of_members(&mut self, tasks: &BTreeSet<u32>, end: Instant) -> Result<TaskPolicies> {
+    /// Returns what processes can use at most by these cgroups and those above them.
+    #[must_use]
+    pub fn above(&mut self, cgroups: &str) -> DevicePolicy {
+        self.determine(&paths(cgroups), nearest)
+    }
+
+    /// Determines the policies of tasks of which `/proc/PID/cgroup` does not tell the cgroups, by the members of all cgroups, as far as that
+    /// is done at `end`. Left out are tasks that are not found. A path of more than 4,095 bytes is not shown, and a process may nest
+    /// cgroups in its own where it can write to that.
+    pub fn of_members(&mut self, tasks: &BTreeSet<u32>, end: Instant) -> TaskPolicies {
         let everything =
             || TaskPolicy { policy: DevicePolicy::Everything, path: PathBuf::from("/") };
         let mut policies: TaskPolicies = tasks.iter().map(|task| (*task, everything())).collect();
@@ -145,15 +145,12 @@ impl<'a> DevicePolicies<'a> {
                 CgroupVersion::V2 => (&self.v2, "cgroup.threads"),
             };
             let root = match hierarchy {
-                Hierarchy::Open(root) => root.try_clone(),
                 Hierarchy::Absent => continue,
-                Hierarchy::Unreadable(reason) => {
-                    return Err(Error::refused("visit", "all cgroups", reason.clone()));
-                }
+                Hierarchy::Open(root) => root.try_clone().ok(),
+                Hierarchy::Unreadable(_) => None,
             };
-            let root = root.map_err(|e| Error::io("visit", Path::new("all cgroups"), &e))?;
             let mut found = TaskPolicies::new();
-            visit_cgroups_of(tasks, &root, members, end, |dir, ids| {
+            let visit = |dir: &CgroupDir, ids| {
                 let policy = match version {
                     CgroupVersion::V1 => self.v1_policy(dir),
                     CgroupVersion::V2 => self.v2_policy(dir),
@@ -167,10 +164,12 @@ impl<'a> DevicePolicies<'a> {
                     let policy = both(known.policy, policy.clone());
                     found.insert(id, TaskPolicy { policy, path });
                 }
-            })?;
+            };
+            // Those that are found before a failure are found.
+            let _ = root.map(|root| visit_cgroups_of(tasks, &root, members, end, visit));
             policies = found;
         }
-        Ok(policies)
+        policies
     }
 
     fn determine(&mut self, paths: &Paths, open: OpenCgroup) -> DevicePolicy {

@@ -7,7 +7,7 @@
 //! | `FAKE_NVML_FAIL=NAME:CODE[:K]` | the Kth call of that function fails; the first without K |
 //! | `FAKE_NVML_DIE=N` | SIGKILL instead of the Nth call |
 //! | `FAKE_NVML_DIE=N+` | SIGKILL after the Nth call has done its work |
-//! | `FAKE_NVML_STOP=NAME` | SIGSTOP before the first call of that function: a test looks around, and lets it go on |
+//! | `FAKE_NVML_STOP=NAME[:K]` | SIGSTOP before the Kth call of that function: a test looks around, and lets it go on |
 //! | `FAKE_NVML_TRACE=FILE` | a line for each call is appended: name and code |
 //!
 //! Calls count from 1, `nvmlInit_v2` included. Several failures are separated by commas.
@@ -29,8 +29,8 @@ struct Plan {
     failures: Vec<Failure>,
     /// Call that kills the process, and whether before or after its work.
     die: Option<(u64, bool)>,
-    /// Function before whose first call the process stops.
-    stop: Option<String>,
+    /// Function and number of the call before which the process stops.
+    stop: Option<(String, u64)>,
     trace: Option<File>,
     counts: Mutex<(u64, HashMap<&'static str, u64>)>,
 }
@@ -51,7 +51,7 @@ pub(crate) fn call(name: &'static str, work: impl FnOnce() -> Result<(), Code>) 
     if plan.die == Some((all, false)) {
         send(Signal::SIGKILL);
     }
-    if own == 1 && plan.stop.as_deref() == Some(name) {
+    if plan.stop.as_ref().is_some_and(|(stop, count)| stop == name && *count == own) {
         send(Signal::SIGSTOP);
     }
     let failure = plan.failures.iter().find(|failure| match &failure.name {
@@ -96,7 +96,7 @@ impl Plan {
         Some(Plan {
             failures: failures.map(failure).collect(),
             die: die.map(death),
-            stop,
+            stop: stop.map(stop_before),
             trace: trace.map(open),
             counts: Mutex::default(),
         })
@@ -109,6 +109,20 @@ impl Plan {
         let own = by_name.entry(name).or_default();
         (*all, *own) = (*all + 1, *own + 1);
         (*all, *own)
+    }
+}
+
+/// `nvmlGpuInstanceDestroy` or `nvmlGpuInstanceDestroy:2`.
+///
+/// # Panics
+/// When the number cannot be parsed.
+fn stop_before(text: String) -> (String, u64) {
+    match text.split_once(':') {
+        None => (text, 1),
+        Some((name, count)) => (
+            name.to_owned(),
+            count.parse().unwrap_or_else(|e| panic!("FAKE_NVML_STOP: {text:?}: {e}")),
+        ),
     }
 }
 

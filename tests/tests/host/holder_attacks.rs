@@ -497,6 +497,23 @@ fn a_user_without_a_right_to_a_slice_cannot_keep_it() {
     }
 }
 
+/// S21: the same for a user who may make cgroups, as in a session of systemd, with a name that is no text, or too long.
+#[test]
+fn a_user_without_a_right_keeps_nothing_by_the_name_of_a_cgroup() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let host = host(474);
+    let node = node_for_all(&host);
+    fs::set_permissions(&node, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut process = user(&host, "mount -t tmpfs tmpfs /mnt");
+    let dir = Path::new("/sys/fs/cgroup/devices").join(OsStr::from_bytes(b"mig-cdi-\xff"));
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("cgroup.procs"), process.0.id().to_string()).unwrap();
+    let run = apply(&host, "0=7g.80gb");
+    kill_and_wait(&mut process.0);
+    until("the cgroup is empty", || fs::remove_dir(&dir).is_ok());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+}
+
 /// S22: no file system of a container can block the search. One of FUSE whose server never answers is mounted on its `/dev`, or on the root
 /// of its mount namespace, and a descriptor names its root.
 #[test]
@@ -637,6 +654,7 @@ fn a_cgroup_with_too_long_a_path_keeps_its_rules() {
                 other=$(start)
                 a=$(pid $id); b=$(pid $other)
                 of_a=$(own_cgroup $a {hierarchy}); of_b=$(own_cgroup $b {hierarchy})
+                trap '(unnest $a $of_a; unnest $b $of_b; $PODMAN rm -af -t 0) >/dev/null 2>&1 || true' EXIT
                 nest $a $of_a; nest $b $of_b
                 short=${{id%${{id#????????????}}}}
                 if apply 0=7g.80gb 2>$DIR/errors; then echo destroyed; fi

@@ -1,6 +1,10 @@
 //! What happens on the node while `apply` runs: it stops before a call of NVML, and the test changes the node meanwhile.
 
-use mig_cdi_tests::{deadline::wait, partition_host::PartitionHost, watch::until};
+use mig_cdi_tests::{
+    deadline::{kill_and_wait, wait},
+    partition_host::PartitionHost,
+    watch::until,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -13,7 +17,7 @@ use std::{
 
 const CREATE: &str = "nvmlDeviceCreateGpuInstanceWithPlacement";
 
-/// An apply that stops before it creates the first GPU instance.
+/// An apply that stops before it creates the first GPU instance, or another one by `FAKE_NVML_STOP`.
 struct StoppedApply(Child);
 
 impl StoppedApply {
@@ -43,7 +47,7 @@ impl StoppedApply {
 
 impl Drop for StoppedApply {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        kill_and_wait(&mut self.0);
     }
 }
 
@@ -68,6 +72,28 @@ fn no_name_leads_to_an_instance_that_is_still_to_be_assigned() {
     assert_eq!(code, Some(0), "{messages}");
     let spec = host.fake.read_spec().unwrap();
     assert!(spec.contains("0:3g.40gb:0") && spec.contains("0:2g.20gb:4"), "{spec}");
+}
+
+/// The same, where an apply was killed between the two, and where another program has destroyed the instance.
+#[test]
+fn a_run_that_only_creates_withdraws_old_names_too() {
+    for is_resumed in [true, false] {
+        let host = host(TWO_SLICES);
+        let spec = host.fake.read_spec().unwrap();
+        if is_resumed {
+            drop(StoppedApply::start(&host, &["0=3g.40gb@0,2g.20gb@4"], &[]));
+        } else {
+            host.run_ok(&["apply", "0=none"]);
+        }
+        fs::write(host.fake.spec(), spec).unwrap();
+        assert!(host.fake.read_spec().unwrap().contains("0:2g.20gb:0"));
+        let args: &[&str] = if is_resumed { &["--resume"] } else { &["0=3g.40gb@0"] };
+        let apply = StoppedApply::start(&host, args, &[]);
+        let spec = host.fake.read_spec().unwrap_or_default();
+        assert!(!spec.contains("0:2g.20gb:0"), "{is_resumed}: {spec}");
+        let (code, messages) = apply.end();
+        assert_eq!(code, Some(0), "{messages}");
+    }
 }
 
 /// A container that starts while one GPU is partitioned keeps its slice of the next one.
@@ -108,4 +134,28 @@ fn what_comes_while_the_lock_is_waited_for_is_seen() {
     second.stderr.take().unwrap().read_to_string(&mut messages).unwrap();
     assert_eq!(code, Some(5), "{messages}");
     assert!(messages.contains("in use by pid 78, python train.py"), "{messages}");
+}
+
+/// A running watch gives a new instance its name at once. A container that has started with it keeps it when a later step fails.
+#[test]
+fn an_apply_that_fails_destroys_no_instance_that_somebody_has_by_now() {
+    let host = host("[[gpu]]\nmodel = \"a100-80gb\"\ninstances = []\n");
+    let second = format!("{CREATE}:2");
+    let fail = format!("{CREATE}:23:2");
+    let apply = StoppedApply::start(
+        &host,
+        &["0=3g.40gb@0,2g.20gb@4"],
+        &[("FAKE_NVML_STOP", &second), ("FAKE_NVML_FAIL", &fail)],
+    );
+    let made = host.node().gpus[0].instances[0].id;
+    // `mig-minors` has nine capabilities for each GPU instance, itself and eight compute instances, from 3 on (`nv-caps.c`).
+    host.container(&[3 + 9 * made, 4 + 9 * made]);
+    let (code, messages) = apply.end();
+    assert_eq!(code, Some(1), "{messages}");
+    assert!(messages.contains("in use by container "), "{messages}");
+    assert!(messages.contains("run mig-cdi apply --resume"), "{messages}");
+    assert!(host.layouts()[0].starts_with("3g.40gb@0"), "{:?}", host.layouts());
+    host.end(77);
+    host.run_ok(&["apply", "--resume"]);
+    assert_eq!(host.layouts(), ["3g.40gb@0,2g.20gb@4"]);
 }
