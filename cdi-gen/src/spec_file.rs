@@ -178,6 +178,7 @@ mod tests {
             format!("{json}}}"),
             format!("{json},"),
             yaml.replace('\n', "\r\n"),
+            yaml.replace("cdiVersion:", "\"cdiVersion\":").replace("kind:", "'kind':"),
         ] {
             assert_eq!(parse(text.as_bytes()), Ok(expected.clone()), "{text}");
         }

@@ -35,13 +35,15 @@ fn reason(name: &str, gpus: &[GpuPartitioning]) -> Option<String> {
     let index: u32 = index.parse().ok()?;
     let gpu = gpus.iter().find(|gpu| gpu.index == index && !gpu.profiles.is_empty())?;
     let has_name = |own: &&GpuProfile| {
-        own.name.as_ref().is_some_and(|name: &Profile| name.cdi_safe() == profile)
+        own.name
+            .as_ref()
+            .is_some_and(|own: &Profile| [own.as_str(), &own.cdi_safe()].contains(&profile))
     };
     let placements = gpu.profiles.iter().filter(has_name).flat_map(|own| &own.placements);
     let known: BTreeSet<u32> = placements.map(|placement| placement.start).collect();
     if known.is_empty() {
         let names = gpu.profiles.iter().filter_map(|own| own.name.as_ref());
-        let names: Vec<_> = names.map(Profile::as_str).collect();
+        let names: Vec<_> = names.map(Profile::cdi_safe).collect();
         return Some(format!("GPU {index} has no {profile}, only {}", names.join(", ")));
     }
     let starts: Vec<_> = known.iter().map(u32::to_string).collect();

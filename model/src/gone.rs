@@ -60,7 +60,13 @@ impl GoneName {
                     |found: Form<'_>| matches!(found, Form::OfGpu { gpu: own, .. } if own == gpu);
                 let same = with(&|found| found == gone);
                 let names = if same.is_empty() { with(&of_gpu) } else { same };
-                (format!("GPU {gpu}"), names)
+                // Where the spec has UUIDs alone, it is not known whose they are.
+                let uuids = with(&|found| found == Form::Uuid);
+                let has_others = !with(&|found| found != Form::Uuid).is_empty();
+                match names.is_empty() && !has_others && !uuids.is_empty() {
+                    true => ("the node".to_owned(), uuids),
+                    false => (format!("GPU {gpu}"), names),
+                }
             }
             Form::Uuid => {
                 let slots = with(&|found| matches!(found, Form::OfGpu { is_slot: true, .. }));
@@ -112,6 +118,8 @@ mod tests {
         for name in ["all", "", ":", "a:1", "config", "GPU-1"] {
             assert_eq!(GoneName::new(name, now.into_iter()), None, "{name}");
         }
+        let uuids = GoneName::new("0:2g.20gb:0", ["MIG-a", "MIG-b"].into_iter()).unwrap();
+        assert_eq!(uuids.now, "the node now has MIG-a, MIG-b");
         let many: Vec<_> = (0..12).map(|start| format!("0:1g.10gb:{start}")).collect();
         let gone = GoneName::new("0:2g.20gb:0", many.iter().map(String::as_str)).unwrap();
         assert!(gone.now.ends_with("0:1g.10gb:7 and 4 more"), "{gone}");

@@ -24,10 +24,12 @@ impl ParseError {
 /// Reads the first document of a file.
 pub(super) fn parse_as<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ParseError> {
     let text = first_document(bytes)?;
+    let is_json = matches!(text.trim_ascii_start().first(), None | Some(b'{'));
     let json = match from_json(text) {
         Ok(value) => return Ok(value),
-        // JSON with other content than a spec. A large file takes seconds as YAML, which would refuse it too.
-        Err(error) if error.classify() == Category::Data => {
+        // JSON with other content than a spec. A large file takes seconds as YAML, which would refuse it too. YAML may begin with a text
+        // between quotes, which is a value of JSON as well.
+        Err(error) if is_json && error.classify() == Category::Data => {
             return Err(ParseError::new(&error.to_string()));
         }
         Err(error) => error,
@@ -41,7 +43,6 @@ pub(super) fn parse_as<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ParseErro
     };
     serde_saphyr::from_slice_with_options(text, options).map_err(|yaml| {
         // YAML includes JSON: the first character tells which of the two reasons the writer understands.
-        let is_json = text.trim_ascii_start().starts_with(b"{");
         let yaml = yaml.without_snippet().render_with_formatter(&UserMessageFormatter);
         ParseError::new(&if is_json { json.to_string() } else { yaml })
     })

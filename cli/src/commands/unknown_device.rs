@@ -3,6 +3,7 @@
 use crate::{first_layout, impossible_name};
 use mig_cdi_gen::{
     Error, NodeSource,
+    discover::Source,
     spec::{self, BuiltSpec, DeviceSet, SpecOptions, flag_of_name, preferred_name},
 };
 use mig_cdi_model::{GoneName, Gpu, GpuIndex, MigDevice, MigMode, Topology, cdi::Kind};
@@ -39,18 +40,27 @@ impl UnknownDevice<'_> {
         let name = self.name;
         let mut slices = self.topology.mig_devices();
         let with_flag = slices.find_map(|slice| Some((flag_of_name(&slice, name)?, slice)));
+        let known = self.known();
         if let Some((flag, slice)) = with_flag.filter(|(flag, _)| !self.is_given(flag)) {
             let own = self.name_of(&slice);
-            return (
-                format!("{own} has this name only with {flag}"),
-                format!("use {own}, or add {flag}"),
-            );
+            return match own != name && known.contains(&own) {
+                true => (
+                    format!("{own} has this name only with {flag}"),
+                    format!("use {own}, or add {flag}"),
+                ),
+                false => {
+                    (format!("its slice has this name only with {flag}"), format!("add {flag}"))
+                }
+            };
+        }
+        if self.node.source == Source::Proc && name.contains("g.") {
+            let cause = "names by slot are known only with nvml".to_owned();
+            return (cause, "add --source=nvml".to_owned());
         }
         if self.topology.admin.iter().any(|admin| admin.name == name) {
             let cause = "this capability is a device only with --admin".to_owned();
             return (cause, format!("add --admin={name}"));
         }
-        let known = self.known();
         let gone = GoneName::new(name, known.iter().map(String::as_str));
         let Some(gone) = gone.filter(|_| !known.is_empty()) else { return self.no_such_device() };
         let gone = impossible_name::with_reason(name, gone, &impossible_name::gpus(self.node));

@@ -67,8 +67,13 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
     let own = name.rsplit_once('=').map_or(name, |(_, device)| device);
     let is_ours = matches(&facts.settings.kind.to_string(), own) && facts.expected_spec.is_ok();
     if let Some((slice, flag)) = name_of_another_style(facts, own).filter(|_| is_ours) {
-        let evidence = format!("no spec file defines it: {slice} has this name only with {flag}");
-        return error(name, evidence, format!("use {slice}"));
+        let is_there = slice.as_str() != own && now.clone().any(|name| name == slice.as_str());
+        let (subject, cure) = match is_there {
+            true => (slice.as_str(), format!("use {slice}")),
+            false => ("its slice", format!("run mig-cdi generate with {flag}")),
+        };
+        let evidence = format!("no spec file defines it: {subject} has this name only with {flag}");
+        return error(name, evidence, cure);
     }
     if let Some(gone) = GoneName::new(own, now).filter(|_| is_ours) {
         return gone_verdict(facts, own, &with_reason(own, gone, &facts.gpus));
@@ -237,14 +242,18 @@ fn stale_winner(
 
 /// A verdict for each engine that reads specs. When none sees the name, that is an error.
 fn engines(facts: &NodeFacts<'_>, definitions: &[LocatedSpec<'_>]) -> Vec<Verdict> {
-    let engines = facts.engines.iter().filter(|engine| !engine.is_oci_runtime());
+    let engines = || facts.engines.iter().filter(|engine| !engine.is_oci_runtime());
     let mut verdicts: Vec<_> =
-        engines.map(|engine| visibility(facts, engine, definitions)).collect();
+        engines().map(|engine| visibility(facts, engine, definitions)).collect();
     if verdicts.is_empty() {
         return vec![note("", "no engine that reads specs is installed here: none sees it")];
     }
     if verdicts.iter().all(|verdict| verdict.severity != Severity::Ok) {
-        verdicts.iter_mut().for_each(|verdict| verdict.severity = Severity::Error);
+        for (verdict, engine) in verdicts.iter_mut().zip(engines()) {
+            verdict.severity = Severity::Error;
+            let cure = || engine.config.unclear.as_ref().map(|unclear| unclear.cure().to_owned());
+            verdict.cure = verdict.cure.take().or_else(cure);
+        }
     }
     verdicts
 }

@@ -51,6 +51,10 @@ pub(super) fn load(
             is_file_error: false,
         });
     }
+    if let Some(unclear) = &engine.config.unclear {
+        let evidence = format!("does not see it: {unclear}");
+        return Err(Unseen { evidence, cure: unclear.cure().to_owned(), is_file_error: false });
+    }
     let dir = located.path.parent().unwrap_or(located.path);
     let Some(priority) = engine.priority(dir, &facts.spec_root) else {
         if let Some((evidence, cure)) = engine.hidden(dir, &facts.spec_root) {

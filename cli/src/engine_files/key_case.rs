@@ -90,34 +90,57 @@ impl KeyCase {
         }
     }
 
-    /// The path of a setting as a file spells it, as far as the file has it.
+    /// The path of a setting as a file spells it, as far as the file has it. Of several spellings of a table that one which has most of
+    /// the rest.
     pub(crate) fn spelled(self, file: &Value, path: &[String]) -> Vec<String> {
-        let (mut table, mut above) = (file.as_object(), "");
-        let mut spelled = Vec::new();
-        for field in path {
-            let keys =
-                table.filter(|_| !MAPS.contains(&above)).map(|table| self.keys(table, field));
-            let key = keys.and_then(|mut keys| keys.pop()).unwrap_or_else(|| field.clone());
-            table = table.and_then(|table| table.get(&key)?.as_object());
-            above = field;
-            spelled.push(key);
-        }
-        spelled
+        self.spelled_below(file.as_object(), "", path).1
+    }
+
+    /// The number of keys that are there, and the spelled path.
+    fn spelled_below(
+        self,
+        table: Option<&Map<String, Value>>,
+        name: &str,
+        path: &[String],
+    ) -> (usize, Vec<String>) {
+        let Some((field, rest)) = path.split_first() else { return (0, Vec::new()) };
+        let keys = match table {
+            Some(table) if !MAPS.contains(&name) => self.keys(table, field),
+            Some(table) => {
+                table.get_key_value(field).map(|(key, _)| key.clone()).into_iter().collect()
+            }
+            None => Vec::new(),
+        };
+        let below = |key: String| {
+            let found = table.and_then(|table| table.get(&key));
+            let (depth, mut spelled) =
+                self.spelled_below(found.and_then(Value::as_object), field, rest);
+            spelled.insert(0, key);
+            (depth + usize::from(found.is_some()), spelled)
+        };
+        // The last of several wins.
+        let best = keys.into_iter().map(below).max_by_key(|(depth, _)| *depth);
+        best.unwrap_or_else(|| below(field.clone()))
     }
 
     /// Gives the settings of a file the names that the engine documents.
     ///
     /// # Errors
-    /// For a setting with two values of which the engine takes a random one. Both names are as the file has them.
+    /// For a setting with two values of which the engine takes a random one. Both names are as the file has them; all other settings
+    /// have their names, and this one has one of the two values.
     pub(crate) fn normalize(self, file: &mut Value) -> Result<(), AmbiguousKey> {
-        file.as_object_mut().map_or(Ok(()), |table| self.normalize_below(table, ""))
+        let mut clash = None;
+        if let Some(table) = file.as_object_mut() {
+            self.normalize_below(table, "", &mut clash);
+        }
+        clash.map_or(Ok(()), Err)
     }
 
     /// The same for the outermost table alone.
     pub(crate) fn normalize_top(self, file: &mut Value) {
         if let Some(table) = file.as_object_mut() {
             // In the outermost table of containerd none is ambiguous.
-            let _ = self.rename(table);
+            self.rename(table, &mut None);
         }
     }
 
@@ -125,19 +148,19 @@ impl KeyCase {
         self,
         table: &mut Map<String, Value>,
         name: &str,
-    ) -> Result<(), AmbiguousKey> {
+        clash: &mut Option<AmbiguousKey>,
+    ) {
         if !MAPS.contains(&name) {
-            self.rename(table)?;
+            self.rename(table, clash);
         }
         let tables =
             table.iter_mut().filter_map(|(key, value)| Some((key, value.as_object_mut()?)));
         for (key, table) in tables {
-            self.normalize_below(table, key)?;
+            self.normalize_below(table, key, clash);
         }
-        Ok(())
     }
 
-    fn rename(self, table: &mut Map<String, Value>) -> Result<(), AmbiguousKey> {
+    fn rename(self, table: &mut Map<String, Value>, clash: &mut Option<AmbiguousKey>) {
         for field in FIELDS {
             let keys = self.keys(table, field);
             if keys.iter().all(|key| key == field) {
@@ -148,19 +171,18 @@ impl KeyCase {
                 let Some(value) = table.remove(&key) else { continue };
                 match (&mut joined, value) {
                     (Some((other, Value::Object(into))), Value::Object(from)) => {
-                        self.join(into, from, [other, &key])?;
+                        self.join(into, from, [other, &key], clash);
                     }
                     (Some((other, before)), value)
                         if self == KeyCase::Ignored && *before != value =>
                     {
-                        return Err(AmbiguousKey([other.clone(), key]));
+                        clash.get_or_insert(AmbiguousKey([other.clone(), key]));
                     }
                     (_, value) => joined = Some((key, value)),
                 }
             }
             table.extend(joined.map(|(_, value)| (field.to_owned(), value)));
         }
-        Ok(())
     }
 
     /// Joins the tables of two keys of one setting, which the engine decodes one after the other.
@@ -169,20 +191,20 @@ impl KeyCase {
         into: &mut Map<String, Value>,
         from: Map<String, Value>,
         [one, other]: [&str; 2],
-    ) -> Result<(), AmbiguousKey> {
+        clash: &mut Option<AmbiguousKey>,
+    ) {
         for (key, value) in from {
             let names = [format!("{one}.{key}"), format!("{other}.{key}")];
             match (into.get_mut(&key), value) {
                 (Some(Value::Object(into)), Value::Object(from)) => {
-                    self.join(into, from, names.each_ref().map(String::as_str))?;
+                    self.join(into, from, names.each_ref().map(String::as_str), clash);
                 }
                 (Some(before), value) if self == KeyCase::Ignored && *before != value => {
-                    return Err(AmbiguousKey(names));
+                    clash.get_or_insert(AmbiguousKey(names));
                 }
                 (_, value) => drop(into.insert(key, value)),
             }
         }
-        Ok(())
     }
 }
 
@@ -231,6 +253,12 @@ mod tests {
         let error = KeyCase::Ignored.normalize(&mut clash).unwrap_err();
         assert_eq!(error, AmbiguousKey(["Engine.a.b".to_owned(), "engine.a.b".to_owned()]));
         let version = json!({ "Version": 2, "version": 3, "VERSION": 4 });
+        // The other settings of the file have their names.
+        let mut clash =
+            json!({ "engine": { "runtime": "b", "Runtime": "c", "Hooks_Dir": ["/a"] } });
+        assert!(KeyCase::Ignored.normalize(&mut clash).is_err());
+        assert_eq!(clash["engine"]["hooks_dir"], json!(["/a"]));
+        assert_eq!(clash["engine"]["runtime"], "c");
         for case in [KeyCase::LastWins, KeyCase::FewForms] {
             assert_eq!(normalized(case, version.clone())["version"], 3);
         }
@@ -243,6 +271,9 @@ mod tests {
         assert_eq!(KeyCase::LastWins.spelled(&file, &path), ["Plugins", "cri", "ENABLE_CDI"]);
         assert_eq!(KeyCase::FewForms.spelled(&file, &path), path);
         assert_eq!(KeyCase::LastWins.spelled(&json!({}), &path), path);
+        let two = json!({ "Engine": { "cdi_spec_dirs": [] }, "engine": { "runtime": "crun" } });
+        let path = ["engine", "cdi_spec_dirs"].map(str::to_owned);
+        assert_eq!(KeyCase::Ignored.spelled(&two, &path), ["Engine", "cdi_spec_dirs"]);
         // Keys of other tables may be anything.
         for odd in ["", "é"] {
             assert_eq!(KeyCase::FewForms.spelled(&file, &[odd.to_owned()]), [odd]);

@@ -92,7 +92,7 @@ fn a_name_that_no_slice_can_have_is_answered_so() {
     const SOME: &str =
         "[[gpu]]\nmodel = \"a100-80gb\"\ninstances = [{ profile = \"3g.40gb\", start = 0 }]\n";
     const NONE: &str = "[[gpu]]\nmodel = \"a100-80gb\"\n";
-    let profiles = "7g.80gb, 4g.40gb, 3g.40gb, 2g.20gb, 1g.20gb, 1g.10gb, 1g.10gb+me";
+    let profiles = "7g.80gb, 4g.40gb, 3g.40gb, 2g.20gb, 1g.20gb, 1g.10gb, 1g.10gb.me";
     let only = |profile: &str| format!("GPU 0 has no {profile}, only {profiles}; GPU 0 now has");
     let at = |profile: &str, starts: &str| {
         format!("on GPU 0 a {profile} starts only at {starts}; GPU 0 now has")
@@ -233,7 +233,13 @@ fn a_name_of_another_style_is_answered_with_the_usual_one() {
         assert_eq!((doctor.code, doctor.stdout), (1, verdict));
     }
     let by_slot = host.run(&["show", "0:2g.20gb:0", "--names=index"]);
-    assert!(by_slot.stderr.contains("0:2g.20gb:0 has this name only with --names=slot"));
+    let circle = "its slice has this name only with --names=slot; add --names=slot\n";
+    assert!(by_slot.stderr.ends_with(circle), "{}", by_slot.stderr);
+    // By UUIDs alone, it is not known which slices are those of the GPU.
+    let gone = host.run(&["show", "0:7g.80gb:0", "--names=uuid"]);
+    assert!(gone.stderr.contains("0:7g.80gb:0 is gone; the node now has MIG-"), "{}", gone.stderr);
+    let by_proc = host.run(&["show", "0:2g.20gb:0", "--source=proc"]);
+    assert!(by_proc.stderr.ends_with("; add --source=nvml\n"), "{}", by_proc.stderr);
     let admin = host.run(&["show", "config"]);
     assert!(admin.stderr.ends_with("is a device only with --admin; add --admin=config\n"));
 }
