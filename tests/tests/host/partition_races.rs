@@ -139,7 +139,7 @@ fn what_comes_while_the_lock_is_waited_for_is_seen() {
 /// A running watch gives a new instance its name at once. A container that has started with it keeps it when a later step fails.
 #[test]
 fn an_apply_that_fails_destroys_no_instance_that_somebody_has_by_now() {
-    let host = host("[[gpu]]\nmodel = \"a100-80gb\"\ninstances = []\n");
+    let host = host(TWO_SLICES);
     let second = format!("{CREATE}:2");
     let fail = format!("{CREATE}:23:2");
     let apply = StoppedApply::start(
