@@ -153,5 +153,5 @@ fn the_doctor_sees_a_key_in_any_case() {
     machine.program("root/usr/bin/podman", "#!/bin/sh\necho podman version 5.6.0\n");
     let root = format!("--host-root={}", machine.path("/").display());
     let found = run(&mut mig_cdi(["doctor", "--config=/dev/null", "--node=a100-80gb", &root]));
-    assert!(found.stdout.contains("podman: it reads /etc/cdi, /srv/slices"), "{}", found.stdout);
+    assert!(found.stdout.contains("it reads /etc/cdi, /srv/slices"), "{}", found.stdout);
 }
