@@ -8,6 +8,7 @@ use std::{
     os::unix::fs::{MetadataExt, symlink},
     path::PathBuf,
     process::Command,
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 /// Id of a container.
@@ -18,6 +19,22 @@ pub const CONTAINER: &str = "4f08cd7afbc6000000000000000000000000000000000000000
 pub struct PartitionHost {
     /// Fake host.
     pub fake: FakeHost,
+}
+
+/// Held by each test whose `apply` searches the machine's own processes.
+///
+/// The nodes of all hosts are on one file system, where a mount of one is known by the end of its path: a test that mounts nodes would keep
+/// the slices of others.
+static NODE_MOUNTS: RwLock<()> = RwLock::new(());
+
+/// Waits until no test has nodes mounted, and keeps them from it.
+pub fn without_node_mounts() -> RwLockReadGuard<'static, ()> {
+    NODE_MOUNTS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until no other test searches for mounts of nodes, and keeps them from it.
+pub fn with_node_mounts() -> RwLockWriteGuard<'static, ()> {
+    NODE_MOUNTS.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl PartitionHost {

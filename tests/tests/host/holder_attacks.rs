@@ -5,7 +5,7 @@ use mig_cdi_tests::{
     Run,
     deadline::kill_and_wait,
     fake_kubelet::FakeKubelet,
-    partition_host::PartitionHost,
+    partition_host::{PartitionHost, with_node_mounts, without_node_mounts},
     podman::{Podman, VARIANTS, compile},
     running_plugin::{RunningPlugin, kubelet_dir},
     watch::until,
@@ -16,11 +16,37 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{RwLockReadGuard, RwLockWriteGuard},
     time::{Duration, Instant},
 };
 
+/// Host, and the lock that its test has while it is there.
+struct Locked<G> {
+    host: PartitionHost,
+    _lock: G,
+}
+
+impl<G> std::ops::Deref for Locked<G> {
+    type Target = PartitionHost;
+
+    fn deref(&self) -> &PartitionHost {
+        &self.host
+    }
+}
+
 /// Host with two slices of 2g.20gb, whose capability nodes have a major number that no other test's have.
-fn host(major: u32) -> PartitionHost {
+fn host(major: u32) -> Locked<RwLockReadGuard<'static, ()>> {
+    let lock = without_node_mounts();
+    Locked { host: two_slices(major), _lock: lock }
+}
+
+/// The same for a test that mounts nodes.
+fn host_with_mounts(major: u32) -> Locked<RwLockWriteGuard<'static, ()>> {
+    let lock = with_node_mounts();
+    Locked { host: two_slices(major), _lock: lock }
+}
+
+fn two_slices(major: u32) -> PartitionHost {
     let host = PartitionHost::new(&format!(
         "[majors]\nnvidia-caps = {major}\n[[gpu]]\nmodel = \"a100-80gb\"\nuuid = \"GPU-6f1d3a52-0d1c-4e0a-9b53-0d2f2a7c{major:04}\"\n\
          instances = [{{ profile = \"2g.20gb\", start = 0 }}, {{ profile = \"2g.20gb\", start = 2 }}]\n"
@@ -91,6 +117,7 @@ fn a_container_cannot_hide_its_slice() {
 /// its own rules are, also when the container that had the slice has ended. The nodes of this host are consoles, which can be opened.
 #[test]
 fn a_descriptor_from_another_container_is_seen() {
+    let _lock = without_node_mounts();
     for variant in VARIANTS {
         let host = PartitionHost::new(
             "[majors]\nnvidia-caps = 4\n[[gpu]]\nmodel = \"a100-80gb\"\n\
@@ -439,7 +466,7 @@ fn a_rootless_container_cannot_hide_its_slice() {
     ];
     let mut wrong = Vec::new();
     for (what, hide, change) in cases {
-        let host = host(475);
+        let host = host_with_mounts(475);
         let node = node_for_all(&host);
         let done = host.fake.out().with_file_name("ready/done");
         let setup = format!("{MOUNT}\n{}", hide.replace("DONE", &done.display().to_string()));
@@ -486,7 +513,7 @@ fn a_user_without_a_right_to_a_slice_cannot_keep_it() {
             "mount -t tmpfs tmpfs /mnt; : > /mnt/node; mount --bind $NODE /mnt/node",
         ),
     ] {
-        let host = host(484);
+        let host = host_with_mounts(484);
         // As with NVreg_DeviceFileMode=0600. The directories above it are open to all.
         let node = node_for_all(&host);
         fs::set_permissions(&node, fs::Permissions::from_mode(0o600)).unwrap();
@@ -641,7 +668,7 @@ fn a_cgroup_with_too_long_a_path_keeps_its_rules() {
     });
     for (variant, hierarchy) in devices_and_freezer.into_iter().flatten() {
         for mode in [0o600, 0o666] {
-            let host = host(487);
+            let host = host(472);
             for minor in [30, 31] {
                 let node = host.fake.path(&format!("/dev/nvidia-caps/nvidia-cap{minor}"));
                 fs::set_permissions(node, fs::Permissions::from_mode(mode)).unwrap();

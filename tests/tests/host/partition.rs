@@ -5,7 +5,7 @@ use mig_cdi_tests::{
     Run,
     deadline::wait,
     mig_cdi,
-    partition_host::PartitionHost,
+    partition_host::{PartitionHost, without_node_mounts},
     podman::Podman,
     run,
     watch::{Watch, until},
@@ -763,6 +763,7 @@ fn a_running_container_keeps_its_slice() {
         apply 0=7g.80gb >/dev/null
         $PODMAN $RUN --device nvidia.com/mig=0:7g.80gb:0 --rootfs $ROOTFS probe | grep nvidia-caps
     "#;
+    let _lock = without_node_mounts();
     for variant in [("runc", "v1"), ("crun", "v2")] {
         // A GPU and numbers of their own, so that containers of other tests hold nothing of this host.
         let slices = "[{ profile = \"2g.20gb\", start = 0 }, { profile = \"2g.20gb\", start = 2 }, \

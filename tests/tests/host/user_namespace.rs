@@ -25,6 +25,8 @@ fn in_namespace(host: &FakeHost, args: &[&str]) -> Run {
     let owner = OWNER.to_string();
     command.args(["--reuid", &owner, "--regid", &owner, "--clear-groups"]);
     command.args(["unshare", "--user", "--map-root-user"]).arg(&copy).args(args);
+    // The user may not write where coverage is recorded.
+    command.env("LLVM_PROFILE_FILE", "/dev/null");
     run(command.args(host.flags()).env(host.env().0, host.env().1))
 }
 
