@@ -56,7 +56,7 @@ fn main() {
     let files = Crowd::with_files("fileno STDIN");
     show("the same, 900,000 open files", holders());
     drop(files);
-    let node = host.fake.path("/dev/nvidia-caps/nvidia-cap3");
+    let node = host.fake.path("/dev/nvidia-caps/nvidia-cap66");
     let path_only = "0x200000";
     let names = Crowd::with_files(&format!(
         "do {{ sysopen(N, '{}', {path_only}) or die; fileno N }}",
