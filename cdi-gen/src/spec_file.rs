@@ -114,7 +114,7 @@ mod tests {
         )
     }
 
-    // What engines make of each is measured with sigs.k8s.io/yaml 1.3.0 and 1.6.0 and CDI's own types.
+    // The expected values are those of sigs.k8s.io/yaml 1.3.0 and 1.6.0 and CDI's own types.
     #[test]
     fn numbers_are_those_of_yaml_1_1() {
         let mode = |number: &str| {

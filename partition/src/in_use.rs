@@ -58,12 +58,11 @@ impl Holders {
     /// may be one of those.
     pub(crate) fn add_declared(&mut self, declared: &[InUse], found: &Discovery) -> Result<()> {
         let Discovery { topology, problems, .. } = found;
-        let is_unknown = |device: &MigDevice<'_>| device.ci.uuid.is_none();
         let doubt = match problems.first() {
             Some(problem) => {
                 Some(format!("not every slice could be read, so it may exist: {problem}"))
             }
-            None if topology.mig_devices().any(|device| is_unknown(&device)) => {
+            None if topology.mig_devices().any(|device| device.ci.uuid.is_none()) => {
                 Some("nvml does not report the uuids of all slices, so it may exist".to_owned())
             }
             None => None,

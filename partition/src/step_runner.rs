@@ -85,7 +85,7 @@ impl StepRunner<'_> {
             let Err(failure) = changed.and_then(|changed| self.expect_free(&changed)) else {
                 continue;
             };
-            // What this GPU has now may be in use too: a watch has refreshed the spec.
+            // A container may have been given a new instance of this GPU by now: a watch refreshes the spec at once.
             self.holders.forget();
             let Err(undo_failure) = self.reach(&entry.gpu, &entry.before(journal)?) else {
                 journal.write(&[])?;

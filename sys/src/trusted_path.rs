@@ -30,8 +30,8 @@ pub(crate) enum Trust {
     RootLater,
     /// What it leads to is used now. Root and this process's user may own what is on it.
     OwnNow,
-    /// What it leads to is a program that is run now. The same, but for owners that a user namespace does not show: any of them may
-    /// be another user.
+    /// A program at its end is run now. Root and this process's user may own what is on it, and no owner that a user namespace does
+    /// not show: it may be another user.
     RunNow,
 }
 

@@ -55,7 +55,7 @@ pub(super) const KNOWN_ENGINES: [KnownEngine; 6] = [
             (v(5, 1, 0), current(V0_7_0)),
             (v(5, 2, 0), current(V0_8_0)),
             (v(5, 5, 0), current(V1_0_0)),
-            // Of 6.0.0-dev.
+            // As in the development version before 6.0.0.
             (v(6, 0, 0), current(V1_1_0)),
         ],
         newest_major: 6,

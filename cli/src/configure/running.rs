@@ -104,7 +104,7 @@ pub(crate) fn running_daemons(
     rootless: bool,
 ) -> Result<RunningDaemons, UnclearDaemon> {
     let Some(name) = kind.daemon() else { return Ok(RunningDaemons::default()) };
-    // Of daemons with the same files, one counts.
+    // Daemons with the same files count as one.
     let (mut of_docker, mut all) = (BTreeMap::new(), BTreeMap::new());
     for pid in daemons(proc, name, rootless) {
         let Some(line) = read(proc, &format!("/proc/{pid}/cmdline")) else { continue };

@@ -37,7 +37,7 @@ pub(crate) struct RejectedFile {
 
 /// Files of containerd, joined.
 pub(super) struct Joined {
-    /// What the files set. `version` is that by which containerd reads it all.
+    /// The joined settings, with the `version` by which containerd reads all of them.
     pub value: Value,
     /// Version of the main file, and the name of the plugin in `value`.
     pub cri: CriPlugin,

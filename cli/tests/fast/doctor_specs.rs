@@ -209,7 +209,7 @@ fn a_stale_file_in_the_engine_s_last_directory_is_an_error() {
     assert!(run.stdout.contains(cure), "{}", run.stdout);
 }
 
-/// What engines make of each file is measured with podman 4.3.1's and 5.8.2's libraries (`podman.rs` runs the former).
+/// The expected verdicts are those of the libraries of podman 4.3.1 and 5.8.2 (`podman.rs` runs the former).
 #[test]
 fn a_file_is_read_as_engines_read_it() {
     let yaml = |content: &str| {

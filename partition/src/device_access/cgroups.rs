@@ -48,15 +48,15 @@ impl Scan<'_> {
         findings: &mut Findings,
     ) {
         let mut groups: BTreeMap<String, Vec<Task>> = BTreeMap::new();
-        let mut without = Vec::new();
+        let mut not_shown = Vec::new();
         for (task, cgroups) in tasks {
             match cgroups {
-                Ok(cgroups) if is_cut_off(&cgroups) => without.push((task, Ok(cgroups))),
+                Ok(cgroups) if is_cut_off(&cgroups) => not_shown.push((task, Ok(cgroups))),
                 Ok(cgroups) => groups.entry(cgroups).or_default().push(task),
-                Err(error) => without.push((task, Err(error))),
+                Err(error) => not_shown.push((task, Err(error))),
             }
         }
-        self.judge_by_members(without, policies, findings);
+        self.judge_by_members(not_shown, policies, findings);
         for (cgroups, tasks) in groups {
             // A cgroup that is gone was left by its processes: they have ended, or are in another one.
             let (stayed, moved) = match &*policies.of(&cgroups) {
@@ -89,7 +89,7 @@ impl Scan<'_> {
         for (task, cgroups) in tasks {
             let (policy, path) = match (found.remove(&task.id()), cgroups) {
                 (Some(TaskPolicy { policy, path }), _) => (policy, path),
-                // It moves from one to the other. All but the last name of a path that is cut off is true.
+                // The task moves between cgroups meanwhile. All but the last name of a path that is cut off is true.
                 (None, Ok(cgroups)) => {
                     (policies.above(&without_cut_names(&cgroups)), cgroups.into())
                 }

@@ -67,7 +67,7 @@ pub type TaskPolicies = HashMap<u32, TaskPolicy>;
 /// The policy of a task, and its cgroup.
 #[derive(Debug, Clone)]
 pub struct TaskPolicy {
-    /// What it may use.
+    /// Devices that the task may use.
     pub policy: DevicePolicy,
     /// Path of its cgroup in the hierarchy that restricts it, or of the nearest one above with a path that the kernel takes.
     pub path: PathBuf,
@@ -123,10 +123,10 @@ impl<'a> DevicePolicies<'a> {
         if is_open(&self.v1, &paths.0) && is_open(&self.v2, &paths.1) {
             return DevicePolicy::Unknown("its cgroup can be opened".to_owned());
         }
-        self.determine(&paths, nearest)
+        self.above(cgroups)
     }
 
-    /// Returns what processes can use at most by these cgroups and those above them.
+    /// Returns what processes can use at most, by their cgroups, or by the nearest ones above that can be opened.
     #[must_use]
     pub fn above(&mut self, cgroups: &str) -> DevicePolicy {
         self.determine(&paths(cgroups), nearest)
