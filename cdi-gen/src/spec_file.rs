@@ -30,6 +30,7 @@ pub fn is_spec_file(name: &OsStr) -> bool {
 /// The names that a spec defines. No other field is read: whatever else an engine refuses in it, or is unknown here,
 /// hides no name.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct DefinedNames {
     /// `vendor/class`.
     pub kind: String,
@@ -38,6 +39,7 @@ pub struct DefinedNames {
 }
 
 #[derive(Debug, Clone, Deserialize)]
+#[serde(expecting = "an object")]
 struct NamedEntry {
     name: Option<String>,
 }
@@ -172,6 +174,8 @@ mod tests {
             format!("{yaml}---\nkind: [\n"),
             format!("{yaml}...\n}}}} more"),
             format!("\u{feff}# more\n%YAML 1.1\n---\n{yaml}--- x\n"),
+            format!("%YAML  1.1\t# more\n---\n{yaml}"),
+            format!("%YAML 1.1# more\n---\n{yaml}"),
             format!("--- {json}\n---\n"),
             format!("\u{feff}{json} more"),
             format!("{json}\n{json}"),
@@ -185,6 +189,9 @@ mod tests {
         for bad in [
             format!("---\n---\n{yaml}"),
             format!("%YAML 1.2\n---\n{yaml}"),
+            format!("%YAML 1.2 # 1.1\n---\n{yaml}"),
+            format!("%YAML 1.1 1.1\n---\n{yaml}"),
+            format!("%YAML 1.1\n%YAML 1.1\n---\n{yaml}"),
             format!("{json} @"),
             format!("{json}: 5"),
             format!("{json} 'x"),
@@ -206,6 +213,7 @@ mod tests {
                 "kind: a.com/b\nkind: a.com/b\n",
                 "duplicate mapping key `kind` is not allowed here at line 2, column 1",
             ),
+            ("kind: a.com/b\ndevices: [3]\n", "invalid type: integer `3`, expected an object"),
             ("%YAML 1.2\n---\n", "engines read only YAML 1.1, and %YAML is another"),
         ] {
             let found = parse(text.as_bytes()).unwrap_err().to_string();

@@ -66,7 +66,7 @@ pub struct HookSettings {
 }
 
 #[derive(Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub(crate) struct Table {
     requests: RequestPolicy,
     /// Keys of earlier versions, which `requests` replaces. Accepted by type only to name the new key.

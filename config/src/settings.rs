@@ -62,7 +62,7 @@ pub struct Settings {
 
 /// The file. Values keep their place in the text, for messages.
 #[derive(Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 struct File {
     kind: Spanned<String>,
     spec_dirs: SpannedList,

@@ -59,6 +59,7 @@ pub struct ContainerUser {
 
 /// Entry of `linux.resources.devices`. What is absent, and -1, is any.
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 pub(crate) struct DeviceRule {
     #[serde(default)]
     pub(crate) allow: bool,
@@ -72,6 +73,7 @@ pub(crate) struct DeviceRule {
 
 /// Entry of `linux.devices`.
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 pub(crate) struct ListedNode {
     #[serde(rename = "type")]
     pub(crate) kind: Option<String>,
@@ -160,6 +162,7 @@ impl<'a> OciConfig<'a> {
     /// As [`OciConfig::device_rules`].
     pub(crate) fn mount_sources(&self) -> Result<Vec<PathBuf>> {
         #[derive(Deserialize)]
+        #[serde(expecting = "an object")]
         struct ListedMount {
             source: Option<PathBuf>,
         }

@@ -19,7 +19,7 @@ const LIMIT: u64 = 16 << 20;
 /// # Ok::<(), mig_cdi_hook::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 pub struct ContainerState {
     /// Version of the runtime specification.
     pub oci_version: String,

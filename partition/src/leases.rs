@@ -11,7 +11,7 @@ const LIMIT: usize = 1 << 16;
 
 /// The content of a file `/run/mig-cdi/leases/NAME`: a hold on a slice, whether or not anything runs there now.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Lease {
     /// UUID of the GPU: `GPU-…`.
     gpu: String,

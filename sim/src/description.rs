@@ -9,7 +9,7 @@ use std::fmt;
 
 /// A node description file.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub(crate) struct Description {
     /// Free text.
     #[serde(default)]
@@ -33,7 +33,7 @@ fn default_driver() -> String {
 
 /// Major numbers as `/proc/devices` lists them; 0 for a driver that is not loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub struct MajorNumbers {
     /// `nvidia`: GPUs and nvidiactl.
     pub nvidia: u32,
@@ -55,7 +55,7 @@ impl Default for MajorNumbers {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub(crate) struct GpuDescription {
     pub model: String,
     pub minor: Option<u32>,
@@ -83,7 +83,7 @@ fn yes() -> bool {
 
 /// Minor numbers of a GPU's DRI nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct Dri {
     /// `/dev/dri/cardN`.
     pub card: u32,
@@ -92,7 +92,7 @@ pub struct Dri {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub(crate) struct InstanceDescription {
     pub profile: String,
     pub start: Option<u32>,
@@ -135,7 +135,7 @@ impl<'de> Visitor<'de> for ComputeVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ComputeDescription, A::Error> {
         #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
+        #[serde(deny_unknown_fields, expecting = "a table")]
         struct Table {
             profile: String,
             start: Option<u32>,
@@ -148,7 +148,7 @@ impl<'de> Visitor<'de> for ComputeVisitor {
 
 /// A process that NVML reports on a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct ProcessDescription {
     /// Process id.
     pub pid: u32,
@@ -176,7 +176,7 @@ pub enum ProcessKind {
 
 /// Faults of the node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub(crate) struct Faults {
     pub nvml: Option<NvmlFault>,
     pub names_without_profile: bool,
@@ -198,7 +198,7 @@ pub enum NvmlFault {
 
 /// A fault of a driver file: how it differs from the file that the driver would show.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct FileFault {
     /// Absolute path.
     pub path: String,

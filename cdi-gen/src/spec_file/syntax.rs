@@ -93,13 +93,21 @@ fn first_document(bytes: &[u8]) -> Result<&[u8], ParseError> {
         if has_begun && (is(b"---") || is(b"...")) {
             break;
         }
-        match line.strip_prefix(b"%YAML ") {
-            Some(version) if !has_begun && version.trim_ascii() != b"1.1" => {
-                return Err(ParseError::new("engines read only YAML 1.1, and %YAML is another"));
-            }
-            _ => has_begun |= !matches!(line.trim_ascii_start().first(), None | Some(b'#' | b'%')),
+        if !has_begun {
+            check_version_directive(line)?;
         }
+        has_begun |= !matches!(line.trim_ascii_start().first(), None | Some(b'#' | b'%'));
         end += line.len();
     }
     Ok(&bytes[..end])
+}
+
+/// Refuses a directive `%YAML` of another version than 1.1. A comment may be behind it (`scannerc.go`, `yaml_parser_scan_directive`).
+fn check_version_directive(line: &[u8]) -> Result<(), ParseError> {
+    let Some(rest) = line.strip_prefix(b"%YAML") else { return Ok(()) };
+    let version = rest.split(|byte| *byte == b'#').next().unwrap_or_default();
+    let is_1_1 =
+        version.first().is_some_and(u8::is_ascii_whitespace) && version.trim_ascii() == b"1.1";
+    let other = || ParseError::new("engines read only YAML 1.1, and %YAML is another");
+    is_1_1.then_some(()).ok_or_else(other)
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 /// A CDI spec. `E` is the form of the edits of its devices: read, or not yet ([`super::UnreadEdits`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "an object")]
 pub struct Spec<E = ContainerEdits> {
     /// The lowest CDI version that an engine has to know. `None` in a spec that no engine accepts.
     pub cdi_version: Option<String>,
@@ -30,7 +30,7 @@ pub struct Spec<E = ContainerEdits> {
 
 /// A device that a container can request by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "an object")]
 pub struct Device<E = ContainerEdits> {
     /// Name, unique within the spec. A MIG device with several names has one entry for each.
     pub name: String,
@@ -43,7 +43,7 @@ pub struct Device<E = ContainerEdits> {
 
 /// Edits that an engine makes to the OCI configuration of a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default, expecting = "an object")]
 pub struct ContainerEdits {
     /// Variables as `NAME=value`. They take the place of the container's own (podman 4.3.1: of `-e` too).
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -70,7 +70,7 @@ pub struct ContainerEdits {
 
 /// A network device of the host in a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "an object")]
 pub struct NetDevice {
     /// Name on the host.
     pub host_interface_name: String,
@@ -80,7 +80,7 @@ pub struct NetDevice {
 
 /// Settings of Intel's Resource Director Technology: those of every release of CDI.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "an object")]
 pub struct IntelRdt {
     /// Class of service.
     #[serde(rename = "closID")]
@@ -107,7 +107,7 @@ pub struct IntelRdt {
 /// A program that the runtime executes when a container starts. When it fails, so does the start.
 // Unknown fields are accepted, even by the strict reader: the only one is mig-cdi-hook, which executes no hook of a spec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 pub struct Hook {
     /// Stage of the OCI runtime specification: `createRuntime`, `createContainer`.
     pub hook_name: String,
@@ -127,7 +127,7 @@ pub struct Hook {
 
 /// A file of the host in a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "an object")]
 pub struct Mount {
     /// Path on the host.
     pub host_path: String,
@@ -146,7 +146,7 @@ pub struct Mount {
 /// doctor and the hook compare entries with it. In a spec of another tool any attribute but the path may be missing. A
 /// missing number is 0 here, as in CDI's Go type, whose `omitempty` makes the two the same: no driver has major 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "an object")]
 pub struct SpecNode {
     /// Path in the container; also on the host, for engines that bind-mount nodes instead of creating them.
     pub path: String,
