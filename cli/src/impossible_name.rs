@@ -1,7 +1,7 @@
-//! Names by slot that no slice of a GPU can have.
+//! Names that no slice of a node can have.
 
 use mig_cdi_gen::{NoMessages, NodeSource};
-use mig_cdi_model::{GoneName, Profile};
+use mig_cdi_model::{GoneName, Profile, split_compute};
 use mig_cdi_partition::NodeGpus;
 use mig_cdi_sys::nvml::{GpuPartitioning, GpuProfile};
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ pub(crate) fn gpus(node: &NodeSource) -> Vec<GpuPartitioning> {
     gpus.map(|gpus| gpus.all).unwrap_or_default()
 }
 
-/// Says of a name that no slice of its GPU can have so, in the place of being gone.
+/// Says of a name that no slice can have so, in the place of being gone.
 pub(crate) fn with_reason(name: &str, gone: GoneName, gpus: &[GpuPartitioning]) -> GoneName {
     match reason(name, gpus) {
         Some(reason) => GoneName { cause: format!("no slice can be {name}: {reason}"), ..gone },
@@ -20,33 +20,68 @@ pub(crate) fn with_reason(name: &str, gone: GoneName, gpus: &[GpuPartitioning]) 
     }
 }
 
-/// The profile or placement that a name by slot states and its GPU does not have.
+/// The part of a name that no slice of its GPU has.
 fn reason(name: &str, gpus: &[GpuPartitioning]) -> Option<String> {
-    let (index, slot) = name.split_once(':')?;
-    let (profile, starts) = slot.split_once(':')?;
-    // Behind it is the start of a compute instance that does not span its GPU instance, within that.
-    let start: u32 = starts.split(':').next()?.parse().ok()?;
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let profile = match profile.split_once("c.") {
-        Some((compute, profile)) if is_number(compute) => profile,
-        _ => profile,
-    };
-    profile.split_once("g.").filter(|(slices, _)| is_number(slices))?;
+    if let Some(uuid) = name.strip_prefix("MIG-") {
+        // Drivers before R470 have MIG-GPU-..., with the numbers of the instances.
+        let is_uuid = is_uuid(uuid) || uuid.starts_with("GPU-");
+        let form = "a uuid is MIG- and 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12";
+        return (!is_uuid).then(|| form.to_owned());
+    }
+    let (index, rest) = name.split_once(':')?;
     let index: u32 = index.parse().ok()?;
     let gpu = gpus.iter().find(|gpu| gpu.index == index && !gpu.profiles.is_empty())?;
+    match rest.split_once(':') {
+        Some((profile, starts)) => slot_reason(gpu, profile, starts),
+        None => index_reason(gpu, rest.parse().ok()?),
+    }
+}
+
+fn is_uuid(text: &str) -> bool {
+    let is_group = |(group, length): (&str, usize)| {
+        group.len() == length && group.bytes().all(|b| b.is_ascii_hexdigit())
+    };
+    let groups: Vec<_> = text.split('-').collect();
+    groups.len() == 5 && groups.into_iter().zip([8, 4, 4, 4, 12]).all(is_group)
+}
+
+/// `9` of `0:9`.
+fn index_reason(gpu: &GpuPartitioning, number: u32) -> Option<String> {
+    // As many as there are compute instances of one slice.
+    let most =
+        gpu.profiles.iter().map(|profile| profile.max.saturating_mul(profile.slices)).max()?;
+    (number >= most).then(|| format!("GPU {} has at most {most} slices, from 0 on", gpu.index))
+}
+
+/// `2g.20gb` and `1` of `0:2g.20gb:1`, and the start within the GPU instance that a compute instance may have behind it.
+fn slot_reason(gpu: &GpuPartitioning, profile: &str, starts: &str) -> Option<String> {
+    let index = gpu.index;
+    let (start, compute_start) = match starts.split_once(':') {
+        Some((start, compute_start)) => (start, compute_start.parse().ok()?),
+        None => (starts, 0),
+    };
+    let start: u32 = start.parse().ok()?;
+    let (compute, profile) = split_compute(profile);
     let has_name = |own: &&GpuProfile| {
         own.name
             .as_ref()
             .is_some_and(|own: &Profile| [own.as_str(), &own.cdi_safe()].contains(&profile))
     };
-    let placements = gpu.profiles.iter().filter(has_name).flat_map(|own| &own.placements);
-    let known: BTreeSet<u32> = placements.map(|placement| placement.start).collect();
-    if known.is_empty() {
+    let named: Vec<_> = gpu.profiles.iter().filter(has_name).collect();
+    let Some(slices) = named.iter().map(|own| own.slices).max() else {
         let names = gpu.profiles.iter().filter_map(|own| own.name.as_ref());
         let names: Vec<_> = names.map(Profile::cdi_safe).collect();
         return Some(format!("GPU {index} has no {profile}, only {}", names.join(", ")));
+    };
+    let placements = named.iter().flat_map(|own| &own.placements);
+    let known: BTreeSet<u32> = placements.map(|placement| placement.start).collect();
+    if !known.contains(&start) && !known.is_empty() {
+        let starts: Vec<_> = known.iter().map(u32::to_string).collect();
+        let starts = starts.join(", ");
+        return Some(format!("on GPU {index} a {profile} starts only at {starts}"));
     }
-    let starts: Vec<_> = known.iter().map(u32::to_string).collect();
-    (!known.contains(&start))
-        .then(|| format!("on GPU {index} a {profile} starts only at {}", starts.join(", ")))
+    let end = compute.unwrap_or(slices).checked_add(compute_start);
+    let fits = compute != Some(0) && end.is_some_and(|end| end <= slices);
+    let plural = if slices == 1 { "compute slice" } else { "compute slices" };
+    (!fits).then(|| format!("a {profile} has {slices} {plural}, from 0 on"))
 }

@@ -39,11 +39,33 @@ fn form(name: &str) -> Option<Form<'_>> {
     if name.starts_with("MIG-") {
         return Some(Form::Uuid);
     }
-    let (gpu, rest) = name.split_once(':')?;
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let (gpu, rest) = name.split_once(':').filter(|(gpu, _)| is_number(gpu))?;
+    let parts: Vec<&str> = rest.split(':').collect();
+    let (first, starts) = parts.split_first()?;
+    let is_slot = is_profile(first) && (1..=2).contains(&starts.len());
     // `0:1` is by index. `0:3:0`, of a spec of /proc alone, counts as one too.
-    let is_slot = !rest.split(':').all(is_number);
-    is_number(gpu).then_some(Form::OfGpu { gpu, is_slot })
+    let is_index = is_number(first) && starts.len() <= 1;
+    let has_form = (is_slot || is_index) && starts.iter().all(|start| is_number(start));
+    has_form.then_some(Form::OfGpu { gpu, is_slot })
+}
+
+/// True for a text in the place of the profile in a name by slot, whether or not any GPU has the profile.
+fn is_profile(text: &str) -> bool {
+    let (_, of_gpu) = split_compute(text);
+    of_gpu.split_once("g.").is_some_and(|(slices, _)| is_number(slices))
+}
+
+/// Splits the profile in a name by slot: the compute slices of a compute instance that does not span its GPU instance, and the profile of
+/// that.
+#[must_use]
+pub fn split_compute(profile: &str) -> (Option<u32>, &str) {
+    let parts = profile.split_once("c.").filter(|(compute, _)| is_number(compute));
+    let parts = parts.and_then(|(compute, rest)| Some((compute.parse().ok()?, rest)));
+    parts.map_or((None, profile), |(compute, rest)| (Some(compute), rest))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 impl GoneName {
@@ -115,7 +137,22 @@ mod tests {
             let gone = GoneName::new(name, now.into_iter()).map(|gone| gone.to_string());
             assert_eq!(gone.as_deref(), Some(message));
         }
-        for name in ["all", "", ":", "a:1", "config", "GPU-1"] {
+        for name in [
+            "all",
+            "",
+            ":",
+            "a:1",
+            "config",
+            "GPU-1",
+            "0:x:1",
+            "0:1g.10gb",
+            "0:1g.10gb:",
+            "0:1g.10gb:x",
+            "0:1:2:3",
+            "0:1g.10gb:1:2:3",
+            "0:",
+            "0:xg.10gb:1",
+        ] {
             assert_eq!(GoneName::new(name, now.into_iter()), None, "{name}");
         }
         let uuids = GoneName::new("0:2g.20gb:0", ["MIG-a", "MIG-b"].into_iter()).unwrap();

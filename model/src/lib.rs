@@ -44,7 +44,7 @@ pub use backoff::Backoff;
 pub use driver_file::{
     Destination, DriverCapabilities, DriverCapabilitiesError, DriverCapability, DriverFile,
 };
-pub use gone::GoneName;
+pub use gone::{GoneName, split_compute};
 pub use id::{
     CiId, GiId, GpuIndex, GpuMinor, GpuUuid, IdError, Major, MigIndex, MigUuid, Minor, PciAddress,
 };

@@ -141,6 +141,14 @@ impl Gpu {
         }
     }
 
+    /// True for the name that a whole GPU has as a device: its index or its UUID.
+    #[must_use]
+    pub fn has_name(&self, name: &str) -> bool {
+        let index = self.index.map(|index| index.to_string());
+        let uuid = self.uuid.as_ref().map(ToString::to_string);
+        [index, uuid].iter().flatten().any(|own| own == name)
+    }
+
     /// Returns its DRI nodes at the paths of udev's links, by which programs find the nodes of a PCI address. A container has no
     /// udev, and a node at the path of the link is opened like one behind it.
     pub fn dri_links(&self) -> impl Iterator<Item = DeviceNode> {

@@ -69,11 +69,18 @@ fn split_request<'r>(
     request: &'r str,
     options: &mut SpecOptions,
 ) -> Result<(DeviceSet, &'r str), Error> {
-    let Some((kind, name)) = request.split_once('=') else { return Ok((DeviceSet::Mig, request)) };
+    let gpu_kind = options.gpu_kind();
+    let Some((kind, name)) = request.split_once('=') else {
+        // No slice has the UUID of a GPU.
+        if request.starts_with("GPU-") {
+            options.kind = gpu_kind;
+            return Ok((DeviceSet::Gpus, request));
+        }
+        return Ok((DeviceSet::Mig, request));
+    };
     if kind == options.kind.to_string() {
         return Ok((DeviceSet::Mig, name));
     }
-    let gpu_kind = options.gpu_kind();
     if kind != gpu_kind.to_string() {
         return Err(Error::failed("show", format!("{request:?}"))
             .because(format!("its kind is neither {} nor {gpu_kind}", options.kind)));

@@ -62,22 +62,28 @@ impl UnknownDevice<'_> {
             return (cause, format!("add --admin={name}"));
         }
         let gone = GoneName::new(name, known.iter().map(String::as_str));
-        let Some(gone) = gone.filter(|_| !known.is_empty()) else { return self.no_such_device() };
+        let Some(gone) = gone else { return self.no_such_device() };
         let gone = impossible_name::with_reason(name, gone, &impossible_name::gpus(self.node));
-        const LIST: &str = "use a name that mig-cdi list shows";
+        let list = || match known.is_empty() {
+            true => self.no_slice(),
+            false => "use a name that mig-cdi list shows".to_owned(),
+        };
         match gone.gpu.map(|number| (number, self.gpu(number))) {
             Some((number, None)) if self.is_complete => {
-                (format!("this node has no GPU {number}"), LIST.to_owned())
+                (format!("this node has no GPU {number}"), list())
             }
             Some((number, None)) => {
                 (format!("GPU {number} is not confirmed"), "run mig-cdi doctor".to_owned())
             }
             Some((number, Some(gpu))) if gpu.mig == MigMode::Unsupported => {
-                (format!("GPU {number} does not support mig"), LIST.to_owned())
+                (format!("GPU {number} does not support mig"), list())
             }
             Some((_, Some(gpu))) if gone.is_empty => {
                 let advice = first_layout::advice_for(self.node, gpu.index);
                 (gone.cause, format!("{}: {advice}", gone.now))
+            }
+            None if gone.is_empty => {
+                (gone.cause, format!("{}: {}", gone.now, first_layout::advice(self.node)))
             }
             _ => (gone.cause, gone.now),
         }
@@ -92,11 +98,7 @@ impl UnknownDevice<'_> {
     /// A GPU in MIG mode is requested by its slices.
     fn whole_gpu(&self) -> Reason {
         let name = self.name;
-        let has_name = |gpu: &&Gpu| {
-            let index = gpu.index.map(|index| index.to_string());
-            let uuid = gpu.uuid.as_ref().map(ToString::to_string);
-            [index, uuid].iter().flatten().any(|known| known == name)
-        };
+        let has_name = |gpu: &&Gpu| gpu.has_name(name);
         let of_mode = |mode| self.topology.gpus.iter().any(|gpu| gpu.mig == mode);
         match self.topology.gpus.iter().find(has_name) {
             Some(gpu) if gpu.mig == MigMode::Enabled => {
@@ -120,7 +122,7 @@ impl UnknownDevice<'_> {
                     true => format!("none has a slice: {}", first_layout::advice(self.node)),
                     false => format!("request a slice, of the kind {}: {slices}", self.slice_kind),
                 };
-                ("no gpu is whole: every one is in mig mode".to_owned(), cure)
+                ("every gpu is in mig mode, and none can be given out whole".to_owned(), cure)
             }
             _ => self.no_such_device(),
         }
@@ -129,10 +131,15 @@ impl UnknownDevice<'_> {
     fn no_such_device(&self) -> Reason {
         let known = self.known();
         let cure = match known.is_empty() {
-            true => format!("the node has no slice: {}", first_layout::advice(self.node)),
+            true => self.no_slice(),
             false => format!("use one of {}", known.join(", ")),
         };
         ("no such device".to_owned(), cure)
+    }
+
+    /// The cure where there is none.
+    fn no_slice(&self) -> String {
+        format!("the node has no slice: {}", first_layout::advice(self.node))
     }
 
     /// Names of the devices of the requested kind.

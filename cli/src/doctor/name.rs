@@ -4,7 +4,7 @@
 use super::{
     driver_nodes::DriverNodes,
     engines::unclear_daemon,
-    facts::{EngineFacts, LocatedSpec, NodeFacts},
+    facts::{EngineFacts, LocatedSpec, NodeFacts, SpecDirFacts},
     resolution::{Resolution, Unseen, load, resolve, winners},
     specs,
     verdict::{
@@ -17,7 +17,7 @@ use mig_cdi_gen::{
     discover::Source,
     spec::{flag_of_name, preferred_name},
 };
-use mig_cdi_model::{GoneName, cdi::DeviceName};
+use mig_cdi_model::{GoneName, Gpu, MigMode, cdi::DeviceName};
 use mig_cdi_sys::nvml::NvmlGpu;
 use std::collections::BTreeMap;
 
@@ -62,6 +62,9 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
     {
         return error(name, "the node has it, no spec file defines it", "run mig-cdi generate");
     }
+    if let Some(verdict) = unusable_file(facts, name).or_else(|| whole_gpu(facts, name)) {
+        return verdict;
+    }
     // Names of the slices that the driver has now: a spec on disk may be stale.
     let now = expected.into_iter().flat_map(|spec| &spec.devices).map(|d| d.name.as_str());
     let own = name.rsplit_once('=').map_or(name, |(_, device)| device);
@@ -102,6 +105,53 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
         false => format!("use one of the nearest names: {}", first_few(&near)),
     };
     error(name, "no spec file defines it, and the node has no such device", cure)
+}
+
+/// The verdict on a name that a file which engines pass over may define. A name of the driver's slices is judged by these.
+fn unusable_file(facts: &NodeFacts<'_>, name: &str) -> Option<Verdict> {
+    let is_other = match name.split_once('=') {
+        Some((kind, _)) => kind != facts.settings.kind.to_string(),
+        None => GoneName::new(name, std::iter::empty()).is_none(),
+    };
+    let mut files = facts.spec_dirs.iter().flat_map(SpecDirFacts::all).filter(|_| is_other);
+    let (path, reason) = files.find_map(|file| Some((&file.path, file.spec.as_ref().err()?)))?;
+    let path = path_text(path);
+    let evidence = format!(
+        "no spec file that engines can read defines it, and they pass over {path}: {reason}"
+    );
+    Some(error(name, evidence, "correct that file, or generate it again"))
+}
+
+/// The verdict on a whole GPU that the node has and no spec file defines.
+fn whole_gpu(facts: &NodeFacts<'_>, name: &str) -> Option<Verdict> {
+    let device = match name.split_once('=') {
+        Some((kind, device)) => {
+            (kind == facts.settings.kind.with_class_gpu().to_string()).then_some(device)
+        }
+        None => name.starts_with("GPU-").then_some(name),
+    }?;
+    let topology = facts.topology()?;
+    let is_whole = |gpu: &&Gpu| matches!(gpu.mig, MigMode::Disabled | MigMode::Unsupported);
+    let has_name = |gpu: &&Gpu| match device {
+        "all" => is_whole(gpu),
+        _ => gpu.has_name(device),
+    };
+    let gpu = topology.gpus.iter().find(has_name)?;
+    if is_whole(&gpu) {
+        let evidence = "the node has it, no spec file defines it";
+        return Some(error(name, evidence, "run mig-cdi generate --gpus"));
+    }
+    let slices = topology.mig_devices().filter(|slice| std::ptr::eq(slice.gpu, gpu));
+    let slices = slices.filter_map(|slice| preferred_name(&slice, Source::Nvml));
+    let slices: Vec<_> = slices.map(|slice| slice.to_string()).collect();
+    let first = facts.first_layouts.iter().find(|first| Some(first.gpu) == gpu.index.map(|i| i.0));
+    let cure = match (slices.is_empty(), first) {
+        (false, _) => format!("request one of its slices: {}", first_few(&slices)),
+        (true, Some(first)) => run(&first.command),
+        (true, None) => CREATE.to_owned(),
+    };
+    let evidence = format!("{} is in mig mode, and is given out in slices", gpu.label());
+    (gpu.mig == MigMode::Enabled).then(|| error(name, evidence, cure))
 }
 
 /// The usual name of a slice that has this one in another style, and the flag that adds it to a spec.

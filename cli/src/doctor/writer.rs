@@ -4,6 +4,7 @@ use super::{
     facts::{EngineFacts, LocatedSpec, NodeFacts},
     verdict::{path_text, quoted},
 };
+use mig_cdi_gen::engines::PROGRAM_DIRS;
 use mig_cdi_model::{
     DeviceVariable,
     cdi::{Spec, Version},
@@ -73,7 +74,7 @@ impl Writer {
     pub(super) fn regenerate(facts: &NodeFacts<'_>, located: &LocatedSpec<'_>) -> String {
         match Writer::of(facts, located) {
             Writer::MigCdi => regenerate_ours(facts, located, ""),
-            Writer::NvidiaCtk => format!("run {}", nvidia_ctk(located, "")),
+            Writer::NvidiaCtk => run_nvidia_ctk(facts, located, ""),
             Writer::NvidiaCdiRefresh => "run systemctl restart nvidia-cdi-refresh".to_owned(),
             Writer::NvidiaPod(pod) => format!("restart the pod of {pod}, which writes it"),
             Writer::Unknown => {
@@ -99,10 +100,8 @@ impl Writer {
                 format!("{update}, or {}", regenerate_ours(facts, located, &flag))
             }
             Writer::NvidiaCtk if is_for_gids => {
-                format!(
-                    "{update}, or run {}",
-                    nvidia_ctk(located, &format!(" --feature-flag={NO_GIDS}"))
-                )
+                let flag = format!(" --feature-flag={NO_GIDS}");
+                format!("{update}, or {}", run_nvidia_ctk(facts, located, &flag))
             }
             Writer::NvidiaCdiRefresh if is_for_gids => format!(
                 "{update}, or add NVIDIA_CTK_CDI_GENERATE_FEATURE_FLAGS={NO_GIDS} to {REFRESH_SETTINGS} and run \
@@ -144,9 +143,12 @@ fn is_our_file(facts: &NodeFacts<'_>, path: &Path, kind: &str) -> bool {
 }
 
 fn is_refreshed(facts: &NodeFacts<'_>, path: &Path) -> bool {
-    let exists = |unit: &str| facts.host.identity(unit).is_ok_and(|identity| identity.is_some());
     let is_place = REFRESHED_FILES.iter().any(|file| facts.host.display_path(file) == path);
-    is_place && REFRESH_UNITS.iter().any(|unit| exists(unit))
+    is_place && REFRESH_UNITS.iter().any(|unit| exists(facts, unit))
+}
+
+fn exists(facts: &NodeFacts<'_>, path: &str) -> bool {
+    facts.host.identity(path).is_ok_and(|identity| identity.is_some())
 }
 
 /// The command that writes a file of ours again, with more flags, or what has to be done before generate writes beside another file.
@@ -202,12 +204,15 @@ fn generate(facts: &NodeFacts<'_>, located: &LocatedSpec<'_>) -> String {
     command
 }
 
-fn nvidia_ctk(located: &LocatedSpec<'_>, flags: &str) -> String {
+fn run_nvidia_ctk(facts: &NodeFacts<'_>, located: &LocatedSpec<'_>, flags: &str) -> String {
     let kind = match located.spec.kind.split_once('/') {
         Some((vendor, class)) if (vendor, class) != ("nvidia.com", "gpu") => {
             format!(" --vendor={vendor} --class={class}")
         }
         _ => String::new(),
     };
-    format!("nvidia-ctk cdi generate{kind}{flags} --output={}", quoted(located.path))
+    let path = quoted(located.path);
+    let is_installed = PROGRAM_DIRS.iter().any(|dir| exists(facts, &format!("{dir}/nvidia-ctk")));
+    let install = if is_installed { "" } else { "install nvidia-container-toolkit and " };
+    format!("{install}run nvidia-ctk cdi generate{kind}{flags} --output={path}")
 }

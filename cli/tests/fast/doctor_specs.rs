@@ -2,7 +2,7 @@
 //! driver files are in the tier host.
 
 use mig_cdi_sim::preset;
-use mig_cdi_tests::{FakeHost, Run};
+use mig_cdi_tests::{FakeHost, Run, mig_cdi, run};
 use std::{
     ffi::OsStr,
     fs::{self, Permissions},
@@ -540,21 +540,99 @@ fn a_cure_is_for_the_tool_that_wrote_the_file() {
             "generate it again with the tool that wrote it, or remove it",
         ),
     ] {
-        let host = SpecHost::new();
-        host.text(
+        for is_installed in [true, false] {
+            let host = SpecHost::new();
+            if is_installed {
+                host.write("/usr/local/bin/nvidia-ctk", "");
+            }
+            host.text(
             "high",
             name.as_bytes(),
             &format!("cdiVersion: 0.5.0\nkind: {kind}\ndevices: [{{name: x, containerEdits: {{{edits}}}}}]\n"),
         );
-        let run = host.doctor(&[]);
-        let mut lines = run.stdout.lines().skip_while(|line| !line.starts_with("error    files"));
-        assert!(
-            lines.next().is_some_and(|line| line.contains("it runs programs that do not exist")),
-            "{}",
-            run.stdout
-        );
-        assert_eq!(lines.next(), Some(&*format!("         cure: {cure}")), "{}", run.stdout);
+            let run = host.doctor(&[]);
+            let mut lines =
+                run.stdout.lines().skip_while(|line| !line.starts_with("error    files"));
+            assert!(
+                lines
+                    .next()
+                    .is_some_and(|line| line.contains("it runs programs that do not exist")),
+                "{}",
+                run.stdout
+            );
+            let cure = match is_installed {
+                true => cure.to_owned(),
+                false => cure.replace(
+                    "run nvidia-ctk",
+                    "install nvidia-container-toolkit and run nvidia-ctk",
+                ),
+            };
+            assert_eq!(lines.next(), Some(&*format!("         cure: {cure}")), "{}", run.stdout);
+        }
     }
+}
+
+/// The file may be the one that defines the name.
+#[test]
+fn a_file_that_engines_pass_over_is_named_with_a_name_that_none_defines() {
+    let host = SpecHost::new();
+    host.text(
+        "high",
+        b"nvidia.yaml",
+        "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n\t- name: x\n",
+    );
+    for name in ["nvidia.com/gpu=x", "x"] {
+        let run = host.doctor(&[name]);
+        let words = format!(
+            "{name}: no spec file that engines can read defines it, and they pass over TMP/high/nvidia.yaml: not a cdi spec"
+        );
+        assert!(run.code == 1 && run.stdout.contains(&words), "{}", run.stdout);
+    }
+    let gone = host.doctor(&["0:3g.40gb:4"]);
+    assert!(gone.stdout.contains("0:3g.40gb:4 is gone"), "{}", gone.stdout);
+}
+
+/// Whole GPUs are devices too, of another spec file.
+#[test]
+fn a_whole_gpu_without_a_spec_file_leads_to_one() {
+    let text = "[[gpu]]\nmodel = \"a100-80gb\"\ninstances = [{ profile = \"3g.40gb\", start = 0 }]\n[[gpu]]\nmodel = \"l40s\"\n\
+                [[gpu]]\nmodel = \"a100-80gb\"\n[[gpu]]\nmodel = \"a100-80gb\"\nmig = false\n";
+    let dir = tempfile::tempdir().unwrap();
+    let node = dir.path().join("node.toml");
+    fs::write(&node, text).unwrap();
+    let node = format!("--node={}", node.display());
+    let root = format!("--host-root={}", dir.path().display());
+    let on = |args: &[&str]| run(&mut mig_cdi([args, &["--config=/dev/null", &node]].concat()));
+    let uuid = on(&["list", "--json"]).stdout;
+    let uuid = uuid.split("GPU-").nth(2).unwrap().split('"').next().unwrap();
+    let uuid = format!("GPU-{uuid}");
+    const GENERATE: &str =
+        "the node has it, no spec file defines it\n         cure: run mig-cdi generate --gpus\n";
+    for (name, words) in [
+        ("nvidia.com/gpu=1", GENERATE),
+        ("nvidia.com/gpu=3", GENERATE),
+        ("nvidia.com/gpu=all", GENERATE),
+        (&uuid, GENERATE),
+        (
+            "nvidia.com/gpu=0",
+            "gpu 0 is in mig mode, and is given out in slices\n         cure: request one of its slices: 0:3g.40gb:0\n",
+        ),
+        (
+            "nvidia.com/gpu=2",
+            "gpu 2 is in mig mode, and is given out in slices\n         cure: run sudo mig-cdi apply 2=",
+        ),
+        ("nvidia.com/gpu=7", "the node has no such device"),
+    ] {
+        let doctor = on(&["doctor", name, &root]);
+        assert!(doctor.code == 1 && doctor.stdout.contains(words), "{name}: {}", doctor.stdout);
+    }
+    let show = on(&["show", &uuid]);
+    assert!(
+        show.code == 0 && show.stdout.contains("/dev/nvidia1"),
+        "{} {}",
+        show.stdout,
+        show.stderr
+    );
 }
 
 /// `generate` does not change a file of another tool: to send the reader there would lead back here.

@@ -57,7 +57,7 @@ fn a_gpu_in_mig_mode_is_requested_by_its_slices() {
         empty.stderr
     );
     // Where no GPU is whole, no name of one helps; nor does a command that would make slices.
-    let slices = "no gpu is whole: every one is in mig mode; request a slice, of the kind nvidia.com/mig: 0:2g.20gb:0, \
+    let slices = "every gpu is in mig mode, and none can be given out whole; request a slice, of the kind nvidia.com/mig: 0:2g.20gb:0, \
                   0:2g.20gb:2, 0:2g.20gb:4, 0:1g.10gb:6\n";
     for name in ["nvidia.com/gpu=all", "nvidia.com/gpu=5", "nvidia.com/gpu=GPU-x"] {
         let all = run(&mut mig_cdi(["show", name, "--node=a100-80gb"]));
