@@ -6,6 +6,7 @@
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost, Run,
+    driver::DistributionLayout,
     podman::{Podman, VARIANTS},
 };
 
@@ -53,6 +54,29 @@ made 195:1 EPERM
 "
     );
     everywhere(script, |run| similar_asserts::assert_eq!(passed(&run), expected));
+}
+
+/// A slice that renders has the DRI nodes of its GPU, also where udev has links to them; another slice has none.
+#[test]
+fn a_container_gets_dri_nodes_by_both_paths() {
+    let host = FakeHost::with_driver(preset("rtx-pro-6000").unwrap(), DistributionLayout::Fedora);
+    let script = "
+        $MIG_CDI generate $FLAGS --capabilities=all
+        for slice in 0:1g.24gb.gfx:2 0:1g.24gb-me:3; do
+            $PODMAN $RUN --device nvidia.com/mig=$slice --rootfs $ROOTFS probe | grep -e dri -e nvidiactl
+        done";
+    let expected = "\
+node /dev/dri/by-path/pci-0000:c1:00.0-card 660 509:1 ENXIO
+node /dev/dri/by-path/pci-0000:c1:00.0-render 660 509:128 ENXIO
+node /dev/dri/card1 660 509:1 ENXIO
+node /dev/dri/renderD128 660 509:128 ENXIO
+node /dev/nvidiactl 666 195:255 ENXIO
+node /dev/nvidiactl 666 195:255 ENXIO
+";
+    for variant in VARIANTS {
+        let run = Podman::new(variant).script(&host, script);
+        similar_asserts::assert_eq!(passed(&run), expected, "{variant:?}");
+    }
 }
 
 /// A mode of 0 is a mode, and none is 0666.
