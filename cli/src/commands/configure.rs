@@ -45,7 +45,9 @@ pub(super) fn run(
     let paths = |list: &[PathBuf]| list.iter().map(|path| path.display().to_string()).collect();
     let is_image = args.host_root != Path::new("/");
     let running = running_daemons(&host, args.engine, user.is_some());
-    let running = running.map_err(|unclear| unclear.refusal(args.engine))?;
+    if let Some(unclear) = &running.unclear {
+        return Err(unclear.refusal(args.engine));
+    }
     let uses_hook = args.hook || args.runtime;
     let hook = uses_hook.then(|| hook_settings(&host)).transpose()?;
     let request = ConfigureRequest {
@@ -62,6 +64,7 @@ pub(super) fn run(
             !is_image,
         ),
         is_image,
+        program_dirs: running.program_dirs,
         real_runtimes: hook.as_ref().map(|hook| paths(&hook.runtimes)).unwrap_or_default(),
     };
     for file in running.others {

@@ -25,8 +25,12 @@ impl ConfigFormat {
     }
 }
 
+/// Byte order mark with which a file may begin: engines pass over it (moby `daemon/config/config.go`).
+const BOM: char = '\u{feff}';
+
 /// Parses a file. An empty JSON file counts as an empty object.
 pub(crate) fn parse(text: &str, format: ConfigFormat) -> Result<Value, EditError> {
+    let text = text.strip_prefix(BOM).unwrap_or(text);
     match format {
         // dockerd starts with an empty daemon.json, which is no JSON (moby daemon/config/config.go).
         ConfigFormat::Json if text.trim().is_empty() => Ok(Value::Object(Map::new())),
@@ -55,10 +59,12 @@ pub(super) fn edit(text: &str, format: ConfigFormat, edits: &[Edit]) -> Result<S
     if expected == before {
         return Ok(text.to_owned());
     }
+    let (mark, text) = text.split_at(if text.starts_with(BOM) { BOM.len_utf8() } else { 0 });
     let edited = match format {
         ConfigFormat::Toml => toml::edit(text, edits)?,
         ConfigFormat::Json => json::edit(text, edits)?,
     };
+    let edited = format!("{mark}{edited}");
     // The editors work on text and may misjudge an unusual file. The result counts only when it parses to
     // exactly what was there and what was requested.
     match parse(&edited, format) {

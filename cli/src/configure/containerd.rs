@@ -14,8 +14,8 @@ use super::{
 use crate::{
     cli::EngineArg,
     engine_files::{
-        CONTAINERD_2, CriPlugin, EngineSettings, RejectedFile, has_no_keys, import_dir,
-        is_cri_disabled, main_file, value_at,
+        CONTAINERD_2, CriPlugin, EngineSettings, has_no_keys, import_dir, is_cri_disabled,
+        main_file, value_at,
     },
 };
 use mig_cdi_gen::Error;
@@ -28,13 +28,6 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
     let reads_cdi = request.reads_cdi()?;
     let settings = request.settings()?;
     let main = main_file(EngineArg::Containerd, &request.places);
-    if let Some(RejectedFile { path, cause, cure }) = &settings.rejected {
-        let path = request.host.display_path(path);
-        let cause = format!("it does not start with {}: {cause}", path.display());
-        return Err(Error::refused("configure", request.engine.label())
-            .because(cause)
-            .with_cure(cure));
-    }
     let mut plan = ConfigPlan::of(&settings);
     let mut edits = Vec::new();
     if reads_cdi {
@@ -46,20 +39,14 @@ pub(super) fn plan(request: &ConfigureRequest<'_>) -> Result<ConfigPlan, Error> 
     let drafts = match request.version() >= CONTAINERD_2 {
         true => drop_in(request, &settings, &main, &edits),
         false => edited_main_file(request, &settings, &main, &edits),
-    }?;
+    };
+    let drafts =
+        drafts.or_else(|error| check_version(request, &settings, &main).and(Err(error)))?;
     if settings.has_unknown_imports && !drafts.is_empty() {
         let path = request.host.display_path(&main);
         return Err(Error::refused("configure", request.engine.label())
             .because(format!("{} imports files by a pattern with [ or \\", path.display()))
             .with_cure("name the files, or use * alone"));
-    }
-    if let Some(path) = &settings.missing_import {
-        plan.warnings.push(format!(
-            "{path} is imported and not there: containerd reads none of the files that are imported after it"
-        ));
-    }
-    if !drafts.is_empty() {
-        check_version(request, &settings, &main)?;
     }
     if !drafts.is_empty() {
         plan.warnings.extend(replaced_machine(request));
@@ -100,10 +87,12 @@ fn drop_in(
             let others = request.host.list(&dir)?.unwrap_or_default();
             let is_alone = others.iter().all(|name| name == OURS || !name.ends_with(".toml"));
             let pattern = if is_alone { "*.toml" } else { OURS };
-            let import = [
-                Edit::set_default(&["version"], version),
-                Edit::contains(&["imports"], vec![format!("{dir}/{pattern}")], Vec::new()),
-            ];
+            let imports = vec![format!("{dir}/{pattern}")];
+            let mut import = vec![Edit::contains(&["imports"], imports, Vec::new())];
+            // A file with other settings and no version is one of version 1, which none of ours may say: 2.3 reads no later one then.
+            if settings.files.first().is_none_or(|(_, file)| has_no_keys(file)) {
+                import.push(Edit::set(&["version"], version));
+            }
             drafts.push(request.draft(main, ConfigFormat::Toml, &import)?);
         }
         Ok(())
@@ -125,8 +114,8 @@ fn edited_main_file(
     })
 }
 
-/// Refuses a main file of containerd 2 that is of version 1: a drop-in may not be of a later version than the file that imports it
-/// (2.3.0), and containerd reads no table of the plugin in it (2.0 to 2.2).
+/// Refuses a main file of containerd 2 that is of version 1, beside which no drop-in comes into effect: a drop-in may not be of a later
+/// version than the file that is read first (2.3.0), and the table of the plugin in it is not read with one (2.0 to 2.2).
 fn check_version(
     request: &ConfigureRequest<'_>,
     settings: &EngineSettings,

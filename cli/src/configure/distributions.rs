@@ -2,19 +2,22 @@
 //! the documentation and sources that are named here; none was run for this.
 
 use super::{config_edit::Edit, config_format::by_hand, request::ConfigureRequest};
+use crate::cli::EngineArg;
 use mig_cdi_gen::Error;
 
-/// A distribution that writes the configuration of an engine.
+/// A distribution whose engines have files that nobody else can change.
 struct Distribution {
     name: &'static str,
     marks: &'static [Mark],
-    /// Change that has the same effect, in the imperative, with `SETTINGS` in place of the settings.
+    /// Reason why a change of the file has no lasting effect.
+    why: &'static str,
+    /// Change that has the same effect, in the imperative, with `SETTINGS` in place of the settings, and `ENGINE` in that of the engine.
     how: &'static str,
     /// Command that restarts the engine.
     restart: Option<&'static str>,
 }
 
-/// Sign that a distribution writes a file.
+/// Sign that a file is a distribution's own.
 #[derive(Debug, Clone, Copy)]
 enum Mark {
     /// Its path starts with this.
@@ -46,34 +49,41 @@ const TEMPLATE: &str = "copy it to config-v3.toml.tmpl (config.toml.tmpl before 
 const K0S: [Mark; 3] =
     [Mark::FirstLine("k0s_managed=true"), Mark::Prefix("/run/k0s/"), Mark::Prefix("/var/lib/k0s/")];
 
-const DISTRIBUTIONS: [Distribution; 8] = [
+const WRITTEN: &str = "writes this file at each start";
+
+const DISTRIBUTIONS: [Distribution; 9] = [
     Distribution {
         name: "rke2",
         marks: &RKE2,
+        why: WRITTEN,
         how: TEMPLATE,
         restart: Some("systemctl restart rke2-server, or rke2-agent"),
     },
     Distribution {
         name: "k3s",
         marks: &K3S,
+        why: WRITTEN,
         how: TEMPLATE,
         restart: Some("systemctl restart k3s, or k3s-agent"),
     },
     Distribution {
         name: "microk8s",
         marks: &[Mark::Prefix("/var/snap/microk8s/")],
+        why: WRITTEN,
         how: "set SETTINGS in /var/snap/microk8s/current/args/containerd-template.toml, and run microk8s stop and microk8s start",
         restart: Some("microk8s stop, and microk8s start"),
     },
     Distribution {
         name: "k0s",
         marks: &K0S,
+        why: WRITTEN,
         how: "set SETTINGS in a file of /etc/k0s/containerd.d/",
         restart: Some("k0s stop, and k0s start"),
     },
     Distribution {
         name: "talos",
         marks: &[Mark::Prefix("/etc/cri/")],
+        why: WRITTEN,
         how: "set SETTINGS in /etc/cri/conf.d/20-customization.part by machine.files of the machine configuration",
         restart: None,
     },
@@ -81,13 +91,23 @@ const DISTRIBUTIONS: [Distribution; 8] = [
     Distribution {
         name: "nixos",
         marks: &[Mark::Prefix("/nix/store/")],
-        how: "let virtualisation.docker.daemon.settings, or virtualisation.containerd.settings, in configuration.nix set SETTINGS",
+        why: WRITTEN,
+        how: "let virtualisation.ENGINE.settings in configuration.nix set SETTINGS",
+        restart: None,
+    },
+    // "Customizing Docker" and "Customizing containerd" of its documentation.
+    Distribution {
+        name: "flatcar",
+        marks: &[Mark::Prefix("/usr/share/containerd/")],
+        why: "has this file in its read-only system",
+        how: "copy it to /etc/containerd/config.toml, set there SETTINGS, and let a drop-in of containerd.service start /usr/bin/containerd, which reads that",
         restart: None,
     },
     // bottlerocket-core-kit pull request 459.
     Distribution {
         name: "bottlerocket",
         marks: &[Mark::OsId("bottlerocket")],
+        why: WRITTEN,
         how: "set settings.kubelet-device-plugins.nvidia.device-list-strategy to cdi-cri",
         restart: None,
     },
@@ -95,12 +115,13 @@ const DISTRIBUTIONS: [Distribution; 8] = [
     Distribution {
         name: "nodeadm of eks",
         marks: &[Mark::File("/usr/bin/nodeadm")],
+        why: WRITTEN,
         how: "set SETTINGS in spec.containerd.config of the NodeConfig",
         restart: None,
     },
 ];
 
-/// Refuses to edit a file that a distribution writes itself.
+/// Refuses to edit a file of a distribution's own.
 ///
 /// # Errors
 /// For such a file, with what to do there to make the same edits.
@@ -109,9 +130,15 @@ pub(super) fn refuse_generated(
     path: &str,
     edits: &[Edit],
 ) -> Result<(), Error> {
-    let Some(Distribution { name, how, .. }) = find(request, path) else { return Ok(()) };
+    let Some(Distribution { name, why, how, .. }) = find(request, path) else { return Ok(()) };
+    // Docker is the only one whose option has another name.
+    let engine = match request.engine_kind {
+        EngineArg::Docker => "docker.daemon",
+        engine => engine.name(),
+    };
+    let how = how.replace("ENGINE", engine);
     Err(Error::refused("edit", request.host.display_path(path).display())
-        .because(format!("{name} writes this file at each start"))
+        .because(format!("{name} {why}"))
         .with_cure(how.replace("SETTINGS", &by_hand(request.format(), edits))))
 }
 

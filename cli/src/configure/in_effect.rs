@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     cli::EngineArg,
-    engine_files::{CONTAINERD_2, ConfigReader, CriPlugin, EngineSettings, value_at},
+    engine_files::{CONTAINERD_2, ConfigReader, CriPlugin, EngineSettings, RejectedFile, value_at},
 };
 use mig_cdi_gen::{Error, engines::EngineVersion};
 use serde_json::Value;
@@ -20,6 +20,13 @@ use std::collections::BTreeSet;
 pub(super) struct FileForm {
     pub edits: Vec<Edit>,
     pub plugin: Option<&'static str>,
+}
+
+/// A key of a file that overrides one of ours.
+struct Overriding {
+    key: String,
+    /// In containerd 1.7 it may be the table of the plugin.
+    is_table: bool,
 }
 
 /// The files of the machine, with drafts in their place.
@@ -65,8 +72,20 @@ impl ConfigureRequest<'_> {
     }
 
     /// Settings that are in effect now.
+    ///
+    /// # Errors
+    /// When a file cannot be read, has two values of a setting, or lets the engine not start.
     pub(super) fn settings(&self) -> Result<EngineSettings, Error> {
-        self.settings_with(&[])
+        let settings = self.settings_with(&[])?;
+        match &settings.rejected {
+            None => Ok(settings),
+            Some(RejectedFile { path, cause, cure }) => {
+                let path = self.host.display_path(path);
+                Err(Error::refused("configure", self.engine.label())
+                    .because(format!("it does not start with {}: {cause}", path.display()))
+                    .with_cure(cure))
+            }
+        }
     }
 
     fn settings_with(&self, drafts: &[Draft]) -> Result<EngineSettings, Error> {
@@ -104,7 +123,7 @@ impl ConfigureRequest<'_> {
             edit.apply(&mut expected).map_err(|error| {
                 Error::failed("edit", self.host.display_path(ours).display())
                     .because(error)
-                    .with_cure(self.set_by_hand(&whole))
+                    .with_cure(self.set_by_hand(&now, &whole))
             })?;
         }
         if expected == now.effective {
@@ -165,22 +184,22 @@ impl ConfigureRequest<'_> {
         let by = later.filter_map(|(path, file)| Some((path, file, key_in(file)?))).last();
         let error = Error::refused("configure", self.engine.label());
         let ours = self.host.display_path(ours).display().to_string();
-        if let Some((path, file, key)) = by {
+        if let Some((path, file, Overriding { key, is_table })) = by {
             let path = self.host.display_path(path).display().to_string();
             let named = |edit: &Edit| edit.of_plugin(self.plugin_in(file));
-            let there: Vec<Edit> = wanted.iter().map(named).collect();
+            // A table of a plugin has other settings besides, and some of ours.
+            let there: Vec<Edit> = match is_table {
+                true => lost.into_iter().map(named).collect(),
+                false => wanted.iter().map(named).collect(),
+            };
+            let there = by_hand(self.format(), &there);
+            let (what, cure) = match is_table {
+                true => (format!("table {key}"), format!("set in {path}: {there}")),
+                false => (key.clone(), format!("remove {key} from {path}, or set there: {there}")),
+            };
             return error
-                .because(format!("{path} is read after {ours}, and its {key} would override ours"))
-                .with_cure(format!(
-                    "remove {key} from {path}, or set there: {}",
-                    by_hand(self.format(), &there)
-                ));
-        }
-        if let Some(path) = &after.missing_import {
-            let cause = format!(
-                "{path} is imported and not there, and no file that is imported after it is read"
-            );
-            return error.because(cause).with_cure(self.set_by_hand(wanted));
+                .because(format!("{path} is read after {ours}, and its {what} would override ours"))
+                .with_cure(cure);
         }
         let versions = after.files.iter().filter_map(|(_, file)| file.get("version")?.as_i64());
         let versions: BTreeSet<_> =
@@ -197,7 +216,7 @@ impl ConfigureRequest<'_> {
         }
         error
             .because(format!("with our settings in {ours} others would no longer be in effect"))
-            .with_cure(self.set_by_hand(wanted))
+            .with_cure(self.set_by_hand(after, wanted))
     }
 
     /// The name by which a file of containerd 2 has the table of the CRI plugin; `None` for other engines, whose names are one.
@@ -206,9 +225,14 @@ impl ConfigureRequest<'_> {
         (is_containerd && self.version() >= CONTAINERD_2).then(|| CriPlugin::name_in(file))
     }
 
-    /// The settings to make by hand.
-    fn set_by_hand(&self, wanted: &[Edit]) -> String {
-        format!("set by hand: {}", by_hand(self.format(), wanted))
+    /// The settings to make by hand, as the engine's main file has them.
+    fn set_by_hand(&self, settings: &EngineSettings, wanted: &[Edit]) -> String {
+        let named = |edit: &Edit| match self.engine_kind {
+            EngineArg::Containerd => edit.of_plugin(Some(settings.name_in_main_file())),
+            _ => edit.clone(),
+        };
+        let named: Vec<Edit> = wanted.iter().map(named).collect();
+        format!("set by hand: {}", by_hand(self.format(), &named))
     }
 }
 
@@ -270,16 +294,16 @@ impl Edit {
         Edit::contains(&self.path(), single(items), single(initial))
     }
 
-    /// Key of a file that overrides this one; in containerd 1.7 it may be the table of the plugin.
-    fn override_in(&self, file: &Value, version: EngineVersion) -> Option<String> {
+    /// What a file has that overrides this edit.
+    fn override_in(&self, file: &Value, version: EngineVersion) -> Option<Overriding> {
         let is_of_plugin = self.keys.first().is_some_and(|key| key == "plugins");
         let merges = version >= CONTAINERD_2;
         let there = self.of_plugin(merges.then(|| CriPlugin::name_in(file)));
         let path = there.path();
-        if value_at(file, &path).is_some() {
-            return Some(there.key());
+        if is_of_plugin && !merges {
+            let key = || path[..2].join(".");
+            return value_at(file, &path[..2]).map(|_| Overriding { key: key(), is_table: true });
         }
-        let has_table = is_of_plugin && !merges && value_at(file, &path[..2]).is_some();
-        has_table.then(|| format!("table {}", path[..2].join(".")))
+        value_at(file, &path).map(|_| Overriding { key: there.key(), is_table: false })
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct ConfigureRequest<'a> {
     pub places: ConfigPlaces,
     /// True when the root directory is not that of this machine, but of an image.
     pub is_image: bool,
+    /// Directories in which the running daemon looks for programs.
+    pub program_dirs: Vec<String>,
     /// Runtimes of which `mig-cdi-runtime` runs the first that exists.
     pub real_runtimes: Vec<String>,
     /// Spec directories that the engine has to read.
@@ -110,8 +112,10 @@ impl ConfigureRequest<'_> {
             is_below_copied(dir) && !self.exists(dir) && self.hiding_link(dir).is_none()
         };
         let late: Vec<_> = self.dirs.iter().filter(is_late).map(String::as_str).collect();
-        let text =
-            format!("rootless dockerd sees {} only if made before it starts", late.join(" and "));
+        let text = format!(
+            "create {} and restart rootless dockerd, which sees only directories that were there at its start",
+            late.join(" and ")
+        );
         (is_rootless_docker && !late.is_empty()).then_some(text)
     }
 

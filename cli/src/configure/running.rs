@@ -61,8 +61,12 @@ pub(crate) struct RunningDaemons {
     pub given: GivenConfig,
     /// Path of the program of that daemon; `None` where none runs, and for another user's.
     program: Option<String>,
+    /// Directories in which that daemon looks for programs.
+    pub program_dirs: Vec<String>,
     /// Files that other daemons were given.
     pub others: Vec<String>,
+    /// Reason why they do not tell which files count.
+    pub unclear: Option<UnclearDaemon>,
 }
 
 /// Reason why the daemons of an engine that run do not tell which files count.
@@ -95,15 +99,8 @@ impl UnclearDaemon {
 }
 
 /// Finds the running daemons of an engine; none for podman, which has no daemon.
-///
-/// # Errors
-/// When it is not clear whose files count.
-pub(crate) fn running_daemons(
-    proc: &Root,
-    kind: EngineArg,
-    rootless: bool,
-) -> Result<RunningDaemons, UnclearDaemon> {
-    let Some(name) = kind.daemon() else { return Ok(RunningDaemons::default()) };
+pub(crate) fn running_daemons(proc: &Root, kind: EngineArg, rootless: bool) -> RunningDaemons {
+    let Some(name) = kind.daemon() else { return RunningDaemons::default() };
     // Daemons with the same files count as one.
     let (mut of_docker, mut all) = (BTreeMap::new(), BTreeMap::new());
     for pid in daemons(proc, name, rootless) {
@@ -111,30 +108,56 @@ pub(crate) fn running_daemons(
         let environment = read(proc, &format!("/proc/{pid}/environ")).unwrap_or_default();
         let args = line.trim_end_matches('\0').split('\0').skip(1);
         let mut given = given_options(name, args, environment.split('\0'));
+        let found = Daemon {
+            program: program(proc, &pid, name),
+            program_dirs: program_dirs(environment.split('\0')),
+        };
         // No daemon changes its directory after the start.
         let start_dir = || proc.link(&format!("/proc/{pid}/cwd"));
-        given.resolve(start_dir).map_err(|(path, reason)| UnclearDaemon::Relative {
-            path,
-            reason: reason.to_string(),
-        })?;
-        let found = if is_of_docker(&given) { &mut of_docker } else { &mut all };
-        found.insert(given, program(proc, &pid, name));
+        if let Err((path, reason)) = given.resolve(start_dir) {
+            let unclear = UnclearDaemon::Relative { path, reason: reason.to_string() };
+            return found.unclear(unclear);
+        }
+        let daemons = if is_of_docker(&given) { &mut of_docker } else { &mut all };
+        daemons.insert(given, found);
     }
-    let mut all = all.into_iter();
-    if let Some((GivenConfig { file: Some(file), .. }, _)) = of_docker.first_key_value()
-        && all.len() == 0
+    if let Some((GivenConfig { file: Some(file), .. }, found)) = of_docker.pop_first()
+        && all.is_empty()
     {
-        return Err(UnclearDaemon::OfDocker(file.clone()));
+        return found.unclear(UnclearDaemon::OfDocker(file));
     }
     // The default sorts first.
-    let (given, program) = all.next().unwrap_or_default();
+    let mut all = all.into_iter();
+    let (given, Daemon { program, program_dirs }) = all.next().unwrap_or_default();
     let others: Vec<String> = all.filter_map(|(given, _)| given.file).collect();
-    match &given.file {
-        Some(file) if !others.is_empty() => {
-            Err(UnclearDaemon::Several(format!("{file} and {}", others.join(" and "))))
+    let several = |file| UnclearDaemon::Several(format!("{file} and {}", others.join(" and ")));
+    let unclear = given.file.as_ref().filter(|_| !others.is_empty()).map(several);
+    RunningDaemons { given, program, program_dirs, others, unclear }
+}
+
+/// What is known of a running daemon besides its options.
+#[derive(Default)]
+struct Daemon {
+    program: Option<String>,
+    program_dirs: Vec<String>,
+}
+
+impl Daemon {
+    fn unclear(self, unclear: UnclearDaemon) -> RunningDaemons {
+        let Daemon { program, program_dirs } = self;
+        RunningDaemons {
+            program,
+            program_dirs,
+            unclear: Some(unclear),
+            ..RunningDaemons::default()
         }
-        _ => Ok(RunningDaemons { given, program, others }),
     }
+}
+
+/// Directories of the variable `PATH`.
+fn program_dirs<'a>(mut environment: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let path = environment.find_map(|line| line.strip_prefix("PATH=")).unwrap_or_default();
+    path.split(':').filter(|dir| dir.starts_with('/')).map(str::to_owned).collect()
 }
 
 /// Returns an engine of the host: that of the daemon that runs, or else the one in the directories of packages.

@@ -5,7 +5,8 @@ use mig_cdi_gen::Error;
 use serde_json::Value;
 use std::path::Path;
 
-/// Directories in which engines find a runtime that their configuration names without a path.
+/// Directories in which engines find a runtime that their configuration names without a path, unless the daemon that runs has others: that
+/// of k3s has its own programs.
 const PROGRAM_PATH: [&str; 4] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
 /// Names of runtimes that `mig-cdi-runtime` can run. Any other program is a wrapper of one, as NVIDIA's.
 const RUNTIMES: [&str; 2] = ["runc", "crun"];
@@ -92,7 +93,8 @@ fn installed_runtime(request: &ConfigureRequest<'_>, by_engine: &str) -> Option<
     match by_engine.contains('/') {
         true => request.exists(by_engine).then(|| by_engine.to_owned()),
         false => {
-            let mut paths = PROGRAM_PATH.iter().map(|dir| format!("{dir}/{by_engine}"));
+            let of_daemon = request.program_dirs.iter().map(String::as_str);
+            let mut paths = of_daemon.chain(PROGRAM_PATH).map(|dir| format!("{dir}/{by_engine}"));
             paths.find(|path| request.exists(path))
         }
     }

@@ -43,15 +43,13 @@ pub(crate) struct EngineConfig {
 pub(crate) enum ConfigProblem {
     /// A file cannot be read or does not parse.
     Unusable(TextFileError),
-    /// A file has two values of a setting, of which the engine takes a random one.
+    /// A file has two values of a setting, of which the engine takes one that is not known here.
     Ambiguous { path: String, keys: AmbiguousKey },
     /// containerd's CRI plugin is disabled.
     CriDisabled,
     /// The main file of containerd imports files by a pattern that is not supported here.
     UnknownImports { main: String },
-    /// A file that containerd imports is not there.
-    MissingImport { path: String, main: String },
-    /// A file with which containerd does not start.
+    /// A file with which the engine does not start.
     Rejected(RejectedFile),
 }
 
@@ -93,12 +91,13 @@ pub(super) fn find_engines(host: &Root) -> Vec<(InstalledEngine, EngineConfig)> 
     let engines = engines.into_iter().filter_map(|kind| {
         let user_config = user_config(host, kind);
         let running = running_daemons(host, kind, user_config.is_some());
-        let unclear = running.as_ref().err().cloned();
-        let running = running.unwrap_or_default();
         let engine = find_engine(host, kind, &running)?;
         let is_machine = host.display_path("") == Path::new("/");
         let places = ConfigPlaces::new(kind, user_config, running.given, is_machine);
-        let config = EngineConfig { unclear, ..EngineConfig::read(host, kind, &engine, places) };
+        let config = EngineConfig {
+            unclear: running.unclear,
+            ..EngineConfig::read(host, kind, &engine, places)
+        };
         Some((engine, config))
     });
     // An OCI runtime has no configuration that matters here.
@@ -121,8 +120,11 @@ impl EngineConfig {
             is_rootless: places.user_config.is_some(),
             ..of_settings(kind, engine, &settings)
         };
-        if kind == EngineArg::Containerd && is_cri_disabled(&settings.effective, settings.cri.name)
-        {
+        // Where containerd does not start, that is said alone.
+        let is_disabled = kind == EngineArg::Containerd
+            && settings.rejected.is_none()
+            && is_cri_disabled(&settings.effective, settings.cri.name);
+        if is_disabled {
             config.problems.push(ConfigProblem::CriDisabled);
             // The setting of a plugin that is disabled has no effect: it needs no cure.
             config.cdi_off = None;
@@ -130,13 +132,14 @@ impl EngineConfig {
         let ambiguous = settings.ambiguous.into_iter();
         let ambiguous = ambiguous.map(|(path, keys)| ConfigProblem::Ambiguous { path, keys });
         config.problems.extend(ambiguous);
-        let main = main_file(kind, &places);
         if settings.has_unknown_imports {
-            config.problems.push(ConfigProblem::UnknownImports { main: main.clone() });
+            let main = main_file(kind, &places);
+            config.problems.push(ConfigProblem::UnknownImports { main });
         }
-        let missing = settings.missing_import;
-        config.problems.extend(missing.map(|path| ConfigProblem::MissingImport { path, main }));
-        config.problems.extend(settings.rejected.map(ConfigProblem::Rejected));
+        // A file that cannot be used counts as absent, and is named already.
+        let is_named = config.problems.iter().any(|p| matches!(p, ConfigProblem::Unusable(_)));
+        let rejected = settings.rejected.filter(|_| !is_named);
+        config.problems.extend(rejected.map(ConfigProblem::Rejected));
         // The command line of a daemon counts alone.
         let GivenConfig { spec_dirs, hooks_dirs, .. } = places.given;
         if !spec_dirs.is_empty() {

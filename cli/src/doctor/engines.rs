@@ -156,11 +156,6 @@ fn config_problem(engine: &EngineFacts, problem: &ConfigProblem) -> Verdict {
         ConfigProblem::CriDisabled => {
             note(engine.name, "its cri plugin is disabled: kubernetes cannot use it")
         }
-        ConfigProblem::MissingImport { path, main } => warning(
-            engine.name,
-            format!("{path} is imported and not there: no file that is imported after it is read"),
-            format!("create it, or remove it from imports in {main}"),
-        ),
         ConfigProblem::Rejected(RejectedFile { path, cause, cure }) => {
             warning(engine.name, format!("it does not start with {path}: {cause}"), cure)
         }

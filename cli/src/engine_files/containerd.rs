@@ -2,8 +2,8 @@
 
 use super::{
     CONTAINERD_2, DEFAULT_SPEC_DIRS,
-    containerd_versions::{Joined, join},
-    key_case::KeyCase,
+    containerd_versions::{Joined, RejectedFile, join},
+    key_case::{AmbiguousKey, KeyCase},
     merge::{MergeRules, Merged},
     settings::{ConfigPlaces, ConfigReader, EngineSettings, main_file},
     strings_at, value_at,
@@ -23,10 +23,10 @@ pub(super) fn load<R: ConfigReader>(
     reader: &R,
 ) -> Result<EngineSettings, R::Error> {
     let case = KeyCase::of(EngineArg::Containerd, version);
-    let Imported { mut files, has_unknown_imports, missing_import } =
+    let Imported { mut files, has_unknown_imports, missing, ambiguous } =
         follow_imports(main_file(EngineArg::Containerd, places), case, reader)?;
     let Joined { mut value, cri, rejected } = join(version, &files);
-    // containerd decodes the joined tables of its plugins, in which no key is ambiguous.
+    // containerd decodes the joined tables of its plugins, in which the last key wins.
     let values = files.iter_mut().map(|(_, value)| value).chain([&mut value]);
     values.for_each(|value| drop(case.normalize(value)));
     // The plugin decodes its joined table into its built-in values.
@@ -44,16 +44,33 @@ pub(super) fn load<R: ConfigReader>(
     }}});
     let mut effective = Merged::new(MergeRules::Containerd2, built_in);
     effective.add(&value);
-    let effective = effective.into_value();
+    let mut effective = effective.into_value();
+    if !merges {
+        name_default_runtime(&mut effective, cri.name);
+    }
     Ok(EngineSettings {
         files,
         effective,
         cri,
         has_unknown_imports,
-        missing_import,
-        ambiguous: None,
-        rejected,
+        ambiguous,
+        rejected: missing.or(rejected),
     })
+}
+
+/// Gives the table `default_runtime`, which 2 no longer has, the name that 1.7 gives it (`ValidatePluginConfig` in
+/// `pkg/cri/config/config.go`).
+fn name_default_runtime(effective: &mut Value, plugin: &str) {
+    let table = effective.pointer_mut(&format!("/plugins/{plugin}/containerd"));
+    let Some(table) = table.and_then(Value::as_object_mut) else { return };
+    let Some(runtime) = table.get("default_runtime").cloned() else { return };
+    if runtime.get("runtime_type").and_then(Value::as_str).is_none_or(str::is_empty) {
+        return;
+    }
+    table.insert("default_runtime_name".to_owned(), "default".into());
+    if let Some(runtimes) = table.get_mut("runtimes").and_then(Value::as_object_mut) {
+        runtimes.insert("default".to_owned(), runtime);
+    }
 }
 
 /// Files that containerd reads.
@@ -61,7 +78,9 @@ struct Imported {
     /// In the order in which it reads them.
     files: Vec<(String, Value)>,
     has_unknown_imports: bool,
-    missing_import: Option<String>,
+    /// The file that imports one which is not there.
+    missing: Option<RejectedFile>,
+    ambiguous: Option<(String, AmbiguousKey)>,
 }
 
 /// Reads the main file and those that it imports: from file to file, in the order in which they are found (`LoadConfig`).
@@ -71,27 +90,36 @@ fn follow_imports<R: ConfigReader>(
     reader: &R,
 ) -> Result<Imported, R::Error> {
     let mut files: Vec<(String, Value)> = Vec::new();
-    let (mut seen, mut has_unknown_imports, mut missing_import) = (BTreeSet::new(), false, None);
-    let mut pending = VecDeque::from([main]);
-    while let Some(path) = pending.pop_front() {
+    let mut seen = BTreeSet::new();
+    let (mut has_unknown_imports, mut missing, mut ambiguous) = (false, None, None);
+    let mut pending = VecDeque::from([(main, None)]);
+    while let Some((path, importer)) = pending.pop_front() {
         if !seen.insert(path.clone()) {
             continue;
         }
         let Some(mut value) = reader.value(&path)? else {
-            // containerd goes on with what it has read so far (measured with 2.1.9). A main file that is not there imports nothing.
-            missing_import = (!files.is_empty()).then_some(path);
+            // `config dump` of 2 shows what was read so far (measured with 2.1.9), but containerd itself ends. A main file need not be there.
+            missing = importer.map(|importer| RejectedFile {
+                path: importer,
+                cause: format!("it imports {path}, which is not there"),
+                cure: "create that, or remove it from imports".to_owned(),
+            });
             break;
         };
-        case.normalize_top(&mut value);
+        if let Err(keys) = case.normalize_outermost(&mut value) {
+            ambiguous.get_or_insert_with(|| (path.clone(), keys));
+        }
         for pattern in import_patterns(&path, &value) {
             match matching_paths(reader, &pattern)? {
-                Some(paths) => pending.extend(paths),
+                Some(paths) => {
+                    pending.extend(paths.into_iter().map(|found| (found, Some(path.clone()))));
+                }
                 None => has_unknown_imports = true,
             }
         }
         files.push((path, value));
     }
-    Ok(Imported { files, has_unknown_imports, missing_import })
+    Ok(Imported { files, has_unknown_imports, missing, ambiguous })
 }
 
 /// Patterns of the files that a file of containerd imports. A relative one is resolved against the directory of the file

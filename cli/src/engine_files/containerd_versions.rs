@@ -3,7 +3,7 @@
 use super::{
     CONTAINERD_2,
     merge::{MergeRules, Merged},
-    value_at,
+    strings_at, value_at,
 };
 use mig_cdi_gen::engines::EngineVersion;
 use serde_json::{Map, Value, json, map::Entry};
@@ -27,7 +27,7 @@ pub(crate) struct CriPlugin {
     pub name: &'static str,
 }
 
-/// A file with which containerd does not start. From 2.3 on none is found here: a release that is not known yet may read it.
+/// A file with which an engine does not start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RejectedFile {
     pub path: String,
@@ -60,6 +60,14 @@ impl CriPlugin {
         [V3, V2, V1].into_iter().find(has).unwrap_or(V3)
     }
 
+    /// The name by which a file of this version has the table, whether or not it has one yet.
+    pub(super) fn name_in_form(self, file: &Value) -> &'static str {
+        match value_at(file, &["plugins", CriPlugin::name_in(file)]) {
+            Some(_) => CriPlugin::name_in(file),
+            None => CriPlugin::of_version(self.version).name,
+        }
+    }
+
     /// Forms that a drop-in beside a main file of this version may have. The first one is that of the main file; before 2.3 the version
     /// of the last file counts for all of them, so that another one may be needed.
     pub(crate) fn of_drop_in(self, release: EngineVersion) -> Vec<CriPlugin> {
@@ -76,10 +84,14 @@ impl CriPlugin {
 
 /// Joins the files in the order in which containerd reads them.
 pub(super) fn join(release: EngineVersion, files: &[(String, Value)]) -> Joined {
-    match release < CONTAINERD_2 {
+    let mut joined = match release < CONTAINERD_2 {
         true => join_as_1(files),
         false => join_as_2(release, files),
+    };
+    if let Some(undecodable) = files.iter().find_map(|(path, file)| undecodable(path, file)) {
+        joined.rejected = Some(undecodable);
     }
+    joined
 }
 
 /// 1.7 converts nothing: the last version that a file has counts for all (`mergeConfig`), and tables by names of another one are not
@@ -92,7 +104,9 @@ fn join_as_1(files: &[(String, Value)]) -> Joined {
     let version = last.map_or_else(without, |(_, version)| version);
     let rejected = match last {
         Some((path, version)) if version > NEWEST => Some(too_new(path, version, NEWEST)),
-        Some((_, NEWEST)) => files.iter().find_map(|(path, file)| old_name(path, file)),
+        Some((_, NEWEST)) => files.iter().find_map(|(path, file)| {
+            old_name(path, file).or_else(|| misnamed(path, file, is_full_name))
+        }),
         _ => None,
     };
     let mut merged = Merged::new(MergeRules::Containerd1, json!({}));
@@ -108,15 +122,25 @@ fn join_as_2(release: EngineVersion, files: &[(String, Value)]) -> Joined {
     let newest = if converts_each { 4 } else { 3 };
     let mut merged = Merged::new(MergeRules::Containerd2, json!({}));
     let mut version = newest;
-    let mut rejected = None;
+    let mut root_version = 0;
+    let (mut rejected, mut misnamed_plugin) = (None, None);
     for (path, file) in files {
         let mut file = file.clone();
         let own = version_of(&file).unwrap_or(1);
+        if root_version == 0 {
+            root_version = version_of(&file).unwrap_or(0);
+        }
+        if converts_each && version_of(&file).is_some_and(|version| version > root_version) {
+            rejected.get_or_insert_with(|| above_root(path, own, root_version));
+        }
         if own < 2 {
             rename(&mut file, V1, V2);
-        } else if !converts_each {
-            version = own;
-            rejected = (own > newest).then(|| too_new(path, own, newest));
+        } else {
+            misnamed_plugin = misnamed_plugin.or_else(|| misnamed(path, &file, is_dotted));
+            if !converts_each {
+                version = own;
+                rejected = (own > newest).then(|| too_new(path, own, newest));
+            }
         }
         if converts_each && own < newest {
             convert(&mut file);
@@ -133,6 +157,7 @@ fn join_as_2(release: EngineVersion, files: &[(String, Value)]) -> Joined {
     let without = || if main.is_none_or(has_no_keys) { 3 } else { 1 };
     let main = main.and_then(version_of).unwrap_or_else(without);
     let cri = CriPlugin { version: main, name: V3 };
+    let rejected = rejected.or(misnamed_plugin);
     Joined { value: with_version(value, version), cri, rejected }
 }
 
@@ -187,6 +212,19 @@ fn convert(file: &mut Value) {
     }
 }
 
+/// A file of a later version than the first one that has a version (`LoadConfigWithPlugins`).
+fn above_root(path: &str, version: i64, root_version: i64) -> RejectedFile {
+    RejectedFile {
+        path: path.to_owned(),
+        cause: format!(
+            "its version is {version}, and that of the file that is read first is {root_version}"
+        ),
+        cure: format!(
+            "write that file in version {version} with containerd config migrate, or this one in version {root_version}"
+        ),
+    }
+}
+
 fn too_new(path: &str, version: i64, newest: i64) -> RejectedFile {
     RejectedFile {
         path: path.to_owned(),
@@ -195,11 +233,66 @@ fn too_new(path: &str, version: i64, newest: i64) -> RejectedFile {
     }
 }
 
+/// A file that no release can decode: a setting that is read here has another type than in `Config`.
+fn undecodable(path: &str, file: &Value) -> Option<RejectedFile> {
+    type Form = (fn(&Value) -> bool, &'static str);
+    const LIST: Form = (is_string_list, "a list of strings");
+    let forms: [(&str, Form); 5] = [
+        ("version", (Value::is_i64, "a whole number")),
+        ("plugins", (is_table_of_tables, "a table of tables")),
+        ("imports", LIST),
+        ("disabled_plugins", LIST),
+        ("required_plugins", LIST),
+    ];
+    let is_other =
+        |(key, (is_form, _)): &(&str, Form)| file.get(key).is_some_and(|value| !is_form(value));
+    let (key, (_, form)) = forms.into_iter().find(is_other)?;
+    Some(RejectedFile {
+        path: path.to_owned(),
+        cause: format!("its {key} is not {form}"),
+        cure: "correct it there".to_owned(),
+    })
+}
+
+fn is_string_list(value: &Value) -> bool {
+    value.as_array().is_some_and(|list| list.iter().all(Value::is_string))
+}
+
+fn is_table_of_tables(value: &Value) -> bool {
+    value.as_object().is_some_and(|table| table.values().all(Value::is_object))
+}
+
+/// True for the name of a plugin as 1.7 takes it in files of version 2 (`ValidateV2`).
+fn is_full_name(name: &str) -> bool {
+    name.starts_with("io.containerd.") && name.splitn(4, '.').count() == 4
+}
+
+/// True for the name of a plugin as 2 takes it (`ValidateVersion`).
+fn is_dotted(name: &str) -> bool {
+    name.contains('.')
+}
+
+/// A plugin that is disabled or required by a name with which containerd does not start.
+fn misnamed(path: &str, file: &Value, is_name: fn(&str) -> bool) -> Option<RejectedFile> {
+    let misnamed = |list: &'static str| {
+        let mut names = strings_at(file, &[list])?.into_iter();
+        Some((list, names.find(|name| !is_name(name))?))
+    };
+    let (list, name) = ["disabled_plugins", "required_plugins"].into_iter().find_map(misnamed)?;
+    let cure = match &*name {
+        V1 => format!("write {V2:?} in its place"),
+        _ => format!("write its whole name, as {V2:?}"),
+    };
+    Some(RejectedFile {
+        path: path.to_owned(),
+        cause: format!("its {list} has {name:?}, a name of version 1"),
+        cure,
+    })
+}
+
 /// A table of a plugin by its name of version 1, with which 1.7 does not start where the files are of version 2 (`ValidateV2`).
 fn old_name(path: &str, file: &Value) -> Option<RejectedFile> {
-    let is_old =
-        |name: &&String| !name.starts_with("io.containerd.") || name.splitn(4, '.').count() < 4;
-    let name = file.get("plugins")?.as_object()?.keys().find(is_old)?;
+    let name = file.get("plugins")?.as_object()?.keys().find(|name| !is_full_name(name))?;
     let cure = match &**name {
         V1 => format!("rename the table to plugins.{V2:?}"),
         _ => "give the table the name that it has in version 2".to_owned(),

@@ -4,35 +4,76 @@ use super::CONTAINERD_2;
 use crate::cli::EngineArg;
 use mig_cdi_gen::engines::EngineVersion;
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
-/// Settings that are read or written here, as the engines document them.
-const FIELDS: [&str; 21] = [
-    "BinaryName",
-    "cdi_spec_dirs",
-    "container_annotations",
-    "containerd",
-    "crio",
-    "default_runtime",
-    "default_runtime_name",
-    "disabled_plugins",
-    "enable_cdi",
-    "engine",
-    "hooks_dir",
-    "imports",
-    "inherit_default_runtime",
-    "options",
-    "platform_runtime_paths",
-    "plugins",
-    "runtime",
-    "runtime_path",
-    "runtime_type",
-    "runtimes",
+/// Paths of the settings that are read or written here, as the engines document them. `*` is a name that a person chose: a key of a Go
+/// map, which counts letter by letter.
+const SETTINGS: [&str; 36] = [
+    // podman
+    "engine.cdi_spec_dirs",
+    "engine.hooks_dir",
+    "engine.runtime",
+    "engine.runtimes.*",
+    // CRI-O
+    "crio.runtime.cdi_spec_dirs",
+    "crio.runtime.default_runtime",
+    "crio.runtime.hooks_dir",
+    "crio.runtime.runtimes.*.allowed_annotations",
+    "crio.runtime.runtimes.*.inherit_default_runtime",
+    "crio.runtime.runtimes.*.monitor_cgroup",
+    "crio.runtime.runtimes.*.monitor_env",
+    "crio.runtime.runtimes.*.monitor_path",
+    "crio.runtime.runtimes.*.platform_runtime_paths.*",
+    "crio.runtime.runtimes.*.privileged_without_host_devices",
+    "crio.runtime.runtimes.*.runtime_config_path",
+    "crio.runtime.runtimes.*.runtime_path",
+    "crio.runtime.runtimes.*.runtime_root",
+    "crio.runtime.runtimes.*.runtime_type",
+    // containerd
     "version",
+    "imports",
+    "disabled_plugins",
+    "required_plugins",
+    "plugins.*.enable_cdi",
+    "plugins.*.cdi_spec_dirs",
+    "plugins.*.containerd.default_runtime_name",
+    "plugins.*.containerd.runtimes.*.base_runtime_spec",
+    "plugins.*.containerd.runtimes.*.cni_conf_dir",
+    "plugins.*.containerd.runtimes.*.container_annotations",
+    "plugins.*.containerd.runtimes.*.pod_annotations",
+    "plugins.*.containerd.runtimes.*.privileged_without_host_devices",
+    "plugins.*.containerd.runtimes.*.runtime_path",
+    "plugins.*.containerd.runtimes.*.runtime_type",
+    "plugins.*.containerd.runtimes.*.options.BinaryName",
+    "plugins.*.containerd.runtimes.*.options.Root",
+    "plugins.*.containerd.runtimes.*.options.ShimCgroup",
+    "plugins.*.containerd.runtimes.*.options.SystemdCgroup",
 ];
 
-/// Tables of which the keys are names that a person chose: a Go map, whose keys count letter by letter.
-const MAPS: [&str; 5] =
-    ["default_annotations", "platform_runtime_paths", "plugins", "runtimes", "workloads"];
+/// Settings of one table, as the rest of their paths.
+#[derive(Debug, Clone)]
+struct Settings(Vec<&'static str>);
+
+impl Settings {
+    fn of_file() -> Settings {
+        Settings(SETTINGS.to_vec())
+    }
+
+    /// Settings of the table below a key.
+    fn below(&self, key: &str) -> Settings {
+        let rest = |path: &&'static str| match path.split_once('.') {
+            Some((first, rest)) if first == key || first == "*" => Some(rest),
+            _ => None,
+        };
+        Settings(self.0.iter().filter_map(rest).collect())
+    }
+
+    /// Keys of the table that a person did not choose.
+    fn keys(&self) -> BTreeSet<&'static str> {
+        let first = |path: &&'static str| path.split('.').next().filter(|key| *key != "*");
+        self.0.iter().filter_map(first).collect()
+    }
+}
 
 /// Rule of a parser for keys that differ from a setting in the case of their letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +92,9 @@ pub(crate) enum KeyCase {
     FewForms,
 }
 
-/// Two keys of one table that an engine takes for the same setting, of which it uses a random one.
+/// Two keys of one table that an engine takes for the same setting, of which it uses a random one or, in containerd, the later one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("it has both {} and {}, and the engine takes a random one of the two", .0[0], .0[1])]
+#[error("it has both {} and {}, which are one setting to the engine", .0[0], .0[1])]
 pub(crate) struct AmbiguousKey(pub [String; 2]);
 
 impl KeyCase {
@@ -93,28 +134,26 @@ impl KeyCase {
     /// The path of a setting as a file spells it, as far as the file has it. Of several spellings of a table that one which has most of
     /// the rest.
     pub(crate) fn spelled(self, file: &Value, path: &[String]) -> Vec<String> {
-        self.spelled_below(file.as_object(), "", path).1
+        self.spelled_below(file.as_object(), &Settings::of_file(), path).1
     }
 
     /// The number of keys that are there, and the spelled path.
     fn spelled_below(
         self,
         table: Option<&Map<String, Value>>,
-        name: &str,
+        settings: &Settings,
         path: &[String],
     ) -> (usize, Vec<String>) {
         let Some((field, rest)) = path.split_first() else { return (0, Vec::new()) };
         let keys = match table {
-            Some(table) if !MAPS.contains(&name) => self.keys(table, field),
-            Some(table) => {
-                table.get_key_value(field).map(|(key, _)| key.clone()).into_iter().collect()
-            }
-            None => Vec::new(),
+            Some(table) if settings.keys().contains(&**field) => self.keys(table, field),
+            _ => vec![field.clone()],
         };
+        let settings = settings.below(field);
         let below = |key: String| {
             let found = table.and_then(|table| table.get(&key));
             let (depth, mut spelled) =
-                self.spelled_below(found.and_then(Value::as_object), field, rest);
+                self.spelled_below(found.and_then(Value::as_object), &settings, rest);
             spelled.insert(0, key);
             (depth + usize::from(found.is_some()), spelled)
         };
@@ -131,37 +170,46 @@ impl KeyCase {
     pub(crate) fn normalize(self, file: &mut Value) -> Result<(), AmbiguousKey> {
         let mut clash = None;
         if let Some(table) = file.as_object_mut() {
-            self.normalize_below(table, "", &mut clash);
+            self.normalize_below(table, &Settings::of_file(), &mut clash);
         }
         clash.map_or(Ok(()), Err)
     }
 
-    /// The same for the outermost table alone.
-    pub(crate) fn normalize_top(self, file: &mut Value) {
+    /// The same for the outermost table of a file of containerd alone. There 2 takes the later of two keys, and their order is not known
+    /// here.
+    pub(crate) fn normalize_outermost(self, file: &mut Value) -> Result<(), AmbiguousKey> {
+        let case = if self == KeyCase::LastWins { KeyCase::Ignored } else { self };
+        let mut clash = None;
         if let Some(table) = file.as_object_mut() {
-            // In the outermost table of containerd none is ambiguous.
-            self.rename(table, &mut None);
+            case.rename(table, &Settings::of_file(), &mut clash);
         }
+        clash.map_or(Ok(()), Err)
     }
 
     fn normalize_below(
         self,
         table: &mut Map<String, Value>,
-        name: &str,
+        settings: &Settings,
         clash: &mut Option<AmbiguousKey>,
     ) {
-        if !MAPS.contains(&name) {
-            self.rename(table, clash);
-        }
+        self.rename(table, settings, clash);
         let tables =
             table.iter_mut().filter_map(|(key, value)| Some((key, value.as_object_mut()?)));
         for (key, table) in tables {
-            self.normalize_below(table, key, clash);
+            let settings = settings.below(key);
+            if !settings.0.is_empty() {
+                self.normalize_below(table, &settings, clash);
+            }
         }
     }
 
-    fn rename(self, table: &mut Map<String, Value>, clash: &mut Option<AmbiguousKey>) {
-        for field in FIELDS {
+    fn rename(
+        self,
+        table: &mut Map<String, Value>,
+        settings: &Settings,
+        clash: &mut Option<AmbiguousKey>,
+    ) {
+        for field in settings.keys() {
             let keys = self.keys(table, field);
             if keys.iter().all(|key| key == field) {
                 continue;
@@ -261,6 +309,28 @@ mod tests {
         assert_eq!(clash["engine"]["runtime"], "c");
         for case in [KeyCase::LastWins, KeyCase::FewForms] {
             assert_eq!(normalized(case, version.clone())["version"], 3);
+        }
+        assert_eq!(KeyCase::FewForms.normalize_outermost(&mut version.clone()), Ok(()));
+        let error = KeyCase::LastWins.normalize_outermost(&mut version.clone()).unwrap_err();
+        assert_eq!(error, AmbiguousKey(["VERSION".to_owned(), "Version".to_owned()]));
+    }
+
+    /// Names that persons chose, and tables that are not read here, are left as they are, whatever they are called.
+    #[test]
+    fn chosen_names_are_no_settings() {
+        let file = json!({
+            "engine": {
+                "volume_plugins": { "Crio": "/a", "crio": "/b", "Runtime": "/c", "runtime": "/d" },
+                "runtimes": { "Runtime": ["/a"], "runtime": ["/b"] },
+            },
+            "crio": { "runtime": { "runtimes": { "Hooks_Dir": {}, "hooks_dir": {
+                "default_annotations": { "Version": "1", "version": "2" },
+                "platform_runtime_paths": { "Runtime_Path": "/a", "runtime_path": "/b" },
+            } } } },
+            "plugins": { "Imports": {}, "imports": { "labels": { "Enable_CDI": 1, "enable_cdi": 2 } } },
+        });
+        for case in [KeyCase::Ignored, KeyCase::LastWins, KeyCase::FewForms] {
+            assert_eq!(normalized(case, file.clone()), file, "{case:?}");
         }
     }
 

@@ -92,11 +92,9 @@ pub(crate) struct EngineSettings {
     pub cri: CriPlugin,
     /// containerd imports files by a pattern that is not understood here.
     pub has_unknown_imports: bool,
-    /// A file that containerd imports by its path and that is not there: it reads no further file.
-    pub missing_import: Option<String>,
-    /// A file with which containerd does not start.
+    /// A file with which the engine does not start.
     pub rejected: Option<RejectedFile>,
-    /// A file with two values of a setting, of which the engine takes a random one.
+    /// A file with two values of a setting, of which the engine takes one that is not known here.
     pub ambiguous: Option<(String, AmbiguousKey)>,
 }
 
@@ -115,7 +113,10 @@ impl EngineSettings {
             EngineArg::Podman => {
                 let files = podman::files(version, places, reader)?;
                 let built_in = podman::built_in(version);
-                Ok(join(MergeRules::Podman, KeyCase::of(engine, version), built_in, files))
+                let case = KeyCase::of(engine, version);
+                let rejected = podman::missing_file(places, &files);
+                let settings = join(MergeRules::Podman, case, built_in, files);
+                Ok(EngineSettings { rejected, ..settings })
             }
             EngineArg::Crio => {
                 let files = crio_files(places, reader)?;
@@ -143,6 +144,11 @@ impl EngineSettings {
     /// The strings of a list that is in effect; none where it is not set.
     pub(crate) fn strings(&self, keys: &[&str]) -> Vec<String> {
         strings_at(&self.effective, keys).unwrap_or_default()
+    }
+
+    /// The name by which containerd's main file has the table of the CRI plugin.
+    pub(crate) fn name_in_main_file(&self) -> &'static str {
+        self.files.first().map_or(self.cri.name, |(_, file)| self.cri.name_in_form(file))
     }
 
     /// A value that is in effect.
@@ -196,7 +202,6 @@ fn join(
         effective: merged.into_value(),
         cri: CriPlugin { version: 0, name: "" },
         has_unknown_imports: false,
-        missing_import: None,
         rejected: None,
         ambiguous,
     }

@@ -1,8 +1,54 @@
 //! `mig-cdi configure` on fake hosts: what every range of versions of an engine supports, files that it refuses, and
 //! daemons that need a restart.
 
-use mig_cdi_tests::{configure_host::ConfigureHost, run};
+use mig_cdi_tests::{configure_host::ConfigureHost, mig_cdi, run};
 use std::{fs, process::Command};
+
+/// No command of podman works without a file that a variable names.
+#[test]
+fn a_file_that_a_variable_names_has_to_be_there() {
+    for variable in ["CONTAINERS_CONF", "CONTAINERS_CONF_OVERRIDE"] {
+        // Variables count for this machine alone.
+        let mut command = mig_cdi([
+            "configure",
+            "podman",
+            "--engine-version=5.6.0",
+            "--dry-run",
+            "--config=/dev/null",
+        ]);
+        let refused = run(command.env(variable, "/no/x.conf"));
+        let words = format!(
+            "it does not start with /no/x.conf: {variable} names it, and it is not there; create it, or unset {variable}\n"
+        );
+        assert!(refused.code == 5 && refused.stderr.ends_with(&words), "{}", refused.stderr);
+    }
+}
+
+/// dockerd reads a file with a byte order mark, which stays.
+#[test]
+fn a_byte_order_mark_is_passed_over() {
+    let machine = ConfigureHost::new();
+    for (args, path, text, after) in [
+        (
+            "docker --engine-version 26.1.5",
+            "/etc/docker/daemon.json",
+            "\u{feff}{\"debug\": true}\n",
+            "\u{feff}{\"debug\": true,\"features\": {\"cdi\": true}}\n",
+        ),
+        (
+            "containerd --engine-version 1.7.24",
+            "/etc/containerd/config.toml",
+            "\u{feff}version = 2\n",
+            "\u{feff}version = 2\n\n[plugins.\"io.containerd.grpc.v1.cri\"]\nenable_cdi = true\n",
+        ),
+    ] {
+        machine.put(path, text);
+        machine.run_ok(args);
+        assert_eq!(machine.read(path), after);
+        machine.run_ok(&format!("{} --undo", args.split(' ').next().unwrap()));
+        assert_eq!(machine.read(path), text);
+    }
+}
 
 /// The settings depend on the version of the engine, and an unsupported one is reported.
 #[test]
@@ -83,8 +129,8 @@ fn invalid_files_are_named_and_not_changed() {
         (
             "containerd --engine-version 1.7.24",
             containerd,
-            "version = 2\nplugins = 3\n",
-            ": plugins is not a table; set by hand: ",
+            "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\ncdi_spec_dirs = 3\n",
+            "cdi_spec_dirs is not a list",
         ),
         (
             "containerd --engine-version 1.7.24",
@@ -95,7 +141,7 @@ fn invalid_files_are_named_and_not_changed() {
         (
             "containerd --engine-version 2.3.0",
             containerd,
-            "root = \"/x\"\n[plugins.cri]\nenable_cdi = false\n",
+            "version = 1\n[plugins.cri]\nenable_cdi = false\n",
             "containerd config migrate",
         ),
         ("docker --engine-version 26.1", daemon, "{\n\"a\": 1,\n}\n", "daemon.json: line 3: "),

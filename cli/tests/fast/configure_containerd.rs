@@ -40,8 +40,8 @@ fn a_drop_in_keeps_the_version_by_which_all_files_are_read() {
         ("2.1.9", off(3, CRI_2), table(3, CRI_3), None),
         ("2.1.9", "[plugins.cri]\nenable_cdi = false\n".to_owned(), String::new(), None),
         // 2.3 reads all tables.
-        ("2.3.0", off(2, CRI_2), table(3, CRI_3), ours(2, CRI_2)),
-        ("2.3.0", off(3, CRI_2), table(4, CRI_3), ours(3, CRI_3)),
+        ("2.3.0", off(2, CRI_2), table(2, CRI_2), ours(2, CRI_2)),
+        ("2.3.0", off(3, CRI_2), table(2, CRI_2), ours(3, CRI_3)),
         ("2.3.0", off(4, CRI_2), table(2, CRI_2), None),
     ] {
         let machine = machine(&main, &drop_in);
@@ -81,11 +81,78 @@ fn a_file_that_containerd_rejects_is_named() {
             "version = 4\n",
             ["10-a.toml: its version is 4", "set version = 3 there"],
         ),
+        // 2.3 compares with the first file that has a version.
+        (
+            "2.3.0",
+            "version = 2\n",
+            "version = 3\n",
+            [
+                "10-a.toml: its version is 3, and that of the file that is read first is 2",
+                "containerd config migrate",
+            ],
+        ),
+        (
+            "1.7.24",
+            "version = 2\n",
+            "disabled_plugins = ['cri']\n",
+            [
+                "10-a.toml: its disabled_plugins has \"cri\", a name of version 1",
+                "write \"io.containerd.grpc.v1.cri\" in its place",
+            ],
+        ),
+        (
+            "2.1.9",
+            "version = 3\n",
+            "version = 2\nrequired_plugins = ['task']\n",
+            [
+                "10-a.toml: its required_plugins has \"task\", a name of version 1",
+                "write its whole name",
+            ],
+        ),
+        (
+            "2.3.0",
+            "version = 3\n",
+            "plugins = 3\n",
+            ["10-a.toml: its plugins is not a table of tables", "correct it"],
+        ),
+        (
+            "1.7.24",
+            "version = 2\n",
+            "version = '2'\n",
+            ["10-a.toml: its version is not a whole number", "correct it"],
+        ),
+        (
+            "2.1.9",
+            "version = 3\n",
+            "imports = '/x'\n",
+            ["10-a.toml: its imports is not a list of strings", "correct it"],
+        ),
+        // containerd itself ends, and only its `config dump` goes on.
+        (
+            "1.7.24",
+            "version = 2\n",
+            "imports = ['/x.toml']\n",
+            [
+                "10-a.toml: it imports /x.toml, which is not there",
+                "create that, or remove it from imports",
+            ],
+        ),
+        (
+            "2.1.9",
+            "version = 3\n",
+            "imports = ['./x.toml']\n",
+            ["imports /etc/containerd/conf.d/x.toml, which", "create that"],
+        ),
     ] {
         let machine = machine(&format!("{main}{IMPORTS}"), drop_in);
         let before = machine.tree();
         let refused = machine.configure(&format!("containerd --engine-version {release}"));
-        assert_eq!((refused.code, machine.tree() == before), (5, true), "{}", refused.stderr);
+        assert_eq!(
+            (refused.code, machine.tree() == before),
+            (5, true),
+            "{words:?} {}",
+            refused.stderr
+        );
         for words in ["it does not start with /etc/containerd/"].iter().chain(&words) {
             assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
         }
@@ -115,6 +182,39 @@ fn a_pattern_with_the_parent_directory_is_followed() {
     machine.put("/etc/containerd/a/x.toml", "version = 3\nimports = [\"./../b/*.toml\"]\n");
     machine.run_ok("containerd --engine-version 2.1.9");
     assert!(machine.read("/etc/containerd/b/50-mig-cdi.toml").contains("\"/srv/slices\"]\n"));
+}
+
+/// In 1.7 a later file replaces the table of the plugin. The advice keeps what the file has besides.
+#[test]
+fn a_table_that_replaces_ours_is_completed_and_not_removed() {
+    let nvidia = format!(
+        "version = 2\n[{CRI_2}]\nenable_cdi = true\ncdi_spec_dirs = ['/etc/cdi']\n[{CRI_2}.containerd]\ndefault_runtime_name = 'nvidia'\n"
+    );
+    let machine = machine(&format!("version = 2\n{IMPORTS}"), &nvidia);
+    let refused = machine.configure("containerd --engine-version 1.7.24");
+    let advice = format!(
+        "10-a.toml is read after /etc/containerd/config.toml, and its table plugins.io.containerd.grpc.v1.cri would override ours; \
+         set in /etc/containerd/conf.d/10-a.toml: cdi_spec_dirs = [\"/etc/cdi\", \"/var/run/cdi\"] below [{CRI_2}]\n"
+    );
+    assert!(refused.code == 5 && refused.stderr.ends_with(&advice), "{}", refused.stderr);
+}
+
+/// A table of the newer name would hide that of the older one.
+#[test]
+fn settings_to_make_by_hand_have_the_form_of_the_file() {
+    let main = format!(
+        "version = 2\nimports = ['conf.d/*.toml', '/etc/x/*.toml']\n[{CRI_2}.containerd]\ndefault_runtime_name = 'nvidia'\n"
+    );
+    let machine =
+        machine(&main, &format!("version = 2\n[{CRI_2}]\nenable_cdi = 3\ncdi_spec_dirs = 'x'\n"));
+    machine.set_spec_dirs(&["/srv/slices"]);
+    let refused = machine.configure("containerd --engine-version 2.1.9");
+    assert!(
+        refused.stderr.contains("set by hand: ")
+            && refused.stderr.contains(&format!("below [{CRI_2}]")),
+        "{}",
+        refused.stderr
+    );
 }
 
 /// Advice is one line, and names what is there too.

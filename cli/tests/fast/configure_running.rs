@@ -152,7 +152,16 @@ fn a_file_that_a_distribution_writes_is_not_edited() {
             None,
             [
                 "nixos writes",
-                "virtualisation.containerd.settings, in configuration.nix set enable_cdi = true below",
+                "virtualisation.containerd.settings in configuration.nix set enable_cdi = true below",
+            ],
+        ),
+        (
+            "/usr/share/containerd/config.toml",
+            "version = 3\n",
+            None,
+            [
+                "flatcar has this file in its read-only system",
+                "copy it to /etc/containerd/config.toml, set there enable_cdi = true below",
             ],
         ),
         (default, "version = 3\n", Some(os), ["bottlerocket writes", "device-list-strategy"]),
@@ -192,7 +201,7 @@ fn a_file_that_a_distribution_writes_is_not_edited() {
     refused(
         &machine,
         "docker --engine-version 26.1.5",
-        &["nixos writes", "virtualisation.docker", settings],
+        &["nixos writes", "virtualisation.docker.daemon.settings in configuration.nix", settings],
     );
 }
 
@@ -268,9 +277,13 @@ fn the_doctor_says_what_configure_says_of_unclear_daemons() {
     for (lines, severity, words) in [
         (&["dockerd", own][..], "note   ", "docker's own, and dockerd writes"),
         (&two[..], "warning", "several run, with /a.toml and /b.toml"),
+        (&["containerd -c a.toml"], "warning", "started with the relative path a.toml: "),
     ] {
         let machine = running(lines);
-        machine.program("root/usr/bin/containerd", "#!/bin/sh\necho containerd x 1.7.24\n");
+        machine.program("root/srv/bin/containerd", "#!/bin/sh\necho containerd x 1.7.24\n");
+        for pid in (100..).take(lines.len()) {
+            symlink("/srv/bin/containerd", machine.path(&format!("/proc/{pid}/exe"))).unwrap();
+        }
         refused(&machine, "containerd", &[words]);
         let found = doctor(&machine, &[]);
         let config: Vec<_> =

@@ -106,7 +106,9 @@ fn built_in_directories_stay() {
             "warning: docker {version} does not look into {dir}: rootlesskit puts links there; update docker to 29.2, or "
         );
         assert_eq!(run.stderr.contains(&warning), is_hidden, "{version} {dir}: {}", run.stderr);
-        let late = format!("rootless dockerd sees {dir} only if made before it starts\n");
+        let late = format!(
+            "create {dir} and restart rootless dockerd, which sees only directories that were there at its start\n"
+        );
         let is_late = !is_hidden && !["/srv/slices", "/etc/slices/cdi"].contains(&dir);
         assert_eq!(run.stderr.contains(&late), is_late, "{version} {dir}: {}", run.stderr);
         assert!(!machine.run_ok(&args).stderr.contains("rootless"), "{version} {dir}");
@@ -177,6 +179,26 @@ fn a_runtime_of_containerd_inherits_from_the_default_one() {
     let machine = machine(&[]);
     machine.run_ok("containerd --engine-version 1.7.24 --runtime");
     assert!(machine.read(main).contains("containerd.runtimes.runc]"), "{}", machine.read(main));
+}
+
+/// 1.7 takes the deprecated table for the default runtime.
+#[test]
+fn a_runtime_of_containerd_inherits_from_the_deprecated_table() {
+    let cri = "plugins.'io.containerd.grpc.v1.cri'";
+    let text = format!(
+        "version = 2\n[{cri}.containerd.default_runtime]\nruntime_type = 'io.containerd.runc.v2'\nprivileged_without_host_devices = true\n\
+         [{cri}.containerd.default_runtime.options]\nSystemdCgroup = true\n"
+    );
+    let main = "/etc/containerd/config.toml";
+    let machine = machine(&[(main, &*text)]);
+    let args = "containerd --engine-version 1.7.24 --runtime";
+    machine.run_ok(args);
+    let text = machine.read(main);
+    let ours = text.split("runtimes.mig-cdi]").nth(1).unwrap();
+    for line in ["privileged_without_host_devices = true\n", "SystemdCgroup = true\n"] {
+        assert!(ours.contains(line), "{text}");
+    }
+    assert!(machine.run_ok(args).stderr.contains("nothing to change\n"), "{text}");
 }
 
 /// The switch is in a table of version 3 and the runtimes in one of version 2: ours would need both. 2.3 converts each file.
@@ -430,6 +452,22 @@ fn the_real_runtime_has_to_be_there() {
             run.stderr
         );
     }
+    // That of k3s is in its own directory, in which its containerd looks first.
+    let config = "/srv/containerd.toml";
+    let k3s = machine(&[
+        (config, "version = 3\n"),
+        ("/proc/100/comm", "containerd\n"),
+        ("/proc/100/cmdline", &format!("containerd\0-c\0{config}\0")),
+        (
+            "/proc/100/environ",
+            "HOME=/\0PATH=:data/bin:/var/lib/rancher/k3s/data/current/bin:/usr/bin\0",
+        ),
+        ("/proc/100/status", "Name:\tcontainerd\nUid:\t0\t0\t0\t0\n"),
+    ]);
+    k3s.program("root/var/lib/rancher/k3s/data/current/bin/runc", "#!/bin/sh\n");
+    let refused = k3s.configure("containerd --engine-version 2.1.5 --runtime");
+    let cure = "set runtimes = [\"/var/lib/rancher/k3s/data/current/bin/runc\"] below [hook]";
+    assert!(refused.code == 5 && refused.stderr.contains(cure), "{}", refused.stderr);
     // Another runtime than the engine's.
     let machine = machine(&[("/etc/crio/crio.conf", crun)]);
     machine.program("root/opt/crio/crun", "#!/bin/sh\n");

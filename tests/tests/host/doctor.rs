@@ -494,7 +494,7 @@ fn cures_for_a_new_version_are_those_of_its_writer() {
         cures.map(|line| line["         cure: ".len()..].to_owned()).collect::<Vec<_>>()
     };
     let command = format!(
-        "update podman, or run nvidia-ctk cdi generate --feature-flag={FLAG} --output=TMP/cdi/nvidia.yaml"
+        "update podman, or install nvidia-container-toolkit and run nvidia-ctk cdi generate --feature-flag={FLAG} --output=TMP/cdi/nvidia.yaml"
     );
     assert!(cures(&host).contains(&command), "{:?}", cures(&host));
     // The service would undo it.
@@ -755,7 +755,7 @@ faults! {
                 "version = 3",
                 "version = 3\nimports = [\"/etc/x\"]",
             )
-        } => "warning", "config", "/etc/x is imported and not there";
+        } => "warning", "config", "config.toml: it imports /etc/x, which is not there";
         an_import_that_switches_it_off: |h| {
             let path = h.host.path(CONTAINERD);
             h.replace(&path, "version = 3", "version = 3\nimports = [\"conf.d/*.toml\"]");
