@@ -10,12 +10,12 @@ mod podman;
 mod settings;
 
 pub(crate) use containerd::import_dir;
-pub(crate) use containerd_versions::{CriPlugin, RejectedFile, has_no_keys};
+pub(crate) use containerd_versions::{CriPlugin, has_no_keys};
 pub(crate) use hidden_dir::{HidingLink, is_below_copied};
 pub(crate) use key_case::{AmbiguousKey, KeyCase};
 pub(crate) use podman::{podman_has_spec_dirs, podman_spec_dirs};
 pub(crate) use settings::{
-    ConfigPlaces, ConfigReader, EngineSettings, GivenConfig, crio_default_runtime,
+    ConfigPlaces, ConfigReader, EngineSettings, GivenConfig, RejectedFile, crio_default_runtime,
     crio_drop_in_dir, docker_user_dirs, main_file,
 };
 

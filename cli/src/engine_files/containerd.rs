@@ -2,10 +2,10 @@
 
 use super::{
     CONTAINERD_2, DEFAULT_SPEC_DIRS,
-    containerd_versions::{Joined, RejectedFile, join},
+    containerd_versions::{Joined, join},
     key_case::{AmbiguousKey, KeyCase},
     merge::{MergeRules, Merged},
-    settings::{ConfigPlaces, ConfigReader, EngineSettings, main_file},
+    settings::{ConfigPlaces, ConfigReader, EngineSettings, RejectedFile, main_file},
     strings_at, value_at,
 };
 use crate::cli::EngineArg;

@@ -3,6 +3,7 @@
 use super::{
     CONTAINERD_2,
     merge::{MergeRules, Merged},
+    settings::RejectedFile,
     strings_at, value_at,
 };
 use mig_cdi_gen::engines::EngineVersion;
@@ -25,14 +26,6 @@ pub(crate) struct CriPlugin {
     pub version: i64,
     /// Name of the table.
     pub name: &'static str,
-}
-
-/// A file with which an engine does not start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RejectedFile {
-    pub path: String,
-    pub cause: String,
-    pub cure: String,
 }
 
 /// Files of containerd, joined.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 /// Paths of the settings that are read or written here, as the engines document them. `*` is a name that a person chose: a key of a Go
 /// map, which counts letter by letter.
-const SETTINGS: [&str; 36] = [
+const SETTINGS: [&str; 37] = [
     // podman
     "engine.cdi_spec_dirs",
     "engine.hooks_dir",
@@ -36,6 +36,7 @@ const SETTINGS: [&str; 36] = [
     "required_plugins",
     "plugins.*.enable_cdi",
     "plugins.*.cdi_spec_dirs",
+    "plugins.*.containerd.default_runtime.runtime_type",
     "plugins.*.containerd.default_runtime_name",
     "plugins.*.containerd.runtimes.*.base_runtime_spec",
     "plugins.*.containerd.runtimes.*.cni_conf_dir",

@@ -2,8 +2,7 @@
 
 use super::{
     DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS,
-    containerd_versions::RejectedFile,
-    settings::{ConfigPlaces, ConfigReader, EngineSettings, read_all},
+    settings::{ConfigPlaces, ConfigReader, EngineSettings, RejectedFile, read_all},
 };
 use mig_cdi_gen::engines::EngineVersion;
 use serde_json::{Value, json};

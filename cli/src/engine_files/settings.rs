@@ -2,7 +2,7 @@
 
 use super::{
     CONTAINERD_CONFIG, DEFAULT_HOOKS_DIR, DEFAULT_SPEC_DIRS, DOCKER_ENABLES_CDI, containerd,
-    containerd_versions::{CriPlugin, RejectedFile},
+    containerd_versions::CriPlugin,
     key_case::{AmbiguousKey, KeyCase},
     merge::{MergeRules, Merged},
     podman, strings_at, value_at,
@@ -78,6 +78,14 @@ pub(crate) struct GivenConfig {
     pub default_runtime: Option<String>,
     /// Docker's `--feature`. dockerd does not start when its file has features too.
     pub features: BTreeMap<String, bool>,
+}
+
+/// A file with which an engine does not start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RejectedFile {
+    pub path: String,
+    pub cause: String,
+    pub cure: String,
 }
 
 /// Settings of an engine that are in effect.
