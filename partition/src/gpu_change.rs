@@ -40,7 +40,7 @@ impl GpuChange {
         // creates: the driver gives it free slices.
         match GpuChange::plan_with(gpu, all, &Holders::default(), desired)? {
             change if change.destroys() => {
-                GpuChange::plan_with(gpu, all, &*holders.get()?, desired)
+                GpuChange::plan_with(gpu, all, &*holders.get(gpu)?, desired)
             }
             change => Ok(change),
         }

@@ -50,17 +50,20 @@ pub struct Holders {
     gpus: BTreeMap<u32, BTreeSet<String>>,
 }
 
+/// Finds the holders of slices. The GPU is the one that is planned, as NVML has described it last.
+type FindHolders<'a> = dyn Fn(&GpuPartitioning) -> Result<Holders> + 'a;
+
 /// Holders that are looked up when they are first needed, which is only when an instance has to be destroyed.
 pub(crate) struct LazyHolders<'a> {
     found: RefCell<Option<Rc<Holders>>>,
-    find: Box<dyn Fn() -> Result<Holders> + 'a>,
+    find: Box<FindHolders<'a>>,
     /// Holders of instances that nobody was given.
     unassigned: RefCell<BTreeMap<SliceKey, BTreeSet<String>>>,
 }
 
 impl<'a> LazyHolders<'a> {
     /// Makes holders that `find` looks up.
-    pub(crate) fn new(find: impl Fn() -> Result<Holders> + 'a) -> LazyHolders<'a> {
+    pub(crate) fn new(find: impl Fn(&GpuPartitioning) -> Result<Holders> + 'a) -> LazyHolders<'a> {
         LazyHolders {
             found: RefCell::default(),
             find: Box::new(find),
@@ -79,15 +82,16 @@ impl<'a> LazyHolders<'a> {
         self.found.take();
     }
 
-    /// Returns the holders as they were at the first call after [`LazyHolders::forget`].
+    /// Returns the holders as they were at the first call after [`LazyHolders::forget`]. `gpu` is the GPU that is planned: its
+    /// processes may be others than at the beginning of the run.
     ///
     /// # Errors
     /// Those of the lookup. The next call tries again.
-    pub(crate) fn get(&self) -> Result<Rc<Holders>> {
+    pub(crate) fn get(&self, gpu: &GpuPartitioning) -> Result<Rc<Holders>> {
         if let Some(found) = &*self.found.borrow() {
             return Ok(found.clone());
         }
-        let mut found = (self.find)()?;
+        let mut found = (self.find)(gpu)?;
         for (key, unassigned) in &*self.unassigned.borrow() {
             if let Some(holders) = found.slices.get_mut(key) {
                 holders.retain(|holder| !unassigned.contains(holder));
@@ -98,6 +102,13 @@ impl<'a> LazyHolders<'a> {
 }
 
 impl Holders {
+    /// Returns the holders on a simulated node: the processes of its description.
+    pub(crate) fn simulated(gpus: &[GpuPartitioning]) -> Holders {
+        let mut holders = Holders::default();
+        holders.add_processes(gpus, &[]);
+        holders
+    }
+
     /// Returns the holders of a GPU as a whole. `gpu` is its minor number.
     #[must_use]
     pub fn of_gpu(&self, gpu: u32) -> Vec<String> {

@@ -109,6 +109,12 @@ impl NodeGpus {
         Ok(NodeGpus { partitioner, all, unreadable, denied })
     }
 
+    /// Returns the GPUs with one of them as it was read last.
+    pub(crate) fn with(&self, latest: &GpuPartitioning) -> Vec<GpuPartitioning> {
+        let others = self.all.iter().filter(|gpu| gpu.uuid != latest.uuid);
+        others.chain([latest]).cloned().collect()
+    }
+
     /// Returns the names by which layouts can select the GPUs, in the order of [`NodeGpus::all`].
     ///
     /// # Errors

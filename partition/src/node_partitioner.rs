@@ -140,8 +140,8 @@ impl NodePartitioner<'_> {
         let DesiredGpus { gpus: desired, absent } = gpus.desired(source, self.messages)?;
         let all = &gpus.all;
         let earlier = Cell::new(earlier);
-        let holders = LazyHolders::new(|| {
-            let earlier = earlier.take();
+        let holders = LazyHolders::new(|gpu| {
+            let (gpus, earlier) = (gpus.with(gpu), earlier.take());
             Ok(self.find_holders(&gpus, &options.holders, true, earlier.as_ref())?.0)
         });
         let changes =
@@ -173,13 +173,14 @@ impl NodePartitioner<'_> {
     ) -> Result<(NodeGpus, Option<CapabilityAccess>)> {
         let found = RefCell::new(None);
         let gpus = NodeGpus::read(self.node, &NoMessages)?;
-        let holders = LazyHolders::new(|| {
-            let (holders, access) = self.find_holders(&gpus, &options.holders, true, None)?;
+        let all = &gpus.all;
+        let holders = LazyHolders::new(|_| {
+            let (holders, access) = self.find_holders(all, &options.holders, true, None)?;
             found.replace(Some(access));
             Ok(holders)
         });
         let desired = gpus.desired(source, &NoMessages)?;
-        plan_all(&desired.gpus, |gpu, layout| GpuChange::plan(gpu, &gpus.all, &holders, layout))?;
+        plan_all(&desired.gpus, |gpu, layout| GpuChange::plan(gpu, all, &holders, layout))?;
         drop(holders);
         Ok((gpus, found.into_inner()))
     }
@@ -189,11 +190,7 @@ impl NodePartitioner<'_> {
         let gpus = NodeGpus::read(self.node, self.messages)?;
         let DesiredGpus { gpus: desired, absent } = gpus.desired(source, self.messages)?;
         let all = &gpus.all;
-        let holders = LazyHolders::new(|| {
-            let mut holders = Holders::default();
-            holders.add_processes(all, &[]);
-            Ok(holders)
-        });
+        let holders = LazyHolders::new(|_| Ok(Holders::simulated(all)));
         let changes =
             plan_all(&desired, |gpu, layout| GpuChange::plan(gpu, all, &holders, layout))?;
         let runner = self.step_runner(&gpus, &holders, &[], None);
@@ -220,7 +217,9 @@ impl NodePartitioner<'_> {
         let journal_dir = JournalDir::open(&options.journal_dir, &host, LOCK_TIMEOUT)?;
         let Some(journal) = journal_dir.read()? else { return Ok(None) };
         let gpus = NodeGpus::read(self.node, self.messages)?;
-        let holders = LazyHolders::new(|| self.holders(&gpus, &options.holders, true));
+        let holders = LazyHolders::new(|gpu| {
+            Ok(self.find_holders(&gpus.with(gpu), &options.holders, true, None)?.0)
+        });
         let accessors = |gpu: &GpuPartitioning| self.accessors(gpu, &options.holders);
         let withdraw = || self.withdraw(options);
         let runner = StepRunner {
@@ -304,22 +303,20 @@ impl NodePartitioner<'_> {
         must_see_all: bool,
     ) -> Result<Holders> {
         if self.node.is_simulated() {
-            let mut holders = Holders::default();
-            holders.add_processes(&gpus.all, &[]);
-            return Ok(holders);
+            return Ok(Holders::simulated(&gpus.all));
         }
-        self.find_holders(gpus, options, must_see_all, None).map(|(holders, _)| holders)
+        Ok(self.find_holders(&gpus.all, options, must_see_all, None)?.0)
     }
 
     fn find_holders(
         &self,
-        gpus: &NodeGpus,
+        gpus: &[GpuPartitioning],
         options: &HolderOptions,
         must_see_all: bool,
         earlier: Option<&CapabilityAccess>,
     ) -> Result<(Holders, CapabilityAccess)> {
         let mut holders = Holders::default();
-        holders.add_leases(&options.state_dir.join("leases"), &gpus.all)?;
+        holders.add_leases(&options.state_dir.join("leases"), gpus)?;
         let topology = discover::discover(&self.node.host()?, Source::Proc)?.topology;
         // Declared slices may be named by UUID, which only NVML reports.
         if !options.in_use.is_empty() {
@@ -327,11 +324,11 @@ impl NodePartitioner<'_> {
             holders.add_declared(&options.in_use, &found)?;
         }
         let dev_root = &self.node.roots.dev;
-        let query = capability_query(&topology, &gpus.all, &options.host_root, dev_root);
+        let query = capability_query(&topology, gpus, &options.host_root, dev_root);
         let access = CapabilityAccess::find(query, earlier);
         holders.add_accessors(&access, &topology);
-        gpus.all.iter().for_each(|gpu| holders.add_undiscovered(gpu, &topology));
-        holders.add_processes(&gpus.all, access.described());
+        gpus.iter().for_each(|gpu| holders.add_undiscovered(gpu, &topology));
+        holders.add_processes(gpus, access.described());
         if access.forbidden() > 0 {
             let error = not_examined(access.forbidden());
             match must_see_all {

@@ -78,7 +78,7 @@ impl StepRunner<'_> {
             // NVML has no transaction: what was created before a call that fails stays (NVIDIA's MIG user guide, where
             // `nvidia-smi mig -cgi 19,19,14,9` fails at the last). So the way back is a change of its own.
             if i > 0 {
-                // The GPUs before it took time, in which a container may have started.
+                // The GPUs before it took time, in which a container or a program may have started.
                 self.holders.forget();
             }
             let changed = self.reach(&entry.gpu, &entry.after(journal)?);

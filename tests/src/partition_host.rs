@@ -1,7 +1,7 @@
 //! Fake host whose GPUs are partitioned by the program, with holders of slices.
 
 use crate::{FakeHost, Run};
-use mig_cdi_sim::SimulatedNode;
+use mig_cdi_sim::{ProcessDescription, ProcessKind, SimulatedNode};
 use nix::sys::stat::{major, minor};
 use std::{
     fs,
@@ -106,6 +106,19 @@ impl PartitionHost {
         self.process(pid, "mnt:[1]", "0::/user.slice\n", command);
         let fd = self.fake.path(&format!("/proc/{pid}/fd/3"));
         symlink(self.fake.path(node), fd).expect("link");
+    }
+
+    /// Makes a program of the host that computes on compute instance 0 of a GPU instance. Only NVML shows it.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn computes(&self, pid: u32, command: &str, gpu: usize, gi: u32) {
+        self.process(pid, "mnt:[1]", "0::/user.slice\n", command);
+        let mut node = self.node();
+        let kind = ProcessKind::Compute;
+        let process = ProcessDescription { pid, gi: Some(gi), ci: Some(0), kind };
+        node.gpus[gpu].processes.push(process);
+        fs::write(self.fake.env().1, node.to_toml()).expect("write the description");
     }
 
     /// Makes a rootless container into which a node is mounted.

@@ -132,17 +132,7 @@ fn slices_in_use_are_not_destroyed() {
         ),
         (
             "pid 4711, trainer",
-            |host| {
-                host.process(4711, "mnt:[1]", "0::/x\n", "trainer");
-                let mut node = host.node();
-                node.gpus[0].processes.push(mig_cdi_sim::ProcessDescription {
-                    pid: 4711,
-                    gi: Some(3),
-                    ci: Some(0),
-                    kind: mig_cdi_sim::ProcessKind::Compute,
-                });
-                fs::write(host.fake.env().1, node.to_toml()).unwrap();
-            },
+            |host| host.computes(4711, "trainer", 0, 3),
             |host| {
                 let mut node = host.node();
                 node.gpus[0].processes.clear();

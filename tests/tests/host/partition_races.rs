@@ -112,6 +112,19 @@ fn a_container_that_starts_meanwhile_keeps_its_slice() {
     assert_eq!(host.layouts(), ["7g.80gb@0", "2g.20gb@0,2g.20gb@2"]);
 }
 
+/// So does a program that only NVML shows: what it has shown before is old then.
+#[test]
+fn a_program_that_starts_meanwhile_keeps_its_slice() {
+    let host = host(&TWO_SLICES.repeat(2));
+    let apply = StoppedApply::start(&host, &["0=7g.80gb", "1=7g.80gb"], &[]);
+    host.computes(78, "python train.py", 1, 3);
+    let (code, messages) = apply.end();
+    assert_eq!(code, Some(5), "{messages}");
+    let holder = "gpu instance 3 (2g.20gb at 0:2) is in use by pid 78, python train.py";
+    assert!(messages.contains(holder), "{messages}");
+    assert_eq!(host.layouts(), ["7g.80gb@0", "2g.20gb@0,2g.20gb@2"]);
+}
+
 /// So does one that has come while another apply was waited for, also by an open file, for which no rule of a cgroup speaks.
 #[test]
 fn what_comes_while_the_lock_is_waited_for_is_seen() {
