@@ -96,9 +96,7 @@ pub(crate) fn prune(
     target: &SpecPath,
     kind: &Kind,
 ) -> Result<usize> {
-    if target.read()?.is_none() {
-        return Ok(0);
-    }
+    // Taken before the file is looked for: another run may be about to write it, from what it has read of the node before.
     let _lock = target.lock()?;
     let Some(bytes) = target.read()? else { return Ok(0) };
     let Some(spec) = spec_file::parse(&bytes).ok().filter(|spec| spec.kind == kind.to_string())
