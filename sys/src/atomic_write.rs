@@ -7,6 +7,7 @@
 use crate::{
     Error, FileIdentity, Owner, Result,
     error::{Weakness, optional},
+    lock_holder::lock_holder,
     root::{names, read_all},
     trusted_path::{check_above, is_unmapped},
 };
@@ -173,9 +174,13 @@ impl TrustedDir {
                     return Ok(Lock { _file: held });
                 }
                 Err((same, Errno::EWOULDBLOCK)) if Instant::now() < end => file = same,
-                Err((_, Errno::EWOULDBLOCK)) => {
-                    let cause = format!("another mig-cdi has held it for {} s", limit.as_secs());
-                    return Err(Error::refused("lock", self.display_path(NAME), cause));
+                Err((file, Errno::EWOULDBLOCK)) => {
+                    let pid = lock_holder(&file).map(|pid| format!(", pid {pid},"));
+                    let (pid, seconds) = (pid.unwrap_or_default(), limit.as_secs());
+                    let cause =
+                        format!("another mig-cdi{pid} did not release it within {seconds} s");
+                    return Err(Error::refused("lock", self.display_path(NAME), cause)
+                        .with_cure("try again when that has ended"));
                 }
                 Err((_, errno)) => return Err(fail("lock")(errno)),
             }

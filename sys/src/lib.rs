@@ -73,6 +73,7 @@ mod isolate;
 mod kernel;
 mod library_dirs;
 mod life_lock;
+mod lock_holder;
 mod log;
 mod mount_namespace;
 mod node_dir;
