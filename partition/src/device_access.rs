@@ -24,7 +24,7 @@ use mig_cdi_gen::{
 use mig_cdi_model::{Major, Minor, counted};
 use mig_cdi_sys::{
     ChildLines, DevicePolicy, PolicyProbe, Root, die_with_parent, enter_host_cgroup_namespace,
-    own_image,
+    in_user_namespace, own_image,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -220,9 +220,15 @@ pub fn holders_in_containers(
 
 /// Error for processes of which it is not known what they hold.
 pub(crate) fn not_examined(count: usize) -> Error {
+    let cure = match in_user_namespace() {
+        true => "run it outside of this user namespace",
+        false => {
+            "run it as root, with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, confined by no security module"
+        }
+    };
     Error::failed("find", "the holders of slices")
         .because(format!("{} cannot be examined", counted(count, "process")))
-        .with_cure("run it as root, with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, confined by no security module")
+        .with_cure(cure)
 }
 
 /// First line of the child's output; the second is the list of hints.

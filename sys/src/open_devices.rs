@@ -15,7 +15,10 @@ use nix::{
     sys::stat::{Mode, fstatat},
     unistd::{Whence, lseek},
 };
-use std::{collections::BTreeSet, ffi::CStr, fs::File, ops::Range, os::fd::OwnedFd, path::Path};
+use std::{
+    collections::BTreeSet, ffi::CStr, fs::File, io::ErrorKind, ops::Range, os::fd::OwnedFd,
+    path::Path,
+};
 
 /// Largest `/proc/PID/fdinfo/FD` of a device.
 const LIMIT: usize = 1 << 16;
@@ -36,6 +39,15 @@ pub fn may_examine_processes() -> bool {
         && (has(Capability::CAP_DAC_READ_SEARCH) || has(Capability::CAP_DAC_OVERRIDE))
         // Without a security module that has labels, it cannot be read.
         && !std::fs::read_to_string("/proc/thread-self/attr/current").is_ok_and(|label| confines(&label))
+        && !is_kept_from_others()
+}
+
+/// Reports whether this process may not even look at the kernel's own thread `kthreadd`, which has process id 2 on every machine: it is in
+/// a Landlock domain, which shows nowhere and keeps it from all processes outside (`hook_ptrace_access_check` in
+/// security/landlock/task.c), or in a user namespace. That it may not look at some program does not tell: a security product protects
+/// its own from root.
+fn is_kept_from_others() -> bool {
+    std::fs::read_link("/proc/2/ns/mnt").is_err_and(|e| e.kind() == ErrorKind::PermissionDenied)
 }
 
 /// Reports whether a security module confines a process with this label: a context of SELinux (`system_u:system_r:container_t:s0`), or a

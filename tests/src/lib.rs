@@ -82,5 +82,5 @@ pub mod watch;
 pub use fake_host::{BASE, FakeHost};
 pub use programs::{
     Run, SHIPPED_CRATES, bare, build_dir, copy_program, copy_tree, fake_nvml, make_install,
-    mig_cdi, program, project, run, script_program, without_capabilities, write_program,
+    mig_cdi, program, project, run, script_program, through, without_capabilities, write_program,
 };

@@ -155,9 +155,15 @@ pub fn bare(command: &mut Command) -> &mut Command {
 pub fn without_capabilities(command: &Command, capabilities: &str) -> Command {
     let mut setpriv = Command::new("setpriv");
     setpriv.args([format!("--inh-caps={capabilities}"), format!("--bounding-set={capabilities}")]);
-    setpriv.arg(command.get_program()).args(command.get_args());
-    setpriv.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    setpriv
+    through(setpriv, command)
+}
+
+/// Returns a command that another program runs, which takes it as its last arguments.
+#[must_use]
+pub fn through(mut program: Command, command: &Command) -> Command {
+    program.arg(command.get_program()).args(command.get_args());
+    program.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    program
 }
 
 /// Returns `mig-cdi` with these arguments only: no fake host, and no configuration of this machine.

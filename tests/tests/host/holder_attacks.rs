@@ -8,6 +8,7 @@ use mig_cdi_tests::{
     partition_host::{PartitionHost, with_node_mounts, without_node_mounts},
     podman::{Podman, VARIANTS, compile},
     running_plugin::{RunningPlugin, kubelet_dir},
+    through,
     watch::until,
     without_capabilities,
 };
@@ -561,16 +562,23 @@ fn a_dead_file_system_does_not_block_the_search() {
 }
 
 /// S22: what a file system or the kernel keeps from the search is not taken for nothing. Without `CAP_SYS_PTRACE` the descriptors and
-/// mounts of a user's process cannot be looked at, and without `CAP_DAC_READ_SEARCH` its descriptors cannot be listed.
+/// mounts of a user's process cannot be looked at, and without `CAP_DAC_READ_SEARCH` its descriptors cannot be listed. In a Landlock
+/// domain neither can, with all privileges.
 #[test]
 fn a_process_that_may_not_be_examined_is_reported() {
     let host = host(480);
     let _process = user(&host, ":");
-    for without in ["-sys_ptrace", "-dac_override,-dac_read_search"] {
-        let mut apply = without_capabilities(&apply_command(&host, "0=7g.80gb"), without);
+    let landlock = host.fake.out().with_file_name("landlock");
+    compile("landlock.c", &landlock, &[]);
+    let apply = apply_command(&host, "0=7g.80gb");
+    for (what, mut apply) in [
+        ("no right to trace", without_capabilities(&apply, "-sys_ptrace")),
+        ("no right to read", without_capabilities(&apply, "-dac_override,-dac_read_search")),
+        ("landlock", through(Command::new(&landlock), &apply)),
+    ] {
         let run = host.tidy(mig_cdi_tests::run(&mut apply));
-        assert_eq!(run.code, 1, "{without}: {}{}", run.stdout, run.stderr);
-        assert!(run.stderr.contains(" cannot be examined; "), "{without}: {}", run.stderr);
+        assert_eq!(run.code, 1, "{what}: {}{}", run.stdout, run.stderr);
+        assert!(run.stderr.contains(" cannot be examined; "), "{what}: {}", run.stderr);
     }
 }
 
