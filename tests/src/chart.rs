@@ -7,8 +7,7 @@ use std::process::Command;
 /// Runs Helm on the chart with these values: `lint` or `render`.
 #[must_use]
 pub fn helm(what: &str, values: &str) -> Run {
-    let mut helm = Command::new(project().join("tests/helm"));
-    run(helm.arg(what).arg(project().join("packaging/kubernetes/chart")).arg(values))
+    run(&mut command(what, values))
 }
 
 /// Returns the chart as Helm renders it.
@@ -17,9 +16,27 @@ pub fn helm(what: &str, values: &str) -> Run {
 /// When Helm fails or warns.
 #[must_use]
 pub fn render(values: &str) -> String {
-    let rendered = helm("render", values);
-    assert_eq!((rendered.code, rendered.stderr.as_str()), (0, ""));
-    rendered.stdout
+    rendered(helm("render", values))
+}
+
+/// Returns the chart as Helm renders it for a version of Kubernetes: `v1.30.0`.
+///
+/// # Panics
+/// When Helm fails or warns.
+#[must_use]
+pub fn render_for(kubernetes: &str, values: &str) -> String {
+    rendered(run(command("render", values).arg(kubernetes)))
+}
+
+fn command(what: &str, values: &str) -> Command {
+    let mut helm = Command::new(project().join("tests/helm"));
+    helm.arg(what).arg(project().join("packaging/kubernetes/chart")).arg(values);
+    helm
+}
+
+fn rendered(run: Run) -> String {
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    run.stdout
 }
 
 /// Parses the documents of a YAML stream.

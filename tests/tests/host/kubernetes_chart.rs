@@ -3,7 +3,7 @@
 
 use mig_cdi_tests::{
     FakeHost,
-    chart::{documents, helm, render},
+    chart::{documents, helm, render, render_for},
     podman::Podman,
     program, project, run,
 };
@@ -164,6 +164,34 @@ fn the_pod_has_only_explained_capabilities_and_host_paths() {
         });
         assert_eq!(listed.collect::<Vec<_>>(), paths);
         explained(&text, &pod);
+    }
+}
+
+/// A pod that looks at processes is not confined by AppArmor, in every version of Kubernetes: since 1.30 that is a field of the pod, and
+/// before an annotation with the name of the container.
+#[test]
+fn a_pod_that_examines_processes_is_unconfined_in_every_kubernetes() {
+    for (version, has_field) in [
+        ("v1.26.0", false),
+        ("v1.29.14", false),
+        ("v1.29.9-gke.100", false),
+        ("v1.30.0", true),
+        ("v1.30.3-eks-2f46c53", true),
+        ("v1.34.1", true),
+    ] {
+        for (values, examines_processes) in [("", false), (ALL, false), (CLUSTER, true)] {
+            let text = render_for(version, values);
+            let template = &of_kind(&text, "DaemonSet").unwrap()["spec"]["template"];
+            let container = template["spec"]["containers"][0]["name"].as_str().unwrap();
+            let name = format!("container.apparmor.security.beta.kubernetes.io/{container}");
+            let has_annotation = template["metadata"]["annotations"][name] == "unconfined";
+            let profile = &template["spec"]["securityContext"]["appArmorProfile"]["type"];
+            let found = (profile == "Unconfined", has_annotation);
+            let expected = (examines_processes && has_field, examines_processes && !has_field);
+            assert_eq!(found, expected, "{version} {values}");
+            let count = text.to_lowercase().matches("unconfined").count();
+            assert_eq!(count, usize::from(examines_processes), "{version} {values}");
+        }
     }
 }
 
