@@ -87,12 +87,14 @@ fn drop_in(
             let others = request.host.list(&dir)?.unwrap_or_default();
             let is_alone = others.iter().all(|name| name == OURS || !name.ends_with(".toml"));
             let pattern = if is_alone { "*.toml" } else { OURS };
-            let imports = vec![format!("{dir}/{pattern}")];
-            let mut import = vec![Edit::contains(&["imports"], imports, Vec::new())];
             // A file with other settings and no version is one of version 1, which none of ours may say: 2.3 reads no later one then.
-            if settings.files.first().is_none_or(|(_, file)| has_no_keys(file)) {
-                import.push(Edit::set(&["version"], version));
-            }
+            let is_new = settings.files.first().is_none_or(|(_, file)| has_no_keys(file));
+            let version = is_new.then(|| Edit::set(&["version"], version));
+            let imports = vec![format!("{dir}/{pattern}")];
+            let import: Vec<_> = version
+                .into_iter()
+                .chain([Edit::contains(&["imports"], imports, Vec::new())])
+                .collect();
             drafts.push(request.draft(main, ConfigFormat::Toml, &import)?);
         }
         Ok(())
