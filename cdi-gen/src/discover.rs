@@ -18,7 +18,7 @@ mod search_dirs;
 mod topology_builder;
 
 pub use discovery::Discovery;
-pub use driver_file_table::capabilities_of;
+pub use driver_file_table::{capabilities_of, is_for_graphics};
 pub use files::{DriverFiles, find as find_files};
 pub use missing_file::MissingFile;
 pub use problem::{Problem, Reason};

@@ -1,7 +1,7 @@
 //! Names that no slice of a node can have.
 
 use mig_cdi_gen::{NoMessages, NodeSource};
-use mig_cdi_model::{GoneName, Profile, split_compute};
+use mig_cdi_model::{GoneName, MigDevice, Profile, Topology, split_compute};
 use mig_cdi_partition::NodeGpus;
 use mig_cdi_sys::nvml::{GpuPartitioning, GpuProfile};
 use std::collections::BTreeSet;
@@ -19,6 +19,18 @@ pub(crate) fn with_reason(name: &str, gone: GoneName, gpus: &[GpuPartitioning]) 
         None => gone,
     }
 }
+
+/// True for a name by slot where NVML does not tell where slices are, as to a user without privileges.
+pub(crate) fn is_unknown_slot(gone: &GoneName, topology: &Topology) -> bool {
+    let has_no_placement = |slice: MigDevice<'_>| slice.gi.placement.is_none();
+    gone.is_slot && topology.mig_devices().any(has_no_placement)
+}
+
+/// Cause and cure for such a name.
+pub(crate) const UNKNOWN_SLOT: (&str, &str) = (
+    "nvml tells where slices are only to a caller with privileges",
+    "use a name that mig-cdi list shows",
+);
 
 /// The part of a name that no slice of its GPU has.
 fn reason(name: &str, gpus: &[GpuPartitioning]) -> Option<String> {

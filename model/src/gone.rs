@@ -14,6 +14,8 @@ pub struct GoneName {
     pub now: String,
     /// GPU in the name.
     pub gpu: Option<u32>,
+    /// True for a name by slot.
+    pub is_slot: bool,
     /// True when that GPU, or the node for a UUID, has no slice.
     pub is_empty: bool,
 }
@@ -110,6 +112,7 @@ impl GoneName {
                 Form::OfGpu { gpu, .. } => gpu.parse().ok(),
                 Form::Uuid => None,
             },
+            is_slot: matches!(gone, Form::OfGpu { is_slot: true, .. }),
             is_empty: names.is_empty(),
         })
     }

@@ -242,6 +242,16 @@ const VULKAN_SC_ICD: &[&str] =
 /// Returns the capabilities that need a file of the driver, as users write them: `graphics or display`.
 #[must_use]
 pub fn capabilities_of(name: &str) -> Option<String> {
+    row_of(name).map(|row| join_capabilities(row.capabilities))
+}
+
+/// True for the name of a file that only slices with graphics get.
+#[must_use]
+pub fn is_for_graphics(name: &str) -> bool {
+    row_of(name).is_some_and(TableRow::is_graphics_only)
+}
+
+fn row_of(name: &str) -> Option<&'static TableRow> {
     let is_row = |row: &&TableRow| match row.lookup {
         // The file behind a link has the version of the library in its name.
         FileLookup::Versioned(stem) | FileLookup::Named(stem) => name.starts_with(stem),
@@ -251,7 +261,7 @@ pub fn capabilities_of(name: &str) -> Option<String> {
         FileLookup::Socket(path) => is_file_name(path, name),
         FileLookup::Firmware => name.starts_with("gsp_"),
     };
-    TABLE.iter().find(is_row).map(|row| join_capabilities(row.capabilities))
+    TABLE.iter().find(is_row)
 }
 
 /// True when a path of the table ends in a file name, whatever the version in it is.

@@ -28,6 +28,8 @@ pub struct DriverFiles {
     pub files: Vec<DriverFile>,
     /// Omitted files, with the reason: a line each, for display.
     pub warnings: Vec<String>,
+    /// Omitted sockets of daemons, likewise.
+    pub omitted_sockets: Vec<String>,
     /// Files that the capabilities need and that were not found.
     pub missing: Vec<MissingFile>,
 }
@@ -320,13 +322,14 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Adds a socket. A daemon may keep it where any user can write, as MPS in /tmp: it is omitted with a warning then.
+    /// Adds a socket. One that another user than root can exchange is omitted: a daemon may keep it where any user can write, as MPS in
+    /// /tmp, or in a directory of its own user, as nvidia-persistenced.
     fn socket(&mut self, row: &TableRow, path: &str) -> Result<()> {
         match self.readable(self.root.examine(path)) {
             Some(ExaminedFile { unsafe_because: Some(reason), .. }) => {
-                let warning =
-                    format!("{path} is omitted: {reason}, so any user could have created it");
-                self.result.warnings.push(warning);
+                self.result.omitted_sockets.push(format!(
+                    "{path} is omitted: {reason}, so a user other than root could put another file there; programs on a slice work without it"
+                ));
                 Ok(())
             }
             Some(examined) => self.add(row, &examined, Destination::At(path.to_owned())),
@@ -335,16 +338,20 @@ impl Search<'_> {
     }
 
     fn firmware(&mut self, row: &TableRow) -> Result<()> {
+        // The kernel searches the directories for each file.
+        let mut found = BTreeSet::new();
         for dir in self.dirs.firmware.clone() {
             let dir = format!("{dir}/nvidia/{}", self.version);
-            let Some(names) = list_visible(self.root, &dir)? else { continue };
-            for name in names.iter().filter(|name| name.ends_with(".bin")) {
+            for name in list_visible(self.root, &dir)?.unwrap_or_default() {
+                if !name.ends_with(".bin") || found.contains(&name) {
+                    continue;
+                }
                 if let Some(examined) = self.regular_file(&format!("{dir}/{name}")) {
                     let inside = format!("{FIRMWARE}/{}/{name}", self.version);
                     self.add(row, &examined, Destination::At(inside))?;
+                    found.insert(name);
                 }
             }
-            return Ok(());
         }
         Ok(())
     }

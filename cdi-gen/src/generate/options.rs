@@ -178,9 +178,9 @@ impl<'a> DeviceBuilder<'a> {
         let root = machine.driver().filter(|_| !topology.gpus.is_empty());
         let Some(root) = root else { return Ok(Vec::new()) };
         let capabilities = &self.request.capabilities;
-        let DriverFiles { files, warnings, missing } =
+        let DriverFiles { files, warnings, omitted_sockets, missing } =
             discover::find_files(machine, root, &topology.driver_version, capabilities)?;
-        for warning in &warnings {
+        for warning in warnings.iter().chain(&omitted_sockets) {
             self.messages.warn(warning);
         }
         for file in missing.iter().filter(|file| file.is_needed_by(topology)) {

@@ -63,6 +63,10 @@ impl UnknownDevice<'_> {
         }
         let gone = GoneName::new(name, known.iter().map(String::as_str));
         let Some(gone) = gone else { return self.no_such_device() };
+        if impossible_name::is_unknown_slot(&gone, self.topology) {
+            let (cause, cure) = impossible_name::UNKNOWN_SLOT;
+            return (cause.to_owned(), cure.to_owned());
+        }
         let gone = impossible_name::with_reason(name, gone, &impossible_name::gpus(self.node));
         let list = || match known.is_empty() {
             true => self.no_slice(),

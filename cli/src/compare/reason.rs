@@ -1,8 +1,13 @@
 //! Reasons for differences. Each states what is known of this file, node or hook, and nothing that may be untrue.
 
 use super::HostView;
-use mig_cdi_gen::{discover::capabilities_of, spec_file::ContainerItem};
+use mig_cdi_gen::{
+    discover::{capabilities_of, is_for_graphics},
+    spec_file::ContainerItem,
+};
 use std::collections::BTreeSet;
+
+const RENDERS: &str = "only slices of a +gfx profile render, with --capabilities graphics";
 
 /// Facts that reasons are made from.
 pub(super) struct Reasons<'a> {
@@ -28,11 +33,21 @@ impl Reasons<'_> {
         let name = file_name(path);
         let classes = capabilities_of(&name);
         let same_name = || self.our_files.iter().find(|ours| file_name(ours) == name);
+        // Another slice of ours has the same file, or none has any.
+        let is_included = classes.as_ref().is_some_and(|classes| self.host.includes(classes));
+        let is_for_other_slices = || {
+            !is_included
+                || self.our_files.contains(path)
+                || !self.our_files.iter().any(|ours| is_for_graphics(&file_name(ours)))
+        };
         match (is_ours, classes) {
             (true, Some(classes)) => format!("of class {classes}"),
             (true, None) => "of the driver".to_owned(),
             (false, _) if !self.host.exists(path) => "it does not exist on this host".to_owned(),
-            (false, Some(classes)) if !self.host.includes(&classes) => {
+            (false, Some(_)) if is_for_graphics(&name) && is_for_other_slices() => {
+                RENDERS.to_owned()
+            }
+            (false, Some(classes)) if !is_included => {
                 format!("of class {classes}: see --capabilities")
             }
             (false, classes) => match (same_name(), classes) {
@@ -52,9 +67,7 @@ fn node_reason(is_ours: bool, path: &str) -> &'static str {
         path if is_ours && path.starts_with("/dev/dri/by-path/") => {
             "in place of the link that a hook of other tools makes"
         }
-        path if path.starts_with("/dev/dri/") => {
-            "only slices of a +gfx profile render, with --capabilities graphics"
-        }
+        path if path.starts_with("/dev/dri/") => RENDERS,
         _ if is_ours => "a program on the slice opens it",
         _ => "not known to be needed on a slice",
     }

@@ -18,6 +18,11 @@ use std::collections::BTreeMap;
 const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
 /// Upper bound for a file of the driver in bytes.
 const LIMIT: usize = 1 << 20;
+/// Cure for a machine whose driver finds no GPU.
+pub(super) const NO_GPU: &str =
+    "run lspci -d 10de: to see whether the gpu is connected, and see dmesg";
+/// The kernel's default of `/proc/sys/kernel/overflowuid`.
+const OVERFLOW_ID: u32 = 65534;
 
 /// The command creates nodes and links, and corrects their numbers, mode and owner.
 fn nodes_cure() -> &'static str {
@@ -41,15 +46,16 @@ pub(super) fn driver(facts: &NodeFacts<'_>) -> Vec<Verdict> {
             vec![ok("", format!("{version}; containers get no libraries: capabilities is none"))]
         }
         Some(Ok(libraries)) => {
-            let cure = "reinstall the nvidia driver";
+            let cure = "remove it, and reinstall the nvidia driver";
             let warnings = libraries.warnings.iter().map(|line| warning("", line, cure));
+            let sockets = libraries.omitted_sockets.iter().map(|line| note("", line));
             let is_needed = |file: &&MissingFile| {
                 facts.topology().is_none_or(|topology| file.is_needed_by(topology))
             };
             let missing = libraries.missing.iter().filter(is_needed);
             let missing = missing.map(|file| warning("", file.to_string(), file.cure));
             let agree = ok("", format!("{version}, module and libraries agree"));
-            std::iter::once(agree).chain(warnings).chain(missing).collect()
+            std::iter::once(agree).chain(warnings).chain(missing).chain(sockets).collect()
         }
     }
 }
@@ -125,8 +131,7 @@ pub(super) fn mig(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let verdicts: Vec<_> = report.gpus.iter().enumerate().map(verdict).collect();
     if verdicts.is_empty() {
         // 10de is NVIDIA's PCI vendor id. A GPU that has fallen off the bus leaves XID 79 in the kernel's log.
-        let cure = "run lspci -d 10de: to see whether the gpu is connected, and see dmesg";
-        vec![warning("", "nvml lists no gpu", cure)]
+        vec![warning("", "nvml lists no gpu", NO_GPU)]
     } else {
         verdicts
     }
@@ -224,6 +229,9 @@ fn node_faults(facts: &NodeFacts<'_>, nodes: &BTreeMap<&str, &DeviceNode>) -> No
                     "{path} is {found_major}:{found_minor}, should be {major}:{minor}"
                 ));
             }
+            // Owners that a user namespace does not map have this number in it.
+            Ok(Some(stat))
+                if stat.mode == *mode && stat.uid == OVERFLOW_ID && in_user_namespace() => {}
             Ok(Some(stat)) if (stat.mode, stat.uid, stat.gid) != (*mode, *uid, *gid) => {
                 let found = format!("{:04o} of {}:{}", stat.mode, stat.uid, stat.gid);
                 let expected = format!("{mode:04o} of {uid}:{gid}");

@@ -2,6 +2,7 @@
 //! defines it.
 
 use super::{
+    driver::NO_GPU,
     driver_nodes::DriverNodes,
     engines::unclear_daemon,
     facts::{EngineFacts, LocatedSpec, NodeFacts, SpecDirFacts},
@@ -12,7 +13,7 @@ use super::{
     },
     writer::Writer,
 };
-use crate::impossible_name::with_reason;
+use crate::impossible_name::{UNKNOWN_SLOT, is_unknown_slot, with_reason};
 use mig_cdi_gen::{
     discover::Source,
     spec::{flag_of_name, preferred_name},
@@ -79,6 +80,10 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
         return error(name, evidence, cure);
     }
     if let Some(gone) = GoneName::new(own, now).filter(|_| is_ours) {
+        if facts.topology().is_some_and(|topology| is_unknown_slot(&gone, topology)) {
+            let (cause, cure) = UNKNOWN_SLOT;
+            return error(name, format!("no spec file defines it, and {cause}"), cure);
+        }
         return gone_verdict(facts, own, &with_reason(own, gone, &facts.gpus));
     }
     // For our kind only the driver's slices are suggested, where they are known: a spec on disk may be stale.
@@ -200,6 +205,9 @@ fn no_device_cure(facts: &NodeFacts<'_>) -> String {
     }
     let gpus = facts.nvml.as_ref().map(|report| &report.gpus[..]).unwrap_or_default();
     let has_no_mig = |gpu: &Result<NvmlGpu, _>| gpu.as_ref().is_ok_and(|gpu| gpu.mig.is_none());
+    if gpus.is_empty() && facts.nvml.is_ok() {
+        return format!("nvml lists no gpu: {NO_GPU}");
+    }
     if !gpus.is_empty() && gpus.iter().all(has_no_mig) {
         return "no gpu of this node supports mig: request the device on another node".to_owned();
     }

@@ -49,6 +49,17 @@ fn commands_that_need_layouts_ask_for_root_once() {
 }
 
 #[test]
+fn a_slot_that_is_not_known_is_not_called_gone() {
+    let host = host();
+    let words = "nvml tells where slices are only to a caller with privileges";
+    for command in ["doctor", "show"] {
+        let run = unprivileged(&host, &[command, "0:2g.20gb:0"]);
+        let said = format!("{}{}", run.stdout, run.stderr);
+        assert!(run.code == 1 && said.contains(words) && !said.contains("is gone"), "{said}");
+    }
+}
+
+#[test]
 fn names_by_slot_come_from_the_spec() {
     let host = host();
     let without = unprivileged(&host, &["list"]);

@@ -9,7 +9,8 @@ use super::{
 use mig_cdi_gen::{Error, Result, child};
 use mig_cdi_model::{Major, Minor};
 use mig_cdi_sys::{
-    ChildLines, DevicePolicies, DevicePolicy, TaskPolicies, TaskPolicy, is_root, own_image,
+    ChildLines, DevicePolicies, DevicePolicy, TaskPolicies, TaskPolicy, in_user_namespace, is_root,
+    own_image,
 };
 use std::{
     cell::RefCell,
@@ -194,7 +195,8 @@ impl Scan<'_> {
             if status.as_ref().map_or_else(|| self.has_ended(task), |status| status.is_dead) {
                 // Its threads may be alive, and have cgroups that are known.
                 continue;
-            } else if !is_root() {
+            } else if !is_root() || in_user_namespace() {
+                // The kernel shows programs of cgroups to no caller without privileges, and to no root of a user namespace.
                 findings.forbidden.insert(task.pid);
             } else if !is_reported {
                 // A container has nodes of its own, with the modes that its engine chose.

@@ -207,7 +207,7 @@ fn compare_gives_a_reason_for_every_difference() {
             "libnvidia-glcore.so",
             "every",
             "theirs",
-            "of class graphics or display: see --capabilities",
+            "only slices of a +gfx profile render, with --capabilities graphics",
         ),
         ("libnvidia-ptxjitcompiler.so", "every", "ours", "of class compute"),
         ("variable MIG_CDI_DEVICE_0_3_0", "every", "ours", "identifies the slice"),
@@ -290,11 +290,17 @@ fn reasons_for_files_are_true() {
     let host = host();
     for (path, flags, reason) in [
         ("/usr/lib64/libnvidia-glcore.so.1", &[][..], "it does not exist on this host"),
-        ("/mine/libnvidia-glcore.so.1", &[], "of class graphics or display: see --capabilities"),
+        // No slice of this node renders.
         (
             "/mine/libnvidia-glcore.so.1",
             &["--capabilities=all"],
-            "of class graphics or display, and not where mig-cdi looks for such files",
+            "only slices of a +gfx profile render, with --capabilities graphics",
+        ),
+        ("/mine/libnvcuvid.so.1", &[], "of class video: see --capabilities"),
+        (
+            "/mine/libnvcuvid.so.1",
+            &["--capabilities=all"],
+            "of class video, and not where mig-cdi looks for such files",
         ),
         (
             "/mine/nvidia-smi",

@@ -318,6 +318,37 @@ fn sockets_of_daemons_keep_their_paths() {
         mounts["/run/nvidia-persistenced/socket"],
         "TMP/root/run/nvidia-persistenced/socket"
     );
+    // The daemon of Debian and openSUSE runs as a user of its own, to whom its directory belongs.
+    chown(&dir, Some(1000), None).unwrap();
+    let omitted = generate(&host, &[]);
+    let reason = "run/nvidia-persistenced/socket is omitted: TMP/root/run/nvidia-persistenced belongs to user 1000, so a user other than \
+                  root could put another file there; programs on a slice work without it";
+    assert!(omitted.code == 0 && omitted.stderr.contains(reason), "{}", omitted.stderr);
+    let doctor = host.run(&["doctor"]).stdout;
+    let note = doctor.lines().find(|line| line.contains("nvidia-persistenced")).unwrap();
+    assert!(note.starts_with("note     driver"), "{doctor}");
+}
+
+/// The kernel looks for each file of firmware in all directories.
+#[test]
+fn firmware_is_found_in_several_directories() {
+    let host = host(DistributionLayout::Fedora);
+    let [updates, usual] = ["updates/nvidia", "nvidia"]
+        .map(|dir| host.path(&format!("/lib/firmware/{dir}/{VERSION}")));
+    for (dir, name) in
+        [(&updates, "gsp_tu10x.bin"), (&usual, "gsp_tu10x.bin"), (&usual, "gsp_ga10x.bin")]
+    {
+        fs::create_dir_all(dir).unwrap();
+        fs::write(dir.join(name), "").unwrap();
+    }
+    let mounts = mounts(&spec(&generate(&host, &[]))["containerEdits"]);
+    for (name, dir) in [("gsp_tu10x.bin", "updates/nvidia"), ("gsp_ga10x.bin", "nvidia")] {
+        let inside = format!("/lib/firmware/nvidia/{VERSION}/{name}");
+        assert!(
+            mounts[&inside].ends_with(&format!("/lib/firmware/{dir}/{VERSION}/{name}")),
+            "{mounts:?}"
+        );
+    }
 }
 
 #[test]

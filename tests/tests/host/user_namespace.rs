@@ -117,7 +117,35 @@ fn doctor_says_once_what_it_cannot_see() {
     let cure =
         "         cure: run mig-cdi nodes on the host, and bind its nodes into this user namespace";
     assert_eq!(nodes.into_iter().collect::<Vec<_>>(), [cure], "{}", doctor.stdout);
-    for wrong in ["every check is complete", "writable by root alone", "correct the file"] {
+    // Owners that are not mapped are no fault of the host's nodes.
+    for wrong in [
+        "should have 0666 of 0:0",
+        "every check is complete",
+        "writable by root alone",
+        "correct the file",
+    ] {
         assert!(!doctor.stdout.contains(wrong), "{wrong}: {}", doctor.stdout);
     }
+}
+
+/// It cannot see who has a slice, and says so in the place of holders that there are not.
+#[test]
+fn nobody_is_said_to_have_a_slice_who_cannot_be_examined() {
+    let host = host();
+    for (args, codes) in [(&["map"][..], [0, 3]), (&["plan", "0=7g.80gb"], [0, 0])] {
+        let run = in_namespace(&host, args);
+        assert!(codes.contains(&run.code), "{args:?}: {} {}", run.code, run.stderr);
+        assert!(
+            !format!("{}{}", run.stdout, run.stderr).contains("in use"),
+            "{} {}",
+            run.stdout,
+            run.stderr
+        );
+        let words = "cannot be examined; run it outside of this user namespace\n";
+        assert!(run.stderr.contains(words), "{args:?}: {}", run.stderr);
+    }
+    let state = host.out().join("state");
+    let refused =
+        in_namespace(&host, &["apply", "0=7g.80gb", &format!("--state-dir={}", state.display())]);
+    assert!(refused.code != 0, "{}", refused.stderr);
 }
