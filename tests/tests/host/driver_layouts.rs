@@ -240,6 +240,9 @@ fn files_that_a_capability_needs_are_reported_when_they_are_nowhere() {
         ("video", library("libnvcuvid.so"), "--library-search-path"),
         ("video", library("libnvidia-encode.so"), "--library-search-path"),
         ("graphics", library("libEGL_nvidia.so"), "--library-search-path"),
+        ("graphics", library("libnvidia-glcore.so"), "--library-search-path"),
+        ("graphics", library("libnvidia-eglcore.so"), "--library-search-path"),
+        ("graphics", library("libnvidia-tls.so"), "--library-search-path"),
         ("graphics", library("libGLX_nvidia.so"), "--library-search-path"),
         (
             "graphics",
