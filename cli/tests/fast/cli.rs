@@ -377,3 +377,28 @@ fn colour_is_used_on_a_terminal_only() {
     let piped = simulated(&["list", "--node=nowhere"]);
     assert!(piped.stderr.starts_with("error: "), "{:?}", piped.stderr);
 }
+
+/// A library that an earlier installation left is not the driver's.
+#[test]
+fn a_library_of_another_driver_is_passed_over() {
+    let node = preset("a100-80gb").unwrap();
+    let host = FakeHost::new(node);
+    let list = || {
+        let mut command = host.command(&["list"]);
+        // Each library has a description of its own.
+        run(command.env_remove("FAKE_NVML_NODE"))
+    };
+    let stale = host.path("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1");
+    let description = format!("{}.toml", stale.display());
+    std::fs::remove_file(&description).unwrap();
+    std::fs::write(&description, format!("{node}\n[faults]\nnvml = \"version-mismatch\"\n"))
+        .unwrap();
+    let refused = list();
+    assert!(refused.stderr.contains("are of different driver versions"), "{}", refused.stderr);
+    let good = host.path("/usr/lib64/libnvidia-ml.so.1");
+    std::fs::create_dir_all(good.parent().unwrap()).unwrap();
+    std::fs::copy(&stale, &good).unwrap();
+    std::fs::write(format!("{}.toml", good.display()), node).unwrap();
+    let run = list();
+    assert!(run.code == 0 && run.stdout.contains("0:2g.20gb:4"), "{} {}", run.stdout, run.stderr);
+}

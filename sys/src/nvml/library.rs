@@ -27,17 +27,30 @@ struct Library {
     path: String,
 }
 
-/// Starts NVML of the driver below `root`, and returns it with the path of its library.
+/// Starts NVML of the driver below `root`, and returns it with the path of its library. One of another driver's version, which an
+/// earlier installation left, is passed over.
 pub(super) fn start(root: &DriverRoot) -> Result<(Nvml, String), NvmlError> {
-    let Library { file, path } = find(root)?;
-    // The file that was checked, whatever has its path by now: the loader opens what it is given, and follows the
-    // kernel's link to the open file. NVML finds nothing by its own path: it needs the C library alone (its
-    // `DT_NEEDED` entries, and no `DT_RUNPATH`).
-    let handle = format!("/proc/self/fd/{}", file.as_raw_fd());
-    match Nvml::builder().lib_path(handle.as_ref()).init() {
-        Ok(nvml) => Ok((nvml, path)),
-        Err(error) => Err(start_error(path, &handle, error)),
+    let mut mismatch = None;
+    for below in candidates(root) {
+        let Library { file, path } = open(root, &below)?;
+        // The file that was checked, whatever has its path by now: the loader opens what it is given, and follows the
+        // kernel's link to the open file. NVML finds nothing by its own path: it needs the C library alone (its
+        // `DT_NEEDED` entries, and no `DT_RUNPATH`).
+        let handle = format!("/proc/self/fd/{}", file.as_raw_fd());
+        match Nvml::builder().lib_path(handle.as_ref()).init() {
+            Ok(nvml) => return Ok((nvml, path)),
+            Err(error @ WrapperError::LibRmVersionMismatch) => {
+                mismatch.get_or_insert(start_error(path, &handle, error));
+            }
+            Err(error) => return Err(start_error(path, &handle, error)),
+        }
     }
+    Err(mismatch.unwrap_or_else(|| NvmlError::NoLibrary {
+        searched: format!(
+            "the usual directories and those of the loader's cache, below {}",
+            root.display_path("").display()
+        ),
+    }))
 }
 
 fn start_error(path: String, handle: &str, error: WrapperError) -> NvmlError {
@@ -54,26 +67,20 @@ fn start_error(path: String, handle: &str, error: WrapperError) -> NvmlError {
     }
 }
 
-/// Opens the first file of that name in the directories of the driver root. One that another user could have put
-/// there is refused, and not passed over for the next: it is the one that all other programs would load.
-fn find(root: &DriverRoot) -> Result<Library, NvmlError> {
-    let dirs = &root.library_dirs().lib64;
-    let mut paths = dirs.iter().map(|dir| format!("{dir}/{NAME}"));
+/// Paths of the files of that name in the directories of the driver root.
+fn candidates(root: &DriverRoot) -> impl Iterator<Item = String> {
+    let paths = root.library_dirs().lib64.iter().map(|dir| format!("{dir}/{NAME}"));
     // Regular files only: dlopen(3) of a fifo waits for its writer.
-    let is_file =
-        |path: &String| root.root().stat(path).is_ok_and(|stat| kind(&stat) == SFlag::S_IFREG);
-    let Some(below) = paths.find(is_file) else {
-        return Err(NvmlError::NoLibrary {
-            searched: format!(
-                "the usual directories and those of the loader's cache, below {}",
-                root.display_path("").display()
-            ),
-        });
-    };
+    paths.filter(|path| root.root().stat(path).is_ok_and(|stat| kind(&stat) == SFlag::S_IFREG))
+}
+
+/// Opens a library. One that another user could have put there is refused, and not passed over for the next: it is the one that all
+/// other programs would load.
+fn open(root: &DriverRoot, below: &str) -> Result<Library, NvmlError> {
     let CheckedPath { file, dirs, content } =
-        check(root.root().path(), Path::new(&below), Trust::OwnNow);
+        check(root.root().path(), Path::new(below), Trust::OwnNow);
     let refused = |cause| {
-        let path = root.display_path(&below).display().to_string();
+        let path = root.display_path(below).display().to_string();
         NvmlError::Untrusted { path, cause }
     };
     match (file, dirs.or(content)) {
