@@ -32,17 +32,12 @@ struct Library {
 pub(super) fn start(root: &DriverRoot) -> Result<(Nvml, String), NvmlError> {
     let mut mismatch = None;
     for below in candidates(root) {
-        let Library { file, path } = open(root, &below)?;
-        // The file that was checked, whatever has its path by now: the loader opens what it is given, and follows the
-        // kernel's link to the open file. NVML finds nothing by its own path: it needs the C library alone (its
-        // `DT_NEEDED` entries, and no `DT_RUNPATH`).
-        let handle = format!("/proc/self/fd/{}", file.as_raw_fd());
-        match Nvml::builder().lib_path(handle.as_ref()).init() {
-            Ok(nvml) => return Ok((nvml, path)),
-            Err(error @ WrapperError::LibRmVersionMismatch) => {
-                mismatch.get_or_insert(start_error(path, &handle, error));
-            }
-            Err(error) => return Err(start_error(path, &handle, error)),
+        match load(root, &below) {
+            Ok(started) => return Ok(started),
+            Err(error @ NvmlError::VersionMismatch { .. }) => drop(mismatch.get_or_insert(error)),
+            Err(error) if mismatch.is_none() => return Err(error),
+            // Where the first is of another version, one that cannot be used says nothing, as that of 32 bits.
+            Err(_) => {}
         }
     }
     Err(mismatch.unwrap_or_else(|| NvmlError::NoLibrary {
@@ -51,6 +46,18 @@ pub(super) fn start(root: &DriverRoot) -> Result<(Nvml, String), NvmlError> {
             root.display_path("").display()
         ),
     }))
+}
+
+fn load(root: &DriverRoot, below: &str) -> Result<(Nvml, String), NvmlError> {
+    let Library { file, path } = open(root, below)?;
+    // The file that was checked, whatever has its path by now: the loader opens what it is given, and follows the
+    // kernel's link to the open file. NVML finds nothing by its own path: it needs the C library alone (its
+    // `DT_NEEDED` entries, and no `DT_RUNPATH`).
+    let handle = format!("/proc/self/fd/{}", file.as_raw_fd());
+    match Nvml::builder().lib_path(handle.as_ref()).init() {
+        Ok(nvml) => Ok((nvml, path)),
+        Err(error) => Err(start_error(path, &handle, error)),
+    }
 }
 
 fn start_error(path: String, handle: &str, error: WrapperError) -> NvmlError {
