@@ -5,7 +5,7 @@ use super::{config_edit::Edit, config_format::by_hand, request::ConfigureRequest
 use crate::cli::EngineArg;
 use mig_cdi_gen::Error;
 
-/// A distribution whose engines have files that nobody else can change.
+/// A distribution that writes the files of its engines, or has them in a read-only system.
 struct Distribution {
     name: &'static str,
     marks: &'static [Mark],

@@ -74,7 +74,7 @@ impl ConfigureRequest<'_> {
     /// Settings that are in effect now.
     ///
     /// # Errors
-    /// When a file cannot be read, has two values of a setting, or lets the engine not start.
+    /// When a file cannot be read, has two values of a setting, or keeps the engine from starting.
     pub(super) fn settings(&self) -> Result<EngineSettings, Error> {
         let settings = self.settings_with(&[])?;
         match &settings.rejected {
@@ -294,7 +294,7 @@ impl Edit {
         Edit::contains(&self.path(), single(items), single(initial))
     }
 
-    /// What a file has that overrides this edit.
+    /// Returns the key or table of a file that overrides this edit.
     fn override_in(&self, file: &Value, version: EngineVersion) -> Option<Overriding> {
         let is_of_plugin = self.keys.first().is_some_and(|key| key == "plugins");
         let merges = version >= CONTAINERD_2;

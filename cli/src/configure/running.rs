@@ -135,7 +135,7 @@ pub(crate) fn running_daemons(proc: &Root, kind: EngineArg, rootless: bool) -> R
     RunningDaemons { given, program, program_dirs, others, unclear }
 }
 
-/// What is known of a running daemon besides its options.
+/// Program of a running daemon, and the directories in which it looks for others.
 #[derive(Default)]
 struct Daemon {
     program: Option<String>,

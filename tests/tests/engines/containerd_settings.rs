@@ -244,7 +244,7 @@ fn no_drop_in_would_do(machine: &ConfigureHost, release: &Release, before: &Valu
     let dirs = strings(&before["plugins"][release.plugin]["cdi_spec_dirs"]);
     let mut wanted: Vec<&str> = dirs.iter().copied().filter(|dir| !is_default(dir)).collect();
     wanted.extend(["/etc/cdi", "/run/cdi"]);
-    // What the import of another file changes.
+    // A dump without the settings of ours, and without the list of files.
     let rest = |mut value: Value| {
         let plugin = value["plugins"][release.plugin].as_object_mut().unwrap();
         plugin.remove("enable_cdi");

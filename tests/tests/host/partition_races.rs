@@ -230,7 +230,7 @@ fn a_container_that_starts_meanwhile_keeps_its_slice() {
     assert_eq!(host.layouts(), ["7g.80gb@0", "2g.20gb@0,2g.20gb@2"]);
 }
 
-/// So does a program that only NVML shows: what it has shown before is old then.
+/// NVML's processes are read again before each GPU: a program that only NVML shows keeps its slice too.
 #[test]
 fn a_program_that_starts_meanwhile_keeps_its_slice() {
     let host = host(&TWO_SLICES.repeat(2));
