@@ -72,7 +72,7 @@ impl<'a> Generator<'a> {
     ) -> Result<GeneratedSpecs> {
         let target = spec_plan::target(self.options, &self.options.devices.spec.kind)?;
         // Taken before the driver is read: of two runs at the same time, the later reading has to be the last that is written.
-        let _lock = target.map(|target| target.lock()).transpose()?;
+        let _lock = target.map(|target| target.lock_to_write()).transpose()?;
         let mut plan = self.plan()?;
         plan.specs().for_each(|planned| self.devices.report_unnamed(&planned.built));
         if on_conflict == OnConflict::YieldGpus {

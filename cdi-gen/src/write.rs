@@ -15,6 +15,9 @@ use std::{
     time::Duration,
 };
 
+/// Time for which another run is waited for.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Path of a spec file, and the directories that engines read.
 #[derive(Debug, Clone)]
 pub struct SpecPath {
@@ -78,7 +81,16 @@ impl SpecPath {
     /// When the directory is unsafe, or another run keeps the lock for ten seconds.
     pub fn lock(&self) -> Result<Option<Lock>> {
         let dir = TrustedDir::open_existing(&self.dir)?;
-        Ok(dir.map(|dir| dir.lock(Duration::from_secs(10))).transpose()?)
+        Ok(dir.map(|dir| dir.lock(LOCK_TIMEOUT)).transpose()?)
+    }
+
+    /// As [`SpecPath::lock`], for a run that is going to write. The directory is created: without it there would be nothing to lock,
+    /// and what this run reads of the node could become the first spec after another run has changed the node.
+    ///
+    /// # Errors
+    /// As [`SpecPath::lock`], or when the directory cannot be created.
+    pub fn lock_to_write(&self) -> Result<Lock> {
+        Ok(TrustedDir::open_or_make(&self.dir)?.lock(LOCK_TIMEOUT)?)
     }
 
     /// Checks what [`SpecPath::write`] would check, and changes nothing.

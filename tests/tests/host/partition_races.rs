@@ -113,26 +113,33 @@ fn a_run_that_only_creates_withdraws_old_names_too() {
 /// The same, where another run is about to write the first spec, from what it has read of the node before.
 #[test]
 fn a_spec_that_is_being_written_brings_back_no_old_name() {
-    let host = PartitionHost::new(TWO_SLICES);
-    let output = format!("--output={}", host.fake.spec().display());
-    let mut generate = host.fake.command(&["generate", &output]);
-    let generate = Stopped::start(generate.env("FAKE_NVML_STOP", "nvmlShutdown")).until_stopped();
-    let trace = host.fake.out().with_file_name("trace");
-    let mut apply = host.command(&["apply", "0=3g.40gb@0,2g.20gb@4"]);
-    let apply = Stopped::start(apply.env("FAKE_NVML_STOP", CREATE).env("FAKE_NVML_TRACE", &trace));
-    until("it has destroyed both", || {
-        let calls = fs::read_to_string(&trace).unwrap_or_default();
-        calls.matches("nvmlGpuInstanceDestroy 0").count() == 2
-    });
-    // An apply that does not wait for the other run is about to create the first instance by then.
-    thread::sleep(Duration::from_millis(500));
-    let (code, messages) = generate.end();
-    assert_eq!(code, Some(0), "{messages}");
-    let apply = apply.until_stopped();
-    let spec = host.fake.read_spec().unwrap_or_default();
-    assert!(!spec.contains("0:2g.20gb:"), "{spec}");
-    let (code, messages) = apply.end();
-    assert_eq!(code, Some(0), "{messages}");
+    for has_dir in [true, false] {
+        let host = PartitionHost::new(TWO_SLICES);
+        if !has_dir {
+            fs::remove_dir(host.fake.out()).unwrap();
+        }
+        let output = format!("--output={}", host.fake.spec().display());
+        let mut generate = host.fake.command(&["generate", &output]);
+        let generate =
+            Stopped::start(generate.env("FAKE_NVML_STOP", "nvmlShutdown")).until_stopped();
+        let trace = host.fake.out().with_file_name("trace");
+        let mut apply = host.command(&["apply", "0=3g.40gb@0,2g.20gb@4"]);
+        apply.env("FAKE_NVML_STOP", CREATE).env("FAKE_NVML_TRACE", &trace);
+        let apply = Stopped::start(&mut apply);
+        until("it has destroyed both", || {
+            let calls = fs::read_to_string(&trace).unwrap_or_default();
+            calls.matches("nvmlGpuInstanceDestroy 0").count() == 2
+        });
+        // An apply that does not wait for the other run is about to create the first instance by then.
+        thread::sleep(Duration::from_millis(500));
+        let (code, messages) = generate.end();
+        assert_eq!(code, Some(0), "{messages}");
+        let apply = apply.until_stopped();
+        let spec = host.fake.read_spec().unwrap_or_default();
+        assert!(!spec.contains("0:2g.20gb:"), "{has_dir}: {spec}");
+        let (code, messages) = apply.end();
+        assert_eq!(code, Some(0), "{messages}");
+    }
 }
 
 /// Reads a spec all the time, until it is asked for the versions.
