@@ -27,7 +27,6 @@ pub(crate) struct Description {
 }
 
 fn default_driver() -> String {
-    // A release of the branch whose nvml.h `GPU_PROFILE_KINDS` counts.
     "580.105.08".to_owned()
 }
 
@@ -68,6 +67,8 @@ pub(crate) struct GpuDescription {
     pub mig_pending: Option<bool>,
     #[serde(default)]
     pub lost: bool,
+    #[serde(default)]
+    pub drained: bool,
     #[serde(default)]
     pub held: bool,
     pub dri: Option<Dri>,

@@ -124,7 +124,7 @@ fn gpu(index: usize, entry: GpuDescription) -> Result<SimulatedGpu, Error> {
     instances.sort_by_key(|instance| instance.id);
     let processes = entry.processes;
     processes.iter().try_for_each(|process| check_process(process, &instances))?;
-    let GpuDescription { numa, lost, held, dri, .. } = entry;
+    let GpuDescription { numa, lost, drained, held, dri, .. } = entry;
     let mig_pending = entry.mig_pending.unwrap_or(mig);
     Ok(SimulatedGpu {
         model,
@@ -135,6 +135,7 @@ fn gpu(index: usize, entry: GpuDescription) -> Result<SimulatedGpu, Error> {
         is_mig_enabled: mig,
         is_mig_enabled_after_reset: mig_pending,
         is_lost: lost,
+        is_drained: drained,
         is_open: held,
         dri,
         instances,

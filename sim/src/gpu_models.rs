@@ -46,12 +46,6 @@ pub struct ProfileRow {
     pub compute_rev1: bool,
 }
 
-/// Number of `NVML_GPU_INSTANCE_PROFILE_*` values of the 580 series (nvml.h
-/// `NVML_GPU_INSTANCE_PROFILE_COUNT`). R595 adds one.
-pub const GPU_PROFILE_KINDS: u32 = 17;
-/// Number of `NVML_COMPUTE_INSTANCE_PROFILE_*` values (nvml.h `NVML_COMPUTE_INSTANCE_PROFILE_COUNT`).
-pub const COMPUTE_PROFILE_KINDS: u32 = 8;
-
 impl ProfileRow {
     /// Value of `NVML_GPU_INSTANCE_PROFILE_*` that NVML takes as an argument. It is not the profile id: 3g.40gb is
     /// 2 here and 9 there.

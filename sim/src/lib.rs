@@ -54,7 +54,7 @@ mod uuid;
 
 pub use description::{Dri, FileFault, MajorNumbers, NvmlFault, ProcessDescription, ProcessKind};
 pub use error::{DescriptionPart, Error};
-pub use gpu_models::{COMPUTE_PROFILE_KINDS, GPU_PROFILE_KINDS, MODELS, Model, ProfileRow};
+pub use gpu_models::{MODELS, Model, ProfileRow};
 pub use machine::SimulatedMachine;
 pub use partitioning::Refusal;
 pub use presets::{PRESETS, preset};

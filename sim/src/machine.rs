@@ -59,7 +59,7 @@ impl Machine for SimulatedMachine {
                 library: path,
                 driver_version: self.node.driver.clone(),
                 cuda_version: self.node.cuda_version(),
-                gpus: self.node.gpus.iter().map(gpu).collect(),
+                gpus: self.node.nvml_gpus().map(|(_, found)| gpu(found)).collect(),
             }),
         }
     }
@@ -91,6 +91,12 @@ fn gpu(gpu: &SimulatedGpu) -> std::result::Result<nvml::NvmlGpu, nvml::CallError
 }
 
 impl SimulatedNode {
+    /// GPUs that NVML counts, in the order of its indices, with their positions in the description.
+    pub fn nvml_gpus(&self) -> impl Iterator<Item = (usize, &SimulatedGpu)> {
+        // nvml.h, nvmlDeviceModifyDrainState: "Any new NVML process will no longer see this GPU."
+        self.gpus.iter().enumerate().filter(|(_, gpu)| !gpu.is_drained)
+    }
+
     /// Newest CUDA version that its driver supports, by driver branch: the driver that each toolkit comes
     /// with (CUDA release notes, table 3).
     #[must_use]

@@ -33,7 +33,10 @@ impl SimulatedPartitioner {
     ) -> Result<T, CallError> {
         let mut node = self.0.borrow_mut();
         // By UUID: to set the mode may unbind the GPU and change its minor number (nvml.h, `nvmlDeviceSetMigMode`).
-        let position = node.gpus.iter().position(|gpu| gpu.uuid.to_string() == uuid);
+        let mut visible = node.nvml_gpus();
+        let found = visible.find(|(_, gpu)| gpu.uuid.to_string() == uuid);
+        let position = found.map(|(position, _)| position);
+        drop(visible);
         let done = position.ok_or(Refusal::InvalidArgument).and_then(|gpu| change(&mut node, gpu));
         done.map_err(|refusal| match refusal {
             Refusal::GpuLost => CallError::gpu_lost(call),
@@ -45,7 +48,7 @@ impl SimulatedPartitioner {
 impl Partitioner for SimulatedPartitioner {
     fn gpus(&self) -> Result<Vec<Result<GpuPartitioning, CallError>>, NvmlError> {
         let node = self.0.borrow();
-        Ok((0..node.gpus.len()).map(|gpu| partitioning(&node, gpu)).collect())
+        Ok(node.nvml_gpus().map(|(gpu, _)| partitioning(&node, gpu)).collect())
     }
 
     fn gpu(&self, uuid: &str) -> Result<GpuPartitioning, CallError> {
@@ -92,15 +95,16 @@ impl Partitioner for SimulatedPartitioner {
     }
 }
 
-fn partitioning(node: &SimulatedNode, index: usize) -> Result<GpuPartitioning, CallError> {
-    let gpu = &node.gpus[index];
+/// Returns the GPU at a position of the description as NVML reports it.
+fn partitioning(node: &SimulatedNode, position: usize) -> Result<GpuPartitioning, CallError> {
+    let gpu = &node.gpus[position];
     if gpu.is_lost {
         return Err(CallError::gpu_lost("nvmlDeviceGetHandleByIndex_v2"));
     }
     let model = gpu.model;
     let has_mig = !model.profiles.is_empty();
     let rows = model.profiles.iter();
-    let mut profiles: Vec<_> = rows.map(|row| profile(node, index, row)).collect();
+    let mut profiles: Vec<_> = rows.map(|row| profile(node, position, row)).collect();
     profiles.sort_by_key(|profile| profile.id);
     let process = |process: &crate::ProcessDescription| GpuProcess {
         pid: process.pid,
@@ -108,7 +112,10 @@ fn partitioning(node: &SimulatedNode, index: usize) -> Result<GpuPartitioning, C
         ci: process.ci,
     };
     Ok(GpuPartitioning {
-        index: u32::try_from(index).unwrap_or(u32::MAX),
+        index: (0..)
+            .zip(node.nvml_gpus())
+            .find(|(_, (at, _))| *at == position)
+            .map_or(0, |(index, _)| index),
         uuid: gpu.uuid.to_string(),
         pci: format!("0000{}", gpu.pci),
         device_id: model.pci_device,

@@ -48,6 +48,8 @@ pub struct SimulatedGpu {
     pub is_mig_enabled_after_reset: bool,
     /// Fallen off the bus: NVML reports `NVML_ERROR_GPU_IS_LOST`, `/proc` still has it.
     pub is_lost: bool,
+    /// Drained by an administrator: NVML counts it no more, `/proc` still has it.
+    pub is_drained: bool,
     /// Open in a program that NVML does not list: a monitor, a persistence daemon.
     pub is_open: bool,
     /// DRI nodes.

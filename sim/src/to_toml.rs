@@ -64,6 +64,9 @@ impl SimulatedGpu {
         if self.is_lost {
             out.push_str("lost = true\n");
         }
+        if self.is_drained {
+            out.push_str("drained = true\n");
+        }
         if self.is_open {
             out.push_str("held = true\n");
         }

@@ -2,6 +2,7 @@
 
 use crate::{
     driver::{self, DistributionLayout, DriverLayout},
+    driver_release,
     programs::{Run, bare, copy_program, copy_tree, fake_nvml, mig_cdi, program, project, run},
 };
 use mig_cdi_sim::{ProcTree, SimulatedNode};
@@ -57,7 +58,7 @@ impl FakeHost {
         host.write(&ProcTree::of(&node));
         fs::write(host.dir.path().join("node.toml"), description).expect("write the description");
         fs::create_dir(host.out()).expect("make the output directory");
-        host.put_nvml("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1");
+        host.put_nvml("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1", &node.driver);
         // Without driver files a spec that has to list them is an error.
         fs::write(host.config(), "capabilities = \"none\"\n").expect("write the configuration");
         host
@@ -76,7 +77,7 @@ impl FakeHost {
         let version = SimulatedNode::parse(description).expect("it was parsed").driver;
         driver::install(&host.root(), layout, &version);
         let DriverLayout { root, libraries, .. } = layout.places();
-        host.put_nvml(&format!("{root}{libraries}/libnvidia-ml.so.{version}"));
+        host.put_nvml(&format!("{root}{libraries}/libnvidia-ml.so.{version}"), &version);
         fs::write(host.config(), "").expect("write the configuration");
         host
     }
@@ -99,11 +100,16 @@ impl FakeHost {
         host
     }
 
-    /// Puts the fake NVML at a path of the host.
-    fn put_nvml(&self, path: &str) {
+    /// Puts the fake NVML of a driver version at a path of the host.
+    fn put_nvml(&self, path: &str, driver: &str) {
         let (fake, path) = (fake_nvml(), self.path(path));
         fs::create_dir_all(path.parent().expect("a file has a parent")).expect("make a directory");
         fs::copy(&fake, &path).unwrap_or_else(|e| panic!("copy {fake:?}: {e}"));
+        if driver_release::is_old(driver) {
+            let mut library = fs::read(&path).expect("it was copied");
+            driver_release::without_newer_functions(&mut library, driver);
+            fs::write(&path, library).expect("write the library");
+        }
         let description = format!("{}.toml", path.display());
         std::os::unix::fs::symlink(self.dir.path().join("node.toml"), description).expect("link");
     }

@@ -52,6 +52,7 @@ pub mod documented_commands;
 pub mod drawing;
 pub mod driver;
 mod driver_layouts;
+mod driver_release;
 pub mod engine_checks;
 pub mod engine_files;
 #[cfg(feature = "plugin")]

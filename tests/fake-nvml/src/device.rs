@@ -13,13 +13,13 @@ use crate::{
 use mig_cdi_sim::SimulatedNode;
 use nvml_wrapper_sys::bindings::{
     NVML_DEVICE_MIG_DISABLE, NVML_DEVICE_MIG_ENABLE, nvmlDevice_t, nvmlDeviceAttributes_t,
-    nvmlMemory_v2_t, nvmlPciInfo_t, nvmlReturn_t,
+    nvmlMemory_t, nvmlMemory_v2_t, nvmlPciInfo_t, nvmlReturn_t,
 };
 use std::ffi::{c_char, c_int, c_uint};
 
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlDeviceGetCount_v2(count: Out<'_, c_uint>) -> Code {
-    call("nvmlDeviceGetCount_v2", || read(|node| put(count, node.gpus.len() as c_uint)))
+    call("nvmlDeviceGetCount_v2", || read(|node| put(count, node.nvml_gpus().count() as c_uint)))
 }
 
 #[unsafe(no_mangle)]
@@ -28,8 +28,10 @@ pub extern "C" fn nvmlDeviceGetHandleByIndex_v2(
     handle: Out<'_, nvmlDevice_t>,
 ) -> Code {
     call("nvmlDeviceGetHandleByIndex_v2", || {
-        let index = index as usize;
-        read(|node| gpu_at(node, index).and_then(|_| put(handle, Handle::Gpu(index).encode())))
+        read(|node| {
+            let (gpu, _) = node.nvml_gpus().nth(index as usize).ok_or(INVALID_ARGUMENT)?;
+            gpu_at(node, gpu).and_then(|_| put(handle, Handle::Gpu(gpu).encode()))
+        })
     })
 }
 
@@ -42,9 +44,10 @@ pub extern "C" fn nvmlDeviceGetHandleByUUID(
     call("nvmlDeviceGetHandleByUUID", || {
         let uuid = get_text(uuid)?;
         read(|node| {
-            let index = node.gpus.iter().position(|gpu| gpu.uuid.to_string() == uuid);
-            let index = index.ok_or(NOT_FOUND)?;
-            gpu_at(node, index).and_then(|_| put(handle, Handle::Gpu(index).encode()))
+            let mut visible = node.nvml_gpus();
+            let (gpu, _) =
+                visible.find(|(_, gpu)| gpu.uuid.to_string() == uuid).ok_or(NOT_FOUND)?;
+            gpu_at(node, gpu).and_then(|_| put(handle, Handle::Gpu(gpu).encode()))
         })
     })
 }
@@ -53,7 +56,9 @@ pub extern "C" fn nvmlDeviceGetHandleByUUID(
 pub extern "C" fn nvmlDeviceGetIndex(handle: nvmlDevice_t, index: Out<'_, c_uint>) -> Code {
     call("nvmlDeviceGetIndex", || {
         read(|node| {
-            whole_gpu(node, handle).and_then(|(position, _)| put(index, position as c_uint))
+            let (gpu, _) = whole_gpu(node, handle)?;
+            let rank = node.nvml_gpus().position(|(position, _)| position == gpu);
+            put(index, rank.ok_or(INVALID_ARGUMENT)? as c_uint)
         })
     })
 }
@@ -119,21 +124,39 @@ pub extern "C" fn nvmlDeviceGetMinorNumber(handle: nvmlDevice_t, minor: Out<'_, 
     })
 }
 
+/// Total memory in bytes.
+fn memory(node: &SimulatedNode, handle: nvmlDevice_t) -> Result<u64, Code> {
+    let (gpu, mig) = device(node, handle)?;
+    // nvml.h: for a GPU in MIG mode this needs privileges.
+    if gpu.is_mig_enabled && mig.is_none() {
+        privileged()?;
+    }
+    let mib = mig.map_or(gpu.model.memory_mib, |(gi, _)| gi.profile.memory_mib);
+    Ok(mib << 20)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetMemoryInfo(
+    handle: nvmlDevice_t,
+    info: Out<'_, nvmlMemory_t>,
+) -> Code {
+    call("nvmlDeviceGetMemoryInfo", || {
+        read(|node| {
+            let total = memory(node, handle)?;
+            put(info, nvmlMemory_t { total, free: total, used: 0 })
+        })
+    })
+}
+
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlDeviceGetMemoryInfo_v2(
     handle: nvmlDevice_t,
-    memory: Out<'_, nvmlMemory_v2_t>,
+    info: Out<'_, nvmlMemory_v2_t>,
 ) -> Code {
     call("nvmlDeviceGetMemoryInfo_v2", || {
         read(|node| {
-            let (gpu, mig) = device(node, handle)?;
-            // nvml.h: for a GPU in MIG mode this needs privileges.
-            if gpu.is_mig_enabled && mig.is_none() {
-                privileged()?;
-            }
-            let mib = mig.map_or(gpu.model.memory_mib, |(gi, _)| gi.profile.memory_mib);
-            let total = mib << 20;
-            put(memory, nvmlMemory_v2_t { version: 0, total, reserved: 0, free: total, used: 0 })
+            let total = memory(node, handle)?;
+            put(info, nvmlMemory_v2_t { version: 0, total, reserved: 0, free: total, used: 0 })
         })
     })
 }

@@ -4,7 +4,8 @@
 //! | variable | effect |
 //! |---|---|
 //! | `FAKE_NVML_FAIL=N:CODE` | the Nth call of the process fails with this code of nvml.h and does nothing |
-//! | `FAKE_NVML_FAIL=NAME:CODE[:K]` | the Kth call of that function fails; the first without K |
+//! | `FAKE_NVML_FAIL=NAME:CODE[:K]` | the Kth call of that function fails; the first without K; every one with `*` |
+//! | `FAKE_NVML_FAIL=NAME=N:CODE` | every call of that function for number N fails: that of a profile |
 //! | `FAKE_NVML_DIE=N` | SIGKILL instead of the Nth call |
 //! | `FAKE_NVML_DIE=N+` | SIGKILL after the Nth call has done its work |
 //! | `FAKE_NVML_STOP=NAME[:K]` | SIGSTOP before the Kth call of that function: a test looks around, and lets it go on |
@@ -38,12 +39,38 @@ struct Plan {
 struct Failure {
     /// Name of the function; any function when `None`.
     name: Option<String>,
-    count: u64,
+    which: Which,
     code: Code,
+}
+
+/// Calls that fail, of one function or of all.
+enum Which {
+    Nth(u64),
+    For(u32),
+    All,
+}
+
+impl Which {
+    fn has(&self, count: u64, number: Option<u32>) -> bool {
+        match self {
+            Which::Nth(nth) => *nth == count,
+            Which::For(only) => number == Some(*only),
+            Which::All => true,
+        }
+    }
 }
 
 /// Body of an exported function. None is exported without it.
 pub(crate) fn call(name: &'static str, work: impl FnOnce() -> Result<(), Code>) -> Code {
+    call_for(name, None, work)
+}
+
+/// Body of an exported function that is called for a number, as that of a profile.
+pub(crate) fn call_for(
+    name: &'static str,
+    number: Option<u32>,
+    work: impl FnOnce() -> Result<(), Code>,
+) -> Code {
     static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
     let work = || work().err().unwrap_or(OK);
     let Some(plan) = PLAN.get_or_init(Plan::from_environment) else { return work() };
@@ -55,8 +82,8 @@ pub(crate) fn call(name: &'static str, work: impl FnOnce() -> Result<(), Code>) 
         send(Signal::SIGSTOP);
     }
     let failure = plan.failures.iter().find(|failure| match &failure.name {
-        Some(only) => only == name && failure.count == own,
-        None => failure.count == all,
+        Some(only) => only == name && failure.which.has(own, number),
+        None => failure.which.has(all, number),
     });
     let code = failure.map_or_else(work, |failure| failure.code);
     if let Some(mut file) = plan.trace.as_ref() {
@@ -126,13 +153,18 @@ fn stop_before(text: String) -> (String, u64) {
     }
 }
 
-/// `7:999` or `nvmlGpuInstanceDestroy:19:2`.
+/// `7:999`, `nvmlGpuInstanceDestroy:19:2`, or `nvmlDeviceGetGpuInstanceProfileInfo=9:3`.
 fn failure(text: &str) -> Option<Failure> {
     let mut words = text.split(':');
-    let (which, code) = (words.next()?, words.next()?.parse().ok()?);
-    let count = words.next().map_or(Some(1), |count| count.parse().ok())?;
-    match which.parse() {
-        Ok(count) => Some(Failure { name: None, count, code }),
-        Err(_) => Some(Failure { name: Some(which.to_owned()), count, code }),
+    let (what, code) = (words.next()?, words.next()?.parse().ok()?);
+    if let Ok(nth) = what.parse() {
+        return Some(Failure { name: None, which: Which::Nth(nth), code });
     }
+    let (name, which) = match (what.split_once('='), words.next()) {
+        (Some((name, number)), _) => (name, Which::For(number.parse().ok()?)),
+        (None, None) => (what, Which::Nth(1)),
+        (None, Some("*")) => (what, Which::All),
+        (None, Some(nth)) => (what, Which::Nth(nth.parse().ok()?)),
+    };
+    Some(Failure { name: Some(name.to_owned()), which, code })
 }

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `device`, `processes` | queries of GPUs and MIG devices, MIG mode, running processes |
 //! | `profiles`, `instances`, `compute` | profiles and placements; GPU and compute instances |
+//! | `release` | what the nvml.h of the driver's release branch has |
 //! | `events` | event sets: changes of instances, and Xid errors |
 //! | `state`, `capabilities` | the node that all processes share; its capability tree |
 //! | `faults` | failures, kills and traces that environment variables inject |
@@ -47,6 +48,7 @@ mod handles;
 mod instances;
 mod processes;
 mod profiles;
+mod release;
 mod state;
 
 use c_abi::{Code, Out, UNKNOWN, put, put_text};

@@ -45,35 +45,26 @@ fn processes(
     })
 }
 
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
-    handle: nvmlDevice_t,
-    count: Option<&mut c_uint>,
-    infos: *mut nvmlProcessInfo_t,
-) -> Code {
-    call("nvmlDeviceGetComputeRunningProcesses_v3", || {
-        processes(ProcessKind::Compute, handle, count, infos)
-    })
+/// Exports the calls for one kind of processes: those of version 2, which drivers before 510 have alone, and of version 3. Both fill the
+/// same structure (nvml.h of CUDA 11.4 and 11.6).
+macro_rules! export {
+    ($($name:ident: $kind:expr),*) => {$(
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $name(
+            handle: nvmlDevice_t,
+            count: Option<&mut c_uint>,
+            infos: *mut nvmlProcessInfo_t,
+        ) -> Code {
+            call(stringify!($name), || processes($kind, handle, count, infos))
+        }
+    )*};
 }
 
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetGraphicsRunningProcesses_v3(
-    handle: nvmlDevice_t,
-    count: Option<&mut c_uint>,
-    infos: *mut nvmlProcessInfo_t,
-) -> Code {
-    call("nvmlDeviceGetGraphicsRunningProcesses_v3", || {
-        processes(ProcessKind::Graphics, handle, count, infos)
-    })
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetMPSComputeRunningProcesses_v3(
-    handle: nvmlDevice_t,
-    count: Option<&mut c_uint>,
-    infos: *mut nvmlProcessInfo_t,
-) -> Code {
-    call("nvmlDeviceGetMPSComputeRunningProcesses_v3", || {
-        processes(ProcessKind::Mps, handle, count, infos)
-    })
+export! {
+    nvmlDeviceGetComputeRunningProcesses_v2: ProcessKind::Compute,
+    nvmlDeviceGetComputeRunningProcesses_v3: ProcessKind::Compute,
+    nvmlDeviceGetGraphicsRunningProcesses_v2: ProcessKind::Graphics,
+    nvmlDeviceGetGraphicsRunningProcesses_v3: ProcessKind::Graphics,
+    nvmlDeviceGetMPSComputeRunningProcesses_v2: ProcessKind::Mps,
+    nvmlDeviceGetMPSComputeRunningProcesses_v3: ProcessKind::Mps
 }

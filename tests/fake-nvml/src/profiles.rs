@@ -5,37 +5,34 @@ use crate::{
         Code, INVALID_ARGUMENT, NOT_SUPPORTED, Out, privileged, put, put_list, put_version,
         refused, struct_version, text_field, version_of,
     },
-    faults::call,
+    faults::{call, call_for},
     handles::{gpu_instance, whole_gpu},
+    release::Release,
     state::read,
 };
 use mig_cdi_model::Placement;
-use mig_cdi_sim::{COMPUTE_PROFILE_KINDS, GPU_PROFILE_KINDS, Model, ProfileRow, SimulatedInstance};
+use mig_cdi_sim::{Model, ProfileRow, SimulatedInstance};
 use nvml_wrapper_sys::bindings::*;
 use std::ffi::c_uint;
 
-const VERSION_MISMATCH: Code = nvmlReturn_enum_NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
-
 /// nvml.h: a profile that NVML does not know is an invalid argument, one that this GPU does not have is not
 /// supported.
-fn of_kind(model: &Model, kind: c_uint) -> Result<&'static ProfileRow, Code> {
-    if kind >= GPU_PROFILE_KINDS {
-        return Err(INVALID_ARGUMENT);
-    }
-    model.profiles.iter().find(|row| row.kind() == kind).ok_or(NOT_SUPPORTED)
+fn numbered(release: &Release, model: &Model, number: c_uint) -> Result<&'static ProfileRow, Code> {
+    release.expect_gpu_profile(number)?;
+    model.profiles.iter().find(|row| release.number(row) == number).ok_or(NOT_SUPPORTED)
 }
 
 /// nvml.h: this version requires a device that supports MIG; the next one, that MIG mode is on.
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlDeviceGetGpuInstanceProfileInfo(
     handle: nvmlDevice_t,
-    kind: c_uint,
+    number: c_uint,
     info: Out<'_, nvmlGpuInstanceProfileInfo_t>,
 ) -> Code {
-    call("nvmlDeviceGetGpuInstanceProfileInfo", || {
+    call_for("nvmlDeviceGetGpuInstanceProfileInfo", Some(number), || {
         read(|node| {
             let (_, gpu) = whole_gpu(node, handle)?;
-            let row = of_kind(gpu.model, kind)?;
+            let row = numbered(&Release::of(node), gpu.model, number)?;
             let answer = nvmlGpuInstanceProfileInfo_t {
                 id: row.id,
                 isP2pSupported: 0,
@@ -57,23 +54,24 @@ pub extern "C" fn nvmlDeviceGetGpuInstanceProfileInfo(
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlDeviceGetGpuInstanceProfileInfoV(
     handle: nvmlDevice_t,
-    kind: c_uint,
+    number: c_uint,
     info: *mut nvmlGpuInstanceProfileInfo_v2_t,
 ) -> Code {
     const V2: c_uint = struct_version::<nvmlGpuInstanceProfileInfo_v2_t>(2);
     const V3: c_uint = struct_version::<nvmlGpuInstanceProfileInfo_v3_t>(3);
-    call("nvmlDeviceGetGpuInstanceProfileInfoV", || {
+    call_for("nvmlDeviceGetGpuInstanceProfileInfoV", Some(number), || {
         read(|node| {
             let (_, gpu) = whole_gpu(node, handle)?;
             let version = version_of(info)?;
             if !gpu.is_mig_enabled {
                 return Err(NOT_SUPPORTED);
             }
-            let row = of_kind(gpu.model, kind)?;
+            let release = Release::of(node);
+            let row = numbered(&release, gpu.model, number)?;
             match version {
                 V2 => put_version(info, info_v2(row, V2)),
-                V3 => put_version(info, info_v3(row, V3)),
-                _ => Err(VERSION_MISMATCH),
+                V3 if release.has_version_3() => put_version(info, info_v3(row, V3)),
+                _ => Err(release.version_mismatch()),
             }
         })
     })
@@ -154,8 +152,14 @@ pub extern "C" fn nvmlDeviceGetGpuInstanceRemainingCapacity(
 }
 
 /// Returns the slices of a compute instance profile. The only engine profile is the shared one.
-fn of_compute_kind(gi: &SimulatedInstance, kind: c_uint, engines: c_uint) -> Result<u32, Code> {
-    if kind >= COMPUTE_PROFILE_KINDS || engines != NVML_COMPUTE_INSTANCE_ENGINE_PROFILE_SHARED {
+fn of_compute_kind(
+    release: &Release,
+    gi: &SimulatedInstance,
+    kind: c_uint,
+    engines: c_uint,
+) -> Result<u32, Code> {
+    if kind >= release.compute_profiles() || engines != NVML_COMPUTE_INSTANCE_ENGINE_PROFILE_SHARED
+    {
         return Err(INVALID_ARGUMENT);
     }
     gi.profile.compute_size(kind).ok_or(NOT_SUPPORTED)
@@ -168,10 +172,11 @@ pub extern "C" fn nvmlGpuInstanceGetComputeInstanceProfileInfo(
     engines: c_uint,
     info: Out<'_, nvmlComputeInstanceProfileInfo_t>,
 ) -> Code {
-    call("nvmlGpuInstanceGetComputeInstanceProfileInfo", || {
+    call_for("nvmlGpuInstanceGetComputeInstanceProfileInfo", Some(kind), || {
         read(|node| {
             let row = gpu_instance(node, handle)?.gi.profile;
-            let size = of_compute_kind(gpu_instance(node, handle)?.gi, kind, engines)?;
+            let gi = gpu_instance(node, handle)?.gi;
+            let size = of_compute_kind(&Release::of(node), gi, kind, engines)?;
             let answer = nvmlComputeInstanceProfileInfo_t {
                 id: kind,
                 sliceCount: size,
@@ -201,11 +206,14 @@ pub extern "C" fn nvmlGpuInstanceGetComputeInstanceProfileInfoV(
         read(|node| {
             let gi = gpu_instance(node, handle)?.gi;
             let version = version_of(info)?;
-            let size = of_compute_kind(gi, kind, engines)?;
+            let release = Release::of(node);
+            let size = of_compute_kind(&release, gi, kind, engines)?;
             match version {
                 V2 => put_version(info, compute_v2(gi.profile, kind, size, V2)),
-                V3 => put_version(info, compute_v3(gi.profile, kind, size, V3)),
-                _ => Err(VERSION_MISMATCH),
+                V3 if release.has_version_3() => {
+                    put_version(info, compute_v3(gi.profile, kind, size, V3))
+                }
+                _ => Err(release.version_mismatch()),
             }
         })
     })
