@@ -24,7 +24,9 @@ pub(crate) fn capacity(gpu: &GpuPartitioning, all: &[GpuPartitioning]) -> GpuCap
     };
     let profile = |profile: &GpuProfile| {
         let compute = match reported_compute(profile.id) {
-            Some(reported) => reported.iter().map(compute_profile).collect(),
+            Some(reported) => {
+                reported.iter().map(|compute| compute_profile(compute, profile.slices)).collect()
+            }
             None => {
                 let sizes = 1..=profile.slices;
                 sizes.map(|size| assumed_compute_profile(size, profile.slices)).collect()
@@ -51,10 +53,20 @@ pub(crate) fn capacity(gpu: &GpuPartitioning, all: &[GpuPartitioning]) -> GpuCap
     GpuCapacity { profiles: gpu.profiles.iter().filter_map(profile).collect() }
 }
 
-fn compute_profile(profile: &ComputeProfile) -> ComputeInstanceProfile {
+/// Returns a profile of compute instances as the driver reports it, of a GPU instance of so many slices.
+fn compute_profile(profile: &ComputeProfile, gpu_instance_slices: u32) -> ComputeInstanceProfile {
     let ComputeProfile { id, slices, max, ref placements } = *profile;
-    let placements = placements.clone();
+    // Drivers before 525 report none.
+    let placements = match placements.is_empty() {
+        true => all_placements(slices, gpu_instance_slices),
+        false => placements.clone(),
+    };
     ComputeInstanceProfile { id, slices, max, placements }
+}
+
+/// Returns every place for `size` compute slices among so many.
+fn all_placements(size: u32, slices: u32) -> Vec<Placement> {
+    (0..=slices.saturating_sub(size)).map(|start| Placement { start, size }).collect()
 }
 
 /// Returns a profile of compute instances that a GPU instance of so many `slices` may have.
@@ -62,7 +74,7 @@ fn compute_profile(profile: &ComputeProfile) -> ComputeInstanceProfile {
 /// Not every size exists: a 4g.40gb of an A100 has no 3c. The driver refuses such a one once the GPU instance is created, and
 /// the change is undone. The id is for display only: NVML creates compute instances by size and placement.
 fn assumed_compute_profile(size: u32, slices: u32) -> ComputeInstanceProfile {
-    let placements = (0..=slices - size).map(|start| Placement { start, size }).collect();
+    let placements = all_placements(size, slices);
     ComputeInstanceProfile { id: size - 1, slices: size, max: slices / size, placements }
 }
 

@@ -58,6 +58,8 @@ pub(super) fn cause(
             return (Some("the gpu needs a reset"), Some("run nvidia-smi --gpu-reset"));
         }
         E::Unknown => "the driver reports an internal error",
+        E::NoData => "the driver has no data",
+        E::VgpuEccNotSupported => "a vgpu cannot do it while ecc is on",
         E::NotSupported => "the gpu does not support it",
         E::InvalidArg => "the driver does not accept the request",
         E::NotFound => "it does not exist",
@@ -73,7 +75,11 @@ pub(super) fn cause(
         E::Utf8Error(_) => "the answer is not valid utf-8",
         // nvml.h, nvmlReturn_t; nvml-wrapper 0.13 knows none of these.
         E::UnexpectedVariant(23) => "the gpu has not enough resources left",
+        E::UnexpectedVariant(24) => "the gpu does not support that frequency",
         E::UnexpectedVariant(25) => "the driver has another form of the request",
+        E::UnexpectedVariant(26) => "the driver no longer does it",
+        E::UnexpectedVariant(28) => "the driver has no gpu",
+        E::UnexpectedVariant(30) => "the gpu cannot be reset that way",
         E::UnexpectedVariant(27) => "the gpu is not ready",
         E::UnexpectedVariant(29) => "the gpu is in a state that does not allow it",
         _ => return (None, None),
@@ -103,6 +109,10 @@ mod tests {
             let cause = failed("nvmlInit_v2", NvmlError::from(code)).cause;
             let symbols = ["NVML", "nvml", "variant", "`", "_"];
             assert!(!symbols.iter().any(|symbol| cause.contains(symbol)), "{code}: {cause}");
+            // nvmlReturn_t in nvml.h of CUDA 13.3. The others have names in nvml-wrapper, and answer other calls than ours.
+            if (2..=30).contains(&code) && ![5, 7, 9, 12].contains(&code) {
+                assert!(!cause.contains("error"), "{code}: {cause}");
+            }
         }
     }
 

@@ -8,28 +8,30 @@ use super::{
         ComputeProfile, GpuPartitioning, GpuProcess, GpuProfile, ModeChange, NvmlComputeInstance,
         NvmlGpuInstance, Partitioner,
     },
-    raw::instances as raw,
-    snapshot::{MigModes, checked, modes},
+    raw::{self as calls, ProcessKind, instances as raw},
+    snapshot::{MigModes, checked, each_mig_device, instance_ids, is_without, memory_bytes, modes},
 };
 use crate::DriverRoot;
 use mig_cdi_model::{Placement, Profile};
 use nvml_wrapper::{
     Device, Nvml,
     error::{NvmlError as WrapperError, nvml_try},
-    struct_wrappers::device::ProcessInfo,
     structs::device::FieldId,
     sys_exports::field_id::NVML_FI_DEV_IS_RESETLESS_MIG_SUPPORTED,
 };
+use nvml_wrapper_sys::bindings::nvmlComputeInstanceProfileInfo_t;
 
-/// Suffixes of profile names by the number of the profile in nvml.h's enumeration
-/// (`NVML_GPU_INSTANCE_PROFILE_*`). All numbers are tried, and the driver reports those that a GPU has;
-/// 17 (`3_SLICE_GFX`) is newer than nvml-wrapper's count.
-const GPU_PROFILES: [&str; 18] = [
+/// Suffixes of profile names by the number of the profile in nvml.h's enumeration (`NVML_GPU_INSTANCE_PROFILE_*`), for drivers that
+/// do not report names. Those are older than the numbers from 10 on, and than any that will follow.
+const PROFILE_SUFFIXES: [&str; 18] = [
     "", "", "", "", "", "", "", "+me", "+me", "", "+gfx", "+gfx", "+gfx", "-me", "-me", "+me.all",
     "+me.all", "+gfx",
 ];
-/// Number of profiles of compute instances in nvml.h: `1_SLICE` to `7_SLICE_NVL`.
+/// Count of the profiles of GPU instances, and of compute instances, in nvml.h of CUDA 13.3: a driver may know fewer, and more.
+const GPU_PROFILES: u32 = 18;
 const COMPUTE_PROFILES: u32 = 9;
+/// Numbers of profiles that are asked for in any case, also where a driver never says that there are no more.
+const MOST_PROFILES: u32 = 256;
 
 /// A started NVML.
 pub struct Session(Nvml);
@@ -54,14 +56,10 @@ impl Session {
         let MigModes { current: mig, pending: mig_pending } = modes(gpu)?;
         let pci = checked("nvmlDeviceGetPciInfo_v3", gpu.pci_info())?;
         let profiles = if mig.is_some() { self.profiles(gpu)? } else { Vec::new() };
-        let mut instances = Vec::new();
-        for profile in profiles.iter().filter(|_| mig == Some(true)) {
-            let found = raw::gpu_instances(&self.0, gpu, profile.id);
-            for handle in checked("nvmlDeviceGetGpuInstances", found)? {
-                instances.push(self.instance(handle)?);
-            }
-        }
-        instances.sort_by_key(|instance| instance.id);
+        let instances = match mig {
+            Some(true) => self.all_instances(gpu, &profiles)?,
+            Some(false) | None => Vec::new(),
+        };
         Ok(GpuPartitioning {
             index: checked("nvmlDeviceGetIndex", gpu.index())?,
             uuid: checked("nvmlDeviceGetUUID", gpu.uuid())?,
@@ -75,20 +73,73 @@ impl Session {
             resetless: is_resetless(gpu),
             profiles,
             instances,
-            processes: processes(gpu)?,
+            processes: self.processes(gpu)?,
         })
+    }
+
+    /// Reads the instances of a GPU. NVML lists them by profile, and so does not list one whose profile it does not describe.
+    fn all_instances(
+        &self,
+        gpu: &Device<'_>,
+        profiles: &[GpuProfile],
+    ) -> Result<Vec<NvmlGpuInstance>, CallError> {
+        let instances = self.instances(gpu, profiles)?;
+        if self.unlisted(gpu, &instances)?.is_none() {
+            return Ok(instances);
+        }
+        // Another program may have created it between the two readings.
+        let instances = self.instances(gpu, profiles)?;
+        match self.unlisted(gpu, &instances)? {
+            None => Ok(instances),
+            Some((gi, ci)) => {
+                let cause = format!(
+                    "there is a mig device of gpu instance {gi}, compute instance {ci}, which nvml lists by none of the profiles that it describes"
+                );
+                Err(CallError::new("nvmlDeviceGetGpuInstances", cause))
+            }
+        }
+    }
+
+    fn instances(
+        &self,
+        gpu: &Device<'_>,
+        profiles: &[GpuProfile],
+    ) -> Result<Vec<NvmlGpuInstance>, CallError> {
+        let mut instances = Vec::new();
+        for profile in profiles {
+            let found = raw::gpu_instances(&self.0, gpu, profile.id);
+            for handle in checked("nvmlDeviceGetGpuInstances", found)? {
+                instances.push(self.instance(handle)?);
+            }
+        }
+        instances.sort_by_key(|instance| instance.id);
+        Ok(instances)
+    }
+
+    /// Returns the ids of a MIG device whose instances are not listed.
+    fn unlisted(
+        &self,
+        gpu: &Device<'_>,
+        instances: &[NvmlGpuInstance],
+    ) -> Result<Option<(u32, u32)>, CallError> {
+        let is_listed = |ids: &(u32, u32)| {
+            let gi = instances.iter().find(|instance| instance.id == ids.0);
+            gi.is_some_and(|gi| gi.compute.iter().any(|ci| ci.id == ids.1))
+        };
+        for (_, device) in each_mig_device(gpu)? {
+            let ids = instance_ids(&self.0, &device?)?;
+            if !is_listed(&ids) {
+                return Ok(Some(ids));
+            }
+        }
+        Ok(None)
     }
 
     /// Reads the profiles of GPU instances that a GPU has.
     fn profiles(&self, gpu: &Device<'_>) -> Result<Vec<GpuProfile>, CallError> {
+        let asked = each_profile(GPU_PROFILES, |number| raw::gpu_profile(&self.0, gpu, number));
         let mut profiles = Vec::new();
-        for number in 0..GPU_PROFILES.len() as u32 {
-            let info = match raw::gpu_profile(&self.0, gpu, number) {
-                Ok(info) => info,
-                // NOT_SUPPORTED: a profile of other GPUs. INVALID_ARGUMENT: one that is newer than the driver.
-                Err(WrapperError::InvalidArg | WrapperError::NotSupported) => continue,
-                Err(e) => return Err(failed("nvmlDeviceGetGpuInstanceProfileInfo", e)),
-            };
+        for (number, info) in checked("nvmlDeviceGetGpuInstanceProfileInfo", asked)? {
             let mut placements = match raw::gpu_placements(&self.0, gpu, info.id) {
                 Err(WrapperError::NotSupported) => continue,
                 placements => checked("nvmlDeviceGetGpuInstancePossiblePlacements_v2", placements)?,
@@ -127,9 +178,9 @@ impl Session {
         let name = raw::gpu_profile_name(&self.0, gpu, number).ok();
         let name = name.and_then(|name| name.trim_start_matches("MIG ").parse().ok());
         name.or_else(|| {
-            let gpu_bytes = gpu.memory_info().map_or(0, |memory| memory.total);
+            let gpu_bytes = memory_bytes(&self.0, gpu).unwrap_or(0);
             let plain = Profile::from_sizes(slices, slices, memory_mib, gpu_bytes)?;
-            let suffix = GPU_PROFILES.get(number as usize)?;
+            let suffix = PROFILE_SUFFIXES.get(number as usize)?;
             format!("{plain}{suffix}").parse().ok()
         })
     }
@@ -153,20 +204,66 @@ impl Session {
     }
 
     fn compute_profiles(&self, handle: raw::GpuHandle) -> Result<Vec<ComputeProfile>, CallError> {
-        let mut profiles: Vec<ComputeProfile> = Vec::new();
-        for number in 0..COMPUTE_PROFILES {
-            let info = match raw::compute_profile(&self.0, handle, number) {
-                Ok(info) => info,
-                Err(WrapperError::InvalidArg | WrapperError::NotSupported) => continue,
-                Err(e) => return Err(failed("nvmlGpuInstanceGetComputeInstanceProfileInfo", e)),
-            };
-            // The call is newer than MIG: older drivers do not have it.
-            let placements = raw::compute_placements(&self.0, handle, info.id).unwrap_or_default();
-            let (id, slices, max) = (info.id, info.sliceCount, info.instanceCount);
-            profiles.push(ComputeProfile { id, slices, max, placements });
-        }
-        Ok(profiles)
+        let asked =
+            each_profile(COMPUTE_PROFILES, |number| raw::compute_profile(&self.0, handle, number));
+        let asked = checked("nvmlGpuInstanceGetComputeInstanceProfileInfo", asked)?;
+        let profile = |(_, info): &(u32, nvmlComputeInstanceProfileInfo_t)| ComputeProfile {
+            id: info.id,
+            slices: info.sliceCount,
+            max: info.instanceCount,
+            // The call is newer than MIG: drivers before 525 do not have it (nvml.h of CUDA 11.8).
+            placements: raw::compute_placements(&self.0, handle, info.id).unwrap_or_default(),
+        };
+        Ok(asked.iter().map(profile).collect())
     }
+
+    /// Processes that use a GPU, one entry for each instance that a process uses.
+    fn processes(&self, gpu: &Device<'_>) -> Result<Vec<GpuProcess>, CallError> {
+        let kinds = [
+            ("nvmlDeviceGetComputeRunningProcesses_v3", ProcessKind::Compute),
+            ("nvmlDeviceGetGraphicsRunningProcesses_v3", ProcessKind::Graphics),
+            ("nvmlDeviceGetMPSComputeRunningProcesses_v3", ProcessKind::Mps),
+        ];
+        let mut processes = Vec::new();
+        for (call, kind) in kinds {
+            let found = match calls::processes(&self.0, gpu, kind) {
+                // Drivers before 470 have no call for MPS (nvml.h of CUDA 11.3).
+                Err(error) if is_without(&error) && matches!(kind, ProcessKind::Mps) => continue,
+                Err(WrapperError::NotSupported) => continue,
+                answer => checked(call, answer)?,
+            };
+            // nvml.h, nvmlProcessInfo_v2_t: the greatest number where a process has no instance.
+            let instance = |id: u32| (id != u32::MAX).then_some(id);
+            processes.extend(found.iter().map(|process| GpuProcess {
+                pid: process.pid,
+                gi: instance(process.gpuInstanceId),
+                ci: instance(process.computeInstanceId),
+            }));
+        }
+        processes.sort_unstable();
+        processes.dedup();
+        Ok(processes)
+    }
+}
+
+/// Asks for the profile of each number, until the driver says that there are no more. Returns those that the GPU has, with their numbers.
+///
+/// `NOT_SUPPORTED` is the answer for a profile of other GPUs, `INVALID_ARGUMENT` for a number that the driver does not know. It may know
+/// more than the `known` ones.
+fn each_profile<T>(
+    known: u32,
+    ask: impl Fn(u32) -> Result<T, WrapperError>,
+) -> Result<Vec<(u32, T)>, WrapperError> {
+    let mut profiles = Vec::new();
+    for number in 0..MOST_PROFILES {
+        match ask(number) {
+            Ok(profile) => profiles.push((number, profile)),
+            Err(WrapperError::InvalidArg) if number >= known => break,
+            Err(WrapperError::InvalidArg | WrapperError::NotSupported) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(profiles)
 }
 
 /// True when a change of MIG mode does not reset the GPU. Ampere does reset; drivers without the field are older
@@ -176,30 +273,6 @@ pub(super) fn is_resetless(gpu: &Device<'_>) -> bool {
     let value = fields.ok().and_then(|fields| fields.into_iter().next()?.ok()?.value.ok());
     use nvml_wrapper::enums::device::SampleValue;
     matches!(value, Some(SampleValue::U32(1) | SampleValue::U64(1)))
-}
-
-/// Processes that use a GPU, one entry for each instance that a process uses.
-fn processes(gpu: &Device<'_>) -> Result<Vec<GpuProcess>, CallError> {
-    let lists = [
-        ("nvmlDeviceGetComputeRunningProcesses_v3", gpu.running_compute_processes()),
-        ("nvmlDeviceGetGraphicsRunningProcesses_v3", gpu.running_graphics_processes()),
-        ("nvmlDeviceGetMPSComputeRunningProcesses_v3", gpu.mps_running_compute_processes()),
-    ];
-    let mut processes = Vec::new();
-    for (call, answer) in lists {
-        let found: Vec<ProcessInfo> = match answer {
-            Err(WrapperError::NotSupported | WrapperError::FailedToLoadSymbol(_)) => continue,
-            answer => checked(call, answer)?,
-        };
-        processes.extend(found.iter().map(|process| GpuProcess {
-            pid: process.pid,
-            gi: process.gpu_instance_id,
-            ci: process.compute_instance_id,
-        }));
-    }
-    processes.sort_unstable();
-    processes.dedup();
-    Ok(processes)
 }
 
 /// Checks that a new instance has the requested profile and placement.

@@ -43,12 +43,18 @@ fn gpu(nvml: &Nvml, index: u32) -> Result<NvmlGpu, CallError> {
         uuid: checked("nvmlDeviceGetUUID", device.uuid())?,
         minor: checked("nvmlDeviceGetMinorNumber", device.minor_number())?,
         model: checked("nvmlDeviceGetName", device.name())?,
-        memory_bytes: device.memory_info().ok().map(|memory| memory.total),
+        memory_bytes: memory_bytes(nvml, &device),
         compute_capability: compute_capability(&device),
         mig,
         mig_pending,
         devices: if mig == Some(true) { mig_devices(nvml, &device)? } else { Vec::new() },
     })
+}
+
+/// Total memory of a GPU; with MIG on, NVML reports it to root only.
+pub(super) fn memory_bytes(nvml: &Nvml, gpu: &Device<'_>) -> Option<u64> {
+    let newest = gpu.memory_info().map(|memory| memory.total);
+    newest.or_else(|_| raw::memory_total(nvml, gpu)).ok()
 }
 
 /// CUDA compute capability. Nothing depends on it but labels, so a failure is ignored.
@@ -72,11 +78,19 @@ pub(super) fn modes(gpu: &Device<'_>) -> Result<MigModes, CallError> {
         Ok(mode) => {
             Ok(MigModes { current: Some(mode.current == 1), pending: Some(mode.pending == 1) })
         }
-        Err(WrapperError::NotSupported | WrapperError::FailedToLoadSymbol(_)) => {
-            Ok(MigModes::default())
-        }
+        Err(error) if is_without(&error) => Ok(MigModes::default()),
         Err(error) => Err(failed("nvmlDeviceGetMigMode", error)),
     }
+}
+
+/// Reports whether a GPU has no such thing, or the driver not the call for it.
+pub(super) fn is_without(error: &WrapperError) -> bool {
+    matches!(
+        error,
+        WrapperError::NotSupported
+            | WrapperError::FailedToLoadSymbol(_)
+            | WrapperError::FunctionNotFound
+    )
 }
 
 /// Names the call that an error of nvml-wrapper is from.
@@ -87,24 +101,35 @@ pub(super) fn checked<T>(
     answer.map_err(|error| failed(call, error))
 }
 
-/// Reads the MIG devices of a GPU. Indices run up to the maximum and have holes; they shift when instances are
-/// created or destroyed.
+/// Reads the MIG devices of a GPU.
 fn mig_devices(nvml: &Nvml, gpu: &Device<'_>) -> Result<Vec<IndexedMigDevice>, CallError> {
-    let mut devices = Vec::new();
-    for index in 0..checked("nvmlDeviceGetMaxMigDeviceCount", gpu.mig_device_count())? {
-        let device = match gpu.mig_device_by_index(index) {
-            Ok(mig) => mig_device(nvml, gpu, &mig),
-            Err(WrapperError::NotFound) => continue,
-            Err(error) => Err(failed("nvmlDeviceGetMigDeviceHandleByIndex", error)),
-        };
-        devices.push(IndexedMigDevice { index, device });
-    }
-    Ok(devices)
+    let read = |(index, device): (u32, Result<Device<'_>, CallError>)| {
+        let device = device.and_then(|mig| mig_device(nvml, gpu, &mig));
+        IndexedMigDevice { index, device }
+    };
+    Ok(each_mig_device(gpu)?.map(read).collect())
+}
+
+/// Handles of the MIG devices of a GPU. Indices run up to the maximum and have holes; they shift when instances are created or destroyed.
+pub(super) fn each_mig_device<'a>(
+    gpu: &'a Device<'a>,
+) -> Result<impl Iterator<Item = (u32, Result<Device<'a>, CallError>)>, CallError> {
+    let count = checked("nvmlDeviceGetMaxMigDeviceCount", gpu.mig_device_count())?;
+    Ok((0..count).filter_map(|index| match gpu.mig_device_by_index(index) {
+        Err(WrapperError::NotFound) => None,
+        answer => Some((index, checked("nvmlDeviceGetMigDeviceHandleByIndex", answer))),
+    }))
+}
+
+/// Ids of the GPU instance and the compute instance of a MIG device.
+pub(super) fn instance_ids(nvml: &Nvml, mig: &Device<'_>) -> Result<(u32, u32), CallError> {
+    let gi = checked("nvmlDeviceGetGpuInstanceId", raw::gpu_instance_id(nvml, mig))?;
+    let ci = checked("nvmlDeviceGetComputeInstanceId", raw::compute_instance_id(nvml, mig))?;
+    Ok((gi, ci))
 }
 
 fn mig_device(nvml: &Nvml, gpu: &Device<'_>, mig: &Device<'_>) -> Result<NvmlMigDevice, CallError> {
-    let gi = checked("nvmlDeviceGetGpuInstanceId", raw::gpu_instance_id(nvml, mig))?;
-    let ci = checked("nvmlDeviceGetComputeInstanceId", raw::compute_instance_id(nvml, mig))?;
+    let (gi, ci) = instance_ids(nvml, mig)?;
     let instance = instances::gpu_instance(nvml, gpu, gi)
         .and_then(|handle| Ok((handle, instances::gpu_instance_info(nvml, handle)?.placement)));
     let instance = permitted("nvmlGpuInstanceGetInfo", instance)?;
@@ -141,12 +166,8 @@ fn permitted<T>(
 ) -> Result<Option<T>, CallError> {
     match answer {
         Ok(value) => Ok(Some(value)),
-        Err(
-            WrapperError::NoPermission
-            | WrapperError::NotSupported
-            | WrapperError::FailedToLoadSymbol(_)
-            | WrapperError::FunctionNotFound,
-        ) => Ok(None),
+        Err(WrapperError::NoPermission) => Ok(None),
+        Err(error) if is_without(&error) => Ok(None),
         Err(error) => Err(failed(call, error)),
     }
 }

@@ -12,6 +12,7 @@ mod device_cgroup;
 mod doctor;
 mod driver_files;
 mod driver_layouts;
+mod driver_releases;
 mod engine_limits;
 mod fake_driver;
 mod gpus_and_admin;
