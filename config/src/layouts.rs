@@ -61,11 +61,13 @@ pub struct LayoutsError {
     pub cause: String,
     /// Cure: text to write instead, where there is one.
     pub cure: Option<String>,
+    /// True when it names a GPU that is not among those of the node.
+    pub is_about_absent_gpu: bool,
 }
 
 impl LayoutsError {
     fn new(location: SourceLocation, cause: impl Into<String>) -> LayoutsError {
-        LayoutsError { location, cause: cause.into(), cure: None }
+        LayoutsError { location, cause: cause.into(), cure: None, is_about_absent_gpu: false }
     }
 
     fn with_cure(self, cure: impl Into<String>) -> LayoutsError {

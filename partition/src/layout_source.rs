@@ -90,7 +90,9 @@ impl NodeGpus {
             LayoutSource::Assignments(assignments) => self.assigned(assignments),
             LayoutSource::File(LayoutFile { path, layout }) => {
                 let selected = read_layouts(path)?.select(layout, &self.candidates()?);
-                let selected = selected.map_err(|e| layout_file_error(path, &e))?;
+                let selected = selected.map_err(|e| {
+                    self.unreadable_gpu(&e).unwrap_or_else(|| layout_file_error(path, &e))
+                })?;
                 Ok(DesiredGpus { gpus: self.selected(selected, Some(path)), absent: Vec::new() })
             }
             LayoutSource::Checkpoint(path) => self.checkpointed(path, messages),
@@ -106,8 +108,17 @@ impl NodeGpus {
         let fail = |e: LayoutsError| declaration_error("parse", &e.location, &e);
         let assignments = assignments.iter().map(|text| text.parse().map_err(fail));
         let assignments = assignments.collect::<Result<Vec<_>>>()?;
-        let selected = Assignment::select(&assignments, &self.candidates()?).map_err(fail)?;
+        let selected = Assignment::select(&assignments, &self.candidates()?)
+            .map_err(|e| self.unreadable_gpu(&e).unwrap_or_else(|| fail(e)))?;
         Ok(DesiredGpus { gpus: self.selected(selected, None), absent: Vec::new() })
+    }
+
+    /// Returns the error for a named GPU that is absent, where it may be one of those that cannot be read.
+    fn unreadable_gpu(&self, error: &LayoutsError) -> Option<Error> {
+        let first = self.unreadable.first().filter(|_| error.is_about_absent_gpu)?;
+        let Error { cause, cure, .. } = first.clone();
+        let error = Error::of(ErrorKind::Incomplete, "partition", &error.location);
+        Some(Error { cure, ..error.because(format!("{}: {cause}", first.subject)) })
     }
 
     fn checkpointed(&self, path: &Path, messages: &dyn MessageSink) -> Result<DesiredGpus<'_>> {

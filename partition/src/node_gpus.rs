@@ -6,8 +6,8 @@ use mig_cdi_gen::{
     Error, ErrorKind, MessageSink, NodeSource, Result,
     discover::{self, Source},
 };
-use mig_cdi_model::GpuIndex;
-use mig_cdi_sys::nvml::{GpuPartitioning, Partitioner};
+use mig_cdi_model::{Gpu, GpuIndex, PciAddress, Topology};
+use mig_cdi_sys::nvml::{CallError, GpuPartitioning, Partitioner};
 
 /// The GPUs of a node, and the interface that partitions them. NVML stays open until this is dropped.
 pub struct NodeGpus {
@@ -22,35 +22,38 @@ pub struct NodeGpus {
 }
 
 impl NodeGpus {
-    /// Reads the GPUs of a node. Reports each GPU that NVML cannot describe.
+    /// Reads the GPUs of a node. Reports each GPU that NVML does not describe.
     ///
     /// # Errors
-    /// When NVML does not answer, can describe none of the GPUs, or describes one to root only.
+    /// When NVML does not answer, describes none of the GPUs, or describes one to root only.
     pub fn read(node: &NodeSource, messages: &dyn MessageSink) -> Result<NodeGpus> {
-        NodeGpus::open(node, messages, "it is omitted")?.expect_some()
+        NodeGpus::through(open(node)?, node, "it is omitted")?.expect_some(messages)
     }
 
     /// Reads the GPUs again, with the same NVML.
     ///
     /// # Errors
     /// As [`NodeGpus::read`].
-    pub(crate) fn read_again(self, messages: &dyn MessageSink) -> Result<NodeGpus> {
-        NodeGpus::through(self.partitioner, messages, "it is omitted")?.expect_some()
+    pub(crate) fn read_again(
+        self,
+        node: &NodeSource,
+        messages: &dyn MessageSink,
+    ) -> Result<NodeGpus> {
+        NodeGpus::through(self.partitioner, node, "it is omitted")?.expect_some(messages)
     }
 
-    fn expect_some(mut self) -> Result<NodeGpus> {
-        if let Some(denied) = self.denied.take() {
-            return Err(denied);
-        }
-        match self.all.is_empty() && !self.unreadable.is_empty() {
-            true => Err(Error::of(ErrorKind::Incomplete, "read", "gpus")
-                .because("nvml describes none of them")
-                .with_cure("see dmesg for the driver's own messages")),
-            false => Ok(self),
-        }
+    fn expect_some(mut self, messages: &dyn MessageSink) -> Result<NodeGpus> {
+        let failure = match self.denied.take() {
+            Some(denied) => Some(denied),
+            None if self.all.is_empty() => self.unreadable.pop(),
+            None => None,
+        };
+        let others = self.unreadable.iter().filter(|error| Some(*error) != failure.as_ref());
+        others.for_each(|error| messages.error(&error.to_string()));
+        failure.map_or(Ok(self), Err)
     }
 
-    /// Reads the GPUs of a node, even when NVML can describe none of them. Reports each that it cannot describe; `consequence`
+    /// Reads the GPUs of a node, even when NVML describes none of them. Reports each that it does not describe; `consequence`
     /// ends the message, as in `it is omitted`.
     ///
     /// # Errors
@@ -60,51 +63,35 @@ impl NodeGpus {
         messages: &dyn MessageSink,
         consequence: &str,
     ) -> Result<NodeGpus> {
-        let gpus = NodeGpus::open(node, messages, consequence)?;
-        if let Some(denied) = &gpus.denied {
-            let cause = format!("{}; {consequence}", denied.cause);
-            messages.error(&Error { cause, ..denied.clone() }.to_string());
+        let gpus = NodeGpus::through(open(node)?, node, consequence)?;
+        for error in &gpus.unreadable {
+            let mut error = error.clone();
+            if gpus.denied.as_ref() == Some(&error) {
+                error.cause += &format!("; {consequence}");
+            }
+            messages.error(&error.to_string());
         }
         Ok(gpus)
     }
 
-    fn open(node: &NodeSource, messages: &dyn MessageSink, consequence: &str) -> Result<NodeGpus> {
-        if node.source == Source::Proc {
-            // /proc shows the ids of instances, and neither profiles nor placements.
-            return Err(Error::usage("accept", "--source proc")
-                .because("only nvml partitions gpus and reports their layouts")
-                .with_cure("omit --source proc"));
-        }
-        let partitioner = node.partitioner()?.map_err(discover::required_nvml_error)?;
-        NodeGpus::through(partitioner, messages, consequence)
-    }
-
     fn through(
         partitioner: Box<dyn Partitioner>,
-        messages: &dyn MessageSink,
+        node: &NodeSource,
         consequence: &str,
     ) -> Result<NodeGpus> {
-        let (mut all, mut unreadable, mut denied) = (Vec::new(), Vec::new(), None);
         let answers = partitioner.gpus().map_err(discover::required_nvml_error)?;
-        for (index, answer) in answers.into_iter().enumerate() {
-            match answer {
-                Ok(gpu) => all.push(gpu),
-                Err(error) if error.is_not_permitted() => {
-                    let cause = "nvml reports them only to a caller with privileges";
-                    let error = Error::failed("read", "the layouts of the gpus")
-                        .because_of(cause, error.cure);
-                    denied.get_or_insert(error);
-                }
-                Err(error) => {
-                    let cause = format!("{}; {consequence}", error.without_cure());
-                    let gpu = format!("gpu {index}");
-                    let error = Error::of(ErrorKind::Incomplete, "query nvml about", gpu)
-                        .because_of(cause, error.cure);
-                    messages.error(&error.to_string());
-                    unreadable.push(error);
-                }
-            }
-        }
+        let mut reading = Reading {
+            partitioner: &*partitioner,
+            node,
+            consequence,
+            in_proc: ProcInstances::read(node),
+            all: Vec::new(),
+            unreadable: Vec::new(),
+            denied: None,
+        };
+        (0..).zip(answers).for_each(|(index, answer)| reading.add(index, answer));
+        reading.add_uncounted();
+        let Reading { all, mut unreadable, denied, .. } = reading;
         unreadable.extend(denied.clone());
         Ok(NodeGpus { partitioner, all, unreadable, denied })
     }
@@ -132,4 +119,133 @@ impl NodeGpus {
         };
         self.all.iter().map(candidate).collect()
     }
+}
+
+fn open(node: &NodeSource) -> Result<Box<dyn Partitioner>> {
+    if node.source == Source::Proc {
+        // /proc shows the ids of instances, and neither profiles nor placements.
+        return Err(Error::usage("accept", "--source proc")
+            .because("only nvml partitions gpus and reports their layouts")
+            .with_cure("omit --source proc"));
+    }
+    node.partitioner()?.map_err(discover::required_nvml_error)
+}
+
+/// GPUs that have been read so far. One of which not every instance is known is as good as one that NVML cannot describe: a layout without
+/// that instance would destroy another, or leave it out of a checkpoint.
+struct Reading<'a> {
+    partitioner: &'a dyn Partitioner,
+    node: &'a NodeSource,
+    consequence: &'a str,
+    in_proc: ProcInstances,
+    all: Vec<GpuPartitioning>,
+    unreadable: Vec<Error>,
+    denied: Option<Error>,
+}
+
+impl Reading<'_> {
+    fn add(&mut self, index: u32, answer: Result<GpuPartitioning, CallError>) {
+        match answer.and_then(|gpu| self.read_twice(gpu)) {
+            Ok(gpu) => match self.in_proc.missing(&gpu).or_else(|| undescribed(&gpu)) {
+                None => self.all.push(gpu),
+                Some(cause) => {
+                    let cure = "update the driver, or partition this gpu with nvidia-smi mig";
+                    self.omit(gpu_label(&gpu), &cause, Some(cure));
+                }
+            },
+            Err(error) if error.is_not_permitted() => {
+                let cause = "nvml reports them only to a caller with privileges";
+                let denied = Error::failed("read", "the layouts of the gpus");
+                self.denied.get_or_insert(denied.because_of(cause, error.cure));
+            }
+            Err(error) => self.omit(format!("gpu {index}"), &error.without_cure(), error.cure),
+        }
+    }
+
+    /// Reads a GPU again that seems to be incomplete: another program may have created an instance between the two readings.
+    fn read_twice(&mut self, gpu: GpuPartitioning) -> Result<GpuPartitioning, CallError> {
+        if self.in_proc.missing(&gpu).is_none() {
+            return Ok(gpu);
+        }
+        self.in_proc = ProcInstances::read(self.node);
+        self.partitioner.gpu(&gpu.uuid)
+    }
+
+    /// Adds the GPUs with instances that NVML does not count.
+    fn add_uncounted(&mut self) {
+        // One that NVML cannot describe may be any of them.
+        if !self.unreadable.is_empty() || self.denied.is_some() {
+            return;
+        }
+        for (minor, pci) in self.in_proc.of_other_gpus(&self.all) {
+            let cure = format!("run nvidia-smi drain --query --pciid {pci}");
+            let cause = "nvml does not count it, and /proc shows its gpu instances";
+            self.omit(format!("gpu minor {minor} ({pci})"), cause, Some(&cure));
+        }
+    }
+
+    fn omit(&mut self, gpu: String, cause: &str, cure: Option<&str>) {
+        let cause = format!("{cause}; {}", self.consequence);
+        let error = Error::of(ErrorKind::Incomplete, "query nvml about", gpu);
+        self.unreadable.push(error.because_of(cause, cure));
+    }
+}
+
+/// The instances that `/proc` shows. NVML lists instances by profile: one whose profile it does not describe is in no list.
+struct ProcInstances(Option<Topology>);
+
+impl ProcInstances {
+    /// Reads them. Where `/proc` has none, as in many containers, NVML has to be believed.
+    fn read(node: &NodeSource) -> ProcInstances {
+        let read = || discover::discover(&node.host().ok()?, Source::Proc).ok();
+        let found = if node.is_simulated() { None } else { read() };
+        ProcInstances(found.map(|found| found.topology))
+    }
+
+    /// Returns what of a GPU's instances NVML does not list, as a sentence.
+    fn missing(&self, gpu: &GpuPartitioning) -> Option<String> {
+        let in_proc = self.0.as_ref()?.gpus.iter().find(|other| other.minor.0 == gpu.minor)?;
+        in_proc.gpu_instances.iter().find_map(|gi| {
+            let Some(listed) = gpu.instances.iter().find(|listed| listed.id == gi.id.0) else {
+                return Some(format!(
+                    "nvml does not list gpu instance {} by any profile, and /proc shows it",
+                    gi.id
+                ));
+            };
+            let is_listed = |id: u32| listed.compute.iter().any(|ci| ci.id == id);
+            let ci = gi.compute_instances.iter().find(|ci| !is_listed(ci.id.0))?;
+            Some(format!(
+                "nvml does not list compute instance {} of gpu instance {} by any profile, and /proc shows it",
+                ci.id, gi.id
+            ))
+        })
+    }
+
+    /// Returns the minor numbers and addresses of other GPUs that have instances.
+    fn of_other_gpus(&self, counted: &[GpuPartitioning]) -> Vec<(u32, PciAddress)> {
+        let gpus = self.0.iter().flat_map(|topology| &topology.gpus);
+        let is_other = |gpu: &&Gpu| counted.iter().all(|counted| counted.minor != gpu.minor.0);
+        let others = gpus.filter(is_other).filter(|gpu| !gpu.gpu_instances.is_empty());
+        others.map(|gpu| (gpu.minor.0, gpu.pci)).collect()
+    }
+}
+
+/// Returns the first instance whose profile the driver does not describe, as a sentence: nothing could make it again.
+fn undescribed(gpu: &GpuPartitioning) -> Option<String> {
+    let is_named =
+        |id: u32| gpu.profiles.iter().any(|profile| profile.id == id && profile.name.is_some());
+    gpu.instances.iter().find_map(|gi| {
+        if !is_named(gi.profile) {
+            let (id, profile) = (gi.id, gi.profile);
+            return Some(format!(
+                "the driver does not name profile {profile}, which gpu instance {id} has"
+            ));
+        }
+        let is_known = |id: u32| gi.compute_profiles.iter().any(|profile| profile.id == id);
+        let ci = gi.compute.iter().find(|ci| !is_known(ci.profile))?;
+        Some(format!(
+            "the driver does not describe profile {} of compute instances, which compute instance {} of gpu instance {} has",
+            ci.profile, ci.id, gi.id
+        ))
+    })
 }

@@ -127,7 +127,7 @@ impl NodePartitioner<'_> {
             Ok(journal) => {
                 journal.expect_complete()?;
                 let (gpus, earlier) = looked?;
-                (journal, gpus.read_again(self.messages)?, earlier)
+                (journal, gpus.read_again(self.node, self.messages)?, earlier)
             }
             // NVML is closed while another apply is waited for. That may take a minute, so what was found is old then.
             Err(_) => {

@@ -127,6 +127,7 @@ fn check_filtered(
 
 fn absent(selector: &GpuSelector, location: &SourceLocation, gpus: &[GpuIdentity]) -> LayoutsError {
     let names: Vec<_> = gpus.iter().map(|gpu| selector.name(gpu)).collect();
-    LayoutsError::new(location.clone(), format!("no gpu {selector} on this node"))
-        .with_cure(format!("it has {}", names.join(", ")))
+    let error = LayoutsError::new(location.clone(), format!("no gpu {selector} on this node"))
+        .with_cure(format!("it has {}", names.join(", ")));
+    LayoutsError { is_about_absent_gpu: true, ..error }
 }

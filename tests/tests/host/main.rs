@@ -20,6 +20,7 @@ mod holder_attacks;
 mod hook_attacks;
 mod hook_runtime;
 mod hook_verify;
+mod incomplete_driver;
 mod kubelet_api;
 mod kubelet_labels;
 mod kubelet_repartition;
