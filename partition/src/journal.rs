@@ -5,7 +5,7 @@
 
 use mig_cdi_config::layouts::GpuLayoutSetting;
 use mig_cdi_gen::{Error, Result};
-use mig_cdi_sys::{Lock, Root, TrustedDir, is_root};
+use mig_cdi_sys::{Lock, Root, TrustedDir, is_root, nvml::GpuPartitioning};
 use serde::{Deserialize, Serialize};
 use std::{path::Path, time::Duration};
 
@@ -36,17 +36,21 @@ pub(crate) struct JournalEntry {
     before: String,
     /// Desired layout.
     after: String,
+    /// MIG mode that was to take effect at the next reset, where it was another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_mode: Option<bool>,
 }
 
 impl JournalEntry {
     /// Makes the entry of a change.
     pub(crate) fn new(
-        gpu: &str,
+        gpu: &GpuPartitioning,
         before: &GpuLayoutSetting,
         after: &GpuLayoutSetting,
     ) -> JournalEntry {
         let (before, after) = (before.to_string(), after.to_string());
-        JournalEntry { gpu: gpu.to_owned(), before, after }
+        let pending_mode = gpu.mig_pending.filter(|_| gpu.mig_pending != gpu.mig);
+        JournalEntry { gpu: gpu.uuid.clone(), before, after, pending_mode }
     }
 
     /// Returns the layout before the change.

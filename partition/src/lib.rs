@@ -66,7 +66,7 @@ pub use in_use::{InUse, InUseError};
 pub use layout_source::{CHECKPOINT_LAYOUT, DesiredGpu, DesiredGpus, LayoutFile, LayoutSource};
 pub use node_gpus::NodeGpus;
 pub use node_partitioner::{
-    ApplyOptions, ApplyOutcome, HolderOptions, NodePartitioner, PlannedChanges,
+    ApplyOptions, ApplyOutcome, HolderOptions, NodePartitioner, PlannedChanges, Resumed,
 };
 pub use planner_input::free_placements;
 pub use processes::hide_command_lines;

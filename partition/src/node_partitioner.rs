@@ -27,8 +27,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Time between two tries while holders are waited for. Neither NVML nor procfs reports that a client has gone.
+/// Time before the second try while holders are waited for. Neither NVML nor procfs reports that a client has gone.
 const HOLDER_POLL: Duration = Duration::from_millis(200);
+/// Longest time between two tries. A try that only the driver refuses may destroy and restore slices that nobody uses.
+const LONGEST_HOLDER_POLL: Duration = Duration::from_secs(2);
 /// Longest wait for a running watch to refresh the spec. It takes a second at most, unless something is wrong.
 const WATCH_LIMIT: Duration = Duration::from_secs(5);
 /// Time between two reads of the watch's status.
@@ -66,6 +68,25 @@ pub struct ApplyOutcome {
     pub changes: Vec<GpuChange>,
     /// GPUs that NVML could not describe, and those of a checkpoint that the node does not have, an error for each.
     pub omitted: Vec<Error>,
+    /// False when the refresh could not confirm or make everything: slices are missing in the spec, or device nodes on the host.
+    pub is_refresh_complete: bool,
+}
+
+impl ApplyOutcome {
+    /// True when every GPU and every slice was dealt with.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.omitted.is_empty() && self.is_refresh_complete
+    }
+}
+
+/// Result of a resumed apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resumed {
+    /// Number of GPUs that have their desired layout now.
+    pub gpus: usize,
+    /// As [`ApplyOutcome::is_refresh_complete`].
+    pub is_refresh_complete: bool,
 }
 
 /// Result of a plan: changes that were not made.
@@ -97,6 +118,7 @@ impl NodePartitioner<'_> {
     pub fn apply(&self, source: &LayoutSource, options: &ApplyOptions) -> Result<ApplyOutcome> {
         let end = Instant::now() + options.wait;
         let mut was_reported = false;
+        let mut poll = HOLDER_POLL;
         loop {
             match self.attempt(source, options) {
                 Err(error) if error.kind == ErrorKind::Refused && Instant::now() < end => {
@@ -105,7 +127,8 @@ impl NodePartitioner<'_> {
                         let message = format!("{error}; waiting up to {seconds} s");
                         self.messages.warn(&message);
                     }
-                    mig_cdi_sys::sleep(HOLDER_POLL);
+                    mig_cdi_sys::sleep(poll.min(end.saturating_duration_since(Instant::now())));
+                    poll = (poll * 3 / 2).min(LONGEST_HOLDER_POLL);
                 }
                 done => return done,
             }
@@ -159,9 +182,14 @@ impl NodePartitioner<'_> {
         let omitted = [gpus.unreadable.as_slice(), &absent].concat();
         // Closes NVML: `refresh` may wait for a watch.
         drop(gpus);
-        let refreshed = if pending.is_empty() { Ok(()) } else { self.refresh(options) };
-        applied.and(refreshed)?;
-        Ok(ApplyOutcome { changes, omitted })
+        let refreshed = match (&applied, pending.is_empty()) {
+            (_, true) => Ok(true),
+            (Ok(()), false) => self.refresh(options, self.messages),
+            // What was undone is as it was before, and may be tried again and again.
+            (Err(_), false) => self.refresh(options, &NoMessages),
+        };
+        let is_refresh_complete = applied.and(refreshed)?;
+        Ok(ApplyOutcome { changes, omitted, is_refresh_complete })
     }
 
     /// Plans the changes without the lock. Returns the GPUs, and what was found out about processes: nothing when no instance has to
@@ -199,15 +227,15 @@ impl NodePartitioner<'_> {
         }
         self.messages.warn("the node is simulated: all steps succeeded, and nothing is kept");
         let omitted = [gpus.unreadable.as_slice(), &absent].concat();
-        Ok(ApplyOutcome { changes, omitted })
+        Ok(ApplyOutcome { changes, omitted, is_refresh_complete: true })
     }
 
     /// Completes an apply that was interrupted: each GPU in the journal reaches its desired layout, or else the one that it had.
-    /// Returns the number of these GPUs, or `None` when no apply was interrupted.
+    /// Returns `None` when no apply was interrupted.
     ///
     /// # Errors
     /// As [`NodePartitioner::apply`].
-    pub fn resume(&self, options: &ApplyOptions) -> Result<Option<usize>> {
+    pub fn resume(&self, options: &ApplyOptions) -> Result<Option<Resumed>> {
         if self.node.is_simulated() {
             return Err(Error::usage("resume", "an apply")
                 .because("a simulated node keeps none that could be resumed")
@@ -230,9 +258,9 @@ impl NodePartitioner<'_> {
         let completed = runner.complete(&journal.gpus, &journal_dir);
         drop(holders);
         drop(gpus);
-        let refreshed = self.refresh(options);
-        completed.and(refreshed)?;
-        Ok(Some(journal.gpus.len()))
+        let refreshed = self.refresh(options, self.messages);
+        let is_refresh_complete = completed.and(refreshed)?;
+        Ok(Some(Resumed { gpus: journal.gpus.len(), is_refresh_complete }))
     }
 
     /// Plans the changes to the layouts of a source, and takes no step.
@@ -285,7 +313,7 @@ impl NodePartitioner<'_> {
     fn withdraw(&self, options: &ApplyOptions) {
         let Some(generate) = &options.refresh else { return };
         let withdrawn = watch::withdraw_gone(self.node, generate);
-        let refreshed = self.is_refreshed_by_watch(&options.holders.state_dir, self.messages);
+        let refreshed = self.watch_after_refresh(&options.holders.state_dir, self.messages);
         if let Err(error) = withdrawn.and(refreshed) {
             self.messages
                 .warn(&format!("the spec may have names of slices that are gone: {error}"));
@@ -339,31 +367,40 @@ impl NodePartitioner<'_> {
         Ok((holders, access))
     }
 
-    /// Refreshes device nodes and spec. A running watch does that itself, with its own flags.
-    fn refresh(&self, options: &ApplyOptions) -> Result<()> {
-        let Some(generate) = &options.refresh else { return Ok(()) };
-        if self.is_refreshed_by_watch(&options.holders.state_dir, self.messages)? {
-            return Ok(());
+    /// Refreshes device nodes and spec. A running watch does that itself, with its own flags. Returns false when something is missing,
+    /// which was reported.
+    fn refresh(&self, options: &ApplyOptions, messages: &dyn MessageSink) -> Result<bool> {
+        let Some(generate) = &options.refresh else { return Ok(true) };
+        match self.watch_after_refresh(&options.holders.state_dir, messages)? {
+            Some(WatchRefresh::Complete) => return Ok(true),
+            Some(WatchRefresh::Incomplete) => return Ok(false),
+            None => {}
         }
         // Nodes first. The driver creates none for a new instance (`nv-caps.c` has no `device_create`), and engines that bind-mount
         // the host's nodes would find none (NVIDIA/mig-parted issue 82).
         let nodes = match is_root() {
-            true => device_nodes::apply(self.node, NodesMode::default(), self.messages).map(drop),
-            false => Ok(()),
+            true => device_nodes::apply(self.node, NodesMode::default(), messages)
+                .map(|changes| changes.problems.is_empty()),
+            false => Ok(true),
         };
-        Generator::new(self.node, generate, self.messages).generate(OnConflict::Refuse, || ())?;
-        nodes
+        let generator = Generator::new(self.node, generate, messages);
+        let specs = generator.generate(OnConflict::Refuse, || ())?;
+        Ok(nodes? && specs.plan.is_complete())
     }
 
     /// Waits until a running watch reports the current slices, so that a container that is started next finds them in the spec.
-    /// Returns false when no watch runs.
-    fn is_refreshed_by_watch(&self, state_dir: &Path, messages: &dyn MessageSink) -> Result<bool> {
+    /// Returns `None` when no watch runs.
+    fn watch_after_refresh(
+        &self,
+        state_dir: &Path,
+        messages: &dyn MessageSink,
+    ) -> Result<Option<WatchRefresh>> {
         let running_watch = || {
             let status = Status::read(state_dir).ok().flatten();
             status.filter(|status| status.is_running(state_dir))
         };
         if running_watch().is_none() {
-            return Ok(false);
+            return Ok(None);
         }
         let topology = discover::discover(&self.node.host()?, Source::Nvml)?.topology;
         let uuids = topology.mig_devices().filter_map(|device| device.ci.uuid.as_ref());
@@ -372,21 +409,36 @@ impl NodePartitioner<'_> {
         while let Some(status) = running_watch() {
             // By UUID, which is independent of the styles of names. A slice that is recreated on the same engine has the UUID of
             // its predecessor (`gpu_uuid.c:91-245`): then the status may be a poll behind.
+            let omitted = status.node.omitted;
             let reported = status.node.devices.into_iter().filter_map(|slice| slice.uuid);
             if reported.collect::<BTreeSet<_>>() == current {
-                return Ok(true);
+                if omitted == 0 {
+                    return Ok(Some(WatchRefresh::Complete));
+                }
+                let what = if omitted == 1 { "a device" } else { "devices" };
+                messages
+                    .warn(&format!("mig-cdi watch omits {what} from the spec; run mig-cdi doctor"));
+                return Ok(Some(WatchRefresh::Incomplete));
             }
             if Instant::now() >= end {
                 let seconds = WATCH_LIMIT.as_secs();
                 messages.warn(&format!(
                     "mig-cdi watch has not refreshed the spec after {seconds} s; run mig-cdi status"
                 ));
-                return Ok(true);
+                return Ok(Some(WatchRefresh::Incomplete));
             }
             mig_cdi_sys::sleep(WATCH_POLL);
         }
-        Ok(false)
+        Ok(None)
     }
+}
+
+/// What a running watch has made of the current slices.
+enum WatchRefresh {
+    /// The spec has all of them.
+    Complete,
+    /// It omits something, or is late.
+    Incomplete,
 }
 
 fn plan_all(

@@ -60,7 +60,7 @@ impl StepRunner<'_> {
     pub(crate) fn apply(&self, changes: &[GpuChange], journal: &JournalDir) -> Result<()> {
         let entry = |change: &GpuChange| {
             let before = current_layout(&change.gpu, self.all);
-            JournalEntry::new(&change.gpu.uuid, &before, &change.desired)
+            JournalEntry::new(&change.gpu, &before, &change.desired)
         };
         let entries: Vec<_> = changes.iter().map(entry).collect();
         journal.write(&entries)?;
@@ -88,6 +88,7 @@ impl StepRunner<'_> {
             // A container may have been given a new instance of this GPU by now: a watch refreshes the spec at once.
             self.holders.forget();
             let Err(undo_failure) = self.reach(&entry.gpu, &entry.before(journal)?) else {
+                self.put_back_pending_mode(entry);
                 journal.write(&[])?;
                 return Err(undone(failure, entries.len() - i - 1));
             };
@@ -95,6 +96,19 @@ impl StepRunner<'_> {
             return Err(not_undone(failure, undo_failure, &entry.gpu));
         }
         journal.write(&[])
+    }
+
+    /// Sets the mode again that was to take effect at the next reset before a change that was undone.
+    fn put_back_pending_mode(&self, entry: &JournalEntry) {
+        let Some(mode) = entry.pending_mode else { return };
+        // Where nothing has the GPU open any more, it takes effect at once, as it was meant to.
+        if let Err(error) = self.partitioner.set_mode(&entry.gpu, mode) {
+            let mode = if mode { "on" } else { "off" };
+            self.messages.warn(&format!(
+                "{}: mig mode was to be {mode} after the next reset, and cannot be set so again: {error}",
+                entry.gpu
+            ));
+        }
     }
 
     /// Brings a GPU from whatever layout it has to another, and checks that it has it.
@@ -145,10 +159,8 @@ impl StepRunner<'_> {
                 // finds an old name in the spec would be given the new instance.
                 self.withdraw.iter().for_each(|withdraw| withdraw());
             }
-            self.take(&gpu, &step.action, &mut created).map_err(|e| {
-                let operation = format!("{} on", step.action);
-                Error::failed(operation, &label).because_of(e.without_cure(), e.cure)
-            })?;
+            let taken = self.take(&gpu, &step.action, &mut created);
+            taken.map_err(|e| change_error(&format!("{} on", step.action), &label, &e))?;
         }
         // After the steps: MIG mode cannot be disabled while instances exist.
         if change.sets_mode_to == Some(false) {
@@ -252,13 +264,13 @@ impl StepRunner<'_> {
         self.messages.detail(&format!("{label}: {verb}"));
         let set = |on| {
             let set = self.partitioner.set_mode(&gpu.uuid, on);
-            set.map_err(|e| Error::failed(&operation, &label).because_of(e.without_cure(), e.cure))
+            set.map_err(|e| change_error(&operation, &label, &e))
         };
         match set(on)? {
             ModeChange::Done => Ok(()),
             ModeChange::Pending(why) => {
-                // A pending mode would take effect at a reset that is made for another reason.
-                set(!on)?;
+                // A pending mode would take effect at a reset that is made for another reason. One that an administrator has set stays.
+                set(gpu.mig_pending.unwrap_or(!on))?;
                 Err(Error::refused(&operation, &label)
                     .with_cure(
                         "stop the programs that use the gpu, such as dcgm and nvsm, and try again",
@@ -295,6 +307,12 @@ impl StepRunner<'_> {
             false => in_use("it needs a reset, and is", open),
         }
     }
+}
+
+/// Makes the error of a change that the driver did not make. Somebody may have the GPU or the instance open who is in no list.
+fn change_error(operation: &str, gpu: &str, error: &CallError) -> Error {
+    let kind = if error.is_in_use() { ErrorKind::Refused } else { ErrorKind::Failed };
+    Error::of(kind, operation, gpu).because_of(error.without_cure(), error.cure)
 }
 
 fn nvml_error(gpu: &str, error: &CallError) -> Error {

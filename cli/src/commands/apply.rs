@@ -7,7 +7,8 @@ use crate::{
     stage_options::{Resolver, layout_source},
 };
 use mig_cdi_gen::Error;
-use mig_cdi_partition::{ApplyOptions, ApplyOutcome, NodePartitioner};
+use mig_cdi_model::counted;
+use mig_cdi_partition::{ApplyOptions, NodePartitioner};
 
 pub(super) fn run(
     partitioning: &NodePartitioner<'_>,
@@ -18,19 +19,23 @@ pub(super) fn run(
     if args.resume {
         return resume(partitioning, &options);
     }
-    let ApplyOutcome { changes, omitted } =
-        partitioning.apply(&layout_source(&args.layout)?, &options)?;
-    Ok(CommandOutput::complete_if(omitted.is_empty(), changes_text(&changes)))
+    let outcome = partitioning.apply(&layout_source(&args.layout)?, &options)?;
+    Ok(CommandOutput::complete_if(outcome.is_complete(), changes_text(&outcome.changes)))
 }
 
 fn resume(
     partitioning: &NodePartitioner<'_>,
     options: &ApplyOptions,
 ) -> Result<CommandOutput, Error> {
-    let message = match partitioning.resume(options)? {
+    let resumed = partitioning.resume(options)?;
+    let message = match &resumed {
         None => "nothing to resume: no apply was interrupted".to_owned(),
-        Some(gpus) => format!("{gpus} gpus have the requested layout"),
+        Some(resumed) => {
+            let have = if resumed.gpus == 1 { "has" } else { "have" };
+            format!("{} {have} the requested layout", counted(resumed.gpus, "gpu"))
+        }
     };
     partitioning.messages.status(&message);
-    Ok(CommandOutput::success(String::new()))
+    let is_complete = resumed.is_none_or(|resumed| resumed.is_refresh_complete);
+    Ok(CommandOutput::complete_if(is_complete, String::new()))
 }

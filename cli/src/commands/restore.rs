@@ -5,7 +5,7 @@ use crate::{
     stage_options::Resolver,
 };
 use mig_cdi_gen::Error;
-use mig_cdi_partition::{ApplyOutcome, LayoutSource, NodePartitioner};
+use mig_cdi_partition::{LayoutSource, NodePartitioner};
 
 pub(super) fn run(
     partitioning: &NodePartitioner<'_>,
@@ -14,6 +14,6 @@ pub(super) fn run(
 ) -> Result<CommandOutput, Error> {
     let options = resolver.apply(&args.change)?;
     let source = LayoutSource::Checkpoint(args.file.clone());
-    let ApplyOutcome { changes, omitted } = partitioning.apply(&source, &options)?;
-    Ok(CommandOutput::complete_if(omitted.is_empty(), changes_text(&changes)))
+    let outcome = partitioning.apply(&source, &options)?;
+    Ok(CommandOutput::complete_if(outcome.is_complete(), changes_text(&outcome.changes)))
 }

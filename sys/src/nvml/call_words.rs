@@ -55,7 +55,21 @@ pub(super) fn cause(
             return (Some("the gpu has fallen off the bus"), Some(super::error::LOST));
         }
         E::ResetRequired => {
-            return (Some("the gpu needs a reset"), Some("run nvidia-smi --gpu-reset"));
+            return (
+                Some("the gpu needs a reset"),
+                Some(
+                    "stop all programs that use it and run nvidia-smi --gpu-reset -i with its index, or reboot; a virtual machine can only reboot",
+                ),
+            );
+        }
+        // The driver counts every client, and NVML lists those that compute or draw (kernel_mig_manager.c:5627-5635).
+        E::InUse => {
+            return (
+                Some("the driver says that it is in use"),
+                Some(
+                    "stop monitoring agents that keep gpus open, such as dcgm (nv-hostengine) and nvsm, and try again",
+                ),
+            );
         }
         E::Unknown => "the driver reports an internal error",
         E::NoData => "the driver has no data",
@@ -63,7 +77,6 @@ pub(super) fn cause(
         E::NotSupported => "the gpu does not support it",
         E::InvalidArg => "the driver does not accept the request",
         E::NotFound => "it does not exist",
-        E::InUse => "it is in use",
         E::Timeout => "the driver did not answer in time",
         E::InsufficientMemory => "out of memory",
         E::InsufficientPower => "the power cables of the gpu are not attached properly",

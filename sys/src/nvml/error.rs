@@ -41,6 +41,12 @@ impl CallError {
         self.code == Some(4)
     }
 
+    /// True when a client of the driver keeps it from a change (`NVML_ERROR_IN_USE`).
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.code == Some(19)
+    }
+
     /// Returns the message up to the cure: `cannot list the gpu instances: cause`.
     #[must_use]
     pub fn without_cure(&self) -> String {

@@ -6,7 +6,7 @@ use crate::{
         put, put_text, text_field,
     },
     events::is_listening,
-    faults::call,
+    faults::{call, injected},
     handles::{Handle, device, gpu_at, mig_device, visible, whole_gpu},
     state::{change, fresh, read},
 };
@@ -215,6 +215,14 @@ pub extern "C" fn nvmlDeviceSetMigMode(
             _ => return Err(INVALID_ARGUMENT),
         };
         let activation = activation.ok_or(INVALID_ARGUMENT)?;
+        if let Some(code) = injected("activationStatus") {
+            change(|node| {
+                node.gpus[gpu].is_mig_enabled_after_reset = on;
+                Ok(())
+            })?;
+            activation.write(code);
+            return Ok(());
+        }
         let answer = change(|node| node.set_mig_mode(gpu, on));
         activation.write(match answer {
             Ok(true) => OK,

@@ -6,12 +6,14 @@
 //! | `FAKE_NVML_FAIL=N:CODE` | the Nth call of the process fails with this code of nvml.h and does nothing |
 //! | `FAKE_NVML_FAIL=NAME:CODE[:K]` | the Kth call of that function fails; the first without K; every one with `*` |
 //! | `FAKE_NVML_FAIL=NAME=N:CODE` | every call of that function for number N fails: that of a profile |
+//! | `FAKE_NVML_FAIL=activationStatus:CODE` | a new MIG mode is pending, for this reason |
 //! | `FAKE_NVML_DIE=N` | SIGKILL instead of the Nth call |
 //! | `FAKE_NVML_DIE=N+` | SIGKILL after the Nth call has done its work |
 //! | `FAKE_NVML_STOP=NAME[:K]` | SIGSTOP before the Kth call of that function: a test looks around, and lets it go on |
 //! | `FAKE_NVML_TRACE=FILE` | a line for each call is appended: name and code |
 //!
-//! Calls count from 1, `nvmlInit_v2` included. Several failures are separated by commas.
+//! Calls count from 1, `nvmlInit_v2` included, from when the library was loaded. Several failures are separated by commas. They are read
+//! from a file for `FAKE_NVML_FAIL=@FILE`, while there is one.
 
 use crate::c_abi::{Code, OK};
 use nix::{
@@ -60,6 +62,13 @@ impl Which {
     }
 }
 
+/// Returns the code that an answer holds by an injected fault.
+pub(crate) fn injected(answer: &str) -> Option<Code> {
+    let failures = Plan::get().into_iter().flat_map(|plan| &plan.failures);
+    let mut failures = failures.filter(|failure| failure.name.as_deref() == Some(answer));
+    failures.next().map(|failure| failure.code)
+}
+
 /// Body of an exported function. None is exported without it.
 pub(crate) fn call(name: &'static str, work: impl FnOnce() -> Result<(), Code>) -> Code {
     call_for(name, None, work)
@@ -71,9 +80,8 @@ pub(crate) fn call_for(
     number: Option<u32>,
     work: impl FnOnce() -> Result<(), Code>,
 ) -> Code {
-    static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
     let work = || work().err().unwrap_or(OK);
-    let Some(plan) = PLAN.get_or_init(Plan::from_environment) else { return work() };
+    let Some(plan) = Plan::get() else { return work() };
     let (all, own) = plan.count(name);
     if plan.die == Some((all, false)) {
         send(Signal::SIGKILL);
@@ -101,6 +109,11 @@ fn send(signal: Signal) {
 }
 
 impl Plan {
+    fn get() -> Option<&'static Plan> {
+        static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
+        PLAN.get_or_init(Plan::from_environment).as_ref()
+    }
+
     /// # Panics
     /// When a variable cannot be parsed: the test would pass without its fault.
     fn from_environment() -> Option<Plan> {
@@ -110,7 +123,12 @@ impl Plan {
             return None;
         }
         let [fail, die, stop, trace] = set;
+        let fail = fail.map(|list| match list.strip_prefix('@') {
+            Some(file) => std::fs::read_to_string(file).unwrap_or_default(),
+            None => list,
+        });
         let failures = fail.iter().flat_map(|list| list.split(','));
+        let failures = failures.filter(|text| !text.is_empty());
         let failure = |text| failure(text).unwrap_or_else(|| panic!("FAKE_NVML_FAIL: {text:?}"));
         let death = |text: String| {
             let (number, after) = text.strip_suffix('+').map_or((&*text, false), |n| (n, true));

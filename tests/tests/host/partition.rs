@@ -9,6 +9,7 @@ use mig_cdi_tests::{
     podman::Podman,
     run,
     watch::{Watch, until},
+    without_capabilities,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -531,6 +532,40 @@ fn mig_mode_is_changed_on_one_gpu_only() {
     assert!(host.fake.read_spec().is_none(), "no slice, no spec");
 }
 
+/// A monitoring agent has the GPU open, and nothing shows that.
+#[test]
+fn what_only_the_driver_knows_to_be_in_use_is_waited_for() {
+    let busy = [
+        ("nvmlComputeInstanceDestroy", "0=7g.80gb", "destroy compute instance 0 of gpu instance 3"),
+        ("nvmlGpuInstanceDestroy", "0=7g.80gb", "destroy gpu instance 3"),
+        ("nvmlDeviceCreateGpuInstanceWithPlacement", "0=2x2g.20gb", "create gpu instance 2g.20gb"),
+        ("nvmlDeviceSetMigMode", "0=off", "disable mig mode"),
+    ];
+    for (call, layout, step) in busy {
+        let host =
+            PartitionHost::new(&format!("{A100}instances = [{{ profile = \"2g.20gb\" }}]\n"));
+        let before = host.node();
+        let faults = host.fake.path("/faults");
+        fs::write(&faults, format!("{call}:19:*")).unwrap();
+        let apply = |args: &[&str]| {
+            let mut command = host.command(&[&["apply", layout], args].concat());
+            command.env("FAKE_NVML_FAIL", format!("@{}", faults.display()));
+            command
+        };
+        let ended = host.tidy(run(&mut apply(&[])));
+        refused(&ended, &[step, "the driver says that it is in use", "dcgm"]);
+        assert_eq!(host.node(), before, "{call}");
+        let mut waiting = apply(&["--evict=60"]);
+        let mut child = waiting.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let line = mig_cdi_tests::deadline::read_line(&mut std::io::BufReader::new(
+            child.stderr.as_mut().unwrap(),
+        ));
+        assert!(line.unwrap().contains("waiting up to 60 s"), "{call}");
+        fs::remove_file(&faults).unwrap();
+        assert!(wait(&mut child).success(), "{call}");
+    }
+}
+
 /// NVML reports only afterwards that the mode change is pending; it must not take effect at the next reset.
 #[test]
 fn a_pending_mode_change_is_reverted() {
@@ -544,6 +579,42 @@ fn a_pending_mode_change_is_reverted() {
     host.opens(50, "dcgm", "/dev/nvidia0");
     host.run_ok(&["apply", "0=none"]);
     assert_eq!(host.layouts(), ["none"]);
+}
+
+/// The codes that a driver gives as the reason why a mode is pending: in use, a reset is required, not ready, invalid state.
+#[test]
+fn the_reason_why_a_mode_is_pending_is_named() {
+    for (code, cause, cure) in [
+        (19, "the driver says that it is in use", "dcgm"),
+        (16, "the gpu needs a reset", "a virtual machine can only reboot"),
+        (27, "the gpu is not ready", "stop the programs"),
+        (29, "the gpu is in a state", "stop the programs"),
+    ] {
+        let host = PartitionHost::new(&format!("{A100}mig = false\n"));
+        let mut command = host.command(&["apply", "0=none"]);
+        let run = run(command.env("FAKE_NVML_FAIL", format!("activationStatus:{code}")));
+        refused(&host.tidy(run), &["enable mig mode on gpu 0", cause, cure]);
+        let gpu = &host.node().gpus[0];
+        assert_eq!((gpu.is_mig_enabled, gpu.is_mig_enabled_after_reset), (false, false));
+    }
+}
+
+/// What an administrator has set stays, when a change is not made or is undone.
+#[test]
+fn a_mode_that_was_pending_before_is_pending_again() {
+    let modes = |host: &PartitionHost| {
+        let gpu = &host.node().gpus[0];
+        (gpu.is_mig_enabled, gpu.is_mig_enabled_after_reset)
+    };
+    let host = PartitionHost::new(&format!("{A100}mig = false\nmig-pending = true\nheld = true\n"));
+    refused(&host.run(&["apply", "0=none"]), &["enable mig mode on gpu 0", "it needs a reset"]);
+    assert_eq!(modes(&host), (false, true));
+    let host = PartitionHost::new(&format!("{A100}mig-pending = false\nheld = true\n"));
+    let run = host.run(&["apply", "0=4g.40gb(3c)"]);
+    assert!(run.stderr.contains("it is partitioned as before"), "{}", run.stderr);
+    assert_eq!(modes(&host), (true, false));
+    host.run_ok(&["apply", "0=none"]);
+    assert_eq!(modes(&host), (true, true));
 }
 
 #[test]
@@ -653,6 +724,33 @@ fn profiles_through_nvml_are_those_of_the_model() {
             assert_eq!(older.stdout, simulated.stdout, "{} {calls}", model.key);
         }
     }
+}
+
+/// A slice that no container can be given, since the refresh leaves it out.
+#[test]
+fn what_the_refresh_leaves_out_is_incomplete() {
+    // Without the nodes of nvidia-drm, a slice with graphics is omitted.
+    let host = PartitionHost::new("[[gpu]]\nmodel = \"rtx-pro-6000\"\n");
+    let run = host.run(&["apply", "0=1g.24gb+gfx"]);
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.stderr.contains("nvidia-drm"), "{}", run.stderr);
+    assert_eq!(host.layouts(), ["1g.24gb+gfx@0"]);
+    // A directory in the place of a node.
+    let host = PartitionHost::new(A100);
+    host.run_ok(&["apply", "0=2g.20gb"]);
+    let node = host.fake.path("/dev/nvidia-caps/nvidia-cap30");
+    host.run_ok(&["apply", "0=none"]);
+    fs::create_dir(&node).unwrap();
+    let run = host.run(&["apply", "0=2g.20gb"]);
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.stderr.contains("nvidia-cap30"), "{}", run.stderr);
+    fs::remove_dir(&node).unwrap();
+    // Without CAP_MKNOD the nodes stay missing.
+    host.run_ok(&["apply", "0=none"]);
+    let command = host.command(&["apply", "0=2g.20gb"]);
+    let run = host.tidy(mig_cdi_tests::run(&mut without_capabilities(&command, "-mknod")));
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.stderr.contains("nvidia-cap30"), "{}", run.stderr);
 }
 
 #[test]
