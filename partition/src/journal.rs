@@ -3,6 +3,7 @@
 //! It holds the layout that each GPU had and the layout that it is to have, and no steps: a run that was interrupted is completed
 //! by planning again from the instances that exist then.
 
+use crate::gpu_change::gpu_label;
 use mig_cdi_config::layouts::GpuLayoutSetting;
 use mig_cdi_gen::{Error, Result};
 use mig_cdi_sys::{Lock, Root, TrustedDir, is_root, nvml::GpuPartitioning};
@@ -79,6 +80,8 @@ impl JournalEntry {
 pub(crate) struct JournalDir {
     dir: TrustedDir,
     boot: String,
+    /// GPUs of an earlier run that was interrupted, which stay in the journal.
+    earlier: Vec<JournalEntry>,
     _lock: Lock,
 }
 
@@ -94,7 +97,8 @@ impl JournalDir {
         let boot = String::from_utf8(boot.unwrap_or_default()).unwrap_or_default();
         let dir = TrustedDir::open_or_make(dir)?;
         let lock = dir.lock(limit)?;
-        Ok(JournalDir { dir, boot: boot.trim().to_owned(), _lock: lock })
+        let boot = boot.trim().to_owned();
+        Ok(JournalDir { dir, boot, earlier: Vec::new(), _lock: lock })
     }
 
     /// Reads the journal of a run that was interrupted since the machine was started; `None` when there is none.
@@ -109,22 +113,31 @@ impl JournalDir {
         Ok(Some(journal).filter(|journal| journal.boot == self.boot))
     }
 
-    /// Checks that no apply was interrupted.
+    /// Keeps the GPUs of a run that was interrupted in the journal, whatever is written.
     ///
     /// # Errors
-    /// When one was, or the journal cannot be read.
-    pub(crate) fn expect_complete(&self) -> Result<()> {
-        match self.read()? {
-            None => Ok(()),
-            Some(_) => {
-                let path = self.dir.display_path(FILE_NAME);
-                let cause =
-                    format!("an earlier apply was interrupted, as {} records", path.display());
-                Err(Error::failed("partition", "gpus")
-                    .because(cause)
-                    .with_cure("run mig-cdi apply --resume"))
-            }
-        }
+    /// When the journal cannot be read.
+    pub(crate) fn keep_interrupted(self) -> Result<JournalDir> {
+        let earlier = self.read()?.map_or_else(Vec::new, |journal| journal.gpus);
+        Ok(JournalDir { earlier, ..self })
+    }
+
+    /// Checks that no earlier run was interrupted in the change of these GPUs. Others are not concerned: one that fell off the bus in the
+    /// middle of its change would keep all of them from being partitioned.
+    ///
+    /// # Errors
+    /// When one was.
+    pub(crate) fn expect_complete<'a>(
+        &self,
+        gpus: impl IntoIterator<Item = &'a GpuPartitioning>,
+    ) -> Result<()> {
+        let is_left = |gpu: &&GpuPartitioning| self.earlier.iter().any(|left| left.gpu == gpu.uuid);
+        let Some(gpu) = gpus.into_iter().find(is_left) else { return Ok(()) };
+        let path = self.dir.display_path(FILE_NAME);
+        let cause = format!("an earlier apply was interrupted, as {} records", path.display());
+        Err(Error::failed("partition", gpu_label(gpu))
+            .because(cause)
+            .with_cure("run mig-cdi apply --resume"))
     }
 
     fn unusable(&self, cause: String) -> Error {
@@ -139,11 +152,12 @@ impl JournalDir {
     /// # Errors
     /// When the file cannot be written or removed.
     pub(crate) fn write(&self, gpus: &[JournalEntry]) -> Result<()> {
+        let gpus = [self.earlier.as_slice(), gpus].concat();
         if gpus.is_empty() {
             self.dir.remove(FILE_NAME)?;
             return Ok(());
         }
-        let journal = Journal { boot: self.boot.clone(), gpus: gpus.to_vec() };
+        let journal = Journal { boot: self.boot.clone(), gpus };
         let fail = |e| Error::failed("write", FILE_NAME).because(e);
         let text = serde_json::to_vec_pretty(&journal).map_err(fail)?;
         self.dir.replace(FILE_NAME, &text)?;

@@ -38,6 +38,13 @@ pub enum LayoutSource {
     Checkpoint(PathBuf),
 }
 
+impl LayoutSource {
+    /// True for a checkpoint, of which as much is restored as is possible.
+    pub(crate) fn is_checkpoint(&self) -> bool {
+        matches!(self, LayoutSource::Checkpoint(_))
+    }
+}
+
 /// A GPU with its desired layout.
 #[derive(Debug)]
 pub struct DesiredGpu<'a> {
@@ -125,9 +132,13 @@ impl NodeGpus {
         let layouts = read_layouts(path)?;
         let selected = layouts.select_present(CHECKPOINT_LAYOUT, &self.candidates()?);
         let (selected, absent) = selected.map_err(|e| layout_file_error(path, &e))?;
+        let cause = match self.unreadable.is_empty() {
+            true => "it is not on this node, and is omitted",
+            false => "it is not among the gpus that nvml describes, and is omitted",
+        };
         let omitted = |gpu| {
-            let error = Error::of(ErrorKind::Incomplete, "restore", format!("gpu {gpu}"))
-                .because("it is not on this node, and is omitted");
+            let error =
+                Error::of(ErrorKind::Incomplete, "restore", format!("gpu {gpu}")).because(cause);
             messages.error(&error.to_string());
             error
         };

@@ -58,6 +58,7 @@ mod node_gpus;
 mod node_partitioner;
 mod planner_input;
 mod processes;
+mod restored_layout;
 mod step_runner;
 
 pub use gpu_change::{GpuChange, current_layout, gpu_label};

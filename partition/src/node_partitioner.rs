@@ -8,6 +8,7 @@ use crate::{
     journal::{JournalDir, LOCK_TIMEOUT, expect_root},
     layout_source::{DesiredGpu, DesiredGpus, LayoutSource},
     node_gpus::NodeGpus,
+    restored_layout::{self, restored},
     step_runner::StepRunner,
 };
 use mig_cdi_config::layouts::GpuLayoutSetting;
@@ -68,6 +69,8 @@ pub struct ApplyOutcome {
     pub changes: Vec<GpuChange>,
     /// GPUs that NVML could not describe, and those of a checkpoint that the node does not have, an error for each.
     pub omitted: Vec<Error>,
+    /// GPUs that could not be restored from a checkpoint, an error for each.
+    pub failed: Vec<Error>,
     /// False when the refresh could not confirm or make everything: slices are missing in the spec, or device nodes on the host.
     pub is_refresh_complete: bool,
 }
@@ -76,7 +79,7 @@ impl ApplyOutcome {
     /// True when every GPU and every slice was dealt with.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.omitted.is_empty() && self.is_refresh_complete
+        self.omitted.is_empty() && self.failed.is_empty() && self.is_refresh_complete
     }
 }
 
@@ -120,8 +123,14 @@ impl NodePartitioner<'_> {
         let mut was_reported = false;
         let mut poll = HOLDER_POLL;
         loop {
-            match self.attempt(source, options) {
-                Err(error) if error.kind == ErrorKind::Refused && Instant::now() < end => {
+            let outcome = self.attempt(source, options);
+            let failures = match &outcome {
+                Ok(outcome) => &outcome.failed[..],
+                Err(error) => std::slice::from_ref(error),
+            };
+            let refused = failures.iter().find(|error| error.kind == ErrorKind::Refused);
+            match refused {
+                Some(error) if Instant::now() < end => {
                     if !std::mem::replace(&mut was_reported, true) {
                         let seconds = options.wait.as_secs();
                         let message = format!("{error}; waiting up to {seconds} s");
@@ -130,7 +139,12 @@ impl NodePartitioner<'_> {
                     mig_cdi_sys::sleep(poll.min(end.saturating_duration_since(Instant::now())));
                     poll = (poll * 3 / 2).min(LONGEST_HOLDER_POLL);
                 }
-                done => return done,
+                _ => {
+                    if let Ok(ApplyOutcome { failed, .. }) = &outcome {
+                        failed.iter().for_each(|error| self.messages.error(&error.to_string()));
+                    }
+                    return outcome;
+                }
             }
         }
     }
@@ -148,37 +162,47 @@ impl NodePartitioner<'_> {
         let open = |limit| JournalDir::open(&options.journal_dir, &host, limit);
         let (journal, gpus, earlier) = match open(Duration::ZERO) {
             Ok(journal) => {
-                journal.expect_complete()?;
                 let (gpus, earlier) = looked?;
                 (journal, gpus.read_again(self.node, self.messages)?, earlier)
             }
             // NVML is closed while another apply is waited for. That may take a minute, so what was found is old then.
             Err(_) => {
                 drop(looked?);
-                let journal = open(LOCK_TIMEOUT)?;
-                journal.expect_complete()?;
-                (journal, NodeGpus::read(self.node, self.messages)?, None)
+                (open(LOCK_TIMEOUT)?, NodeGpus::read(self.node, self.messages)?, None)
             }
         };
+        let journal = journal.keep_interrupted()?;
         let DesiredGpus { gpus: desired, absent } = gpus.desired(source, self.messages)?;
+        journal.expect_complete(desired.iter().map(|desired| desired.gpu))?;
         let all = &gpus.all;
         let earlier = Cell::new(earlier);
         let holders = LazyHolders::new(|gpu| {
             let (gpus, earlier) = (gpus.with(gpu), earlier.take());
             Ok(self.find_holders(&gpus, &options.holders, true, earlier.as_ref())?.0)
         });
-        let changes =
-            plan_all(&desired, |gpu, layout| GpuChange::plan(gpu, all, &holders, layout))?;
+        let (changes, mut failed) =
+            plan_all(&desired, source, |gpu, layout| GpuChange::plan(gpu, all, &holders, layout))?;
         let pending: Vec<_> = changes.iter().filter(|change| !change.is_empty()).cloned().collect();
         let accessors = |gpu: &GpuPartitioning| self.accessors(gpu, &options.holders);
         let withdraw = || self.withdraw(options);
         let runner = StepRunner {
             accessors: Some(&accessors),
             withdraw: Some(&withdraw),
+            is_lenient: source.is_checkpoint(),
             ..self.step_runner(&gpus, &holders, &options.holders.in_use, Some(&host))
         };
-        let applied = if pending.is_empty() { Ok(()) } else { runner.apply(&pending, &journal) };
+        let applied = match pending.is_empty() {
+            true => Ok(()),
+            false => runner.apply(&pending, &journal).map(|more| failed.extend(more)),
+        };
         drop(holders);
+        if source.is_checkpoint() {
+            failed.extend(desired.iter().flat_map(|desired| {
+                // In MIG mode by now, in which every driver reports the profiles.
+                let gpu = gpus.partitioner.gpu(&desired.gpu.uuid);
+                restored_layout::omitted(&desired.layout, gpu.as_ref().unwrap_or(desired.gpu))
+            }));
+        }
         let omitted = [gpus.unreadable.as_slice(), &absent].concat();
         // Closes NVML: `refresh` may wait for a watch.
         drop(gpus);
@@ -189,7 +213,7 @@ impl NodePartitioner<'_> {
             (Err(_), false) => self.refresh(options, &NoMessages),
         };
         let is_refresh_complete = applied.and(refreshed)?;
-        Ok(ApplyOutcome { changes, omitted, is_refresh_complete })
+        Ok(ApplyOutcome { changes, omitted, failed, is_refresh_complete })
     }
 
     /// Plans the changes without the lock. Returns the GPUs, and what was found out about processes: nothing when no instance has to
@@ -208,7 +232,7 @@ impl NodePartitioner<'_> {
             Ok(holders)
         });
         let desired = gpus.desired(source, &NoMessages)?;
-        plan_all(&desired.gpus, |gpu, layout| GpuChange::plan(gpu, all, &holders, layout))?;
+        plan_all(&desired.gpus, source, |gpu, layout| GpuChange::plan(gpu, all, &holders, layout))?;
         drop(holders);
         Ok((gpus, found.into_inner()))
     }
@@ -219,15 +243,15 @@ impl NodePartitioner<'_> {
         let DesiredGpus { gpus: desired, absent } = gpus.desired(source, self.messages)?;
         let all = &gpus.all;
         let holders = LazyHolders::new(|_| Ok(Holders::simulated(all)));
-        let changes =
-            plan_all(&desired, |gpu, layout| GpuChange::plan(gpu, all, &holders, layout))?;
+        let (changes, failed) =
+            plan_all(&desired, source, |gpu, layout| GpuChange::plan(gpu, all, &holders, layout))?;
         let runner = self.step_runner(&gpus, &holders, &[], None);
         for change in &changes {
             runner.reach(&change.gpu.uuid, &change.desired)?;
         }
         self.messages.warn("the node is simulated: all steps succeeded, and nothing is kept");
         let omitted = [gpus.unreadable.as_slice(), &absent].concat();
-        Ok(ApplyOutcome { changes, omitted, is_refresh_complete: true })
+        Ok(ApplyOutcome { changes, omitted, failed, is_refresh_complete: true })
     }
 
     /// Completes an apply that was interrupted: each GPU in the journal reaches its desired layout, or else the one that it had.
@@ -253,13 +277,20 @@ impl NodePartitioner<'_> {
         let runner = StepRunner {
             accessors: Some(&accessors),
             withdraw: Some(&withdraw),
+            // One that fails, such as one that fell off the bus, keeps no other from its layout.
+            is_lenient: true,
             ..self.step_runner(&gpus, &holders, &options.holders.in_use, Some(&host))
         };
         let completed = runner.complete(&journal.gpus, &journal_dir);
         drop(holders);
         drop(gpus);
         let refreshed = self.refresh(options, self.messages);
-        let is_refresh_complete = completed.and(refreshed)?;
+        let mut failures = completed?;
+        let is_refresh_complete = refreshed?;
+        if let Some(failure) = failures.pop() {
+            failures.iter().for_each(|failure| self.messages.error(&failure.to_string()));
+            return Err(failure);
+        }
         Ok(Some(Resumed { gpus: journal.gpus.len(), is_refresh_complete }))
     }
 
@@ -291,6 +322,7 @@ impl NodePartitioner<'_> {
             host,
             accessors: None,
             withdraw: None,
+            is_lenient: false,
             messages,
         }
     }
@@ -441,9 +473,23 @@ enum WatchRefresh {
     Incomplete,
 }
 
+/// Plans the changes of GPUs. Returns those that a checkpoint is for and whose layout is impossible as errors: the others are restored.
 fn plan_all(
     desired: &[DesiredGpu<'_>],
+    source: &LayoutSource,
     plan: impl Fn(&GpuPartitioning, &GpuLayoutSetting) -> Result<GpuChange>,
-) -> Result<Vec<GpuChange>> {
-    desired.iter().map(|desired| desired.change(&plan)).collect()
+) -> Result<(Vec<GpuChange>, Vec<Error>)> {
+    let (mut changes, mut failures) = (Vec::new(), Vec::new());
+    for desired in desired {
+        let change = match source.is_checkpoint() {
+            true => desired.change(|gpu, layout| plan(gpu, &restored(layout, gpu))),
+            false => desired.change(&plan),
+        };
+        match change {
+            Ok(change) => changes.push(change),
+            Err(error) if source.is_checkpoint() => failures.push(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((changes, failures))
 }

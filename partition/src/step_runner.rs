@@ -8,6 +8,7 @@ use crate::{
     in_use::{InUse, declared_holders_of_gpu},
     journal::{JournalDir, JournalEntry},
     processes::processes_with_gpu_open,
+    restored_layout::restored,
 };
 use mig_cdi_config::layouts::GpuLayoutSetting;
 use mig_cdi_gen::{Error, ErrorKind, MessageSink, Result};
@@ -41,8 +42,30 @@ pub(crate) struct StepRunner<'a> {
     pub accessors: Option<&'a FindAccessors<'a>>,
     /// Takes the instances that were destroyed out of the spec; `None` where there is none.
     pub withdraw: Option<&'a dyn Fn()>,
+    /// Whether as much is done as is possible: with the next GPU when one fails, and without instances whose profiles it does not have.
+    pub is_lenient: bool,
     /// Receiver of messages.
     pub messages: &'a dyn MessageSink,
+}
+
+/// A GPU that has not reached its layout.
+struct FailedChange {
+    error: Error,
+    /// True when it is as it was before.
+    is_undone: bool,
+}
+
+impl FailedChange {
+    /// Returns the error of a run that it ends, with the number of GPUs that were to follow.
+    fn with_others(self, count: usize) -> Error {
+        let others = match count {
+            0 => return self.error,
+            1 => "1 more gpu was not changed".to_owned(),
+            count => format!("{count} more gpus were not changed"),
+        };
+        let cause = format!("{}; {others}", self.error.cause);
+        Error { cause, ..self.error }
+    }
 }
 
 /// A GPU that has reached its layout.
@@ -57,7 +80,7 @@ impl StepRunner<'_> {
     ///
     /// # Errors
     /// As [`StepRunner::complete`].
-    pub(crate) fn apply(&self, changes: &[GpuChange], journal: &JournalDir) -> Result<()> {
+    pub(crate) fn apply(&self, changes: &[GpuChange], journal: &JournalDir) -> Result<Vec<Error>> {
         let entry = |change: &GpuChange| {
             let before = current_layout(&change.gpu, self.all);
             JournalEntry::new(&change.gpu, &before, &change.desired)
@@ -67,35 +90,63 @@ impl StepRunner<'_> {
         self.complete(&entries, journal)
     }
 
-    /// Makes the changes of a journal, and removes it. The first GPU that fails ends the run: those before it keep their new
-    /// layouts, and those after it are not touched.
+    /// Makes the changes of a journal, and removes it. A GPU that fails is as it was before; or that failed too, and the journal keeps it
+    /// for the next run. Returns the errors of these GPUs, if the run goes on after one.
     ///
     /// # Errors
-    /// When a GPU could not reach its layout. It is as it was before, and the journal is removed; or that failed too, and the
-    /// journal keeps this GPU for the next run.
-    pub(crate) fn complete(&self, entries: &[JournalEntry], journal: &JournalDir) -> Result<()> {
+    /// That of the first GPU that fails, if it ends the run: those before it keep their new layouts, and those after it are not touched.
+    pub(crate) fn complete(
+        &self,
+        entries: &[JournalEntry],
+        journal: &JournalDir,
+    ) -> Result<Vec<Error>> {
+        let (mut failures, mut left) = (Vec::new(), Vec::new());
         for (i, entry) in entries.iter().enumerate() {
-            // NVML has no transaction: what was created before a call that fails stays (NVIDIA's MIG user guide, where
-            // `nvidia-smi mig -cgi 19,19,14,9` fails at the last). So the way back is a change of its own.
             if i > 0 {
                 // The GPUs before it took time, in which a container or a program may have started.
                 self.holders.forget();
             }
-            let changed = self.reach(&entry.gpu, &entry.after(journal)?);
-            let Err(failure) = changed.and_then(|changed| self.expect_free(&changed)) else {
-                continue;
-            };
-            // A container may have been given a new instance of this GPU by now: a watch refreshes the spec at once.
-            self.holders.forget();
-            let Err(undo_failure) = self.reach(&entry.gpu, &entry.before(journal)?) else {
-                self.put_back_pending_mode(entry);
-                journal.write(&[])?;
-                return Err(undone(failure, entries.len() - i - 1));
-            };
-            journal.write(&entries[i..=i])?;
-            return Err(not_undone(failure, undo_failure, &entry.gpu));
+            let Err(failure) = self.change(entry, journal)? else { continue };
+            left.extend(Some(entry).filter(|_| !failure.is_undone).cloned());
+            let others = &entries[i + 1..];
+            if !self.is_lenient {
+                journal.write(&left)?;
+                return Err(failure.with_others(others.len()));
+            }
+            journal.write(&[left.as_slice(), others].concat())?;
+            failures.push(failure.error);
         }
-        journal.write(&[])
+        journal.write(&left)?;
+        Ok(failures)
+    }
+
+    /// Changes one GPU. NVML has no transaction: what was created before a call that fails stays (NVIDIA's MIG user guide, where
+    /// `nvidia-smi mig -cgi 19,19,14,9` fails at the last). So the way back is a change of its own.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    fn change(
+        &self,
+        entry: &JournalEntry,
+        journal: &JournalDir,
+    ) -> Result<std::result::Result<(), FailedChange>> {
+        let changed = self.reach(&entry.gpu, &entry.after(journal)?);
+        let Err(failure) = changed.and_then(|changed| self.expect_free(&changed)) else {
+            return Ok(Ok(()));
+        };
+        // A container may have been given a new instance of this GPU by now: a watch refreshes the spec at once.
+        self.holders.forget();
+        Ok(Err(match self.reach(&entry.gpu, &entry.before(journal)?) {
+            Ok(_) => {
+                self.put_back_pending_mode(entry);
+                let cause = format!("{}; it is partitioned as before", failure.cause);
+                FailedChange { error: Error { cause, ..failure }, is_undone: true }
+            }
+            Err(undo_failure) => FailedChange {
+                error: not_undone(failure, undo_failure, &entry.gpu),
+                is_undone: false,
+            },
+        }))
     }
 
     /// Sets the mode again that was to take effect at the next reset before a change that was undone.
@@ -213,7 +264,10 @@ impl StepRunner<'_> {
     }
 
     fn plan(&self, gpu: &GpuPartitioning, desired: &GpuLayoutSetting) -> Result<GpuChange> {
-        GpuChange::plan(gpu, self.all, self.holders, desired)
+        match self.is_lenient {
+            true => GpuChange::plan(gpu, self.all, self.holders, &restored(desired, gpu)),
+            false => GpuChange::plan(gpu, self.all, self.holders, desired),
+        }
     }
 
     /// Reads a GPU again.
@@ -317,17 +371,6 @@ fn change_error(operation: &str, gpu: &str, error: &CallError) -> Error {
 
 fn nvml_error(gpu: &str, error: &CallError) -> Error {
     Error::failed("query nvml about", gpu).because_of(error.without_cure(), error.cure)
-}
-
-/// Makes the error of a change that failed and was undone; `not_begun` GPUs were to follow.
-fn undone(failure: Error, not_begun: usize) -> Error {
-    let others = match not_begun {
-        0 => String::new(),
-        1 => "; 1 more gpu was not changed".to_owned(),
-        left => format!("; {left} more gpus were not changed"),
-    };
-    let cause = format!("{}; it is partitioned as before{others}", failure.cause);
-    Error { cause, ..failure }
 }
 
 /// Makes the error of a change that failed, as did undoing it.

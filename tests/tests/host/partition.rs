@@ -679,6 +679,57 @@ fn restore_recreates_every_instance() {
     run.assert_code(2);
 }
 
+/// What can be restored is, whatever has become of the rest: a GPU that is lost, one that is busy, profiles of another driver.
+#[test]
+fn restore_does_what_is_possible() {
+    let host = PartitionHost::new(&A100.repeat(4));
+    let layouts = ["0=3g.40gb", "1=3g.40gb", "2=2g.20gb@0,1g.10gb@6,1g.10gb+me@4", "3=7g.80gb"];
+    host.run_ok(&[&["apply"], &layouts[..]].concat());
+    let file = host.fake.out().with_file_name("layout.yaml").display().to_string();
+    host.run_ok(&["checkpoint", &file]);
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("2g.20gb", "2g.22gb").replace("+me", "+xy")).unwrap();
+    host.run_ok(&["apply", "all=none"]);
+    host.run_ok(&["apply", "1=7g.80gb"]);
+    host.computes(88, "python", 1, 0);
+    let mut node = host.node();
+    node.gpus[0].is_lost = true;
+    fs::write(host.fake.env().1, node.to_toml()).unwrap();
+    let run = host.run(&["restore", &file]);
+    assert_eq!(run.code, 3, "{}{}", run.stdout, run.stderr);
+    for part in [
+        "query nvml about gpu 0: ",
+        ": it is not among the gpus that nvml describes, and is omitted",
+        "gpu 1: gpu instance 0 (7g.80gb at 0:8) is in use by pid 88",
+        "restore 1g.10gb+xy@4 on gpu 2: it is not a profile of this GPU, and is omitted",
+    ] {
+        assert!(run.stderr.contains(part), "{part:?} not in {}", run.stderr);
+    }
+    assert_eq!(host.layouts()[1..], ["7g.80gb@0", "2g.20gb@0,1g.10gb@6", "7g.80gb@0"]);
+}
+
+/// A GPU that is lost in the middle of its change keeps no other from being partitioned.
+#[test]
+fn an_interrupted_change_of_one_gpu_blocks_no_other() {
+    let host = PartitionHost::new(&format!("{A100}{A100}"));
+    host.run_ok(&["apply", "0=2g.20gb"]);
+    let mut command = host.command(&["apply", "0=3g.40gb@0", "1=3g.40gb@4"]);
+    let fault = "nvmlDeviceCreateGpuInstanceWithPlacement:15:*";
+    let run = host.tidy(mig_cdi_tests::run(command.env("FAKE_NVML_FAIL", fault)));
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert!(run.stderr.contains("run mig-cdi apply --resume"), "{}", run.stderr);
+    host.run_ok(&["apply", "1=2g.20gb@2"]);
+    assert_eq!(host.layouts(), ["none", "2g.20gb@2"]);
+    for layout in ["0=none", "all=none"] {
+        let run = host.run(&["apply", layout]);
+        assert_eq!(run.code, 1, "{}", run.stderr);
+        let cause = "partition gpu 0: an earlier apply was interrupted, as TMP/";
+        assert!(run.stderr.contains(cause), "{}", run.stderr);
+    }
+    host.run_ok(&["apply", "--resume"]);
+    assert_eq!(host.layouts(), ["3g.40gb@0", "2g.20gb@2"]);
+}
+
 #[test]
 fn profiles_lists_what_still_fits_and_where() {
     let host = partitioned();

@@ -3,6 +3,7 @@
 use mig_cdi_tests::{
     deadline::{kill_and_wait, wait},
     partition_host::PartitionHost,
+    run,
     watch::{Watch, until},
 };
 use nix::{
@@ -108,6 +109,21 @@ fn a_run_that_only_creates_withdraws_old_names_too() {
         let (code, messages) = apply.end();
         assert_eq!(code, Some(0), "{messages}");
     }
+}
+
+/// A resumed run completes the second GPU although the first cannot be.
+#[test]
+fn one_gpu_that_fails_keeps_no_other_from_being_resumed() {
+    let host =
+        PartitionHost::new("[[gpu]]\nmodel = \"a100-80gb\"\n[[gpu]]\nmodel = \"a100-80gb\"\n");
+    drop(Stopped::apply(&host, &["0=3g.40gb@0", "1=3g.40gb@4"], &[]));
+    let mut command = host.command(&["apply", "--resume"]);
+    let resumed = host.tidy(run(command.env("FAKE_NVML_FAIL", format!("{CREATE}:15"))));
+    assert_eq!(resumed.code, 1, "{}", resumed.stderr);
+    let failure = "gpu 0: cannot create the gpu instance: the gpu has fallen off the bus";
+    assert!(resumed.stderr.contains(failure), "{}", resumed.stderr);
+    assert_eq!(host.layouts(), ["none", "3g.40gb@4"]);
+    host.run_ok(&["apply", "0=3g.40gb@0"]);
 }
 
 /// The same, where another run is about to write the first spec, from what it has read of the node before.
