@@ -17,7 +17,7 @@ use mig_cdi_model::{
     cdi::{Kind, Spec, Version},
     counted,
 };
-use mig_cdi_sys::{Machine, Outcome, text};
+use mig_cdi_sys::{KernelFiles, Outcome, text};
 
 /// Policy for whole GPUs that a file of another tool defines too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

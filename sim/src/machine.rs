@@ -5,7 +5,7 @@ use crate::{
     nvml_partitioner::SimulatedPartitioner,
 };
 use mig_cdi_model::{Attributes, MajorMinor};
-use mig_cdi_sys::{DriverRoot, Error, Machine, NodeStat, Result, nvml};
+use mig_cdi_sys::{DriverRoot, Error, KernelFiles, Machine, NodeStat, Result, nvml};
 
 /// A simulated node that discovery reads like a real machine.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ impl SimulatedMachine {
     }
 }
 
-impl Machine for SimulatedMachine {
+impl KernelFiles for SimulatedMachine {
     fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>> {
         match self.tree.files.get(path) {
             Some(file) if file.len() > limit => Err(Error::TooLarge { path: path.into(), limit }),
@@ -45,7 +45,9 @@ impl Machine for SimulatedMachine {
     fn node(&self, path: &str) -> Result<Option<NodeStat>> {
         Ok(self.tree.nodes.get(path).copied())
     }
+}
 
+impl Machine for SimulatedMachine {
     fn driver(&self) -> Option<&DriverRoot> {
         None
     }

@@ -4,16 +4,15 @@ use crate::{DriverRoot, NodeStat, Result, Root, nvml};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// The narrow interface to a driver: text files, directories, device nodes, and NVML. The real
-/// machine and a simulated one implement it.
-pub trait Machine {
+/// What the kernel shows of a driver: text files, directories and device nodes.
+pub trait KernelFiles {
     /// Reads a whole file below `/proc` or `/sys`, or returns `None` when there is none.
     ///
     /// # Errors
     /// When it cannot be read or is larger than `limit` bytes.
     fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>>;
 
-    /// Lists the sorted names in a directory below `/proc`, or returns `None` when there is none.
+    /// Lists the sorted names in a directory below `/proc` or `/sys`, or returns `None` when there is none.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -25,6 +24,17 @@ pub trait Machine {
     /// When the path cannot be looked up.
     fn node(&self, path: &str) -> Result<Option<NodeStat>>;
 
+    /// Refuses a `/sys` that is not the kernel's.
+    ///
+    /// # Errors
+    /// As [`Root::check_sys`].
+    fn check_sys(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The narrow interface to a driver: the kernel's files, and NVML. The real machine and a simulated one implement it.
+pub trait Machine: KernelFiles {
     /// Report of NVML on every GPU and MIG device. NVML is opened for it and closed again.
     ///
     /// # Errors
@@ -109,7 +119,7 @@ impl Host {
     }
 }
 
-impl Machine for Host {
+impl KernelFiles for Host {
     fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>> {
         self.proc.read(path, limit)
     }
@@ -122,6 +132,12 @@ impl Machine for Host {
         self.dev.node(path)
     }
 
+    fn check_sys(&self) -> Result<()> {
+        self.proc.check_sys()
+    }
+}
+
+impl Machine for Host {
     fn nvml(&self) -> std::result::Result<nvml::NvmlSnapshot, nvml::NvmlError> {
         nvml::snapshot(&self.driver, self.reads_cuda_version)
     }

@@ -2,7 +2,7 @@
 
 use mig_cdi_gen::discover::{Source, discover};
 use mig_cdi_sim::{SimulatedMachine, SimulatedNode};
-use mig_cdi_sys::{DriverRoot, Machine, NodeStat, Result, nvml};
+use mig_cdi_sys::{DriverRoot, KernelFiles, Machine, NodeStat, Result, nvml};
 use std::cell::Cell;
 
 const BEFORE: &str = "[[gpu]]\nmodel = \"a100-80gb\"\ninstances = [{ profile = \"3g.40gb\" }]\n";
@@ -32,7 +32,7 @@ impl ChangingMachine {
     }
 }
 
-impl Machine for ChangingMachine {
+impl KernelFiles for ChangingMachine {
     fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>> {
         self.now().read(path, limit)
     }
@@ -44,7 +44,9 @@ impl Machine for ChangingMachine {
     fn node(&self, path: &str) -> Result<Option<NodeStat>> {
         self.now().node(path)
     }
+}
 
+impl Machine for ChangingMachine {
     fn driver(&self) -> Option<&DriverRoot> {
         None
     }
@@ -78,7 +80,7 @@ fn a_lasting_disagreement_is_an_error_with_both_values_for_one_device() {
 /// Machine on which a file vanishes between listing its directory and reading it.
 struct VanishingFile(SimulatedMachine, Cell<u32>);
 
-impl Machine for VanishingFile {
+impl KernelFiles for VanishingFile {
     fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>> {
         let first = self.1.get() == 0 && path.ends_with("/gi1/ci0/access");
         if first { Ok(None) } else { self.0.read(path, limit) }
@@ -91,7 +93,9 @@ impl Machine for VanishingFile {
     fn node(&self, path: &str) -> Result<Option<NodeStat>> {
         self.0.node(path)
     }
+}
 
+impl Machine for VanishingFile {
     fn driver(&self) -> Option<&DriverRoot> {
         None
     }
