@@ -1,9 +1,9 @@
-//! The NVIDIA driver as `/proc` shows it now. Never loads NVML and never opens a device node.
+//! The NVIDIA driver as `/proc` and `/sys` show it now. Never loads NVML and never opens a device node.
 
 use crate::error::{Error, Result};
 use mig_cdi_model::{GpuMinor, Major, Minor, NumberedNode, PciAddress, SliceId};
 use mig_cdi_sys::{
-    Root,
+    HostDriNode, KernelFiles, NodeStat, Root, dri_nodes,
     text::{self, CharDevices, Information},
 };
 use std::{
@@ -152,21 +152,18 @@ impl Driver {
         Err(unreadable.unwrap_or_else(missing))
     }
 
-    /// DRM nodes of a GPU, card and render node, by udev's links: each with the node at the path of its link.
+    /// DRI nodes of a GPU, card and render node, as the generator finds them: each with the node at the path of udev's link to it,
+    /// which a spec may have.
     ///
     /// # Errors
-    /// Fails when one of them is missing.
+    /// Fails when one of them is missing, or is not the one that the kernel has.
     pub fn dri(&self, gpu: GpuMinor) -> Result<[(NumberedNode, NumberedNode); 2]> {
-        let pci = &self.gpu(gpu)?.pci;
-        let dev = Root::open(&self.dev)?;
-        let node = |kind: &str, name: &str| {
-            // DRM numbers its nodes in the order in which drivers register: only the link by path names the GPU.
-            let link = format!("/dev/dri/by-path/pci-{pci}-{kind}");
-            let stat = dev.node(&link)?.filter(|stat| stat.is_char).ok_or_else(|| gone(&link))?;
+        let files = ProcAndDev { proc: &self.proc, dev: Root::open(&self.dev)? };
+        let nodes = dri_nodes(&files, self.gpu(gpu)?.pci)?;
+        Ok(nodes.map(|HostDriNode { path, link, stat, .. }| {
             let at = |path| NumberedNode { path, major: stat.major, minor: stat.minor };
-            Ok::<_, Error>((at(format!("/dev/dri/{name}{}", stat.minor)), at(link)))
-        };
-        Ok([node("card", "card")?, node("render", "renderD")?])
+            (at(path), at(link))
+        }))
     }
 
     /// Names in a directory of the capability tree; none when it is missing.
@@ -175,6 +172,30 @@ impl Driver {
     /// Fails when it cannot be read.
     pub fn capabilities(&self, dir: &str) -> Result<Vec<String>> {
         Ok(self.proc.list(&format!("{CAPABILITIES}/{dir}"))?.unwrap_or_default())
+    }
+}
+
+/// The two roots as one tree.
+struct ProcAndDev<'d> {
+    proc: &'d Root,
+    dev: Root,
+}
+
+impl KernelFiles for ProcAndDev<'_> {
+    fn read(&self, path: &str, limit: usize) -> mig_cdi_sys::Result<Option<Vec<u8>>> {
+        self.proc.read(path, limit)
+    }
+
+    fn list(&self, path: &str) -> mig_cdi_sys::Result<Option<Vec<String>>> {
+        self.proc.list(path)
+    }
+
+    fn node(&self, path: &str) -> mig_cdi_sys::Result<Option<NodeStat>> {
+        self.dev.node(path)
+    }
+
+    fn check_sys(&self) -> mig_cdi_sys::Result<()> {
+        self.proc.check_sys()
     }
 }
 

@@ -122,7 +122,7 @@ fn needed_nodes(
     Ok(needed)
 }
 
-/// Nodes of one slice: its GPU, both capabilities, and for graphics the DRM nodes.
+/// Nodes of one slice: its GPU, both capabilities, and for graphics the DRI nodes.
 fn slice_nodes(driver: &Driver, slice: &DeviceVariable) -> Result<Vec<NumberedNode>> {
     let id = slice.id;
     let during = |error| during_verify(error, id);
@@ -131,7 +131,7 @@ fn slice_nodes(driver: &Driver, slice: &DeviceVariable) -> Result<Vec<NumberedNo
     let (gpu_major, caps_major) = (driver.gpu_major()?, driver.major("nvidia-caps")?);
     let mut nodes = vec![node(format!("/dev/nvidia{}", id.gpu), gpu_major, id.gpu.0)];
     nodes.extend([gi, ci].map(|minor| capability(caps_major, minor)));
-    // Only profiles with +gfx render; the spec has no DRM node for the others.
+    // Only profiles with +gfx render; the spec has no DRI node for the others.
     if renders(slice) {
         nodes.extend(driver.dri(id.gpu).map_err(during)?.map(|(node, _)| node));
     }

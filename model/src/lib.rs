@@ -54,6 +54,6 @@ pub use printable::{is_unprintable, one_line, printable_json, printable_lines};
 pub use profile::{Placement, Profile, ProfileError};
 pub use slice::{DeviceVariable, ExpectedSlice, SliceId, SliceTextError};
 pub use topology::{
-    AdminNode, Attributes, ComputeInstance, DeviceNode, Gpu, GpuInstance, HostNodeState,
+    AdminNode, Attributes, ComputeInstance, DeviceNode, DriNode, Gpu, GpuInstance, HostNodeState,
     MajorMinor, MigDevice, MigMode, NumberedNode, Topology,
 };

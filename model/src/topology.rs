@@ -125,8 +125,8 @@ pub struct Gpu {
     pub mig: MigMode,
     /// Device node `/dev/nvidiaN`.
     pub node: DeviceNode,
-    /// DRI nodes `/dev/dri/cardN` and `/dev/dri/renderDN`, for profiles with graphics.
-    pub dri: Vec<DeviceNode>,
+    /// DRI nodes, for profiles with graphics: `/dev/dri/cardN` and `/dev/dri/renderDN`.
+    pub dri: Vec<DriNode>,
     /// GPU instances, by id.
     pub gpu_instances: Vec<GpuInstance>,
 }
@@ -148,16 +148,21 @@ impl Gpu {
         let uuid = self.uuid.as_ref().map(ToString::to_string);
         [index, uuid].iter().flatten().any(|own| own == name)
     }
+}
 
-    /// Returns its DRI nodes at the paths of udev's links, by which programs find the nodes of a PCI address. A container has no
-    /// udev, and a node at the path of the link is opened like one behind it.
-    pub fn dri_links(&self) -> impl Iterator<Item = DeviceNode> {
-        self.dri.iter().map(|node| {
-            let kind = if node.path.contains("/renderD") { "render" } else { "card" };
-            let path = format!("/dev/dri/by-path/pci-{}-{kind}", self.pci);
-            DeviceNode { path, ..node.clone() }
-        })
-    }
+/// A DRI node of a GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct DriNode {
+    /// Node.
+    pub node: DeviceNode,
+    /// The same at the path of udev's link to it, where the host has the link: programs find the nodes of a PCI address by it. A
+    /// container has no udev, and a node at that path is opened like one behind a link.
+    #[serde(skip)]
+    pub link: Option<DeviceNode>,
+    /// Path of the file that its numbers are from.
+    #[serde(skip)]
+    pub source: String,
 }
 
 /// A GPU instance: memory slices and engines of a GPU.
@@ -251,6 +256,7 @@ impl<'a> MigDevice<'a> {
         // The driver checks the GPU instance's and the compute instance's node separately, and root is no
         // exception (`gpu_instance_subscription.c:217-229`, `compute_instance_subscription.c:87-99`).
         let dri = if self.has_graphics() { &self.gpu.dri[..] } else { &[] };
+        let dri = dri.iter().map(|dri| &dri.node);
         [&self.gpu.node].into_iter().chain(dri).chain([&self.gi.cap, &self.ci.cap])
     }
 
@@ -283,7 +289,10 @@ impl Topology {
         self.admin.iter_mut().for_each(|admin| visit(&mut admin.node));
         for gpu in &mut self.gpus {
             visit(&mut gpu.node);
-            gpu.dri.iter_mut().for_each(&mut visit);
+            for dri in &mut gpu.dri {
+                visit(&mut dri.node);
+                dri.link.iter_mut().for_each(&mut visit);
+            }
             for gi in &mut gpu.gpu_instances {
                 visit(&mut gi.cap);
                 gi.compute_instances.iter_mut().for_each(|ci| visit(&mut ci.cap));

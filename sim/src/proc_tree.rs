@@ -139,6 +139,8 @@ impl ProcTree {
             for (name, link, minor) in
                 [("card", "card", dri.card), ("renderD", "render", dri.render)]
             {
+                let numbers = format!("{}:{minor}\n", majors.drm);
+                self.file(format!("/sys/bus/pci/devices/{pci}/drm/{name}{minor}/dev"), numbers);
                 self.node(format!("/dev/dri/{name}{minor}"), majors.drm, minor, 0o660);
                 self.node(format!("/dev/dri/by-path/pci-{pci}-{link}"), majors.drm, minor, 0o660);
             }

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | read `/proc`, `/sys`, `/dev` or the driver's files below another root | [`Root`], [`DriverRoot`], [`Host`] |
 //! | read a real or a simulated node in the same way | [`Machine`] |
+//! | find the DRI nodes of a GPU | [`dri_nodes`] |
 //! | parse what the driver prints | [`text`] |
 //! | read NVML, partition a GPU, wait for driver events | [`nvml`] |
 //! | notice a changed capability tree without NVML | [`Fingerprint`] |
@@ -62,6 +63,7 @@ mod child_lines;
 mod config_file;
 mod container;
 mod device_cgroup;
+mod dri;
 mod driver_root;
 mod error;
 mod events;
@@ -103,13 +105,14 @@ pub use device_cgroup::{
     DeviceCgroup, DevicePolicies, DevicePolicy, DeviceRule, PolicyFromWithin, PolicyProbe,
     TaskPolicies, TaskPolicy, enter_host_cgroup_namespace,
 };
+pub use dri::{HostDriNode, dri_nodes};
 pub use driver_root::{DriverRoot, ExaminedFile};
 pub use error::{Error, Result};
 pub use events::{Events, Wakeup};
 pub use file_identity::FileIdentity;
 pub use file_stamp::FileStamp;
 pub use fingerprint::Fingerprint;
-pub use host::{Host, Machine, NodeRoots};
+pub use host::{Host, KernelFiles, Machine, NodeRoots};
 pub use isolate::{KeepCaps, isolate};
 pub use library_dirs::{LibraryDirs, distinct};
 pub use life_lock::{LifeLock, is_life_lock_held};

@@ -15,7 +15,7 @@ use nix::{
     fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat},
     sys::{
         stat::{FileStat, Mode, fstat, fstatat},
-        statfs::{PROC_SUPER_MAGIC, fstatfs},
+        statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs},
     },
 };
 use std::{
@@ -115,15 +115,27 @@ impl Root {
     /// # Errors
     /// When it does not exist or is not a procfs.
     pub fn check_proc(&self) -> Result<()> {
-        const PROC: &str = "/proc";
+        self.check_file_system("/proc", PROC_SUPER_MAGIC, "it is no procfs")
+    }
+
+    /// Refuses a `/sys` of the machine that is not the kernel's, as [`Root::check_proc`] does.
+    ///
+    /// # Errors
+    /// When it does not exist or is not a sysfs.
+    pub fn check_sys(&self) -> Result<()> {
+        let checked = self.check_file_system("/sys", SYSFS_MAGIC, "it is no sysfs");
+        checked.map_err(|error| error.with_cure("mount sysfs on it"))
+    }
+
+    fn check_file_system(&self, path: &str, magic: FsType, otherwise: &str) -> Result<()> {
         if !self.is_real() {
             return Ok(());
         }
-        let system = fstatfs(self.open_below(PROC, OFlag::O_PATH)?)
-            .map_err(|errno| Error::call("stat", PROC, errno))?;
-        match system.filesystem_type() == PROC_SUPER_MAGIC {
+        let system = fstatfs(self.open_below(path, OFlag::O_PATH)?)
+            .map_err(|errno| Error::call("stat", path, errno))?;
+        match system.filesystem_type() == magic {
             true => Ok(()),
-            false => Err(Error::refused("read", PROC, "it is no procfs")),
+            false => Err(Error::refused("read", path, otherwise)),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Parsers of the text files of the NVIDIA driver and of `/proc/devices`. Pure: bytes in, values
+//! Parsers of the text files of the NVIDIA driver, of `/proc/devices` and of a device's numbers in sysfs. Pure: bytes in, values
 //! out, never a panic. Formats are those that NVIDIA/open-gpu-kernel-modules prints in
 //! `kernel-open/nvidia/nv-procfs.c` and `nv-caps.c`.
 //!
@@ -341,6 +341,19 @@ fn instance(name: &str) -> Option<(GpuMinor, GiId, Option<CiId>)> {
     parts.next().is_none().then_some((gpu, gi, ci))
 }
 
+/// Parses the file `dev` of a device in sysfs: `226:128` (`dev_show` in `drivers/base/core.c`).
+///
+/// # Errors
+/// When it has another form.
+pub fn device_numbers(bytes: &[u8]) -> Parsed<(Major, Minor)> {
+    let text = text(bytes)?;
+    let line = text.strip_suffix('\n').ok_or(ParseError::Empty)?;
+    let numbers = line.split_once(':');
+    let numbers = numbers.and_then(|(major, minor)| Some((number(major)?, number(minor)?)));
+    let (major, minor) = numbers.ok_or_else(|| bad_line(0, line, "MAJOR:MINOR"))?;
+    Ok((Major(major), Minor(minor)))
+}
+
 /// Number after a prefix in a directory name: 3 in `gi3`.
 #[must_use]
 pub fn numbered(name: &str, prefix: &str) -> Option<u32> {
@@ -389,6 +402,23 @@ mod tests {
         assert_eq!(majors("195 nvidia\n196 nvidiactl\n"), (gpu, control));
         assert_eq!(majors("200 nvidia-frontend\n195 nvidia\n"), (gpu, gpu));
         assert_eq!(majors("195 nvidia-uvm\n"), (None, None));
+    }
+
+    #[test]
+    fn numbers_of_a_device_are_two() {
+        assert_eq!(device_numbers(b"226:128\n"), Ok((Major(226), Minor(128))));
+        for wrong in [
+            "",
+            "226:12",
+            "226\n",
+            "226:\n",
+            "+226:1\n",
+            "226:1:2\n",
+            "226:1\n226:2\n",
+            "226:4294967296\n",
+        ] {
+            assert!(device_numbers(wrong.as_bytes()).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

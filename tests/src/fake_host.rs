@@ -140,6 +140,7 @@ impl FakeHost {
         for dir in ["/proc", "/dev"] {
             fs::remove_dir_all(self.path(dir)).expect("there");
         }
+        let _ = fs::remove_dir_all(self.path("/sys/bus"));
         self.write(&ProcTree::of(&node));
         fs::write(self.dir.path().join("node.toml"), description).expect("write the description");
     }

@@ -82,7 +82,7 @@ impl EditBuilder<'_> {
     pub fn device_edits(&self, devices: &[&SpecDevice<'_>]) -> ContainerEdits {
         let mut paths = BTreeSet::new();
         let nodes =
-            devices.iter().flat_map(|device| device.nodes.iter().copied().chain(&device.dri_links));
+            devices.iter().flat_map(|device| device.nodes.iter().chain(&device.dri_links).copied());
         let nodes = nodes.filter(|node| paths.insert(node.path.as_str()));
         let mut env: Vec<_> = devices.iter().filter_map(|device| device.variable.clone()).collect();
         if self.options.sets_cuda_env {

@@ -30,7 +30,7 @@ pub(super) struct SpecDevice<'a> {
     /// Nodes of its own, beside those that every container gets.
     pub nodes: Vec<&'a DeviceNode>,
     /// Nodes at the paths of udev's links to its DRI nodes.
-    pub dri_links: Vec<DeviceNode>,
+    pub dri_links: Vec<&'a DeviceNode>,
     /// `NAME=value`; no other device sets this name.
     pub variable: Option<String>,
     /// State that the verify hook expects when a container starts.
@@ -90,7 +90,12 @@ fn mig_device<'a>(device: &MigDevice<'a>, names: Vec<DeviceName>) -> SpecDevice<
         label: names::label(device),
         names,
         nodes: device.nodes().collect(),
-        dri_links: gpu.dri_links().filter(|_| device.has_graphics()).collect(),
+        dri_links: gpu
+            .dri
+            .iter()
+            .filter(|_| device.has_graphics())
+            .flat_map(|dri| &dri.link)
+            .collect(),
         variable: Some(variable.to_string()),
         expected: Some(expected),
         uuid,
@@ -185,8 +190,8 @@ fn whole_gpu<'a>(gpu: &'a Gpu, options: &SpecOptions) -> SpecDevice<'a> {
         identity: DeviceIdentity::Gpu(gpu.minor),
         label: gpu.label(),
         names: [index, uuid.clone()].into_iter().flatten().flat_map(|name| name.parse()).collect(),
-        nodes: [&gpu.node].into_iter().chain(dri).collect(),
-        dri_links: gpu.dri_links().filter(|_| options.wants_graphics).collect(),
+        nodes: [&gpu.node].into_iter().chain(dri.iter().map(|dri| &dri.node)).collect(),
+        dri_links: dri.iter().flat_map(|dri| &dri.link).collect(),
         variable: None,
         expected: None,
         uuid,

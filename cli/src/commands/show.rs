@@ -161,11 +161,10 @@ fn origin(topology: &Topology, path: &str) -> (&'static str, String) {
     }
     for gpu in &topology.gpus {
         compare(&gpu.node, &|| format!("/proc/driver/nvidia/gpus/{}/information", gpu.pci));
-        let links: Vec<_> = gpu.dri_links().collect();
-        gpu.dri
-            .iter()
-            .chain(&links)
-            .for_each(|node| compare(node, &|| format!("/dev/dri/by-path/pci-{}-*", gpu.pci)));
+        for dri in &gpu.dri {
+            let nodes = [&dri.node].into_iter().chain(&dri.link);
+            nodes.for_each(|node| compare(node, &|| dri.source.clone()));
+        }
         // The file `access` of an instance has its minor number (`nv-caps.c:421-423`).
         for gi in &gpu.gpu_instances {
             let dir = format!("{TREE}/gpu{}/mig/gi{}", gpu.minor, gi.id);

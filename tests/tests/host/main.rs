@@ -10,6 +10,7 @@ mod conformance;
 mod containers;
 mod device_cgroup;
 mod doctor;
+mod dri;
 mod driver_files;
 mod driver_layouts;
 mod driver_releases;
