@@ -26,7 +26,7 @@ use crate::{
     refresh::{RefreshReply, RefreshReport, RefreshRequest},
 };
 use external_changes::{is_external_file, is_external_node};
-use mig_cdi_sys::{Fingerprint, Root, is_root};
+use mig_cdi_sys::{DirEvents, Fingerprint, Root, is_root};
 use outcome::RefreshFailure;
 use refresh_trigger::{TriggerEvent, wait_until_stable};
 use running_watch::RunningWatch;
@@ -194,12 +194,17 @@ impl RunningWatch<'_> {
         let spec_dirs = self.setup.generate.spec_dirs.iter().map(PathBuf::as_path);
         let targets = self.targets.iter().map(|target| target.file.dir());
         let libraries = self.status.node.file_dirs.iter().map(PathBuf::as_path);
-        spec_dirs.chain(targets).chain(libraries).for_each(|dir| self.trigger.watch_dir(dir, true));
+        let files = spec_dirs.chain(targets).chain(libraries);
+        files.for_each(|dir| self.trigger.watch_dir(dir, DirEvents::Written));
+        // The kernel makes a DRI node before udev sets its owner and mode and makes its link.
+        let mut dev =
+            vec![("/dev/dri", DirEvents::Attributes), ("/dev/dri/by-path", DirEvents::Names)];
         if is_root() && self.options.repair_nodes {
             // Without written files: programs write to other devices in /dev all the time.
-            for dir in ["/dev", "/dev/nvidia-caps"] {
-                self.trigger.watch_dir(&self.setup.node.roots.dev_path(dir), false);
-            }
+            dev.extend([("/dev", DirEvents::Names), ("/dev/nvidia-caps", DirEvents::Names)]);
+        }
+        for (dir, events) in dev {
+            self.trigger.watch_dir(&self.setup.node.roots.dev_path(dir), events);
         }
     }
 

@@ -28,6 +28,17 @@ pub struct Events {
     dirs: HashMap<WatchDescriptor, PathBuf>,
 }
 
+/// Changes in a directory that are events, beside entries that appear or vanish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirEvents {
+    /// No other.
+    Names,
+    /// Files that are written.
+    Written,
+    /// Files that get another mode or owner.
+    Attributes,
+}
+
 /// The reasons for a wake-up. All are empty when the time ran out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wakeup {
@@ -37,7 +48,7 @@ pub struct Wakeup {
     pub reload: bool,
     /// The extra descriptor of [`Events::wait`] can be read, or its other end is closed.
     pub is_extra_fd_ready: bool,
-    /// Paths that were created, removed, renamed or written.
+    /// Paths that were created, removed, renamed or written, or got another mode or owner.
     pub files: Vec<PathBuf>,
 }
 
@@ -61,15 +72,18 @@ impl Events {
         Ok(Events { signals, inotify, dirs: HashMap::new() })
     }
 
-    /// Adds entries that appear in a directory or vanish from it to the events, and with `written` files that are
-    /// written in it; in `/dev` that would be all the time. A directory that does not exist is skipped.
-    pub fn watch(&mut self, dir: &Path, written: bool) {
-        let mut flags = AddWatchFlags::IN_MOVE
+    /// Adds changes in a directory to the events. A directory that does not exist is skipped.
+    pub fn watch(&mut self, dir: &Path, events: DirEvents) {
+        let names = AddWatchFlags::IN_MOVE
             | AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_DELETE
             | AddWatchFlags::IN_ONLYDIR;
-        // When a writer closes the file, not at each write: the content is complete then.
-        flags.set(AddWatchFlags::IN_CLOSE_WRITE, written);
+        let flags = match events {
+            DirEvents::Names => names,
+            // When a writer closes the file, not at each write: the content is complete then.
+            DirEvents::Written => names | AddWatchFlags::IN_CLOSE_WRITE,
+            DirEvents::Attributes => names | AddWatchFlags::IN_ATTRIB,
+        };
         if let Ok(descriptor) = self.inotify.add_watch(dir, flags) {
             self.dirs.insert(descriptor, dir.to_owned());
         }

@@ -1,11 +1,12 @@
-//! A fingerprint of the driver's state in `/proc`: capability tree, GPUs, major numbers, version. A later poll
-//! shows whether anything has changed since.
+//! A fingerprint of the driver's state in `/proc` and `/sys`: capability tree, GPUs, major numbers, version, DRI nodes. A later
+//! poll shows whether anything has changed since.
 //!
-//! procfs reports no change by itself (inotify(7), "pseudo-filesystems"), so it has to be polled again and again,
+//! Neither reports a change by itself (inotify(7), "pseudo-filesystems"), so it has to be polled again and again,
 //! as cheaply as that can be done. Equal fingerprints prove nothing about a slice that was recreated identically
 //! while the kernel reused inode and time; see [`DirStamp`].
 
 use crate::{Result, Root, error::optional};
+use mig_cdi_model::PciAddress;
 use nix::{
     fcntl::{AtFlags, OFlag, openat},
     sys::stat::{FileStat, Mode, fstat, fstatat},
@@ -19,14 +20,14 @@ const VERSION: &str = "/proc/driver/nvidia/version";
 /// Far above what the driver prints, in bytes.
 const LIMIT: usize = 64 << 10;
 
-/// Everything in `/proc` that shows a change of the node: the directories of GPU instances and compute
-/// instances, the major numbers of drivers, the GPUs and the driver's version.
+/// Everything in `/proc` and `/sys` that shows a change of the node: the directories of GPU instances and compute
+/// instances, the major numbers of drivers, the GPUs with their DRI nodes, and the driver's version.
 #[derive(Debug, Clone)]
 pub struct Fingerprint {
     /// [`CAPABILITIES`].
     tree: Option<OpenDir>,
     gpus: Vec<GpuDir>,
-    proc_files: ProcFiles,
+    module_files: ModuleFiles,
 }
 
 /// An open directory and its stamp. To poll an open one costs half of polling a path. But once the directory is
@@ -49,13 +50,16 @@ struct GpuDir {
     instances: Vec<(String, Option<DirStamp>)>,
 }
 
-/// Files outside of the tree that a change of the driver shows in: content of [`DEVICES`] and [`VERSION`], and the names in
-/// [`GPUS`]. The minor of a GPU is not read: a GPU with another minor has another capability directory.
+/// Files outside of the tree that a change of the driver shows in: content of [`DEVICES`] and [`VERSION`], the names in
+/// [`GPUS`], and those of the DRI nodes of each, which come and go with the module nvidia-drm. The minor of a GPU is not read: a
+/// GPU with another minor has another capability directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct ProcFiles {
+struct ModuleFiles {
     devices: Result<Option<Vec<u8>>>,
     version: Result<Option<Vec<u8>>>,
     gpus: Result<Option<Vec<String>>>,
+    /// Names in the directory `drm` of each GPU. A name has the minor in it (`drivers/gpu/drm/drm_sysfs.c`).
+    drm: Vec<Result<Option<Vec<String>>>>,
 }
 
 /// Identity and age of a directory, as stat(2) reports them. In procfs the number of links shows how many directories are in it,
@@ -90,7 +94,7 @@ impl Fingerprint {
             GpuDir { name, dir, instances }
         });
         let gpus = gpus.collect();
-        Fingerprint { tree, gpus, proc_files: ProcFiles::read(proc) }
+        Fingerprint { tree, gpus, module_files: ModuleFiles::read(proc) }
     }
 
     /// Plain poll, one system call for each GPU: true when no GPU instance came or went. Compute instances, major
@@ -115,7 +119,7 @@ impl Fingerprint {
         let gpus = tree.is_none_or(|tree| {
             self.gpus.iter().all(|gpu| gpu.is_same_by_path(&tree) && gpu.has_same_instances())
         });
-        gpus && self.proc_files == ProcFiles::read(proc)
+        gpus && self.module_files == ModuleFiles::read(proc)
     }
 
     /// True when a directory below `/proc/driver/nvidia/capabilities` is the one that it was in `other`.
@@ -197,12 +201,17 @@ fn below(proc: &Root, dir: &str, prefix: &str) -> Vec<String> {
     numbered.collect()
 }
 
-impl ProcFiles {
-    fn read(proc: &Root) -> ProcFiles {
-        ProcFiles {
+impl ModuleFiles {
+    fn read(proc: &Root) -> ModuleFiles {
+        let gpus = proc.list(GPUS);
+        let names = gpus.iter().flatten().flatten();
+        let addresses = names.filter_map(|name| name.parse::<PciAddress>().ok());
+        let drm = addresses.map(|pci| proc.list(&format!("/sys/bus/pci/devices/{pci}/drm")));
+        ModuleFiles {
             devices: proc.read(DEVICES, LIMIT),
             version: proc.read(VERSION, LIMIT),
-            gpus: proc.list(GPUS),
+            drm: drm.collect(),
+            gpus,
         }
     }
 }

@@ -108,7 +108,7 @@ pub use device_cgroup::{
 pub use dri::{HostDriNode, dri_nodes};
 pub use driver_root::{DriverRoot, ExaminedFile};
 pub use error::{Error, Result};
-pub use events::{Events, Wakeup};
+pub use events::{DirEvents, Events, Wakeup};
 pub use file_identity::FileIdentity;
 pub use file_stamp::FileStamp;
 pub use fingerprint::Fingerprint;

@@ -7,15 +7,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Whether a path in `/dev` is a node of the driver that is not as our last refresh left it. `name` is the path without `/dev`.
+/// Whether a path in `/dev` is a node of the driver that is not as our last refresh left it, or a DRI node or a link to one.
+/// `name` is the path without `/dev`.
 pub(crate) fn is_external_node(
     name: &Path,
     path: &Path,
     own: &BTreeMap<PathBuf, Option<FileStamp>>,
 ) -> bool {
-    // `nvidia-caps/.mig-cdi.1234` is a node of ours that has not got its final name yet.
-    let is_of_driver =
-        name.to_str().is_some_and(|name| name.starts_with("nvidia") && !name.contains("/."));
+    // `nvidia-caps/.mig-cdi.1234` is a node of ours that has not got its final name yet, `dri/by-path/.#pci-…` a link of udev's.
+    let is_dri = name.starts_with("dri");
+    let is_of_driver = name
+        .to_str()
+        .is_some_and(|name| (is_dri || name.starts_with("nvidia")) && !name.contains("/."));
     is_of_driver && own.get(path) != Some(&FileStamp::of(path))
 }
 

@@ -4,7 +4,7 @@
 use super::driver_events::DriverEventListener;
 use mig_cdi_model::Backoff;
 use mig_cdi_sys::{
-    Events, Fingerprint, Result, Root, SdNotify, Wakeup,
+    DirEvents, Events, Fingerprint, Result, Root, SdNotify, Wakeup,
     nvml::{EventCoverage, Xid},
 };
 use std::{
@@ -101,9 +101,9 @@ impl RefreshTrigger {
         })
     }
 
-    /// Watches a directory for files that come and go, and with `written` for files that are written.
-    pub(crate) fn watch_dir(&mut self, dir: &Path, written: bool) {
-        self.events.watch(dir, written);
+    /// Watches a directory.
+    pub(crate) fn watch_dir(&mut self, dir: &Path, events: DirEvents) {
+        self.events.watch(dir, events);
     }
 
     /// Records that a refresh begins: it sees every change that the driver has reported by now.

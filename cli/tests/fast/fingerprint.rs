@@ -15,10 +15,17 @@ fn node(first: &str, second: &str) -> String {
     gpu("07", first) + &gpu("0f", second)
 }
 
+/// Returns a host after a change, and its root.
+fn started(change: impl FnOnce(&FakeHost)) -> (FakeHost, Root) {
+    let host = FakeHost::new(&node("{ profile = \"2g.20gb\" }", "{ profile = \"3g.40gb\" }"));
+    change(&host);
+    let proc = Root::open(&host.root()).unwrap();
+    (host, proc)
+}
+
 /// Returns whether the plain poll and the full scan still find the tree unchanged after a change.
 fn after(change: impl FnOnce(&FakeHost)) -> (bool, bool) {
-    let host = FakeHost::new(&node("{ profile = \"2g.20gb\" }", "{ profile = \"3g.40gb\" }"));
-    let proc = Root::open(&host.root()).unwrap();
+    let (host, proc) = started(|_| ());
     let seen = Fingerprint::take(&proc);
     assert!(seen.is_unchanged_at_plain_poll() && seen.is_unchanged(&proc), "before any change");
     change(&host);
@@ -98,4 +105,20 @@ fn a_full_scan_sees_what_a_plain_poll_misses() {
         fs::remove_dir_all(host.path("/proc/driver/nvidia/gpus/0000:0f:00.0")).unwrap();
     });
     assert_eq!((plain, full), (true, false), "a gpu of the list");
+}
+
+/// The module nvidia-drm is loaded and unloaded without a trace in `/proc` where another driver uses DRM.
+#[test]
+fn a_full_scan_sees_drm_nodes_come_and_go() {
+    let drm = "/sys/bus/pci/devices/0000:0f:00.0/drm";
+    let make = |host: &FakeHost, name: &str| fs::create_dir_all(host.path(drm).join(name)).unwrap();
+    assert_eq!(after(|host| make(host, "card1")), (true, false));
+    assert_eq!(after(|host| fs::create_dir(host.path("/sys/bus/x")).unwrap()), (true, true));
+    let (host, proc) = started(|host| make(host, "card1"));
+    let seen = Fingerprint::take(&proc);
+    fs::rename(host.path(drm).join("card1"), host.path(drm).join("card2")).unwrap();
+    assert!(!seen.is_unchanged(&proc), "another number");
+    let seen = Fingerprint::take(&proc);
+    fs::remove_dir_all(host.path(drm)).unwrap();
+    assert!(!seen.is_unchanged(&proc), "the module is gone");
 }

@@ -1,14 +1,20 @@
-//! The DRI nodes of slices that render: from the kernel's sysfs, with and without the links that udev makes. Generator,
+//! The DRI nodes of slices that render: from the kernel's sysfs, with and without the links that udev makes. Generator, watch,
 //! doctor and hook find the same.
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost, Run, bare,
     hook::{feed, oci_config},
+    watch::{Watch, until},
 };
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::Value;
-use std::{collections::BTreeMap, fs, os::unix::fs::symlink, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt, symlink},
+    process::Command,
+};
 
 const SLICE: &str = "0:2g.48gb.gfx:0";
 const CARD: &str = "/dev/dri/card1";
@@ -211,4 +217,49 @@ fn a_forged_sysfs_of_the_machine_is_refused() {
     let own = run("true");
     assert_eq!(own.code, 1, "{}", own.stderr);
     has(&own.stderr, "list /sys/bus/pci/devices: 0000:c1:00.0 is not there");
+}
+
+/// nvidia-drm is loaded after the watch began: the kernel makes nodes, then udev sets their modes and makes its links.
+#[test]
+fn watch_follows_the_nodes() {
+    let host = host();
+    host.install();
+    let unplugged = host.out().with_file_name("drm");
+    fs::rename(host.path(DRM), &unplugged).unwrap();
+    let kept = host.out().with_file_name("dri");
+    fs::rename(host.path("/dev/dri"), &kept).unwrap();
+    // The next refresh without a cause is too late for this test.
+    let watch = Watch::start(&host, &["--leave-nodes", "--resync=300"]);
+    until("a spec without graphics", || {
+        host.read_spec()
+            .is_some_and(|spec| !spec.contains(SLICE) && spec.contains("0:1g.24gb-me:3"))
+    });
+    fs::create_dir(host.path("/dev/dri")).unwrap();
+    make(&host, CARD, 1);
+    make(&host, RENDER, 128);
+    fs::rename(&unplugged, host.path(DRM)).unwrap();
+    until("the nodes", || paths(&host) == [CARD, RENDER]);
+    for path in [CARD, RENDER] {
+        fs::set_permissions(host.path(path), Permissions::from_mode(0o666)).unwrap();
+    }
+    until("their modes", || dri(&host).values().all(|(.., mode)| *mode == 0o666));
+    fs::create_dir(host.path(LINK_DIR)).unwrap();
+    symlink("../card1", host.path(CARD_LINK)).unwrap();
+    symlink("../renderD128", host.path(RENDER_LINK)).unwrap();
+    until("the links", || paths(&host) == [CARD_LINK, RENDER_LINK, CARD, RENDER]);
+    // The driver stops to answer. What /proc and /sys show is what it was, so the slice stays.
+    let failing =
+        format!("faults.nvml = \"version-mismatch\"\n{}", preset("rtx-pro-6000").unwrap());
+    fs::write(host.out().with_file_name("node.toml"), failing).unwrap();
+    watch.signal(nix::sys::signal::Signal::SIGHUP);
+    until("the state is failing", || {
+        serde_json::from_str::<Value>(&watch.status())
+            .is_ok_and(|status| status["state"] == "failing")
+    });
+    assert_eq!(paths(&host), [CARD_LINK, RENDER_LINK, CARD, RENDER]);
+    // Another driver has registered before: the slice has other nodes.
+    fs::rename(host.path(DRM).join("card1"), host.path(DRM).join("card2")).unwrap();
+    fs::write(host.path(DRM).join("card2/dev"), "509:2\n").unwrap();
+    until("the slice is gone", || paths(&host).is_empty());
+    assert_eq!(watch.stop(), Some(0));
 }
