@@ -284,16 +284,22 @@ pub(super) fn links(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         };
         !facts.machine.node(&link(node)).is_ok_and(|stat| stat.is_some_and(is_node))
     };
-    let wrong: Vec<_> = nodes.values().filter(is_wrong).map(|node| link(node)).collect();
-    vec![if wrong.is_empty() {
-        ok("", format!("/dev/char leads to {}", counted(nodes.len(), "node")))
-    } else if !has_systemd(facts) {
-        ok("", "systemd does not run: nothing needs /dev/char")
-    } else {
-        warning(
-            "",
-            format!("missing or wrong: {}; systemd needs them", first_few(&wrong)),
-            nodes_cure(),
-        )
-    }]
+    let wrong = nodes.values().filter(is_wrong);
+    // udev makes the links to DRI nodes, as for any device that the kernel announces. mig-cdi makes those to nodes of the driver.
+    let (dri, own): (Vec<&DeviceNode>, Vec<_>) =
+        wrong.partition(|node| node.path.starts_with("/dev/dri/"));
+    if own.is_empty() && dri.is_empty() {
+        return vec![ok("", format!("/dev/char leads to {}", counted(nodes.len(), "node")))];
+    }
+    if !has_systemd(facts) {
+        return vec![ok("", "systemd does not run: nothing needs /dev/char")];
+    }
+    let udev = "run udevadm trigger --subsystem-match=drm as root";
+    let verdicts = [(own, nodes_cure()), (dri, udev)].into_iter();
+    let verdicts = verdicts.filter(|(wrong, _)| !wrong.is_empty()).map(|(wrong, cure)| {
+        let links: Vec<_> = wrong.into_iter().map(link).collect();
+        let evidence = format!("missing or wrong: {}; systemd needs them", first_few(&links));
+        warning("", evidence, cure)
+    });
+    verdicts.collect()
 }

@@ -5,6 +5,7 @@ use mig_cdi_sim::preset;
 use mig_cdi_tests::{
     FakeHost, Run, bare,
     hook::{feed, oci_config},
+    run,
     watch::{Watch, until},
 };
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
@@ -262,4 +263,33 @@ fn watch_follows_the_nodes() {
     fs::write(host.path(DRM).join("card2/dev"), "509:2\n").unwrap();
     until("the slice is gone", || paths(&host).is_empty());
     assert_eq!(watch.stop(), Some(0));
+}
+
+/// `mig-cdi nodes` makes no link to a DRI node, so the doctor names what does.
+#[test]
+fn a_missing_link_by_numbers_has_its_own_cure() {
+    let host = host();
+    written(&host);
+    for dir in ["/run/systemd/system", "/dev/char"] {
+        fs::create_dir_all(host.path(dir)).unwrap();
+    }
+    let root = format!("--host-root={}", host.root().display());
+    let doctor = || {
+        let text = host.run(&["doctor", &root]).stdout;
+        text.lines()
+            .skip_while(|line| !line.contains(" links "))
+            .take(4)
+            .map(|line| format!("{line}\n"))
+            .collect::<String>()
+    };
+    let before = doctor();
+    let cure = "run udevadm trigger --subsystem-match=drm as root";
+    assert!(before.contains(cure) && before.contains("mig-cdi nodes as root"), "{before}");
+    run(&mut host.command(&["nodes"])).assert_code(0);
+    let after = doctor();
+    has(&after, "missing or wrong: /dev/char/509:1, /dev/char/509:128; systemd needs them");
+    assert!(after.contains(cure) && !after.contains("mig-cdi nodes"), "{after}");
+    symlink("../dri/card1", host.path("/dev/char/509:1")).unwrap();
+    symlink("../dri/renderD128", host.path("/dev/char/509:128")).unwrap();
+    has(&doctor(), "/dev/char leads to ");
 }
