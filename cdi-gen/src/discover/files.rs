@@ -28,7 +28,7 @@ pub struct DriverFiles {
     pub files: Vec<DriverFile>,
     /// Omitted files, with the reason: a line each, for display.
     pub warnings: Vec<String>,
-    /// Omitted sockets of daemons, likewise.
+    /// Omitted sockets of daemons, likewise. No warning: nothing is wrong with the host, and a program on a slice works without them.
     pub omitted_sockets: Vec<String>,
     /// Files that the capabilities need and that were not found.
     pub missing: Vec<MissingFile>,

@@ -180,8 +180,13 @@ impl<'a> DeviceBuilder<'a> {
         let capabilities = &self.request.capabilities;
         let DriverFiles { files, warnings, omitted_sockets, missing } =
             discover::find_files(machine, root, &topology.driver_version, capabilities)?;
-        for warning in warnings.iter().chain(&omitted_sockets) {
+        for warning in &warnings {
             self.messages.warn(warning);
+        }
+        // A daemon keeps its socket in such a place by default (MPS in /tmp, nvidia-persistenced in a directory of its own user), and
+        // nothing would cure that: a warning at each refresh would only hide others. The doctor has a note for it.
+        for omitted in &omitted_sockets {
+            self.messages.detail(omitted);
         }
         for file in missing.iter().filter(|file| file.is_needed_by(topology)) {
             self.messages.warn(&format!("{file}; {}", file.cure));
