@@ -36,7 +36,7 @@ pub struct GpuEntry {
     pub index: Option<u32>,
     /// UUID, as `GPU-…`.
     pub uuid: Option<String>,
-    /// PCI address, as `00000000:07:00.0`.
+    /// PCI address, as `0000:07:00.0`.
     pub pci: String,
     /// Name of the product.
     pub model: String,
