@@ -83,6 +83,9 @@ impl NodeSource {
         for problem in &discovery.problems {
             messages.error(&problem.to_string());
         }
+        for warning in &discovery.warnings {
+            messages.warn(warning);
+        }
         report_details(&discovery, messages);
         Ok(discovery)
     }

@@ -142,8 +142,10 @@ pub struct Params {
     pub uid: u32,
     /// `DeviceFileGID`: group of the nodes.
     pub gid: u32,
-    /// `DeviceFileMode`: permission bits. The file prints them in decimal: 438 is 0666.
+    /// Permission bits of `DeviceFileMode`. The file prints them in decimal: 438 is 0666.
     pub mode: u32,
+    /// `DeviceFileMode` where it has more than permission bits, as after `NVreg_DeviceFileMode=666`: the module takes a decimal number.
+    pub misread_mode: Option<u32>,
     /// `ModifyDeviceFiles`: true when tools may make the nodes, false when the administrator does.
     pub modify: bool,
 }
@@ -152,7 +154,7 @@ impl Default for Params {
     /// The driver's own defaults: `NVreg_DeviceFile{UID,GID,Mode}` and `NVreg_ModifyDeviceFiles` in
     /// `nv-reg.h`.
     fn default() -> Self {
-        Params { uid: 0, gid: 0, mode: 0o666, modify: true }
+        Params { uid: 0, gid: 0, mode: 0o666, misread_mode: None, modify: true }
     }
 }
 
@@ -162,10 +164,12 @@ impl Default for Params {
 /// When one of the first three lines is missing or not a number.
 pub fn params(bytes: &[u8]) -> Parsed<Params> {
     let text = text(bytes)?;
+    let mode: u32 = number_field(text, MODE)?;
     Ok(Params {
         uid: number_field(text, "DeviceFileUID")?,
         gid: number_field(text, "DeviceFileGID")?,
-        mode: mode(text)?,
+        mode: mode & 0o777,
+        misread_mode: (mode > 0o777).then_some(mode),
         modify: match number_field(text, MODIFY_FILES) {
             Err(ParseError::Missing(_)) => true,
             modify => modify == Ok(1),
@@ -174,6 +178,7 @@ pub fn params(bytes: &[u8]) -> Parsed<Params> {
 }
 
 const MODIFY_FILES: &str = "ModifyDeviceFiles";
+const MODE: &str = "DeviceFileMode";
 
 /// Returns the same file with `ModifyDeviceFiles: 0`: a container whose driver libraries read it makes no device
 /// nodes, as nvidia-modprobe would with root's privileges.
@@ -192,7 +197,7 @@ pub fn params_without_node_making(bytes: &[u8]) -> Parsed<String> {
 }
 
 fn mode(text: &str) -> Parsed<u32> {
-    match number_field(text, "DeviceFileMode")? {
+    match number_field(text, MODE)? {
         mode @ 0..=0o777 => Ok(mode),
         mode => {
             Err(bad_line(0, &mode.to_string(), "a decimal DeviceFileMode of at most 511 (0777)"))
@@ -436,8 +441,11 @@ mod tests {
         assert!(access(b"DeviceFileMinor: -1\nDeviceFileMode: 292\n").is_err());
         assert!(access(b"DeviceFileMinor: 12\nDeviceFileMode: 2920\n").is_err());
         let file = b"DeviceFileUID: 0\nDeviceFileGID: 44\nDeviceFileMode: 432\n";
-        let known = Params { uid: 0, gid: 44, mode: 0o660, modify: true };
+        let known = Params { uid: 0, gid: 44, mode: 0o660, misread_mode: None, modify: true };
         assert_eq!(params(file).unwrap(), known);
+        let octal = b"DeviceFileUID: 0\nDeviceFileGID: 44\nDeviceFileMode: 666\n";
+        let misread = Params { mode: 0o232, misread_mode: Some(666), ..known };
+        assert_eq!(params(octal).unwrap(), misread);
         let file = [&file[..], b"ModifyDeviceFiles: 0\n"].concat();
         assert_eq!(params(&file).unwrap(), Params { modify: false, ..known });
     }

@@ -10,6 +10,8 @@ pub struct Discovery {
     pub topology: Topology,
     /// Omitted GPUs and MIG devices.
     pub problems: Vec<Problem>,
+    /// What is odd on the node and omits nothing, a line each.
+    pub warnings: Vec<String>,
     /// Path of the NVML library, where NVML was read.
     pub library: Option<String>,
     /// Content of `/proc/driver/nvidia/params` with `ModifyDeviceFiles` set to 0.

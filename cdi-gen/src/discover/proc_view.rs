@@ -39,6 +39,25 @@ pub(super) struct ProcView {
     pub admin: Vec<ProcAdmin>,
 }
 
+impl ProcView {
+    /// What is odd in it and omits nothing.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.params.misread_mode.map(misread_mode).into_iter().collect()
+    }
+}
+
+/// Says what a mode means that somebody has written in octal.
+fn misread_mode(mode: u32) -> String {
+    let meant = u32::from_str_radix(&mode.to_string(), 8).ok().filter(|meant| *meant <= 0o777);
+    let cure = match meant {
+        Some(meant) => format!("for mode 0{meant:o} load it with NVreg_DeviceFileMode={meant}"),
+        None => "438 is mode 0666".to_owned(),
+    };
+    format!(
+        "{PARAMS}: DeviceFileMode is {mode}, which the nvidia module takes for a decimal number, mode 0{mode:o}; {cure}"
+    )
+}
+
 /// An administrative capability: `mig/config` or `mig/monitor`.
 #[derive(Debug)]
 pub(super) struct ProcAdmin {

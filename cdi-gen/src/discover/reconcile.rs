@@ -52,7 +52,8 @@ pub(super) fn reconcile(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Result<Di
     let masked_params = proc.masked_params.clone();
     let caps = proc.majors.caps;
     let topology = Topology { cuda_version: nvml.cuda_version, ..topology(proc, gpus) };
-    Ok(Discovery { topology, problems, library, masked_params, caps })
+    let warnings = proc.warnings();
+    Ok(Discovery { topology, problems, warnings, library, masked_params, caps })
 }
 
 /// Builds the topology of `/proc` alone, without indices, UUIDs and profiles.
@@ -82,7 +83,8 @@ pub(super) fn from_proc_alone(proc: &ProcView) -> Discovery {
     problems.extend(without_gpu(proc, &gpus));
     let masked_params = proc.masked_params.clone();
     let caps = proc.majors.caps;
-    Discovery { topology: topology(proc, gpus), problems, library: None, masked_params, caps }
+    let (topology, warnings) = (topology(proc, gpus), proc.warnings());
+    Discovery { topology, problems, warnings, library: None, masked_params, caps }
 }
 
 /// Reports instances of a GPU that `/proc` does not list. A GPU whose file cannot be read is reported already, and the

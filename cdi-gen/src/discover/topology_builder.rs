@@ -45,7 +45,7 @@ pub(super) fn topology(proc: &ProcView, gpus: Vec<Gpu>) -> Topology {
 }
 
 fn device_node(path: String, major: Major, minor: u32, params: Params) -> DeviceNode {
-    let Params { uid, gid, mode, modify } = params;
+    let Params { uid, gid, mode, modify, .. } = params;
     DeviceNode {
         path,
         major,

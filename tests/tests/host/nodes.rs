@@ -378,6 +378,23 @@ fn nodes_of_the_administrator_are_not_changed() {
     has(&nodes(&host, &[]).stdout, "make /dev/nvidia-caps/nvidia-cap31 508:31 0444");
 }
 
+/// `options nvidia NVreg_DeviceFileMode=666`: every command goes on, with the line to write.
+#[test]
+fn a_mode_that_was_meant_to_be_octal_is_explained() {
+    let host = settled();
+    edit(&host, "/proc/driver/nvidia/params", "DeviceFileMode: 438", "DeviceFileMode: 666");
+    let spec = format!("--output={}", host.spec().display());
+    for args in [&["list"][..], &["generate", &spec], &["show", "0:2g.20gb:4"]] {
+        let run = host.run(args);
+        assert_eq!(run.code, 0, "{args:?}: {}", run.stderr);
+        has(
+            &run.stderr,
+            "warning: /proc/driver/nvidia/params: DeviceFileMode is 666, which the nvidia module takes for a decimal number, \
+             mode 01232; for mode 0666 load it with NVreg_DeviceFileMode=438",
+        );
+    }
+}
+
 #[test]
 fn a_file_that_is_no_device_is_not_replaced() {
     for (what, put) in
