@@ -23,6 +23,15 @@ pub struct ChildOutput {
     pub exit: Exit,
 }
 
+impl ChildOutput {
+    /// Nothing more, from a child that has printed its reply itself.
+    #[must_use]
+    pub fn printed(is_success: bool) -> ChildOutput {
+        let exit = if is_success { Exit::Success } else { Exit::Failed };
+        ChildOutput { stdout: String::new(), exit }
+    }
+}
+
 /// Parses the request of the parent.
 ///
 /// # Errors

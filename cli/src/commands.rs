@@ -29,8 +29,9 @@ use crate::{
 };
 use mig_cdi_args::read_settings;
 use mig_cdi_config::Settings;
-use mig_cdi_gen::{Error, discover::LOAD_DRIVER, listen, refresh};
-use mig_cdi_partition::{NodePartitioner, device_access};
+use mig_cdi_gen::{Error, child::ChildOutput, discover::LOAD_DRIVER, listen, refresh};
+use mig_cdi_partition::NodePartitioner;
+use mig_cdi_sys::device_access;
 
 /// Runs the command that a command line names.
 ///
@@ -40,8 +41,13 @@ pub(crate) fn run(cli: &Cli, console: &Console) -> Result<CommandOutput, Error> 
     match &cli.command {
         AnyCommand::Refresh(args) => Ok(refresh::run_child(&args.request).into()),
         AnyCommand::Listen(args) => Ok(listen::run_child(&args.request).into()),
-        AnyCommand::DeviceAccess(args) => Ok(device_access::run_child(&args.request).into()),
-        AnyCommand::CgroupAccess(args) => Ok(device_access::run_cgroup_child(&args.request).into()),
+        AnyCommand::DeviceAccess(args) => {
+            Ok(ChildOutput::printed(device_access::run_child(&args.request)).into())
+        }
+        AnyCommand::CgroupAccess(args) => {
+            device_access::run_cgroup_child(&args.request);
+            Ok(ChildOutput::printed(true).into())
+        }
         AnyCommand::Public(command) => {
             run_public(cli, command, console).map_err(|error| offer_simulation(error, command))
         }

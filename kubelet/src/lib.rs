@@ -69,10 +69,13 @@ use health::{Health, ParsedXidFilter, XidFilter};
 use log::{OnceLog, PluginLog, log};
 use mig_cdi_args::WatchCommandLine;
 use mig_cdi_gen::{
-    Exit, listen, refresh,
+    Exit,
+    child::ChildOutput,
+    listen, refresh,
     watch::{WatchEvent, WatchSetup, run_watch},
 };
-use mig_cdi_partition::device_access::{self, SearchRoots};
+use mig_cdi_partition::SearchRoots;
+use mig_cdi_sys::device_access;
 use pods::PodAllocations;
 use repartition::{AllocationGate, RepartitionSettings, Repartitioner};
 use reporter::Reporter;
@@ -104,8 +107,13 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         None => return run_plugin(&args),
         Some(ChildCommand::Refresh(child)) => refresh::run_child(&child.request),
         Some(ChildCommand::Listen(child)) => listen::run_child(&child.request),
-        Some(ChildCommand::DeviceAccess(child)) => device_access::run_child(&child.request),
-        Some(ChildCommand::CgroupAccess(child)) => device_access::run_cgroup_child(&child.request),
+        Some(ChildCommand::DeviceAccess(child)) => {
+            ChildOutput::printed(device_access::run_child(&child.request))
+        }
+        Some(ChildCommand::CgroupAccess(child)) => {
+            device_access::run_cgroup_child(&child.request);
+            ChildOutput::printed(true)
+        }
         Some(ChildCommand::Repartition(child)) => repartition::child::run_child(&child.request),
     };
     // Fails when the parent is gone, and then nobody reads it.

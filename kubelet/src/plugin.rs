@@ -15,7 +15,7 @@ use crate::{
     repartition::AllocationGate,
     strategy::{AllocatableDevice, Resource},
 };
-use mig_cdi_partition::device_access::{SearchRoots, holders_in_containers};
+use mig_cdi_partition::{SearchRoots, holders_in_containers};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;

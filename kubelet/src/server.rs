@@ -18,7 +18,7 @@ use crate::{
     uds_grpc::{connect, innermost_cause},
 };
 use mig_cdi_model::Backoff;
-use mig_cdi_partition::device_access::SearchRoots;
+use mig_cdi_partition::SearchRoots;
 use mig_cdi_sys::{FileStamp, listen_at, remove_socket};
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -6,13 +6,13 @@
 //! computes nothing yet. The nodes then open the next instance with the same ids, since the driver compares nothing but minor
 //! numbers (`nv-caps.c:506-559`). Such a container is a holder here.
 
-use crate::{
-    device_access::{Access, AccessKinds, AccessQuery, AccessReport, Accessor, DescribedProcess},
-    processes::{self, describe},
-};
+use crate::processes::{self, describe};
 use mig_cdi_gen::Result;
 use mig_cdi_model::{DeviceNode, Topology};
-use mig_cdi_sys::nvml::GpuPartitioning;
+use mig_cdi_sys::{
+    device_access::{Access, AccessKinds, AccessQuery, AccessReport, Accessor, DescribedProcess},
+    nvml::GpuPartitioning,
+};
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
@@ -174,7 +174,7 @@ impl Holders {
         let report = match &access.report {
             Ok(report) => report,
             Err(error) => {
-                let holder = format!("processes that could not be examined: {}", error.cause);
+                let holder = format!("processes that could not be examined: {}", error.cause());
                 keys.values().for_each(|key| self.add_to_slice(*key, &holder));
                 return;
             }
@@ -235,7 +235,7 @@ pub(crate) fn name(accessor: &Accessor, shows_chosen_text: bool) -> String {
 #[derive(Debug, Clone)]
 pub(crate) struct CapabilityAccess {
     query: AccessQuery,
-    report: Result<AccessReport>,
+    report: mig_cdi_sys::Result<AccessReport>,
 }
 
 impl CapabilityAccess {

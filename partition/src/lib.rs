@@ -47,7 +47,7 @@
 //! # Ok::<(), mig_cdi_gen::Error>(())
 //! ```
 
-pub mod device_access;
+mod container_holders;
 mod gpu_change;
 mod holders;
 mod in_use;
@@ -61,6 +61,7 @@ mod processes;
 mod restored_layout;
 mod step_runner;
 
+pub use container_holders::{SearchRoots, holders_in_containers};
 pub use gpu_change::{GpuChange, current_layout, gpu_label};
 pub use holders::Holders;
 pub use in_use::{InUse, InUseError};

@@ -1,7 +1,7 @@
 //! Partitioning of one node, from desired layouts to the refreshed spec, under the lock of the journal.
 
 use crate::{
-    device_access::not_examined,
+    container_holders::not_examined,
     gpu_change::GpuChange,
     holders::{CapabilityAccess, Holders, LazyHolders, capability_query},
     in_use::InUse,

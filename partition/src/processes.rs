@@ -1,9 +1,11 @@
 //! Processes of the host as `/proc` shows them: their names in messages, and those that have a GPU open.
 
-use crate::device_access::{AccessKinds, AccessQuery, Accessor, DescribedProcess};
 use mig_cdi_gen::Result;
 use mig_cdi_model::{Major, Minor};
-use mig_cdi_sys::Root;
+use mig_cdi_sys::{
+    Root,
+    device_access::{AccessKinds, AccessQuery, Accessor, DescribedProcess},
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether names of processes show their command lines.

@@ -20,7 +20,7 @@
 //! | make device nodes on the host | [`NodeDir`] |
 //! | make device nodes and mounts in a container | [`Container`], [`MountSource`] |
 //! | allow devices in a cgroup | [`DeviceCgroup`], [`ClosedUnit`] |
-//! | find what cgroups allow | [`DevicePolicies`] |
+//! | find what cgroups allow, and who can use a device | [`DevicePolicies`], [`device_access`] |
 //! | shed privileges before doing anything as root | [`isolate`] |
 //! | run another program | [`run`], [`exec_program`], [`ChildLines`] |
 //! | wait for signals and file changes, notify systemd | [`Events`], [`SdNotify`] |
@@ -91,6 +91,7 @@ mod trusted_path;
 mod unit_devices;
 mod user_path;
 
+pub mod device_access;
 pub mod elf;
 pub mod ldcache;
 pub mod nvml;

@@ -7,8 +7,10 @@ use super::{
     verdict::{OUTSIDE, Verdict, error, first_few, note, ok, privileged_cure},
 };
 use mig_cdi_model::{DeviceVariable, Major, MigDevice, Minor, Topology};
-use mig_cdi_partition::device_access::{Access, AccessKinds, AccessQuery, Accessor};
-use mig_cdi_sys::in_user_namespace;
+use mig_cdi_sys::{
+    device_access::{Access, AccessKinds, AccessQuery, Accessor},
+    in_user_namespace,
+};
 use std::collections::BTreeSet;
 
 const CURE: &str = "stop the container, and start it again with a slice that mig-cdi list shows";
@@ -32,7 +34,7 @@ pub(super) fn containers(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     };
     let report = match query.run() {
         Ok(report) => report,
-        Err(e) => return vec![note("", format!("not checked: {}", e.cause))],
+        Err(e) => return vec![note("", format!("not checked: {}", e.cause()))],
     };
     let mut holders: Vec<_> =
         report.accessors.iter().filter(|a| a.access != Access::OpenFile).collect();

@@ -3,15 +3,15 @@
 use super::{
     Access, AccessKinds, CGROUP_SUBCOMMAND, CgroupReply,
     hints::container_id,
+    messages,
     scan::{Findings, Scan, TaskCgroups, accessor},
     task::{DeviceRight, Examined, Task, TaskCgroup},
 };
-use mig_cdi_gen::{Error, Result, child};
-use mig_cdi_model::{Major, Minor};
-use mig_cdi_sys::{
-    ChildLines, DevicePolicies, DevicePolicy, TaskPolicies, TaskPolicy, in_user_namespace, is_root,
-    own_image,
+use crate::{
+    ChildLines, DevicePolicies, DevicePolicy, Error, Result, TaskPolicies, TaskPolicy,
+    in_user_namespace, is_root, own_image,
 };
+use mig_cdi_model::{Major, Minor};
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
@@ -252,7 +252,7 @@ impl CgroupChild<'_> {
             true => self.try_policy(path, end),
             false => Err(error),
         });
-        match reply.map_err(|error| error.without_cure())? {
+        match reply.map_err(|error| error.to_string())? {
             CgroupReply::Policy(policy) => Ok(policy),
             CgroupReply::Failed(cause) => Err(cause),
         }
@@ -262,15 +262,15 @@ impl CgroupChild<'_> {
         let mut child = match self.running.take() {
             Some(child) => child,
             None => {
-                let args = child::args(CGROUP_SUBCOMMAND, &self.devices)?;
+                let args = messages::args(CGROUP_SUBCOMMAND, &self.devices)?;
                 ChildLines::start_reader(&own_image()?, &args)?
             }
         };
-        child.write(&child::line(&path))?;
+        child.write(&messages::line(&path))?;
         let lines = child.next_lines(end).unwrap_or_default();
-        let fail = || Error::failed("enter the cgroup", path);
-        let Some(line) = lines.first() else { return Err(fail().because("there is no answer")) };
-        let reply = serde_json::from_str(line).map_err(|e| fail().because(e))?;
+        let fail = |cause: String| Error::refused("enter the cgroup", path, cause);
+        let line = lines.first().ok_or_else(|| fail("there is no answer".to_owned()))?;
+        let reply = serde_json::from_str(line).map_err(|e| fail(e.to_string()))?;
         self.running.replace(Some(child));
         Ok(reply)
     }

@@ -1,12 +1,11 @@
 //! The work of the child process: one pass over `/proc`.
 
 use super::{
-    Access, AccessKinds, AccessQuery, AccessReport, Accessor, DescribedProcess, ProcessHints,
+    Access, AccessKinds, AccessQuery, AccessReport, Accessor, DescribedProcess, ProcessHints, fail,
     hints::container_id,
     task::{DeviceRight, Examined, HostNode, Task, TaskCgroup, TaskStatus, host_nodes},
 };
-use mig_cdi_gen::{Error, Result};
-use mig_cdi_sys::{Root, enter_host_cgroup_namespace, may_examine_processes, share_descriptors};
+use crate::{Result, Root, enter_host_cgroup_namespace, may_examine_processes, share_descriptors};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ops::Range,
@@ -39,7 +38,7 @@ pub(super) fn find(query: &AccessQuery, limit: Duration) -> Result<(Root, Access
 }
 
 /// A task with the text of its file `cgroup`.
-pub(super) type TaskCgroups = (Task, Result<String, mig_cdi_sys::Error>);
+pub(super) type TaskCgroups = (Task, Result<String>);
 
 /// Results of the search so far.
 #[derive(Default)]
@@ -173,8 +172,7 @@ impl Scan<'_> {
         let names = self.host.list("/proc")?.unwrap_or_default();
         let mut pids: Vec<u32> = names.iter().filter_map(|name| name.parse().ok()).collect();
         if pids.is_empty() {
-            return Err(Error::failed("find", "the processes that can use devices")
-                .because("/proc does not show the processes")
+            return Err(fail("/proc does not show the processes")
                 .with_cure("mount /proc, or name the directory that holds it with --host-root"));
         }
         // The first process of a container, after which it is named, mostly has the lowest number.
@@ -183,11 +181,11 @@ impl Scan<'_> {
     }
 
     /// Text of the file `cgroup` of a task; `None` when it has ended.
-    pub(super) fn cgroups(&self, task: Task) -> Result<Option<String>, mig_cdi_sys::Error> {
+    pub(super) fn cgroups(&self, task: Task) -> Result<Option<String>> {
         self.cgroups_at(&task.file("cgroup"))
     }
 
-    fn cgroups_at(&self, path: &str) -> Result<Option<String>, mig_cdi_sys::Error> {
+    fn cgroups_at(&self, path: &str) -> Result<Option<String>> {
         match self.host.read(path, CGROUP_LIMIT) {
             Ok(bytes) => Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
             Err(error) if error.is_ended() => Ok(None),

@@ -5,7 +5,7 @@ use super::{
     scan::{Findings, Scan, accessor},
     task::{DeviceRight, Examined, Task},
 };
-use mig_cdi_sys::{Error, mountinfo_from_root};
+use crate::{Error, mountinfo_from_root};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Largest mountinfo file that is read: 100,000 mounts (`fs.mount-max`) of some 80 bytes. A service with a mount namespace has

@@ -11,21 +11,17 @@
 
 mod cgroups;
 mod hints;
+mod messages;
 mod mounts;
 mod open_files;
 mod scan;
 mod task;
 
-use crate::holders;
-use mig_cdi_gen::{
-    Error, Exit, Result,
-    child::{self, ChildOutput},
+use crate::{
+    ChildLines, DevicePolicy, Error, PolicyProbe, Result, Root, die_with_parent,
+    enter_host_cgroup_namespace, error::suffix, own_image,
 };
-use mig_cdi_model::{Major, Minor, counted};
-use mig_cdi_sys::{
-    ChildLines, DevicePolicy, PolicyProbe, Root, die_with_parent, enter_host_cgroup_namespace,
-    in_user_namespace, own_image,
-};
+use mig_cdi_model::{Major, Minor};
 use serde::{Deserialize, Serialize};
 use std::{
     path::{Path, PathBuf},
@@ -36,6 +32,8 @@ use std::{
 pub const SUBCOMMAND: &str = "device-access";
 /// Name of the hidden subcommand that [`run_cgroup_child`] is the body of.
 pub const CGROUP_SUBCOMMAND: &str = "cgroup-access";
+/// What a search is for, in errors.
+const SUBJECT: &str = "the processes that can use devices";
 /// Time for the verdict. What is not examined then counts as held.
 const LIMIT: Duration = Duration::from_millis(1800);
 /// Time for the hints, which are for messages alone.
@@ -143,10 +141,9 @@ impl AccessQuery {
     /// # Errors
     /// When the child fails, or is not done in time. Every device then has to count as in use.
     pub fn run(&self) -> Result<AccessReport> {
-        let fail = || Error::failed("find", "the processes that can use devices");
         let end = Instant::now() + LIMIT;
         let mut child =
-            ChildLines::start(&own_image()?, &child::args(SUBCOMMAND, &(self, LIMIT))?)?;
+            ChildLines::start(&own_image()?, &messages::args(SUBCOMMAND, &(self, LIMIT))?)?;
         let mut lines = child.next_lines(end).unwrap_or_default().into_iter();
         let Some(line) = lines.next() else {
             let cause = match Instant::now() < end {
@@ -154,12 +151,12 @@ impl AccessQuery {
                 false => format!("it takes longer than {} ms", LIMIT.as_millis()),
             };
             let cure = "end programs with very many open files or threads, or try again when the node is less busy";
-            return Err(fail().because(cause).with_cure(cure));
+            return Err(fail(cause).with_cure(cure));
         };
         let mut report = match serde_json::from_str(&line) {
             Ok(AccessReply::Report(report)) => report,
-            Ok(AccessReply::Failed(error)) => return Err(error),
-            Err(e) => return Err(fail().because(e)),
+            Ok(AccessReply::Failed(cause)) => return Err(fail(cause)),
+            Err(e) => return Err(fail(e.to_string())),
         };
         // Reading a command line waits for the memory of its process, which that process can make slow.
         let hints = lines.next().or_else(|| {
@@ -176,85 +173,45 @@ impl AccessQuery {
     }
 }
 
-/// Directories that stand for `/` in a search for processes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SearchRoots {
-    /// Where `/proc` is read.
-    pub host: PathBuf,
-    /// Where the host's `/dev` is read.
-    pub dev: PathBuf,
-}
-
-/// Names the containers that can use each of these capability nodes, by a rule of their cgroups or an open file, without their
-/// command lines. `config` is the node with which a container may partition GPUs.
-///
-/// # Errors
-/// Those of [`AccessQuery::run`].
-pub fn holders_in_containers(
-    roots: &SearchRoots,
-    capabilities: &[(Major, Minor)],
-    config: Option<(Major, Minor)>,
-) -> Result<Vec<Vec<String>>> {
-    let devices: Vec<_> = capabilities.iter().copied().chain(config).collect();
-    let node = |(_, minor): &(Major, Minor)| format!("nvidia-caps/nvidia-cap{minor}");
-    let query = AccessQuery {
-        host_root: roots.host.clone(),
-        nodes: devices.iter().map(node).collect(),
-        devices,
-        dev_root: roots.dev.clone(),
-        config: config.map(|_| capabilities.len()),
-        kinds: AccessKinds::Confined,
-        describe: Vec::new(),
-        has_hints: false,
-    };
-    let AccessReport { accessors, forbidden, .. } = query.run()?;
-    if forbidden > 0 {
-        return Err(not_examined(forbidden));
-    }
-    let of = |device| {
-        let allowed = accessors.iter().filter(move |accessor| accessor.devices.contains(&device));
-        allowed.map(|accessor| holders::name(accessor, false)).collect()
-    };
-    Ok((0..capabilities.len()).map(of).collect())
-}
-
-/// Error for processes of which it is not known what they hold.
-pub(crate) fn not_examined(count: usize) -> Error {
-    let cure = match in_user_namespace() {
-        true => "run it outside of this user namespace",
-        false => {
-            "run it as root, with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, confined by no security module"
-        }
-    };
-    Error::failed("find", "the holders of slices")
-        .because(format!("{} cannot be examined", counted(count, "process")))
-        .with_cure(cure)
-}
-
 /// First line of the child's output; the second is the list of hints.
 #[derive(Debug, Serialize, Deserialize)]
 enum AccessReply {
     Report(AccessReport),
-    Failed(Error),
+    /// Cause of a failure.
+    Failed(String),
+}
+
+/// Error of a search that was not done.
+fn fail(cause: impl Into<String>) -> Error {
+    Error::refused("find", SUBJECT, cause)
 }
 
 /// Answers the query of the parent, which comes with the time that the parent waits: the body of the hidden subcommand `device-access`.
+/// Returns false after a failure, which it prints too.
 #[must_use]
-pub fn run_child(message: &str) -> ChildOutput {
-    let done = child::parse::<(AccessQuery, Duration)>(message).and_then(|(query, limit)| {
-        let (host, report) = scan::find(&query, limit)?;
-        let accessors = report.accessors.iter().map(|accessor| accessor.pid);
-        let pids = accessors.chain(query.describe.iter().copied());
-        let pids: Vec<u32> = pids.filter(|_| query.has_hints).collect();
-        print(&AccessReply::Report(report));
-        Ok(child::line(&hints::read(&host, &pids)))
-    });
-    match done {
-        Ok(stdout) => ChildOutput { stdout, exit: Exit::Success },
+pub fn run_child(message: &str) -> bool {
+    let found = messages::parse::<(AccessQuery, Duration)>(message)
+        .and_then(|(query, limit)| Ok((scan::find(&query, limit)?, query)));
+    let ((host, report), query) = match found {
+        Ok(found) => found,
         Err(error) => {
-            let exit = error.kind.into();
-            ChildOutput { stdout: child::line(&AccessReply::Failed(error)), exit }
+            print(&AccessReply::Failed(without_subject(&error)));
+            return false;
         }
+    };
+    let accessors = report.accessors.iter().map(|accessor| accessor.pid);
+    let pids = accessors.chain(query.describe.iter().copied());
+    let pids: Vec<u32> = pids.filter(|_| query.has_hints).collect();
+    print(&AccessReply::Report(report));
+    print(&hints::read(&host, &pids));
+    true
+}
+
+/// Text of an error for the parent, which names the subject of the search itself.
+fn without_subject(error: &Error) -> String {
+    match error.path() == Path::new(SUBJECT) {
+        true => format!("{}{}", error.cause(), suffix(error.cure())),
+        false => error.to_string(),
     }
 }
 
@@ -263,7 +220,7 @@ fn print(reply: &impl Serialize) {
     use std::io::Write;
     let mut stdout = std::io::stdout().lock();
     // A parent that is gone needs no report.
-    let _ = stdout.write_all(child::line(reply).as_bytes()).and_then(|()| stdout.flush());
+    let _ = stdout.write_all(messages::line(reply).as_bytes()).and_then(|()| stdout.flush());
 }
 
 /// Answer of the child that looks from within a cgroup.
@@ -277,22 +234,20 @@ enum CgroupReply {
 
 /// Finds from within cgroups of version 2 what they allow: the body of the hidden subcommand `cgroup-access`. The message has the
 /// devices, and each line of standard input the path of a cgroup.
-#[must_use]
-pub fn run_cgroup_child(message: &str) -> ChildOutput {
-    let probe = child::parse::<Vec<(Major, Minor)>>(message).and_then(|devices| {
+pub fn run_cgroup_child(message: &str) {
+    let probe = messages::parse::<Vec<(Major, Minor)>>(message).and_then(|devices| {
         // It would stay in a cgroup that is frozen.
         die_with_parent()?;
         // As in the search, which the paths are from.
         let _ = enter_host_cgroup_namespace(&Root::open(Path::new("/"))?);
-        Ok(PolicyProbe::new(&devices)?)
+        PolicyProbe::new(&devices)
     });
     let policy = |line: &str| {
         let probe = probe.as_ref().map_err(ToString::to_string)?;
-        let path = child::parse::<String>(line).map_err(|error| error.to_string())?;
+        let path = messages::parse::<String>(line).map_err(|error| error.to_string())?;
         probe.policy(&path).map_err(|error| error.to_string())
     };
     for line in std::io::stdin().lines().map_while(std::result::Result::ok) {
         print(&policy(&line).map_or_else(CgroupReply::Failed, CgroupReply::Policy));
     }
-    ChildOutput { stdout: String::new(), exit: Exit::Success }
 }

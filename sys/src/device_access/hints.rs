@@ -1,8 +1,8 @@
 //! Names of processes in messages: command lines, variables, ids of containers. The processes can write all of them.
 
 use super::ProcessHints;
+use crate::Root;
 use mig_cdi_model::{DeviceVariable, one_line};
-use mig_cdi_sys::Root;
 
 /// Largest command line and environment that are read.
 const TEXT_LIMIT: usize = 1 << 20;

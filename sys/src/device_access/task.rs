@@ -1,7 +1,7 @@
 //! Processes and threads, and the device nodes that they may open by their modes.
 
 use super::AccessQuery;
-use mig_cdi_sys::{NodeStat, Root};
+use crate::{NodeStat, Root};
 use std::{path::Path, sync::Arc};
 
 /// A device node of the host, which may be missing.

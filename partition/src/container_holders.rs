@@ -1,0 +1,65 @@
+//! Holders among containers, for a slice that is to be given to another one.
+
+use crate::holders;
+use mig_cdi_gen::{Error, Result};
+use mig_cdi_model::{Major, Minor, counted};
+use mig_cdi_sys::{
+    device_access::{AccessKinds, AccessQuery, AccessReport},
+    in_user_namespace,
+};
+use std::path::PathBuf;
+
+/// Directories that stand for `/` in a search for processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchRoots {
+    /// Where `/proc` is read.
+    pub host: PathBuf,
+    /// Where the host's `/dev` is read.
+    pub dev: PathBuf,
+}
+
+/// Names the containers that can use each of these capability nodes, by a rule of their cgroups or an open file, without their
+/// command lines. `config` is the node with which a container may partition GPUs.
+///
+/// # Errors
+/// Those of [`AccessQuery::run`].
+pub fn holders_in_containers(
+    roots: &SearchRoots,
+    capabilities: &[(Major, Minor)],
+    config: Option<(Major, Minor)>,
+) -> Result<Vec<Vec<String>>> {
+    let devices: Vec<_> = capabilities.iter().copied().chain(config).collect();
+    let node = |(_, minor): &(Major, Minor)| format!("nvidia-caps/nvidia-cap{minor}");
+    let query = AccessQuery {
+        host_root: roots.host.clone(),
+        nodes: devices.iter().map(node).collect(),
+        devices,
+        dev_root: roots.dev.clone(),
+        config: config.map(|_| capabilities.len()),
+        kinds: AccessKinds::Confined,
+        describe: Vec::new(),
+        has_hints: false,
+    };
+    let AccessReport { accessors, forbidden, .. } = query.run()?;
+    if forbidden > 0 {
+        return Err(not_examined(forbidden));
+    }
+    let of = |device| {
+        let allowed = accessors.iter().filter(move |accessor| accessor.devices.contains(&device));
+        allowed.map(|accessor| holders::name(accessor, false)).collect()
+    };
+    Ok((0..capabilities.len()).map(of).collect())
+}
+
+/// Error for processes of which it is not known what they hold.
+pub(crate) fn not_examined(count: usize) -> Error {
+    let cure = match in_user_namespace() {
+        true => "run it outside of this user namespace",
+        false => {
+            "run it as root, with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, confined by no security module"
+        }
+    };
+    Error::failed("find", "the holders of slices")
+        .because(format!("{} cannot be examined", counted(count, "process")))
+        .with_cure(cure)
+}
