@@ -57,6 +57,8 @@ pub struct HookSettings {
     pub requests: RequestPolicy,
     /// Devices that may be requested: one of their names matches.
     pub devices: Vec<Pattern>,
+    /// Whether a container may get a slice that another one may open already.
+    pub allow_shared: bool,
     /// Whether the other slices are hidden in the container's `/proc/driver/nvidia`.
     pub hide: bool,
     /// Candidates for the real runtime; the first that exists is used.
@@ -73,6 +75,7 @@ pub(crate) struct Table {
     environment: Option<Spanned<IgnoredAny>>,
     annotations: Option<Spanned<IgnoredAny>>,
     devices: SpannedList,
+    allow_shared: bool,
     hide: bool,
     runtimes: SpannedList,
     log: Spanned<String>,
@@ -87,6 +90,8 @@ impl Default for Table {
             annotations: None,
             // UUIDs, and slots or indices. Not `all`, nor `config` and `monitor`, which reach every tenant's slices.
             devices: defaults(&["MIG-*", "*:*"]),
+            // Two users' containers would share memory and time of a slice that each takes for its own.
+            allow_shared: false,
             // CDI hides nothing: a container would read every tenant's layout and the UUIDs of all GPUs there.
             hide: true,
             // Debian has runc in /usr/sbin, other distributions in /usr/bin.
@@ -114,6 +119,7 @@ impl Table {
             requests: self.requests,
             // An empty list permits none.
             devices: text.list(&self.devices, pattern)?,
+            allow_shared: self.allow_shared,
             hide: self.hide,
             runtimes: text.non_empty_list(&self.runtimes, absolute_path)?,
             log: text.value(&self.log, log)?,

@@ -200,7 +200,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|l| !l.starts_with(' ') && !l.is_empty())
             .collect();
-        assert_eq!(keys.len(), 12 + 1 + 5, "one line for each key and for the table");
+        assert_eq!(keys.len(), 12 + 1 + 6, "one line for each key and for the table");
         // Directories are those of the architecture; the file shows one, and names the other.
         let shown = keys.join("\n").replace("x86_64", std::env::consts::ARCH);
         assert_eq!(Settings::parse(&shown).unwrap(), defaults);
@@ -260,6 +260,7 @@ mod tests {
                 "line 2: hook.log: \"/var/log/\" is not the path of a file",
             ),
             ("[hook]\nhide = 0", "line 2: hook.hide: invalid type"),
+            ("[hook]\nallow-shared = 'no'", "line 2: hook.allow-shared: invalid type"),
         ] {
             let error = Settings::parse(text).unwrap_err().to_string();
             assert!(error.starts_with(message), "{text:?}: {error}");

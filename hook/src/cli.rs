@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use lexopt::{Arg, Parser, ValueExt};
 use mig_cdi_model::ExpectedSlice;
+use mig_cdi_sys::device_access;
 use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
@@ -69,6 +70,10 @@ pub enum HookCommand {
     Verify(VerifyOptions),
     /// `ldcache`.
     Ldcache(LdcacheOptions),
+    /// `device-access`, which the program runs itself, with the message for it.
+    DeviceAccess(String),
+    /// `cgroup-access`, which `device-access` runs.
+    CgroupAccess(String),
 }
 
 /// Options of the modes that inject slices.
@@ -122,10 +127,15 @@ pub struct LdcacheOptions {
 pub fn parse(args: Vec<OsString>) -> Result<HookCommand> {
     let mut args = args.into_iter();
     let program = args.next().unwrap_or_default();
+    let args: Vec<OsString> = args.collect();
+    // Before the name is looked at: a child has the name of the file, which may be a copy.
+    if let Some(command) = child_command(&args) {
+        return Ok(command);
+    }
     // podman and CRI-O configure a runtime by its path alone, with no argument of its own.
     if Path::new(&program).file_name() == Some(OsStr::new(RUNTIME)) {
         let options = HookOptions::default();
-        return Ok(HookCommand::Runtime { options, args: args.collect() });
+        return Ok(HookCommand::Runtime { options, args });
     }
     let mut parser = Parser::from_args(args);
     match parser.next()? {
@@ -138,6 +148,17 @@ pub fn parse(args: Vec<OsString>) -> Result<HookCommand> {
         Some(option) => Err(option.unexpected().into()),
         None => Err(usage("the mode is missing")),
     }
+}
+
+/// Parses the arguments of a child process of this program.
+fn child_command(args: &[OsString]) -> Option<HookCommand> {
+    let [subcommand, message] = args else { return None };
+    let command = match subcommand.to_str()? {
+        device_access::SUBCOMMAND => HookCommand::DeviceAccess,
+        device_access::CGROUP_SUBCOMMAND => HookCommand::CgroupAccess,
+        _ => return None,
+    };
+    Some(command(message.to_str()?.to_owned()))
 }
 
 fn parse_mode(mode: &OsStr, parser: Parser) -> Result<HookCommand> {
@@ -292,6 +313,21 @@ mod tests {
             "mig-cdi-hook ldcache --dir=/usr/lib64 --config=x libcuda.so.1",
         ] {
             assert_eq!(parse_line(line).unwrap_err().exit, HookExit::Usage, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_copy_named_as_the_runtime_runs_its_own_child() {
+        for program in ["mig-cdi-hook", "/x/mig-cdi-runtime"] {
+            let message = "{}".to_owned();
+            assert_eq!(
+                parse_line(&format!("{program} device-access {{}}")),
+                Ok(HookCommand::DeviceAccess(message.clone()))
+            );
+            assert_eq!(
+                parse_line(&format!("{program} cgroup-access {{}}")),
+                Ok(HookCommand::CgroupAccess(message))
+            );
         }
     }
 

@@ -1,13 +1,14 @@
 //! The OCI hook of mig-cdi: injects slices of NVIDIA GPUs into containers where the engine does not speak CDI, and refuses
 //! to start a container whose slice does not match its spec. One static program with several [modes](cli::HookCommand).
 //!
-//! Three of the modes share one pipeline, request → resolve → verify → plan → inject:
+//! Three of the modes share one pipeline, request → resolve → verify → holders → plan → inject:
 //!
 //! 1. [`request`] reads what a container requests, and what the policy allows;
 //! 2. [`resolve`] finds that in the spec that `mig-cdi generate` wrote;
 //! 3. [`verify`] compares it with the driver as `/proc` shows it now ([`driver`]);
-//! 4. [`plan`] holds everything that the container gets;
-//! 5. [`oci_config`] writes the plan into a configuration that no runtime has read yet, [`inject`] into a container that
+//! 4. [`holders`] refuses a slice that another container may open already;
+//! 5. [`plan`] holds everything that the container gets;
+//! 6. [`oci_config`] writes the plan into a configuration that no runtime has read yet, [`inject`] into a container that
 //!    is created already.
 //!
 //! The crate never loads NVML, runs no program of a container and trusts no path of it. It depends on neither clap nor an
@@ -42,6 +43,7 @@ pub mod cli;
 pub mod driver;
 mod error;
 pub mod given_nodes;
+pub mod holders;
 pub mod inject;
 mod modes;
 pub mod oci_config;
@@ -68,8 +70,15 @@ use std::{
 #[must_use]
 pub fn run(args: Vec<OsString>) -> ExitCode {
     let command = cli::parse(args);
-    // The input of a runtime belongs to the container, and --help gets no state.
-    let is_hook = !matches!(command, Ok(HookCommand::Runtime { .. } | HookCommand::Print(_)));
+    // The input of a runtime belongs to the container; --help and a child of ours get no state.
+    let is_hook = matches!(
+        command,
+        Err(_)
+            | Ok(HookCommand::Precreate(_)
+                | HookCommand::CreateRuntime(_)
+                | HookCommand::Verify(_)
+                | HookCommand::Ldcache(_))
+    );
     let output = command.and_then(modes::run);
     if is_hook {
         // crun 1.8.1 fails a container with "Broken pipe" when a hook ends before it has read all of the state; runc

@@ -8,7 +8,11 @@ mod runtime;
 mod settings;
 mod verify;
 
-use crate::{cli::HookCommand, error::Result};
+use crate::{
+    cli::HookCommand,
+    error::{Error, Result},
+};
+use mig_cdi_sys::device_access;
 
 /// Runs a mode. Returns the text for standard output.
 pub(crate) fn run(command: HookCommand) -> Result<String> {
@@ -19,5 +23,13 @@ pub(crate) fn run(command: HookCommand) -> Result<String> {
         HookCommand::Runtime { options, args } => runtime::run(&options, args),
         HookCommand::Verify(options) => verify::run(&options),
         HookCommand::Ldcache(options) => ldcache::run(&options),
+        HookCommand::DeviceAccess(message) => match device_access::run_child(&message) {
+            true => Ok(String::new()),
+            false => Err(Error::usage("search for holders", "", "standard output has the reason")),
+        },
+        HookCommand::CgroupAccess(message) => {
+            device_access::run_cgroup_child(&message);
+            Ok(String::new())
+        }
     }
 }

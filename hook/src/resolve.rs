@@ -5,6 +5,7 @@ use crate::{
     driver::Driver,
     error::{Error, REGENERATE, Result},
     given_nodes::{self, NodePlaces},
+    holders,
     oci_config::OciConfig,
     plan::InjectionPlan,
     request::{self, Request, RequestedDevice},
@@ -30,11 +31,16 @@ pub enum Resolution {
     Plan(Box<InjectionPlan>),
 }
 
-/// Returns what a container gets for its request.
+/// Returns what a container gets for its request. `container` is its first process, where it has one.
 ///
 /// # Errors
-/// Fails when the request is not allowed, when a device does not exist, or when the spec is stale.
-pub fn resolve(config: &OciConfig<'_>, settings: &Settings) -> Result<Resolution> {
+/// Fails when the request is not allowed, when a device does not exist, when the spec is stale, or when another container may open
+/// the slice.
+pub fn resolve(
+    config: &OciConfig<'_>,
+    settings: &Settings,
+    container: Option<u32>,
+) -> Result<Resolution> {
     // Before any file is opened: a container that requests nothing starts whatever the state of driver and spec.
     let requested = match request::read(config, &settings.hook, &settings.kind.to_string())? {
         Request::None => return Ok(Resolution::NoRequest),
@@ -66,6 +72,7 @@ pub fn resolve(config: &OciConfig<'_>, settings: &Settings) -> Result<Resolution
         dev_root: &settings.dev_root,
     };
     given_nodes::expect_no_addition(config, &plan, &places)?;
+    holders::expect_none(&driver, &slices, &plan, settings, container)?;
     set_cuda_visible_devices(&mut plan, config, &slices);
     if settings.hook.hide {
         let other = other_slices(&driver, &slices, &admin);

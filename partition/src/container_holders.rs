@@ -1,6 +1,5 @@
 //! Holders among containers, for a slice that is to be given to another one.
 
-use crate::holders;
 use mig_cdi_gen::{Error, Result};
 use mig_cdi_model::{Major, Minor, counted};
 use mig_cdi_sys::{
@@ -39,6 +38,8 @@ pub fn holders_in_containers(
         kinds: AccessKinds::Confined,
         describe: Vec::new(),
         has_hints: false,
+        own: None,
+        is_for_machine: false,
     };
     let AccessReport { accessors, forbidden, .. } = query.run()?;
     if forbidden > 0 {
@@ -46,7 +47,7 @@ pub fn holders_in_containers(
     }
     let of = |device| {
         let allowed = accessors.iter().filter(move |accessor| accessor.devices.contains(&device));
-        allowed.map(|accessor| holders::name(accessor, false)).collect()
+        allowed.map(|accessor| accessor.name(false)).collect()
     };
     Ok((0..capabilities.len()).map(of).collect())
 }

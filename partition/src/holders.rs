@@ -182,7 +182,7 @@ impl Holders {
         for accessor in &report.accessors {
             let devices = accessor.devices.iter().filter_map(|&i| access.query.devices.get(i));
             let minors: BTreeSet<u32> = devices.map(|(_, minor)| minor.0).collect();
-            let name = name(accessor, processes::shows_command_lines());
+            let name = accessor.name(processes::shows_command_lines());
             self.add_minors(&keys, &minors, &name);
         }
     }
@@ -211,23 +211,6 @@ impl Holders {
                 self.add_to_slice(*key, holder);
             }
         }
-    }
-}
-
-/// Names an accessor: its container and process. A process can choose its command line, and also the reason why it cannot be
-/// examined, which may have the path of its cgroup: `shows_chosen_text` is for the administrator of the node.
-pub(crate) fn name(accessor: &Accessor, shows_chosen_text: bool) -> String {
-    let process = processes::label(accessor.pid, &accessor.hints.command);
-    let name = match &accessor.container {
-        Some(container) => format!("container {container} ({process})"),
-        None => process,
-    };
-    match &accessor.access {
-        Access::Unknown(reason) if shows_chosen_text => {
-            format!("{name}, which cannot be examined: {reason}")
-        }
-        Access::Unknown(_) => format!("{name}, which cannot be examined"),
-        Access::Cgroup | Access::OpenFile | Access::Mount => name,
     }
 }
 
@@ -299,6 +282,8 @@ pub(crate) fn capability_query(
         config,
         kinds: AccessKinds::All,
         has_hints: processes::shows_command_lines(),
+        own: None,
+        is_for_machine: false,
         describe: gpus.iter().flat_map(|gpu| &gpu.processes).map(|process| process.pid).collect(),
     }
 }

@@ -4,7 +4,7 @@ use mig_cdi_gen::Result;
 use mig_cdi_model::{Major, Minor};
 use mig_cdi_sys::{
     Root,
-    device_access::{AccessKinds, AccessQuery, Accessor, DescribedProcess},
+    device_access::{AccessKinds, AccessQuery, Accessor, DescribedProcess, process_label},
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -49,13 +49,18 @@ pub(crate) fn processes_with_gpu_open(host: &Root, minor: u32) -> Result<Vec<Str
         kinds: AccessKinds::OpenFile,
         describe: Vec::new(),
         has_hints: shows_command_lines(),
+        own: None,
+        is_for_machine: false,
     };
     let own = std::process::id();
     let is_user =
         |accessor: &&Accessor| accessor.pid != own && !is_persistence_daemon(host, accessor.pid);
     let report = query.run()?;
     let name = |accessor: &Accessor| {
-        in_container(label(accessor.pid, &accessor.hints.command), accessor.container.as_deref())
+        in_container(
+            process_label(accessor.pid, &accessor.hints.command),
+            accessor.container.as_deref(),
+        )
     };
     Ok(report.accessors.iter().filter(is_user).map(name).collect())
 }
@@ -77,9 +82,9 @@ fn is_persistence_daemon(host: &Root, pid: u32) -> bool {
 pub(crate) fn describe(pid: u32, described: &[DescribedProcess]) -> String {
     match described.iter().find(|process| process.pid == pid) {
         Some(DescribedProcess { container, hints, .. }) => {
-            in_container(label(pid, &hints.command), container.as_deref())
+            in_container(process_label(pid, &hints.command), container.as_deref())
         }
-        None => label(pid, ""),
+        None => process_label(pid, ""),
     }
 }
 
@@ -88,9 +93,4 @@ fn in_container(process: String, container: Option<&str>) -> String {
         Some(container) => format!("{process} of container {container}"),
         None => process,
     }
-}
-
-/// Names a process: `pid 4711, python3 train.py`.
-pub(crate) fn label(pid: u32, command: &str) -> String {
-    if command.is_empty() { format!("pid {pid}") } else { format!("pid {pid}, {command}") }
 }

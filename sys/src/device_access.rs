@@ -18,12 +18,13 @@ mod scan;
 mod task;
 
 use crate::{
-    ChildLines, DevicePolicy, Error, PolicyProbe, Result, Root, die_with_parent,
-    enter_host_cgroup_namespace, error::suffix, own_image,
+    ChildLines, DevicePolicies, DevicePolicy, Error, PolicyProbe, Result, Root, die_with_parent,
+    enter_host_cgroup_namespace, error::suffix, own_image, user_path::exists,
 };
 use mig_cdi_model::{Major, Minor};
 use serde::{Deserialize, Serialize};
 use std::{
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -59,6 +60,11 @@ pub struct AccessQuery {
     pub describe: Vec<u32>,
     /// Whether hints are read.
     pub has_hints: bool,
+    /// First process of a container whose own use does not count: its cgroup, and those that this is in.
+    pub own: Option<u32>,
+    /// Whether it is an error when only the processes of some containers can be seen.
+    #[serde(default)]
+    pub is_for_machine: bool,
 }
 
 /// Kinds of access that a query asks for.
@@ -72,6 +78,36 @@ pub enum AccessKinds {
     Confined,
     /// A rule, an open file, a mount.
     All,
+}
+
+/// Reports whether this process sees those of the whole machine: it is in the first PID namespace, and `/proc` does not hide the
+/// processes of others from it (`hidepid`, proc(5)).
+#[must_use]
+pub fn sees_all_processes() -> bool {
+    // `PROC_PID_INIT_INO` in include/linux/proc_ns.h.
+    const FIRST: u64 = 0xefff_fffc;
+    let namespace = std::fs::metadata("/proc/self/ns/pid");
+    namespace.is_ok_and(|namespace| namespace.ino() == FIRST) && exists(Path::new("/proc/1"))
+}
+
+/// Returns why this process cannot find the containers of the machine that may open a device, or `None` where it can. The rules of its own
+/// cgroup stand for those of the others.
+#[must_use]
+pub fn obstacle() -> Option<String> {
+    if !sees_all_processes() {
+        return Some("only some processes of the machine can be seen from here".to_owned());
+    }
+    let read = |host: Root| {
+        let own = host.read("/proc/self/cgroup", scan::CGROUP_LIMIT)?.unwrap_or_default();
+        let unread = |_: &str| Err("it cannot be read".to_owned());
+        let mut policies = DevicePolicies::open(&host, Vec::new(), &unread)?;
+        Ok(policies.of(&String::from_utf8_lossy(&own)))
+    };
+    match Root::open(Path::new("/")).and_then(read).as_deref() {
+        Ok(DevicePolicy::Unknown(reason)) => Some(reason.clone()),
+        Ok(DevicePolicy::Everything | DevicePolicy::Some(_)) => None,
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// Processes that can use the same devices in the same way.
@@ -88,6 +124,32 @@ pub struct Accessor {
     /// Hints for messages; empty where they could not be read in time.
     #[serde(default)]
     pub hints: ProcessHints,
+}
+
+impl Accessor {
+    /// Names it: its container and process. A process can choose its command line, and also the reason why it cannot be
+    /// examined, which may have the path of its cgroup: `shows_chosen_text` is for the administrator of the node.
+    #[must_use]
+    pub fn name(&self, shows_chosen_text: bool) -> String {
+        let process = process_label(self.pid, &self.hints.command);
+        let name = match &self.container {
+            Some(container) => format!("container {container} ({process})"),
+            None => process,
+        };
+        match &self.access {
+            Access::Unknown(reason) if shows_chosen_text => {
+                format!("{name}, which cannot be examined: {reason}")
+            }
+            Access::Unknown(_) => format!("{name}, which cannot be examined"),
+            Access::Cgroup | Access::OpenFile | Access::Mount => name,
+        }
+    }
+}
+
+/// Names a process: `pid 4711, python3 train.py`.
+#[must_use]
+pub fn process_label(pid: u32, command: &str) -> String {
+    if command.is_empty() { format!("pid {pid}") } else { format!("pid {pid}, {command}") }
 }
 
 /// Command line and variables of a process, for messages alone: it can write both.

@@ -14,6 +14,9 @@ pub enum KeepCaps {
     None,
     /// `CAP_SYS_ADMIN`, for the NVML calls that only administrators may make.
     ReadNvml,
+    /// Capabilities that a search for holders of a slice takes. They are not in effect: a child process that runs this program as root
+    /// gets them.
+    Search,
     /// Capabilities to enter a container that is being created, make nodes and mounts there, and change its
     /// cgroup.
     Inject,
@@ -22,16 +25,25 @@ pub enum KeepCaps {
 }
 
 impl KeepCaps {
-    fn capabilities(self) -> CapsHashSet {
+    fn permitted(self) -> CapsHashSet {
         let list: &[Capability] = match self {
             KeepCaps::None => &[],
             KeepCaps::ReadNvml => &[Capability::CAP_SYS_ADMIN],
+            // Device programs: SYS_ADMIN, and before Linux 6.9 NET_ADMIN to list them (`bpf_prog_query` in kernel/bpf/syscall.c). PTRACE
+            // for a `/proc` that hides processes, DAC_OVERRIDE for cgroups of other users.
+            KeepCaps::Search => &[
+                Capability::CAP_DAC_OVERRIDE,
+                Capability::CAP_NET_ADMIN,
+                Capability::CAP_SYS_ADMIN,
+                Capability::CAP_SYS_PTRACE,
+            ],
             // setns(2) into a mount namespace takes SYS_ADMIN and SYS_CHROOT; the namespace links in /proc of
-            // another process take PTRACE (namespaces(7), "The /proc/pid/ns/ directory").
+            // another process take PTRACE (namespaces(7), "The /proc/pid/ns/ directory"). NET_ADMIN: see above.
             KeepCaps::Inject => &[
                 Capability::CAP_CHOWN,
                 Capability::CAP_DAC_OVERRIDE,
                 Capability::CAP_MKNOD,
+                Capability::CAP_NET_ADMIN,
                 Capability::CAP_SYS_ADMIN,
                 Capability::CAP_SYS_CHROOT,
                 Capability::CAP_SYS_PTRACE,
@@ -74,13 +86,15 @@ pub fn isolate(keep: KeepCaps) -> Result<()> {
     drop_capabilities(keep).map_err(|_| fail("drop capabilities of")(Errno::EPERM))
 }
 
-/// The bounding set stays: with no-new-privileges nothing that we run gains what is not permitted here.
+/// The bounding set stays: with no-new-privileges nothing that we run gains what is not permitted here, and what root runs has all of
+/// that in effect (capabilities(7), "Capabilities and execution of programs by root").
 fn drop_capabilities(keep: KeepCaps) -> std::result::Result<(), caps::errors::CapsError> {
     let permitted = caps::read(None, CapSet::Permitted)?;
-    let keep: CapsHashSet = keep.capabilities().intersection(&permitted).copied().collect();
+    let (is_for_child, none) = (keep == KeepCaps::Search, CapsHashSet::new());
+    let keep: CapsHashSet = keep.permitted().intersection(&permitted).copied().collect();
     caps::clear(None, CapSet::Ambient)?;
     // In this order: capset(2) refuses an effective set that is larger than the permitted one.
-    caps::set(None, CapSet::Effective, &keep)?;
+    caps::set(None, CapSet::Effective, if is_for_child { &none } else { &keep })?;
     caps::set(None, CapSet::Permitted, &keep)?;
     caps::clear(None, CapSet::Inheritable)
 }

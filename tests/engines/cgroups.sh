@@ -8,8 +8,18 @@ exec 9</var/lib
 flock --shared 9
 code=0
 # In a PID namespace, whose processes end with the command. conmon starts `podman container cleanup` when a container ends,
-# which would go on after the command, and make podman's directories again while the test removes them.
-unshare --pid --fork --kill-child --mount-proc "$@" 9<&- || code=$?
+# which would go on after the command, and make podman's directories again while the test removes them. With PIDS=machine it has the
+# PID namespace of the machine, for a program that has to see it, and what is left in its mount namespace is killed.
+if [ "${PIDS:-}" = machine ]; then
+    "$@" 9<&- || code=$?
+    own=$(readlink /proc/$$/ns/mnt)
+    for process in /proc/[0-9]*; do
+        [ "$process" = /proc/$$ ] || [ "$(readlink "$process/ns/mnt" 2>/dev/null)" != "$own" ] ||
+            kill -KILL "${process#/proc/}" 2>/dev/null || true
+    done
+else
+    unshare --pid --fork --kill-child --mount-proc "$@" 9<&- || code=$?
+fi
 flock --unlock 9
 if flock --exclusive --nonblock 9; then
     # A cgroup is busy for a moment after its last process was killed.

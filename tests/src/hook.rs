@@ -39,17 +39,19 @@ pub fn crun_state(pid: u32, bundle: &Path) -> String {
 }
 
 impl FakeHost {
-    /// Writes a configuration with the paths of this host and this policy. Every container may request slices, unless the policy
-    /// has another value of `requests`.
+    /// Writes a configuration with the paths of this host and this policy. Every container may request slices, also those that another one
+    /// has, unless the policy has other values of `requests` and `allow-shared`: containers of tests that run at the same time have
+    /// the same device numbers.
     ///
     /// # Panics
     /// When it cannot be written.
     pub fn configure_hook(&self, policy: &str) {
         let requests = if policy.contains("requests =") { "" } else { "requests = \"all\"\n" };
+        let shared = if policy.contains("allow-shared") { "" } else { "allow-shared = true\n" };
         let root = self.root().display().to_string();
         let text = format!(
             "capabilities = \"none\"\nspec-dirs = [\"{}\"]\nproc-root = \"{root}\"\ndev-root = \"{root}\"\n\
-             driver-root = \"{root}\"\n[hook]\nlog = \"{}\"\n{requests}{policy}\n",
+             driver-root = \"{root}\"\n[hook]\nlog = \"{}\"\n{requests}{shared}{policy}\n",
             self.out().display(),
             self.log().display()
         );

@@ -49,6 +49,8 @@ pub struct Podman {
     runtime: PathBuf,
     /// Directory to mount over /etc/containers, if podman is configured.
     etc: Option<PathBuf>,
+    /// Whether its processes are in the PID namespace of the machine.
+    sees_machine: bool,
 }
 
 impl Podman {
@@ -59,6 +61,16 @@ impl Podman {
     #[must_use]
     pub fn new(variant: Variant) -> Podman {
         Podman::of(PodmanKind::MACHINE, variant)
+    }
+
+    /// Prepares storage and a root file system for a podman whose processes see those of the machine. A script must remove its
+    /// containers.
+    ///
+    /// # Panics
+    /// As [`Podman::new`].
+    #[must_use]
+    pub fn of_machine(variant: Variant) -> Podman {
+        Podman { sees_machine: true, ..Podman::new(variant) }
     }
 
     /// Prepares another podman.
@@ -94,7 +106,7 @@ impl Podman {
         }
         let dir = tempfile::tempdir().expect("a temporary directory");
         let runtime = runtime_program(dir.path(), kind.release, variant, true);
-        let podman = Podman { dir, variant, kind, runtime, etc: None };
+        let podman = Podman { dir, variant, kind, runtime, etc: None, sees_machine: false };
         if let Some(root) = root {
             copy_tree(&project().join("target/test-deps").join(root), &podman.path("rootfs"));
         }
@@ -197,6 +209,9 @@ impl Podman {
         command.env_clear().env("PATH", PATH).env("HOME", self.dir.path());
         if self.etc.is_none() {
             command.env("CONTAINERS_CONF", engines.join("containers.conf"));
+        }
+        if self.sees_machine {
+            command.env("PIDS", "machine");
         }
         if let Some(over) = self.kind.release.overlay() {
             command.env("OVER", over).env("PODMAN_IGNORE_CGROUPSV1_WARNING", "1");

@@ -87,6 +87,8 @@ fn query(facts: &NodeFacts<'_>, topology: &Topology) -> Option<AccessQuery> {
         kinds: AccessKinds::All,
         describe: Vec::new(),
         has_hints: true,
+        own: None,
+        is_for_machine: false,
     })
 }
 

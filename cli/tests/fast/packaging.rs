@@ -14,7 +14,7 @@ fn the_shipped_config_has_every_key_and_its_default() {
     let text: String = keys.map(|line| format!("{}\n", &line[1..])).collect();
     let read = mig_cdi_config::Settings::parse(&text).unwrap();
     assert_eq!(read, mig_cdi_config::Settings::parse("").unwrap());
-    assert_eq!(text.lines().count(), 18, "{text}");
+    assert_eq!(text.lines().count(), 19, "{text}");
     mig_cdi_config::Settings::parse("unknown = 1\n").unwrap_err();
 }
 

@@ -38,7 +38,7 @@ fn inject_slices(
     let bundle = Path::new(&state.bundle);
     let bytes = Bundle::open(bundle)?.read(LIMIT)?;
     let config = OciConfig::parse(&bytes)?;
-    let resolution = resolve(&config, settings)?;
+    let resolution = resolve(&config, settings, Some(state.pid))?;
     if dry_run {
         return dry_run_plan(MODE, &resolution);
     }

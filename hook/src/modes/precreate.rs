@@ -17,7 +17,7 @@ use std::path::Path;
 const MODE: &str = "precreate";
 
 pub(super) fn run(options: &HookOptions) -> Result<String> {
-    isolate(KeepCaps::None)?;
+    isolate(KeepCaps::Search)?;
     let settings = settings::read(options)?;
     let log = Log::open(settings.hook.log.as_deref());
     let read = || read_named(Path::new("-"), LIMIT).map_err(Error::from);
@@ -26,7 +26,7 @@ pub(super) fn run(options: &HookOptions) -> Result<String> {
     // The configuration does not hold the container's name; podman sets HOSTNAME to the start of its id.
     let name = config.variable("HOSTNAME").unwrap_or_default().to_owned();
     let edited = run_logged(&log, MODE, &name, || {
-        let resolution = resolve(&config, &settings)?;
+        let resolution = resolve(&config, &settings, None)?;
         if options.dry_run {
             return dry_run_plan(MODE, &resolution).map(Some);
         }

@@ -83,7 +83,7 @@ fn edit_bundle(bundle: &Path, settings: &Settings, dry_run: bool) -> Result<Reso
     let bundle = Bundle::open(bundle)?;
     let bytes = bundle.read(LIMIT)?;
     let config = OciConfig::parse(&bytes)?;
-    let resolution = resolve(&config, settings)?;
+    let resolution = resolve(&config, settings, None)?;
     if let (Resolution::Plan(plan), false) = (&resolution, dry_run) {
         bundle.replace(config.with(plan)?.as_bytes())?;
     }

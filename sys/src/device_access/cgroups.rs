@@ -137,9 +137,7 @@ impl Scan<'_> {
             right: self.right(cgroups, policies),
         });
         findings.cgroups.insert(cgroups.to_owned(), cgroup.clone());
-        // This program does not keep slices for itself, also where its container may use all of them, as that of the device plugin.
-        let is_own = self.own_cgroups.as_deref() == Some(cgroups);
-        if let (DeviceRight::Rule(devices), false) = (&cgroup.right, is_own) {
+        if let (DeviceRight::Rule(devices), false) = (&cgroup.right, self.is_own(cgroups)) {
             let (container, devices) = (cgroup.container.clone(), devices.iter().copied());
             findings.accessors.extend(accessor(first, container, devices, Access::Cgroup));
         }

@@ -3,9 +3,13 @@
 use super::{
     Access, AccessKinds, AccessQuery, AccessReport, Accessor, DescribedProcess, ProcessHints, fail,
     hints::container_id,
+    sees_all_processes,
     task::{DeviceRight, Examined, HostNode, Task, TaskCgroup, TaskStatus, host_nodes},
 };
-use crate::{Result, Root, enter_host_cgroup_namespace, may_examine_processes, share_descriptors};
+use crate::{
+    Result, Root, device_cgroup::is_at_or_above, enter_host_cgroup_namespace,
+    may_examine_processes, share_descriptors,
+};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ops::Range,
@@ -18,7 +22,7 @@ use std::{
 };
 
 /// Largest `/proc/PID/cgroup` that is read: a path has at most 4 KiB (`PATH_MAX`), and there are some 15 hierarchies.
-const CGROUP_LIMIT: usize = 64 << 10;
+pub(super) const CGROUP_LIMIT: usize = 64 << 10;
 /// Largest `/proc/PID/status` that is read: a process may have 65,536 groups.
 const STATUS_LIMIT: usize = 1 << 20;
 /// Largest number of accessors in a report. There are more only where somebody makes them.
@@ -31,8 +35,20 @@ pub(super) fn find(query: &AccessQuery, limit: Duration) -> Result<(Root, Access
     let host = Root::open(&query.host_root)?;
     // Paths of cgroups are relative to our namespace. Without the privilege they stay so, and those outside of it are unknown.
     let _ = enter_host_cgroup_namespace(&host);
-    let mut scan = Scan { query, host: &host, nodes: host_nodes(query), end, own_cgroups: None };
+    if query.is_for_machine && !sees_all_processes() {
+        return Err(fail("the processes of the whole machine cannot be seen from here")
+            .with_cure("run it in the pid namespace of the host"));
+    }
+    let mut scan = Scan {
+        query,
+        host: &host,
+        nodes: host_nodes(query),
+        end,
+        own_cgroups: None,
+        own_container: None,
+    };
     scan.own_cgroups = scan.cgroups_at("/proc/self/cgroup").ok().flatten();
+    scan.own_container = query.own.and_then(|pid| scan.cgroups(Task::process(pid)).ok().flatten());
     let report = scan.report()?;
     Ok((host, report))
 }
@@ -59,6 +75,8 @@ pub(super) struct Scan<'a> {
     pub(super) end: Instant,
     /// Text of the file `cgroup` of this process, where `/proc` shows it.
     pub(super) own_cgroups: Option<String>,
+    /// The same of the container whose own use does not count.
+    own_container: Option<String>,
 }
 
 impl Scan<'_> {
@@ -191,6 +209,14 @@ impl Scan<'_> {
             Err(error) if error.is_ended() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Reports whether what is in these cgroups does not count: this program, which keeps no slices for itself, also where its container
+    /// may use all of them, as that of the device plugin; and the container of the query.
+    pub(super) fn is_own(&self, cgroups: &str) -> bool {
+        let is_container = |own: &String| is_at_or_above(cgroups, own);
+        self.own_cgroups.as_deref() == Some(cgroups)
+            || self.own_container.as_ref().is_some_and(is_container)
     }
 
     fn with_cgroups(&self, task: Task) -> Option<TaskCgroups> {

@@ -4,6 +4,7 @@ mod containerd_settings;
 mod docker_settings;
 mod docs_engines;
 mod hook_engines;
+mod hook_holders;
 mod hook_rootless;
 mod podman_settings;
 mod watch_engines;
