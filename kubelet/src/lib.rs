@@ -74,8 +74,8 @@ use mig_cdi_gen::{
     listen, refresh,
     watch::{WatchEvent, WatchSetup, run_watch},
 };
-use mig_cdi_partition::SearchRoots;
-use mig_cdi_sys::device_access;
+use mig_cdi_partition::ContainerSearch;
+use mig_cdi_sys::device_access::{self, AccessKinds};
 use pods::PodAllocations;
 use repartition::{AllocationGate, RepartitionSettings, Repartitioner};
 use reporter::Reporter;
@@ -222,10 +222,7 @@ fn plugin_thread(
         kubelet_dir: args.kubelet_dir.clone(),
         device_list_strategy: args.device_list_strategy.clone(),
         allocation_gate: AllocationGate::default(),
-        search_roots: args
-            .layouts_file
-            .is_some()
-            .then(|| SearchRoots { host: "/".into(), dev: setup.node.roots.dev.clone() }),
+        container_search: container_search(args.layouts_file.is_some(), &setup.node.roots.dev),
     };
     let node = args.node_name.clone();
     let cluster = node.map(|node| ClusterOptions { node, kubeconfig: args.kubeconfig.clone() });
@@ -235,6 +232,20 @@ fn plugin_thread(
         ..RepartitionSettings::new(layouts, setup, state_dir)
     });
     PluginThread { agent, serve, cluster, repartition }
+}
+
+/// Returns the search for containers that may open a slice. A plugin that partitions is deployed with the privileges for all of it;
+/// another one examines the cgroups, where it can.
+fn container_search(partitions: bool, dev_root: &Path) -> Option<ContainerSearch> {
+    let kinds = if partitions {
+        AccessKinds::Confined
+    } else if let Some(reason) = device_access::obstacle() {
+        log(&format!("slices are allocated also where a container may open them: {reason}"));
+        return None;
+    } else {
+        AccessKinds::Cgroup
+    };
+    Some(ContainerSearch { host_root: "/".into(), dev_root: dev_root.to_owned(), kinds })
 }
 
 impl PluginThread {

@@ -15,7 +15,7 @@ use crate::{
     repartition::AllocationGate,
     strategy::{AllocatableDevice, Resource},
 };
-use mig_cdi_partition::{SearchRoots, holders_in_containers};
+use mig_cdi_partition::{ContainerSearch, holders_in_containers};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -30,8 +30,8 @@ pub struct ResourcePlugin {
     pub device_list_strategy: DeviceListStrategy,
     /// Gate that is closed while GPUs are being partitioned.
     pub allocation_gate: AllocationGate,
-    /// As [`ServeSettings::search_roots`](crate::server::ServeSettings::search_roots).
-    pub search_roots: Option<SearchRoots>,
+    /// As [`ServeSettings::container_search`](crate::server::ServeSettings::container_search).
+    pub container_search: Option<ContainerSearch>,
     /// Devices of all resources.
     pub advertised: watch::Receiver<Arc<AdvertisedDevices>>,
 }
@@ -132,7 +132,7 @@ impl ResourcePlugin {
     /// Checks that no container can use the requested slices: none of the pod's containers exists yet, so one that may open a slice, or
     /// has it open, was given it by another engine or another container, or before the slice was made anew.
     async fn expect_free(&self, request: &AllocateRequest) -> Result<()> {
-        let Some(roots) = self.search_roots.clone() else { return Ok(()) };
+        let Some(search) = self.container_search.clone() else { return Ok(()) };
         let ids = request.container_requests.iter().flat_map(|request| &request.device_ids);
         let slices: Vec<AllocatableDevice> = {
             let advertised = self.advertised.borrow();
@@ -145,7 +145,7 @@ impl ResourcePlugin {
         if capabilities.is_empty() {
             return Ok(());
         }
-        let search = move || holders_in_containers(&roots, &capabilities, config);
+        let search = move || holders_in_containers(&search, &capabilities, config);
         // It waits for a child process, and the servers share this thread.
         let found = tokio::task::spawn_blocking(search).await;
         let found = found.unwrap_or_else(|error| {

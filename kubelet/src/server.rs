@@ -18,7 +18,7 @@ use crate::{
     uds_grpc::{connect, innermost_cause},
 };
 use mig_cdi_model::Backoff;
-use mig_cdi_partition::SearchRoots;
+use mig_cdi_partition::ContainerSearch;
 use mig_cdi_sys::{FileStamp, listen_at, remove_socket};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,9 +55,8 @@ pub struct ServeSettings {
     pub device_list_strategy: DeviceListStrategy,
     /// Gate that is closed while GPUs are being partitioned.
     pub allocation_gate: AllocationGate,
-    /// Directories of the search for containers that may open a slice that is allocated; `None` for no search, which takes the process
-    /// ids of the host, and the capabilities of a plugin that partitions.
-    pub search_roots: Option<SearchRoots>,
+    /// Search for containers that may open a slice that is to be allocated; `None` where those of the node cannot be examined.
+    pub container_search: Option<ContainerSearch>,
 }
 
 /// Serves every advertised resource until `stop`, then removes the sockets.
@@ -194,7 +193,7 @@ impl Servers {
             resource: resource.clone(),
             device_list_strategy: self.settings.device_list_strategy.clone(),
             allocation_gate: self.settings.allocation_gate.clone(),
-            search_roots: self.settings.search_roots.clone(),
+            container_search: self.settings.container_search.clone(),
             advertised: self.advertised.clone(),
         };
         let (stop, stopped) = oneshot::channel::<()>();

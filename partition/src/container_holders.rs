@@ -8,34 +8,36 @@ use mig_cdi_sys::{
 };
 use std::path::PathBuf;
 
-/// Directories that stand for `/` in a search for processes.
+/// A search for containers that can use capability nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SearchRoots {
-    /// Where `/proc` is read.
-    pub host: PathBuf,
-    /// Where the host's `/dev` is read.
-    pub dev: PathBuf,
+pub struct ContainerSearch {
+    /// Directory that stands for `/` when `/proc` is read.
+    pub host_root: PathBuf,
+    /// Directory that stands for `/` when the host's `/dev` is read.
+    pub dev_root: PathBuf,
+    /// Kinds of access that count: the open files of others take privileges of their own.
+    pub kinds: AccessKinds,
 }
 
-/// Names the containers that can use each of these capability nodes, by a rule of their cgroups or an open file, without their
-/// command lines. `config` is the node with which a container may partition GPUs.
+/// Names the containers that can use each of these capability nodes, without their command lines. `config` is the node with which a
+/// container may partition GPUs.
 ///
 /// # Errors
 /// Those of [`AccessQuery::run`].
 pub fn holders_in_containers(
-    roots: &SearchRoots,
+    search: &ContainerSearch,
     capabilities: &[(Major, Minor)],
     config: Option<(Major, Minor)>,
 ) -> Result<Vec<Vec<String>>> {
     let devices: Vec<_> = capabilities.iter().copied().chain(config).collect();
     let node = |(_, minor): &(Major, Minor)| format!("nvidia-caps/nvidia-cap{minor}");
     let query = AccessQuery {
-        host_root: roots.host.clone(),
+        host_root: search.host_root.clone(),
         nodes: devices.iter().map(node).collect(),
         devices,
-        dev_root: roots.dev.clone(),
+        dev_root: search.dev_root.clone(),
         config: config.map(|_| capabilities.len()),
-        kinds: AccessKinds::Confined,
+        kinds: search.kinds,
         describe: Vec::new(),
         has_hints: false,
         own: None,

@@ -61,7 +61,7 @@ mod processes;
 mod restored_layout;
 mod step_runner;
 
-pub use container_holders::{SearchRoots, holders_in_containers};
+pub use container_holders::{ContainerSearch, holders_in_containers};
 pub use gpu_change::{GpuChange, current_layout, gpu_label};
 pub use holders::Holders;
 pub use in_use::{InUse, InUseError};

@@ -41,6 +41,7 @@ pub mod all_layouts;
 #[cfg(feature = "plugin")]
 pub mod allocations;
 pub mod chart;
+pub mod closed_cgroup;
 pub mod configure_host;
 pub mod containerd;
 pub mod daemon;

@@ -46,6 +46,26 @@ impl RunningPlugin {
         watch: &[&str],
         variables: &[(&str, &str)],
     ) -> RunningPlugin {
+        RunningPlugin::through(&[], host, args, watch, variables)
+    }
+
+    /// Starts the plugin as the only process that it sees, as in a container of its own. It cannot be stopped, only killed.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn apart(host: &FakeHost) -> RunningPlugin {
+        let unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+        RunningPlugin::through(&unshare, host, &[], &[], &[])
+    }
+
+    fn through(
+        before: &[&str],
+        host: &FakeHost,
+        args: &[&str],
+        watch: &[&str],
+        variables: &[(&str, &str)],
+    ) -> RunningPlugin {
         let bin = host.install();
         let program_s = bin.join("mig-cdi-kubelet");
         if !program_s.exists() {
@@ -55,9 +75,11 @@ impl RunningPlugin {
         let log = host.out().with_file_name("plugin.log");
         let file = File::options().create(true).append(true).open(&log).expect("a log");
         let (key, node) = host.env();
-        let mut command = Command::new(program_s);
+        let program_s = program_s.to_str().expect("a path in UTF-8");
+        let words = [before, &[program_s], args].concat();
+        let mut command = Command::new(words[0]);
         bare(&mut command).env(key, node).envs(variables.iter().copied());
-        command.args(args);
+        command.args(&words[1..]);
         if !args.iter().any(|arg| arg.starts_with("--kubelet-dir")) {
             command.arg("--kubelet-dir").arg(kubelet_dir(host));
         }

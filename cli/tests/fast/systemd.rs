@@ -26,13 +26,16 @@ fn the_services_share_one_sandbox() {
     }
 }
 
-/// The service for Kubernetes has the sandbox of the watch, and the sockets for the kubelet in addition.
+/// The service for Kubernetes has the sandbox of the watch, and in addition the sockets for the kubelet and what reads device rules.
 #[test]
 fn the_kubernetes_service_differs_only_where_needed() {
     let (watch, kubelet) = (unit(WATCH), unit(KUBELET));
     let device_plugins = "/var/lib/kubelet/device-plugins";
     assert_eq!(words(&kubelet, "ReadWritePaths"), [&format!("-{device_plugins}"), "-/run/cdi"]);
     assert_eq!(words(&kubelet, "RestrictAddressFamilies"), ["AF_UNIX"]);
+    assert_eq!(words(&kubelet, "SystemCallFilter"), ["bpf", "@system-service"]);
+    let capabilities = [&["CAP_NET_ADMIN"], &*words(&watch, "CapabilityBoundingSet")].concat();
+    assert_eq!(words(&kubelet, "CapabilityBoundingSet"), capabilities);
     assert!(words(&kubelet, "ExecStartPre").ends_with(&["-p", "-m", "750", device_plugins]));
     // Only one of them may run.
     assert_eq!(words(&kubelet, "Conflicts"), [WATCH]);

@@ -3,6 +3,7 @@
 
 use mig_cdi_tests::{
     Run,
+    closed_cgroup::ClosedCgroup,
     deadline::kill_and_wait,
     fake_kubelet::FakeKubelet,
     partition_host::{PartitionHost, with_node_mounts, without_node_mounts},
@@ -149,7 +150,11 @@ fn a_descriptor_from_another_container_is_seen() {
 #[test]
 fn a_slice_that_a_container_may_open_is_allocated_to_no_pod() {
     const RESOURCE: &str = "nvidia.com/mig-2g.20gb";
-    for variant in [("runc", "v1"), ("crun", "v2")] {
+    // A plugin that does not partition GPUs examines the cgroups too.
+    let variants =
+        [("runc", "v1", true), ("crun", "v2", true), ("runc", "v2", false), ("crun", "v1", false)];
+    for (runtime, cgroup, partitions) in variants {
+        let variant = (runtime, cgroup);
         let host = host(477);
         let path = |name| host.fake.out().with_file_name(name);
         let (running, stop, layouts) = (path("running"), path("stop"), path("layouts.yaml"));
@@ -168,12 +173,14 @@ fn a_slice_that_a_container_may_open_is_allocated_to_no_pod() {
             until("the container", || running.exists() || container.is_finished());
             let kubelet = FakeKubelet::start(&kubelet_dir(&host.fake));
             let options = [&*layouts, "--node-name=node", "--kubeconfig=/nonexistent"];
-            let plugin = RunningPlugin::start(&host.fake, &options);
+            let options = if partitions { &options[..] } else { &[] };
+            let plugin = RunningPlugin::start(&host.fake, options);
             kubelet.until_counts("the slices", &[("mig-2g.20gb", 2)]);
             let allocate = |id: &str| kubelet.allocate(RESOURCE, &[&[id]]);
             let ids = Vec::from_iter(kubelet.healthy(RESOURCE));
             let (held, free): (Vec<_>, Vec<_>) = ids.iter().partition(|id| allocate(id).is_err());
-            assert_eq!((held.len(), free.len()), (1, 1), "{variant:?}: {}", plugin.log());
+            let what = format!("{variant:?} {partitions}: {}", plugin.log());
+            assert_eq!((held.len(), free.len()), (1, 1), "{what}");
             let container_id = fs::read_to_string(&running).unwrap();
             let refused = allocate(held[0]).unwrap_err().to_string();
             let holder = format!("in use by container {} (pid ", &container_id[..12]);
@@ -184,6 +191,27 @@ fn a_slice_that_a_container_may_open_is_allocated_to_no_pod() {
             assert_eq!(plugin.stop(), Some(0));
         });
     }
+}
+
+/// What is not covered: a plugin in a PID namespace of its own, as in its chart, sees no container. It says so.
+#[test]
+fn a_plugin_that_sees_no_container_says_so() {
+    const RESOURCE: &str = "nvidia.com/mig-2g.20gb";
+    let host = host(474);
+    let kubelet = FakeKubelet::start(&kubelet_dir(&host.fake));
+    let plugin = RunningPlugin::apart(&host.fake);
+    kubelet.until_counts("the slices", &[("mig-2g.20gb", 2)]);
+    let rules = ["c 1:3 rwm", "c 474:30 rw", "c 474:31 rw", "c 474:39 rw", "c 474:40 rw"];
+    let cgroup = ClosedCgroup::new("unseen", &rules);
+    let mut sleep = Process(Command::new("sleep").arg("1000").spawn().unwrap());
+    cgroup.add(sleep.0.id());
+    for id in kubelet.healthy(RESOURCE) {
+        kubelet.allocate(RESOURCE, &[&[&*id]]).unwrap();
+    }
+    plugin.until_logged(
+        "slices are allocated also where a container may open them: only some processes of the machine can be seen from here",
+    );
+    kill_and_wait(&mut sleep.0);
 }
 
 /// Host with a slice and a plugin that partitions it, and a kubelet.
@@ -295,37 +323,6 @@ fn the_plugin_s_own_container_keeps_no_slice() {
     kill_and_wait(&mut sleep.0);
     node.allocate().unwrap();
     assert_eq!(node.plugin.stop(), Some(0));
-}
-
-/// Cgroup of version 1, in the machine's own hierarchy, whose processes may use the devices of some rules and no others.
-struct ClosedCgroup(PathBuf);
-
-impl ClosedCgroup {
-    fn new(name: &str, rules: &[&str]) -> ClosedCgroup {
-        let name = format!("mig-cdi-{name}-{}", std::process::id());
-        let cgroup = ClosedCgroup(Path::new("/sys/fs/cgroup/devices").join(name));
-        fs::create_dir(&cgroup.0).expect("the devices controller of cgroup v1");
-        fs::write(cgroup.0.join("devices.deny"), "a").unwrap();
-        for rule in rules {
-            fs::write(cgroup.0.join("devices.allow"), rule).unwrap();
-        }
-        cgroup
-    }
-
-    fn add(&self, pid: u32) {
-        fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
-    }
-}
-
-impl Drop for ClosedCgroup {
-    /// Moves its processes up: they may be those of a plugin that still runs.
-    fn drop(&mut self) {
-        let pids = fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
-        for pid in pids.lines() {
-            let _ = fs::write("/sys/fs/cgroup/devices/cgroup.procs", pid);
-        }
-        until("the cgroup is empty", || !self.0.exists() || fs::remove_dir(&self.0).is_ok());
-    }
 }
 
 /// File that ends a container's script when this is dropped, also by a test that fails.

@@ -128,7 +128,7 @@ fn the_pod_has_only_explained_capabilities_and_host_paths() {
         ),
         (
             CLUSTER,
-            vec!["SYS_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"],
+            vec!["SYS_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH", "NET_ADMIN"],
             vec![
                 "/etc/cdi",
                 "/run/cdi +",

@@ -2,9 +2,13 @@
 //! runs here: the restrictions of the kernel are imposed by other means, or checked in a trace.
 
 use mig_cdi_tests::{
-    FakeHost, make_install,
+    FakeHost,
+    closed_cgroup::ClosedCgroup,
+    copy_program,
+    deadline::kill_and_wait,
+    make_install,
     partition_host::PartitionHost,
-    run,
+    program, run,
     units::{KUBELET, RESTORE, UNITS, unit, words},
     watch::{Watch, until},
 };
@@ -132,8 +136,8 @@ while read -r _ _ _ _ target _; do
     case $writable in *" $target "*) continue ;; esac
     mount -o remount,bind,ro "$target"
 done </proc/self/mountinfo
-# The tracer is a grandchild: the process stays the one that was started.
-exec strace -D -f -o "$trace" setpriv --no-new-privs --inh-caps=-all --bounding-set="$capabilities" "$@"
+# The tracer is a grandchild: the process stays the one that was started. It can make system calls fail.
+exec strace -D -f ${INJECT:+-e "inject=$INJECT"} -o "$trace" setpriv --no-new-privs --inh-caps=-all --bounding-set="$capabilities" "$@"
 "#;
 
 /// Command in the sandbox of a service, with a trace of its system calls.
@@ -353,6 +357,37 @@ fn the_refresh_works_in_its_sandbox() {
         let refused = run(&mut sandbox.wrap(&refused));
         assert!(refused.code != 0 && refused.stderr.contains(what), "{}", refused.stderr);
     }
+}
+
+/// Before a slice is allocated, the plugin finds a container that may open it: in its sandbox, with what that denies denied. On a machine
+/// with both versions of cgroups the container's rules are those of version 1, and the programs of version 2 are listed.
+#[test]
+fn the_search_of_the_plugin_works_in_its_sandbox() {
+    let host = host();
+    let sandbox = Sandbox { host: &host, unit: unit(KUBELET), more: Vec::new() };
+    let kubelet = host.install().join("mig-cdi-kubelet");
+    copy_program(&program("mig-cdi-kubelet"), &kubelet);
+    let cgroup = ClosedCgroup::new("sandbox", &["c 1:3 rwm", "c 459:30 rw"]);
+    let mut sleep = Command::new("sleep").arg("1000").spawn().unwrap();
+    cgroup.add(sleep.id());
+    let query = "[{\"host_root\":\"/\",\"devices\":[[459,30]],\"nodes\":[\"nvidia-caps/nvidia-cap30\"],\"dev_root\":\"/\",\
+                 \"config\":null,\"kinds\":\"Cgroup\",\"describe\":[],\"has_hints\":false},{\"secs\":10,\"nanos\":0}]";
+    let allowed = expand(&words(&sandbox.unit, "SystemCallFilter"));
+    // Without these the search uses the mounts and the namespace that there are.
+    let denied = ["fsopen", "mount", "setns"];
+    let mut search = Command::new(&kubelet);
+    let mut search = sandbox.wrap(search.arg("device-access").arg(query));
+    let found = run(search.env("INJECT", format!("{}:error=EPERM", denied.join(","))));
+    kill_and_wait(&mut sleep);
+    let pid = sleep.id();
+    let holder =
+        format!("{{\"pid\":{pid},\"container\":null,\"devices\":[0],\"access\":\"Cgroup\"");
+    assert!(found.stdout.contains(&holder), "{}{}", found.stdout, found.stderr);
+    assert!(!found.stdout.contains("Unknown"), "{}", found.stdout);
+    let (calls, _) = sandbox.calls();
+    assert!(calls.contains("bpf"), "{calls:?}");
+    let mut others = calls.difference(&allowed).filter(|call| !denied.contains(&call.as_str()));
+    assert_eq!(others.next(), None);
 }
 
 /// On GPUs of which one has to enter MIG mode first. The fake driver writes files where a kernel would not have to,
