@@ -4,7 +4,7 @@
 
 use mig_cdi_sim::preset;
 use mig_cdi_tests::{
-    FakeHost,
+    FakeHost, deadline,
     hook::{oci_config, runc_state},
     podman::Podman,
     program, run,
@@ -44,6 +44,7 @@ fn main() {
     println!("   this   other difference ratio | calls | peak MiB | what, and against what");
     bench.verify();
     bench.modes();
+    bench.search();
     bench.pass_through();
     starts();
 }
@@ -94,6 +95,29 @@ impl Bench {
             let fresh = || fs::write(&file, &text).expect("write the configuration");
             let row = format!("the runtime's create {what}, the real runtime alone");
             self.compare_after(fresh, &create, &empty, &row);
+        }
+    }
+
+    /// Measures the search for other containers with the slices, among few and many processes.
+    fn search(&self) {
+        let shared = self.host.config();
+        let searching = shared.with_file_name("searching.toml");
+        let text = fs::read_to_string(&shared).expect("the configuration");
+        let text = text.replace("allow-shared = true", "allow-shared = false");
+        fs::write(&searching, text).expect("write the configuration");
+        let precreate = |config: &Path| {
+            self.host.hook(&["precreate", &format!("--config={}", config.display())])
+        };
+        let text = large_config(100 << 10, &[("mig-cdi/devices", SLICES)]);
+        fs::write(&self.input, text).expect("write the input");
+        for more in [0, 1000] {
+            let sleep = || Command::new("sleep").arg("1000").spawn().expect("it starts");
+            let mut processes: Vec<_> = (0..more).map(|_| sleep()).collect();
+            let row = format!(
+                "precreate with 7 slices among {more} more processes, the same with allow-shared"
+            );
+            self.compare(&precreate(&searching), &precreate(&shared), &row);
+            processes.iter_mut().for_each(deadline::kill_and_wait);
         }
     }
 
