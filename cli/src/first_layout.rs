@@ -1,6 +1,6 @@
 //! The command that makes the first slices of a node, for commands that find none.
 
-use mig_cdi_gen::{NoMessages, NodeSource};
+use mig_cdi_gen::{NoMessages, NodeSource, discover::Problem};
 use mig_cdi_model::GpuIndex;
 use mig_cdi_partition::NodeGpus;
 use mig_cdi_sys::nvml::{GpuPartitioning, GpuProfile};
@@ -12,24 +12,39 @@ pub(crate) struct FirstLayout {
     /// Command that partitions it.
     pub command: String,
     is_mig_on: bool,
+    /// True when another MIG mode waits for a reset.
+    is_mode_pending: bool,
     creates_slices: bool,
 }
 
 impl FirstLayout {
-    /// Returns the layout of a GPU that supports MIG and has one.
-    pub(crate) fn of(gpu: &GpuPartitioning) -> Option<FirstLayout> {
-        let is_mig_on = gpu.mig?;
+    /// Returns the layouts of the GPUs that have one, the least change first: a GPU in MIG mode before one that has to be
+    /// reset for it.
+    pub(crate) fn all<'a>(gpus: impl IntoIterator<Item = &'a GpuPartitioning>) -> Vec<FirstLayout> {
+        let mut layouts: Vec<_> = gpus.into_iter().filter_map(FirstLayout::of).collect();
+        layouts.sort_by_key(|layout| {
+            (!layout.creates_slices, !layout.is_mig_on, layout.is_mode_pending, layout.gpu)
+        });
+        layouts
+    }
+
+    /// Returns the layout of a GPU that supports MIG and has one. None for a GPU with slices, confirmed or not: they would have
+    /// to go.
+    fn of(gpu: &GpuPartitioning) -> Option<FirstLayout> {
+        let is_mig_on = gpu.mig.filter(|_| !has_slices(gpu))?;
         let layout = layout(&gpu.profiles);
         let creates_slices = layout.is_some();
         // Without MIG mode some drivers list no profiles; `none` turns it on.
         let layout = layout.or_else(|| (!is_mig_on).then(|| "none".to_owned()))?;
         let command = format!("sudo mig-cdi apply {}={layout}", gpu.index);
-        Some(FirstLayout { gpu: gpu.index, command, is_mig_on, creates_slices })
+        let is_mode_pending = gpu.pending_mode.is_some();
+        Some(FirstLayout { gpu: gpu.index, command, is_mig_on, is_mode_pending, creates_slices })
     }
 
     /// Returns what the command does, as the end of a sentence about the GPU.
     pub(crate) fn advice(&self) -> String {
         let effect = match (self.is_mig_on, self.creates_slices) {
+            (true, _) if self.is_mode_pending => "keeps mig mode on and creates slices",
             (true, _) => "creates slices",
             (false, true) => "turns on mig mode and creates slices",
             (false, false) => "turns on mig mode, in which the driver lists its profiles",
@@ -38,31 +53,53 @@ impl FirstLayout {
     }
 }
 
+/// True for a GPU with a compute instance, which is a slice.
+pub(crate) fn has_slices(gpu: &GpuPartitioning) -> bool {
+    gpu.instances.iter().any(|instance| !instance.compute.is_empty())
+}
+
 /// Returns the advice for a node without slices.
 pub(crate) fn advice(node: &NodeSource) -> String {
     advice_for(node, None)
 }
 
-/// Returns the advice for a GPU without slices; for the first that has a layout when none is named.
+/// Returns the advice for a node without confirmed slices. `None` when problems, which were reported, leave no other: each has
+/// a cure of its own.
+pub(crate) fn advice_beside(node: &NodeSource, problems: &[Problem]) -> Option<String> {
+    match find(node, None) {
+        Ok(command) => Some(command),
+        Err(reason) => problems.is_empty().then_some(reason),
+    }
+}
+
+/// Returns the advice for a GPU without slices; for the one that is partitioned with the least change when none is named.
 pub(crate) fn advice_for(node: &NodeSource, index: Option<GpuIndex>) -> String {
+    find(node, index).unwrap_or_else(|reason| reason)
+}
+
+/// Finds a command that makes slices, or the reason why there is none.
+fn find(node: &NodeSource, index: Option<GpuIndex>) -> Result<String, String> {
     const GENERAL: &str = "sudo mig-cdi profiles lists the profiles of each gpu, and sudo mig-cdi apply creates slices";
+    const DOCTOR: &str = "run mig-cdi doctor";
     let Ok(gpus) = NodeGpus::read_available(node, &NoMessages, "it is omitted") else {
-        return GENERAL.to_owned();
+        return Ok(GENERAL.to_owned());
     };
     let wanted = |gpu: &&GpuPartitioning| index.is_none_or(|index| index.0 == gpu.index);
     let wanted: Vec<_> = gpus.all.iter().filter(wanted).collect();
-    if let Some(first) = wanted.iter().find_map(|gpu| FirstLayout::of(gpu)) {
-        return first.advice();
+    if let Some(first) = FirstLayout::all(wanted.iter().copied()).first() {
+        return Ok(first.advice());
     }
-    match (index, &wanted[..]) {
-        _ if !gpus.unreadable.is_empty() => GENERAL.to_owned(),
+    let is_unread = !gpus.unreadable.is_empty() && (index.is_none() || wanted.is_empty());
+    Err(match (index, &wanted[..]) {
+        _ if is_unread && gpus.is_denied() => return Ok(GENERAL.to_owned()),
+        _ if is_unread || wanted.iter().any(|gpu| has_slices(gpu)) => DOCTOR.to_owned(),
         (Some(index), []) => format!("this node has no gpu {index}"),
         (Some(index), [gpu]) if gpu.mig.is_none() => format!("gpu {index} does not support mig"),
         _ if wanted.iter().any(|gpu| gpu.mig.is_some()) => {
             "the driver lists no profile; reset the gpu, or reboot".to_owned()
         }
         _ => "no gpu of this node supports mig".to_owned(),
-    }
+    })
 }
 
 /// Returns as many of the largest profile of which a GPU holds two as it holds, or else one of the largest.
@@ -96,7 +133,7 @@ mod tests {
             minor: 0,
             model: String::new(),
             mig,
-            mig_pending: mig,
+            pending_mode: None,
             resetless: false,
             profiles,
             instances: Vec::new(),

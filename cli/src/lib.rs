@@ -41,6 +41,7 @@ mod engine_files;
 mod first_layout;
 mod impossible_name;
 mod output_file;
+mod pending_modes;
 mod picture;
 mod planned_changes;
 mod stage_options;

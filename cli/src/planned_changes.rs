@@ -3,7 +3,7 @@
 use crate::{command_output::to_json, table::table};
 use mig_cdi_gen::Error;
 use mig_cdi_layout::{Action, KeptInstance, ParentInstance, Step};
-use mig_cdi_partition::{GpuChange, current_layout};
+use mig_cdi_partition::{GpuChange, ModeStep, current_layout};
 use mig_cdi_sys::nvml::GpuPartitioning;
 use serde_json::{Value, json};
 
@@ -41,8 +41,13 @@ struct StepText {
 fn steps(change: &GpuChange) -> Vec<StepText> {
     let step = |what: &str, why: &str| StepText { what: what.to_owned(), why: why.to_owned() };
     let mut steps = Vec::new();
-    if change.sets_mode_to == Some(true) {
-        steps.push(step("enable MIG mode", "it is off"));
+    let mode = change.mode_text();
+    match change.mode_step() {
+        Some(ModeStep::Enable) => steps.push(step("enable MIG mode", &format!("it is {mode}"))),
+        Some(ModeStep::Keep) => {
+            steps.push(step("take back the pending MIG mode", &format!("it is {mode}")));
+        }
+        Some(ModeStep::Disable) | None => {}
     }
     match &change.plan {
         Some(plan) => {
@@ -57,7 +62,7 @@ fn steps(change: &GpuChange) -> Vec<StepText> {
             "the driver reports what fits once MIG mode is on",
         )),
     }
-    if change.sets_mode_to == Some(false) {
+    if change.mode_step() == Some(ModeStep::Disable) {
         steps.push(step("disable MIG mode", "the requested layout is off"));
     }
     steps

@@ -32,6 +32,7 @@ mod driver_file;
 mod gone;
 mod id;
 mod name_style;
+mod pending_mode;
 mod plural;
 mod printable;
 mod profile;
@@ -49,6 +50,7 @@ pub use id::{
     CiId, GiId, GpuIndex, GpuMinor, GpuUuid, IdError, Major, MigIndex, MigUuid, Minor, PciAddress,
 };
 pub use name_style::{NameStyle, NameStyleError};
+pub use pending_mode::PendingMode;
 pub use plural::counted;
 pub use printable::{is_unprintable, one_line, printable_json, printable_lines};
 pub use profile::{Placement, Profile, ProfileError};

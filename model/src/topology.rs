@@ -2,7 +2,7 @@
 
 use crate::{
     CiId, GiId, GpuIndex, GpuMinor, GpuUuid, Major, MigIndex, MigUuid, Minor, PciAddress,
-    Placement, Profile, SliceId,
+    PendingMode, Placement, Profile, SliceId,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -123,6 +123,9 @@ pub struct Gpu {
     pub compute_capability: Option<MajorMinor>,
     /// MIG mode.
     pub mig: MigMode,
+    /// MIG mode that it is to have, when that is another one.
+    #[serde(skip)]
+    pub pending_mode: Option<PendingMode>,
     /// Device node `/dev/nvidiaN`.
     pub node: DeviceNode,
     /// DRI nodes, for profiles with graphics: `/dev/dri/cardN` and `/dev/dri/renderDN`.

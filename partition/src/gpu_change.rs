@@ -25,6 +25,37 @@ pub struct GpuChange {
     pub plan: Option<PartitionPlan>,
 }
 
+/// A step that sets the MIG mode of a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModeStep {
+    /// Turns it on.
+    Enable,
+    /// Turns it off.
+    Disable,
+    /// Takes back the other mode, which waits for a reset.
+    Keep,
+}
+
+impl ModeStep {
+    /// Returns the step that gives a GPU a mode.
+    pub(crate) fn new(gpu: &GpuPartitioning, on: bool) -> ModeStep {
+        match (gpu.mig == Some(on), on) {
+            (true, _) => ModeStep::Keep,
+            (false, true) => ModeStep::Enable,
+            (false, false) => ModeStep::Disable,
+        }
+    }
+
+    /// Returns the operation of a message, before the label of the GPU.
+    pub(crate) fn operation(self) -> &'static str {
+        match self {
+            ModeStep::Enable => "enable mig mode on",
+            ModeStep::Disable => "disable mig mode on",
+            ModeStep::Keep => "take back the pending mig mode of",
+        }
+    }
+}
+
 impl GpuChange {
     /// Plans a change. `all` are the GPUs of the node. Holders are looked up only when an instance has to be destroyed.
     ///
@@ -62,8 +93,8 @@ impl GpuChange {
             Error::usage(OPERATION, gpu_label(gpu)).because(cause)
         })?;
         let wants_on = matches!(desired, GpuLayoutSetting::Partitioned(_));
-        // A pending mode takes effect at the next reset, which would undo the change.
-        let sets_mode = is_on != wants_on || gpu.mig_pending == Some(!wants_on);
+        // A pending mode that is not the desired one would undo the change at the next reset.
+        let sets_mode = is_on != wants_on || gpu.pending_mode.is_some();
         let plan = match desired {
             GpuLayoutSetting::Partitioned(desired) if is_on || !gpu.profiles.is_empty() => {
                 Some(steps(gpu, all, holders, desired)?)
@@ -82,6 +113,19 @@ impl GpuChange {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sets_mode_to.is_none() && self.plan.as_ref().is_some_and(|plan| plan.steps.is_empty())
+    }
+
+    /// Returns the step that sets the MIG mode, when it is set.
+    #[must_use]
+    pub fn mode_step(&self) -> Option<ModeStep> {
+        self.sets_mode_to.map(|on| ModeStep::new(&self.gpu, on))
+    }
+
+    /// Returns the MIG mode before the change, and the one that waits for a reset, after `MIG mode is`.
+    #[must_use]
+    pub fn mode_text(&self) -> String {
+        let mode = if self.gpu.mig == Some(true) { "on" } else { "off" };
+        self.gpu.pending_mode.map_or_else(|| mode.to_owned(), |pending| pending.to_string())
     }
 
     /// Reports whether an instance is destroyed.

@@ -50,7 +50,7 @@ impl JournalEntry {
         after: &GpuLayoutSetting,
     ) -> JournalEntry {
         let (before, after) = (before.to_string(), after.to_string());
-        let pending_mode = gpu.mig_pending.filter(|_| gpu.mig_pending != gpu.mig);
+        let pending_mode = gpu.pending_mode.map(|pending| pending.is_on);
         JournalEntry { gpu: gpu.uuid.clone(), before, after, pending_mode }
     }
 

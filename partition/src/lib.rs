@@ -62,7 +62,7 @@ mod restored_layout;
 mod step_runner;
 
 pub use container_holders::{ContainerSearch, holders_in_containers};
-pub use gpu_change::{GpuChange, current_layout, gpu_label};
+pub use gpu_change::{GpuChange, ModeStep, current_layout, gpu_label};
 pub use holders::Holders;
 pub use in_use::{InUse, InUseError};
 pub use layout_source::{CHECKPOINT_LAYOUT, DesiredGpu, DesiredGpus, LayoutFile, LayoutSource};

@@ -42,6 +42,12 @@ impl NodeGpus {
         NodeGpus::through(self.partitioner, node, "it is omitted")?.expect_some(messages)
     }
 
+    /// True when NVML describes a GPU to root only.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.denied.is_some()
+    }
+
     fn expect_some(mut self, messages: &dyn MessageSink) -> Result<NodeGpus> {
         let failure = match self.denied.take() {
             Some(denied) => Some(denied),

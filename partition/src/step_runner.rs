@@ -3,7 +3,7 @@
 //! A failed change is undone by planning the way back from the instances that exist then; no list of inverse steps is kept.
 
 use crate::{
-    gpu_change::{GpuChange, current_layout, gpu_label},
+    gpu_change::{GpuChange, ModeStep, current_layout, gpu_label},
     holders::{Holders, LazyHolders, SliceKey, slice_keys},
     in_use::{InUse, declared_holders_of_gpu},
     journal::{JournalDir, JournalEntry},
@@ -312,20 +312,19 @@ impl StepRunner<'_> {
     /// at the next reset; the pending mode is taken back then.
     fn set_mode(&self, gpu: &GpuPartitioning, on: bool) -> Result<()> {
         let label = gpu_label(gpu);
-        let verb = if on { "enable mig mode" } else { "disable mig mode" };
-        let operation = format!("{verb} on");
-        self.expect_unused(gpu, on, &operation)?;
-        self.messages.detail(&format!("{label}: {verb}"));
+        let operation = ModeStep::new(gpu, on).operation();
+        self.expect_unused(gpu, on, operation)?;
+        self.messages.detail(&format!("{operation} {label}"));
         let set = |on| {
             let set = self.partitioner.set_mode(&gpu.uuid, on);
-            set.map_err(|e| change_error(&operation, &label, &e))
+            set.map_err(|e| change_error(operation, &label, &e))
         };
         match set(on)? {
             ModeChange::Done => Ok(()),
             ModeChange::Pending(why) => {
                 // A pending mode would take effect at a reset that is made for another reason. One that an administrator has set stays.
-                set(gpu.mig_pending.unwrap_or(!on))?;
-                Err(Error::refused(&operation, &label)
+                set(gpu.pending_mode.map_or(!on, |pending| pending.is_on))?;
+                Err(Error::refused(operation, &label)
                     .with_cure(
                         "stop the programs that use the gpu, such as dcgm and nvsm, and try again",
                     )

@@ -4,7 +4,7 @@ use crate::{
     NvmlFault, ProcTree, SimulatedComputeInstance, SimulatedGpu, SimulatedInstance, SimulatedNode,
     nvml_partitioner::SimulatedPartitioner,
 };
-use mig_cdi_model::{Attributes, MajorMinor};
+use mig_cdi_model::{Attributes, MajorMinor, PendingMode};
 use mig_cdi_sys::{DriverRoot, Error, KernelFiles, Machine, NodeStat, Result, nvml};
 
 /// A simulated node that discovery reads like a real machine.
@@ -82,7 +82,7 @@ fn gpu(gpu: &SimulatedGpu) -> std::result::Result<nvml::NvmlGpu, nvml::CallError
         memory_bytes: Some(gpu.model.memory_mib << 20),
         compute_capability: gpu.model.compute_capability(),
         mig: (!gpu.model.profiles.is_empty()).then_some(gpu.is_mig_enabled),
-        mig_pending: (!gpu.model.profiles.is_empty()).then_some(gpu.is_mig_enabled_after_reset),
+        pending_mode: gpu.pending_mode(),
         // Ranks, which shift: on an A30 device 0 was GPU instance 3, and GPU instance 2 once that was created (public
         // log).
         devices: (0..)
@@ -120,6 +120,13 @@ impl SimulatedNode {
 }
 
 impl SimulatedGpu {
+    /// The MIG mode that it is to have, when that is another one.
+    pub(crate) fn pending_mode(&self) -> Option<PendingMode> {
+        let current = (!self.model.profiles.is_empty()).then_some(self.is_mig_enabled);
+        let pending = Some(self.is_mig_enabled_after_reset);
+        PendingMode::new(current, pending, || self.model.is_resetless())
+    }
+
     /// Engines and multiprocessors of a compute instance.
     #[must_use]
     pub fn attributes(&self, gi: &SimulatedInstance, ci: &SimulatedComputeInstance) -> Attributes {

@@ -123,7 +123,7 @@ fn partitioning(node: &SimulatedNode, position: usize) -> Result<GpuPartitioning
         minor: gpu.minor,
         model: model.product.to_owned(),
         mig: has_mig.then_some(gpu.is_mig_enabled),
-        mig_pending: has_mig.then_some(gpu.is_mig_enabled_after_reset),
+        pending_mode: gpu.pending_mode(),
         resetless: model.is_resetless(),
         profiles,
         instances: instances(gpu),

@@ -40,6 +40,7 @@ pub(super) fn reconcile(proc: &ProcView, nvml: &nvml::NvmlSnapshot) -> Result<Di
                 gpu.memory_mib = report.memory_bytes.map(|bytes| bytes >> 20);
                 gpu.compute_capability = report.compute_capability;
                 gpu.mig = mig_mode(report);
+                gpu.pending_mode = report.pending_mode;
                 let confirmed = confirmed(proc, &label, information, report, &mut problems);
                 add_instances(proc, &mut gpu, &confirmed, &mut problems);
                 gpus.push(gpu);

@@ -73,6 +73,7 @@ pub(super) fn gpu(proc: &ProcView, index: Option<GpuIndex>, information: &Inform
         memory_mib,
         compute_capability,
         mig,
+        pending_mode: None,
         node,
         dri,
         gpu_instances,

@@ -5,7 +5,7 @@ use crate::{
     stage_options::layout_source,
 };
 use mig_cdi_gen::{Error, Exit, NodeSource};
-use mig_cdi_partition::{GpuChange, Holders, NodeGpus, current_layout, gpu_label};
+use mig_cdi_partition::{GpuChange, Holders, ModeStep, NodeGpus, current_layout, gpu_label};
 
 pub(super) fn run(
     node: &NodeSource,
@@ -19,7 +19,17 @@ pub(super) fn run(
     let differing: Vec<_> = changes.iter().filter(|change| !change.is_empty()).collect();
     let line = |change: &&GpuChange| {
         let current = current_layout(&change.gpu, &gpus.all);
-        format!("{}: the layout is {current}, not {}\n", gpu_label(&change.gpu), change.desired)
+        let gpu = gpu_label(&change.gpu);
+        // The GPU has the layout, and loses it at the next reset.
+        let is_mode_alone = change.mode_step() == Some(ModeStep::Keep)
+            && change.plan.as_ref().is_some_and(|plan| plan.steps.is_empty());
+        match is_mode_alone {
+            true => {
+                let mode = change.mode_text();
+                format!("{gpu}: the layout is {current}, but mig mode is {mode}\n")
+            }
+            false => format!("{gpu}: the layout is {current}, not {}\n", change.desired),
+        }
     };
     let stdout = match args.json {
         true => changes_json(&changes, &gpus.all)?,

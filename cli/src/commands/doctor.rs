@@ -28,7 +28,7 @@ pub(super) fn run(
     let mut facts = NodeFacts::gather(machine.as_ref(), &host, resolver.settings, &options)?;
     facts.settings_error = broken_settings;
     facts.gpus = impossible_name::gpus(resolver.node);
-    facts.first_layouts = facts.gpus.iter().filter_map(FirstLayout::of).collect();
+    facts.first_layouts = FirstLayout::all(&facts.gpus);
     let verdicts = match &args.name {
         None => examine(&facts),
         Some(name) => explain(&facts, name),

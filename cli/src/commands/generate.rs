@@ -1,6 +1,9 @@
 //! `mig-cdi generate`: writes the spec, or removes it.
 
-use crate::{command_output::CommandOutput, console::Console, first_layout};
+use crate::{
+    command_output::CommandOutput, console::Console, first_layout,
+    pending_modes::warn_of_pending_modes,
+};
 use mig_cdi_gen::{
     Error, MessageSink, NodeSource,
     generate::{GenerateOptions, GeneratedSpecs, Generator, OnConflict},
@@ -19,10 +22,14 @@ pub(super) fn run(
     }
     // The user is there to resolve a conflict with another tool's file. `watch` has to go on without one.
     let GeneratedSpecs { stdout, plan } = generator.generate(OnConflict::Refuse, || ())?;
+    warn_of_pending_modes(console, &plan.topology);
     // With --gpus a node without slices is no mistake.
     let has_slices = plan.topology.mig_devices().next().is_some();
-    if plan.is_complete() && !has_slices && !options.whole_gpus {
-        console.status(&first_layout::advice(node));
+    if !has_slices
+        && !options.whole_gpus
+        && let Some(advice) = first_layout::advice_beside(node, &plan.omitted)
+    {
+        console.status(&advice);
     }
     Ok(CommandOutput::complete_if(plan.is_complete(), stdout))
 }

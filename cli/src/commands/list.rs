@@ -5,6 +5,7 @@ use crate::{
     command_output::{CommandOutput, to_json},
     console::Console,
     first_layout,
+    pending_modes::warn_of_pending_modes,
     picture::tree,
     stage_options::Resolver,
     table::{gib, or_dash, table},
@@ -31,9 +32,15 @@ pub(super) fn run(
         (_, true) => tree(topology, &names, console.style()),
         _ => text(&names, topology),
     };
+    warn_of_pending_modes(console, topology);
+    let problems = &discovery.problems;
     let is_table = !args.json && !args.tree;
-    if is_table && discovery.problems.is_empty() && topology.mig_devices().next().is_none() {
-        console.status(&format!("no mig device: {}", first_layout::advice(node)));
+    if is_table
+        && topology.mig_devices().next().is_none()
+        && let Some(advice) = first_layout::advice_beside(node, problems)
+    {
+        let confirmed = if problems.is_empty() { "" } else { " is confirmed" };
+        console.status(&format!("no mig device{confirmed}: {advice}"));
     }
     Ok(CommandOutput::complete_if(discovery.problems.is_empty(), stdout))
 }

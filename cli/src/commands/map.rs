@@ -5,6 +5,7 @@ use crate::{
     command_output::CommandOutput,
     console::Console,
     output_file::write_output_file,
+    pending_modes::warn_of_pending_modes,
     picture::{GpuLayout, GpuState, GpuView, Picture, svg, text},
     stage_options::holder_options,
 };
@@ -24,6 +25,7 @@ pub(super) fn run(
     let node = partitioning.node;
     let machine = node.machine()?;
     let discovery = node.discover(machine.as_ref(), console)?;
+    warn_of_pending_modes(console, &discovery.topology);
     let read = match node.source {
         Source::Proc => None,
         Source::Nvml => Some(NodeGpus::read_available(node, console, "it is listed, not drawn")?),
@@ -143,9 +145,12 @@ impl MappedGpu<'_> {
         let model = discovered.map(|gpu| gpu.model.as_str());
         let model = model.or(partitioning.map(|gpu| gpu.model.as_str())).unwrap_or_default();
         let address = self.pci().map(|pci| format!(" at {pci}")).unwrap_or_default();
+        let pending = discovered.and_then(|gpu| gpu.pending_mode);
+        let pending = pending.or_else(|| partitioning.and_then(|gpu| gpu.pending_mode));
+        let mode = pending.map(|mode| format!("; MIG mode is {mode}")).unwrap_or_default();
         let minor = discovered.map(|gpu| gpu.minor.0).or(partitioning.map(|gpu| gpu.minor));
         GpuView {
-            heading: format!("{}: {model}{address}", label.replacen("gpu", "GPU", 1)),
+            heading: format!("{}: {model}{address}{mode}", label.replacen("gpu", "GPU", 1)),
             holders: minor.map(|minor| holders.of_gpu(minor)).unwrap_or_default(),
             state: self.state(source, names, holders),
         }

@@ -4,9 +4,10 @@ use crate::{
     cli::ProfilesArgs,
     command_output::{CommandOutput, to_json},
     console::Console,
+    pending_modes::pending_warning,
     table::{gib, or_dash, table},
 };
-use mig_cdi_gen::{Error, NodeSource};
+use mig_cdi_gen::{Error, MessageSink, NodeSource};
 use mig_cdi_model::{Placement, Profile};
 use mig_cdi_partition::{NodeGpus, free_placements};
 use mig_cdi_sys::nvml::{GpuPartitioning, GpuProfile};
@@ -18,6 +19,11 @@ pub(super) fn run(
     console: &Console,
 ) -> Result<CommandOutput, Error> {
     let gpus = NodeGpus::read(node, console)?;
+    for gpu in &gpus.all {
+        if let Some(pending) = gpu.pending_mode {
+            console.warn(&pending_warning(gpu.index, pending));
+        }
+    }
     let stdout = match args.json {
         true => to_json(&gpus.all.iter().map(GpuProfiles::new).collect::<Vec<_>>())?,
         false => {
@@ -88,9 +94,10 @@ fn text(gpu: &GpuPartitioning) -> String {
     const HEAD: [&str; 10] =
         ["PROFILE", "ID", "FREE", "MAX", "MEMORY", "SM", "CE", "DEC", "ENC", "FREE AT"];
     let mode = match gpu.mig {
-        None => "; it has no MIG",
-        Some(false) => "; MIG mode is off",
-        Some(true) => "",
+        None => "; it has no MIG".to_owned(),
+        Some(_) if let Some(pending) = gpu.pending_mode => format!("; MIG mode is {pending}"),
+        Some(false) => "; MIG mode is off".to_owned(),
+        Some(true) => String::new(),
     };
     let rows: Vec<_> = profiles.iter().map(|profile| row(gpu, profile)).collect();
     let rows = if rows.is_empty() { String::new() } else { table(HEAD, &rows) };

@@ -5,7 +5,7 @@ use super::{
     host::has_systemd,
     verdict::{Verdict, error, first_few, from_error, note, ok, warning},
 };
-use crate::first_layout::FirstLayout;
+use crate::first_layout::{FirstLayout, has_slices};
 use mig_cdi_gen::discover::{MissingFile, Problem};
 use mig_cdi_model::{DeviceNode, counted};
 use mig_cdi_sys::{
@@ -124,7 +124,9 @@ pub(super) fn mig(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let verdict = |(index, gpu): (usize, &Result<NvmlGpu, CallError>)| match gpu {
         Ok(gpu) => {
             let first = facts.first_layouts.iter().find(|first| first.gpu as usize == index);
-            mig_mode(index, gpu, first)
+            let mut gpus = facts.gpus.iter();
+            let hidden = gpus.any(|gpu| gpu.index as usize == index && has_slices(gpu));
+            mig_mode(index, gpu, first, hidden && gpu.devices.is_empty())
         }
         Err(call) => from_error(&format!("gpu {index}"), call),
     };
@@ -137,24 +139,28 @@ pub(super) fn mig(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     }
 }
 
-fn mig_mode(index: usize, gpu: &NvmlGpu, first: Option<&FirstLayout>) -> Verdict {
+/// With `hides_slices` NVML reports compute instances of the GPU and lists no MIG device.
+fn mig_mode(
+    index: usize,
+    gpu: &NvmlGpu,
+    first: Option<&FirstLayout>,
+    hides_slices: bool,
+) -> Verdict {
     let label = format!("gpu {index}");
-    let mode = |on: bool| if on { "on" } else { "off" };
-    match (gpu.mig, gpu.mig_pending, gpu.devices.len()) {
+    match (gpu.mig, gpu.pending_mode, gpu.devices.len()) {
         (None, ..) => note(label, format!("{} does not support mig", gpu.model)),
-        (Some(now), Some(then), _) if now != then => {
-            // nvidia-smi and NVML set the pending mode; the driver applies it when the GPU is reset.
-            let (now, then) = (mode(now), mode(then));
-            let evidence = format!("mig mode is {now}, and {then} after a reset of the gpu");
-            let cure = format!(
-                "stop all programs that use the gpu and run nvidia-smi --gpu-reset -i {index}, or reboot"
-            );
-            warning(label, evidence, cure)
+        (Some(_), Some(pending), _) => {
+            let how = first.map(|first| format!("; {}", first.advice())).unwrap_or_default();
+            let evidence = format!("mig mode is {pending}{how}");
+            warning(label, evidence, pending.cure(index as u32))
         }
         (Some(false), ..) => {
             let how = format!("nvidia-smi -i {index} -mig 1 enables it");
             let how = first.map_or(how, FirstLayout::advice);
             note(label, format!("mig mode is off; {how}"))
+        }
+        (Some(true), ..) if hides_slices => {
+            note(label, "mig mode is on, and nvml lists no mig device for its compute instances")
         }
         (Some(true), _, 0) => {
             let how = format!("nvidia-smi mig -i {index} -cgi PROFILE -C creates one");

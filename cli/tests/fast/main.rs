@@ -22,6 +22,7 @@ mod layout;
 mod layouts;
 mod no_slices;
 mod packaging;
+mod pending_modes;
 mod picture;
 mod privileges;
 mod settings;

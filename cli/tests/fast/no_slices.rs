@@ -54,6 +54,47 @@ fn a_node_without_slices_gets_a_command_for_its_gpu() {
     assert_eq!(list.stderr, "no mig device: sudo mig-cdi apply 0=2x3g.40gb creates slices\n");
 }
 
+/// The command for one GPU is named beside the problems of another, and none that would destroy slices which are only omitted.
+#[test]
+fn a_problem_hides_no_command() {
+    const GPU: &str = "[[gpu]]\nmodel = \"a100-80gb\"\n";
+    const NO_MIG: &str = "[[gpu]]\nmodel = \"l40s\"\n";
+    let lost = format!("{GPU}lost = true\n");
+    let lost = lost.as_str();
+    let off = format!("{GPU}mig = false\n");
+    let off = off.as_str();
+    let omitted = format!("{GPU}instances = [{{ profile = \"2g.20gb\", start = 0 }}]\n");
+    let omitted = omitted.as_str();
+    let hidden = "faults.hidden-from-nvml = [\"gpu0/gi3/ci0\"]\n";
+    for (text, command) in [
+        ([lost, GPU].concat(), Some("1=2x3g.40gb creates slices")),
+        ([GPU, lost].concat(), Some("0=2x3g.40gb creates slices")),
+        ([lost, off].concat(), Some("1=2x3g.40gb turns on mig mode and creates slices")),
+        // A GPU in MIG mode needs no reset.
+        ([off, GPU].concat(), Some("1=2x3g.40gb creates slices")),
+        ([lost, off, GPU].concat(), Some("2=2x3g.40gb creates slices")),
+        ([lost, NO_MIG, GPU].concat(), Some("2=2x3g.40gb creates slices")),
+        ([NO_MIG, GPU].concat(), Some("1=2x3g.40gb creates slices")),
+        ([hidden, omitted, GPU].concat(), Some("1=2x3g.40gb creates slices")),
+        ([hidden, omitted].concat(), None),
+        (lost.to_owned(), None),
+        ([NO_MIG, lost].concat(), None),
+    ] {
+        let (_dir, node) = node(&text);
+        for args in [&["generate", "--output=-"][..], &["list"], &["doctor"], &["show", "all"]] {
+            let run = on(&node, args);
+            let output = run.stdout + &run.stderr;
+            match command {
+                Some(command) => {
+                    let command = format!("sudo mig-cdi apply {command}");
+                    assert!(output.contains(&command), "{text}{args:?}: {output}");
+                }
+                None => assert!(!output.contains("mig-cdi apply"), "{text}{args:?}: {output}"),
+            }
+        }
+    }
+}
+
 #[test]
 fn a_name_that_is_gone_is_answered_with_the_current_ones() {
     let host = FakeHost::new(preset("a100-80gb").unwrap());

@@ -1,7 +1,7 @@
 //! The state of GPUs as NVML reports it.
 
 use super::CallError;
-use mig_cdi_model::{Attributes, MajorMinor, Placement};
+use mig_cdi_model::{Attributes, MajorMinor, PendingMode, Placement};
 
 /// The state of all GPUs as NVML reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +33,8 @@ pub struct NvmlGpu {
     pub compute_capability: Option<MajorMinor>,
     /// True in MIG mode; `None` on a GPU without MIG.
     pub mig: Option<bool>,
-    /// MIG mode after the next reset of the GPU; equal to `mig` when no change is pending.
-    pub mig_pending: Option<bool>,
+    /// MIG mode that it is to have, when that is another one.
+    pub pending_mode: Option<PendingMode>,
     /// MIG devices by index. Indices without a device are omitted.
     pub devices: Vec<IndexedMigDevice>,
 }

@@ -1,7 +1,7 @@
 //! The current and the possible partitioning of GPUs, and the changes that NVML makes to it.
 
 use super::{CallError, NvmlError};
-use mig_cdi_model::Placement;
+use mig_cdi_model::{PendingMode, Placement};
 
 /// A GPU: the profiles that it can be partitioned into, and its instances.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct GpuPartitioning {
     pub model: String,
     /// True in MIG mode; `None` on a GPU without MIG.
     pub mig: Option<bool>,
-    /// MIG mode after the next reset.
-    pub mig_pending: Option<bool>,
+    /// MIG mode that it is to have, when that is another one.
+    pub pending_mode: Option<PendingMode>,
     /// True when MIG mode changes without a reset, as on Hopper and later.
     pub resetless: bool,
     /// Profiles of GPU instances, by id. May be empty outside of MIG mode: not every driver reports them then.

@@ -12,7 +12,7 @@ use super::{
     snapshot::{MigModes, checked, each_mig_device, instance_ids, is_without, memory_bytes, modes},
 };
 use crate::DriverRoot;
-use mig_cdi_model::{Placement, Profile};
+use mig_cdi_model::{PendingMode, Placement, Profile};
 use nvml_wrapper::{
     Device, Nvml,
     error::{NvmlError as WrapperError, nvml_try},
@@ -53,7 +53,8 @@ impl Session {
     }
 
     fn read(&self, gpu: &Device<'_>) -> Result<GpuPartitioning, CallError> {
-        let MigModes { current: mig, pending: mig_pending } = modes(gpu)?;
+        let MigModes { current: mig, pending } = modes(gpu)?;
+        let resetless = is_resetless(gpu);
         let pci = checked("nvmlDeviceGetPciInfo_v3", gpu.pci_info())?;
         let profiles = if mig.is_some() { self.profiles(gpu)? } else { Vec::new() };
         let instances = match mig {
@@ -69,8 +70,8 @@ impl Session {
             minor: checked("nvmlDeviceGetMinorNumber", gpu.minor_number())?,
             model: checked("nvmlDeviceGetName", gpu.name())?,
             mig,
-            mig_pending,
-            resetless: is_resetless(gpu),
+            pending_mode: PendingMode::new(mig, pending, || resetless),
+            resetless,
             profiles,
             instances,
             processes: self.processes(gpu)?,

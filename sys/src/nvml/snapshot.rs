@@ -6,9 +6,10 @@ use super::{
     gpu_state::{IndexedMigDevice, NvmlGpu, NvmlMigDevice, NvmlSnapshot, Sizes},
     library,
     raw::{self, instances},
+    session::is_resetless,
 };
 use crate::DriverRoot;
-use mig_cdi_model::{Attributes, MajorMinor, Placement};
+use mig_cdi_model::{Attributes, MajorMinor, PendingMode, Placement};
 use nvml_wrapper::{Device, Nvml, error::NvmlError as WrapperError};
 
 /// Loads NVML of the driver below `root`, enumerates all devices, and shuts it down. With
@@ -37,7 +38,7 @@ fn cuda_version(nvml: &Nvml) -> Option<MajorMinor> {
 
 fn gpu(nvml: &Nvml, index: u32) -> Result<NvmlGpu, CallError> {
     let device = checked("nvmlDeviceGetHandleByIndex_v2", nvml.device_by_index(index))?;
-    let MigModes { current: mig, pending: mig_pending } = modes(&device)?;
+    let MigModes { current: mig, pending } = modes(&device)?;
     Ok(NvmlGpu {
         pci: checked("nvmlDeviceGetPciInfo_v3", device.pci_info())?.bus_id,
         uuid: checked("nvmlDeviceGetUUID", device.uuid())?,
@@ -46,7 +47,7 @@ fn gpu(nvml: &Nvml, index: u32) -> Result<NvmlGpu, CallError> {
         memory_bytes: memory_bytes(nvml, &device),
         compute_capability: compute_capability(&device),
         mig,
-        mig_pending,
+        pending_mode: PendingMode::new(mig, pending, || is_resetless(&device)),
         devices: if mig == Some(true) { mig_devices(nvml, &device)? } else { Vec::new() },
     })
 }

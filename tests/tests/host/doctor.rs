@@ -342,7 +342,7 @@ faults! {
         no_slice: |h| h.host.replace_node(A100) => "note", "mig", "mig mode is on, without a mig device; sudo mig-cdi apply 0=2x3g.40gb";
         a_gpu_without_mig: |h| h.host.replace_node("[[gpu]]\nmodel = \"l40s\"") => "note", "mig", "does not support mig";
         a_pending_mode: |h| h.host.replace_node(&format!("{A100}mig = false\nmig-pending = true"))
-            => "warning", "mig", "mig mode is off, and on after a reset of the gpu";
+            => "warning", "mig", "mig mode is off, and on after a reset; sudo mig-cdi apply 0=2x3g.40gb turns on mig mode";
         a_hidden_slice: |h| h.host.replace_node(&format!("faults.hidden-from-nvml = [\"gpu0/gi3/ci0\"]\n{SLICE}"))
             => "error", "devices", "nvml does not list it";
         fewer_slices: |h| h.host.replace_node(SLICE)
